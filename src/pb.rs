@@ -1,0 +1,7 @@
+//! The generated `dovetail.v1` package.
+#![allow(missing_docs, clippy::all, unused_qualifications, rust_2018_idioms)]
+
+tonic::include_proto!("dovetail.v1");
+
+/// The encoded descriptors of every file, for server reflection.
+pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/dovetail.bin"));
