@@ -1,0 +1,142 @@
+//! Every change this crate makes to a disk goes through here, so that tests can see it, refuse it, and replay it.
+//!
+//! Reads do not: a test that wants a bad read changes the file.
+
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::error::DiskError;
+
+/// A change about to be made to the disk.
+#[derive(Debug)]
+pub enum DiskOp<'a> {
+    /// A file is created, or emptied when it exists.
+    Create(&'a Path),
+    /// Bytes are written at an offset.
+    Write {
+        /// The file.
+        file: &'a Path,
+        /// Where.
+        offset: u64,
+        /// What.
+        bytes: &'a [u8],
+    },
+    /// A file's content is made durable.
+    Sync(&'a Path),
+    /// A file gets another name, replacing what had it.
+    Rename(&'a Path, &'a Path),
+    /// A file is removed.
+    Remove(&'a Path),
+    /// A folder's entries are made durable.
+    SyncDir(&'a Path),
+}
+
+/// Sees each [`DiskOp`] before it is made; an error takes its place. For tests that inject faults or simulate power loss.
+pub trait DiskHook: Send + Sync {
+    /// Called in the thread that is about to make the change.
+    fn before(&self, op: &DiskOp<'_>) -> io::Result<()>;
+}
+
+/// The disk, with or without someone watching.
+#[derive(Clone, Default)]
+pub(crate) struct Disk {
+    hook: Option<Arc<dyn DiskHook>>,
+}
+
+impl Disk {
+    pub fn new(hook: Option<Arc<dyn DiskHook>>) -> Self {
+        Self { hook }
+    }
+
+    fn announce(&self, op: &DiskOp<'_>) -> io::Result<()> {
+        self.hook.as_ref().map_or(Ok(()), |hook| hook.before(op))
+    }
+
+    pub fn create(&self, path: &Path) -> Result<DiskFile, DiskError> {
+        let file = self
+            .announce(&DiskOp::Create(path))
+            .and_then(|()| File::options().read(true).write(true).create(true).truncate(true).open(path))
+            .map_err(failed("create", path))?;
+        Ok(DiskFile { path: path.to_owned(), file, disk: self.clone() })
+    }
+
+    pub fn open(&self, path: &Path) -> Result<DiskFile, DiskError> {
+        let file = File::options().read(true).write(true).open(path).map_err(failed("open", path))?;
+        Ok(DiskFile { path: path.to_owned(), file, disk: self.clone() })
+    }
+
+    pub fn remove(&self, path: &Path) -> Result<(), DiskError> {
+        match self.announce(&DiskOp::Remove(path)).and_then(|()| fs::remove_file(path)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed("remove", path)(error)),
+            _ => Ok(()),
+        }
+    }
+
+    pub fn sync_dir(&self, dir: &Path) -> Result<(), DiskError> {
+        self.announce(&DiskOp::SyncDir(dir))
+            .and_then(|()| File::open(dir)?.sync_all())
+            .map_err(failed("sync folder", dir))
+    }
+}
+
+/// A file open for writing.
+pub(crate) struct DiskFile {
+    path: PathBuf,
+    file: File,
+    disk: Disk,
+}
+
+impl DiskFile {
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub fn write_at(&self, bytes: &[u8], offset: u64) -> Result<(), DiskError> {
+        self.disk
+            .announce(&DiskOp::Write { file: &self.path, offset, bytes })
+            .and_then(|()| self.file.write_all_at(bytes, offset))
+            .map_err(failed("write", &self.path))
+    }
+
+    /// Makes content and size durable (fdatasync), not the entry in the folder.
+    pub fn sync(&self) -> Result<(), DiskError> {
+        self.disk
+            .announce(&DiskOp::Sync(&self.path))
+            .and_then(|()| self.file.sync_data())
+            .map_err(failed("sync", &self.path))
+    }
+
+    pub fn rename(&mut self, to: &Path) -> Result<(), DiskError> {
+        self.disk
+            .announce(&DiskOp::Rename(&self.path, to))
+            .and_then(|()| fs::rename(&self.path, to))
+            .map_err(failed("rename", &self.path))?;
+        to.clone_into(&mut self.path);
+        Ok(())
+    }
+
+    pub fn len(&self) -> Result<u64, DiskError> {
+        Ok(self.file.metadata().map_err(failed("look at", &self.path))?.len())
+    }
+
+    /// Fills `bytes` from `offset`, or as much of it as the file has; says how much.
+    pub fn read_at(&self, bytes: &mut [u8], offset: u64) -> Result<usize, DiskError> {
+        let mut filled = 0;
+        while filled < bytes.len() {
+            match self.file.read_at(&mut bytes[filled..], offset + filled as u64) {
+                Ok(0) => break,
+                Ok(n) => filled += n,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(failed("read", &self.path)(error)),
+            }
+        }
+        Ok(filled)
+    }
+}
+
+pub(crate) fn failed(doing: &'static str, file: &Path) -> impl Fn(io::Error) -> DiskError {
+    move |source| DiskError { doing, file: file.to_owned(), source }
+}

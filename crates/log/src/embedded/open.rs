@@ -1,0 +1,130 @@
+//! Opening a folder as a log: whose it is, whether it is complete, and where to go on.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use super::disk::{Disk, failed};
+use super::format::{SEGMENT_HEADER_BYTES, Seed, SegmentHeader};
+use super::housekeeper::{Housekeeper, make_spare, remove_spare};
+use super::identity::{self, Identity, META_FILE};
+use super::index::Published;
+use super::options::{OpenReport, Options};
+use super::recover::{self, segment_ordinals, segment_path};
+use super::watermark::{Mark, Watermark};
+use super::{Active, EmbeddedLog};
+use crate::error::OpenError;
+
+pub(super) fn open(dir: &Path, options: Options) -> Result<(EmbeddedLog, OpenReport), OpenError> {
+    options.validate()?;
+    let disk = Disk::new(options.disk_hook.clone());
+    create_dir(&disk, dir)?;
+    let lock = identity::lock(dir)?;
+    let (identity, created) = match Identity::read(dir)? {
+        Some(identity) => (identity, false),
+        None => (create(&disk, dir, &options)?, true),
+    };
+    if identity.cluster != options.cluster {
+        return Err(OpenError::OtherCluster {
+            dir: dir.to_owned(),
+            found: identity.cluster,
+            expected: options.cluster,
+        });
+    }
+    let log_id = identity.log_id;
+    let (mut watermark, mark, watermark_slot_damaged) = Watermark::open(&disk, dir, log_id)?;
+    let found = recover::recover(&disk, dir, log_id, mark)?;
+    let tail = found.segments.last().expect("a log has at least one segment");
+    let (end, last, ordinal) = (tail.end, tail.last, tail.ordinal);
+    // The names of the segments too: the one written last may be known to the page cache only.
+    disk.sync_dir(dir)?;
+    watermark.settle(Mark { first_segment: mark.first_segment, segment: ordinal, offset: end, through: last })?;
+    remove_spare(&disk, dir)?;
+    let report = OpenReport {
+        created,
+        log_id,
+        records: found.records,
+        last,
+        segments: found.segments.len(),
+        torn: found.torn,
+        watermark_slot_damaged,
+    };
+    let housekeeper = Housekeeper::start(disk.clone(), dir.to_owned(), watermark.file())?;
+    housekeeper.want_spare(options.planned_bytes(ordinal + 1));
+    let log = EmbeddedLog {
+        dir: dir.to_owned(),
+        log_id,
+        disk,
+        options,
+        first_segment: mark.first_segment,
+        active: Active {
+            file: found.active,
+            ordinal,
+            capacity: found.header.capacity,
+            seed: Seed::new(log_id, ordinal),
+            end,
+        },
+        last,
+        index: found.index,
+        published: Arc::new(Published::new(found.segments)),
+        watermark,
+        housekeeper,
+        scratch: Vec::new(),
+        poisoned: None,
+        closed: false,
+        _lock: lock,
+    };
+    Ok((log, report))
+}
+
+/// Creates the folder, and makes the names of those it had to create durable.
+fn create_dir(disk: &Disk, dir: &Path) -> Result<(), OpenError> {
+    if dir.is_dir() {
+        return Ok(());
+    }
+    let parent = match dir.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    create_dir(disk, parent)?;
+    match std::fs::create_dir(dir) {
+        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => Err(failed("create", dir)(error).into()),
+        _ => Ok(disk.sync_dir(parent)?),
+    }
+}
+
+/// Creates a log in a folder that holds none, or one whose creation was interrupted. The identity comes last.
+fn create(disk: &Disk, dir: &Path, options: &Options) -> Result<Identity, OpenError> {
+    refuse_used(dir)?;
+    let mut id = [0; 16];
+    getrandom::fill(&mut id).map_err(|error| OpenError::Io {
+        doing: "draw an identity for",
+        file: dir.to_owned(),
+        source: std::io::Error::other(error),
+    })?;
+    let identity = Identity { log_id: u128::from_le_bytes(id), cluster: options.cluster.clone() };
+    let mut first =
+        make_spare(disk, dir, options.planned_bytes(1), &AtomicBool::new(false))?.expect("nobody stops this one");
+    let header =
+        SegmentHeader { log_id: identity.log_id, ordinal: 1, capacity: first.capacity, base: 0, previous_end: 0 };
+    first.file.write_at(&header.encode(), 0)?;
+    first.file.sync()?;
+    first.file.rename(&segment_path(dir, 1))?;
+    let start = Mark { first_segment: 1, segment: 1, offset: SEGMENT_HEADER_BYTES as u64, through: 0 };
+    Watermark::create(disk, dir, identity.log_id, start)?;
+    disk.sync_dir(dir)?;
+    identity.write(disk, dir)?;
+    Ok(identity)
+}
+
+/// A folder without an identity that holds records has lost it; one that holds none was never finished.
+fn refuse_used(dir: &Path) -> Result<(), OpenError> {
+    for ordinal in segment_ordinals(dir)? {
+        let path = segment_path(dir, ordinal);
+        let bytes = std::fs::read(&path).map_err(failed("read", &path))?;
+        if ordinal > 1 || bytes.iter().skip(SEGMENT_HEADER_BYTES).any(|byte| *byte != 0) {
+            return Err(OpenError::damaged(&dir.join(META_FILE), 0, "the identity is missing, and there are records"));
+        }
+    }
+    Ok(())
+}

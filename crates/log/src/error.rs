@@ -1,0 +1,209 @@
+//! One error enum per operation: append, read, open.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use thiserror::Error;
+
+/// Why an append was not acknowledged.
+#[derive(Debug, Error)]
+pub enum AppendError {
+    /// A record does not come after the one before it. Nothing was written.
+    #[error("record through {through} does not come after {previous}")]
+    NotIncreasing {
+        /// `through` of the record before, 0 when there is none.
+        previous: u64,
+        /// `through` of the refused record.
+        through: u64,
+    },
+    /// A record is larger than the log takes. Nothing was written.
+    #[error("record through {through} has {bytes} bytes, and the log takes {bytes_max}")]
+    RecordTooLarge {
+        /// `through` of the refused record.
+        through: u64,
+        /// Its size.
+        bytes: usize,
+        /// The largest size taken.
+        bytes_max: usize,
+    },
+    /// The records of one append are together larger than the log takes. Nothing was written.
+    #[error("{bytes} bytes in one append, and the log takes {bytes_max}")]
+    GroupTooLarge {
+        /// Their size with headers.
+        bytes: usize,
+        /// The largest size taken.
+        bytes_max: usize,
+    },
+    /// The disk or the quota is full. Nothing of this append is acknowledged.
+    ///
+    /// Found while making room for the next segment, which is where a pre-zeroed log meets a full disk, it leaves the
+    /// log in order: the same append may be repeated once there is space. Found while writing records (file systems
+    /// that copy on write) it poisons the log, as every failed write does.
+    #[error("no space left for {}: {source}", file.display())]
+    DiskFull {
+        /// The file that could not grow.
+        file: PathBuf,
+        /// The operating system's error.
+        source: io::Error,
+    },
+    /// Writing or syncing failed, and the log is poisoned: what is on the disk is unknown until it is opened again.
+    #[error("cannot {doing} {}: {source}", file.display())]
+    Failed {
+        /// What was being done.
+        doing: &'static str,
+        /// To which file.
+        file: PathBuf,
+        /// The operating system's error.
+        source: io::Error,
+    },
+    /// An earlier write or sync failed. A failed sync is never tried again: the kernel may already have dropped the
+    /// pages and would report success. Open the log again to go on.
+    #[error("the log is poisoned by an earlier error ({cause}); open it again")]
+    Poisoned {
+        /// The earlier error.
+        cause: String,
+    },
+}
+
+/// Why a read failed.
+#[derive(Debug, Error)]
+pub enum ReadError {
+    /// What is on the disk is not what was written.
+    #[error("{} is damaged at byte {offset}: {what}", file.display())]
+    Damaged {
+        /// The damaged file.
+        file: PathBuf,
+        /// Where in the file.
+        offset: u64,
+        /// What is wrong there.
+        what: &'static str,
+    },
+    /// The operating system could not read.
+    #[error("cannot {doing} {}: {source}", file.display())]
+    Io {
+        /// What was being done.
+        doing: &'static str,
+        /// To which file.
+        file: PathBuf,
+        /// The operating system's error.
+        source: io::Error,
+    },
+}
+
+/// Why a folder was not opened as a log. Nothing in it was changed, except by `Io` and `DiskFull`.
+#[derive(Debug, Error)]
+pub enum OpenError {
+    /// Someone else has the folder open.
+    #[error(
+        "{} is locked by {holder}; a log has one writer: stop that process, or give this one a folder of its own",
+        dir.display()
+    )]
+    Locked {
+        /// The folder.
+        dir: PathBuf,
+        /// Who wrote the lock file last, as far as it can be told.
+        holder: String,
+    },
+    /// The folder holds the log of another cluster.
+    #[error("{} belongs to cluster {found:?}, not to {expected:?}", dir.display())]
+    OtherCluster {
+        /// The folder.
+        dir: PathBuf,
+        /// The cluster it was created for.
+        found: String,
+        /// The cluster in the options.
+        expected: String,
+    },
+    /// A file that no crash could have left like this: acknowledged records may be unreadable, so none are served.
+    #[error("{} is damaged at byte {offset}: {what}", file.display())]
+    Damaged {
+        /// The damaged file.
+        file: PathBuf,
+        /// Where in the file.
+        offset: u64,
+        /// What is wrong there.
+        what: &'static str,
+    },
+    /// The folder was written by a version of Dovetail with another format.
+    #[error("{} has format version {found}, and this version reads {supported}", file.display())]
+    Version {
+        /// The file.
+        file: PathBuf,
+        /// Its version.
+        found: u32,
+        /// The version read here.
+        supported: u32,
+    },
+    /// An option is outside its bounds.
+    #[error("option {name} is {value}, and must be between {min} and {max}")]
+    Option {
+        /// The option.
+        name: &'static str,
+        /// Its value.
+        value: u64,
+        /// The lowest value taken.
+        min: u64,
+        /// The highest value taken.
+        max: u64,
+    },
+    /// The disk or the quota is full.
+    #[error("no space left for {}: {source}", file.display())]
+    DiskFull {
+        /// The file that could not grow.
+        file: PathBuf,
+        /// The operating system's error.
+        source: io::Error,
+    },
+    /// The operating system could not do something.
+    #[error("cannot {doing} {}: {source}", file.display())]
+    Io {
+        /// What was being done.
+        doing: &'static str,
+        /// To which file.
+        file: PathBuf,
+        /// The operating system's error.
+        source: io::Error,
+    },
+}
+
+impl OpenError {
+    pub(crate) fn damaged(file: &Path, offset: u64, what: &'static str) -> Self {
+        Self::Damaged { file: file.to_owned(), offset, what }
+    }
+}
+
+/// An operation on a file that failed, before it is told which error enum it belongs to.
+#[derive(Debug)]
+pub(crate) struct DiskError {
+    pub doing: &'static str,
+    pub file: PathBuf,
+    pub source: io::Error,
+}
+
+impl DiskError {
+    fn is_full(&self) -> bool {
+        matches!(self.source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+    }
+}
+
+impl From<DiskError> for OpenError {
+    fn from(error: DiskError) -> Self {
+        let full = error.is_full();
+        let DiskError { doing, file, source } = error;
+        if full { Self::DiskFull { file, source } } else { Self::Io { doing, file, source } }
+    }
+}
+
+impl From<DiskError> for AppendError {
+    fn from(error: DiskError) -> Self {
+        let full = error.is_full();
+        let DiskError { doing, file, source } = error;
+        if full { Self::DiskFull { file, source } } else { Self::Failed { doing, file, source } }
+    }
+}
+
+impl From<DiskError> for ReadError {
+    fn from(DiskError { doing, file, source }: DiskError) -> Self {
+        Self::Io { doing, file, source }
+    }
+}

@@ -1,0 +1,76 @@
+//! The shape every log has: one writer that appends, any number of readers that follow.
+//!
+//! A log does not know what a record's bytes mean, does not wake readers when something arrives, and does not trim.
+//! Invariants, checked by [`conformance`](crate::conformance) for every implementation:
+//! L1 `through` is strictly increasing from record to record, and never 0; L2 what `append` returned `Ok` for is
+//! never lost or changed; L3 a reader sees a prefix of what was appended, and nothing that is not durable.
+
+use bytes::Bytes;
+
+use crate::error::{AppendError, ReadError};
+
+/// One entry of a log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Record {
+    /// The highest event id this record covers: at least 1, and higher than the record's before it.
+    pub through: u64,
+    /// What the owner stored; the log never looks inside.
+    pub bytes: Bytes,
+}
+
+impl Record {
+    /// A record of `bytes` that covers the events up to `through`.
+    pub fn new(through: u64, bytes: impl Into<Bytes>) -> Self {
+        Self { through, bytes: bytes.into() }
+    }
+}
+
+/// The one writer of a log.
+pub trait Log: Send {
+    /// Appends `records` and returns when all of them are on stable storage. An empty slice does nothing.
+    ///
+    /// After an error none of `records` is acknowledged. When the error came from the storage, some or all of them may
+    /// still be there once the log is opened again: always a prefix of them, and an implementation may promise more
+    /// ([`EmbeddedLog`](crate::EmbeddedLog): all or none).
+    fn append(&mut self, records: &[Record]) -> Result<(), AppendError>;
+
+    /// `through` of the last durable record, 0 when there is none.
+    fn last(&self) -> u64;
+
+    /// A reader of the same log for another thread. Cheap; it may outlive the writer.
+    fn reader(&self) -> Box<dyn LogReader>;
+}
+
+/// Reads what is durable, from any thread, while the writer appends.
+pub trait LogReader: Send + Sync {
+    /// Records with a `through` above `after`, oldest first, of about `bytes_max` bytes together. When there is a
+    /// record at all there is at least one in the answer, however large it is.
+    ///
+    /// The bytes of neighbouring records may share one allocation: keeping one of them keeps its neighbours in memory.
+    fn read_after(&self, after: u64, bytes_max: usize) -> Result<Vec<Record>, ReadError>;
+
+    /// `through` of the last durable record, 0 when there is none.
+    fn last(&self) -> u64;
+}
+
+/// Refuses records that do not continue a log whose last record is `last`, before any of them is written.
+pub(crate) fn check_order(last: u64, records: &[Record]) -> Result<(), AppendError> {
+    let mut previous = last;
+    for record in records {
+        if record.through <= previous {
+            return Err(AppendError::NotIncreasing { previous, through: record.through });
+        }
+        previous = record.through;
+    }
+    Ok(())
+}
+
+/// Refuses records above `bytes_max`, before any of them is written.
+pub(crate) fn check_sizes(bytes_max: usize, records: &[Record]) -> Result<(), AppendError> {
+    match records.iter().find(|record| record.bytes.len() > bytes_max) {
+        Some(Record { through, bytes }) => {
+            Err(AppendError::RecordTooLarge { through: *through, bytes: bytes.len(), bytes_max })
+        }
+        None => Ok(()),
+    }
+}

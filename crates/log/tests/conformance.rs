@@ -1,0 +1,50 @@
+//! Both logs pass the same checks.
+
+use dovetail_log::conformance::{self, Fixture, Volatile};
+use dovetail_log::{EmbeddedLog, Log, MemoryLog, Options};
+use tempfile::TempDir;
+
+#[test]
+fn the_log_in_memory_conforms() {
+    conformance::check(&mut Volatile(|| Box::new(MemoryLog::new()) as Box<dyn Log>));
+}
+
+#[test]
+fn the_embedded_log_conforms() {
+    conformance::check(&mut Embedded::new(Options::new("test")));
+}
+
+#[test]
+fn the_embedded_log_conforms_with_segments_so_small_that_most_appends_start_one() {
+    conformance::check(&mut Embedded::new(Options { segment_bytes: 8192, ..Options::new("test") }));
+}
+
+struct Embedded {
+    options: Options,
+    dirs: Vec<TempDir>,
+}
+
+impl Embedded {
+    fn new(options: Options) -> Self {
+        Self { options, dirs: Vec::new() }
+    }
+
+    fn open(&self) -> Box<dyn Log> {
+        let dir = self.dirs.last().expect("a folder was made");
+        let (log, report) = EmbeddedLog::open(dir.path(), self.options.clone()).expect("the log opens");
+        assert_eq!(report.torn, None);
+        Box::new(log)
+    }
+}
+
+impl Fixture for Embedded {
+    fn empty(&mut self) -> Box<dyn Log> {
+        self.dirs.push(tempfile::tempdir().expect("a temporary folder"));
+        self.open()
+    }
+
+    fn reopen(&mut self, log: Box<dyn Log>) -> Option<Box<dyn Log>> {
+        drop(log);
+        Some(self.open())
+    }
+}
