@@ -1,0 +1,7 @@
+//! One gatherer of a cluster.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    dovetail::cli::role::main(dovetail::settings::Role::Gatherer)
+}

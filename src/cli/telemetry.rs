@@ -1,0 +1,20 @@
+//! Logs, to stderr.
+
+use std::io::{self, IsTerminal as _};
+
+use tracing_subscriber::EnvFilter;
+
+use crate::settings::{LogFormat, LogSettings};
+
+/// Sends the process's logs to stderr. Call once; a second call changes nothing.
+pub fn init(settings: &LogSettings) {
+    // The settings were checked; a filter that does not parse cannot come here.
+    let filter = EnvFilter::new(&settings.filter);
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
+    let set = match settings.format {
+        LogFormat::Text => builder.with_ansi(io::stderr().is_terminal()).try_init(),
+        LogFormat::Json => builder.json().flatten_event(true).try_init(),
+    };
+    // Only a test that runs two programs in one process comes here twice.
+    drop(set);
+}

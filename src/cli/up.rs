@@ -1,0 +1,77 @@
+//! `dovetail up`: every role in one process.
+
+use std::env;
+use std::fmt::Write as _;
+use std::net::SocketAddr;
+use std::path::Path;
+
+use super::error::CliError;
+use super::roles::{self, Started};
+use super::{output, telemetry};
+use crate::settings::{HELP_NAMES, UpFlags, UpSettings};
+use crate::shutdown::Shutdown;
+
+/// Flags of `dovetail up`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = format!("Example:\n  dovetail up --slices 4 --matchers 2 --gatherers 2\n\n{HELP_NAMES}"))]
+pub struct UpArgs {
+    #[command(flatten)]
+    settings: UpFlags,
+}
+
+/// Runs the whole cluster until SIGTERM or SIGINT.
+pub async fn run(arguments: UpArgs) -> Result<(), CliError> {
+    let settings = arguments.settings.load()?;
+    telemetry::init(&settings.log);
+    let shutdown = Shutdown::on_signals().map_err(CliError::Runtime)?;
+    let told = settings.clone();
+    let started = move |started: &Started| {
+        let program = env::args().next().filter(|name| name.contains('/')).unwrap_or_else(|| "dovetail".to_owned());
+        // Whoever closed our stdout does not want to read it.
+        let _ = output::print(&banner(&told, started, &program, Path::new("examples/players.toml").exists()));
+    };
+    Ok(roles::run_up(settings, shutdown, started).await?)
+}
+
+/// What runs where, and what to do next.
+fn banner(settings: &UpSettings, started: &Started, program: &str, examples: bool) -> String {
+    let cluster = &settings.cluster;
+    let server = client_url(started.balancer);
+    let mut text = format!("Dovetail {}, cluster {:?}, is up.\n\n", env!("CARGO_PKG_VERSION"), cluster.name);
+    let _ = writeln!(text, "  balancer     {:<22}  log in {}", started.balancer, settings.data.display());
+    for (index, address) in (0..).zip(&started.matchers) {
+        let slices: Vec<String> = cluster.slices_of(index).map(|slice| slice.to_string()).collect();
+        let _ = writeln!(text, "  matcher {index:<3}  {address:<22}  slices {}", slices.join(", "));
+    }
+    for (index, address) in started.gatherers.iter().enumerate() {
+        let _ = writeln!(text, "  gatherer {index:<2}  {address:<22}  shard {index}");
+    }
+    let flag = match server == super::DEFAULT_SERVER {
+        true => String::new(),
+        false => format!(" --server {server}"),
+    };
+    text.push_str("\nNext, in another terminal, define a pool, submit elements, and watch the pairs:\n\n");
+    let (define, submit) = match examples {
+        true => ("--file examples/players.toml", "submit --pool duel examples/players.ndjson"),
+        false => {
+            ("duel --attribute skill=int --rule 'abs(a.skill - b.skill) <= 50'", "submit --pool duel players.ndjson")
+        }
+    };
+    for command in [format!("pool define {define}"), submit.to_owned(), "watch --pool duel".to_owned()] {
+        let _ = writeln!(text, "  {program} {command}{flag}");
+    }
+    if !examples {
+        text.push_str("\nA line of players.ndjson: {\"key\":\"p1\",\"attributes\":{\"skill\":1500}}\n");
+    }
+    text.push_str("\nCtrl-C stops it.\n");
+    text
+}
+
+/// How a client on this machine reaches a listener, wildcard addresses included.
+fn client_url(listener: SocketAddr) -> String {
+    match (listener.ip().is_unspecified(), listener.is_ipv6()) {
+        (true, false) => format!("http://127.0.0.1:{}", listener.port()),
+        (true, true) => format!("http://[::1]:{}", listener.port()),
+        (false, _) => format!("http://{listener}"),
+    }
+}

@@ -1,0 +1,223 @@
+//! Settings: what a cluster agrees on, and what each node has to itself.
+//!
+//! Defaults, then a TOML file, then the environment, then flags; the last one that speaks wins. Every setting is one
+//! line of the table in [`keys`], which gives its key, flag, variable, default and bounds.
+//!
+//! [`ClusterSettings`] must be equal on every node: peers compare its digest when they connect. Addresses are not part
+//! of it, because the same node may have another address from elsewhere.
+
+mod check;
+mod error;
+mod flags;
+pub mod keys;
+mod layers;
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+pub use error::{Origin, SettingsError};
+pub use flags::{HELP_NAMES, RoleFlags, UpFlags};
+pub use layers::{Sources, known_names};
+
+/// What a node does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Role {
+    /// Gives ids, logs, broadcasts, serves clients.
+    Balancer,
+    /// Searches slices.
+    Matcher,
+    /// Decides.
+    Gatherer,
+}
+
+impl Role {
+    /// Every role, in the order events pass through them.
+    pub const ALL: [Role; 3] = [Role::Balancer, Role::Matcher, Role::Gatherer];
+
+    /// `balancer`, `matcher` or `gatherer`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Role::Balancer => "balancer",
+            Role::Matcher => "matcher",
+            Role::Gatherer => "gatherer",
+        }
+    }
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// What a role's binary runs on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// Equal on every node.
+    pub cluster: ClusterSettings,
+    /// This node's own.
+    pub node: NodeSettings,
+}
+
+/// What `dovetail up` runs on: every role in one process.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UpSettings {
+    /// How many of everything.
+    pub cluster: ClusterSettings,
+    /// Where the balancer listens for clients; port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// The log's folder.
+    pub data: PathBuf,
+    /// What is logged, and how.
+    pub log: LogSettings,
+    /// Caps, for every role.
+    pub limits: Limits,
+}
+
+/// What must be equal on every node. [`digest`](ClusterSettings::digest) covers every field.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClusterSettings {
+    /// The cluster's name, 1 to 64 of `a-z A-Z 0-9 _ . -`. The log's folder belongs to it.
+    pub name: String,
+    /// Slices of the pair space, 1 to 1,024. Slice `s` runs on matcher `s` modulo the number of matchers.
+    pub slices: u32,
+    /// Matcher nodes, 1 to `slices`.
+    pub matchers: u32,
+    /// Gatherer nodes, which are the shards, 1 to 256.
+    pub gatherers: u32,
+    /// Neighbouring ids that share a home, 1 to 1,048,576.
+    pub block: u64,
+    /// Points of each shard on the ring, 1 to 4,096.
+    pub virtual_nodes: u32,
+    /// K: most candidates a slice sends for one probe, 2 to 65,536. Where more would be needed, the slice waits for the
+    /// decided watermark.
+    pub list_max: u32,
+}
+
+impl ClusterSettings {
+    /// FNV-1a over the fields in words of 8 little-endian bytes, finished with SplitMix64's mixer. Fixed for good: nodes of
+    /// different builds compare it.
+    pub fn digest(&self) -> u64 {
+        let ClusterSettings { name, slices, matchers, gatherers, block, virtual_nodes, list_max } = self;
+        let mut bytes = b"dovetail.settings.v1".to_vec();
+        bytes.extend_from_slice(&(name.len() as u64).to_le_bytes());
+        bytes.extend_from_slice(name.as_bytes());
+        for &word in &[*slices, *matchers, *gatherers, *virtual_nodes, *list_max] {
+            bytes.extend_from_slice(&u64::from(word).to_le_bytes());
+        }
+        bytes.extend_from_slice(&block.to_le_bytes());
+        let fnv = bytes.iter().fold(0xCBF2_9CE4_8422_2325, |hash: u64, &byte| {
+            (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01B3)
+        });
+        let z = (fnv ^ (fnv >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        let z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        z ^ (z >> 31)
+    }
+
+    /// The slices that matcher `index` runs, ascending.
+    pub fn slices_of(&self, index: u32) -> impl Iterator<Item = u32> + use<> {
+        assert!(index < self.matchers, "matcher {index} of {}", self.matchers);
+        (index..self.slices).step_by(self.matchers as usize)
+    }
+}
+
+impl fmt::Display for ClusterSettings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ClusterSettings { name, slices, matchers, gatherers, block, virtual_nodes, list_max } = self;
+        write!(
+            f,
+            "cluster {name:?}, slices {slices}, matchers {matchers}, gatherers {gatherers}, block {block}, \
+             virtual_nodes {virtual_nodes}, list_max {list_max}"
+        )
+    }
+}
+
+/// What one node has to itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NodeSettings {
+    /// What it does. Given by the binary.
+    pub role: Role,
+    /// Its index among its role, below the number of nodes with it.
+    pub index: u32,
+    /// Where it listens; port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// The log's folder. Only a balancer has one.
+    pub data: PathBuf,
+    /// What is logged, and how.
+    pub log: LogSettings,
+    /// The other nodes, as seen from this one.
+    pub addresses: Addresses,
+    /// Caps.
+    pub limits: Limits,
+}
+
+/// Where the nodes are. Each is a URL that tonic can dial, without a path.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Addresses {
+    /// The balancer.
+    pub balancer: String,
+    /// By index.
+    pub matchers: Vec<String>,
+    /// By index.
+    pub gatherers: Vec<String>,
+}
+
+/// What is logged, and how.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogSettings {
+    /// A level, or directives such as `info,dovetail=debug`.
+    pub filter: String,
+    /// The form of a line.
+    pub format: LogFormat,
+}
+
+/// The form of a log line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Caps, and what happens when one is reached.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// Most elements waiting in a pool that does not say otherwise. Reaching it refuses new elements with
+    /// RESOURCE_EXHAUSTED; nothing is evicted.
+    pub waiting_max: usize,
+    /// Largest payload in a pool that does not say otherwise, in bytes. A larger one is refused with INVALID_ARGUMENT.
+    pub payload_bytes_max: usize,
+    /// Most events assigned and not yet decided. Above it submissions wait.
+    pub in_flight_max: usize,
+    /// Most events in one frame of the log. A frame that reaches it is closed.
+    pub frame_events_max: usize,
+    /// Most bytes in one frame of the log. A frame that reaches it is closed.
+    pub frame_bytes_max: usize,
+    /// Longest time a frame stays open for more events, in milliseconds.
+    pub frame_age_ms_max: u64,
+    /// Most matched and withdrawn elements that GetElement remembers. Above it the oldest are forgotten.
+    pub ended_max: usize,
+    /// Most idempotency keys remembered. Above it the oldest are forgotten.
+    pub idempotency_max: usize,
+    /// Most open WatchMatches streams. Above it new ones are refused with RESOURCE_EXHAUSTED.
+    pub watchers_max: usize,
+    /// Most open Submit streams. Above it new ones are refused with RESOURCE_EXHAUSTED.
+    pub submit_streams_max: usize,
+    /// Largest gRPC message from a client, in bytes. A larger one is refused with OUT_OF_RANGE by the transport.
+    pub message_bytes_max: usize,
+    /// Longest time open requests may take once the node is told to stop, in milliseconds. Then they are cut off.
+    pub drain_ms_max: u64,
+}
+
+/// Which program reads the settings: defaults and flags differ a little.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Program {
+    /// `dovetail up`.
+    Up,
+    /// A role's own binary.
+    Role(Role),
+}

@@ -1,0 +1,239 @@
+//! From merged layers to typed settings. Every bound is checked here, and every refusal names value, bound and origin.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::str::FromStr as _;
+
+use figment::value::Value;
+use tonic::transport::Uri;
+use tracing_subscriber::EnvFilter;
+
+use super::keys::{self, Kind};
+use super::layers::Layers;
+use super::{
+    Addresses, ClusterSettings, Limits, LogFormat, LogSettings, NodeSettings, Origin, Role, Settings, SettingsError,
+    UpSettings,
+};
+
+/// Longest cluster name, in bytes.
+const NAME_BYTES_MAX: usize = 64;
+
+pub(super) fn settings(layers: &Layers, role: Role) -> Result<Settings, SettingsError> {
+    let addresses = Addresses {
+        balancer: one_url(layers, "cluster.balancer")?,
+        matchers: urls(layers, "cluster.matchers")?,
+        gatherers: urls(layers, "cluster.gatherers")?,
+    };
+    let cluster = cluster(layers, addresses.matchers.len() as u64, addresses.gatherers.len() as u64)?;
+    let node = NodeSettings {
+        role,
+        index: index(layers, role, &addresses)?,
+        listen: listen(layers)?,
+        data: data(layers)?,
+        log: log(layers)?,
+        addresses,
+        limits: limits(layers)?,
+    };
+    Ok(Settings { cluster, node })
+}
+
+pub(super) fn up(layers: &Layers) -> Result<UpSettings, SettingsError> {
+    let cluster = cluster(layers, how_many(layers, "cluster.matchers")?, how_many(layers, "cluster.gatherers")?)?;
+    Ok(UpSettings { cluster, listen: listen(layers)?, data: data(layers)?, log: log(layers)?, limits: limits(layers)? })
+}
+
+fn cluster(layers: &Layers, matchers: u64, gatherers: u64) -> Result<ClusterSettings, SettingsError> {
+    let slices = count(layers, "cluster.slices")?;
+    if matchers > slices {
+        return Err(SettingsError::Above {
+            key: "cluster.matchers",
+            found: matchers,
+            origin: layers.get("cluster.matchers").1,
+            bound: "cluster.slices",
+            max: slices,
+            bound_origin: layers.get("cluster.slices").1,
+        });
+    }
+    Ok(ClusterSettings {
+        name: name(layers)?,
+        slices: slices as u32,
+        matchers: matchers as u32,
+        gatherers: gatherers as u32,
+        block: count(layers, "cluster.block")?,
+        virtual_nodes: count(layers, "cluster.virtual_nodes")? as u32,
+        list_max: count(layers, "cluster.list_max")? as u32,
+    })
+}
+
+fn limits(layers: &Layers) -> Result<Limits, SettingsError> {
+    let cap = |key| count(layers, key).map(|value| value as usize);
+    let limits = Limits {
+        waiting_max: cap("limits.waiting_max")?,
+        payload_bytes_max: cap("limits.payload_bytes_max")?,
+        in_flight_max: cap("limits.in_flight_max")?,
+        frame_events_max: cap("limits.frame_events_max")?,
+        frame_bytes_max: cap("limits.frame_bytes_max")?,
+        frame_age_ms_max: count(layers, "limits.frame_age_ms_max")?,
+        ended_max: cap("limits.ended_max")?,
+        idempotency_max: cap("limits.idempotency_max")?,
+        watchers_max: cap("limits.watchers_max")?,
+        submit_streams_max: cap("limits.submit_streams_max")?,
+        message_bytes_max: cap("limits.message_bytes_max")?,
+        drain_ms_max: count(layers, "limits.drain_ms_max")?,
+    };
+    Ok(limits)
+}
+
+fn name(layers: &Layers) -> Result<String, SettingsError> {
+    let (name, origin) = text(layers, "cluster.name")?;
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-');
+    if name.is_empty() || name.len() > NAME_BYTES_MAX || !name.bytes().all(allowed) {
+        return Err(form("cluster.name", &name, "1 to 64 of a-z A-Z 0-9 _ . -", origin));
+    }
+    Ok(name)
+}
+
+fn listen(layers: &Layers) -> Result<SocketAddr, SettingsError> {
+    let (listen, origin) = text(layers, "node.listen")?;
+    listen.parse().map_err(|_| form("node.listen", &listen, "IP:PORT, such as 127.0.0.1:7400 or [::]:7400", origin))
+}
+
+fn data(layers: &Layers) -> Result<PathBuf, SettingsError> {
+    let (data, origin) = text(layers, "node.data")?;
+    match data.is_empty() {
+        true => Err(form("node.data", &data, "a folder", origin)),
+        false => Ok(data.into()),
+    }
+}
+
+fn log(layers: &Layers) -> Result<LogSettings, SettingsError> {
+    let (filter, origin) = text(layers, "node.log")?;
+    if EnvFilter::try_new(&filter).is_err() {
+        return Err(form("node.log", &filter, "a level or directives, such as info,dovetail=debug", origin));
+    }
+    let (format, origin) = text(layers, "node.log_format")?;
+    let format = match format.as_str() {
+        "text" => LogFormat::Text,
+        "json" => LogFormat::Json,
+        _ => return Err(form("node.log_format", &format, "text or json", origin)),
+    };
+    Ok(LogSettings { filter, format })
+}
+
+fn index(layers: &Layers, role: Role, addresses: &Addresses) -> Result<u32, SettingsError> {
+    let (list, nodes) = match role {
+        Role::Balancer => ("cluster.balancer", 1),
+        Role::Matcher => ("cluster.matchers", addresses.matchers.len()),
+        Role::Gatherer => ("cluster.gatherers", addresses.gatherers.len()),
+    };
+    let index = count(layers, "node.index")?;
+    let nodes = nodes as u64;
+    if index < nodes {
+        return Ok(index as u32);
+    }
+    let (origin, list_origin) = (layers.get("node.index").1, layers.get(list).1);
+    Err(SettingsError::Index { index, origin, list, count: nodes, list_origin })
+}
+
+fn one_url(layers: &Layers, key: &'static str) -> Result<String, SettingsError> {
+    let (url, origin) = text(layers, key)?;
+    check_url(key, url, &origin)
+}
+
+fn urls(layers: &Layers, key: &'static str) -> Result<Vec<String>, SettingsError> {
+    let (value, origin) = layers.get(key);
+    let Some(list) = value.as_array() else { return Err(not(key, &value, "a list of URLs", origin)) };
+    node_bound(key, list.len() as i128, &origin)?;
+    let url = |entry: &Value| match entry.as_str() {
+        Some(url) => check_url(key, url.to_owned(), &origin),
+        None => Err(not(key, entry, URL_FORM, origin.clone())),
+    };
+    list.iter().map(url).collect()
+}
+
+/// `dovetail up`: a number, or as many as are listed.
+fn how_many(layers: &Layers, key: &'static str) -> Result<u64, SettingsError> {
+    let (value, origin) = layers.get(key);
+    let number = match (&value, whole(&value)) {
+        (Value::Array(_, list), _) if list.iter().all(is_url) => list.len() as i128,
+        (_, Some(number)) => number,
+        _ => return Err(not(key, &value, "a number, or a list of URLs to count", origin)),
+    };
+    node_bound(key, number, &origin)
+}
+
+fn node_bound(key: &'static str, number: i128, origin: &Origin) -> Result<u64, SettingsError> {
+    let Some(Kind::Nodes { max }) = keys::by_key(key).map(|setting| setting.kind) else { panic!("{key} has no nodes") };
+    in_range(key, number, (1, max), origin)
+}
+
+fn count(layers: &Layers, key: &'static str) -> Result<u64, SettingsError> {
+    let Some(Kind::Count { min, max }) = keys::by_key(key).map(|setting| setting.kind) else {
+        panic!("{key} is no count")
+    };
+    let (value, origin) = layers.get(key);
+    match whole(&value) {
+        Some(number) => in_range(key, number, (min, max), &origin),
+        None => Err(not(key, &value, "a whole number", origin)),
+    }
+}
+
+/// A whole number of any width; figment keeps signed and unsigned ones apart.
+fn whole(value: &Value) -> Option<i128> {
+    value.to_i128().or_else(|| value.to_u128().map(|number| i128::try_from(number).unwrap_or(i128::MAX)))
+}
+
+fn in_range(key: &'static str, number: i128, (min, max): (u64, u64), origin: &Origin) -> Result<u64, SettingsError> {
+    let within = u64::try_from(number).ok().filter(|within| (min..=max).contains(within));
+    within.ok_or_else(|| SettingsError::Range { key, found: number.to_string(), min, max, origin: origin.clone() })
+}
+
+fn text(layers: &Layers, key: &'static str) -> Result<(String, Origin), SettingsError> {
+    let (value, origin) = layers.get(key);
+    match value.as_str() {
+        Some(text) => Ok((text.to_owned(), origin)),
+        None => Err(not(key, &value, "text", origin)),
+    }
+}
+
+const URL_FORM: &str = "a URL such as http://10.0.0.2:7401";
+
+fn check_url(key: &'static str, url: String, origin: &Origin) -> Result<String, SettingsError> {
+    match is_node_url(&url) {
+        true => Ok(url),
+        false => Err(form(key, &url, URL_FORM, origin.clone())),
+    }
+}
+
+fn is_url(value: &Value) -> bool {
+    value.as_str().is_some_and(is_node_url)
+}
+
+/// Scheme, host and port, and nothing after them: what tonic dials.
+pub(crate) fn is_node_url(url: &str) -> bool {
+    let Ok(uri) = Uri::from_str(url) else { return false };
+    let scheme = matches!(uri.scheme_str(), Some("http" | "https"));
+    let host = uri.host().is_some_and(|host| !host.is_empty()) && !url.contains('@');
+    scheme && host && matches!(uri.path(), "" | "/") && uri.query().is_none()
+}
+
+fn form(key: &'static str, found: &str, expected: &str, origin: Origin) -> SettingsError {
+    SettingsError::Form { key, found: format!("{found:?}"), expected: expected.to_owned(), origin }
+}
+
+/// A value of another type than expected.
+fn not(key: &'static str, value: &Value, expected: &str, origin: Origin) -> SettingsError {
+    let found = match value {
+        Value::String(_, text) => format!("{text:?}"),
+        Value::Char(_, text) => format!("{text:?}"),
+        Value::Bool(_, value) => value.to_string(),
+        Value::Num(_, number) => match (whole(value), number.to_f64()) {
+            (Some(number), _) => number.to_string(),
+            (None, Some(number)) => format!("{number:?}"),
+            (None, None) => "a number".to_owned(),
+        },
+        Value::Array(..) => "a list".to_owned(),
+        Value::Dict(..) | Value::Empty(..) => "a table".to_owned(),
+    };
+    SettingsError::Form { key, found, expected: expected.to_owned(), origin }
+}

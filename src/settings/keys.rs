@@ -1,0 +1,217 @@
+//! The table of settings: one line each.
+//!
+//! The environment variable follows from the flag (`--list-max` is `DOVETAIL_LIST_MAX`), so a setting cannot have one
+//! without the other.
+
+use super::{Program, Role};
+
+/// What a setting's value looks like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Text; checked where the typed settings are built.
+    Text,
+    /// A whole number.
+    Count {
+        /// The least it may be.
+        min: u64,
+        /// The most it may be.
+        max: u64,
+    },
+    /// Node addresses. `dovetail up`, which chooses the addresses itself, takes their number instead.
+    Nodes {
+        /// The most there may be.
+        max: u64,
+    },
+}
+
+/// One setting.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Setting {
+    /// Its place in the file, `section.key`.
+    pub key: &'static str,
+    /// Its flag, without the dashes.
+    pub flag: &'static str,
+    /// What a value looks like.
+    pub kind: Kind,
+    /// What it is without being set. See [`Setting::default_for`].
+    pub default: &'static str,
+    /// How `--help` names the value.
+    pub value_name: &'static str,
+    /// What it is, with its unit, and what happens when a cap is reached.
+    pub help: &'static str,
+}
+
+/// The flag that names the settings file, and its environment variable.
+pub const CONFIG: (&str, &str) = ("config", "DOVETAIL_CONFIG");
+
+/// The sections of the file, with what `--help` says about each.
+pub const SECTIONS: [(&str, &str); 3] = [
+    ("cluster", "Cluster, the same on every node ([cluster] in the file)"),
+    ("node", "This node ([node] in the file)"),
+    ("limits", "Limits of this node ([limits] in the file)"),
+];
+
+const fn text(
+    key: &'static str,
+    flag: &'static str,
+    default: &'static str,
+    value_name: &'static str,
+    help: &'static str,
+) -> Setting {
+    Setting { key, flag, kind: Kind::Text, default, value_name, help }
+}
+
+const fn count(
+    key: &'static str,
+    flag: &'static str,
+    default: &'static str,
+    bounds: (u64, u64),
+    help: &'static str,
+) -> Setting {
+    Setting { key, flag, kind: Kind::Count { min: bounds.0, max: bounds.1 }, default, value_name: "N", help }
+}
+
+const fn nodes(key: &'static str, flag: &'static str, max: u64, default: &'static str, help: &'static str) -> Setting {
+    Setting { key, flag, kind: Kind::Nodes { max }, default, value_name: "URL,URL", help }
+}
+
+/// Every setting there is, in the order of `--help`.
+pub const SETTINGS: &[Setting] = &[
+    text("cluster.name", "cluster-name", "dovetail", "NAME", "Name of the cluster; the log's folder belongs to it"),
+    count(
+        "cluster.slices",
+        "slices",
+        "6",
+        (1, 1024),
+        "Slices of the pair space; slice s runs on matcher s mod matchers",
+    ),
+    nodes("cluster.matchers", "matchers", 1024, "http://127.0.0.1:7401", "The matchers, in order of their index"),
+    nodes("cluster.gatherers", "gatherers", 256, "http://127.0.0.1:7402", "The gatherers, in order of their index"),
+    text("cluster.balancer", "balancer", "http://127.0.0.1:7400", "URL", "The balancer"),
+    count("cluster.block", "block", "64", (1, 1_048_576), "Neighbouring ids that share a gatherer"),
+    count("cluster.virtual_nodes", "virtual-nodes", "160", (1, 4096), "Points of each gatherer on the ring"),
+    count(
+        "cluster.list_max",
+        "list-max",
+        "256",
+        (2, 65_536),
+        "Most candidates for one element in one message; a slice that needs more waits",
+    ),
+    text("node.listen", "listen", "0.0.0.0:7400", "IP:PORT", "Where to listen; port 0 takes a free one"),
+    count("node.index", "index", "0", (0, 1023), "Which node of its role this is, from 0"),
+    text("node.data", "data", "/var/lib/dovetail", "DIR", "Folder of the log; only a balancer has one"),
+    text("node.log", "log", "info", "FILTER", "What to log: error, warn, info, debug, trace, or info,dovetail=debug"),
+    text("node.log_format", "log-format", "text", "FORM", "How to log, to stderr: text or json"),
+    count(
+        "limits.waiting_max",
+        "waiting-max",
+        "10000000",
+        (1, 1_000_000_000),
+        "Most waiting elements in a pool; more are refused",
+    ),
+    count(
+        "limits.payload_bytes_max",
+        "payload-bytes-max",
+        "4096",
+        (0, 65_536),
+        "Largest payload, in bytes; a larger one is refused",
+    ),
+    count(
+        "limits.in_flight_max",
+        "in-flight-max",
+        "1000000",
+        (1, 100_000_000),
+        "Most events not yet decided; above it submissions wait",
+    ),
+    count(
+        "limits.frame_events_max",
+        "frame-events-max",
+        "4096",
+        (1, 65_536),
+        "Most events in a frame of the log; then it is closed",
+    ),
+    count(
+        "limits.frame_bytes_max",
+        "frame-bytes-max",
+        "1048576",
+        (4096, 33_554_432),
+        "Most bytes in a frame of the log; then it is closed",
+    ),
+    count(
+        "limits.frame_age_ms_max",
+        "frame-age-ms-max",
+        "2",
+        (0, 1000),
+        "Longest time a frame stays open, in milliseconds; then it is closed",
+    ),
+    count(
+        "limits.ended_max",
+        "ended-max",
+        "4000000",
+        (0, 1_000_000_000),
+        "Most ended elements to remember; then the oldest are forgotten",
+    ),
+    count(
+        "limits.idempotency_max",
+        "idempotency-max",
+        "1000000",
+        (0, 1_000_000_000),
+        "Most idempotency keys to remember; then the oldest are forgotten",
+    ),
+    count("limits.watchers_max", "watchers-max", "1000", (1, 100_000), "Most open watches; more are refused"),
+    count(
+        "limits.submit_streams_max",
+        "submit-streams-max",
+        "1000",
+        (1, 100_000),
+        "Most open Submit streams; more are refused",
+    ),
+    count(
+        "limits.message_bytes_max",
+        "message-bytes-max",
+        "4194304",
+        (65_536, 67_108_864),
+        "Largest message from a client, in bytes; a larger one is refused",
+    ),
+    count(
+        "limits.drain_ms_max",
+        "drain-ms-max",
+        "10000",
+        (0, 600_000),
+        "Longest time to finish open requests when stopping, in milliseconds",
+    ),
+];
+
+/// The setting at `section.key`.
+pub fn by_key(key: &str) -> Option<&'static Setting> {
+    SETTINGS.iter().find(|setting| setting.key == key)
+}
+
+impl Setting {
+    /// The section of the file it is in.
+    pub fn section(&self) -> &'static str {
+        self.key.split_once('.').map_or(self.key, |(section, _)| section)
+    }
+
+    /// Its environment variable.
+    pub fn env(&self) -> String {
+        format!("DOVETAIL_{}", self.flag.replace('-', "_").to_uppercase())
+    }
+
+    /// What it is without being set. Each role has a port of its own, and `dovetail up` keeps to this machine.
+    pub fn default_for(&self, program: Program) -> &'static str {
+        match (program, self.key) {
+            (Program::Up, "node.listen") => "127.0.0.1:7400",
+            (Program::Up, "node.data") => "./dovetail-data",
+            (Program::Up, "cluster.matchers" | "cluster.gatherers") => "2",
+            (Program::Role(Role::Matcher), "node.listen") => "0.0.0.0:7401",
+            (Program::Role(Role::Gatherer), "node.listen") => "0.0.0.0:7402",
+            _ => self.default,
+        }
+    }
+
+    /// Whether `program` has a flag for it. All settings may stand in a file that nodes share.
+    pub fn is_flag_of(&self, program: Program) -> bool {
+        program != Program::Up || !matches!(self.key, "cluster.balancer" | "node.index")
+    }
+}

@@ -1,0 +1,273 @@
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use super::keys::{Kind, SETTINGS};
+use super::*;
+
+/// A settings file that goes away with the test.
+struct File(PathBuf);
+
+impl File {
+    fn new(text: &str) -> File {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let path = std::env::temp_dir().join(format!("dovetail-settings-{}-{number}.toml", std::process::id()));
+        fs::write(&path, text).unwrap();
+        File(path)
+    }
+}
+
+impl Drop for File {
+    fn drop(&mut self) {
+        fs::remove_file(&self.0).unwrap();
+    }
+}
+
+fn sources(file: Option<&File>, env: &[(&str, &str)], flags: &[(&'static str, &str)]) -> Sources {
+    Sources {
+        file: file.map(|file| file.0.clone()),
+        env: env.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect(),
+        flags: flags.iter().map(|&(key, value)| (key, value.to_owned())).collect(),
+    }
+}
+
+/// Loads as a matcher; the file's path becomes FILE in an error.
+fn check(toml: &str, env: &[(&str, &str)], flags: &[(&'static str, &str)], expected: Result<(), &str>) {
+    let file = File::new(toml);
+    let found = sources(Some(&file), env, flags).load(Role::Matcher);
+    let found = found.map(drop).map_err(|error| error.to_string().replace(file.0.to_str().unwrap(), "FILE"));
+    assert_eq!(found, expected.map_err(str::to_owned));
+}
+
+fn sample() -> ClusterSettings {
+    ClusterSettings {
+        name: "dovetail".to_owned(),
+        slices: 6,
+        matchers: 3,
+        gatherers: 2,
+        block: 64,
+        virtual_nodes: 160,
+        list_max: 256,
+    }
+}
+
+#[test]
+fn the_digest_is_the_one_other_builds_compute() {
+    assert_eq!(format!("{:016x}", sample().digest()), "04bd71331e4a0433");
+}
+
+#[test]
+fn the_digest_covers_every_field() {
+    let changes: [fn(&mut ClusterSettings); 7] = [
+        |settings| settings.name.push('2'),
+        |settings| settings.slices += 1,
+        |settings| settings.matchers += 1,
+        |settings| settings.gatherers += 1,
+        |settings| settings.block += 1,
+        |settings| settings.virtual_nodes += 1,
+        |settings| settings.list_max += 1,
+    ];
+    let mut digests = BTreeSet::from([sample().digest()]);
+    for change in changes {
+        let mut changed = sample();
+        change(&mut changed);
+        assert!(digests.insert(changed.digest()), "{changed} has the digest of another");
+    }
+}
+
+#[test]
+fn the_words_name_every_value() {
+    let words = "cluster \"dovetail\", slices 6, matchers 3, gatherers 2, block 64, virtual_nodes 160, list_max 256";
+    assert_eq!(sample().to_string(), words);
+}
+
+#[test]
+fn slices_are_dealt_to_matchers_in_turn() {
+    assert_eq!(sample().slices_of(1).collect::<Vec<_>>(), [1, 4]);
+}
+
+#[test]
+fn without_any_source_the_three_roles_find_each_other_on_one_host() {
+    for (role, port) in [(Role::Balancer, 7400), (Role::Matcher, 7401), (Role::Gatherer, 7402)] {
+        let settings = Sources::default().load(role).unwrap();
+        assert_eq!(settings.node.listen.port(), port);
+        let addresses = &settings.node.addresses;
+        let own = [&addresses.balancer, &addresses.matchers[0], &addresses.gatherers[0]][role as usize];
+        assert_eq!(own, &format!("http://127.0.0.1:{port}"));
+        assert_eq!(settings.cluster.list_max, 256);
+        assert_eq!(settings.node.limits.frame_age_ms_max, 2);
+    }
+}
+
+#[test]
+fn a_flag_wins_over_the_environment_that_over_the_file_and_that_over_the_default() {
+    let file = File::new("[cluster]\nslices = 10\nblock = 10\nlist_max = 10\n");
+    let env = [("DOVETAIL_BLOCK", "20"), ("DOVETAIL_LIST_MAX", "20"), ("DOVETAIL_PORT", "tcp://10.0.0.1:80")];
+    let settings = sources(Some(&file), &env, &[("cluster.list_max", "30")]).load(Role::Balancer).unwrap();
+    let ClusterSettings { virtual_nodes, slices, block, list_max, .. } = settings.cluster;
+    assert_eq!((virtual_nodes, slices, block, list_max), (160, 10, 20, 30));
+}
+
+#[test]
+fn a_list_of_nodes_is_replaced_as_a_whole() {
+    let file = File::new("[cluster]\nmatchers = [\"http://a:1\", \"http://b:1\", \"http://c:1\"]\n");
+    let env = [("DOVETAIL_MATCHERS", "http://d:1, http://e:1")];
+    let settings = sources(Some(&file), &env, &[]).load(Role::Balancer).unwrap();
+    assert_eq!(settings.node.addresses.matchers, ["http://d:1", "http://e:1"]);
+    assert_eq!(settings.cluster.matchers, 2);
+}
+
+#[test]
+fn up_counts_nodes_wherever_they_are_named() {
+    let file = File::new("[cluster]\nmatchers = [\"http://a:1\", \"http://b:1\", \"http://c:1\"]\ngatherers = 4\n");
+    let settings = sources(Some(&file), &[], &[]).load_up().unwrap();
+    assert_eq!((settings.cluster.matchers, settings.cluster.gatherers), (3, 4));
+    let settings = sources(Some(&file), &[], &[("cluster.matchers", "5")]).load_up().unwrap();
+    assert_eq!(settings.cluster.matchers, 5);
+    let settings = Sources::default().load_up().unwrap();
+    assert_eq!((settings.cluster.matchers, settings.cluster.gatherers), (2, 2));
+    assert_eq!(settings.listen.to_string(), "127.0.0.1:7400");
+    assert_eq!(settings.data, PathBuf::from("./dovetail-data"));
+}
+
+#[test]
+fn a_refusal_names_the_value_the_bound_and_where_it_came_from() {
+    check("[cluster]\nslices = 6\n", &[], &[], Ok(()));
+    let refused = "cluster.slices is 0, but must be 1 to 1024 (from settings file FILE)";
+    check("[cluster]\nslices = 0\n", &[], &[], Err(refused));
+    let refused = "cluster.slices is -3, but must be 1 to 1024 (from settings file FILE)";
+    check("[cluster]\nslices = -3\n", &[], &[], Err(refused));
+    let refused = "cluster.block is 1.5, but must be a whole number (from settings file FILE)";
+    check("[cluster]\nblock = 1.5\n", &[], &[], Err(refused));
+    let refused = "cluster.list_max is 1, but must be 2 to 65536 (from environment variable DOVETAIL_LIST_MAX)";
+    check("", &[("DOVETAIL_LIST_MAX", "1")], &[], Err(refused));
+    let refused = "limits.waiting_max is \"many\", but must be a whole number (from flag --waiting-max)";
+    check("", &[], &[("limits.waiting_max", "many")], Err(refused));
+    let refused = "cluster.name is \"a b\", but must be 1 to 64 of a-z A-Z 0-9 _ . - (from flag --cluster-name)";
+    check("", &[], &[("cluster.name", "a b")], Err(refused));
+    let refused =
+        "node.listen is \"7400\", but must be IP:PORT, such as 127.0.0.1:7400 or [::]:7400 (from flag --listen)";
+    check("", &[], &[("node.listen", "7400")], Err(refused));
+    let refused = "node.log_format is \"xml\", but must be text or json (from settings file FILE)";
+    check("[node]\nlog_format = \"xml\"\n", &[], &[], Err(refused));
+}
+
+#[test]
+fn a_refused_address_is_shown() {
+    for url in ["10.0.0.2:7401", "ftp://a:1", "http://", "http://a:1/x", "http://me@a:1", ""] {
+        let refused = format!(
+            "cluster.matchers is {url:?}, but must be a URL such as http://10.0.0.2:7401 (from settings file FILE)"
+        );
+        check(&format!("[cluster]\nmatchers = [{url:?}]\n"), &[], &[], Err(&refused));
+    }
+    let refused = "cluster.matchers is 0, but must be 1 to 1024 (from settings file FILE)";
+    check("[cluster]\nmatchers = []\n", &[], &[], Err(refused));
+    let refused = "cluster.matchers is 3, but must be a list of URLs (from flag --matchers)";
+    check("", &[], &[("cluster.matchers", "3")], Err(refused));
+}
+
+#[test]
+fn relations_between_settings_name_both() {
+    let refused = "cluster.matchers is 2 (from flag --matchers), but must be at most cluster.slices, which is 1 (from \
+                   environment variable DOVETAIL_SLICES)";
+    check("", &[("DOVETAIL_SLICES", "1")], &[("cluster.matchers", "http://a:1,http://b:1")], Err(refused));
+    let refused = "node.index is 1 (from environment variable DOVETAIL_INDEX), but must be below 1, the number of \
+                   addresses in cluster.matchers (from the default)";
+    check("", &[("DOVETAIL_INDEX", "1")], &[], Err(refused));
+}
+
+#[test]
+fn unknown_keys_are_refused_with_what_may_have_been_meant() {
+    let refused = "unknown setting \"cluster.waiting_max\" in settings file FILE; did you mean \"limits.waiting_max\"?";
+    check("[cluster]\nwaiting_max = 5\n", &[], &[], Err(refused));
+    check("slises = 4\n", &[], &[], Err("unknown setting \"slises\" in settings file FILE"));
+    check(
+        "[cluster.slices]\nx = 1\n",
+        &[],
+        &[],
+        Err("cluster.slices is a table, but must be a whole number (from settings file FILE)"),
+    );
+    check("[tls]\n", &[], &[], Err("unknown setting \"tls\" in settings file FILE"));
+    check("cluster = 4\n", &[], &[], Err("unknown setting \"cluster\" in settings file FILE"));
+}
+
+#[test]
+fn a_file_that_is_missing_or_no_toml_is_named() {
+    let missing = Sources { file: Some("/nowhere/dovetail.toml".into()), ..Sources::default() };
+    let error = missing.load(Role::Balancer).unwrap_err().to_string();
+    assert!(error.starts_with("settings file /nowhere/dovetail.toml cannot be read: No such file"), "{error}");
+    let file = File::new("[cluster]\nslices = = 4\n");
+    let error = sources(Some(&file), &[], &[]).load(Role::Balancer).unwrap_err().to_string();
+    assert!(error.contains("is not TOML: TOML parse error at line 2, column 10"), "{error}");
+}
+
+#[test]
+fn every_default_is_within_its_bounds_and_every_name_is_taken_once() {
+    let mut names = BTreeSet::new();
+    for setting in SETTINGS {
+        assert!(names.insert(setting.key.to_owned()) && names.insert(setting.flag.to_owned()), "{}", setting.key);
+        assert!(names.insert(setting.env()), "{}", setting.env());
+        if let Kind::Count { min, max } = setting.kind {
+            let default: u64 = setting.default.parse().unwrap();
+            assert!((min..=max).contains(&default), "{}", setting.key);
+        }
+    }
+    let known = known_names(Program::Role(Role::Matcher));
+    for name in ["--config", "DOVETAIL_CONFIG", "--list-max", "DOVETAIL_CLUSTER_NAME", "cluster.name", "--index"] {
+        assert!(known.iter().any(|known| known == name), "{name}");
+    }
+    assert!(!known_names(Program::Up).contains(&"--index".to_owned()));
+}
+
+#[test]
+fn every_setting_of_the_file_reaches_its_field() {
+    let file = File::new(
+        "[cluster]\nname = \"c1\"\nslices = 7\nmatchers = [\"http://m:1\"]\ngatherers = [\"https://g:1\"]\n\
+         balancer = \"http://b:1/\"\nblock = 8\nvirtual_nodes = 9\nlist_max = 10\n\
+         [node]\nlisten = \"[::1]:11\"\nindex = 0\ndata = \"/d\"\nlog = \"warn,dovetail=debug\"\nlog_format = \"json\"\n\
+         [limits]\nwaiting_max = 12\npayload_bytes_max = 13\nin_flight_max = 14\nframe_events_max = 15\n\
+         frame_bytes_max = 4096\nframe_age_ms_max = 17\nended_max = 18\nidempotency_max = 19\nwatchers_max = 20\n\
+         submit_streams_max = 21\nmessage_bytes_max = 65536\ndrain_ms_max = 23\n",
+    );
+    let expected = Settings {
+        cluster: ClusterSettings {
+            name: "c1".to_owned(),
+            slices: 7,
+            matchers: 1,
+            gatherers: 1,
+            block: 8,
+            virtual_nodes: 9,
+            list_max: 10,
+        },
+        node: NodeSettings {
+            role: Role::Gatherer,
+            index: 0,
+            listen: "[::1]:11".parse().unwrap(),
+            data: "/d".into(),
+            log: LogSettings { filter: "warn,dovetail=debug".to_owned(), format: LogFormat::Json },
+            addresses: Addresses {
+                balancer: "http://b:1/".to_owned(),
+                matchers: vec!["http://m:1".to_owned()],
+                gatherers: vec!["https://g:1".to_owned()],
+            },
+            limits: Limits {
+                waiting_max: 12,
+                payload_bytes_max: 13,
+                in_flight_max: 14,
+                frame_events_max: 15,
+                frame_bytes_max: 4096,
+                frame_age_ms_max: 17,
+                ended_max: 18,
+                idempotency_max: 19,
+                watchers_max: 20,
+                submit_streams_max: 21,
+                message_bytes_max: 65536,
+                drain_ms_max: 23,
+            },
+        },
+    };
+    assert_eq!(sources(Some(&file), &[], &[]).load(Role::Gatherer).unwrap(), expected);
+    assert_eq!(sources(None, &[], &[]).env, BTreeMap::new());
+}
