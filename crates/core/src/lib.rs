@@ -1,1 +1,34 @@
-//! placeholder
+//! Dovetail's state machines: what a balancer, a matcher's slice and a gatherer's shard do with what they hear.
+//!
+//! Everything here is deterministic. Nothing reads a clock, draws a random number, touches a socket or a file, or spawns
+//! anything: time comes in with the event, effects go out into the caller's buffer. The same machines run in the
+//! simulator, in `dovetail up` and in the role binaries (DESIGN.md, section 6). `.ci/run` checks that it stays so.
+//!
+//! | module | what it is | section of DESIGN.md |
+//! |---|---|---|
+//! | [`oracle`] | the sequential program that defines the result | 2 |
+//! | [`sequencer`] | gives ids, builds log frames | 3 |
+//! | [`ledger`] | what the balancer knows: elements, keys, timers, the cut | 4 |
+//! | [`slice`] | one worker index's share of the pair space | 3.1 |
+//! | [`shard`] | one shard's elements, and what it decides about them | 3.2 |
+//! | [`ring`], [`placement`] | which slice owns and which shard homes an element | 3.2 |
+
+pub mod event;
+pub mod ids;
+pub mod ledger;
+pub mod message;
+pub mod oracle;
+pub mod placement;
+pub mod planted;
+pub mod pool;
+pub mod ring;
+pub mod sequencer;
+pub mod shard;
+pub mod slice;
+
+pub use event::{Event, EventKind, LogFrame, WithdrawReason};
+pub use ids::{ElementId, EventId, PoolId, ShardId, SliceId};
+pub use message::{CandidateFrame, Claim, Close, DecisionFrame, Grant, ProbeList, Retirement};
+pub use placement::Placement;
+pub use pool::{DefineError, Pool, PoolDefinition};
+pub use ring::Ring;

@@ -1,0 +1,79 @@
+//! The log's events, and the frames they are logged and broadcast in.
+
+use std::sync::Arc;
+
+use dovetail_rule::Row;
+
+use crate::{ElementId, EventId, PoolDefinition, PoolId};
+
+/// Why an element was withdrawn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WithdrawReason {
+    /// A client asked for it.
+    Client,
+    /// Its time to live ended.
+    Expired,
+}
+
+/// One entry of the log.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Event {
+    /// Its id.
+    pub x: EventId,
+    /// What happened.
+    pub kind: EventKind,
+}
+
+/// What an event says. Topology events will be a further kind.
+#[derive(Clone, Debug, PartialEq)]
+pub enum EventKind {
+    /// A new element, whose id is the event's; it searches.
+    Arrival {
+        /// The pool.
+        pool: PoolId,
+        /// The attributes.
+        row: Arc<Row>,
+    },
+    /// An element is not to wait any longer.
+    Withdrawal {
+        /// The element.
+        element: ElementId,
+        /// Why.
+        reason: WithdrawReason,
+    },
+    /// A waiting element searches again. Carries all a search needs: a slice keeps only the elements it owns.
+    Reprobe {
+        /// The element.
+        element: ElementId,
+        /// Its pool.
+        pool: PoolId,
+        /// The time of its arrival, in milliseconds.
+        arrived_ms: u64,
+        /// Its attributes.
+        row: Arc<Row>,
+    },
+    /// A pool begins.
+    PoolDefined {
+        /// Its number.
+        pool: PoolId,
+        /// What the client defined.
+        definition: Arc<PoolDefinition>,
+    },
+}
+
+/// A run of events that were logged together, `(after, through]`.
+///
+/// Ids need not be dense: after a cut the feed leaves events out (rule R2), and `through` still covers them.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LogFrame {
+    /// The last event before this frame.
+    pub after: EventId,
+    /// The last event of this frame.
+    pub through: EventId,
+    /// `time(x)` of each of its events, in milliseconds since 1970. Never decreases from frame to frame.
+    pub time_ms: u64,
+    /// The stable cut when the frame was opened. No reprobe or withdrawal in it names an element retired at or below.
+    pub stable: EventId,
+    /// The events, ascending.
+    pub events: Vec<Event>,
+}

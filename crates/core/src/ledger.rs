@@ -1,0 +1,591 @@
+//! What the balancer knows: pools, elements and their keys, timers, what was decided, and the cut.
+//!
+//! Decides nothing about matches. It admits submissions, says which reprobes and expiries are due, puts the shards'
+//! decisions into the order of the log, and can describe the cluster's state at the stable cut to a node that lost its memory.
+//! Invariants: L1 `stable <= decided`, both never go back; L2 outcomes leave in ascending order, each once;
+//! L3 no reprobe or withdrawal is offered for an element retired at or below `decided`.
+
+mod admit;
+mod ended;
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
+    sync::Arc,
+};
+
+use bytes::Bytes;
+use dovetail_rule::Row;
+use thiserror::Error;
+
+pub use admit::{Admission, KEY_BYTES_MAX, PAYLOAD_BYTES_CAP, Submission, SubmitError};
+use ended::{Ended, Idempotency};
+
+use crate::{
+    DefineError, ElementId, EventId, EventKind, LogFrame, Pool, PoolDefinition, PoolId, Retirement, ShardId,
+    WithdrawReason, slice::SliceCut, slice::WaitingElement,
+};
+
+/// Bounds of what a ledger holds.
+#[derive(Clone, Copy, Debug)]
+pub struct LedgerLimits {
+    /// Most elements waiting in a pool that sets no bound of its own. Above it submissions are refused.
+    pub waiting_max: u64,
+    /// Largest payload in a pool that sets no bound of its own, in bytes.
+    pub payload_bytes_max: u64,
+    /// Most ended elements remembered. Above it the one that ended first is forgotten.
+    pub ended_max: usize,
+    /// Most idempotency keys remembered. Above it the oldest is forgotten.
+    pub idempotency_max: usize,
+}
+
+/// What only the balancer needs of an element.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientPart {
+    /// The client's own name for it.
+    pub key: Arc<str>,
+    /// Opaque.
+    pub payload: Bytes,
+    /// Time to live in milliseconds; 0 for none.
+    pub ttl_ms: u64,
+    /// Empty for none.
+    pub idempotency_key: Box<str>,
+}
+
+/// An element that waits, or whose retirement is not decided yet.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    /// Its pool.
+    pub pool: PoolId,
+    /// Its attributes.
+    pub row: Arc<Row>,
+    /// When it arrived, in milliseconds.
+    pub arrived_ms: u64,
+    /// The client's key.
+    pub key: Arc<str>,
+    /// The client's payload.
+    pub payload: Bytes,
+    /// The event that withdraws it, if one was written.
+    pub closing: Option<EventId>,
+    /// When its time to live ends, if it does.
+    expire_ms: Option<u64>,
+    /// When it searches again, if it does.
+    reprobe_ms: Option<u64>,
+}
+
+/// What one event decided, with what clients want to know of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outcome {
+    /// The event; the cursor of the result stream.
+    pub x: EventId,
+    /// The pool.
+    pub pool: PoolId,
+    /// `time(x)` in milliseconds.
+    pub time_ms: u64,
+    /// The prober of a match, or the element withdrawn.
+    pub element: OutcomeEnd,
+    /// The anchor of a match.
+    pub anchor: Option<OutcomeEnd>,
+    /// Why, for a withdrawal.
+    pub reason: Option<WithdrawReason>,
+}
+
+impl Outcome {
+    /// The decision without what clients want to know.
+    #[must_use]
+    pub fn retirement(&self) -> Retirement {
+        Retirement { x: self.x, element: self.element.id, anchor: self.anchor.as_ref().map(|anchor| anchor.id) }
+    }
+}
+
+/// One element of an outcome.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OutcomeEnd {
+    /// Its id.
+    pub id: ElementId,
+    /// The client's key.
+    pub key: Arc<str>,
+    /// The client's payload.
+    pub payload: Bytes,
+}
+
+/// Two shards, or one at two times, decided one event differently. Cannot happen while all follow the protocol on one log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum DecisionError {
+    /// Two decisions of one event.
+    #[error("event {x} was decided as {known}, and now as {told}; is there another log?")]
+    Conflict {
+        /// The event.
+        x: EventId,
+        /// What was told first.
+        known: Retirement,
+        /// What was told now.
+        told: Retirement,
+    },
+    /// A decision about an element that does not wait.
+    #[error("{told} is decided, but {element} does not wait")]
+    NotWaiting {
+        /// The element.
+        element: ElementId,
+        /// What was told.
+        told: Retirement,
+    },
+    /// A watermark above the log.
+    #[error(
+        "{shard} has decided up to {told}, but the log ends at {recorded}; has the log lost its end, or is it another one?"
+    )]
+    Future {
+        /// The shard.
+        shard: ShardId,
+        /// Its watermark.
+        told: EventId,
+        /// The last event of the log.
+        recorded: EventId,
+    },
+}
+
+/// What became of an element.
+#[derive(Clone, Copy, Debug)]
+pub enum Status<'a> {
+    /// Not known to be retired.
+    Waiting(&'a Entry),
+    /// Retired by the outcome with this cursor.
+    Ended(EventId),
+    /// Never seen, or no longer remembered.
+    Unknown,
+}
+
+/// The state at the stable cut, and what the feed leaves out after it (R2).
+#[derive(Clone, Debug, Default)]
+pub struct Cut {
+    /// For the slices.
+    pub state: SliceCut,
+    /// Reprobes and withdrawals above the cut of elements that did not wait at it.
+    pub left_out: BTreeSet<EventId>,
+}
+
+impl Cut {
+    /// What a node that starts at the cut is sent of a frame; none when the cut covers it.
+    #[must_use]
+    pub fn after(&self, frame: &LogFrame) -> Option<LogFrame> {
+        if frame.through <= self.state.through {
+            return None;
+        }
+        let sent = |x: &EventId| *x > self.state.through && !self.left_out.contains(x);
+        Some(LogFrame {
+            after: frame.after.max(self.state.through),
+            events: frame.events.iter().filter(|event| sent(&event.x)).cloned().collect(),
+            ..*frame
+        })
+    }
+
+    /// Whether frames after this event need no more than to be passed on.
+    #[must_use]
+    pub fn passed(&self, x: EventId) -> bool {
+        x >= self.state.through && self.left_out.last().is_none_or(|&last| last <= x)
+    }
+}
+
+/// Counts of a pool.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PoolCounts {
+    /// Elements not known to be retired.
+    pub waiting: u64,
+    /// Matches decided.
+    pub matches: u64,
+    /// Elements withdrawn by clients.
+    pub withdrawn: u64,
+    /// Elements whose time to live ended.
+    pub expired: u64,
+}
+
+/// A pool with its counts.
+#[derive(Debug)]
+pub struct PoolEntry {
+    /// The pool.
+    pub pool: Pool,
+    /// The event that defined it.
+    pub defined_at: EventId,
+    /// Its counts.
+    pub counts: PoolCounts,
+}
+
+/// What the balancer knows.
+#[derive(Debug)]
+pub struct Ledger {
+    limits: LedgerLimits,
+    pools: Vec<PoolEntry>,
+    by_name: HashMap<Arc<str>, PoolId>,
+    elements: BTreeMap<ElementId, Entry>,
+    keys: HashMap<(PoolId, Arc<str>), ElementId>,
+    timers: BTreeSet<(u64, ElementId, Timer)>,
+    /// Times of events above the decided watermark: the last event of a run, and its time.
+    times: VecDeque<(EventId, u64)>,
+    recorded: EventId,
+    /// Withdrawals and reprobes above the stable cut.
+    naming: BTreeMap<EventId, (ElementId, Option<WithdrawReason>)>,
+    /// Decisions above the decided watermark.
+    retirements: BTreeMap<EventId, Retirement>,
+    marks: Vec<EventId>,
+    decided: EventId,
+    stable: EventId,
+    /// Elements retired in `(stable, decided]`.
+    unstable: VecDeque<(EventId, ElementId, Entry)>,
+    ended: Ended,
+    idempotency: Idempotency,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Timer {
+    Reprobe,
+    Expire,
+}
+
+impl Ledger {
+    /// Before every event, in a cluster of `shards` shards.
+    #[must_use]
+    pub fn new(limits: LedgerLimits, shards: u32) -> Ledger {
+        Ledger {
+            limits,
+            pools: Vec::new(),
+            by_name: HashMap::new(),
+            elements: BTreeMap::new(),
+            keys: HashMap::new(),
+            timers: BTreeSet::new(),
+            times: VecDeque::new(),
+            recorded: EventId::ZERO,
+            naming: BTreeMap::new(),
+            retirements: BTreeMap::new(),
+            marks: vec![EventId::ZERO; shards as usize],
+            decided: EventId::ZERO,
+            stable: EventId::ZERO,
+            unstable: VecDeque::new(),
+            ended: Ended::new(limits.ended_max),
+            idempotency: Idempotency::new(limits.idempotency_max),
+        }
+    }
+
+    /// Records an event that was given its id, or is read back from the log. `client` belongs to an arrival.
+    ///
+    /// # Errors
+    /// When the event defines a pool that cannot be.
+    ///
+    /// # Panics
+    /// When events are recorded out of order, or an arrival comes without its client part or before its pool.
+    pub fn record(
+        &mut self,
+        x: EventId,
+        time_ms: u64,
+        kind: &EventKind,
+        client: Option<ClientPart>,
+    ) -> Result<(), DefineError> {
+        assert!(x > self.recorded, "{x} is recorded after {}", self.recorded);
+        match kind {
+            EventKind::PoolDefined { pool, definition } => {
+                assert_eq!(pool.0 as usize, self.pools.len(), "pools are numbered in order");
+                let pool = Pool::compile(*pool, Arc::clone(definition))?;
+                self.by_name.insert(definition.name.as_str().into(), pool.id);
+                self.pools.push(PoolEntry { pool, defined_at: x, counts: PoolCounts::default() });
+            }
+            EventKind::Arrival { pool, row } => {
+                let client = client.expect("an arrival comes with its client part");
+                self.record_arrival(x, time_ms, *pool, row, client);
+            }
+            EventKind::Withdrawal { element, reason } => {
+                self.naming.insert(x, (*element, Some(*reason)));
+                if let Some(entry) = self.elements.get_mut(element) {
+                    entry.closing.get_or_insert(x);
+                }
+            }
+            EventKind::Reprobe { element, .. } => {
+                self.naming.insert(x, (*element, None));
+                self.schedule_reprobe(*element, time_ms);
+            }
+        }
+        self.recorded = x;
+        match self.times.back_mut() {
+            Some((last, time)) if *time == time_ms => *last = x,
+            _ => self.times.push_back((x, time_ms)),
+        }
+        Ok(())
+    }
+
+    /// Reprobes and expiries that are due, at most `most`. Each is offered once; record the event that comes of it.
+    pub fn due(&mut self, now_ms: u64, most: usize) -> Vec<EventKind> {
+        let mut events = Vec::new();
+        while events.len() < most
+            && let Some(&(due_ms, element, timer)) = self.timers.first()
+            && due_ms <= now_ms
+        {
+            self.timers.pop_first();
+            let Some(entry) = self.elements.get(&element).filter(|entry| entry.closing.is_none()) else { continue };
+            events.push(match timer {
+                Timer::Expire => EventKind::Withdrawal { element, reason: WithdrawReason::Expired },
+                Timer::Reprobe => EventKind::Reprobe {
+                    element,
+                    pool: entry.pool,
+                    arrived_ms: entry.arrived_ms,
+                    row: Arc::clone(&entry.row),
+                },
+            });
+        }
+        events
+    }
+
+    /// When the next reprobe or expiry is due, in milliseconds since 1970.
+    #[must_use]
+    pub fn next_due_ms(&self) -> Option<u64> {
+        self.timers.first().map(|&(due_ms, ..)| due_ms)
+    }
+
+    /// Takes a decision of a shard.
+    ///
+    /// # Errors
+    /// When it contradicts another.
+    pub fn on_retirement(&mut self, told: Retirement) -> Result<(), DecisionError> {
+        if told.x <= self.decided {
+            return Ok(());
+        }
+        match self.retirements.insert(told.x, told) {
+            Some(known) if known != told => Err(DecisionError::Conflict { x: told.x, known, told }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Takes a shard's watermark. What is decided by it leaves, in order.
+    ///
+    /// # Errors
+    /// When it is above the log, or what was decided does not fit the log.
+    pub fn on_decided(&mut self, shard: ShardId, told: EventId, out: &mut Vec<Outcome>) -> Result<(), DecisionError> {
+        if told > self.recorded {
+            return Err(DecisionError::Future { shard, told, recorded: self.recorded });
+        }
+        let mark = &mut self.marks[shard.0 as usize];
+        *mark = told.max(*mark);
+        let decided = self.marks.iter().copied().min().expect("a cluster has a shard");
+        self.advance(decided, out)
+    }
+
+    /// Takes what the store says was decided up to `through`, when a balancer starts.
+    ///
+    /// # Errors
+    /// When it does not fit the log.
+    pub fn restore(&mut self, through: EventId, retirements: &[Retirement]) -> Result<(), DecisionError> {
+        for &retirement in retirements {
+            self.on_retirement(retirement)?;
+        }
+        for shard in 0..self.marks.len() {
+            let shard = ShardId(u32::try_from(shard).expect("few shards"));
+            self.on_decided(shard, through, &mut Vec::new())?;
+        }
+        self.on_stable(through);
+        Ok(())
+    }
+
+    /// Outcomes up to `through` are on disk: the cut moves there.
+    ///
+    /// # Panics
+    /// When they are not decided.
+    pub fn on_stable(&mut self, through: EventId) {
+        assert!(through <= self.decided, "{through} is stable before it is decided at {}", self.decided);
+        self.stable = through.max(self.stable);
+        while self.unstable.front().is_some_and(|&(x, ..)| x <= self.stable) {
+            self.unstable.pop_front();
+        }
+        while let Some(entry) = self.naming.first_entry()
+            && *entry.key() <= self.stable
+        {
+            entry.remove();
+        }
+    }
+
+    /// The state at the stable cut; `mine` chooses the elements that come with it.
+    #[must_use]
+    pub fn cut(&self, mine: impl Fn(ElementId) -> bool) -> Cut {
+        let unstable = || self.unstable.iter().map(|(_, element, entry)| (element, entry));
+        let at_cut = self.elements.iter().chain(unstable()).filter(|(element, _)| element.arrival() <= self.stable);
+        let mut waiting: Vec<WaitingElement> = at_cut
+            .filter(|(element, _)| mine(**element))
+            .map(|(&element, entry)| WaitingElement {
+                element,
+                pool: entry.pool,
+                arrived_ms: entry.arrived_ms,
+                row: Arc::clone(&entry.row),
+            })
+            .collect();
+        waiting.sort_unstable_by_key(|waiting| waiting.element);
+        let known: BTreeSet<ElementId> = unstable().map(|(&element, _)| element).collect();
+        let waited = |element: &ElementId| self.elements.contains_key(element) || known.contains(element);
+        let left_out = |element: &ElementId| element.arrival() <= self.stable && !waited(element);
+        let naming = self.naming.iter().filter(|&(&x, (element, _))| x > self.stable && left_out(element));
+        let defined = self.pools.iter().filter(|pool| pool.defined_at <= self.stable);
+        let pools = defined.map(|entry| (entry.pool.id, Arc::clone(&entry.pool.definition))).collect();
+        Cut { state: SliceCut { through: self.stable, pools, waiting }, left_out: naming.map(|(&x, _)| x).collect() }
+    }
+
+    /// What became of an element.
+    #[must_use]
+    pub fn status(&self, element: ElementId) -> Status<'_> {
+        if let Some(entry) = self.elements.get(&element) {
+            return Status::Waiting(entry);
+        }
+        self.ended.get(element).map_or(Status::Unknown, Status::Ended)
+    }
+
+    /// The element that has a key, or had it last.
+    #[must_use]
+    pub fn find(&self, pool: PoolId, key: &str) -> Option<ElementId> {
+        let key = (pool, Arc::from(key));
+        self.keys.get(&key).copied().or_else(|| self.ended.find(&key))
+    }
+
+    /// A pool by its name.
+    #[must_use]
+    pub fn pool_named(&self, name: &str) -> Option<&PoolEntry> {
+        self.by_name.get(name).map(|&id| self.pool(id))
+    }
+
+    /// A pool by its number.
+    ///
+    /// # Panics
+    /// When there is none.
+    #[must_use]
+    pub fn pool(&self, id: PoolId) -> &PoolEntry {
+        &self.pools[id.0 as usize]
+    }
+
+    /// All pools, in order of definition.
+    #[must_use]
+    pub fn pools(&self) -> &[PoolEntry] {
+        &self.pools
+    }
+
+    /// The number the next pool gets.
+    #[must_use]
+    pub fn next_pool(&self) -> PoolId {
+        PoolId(u32::try_from(self.pools.len()).expect("few pools"))
+    }
+
+    /// The definition a pool has when the defaults are put in, for comparison.
+    #[must_use]
+    pub fn defined_alike(&self, definition: &PoolDefinition) -> Option<bool> {
+        self.pool_named(&definition.name).map(|entry| *entry.pool.definition == *definition)
+    }
+
+    /// The last event recorded.
+    #[must_use]
+    pub fn recorded(&self) -> EventId {
+        self.recorded
+    }
+
+    /// Every event at or below it is decided, and its outcome has left.
+    #[must_use]
+    pub fn decided(&self) -> EventId {
+        self.decided
+    }
+
+    /// A shard's watermark as known here.
+    #[must_use]
+    pub fn mark(&self, shard: ShardId) -> EventId {
+        self.marks[shard.0 as usize]
+    }
+
+    /// The stable cut.
+    #[must_use]
+    pub fn stable(&self) -> EventId {
+        self.stable
+    }
+
+    /// Elements not known to be retired.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.elements.len()
+    }
+
+    /// The ids of the elements not known to be retired, ascending.
+    pub fn waiting_ids(&self) -> impl Iterator<Item = ElementId> {
+        self.elements.keys().copied()
+    }
+
+    fn record_arrival(&mut self, x: EventId, time_ms: u64, pool: PoolId, row: &Arc<Row>, client: ClientPart) {
+        let element = ElementId::from(x);
+        self.pools[pool.0 as usize].counts.waiting += 1;
+        self.keys.insert((pool, Arc::clone(&client.key)), element);
+        self.idempotency.insert(pool, &client, row, element);
+        let ClientPart { key, payload, ttl_ms, .. } = client;
+        let expire_ms = (ttl_ms > 0).then(|| time_ms.saturating_add(ttl_ms));
+        self.timers.extend(expire_ms.map(|due_ms| (due_ms, element, Timer::Expire)));
+        let row = Arc::clone(row);
+        let entry = Entry { pool, row, arrived_ms: time_ms, key, payload, closing: None, expire_ms, reprobe_ms: None };
+        self.elements.insert(element, entry);
+        self.schedule_reprobe(element, time_ms);
+    }
+
+    /// Sets the next reprobe: the first of the schedule after `time_ms`, so that a stop skips what it missed but one.
+    fn schedule_reprobe(&mut self, element: ElementId, time_ms: u64) {
+        let Some(entry) = self.elements.get_mut(&element) else { return };
+        let schedule = &self.pools[entry.pool.0 as usize].pool.definition.reprobe_ms;
+        let next = schedule.iter().map(|after| entry.arrived_ms + after).find(|&due_ms| due_ms > time_ms);
+        if let Some(missed_ms) = std::mem::replace(&mut entry.reprobe_ms, next) {
+            self.timers.remove(&(missed_ms, element, Timer::Reprobe));
+        }
+        self.timers.extend(next.map(|due_ms| (due_ms, element, Timer::Reprobe)));
+    }
+
+    fn advance(&mut self, decided: EventId, out: &mut Vec<Outcome>) -> Result<(), DecisionError> {
+        if decided <= self.decided {
+            return Ok(());
+        }
+        while let Some(entry) = self.retirements.first_entry()
+            && *entry.key() <= decided
+        {
+            let retirement = entry.remove();
+            out.push(self.outcome(retirement)?);
+        }
+        self.decided = decided;
+        self.time_of(decided.next());
+        Ok(())
+    }
+
+    fn outcome(&mut self, told: Retirement) -> Result<Outcome, DecisionError> {
+        let time_ms = self.time_of(told.x);
+        let (pool, element) = self.end(told, told.element)?;
+        let anchor = told.anchor.map(|anchor| self.end(told, anchor)).transpose()?.map(|(_, end)| end);
+        let reason = match anchor {
+            Some(_) => None,
+            None => self.naming.get(&told.x).and_then(|&(_, reason)| reason),
+        };
+        let counts = &mut self.pools[pool.0 as usize].counts;
+        match reason {
+            None => counts.matches += 1,
+            Some(WithdrawReason::Client) => counts.withdrawn += 1,
+            Some(WithdrawReason::Expired) => counts.expired += 1,
+        }
+        Ok(Outcome { x: told.x, pool, time_ms, element, anchor, reason })
+    }
+
+    fn end(&mut self, told: Retirement, id: ElementId) -> Result<(PoolId, OutcomeEnd), DecisionError> {
+        let entry = self.elements.remove(&id).ok_or(DecisionError::NotWaiting { element: id, told })?;
+        let pool = entry.pool;
+        self.pools[pool.0 as usize].counts.waiting -= 1;
+        let timers = [(entry.expire_ms, Timer::Expire), (entry.reprobe_ms, Timer::Reprobe)];
+        for (due_ms, timer) in timers {
+            due_ms.map(|due_ms| self.timers.remove(&(due_ms, id, timer)));
+        }
+        let key = (pool, Arc::clone(&entry.key));
+        if self.keys.get(&key) == Some(&id) {
+            self.keys.remove(&key);
+        }
+        self.ended.insert(id, told.x, key);
+        let end = OutcomeEnd { id, key: Arc::clone(&entry.key), payload: entry.payload.clone() };
+        self.unstable.push_back((told.x, id, entry));
+        Ok((pool, end))
+    }
+
+    /// The time of an event above the decided watermark; forgets those before it.
+    fn time_of(&mut self, x: EventId) -> u64 {
+        while self.times.front().is_some_and(|&(last, _)| last < x) && self.times.len() > 1 {
+            self.times.pop_front();
+        }
+        self.times.front().map_or(0, |&(_, time_ms)| time_ms)
+    }
+}

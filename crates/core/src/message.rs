@@ -1,0 +1,110 @@
+//! What slices and shards say to each other.
+
+use std::fmt;
+
+use crate::{ElementId, EventId};
+
+/// What one slice found in events `(after, through]`, for one shard.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CandidateFrame {
+    /// Exclusive. Equal to `through` in a frame that only carries news of `known` and `stable`.
+    pub after: EventId,
+    /// The last event searched.
+    pub through: EventId,
+    /// The decided watermark the slice had when it searched: elements retired at or below it are left out.
+    pub known: EventId,
+    /// The highest stable cut the slice has heard of.
+    pub stable: EventId,
+    /// Probes whose prober is homed at the shard, ascending by `x`.
+    pub probes: Vec<ProbeList>,
+    /// Claims on anchors homed at the shard, ascending by `x`.
+    pub claims: Vec<Claim>,
+    /// Withdrawals of the slice's own elements that are homed at the shard, ascending by `x`.
+    pub closes: Vec<Close>,
+}
+
+/// A probe and the anchors of one slice that satisfy the rule.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProbeList {
+    /// The probe.
+    pub x: EventId,
+    /// The prober.
+    pub prober: ElementId,
+    /// Ascending.
+    pub anchors: Vec<ElementId>,
+}
+
+/// A probe that could take an anchor homed at the reader.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Claim {
+    /// The probe.
+    pub x: EventId,
+    /// The prober.
+    pub prober: ElementId,
+    /// The anchor.
+    pub anchor: ElementId,
+}
+
+/// An element withdrawn by event `x`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Close {
+    /// The withdrawal.
+    pub x: EventId,
+    /// The element.
+    pub element: ElementId,
+}
+
+/// What a shard decided. Applied in the order of the fields.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DecisionFrame {
+    /// Homed at the sender, or (when a shard comes back) at the reader.
+    pub retirements: Vec<Retirement>,
+    /// For the reader only.
+    pub grants: Vec<Grant>,
+    /// The sender's decided watermark. Comes after every retirement that it covers (rule R4).
+    pub decided: Option<EventId>,
+}
+
+/// An accepted pair, or a final withdrawal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Retirement {
+    /// The event that decided it. Each event decides at most one.
+    pub x: EventId,
+    /// The prober, or the element withdrawn. Its home is the retirement's home.
+    pub element: ElementId,
+    /// The anchor; none for a withdrawal.
+    pub anchor: Option<ElementId>,
+}
+
+impl Retirement {
+    /// The elements that no longer wait: one or two.
+    pub fn ends(&self) -> impl Iterator<Item = ElementId> + use<> {
+        [Some(self.element), self.anchor].into_iter().flatten()
+    }
+
+    /// The pair, lower id first; none for a withdrawal.
+    #[must_use]
+    pub fn pair(&self) -> Option<(ElementId, ElementId)> {
+        self.anchor.map(|anchor| (anchor.min(self.element), anchor.max(self.element)))
+    }
+}
+
+impl fmt::Display for Retirement {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.anchor {
+            Some(anchor) => write!(f, "{}: {} with {anchor}", self.x, self.element),
+            None => write!(f, "{}: {} withdrawn", self.x, self.element),
+        }
+    }
+}
+
+/// The home of `anchor` is sure that probe `x` is the anchor's best.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Grant {
+    /// The probe.
+    pub x: EventId,
+    /// The prober, homed at the reader.
+    pub prober: ElementId,
+    /// The anchor.
+    pub anchor: ElementId,
+}

@@ -1,0 +1,95 @@
+//! Deliberate protocol bugs, for the simulator to find.
+//!
+//! Each is a line of the protocol left out. With the feature `planted` off, which is how every binary is built,
+//! [`Planted::is`] is a constant `false` and the compiler removes the branch.
+
+/// A line of the protocol that is left out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bug {
+    /// A shard acts on an own probe before every slice has searched it.
+    ProbeNotComplete,
+    /// A shard grants a claim while an own probe of the anchor below it may still find a partner.
+    ClaimBeforeOwnProbe,
+    /// A list may be cut off at `n` instead of `2n + 2` entries.
+    ListFactorOne,
+    /// A slice does not wait for the decided watermark when a list would be too long.
+    NoWaitForDecided,
+    /// The decided watermark ignores undecided events.
+    WatermarkIgnoresUndecided,
+    /// A shard accepts without the anchor's grant.
+    AcceptWithoutGrant,
+    /// A withdrawal is final while candidates below it are alive.
+    CloseBeforeCandidates,
+    /// A slice forgets to close a withdrawn element.
+    CloseIgnored,
+    /// A retirement does not kill the candidates that name the anchor.
+    AnchorStaysAlive,
+    /// Candidate frames that were applied before are applied again.
+    DuplicateFrameApplied,
+    /// R1: a slice leaves out what `x` itself retired.
+    R1LeftOutAtX,
+    /// R2: after a cut the feed keeps reprobes and withdrawals of elements that did not wait at it.
+    R2FeedUnfiltered,
+    /// R3: a shard does not fetch the retirements above the lowest `known`.
+    R3NoFetch,
+    /// R4: a shard's watermark goes out before the retirements it covers.
+    R4WatermarkFirst,
+    /// R5: a shard keeps to itself the retirements homed at it that it learned from others.
+    R5NotAnnounced,
+    /// R6: peers do not tell a shard that comes back about retirements homed at it, nor repeat grants.
+    R6PeersSilent,
+    /// R7: a shard does not state its watermark on subscription.
+    R7WatermarkUnstated,
+    /// A shard forgets retirements that slices may still name.
+    ForgetsTooEarly,
+}
+
+impl Bug {
+    /// All of them; `--planted N` counts from 1.
+    pub const ALL: [Bug; 18] = [
+        Bug::ProbeNotComplete,
+        Bug::ClaimBeforeOwnProbe,
+        Bug::ListFactorOne,
+        Bug::NoWaitForDecided,
+        Bug::WatermarkIgnoresUndecided,
+        Bug::AcceptWithoutGrant,
+        Bug::CloseBeforeCandidates,
+        Bug::CloseIgnored,
+        Bug::AnchorStaysAlive,
+        Bug::DuplicateFrameApplied,
+        Bug::R1LeftOutAtX,
+        Bug::R2FeedUnfiltered,
+        Bug::R3NoFetch,
+        Bug::R4WatermarkFirst,
+        Bug::R5NotAnnounced,
+        Bug::R6PeersSilent,
+        Bug::R7WatermarkUnstated,
+        Bug::ForgetsTooEarly,
+    ];
+}
+
+/// Which bug is planted, if any.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Planted(#[cfg(feature = "planted")] Option<Bug>);
+
+impl Planted {
+    /// Plants a bug.
+    #[cfg(feature = "planted")]
+    #[must_use]
+    pub const fn bug(bug: Bug) -> Planted {
+        Planted(Some(bug))
+    }
+
+    /// Whether `bug` is planted.
+    #[inline]
+    #[must_use]
+    pub fn is(self, bug: Bug) -> bool {
+        #[cfg(feature = "planted")]
+        return self.0 == Some(bug);
+        #[cfg(not(feature = "planted"))]
+        {
+            let _ = bug;
+            false
+        }
+    }
+}

@@ -1,0 +1,169 @@
+//! Pools: a schema, a rule, and what applies to elements that bring nothing else.
+
+use std::sync::Arc;
+
+use dovetail_rule::{Row, Rule, RuleError, Schema, SchemaError, Side, ValueKind};
+use thiserror::Error;
+
+use crate::{ElementId, PoolId};
+
+/// Longest name of a pool, in bytes.
+pub const POOL_NAME_BYTES_MAX: usize = 64;
+/// Most entries of a reprobe schedule.
+pub const REPROBES_MAX: usize = 32;
+/// Longest time to live, and latest reprobe, in milliseconds: 400 days.
+pub const DELAY_MS_MAX: u64 = 400 * 24 * 3600 * 1000;
+
+/// A pool as a client defines it. Text that came from outside; [`Pool::compile`] checks it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PoolDefinition {
+    /// Unique in the cluster.
+    pub name: String,
+    /// The schema, in order.
+    pub attributes: Vec<(String, ValueKind)>,
+    /// A CEL expression over `a` (lower id) and `b` (higher id).
+    pub rule: String,
+    /// Time to live of elements that bring none, in milliseconds; 0 for none.
+    pub ttl_ms: u64,
+    /// When a waiting element searches again, in milliseconds after its arrival, strictly ascending.
+    pub reprobe_ms: Vec<u64>,
+    /// Most elements waiting; 0 for the balancer's default.
+    pub waiting_max: u64,
+    /// Largest payload, in bytes; 0 for the balancer's default.
+    pub payload_bytes_max: u64,
+}
+
+/// Why a pool cannot be defined.
+#[derive(Clone, Debug, Error)]
+pub enum DefineError {
+    /// The name is empty, too long, or has a character that names may not have.
+    #[error("pool name {0:?} is not 1 to {POOL_NAME_BYTES_MAX} of a-z A-Z 0-9 _ - .")]
+    Name(String),
+    /// The attributes do not make a schema.
+    #[error("pool {pool:?}: {source}")]
+    Schema {
+        /// The pool.
+        pool: String,
+        /// What is wrong with them.
+        source: SchemaError,
+    },
+    /// The rule is not one.
+    #[error("pool {pool:?}: {source}")]
+    Rule {
+        /// The pool.
+        pool: String,
+        /// What is wrong with it, and where.
+        source: RuleError,
+    },
+    /// The reprobe schedule is too long.
+    #[error("pool {pool:?} has {found} reprobes, at most {REPROBES_MAX}")]
+    ReprobeCount {
+        /// The pool.
+        pool: String,
+        /// Entries in the schedule.
+        found: usize,
+    },
+    /// The reprobe schedule does not ascend.
+    #[error(
+        "pool {pool:?} reprobes at {found} ms after {before} ms; each must be later than the one before, and the first above 0"
+    )]
+    ReprobeOrder {
+        /// The pool.
+        pool: String,
+        /// The entry before.
+        before: u64,
+        /// The entry that is not later.
+        found: u64,
+    },
+    /// A delay is too long.
+    #[error("pool {pool:?} has {what} of {found} ms, at most {DELAY_MS_MAX}")]
+    Delay {
+        /// The pool.
+        pool: String,
+        /// `a ttl` or `a reprobe`.
+        what: &'static str,
+        /// The delay.
+        found: u64,
+    },
+}
+
+/// A pool, ready to search.
+#[derive(Clone, Debug)]
+pub struct Pool {
+    /// Its number.
+    pub id: PoolId,
+    /// What was defined.
+    pub definition: Arc<PoolDefinition>,
+    /// Its attributes.
+    pub schema: Schema,
+    /// Which pairs may match.
+    pub rule: Rule,
+}
+
+/// An element as a rule sees it.
+#[derive(Clone, Copy, Debug)]
+pub struct Candidate<'a> {
+    /// Its id; the lower of two is the rule's `a`.
+    pub element: ElementId,
+    /// Its attributes.
+    pub row: &'a Row,
+    /// When it arrived, in milliseconds.
+    pub arrived_ms: u64,
+}
+
+impl Pool {
+    /// Checks a definition and makes it ready.
+    ///
+    /// # Errors
+    /// When anything in it cannot work, with the value and the bound.
+    pub fn compile(id: PoolId, definition: Arc<PoolDefinition>) -> Result<Pool, DefineError> {
+        let pool = definition.name.clone();
+        let named = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
+        if pool.is_empty() || pool.len() > POOL_NAME_BYTES_MAX || !pool.chars().all(named) {
+            return Err(DefineError::Name(pool));
+        }
+        check_delays(&definition)?;
+        let schema = Schema::new(definition.attributes.iter().cloned())
+            .map_err(|source| DefineError::Schema { pool: pool.clone(), source })?;
+        let rule = Rule::compile(&definition.rule, &schema).map_err(|source| DefineError::Rule { pool, source })?;
+        Ok(Pool { id, definition, schema, rule })
+    }
+
+    /// Whether two elements may match at `time_ms`. An error in the rule counts as "no" and is added to `errors`.
+    #[must_use]
+    pub fn test(&self, one: Candidate<'_>, other: Candidate<'_>, time_ms: u64, errors: &mut u64) -> bool {
+        let (a, b) = if one.element < other.element { (one, other) } else { (other, one) };
+        let side = |candidate: Candidate<'_>| waited(candidate.arrived_ms, time_ms);
+        let (a_waited, b_waited) = (side(a), side(b));
+        let tested = self.rule.test(Side { row: a.row, waited_ms: a_waited }, Side { row: b.row, waited_ms: b_waited });
+        tested.unwrap_or_else(|_| {
+            *errors += 1;
+            false
+        })
+    }
+}
+
+fn waited(arrived_ms: u64, time_ms: u64) -> i64 {
+    i64::try_from(time_ms.saturating_sub(arrived_ms)).unwrap_or(i64::MAX)
+}
+
+fn check_delays(definition: &PoolDefinition) -> Result<(), DefineError> {
+    let pool = || definition.name.clone();
+    if definition.ttl_ms > DELAY_MS_MAX {
+        return Err(DefineError::Delay { pool: pool(), what: "a ttl", found: definition.ttl_ms });
+    }
+    if definition.reprobe_ms.len() > REPROBES_MAX {
+        return Err(DefineError::ReprobeCount { pool: pool(), found: definition.reprobe_ms.len() });
+    }
+    let mut before = 0;
+    for &found in &definition.reprobe_ms {
+        if found <= before {
+            return Err(DefineError::ReprobeOrder { pool: pool(), before, found });
+        }
+        if found > DELAY_MS_MAX {
+            return Err(DefineError::Delay { pool: pool(), what: "a reprobe", found });
+        }
+        before = found;
+    }
+    Ok(())
+}

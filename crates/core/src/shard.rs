@@ -1,0 +1,520 @@
+//! One shard's elements and what it decides about them (DESIGN.md, section 3.2).
+//!
+//! Keeps the timeline of every element homed here that has something in flight, grants an anchor to the probe that is its
+//! best, and accepts a pair when it is the best of both ends and both are sure of it.
+//! Invariants: G1 a shard acts only on what no lower candidate can still change; G2 the decided watermark never
+//! goes back, and never passes an undecided event homed here; G3 what is decided is never undone; G4 memory follows
+//! what is in flight: at or below `floor` nothing is remembered.
+
+mod timeline;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use thiserror::Error;
+
+use crate::{
+    CandidateFrame, Claim, Close, DecisionFrame, ElementId, EventId, Grant, Placement, ProbeList, Retirement, ShardId,
+    SliceId,
+    planted::{Bug, Planted},
+};
+use timeline::Timelines;
+
+/// What a shard wants done, in this order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ShardEffect {
+    /// Tell the prober's home that the anchor is its.
+    Grant {
+        /// The prober's home.
+        to: ShardId,
+        /// The grant.
+        grant: Grant,
+    },
+    /// Tell everyone who reads decisions.
+    Retire(Retirement),
+    /// Tell everyone who reads decisions.
+    Decided {
+        /// The new watermark.
+        through: EventId,
+    },
+}
+
+/// Why a message cannot be applied. The shard has to start from a cut.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum ShardError {
+    /// Candidates are missing between what was received and the frame.
+    #[error("candidates of {slice} begin after {after}, but only those up to {received} were received")]
+    Gap {
+        /// The slice.
+        slice: SliceId,
+        /// What the frame follows.
+        after: EventId,
+        /// What was received.
+        received: EventId,
+    },
+    /// A message for another shard: the sender places elements differently.
+    #[error("{element} at {x} is homed at {home}, but {id} was told of it; do both run the same settings?")]
+    Misplaced {
+        /// The event.
+        x: EventId,
+        /// The element.
+        element: ElementId,
+        /// Where it is homed.
+        home: ShardId,
+        /// This shard.
+        id: ShardId,
+    },
+    /// Two decisions of one event. Cannot happen while everyone follows the protocol on the same log.
+    #[error("event {x} was decided as {known}, and now as {told}; is there another log?")]
+    Conflict {
+        /// The event.
+        x: EventId,
+        /// What is known.
+        known: Retirement,
+        /// What was told.
+        told: Retirement,
+    },
+}
+
+/// Who subscribes to a shard's decisions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reader {
+    /// Another gatherer: also gets its grants, and the retirements homed at it.
+    Shard(ShardId),
+    /// A matcher or a balancer.
+    Node,
+}
+
+/// What a subscriber gets first.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DecisionBacklog {
+    /// At or below this the store must be asked: a reader with a lower cursor fetches `(cursor, floor]` first.
+    pub floor: EventId,
+    /// What the reader's cursor does not cover.
+    pub decisions: DecisionFrame,
+}
+
+/// Retirements that a shard has to fetch from the store before it may go on: `(after, through]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fetch {
+    /// Exclusive.
+    pub after: EventId,
+    /// Inclusive.
+    pub through: EventId,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct SliceMark {
+    through: EventId,
+    /// The lowest `known` of any frame that may still come.
+    known: EventId,
+}
+
+/// A shard.
+#[derive(Debug)]
+pub struct Shard {
+    id: ShardId,
+    placement: Placement,
+    planted: Planted,
+    slices: Vec<SliceMark>,
+    /// The lowest `through` of all slices: at or below it every candidate has been heard.
+    complete: EventId,
+    /// Watermarks of all shards, this one's among them.
+    decided: Vec<EventId>,
+    timelines: Timelines,
+    /// Own probes and withdrawals that are not decided.
+    undecided: BTreeSet<EventId>,
+    /// Elements to look at again once `complete` has reached an event.
+    wake: BTreeSet<(EventId, ElementId)>,
+    /// Grants received for probes that are not decided.
+    offers: BTreeSet<Grant>,
+    /// Retirements above the floor, whoever decided them.
+    retirements: BTreeMap<EventId, Retirement>,
+    dead: HashMap<ElementId, EventId>,
+    floor: EventId,
+    stable: EventId,
+    /// Elements whose timelines changed.
+    touched: BTreeSet<ElementId>,
+    accepted: u64,
+}
+
+impl Shard {
+    /// Starts at a cut, with nothing undecided at or below it; cut 0 is before every event.
+    #[must_use]
+    pub fn new(placement: Placement, id: ShardId, cut: EventId) -> Shard {
+        let slices = vec![SliceMark { through: cut, known: cut }; placement.slices() as usize];
+        Shard {
+            id,
+            slices,
+            planted: Planted::default(),
+            complete: cut,
+            decided: vec![cut; placement.shards() as usize],
+            timelines: Timelines::default(),
+            undecided: BTreeSet::new(),
+            wake: BTreeSet::new(),
+            offers: BTreeSet::new(),
+            retirements: BTreeMap::new(),
+            dead: HashMap::new(),
+            floor: cut,
+            stable: cut,
+            touched: BTreeSet::new(),
+            accepted: 0,
+            placement,
+        }
+    }
+
+    /// Plants a bug.
+    #[cfg(feature = "planted")]
+    pub fn plant(&mut self, planted: Planted) {
+        self.planted = planted;
+    }
+
+    /// A slice answered a subscription: `known` is the lowest of any frame that follows (R3). What is returned has to be
+    /// fetched and given to [`Shard::on_stored`] before the first of those frames.
+    #[must_use]
+    pub fn on_slice_subscribed(&mut self, slice: SliceId, known: EventId) -> Option<Fetch> {
+        self.slices[slice.0 as usize].known = known;
+        let needed = known < self.floor && !self.planted.is(Bug::R3NoFetch);
+        needed.then_some(Fetch { after: known, through: self.floor })
+    }
+
+    /// Another shard answered a subscription: it no longer keeps what is at or below `floor`. What is returned has to be
+    /// fetched and given to [`Shard::on_stored`] before the first of its decisions.
+    #[must_use]
+    pub fn on_peer_subscribed(&self, peer: ShardId, floor: EventId) -> Option<Fetch> {
+        let cursor = self.decided(peer).min(self.watermark());
+        (cursor < floor).then_some(Fetch { after: cursor, through: floor })
+    }
+
+    /// Takes the next frame of a slice. What was taken before is passed over.
+    ///
+    /// # Errors
+    /// When the frame cannot be the slice's next, or is not for this shard.
+    pub fn on_candidates(
+        &mut self,
+        slice: SliceId,
+        frame: &CandidateFrame,
+        out: &mut Vec<ShardEffect>,
+    ) -> Result<(), ShardError> {
+        let received = self.slices[slice.0 as usize].through;
+        if frame.after > received {
+            return Err(ShardError::Gap { slice, after: frame.after, received });
+        }
+        if frame.through < received && !self.planted.is(Bug::DuplicateFrameApplied) {
+            return Ok(());
+        }
+        self.check_homes(frame)?;
+        let mark = &mut self.slices[slice.0 as usize];
+        mark.through = frame.through.max(received);
+        mark.known = frame.known.max(mark.known);
+        self.stable = frame.stable.max(self.stable);
+        let after = if self.planted.is(Bug::DuplicateFrameApplied) { frame.after } else { received };
+        frame.probes.iter().filter(|list| list.x > after).for_each(|list| self.add_probe(list));
+        frame.claims.iter().filter(|claim| claim.x > after).for_each(|claim| self.add_claim(claim));
+        frame.closes.iter().filter(|close| close.x > after).for_each(|close| self.add_close(close));
+        self.wake_complete();
+        self.settle(out)
+    }
+
+    /// Takes what another shard decided.
+    ///
+    /// # Errors
+    /// When a decision is not the sender's to announce, or contradicts a known one.
+    pub fn on_decisions(
+        &mut self,
+        from: ShardId,
+        decisions: &DecisionFrame,
+        out: &mut Vec<ShardEffect>,
+    ) -> Result<(), ShardError> {
+        for &retirement in &decisions.retirements {
+            let home = self.placement.home(retirement.element);
+            if home != from && home != self.id {
+                return Err(ShardError::Misplaced { x: retirement.x, element: retirement.element, home, id: self.id });
+            }
+            self.retire(retirement, self.announces(home), out)?;
+        }
+        for &grant in &decisions.grants {
+            self.check_home(grant.x, grant.prober)?;
+            self.offer(grant);
+        }
+        if let Some(decided) = decisions.decided {
+            let mark = &mut self.decided[from.0 as usize];
+            *mark = decided.max(*mark);
+        }
+        self.settle(out)
+    }
+
+    /// Takes all retirements of a fetched range from the store. Those homed here are announced again (R5).
+    ///
+    /// # Errors
+    /// When one contradicts a known one.
+    pub fn on_stored(
+        &mut self,
+        fetched: Fetch,
+        retirements: &[Retirement],
+        out: &mut Vec<ShardEffect>,
+    ) -> Result<(), ShardError> {
+        if fetched.through >= self.floor {
+            self.floor = self.floor.min(fetched.after);
+        }
+        for &retirement in retirements {
+            let home = self.placement.home(retirement.element);
+            self.retire(retirement, self.announces(home), out)?;
+        }
+        self.settle(out)
+    }
+
+    /// The backlog for a reader that knows this shard's watermark as `after`. What comes later goes out as effects.
+    #[must_use]
+    pub fn subscribe(&self, reader: Reader, after: EventId) -> DecisionBacklog {
+        let own = |r: &Retirement| r.x > after && self.placement.home(r.element) == self.id;
+        let peer = |r: &Retirement| match reader {
+            Reader::Shard(shard) => self.placement.home(r.element) == shard && !self.planted.is(Bug::R6PeersSilent),
+            Reader::Node => false,
+        };
+        let retirements = self.retirements.values().filter(|&r| own(r) || peer(r)).copied().collect();
+        let grants = match reader {
+            Reader::Shard(_) if self.planted.is(Bug::R6PeersSilent) => Vec::new(),
+            Reader::Shard(shard) => {
+                self.timelines.grants().filter(|grant| self.placement.home(grant.prober) == shard).collect()
+            }
+            Reader::Node => Vec::new(),
+        };
+        let decided = (!self.planted.is(Bug::R7WatermarkUnstated)).then_some(self.watermark());
+        DecisionBacklog { floor: self.floor, decisions: DecisionFrame { retirements, grants, decided } }
+    }
+
+    /// Which shard this is.
+    #[must_use]
+    pub fn id(&self) -> ShardId {
+        self.id
+    }
+
+    /// The decided watermark: every event homed here at or below it is decided.
+    #[must_use]
+    pub fn watermark(&self) -> EventId {
+        self.decided[self.id.0 as usize]
+    }
+
+    /// Another shard's watermark as known here; where to resume its decisions.
+    #[must_use]
+    pub fn decided(&self, shard: ShardId) -> EventId {
+        self.decided[shard.0 as usize]
+    }
+
+    /// The last event a slice has searched; where to resume its candidates.
+    #[must_use]
+    pub fn through(&self, slice: SliceId) -> EventId {
+        self.slices[slice.0 as usize].through
+    }
+
+    /// At or below this nothing is remembered.
+    #[must_use]
+    pub fn floor(&self) -> EventId {
+        self.floor
+    }
+
+    /// Elements with candidates in flight.
+    #[must_use]
+    pub fn timelines(&self) -> usize {
+        self.timelines.len()
+    }
+
+    /// Own probes and withdrawals that are not decided.
+    #[must_use]
+    pub fn undecided(&self) -> usize {
+        self.undecided.len()
+    }
+
+    /// Retirements remembered.
+    #[must_use]
+    pub fn retirements_kept(&self) -> usize {
+        self.retirements.len()
+    }
+
+    /// Pairs accepted here.
+    #[must_use]
+    pub fn accepted(&self) -> u64 {
+        self.accepted
+    }
+
+    /// Whether a retirement learned from others is announced again: when it is homed here (R5).
+    fn announces(&self, home: ShardId) -> bool {
+        home == self.id && !self.planted.is(Bug::R5NotAnnounced)
+    }
+
+    fn check_homes(&self, frame: &CandidateFrame) -> Result<(), ShardError> {
+        frame.probes.iter().try_for_each(|list| self.check_home(list.x, list.prober))?;
+        frame.claims.iter().try_for_each(|claim| self.check_home(claim.x, claim.anchor))?;
+        frame.closes.iter().try_for_each(|close| self.check_home(close.x, close.element))
+    }
+
+    fn check_home(&self, x: EventId, element: ElementId) -> Result<(), ShardError> {
+        let home = self.placement.home(element);
+        if home == self.id { Ok(()) } else { Err(ShardError::Misplaced { x, element, home, id: self.id }) }
+    }
+
+    fn add_probe(&mut self, list: &ProbeList) {
+        if self.dead.contains_key(&list.prober) {
+            return;
+        }
+        let alive = list.anchors.iter().copied().filter(|anchor| !self.dead.contains_key(anchor));
+        self.timelines.add_probe(list.prober, list.x, alive);
+        self.undecided.insert(list.x);
+        self.touched.insert(list.prober);
+    }
+
+    fn add_claim(&mut self, claim: &Claim) {
+        if !self.dead.contains_key(&claim.anchor) && !self.dead.contains_key(&claim.prober) {
+            self.timelines.add_claim(claim.anchor, claim.x, claim.prober);
+            self.touched.insert(claim.anchor);
+        }
+    }
+
+    fn add_close(&mut self, close: &Close) {
+        if !self.dead.contains_key(&close.element) {
+            self.timelines.add_close(close.element, close.x);
+            self.undecided.insert(close.x);
+            self.touched.insert(close.element);
+        }
+    }
+
+    fn offer(&mut self, grant: Grant) {
+        if grant.x > self.watermark() && !self.dead.contains_key(&grant.prober) {
+            self.offers.insert(grant);
+            self.touched.insert(grant.prober);
+        }
+    }
+
+    /// Looks again at whoever waited for every slice to have searched so far.
+    fn wake_complete(&mut self) {
+        self.complete = self.slices.iter().map(|mark| mark.through).min().expect("a placement has a slice");
+        while let Some(&(x, element)) = self.wake.first()
+            && x <= self.complete
+        {
+            self.wake.pop_first();
+            self.touched.insert(element);
+        }
+    }
+
+    /// Follows every touched timeline as far as it is certain, then moves the watermark and forgets.
+    fn settle(&mut self, out: &mut Vec<ShardEffect>) -> Result<(), ShardError> {
+        let first = out.len();
+        while let Some(element) = self.touched.pop_first() {
+            self.advance(element, out)?;
+        }
+        let lowest = self.undecided.first().filter(|_| !self.planted.is(Bug::WatermarkIgnoresUndecided));
+        let through = lowest.map_or(self.complete, |x| x.prev().min(self.complete));
+        if through > self.watermark() {
+            self.decided[self.id.0 as usize] = through;
+            self.offers = self.offers.split_off(&Grant { x: through.next(), ..Grant::default() });
+            let at = if self.planted.is(Bug::R4WatermarkFirst) { first } else { out.len() };
+            out.insert(at, ShardEffect::Decided { through });
+        }
+        self.forget();
+        Ok(())
+    }
+
+    /// Follows one element's timeline: the lowest candidate that survives is its best.
+    fn advance(&mut self, element: ElementId, out: &mut Vec<ShardEffect>) -> Result<(), ShardError> {
+        while let Some(timeline) = self.timelines.get(element) {
+            let (probe, claim) = (timeline.first_probe(), timeline.first_claim());
+            let claim_first = self.planted.is(Bug::ClaimBeforeOwnProbe) && claim.is_some();
+            if let Some((x, best)) = probe
+                && claim.is_none_or(|(claimed_at, _)| x < claimed_at)
+                && !claim_first
+            {
+                if self.complete < x && !self.planted.is(Bug::ProbeNotComplete) {
+                    self.wake.insert((x, element));
+                    return Ok(());
+                }
+                let Some(anchor) = best else {
+                    self.timelines.remove_probe(element, x);
+                    self.undecided.remove(&x);
+                    continue;
+                };
+                let granted = self.offers.contains(&Grant { x, prober: element, anchor });
+                if granted || self.planted.is(Bug::AcceptWithoutGrant) {
+                    self.accepted += 1;
+                    self.retire(Retirement { x, element, anchor: Some(anchor) }, true, out)?;
+                }
+                return Ok(());
+            }
+            // An arrival that found nothing is never announced, so its own probe is decided once every slice has passed it.
+            if self.complete < element.arrival() {
+                self.wake.insert((element.arrival(), element));
+                return Ok(());
+            }
+            let close = timeline.close();
+            if let Some(x) = close
+                && (claim.is_none() || self.planted.is(Bug::CloseBeforeCandidates))
+            {
+                return self.retire(Retirement { x, element, anchor: None }, true, out);
+            }
+            match claim {
+                Some((x, prober)) => self.grant(Grant { x, prober, anchor: element }, out),
+                None => self.timelines.forget_empty(element),
+            }
+            return Ok(());
+        }
+        Ok(())
+    }
+
+    fn grant(&mut self, grant: Grant, out: &mut Vec<ShardEffect>) {
+        if !self.timelines.grant(grant) {
+            return;
+        }
+        let to = self.placement.home(grant.prober);
+        if to == self.id {
+            self.offer(grant);
+        } else {
+            out.push(ShardEffect::Grant { to, grant });
+        }
+    }
+
+    /// Records a retirement, kills every candidate that names its ends, and announces it when asked to.
+    fn retire(&mut self, told: Retirement, announce: bool, out: &mut Vec<ShardEffect>) -> Result<(), ShardError> {
+        if told.x <= self.floor {
+            return Ok(());
+        }
+        match self.retirements.get(&told.x) {
+            Some(&known) if known == told => return Ok(()),
+            Some(&known) => return Err(ShardError::Conflict { x: told.x, known, told }),
+            None => _ = self.retirements.insert(told.x, told),
+        }
+        for end in told.ends() {
+            if self.planted.is(Bug::AnchorStaysAlive) && end != told.element {
+                continue;
+            }
+            self.dead.insert(end, told.x);
+            let removed = self.timelines.kill(end);
+            removed.undecided.iter().for_each(|x| _ = self.undecided.remove(x));
+            self.touched.extend(removed.touched);
+        }
+        if announce {
+            out.push(ShardEffect::Retire(told));
+        }
+        Ok(())
+    }
+
+    /// Forgets retirements that no frame can name any more and nobody who comes back will ask for.
+    ///
+    /// Frames that still come leave out what had retired at their slice's `known`, except for events below the
+    /// retirement; those are decided. Retirements that other shards have not told of yet are above their watermarks.
+    /// Whoever starts anew starts at the stable cut or above.
+    fn forget(&mut self) {
+        let known = self.slices.iter().map(|mark| mark.known).min().expect("a placement has a slice");
+        let decided = self.decided.iter().copied().min().expect("a placement has a shard");
+        let mut floor = known.min(self.stable).min(decided);
+        if self.planted.is(Bug::ForgetsTooEarly) {
+            floor = self.watermark();
+        }
+        self.floor = floor.max(self.floor);
+        while let Some(entry) = self.retirements.first_entry()
+            && *entry.key() <= self.floor
+        {
+            for end in entry.remove().ends() {
+                self.dead.remove(&end);
+            }
+        }
+    }
+}

@@ -1,0 +1,111 @@
+//! Candidate frames: being built, and kept until the stable cut covers them.
+
+use std::{collections::VecDeque, mem, sync::Arc};
+
+use super::{Behind, CandidateBacklog, SliceEffect};
+use crate::{CandidateFrame, Claim, Close, ElementId, EventId, ProbeList, ShardId};
+
+#[derive(Debug)]
+pub(super) struct Frames {
+    shards: Vec<ShardFrames>,
+    /// Everything at or below was sent.
+    flushed: EventId,
+    /// Everything at or below is gone.
+    floor: EventId,
+    /// What was last said, so that news is told once.
+    said: (EventId, EventId),
+}
+
+#[derive(Debug, Default)]
+struct ShardFrames {
+    probes: Vec<ProbeList>,
+    claims: Vec<Claim>,
+    closes: Vec<Close>,
+    kept: VecDeque<Arc<CandidateFrame>>,
+}
+
+impl Frames {
+    pub(super) fn new(shards: usize, cut: EventId) -> Frames {
+        let shards = (0..shards).map(|_| ShardFrames::default()).collect();
+        Frames { shards, flushed: cut, floor: cut, said: (EventId::ZERO, EventId::ZERO) }
+    }
+
+    pub(super) fn probe(&mut self, home: ShardId, x: EventId, prober: ElementId, anchors: Vec<ElementId>) {
+        self.shards[home.0 as usize].probes.push(ProbeList { x, prober, anchors });
+    }
+
+    pub(super) fn claim(&mut self, home: ShardId, x: EventId, prober: ElementId, anchor: ElementId) {
+        self.shards[home.0 as usize].claims.push(Claim { x, prober, anchor });
+    }
+
+    pub(super) fn close(&mut self, home: ShardId, x: EventId, element: ElementId) {
+        self.shards[home.0 as usize].closes.push(Close { x, element });
+    }
+
+    /// Sends and keeps what was found in events up to `through`; nothing when there was no event.
+    pub(super) fn flush(&mut self, through: EventId, known: EventId, stable: EventId, out: &mut Vec<SliceEffect>) {
+        if through == self.flushed {
+            return;
+        }
+        for (shard, frames) in self.shards.iter_mut().enumerate() {
+            let frame = Arc::new(CandidateFrame {
+                after: self.flushed,
+                through,
+                known,
+                stable,
+                probes: mem::take(&mut frames.probes),
+                claims: mem::take(&mut frames.claims),
+                closes: mem::take(&mut frames.closes),
+            });
+            frames.kept.push_back(Arc::clone(&frame));
+            out.push(SliceEffect::Frame { to: ShardId(u32::try_from(shard).expect("few shards")), frame });
+        }
+        self.flushed = through;
+        self.said = (known, stable);
+    }
+
+    /// Tells every shard of a new `known` and `stable` when there are no events to tell of. Not kept: the next frame says it too.
+    pub(super) fn news(&mut self, through: EventId, known: EventId, stable: EventId, out: &mut Vec<SliceEffect>) {
+        if self.said == (known, stable) {
+            return;
+        }
+        self.said = (known, stable);
+        let frame =
+            CandidateFrame { after: through, through, known, stable, probes: vec![], claims: vec![], closes: vec![] };
+        let frame = Arc::new(frame);
+        for shard in 0..self.shards.len() {
+            let to = ShardId(u32::try_from(shard).expect("few shards"));
+            out.push(SliceEffect::Frame { to, frame: Arc::clone(&frame) });
+        }
+    }
+
+    pub(super) fn trim(&mut self, stable: EventId) {
+        for frames in &mut self.shards {
+            while let Some(frame) = frames.kept.front()
+                && frame.through <= stable
+            {
+                self.floor = self.floor.max(frame.through);
+                frames.kept.pop_front();
+            }
+        }
+    }
+
+    pub(super) fn backlog(&self, shard: ShardId, after: EventId, known: EventId) -> Result<CandidateBacklog, Behind> {
+        if after < self.floor {
+            return Err(Behind { after, floor: self.floor });
+        }
+        let kept = self.shards[shard.0 as usize].kept.iter();
+        let frames: Vec<_> = kept.filter(|frame| frame.through > after).map(Arc::clone).collect();
+        // `known` ascends from frame to frame, so the first has the lowest.
+        let known = frames.first().map_or(known, |frame| frame.known);
+        Ok(CandidateBacklog { known, frames })
+    }
+
+    pub(super) fn floor(&self) -> EventId {
+        self.floor
+    }
+
+    pub(super) fn kept(&self) -> usize {
+        self.shards.iter().map(|frames| frames.kept.len()).sum()
+    }
+}
