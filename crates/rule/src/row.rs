@@ -108,6 +108,11 @@ impl Row {
         Ok(Row(slots))
     }
 
+    /// A row whose values were checked before: those of the log, which come in the order of their schema.
+    pub fn from_values(values: impl IntoIterator<Item = Option<Value>>) -> Row {
+        Row(values.into_iter().collect())
+    }
+
     /// The values, in the schema's order.
     pub fn values(&self) -> &[Option<Value>] {
         &self.0

@@ -1,57 +1,98 @@
 //! A compiled rule.
 
-use crate::error::{EvalError, RuleError};
+use std::sync::Arc;
+
+use crate::check::check;
+use crate::cost::{COST_MAX, cost};
+use crate::error::{EvalError, Reason, Refusal, RuleError, Span};
+use crate::eval::{Absent, Pair};
+use crate::expr::Expr;
+use crate::parse::parse;
 use crate::row::Row;
 use crate::schema::Schema;
 
 /// One element as a rule sees it.
 #[derive(Debug, Clone, Copy)]
 pub struct Side<'a> {
-    /// Its attributes.
+    /// Its attributes, of the schema the rule was compiled against.
     pub row: &'a Row,
     /// How long it has waited at the event's time, in milliseconds.
     pub waited_ms: i64,
 }
 
-/// A rule, parsed and type-checked against a schema.
+/// A rule, parsed and type-checked against a schema. Cloning it is cheap.
 #[derive(Debug, Clone)]
-pub struct Rule {
+pub struct Rule(Arc<Compiled>);
+
+#[derive(Debug)]
+struct Compiled {
     source: Box<str>,
+    expr: Expr,
+    /// How many attributes the schema has, to tell a row of another.
+    attributes: usize,
+    cost: u64,
+    uses_time: bool,
 }
 
 impl Rule {
-    /// Parses and type-checks `source` against `schema`.
+    /// Parses and type-checks `source` against `schema`. RULES.md says what can be written.
     pub fn compile(source: &str, schema: &Schema) -> Result<Rule, RuleError> {
-        let _ = schema;
-        match source {
-            "true" => Ok(Rule { source: source.into() }),
-            _ => Err(RuleError),
-        }
+        let expr = typed(source, schema).map_err(|refusal| RuleError::new(source, refusal))?;
+        let (cost, uses_time, attributes) = (cost(&expr), expr.uses_time(), schema.len());
+        Ok(Rule(Arc::new(Compiled { source: source.into(), expr, attributes, cost, uses_time })))
     }
 
     /// The rule as written.
     pub fn source(&self) -> &str {
-        &self.source
+        &self.0.source
     }
 
-    /// Whether the rule holds for the pair. `a` is the element with the lower id. An error counts as no match.
+    /// The rule as checked. Prints as CEL with promotions and precedence spelled out.
+    pub fn expr(&self) -> &Expr {
+        &self.0.expr
+    }
+
+    /// Whether the rule holds for the pair. `a` is the element with the lower id. A rule that neither holds nor fails
+    /// because something is missing does not hold; an error counts as no match, and the caller counts it.
+    ///
+    /// # Panics
+    ///
+    /// When a row is not of the schema the rule was compiled against, as far as that is noticed.
     pub fn test(&self, a: Side<'_>, b: Side<'_>) -> Result<bool, EvalError> {
-        let _ = (a, b);
-        Ok(true)
+        let rule = &*self.0;
+        for side in [a, b] {
+            assert_eq!(side.row.values().len(), rule.attributes, "a rule is tested on rows of its own schema");
+        }
+        match (Pair { a, b }).bool(&rule.expr) {
+            Ok(holds) => Ok(holds),
+            Err(Absent::Missing) => Ok(false),
+            Err(Absent::Error(error)) => Err(error),
+        }
     }
 
-    /// Whether the rule holds for the pair, errors being no match.
+    /// Whether the rule holds for the pair, an error being no match.
     pub fn matches(&self, a: Side<'_>, b: Side<'_>) -> bool {
         self.test(a, b) == Ok(true)
     }
 
     /// Whether the rule mentions `waited`, so that a pair it refuses now may match later.
     pub fn uses_time(&self) -> bool {
-        false
+        self.0.uses_time
     }
 
-    /// Worst-case cost of one evaluation, in units.
+    /// The worst-case cost of one evaluation, in units; at most [`COST_MAX`].
     pub fn cost(&self) -> u64 {
-        1
+        self.0.cost
+    }
+}
+
+fn typed(source: &str, schema: &Schema) -> Result<Expr, Refusal> {
+    let node = parse(source)?;
+    let expr = check(source, schema, &node)?;
+    match cost(&expr) {
+        cost if cost > COST_MAX => {
+            Err(Refusal::new(Span { start: 0, end: source.len() }, Reason::CostTooHigh { cost }))
+        }
+        _ => Ok(expr),
     }
 }

@@ -1,0 +1,71 @@
+//! What a rule says, before anyone asks whether it makes sense: syntax with places, no kinds.
+
+use crate::error::Span;
+
+#[derive(Debug)]
+pub(crate) struct Node {
+    pub(crate) span: Span,
+    pub(crate) syntax: Syntax,
+    /// 1 for a leaf, one more than the deepest child otherwise. The parser keeps it within `DEPTH_MAX`, so every
+    /// later pass may recurse.
+    pub(crate) depth: usize,
+}
+
+#[derive(Debug)]
+pub(crate) enum Syntax {
+    Int(i64),
+    Double(f64),
+    Text(Box<str>),
+    Bool(bool),
+    Name(Box<str>),
+    Select {
+        of: Box<Node>,
+        name: Box<str>,
+        name_span: Span,
+    },
+    Call {
+        receiver: Option<Box<Node>>,
+        name: Box<str>,
+        name_span: Span,
+        arguments: Vec<Node>,
+    },
+    List(Vec<Node>),
+    Not(Box<Node>),
+    Negate(Box<Node>),
+    /// A chain of `&&`, or of `||`: at least two operands.
+    Logic {
+        all: bool,
+        operands: Vec<Node>,
+    },
+    Binary {
+        operator: &'static str,
+        operator_span: Span,
+        left: Box<Node>,
+        right: Box<Node>,
+    },
+    Choice {
+        condition: Box<Node>,
+        then: Box<Node>,
+        otherwise: Box<Node>,
+    },
+}
+
+impl Syntax {
+    /// The depth of a node with this syntax.
+    pub(crate) fn depth(&self) -> usize {
+        let deepest = |nodes: &[Node]| nodes.iter().map(|node| node.depth).max().unwrap_or(0);
+        let below = match self {
+            Syntax::Int(_) | Syntax::Double(_) | Syntax::Text(_) | Syntax::Bool(_) | Syntax::Name(_) => 0,
+            Syntax::Select { of, .. } => of.depth,
+            Syntax::Call { receiver, arguments, .. } => {
+                deepest(arguments).max(receiver.as_ref().map_or(0, |node| node.depth))
+            }
+            Syntax::List(entries) => deepest(entries),
+            Syntax::Not(of) | Syntax::Negate(of) => of.depth,
+            Syntax::Logic { operands, .. } => deepest(operands),
+            Syntax::Binary { left, right, .. } => left.depth.max(right.depth),
+            Syntax::Choice { condition, then, otherwise } => condition.depth.max(then.depth).max(otherwise.depth),
+        };
+        below + 1
+    }
+}

@@ -1,0 +1,152 @@
+//! The functions rules have, and which of CEL's they do not have.
+
+use crate::ast::{Node, Syntax};
+use crate::check::{Checked, Checker, to_double};
+use crate::error::{Reason, Refusal, Span};
+use crate::expr::{Expr, TextOp};
+use crate::suggest::nearest;
+use crate::value::{Value, ValueKind};
+
+/// Most arguments of `min` and `max`.
+pub const ARGUMENTS_MAX: usize = 8;
+
+/// Every function, with how it is called when the call has the wrong form. `size` has both forms.
+const USAGE: [(&str, &str); 10] = [
+    ("abs", "abs(x)"),
+    ("contains", "text.contains(part)"),
+    ("double", "double(x)"),
+    ("endsWith", "text.endsWith(part)"),
+    ("has", "has(a.name)"),
+    ("intersects", "list.intersects(list)"),
+    ("max", "max(x, y)"),
+    ("min", "min(x, y)"),
+    ("size", "size(x)"),
+    ("startsWith", "text.startsWith(part)"),
+];
+
+const MACROS: [&str; 6] = ["all", "exists", "exists_one", "existsOne", "filter", "map"];
+
+/// CEL functions that rules leave out: conversions, times, and regular expressions, whose cost has no useful bound.
+const LEFT_OUT: [&str; 13] = [
+    "bool",
+    "bytes",
+    "duration",
+    "dyn",
+    "int",
+    "join",
+    "matches",
+    "replace",
+    "split",
+    "string",
+    "timestamp",
+    "type",
+    "uint",
+];
+
+impl Checker<'_> {
+    pub(crate) fn function(&self, name: &str, name_span: Span, arguments: &[Node]) -> Checked {
+        match name {
+            "has" => {
+                let [attribute] = self.arguments("has", "1 argument", name_span, arguments)?;
+                self.has(attribute)
+            }
+            "size" => {
+                let [of] = self.arguments("size", "1 argument", name_span, arguments)?;
+                self.size(of)
+            }
+            "abs" => {
+                let [of] = self.arguments("abs", "1 argument", name_span, arguments)?;
+                let of = self.number(of, "abs")?;
+                Ok(Expr::Abs { kind: of.kind(), of: Box::new(of) })
+            }
+            "double" => {
+                let [of] = self.arguments("double", "1 argument", name_span, arguments)?;
+                Ok(to_double(self.number(of, "double")?))
+            }
+            "min" => self.extreme(false, "min", name_span, arguments),
+            "max" => self.extreme(true, "max", name_span, arguments),
+            _ => Err(refuse_call(name, name_span)),
+        }
+    }
+
+    pub(crate) fn method(&self, receiver: &Node, name: &str, name_span: Span, arguments: &[Node]) -> Checked {
+        let text = |op, operator| {
+            let [part] = self.arguments(operator, "1 argument", name_span, arguments)?;
+            let text = Box::new(self.string(receiver, operator)?);
+            Ok(Expr::Text { op, text, part: Box::new(self.string(part, operator)?) })
+        };
+        match name {
+            "startsWith" => text(TextOp::StartsWith, "startsWith"),
+            "endsWith" => text(TextOp::EndsWith, "endsWith"),
+            "contains" => text(TextOp::Contains, "contains"),
+            "size" => {
+                let [] = self.arguments("size", "no argument after a \".\"", name_span, arguments)?;
+                self.size(receiver)
+            }
+            "intersects" => {
+                let [right] = self.arguments("intersects", "1 argument", name_span, arguments)?;
+                let left = Box::new(self.string_list(receiver, "intersects")?);
+                Ok(Expr::Intersects { left, right: Box::new(self.string_list(right, "intersects")?) })
+            }
+            _ => Err(refuse_call(name, name_span)),
+        }
+    }
+
+    fn arguments<'n, const N: usize>(
+        &self,
+        name: &'static str,
+        takes: &'static str,
+        name_span: Span,
+        arguments: &'n [Node],
+    ) -> Result<&'n [Node; N], Refusal> {
+        let given = arguments.len();
+        arguments.try_into().map_err(|_| Refusal::new(name_span, Reason::Arguments { name, takes, given }))
+    }
+
+    fn has(&self, node: &Node) -> Checked {
+        let refused = || Refusal::new(node.span, Reason::HasArgument);
+        if !matches!(node.syntax, Syntax::Select { .. }) {
+            return Err(refused());
+        }
+        match self.expr(node)? {
+            Expr::Attribute(attribute) => Ok(Expr::Has(attribute)),
+            Expr::Waited(_) => Ok(Expr::Literal(Value::Bool(true))),
+            _ => Err(refused()),
+        }
+    }
+
+    fn size(&self, node: &Node) -> Checked {
+        let of = self.expr(node)?;
+        match of.kind() {
+            kind @ (ValueKind::String | ValueKind::StringList) => Ok(Expr::Size { kind, of: Box::new(of) }),
+            found => Err(self.misfit(node, found, "size", "string or list<string>")),
+        }
+    }
+
+    fn extreme(&self, max: bool, name: &'static str, name_span: Span, arguments: &[Node]) -> Checked {
+        if !(2..=ARGUMENTS_MAX).contains(&arguments.len()) {
+            let reason = Reason::Arguments { name, takes: "2 to 8 arguments", given: arguments.len() };
+            return Err(Refusal::new(name_span, reason));
+        }
+        let of = arguments.iter().map(|argument| self.number(argument, name)).collect::<Result<Vec<_>, _>>()?;
+        let double = of.iter().any(|operand| operand.kind() == ValueKind::Double);
+        let kind = if double { ValueKind::Double } else { ValueKind::Int };
+        let of = of.into_iter().map(|operand| if double { to_double(operand) } else { operand }).collect();
+        Ok(Expr::Extreme { max, kind, of })
+    }
+}
+
+/// Why there is no such function, or not in this form.
+fn refuse_call(name: &str, name_span: Span) -> Refusal {
+    let reason = if let Some(&(name, usage)) = USAGE.iter().find(|(known, _)| *known == name) {
+        Reason::CallForm { name, usage }
+    } else if MACROS.contains(&name) {
+        Reason::Unsupported { what: format!("macro {name:?}") }
+    } else if LEFT_OUT.contains(&name) {
+        Reason::Unsupported { what: format!("function {name:?}") }
+    } else {
+        let suggestion = nearest(name, USAGE.iter().map(|(known, _)| *known));
+        Reason::UnknownFunction { name: name.to_owned(), suggestion }
+    };
+    Refusal::new(name_span, reason)
+}

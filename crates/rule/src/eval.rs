@@ -1,0 +1,321 @@
+//! The evaluator: walks the typed expression for one pair. RULES.md says what every operator means.
+//!
+//! One function per kind, so that values stay unboxed; strings and lists are borrowed from rows and literals, and
+//! nothing is allocated. Each returns a value, or why there is none.
+
+use std::cmp::Ordering;
+
+use crate::error::EvalError;
+use crate::expr::{ArithmeticOp, AttributeRef, Comparands, CompareOp, End, Expr, TextOp};
+use crate::rule::Side;
+use crate::value::{LIST_LEN_MAX, Value, ValueKind};
+
+/// Why an expression has no value. Missing outweighs an error: what is not there cannot go wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Absent {
+    Missing,
+    Error(EvalError),
+}
+
+pub(crate) type Outcome<T> = Result<T, Absent>;
+
+/// The pair a rule is evaluated on.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Pair<'a> {
+    pub(crate) a: Side<'a>,
+    pub(crate) b: Side<'a>,
+}
+
+impl<'a> Pair<'a> {
+    fn side(&self, end: End) -> &Side<'a> {
+        match end {
+            End::A => &self.a,
+            End::B => &self.b,
+        }
+    }
+
+    fn attribute(&self, attribute: &AttributeRef) -> Outcome<&'a Value> {
+        self.side(attribute.end).row.values()[attribute.index].as_ref().ok_or(Absent::Missing)
+    }
+
+    pub(crate) fn bool(&self, expr: &Expr) -> Outcome<bool> {
+        match expr {
+            Expr::Literal(Value::Bool(bool)) => Ok(*bool),
+            Expr::Attribute(attribute) => match self.attribute(attribute)? {
+                Value::Bool(bool) => Ok(*bool),
+                _ => unreachable_kind(expr),
+            },
+            Expr::Has(attribute) => Ok(self.attribute(attribute).is_ok()),
+            Expr::Not(of) => self.bool(of).map(|bool| !bool),
+            Expr::And(of) => until(false, of.iter().map(|operand| self.bool(operand))),
+            Expr::Or(of) => until(true, of.iter().map(|operand| self.bool(operand))),
+            Expr::Choice { condition, then, otherwise } => {
+                self.bool(if self.bool(condition)? { then } else { otherwise })
+            }
+            Expr::Compare { op, comparands, left, right } => self.compare(*op, *comparands, left, right),
+            Expr::InItems { needle, kind, items } => match kind {
+                ValueKind::Int => among(self.int(needle), items, |item| self.int(item)),
+                ValueKind::Double => among(self.double(needle), items, |item| self.double(item)),
+                ValueKind::String => among(self.string(needle), items, |item| self.string(item)),
+                ValueKind::Bool => among(self.bool(needle), items, |item| self.bool(item)),
+                ValueKind::StringList => unreachable_kind(expr),
+            },
+            Expr::InList { needle, list } => {
+                let (needle, list) = both(self.string(needle), || self.list(list))?;
+                Ok(list.iter().any(|entry| &**entry == needle))
+            }
+            Expr::Intersects { left, right } => {
+                let (left, right) = both(self.list(left), || self.list(right))?;
+                Ok(intersects(left, right))
+            }
+            Expr::Text { op, text, part } => {
+                let (text, part) = both(self.string(text), || self.string(part))?;
+                Ok(match op {
+                    TextOp::StartsWith => text.starts_with(part),
+                    TextOp::EndsWith => text.ends_with(part),
+                    TextOp::Contains => text.contains(part),
+                })
+            }
+            _ => unreachable_kind(expr),
+        }
+    }
+
+    fn compare(&self, op: CompareOp, comparands: Comparands, left: &Expr, right: &Expr) -> Outcome<bool> {
+        let ordering = match comparands {
+            Comparands::Same(ValueKind::Int) => {
+                let (left, right) = both(self.int(left), || self.int(right))?;
+                left.cmp(&right)
+            }
+            Comparands::Same(ValueKind::Double) => {
+                let (left, right) = both(self.double(left), || self.double(right))?;
+                left.partial_cmp(&right).expect("no double is NaN: `double` makes it missing")
+            }
+            Comparands::Same(ValueKind::String) => {
+                let (left, right) = both(self.string(left), || self.string(right))?;
+                if matches!(op, CompareOp::Eq | CompareOp::Ne) { equality(left == right) } else { left.cmp(right) }
+            }
+            Comparands::Same(ValueKind::Bool) => {
+                let (left, right) = both(self.bool(left), || self.bool(right))?;
+                equality(left == right)
+            }
+            Comparands::Same(ValueKind::StringList) => {
+                let (left, right) = both(self.list(left), || self.list(right))?;
+                equality(left == right)
+            }
+            Comparands::IntDouble => {
+                let (left, right) = both(self.int(left), || self.double(right))?;
+                compare_exactly(left, right)
+            }
+            Comparands::DoubleInt => {
+                let (left, right) = both(self.double(left), || self.int(right))?;
+                compare_exactly(right, left).reverse()
+            }
+        };
+        Ok(match op {
+            CompareOp::Eq => ordering.is_eq(),
+            CompareOp::Ne => ordering.is_ne(),
+            CompareOp::Lt => ordering.is_lt(),
+            CompareOp::Le => ordering.is_le(),
+            CompareOp::Gt => ordering.is_gt(),
+            CompareOp::Ge => ordering.is_ge(),
+        })
+    }
+
+    fn int(&self, expr: &Expr) -> Outcome<i64> {
+        let overflow = Absent::Error(EvalError::Overflow);
+        match expr {
+            Expr::Literal(Value::Int(int)) => Ok(*int),
+            Expr::Attribute(attribute) => match self.attribute(attribute)? {
+                Value::Int(int) => Ok(*int),
+                _ => unreachable_kind(expr),
+            },
+            Expr::Waited(end) => Ok(self.side(*end).waited_ms),
+            Expr::Choice { condition, then, otherwise } => {
+                self.int(if self.bool(condition)? { then } else { otherwise })
+            }
+            Expr::Size { kind: ValueKind::String, of } => self.string(of).map(|text| text.chars().count() as i64),
+            Expr::Size { of, .. } => self.list(of).map(|list| list.len() as i64),
+            Expr::Negate { of, .. } => self.int(of)?.checked_neg().ok_or(overflow),
+            Expr::Abs { of, .. } => self.int(of)?.checked_abs().ok_or(overflow),
+            Expr::Arithmetic { op, left, right, .. } => {
+                let (left, right) = both(self.int(left), || self.int(right))?;
+                let result = match op {
+                    ArithmeticOp::Add => left.checked_add(right),
+                    ArithmeticOp::Sub => left.checked_sub(right),
+                    ArithmeticOp::Mul => left.checked_mul(right),
+                    ArithmeticOp::Div | ArithmeticOp::Rem if right == 0 => {
+                        return Err(Absent::Error(EvalError::DivisionByZero));
+                    }
+                    ArithmeticOp::Div => left.checked_div(right),
+                    ArithmeticOp::Rem => left.checked_rem(right),
+                };
+                result.ok_or(overflow)
+            }
+            Expr::Extreme { max, of, .. } => {
+                extreme(
+                    of.iter().map(|operand| self.int(operand)),
+                    |new, best| if *max { new > best } else { new < best },
+                )
+            }
+            _ => unreachable_kind(expr),
+        }
+    }
+
+    /// Never NaN: that is missing.
+    fn double(&self, expr: &Expr) -> Outcome<f64> {
+        let double =
+            match expr {
+                Expr::Literal(Value::Double(double)) => *double,
+                Expr::Attribute(attribute) => match self.attribute(attribute)? {
+                    Value::Double(double) => *double,
+                    _ => unreachable_kind(expr),
+                },
+                Expr::Choice { condition, then, otherwise } => {
+                    self.double(if self.bool(condition)? { then } else { otherwise })?
+                }
+                Expr::ToDouble(of) => self.int(of)? as f64,
+                Expr::Negate { of, .. } => -self.double(of)?,
+                Expr::Abs { of, .. } => self.double(of)?.abs(),
+                Expr::Arithmetic { op, left, right, .. } => {
+                    let (left, right) = both(self.double(left), || self.double(right))?;
+                    match op {
+                        ArithmeticOp::Add => left + right,
+                        ArithmeticOp::Sub => left - right,
+                        ArithmeticOp::Mul => left * right,
+                        ArithmeticOp::Div => left / right,
+                        ArithmeticOp::Rem => unreachable_kind(expr),
+                    }
+                }
+                Expr::Extreme { max, of, .. } => extreme(
+                    of.iter().map(|operand| self.double(operand)),
+                    |new, best| {
+                        if *max { new > best } else { new < best }
+                    },
+                )?,
+                _ => unreachable_kind(expr),
+            };
+        if double.is_nan() { Err(Absent::Missing) } else { Ok(double) }
+    }
+
+    fn string<'e>(&self, expr: &'e Expr) -> Outcome<&'e str>
+    where
+        'a: 'e,
+    {
+        match expr {
+            Expr::Literal(Value::String(text)) => Ok(text),
+            Expr::Attribute(attribute) => match self.attribute(attribute)? {
+                Value::String(text) => Ok(text),
+                _ => unreachable_kind(expr),
+            },
+            Expr::Choice { condition, then, otherwise } => {
+                self.string(if self.bool(condition)? { then } else { otherwise })
+            }
+            _ => unreachable_kind(expr),
+        }
+    }
+
+    fn list<'e>(&self, expr: &'e Expr) -> Outcome<&'e [Box<str>]>
+    where
+        'a: 'e,
+    {
+        match expr {
+            Expr::Literal(Value::StringList(list)) => Ok(list),
+            Expr::Attribute(attribute) => match self.attribute(attribute)? {
+                Value::StringList(list) => Ok(list),
+                _ => unreachable_kind(expr),
+            },
+            Expr::Choice { condition, then, otherwise } => {
+                self.list(if self.bool(condition)? { then } else { otherwise })
+            }
+            _ => unreachable_kind(expr),
+        }
+    }
+}
+
+/// Both operands of a strict operator; or missing if either is; or else the error of the left, or of the right.
+fn both<T, U>(left: Outcome<T>, right: impl FnOnce() -> Outcome<U>) -> Outcome<(T, U)> {
+    match left {
+        Ok(left) => Ok((left, right()?)),
+        Err(Absent::Missing) => Err(Absent::Missing),
+        Err(error) => Err(right().err().filter(|absent| *absent == Absent::Missing).unwrap_or(error)),
+    }
+}
+
+/// `&&` with `decisive` false, `||` with it true: decided by any operand that is decisive; else missing if one is
+/// missing; else the first error; else the opposite.
+fn until(decisive: bool, operands: impl Iterator<Item = Outcome<bool>>) -> Outcome<bool> {
+    let mut result = Ok(!decisive);
+    for operand in operands {
+        match operand {
+            Ok(bool) if bool == decisive => return Ok(decisive),
+            Ok(_) => {}
+            Err(Absent::Missing) => result = Err(Absent::Missing),
+            Err(error) => result = result.and(Err(error)),
+        }
+    }
+    result
+}
+
+/// Whether one of the items equals the needle: an `||` of comparisons with `==`.
+fn among<'e, T: Copy + PartialEq>(
+    needle: Outcome<T>,
+    items: &'e [Expr],
+    value: impl Fn(&'e Expr) -> Outcome<T>,
+) -> Outcome<bool> {
+    until(true, items.iter().map(|item| both(needle, || value(item)).map(|(needle, item)| needle == item)))
+}
+
+/// The first operand that none surpasses.
+fn extreme<T>(mut operands: impl Iterator<Item = Outcome<T>>, surpasses: impl Fn(&T, &T) -> bool) -> Outcome<T> {
+    let first = operands.next().expect("min and max have operands");
+    operands.fold(first, |best, operand| {
+        both(best, || operand).map(|(best, new)| if surpasses(&new, &best) { new } else { best })
+    })
+}
+
+fn equality(equal: bool) -> Ordering {
+    if equal { Ordering::Equal } else { Ordering::Less }
+}
+
+/// How an int relates to a double that is not NaN, without rounding either.
+fn compare_exactly(int: i64, double: f64) -> Ordering {
+    const TWO_TO_63: f64 = 9_223_372_036_854_775_808.0;
+    if double >= TWO_TO_63 {
+        return Ordering::Less;
+    }
+    if double < -TWO_TO_63 {
+        return Ordering::Greater;
+    }
+    let whole = double.trunc();
+    let fraction = if double > whole {
+        Ordering::Less
+    } else if double < whole {
+        Ordering::Greater
+    } else {
+        Ordering::Equal
+    };
+    int.cmp(&(whole as i64)).then(fraction)
+}
+
+/// Whether two lists share an entry. Long lists are looked up in the shorter, sorted, so that two of the longest take
+/// hundreds of comparisons and not thousands.
+fn intersects(left: &[Box<str>], right: &[Box<str>]) -> bool {
+    const PRODUCT_MAX: usize = 64;
+    let (shorter, longer) = if left.len() <= right.len() { (left, right) } else { (right, left) };
+    if shorter.len() * longer.len() <= PRODUCT_MAX {
+        return longer.iter().any(|entry| shorter.contains(entry));
+    }
+    let mut space = [""; LIST_LEN_MAX];
+    let sorted = &mut space[..shorter.len()];
+    for (slot, entry) in sorted.iter_mut().zip(shorter) {
+        *slot = entry;
+    }
+    sorted.sort_unstable();
+    longer.iter().any(|entry| sorted.binary_search(&&**entry).is_ok())
+}
+
+/// A broken invariant of `expr`, or a row of another schema: a bug of ours.
+#[cold]
+fn unreachable_kind(expr: &Expr) -> ! {
+    unreachable!("{expr} is evaluated as another kind than it was checked as, or on a row of another schema")
+}
