@@ -62,8 +62,6 @@ pub enum EventKind {
 }
 
 /// A run of events that were logged together, `(after, through]`.
-///
-/// Ids need not be dense: after a cut the feed leaves events out (rule R2), and `through` still covers them.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LogFrame {
     /// The last event before this frame.

@@ -21,8 +21,8 @@ pub use admit::{Admission, KEY_BYTES_MAX, PAYLOAD_BYTES_CAP, Submission, SubmitE
 use ended::{Ended, Idempotency};
 
 use crate::{
-    DefineError, ElementId, EventId, EventKind, LogFrame, Pool, PoolDefinition, PoolId, Retirement, ShardId,
-    WithdrawReason, slice::SliceCut, slice::WaitingElement,
+    DefineError, ElementId, EventId, EventKind, Pool, PoolDefinition, PoolId, Retirement, ShardId, WithdrawReason,
+    slice::SliceCut, slice::WaitingElement,
 };
 
 /// Bounds of what a ledger holds.
@@ -152,37 +152,6 @@ pub enum Status<'a> {
     Ended(EventId),
     /// Never seen, or no longer remembered.
     Unknown,
-}
-
-/// The state at the stable cut, and what the feed leaves out after it (R2).
-#[derive(Clone, Debug, Default)]
-pub struct Cut {
-    /// For the slices.
-    pub state: SliceCut,
-    /// Reprobes and withdrawals above the cut of elements that did not wait at it.
-    pub left_out: BTreeSet<EventId>,
-}
-
-impl Cut {
-    /// What a node that starts at the cut is sent of a frame; none when the cut covers it.
-    #[must_use]
-    pub fn after(&self, frame: &LogFrame) -> Option<LogFrame> {
-        if frame.through <= self.state.through {
-            return None;
-        }
-        let sent = |x: &EventId| *x > self.state.through && !self.left_out.contains(x);
-        Some(LogFrame {
-            after: frame.after.max(self.state.through),
-            events: frame.events.iter().filter(|event| sent(&event.x)).cloned().collect(),
-            ..*frame
-        })
-    }
-
-    /// Whether frames after this event need no more than to be passed on.
-    #[must_use]
-    pub fn passed(&self, x: EventId) -> bool {
-        x >= self.state.through && self.left_out.last().is_none_or(|&last| last <= x)
-    }
 }
 
 /// Counts of a pool.
@@ -400,7 +369,7 @@ impl Ledger {
 
     /// The state at the stable cut; `mine` chooses the elements that come with it.
     #[must_use]
-    pub fn cut(&self, mine: impl Fn(ElementId) -> bool) -> Cut {
+    pub fn cut(&self, mine: impl Fn(ElementId) -> bool) -> SliceCut {
         let unstable = || self.unstable.iter().map(|(_, element, entry)| (element, entry));
         let at_cut = self.elements.iter().chain(unstable()).filter(|(element, _)| element.arrival() <= self.stable);
         let mut waiting: Vec<WaitingElement> = at_cut
@@ -419,7 +388,7 @@ impl Ledger {
         let naming = self.naming.iter().filter(|&(&x, (element, _))| x > self.stable && left_out(element));
         let defined = self.pools.iter().filter(|pool| pool.defined_at <= self.stable);
         let pools = defined.map(|entry| (entry.pool.id, Arc::clone(&entry.pool.definition))).collect();
-        Cut { state: SliceCut { through: self.stable, pools, waiting }, left_out: naming.map(|(&x, _)| x).collect() }
+        SliceCut { through: self.stable, pools, waiting, left_out: naming.map(|(&x, _)| x).collect() }
     }
 
     /// What became of an element.

@@ -28,7 +28,7 @@ pub enum Bug {
     DuplicateFrameApplied,
     /// R1: a slice leaves out what `x` itself retired.
     R1LeftOutAtX,
-    /// R2: after a cut the feed keeps reprobes and withdrawals of elements that did not wait at it.
+    /// R2: after a cut a slice searches reprobes and withdrawals of elements that did not wait at it.
     R2FeedUnfiltered,
     /// R3: a shard does not fetch the retirements above the lowest `known`.
     R3NoFetch,

@@ -34,6 +34,9 @@ pub struct SliceCut {
     pub pools: Vec<(PoolId, Arc<PoolDefinition>)>,
     /// Elements waiting at the cut. Those of other slices are passed over.
     pub waiting: Vec<WaitingElement>,
+    /// Reprobes and withdrawals above the cut of elements that did not wait at it: passed over, because nobody here would
+    /// know that those elements are dead (R2). Events that the log gets later name no such element.
+    pub left_out: BTreeSet<EventId>,
 }
 
 /// An element that waits at a cut.
@@ -138,6 +141,8 @@ pub struct Slice {
     /// Decided watermark by shard.
     decided: Vec<EventId>,
     stable: EventId,
+    /// Events above the cut that are passed over.
+    left_out: BTreeSet<EventId>,
     received: EventId,
     through: EventId,
     pending: VecDeque<Arc<LogFrame>>,
@@ -184,6 +189,7 @@ impl Slice {
             buried: cut.through,
             decided: vec![cut.through; shards],
             stable: cut.through,
+            left_out: cut.left_out,
             received: cut.through,
             through: cut.through,
             pending: VecDeque::new(),
@@ -358,6 +364,7 @@ impl Slice {
             self.through = frame.through;
             self.pending.pop_front();
             self.flush(out);
+            self.left_out = self.left_out.split_off(&self.through.next());
             self.forget(frame.stable);
         }
         Ok(())
@@ -367,6 +374,9 @@ impl Slice {
     fn search_event(&mut self, event: &Event, time_ms: u64) -> Result<bool, FrameError> {
         let x = event.x;
         self.bury(x);
+        if self.left_out.contains(&x) && !self.planted.is(Bug::R2FeedUnfiltered) {
+            return Ok(true);
+        }
         match &event.kind {
             EventKind::PoolDefined { pool, definition } => self.define(x, *pool, Arc::clone(definition))?,
             EventKind::Withdrawal { element, .. } => self.withdraw(x, *element),
