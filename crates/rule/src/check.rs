@@ -212,11 +212,7 @@ impl Checker<'_> {
             }
             items.push(if kind == ValueKind::Double { exact_literal(item) } else { item });
         }
-        if items.iter().all(|item| item.kind() == kind) {
-            return Ok(Expr::InItems { needle: Box::new(needle), kind, items: items.into() });
-        }
-        let compared = items.into_iter().map(|item| compare(CompareOp::Eq, "in", right.span, needle.clone(), item));
-        Ok(logic(false, compared.collect::<Result<_, _>>()?))
+        Ok(Expr::InItems { needle: Box::new(needle), kind, items: items.into() })
     }
 }
 
@@ -229,9 +225,6 @@ fn logic(all: bool, operands: Vec<Expr>) -> Expr {
             Expr::Or(inner) if !all => flat.extend(inner),
             other => flat.push(other),
         }
-    }
-    if flat.len() == 1 {
-        return flat.remove(0);
     }
     if all { Expr::And(flat.into()) } else { Expr::Or(flat.into()) }
 }

@@ -54,10 +54,22 @@ impl<'a> Pair<'a> {
             }
             Expr::Compare { op, comparands, left, right } => self.compare(*op, *comparands, left, right),
             Expr::InItems { needle, kind, items } => match kind {
-                ValueKind::Int => among(self.int(needle), items, |item| self.int(item)),
-                ValueKind::Double => among(self.double(needle), items, |item| self.double(item)),
-                ValueKind::String => among(self.string(needle), items, |item| self.string(item)),
-                ValueKind::Bool => among(self.bool(needle), items, |item| self.bool(item)),
+                ValueKind::Int => among(self.int(needle), items, |needle, item| match item.kind() {
+                    ValueKind::Int => both(needle, || self.int(item)).map(|(needle, item)| needle == item),
+                    _ => both(needle, || self.double(item)).map(|(int, double)| compare_exactly(int, double).is_eq()),
+                }),
+                ValueKind::Double => among(self.double(needle), items, |needle, item| match item.kind() {
+                    ValueKind::Int => {
+                        both(needle, || self.int(item)).map(|(double, int)| compare_exactly(int, double).is_eq())
+                    }
+                    _ => both(needle, || self.double(item)).map(|(needle, item)| needle == item),
+                }),
+                ValueKind::String => among(self.string(needle), items, |needle, item| {
+                    both(needle, || self.string(item)).map(|(needle, item)| needle == item)
+                }),
+                ValueKind::Bool => among(self.bool(needle), items, |needle, item| {
+                    both(needle, || self.bool(item)).map(|(needle, item)| needle == item)
+                }),
                 ValueKind::StringList => unreachable_kind(expr),
             },
             Expr::InList { needle, list } => {
@@ -256,13 +268,13 @@ fn until(decisive: bool, operands: impl Iterator<Item = Outcome<bool>>) -> Outco
     result
 }
 
-/// Whether one of the items equals the needle: an `||` of comparisons with `==`.
-fn among<'e, T: Copy + PartialEq>(
+/// Whether one of the items equals the needle, which is evaluated once: an `||` of comparisons with `==`.
+fn among<'e, T: Copy>(
     needle: Outcome<T>,
     items: &'e [Expr],
-    value: impl Fn(&'e Expr) -> Outcome<T>,
+    equals: impl Fn(Outcome<T>, &'e Expr) -> Outcome<bool>,
 ) -> Outcome<bool> {
-    until(true, items.iter().map(|item| both(needle, || value(item)).map(|(needle, item)| needle == item)))
+    until(true, items.iter().map(|item| equals(needle, item)))
 }
 
 /// The first operand that none surpasses.
@@ -298,11 +310,11 @@ fn compare_exactly(int: i64, double: f64) -> Ordering {
 }
 
 /// Whether two lists share an entry. Long lists are looked up in the shorter, sorted, so that two of the longest take
-/// hundreds of comparisons and not thousands.
+/// hundreds of comparisons and not thousands. A list longer than any may be comes from a row nobody checked; it is slow.
 fn intersects(left: &[Box<str>], right: &[Box<str>]) -> bool {
     const PRODUCT_MAX: usize = 64;
     let (shorter, longer) = if left.len() <= right.len() { (left, right) } else { (right, left) };
-    if shorter.len() * longer.len() <= PRODUCT_MAX {
+    if shorter.len() * longer.len() <= PRODUCT_MAX || shorter.len() > LIST_LEN_MAX {
         return longer.iter().any(|entry| shorter.contains(entry));
     }
     let mut space = [""; LIST_LEN_MAX];

@@ -1,9 +1,9 @@
 //! The typed expression: what the checker makes of a rule, and what is evaluated and planned over.
 //!
 //! Invariants: E1 every operand has the kind its operator needs, an int among doubles being wrapped in
-//! [`Expr::ToDouble`], except that [`Expr::Compare`] also relates int with double, exactly; E2 `And` and `Or` have at
-//! least two operands, none of them of the same operator; E3 no literal is NaN or infinite; E4 the tree is at most a
-//! few times [`DEPTH_MAX`](crate::DEPTH_MAX) deep, so every walk may recurse.
+//! [`Expr::ToDouble`], except that [`Expr::Compare`] and [`Expr::InItems`] relate int with double without; E2 `And` and
+//! `Or` have at least two operands, none of them of the same operator; E3 no literal is NaN or infinite; E4 the tree is
+//! at most twice [`DEPTH_MAX`](crate::DEPTH_MAX) deep, so every walk may recurse.
 //!
 //! `Display` prints CEL that compiles to the same expression again.
 
@@ -139,11 +139,11 @@ pub enum Expr {
         /// The right operand.
         right: Box<Expr>,
     },
-    /// `needle in [items]`: whether it equals one of them, all being of one kind. Mixed kinds become an `Or`.
+    /// `needle in [items]`: whether it equals one of them. Exactly an `Or` of comparisons with `==`.
     InItems {
         /// What is looked for.
         needle: Box<Expr>,
-        /// The kind of the needle and of every item.
+        /// The kind of the needle. Every item is of the same kind, or both are numbers.
         kind: ValueKind,
         /// One or more.
         items: Box<[Expr]>,

@@ -1,7 +1,8 @@
 //! One element's attribute values, aligned with its pool's schema.
 //!
-//! Invariants, established by both constructors: one slot per attribute; a value has its attribute's kind; no double
-//! is NaN (it is stored as absent, which is what it means to a rule); no string and no list is longer than its cap.
+//! Invariants: one slot per attribute; a value has its attribute's kind; no double is NaN (it is stored as absent, which
+//! is what it means to a rule); no string and no list is longer than its cap. `new` and `from_named` establish them all,
+//! `from_values` only what can be seen without a schema, that there is no NaN; [`Row::check`] tells about the others.
 
 use crate::schema::Schema;
 use crate::value::{LIST_LEN_MAX, STRING_BYTES_MAX, Value, ValueKind};
@@ -75,14 +76,9 @@ pub enum RowError {
 impl Row {
     /// A row of values in the schema's order. Kinds must be exactly as declared.
     pub fn new(schema: &Schema, values: Vec<Option<Value>>) -> Result<Row, RowError> {
-        if values.len() != schema.len() {
-            return Err(RowError::Arity { found: values.len(), declared: schema.len() });
-        }
-        let checked = schema.attributes().iter().zip(values).map(|(attribute, value)| match value {
-            Some(value) => check_value(&attribute.name, attribute.kind, value),
-            None => Ok(None),
-        });
-        Ok(Row(checked.collect::<Result<_, _>>()?))
+        let row = Row::from_values(values);
+        row.check(schema)?;
+        Ok(row)
     }
 
     /// A row of named values in any order; attributes not named are missing. An int given for a double attribute is
@@ -103,14 +99,28 @@ impl Row {
                 },
                 value => value,
             };
-            slots[index] = check_value(&name, declared, value)?;
+            check_value(&name, declared, &value)?;
+            slots[index] = present(value);
         }
         Ok(Row(slots))
     }
 
-    /// A row whose values were checked before: those of the log, which come in the order of their schema.
+    /// A row whose values were checked before: those of the log, which come in the order of their schema. A rule may be
+    /// tested on it only if [`check`](Row::check) would pass; that is the caller's promise, or the caller asks.
     pub fn from_values(values: impl IntoIterator<Item = Option<Value>>) -> Row {
-        Row(values.into_iter().collect())
+        Row(values.into_iter().map(|value| value.and_then(present)).collect())
+    }
+
+    /// Whether this is a row of `schema`.
+    pub fn check(&self, schema: &Schema) -> Result<(), RowError> {
+        if self.0.len() != schema.len() {
+            return Err(RowError::Arity { found: self.0.len(), declared: schema.len() });
+        }
+        let mut slots = schema.attributes().iter().zip(&self.0);
+        slots.try_for_each(|(attribute, value)| match value {
+            Some(value) => check_value(&attribute.name, attribute.kind, value),
+            None => Ok(()),
+        })
     }
 
     /// The values, in the schema's order.
@@ -132,7 +142,15 @@ pub(crate) fn exact_double(int: i64) -> Option<f64> {
     (double < i64::MAX as f64 && double as i64 == int).then_some(double)
 }
 
-fn check_value(name: &str, declared: ValueKind, value: Value) -> Result<Option<Value>, RowError> {
+/// A value as a row stores it: NaN is none.
+fn present(value: Value) -> Option<Value> {
+    match value {
+        Value::Double(double) if double.is_nan() => None,
+        value => Some(value),
+    }
+}
+
+fn check_value(name: &str, declared: ValueKind, value: &Value) -> Result<(), RowError> {
     if value.kind() != declared {
         return Err(RowError::Kind { name: name.to_owned(), found: value.kind(), declared });
     }
@@ -140,14 +158,12 @@ fn check_value(name: &str, declared: ValueKind, value: Value) -> Result<Option<V
         bytes if bytes > STRING_BYTES_MAX => Err(RowError::StringTooLong { name: name.to_owned(), bytes }),
         _ => Ok(()),
     };
-    match &value {
-        Value::Double(double) if double.is_nan() => return Ok(None),
-        Value::String(text) => check_string(text)?,
+    match value {
+        Value::String(text) => check_string(text),
         Value::StringList(list) if list.len() > LIST_LEN_MAX => {
-            return Err(RowError::ListTooLong { name: name.to_owned(), len: list.len() });
+            Err(RowError::ListTooLong { name: name.to_owned(), len: list.len() })
         }
-        Value::StringList(list) => list.iter().try_for_each(|entry| check_string(entry))?,
-        Value::Int(_) | Value::Double(_) | Value::Bool(_) => {}
+        Value::StringList(list) => list.iter().try_for_each(|entry| check_string(entry)),
+        Value::Int(_) | Value::Double(_) | Value::Bool(_) => Ok(()),
     }
-    Ok(Some(value))
 }

@@ -37,8 +37,8 @@ struct Compiled {
 impl Rule {
     /// Parses and type-checks `source` against `schema`. RULES.md says what can be written.
     pub fn compile(source: &str, schema: &Schema) -> Result<Rule, RuleError> {
-        let expr = typed(source, schema).map_err(|refusal| RuleError::new(source, refusal))?;
-        let (cost, uses_time, attributes) = (cost(&expr), expr.uses_time(), schema.len());
+        let (expr, cost) = typed(source, schema).map_err(|refusal| RuleError::new(source, refusal))?;
+        let (uses_time, attributes) = (expr.uses_time(), schema.len());
         Ok(Rule(Arc::new(Compiled { source: source.into(), expr, attributes, cost, uses_time })))
     }
 
@@ -86,13 +86,10 @@ impl Rule {
     }
 }
 
-fn typed(source: &str, schema: &Schema) -> Result<Expr, Refusal> {
-    let node = parse(source)?;
-    let expr = check(source, schema, &node)?;
+fn typed(source: &str, schema: &Schema) -> Result<(Expr, u64), Refusal> {
+    let expr = check(source, schema, &parse(source)?)?;
     match cost(&expr) {
-        cost if cost > COST_MAX => {
-            Err(Refusal::new(Span { start: 0, end: source.len() }, Reason::CostTooHigh { cost }))
-        }
-        _ => Ok(expr),
+        cost if cost <= COST_MAX => Ok((expr, cost)),
+        cost => Err(Refusal::new(Span { start: 0, end: source.len() }, Reason::CostTooHigh { cost })),
     }
 }

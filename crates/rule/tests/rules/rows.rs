@@ -113,6 +113,23 @@ fn nan_is_stored_as_missing() {
 }
 
 #[test]
+fn a_row_made_without_a_schema_can_be_checked_against_one() {
+    let check = |values: Vec<Option<Value>>| Row::from_values(values).check(&schema()).map_err(|e| e.to_string());
+    let with = |index: usize, value: Value| {
+        let mut values = vec![None; 10];
+        values[index] = Some(value);
+        values
+    };
+    assert_eq!(check(with(0, 1.into())), Ok(()));
+    assert_eq!(check(vec![None]), Err("row has 1 values, but the schema declares 10 attributes".to_owned()));
+    assert_eq!(check(with(0, "x".into())), Err("attribute \"i\" is string, but the schema declares int".to_owned()));
+    assert_eq!(check(with(8, ["x"; 65].into())), Err("attribute \"l\" has 65 entries, at most 64".to_owned()));
+    assert_eq!(Row::from_values(with(2, f64::NAN.into())), named(&[]).unwrap(), "NaN is missing here too");
+    let row = named(&[("s", "x".into()), ("d", 1.into())]).unwrap();
+    assert_eq!(Row::from_values(row.values().to_vec()), row);
+}
+
+#[test]
 fn a_rows_bytes_grow_with_its_text() {
     let empty = named(&[]).unwrap().bytes();
     let text = named(&[("s", "four".into())]).unwrap().bytes();

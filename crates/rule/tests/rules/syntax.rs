@@ -112,6 +112,7 @@ fn a_broken_expression_is_refused_with_its_place() {
     refused("a.f ? b.f", "rule:1:10: expected \":\", but found the end of the rule");
     refused("a.f ? b.f ? a.g : b.g : true", "rule:1:11: expected \":\", but found \"?\"");
     refused("a.", "rule:1:3: expected a name, but found the end of the rule");
+    refused("a.d < 1.", "rule:1:9: expected a name, but found the end of the rule");
     refused("a.1", "rule:1:2: expected an operator or the end of the rule, but found \".1\"");
     refused("min(1 2)", "rule:1:7: expected \",\" or \")\", but found \"2\"");
     refused("1 in [1 2]", "rule:1:9: expected \",\" or \"]\", but found \"2\"");
