@@ -4,12 +4,27 @@
 //! otherwise.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "printing is what a command line is for")]
 
+mod arguments;
+mod duration;
+mod element;
 mod error;
+mod input;
+mod match_json;
+mod oracle;
 mod output;
+mod pool;
+mod pool_file;
 pub mod role;
 pub mod roles;
+mod schema;
+mod status;
+mod submit;
+mod table;
 mod telemetry;
+#[cfg(test)]
+mod tests;
 mod up;
+mod watch;
 
 use std::io;
 use std::process::ExitCode;
@@ -22,9 +37,16 @@ use error::CliError;
 /// Where a balancer is expected when nobody says otherwise.
 pub const DEFAULT_SERVER: &str = "http://127.0.0.1:7400";
 
+const FIRST_STEPS: &str = "\
+First steps:
+  dovetail up                                                  a whole cluster, in this process
+  dovetail pool define --file examples/players.toml            which elements there are, and which match
+  dovetail submit --pool duel examples/players.ndjson          elements in
+  dovetail watch --pool duel                                   pairs out";
+
 /// Dovetail matches elements in pairs: players and opponents, riders and drivers, two halves of an event.
 #[derive(Debug, Parser)]
-#[command(name = "dovetail", version, arg_required_else_help = true)]
+#[command(name = "dovetail", version, arg_required_else_help = true, after_help = FIRST_STEPS)]
 pub struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -34,6 +56,21 @@ pub struct Cli {
 enum Command {
     /// Run a whole cluster in this process
     Up(up::UpArgs),
+    /// Define and list pools
+    #[command(subcommand)]
+    Pool(pool::PoolCommand),
+    /// Submit elements from a file or a pipe
+    Submit(submit::SubmitArgs),
+    /// Print pairs as they come
+    Watch(watch::WatchArgs),
+    /// Show an element and what became of it
+    Get(element::GetArgs),
+    /// Take a waiting element back
+    Withdraw(element::WithdrawArgs),
+    /// Show what nodes say about themselves
+    Status(status::StatusArgs),
+    /// Match a file with the sequential program, without a cluster
+    Oracle(oracle::OracleArgs),
 }
 
 /// Runs the `dovetail` binary.
@@ -44,6 +81,13 @@ pub fn main() -> ExitCode {
 async fn run(cli: Cli) -> Result<(), CliError> {
     match cli.command {
         Command::Up(arguments) => up::run(arguments).await,
+        Command::Pool(command) => pool::run(command).await,
+        Command::Submit(arguments) => submit::run(arguments).await,
+        Command::Watch(arguments) => watch::run(arguments).await,
+        Command::Get(arguments) => element::get(arguments).await,
+        Command::Withdraw(arguments) => element::withdraw(arguments).await,
+        Command::Status(arguments) => status::run(arguments).await,
+        Command::Oracle(arguments) => oracle::run(&arguments),
     }
 }
 
@@ -62,6 +106,7 @@ fn exit_code(outcome: Result<(), CliError>) -> ExitCode {
             let _ = error.print();
             ExitCode::from(error.exit_code() as u8)
         }
+        Err(CliError::Reported) => ExitCode::FAILURE,
         Err(error @ CliError::Settings(_)) => {
             eprintln!("error: {error}");
             ExitCode::from(2)

@@ -1,8 +1,11 @@
 //! What a command can fail with, in one readable line.
 
 use std::io;
+use std::path::PathBuf;
 
+use super::duration::DurationError;
 use super::roles::RunError;
+use crate::client::ClientError;
 use crate::settings::SettingsError;
 
 /// Why a command failed.
@@ -23,4 +26,57 @@ pub enum CliError {
     /// Stdout did not take our output.
     #[error("cannot write to stdout: {0}")]
     Stdout(#[from] io::Error),
+    /// Nobody answers at the server's address.
+    #[error("no server at {url}: {reason}; \"dovetail up\" starts one, and --server or DOVETAIL_SERVER names another")]
+    NoServer {
+        /// What was dialled.
+        url: String,
+        /// The operating system's reason.
+        reason: String,
+    },
+    /// A call failed.
+    #[error(transparent)]
+    Client(ClientError),
+    /// A pool that is to be submitted to does not exist.
+    #[error("pool {pool:?} is not defined (NOT_FOUND); {there_are}")]
+    NoPool {
+        /// The pool.
+        pool: String,
+        /// Which pools there are, in words.
+        there_are: String,
+    },
+    /// A pool file that defines no pool.
+    #[error("pool file {}: {reason}", path.display())]
+    PoolFile {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong, and where.
+        reason: String,
+    },
+    /// Elements cannot be read from here.
+    #[error("{name}: {reason}")]
+    Input {
+        /// The file.
+        name: String,
+        /// Why.
+        reason: String,
+    },
+    /// A duration that is none.
+    #[error(transparent)]
+    Duration(#[from] DurationError),
+    /// A pool that cannot be.
+    #[error(transparent)]
+    Pool(#[from] dovetail_core::DefineError),
+    /// What went wrong was said when it did; only the exit code is left to tell.
+    #[error("not all of it worked")]
+    Reported,
+}
+
+impl From<ClientError> for CliError {
+    fn from(error: ClientError) -> CliError {
+        match error {
+            ClientError::Connect { url, reason } => CliError::NoServer { url, reason },
+            error => CliError::Client(error),
+        }
+    }
 }

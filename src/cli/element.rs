@@ -1,0 +1,255 @@
+//! `dovetail get` and `dovetail withdraw`: one element.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::arguments::{ElementArgs, ServerArgs, duration_ms};
+use super::error::CliError;
+use super::match_json::{self, MatchJson, PayloadJson};
+use super::output;
+use super::table::printable;
+use crate::client::WAIT_MAX;
+use crate::pb::value::Kind;
+use crate::pb::{self, ElementState, WithdrawOutcome};
+
+/// Flags of `dovetail get`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  dovetail get 17\n  dovetail get --pool duel --key p1 --wait 5s")]
+pub struct GetArgs {
+    #[command(flatten)]
+    element: ElementArgs,
+    /// Wait up to this long, at most 60s, for it to be matched or withdrawn
+    #[arg(long, value_name = "DURATION", value_parser = wait)]
+    wait: Option<u64>,
+    /// Print a JSON object
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    server: ServerArgs,
+}
+
+/// Flags of `dovetail withdraw`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  dovetail withdraw 17\n  dovetail withdraw --pool duel --key p1")]
+pub struct WithdrawArgs {
+    #[command(flatten)]
+    element: ElementArgs,
+    /// Print a JSON object
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    server: ServerArgs,
+}
+
+fn wait(text: &str) -> Result<u64, String> {
+    let ms = duration_ms(text).map_err(|error| error.to_string())?;
+    match u128::from(ms) <= WAIT_MAX.as_millis() {
+        true => Ok(ms),
+        false => Err(format!("{text} is too long, at most {}s", WAIT_MAX.as_secs())),
+    }
+}
+
+/// Shows an element.
+pub async fn get(arguments: GetArgs) -> Result<(), CliError> {
+    let client = arguments.server.connect().await?;
+    let wait = Duration::from_millis(arguments.wait.unwrap_or_default());
+    let found = client.get(arguments.element.reference(), wait).await?;
+    let text = match arguments.json {
+        true => match_json::line(&ElementJson::from(&found)),
+        false => describe(&found),
+    };
+    Ok(output::print(&text)?)
+}
+
+/// Takes an element back. Fails when it was matched before, or is not known.
+pub async fn withdraw(arguments: WithdrawArgs) -> Result<(), CliError> {
+    let client = arguments.server.connect().await?;
+    let answer = client.withdraw(arguments.element.reference()).await?;
+    let (outcome, worked) = match answer.outcome() {
+        WithdrawOutcome::Withdrawn => ("withdrawn", true),
+        WithdrawOutcome::AlreadyMatched => ("already matched", false),
+        WithdrawOutcome::AlreadyWithdrawn => ("already withdrawn", true),
+        WithdrawOutcome::Unknown => ("no such element, or no longer remembered", false),
+        WithdrawOutcome::Unspecified => ("answered with an outcome this build does not know", false),
+    };
+    let text = match arguments.json {
+        true => match_json::line(&WithdrawnJson {
+            outcome: outcome_name(answer.outcome()),
+            r#match: found(&answer.r#match),
+        }),
+        false => format!("{outcome}{}\n", answer.r#match.as_ref().map(pair).unwrap_or_default()),
+    };
+    output::print(&text)?;
+    match worked {
+        true => Ok(()),
+        false => Err(CliError::Reported),
+    }
+}
+
+#[derive(Serialize)]
+struct ElementJson<'a> {
+    id: u64,
+    pool: &'a str,
+    key: &'a str,
+    state: &'static str,
+    #[serde(skip_serializing_if = "is_zero")]
+    arrived_ms: u64,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    attributes: BTreeMap<&'a str, serde_json::Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    payload: Option<PayloadJson<'a>>,
+    #[serde(skip_serializing_if = "is_zero")]
+    ended_at: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    r#match: Option<MatchJson<'a>>,
+}
+
+#[derive(Serialize)]
+struct WithdrawnJson<'a> {
+    outcome: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    r#match: Option<MatchJson<'a>>,
+}
+
+impl<'a> From<&'a pb::GetElementResponse> for ElementJson<'a> {
+    fn from(element: &'a pb::GetElementResponse) -> ElementJson<'a> {
+        ElementJson {
+            id: element.id,
+            pool: &element.pool,
+            key: &element.key,
+            state: state_name(element.state()),
+            arrived_ms: element.arrived_ms,
+            attributes: element.attributes.iter().map(|(name, value)| (name.as_str(), value_json(value))).collect(),
+            payload: PayloadJson::of(&element.payload),
+            ended_at: element.ended_at,
+            r#match: found(&element.r#match),
+        }
+    }
+}
+
+// serde hands the field over by reference.
+#[allow(clippy::trivially_copy_pass_by_ref)]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
+
+fn found(found: &Option<pb::Match>) -> Option<MatchJson<'_>> {
+    found.as_ref().map(MatchJson::from)
+}
+
+fn value_json(value: &pb::Value) -> serde_json::Value {
+    match &value.kind {
+        None => serde_json::Value::Null,
+        Some(Kind::IntValue(value)) => (*value).into(),
+        Some(Kind::DoubleValue(value)) => (*value).into(),
+        Some(Kind::StringValue(value)) => value.as_str().into(),
+        Some(Kind::BoolValue(value)) => (*value).into(),
+        Some(Kind::StringListValue(list)) => list.values.clone().into(),
+    }
+}
+
+fn state_name(state: ElementState) -> &'static str {
+    match state {
+        ElementState::Unspecified => "unknown",
+        ElementState::Waiting => "waiting",
+        ElementState::Matched => "matched",
+        ElementState::Withdrawn => "withdrawn",
+        ElementState::Expired => "expired",
+    }
+}
+
+fn outcome_name(outcome: WithdrawOutcome) -> &'static str {
+    match outcome {
+        WithdrawOutcome::Unspecified | WithdrawOutcome::Unknown => "unknown",
+        WithdrawOutcome::Withdrawn => "withdrawn",
+        WithdrawOutcome::AlreadyMatched => "already_matched",
+        WithdrawOutcome::AlreadyWithdrawn => "already_withdrawn",
+    }
+}
+
+fn describe(element: &pb::GetElementResponse) -> String {
+    let pool = printable(&element.pool);
+    let key = printable(&element.key);
+    let mut text = format!("element {} ({key}) in pool {pool}: {}", element.id, state_name(element.state()));
+    if let Some(found) = &element.r#match {
+        text.push_str(&pair(found));
+    } else if element.ended_at != 0 {
+        let _ = write!(text, " at {}", element.ended_at);
+    }
+    text.push('\n');
+    let attributes: BTreeMap<_, _> = element.attributes.iter().collect();
+    for (name, value) in attributes {
+        let _ = writeln!(text, "  {} = {}", printable(name), printable(&value_json(value).to_string()));
+    }
+    if let Some(payload) = PayloadJson::of(&element.payload) {
+        let _ = writeln!(text, "  payload = {}", printable(match_json::line(&payload).trim_end()));
+    }
+    text
+}
+
+fn pair(found: &pb::Match) -> String {
+    let end = |end: &Option<pb::MatchedElement>| match end {
+        Some(end) => format!("{} ({})", end.id, printable(&end.key)),
+        None => "?".to_owned(),
+    };
+    format!(": {} with {} at {}", end(&found.a), end(&found.b), found.cursor)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::client::value;
+
+    fn waiting() -> pb::GetElementResponse {
+        pb::GetElementResponse {
+            id: 3,
+            pool: "duel".to_owned(),
+            key: "p1".to_owned(),
+            state: ElementState::Waiting.into(),
+            arrived_ms: 5,
+            attributes: [("skill".to_owned(), value::int(i64::MIN)), ("region".to_owned(), value::string("eu"))].into(),
+            payload: "hi".into(),
+            ..Default::default()
+        }
+    }
+
+    fn matched() -> pb::GetElementResponse {
+        let end = |id: u64| Some(pb::MatchedElement { id, key: format!("p{id}"), ..Default::default() });
+        pb::GetElementResponse {
+            id: 3,
+            pool: "duel".to_owned(),
+            key: "p3".to_owned(),
+            state: ElementState::Matched.into(),
+            ended_at: 7,
+            r#match: Some(pb::Match { cursor: 7, pool: "duel".to_owned(), a: end(3), b: end(7), time_ms: 0 }),
+            ..Default::default()
+        }
+    }
+
+    #[test]
+    fn an_element_is_described_for_people() {
+        let expected = "element 3 (p1) in pool duel: waiting\n  region = \"eu\"\n  skill = -9223372036854775808\n  \
+                        payload = \"hi\"\n";
+        assert_eq!(describe(&waiting()), expected);
+        assert_eq!(describe(&matched()), "element 3 (p3) in pool duel: matched: 3 (p3) with 7 (p7) at 7\n");
+    }
+
+    #[test]
+    fn an_element_is_one_json_line_for_machines() {
+        let expected = concat!(
+            r#"{"id":3,"pool":"duel","key":"p1","state":"waiting","arrived_ms":5,"#,
+            r#""attributes":{"region":"eu","skill":-9223372036854775808},"payload":"hi"}"#,
+            "\n"
+        );
+        assert_eq!(match_json::line(&ElementJson::from(&waiting())), expected);
+        let expected = concat!(
+            r#"{"id":3,"pool":"duel","key":"p3","state":"matched","ended_at":7,"#,
+            r#""match":{"cursor":7,"pool":"duel","a":{"id":3,"key":"p3"},"b":{"id":7,"key":"p7"}}}"#,
+            "\n"
+        );
+        assert_eq!(match_json::line(&ElementJson::from(&matched())), expected);
+    }
+}

@@ -1,0 +1,101 @@
+//! JSON for machines: the same lines from `watch`, `get`, `withdraw` and `oracle`.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use serde::Serialize;
+
+use crate::pb;
+
+/// A match, as a line: `{"cursor":..,"pool":..,"a":{"id":..,"key":..},"b":{"id":..,"key":..}}`.
+#[derive(Debug, Serialize)]
+pub struct MatchJson<'a> {
+    cursor: u64,
+    pool: &'a str,
+    a: EndJson<'a>,
+    b: EndJson<'a>,
+}
+
+#[derive(Debug, Serialize)]
+struct EndJson<'a> {
+    id: u64,
+    key: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    payload: Option<PayloadJson<'a>>,
+}
+
+/// A payload: text when it is UTF-8, `{"base64":".."}` when not. `submit` reads both.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+pub enum PayloadJson<'a> {
+    /// UTF-8.
+    Text(&'a str),
+    /// Anything else.
+    Binary {
+        /// In the standard alphabet, padded.
+        base64: String,
+    },
+}
+
+impl PayloadJson<'_> {
+    /// None for an empty payload.
+    pub fn of(payload: &Bytes) -> Option<PayloadJson<'_>> {
+        match (payload.is_empty(), std::str::from_utf8(payload)) {
+            (true, _) => None,
+            (false, Ok(text)) => Some(PayloadJson::Text(text)),
+            (false, Err(_)) => Some(PayloadJson::Binary { base64: STANDARD.encode(payload) }),
+        }
+    }
+}
+
+impl<'a> From<&'a pb::Match> for MatchJson<'a> {
+    fn from(found: &'a pb::Match) -> MatchJson<'a> {
+        let ends = [&found.a, &found.b].map(|end| match end {
+            Some(end) => EndJson { id: end.id, key: &end.key, payload: PayloadJson::of(&end.payload) },
+            // A server always sends both ends.
+            None => EndJson { id: 0, key: "", payload: None },
+        });
+        let [a, b] = ends;
+        MatchJson { cursor: found.cursor, pool: &found.pool, a, b }
+    }
+}
+
+/// The line, with its newline.
+pub fn line(value: &impl Serialize) -> String {
+    // Our own structs have string keys and no failing parts.
+    let mut line = serde_json::to_string(value).unwrap_or_else(|error| panic!("cannot write JSON: {error}"));
+    line.push('\n');
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn end(id: u64, payload: &'static [u8]) -> Option<pb::MatchedElement> {
+        Some(pb::MatchedElement { id, key: format!("p{id}"), payload: Bytes::from_static(payload) })
+    }
+
+    #[test]
+    fn a_match_is_exactly_this_line() {
+        let found = pb::Match { cursor: 7, pool: "duel".to_owned(), a: end(3, b""), b: end(7, b""), time_ms: 5 };
+        let expected = r#"{"cursor":7,"pool":"duel","a":{"id":3,"key":"p3"},"b":{"id":7,"key":"p7"}}"#;
+        assert_eq!(line(&MatchJson::from(&found)), format!("{expected}\n"));
+    }
+
+    #[test]
+    fn a_payload_is_text_where_it_can_be() {
+        let found = pb::Match {
+            cursor: 7,
+            pool: "duel".to_owned(),
+            a: end(3, b"h\xC3\xA9\""),
+            b: end(7, b"\xFF\x00"),
+            time_ms: 5,
+        };
+        let expected = concat!(
+            r#"{"cursor":7,"pool":"duel","a":{"id":3,"key":"p3","payload":"hé\""},"#,
+            r#""b":{"id":7,"key":"p7","payload":{"base64":"/wA="}}}"#
+        );
+        assert_eq!(line(&MatchJson::from(&found)), format!("{expected}\n"));
+    }
+}

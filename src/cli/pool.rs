@@ -1,0 +1,172 @@
+//! `dovetail pool define` and `dovetail pool list`.
+
+use std::path::PathBuf;
+
+use clap::Subcommand;
+use dovetail_rule::ValueKind;
+use serde_json::json;
+
+use super::arguments::{ServerArgs, duration_ms};
+use super::error::CliError;
+use super::table::{Table, thousands};
+use super::{duration, match_json, output, pool_file, schema};
+use crate::pb;
+
+/// Commands of `dovetail pool`.
+#[derive(Debug, Subcommand)]
+pub enum PoolCommand {
+    /// Define a pool
+    Define(DefineArgs),
+    /// List the pools and what is in them
+    List(ListArgs),
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  dovetail pool define --file examples/players.toml
+  dovetail pool define duel --attribute region=string --attribute skill=int \\
+      --rule 'a.region == b.region && abs(a.skill - b.skill) <= 25 + 5 * min(a.waited, b.waited) / 1000' \\
+      --ttl 60s --reprobe 5s,10s
+
+Types are int, double, string, bool and list<string>. In a rule, a has the lower id, and waited is in milliseconds.
+A rule that speaks of waited only widens when the element searches again: see --reprobe.";
+
+/// Flags of `dovetail pool define`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub struct DefineArgs {
+    /// The pool's name
+    #[arg(value_name = "NAME", required_unless_present = "file")]
+    name: Option<String>,
+    /// A TOML file that defines the pool, instead of the other flags
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["name", "attribute", "rule", "ttl", "reprobe", "waiting_max", "payload_bytes_max"])]
+    file: Option<PathBuf>,
+    /// An attribute and its type; may be repeated
+    #[arg(long, value_name = "NAME=TYPE", value_parser = attribute)]
+    attribute: Vec<(String, ValueKind)>,
+    /// Which pairs match: a CEL expression over a and b
+    #[arg(long, value_name = "RULE", required_unless_present = "file")]
+    rule: Option<String>,
+    /// How long an element waits that does not say itself; without it, for ever
+    #[arg(long, value_name = "DURATION", value_parser = duration_ms)]
+    ttl: Option<u64>,
+    /// When a waiting element searches again, after its arrival
+    #[arg(long, value_name = "DURATION,..", value_delimiter = ',', value_parser = duration_ms)]
+    reprobe: Vec<u64>,
+    /// Most elements waiting; without it, the server's default
+    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
+    waiting_max: u64,
+    /// Largest payload in bytes; without it, the server's default
+    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
+    payload_bytes_max: u64,
+    #[command(flatten)]
+    server: ServerArgs,
+}
+
+/// Flags of `dovetail pool list`.
+#[derive(Debug, clap::Args)]
+pub struct ListArgs {
+    /// Print a JSON object a line
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    server: ServerArgs,
+}
+
+fn attribute(text: &str) -> Result<(String, ValueKind), String> {
+    let (name, kind) = text.split_once('=').ok_or("expected NAME=TYPE, such as skill=int")?;
+    Ok((name.to_owned(), kind.parse().map_err(|error: dovetail_rule::KindError| error.to_string())?))
+}
+
+/// Runs a command of `dovetail pool`.
+pub async fn run(command: PoolCommand) -> Result<(), CliError> {
+    match command {
+        PoolCommand::Define(arguments) => define(arguments).await,
+        PoolCommand::List(arguments) => list(arguments).await,
+    }
+}
+
+async fn define(arguments: DefineArgs) -> Result<(), CliError> {
+    let server = arguments.server;
+    let definition = match arguments.file {
+        Some(path) => pool_file::read(&path)?,
+        None => pb::PoolDefinition {
+            name: arguments.name.unwrap_or_default(),
+            attributes: arguments.attribute.into_iter().map(|(name, kind)| schema::attribute(name, kind)).collect(),
+            rule: arguments.rule.unwrap_or_default(),
+            ttl_ms: arguments.ttl.unwrap_or_default(),
+            reprobe_ms: arguments.reprobe,
+            waiting_max: arguments.waiting_max,
+            payload_bytes_max: arguments.payload_bytes_max,
+        },
+    };
+    let name = definition.name.clone();
+    let defined = server.connect().await?.define_pool(definition).await?;
+    let how = match defined.created {
+        true => "is defined",
+        false => "was defined before, just like this",
+    };
+    Ok(output::print(&format!("pool {name:?} {how} (event {})\n", defined.defined_at))?)
+}
+
+async fn list(arguments: ListArgs) -> Result<(), CliError> {
+    let pools = arguments.server.connect().await?.list_pools().await?;
+    let text = match arguments.json {
+        true => pools.iter().map(status_json).map(|json| match_json::line(&json)).collect(),
+        false => table(&pools),
+    };
+    Ok(output::print(&text)?)
+}
+
+fn table(pools: &[pb::PoolStatus]) -> String {
+    if pools.is_empty() {
+        return "no pools yet; define one with \"dovetail pool define\"\n".to_owned();
+    }
+    let mut table =
+        Table::new(&["pool", ">waiting", ">matches", ">withdrawn", ">expired", "ttl", "reprobe", "attributes", "rule"]);
+    for status in pools {
+        let pool = status.pool.clone().unwrap_or_default();
+        let attributes = pool.attributes.iter().map(|attribute| format!("{}={}", attribute.name, type_name(attribute)));
+        let reprobe: Vec<String> = pool.reprobe_ms.iter().map(|&ms| duration::format_ms(ms)).collect();
+        let dash = |text: String| if text.is_empty() { "-".to_owned() } else { text };
+        table.row([
+            pool.name.clone(),
+            thousands(status.waiting),
+            thousands(status.matches),
+            thousands(status.withdrawn),
+            thousands(status.expired),
+            if pool.ttl_ms == 0 { "-".to_owned() } else { duration::format_ms(pool.ttl_ms) },
+            dash(reprobe.join(",")),
+            dash(attributes.collect::<Vec<_>>().join(" ")),
+            pool.rule.split_whitespace().collect::<Vec<_>>().join(" "),
+        ]);
+    }
+    table.render(0)
+}
+
+fn type_name(attribute: &pb::Attribute) -> &'static str {
+    schema::kind(attribute.r#type()).map_or("unknown", ValueKind::name)
+}
+
+fn status_json(status: &pb::PoolStatus) -> serde_json::Value {
+    let pool = status.pool.clone().unwrap_or_default();
+    let attributes: Vec<_> = pool
+        .attributes
+        .iter()
+        .map(|attribute| json!({ "name": attribute.name, "type": type_name(attribute) }))
+        .collect();
+    json!({
+        "pool": pool.name,
+        "attributes": attributes,
+        "rule": pool.rule,
+        "ttl_ms": pool.ttl_ms,
+        "reprobe_ms": pool.reprobe_ms,
+        "waiting_max": pool.waiting_max,
+        "payload_bytes_max": pool.payload_bytes_max,
+        "defined_at": status.defined_at,
+        "waiting": status.waiting,
+        "matches": status.matches,
+        "withdrawn": status.withdrawn,
+        "expired": status.expired,
+    })
+}

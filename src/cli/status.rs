@@ -1,0 +1,272 @@
+//! `dovetail status`: what nodes say about themselves.
+
+use std::fmt::Write as _;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use super::error::CliError;
+use super::table::{Table, printable, thousands};
+use super::{DEFAULT_SERVER, duration, match_json, output};
+use crate::client::Client;
+use crate::pb::inspect_response::State;
+use crate::pb::{self, Role};
+
+mod json;
+
+/// Longest time one node may take to answer.
+const ANSWER_WITHIN: Duration = Duration::from_secs(5);
+
+/// Flags of `dovetail status`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  dovetail status
+  dovetail status --server http://10.0.0.1:7400,http://10.0.0.2:7401,http://10.0.0.5:7402
+
+Watermarks are event ids: stable <= decided <= durable <= assigned. Lag is in events.")]
+pub struct StatusArgs {
+    /// The nodes to ask, of any role; may be repeated
+    #[arg(long, value_name = "URL,..", value_delimiter = ',', env = "DOVETAIL_SERVER", hide_env_values = true,
+          default_value = DEFAULT_SERVER)]
+    server: Vec<String>,
+    /// Print a JSON object a line
+    #[arg(long)]
+    json: bool,
+}
+
+/// Asks every node. Fails when one does not answer, after having shown the others.
+pub async fn run(arguments: StatusArgs) -> Result<(), CliError> {
+    let mut all_worked = true;
+    for (index, server) in arguments.server.iter().enumerate() {
+        match inspect(server).await {
+            Ok(node) if arguments.json => output::print(&match_json::line(&json::node(server, &node)))?,
+            Ok(node) => {
+                let space = if index == 0 { "" } else { "\n" };
+                output::print(&format!("{space}{}", describe(server, &node, now_ms())))?;
+            }
+            Err(error) => {
+                eprintln!("error: {server}: {error}");
+                all_worked = false;
+            }
+        }
+    }
+    match all_worked {
+        true => Ok(()),
+        false => Err(CliError::Reported),
+    }
+}
+
+async fn inspect(server: &str) -> Result<pb::InspectResponse, CliError> {
+    let answer = tokio::time::timeout(ANSWER_WITHIN, async { Client::connect(server).await?.inspect().await }).await;
+    match answer {
+        Ok(answer) => Ok(answer?),
+        Err(_) => {
+            let reason = format!("no answer within {} s", ANSWER_WITHIN.as_secs());
+            Err(CliError::NoServer { url: server.to_owned(), reason })
+        }
+    }
+}
+
+fn now_ms() -> u64 {
+    // A clock before 1970 shows every node as just started.
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
+}
+
+fn role_name(role: Role) -> &'static str {
+    match role {
+        Role::Unspecified => "unknown role",
+        Role::Balancer => "balancer",
+        Role::Matcher => "matcher",
+        Role::Gatherer => "gatherer",
+    }
+}
+
+fn describe(server: &str, node: &pb::InspectResponse, now_ms: u64) -> String {
+    let up = now_ms.saturating_sub(node.started_ms) / 1000 * 1000;
+    let mut text = format!(
+        "{} {} at {server}, build {}, up {}\n  {} (digest {:016x})\n",
+        role_name(node.role()),
+        node.index,
+        printable(&node.build),
+        duration::format_ms(up),
+        printable(&node.settings),
+        node.settings_digest
+    );
+    match &node.state {
+        None => {}
+        Some(State::Balancer(state)) => balancer(&mut text, state),
+        Some(State::Matcher(state)) => matcher(&mut text, state),
+        Some(State::Gatherer(state)) => gatherer(&mut text, state),
+    }
+    links(&mut text, &node.links);
+    if !node.ring.is_empty() {
+        let share =
+            |share: &pb::RingShare| format!("shard {} {}.{} %", share.shard, share.permille / 10, share.permille % 10);
+        let _ = writeln!(text, "  ring: {}", node.ring.iter().map(share).collect::<Vec<_>>().join(", "));
+    }
+    text
+}
+
+fn balancer(text: &mut String, state: &pb::BalancerState) {
+    let _ = writeln!(
+        text,
+        "  assigned {}, durable {}, decided {}, stable {}\n  {} waiting, {} in flight, {} client streams, log {}",
+        state.assigned,
+        state.durable,
+        state.decided,
+        state.stable,
+        thousands(state.waiting),
+        thousands(state.assigned.saturating_sub(state.decided)),
+        state.client_streams,
+        printable(&state.log_id)
+    );
+    pools(text, &state.pools);
+    shard_marks(text, &state.shards);
+}
+
+fn matcher(text: &mut String, state: &pb::MatcherState) {
+    let mut table = Table::new(&[
+        "slice",
+        ">through",
+        ">decided",
+        ">pending",
+        ">frames kept",
+        ">candidates",
+        ">stalls",
+        ">waiting",
+    ]);
+    for slice in &state.slices {
+        table.row([
+            slice.slice.to_string(),
+            slice.through.to_string(),
+            slice.decided.to_string(),
+            thousands(slice.pending),
+            thousands(slice.frames_kept),
+            thousands(slice.candidates),
+            format!("{}{}", thousands(slice.stalls), if slice.stalled { " (now)" } else { "" }),
+            thousands(slice.pools.iter().map(|pool| pool.waiting).sum()),
+        ]);
+    }
+    text.push_str(&table.render(2));
+    shard_marks(text, &state.shards);
+}
+
+fn gatherer(text: &mut String, state: &pb::GathererState) {
+    let _ = writeln!(
+        text,
+        "  shard {}: decided {}, {} undecided, {} timelines, {} accepted, {} retirements kept above {}",
+        state.shard,
+        state.decided,
+        thousands(state.undecided),
+        thousands(state.timelines),
+        thousands(state.accepted),
+        thousands(state.retirements_kept),
+        state.floor
+    );
+    if !state.slices.is_empty() {
+        let mark = |mark: &pb::SliceMark| format!("s{} {}", mark.slice, mark.through);
+        let _ = writeln!(text, "  slices through: {}", state.slices.iter().map(mark).collect::<Vec<_>>().join(", "));
+    }
+    shard_marks(text, &state.shards);
+}
+
+fn shard_marks(text: &mut String, marks: &[pb::ShardMark]) {
+    if !marks.is_empty() {
+        let mark = |mark: &pb::ShardMark| format!("g{} {}", mark.shard, mark.decided);
+        let _ = writeln!(text, "  shards decided: {}", marks.iter().map(mark).collect::<Vec<_>>().join(", "));
+    }
+}
+
+fn pools(text: &mut String, pools: &[pb::PoolCount]) {
+    if !pools.is_empty() {
+        let mut table = Table::new(&["pool", ">waiting", ">rule errors"]);
+        for pool in pools {
+            table.row([pool.pool.clone(), thousands(pool.waiting), thousands(pool.rule_errors)]);
+        }
+        text.push_str(&table.render(2));
+    }
+}
+
+fn links(text: &mut String, links: &[pb::PeerLink]) {
+    if !links.is_empty() {
+        let mut table = Table::new(&["reads", "address", "state", ">cursor", ">lag", ">reconnects", "last error"]);
+        for link in links {
+            table.row([
+                format!("{} {}", role_name(link.role()), link.index),
+                link.address.clone(),
+                if link.connected { "connected" } else { "down" }.to_owned(),
+                link.cursor.to_string(),
+                thousands(link.lag),
+                link.reconnects.to_string(),
+                link.last_error.clone(),
+            ]);
+        }
+        text.push_str(&table.render(2));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn node() -> pb::InspectResponse {
+        pb::InspectResponse {
+            role: Role::Balancer.into(),
+            index: 0,
+            cluster: "c".to_owned(),
+            settings: "cluster \"c\"".to_owned(),
+            settings_digest: 255,
+            build: "0.1.0".to_owned(),
+            started_ms: 1000,
+            links: vec![pb::PeerLink {
+                role: Role::Gatherer.into(),
+                index: 1,
+                address: "http://g:1".to_owned(),
+                connected: false,
+                cursor: 9,
+                lag: 1234,
+                last_error: "refused".to_owned(),
+                reconnects: 2,
+            }],
+            ring: vec![pb::RingShare { shard: 0, permille: 487 }, pb::RingShare { shard: 1, permille: 513 }],
+            state: Some(State::Balancer(pb::BalancerState {
+                assigned: 2000,
+                durable: 1990,
+                decided: 9,
+                stable: 8,
+                pools: vec![pb::PoolCount { pool: "duel".to_owned(), waiting: 5, rule_errors: 0 }],
+                log_id: "ab".to_owned(),
+                waiting: 5,
+                client_streams: 1,
+                shards: vec![pb::ShardMark { shard: 0, decided: 9 }],
+            })),
+        }
+    }
+
+    #[test]
+    fn a_node_is_described_for_people() {
+        let expected = "\
+balancer 0 at http://b:1, build 0.1.0, up 1m30s
+  cluster \"c\" (digest 00000000000000ff)
+  assigned 2000, durable 1990, decided 9, stable 8
+  5 waiting, 1,991 in flight, 1 client streams, log ab
+  pool  waiting  rule errors
+  duel        5            0
+  shards decided: g0 9
+  reads       address     state  cursor    lag  reconnects  last error
+  gatherer 1  http://g:1  down        9  1,234           2  refused
+  ring: shard 0 48.7 %, shard 1 51.3 %
+";
+        assert_eq!(describe("http://b:1", &node(), 91_500), expected);
+    }
+
+    #[test]
+    fn a_node_is_one_json_object_for_machines() {
+        let json = json::node("http://b:1", &node());
+        assert_eq!(json["role"], "balancer");
+        assert_eq!(json["settings_digest"], "00000000000000ff");
+        assert_eq!(json["balancer"]["durable"], 1990);
+        assert_eq!(json["balancer"]["pools"][0]["waiting"], 5);
+        assert_eq!(json["links"][0]["lag"], 1234);
+        assert_eq!(json["ring"][1]["permille"], 513);
+    }
+}

@@ -1,0 +1,99 @@
+//! A node's state as JSON, with the names of inspect.proto.
+
+use serde_json::{Value, json};
+
+use super::role_name;
+use crate::pb;
+use crate::pb::inspect_response::State;
+
+pub(super) fn node(server: &str, node: &pb::InspectResponse) -> Value {
+    let mut object = json!({
+        "server": server,
+        "role": role_name(node.role()),
+        "index": node.index,
+        "cluster": node.cluster,
+        "settings": node.settings,
+        "settings_digest": format!("{:016x}", node.settings_digest),
+        "build": node.build,
+        "started_ms": node.started_ms,
+        "links": node.links.iter().map(link).collect::<Vec<_>>(),
+        "ring": node.ring.iter().map(|s| json!({ "shard": s.shard, "permille": s.permille })).collect::<Vec<_>>(),
+    });
+    let state = match &node.state {
+        None => return object,
+        Some(State::Balancer(state)) => ("balancer", balancer(state)),
+        Some(State::Matcher(state)) => ("matcher", matcher(state)),
+        Some(State::Gatherer(state)) => ("gatherer", gatherer(state)),
+    };
+    object[state.0] = state.1;
+    object
+}
+
+fn link(link: &pb::PeerLink) -> Value {
+    json!({
+        "role": role_name(link.role()),
+        "index": link.index,
+        "address": link.address,
+        "connected": link.connected,
+        "cursor": link.cursor,
+        "lag": link.lag,
+        "last_error": link.last_error,
+        "reconnects": link.reconnects,
+    })
+}
+
+fn balancer(state: &pb::BalancerState) -> Value {
+    json!({
+        "assigned": state.assigned,
+        "durable": state.durable,
+        "decided": state.decided,
+        "stable": state.stable,
+        "pools": pools(&state.pools),
+        "log_id": state.log_id,
+        "waiting": state.waiting,
+        "client_streams": state.client_streams,
+        "shards": shards(&state.shards),
+    })
+}
+
+fn matcher(state: &pb::MatcherState) -> Value {
+    let slice = |slice: &pb::SliceState| {
+        json!({
+            "slice": slice.slice,
+            "through": slice.through,
+            "decided": slice.decided,
+            "pending": slice.pending,
+            "frames_kept": slice.frames_kept,
+            "stalls": slice.stalls,
+            "stalled": slice.stalled,
+            "pools": pools(&slice.pools),
+            "candidates": slice.candidates,
+        })
+    };
+    json!({ "slices": state.slices.iter().map(slice).collect::<Vec<_>>(), "shards": shards(&state.shards) })
+}
+
+fn gatherer(state: &pb::GathererState) -> Value {
+    let slice = |mark: &pb::SliceMark| json!({ "slice": mark.slice, "through": mark.through });
+    json!({
+        "shard": state.shard,
+        "decided": state.decided,
+        "slices": state.slices.iter().map(slice).collect::<Vec<_>>(),
+        "timelines": state.timelines,
+        "undecided": state.undecided,
+        "retirements_kept": state.retirements_kept,
+        "floor": state.floor,
+        "accepted": state.accepted,
+        "shards": shards(&state.shards),
+    })
+}
+
+fn shards(marks: &[pb::ShardMark]) -> Vec<Value> {
+    marks.iter().map(|mark| json!({ "shard": mark.shard, "decided": mark.decided })).collect()
+}
+
+fn pools(pools: &[pb::PoolCount]) -> Vec<Value> {
+    let pool =
+        |pool: &pb::PoolCount| json!({ "pool": pool.pool, "waiting": pool.waiting, "rule_errors": pool.rule_errors });
+    pools.iter().map(pool).collect()
+}

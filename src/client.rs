@@ -1,0 +1,174 @@
+//! A client of the balancer's `MatchService`.
+//!
+//! ```no_run
+//! use dovetail::client::{Client, SubmitOptions, WatchOptions, value};
+//! use dovetail::pb::{Attribute, AttributeType, PoolDefinition, Submission};
+//!
+//! # async fn example() -> Result<(), dovetail::client::ClientError> {
+//! let client = Client::connect("http://127.0.0.1:7400").await?;
+//! client
+//!     .define_pool(PoolDefinition {
+//!         name: "duel".to_owned(),
+//!         attributes: vec![Attribute { name: "skill".to_owned(), r#type: AttributeType::Int.into() }],
+//!         rule: "abs(a.skill - b.skill) <= 25".to_owned(),
+//!         ..PoolDefinition::default()
+//!     })
+//!     .await?;
+//!
+//! // Batches are pipelined: `send` waits only while 16 of them are unanswered.
+//! let mut submit = client.submit("duel", SubmitOptions::default()).await?;
+//! let player = |key: &str, skill: i64| Submission {
+//!     key: key.to_owned(),
+//!     attributes: [("skill".to_owned(), value::int(skill))].into(),
+//!     ..Submission::default()
+//! };
+//! submit.send(vec![player("ada", 1500), player("bob", 1510)]).await?;
+//! for answer in submit.finish().await? {
+//!     println!("ids {:?}, refused {:?}", answer.ids, answer.refusals);
+//! }
+//!
+//! // Each match once, in order, across lost connections.
+//! let mut watch = client.watch(WatchOptions { pool: "duel".to_owned(), ..WatchOptions::default() });
+//! while let Some(part) = watch.next().await? {
+//!     for found in part.matches {
+//!         println!("{} at {}", found.pool, found.cursor);
+//!     }
+//! }
+//! # Ok(())
+//! # }
+//! ```
+
+mod error;
+mod submit;
+#[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
+mod tests;
+pub mod value;
+mod watch;
+
+use std::time::Duration;
+
+use tonic::transport::{Channel, Endpoint};
+
+pub use error::{ClientError, code_name};
+pub use submit::{Answer, SubmitOptions, SubmitStream};
+pub use watch::{Watch, WatchOptions};
+
+use crate::pb;
+use crate::pb::inspect_service_client::InspectServiceClient;
+use crate::pb::match_service_client::MatchServiceClient;
+
+/// Longest time to set up a connection.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How often a silent connection is probed, and how long an answer may take. A server that is gone without a word is
+/// noticed after their sum.
+const KEEPALIVE: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(10));
+
+/// Largest message taken from a server: the most its `message_bytes_max` can be.
+const MESSAGE_BYTES_MAX: usize = 64 << 20;
+
+/// Flow-control window of a stream, in bytes: enough to keep a watch on a fast link busy.
+const WINDOW_BYTES: u32 = 4 << 20;
+
+/// Longest wait that [`Client::get`] asks for; the server's own bound.
+pub const WAIT_MAX: Duration = Duration::from_secs(60);
+
+/// A connection to a server. Clones share it; it is set up again by itself when it breaks.
+#[derive(Debug, Clone)]
+pub struct Client {
+    url: String,
+    channel: Channel,
+}
+
+impl Client {
+    /// Connects to a URL such as `http://127.0.0.1:7400`. Fails at once when nobody listens there.
+    pub async fn connect(url: impl Into<String>) -> Result<Client, ClientError> {
+        let url = url.into();
+        let endpoint = match Endpoint::from_shared(url.clone()) {
+            Ok(endpoint) if endpoint.uri().host().is_some() && endpoint.uri().scheme().is_some() => endpoint,
+            _ => return Err(ClientError::Url { url }),
+        };
+        let endpoint = endpoint
+            .connect_timeout(CONNECT_TIMEOUT)
+            .tcp_nodelay(true)
+            .http2_keep_alive_interval(KEEPALIVE.0)
+            .keep_alive_timeout(KEEPALIVE.1)
+            .initial_stream_window_size(WINDOW_BYTES)
+            .initial_connection_window_size(2 * WINDOW_BYTES);
+        match endpoint.connect().await {
+            Ok(channel) => Ok(Client { url, channel }),
+            Err(error) => Err(ClientError::Connect { url, reason: error::deepest(&error) }),
+        }
+    }
+
+    /// The URL it was connected to.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// Defines a pool. Defining it again with the same definition changes nothing.
+    pub async fn define_pool(&self, pool: pb::PoolDefinition) -> Result<pb::DefinePoolResponse, ClientError> {
+        let request = pb::DefinePoolRequest { pool: Some(pool) };
+        Ok(self.service().define_pool(request).await?.into_inner())
+    }
+
+    /// All pools, by name.
+    pub async fn list_pools(&self) -> Result<Vec<pb::PoolStatus>, ClientError> {
+        Ok(self.service().list_pools(pb::ListPoolsRequest {}).await?.into_inner().pools)
+    }
+
+    /// A pipelined stream of batches into one pool.
+    pub async fn submit(&self, pool: impl Into<String>, options: SubmitOptions) -> Result<SubmitStream, ClientError> {
+        SubmitStream::open(self.service(), pool.into(), options).await
+    }
+
+    /// Submits one element, and returns its id. For low rates; see [`submit`](Client::submit).
+    pub async fn submit_one(&self, pool: impl Into<String>, element: pb::Submission) -> Result<u64, ClientError> {
+        let request = pb::SubmitOneRequest { pool: pool.into(), element: Some(element) };
+        Ok(self.service().submit_one(request).await?.into_inner().id)
+    }
+
+    /// An element and what became of it. Waits up to `wait`, at most [`WAIT_MAX`], for it to be matched or withdrawn.
+    pub async fn get(&self, element: pb::ElementRef, wait: Duration) -> Result<pb::GetElementResponse, ClientError> {
+        let wait_ms = wait.min(WAIT_MAX).as_millis() as u32;
+        let request = pb::GetElementRequest { element: Some(element), wait_ms };
+        Ok(self.service().get_element(request).await?.into_inner())
+    }
+
+    /// Takes a waiting element back. The answer says whether it was still waiting.
+    pub async fn withdraw(&self, element: pb::ElementRef) -> Result<pb::WithdrawResponse, ClientError> {
+        let request = pb::WithdrawRequest { element: Some(element) };
+        Ok(self.service().withdraw(request).await?.into_inner())
+    }
+
+    /// The matches in order of their cursor, each once, across lost connections. Connects on the first
+    /// [`next`](Watch::next).
+    pub fn watch(&self, options: WatchOptions) -> Watch {
+        Watch::new(self.service(), options)
+    }
+
+    /// The node's state. Every role answers this.
+    pub async fn inspect(&self) -> Result<pb::InspectResponse, ClientError> {
+        let mut service = InspectServiceClient::new(self.channel.clone()).max_decoding_message_size(MESSAGE_BYTES_MAX);
+        Ok(service.inspect(pb::InspectRequest {}).await?.into_inner())
+    }
+
+    fn service(&self) -> MatchServiceClient<Channel> {
+        MatchServiceClient::new(self.channel.clone())
+            .max_decoding_message_size(MESSAGE_BYTES_MAX)
+            .max_encoding_message_size(MESSAGE_BYTES_MAX)
+    }
+}
+
+/// Names an element by its id.
+pub fn by_id(id: u64) -> pb::ElementRef {
+    pb::ElementRef { r#ref: Some(pb::element_ref::Ref::Id(id)) }
+}
+
+/// Names the element that last had this key in the pool.
+pub fn by_key(pool: impl Into<String>, key: impl Into<String>) -> pb::ElementRef {
+    let key = pb::PoolKey { pool: pool.into(), key: key.into() };
+    pb::ElementRef { r#ref: Some(pb::element_ref::Ref::Key(key)) }
+}

@@ -1,0 +1,107 @@
+//! Why a call failed.
+
+use std::error::Error;
+
+use tonic::{Code, Status};
+
+/// Why a call failed.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum ClientError {
+    /// Not a URL that can be dialled.
+    #[error("{url:?} is not a server's URL, such as http://127.0.0.1:7400")]
+    Url {
+        /// What was given.
+        url: String,
+    },
+    /// Nobody there, or not speaking HTTP/2.
+    #[error("cannot connect to {url}: {reason}")]
+    Connect {
+        /// What was dialled.
+        url: String,
+        /// The operating system's reason.
+        reason: String,
+    },
+    /// The server answered with an error, with what it said about it.
+    #[error("{} ({})", described(.0), code_name(.0.code()))]
+    Refused(Box<Status>),
+    /// The connection broke. What was sent and not answered may or may not have been taken.
+    #[error("the connection was lost: {reason}")]
+    Lost {
+        /// The operating system's or the transport's reason.
+        reason: String,
+    },
+    /// The server's answer does not fit what was asked.
+    #[error("the server's answer makes no sense: {0}")]
+    Answer(String),
+}
+
+impl ClientError {
+    /// The gRPC code, where the server sent one.
+    pub fn code(&self) -> Option<Code> {
+        match self {
+            ClientError::Refused(status) => Some(status.code()),
+            ClientError::Url { .. }
+            | ClientError::Connect { .. }
+            | ClientError::Lost { .. }
+            | ClientError::Answer(_) => None,
+        }
+    }
+
+    /// Whether the same call may succeed later: the node is going down, restarting, or out of reach.
+    pub fn is_transient(&self) -> bool {
+        match self {
+            ClientError::Refused(status) => status.code() == Code::Unavailable,
+            ClientError::Connect { .. } | ClientError::Lost { .. } => true,
+            ClientError::Url { .. } | ClientError::Answer(_) => false,
+        }
+    }
+}
+
+impl From<Status> for ClientError {
+    fn from(status: Status) -> ClientError {
+        // A status with a source was made on this side, by the transport; a server's has none.
+        match status.source() {
+            Some(source) => ClientError::Lost { reason: deepest(source) },
+            None => ClientError::Refused(Box::new(status)),
+        }
+    }
+}
+
+fn described(status: &Status) -> &str {
+    match status.message() {
+        "" => status.code().description(),
+        message => message,
+    }
+}
+
+/// The innermost error, which is the one that says why.
+pub(super) fn deepest(error: &(dyn Error + 'static)) -> String {
+    let mut innermost = error;
+    while let Some(source) = innermost.source() {
+        innermost = source;
+    }
+    innermost.to_string()
+}
+
+/// A code as gRPC spells it.
+pub fn code_name(code: Code) -> &'static str {
+    match code {
+        Code::Ok => "OK",
+        Code::Cancelled => "CANCELLED",
+        Code::Unknown => "UNKNOWN",
+        Code::InvalidArgument => "INVALID_ARGUMENT",
+        Code::DeadlineExceeded => "DEADLINE_EXCEEDED",
+        Code::NotFound => "NOT_FOUND",
+        Code::AlreadyExists => "ALREADY_EXISTS",
+        Code::PermissionDenied => "PERMISSION_DENIED",
+        Code::ResourceExhausted => "RESOURCE_EXHAUSTED",
+        Code::FailedPrecondition => "FAILED_PRECONDITION",
+        Code::Aborted => "ABORTED",
+        Code::OutOfRange => "OUT_OF_RANGE",
+        Code::Unimplemented => "UNIMPLEMENTED",
+        Code::Internal => "INTERNAL",
+        Code::Unavailable => "UNAVAILABLE",
+        Code::DataLoss => "DATA_LOSS",
+        Code::Unauthenticated => "UNAUTHENTICATED",
+    }
+}

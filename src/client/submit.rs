@@ -1,0 +1,141 @@
+//! Batches in, ids out, with a bounded number of batches on the way.
+//!
+//! Invariants: answers come in the order of the batches; no more than `in_flight` batches are unanswered.
+
+use std::collections::VecDeque;
+
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::Streaming;
+use tonic::transport::Channel;
+
+use super::ClientError;
+use crate::pb;
+use crate::pb::match_service_client::MatchServiceClient;
+
+/// How to submit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SubmitOptions {
+    /// Most batches sent and not answered, at least 1. [`SubmitStream::send`] waits above it.
+    pub in_flight: usize,
+}
+
+impl Default for SubmitOptions {
+    fn default() -> SubmitOptions {
+        SubmitOptions { in_flight: 16 }
+    }
+}
+
+/// What became of a batch. Its elements are on disk.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Answer {
+    /// One per element, in order; 0 for one that was refused.
+    pub ids: Vec<u64>,
+    /// The elements that were refused, in order, by their place in the batch.
+    pub refusals: Vec<pb::Refusal>,
+}
+
+/// An open submission.
+#[derive(Debug)]
+pub struct SubmitStream {
+    pool: String,
+    in_flight: usize,
+    requests: mpsc::Sender<pb::SubmitRequest>,
+    responses: Streaming<pb::SubmitResponse>,
+    /// Sizes of the unanswered batches, oldest first.
+    unanswered: VecDeque<usize>,
+}
+
+impl SubmitStream {
+    pub(super) async fn open(
+        mut service: MatchServiceClient<Channel>,
+        pool: String,
+        options: SubmitOptions,
+    ) -> Result<SubmitStream, ClientError> {
+        let in_flight = options.in_flight.max(1);
+        // As deep as the window: a send never waits for the channel, only for an answer.
+        let (requests, receiver) = mpsc::channel(in_flight);
+        let responses = service.submit(ReceiverStream::new(receiver)).await?.into_inner();
+        Ok(SubmitStream { pool, in_flight, requests, responses, unanswered: VecDeque::new() })
+    }
+
+    /// Batches sent and not answered.
+    pub fn unanswered(&self) -> usize {
+        self.unanswered.len()
+    }
+
+    /// Whether [`send`](SubmitStream::send) would go ahead without waiting for an answer first.
+    pub fn has_room(&self) -> bool {
+        self.unanswered.len() < self.in_flight
+    }
+
+    /// Sends a batch. If there is no room, first waits for the answer to the oldest batch, and returns it.
+    ///
+    /// An error ends the stream. Batches not answered by then may or may not have been taken.
+    pub async fn send(&mut self, rows: Vec<pb::Submission>) -> Result<Option<Answer>, ClientError> {
+        let answer = match self.has_room() {
+            true => None,
+            false => self.answer().await?,
+        };
+        let size = rows.len();
+        let batch = Some(pb::submit_request::Batch::Rows(pb::Rows { rows }));
+        if self.requests.send(pb::SubmitRequest { pool: self.pool.clone(), batch }).await.is_err() {
+            return Err(self.why_it_ended().await);
+        }
+        self.unanswered.push_back(size);
+        Ok(answer)
+    }
+
+    /// The answer to the oldest batch without one; `None` when every batch has been answered.
+    ///
+    /// Can be dropped and called again without losing an answer.
+    pub async fn answer(&mut self) -> Result<Option<Answer>, ClientError> {
+        let Some(&size) = self.unanswered.front() else { return Ok(None) };
+        let Some(response) = self.responses.message().await? else {
+            return Err(ClientError::Lost { reason: "the server ended the stream".to_owned() });
+        };
+        self.unanswered.pop_front();
+        checked(response, size).map(Some)
+    }
+
+    /// Tells the server that this was all, and returns the answers still to come.
+    pub async fn finish(mut self) -> Result<Vec<Answer>, ClientError> {
+        self.close();
+        let mut answers = Vec::with_capacity(self.unanswered.len());
+        while let Some(answer) = self.answer().await? {
+            answers.push(answer);
+        }
+        // An error that concerns no batch, e.g. that the node went down after the last.
+        match self.responses.message().await? {
+            None => Ok(answers),
+            Some(_) => Err(ClientError::Answer("an answer to no batch".to_owned())),
+        }
+    }
+
+    /// Tells the server that this was all; [`answer`](SubmitStream::answer) goes on. A later send fails.
+    pub fn close(&mut self) {
+        let (closed, _) = mpsc::channel(1);
+        self.requests = closed;
+    }
+
+    async fn why_it_ended(&mut self) -> ClientError {
+        loop {
+            match self.responses.message().await {
+                Ok(Some(_)) => {}
+                Ok(None) => return ClientError::Lost { reason: "the server ended the stream".to_owned() },
+                Err(status) => return status.into(),
+            }
+        }
+    }
+}
+
+fn checked(response: pb::SubmitResponse, size: usize) -> Result<Answer, ClientError> {
+    let pb::SubmitResponse { ids, refusals } = response;
+    let refused = ids.iter().filter(|&&id| id == 0).count();
+    let named = |refusal: &pb::Refusal| ids.get(refusal.row as usize) == Some(&0);
+    if ids.len() != size || refusals.len() != refused || !refusals.iter().all(named) {
+        let found = format!("{} ids and {} refusals for {size} elements", ids.len(), refusals.len());
+        return Err(ClientError::Answer(found));
+    }
+    Ok(Answer { ids, refusals })
+}
