@@ -27,6 +27,12 @@ impl Placement {
         Placement { slices, block, ring }
     }
 
+    /// The ring.
+    #[must_use]
+    pub fn ring(&self) -> &Ring {
+        &self.ring
+    }
+
     /// The number of slices.
     #[must_use]
     pub fn slices(&self) -> u32 {

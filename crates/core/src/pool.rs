@@ -5,7 +5,7 @@ use std::sync::Arc;
 use dovetail_rule::{Row, Rule, RuleError, Schema, SchemaError, Side, ValueKind};
 use thiserror::Error;
 
-use crate::{ElementId, PoolId};
+use crate::{ElementId, PoolId, ledger::PAYLOAD_BYTES_CAP};
 
 /// Longest name of a pool, in bytes.
 pub const POOL_NAME_BYTES_MAX: usize = 64;
@@ -75,6 +75,14 @@ pub enum DefineError {
         /// The entry that is not later.
         found: u64,
     },
+    /// The pool allows larger payloads than there may be.
+    #[error("pool {pool:?} has a payload_bytes_max of {found}, at most {PAYLOAD_BYTES_CAP}")]
+    PayloadBound {
+        /// The pool.
+        pool: String,
+        /// Its bound.
+        found: u64,
+    },
     /// A delay is too long.
     #[error("pool {pool:?} has {what} of {found} ms, at most {DELAY_MS_MAX}")]
     Delay {
@@ -122,7 +130,7 @@ impl Pool {
         if pool.is_empty() || pool.len() > POOL_NAME_BYTES_MAX || !pool.chars().all(named) {
             return Err(DefineError::Name(pool));
         }
-        check_delays(&definition)?;
+        check_bounds(&definition)?;
         let schema = Schema::new(definition.attributes.iter().cloned())
             .map_err(|source| DefineError::Schema { pool: pool.clone(), source })?;
         let rule = Rule::compile(&definition.rule, &schema).map_err(|source| DefineError::Rule { pool, source })?;
@@ -147,10 +155,13 @@ fn waited(arrived_ms: u64, time_ms: u64) -> i64 {
     i64::try_from(time_ms.saturating_sub(arrived_ms)).unwrap_or(i64::MAX)
 }
 
-fn check_delays(definition: &PoolDefinition) -> Result<(), DefineError> {
+fn check_bounds(definition: &PoolDefinition) -> Result<(), DefineError> {
     let pool = || definition.name.clone();
     if definition.ttl_ms > DELAY_MS_MAX {
         return Err(DefineError::Delay { pool: pool(), what: "a ttl", found: definition.ttl_ms });
+    }
+    if definition.payload_bytes_max > PAYLOAD_BYTES_CAP {
+        return Err(DefineError::PayloadBound { pool: pool(), found: definition.payload_bytes_max });
     }
     if definition.reprobe_ms.len() > REPROBES_MAX {
         return Err(DefineError::ReprobeCount { pool: pool(), found: definition.reprobe_ms.len() });

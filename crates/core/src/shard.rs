@@ -289,6 +289,12 @@ impl Shard {
         self.id
     }
 
+    /// Where elements belong.
+    #[must_use]
+    pub fn placement(&self) -> &Placement {
+        &self.placement
+    }
+
     /// The decided watermark: every event homed here at or below it is decided.
     #[must_use]
     pub fn watermark(&self) -> EventId {

@@ -13,7 +13,7 @@ use std::{
     sync::Arc,
 };
 
-use dovetail_rule::Row;
+use dovetail_rule::{Row, RowError};
 use thiserror::Error;
 
 use crate::{
@@ -82,6 +82,14 @@ pub enum FrameError {
         x: EventId,
         /// The pool.
         pool: PoolId,
+    },
+    /// An element's attributes are not those of its pool.
+    #[error("event {x}: {source}; do the balancer and this matcher run the same version?")]
+    Row {
+        /// The event.
+        x: EventId,
+        /// What does not fit.
+        source: Box<RowError>,
     },
     /// A pool that the balancer accepted does not compile here: the two run different versions.
     #[error("event {x}: {source}; do the balancer and this matcher run the same version?")]
@@ -421,6 +429,7 @@ impl Slice {
         let limit = need.min(self.list_max);
         let found = self.pools.get_mut(&prober.pool).ok_or(FrameError::UnknownPool { x, pool: prober.pool })?;
         let SlicePool { pool, anchors, rule_errors } = found;
+        prober.row.check(&pool.schema).map_err(|source| FrameError::Row { x, source: Box::new(source) })?;
         let candidate = Candidate { element: prober.element, row: prober.row, arrived_ms: prober.arrived_ms };
         let (list, more) = anchors.satisfying(pool, candidate, time_ms, limit, rule_errors);
         if more && limit < need && !self.planted.is(Bug::NoWaitForDecided) {
@@ -509,6 +518,8 @@ impl Slice {
 
     fn add_anchor(&mut self, x: EventId, waiting: WaitingElement) -> Result<(), FrameError> {
         let pool = self.pools.get_mut(&waiting.pool).ok_or(FrameError::UnknownPool { x, pool: waiting.pool })?;
+        let row_error = |source| FrameError::Row { x, source: Box::new(source) };
+        waiting.row.check(&pool.pool.schema).map_err(row_error)?;
         self.owned.insert(waiting.element, waiting.pool);
         pool.anchors.insert(waiting.element, waiting.row, waiting.arrived_ms);
         Ok(())

@@ -1,0 +1,111 @@
+//! A balancer node: gives ids, logs, broadcasts, and serves clients what was decided.
+//!
+//! One task, the engine, owns the sequencer and the ledger; two threads write the log and the results; everything else
+//! asks the engine, or follows what it has published.
+
+mod clients;
+mod decisions;
+mod engine;
+mod errors;
+mod nodes;
+mod store;
+mod submit;
+mod tail;
+mod watch;
+
+use std::{sync::Arc, time::Duration};
+
+use dovetail_core::{EventId, LogFrame, Placement, Ring, ledger::Outcome};
+use tokio::sync::{Semaphore, mpsc, watch as signal};
+
+use crate::{
+    rpc::{self, Identity, Links, Listener, RunError},
+    settings::{Role, Settings},
+    shutdown::Shutdown,
+};
+use engine::{Engine, Event, Request};
+use store::Store;
+use tail::Tail;
+
+/// Client requests that wait for the engine. A full inbox holds the clients back.
+const REQUESTS: usize = 1024;
+/// Decisions and questions that wait for the engine.
+const EVENTS: usize = 1024;
+
+/// What the parts of a balancer share.
+#[derive(Debug)]
+pub(crate) struct Node {
+    pub(crate) identity: Identity,
+    pub(crate) settings: Settings,
+    pub(crate) placement: Placement,
+    /// What makes events: taken only while there is room in flight.
+    pub(crate) requests: mpsc::Sender<Request>,
+    /// Everything else.
+    pub(crate) events: mpsc::Sender<Event>,
+    /// Frames on disk.
+    pub(crate) frames: Arc<Tail<LogFrame>>,
+    /// Outcomes decided.
+    pub(crate) outcomes: Arc<Tail<Outcome>>,
+    /// The stable cut.
+    pub(crate) stable: signal::Receiver<EventId>,
+    pub(crate) watchers: Arc<Semaphore>,
+    pub(crate) submit_streams: Arc<Semaphore>,
+    pub(crate) links: Links,
+    pub(crate) started_ms: u64,
+}
+
+/// Runs a balancer until the signal.
+///
+/// # Errors
+/// When its log cannot be opened, read or written, it cannot listen, or its server fails.
+pub async fn run(settings: Settings, listener: Listener, stop: Shutdown) -> Result<(), RunError> {
+    let opened = {
+        let settings = settings.clone();
+        tokio::task::spawn_blocking(move || Store::open(&settings))
+    };
+    let store = opened.await.map_err(|_| RunError::Part("opening the log"))??;
+    let cluster = settings.cluster.clone();
+    let identity = Identity::new(cluster.clone(), Role::Balancer, 0);
+    identity.reads_log(&store.log_id);
+    let ring = Arc::new(Ring::new(cluster.gatherers, cluster.virtual_nodes));
+    let (requests, request_inbox) = mpsc::channel(REQUESTS);
+    let (events, event_inbox) = mpsc::channel(EVENTS);
+    let (engine, parts) = Engine::start(store, &settings, request_inbox, event_inbox)?;
+    let limits = settings.node.limits.clone();
+    let node = Arc::new(Node {
+        placement: Placement::new(cluster.slices, cluster.block, ring),
+        identity,
+        requests,
+        events,
+        frames: parts.frames,
+        outcomes: parts.outcomes,
+        stable: parts.stable,
+        watchers: Arc::new(Semaphore::new(limits.watchers_max)),
+        submit_streams: Arc::new(Semaphore::new(limits.submit_streams_max)),
+        links: Links::default(),
+        started_ms: rpc::now_ms(),
+        settings,
+    });
+    let engine_stop = Shutdown::new();
+    let mut engine = tokio::spawn(engine.run(engine_stop.clone()));
+    tracing::info!(address = %listener.address(), log_id = node.identity.log_id(), "balancer is listening");
+    for shard in node.placement.each_shard() {
+        let address = &node.settings.node.addresses.gatherers[shard.0 as usize];
+        let link = node.links.add(Role::Gatherer, shard.0, address);
+        tokio::spawn(decisions::read(Arc::clone(&node), link, shard, stop.clone()));
+    }
+    let routes = rpc::routes().await?;
+    let routes = nodes::add(clients::add(routes, &node, &stop), &node, &stop);
+    let serving = listener.serve(routes, stop.clone(), Duration::from_millis(limits.drain_ms_max));
+    let served = tokio::select! {
+        served = serving => served,
+        // The engine ends by itself only when it failed.
+        ended = &mut engine => {
+            stop.give();
+            return ended.map_err(|_| RunError::Part("the balancer's engine"))?;
+        }
+    };
+    engine_stop.give();
+    engine.await.map_err(|_| RunError::Part("the balancer's engine"))??;
+    served
+}

@@ -1,0 +1,278 @@
+//! What clients use: `MatchService`.
+
+use std::{sync::Arc, time::Duration};
+
+use dovetail_core::{ElementId, EventId, WithdrawReason, ledger::Outcome};
+use tokio::{sync::oneshot, time::Instant};
+use tonic::{Request, Response, Status, Streaming, service::Routes};
+
+use super::{
+    Node,
+    engine::{self, ElementName, Event, Found, Withdrawing},
+    errors, submit,
+    watch::{self, Names, Watch},
+};
+use crate::{
+    convert, pb,
+    pb::match_service_server::{MatchService, MatchServiceServer},
+    rpc::{self, ResponseStream},
+    shutdown::Shutdown,
+};
+
+/// Longest time a `GetElement` may wait, in milliseconds.
+const WAIT_MS_MAX: u32 = 60_000;
+
+struct Service {
+    node: Arc<Node>,
+    stop: Shutdown,
+}
+
+/// Adds the client-facing service.
+pub(super) fn add(routes: Routes, node: &Arc<Node>, stop: &Shutdown) -> Routes {
+    let service = Service { node: Arc::clone(node), stop: stop.clone() };
+    let most = node.settings.node.limits.message_bytes_max;
+    routes.add_service(MatchServiceServer::new(service).max_decoding_message_size(most))
+}
+
+impl Node {
+    /// Asks the engine something that makes no event.
+    pub(super) async fn ask<T>(&self, event: impl FnOnce(oneshot::Sender<T>) -> Event) -> Result<T, Status> {
+        let (reply, answer) = oneshot::channel();
+        self.events.send(event(reply)).await.map_err(errors::stopping)?;
+        answer.await.map_err(errors::stopping)
+    }
+
+    /// Asks the engine for something that makes an event. Answered once it is on disk.
+    async fn request<T>(&self, request: impl FnOnce(oneshot::Sender<T>) -> engine::Request) -> Result<T, Status> {
+        let (reply, answer) = oneshot::channel();
+        self.requests.send(request(reply)).await.map_err(errors::stopping)?;
+        answer.await.map_err(errors::stopping)
+    }
+
+    /// The outcome of an event that is decided.
+    async fn outcome(&self, x: EventId) -> Result<Arc<Outcome>, Status> {
+        let range = self.outcomes.range(x.prev(), x).await.map_err(|error| errors::tail(&error))?;
+        let found = range.into_iter().find(|outcome| outcome.x == x);
+        found.ok_or_else(|| Status::internal(format!("the outcome of {x} is not in the results")))
+    }
+
+    async fn match_of(&self, outcome: &Outcome) -> Result<Option<pb::Match>, Status> {
+        let pool = Names::default().get(self, outcome.pool).await?;
+        Ok(watch::match_pb(outcome, &pool))
+    }
+}
+
+fn element_name(element: Option<pb::ElementRef>) -> Result<ElementName, Status> {
+    match element.and_then(|element| element.r#ref) {
+        Some(pb::element_ref::Ref::Id(id)) => Ok(ElementName::Id(ElementId(id))),
+        Some(pb::element_ref::Ref::Key(key)) => Ok(ElementName::Key { pool: key.pool, key: key.key }),
+        None => Err(Status::invalid_argument("no element is named: set element.id, or element.key with pool and key")),
+    }
+}
+
+fn describe(name: &ElementName) -> String {
+    match name {
+        ElementName::Id(element) => format!("element {}", element.0),
+        ElementName::Key { pool, key } => format!("element with key {key:?} in pool {pool:?}"),
+    }
+}
+
+#[tonic::async_trait]
+impl MatchService for Service {
+    type SubmitStream = ResponseStream<pb::SubmitResponse>;
+    type WatchMatchesStream = ResponseStream<pb::WatchMatchesResponse>;
+
+    async fn submit(
+        &self,
+        request: Request<Streaming<pb::SubmitRequest>>,
+    ) -> Result<Response<Self::SubmitStream>, Status> {
+        Ok(Response::new(submit::serve(Arc::clone(&self.node), request.into_inner(), self.stop.clone())))
+    }
+
+    async fn submit_one(
+        &self,
+        request: Request<pb::SubmitOneRequest>,
+    ) -> Result<Response<pb::SubmitOneResponse>, Status> {
+        let request = request.into_inner();
+        let element = request.element.ok_or_else(|| Status::invalid_argument("no element is given: set element"))?;
+        let (pool, rows) = (request.pool, vec![convert::submission(element)]);
+        let submitted = self.node.request(|reply| engine::Request::Submit { pool, rows, reply }).await?;
+        let [row] = <[_; 1]>::try_from(submitted.rows).map_err(|_| Status::internal("one row has one outcome"))?;
+        match row {
+            Ok(element) => Ok(Response::new(pb::SubmitOneResponse { id: element.0 })),
+            Err(refused) => Err(Status::new(errors::row_code(&refused), refused.to_string())),
+        }
+    }
+
+    async fn withdraw(&self, request: Request<pb::WithdrawRequest>) -> Result<Response<pb::WithdrawResponse>, Status> {
+        use pb::WithdrawOutcome as Outcome;
+        let node = &self.node;
+        let name = element_name(request.into_inner().element)?;
+        let asked = name.clone();
+        let withdrawing = node.request(|reply| engine::Request::Withdraw { element: asked, reply }).await?;
+        let (ended, own) = match withdrawing {
+            Withdrawing::Unknown => {
+                let response = pb::WithdrawResponse { outcome: Outcome::Unknown.into(), r#match: None };
+                return Ok(Response::new(response));
+            }
+            Withdrawing::Ended(x) => (x, None),
+            Withdrawing::Written { element, at, own } => {
+                // The event is in the log; whether the element still waited there is for the cluster to decide.
+                let mut decided = node.outcomes.watch();
+                tokio::select! {
+                    decided = decided.wait_for(|decided| *decided >= at) => {
+                        decided.map_err(errors::stopping)?;
+                    }
+                    () = self.stop.given() => return Err(errors::stopping(())),
+                }
+                match node.ask(|reply| Event::Get { element: ElementName::Id(element), reply }).await? {
+                    Found::Ended(_, x) => (x, own.then_some(at)),
+                    Found::Waiting { .. } | Found::Unknown => {
+                        return Err(Status::internal(format!("{} is decided and has no outcome", describe(&name))));
+                    }
+                }
+            }
+        };
+        let outcome = node.outcome(ended).await?;
+        let found = node.match_of(&outcome).await?;
+        let outcome = match (&found, own) {
+            (Some(_), _) => Outcome::AlreadyMatched,
+            (None, Some(at)) if at == ended => Outcome::Withdrawn,
+            (None, _) => Outcome::AlreadyWithdrawn,
+        };
+        Ok(Response::new(pb::WithdrawResponse { outcome: outcome.into(), r#match: found }))
+    }
+
+    async fn get_element(
+        &self,
+        request: Request<pb::GetElementRequest>,
+    ) -> Result<Response<pb::GetElementResponse>, Status> {
+        let request = request.into_inner();
+        if request.wait_ms > WAIT_MS_MAX {
+            let text = format!("wait_ms is {}, at most {WAIT_MS_MAX}", request.wait_ms);
+            return Err(Status::invalid_argument(text));
+        }
+        let name = element_name(request.element)?;
+        let node = &self.node;
+        let mut decided = node.outcomes.watch();
+        let until = Instant::now() + Duration::from_millis(request.wait_ms.into());
+        let mut asked = name.clone();
+        loop {
+            decided.mark_unchanged();
+            match node.ask(|reply| Event::Get { element: asked, reply }).await? {
+                Found::Unknown => return Err(Status::not_found(format!("{} is not known", describe(&name)))),
+                Found::Ended(element, x) => return ended(node, element, x).await.map(Response::new),
+                Found::Waiting { element, pool, entry } => {
+                    let over = tokio::select! {
+                        () = tokio::time::sleep_until(until) => true,
+                        () = self.stop.given() => true,
+                        changed = decided.changed() => changed.is_err(),
+                    };
+                    if over {
+                        return Ok(Response::new(waiting(element, &pool, &entry)));
+                    }
+                    // By its id from now on: the key may be used again.
+                    asked = ElementName::Id(element);
+                }
+            }
+        }
+    }
+
+    async fn watch_matches(
+        &self,
+        request: Request<pb::WatchMatchesRequest>,
+    ) -> Result<Response<Self::WatchMatchesStream>, Status> {
+        let request = request.into_inner();
+        let node = &self.node;
+        let assigned = node.ask(|reply| Event::Assigned { reply }).await?;
+        if request.after > assigned.0 {
+            let text = format!("cursor {} is from the future: the highest id is {assigned}", request.after);
+            return Err(Status::out_of_range(text.replace('x', "")));
+        }
+        let pool = match request.pool.as_str() {
+            "" => None,
+            name => Some(pool_number(node, name).await?),
+        };
+        let Ok(permit) = Arc::clone(&node.watchers).try_acquire_owned() else {
+            let most = node.settings.node.limits.watchers_max;
+            return Err(Status::resource_exhausted(format!("{most} watchers are open, which is watchers_max")));
+        };
+        let until = request.until_settled.then_some(assigned);
+        let watch = Watch { pool, after: EventId(request.after), until };
+        let stream = watch::serve(Arc::clone(node), watch, permit);
+        Ok(Response::new(rpc::until_stopped(stream, self.stop.clone())))
+    }
+
+    async fn define_pool(
+        &self,
+        request: Request<pb::DefinePoolRequest>,
+    ) -> Result<Response<pb::DefinePoolResponse>, Status> {
+        let pool = request.into_inner().pool.ok_or_else(|| Status::invalid_argument("no pool is given: set pool"))?;
+        let definition = convert::pool_definition(pool).map_err(|error| Status::invalid_argument(error.to_string()))?;
+        let defined = self.node.request(|reply| engine::Request::Define { definition, reply }).await?;
+        let defined = defined.map_err(|error| errors::define(&error))?;
+        Ok(Response::new(pb::DefinePoolResponse { defined_at: defined.at.0, created: defined.created }))
+    }
+
+    async fn list_pools(&self, _: Request<pb::ListPoolsRequest>) -> Result<Response<pb::ListPoolsResponse>, Status> {
+        let pools = self.node.ask(|reply| Event::Pools { reply }).await?;
+        let status = |pool: engine::PoolSummary| pb::PoolStatus {
+            pool: Some(convert::pool_definition_pb(&pool.definition)),
+            defined_at: pool.defined_at.0,
+            waiting: pool.counts.waiting,
+            matches: pool.counts.matches,
+            withdrawn: pool.counts.withdrawn,
+            expired: pool.counts.expired,
+        };
+        Ok(Response::new(pb::ListPoolsResponse { pools: pools.into_iter().map(status).collect() }))
+    }
+}
+
+async fn pool_number(node: &Node, name: &str) -> Result<dovetail_core::PoolId, Status> {
+    let names = node.ask(|reply| Event::PoolNames { reply }).await?;
+    let number = names.iter().position(|known| &**known == name);
+    let number = number.ok_or_else(|| Status::not_found(format!("pool {name:?} is not defined")))?;
+    Ok(dovetail_core::PoolId(u32::try_from(number).map_err(|_| Status::internal("too many pools"))?))
+}
+
+async fn ended(node: &Node, element: ElementId, x: EventId) -> Result<pb::GetElementResponse, Status> {
+    let outcome = node.outcome(x).await?;
+    let end = match &outcome.anchor {
+        Some(anchor) if anchor.id == element => anchor,
+        _ => &outcome.element,
+    };
+    let state = match outcome.reason {
+        None => pb::ElementState::Matched,
+        Some(WithdrawReason::Client) => pb::ElementState::Withdrawn,
+        Some(WithdrawReason::Expired) => pb::ElementState::Expired,
+    };
+    Ok(pb::GetElementResponse {
+        id: element.0,
+        pool: Names::default().get(node, outcome.pool).await?.as_ref().to_owned(),
+        key: end.key.as_ref().to_owned(),
+        state: state.into(),
+        r#match: node.match_of(&outcome).await?,
+        ended_at: x.0,
+        ..Default::default()
+    })
+}
+
+fn waiting(
+    element: ElementId,
+    pool: &dovetail_core::PoolDefinition,
+    entry: &dovetail_core::ledger::Entry,
+) -> pb::GetElementResponse {
+    let named = pool.attributes.iter().zip(entry.row.values());
+    let attributes = named
+        .filter_map(|((name, _), value)| value.as_ref().map(|value| (name.clone(), convert::value_pb(Some(value)))));
+    pb::GetElementResponse {
+        id: element.0,
+        pool: pool.name.clone(),
+        key: entry.key.as_ref().to_owned(),
+        state: pb::ElementState::Waiting.into(),
+        arrived_ms: entry.arrived_ms,
+        attributes: attributes.collect(),
+        payload: entry.payload.clone(),
+        ..Default::default()
+    }
+}

@@ -1,0 +1,541 @@
+//! The task that owns the sequencer and the ledger: one inbox for what makes events, one for the rest, one clock.
+//!
+//! Nothing is acknowledged, broadcast or published before the log has it. The open frame goes to the log as soon as the
+//! disk is idle, so that one element goes at once and a flood goes in large frames.
+
+use std::{collections::VecDeque, sync::Arc, thread::JoinHandle, time::Duration};
+
+use dovetail_core::{
+    DecisionFrame, DefineError, ElementId, EventId, EventKind, LogFrame, Pool, PoolDefinition, ShardId, WithdrawReason,
+    ledger::{Admission, ClientPart, Entry, Ledger, Outcome, PoolCounts, Status, Submission, SubmitError},
+    sequencer::{FrameLimits, Sequencer},
+    slice::SliceCut,
+};
+use dovetail_log::{AppendError, Log};
+use thiserror::Error;
+use tokio::{
+    sync::{mpsc, oneshot, watch},
+    time::Instant,
+};
+
+use super::{
+    store::{self, Decided, Store},
+    tail::Tail,
+};
+use crate::{
+    convert::{ConvertError, LoggedFrame},
+    pb,
+    rpc::{self, RunError},
+    settings::{Limits, Settings},
+    shutdown::Shutdown,
+};
+
+/// Frames on their way to the disk above which no more requests are taken.
+const FRAMES_QUEUED: usize = 4;
+/// Messages handled before the open frame is looked at again.
+const BATCH: usize = 256;
+/// Reprobes and expiries written at a time.
+const TIMERS: usize = 4096;
+/// Most pools of a cluster.
+const POOLS_MAX: usize = 10_000;
+/// What an event takes in a frame beside its attributes, key and payload, in bytes.
+const EVENT_BYTES: usize = 48;
+
+/// What makes events.
+#[derive(Debug)]
+pub(crate) enum Request {
+    /// Elements to let in, in order. One that could not be read is refused in its place.
+    Submit { pool: String, rows: Vec<Result<Submission, ConvertError>>, reply: oneshot::Sender<Submitted> },
+    /// A pool to define.
+    Define { definition: PoolDefinition, reply: oneshot::Sender<Result<Defined, DefinePoolError>> },
+    /// An element to withdraw.
+    Withdraw { element: ElementName, reply: oneshot::Sender<Withdrawing> },
+}
+
+/// Everything else an engine hears.
+#[derive(Debug)]
+pub(crate) enum Event {
+    /// A shard decided something.
+    Decisions { shard: ShardId, frame: DecisionFrame },
+    /// Where to resume a shard's decisions.
+    Mark { shard: ShardId, reply: oneshot::Sender<EventId> },
+    /// What became of an element.
+    Get { element: ElementName, reply: oneshot::Sender<Found> },
+    /// All pools.
+    Pools { reply: oneshot::Sender<Vec<PoolSummary>> },
+    /// The names of pools by their numbers.
+    PoolNames { reply: oneshot::Sender<Vec<Arc<str>>> },
+    /// The state at the stable cut, with the elements that these slices own.
+    Cut { owned: Box<dyn OwnedBy>, reply: oneshot::Sender<SliceCut> },
+    /// The highest id given.
+    Assigned { reply: oneshot::Sender<EventId> },
+    /// Somebody looks.
+    Inspect { reply: oneshot::Sender<pb::BalancerState> },
+}
+
+/// Which elements somebody owns.
+pub(crate) trait OwnedBy: Fn(ElementId) -> bool + Send {}
+impl<F: Fn(ElementId) -> bool + Send> OwnedBy for F {}
+
+impl std::fmt::Debug for dyn OwnedBy {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("OwnedBy")
+    }
+}
+
+/// What a writing thread did.
+#[derive(Debug)]
+pub(crate) enum Written {
+    /// Frames are on disk.
+    Log(Result<Vec<Arc<LogFrame>>, AppendError>),
+    /// Outcomes are on disk up to here.
+    Results(Result<EventId, AppendError>),
+}
+
+/// An element as a client names it.
+#[derive(Clone, Debug)]
+pub(crate) enum ElementName {
+    Id(ElementId),
+    Key { pool: String, key: String },
+}
+
+/// How a batch went. Sent once it is on disk.
+#[derive(Debug)]
+pub(crate) struct Submitted {
+    /// By row: its id, or why it was refused.
+    pub(crate) rows: Vec<Result<ElementId, RowRefused>>,
+}
+
+/// Why a row was refused.
+#[derive(Debug, Error)]
+pub(crate) enum RowRefused {
+    #[error(transparent)]
+    Submit(#[from] SubmitError),
+    #[error(transparent)]
+    Convert(#[from] ConvertError),
+}
+
+/// A pool that is defined, and on disk.
+#[derive(Debug)]
+pub(crate) struct Defined {
+    pub(crate) at: EventId,
+    pub(crate) created: bool,
+}
+
+/// Why a pool is not defined.
+#[derive(Debug, Error)]
+pub(crate) enum DefinePoolError {
+    #[error(transparent)]
+    Define(#[from] DefineError),
+    #[error("pool {0:?} is defined already, with another definition; a definition cannot be changed")]
+    Redefined(String),
+    #[error("{POOLS_MAX} pools are defined, which is the most")]
+    TooMany,
+}
+
+/// How a withdrawal stands, once it is on disk.
+#[derive(Debug)]
+pub(crate) enum Withdrawing {
+    /// Event `at` will withdraw the element if nothing comes before it. `own` when this request wrote it.
+    Written { element: ElementId, at: EventId, own: bool },
+    /// The element ended before, by this outcome.
+    Ended(EventId),
+    /// No such element.
+    Unknown,
+}
+
+/// What is known of an element.
+#[derive(Debug)]
+pub(crate) enum Found {
+    Waiting { element: ElementId, pool: Arc<PoolDefinition>, entry: Box<Entry> },
+    Ended(ElementId, EventId),
+    Unknown,
+}
+
+/// A pool for a list.
+#[derive(Debug)]
+pub(crate) struct PoolSummary {
+    pub(crate) definition: Arc<PoolDefinition>,
+    pub(crate) defined_at: EventId,
+    pub(crate) counts: PoolCounts,
+}
+
+/// What others follow.
+pub(crate) struct Parts {
+    pub(crate) frames: Arc<Tail<LogFrame>>,
+    pub(crate) outcomes: Arc<Tail<Outcome>>,
+    pub(crate) stable: watch::Receiver<EventId>,
+}
+
+/// Something to do once an event is on disk.
+struct Ack {
+    at: EventId,
+    done: Box<dyn FnOnce() + Send>,
+}
+
+/// The engine.
+pub(crate) struct Engine {
+    sequencer: Sequencer,
+    ledger: Ledger,
+    in_flight_max: u64,
+    /// Client parts of the open frame.
+    clients: Vec<ClientPart>,
+    durable: EventId,
+    /// Frames on their way to the disk.
+    queued: usize,
+    acks: VecDeque<Ack>,
+    outcomes_new: Vec<Outcome>,
+    frames: Arc<Tail<LogFrame>>,
+    outcomes: Arc<Tail<Outcome>>,
+    stable: watch::Sender<EventId>,
+    log: mpsc::UnboundedSender<LoggedFrame>,
+    results: mpsc::UnboundedSender<Decided>,
+    written: mpsc::UnboundedReceiver<Written>,
+    requests: mpsc::Receiver<Request>,
+    events: mpsc::Receiver<Event>,
+    threads: Vec<JoinHandle<()>>,
+    log_id: String,
+}
+
+impl Engine {
+    /// Starts the writing threads of an opened store.
+    pub(crate) fn start(
+        store: Store,
+        settings: &Settings,
+        requests: mpsc::Receiver<Request>,
+        events: mpsc::Receiver<Event>,
+    ) -> Result<(Engine, Parts), RunError> {
+        let Store { log_id, log, results, ledger, time_ms } = store;
+        let limits = &settings.node.limits;
+        let frames = Arc::new(Tail::new(ledger.recorded(), log.reader()));
+        let outcomes = Arc::new(Tail::new(ledger.stable(), results.reader()));
+        let (log_frames, frames_inbox) = mpsc::unbounded_channel();
+        let (results_decided, decided_inbox) = mpsc::unbounded_channel();
+        let (written_out, written) = mpsc::unbounded_channel();
+        let threads = [
+            store::write_log(log, frames_inbox, written_out.clone()),
+            store::write_results(results, decided_inbox, written_out),
+        ];
+        let threads = threads.into_iter().collect::<Result<_, _>>().map_err(|_| RunError::Part("a writing thread"))?;
+        let (stable, stable_out) = watch::channel(ledger.stable());
+        let parts = Parts { frames: Arc::clone(&frames), outcomes: Arc::clone(&outcomes), stable: stable_out };
+        let engine = Engine {
+            sequencer: Sequencer::new(frame_limits(limits), ledger.recorded(), time_ms),
+            durable: ledger.recorded(),
+            in_flight_max: limits.in_flight_max as u64,
+            clients: Vec::new(),
+            queued: 0,
+            acks: VecDeque::new(),
+            outcomes_new: Vec::new(),
+            log: log_frames,
+            results: results_decided,
+            ledger,
+            frames,
+            outcomes,
+            stable,
+            written,
+            requests,
+            events,
+            threads,
+            log_id,
+        };
+        Ok((engine, parts))
+    }
+
+    /// Runs until the signal, then puts on disk what was taken.
+    pub(crate) async fn run(mut self, stop: Shutdown) -> Result<(), RunError> {
+        loop {
+            let due = self.due();
+            let taking = self.taking();
+            tokio::select! {
+                biased;
+                Some(written) = self.written.recv() => self.on_written(written)?,
+                Some(event) = self.events.recv() => self.on_event(event)?,
+                Some(request) = self.requests.recv(), if taking => self.on_request(request),
+                () = tokio::time::sleep_until(due) => {}
+                () = stop.given() => break,
+            }
+            self.handle_waiting()?;
+            self.write_timers();
+            self.seal();
+        }
+        self.finish().await
+    }
+
+    /// Handles what else has come, so that a flood makes large frames.
+    fn handle_waiting(&mut self) -> Result<(), RunError> {
+        for _ in 0..BATCH {
+            if let Ok(written) = self.written.try_recv() {
+                self.on_written(written)?;
+            } else if let Ok(event) = self.events.try_recv() {
+                self.on_event(event)?;
+            } else if self.taking()
+                && let Ok(request) = self.requests.try_recv()
+            {
+                self.on_request(request);
+            } else {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    async fn finish(mut self) -> Result<(), RunError> {
+        self.take_frame();
+        while self.queued > 0 {
+            let Some(written) = self.written.recv().await else { return Err(RunError::Part("the log's thread")) };
+            self.on_written(written)?;
+        }
+        let Engine { log, results, threads, .. } = self;
+        // Without senders the threads close their files and end.
+        drop((log, results));
+        let joined = tokio::task::spawn_blocking(|| threads.into_iter().all(|thread| thread.join().is_ok()));
+        if joined.await.unwrap_or(false) { Ok(()) } else { Err(RunError::Part("a writing thread")) }
+    }
+
+    /// Whether there is room for more events.
+    fn taking(&self) -> bool {
+        let in_flight = self.sequencer.assigned().0 - self.ledger.decided().0;
+        self.queued < FRAMES_QUEUED && in_flight < self.in_flight_max
+    }
+
+    /// When something is to be done though nothing comes.
+    fn due(&self) -> Instant {
+        let frame = self.sequencer.due_ms().filter(|_| self.queued < FRAMES_QUEUED);
+        let timer = self.ledger.next_due_ms();
+        let due_ms = frame.into_iter().chain(timer).min();
+        let wait_ms = due_ms.map_or(60_000, |due_ms| due_ms.saturating_sub(rpc::now_ms()).min(60_000));
+        Instant::now() + Duration::from_millis(wait_ms)
+    }
+
+    fn write_timers(&mut self) {
+        for kind in self.ledger.due(rpc::now_ms(), TIMERS) {
+            self.push(kind, None);
+        }
+    }
+
+    /// Sends the open frame to the log when the disk is idle, or the frame is full or old.
+    fn seal(&mut self) {
+        let due = self.sequencer.due_ms().is_some_and(|due_ms| due_ms <= rpc::now_ms());
+        if self.queued == 0 || (due && self.queued < FRAMES_QUEUED) {
+            self.take_frame();
+        }
+    }
+
+    fn take_frame(&mut self) {
+        if let Some(frame) = self.sequencer.take() {
+            let logged = LoggedFrame { frame: Arc::new(frame), clients: std::mem::take(&mut self.clients) };
+            self.queued += 1;
+            // A thread that is gone has said why before it went.
+            _ = self.log.send(logged);
+        }
+    }
+
+    /// Gives an event its id and records it.
+    fn push(&mut self, kind: EventKind, client: Option<ClientPart>) -> EventId {
+        let bytes = EVENT_BYTES
+            + match &kind {
+                EventKind::Arrival { row, .. } | EventKind::Reprobe { row, .. } => row.bytes(),
+                EventKind::PoolDefined { definition, .. } => definition.rule.len(),
+                EventKind::Withdrawal { .. } => 0,
+            }
+            + client
+                .as_ref()
+                .map_or(0, |client| client.key.len() + client.payload.len() + client.idempotency_key.len());
+        let stable = self.ledger.stable();
+        let (x, time_ms) = self.sequencer.push(rpc::now_ms(), stable, kind.clone(), bytes);
+        self.clients.extend(client.clone());
+        let recorded = self.ledger.record(x, time_ms, &kind, client);
+        recorded.expect("a pool was compiled before its event is written");
+        if self.sequencer.full() {
+            self.take_frame();
+        }
+        x
+    }
+
+    fn ack(&mut self, at: EventId, done: impl FnOnce() + Send + 'static) {
+        // A retry waits behind what came before it; the queue stays in order.
+        let at = self.acks.back().map_or(at, |last| last.at.max(at));
+        if at <= self.durable {
+            return done();
+        }
+        self.acks.push_back(Ack { at, done: Box::new(done) });
+    }
+
+    fn on_request(&mut self, request: Request) {
+        // Whoever asked may have gone away before it is answered; what was asked is done all the same.
+        match request {
+            Request::Submit { pool, rows, reply } => {
+                let rows: Vec<_> = rows.into_iter().map(|row| self.submit(&pool, row)).collect();
+                let last = rows.iter().flatten().max().map_or(EventId::ZERO, |element| element.arrival());
+                self.ack(last, move || _ = reply.send(Submitted { rows }));
+            }
+            Request::Define { definition, reply } => match self.define(definition) {
+                Ok(defined) => self.ack(defined.at, move || _ = reply.send(Ok(defined))),
+                Err(error) => _ = reply.send(Err(error)),
+            },
+            Request::Withdraw { element, reply } => {
+                let withdrawing = self.withdraw(&element);
+                let at = match &withdrawing {
+                    Withdrawing::Written { at, .. } => *at,
+                    Withdrawing::Ended(_) | Withdrawing::Unknown => EventId::ZERO,
+                };
+                self.ack(at, move || _ = reply.send(withdrawing));
+            }
+        }
+    }
+
+    fn submit(&mut self, pool: &str, row: Result<Submission, ConvertError>) -> Result<ElementId, RowRefused> {
+        match self.ledger.admit(pool, row?)? {
+            Admission::Retry(element) => Ok(element),
+            Admission::New { pool, row, client } => {
+                Ok(self.push(EventKind::Arrival { pool, row }, Some(client)).into())
+            }
+        }
+    }
+
+    fn define(&mut self, definition: PoolDefinition) -> Result<Defined, DefinePoolError> {
+        if let Some(entry) = self.ledger.pool_named(&definition.name) {
+            if *entry.pool.definition != definition {
+                return Err(DefinePoolError::Redefined(definition.name));
+            }
+            return Ok(Defined { at: entry.defined_at, created: false });
+        }
+        if self.ledger.pools().len() >= POOLS_MAX {
+            return Err(DefinePoolError::TooMany);
+        }
+        let (pool, definition) = (self.ledger.next_pool(), Arc::new(definition));
+        Pool::compile(pool, Arc::clone(&definition))?;
+        Ok(Defined { at: self.push(EventKind::PoolDefined { pool, definition }, None), created: true })
+    }
+
+    fn withdraw(&mut self, name: &ElementName) -> Withdrawing {
+        let Some(element) = self.find(name) else { return Withdrawing::Unknown };
+        match self.ledger.status(element) {
+            Status::Unknown => Withdrawing::Unknown,
+            Status::Ended(x) => Withdrawing::Ended(x),
+            Status::Waiting(entry) => match entry.closing {
+                Some(at) => Withdrawing::Written { element, at, own: false },
+                None => {
+                    let kind = EventKind::Withdrawal { element, reason: WithdrawReason::Client };
+                    Withdrawing::Written { element, at: self.push(kind, None), own: true }
+                }
+            },
+        }
+    }
+
+    fn find(&self, name: &ElementName) -> Option<ElementId> {
+        match name {
+            ElementName::Id(element) => Some(*element),
+            ElementName::Key { pool, key } => self.ledger.find(self.ledger.pool_named(pool)?.pool.id, key),
+        }
+    }
+
+    fn on_event(&mut self, event: Event) -> Result<(), RunError> {
+        match event {
+            Event::Decisions { shard, frame } => self.on_decisions(shard, &frame)?,
+            Event::Mark { shard, reply } => _ = reply.send(self.ledger.mark(shard)),
+            Event::Get { element, reply } => _ = reply.send(self.get(&element)),
+            Event::Pools { reply } => _ = reply.send(self.pools()),
+            Event::PoolNames { reply } => {
+                let names = self.ledger.pools().iter().map(|entry| entry.pool.definition.name.as_str().into());
+                _ = reply.send(names.collect());
+            }
+            Event::Cut { owned, reply } => _ = reply.send(self.ledger.cut(owned)),
+            Event::Assigned { reply } => _ = reply.send(self.sequencer.assigned()),
+            Event::Inspect { reply } => _ = reply.send(self.inspect()),
+        }
+        Ok(())
+    }
+
+    fn on_decisions(&mut self, shard: ShardId, frame: &DecisionFrame) -> Result<(), RunError> {
+        for &retirement in &frame.retirements {
+            self.ledger.on_retirement(retirement)?;
+        }
+        let before = self.ledger.decided();
+        if let Some(decided) = frame.decided {
+            self.ledger.on_decided(shard, decided, &mut self.outcomes_new)?;
+        }
+        let through = self.ledger.decided();
+        if through > before {
+            let outcomes: Vec<_> = self.outcomes_new.drain(..).map(Arc::new).collect();
+            self.outcomes.publish(outcomes.iter().map(Arc::clone), through);
+            // A thread that is gone has said why before it went.
+            _ = self.results.send(Decided { through, outcomes });
+        }
+        Ok(())
+    }
+
+    fn on_written(&mut self, written: Written) -> Result<(), RunError> {
+        match written {
+            Written::Log(frames) => {
+                let frames = frames?;
+                self.queued -= frames.len();
+                self.durable = frames.last().map_or(self.durable, |frame| frame.through);
+                self.frames.publish(frames, self.durable);
+                while let Some(ack) = self.acks.pop_front_if(|ack| ack.at <= self.durable) {
+                    (ack.done)();
+                }
+            }
+            Written::Results(through) => {
+                let through = through?;
+                self.ledger.on_stable(through);
+                self.frames.trim(through);
+                self.outcomes.trim(through);
+                self.stable.send_replace(through);
+            }
+        }
+        Ok(())
+    }
+
+    fn get(&self, name: &ElementName) -> Found {
+        let Some(element) = self.find(name) else { return Found::Unknown };
+        match self.ledger.status(element) {
+            Status::Waiting(entry) => {
+                let pool = Arc::clone(&self.ledger.pool(entry.pool).pool.definition);
+                Found::Waiting { element, pool, entry: Box::new(entry.clone()) }
+            }
+            Status::Ended(x) => Found::Ended(element, x),
+            Status::Unknown => Found::Unknown,
+        }
+    }
+
+    fn pools(&self) -> Vec<PoolSummary> {
+        let summary = |entry: &dovetail_core::ledger::PoolEntry| PoolSummary {
+            definition: Arc::clone(&entry.pool.definition),
+            defined_at: entry.defined_at,
+            counts: entry.counts,
+        };
+        let mut pools: Vec<_> = self.ledger.pools().iter().map(summary).collect();
+        pools.sort_by(|a, b| a.definition.name.cmp(&b.definition.name));
+        pools
+    }
+
+    fn inspect(&self) -> pb::BalancerState {
+        let count = |summary: PoolSummary| pb::PoolCount {
+            pool: summary.definition.name.clone(),
+            waiting: summary.counts.waiting,
+            rule_errors: 0,
+        };
+        pb::BalancerState {
+            assigned: self.sequencer.assigned().0,
+            durable: self.durable.0,
+            decided: self.ledger.decided().0,
+            stable: self.ledger.stable().0,
+            pools: self.pools().into_iter().map(count).collect(),
+            log_id: self.log_id.clone(),
+            waiting: self.ledger.waiting() as u64,
+            // The service counts its own streams.
+            client_streams: 0,
+            shards: Vec::new(),
+        }
+    }
+}
+
+fn frame_limits(limits: &Limits) -> FrameLimits {
+    FrameLimits {
+        events_max: limits.frame_events_max,
+        bytes_max: limits.frame_bytes_max,
+        age_ms_max: limits.frame_age_ms_max,
+    }
+}

@@ -1,0 +1,58 @@
+//! Errors as gRPC statuses: one exhaustive match for each.
+
+use dovetail_core::{DefineError, ledger::SubmitError};
+use tonic::{Code, Status};
+
+use super::{
+    engine::{DefinePoolError, RowRefused},
+    tail::TailError,
+};
+
+/// The engine is gone: the node is stopping.
+pub(super) fn stopping<E>(_: E) -> Status {
+    Status::unavailable("the node is stopping")
+}
+
+/// The code of a refused row.
+pub(super) fn row_code(refused: &RowRefused) -> Code {
+    match refused {
+        RowRefused::Convert(_) => Code::InvalidArgument,
+        RowRefused::Submit(error) => match error {
+            SubmitError::UnknownPool(_) => Code::NotFound,
+            SubmitError::KeyLength { .. }
+            | SubmitError::IdempotencyKeyLength { .. }
+            | SubmitError::Row { .. }
+            | SubmitError::Payload { .. }
+            | SubmitError::Ttl { .. } => Code::InvalidArgument,
+            SubmitError::KeyWaiting { .. } | SubmitError::IdempotencyMismatch { .. } => Code::AlreadyExists,
+            SubmitError::PoolFull { .. } => Code::ResourceExhausted,
+        },
+    }
+}
+
+/// A refused definition.
+pub(super) fn define(error: &DefinePoolError) -> Status {
+    let code = match error {
+        DefinePoolError::Redefined(_) => Code::AlreadyExists,
+        DefinePoolError::TooMany => Code::ResourceExhausted,
+        DefinePoolError::Define(error) => match error {
+            DefineError::Name(_)
+            | DefineError::Schema { .. }
+            | DefineError::Rule { .. }
+            | DefineError::ReprobeCount { .. }
+            | DefineError::ReprobeOrder { .. }
+            | DefineError::Delay { .. }
+            | DefineError::PayloadBound { .. } => Code::InvalidArgument,
+        },
+    };
+    Status::new(code, error.to_string())
+}
+
+/// A follower that cannot go on.
+pub(super) fn tail(error: &TailError) -> Status {
+    match error {
+        TailError::Closed => stopping(()),
+        TailError::Read(_) | TailError::Convert(_) | TailError::Missing { .. } => Status::data_loss(error.to_string()),
+        TailError::Thread => Status::internal(error.to_string()),
+    }
+}

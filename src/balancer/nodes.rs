@@ -1,0 +1,165 @@
+//! What other nodes and operators use: the feed, the cut, the stored retirements, and inspection.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use dovetail_core::{EventId, PoolDefinition, PoolId, SliceId, slice::SliceCut};
+use futures::{Stream, StreamExt, stream};
+use tonic::{Request, Response, Status, service::Routes};
+
+use super::{Node, engine::Event, errors};
+use crate::{
+    convert, pb,
+    pb::{
+        feed_response::Message,
+        feed_service_server::{FeedService, FeedServiceServer},
+        inspect_service_server::{InspectService, InspectServiceServer},
+    },
+    rpc::{self, NODE_MESSAGE_BYTES_MAX, ResponseStream},
+    shutdown::Shutdown,
+};
+
+/// Elements in one part of a cut.
+const PART: usize = 4096;
+
+struct Service {
+    node: Arc<Node>,
+    stop: Shutdown,
+}
+
+/// Adds the services for nodes and operators.
+pub(super) fn add(routes: Routes, node: &Arc<Node>, stop: &Shutdown) -> Routes {
+    let service = || Service { node: Arc::clone(node), stop: stop.clone() };
+    let feed = FeedServiceServer::new(service()).max_encoding_message_size(NODE_MESSAGE_BYTES_MAX);
+    routes.add_service(feed).add_service(InspectServiceServer::new(service()))
+}
+
+#[tonic::async_trait]
+impl FeedService for Service {
+    type FeedStream = ResponseStream<pb::FeedResponse>;
+    type RetirementsStream = ResponseStream<pb::RetirementsResponse>;
+
+    async fn feed(&self, request: Request<pb::FeedRequest>) -> Result<Response<Self::FeedStream>, Status> {
+        let request = request.into_inner();
+        let node = &self.node;
+        node.identity.check(request.peer.as_ref())?;
+        let slices = check_slices(node, &request.slices)?;
+        let (after, parts) = match request.after.map(EventId) {
+            Some(after) => {
+                let durable = node.frames.head();
+                if after > durable {
+                    return Err(Status::out_of_range(format!("the log ends at {durable}, but {after} was read")));
+                }
+                (after, Vec::new())
+            }
+            None => {
+                let placement = node.placement.clone();
+                let owned = Box::new(move |element| slices.contains(&placement.owner(element)));
+                let cut = node.ask(|reply| Event::Cut { owned, reply }).await?;
+                (cut.through, cut_parts(cut))
+            }
+        };
+        let hello = pb::FeedHello { peer: Some(node.identity.pb()), after: after.0 };
+        let first = stream::once(async { Ok(Message::Hello(hello)) });
+        let parts = stream::iter(parts).map(|part| Ok(Message::Cut(part)));
+        let messages = first.chain(parts).chain(frames_and_stable(Arc::clone(node), after));
+        let responses = messages.map(|message| message.map(|message| pb::FeedResponse { message: Some(message) }));
+        Ok(Response::new(rpc::until_stopped(responses, self.stop.clone())))
+    }
+
+    async fn cut(&self, request: Request<pb::CutRequest>) -> Result<Response<pb::CutResponse>, Status> {
+        self.node.identity.check(request.into_inner().peer.as_ref())?;
+        let cut = *self.node.stable.borrow();
+        Ok(Response::new(pb::CutResponse { peer: Some(self.node.identity.pb()), cut: cut.0 }))
+    }
+
+    async fn retirements(
+        &self,
+        request: Request<pb::RetirementsRequest>,
+    ) -> Result<Response<Self::RetirementsStream>, Status> {
+        let request = request.into_inner();
+        self.node.identity.check(request.peer.as_ref())?;
+        let (after, through, stable) = (EventId(request.after), EventId(request.through), *self.node.stable.borrow());
+        if through > stable {
+            return Err(Status::out_of_range(format!(
+                "retirements up to {through} were asked for, stable is {stable}"
+            )));
+        }
+        let node = Arc::clone(&self.node);
+        let parts = stream::try_unfold(after, move |cursor| {
+            let node = Arc::clone(&node);
+            async move {
+                if cursor >= through {
+                    return Ok(None);
+                }
+                let step = node.outcomes.after(cursor).await.map_err(|error| errors::tail(&error))?;
+                let within = step.entries.iter().filter(|outcome| outcome.x <= through);
+                let retirements = within.map(|outcome| convert::retirement_pb(&outcome.retirement())).collect();
+                Ok(Some((pb::RetirementsResponse { retirements }, step.cursor)))
+            }
+        });
+        Ok(Response::new(rpc::until_stopped(parts, self.stop.clone())))
+    }
+}
+
+fn check_slices(node: &Node, slices: &[u32]) -> Result<BTreeSet<SliceId>, Status> {
+    let most = node.placement.slices();
+    match slices.iter().find(|&&slice| slice >= most) {
+        Some(slice) => Err(Status::invalid_argument(format!("slice s{slice} is not below {most}"))),
+        None => Ok(slices.iter().copied().map(SliceId).collect()),
+    }
+}
+
+/// The parts of a cut, the last one marked. There is always one.
+fn cut_parts(cut: SliceCut) -> Vec<pb::CutPart> {
+    let pool = |(pool, definition): &(PoolId, Arc<PoolDefinition>)| pb::PoolDefined {
+        pool: pool.0,
+        definition: Some(convert::pool_definition_pb(definition)),
+    };
+    let mut parts = vec![pb::CutPart {
+        pools: cut.pools.iter().map(pool).collect(),
+        left_out: cut.left_out.iter().map(|x| x.0).collect(),
+        ..Default::default()
+    }];
+    parts.extend(cut.waiting.chunks(PART).map(|waiting| pb::CutPart {
+        waiting: waiting.iter().map(convert::waiting_pb).collect(),
+        ..Default::default()
+    }));
+    if let Some(last) = parts.last_mut() {
+        last.last = true;
+    }
+    parts
+}
+
+/// Frames after a cursor as they become durable, and the stable cut whenever it moves.
+fn frames_and_stable(node: Arc<Node>, after: EventId) -> impl Stream<Item = Result<Message, Status>> {
+    let stable =
+        tokio_stream::wrappers::WatchStream::new(node.stable.clone()).map(|stable| Ok(Message::Stable(stable.0)));
+    let frames = stream::try_unfold(after, move |cursor| {
+        let node = Arc::clone(&node);
+        async move {
+            let step = node.frames.after(cursor).await.map_err(|error| errors::tail(&error))?;
+            let frames = step.entries.iter().map(|frame| Ok(Message::Frame(convert::log_frame_pb(frame))));
+            Ok::<_, Status>(Some((stream::iter(frames.collect::<Vec<Result<Message, Status>>>()), step.cursor)))
+        }
+    });
+    let frames = futures::TryStreamExt::try_flatten(frames);
+    stream::select(frames, stable)
+}
+
+#[tonic::async_trait]
+impl InspectService for Service {
+    async fn inspect(&self, _: Request<pb::InspectRequest>) -> Result<Response<pb::InspectResponse>, Status> {
+        let node = &self.node;
+        let mut state = node.ask(|reply| Event::Inspect { reply }).await?;
+        let limits = &node.settings.node.limits;
+        let open = limits.watchers_max - node.watchers.available_permits();
+        let submitting = limits.submit_streams_max - node.submit_streams.available_permits();
+        state.client_streams = (open + submitting) as u64;
+        let mut response = rpc::inspect(&node.identity, node.placement.ring(), node.started_ms);
+        response.links = node.links.pb(EventId(state.durable));
+        state.shards =
+            response.links.iter().map(|link| pb::ShardMark { shard: link.index, decided: link.cursor }).collect();
+        response.state = Some(pb::inspect_response::State::Balancer(state));
+        Ok(Response::new(response))
+    }
+}

@@ -1,0 +1,99 @@
+//! The `Submit` stream: batches in, ids out, in order, with a bounded number of batches on the way.
+
+use std::sync::Arc;
+
+use futures::StreamExt;
+use tokio::sync::{mpsc, oneshot};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Status, Streaming};
+
+use super::{
+    Node,
+    engine::{Request, Submitted},
+    errors,
+};
+use crate::{convert, pb, rpc::ResponseStream, shutdown::Shutdown};
+
+/// Batches of one stream that may wait for the disk. The next one is read when the first of them is answered.
+const BATCHES: usize = 64;
+/// Most rows of a batch.
+pub(super) const ROWS_MAX: usize = 65_536;
+
+enum Answer {
+    Soon(oneshot::Receiver<Submitted>),
+    Last(Status),
+}
+
+/// Serves one stream.
+pub(super) fn serve(
+    node: Arc<Node>,
+    requests: Streaming<pb::SubmitRequest>,
+    stop: Shutdown,
+) -> ResponseStream<pb::SubmitResponse> {
+    let (answers, waiting) = mpsc::channel(BATCHES);
+    tokio::spawn(read(node, requests, stop, answers));
+    Box::pin(ReceiverStream::new(waiting).then(|answer| async {
+        match answer {
+            Answer::Soon(submitted) => submitted.await.map(response).map_err(errors::stopping),
+            Answer::Last(status) => Err(status),
+        }
+    }))
+}
+
+/// Reads batches until the client ends the stream, the node stops, or a batch cannot be taken.
+async fn read(
+    node: Arc<Node>,
+    mut requests: Streaming<pb::SubmitRequest>,
+    stop: Shutdown,
+    answers: mpsc::Sender<Answer>,
+) {
+    let Ok(_open) = Arc::clone(&node.submit_streams).try_acquire_owned() else {
+        let most = node.settings.node.limits.submit_streams_max;
+        let status = Status::resource_exhausted(format!("{most} submit streams are open, which is submit_streams_max"));
+        _ = answers.send(Answer::Last(status)).await;
+        return;
+    };
+    loop {
+        let message = tokio::select! {
+            message = requests.message() => message,
+            () = stop.given() => Err(errors::stopping(())),
+        };
+        let answer = match message {
+            Ok(None) => return,
+            Ok(Some(request)) => take(&node, request).await.map_or_else(Answer::Last, Answer::Soon),
+            Err(status) => Answer::Last(status),
+        };
+        let last = matches!(answer, Answer::Last(_));
+        // Nobody reads the answers: the client is gone, and what it sent before is logged all the same.
+        if answers.send(answer).await.is_err() || last {
+            return;
+        }
+    }
+}
+
+async fn take(node: &Node, request: pb::SubmitRequest) -> Result<oneshot::Receiver<Submitted>, Status> {
+    let Some(pb::submit_request::Batch::Rows(rows)) = request.batch else {
+        return Err(Status::invalid_argument("a SubmitRequest without rows; set rows"));
+    };
+    let rows = rows.rows;
+    if rows.len() > ROWS_MAX {
+        return Err(Status::invalid_argument(format!("a batch of {} rows, at most {ROWS_MAX}", rows.len())));
+    }
+    let rows = rows.into_iter().map(convert::submission).collect();
+    let (reply, submitted) = oneshot::channel();
+    let request = Request::Submit { pool: request.pool, rows, reply };
+    node.requests.send(request).await.map_err(errors::stopping)?;
+    Ok(submitted)
+}
+
+fn response(submitted: Submitted) -> pb::SubmitResponse {
+    let mut response = pb::SubmitResponse::default();
+    for (row, outcome) in (0..).zip(submitted.rows) {
+        response.ids.push(outcome.as_ref().map_or(0, |element| element.0));
+        if let Err(refused) = outcome {
+            let code = i32::from(errors::row_code(&refused)).unsigned_abs();
+            response.refusals.push(pb::Refusal { row, code, message: refused.to_string() });
+        }
+    }
+    response
+}

@@ -1,0 +1,187 @@
+//! The newest entries in memory, older ones in their store: for everyone who follows from a cursor.
+
+use std::{
+    collections::VecDeque,
+    sync::{Arc, PoisonError, RwLock},
+};
+
+use dovetail_core::{EventId, LogFrame, ledger::Outcome};
+use dovetail_log::{LogReader, ReadError, Record};
+use thiserror::Error;
+use tokio::sync::watch;
+
+use crate::convert::{self, ConvertError};
+
+/// About how many bytes are read from the store at a time.
+const READ_BYTES: usize = 1 << 20;
+/// Most entries of one step.
+const STEP: usize = 4096;
+
+/// Something that is published in order and kept in a store.
+pub(crate) trait Entry: Sized + Send + Sync + 'static {
+    /// Where a follower is once it has this.
+    fn cursor(&self) -> EventId;
+    /// Reads the entries of a record.
+    fn decode(record: &Record) -> Result<Vec<Self>, ConvertError>;
+}
+
+impl Entry for LogFrame {
+    fn cursor(&self) -> EventId {
+        self.through
+    }
+
+    fn decode(record: &Record) -> Result<Vec<LogFrame>, ConvertError> {
+        let logged = convert::log_record(record)?;
+        Ok(vec![Arc::unwrap_or_clone(logged.frame)])
+    }
+}
+
+impl Entry for Outcome {
+    fn cursor(&self) -> EventId {
+        self.x
+    }
+
+    fn decode(record: &Record) -> Result<Vec<Outcome>, ConvertError> {
+        convert::result_record(record)
+    }
+}
+
+/// Why a follower cannot go on.
+#[derive(Debug, Error)]
+pub(crate) enum TailError {
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    #[error(transparent)]
+    Convert(#[from] ConvertError),
+    #[error("the reading thread failed")]
+    Thread,
+    #[error("the node is stopping")]
+    Closed,
+    #[error("the store has nothing after {after}, though it was published")]
+    Missing { after: EventId },
+}
+
+/// What has been published, and where the older part of it is.
+#[derive(Debug)]
+pub(crate) struct Tail<T> {
+    kept: RwLock<Kept<T>>,
+    head: watch::Sender<EventId>,
+    store: Reader,
+}
+
+struct Reader(Arc<dyn LogReader>);
+
+impl std::fmt::Debug for Reader {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Reader")
+    }
+}
+
+#[derive(Debug)]
+struct Kept<T> {
+    /// Everything at or below is only in the store.
+    floor: EventId,
+    entries: VecDeque<Arc<T>>,
+}
+
+/// A piece of what a follower reads.
+#[derive(Debug)]
+pub(crate) struct Step<T> {
+    pub(crate) entries: Vec<Arc<T>>,
+    /// Where the follower is after it.
+    pub(crate) cursor: EventId,
+}
+
+impl<T: Entry> Tail<T> {
+    /// Nothing above `head`, and everything up to it in the store.
+    pub(crate) fn new(head: EventId, store: Box<dyn LogReader>) -> Tail<T> {
+        let kept = RwLock::new(Kept { floor: head, entries: VecDeque::new() });
+        Tail { kept, head: watch::Sender::new(head), store: Reader(store.into()) }
+    }
+
+    /// Publishes entries, and that there is no other up to `head`.
+    pub(crate) fn publish(&self, entries: impl IntoIterator<Item = Arc<T>>, head: EventId) {
+        self.kept.write().unwrap_or_else(PoisonError::into_inner).entries.extend(entries);
+        self.head.send_if_modified(|old| {
+            let moved = head > *old;
+            *old = head.max(*old);
+            moved
+        });
+    }
+
+    /// Forgets entries up to `stable`, which are in the store.
+    pub(crate) fn trim(&self, stable: EventId) {
+        let mut kept = self.kept.write().unwrap_or_else(PoisonError::into_inner);
+        while kept.entries.front().is_some_and(|entry| entry.cursor() <= stable) {
+            let entry = kept.entries.pop_front().expect("looked at it");
+            kept.floor = kept.floor.max(entry.cursor());
+        }
+    }
+
+    /// How far it is published.
+    pub(crate) fn head(&self) -> EventId {
+        *self.head.borrow()
+    }
+
+    /// To wait for the head.
+    pub(crate) fn watch(&self) -> watch::Receiver<EventId> {
+        self.head.subscribe()
+    }
+
+    /// What comes after `cursor`; waits until there is something. The head may move without an entry.
+    pub(crate) async fn after(&self, cursor: EventId) -> Result<Step<T>, TailError> {
+        let mut head = self.watch();
+        let head = *head.wait_for(|head| *head > cursor).await.map_err(|_| TailError::Closed)?;
+        match self.kept_after(cursor, head) {
+            Some(step) => Ok(step),
+            None => self.stored_after(cursor, head).await,
+        }
+    }
+
+    fn kept_after(&self, cursor: EventId, head: EventId) -> Option<Step<T>> {
+        let kept = self.kept.read().unwrap_or_else(PoisonError::into_inner);
+        if cursor < kept.floor {
+            return None;
+        }
+        let from = kept.entries.partition_point(|entry| entry.cursor() <= cursor);
+        let upto = kept.entries.partition_point(|entry| entry.cursor() <= head);
+        let entries: Vec<_> = kept.entries.range(from..upto).take(STEP).map(Arc::clone).collect();
+        let cut_off = entries.len() < upto - from;
+        let cursor = if cut_off { entries.last().map_or(head, |last| last.cursor()) } else { head };
+        Some(Step { entries, cursor })
+    }
+
+    async fn stored_after(&self, cursor: EventId, head: EventId) -> Result<Step<T>, TailError> {
+        let store = Arc::clone(&self.store.0);
+        let read = tokio::task::spawn_blocking(move || read_entries::<T>(&*store, cursor));
+        let (entries, through) = read.await.map_err(|_| TailError::Thread)??;
+        if through <= cursor {
+            return Err(TailError::Missing { after: cursor });
+        }
+        let entries = entries.into_iter().filter(|entry| entry.cursor() > cursor && entry.cursor() <= head);
+        Ok(Step { entries: entries.map(Arc::new).collect(), cursor: through.min(head) })
+    }
+
+    /// Everything in `(after, through]`, from memory or from the store.
+    pub(crate) async fn range(&self, after: EventId, through: EventId) -> Result<Vec<Arc<T>>, TailError> {
+        let mut found = Vec::new();
+        let mut cursor = after;
+        while cursor < through {
+            let step = self.after(cursor).await?;
+            cursor = step.cursor;
+            found.extend(step.entries.into_iter().filter(|entry| entry.cursor() <= through));
+        }
+        Ok(found)
+    }
+}
+
+/// The next entries of a store, and how far they reach.
+fn read_entries<T: Entry>(store: &dyn LogReader, after: EventId) -> Result<(Vec<T>, EventId), TailError> {
+    let records = store.read_after(after.0, READ_BYTES)?;
+    let through = records.last().map_or(after, |record| EventId(record.through));
+    let mut entries = Vec::new();
+    for record in &records {
+        entries.extend(T::decode(record)?);
+    }
+    Ok((entries, through))
+}

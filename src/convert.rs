@@ -1,0 +1,126 @@
+//! Between the wire and the core: every message to the core's type, and back.
+//!
+//! What comes in is checked for what the core takes for granted (order, presence, numbers in range); what goes out cannot fail.
+
+mod decisions;
+mod frames;
+mod pools;
+
+pub use decisions::{
+    candidate_frame, candidate_frame_pb, decision_frame, decision_frame_pb, retirement, retirement_pb,
+};
+pub use frames::{
+    LoggedFrame, log_frame, log_frame_pb, log_record, log_record_pb, outcome, result_record, result_record_pb,
+};
+pub use pools::{pool_definition, pool_definition_pb, slice_cut_part, submission, waiting_pb};
+
+use std::sync::Arc;
+
+use dovetail_rule::{Row, Value, ValueKind};
+use thiserror::Error;
+
+use crate::pb;
+
+/// A message that does not say what it must.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum ConvertError {
+    /// A field is absent.
+    #[error("{0} is missing")]
+    Missing(&'static str),
+    /// A value is absent though its attribute was named.
+    #[error("attribute {0:?} has no value; leave out the attributes an element does not have")]
+    NoValue(String),
+    /// A number names nothing.
+    #[error("{what} is {found}, which is not one of them")]
+    Enum {
+        /// The field.
+        what: &'static str,
+        /// Its number.
+        found: i32,
+    },
+    /// A log record's client parts do not fit its arrivals.
+    #[error("frame through x{through} has {arrivals} arrivals and {clients} client parts")]
+    Clients {
+        /// The frame.
+        through: u64,
+        /// Its arrivals.
+        arrivals: usize,
+        /// Its client parts.
+        clients: usize,
+    },
+    /// Bytes that are not the message they should be.
+    #[error("record through {through} does not decode: {reason}")]
+    Record {
+        /// The record.
+        through: u64,
+        /// Why.
+        reason: String,
+    },
+}
+
+/// A value, or none for a Value without a kind.
+#[must_use]
+pub fn value(value: pb::Value) -> Option<Value> {
+    use pb::value::Kind;
+    Some(match value.kind? {
+        Kind::IntValue(int) => Value::Int(int),
+        Kind::DoubleValue(double) => Value::Double(double),
+        Kind::StringValue(string) => Value::String(string.into()),
+        Kind::BoolValue(bool) => Value::Bool(bool),
+        Kind::StringListValue(list) => Value::StringList(list.values.into_iter().map(Into::into).collect()),
+    })
+}
+
+/// A value as sent; a missing one has no kind.
+#[must_use]
+pub fn value_pb(value: Option<&Value>) -> pb::Value {
+    use pb::value::Kind;
+    let kind = value.map(|value| match value {
+        Value::Int(int) => Kind::IntValue(*int),
+        Value::Double(double) => Kind::DoubleValue(*double),
+        Value::String(string) => Kind::StringValue(string.to_string()),
+        Value::Bool(bool) => Kind::BoolValue(*bool),
+        Value::StringList(list) => {
+            Kind::StringListValue(pb::StringList { values: list.iter().map(ToString::to_string).collect() })
+        }
+    });
+    pb::Value { kind }
+}
+
+/// Attributes in the order of their schema, as they are logged and broadcast. They were checked when they were submitted.
+pub(crate) fn row(row: Option<pb::Row>) -> Result<Arc<Row>, ConvertError> {
+    let values = row.ok_or(ConvertError::Missing("row"))?.values;
+    Ok(Arc::new(Row::from_values(values.into_iter().map(value))))
+}
+
+pub(crate) fn row_pb(row: &Row) -> pb::Row {
+    pb::Row { values: row.values().iter().map(|value| value_pb(value.as_ref())).collect() }
+}
+
+/// The type of an attribute.
+///
+/// # Errors
+/// When the number is none.
+pub fn kind(number: i32) -> Result<ValueKind, ConvertError> {
+    use pb::AttributeType as Type;
+    match Type::try_from(number) {
+        Ok(Type::Int) => Ok(ValueKind::Int),
+        Ok(Type::Double) => Ok(ValueKind::Double),
+        Ok(Type::String) => Ok(ValueKind::String),
+        Ok(Type::Bool) => Ok(ValueKind::Bool),
+        Ok(Type::StringList) => Ok(ValueKind::StringList),
+        Ok(Type::Unspecified) | Err(_) => Err(ConvertError::Enum { what: "attribute type", found: number }),
+    }
+}
+
+/// The type of an attribute, as sent.
+#[must_use]
+pub fn kind_pb(kind: ValueKind) -> pb::AttributeType {
+    match kind {
+        ValueKind::Int => pb::AttributeType::Int,
+        ValueKind::Double => pb::AttributeType::Double,
+        ValueKind::String => pb::AttributeType::String,
+        ValueKind::Bool => pb::AttributeType::Bool,
+        ValueKind::StringList => pb::AttributeType::StringList,
+    }
+}

@@ -1,0 +1,253 @@
+//! A gatherer node: one shard on a thread of its own, reading every slice and every other shard, serving its decisions.
+//!
+//! Keeps no disk. A session begins at the balancer's cut; whatever goes wrong in it, the next one begins at a cut again.
+
+mod engine;
+mod service;
+
+use std::{convert::Infallible, sync::Arc, thread, time::Duration};
+
+use dovetail_core::{
+    EventId, Placement, Ring, ShardId, SliceId,
+    shard::{Fetch, Shard},
+};
+use tokio::sync::mpsc;
+
+use crate::{
+    convert, pb,
+    rpc::{self, Identity, Link, LinkError, Links, Listener, RunError, Slot},
+    settings::{Role, Settings},
+    shutdown::Shutdown,
+};
+use engine::{Engine, Event};
+
+/// Events that wait for the engine. A full inbox holds its senders back, and through them the peers.
+const INBOX: usize = 1024;
+
+/// What the parts of a gatherer share.
+#[derive(Debug)]
+pub(crate) struct Node {
+    pub(crate) identity: Identity,
+    pub(crate) settings: Settings,
+    pub(crate) placement: Placement,
+    pub(crate) shard: ShardId,
+    pub(crate) slot: Slot<mpsc::Sender<Event>>,
+    pub(crate) links: Links,
+    pub(crate) started_ms: u64,
+}
+
+impl Node {
+    fn balancer(&self) -> &str {
+        &self.settings.node.addresses.balancer
+    }
+
+    /// The matcher that runs a slice, and its address.
+    fn matcher(&self, slice: SliceId) -> (u32, &str) {
+        let index = slice.0 % self.identity.cluster.matchers;
+        (index, &self.settings.node.addresses.matchers[index as usize])
+    }
+
+    async fn fetch(&self, inbox: &mpsc::Sender<Event>, fetch: Fetch) -> Result<(), LinkError> {
+        let retirements = rpc::fetch_retirements(&self.identity, self.balancer(), fetch.after, fetch.through).await?;
+        engine::tell(inbox, Event::Stored { fetch, retirements }).await
+    }
+}
+
+/// Runs a gatherer until the signal.
+///
+/// # Errors
+/// When it cannot listen, or its server fails.
+pub async fn run(settings: Settings, listener: Listener, stop: Shutdown) -> Result<(), RunError> {
+    let cluster = settings.cluster.clone();
+    let ring = Arc::new(Ring::new(cluster.gatherers, cluster.virtual_nodes));
+    let index = settings.node.index;
+    let node = Arc::new(Node {
+        placement: Placement::new(cluster.slices, cluster.block, ring),
+        shard: ShardId(index),
+        identity: Identity::new(cluster, Role::Gatherer, index),
+        slot: Slot::default(),
+        links: Links::default(),
+        started_ms: rpc::now_ms(),
+        settings,
+    });
+    tracing::info!(address = %listener.address(), shard = %node.shard, "gatherer is listening");
+    let routes = service::add(rpc::routes().await?, &node, &stop);
+    let drain = Duration::from_millis(node.settings.node.limits.drain_ms_max);
+    let sessions = tokio::spawn(sessions(Arc::clone(&node), stop.clone()));
+    listener.serve(routes, stop, drain).await?;
+    sessions.await.map_err(|_| RunError::Part("the gatherer's session"))
+}
+
+/// One session after the other.
+async fn sessions(node: Arc<Node>, stop: Shutdown) {
+    while !stop.is_given() {
+        let session = stop.child();
+        let reason = self::session(&node, &session).await;
+        session.give();
+        node.slot.set(None);
+        node.identity.reads_log("");
+        node.links.clear();
+        if !stop.is_given() {
+            tracing::warn!(reason, "the session ended, starting again from the cut");
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    }
+}
+
+/// Runs one session and says why it ended.
+async fn session(node: &Arc<Node>, session: &Shutdown) -> String {
+    let Some((log_id, cut)) = read_cut(node, session).await else { return "told to stop".into() };
+    node.identity.reads_log(&log_id);
+    tracing::info!(cut = %cut, "starting from the cut");
+    let (inbox, events) = mpsc::channel(INBOX);
+    let engine = Engine::new(Shard::new(node.placement.clone(), node.shard, cut));
+    let (ended, end) = tokio::sync::oneshot::channel();
+    let spawned = thread::Builder::new().name("decide".into()).spawn(move || _ = ended.send(engine.run(events)));
+    if let Err(error) = spawned {
+        return format!("cannot start the deciding thread: {error}");
+    }
+    node.slot.set(Some(inbox.clone()));
+    let (behind, mut is_behind) = mpsc::channel(1);
+    for slice in node.placement.each_slice() {
+        let (index, address) = node.matcher(slice);
+        let reader = SliceReader {
+            node: Arc::clone(node),
+            link: node.links.add(Role::Matcher, index, address),
+            slice,
+            inbox: inbox.clone(),
+            behind: behind.clone(),
+        };
+        tokio::spawn(reader.read(session.clone()));
+    }
+    for shard in node.placement.each_shard().filter(|shard| *shard != node.shard) {
+        let link = node.links.add(Role::Gatherer, shard.0, &node.settings.node.addresses.gatherers[shard.0 as usize]);
+        tokio::spawn(read_peer(Arc::clone(node), link, shard, inbox.clone(), session.clone()));
+    }
+    tokio::select! {
+        () = session.given() => "told to stop".into(),
+        reason = is_behind.recv() => reason.unwrap_or_default(),
+        reason = other_log(node, session, &log_id) => reason,
+        ended = end => match ended {
+            Ok(Ok(())) => "the deciding thread stopped".into(),
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => "the deciding thread panicked".into(),
+        },
+    }
+}
+
+/// The log and its cut, asked for until there is an answer. None when told to stop.
+async fn read_cut(node: &Node, session: &Shutdown) -> Option<(String, EventId)> {
+    let link = node.links.add(Role::Balancer, 0, node.balancer());
+    link.keep(session, || async {
+        let answer = ask_cut(node).await?;
+        link.read(answer.1);
+        Ok(answer)
+    })
+    .await
+}
+
+async fn ask_cut(node: &Node) -> Result<(String, EventId), LinkError> {
+    // Asked by a node without a log: the answer may name another than this session's.
+    let peer = pb::Peer { log_id: String::new(), ..node.identity.pb() };
+    let cut = rpc::feed_client(node.balancer())?.cut(pb::CutRequest { peer: Some(peer) }).await?.into_inner();
+    Ok((cut.peer.map(|peer| peer.log_id).unwrap_or_default(), EventId(cut.cut)))
+}
+
+/// Returns once the balancer serves another log than this session began with: what is known here is of no use for that one.
+async fn other_log(node: &Node, session: &Shutdown, log_id: &str) -> String {
+    loop {
+        tokio::select! {
+            () = session.given() => return "told to stop".into(),
+            () = tokio::time::sleep(Duration::from_secs(2)) => {}
+        }
+        if let Ok((found, _)) = ask_cut(node).await
+            && found != log_id
+        {
+            return format!("the balancer's log is {found}, this session's was {log_id}");
+        }
+    }
+}
+
+/// Reads one slice's candidates into the engine.
+struct SliceReader {
+    node: Arc<Node>,
+    link: Arc<Link>,
+    slice: SliceId,
+    inbox: mpsc::Sender<Event>,
+    /// Says that the slice no longer has what this shard needs next, so that the session must start from a cut.
+    behind: mpsc::Sender<String>,
+}
+
+impl SliceReader {
+    async fn read(self, stop: Shutdown) {
+        self.link.keep(&stop, || self.read_once()).await;
+    }
+
+    async fn read_once(&self) -> Result<Infallible, LinkError> {
+        use pb::candidates_response::Message;
+        let (node, slice) = (&self.node, self.slice);
+        let after = engine::ask(&self.inbox, |reply| Event::Cursors { reply }).await?.through[slice.0 as usize];
+        let mut client = rpc::candidates_client(node.matcher(slice).1)?;
+        let request = pb::CandidatesRequest {
+            peer: Some(node.identity.pb()),
+            slice: slice.0,
+            shard: node.shard.0,
+            after: after.0,
+        };
+        let mut stream = client.candidates(request).await?.into_inner();
+        let Some(Message::Hello(hello)) = stream.message().await?.and_then(|response| response.message) else {
+            return Err(LinkError::NoHello);
+        };
+        node.identity.check(hello.peer.as_ref())?;
+        if hello.floor > after.0 {
+            let reason = format!("{slice} keeps candidates after x{}, and {after} was read", hello.floor);
+            // A full channel says it already.
+            _ = self.behind.try_send(reason);
+            return Err(LinkError::Stopped);
+        }
+        let known = EventId(hello.known);
+        let fetch = engine::ask(&self.inbox, |reply| Event::SliceSubscribed { slice, known, reply }).await?;
+        if let Some(fetch) = fetch {
+            node.fetch(&self.inbox, fetch).await?;
+        }
+        self.link.read(after);
+        while let Some(response) = stream.message().await? {
+            let Some(Message::Frame(frame)) = response.message else { return Err(LinkError::NoHello) };
+            let through = EventId(frame.through);
+            let frame = convert::candidate_frame(frame);
+            engine::tell(&self.inbox, Event::Candidates { slice, frame }).await?;
+            self.link.read(through);
+        }
+        Err(LinkError::Ended)
+    }
+}
+
+/// Reads another shard's decisions into the engine until the session ends.
+async fn read_peer(node: Arc<Node>, link: Arc<Link>, shard: ShardId, inbox: mpsc::Sender<Event>, stop: Shutdown) {
+    link.keep(&stop, || read_peer_once(&node, &link, shard, &inbox)).await;
+}
+
+async fn read_peer_once(
+    node: &Node,
+    link: &Link,
+    shard: ShardId,
+    inbox: &mpsc::Sender<Event>,
+) -> Result<Infallible, LinkError> {
+    let after = engine::ask(inbox, |reply| Event::Cursors { reply }).await?.decided[shard.0 as usize];
+    let address = &node.settings.node.addresses.gatherers[shard.0 as usize];
+    let request = pb::DecisionsRequest { peer: Some(node.identity.pb()), after: after.0 };
+    let (floor, mut decisions) = rpc::subscribe_decisions(&node.identity, address, request).await?;
+    let fetch = engine::ask(inbox, |reply| Event::PeerSubscribed { shard, floor, reply }).await?;
+    if let Some(fetch) = fetch {
+        node.fetch(inbox, fetch).await?;
+    }
+    link.read(after);
+    while let Some(frame) = decisions.next().await? {
+        let decided = frame.decided;
+        engine::tell(inbox, Event::Decisions { shard, frame }).await?;
+        if let Some(decided) = decided {
+            link.read(decided);
+        }
+    }
+    Err(LinkError::Ended)
+}

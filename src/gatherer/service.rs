@@ -1,0 +1,84 @@
+//! What a gatherer serves: decisions and inspection.
+
+use std::sync::Arc;
+
+use dovetail_core::{EventId, ShardId, shard::Reader};
+use futures::{StreamExt, stream};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status, service::Routes};
+
+use super::{
+    Node,
+    engine::{self, Event},
+};
+use crate::{
+    convert, pb,
+    pb::{
+        decisions_response::Message,
+        decisions_service_server::{DecisionsService, DecisionsServiceServer},
+        inspect_service_server::{InspectService, InspectServiceServer},
+    },
+    rpc::{self, NODE_MESSAGE_BYTES_MAX},
+    shutdown::Shutdown,
+};
+
+struct Service {
+    node: Arc<Node>,
+    stop: Shutdown,
+}
+
+/// Adds the gatherer's services.
+pub(super) fn add(routes: Routes, node: &Arc<Node>, stop: &Shutdown) -> Routes {
+    let service = || Service { node: Arc::clone(node), stop: stop.clone() };
+    let decisions = DecisionsServiceServer::new(service()).max_encoding_message_size(NODE_MESSAGE_BYTES_MAX);
+    routes.add_service(decisions).add_service(InspectServiceServer::new(service()))
+}
+
+type DecisionStream = rpc::ResponseStream<pb::DecisionsResponse>;
+
+#[tonic::async_trait]
+impl DecisionsService for Service {
+    type DecisionsStream = DecisionStream;
+
+    async fn decisions(&self, request: Request<pb::DecisionsRequest>) -> Result<Response<DecisionStream>, Status> {
+        let request = request.into_inner();
+        let identity = &self.node.identity;
+        identity.check(request.peer.as_ref())?;
+        let reader = match request.peer {
+            Some(peer) if peer.role() == pb::Role::Gatherer => {
+                if peer.index >= self.node.placement.shards() || peer.index == self.node.shard.0 {
+                    let own = self.node.shard;
+                    return Err(Status::invalid_argument(format!("shard {own} has no peer g{}", peer.index)));
+                }
+                Reader::Shard(ShardId(peer.index))
+            }
+            _ => Reader::Node,
+        };
+        let inbox = self.node.slot.get()?;
+        let after = EventId(request.after);
+        let asked = engine::ask(&inbox, |reply| Event::Subscribe { reader, after, reply }).await;
+        let subscription = asked.map_err(rpc::unavailable)?;
+        let floor = subscription.backlog.floor.0;
+        let hello = Message::Hello(pb::DecisionsHello { peer: Some(identity.pb()), floor });
+        let backlog = Message::Frame(convert::decision_frame_pb(&subscription.backlog.decisions));
+        let live =
+            ReceiverStream::new(subscription.live).map(|frame| Message::Frame(convert::decision_frame_pb(&frame)));
+        let messages = stream::iter([hello, backlog]).chain(live);
+        let responses = messages.map(|message| Ok(pb::DecisionsResponse { message: Some(message) }));
+        Ok(Response::new(rpc::until_stopped(responses, self.stop.clone())))
+    }
+}
+
+#[tonic::async_trait]
+impl InspectService for Service {
+    async fn inspect(&self, _: Request<pb::InspectRequest>) -> Result<Response<pb::InspectResponse>, Status> {
+        let node = &self.node;
+        let inbox = node.slot.get()?;
+        let state = engine::ask(&inbox, |reply| Event::Inspect { reply }).await.map_err(rpc::unavailable)?;
+        let highest = state.slices.iter().map(|slice| slice.through).max().unwrap_or_default();
+        let mut response = rpc::inspect(&node.identity, node.placement.ring(), node.started_ms);
+        response.links = node.links.pb(EventId(highest));
+        response.state = Some(pb::inspect_response::State::Gatherer(state));
+        Ok(Response::new(response))
+    }
+}

@@ -1,0 +1,171 @@
+//! The thread that searches: one inbox, all slices of the node, no I/O.
+
+use std::sync::Arc;
+
+use dovetail_core::{
+    CandidateFrame, DecisionFrame, EventId, LogFrame, Retirement, ShardId, SliceId,
+    slice::{Behind, FrameError, Slice, SliceEffect},
+};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::{pb, rpc::LinkError};
+
+/// Candidate frames that wait for a subscriber. Reaching it ends the subscription; the gatherer resumes from its cursor.
+const SUBSCRIBER_FRAMES: usize = 4096;
+
+/// What a matcher's engine hears.
+#[derive(Debug)]
+pub(crate) enum Event {
+    /// The next frame of the log.
+    Frame(Arc<LogFrame>),
+    /// The stable cut moved.
+    Stable(EventId),
+    /// A shard decided something.
+    Decisions { shard: ShardId, frame: DecisionFrame },
+    /// Retirements from the store, in place of what a shard no longer keeps.
+    Stored { shard: ShardId, through: EventId, retirements: Vec<Retirement> },
+    /// Where to resume.
+    Cursors { reply: oneshot::Sender<Cursors> },
+    /// A gatherer subscribes to a slice.
+    Subscribe { slice: SliceId, shard: ShardId, after: EventId, reply: oneshot::Sender<Result<Subscription, Behind>> },
+    /// Somebody looks.
+    Inspect { reply: oneshot::Sender<pb::MatcherState> },
+}
+
+/// Where to resume.
+#[derive(Debug)]
+pub(crate) struct Cursors {
+    pub(crate) received: EventId,
+    /// By shard.
+    pub(crate) decided: Vec<EventId>,
+}
+
+/// What a gatherer gets.
+#[derive(Debug)]
+pub(crate) struct Subscription {
+    pub(crate) known: EventId,
+    pub(crate) floor: EventId,
+    pub(crate) backlog: Vec<Arc<CandidateFrame>>,
+    pub(crate) live: mpsc::Receiver<Arc<CandidateFrame>>,
+}
+
+/// Sends an event, unless the engine stopped.
+pub(crate) async fn tell(inbox: &mpsc::Sender<Event>, event: Event) -> Result<(), LinkError> {
+    inbox.send(event).await.map_err(|_| LinkError::Stopped)
+}
+
+/// Sends a question and waits for its answer.
+pub(crate) async fn ask<T>(
+    inbox: &mpsc::Sender<Event>,
+    event: impl FnOnce(oneshot::Sender<T>) -> Event,
+) -> Result<T, LinkError> {
+    let (reply, answer) = oneshot::channel();
+    tell(inbox, event(reply)).await?;
+    answer.await.map_err(|_| LinkError::Stopped)
+}
+
+/// All slices of a node and who reads them.
+#[derive(Debug)]
+pub(crate) struct Engine {
+    slices: Vec<Slice>,
+    shards: u32,
+    subscribers: Vec<Subscriber>,
+    effects: Vec<SliceEffect>,
+}
+
+#[derive(Debug)]
+struct Subscriber {
+    slice: SliceId,
+    shard: ShardId,
+    frames: mpsc::Sender<Arc<CandidateFrame>>,
+}
+
+impl Engine {
+    pub(crate) fn new(slices: Vec<Slice>, shards: u32) -> Engine {
+        Engine { slices, shards, subscribers: Vec::new(), effects: Vec::new() }
+    }
+
+    /// Handles events until the inbox closes, or one cannot be understood.
+    pub(crate) fn run(mut self, mut inbox: mpsc::Receiver<Event>) -> Result<(), FrameError> {
+        while let Some(event) = inbox.blocking_recv() {
+            self.on_event(event)?;
+        }
+        Ok(())
+    }
+
+    fn on_event(&mut self, event: Event) -> Result<(), FrameError> {
+        match event {
+            Event::Frame(frame) => self.each(|slice, out| slice.on_frame(Arc::clone(&frame), out))?,
+            Event::Stable(stable) => self.each(|slice, out| {
+                slice.on_stable(stable, out);
+                Ok(())
+            })?,
+            Event::Decisions { shard, frame } => self.each(|slice, out| slice.on_decisions(shard, &frame, out))?,
+            Event::Stored { shard, through, retirements } => {
+                self.each(|slice, out| slice.on_stored(shard, through, &retirements, out))?;
+            }
+            // Whoever asked may have gone away meanwhile.
+            Event::Cursors { reply } => _ = reply.send(self.cursors()),
+            Event::Subscribe { slice, shard, after, reply } => _ = reply.send(self.subscribe(slice, shard, after)),
+            Event::Inspect { reply } => _ = reply.send(self.inspect()),
+        }
+        Ok(())
+    }
+
+    fn each(
+        &mut self,
+        mut step: impl FnMut(&mut Slice, &mut Vec<SliceEffect>) -> Result<(), FrameError>,
+    ) -> Result<(), FrameError> {
+        for slice in &mut self.slices {
+            step(slice, &mut self.effects)?;
+            for SliceEffect::Frame { to, frame } in self.effects.drain(..) {
+                let reads = |s: &Subscriber| s.slice == slice.id() && s.shard == to;
+                self.subscribers.retain(|s| !reads(s) || s.frames.try_send(Arc::clone(&frame)).is_ok());
+            }
+        }
+        Ok(())
+    }
+
+    fn cursors(&self) -> Cursors {
+        let lowest = |of: &dyn Fn(&Slice) -> EventId| self.slices.iter().map(of).min().expect("a matcher has a slice");
+        Cursors {
+            received: lowest(&Slice::received),
+            decided: (0..self.shards).map(|shard| lowest(&|slice| slice.decided(ShardId(shard)))).collect(),
+        }
+    }
+
+    fn subscribe(&mut self, slice: SliceId, shard: ShardId, after: EventId) -> Result<Subscription, Behind> {
+        let served =
+            self.slices.iter().find(|s| s.id() == slice).expect("the service asks only for slices of this node");
+        let backlog = served.subscribe(shard, after)?;
+        let (frames, live) = mpsc::channel(SUBSCRIBER_FRAMES);
+        self.subscribers.retain(|s| s.slice != slice || s.shard != shard);
+        self.subscribers.push(Subscriber { slice, shard, frames });
+        Ok(Subscription { known: backlog.known, floor: served.floor(), backlog: backlog.frames, live })
+    }
+
+    fn inspect(&self) -> pb::MatcherState {
+        let decided = self.cursors().decided;
+        let marks = (0..).zip(decided).map(|(shard, decided)| pb::ShardMark { shard, decided: decided.0 });
+        pb::MatcherState { slices: self.slices.iter().map(slice_state).collect(), shards: marks.collect() }
+    }
+}
+
+fn slice_state(slice: &Slice) -> pb::SliceState {
+    let pool = |(name, waiting, errors): (&str, usize, u64)| pb::PoolCount {
+        pool: name.to_owned(),
+        waiting: waiting as u64,
+        rule_errors: errors,
+    };
+    pb::SliceState {
+        slice: slice.id().0,
+        through: slice.through().0,
+        decided: slice.known().0,
+        pending: slice.received().0.saturating_sub(slice.through().0),
+        frames_kept: slice.frames_kept() as u64,
+        stalls: slice.stats().stalls,
+        stalled: slice.stalled(),
+        pools: slice.pools().map(pool).collect(),
+        candidates: slice.stats().candidates,
+    }
+}

@@ -1,0 +1,155 @@
+//! A matcher's session: the cut, then the log, then whatever interrupts it.
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    thread,
+};
+
+use dovetail_core::{
+    EventId,
+    slice::{Slice, SliceCut},
+};
+use tokio::sync::mpsc;
+
+use super::{Engine, Event, INBOX, Node, engine, read_decisions};
+use crate::{
+    convert, pb,
+    rpc::{self, Link, LinkError},
+    settings::Role,
+    shutdown::Shutdown,
+};
+
+type Feed = tonic::Streaming<pb::FeedResponse>;
+
+/// Runs one session and says why it ended.
+pub(super) async fn session(node: &Arc<Node>, session: &Shutdown) -> String {
+    let link = node.links.add(Role::Balancer, 0, &node.settings.node.addresses.balancer);
+    let Some((log_id, cut, feed)) = first_feed(node, &link, session).await else {
+        return "told to stop".into();
+    };
+    node.identity.reads_log(&log_id);
+    let at = cut.through;
+    tracing::info!(cut = %at, waiting = cut.waiting.len(), pools = cut.pools.len(), "starting from the cut");
+    let slices: Result<Vec<Slice>, _> = node
+        .slices
+        .iter()
+        .map(|&slice| {
+            let list_max = node.identity.cluster.list_max as usize;
+            Slice::new(node.placement.clone(), slice, list_max, cut.clone())
+        })
+        .collect();
+    let engine = match slices {
+        Ok(slices) => Engine::new(slices, node.placement.shards()),
+        Err(error) => return error.to_string(),
+    };
+    let (inbox, events) = mpsc::channel(INBOX);
+    let (ended, end) = tokio::sync::oneshot::channel();
+    // Searching is arithmetic for as long as it takes: a thread of its own, so that I/O never waits behind it.
+    let spawned = thread::Builder::new().name("search".into()).spawn(move || _ = ended.send(engine.run(events)));
+    if let Err(error) = spawned {
+        return format!("cannot start the search thread: {error}");
+    }
+    node.slot.set(Some(inbox.clone()));
+    for shard in node.placement.each_shard() {
+        let link = node.links.add(Role::Gatherer, shard.0, &node.settings.node.addresses.gatherers[shard.0 as usize]);
+        tokio::spawn(read_decisions(Arc::clone(node), link, shard, inbox.clone(), session.clone()));
+    }
+    tokio::select! {
+        () = session.given() => "told to stop".into(),
+        ended = end => match ended {
+            Ok(Ok(())) => "the search thread stopped".into(),
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => "the search thread panicked".into(),
+        },
+        other = read_feed(node, &link, session, &inbox, &log_id, feed) => other,
+    }
+}
+
+/// The first feed of a session, with the cut. None when told to stop.
+async fn first_feed(node: &Node, link: &Link, session: &Shutdown) -> Option<(String, SliceCut, Feed)> {
+    link.keep(session, || async {
+        let (hello, mut feed) = subscribe(node, None).await?;
+        node.identity.check(hello.peer.as_ref())?;
+        let cut = read_cut(EventId(hello.after), &mut feed).await?;
+        link.read(cut.through);
+        Ok((hello.peer.map(|peer| peer.log_id).unwrap_or_default(), cut, feed))
+    })
+    .await
+}
+
+/// Reads the feed until told to stop, or until it turns out to be another log's: then says so.
+async fn read_feed(
+    node: &Node,
+    link: &Link,
+    session: &Shutdown,
+    inbox: &mpsc::Sender<Event>,
+    log_id: &str,
+    first: Feed,
+) -> String {
+    let first = Mutex::new(Some(first));
+    let other_log = link.keep(session, || async {
+        let begun = first.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let mut feed = match begun {
+            Some(feed) => feed,
+            None => {
+                let after = engine::ask(inbox, |reply| Event::Cursors { reply }).await?.received;
+                let (hello, feed) = subscribe(node, Some(after)).await?;
+                let found = hello.peer.as_ref().map(|peer| peer.log_id.as_str()).unwrap_or_default();
+                if found != log_id {
+                    return Ok(format!("the balancer's log is {found}, this session's was {log_id}"));
+                }
+                node.identity.check(hello.peer.as_ref())?;
+                link.read(after);
+                feed
+            }
+        };
+        while let Some(message) = feed.message().await? {
+            on_message(link, inbox, message).await?;
+        }
+        Err(LinkError::Ended)
+    });
+    other_log.await.unwrap_or_else(|| "told to stop".into())
+}
+
+async fn on_message(link: &Link, inbox: &mpsc::Sender<Event>, message: pb::FeedResponse) -> Result<(), LinkError> {
+    use pb::feed_response::Message;
+    match message.message {
+        Some(Message::Frame(frame)) => {
+            let frame = convert::log_frame(frame)?;
+            let through = frame.through;
+            engine::tell(inbox, Event::Frame(Arc::new(frame))).await?;
+            link.read(through);
+            Ok(())
+        }
+        Some(Message::Stable(stable)) => engine::tell(inbox, Event::Stable(EventId(stable))).await,
+        Some(Message::Hello(_) | Message::Cut(_)) | None => Err(LinkError::NoHello),
+    }
+}
+
+async fn subscribe(node: &Node, after: Option<EventId>) -> Result<(pb::FeedHello, Feed), LinkError> {
+    let mut client = rpc::feed_client(&node.settings.node.addresses.balancer)?;
+    let request = pb::FeedRequest {
+        peer: Some(node.identity.pb()),
+        slices: node.slices.iter().map(|slice| slice.0).collect(),
+        after: after.map(|after| after.0),
+    };
+    let mut feed = client.feed(request).await?.into_inner();
+    match feed.message().await?.and_then(|message| message.message) {
+        Some(pb::feed_response::Message::Hello(hello)) => Ok((hello, feed)),
+        _ => Err(LinkError::NoHello),
+    }
+}
+
+async fn read_cut(through: EventId, feed: &mut Feed) -> Result<SliceCut, LinkError> {
+    let mut cut = SliceCut { through, ..SliceCut::default() };
+    loop {
+        match feed.message().await?.and_then(|message| message.message) {
+            Some(pb::feed_response::Message::Cut(part)) => {
+                if convert::slice_cut_part(&mut cut, part)? {
+                    return Ok(cut);
+                }
+            }
+            _ => return Err(LinkError::NoHello),
+        }
+    }
+}

@@ -1,0 +1,26 @@
+//! What every role needs to serve and to subscribe: a hardened server, peers that know each other, links that resume.
+
+mod clients;
+mod link;
+mod peer;
+mod serve;
+mod slot;
+
+pub use clients::{
+    Decisions, ResponseStream, candidates_client, feed_client, fetch_retirements, inspect, subscribe_decisions,
+    unavailable, until_stopped,
+};
+pub use link::{Link, LinkError, Links, dial};
+pub use peer::Identity;
+pub use serve::{Listener, RunError, routes};
+pub use slot::Slot;
+
+/// Largest message between nodes, in bytes. A candidate frame of a full log frame with full lists stays below it.
+pub const NODE_MESSAGE_BYTES_MAX: usize = 256 << 20;
+
+/// Now, in milliseconds since 1970. The only clock of the shells; state machines are told.
+#[must_use]
+pub fn now_ms() -> u64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    since.map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+}

@@ -1,0 +1,140 @@
+//! What nodes ask of each other, as calls.
+
+use std::pin::Pin;
+
+use dovetail_core::{DecisionFrame, EventId, Retirement, Ring};
+use futures::{Stream, StreamExt, future, stream};
+use tonic::{Status, transport::Channel};
+
+use super::{Identity, LinkError, NODE_MESSAGE_BYTES_MAX, dial};
+use crate::{
+    convert,
+    pb::{
+        self, candidates_service_client::CandidatesServiceClient, decisions_service_client::DecisionsServiceClient,
+        feed_service_client::FeedServiceClient,
+    },
+    shutdown::Shutdown,
+};
+
+/// A stream of responses.
+pub type ResponseStream<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
+/// Ends a response stream with UNAVAILABLE when the node stops: graceful shutdown waits for open streams.
+pub fn until_stopped<T: Send + 'static>(
+    messages: impl Stream<Item = Result<T, Status>> + Send + 'static,
+    stop: Shutdown,
+) -> ResponseStream<T> {
+    let given = {
+        let stop = stop.clone();
+        async move { stop.given().await }
+    };
+    let stopped = move || stop.is_given().then(|| Err(Status::unavailable("the node is stopping")));
+    let last = stream::once(async move { stopped() }).filter_map(future::ready);
+    Box::pin(messages.take_until(given).chain(last))
+}
+
+/// The engine of this node stopped: the caller tries again.
+#[must_use]
+pub fn unavailable(error: LinkError) -> Status {
+    Status::unavailable(error.to_string())
+}
+
+fn channel(address: &str) -> Result<Channel, LinkError> {
+    dial(address).map_err(|error| LinkError::Status(Status::invalid_argument(format!("{address}: {error}"))))
+}
+
+/// The balancer's feed.
+///
+/// # Errors
+/// When the address is not a URL.
+pub fn feed_client(balancer: &str) -> Result<FeedServiceClient<Channel>, LinkError> {
+    let client = FeedServiceClient::new(channel(balancer)?);
+    Ok(client.max_decoding_message_size(NODE_MESSAGE_BYTES_MAX))
+}
+
+/// A matcher's candidates.
+///
+/// # Errors
+/// When the address is not a URL.
+pub fn candidates_client(matcher: &str) -> Result<CandidatesServiceClient<Channel>, LinkError> {
+    let client = CandidatesServiceClient::new(channel(matcher)?);
+    Ok(client.max_decoding_message_size(NODE_MESSAGE_BYTES_MAX))
+}
+
+/// A subscription at a shard.
+#[derive(Debug)]
+pub struct Decisions(tonic::Streaming<pb::DecisionsResponse>);
+
+impl Decisions {
+    /// The next decisions; none when the stream ended.
+    ///
+    /// # Errors
+    /// When the stream broke.
+    pub async fn next(&mut self) -> Result<Option<DecisionFrame>, LinkError> {
+        use pb::decisions_response::Message;
+        match self.0.message().await?.map(|response| response.message) {
+            None => Ok(None),
+            Some(Some(Message::Frame(frame))) => Ok(Some(convert::decision_frame(frame))),
+            Some(Some(Message::Hello(_)) | None) => Err(LinkError::NoHello),
+        }
+    }
+}
+
+/// Subscribes to a shard. Returns its floor and what follows.
+///
+/// # Errors
+/// When the shard cannot be reached, or is a stranger.
+pub async fn subscribe_decisions(
+    identity: &Identity,
+    gatherer: &str,
+    request: pb::DecisionsRequest,
+) -> Result<(EventId, Decisions), LinkError> {
+    let client = DecisionsServiceClient::new(channel(gatherer)?);
+    let mut client = client.max_decoding_message_size(NODE_MESSAGE_BYTES_MAX);
+    let mut stream = client.decisions(request).await?.into_inner();
+    match stream.message().await?.and_then(|response| response.message) {
+        Some(pb::decisions_response::Message::Hello(hello)) => {
+            identity.check(hello.peer.as_ref())?;
+            Ok((EventId(hello.floor), Decisions(stream)))
+        }
+        _ => Err(LinkError::NoHello),
+    }
+}
+
+/// Retirements `(after, through]` from the balancer's store.
+///
+/// # Errors
+/// When the balancer cannot be reached, or has no such range.
+pub async fn fetch_retirements(
+    identity: &Identity,
+    balancer: &str,
+    after: EventId,
+    through: EventId,
+) -> Result<Vec<Retirement>, LinkError> {
+    let request = pb::RetirementsRequest { peer: Some(identity.pb()), after: after.0, through: through.0 };
+    let mut stream = feed_client(balancer)?.retirements(request).await?.into_inner();
+    let mut retirements = Vec::new();
+    while let Some(part) = stream.message().await? {
+        retirements.extend(part.retirements.into_iter().map(convert::retirement));
+    }
+    tracing::info!(after = %after, through = %through, retirements = retirements.len(), "fetched from the store");
+    Ok(retirements)
+}
+
+/// What every role says of itself; the role adds links and state.
+#[must_use]
+pub fn inspect(identity: &Identity, ring: &Ring, started_ms: u64) -> pb::InspectResponse {
+    let shares = ring.shares_permille(4096);
+    pb::InspectResponse {
+        role: identity.role_pb().into(),
+        index: identity.index,
+        cluster: identity.cluster.name.clone(),
+        settings: identity.cluster.to_string(),
+        settings_digest: identity.cluster.digest(),
+        build: env!("CARGO_PKG_VERSION").to_owned(),
+        started_ms,
+        links: Vec::new(),
+        ring: (0..).zip(shares).map(|(shard, permille)| pb::RingShare { shard, permille }).collect(),
+        state: None,
+    }
+}

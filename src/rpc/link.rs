@@ -1,0 +1,173 @@
+//! Subscriptions of this node at others: dialled, resumed when they break, and visible in `Inspect`.
+
+use std::{
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use dovetail_core::EventId;
+use thiserror::Error;
+use tonic::{
+    Status,
+    transport::{Channel, Endpoint},
+};
+
+use crate::{convert::ConvertError, pb, settings::Role, shutdown::Shutdown};
+
+const BACKOFF_MIN: Duration = Duration::from_millis(20);
+const BACKOFF_MAX: Duration = Duration::from_secs(1);
+/// A subscription that lasted so long was not refused: the next try comes at once.
+const SETTLED: Duration = Duration::from_secs(2);
+
+/// Why a subscription ended.
+#[derive(Debug, Error)]
+pub enum LinkError {
+    /// The other node, or the way to it.
+    #[error("{}: {}", .0.code(), .0.message())]
+    Status(#[from] Status),
+    /// It said something that cannot be understood.
+    #[error("the peer sent a message that cannot be understood: {0}")]
+    Convert(#[from] ConvertError),
+    /// It ended the stream.
+    #[error("the peer ended the stream")]
+    Ended,
+    /// It did not say first what it must.
+    #[error("the peer began with something else than a hello")]
+    NoHello,
+    /// This node's engine stopped.
+    #[error("this node starts again")]
+    Stopped,
+}
+
+/// A channel to another node, connected when it is first used and again whenever it breaks.
+///
+/// # Errors
+/// When the address is not a URL.
+pub fn dial(address: &str) -> Result<Channel, tonic::transport::Error> {
+    Ok(Endpoint::from_shared(address.to_owned())?
+        .connect_timeout(Duration::from_secs(2))
+        .tcp_nodelay(true)
+        .http2_keep_alive_interval(Duration::from_secs(5))
+        .keep_alive_timeout(Duration::from_secs(10))
+        .keep_alive_while_idle(true)
+        .initial_stream_window_size(4 << 20)
+        .initial_connection_window_size(16 << 20)
+        .connect_lazy())
+}
+
+/// One subscription.
+#[derive(Debug)]
+pub struct Link {
+    role: Role,
+    index: u32,
+    address: String,
+    connected: AtomicBool,
+    cursor: AtomicU64,
+    reconnects: AtomicU64,
+    last_error: Mutex<String>,
+}
+
+impl Link {
+    /// The subscription stands, and has been read up to `cursor`.
+    pub fn read(&self, cursor: EventId) {
+        if !self.connected.swap(true, Ordering::Relaxed) {
+            tracing::info!(peer = %self.role, index = self.index, address = self.address, cursor = %cursor, "subscribed");
+        }
+        self.cursor.store(cursor.0, Ordering::Relaxed);
+    }
+
+    /// Subscribes again and again until told to stop. `once` is one subscription, from the current cursor until it breaks;
+    /// what it returns instead of an error ends the link. None when told to stop.
+    pub async fn keep<T, F>(&self, stop: &Shutdown, mut once: impl FnMut() -> F) -> Option<T>
+    where
+        F: Future<Output = Result<T, LinkError>>,
+    {
+        let mut backoff = BACKOFF_MIN;
+        loop {
+            let began = tokio::time::Instant::now();
+            let broken = tokio::select! {
+                () = stop.given() => return None,
+                ended = once() => match ended {
+                    Ok(answer) => return Some(answer),
+                    Err(broken) => broken,
+                },
+            };
+            self.failed(&broken);
+            if began.elapsed() > SETTLED {
+                backoff = BACKOFF_MIN;
+            }
+            tokio::select! {
+                () = stop.given() => return None,
+                () = tokio::time::sleep(backoff) => backoff = (backoff * 2).min(BACKOFF_MAX),
+            }
+        }
+    }
+
+    fn failed(&self, error: &LinkError) {
+        let (role, index, address, text) = (self.role, self.index, &self.address, error.to_string());
+        let stood = self.connected.swap(false, Ordering::Relaxed);
+        let mut last = self.last_error.lock().unwrap_or_else(PoisonError::into_inner);
+        // A peer that is down is news once, not at every try.
+        if stood || *last != text {
+            tracing::warn!(peer = %role, index, address, error = text, "subscription ended, trying again");
+        }
+        *last = text;
+        self.reconnects.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// All subscriptions of a node.
+#[derive(Clone, Debug, Default)]
+pub struct Links(Arc<Mutex<Vec<Arc<Link>>>>);
+
+impl Links {
+    /// A new subscription at a node.
+    pub fn add(&self, role: Role, index: u32, address: &str) -> Arc<Link> {
+        let link = Arc::new(Link {
+            role,
+            index,
+            address: address.to_owned(),
+            connected: AtomicBool::new(false),
+            cursor: AtomicU64::new(0),
+            reconnects: AtomicU64::new(0),
+            last_error: Mutex::default(),
+        });
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&link));
+        link
+    }
+
+    /// Forgets all of them, when a session ends.
+    pub fn clear(&self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
+    /// For `Inspect`: `highest` is the highest event this node knows of.
+    #[must_use]
+    pub fn pb(&self, highest: EventId) -> Vec<pb::PeerLink> {
+        let links = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        links
+            .iter()
+            .map(|link| {
+                let cursor = link.cursor.load(Ordering::Relaxed);
+                let role = match link.role {
+                    Role::Balancer => pb::Role::Balancer,
+                    Role::Matcher => pb::Role::Matcher,
+                    Role::Gatherer => pb::Role::Gatherer,
+                };
+                pb::PeerLink {
+                    role: role.into(),
+                    index: link.index,
+                    address: link.address.clone(),
+                    connected: link.connected.load(Ordering::Relaxed),
+                    cursor,
+                    lag: highest.0.saturating_sub(cursor),
+                    last_error: link.last_error.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+                    reconnects: link.reconnects.load(Ordering::Relaxed),
+                }
+            })
+            .collect()
+    }
+}

@@ -1,0 +1,129 @@
+//! A gRPC server with the bounds that tonic's defaults lack, reflection and health.
+
+use std::{net::SocketAddr, time::Duration};
+
+use thiserror::Error;
+use tokio_stream::{StreamExt, wrappers::TcpListenerStream};
+use tonic::{service::Routes, transport::Server};
+
+use crate::{pb, shutdown::Shutdown};
+
+/// Why a node could not start, or stopped without being told to.
+#[derive(Debug, Error)]
+pub enum RunError {
+    /// The address is taken, or not this machine's.
+    #[error("cannot listen on {address}: {source}{}", hint(source))]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The server failed.
+    #[error("the gRPC server failed: {0}")]
+    Serve(#[from] tonic::transport::Error),
+    /// Reflection could not be set up.
+    #[error("reflection cannot be set up: {0}")]
+    Reflection(#[from] tonic_reflection::server::Error),
+    /// The log could not be opened.
+    #[error("cannot open the log: {0}")]
+    Open(#[from] dovetail_log::OpenError),
+    /// The log failed while it was written. Nothing is acknowledged after that.
+    #[error("the log cannot be written, so nothing more is acknowledged: {0}")]
+    Append(#[from] dovetail_log::AppendError),
+    /// The log could not be read back.
+    #[error("the log cannot be read: {0}")]
+    Read(#[from] dovetail_log::ReadError),
+    /// What the log says cannot be.
+    #[error("the log in {folder} cannot be replayed: {reason}")]
+    Replay {
+        /// Its folder.
+        folder: String,
+        /// What does not fit.
+        reason: String,
+    },
+    /// What the shards say cannot be.
+    #[error("the shards' decisions do not fit the log: {0}")]
+    Decision(#[from] dovetail_core::ledger::DecisionError),
+    /// A part of the node stopped.
+    #[error("{0} stopped unexpectedly")]
+    Part(&'static str),
+}
+
+fn hint(error: &std::io::Error) -> &'static str {
+    match error.kind() {
+        std::io::ErrorKind::AddrInUse => "; another process listens there, or choose another with --listen",
+        _ => "",
+    }
+}
+
+/// A bound socket. Bound before anything else starts, so that a taken port is the first thing a user hears of.
+#[derive(Debug)]
+pub struct Listener {
+    listener: tokio::net::TcpListener,
+    address: SocketAddr,
+}
+
+impl Listener {
+    /// Binds `address`; port 0 takes a free one.
+    ///
+    /// # Errors
+    /// When the address is taken or not this machine's.
+    pub async fn bind(address: SocketAddr) -> Result<Listener, RunError> {
+        let refused = |source| RunError::Listen { address, source };
+        let listener = tokio::net::TcpListener::bind(address).await.map_err(refused)?;
+        let address = listener.local_addr().map_err(refused)?;
+        Ok(Listener { listener, address })
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Serves until the signal, then gives open requests `drain` to end.
+    ///
+    /// # Errors
+    /// When the server fails.
+    pub async fn serve(self, routes: Routes, stop: Shutdown, drain: Duration) -> Result<(), RunError> {
+        let connections = TcpListenerStream::new(self.listener)
+            .map(|connection| connection.inspect(|stream| _ = stream.set_nodelay(true)));
+        let server = Server::builder()
+            .max_concurrent_streams(4096)
+            .http2_max_local_error_reset_streams(Some(1024))
+            .http2_keepalive_interval(Some(Duration::from_secs(20)))
+            .http2_keepalive_timeout(Some(Duration::from_secs(20)))
+            .http2_max_header_list_size(16 << 10)
+            .initial_stream_window_size(4 << 20)
+            .initial_connection_window_size(16 << 20)
+            .add_routes(routes)
+            .serve_with_incoming_shutdown(connections, async { stop.given().await });
+        let deadline = async {
+            stop.given().await;
+            tokio::time::sleep(drain).await;
+        };
+        tokio::select! {
+            served = server => Ok(served?),
+            () = deadline => {
+                tracing::warn!(drain_ms = drain.as_millis(), "open requests did not end in time and are cut off");
+                Ok(())
+            }
+        }
+    }
+}
+
+/// Routes with reflection (v1 for most clients, v1alpha for some) and health; the role adds its services.
+///
+/// # Errors
+/// When the descriptors do not decode.
+pub async fn routes() -> Result<Routes, RunError> {
+    let reflection = || {
+        tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(pb::DESCRIPTORS)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+    };
+    let (reporter, health) = tonic_health::server::health_reporter();
+    reporter.set_service_status("", tonic_health::ServingStatus::Serving).await;
+    Ok(Routes::new(health).add_service(reflection().build_v1()?).add_service(reflection().build_v1alpha()?))
+}

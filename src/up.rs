@@ -1,0 +1,91 @@
+//! `dovetail up`: every role in one process, over loopback sockets, by the same shells as the role binaries.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use futures::future::try_join_all;
+
+use crate::{
+    balancer, gatherer, matcher,
+    rpc::{Listener, RunError},
+    settings::{Addresses, NodeSettings, Role, Settings, UpSettings},
+    shutdown::Shutdown,
+};
+
+/// Where everything listens, once it does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Started {
+    /// The balancer.
+    pub balancer: SocketAddr,
+    /// The matchers, by index.
+    pub matchers: Vec<SocketAddr>,
+    /// The gatherers, by index.
+    pub gatherers: Vec<SocketAddr>,
+}
+
+/// Runs every role until the signal. Calls `started` once, when clients can connect.
+///
+/// # Errors
+/// When any role cannot start, or stops without being told to; the others are stopped then.
+pub async fn run(settings: UpSettings, stop: Shutdown, started: impl FnOnce(&Started)) -> Result<(), RunError> {
+    let balancer = Listener::bind(settings.listen).await?;
+    let matchers = bind(settings.cluster.matchers).await?;
+    let gatherers = bind(settings.cluster.gatherers).await?;
+    let places = Started {
+        balancer: balancer.address(),
+        matchers: matchers.iter().map(Listener::address).collect(),
+        gatherers: gatherers.iter().map(Listener::address).collect(),
+    };
+    let urls = |addresses: &[SocketAddr]| addresses.iter().map(|&address| url(address)).collect();
+    let addresses = Addresses {
+        balancer: url(places.balancer),
+        matchers: urls(&places.matchers),
+        gatherers: urls(&places.gatherers),
+    };
+    let node = |role, index, listen| Settings {
+        cluster: settings.cluster.clone(),
+        node: NodeSettings {
+            role,
+            index,
+            listen,
+            data: settings.data.clone(),
+            log: settings.log.clone(),
+            addresses: addresses.clone(),
+            limits: settings.limits.clone(),
+        },
+    };
+    let mut roles = tokio::task::JoinSet::new();
+    // The balancer stops last: the others read from it, and what clients sent is still decided.
+    roles.spawn(balancer::run(node(Role::Balancer, 0, places.balancer), balancer, stop.clone()));
+    for (index, listener) in (0..).zip(matchers) {
+        let settings = node(Role::Matcher, index, listener.address());
+        roles.spawn(matcher::run(settings, listener, stop.clone()));
+    }
+    for (index, listener) in (0..).zip(gatherers) {
+        let settings = node(Role::Gatherer, index, listener.address());
+        roles.spawn(gatherer::run(settings, listener, stop.clone()));
+    }
+    started(&places);
+    let mut outcome = Ok(());
+    while let Some(ended) = roles.join_next().await {
+        let ended = ended.unwrap_or(Err(RunError::Part("a role")));
+        if !stop.is_given() {
+            stop.give();
+        }
+        outcome = outcome.and(ended);
+    }
+    outcome
+}
+
+async fn bind(nodes: u32) -> Result<Vec<Listener>, RunError> {
+    let any = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+    try_join_all((0..nodes).map(|_| Listener::bind(any))).await
+}
+
+/// How a neighbour in this process reaches a listener, wildcard addresses included.
+fn url(listener: SocketAddr) -> String {
+    match (listener.ip().is_unspecified(), listener.is_ipv6()) {
+        (true, false) => format!("http://127.0.0.1:{}", listener.port()),
+        (true, true) => format!("http://[::1]:{}", listener.port()),
+        (false, _) => format!("http://{listener}"),
+    }
+}
