@@ -359,6 +359,11 @@ impl Slice {
         self.pools.values().map(|p| (p.pool.definition.name.as_str(), p.anchors.len(), p.rule_errors))
     }
 
+    /// The elements waiting that are owned here, in no order.
+    pub fn anchors(&self) -> impl Iterator<Item = ElementId> {
+        self.owned.keys().copied()
+    }
+
     fn search(&mut self, out: &mut Vec<SliceEffect>) -> Result<(), FrameError> {
         while let Some(frame) = self.pending.front().map(Arc::clone) {
             let from = frame.events.partition_point(|event| event.x <= self.through);
