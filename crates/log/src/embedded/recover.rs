@@ -23,11 +23,12 @@ pub(crate) struct Recovered {
     pub index: IndexBuilder,
 }
 
-/// Reads all segments. Everything up to the end found is durable when this returns, and only zeros follow it.
+/// Reads all segments and only then repairs the last. Everything up to the end found is durable when this returns, and
+/// only zeros follow it.
 pub(crate) fn recover(disk: &Disk, dir: &Path, log_id: u128, mark: Mark) -> Result<Recovered, OpenError> {
     let mut files = open_segments(disk, dir, log_id, mark)?;
     let mut segments = Vec::with_capacity(files.len());
-    let (mut records, mut marked, mut torn) = (0, false, None);
+    let (mut records, mut marked, mut torn) = (0, false, 0);
     let mut index = IndexBuilder::new();
     let mut bytes = Vec::new();
     for at in 0..files.len() {
@@ -41,7 +42,7 @@ pub(crate) fn recover(disk: &Disk, dir: &Path, log_id: u128, mark: Mark) -> Resu
         records += found.records;
         match next {
             Some(next) => check_sealed(file.path(), &found, next)?,
-            None => torn = settle_tail(file, header, &bytes, &found, mark)?,
+            None => torn = judge_tail(file, header, &bytes, &found, mark)?,
         }
         let mut segment = Segment::empty(header.ordinal, header.base);
         segment.extend(found.end, found.last, &mut index);
@@ -55,6 +56,8 @@ pub(crate) fn recover(disk: &Disk, dir: &Path, log_id: u128, mark: Mark) -> Resu
         ));
     }
     let (active, header) = files.pop().expect("open_segments returns at least one");
+    let end = segments.last().map_or(0, |segment| segment.end);
+    let torn = repair_tail(&active, &header, &bytes, (end, torn), mark)?;
     Ok(Recovered { segments, records, torn, active, header, index })
 }
 
@@ -210,35 +213,48 @@ fn check_sealed(path: &Path, found: &Scan, next: &SegmentHeader) -> Result<(), O
     }
 }
 
-/// Decides what the end of the last segment is, makes it durable, and removes what a crash left behind it.
-fn settle_tail(
+/// Decides whether what follows the last intact group is a torn tail; returns its length, 0 when there is none.
+fn judge_tail(
     file: &DiskFile,
     header: &SegmentHeader,
     bytes: &[u8],
     found: &Scan,
     mark: Mark,
-) -> Result<Option<TornTail>, OpenError> {
-    let marked = if mark.segment == header.ordinal { mark.offset } else { SEGMENT_HEADER_BYTES as u64 };
-    if marked > found.end {
-        let (offset, what) =
-            found.stop.map_or((found.end, "zeros where acknowledged records were"), |stop| (stop.offset, stop.what));
-        return Err(OpenError::damaged(file.path(), offset, what));
+) -> Result<usize, OpenError> {
+    let damaged = |offset, what| Err(OpenError::damaged(file.path(), offset, what));
+    if mark.segment == header.ordinal && mark.offset > found.end {
+        return match found.stop {
+            Some(stop) => damaged(stop.offset, stop.what),
+            None => damaged(found.end, "zeros where acknowledged records were"),
+        };
     }
-    let mut torn = None;
-    if let Some(stop) = found.stop {
-        if stop.certain || has_later_group(bytes, Seed::new(header.log_id, header.ordinal), found.end) {
-            return Err(OpenError::damaged(file.path(), stop.offset, stop.what));
-        }
-        let rest = &bytes[found.end as usize..];
-        let length = rest.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
-        file.write_at(&vec![0; length], found.end)?;
-        torn = Some(TornTail { file: file.path().to_owned(), offset: found.end, bytes: length as u64 });
+    let Some(stop) = found.stop else { return Ok(0) };
+    if stop.certain || has_later_group(bytes, Seed::new(header.log_id, header.ordinal), found.end) {
+        return damaged(stop.offset, stop.what);
+    }
+    let rest = &bytes[found.end as usize..];
+    Ok(rest.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1))
+}
+
+/// Makes the last segment durable up to `end`, and the `torn` bytes after it zero.
+fn repair_tail(
+    file: &DiskFile,
+    header: &SegmentHeader,
+    bytes: &[u8],
+    (end, torn): (u64, usize),
+    mark: Mark,
+) -> Result<Option<TornTail>, OpenError> {
+    if torn > 0 {
+        file.write_at(&vec![0; torn], end)?;
     }
     // What is intact but was not acknowledged may be in the page cache only, even marked clean after a failed sync, in
     // which case syncing would do nothing. Writing it once more makes the sync below mean something.
-    file.write_at(&bytes[marked as usize..found.end as usize], marked)?;
+    let acknowledged = if mark.segment == header.ordinal { mark.offset } else { SEGMENT_HEADER_BYTES as u64 };
+    if acknowledged < end {
+        file.write_at(&bytes[acknowledged as usize..end as usize], acknowledged)?;
+    }
     file.sync()?;
-    Ok(torn)
+    Ok((torn > 0).then(|| TornTail { file: file.path().to_owned(), offset: end, bytes: torn as u64 }))
 }
 
 /// Whether a group was written after the one at `end`: then that one had been acknowledged.
