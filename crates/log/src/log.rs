@@ -46,6 +46,7 @@ pub trait LogReader: Send + Sync {
     /// Records with a `through` above `after`, oldest first, of about `bytes_max` bytes together. When there is a
     /// record at all there is at least one in the answer, however large it is.
     ///
+    /// Nothing beyond damage is ever returned: an answer may end before it, and the read that starts at it is an error.
     /// The bytes of neighbouring records may share one allocation: keeping one of them keeps its neighbours in memory.
     fn read_after(&self, after: u64, bytes_max: usize) -> Result<Vec<Record>, ReadError>;
 

@@ -65,7 +65,13 @@ impl LogReader for EmbeddedReader {
         while let Some(span) = self.published.locate(batch.after) {
             let mut cursor = self.start(&span, batch.after)?;
             let path = segment_path(&self.dir, span.ordinal);
-            let complete = read_span(&path, Seed::new(self.log_id, span.ordinal), &span, &mut cursor, &mut batch)?;
+            let complete = match read_span(&path, Seed::new(self.log_id, span.ordinal), &span, &mut cursor, &mut batch)
+            {
+                Ok(complete) => complete,
+                // What is intact is served; the next read starts at the damage.
+                Err(_) if !batch.records.is_empty() => true,
+                Err(error) => return Err(error),
+            };
             *self.cursor.lock().expect("no holder of this lock panics") = Some(cursor);
             if complete {
                 break;
@@ -133,7 +139,8 @@ fn read_span(path: &Path, seed: Seed, span: &Span, cursor: &mut Cursor, batch: &
         cursor.offset += length as u64;
         cursor.before = through;
     }
-    match cursor.before == span.last {
+    // The second condition holds whenever the first does, unless there is a bug; it is what ends the loop of reads.
+    match cursor.before == span.last && batch.after == span.last {
         true => Ok(false),
         false => Err(window.damaged(cursor.offset, "the segment ends before its last record")),
     }
