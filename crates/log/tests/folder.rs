@@ -1,0 +1,156 @@
+//! Whose folder it is, who may open it, and how its files grow.
+
+mod common;
+
+use std::path::Path;
+
+use common::{Folder, group, open, open_error, options, read_all, segment};
+use dovetail_log::{AppendError, CLUSTER_BYTES_MAX, EmbeddedLog, Log, OpenError, Options, RECORD_BYTES_LIMIT, Record};
+
+#[test]
+fn a_folder_that_is_open_is_refused_and_the_error_says_who_holds_it() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let (log, _) = open(dir.path());
+    let error = open_error(dir.path());
+    assert!(matches!(&error, OpenError::Locked { dir: locked, .. } if locked == dir.path()));
+    let message = error.to_string();
+    assert!(message.contains(&format!("(pid {})", std::process::id())), "{message}");
+    drop(log);
+    open(dir.path());
+}
+
+#[test]
+fn a_folder_of_another_cluster_is_refused_and_the_error_shows_both_names() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    drop(EmbeddedLog::open(dir.path(), Options::new("berlin")).expect("the log opens"));
+    let error = EmbeddedLog::open(dir.path(), Options::new("paris")).expect_err("another cluster");
+    assert!(
+        matches!(&error, OpenError::OtherCluster { found, expected, .. } if (found.as_str(), expected.as_str()) == ("berlin", "paris"))
+    );
+    let message = error.to_string();
+    assert!(message.ends_with("belongs to cluster \"berlin\", not to \"paris\""), "{message}");
+    drop(EmbeddedLog::open(dir.path(), Options::new("berlin")).expect("its own cluster opens it"));
+}
+
+#[test]
+fn a_log_keeps_its_identity_and_no_two_share_one() {
+    let (dir, other) = (tempfile::tempdir().expect("a temporary folder"), tempfile::tempdir().expect("another"));
+    let (log, report) = open(dir.path());
+    assert!(report.created);
+    assert_eq!(report.log_id, log.log_id());
+    drop(log);
+    let (_log, again) = open(dir.path());
+    assert_eq!((again.created, again.log_id), (false, report.log_id));
+    assert_ne!(open(other.path()).1.log_id, report.log_id);
+}
+
+#[test]
+fn folders_are_created_as_deep_as_needed() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let deep = dir.path().join("a/b/log");
+    let (mut log, _) = open(&deep);
+    log.append(&group(1, 1, 1)).expect("an append");
+    assert!(deep.join(segment(1)).is_file());
+}
+
+#[test]
+fn options_outside_their_bounds_are_refused() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let refused = |options: Options| match EmbeddedLog::open(dir.path(), options) {
+        Err(OpenError::Option { name, .. }) => name,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(refused(Options::new("")), "cluster (its length in bytes)");
+    assert_eq!(refused(Options::new("x".repeat(CLUSTER_BYTES_MAX + 1))), "cluster (its length in bytes)");
+    assert_eq!(refused(Options { segment_bytes: 8191, ..options() }), "segment_bytes");
+    assert_eq!(refused(Options { segment_bytes: u64::MAX, ..options() }), "segment_bytes");
+    assert_eq!(refused(Options { record_bytes_max: RECORD_BYTES_LIMIT + 1, ..options() }), "record_bytes_max");
+    assert_eq!(Folder::of(dir.path()).0.len(), 0, "nothing is created for options that are refused");
+}
+
+#[test]
+fn a_record_above_the_limit_is_refused_and_one_already_there_is_still_read() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let (mut log, _) = open(dir.path());
+    log.append(&group(1, 1, 5000)).expect("an append");
+    drop(log);
+    let (mut log, _) =
+        EmbeddedLog::open(dir.path(), Options { record_bytes_max: 1000, ..options() }).expect("the log opens");
+    log.append(&group(2, 2, 1000)).expect("a record of just the limit");
+    match log.append(&[Record::new(3, vec![0; 10]), Record::new(4, vec![0; 1001])]) {
+        Err(AppendError::RecordTooLarge { through, bytes, bytes_max }) => {
+            assert_eq!((through, bytes, bytes_max), (4, 1001, 1000));
+        }
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(read_all(&log), [group(1, 1, 5000), group(2, 2, 1000)].concat());
+}
+
+#[test]
+fn segments_follow_one_another_and_reading_crosses_them() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let (mut log, _) = open(dir.path());
+    let records = group(1, 200, 300);
+    for group in records.chunks(5) {
+        log.append(group).expect("an append");
+    }
+    assert_eq!(read_all(&log), records);
+    for after in 0..200 {
+        let read = log.reader().read_after(after, 3000).expect("a read");
+        assert_eq!(read, records[after as usize..][..read.len()], "after {after}");
+        assert!(read.len() >= 9 || after + 9 > 200);
+    }
+    drop(log);
+    let (log, report) = open(dir.path());
+    assert_eq!((report.records, report.last), (200, 200));
+    assert_eq!(report.segments, 20, "two groups of 1620 bytes in each");
+    assert_eq!(read_all(&log), records);
+    let names: Vec<_> = Folder::of(dir.path()).0.into_keys().filter(|name| name.ends_with(".seg")).collect();
+    assert_eq!(names, (1..=20).map(segment).collect::<Vec<_>>());
+}
+
+#[test]
+fn an_append_larger_than_a_segment_gets_one_of_its_size() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let (mut log, _) = open(dir.path());
+    let groups = [group(1, 1, 10), group(2, 4, 100_000), group(5, 5, 10)];
+    for group in &groups {
+        log.append(group).expect("an append");
+    }
+    assert_eq!(read_all(&log), groups.concat());
+    drop(log);
+    let (log, report) = open(dir.path());
+    assert_eq!((report.torn, report.segments), (None, 3));
+    assert_eq!(read_all(&log), groups.concat());
+    assert_eq!(log.reader().read_after(2, 0).expect("a read"), groups[1][1..2], "the middle of a large group");
+}
+
+#[test]
+fn a_killed_creation_is_begun_again() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    open(dir.path());
+    std::fs::remove_file(dir.path().join("meta")).expect("the file written last");
+    let (_log, report) = open(dir.path());
+    assert!(report.created);
+}
+
+/// `tests/golden/v1` was written by the first version of the format, with [`options`] and these records. It is never
+/// written again: a change that cannot open it needs a new format version, and a way to read this one.
+#[test]
+fn the_golden_folder_keeps_opening() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    Folder::of(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/v1")).write(dir.path());
+    let (mut log, report) = EmbeddedLog::open(dir.path(), Options { segment_bytes: 8192, ..Options::new("golden") })
+        .expect("a folder of format version 1 opens");
+    assert_eq!((report.created, report.records, report.last, report.segments), (false, 13, 13, 2));
+    assert_eq!((report.torn, report.watermark_slot_damaged), (None, false));
+    assert_eq!(report.log_id, GOLDEN_LOG_ID);
+    assert_eq!(read_all(&log), golden().concat());
+    log.append(&group(14, 14, 5000)).expect("and takes appends");
+}
+
+const GOLDEN_LOG_ID: u128 = 0xf954_a9c3_76fc_b15b_52c8_2aa6_6d1a_ab3c;
+
+fn golden() -> [Vec<Record>; 4] {
+    [group(1, 1, 0), group(2, 4, 700), group(5, 6, 1500), group(7, 13, 1)]
+}
