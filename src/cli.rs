@@ -21,8 +21,6 @@ mod status;
 mod submit;
 mod table;
 mod telemetry;
-#[cfg(test)]
-mod tests;
 mod up;
 mod watch;
 
@@ -39,12 +37,12 @@ pub const DEFAULT_SERVER: &str = "http://127.0.0.1:7400";
 
 const FIRST_STEPS: &str = "\
 First steps:
-  dovetail up                                                  a whole cluster, in this process
-  dovetail pool define --file examples/players.toml            which elements there are, and which match
-  dovetail submit --pool duel examples/players.ndjson          elements in
-  dovetail watch --pool duel                                   pairs out";
+  dovetail up                                            a whole cluster, in this process
+  dovetail pool define --file examples/players.toml      which elements match
+  dovetail submit --pool duel examples/players.ndjson    elements in
+  dovetail watch --pool duel                             pairs out";
 
-/// Dovetail matches elements in pairs: players and opponents, riders and drivers, two halves of an event.
+/// Matches elements in pairs: players and opponents, riders and drivers, halves of an event
 #[derive(Debug, Parser)]
 #[command(name = "dovetail", version, arg_required_else_help = true, after_help = FIRST_STEPS)]
 pub struct Cli {
@@ -114,6 +112,60 @@ fn exit_code(outcome: Result<(), CliError>) -> ExitCode {
         Err(error) => {
             eprintln!("error: {error}");
             ExitCode::FAILURE
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn every_command_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_forms_that_scripts_rely_on_are_understood() {
+        for line in [
+            "up --listen 127.0.0.1:7400 --data DIR --slices 4 --matchers 2 --gatherers 2",
+            "pool define duel --attribute region=string --attribute maps=list<string> --rule true --ttl 60s --reprobe 5s,10s",
+            "pool define --file pool.toml",
+            "pool list --json --server http://a:1",
+            "submit --pool duel -",
+            "submit --pool duel --format csv --keep-going --batch 1 --in-flight 1 FILE",
+            "watch --pool duel --json --from 17 --until-settled",
+            "get 17 --wait 5s --json",
+            "get --pool duel --key p1",
+            "withdraw --pool duel --key p1",
+            "status --server http://a:1,http://b:2 --server http://c:3 --json",
+            "oracle POOLFILE FILE",
+        ] {
+            let parsed = Cli::try_parse_from(format!("dovetail {line}").split(' '));
+            assert!(parsed.is_ok(), "{line}: {}", parsed.unwrap_err());
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_meant_is_refused() {
+        for line in [
+            "pool define duel",
+            "pool define duel --rule true --file pool.toml",
+            "pool define duel --rule true --attribute skill=number",
+            "pool define duel --rule true --ttl soon",
+            "submit FILE",
+            "submit --pool duel --batch 0 FILE",
+            "get",
+            "get 17 --key p1 --pool duel",
+            "get --key p1",
+            "get 17 --wait 2m",
+            "withdraw --pool duel",
+            "up --index 1",
+        ] {
+            let parsed = Cli::try_parse_from(format!("dovetail {line}").split(' '));
+            assert_eq!(parsed.map(drop).map_err(|error| error.exit_code()), Err(2), "{line}");
         }
     }
 }

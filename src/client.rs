@@ -40,10 +40,6 @@
 
 mod error;
 mod submit;
-#[cfg(test)]
-pub(crate) mod testing;
-#[cfg(test)]
-mod tests;
 pub mod value;
 mod watch;
 

@@ -69,8 +69,8 @@ pub struct InputArgs {
     /// File of elements, one a line; - reads standard input
     #[arg(value_name = "FILE")]
     file: PathBuf,
-    /// How the elements are written; by default as the file's name ends (.csv, or anything else for NDJSON)
-    #[arg(long, value_name = "FORMAT")]
+    /// ndjson or csv; without it, csv for files that end in .csv, and ndjson for others
+    #[arg(long, value_name = "FORMAT", hide_possible_values = true)]
     format: Option<Format>,
 }
 

@@ -25,11 +25,12 @@ const EXAMPLES: &str = "\
 Examples:
   dovetail pool define --file examples/players.toml
   dovetail pool define duel --attribute region=string --attribute skill=int \\
-      --rule 'a.region == b.region && abs(a.skill - b.skill) <= 25 + 5 * min(a.waited, b.waited) / 1000' \\
+      --rule 'a.region == b.region && abs(a.skill - b.skill) <= 25 + a.waited / 200' \\
       --ttl 60s --reprobe 5s,10s
 
-Types are int, double, string, bool and list<string>. In a rule, a has the lower id, and waited is in milliseconds.
-A rule that speaks of waited only widens when the element searches again: see --reprobe.";
+Types are int, double, string, bool and list<string>. In a rule, a has the lower id, and waited \
+is in milliseconds. A rule that widens with waited finds more only when the element searches \
+again: see --reprobe.";
 
 /// Flags of `dovetail pool define`.
 #[derive(Debug, clap::Args)]
@@ -47,7 +48,7 @@ pub struct DefineArgs {
     /// Which pairs match: a CEL expression over a and b
     #[arg(long, value_name = "RULE", required_unless_present = "file")]
     rule: Option<String>,
-    /// How long an element waits that does not say itself; without it, for ever
+    /// How long an element waits that does not say; without it, for ever
     #[arg(long, value_name = "DURATION", value_parser = duration_ms)]
     ttl: Option<u64>,
     /// When a waiting element searches again, after its arrival

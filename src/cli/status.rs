@@ -43,6 +43,10 @@ pub async fn run(arguments: StatusArgs) -> Result<(), CliError> {
                 let space = if index == 0 { "" } else { "\n" };
                 output::print(&format!("{space}{}", describe(server, &node, now_ms())))?;
             }
+            Err(error @ CliError::NoServer { .. }) => {
+                eprintln!("error: {error}");
+                all_worked = false;
+            }
             Err(error) => {
                 eprintln!("error: {server}: {error}");
                 all_worked = false;

@@ -18,6 +18,7 @@ use super::output;
 use super::schema::PoolSchema;
 use crate::client::{Answer, Client, ClientError, SubmitOptions, SubmitStream};
 use crate::pb;
+use crate::shutdown::Shutdown;
 
 /// Elements read ahead of the batch being filled.
 const READ_AHEAD: usize = 4096;
@@ -29,8 +30,8 @@ const LINGER: Duration = Duration::from_millis(5);
 const PROGRESS_EVERY: Duration = Duration::from_millis(200);
 
 const EXAMPLES: &str = "\
-A line of NDJSON; only the key is needed, and a payload can also be {\"base64\":\"..\"}:
-  {\"key\":\"p1\",\"attributes\":{\"region\":\"eu\",\"skill\":1500},\"payload\":\"..\",\"ttl_ms\":60000,\"idempotency_key\":\"..\"}
+A line of NDJSON; payload (also as {\"base64\":\"..\"}), ttl_ms and idempotency_key may be there:
+  {\"key\":\"p1\",\"attributes\":{\"region\":\"eu\",\"skill\":1500},\"payload\":\"..\",\"ttl_ms\":60000}
 
 CSV; an empty cell is a missing attribute, lists are separated by |:
   key,region,skill,maps,ttl_ms
@@ -74,6 +75,7 @@ pub async fn run(arguments: SubmitArgs) -> Result<(), CliError> {
         elements,
         batch_max: arguments.batch.into(),
         keep_going: arguments.keep_going,
+        shutdown: Shutdown::on_signals().map_err(CliError::Runtime)?,
         filling: Vec::new(),
         unanswered: VecDeque::new(),
         report: Report::new(arguments.input.name(), io::stderr().is_terminal()),
@@ -124,7 +126,7 @@ enum Ended {
     Input,
     /// A malformed line, and no `--keep-going`.
     Malformed,
-    /// SIGINT.
+    /// SIGINT or SIGTERM.
     Interrupted,
     /// The connection broke, or the server ended the stream.
     Failed(ClientError),
@@ -135,6 +137,7 @@ struct Submission {
     elements: mpsc::Receiver<Result<Element, Malformed>>,
     batch_max: usize,
     keep_going: bool,
+    shutdown: Shutdown,
     filling: Vec<Element>,
     /// Lines of the batches without an answer, oldest first.
     unanswered: VecDeque<Vec<u64>>,
@@ -182,11 +185,7 @@ impl Submission {
                 }
                 () = sleep_until(full_by), if room && !self.filling.is_empty() => self.send().await?,
                 _ = progress.tick() => self.report.progress(),
-                interrupted = tokio::signal::ctrl_c() => {
-                    if interrupted.is_ok() {
-                        return Ok(Ended::Interrupted);
-                    }
-                }
+                () = self.shutdown.given() => return Ok(Ended::Interrupted),
             }
         }
     }

@@ -39,10 +39,8 @@ pub(super) struct Rows {
 impl Rows {
     /// Reads the header.
     pub(super) fn new(reader: Box<dyn Read + Send>, schema: PoolSchema) -> Result<Rows, Malformed> {
-        let mut reader = csv::ReaderBuilder::new()
-            .flexible(true)
-            .buffer_capacity(READ_BYTES)
-            .from_reader(Source::new(reader));
+        let mut reader =
+            csv::ReaderBuilder::new().flexible(true).buffer_capacity(READ_BYTES).from_reader(Source::new(reader));
         let header = reader.headers().map_err(|error| Malformed::fatal(1, reason(&error)))?.clone();
         let columns = columns(&header, &schema).map_err(|reason| Malformed::fatal(1, reason))?;
         Ok(Rows { reader, schema, columns, record: StringRecord::new(), ended: false })

@@ -1,0 +1,371 @@
+use std::fs;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use dovetail::pb::{self, AttributeType, ElementState, WithdrawOutcome};
+use tonic::Status;
+
+use crate::fake::{Fake, WatchCall, found, part};
+
+/// What a command did: exit code, stdout, stderr.
+type Done = (Option<i32>, String, String);
+
+fn command(fake: Option<&Fake>, arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_dovetail"));
+    command.args(arguments).env_remove("DOVETAIL_SERVER").stdin(Stdio::null());
+    command.current_dir(env!("CARGO_MANIFEST_DIR"));
+    if let Some(fake) = fake {
+        command.env("DOVETAIL_SERVER", fake.url());
+    }
+    command
+}
+
+fn run(fake: Option<&Fake>, arguments: &[&str]) -> Done {
+    let output = command(fake, arguments).output().unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (output.status.code(), text(output.stdout), text(output.stderr))
+}
+
+/// A file of this name's ending, in cargo's folder for tests.
+fn file(ending: &str, text: &str) -> PathBuf {
+    static NUMBER: AtomicU32 = AtomicU32::new(0);
+    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+    let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("client-{number}.{ending}"));
+    fs::write(&path, text).unwrap();
+    path
+}
+
+fn lines(keys: &[&str]) -> String {
+    keys.iter().map(|key| format!("{{\"key\":\"{key}\"}}\n")).collect()
+}
+
+/// Submits the text; the file's name becomes FILE on stderr, and the time taken T on stdout.
+fn submit(fake: &Fake, ending: &str, text: &str, more: &[&str]) -> Done {
+    let path = file(ending, text);
+    let name = path.to_str().unwrap();
+    let (code, stdout, stderr) = run(Some(fake), &[&["submit", "--pool", "duel", name], more].concat());
+    let stdout = match (stdout.split_once(" in "), stdout.split_once("/s)")) {
+        (Some((before, _)), Some((_, after))) => format!("{before} in T{after}"),
+        _ => stdout,
+    };
+    (code, stdout, stderr.replace(name, "FILE"))
+}
+
+fn done(code: i32, stdout: &str, stderr: &str) -> Done {
+    (Some(code), stdout.to_owned(), stderr.to_owned())
+}
+
+#[test]
+fn submit_keeps_the_order_of_the_lines_and_sums_up() {
+    let fake = Fake::start();
+    let keys: Vec<String> = (0..1000).map(|number| format!("p{number}")).collect();
+    let text = lines(&keys.iter().map(String::as_str).collect::<Vec<_>>());
+    let expected = done(0, "submitted 1000 elements in T, ids 2..1001, 0 refused\n", "");
+    assert_eq!(submit(&fake, "ndjson", &text, &["--batch", "100"]), expected);
+    let batches = fake.keys();
+    assert!(batches.iter().all(|batch| batch.len() <= 100));
+    assert_eq!(batches.concat(), keys);
+}
+
+#[test]
+fn submit_types_csv_by_the_pools_schema() {
+    let fake = Fake::start();
+    let expected = done(0, "submitted 2 elements in T, ids 2..3, 0 refused\n", "");
+    assert_eq!(submit(&fake, "csv", "key,skill,region\np1,-9223372036854775808,eu\np2,,\n", &[]), expected);
+    let script = fake.script();
+    let rows: Vec<_> = script.batches.iter().flatten().collect();
+    assert_eq!(rows[0].attributes["skill"], dovetail::client::value::int(i64::MIN));
+    assert!(rows[1].attributes.is_empty());
+}
+
+#[test]
+fn submit_stops_at_a_malformed_line_after_submitting_those_before_it() {
+    let fake = Fake::start();
+    let text = "{\"key\":\"a\"}\n{\"key\":\"b\"}\n{\"key\":\n{\"key\":\"d\"}\n";
+    let expected = done(
+        1,
+        "submitted 2 elements in T, ids 2..3, 0 refused, 1 malformed\n",
+        "FILE:3: malformed: EOF while parsing a value, at column 7\n\
+         stopped at the malformed line; what stands before it was submitted (see --keep-going)\n",
+    );
+    assert_eq!(submit(&fake, "ndjson", text, &[]), expected);
+    assert_eq!(fake.keys().concat(), ["a", "b"]);
+}
+
+#[test]
+fn submit_goes_on_after_malformed_lines_when_told_to() {
+    let fake = Fake::start();
+    let text = "{\"key\":\"a\"}\n{\"key\":7}\n{\"key\":\"c\",\"attributes\":{\"skill\":1.5}}\n{\"key\":\"d\"}\n";
+    let expected = done(
+        1,
+        "submitted 2 elements in T, ids 2..3, 0 refused, 2 malformed\n",
+        "FILE:2: malformed: invalid type: integer `7`, expected a string, at column 8\n\
+         FILE:3: malformed: attribute \"skill\" is 1.5, but pool \"duel\" declares int\n",
+    );
+    assert_eq!(submit(&fake, "ndjson", text, &["--keep-going"]), expected);
+    assert_eq!(fake.keys().concat(), ["a", "d"]);
+}
+
+#[test]
+fn submit_names_refused_elements_by_their_lines() {
+    let fake = Fake::start();
+    let expected = done(
+        1,
+        "submitted 3 elements in T, ids 2..4, 2 refused\n",
+        "FILE:2: refused: key \"bad\" is already waiting (ALREADY_EXISTS)\n\
+         FILE:5: refused: key \"bad2\" is already waiting (ALREADY_EXISTS)\n",
+    );
+    assert_eq!(submit(&fake, "ndjson", &lines(&["a", "bad", "c", "d", "bad2"]), &["--batch", "2"]), expected);
+}
+
+#[test]
+fn submit_says_what_is_in_doubt_when_the_connection_breaks() {
+    let fake = Fake::start();
+    fake.script().breaks_at = Some(1);
+    let (code, stdout, stderr) =
+        submit(&fake, "ndjson", &lines(&["a", "b", "c", "d"]), &["--batch", "2", "--in-flight", "1"]);
+    assert_eq!((code, stdout.as_str()), (Some(1), "submitted 2 elements in T, ids 2..3, 0 refused\n"));
+    let expected = "error: the node is going down (UNAVAILABLE)\n\
+                    FILE: lines 3 to 4 were sent and not answered: they may have been taken\n";
+    assert_eq!(stderr, expected);
+}
+
+#[test]
+fn submit_does_not_keep_a_pipe_waiting() {
+    let fake = Fake::start();
+    let mut child = command(Some(&fake), &["submit", "--pool", "duel", "-"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    stdin.write_all(b"{\"key\":\"a\"}\n").unwrap();
+    fake.until("the first line before the second is written", |script| script.batches.len() == 1);
+    stdin.write_all(b"{\"key\":\"b\"}").unwrap();
+    drop(stdin);
+    assert!(child.wait().unwrap().success());
+    assert_eq!(fake.keys(), [["a"], ["b"]]);
+}
+
+#[test]
+fn submit_to_an_unknown_pool_names_those_there_are() {
+    let fake = Fake::start();
+    let expected = done(1, "", "error: pool \"duet\" is not defined (NOT_FOUND); there are: duel\n");
+    assert_eq!(run(Some(&fake), &["submit", "--pool", "duet", "-"]), expected);
+    let (code, _, stderr) = run(Some(&fake), &["submit", "--pool", "duel", "/nowhere.ndjson"]);
+    assert_eq!((code, stderr.as_str()), (Some(1), "error: /nowhere.ndjson: No such file or directory (os error 2)\n"));
+}
+
+#[test]
+fn watch_prints_exact_json_lines_and_resumes() {
+    let fake = Fake::start();
+    let mut with_payload = found(9);
+    with_payload.a.as_mut().unwrap().payload = "hi".into();
+    let calls = [
+        WatchCall { sends: vec![part(&[3], 4)], ends: Some(Err(Status::unavailable("going down"))) },
+        WatchCall {
+            sends: vec![pb::WatchMatchesResponse { matches: vec![with_payload], settled: 9 }],
+            ends: Some(Ok(())),
+        },
+    ];
+    fake.script().watches = calls.into();
+    let stdout = concat!(
+        r#"{"cursor":3,"pool":"duel","a":{"id":2,"key":"p2"},"b":{"id":3,"key":"p3"}}"#,
+        "\n",
+        r#"{"cursor":9,"pool":"duel","a":{"id":8,"key":"p8","payload":"hi"},"b":{"id":9,"key":"p9"}}"#,
+        "\n"
+    );
+    let arguments = ["watch", "--pool", "duel", "--json", "--from", "2", "--until-settled"];
+    assert_eq!(run(Some(&fake), &arguments), done(0, stdout, ""));
+    let request = |after| pb::WatchMatchesRequest { pool: "duel".to_owned(), after, until_settled: true };
+    assert_eq!(fake.script().watched, [request(2), request(4)]);
+}
+
+#[test]
+fn watch_prints_a_table_for_people() {
+    let fake = Fake::start();
+    fake.script().watches = [WatchCall { sends: vec![part(&[3], 3)], ends: Some(Ok(())) }].into();
+    let (code, stdout, _) = run(Some(&fake), &["watch", "--until-settled"]);
+    let words = |line: &str| line.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+    let found: Vec<Vec<String>> = stdout.lines().map(words).collect();
+    assert_eq!(code, Some(0));
+    assert_eq!(found[0], ["cursor", "pool", "a", "(id)", "b", "(id)", "time", "(UTC)"]);
+    assert_eq!(found[1], ["3", "duel", "p2", "(2)", "p3", "(3)", "00:00:00.000"]);
+}
+
+/// The first line that a watch prints, while it goes on.
+fn first_line(child: &mut Child) -> String {
+    let mut line = String::new();
+    BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+    line
+}
+
+#[test]
+fn watch_prints_what_it_has_while_it_waits_and_ends_quietly_with_its_reader() {
+    let mut fake = Fake::start();
+    let calls =
+        [WatchCall { sends: vec![part(&[3], 3)], ends: None }, WatchCall { sends: vec![part(&[5], 5)], ends: None }];
+    fake.script().watches = calls.into();
+    let mut child =
+        command(Some(&fake), &["watch", "--json"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    assert!(first_line(&mut child).starts_with("{\"cursor\":3,"));
+    drop(child.stdout.take());
+    // The next match finds nobody to read it.
+    fake.restart();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!((output.status.code(), output.stderr.as_slice()), (Some(0), b"".as_slice()));
+}
+
+#[test]
+fn pool_define_says_the_same_by_flags_and_by_file() {
+    let fake = Fake::start();
+    let rule = "a.region == b.region";
+    let flags = [
+        "pool",
+        "define",
+        "duel",
+        "--attribute",
+        "skill=int",
+        "--attribute",
+        "maps=list<string>",
+        "--rule",
+        rule,
+        "--ttl",
+        "60s",
+        "--reprobe",
+        "5s,10s",
+        "--waiting-max",
+        "7",
+    ];
+    assert_eq!(run(Some(&fake), &flags), done(0, "pool \"duel\" is defined (event 1)\n", ""));
+    let text = format!(
+        "name = 'duel'\nrule = '{rule}'\nttl = '1m'\nreprobe = ['5s', '10s']\nlimits = {{ waiting_max = 7 }}\n\
+         [attributes]\nskill = 'int'\nmaps = 'list'\n"
+    );
+    let path = file("toml", &text);
+    assert_eq!(run(Some(&fake), &["pool", "define", "--file", path.to_str().unwrap()]).0, Some(0));
+    let script = fake.script();
+    assert_eq!(script.defined[0], script.defined[1]);
+    assert_eq!(script.defined[0].reprobe_ms, [5000, 10_000]);
+    assert_eq!(script.defined[0].attributes[1].r#type(), AttributeType::StringList);
+}
+
+#[test]
+fn a_refusal_is_one_readable_line() {
+    let fake = Fake::start();
+    let expected = done(1, "", "error: pool \"duel\" is defined with another rule (ALREADY_EXISTS)\n");
+    assert_eq!(run(Some(&fake), &["pool", "define", "duel", "--rule", "other"]), expected);
+    let expected = done(1, "", "error: element 17 is not known (NOT_FOUND)\n");
+    assert_eq!(run(Some(&fake), &["get", "17"]), expected);
+}
+
+#[test]
+fn pool_list_shows_every_pool() {
+    let fake = Fake::start();
+    let (code, stdout, _) = run(Some(&fake), &["pool", "list"]);
+    let row = stdout.lines().nth(1).unwrap().split_whitespace().collect::<Vec<_>>().join(" ");
+    assert_eq!((code, row.as_str()), (Some(0), "duel 1,234 0 0 0 - - region=string skill=int a.region == b.region"));
+    let (_, stdout, _) = run(Some(&fake), &["pool", "list", "--json"]);
+    let json: serde_json::Value = serde_json::from_str(&stdout).unwrap();
+    assert_eq!((&json["pool"], &json["attributes"][1]["type"]), (&"duel".into(), &"int".into()));
+}
+
+#[test]
+fn get_shows_what_became_of_an_element() {
+    let fake = Fake::start();
+    fake.script().element = Some(pb::GetElementResponse {
+        id: 3,
+        pool: "duel".to_owned(),
+        key: "p3".to_owned(),
+        state: ElementState::Matched.into(),
+        ended_at: 3,
+        r#match: Some(found(3)),
+        ..Default::default()
+    });
+    let expected = done(0, "element 3 (p3) in pool duel: matched: 2 (p2) with 3 (p3) at 3\n", "");
+    assert_eq!(run(Some(&fake), &["get", "--pool", "duel", "--key", "p3", "--wait", "5s"]), expected);
+}
+
+#[test]
+fn withdraw_fails_when_the_element_was_matched_before() {
+    let fake = Fake::start();
+    for (outcome, code, text) in [
+        (WithdrawOutcome::Withdrawn, 0, "withdrawn\n"),
+        (WithdrawOutcome::AlreadyWithdrawn, 0, "already withdrawn\n"),
+        (WithdrawOutcome::AlreadyMatched, 1, "already matched: 2 (p2) with 3 (p3) at 3\n"),
+        (WithdrawOutcome::Unknown, 1, "no such element, or no longer remembered\n"),
+    ] {
+        let matched = (outcome == WithdrawOutcome::AlreadyMatched).then(|| found(3));
+        fake.script().withdraw = Some(pb::WithdrawResponse { outcome: outcome.into(), r#match: matched });
+        assert_eq!(run(Some(&fake), &["withdraw", "3"]), done(code, text, ""));
+    }
+}
+
+#[test]
+fn status_asks_every_node_and_fails_when_one_is_silent() {
+    let (fake, mut gone) = (Fake::start(), Fake::start());
+    gone.stop();
+    let servers = format!("{},{}", gone.url(), fake.url());
+    let (code, stdout, stderr) = run(None, &["status", "--server", &servers]);
+    assert_eq!(code, Some(1));
+    assert!(stdout.contains(&format!("gatherer 3 at {}", fake.url())), "{stdout}");
+    assert!(stderr.starts_with(&format!("error: no server at {}: ", gone.url())), "{stderr}");
+}
+
+#[test]
+fn nobody_listening_is_said_with_the_url_and_what_to_do() {
+    let mut fake = Fake::start();
+    fake.stop();
+    for arguments in [&["pool", "list"][..], &["submit", "--pool", "duel", "-"], &["watch"], &["get", "1"]] {
+        let (code, stdout, stderr) = run(Some(&fake), arguments);
+        assert_eq!((code, stdout.as_str()), (Some(1), ""));
+        let expected = format!(
+            "error: no server at {}: Connection refused (os error 111); \"dovetail up\" starts one, and --server or \
+             DOVETAIL_SERVER names another\n",
+            fake.url()
+        );
+        assert_eq!(stderr, expected);
+    }
+}
+
+#[test]
+fn wrong_usage_and_wrong_settings_exit_with_2() {
+    assert_eq!(run(None, &["get"]).0, Some(2));
+    assert_eq!(run(None, &["submit"]).0, Some(2));
+    let expected = done(2, "", "error: cluster.slices is 0, but must be 1 to 1024 (from flag --slices)\n");
+    assert_eq!(run(None, &["up", "--slices", "0"]), expected);
+    assert_eq!(run(None, &["--help"]).0, Some(0));
+    assert_eq!(run(None, &["--version"]).0, Some(0));
+}
+
+#[test]
+fn the_examples_match_about_half_of_their_elements_or_more() {
+    for (pool, elements) in [("players.toml", "players.ndjson"), ("riders.toml", "riders.csv")] {
+        let (pool, elements) = (format!("examples/{pool}"), format!("examples/{elements}"));
+        let (code, stdout, stderr) = run(None, &["oracle", &pool, &elements]);
+        assert_eq!(code, Some(0), "{stderr}");
+        let count: usize = stderr.split(' ').next().unwrap().parse().unwrap();
+        assert!(2 * stdout.lines().count() * 100 >= count * 45, "{stderr}");
+    }
+}
+
+#[test]
+fn the_oracle_tells_malformed_and_refused_lines() {
+    let pool = file("toml", "name = 'duel'\nrule = 'a.skill == b.skill'\nattributes = { skill = 'int' }\n");
+    let text = "{\"key\":\"a\",\"attributes\":{\"skill\":1}}\n{\"key\":\"a\",\"attributes\":{\"skill\":1}}\n\
+                {\"key\":\"b\",\"attributes\":{\"skill\":\"1\"}}\n{\"key\":\"c\",\"attributes\":{\"skill\":1}}\n";
+    let elements = file("ndjson", text);
+    let (pool, name) = (pool.to_str().unwrap(), elements.to_str().unwrap());
+    let (code, stdout, stderr) = run(None, &["oracle", "--keep-going", pool, name]);
+    assert_eq!(code, Some(1));
+    assert_eq!(
+        stdout,
+        "{\"cursor\":3,\"pool\":\"duel\",\"a\":{\"id\":2,\"key\":\"a\"},\"b\":{\"id\":3,\"key\":\"c\"}}\n"
+    );
+    let expected = "FILE:2: refused: key \"a\" is already waiting\n\
+                    FILE:3: malformed: attribute \"skill\" is \"1\", but pool \"duel\" declares int\n\
+                    2 elements, 1 matches, 0 waiting\n";
+    assert_eq!(stderr.replace(name, "FILE"), expected);
+}

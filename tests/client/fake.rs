@@ -1,0 +1,274 @@
+//! A server that answers as it is told. It takes every element, except those whose key begins with `bad`.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::{Duration, Instant};
+
+use dovetail::pb::inspect_service_server::{InspectService, InspectServiceServer};
+use dovetail::pb::match_service_server::{MatchService, MatchServiceServer};
+use dovetail::pb::{self, AttributeType};
+use tokio::net::TcpListener;
+use tokio::runtime::Runtime;
+use tokio::sync::{Semaphore, mpsc};
+use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
+use tokio_stream::{Stream, StreamExt as _};
+use tonic::{Code, Request, Response, Status, Streaming};
+
+type Replies<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
+/// A call of WatchMatches: what it sends, and how it ends; without an end it stays open.
+pub struct WatchCall {
+    pub sends: Vec<pb::WatchMatchesResponse>,
+    pub ends: Option<Result<(), Status>>,
+}
+
+/// What the server has seen, and what it will say.
+#[derive(Default)]
+pub struct Script {
+    pub pools: Vec<pb::PoolDefinition>,
+    pub defined: Vec<pb::PoolDefinition>,
+    /// Batches received, by key.
+    pub batches: Vec<Vec<pb::Submission>>,
+    /// A Submit stream breaks when it comes to this batch, from 0 on.
+    pub breaks_at: Option<usize>,
+    pub watches: VecDeque<WatchCall>,
+    pub watched: Vec<pb::WatchMatchesRequest>,
+    pub element: Option<pb::GetElementResponse>,
+    pub withdraw: Option<pb::WithdrawResponse>,
+}
+
+#[derive(Clone)]
+struct Service {
+    script: Arc<Mutex<Script>>,
+    /// Every answer to a batch takes one; a test that does not care has plenty.
+    answers: Arc<Semaphore>,
+}
+
+/// A running server. Dropping it breaks every connection, as kill -9 would.
+pub struct Fake {
+    address: SocketAddr,
+    service: Service,
+    runtime: Option<Runtime>,
+}
+
+impl Fake {
+    /// Starts with the pool `duel`, of region and skill.
+    pub fn start() -> Fake {
+        let attribute = |name: &str, kind: AttributeType| pb::Attribute { name: name.to_owned(), r#type: kind.into() };
+        let duel = pb::PoolDefinition {
+            name: "duel".to_owned(),
+            attributes: vec![attribute("region", AttributeType::String), attribute("skill", AttributeType::Int)],
+            rule: "a.region == b.region".to_owned(),
+            ..Default::default()
+        };
+        let script = Script { pools: vec![duel], ..Default::default() };
+        let service =
+            Service { script: Arc::new(Mutex::new(script)), answers: Arc::new(Semaphore::new(Semaphore::MAX_PERMITS)) };
+        Fake::listen(([127, 0, 0, 1], 0).into(), service)
+    }
+
+    fn listen(address: SocketAddr, service: Service) -> Fake {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let listener = std::thread::scope(|scope| {
+            // Apart from the test's own runtime, if it has one.
+            scope.spawn(|| runtime.block_on(TcpListener::bind(address)).unwrap()).join().unwrap()
+        });
+        let address = listener.local_addr().unwrap();
+        let served = tonic::transport::Server::builder()
+            .add_service(MatchServiceServer::new(service.clone()))
+            .add_service(InspectServiceServer::new(service.clone()))
+            .serve_with_incoming(TcpListenerStream::new(listener));
+        runtime.spawn(served);
+        Fake { address, service, runtime: Some(runtime) }
+    }
+
+    /// Breaks every connection, and listens again at the same address.
+    pub fn restart(&mut self) {
+        self.stop();
+        *self = Fake::listen(self.address, self.service.clone());
+    }
+
+    /// Breaks every connection, and stops listening.
+    pub fn stop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            // Waiting for it is not allowed within the test's own runtime.
+            std::thread::spawn(move || runtime.shutdown_timeout(Duration::from_secs(5))).join().unwrap();
+        }
+    }
+
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    pub fn script(&self) -> MutexGuard<'_, Script> {
+        self.service.script.lock().unwrap()
+    }
+
+    /// From now on, batches are answered only as `answer` allows.
+    pub fn hold_answers(&self) {
+        self.service.answers.forget_permits(Semaphore::MAX_PERMITS);
+    }
+
+    pub fn answer(&self, batches: usize) {
+        self.service.answers.add_permits(batches);
+    }
+
+    /// Waits until the server has seen it.
+    pub fn until(&self, what: &str, mut seen: impl FnMut(&Script) -> bool) {
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while !seen(&self.script()) {
+            assert!(Instant::now() < deadline, "the server never saw {what}");
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+
+    /// Keys of the batches received.
+    pub fn keys(&self) -> Vec<Vec<String>> {
+        let keys = |batch: &Vec<pb::Submission>| batch.iter().map(|row| row.key.clone()).collect();
+        self.script().batches.iter().map(keys).collect()
+    }
+}
+
+impl Drop for Fake {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+/// A match of the pool `duel` between the elements `cursor - 1` and `cursor`.
+pub fn found(cursor: u64) -> pb::Match {
+    let end = |id: u64| Some(pb::MatchedElement { id, key: format!("p{id}"), ..Default::default() });
+    pb::Match { cursor, pool: "duel".to_owned(), a: end(cursor - 1), b: end(cursor), time_ms: 0 }
+}
+
+/// A message of matches at these cursors.
+pub fn part(cursors: &[u64], settled: u64) -> pb::WatchMatchesResponse {
+    pb::WatchMatchesResponse { matches: cursors.iter().map(|&cursor| found(cursor)).collect(), settled }
+}
+
+impl Service {
+    fn take(&self, batch: Vec<pb::Submission>, next_id: &mut u64) -> pb::SubmitResponse {
+        let mut response = pb::SubmitResponse::default();
+        for (row, element) in batch.iter().enumerate() {
+            if element.key.starts_with("bad") {
+                let message = format!("key {:?} is already waiting", element.key);
+                let code = Code::AlreadyExists as u32;
+                response.refusals.push(pb::Refusal { row: row as u32, code, message });
+                response.ids.push(0);
+            } else {
+                response.ids.push(*next_id);
+                *next_id += 1;
+            }
+        }
+        self.script.lock().unwrap().batches.push(batch);
+        response
+    }
+}
+
+#[tonic::async_trait]
+impl MatchService for Service {
+    type SubmitStream = Replies<pb::SubmitResponse>;
+    type WatchMatchesStream = Replies<pb::WatchMatchesResponse>;
+
+    async fn submit(
+        &self,
+        request: Request<Streaming<pb::SubmitRequest>>,
+    ) -> Result<Response<Self::SubmitStream>, Status> {
+        let (service, mut requests) = (self.clone(), request.into_inner());
+        let (unanswered, mut to_answer) = mpsc::unbounded_channel();
+        let taking = service.clone();
+        tokio::spawn(async move {
+            let (mut next_id, mut number) = (2, 0);
+            while let Some(Ok(request)) = requests.next().await {
+                let breaks = taking.script.lock().unwrap().breaks_at == Some(number);
+                let Some(pb::submit_request::Batch::Rows(rows)) = request.batch else { panic!("no rows") };
+                let response = match breaks {
+                    true => Err(Status::unavailable("the node is going down")),
+                    false => Ok(taking.take(rows.rows, &mut next_id)),
+                };
+                if unanswered.send(response).is_err() || breaks {
+                    break;
+                }
+                number += 1;
+            }
+        });
+        let (replies, receiver) = mpsc::channel(1);
+        tokio::spawn(async move {
+            while let Some(response) = to_answer.recv().await {
+                service.answers.acquire().await.unwrap().forget();
+                if replies.send(response).await.is_err() {
+                    break;
+                }
+            }
+        });
+        Ok(Response::new(Box::pin(ReceiverStream::new(receiver))))
+    }
+
+    async fn submit_one(
+        &self,
+        request: Request<pb::SubmitOneRequest>,
+    ) -> Result<Response<pb::SubmitOneResponse>, Status> {
+        let element = request.into_inner().element.unwrap_or_default();
+        match self.take(vec![element], &mut 2).refusals.pop() {
+            None => Ok(Response::new(pb::SubmitOneResponse { id: 2 })),
+            Some(refusal) => Err(Status::already_exists(refusal.message)),
+        }
+    }
+
+    async fn withdraw(&self, _: Request<pb::WithdrawRequest>) -> Result<Response<pb::WithdrawResponse>, Status> {
+        Ok(Response::new(self.script.lock().unwrap().withdraw.clone().unwrap_or_default()))
+    }
+
+    async fn get_element(&self, _: Request<pb::GetElementRequest>) -> Result<Response<pb::GetElementResponse>, Status> {
+        let element = self.script.lock().unwrap().element.clone();
+        element.map(Response::new).ok_or_else(|| Status::not_found("element 17 is not known"))
+    }
+
+    async fn watch_matches(
+        &self,
+        request: Request<pb::WatchMatchesRequest>,
+    ) -> Result<Response<Self::WatchMatchesStream>, Status> {
+        let mut script = self.script.lock().unwrap();
+        script.watched.push(request.into_inner());
+        let Some(call) = script.watches.pop_front() else { return Err(Status::internal("no call was expected")) };
+        let sends = tokio_stream::iter(call.sends.into_iter().map(Ok));
+        Ok(Response::new(match call.ends {
+            Some(Ok(())) => Box::pin(sends),
+            Some(Err(status)) => Box::pin(sends.chain(tokio_stream::once(Err(status)))),
+            None => Box::pin(sends.chain(tokio_stream::pending())),
+        }))
+    }
+
+    async fn define_pool(
+        &self,
+        request: Request<pb::DefinePoolRequest>,
+    ) -> Result<Response<pb::DefinePoolResponse>, Status> {
+        let pool = request.into_inner().pool.unwrap_or_default();
+        if pool.rule == "other" {
+            return Err(Status::already_exists(format!("pool {:?} is defined with another rule", pool.name)));
+        }
+        self.script.lock().unwrap().defined.push(pool);
+        Ok(Response::new(pb::DefinePoolResponse { defined_at: 1, created: true }))
+    }
+
+    async fn list_pools(&self, _: Request<pb::ListPoolsRequest>) -> Result<Response<pb::ListPoolsResponse>, Status> {
+        let status = |pool: &pb::PoolDefinition| pb::PoolStatus {
+            pool: Some(pool.clone()),
+            defined_at: 1,
+            waiting: 1234,
+            ..Default::default()
+        };
+        let pools = self.script.lock().unwrap().pools.iter().map(status).collect();
+        Ok(Response::new(pb::ListPoolsResponse { pools }))
+    }
+}
+
+#[tonic::async_trait]
+impl InspectService for Service {
+    async fn inspect(&self, _: Request<pb::InspectRequest>) -> Result<Response<pb::InspectResponse>, Status> {
+        let role = pb::Role::Gatherer.into();
+        Ok(Response::new(pb::InspectResponse { role, index: 3, ..Default::default() }))
+    }
+}

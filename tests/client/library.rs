@@ -1,0 +1,167 @@
+use std::time::Duration;
+
+use dovetail::client::{Client, ClientError, SubmitOptions, WatchOptions, by_id};
+use dovetail::pb;
+use tonic::{Code, Status};
+
+use crate::fake::{Fake, WatchCall, found, part};
+
+fn element(key: &str) -> pb::Submission {
+    pb::Submission { key: key.to_owned(), ..Default::default() }
+}
+
+async fn connect(fake: &Fake) -> Client {
+    Client::connect(fake.url()).await.unwrap()
+}
+
+fn call(sends: &[(&[u64], u64)], ends: Option<Result<(), Status>>) -> WatchCall {
+    WatchCall { sends: sends.iter().map(|(cursors, settled)| part(cursors, *settled)).collect(), ends }
+}
+
+/// Plays the calls; returns the cursors handed out, how it ended, and from where each call started.
+async fn watch(calls: Vec<WatchCall>, options: WatchOptions) -> (Vec<u64>, Result<(), ClientError>, Vec<u64>) {
+    let fake = Fake::start();
+    fake.script().watches = calls.into();
+    let mut watch = connect(&fake).await.watch(options);
+    let mut cursors = Vec::new();
+    let end = loop {
+        match watch.next().await {
+            Ok(Some(part)) => cursors.extend(part.matches.iter().map(|found| found.cursor)),
+            Ok(None) => break Ok(()),
+            Err(error) => break Err(error),
+        }
+    };
+    assert!(matches!(watch.next().await, Ok(None)), "it stays ended");
+    let started = fake.script().watched.iter().map(|request| request.after).collect();
+    (cursors, end, started)
+}
+
+fn until_settled() -> WatchOptions {
+    WatchOptions { until_settled: true, ..Default::default() }
+}
+
+#[tokio::test]
+async fn answers_come_in_the_order_of_the_batches() {
+    let fake = Fake::start();
+    let mut submit = connect(&fake).await.submit("duel", SubmitOptions::default()).await.unwrap();
+    for batch in [&["a", "b"][..], &["bad", "c"], &["d"]] {
+        assert_eq!(submit.send(batch.iter().map(|key| element(key)).collect()).await.unwrap(), None);
+    }
+    let answers = submit.finish().await.unwrap();
+    let ids: Vec<&[u64]> = answers.iter().map(|answer| answer.ids.as_slice()).collect();
+    assert_eq!(ids, [&[2, 3][..], &[0, 4], &[5]]);
+    assert_eq!(answers[1].refusals[0].message, "key \"bad\" is already waiting");
+    assert_eq!(fake.keys(), [vec!["a", "b"], vec!["bad", "c"], vec!["d"]]);
+}
+
+// The test's thread blocks until the server has seen the batches; another one sends them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn no_more_batches_are_under_way_than_asked_for() {
+    let fake = Fake::start();
+    fake.hold_answers();
+    let mut submit = connect(&fake).await.submit("duel", SubmitOptions { in_flight: 2 }).await.unwrap();
+    for key in ["a", "b"] {
+        assert_eq!(submit.send(vec![element(key)]).await.unwrap(), None);
+    }
+    assert!(!submit.has_room());
+    fake.until("both batches", |script| script.batches.len() == 2);
+    fake.answer(1);
+    let answer = submit.send(vec![element("c")]).await.unwrap();
+    assert_eq!(answer.map(|answer| answer.ids), Some(vec![2]));
+    assert_eq!(submit.unanswered(), 2);
+    fake.answer(2);
+    assert_eq!(submit.finish().await.unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn a_submission_that_breaks_says_so_and_answers_what_it_can() {
+    let fake = Fake::start();
+    fake.script().breaks_at = Some(1);
+    let mut submit = connect(&fake).await.submit("duel", SubmitOptions::default()).await.unwrap();
+    submit.send(vec![element("a")]).await.unwrap();
+    submit.send(vec![element("b")]).await.unwrap();
+    assert_eq!(submit.answer().await.unwrap().map(|answer| answer.ids), Some(vec![2]));
+    let error = submit.answer().await.unwrap_err();
+    assert_eq!(error.to_string(), "the node is going down (UNAVAILABLE)");
+    assert!(error.is_transient());
+}
+
+#[tokio::test]
+async fn one_element_is_one_call() {
+    let fake = Fake::start();
+    let client = connect(&fake).await;
+    assert_eq!(client.submit_one("duel", element("a")).await.unwrap(), 2);
+    let error = client.submit_one("duel", element("bad")).await.unwrap_err();
+    assert_eq!(error.to_string(), "key \"bad\" is already waiting (ALREADY_EXISTS)");
+}
+
+#[tokio::test]
+async fn a_watch_resumes_after_unavailable_and_hands_each_match_out_once() {
+    let unavailable = || Some(Err(Status::unavailable("going down")));
+    let calls = vec![
+        call(&[(&[3], 3), (&[5], 8)], unavailable()),
+        // A server that repeats itself: 5 is behind the cursor.
+        call(&[(&[5, 9], 9)], unavailable()),
+        call(&[], unavailable()),
+        call(&[(&[11], 11)], Some(Ok(()))),
+    ];
+    let (cursors, end, started) = watch(calls, until_settled()).await;
+    assert_eq!(cursors, [3, 5, 9, 11]);
+    assert!(end.is_ok());
+    assert_eq!(started, [0, 8, 9, 9]);
+}
+
+#[tokio::test]
+async fn a_watch_that_never_ends_takes_an_end_for_a_lost_connection() {
+    let calls = vec![call(&[(&[3], 3)], Some(Ok(()))), call(&[(&[5], 5)], Some(Err(Status::data_loss("damage"))))];
+    let (cursors, end, started) = watch(calls, WatchOptions { after: 2, ..Default::default() }).await;
+    assert_eq!(cursors, [3, 5]);
+    assert_eq!(end.unwrap_err().code(), Some(Code::DataLoss));
+    assert_eq!(started, [2, 3]);
+}
+
+#[tokio::test]
+async fn a_watch_does_not_retry_what_cannot_work() {
+    let future = Status::out_of_range("cursor 99 is in the future; the highest id is 5");
+    let (cursors, end, started) = watch(vec![call(&[], Some(Err(future)))], until_settled()).await;
+    assert!(cursors.is_empty());
+    assert_eq!(end.unwrap_err().to_string(), "cursor 99 is in the future; the highest id is 5 (OUT_OF_RANGE)");
+    assert_eq!(started, [0]);
+}
+
+#[tokio::test]
+async fn a_watch_gives_up_in_the_end() {
+    let unavailable = || call(&[], Some(Err(Status::unavailable("going down"))));
+    let options = WatchOptions { retry_max: Duration::from_millis(100), ..Default::default() };
+    let (_, end, started) = watch((0..20).map(|_| unavailable()).collect(), options).await;
+    assert_eq!(end.unwrap_err().to_string(), "going down (UNAVAILABLE)");
+    assert!(started.len() > 1, "it tried again");
+}
+
+#[tokio::test]
+async fn a_watch_survives_the_death_of_the_server() {
+    let mut fake = Fake::start();
+    fake.script().watches = [call(&[(&[3], 3)], None), call(&[(&[5], 5)], Some(Ok(())))].into();
+    let mut watch = connect(&fake).await.watch(until_settled());
+    assert_eq!(watch.next().await.unwrap().unwrap().matches, [found(3)]);
+    fake.restart();
+    assert_eq!(watch.next().await.unwrap().unwrap().matches, [found(5)]);
+    assert!(watch.next().await.unwrap().is_none());
+    assert!(watch.resumed() > 0);
+}
+
+#[tokio::test]
+async fn nobody_there_is_told_apart_from_a_refusal() {
+    let mut fake = Fake::start();
+    let client = connect(&fake).await;
+    let error = client.get(by_id(17), Duration::ZERO).await.unwrap_err();
+    assert_eq!(error.to_string(), "element 17 is not known (NOT_FOUND)");
+    assert!(!error.is_transient());
+    fake.stop();
+    let error = Client::connect(fake.url()).await.unwrap_err();
+    assert!(matches!(&error, ClientError::Connect { url, .. } if *url == fake.url()), "{error}");
+    let error = client.list_pools().await.unwrap_err();
+    assert!(matches!(error, ClientError::Lost { .. }), "{error}");
+    let error = Client::connect("not a url").await.unwrap_err();
+    assert!(matches!(error, ClientError::Url { .. }), "{error}");
+}

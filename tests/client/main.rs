@@ -1,0 +1,6 @@
+//! The client library and the client commands, against a server that plays a script.
+#![allow(clippy::unwrap_used, reason = "a test's panic is its report")]
+
+mod commands;
+mod fake;
+mod library;
