@@ -146,6 +146,8 @@ pub struct Slice {
     retired_at: BTreeSet<(EventId, ElementId)>,
     /// Elements retired at or below this event are not among the anchors.
     buried: EventId,
+    /// No later frame of the log names an element retired at or below this event: the last frame's stable cut.
+    nameless: EventId,
     /// Decided watermark by shard.
     decided: Vec<EventId>,
     stable: EventId,
@@ -195,6 +197,7 @@ impl Slice {
             retired: HashMap::new(),
             retired_at: BTreeSet::new(),
             buried: cut.through,
+            nameless: EventId::ZERO,
             decided: vec![cut.through; shards],
             stable: cut.through,
             left_out: cut.left_out,
@@ -256,7 +259,9 @@ impl Slice {
             let mark = &mut self.decided[from.0 as usize];
             *mark = decided.max(*mark);
         }
-        self.search(out)
+        self.search(out)?;
+        self.tell(out);
+        Ok(())
     }
 
     /// Takes retirements from the store, in place of those that `shard` no longer keeps: all up to `through`.
@@ -281,9 +286,7 @@ impl Slice {
         }
         self.stable = stable;
         self.frames.trim(stable);
-        if self.pending.is_empty() {
-            self.frames.news(self.through, self.known(), stable, out);
-        }
+        self.tell(out);
     }
 
     /// The backlog for a shard that has read up to `after`. What comes later goes out as effects.
@@ -291,7 +294,7 @@ impl Slice {
     /// # Errors
     /// When frames after its cursor are gone.
     pub fn subscribe(&self, shard: ShardId, after: EventId) -> Result<CandidateBacklog, Behind> {
-        self.frames.backlog(shard, after, self.known())
+        self.frames.backlog(shard, after, self.known(), self.stable)
     }
 
     /// Which slice this is.
@@ -378,8 +381,10 @@ impl Slice {
             self.pending.pop_front();
             self.flush(out);
             self.left_out = self.left_out.split_off(&self.through.next());
-            self.forget(frame.stable);
+            self.nameless = frame.stable;
         }
+        self.bury(self.through.next());
+        self.forget();
         Ok(())
     }
 
@@ -502,11 +507,11 @@ impl Slice {
         self.retired.get(&element).is_some_and(|&at| at < x)
     }
 
-    /// Forgets what no later frame of the log can name: those written since leave out what had retired by `stable`.
-    fn forget(&mut self, stable: EventId) {
-        let stable = stable.min(self.buried);
+    /// Forgets what no later frame of the log can name.
+    fn forget(&mut self) {
+        let last = self.nameless.min(self.buried);
         while let Some(&(at, element)) = self.retired_at.first()
-            && at <= stable
+            && at <= last
         {
             self.retired_at.pop_first();
             self.retired.remove(&element);
@@ -535,6 +540,13 @@ impl Slice {
         let pool = self.pools.get_mut(&pool).expect("an owned element is in a pool");
         pool.anchors.remove(element);
         true
+    }
+
+    /// Tells of what the shards may forget by now, when there are no events to tell of.
+    fn tell(&mut self, out: &mut Vec<SliceEffect>) {
+        if self.pending.is_empty() {
+            self.frames.news(self.known(), self.stable, out);
+        }
     }
 
     fn flush(&mut self, out: &mut Vec<SliceEffect>) {

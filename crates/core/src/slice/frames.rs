@@ -64,19 +64,22 @@ impl Frames {
         self.said = (known, stable);
     }
 
-    /// Tells every shard of a new `known` and `stable` when there are no events to tell of. Not kept: the next frame says it too.
-    pub(super) fn news(&mut self, through: EventId, known: EventId, stable: EventId, out: &mut Vec<SliceEffect>) {
-        if self.said == (known, stable) {
+    /// Tells every shard what it may forget by now, when that is more than it was told. Not kept: the next frame says it too.
+    pub(super) fn news(&mut self, known: EventId, stable: EventId, out: &mut Vec<SliceEffect>) {
+        if known.min(stable) <= self.said.0.min(self.said.1) {
             return;
         }
         self.said = (known, stable);
-        let frame =
-            CandidateFrame { after: through, through, known, stable, probes: vec![], claims: vec![], closes: vec![] };
-        let frame = Arc::new(frame);
+        let frame = Arc::new(self.without_events(known, stable));
         for shard in 0..self.shards.len() {
             let to = ShardId(u32::try_from(shard).expect("few shards"));
             out.push(SliceEffect::Frame { to, frame: Arc::clone(&frame) });
         }
+    }
+
+    fn without_events(&self, known: EventId, stable: EventId) -> CandidateFrame {
+        let (after, through) = (self.flushed, self.flushed);
+        CandidateFrame { after, through, known, stable, probes: vec![], claims: vec![], closes: vec![] }
     }
 
     pub(super) fn trim(&mut self, stable: EventId) {
@@ -90,15 +93,23 @@ impl Frames {
         }
     }
 
-    pub(super) fn backlog(&self, shard: ShardId, after: EventId, known: EventId) -> Result<CandidateBacklog, Behind> {
+    pub(super) fn backlog(
+        &self,
+        shard: ShardId,
+        after: EventId,
+        known: EventId,
+        stable: EventId,
+    ) -> Result<CandidateBacklog, Behind> {
         if after < self.floor {
             return Err(Behind { after, floor: self.floor });
         }
         let kept = self.shards[shard.0 as usize].kept.iter();
-        let frames: Vec<_> = kept.filter(|frame| frame.through > after).map(Arc::clone).collect();
+        let mut frames: Vec<_> = kept.filter(|frame| frame.through > after).map(Arc::clone).collect();
         // `known` ascends from frame to frame, so the first has the lowest.
-        let known = frames.first().map_or(known, |frame| frame.known);
-        Ok(CandidateBacklog { known, frames })
+        let lowest = frames.first().map_or(known, |frame| frame.known);
+        // What was told when there were no events is not kept, so it is told again.
+        frames.push(Arc::new(self.without_events(known, stable)));
+        Ok(CandidateBacklog { known: lowest, frames })
     }
 
     pub(super) fn floor(&self) -> EventId {
