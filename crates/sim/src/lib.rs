@@ -1,1 +1,37 @@
-//! placeholder
+//! Whole clusters, simulated from one seed: the proof that the product's promise holds.
+//!
+//! A run builds a cluster from the very state machines that the real nodes run ([`dovetail_core`]), lets clients work on
+//! it, and lets everything go wrong that may: late, repeated and overtaking messages, broken streams, crashes that take
+//! all memory, crashes during recovery, pauses, disks that lose what was not synced. Then the faults end, and everything
+//! has to be decided. All along, what nodes decide is held against the oracle on the durable log.
+//!
+//! | module | what it is |
+//! |---|---|
+//! | [`scenario`], [`pools`] | what a seed stands for |
+//! | [`sim`] | a run |
+//! | [`net`] | the clock, the queue, streams |
+//! | [`nodes`], [`link`], [`disk`] | thin shells around the state machines |
+//! | [`clients`], [`faults`] | what happens to them |
+//! | [`truth`], [`checks`] | what must hold |
+//! | [`runner`], [`planted`] | many runs; the search for a planted bug |
+
+pub mod checks;
+pub mod clients;
+pub mod cx;
+pub mod disk;
+pub mod faults;
+pub mod link;
+pub mod net;
+pub mod nodes;
+pub mod planted;
+pub mod pools;
+pub mod rng;
+pub mod runner;
+pub mod scenario;
+pub mod sim;
+pub mod stats;
+pub mod trace;
+pub mod truth;
+pub mod violation;
+
+pub use sim::{Options, Outcome, run};

@@ -1,0 +1,89 @@
+//! What clients do: submit, submit again, withdraw, define pools.
+
+use bytes::Bytes;
+use dovetail_core::{ElementId, EventId, ledger::Submission};
+
+use crate::{
+    cx::Cx,
+    net::{Node, Step},
+    nodes::Balancer,
+    pools::draw_attributes,
+    rng::Rng,
+};
+
+/// All clients.
+#[derive(Debug)]
+pub struct Clients {
+    rng: Rng,
+    left: u64,
+    /// Submissions that can be made again: those with an idempotency key.
+    made: Vec<(String, Submission)>,
+}
+
+impl Clients {
+    /// Clients that have done nothing yet.
+    #[must_use]
+    pub fn new(rng: Rng, actions: u64) -> Clients {
+        Clients { rng, left: actions, made: Vec::new() }
+    }
+
+    /// Does something, and says when to do the next thing.
+    pub fn act(&mut self, cx: &mut Cx, balancer: &mut Balancer) {
+        if !cx.net.up(Node::Balancer) || cx.net.paused(Node::Balancer) {
+            cx.net.after(20, Step::Client);
+            return;
+        }
+        self.left -= 1;
+        let work = &cx.scenario.work;
+        let all = work.actions;
+        let pools = work.pools.len() as u64;
+        // The first pool before anything else, the others in mid-stream; all again now and then, which changes nothing.
+        let defined = ((all - self.left) * pools / all + 1).min(pools);
+        for number in 0..defined {
+            let definition = cx.scenario.work.pools[usize::try_from(number).expect("few pools")].definition.clone();
+            balancer.define(cx, &definition);
+        }
+        if self.rng.chance(cx.scenario.work.withdraw_permille) {
+            let element = ElementId(self.rng.range(1, balancer.assigned().0.max(1)));
+            balancer.withdraw(cx, element);
+        } else {
+            self.submit(cx, balancer, defined);
+        }
+        if self.left > 0 {
+            let burst = self.rng.chance(cx.scenario.work.burst_permille);
+            let gap = if burst { 0 } else { self.rng.range(1, cx.scenario.work.gap_ms) };
+            cx.net.after(gap, Step::Client);
+        }
+    }
+
+    fn submit(&mut self, cx: &mut Cx, balancer: &mut Balancer, defined: u64) {
+        let again = !self.made.is_empty() && self.rng.chance(cx.scenario.work.retry_permille);
+        let (pool, submission) = if again {
+            self.made[self.rng.index(self.made.len())].clone()
+        } else {
+            self.draw_submission(cx, balancer.assigned(), defined)
+        };
+        if !submission.idempotency_key.is_empty() && !again {
+            self.made.push((pool.clone(), submission.clone()));
+        }
+        if balancer.submit(cx, &pool, submission).is_err() {
+            cx.stats.refused += 1;
+        }
+    }
+
+    fn draw_submission(&mut self, cx: &Cx, assigned: EventId, defined: u64) -> (String, Submission) {
+        let work = &cx.scenario.work;
+        let rng = &mut self.rng;
+        let plan = &work.pools[usize::try_from(rng.below(defined)).expect("few pools")];
+        let number = self.made.len() as u64 + assigned.0;
+        let ttl_ms = rng.chance(work.ttl_permille).then(|| rng.range(1, 400));
+        let submission = Submission {
+            key: format!("key{}", rng.below(work.keys)),
+            attributes: draw_attributes(plan, rng),
+            payload: Bytes::from(vec![b'p'; rng.index(3)]),
+            ttl_ms,
+            idempotency_key: if rng.chance(100) { format!("{number}-{}", rng.bits()) } else { String::new() },
+        };
+        (plan.definition.name.clone(), submission)
+    }
+}

@@ -1,0 +1,39 @@
+//! What every node is given along with what happens to it.
+
+use dovetail_core::planted::{Bug, Planted};
+
+use crate::{net::Net, rng::Rng, scenario::Scenario, stats::Stats, trace::Trace, truth::Truth};
+
+/// A run's surroundings: everything but the nodes.
+#[derive(Debug)]
+pub struct Cx {
+    /// What the seed stands for.
+    pub scenario: Scenario,
+    /// The network and the clock.
+    pub net: Net,
+    /// What should be.
+    pub truth: Truth,
+    /// What happened, in numbers.
+    pub stats: Stats,
+    /// What happened.
+    pub trace: Trace,
+    /// Dice for what nodes and disks are free to do.
+    pub rng: Rng,
+    /// A bug that is planted in every node.
+    pub bug: Option<Bug>,
+    /// A fault should come soon: something worth disturbing has begun.
+    pub provoked: bool,
+}
+
+impl Cx {
+    /// The planted bug as the state machines take it.
+    #[must_use]
+    pub fn planted(&self) -> Planted {
+        self.bug.map_or(Planted::default(), Planted::bug)
+    }
+
+    /// Notes that a fetch was begun, which faults like to disturb.
+    pub fn provoke(&mut self) {
+        self.provoked |= self.rng.chance(self.scenario.faults.fetch_permille);
+    }
+}

@@ -1,0 +1,93 @@
+//! What goes wrong: crashes, broken streams, pauses; alone, together, and during recovery.
+
+use crate::{
+    cx::Cx,
+    net::{Node, Time},
+    rng::Rng,
+};
+
+/// How long after a fault others are likelier, in simulated milliseconds.
+const HOT_MS: Time = 200;
+
+/// One thing that goes wrong now. Nothing more happens to a node that is down, or paused, already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// A node loses its memory and stays down for a while.
+    Crash {
+        /// The node.
+        node: Node,
+        /// How long.
+        down: Time,
+    },
+    /// A stream breaks.
+    Break,
+    /// A node handles nothing for a while.
+    Pause {
+        /// The node.
+        node: Node,
+        /// How long.
+        time: Time,
+    },
+}
+
+/// What may still go wrong in a run.
+#[derive(Debug)]
+pub struct Faults {
+    rng: Rng,
+    crashes: u64,
+    breaks: u64,
+    pauses: u64,
+    hot_until: Time,
+}
+
+impl Faults {
+    /// The faults of a run.
+    #[must_use]
+    pub fn new(rng: Rng, cx: &Cx) -> Faults {
+        let plan = &cx.scenario.faults;
+        Faults { rng, crashes: plan.crashes, breaks: plan.breaks, pauses: plan.pauses, hot_until: 0 }
+    }
+
+    /// What goes wrong now: mostly nothing, sometimes several things.
+    pub fn draw(&mut self, cx: &mut Cx) -> Vec<Fault> {
+        let left = self.crashes + self.breaks + self.pauses;
+        let plan = cx.scenario.faults;
+        if left == 0 || plan.rate == 0 {
+            return Vec::new();
+        }
+        let rate = if cx.net.now() < self.hot_until { plan.rate * plan.hot } else { plan.rate };
+        let provoked = std::mem::take(&mut cx.provoked);
+        if !provoked && self.rng.below(100_000) >= rate {
+            return Vec::new();
+        }
+        self.hot_until = cx.net.now() + HOT_MS;
+        let together = if self.rng.chance(150) { self.rng.range(2, 4) } else { 1 };
+        (0..together).filter_map(|_| self.draw_one(cx)).collect()
+    }
+
+    fn draw_one(&mut self, cx: &Cx) -> Option<Fault> {
+        let plan = cx.scenario.faults;
+        let kind = self.rng.below(self.crashes + self.breaks + self.pauses);
+        if kind < self.crashes {
+            let node = self.some_node(cx, plan.balancer);
+            self.crashes -= 1;
+            let down = self.rng.range(1, plan.down_ms);
+            Some(Fault::Crash { node, down })
+        } else if kind < self.crashes + self.breaks {
+            self.breaks -= 1;
+            Some(Fault::Break)
+        } else if self.pauses > 0 {
+            let node = self.some_node(cx, true);
+            self.pauses -= 1;
+            let time = self.rng.range(1, plan.pause_ms);
+            Some(Fault::Pause { node, time })
+        } else {
+            None
+        }
+    }
+
+    fn some_node(&mut self, cx: &Cx, balancer: bool) -> Node {
+        let nodes: Vec<Node> = cx.net.nodes().filter(|&node| balancer || node != Node::Balancer).collect();
+        nodes[self.rng.index(nodes.len())]
+    }
+}

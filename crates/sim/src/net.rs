@@ -1,0 +1,250 @@
+//! The network and the clock: one queue of what will happen, and streams that keep their order until they break.
+//!
+//! A stream carries messages from its server to its reader, first in first out, each with a delay of its own. When it
+//! breaks, all that is in flight is lost, and each end notices some time later. Streams overtake one another freely.
+//! Invariant: nothing that was sent to one incarnation of a node reaches the next.
+
+mod queue;
+mod wire;
+
+pub use queue::{Step, Timer};
+pub use wire::{Call, CallId, LinkId, Message, Node, Reply, Request, StreamId};
+
+use crate::{rng::Rng, scenario::NetPlan, stats::Stats};
+use queue::Queue;
+
+/// Simulated milliseconds.
+pub type Time = u64;
+
+#[derive(Debug)]
+struct Stream {
+    reader: Node,
+    link: LinkId,
+    server: Node,
+    broken: bool,
+    /// When the last message arrives; the next may not overtake it.
+    last: Time,
+    /// How many times slower than usual it is.
+    lag: u64,
+}
+
+#[derive(Debug, Default)]
+struct NodeState {
+    down: bool,
+    paused: bool,
+    incarnation: u32,
+    /// What came while it was paused.
+    held: Vec<Step>,
+}
+
+/// The network.
+#[derive(Debug)]
+pub struct Net {
+    now: Time,
+    plan: NetPlan,
+    rng: Rng,
+    queue: Queue,
+    streams: Vec<Stream>,
+    nodes: Vec<NodeState>,
+    matchers: usize,
+    calls: u32,
+}
+
+impl Net {
+    /// Between one balancer, some matchers and some gatherers.
+    #[must_use]
+    pub fn new(plan: NetPlan, rng: Rng, matchers: usize, gatherers: usize) -> Net {
+        let nodes = (0..=matchers + gatherers).map(|_| NodeState::default()).collect();
+        Net { now: 0, plan, rng, queue: Queue::default(), streams: Vec::new(), nodes, matchers, calls: 0 }
+    }
+
+    /// The time.
+    #[must_use]
+    pub fn now(&self) -> Time {
+        self.now
+    }
+
+    /// All nodes.
+    pub fn nodes(&self) -> impl Iterator<Item = Node> + use<> {
+        let (matchers, all) = (self.matchers, self.nodes.len());
+        (0..all).map(move |index| match index {
+            0 => Node::Balancer,
+            _ if index <= matchers => Node::Matcher(index - 1),
+            _ => Node::Gatherer(index - 1 - matchers),
+        })
+    }
+
+    /// What happens next, if anything.
+    pub fn pop(&mut self) -> Option<Step> {
+        let (at, step) = self.queue.pop()?;
+        self.now = at;
+        Some(step)
+    }
+
+    /// Lets `step` happen after a delay.
+    pub fn after(&mut self, delay: Time, step: Step) {
+        self.queue.push(self.now + delay, step);
+    }
+
+    /// Wakes this incarnation of a node after a delay.
+    pub fn timer(&mut self, node: Node, delay: Time, timer: Timer) {
+        let incarnation = self.incarnation(node);
+        self.after(delay, Step::Timer { node, incarnation, timer });
+    }
+
+    /// A delay as the plan has them: mostly short, sometimes very long.
+    pub fn delay(&mut self) -> Time {
+        if self.rng.chance(self.plan.tail_permille) {
+            self.rng.below(self.plan.tail_ms)
+        } else {
+            self.rng.range(1, self.plan.delay_ms)
+        }
+    }
+
+    /// Opens a stream and sends its request.
+    pub fn open(&mut self, reader: Node, link: LinkId, server: Node, request: Request) -> StreamId {
+        let stream = StreamId(u32::try_from(self.streams.len()).expect("a run has fewer streams"));
+        let lag = if self.rng.chance(self.plan.slow_permille) { self.rng.range(2, 20) } else { 1 };
+        self.streams.push(Stream { reader, link, server, broken: false, last: self.now, lag });
+        let delay = self.delay();
+        self.after(delay, Step::Subscribe { stream, request });
+        stream
+    }
+
+    /// Sends a message to the reader of a stream; lost when the stream is broken.
+    pub fn send(&mut self, stream: StreamId, message: Message, stats: &mut Stats) {
+        if self.streams[stream.index()].broken {
+            return;
+        }
+        stats.messages += 1;
+        let delay = self.delay() * self.streams[stream.index()].lag;
+        let state = &mut self.streams[stream.index()];
+        let at = state.last.max(self.now + delay);
+        state.last = at;
+        if message.may_repeat() && self.rng.chance(self.plan.repeat_permille) {
+            stats.duplicates += 1;
+            let again = at + self.rng.below(self.plan.tail_ms);
+            self.queue.push(again, Step::Message { stream, message: message.clone() });
+        }
+        self.queue.push(at, Step::Message { stream, message });
+    }
+
+    /// Asks the balancer something. Whoever asks sets a timer: a call may get no answer.
+    pub fn call(&mut self, from: Node, call: Call) -> CallId {
+        self.calls += 1;
+        let id = CallId(self.calls);
+        let delay = self.delay();
+        let incarnation = self.incarnation(from);
+        self.after(delay, Step::Call { from, incarnation, id, call });
+        self.timer(from, self.plan.timeout_ms, Timer::CallTimeout(id));
+        id
+    }
+
+    /// Answers a call.
+    pub fn reply(&mut self, to: Node, incarnation: u32, id: CallId, reply: Reply) {
+        let delay = self.delay();
+        self.after(delay, Step::Reply { to, incarnation, id, reply });
+    }
+
+    /// Who reads a stream, over which of its links, and who serves it.
+    #[must_use]
+    pub fn ends(&self, stream: StreamId) -> (Node, LinkId, Node) {
+        let state = &self.streams[stream.index()];
+        (state.reader, state.link, state.server)
+    }
+
+    /// Whether messages on a stream still arrive.
+    #[must_use]
+    pub fn whole(&self, stream: StreamId) -> bool {
+        !self.streams[stream.index()].broken
+    }
+
+    /// Breaks a stream: what is in flight is lost, and both ends notice, each in its own time.
+    pub fn sever(&mut self, stream: StreamId) {
+        let state = &mut self.streams[stream.index()];
+        if std::mem::replace(&mut state.broken, true) {
+            return;
+        }
+        for node in [state.reader, state.server] {
+            let (delay, incarnation) = (self.delay(), self.incarnation(node));
+            self.after(delay, Step::Lost { stream, node, incarnation });
+        }
+    }
+
+    /// A whole stream at random.
+    pub fn some_stream(&mut self, rng: &mut Rng) -> Option<StreamId> {
+        let whole: Vec<usize> = (0..self.streams.len()).filter(|&index| !self.streams[index].broken).collect();
+        let index = *whole.get(rng.index(whole.len()))?;
+        Some(StreamId(u32::try_from(index).expect("fewer streams")))
+    }
+
+    /// Stops a node: it loses its memory, its streams and what was on its way to it.
+    pub fn stop(&mut self, node: Node) {
+        let state = self.state(node);
+        state.incarnation += 1;
+        state.down = true;
+        state.paused = false;
+        state.held.clear();
+        for index in 0..self.streams.len() {
+            let ends = &self.streams[index];
+            if !ends.broken && (ends.reader == node || ends.server == node) {
+                self.sever(StreamId(u32::try_from(index).expect("fewer streams")));
+            }
+        }
+    }
+
+    /// A stopped node is there again.
+    pub fn start(&mut self, node: Node) {
+        self.state(node).down = false;
+    }
+
+    /// From now on what reaches a node is held back.
+    pub fn pause(&mut self, node: Node, time: Time) {
+        self.state(node).paused = true;
+        let incarnation = self.incarnation(node);
+        self.after(time, Step::Resume { node, incarnation });
+    }
+
+    /// Ends a pause; what was held back comes now, in order.
+    pub fn resume(&mut self, node: Node) -> Vec<Step> {
+        let state = self.state(node);
+        state.paused = false;
+        std::mem::take(&mut state.held)
+    }
+
+    /// Keeps what reaches a paused node.
+    pub fn hold(&mut self, node: Node, step: Step) {
+        self.state(node).held.push(step);
+    }
+
+    /// Whether a node runs.
+    #[must_use]
+    pub fn up(&self, node: Node) -> bool {
+        !self.nodes[self.index(node)].down
+    }
+
+    /// Whether a node handles nothing for now.
+    #[must_use]
+    pub fn paused(&self, node: Node) -> bool {
+        self.nodes[self.index(node)].paused
+    }
+
+    /// How often a node was stopped.
+    #[must_use]
+    pub fn incarnation(&self, node: Node) -> u32 {
+        self.nodes[self.index(node)].incarnation
+    }
+
+    fn index(&self, node: Node) -> usize {
+        match node {
+            Node::Balancer => 0,
+            Node::Matcher(matcher) => 1 + matcher,
+            Node::Gatherer(gatherer) => 1 + self.matchers + gatherer,
+        }
+    }
+
+    fn state(&mut self, node: Node) -> &mut NodeState {
+        let index = self.index(node);
+        &mut self.nodes[index]
+    }
+}

@@ -1,0 +1,124 @@
+//! What will happen, by time; at one time, in the order in which it was planned.
+
+use std::{cmp::Reverse, collections::BinaryHeap};
+
+use super::{Call, CallId, LinkId, Message, Node, Reply, Request, StreamId, Time};
+
+/// Something that happens.
+#[derive(Clone, Debug)]
+pub enum Step {
+    /// A request to subscribe reaches the server of a stream.
+    Subscribe {
+        /// The stream.
+        stream: StreamId,
+        /// What is asked for.
+        request: Request,
+    },
+    /// A message reaches the reader of a stream.
+    Message {
+        /// The stream.
+        stream: StreamId,
+        /// The message.
+        message: Message,
+    },
+    /// One end notices that a stream broke.
+    Lost {
+        /// The stream.
+        stream: StreamId,
+        /// The end.
+        node: Node,
+        /// Which incarnation of it had the stream.
+        incarnation: u32,
+    },
+    /// A call reaches the balancer.
+    Call {
+        /// Who calls.
+        from: Node,
+        /// Which incarnation of it.
+        incarnation: u32,
+        /// The call.
+        id: CallId,
+        /// What is asked.
+        call: Call,
+    },
+    /// An answer reaches its caller.
+    Reply {
+        /// Who called.
+        to: Node,
+        /// Which incarnation of it.
+        incarnation: u32,
+        /// The call.
+        id: CallId,
+        /// The answer.
+        reply: Reply,
+    },
+    /// A node's own timer.
+    Timer {
+        /// The node.
+        node: Node,
+        /// Which incarnation of it set the timer.
+        incarnation: u32,
+        /// What for.
+        timer: Timer,
+    },
+    /// A stopped node starts.
+    Restart {
+        /// The node.
+        node: Node,
+        /// Which incarnation of it.
+        incarnation: u32,
+    },
+    /// A pause ends.
+    Resume {
+        /// The node.
+        node: Node,
+        /// Which incarnation of it was paused.
+        incarnation: u32,
+    },
+    /// A client does something.
+    Client,
+}
+
+/// What a node set a timer for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Timer {
+    /// Subscribe (again).
+    Subscribe(LinkId),
+    /// Give up on a call.
+    CallTimeout(CallId),
+    /// The balancer's open frame may be due.
+    Frame,
+    /// The balancer's log is on disk as far as it was written.
+    LogSynced,
+    /// The balancer's results are on disk as far as they were written.
+    ResultsSynced,
+    /// A reprobe or an expiry may be due.
+    Due,
+}
+
+/// The queue.
+#[derive(Debug, Default)]
+pub(super) struct Queue {
+    order: BinaryHeap<Reverse<(Time, u64, u32)>>,
+    steps: Vec<Option<Step>>,
+    free: Vec<u32>,
+    planned: u64,
+}
+
+impl Queue {
+    pub(super) fn push(&mut self, at: Time, step: Step) {
+        let slot = self.free.pop().unwrap_or_else(|| {
+            self.steps.push(None);
+            u32::try_from(self.steps.len() - 1).expect("fewer steps at a time")
+        });
+        self.steps[slot as usize] = Some(step);
+        self.order.push(Reverse((at, self.planned, slot)));
+        self.planned += 1;
+    }
+
+    pub(super) fn pop(&mut self) -> Option<(Time, Step)> {
+        let Reverse((at, _, slot)) = self.order.pop()?;
+        self.free.push(slot);
+        Some((at, self.steps[slot as usize].take().expect("a planned step is there until it happens")))
+    }
+}

@@ -1,0 +1,429 @@
+//! The balancer: gives ids, logs, broadcasts what is durable, takes decisions, stores and publishes outcomes.
+
+use std::{mem, sync::Arc};
+
+use dovetail_core::{
+    DecisionFrame, ElementId, EventId, EventKind, Retirement, ShardId,
+    ledger::{Admission, ClientPart, Ledger, Outcome, Status, Submission, SubmitError},
+    sequencer::Sequencer,
+};
+
+use crate::{
+    cx::Cx,
+    disk::{Disk, LogRecord, ResultRecord},
+    link::Link,
+    net::{Call, CallId, LinkId, Message, Node, Reply, Request, StreamId, Time, Timer},
+    truth::differs,
+    violation::Violation,
+};
+
+/// Bytes an event counts for in a frame. Only the number of events matters here.
+const EVENT_BYTES: usize = 100;
+/// The simulated clock starts here, in milliseconds since 1970.
+const EPOCH_MS: u64 = 1_000_000;
+
+/// A balancer.
+#[derive(Debug)]
+pub struct Balancer {
+    disk: Disk,
+    /// Watermarks that may not go back even when the balancer crashes.
+    stable: EventId,
+    live: Option<Live>,
+}
+
+/// What a crash takes.
+#[derive(Debug)]
+struct Live {
+    sequencer: Sequencer,
+    ledger: Ledger,
+    /// Client parts of the open frame.
+    clients: Vec<ClientPart>,
+    /// Outcomes that are not written yet.
+    outcomes: Vec<Outcome>,
+    /// Up to where results were written.
+    written: EventId,
+    /// One per shard.
+    links: Vec<Link>,
+    /// By matcher.
+    feeds: Vec<Option<StreamId>>,
+    /// When a timer for the ledger's timers is set.
+    due_at: Option<Time>,
+    /// How far this incarnation's clock is ahead of the first one's, less [`EPOCH_MS`].
+    clock_ms: u64,
+}
+
+impl Balancer {
+    /// A balancer with an empty disk, not started.
+    #[must_use]
+    pub fn new() -> Balancer {
+        Balancer { disk: Disk::default(), stable: EventId::ZERO, live: None }
+    }
+
+    /// Reads the log and the results, and goes on.
+    ///
+    /// # Errors
+    /// When they do not fit one another, or truth.
+    pub fn start(&mut self, cx: &mut Cx) -> Result<(), Violation> {
+        let ledger = self.recover(cx)?;
+        if ledger.stable() < self.stable {
+            let what = "stable cut after a restart".to_owned();
+            let bound_by = "what was told before".to_owned();
+            return Err(Violation::Watermark { what, found: ledger.stable(), bound_by, bound: self.stable });
+        }
+        let (last, time_ms) = self.disk.end();
+        let links = cx.scenario.placement.each_shard().map(|shard| {
+            Link::new(&mut cx.net, Node::Balancer, LinkId::Shard(shard), Node::Gatherer(shard.0 as usize))
+        });
+        self.live = Some(Live {
+            sequencer: Sequencer::new(cx.scenario.frame, last, time_ms),
+            clients: Vec::new(),
+            outcomes: Vec::new(),
+            written: ledger.stable(),
+            links: links.collect(),
+            feeds: vec![None; cx.scenario.matchers],
+            due_at: None,
+            clock_ms: EPOCH_MS - cx.rng.below(cx.scenario.faults.skew_ms + 1),
+            ledger,
+        });
+        self.set_timers(cx);
+        Ok(())
+    }
+
+    /// Loses what is not on disk.
+    ///
+    /// # Errors
+    /// When what survived does not fit the truth.
+    pub fn crash(&mut self, cx: &mut Cx) -> Result<(), Violation> {
+        let assigned = self.live.take().map_or(EventId::ZERO, |live| live.sequencer.assigned());
+        self.disk.log.crash(&mut cx.rng);
+        self.disk.results.crash(&mut cx.rng);
+        for record in self.disk.log.safe() {
+            if record.frame.through > cx.truth.durable() {
+                cx.truth.on_durable(&record.frame, &record.clients)?;
+            }
+        }
+        cx.stats.events_lost += assigned.0.saturating_sub(self.disk.end().0.0);
+        Ok(())
+    }
+
+    /// Whether it runs and has read its log.
+    #[must_use]
+    pub fn live(&self) -> bool {
+        self.live.is_some()
+    }
+
+    /// The ledger, while it runs.
+    #[must_use]
+    pub fn ledger(&self) -> Option<&Ledger> {
+        self.live.as_ref().map(|live| &live.ledger)
+    }
+
+    /// The highest id given.
+    #[must_use]
+    pub fn assigned(&self) -> EventId {
+        self.live.as_ref().map_or(EventId::ZERO, |live| live.sequencer.assigned())
+    }
+
+    /// A client submits an element.
+    ///
+    /// # Errors
+    /// What the ledger refuses it for.
+    pub fn submit(&mut self, cx: &mut Cx, pool: &str, submission: Submission) -> Result<(), SubmitError> {
+        let Some(live) = &mut self.live else { return Ok(()) };
+        if let Admission::New { pool, row, client } = live.ledger.admit(pool, submission)? {
+            self.push(cx, EventKind::Arrival { pool, row }, Some(client));
+        }
+        Ok(())
+    }
+
+    /// A client withdraws an element, if it waits.
+    pub fn withdraw(&mut self, cx: &mut Cx, element: ElementId) {
+        let waits =
+            |ledger: &Ledger| matches!(ledger.status(element), Status::Waiting(entry) if entry.closing.is_none());
+        if self.ledger().is_some_and(waits) {
+            let reason = dovetail_core::WithdrawReason::Client;
+            self.push(cx, EventKind::Withdrawal { element, reason }, None);
+        }
+    }
+
+    /// A client defines a pool that is not defined yet.
+    pub fn define(&mut self, cx: &mut Cx, definition: &dovetail_core::PoolDefinition) {
+        let Some(live) = &self.live else { return };
+        if live.ledger.defined_alike(definition).is_none() {
+            let pool = live.ledger.next_pool();
+            self.push(cx, EventKind::PoolDefined { pool, definition: Arc::new(definition.clone()) }, None);
+        }
+    }
+
+    /// Someone subscribes to the log.
+    pub fn on_subscribe(&mut self, cx: &mut Cx, stream: StreamId, matcher: usize, after: Option<EventId>) {
+        let live = self.live.as_mut().expect("a node that is up is live");
+        if let Some(before) = live.feeds[matcher].replace(stream) {
+            cx.net.sever(before);
+        }
+        let stable = live.ledger.stable();
+        let cut = after.is_none().then(|| live.ledger.cut(|element| cx.scenario.owns(matcher, element)));
+        let mut from = after.unwrap_or(stable);
+        if cx.rng.chance(cx.scenario.net.overlap_permille) {
+            from = EventId(cx.rng.range(from.0.saturating_sub(20), from.0));
+        }
+        cx.net.send(stream, Message::FeedHello(cut.map(Arc::new)), &mut cx.stats);
+        let stable_first = cx.rng.chance(500);
+        if stable_first {
+            cx.net.send(stream, Message::Stable(stable), &mut cx.stats);
+        }
+        for frame in self.disk.frames(from) {
+            cx.net.send(stream, Message::Log(Arc::clone(frame)), &mut cx.stats);
+        }
+        if !stable_first {
+            cx.net.send(stream, Message::Stable(stable), &mut cx.stats);
+        }
+    }
+
+    /// Someone asks something.
+    pub fn on_call(&mut self, cx: &mut Cx, from: Node, incarnation: u32, id: CallId, call: Call) {
+        let live = self.live.as_ref().expect("a node that is up is live");
+        let reply = match call {
+            Call::Cut => Reply::Cut(live.ledger.stable()),
+            Call::Retirements(fetch) => {
+                assert!(
+                    fetch.through <= self.disk.stable(),
+                    "{fetch:?} is above what is stored, {}",
+                    self.disk.stable()
+                );
+                Reply::Retirements(fetch, self.disk.retirements(fetch.after, fetch.through).into())
+            }
+        };
+        cx.net.reply(from, incarnation, id, reply);
+    }
+
+    /// A message of a shard.
+    ///
+    /// # Errors
+    /// When it contradicts the log, truth or an earlier decision.
+    pub fn on_message(
+        &mut self,
+        cx: &mut Cx,
+        stream: StreamId,
+        shard: ShardId,
+        message: &Message,
+    ) -> Result<(), Violation> {
+        let live = self.live.as_mut().expect("a node that is up is live");
+        if !live.links[shard.0 as usize].reads(stream) {
+            return Ok(());
+        }
+        match message {
+            Message::DecisionsHello { floor } => {
+                let mark = live.ledger.mark(shard);
+                if *floor <= mark {
+                    return Ok(());
+                }
+                let (what, bound_by) = (format!("floor of {shard}"), "its mark in the ledger".to_owned());
+                Err(Violation::Watermark { what, found: *floor, bound_by, bound: mark })
+            }
+            Message::Decisions(decisions) => self.on_decisions(cx, shard, decisions),
+            other => unreachable!("decisions carry no {other}"),
+        }
+    }
+
+    /// A stream ended.
+    pub fn on_lost(&mut self, cx: &mut Cx, stream: StreamId) {
+        let live = self.live.as_mut().expect("a node that is up is live");
+        for feed in &mut live.feeds {
+            *feed = feed.filter(|&feed| feed != stream);
+        }
+        for link in &mut live.links {
+            link.lost(&mut cx.net, stream);
+        }
+    }
+
+    /// A timer went off.
+    ///
+    /// # Errors
+    /// When what became durable does not fit the truth.
+    pub fn on_timer(&mut self, cx: &mut Cx, timer: Timer) -> Result<(), Violation> {
+        let live = self.live.as_mut().expect("a node that is up is live");
+        match timer {
+            Timer::Subscribe(LinkId::Shard(shard)) => {
+                let after = live.ledger.mark(shard);
+                live.links[shard.0 as usize].subscribe(&mut cx.net, Request::Decisions { after });
+            }
+            Timer::Frame => {
+                let now_ms = live.clock_ms + cx.net.now();
+                if live.sequencer.due_ms().is_some_and(|due_ms| due_ms <= now_ms) {
+                    self.take_frame(cx);
+                }
+            }
+            Timer::LogSynced => self.on_log_synced(cx)?,
+            Timer::ResultsSynced => self.on_results_synced(cx),
+            Timer::Due => self.on_due(cx),
+            Timer::Subscribe(_) | Timer::CallTimeout(_) => unreachable!("a balancer sets no {timer:?}"),
+        }
+        Ok(())
+    }
+
+    /// Replays the disk. Results are put in early or late, as they may be.
+    fn recover(&mut self, cx: &mut Cx) -> Result<Ledger, Violation> {
+        let mut ledger = Ledger::new(cx.scenario.ledger, cx.scenario.placement.shards());
+        let interleaved = cx.rng.chance(500);
+        let mut results = self.disk.results.safe().iter().peekable();
+        let restore = |ledger: &mut Ledger, record: &ResultRecord| {
+            let retirements: Vec<Retirement> = record.outcomes.iter().map(Outcome::retirement).collect();
+            ledger.restore(record.through, &retirements)
+        };
+        for record in self.disk.log.safe() {
+            let mut clients = record.clients.iter();
+            for event in &record.frame.events {
+                let arrival = matches!(event.kind, EventKind::Arrival { .. });
+                let client = arrival.then(|| clients.next().expect("an arrival has a client part").clone());
+                let defined = ledger.record(event.x, record.frame.time_ms, &event.kind, client);
+                defined.expect("what was recorded once is recorded again");
+            }
+            while let Some(results) = results.next_if(|results| interleaved && results.through <= record.frame.through)
+            {
+                restore(&mut ledger, results)?;
+            }
+        }
+        for record in results {
+            restore(&mut ledger, record)?;
+        }
+        Ok(ledger)
+    }
+
+    /// Gives an event its id and records it.
+    fn push(&mut self, cx: &mut Cx, kind: EventKind, client: Option<ClientPart>) {
+        let live = self.live.as_mut().expect("a node that is up is live");
+        match &kind {
+            EventKind::Arrival { .. } => cx.stats.arrivals += 1,
+            EventKind::Reprobe { .. } => cx.stats.reprobes += 1,
+            _ => {}
+        }
+        let now_ms = live.clock_ms + cx.net.now();
+        let (x, time_ms) = live.sequencer.push(now_ms, live.ledger.stable(), kind.clone(), EVENT_BYTES);
+        live.clients.extend(client.clone());
+        live.ledger.record(x, time_ms, &kind, client).expect("drawn pools compile");
+        if live.sequencer.full() || (self.disk.log.idle() && cx.rng.chance(cx.scenario.disk.eager_permille)) {
+            self.take_frame(cx);
+        }
+        self.set_timers(cx);
+    }
+
+    fn take_frame(&mut self, cx: &mut Cx) {
+        let live = self.live.as_mut().expect("a node that is up is live");
+        if let Some(frame) = live.sequencer.take() {
+            self.disk.log.append(LogRecord { frame: Arc::new(frame), clients: mem::take(&mut live.clients) });
+            self.sync_log(cx);
+        }
+    }
+
+    fn sync_log(&mut self, cx: &mut Cx) {
+        if self.disk.log.begin_sync() {
+            let delay = cx.rng.range(1, cx.scenario.disk.log_ms);
+            cx.net.timer(Node::Balancer, delay, Timer::LogSynced);
+        }
+    }
+
+    fn on_log_synced(&mut self, cx: &mut Cx) -> Result<(), Violation> {
+        let live = self.live.as_mut().expect("a node that is up is live");
+        for record in self.disk.log.end_sync() {
+            cx.truth.on_durable(&record.frame, &record.clients)?;
+            for &feed in live.feeds.iter().flatten() {
+                cx.net.send(feed, Message::Log(Arc::clone(&record.frame)), &mut cx.stats);
+            }
+        }
+        self.sync_log(cx);
+        Ok(())
+    }
+
+    fn on_decisions(&mut self, cx: &mut Cx, shard: ShardId, decisions: &DecisionFrame) -> Result<(), Violation> {
+        let live = self.live.as_mut().expect("a node that is up is live");
+        let before = live.ledger.decided();
+        for &retirement in &decisions.retirements {
+            live.ledger.on_retirement(retirement)?;
+        }
+        let first = live.outcomes.len();
+        if let Some(decided) = decisions.decided {
+            live.ledger.on_decided(shard, decided, &mut live.outcomes)?;
+        }
+        let through = live.ledger.decided();
+        cx.stats.outcomes_repeated += cx.truth.on_published(before, through, &live.outcomes[first..])?;
+        self.write_results(cx);
+        self.set_timers(cx);
+        Ok(())
+    }
+
+    fn write_results(&mut self, cx: &mut Cx) {
+        let live = self.live.as_mut().expect("a node that is up is live");
+        let through = live.ledger.decided();
+        if through > live.written && self.disk.results.idle() {
+            live.written = through;
+            self.disk.results.append(ResultRecord { through, outcomes: mem::take(&mut live.outcomes) });
+            if self.disk.results.begin_sync() {
+                let delay = cx.rng.range(1, cx.scenario.disk.results_ms);
+                cx.net.timer(Node::Balancer, delay, Timer::ResultsSynced);
+            }
+        }
+    }
+
+    fn on_results_synced(&mut self, cx: &mut Cx) {
+        let live = self.live.as_mut().expect("a node that is up is live");
+        self.disk.results.end_sync();
+        self.stable = self.disk.stable();
+        live.ledger.on_stable(self.stable);
+        for &feed in live.feeds.iter().flatten() {
+            cx.net.send(feed, Message::Stable(self.stable), &mut cx.stats);
+        }
+        self.write_results(cx);
+    }
+
+    fn on_due(&mut self, cx: &mut Cx) {
+        let live = self.live.as_mut().expect("a node that is up is live");
+        live.due_at = None;
+        let now_ms = live.sequencer.time_at(live.clock_ms + cx.net.now());
+        let most = cx.rng.index(8) + 1;
+        for kind in live.ledger.due(now_ms, most) {
+            self.push(cx, kind, None);
+        }
+        self.set_timers(cx);
+    }
+
+    /// Sets timers for the open frame and for what the ledger has next.
+    fn set_timers(&mut self, cx: &mut Cx) {
+        let live = self.live.as_mut().expect("a node that is up is live");
+        let now = cx.net.now();
+        let now_ms = live.clock_ms + now;
+        if let Some(due_ms) = live.sequencer.due_ms() {
+            cx.net.timer(Node::Balancer, due_ms.saturating_sub(now_ms), Timer::Frame);
+        }
+        if let Some(due_ms) = live.ledger.next_due_ms() {
+            let at = now + due_ms.saturating_sub(now_ms).max(1);
+            if live.due_at.is_none_or(|set| at < set) {
+                live.due_at = Some(at);
+                cx.net.timer(Node::Balancer, at - now, Timer::Due);
+            }
+        }
+    }
+
+    /// At the end: everything is decided and stable, and the elements that wait are the oracle's.
+    ///
+    /// # Errors
+    /// When that is not so.
+    pub fn check_end(&self, cx: &Cx) -> Result<(), Violation> {
+        let (ledger, durable) = (self.ledger().expect("healed"), cx.truth.durable());
+        let (assigned, decided, stable) = (self.assigned(), ledger.decided(), ledger.stable());
+        if assigned != durable || decided != assigned || stable != decided {
+            return Err(Violation::Stuck { assigned, durable, decided, stable });
+        }
+        let (found, expected): (Vec<_>, Vec<_>) = (ledger.waiting_ids().collect(), cx.truth.waiting().collect());
+        if found != expected {
+            return Err(differs("the ledger's waiting elements", format!("{found:?}"), format!("{expected:?}")));
+        }
+        cx.truth.check_complete()
+    }
+}
+
+impl Default for Balancer {
+    fn default() -> Balancer {
+        Balancer::new()
+    }
+}

@@ -1,0 +1,312 @@
+//! A gatherer: reads every slice's candidates and every peer's decisions, runs its shard, serves its decisions.
+
+use std::sync::Arc;
+
+use dovetail_core::{
+    DecisionFrame, EventId, ShardId, SliceId,
+    shard::{Reader, Shard, ShardEffect, ShardError},
+};
+
+use crate::{
+    checks,
+    cx::Cx,
+    link::Link,
+    net::{Call, CallId, LinkId, Message, Node, Reply, Request, StreamId, Timer},
+    violation::Violation,
+};
+
+/// A gatherer.
+#[derive(Debug)]
+pub struct Gatherer {
+    index: usize,
+    live: Option<Live>,
+}
+
+/// What a crash takes.
+#[derive(Debug)]
+struct Live {
+    /// The call for the cut, until there is a shard.
+    cut: CallId,
+    shard: Option<Shard>,
+    slices: Vec<Link>,
+    /// One per shard; its own is never used.
+    peers: Vec<Link>,
+    /// Who reads its decisions.
+    readers: Vec<(Node, StreamId)>,
+}
+
+/// What a gatherer comes to when something happened to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// It goes on.
+    Goes,
+    /// Candidates it needs are gone: it has to begin anew, from a later cut.
+    Behind,
+}
+
+impl Gatherer {
+    /// A gatherer that is not started.
+    #[must_use]
+    pub fn new(index: usize) -> Gatherer {
+        Gatherer { index, live: None }
+    }
+
+    /// Starts with nothing, from the cut.
+    pub fn start(&mut self, cx: &mut Cx) {
+        let cut = cx.net.call(self.node(), Call::Cut);
+        self.live = Some(Live { cut, shard: None, slices: Vec::new(), peers: Vec::new(), readers: Vec::new() });
+    }
+
+    /// Loses everything.
+    pub fn crash(&mut self) {
+        self.live = None;
+    }
+
+    /// Its shard, when it has it.
+    #[must_use]
+    pub fn shard(&self) -> Option<&Shard> {
+        self.live.as_ref().and_then(|live| live.shard.as_ref())
+    }
+
+    /// Someone subscribes to its decisions.
+    pub fn on_subscribe(&mut self, cx: &mut Cx, stream: StreamId, after: EventId) {
+        let live = self.live.as_mut().expect("a node that is up is live");
+        let Some(shard) = &live.shard else {
+            cx.net.sever(stream);
+            return;
+        };
+        let (node, ..) = cx.net.ends(stream);
+        live.readers.retain(|&(reader, before)| {
+            if reader == node {
+                cx.net.sever(before);
+            }
+            reader != node
+        });
+        let reader = match node {
+            Node::Gatherer(peer) => Reader::Shard(shard_id(peer)),
+            Node::Balancer | Node::Matcher(_) => Reader::Node,
+        };
+        let overlap = after > shard.floor() && cx.rng.chance(cx.scenario.net.overlap_permille);
+        let from = if overlap { EventId(cx.rng.range(shard.floor().0, after.0)) } else { after };
+        let backlog = shard.subscribe(reader, from);
+        cx.net.send(stream, Message::DecisionsHello { floor: backlog.floor }, &mut cx.stats);
+        cx.net.send(stream, Message::Decisions(Arc::new(backlog.decisions)), &mut cx.stats);
+        live.readers.push((node, stream));
+    }
+
+    /// A message of a slice or of a peer.
+    ///
+    /// # Errors
+    /// When the shard refuses it, or decides what truth does not.
+    pub fn on_message(
+        &mut self,
+        cx: &mut Cx,
+        stream: StreamId,
+        from: LinkId,
+        message: Message,
+    ) -> Result<Fate, Violation> {
+        let Some(link) = self.link(from).filter(|link| link.reads(stream)) else { return Ok(Fate::Goes) };
+        let Some(message) = link.hold(message) else { return Ok(Fate::Goes) };
+        self.apply(cx, from, &message)
+    }
+
+    /// An answer of the balancer.
+    ///
+    /// # Errors
+    /// When the shard refuses what it says.
+    pub fn on_reply(&mut self, cx: &mut Cx, id: CallId, reply: &Reply) -> Result<Fate, Violation> {
+        match reply {
+            Reply::Cut(cut) => self.on_cut(cx, id, *cut),
+            Reply::Retirements(fetch, retirements) => {
+                let live = self.live.as_mut().expect("a node that is up is live");
+                let links = live.slices.iter_mut().zip(0..).map(|(link, slice)| (link, LinkId::Slice(SliceId(slice))));
+                let peers = live.peers.iter_mut().zip(0..).map(|(link, shard)| (link, LinkId::Shard(ShardId(shard))));
+                let mut links = links.chain(peers);
+                let Some((held, from)) = links.find_map(|(link, from)| Some((link.fetched(id)?, from))) else {
+                    return Ok(Fate::Goes);
+                };
+                self.give(cx, |shard, out| shard.on_stored(*fetch, retirements, out))?;
+                for message in &held {
+                    if self.apply(cx, from, message)? == Fate::Behind {
+                        return Ok(Fate::Behind);
+                    }
+                }
+            }
+        }
+        Ok(Fate::Goes)
+    }
+
+    /// A stream ended.
+    pub fn on_lost(&mut self, cx: &mut Cx, stream: StreamId) {
+        let live = self.live.as_mut().expect("a node that is up is live");
+        live.readers.retain(|&(_, reader)| reader != stream);
+        for link in live.slices.iter_mut().chain(&mut live.peers) {
+            link.lost(&mut cx.net, stream);
+        }
+    }
+
+    /// A timer went off.
+    pub fn on_timer(&mut self, cx: &mut Cx, timer: Timer) {
+        let id = shard_id(self.index);
+        let node = self.node();
+        let live = self.live.as_mut().expect("a node that is up is live");
+        match (timer, &live.shard) {
+            (Timer::Subscribe(LinkId::Slice(slice)), Some(shard)) => {
+                let request = Request::Candidates { slice, shard: id, after: shard.through(slice) };
+                live.slices[slice.0 as usize].subscribe(&mut cx.net, request);
+            }
+            (Timer::Subscribe(LinkId::Shard(peer)), Some(shard)) if peer != id => {
+                let request = Request::Decisions { after: shard.decided(peer) };
+                live.peers[peer.0 as usize].subscribe(&mut cx.net, request);
+            }
+            (Timer::Subscribe(LinkId::Shard(_)), Some(_)) => {}
+            (Timer::CallTimeout(call), None) if live.cut == call => live.cut = cx.net.call(node, Call::Cut),
+            (Timer::CallTimeout(call), _) => {
+                for link in live.slices.iter_mut().chain(&mut live.peers) {
+                    link.timed_out(&mut cx.net, call);
+                }
+            }
+            (other, _) => unreachable!("a gatherer sets no {other:?}"),
+        }
+    }
+
+    fn node(&self) -> Node {
+        Node::Gatherer(self.index)
+    }
+
+    fn link(&mut self, id: LinkId) -> Option<&mut Link> {
+        let live = self.live.as_mut().expect("a node that is up is live");
+        match id {
+            LinkId::Slice(slice) => live.slices.get_mut(slice.0 as usize),
+            LinkId::Shard(shard) => live.peers.get_mut(shard.0 as usize),
+            LinkId::Feed => None,
+        }
+    }
+
+    fn on_cut(&mut self, cx: &mut Cx, id: CallId, cut: EventId) {
+        let node = self.node();
+        let placement = cx.scenario.placement.clone();
+        let live = self.live.as_mut().expect("a node that is up is live");
+        if live.shard.is_some() || live.cut != id {
+            return;
+        }
+        let mut shard = Shard::new(placement.clone(), shard_id(self.index), cut);
+        shard.plant(cx.planted());
+        live.shard = Some(shard);
+        let matcher = |slice| Node::Matcher(cx.scenario.matcher_of(slice));
+        live.slices = placement
+            .each_slice()
+            .map(|slice| Link::new(&mut cx.net, node, LinkId::Slice(slice), matcher(slice)))
+            .collect();
+        live.peers = placement
+            .each_shard()
+            .map(|peer| Link::new(&mut cx.net, node, LinkId::Shard(peer), Node::Gatherer(peer.0 as usize)))
+            .collect();
+    }
+
+    fn apply(&mut self, cx: &mut Cx, from: LinkId, message: &Message) -> Result<Fate, Violation> {
+        match (from, message) {
+            (LinkId::Slice(slice), Message::CandidatesHello { known, floor }) => {
+                return Ok(self.on_slice_hello(cx, slice, *known, *floor));
+            }
+            (LinkId::Slice(slice), Message::Candidates(frame)) => {
+                self.give(cx, |shard, out| shard.on_candidates(slice, frame, out))?;
+            }
+            (LinkId::Shard(peer), Message::DecisionsHello { floor }) => {
+                let live = self.live.as_mut().expect("a node that is up is live");
+                let shard = live.shard.as_ref().expect("links come after the cut");
+                if let Some(fetch) = shard.on_peer_subscribed(peer, *floor) {
+                    cx.stats.peer_fetches += 1;
+                    cx.provoke();
+                    live.peers[peer.0 as usize].fetch(&mut cx.net, fetch);
+                }
+            }
+            (LinkId::Shard(peer), Message::Decisions(decisions)) => {
+                self.give(cx, |shard, out| shard.on_decisions(peer, decisions, out))?;
+            }
+            (link, other) => unreachable!("{link:?} carries no {other}"),
+        }
+        Ok(Fate::Goes)
+    }
+
+    fn on_slice_hello(&mut self, cx: &mut Cx, slice: SliceId, known: EventId, floor: EventId) -> Fate {
+        let live = self.live.as_mut().expect("a node that is up is live");
+        let shard = live.shard.as_mut().expect("links come after the cut");
+        if shard.through(slice) < floor {
+            return Fate::Behind;
+        }
+        if let Some(fetch) = shard.on_slice_subscribed(slice, known) {
+            cx.stats.slice_fetches += 1;
+            cx.provoke();
+            live.slices[slice.0 as usize].fetch(&mut cx.net, fetch);
+        }
+        Fate::Goes
+    }
+
+    /// Gives the shard something, holds what comes of it against truth, and sends it.
+    fn give(
+        &mut self,
+        cx: &mut Cx,
+        give: impl FnOnce(&mut Shard, &mut Vec<ShardEffect>) -> Result<(), ShardError>,
+    ) -> Result<(), Violation> {
+        let live = self.live.as_mut().expect("a node that is up is live");
+        let shard = live.shard.as_mut().expect("links come after the cut");
+        let before = shard.watermark();
+        let mut effects = Vec::new();
+        give(shard, &mut effects).map_err(|source| Violation::Shard { gatherer: self.index, source })?;
+        for effect in &effects {
+            if let ShardEffect::Retire(told) = effect {
+                cx.truth.on_announced(shard.id(), *told)?;
+            }
+        }
+        checks::check_watermark(cx, shard, before)?;
+        self.send(cx, &effects);
+        Ok(())
+    }
+
+    /// Sends effects in their order, in one frame or in several.
+    fn send(&mut self, cx: &mut Cx, effects: &[ShardEffect]) {
+        let live = self.live.as_ref().expect("a node that is up is live");
+        let mut rest = effects;
+        while !rest.is_empty() {
+            let mut len = rest.len();
+            if len > 1 && cx.rng.chance(cx.scenario.net.split_permille) {
+                len = cx.rng.index(len) + 1;
+            }
+            let (now, later) = rest.split_at(len);
+            rest = later;
+            let mut common = DecisionFrame::default();
+            for effect in now {
+                match *effect {
+                    ShardEffect::Grant { .. } => {}
+                    ShardEffect::Retire(retirement) => common.retirements.push(retirement),
+                    ShardEffect::Decided { through } => common.decided = Some(through),
+                }
+            }
+            let common = Arc::new(common);
+            for &(node, stream) in &live.readers {
+                let frame = with_grants(&common, now, node);
+                if *frame != DecisionFrame::default() {
+                    cx.net.send(stream, Message::Decisions(frame), &mut cx.stats);
+                }
+            }
+        }
+    }
+}
+
+/// The frame for one reader: what all get, and its own grants.
+fn with_grants(common: &Arc<DecisionFrame>, effects: &[ShardEffect], reader: Node) -> Arc<DecisionFrame> {
+    let grants = effects.iter().filter_map(|effect| match effect {
+        ShardEffect::Grant { to, grant } if Node::Gatherer(to.0 as usize) == reader => Some(*grant),
+        _ => None,
+    });
+    let grants: Vec<_> = grants.collect();
+    if grants.is_empty() {
+        return Arc::clone(common);
+    }
+    Arc::new(DecisionFrame { grants, ..DecisionFrame::clone(common) })
+}
+
+fn shard_id(index: usize) -> ShardId {
+    ShardId(u32::try_from(index).expect("few shards"))
+}

@@ -1,0 +1,263 @@
+//! A matcher: reads the feed and every shard's decisions, runs its slices, serves their candidates.
+
+use std::sync::Arc;
+
+use dovetail_core::{
+    EventId, ShardId, SliceId,
+    shard::Fetch,
+    slice::{FrameError, Slice, SliceCut, SliceEffect},
+};
+
+use crate::{
+    checks,
+    cx::Cx,
+    link::Link,
+    net::{CallId, LinkId, Message, Node, Reply, Request, StreamId, Timer},
+    violation::Violation,
+};
+
+/// A matcher.
+#[derive(Debug)]
+pub struct Matcher {
+    index: usize,
+    live: Option<Live>,
+}
+
+/// What a crash takes.
+#[derive(Debug)]
+struct Live {
+    feed: Link,
+    /// One per shard, once there is a cut.
+    decisions: Vec<Link>,
+    /// None before the cut has come.
+    slices: Vec<Slice>,
+    /// Who reads which slice's candidates.
+    readers: Vec<(SliceId, ShardId, StreamId)>,
+}
+
+impl Matcher {
+    /// A matcher that is not started.
+    #[must_use]
+    pub fn new(index: usize) -> Matcher {
+        Matcher { index, live: None }
+    }
+
+    /// Starts with nothing, from the cut.
+    pub fn start(&mut self, cx: &mut Cx) {
+        let feed = Link::new(&mut cx.net, self.node(), LinkId::Feed, Node::Balancer);
+        self.live = Some(Live { feed, decisions: Vec::new(), slices: Vec::new(), readers: Vec::new() });
+    }
+
+    /// Loses everything.
+    pub fn crash(&mut self, cx: &mut Cx) {
+        if let Some(live) = self.live.take() {
+            live.slices.iter().for_each(|slice| count(cx, slice));
+        }
+    }
+
+    /// Its slices, when it has them.
+    pub fn slices(&self) -> impl Iterator<Item = &Slice> {
+        self.live.iter().flat_map(|live| &live.slices)
+    }
+
+    /// A shard subscribes to a slice's candidates.
+    pub fn on_subscribe(&mut self, cx: &mut Cx, stream: StreamId, slice: SliceId, shard: ShardId, after: EventId) {
+        let live = self.live.as_mut().expect("a node that is up is live");
+        let Some(served) = live.slices.iter().find(|served| served.id() == slice) else {
+            cx.net.sever(stream);
+            return;
+        };
+        live.readers.retain(|&(of, to, before)| {
+            let replaced = (of, to) == (slice, shard);
+            if replaced {
+                cx.net.sever(before);
+            }
+            !replaced
+        });
+        let floor = served.floor();
+        let overlap = after >= floor && cx.rng.chance(cx.scenario.net.overlap_permille);
+        let from = if overlap { EventId(cx.rng.range(floor.0, after.0)) } else { after };
+        match served.subscribe(shard, from) {
+            Ok(backlog) => {
+                let hello = Message::CandidatesHello { known: backlog.known, floor };
+                cx.net.send(stream, hello, &mut cx.stats);
+                for frame in backlog.frames {
+                    cx.net.send(stream, Message::Candidates(frame), &mut cx.stats);
+                }
+                live.readers.push((slice, shard, stream));
+            }
+            Err(behind) => {
+                let hello = Message::CandidatesHello { known: served.known(), floor: behind.floor };
+                cx.net.send(stream, hello, &mut cx.stats);
+            }
+        }
+    }
+
+    /// A message of the feed or of a shard.
+    ///
+    /// # Errors
+    /// When a slice refuses it.
+    pub fn on_message(
+        &mut self,
+        cx: &mut Cx,
+        stream: StreamId,
+        link: LinkId,
+        message: Message,
+    ) -> Result<(), Violation> {
+        let live = self.live.as_mut().expect("a node that is up is live");
+        match link {
+            LinkId::Feed if live.feed.reads(stream) => self.on_feed(cx, message),
+            LinkId::Shard(shard) => {
+                let Some(link) = live.decisions.get_mut(shard.0 as usize).filter(|link| link.reads(stream)) else {
+                    return Ok(());
+                };
+                let Some(message) = link.hold(message) else { return Ok(()) };
+                self.on_shard(cx, shard, &message)
+            }
+            LinkId::Feed | LinkId::Slice(_) => Ok(()),
+        }
+    }
+
+    /// An answer of the balancer.
+    ///
+    /// # Errors
+    /// When a slice refuses what it says.
+    pub fn on_reply(&mut self, cx: &mut Cx, id: CallId, reply: &Reply) -> Result<(), Violation> {
+        let live = self.live.as_mut().expect("a node that is up is live");
+        let mut links = live.decisions.iter_mut().zip(0..);
+        let Some((held, shard)) = links.find_map(|(link, shard)| Some((link.fetched(id)?, ShardId(shard)))) else {
+            return Ok(());
+        };
+        let Reply::Retirements(fetch, retirements) = reply else { unreachable!("a matcher asks for no {reply:?}") };
+        self.each_slice(cx, |slice, out| slice.on_stored(shard, fetch.through, retirements, out))?;
+        held.iter().try_for_each(|message| self.on_shard(cx, shard, message))
+    }
+
+    /// A stream ended.
+    pub fn on_lost(&mut self, cx: &mut Cx, stream: StreamId) {
+        let live = self.live.as_mut().expect("a node that is up is live");
+        live.readers.retain(|&(.., reader)| reader != stream);
+        live.feed.lost(&mut cx.net, stream);
+        for link in &mut live.decisions {
+            link.lost(&mut cx.net, stream);
+        }
+    }
+
+    /// A timer went off.
+    pub fn on_timer(&mut self, cx: &mut Cx, timer: Timer) {
+        let live = self.live.as_mut().expect("a node that is up is live");
+        match timer {
+            Timer::Subscribe(LinkId::Feed) => {
+                let after = live.slices.first().map(Slice::received);
+                live.feed.subscribe(&mut cx.net, Request::Feed { after });
+            }
+            Timer::Subscribe(LinkId::Shard(shard)) => {
+                let after = self.cursor(shard);
+                let live = self.live.as_mut().expect("a node that is up is live");
+                live.decisions[shard.0 as usize].subscribe(&mut cx.net, Request::Decisions { after });
+            }
+            Timer::CallTimeout(id) => live.decisions.iter_mut().for_each(|link| link.timed_out(&mut cx.net, id)),
+            other => unreachable!("a matcher sets no {other:?}"),
+        }
+    }
+
+    /// At the end: the slices keep what waits, and nothing else.
+    ///
+    /// # Errors
+    /// When they keep more or less.
+    pub fn check_end(&self, cx: &Cx) -> Result<(), Violation> {
+        let live = self.live.as_ref().expect("healed");
+        live.slices.iter().try_for_each(|slice| checks::check_slice(cx, slice))
+    }
+
+    /// Adds what its slices counted.
+    pub fn count(&self, cx: &mut Cx) {
+        self.slices().for_each(|slice| count(cx, slice));
+    }
+
+    fn node(&self) -> Node {
+        Node::Matcher(self.index)
+    }
+
+    /// A shard's watermark as every slice here knows it.
+    fn cursor(&self, shard: ShardId) -> EventId {
+        self.slices().map(|slice| slice.decided(shard)).min().expect("decisions are read once there are slices")
+    }
+
+    fn on_feed(&mut self, cx: &mut Cx, message: Message) -> Result<(), Violation> {
+        match message {
+            Message::FeedHello(None) => Ok(()),
+            Message::FeedHello(Some(cut)) => self.on_cut(cx, &cut),
+            Message::Log(frame) => self.each_slice(cx, |slice, out| slice.on_frame(Arc::clone(&frame), out)),
+            Message::Stable(stable) => self.each_slice(cx, |slice, out| {
+                slice.on_stable(stable, out);
+                Ok(())
+            }),
+            other => unreachable!("a feed carries no {other}"),
+        }
+    }
+
+    fn on_cut(&mut self, cx: &mut Cx, cut: &SliceCut) -> Result<(), Violation> {
+        let placement = cx.scenario.placement.clone();
+        let ids: Vec<SliceId> = cx.scenario.slices_of(self.index).collect();
+        let node = self.node();
+        let live = self.live.as_mut().expect("a node that is up is live");
+        assert!(live.slices.is_empty(), "a cut comes once");
+        for id in ids {
+            let slice = Slice::new(placement.clone(), id, cx.scenario.list_max, cut.clone());
+            let mut slice = slice.map_err(|source| Violation::Slice { matcher: self.index, source })?;
+            slice.plant(cx.planted());
+            live.slices.push(slice);
+        }
+        live.decisions = placement
+            .each_shard()
+            .map(|shard| Link::new(&mut cx.net, node, LinkId::Shard(shard), Node::Gatherer(shard.0 as usize)))
+            .collect();
+        Ok(())
+    }
+
+    fn on_shard(&mut self, cx: &mut Cx, shard: ShardId, message: &Message) -> Result<(), Violation> {
+        match message {
+            Message::DecisionsHello { floor } => {
+                let after = self.cursor(shard);
+                if after < *floor {
+                    let live = self.live.as_mut().expect("a node that is up is live");
+                    cx.stats.matcher_fetches += 1;
+                    cx.provoke();
+                    live.decisions[shard.0 as usize].fetch(&mut cx.net, Fetch { after, through: *floor });
+                }
+                Ok(())
+            }
+            Message::Decisions(decisions) => {
+                self.each_slice(cx, |slice, out| slice.on_decisions(shard, decisions, out))
+            }
+            other => unreachable!("decisions carry no {other}"),
+        }
+    }
+
+    /// Gives every slice the same, and sends what comes of it.
+    fn each_slice(
+        &mut self,
+        cx: &mut Cx,
+        mut give: impl FnMut(&mut Slice, &mut Vec<SliceEffect>) -> Result<(), FrameError>,
+    ) -> Result<(), Violation> {
+        let live = self.live.as_mut().expect("a node that is up is live");
+        let mut effects = Vec::new();
+        for slice in &mut live.slices {
+            give(slice, &mut effects).map_err(|source| Violation::Slice { matcher: self.index, source })?;
+            for SliceEffect::Frame { to, frame } in effects.drain(..) {
+                checks::check_frame(cx, slice, &frame)?;
+                let mut readers = live.readers.iter();
+                if let Some(&(.., stream)) = readers.find(|&&(of, shard, _)| of == slice.id() && shard == to) {
+                    cx.net.send(stream, Message::Candidates(frame), &mut cx.stats);
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn count(cx: &mut Cx, slice: &Slice) {
+    cx.stats.stalls += slice.stats().stalls;
+    cx.stats.list_longest = cx.stats.list_longest.max(slice.stats().list_longest);
+}

@@ -1,0 +1,101 @@
+//! Pools and elements: rules from sparse to all-match, through the real rule compiler.
+
+use dovetail_core::PoolDefinition;
+use dovetail_rule::{Value, ValueKind};
+
+use crate::rng::Rng;
+
+/// A pool, and how its elements are drawn.
+#[derive(Clone, Debug)]
+pub struct PoolPlan {
+    /// What the client defines.
+    pub definition: PoolDefinition,
+    /// How often an element lacks an attribute, in a thousand.
+    pub missing_permille: u64,
+    /// Values are below this.
+    pub spread: u64,
+}
+
+/// One to three pools.
+pub fn draw_pools(rng: &mut Rng) -> Vec<PoolPlan> {
+    let pools = rng.pick(&[1, 1, 1, 2, 3]);
+    (0..pools).map(|number| draw_pool(rng, number)).collect()
+}
+
+fn draw_pool(rng: &mut Rng, number: u64) -> PoolPlan {
+    let attributes = [
+        ("hash", ValueKind::Int),
+        ("skill", ValueKind::Int),
+        ("share", ValueKind::Double),
+        ("role", ValueKind::String),
+        ("open", ValueKind::Bool),
+    ];
+    let definition = PoolDefinition {
+        name: format!("pool{number}"),
+        attributes: attributes.map(|(name, kind)| (name.to_owned(), kind)).into(),
+        rule: draw_rule(rng),
+        ttl_ms: rng.pick(&[0, 0, 0, 300, 2000]),
+        reprobe_ms: draw_schedule(rng),
+        waiting_max: 0,
+        payload_bytes_max: 0,
+    };
+    PoolPlan { definition, missing_permille: rng.pick(&[0, 0, 50]), spread: rng.pick(&[10, 100, 1000]) }
+}
+
+/// When elements search again, in milliseconds after their arrival.
+fn draw_schedule(rng: &mut Rng) -> Vec<u64> {
+    let steps: &[u64] = rng.pick(&[&[], &[], &[20, 40, 80], &[100], &[5, 10, 15, 20, 25, 200], &[50, 500, 1500]]);
+    steps.to_vec()
+}
+
+fn draw_rule(rng: &mut Rng) -> String {
+    // Of a hundred thousand pairs this many match, by a hash of both.
+    let density = rng.pick(&[500, 2_000, 10_000, 30_000, 50_000, 80_000]);
+    let hashed = format!("(a.hash * 7919 + b.hash * 104729) % 100000 < {density}");
+    let width = rng.pick(&[0, 1, 5, 20, 100]);
+    match rng.below(10) {
+        0 => "true".to_owned(),
+        1..4 => hashed,
+        4 => format!("abs(a.skill - b.skill) <= {width}"),
+        5 => format!("abs(a.skill - b.skill) <= {width} + min(a.waited, b.waited) / 20"),
+        6 => format!("a.role != b.role && a.share * b.share < 0.{}", rng.range(1, 9)),
+        7 => format!("a.skill < b.skill && {hashed}"),
+        8 => format!("(a.hash * 7919 + b.hash * 104729) % 100000 < {density} / 4 + (a.waited + b.waited) * 100"),
+        _ => format!("a.open ? a.hash / b.skill % 3 == 1 : max(a.waited, b.waited) >= {width} * 10"),
+    }
+}
+
+/// The attributes of an element.
+pub fn draw_attributes(plan: &PoolPlan, rng: &mut Rng) -> Vec<(String, Value)> {
+    let int = |bound: u64, rng: &mut Rng| i64::try_from(rng.below(bound)).expect("a small number");
+    let skill = int(plan.spread, rng);
+    let share = f64::from(u32::try_from(rng.below(1000)).expect("below 1000")) / 1000.0;
+    let values = [
+        ("hash", Value::Int(int(1_000_000, rng))),
+        ("skill", Value::Int(skill)),
+        ("share", Value::Double(share)),
+        ("role", Value::from(rng.pick(&["tank", "healer", "scout"]))),
+        ("open", Value::Bool(rng.chance(500))),
+    ];
+    let kept = values.into_iter().filter(|_| !rng.chance(plan.missing_permille));
+    kept.map(|(name, value)| (name.to_owned(), value)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use dovetail_core::{Pool, PoolId};
+
+    use super::*;
+
+    #[test]
+    fn every_rule_that_can_be_drawn_compiles() {
+        for seed in 0..500 {
+            for plan in draw_pools(&mut Rng::new(seed)) {
+                let rule = plan.definition.rule.clone();
+                Pool::compile(PoolId(0), Arc::new(plan.definition)).unwrap_or_else(|error| panic!("{rule}: {error}"));
+            }
+        }
+    }
+}

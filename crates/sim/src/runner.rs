@@ -1,0 +1,95 @@
+//! Many runs: seeds shared among threads, panics caught, the lowest seed that failed.
+
+use std::{
+    any::Any,
+    cell::RefCell,
+    ops::Range,
+    panic::{self, AssertUnwindSafe},
+    sync::{
+        Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
+    thread,
+};
+
+use crate::{
+    sim::{Options, Outcome, run},
+    stats::Stats,
+    violation::Violation,
+};
+
+thread_local! {
+    /// Where the last panic of this thread was.
+    static PLACE: RefCell<Option<String>> = const { RefCell::new(None) };
+}
+
+/// What came of many runs.
+#[derive(Debug, Default)]
+pub struct Summary {
+    /// Sums over all runs.
+    pub stats: Stats,
+    /// What failed, by seed, ascending.
+    pub failures: Vec<(u64, Violation)>,
+}
+
+/// Keeps panics silent: a run that panics is reported as a failure. Call it once, before [`run_caught`].
+pub fn silence_panics() {
+    panic::set_hook(Box::new(|info| {
+        let place = info.location().map(|location| format!("{}:{}", location.file(), location.line()));
+        PLACE.with(|last| *last.borrow_mut() = place);
+    }));
+}
+
+/// Runs one seed; a panic is a violation.
+#[must_use]
+pub fn run_caught(seed: u64, options: Options) -> Outcome {
+    panic::catch_unwind(AssertUnwindSafe(|| run(seed, options))).unwrap_or_else(|panic| {
+        let place = PLACE.with(|last| last.borrow_mut().take()).unwrap_or_default();
+        let violation = Some(Violation::Panic(format!("{} at {place}", message(&*panic))));
+        Outcome { violation, stats: Stats { runs: 1, ..Stats::default() }, ..Outcome::default() }
+    })
+}
+
+/// Runs seeds on some threads until all are done, or `failures_max` have failed.
+///
+/// `progress` is told now and then how many are done.
+pub fn run_many(
+    seeds: Range<u64>,
+    options: Options,
+    threads: usize,
+    failures_max: usize,
+    progress: &(dyn Fn(u64) + Sync),
+) -> Summary {
+    const CHUNK: u64 = 32;
+    let next = AtomicU64::new(seeds.start);
+    let summary = Mutex::new(Summary::default());
+    let work = || {
+        loop {
+            let start = next.fetch_add(CHUNK, Ordering::Relaxed);
+            let failed = summary.lock().expect("no thread panics with it").failures.len();
+            if start >= seeds.end || failed >= failures_max {
+                return;
+            }
+            let mut stats = Stats::default();
+            let mut failures = Vec::new();
+            for seed in start..seeds.end.min(start + CHUNK) {
+                let outcome = run_caught(seed, options);
+                stats.add(&outcome.stats);
+                failures.extend(outcome.violation.map(|violation| (seed, violation)));
+            }
+            let mut summary = summary.lock().expect("no thread panics with it");
+            summary.stats.add(&stats);
+            summary.failures.append(&mut failures);
+            progress(summary.stats.runs);
+        }
+    };
+    thread::scope(|scope| (0..threads.max(1)).for_each(|_| _ = scope.spawn(work)));
+    let mut summary = summary.into_inner().expect("no thread panics with it");
+    summary.failures.sort_by_key(|&(seed, _)| seed);
+    summary
+}
+
+fn message(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("a panic without words").to_owned()
+}

@@ -1,0 +1,222 @@
+//! What a seed stands for: the cluster, the workload, the network and the faults, each drawn at random.
+//!
+//! Every run draws its own ranges first (some runs have no faults, some no tails, some one pool that matches all), and
+//! the run draws from those. That finds more than one mixture of everything would.
+
+use std::sync::Arc;
+
+use dovetail_core::{ElementId, Placement, Ring, SliceId, ledger::LedgerLimits, sequencer::FrameLimits};
+
+use crate::{
+    net::Time,
+    pools::{PoolPlan, draw_pools},
+    rng::Rng,
+};
+
+/// Everything a run is made of, but its dice.
+#[derive(Clone, Debug)]
+pub struct Scenario {
+    /// Which slice owns and which shard homes an element.
+    pub placement: Placement,
+    /// How many matchers share the slices.
+    pub matchers: usize,
+    /// Longest list of a probe.
+    pub list_max: usize,
+    /// Bounds of frames.
+    pub frame: FrameLimits,
+    /// Bounds of the ledger.
+    pub ledger: LedgerLimits,
+    /// What clients do.
+    pub work: WorkPlan,
+    /// How messages travel.
+    pub net: NetPlan,
+    /// What goes wrong.
+    pub faults: FaultPlan,
+    /// How disks behave.
+    pub disk: DiskPlan,
+}
+
+/// What clients do.
+#[derive(Clone, Debug)]
+pub struct WorkPlan {
+    /// Client actions in all.
+    pub actions: u64,
+    /// The pools; the first is there from the start, the others come in mid-stream.
+    pub pools: Vec<PoolPlan>,
+    /// Longest pause between two actions.
+    pub gap_ms: Time,
+    /// How often, in a thousand, an action follows the one before at once.
+    pub burst_permille: u64,
+    /// How often an action withdraws.
+    pub withdraw_permille: u64,
+    /// How many different keys clients use.
+    pub keys: u64,
+    /// How often a submission is one that was made before.
+    pub retry_permille: u64,
+    /// How often a submission brings its own time to live.
+    pub ttl_permille: u64,
+}
+
+/// How messages travel.
+#[derive(Clone, Copy, Debug)]
+pub struct NetPlan {
+    /// The usual delay is from 1 to this.
+    pub delay_ms: Time,
+    /// How often, in a thousand, it is not the usual one.
+    pub tail_permille: u64,
+    /// Longest delay.
+    pub tail_ms: Time,
+    /// How often a stream is many times slower than others.
+    pub slow_permille: u64,
+    /// How often a message is delivered again, later.
+    pub repeat_permille: u64,
+    /// How often a subscription begins with what the reader has.
+    pub overlap_permille: u64,
+    /// How often what a shard says in one step goes out in several frames.
+    pub split_permille: u64,
+    /// When callers give up on a call.
+    pub timeout_ms: Time,
+}
+
+/// What goes wrong. Faults stop when the budgets are used up; then everything has to be decided.
+#[derive(Clone, Copy, Debug)]
+pub struct FaultPlan {
+    /// How often, in a hundred thousand steps, something goes wrong.
+    pub rate: u64,
+    /// How many times likelier it is for a while after a fault.
+    pub hot: u64,
+    /// Most crashes.
+    pub crashes: u64,
+    /// Most streams broken.
+    pub breaks: u64,
+    /// Most pauses.
+    pub pauses: u64,
+    /// Whether the balancer crashes too.
+    pub balancer: bool,
+    /// Longest time a node stays down.
+    pub down_ms: Time,
+    /// Longest pause.
+    pub pause_ms: Time,
+    /// How often a fetch provokes a fault.
+    pub fetch_permille: u64,
+    /// How far a balancer's clock is off after a restart, at most.
+    pub skew_ms: u64,
+}
+
+/// How disks behave.
+#[derive(Clone, Copy, Debug)]
+pub struct DiskPlan {
+    /// Longest sync of the log.
+    pub log_ms: Time,
+    /// Longest sync of the results.
+    pub results_ms: Time,
+    /// How often the open frame is taken when the disk is idle, in a thousand.
+    pub eager_permille: u64,
+}
+
+impl Scenario {
+    /// What `seed` stands for.
+    #[must_use]
+    pub fn draw(seed: u64) -> Scenario {
+        let dice = Rng::new(seed);
+        let mut rng = dice.fork(1);
+        let slices = rng.range(1, 8);
+        let matchers = rng.range(1, slices);
+        let shards = rng.range(1, 5);
+        let ring = Arc::new(Ring::new(small(shards), small(rng.range(1, 12))));
+        let placement = Placement::new(small(slices), rng.pick(&[1, 1, 8, 64]), ring);
+        let frame = FrameLimits {
+            events_max: usize::try_from(rng.pick(&[1, 2, 5, 20, 100])).expect("small"),
+            bytes_max: 10_000,
+            age_ms_max: rng.pick(&[0, 1, 10, 100]),
+        };
+        Scenario {
+            placement,
+            matchers: usize::try_from(matchers).expect("small"),
+            list_max: rng.pick(&[2, 2, 3, 4, 8, 16, 256]),
+            frame,
+            ledger: LedgerLimits {
+                waiting_max: rng.pick(&[10, 100_000, 100_000]),
+                payload_bytes_max: 100,
+                ended_max: 100_000,
+                idempotency_max: 100_000,
+            },
+            work: draw_work(&mut dice.fork(2)),
+            net: draw_net(&mut dice.fork(3)),
+            faults: draw_faults(&mut dice.fork(4)),
+            disk: draw_disk(&mut dice.fork(5)),
+        }
+    }
+
+    /// The matcher that runs a slice.
+    #[must_use]
+    pub fn matcher_of(&self, slice: SliceId) -> usize {
+        slice.0 as usize % self.matchers
+    }
+
+    /// The slices a matcher runs.
+    pub fn slices_of(&self, matcher: usize) -> impl Iterator<Item = SliceId> + use<'_> {
+        self.placement.each_slice().filter(move |&slice| self.matcher_of(slice) == matcher)
+    }
+
+    /// Whether an element is owned by one of a matcher's slices.
+    #[must_use]
+    pub fn owns(&self, matcher: usize, element: ElementId) -> bool {
+        self.matcher_of(self.placement.owner(element)) == matcher
+    }
+}
+
+fn small(number: u64) -> u32 {
+    u32::try_from(number).expect("a small number")
+}
+
+fn draw_work(rng: &mut Rng) -> WorkPlan {
+    let actions = if rng.chance(50) { rng.range(100, 300) } else { rng.range(20, 110) };
+    WorkPlan {
+        actions,
+        pools: draw_pools(rng),
+        gap_ms: rng.pick(&[1, 5, 20, 100]),
+        burst_permille: rng.pick(&[0, 300, 800, 950]),
+        withdraw_permille: rng.pick(&[0, 50, 150, 300]),
+        keys: rng.pick(&[5, 30, 100_000]),
+        retry_permille: rng.pick(&[0, 50]),
+        ttl_permille: rng.pick(&[0, 0, 200, 600]),
+    }
+}
+
+fn draw_net(rng: &mut Rng) -> NetPlan {
+    NetPlan {
+        delay_ms: rng.pick(&[1, 5, 50]),
+        tail_permille: rng.pick(&[0, 20, 50, 200]),
+        tail_ms: rng.pick(&[100, 1000, 4000]),
+        slow_permille: rng.pick(&[0, 100, 300]),
+        repeat_permille: rng.pick(&[0, 0, 30, 200]),
+        overlap_permille: rng.pick(&[0, 200, 800]),
+        split_permille: rng.pick(&[0, 300, 1000]),
+        timeout_ms: rng.pick(&[500, 5000]),
+    }
+}
+
+fn draw_faults(rng: &mut Rng) -> FaultPlan {
+    let calm = rng.chance(150);
+    FaultPlan {
+        rate: if calm { 0 } else { rng.pick(&[50, 200, 600, 2000]) },
+        hot: rng.pick(&[1, 5, 30]),
+        crashes: rng.pick(&[0, 1, 3, 6, 12]),
+        breaks: rng.pick(&[0, 5, 20]),
+        pauses: rng.pick(&[0, 0, 3, 8]),
+        balancer: rng.chance(500),
+        down_ms: rng.pick(&[10, 100, 1500]),
+        pause_ms: rng.pick(&[50, 500, 5000]),
+        fetch_permille: rng.pick(&[0, 100, 500]),
+        skew_ms: rng.pick(&[0, 0, 200]),
+    }
+}
+
+fn draw_disk(rng: &mut Rng) -> DiskPlan {
+    DiskPlan {
+        log_ms: rng.pick(&[1, 10, 100]),
+        results_ms: rng.pick(&[1, 30, 300, 1500]),
+        eager_permille: rng.pick(&[0, 300, 1000]),
+    }
+}

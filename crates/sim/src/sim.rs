@@ -1,0 +1,308 @@
+//! A run: takes what happens next, gives it to whom it concerns, until nothing happens any more.
+
+use dovetail_core::planted::Bug;
+
+use crate::{
+    checks,
+    clients::Clients,
+    cx::Cx,
+    faults::{Fault, Faults},
+    net::{LinkId, Message, Net, Node, Request, Step, StreamId},
+    nodes::{Balancer, Fate, Gatherer, Matcher},
+    rng::Rng,
+    scenario::Scenario,
+    stats::Stats,
+    trace::Trace,
+    truth::Truth,
+    violation::Violation,
+};
+
+/// More steps than any run takes that gets anywhere.
+const STEPS_MAX: u64 = 1_000_000;
+
+/// What to run a seed with.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Options {
+    /// Prints what happens.
+    pub trace: bool,
+    /// Plants a bug.
+    pub bug: Option<Bug>,
+}
+
+/// What came of a run.
+#[derive(Clone, Debug, Default)]
+pub struct Outcome {
+    /// What happened, in numbers.
+    pub stats: Stats,
+    /// The fingerprint of all that happened, in order.
+    pub fingerprint: u64,
+    /// What was found wrong.
+    pub violation: Option<Violation>,
+}
+
+/// Runs one seed.
+#[must_use]
+pub fn run(seed: u64, options: Options) -> Outcome {
+    let mut sim = Sim::new(seed, options);
+    let violation = sim.run().err();
+    sim.outcome(violation)
+}
+
+#[derive(Debug)]
+struct Sim {
+    cx: Cx,
+    balancer: Balancer,
+    matchers: Vec<Matcher>,
+    gatherers: Vec<Gatherer>,
+    clients: Clients,
+    faults: Faults,
+}
+
+impl Sim {
+    fn new(seed: u64, options: Options) -> Sim {
+        let scenario = Scenario::draw(seed);
+        let dice = Rng::new(seed);
+        let shards = scenario.placement.shards() as usize;
+        let cx = Cx {
+            net: Net::new(scenario.net, dice.fork(10), scenario.matchers, shards),
+            truth: Truth::new(scenario.placement.clone()),
+            stats: Stats { runs: 1, ..Stats::default() },
+            trace: Trace::new(options.trace),
+            rng: dice.fork(11),
+            bug: options.bug,
+            provoked: false,
+            scenario,
+        };
+        Sim {
+            balancer: Balancer::new(),
+            matchers: (0..cx.scenario.matchers).map(Matcher::new).collect(),
+            gatherers: (0..shards).map(Gatherer::new).collect(),
+            clients: Clients::new(dice.fork(12), cx.scenario.work.actions),
+            faults: Faults::new(dice.fork(13), &cx),
+            cx,
+        }
+    }
+
+    fn run(&mut self) -> Result<(), Violation> {
+        self.cx.trace.line(0, || format!("{:#?}", self.cx.scenario));
+        for node in self.cx.net.nodes() {
+            self.start(node)?;
+        }
+        self.cx.net.after(1, Step::Client);
+        let mut steps = 0;
+        while let Some(step) = self.cx.net.pop() {
+            self.dispatch(step)?;
+            for fault in self.faults.draw(&mut self.cx) {
+                self.on_fault(fault)?;
+            }
+            steps += 1;
+            if steps > STEPS_MAX {
+                return Err(Violation::Endless(STEPS_MAX));
+            }
+        }
+        self.check_end()
+    }
+
+    fn outcome(mut self, violation: Option<Violation>) -> Outcome {
+        self.matchers.iter().for_each(|matcher| matcher.count(&mut self.cx));
+        let events = self.cx.truth.durable().0;
+        let outcomes = self.cx.truth.outcomes();
+        self.cx.stats.events = events;
+        (self.cx.stats.matches, self.cx.stats.withdrawals) = outcomes;
+        Outcome { stats: self.cx.stats, fingerprint: self.cx.trace.fingerprint(), violation }
+    }
+
+    /// Everything is decided, stable and forgotten.
+    fn check_end(&self) -> Result<(), Violation> {
+        self.balancer.check_end(&self.cx)?;
+        for gatherer in &self.gatherers {
+            checks::check_shard(&self.cx, gatherer.shard().expect("healed"))?;
+        }
+        self.matchers.iter().try_for_each(|matcher| matcher.check_end(&self.cx))
+    }
+
+    fn dispatch(&mut self, step: Step) -> Result<(), Violation> {
+        if let Step::Client = step {
+            self.clients.act(&mut self.cx, &mut self.balancer);
+            return Ok(());
+        }
+        let Some(node) = self.concerns(&step) else { return Ok(()) };
+        if self.cx.net.paused(node) && !matches!(step, Step::Resume { .. }) {
+            self.cx.net.hold(node, step);
+            return Ok(());
+        }
+        if let Step::Timer { node, timer, .. } = &step {
+            self.cx.trace.line(self.cx.net.now(), || format!("{node} timer {timer:?}"));
+        }
+        match step {
+            Step::Subscribe { stream, request } => self.on_subscribe(stream, request),
+            Step::Message { stream, message } => return self.on_message(stream, message),
+            Step::Lost { stream, node, .. } => self.on_lost(stream, node),
+            Step::Call { from, incarnation, id, call } => {
+                self.cx.trace.line(self.cx.net.now(), || format!("balancer <- {from}: {call:?}"));
+                self.balancer.on_call(&mut self.cx, from, incarnation, id, call);
+            }
+            Step::Reply { to, id, reply, .. } => {
+                self.cx.trace.line(self.cx.net.now(), || format!("{to} <- balancer: {reply:?}"));
+                match to {
+                    Node::Balancer => unreachable!("the balancer asks nobody"),
+                    Node::Matcher(matcher) => self.matchers[matcher].on_reply(&mut self.cx, id, &reply)?,
+                    Node::Gatherer(gatherer) => {
+                        let fate = self.gatherers[gatherer].on_reply(&mut self.cx, id, &reply)?;
+                        return self.follow(gatherer, fate);
+                    }
+                }
+            }
+            Step::Timer { node, timer, .. } => match node {
+                Node::Balancer => return self.balancer.on_timer(&mut self.cx, timer),
+                Node::Matcher(matcher) => self.matchers[matcher].on_timer(&mut self.cx, timer),
+                Node::Gatherer(gatherer) => self.gatherers[gatherer].on_timer(&mut self.cx, timer),
+            },
+            Step::Restart { node, .. } => {
+                self.cx.net.start(node);
+                return self.start(node);
+            }
+            Step::Resume { node, .. } => {
+                self.cx.trace.line(self.cx.net.now(), || format!("{node} goes on"));
+                for held in self.cx.net.resume(node) {
+                    self.dispatch(held)?;
+                }
+            }
+            Step::Client => unreachable!("clients are no node"),
+        }
+        Ok(())
+    }
+
+    /// The node that a step concerns; none when the step has come to nothing.
+    fn concerns(&self, step: &Step) -> Option<Node> {
+        let net = &self.cx.net;
+        let current = |node: Node, incarnation: u32| net.incarnation(node) == incarnation;
+        match *step {
+            // A request to a node that is down is refused by it, so to say.
+            Step::Subscribe { stream, .. } => net.whole(stream).then(|| net.ends(stream).2),
+            Step::Message { stream, .. } => net.whole(stream).then(|| net.ends(stream).0),
+            Step::Lost { node, incarnation, .. }
+            | Step::Timer { node, incarnation, .. }
+            | Step::Resume { node, incarnation } => (net.up(node) && current(node, incarnation)).then_some(node),
+            Step::Reply { to, incarnation, .. } => (net.up(to) && current(to, incarnation)).then_some(to),
+            Step::Restart { node, incarnation } => current(node, incarnation).then_some(node),
+            Step::Call { .. } => net.up(Node::Balancer).then_some(Node::Balancer),
+            Step::Client => None,
+        }
+    }
+
+    fn on_subscribe(&mut self, stream: StreamId, request: Request) {
+        let cx = &mut self.cx;
+        let (reader, _, server) = cx.net.ends(stream);
+        cx.trace.line(cx.net.now(), || format!("{server} <- {reader}: {request:?} on stream {}", stream.0));
+        cx.trace.note([cx.net.now(), 20, u64::from(stream.0), 0]);
+        if !cx.net.up(server) {
+            cx.net.sever(stream);
+            return;
+        }
+        match (server, reader, request) {
+            (Node::Balancer, Node::Matcher(matcher), Request::Feed { after }) => {
+                self.balancer.on_subscribe(cx, stream, matcher, after);
+            }
+            (Node::Matcher(matcher), _, Request::Candidates { slice, shard, after }) => {
+                self.matchers[matcher].on_subscribe(cx, stream, slice, shard, after);
+            }
+            (Node::Gatherer(gatherer), _, Request::Decisions { after }) => {
+                self.gatherers[gatherer].on_subscribe(cx, stream, after);
+            }
+            (server, reader, request) => unreachable!("{reader} asks {server} for {request:?}"),
+        }
+    }
+
+    fn on_message(&mut self, stream: StreamId, message: Message) -> Result<(), Violation> {
+        let cx = &mut self.cx;
+        let (reader, link, server) = cx.net.ends(stream);
+        cx.trace.line(cx.net.now(), || format!("{reader} <- {server} {link:?}: {message}"));
+        let [kind, first, second] = message.fingerprint();
+        cx.trace.note([cx.net.now(), u64::from(stream.0), kind ^ (first << 8), second]);
+        match (reader, link) {
+            (Node::Balancer, LinkId::Shard(shard)) => self.balancer.on_message(cx, stream, shard, &message),
+            (Node::Matcher(matcher), link) => self.matchers[matcher].on_message(cx, stream, link, message),
+            (Node::Gatherer(gatherer), link) => {
+                let fate = self.gatherers[gatherer].on_message(cx, stream, link, message)?;
+                self.follow(gatherer, fate)
+            }
+            (Node::Balancer, link) => unreachable!("a balancer reads no {link:?}"),
+        }
+    }
+
+    fn on_lost(&mut self, stream: StreamId, node: Node) {
+        let cx = &mut self.cx;
+        cx.trace.note([cx.net.now(), 21, u64::from(stream.0), 0]);
+        cx.trace.line(cx.net.now(), || format!("{node} lost stream {}", stream.0));
+        match node {
+            Node::Balancer => self.balancer.on_lost(cx, stream),
+            Node::Matcher(matcher) => self.matchers[matcher].on_lost(cx, stream),
+            Node::Gatherer(gatherer) => self.gatherers[gatherer].on_lost(cx, stream),
+        }
+    }
+
+    /// A gatherer that was left behind begins anew.
+    fn follow(&mut self, gatherer: usize, fate: Fate) -> Result<(), Violation> {
+        if fate == Fate::Behind {
+            self.cx.stats.restarts_behind += 1;
+            self.stop(Node::Gatherer(gatherer), 1)?;
+        }
+        Ok(())
+    }
+
+    fn on_fault(&mut self, fault: Fault) -> Result<(), Violation> {
+        let cx = &mut self.cx;
+        cx.trace.line(cx.net.now(), || format!("FAULT {fault:?}"));
+        match fault {
+            Fault::Crash { node, .. } if !cx.net.up(node) => {}
+            Fault::Pause { node, .. } if !cx.net.up(node) || cx.net.paused(node) => {}
+            Fault::Crash { node, down } => {
+                match node {
+                    Node::Balancer => cx.stats.balancer_crashes += 1,
+                    Node::Matcher(_) => cx.stats.matcher_crashes += 1,
+                    Node::Gatherer(_) => cx.stats.gatherer_crashes += 1,
+                }
+                self.stop(node, down)?;
+            }
+            Fault::Break => {
+                let mut rng = cx.rng.fork(cx.trace.steps());
+                if let Some(stream) = cx.net.some_stream(&mut rng) {
+                    cx.stats.breaks += 1;
+                    cx.net.sever(stream);
+                }
+            }
+            Fault::Pause { node, time } => {
+                cx.stats.pauses += 1;
+                cx.net.pause(node, time);
+            }
+        }
+        Ok(())
+    }
+
+    fn stop(&mut self, node: Node, down: u64) -> Result<(), Violation> {
+        let cx = &mut self.cx;
+        cx.trace.line(cx.net.now(), || format!("{node} stops for {down}"));
+        cx.trace.note([cx.net.now(), 22, down, 0]);
+        cx.net.stop(node);
+        let incarnation = cx.net.incarnation(node);
+        cx.net.after(down, Step::Restart { node, incarnation });
+        match node {
+            Node::Balancer => self.balancer.crash(cx)?,
+            Node::Matcher(matcher) => self.matchers[matcher].crash(cx),
+            Node::Gatherer(gatherer) => self.gatherers[gatherer].crash(),
+        }
+        Ok(())
+    }
+
+    fn start(&mut self, node: Node) -> Result<(), Violation> {
+        let cx = &mut self.cx;
+        cx.trace.line(cx.net.now(), || format!("{node} starts"));
+        match node {
+            Node::Balancer => self.balancer.start(cx)?,
+            Node::Matcher(matcher) => self.matchers[matcher].start(cx),
+            Node::Gatherer(gatherer) => self.gatherers[gatherer].start(cx),
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,221 @@
+//! What should be: the sequential program on the durable log. Everything that nodes decide is held against it at once.
+
+use std::{collections::HashMap, sync::Arc};
+
+use bytes::Bytes;
+use dovetail_core::{
+    ElementId, EventId, EventKind, LogFrame, Placement, PoolId, Retirement, ShardId, WithdrawReason,
+    ledger::{ClientPart, Outcome, OutcomeEnd},
+    oracle::Oracle,
+};
+
+use crate::violation::Violation;
+
+/// The oracle on the durable log, and what was announced of it.
+#[derive(Debug)]
+pub struct Truth {
+    placement: Placement,
+    oracle: Oracle,
+    /// By event, from 0.
+    events: Vec<Decided>,
+    elements: HashMap<ElementId, Known>,
+    /// The stable cut that the last frame of the durable log names.
+    named: EventId,
+}
+
+/// What one event decides.
+#[derive(Debug, Default)]
+struct Decided {
+    retirement: Option<Retirement>,
+    time_ms: u64,
+    reason: Option<WithdrawReason>,
+    /// Whether a shard has announced it.
+    announced: bool,
+    /// Whether a client could have seen it.
+    published: bool,
+}
+
+#[derive(Debug)]
+struct Known {
+    pool: PoolId,
+    key: Arc<str>,
+    payload: Bytes,
+}
+
+impl Truth {
+    /// Before every event.
+    #[must_use]
+    pub fn new(placement: Placement) -> Truth {
+        Truth {
+            placement,
+            oracle: Oracle::new(),
+            events: vec![Decided::default()],
+            elements: HashMap::new(),
+            named: EventId::ZERO,
+        }
+    }
+
+    /// The last durable event.
+    #[must_use]
+    pub fn durable(&self) -> EventId {
+        EventId(self.events.len() as u64 - 1)
+    }
+
+    /// The elements that wait after the durable log.
+    pub fn waiting(&self) -> impl Iterator<Item = ElementId> {
+        self.oracle.waiting()
+    }
+
+    /// How many matches and withdrawals the durable log has.
+    #[must_use]
+    pub fn outcomes(&self) -> (u64, u64) {
+        let retirements = || self.events.iter().filter_map(|event| event.retirement);
+        let matches = retirements().filter(|retirement| retirement.anchor.is_some()).count();
+        (matches as u64, (retirements().count() - matches) as u64)
+    }
+
+    /// How many elements the next frame of the log may still name though they are retired.
+    #[must_use]
+    pub fn nameable(&self) -> usize {
+        let retirements = self.events[index(self.named.next())..].iter().filter_map(|event| event.retirement);
+        retirements.flat_map(|retirement| retirement.ends()).count()
+    }
+
+    /// A frame is on disk: whatever happens, its events have happened.
+    ///
+    /// # Errors
+    /// When ids are not dense or time goes back.
+    pub fn on_durable(&mut self, frame: &LogFrame, clients: &[ClientPart]) -> Result<(), Violation> {
+        let last = self.events.last().expect("there is an event 0");
+        if frame.after != self.durable() || frame.time_ms < last.time_ms {
+            let (found, expected) = ((frame.after, frame.time_ms), (self.durable(), last.time_ms));
+            return Err(differs("a frame's beginning and time", format!("{found:?}"), format!("{expected:?}")));
+        }
+        self.named = frame.stable;
+        let mut clients = clients.iter();
+        for event in &frame.events {
+            let decided = self.oracle.on_event(event.x, frame.time_ms, &event.kind);
+            let retirement = decided.expect("what the ledger recorded compiles");
+            let reason = match &event.kind {
+                EventKind::Withdrawal { reason, .. } => Some(*reason),
+                _ => None,
+            };
+            if let EventKind::Arrival { pool, .. } = &event.kind {
+                let client = clients.next().expect("an arrival has a client part");
+                let known = Known { pool: *pool, key: Arc::clone(&client.key), payload: client.payload.clone() };
+                self.elements.insert(event.x.into(), known);
+            }
+            self.events.push(Decided { retirement, time_ms: frame.time_ms, reason, ..Decided::default() });
+        }
+        Ok(())
+    }
+
+    /// A shard announces a retirement.
+    ///
+    /// # Errors
+    /// When it is not the oracle's.
+    pub fn on_announced(&mut self, shard: ShardId, told: Retirement) -> Result<(), Violation> {
+        let expected = self.events.get(index(told.x)).and_then(|event| event.retirement);
+        if expected != Some(told) {
+            return Err(Violation::Diverged { by: shard.to_string(), x: told.x, told: Some(told), expected });
+        }
+        self.events[index(told.x)].announced = true;
+        Ok(())
+    }
+
+    /// A shard says that what is homed there is decided in `(before, through]`.
+    ///
+    /// # Errors
+    /// When it has not announced all of it.
+    pub fn on_shard_decided(&self, shard: ShardId, before: EventId, through: EventId) -> Result<(), Violation> {
+        self.check_bound(|| format!("watermark of {shard}"), through)?;
+        for x in before.0 + 1..=through.0 {
+            let event = &self.events[index(EventId(x))];
+            let Some(expected) = event.retirement.filter(|_| !event.announced) else { continue };
+            if self.placement.home(expected.element) == shard {
+                let by = format!("{shard}, whose watermark is {through},");
+                return Err(Violation::Diverged { by, x: EventId(x), told: None, expected: Some(expected) });
+            }
+        }
+        Ok(())
+    }
+
+    /// A balancer publishes what was decided in `(before, through]`. Returns how much of it had been published before.
+    ///
+    /// # Errors
+    /// When it is not exactly what the oracle has there.
+    pub fn on_published(&mut self, before: EventId, through: EventId, outcomes: &[Outcome]) -> Result<u64, Violation> {
+        self.check_bound(|| "decided watermark".to_owned(), through)?;
+        let mut told = outcomes.iter().peekable();
+        let mut repeated = 0;
+        for x in before.0 + 1..=through.0 {
+            let x = EventId(x);
+            let outcome = told.next_if(|outcome| outcome.x == x);
+            let (found, expected) = (outcome.map(Outcome::retirement), self.events[index(x)].retirement);
+            if found != expected {
+                return Err(Violation::Diverged { by: "balancer".to_owned(), x, told: found, expected });
+            }
+            if let Some(outcome) = outcome {
+                self.check_outcome(outcome)?;
+                repeated += u64::from(std::mem::replace(&mut self.events[index(x)].published, true));
+            }
+        }
+        match told.next() {
+            Some(stray) => Err(Violation::OutOfOrder { x: stray.x, before: through }),
+            None => Ok(repeated),
+        }
+    }
+
+    /// At the end: everything the oracle has was published.
+    ///
+    /// # Errors
+    /// When an outcome is missing.
+    pub fn check_complete(&self) -> Result<(), Violation> {
+        let mut events = self.events.iter().zip(0..);
+        match events.find(|(event, _)| event.retirement.is_some() && !event.published) {
+            None => Ok(()),
+            Some((event, x)) => {
+                let by = "balancer, when all was done,".to_owned();
+                Err(Violation::Diverged { by, x: EventId(x), told: None, expected: event.retirement })
+            }
+        }
+    }
+
+    fn check_outcome(&self, told: &Outcome) -> Result<(), Violation> {
+        let event = &self.events[index(told.x)];
+        let end = |id: ElementId| {
+            let known = &self.elements[&id];
+            OutcomeEnd { id, key: Arc::clone(&known.key), payload: known.payload.clone() }
+        };
+        let expected = Outcome {
+            x: told.x,
+            pool: self.elements[&told.element.id].pool,
+            time_ms: event.time_ms,
+            element: end(told.element.id),
+            anchor: told.anchor.as_ref().map(|anchor| end(anchor.id)),
+            reason: event.reason,
+        };
+        if *told == expected {
+            return Ok(());
+        }
+        Err(Violation::Outcome { x: told.x, told: format!("{told:?}"), expected: format!("{expected:?}") })
+    }
+
+    fn check_bound(&self, what: impl FnOnce() -> String, found: EventId) -> Result<(), Violation> {
+        let bound = self.durable();
+        if found <= bound {
+            return Ok(());
+        }
+        Err(Violation::Watermark { what: what(), found, bound_by: "the end of the durable log".to_owned(), bound })
+    }
+}
+
+/// Two things that should be equal are not.
+#[must_use]
+pub fn differs(what: impl Into<String>, found: String, expected: String) -> Violation {
+    Violation::Differs { what: what.into(), found, expected }
+}
+
+fn index(x: EventId) -> usize {
+    usize::try_from(x.0).expect("a run has few events")
+}
