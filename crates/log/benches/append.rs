@@ -14,6 +14,15 @@ use std::time::Instant;
 
 use dovetail_log::{EmbeddedLog, Log, MemoryLog, Options, Record};
 
+const NAMES: [&str; 6] = [
+    "plain file",
+    "plain file, zeroed before",
+    "MemoryLog",
+    "EmbeddedLog",
+    "EmbeddedLog, read back",
+    "EmbeddedLog, opened again",
+];
+
 struct Settings {
     dir: PathBuf,
     rounds: usize,
@@ -25,29 +34,25 @@ struct Settings {
 fn main() {
     let settings = settings();
     let groups = (settings.megabytes << 20) / (settings.group * settings.bytes);
-    let names = ["plain file", "plain file, zeroed before", "EmbeddedLog", "MemoryLog", "EmbeddedLog, read back"];
-    let mut rates = vec![Vec::new(); names.len()];
+    let mut rates = vec![Vec::new(); NAMES.len()];
     for round in 0..settings.rounds {
-        for at in 0..names.len() {
-            let at = (at + round) % 4;
-            if rates[at].len() > round {
-                continue;
-            }
+        for contestant in 0..4 {
             let dir = tempfile::tempdir_in(&settings.dir).expect("the folder given with --dir exists");
-            let (seconds, read_seconds) = match at {
-                0 => (plain(dir.path(), &settings, groups, false), None),
-                1 => (plain(dir.path(), &settings, groups, true), None),
-                2 => embedded(dir.path(), &settings, groups),
-                _ => (append(&mut MemoryLog::new(), &settings, groups), None),
+            let seconds = match (contestant + round) % 4 {
+                0 => vec![(0, plain(dir.path(), &settings, groups, false))],
+                1 => vec![(1, plain(dir.path(), &settings, groups, true))],
+                2 => vec![(2, append(&mut MemoryLog::new(), &settings, groups))],
+                _ => embedded(dir.path(), &settings, groups),
             };
-            rates[at].push((groups * settings.group) as f64 / seconds);
-            rates[4].extend(read_seconds.map(|seconds| (groups * settings.group) as f64 / seconds));
+            for (row, seconds) in seconds {
+                rates[row].push((groups * settings.group) as f64 / seconds);
+            }
         }
     }
-    report(&names, &mut rates, &settings);
+    report(&mut rates, &settings);
 }
 
-fn report(names: &[&str], rates: &mut [Vec<f64>], settings: &Settings) {
+fn report(rates: &mut [Vec<f64>], settings: &Settings) {
     let Settings { rounds, megabytes, group, bytes, dir } = settings;
     println!(
         "{bytes}-byte records, {group} to an fsync, {megabytes} MiB, medians of {rounds} rounds, {}",
@@ -58,7 +63,7 @@ fn report(names: &[&str], rates: &mut [Vec<f64>], settings: &Settings) {
         rates.sort_by(f64::total_cmp);
     }
     let plain = rates[0][rounds / 2];
-    for (name, rates) in names.iter().zip(rates) {
+    for (name, rates) in NAMES.iter().zip(rates) {
         let (median, lowest, highest) = (rates[rounds / 2], rates[0], rates[rounds - 1]);
         println!("{name:<28}{median:>14.0}{lowest:>12.0}{highest:>12.0}{:>12.2}", median / plain);
     }
@@ -83,16 +88,24 @@ fn plain(dir: &Path, settings: &Settings, groups: usize, zeroed: bool) -> f64 {
     start.elapsed().as_secs_f64()
 }
 
-fn embedded(dir: &Path, settings: &Settings, groups: usize) -> (f64, Option<f64>) {
-    let (mut log, _) = EmbeddedLog::open(dir, Options::new("bench")).expect("a log");
-    let seconds = append(&mut log, settings, groups);
+/// Appends, reads everything back, and opens the log again: seconds for each.
+fn embedded(dir: &Path, settings: &Settings, groups: usize) -> Vec<(usize, f64)> {
+    let open = || EmbeddedLog::open(dir, Options::new("bench")).expect("a log");
+    let (mut log, _) = open();
+    let appending = append(&mut log, settings, groups);
     let start = Instant::now();
     let reader = log.reader();
     let mut after = 0;
     while after < reader.last() {
         after = reader.read_after(after, 1 << 20).expect("a read").last().expect("a record").through;
     }
-    (seconds, Some(start.elapsed().as_secs_f64()))
+    let reading = start.elapsed().as_secs_f64();
+    drop(log);
+    let start = Instant::now();
+    let (_log, report) = open();
+    let opening = start.elapsed().as_secs_f64();
+    assert_eq!(report.records, (groups * settings.group) as u64);
+    vec![(3, appending), (4, reading), (5, opening)]
 }
 
 fn append(log: &mut dyn Log, settings: &Settings, groups: usize) -> f64 {
