@@ -29,7 +29,7 @@
 //! 3. **Damage is never taken for the end.** Recovery below says how the two are told apart.
 //! 4. **Nothing stale comes back.** What opening cut is zeroed and synced before the log is used; what opening found
 //!    intact but unacknowledged is written again and synced before it is served.
-//! 5. **A failed write or sync is final** ([`AppendError::Poisoned`](crate::AppendError::Poisoned)). The one exception
+//! 5. **A failed write or sync is final** ([`AppendError::Poisoned`]). The one exception
 //!    is a disk too full for the next segment, found before anything of the group was written.
 //! 6. **Every read is verified**; a record that does not check is an error with file and offset.
 //!
