@@ -43,12 +43,10 @@ pub async fn run(arguments: StatusArgs) -> Result<(), CliError> {
                 let space = if index == 0 { "" } else { "\n" };
                 output::print(&format!("{space}{}", describe(server, &node, now_ms())))?;
             }
-            Err(error @ CliError::NoServer { .. }) => {
-                eprintln!("error: {error}");
-                all_worked = false;
-            }
             Err(error) => {
-                eprintln!("error: {server}: {error}");
+                // This one names the server itself.
+                let named = matches!(error, CliError::NoServer { .. });
+                eprintln!("error: {}{error}", if named { String::new() } else { format!("{server}: ") });
                 all_worked = false;
             }
         }

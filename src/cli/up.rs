@@ -75,3 +75,46 @@ fn client_url(listener: SocketAddr) -> String {
         (false, _) => format!("http://{listener}"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::settings::Sources;
+
+    fn banner_at(balancer: &str, examples: bool) -> String {
+        let flags = vec![("cluster.slices", "5".to_owned())];
+        let settings = Sources { flags, ..Sources::default() }.load_up().unwrap();
+        let at = |address: &str| address.parse::<SocketAddr>().unwrap();
+        let started = Started {
+            balancer: at(balancer),
+            matchers: vec![at("127.0.0.1:1"), at("127.0.0.1:2")],
+            gatherers: vec![at("127.0.0.1:3"), at("127.0.0.1:4")],
+        };
+        banner(&settings, &started, "dovetail", examples)
+    }
+
+    #[test]
+    fn the_banner_says_what_runs_where_and_what_to_do_next() {
+        let expected = format!(
+            "Dovetail {}, cluster \"dovetail\", is up.\n\n  \
+             balancer     127.0.0.1:7400          log in ./dovetail-data\n  \
+             matcher 0    127.0.0.1:1             slices 0, 2, 4\n  \
+             matcher 1    127.0.0.1:2             slices 1, 3\n  \
+             gatherer 0   127.0.0.1:3             shard 0\n  \
+             gatherer 1   127.0.0.1:4             shard 1\n\n\
+             Next, in another terminal, define a pool, submit elements, and watch the pairs:\n\n  \
+             dovetail pool define --file examples/players.toml\n  \
+             dovetail submit --pool duel examples/players.ndjson\n  \
+             dovetail watch --pool duel\n\nCtrl-C stops it.\n",
+            env!("CARGO_PKG_VERSION")
+        );
+        assert_eq!(banner_at("127.0.0.1:7400", true), expected);
+    }
+
+    #[test]
+    fn the_commands_name_a_server_that_is_not_the_default() {
+        assert!(banner_at("0.0.0.0:9", true).contains("watch --pool duel --server http://127.0.0.1:9\n"));
+        assert!(banner_at("[::]:9", false).contains("watch --pool duel --server http://[::1]:9\n"));
+        assert!(banner_at("10.0.0.1:7400", true).contains("--server http://10.0.0.1:7400\n"));
+    }
+}
