@@ -117,7 +117,7 @@ fn cut_parts(cut: SliceCut) -> Vec<pb::CutPart> {
     };
     let mut parts = vec![pb::CutPart {
         pools: cut.pools.iter().map(pool).collect(),
-        left_out: cut.left_out.iter().map(|x| x.0).collect(),
+        left_out: cut.left_out.iter().map(|element| element.0).collect(),
         ..Default::default()
     }];
     parts.extend(cut.waiting.chunks(PART).map(|waiting| pb::CutPart {

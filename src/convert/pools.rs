@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use dovetail_core::{
-    ElementId, EventId, PoolDefinition, PoolId,
+    ElementId, PoolDefinition, PoolId,
     ledger::Submission,
     slice::{SliceCut, WaitingElement},
 };
@@ -78,7 +78,7 @@ pub fn slice_cut_part(cut: &mut SliceCut, part: pb::CutPart) -> Result<bool, Con
             row: row(waiting.row)?,
         });
     }
-    cut.left_out.extend(part.left_out.into_iter().map(EventId));
+    cut.left_out.extend(part.left_out.into_iter().map(ElementId));
     Ok(part.last)
 }
 

@@ -388,7 +388,7 @@ impl Ledger {
         let naming = self.naming.iter().filter(|&(&x, (element, _))| x > self.stable && left_out(element));
         let defined = self.pools.iter().filter(|pool| pool.defined_at <= self.stable);
         let pools = defined.map(|entry| (entry.pool.id, Arc::clone(&entry.pool.definition))).collect();
-        SliceCut { through: self.stable, pools, waiting, left_out: naming.map(|(&x, _)| x).collect() }
+        SliceCut { through: self.stable, pools, waiting, left_out: naming.map(|(_, &(element, _))| element).collect() }
     }
 
     /// What became of an element.

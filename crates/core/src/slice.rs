@@ -34,9 +34,10 @@ pub struct SliceCut {
     pub pools: Vec<(PoolId, Arc<PoolDefinition>)>,
     /// Elements waiting at the cut. Those of other slices are passed over.
     pub waiting: Vec<WaitingElement>,
-    /// Reprobes and withdrawals above the cut of elements that did not wait at it: passed over, because nobody here would
-    /// know that those elements are dead (R2). Events that the log gets later name no such element.
-    pub left_out: BTreeSet<EventId>,
+    /// Elements retired at or below the cut that events above it name: those reprobes and withdrawals are passed over, because
+    /// nobody here would know that the elements are dead (R2). Named by element: of the events some may not be durable
+    /// yet, and their ids could come again.
+    pub left_out: BTreeSet<ElementId>,
 }
 
 /// An element that waits at a cut.
@@ -151,8 +152,10 @@ pub struct Slice {
     /// Decided watermark by shard.
     decided: Vec<EventId>,
     stable: EventId,
-    /// Events above the cut that are passed over.
-    left_out: BTreeSet<EventId>,
+    /// Where it started.
+    cut: EventId,
+    /// Elements dead at the cut whose reprobes and withdrawals are passed over.
+    left_out: BTreeSet<ElementId>,
     received: EventId,
     through: EventId,
     pending: VecDeque<Arc<LogFrame>>,
@@ -200,6 +203,7 @@ impl Slice {
             nameless: EventId::ZERO,
             decided: vec![cut.through; shards],
             stable: cut.through,
+            cut: cut.through,
             left_out: cut.left_out,
             received: cut.through,
             through: cut.through,
@@ -380,7 +384,6 @@ impl Slice {
             self.through = frame.through;
             self.pending.pop_front();
             self.flush(out);
-            self.left_out = self.left_out.split_off(&self.through.next());
             self.nameless = frame.stable;
         }
         self.bury(self.through.next());
@@ -392,7 +395,10 @@ impl Slice {
     fn search_event(&mut self, event: &Event, time_ms: u64) -> Result<bool, FrameError> {
         let x = event.x;
         self.bury(x);
-        if self.left_out.contains(&x) && !self.planted.is(Bug::R2FeedUnfiltered) {
+        if let EventKind::Withdrawal { element, .. } | EventKind::Reprobe { element, .. } = &event.kind
+            && self.left_out.contains(element)
+            && !self.planted.is(Bug::R2FeedUnfiltered)
+        {
             return Ok(true);
         }
         match &event.kind {
@@ -475,6 +481,9 @@ impl Slice {
     }
 
     fn on_retirement(&mut self, retirement: &Retirement) {
+        if retirement.x <= self.cut {
+            return;
+        }
         for element in retirement.ends() {
             if self.retired.get(&element).is_some_and(|&x| x <= retirement.x) {
                 continue;
@@ -515,6 +524,9 @@ impl Slice {
         {
             self.retired_at.pop_first();
             self.retired.remove(&element);
+        }
+        if self.nameless >= self.cut {
+            self.left_out.clear();
         }
     }
 

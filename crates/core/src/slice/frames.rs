@@ -62,6 +62,8 @@ impl Frames {
         }
         self.flushed = through;
         self.said = (known, stable);
+        // A slice that starts anew may have less than the stable cut covers; nobody will ask for that again.
+        self.trim(stable);
     }
 
     /// Tells every shard what it may forget by now, when that is more than it was told. Not kept: the next frame says it too.
