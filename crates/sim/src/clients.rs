@@ -35,10 +35,9 @@ impl Clients {
         }
         self.left -= 1;
         let work = &cx.scenario.work;
-        let all = work.actions;
-        let pools = work.pools.len() as u64;
+        let (all, pools) = (work.actions, work.pools.len() as u64);
         // The first pool before anything else, the others in mid-stream; all again now and then, which changes nothing.
-        let defined = ((all - self.left) * pools / all + 1).min(pools);
+        let defined = (all.saturating_sub(self.left) * pools / all + 1).min(pools);
         for number in 0..defined {
             let definition = cx.scenario.work.pools[usize::try_from(number).expect("few pools")].definition.clone();
             balancer.define(cx, &definition);
@@ -52,6 +51,15 @@ impl Clients {
         if self.left > 0 {
             let burst = self.rng.chance(cx.scenario.work.burst_permille);
             let gap = if burst { 0 } else { self.rng.range(1, cx.scenario.work.gap_ms) };
+            cx.net.after(gap, Step::Client);
+        }
+    }
+
+    /// Adds a few actions when all were done.
+    pub fn do_more(&mut self, cx: &mut Cx) {
+        self.left = self.rng.below(8);
+        if self.left > 0 {
+            let gap = self.rng.range(1, 500);
             cx.net.after(gap, Step::Client);
         }
     }

@@ -65,6 +65,23 @@ impl Faults {
         (0..together).filter_map(|_| self.draw_one(cx)).collect()
     }
 
+    /// What goes wrong when the cluster is idle: some nodes crash, or all of them, and a little more later.
+    pub fn disturb(&mut self, cx: &mut Cx) -> Vec<Fault> {
+        let plan = cx.scenario.faults;
+        self.crashes += plan.crashes.min(2);
+        self.breaks += plan.breaks.min(3);
+        self.hot_until = cx.net.now() + HOT_MS;
+        let share = self.rng.pick(&[150, 500, 1000]);
+        let nodes = cx.net.nodes().filter(|&node| plan.balancer || node != Node::Balancer);
+        let mut faults = Vec::new();
+        for node in nodes {
+            if self.rng.chance(share) {
+                faults.push(Fault::Crash { node, down: self.rng.range(1, plan.down_ms) });
+            }
+        }
+        faults
+    }
+
     fn draw_one(&mut self, cx: &Cx) -> Option<Fault> {
         let plan = cx.scenario.faults;
         let kind = self.rng.below(self.crashes + self.breaks + self.pauses);

@@ -97,6 +97,8 @@ pub struct FaultPlan {
     pub down_ms: Time,
     /// Longest pause.
     pub pause_ms: Time,
+    /// How often, when all was done, the idle cluster loses nodes and has to come back.
+    pub rounds: u64,
     /// How often a fetch provokes a fault.
     pub fetch_permille: u64,
     /// How far a balancer's clock is off after a restart, at most.
@@ -136,10 +138,10 @@ impl Scenario {
             list_max: rng.pick(&[2, 2, 3, 4, 8, 16, 256]),
             frame,
             ledger: LedgerLimits {
-                waiting_max: rng.pick(&[10, 100_000, 100_000]),
+                waiting_max: rng.pick(&[10, 100_000, 100_000, 100_000, 100_000]),
                 payload_bytes_max: 100,
-                ended_max: 100_000,
-                idempotency_max: 100_000,
+                ended_max: rng.pick(&[3, 100_000]).try_into().expect("small"),
+                idempotency_max: rng.pick(&[2, 100_000]).try_into().expect("small"),
             },
             work: draw_work(&mut dice.fork(2)),
             net: draw_net(&mut dice.fork(3)),
@@ -171,14 +173,14 @@ fn small(number: u64) -> u32 {
 }
 
 fn draw_work(rng: &mut Rng) -> WorkPlan {
-    let actions = if rng.chance(50) { rng.range(100, 300) } else { rng.range(20, 110) };
+    let actions = if rng.chance(50) { rng.range(100, 400) } else { rng.range(20, 120) };
     WorkPlan {
         actions,
         pools: draw_pools(rng),
         gap_ms: rng.pick(&[1, 5, 20, 100]),
         burst_permille: rng.pick(&[0, 300, 800, 950]),
         withdraw_permille: rng.pick(&[0, 50, 150, 300]),
-        keys: rng.pick(&[5, 30, 100_000]),
+        keys: rng.pick(&[5, 30, 100_000, 100_000, 100_000]),
         retry_permille: rng.pick(&[0, 50]),
         ttl_permille: rng.pick(&[0, 0, 200, 600]),
     }
@@ -208,6 +210,7 @@ fn draw_faults(rng: &mut Rng) -> FaultPlan {
         balancer: rng.chance(500),
         down_ms: rng.pick(&[10, 100, 1500]),
         pause_ms: rng.pick(&[50, 500, 5000]),
+        rounds: if calm { 0 } else { rng.pick(&[0, 0, 1, 2]) },
         fetch_permille: rng.pick(&[0, 100, 500]),
         skew_ms: rng.pick(&[0, 0, 200]),
     }

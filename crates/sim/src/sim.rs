@@ -56,6 +56,7 @@ struct Sim {
     gatherers: Vec<Gatherer>,
     clients: Clients,
     faults: Faults,
+    steps: u64,
 }
 
 impl Sim {
@@ -79,6 +80,7 @@ impl Sim {
             gatherers: (0..shards).map(Gatherer::new).collect(),
             clients: Clients::new(dice.fork(12), cx.scenario.work.actions),
             faults: Faults::new(dice.fork(13), &cx),
+            steps: 0,
             cx,
         }
     }
@@ -89,18 +91,36 @@ impl Sim {
             self.start(node)?;
         }
         self.cx.net.after(1, Step::Client);
-        let mut steps = 0;
+        self.until_quiet()?;
+        for _ in 0..self.cx.scenario.faults.rounds {
+            self.disturb()?;
+            self.until_quiet()?;
+        }
+        Ok(())
+    }
+
+    /// Goes on until nothing happens any more; then everything has to be decided.
+    fn until_quiet(&mut self) -> Result<(), Violation> {
         while let Some(step) = self.cx.net.pop() {
             self.dispatch(step)?;
             for fault in self.faults.draw(&mut self.cx) {
                 self.on_fault(fault)?;
             }
-            steps += 1;
-            if steps > STEPS_MAX {
+            self.steps += 1;
+            if self.steps > STEPS_MAX {
                 return Err(Violation::Endless(STEPS_MAX));
             }
         }
         self.check_end()
+    }
+
+    /// An idle cluster loses some of its nodes, or all; clients may do a little more.
+    fn disturb(&mut self) -> Result<(), Violation> {
+        for fault in self.faults.disturb(&mut self.cx) {
+            self.on_fault(fault)?;
+        }
+        self.clients.do_more(&mut self.cx);
+        Ok(())
     }
 
     fn outcome(mut self, violation: Option<Violation>) -> Outcome {

@@ -46,6 +46,8 @@ struct Live {
     links: Vec<Link>,
     /// By matcher.
     feeds: Vec<Option<StreamId>>,
+    /// What time of the open frame a timer is set for.
+    frame_due_ms: Option<u64>,
     /// When a timer for the ledger's timers is set.
     due_at: Option<Time>,
     /// How far this incarnation's clock is ahead of the first one's, less [`EPOCH_MS`].
@@ -81,6 +83,7 @@ impl Balancer {
             written: ledger.stable(),
             links: links.collect(),
             feeds: vec![None; cx.scenario.matchers],
+            frame_due_ms: None,
             due_at: None,
             clock_ms: EPOCH_MS - cx.rng.below(cx.scenario.faults.skew_ms + 1),
             ledger,
@@ -249,10 +252,12 @@ impl Balancer {
                 live.links[shard.0 as usize].subscribe(&mut cx.net, Request::Decisions { after });
             }
             Timer::Frame => {
+                live.frame_due_ms = None;
                 let now_ms = live.clock_ms + cx.net.now();
                 if live.sequencer.due_ms().is_some_and(|due_ms| due_ms <= now_ms) {
                     self.take_frame(cx);
                 }
+                self.set_timers(cx);
             }
             Timer::LogSynced => self.on_log_synced(cx)?,
             Timer::ResultsSynced => self.on_results_synced(cx),
@@ -392,7 +397,8 @@ impl Balancer {
         let live = self.live.as_mut().expect("a node that is up is live");
         let now = cx.net.now();
         let now_ms = live.clock_ms + now;
-        if let Some(due_ms) = live.sequencer.due_ms() {
+        if let Some(due_ms) = live.sequencer.due_ms().filter(|&due_ms| live.frame_due_ms != Some(due_ms)) {
+            live.frame_due_ms = Some(due_ms);
             cx.net.timer(Node::Balancer, due_ms.saturating_sub(now_ms), Timer::Frame);
         }
         if let Some(due_ms) = live.ledger.next_due_ms() {
