@@ -25,6 +25,12 @@ use crate::{
 use anchors::Anchors;
 use frames::Frames;
 
+/// A slice searches at most so many events ahead of the decided watermark, in units of `list_max`. Further ahead it would mostly
+/// find anchors that are taken already, each at the cost of a test and of a candidate: one that fell behind would stay behind.
+const AHEAD_EVENTS: u64 = 4;
+/// The same for the candidates it has listed above the watermark: where nearly everything matches, few events make many.
+const AHEAD_CANDIDATES: usize = 32;
+
 /// The cluster's state at a cut, as far as one slice needs it.
 #[derive(Clone, Debug, Default)]
 pub struct SliceCut {
@@ -161,6 +167,9 @@ pub struct Slice {
     pending: VecDeque<Arc<LogFrame>>,
     /// The probe that waits for the decided watermark, and the watermark it waits for.
     stalled: Option<(EventId, EventId)>,
+    /// Probes above the decided watermark that found something, and how much.
+    ahead: VecDeque<(EventId, usize)>,
+    ahead_candidates: usize,
     frames: Frames,
     stats: SliceStats,
 }
@@ -209,6 +218,8 @@ impl Slice {
             through: cut.through,
             pending: VecDeque::new(),
             stalled: None,
+            ahead: VecDeque::new(),
+            ahead_candidates: 0,
             frames: Frames::new(shards, cut.through),
             stats: SliceStats::default(),
             placement,
@@ -438,6 +449,9 @@ impl Slice {
             return Ok(None);
         }
         self.stalled = None;
+        if let Some(until) = self.too_far_ahead(x, known) {
+            return Ok(self.stall(x, until));
+        }
         // Events in flight below x can take two anchors each, so that many and two more always suffice (3.1).
         let flight = x.0.saturating_sub(known.0).max(1);
         let factor = if self.planted.is(Bug::ListFactorOne) { 1 } else { 2 };
@@ -449,14 +463,41 @@ impl Slice {
         let candidate = Candidate { element: prober.element, row: prober.row, arrived_ms: prober.arrived_ms };
         let (list, more) = anchors.satisfying(pool, candidate, time_ms, limit, rule_errors);
         if more && limit < need && !self.planted.is(Bug::NoWaitForDecided) {
-            let until = EventId(x.0 - self.list_max as u64 / 2);
-            self.stalled = Some((x, until));
-            self.stats.stalls += 1;
-            return Ok(None);
+            return Ok(self.stall(x, EventId(x.0 - self.list_max as u64 / 2)));
+        }
+        if !list.is_empty() {
+            self.ahead.push_back((x, list.len()));
+            self.ahead_candidates += list.len();
         }
         self.stats.candidates += list.len() as u64;
         self.stats.list_longest = self.stats.list_longest.max(list.len());
         Ok(Some(list))
+    }
+
+    /// The watermark to wait for before `x` is searched, when what is undecided below it is more than is worth while.
+    fn too_far_ahead(&mut self, x: EventId, known: EventId) -> Option<EventId> {
+        while let Some((_, listed)) = self.ahead.pop_front_if(|(x, _)| *x <= known) {
+            self.ahead_candidates -= listed;
+        }
+        let events_max = AHEAD_EVENTS * self.list_max as u64;
+        if x.0.saturating_sub(known.0) > events_max {
+            return Some(EventId(x.0 - events_max));
+        }
+        let mut excess = self.ahead_candidates.saturating_sub(AHEAD_CANDIDATES * self.list_max);
+        if excess == 0 {
+            return None;
+        }
+        self.ahead.iter().find_map(|&(x, listed)| {
+            let left = excess.saturating_sub(listed);
+            (std::mem::replace(&mut excess, left) <= listed).then_some(x)
+        })
+    }
+
+    /// Waits with event `x` until the decided watermark has reached `until`.
+    fn stall(&mut self, x: EventId, until: EventId) -> Option<Vec<ElementId>> {
+        self.stalled = Some((x, until));
+        self.stats.stalls += 1;
+        None
     }
 
     fn list(&mut self, x: EventId, prober: ElementId, anchors: Vec<ElementId>, announce: bool) {

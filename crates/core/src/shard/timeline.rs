@@ -32,8 +32,10 @@ impl Timeline {
         self.close
     }
 
-    fn names(&self) -> impl Iterator<Item = ElementId> {
-        self.probes.values().flatten().chain(self.claims.values()).copied()
+    /// Every candidate: its event, and the other end.
+    fn candidates(&self) -> impl Iterator<Item = (EventId, ElementId)> {
+        let own = self.probes.iter().flat_map(|(&x, anchors)| anchors.iter().map(move |&anchor| (x, anchor)));
+        own.chain(self.claims.iter().map(|(&x, &prober)| (x, prober)))
     }
 }
 
@@ -50,8 +52,8 @@ pub(super) struct Killed {
 #[derive(Debug, Default)]
 pub(super) struct Timelines {
     by_element: BTreeMap<ElementId, Timeline>,
-    /// For each element that is named in timelines here: whose.
-    holders: HashMap<ElementId, BTreeSet<ElementId>>,
+    /// For each element that is named in timelines here: whose, and in the candidates of which event.
+    holders: HashMap<ElementId, BTreeSet<(ElementId, EventId)>>,
 }
 
 impl Timelines {
@@ -67,13 +69,13 @@ impl Timelines {
         let list = self.by_element.entry(prober).or_default().probes.entry(x).or_default();
         for anchor in anchors {
             list.insert(anchor);
-            self.holders.entry(anchor).or_default().insert(prober);
+            self.holders.entry(anchor).or_default().insert((prober, x));
         }
     }
 
     pub(super) fn add_claim(&mut self, anchor: ElementId, x: EventId, prober: ElementId) {
         self.by_element.entry(anchor).or_default().claims.insert(x, prober);
-        self.holders.entry(prober).or_default().insert(anchor);
+        self.holders.entry(prober).or_default().insert((anchor, x));
     }
 
     pub(super) fn add_close(&mut self, element: ElementId, x: EventId) {
@@ -111,21 +113,25 @@ impl Timelines {
     pub(super) fn kill(&mut self, element: ElementId) -> Killed {
         let mut killed = Killed::default();
         if let Some(timeline) = self.by_element.remove(&element) {
-            for other in timeline.names() {
-                self.forget_holder(other, element);
+            for (x, other) in timeline.candidates() {
+                self.forget_holder(other, (element, x));
             }
             killed.undecided.extend(timeline.probes.into_keys().chain(timeline.close));
         }
-        for holder in self.holders.remove(&element).unwrap_or_default() {
+        for (holder, x) in self.holders.remove(&element).unwrap_or_default() {
             let timeline = self.by_element.get_mut(&holder).expect("a holder has a timeline");
-            timeline.probes.values_mut().for_each(|anchors| _ = anchors.remove(&element));
-            timeline.claims.retain(|_, prober| *prober != element);
+            if let Some(anchors) = timeline.probes.get_mut(&x) {
+                anchors.remove(&element);
+            }
+            if timeline.claims.get(&x) == Some(&element) {
+                timeline.claims.remove(&x);
+            }
             killed.touched.insert(holder);
         }
         killed
     }
 
-    fn forget_holder(&mut self, named: ElementId, holder: ElementId) {
+    fn forget_holder(&mut self, named: ElementId, holder: (ElementId, EventId)) {
         if let Some(holders) = self.holders.get_mut(&named) {
             holders.remove(&holder);
             if holders.is_empty() {
