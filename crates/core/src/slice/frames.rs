@@ -27,7 +27,7 @@ struct ShardFrames {
 impl Frames {
     pub(super) fn new(shards: usize, cut: EventId) -> Frames {
         let shards = (0..shards).map(|_| ShardFrames::default()).collect();
-        Frames { shards, flushed: cut, floor: cut, said: (EventId::ZERO, EventId::ZERO) }
+        Frames { shards, flushed: cut, floor: cut, said: (cut, cut) }
     }
 
     pub(super) fn probe(&mut self, home: ShardId, x: EventId, prober: ElementId, anchors: Vec<ElementId>) {

@@ -1,0 +1,386 @@
+//! The ledger, by transcripts. One shard, unless a test says otherwise; the pool `duel` reprobes after 10 and 20 ms.
+
+#![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
+
+mod common;
+
+use std::sync::Arc;
+
+use common::{element, event, number, retirement, shard};
+use dovetail_core::{
+    EventId, EventKind, PoolDefinition, PoolId, WithdrawReason,
+    ledger::{Admission, ClientPart, Ledger, LedgerLimits, Outcome, Status, Submission},
+};
+use dovetail_rule::{Row, Schema};
+
+const LIMITS: LedgerLimits = LedgerLimits { waiting_max: 3, payload_bytes_max: 4, ended_max: 2, idempotency_max: 2 };
+
+/// A ledger of `shards` shards, with the pool `duel` defined by `x1`.
+fn check(shards: u32, transcript: &str) {
+    let mut ledger = Ledger::new(LIMITS, shards);
+    let kind = EventKind::PoolDefined { pool: PoolId(0), definition: pool() };
+    ledger.record(EventId(1), 0, &kind, None).unwrap();
+    let mut x = 1;
+    common::check(transcript, |words| match words {
+        ["submit", rest @ ..] => submit(&mut ledger, &mut x, rest),
+        ["withdraw", e, at] => {
+            let kind = EventKind::Withdrawal { element: element(e), reason: WithdrawReason::Client };
+            record(&mut ledger, &mut x, number(at), &kind, None)
+        }
+        ["due", at] => {
+            let due = ledger.due(number(at), 10);
+            due.iter().flat_map(|kind| record(&mut ledger, &mut x, number(at), kind, None)).collect()
+        }
+        ["retired", words @ ..] => {
+            ledger.on_retirement(retirement(words)).err().map(|error| error.to_string()).into_iter().collect()
+        }
+        ["decided", from, told] => {
+            let mut out = Vec::new();
+            let done = ledger.on_decided(shard(from), event(told), &mut out);
+            out.iter().map(outcome).chain(done.err().map(|error| error.to_string())).collect()
+        }
+        ["stable", through] => {
+            ledger.on_stable(event(through));
+            vec![]
+        }
+        ["restore", through, words @ ..] => {
+            let retirements: Vec<_> = words.split(|&word| word == ",").map(retirement).collect();
+            ledger.restore(event(through), &retirements).unwrap();
+            vec![]
+        }
+        ["cut"] => vec![cut(&ledger)],
+        ["status", e] => vec![match ledger.status(element(e)) {
+            Status::Waiting(entry) if entry.closing.is_some() => "waits, closing".to_owned(),
+            Status::Waiting(_) => "waits".to_owned(),
+            Status::Ended(x) => format!("ended by {x}"),
+            Status::Unknown => "unknown".to_owned(),
+        }],
+        ["find", key] => ledger.find(PoolId(0), key).iter().map(ToString::to_string).collect(),
+        other => panic!("{other:?} is no step"),
+    });
+}
+
+/// `submit KEY at 5 ttl 30 once KEY payload 4 pool NAME`
+fn submit(ledger: &mut Ledger, x: &mut u64, words: &[&str]) -> Vec<String> {
+    let mut submission = Submission { key: words[0].to_owned(), ..Submission::default() };
+    let (mut at, mut pool) = (0, "duel");
+    for pair in words[1..].chunks(2) {
+        match pair[0] {
+            "at" => at = number(pair[1]),
+            "ttl" => submission.ttl_ms = Some(number(pair[1])),
+            "once" => submission.idempotency_key = pair[1].to_owned(),
+            "payload" => submission.payload = vec![0; usize::try_from(number(pair[1])).unwrap()].into(),
+            "pool" => pool = pair[1],
+            other => panic!("{other:?} is no part of a submission"),
+        }
+    }
+    match ledger.admit(pool, submission) {
+        Ok(Admission::New { pool, row, client }) => {
+            record(ledger, x, at, &EventKind::Arrival { pool, row }, Some(client))
+        }
+        Ok(Admission::Retry(element)) => vec![format!("made {element}")],
+        Err(error) => vec![error.to_string()],
+    }
+}
+
+fn record(ledger: &mut Ledger, x: &mut u64, at: u64, kind: &EventKind, client: Option<ClientPart>) -> Vec<String> {
+    *x += 1;
+    ledger.record(EventId(*x), at, kind, client).unwrap();
+    vec![match kind {
+        EventKind::Arrival { .. } => format!("x{x} arrival"),
+        EventKind::Withdrawal { element, reason } => format!("x{x} withdrawal of {element}, {reason:?}"),
+        EventKind::Reprobe { element, .. } => format!("x{x} reprobe of {element}"),
+        EventKind::PoolDefined { pool, .. } => format!("x{x} {pool}"),
+    }]
+}
+
+fn outcome(outcome: &Outcome) -> String {
+    let anchor = outcome.anchor.as_ref().map_or(String::new(), |anchor| format!(" with {}", anchor.key));
+    let reason = outcome.reason.map_or(String::new(), |reason| format!(" {reason:?}"));
+    format!("{} at {}: {}{anchor}{reason}", outcome.x, outcome.time_ms, outcome.element.key)
+}
+
+fn cut(ledger: &Ledger) -> String {
+    let cut = ledger.cut(|_| true);
+    let waiting: Vec<String> = cut.waiting.iter().map(|waiting| waiting.element.to_string()).collect();
+    let left_out: Vec<String> = cut.left_out.iter().map(ToString::to_string).collect();
+    format!("{} waiting [{}] left out [{}]", cut.through, waiting.join(" "), left_out.join(" "))
+}
+
+fn pool() -> Arc<PoolDefinition> {
+    Arc::new(PoolDefinition {
+        name: "duel".into(),
+        attributes: vec![],
+        rule: "true".into(),
+        ttl_ms: 0,
+        reprobe_ms: vec![10, 20],
+        waiting_max: 0,
+        payload_bytes_max: 0,
+    })
+}
+
+#[test]
+fn reprobes_follow_the_schedule_and_a_stop_skips_what_it_missed_but_one() {
+    check(
+        1,
+        "
+        submit ann at 100
+        > x2 arrival
+        due 109
+        due 110
+        > x3 reprobe of e2
+        due 110
+        due 125
+        > x4 reprobe of e2
+        due 999
+        submit bob at 1000
+        > x5 arrival
+        due 1030
+        > x6 reprobe of e5
+        due 1030
+        ",
+    );
+}
+
+#[test]
+fn a_time_to_live_ends_once_and_ends_the_reprobes() {
+    check(
+        1,
+        "
+        submit ann at 100 ttl 15
+        > x2 arrival
+        due 110
+        > x3 reprobe of e2
+        due 115
+        > x4 withdrawal of e2, Expired
+        due 999
+        status e2
+        > waits, closing
+        retired x4 e2
+        decided g0 x4
+        > x4 at 115: ann Expired
+        status e2
+        > ended by x4
+        ",
+    );
+}
+
+#[test]
+fn outcomes_leave_in_order_once_every_shard_has_decided() {
+    check(
+        2,
+        "
+        submit ann at 1
+        > x2 arrival
+        submit bob at 2
+        > x3 arrival
+        withdraw e2 3
+        > x4 withdrawal of e2, Client
+        submit cid at 4
+        > x5 arrival
+        retired x5 e5 e3
+        decided g0 x5
+        retired x4 e2
+        decided g1 x4
+        > x4 at 3: ann Client
+        decided g1 x5
+        > x5 at 4: cid with bob
+        decided g1 x3
+        ",
+    );
+}
+
+#[test]
+fn decisions_that_contradict_each_other_or_the_log_are_refused() {
+    check(
+        1,
+        "
+        submit ann
+        > x2 arrival
+        submit bob
+        > x3 arrival
+        retired x3 e3 e2
+        retired x3 e3 e2
+        retired x3 e3
+        > event x3 was decided as x3: e3 with e2, and now as x3: e3 withdrawn; is there another log?
+        decided g0 x4
+        > g0 has decided up to x4, but the log ends at x3; has the log lost its end, or is it another one?
+        ",
+    );
+    check(
+        1,
+        "submit ann\n> x2 arrival\nretired x2 e9\ndecided g0 x2\n> x2: e9 withdrawn is decided, but e9 does not wait",
+    );
+}
+
+#[test]
+fn a_key_is_free_again_once_its_element_is_decided() {
+    check(
+        1,
+        "
+        submit ann
+        > x2 arrival
+        submit ann
+        > key \"ann\" is waiting in pool \"duel\" already, as element 2
+        submit bob
+        > x3 arrival
+        retired x3 e3 e2
+        decided g0 x3
+        > x3 at 0: bob with ann
+        find ann
+        > e2
+        submit ann
+        > x4 arrival
+        find ann
+        > e4
+        find bob
+        > e3
+        ",
+    );
+}
+
+#[test]
+fn what_cannot_be_let_in_is_refused_with_its_bound() {
+    check(
+        1,
+        "
+        submit ann pool chess
+        > pool \"chess\" is not defined
+        submit ann payload 5
+        > payload of key \"ann\" is 5 bytes, at most 4 in pool \"duel\"
+        submit ann ttl 99999999999
+        > ttl of key \"ann\" is 99999999999 ms, at most 34560000000
+        submit ann
+        > x2 arrival
+        submit bob
+        > x3 arrival
+        submit cid
+        > x4 arrival
+        submit dee
+        > pool \"duel\" has 3 elements waiting, which is its waiting_max
+        ",
+    );
+}
+
+#[test]
+fn a_retry_makes_no_second_element_while_its_key_is_remembered() {
+    check(
+        1,
+        "
+        submit ann once k1
+        > x2 arrival
+        submit ann once k1
+        > made e2
+        submit bob once k1
+        > idempotency key \"k1\" made element 2 from another body
+        submit bob once k2
+        > x3 arrival
+        submit cid once k3
+        > x4 arrival
+        submit ann once k1
+        > key \"ann\" is waiting in pool \"duel\" already, as element 2
+        ",
+    );
+}
+
+#[test]
+fn ended_elements_are_remembered_up_to_a_bound() {
+    check(
+        1,
+        "
+        submit ann
+        > x2 arrival
+        withdraw e2 0
+        > x3 withdrawal of e2, Client
+        submit bob
+        > x4 arrival
+        submit cid
+        > x5 arrival
+        retired x3 e2
+        retired x5 e5 e4
+        decided g0 x5
+        > x3 at 0: ann Client
+        > x5 at 0: cid with bob
+        status e2
+        > unknown
+        status e4
+        > ended by x5
+        status e5
+        > ended by x5
+        ",
+    );
+}
+
+/// R2: what waited at the cut comes with it, decided since or not; who was dead at it and is named above is left out.
+#[test]
+fn the_cut_has_what_waited_at_it_and_leaves_out_who_did_not() {
+    check(
+        1,
+        "
+        submit ann
+        > x2 arrival
+        submit bob
+        > x3 arrival
+        submit cid
+        > x4 arrival
+        due 10
+        > x5 reprobe of e2
+        > x6 reprobe of e3
+        > x7 reprobe of e4
+        retired x3 e3 e2
+        decided g0 x4
+        > x3 at 0: bob with ann
+        cut
+        > x0 waiting [] left out []
+        stable x3
+        cut
+        > x3 waiting [] left out [e2 e3]
+        stable x4
+        withdraw e4 20
+        > x8 withdrawal of e4, Client
+        retired x8 e4
+        decided g0 x8
+        > x8 at 20: cid Client
+        cut
+        > x4 waiting [e4] left out [e2 e3]
+        stable x8
+        cut
+        > x8 waiting [] left out []
+        ",
+    );
+}
+
+#[test]
+fn what_the_store_has_is_decided_and_stable_after_a_restart() {
+    check(
+        2,
+        "
+        submit ann
+        > x2 arrival
+        submit bob
+        > x3 arrival
+        submit cid
+        > x4 arrival
+        restore x3 x3 e3 e2
+        status e2
+        > ended by x3
+        cut
+        > x3 waiting [] left out []
+        retired x3 e3 e2
+        decided g0 x4
+        decided g1 x4
+        find cid
+        > e4
+        ",
+    );
+}
+
+#[test]
+#[should_panic(expected = "x1 is recorded after x1")]
+fn an_event_is_recorded_once() {
+    let mut ledger = Ledger::new(LIMITS, 1);
+    let kind = EventKind::PoolDefined { pool: PoolId(0), definition: pool() };
+    ledger.record(EventId(1), 0, &kind, None).unwrap();
+    let row = Arc::new(Row::new(&Schema::new([]).unwrap(), vec![]).unwrap());
+    let _ = ledger.record(EventId(1), 0, &EventKind::Arrival { pool: PoolId(0), row }, None);
+}
