@@ -94,7 +94,8 @@ pub async fn run(settings: Settings, listener: Listener, stop: Shutdown) -> Resu
         let link = node.links.add(Role::Gatherer, shard.0, address);
         tokio::spawn(decisions::read(Arc::clone(&node), link, shard, stop.clone()));
     }
-    let routes = rpc::routes().await?;
+    let (routes, health) = rpc::routes(&stop).await?;
+    health.set(true).await;
     let routes = nodes::add(clients::add(routes, &node, &stop), &node, &stop);
     let serving = listener.serve(routes, stop.clone(), Duration::from_millis(limits.drain_ms_max));
     let served = tokio::select! {

@@ -15,7 +15,7 @@ use tokio::sync::mpsc;
 
 use crate::{
     convert, pb,
-    rpc::{self, Identity, Link, LinkError, Links, Listener, RunError, Slot},
+    rpc::{self, Health, Identity, Link, LinkError, Links, Listener, RunError, Slot},
     settings::{Role, Settings},
     shutdown::Shutdown,
 };
@@ -71,19 +71,21 @@ pub async fn run(settings: Settings, listener: Listener, stop: Shutdown) -> Resu
         settings,
     });
     tracing::info!(address = %listener.address(), shard = %node.shard, "gatherer is listening");
-    let routes = service::add(rpc::routes().await?, &node, &stop);
+    let (routes, health) = rpc::routes(&stop).await?;
+    let routes = service::add(routes, &node, &stop);
     let drain = Duration::from_millis(node.settings.node.limits.drain_ms_max);
-    let sessions = tokio::spawn(sessions(Arc::clone(&node), stop.clone()));
+    let sessions = tokio::spawn(sessions(Arc::clone(&node), health, stop.clone()));
     listener.serve(routes, stop, drain).await?;
     sessions.await.map_err(|_| RunError::Part("the gatherer's session"))
 }
 
 /// One session after the other.
-async fn sessions(node: Arc<Node>, stop: Shutdown) {
+async fn sessions(node: Arc<Node>, health: Health, stop: Shutdown) {
     while !stop.is_given() {
         let session = stop.child();
-        let reason = self::session(&node, &session).await;
+        let reason = self::session(&node, &health, &session).await;
         session.give();
+        health.set(false).await;
         node.slot.set(None);
         node.identity.reads_log("");
         node.links.clear();
@@ -95,7 +97,7 @@ async fn sessions(node: Arc<Node>, stop: Shutdown) {
 }
 
 /// Runs one session and says why it ended.
-async fn session(node: &Arc<Node>, session: &Shutdown) -> String {
+async fn session(node: &Arc<Node>, health: &Health, session: &Shutdown) -> String {
     let Some((log_id, cut)) = read_cut(node, session).await else { return "told to stop".into() };
     node.identity.reads_log(&log_id);
     tracing::info!(cut = %cut, "starting from the cut");
@@ -107,6 +109,7 @@ async fn session(node: &Arc<Node>, session: &Shutdown) -> String {
         return format!("cannot start the deciding thread: {error}");
     }
     node.slot.set(Some(inbox.clone()));
+    health.set(true).await;
     let (behind, mut is_behind) = mpsc::channel(1);
     for slice in node.placement.each_slice() {
         let (index, address) = node.matcher(slice);

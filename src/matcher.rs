@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 
 use crate::{
     pb,
-    rpc::{self, Identity, Link, LinkError, Links, Listener, RunError, Slot},
+    rpc::{self, Health, Identity, Link, LinkError, Links, Listener, RunError, Slot},
     settings::{Role, Settings},
     shutdown::Shutdown,
 };
@@ -52,20 +52,21 @@ pub async fn run(settings: Settings, listener: Listener, stop: Shutdown) -> Resu
         settings,
     });
     tracing::info!(address = %listener.address(), index, slices = node.slices.len(), "matcher is listening");
-    let routes = rpc::routes().await?;
+    let (routes, health) = rpc::routes(&stop).await?;
     let routes = service::add(routes, &node, &stop);
     let drain = Duration::from_millis(node.settings.node.limits.drain_ms_max);
-    let sessions = tokio::spawn(sessions(Arc::clone(&node), stop.clone()));
+    let sessions = tokio::spawn(sessions(Arc::clone(&node), health, stop.clone()));
     listener.serve(routes, stop, drain).await?;
     sessions.await.map_err(|_| RunError::Part("the matcher's session"))
 }
 
 /// One session after the other.
-async fn sessions(node: Arc<Node>, stop: Shutdown) {
+async fn sessions(node: Arc<Node>, health: Health, stop: Shutdown) {
     while !stop.is_given() {
         let session = stop.child();
-        let reason = feed::session(&node, &session).await;
+        let reason = feed::session(&node, &health, &session).await;
         session.give();
+        health.set(false).await;
         node.slot.set(None);
         node.identity.reads_log("");
         node.links.clear();

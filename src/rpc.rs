@@ -12,7 +12,7 @@ pub use clients::{
 };
 pub use link::{Link, LinkError, Links, dial};
 pub use peer::Identity;
-pub use serve::{Listener, RunError, routes};
+pub use serve::{Health, Listener, RunError, routes};
 pub use slot::Slot;
 
 /// Largest message between nodes, in bytes. A candidate frame of a full log frame with full lists stays below it.

@@ -191,7 +191,7 @@ pub struct Limits {
     pub waiting_max: usize,
     /// Largest payload in a pool that does not say otherwise, in bytes. A larger one is refused with INVALID_ARGUMENT.
     pub payload_bytes_max: usize,
-    /// Most events assigned and not yet decided. Above it submissions wait.
+    /// Most events assigned whose outcome is not on disk yet. Above it submissions wait.
     pub in_flight_max: usize,
     /// Most events in one frame of the log. A frame that reaches it is closed.
     pub frame_events_max: usize,

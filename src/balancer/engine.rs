@@ -293,24 +293,26 @@ impl Engine {
         if joined.await.unwrap_or(false) { Ok(()) } else { Err(RunError::Part("a writing thread")) }
     }
 
-    /// Whether there is room for more events.
+    /// Whether there is room for more events. What is not on disk as a result is in memory as frames and outcomes.
     fn taking(&self) -> bool {
-        let in_flight = self.sequencer.assigned().0 - self.ledger.decided().0;
+        let in_flight = self.sequencer.assigned().0 - self.ledger.stable().0;
         self.queued < FRAMES_QUEUED && in_flight < self.in_flight_max
     }
 
     /// When something is to be done though nothing comes.
     fn due(&self) -> Instant {
         let frame = self.sequencer.due_ms().filter(|_| self.queued < FRAMES_QUEUED);
-        let timer = self.ledger.next_due_ms();
+        let timer = self.ledger.next_due_ms().filter(|_| self.taking());
         let due_ms = frame.into_iter().chain(timer).min();
         let wait_ms = due_ms.map_or(60_000, |due_ms| due_ms.saturating_sub(rpc::now_ms()).min(60_000));
         Instant::now() + Duration::from_millis(wait_ms)
     }
 
     fn write_timers(&mut self) {
-        for kind in self.ledger.due(rpc::now_ms(), TIMERS) {
-            self.push(kind, None);
+        if self.taking() {
+            for kind in self.ledger.due(rpc::now_ms(), TIMERS) {
+                self.push(kind, None);
+            }
         }
     }
 

@@ -14,7 +14,7 @@ use tokio::sync::mpsc;
 use super::{Engine, Event, INBOX, Node, engine, read_decisions};
 use crate::{
     convert, pb,
-    rpc::{self, Link, LinkError},
+    rpc::{self, Health, Link, LinkError},
     settings::Role,
     shutdown::Shutdown,
 };
@@ -22,7 +22,7 @@ use crate::{
 type Feed = tonic::Streaming<pb::FeedResponse>;
 
 /// Runs one session and says why it ended.
-pub(super) async fn session(node: &Arc<Node>, session: &Shutdown) -> String {
+pub(super) async fn session(node: &Arc<Node>, health: &Health, session: &Shutdown) -> String {
     let link = node.links.add(Role::Balancer, 0, &node.settings.node.addresses.balancer);
     let Some((log_id, cut, feed)) = first_feed(node, &link, session).await else {
         return "told to stop".into();
@@ -50,6 +50,7 @@ pub(super) async fn session(node: &Arc<Node>, session: &Shutdown) -> String {
         return format!("cannot start the search thread: {error}");
     }
     node.slot.set(Some(inbox.clone()));
+    health.set(true).await;
     for shard in node.placement.each_shard() {
         let link = node.links.add(Role::Gatherer, shard.0, &node.settings.node.addresses.gatherers[shard.0 as usize]);
         tokio::spawn(read_decisions(Arc::clone(node), link, shard, inbox.clone(), session.clone()));

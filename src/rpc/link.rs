@@ -19,6 +19,8 @@ use crate::{convert::ConvertError, pb, settings::Role, shutdown::Shutdown};
 
 const BACKOFF_MIN: Duration = Duration::from_millis(20);
 const BACKOFF_MAX: Duration = Duration::from_secs(1);
+/// Tries before a peer that never answered is warned of: about 3 seconds.
+const STARTING_TRIES: u64 = 8;
 /// A subscription that lasted so long was not refused: the next try comes at once.
 const SETTLED: Duration = Duration::from_secs(2);
 
@@ -65,6 +67,8 @@ pub struct Link {
     index: u32,
     address: String,
     connected: AtomicBool,
+    /// Whether it ever was connected.
+    stood: AtomicBool,
     cursor: AtomicU64,
     reconnects: AtomicU64,
     last_error: Mutex<String>,
@@ -74,6 +78,11 @@ impl Link {
     /// The subscription stands, and has been read up to `cursor`.
     pub fn read(&self, cursor: EventId) {
         if !self.connected.swap(true, Ordering::Relaxed) {
+            if !self.stood.swap(true, Ordering::Relaxed) {
+                // Peers that start together miss each other at first: that is no failure to tell of.
+                self.reconnects.store(0, Ordering::Relaxed);
+                self.last_error.lock().unwrap_or_else(PoisonError::into_inner).clear();
+            }
             tracing::info!(peer = %self.role, index = self.index, address = self.address, cursor = %cursor, "subscribed");
         }
         self.cursor.store(cursor.0, Ordering::Relaxed);
@@ -108,14 +117,15 @@ impl Link {
 
     fn failed(&self, error: &LinkError) {
         let (role, index, address, text) = (self.role, self.index, &self.address, error.to_string());
-        let stood = self.connected.swap(false, Ordering::Relaxed);
+        self.connected.store(false, Ordering::Relaxed);
+        let tries = self.reconnects.fetch_add(1, Ordering::Relaxed);
         let mut last = self.last_error.lock().unwrap_or_else(PoisonError::into_inner);
-        // A peer that is down is news once, not at every try.
-        if stood || *last != text {
+        // A peer that is down is news once, not at every try; one that is not up yet only when it takes long.
+        let starting = !self.stood.load(Ordering::Relaxed) && tries < STARTING_TRIES;
+        if *last != text && !starting {
             tracing::warn!(peer = %role, index, address, error = text, "subscription ended, trying again");
+            *last = text;
         }
-        *last = text;
-        self.reconnects.fetch_add(1, Ordering::Relaxed);
     }
 }
 
@@ -131,6 +141,7 @@ impl Links {
             index,
             address: address.to_owned(),
             connected: AtomicBool::new(false),
+            stood: AtomicBool::new(false),
             cursor: AtomicU64::new(0),
             reconnects: AtomicU64::new(0),
             last_error: Mutex::default(),

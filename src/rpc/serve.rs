@@ -3,10 +3,17 @@
 use std::{net::SocketAddr, time::Duration};
 
 use thiserror::Error;
-use tokio_stream::{StreamExt, wrappers::TcpListenerStream};
+use tokio::{net::TcpStream, sync::mpsc};
+use tokio_stream::wrappers::ReceiverStream;
 use tonic::{service::Routes, transport::Server};
+use tonic_health::ServingStatus;
 
 use crate::{pb, shutdown::Shutdown};
+
+/// Longest time from accepting a connection to its first byte.
+const PREFACE_MAX: Duration = Duration::from_secs(10);
+/// How long to wait when a connection could not be accepted.
+const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
 
 /// Why a node could not start, or stopped without being told to.
 #[derive(Debug, Error)]
@@ -87,8 +94,7 @@ impl Listener {
     /// # Errors
     /// When the server fails.
     pub async fn serve(self, routes: Routes, stop: Shutdown, drain: Duration) -> Result<(), RunError> {
-        let connections = TcpListenerStream::new(self.listener)
-            .map(|connection| connection.inspect(|stream| _ = stream.set_nodelay(true)));
+        let connections = accept(self.listener);
         let server = Server::builder()
             .max_concurrent_streams(4096)
             .http2_max_local_error_reset_streams(Some(1024))
@@ -113,17 +119,63 @@ impl Listener {
     }
 }
 
+/// Connections that have said something. tonic waits for ever for one that has not, and keepalive does not cover it.
+fn accept(listener: tokio::net::TcpListener) -> ReceiverStream<std::io::Result<TcpStream>> {
+    let (accepted, connections) = mpsc::channel(64);
+    tokio::spawn(async move {
+        loop {
+            let stream = tokio::select! {
+                () = accepted.closed() => return,
+                stream = listener.accept() => stream,
+            };
+            let Ok((stream, _)) = stream else {
+                // Too many open files, most likely. They close by and by.
+                tokio::time::sleep(ACCEPT_AGAIN).await;
+                continue;
+            };
+            let accepted = accepted.clone();
+            tokio::spawn(async move {
+                let spoke = tokio::time::timeout(PREFACE_MAX, stream.peek(&mut [0])).await;
+                if matches!(spoke, Ok(Ok(1))) && stream.set_nodelay(true).is_ok() {
+                    // A server that stops takes no more.
+                    _ = accepted.send(Ok(stream)).await;
+                }
+            });
+        }
+    });
+    ReceiverStream::new(connections)
+}
+
 /// Routes with reflection (v1 for most clients, v1alpha for some) and health; the role adds its services.
 ///
 /// # Errors
 /// When the descriptors do not decode.
-pub async fn routes() -> Result<Routes, RunError> {
+pub async fn routes(stop: &Shutdown) -> Result<(Routes, Health), RunError> {
     let reflection = || {
         tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(pb::DESCRIPTORS)
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
     };
     let (reporter, health) = tonic_health::server::health_reporter();
-    reporter.set_service_status("", tonic_health::ServingStatus::Serving).await;
-    Ok(Routes::new(health).add_service(reflection().build_v1()?).add_service(reflection().build_v1alpha()?))
+    let health_of_node = Health(reporter);
+    health_of_node.set(false).await;
+    let (stopping, stop) = (health_of_node.clone(), stop.clone());
+    tokio::spawn(async move {
+        stop.given().await;
+        stopping.set(false).await;
+    });
+    let routes = Routes::new(health).add_service(reflection().build_v1()?).add_service(reflection().build_v1alpha()?);
+    Ok((routes, health_of_node))
+}
+
+/// What a node answers to health checks.
+#[derive(Clone, Debug)]
+pub struct Health(tonic_health::server::HealthReporter);
+
+impl Health {
+    /// SERVING once the node has state and can do its part; NOT_SERVING while it starts and when it stops.
+    pub async fn set(&self, serving: bool) {
+        let status = if serving { ServingStatus::Serving } else { ServingStatus::NotServing };
+        self.0.set_service_status("", status).await;
+    }
 }

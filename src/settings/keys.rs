@@ -121,7 +121,7 @@ pub const SETTINGS: &[Setting] = &[
         "in-flight-max",
         "1000000",
         (1, 100_000_000),
-        "Most events not yet decided; above it submissions wait",
+        "Most events whose outcome is not on disk yet; above it submissions wait",
     ),
     count(
         "limits.frame_events_max",
@@ -203,6 +203,8 @@ impl Setting {
         match (program, self.key) {
             (Program::Up, "node.listen") => "127.0.0.1:7400",
             (Program::Up, "node.data") => "./dovetail-data",
+            // A person tries it in a terminal, and looks at the banner.
+            (Program::Up, "node.log") => "warn",
             (Program::Up, "cluster.matchers" | "cluster.gatherers") => "2",
             (Program::Role(Role::Matcher), "node.listen") => "0.0.0.0:7401",
             (Program::Role(Role::Gatherer), "node.listen") => "0.0.0.0:7402",
