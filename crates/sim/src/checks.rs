@@ -2,9 +2,14 @@
 
 use std::collections::BTreeSet;
 
-use dovetail_core::{CandidateFrame, ElementId, EventId, shard::Shard, slice::Slice};
+use dovetail_core::{
+    CandidateFrame, ElementId, EventId,
+    ledger::{Ledger, PoolCounts, Status},
+    shard::Shard,
+    slice::Slice,
+};
 
-use crate::{cx::Cx, truth::differs, violation::Violation};
+use crate::{cx::Cx, scenario::REMEMBERS_ALL, truth::differs, violation::Violation};
 
 /// A frame of candidates: lists are bounded and ascending, and within the frame.
 ///
@@ -40,6 +45,53 @@ pub fn check_watermark(cx: &Cx, shard: &Shard, before: EventId) -> Result<(), Vi
         return Err(Violation::Watermark { what, found, bound_by, bound: before });
     }
     cx.truth.on_shard_decided(shard.id(), before, found)
+}
+
+/// At the end, everything is decided and stable, and the ledger says of every element what the oracle says.
+///
+/// # Errors
+/// When that is not so.
+pub fn check_ledger(cx: &Cx, ledger: &Ledger, assigned: EventId) -> Result<(), Violation> {
+    let (durable, decided, stable) = (cx.truth.durable(), ledger.decided(), ledger.stable());
+    if assigned != durable || decided != assigned || stable != decided {
+        return Err(Violation::Stuck { assigned, durable, decided, stable });
+    }
+    let waiting: Vec<ElementId> = cx.truth.waiting().collect();
+    let cut = ledger.cut(|_| true);
+    let found: Vec<ElementId> = cut.waiting.iter().map(|waiting| waiting.element).collect();
+    if found != waiting || !ledger.waiting_ids().eq(waiting.iter().copied()) || !cut.left_out.is_empty() {
+        let found = format!("{found:?}, left out {:?}", cut.left_out);
+        return Err(differs("what waits at the cut", found, format!("{waiting:?}")));
+    }
+    for (element, ended) in cx.truth.elements() {
+        let agrees = match ledger.status(element) {
+            Status::Waiting(_) => ended.is_none(),
+            Status::Ended(x) => ended == Some(x),
+            Status::Unknown => ended.is_some() && cx.scenario.ledger.ended_max < REMEMBERS_ALL,
+        };
+        if !agrees {
+            let found = format!("{:?}", ledger.status(element));
+            return Err(differs(format!("status of {element}"), found, format!("ended by {ended:?}")));
+        }
+    }
+    check_counts(cx, ledger, waiting.len() as u64)?;
+    cx.truth.check_complete()
+}
+
+fn check_counts(cx: &Cx, ledger: &Ledger, waiting: u64) -> Result<(), Violation> {
+    let mut sum = PoolCounts::default();
+    for PoolCounts { waiting, matches, withdrawn, expired } in ledger.pools().iter().map(|entry| entry.counts) {
+        sum.waiting += waiting;
+        sum.matches += matches;
+        sum.withdrawn += withdrawn;
+        sum.expired += expired;
+    }
+    let (matches, withdrawals) = cx.truth.outcomes();
+    let (found, expected) = ((sum.waiting, sum.matches, sum.withdrawn + sum.expired), (waiting, matches, withdrawals));
+    if found == expected {
+        return Ok(());
+    }
+    Err(differs("waiting, matches and withdrawals counted", format!("{found:?}"), format!("{expected:?}")))
 }
 
 /// At the end, a slice has its share of what waits, and keeps nothing else.

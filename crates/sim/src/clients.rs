@@ -9,6 +9,9 @@ use crate::{
     nodes::Balancer,
     pools::draw_attributes,
     rng::Rng,
+    scenario::REMEMBERS_ALL,
+    truth::differs,
+    violation::Violation,
 };
 
 /// All clients.
@@ -28,10 +31,13 @@ impl Clients {
     }
 
     /// Does something, and says when to do the next thing.
-    pub fn act(&mut self, cx: &mut Cx, balancer: &mut Balancer) {
+    ///
+    /// # Errors
+    /// When a balancer has forgotten what it had acknowledged.
+    pub fn act(&mut self, cx: &mut Cx, balancer: &mut Balancer) -> Result<(), Violation> {
         if !cx.net.up(Node::Balancer) || cx.net.paused(Node::Balancer) {
             cx.net.after(20, Step::Client);
-            return;
+            return Ok(());
         }
         self.left -= 1;
         let work = &cx.scenario.work;
@@ -46,13 +52,14 @@ impl Clients {
             let element = ElementId(self.rng.range(1, balancer.assigned().0.max(1)));
             balancer.withdraw(cx, element);
         } else {
-            self.submit(cx, balancer, defined);
+            self.submit(cx, balancer, defined)?;
         }
         if self.left > 0 {
             let burst = self.rng.chance(cx.scenario.work.burst_permille);
             let gap = if burst { 0 } else { self.rng.range(1, cx.scenario.work.gap_ms) };
             cx.net.after(gap, Step::Client);
         }
+        Ok(())
     }
 
     /// Adds a few actions when all were done.
@@ -64,7 +71,7 @@ impl Clients {
         }
     }
 
-    fn submit(&mut self, cx: &mut Cx, balancer: &mut Balancer, defined: u64) {
+    fn submit(&mut self, cx: &mut Cx, balancer: &mut Balancer, defined: u64) -> Result<(), Violation> {
         let again = !self.made.is_empty() && self.rng.chance(cx.scenario.work.retry_permille);
         let (pool, submission) = if again {
             self.made[self.rng.index(self.made.len())].clone()
@@ -74,9 +81,14 @@ impl Clients {
         if !submission.idempotency_key.is_empty() && !again {
             self.made.push((pool.clone(), submission.clone()));
         }
-        if balancer.submit(cx, &pool, submission).is_err() {
-            cx.stats.refused += 1;
+        let entry = balancer.ledger().and_then(|ledger| ledger.pool_named(&pool)).expect("it is defined");
+        let acknowledged = cx.truth.made(entry.pool.id, &submission.idempotency_key);
+        let told = balancer.submit(cx, &pool, submission);
+        cx.stats.refused += u64::from(told.is_err());
+        if acknowledged.is_some() && told != Ok(acknowledged) && cx.scenario.ledger.idempotency_max == REMEMBERS_ALL {
+            return Err(differs("answer to a retry", format!("{told:?}"), format!("{acknowledged:?}")));
         }
+        Ok(())
     }
 
     fn draw_submission(&mut self, cx: &Cx, assigned: EventId, defined: u64) -> (String, Submission) {

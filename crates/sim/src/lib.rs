@@ -13,7 +13,7 @@
 //! | [`nodes`], [`link`], [`disk`] | thin shells around the state machines |
 //! | [`clients`], [`faults`] | what happens to them |
 //! | [`truth`], [`checks`] | what must hold |
-//! | [`runner`], [`planted`] | many runs; the search for a planted bug |
+//! | [`runner`], [`planted`], [`regressions`] | many runs; the search for a planted bug; seeds that found one |
 
 pub mod checks;
 pub mod clients;
@@ -25,6 +25,7 @@ pub mod net;
 pub mod nodes;
 pub mod planted;
 pub mod pools;
+pub mod regressions;
 pub mod rng;
 pub mod runner;
 pub mod scenario;

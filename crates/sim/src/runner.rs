@@ -2,11 +2,11 @@
 
 use std::{
     any::Any,
-    cell::RefCell,
+    cell::{Cell, RefCell},
     ops::Range,
     panic::{self, AssertUnwindSafe},
     sync::{
-        Mutex,
+        Mutex, Once,
         atomic::{AtomicU64, Ordering},
     },
     thread,
@@ -19,7 +19,8 @@ use crate::{
 };
 
 thread_local! {
-    /// Where the last panic of this thread was.
+    /// Whether this thread is in a run; and where the run panicked.
+    static RUNNING: Cell<bool> = const { Cell::new(false) };
     static PLACE: RefCell<Option<String>> = const { RefCell::new(None) };
 }
 
@@ -32,19 +33,29 @@ pub struct Summary {
     pub failures: Vec<(u64, Violation)>,
 }
 
-/// Keeps panics silent: a run that panics is reported as a failure. Call it once, before [`run_caught`].
+/// Keeps panics of runs silent, from now on: they are reported as violations. Others are told as before.
 pub fn silence_panics() {
-    panic::set_hook(Box::new(|info| {
-        let place = info.location().map(|location| format!("{}:{}", location.file(), location.line()));
-        PLACE.with(|last| *last.borrow_mut() = place);
-    }));
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let told = panic::take_hook();
+        panic::set_hook(Box::new(move |info| {
+            if RUNNING.get() {
+                PLACE.set(info.location().map(|location| format!("{}:{}", location.file(), location.line())));
+            } else {
+                told(info);
+            }
+        }));
+    });
 }
 
 /// Runs one seed; a panic is a violation.
 #[must_use]
 pub fn run_caught(seed: u64, options: Options) -> Outcome {
-    panic::catch_unwind(AssertUnwindSafe(|| run(seed, options))).unwrap_or_else(|panic| {
-        let place = PLACE.with(|last| last.borrow_mut().take()).unwrap_or_default();
+    RUNNING.set(true);
+    let outcome = panic::catch_unwind(AssertUnwindSafe(|| run(seed, options)));
+    RUNNING.set(false);
+    outcome.unwrap_or_else(|panic| {
+        let place = PLACE.take().unwrap_or_default();
         let violation = Some(Violation::Panic(format!("{} at {place}", message(&*panic))));
         Outcome { violation, stats: Stats { runs: 1, ..Stats::default() }, ..Outcome::default() }
     })

@@ -13,6 +13,9 @@ use crate::{
     rng::Rng,
 };
 
+/// A bound on memory that no run reaches.
+pub const REMEMBERS_ALL: usize = 100_000;
+
 /// Everything a run is made of, but its dice.
 #[derive(Clone, Debug)]
 pub struct Scenario {
@@ -128,7 +131,7 @@ impl Scenario {
         let ring = Arc::new(Ring::new(small(shards), small(rng.range(1, 12))));
         let placement = Placement::new(small(slices), rng.pick(&[1, 1, 8, 64]), ring);
         let frame = FrameLimits {
-            events_max: usize::try_from(rng.pick(&[1, 2, 5, 20, 100])).expect("small"),
+            events_max: rng.pick(&[1, 2, 5, 20, 100]),
             bytes_max: 10_000,
             age_ms_max: rng.pick(&[0, 1, 10, 100]),
         };
@@ -140,8 +143,8 @@ impl Scenario {
             ledger: LedgerLimits {
                 waiting_max: rng.pick(&[10, 100_000, 100_000, 100_000, 100_000]),
                 payload_bytes_max: 100,
-                ended_max: rng.pick(&[3, 100_000]).try_into().expect("small"),
-                idempotency_max: rng.pick(&[2, 100_000]).try_into().expect("small"),
+                ended_max: rng.pick(&[3, REMEMBERS_ALL]),
+                idempotency_max: rng.pick(&[2, REMEMBERS_ALL]),
             },
             work: draw_work(&mut dice.fork(2)),
             net: draw_net(&mut dice.fork(3)),

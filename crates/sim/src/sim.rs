@@ -134,7 +134,7 @@ impl Sim {
 
     /// Everything is decided, stable and forgotten.
     fn check_end(&self) -> Result<(), Violation> {
-        self.balancer.check_end(&self.cx)?;
+        checks::check_ledger(&self.cx, self.balancer.ledger().expect("healed"), self.balancer.assigned())?;
         for gatherer in &self.gatherers {
             checks::check_shard(&self.cx, gatherer.shard().expect("healed"))?;
         }
@@ -143,8 +143,7 @@ impl Sim {
 
     fn dispatch(&mut self, step: Step) -> Result<(), Violation> {
         if let Step::Client = step {
-            self.clients.act(&mut self.cx, &mut self.balancer);
-            return Ok(());
+            return self.clients.act(&mut self.cx, &mut self.balancer);
         }
         let Some(node) = self.concerns(&step) else { return Ok(()) };
         if self.cx.net.paused(node) && !matches!(step, Step::Resume { .. }) {

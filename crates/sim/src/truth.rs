@@ -19,6 +19,8 @@ pub struct Truth {
     /// By event, from 0.
     events: Vec<Decided>,
     elements: HashMap<ElementId, Known>,
+    /// Which element an idempotency key made last.
+    made: HashMap<(PoolId, Box<str>), ElementId>,
     /// The stable cut that the last frame of the durable log names.
     named: EventId,
 }
@@ -40,6 +42,7 @@ struct Known {
     pool: PoolId,
     key: Arc<str>,
     payload: Bytes,
+    ended: Option<EventId>,
 }
 
 impl Truth {
@@ -51,6 +54,7 @@ impl Truth {
             oracle: Oracle::new(),
             events: vec![Decided::default()],
             elements: HashMap::new(),
+            made: HashMap::new(),
             named: EventId::ZERO,
         }
     }
@@ -72,6 +76,17 @@ impl Truth {
         let retirements = || self.events.iter().filter_map(|event| event.retirement);
         let matches = retirements().filter(|retirement| retirement.anchor.is_some()).count();
         (matches as u64, (retirements().count() - matches) as u64)
+    }
+
+    /// Every element of the durable log, and the event that ended it.
+    pub fn elements(&self) -> impl Iterator<Item = (ElementId, Option<EventId>)> {
+        self.elements.iter().map(|(&element, known)| (element, known.ended))
+    }
+
+    /// The element that an idempotency key made.
+    #[must_use]
+    pub fn made(&self, pool: PoolId, idempotency_key: &str) -> Option<ElementId> {
+        self.made.get(&(pool, idempotency_key.into())).copied()
     }
 
     /// How many elements the next frame of the log may still name though they are retired.
@@ -101,9 +116,10 @@ impl Truth {
                 _ => None,
             };
             if let EventKind::Arrival { pool, .. } = &event.kind {
-                let client = clients.next().expect("an arrival has a client part");
-                let known = Known { pool: *pool, key: Arc::clone(&client.key), payload: client.payload.clone() };
-                self.elements.insert(event.x.into(), known);
+                self.on_arrival(event.x.into(), *pool, clients.next().expect("an arrival has a client part"));
+            }
+            for end in retirement.iter().flat_map(Retirement::ends) {
+                self.elements.get_mut(&end).expect("it arrived").ended = Some(event.x);
             }
             self.events.push(Decided { retirement, time_ms: frame.time_ms, reason, ..Decided::default() });
         }
@@ -179,6 +195,14 @@ impl Truth {
                 Err(Violation::Diverged { by, x: EventId(x), told: None, expected: event.retirement })
             }
         }
+    }
+
+    fn on_arrival(&mut self, element: ElementId, pool: PoolId, client: &ClientPart) {
+        let ClientPart { key, payload, idempotency_key, .. } = client.clone();
+        if !idempotency_key.is_empty() {
+            self.made.insert((pool, idempotency_key), element);
+        }
+        self.elements.insert(element, Known { pool, key, payload, ended: None });
     }
 
     fn check_outcome(&self, told: &Outcome) -> Result<(), Violation> {

@@ -96,10 +96,14 @@ pub enum Timer {
     Due,
 }
 
+/// Bits of a place in the order that number what was planned; the time stands above them.
+const PLANNED_BITS: u32 = 24;
+
 /// The queue.
 #[derive(Debug, Default)]
 pub(super) struct Queue {
-    order: BinaryHeap<Reverse<(Time, u64, u32)>>,
+    /// Time and number in one word, so that they compare at once; then the slot.
+    order: BinaryHeap<Reverse<(u64, u32)>>,
     steps: Vec<Option<Step>>,
     free: Vec<u32>,
     planned: u64,
@@ -112,13 +116,17 @@ impl Queue {
             u32::try_from(self.steps.len() - 1).expect("fewer steps at a time")
         });
         self.steps[slot as usize] = Some(step);
-        self.order.push(Reverse((at, self.planned, slot)));
+        assert!(self.planned >> PLANNED_BITS == 0, "a run plans fewer steps");
+        self.order.push(Reverse((at << PLANNED_BITS | self.planned, slot)));
         self.planned += 1;
     }
 
     pub(super) fn pop(&mut self) -> Option<(Time, Step)> {
-        let Reverse((at, _, slot)) = self.order.pop()?;
+        let Reverse((place, slot)) = self.order.pop()?;
         self.free.push(slot);
-        Some((at, self.steps[slot as usize].take().expect("a planned step is there until it happens")))
+        Some((
+            place >> PLANNED_BITS,
+            self.steps[slot as usize].take().expect("a planned step is there until it happens"),
+        ))
     }
 }

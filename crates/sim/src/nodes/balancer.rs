@@ -13,7 +13,6 @@ use crate::{
     disk::{Disk, LogRecord, ResultRecord},
     link::Link,
     net::{Call, CallId, LinkId, Message, Node, Reply, Request, StreamId, Time, Timer},
-    truth::differs,
     violation::Violation,
 };
 
@@ -109,12 +108,6 @@ impl Balancer {
         Ok(())
     }
 
-    /// Whether it runs and has read its log.
-    #[must_use]
-    pub fn live(&self) -> bool {
-        self.live.is_some()
-    }
-
     /// The ledger, while it runs.
     #[must_use]
     pub fn ledger(&self) -> Option<&Ledger> {
@@ -127,16 +120,24 @@ impl Balancer {
         self.live.as_ref().map_or(EventId::ZERO, |live| live.sequencer.assigned())
     }
 
-    /// A client submits an element.
+    /// A client submits an element. Returns the one it is told, when it had submitted it before.
     ///
     /// # Errors
     /// What the ledger refuses it for.
-    pub fn submit(&mut self, cx: &mut Cx, pool: &str, submission: Submission) -> Result<(), SubmitError> {
-        let Some(live) = &mut self.live else { return Ok(()) };
-        if let Admission::New { pool, row, client } = live.ledger.admit(pool, submission)? {
-            self.push(cx, EventKind::Arrival { pool, row }, Some(client));
+    pub fn submit(
+        &mut self,
+        cx: &mut Cx,
+        pool: &str,
+        submission: Submission,
+    ) -> Result<Option<ElementId>, SubmitError> {
+        let live = self.live.as_mut().expect("clients wait for a balancer that is up");
+        match live.ledger.admit(pool, submission)? {
+            Admission::New { pool, row, client } => {
+                self.push(cx, EventKind::Arrival { pool, row }, Some(client));
+                Ok(None)
+            }
+            Admission::Retry(element) => Ok(Some(element)),
         }
-        Ok(())
     }
 
     /// A client withdraws an element, if it waits.
@@ -408,23 +409,6 @@ impl Balancer {
                 cx.net.timer(Node::Balancer, at - now, Timer::Due);
             }
         }
-    }
-
-    /// At the end: everything is decided and stable, and the elements that wait are the oracle's.
-    ///
-    /// # Errors
-    /// When that is not so.
-    pub fn check_end(&self, cx: &Cx) -> Result<(), Violation> {
-        let (ledger, durable) = (self.ledger().expect("healed"), cx.truth.durable());
-        let (assigned, decided, stable) = (self.assigned(), ledger.decided(), ledger.stable());
-        if assigned != durable || decided != assigned || stable != decided {
-            return Err(Violation::Stuck { assigned, durable, decided, stable });
-        }
-        let (found, expected): (Vec<_>, Vec<_>) = (ledger.waiting_ids().collect(), cx.truth.waiting().collect());
-        if found != expected {
-            return Err(differs("the ledger's waiting elements", format!("{found:?}"), format!("{expected:?}")));
-        }
-        cx.truth.check_complete()
     }
 }
 

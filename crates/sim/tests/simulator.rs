@@ -1,0 +1,82 @@
+//! What the simulator promises: it finds nothing in the protocol, everything in a broken one, and the same thing twice.
+
+use dovetail_core::planted::Bug;
+use dovetail_sim::{
+    Options,
+    planted::hunt,
+    regressions::REGRESSIONS,
+    run,
+    runner::{run_many, silence_panics},
+};
+
+/// Without optimization a run takes twenty times as long.
+const SEEDS: u64 = if cfg!(debug_assertions) { 150 } else { 3_000 };
+/// Every planted bug is found by then; the rarest takes about two thousand.
+const HUNT_MAX: u64 = 10_000;
+
+#[test]
+fn clusters_decide_what_the_sequential_program_decides() {
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let summary = run_many(0..SEEDS, Options::default(), threads, 1, &|_| {});
+    assert!(summary.failures.is_empty(), "{:?}", summary.failures);
+    let stats = summary.stats;
+    assert_eq!(stats.runs, SEEDS);
+    let happened = [stats.matches, stats.withdrawals, stats.reprobes, stats.duplicates, stats.breaks, stats.pauses];
+    let recovered = [stats.balancer_crashes, stats.matcher_crashes, stats.gatherer_crashes, stats.slice_fetches];
+    assert!(happened.iter().chain(&recovered).all(|&count| count > SEEDS / 20), "{stats:?}");
+    assert!(stats.peer_fetches > 0 && stats.matcher_fetches > 0 && stats.restarts_behind > 0, "{stats:?}");
+}
+
+#[test]
+fn the_same_seed_gives_the_same_trace() {
+    for seed in 0..40 {
+        let [first, second] = [(); 2].map(|()| run(seed, Options::default()));
+        assert_eq!((first.fingerprint, first.stats), (second.fingerprint, second.stats), "seed {seed}");
+    }
+    assert_ne!(run(1, Options::default()).fingerprint, run(2, Options::default()).fingerprint);
+}
+
+#[test]
+fn seeds_that_found_a_bug_stay_clean() {
+    for regression in REGRESSIONS {
+        let violation = run(regression.seed, Options::default()).violation;
+        assert!(violation.is_none(), "seed {}: {violation:?}; it was: {}", regression.seed, regression.bug);
+    }
+}
+
+macro_rules! each_is_found {
+    ($($name:ident: $bug:ident),* $(,)?) => {
+        $(#[test]
+        fn $name() {
+            silence_panics();
+            let hunt = hunt(Bug::$bug, 0, HUNT_MAX);
+            assert!(hunt.found.is_some(), "{:?} was not found in {} seeds", hunt.bug, hunt.seeds);
+        })*
+
+        #[test]
+        fn every_planted_bug_has_a_test() {
+            assert_eq!(Bug::ALL.to_vec(), vec![$(Bug::$bug),*]);
+        }
+    };
+}
+
+each_is_found! {
+    acting_before_every_slice_has_searched_is_found: ProbeNotComplete,
+    granting_before_an_own_earlier_probe_is_found: ClaimBeforeOwnProbe,
+    lists_of_half_the_length_are_found: ListFactorOne,
+    not_waiting_for_the_decided_watermark_is_found: NoWaitForDecided,
+    a_watermark_above_undecided_events_is_found: WatermarkIgnoresUndecided,
+    accepting_without_a_grant_is_found: AcceptWithoutGrant,
+    withdrawing_before_candidates_are_dead_is_found: CloseBeforeCandidates,
+    ignoring_a_close_is_found: CloseIgnored,
+    an_anchor_that_stays_alive_is_found: AnchorStaysAlive,
+    applying_a_frame_twice_is_found: DuplicateFrameApplied,
+    breaking_r1_is_found: R1LeftOutAtX,
+    breaking_r2_is_found: R2FeedUnfiltered,
+    breaking_r3_is_found: R3NoFetch,
+    breaking_r4_is_found: R4WatermarkFirst,
+    breaking_r5_is_found: R5NotAnnounced,
+    breaking_r6_is_found: R6PeersSilent,
+    breaking_r7_is_found: R7WatermarkUnstated,
+    forgetting_too_early_is_found: ForgetsTooEarly,
+}
