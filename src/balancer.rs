@@ -7,6 +7,7 @@ mod clients;
 mod decisions;
 mod engine;
 mod errors;
+mod messages;
 mod nodes;
 mod store;
 mod submit;
@@ -16,14 +17,15 @@ mod watch;
 use std::{sync::Arc, time::Duration};
 
 use dovetail_core::{EventId, LogFrame, Placement, Ring, ledger::Outcome};
-use tokio::sync::{Semaphore, mpsc, watch as signal};
+use tokio::sync::{Semaphore, watch as signal};
 
 use crate::{
-    rpc::{self, Identity, Links, Listener, RunError},
+    rpc::{self, Identity, Inbox, Links, Listener, RunError},
     settings::{Role, Settings},
     shutdown::Shutdown,
 };
-use engine::{Engine, Event, Request};
+use engine::Engine;
+use messages::{Event, Request};
 use store::Store;
 use tail::Tail;
 
@@ -39,9 +41,9 @@ pub(crate) struct Node {
     pub(crate) settings: Settings,
     pub(crate) placement: Placement,
     /// What makes events: taken only while there is room in flight.
-    pub(crate) requests: mpsc::Sender<Request>,
+    pub(crate) requests: Inbox<Request>,
     /// Everything else.
-    pub(crate) events: mpsc::Sender<Event>,
+    pub(crate) events: Inbox<Event>,
     /// Frames on disk.
     pub(crate) frames: Arc<Tail<LogFrame>>,
     /// Outcomes decided.
@@ -68,8 +70,8 @@ pub async fn run(settings: Settings, listener: Listener, stop: Shutdown) -> Resu
     let identity = Identity::new(cluster.clone(), Role::Balancer, 0);
     identity.reads_log(&store.log_id);
     let ring = Arc::new(Ring::new(cluster.gatherers, cluster.virtual_nodes));
-    let (requests, request_inbox) = mpsc::channel(REQUESTS);
-    let (events, event_inbox) = mpsc::channel(EVENTS);
+    let (requests, request_inbox) = Inbox::new(REQUESTS);
+    let (events, event_inbox) = Inbox::new(EVENTS);
     let (engine, parts) = Engine::start(store, &settings, request_inbox, event_inbox)?;
     let limits = settings.node.limits.clone();
     let node = Arc::new(Node {

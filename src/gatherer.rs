@@ -15,7 +15,7 @@ use tokio::sync::mpsc;
 
 use crate::{
     convert, pb,
-    rpc::{self, Health, Identity, Link, LinkError, Links, Listener, RunError, Slot},
+    rpc::{self, Health, Identity, Inbox, Link, LinkError, Links, Listener, RunError, Slot},
     settings::{Role, Settings},
     shutdown::Shutdown,
 };
@@ -31,7 +31,7 @@ pub(crate) struct Node {
     pub(crate) settings: Settings,
     pub(crate) placement: Placement,
     pub(crate) shard: ShardId,
-    pub(crate) slot: Slot<mpsc::Sender<Event>>,
+    pub(crate) slot: Slot<Inbox<Event>>,
     pub(crate) links: Links,
     pub(crate) started_ms: u64,
 }
@@ -47,9 +47,9 @@ impl Node {
         (index, &self.settings.node.addresses.matchers[index as usize])
     }
 
-    async fn fetch(&self, inbox: &mpsc::Sender<Event>, fetch: Fetch) -> Result<(), LinkError> {
+    async fn fetch(&self, inbox: &Inbox<Event>, fetch: Fetch) -> Result<(), LinkError> {
         let retirements = rpc::fetch_retirements(&self.identity, self.balancer(), fetch.after, fetch.through).await?;
-        engine::tell(inbox, Event::Stored { fetch, retirements }).await
+        inbox.tell(Event::Stored { fetch, retirements }).await
     }
 }
 
@@ -101,7 +101,7 @@ async fn session(node: &Arc<Node>, health: &Health, session: &Shutdown) -> Strin
     let Some((log_id, cut)) = read_cut(node, session).await else { return "told to stop".into() };
     node.identity.reads_log(&log_id);
     tracing::info!(cut = %cut, "starting from the cut");
-    let (inbox, events) = mpsc::channel(INBOX);
+    let (inbox, events) = Inbox::new(INBOX);
     let engine = Engine::new(Shard::new(node.placement.clone(), node.shard, cut));
     let (ended, end) = tokio::sync::oneshot::channel();
     let spawned = thread::Builder::new().name("decide".into()).spawn(move || _ = ended.send(engine.run(events)));
@@ -176,7 +176,7 @@ struct SliceReader {
     node: Arc<Node>,
     link: Arc<Link>,
     slice: SliceId,
-    inbox: mpsc::Sender<Event>,
+    inbox: Inbox<Event>,
     /// Says that the slice no longer has what this shard needs next, so that the session must start from a cut.
     behind: mpsc::Sender<String>,
 }
@@ -189,7 +189,7 @@ impl SliceReader {
     async fn read_once(&self) -> Result<Infallible, LinkError> {
         use pb::candidates_response::Message;
         let (node, slice) = (&self.node, self.slice);
-        let after = engine::ask(&self.inbox, |reply| Event::Cursors { reply }).await?.through[slice.0 as usize];
+        let after = self.inbox.ask(|reply| Event::Cursors { reply }).await?.through[slice.0 as usize];
         let mut client = rpc::candidates_client(node.matcher(slice).1)?;
         let request = pb::CandidatesRequest {
             peer: Some(node.identity.pb()),
@@ -209,7 +209,7 @@ impl SliceReader {
             return Err(LinkError::Stopped);
         }
         let known = EventId(hello.known);
-        let fetch = engine::ask(&self.inbox, |reply| Event::SliceSubscribed { slice, known, reply }).await?;
+        let fetch = self.inbox.ask(|reply| Event::SliceSubscribed { slice, known, reply }).await?;
         if let Some(fetch) = fetch {
             node.fetch(&self.inbox, fetch).await?;
         }
@@ -218,7 +218,7 @@ impl SliceReader {
             let Some(Message::Frame(frame)) = response.message else { return Err(LinkError::NoHello) };
             let through = EventId(frame.through);
             let frame = convert::candidate_frame(frame);
-            engine::tell(&self.inbox, Event::Candidates { slice, frame }).await?;
+            self.inbox.tell(Event::Candidates { slice, frame }).await?;
             self.link.read(through);
         }
         Err(LinkError::Ended)
@@ -226,7 +226,7 @@ impl SliceReader {
 }
 
 /// Reads another shard's decisions into the engine until the session ends.
-async fn read_peer(node: Arc<Node>, link: Arc<Link>, shard: ShardId, inbox: mpsc::Sender<Event>, stop: Shutdown) {
+async fn read_peer(node: Arc<Node>, link: Arc<Link>, shard: ShardId, inbox: Inbox<Event>, stop: Shutdown) {
     link.keep(&stop, || read_peer_once(&node, &link, shard, &inbox)).await;
 }
 
@@ -234,23 +234,15 @@ async fn read_peer_once(
     node: &Node,
     link: &Link,
     shard: ShardId,
-    inbox: &mpsc::Sender<Event>,
+    inbox: &Inbox<Event>,
 ) -> Result<Infallible, LinkError> {
-    let after = engine::ask(inbox, |reply| Event::Cursors { reply }).await?.decided[shard.0 as usize];
+    let after = inbox.ask(|reply| Event::Cursors { reply }).await?.decided[shard.0 as usize];
     let address = &node.settings.node.addresses.gatherers[shard.0 as usize];
     let request = pb::DecisionsRequest { peer: Some(node.identity.pb()), after: after.0 };
-    let (floor, mut decisions) = rpc::subscribe_decisions(&node.identity, address, request).await?;
-    let fetch = engine::ask(inbox, |reply| Event::PeerSubscribed { shard, floor, reply }).await?;
+    let (floor, decisions) = rpc::subscribe_decisions(&node.identity, address, request).await?;
+    let fetch = inbox.ask(|reply| Event::PeerSubscribed { shard, floor, reply }).await?;
     if let Some(fetch) = fetch {
         node.fetch(inbox, fetch).await?;
     }
-    link.read(after);
-    while let Some(frame) = decisions.next().await? {
-        let decided = frame.decided;
-        engine::tell(inbox, Event::Decisions { shard, frame }).await?;
-        if let Some(decided) = decided {
-            link.read(decided);
-        }
-    }
-    Err(LinkError::Ended)
+    decisions.hand_on(link, after, |frame| inbox.tell(Event::Decisions { shard, frame })).await
 }

@@ -9,11 +9,10 @@ mod service;
 use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use dovetail_core::{Placement, Ring, ShardId, SliceId};
-use tokio::sync::mpsc;
 
 use crate::{
     pb,
-    rpc::{self, Health, Identity, Link, LinkError, Links, Listener, RunError, Slot},
+    rpc::{self, Health, Identity, Inbox, Link, LinkError, Links, Listener, RunError, Slot},
     settings::{Role, Settings},
     shutdown::Shutdown,
 };
@@ -29,7 +28,7 @@ pub(crate) struct Node {
     pub(crate) settings: Settings,
     pub(crate) placement: Placement,
     pub(crate) slices: Vec<SliceId>,
-    pub(crate) slot: Slot<mpsc::Sender<Event>>,
+    pub(crate) slot: Slot<Inbox<Event>>,
     pub(crate) links: Links,
     pub(crate) started_ms: u64,
 }
@@ -78,7 +77,7 @@ async fn sessions(node: Arc<Node>, health: Health, stop: Shutdown) {
 }
 
 /// Reads one shard's decisions into the engine until the session ends.
-async fn read_decisions(node: Arc<Node>, link: Arc<Link>, shard: ShardId, inbox: mpsc::Sender<Event>, stop: Shutdown) {
+async fn read_decisions(node: Arc<Node>, link: Arc<Link>, shard: ShardId, inbox: Inbox<Event>, stop: Shutdown) {
     link.keep(&stop, || read_decisions_once(&node, &link, shard, &inbox)).await;
 }
 
@@ -86,24 +85,16 @@ async fn read_decisions_once(
     node: &Node,
     link: &Link,
     shard: ShardId,
-    inbox: &mpsc::Sender<Event>,
+    inbox: &Inbox<Event>,
 ) -> Result<Infallible, LinkError> {
-    let after = engine::ask(inbox, |reply| Event::Cursors { reply }).await?.decided[shard.0 as usize];
+    let after = inbox.ask(|reply| Event::Cursors { reply }).await?.decided[shard.0 as usize];
     let address = &node.settings.node.addresses.gatherers[shard.0 as usize];
     let request = pb::DecisionsRequest { peer: Some(node.identity.pb()), after: after.0 };
-    let (floor, mut decisions) = rpc::subscribe_decisions(&node.identity, address, request).await?;
+    let (floor, decisions) = rpc::subscribe_decisions(&node.identity, address, request).await?;
     if floor > after {
         let balancer = &node.settings.node.addresses.balancer;
         let retirements = rpc::fetch_retirements(&node.identity, balancer, after, floor).await?;
-        engine::tell(inbox, Event::Stored { shard, through: floor, retirements }).await?;
+        inbox.tell(Event::Stored { shard, through: floor, retirements }).await?;
     }
-    link.read(after);
-    while let Some(frame) = decisions.next().await? {
-        let decided = frame.decided;
-        engine::tell(inbox, Event::Decisions { shard, frame }).await?;
-        if let Some(decided) = decided {
-            link.read(decided);
-        }
-    }
-    Err(LinkError::Ended)
+    decisions.hand_on(link, after, |frame| inbox.tell(Event::Decisions { shard, frame })).await
 }

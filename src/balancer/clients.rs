@@ -7,9 +7,9 @@ use tokio::{sync::oneshot, time::Instant};
 use tonic::{Request, Response, Status, Streaming, service::Routes};
 
 use super::{
-    Node,
-    engine::{self, ElementName, Event, Found, Withdrawing},
-    errors, submit,
+    Node, errors,
+    messages::{self, ElementName, Event, Found, Withdrawing},
+    submit,
     watch::{self, Names, Watch},
 };
 use crate::{
@@ -37,16 +37,12 @@ pub(super) fn add(routes: Routes, node: &Arc<Node>, stop: &Shutdown) -> Routes {
 impl Node {
     /// Asks the engine something that makes no event.
     pub(super) async fn ask<T>(&self, event: impl FnOnce(oneshot::Sender<T>) -> Event) -> Result<T, Status> {
-        let (reply, answer) = oneshot::channel();
-        self.events.send(event(reply)).await.map_err(errors::stopping)?;
-        answer.await.map_err(errors::stopping)
+        self.events.ask(event).await.map_err(errors::stopping)
     }
 
     /// Asks the engine for something that makes an event. Answered once it is on disk.
-    async fn request<T>(&self, request: impl FnOnce(oneshot::Sender<T>) -> engine::Request) -> Result<T, Status> {
-        let (reply, answer) = oneshot::channel();
-        self.requests.send(request(reply)).await.map_err(errors::stopping)?;
-        answer.await.map_err(errors::stopping)
+    async fn request<T>(&self, request: impl FnOnce(oneshot::Sender<T>) -> messages::Request) -> Result<T, Status> {
+        self.requests.ask(request).await.map_err(errors::stopping)
     }
 
     /// The outcome of an event that is decided.
@@ -96,7 +92,7 @@ impl MatchService for Service {
         let request = request.into_inner();
         let element = request.element.ok_or_else(|| Status::invalid_argument("no element is given: set element"))?;
         let (pool, rows) = (request.pool, vec![convert::submission(element)]);
-        let submitted = self.node.request(|reply| engine::Request::Submit { pool, rows, reply }).await?;
+        let submitted = self.node.request(|reply| messages::Request::Submit { pool, rows, reply }).await?;
         let [row] = <[_; 1]>::try_from(submitted.rows).map_err(|_| Status::internal("one row has one outcome"))?;
         match row {
             Ok(element) => Ok(Response::new(pb::SubmitOneResponse { id: element.0 })),
@@ -109,7 +105,7 @@ impl MatchService for Service {
         let node = &self.node;
         let name = element_name(request.into_inner().element)?;
         let asked = name.clone();
-        let withdrawing = node.request(|reply| engine::Request::Withdraw { element: asked, reply }).await?;
+        let withdrawing = node.request(|reply| messages::Request::Withdraw { element: asked, reply }).await?;
         let (ended, own) = match withdrawing {
             Withdrawing::Unknown => {
                 let response = pb::WithdrawResponse { outcome: Outcome::Unknown.into(), r#match: None };
@@ -209,14 +205,14 @@ impl MatchService for Service {
     ) -> Result<Response<pb::DefinePoolResponse>, Status> {
         let pool = request.into_inner().pool.ok_or_else(|| Status::invalid_argument("no pool is given: set pool"))?;
         let definition = convert::pool_definition(pool).map_err(|error| Status::invalid_argument(error.to_string()))?;
-        let defined = self.node.request(|reply| engine::Request::Define { definition, reply }).await?;
+        let defined = self.node.request(|reply| messages::Request::Define { definition, reply }).await?;
         let defined = defined.map_err(|error| errors::define(&error))?;
         Ok(Response::new(pb::DefinePoolResponse { defined_at: defined.at.0, created: defined.created }))
     }
 
     async fn list_pools(&self, _: Request<pb::ListPoolsRequest>) -> Result<Response<pb::ListPoolsResponse>, Status> {
         let pools = self.node.ask(|reply| Event::Pools { reply }).await?;
-        let status = |pool: engine::PoolSummary| pb::PoolStatus {
+        let status = |pool: messages::PoolSummary| pb::PoolStatus {
             pool: Some(convert::pool_definition_pb(&pool.definition)),
             defined_at: pool.defined_at.0,
             waiting: pool.counts.waiting,

@@ -4,7 +4,7 @@ use dovetail_core::{DefineError, ledger::SubmitError};
 use tonic::{Code, Status};
 
 use super::{
-    engine::{DefinePoolError, RowRefused},
+    messages::{DefinePoolError, RowRefused},
     tail::TailError,
 };
 

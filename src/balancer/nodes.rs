@@ -6,7 +6,7 @@ use dovetail_core::{EventId, PoolDefinition, PoolId, SliceId, slice::SliceCut};
 use futures::{Stream, StreamExt, stream};
 use tonic::{Request, Response, Status, service::Routes};
 
-use super::{Node, engine::Event, errors};
+use super::{Node, errors, messages::Event};
 use crate::{
     convert, pb,
     pb::{

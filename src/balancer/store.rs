@@ -13,7 +13,7 @@ use dovetail_core::{
 use dovetail_log::{EmbeddedLog, Log, LogReader, Options, Record};
 use tokio::sync::mpsc;
 
-use super::engine::Written;
+use super::messages::Written;
 use crate::{
     convert::{self, LoggedFrame},
     rpc::RunError,

@@ -8,9 +8,8 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming};
 
 use super::{
-    Node,
-    engine::{Request, Submitted},
-    errors,
+    Node, errors,
+    messages::{Request, Submitted},
 };
 use crate::{convert, pb, rpc::ResponseStream, shutdown::Shutdown};
 
@@ -82,7 +81,7 @@ async fn take(node: &Node, request: pb::SubmitRequest) -> Result<oneshot::Receiv
     let rows = rows.into_iter().map(convert::submission).collect();
     let (reply, submitted) = oneshot::channel();
     let request = Request::Submit { pool: request.pool, rows, reply };
-    node.requests.send(request).await.map_err(errors::stopping)?;
+    node.requests.tell(request).await.map_err(errors::stopping)?;
     Ok(submitted)
 }
 

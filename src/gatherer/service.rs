@@ -7,10 +7,7 @@ use futures::{StreamExt, stream};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, service::Routes};
 
-use super::{
-    Node,
-    engine::{self, Event},
-};
+use super::{Node, engine::Event};
 use crate::{
     convert, pb,
     pb::{
@@ -56,7 +53,7 @@ impl DecisionsService for Service {
         };
         let inbox = self.node.slot.get()?;
         let after = EventId(request.after);
-        let asked = engine::ask(&inbox, |reply| Event::Subscribe { reader, after, reply }).await;
+        let asked = inbox.ask(|reply| Event::Subscribe { reader, after, reply }).await;
         let subscription = asked.map_err(rpc::unavailable)?;
         let floor = subscription.backlog.floor.0;
         let hello = Message::Hello(pb::DecisionsHello { peer: Some(identity.pb()), floor });
@@ -74,7 +71,7 @@ impl InspectService for Service {
     async fn inspect(&self, _: Request<pb::InspectRequest>) -> Result<Response<pb::InspectResponse>, Status> {
         let node = &self.node;
         let inbox = node.slot.get()?;
-        let state = engine::ask(&inbox, |reply| Event::Inspect { reply }).await.map_err(rpc::unavailable)?;
+        let state = inbox.ask(|reply| Event::Inspect { reply }).await.map_err(rpc::unavailable)?;
         let highest = state.slices.iter().map(|slice| slice.through).max().unwrap_or_default();
         let mut response = rpc::inspect(&node.identity, node.placement.ring(), node.started_ms);
         response.links = node.links.pb(EventId(highest));

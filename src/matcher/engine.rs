@@ -8,7 +8,7 @@ use dovetail_core::{
 };
 use tokio::sync::{mpsc, oneshot};
 
-use crate::{pb, rpc::LinkError};
+use crate::pb;
 
 /// Candidate frames that wait for a subscriber. Reaching it ends the subscription; the gatherer resumes from its cursor.
 const SUBSCRIBER_FRAMES: usize = 4096;
@@ -47,21 +47,6 @@ pub(crate) struct Subscription {
     pub(crate) floor: EventId,
     pub(crate) backlog: Vec<Arc<CandidateFrame>>,
     pub(crate) live: mpsc::Receiver<Arc<CandidateFrame>>,
-}
-
-/// Sends an event, unless the engine stopped.
-pub(crate) async fn tell(inbox: &mpsc::Sender<Event>, event: Event) -> Result<(), LinkError> {
-    inbox.send(event).await.map_err(|_| LinkError::Stopped)
-}
-
-/// Sends a question and waits for its answer.
-pub(crate) async fn ask<T>(
-    inbox: &mpsc::Sender<Event>,
-    event: impl FnOnce(oneshot::Sender<T>) -> Event,
-) -> Result<T, LinkError> {
-    let (reply, answer) = oneshot::channel();
-    tell(inbox, event(reply)).await?;
-    answer.await.map_err(|_| LinkError::Stopped)
 }
 
 /// All slices of a node and who reads them.

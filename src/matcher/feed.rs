@@ -9,12 +9,11 @@ use dovetail_core::{
     EventId,
     slice::{Slice, SliceCut},
 };
-use tokio::sync::mpsc;
 
-use super::{Engine, Event, INBOX, Node, engine, read_decisions};
+use super::{Engine, Event, INBOX, Node, read_decisions};
 use crate::{
     convert, pb,
-    rpc::{self, Health, Link, LinkError},
+    rpc::{self, Health, Inbox, Link, LinkError},
     settings::Role,
     shutdown::Shutdown,
 };
@@ -42,7 +41,7 @@ pub(super) async fn session(node: &Arc<Node>, health: &Health, session: &Shutdow
         Ok(slices) => Engine::new(slices, node.placement.shards()),
         Err(error) => return error.to_string(),
     };
-    let (inbox, events) = mpsc::channel(INBOX);
+    let (inbox, events) = Inbox::new(INBOX);
     let (ended, end) = tokio::sync::oneshot::channel();
     // Searching is arithmetic for as long as it takes: a thread of its own, so that I/O never waits behind it.
     let spawned = thread::Builder::new().name("search".into()).spawn(move || _ = ended.send(engine.run(events)));
@@ -83,7 +82,7 @@ async fn read_feed(
     node: &Node,
     link: &Link,
     session: &Shutdown,
-    inbox: &mpsc::Sender<Event>,
+    inbox: &Inbox<Event>,
     log_id: &str,
     first: Feed,
 ) -> String {
@@ -93,7 +92,7 @@ async fn read_feed(
         let mut feed = match begun {
             Some(feed) => feed,
             None => {
-                let after = engine::ask(inbox, |reply| Event::Cursors { reply }).await?.received;
+                let after = inbox.ask(|reply| Event::Cursors { reply }).await?.received;
                 let (hello, feed) = subscribe(node, Some(after)).await?;
                 let found = hello.peer.as_ref().map(|peer| peer.log_id.as_str()).unwrap_or_default();
                 if found != log_id {
@@ -112,17 +111,17 @@ async fn read_feed(
     other_log.await.unwrap_or_else(|| "told to stop".into())
 }
 
-async fn on_message(link: &Link, inbox: &mpsc::Sender<Event>, message: pb::FeedResponse) -> Result<(), LinkError> {
+async fn on_message(link: &Link, inbox: &Inbox<Event>, message: pb::FeedResponse) -> Result<(), LinkError> {
     use pb::feed_response::Message;
     match message.message {
         Some(Message::Frame(frame)) => {
             let frame = convert::log_frame(frame)?;
             let through = frame.through;
-            engine::tell(inbox, Event::Frame(Arc::new(frame))).await?;
+            inbox.tell(Event::Frame(Arc::new(frame))).await?;
             link.read(through);
             Ok(())
         }
-        Some(Message::Stable(stable)) => engine::tell(inbox, Event::Stable(EventId(stable))).await,
+        Some(Message::Stable(stable)) => inbox.tell(Event::Stable(EventId(stable))).await,
         Some(Message::Hello(_) | Message::Cut(_)) | None => Err(LinkError::NoHello),
     }
 }

@@ -8,7 +8,7 @@ use tonic::{Request, Response, Status, service::Routes};
 
 use super::{
     Node,
-    engine::{self, Event, Subscription},
+    engine::{Event, Subscription},
 };
 use crate::{
     convert, pb,
@@ -53,7 +53,7 @@ impl CandidatesService for Service {
         }
         let inbox = self.node.slot.get()?;
         let after = EventId(request.after);
-        let asked = engine::ask(&inbox, |reply| Event::Subscribe { slice, shard, after, reply }).await;
+        let asked = inbox.ask(|reply| Event::Subscribe { slice, shard, after, reply }).await;
         let subscribed = asked.map_err(rpc::unavailable)?;
         let (known, floor, frames) = match subscribed {
             Ok(Subscription { known, floor, backlog, live }) => {
@@ -82,7 +82,7 @@ fn backlog_then_live(
 impl InspectService for Service {
     async fn inspect(&self, _: Request<pb::InspectRequest>) -> Result<Response<pb::InspectResponse>, Status> {
         let inbox = self.node.slot.get()?;
-        let state = engine::ask(&inbox, |reply| Event::Inspect { reply }).await.map_err(rpc::unavailable)?;
+        let state = inbox.ask(|reply| Event::Inspect { reply }).await.map_err(rpc::unavailable)?;
         let highest = state.slices.iter().map(|slice| slice.through).max().unwrap_or_default();
         let node = &self.node;
         let mut response = rpc::inspect(&node.identity, node.placement.ring(), node.started_ms);

@@ -1,12 +1,12 @@
 //! What nodes ask of each other, as calls.
 
-use std::pin::Pin;
+use std::{convert::Infallible, pin::Pin};
 
 use dovetail_core::{DecisionFrame, EventId, Retirement, Ring};
 use futures::{Stream, StreamExt, future, stream};
 use tonic::{Status, transport::Channel};
 
-use super::{Identity, LinkError, NODE_MESSAGE_BYTES_MAX, dial};
+use super::{Identity, Link, LinkError, NODE_MESSAGE_BYTES_MAX, dial};
 use crate::{
     convert,
     pb::{
@@ -66,11 +66,31 @@ pub fn candidates_client(matcher: &str) -> Result<CandidatesServiceClient<Channe
 pub struct Decisions(tonic::Streaming<pb::DecisionsResponse>);
 
 impl Decisions {
-    /// The next decisions; none when the stream ended.
+    /// Hands decisions on until the stream breaks, and notes on the link how far it has come.
     ///
     /// # Errors
-    /// When the stream broke.
-    pub async fn next(&mut self) -> Result<Option<DecisionFrame>, LinkError> {
+    /// Always: with what broke it.
+    pub async fn hand_on<F>(
+        mut self,
+        link: &Link,
+        after: EventId,
+        mut tell: impl FnMut(DecisionFrame) -> F,
+    ) -> Result<Infallible, LinkError>
+    where
+        F: Future<Output = Result<(), LinkError>>,
+    {
+        link.read(after);
+        while let Some(frame) = self.next().await? {
+            let decided = frame.decided;
+            tell(frame).await?;
+            if let Some(decided) = decided {
+                link.read(decided);
+            }
+        }
+        Err(LinkError::Ended)
+    }
+
+    async fn next(&mut self) -> Result<Option<DecisionFrame>, LinkError> {
         use pb::decisions_response::Message;
         match self.0.message().await?.map(|response| response.message) {
             None => Ok(None),

@@ -1,0 +1,136 @@
+//! What a balancer's engine hears, and what it answers.
+
+use std::sync::Arc;
+
+use dovetail_core::{
+    DecisionFrame, DefineError, ElementId, EventId, LogFrame, PoolDefinition, ShardId,
+    ledger::{Entry, PoolCounts, Submission, SubmitError},
+    slice::SliceCut,
+};
+use dovetail_log::AppendError;
+use thiserror::Error;
+use tokio::sync::oneshot;
+
+use crate::{convert::ConvertError, pb};
+
+/// Most pools of a cluster.
+pub(crate) const POOLS_MAX: usize = 10_000;
+
+/// What makes events.
+#[derive(Debug)]
+pub(crate) enum Request {
+    /// Elements to let in, in order. One that could not be read is refused in its place.
+    Submit { pool: String, rows: Vec<Result<Submission, ConvertError>>, reply: oneshot::Sender<Submitted> },
+    /// A pool to define.
+    Define { definition: PoolDefinition, reply: oneshot::Sender<Result<Defined, DefinePoolError>> },
+    /// An element to withdraw.
+    Withdraw { element: ElementName, reply: oneshot::Sender<Withdrawing> },
+}
+
+/// Everything else an engine hears.
+#[derive(Debug)]
+pub(crate) enum Event {
+    /// A shard decided something.
+    Decisions { shard: ShardId, frame: DecisionFrame },
+    /// Where to resume a shard's decisions.
+    Mark { shard: ShardId, reply: oneshot::Sender<EventId> },
+    /// What became of an element.
+    Get { element: ElementName, reply: oneshot::Sender<Found> },
+    /// All pools.
+    Pools { reply: oneshot::Sender<Vec<PoolSummary>> },
+    /// The names of pools by their numbers.
+    PoolNames { reply: oneshot::Sender<Vec<Arc<str>>> },
+    /// The state at the stable cut, with the elements that these slices own.
+    Cut { owned: Box<dyn OwnedBy>, reply: oneshot::Sender<SliceCut> },
+    /// The highest id given.
+    Assigned { reply: oneshot::Sender<EventId> },
+    /// Somebody looks.
+    Inspect { reply: oneshot::Sender<pb::BalancerState> },
+}
+
+/// Which elements somebody owns.
+pub(crate) trait OwnedBy: Fn(ElementId) -> bool + Send {}
+impl<F: Fn(ElementId) -> bool + Send> OwnedBy for F {}
+
+impl std::fmt::Debug for dyn OwnedBy {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("OwnedBy")
+    }
+}
+
+/// What a writing thread did.
+#[derive(Debug)]
+pub(crate) enum Written {
+    /// Frames are on disk.
+    Log(Result<Vec<Arc<LogFrame>>, AppendError>),
+    /// Outcomes are on disk up to here.
+    Results(Result<EventId, AppendError>),
+}
+
+/// An element as a client names it.
+#[derive(Clone, Debug)]
+pub(crate) enum ElementName {
+    Id(ElementId),
+    Key { pool: String, key: String },
+}
+
+/// How a batch went. Sent once it is on disk.
+#[derive(Debug)]
+pub(crate) struct Submitted {
+    /// By row: its id, or why it was refused.
+    pub(crate) rows: Vec<Result<ElementId, RowRefused>>,
+}
+
+/// Why a row was refused.
+#[derive(Debug, Error)]
+pub(crate) enum RowRefused {
+    #[error(transparent)]
+    Submit(#[from] SubmitError),
+    #[error(transparent)]
+    Convert(#[from] ConvertError),
+}
+
+/// A pool that is defined, and on disk.
+#[derive(Debug)]
+pub(crate) struct Defined {
+    pub(crate) at: EventId,
+    pub(crate) created: bool,
+}
+
+/// Why a pool is not defined.
+#[derive(Debug, Error)]
+pub(crate) enum DefinePoolError {
+    #[error(transparent)]
+    Define(#[from] DefineError),
+    #[error("pool {0:?} is defined already, with another definition; a definition cannot be changed")]
+    Redefined(String),
+    #[error("{POOLS_MAX} pools are defined, which is the most")]
+    TooMany,
+}
+
+/// How a withdrawal stands, once it is on disk.
+#[derive(Debug)]
+pub(crate) enum Withdrawing {
+    /// Event `at` will withdraw the element if nothing comes before it. `own` when this request wrote it.
+    Written { element: ElementId, at: EventId, own: bool },
+    /// The element ended before, by this outcome.
+    Ended(EventId),
+    /// No such element.
+    Unknown,
+}
+
+/// What is known of an element.
+#[derive(Debug)]
+pub(crate) enum Found {
+    Waiting { element: ElementId, pool: Arc<PoolDefinition>, entry: Box<Entry> },
+    Ended(ElementId, EventId),
+    Unknown,
+}
+
+/// A pool for a list.
+#[derive(Debug)]
+pub(crate) struct PoolSummary {
+    pub(crate) definition: Arc<PoolDefinition>,
+    pub(crate) defined_at: EventId,
+    pub(crate) counts: PoolCounts,
+}
