@@ -27,8 +27,9 @@ fn check(shards: u32, transcript: &str) {
             let kind = EventKind::Withdrawal { element: element(e), reason: WithdrawReason::Client };
             record(&mut ledger, &mut x, number(at), &kind, None)
         }
-        ["due", at] => {
-            let due = ledger.due(number(at), 10);
+        ["due", now, rest @ ..] => {
+            let at = rest.last().unwrap_or(now);
+            let due = ledger.due(number(now), 10);
             due.iter().flat_map(|kind| record(&mut ledger, &mut x, number(at), kind, None)).collect()
         }
         ["retired", words @ ..] => {
@@ -138,6 +139,24 @@ fn reprobes_follow_the_schedule_and_a_stop_skips_what_it_missed_but_one() {
         due 1030
         > x6 reprobe of e5
         due 1030
+        ",
+    );
+}
+
+/// A reprobe that was due at 110 came into a frame begun at 105, and was due again and again until the frame was full.
+#[test]
+fn a_reprobe_is_written_once_though_its_frame_is_older() {
+    check(
+        1,
+        "
+        submit ann at 100
+        > x2 arrival
+        due 111 at 105
+        > x3 reprobe of e2
+        due 112 at 105
+        due 121 at 105
+        > x4 reprobe of e2
+        due 999
         ",
     );
 }
