@@ -77,6 +77,8 @@ pub struct NetPlan {
     pub overlap_permille: u64,
     /// How often what a shard says in one step goes out in several frames.
     pub split_permille: u64,
+    /// How often what a shard says in one step waits for the next step.
+    pub batch_permille: u64,
     /// When callers give up on a call.
     pub timeout_ms: Time,
 }
@@ -198,6 +200,7 @@ fn draw_net(rng: &mut Rng) -> NetPlan {
         repeat_permille: rng.pick(&[0, 0, 30, 200]),
         overlap_permille: rng.pick(&[0, 200, 800]),
         split_permille: rng.pick(&[0, 300, 1000]),
+        batch_permille: rng.pick(&[0, 0, 500, 1000]),
         timeout_ms: rng.pick(&[500, 5000]),
     }
 }

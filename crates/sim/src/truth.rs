@@ -19,6 +19,8 @@ pub struct Truth {
     /// By event, from 0.
     events: Vec<Decided>,
     elements: HashMap<ElementId, Known>,
+    /// By pool, the reprobes of its schedule.
+    reprobes: Vec<usize>,
     /// Which element an idempotency key made last.
     made: HashMap<(PoolId, Box<str>), ElementId>,
     /// The stable cut that the last frame of the durable log names.
@@ -43,6 +45,8 @@ struct Known {
     key: Arc<str>,
     payload: Bytes,
     ended: Option<EventId>,
+    /// How often it may still search again.
+    reprobes_left: usize,
 }
 
 impl Truth {
@@ -54,6 +58,7 @@ impl Truth {
             oracle: Oracle::new(),
             events: vec![Decided::default()],
             elements: HashMap::new(),
+            reprobes: Vec::new(),
             made: HashMap::new(),
             named: EventId::ZERO,
         }
@@ -115,8 +120,13 @@ impl Truth {
                 EventKind::Withdrawal { reason, .. } => Some(*reason),
                 _ => None,
             };
-            if let EventKind::Arrival { pool, .. } = &event.kind {
-                self.on_arrival(event.x.into(), *pool, clients.next().expect("an arrival has a client part"));
+            match &event.kind {
+                EventKind::Arrival { pool, .. } => {
+                    self.on_arrival(event.x.into(), *pool, clients.next().expect("an arrival has a client part"));
+                }
+                EventKind::Reprobe { element, .. } => self.on_reprobe(*element)?,
+                EventKind::PoolDefined { definition, .. } => self.reprobes.push(definition.reprobe_ms.len()),
+                EventKind::Withdrawal { .. } => {}
             }
             for end in retirement.iter().flat_map(Retirement::ends) {
                 self.elements.get_mut(&end).expect("it arrived").ended = Some(event.x);
@@ -202,7 +212,17 @@ impl Truth {
         if !idempotency_key.is_empty() {
             self.made.insert((pool, idempotency_key), element);
         }
-        self.elements.insert(element, Known { pool, key, payload, ended: None });
+        let reprobes_left = self.reprobes[pool.0 as usize];
+        self.elements.insert(element, Known { pool, key, payload, ended: None, reprobes_left });
+    }
+
+    fn on_reprobe(&mut self, element: ElementId) -> Result<(), Violation> {
+        let known = self.elements.get_mut(&element).expect("it arrived");
+        let most = self.reprobes[known.pool.0 as usize];
+        let left = known.reprobes_left.checked_sub(1);
+        known.reprobes_left =
+            left.ok_or_else(|| Violation::Bound { what: format!("reprobes of {element}"), found: most + 1, most })?;
+        Ok(())
     }
 
     fn check_outcome(&self, told: &Outcome) -> Result<(), Violation> {

@@ -94,6 +94,8 @@ pub enum Timer {
     ResultsSynced,
     /// A reprobe or an expiry may be due.
     Due,
+    /// A gatherer sends what it has decided.
+    Publish,
 }
 
 /// Bits of a place in the order that number what was planned; the time stands above them.

@@ -1,16 +1,18 @@
 //! The balancer: gives ids, logs, broadcasts what is durable, takes decisions, stores and publishes outcomes.
 
-use std::{mem, sync::Arc};
+mod storage;
+
+use std::sync::Arc;
 
 use dovetail_core::{
-    DecisionFrame, ElementId, EventId, EventKind, Retirement, ShardId,
+    DecisionFrame, ElementId, EventId, EventKind, ShardId,
     ledger::{Admission, ClientPart, Ledger, Outcome, Status, Submission, SubmitError},
     sequencer::Sequencer,
 };
 
 use crate::{
     cx::Cx,
-    disk::{Disk, LogRecord, ResultRecord},
+    disk::Disk,
     link::Link,
     net::{Call, CallId, LinkId, Message, Node, Reply, Request, StreamId, Time, Timer},
     violation::Violation,
@@ -263,37 +265,11 @@ impl Balancer {
             Timer::LogSynced => self.on_log_synced(cx)?,
             Timer::ResultsSynced => self.on_results_synced(cx),
             Timer::Due => self.on_due(cx),
-            Timer::Subscribe(_) | Timer::CallTimeout(_) => unreachable!("a balancer sets no {timer:?}"),
+            Timer::Subscribe(_) | Timer::CallTimeout(_) | Timer::Publish => {
+                unreachable!("a balancer sets no {timer:?}")
+            }
         }
         Ok(())
-    }
-
-    /// Replays the disk. Results are put in early or late, as they may be.
-    fn recover(&mut self, cx: &mut Cx) -> Result<Ledger, Violation> {
-        let mut ledger = Ledger::new(cx.scenario.ledger, cx.scenario.placement.shards());
-        let interleaved = cx.rng.chance(500);
-        let mut results = self.disk.results.safe().iter().peekable();
-        let restore = |ledger: &mut Ledger, record: &ResultRecord| {
-            let retirements: Vec<Retirement> = record.outcomes.iter().map(Outcome::retirement).collect();
-            ledger.restore(record.through, &retirements)
-        };
-        for record in self.disk.log.safe() {
-            let mut clients = record.clients.iter();
-            for event in &record.frame.events {
-                let arrival = matches!(event.kind, EventKind::Arrival { .. });
-                let client = arrival.then(|| clients.next().expect("an arrival has a client part").clone());
-                let defined = ledger.record(event.x, record.frame.time_ms, &event.kind, client);
-                defined.expect("what was recorded once is recorded again");
-            }
-            while let Some(results) = results.next_if(|results| interleaved && results.through <= record.frame.through)
-            {
-                restore(&mut ledger, results)?;
-            }
-        }
-        for record in results {
-            restore(&mut ledger, record)?;
-        }
-        Ok(ledger)
     }
 
     /// Gives an event its id and records it.
@@ -314,33 +290,6 @@ impl Balancer {
         self.set_timers(cx);
     }
 
-    fn take_frame(&mut self, cx: &mut Cx) {
-        let live = self.live.as_mut().expect("a node that is up is live");
-        if let Some(frame) = live.sequencer.take() {
-            self.disk.log.append(LogRecord { frame: Arc::new(frame), clients: mem::take(&mut live.clients) });
-            self.sync_log(cx);
-        }
-    }
-
-    fn sync_log(&mut self, cx: &mut Cx) {
-        if self.disk.log.begin_sync() {
-            let delay = cx.rng.range(1, cx.scenario.disk.log_ms);
-            cx.net.timer(Node::Balancer, delay, Timer::LogSynced);
-        }
-    }
-
-    fn on_log_synced(&mut self, cx: &mut Cx) -> Result<(), Violation> {
-        let live = self.live.as_mut().expect("a node that is up is live");
-        for record in self.disk.log.end_sync() {
-            cx.truth.on_durable(&record.frame, &record.clients)?;
-            for &feed in live.feeds.iter().flatten() {
-                cx.net.send(feed, Message::Log(Arc::clone(&record.frame)), &mut cx.stats);
-            }
-        }
-        self.sync_log(cx);
-        Ok(())
-    }
-
     fn on_decisions(&mut self, cx: &mut Cx, shard: ShardId, decisions: &DecisionFrame) -> Result<(), Violation> {
         let live = self.live.as_mut().expect("a node that is up is live");
         let before = live.ledger.decided();
@@ -358,34 +307,10 @@ impl Balancer {
         Ok(())
     }
 
-    fn write_results(&mut self, cx: &mut Cx) {
-        let live = self.live.as_mut().expect("a node that is up is live");
-        let through = live.ledger.decided();
-        if through > live.written && self.disk.results.idle() {
-            live.written = through;
-            self.disk.results.append(ResultRecord { through, outcomes: mem::take(&mut live.outcomes) });
-            if self.disk.results.begin_sync() {
-                let delay = cx.rng.range(1, cx.scenario.disk.results_ms);
-                cx.net.timer(Node::Balancer, delay, Timer::ResultsSynced);
-            }
-        }
-    }
-
-    fn on_results_synced(&mut self, cx: &mut Cx) {
-        let live = self.live.as_mut().expect("a node that is up is live");
-        self.disk.results.end_sync();
-        self.stable = self.disk.stable();
-        live.ledger.on_stable(self.stable);
-        for &feed in live.feeds.iter().flatten() {
-            cx.net.send(feed, Message::Stable(self.stable), &mut cx.stats);
-        }
-        self.write_results(cx);
-    }
-
     fn on_due(&mut self, cx: &mut Cx) {
         let live = self.live.as_mut().expect("a node that is up is live");
         live.due_at = None;
-        let now_ms = live.sequencer.time_at(live.clock_ms + cx.net.now());
+        let now_ms = live.clock_ms + cx.net.now();
         let most = cx.rng.index(8) + 1;
         for kind in live.ledger.due(now_ms, most) {
             self.push(cx, kind, None);

@@ -11,9 +11,12 @@ use crate::{
     checks,
     cx::Cx,
     link::Link,
-    net::{Call, CallId, LinkId, Message, Node, Reply, Request, StreamId, Timer},
+    net::{Call, CallId, LinkId, Message, Node, Reply, Request, StreamId, Time, Timer},
     violation::Violation,
 };
+
+/// Longest time that what came of a step waits for what comes of the next.
+const BATCH_MS: Time = 30;
 
 /// A gatherer.
 #[derive(Debug)]
@@ -33,6 +36,8 @@ struct Live {
     peers: Vec<Link>,
     /// Who reads its decisions.
     readers: Vec<(Node, StreamId)>,
+    /// What is not sent yet, because more may come of what is in the inbox.
+    unsent: Vec<ShardEffect>,
 }
 
 /// What a gatherer comes to when something happened to it.
@@ -54,7 +59,14 @@ impl Gatherer {
     /// Starts with nothing, from the cut.
     pub fn start(&mut self, cx: &mut Cx) {
         let cut = cx.net.call(self.node(), Call::Cut);
-        self.live = Some(Live { cut, shard: None, slices: Vec::new(), peers: Vec::new(), readers: Vec::new() });
+        self.live = Some(Live {
+            cut,
+            shard: None,
+            slices: Vec::new(),
+            peers: Vec::new(),
+            readers: Vec::new(),
+            unsent: Vec::new(),
+        });
     }
 
     /// Loses everything.
@@ -70,6 +82,7 @@ impl Gatherer {
 
     /// Someone subscribes to its decisions.
     pub fn on_subscribe(&mut self, cx: &mut Cx, stream: StreamId, after: EventId) {
+        self.publish(cx);
         let live = self.live.as_mut().expect("a node that is up is live");
         let Some(shard) = &live.shard else {
             cx.net.sever(stream);
@@ -147,6 +160,9 @@ impl Gatherer {
 
     /// A timer went off.
     pub fn on_timer(&mut self, cx: &mut Cx, timer: Timer) {
+        if timer == Timer::Publish {
+            return self.publish(cx);
+        }
         let id = shard_id(self.index);
         let node = self.node();
         let live = self.live.as_mut().expect("a node that is up is live");
@@ -252,22 +268,30 @@ impl Gatherer {
         let live = self.live.as_mut().expect("a node that is up is live");
         let shard = live.shard.as_mut().expect("links come after the cut");
         let before = shard.watermark();
-        let mut effects = Vec::new();
-        give(shard, &mut effects).map_err(|source| Violation::Shard { gatherer: self.index, source })?;
-        for effect in &effects {
+        let first = live.unsent.len();
+        give(shard, &mut live.unsent).map_err(|source| Violation::Shard { gatherer: self.index, source })?;
+        for effect in &live.unsent[first..] {
             if let ShardEffect::Retire(told) = effect {
                 cx.truth.on_announced(shard.id(), *told)?;
             }
         }
         checks::check_watermark(cx, shard, before)?;
-        self.send(cx, &effects);
+        if cx.rng.chance(cx.scenario.net.batch_permille) {
+            if first == 0 && !live.unsent.is_empty() {
+                let delay = cx.rng.range(1, BATCH_MS);
+                cx.net.timer(self.node(), delay, Timer::Publish);
+            }
+        } else {
+            self.publish(cx);
+        }
         Ok(())
     }
 
-    /// Sends effects in their order, in one frame or in several.
-    fn send(&mut self, cx: &mut Cx, effects: &[ShardEffect]) {
-        let live = self.live.as_ref().expect("a node that is up is live");
-        let mut rest = effects;
+    /// Sends what came of one step or of several, in order, in one frame or in several.
+    fn publish(&mut self, cx: &mut Cx) {
+        let live = self.live.as_mut().expect("a node that is up is live");
+        let effects = std::mem::take(&mut live.unsent);
+        let mut rest = &effects[..];
         while !rest.is_empty() {
             let mut len = rest.len();
             if len > 1 && cx.rng.chance(cx.scenario.net.split_permille) {

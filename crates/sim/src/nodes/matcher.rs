@@ -258,6 +258,6 @@ impl Matcher {
 }
 
 fn count(cx: &mut Cx, slice: &Slice) {
-    cx.stats.stalls += slice.stats().stalls;
+    cx.stats.stalls += slice.stalls();
     cx.stats.list_longest = cx.stats.list_longest.max(slice.stats().list_longest);
 }
