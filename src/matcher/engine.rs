@@ -148,7 +148,7 @@ fn slice_state(slice: &Slice) -> pb::SliceState {
         decided: slice.known().0,
         pending: slice.received().0.saturating_sub(slice.through().0),
         frames_kept: slice.frames_kept() as u64,
-        stalls: slice.stats().stalls,
+        stalls: slice.stalls(),
         stalled: slice.stalled(),
         pools: slice.pools().map(pool).collect(),
         candidates: slice.stats().candidates,

@@ -7,10 +7,9 @@
 //! what is in flight: at or below `floor` nothing is remembered.
 
 mod timeline;
+mod types;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-
-use thiserror::Error;
 
 use crate::{
     CandidateFrame, Claim, Close, DecisionFrame, ElementId, EventId, Grant, Placement, ProbeList, Retirement, ShardId,
@@ -18,89 +17,7 @@ use crate::{
     planted::{Bug, Planted},
 };
 use timeline::Timelines;
-
-/// What a shard wants done, in this order.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ShardEffect {
-    /// Tell the prober's home that the anchor is its.
-    Grant {
-        /// The prober's home.
-        to: ShardId,
-        /// The grant.
-        grant: Grant,
-    },
-    /// Tell everyone who reads decisions.
-    Retire(Retirement),
-    /// Tell everyone who reads decisions.
-    Decided {
-        /// The new watermark.
-        through: EventId,
-    },
-}
-
-/// Why a message cannot be applied. The shard has to start from a cut.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-pub enum ShardError {
-    /// Candidates are missing between what was received and the frame.
-    #[error("candidates of {slice} begin after {after}, but only those up to {received} were received")]
-    Gap {
-        /// The slice.
-        slice: SliceId,
-        /// What the frame follows.
-        after: EventId,
-        /// What was received.
-        received: EventId,
-    },
-    /// A message for another shard: the sender places elements differently.
-    #[error("{element} at {x} is homed at {home}, but {id} was told of it; do both run the same settings?")]
-    Misplaced {
-        /// The event.
-        x: EventId,
-        /// The element.
-        element: ElementId,
-        /// Where it is homed.
-        home: ShardId,
-        /// This shard.
-        id: ShardId,
-    },
-    /// Two decisions of one event. Cannot happen while everyone follows the protocol on the same log.
-    #[error("event {x} was decided as {known}, and now as {told}; is there another log?")]
-    Conflict {
-        /// The event.
-        x: EventId,
-        /// What is known.
-        known: Retirement,
-        /// What was told.
-        told: Retirement,
-    },
-}
-
-/// Who subscribes to a shard's decisions.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reader {
-    /// Another gatherer: also gets its grants, and the retirements homed at it.
-    Shard(ShardId),
-    /// A matcher or a balancer.
-    Node,
-}
-
-/// What a subscriber gets first.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DecisionBacklog {
-    /// At or below this the store must be asked: a reader with a lower cursor fetches `(cursor, floor]` first.
-    pub floor: EventId,
-    /// What the reader's cursor does not cover.
-    pub decisions: DecisionFrame,
-}
-
-/// Retirements that a shard has to fetch from the store before it may go on: `(after, through]`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Fetch {
-    /// Exclusive.
-    pub after: EventId,
-    /// Inclusive.
-    pub through: EventId,
-}
+pub use types::{DecisionBacklog, Fetch, Reader, ShardEffect, ShardError};
 
 #[derive(Clone, Copy, Debug)]
 struct SliceMark {

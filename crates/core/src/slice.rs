@@ -5,138 +5,30 @@
 //! Invariants: S1 events are searched in ascending order, each once; S2 no list is longer than `list_max`; S3 an anchor
 //! is left out at `x` only when it was retired by an event below `x` (R1); S4 frames above the stable cut are kept.
 
+mod ahead;
 mod anchors;
 mod frames;
+mod retired;
+mod types;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
     sync::Arc,
 };
 
-use dovetail_rule::{Row, RowError};
-use thiserror::Error;
+use dovetail_rule::Row;
 
 use crate::{
-    CandidateFrame, DecisionFrame, DefineError, ElementId, Event, EventId, EventKind, LogFrame, Placement, Pool,
-    PoolDefinition, PoolId, Retirement, ShardId, SliceId,
+    DecisionFrame, ElementId, Event, EventId, EventKind, LogFrame, Placement, Pool, PoolDefinition, PoolId, Retirement,
+    ShardId, SliceId,
     planted::{Bug, Planted},
     pool::Candidate,
 };
+use ahead::Ahead;
 use anchors::Anchors;
 use frames::Frames;
-
-/// A slice searches at most so many events ahead of the decided watermark, in units of `list_max`. Further ahead it would mostly
-/// find anchors that are taken already, each at the cost of a test and of a candidate: one that fell behind would stay behind.
-const AHEAD_EVENTS: u64 = 4;
-/// The same for the candidates it has listed above the watermark: where nearly everything matches, few events make many.
-const AHEAD_CANDIDATES: usize = 32;
-
-/// The cluster's state at a cut, as far as one slice needs it.
-#[derive(Clone, Debug, Default)]
-pub struct SliceCut {
-    /// Everything at or below is in the rest of this.
-    pub through: EventId,
-    /// Pools defined at or below the cut.
-    pub pools: Vec<(PoolId, Arc<PoolDefinition>)>,
-    /// Elements waiting at the cut. Those of other slices are passed over.
-    pub waiting: Vec<WaitingElement>,
-    /// Elements retired at or below the cut that events above it name: those reprobes and withdrawals are passed over, because
-    /// nobody here would know that the elements are dead (R2). Named by element: of the events some may not be durable
-    /// yet, and their ids could come again.
-    pub left_out: BTreeSet<ElementId>,
-}
-
-/// An element that waits at a cut.
-#[derive(Clone, Debug, PartialEq)]
-pub struct WaitingElement {
-    /// Its id.
-    pub element: ElementId,
-    /// Its pool.
-    pub pool: PoolId,
-    /// When it arrived, in milliseconds.
-    pub arrived_ms: u64,
-    /// Its attributes.
-    pub row: Arc<Row>,
-}
-
-/// What a slice wants done.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum SliceEffect {
-    /// Send a frame to a shard, after all that were sent to it before.
-    Frame {
-        /// The shard.
-        to: ShardId,
-        /// The frame.
-        frame: Arc<CandidateFrame>,
-    },
-}
-
-/// Why a log frame cannot be taken.
-#[derive(Clone, Debug, Error)]
-pub enum FrameError {
-    /// Events are missing between what was received and the frame.
-    #[error("log frame begins after {after}, but only events up to {received} were received")]
-    Gap {
-        /// What the frame follows.
-        after: EventId,
-        /// What was received.
-        received: EventId,
-    },
-    /// An event names a pool that no event defined.
-    #[error("event {x} names pool {pool}, which is not defined")]
-    UnknownPool {
-        /// The event.
-        x: EventId,
-        /// The pool.
-        pool: PoolId,
-    },
-    /// An element's attributes are not those of its pool.
-    #[error("event {x}: {source}; do the balancer and this matcher run the same version?")]
-    Row {
-        /// The event.
-        x: EventId,
-        /// What does not fit.
-        source: Box<RowError>,
-    },
-    /// A pool that the balancer accepted does not compile here: the two run different versions.
-    #[error("event {x}: {source}; do the balancer and this matcher run the same version?")]
-    Define {
-        /// The event.
-        x: EventId,
-        /// What is wrong with the pool.
-        source: Box<DefineError>,
-    },
-}
-
-/// A shard asked for frames that are no longer kept: it has to start from a cut.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-#[error("candidates after {after} are gone, those after {floor} are kept")]
-pub struct Behind {
-    /// The cursor asked for.
-    pub after: EventId,
-    /// The lowest that works.
-    pub floor: EventId,
-}
-
-/// What a shard gets when it subscribes.
-#[derive(Clone, Debug)]
-pub struct CandidateBacklog {
-    /// The lowest `known` of any frame that it may still receive (R3).
-    pub known: EventId,
-    /// The frames after its cursor.
-    pub frames: Vec<Arc<CandidateFrame>>,
-}
-
-/// Counts for people.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct SliceStats {
-    /// Times a search waited for the decided watermark.
-    pub stalls: u64,
-    /// Candidates listed.
-    pub candidates: u64,
-    /// Longest list.
-    pub list_longest: usize,
-}
+use retired::Retired;
+pub use types::{Behind, CandidateBacklog, FrameError, SliceCut, SliceEffect, SliceStats, WaitingElement};
 
 /// A slice.
 #[derive(Debug)]
@@ -148,11 +40,7 @@ pub struct Slice {
     pools: BTreeMap<PoolId, SlicePool>,
     /// Pool of each element owned here that waits.
     owned: HashMap<ElementId, PoolId>,
-    /// Events that retired elements, until no frame of the log can name them any more.
-    retired: HashMap<ElementId, EventId>,
-    retired_at: BTreeSet<(EventId, ElementId)>,
-    /// Elements retired at or below this event are not among the anchors.
-    buried: EventId,
+    retired: Retired,
     /// No later frame of the log names an element retired at or below this event: the last frame's stable cut.
     nameless: EventId,
     /// Decided watermark by shard.
@@ -165,11 +53,7 @@ pub struct Slice {
     received: EventId,
     through: EventId,
     pending: VecDeque<Arc<LogFrame>>,
-    /// The probe that waits for the decided watermark, and the watermark it waits for.
-    stalled: Option<(EventId, EventId)>,
-    /// Probes above the decided watermark that found something, and how much.
-    ahead: VecDeque<(EventId, usize)>,
-    ahead_candidates: usize,
+    ahead: Ahead,
     frames: Frames,
     stats: SliceStats,
 }
@@ -206,9 +90,7 @@ impl Slice {
             planted: Planted::default(),
             pools: BTreeMap::new(),
             owned: HashMap::new(),
-            retired: HashMap::new(),
-            retired_at: BTreeSet::new(),
-            buried: cut.through,
+            retired: Retired::new(cut.through),
             nameless: EventId::ZERO,
             decided: vec![cut.through; shards],
             stable: cut.through,
@@ -217,9 +99,7 @@ impl Slice {
             received: cut.through,
             through: cut.through,
             pending: VecDeque::new(),
-            stalled: None,
-            ahead: VecDeque::new(),
-            ahead_candidates: 0,
+            ahead: Ahead::new(list_max),
             frames: Frames::new(shards, cut.through),
             stats: SliceStats::default(),
             placement,
@@ -348,10 +228,16 @@ impl Slice {
         self.frames.floor()
     }
 
+    /// Times a search waited for the decided watermark.
+    #[must_use]
+    pub fn stalls(&self) -> u64 {
+        self.ahead.waits()
+    }
+
     /// Whether the search waits for the decided watermark.
     #[must_use]
     pub fn stalled(&self) -> bool {
-        self.stalled.is_some()
+        self.ahead.waiting()
     }
 
     /// Candidate frames kept for shards that may ask again.
@@ -431,7 +317,7 @@ impl Slice {
             }
             EventKind::Reprobe { element, pool, arrived_ms, row } => {
                 let prober = Prober { element: *element, pool: *pool, row, arrived_ms: *arrived_ms };
-                if !self.retired_below(*element, x) {
+                if !self.retired.below(*element, x) {
                     let Some(anchors) = self.probe(x, &prober, time_ms)? else { return Ok(false) };
                     // The owner announces a probe even when it found nothing: the home must know of it before later claims.
                     let announce = self.placement.owner(*element) == self.id;
@@ -445,12 +331,8 @@ impl Slice {
     /// Lists the anchors that may be matched with `prober` at `x`; none when the list would be too long for now.
     fn probe(&mut self, x: EventId, prober: &Prober<'_>, time_ms: u64) -> Result<Option<Vec<ElementId>>, FrameError> {
         let known = self.known();
-        if self.stalled.is_some_and(|(at, until)| at == x && known < until) {
+        if !self.ahead.may_search(x, known) {
             return Ok(None);
-        }
-        self.stalled = None;
-        if let Some(until) = self.too_far_ahead(x, known) {
-            return Ok(self.stall(x, until));
         }
         // Events in flight below x can take two anchors each, so that many and two more always suffice (3.1).
         let flight = x.0.saturating_sub(known.0).max(1);
@@ -463,41 +345,13 @@ impl Slice {
         let candidate = Candidate { element: prober.element, row: prober.row, arrived_ms: prober.arrived_ms };
         let (list, more) = anchors.satisfying(pool, candidate, time_ms, limit, rule_errors);
         if more && limit < need && !self.planted.is(Bug::NoWaitForDecided) {
-            return Ok(self.stall(x, EventId(x.0 - self.list_max as u64 / 2)));
+            self.ahead.wait(x, EventId(x.0 - self.list_max as u64 / 2));
+            return Ok(None);
         }
-        if !list.is_empty() {
-            self.ahead.push_back((x, list.len()));
-            self.ahead_candidates += list.len();
-        }
+        self.ahead.searched(x, list.len());
         self.stats.candidates += list.len() as u64;
         self.stats.list_longest = self.stats.list_longest.max(list.len());
         Ok(Some(list))
-    }
-
-    /// The watermark to wait for before `x` is searched, when what is undecided below it is more than is worth while.
-    fn too_far_ahead(&mut self, x: EventId, known: EventId) -> Option<EventId> {
-        while let Some((_, listed)) = self.ahead.pop_front_if(|(x, _)| *x <= known) {
-            self.ahead_candidates -= listed;
-        }
-        let events_max = AHEAD_EVENTS * self.list_max as u64;
-        if x.0.saturating_sub(known.0) > events_max {
-            return Some(EventId(x.0 - events_max));
-        }
-        let mut excess = self.ahead_candidates.saturating_sub(AHEAD_CANDIDATES * self.list_max);
-        if excess == 0 {
-            return None;
-        }
-        self.ahead.iter().find_map(|&(x, listed)| {
-            let left = excess.saturating_sub(listed);
-            (std::mem::replace(&mut excess, left) <= listed).then_some(x)
-        })
-    }
-
-    /// Waits with event `x` until the decided watermark has reached `until`.
-    fn stall(&mut self, x: EventId, until: EventId) -> Option<Vec<ElementId>> {
-        self.stalled = Some((x, until));
-        self.stats.stalls += 1;
-        None
     }
 
     fn list(&mut self, x: EventId, prober: ElementId, anchors: Vec<ElementId>, announce: bool) {
@@ -511,14 +365,13 @@ impl Slice {
     }
 
     fn withdraw(&mut self, x: EventId, element: ElementId) {
-        if self.retired_below(element, x) {
+        if self.retired.below(element, x) {
             return;
         }
         if self.remove_anchor(element) && !self.planted.is(Bug::CloseIgnored) {
             self.frames.close(self.placement.home(element), x, element);
         }
         self.retired.insert(element, x);
-        self.retired_at.insert((x, element));
     }
 
     fn on_retirement(&mut self, retirement: &Retirement) {
@@ -526,14 +379,7 @@ impl Slice {
             return;
         }
         for element in retirement.ends() {
-            if self.retired.get(&element).is_some_and(|&x| x <= retirement.x) {
-                continue;
-            }
-            if let Some(later) = self.retired.insert(element, retirement.x) {
-                self.retired_at.remove(&(later, element));
-            }
-            self.retired_at.insert((retirement.x, element));
-            if retirement.x <= self.buried {
+            if self.retired.insert(element, retirement.x) {
                 self.remove_anchor(element);
             }
         }
@@ -542,30 +388,14 @@ impl Slice {
     /// Removes the anchors that events below `x` retired.
     fn bury(&mut self, x: EventId) {
         let last = if self.planted.is(Bug::R1LeftOutAtX) { x } else { x.prev() };
-        if last <= self.buried {
-            return;
-        }
-        let range = (self.buried.next(), ElementId(0))..=(last, ElementId(u64::MAX));
-        let dead: Vec<ElementId> = self.retired_at.range(range).map(|&(_, element)| element).collect();
-        for element in dead {
+        for element in self.retired.bury(last) {
             self.remove_anchor(element);
         }
-        self.buried = last;
-    }
-
-    fn retired_below(&self, element: ElementId, x: EventId) -> bool {
-        self.retired.get(&element).is_some_and(|&at| at < x)
     }
 
     /// Forgets what no later frame of the log can name.
     fn forget(&mut self) {
-        let last = self.nameless.min(self.buried);
-        while let Some(&(at, element)) = self.retired_at.first()
-            && at <= last
-        {
-            self.retired_at.pop_first();
-            self.retired.remove(&element);
-        }
+        self.retired.forget(self.nameless);
         if self.nameless >= self.cut {
             self.left_out.clear();
         }

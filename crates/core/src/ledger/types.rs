@@ -1,0 +1,162 @@
+//! What a ledger holds and says.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use dovetail_rule::Row;
+use thiserror::Error;
+
+use crate::{ElementId, EventId, Pool, PoolId, Retirement, ShardId, WithdrawReason};
+
+/// Bounds of what a ledger holds.
+#[derive(Clone, Copy, Debug)]
+pub struct LedgerLimits {
+    /// Most elements waiting in a pool that sets no bound of its own. Above it submissions are refused.
+    pub waiting_max: u64,
+    /// Largest payload in a pool that sets no bound of its own, in bytes.
+    pub payload_bytes_max: u64,
+    /// Most ended elements remembered. Above it the one that ended first is forgotten.
+    pub ended_max: usize,
+    /// Most idempotency keys remembered. Above it the oldest is forgotten.
+    pub idempotency_max: usize,
+}
+
+/// What only the balancer needs of an element.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientPart {
+    /// The client's own name for it.
+    pub key: Arc<str>,
+    /// Opaque.
+    pub payload: Bytes,
+    /// Time to live in milliseconds; 0 for none.
+    pub ttl_ms: u64,
+    /// Empty for none.
+    pub idempotency_key: Box<str>,
+}
+
+/// An element that waits, or whose retirement is not decided yet.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    /// Its pool.
+    pub pool: PoolId,
+    /// Its attributes.
+    pub row: Arc<Row>,
+    /// When it arrived, in milliseconds.
+    pub arrived_ms: u64,
+    /// The client's key.
+    pub key: Arc<str>,
+    /// The client's payload.
+    pub payload: Bytes,
+    /// The event that withdraws it, if one was written.
+    pub closing: Option<EventId>,
+    /// When its time to live ends, if it does.
+    pub(super) expire_ms: Option<u64>,
+    /// When it searches again, if it does.
+    pub(super) reprobe_ms: Option<u64>,
+}
+
+/// What one event decided, with what clients want to know of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outcome {
+    /// The event; the cursor of the result stream.
+    pub x: EventId,
+    /// The pool.
+    pub pool: PoolId,
+    /// `time(x)` in milliseconds.
+    pub time_ms: u64,
+    /// The prober of a match, or the element withdrawn.
+    pub element: OutcomeEnd,
+    /// The anchor of a match.
+    pub anchor: Option<OutcomeEnd>,
+    /// Why, for a withdrawal.
+    pub reason: Option<WithdrawReason>,
+}
+
+impl Outcome {
+    /// The decision without what clients want to know.
+    #[must_use]
+    pub fn retirement(&self) -> Retirement {
+        Retirement { x: self.x, element: self.element.id, anchor: self.anchor.as_ref().map(|anchor| anchor.id) }
+    }
+}
+
+/// One element of an outcome.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OutcomeEnd {
+    /// Its id.
+    pub id: ElementId,
+    /// The client's key.
+    pub key: Arc<str>,
+    /// The client's payload.
+    pub payload: Bytes,
+}
+
+/// Two shards, or one at two times, decided one event differently. Cannot happen while all follow the protocol on one log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum DecisionError {
+    /// Two decisions of one event.
+    #[error("event {x} was decided as {known}, and now as {told}; is there another log?")]
+    Conflict {
+        /// The event.
+        x: EventId,
+        /// What was told first.
+        known: Retirement,
+        /// What was told now.
+        told: Retirement,
+    },
+    /// A decision about an element that does not wait.
+    #[error("{told} is decided, but {element} does not wait")]
+    NotWaiting {
+        /// The element.
+        element: ElementId,
+        /// What was told.
+        told: Retirement,
+    },
+    /// A watermark above the log.
+    #[error(
+        "{shard} has decided up to {told}, but the log ends at {recorded}; has the log lost its end, or is it another one?"
+    )]
+    Future {
+        /// The shard.
+        shard: ShardId,
+        /// Its watermark.
+        told: EventId,
+        /// The last event of the log.
+        recorded: EventId,
+    },
+}
+
+/// What became of an element.
+#[derive(Clone, Copy, Debug)]
+pub enum Status<'a> {
+    /// Not known to be retired.
+    Waiting(&'a Entry),
+    /// Retired by the outcome with this cursor.
+    Ended(EventId),
+    /// Never seen, or no longer remembered.
+    Unknown,
+}
+
+/// Counts of a pool.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PoolCounts {
+    /// Elements not known to be retired.
+    pub waiting: u64,
+    /// Matches decided.
+    pub matches: u64,
+    /// Elements withdrawn by clients.
+    pub withdrawn: u64,
+    /// Elements whose time to live ended.
+    pub expired: u64,
+}
+
+/// A pool with its counts.
+#[derive(Debug)]
+pub struct PoolEntry {
+    /// The pool.
+    pub pool: Pool,
+    /// The event that defined it.
+    pub defined_at: EventId,
+    /// Its counts.
+    pub counts: PoolCounts,
+}

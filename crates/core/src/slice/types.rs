@@ -1,0 +1,113 @@
+//! What a slice starts from, what it wants done, and why it refuses.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use dovetail_rule::{Row, RowError};
+use thiserror::Error;
+
+use crate::{CandidateFrame, DefineError, ElementId, EventId, PoolDefinition, PoolId, ShardId};
+
+/// The cluster's state at a cut, as far as one slice needs it.
+#[derive(Clone, Debug, Default)]
+pub struct SliceCut {
+    /// Everything at or below is in the rest of this.
+    pub through: EventId,
+    /// Pools defined at or below the cut.
+    pub pools: Vec<(PoolId, Arc<PoolDefinition>)>,
+    /// Elements waiting at the cut. Those of other slices are passed over.
+    pub waiting: Vec<WaitingElement>,
+    /// Elements retired at or below the cut that events above it name: those reprobes and withdrawals are passed over, because
+    /// nobody here would know that the elements are dead (R2). Named by element: of the events some may not be durable
+    /// yet, and their ids could come again.
+    pub left_out: BTreeSet<ElementId>,
+}
+
+/// An element that waits at a cut.
+#[derive(Clone, Debug, PartialEq)]
+pub struct WaitingElement {
+    /// Its id.
+    pub element: ElementId,
+    /// Its pool.
+    pub pool: PoolId,
+    /// When it arrived, in milliseconds.
+    pub arrived_ms: u64,
+    /// Its attributes.
+    pub row: Arc<Row>,
+}
+
+/// What a slice wants done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SliceEffect {
+    /// Send a frame to a shard, after all that were sent to it before.
+    Frame {
+        /// The shard.
+        to: ShardId,
+        /// The frame.
+        frame: Arc<CandidateFrame>,
+    },
+}
+
+/// Why a log frame cannot be taken.
+#[derive(Clone, Debug, Error)]
+pub enum FrameError {
+    /// Events are missing between what was received and the frame.
+    #[error("log frame begins after {after}, but only events up to {received} were received")]
+    Gap {
+        /// What the frame follows.
+        after: EventId,
+        /// What was received.
+        received: EventId,
+    },
+    /// An event names a pool that no event defined.
+    #[error("event {x} names pool {pool}, which is not defined")]
+    UnknownPool {
+        /// The event.
+        x: EventId,
+        /// The pool.
+        pool: PoolId,
+    },
+    /// An element's attributes are not those of its pool.
+    #[error("event {x}: {source}; do the balancer and this matcher run the same version?")]
+    Row {
+        /// The event.
+        x: EventId,
+        /// What does not fit.
+        source: Box<RowError>,
+    },
+    /// A pool that the balancer accepted does not compile here: the two run different versions.
+    #[error("event {x}: {source}; do the balancer and this matcher run the same version?")]
+    Define {
+        /// The event.
+        x: EventId,
+        /// What is wrong with the pool.
+        source: Box<DefineError>,
+    },
+}
+
+/// A shard asked for frames that are no longer kept: it has to start from a cut.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error("candidates after {after} are gone, those after {floor} are kept")]
+pub struct Behind {
+    /// The cursor asked for.
+    pub after: EventId,
+    /// The lowest that works.
+    pub floor: EventId,
+}
+
+/// What a shard gets when it subscribes.
+#[derive(Clone, Debug)]
+pub struct CandidateBacklog {
+    /// The lowest `known` of any frame that it may still receive (R3).
+    pub known: EventId,
+    /// The frames after its cursor.
+    pub frames: Vec<Arc<CandidateFrame>>,
+}
+
+/// Counts for people.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SliceStats {
+    /// Candidates listed.
+    pub candidates: u64,
+    /// Longest list.
+    pub list_longest: usize,
+}
