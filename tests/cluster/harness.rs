@@ -1,0 +1,367 @@
+//! Starts, kills and watches the processes of a cluster.
+//!
+//! Invariants: H1 no process outlives its `Cluster`, however the test ends; H2 two clusters never want the same port: each has
+//! a loopback address of its own; H3 a test that fails shows the end of every process's log.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File, OpenOptions};
+use std::io::Write as _;
+use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use dovetail::client::Client;
+use dovetail::pb;
+use dovetail::pb::inspect_response::State;
+use tokio::sync::{Mutex, MutexGuard};
+use tonic::transport::{Channel, Endpoint};
+use tonic_health::pb::health_check_response::ServingStatus;
+use tonic_health::pb::health_client::HealthClient;
+use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
+
+/// Longest wait for anything that takes no computing. Generous: the machine may be busy with another test.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// How often a condition is looked at.
+const POLL: Duration = Duration::from_millis(10);
+
+/// Lines of each log that a failed test shows.
+const TAIL: usize = 30;
+
+/// Tests that keep every core busy hold this, one at a time.
+pub async fn heavy() -> MutexGuard<'static, ()> {
+    static HEAVY: Mutex<()> = Mutex::const_new(());
+    HEAVY.lock().await
+}
+
+/// Waits for a condition.
+pub async fn until<T>(what: &str, condition: impl AsyncFnMut() -> Option<T>) -> T {
+    until_in(PATIENCE, what, condition).await
+}
+
+/// Waits for a condition that may take a while.
+pub async fn until_in<T>(patience: Duration, what: &str, mut condition: impl AsyncFnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + patience;
+    loop {
+        if let Some(found) = condition().await {
+            return found;
+        }
+        assert!(Instant::now() < deadline, "waited {patience:?} in vain until {what}");
+        tokio::time::sleep(POLL).await;
+    }
+}
+
+/// Lets something take `patience` at most.
+pub async fn within<T>(patience: Duration, what: &str, future: impl Future<Output = T>) -> T {
+    let done = tokio::time::timeout(patience, future).await;
+    done.unwrap_or_else(|_| panic!("{what} took longer than {patience:?}"))
+}
+
+/// How many of everything.
+#[derive(Clone, Copy, Debug)]
+pub struct Shape {
+    pub slices: u32,
+    pub matchers: u32,
+    pub gatherers: u32,
+}
+
+/// One balancer, one matcher, one gatherer, two slices: the smallest cluster that has everything.
+pub const SMALL: Shape = Shape { slices: 2, matchers: 1, gatherers: 1 };
+/// Seven processes.
+pub const SEVEN: Shape = Shape { slices: 6, matchers: 3, gatherers: 3 };
+
+/// A node of a cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Which {
+    Balancer,
+    Matcher(u32),
+    Gatherer(u32),
+}
+
+impl Which {
+    fn name(self) -> String {
+        match self {
+            Which::Balancer => "balancer".to_owned(),
+            Which::Matcher(index) => format!("matcher-{index}"),
+            Which::Gatherer(index) => format!("gatherer-{index}"),
+        }
+    }
+}
+
+/// A loopback address and a folder that nobody else uses.
+#[derive(Debug)]
+pub struct Place {
+    pub ip: Ipv4Addr,
+    pub folder: PathBuf,
+}
+
+impl Place {
+    pub fn new(test: &str) -> Place {
+        static NUMBER: AtomicU8 = AtomicU8::new(1);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        assert!(number < 255, "a loopback network has addresses for 254 clusters");
+        // All of 127/8 is this machine on Linux: an address of one's own needs no bargaining over ports.
+        let process = std::process::id();
+        let ip = Ipv4Addr::new(127, 1 + (process / 256 % 250) as u8, (process % 256) as u8, number);
+        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("cluster-{process}-{number}-{test}"));
+        fs::create_dir_all(&folder).unwrap();
+        Place { ip, folder }
+    }
+
+    /// Writes a file into the folder.
+    pub fn file(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.folder.join(name);
+        fs::write(&path, text).unwrap();
+        path
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            eprintln!("the files of this cluster are kept in {}", self.folder.display());
+        } else {
+            _ = fs::remove_dir_all(&self.folder);
+        }
+    }
+}
+
+/// A process, with its stderr in a file. Killed when dropped.
+#[derive(Debug)]
+pub struct Process {
+    child: Child,
+    log: PathBuf,
+}
+
+impl Process {
+    /// Starts a command; its stderr is appended to `log`.
+    pub fn start(mut command: Command, log: PathBuf) -> Process {
+        let mut file = append(&log);
+        writeln!(file, "--- {command:?}").unwrap();
+        let child = command.stdin(Stdio::null()).stderr(file).spawn().unwrap();
+        Process { child, log }
+    }
+
+    /// Sends a signal by its name.
+    pub fn signal(&self, signal: &str) {
+        let sent = Command::new("kill").args([&format!("-{signal}"), &self.child.id().to_string()]).status().unwrap();
+        assert!(sent.success(), "cannot send {signal}");
+    }
+
+    /// Waits until it has ended by itself.
+    pub async fn ended(&mut self) -> ExitStatus {
+        let child = &mut self.child;
+        until("the process ends", async || child.try_wait().unwrap()).await
+    }
+
+    pub fn log_text(&self) -> String {
+        fs::read_to_string(&self.log).unwrap()
+    }
+
+    fn kill(&mut self) {
+        // It may have ended already.
+        _ = self.child.kill();
+        _ = self.child.wait();
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.kill();
+        if thread::panicking() {
+            let text = self.log_text();
+            let lines: Vec<&str> = text.lines().collect();
+            let tail = &lines[lines.len().saturating_sub(TAIL)..];
+            eprintln!("=== end of {}\n{}", self.log.display(), tail.join("\n"));
+        }
+    }
+}
+
+fn append(path: &Path) -> File {
+    OpenOptions::new().create(true).append(true).open(path).unwrap()
+}
+
+/// A program of this package, without settings from this process's environment.
+pub fn program(path: &str) -> Command {
+    let mut command = Command::new(path);
+    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("DOVETAIL_")) {
+        command.env_remove(name);
+    }
+    command.env("RUST_BACKTRACE", "1").current_dir(env!("CARGO_MANIFEST_DIR"));
+    command
+}
+
+/// What a command did: exit code, stdout, stderr.
+pub type Done = (Option<i32>, String, String);
+
+/// Runs `dovetail` to its end against a server. Blocks a thread of its own.
+pub async fn dovetail(server: &str, arguments: &[&str]) -> Done {
+    let mut command = program(env!("CARGO_BIN_EXE_dovetail"));
+    command.args(arguments).env("DOVETAIL_SERVER", server);
+    run(command).await
+}
+
+/// Runs a command to its end.
+pub async fn run(mut command: Command) -> Done {
+    command.stdin(Stdio::null());
+    let told = format!("{command:?}");
+    let output = tokio::task::spawn_blocking(move || command.output().unwrap());
+    let output = within(2 * PATIENCE, &told, output).await.unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+    (output.status.code(), text(output.stdout), text(output.stderr))
+}
+
+/// A running cluster of one process per node.
+#[derive(Debug)]
+pub struct Cluster {
+    nodes: BTreeMap<Which, Process>,
+    pub shape: Shape,
+    more: Vec<String>,
+    pub place: Place,
+}
+
+impl Cluster {
+    /// Starts every node, and returns when all are serving.
+    pub async fn start(test: &str, shape: Shape) -> Cluster {
+        Cluster::start_with(test, shape, &[]).await
+    }
+
+    /// The same, with more flags for every node.
+    pub async fn start_with(test: &str, shape: Shape, more: &[&str]) -> Cluster {
+        let more = more.iter().map(|&flag| flag.to_owned()).collect();
+        let mut cluster = Cluster { nodes: BTreeMap::new(), shape, more, place: Place::new(test) };
+        for which in cluster.all() {
+            cluster.spawn(which);
+        }
+        for which in cluster.all() {
+            cluster.serving(which).await;
+        }
+        cluster
+    }
+
+    /// Every node there should be.
+    pub fn all(&self) -> Vec<Which> {
+        let matchers = (0..self.shape.matchers).map(Which::Matcher);
+        let gatherers = (0..self.shape.gatherers).map(Which::Gatherer);
+        [Which::Balancer].into_iter().chain(matchers).chain(gatherers).collect()
+    }
+
+    pub fn address(&self, which: Which) -> String {
+        let port = match which {
+            Which::Balancer => 7400,
+            Which::Matcher(index) => 7500 + index,
+            Which::Gatherer(index) => 7600 + index,
+        };
+        format!("{}:{port}", self.place.ip)
+    }
+
+    pub fn url(&self, which: Which) -> String {
+        format!("http://{}", self.address(which))
+    }
+
+    /// Where clients go.
+    pub fn server(&self) -> String {
+        self.url(Which::Balancer)
+    }
+
+    pub fn data(&self) -> PathBuf {
+        self.place.folder.join("data")
+    }
+
+    /// The command of a node, with flags that may still be overridden by later ones.
+    pub fn command(&self, which: Which) -> Command {
+        let (path, index) = match which {
+            Which::Balancer => (env!("CARGO_BIN_EXE_dovetail-balancer"), 0),
+            Which::Matcher(index) => (env!("CARGO_BIN_EXE_dovetail-matcher"), index),
+            Which::Gatherer(index) => (env!("CARGO_BIN_EXE_dovetail-gatherer"), index),
+        };
+        let urls = |nodes: u32, which: fn(u32) -> Which| {
+            (0..nodes).map(|index| self.url(which(index))).collect::<Vec<_>>().join(",")
+        };
+        let mut command = program(path);
+        command
+            .args(["--cluster-name", "tested", "--slices", &self.shape.slices.to_string()])
+            .args(["--balancer", &self.server(), "--index", &index.to_string()])
+            .args(["--matchers", &urls(self.shape.matchers, Which::Matcher)])
+            .args(["--gatherers", &urls(self.shape.gatherers, Which::Gatherer)])
+            .args(["--listen", &self.address(which)])
+            .arg("--data")
+            .arg(self.data())
+            .args(&self.more);
+        command
+    }
+
+    /// Starts a process for a node that has none.
+    pub fn spawn(&mut self, which: Which) {
+        let log = self.place.folder.join(format!("{}.log", which.name()));
+        let process = Process::start(self.command(which), log);
+        assert!(self.nodes.insert(which, process).is_none(), "{which:?} runs already");
+    }
+
+    /// Another process of this cluster's folder, under another name.
+    pub fn extra(&self, name: &str, command: Command) -> Process {
+        Process::start(command, self.place.folder.join(format!("{name}.log")))
+    }
+
+    pub fn node(&mut self, which: Which) -> &mut Process {
+        self.nodes.get_mut(&which).unwrap_or_else(|| panic!("{which:?} does not run"))
+    }
+
+    /// kill -9.
+    pub fn kill(&mut self, which: Which) {
+        let mut process = self.nodes.remove(&which).unwrap_or_else(|| panic!("{which:?} does not run"));
+        process.kill();
+    }
+
+    /// Waits until a node answers health checks with SERVING.
+    pub async fn serving(&self, which: Which) {
+        let url = self.url(which);
+        until(&format!("{which:?} is serving"), async || {
+            (health(&url).await == Some(ServingStatus::Serving)).then_some(())
+        })
+        .await;
+    }
+
+    /// SIGTERM, and how it ended.
+    pub async fn stop(&mut self, which: Which) -> ExitStatus {
+        let process = self.node(which);
+        process.signal("TERM");
+        let status = process.ended().await;
+        self.nodes.remove(&which);
+        status
+    }
+
+    pub async fn client(&self) -> Client {
+        Client::connect(self.server()).await.unwrap()
+    }
+
+    /// What a node says about itself. None when it does not answer.
+    pub async fn inspect(&self, which: Which) -> Option<pb::InspectResponse> {
+        inspect(&self.url(which)).await
+    }
+
+    pub async fn balancer_state(&self) -> pb::BalancerState {
+        match self.inspect(Which::Balancer).await.unwrap().state {
+            Some(State::Balancer(state)) => state,
+            other => panic!("not a balancer: {other:?}"),
+        }
+    }
+}
+
+/// A channel that connects when it is used.
+pub fn channel(url: &str) -> Channel {
+    Endpoint::from_shared(url.to_owned()).unwrap().connect_timeout(Duration::from_secs(2)).connect_lazy()
+}
+
+/// What a server says to a health check. None when it does not answer.
+pub async fn health(url: &str) -> Option<ServingStatus> {
+    let answer = HealthClient::new(channel(url)).check(HealthCheckRequest::default()).await;
+    answer.ok().map(|answer: tonic::Response<HealthCheckResponse>| answer.into_inner().status())
+}
+
+pub async fn inspect(url: &str) -> Option<pb::InspectResponse> {
+    Client::connect(url).await.ok()?.inspect().await.ok()
+}

@@ -1,0 +1,15 @@
+//! Clusters of real processes on this machine: what a user sees, and what survives when processes die.
+//!
+//! Every test starts its own cluster on its own loopback address. Heavy tests take turns (`harness::heavy`).
+#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test fails by panicking, and shows the logs")]
+
+mod bad_input;
+mod clients;
+mod golden_path;
+mod harness;
+mod history;
+mod kill;
+mod load;
+mod time;
+mod workload;
+mod workloads;
