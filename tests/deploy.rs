@@ -1,0 +1,436 @@
+//! The files in `deploy/` and the pages for people use only flags, variables, settings and commands that exist.
+#![allow(clippy::unwrap_used, reason = "a file that is not as expected is a failed test")]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use clap::{CommandFactory as _, Parser as _};
+use dovetail::cli::{Cli, role};
+use dovetail::settings::keys::{Kind, SECTIONS, SETTINGS, Setting};
+use dovetail::settings::{Program, Role, RoleFlags, Sources, known_names};
+use dovetail_rule::{Rule, Schema, ValueKind};
+use serde_yaml_ng::Value as Yaml;
+
+const PROGRAMS: [Program; 4] =
+    [Program::Up, Program::Role(Role::Balancer), Program::Role(Role::Matcher), Program::Role(Role::Gatherer)];
+/// Where deployments mount or install the sample settings.
+const INSTALLED: &str = "/etc/dovetail/dovetail.toml";
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn read(path: impl AsRef<Path>) -> String {
+    let path = root().join(path);
+    fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+fn folder(path: &str) -> Vec<PathBuf> {
+    let entries = fs::read_dir(root().join(path)).unwrap().map(|entry| entry.unwrap().path());
+    let mut files: Vec<PathBuf> = entries.filter(|path| path.is_file()).collect();
+    files.sort();
+    files
+}
+
+/// README.md, CONTRIBUTING.md and docs/*.md.
+fn pages() -> Vec<PathBuf> {
+    let mut pages = vec![root().join("README.md"), root().join("CONTRIBUTING.md")];
+    pages.extend(folder("docs").into_iter().filter(|path| path.extension().is_some_and(|ext| ext == "md")));
+    pages
+}
+
+/// Runs a command line of ours through its real parser; `None` when the program is not one of ours. `$HOST` and the like stay
+/// as they are.
+fn parse(words: &[String]) -> Option<Result<(), String>> {
+    let program = Path::new(&words[0]).file_name()?.to_str()?;
+    let checked = |matches: Result<_, clap::Error>| match matches {
+        Ok(_) => Ok(()),
+        // `--help` and `--version` are meant.
+        Err(error) if error.exit_code() == 0 => Ok(()),
+        Err(error) => Err(error.to_string()),
+    };
+    match Role::ALL.into_iter().find(|role| program == format!("dovetail-{role}")) {
+        Some(role) => Some(checked(role::command(role).try_get_matches_from(words).map(drop))),
+        None if program == "dovetail" => Some(checked(Cli::try_parse_from(words).map(drop))),
+        None => None,
+    }
+}
+
+/// The lines of a page's fenced blocks for a shell, with continuations joined and prompts removed. What a block shows after
+/// `$ ` is a command; the other lines of a `console` block are output.
+fn shell_lines(page: &str) -> Vec<String> {
+    let (mut lines, mut block, mut open) = (Vec::<String>::new(), None, false);
+    for line in page.lines() {
+        if let Some(info) = line.strip_prefix("```") {
+            block = if block.is_some() { None } else { Some(info.to_owned()) };
+            open = false;
+            continue;
+        }
+        let Some(info) = block.as_deref().filter(|info| matches!(*info, "console" | "sh" | "bash")) else { continue };
+        let prompt = line.split_once("$ ").filter(|(host, _)| !host.contains(' '));
+        let text = match (open, prompt) {
+            (true, _) => {
+                let last = lines.last_mut().expect("a line is open");
+                last.push(' ');
+                last.push_str(line.trim().trim_end_matches('\\'));
+                open = line.ends_with('\\') || last.matches('\'').count() % 2 == 1;
+                continue;
+            }
+            (false, Some((_, command))) => command,
+            (false, None) if info == "console" => continue,
+            (false, None) => line,
+        };
+        lines.push(text.trim_end_matches('\\').to_owned());
+        open = text.ends_with('\\') || text.matches('\'').count() % 2 == 1;
+    }
+    lines
+}
+
+/// The simple commands of a line: what stands between pipes and the like, without redirections.
+fn commands(line: &str) -> Vec<Vec<String>> {
+    let words = shlex::split(line).unwrap_or_else(|| panic!("not a shell command: {line}"));
+    let separate = |word: &String| matches!(word.as_str(), "|" | "||" | "&&" | "&" | ";" | "do" | "done");
+    let simple = words.split(separate).map(|words| {
+        let end = words.iter().position(|word| matches!(word.as_str(), ">" | "<" | "2>")).unwrap_or(words.len());
+        let mut words = words[..end].to_vec();
+        // `cargo run --release -- up` is `dovetail up`.
+        if words.starts_with(&["cargo".to_owned(), "run".to_owned()]) && !words.iter().any(|word| word == "-p") {
+            let from = words.iter().position(|word| word == "--").expect("cargo run without --");
+            words.splice(..=from, ["dovetail".to_owned()]);
+        }
+        words
+    });
+    simple.filter(|words| !words.is_empty()).collect()
+}
+
+/// Every `--flag` of every program.
+fn flags() -> BTreeSet<String> {
+    fn collect(command: &clap::Command, flags: &mut BTreeSet<String>) {
+        let longs = command.get_arguments().filter_map(|argument| argument.get_long());
+        flags.extend(longs.map(|long| format!("--{long}")));
+        command.get_subcommands().for_each(|command| collect(command, flags));
+    }
+    let mut flags = BTreeSet::from(["--help".to_owned(), "--version".to_owned()]);
+    collect(&Cli::command(), &mut flags);
+    Role::ALL.into_iter().for_each(|role| collect(&role::command(role), &mut flags));
+    flags
+}
+
+/// Keys, variables and flags of all settings.
+fn names() -> BTreeSet<String> {
+    let mut names: BTreeSet<String> = PROGRAMS.into_iter().flat_map(known_names).collect();
+    names.insert("DOVETAIL_SERVER".to_owned());
+    names
+}
+
+/// The words of a text that begin with `prefix` and go on in `more`.
+fn words_with<'a>(text: &'a str, prefix: &'a str, more: fn(char) -> bool) -> impl Iterator<Item = &'a str> {
+    text.match_indices(prefix).map(move |(at, _)| {
+        let rest = &text[at + prefix.len()..];
+        let end = rest.find(|c| !more(c)).unwrap_or(rest.len());
+        &text[at..at + prefix.len() + end]
+    })
+}
+
+#[test]
+fn every_dovetail_command_on_the_pages_is_understood() {
+    let mut checked = 0;
+    for page in pages() {
+        for line in shell_lines(&read(&page)) {
+            for words in commands(&line) {
+                let Some(parsed) = parse(&words) else { continue };
+                parsed.unwrap_or_else(|error| panic!("{}: {line}\n{error}", page.display()));
+                checked += 1;
+            }
+        }
+    }
+    assert!(checked >= 20, "only {checked} commands were found on the pages: does this test still read them?");
+}
+
+#[test]
+fn every_flag_variable_and_setting_on_the_pages_and_in_deploy_exists() {
+    let (flags, names) = (flags(), names());
+    let mut files = pages();
+    files.extend(folder("deploy"));
+    files.extend(folder("deploy/systemd"));
+    for file in files {
+        let text = read(&file);
+        let variable = |c: char| c.is_ascii_uppercase() || c == '_';
+        for name in words_with(&text, "DOVETAIL_", variable).filter(|name| *name != "DOVETAIL_") {
+            assert!(names.contains(name), "{}: there is no variable {name}", file.display());
+        }
+        for span in text.split('`').skip(1).step_by(2) {
+            let word = span.split([' ', '=']).next().unwrap_or_default();
+            if word.starts_with("--") {
+                assert!(flags.contains(word), "{}: there is no flag {word}", file.display());
+            }
+            let in_section = SECTIONS.iter().any(|(section, _)| span.strip_prefix(section).is_some_and(is_key));
+            assert!(!in_section || names.contains(span), "{}: there is no setting {span}", file.display());
+        }
+    }
+    fn is_key(rest: &str) -> bool {
+        rest.strip_prefix('.').is_some_and(|key| key.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_'))
+    }
+}
+
+#[test]
+fn every_rule_on_the_rules_page_compiles() {
+    let page = read("docs/rules.md");
+    let blocks = |info: &str| -> Vec<String> {
+        let open = format!("```{info}\n");
+        page.split(&open).skip(1).map(|rest| rest.split("```").next().unwrap().trim().to_owned()).collect()
+    };
+    let attributes = &blocks("text")[0];
+    let schema = attributes.split_whitespace().map(|attribute| {
+        let (name, kind) = attribute.split_once('=').unwrap();
+        let kinds = [ValueKind::Int, ValueKind::Double, ValueKind::String, ValueKind::Bool, ValueKind::StringList];
+        let kind = kinds.into_iter().find(|known| known.to_string() == kind);
+        (name.to_owned(), kind.unwrap_or_else(|| panic!("{attribute}: no such type")))
+    });
+    let schema = Schema::new(schema).unwrap();
+    let rules = blocks("cel");
+    assert!(rules.len() >= 5, "only {} rules were found", rules.len());
+    for rule in rules {
+        Rule::compile(&rule, &schema).unwrap_or_else(|error| panic!("{rule}\n{error}"));
+    }
+}
+
+#[test]
+fn every_file_that_a_page_links_to_exists() {
+    for page in pages() {
+        let text = read(&page);
+        for link in words_with(&text, "](", |c| c != ')') {
+            let target = link[2..].split('#').next().unwrap_or_default();
+            if !target.is_empty() && !target.contains("://") {
+                let path = page.parent().unwrap().join(target);
+                assert!(path.exists(), "{} links to {target}, which is not there", page.display());
+            }
+        }
+    }
+}
+
+#[test]
+fn every_ci_step_that_is_named_exists() {
+    let steps = read(".ci/run");
+    for file in ["justfile", "README.md", "CONTRIBUTING.md", "docs/operations.md", "docs/architecture.md"] {
+        for line in read(file).lines() {
+            let Some((_, named)) = line.split_once(".ci/run ") else { continue };
+            let words = named.split('`').next().unwrap_or_default().split(' ').map(str::trim);
+            for step in words.take_while(|word| !word.is_empty() && !word.starts_with('#')) {
+                let known = steps.contains(&format!("step_{step}()"));
+                assert!(known || step == "runs", "{file}: .ci/run has no step {step:?}");
+            }
+        }
+    }
+}
+
+/// The table of docs/operations.md, from the table in the code.
+fn settings_table() -> String {
+    let mut table = "| setting | default | bounds | what it is |\n|---|---|---|---|\n".to_owned();
+    for setting in SETTINGS {
+        let bounds = match setting.kind {
+            Kind::Text => String::new(),
+            Kind::Count { min, max } => format!("{min} to {max}"),
+            Kind::Nodes { max } => format!("1 to {max}"),
+        };
+        let own = setting.default_for(Program::Role(Role::Balancer));
+        let mut default = format!("`{own}`");
+        for (program, name) in PROGRAMS.into_iter().zip(["`dovetail up`", "balancer", "matcher", "gatherer"]) {
+            let other = setting.default_for(program);
+            if other != own {
+                default.push_str(&format!("; {name}: `{other}`"));
+            }
+        }
+        let flag = format!("`{}` `--{}`", setting.key, setting.flag);
+        table.push_str(&format!("| {flag} | {default} | {bounds} | {} |\n", setting.help));
+    }
+    table
+}
+
+#[test]
+fn the_settings_table_of_the_operations_page_is_that_of_the_code() {
+    const MARKS: (&str, &str) = ("<!-- settings -->\n", "<!-- end of settings -->");
+    let page = read("docs/operations.md");
+    let (before, rest) = page.split_once(MARKS.0).expect("the page marks where the table begins");
+    let (table, after) = rest.split_once(MARKS.1).expect("the page marks where the table ends");
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        let page = [before, MARKS.0, &settings_table(), MARKS.1, after].concat();
+        fs::write(root().join("docs/operations.md"), page).unwrap();
+        return;
+    }
+    assert_eq!(table, settings_table(), "run this test with UPDATE_DOCS=1 to write the table anew");
+}
+
+/// The sample with the defaults it only shows switched on.
+fn sample_with_everything_set() -> String {
+    let line = |line: &str| match line.strip_prefix('#') {
+        Some(setting) if setting.starts_with(|c: char| c.is_ascii_lowercase()) => setting.to_owned(),
+        _ => line.to_owned(),
+    };
+    read("deploy/dovetail.toml").lines().map(line).collect::<Vec<_>>().join("\n")
+}
+
+fn keys_of(text: &str) -> BTreeMap<String, toml::Value> {
+    let sections: toml::Table = text.parse().unwrap();
+    let keys = sections.into_iter().flat_map(|(section, values)| {
+        let values = values.as_table().unwrap().clone();
+        values.into_iter().map(move |(key, value)| (format!("{section}.{key}"), value))
+    });
+    keys.collect()
+}
+
+fn sources(file: &str) -> Sources {
+    Sources { file: Some(root().join(file)), ..Sources::default() }
+}
+
+#[test]
+fn the_sample_settings_name_every_setting_and_show_its_default() {
+    let shown = keys_of(&sample_with_everything_set());
+    let all: BTreeSet<String> = SETTINGS.iter().map(|setting| setting.key.to_owned()).collect();
+    assert_eq!(shown.keys().cloned().collect::<BTreeSet<_>>(), all);
+    let set = keys_of(&read("deploy/dovetail.toml"));
+    for setting in SETTINGS.iter().filter(|setting| !set.contains_key(setting.key)) {
+        let text = match &shown[setting.key] {
+            toml::Value::String(text) => text.clone(),
+            other => other.to_string(),
+        };
+        let default = Setting::default_for(setting, Program::Role(Role::Balancer));
+        assert_eq!(text, default, "{} in deploy/dovetail.toml", setting.key);
+    }
+}
+
+#[test]
+fn the_settings_files_load_for_every_node() {
+    for file in ["deploy/dovetail.toml", "deploy/loopback.toml"] {
+        for (role, nodes) in [(Role::Balancer, 1), (Role::Matcher, 3), (Role::Gatherer, 3)] {
+            for index in 0..nodes {
+                let mut sources = sources(file);
+                sources.flags.push(("node.index", index.to_string()));
+                let settings = sources.load(role).unwrap_or_else(|error| panic!("{file}, {role} {index}: {error}"));
+                assert_eq!((settings.cluster.matchers, settings.cluster.gatherers), (3, 3));
+            }
+        }
+    }
+    sources("deploy/dovetail.toml").load_up().unwrap();
+}
+
+fn compose() -> Yaml {
+    let mut compose: Yaml = serde_yaml_ng::from_str(&read("deploy/compose.yaml")).unwrap();
+    // Each call resolves one level of `<<`.
+    for _ in 0..3 {
+        compose.apply_merge().unwrap();
+    }
+    compose
+}
+
+fn strings(list: &Yaml) -> Vec<String> {
+    let list = list.as_sequence().unwrap_or_else(|| panic!("{list:?} is not a list"));
+    list.iter().map(|entry| entry.as_str().unwrap_or_else(|| panic!("{entry:?} is not text")).to_owned()).collect()
+}
+
+/// The role, index and listening port that a command line gives a node, with the sample settings in place of the installed.
+fn node_of(words: &[String]) -> (Role, u32, u16) {
+    let program = Path::new(&words[0]).file_name().unwrap().to_str().unwrap();
+    let role = Role::ALL.into_iter().find(|role| program == format!("dovetail-{role}")).expect("a role's binary");
+    let sample = root().join("deploy/dovetail.toml").display().to_string();
+    let words = words.iter().map(|word| if word == INSTALLED { sample.clone() } else { word.clone() });
+    let matches = role::command(role).try_get_matches_from(words).unwrap_or_else(|error| panic!("{error}"));
+    let settings = RoleFlags::from_matches(&matches).load(role).unwrap_or_else(|error| panic!("{error}"));
+    (role, settings.node.index, settings.node.listen.port())
+}
+
+#[test]
+fn compose_runs_every_node_of_the_sample_settings_where_the_others_look_for_it() {
+    let compose = compose();
+    let addresses = sources("deploy/dovetail.toml").load(Role::Balancer).unwrap().node.addresses;
+    let mut expected = BTreeSet::from([addresses.balancer]);
+    expected.extend(addresses.matchers);
+    expected.extend(addresses.gatherers);
+    let mut found = BTreeSet::new();
+    for (name, service) in compose["services"].as_mapping().unwrap() {
+        let name = name.as_str().unwrap();
+        let words = [strings(&service["entrypoint"]), strings(&service["command"])].concat();
+        let (role, index, port) = node_of(&words);
+        let own = if role == Role::Balancer { role.to_string() } else { format!("{role}-{index}") };
+        assert_eq!((name, service["hostname"].as_str()), (own.as_str(), Some(own.as_str())));
+        found.insert(format!("http://{name}:{port}"));
+
+        let check = strings(&service["healthcheck"]["test"]);
+        assert_eq!(check[0], "CMD", "{name}: the image has no shell to rely on");
+        parse(&check[1..]).expect("the check runs dovetail").unwrap_or_else(|error| panic!("{name}: {error}"));
+        assert!(check.contains(&format!("http://127.0.0.1:{port}")), "{name} listens on {port}: {check:?}");
+
+        let config = &service["configs"][0];
+        assert_eq!(config["target"].as_str(), Some(INSTALLED));
+        let file = compose["configs"][config["source"].as_str().unwrap()]["file"].as_str().unwrap();
+        assert!(root().join("deploy").join(file).exists(), "{file}");
+        assert!(root().join(service["build"]["dockerfile"].as_str().unwrap()).exists());
+    }
+    assert_eq!(found, expected);
+    let volumes = strings(&compose["services"]["balancer"]["volumes"]);
+    let data = sources("deploy/dovetail.toml").load(Role::Balancer).unwrap().node.data;
+    assert_eq!(volumes, [format!("log:{}", data.display())], "the log must outlive the container");
+    assert!(compose["volumes"].as_mapping().unwrap().contains_key("log"));
+}
+
+/// The values of a unit's setting.
+fn unit_values<'a>(unit: &'a str, name: &'a str) -> impl Iterator<Item = &'a str> {
+    unit.lines().filter_map(move |line| line.strip_prefix(name)?.strip_prefix('='))
+}
+
+#[test]
+fn the_units_start_the_role_they_are_named_after() {
+    let mut roles = BTreeSet::new();
+    for file in folder("deploy/systemd") {
+        let unit = read(&file);
+        let name = file.file_name().unwrap().to_str().unwrap().to_owned();
+        let [line] = unit_values(&unit, "ExecStart").collect::<Vec<_>>()[..] else { panic!("{name}: one ExecStart") };
+        let line = line.replace("${STATE_DIRECTORY}", "/var/lib/dovetail").replace("%i", "2");
+        let (role, index, _) = node_of(&shlex::split(&line).unwrap());
+        let own = if role == Role::Balancer {
+            format!("dovetail-{role}.service")
+        } else {
+            format!("dovetail-{role}@.service")
+        };
+        assert_eq!(name, own);
+        assert_eq!(index, if role == Role::Balancer { 0 } else { 2 }, "{name}: the instance is the index");
+        assert_eq!(unit_values(&unit, "Restart").collect::<Vec<_>>(), ["on-failure"]);
+        roles.insert(role);
+    }
+    assert_eq!(roles.len(), Role::ALL.len());
+}
+
+#[test]
+fn nodes_are_given_the_time_to_drain() {
+    let drain_s = sources("deploy/dovetail.toml").load(Role::Balancer).unwrap().node.limits.drain_ms_max / 1000;
+    for file in folder("deploy/systemd") {
+        let unit = read(&file);
+        let [stop] = unit_values(&unit, "TimeoutStopSec").collect::<Vec<_>>()[..] else { panic!("one TimeoutStopSec") };
+        assert!(stop.parse::<u64>().unwrap() > drain_s, "{}: {stop}", file.display());
+    }
+    for (name, service) in compose()["services"].as_mapping().unwrap() {
+        let grace = service["stop_grace_period"].as_str().unwrap().strip_suffix('s').unwrap();
+        assert!(grace.parse::<u64>().unwrap() > drain_s, "{name:?}: {grace}");
+    }
+}
+
+#[test]
+fn the_image_has_every_binary_and_is_built_with_the_rust_that_the_crates_ask_for() {
+    let dockerfile = read("deploy/Dockerfile");
+    let binaries: BTreeSet<String> =
+        folder("src/bin").iter().map(|path| path.file_stem().unwrap().to_str().unwrap().to_owned()).collect();
+    let more = |c: char| c.is_ascii_lowercase() || c == '-';
+    let prefix = "target/release/";
+    let copied: BTreeSet<String> =
+        words_with(&dockerfile, prefix, more).map(|path| path[prefix.len()..].to_owned()).collect();
+    assert_eq!(copied, binaries);
+    let rust = env!("CARGO_PKG_RUST_VERSION");
+    assert!(dockerfile.contains(&format!("FROM rust:{rust}-")), "Cargo.toml asks for {rust}");
+    let user = dockerfile.lines().find_map(|line| line.strip_prefix("USER ")).expect("a user without rights");
+    assert_ne!(user, "0");
+    let run = dockerfile.lines().find_map(|line| line.strip_prefix("#   docker run ")).expect("how to run it");
+    let (_, arguments) = run.split_once(" dovetail ").unwrap();
+    let words = shlex::split(&format!("dovetail {arguments}")).unwrap();
+    parse(&words).unwrap().unwrap_or_else(|error| panic!("{run}: {error}"));
+}
