@@ -4,6 +4,7 @@
 use std::{io::IsTerminal, ops::Range, process::ExitCode, thread, time::Instant};
 
 use clap::Parser;
+use dovetail_core::planted::Bug;
 use dovetail_sim::{
     Options,
     planted::{Bugs, hunt},
@@ -77,13 +78,13 @@ fn run_range(arguments: &Arguments) -> bool {
     }
     let elapsed = started.elapsed();
     if arguments.json {
-        let failures: Vec<_> = summary.failures.iter().map(|(seed, why)| failure(*seed, why)).collect();
+        let failures: Vec<_> = summary.failures.iter().map(|(seed, why)| failure(*seed, why, None)).collect();
         let seconds = elapsed.as_secs_f64();
         println!("{}", json!({ "stats": summary.stats, "seconds": seconds, "threads": threads, "failures": failures }));
     } else {
         println!("{}", summary.stats.summary(elapsed));
         for (seed, violation) in &summary.failures {
-            println!("seed {seed}: {violation}\n  replay: {}", replay_command(*seed));
+            println!("seed {seed}: {violation}\n  replay: {}", replay_command(*seed, None));
         }
         println!("{}", if summary.failures.is_empty() { "no violation" } else { "FAILED" });
     }
@@ -95,7 +96,7 @@ fn replay(seed: u64, options: Options, as_json: bool) -> bool {
     let outcome = run_caught(seed, options);
     let clean = outcome.violation.is_none();
     if as_json {
-        let failure = outcome.violation.map(|violation| failure(seed, &violation));
+        let failure = outcome.violation.map(|violation| failure(seed, &violation, options.bug));
         let fingerprint = format!("{:016x}", outcome.fingerprint);
         println!("{}", json!({ "seed": seed, "fingerprint": fingerprint, "stats": outcome.stats, "failure": failure }));
         return clean;
@@ -116,24 +117,28 @@ fn search(arguments: &Arguments, bugs: &Bugs) -> bool {
         all_found &= hunt.found.is_some();
         let name = format!("{bug:?}");
         if arguments.json {
-            let failure = hunt.found.as_ref().map(|(seed, why)| failure(*seed, why));
+            let failure = hunt.found.as_ref().map(|(seed, why)| failure(*seed, why, Some(bug)));
             println!("{}", json!({ "bug": name, "seeds": hunt.seeds, "failure": failure }));
             continue;
         }
         match hunt.found {
-            Some((_, why)) => println!("{name:<26} found after {:>6} seeds: {why}", hunt.seeds),
+            Some((seed, why)) => {
+                println!("{name:<26} found after {:>6} seeds: {why}", hunt.seeds);
+                println!("{:>27}{}", "", replay_command(seed, Some(bug)));
+            }
             None => println!("{name:<26} NOT FOUND in {:>4} seeds", hunt.seeds),
         }
     }
     all_found
 }
 
-fn failure(seed: u64, violation: &Violation) -> serde_json::Value {
-    json!({ "seed": seed, "violation": violation.to_string(), "replay": replay_command(seed) })
+fn failure(seed: u64, violation: &Violation, bug: Option<Bug>) -> serde_json::Value {
+    json!({ "seed": seed, "violation": violation.to_string(), "replay": replay_command(seed, bug) })
 }
 
-fn replay_command(seed: u64) -> String {
-    format!("cargo run --release -p dovetail-sim -- --seed {seed} --trace")
+fn replay_command(seed: u64, bug: Option<Bug>) -> String {
+    let planted = bug.map_or(String::new(), |bug| format!(" --planted {bug:?}"));
+    format!("cargo run --release -p dovetail-sim -- --seed {seed}{planted} --trace")
 }
 
 fn seeds(given: &str) -> Result<Range<u64>, String> {

@@ -14,4 +14,9 @@ pub struct Regression {
 }
 
 /// All of them.
-pub const REGRESSIONS: &[Regression] = &[];
+pub const REGRESSIONS: &[Regression] = &[
+    Regression { seed: 4, bug: "anchors that a slice's last event had retired stayed until the next event" },
+    Regression { seed: 8, bug: "a reprobe that came into an older frame was written again and again" },
+    Regression { seed: 10, bug: "an idle slice told of a new known only when the stable cut moved as well" },
+    Regression { seed: 103, bug: "a shard that subscribed late was not told what an idle slice had told the others" },
+];

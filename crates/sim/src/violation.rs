@@ -7,7 +7,7 @@ use thiserror::Error;
 #[derive(Clone, Debug, Error)]
 pub enum Violation {
     /// A decision that is not the sequential program's.
-    #[error("{by} decided {told:?} at {x}, the oracle {expected:?}")]
+    #[error("{by} decided {} at {x}, the oracle {}", shown(.told), shown(.expected))]
     Diverged {
         /// Who decided.
         by: String,
@@ -107,4 +107,8 @@ pub enum Violation {
     /// An assertion failed.
     #[error("panic: {0}")]
     Panic(String),
+}
+
+fn shown(decision: &Option<Retirement>) -> String {
+    decision.map_or("nothing".to_owned(), |retirement| format!("[{retirement}]"))
 }
