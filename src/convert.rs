@@ -10,7 +10,8 @@ pub use decisions::{
     candidate_frame, candidate_frame_pb, decision_frame, decision_frame_pb, retirement, retirement_pb,
 };
 pub use frames::{
-    LoggedFrame, log_frame, log_frame_pb, log_record, log_record_pb, outcome, result_record, result_record_pb,
+    LoggedFrame, log_frame, log_frame_pb, log_record, log_record_pb, outcome, outcome_bytes, result_record,
+    result_record_pb,
 };
 pub use pools::{pool_definition, pool_definition_pb, slice_cut_part, submission, waiting_pb};
 

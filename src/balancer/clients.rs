@@ -2,7 +2,10 @@
 
 use std::{sync::Arc, time::Duration};
 
-use dovetail_core::{ElementId, EventId, WithdrawReason, ledger::Outcome};
+use dovetail_core::{
+    ElementId, EventId, WithdrawReason,
+    ledger::{KEY_BYTES_MAX, Outcome},
+};
 use tokio::{sync::oneshot, time::Instant};
 use tonic::{Request, Response, Status, Streaming, service::Routes};
 
@@ -61,7 +64,14 @@ impl Node {
 fn element_name(element: Option<pb::ElementRef>) -> Result<ElementName, Status> {
     match element.and_then(|element| element.r#ref) {
         Some(pb::element_ref::Ref::Id(id)) => Ok(ElementName::Id(ElementId(id))),
-        Some(pb::element_ref::Ref::Key(key)) => Ok(ElementName::Key { pool: key.pool, key: key.key }),
+        Some(pb::element_ref::Ref::Key(key)) => {
+            errors::check_pool_name(&key.pool)?;
+            if key.key.len() > KEY_BYTES_MAX {
+                let text = format!("key is {} bytes, at most {KEY_BYTES_MAX}", key.key.len());
+                return Err(Status::invalid_argument(text));
+            }
+            Ok(ElementName::Key { pool: key.pool, key: key.key })
+        }
         None => Err(Status::invalid_argument("no element is named: set element.id, or element.key with pool and key")),
     }
 }
@@ -91,6 +101,7 @@ impl MatchService for Service {
     ) -> Result<Response<pb::SubmitOneResponse>, Status> {
         let request = request.into_inner();
         let element = request.element.ok_or_else(|| Status::invalid_argument("no element is given: set element"))?;
+        errors::check_pool_name(&request.pool)?;
         let (pool, rows) = (request.pool, vec![convert::submission(element)]);
         let submitted = self.node.request(|reply| messages::Request::Submit { pool, rows, reply }).await?;
         let [row] = <[_; 1]>::try_from(submitted.rows).map_err(|_| Status::internal("one row has one outcome"))?;
@@ -187,7 +198,10 @@ impl MatchService for Service {
         }
         let pool = match request.pool.as_str() {
             "" => None,
-            name => Some(pool_number(node, name).await?),
+            name => {
+                errors::check_pool_name(name)?;
+                Some(pool_number(node, name).await?)
+            }
         };
         let Ok(permit) = Arc::clone(&node.watchers).try_acquire_owned() else {
             let most = node.settings.node.limits.watchers_max;

@@ -75,6 +75,8 @@ pub(crate) struct Engine {
     requests: mpsc::Receiver<Request>,
     events: mpsc::Receiver<Event>,
     threads: Vec<JoinHandle<()>>,
+    /// Whether a writing thread has ended though it should not.
+    writers_gone: bool,
     log_id: String,
 }
 
@@ -118,6 +120,7 @@ impl Engine {
             requests,
             events,
             threads,
+            writers_gone: false,
             log_id,
         };
         Ok((engine, parts))
@@ -139,6 +142,13 @@ impl Engine {
             self.handle_waiting()?;
             self.write_timers();
             self.seal();
+            if self.writers_gone {
+                // One that met an error said so; this one panicked.
+                while let Ok(written) = self.written.try_recv() {
+                    self.on_written(written)?;
+                }
+                return Err(RunError::Part("a writing thread"));
+            }
         }
         self.finish().await
     }
@@ -183,15 +193,20 @@ impl Engine {
     /// When something is to be done though nothing comes.
     fn due(&self) -> Instant {
         let frame = self.sequencer.due_ms().filter(|_| self.queued < FRAMES_QUEUED);
-        let timer = self.ledger.next_due_ms().filter(|_| self.taking());
+        let now_ms = rpc::now_ms();
+        // One that is due by the clock but not by the open frame's time waits for that frame to be taken, which wakes this loop.
+        let ready = |due_ms: &u64| *due_ms > now_ms || *due_ms <= self.sequencer.time_at(now_ms);
+        let timer = self.ledger.next_due_ms().filter(ready).filter(|_| self.taking());
         let due_ms = frame.into_iter().chain(timer).min();
-        let wait_ms = due_ms.map_or(60_000, |due_ms| due_ms.saturating_sub(rpc::now_ms()).min(60_000));
+        let wait_ms = due_ms.map_or(60_000, |due_ms| due_ms.saturating_sub(now_ms).min(60_000));
         Instant::now() + Duration::from_millis(wait_ms)
     }
 
     fn write_timers(&mut self) {
         if self.taking() {
-            for kind in self.ledger.due(rpc::now_ms(), TIMERS) {
+            // By the time their events will have: a reprobe that is written too early finds nothing, and is lost.
+            let time_ms = self.sequencer.time_at(rpc::now_ms());
+            for kind in self.ledger.due(time_ms, TIMERS) {
                 self.push(kind, None);
             }
         }
@@ -209,8 +224,7 @@ impl Engine {
         if let Some(frame) = self.sequencer.take() {
             let logged = LoggedFrame { frame: Arc::new(frame), clients: std::mem::take(&mut self.clients) };
             self.queued += 1;
-            // A thread that is gone has said why before it went.
-            _ = self.log.send(logged);
+            self.writers_gone |= self.log.send(logged).is_err();
         }
     }
 
@@ -343,8 +357,7 @@ impl Engine {
         if through > before {
             let outcomes: Vec<_> = self.outcomes_new.drain(..).map(Arc::new).collect();
             self.outcomes.publish(outcomes.iter().map(Arc::clone), through);
-            // A thread that is gone has said why before it went.
-            _ = self.results.send(Decided { through, outcomes });
+            self.writers_gone |= self.results.send(Decided { through, outcomes }).is_err();
         }
         Ok(())
     }

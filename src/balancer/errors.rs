@@ -1,6 +1,6 @@
 //! Errors as gRPC statuses: one exhaustive match for each.
 
-use dovetail_core::{DefineError, ledger::SubmitError};
+use dovetail_core::{DefineError, ledger::SubmitError, pool::POOL_NAME_BYTES_MAX};
 use tonic::{Code, Status};
 
 use super::{
@@ -11,6 +11,15 @@ use super::{
 /// The engine is gone: the node is stopping.
 pub(super) fn stopping<E>(_: E) -> Status {
     Status::unavailable("the node is stopping")
+}
+
+/// Refuses names that no pool can have, before anything is made of them.
+pub(super) fn check_pool_name(name: &str) -> Result<(), Status> {
+    if name.len() > POOL_NAME_BYTES_MAX {
+        let text = format!("pool name is {} bytes, at most {POOL_NAME_BYTES_MAX}", name.len());
+        return Err(Status::invalid_argument(text));
+    }
+    Ok(())
 }
 
 /// The code of a refused row.

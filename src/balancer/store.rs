@@ -4,28 +4,33 @@
 //! identical, if their end is lost. Both carry the cluster's name; the results carry the log's id as well, so that neither can be
 //! opened with a stranger.
 
-use std::{fmt, thread, time::Duration};
+use std::{fmt, sync::Arc, thread, time::Duration};
 
 use dovetail_core::{
     EventId, Retirement,
     ledger::{Ledger, LedgerLimits, Outcome},
 };
-use dovetail_log::{EmbeddedLog, Log, LogReader, Options, Record};
+use dovetail_log::{EmbeddedLog, GROUP_BYTES_MAX, Log, LogReader, Options, RECORD_BYTES_LIMIT, Record};
 use tokio::sync::mpsc;
 
 use super::messages::Written;
 use crate::{
     convert::{self, LoggedFrame},
     rpc::RunError,
-    settings::Settings,
+    settings::{Settings, keys::FRAME_BYTES_MAX},
 };
 
 /// About how many bytes are read at a time when the node starts.
 const READ_BYTES: usize = 4 << 20;
 /// Most bytes of frames that share one fsync.
 const GROUP_BYTES: usize = 8 << 20;
-/// Most outcomes in one record of the results.
-const RECORD_OUTCOMES: usize = 4096;
+/// About the most bytes of one record of the results. One outcome more still fits the log's bound.
+const RESULT_BYTES: usize = 4 << 20;
+/// About the most bytes of results that share one fsync.
+const RESULTS_BYTES: usize = 64 << 20;
+// A frame is full when it has reached its bound, so it exceeds that by no more than one event; both bounds leave the log room.
+const _: () = assert!(FRAME_BYTES_MAX + 2 * RESULT_BYTES < RECORD_BYTES_LIMIT, "a frame must fit a record of the log");
+const _: () = assert!(RESULTS_BYTES + 2 * RESULT_BYTES < GROUP_BYTES_MAX, "results must fit an append of the log");
 /// The results are written so often at the most. A crash decides again what was not written.
 const RESULTS_EVERY: Duration = Duration::from_millis(20);
 
@@ -50,9 +55,9 @@ impl Store {
     pub(crate) fn open(settings: &Settings) -> Result<Store, RunError> {
         let folder = &settings.node.data;
         let cluster = &settings.cluster.name;
-        let (log, log_report) = EmbeddedLog::open(folder.join("log"), Options::new(cluster))?;
+        let (log, log_report) = EmbeddedLog::open(folder.join("log"), options(cluster))?;
         let log_id = format!("{:032x}", log.log_id());
-        let of_log = Options::new(format!("{cluster}, results of log {log_id}"));
+        let of_log = options(&format!("{cluster}, results of log {log_id}"));
         let (results, results_report) = EmbeddedLog::open(folder.join("results"), of_log)?;
         for (name, report) in [("log", &log_report), ("results", &results_report)] {
             if let Some(torn) = &report.torn {
@@ -77,6 +82,12 @@ impl Store {
         );
         Ok(Store { log_id, log, results, ledger, time_ms })
     }
+}
+
+fn options(cluster: &str) -> Options {
+    let mut options = Options::new(cluster);
+    options.record_bytes_max = RECORD_BYTES_LIMIT;
+    options
 }
 
 /// Reads the log into a ledger, and the results along with it. Returns the time of the last event.
@@ -184,7 +195,7 @@ pub(crate) fn write_log(
 #[derive(Debug)]
 pub(crate) struct Decided {
     pub(crate) through: EventId,
-    pub(crate) outcomes: Vec<std::sync::Arc<Outcome>>,
+    pub(crate) outcomes: Vec<Arc<Outcome>>,
 }
 
 /// Starts the thread that writes the results.
@@ -199,11 +210,14 @@ pub(crate) fn write_results(
                 through = next.through;
                 outcomes.extend(next.outcomes);
             }
-            let appended = results.append(&result_records(through, &outcomes));
-            let failed = appended.is_err();
-            _ = written.send(Written::Results(appended.map(|()| through)));
-            if failed {
-                return;
+            for group in result_groups(through, &outcomes) {
+                let through = group.last().map_or(0, |record| record.through);
+                let appended = results.append(&group);
+                let failed = appended.is_err();
+                _ = written.send(Written::Results(appended.map(|()| EventId(through))));
+                if failed {
+                    return;
+                }
             }
             thread::sleep(RESULTS_EVERY);
         }
@@ -211,22 +225,84 @@ pub(crate) fn write_results(
     })
 }
 
-fn result_records(through: EventId, outcomes: &[std::sync::Arc<Outcome>]) -> Vec<Record> {
-    let mut chunks = outcomes.chunks(RECORD_OUTCOMES).peekable();
-    let mut records = Vec::new();
-    while let Some(chunk) = chunks.next() {
-        let last = chunk.last().map_or(through, |outcome| outcome.x);
-        let through = if chunks.peek().is_some() { last } else { through };
-        records.push(convert::result_record_pb(through, chunk));
+/// Outcomes as records of bounded size, in groups of bounded size. The last record reaches `through`, and there is always one.
+fn result_groups(through: EventId, outcomes: &[Arc<Outcome>]) -> Vec<Vec<Record>> {
+    let mut groups = vec![Vec::new()];
+    let mut group_bytes = 0;
+    let mut rest = outcomes;
+    loop {
+        let mut bytes = 0;
+        let fits = rest.iter().take_while(|outcome| {
+            let first = bytes == 0;
+            bytes += convert::outcome_bytes(outcome);
+            first || bytes <= RESULT_BYTES
+        });
+        let (chunk, others) = rest.split_at(fits.count());
+        let last = if others.is_empty() { through } else { chunk.last().map_or(through, |outcome| outcome.x) };
+        let record = convert::result_record_pb(last, chunk);
+        if group_bytes + record.bytes.len() > RESULTS_BYTES {
+            groups.push(Vec::new());
+            group_bytes = 0;
+        }
+        group_bytes += record.bytes.len();
+        groups.last_mut().expect("there is always one").push(record);
+        if others.is_empty() {
+            return groups;
+        }
+        rest = others;
     }
-    if records.is_empty() {
-        records.push(convert::result_record_pb(through, &[]));
-    }
-    records
 }
 
 fn close(log: EmbeddedLog) {
     if let Err(error) = log.close() {
         tracing::warn!(error = %error, "the log was not closed in order; it will be checked when it is opened");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use dovetail_core::{ElementId, PoolId, ledger::OutcomeEnd};
+
+    use super::*;
+
+    fn outcomes(count: u64, payload_bytes: usize) -> Vec<Arc<Outcome>> {
+        let end = |id| OutcomeEnd { id: ElementId(id), key: "k".into(), payload: Bytes::from(vec![7; payload_bytes]) };
+        let outcome = |x| Outcome {
+            x: EventId(x),
+            pool: PoolId(0),
+            time_ms: 1,
+            element: end(x),
+            anchor: Some(end(x - 1)),
+            reason: None,
+        };
+        (1..=count).map(|n| Arc::new(outcome(2 * n))).collect()
+    }
+
+    fn check(outcomes: &[Arc<Outcome>], through: u64) -> Vec<usize> {
+        let groups = result_groups(EventId(through), outcomes);
+        let records: Vec<&Record> = groups.iter().flatten().collect();
+        assert!(records.iter().all(|record| record.bytes.len() < RECORD_BYTES_LIMIT));
+        assert!(records.is_sorted_by(|a, b| a.through < b.through));
+        assert_eq!(records.last().unwrap().through, through);
+        let read = records.iter().flat_map(|record| convert::result_record(record).unwrap());
+        assert!(read.eq(outcomes.iter().map(|outcome| (**outcome).clone())));
+        groups.iter().map(Vec::len).collect()
+    }
+
+    // 600 pairs of 64 KiB payloads made one record that the log refuses, at every start again.
+    #[test]
+    fn a_burst_of_large_payloads_becomes_several_records() {
+        assert_eq!(check(&outcomes(600, 65_536), 1_300), [20]);
+    }
+
+    #[test]
+    fn what_came_while_the_balancer_was_cut_off_becomes_several_appends() {
+        assert_eq!(check(&outcomes(1_200, 65_536), 2_400), [16, 16, 7]);
+    }
+
+    #[test]
+    fn a_watermark_without_outcomes_is_a_record_too() {
+        assert_eq!(check(&[], 9), [1]);
     }
 }

@@ -75,6 +75,7 @@ async fn take(node: &Node, request: pb::SubmitRequest) -> Result<oneshot::Receiv
         return Err(Status::invalid_argument("a SubmitRequest without rows; set rows"));
     };
     let rows = rows.rows;
+    errors::check_pool_name(&request.pool)?;
     if rows.len() > ROWS_MAX {
         return Err(Status::invalid_argument(format!("a batch of {} rows, at most {ROWS_MAX}", rows.len())));
     }

@@ -99,6 +99,13 @@ pub fn result_record_pb(through: EventId, outcomes: &[Arc<Outcome>]) -> Record {
     Record::new(through.0, record.encode_to_vec())
 }
 
+/// About how many bytes an outcome takes in a record or a message; never fewer than it does.
+#[must_use]
+pub fn outcome_bytes(outcome: &Outcome) -> usize {
+    let end = |end: &OutcomeEnd| 32 + end.key.len() + end.payload.len();
+    64 + end(&outcome.element) + outcome.anchor.as_ref().map_or(0, end)
+}
+
 /// Outcomes read back from the store.
 ///
 /// # Errors

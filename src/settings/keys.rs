@@ -44,6 +44,9 @@ pub struct Setting {
 /// The flag that names the settings file, and its environment variable.
 pub const CONFIG: (&str, &str) = ("config", "DOVETAIL_CONFIG");
 
+/// The largest `limits.frame_bytes_max`: a frame is one record of the log.
+pub const FRAME_BYTES_MAX: usize = 8 << 20;
+
 /// The sections of the file, with what `--help` says about each.
 pub const SECTIONS: [(&str, &str); 3] = [
     ("cluster", "Cluster, the same on every node ([cluster] in the file)"),
@@ -134,7 +137,7 @@ pub const SETTINGS: &[Setting] = &[
         "limits.frame_bytes_max",
         "frame-bytes-max",
         "1048576",
-        (4096, 33_554_432),
+        (4096, FRAME_BYTES_MAX as u64),
         "Most bytes in a frame of the log; then it is closed",
     ),
     count(

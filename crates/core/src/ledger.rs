@@ -368,9 +368,10 @@ impl Ledger {
         let time_ms = self.time_of(told.x);
         let (pool, element) = self.end(told, told.element)?;
         let anchor = told.anchor.map(|anchor| self.end(told, anchor)).transpose()?.map(|(_, end)| end);
+        let withdrawn = self.naming.get(&told.x).and_then(|&(_, reason)| reason);
         let reason = match anchor {
             Some(_) => None,
-            None => self.naming.get(&told.x).and_then(|&(_, reason)| reason),
+            None => Some(withdrawn.ok_or(DecisionError::NoWithdrawal { told })?),
         };
         let counts = &mut self.pools[pool.0 as usize].counts;
         match reason {

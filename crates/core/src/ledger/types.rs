@@ -112,6 +112,12 @@ pub enum DecisionError {
         /// What was told.
         told: Retirement,
     },
+    /// A withdrawal by an event that withdraws nothing.
+    #[error("{told} is decided, but {} is no withdrawal", told.x)]
+    NoWithdrawal {
+        /// What was told.
+        told: Retirement,
+    },
     /// A watermark above the log.
     #[error(
         "{shard} has decided up to {told}, but the log ends at {recorded}; has the log lost its end, or is it another one?"

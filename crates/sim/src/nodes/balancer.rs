@@ -312,7 +312,8 @@ impl Balancer {
         live.due_at = None;
         let now_ms = live.clock_ms + cx.net.now();
         let most = cx.rng.index(8) + 1;
-        for kind in live.ledger.due(now_ms, most) {
+        let time_ms = live.sequencer.time_at(now_ms);
+        for kind in live.ledger.due(time_ms, most) {
             self.push(cx, kind, None);
         }
         self.set_timers(cx);
