@@ -19,7 +19,7 @@ use crate::{
     settings::{Role, Settings},
     shutdown::Shutdown,
 };
-use engine::{Engine, Event};
+use engine::{Cursors, Engine, Event};
 
 /// Events that wait for the engine. A full inbox holds its senders back, and through them the peers.
 const INBOX: usize = 1024;
@@ -74,9 +74,8 @@ pub async fn run(settings: Settings, listener: Listener, stop: Shutdown) -> Resu
     let (routes, health) = rpc::routes(&stop).await?;
     let routes = service::add(routes, &node, &stop);
     let drain = Duration::from_millis(node.settings.node.limits.drain_ms_max);
-    let sessions = tokio::spawn(sessions(Arc::clone(&node), health, stop.clone()));
-    listener.serve(routes, stop, drain).await?;
-    sessions.await.map_err(|_| RunError::Part("the gatherer's session"))
+    let sessions = sessions(Arc::clone(&node), health, stop.clone());
+    rpc::serve_with(listener.serve(routes, stop.clone(), drain), sessions, &stop).await
 }
 
 /// One session after the other.
@@ -129,7 +128,7 @@ async fn session(node: &Arc<Node>, health: &Health, session: &Shutdown) -> Strin
     tokio::select! {
         () = session.given() => "told to stop".into(),
         reason = is_behind.recv() => reason.unwrap_or_default(),
-        reason = other_log(node, session, &log_id) => reason,
+        reason = outdated(node, session, &log_id, &inbox) => reason,
         ended = end => match ended {
             Ok(Ok(())) => "the deciding thread stopped".into(),
             Ok(Err(error)) => error.to_string(),
@@ -142,31 +141,29 @@ async fn session(node: &Arc<Node>, health: &Health, session: &Shutdown) -> Strin
 async fn read_cut(node: &Node, session: &Shutdown) -> Option<(String, EventId)> {
     let link = node.links.add(Role::Balancer, 0, node.balancer());
     link.keep(session, || async {
-        let answer = ask_cut(node).await?;
+        let answer = rpc::ask_cut(&node.identity, node.balancer()).await?;
         link.read(answer.1);
         Ok(answer)
     })
     .await
 }
 
-async fn ask_cut(node: &Node) -> Result<(String, EventId), LinkError> {
-    // Asked by a node without a log: the answer may name another than this session's.
-    let peer = pb::Peer { log_id: String::new(), ..node.identity.pb() };
-    let cut = rpc::feed_client(node.balancer())?.cut(pb::CutRequest { peer: Some(peer) }).await?.into_inner();
-    Ok((cut.peer.map(|peer| peer.log_id).unwrap_or_default(), EventId(cut.cut)))
-}
-
-/// Returns once the balancer serves another log than this session began with: what is known here is of no use for that one.
-async fn other_log(node: &Node, session: &Shutdown, log_id: &str) -> String {
+/// Returns once what this session knows is of no use any more: the balancer serves another log, or has lost results that
+/// this node has forgotten.
+async fn outdated(node: &Node, session: &Shutdown, log_id: &str, inbox: &Inbox<Event>) -> String {
     loop {
         tokio::select! {
             () = session.given() => return "told to stop".into(),
             () = tokio::time::sleep(Duration::from_secs(2)) => {}
         }
-        if let Ok((found, _)) = ask_cut(node).await
-            && found != log_id
-        {
+        let Ok((found, cut)) = rpc::ask_cut(&node.identity, node.balancer()).await else { continue };
+        if found != log_id {
             return format!("the balancer's log is {found}, this session's was {log_id}");
+        }
+        let Ok(Cursors { floor, .. }) = inbox.ask(|reply| Event::Cursors { reply }).await else { continue };
+        // The cut only moves on, so it was not below the floor when it was told.
+        if cut < floor {
+            return format!("the balancer's results end at {cut}, this session has forgotten what is below {floor}");
         }
     }
 }

@@ -54,9 +54,8 @@ pub async fn run(settings: Settings, listener: Listener, stop: Shutdown) -> Resu
     let (routes, health) = rpc::routes(&stop).await?;
     let routes = service::add(routes, &node, &stop);
     let drain = Duration::from_millis(node.settings.node.limits.drain_ms_max);
-    let sessions = tokio::spawn(sessions(Arc::clone(&node), health, stop.clone()));
-    listener.serve(routes, stop, drain).await?;
-    sessions.await.map_err(|_| RunError::Part("the matcher's session"))
+    let sessions = sessions(Arc::clone(&node), health, stop.clone());
+    rpc::serve_with(listener.serve(routes, stop.clone(), drain), sessions, &stop).await
 }
 
 /// One session after the other.

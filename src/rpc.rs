@@ -8,13 +8,13 @@ mod serve;
 mod slot;
 
 pub use clients::{
-    Decisions, ResponseStream, candidates_client, feed_client, fetch_retirements, inspect, subscribe_decisions,
-    unavailable, until_stopped,
+    Decisions, ResponseStream, ask_cut, candidates_client, feed_client, fetch_retirements, inspect,
+    subscribe_decisions, unavailable, until_stopped,
 };
 pub use inbox::Inbox;
 pub use link::{Link, LinkError, Links, dial};
 pub use peer::Identity;
-pub use serve::{Health, Listener, RunError, routes};
+pub use serve::{Health, Listener, RunError, routes, serve_with};
 pub use slot::Slot;
 
 /// Largest message between nodes, in bytes. A candidate frame of a full log frame with full lists stays below it.

@@ -43,6 +43,8 @@ pub(crate) struct Cursors {
     pub(crate) through: Vec<EventId>,
     /// By shard.
     pub(crate) decided: Vec<EventId>,
+    /// At or below it nothing is remembered.
+    pub(crate) floor: EventId,
 }
 
 /// What a reader gets.
@@ -138,6 +140,7 @@ impl Engine {
         Cursors {
             through: (0..self.slices).map(|slice| self.shard.through(SliceId(slice))).collect(),
             decided: (0..self.shards).map(|shard| self.shard.decided(ShardId(shard))).collect(),
+            floor: self.shard.floor(),
         }
     }
 

@@ -38,6 +38,8 @@ pub(crate) struct Cursors {
     pub(crate) received: EventId,
     /// By shard.
     pub(crate) decided: Vec<EventId>,
+    /// At or below it no candidates are kept.
+    pub(crate) floor: EventId,
 }
 
 /// What a gatherer gets.
@@ -116,6 +118,7 @@ impl Engine {
         Cursors {
             received: lowest(&Slice::received),
             decided: (0..self.shards).map(|shard| lowest(&|slice| slice.decided(ShardId(shard)))).collect(),
+            floor: lowest(&Slice::floor),
         }
     }
 

@@ -9,6 +9,7 @@ use dovetail_core::{
     EventId,
     slice::{Slice, SliceCut},
 };
+use tonic::Code;
 
 use super::{Engine, Event, INBOX, Node, read_decisions};
 use crate::{
@@ -77,7 +78,7 @@ async fn first_feed(node: &Node, link: &Link, session: &Shutdown) -> Option<(Str
     .await
 }
 
-/// Reads the feed until told to stop, or until it turns out to be another log's: then says so.
+/// Reads the feed until told to stop, or until the balancer has another log or has lost results: then says so.
 async fn read_feed(
     node: &Node,
     link: &Link,
@@ -92,12 +93,17 @@ async fn read_feed(
         let mut feed = match begun {
             Some(feed) => feed,
             None => {
-                let after = inbox.ask(|reply| Event::Cursors { reply }).await?.received;
-                let (hello, feed) = subscribe(node, Some(after)).await?;
-                let found = hello.peer.as_ref().map(|peer| peer.log_id.as_str()).unwrap_or_default();
+                let (found, cut) = rpc::ask_cut(&node.identity, &node.settings.node.addresses.balancer).await?;
                 if found != log_id {
                     return Ok(format!("the balancer's log is {found}, this session's was {log_id}"));
                 }
+                let cursors = inbox.ask(|reply| Event::Cursors { reply }).await?;
+                if cut < cursors.floor {
+                    let floor = cursors.floor;
+                    return Ok(format!("the balancer's results end at {cut}, candidates below {floor} are gone here"));
+                }
+                let after = cursors.received;
+                let (hello, feed) = subscribe(node, Some(after)).await?;
                 node.identity.check(hello.peer.as_ref())?;
                 link.read(after);
                 feed

@@ -121,6 +121,17 @@ pub async fn subscribe_decisions(
     }
 }
 
+/// The id of the balancer's log, and the stable cut. Asked by a node without a log: the answer may name another than this
+/// node has read.
+///
+/// # Errors
+/// When the balancer cannot be reached, or is a stranger.
+pub async fn ask_cut(identity: &Identity, balancer: &str) -> Result<(String, EventId), LinkError> {
+    let peer = pb::Peer { log_id: String::new(), ..identity.pb() };
+    let answer = feed_client(balancer)?.cut(pb::CutRequest { peer: Some(peer) }).await?.into_inner();
+    Ok((answer.peer.map(|peer| peer.log_id).unwrap_or_default(), EventId(answer.cut)))
+}
+
 /// Retirements `(after, through]` from the balancer's store.
 ///
 /// # Errors

@@ -119,6 +119,27 @@ impl Listener {
     }
 }
 
+/// Runs a node's server and its sessions. Both end with the signal; a session that panics ends the server too.
+///
+/// # Errors
+/// When the server fails, or the sessions end before they are told to.
+pub async fn serve_with(
+    serving: impl Future<Output = Result<(), RunError>>,
+    sessions: impl Future<Output = ()> + Send + 'static,
+    stop: &Shutdown,
+) -> Result<(), RunError> {
+    let mut sessions = tokio::spawn(sessions);
+    tokio::select! {
+        served = serving => served?,
+        ended = &mut sessions => {
+            let told = stop.is_given() && ended.is_ok();
+            stop.give();
+            return if told { Ok(()) } else { Err(RunError::Part("the node's session")) };
+        }
+    }
+    sessions.await.map_err(|_| RunError::Part("the node's session"))
+}
+
 /// Connections that have said something. tonic waits for ever for one that has not, and keepalive does not cover it.
 fn accept(listener: tokio::net::TcpListener) -> ReceiverStream<std::io::Result<TcpStream>> {
     let (accepted, connections) = mpsc::channel(64);
