@@ -9,7 +9,6 @@ use dovetail_core::{
     EventId,
     slice::{Slice, SliceCut},
 };
-use tonic::Code;
 
 use super::{Engine, Event, INBOX, Node, read_decisions};
 use crate::{
