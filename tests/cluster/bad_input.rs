@@ -1,1 +1,423 @@
-//! Soon.
+//! Bad input: the right code, the offending value and the bound in the message, and nothing else disturbed.
+
+use std::io::Write as _;
+use std::net::TcpStream;
+use std::time::Duration;
+
+use dovetail::client::{Client, ClientError, SubmitOptions, by_id, by_key, value};
+use dovetail::pb::match_service_client::MatchServiceClient;
+use dovetail::pb::{self, Attribute, AttributeType, ElementState, PoolDefinition, Submission};
+use tonic::{Code, Status};
+
+use crate::harness::{Cluster, Place, SMALL, Shape, Which, channel, dovetail, inspect, program, run, until};
+use crate::load::{settled, submit};
+
+const WAIT: Duration = Duration::from_secs(30);
+
+fn pool(name: &str, rule: &str) -> PoolDefinition {
+    let attribute = |name: &str, r#type: AttributeType| Attribute { name: name.to_owned(), r#type: r#type.into() };
+    PoolDefinition {
+        name: name.to_owned(),
+        attributes: vec![attribute("skill", AttributeType::Int), attribute("region", AttributeType::String)],
+        rule: rule.to_owned(),
+        payload_bytes_max: 100,
+        ..PoolDefinition::default()
+    }
+}
+
+fn player(key: &str, skill: i64) -> Submission {
+    let attributes = [("skill".to_owned(), value::int(skill)), ("region".to_owned(), value::string("eu"))].into();
+    Submission { key: key.to_owned(), attributes, ..Submission::default() }
+}
+
+/// A small cluster with a pool in which one element waits.
+struct Disturbed {
+    cluster: Cluster,
+    client: Client,
+    waiting: u64,
+}
+
+impl Disturbed {
+    async fn start(test: &str) -> Disturbed {
+        let cluster = Cluster::start(test, SMALL).await;
+        let client = cluster.client().await;
+        client.define_pool(pool("duel", "a.skill == b.skill")).await.unwrap();
+        let waiting = client.submit_one("duel", player("waits", 77)).await.unwrap();
+        Disturbed { cluster, client, waiting }
+    }
+
+    fn raw(&self) -> MatchServiceClient<tonic::transport::Channel> {
+        MatchServiceClient::new(channel(&self.cluster.server())).max_encoding_message_size(64 << 20)
+    }
+
+    /// Nothing else happened: the ids go on without a gap, and who waited is matched.
+    async fn undisturbed(self) {
+        let partner = self.client.submit_one("duel", player("partner", 77)).await.unwrap();
+        assert_eq!(partner, self.waiting + 1, "what is refused takes no id");
+        self.still_matches(partner).await;
+    }
+
+    async fn still_matches(self, partner: u64) {
+        let found = self.client.get(by_id(self.waiting), WAIT).await.unwrap();
+        assert_eq!(found.state(), ElementState::Matched);
+        assert_eq!(found.r#match.unwrap().b.unwrap().id, partner);
+    }
+}
+
+/// A refusal has this code, and says all of these.
+fn check<T: std::fmt::Debug>(outcome: Result<T, ClientError>, code: Code, says: &[&str]) {
+    match outcome {
+        Err(ClientError::Refused(status)) => refused(&status, code, says),
+        other => panic!("expected {code:?}, but was told {other:?}"),
+    }
+}
+
+fn refused(status: &Status, code: Code, says: &[&str]) {
+    assert_eq!(status.code(), code, "{status:?}");
+    for part in says {
+        assert!(status.message().contains(part), "no {part:?} in {:?}", status.message());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_element_that_cannot_be_let_in_is_refused_with_value_and_bound() {
+    let it = Disturbed::start("elements").await;
+    let with = |name: &str, value| {
+        let mut element = player("bad", 1);
+        element.attributes.insert(name.to_owned(), value);
+        element
+    };
+    let duel: [(Submission, Code, &[&str]); 11] = [
+        (
+            with("skill", value::string("high")),
+            Code::InvalidArgument,
+            &["\"skill\"", "string", "int", "\"bad\"", "\"duel\""],
+        ),
+        (with("skill", value::double(1.5)), Code::InvalidArgument, &["\"skill\"", "double", "int"]),
+        (with("region", value::string_list(["eu"])), Code::InvalidArgument, &["\"region\"", "list", "string"]),
+        (with("colour", value::int(1)), Code::InvalidArgument, &["unknown attribute \"colour\""]),
+        (with("skill", pb::Value { kind: None }), Code::InvalidArgument, &["\"skill\"", "no value"]),
+        (
+            Submission { payload: vec![b'x'; 101].into(), ..player("bad", 1) },
+            Code::InvalidArgument,
+            &["101 bytes", "at most 100"],
+        ),
+        (player("", 1), Code::InvalidArgument, &["key is 0 bytes", "at least 1", "at most 256"]),
+        (player(&"k".repeat(257), 1), Code::InvalidArgument, &["key is 257 bytes", "at most 256"]),
+        (
+            Submission { idempotency_key: "i".repeat(257), ..player("bad", 1) },
+            Code::InvalidArgument,
+            &["idempotency key is 257 bytes", "at most 256"],
+        ),
+        (
+            Submission { ttl_ms: Some(34_560_000_001), ..player("bad", 1) },
+            Code::InvalidArgument,
+            &["34560000001 ms", "at most 34560000000"],
+        ),
+        (player("waits", 1), Code::AlreadyExists, &["\"waits\"", "\"duel\"", &format!("element {}", it.waiting)]),
+    ];
+    for (element, code, says) in duel {
+        check(it.client.submit_one("duel", element).await, code, says);
+    }
+    check(it.client.submit_one("duet", player("bad", 1)).await, Code::NotFound, &["pool \"duet\" is not defined"]);
+    it.undisturbed().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_of_256_bytes_and_a_payload_at_the_bound_are_good() {
+    let it = Disturbed::start("bounds").await;
+    let key = "k".repeat(256);
+    let element = Submission { payload: vec![7; 100].into(), ttl_ms: Some(34_560_000_000), ..player(&key, 77) };
+    let partner = it.client.submit_one("duel", element).await.unwrap();
+    it.still_matches(partner).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_idempotency_key_with_another_body_is_refused_and_with_the_same_gets_the_first_id() {
+    let it = Disturbed::start("idempotency").await;
+    let element = Submission { idempotency_key: "once".to_owned(), ..player("ida", 1) };
+    let first = it.client.submit_one("duel", element.clone()).await.unwrap();
+    assert_eq!(it.client.submit_one("duel", element.clone()).await.unwrap(), first);
+    let other = Submission { key: "other".to_owned(), ..element };
+    let says = ["\"once\"", &format!("element {first}"), "another body"];
+    check(it.client.submit_one("duel", other).await, Code::AlreadyExists, &says);
+    let partner = it.client.submit_one("duel", player("partner", 77)).await.unwrap();
+    assert_eq!(partner, first + 1);
+    it.still_matches(partner).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_bad_row_does_not_disturb_its_batch() {
+    let it = Disturbed::start("row").await;
+    let mut bad = player("bad", 1);
+    bad.attributes.insert("skill".to_owned(), value::bool(true));
+    let mut stream = it.client.submit("duel", SubmitOptions::default()).await.unwrap();
+    let rows = vec![player("good", 5), bad, player("good", 6), player("partner", 77), player("", 1)];
+    stream.send(rows).await.unwrap();
+    let answer = stream.answer().await.unwrap().unwrap();
+    assert_eq!(answer.ids, [it.waiting + 1, 0, 0, it.waiting + 2, 0]);
+    let told: Vec<_> = answer.refusals.iter().map(|refusal| (refusal.row, Code::from(refusal.code as i32))).collect();
+    assert_eq!(told, [(1, Code::InvalidArgument), (2, Code::AlreadyExists), (4, Code::InvalidArgument)]);
+    for (refusal, says) in answer.refusals.iter().zip(["\"skill\" is bool", "\"good\"", "0 bytes"]) {
+        assert!(refusal.message.contains(says), "no {says:?} in {refusal:?}");
+    }
+    // An unknown pool refuses every row of its batch, and the stream goes on.
+    let partner = it.waiting + 2;
+    assert_eq!(stream.finish().await.unwrap(), []);
+    let mut stream = it.client.submit("duet", SubmitOptions::default()).await.unwrap();
+    stream.send(vec![player("a", 1), player("b", 1)]).await.unwrap();
+    let answer = stream.answer().await.unwrap().unwrap();
+    assert_eq!(answer.ids, [0, 0]);
+    assert!(answer.refusals.iter().all(|refusal| refusal.code == 5 && refusal.message.contains("\"duet\"")));
+    it.still_matches(partner).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_pool_refuses_more_and_evicts_nobody() {
+    let it = Disturbed::start("full").await;
+    it.client.define_pool(PoolDefinition { waiting_max: 2, ..pool("small", "a.skill == b.skill") }).await.unwrap();
+    for (key, skill) in [("a", 1), ("b", 2)] {
+        it.client.submit_one("small", player(key, skill)).await.unwrap();
+    }
+    let says = ["\"small\"", "2 elements", "waiting_max"];
+    check(it.client.submit_one("small", player("c", 3)).await, Code::ResourceExhausted, &says);
+    let state = it.client.get(by_key("small", "a"), Duration::ZERO).await.unwrap().state();
+    assert_eq!(state, ElementState::Waiting);
+    let partner = it.client.submit_one("duel", player("partner", 77)).await.unwrap();
+    it.still_matches(partner).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_definition_that_cannot_be_is_refused_with_place_and_reason() {
+    let it = Disturbed::start("definitions").await;
+    let with = |rule: &str| pool("new", rule);
+    let untyped = Attribute { name: "x".to_owned(), r#type: 0 };
+    let cases: [(PoolDefinition, &[&str]); 11] = [
+        (with("a.skill == b.skil"), &["rule:1:14", "unknown attribute \"skil\"", "skill"]),
+        (with("a.skill ==\n  b.region"), &["rule:1:", "int", "string"]),
+        (with("a.skill == "), &["rule:1:", "expected"]),
+        (with("a.skill + b.skill"), &["rule:1:", "int", "bool"]),
+        (with(&"a.skill == b.skill && ".repeat(1000)), &["rule:1:1", "bytes, at most"]),
+        (pool("new pool", "true"), &["\"new pool\"", "1 to 64"]),
+        (pool(&"n".repeat(65), "true"), &["1 to 64"]),
+        (PoolDefinition { attributes: vec![untyped], ..with("true") }, &["attribute type is 0"]),
+        (PoolDefinition { reprobe_ms: vec![5000, 5000], ..with("true") }, &["5000 ms after 5000 ms"]),
+        (PoolDefinition { ttl_ms: 34_560_000_001, ..with("true") }, &["34560000001 ms", "at most 34560000000"]),
+        (PoolDefinition { payload_bytes_max: 65_537, ..with("true") }, &["65537", "at most 65536"]),
+    ];
+    for (definition, says) in cases {
+        check(it.client.define_pool(definition).await, Code::InvalidArgument, says);
+    }
+    it.undisturbed().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pool_can_be_defined_again_only_as_it_is() {
+    let it = Disturbed::start("redefined").await;
+    let same = pool("duel", "a.skill == b.skill");
+    let again = it.client.define_pool(same.clone()).await.unwrap();
+    assert_eq!((again.created, again.defined_at), (false, 1));
+    for other in [
+        PoolDefinition { rule: "a.skill != b.skill".to_owned(), ..same.clone() },
+        PoolDefinition { ttl_ms: 5, ..same.clone() },
+        PoolDefinition { attributes: same.attributes.iter().rev().cloned().collect(), ..same.clone() },
+    ] {
+        check(it.client.define_pool(other).await, Code::AlreadyExists, &["\"duel\"", "another definition"]);
+    }
+    let pools = it.client.list_pools().await.unwrap();
+    assert_eq!((pools.len(), pools[0].pool.as_ref()), (1, Some(&same)));
+    it.undisturbed().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cursor_from_the_future_is_out_of_range() {
+    let it = Disturbed::start("future").await;
+    let request = pb::WatchMatchesRequest { after: 1_000_000, ..Default::default() };
+    let status = it.raw().watch_matches(request).await.unwrap_err();
+    let highest = it.waiting.to_string();
+    refused(&status, Code::OutOfRange, &["1000000", "future", &highest]);
+    let (code, stdout, stderr) = dovetail(&it.cluster.server(), &["watch", "--json", "--from", "1000000"]).await;
+    assert_eq!((code, stdout.as_str()), (Some(1), ""));
+    assert!(stderr.contains("1000000") && stderr.contains("OUT_OF_RANGE"), "{stderr}");
+    let request = pb::WatchMatchesRequest { pool: "duet".to_owned(), ..Default::default() };
+    refused(&it.raw().watch_matches(request).await.unwrap_err(), Code::NotFound, &["\"duet\""]);
+    it.undisturbed().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_that_names_no_element_or_waits_too_long_is_refused() {
+    let it = Disturbed::start("calls").await;
+    let mut raw = it.raw();
+    let nothing = pb::GetElementRequest::default();
+    refused(&raw.get_element(nothing).await.unwrap_err(), Code::InvalidArgument, &["element"]);
+    let long = pb::GetElementRequest { element: Some(by_id(it.waiting)), wait_ms: 60_001 };
+    refused(&raw.get_element(long).await.unwrap_err(), Code::InvalidArgument, &["60001", "60000"]);
+    let unknown = pb::GetElementRequest { element: Some(by_id(4711)), wait_ms: 0 };
+    refused(&raw.get_element(unknown).await.unwrap_err(), Code::NotFound, &["4711"]);
+    let unknown = pb::GetElementRequest { element: Some(by_key("duel", "nobody")), wait_ms: 0 };
+    refused(&raw.get_element(unknown).await.unwrap_err(), Code::NotFound, &["\"nobody\"", "\"duel\""]);
+    let empty = pb::SubmitOneRequest { pool: "duel".to_owned(), element: None };
+    refused(&raw.submit_one(empty).await.unwrap_err(), Code::InvalidArgument, &["element"]);
+    refused(
+        &raw.define_pool(pb::DefinePoolRequest { pool: None }).await.unwrap_err(),
+        Code::InvalidArgument,
+        &["pool"],
+    );
+    let without = pb::SubmitRequest { pool: "duel".to_owned(), batch: None };
+    let mut stream = raw.submit(tokio_stream::iter([without])).await.unwrap().into_inner();
+    refused(&stream.message().await.unwrap_err(), Code::InvalidArgument, &["rows"]);
+    it.undisturbed().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_above_the_bound_is_out_of_range() {
+    let it = Disturbed::start("oversize").await;
+    let huge = || Submission { payload: vec![0; 5 << 20].into(), ..player("huge", 1) };
+    let request = pb::SubmitOneRequest { pool: "duel".to_owned(), element: Some(huge()) };
+    refused(&it.raw().submit_one(request).await.unwrap_err(), Code::OutOfRange, &["too large", "4194304"]);
+    let batch = Some(pb::submit_request::Batch::Rows(pb::Rows { rows: vec![huge()] }));
+    let request = pb::SubmitRequest { pool: "duel".to_owned(), batch };
+    let mut stream = it.raw().submit(tokio_stream::iter([request])).await.unwrap().into_inner();
+    refused(&stream.message().await.unwrap_err(), Code::OutOfRange, &["too large", "4194304"]);
+    it.undisturbed().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_leaves_in_the_middle_disturbs_nobody() {
+    let it = Disturbed::start("leaves").await;
+    // A preface and half a frame; and a stream that is dropped without reading an answer.
+    let mut socket = TcpStream::connect(it.cluster.address(Which::Balancer)).unwrap();
+    socket.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00").unwrap();
+    drop(socket);
+    let mut socket = TcpStream::connect(it.cluster.address(Which::Balancer)).unwrap();
+    socket.write_all(b"GET / HTTP/1.1\r\nHost: dovetail\r\n\r\n").unwrap();
+    let mut stream = it.client.submit("duel", SubmitOptions::default()).await.unwrap();
+    let rows = (0..500).map(|number| player(&format!("left-{number}"), 1000 + number)).collect();
+    stream.send(rows).await.unwrap();
+    drop(stream);
+    let partner = it.client.submit_one("duel", player("partner", 77)).await.unwrap();
+    it.still_matches(partner).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_malformed_line_is_told_by_its_number() {
+    let it = Disturbed::start("ndjson").await;
+    let text = "{\"key\":\"a\",\"attributes\":{\"skill\":77}}\n\n{\"key\":\"b\",\"attributes\":{\"skill\":}}\n{\"key\":\"c\"}\n";
+    let file = it.cluster.place.file("bad.ndjson", text);
+    let name = file.to_str().unwrap();
+    let server = it.cluster.server();
+    let (code, stdout, stderr) = dovetail(&server, &["submit", "--pool", "duel", name]).await;
+    assert_eq!(code, Some(1));
+    assert!(stdout.starts_with("submitted 1 elements") && stdout.ends_with("1 malformed\n"), "{stdout}");
+    assert!(stderr.starts_with(&format!("{name}:3: malformed: ")), "{stderr}");
+    // A refused line has its number as well.
+    let file = it.cluster.place.file("refused.ndjson", "{\"key\":\"x\"}\n{\"key\":\"x\"}\n{\"key\":\"y\"}\n");
+    let name = file.to_str().unwrap();
+    let (code, stdout, stderr) = dovetail(&server, &["submit", "--pool", "duel", name]).await;
+    assert_eq!(code, Some(1));
+    assert!(stdout.starts_with("submitted 2 elements") && stdout.contains("1 refused"), "{stdout}");
+    assert!(stderr.starts_with(&format!("{name}:2: refused: ")) && stderr.contains("ALREADY_EXISTS"), "{stderr}");
+    let partner = it.waiting + 1;
+    it.still_matches(partner).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_port_in_use_is_the_first_thing_a_user_hears_of() {
+    let it = Disturbed::start("port").await;
+    let taken = it.cluster.address(Which::Balancer);
+    let data = it.cluster.place.folder.join("other-data");
+    let mut up = program(env!("CARGO_BIN_EXE_dovetail"));
+    up.args(["up", "--listen", &taken, "--data"]).arg(&data);
+    let mut commands = vec![up];
+    for which in [Which::Balancer, Which::Matcher(0), Which::Gatherer(0)] {
+        commands.push(it.cluster.command_with(which, &[("listen", &taken), ("data", data.to_str().unwrap())]));
+    }
+    for command in commands {
+        let told = format!("{command:?}");
+        let (code, stdout, stderr) = run(command).await;
+        assert_eq!((code, stdout.as_str()), (Some(1), ""), "{told}\n{stderr}");
+        assert!(stderr.contains(&taken) && stderr.contains("in use") && stderr.contains("--listen"), "{stderr}");
+    }
+    assert!(!data.join("log").exists(), "nothing is made before the port is bound");
+    it.undisturbed().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_data_folder_has_one_balancer_and_one_cluster() {
+    let mut it = Disturbed::start("folder").await;
+    let second = |it: &Disturbed, name: &str| {
+        let listen = format!("{}:7777", it.cluster.place.ip);
+        run(it.cluster.command_with(Which::Balancer, &[("listen", &listen), ("cluster-name", name)]))
+    };
+    let folder = it.cluster.data();
+    let folder = folder.to_str().unwrap();
+    let (code, _, stderr) = second(&it, "tested").await;
+    assert_eq!(code, Some(1), "{stderr}");
+    assert!(stderr.contains(folder) && stderr.contains("locked"), "{stderr}");
+    it.cluster.stop(Which::Balancer).await;
+    let (code, _, stderr) = second(&it, "other").await;
+    assert_eq!(code, Some(1), "{stderr}");
+    let says = [folder, "\"tested\"", "\"other\""];
+    assert!(says.iter().all(|part| stderr.contains(part)), "{stderr}");
+    it.cluster.spawn(Which::Balancer);
+    it.cluster.serving(Which::Balancer).await;
+    it.undisturbed().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_in_place_of_the_data_folder_ends_the_balancer_with_its_name() {
+    let place = Place::new("no-folder");
+    let file = place.file("data", "not a folder");
+    let mut command = program(env!("CARGO_BIN_EXE_dovetail-balancer"));
+    command.args(["--listen", &format!("{}:7400", place.ip), "--data"]).arg(&file);
+    let (code, _, stderr) = run(command).await;
+    assert_eq!(code, Some(1), "{stderr}");
+    assert!(stderr.contains(file.to_str().unwrap()), "{stderr}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stranger_is_refused_with_both_values_and_decides_nothing() {
+    let it = Disturbed::start("stranger").await;
+    let ip = it.cluster.place.ip;
+    for (port, which) in [(7777, Which::Matcher(0)), (7778, Which::Gatherer(0))] {
+        let listen = format!("{ip}:{port}");
+        let command = it.cluster.command_with(which, &[("slices", "5"), ("listen", &listen)]);
+        let stranger = it.cluster.extra(&format!("stranger-{port}"), command);
+        let url = format!("http://{ip}:{port}");
+        let says = ["slices 5", "slices 2", "digest"];
+        until("the stranger says why it is refused", async || {
+            let links = inspect(&url).await?.links;
+            let told = |text: &str| says.iter().all(|part| text.contains(part));
+            (links.iter().any(|link| told(&link.last_error)) && told(&stranger.log_text())).then_some(())
+        })
+        .await;
+        assert_ne!(
+            crate::harness::health(&url).await.map(|status| status as i32),
+            Some(1),
+            "a stranger is not serving"
+        );
+        let (code, stdout, _) = dovetail(&url, &["status"]).await;
+        assert_eq!(code, Some(0));
+        assert!(says.iter().all(|part| stdout.contains(part)), "{stdout}");
+    }
+    it.undisturbed().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nodes_that_read_another_log_are_told_so_and_start_again() {
+    // The balancer's disk is lost, and it comes back with an empty log: what the others know means nothing to it.
+    let mut cluster = Cluster::start("other-log", Shape { slices: 2, matchers: 1, gatherers: 2 }).await;
+    let client = cluster.client().await;
+    client.define_pool(pool("duel", "a.skill == b.skill")).await.unwrap();
+    submit(&client, "duel", (0..100).map(|number| player(&format!("p{number}"), number / 2)).collect()).await;
+    assert_eq!(settled(&client, "duel", 0, WAIT).await.len(), 50);
+    cluster.stop(Which::Balancer).await;
+    std::fs::remove_dir_all(cluster.data()).unwrap();
+    cluster.spawn(Which::Balancer);
+    cluster.serving(Which::Balancer).await;
+    let client = until("the server takes connections", async || Client::connect(cluster.server()).await.ok()).await;
+    client.define_pool(pool("duel", "a.skill == b.skill")).await.unwrap();
+    let ids = submit(&client, "duel", (0..10).map(|number| player(&format!("p{number}"), number / 2)).collect()).await;
+    assert_eq!(ids, (2..12).collect::<Vec<_>>(), "a new log");
+    assert_eq!(settled(&client, "duel", 0, WAIT).await.len(), 5);
+}

@@ -1,1 +1,175 @@
-//! Soon.
+//! What a new user does first, as the README has it.
+
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::path::Path;
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::time::Duration;
+
+use crate::harness::{Done, Place, Process, dovetail, program, run, until};
+use crate::history::History;
+
+/// A cluster in one process.
+struct Up {
+    process: Process,
+    place: Place,
+}
+
+impl Up {
+    async fn start(test: &str) -> Up {
+        let place = Place::new(test);
+        let mut command = program(env!("CARGO_BIN_EXE_dovetail"));
+        command.args(["up", "--listen", &format!("{}:7400", place.ip), "--data"]).arg(place.folder.join("data"));
+        command.args(["--slices", "4", "--matchers", "2", "--gatherers", "2"]);
+        command.stdout(std::fs::File::create(place.folder.join("stdout")).unwrap());
+        let process = Process::start(command, place.folder.join("up.log"));
+        let up = Up { process, place };
+        until("the banner is printed", async || up.banner().contains("Next").then_some(())).await;
+        up
+    }
+
+    fn server(&self) -> String {
+        format!("http://{}:7400", self.place.ip)
+    }
+
+    fn banner(&self) -> String {
+        std::fs::read_to_string(self.place.folder.join("stdout")).unwrap()
+    }
+
+    async fn run(&self, arguments: &[&str]) -> Done {
+        dovetail(&self.server(), arguments).await
+    }
+
+    /// SIGTERM; then what is on the disk.
+    async fn stop(mut self) -> History {
+        self.process.signal("TERM");
+        let status = self.process.ended().await;
+        assert_eq!(status.code(), Some(0), "{}", self.process.log_text());
+        History::read(&self.place.folder.join("data"), "dovetail")
+    }
+}
+
+async fn oracle(pool: &str, elements: &str) -> String {
+    let mut command = program(env!("CARGO_BIN_EXE_dovetail"));
+    command.args(["oracle", pool, elements]);
+    let (code, stdout, stderr) = run(command).await;
+    assert_eq!(code, Some(0), "{stderr}");
+    stdout
+}
+
+/// Define, submit, watch: the lines that a cluster prints for an example.
+async fn lines(up: &Up, pool: &str, elements: &str) -> String {
+    let name = Path::new(elements).extension().map_or("rides", |kind| if kind == "csv" { "rides" } else { "duel" });
+    let (code, stdout, stderr) = up.run(&["pool", "define", "--file", pool]).await;
+    assert_eq!((code, stdout), (Some(0), format!("pool {name:?} is defined (event 1)\n")), "{stderr}");
+    let (code, stdout, stderr) = up.run(&["submit", "--pool", name, elements]).await;
+    assert!(code == Some(0) && stdout.contains("ids 2..") && stdout.ends_with(" 0 refused\n"), "{stdout}{stderr}");
+    let (code, stdout, stderr) = up.run(&["watch", "--pool", name, "--json", "--until-settled"]).await;
+    assert_eq!((code, stderr.as_str()), (Some(0), ""));
+    stdout
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_first_steps_print_the_lines_of_the_oracle() {
+    let expected = oracle("examples/players.toml", "examples/players.ndjson").await;
+    // The rule widens from the 200th millisecond on, and the oracle's elements all arrive at once. A busy machine may need more
+    // than one try to submit the file so fast; whatever the time taken, the log's own sequential program agrees.
+    for attempt in 1.. {
+        let up = Up::start("first-steps").await;
+        let found = lines(&up, "examples/players.toml", "examples/players.ndjson").await;
+        let banner = up.banner();
+        let history = up.stop().await;
+        let cursors: Vec<u64> = found.lines().map(cursor).collect();
+        let told: Vec<u64> = history.pairs().iter().map(|&(x, ..)| x).take(cursors.len()).collect();
+        assert_eq!(cursors, told, "matches by the sequential program");
+        assert!(banner.contains("slices 1, 3") && banner.contains("examples/players.ndjson"), "{banner}");
+        let took_ms = history.arrived_ms.last().unwrap() - history.arrived_ms[0];
+        let last = *history.keys.keys().next_back().unwrap();
+        if took_ms < 200 && cursors.iter().all(|&cursor| cursor <= last) {
+            assert_eq!(found, expected);
+            return;
+        }
+        assert!(attempt < 20, "submitting the example took {took_ms} ms, again and again");
+    }
+}
+
+fn cursor(line: &str) -> u64 {
+    serde_json::from_str::<serde_json::Value>(line).unwrap()["cursor"].as_u64().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_csv_example_prints_the_lines_of_the_oracle() {
+    let up = Up::start("riders").await;
+    let found = lines(&up, "examples/riders.toml", "examples/riders.csv").await;
+    assert_eq!(found, oracle("examples/riders.toml", "examples/riders.csv").await);
+    let id = "2";
+    let (code, stdout, _) = up.run(&["get", id]).await;
+    assert!(code == Some(0) && stdout.starts_with("element 2 (rider-001) in pool rides"), "{stdout}");
+    let (code, stdout, _) = up.run(&["pool", "list"]).await;
+    assert!(code == Some(0) && stdout.contains("rides"), "{stdout}");
+    let (code, stdout, _) = up.run(&["status"]).await;
+    assert!(code == Some(0) && stdout.starts_with("balancer 0 at "), "{stdout}");
+    up.stop().await;
+}
+
+/// A command whose output is read while it runs.
+struct Running {
+    child: Child,
+    stdout: BufReader<ChildStdout>,
+}
+
+impl Running {
+    fn start(up: &Up, arguments: &[&str]) -> Running {
+        let mut command: Command = program(env!("CARGO_BIN_EXE_dovetail"));
+        command.args(arguments).env("DOVETAIL_SERVER", up.server());
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let stdout = BufReader::new(child.stdout.take().unwrap());
+        Running { child, stdout }
+    }
+
+    fn write(&mut self, text: &str) {
+        let stdin = self.child.stdin.as_mut().unwrap();
+        stdin.write_all(text.as_bytes()).unwrap();
+        stdin.flush().unwrap();
+    }
+
+    /// The next line, waited for.
+    async fn line(self) -> (Running, String) {
+        let read = tokio::task::spawn_blocking(move || {
+            let mut running = self;
+            let mut line = String::new();
+            running.stdout.read_line(&mut line).unwrap();
+            (running, line)
+        });
+        crate::harness::within(Duration::from_secs(60), "a line", read).await.unwrap()
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        _ = self.child.kill();
+        _ = self.child.wait();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pairs_appear_while_elements_stream_in() {
+    let up = Up::start("stream").await;
+    let rule = ["pool", "define", "duel", "--attribute", "skill=int", "--rule", "a.skill == b.skill"];
+    assert_eq!(up.run(&rule).await.0, Some(0));
+    let mut watch = Running::start(&up, &["watch", "--pool", "duel", "--json"]);
+    let mut submit = Running::start(&up, &["submit", "--pool", "duel", "-"]);
+    for round in 0..3 {
+        let element = |side: &str| format!("{{\"key\":\"{side}{round}\",\"attributes\":{{\"skill\":{round}}}}}\n");
+        submit.write(&element("a"));
+        submit.write(&element("b"));
+        let line;
+        (watch, line) = watch.line().await;
+        let found: serde_json::Value = serde_json::from_str(&line).unwrap();
+        let keys = [&found["a"]["key"], &found["b"]["key"]];
+        assert_eq!(keys, [&format!("a{round}"), &format!("b{round}")]);
+        assert!(submit.child.try_wait().unwrap().is_none(), "the submission is still open");
+    }
+    drop(submit.child.stdin.take());
+    let (_submit, summary) = submit.line().await;
+    assert!(summary.starts_with("submitted 6 elements in "), "{summary}");
+}

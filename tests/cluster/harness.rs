@@ -219,20 +219,13 @@ pub async fn run(mut command: Command) -> Done {
 pub struct Cluster {
     nodes: BTreeMap<Which, Process>,
     pub shape: Shape,
-    more: Vec<String>,
     pub place: Place,
 }
 
 impl Cluster {
     /// Starts every node, and returns when all are serving.
     pub async fn start(test: &str, shape: Shape) -> Cluster {
-        Cluster::start_with(test, shape, &[]).await
-    }
-
-    /// The same, with more flags for every node.
-    pub async fn start_with(test: &str, shape: Shape, more: &[&str]) -> Cluster {
-        let more = more.iter().map(|&flag| flag.to_owned()).collect();
-        let mut cluster = Cluster { nodes: BTreeMap::new(), shape, more, place: Place::new(test) };
+        let mut cluster = Cluster { nodes: BTreeMap::new(), shape, place: Place::new(test) };
         for which in cluster.all() {
             cluster.spawn(which);
         }
@@ -271,8 +264,13 @@ impl Cluster {
         self.place.folder.join("data")
     }
 
-    /// The command of a node, with flags that may still be overridden by later ones.
+    /// The command of a node.
     pub fn command(&self, which: Which) -> Command {
+        self.command_with(which, &[])
+    }
+
+    /// The command of a node that differs in some flags.
+    pub fn command_with(&self, which: Which, others: &[(&str, &str)]) -> Command {
         let (path, index) = match which {
             Which::Balancer => (env!("CARGO_BIN_EXE_dovetail-balancer"), 0),
             Which::Matcher(index) => (env!("CARGO_BIN_EXE_dovetail-matcher"), index),
@@ -281,16 +279,19 @@ impl Cluster {
         let urls = |nodes: u32, which: fn(u32) -> Which| {
             (0..nodes).map(|index| self.url(which(index))).collect::<Vec<_>>().join(",")
         };
+        let mut flags = BTreeMap::from([
+            ("cluster-name", "tested".to_owned()),
+            ("slices", self.shape.slices.to_string()),
+            ("balancer", self.server()),
+            ("matchers", urls(self.shape.matchers, Which::Matcher)),
+            ("gatherers", urls(self.shape.gatherers, Which::Gatherer)),
+            ("index", index.to_string()),
+            ("listen", self.address(which)),
+            ("data", self.data().display().to_string()),
+        ]);
+        flags.extend(others.iter().map(|&(flag, value)| (flag, value.to_owned())));
         let mut command = program(path);
-        command
-            .args(["--cluster-name", "tested", "--slices", &self.shape.slices.to_string()])
-            .args(["--balancer", &self.server(), "--index", &index.to_string()])
-            .args(["--matchers", &urls(self.shape.matchers, Which::Matcher)])
-            .args(["--gatherers", &urls(self.shape.gatherers, Which::Gatherer)])
-            .args(["--listen", &self.address(which)])
-            .arg("--data")
-            .arg(self.data())
-            .args(&self.more);
+        command.args(flags.into_iter().map(|(flag, value)| format!("--{flag}={value}")));
         command
     }
 

@@ -45,9 +45,14 @@ async fn check(test: &str, n: usize, faults: &[Fault]) {
     let (stop, stopped) = oneshot::channel();
     let watching = Watcher::new(&cluster.server(), "w1", 0).spawn(stopped);
     let mut load = Load::new(cluster.server(), "w1", Workload::W1.elements(n));
-    let mut dead = Vec::new();
+    let (mut dead, mut kills, mut balancer_kills) = (Vec::new(), 0, 0);
     for (part, fault) in faults.iter().enumerate() {
         load.send(n * (part + 1) / (faults.len() + 1)).await;
+        if let Fault::Kill(nodes) | Fault::Bounce(nodes) = fault {
+            let state = cluster.balancer_state().await;
+            kills += usize::from(state.decided < state.assigned);
+            balancer_kills += usize::from(nodes.contains(&Which::Balancer));
+        }
         match fault {
             Fault::Kill(nodes) => {
                 nodes.iter().for_each(|&which| cluster.kill(which));
@@ -66,11 +71,14 @@ async fn check(test: &str, n: usize, faults: &[Fault]) {
         }
     }
     assert!(dead.is_empty(), "who is killed is started again");
+    assert!(kills > 0, "nothing was undecided at any of the kills");
     load.finish().await;
+    assert!(load.broken >= balancer_kills, "the load was cut {} times", load.broken);
     let matches = settled(&client, "w1", 0, SETTLES_IN).await;
     stop.send(()).unwrap();
     let watched = within(PATIENCE, "the watcher", watching).await.unwrap();
-    assert_eq!(watched.matches, matches, "what was watched through every death, and what is read back");
+    assert!(watched.matches == matches, "what was watched through every death is not what is read back");
+    assert!(watched.broken >= balancer_kills, "the watch was cut {} times", watched.broken);
     let ends = matches.iter().map(|found| {
         let [a, b] = [&found.a, &found.b].map(|end| position(&end.as_ref().unwrap().key));
         (a, b)

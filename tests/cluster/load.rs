@@ -1,6 +1,5 @@
 //! Elements in and matches out, by clients that live through a server's death.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use dovetail::client::{Client, SubmitOptions, SubmitStream};
@@ -177,10 +176,4 @@ impl Watcher {
         self.broken += 1;
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-}
-
-/// The keys of both ends by cursor, the lower id first.
-pub fn pairs(matches: &[Match]) -> BTreeMap<u64, (String, String)> {
-    let key = |end: &Option<dovetail::pb::MatchedElement>| end.as_ref().unwrap().key.clone();
-    matches.iter().map(|found| (found.cursor, (key(&found.a), key(&found.b)))).collect()
 }
