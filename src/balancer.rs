@@ -31,6 +31,8 @@ use tail::Tail;
 
 /// Client requests that wait for the engine. A full inbox holds the clients back.
 const REQUESTS: usize = 1024;
+/// Bytes of submissions that wait for the engine, as they were encoded. Above it the clients are held back.
+const REQUEST_BYTES: u32 = 256 << 20;
 /// Decisions and questions that wait for the engine.
 const EVENTS: usize = 1024;
 
@@ -50,6 +52,8 @@ pub(crate) struct Node {
     pub(crate) outcomes: Arc<Tail<Outcome>>,
     /// The stable cut.
     pub(crate) stable: signal::Receiver<EventId>,
+    /// Bytes of submissions that may wait for the engine.
+    pub(crate) request_bytes: Arc<Semaphore>,
     pub(crate) watchers: Arc<Semaphore>,
     pub(crate) submit_streams: Arc<Semaphore>,
     pub(crate) links: Links,
@@ -82,6 +86,7 @@ pub async fn run(settings: Settings, listener: Listener, stop: Shutdown) -> Resu
         frames: parts.frames,
         outcomes: parts.outcomes,
         stable: parts.stable,
+        request_bytes: Arc::new(Semaphore::new(REQUEST_BYTES as usize)),
         watchers: Arc::new(Semaphore::new(limits.watchers_max)),
         submit_streams: Arc::new(Semaphore::new(limits.submit_streams_max)),
         links: Links::default(),

@@ -54,7 +54,6 @@ pub async fn run(settings: UpSettings, stop: Shutdown, started: impl FnOnce(&Sta
         },
     };
     let mut roles = tokio::task::JoinSet::new();
-    // The balancer stops last: the others read from it, and what clients sent is still decided.
     roles.spawn(balancer::run(node(Role::Balancer, 0, places.balancer), balancer, stop.clone()));
     for (index, listener) in (0..).zip(matchers) {
         let settings = node(Role::Matcher, index, listener.address());

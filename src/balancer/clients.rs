@@ -6,12 +6,16 @@ use dovetail_core::{
     ElementId, EventId, WithdrawReason,
     ledger::{KEY_BYTES_MAX, Outcome},
 };
-use tokio::{sync::oneshot, time::Instant};
-use tonic::{Request, Response, Status, Streaming, service::Routes};
+use prost::Message;
+use tokio::{
+    sync::{OwnedSemaphorePermit, oneshot},
+    time::Instant,
+};
+use tonic::{Response, Status, Streaming, service::Routes};
 
 use super::{
-    Node, errors,
-    messages::{self, ElementName, Event, Found, Withdrawing},
+    Node, REQUEST_BYTES, errors,
+    messages::{ElementName, Event, Found, PoolSummary, Request, Withdrawing},
     submit,
     watch::{self, Names, Watch},
 };
@@ -43,15 +47,15 @@ impl Node {
         self.events.ask(event).await.map_err(errors::stopping)
     }
 
-    /// Asks the engine for something that makes an event. Answered once it is on disk.
-    async fn request<T>(&self, request: impl FnOnce(oneshot::Sender<T>) -> messages::Request) -> Result<T, Status> {
-        self.requests.ask(request).await.map_err(errors::stopping)
+    /// Room for a submission of so many bytes.
+    pub(super) async fn request_room(&self, bytes: usize) -> Result<OwnedSemaphorePermit, Status> {
+        let bytes = u32::try_from(bytes).unwrap_or(REQUEST_BYTES).clamp(1, REQUEST_BYTES);
+        Arc::clone(&self.request_bytes).acquire_many_owned(bytes).await.map_err(errors::stopping)
     }
 
     /// The outcome of an event that is decided.
     async fn outcome(&self, x: EventId) -> Result<Arc<Outcome>, Status> {
-        let range = self.outcomes.range(x.prev(), x).await.map_err(|error| errors::tail(&error))?;
-        let found = range.into_iter().find(|outcome| outcome.x == x);
+        let found = self.outcomes.find(x).await.map_err(|error| errors::tail(&error))?;
         found.ok_or_else(|| Status::internal(format!("the outcome of {x} is not in the results")))
     }
 
@@ -83,6 +87,16 @@ fn describe(name: &ElementName) -> String {
     }
 }
 
+impl Service {
+    /// Asks the engine for something that makes an event. Answered once it is on disk, or refused when the node stops.
+    async fn request<T>(&self, request: impl FnOnce(oneshot::Sender<T>) -> Request) -> Result<T, Status> {
+        tokio::select! {
+            answer = self.node.requests.ask(request) => answer.map_err(errors::stopping),
+            () = self.stop.given() => Err(errors::stopping(())),
+        }
+    }
+}
+
 #[tonic::async_trait]
 impl MatchService for Service {
     type SubmitStream = ResponseStream<pb::SubmitResponse>;
@@ -90,20 +104,21 @@ impl MatchService for Service {
 
     async fn submit(
         &self,
-        request: Request<Streaming<pb::SubmitRequest>>,
+        request: tonic::Request<Streaming<pb::SubmitRequest>>,
     ) -> Result<Response<Self::SubmitStream>, Status> {
         Ok(Response::new(submit::serve(Arc::clone(&self.node), request.into_inner(), self.stop.clone())))
     }
 
     async fn submit_one(
         &self,
-        request: Request<pb::SubmitOneRequest>,
+        request: tonic::Request<pb::SubmitOneRequest>,
     ) -> Result<Response<pb::SubmitOneResponse>, Status> {
         let request = request.into_inner();
+        let room = self.node.request_room(request.encoded_len()).await?;
         let element = request.element.ok_or_else(|| Status::invalid_argument("no element is given: set element"))?;
         errors::check_pool_name(&request.pool)?;
         let (pool, rows) = (request.pool, vec![convert::submission(element)]);
-        let submitted = self.node.request(|reply| messages::Request::Submit { pool, rows, reply }).await?;
+        let submitted = self.request(|reply| Request::Submit { pool, rows, reply, room }).await?;
         let [row] = <[_; 1]>::try_from(submitted.rows).map_err(|_| Status::internal("one row has one outcome"))?;
         match row {
             Ok(element) => Ok(Response::new(pb::SubmitOneResponse { id: element.0 })),
@@ -111,12 +126,15 @@ impl MatchService for Service {
         }
     }
 
-    async fn withdraw(&self, request: Request<pb::WithdrawRequest>) -> Result<Response<pb::WithdrawResponse>, Status> {
+    async fn withdraw(
+        &self,
+        request: tonic::Request<pb::WithdrawRequest>,
+    ) -> Result<Response<pb::WithdrawResponse>, Status> {
         use pb::WithdrawOutcome as Outcome;
         let node = &self.node;
         let name = element_name(request.into_inner().element)?;
         let asked = name.clone();
-        let withdrawing = node.request(|reply| messages::Request::Withdraw { element: asked, reply }).await?;
+        let withdrawing = self.request(|reply| Request::Withdraw { element: asked, reply }).await?;
         let (ended, own) = match withdrawing {
             Withdrawing::Unknown => {
                 let response = pb::WithdrawResponse { outcome: Outcome::Unknown.into(), r#match: None };
@@ -132,10 +150,16 @@ impl MatchService for Service {
                     }
                     () = self.stop.given() => return Err(errors::stopping(())),
                 }
+                let own = own.then_some(at);
+                let at_it = node.outcomes.find(at).await.map_err(|error| errors::tail(&error))?;
+                let withdrawn = at_it.is_some_and(|outcome| outcome.element.id == element && outcome.anchor.is_none());
                 match node.ask(|reply| Event::Get { element: ElementName::Id(element), reply }).await? {
-                    Found::Ended(_, x) => (x, own.then_some(at)),
+                    _ if withdrawn => (at, own),
+                    Found::Ended(_, x) => (x, own),
+                    // It ended before, and that is forgotten already.
                     Found::Waiting { .. } | Found::Unknown => {
-                        return Err(Status::internal(format!("{} is decided and has no outcome", describe(&name))));
+                        let response = pb::WithdrawResponse { outcome: Outcome::Unknown.into(), r#match: None };
+                        return Ok(Response::new(response));
                     }
                 }
             }
@@ -152,7 +176,7 @@ impl MatchService for Service {
 
     async fn get_element(
         &self,
-        request: Request<pb::GetElementRequest>,
+        request: tonic::Request<pb::GetElementRequest>,
     ) -> Result<Response<pb::GetElementResponse>, Status> {
         let request = request.into_inner();
         if request.wait_ms > WAIT_MS_MAX {
@@ -161,33 +185,24 @@ impl MatchService for Service {
         }
         let name = element_name(request.element)?;
         let node = &self.node;
-        let mut decided = node.outcomes.watch();
         let until = Instant::now() + Duration::from_millis(request.wait_ms.into());
-        let mut asked = name.clone();
-        loop {
-            decided.mark_unchanged();
-            match node.ask(|reply| Event::Get { element: asked, reply }).await? {
-                Found::Unknown => return Err(Status::not_found(format!("{} is not known", describe(&name)))),
-                Found::Ended(element, x) => return ended(node, element, x).await.map(Response::new),
-                Found::Waiting { element, pool, entry } => {
-                    let over = tokio::select! {
-                        () = tokio::time::sleep_until(until) => true,
-                        () = self.stop.given() => true,
-                        changed = decided.changed() => changed.is_err(),
-                    };
-                    if over {
-                        return Ok(Response::new(waiting(element, &pool, &entry)));
-                    }
-                    // By its id from now on: the key may be used again.
-                    asked = ElementName::Id(element);
+        let asked = name.clone();
+        match node.ask(|reply| Event::Get { element: asked, reply }).await? {
+            Found::Unknown => Err(Status::not_found(format!("{} is not known", describe(&name)))),
+            Found::Ended(element, x) => ended(node, element, x).await.map(Response::new),
+            Found::Waiting { element, pool, entry } => tokio::select! {
+                ended_at = node.ask(|reply| Event::Ended { element, reply }) => {
+                    ended(node, element, ended_at?).await.map(Response::new)
                 }
-            }
+                () = tokio::time::sleep_until(until) => Ok(Response::new(waiting(element, &pool, &entry))),
+                () = self.stop.given() => Ok(Response::new(waiting(element, &pool, &entry))),
+            },
         }
     }
 
     async fn watch_matches(
         &self,
-        request: Request<pb::WatchMatchesRequest>,
+        request: tonic::Request<pb::WatchMatchesRequest>,
     ) -> Result<Response<Self::WatchMatchesStream>, Status> {
         let request = request.into_inner();
         let node = &self.node;
@@ -215,18 +230,21 @@ impl MatchService for Service {
 
     async fn define_pool(
         &self,
-        request: Request<pb::DefinePoolRequest>,
+        request: tonic::Request<pb::DefinePoolRequest>,
     ) -> Result<Response<pb::DefinePoolResponse>, Status> {
         let pool = request.into_inner().pool.ok_or_else(|| Status::invalid_argument("no pool is given: set pool"))?;
         let definition = convert::pool_definition(pool).map_err(|error| Status::invalid_argument(error.to_string()))?;
-        let defined = self.node.request(|reply| messages::Request::Define { definition, reply }).await?;
+        let defined = self.request(|reply| Request::Define { definition, reply }).await?;
         let defined = defined.map_err(|error| errors::define(&error))?;
         Ok(Response::new(pb::DefinePoolResponse { defined_at: defined.at.0, created: defined.created }))
     }
 
-    async fn list_pools(&self, _: Request<pb::ListPoolsRequest>) -> Result<Response<pb::ListPoolsResponse>, Status> {
+    async fn list_pools(
+        &self,
+        _: tonic::Request<pb::ListPoolsRequest>,
+    ) -> Result<Response<pb::ListPoolsResponse>, Status> {
         let pools = self.node.ask(|reply| Event::Pools { reply }).await?;
-        let status = |pool: messages::PoolSummary| pb::PoolStatus {
+        let status = |pool: PoolSummary| pb::PoolStatus {
             pool: Some(convert::pool_definition_pb(&pool.definition)),
             defined_at: pool.defined_at.0,
             waiting: pool.counts.waiting,

@@ -3,7 +3,12 @@
 //! Nothing is acknowledged, broadcast or published before the log has it. The open frame goes to the log as soon as the
 //! disk is idle, so that one element goes at once and a flood goes in large frames.
 
-use std::{collections::VecDeque, sync::Arc, thread::JoinHandle, time::Duration};
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::Arc,
+    thread::JoinHandle,
+    time::Duration,
+};
 
 use dovetail_core::{
     DecisionFrame, ElementId, EventId, EventKind, LogFrame, Pool, PoolDefinition, ShardId, WithdrawReason,
@@ -12,7 +17,7 @@ use dovetail_core::{
 };
 use dovetail_log::Log;
 use tokio::{
-    sync::{mpsc, watch},
+    sync::{mpsc, oneshot, watch},
     time::Instant,
 };
 
@@ -66,6 +71,8 @@ pub(crate) struct Engine {
     queued: usize,
     acks: VecDeque<Ack>,
     outcomes_new: Vec<Outcome>,
+    /// Who waits for an element to end.
+    waiters: HashMap<ElementId, Vec<oneshot::Sender<EventId>>>,
     frames: Arc<Tail<LogFrame>>,
     outcomes: Arc<Tail<Outcome>>,
     stable: watch::Sender<EventId>,
@@ -110,6 +117,7 @@ impl Engine {
             queued: 0,
             acks: VecDeque::new(),
             outcomes_new: Vec::new(),
+            waiters: HashMap::new(),
             log: log_frames,
             results: results_decided,
             ledger,
@@ -262,7 +270,8 @@ impl Engine {
     fn on_request(&mut self, request: Request) {
         // Whoever asked may have gone away before it is answered; what was asked is done all the same.
         match request {
-            Request::Submit { pool, rows, reply } => {
+            Request::Submit { pool, rows, reply, room } => {
+                drop(room);
                 let rows: Vec<_> = rows.into_iter().map(|row| self.submit(&pool, row)).collect();
                 let last = rows.iter().flatten().max().map_or(EventId::ZERO, |element| element.arrival());
                 self.ack(last, move || _ = reply.send(Submitted { rows }));
@@ -332,6 +341,7 @@ impl Engine {
         match event {
             Event::Decisions { shard, frame } => self.on_decisions(shard, &frame)?,
             Event::Mark { shard, reply } => _ = reply.send(self.ledger.mark(shard)),
+            Event::Ended { element, reply } => self.on_ended(element, reply),
             Event::Get { element, reply } => _ = reply.send(self.get(&element)),
             Event::Pools { reply } => _ = reply.send(self.pools()),
             Event::PoolNames { reply } => {
@@ -356,6 +366,14 @@ impl Engine {
         let through = self.ledger.decided();
         if through > before {
             let outcomes: Vec<_> = self.outcomes_new.drain(..).map(Arc::new).collect();
+            for outcome in &outcomes {
+                for element in outcome.retirement().ends() {
+                    for waiter in self.waiters.remove(&element).into_iter().flatten() {
+                        // It may have stopped waiting.
+                        _ = waiter.send(outcome.x);
+                    }
+                }
+            }
             self.outcomes.publish(outcomes.iter().map(Arc::clone), through);
             self.writers_gone |= self.results.send(Decided { through, outcomes }).is_err();
         }
@@ -382,6 +400,19 @@ impl Engine {
             }
         }
         Ok(())
+    }
+
+    fn on_ended(&mut self, element: ElementId, reply: oneshot::Sender<EventId>) {
+        match self.ledger.status(element) {
+            Status::Ended(x) => _ = reply.send(x),
+            Status::Waiting(_) => {
+                let waiters = self.waiters.entry(element).or_default();
+                waiters.retain(|waiter| !waiter.is_closed());
+                waiters.push(reply);
+            }
+            // Without an answer the asker asks what became of it, and hears that it is unknown.
+            Status::Unknown => {}
+        }
     }
 
     fn get(&self, name: &ElementName) -> Found {

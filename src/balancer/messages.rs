@@ -9,7 +9,7 @@ use dovetail_core::{
 };
 use dovetail_log::AppendError;
 use thiserror::Error;
-use tokio::sync::oneshot;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use crate::{convert::ConvertError, pb};
 
@@ -20,7 +20,13 @@ pub(crate) const POOLS_MAX: usize = 10_000;
 #[derive(Debug)]
 pub(crate) enum Request {
     /// Elements to let in, in order. One that could not be read is refused in its place.
-    Submit { pool: String, rows: Vec<Result<Submission, ConvertError>>, reply: oneshot::Sender<Submitted> },
+    Submit {
+        pool: String,
+        rows: Vec<Result<Submission, ConvertError>>,
+        reply: oneshot::Sender<Submitted>,
+        /// Its share of the bytes that may wait; given back when it is handled.
+        room: OwnedSemaphorePermit,
+    },
     /// A pool to define.
     Define { definition: PoolDefinition, reply: oneshot::Sender<Result<Defined, DefinePoolError>> },
     /// An element to withdraw.
@@ -34,6 +40,8 @@ pub(crate) enum Event {
     Decisions { shard: ShardId, frame: DecisionFrame },
     /// Where to resume a shard's decisions.
     Mark { shard: ShardId, reply: oneshot::Sender<EventId> },
+    /// Tell when an element has ended, and by which outcome. Never answered for one that is unknown.
+    Ended { element: ElementId, reply: oneshot::Sender<EventId> },
     /// What became of an element.
     Get { element: ElementName, reply: oneshot::Sender<Found> },
     /// All pools.

@@ -49,18 +49,18 @@ impl FeedService for Service {
                 if after > durable {
                     return Err(Status::out_of_range(format!("the log ends at {durable}, but {after} was read")));
                 }
-                (after, Vec::new())
+                (after, None)
             }
             None => {
                 let placement = node.placement.clone();
                 let owned = Box::new(move |element| slices.contains(&placement.owner(element)));
                 let cut = node.ask(|reply| Event::Cut { owned, reply }).await?;
-                (cut.through, cut_parts(cut))
+                (cut.through, Some(cut_parts(cut)))
             }
         };
         let hello = pb::FeedHello { peer: Some(node.identity.pb()), after: after.0 };
         let first = stream::once(async { Ok(Message::Hello(hello)) });
-        let parts = stream::iter(parts).map(|part| Ok(Message::Cut(part)));
+        let parts = stream::iter(parts.into_iter().flatten()).map(|part| Ok(Message::Cut(part)));
         let messages = first.chain(parts).chain(frames_and_stable(Arc::clone(node), after));
         let responses = messages.map(|message| message.map(|message| pb::FeedResponse { message: Some(message) }));
         Ok(Response::new(rpc::until_stopped(responses, self.stop.clone())))
@@ -109,25 +109,29 @@ fn check_slices(node: &Node, slices: &[u32]) -> Result<BTreeSet<SliceId>, Status
     }
 }
 
-/// The parts of a cut, the last one marked. There is always one.
-fn cut_parts(cut: SliceCut) -> Vec<pb::CutPart> {
+/// The parts of a cut, the last one marked. There is always one. Each is made when it is sent.
+fn cut_parts(cut: SliceCut) -> impl Iterator<Item = pb::CutPart> {
     let pool = |(pool, definition): &(PoolId, Arc<PoolDefinition>)| pb::PoolDefined {
         pool: pool.0,
         definition: Some(convert::pool_definition_pb(definition)),
     };
-    let mut parts = vec![pb::CutPart {
+    let mut first = pb::CutPart {
         pools: cut.pools.iter().map(pool).collect(),
         left_out: cut.left_out.iter().map(|element| element.0).collect(),
         ..Default::default()
-    }];
-    parts.extend(cut.waiting.chunks(PART).map(|waiting| pb::CutPart {
-        waiting: waiting.iter().map(convert::waiting_pb).collect(),
-        ..Default::default()
-    }));
-    if let Some(last) = parts.last_mut() {
-        last.last = true;
-    }
-    parts
+    };
+    let mut waiting = cut.waiting.into_iter();
+    let mut done = false;
+    std::iter::from_fn(move || {
+        if done {
+            return None;
+        }
+        let mut part = std::mem::take(&mut first);
+        part.waiting = waiting.by_ref().take(PART).map(|waiting| convert::waiting_pb(&waiting)).collect();
+        done = waiting.len() == 0;
+        part.last = done;
+        Some(part)
+    })
 }
 
 /// Frames after a cursor as they become durable, and the stable cut whenever it moves.
@@ -138,8 +142,8 @@ fn frames_and_stable(node: Arc<Node>, after: EventId) -> impl Stream<Item = Resu
         let node = Arc::clone(&node);
         async move {
             let step = node.frames.after(cursor).await.map_err(|error| errors::tail(&error))?;
-            let frames = step.entries.iter().map(|frame| Ok(Message::Frame(convert::log_frame_pb(frame))));
-            Ok::<_, Status>(Some((stream::iter(frames.collect::<Vec<Result<Message, Status>>>()), step.cursor)))
+            let frames = step.entries.into_iter().map(|frame| Ok(Message::Frame(convert::log_frame_pb(&frame))));
+            Ok::<_, Status>(Some((stream::iter(frames), step.cursor)))
         }
     });
     let frames = futures::TryStreamExt::try_flatten(frames);

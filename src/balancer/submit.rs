@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use futures::StreamExt;
+use prost::Message;
 use tokio::sync::{mpsc, oneshot};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming};
@@ -59,7 +60,12 @@ async fn read(
         };
         let answer = match message {
             Ok(None) => return,
-            Ok(Some(request)) => take(&node, request).await.map_or_else(Answer::Last, Answer::Soon),
+            Ok(Some(request)) => tokio::select! {
+                taken = take(&node, request) => taken.map_or_else(Answer::Last, Answer::Soon),
+                () = stop.given() => Answer::Last(errors::stopping(())),
+                // The client left while nothing could be taken; what it sent was not answered.
+                () = answers.closed() => return,
+            },
             Err(status) => Answer::Last(status),
         };
         let last = matches!(answer, Answer::Last(_));
@@ -71,6 +77,7 @@ async fn read(
 }
 
 async fn take(node: &Node, request: pb::SubmitRequest) -> Result<oneshot::Receiver<Submitted>, Status> {
+    let bytes = request.encoded_len();
     let Some(pb::submit_request::Batch::Rows(rows)) = request.batch else {
         return Err(Status::invalid_argument("a SubmitRequest without rows; set rows"));
     };
@@ -79,9 +86,10 @@ async fn take(node: &Node, request: pb::SubmitRequest) -> Result<oneshot::Receiv
     if rows.len() > ROWS_MAX {
         return Err(Status::invalid_argument(format!("a batch of {} rows, at most {ROWS_MAX}", rows.len())));
     }
+    let room = node.request_room(bytes).await?;
     let rows = rows.into_iter().map(convert::submission).collect();
     let (reply, submitted) = oneshot::channel();
-    let request = Request::Submit { pool: request.pool, rows, reply };
+    let request = Request::Submit { pool: request.pool, rows, reply, room };
     node.requests.tell(request).await.map_err(errors::stopping)?;
     Ok(submitted)
 }

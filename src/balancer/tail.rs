@@ -153,7 +153,7 @@ impl<T: Entry> Tail<T> {
 
     async fn stored_after(&self, cursor: EventId, head: EventId) -> Result<Step<T>, TailError> {
         let store = Arc::clone(&self.store.0);
-        let read = tokio::task::spawn_blocking(move || read_entries::<T>(&*store, cursor));
+        let read = tokio::task::spawn_blocking(move || read_entries::<T>(&*store, cursor, READ_BYTES));
         let (entries, through) = read.await.map_err(|_| TailError::Thread)??;
         if through <= cursor {
             return Err(TailError::Missing { after: cursor });
@@ -162,22 +162,30 @@ impl<T: Entry> Tail<T> {
         Ok(Step { entries: entries.map(Arc::new).collect(), cursor: through.min(head) })
     }
 
-    /// Everything in `(after, through]`, from memory or from the store.
-    pub(crate) async fn range(&self, after: EventId, through: EventId) -> Result<Vec<Arc<T>>, TailError> {
-        let mut found = Vec::new();
-        let mut cursor = after;
-        while cursor < through {
-            let step = self.after(cursor).await?;
-            cursor = step.cursor;
-            found.extend(step.entries.into_iter().filter(|entry| entry.cursor() <= through));
+    /// The entry at `x`, which is published; none when there is no entry there.
+    pub(crate) async fn find(&self, x: EventId) -> Result<Option<Arc<T>>, TailError> {
+        {
+            let kept = self.kept.read().unwrap_or_else(PoisonError::into_inner);
+            if x > kept.floor {
+                let at = kept.entries.binary_search_by_key(&x, |entry| entry.cursor());
+                return Ok(at.ok().map(|at| Arc::clone(&kept.entries[at])));
+            }
         }
-        Ok(found)
+        let store = Arc::clone(&self.store.0);
+        // One record: the first that reaches x.
+        let read = tokio::task::spawn_blocking(move || read_entries::<T>(&*store, x.prev(), 1));
+        let (entries, _) = read.await.map_err(|_| TailError::Thread)??;
+        Ok(entries.into_iter().find(|entry| entry.cursor() == x).map(Arc::new))
     }
 }
 
 /// The next entries of a store, and how far they reach.
-fn read_entries<T: Entry>(store: &dyn LogReader, after: EventId) -> Result<(Vec<T>, EventId), TailError> {
-    let records = store.read_after(after.0, READ_BYTES)?;
+fn read_entries<T: Entry>(
+    store: &dyn LogReader,
+    after: EventId,
+    bytes_max: usize,
+) -> Result<(Vec<T>, EventId), TailError> {
+    let records = store.read_after(after.0, bytes_max)?;
     let through = records.last().map_or(after, |record| EventId(record.through));
     let mut entries = Vec::new();
     for record in &records {

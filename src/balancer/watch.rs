@@ -7,7 +7,10 @@ use futures::{Stream, stream};
 use tonic::Status;
 
 use super::{Node, errors};
-use crate::pb;
+use crate::{convert, pb};
+
+/// About the most bytes of one message; most gRPC clients take no more than 4 MiB.
+const MESSAGE_BYTES: usize = 1 << 20;
 
 /// What a watcher wants.
 pub(super) struct Watch {
@@ -40,13 +43,20 @@ async fn next(node: &Node, watch: &mut Watch, names: &mut Names) -> Result<pb::W
     let step = node.outcomes.after(watch.after).await.map_err(|error| errors::tail(&error))?;
     watch.after = step.cursor;
     let mut matches = Vec::new();
+    let mut bytes = 0;
     for outcome in &step.entries {
+        if bytes > MESSAGE_BYTES {
+            // The rest of the step is read again with the next message.
+            watch.after = outcome.x.prev();
+            break;
+        }
         let wanted = outcome.anchor.is_some() && watch.pool.is_none_or(|pool| pool == outcome.pool);
         if wanted && let Some(found) = match_pb(outcome, &names.get(node, outcome.pool).await?) {
+            bytes += convert::outcome_bytes(outcome);
             matches.push(found);
         }
     }
-    Ok(pb::WatchMatchesResponse { matches, settled: step.cursor.0 })
+    Ok(pb::WatchMatchesResponse { matches, settled: watch.after.0 })
 }
 
 /// The names of pools, asked for when a number is new.
