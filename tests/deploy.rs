@@ -196,6 +196,50 @@ fn every_rule_on_the_rules_page_compiles() {
     }
 }
 
+/// All Rust sources, as one text.
+fn sources_of_the_code() -> String {
+    fn collect(folder: &Path, text: &mut String) {
+        for entry in fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+            if entry.is_dir() {
+                collect(&entry, text);
+            } else if entry.extension().is_some_and(|ext| ext == "rs") {
+                text.push_str(&fs::read_to_string(&entry).unwrap());
+            }
+        }
+    }
+    let mut text = String::new();
+    for folder in ["src", "crates/core/src", "crates/log/src", "crates/rule/src", "crates/sim/src"] {
+        collect(&root().join(folder), &mut text);
+    }
+    text
+}
+
+#[test]
+fn every_function_and_constant_that_a_page_names_exists() {
+    let code = sources_of_the_code();
+    let is_name = |part: &str| !part.is_empty() && part.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+    let mut checked = 0;
+    for page in pages() {
+        for span in read(&page).split('`').skip(1).step_by(2) {
+            let exists = if let Some((owner, member)) = span.split_once("::").filter(|(a, b)| is_name(a) && is_name(b))
+            {
+                let owner = [format!("struct {owner}"), format!("enum {owner}")].iter().any(|text| code.contains(text));
+                let member = [format!("fn {member}("), format!("fn {member}<"), format!("{member}:")];
+                owner && member.iter().any(|text| code.contains(text))
+            } else if span.ends_with("_MAX") && !span.starts_with("DOVETAIL_")
+                || matches!(span, "EVENTS" | "CANDIDATES")
+            {
+                code.contains(&format!("const {span}:"))
+            } else {
+                continue;
+            };
+            assert!(exists, "{} names {span}, which is not in the code", page.display());
+            checked += 1;
+        }
+    }
+    assert!(checked >= 15, "only {checked} names were found on the pages");
+}
+
 #[test]
 fn every_file_that_a_page_links_to_exists() {
     for page in pages() {
@@ -259,7 +303,10 @@ fn the_settings_table_of_the_operations_page_is_that_of_the_code() {
         fs::write(root().join("docs/operations.md"), page).unwrap();
         return;
     }
-    assert_eq!(table, settings_table(), "run this test with UPDATE_DOCS=1 to write the table anew");
+    let (page, code) = (table.lines().collect::<Vec<_>>(), settings_table());
+    let stale: Vec<&str> = code.lines().filter(|line| !page.contains(line)).collect();
+    assert!(stale.is_empty(), "these lines are new; UPDATE_DOCS=1 writes the table anew:\n{}", stale.join("\n"));
+    assert_eq!(table, code, "the table has lines that are no more; UPDATE_DOCS=1 writes it anew");
 }
 
 /// The sample with the defaults it only shows switched on.
