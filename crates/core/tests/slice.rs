@@ -232,8 +232,8 @@ fn the_owner_announces_a_reprobe_that_found_nothing() {
     );
 }
 
-/// Seed 40139 of the first simulator: the cut named events to pass over, one was not durable, and after a crash of the balancer
-/// its id belonged to another event.
+/// Seed 40139 of the first simulator: the cut named events to pass over, one was not durable, and after a crash of the
+/// balancer its id belonged to another event.
 #[test]
 fn elements_dead_at_the_cut_are_passed_over_whatever_the_ids_of_the_events_that_name_them() {
     check(

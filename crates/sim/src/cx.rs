@@ -32,7 +32,7 @@ impl Cx {
         self.bug.map_or(Planted::default(), Planted::bug)
     }
 
-    /// Notes that a fetch was begun, which faults like to disturb.
+    /// Notes that something has begun that faults like to disturb.
     pub fn provoke(&mut self) {
         self.provoked |= self.rng.chance(self.scenario.faults.fetch_permille);
     }

@@ -61,6 +61,10 @@ impl Faults {
             return Vec::new();
         }
         self.hot_until = cx.net.now() + HOT_MS;
+        if provoked && plan.balancer && self.crashes > 0 && self.rng.chance(300) {
+            self.crashes -= 1;
+            return vec![Fault::Crash { node: Node::Balancer, down: self.rng.range(1, plan.down_ms) }];
+        }
         let together = if self.rng.chance(150) { self.rng.range(2, 4) } else { 1 };
         (0..together).filter_map(|_| self.draw_one(cx)).collect()
     }

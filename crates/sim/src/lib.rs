@@ -1,9 +1,9 @@
 //! Whole clusters, simulated from one seed: the proof that the product's promise holds.
 //!
-//! A run builds a cluster from the very state machines that the real nodes run ([`dovetail_core`]), lets clients work on
-//! it, and lets everything go wrong that may: late, repeated and overtaking messages, broken streams, crashes that take
-//! all memory, crashes during recovery, pauses, disks that lose what was not synced. Then the faults end, and everything
-//! has to be decided. All along, what nodes decide is held against the oracle on the durable log.
+//! A run builds a cluster from the very state machines that the real nodes run ([`dovetail_core`]), lets clients work
+//! on it, and lets everything go wrong that may: late, repeated and overtaking messages, broken streams, crashes that
+//! take all memory, crashes during recovery, pauses, disks that lose what was not synced. Then the faults end, and
+//! everything has to be decided. All along, what nodes decide is held against the oracle on the durable log.
 //!
 //! | module | what it is |
 //! |---|---|

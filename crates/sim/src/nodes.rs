@@ -1,4 +1,4 @@
-//! Thin shells around the state machines, exactly as the gRPC shells are: subscribe, feed the machine, serve its effects.
+//! Thin shells around the state machines, as the gRPC shells are: subscribe, feed the machine, serve its effects.
 
 mod balancer;
 mod gatherer;

@@ -1,4 +1,5 @@
-//! The only source of randomness: SplitMix64 (Steele, Lea, Flood, "Fast splittable pseudorandom number generators", 2014).
+//! The only source of randomness: SplitMix64 (Steele, Lea, Flood, "Fast Splittable Pseudorandom Number Generators",
+//! OOPSLA 2014).
 //!
 //! One seed gives one run. Concerns draw from generators of their own ([`Rng::fork`]), so that a change of the faults
 //! leaves the workload of a seed as it was.

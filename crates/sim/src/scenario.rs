@@ -104,7 +104,7 @@ pub struct FaultPlan {
     pub pause_ms: Time,
     /// How often, when all was done, the idle cluster loses nodes and has to come back.
     pub rounds: u64,
-    /// How often a fetch provokes a fault.
+    /// How often a fetch, or a cut that leaves something out, provokes a fault.
     pub fetch_permille: u64,
     /// How far a balancer's clock is off after a restart, at most.
     pub skew_ms: u64,
@@ -224,7 +224,7 @@ fn draw_faults(rng: &mut Rng) -> FaultPlan {
 
 fn draw_disk(rng: &mut Rng) -> DiskPlan {
     DiskPlan {
-        log_ms: rng.pick(&[1, 10, 100]),
+        log_ms: rng.pick(&[1, 10, 100, 1000]),
         results_ms: rng.pick(&[1, 30, 300, 1500]),
         eager_permille: rng.pick(&[0, 300, 1000]),
     }

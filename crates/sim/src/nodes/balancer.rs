@@ -169,6 +169,9 @@ impl Balancer {
         }
         let stable = live.ledger.stable();
         let cut = after.is_none().then(|| live.ledger.cut(|element| cx.scenario.owns(matcher, element)));
+        if cut.as_ref().is_some_and(|cut| !cut.left_out.is_empty()) {
+            cx.provoke();
+        }
         let mut from = after.unwrap_or(stable);
         if cx.rng.chance(cx.scenario.net.overlap_permille) {
             from = EventId(cx.rng.range(from.0.saturating_sub(20), from.0));
