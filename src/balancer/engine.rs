@@ -366,6 +366,8 @@ impl Engine {
         let through = self.ledger.decided();
         if through > before {
             let outcomes: Vec<_> = self.outcomes_new.drain(..).map(Arc::new).collect();
+            // First: whoever waits for an element looks its outcome up at once.
+            self.outcomes.publish(outcomes.iter().map(Arc::clone), through);
             for outcome in &outcomes {
                 for element in outcome.retirement().ends() {
                     for waiter in self.waiters.remove(&element).into_iter().flatten() {
@@ -374,7 +376,6 @@ impl Engine {
                     }
                 }
             }
-            self.outcomes.publish(outcomes.iter().map(Arc::clone), through);
             self.writers_gone |= self.results.send(Decided { through, outcomes }).is_err();
         }
         Ok(())
