@@ -81,13 +81,16 @@ fn backlog_then_live(
 #[tonic::async_trait]
 impl InspectService for Service {
     async fn inspect(&self, _: Request<pb::InspectRequest>) -> Result<Response<pb::InspectResponse>, Status> {
-        let inbox = self.node.slot.get()?;
-        let state = inbox.ask(|reply| Event::Inspect { reply }).await.map_err(rpc::unavailable)?;
-        let highest = state.slices.iter().map(|slice| slice.through).max().unwrap_or_default();
         let node = &self.node;
+        // A node that starts has no state yet, but its links say what it waits for.
+        let state = match node.slot.get() {
+            Ok(inbox) => Some(inbox.ask(|reply| Event::Inspect { reply }).await.map_err(rpc::unavailable)?),
+            Err(_) => None,
+        };
+        let through = state.iter().flat_map(|state| &state.slices).map(|slice| slice.through);
         let mut response = rpc::inspect(&node.identity, node.placement.ring(), node.started_ms);
-        response.links = node.links.pb(EventId(highest));
-        response.state = Some(pb::inspect_response::State::Matcher(state));
+        response.links = node.links.pb(EventId(through.max().unwrap_or_default()));
+        response.state = state.map(pb::inspect_response::State::Matcher);
         Ok(Response::new(response))
     }
 }
