@@ -1,7 +1,7 @@
 # `just` lists the recipes. Every one is a line that can be typed as well.
 
 _default:
-    @just --list --unsorted
+    @{{just_executable()}} --list --unsorted
 
 # Checks everything, changes nothing
 verify:
