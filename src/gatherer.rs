@@ -8,14 +8,14 @@ mod service;
 use std::{convert::Infallible, sync::Arc, thread, time::Duration};
 
 use dovetail_core::{
-    EventId, Placement, Ring, ShardId, SliceId,
+    EventId, ShardId, SliceId,
     shard::{Fetch, Shard},
 };
 use tokio::sync::mpsc;
 
 use crate::{
     convert, pb,
-    rpc::{self, Health, Identity, Inbox, Link, LinkError, Links, Listener, RunError, Slot},
+    rpc::{self, Diskless, Health, Inbox, Link, LinkError, Listener, RunError},
     settings::{Role, Settings},
     shutdown::Shutdown,
 };
@@ -24,96 +24,54 @@ use engine::{Cursors, Engine, Event};
 /// Events that wait for the engine. A full inbox holds its senders back, and through them the peers.
 const INBOX: usize = 1024;
 
-/// What the parts of a gatherer share.
-#[derive(Debug)]
-pub(crate) struct Node {
-    pub(crate) identity: Identity,
-    pub(crate) settings: Settings,
-    pub(crate) placement: Placement,
-    pub(crate) shard: ShardId,
-    pub(crate) slot: Slot<Inbox<Event>>,
-    pub(crate) links: Links,
-    pub(crate) started_ms: u64,
-}
-
-impl Node {
-    fn balancer(&self) -> &str {
-        &self.settings.node.addresses.balancer
-    }
-
-    /// The matcher that runs a slice, and its address.
-    fn matcher(&self, slice: SliceId) -> (u32, &str) {
-        let index = slice.0 % self.identity.cluster.matchers;
-        (index, &self.settings.node.addresses.matchers[index as usize])
-    }
-
-    async fn fetch(&self, inbox: &Inbox<Event>, fetch: Fetch) -> Result<(), LinkError> {
-        let retirements = rpc::fetch_retirements(&self.identity, self.balancer(), fetch.after, fetch.through).await?;
-        inbox.tell(Event::Stored { fetch, retirements }).await
-    }
-}
+/// A gatherer.
+type Node = Diskless<Event>;
 
 /// Runs a gatherer until the signal.
 ///
 /// # Errors
 /// When it cannot listen, or its server fails.
 pub async fn run(settings: Settings, listener: Listener, stop: Shutdown) -> Result<(), RunError> {
-    let cluster = settings.cluster.clone();
-    let ring = Arc::new(Ring::new(cluster.gatherers, cluster.virtual_nodes));
-    let index = settings.node.index;
-    let node = Arc::new(Node {
-        placement: Placement::new(cluster.slices, cluster.block, ring),
-        shard: ShardId(index),
-        identity: Identity::new(cluster, Role::Gatherer, index),
-        slot: Slot::default(),
-        links: Links::default(),
-        started_ms: rpc::now_ms(),
-        settings,
-    });
-    tracing::info!(address = %listener.address(), shard = %node.shard, "gatherer is listening");
-    let (routes, health) = rpc::routes(&stop).await?;
-    let routes = service::add(routes, &node, &stop);
-    let drain = Duration::from_millis(node.settings.node.limits.drain_ms_max);
-    let sessions = sessions(Arc::clone(&node), health, stop.clone());
-    rpc::serve_with(listener.serve(routes, stop.clone(), drain), sessions, &stop).await
+    let node = Node::new(Role::Gatherer, settings);
+    let (served, told) = (Arc::clone(&node), stop.clone());
+    node.run(listener, stop, |routes| service::add(routes, &served, &told), session).await
 }
 
-/// One session after the other.
-async fn sessions(node: Arc<Node>, health: Health, stop: Shutdown) {
-    while !stop.is_given() {
-        let session = stop.child();
-        let reason = self::session(&node, &health, &session).await;
-        session.give();
-        health.set(false).await;
-        node.slot.set(None);
-        node.identity.reads_log("");
-        node.links.clear();
-        if !stop.is_given() {
-            tracing::warn!(reason, "the session ended, starting again from the cut");
-            tokio::time::sleep(Duration::from_millis(200)).await;
-        }
-    }
+/// The shard that a gatherer is.
+fn own_shard(node: &Node) -> ShardId {
+    ShardId(node.identity.index)
+}
+
+/// The matcher that runs a slice, and its address.
+fn matcher_of(node: &Node, slice: SliceId) -> (u32, &str) {
+    let index = slice.0 % node.identity.cluster.matchers;
+    (index, &node.settings.node.addresses.matchers[index as usize])
+}
+
+async fn fetch(node: &Node, inbox: &Inbox<Event>, fetch: Fetch) -> Result<(), LinkError> {
+    let retirements = node.fetch(fetch.after, fetch.through).await?;
+    inbox.tell(Event::Stored { fetch, retirements }).await
 }
 
 /// Runs one session and says why it ended.
-async fn session(node: &Arc<Node>, health: &Health, session: &Shutdown) -> String {
-    let Some((log_id, cut)) = read_cut(node, session).await else { return "told to stop".into() };
+async fn session(node: Arc<Node>, health: Health, session: Shutdown) -> String {
+    let Some((log_id, cut)) = read_cut(&node, &session).await else { return "told to stop".into() };
     node.identity.reads_log(&log_id);
     tracing::info!(cut = %cut, "starting from the cut");
     let (inbox, events) = Inbox::new(INBOX);
-    let engine = Engine::new(Shard::new(node.placement.clone(), node.shard, cut));
+    let engine = Engine::new(Shard::new(node.placement.clone(), own_shard(&node), cut));
     let (ended, end) = tokio::sync::oneshot::channel();
     let spawned = thread::Builder::new().name("decide".into()).spawn(move || _ = ended.send(engine.run(events)));
     if let Err(error) = spawned {
         return format!("cannot start the deciding thread: {error}");
     }
-    node.slot.set(Some(inbox.clone()));
+    node.engine.set(Some(inbox.clone()));
     health.set(true).await;
     let (behind, mut is_behind) = mpsc::channel(1);
     for slice in node.placement.each_slice() {
-        let (index, address) = node.matcher(slice);
+        let (index, address) = matcher_of(&node, slice);
         let reader = SliceReader {
-            node: Arc::clone(node),
+            node: Arc::clone(&node),
             link: node.links.add(Role::Matcher, index, address),
             slice,
             inbox: inbox.clone(),
@@ -121,14 +79,14 @@ async fn session(node: &Arc<Node>, health: &Health, session: &Shutdown) -> Strin
         };
         tokio::spawn(reader.read(session.clone()));
     }
-    for shard in node.placement.each_shard().filter(|shard| *shard != node.shard) {
-        let link = node.links.add(Role::Gatherer, shard.0, &node.settings.node.addresses.gatherers[shard.0 as usize]);
-        tokio::spawn(read_peer(Arc::clone(node), link, shard, inbox.clone(), session.clone()));
+    for shard in node.placement.each_shard().filter(|shard| *shard != own_shard(&node)) {
+        let link = node.link_to(shard);
+        tokio::spawn(read_peer(Arc::clone(&node), link, shard, inbox.clone(), session.clone()));
     }
     tokio::select! {
         () = session.given() => "told to stop".into(),
         reason = is_behind.recv() => reason.unwrap_or_default(),
-        reason = outdated(node, session, &log_id, &inbox) => reason,
+        reason = outdated(&node, &session, &log_id, &inbox) => reason,
         ended = end => match ended {
             Ok(Ok(())) => "the deciding thread stopped".into(),
             Ok(Err(error)) => error.to_string(),
@@ -187,11 +145,11 @@ impl SliceReader {
         use pb::candidates_response::Message;
         let (node, slice) = (&self.node, self.slice);
         let after = self.inbox.ask(|reply| Event::Cursors { reply }).await?.through[slice.0 as usize];
-        let mut client = rpc::candidates_client(node.matcher(slice).1)?;
+        let mut client = rpc::candidates_client(matcher_of(node, slice).1)?;
         let request = pb::CandidatesRequest {
             peer: Some(node.identity.pb()),
             slice: slice.0,
-            shard: node.shard.0,
+            shard: own_shard(node).0,
             after: after.0,
         };
         let mut stream = client.candidates(request).await?.into_inner();
@@ -206,9 +164,8 @@ impl SliceReader {
             return Err(LinkError::Stopped);
         }
         let known = EventId(hello.known);
-        let fetch = self.inbox.ask(|reply| Event::SliceSubscribed { slice, known, reply }).await?;
-        if let Some(fetch) = fetch {
-            node.fetch(&self.inbox, fetch).await?;
+        if let Some(needed) = self.inbox.ask(|reply| Event::SliceSubscribed { slice, known, reply }).await? {
+            fetch(node, &self.inbox, needed).await?;
         }
         self.link.read(after);
         while let Some(response) = stream.message().await? {
@@ -234,12 +191,9 @@ async fn read_peer_once(
     inbox: &Inbox<Event>,
 ) -> Result<Infallible, LinkError> {
     let after = inbox.ask(|reply| Event::Cursors { reply }).await?.decided[shard.0 as usize];
-    let address = &node.settings.node.addresses.gatherers[shard.0 as usize];
-    let request = pb::DecisionsRequest { peer: Some(node.identity.pb()), after: after.0 };
-    let (floor, decisions) = rpc::subscribe_decisions(&node.identity, address, request).await?;
-    let fetch = inbox.ask(|reply| Event::PeerSubscribed { shard, floor, reply }).await?;
-    if let Some(fetch) = fetch {
-        node.fetch(inbox, fetch).await?;
+    let (floor, decisions) = node.subscribe_to(shard, after).await?;
+    if let Some(needed) = inbox.ask(|reply| Event::PeerSubscribed { shard, floor, reply }).await? {
+        fetch(node, inbox, needed).await?;
     }
     decisions.hand_on(link, after, |frame| inbox.tell(Event::Decisions { shard, frame })).await
 }

@@ -6,13 +6,12 @@ mod engine;
 mod feed;
 mod service;
 
-use std::{convert::Infallible, sync::Arc, time::Duration};
+use std::{convert::Infallible, sync::Arc};
 
-use dovetail_core::{Placement, Ring, ShardId, SliceId};
+use dovetail_core::{ShardId, SliceId};
 
 use crate::{
-    pb,
-    rpc::{self, Health, Identity, Inbox, Link, LinkError, Links, Listener, RunError, Slot},
+    rpc::{Diskless, Inbox, Link, LinkError, Listener, RunError},
     settings::{Role, Settings},
     shutdown::Shutdown,
 };
@@ -21,58 +20,22 @@ use engine::{Engine, Event};
 /// Events that wait for the engine. A full inbox holds its senders back, and through them the peers.
 const INBOX: usize = 1024;
 
-/// What the parts of a matcher share.
-#[derive(Debug)]
-pub(crate) struct Node {
-    pub(crate) identity: Identity,
-    pub(crate) settings: Settings,
-    pub(crate) placement: Placement,
-    pub(crate) slices: Vec<SliceId>,
-    pub(crate) slot: Slot<Inbox<Event>>,
-    pub(crate) links: Links,
-    pub(crate) started_ms: u64,
-}
+/// A matcher.
+type Node = Diskless<Event>;
 
 /// Runs a matcher until the signal.
 ///
 /// # Errors
 /// When it cannot listen, or its server fails.
 pub async fn run(settings: Settings, listener: Listener, stop: Shutdown) -> Result<(), RunError> {
-    let cluster = settings.cluster.clone();
-    let ring = Arc::new(Ring::new(cluster.gatherers, cluster.virtual_nodes));
-    let index = settings.node.index;
-    let node = Arc::new(Node {
-        placement: Placement::new(cluster.slices, cluster.block, ring),
-        slices: cluster.slices_of(index).map(SliceId).collect(),
-        identity: Identity::new(cluster, Role::Matcher, index),
-        slot: Slot::default(),
-        links: Links::default(),
-        started_ms: rpc::now_ms(),
-        settings,
-    });
-    tracing::info!(address = %listener.address(), index, slices = node.slices.len(), "matcher is listening");
-    let (routes, health) = rpc::routes(&stop).await?;
-    let routes = service::add(routes, &node, &stop);
-    let drain = Duration::from_millis(node.settings.node.limits.drain_ms_max);
-    let sessions = sessions(Arc::clone(&node), health, stop.clone());
-    rpc::serve_with(listener.serve(routes, stop.clone(), drain), sessions, &stop).await
+    let node = Node::new(Role::Matcher, settings);
+    let (served, told) = (Arc::clone(&node), stop.clone());
+    node.run(listener, stop, |routes| service::add(routes, &served, &told), feed::session).await
 }
 
-/// One session after the other.
-async fn sessions(node: Arc<Node>, health: Health, stop: Shutdown) {
-    while !stop.is_given() {
-        let session = stop.child();
-        let reason = feed::session(&node, &health, &session).await;
-        session.give();
-        health.set(false).await;
-        node.slot.set(None);
-        node.identity.reads_log("");
-        node.links.clear();
-        if !stop.is_given() {
-            tracing::warn!(reason, "the session ended, starting again from the cut");
-            tokio::time::sleep(Duration::from_millis(200)).await;
-        }
-    }
+/// The slices that a matcher runs.
+fn slices(node: &Node) -> impl Iterator<Item = SliceId> + use<> {
+    node.identity.cluster.slices_of(node.identity.index).map(SliceId)
 }
 
 /// Reads one shard's decisions into the engine until the session ends.
@@ -87,12 +50,9 @@ async fn read_decisions_once(
     inbox: &Inbox<Event>,
 ) -> Result<Infallible, LinkError> {
     let after = inbox.ask(|reply| Event::Cursors { reply }).await?.decided[shard.0 as usize];
-    let address = &node.settings.node.addresses.gatherers[shard.0 as usize];
-    let request = pb::DecisionsRequest { peer: Some(node.identity.pb()), after: after.0 };
-    let (floor, decisions) = rpc::subscribe_decisions(&node.identity, address, request).await?;
+    let (floor, decisions) = node.subscribe_to(shard, after).await?;
     if floor > after {
-        let balancer = &node.settings.node.addresses.balancer;
-        let retirements = rpc::fetch_retirements(&node.identity, balancer, after, floor).await?;
+        let retirements = node.fetch(after, floor).await?;
         inbox.tell(Event::Stored { shard, through: floor, retirements }).await?;
     }
     decisions.hand_on(link, after, |frame| inbox.tell(Event::Decisions { shard, frame })).await

@@ -1,6 +1,7 @@
 //! What every role needs to serve and to subscribe: a hardened server, peers that know each other, links that resume.
 
 mod clients;
+mod diskless;
 mod inbox;
 mod link;
 mod peer;
@@ -11,6 +12,7 @@ pub use clients::{
     Decisions, ResponseStream, ask_cut, candidates_client, feed_client, fetch_retirements, inspect,
     subscribe_decisions, unavailable, until_stopped,
 };
+pub use diskless::Diskless;
 pub use inbox::Inbox;
 pub use link::{Link, LinkError, Links, dial};
 pub use peer::Identity;

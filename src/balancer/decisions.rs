@@ -7,7 +7,6 @@ use tonic::Status;
 
 use super::{Node, messages::Event};
 use crate::{
-    pb,
     rpc::{self, Link, LinkError},
     shutdown::Shutdown,
 };
@@ -20,8 +19,7 @@ pub(super) async fn read(node: Arc<Node>, link: Arc<Link>, shard: ShardId, stop:
 async fn read_once(node: &Node, link: &Link, shard: ShardId) -> Result<Infallible, LinkError> {
     let after = node.events.ask(|reply| Event::Mark { shard, reply }).await?;
     let address = &node.settings.node.addresses.gatherers[shard.0 as usize];
-    let request = pb::DecisionsRequest { peer: Some(node.identity.pb()), after: after.0 };
-    let (floor, decisions) = rpc::subscribe_decisions(&node.identity, address, request).await?;
+    let (floor, decisions) = rpc::subscribe_decisions(&node.identity, address, after).await?;
     if floor > after {
         // A shard forgets only what this node has said is on its disk.
         let text = format!("{shard} keeps decisions after {floor}, and this log's results end at {after}");

@@ -43,18 +43,16 @@ impl DecisionsService for Service {
         identity.check(request.peer.as_ref())?;
         let reader = match request.peer {
             Some(peer) if peer.role() == pb::Role::Gatherer => {
-                if peer.index >= self.node.placement.shards() || peer.index == self.node.shard.0 {
-                    let own = self.node.shard;
+                if peer.index >= self.node.placement.shards() || peer.index == identity.index {
+                    let own = super::own_shard(&self.node);
                     return Err(Status::invalid_argument(format!("shard {own} has no peer g{}", peer.index)));
                 }
                 Reader::Shard(ShardId(peer.index))
             }
             _ => Reader::Node,
         };
-        let inbox = self.node.slot.get()?;
         let after = EventId(request.after);
-        let asked = inbox.ask(|reply| Event::Subscribe { reader, after, reply }).await;
-        let subscription = asked.map_err(rpc::unavailable)?;
+        let subscription = self.node.ask(|reply| Event::Subscribe { reader, after, reply }).await?;
         let floor = subscription.backlog.floor.0;
         let hello = Message::Hello(pb::DecisionsHello { peer: Some(identity.pb()), floor });
         let backlog = Message::Frame(convert::decision_frame_pb(&subscription.backlog.decisions));
@@ -69,16 +67,10 @@ impl DecisionsService for Service {
 #[tonic::async_trait]
 impl InspectService for Service {
     async fn inspect(&self, _: Request<pb::InspectRequest>) -> Result<Response<pb::InspectResponse>, Status> {
-        let node = &self.node;
         // A node that starts has no state yet, but its links say what it waits for.
-        let state = match node.slot.get() {
-            Ok(inbox) => Some(inbox.ask(|reply| Event::Inspect { reply }).await.map_err(rpc::unavailable)?),
-            Err(_) => None,
-        };
+        let state = self.node.ask(|reply| Event::Inspect { reply }).await.ok();
         let through = state.iter().flat_map(|state| &state.slices).map(|slice| slice.through);
-        let mut response = rpc::inspect(&node.identity, node.placement.ring(), node.started_ms);
-        response.links = node.links.pb(EventId(through.max().unwrap_or_default()));
-        response.state = state.map(pb::inspect_response::State::Gatherer);
-        Ok(Response::new(response))
+        let highest = through.max().unwrap_or_default();
+        Ok(Response::new(self.node.inspect(highest, state.map(pb::inspect_response::State::Gatherer))))
     }
 }

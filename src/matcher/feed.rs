@@ -10,7 +10,7 @@ use dovetail_core::{
     slice::{Slice, SliceCut},
 };
 
-use super::{Engine, Event, INBOX, Node, read_decisions};
+use super::{Engine, Event, INBOX, Node, read_decisions, slices};
 use crate::{
     convert, pb,
     rpc::{self, Health, Inbox, Link, LinkError},
@@ -21,22 +21,17 @@ use crate::{
 type Feed = tonic::Streaming<pb::FeedResponse>;
 
 /// Runs one session and says why it ended.
-pub(super) async fn session(node: &Arc<Node>, health: &Health, session: &Shutdown) -> String {
-    let link = node.links.add(Role::Balancer, 0, &node.settings.node.addresses.balancer);
-    let Some((log_id, cut, feed)) = first_feed(node, &link, session).await else {
+pub(super) async fn session(node: Arc<Node>, health: Health, session: Shutdown) -> String {
+    let link = node.links.add(Role::Balancer, 0, node.balancer());
+    let Some((log_id, cut, feed)) = first_feed(&node, &link, &session).await else {
         return "told to stop".into();
     };
     node.identity.reads_log(&log_id);
     let at = cut.through;
     tracing::info!(cut = %at, waiting = cut.waiting.len(), pools = cut.pools.len(), "starting from the cut");
-    let slices: Result<Vec<Slice>, _> = node
-        .slices
-        .iter()
-        .map(|&slice| {
-            let list_max = node.identity.cluster.list_max as usize;
-            Slice::new(node.placement.clone(), slice, list_max, cut.clone())
-        })
-        .collect();
+    let list_max = node.identity.cluster.list_max as usize;
+    let each = slices(&node).map(|slice| Slice::new(node.placement.clone(), slice, list_max, cut.clone()));
+    let slices: Result<Vec<Slice>, _> = each.collect();
     let engine = match slices {
         Ok(slices) => Engine::new(slices, node.placement.shards()),
         Err(error) => return error.to_string(),
@@ -48,11 +43,11 @@ pub(super) async fn session(node: &Arc<Node>, health: &Health, session: &Shutdow
     if let Err(error) = spawned {
         return format!("cannot start the search thread: {error}");
     }
-    node.slot.set(Some(inbox.clone()));
+    node.engine.set(Some(inbox.clone()));
     health.set(true).await;
     for shard in node.placement.each_shard() {
-        let link = node.links.add(Role::Gatherer, shard.0, &node.settings.node.addresses.gatherers[shard.0 as usize]);
-        tokio::spawn(read_decisions(Arc::clone(node), link, shard, inbox.clone(), session.clone()));
+        let link = node.link_to(shard);
+        tokio::spawn(read_decisions(Arc::clone(&node), link, shard, inbox.clone(), session.clone()));
     }
     tokio::select! {
         () = session.given() => "told to stop".into(),
@@ -61,7 +56,7 @@ pub(super) async fn session(node: &Arc<Node>, health: &Health, session: &Shutdow
             Ok(Err(error)) => error.to_string(),
             Err(_) => "the search thread panicked".into(),
         },
-        other = read_feed(node, &link, session, &inbox, &log_id, feed) => other,
+        other = read_feed(&node, &link, &session, &inbox, &log_id, feed) => other,
     }
 }
 
@@ -92,7 +87,7 @@ async fn read_feed(
         let mut feed = match begun {
             Some(feed) => feed,
             None => {
-                let (found, cut) = rpc::ask_cut(&node.identity, &node.settings.node.addresses.balancer).await?;
+                let (found, cut) = rpc::ask_cut(&node.identity, node.balancer()).await?;
                 if found != log_id {
                     return Ok(format!("the balancer's log is {found}, this session's was {log_id}"));
                 }
@@ -132,10 +127,10 @@ async fn on_message(link: &Link, inbox: &Inbox<Event>, message: pb::FeedResponse
 }
 
 async fn subscribe(node: &Node, after: Option<EventId>) -> Result<(pb::FeedHello, Feed), LinkError> {
-    let mut client = rpc::feed_client(&node.settings.node.addresses.balancer)?;
+    let mut client = rpc::feed_client(node.balancer())?;
     let request = pb::FeedRequest {
         peer: Some(node.identity.pb()),
-        slices: node.slices.iter().map(|slice| slice.0).collect(),
+        slices: slices(node).map(|slice| slice.0).collect(),
         after: after.map(|after| after.0),
     };
     let mut feed = client.feed(request).await?.into_inner();

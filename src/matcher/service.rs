@@ -43,7 +43,7 @@ impl CandidatesService for Service {
         let request = request.into_inner();
         self.node.identity.check(request.peer.as_ref())?;
         let (slice, shard) = (SliceId(request.slice), ShardId(request.shard));
-        if !self.node.slices.contains(&slice) {
+        if !super::slices(&self.node).any(|own| own == slice) {
             let matcher = self.node.identity.index;
             return Err(Status::invalid_argument(format!("slice {slice} does not run on matcher {matcher}")));
         }
@@ -51,10 +51,8 @@ impl CandidatesService for Service {
         if shard.0 >= shards {
             return Err(Status::invalid_argument(format!("shard {shard} is not below {shards}")));
         }
-        let inbox = self.node.slot.get()?;
         let after = EventId(request.after);
-        let asked = inbox.ask(|reply| Event::Subscribe { slice, shard, after, reply }).await;
-        let subscribed = asked.map_err(rpc::unavailable)?;
+        let subscribed = self.node.ask(|reply| Event::Subscribe { slice, shard, after, reply }).await?;
         let (known, floor, frames) = match subscribed {
             Ok(Subscription { known, floor, backlog, live }) => {
                 (known, floor, backlog_then_live(backlog, live).boxed())
@@ -81,16 +79,10 @@ fn backlog_then_live(
 #[tonic::async_trait]
 impl InspectService for Service {
     async fn inspect(&self, _: Request<pb::InspectRequest>) -> Result<Response<pb::InspectResponse>, Status> {
-        let node = &self.node;
         // A node that starts has no state yet, but its links say what it waits for.
-        let state = match node.slot.get() {
-            Ok(inbox) => Some(inbox.ask(|reply| Event::Inspect { reply }).await.map_err(rpc::unavailable)?),
-            Err(_) => None,
-        };
+        let state = self.node.ask(|reply| Event::Inspect { reply }).await.ok();
         let through = state.iter().flat_map(|state| &state.slices).map(|slice| slice.through);
-        let mut response = rpc::inspect(&node.identity, node.placement.ring(), node.started_ms);
-        response.links = node.links.pb(EventId(through.max().unwrap_or_default()));
-        response.state = state.map(pb::inspect_response::State::Matcher);
-        Ok(Response::new(response))
+        let highest = through.max().unwrap_or_default();
+        Ok(Response::new(self.node.inspect(highest, state.map(pb::inspect_response::State::Matcher))))
     }
 }

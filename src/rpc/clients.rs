@@ -107,10 +107,11 @@ impl Decisions {
 pub async fn subscribe_decisions(
     identity: &Identity,
     gatherer: &str,
-    request: pb::DecisionsRequest,
+    after: EventId,
 ) -> Result<(EventId, Decisions), LinkError> {
     let client = DecisionsServiceClient::new(channel(gatherer)?);
     let mut client = client.max_decoding_message_size(NODE_MESSAGE_BYTES_MAX);
+    let request = pb::DecisionsRequest { peer: Some(identity.pb()), after: after.0 };
     let mut stream = client.decisions(request).await?.into_inner();
     match stream.message().await?.and_then(|response| response.message) {
         Some(pb::decisions_response::Message::Hello(hello)) => {

@@ -1,0 +1,133 @@
+//! What matchers and gatherers have in common: no disk, one engine, and sessions that begin at the balancer's cut.
+
+use std::{sync::Arc, time::Duration};
+
+use dovetail_core::{EventId, Placement, Retirement, Ring, ShardId};
+use tokio::sync::oneshot;
+use tonic::{Status, service::Routes};
+
+use super::{Decisions, Health, Identity, Inbox, Link, LinkError, Links, Listener, RunError, Slot};
+use crate::{
+    pb,
+    settings::{Role, Settings},
+    shutdown::Shutdown,
+};
+
+/// Between one session and the next.
+const SESSION_AGAIN: Duration = Duration::from_millis(200);
+
+/// A node without a disk, whose engine hears events `E`.
+#[derive(Debug)]
+pub struct Diskless<E> {
+    /// Who it is.
+    pub identity: Identity,
+    /// What it runs on.
+    pub settings: Settings,
+    /// Where elements belong.
+    pub placement: Placement,
+    /// The way to the engine of the running session.
+    pub engine: Slot<Inbox<E>>,
+    /// What it reads.
+    pub links: Links,
+    started_ms: u64,
+}
+
+impl<E: Send + 'static> Diskless<E> {
+    /// A node that has not begun a session.
+    #[must_use]
+    pub fn new(role: Role, settings: Settings) -> Arc<Diskless<E>> {
+        let cluster = settings.cluster.clone();
+        let ring = Arc::new(Ring::new(cluster.gatherers, cluster.virtual_nodes));
+        Arc::new(Diskless {
+            placement: Placement::new(cluster.slices, cluster.block, ring),
+            identity: Identity::new(cluster, role, settings.node.index),
+            engine: Slot::default(),
+            links: Links::default(),
+            started_ms: super::now_ms(),
+            settings,
+        })
+    }
+
+    /// Serves, and runs one session after the other, until the signal. A session returns why it ended.
+    ///
+    /// # Errors
+    /// When the server fails, or a session panics.
+    pub async fn run<F>(
+        self: Arc<Self>,
+        listener: Listener,
+        stop: Shutdown,
+        services: impl FnOnce(Routes) -> Routes,
+        session: impl Fn(Arc<Self>, Health, Shutdown) -> F + Send + 'static,
+    ) -> Result<(), RunError>
+    where
+        F: Future<Output = String> + Send,
+    {
+        tracing::info!(address = %listener.address(), role = %self.identity.role, index = self.identity.index, "listening");
+        let (routes, health) = super::routes(&stop).await?;
+        let drain = Duration::from_millis(self.settings.node.limits.drain_ms_max);
+        let serving = listener.serve(services(routes), stop.clone(), drain);
+        let (node, told) = (self, stop.clone());
+        let sessions = async move {
+            while !told.is_given() {
+                let one = told.child();
+                let reason = session(Arc::clone(&node), health.clone(), one.clone()).await;
+                one.give();
+                health.set(false).await;
+                node.engine.set(None);
+                node.identity.reads_log("");
+                node.links.clear();
+                if !told.is_given() {
+                    tracing::warn!(reason, "the session ended, starting again from the cut");
+                    tokio::time::sleep(SESSION_AGAIN).await;
+                }
+            }
+        };
+        super::serve_with(serving, sessions, &stop).await
+    }
+
+    /// Asks the engine for somebody else.
+    ///
+    /// # Errors
+    /// UNAVAILABLE while there is no engine.
+    pub async fn ask<T>(&self, event: impl FnOnce(oneshot::Sender<T>) -> E) -> Result<T, Status> {
+        self.engine.get()?.ask(event).await.map_err(super::unavailable)
+    }
+
+    /// Where the balancer is.
+    #[must_use]
+    pub fn balancer(&self) -> &str {
+        &self.settings.node.addresses.balancer
+    }
+
+    /// A link to a shard.
+    #[must_use]
+    pub fn link_to(&self, shard: ShardId) -> Arc<Link> {
+        self.links.add(Role::Gatherer, shard.0, &self.settings.node.addresses.gatherers[shard.0 as usize])
+    }
+
+    /// Subscribes to a shard whose watermark is known as `after`. Returns its floor, and what follows.
+    ///
+    /// # Errors
+    /// When the shard cannot be reached, or is a stranger.
+    pub async fn subscribe_to(&self, shard: ShardId, after: EventId) -> Result<(EventId, Decisions), LinkError> {
+        let address = &self.settings.node.addresses.gatherers[shard.0 as usize];
+        super::subscribe_decisions(&self.identity, address, after).await
+    }
+
+    /// Retirements `(after, through]` from the balancer's store.
+    ///
+    /// # Errors
+    /// When the balancer cannot be reached, or has no such range.
+    pub async fn fetch(&self, after: EventId, through: EventId) -> Result<Vec<Retirement>, LinkError> {
+        super::fetch_retirements(&self.identity, self.balancer(), after, through).await
+    }
+
+    /// The answer to `Inspect`; without a state while the node starts. `highest` is the highest event it knows of.
+    #[must_use]
+    pub fn inspect(&self, highest: u64, state: Option<pb::inspect_response::State>) -> pb::InspectResponse {
+        let mut response = super::inspect(&self.identity, self.placement.ring(), self.started_ms);
+        response.links = self.links.pb(EventId(highest));
+        response.state = state;
+        response
+    }
+}
