@@ -9,12 +9,15 @@ use crate::workload::{Answer, Workload, position};
 /// Longest time one workload may take.
 const SETTLES_IN: Duration = Duration::from_secs(400);
 
-/// Runs workloads one after the other in one cluster, each in a pool of its own.
-async fn check(test: &str, shape: Shape, workloads: &[(Workload, usize)]) {
+const WORKLOADS: [(Workload, usize); 4] =
+    [(Workload::W1, 100_000), (Workload::W2, 100_000), (Workload::W3, 20_000), (Workload::W4, 100_000)];
+
+/// Runs the workloads one after the other in one cluster, each in a pool of its own.
+async fn check(test: &str, shape: Shape) {
     let _heavy = heavy().await;
     let cluster = Cluster::start(test, shape).await;
     let client = cluster.client().await;
-    for &(workload, n) in workloads {
+    for (workload, n) in WORKLOADS {
         let started = Instant::now();
         let pool = format!("{workload:?}");
         let defined = client.define_pool(workload.pool(&pool)).await.unwrap();
@@ -35,31 +38,27 @@ async fn check(test: &str, shape: Shape, workloads: &[(Workload, usize)]) {
     }
 }
 
-const SHORT: [(Workload, usize); 4] =
-    [(Workload::W1, 20_000), (Workload::W2, 20_000), (Workload::W3, 20_000), (Workload::W4, 20_000)];
-
 #[tokio::test(flavor = "multi_thread")]
 async fn seven_processes_give_the_known_answers() {
-    let workloads = [(Workload::W1, 100_000), (Workload::W2, 100_000), (Workload::W3, 20_000), (Workload::W4, 100_000)];
-    check("3x3", SEVEN, &workloads).await;
+    check("3x3", SEVEN).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn one_matcher_and_one_gatherer_give_the_known_answers() {
-    check("1x1", Shape { slices: 1, matchers: 1, gatherers: 1 }, &SHORT).await;
+    check("1x1", Shape { slices: 1, matchers: 1, gatherers: 1 }).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn two_matchers_and_one_gatherer_give_the_known_answers() {
-    check("2x1", Shape { slices: 3, matchers: 2, gatherers: 1 }, &SHORT).await;
+    check("2x1", Shape { slices: 3, matchers: 2, gatherers: 1 }).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn one_matcher_and_four_gatherers_give_the_known_answers() {
-    check("1x4", Shape { slices: 4, matchers: 1, gatherers: 4 }, &SHORT).await;
+    check("1x4", Shape { slices: 4, matchers: 1, gatherers: 4 }).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn five_matchers_and_two_gatherers_give_the_known_answers() {
-    check("5x2", Shape { slices: 8, matchers: 5, gatherers: 2 }, &SHORT).await;
+    check("5x2", Shape { slices: 8, matchers: 5, gatherers: 2 }).await;
 }
