@@ -60,16 +60,26 @@ pub(crate) struct Node {
     pub(crate) started_ms: u64,
 }
 
+/// A data folder that was opened and read back.
+#[derive(Debug)]
+pub struct Opened(Store);
+
+/// Opens the data folder, or makes it, and reads back what it says.
+///
+/// # Errors
+/// When it is another cluster's, in use, damaged, or cannot be read.
+pub async fn open(settings: &Settings) -> Result<Opened, RunError> {
+    let settings = settings.clone();
+    let opened = tokio::task::spawn_blocking(move || Store::open(&settings));
+    Ok(Opened(opened.await.map_err(|_| RunError::Part("opening the log"))??))
+}
+
 /// Runs a balancer until the signal.
 ///
 /// # Errors
-/// When its log cannot be opened, read or written, it cannot listen, or its server fails.
-pub async fn run(settings: Settings, listener: Listener, stop: Shutdown) -> Result<(), RunError> {
-    let opened = {
-        let settings = settings.clone();
-        tokio::task::spawn_blocking(move || Store::open(&settings))
-    };
-    let store = opened.await.map_err(|_| RunError::Part("opening the log"))??;
+/// When its log cannot be read or written, it cannot listen, or its server fails.
+pub async fn run(opened: Opened, settings: Settings, listener: Listener, stop: Shutdown) -> Result<(), RunError> {
+    let Opened(store) = opened;
     let cluster = settings.cluster.clone();
     let identity = Identity::new(cluster.clone(), Role::Balancer, 0);
     identity.reads_log(&store.log_id);
@@ -98,7 +108,7 @@ pub async fn run(settings: Settings, listener: Listener, stop: Shutdown) -> Resu
     tracing::info!(address = %listener.address(), log_id = node.identity.log_id(), "balancer is listening");
     for shard in node.placement.each_shard() {
         let address = &node.settings.node.addresses.gatherers[shard.0 as usize];
-        let link = node.links.add(Role::Gatherer, shard.0, address);
+        let link = node.links.add(Role::Gatherer, shard.0, address, "decisions");
         tokio::spawn(decisions::read(Arc::clone(&node), link, shard, stop.clone()));
     }
     let (routes, health) = rpc::routes(&stop).await?;

@@ -55,7 +55,8 @@ async fn fetch(node: &Node, inbox: &Inbox<Event>, fetch: Fetch) -> Result<(), Li
 
 /// Runs one session and says why it ended.
 async fn session(node: Arc<Node>, health: Health, session: Shutdown) -> String {
-    let Some((log_id, cut)) = read_cut(&node, &session).await else { return "told to stop".into() };
+    let balancer = node.links.add(Role::Balancer, 0, node.balancer(), "cut");
+    let Some((log_id, cut)) = read_cut(&node, &balancer, &session).await else { return "told to stop".into() };
     node.identity.reads_log(&log_id);
     tracing::info!(cut = %cut, "starting from the cut");
     let (inbox, events) = Inbox::new(INBOX);
@@ -72,7 +73,7 @@ async fn session(node: Arc<Node>, health: Health, session: Shutdown) -> String {
         let (index, address) = matcher_of(&node, slice);
         let reader = SliceReader {
             node: Arc::clone(&node),
-            link: node.links.add(Role::Matcher, index, address),
+            link: node.links.add(Role::Matcher, index, address, format!("candidates of {slice}")),
             slice,
             inbox: inbox.clone(),
             behind: behind.clone(),
@@ -86,7 +87,7 @@ async fn session(node: Arc<Node>, health: Health, session: Shutdown) -> String {
     tokio::select! {
         () = session.given() => "told to stop".into(),
         reason = is_behind.recv() => reason.unwrap_or_default(),
-        reason = outdated(&node, &session, &log_id, &inbox) => reason,
+        reason = outdated(&node, &balancer, &session, &log_id, &inbox) => reason,
         ended = end => match ended {
             Ok(Ok(())) => "the deciding thread stopped".into(),
             Ok(Err(error)) => error.to_string(),
@@ -96,8 +97,7 @@ async fn session(node: Arc<Node>, health: Health, session: Shutdown) -> String {
 }
 
 /// The log and its cut, asked for until there is an answer. None when told to stop.
-async fn read_cut(node: &Node, session: &Shutdown) -> Option<(String, EventId)> {
-    let link = node.links.add(Role::Balancer, 0, node.balancer());
+async fn read_cut(node: &Node, link: &Link, session: &Shutdown) -> Option<(String, EventId)> {
     link.keep(session, || async {
         let answer = rpc::ask_cut(&node.identity, node.balancer()).await?;
         link.read(answer.1);
@@ -108,16 +108,23 @@ async fn read_cut(node: &Node, session: &Shutdown) -> Option<(String, EventId)> 
 
 /// Returns once what this session knows is of no use any more: the balancer serves another log, or has lost results that
 /// this node has forgotten.
-async fn outdated(node: &Node, session: &Shutdown, log_id: &str, inbox: &Inbox<Event>) -> String {
+async fn outdated(node: &Node, link: &Link, session: &Shutdown, log_id: &str, inbox: &Inbox<Event>) -> String {
     loop {
         tokio::select! {
             () = session.given() => return "told to stop".into(),
             () = tokio::time::sleep(Duration::from_secs(2)) => {}
         }
-        let Ok((found, cut)) = rpc::ask_cut(&node.identity, node.balancer()).await else { continue };
+        let (found, cut) = match rpc::ask_cut(&node.identity, node.balancer()).await {
+            Ok(answer) => answer,
+            Err(error) => {
+                link.failed(&error);
+                continue;
+            }
+        };
         if found != log_id {
             return format!("the balancer's log is {found}, this session's was {log_id}");
         }
+        link.read(cut);
         let Ok(Cursors { floor, .. }) = inbox.ask(|reply| Event::Cursors { reply }).await else { continue };
         // The cut only moves on, so it was not below the floor when it was told.
         if cut < floor {

@@ -54,7 +54,9 @@ pub async fn run(settings: UpSettings, stop: Shutdown, started: impl FnOnce(&Sta
         },
     };
     let mut roles = tokio::task::JoinSet::new();
-    roles.spawn(balancer::run(node(Role::Balancer, 0, places.balancer), balancer, stop.clone()));
+    let of_balancer = node(Role::Balancer, 0, places.balancer);
+    let opened = balancer::open(&of_balancer).await?;
+    roles.spawn(balancer::run(opened, of_balancer, balancer, stop.clone()));
     for (index, listener) in (0..).zip(matchers) {
         let settings = node(Role::Matcher, index, listener.address());
         roles.spawn(matcher::run(settings, listener, stop.clone()));

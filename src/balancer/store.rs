@@ -293,7 +293,7 @@ mod tests {
     // 600 pairs of 64 KiB payloads made one record that the log refuses, at every start again.
     #[test]
     fn a_burst_of_large_payloads_becomes_several_records() {
-        assert_eq!(check(&outcomes(600, 65_536), 1_300), [20]);
+        assert_eq!(check(&outcomes(600, 65_536), 1_300), [16, 4]);
     }
 
     #[test]

@@ -12,7 +12,8 @@ pub use crate::{rpc::RunError, up::Started};
 /// Runs a balancer until the signal, then drains it.
 pub async fn run_balancer(settings: Settings, shutdown: Shutdown) -> Result<(), RunError> {
     let listener = Listener::bind(settings.node.listen).await?;
-    balancer::run(settings, listener, shutdown).await
+    let opened = balancer::open(&settings).await?;
+    balancer::run(opened, settings, listener, shutdown).await
 }
 
 /// Runs a matcher until the signal, then drains it.

@@ -1,5 +1,6 @@
 //! `dovetail status`: what nodes say about themselves.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -121,7 +122,13 @@ fn balancer(text: &mut String, state: &pb::BalancerState) {
         state.client_streams,
         printable(&state.log_id)
     );
-    pools(text, &state.pools);
+    if !state.pools.is_empty() {
+        let mut table = Table::new(&["pool", ">waiting"]);
+        for pool in &state.pools {
+            table.row([pool.pool.clone(), thousands(pool.waiting)]);
+        }
+        text.push_str(&table.render(2));
+    }
     shard_marks(text, &state.shards);
 }
 
@@ -149,6 +156,7 @@ fn matcher(text: &mut String, state: &pb::MatcherState) {
         ]);
     }
     text.push_str(&table.render(2));
+    pools(text, &state.slices);
     shard_marks(text, &state.shards);
 }
 
@@ -178,11 +186,18 @@ fn shard_marks(text: &mut String, marks: &[pb::ShardMark]) {
     }
 }
 
-fn pools(text: &mut String, pools: &[pb::PoolCount]) {
+/// By pool, what a matcher's slices have together.
+fn pools(text: &mut String, slices: &[pb::SliceState]) {
+    let mut pools: BTreeMap<&str, (u64, u64)> = BTreeMap::new();
+    for pool in slices.iter().flat_map(|slice| &slice.pools) {
+        let (waiting, rule_errors) = pools.entry(&pool.pool).or_default();
+        *waiting += pool.waiting;
+        *rule_errors += pool.rule_errors;
+    }
     if !pools.is_empty() {
-        let mut table = Table::new(&["pool", ">waiting", ">rule errors"]);
-        for pool in pools {
-            table.row([pool.pool.clone(), thousands(pool.waiting), thousands(pool.rule_errors)]);
+        let mut table = Table::new(&["pool", ">waiting here", ">rule errors"]);
+        for (pool, (waiting, rule_errors)) in pools {
+            table.row([pool.to_owned(), thousands(waiting), thousands(rule_errors)]);
         }
         text.push_str(&table.render(2));
     }
@@ -190,9 +205,11 @@ fn pools(text: &mut String, pools: &[pb::PoolCount]) {
 
 fn links(text: &mut String, links: &[pb::PeerLink]) {
     if !links.is_empty() {
-        let mut table = Table::new(&["reads", "address", "state", ">cursor", ">lag", ">reconnects", "last error"]);
+        let mut table =
+            Table::new(&["reads", "of", "address", "state", ">cursor", ">lag", ">reconnects", "last error"]);
         for link in links {
             table.row([
+                printable(&link.stream).to_string(),
                 format!("{} {}", role_name(link.role()), link.index),
                 link.address.clone(),
                 if link.connected { "connected" } else { "down" }.to_owned(),
@@ -227,6 +244,7 @@ mod tests {
                 cursor: 9,
                 lag: 1234,
                 last_error: "refused".to_owned(),
+                stream: "decisions".to_owned(),
                 reconnects: 2,
             }],
             ring: vec![pb::RingShare { shard: 0, permille: 487 }, pb::RingShare { shard: 1, permille: 513 }],
@@ -251,11 +269,11 @@ balancer 0 at http://b:1, build 0.1.0, up 1m30s
   cluster \"c\" (digest 00000000000000ff)
   assigned 2000, durable 1990, decided 9, stable 8
   5 waiting, 1,991 in flight, 1 client streams, log ab
-  pool  waiting  rule errors
-  duel        5            0
+  pool  waiting
+  duel        5
   shards decided: g0 9
-  reads       address     state  cursor    lag  reconnects  last error
-  gatherer 1  http://g:1  down        9  1,234           2  refused
+  reads      of          address     state  cursor    lag  reconnects  last error
+  decisions  gatherer 1  http://g:1  down        9  1,234           2  refused
   ring: shard 0 48.7 %, shard 1 51.3 %
 ";
         assert_eq!(describe("http://b:1", &node(), 91_500), expected);

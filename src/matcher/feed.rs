@@ -22,7 +22,7 @@ type Feed = tonic::Streaming<pb::FeedResponse>;
 
 /// Runs one session and says why it ended.
 pub(super) async fn session(node: Arc<Node>, health: Health, session: Shutdown) -> String {
-    let link = node.links.add(Role::Balancer, 0, node.balancer());
+    let link = node.links.add(Role::Balancer, 0, node.balancer(), "feed");
     let Some((log_id, cut, feed)) = first_feed(&node, &link, &session).await else {
         return "told to stop".into();
     };

@@ -102,7 +102,7 @@ impl<E: Send + 'static> Diskless<E> {
     /// A link to a shard.
     #[must_use]
     pub fn link_to(&self, shard: ShardId) -> Arc<Link> {
-        self.links.add(Role::Gatherer, shard.0, &self.settings.node.addresses.gatherers[shard.0 as usize])
+        self.links.add(Role::Gatherer, shard.0, &self.settings.node.addresses.gatherers[shard.0 as usize], "decisions")
     }
 
     /// Subscribes to a shard whose watermark is known as `after`. Returns its floor, and what follows.

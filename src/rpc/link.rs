@@ -66,6 +66,7 @@ pub struct Link {
     role: Role,
     index: u32,
     address: String,
+    stream: String,
     connected: AtomicBool,
     /// Whether it ever was connected.
     stood: AtomicBool,
@@ -83,7 +84,7 @@ impl Link {
                 self.reconnects.store(0, Ordering::Relaxed);
                 self.last_error.lock().unwrap_or_else(PoisonError::into_inner).clear();
             }
-            tracing::info!(peer = %self.role, index = self.index, address = self.address, cursor = %cursor, "subscribed");
+            tracing::info!(peer = %self.role, index = self.index, address = self.address, stream = self.stream, cursor = %cursor, "subscribed");
         }
         self.cursor.store(cursor.0, Ordering::Relaxed);
     }
@@ -104,6 +105,10 @@ impl Link {
                     Err(broken) => broken,
                 },
             };
+            if stop.is_given() {
+                // The neighbours stop as well, most likely.
+                return None;
+            }
             self.failed(&broken);
             if began.elapsed() > SETTLED {
                 backoff = BACKOFF_MIN;
@@ -115,17 +120,18 @@ impl Link {
         }
     }
 
-    fn failed(&self, error: &LinkError) {
+    /// The subscription broke, or could not be set up.
+    pub fn failed(&self, error: &LinkError) {
         let (role, index, address, text) = (self.role, self.index, &self.address, error.to_string());
         self.connected.store(false, Ordering::Relaxed);
         let tries = self.reconnects.fetch_add(1, Ordering::Relaxed);
         let mut last = self.last_error.lock().unwrap_or_else(PoisonError::into_inner);
         // A peer that is down is news once, not at every try; one that is not up yet only when it takes long.
-        let starting = !self.stood.load(Ordering::Relaxed) && tries < STARTING_TRIES;
-        if *last != text && !starting {
-            tracing::warn!(peer = %role, index, address, error = text, "subscription ended, trying again");
-            *last = text;
+        let stood = self.stood.load(Ordering::Relaxed);
+        if if stood { *last != text } else { tries == STARTING_TRIES } {
+            tracing::warn!(peer = %role, index, address, stream = self.stream, error = text, "not subscribed, trying again");
         }
+        *last = text;
     }
 }
 
@@ -135,11 +141,12 @@ pub struct Links(Arc<Mutex<Vec<Arc<Link>>>>);
 
 impl Links {
     /// A new subscription at a node.
-    pub fn add(&self, role: Role, index: u32, address: &str) -> Arc<Link> {
+    pub fn add(&self, role: Role, index: u32, address: &str, stream: impl Into<String>) -> Arc<Link> {
         let link = Arc::new(Link {
             role,
             index,
             address: address.to_owned(),
+            stream: stream.into(),
             connected: AtomicBool::new(false),
             stood: AtomicBool::new(false),
             cursor: AtomicU64::new(0),
@@ -172,6 +179,7 @@ impl Links {
                     role: role.into(),
                     index: link.index,
                     address: link.address.clone(),
+                    stream: link.stream.clone(),
                     connected: link.connected.load(Ordering::Relaxed),
                     cursor,
                     lag: highest.0.saturating_sub(cursor),

@@ -9,7 +9,7 @@
 //! | [`oracle`] | the sequential program that defines the result | 2 |
 //! | [`sequencer`] | gives ids, builds log frames | 3 |
 //! | [`ledger`] | what the balancer knows: elements, keys, timers, the cut | 4 |
-//! | [`slice`] | one worker index's share of the pair space | 3.1 |
+//! | [`mod@slice`] | one worker index's share of the pair space | 3.1 |
 //! | [`shard`] | one shard's elements, and what it decides about them | 3.2 |
 //! | [`ring`], [`placement`] | which slice owns and which shard homes an element | 3.2 |
 

@@ -1,7 +1,8 @@
 //! Deliberate protocol bugs, for the simulator to find.
 //!
-//! Each is a line of the protocol left out. With the feature `planted` off, which is how every binary is built,
-//! [`Planted::is`] is a constant `false` and the compiler removes the branch.
+//! Each is a line of the protocol left out. With the feature `planted` off, which is how the binaries are built,
+//! [`Planted::is`] is a constant `false` and the compiler removes the branch. A build of the whole workspace turns the feature on for
+//! all of it, because the simulator needs it; then nothing is planted unless the simulator plants it.
 
 /// A line of the protocol that is left out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

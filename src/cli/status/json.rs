@@ -38,6 +38,7 @@ fn link(link: &pb::PeerLink) -> Value {
         "cursor": link.cursor,
         "lag": link.lag,
         "last_error": link.last_error,
+        "stream": link.stream,
         "reconnects": link.reconnects,
     })
 }
