@@ -21,7 +21,7 @@ tools:
     bash .ci/run tools
 
 # The simulator over a range of seeds: just sim 0..100000
-sim SEEDS="0..20000":
+sim SEEDS="0..60000":
     cargo run --release -p dovetail-sim -- --seeds {{SEEDS}}
 
 # Every planted bug must be found
