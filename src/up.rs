@@ -35,9 +35,9 @@ pub async fn run(settings: UpSettings, stop: Shutdown, started: impl FnOnce(&Sta
         matchers: matchers.iter().map(Listener::address).collect(),
         gatherers: gatherers.iter().map(Listener::address).collect(),
     };
-    let urls = |addresses: &[SocketAddr]| addresses.iter().map(|&address| url(address)).collect();
+    let urls = |addresses: &[SocketAddr]| addresses.iter().map(|&address| local_url(address)).collect();
     let addresses = Addresses {
-        balancer: url(places.balancer),
+        balancer: local_url(places.balancer),
         matchers: urls(&places.matchers),
         gatherers: urls(&places.gatherers),
     };
@@ -82,8 +82,9 @@ async fn bind(nodes: u32) -> Result<Vec<Listener>, RunError> {
     try_join_all((0..nodes).map(|_| Listener::bind(any))).await
 }
 
-/// How a neighbour in this process reaches a listener, wildcard addresses included.
-fn url(listener: SocketAddr) -> String {
+/// How something on this machine reaches a listener, wildcard addresses included.
+#[must_use]
+pub fn local_url(listener: SocketAddr) -> String {
     match (listener.ip().is_unspecified(), listener.is_ipv6()) {
         (true, false) => format!("http://127.0.0.1:{}", listener.port()),
         (true, true) => format!("http://[::1]:{}", listener.port()),

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use super::error::CliError;
 use super::table::{Table, printable, thousands};
@@ -10,6 +10,7 @@ use super::{DEFAULT_SERVER, duration, match_json, output};
 use crate::client::Client;
 use crate::pb::inspect_response::State;
 use crate::pb::{self, Role};
+use crate::rpc;
 
 mod json;
 
@@ -42,7 +43,7 @@ pub async fn run(arguments: StatusArgs) -> Result<(), CliError> {
             Ok(node) if arguments.json => output::print(&match_json::line(&json::node(server, &node)))?,
             Ok(node) => {
                 let space = if index == 0 { "" } else { "\n" };
-                output::print(&format!("{space}{}", describe(server, &node, now_ms())))?;
+                output::print(&format!("{space}{}", describe(server, &node, rpc::now_ms())))?;
             }
             Err(error) => {
                 // This one names the server itself.
@@ -67,11 +68,6 @@ async fn inspect(server: &str) -> Result<pb::InspectResponse, CliError> {
             Err(CliError::NoServer { url: server.to_owned(), reason })
         }
     }
-}
-
-fn now_ms() -> u64 {
-    // A clock before 1970 shows every node as just started.
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
 }
 
 fn role_name(role: Role) -> &'static str {

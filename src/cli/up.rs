@@ -2,7 +2,6 @@
 
 use std::env;
 use std::fmt::Write as _;
-use std::net::SocketAddr;
 use std::path::Path;
 
 use super::error::CliError;
@@ -10,6 +9,7 @@ use super::roles::{self, Started};
 use super::{output, telemetry};
 use crate::settings::{HELP_NAMES, UpFlags, UpSettings};
 use crate::shutdown::Shutdown;
+use crate::up::local_url;
 
 /// Flags of `dovetail up`.
 #[derive(Debug, clap::Args)]
@@ -36,7 +36,7 @@ pub async fn run(arguments: UpArgs) -> Result<(), CliError> {
 /// What runs where, and what to do next.
 fn banner(settings: &UpSettings, started: &Started, program: &str, examples: bool) -> String {
     let cluster = &settings.cluster;
-    let server = client_url(started.balancer);
+    let server = local_url(started.balancer);
     let mut text = format!("Dovetail {}, cluster {:?}, is up.\n\n", env!("CARGO_PKG_VERSION"), cluster.name);
     let _ = writeln!(text, "  balancer     {:<22}  log in {}", started.balancer, settings.data.display());
     for (index, address) in (0..).zip(&started.matchers) {
@@ -67,15 +67,6 @@ fn banner(settings: &UpSettings, started: &Started, program: &str, examples: boo
     text
 }
 
-/// How a client on this machine reaches a listener, wildcard addresses included.
-fn client_url(listener: SocketAddr) -> String {
-    match (listener.ip().is_unspecified(), listener.is_ipv6()) {
-        (true, false) => format!("http://127.0.0.1:{}", listener.port()),
-        (true, true) => format!("http://[::1]:{}", listener.port()),
-        (false, _) => format!("http://{listener}"),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -84,7 +75,7 @@ mod tests {
     fn banner_at(balancer: &str, examples: bool) -> String {
         let flags = vec![("cluster.slices", "5".to_owned())];
         let settings = Sources { flags, ..Sources::default() }.load_up().unwrap();
-        let at = |address: &str| address.parse::<SocketAddr>().unwrap();
+        let at = |address: &str| address.parse::<std::net::SocketAddr>().unwrap();
         let started = Started {
             balancer: at(balancer),
             matchers: vec![at("127.0.0.1:1"), at("127.0.0.1:2")],

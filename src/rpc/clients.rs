@@ -158,7 +158,7 @@ pub async fn fetch_retirements(
 pub fn inspect(identity: &Identity, ring: &Ring, started_ms: u64) -> pb::InspectResponse {
     let shares = ring.shares_permille(4096);
     pb::InspectResponse {
-        role: identity.role_pb().into(),
+        role: pb::Role::from(identity.role).into(),
         index: identity.index,
         cluster: identity.cluster.name.clone(),
         settings: identity.cluster.to_string(),

@@ -170,13 +170,8 @@ impl Links {
             .iter()
             .map(|link| {
                 let cursor = link.cursor.load(Ordering::Relaxed);
-                let role = match link.role {
-                    Role::Balancer => pb::Role::Balancer,
-                    Role::Matcher => pb::Role::Matcher,
-                    Role::Gatherer => pb::Role::Gatherer,
-                };
                 pb::PeerLink {
-                    role: role.into(),
+                    role: pb::Role::from(link.role).into(),
                     index: link.index,
                     address: link.address.clone(),
                     stream: link.stream.clone(),

@@ -9,6 +9,17 @@ use crate::{
     settings::{ClusterSettings, Role},
 };
 
+impl From<Role> for pb::Role {
+    /// The role's number in the protocol.
+    fn from(role: Role) -> pb::Role {
+        match role {
+            Role::Balancer => pb::Role::Balancer,
+            Role::Matcher => pb::Role::Matcher,
+            Role::Gatherer => pb::Role::Gatherer,
+        }
+    }
+}
+
 /// Who this node is, as it tells its peers.
 #[derive(Clone, Debug)]
 pub struct Identity {
@@ -46,19 +57,9 @@ impl Identity {
             cluster: self.cluster.name.clone(),
             settings_digest: self.cluster.digest(),
             settings: self.cluster.to_string(),
-            role: self.role_pb().into(),
+            role: pb::Role::from(self.role).into(),
             index: self.index,
             log_id: self.log_id(),
-        }
-    }
-
-    /// The role's number in the protocol.
-    #[must_use]
-    pub fn role_pb(&self) -> pb::Role {
-        match self.role {
-            Role::Balancer => pb::Role::Balancer,
-            Role::Matcher => pb::Role::Matcher,
-            Role::Gatherer => pb::Role::Gatherer,
         }
     }
 

@@ -21,8 +21,8 @@ use ended::{Ended, Idempotency};
 pub use types::{ClientPart, DecisionError, Entry, LedgerLimits, Outcome, OutcomeEnd, PoolCounts, PoolEntry, Status};
 
 use crate::{
-    DefineError, ElementId, EventId, EventKind, Pool, PoolDefinition, PoolId, Retirement, ShardId, WithdrawReason,
-    slice::SliceCut, slice::WaitingElement,
+    DefineError, ElementId, EventId, EventKind, Pool, PoolId, Retirement, ShardId, WithdrawReason, slice::SliceCut,
+    slice::WaitingElement,
 };
 
 /// What the balancer knows.
@@ -279,12 +279,6 @@ impl Ledger {
     #[must_use]
     pub fn next_pool(&self) -> PoolId {
         PoolId(u32::try_from(self.pools.len()).expect("few pools"))
-    }
-
-    /// The definition a pool has when the defaults are put in, for comparison.
-    #[must_use]
-    pub fn defined_alike(&self, definition: &PoolDefinition) -> Option<bool> {
-        self.pool_named(&definition.name).map(|entry| *entry.pool.definition == *definition)
     }
 
     /// The last event recorded.

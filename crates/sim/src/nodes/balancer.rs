@@ -155,7 +155,7 @@ impl Balancer {
     /// A client defines a pool that is not defined yet.
     pub fn define(&mut self, cx: &mut Cx, definition: &dovetail_core::PoolDefinition) {
         let Some(live) = &self.live else { return };
-        if live.ledger.defined_alike(definition).is_none() {
+        if live.ledger.pool_named(&definition.name).is_none() {
             let pool = live.ledger.next_pool();
             self.push(cx, EventKind::PoolDefined { pool, definition: Arc::new(definition.clone()) }, None);
         }
