@@ -39,6 +39,7 @@ mod check;
 mod cost;
 mod error;
 mod eval;
+mod filter;
 pub mod expr;
 mod literal;
 mod parse;
