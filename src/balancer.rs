@@ -9,6 +9,7 @@ mod engine;
 mod errors;
 mod messages;
 mod nodes;
+mod pools;
 mod store;
 mod submit;
 mod tail;
@@ -26,6 +27,7 @@ use crate::{
 };
 use engine::Engine;
 use messages::{Event, Request};
+use pools::Pools;
 use store::Store;
 use tail::Tail;
 
@@ -52,6 +54,8 @@ pub(crate) struct Node {
     pub(crate) outcomes: Arc<Tail<Outcome>>,
     /// The stable cut.
     pub(crate) stable: signal::Receiver<EventId>,
+    /// Pools of the frames on disk.
+    pub(crate) pools: Arc<Pools>,
     /// Bytes of submissions that may wait for the engine.
     pub(crate) request_bytes: Arc<Semaphore>,
     pub(crate) watchers: Arc<Semaphore>,
@@ -96,6 +100,7 @@ pub async fn run(opened: Opened, settings: Settings, listener: Listener, stop: S
         frames: parts.frames,
         outcomes: parts.outcomes,
         stable: parts.stable,
+        pools: parts.pools,
         request_bytes: Arc::new(Semaphore::new(REQUEST_BYTES as usize)),
         watchers: Arc::new(Semaphore::new(limits.watchers_max)),
         submit_streams: Arc::new(Semaphore::new(limits.submit_streams_max)),

@@ -26,6 +26,7 @@ use super::{
         DefinePoolError, Defined, ElementName, Event, Found, POOLS_MAX, PoolSummary, Request, RowRefused, Submitted,
         Withdrawing, Written,
     },
+    pools::Pools,
     store::{self, Decided, Store},
     tail::Tail,
 };
@@ -51,6 +52,7 @@ pub(crate) struct Parts {
     pub(crate) frames: Arc<Tail<LogFrame>>,
     pub(crate) outcomes: Arc<Tail<Outcome>>,
     pub(crate) stable: watch::Receiver<EventId>,
+    pub(crate) pools: Arc<Pools>,
 }
 
 /// Something to do once an event is on disk.
@@ -75,6 +77,7 @@ pub(crate) struct Engine {
     waiters: HashMap<ElementId, Vec<oneshot::Sender<EventId>>>,
     frames: Arc<Tail<LogFrame>>,
     outcomes: Arc<Tail<Outcome>>,
+    pools: Arc<Pools>,
     stable: watch::Sender<EventId>,
     log: mpsc::UnboundedSender<LoggedFrame>,
     results: mpsc::UnboundedSender<Decided>,
@@ -108,7 +111,13 @@ impl Engine {
         ];
         let threads = threads.into_iter().collect::<Result<_, _>>().map_err(|_| RunError::Part("a writing thread"))?;
         let (stable, stable_out) = watch::channel(ledger.stable());
-        let parts = Parts { frames: Arc::clone(&frames), outcomes: Arc::clone(&outcomes), stable: stable_out };
+        let pools = Arc::new(Pools::new(ledger.pools().iter().map(|entry| entry.pool.clone())));
+        let parts = Parts {
+            frames: Arc::clone(&frames),
+            outcomes: Arc::clone(&outcomes),
+            stable: stable_out,
+            pools: Arc::clone(&pools),
+        };
         let engine = Engine {
             sequencer: Sequencer::new(frame_limits(limits), ledger.recorded(), time_ms),
             durable: ledger.recorded(),
@@ -123,6 +132,7 @@ impl Engine {
             ledger,
             frames,
             outcomes,
+            pools,
             stable,
             written,
             requests,
@@ -252,6 +262,9 @@ impl Engine {
         self.clients.extend(client.clone());
         let recorded = self.ledger.record(x, time_ms, &kind, client);
         recorded.expect("a pool was compiled before its event is written");
+        if let EventKind::PoolDefined { pool, .. } = &kind {
+            self.pools.add(self.ledger.pool(*pool).pool.clone());
+        }
         if self.sequencer.full() {
             self.take_frame();
         }
@@ -323,7 +336,8 @@ impl Engine {
             Status::Waiting(entry) => match entry.closing {
                 Some(at) => Withdrawing::Written { element, at, own: false },
                 None => {
-                    let kind = EventKind::Withdrawal { element, reason: WithdrawReason::Client };
+                    let pool = entry.pool;
+                    let kind = EventKind::Withdrawal { element, pool, reason: WithdrawReason::Client };
                     Withdrawing::Written { element, at: self.push(kind, None), own: true }
                 }
             },

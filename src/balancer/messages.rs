@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use dovetail_core::{
-    DecisionFrame, DefineError, ElementId, EventId, LogFrame, PoolDefinition, ShardId,
+    DecisionFrame, DefineError, ElementId, EventId, LogFrame, Place, PoolDefinition, ShardId,
     ledger::{Entry, PoolCounts, Submission, SubmitError},
     slice::SliceCut,
 };
@@ -57,8 +57,8 @@ pub(crate) enum Event {
 }
 
 /// Which elements somebody owns.
-pub(crate) trait OwnedBy: Fn(ElementId) -> bool + Send {}
-impl<F: Fn(ElementId) -> bool + Send> OwnedBy for F {}
+pub(crate) trait OwnedBy: Fn(Place) -> bool + Send {}
+impl<F: Fn(Place) -> bool + Send> OwnedBy for F {}
 
 impl std::fmt::Debug for dyn OwnedBy {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

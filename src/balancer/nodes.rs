@@ -52,8 +52,8 @@ impl FeedService for Service {
                 (after, None)
             }
             None => {
-                let placement = node.placement.clone();
-                let owned = Box::new(move |element| slices.contains(&placement.owner(element)));
+                let (placement, slices) = (node.placement.clone(), slices.clone());
+                let owned = Box::new(move |place| slices.contains(&placement.owner(place)));
                 let cut = node.ask(|reply| Event::Cut { owned, reply }).await?;
                 (cut.through, Some(cut_parts(cut)))
             }
@@ -61,7 +61,7 @@ impl FeedService for Service {
         let hello = pb::FeedHello { peer: Some(node.identity.pb()), after: after.0 };
         let first = stream::once(async { Ok(Message::Hello(hello)) });
         let parts = stream::iter(parts.into_iter().flatten()).map(|part| Ok(Message::Cut(part)));
-        let messages = first.chain(parts).chain(frames_and_stable(Arc::clone(node), after));
+        let messages = first.chain(parts).chain(frames_and_stable(Arc::clone(node), slices, after));
         let responses = messages.map(|message| message.map(|message| pb::FeedResponse { message: Some(message) }));
         Ok(Response::new(rpc::until_stopped(responses, self.stop.clone())))
     }
@@ -134,15 +134,23 @@ fn cut_parts(cut: SliceCut) -> impl Iterator<Item = pb::CutPart> {
     })
 }
 
-/// Frames after a cursor as they become durable, and the stable cut whenever it moves.
-fn frames_and_stable(node: Arc<Node>, after: EventId) -> impl Stream<Item = Result<Message, Status>> {
+/// Frames after a cursor as they become durable, with what the slices need of them, and the stable cut whenever it moves.
+fn frames_and_stable(
+    node: Arc<Node>,
+    slices: BTreeSet<SliceId>,
+    after: EventId,
+) -> impl Stream<Item = Result<Message, Status>> {
+    let slices = Arc::new(slices);
     let stable =
         tokio_stream::wrappers::WatchStream::new(node.stable.clone()).map(|stable| Ok(Message::Stable(stable.0)));
     let frames = stream::try_unfold(after, move |cursor| {
-        let node = Arc::clone(&node);
+        let (node, slices) = (Arc::clone(&node), Arc::clone(&slices));
         async move {
             let step = node.frames.after(cursor).await.map_err(|error| errors::tail(&error))?;
-            let frames = step.entries.into_iter().map(|frame| Ok(Message::Frame(convert::log_frame_pb(&frame))));
+            let frames = step.entries.into_iter().map(move |frame| {
+                let share = node.pools.share(&frame, |place| slices.contains(&node.placement.owner(place)));
+                Ok(Message::Frame(convert::log_frame_pb(share.as_ref().unwrap_or(&frame))))
+            });
             Ok::<_, Status>(Some((stream::iter(frames), step.cursor)))
         }
     });

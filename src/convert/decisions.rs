@@ -26,6 +26,7 @@ pub fn candidate_frame(frame: pb::CandidateFrame) -> CandidateFrame {
         probes: frame.probes.into_iter().map(list).collect(),
         claims: frame.claims.into_iter().map(claim).collect(),
         closes: frame.closes.into_iter().map(close).collect(),
+        settled: frame.settled.into_iter().map(retirement).collect(),
     }
 }
 
@@ -47,6 +48,7 @@ pub fn candidate_frame_pb(frame: &CandidateFrame) -> pb::CandidateFrame {
         probes: frame.probes.iter().map(list).collect(),
         claims: frame.claims.iter().map(claim).collect(),
         closes: frame.closes.iter().map(close).collect(),
+        settled: frame.settled.iter().map(retirement_pb).collect(),
     }
 }
 

@@ -172,7 +172,8 @@ fn event(event: pb::Event) -> Result<Event, ConvertError> {
     let kind = match event.kind.ok_or(ConvertError::Missing("event kind"))? {
         Kind::Arrival(arrival) => EventKind::Arrival { pool: PoolId(arrival.pool), row: row(arrival.row)? },
         Kind::Withdrawal(withdrawal) => {
-            EventKind::Withdrawal { element: ElementId(withdrawal.element), reason: reason(withdrawal.reason)? }
+            let pool = PoolId(withdrawal.pool.ok_or(ConvertError::Missing("pool"))?);
+            EventKind::Withdrawal { element: ElementId(withdrawal.element), pool, reason: reason(withdrawal.reason)? }
         }
         Kind::Reprobe(reprobe) => EventKind::Reprobe {
             element: ElementId(reprobe.element),
@@ -192,9 +193,11 @@ fn event_pb(event: &Event) -> pb::Event {
     use pb::event::Kind;
     let kind = match &event.kind {
         EventKind::Arrival { pool, row } => Kind::Arrival(pb::Arrival { pool: pool.0, row: Some(row_pb(row)) }),
-        EventKind::Withdrawal { element, reason } => {
-            Kind::Withdrawal(pb::Withdrawal { element: element.0, reason: reason_pb(*reason).into() })
-        }
+        EventKind::Withdrawal { element, pool, reason } => Kind::Withdrawal(pb::Withdrawal {
+            element: element.0,
+            reason: reason_pb(*reason).into(),
+            pool: Some(pool.0),
+        }),
         EventKind::Reprobe { element, pool, arrived_ms, row } => Kind::Reprobe(pb::Reprobe {
             element: element.0,
             pool: pool.0,

@@ -109,13 +109,16 @@ impl Engine {
         Ok(())
     }
 
-    /// Sends what came of a batch: to each reader its grants, to all of them retirements, then the watermark (R4).
+    /// Sends what came of a batch: retirements to all, to peers their grants, to balancers what slices settled, and to all the
+    /// watermark, which comes last (R4).
     fn publish(&mut self) {
         let mut common = DecisionFrame::default();
+        let mut settled = Vec::new();
         let mut grants = vec![Vec::new(); self.shards as usize];
         for effect in self.effects.drain(..) {
             match effect {
                 ShardEffect::Retire(retirement) => common.retirements.push(retirement),
+                ShardEffect::Settled(retirement) => settled.push(retirement),
                 ShardEffect::Grant { to, grant } => grants[to.0 as usize].push(grant),
                 ShardEffect::Decided { through } => common.decided = Some(through),
             }
@@ -123,14 +126,16 @@ impl Engine {
         let silent = common == DecisionFrame::default();
         let common = Arc::new(common);
         self.subscribers.retain(|subscriber| {
-            let own = match subscriber.reader {
-                Reader::Shard(shard) => &grants[shard.0 as usize],
-                Reader::Node => &Vec::new(),
-            };
-            let frame = match (own.is_empty(), silent) {
-                (true, true) => return !subscriber.frames.is_closed(),
-                (true, false) => Arc::clone(&common),
-                (false, _) => Arc::new(DecisionFrame { grants: own.clone(), ..(*common).clone() }),
+            let frame = match subscriber.reader {
+                Reader::Shard(shard) if !grants[shard.0 as usize].is_empty() => {
+                    Arc::new(DecisionFrame { grants: grants[shard.0 as usize].clone(), ..(*common).clone() })
+                }
+                Reader::Balancer if !settled.is_empty() => {
+                    let retirements = common.retirements.iter().chain(&settled).copied().collect();
+                    Arc::new(DecisionFrame { retirements, ..(*common).clone() })
+                }
+                _ if silent => return !subscriber.frames.is_closed(),
+                _ => Arc::clone(&common),
             };
             subscriber.frames.try_send(frame).is_ok()
         });

@@ -49,7 +49,8 @@ impl DecisionsService for Service {
                 }
                 Reader::Shard(ShardId(peer.index))
             }
-            _ => Reader::Node,
+            Some(peer) if peer.role() == pb::Role::Balancer => Reader::Balancer,
+            _ => Reader::Matcher,
         };
         let after = EventId(request.after);
         let subscription = self.node.ask(|reply| Event::Subscribe { reader, after, reply }).await?;

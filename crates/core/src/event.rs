@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use dovetail_rule::Row;
 
-use crate::{ElementId, EventId, PoolDefinition, PoolId};
+use crate::{ElementId, EventId, Place, Pool, PoolDefinition, PoolId};
 
 /// Why an element was withdrawn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,6 +38,8 @@ pub enum EventKind {
     Withdrawal {
         /// The element.
         element: ElementId,
+        /// Its pool.
+        pool: PoolId,
         /// Why.
         reason: WithdrawReason,
     },
@@ -74,4 +76,28 @@ pub struct LogFrame {
     pub stable: EventId,
     /// The events, ascending.
     pub events: Vec<Event>,
+}
+
+impl LogFrame {
+    /// The frame as a reader needs it that `searches` only some places: without elements that have a key and are at others, since
+    /// nobody there can meet them. The frame still covers their ids. None when the reader needs all of it.
+    #[must_use]
+    pub fn share<'p>(
+        &self,
+        pool_of: impl Fn(PoolId) -> &'p Pool,
+        searches: impl Fn(Place) -> bool,
+    ) -> Option<LogFrame> {
+        let needed = |event: &Event| {
+            let (pool, element, row) = match &event.kind {
+                EventKind::Arrival { pool, row } => (*pool, ElementId::from(event.x), row),
+                EventKind::Reprobe { element, pool, row, .. } => (*pool, *element, row),
+                // Small, and not known to be of a pool with a key.
+                EventKind::Withdrawal { .. } | EventKind::PoolDefined { .. } => return true,
+            };
+            let pool = pool_of(pool);
+            !pool.keyed() || searches(pool.place(element, row))
+        };
+        let events: Vec<Event> = self.events.iter().filter(|event| needed(event)).cloned().collect();
+        (events.len() < self.events.len()).then(|| LogFrame { events, ..*self })
+    }
 }

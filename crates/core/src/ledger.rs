@@ -21,7 +21,7 @@ use ended::{Ended, Idempotency};
 pub use types::{ClientPart, DecisionError, Entry, LedgerLimits, Outcome, OutcomeEnd, PoolCounts, PoolEntry, Status};
 
 use crate::{
-    DefineError, ElementId, EventId, EventKind, Pool, PoolId, Retirement, ShardId, WithdrawReason, slice::SliceCut,
+    DefineError, ElementId, EventId, EventKind, Place, Pool, PoolId, Retirement, ShardId, WithdrawReason, slice::SliceCut,
     slice::WaitingElement,
 };
 
@@ -106,7 +106,7 @@ impl Ledger {
                 let client = client.expect("an arrival comes with its client part");
                 self.record_arrival(x, time_ms, *pool, row, client);
             }
-            EventKind::Withdrawal { element, reason } => {
+            EventKind::Withdrawal { element, reason, .. } => {
                 self.naming.insert(x, (*element, Some(*reason)));
                 if let Some(entry) = self.elements.get_mut(element) {
                     entry.closing.get_or_insert(x);
@@ -135,7 +135,9 @@ impl Ledger {
             self.timers.pop_first();
             let Some(entry) = self.elements.get(&element).filter(|entry| entry.closing.is_none()) else { continue };
             events.push(match timer {
-                Timer::Expire => EventKind::Withdrawal { element, reason: WithdrawReason::Expired },
+                Timer::Expire => {
+                    EventKind::Withdrawal { element, pool: entry.pool, reason: WithdrawReason::Expired }
+                }
                 Timer::Reprobe => EventKind::Reprobe {
                     element,
                     pool: entry.pool,
@@ -216,11 +218,12 @@ impl Ledger {
 
     /// The state at the stable cut; `mine` chooses the elements that come with it.
     #[must_use]
-    pub fn cut(&self, mine: impl Fn(ElementId) -> bool) -> SliceCut {
+    pub fn cut(&self, mine: impl Fn(Place) -> bool) -> SliceCut {
+        let mine = |element: ElementId, entry: &Entry| mine(self.pool(entry.pool).pool.place(element, &entry.row));
         let unstable = || self.unstable.iter().map(|(_, element, entry)| (element, entry));
         let at_cut = self.elements.iter().chain(unstable()).filter(|(element, _)| element.arrival() <= self.stable);
         let mut waiting: Vec<WaitingElement> = at_cut
-            .filter(|(element, _)| mine(**element))
+            .filter(|(element, entry)| mine(**element, entry))
             .map(|(&element, entry)| WaitingElement {
                 element,
                 pool: entry.pool,

@@ -29,6 +29,6 @@ pub mod slice;
 pub use event::{Event, EventKind, LogFrame, WithdrawReason};
 pub use ids::{ElementId, EventId, PoolId, ShardId, SliceId};
 pub use message::{CandidateFrame, Claim, Close, DecisionFrame, Grant, ProbeList, Retirement};
-pub use placement::Placement;
+pub use placement::{Place, Placement};
 pub use pool::{DefineError, Pool, PoolDefinition};
 pub use ring::Ring;

@@ -21,6 +21,8 @@ pub struct CandidateFrame {
     pub claims: Vec<Claim>,
     /// Withdrawals of the slice's own elements that are homed at the shard, ascending by `x`.
     pub closes: Vec<Close>,
+    /// What the slice decided itself, in pools where it alone searches, homed at the shard; ascending by `x`.
+    pub settled: Vec<Retirement>,
 }
 
 /// A probe and the anchors of one slice that satisfy the rule.

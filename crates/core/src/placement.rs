@@ -1,12 +1,21 @@
 //! Which slice owns an element, and which shard homes it.
 //!
 //! Split by index: the owner is the id modulo the slices, the home is the block's on the ring. Blocks keep
-//! neighbouring ids, which conflict most, on one shard. Split by key will choose both by the key's hash, here and nowhere
-//! else: the rest of the crate only asks.
+//! neighbouring ids, which conflict most, on one shard. Split by key: both follow from the key's hash, so that all who could
+//! ever meet are searched by one slice. Chosen here and nowhere else: the rest of the crate only asks.
 
 use std::sync::Arc;
 
-use crate::{ElementId, Ring, ShardId, SliceId};
+use crate::{ElementId, Pool, Ring, ShardId, SliceId};
+
+/// What an element's owner and home follow from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// Its id: the pool is split by index, or it has no key and matches nobody.
+    Id(ElementId),
+    /// The hash of its key.
+    Key(u64),
+}
 
 /// Where elements belong. The same on every node of a cluster.
 #[derive(Clone, Debug)]
@@ -14,6 +23,7 @@ pub struct Placement {
     slices: u32,
     block: u64,
     ring: Arc<Ring>,
+    lone_settles: bool,
 }
 
 impl Placement {
@@ -24,7 +34,13 @@ impl Placement {
     #[must_use]
     pub fn new(slices: u32, block: u64, ring: Arc<Ring>) -> Placement {
         assert!(slices > 0 && block > 0, "a placement over {slices} slices in blocks of {block}");
-        Placement { slices, block, ring }
+        Placement { slices, block, ring, lone_settles: true }
+    }
+
+    /// The same, but a lone slice lists candidates as it would among others; for tests and measurements of one.
+    #[must_use]
+    pub fn as_among_others(self) -> Placement {
+        Placement { lone_settles: false, ..self }
     }
 
     /// The ring.
@@ -55,18 +71,34 @@ impl Placement {
         (0..self.ring.shards()).map(ShardId)
     }
 
-    /// The slice that has `element` among its anchors.
+    /// Whether one slice alone searches for each element of the pool, sees every conflict, and so settles it itself.
     #[must_use]
-    pub fn owner(&self, element: ElementId) -> SliceId {
-        SliceId(u32::try_from(element.0 % u64::from(self.slices)).expect("smaller than a u32"))
+    pub fn settles(&self, pool: &Pool) -> bool {
+        (self.slices == 1 && self.lone_settles) || pool.keyed()
     }
 
-    /// The shard that keeps `element`'s timeline, and decides its probes.
+    /// The slice that has an element among its anchors.
     #[must_use]
-    pub fn home(&self, element: ElementId) -> ShardId {
+    pub fn owner(&self, place: Place) -> SliceId {
+        let (Place::Id(ElementId(number)) | Place::Key(number)) = place;
+        SliceId(u32::try_from(number % u64::from(self.slices)).expect("smaller than a u32"))
+    }
+
+    /// The shard that announces what becomes of an element; split by index, it also keeps its timeline and decides its probes.
+    #[must_use]
+    pub fn home(&self, place: Place) -> ShardId {
         if self.ring.shards() == 1 {
             return ShardId(0);
         }
-        self.ring.shard_of(element.0 / self.block)
+        match place {
+            Place::Id(element) => self.home_of(element),
+            Place::Key(key) => self.ring.shard_of_key(key),
+        }
+    }
+
+    /// The home of an element whose pool is split by index.
+    #[must_use]
+    pub fn home_of(&self, element: ElementId) -> ShardId {
+        if self.ring.shards() == 1 { ShardId(0) } else { self.ring.shard_of(element.0 / self.block) }
     }
 }

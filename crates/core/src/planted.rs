@@ -43,11 +43,17 @@ pub enum Bug {
     R7WatermarkUnstated,
     /// A shard forgets retirements that slices may still name.
     ForgetsTooEarly,
+    /// A slice that settles matches itself leaves the anchor waiting.
+    SettledAnchorStays,
+    /// The owner of an element that has a key is chosen by its id.
+    KeyIgnored,
+    /// A shard does not repeat what slices settled to a balancer that comes back.
+    SettledNotRepeated,
 }
 
 impl Bug {
     /// All of them; `--planted N` counts from 1.
-    pub const ALL: [Bug; 18] = [
+    pub const ALL: [Bug; 21] = [
         Bug::ProbeNotComplete,
         Bug::ClaimBeforeOwnProbe,
         Bug::ListFactorOne,
@@ -66,6 +72,9 @@ impl Bug {
         Bug::R6PeersSilent,
         Bug::R7WatermarkUnstated,
         Bug::ForgetsTooEarly,
+        Bug::SettledAnchorStays,
+        Bug::KeyIgnored,
+        Bug::SettledNotRepeated,
     ];
 }
 

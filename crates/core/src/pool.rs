@@ -5,7 +5,7 @@ use std::sync::Arc;
 use dovetail_rule::{Row, Rule, RuleError, Schema, SchemaError, Side, ValueKind};
 use thiserror::Error;
 
-use crate::{ElementId, PoolId, ledger::PAYLOAD_BYTES_CAP};
+use crate::{ElementId, PoolId, ledger::PAYLOAD_BYTES_CAP, placement::Place};
 
 /// Longest name of a pool, in bytes.
 pub const POOL_NAME_BYTES_MAX: usize = 64;
@@ -135,6 +135,18 @@ impl Pool {
             .map_err(|source| DefineError::Schema { pool: pool.clone(), source })?;
         let rule = Rule::compile(&definition.rule, &schema).map_err(|source| DefineError::Rule { pool, source })?;
         Ok(Pool { id, definition, schema, rule })
+    }
+
+    /// Whether elements with different keys can never meet, so that the pool is split by key.
+    #[must_use]
+    pub fn keyed(&self) -> bool {
+        self.rule.plan().keyed()
+    }
+
+    /// What an element's owner and home follow from.
+    #[must_use]
+    pub fn place(&self, element: ElementId, row: &Row) -> Place {
+        self.rule.plan().key_hash(row).map_or(Place::Id(element), Place::Key)
     }
 
     /// Whether two elements may match at `time_ms`. An error in the rule counts as "no" and is added to `errors`.

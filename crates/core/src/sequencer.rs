@@ -90,12 +90,12 @@ impl Sequencer {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{ElementId, WithdrawReason};
+    use crate::{ElementId, PoolId, WithdrawReason};
 
     const LIMITS: FrameLimits = FrameLimits { events_max: 3, bytes_max: 100, age_ms_max: 5 };
 
     fn event() -> EventKind {
-        EventKind::Withdrawal { element: ElementId(1), reason: WithdrawReason::Client }
+        EventKind::Withdrawal { element: ElementId(1), pool: PoolId(0), reason: WithdrawReason::Client }
     }
 
     fn push(sequencer: &mut Sequencer, now_ms: u64, bytes: usize) -> (u64, u64) {

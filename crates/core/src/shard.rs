@@ -1,7 +1,8 @@
 //! One shard's elements and what it decides about them (DESIGN.md, section 3.2).
 //!
 //! Keeps the timeline of every element homed here that has something in flight, grants an anchor to the probe that is its
-//! best, and accepts a pair when it is the best of both ends and both are sure of it.
+//! best, and accepts a pair when it is the best of both ends and both are sure of it. What a slice settled itself is certain: it
+//! is passed on to the balancer, and nobody else needs to know.
 //! Invariants: G1 a shard acts only on what no lower candidate can still change; G2 the decided watermark never
 //! goes back, and never passes an undecided event homed here; G3 what is decided is never undone; G4 memory follows
 //! what is in flight: at or below `floor` nothing is remembered.
@@ -9,7 +10,7 @@
 mod timeline;
 mod types;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
 use crate::{
     CandidateFrame, Claim, Close, DecisionFrame, ElementId, EventId, Grant, Placement, ProbeList, Retirement, ShardId,
@@ -19,11 +20,13 @@ use crate::{
 use timeline::Timelines;
 pub use types::{DecisionBacklog, Fetch, Reader, ShardEffect, ShardError};
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct SliceMark {
     through: EventId,
     /// The lowest `known` of any frame that may still come.
     known: EventId,
+    /// What it settled above the stable cut, ascending.
+    settled: VecDeque<Retirement>,
 }
 
 /// A shard.
@@ -58,7 +61,7 @@ impl Shard {
     /// Starts at a cut, with nothing undecided at or below it; cut 0 is before every event.
     #[must_use]
     pub fn new(placement: Placement, id: ShardId, cut: EventId) -> Shard {
-        let slices = vec![SliceMark { through: cut, known: cut }; placement.slices() as usize];
+        let slices = vec![SliceMark { through: cut, known: cut, settled: VecDeque::new() }; placement.slices() as usize];
         Shard {
             id,
             slices,
@@ -128,6 +131,7 @@ impl Shard {
         frame.probes.iter().filter(|list| list.x > after).for_each(|list| self.add_probe(list));
         frame.claims.iter().filter(|claim| claim.x > after).for_each(|claim| self.add_claim(claim));
         frame.closes.iter().filter(|close| close.x > after).for_each(|close| self.add_close(close));
+        self.pass_on(slice, frame.settled.iter().filter(|settled| settled.x > after), out);
         self.wake_complete();
         self.settle(out)
     }
@@ -143,7 +147,7 @@ impl Shard {
         out: &mut Vec<ShardEffect>,
     ) -> Result<(), ShardError> {
         for &retirement in &decisions.retirements {
-            let home = self.placement.home(retirement.element);
+            let home = self.placement.home_of(retirement.element);
             if home != from && home != self.id {
                 return Err(ShardError::Misplaced { x: retirement.x, element: retirement.element, home, id: self.id });
             }
@@ -174,7 +178,7 @@ impl Shard {
             self.floor = self.floor.min(fetched.after);
         }
         for &retirement in retirements {
-            let home = self.placement.home(retirement.element);
+            let home = self.placement.home_of(retirement.element);
             self.retire(retirement, self.announces(home), out)?;
         }
         self.settle(out)
@@ -183,18 +187,23 @@ impl Shard {
     /// The backlog for a reader that knows this shard's watermark as `after`. What comes later goes out as effects.
     #[must_use]
     pub fn subscribe(&self, reader: Reader, after: EventId) -> DecisionBacklog {
-        let own = |r: &Retirement| r.x > after && self.placement.home(r.element) == self.id;
+        let own = |r: &Retirement| r.x > after && self.placement.home_of(r.element) == self.id;
         let peer = |r: &Retirement| match reader {
-            Reader::Shard(shard) => self.placement.home(r.element) == shard && !self.planted.is(Bug::R6PeersSilent),
-            Reader::Node => false,
+            Reader::Shard(shard) => self.placement.home_of(r.element) == shard && !self.planted.is(Bug::R6PeersSilent),
+            Reader::Matcher | Reader::Balancer => false,
         };
-        let retirements = self.retirements.values().filter(|&r| own(r) || peer(r)).copied().collect();
+        let mut retirements: Vec<_> =
+            self.retirements.values().filter(|&r| own(r) || peer(r)).copied().collect();
+        if reader == Reader::Balancer && !self.planted.is(Bug::SettledNotRepeated) {
+            let settled = self.slices.iter().flat_map(|mark| &mark.settled);
+            retirements.extend(settled.filter(|settled| settled.x > after));
+        }
         let grants = match reader {
             Reader::Shard(_) if self.planted.is(Bug::R6PeersSilent) => Vec::new(),
             Reader::Shard(shard) => {
-                self.timelines.grants().filter(|grant| self.placement.home(grant.prober) == shard).collect()
+                self.timelines.grants().filter(|grant| self.placement.home_of(grant.prober) == shard).collect()
             }
-            Reader::Node => Vec::new(),
+            Reader::Matcher | Reader::Balancer => Vec::new(),
         };
         let decided = (!self.planted.is(Bug::R7WatermarkUnstated)).then_some(self.watermark());
         DecisionBacklog { floor: self.floor, decisions: DecisionFrame { retirements, grants, decided } }
@@ -251,10 +260,10 @@ impl Shard {
     /// Retirements remembered.
     #[must_use]
     pub fn retirements_kept(&self) -> usize {
-        self.retirements.len()
+        self.retirements.len() + self.slices.iter().map(|mark| mark.settled.len()).sum::<usize>()
     }
 
-    /// Pairs accepted here.
+    /// Pairs accepted here, those that slices settled among them.
     #[must_use]
     pub fn accepted(&self) -> u64 {
         self.accepted
@@ -272,8 +281,23 @@ impl Shard {
     }
 
     fn check_home(&self, x: EventId, element: ElementId) -> Result<(), ShardError> {
-        let home = self.placement.home(element);
+        let home = self.placement.home_of(element);
         if home == self.id { Ok(()) } else { Err(ShardError::Misplaced { x, element, home, id: self.id }) }
+    }
+
+    /// Announces what a slice settled, and keeps it for a balancer that comes back.
+    fn pass_on<'a>(
+        &mut self,
+        slice: SliceId,
+        settled: impl Iterator<Item = &'a Retirement>,
+        out: &mut Vec<ShardEffect>,
+    ) {
+        let kept = &mut self.slices[slice.0 as usize].settled;
+        for &retirement in settled {
+            self.accepted += u64::from(retirement.anchor.is_some());
+            kept.push_back(retirement);
+            out.push(ShardEffect::Settled(retirement));
+        }
     }
 
     fn add_probe(&mut self, list: &ProbeList) {
@@ -386,7 +410,7 @@ impl Shard {
         if !self.timelines.grant(grant) {
             return;
         }
-        let to = self.placement.home(grant.prober);
+        let to = self.placement.home_of(grant.prober);
         if to == self.id {
             self.offer(grant);
         } else {
@@ -432,6 +456,10 @@ impl Shard {
             floor = self.watermark();
         }
         self.floor = floor.max(self.floor);
+        // A balancer asks for nothing that is stable.
+        for mark in &mut self.slices {
+            while mark.settled.pop_front_if(|settled| settled.x <= self.stable).is_some() {}
+        }
         while let Some(entry) = self.retirements.first_entry()
             && *entry.key() <= self.floor
         {

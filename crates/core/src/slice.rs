@@ -1,14 +1,17 @@
 //! One worker index's share of the pair space (DESIGN.md, section 3.1).
 //!
 //! Reads the log in id order, lists for each probe the anchors it owns that satisfy the rule, and tells every shard what
-//! concerns it. Decides nothing.
+//! concerns it. In a pool that is split by index it decides nothing. In one where it alone searches for an element (split by
+//! key, or a cluster of one slice) it sees every conflict: there it is the sequential program, and settles matches itself.
 //! Invariants: S1 events are searched in ascending order, each once; S2 no list is longer than `list_max`; S3 an anchor
-//! is left out at `x` only when it was retired by an event below `x` (R1); S4 frames above the stable cut are kept.
+//! is left out at `x` only when it was retired by an event below `x` (R1); S4 frames above the stable cut are kept; S5 what
+//! is settled follows from the cut and the log alone, never from what others decided.
 
 mod ahead;
 mod anchors;
 mod frames;
 mod retired;
+mod settle;
 mod types;
 
 use std::{
@@ -19,7 +22,7 @@ use std::{
 use dovetail_rule::Row;
 
 use crate::{
-    DecisionFrame, ElementId, Event, EventId, EventKind, LogFrame, Placement, Pool, PoolDefinition, PoolId, Retirement,
+    DecisionFrame, ElementId, Event, EventId, EventKind, LogFrame, Place, Placement, Pool, PoolDefinition, PoolId, Retirement,
     ShardId, SliceId,
     planted::{Bug, Planted},
     pool::Candidate,
@@ -62,6 +65,8 @@ pub struct Slice {
 struct SlicePool {
     pool: Pool,
     anchors: Anchors,
+    /// Whether this slice alone searches for its elements of the pool.
+    settled: bool,
     rule_errors: u64,
 }
 
@@ -71,6 +76,17 @@ struct Prober<'a> {
     pool: PoolId,
     row: &'a Arc<Row>,
     arrived_ms: u64,
+}
+
+impl Prober<'_> {
+    fn candidate(&self) -> Candidate<'_> {
+        Candidate { element: self.element, row: self.row, arrived_ms: self.arrived_ms }
+    }
+
+    fn waiting(&self) -> WaitingElement {
+        let Prober { element, pool, row, arrived_ms } = *self;
+        WaitingElement { element, pool, arrived_ms, row: Arc::clone(row) }
+    }
 }
 
 impl Slice {
@@ -108,7 +124,8 @@ impl Slice {
             slice.define(cut.through, pool, definition)?;
         }
         for waiting in cut.waiting {
-            if slice.placement.owner(waiting.element) == id {
+            let pool = slice.pool(cut.through, waiting.pool)?;
+            if slice.placement.owner(pool.pool.place(waiting.element, &waiting.row)) == id {
                 slice.add_anchor(cut.through, waiting)?;
             }
         }
@@ -272,6 +289,8 @@ impl Slice {
         while let Some(frame) = self.pending.front().map(Arc::clone) {
             let from = frame.events.partition_point(|event| event.x <= self.through);
             for event in &frame.events[from..] {
+                // What is not in the frame is nothing to this slice, and so is searched.
+                self.through = event.x.prev();
                 if !self.search_event(event, frame.time_ms)? {
                     self.flush(out);
                     return Ok(());
@@ -300,27 +319,33 @@ impl Slice {
         }
         match &event.kind {
             EventKind::PoolDefined { pool, definition } => self.define(x, *pool, Arc::clone(definition))?,
-            EventKind::Withdrawal { element, .. } => self.withdraw(x, *element),
+            EventKind::Withdrawal { element, pool, .. } => {
+                if self.pool(x, *pool)?.settled {
+                    self.settle_withdrawal(x, *element, *pool);
+                } else {
+                    self.withdraw(x, *element);
+                }
+            }
             EventKind::Arrival { pool, row } => {
                 let prober = Prober { element: ElementId::from(x), pool: *pool, row, arrived_ms: time_ms };
+                if self.pool(x, *pool)?.settled {
+                    return self.settle_arrival(x, &prober, time_ms);
+                }
                 let Some(anchors) = self.probe(x, &prober, time_ms)? else { return Ok(false) };
                 self.list(x, prober.element, anchors, false);
-                if self.placement.owner(prober.element) == self.id {
-                    let arrival = WaitingElement {
-                        element: prober.element,
-                        pool: *pool,
-                        arrived_ms: time_ms,
-                        row: Arc::clone(row),
-                    };
-                    self.add_anchor(x, arrival)?;
+                if self.owns(prober.element) {
+                    self.add_anchor(x, prober.waiting())?;
                 }
             }
             EventKind::Reprobe { element, pool, arrived_ms, row } => {
                 let prober = Prober { element: *element, pool: *pool, row, arrived_ms: *arrived_ms };
+                if self.pool(x, *pool)?.settled {
+                    return self.settle_reprobe(x, &prober, time_ms);
+                }
                 if !self.retired.below(*element, x) {
                     let Some(anchors) = self.probe(x, &prober, time_ms)? else { return Ok(false) };
                     // The owner announces a probe even when it found nothing: the home must know of it before later claims.
-                    let announce = self.placement.owner(*element) == self.id;
+                    let announce = self.owns(*element);
                     self.list(x, prober.element, anchors, announce);
                 }
             }
@@ -340,10 +365,9 @@ impl Slice {
         let need = usize::try_from(flight).unwrap_or(usize::MAX).saturating_mul(factor);
         let limit = need.min(self.list_max);
         let found = self.pools.get_mut(&prober.pool).ok_or(FrameError::UnknownPool { x, pool: prober.pool })?;
-        let SlicePool { pool, anchors, rule_errors } = found;
+        let SlicePool { pool, anchors, rule_errors, .. } = found;
         prober.row.check(&pool.schema).map_err(|source| FrameError::Row { x, source: Box::new(source) })?;
-        let candidate = Candidate { element: prober.element, row: prober.row, arrived_ms: prober.arrived_ms };
-        let (list, more) = anchors.satisfying(pool, candidate, time_ms, limit, rule_errors);
+        let (list, more) = anchors.satisfying(pool, prober.candidate(), time_ms, limit, rule_errors);
         if more && limit < need && !self.planted.is(Bug::NoWaitForDecided) {
             self.ahead.wait(x, EventId(x.0 - self.list_max as u64 / 2));
             return Ok(None);
@@ -359,9 +383,9 @@ impl Slice {
             return;
         }
         for &anchor in &anchors {
-            self.frames.claim(self.placement.home(anchor), x, prober, anchor);
+            self.frames.claim(self.placement.home_of(anchor), x, prober, anchor);
         }
-        self.frames.probe(self.placement.home(prober), x, prober, anchors);
+        self.frames.probe(self.placement.home_of(prober), x, prober, anchors);
     }
 
     fn withdraw(&mut self, x: EventId, element: ElementId) {
@@ -369,7 +393,7 @@ impl Slice {
             return;
         }
         if self.remove_anchor(element) && !self.planted.is(Bug::CloseIgnored) {
-            self.frames.close(self.placement.home(element), x, element);
+            self.frames.close(self.placement.home_of(element), x, element);
         }
         self.retired.insert(element, x);
     }
@@ -404,9 +428,19 @@ impl Slice {
     fn define(&mut self, x: EventId, pool: PoolId, definition: Arc<PoolDefinition>) -> Result<(), FrameError> {
         let pool =
             Pool::compile(pool, definition).map_err(|source| FrameError::Define { x, source: Box::new(source) })?;
+        let settled = self.placement.settles(&pool);
         let anchors = Anchors::default();
-        self.pools.entry(pool.id).or_insert(SlicePool { pool, anchors, rule_errors: 0 });
+        self.pools.entry(pool.id).or_insert(SlicePool { pool, anchors, settled, rule_errors: 0 });
         Ok(())
+    }
+
+    fn pool(&self, x: EventId, pool: PoolId) -> Result<&SlicePool, FrameError> {
+        self.pools.get(&pool).ok_or(FrameError::UnknownPool { x, pool })
+    }
+
+    /// Whether an element of a pool that is split by index is an anchor here.
+    fn owns(&self, element: ElementId) -> bool {
+        self.placement.owner(Place::Id(element)) == self.id
     }
 
     fn add_anchor(&mut self, x: EventId, waiting: WaitingElement) -> Result<(), FrameError> {
@@ -418,10 +452,15 @@ impl Slice {
         Ok(())
     }
 
+    /// Removes an anchor of a pool that is split by index. False when there is none.
     fn remove_anchor(&mut self, element: ElementId) -> bool {
-        let Some(pool) = self.owned.remove(&element) else { return false };
-        let pool = self.pools.get_mut(&pool).expect("an owned element is in a pool");
+        let Some(pool) = self.owned.get(&element) else { return false };
+        let pool = self.pools.get_mut(pool).expect("an owned element is in a pool");
+        if pool.settled {
+            return false;
+        }
         pool.anchors.remove(element);
+        self.owned.remove(&element);
         true
     }
 

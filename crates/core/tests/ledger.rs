@@ -24,7 +24,7 @@ fn check(shards: u32, transcript: &str) {
     common::check(transcript, |words| match words {
         ["submit", rest @ ..] => submit(&mut ledger, &mut x, rest),
         ["withdraw", e, at] => {
-            let kind = EventKind::Withdrawal { element: element(e), reason: WithdrawReason::Client };
+            let kind = EventKind::Withdrawal { element: element(e), pool: PoolId(0), reason: WithdrawReason::Client };
             record(&mut ledger, &mut x, number(at), &kind, None)
         }
         ["due", now, rest @ ..] => {
@@ -89,7 +89,7 @@ fn record(ledger: &mut Ledger, x: &mut u64, at: u64, kind: &EventKind, client: O
     ledger.record(EventId(*x), at, kind, client).unwrap();
     vec![match kind {
         EventKind::Arrival { .. } => format!("x{x} arrival"),
-        EventKind::Withdrawal { element, reason } => format!("x{x} withdrawal of {element}, {reason:?}"),
+        EventKind::Withdrawal { element, reason, .. } => format!("x{x} withdrawal of {element}, {reason:?}"),
         EventKind::Reprobe { element, .. } => format!("x{x} reprobe of {element}"),
         EventKind::PoolDefined { pool, .. } => format!("x{x} {pool}"),
     }]

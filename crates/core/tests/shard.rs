@@ -17,8 +17,8 @@ use dovetail_core::{
 /// Shard `g0` of two, in a cluster of `slices` slices.
 fn check(slices: u32, transcript: &str) {
     let placement = Placement::new(slices, 1, Arc::new(Ring::new(2, 160)));
-    assert!((1..5).all(|e| placement.home(ElementId(e)) == ShardId(0)));
-    assert!((5..10).all(|e| placement.home(ElementId(e)) == ShardId(1)));
+    assert!((1..5).all(|e| placement.home_of(ElementId(e)) == ShardId(0)));
+    assert!((5..10).all(|e| placement.home_of(ElementId(e)) == ShardId(1)));
     let mut g0 = Shard::new(placement.clone(), ShardId(0), EventId::ZERO);
     common::check(transcript, |words| step(&mut g0, &placement, words));
 }
@@ -54,6 +54,7 @@ fn step(g0: &mut Shard, placement: &Placement, words: &[&str]) -> Vec<String> {
     let effects = out.iter().map(|effect| match effect {
         ShardEffect::Grant { to, grant } => format!("to {to}: {}", granted(grant)),
         ShardEffect::Retire(retirement) => retirement.to_string(),
+        ShardEffect::Settled(retirement) => format!("to balancers: {retirement}"),
         ShardEffect::Decided { through } => format!("decided {through}"),
     });
     effects.chain(done.err().map(|error: ShardError| error.to_string())).collect()
@@ -68,7 +69,11 @@ fn fetch(fetch: Option<Fetch>) -> Vec<String> {
 }
 
 fn subscribe(g0: &Shard, reader: &str, after: EventId) -> Vec<String> {
-    let reader = if reader == "node" { Reader::Node } else { Reader::Shard(shard(reader)) };
+    let reader = match reader {
+        "node" => Reader::Matcher,
+        "balancer" => Reader::Balancer,
+        peer => Reader::Shard(shard(peer)),
+    };
     let backlog = g0.subscribe(reader, after);
     let DecisionFrame { retirements, grants, decided } = backlog.decisions;
     let retirements = retirements.iter().map(ToString::to_string);
@@ -101,10 +106,12 @@ fn decisions(words: &[&str]) -> DecisionFrame {
 /// `known x2 stable x1 , probe x3 e3 e1 e2 , claim x3 e3 e1 , close x4 e2`
 fn candidates(after: EventId, through: EventId, words: &[&str]) -> CandidateFrame {
     let (known, stable) = (EventId::ZERO, EventId::ZERO);
-    let mut frame = CandidateFrame { after, through, known, stable, probes: vec![], claims: vec![], closes: vec![] };
+    let (probes, claims, closes, settled) = (vec![], vec![], vec![], vec![]);
+    let mut frame = CandidateFrame { after, through, known, stable, probes, claims, closes, settled };
     for part in words.split(|&word| word == ",").filter(|part| !part.is_empty()) {
         match part {
             ["known", known, "stable", stable] => (frame.known, frame.stable) = (event(known), event(stable)),
+            ["settled", words @ ..] => frame.settled.push(retirement(words)),
             ["probe", x, prober, anchors @ ..] => {
                 let anchors = anchors.iter().map(|anchor| element(anchor)).collect();
                 frame.probes.push(ProbeList { x: event(x), prober: element(prober), anchors });

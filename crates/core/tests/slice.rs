@@ -18,7 +18,7 @@ use dovetail_rule::{Row, Schema, Value, ValueKind};
 
 /// Slice `s0` of `slices`, in a cluster of one shard.
 fn check(slices: u32, list_max: usize, transcript: &str) {
-    let placement = Placement::new(slices, 1, Arc::new(Ring::new(1, 1)));
+    let placement = Placement::new(slices, 1, Arc::new(Ring::new(1, 1))).as_among_others();
     let begin = |cut| Slice::new(placement.clone(), SliceId(0), list_max, cut).unwrap();
     let mut slice = begin(SliceCut::default());
     common::check(transcript, |words| {
@@ -88,7 +88,7 @@ fn frame(x: EventId, words: &[&str]) -> LogFrame {
     let kind = match kind {
         ["pool"] => EventKind::PoolDefined { pool, definition: self::pool() },
         ["arrives", v] => EventKind::Arrival { pool, row: row(v) },
-        ["withdraws", e] => EventKind::Withdrawal { element: element(e), reason: WithdrawReason::Client },
+        ["withdraws", e] => EventKind::Withdrawal { element: element(e), pool, reason: WithdrawReason::Client },
         ["reprobes", e, v] => {
             EventKind::Reprobe { element: element(e), pool, arrived_ms: number(e) * 1000, row: row(v) }
         }

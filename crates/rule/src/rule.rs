@@ -8,6 +8,7 @@ use crate::error::{EvalError, Reason, Refusal, RuleError, Span};
 use crate::eval::{Absent, Pair};
 use crate::expr::Expr;
 use crate::parse::parse;
+use crate::plan::Plan;
 use crate::row::Row;
 use crate::schema::Schema;
 
@@ -32,6 +33,7 @@ struct Compiled {
     attributes: usize,
     cost: u64,
     uses_time: bool,
+    plan: Plan,
 }
 
 impl Rule {
@@ -39,12 +41,18 @@ impl Rule {
     pub fn compile(source: &str, schema: &Schema) -> Result<Rule, RuleError> {
         let (expr, cost) = typed(source, schema).map_err(|refusal| RuleError::new(source, refusal))?;
         let (uses_time, attributes) = (expr.uses_time(), schema.len());
-        Ok(Rule(Arc::new(Compiled { source: source.into(), expr, attributes, cost, uses_time })))
+        let plan = Plan::new(&expr);
+        Ok(Rule(Arc::new(Compiled { source: source.into(), expr, attributes, cost, uses_time, plan })))
     }
 
     /// The rule as written.
     pub fn source(&self) -> &str {
         &self.0.source
+    }
+
+    /// How the rule is searched.
+    pub fn plan(&self) -> &Plan {
+        &self.0.plan
     }
 
     /// The rule as checked. Prints as CEL with promotions and precedence spelled out.

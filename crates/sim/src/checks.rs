@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use dovetail_core::{
-    CandidateFrame, ElementId, EventId,
+    CandidateFrame, ElementId, EventId, Place,
     ledger::{Ledger, PoolCounts, Status},
     shard::Shard,
     slice::Slice,
@@ -19,14 +19,16 @@ pub fn check_frame(cx: &Cx, slice: &Slice, frame: &CandidateFrame) -> Result<(),
     for list in &frame.probes {
         check_bound(|| format!("list of {} in {}", list.x, slice.id()), list.anchors.len(), cx.scenario.list_max)?;
         let ascending = list.anchors.windows(2).all(|pair| pair[0] < pair[1]);
-        let placed = list.anchors.iter().all(|&anchor| cx.scenario.placement.owner(anchor) == slice.id());
+        let placed = list.anchors.iter().all(|&anchor| cx.scenario.placement.owner(Place::Id(anchor)) == slice.id());
         if !ascending || !placed {
             let what = format!("list of {} in {}", list.x, slice.id());
             return Err(differs(what, format!("{:?}", list.anchors), "ascending anchors of its own".to_owned()));
         }
     }
     let events = frame.probes.iter().map(|list| list.x).chain(frame.claims.iter().map(|claim| claim.x));
-    match events.chain(frame.closes.iter().map(|close| close.x)).find(|&x| x <= frame.after || x > frame.through) {
+    let events = events.chain(frame.closes.iter().map(|close| close.x));
+    let mut events = events.chain(frame.settled.iter().map(|settled| settled.x));
+    match events.find(|&x| x <= frame.after || x > frame.through) {
         None => Ok(()),
         Some(x) => {
             Err(differs("a candidate's event", x.to_string(), format!("in ({}, {}]", frame.after, frame.through)))
@@ -107,7 +109,7 @@ pub fn check_slice(cx: &Cx, slice: &Slice) -> Result<(), Violation> {
     let found: BTreeSet<ElementId> = slice.anchors().collect();
     let waiting = cx.truth.waiting();
     let expected: BTreeSet<ElementId> =
-        waiting.filter(|&element| cx.scenario.placement.owner(element) == slice.id()).collect();
+        waiting.filter(|&element| cx.scenario.placement.owner(cx.truth.place(element)) == slice.id()).collect();
     if found != expected {
         return Err(differs(format!("anchors of {}", slice.id()), format!("{found:?}"), format!("{expected:?}")));
     }

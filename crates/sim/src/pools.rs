@@ -53,9 +53,22 @@ fn draw_rule(rng: &mut Rng) -> String {
     let density = rng.pick(&[500, 2_000, 10_000, 30_000, 50_000, 80_000]);
     let hashed = format!("(a.hash * 7919 + b.hash * 104729) % 100000 < {density}");
     let width = rng.pick(&[0, 1, 5, 20, 100]);
+    // A third are split by key: few keys or many, plain or mirrored, alone or with all else a rule can say.
+    let key = match rng.below(18) {
+        0 | 1 => "a.role == b.role && ",
+        2 => "a.skill == b.skill && ",
+        3 => "a.open == b.open && a.role == b.role && ",
+        4 => "a.share == b.share && ",
+        5 => "a.skill == b.hash && a.hash == b.skill && ",
+        _ => "",
+    };
+    format!("{key}({})", draw_rest(rng, density, width, &hashed))
+}
+
+fn draw_rest(rng: &mut Rng, density: u64, width: u64, hashed: &str) -> String {
     match rng.below(10) {
         0 => "true".to_owned(),
-        1..4 => hashed,
+        1..4 => hashed.to_owned(),
         4 => format!("abs(a.skill - b.skill) <= {width}"),
         5 => format!("abs(a.skill - b.skill) <= {width} + min(a.waited, b.waited) / 20"),
         6 => format!("a.role != b.role && a.share * b.share < 0.{}", rng.range(1, 9)),

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use dovetail_core::{ElementId, Placement, Ring, SliceId, ledger::LedgerLimits, sequencer::FrameLimits};
+use dovetail_core::{Place, Placement, Ring, SliceId, ledger::LedgerLimits, sequencer::FrameLimits};
 
 use crate::{
     net::Time,
@@ -131,7 +131,11 @@ impl Scenario {
         let matchers = rng.range(1, slices);
         let shards = rng.range(1, 5);
         let ring = Arc::new(Ring::new(small(shards), small(rng.range(1, 12))));
-        let placement = Placement::new(small(slices), rng.pick(&[1, 1, 8, 64]), ring);
+        let mut placement = Placement::new(small(slices), rng.pick(&[1, 1, 8, 64]), ring);
+        // Half of the lone slices do as if they were not, because one that lists everything finds what several do not.
+        if dice.fork(6).chance(500) {
+            placement = placement.as_among_others();
+        }
         let frame = FrameLimits {
             events_max: rng.pick(&[1, 2, 5, 20, 100]),
             bytes_max: 10_000,
@@ -166,10 +170,10 @@ impl Scenario {
         self.placement.each_slice().filter(move |&slice| self.matcher_of(slice) == matcher)
     }
 
-    /// Whether an element is owned by one of a matcher's slices.
+    /// Whether the elements of a place are owned by one of a matcher's slices.
     #[must_use]
-    pub fn owns(&self, matcher: usize, element: ElementId) -> bool {
-        self.matcher_of(self.placement.owner(element)) == matcher
+    pub fn owns(&self, matcher: usize, place: Place) -> bool {
+        self.matcher_of(self.placement.owner(place)) == matcher
     }
 }
 

@@ -4,10 +4,11 @@ use std::{collections::HashMap, sync::Arc};
 
 use bytes::Bytes;
 use dovetail_core::{
-    ElementId, EventId, EventKind, LogFrame, Placement, PoolId, Retirement, ShardId, WithdrawReason,
+    ElementId, EventId, EventKind, LogFrame, Place, Placement, Pool, PoolId, Retirement, ShardId, WithdrawReason,
     ledger::{ClientPart, Outcome, OutcomeEnd},
     oracle::Oracle,
 };
+use dovetail_rule::Row;
 
 use crate::violation::Violation;
 
@@ -19,8 +20,7 @@ pub struct Truth {
     /// By event, from 0.
     events: Vec<Decided>,
     elements: HashMap<ElementId, Known>,
-    /// By pool, the reprobes of its schedule.
-    reprobes: Vec<usize>,
+    pools: Vec<Pool>,
     /// Which element an idempotency key made last.
     made: HashMap<(PoolId, Box<str>), ElementId>,
     /// The stable cut that the last frame of the durable log names.
@@ -42,6 +42,7 @@ struct Decided {
 #[derive(Debug)]
 struct Known {
     pool: PoolId,
+    place: Place,
     key: Arc<str>,
     payload: Bytes,
     ended: Option<EventId>,
@@ -58,7 +59,7 @@ impl Truth {
             oracle: Oracle::new(),
             events: vec![Decided::default()],
             elements: HashMap::new(),
-            reprobes: Vec::new(),
+            pools: Vec::new(),
             made: HashMap::new(),
             named: EventId::ZERO,
         }
@@ -121,11 +122,15 @@ impl Truth {
                 _ => None,
             };
             match &event.kind {
-                EventKind::Arrival { pool, .. } => {
-                    self.on_arrival(event.x.into(), *pool, clients.next().expect("an arrival has a client part"));
+                EventKind::Arrival { pool, row } => {
+                    let client = clients.next().expect("an arrival has a client part");
+                    self.on_arrival(event.x.into(), *pool, row, client);
                 }
                 EventKind::Reprobe { element, .. } => self.on_reprobe(*element)?,
-                EventKind::PoolDefined { definition, .. } => self.reprobes.push(definition.reprobe_ms.len()),
+                EventKind::PoolDefined { pool, definition } => {
+                    let pool = Pool::compile(*pool, Arc::clone(definition));
+                    self.pools.push(pool.expect("what the ledger recorded compiles"));
+                }
                 EventKind::Withdrawal { .. } => {}
             }
             for end in retirement.iter().flat_map(Retirement::ends) {
@@ -158,7 +163,7 @@ impl Truth {
         for x in before.0 + 1..=through.0 {
             let event = &self.events[index(EventId(x))];
             let Some(expected) = event.retirement.filter(|_| !event.announced) else { continue };
-            if self.placement.home(expected.element) == shard {
+            if self.placement.home(self.elements[&expected.element].place) == shard {
                 let by = format!("{shard}, whose watermark is {through},");
                 return Err(Violation::Diverged { by, x: EventId(x), told: None, expected: Some(expected) });
             }
@@ -207,18 +212,25 @@ impl Truth {
         }
     }
 
-    fn on_arrival(&mut self, element: ElementId, pool: PoolId, client: &ClientPart) {
+    /// Where an element of the durable log belongs.
+    #[must_use]
+    pub fn place(&self, element: ElementId) -> Place {
+        self.elements[&element].place
+    }
+
+    fn on_arrival(&mut self, element: ElementId, pool: PoolId, row: &Row, client: &ClientPart) {
         let ClientPart { key, payload, idempotency_key, .. } = client.clone();
         if !idempotency_key.is_empty() {
             self.made.insert((pool, idempotency_key), element);
         }
-        let reprobes_left = self.reprobes[pool.0 as usize];
-        self.elements.insert(element, Known { pool, key, payload, ended: None, reprobes_left });
+        let defined = &self.pools[pool.0 as usize];
+        let (place, reprobes_left) = (defined.place(element, row), defined.definition.reprobe_ms.len());
+        self.elements.insert(element, Known { pool, place, key, payload, ended: None, reprobes_left });
     }
 
     fn on_reprobe(&mut self, element: ElementId) -> Result<(), Violation> {
         let known = self.elements.get_mut(&element).expect("it arrived");
-        let most = self.reprobes[known.pool.0 as usize];
+        let most = self.pools[known.pool.0 as usize].definition.reprobe_ms.len();
         let left = known.reprobes_left.checked_sub(1);
         known.reprobes_left =
             left.ok_or_else(|| Violation::Bound { what: format!("reprobes of {element}"), found: most + 1, most })?;

@@ -16,6 +16,8 @@ pub enum ShardEffect {
     },
     /// Tell everyone who reads decisions.
     Retire(Retirement),
+    /// Tell balancers: a slice has settled it, and no other node needs to know.
+    Settled(Retirement),
     /// Tell everyone who reads decisions.
     Decided {
         /// The new watermark.
@@ -60,13 +62,15 @@ pub enum ShardError {
     },
 }
 
-/// Who subscribes to a shard's decisions.
+/// Who subscribes to a shard's decisions. All get what the shard decided and its watermark.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reader {
     /// Another gatherer: also gets its grants, and the retirements homed at it.
     Shard(ShardId),
-    /// A matcher or a balancer.
-    Node,
+    /// A matcher.
+    Matcher,
+    /// A balancer: also gets what slices settled.
+    Balancer,
 }
 
 /// What a subscriber gets first.

@@ -12,6 +12,8 @@ use crate::EventId;
 const EVENTS: u64 = 4;
 /// The same for the candidates it has listed above the watermark: where nearly everything matches, few events make many.
 const CANDIDATES: usize = 32;
+/// Where it settles matches itself nothing is searched in vain; this only bounds the frames it keeps.
+const EVENTS_SETTLED: u64 = 64;
 
 /// The search above the decided watermark.
 #[derive(Debug)]
@@ -43,6 +45,20 @@ impl Ahead {
             }
             None => true,
         }
+    }
+
+    /// Whether event `x` may be settled with the decided watermark at `known`. If not, it waits.
+    pub(super) fn may_settle(&mut self, x: EventId, known: EventId) -> bool {
+        let events_max = EVENTS_SETTLED * self.list_max as u64;
+        if x.0.saturating_sub(known.0) <= events_max {
+            self.waiting = None;
+            return true;
+        }
+        let until = EventId(x.0 - events_max);
+        if self.waiting != Some((x, until)) {
+            self.wait(x, until);
+        }
+        false
     }
 
     /// Probe `x` waits until the decided watermark has reached `until`.

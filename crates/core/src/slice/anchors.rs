@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use dovetail_rule::Row;
 
-use crate::{ElementId, Pool, pool::Candidate};
+use crate::{ElementId, Place, Pool, pool::Candidate};
 
 /// Anchors of one pool. The next step of this project makes them columns; nothing outside this file would notice.
 #[derive(Debug, Default)]
@@ -23,6 +23,14 @@ impl Anchors {
 
     pub(super) fn remove(&mut self, element: ElementId) {
         self.0.remove(&element);
+    }
+
+    pub(super) fn contains(&self, element: ElementId) -> bool {
+        self.0.contains_key(&element)
+    }
+
+    pub(super) fn place(&self, pool: &Pool, element: ElementId) -> Place {
+        pool.place(element, &self.0[&element].row)
     }
 
     pub(super) fn len(&self) -> usize {

@@ -3,7 +3,7 @@
 use std::{collections::VecDeque, mem, sync::Arc};
 
 use super::{Behind, CandidateBacklog, SliceEffect};
-use crate::{CandidateFrame, Claim, Close, ElementId, EventId, ProbeList, ShardId};
+use crate::{CandidateFrame, Claim, Close, ElementId, EventId, ProbeList, Retirement, ShardId};
 
 #[derive(Debug)]
 pub(super) struct Frames {
@@ -21,6 +21,7 @@ struct ShardFrames {
     probes: Vec<ProbeList>,
     claims: Vec<Claim>,
     closes: Vec<Close>,
+    settled: Vec<Retirement>,
     kept: VecDeque<Arc<CandidateFrame>>,
 }
 
@@ -42,6 +43,10 @@ impl Frames {
         self.shards[home.0 as usize].closes.push(Close { x, element });
     }
 
+    pub(super) fn settled(&mut self, home: ShardId, retirement: Retirement) {
+        self.shards[home.0 as usize].settled.push(retirement);
+    }
+
     /// Sends and keeps what was found in events up to `through`; nothing when there was no event.
     pub(super) fn flush(&mut self, through: EventId, known: EventId, stable: EventId, out: &mut Vec<SliceEffect>) {
         if through == self.flushed {
@@ -56,6 +61,7 @@ impl Frames {
                 probes: mem::take(&mut frames.probes),
                 claims: mem::take(&mut frames.claims),
                 closes: mem::take(&mut frames.closes),
+                settled: mem::take(&mut frames.settled),
             });
             frames.kept.push_back(Arc::clone(&frame));
             out.push(SliceEffect::Frame { to: ShardId(u32::try_from(shard).expect("few shards")), frame });
@@ -81,7 +87,8 @@ impl Frames {
 
     fn without_events(&self, known: EventId, stable: EventId) -> CandidateFrame {
         let (after, through) = (self.flushed, self.flushed);
-        CandidateFrame { after, through, known, stable, probes: vec![], claims: vec![], closes: vec![] }
+        let (probes, claims, closes, settled) = (vec![], vec![], vec![], vec![]);
+        CandidateFrame { after, through, known, stable, probes, claims, closes, settled }
     }
 
     pub(super) fn trim(&mut self, stable: EventId) {

@@ -5,7 +5,7 @@ mod storage;
 use std::sync::Arc;
 
 use dovetail_core::{
-    DecisionFrame, ElementId, EventId, EventKind, ShardId,
+    DecisionFrame, ElementId, EventId, EventKind, LogFrame, ShardId,
     ledger::{Admission, ClientPart, Ledger, Outcome, Status, Submission, SubmitError},
     sequencer::Sequencer,
 };
@@ -144,11 +144,13 @@ impl Balancer {
 
     /// A client withdraws an element, if it waits.
     pub fn withdraw(&mut self, cx: &mut Cx, element: ElementId) {
-        let waits =
-            |ledger: &Ledger| matches!(ledger.status(element), Status::Waiting(entry) if entry.closing.is_none());
-        if self.ledger().is_some_and(waits) {
+        let pool = self.ledger().and_then(|ledger| match ledger.status(element) {
+            Status::Waiting(entry) if entry.closing.is_none() => Some(entry.pool),
+            _ => None,
+        });
+        if let Some(pool) = pool {
             let reason = dovetail_core::WithdrawReason::Client;
-            self.push(cx, EventKind::Withdrawal { element, reason }, None);
+            self.push(cx, EventKind::Withdrawal { element, pool, reason }, None);
         }
     }
 
@@ -168,7 +170,7 @@ impl Balancer {
             cx.net.sever(before);
         }
         let stable = live.ledger.stable();
-        let cut = after.is_none().then(|| live.ledger.cut(|element| cx.scenario.owns(matcher, element)));
+        let cut = after.is_none().then(|| live.ledger.cut(|place| cx.scenario.owns(matcher, place)));
         if cut.as_ref().is_some_and(|cut| !cut.left_out.is_empty()) {
             cx.provoke();
         }
@@ -182,7 +184,7 @@ impl Balancer {
             cx.net.send(stream, Message::Stable(stable), &mut cx.stats);
         }
         for frame in self.disk.frames(from) {
-            cx.net.send(stream, Message::Log(Arc::clone(frame)), &mut cx.stats);
+            cx.net.send(stream, Message::Log(live.share(cx, matcher, frame)), &mut cx.stats);
         }
         if !stable_first {
             cx.net.send(stream, Message::Stable(stable), &mut cx.stats);
@@ -338,6 +340,14 @@ impl Balancer {
                 cx.net.timer(Node::Balancer, at - now, Timer::Due);
             }
         }
+    }
+}
+
+impl Live {
+    /// A frame as a matcher needs it.
+    fn share(&self, cx: &Cx, matcher: usize, frame: &Arc<LogFrame>) -> Arc<LogFrame> {
+        let share = frame.share(|pool| &self.ledger.pool(pool).pool, |place| cx.scenario.owns(matcher, place));
+        share.map_or_else(|| Arc::clone(frame), Arc::new)
     }
 }
 

@@ -97,7 +97,8 @@ impl Gatherer {
         });
         let reader = match node {
             Node::Gatherer(peer) => Reader::Shard(shard_id(peer)),
-            Node::Balancer | Node::Matcher(_) => Reader::Node,
+            Node::Balancer => Reader::Balancer,
+            Node::Matcher(_) => Reader::Matcher,
         };
         let overlap = after > shard.floor() && cx.rng.chance(cx.scenario.net.overlap_permille);
         let from = if overlap { EventId(cx.rng.range(shard.floor().0, after.0)) } else { after };
@@ -271,7 +272,7 @@ impl Gatherer {
         let first = live.unsent.len();
         give(shard, &mut live.unsent).map_err(|source| Violation::Shard { gatherer: self.index, source })?;
         for effect in &live.unsent[first..] {
-            if let ShardEffect::Retire(told) = effect {
+            if let ShardEffect::Retire(told) | ShardEffect::Settled(told) = effect {
                 cx.truth.on_announced(shard.id(), *told)?;
             }
         }
@@ -302,14 +303,14 @@ impl Gatherer {
             let mut common = DecisionFrame::default();
             for effect in now {
                 match *effect {
-                    ShardEffect::Grant { .. } => {}
+                    ShardEffect::Grant { .. } | ShardEffect::Settled(_) => {}
                     ShardEffect::Retire(retirement) => common.retirements.push(retirement),
                     ShardEffect::Decided { through } => common.decided = Some(through),
                 }
             }
             let common = Arc::new(common);
             for &(node, stream) in &live.readers {
-                let frame = with_grants(&common, now, node);
+                let frame = for_reader(&common, now, node);
                 if *frame != DecisionFrame::default() {
                     cx.net.send(stream, Message::Decisions(frame), &mut cx.stats);
                 }
@@ -318,17 +319,17 @@ impl Gatherer {
     }
 }
 
-/// The frame for one reader: what all get, and its own grants.
-fn with_grants(common: &Arc<DecisionFrame>, effects: &[ShardEffect], reader: Node) -> Arc<DecisionFrame> {
-    let grants = effects.iter().filter_map(|effect| match effect {
-        ShardEffect::Grant { to, grant } if Node::Gatherer(to.0 as usize) == reader => Some(*grant),
-        _ => None,
-    });
-    let grants: Vec<_> = grants.collect();
-    if grants.is_empty() {
-        return Arc::clone(common);
+/// The frame for one reader: what all get, and its own grants, or what was settled.
+fn for_reader(common: &Arc<DecisionFrame>, effects: &[ShardEffect], reader: Node) -> Arc<DecisionFrame> {
+    let mut own = DecisionFrame::clone(common);
+    for effect in effects {
+        match *effect {
+            ShardEffect::Grant { to, grant } if Node::Gatherer(to.0 as usize) == reader => own.grants.push(grant),
+            ShardEffect::Settled(settled) if reader == Node::Balancer => own.retirements.push(settled),
+            _ => {}
+        }
     }
-    Arc::new(DecisionFrame { grants, ..DecisionFrame::clone(common) })
+    if own == **common { Arc::clone(common) } else { Arc::new(own) }
 }
 
 fn shard_id(index: usize) -> ShardId {

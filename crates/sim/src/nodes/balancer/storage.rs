@@ -63,8 +63,10 @@ impl Balancer {
         let live = self.live.as_mut().expect("a node that is up is live");
         for record in self.disk.log.end_sync() {
             cx.truth.on_durable(&record.frame, &record.clients)?;
-            for &feed in live.feeds.iter().flatten() {
-                cx.net.send(feed, Message::Log(Arc::clone(&record.frame)), &mut cx.stats);
+            for (matcher, feed) in live.feeds.iter().enumerate() {
+                if let &Some(feed) = feed {
+                    cx.net.send(feed, Message::Log(live.share(cx, matcher, &record.frame)), &mut cx.stats);
+                }
             }
         }
         self.sync_log(cx);
