@@ -21,8 +21,8 @@ use ended::{Ended, Idempotency};
 pub use types::{ClientPart, DecisionError, Entry, LedgerLimits, Outcome, OutcomeEnd, PoolCounts, PoolEntry, Status};
 
 use crate::{
-    DefineError, ElementId, EventId, EventKind, Place, Pool, PoolId, Retirement, ShardId, WithdrawReason, slice::SliceCut,
-    slice::WaitingElement,
+    DefineError, ElementId, EventId, EventKind, Place, Pool, PoolId, Retirement, ShardId, WithdrawReason,
+    slice::SliceCut, slice::WaitingElement,
 };
 
 /// What the balancer knows.
@@ -135,9 +135,7 @@ impl Ledger {
             self.timers.pop_first();
             let Some(entry) = self.elements.get(&element).filter(|entry| entry.closing.is_none()) else { continue };
             events.push(match timer {
-                Timer::Expire => {
-                    EventKind::Withdrawal { element, pool: entry.pool, reason: WithdrawReason::Expired }
-                }
+                Timer::Expire => EventKind::Withdrawal { element, pool: entry.pool, reason: WithdrawReason::Expired },
                 Timer::Reprobe => EventKind::Reprobe {
                     element,
                     pool: entry.pool,

@@ -61,7 +61,8 @@ impl Shard {
     /// Starts at a cut, with nothing undecided at or below it; cut 0 is before every event.
     #[must_use]
     pub fn new(placement: Placement, id: ShardId, cut: EventId) -> Shard {
-        let slices = vec![SliceMark { through: cut, known: cut, settled: VecDeque::new() }; placement.slices() as usize];
+        let slices =
+            vec![SliceMark { through: cut, known: cut, settled: VecDeque::new() }; placement.slices() as usize];
         Shard {
             id,
             slices,
@@ -192,8 +193,7 @@ impl Shard {
             Reader::Shard(shard) => self.placement.home_of(r.element) == shard && !self.planted.is(Bug::R6PeersSilent),
             Reader::Matcher | Reader::Balancer => false,
         };
-        let mut retirements: Vec<_> =
-            self.retirements.values().filter(|&r| own(r) || peer(r)).copied().collect();
+        let mut retirements: Vec<_> = self.retirements.values().filter(|&r| own(r) || peer(r)).copied().collect();
         if reader == Reader::Balancer && !self.planted.is(Bug::SettledNotRepeated) {
             let settled = self.slices.iter().flat_map(|mark| &mark.settled);
             retirements.extend(settled.filter(|settled| settled.x > after));

@@ -22,8 +22,8 @@ use std::{
 use dovetail_rule::Row;
 
 use crate::{
-    DecisionFrame, ElementId, Event, EventId, EventKind, LogFrame, Place, Placement, Pool, PoolDefinition, PoolId, Retirement,
-    ShardId, SliceId,
+    DecisionFrame, ElementId, Event, EventId, EventKind, LogFrame, Place, Placement, Pool, PoolDefinition, PoolId,
+    Retirement, ShardId, SliceId,
     planted::{Bug, Planted},
     pool::Candidate,
 };

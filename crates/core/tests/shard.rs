@@ -337,3 +337,46 @@ fn what_is_stable_decided_everywhere_and_known_to_every_slice_is_forgotten() {
 fn a_shard_that_starts_below_a_peers_floor_fetches_what_the_peer_forgot() {
     check(1, "cut x2\ng1 hello x2\ng1 hello x5\n> fetch (x2, x5]");
 }
+
+#[test]
+fn what_a_slice_settled_is_passed_on_to_balancers_before_the_watermark() {
+    check(
+        1,
+        "
+        s0 x0 x4 settled x3 e3 e1 , settled x4 e2
+        > to balancers: x3: e3 with e1
+        > to balancers: x4: e2 withdrawn
+        > decided x4
+        subscribe balancer x3
+        > floor x0
+        > x4: e2 withdrawn
+        > decided x4
+        subscribe node x3
+        > floor x0
+        > decided x4
+        subscribe g1 x3
+        > floor x0
+        > decided x4
+        ",
+    );
+}
+
+#[test]
+fn what_a_slice_settled_is_passed_on_once_and_kept_until_it_is_stable() {
+    check(
+        1,
+        "
+        s0 x0 x3 settled x3 e3 e1
+        > to balancers: x3: e3 with e1
+        > decided x3
+        s0 x2 x5 known x3 stable x0 , settled x3 e3 e1 , settled x5 e5 e4
+        > to balancers: x5: e5 with e4
+        > decided x5
+        kept
+        > 0 timelines, 2 retirements, floor x0
+        s0 x5 x5 known x3 stable x3
+        kept
+        > 0 timelines, 1 retirements, floor x0
+        ",
+    );
+}

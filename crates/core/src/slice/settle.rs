@@ -9,12 +9,7 @@ use crate::{ElementId, EventId, Place, PoolId, Retirement, SliceId, planted::Bug
 impl Slice {
     /// Settles an arrival: it is matched with the lowest anchor that satisfies the rule, or waits. False when it has to wait
     /// for the decided watermark.
-    pub(super) fn settle_arrival(
-        &mut self,
-        x: EventId,
-        prober: &Prober<'_>,
-        time_ms: u64,
-    ) -> Result<bool, FrameError> {
+    pub(super) fn settle_arrival(&mut self, x: EventId, prober: &Prober<'_>, time_ms: u64) -> Result<bool, FrameError> {
         let place = self.pool(x, prober.pool)?.pool.place(prober.element, prober.row);
         if self.owner(place, prober.element) != self.id {
             return Ok(true);
@@ -29,12 +24,7 @@ impl Slice {
     }
 
     /// Settles the search of an element that waits, if it does. False when it has to wait for the decided watermark.
-    pub(super) fn settle_reprobe(
-        &mut self,
-        x: EventId,
-        prober: &Prober<'_>,
-        time_ms: u64,
-    ) -> Result<bool, FrameError> {
+    pub(super) fn settle_reprobe(&mut self, x: EventId, prober: &Prober<'_>, time_ms: u64) -> Result<bool, FrameError> {
         let pool = self.pool(x, prober.pool)?;
         if !pool.anchors.contains(prober.element) {
             return Ok(true);
@@ -69,7 +59,8 @@ impl Slice {
             self.remove_settled(anchor);
         }
         self.stats.candidates += 1;
-        self.frames.settled(self.placement.home(place), Retirement { x, element: prober.element, anchor: Some(anchor) });
+        self.frames
+            .settled(self.placement.home(place), Retirement { x, element: prober.element, anchor: Some(anchor) });
         Ok(true)
     }
 

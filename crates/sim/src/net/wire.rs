@@ -118,7 +118,9 @@ impl Message {
             Message::Log(frame) => [2, frame.through.0, frame.events.len() as u64],
             Message::Stable(stable) => [3, stable.0, 0],
             Message::CandidatesHello { known, floor } => [4, known.0, floor.0],
-            Message::Candidates(frame) => [5, frame.through.0, (frame.probes.len() + frame.claims.len() + frame.settled.len()) as u64],
+            Message::Candidates(frame) => {
+                [5, frame.through.0, (frame.probes.len() + frame.claims.len() + frame.settled.len()) as u64]
+            }
             Message::DecisionsHello { floor } => [6, floor.0, 0],
             Message::Decisions(frame) => {
                 [7, frame.decided.map_or(0, |decided| decided.0), (frame.retirements.len() + frame.grants.len()) as u64]
