@@ -133,7 +133,7 @@ impl<'a> Pair<'a> {
         })
     }
 
-    fn int(&self, expr: &Expr) -> Outcome<i64> {
+    pub(crate) fn int(&self, expr: &Expr) -> Outcome<i64> {
         let overflow = Absent::Error(EvalError::Overflow);
         match expr {
             Expr::Literal(Value::Int(int)) => Ok(*int),
@@ -174,7 +174,7 @@ impl<'a> Pair<'a> {
     }
 
     /// Never NaN: that is missing.
-    fn double(&self, expr: &Expr) -> Outcome<f64> {
+    pub(crate) fn double(&self, expr: &Expr) -> Outcome<f64> {
         let double =
             match expr {
                 Expr::Literal(Value::Double(double)) => *double,
@@ -209,7 +209,7 @@ impl<'a> Pair<'a> {
         if double.is_nan() { Err(Absent::Missing) } else { Ok(double) }
     }
 
-    fn string<'e>(&self, expr: &'e Expr) -> Outcome<&'e str>
+    pub(crate) fn string<'e>(&self, expr: &'e Expr) -> Outcome<&'e str>
     where
         'a: 'e,
     {
@@ -226,7 +226,7 @@ impl<'a> Pair<'a> {
         }
     }
 
-    fn list<'e>(&self, expr: &'e Expr) -> Outcome<&'e [Box<str>]>
+    pub(crate) fn list<'e>(&self, expr: &'e Expr) -> Outcome<&'e [Box<str>]>
     where
         'a: 'e,
     {

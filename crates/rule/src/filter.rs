@@ -4,6 +4,7 @@
 //! is tested by the rule itself. So cells may be coarser than values as long as every bound is rounded outwards.
 
 use crate::expr::Expr;
+use crate::plan::Range;
 use crate::rule::Side;
 
 /// Ints beyond this, either way, have no cell: their lane is wild.
@@ -80,7 +81,7 @@ pub(crate) enum Operand {
 /// A leaf's bound for one probe. A missing cell satisfies none but `Always`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Bound {
-    /// No anchor.
+    /// No anchor, whatever its values: not even one whose lane is wild. (An empty range is of known cells only.)
     Never,
     /// Every anchor.
     Always,
@@ -113,6 +114,8 @@ pub(crate) struct Asked {
     pub(crate) points: Vec<f64>,
     /// The weights, sum after sum.
     pub(crate) weights: Vec<f64>,
+    /// Space for the planner's own use.
+    pub(crate) ranges: Vec<Range>,
 }
 
 /// A probe, as the planner sees it when it sets the bounds.

@@ -1,51 +1,210 @@
-//! Stand-in.
-use crate::expr::{Comparands, CompareOp, Expr};
-use crate::row::Row;
-use crate::value::Value;
+//! What a search does with a rule: the key that keeps elements apart, the columns that turn anchors away, and what is left
+//! to the rule itself.
+//!
+//! A plan decides nothing. Invariants: P1 a pair that the rule is true or an error on has equal key hashes and passes the
+//! filter of either role, see [`filter`](crate::filter); P2 a plan is a function of the rule and its schema.
+//!
+//! The rule is brought into [`normal`] form and split into conjuncts. Equalities that partition are the [`key`]; what the
+//! columns can tell is [`lower`]ed into a filter, once for anchors that are `a` and once for those that are `b`; the rest is
+//! residual. For a probe, [`ask`] sets the filter's bounds.
 
-/// Stand-in.
-#[derive(Debug, Clone)]
+mod ask;
+mod conjunct;
+mod distance;
+mod key;
+mod lower;
+mod normal;
+mod number;
+mod range;
+mod shape;
+mod show;
+mod symmetry;
+#[cfg(test)]
+mod tests;
+mod warning;
+
+pub use conjunct::{Conjunct, Role, Verdict};
+pub(crate) use range::Range;
+pub use warning::Warning;
+
+use std::fmt::Write;
+
+use crate::cost::cost;
+use crate::expr::{End, Expr};
+use crate::filter::{Asked, Bound, Column, Node, Probe, Sum};
+use crate::row::Row;
+use ask::{Ask, Probing};
+use key::{Key, Share};
+use lower::{Kept, Leaf, Lower};
+
+/// How a rule is searched. [`Rule::plan`](crate::Rule::plan) has it; `Display` prints it for people.
+#[derive(Debug)]
 pub struct Plan {
-    parts: Vec<usize>,
+    conjuncts: Box<[Conjunct]>,
+    warnings: Box<[Warning]>,
+    key: Key,
+    columns: Box<[Column]>,
+    sums: Box<[Sum]>,
+    /// By the anchors' end.
+    filters: [Filter; 2],
+}
+
+/// The filter of one role, and how its bounds are set.
+#[derive(Debug)]
+struct Filter {
+    root: Node,
+    /// The bounds that are the same for every probe, and `Always` for the others.
+    bounds: Box<[Bound]>,
+    asks: Box<[Ask]>,
 }
 
 impl Plan {
-    pub(crate) fn new(expr: &Expr) -> Plan {
-        let all = match expr {
-            Expr::And(of) => of.to_vec(),
-            other => vec![other.clone()],
-        };
-        let part = |expr: &Expr| match expr {
-            Expr::Compare { op: CompareOp::Eq, comparands: Comparands::Same(_), left, right } => {
-                match (&**left, &**right) {
-                    (Expr::Attribute(a), Expr::Attribute(b)) if a.end != b.end && a.index == b.index => Some(a.index),
-                    _ => None,
-                }
-            }
-            _ => None,
-        };
-        Plan { parts: all.iter().filter_map(part).collect() }
-    }
-    /// Stand-in.
-    pub fn keyed(&self) -> bool {
-        !self.parts.is_empty()
-    }
-    /// Stand-in.
-    pub fn key_hash(&self, row: &Row) -> Option<u64> {
-        if self.parts.is_empty() {
-            return None;
-        }
-        let mut hash = 0u64;
-        for &part in &self.parts {
-            let text = match row.values()[part].as_ref()? {
-                Value::Double(d) if *d == 0.0 => "0".to_owned(),
-                v => v.to_string(),
+    /// The plan of a checked rule.
+    pub(crate) fn new(rule: &Expr) -> Plan {
+        let exprs = normal::conjuncts(rule);
+        let (key, shares) = Key::of(&exprs);
+        let mut kept = Kept::default();
+        let [of_a, of_b] = [End::A, End::B].map(|anchor| Draft::new(anchor, &exprs, &shares, &mut kept));
+        let ranks: Vec<f64> = of_a.ranks.iter().zip(&of_b.ranks).map(|(a, b)| a.min(*b)).collect();
+        let mut conjuncts: Vec<(f64, Conjunct)> = Vec::with_capacity(exprs.len());
+        for (index, expr) in exprs.into_iter().enumerate() {
+            let how = joined(&of_a.how[index], &of_b.how[index]);
+            let role = match shares[index] {
+                Share::Whole | Share::Half => Role::Key,
+                Share::None if ranks[index].is_finite() => Role::Columns,
+                Share::None => Role::Residual,
             };
-            for byte in text.bytes() {
-                hash = (hash ^ u64::from(byte)).wrapping_mul(0x100000001b3).rotate_left(17);
-            }
+            let cost = cost(&expr);
+            let rank = match role {
+                Role::Key => 0.0,
+                Role::Columns => ranks[index],
+                Role::Residual => cost as f64,
+            };
+            conjuncts.push((rank, Conjunct { expr, role, how, cost }));
         }
-        hash ^= hash >> 29;
-        Some(hash.wrapping_mul(0xBF58_476D_1CE4_E5B9) >> 7)
+        // Stable: what is alike stays in the order written.
+        conjuncts.sort_by(|(left, one), (right, other)| one.role.cmp(&other.role).then(left.total_cmp(right)));
+        let conjuncts: Box<[Conjunct]> = conjuncts.into_iter().map(|(_, conjunct)| conjunct).collect();
+        let warnings = warning::warnings(&conjuncts, &key).into();
+        let filters = [of_a.filter, of_b.filter];
+        let Kept { columns, sums } = kept;
+        Plan { conjuncts, warnings, key, columns: columns.into(), sums: sums.into(), filters }
     }
+
+    /// The parts that must all hold, in the order they are looked at: key, columns (cheapest and most selective first),
+    /// residual (cheapest first).
+    pub fn conjuncts(&self) -> &[Conjunct] {
+        &self.conjuncts
+    }
+
+    /// What to know about the rule, most important first.
+    pub fn warnings(&self) -> &[Warning] {
+        &self.warnings
+    }
+
+    /// Whether the rule has a key, and so the pool is split by it.
+    pub fn keyed(&self) -> bool {
+        !self.key.parts.is_empty()
+    }
+
+    /// The hash of an element's key. Elements that can match have equal hashes; those without one (`None`: a part of the
+    /// key is missing) match nobody. The same on every node and in every version. Without a key all hashes are equal.
+    pub fn key_hash(&self, row: &Row) -> Option<u64> {
+        self.key.hash(row)
+    }
+
+    /// The parts of the key as CEL: `region`, `double(a.n) / 10.0`, or `{from, to}` for two that are exchanged.
+    pub fn key_parts(&self) -> Vec<String> {
+        self.key.texts().collect()
+    }
+
+    /// Which split the pool gets, and why.
+    pub fn split_reason(&self) -> String {
+        match self.keyed() {
+            true => format!("by key ({}): elements that differ in it never match", self.key_parts().join(", ")),
+            false => "by element: no equality of both elements' own values keeps elements apart".to_owned(),
+        }
+    }
+
+    /// What it costs at worst to test one pair that gets through, in units of [`Rule::cost`](crate::Rule::cost).
+    pub fn cost(&self) -> u64 {
+        self.conjuncts.iter().map(Conjunct::cost).sum()
+    }
+
+    fn cost_text(&self) -> String {
+        let residual: u64 = self.conjuncts.iter().filter(|one| one.role == Role::Residual).map(Conjunct::cost).sum();
+        let mut text = format!("up to {} units for each pair that columns let through", self.cost());
+        if residual > 0 {
+            let _ = write!(text, ", {residual} of them residual");
+        }
+        text
+    }
+
+    /// What is kept of every waiting element.
+    pub(crate) fn columns(&self) -> &[Column] {
+        &self.columns
+    }
+
+    /// The distances leaves look at.
+    pub(crate) fn sums(&self) -> &[Sum] {
+        &self.sums
+    }
+
+    /// The filter's shape for anchors at this end.
+    pub(crate) fn root(&self, anchor: End) -> &Node {
+        &self.filters[anchor as usize].root
+    }
+
+    /// Sets the bounds of one probe. `symbol` is what a string is called in the columns, [`SYMBOL_UNKNOWN`] if no element
+    /// that waits has it, alone or in a list. Allocates nothing once `asked` has grown to what the plan needs.
+    ///
+    /// [`SYMBOL_UNKNOWN`]: crate::filter::SYMBOL_UNKNOWN
+    pub(crate) fn ask(&self, anchor: End, probe: &Probe<'_>, symbol: &dyn Fn(&str) -> u32, asked: &mut Asked) {
+        let filter = &self.filters[anchor as usize];
+        asked.bounds.clear();
+        asked.bounds.extend_from_slice(&filter.bounds);
+        asked.points.clear();
+        asked.weights.clear();
+        let probing = Probing::new(probe);
+        for ask in &filter.asks {
+            ask.ask(&probing, symbol, asked);
+        }
+    }
+}
+
+/// A filter on its way, with what is said about each conjunct.
+struct Draft {
+    filter: Filter,
+    /// Infinite for a conjunct without columns.
+    ranks: Vec<f64>,
+    how: Vec<Vec<String>>,
+}
+
+impl Draft {
+    fn new(anchor: End, exprs: &[Expr], shares: &[Share], kept: &mut Kept) -> Draft {
+        let mut lower = Lower::new(anchor, kept);
+        let (mut nodes, mut ranks, mut how) = (vec![], vec![], vec![]);
+        for (expr, share) in exprs.iter().zip(shares) {
+            let first = lower.leaves.len();
+            let node = if *share == Share::Whole { None } else { lower.conjunct(expr) };
+            ranks.push(node.as_ref().map_or(f64::INFINITY, |node| lower.rank(node)));
+            how.push(lower.leaves[first..].iter().map(|leaf| lower.describe(leaf)).collect());
+            nodes.extend(node);
+        }
+        nodes.sort_by(|left, right| lower.rank(left).total_cmp(&lower.rank(right)));
+        let root = if nodes.len() == 1 { nodes.remove(0) } else { Node::All(nodes.into()) };
+        let bounds = lower.leaves.iter().map(|leaf: &Leaf| leaf.fixed).collect();
+        Draft { filter: Filter { root, bounds, asks: lower.asks.into() }, ranks, how }
+    }
+}
+
+/// What is said of the leaves of both roles, each thing once.
+fn joined(left: &[String], right: &[String]) -> String {
+    let mut said: Vec<&str> = vec![];
+    for text in left.iter().chain(right) {
+        if !said.contains(&&**text) {
+            said.push(text);
+        }
+    }
+    said.join("; ")
 }

@@ -40,19 +40,13 @@ impl Rule {
     /// Parses and type-checks `source` against `schema`. RULES.md says what can be written.
     pub fn compile(source: &str, schema: &Schema) -> Result<Rule, RuleError> {
         let (expr, cost) = typed(source, schema).map_err(|refusal| RuleError::new(source, refusal))?;
-        let (uses_time, attributes) = (expr.uses_time(), schema.len());
-        let plan = Plan::new(&expr);
+        let (uses_time, attributes, plan) = (expr.uses_time(), schema.len(), Plan::new(&expr));
         Ok(Rule(Arc::new(Compiled { source: source.into(), expr, attributes, cost, uses_time, plan })))
     }
 
     /// The rule as written.
     pub fn source(&self) -> &str {
         &self.0.source
-    }
-
-    /// How the rule is searched.
-    pub fn plan(&self) -> &Plan {
-        &self.0.plan
     }
 
     /// The rule as checked. Prints as CEL with promotions and precedence spelled out.
@@ -86,6 +80,11 @@ impl Rule {
     /// Whether the rule mentions `waited`, so that a pair it refuses now may match later.
     pub fn uses_time(&self) -> bool {
         self.0.uses_time
+    }
+
+    /// How the rule is searched.
+    pub fn plan(&self) -> &Plan {
+        &self.0.plan
     }
 
     /// The worst-case cost of one evaluation, in units; at most [`COST_MAX`].

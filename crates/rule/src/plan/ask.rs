@@ -1,0 +1,161 @@
+//! Setting a filter's bounds for one probe: what the prober knows is evaluated by the rule's own evaluator, once.
+//!
+//! Invariant: `Never` is set only where the conjunct is false or missing whatever the anchor's attributes are.
+//! The common forms have a direct path; every other numeric comparison goes by ranges.
+
+use super::distance::Distance;
+use super::number::{Comparison, double_bound, int_bound};
+use crate::eval::{Absent, Outcome, Pair};
+use crate::expr::{CompareOp, Expr};
+use crate::filter::{Asked, Bound, Probe, SYMBOL_UNKNOWN};
+
+/// A probe with the pair that expressions over the prober alone are evaluated on: it stands at both ends.
+pub(super) struct Probing<'a> {
+    pub(super) pair: Pair<'a>,
+    pub(super) oldest_waited_ms: i64,
+}
+
+impl<'a> Probing<'a> {
+    pub(super) fn new(probe: &Probe<'a>) -> Probing<'a> {
+        let pair = Pair { a: probe.side, b: probe.side };
+        Probing { pair, oldest_waited_ms: probe.oldest_waited_ms.max(0) }
+    }
+}
+
+/// How the bounds of one leaf, or of one comparison's, are set. Expressions are over the prober only.
+#[derive(Debug, Clone)]
+pub(super) enum Ask {
+    /// The whole of a bool.
+    Truth { bound: usize, of: Expr },
+    /// `column op value`, both int.
+    Int { bound: usize, op: CompareOp, value: Expr },
+    /// `column op value`, both double. Not `!=`, which rounding would spoil.
+    Double { bound: usize, op: CompareOp, value: Expr },
+    /// `abs(column - point) <= radius`, or `<`, all int.
+    IntBand { bound: usize, strict: bool, point: Expr, radius: Expr },
+    /// The same of doubles.
+    DoubleBand { bound: usize, strict: bool, point: Expr, radius: Expr },
+    /// `column == text`, or `!=`.
+    Symbol { bound: usize, equal: bool, text: Expr },
+    /// `column in list`.
+    SymbolIn { bound: usize, list: Expr },
+    /// `text in column`.
+    Has { bound: usize, text: Expr },
+    /// `column.intersects(list)`.
+    Shares { bound: usize, list: Expr },
+    /// `column == list`.
+    SameList { bound: usize, list: Expr },
+    /// Any other numeric comparison.
+    Comparison(Box<Comparison>),
+    /// A sum of squares, or of absolute differences.
+    Distance(Box<Distance>),
+}
+
+/// A bound that depends on a value: missing satisfies nothing, and with an error every pair is the rule's to see.
+pub(super) fn given<T>(value: Outcome<T>, bound: impl FnOnce(T) -> Bound) -> Bound {
+    match value {
+        Ok(value) => bound(value),
+        Err(Absent::Missing) => Bound::Never,
+        Err(Absent::Error(_)) => Bound::Always,
+    }
+}
+
+impl Ask {
+    pub(super) fn ask(&self, probing: &Probing<'_>, symbol: &dyn Fn(&str) -> u32, asked: &mut Asked) {
+        let pair = &probing.pair;
+        let (bound, set) = match self {
+            Ask::Comparison(comparison) => return comparison.ask(probing, asked),
+            Ask::Distance(distance) => return distance.ask(probing, asked),
+            Ask::Truth { bound, of } => {
+                (bound, given(pair.bool(of), |holds| if holds { Bound::Always } else { Bound::Never }))
+            }
+            Ask::Int { bound, op, value } => (bound, given(pair.int(value), |value| int(*op, value))),
+            Ask::Double { bound, op, value } => (bound, given(pair.double(value), |value| double(*op, value))),
+            Ask::IntBand { bound, strict, point, radius } => {
+                (bound, given(both(pair.int(point), || pair.int(radius)), |band| int_band(*strict, band)))
+            }
+            Ask::DoubleBand { bound, strict, point, radius } => {
+                (bound, given(both(pair.double(point), || pair.double(radius)), |band| double_band(*strict, band)))
+            }
+            Ask::Symbol { bound, equal: true, text } => {
+                (bound, given(pair.string(text), |text| Bound::Symbol(symbol(text))))
+            }
+            Ask::Symbol { bound, equal: false, text } => {
+                (bound, given(pair.string(text), |text| Bound::SymbolNot(symbol(text))))
+            }
+            Ask::SymbolIn { bound, list } => {
+                (bound, given(pair.list(list), |list| Bound::SymbolIn(signature(list, symbol))))
+            }
+            Ask::Has { bound, text } => (bound, given(pair.string(text), |text| Bound::Set(bit(symbol(text))))),
+            Ask::Shares { bound, list } => (bound, given(pair.list(list), |list| Bound::Set(signature(list, symbol)))),
+            Ask::SameList { bound, list } => (bound, given(pair.list(list), |list| same_list(list, symbol))),
+        };
+        asked.bounds[*bound] = set;
+    }
+}
+
+/// Both, or missing if either is, or else an error.
+fn both<T>(left: Outcome<T>, right: impl FnOnce() -> Outcome<T>) -> Outcome<(T, T)> {
+    match (left, right()) {
+        (Ok(left), Ok(right)) => Ok((left, right)),
+        (Err(Absent::Missing), _) | (_, Err(Absent::Missing)) => Err(Absent::Missing),
+        (Err(error), _) | (_, Err(error)) => Err(error),
+    }
+}
+
+fn int(op: CompareOp, value: i64) -> Bound {
+    // The ends are far outside what a cell holds, and a step less is still.
+    int_bound(match op {
+        CompareOp::Eq => [value, value],
+        CompareOp::Ne => return i32::try_from(value).map_or(int_bound([i64::MIN, i64::MAX]), Bound::IntNot),
+        CompareOp::Lt => [i64::MIN, value.saturating_sub(1)],
+        CompareOp::Le => [i64::MIN, value],
+        CompareOp::Gt => [value.saturating_add(1), i64::MAX],
+        CompareOp::Ge => [value, i64::MAX],
+    })
+}
+
+fn double(op: CompareOp, value: f64) -> Bound {
+    double_bound(match op {
+        CompareOp::Eq => [value, value],
+        CompareOp::Lt | CompareOp::Le => [f64::NEG_INFINITY, value],
+        CompareOp::Gt | CompareOp::Ge => [value, f64::INFINITY],
+        CompareOp::Ne => [f64::NEG_INFINITY, f64::INFINITY],
+    })
+}
+
+fn int_band(strict: bool, (point, radius): (i64, i64)) -> Bound {
+    /// A point within this cannot make a difference with a cell overflow.
+    const POINT_MAX: i64 = 1 << 62;
+    if !(-POINT_MAX..=POINT_MAX).contains(&point) {
+        return Bound::Always;
+    }
+    let reach = if strict { radius.saturating_sub(1) } else { radius };
+    int_bound([point.saturating_sub(reach), point.saturating_add(reach)])
+}
+
+fn double_band(strict: bool, (point, radius): (f64, f64)) -> Bound {
+    if radius < 0.0 || strict && radius == 0.0 {
+        return double_bound([1.0, 0.0]);
+    }
+    // Where the difference rounds to the radius, and that sum rounds itself.
+    let reach = radius.next_up();
+    let (low, high) = ((point - reach).next_down(), (point + reach).next_up());
+    double_bound([if low.is_nan() { f64::NEG_INFINITY } else { low }, if high.is_nan() { f64::INFINITY } else { high }])
+}
+
+fn bit(symbol: u32) -> u64 {
+    if symbol == SYMBOL_UNKNOWN { 0 } else { 1 << (symbol & 63) }
+}
+
+fn signature(list: &[Box<str>], symbol: &dyn Fn(&str) -> u32) -> u64 {
+    list.iter().fold(0, |signature, entry| signature | bit(symbol(entry)))
+}
+
+/// An equal list shares the first entry. The empty list has the signature of a missing one.
+fn same_list(list: &[Box<str>], symbol: &dyn Fn(&str) -> u32) -> Bound {
+    match list {
+        [] => Bound::Always,
+        [first, ..] => Bound::Set(bit(symbol(first))),
+    }
+}

@@ -1,0 +1,163 @@
+//! The key: what two elements must have in common, so that an element is compared with those of its own key only.
+//!
+//! Invariants: K1 whenever the rule is true or an error on a pair, both elements have a key and the keys' hashes are equal;
+//! K2 the hash is a fixed function of the values, the same on every node and in every version: placement depends on it.
+//!
+//! Elements of two keys are false or missing together, whatever else the rule says, so no error is lost by not looking.
+
+use super::shape::{Uses, can_fail, other, renamed};
+use crate::eval::{Outcome, Pair};
+use crate::expr::{CompareOp, End, Expr};
+use crate::row::{Row, exact_double};
+use crate::rule::Side;
+use crate::value::{Value, ValueKind};
+
+/// One thing two elements must have in common. Expressions are over one element, written as `a`.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Part {
+    /// `f(a) == f(b)`.
+    Same(Expr),
+    /// `f(a) == g(b) && g(a) == f(b)`: the two values, in whichever order.
+    Mirrored(Expr, Expr),
+}
+
+/// The parts of a rule's key, in the order of the conjuncts they come from. No part is no key.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Key {
+    pub(super) parts: Box<[Part]>,
+}
+
+/// Of each conjunct, whether it is part of the key and, if so, whether equal keys are all it asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Share {
+    None,
+    /// The key is the conjunct.
+    Whole,
+    /// The key only follows from it.
+    Half,
+}
+
+impl Key {
+    /// The key of a conjunction.
+    pub(super) fn of(conjuncts: &[Expr]) -> (Key, Vec<Share>) {
+        let equalities: Vec<Option<[Expr; 2]>> = conjuncts.iter().map(equality).collect();
+        let (mut parts, mut shares) = (Vec::new(), vec![Share::None; conjuncts.len()]);
+        for (index, ends) in equalities.iter().enumerate() {
+            let Some([f, g]) = ends else { continue };
+            if f == g {
+                parts.push(Part::Same(f.clone()));
+                shares[index] = Share::Whole;
+            } else if shares[index] == Share::None {
+                let mirror = equalities.iter().position(|of| matches!(of, Some([h, i]) if h == g && i == f));
+                if let Some(mirror) = mirror {
+                    parts.push(Part::Mirrored(f.clone(), g.clone()));
+                    (shares[index], shares[mirror]) = (Share::Half, Share::Half);
+                }
+            }
+        }
+        (Key { parts: parts.into() }, shares)
+    }
+
+    /// The hash of an element's key. `None` if some part is missing: the element never matches.
+    pub(super) fn hash(&self, row: &Row) -> Option<u64> {
+        let mut hash = SEED;
+        for part in &self.parts {
+            hash = match part {
+                Part::Same(of) => mix(hash ^ word(row, of)?),
+                Part::Mirrored(f, g) => {
+                    let (f, g) = (word(row, f)?, word(row, g)?);
+                    mix(mix(hash ^ f.min(g)) ^ f.max(g))
+                }
+            };
+        }
+        Some(hash)
+    }
+
+    /// Whether some element may have no key: every attribute may be missing, but not every expression.
+    pub(super) fn texts(&self) -> impl Iterator<Item = String> {
+        self.parts.iter().map(|part| match part {
+            Part::Same(of) => bare(of),
+            Part::Mirrored(f, g) => format!("{{{}, {}}}", bare(f), bare(g)),
+        })
+    }
+}
+
+/// An expression over one element, without the element's name where that is all there is.
+pub(super) fn bare(expr: &Expr) -> String {
+    match expr {
+        Expr::Attribute(of) => of.name.to_string(),
+        other => other.to_string(),
+    }
+}
+
+/// `f` and `g` of `f(a) == g(b)`, both over the element `a`, if neither can fail nor depends on time.
+fn equality(conjunct: &Expr) -> Option<[Expr; 2]> {
+    let Expr::Compare { op: CompareOp::Eq, left, right, .. } = conjunct else { return None };
+    let of = |end: End| [left, right].into_iter().find(|side| Uses::of(side).row_of(end));
+    let (f, g) = (of(End::A)?, of(End::B)?);
+    if can_fail(f) || can_fail(g) {
+        return None;
+    }
+    Some([(**f).clone(), renamed(g, &other)])
+}
+
+/// The fractional part of the golden ratio, as in SplitMix64.
+const SEED: u64 = 0x9e37_79b9_7f4a_7c15;
+/// Tells a double that no int is equal to from the ints.
+const DOUBLE: u64 = 0xd6e8_feb8_6659_fd93;
+
+/// The output function of SplitMix64.
+fn mix(word: u64) -> u64 {
+    let word = word.wrapping_add(SEED);
+    let word = (word ^ (word >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let word = (word ^ (word >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    word ^ (word >> 31)
+}
+
+/// 64 bits of a value; equal values, int or double, have equal bits.
+fn word(row: &Row, of: &Expr) -> Option<u64> {
+    if let Expr::Attribute(attribute) = of {
+        return Some(match row.values()[attribute.index].as_ref()? {
+            Value::Int(int) => *int as u64,
+            Value::Double(double) => double_word(*double),
+            Value::String(text) => text_word(SEED, text),
+            Value::Bool(bool) => u64::from(*bool),
+            Value::StringList(list) => list_word(list),
+        });
+    }
+    computed_word(row, of).ok()
+}
+
+fn computed_word(row: &Row, of: &Expr) -> Outcome<u64> {
+    let side = Side { row, waited_ms: 0 };
+    let pair = Pair { a: side, b: side };
+    Ok(match of.kind() {
+        ValueKind::Int => pair.int(of)? as u64,
+        ValueKind::Double => double_word(pair.double(of)?),
+        ValueKind::String => text_word(SEED, pair.string(of)?),
+        ValueKind::Bool => u64::from(pair.bool(of)?),
+        ValueKind::StringList => list_word(pair.list(of)?),
+    })
+}
+
+fn double_word(double: f64) -> u64 {
+    /// From here on every cast to an int saturates.
+    const TWO_TO_63: f64 = 9_223_372_036_854_775_808.0;
+    if double.trunc() == double && (-TWO_TO_63..TWO_TO_63).contains(&double) {
+        return double as i64 as u64;
+    }
+    double.to_bits() ^ DOUBLE
+}
+
+fn text_word(seed: u64, text: &str) -> u64 {
+    let (words, rest) = text.as_bytes().as_chunks::<8>();
+    let mut last = [0; 8];
+    last[..rest.len()].copy_from_slice(rest);
+    let start = mix(seed ^ text.len() as u64);
+    let hash = words.iter().fold(start, |hash, word| mix(hash ^ u64::from_le_bytes(*word)));
+    if rest.is_empty() { hash } else { mix(hash ^ u64::from_le_bytes(last)) }
+}
+
+fn list_word(list: &[Box<str>]) -> u64 {
+    list.iter().fold(mix(list.len() as u64), |hash, entry| text_word(hash, entry))
+}
