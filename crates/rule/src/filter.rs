@@ -87,17 +87,11 @@ pub(crate) enum Bound {
     /// The bit is set.
     Bit,
     /// Inclusive. `low` is above [`INT_MISSING`].
-    Int {
-        low: i32,
-        high: i32,
-    },
+    Int { low: i32, high: i32 },
     /// Another int.
     IntNot(i32),
     /// Inclusive. Neither is NaN.
-    Double {
-        low: f32,
-        high: f32,
-    },
+    Double { low: f32, high: f32 },
     /// This string.
     Symbol(u32),
     /// Another string.
@@ -107,10 +101,7 @@ pub(crate) enum Bound {
     /// A list whose signature shares a bit.
     Set(u64),
     /// The sum is at most `limit`; its points begin at `from` in [`Asked::points`], its weights in [`Asked::weights`].
-    Sum {
-        from: usize,
-        limit: f64,
-    },
+    Sum { from: usize, limit: f64 },
 }
 
 /// What one probe asks: a buffer that is used again and again.

@@ -39,8 +39,8 @@ mod check;
 mod cost;
 mod error;
 mod eval;
-mod filter;
 pub mod expr;
+mod filter;
 mod literal;
 mod parse;
 mod print;
@@ -48,6 +48,7 @@ mod row;
 mod rule;
 mod schema;
 mod suggest;
+pub mod table;
 mod token;
 mod value;
 
