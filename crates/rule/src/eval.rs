@@ -8,6 +8,7 @@ use std::cmp::Ordering;
 use crate::error::EvalError;
 use crate::expr::{ArithmeticOp, AttributeRef, Comparands, CompareOp, End, Expr, TextOp};
 use crate::rule::Side;
+use crate::table::Strings;
 use crate::value::{LIST_LEN_MAX, Value, ValueKind};
 
 /// Why an expression has no value. Missing outweighs an error: what is not there cannot go wrong.
@@ -19,33 +20,120 @@ pub(crate) enum Absent {
 
 pub(crate) type Outcome<T> = Result<T, Absent>;
 
-/// The pair a rule is evaluated on.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Pair<'a> {
-    pub(crate) a: Side<'a>,
-    pub(crate) b: Side<'a>,
+/// One end of a pair: where attribute values come from. They are borrowed for `'a`, and `None` is a missing one.
+pub(crate) trait Element<'a>: Copy {
+    fn waited_ms(self) -> i64;
+    fn has(self, attribute: &AttributeRef) -> bool;
+    fn int(self, attribute: &AttributeRef) -> Option<i64>;
+    fn double(self, attribute: &AttributeRef) -> Option<f64>;
+    fn bool(self, attribute: &AttributeRef) -> Option<bool>;
+    fn string(self, attribute: &AttributeRef) -> Option<&'a str>;
+    fn list(self, attribute: &AttributeRef) -> Option<List<'a>>;
 }
 
-impl<'a> Pair<'a> {
-    fn side(&self, end: End) -> &Side<'a> {
-        match end {
-            End::A => &self.a,
-            End::B => &self.b,
+impl<'a> Element<'a> for Side<'a> {
+    fn waited_ms(self) -> i64 {
+        self.waited_ms
+    }
+
+    fn has(self, attribute: &AttributeRef) -> bool {
+        self.row.values()[attribute.index].is_some()
+    }
+
+    fn int(self, attribute: &AttributeRef) -> Option<i64> {
+        match self.row.values()[attribute.index].as_ref()? {
+            Value::Int(int) => Some(*int),
+            _ => unreachable_attribute(attribute),
         }
     }
 
-    fn attribute(&self, attribute: &AttributeRef) -> Outcome<&'a Value> {
-        self.side(attribute.end).row.values()[attribute.index].as_ref().ok_or(Absent::Missing)
+    fn double(self, attribute: &AttributeRef) -> Option<f64> {
+        match self.row.values()[attribute.index].as_ref()? {
+            Value::Double(double) => Some(*double),
+            _ => unreachable_attribute(attribute),
+        }
     }
 
+    fn bool(self, attribute: &AttributeRef) -> Option<bool> {
+        match self.row.values()[attribute.index].as_ref()? {
+            Value::Bool(bool) => Some(*bool),
+            _ => unreachable_attribute(attribute),
+        }
+    }
+
+    fn string(self, attribute: &AttributeRef) -> Option<&'a str> {
+        match self.row.values()[attribute.index].as_ref()? {
+            Value::String(text) => Some(text),
+            _ => unreachable_attribute(attribute),
+        }
+    }
+
+    fn list(self, attribute: &AttributeRef) -> Option<List<'a>> {
+        match self.row.values()[attribute.index].as_ref()? {
+            Value::StringList(list) => Some(List::Plain(list)),
+            _ => unreachable_attribute(attribute),
+        }
+    }
+}
+
+/// A list of strings: a row's or a literal's, or a table's, which keeps numbers of interned strings.
+#[derive(Clone, Copy)]
+pub(crate) enum List<'a> {
+    Plain(&'a [Box<str>]),
+    Interned(&'a [u32], &'a Strings),
+}
+
+impl<'a> List<'a> {
+    pub(crate) fn len(self) -> usize {
+        match self {
+            List::Plain(list) => list.len(),
+            List::Interned(list, _) => list.len(),
+        }
+    }
+
+    fn get(self, index: usize) -> &'a str {
+        match self {
+            List::Plain(list) => &list[index],
+            List::Interned(list, strings) => strings.text(list[index]),
+        }
+    }
+
+    /// The symbols of the entries; those that `strings` does not have are unknown.
+    pub(crate) fn symbols(self, strings: &Strings) -> impl Iterator<Item = u32> {
+        (0..self.len()).map(move |index| match self {
+            List::Plain(list) => strings.find(&list[index]),
+            List::Interned(list, _) => list[index],
+        })
+    }
+
+    pub(crate) fn iter(self) -> impl Iterator<Item = &'a str> {
+        (0..self.len()).map(move |index| self.get(index))
+    }
+}
+
+/// The pair a rule is evaluated on.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Pair<A, B = A> {
+    pub(crate) a: A,
+    pub(crate) b: B,
+}
+
+/// An attribute's value, from whichever end has it.
+macro_rules! read {
+    ($pair:expr, $kind:ident, $attribute:expr) => {
+        match $attribute.end {
+            End::A => $pair.a.$kind($attribute),
+            End::B => $pair.b.$kind($attribute),
+        }
+    };
+}
+
+impl<'a, A: Element<'a>, B: Element<'a>> Pair<A, B> {
     pub(crate) fn bool(&self, expr: &Expr) -> Outcome<bool> {
         match expr {
             Expr::Literal(Value::Bool(bool)) => Ok(*bool),
-            Expr::Attribute(attribute) => match self.attribute(attribute)? {
-                Value::Bool(bool) => Ok(*bool),
-                _ => unreachable_kind(expr),
-            },
-            Expr::Has(attribute) => Ok(self.attribute(attribute).is_ok()),
+            Expr::Attribute(attribute) => read!(self, bool, attribute).ok_or(Absent::Missing),
+            Expr::Has(attribute) => Ok(read!(self, has, attribute)),
             Expr::Not(of) => self.bool(of).map(|bool| !bool),
             Expr::And(of) => until(false, of.iter().map(|operand| self.bool(operand))),
             Expr::Or(of) => until(true, of.iter().map(|operand| self.bool(operand))),
@@ -74,7 +162,7 @@ impl<'a> Pair<'a> {
             },
             Expr::InList { needle, list } => {
                 let (needle, list) = both(self.string(needle), || self.list(list))?;
-                Ok(list.iter().any(|entry| &**entry == needle))
+                Ok(list.iter().any(|entry| entry == needle))
             }
             Expr::Intersects { left, right } => {
                 let (left, right) = both(self.list(left), || self.list(right))?;
@@ -112,7 +200,7 @@ impl<'a> Pair<'a> {
             }
             Comparands::Same(ValueKind::StringList) => {
                 let (left, right) = both(self.list(left), || self.list(right))?;
-                equality(left == right)
+                equality(left.len() == right.len() && left.iter().eq(right.iter()))
             }
             Comparands::IntDouble => {
                 let (left, right) = both(self.int(left), || self.double(right))?;
@@ -137,11 +225,9 @@ impl<'a> Pair<'a> {
         let overflow = Absent::Error(EvalError::Overflow);
         match expr {
             Expr::Literal(Value::Int(int)) => Ok(*int),
-            Expr::Attribute(attribute) => match self.attribute(attribute)? {
-                Value::Int(int) => Ok(*int),
-                _ => unreachable_kind(expr),
-            },
-            Expr::Waited(end) => Ok(self.side(*end).waited_ms),
+            Expr::Attribute(attribute) => read!(self, int, attribute).ok_or(Absent::Missing),
+            Expr::Waited(End::A) => Ok(self.a.waited_ms()),
+            Expr::Waited(End::B) => Ok(self.b.waited_ms()),
             Expr::Choice { condition, then, otherwise } => {
                 self.int(if self.bool(condition)? { then } else { otherwise })
             }
@@ -178,10 +264,7 @@ impl<'a> Pair<'a> {
         let double =
             match expr {
                 Expr::Literal(Value::Double(double)) => *double,
-                Expr::Attribute(attribute) => match self.attribute(attribute)? {
-                    Value::Double(double) => *double,
-                    _ => unreachable_kind(expr),
-                },
+                Expr::Attribute(attribute) => read!(self, double, attribute).ok_or(Absent::Missing)?,
                 Expr::Choice { condition, then, otherwise } => {
                     self.double(if self.bool(condition)? { then } else { otherwise })?
                 }
@@ -215,10 +298,7 @@ impl<'a> Pair<'a> {
     {
         match expr {
             Expr::Literal(Value::String(text)) => Ok(text),
-            Expr::Attribute(attribute) => match self.attribute(attribute)? {
-                Value::String(text) => Ok(text),
-                _ => unreachable_kind(expr),
-            },
+            Expr::Attribute(attribute) => read!(self, string, attribute).ok_or(Absent::Missing),
             Expr::Choice { condition, then, otherwise } => {
                 self.string(if self.bool(condition)? { then } else { otherwise })
             }
@@ -226,16 +306,13 @@ impl<'a> Pair<'a> {
         }
     }
 
-    pub(crate) fn list<'e>(&self, expr: &'e Expr) -> Outcome<&'e [Box<str>]>
+    pub(crate) fn list<'e>(&self, expr: &'e Expr) -> Outcome<List<'e>>
     where
         'a: 'e,
     {
         match expr {
-            Expr::Literal(Value::StringList(list)) => Ok(list),
-            Expr::Attribute(attribute) => match self.attribute(attribute)? {
-                Value::StringList(list) => Ok(list),
-                _ => unreachable_kind(expr),
-            },
+            Expr::Literal(Value::StringList(list)) => Ok(List::Plain(list)),
+            Expr::Attribute(attribute) => read!(self, list, attribute).ok_or(Absent::Missing),
             Expr::Choice { condition, then, otherwise } => {
                 self.list(if self.bool(condition)? { then } else { otherwise })
             }
@@ -311,23 +388,29 @@ fn compare_exactly(int: i64, double: f64) -> Ordering {
 
 /// Whether two lists share an entry. Long lists are looked up in the shorter, sorted, so that two of the longest take
 /// hundreds of comparisons and not thousands. A list longer than any may be comes from a row nobody checked; it is slow.
-fn intersects(left: &[Box<str>], right: &[Box<str>]) -> bool {
+fn intersects(left: List<'_>, right: List<'_>) -> bool {
     const PRODUCT_MAX: usize = 64;
     let (shorter, longer) = if left.len() <= right.len() { (left, right) } else { (right, left) };
     if shorter.len() * longer.len() <= PRODUCT_MAX || shorter.len() > LIST_LEN_MAX {
-        return longer.iter().any(|entry| shorter.contains(entry));
+        return longer.iter().any(|entry| shorter.iter().any(|other| entry == other));
     }
     let mut space = [""; LIST_LEN_MAX];
     let sorted = &mut space[..shorter.len()];
-    for (slot, entry) in sorted.iter_mut().zip(shorter) {
+    for (slot, entry) in sorted.iter_mut().zip(shorter.iter()) {
         *slot = entry;
     }
     sorted.sort_unstable();
-    longer.iter().any(|entry| sorted.binary_search(&&**entry).is_ok())
+    longer.iter().any(|entry| sorted.binary_search(&entry).is_ok())
 }
 
 /// A broken invariant of `expr`, or a row of another schema: a bug of ours.
 #[cold]
 fn unreachable_kind(expr: &Expr) -> ! {
     unreachable!("{expr} is evaluated as another kind than it was checked as, or on a row of another schema")
+}
+
+/// A row of another schema: a bug of ours.
+#[cold]
+pub(crate) fn unreachable_attribute(attribute: &AttributeRef) -> ! {
+    unreachable!("{attribute} is read from a row of another schema than the rule was compiled against")
 }

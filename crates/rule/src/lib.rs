@@ -49,6 +49,7 @@ mod row;
 mod rule;
 mod schema;
 mod suggest;
+pub mod table;
 mod token;
 mod value;
 

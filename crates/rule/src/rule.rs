@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::check::check;
 use crate::cost::{COST_MAX, cost};
 use crate::error::{EvalError, Reason, Refusal, RuleError, Span};
-use crate::eval::{Absent, Pair};
+use crate::eval::{Absent, Element, Outcome, Pair};
 use crate::expr::Expr;
 use crate::parse::parse;
 use crate::plan::Plan;
@@ -65,11 +65,12 @@ impl Rule {
         for side in [a, b] {
             assert_eq!(side.row.values().len(), rule.attributes, "a rule is tested on rows of its own schema");
         }
-        match (Pair { a, b }).bool(&rule.expr) {
-            Ok(holds) => Ok(holds),
-            Err(Absent::Missing) => Ok(false),
-            Err(Absent::Error(error)) => Err(error),
-        }
+        settle((Pair { a, b }).bool(&rule.expr))
+    }
+
+    /// [`test`](Rule::test) of elements that need not be rows. Their values are of the schema the rule was compiled against.
+    pub(crate) fn test_with<'a>(&self, a: impl Element<'a>, b: impl Element<'a>) -> Result<bool, EvalError> {
+        settle((Pair { a, b }).bool(&self.0.expr))
     }
 
     /// Whether the rule holds for the pair, an error being no match.
@@ -90,6 +91,14 @@ impl Rule {
     /// The worst-case cost of one evaluation, in units; at most [`COST_MAX`].
     pub fn cost(&self) -> u64 {
         self.0.cost
+    }
+}
+
+fn settle(outcome: Outcome<bool>) -> Result<bool, EvalError> {
+    match outcome {
+        Ok(holds) => Ok(holds),
+        Err(Absent::Missing) => Ok(false),
+        Err(Absent::Error(error)) => Err(error),
     }
 }
 

@@ -5,13 +5,14 @@
 
 use super::distance::Distance;
 use super::number::{Comparison, double_bound, int_bound};
-use crate::eval::{Absent, Outcome, Pair};
+use crate::eval::{Absent, List, Outcome, Pair};
 use crate::expr::{CompareOp, Expr};
 use crate::filter::{Asked, Bound, Probe, SYMBOL_UNKNOWN};
+use crate::rule::Side;
 
 /// A probe with the pair that expressions over the prober alone are evaluated on: it stands at both ends.
 pub(super) struct Probing<'a> {
-    pub(super) pair: Pair<'a>,
+    pub(super) pair: Pair<Side<'a>>,
     pub(super) oldest_waited_ms: i64,
 }
 
@@ -148,14 +149,14 @@ fn bit(symbol: u32) -> u64 {
     if symbol == SYMBOL_UNKNOWN { 0 } else { 1 << (symbol & 63) }
 }
 
-fn signature(list: &[Box<str>], symbol: &dyn Fn(&str) -> u32) -> u64 {
+fn signature(list: List<'_>, symbol: &dyn Fn(&str) -> u32) -> u64 {
     list.iter().fold(0, |signature, entry| signature | bit(symbol(entry)))
 }
 
 /// An equal list shares the first entry. The empty list has the signature of a missing one.
-fn same_list(list: &[Box<str>], symbol: &dyn Fn(&str) -> u32) -> Bound {
-    match list {
-        [] => Bound::Always,
-        [first, ..] => Bound::Set(bit(symbol(first))),
+fn same_list(list: List<'_>, symbol: &dyn Fn(&str) -> u32) -> Bound {
+    match list.iter().next() {
+        None => Bound::Always,
+        Some(first) => Bound::Set(bit(symbol(first))),
     }
 }

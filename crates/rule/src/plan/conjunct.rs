@@ -103,12 +103,12 @@ impl Conjunct {
     }
 }
 
-fn value(pair: &Pair<'_>, expr: &Expr) -> Outcome<Value> {
+fn value(pair: &Pair<Side<'_>>, expr: &Expr) -> Outcome<Value> {
     Ok(match expr.kind() {
         ValueKind::Int => Value::Int(pair.int(expr)?),
         ValueKind::Double => Value::Double(pair.double(expr)?),
         ValueKind::String => Value::from(pair.string(expr)?),
         ValueKind::Bool => Value::Bool(pair.bool(expr)?),
-        ValueKind::StringList => Value::StringList(pair.list(expr)?.into()),
+        ValueKind::StringList => Value::StringList(pair.list(expr)?.iter().map(Box::from).collect()),
     })
 }

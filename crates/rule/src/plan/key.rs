@@ -6,9 +6,9 @@
 //! Elements of two keys are false or missing together, whatever else the rule says, so no error is lost by not looking.
 
 use super::shape::{Uses, can_fail, other, renamed};
-use crate::eval::{Outcome, Pair};
+use crate::eval::{List, Outcome, Pair};
 use crate::expr::{CompareOp, End, Expr};
-use crate::row::{Row, exact_double};
+use crate::row::Row;
 use crate::rule::Side;
 use crate::value::{Value, ValueKind};
 
@@ -122,7 +122,7 @@ fn word(row: &Row, of: &Expr) -> Option<u64> {
             Value::Double(double) => double_word(*double),
             Value::String(text) => text_word(SEED, text),
             Value::Bool(bool) => u64::from(*bool),
-            Value::StringList(list) => list_word(list),
+            Value::StringList(list) => list_word(List::Plain(list)),
         });
     }
     computed_word(row, of).ok()
@@ -158,6 +158,6 @@ fn text_word(seed: u64, text: &str) -> u64 {
     if rest.is_empty() { hash } else { mix(hash ^ u64::from_le_bytes(last)) }
 }
 
-fn list_word(list: &[Box<str>]) -> u64 {
-    list.iter().fold(mix(list.len() as u64), |hash, entry| text_word(hash, entry))
+fn list_word(list: List<'_>) -> u64 {
+    list.iter().fold(mix(list.len() as u64), text_word)
 }

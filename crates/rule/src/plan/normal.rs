@@ -98,7 +98,7 @@ fn constant(expr: &Expr) -> Option<Expr> {
         ValueKind::Int => Value::Int(pair.int(expr).ok()?),
         ValueKind::Double => Value::Double(pair.double(expr).ok().filter(|double| double.is_finite())?),
         ValueKind::String => Value::from(pair.string(expr).ok()?),
-        ValueKind::StringList => Value::StringList(pair.list(expr).ok()?.into()),
+        ValueKind::StringList => Value::StringList(pair.list(expr).ok()?.iter().map(Box::from).collect()),
     };
     Some(Expr::Literal(value))
 }

@@ -1,0 +1,244 @@
+//! The filter over blocks: 64 lanes at a time, into a mask.
+//!
+//! What is computed is written once, over [`Lines`]: comparisons of 16 cells, and sums of 64. Each level of the processor has its
+//! own, and its own copy of the whole scan, compiled for it, so that the choice is made once per scan and not per block.
+
+mod scalar;
+#[cfg(target_arch = "x86_64")]
+mod x86;
+
+use crate::filter::{Bound, INT_MISSING, SYMBOL_MISSING};
+use crate::table::block::{Block, Line};
+use crate::table::layout::{Layout, Leaf, Place, Root, Terms, Tree};
+use crate::table::query::Query;
+
+/// What the processor can do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Level {
+    Scalar,
+    #[cfg(target_arch = "x86_64")]
+    Avx2,
+    #[cfg(target_arch = "x86_64")]
+    Avx512,
+}
+
+impl Level {
+    /// Every level this processor has, the best last.
+    pub(super) fn all() -> Vec<Level> {
+        let mut levels = vec![Level::Scalar];
+        #[cfg(target_arch = "x86_64")]
+        {
+            let bits = is_x86_feature_detected!("bmi1")
+                && is_x86_feature_detected!("bmi2")
+                && is_x86_feature_detected!("popcnt")
+                && is_x86_feature_detected!("lzcnt");
+            let avx2 = bits && is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma");
+            let avx512 = is_x86_feature_detected!("avx512f")
+                && is_x86_feature_detected!("avx512bw")
+                && is_x86_feature_detected!("avx512dq")
+                && is_x86_feature_detected!("avx512vl");
+            levels.extend(avx2.then_some(Level::Avx2));
+            levels.extend((avx2 && avx512).then_some(Level::Avx512));
+        }
+        levels
+    }
+
+    pub(super) fn best() -> Level {
+        *Level::all().last().expect("scalar is always there")
+    }
+}
+
+/// A filter and one probe's bounds.
+#[derive(Clone, Copy)]
+pub(super) struct Scan<'a> {
+    pub(super) layout: &'a Layout,
+    pub(super) root: &'a Root,
+    pub(super) query: &'a Query,
+}
+
+impl Scan<'_> {
+    /// The first block in which something survives, and what does.
+    #[inline]
+    pub(super) fn next(&self, level: Level, blocks: &[Block]) -> Option<(usize, u64)> {
+        match level {
+            Level::Scalar => next::<scalar::Scalar>(self, blocks),
+            #[cfg(target_arch = "x86_64")]
+            Level::Avx2 => x86::next_avx2(self, blocks),
+            #[cfg(target_arch = "x86_64")]
+            Level::Avx512 => x86::next_avx512(self, blocks),
+        }
+    }
+}
+
+/// What a level does with a line. A mask's bit l is about lane l.
+trait Lines {
+    /// Whether cells are in the range.
+    fn int_range(line: &Line, low: i32, high: i32) -> u32;
+    /// Whether cells are in the range. NaN is not.
+    fn double_range(line: &Line, low: f32, high: f32) -> u32;
+    /// Whether cells are this.
+    fn equal(line: &Line, word: u32) -> u32;
+    /// Whether cells are neither.
+    fn neither(line: &Line, one: u32, other: u32) -> u32;
+    /// Whether a cell's bit, modulo 64, is in the set. 0 is not.
+    fn within(line: &Line, set: u64) -> u32;
+    /// Whether cells, in halves, share a bit with the set.
+    fn shares(low: &Line, high: &Line, set: u64) -> u32;
+    /// Whether sums are at most `limit`. `points` and `weights` are the terms'.
+    fn sum<const LINES: usize, const SQUARED: bool, const PLAIN: bool>(
+        block: &Block,
+        terms: &Terms,
+        points: &[f32],
+        weights: &[f32],
+        limit: f32,
+    ) -> u64;
+    /// [`tree`], compiled for the level.
+    fn tree<const LINES: usize>(scan: &Scan<'_>, root: &Tree, block: &Block, lanes: u64) -> u64;
+}
+
+/// After how many terms a look at the sum may save the others.
+#[inline(always)]
+fn split(terms: usize) -> usize {
+    if terms < 4 { terms } else { terms - terms / 4 }
+}
+
+#[inline(always)]
+fn next<L: Lines>(scan: &Scan<'_>, blocks: &[Block]) -> Option<(usize, u64)> {
+    match scan.root {
+        Root::Everything => blocks.iter().position(|block| !block.is_dead()).map(|at| (at, blocks[at].live)),
+        Root::Leaf(one) => each(
+            blocks,
+            |block, _| leaf::<L, 4>(scan, *one, block),
+            |block, _| leaf::<L, 2>(scan, *one, block),
+            |block, _| leaf::<L, 1>(scan, *one, block),
+        ),
+        Root::Leaves(some) => each(
+            blocks,
+            |block, lanes| leaves::<L, 4>(scan, some, block, lanes),
+            |block, lanes| leaves::<L, 2>(scan, some, block, lanes),
+            |block, lanes| leaves::<L, 1>(scan, some, block, lanes),
+        ),
+        Root::Tree(root) => each(
+            blocks,
+            |block, lanes| L::tree::<4>(scan, root, block, lanes),
+            |block, lanes| L::tree::<2>(scan, root, block, lanes),
+            |block, lanes| L::tree::<1>(scan, root, block, lanes),
+        ),
+    }
+}
+
+/// Finds the first block with a survivor; there is one function for each size of a block.
+#[inline(always)]
+fn each(
+    blocks: &[Block],
+    large: impl Fn(&Block, u64) -> u64,
+    medium: impl Fn(&Block, u64) -> u64,
+    small: impl Fn(&Block, u64) -> u64,
+) -> Option<(usize, u64)> {
+    for (at, block) in blocks.iter().enumerate() {
+        if block.is_dead() {
+            continue;
+        }
+        let lanes = block.live & !block.wild;
+        let mask = match block.lines {
+            4 => large(block, lanes),
+            2 => medium(block, lanes),
+            _ => small(block, lanes),
+        };
+        let survivors = block.live & (mask | block.wild);
+        if survivors != 0 {
+            return Some((at, survivors));
+        }
+    }
+    None
+}
+
+/// The lanes that pass one leaf, and some that are none of the caller's.
+#[inline(always)]
+fn leaf<L: Lines, const LINES: usize>(scan: &Scan<'_>, leaf: Leaf, block: &Block) -> u64 {
+    match (scan.query.bounds()[leaf.bound], leaf.at) {
+        (Bound::Never, _) => 0,
+        (Bound::Always, _) => u64::MAX,
+        (Bound::Bit, Place::Bit(bit)) => block.bits(scan.layout, bit),
+        (Bound::Int { low, high }, Place::Strip(strip)) => {
+            lines::<LINES>(block, strip, |line| L::int_range(line, low, high))
+        }
+        (Bound::IntNot(int), Place::Strip(strip)) => {
+            lines::<LINES>(block, strip, |line| L::neither(line, int as u32, INT_MISSING as u32))
+        }
+        (Bound::Double { low, high }, Place::Strip(strip)) => {
+            lines::<LINES>(block, strip, |line| L::double_range(line, low, high))
+        }
+        (Bound::Symbol(symbol), Place::Strip(strip)) => lines::<LINES>(block, strip, |line| L::equal(line, symbol)),
+        (Bound::SymbolNot(symbol), Place::Strip(strip)) => {
+            lines::<LINES>(block, strip, |line| L::neither(line, symbol, SYMBOL_MISSING))
+        }
+        (Bound::SymbolIn(set), Place::Strip(strip)) => lines::<LINES>(block, strip, |line| L::within(line, set)),
+        (Bound::Set(set), Place::Set(strip)) => {
+            let (low, high) = (block.strip::<LINES>(strip), block.strip::<LINES>(strip + 1));
+            (0..LINES).fold(0, |mask, at| mask | u64::from(L::shares(&low[at], &high[at], set)) << (16 * at))
+        }
+        (Bound::Sum { .. }, Place::Sum(sum)) => sums::<L, LINES>(scan, leaf.bound, sum, block),
+        (bound, at) => unreachable!("the plan asks {bound:?} of {at:?}"),
+    }
+}
+
+#[inline(always)]
+fn lines<const LINES: usize>(block: &Block, strip: usize, mask: impl Fn(&Line) -> u32) -> u64 {
+    let strip = block.strip::<LINES>(strip);
+    (0..LINES).fold(0, |all, at| all | u64::from(mask(&strip[at])) << (16 * at))
+}
+
+#[inline(always)]
+fn sums<L: Lines, const LINES: usize>(scan: &Scan<'_>, bound: usize, sum: usize, block: &Block) -> u64 {
+    let limit = &scan.query.limits[bound];
+    let terms = &scan.layout.sums[sum];
+    let range = limit.from..limit.from + terms.columns.len();
+    let (points, weights) = (&scan.query.points[range.clone()], &scan.query.weights[range]);
+    let most = limit.at(block.reach(scan.layout, sum));
+    match (terms.squared, limit.plain) {
+        (true, true) => L::sum::<LINES, true, true>(block, terms, points, weights, most),
+        (true, false) => L::sum::<LINES, true, false>(block, terms, points, weights, most),
+        (false, true) => L::sum::<LINES, false, true>(block, terms, points, weights, most),
+        (false, false) => L::sum::<LINES, false, false>(block, terms, points, weights, most),
+    }
+}
+
+/// Those of `lanes` that pass every leaf.
+#[inline(always)]
+fn leaves<L: Lines, const LINES: usize>(scan: &Scan<'_>, leaves: &[Leaf], block: &Block, mut lanes: u64) -> u64 {
+    for one in leaves {
+        lanes &= leaf::<L, LINES>(scan, *one, block);
+        if lanes == 0 {
+            break;
+        }
+    }
+    lanes
+}
+
+/// Those of `lanes` that pass a tree. Recursion is through the level's own function, so that all of it is compiled for the level.
+#[inline(always)]
+fn tree<L: Lines, const LINES: usize>(scan: &Scan<'_>, root: &Tree, block: &Block, mut lanes: u64) -> u64 {
+    match root {
+        Tree::Leaf(one) => lanes & leaf::<L, LINES>(scan, *one, block),
+        Tree::All(of) => {
+            for one in of {
+                if lanes == 0 {
+                    break;
+                }
+                lanes = L::tree::<LINES>(scan, one, block, lanes);
+            }
+            lanes
+        }
+        Tree::Any(of) => {
+            let mut found = 0;
+            for one in of {
+                if found == lanes {
+                    break;
+                }
+                found |= L::tree::<LINES>(scan, one, block, lanes & !found);
+            }
+            found
+        }
+    }
+}

@@ -1,0 +1,94 @@
+//! What one probe asks of the anchors in one role, ready for the kernels.
+
+use crate::expr::End;
+use crate::filter::{Asked, Bound, Probe};
+use crate::table::layout::{Layout, Place, Shape};
+use crate::table::strings::Strings;
+
+/// A buffer that is used again and again.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Query {
+    asked: Asked,
+    /// The points and weights of the sums, as the kernels take them.
+    pub(super) points: Vec<f32>,
+    pub(super) weights: Vec<f32>,
+    /// By bound; of use for sums only.
+    pub(super) limits: Vec<Limit>,
+}
+
+/// What a sum computed in `f32` is at most, if the true one is at most R.
+///
+/// A cell is its value rounded, a point is too, and so is their difference: with the terms' values `c` and `p`, each adds at
+/// most `2^-24 (|c| + |p|)`, so the difference is off by less than `e = 2^-22 (|c| + |p|)`. Summed over the terms, e is at most
+/// `2^-22 (reach + P)`. Then, all weights being at most W:
+/// * power 1: `sum w |d + e| <= sum w |d| + W sum |e|`;
+/// * power 2: `sqrt(sum w (d + e)^2) <= sqrt(sum w d^2) + sqrt(sum w e^2) <= sqrt(R) + sqrt(W) sum |e|`, by Minkowski.
+///
+/// What products and additions round, here and in the rule's own `f64`, is relative: fewer than 250 roundings of `2^-24`, hence
+/// the factor `1 + 2^-16`. Below the normal numbers they round by `2^-150` each, hence the last summand. Weights are rounded
+/// downwards. What overflows to infinity here was more than any limit that is finite.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Limit {
+    base: f64,
+    slope: f64,
+    /// P.
+    points: f64,
+    squared: bool,
+    /// Where its points and weights begin.
+    pub(super) from: usize,
+    /// Whether the weights are all 1.
+    pub(super) plain: bool,
+}
+
+impl Limit {
+    /// For anchors whose cells' magnitudes add up to at most `reach`.
+    #[inline(always)]
+    pub(super) fn at(&self, reach: f32) -> f32 {
+        let bound = self.base + self.slope * (f64::from(reach) + self.points);
+        let power = if self.squared { bound * bound } else { bound };
+        let limit = power * (1.0 + 1.0 / 65_536.0) + 1e-40;
+        (limit as f32).next_up()
+    }
+}
+
+impl Query {
+    /// Asks for one probe.
+    pub(super) fn ask(&mut self, layout: &Layout, shape: &Shape, anchor: End, probe: &Probe<'_>, strings: &Strings) {
+        (shape.ask)(anchor, probe, &|text| strings.find(text), &mut self.asked);
+        if layout.sums.is_empty() {
+            return;
+        }
+        let Query { asked, points, weights, limits } = self;
+        points.clear();
+        points.extend(asked.points.iter().map(|&point| point as f32));
+        weights.clear();
+        weights.extend(asked.weights.iter().map(|&weight| rounded_down(weight)));
+        limits.clear();
+        limits.resize(asked.bounds.len(), Limit::default());
+        layout.root(anchor).leaves(&mut |leaf| {
+            if let (&Bound::Sum { from, limit }, Place::Sum(sum)) = (&asked.bounds[leaf.bound], leaf.at) {
+                let terms = &layout.sums[sum];
+                let range = from..from + terms.columns.len();
+                let largest = asked.weights[range.clone()].iter().copied().fold(0.0, f64::max);
+                let of = |value: f64| if terms.squared { value.sqrt() } else { value };
+                limits[leaf.bound] = Limit {
+                    base: of(limit),
+                    slope: of(largest) / f64::from(1 << 22),
+                    points: asked.points[range.clone()].iter().map(|point| point.abs()).sum(),
+                    squared: terms.squared,
+                    from,
+                    plain: asked.weights[range].iter().all(|&weight| weight == 1.0),
+                };
+            }
+        });
+    }
+
+    pub(super) fn bounds(&self) -> &[Bound] {
+        &self.asked.bounds
+    }
+}
+
+fn rounded_down(weight: f64) -> f32 {
+    let near = weight as f32;
+    if f64::from(near) > weight { near.next_down() } else { near }
+}

@@ -1,0 +1,119 @@
+//! Interned strings, each with the number of its uses.
+//!
+//! Invariants: I1 a symbol is 1 or more, and stays its string's while that is in use; I2 a string whose last use is released is
+//! freed at once, and its symbol is given to the next new one, so that symbols stay small (signatures take them modulo 64).
+
+use hashbrown::HashTable;
+
+use crate::filter::SYMBOL_UNKNOWN;
+
+/// The strings of the waiting elements, and the literals of the plan.
+#[derive(Debug, Default)]
+pub(crate) struct Strings {
+    entries: Vec<Entry>,
+    /// By the string's hash. An entry's number, from 0.
+    table: HashTable<u32>,
+    /// The first free entry, plus one; 0 for none.
+    free: u32,
+    text_bytes: usize,
+}
+
+#[derive(Debug)]
+struct Entry {
+    text: Box<str>,
+    /// Uses; of a free entry, the next free one, plus one.
+    uses: u32,
+}
+
+impl Strings {
+    /// The string's symbol, with one more use.
+    pub(crate) fn intern(&mut self, text: &str) -> u32 {
+        let hash = hash(text);
+        if let Some(&index) = self.table.find(hash, |&index| &*self.entries[index as usize].text == text) {
+            self.entries[index as usize].uses += 1;
+            return index + 1;
+        }
+        let index = match self.free {
+            0 => {
+                self.entries.push(Entry { text: text.into(), uses: 1 });
+                self.entries.len() as u32 - 1
+            }
+            free => {
+                let entry = &mut self.entries[free as usize - 1];
+                self.free = std::mem::replace(&mut entry.uses, 1);
+                entry.text = text.into();
+                free - 1
+            }
+        };
+        assert!(index < SYMBOL_UNKNOWN - 1, "fewer strings than symbols");
+        self.text_bytes += text.len();
+        let entries = &self.entries;
+        self.table.insert_unique(hash, index, |&index| self::hash(&entries[index as usize].text));
+        index + 1
+    }
+
+    /// One use less of a symbol; 0, which is no string's, has none.
+    pub(crate) fn release(&mut self, symbol: u32) {
+        let Some(index) = symbol.checked_sub(1) else { return };
+        let entry = &mut self.entries[index as usize];
+        entry.uses -= 1;
+        if entry.uses > 0 {
+            return;
+        }
+        let text = std::mem::take(&mut entry.text);
+        entry.uses = std::mem::replace(&mut self.free, symbol);
+        self.text_bytes -= text.len();
+        match self.table.find_entry(hash(&text), |&other| other == index) {
+            Ok(found) => drop(found.remove()),
+            Err(_) => unreachable!("an interned string is in the table"),
+        }
+    }
+
+    /// The symbol of a string, or [`SYMBOL_UNKNOWN`].
+    pub(crate) fn find(&self, text: &str) -> u32 {
+        match self.table.find(hash(text), |&index| &*self.entries[index as usize].text == text) {
+            Some(&index) => index + 1,
+            None => SYMBOL_UNKNOWN,
+        }
+    }
+
+    /// A symbol's string.
+    pub(crate) fn text(&self, symbol: u32) -> &str {
+        &self.entries[symbol as usize - 1].text
+    }
+
+    /// How many strings are in use.
+    pub(crate) fn len(&self) -> usize {
+        self.table.len()
+    }
+
+    /// Gives back what a past peak needed, as far as symbols in use allow.
+    pub(crate) fn shrink(&mut self) {
+        let entries = &self.entries;
+        self.table.shrink_to_fit(|&index| hash(&entries[index as usize].text));
+        if self.table.is_empty() {
+            *self = Strings::default();
+        }
+    }
+
+    pub(crate) fn bytes(&self) -> usize {
+        self.entries.capacity() * size_of::<Entry>() + self.table.allocation_size() + self.text_bytes
+    }
+}
+
+/// Eight bytes at a time, multiplied and folded. Nothing but the speed of this table depends on it.
+fn hash(text: &str) -> u64 {
+    const ODD: u64 = 0x9E37_79B9_7F4A_7C15;
+    let fold = |state: u64, word: u64| {
+        let product = u128::from(state ^ word) * u128::from(ODD);
+        (product as u64) ^ (product >> 64) as u64
+    };
+    let mut state = (text.len() as u64).wrapping_mul(0xBF58_476D_1CE4_E5B9) ^ ODD;
+    let mut words = text.as_bytes().chunks_exact(8);
+    for word in words.by_ref() {
+        state = fold(state, u64::from_le_bytes(word.try_into().expect("8 bytes")));
+    }
+    let mut last = [0; 8];
+    last[..words.remainder().len()].copy_from_slice(words.remainder());
+    fold(fold(state, u64::from_le_bytes(last)), 0x94D0_49BB_1331_11EB)
+}

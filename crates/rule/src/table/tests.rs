@@ -1,0 +1,3 @@
+//! The table against plain scans, with filters made by hand.
+
+mod workloads;
