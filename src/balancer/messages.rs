@@ -44,6 +44,10 @@ pub(crate) enum Event {
     Ended { element: ElementId, reply: oneshot::Sender<EventId> },
     /// What became of an element.
     Get { element: ElementName, reply: oneshot::Sender<Found> },
+    /// What an explanation needs of an element that waits.
+    Explain { element: ElementName, reply: oneshot::Sender<Explaining> },
+    /// Elements waiting in a pool, ascending, after one of them; at most so many.
+    Waiting { pool: PoolId, after: ElementId, most: usize, reply: oneshot::Sender<Vec<Waits>> },
     /// All pools.
     Pools { reply: oneshot::Sender<Vec<PoolSummary>> },
     /// The names of pools by their numbers.
@@ -133,6 +137,22 @@ pub(crate) enum Found {
     Waiting { element: ElementId, pool: Arc<PoolDefinition>, entry: Box<Entry> },
     Ended(ElementId, EventId),
     Unknown,
+}
+
+/// An element to explain.
+#[derive(Debug)]
+pub(crate) enum Explaining {
+    /// It waits.
+    Waiting { pool: Pool, element: Waits, entry: Box<Entry> },
+    /// It does not, or is not known.
+    Not(Found),
+}
+
+/// An element that waits, with what an explanation says of it.
+#[derive(Debug)]
+pub(crate) struct Waits {
+    pub(crate) waiting: WaitingElement,
+    pub(crate) key: Arc<str>,
 }
 
 /// A pool for a list.

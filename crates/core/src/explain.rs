@@ -127,44 +127,41 @@ impl Explainer {
 
     fn turned_away(&mut self, other: &WaitingElement, key: &Arc<str>) {
         let [a, b] = self.sides(other, self.time_ms);
-        let conjuncts = self.pool.rule.plan().conjuncts();
-        let verdicts: Vec<Verdict> = conjuncts.iter().map(|conjunct| conjunct.verdict(a, b)).collect();
-        let failed = |&(_, verdict): &(usize, Verdict)| matches!(verdict, Verdict::Fails | Verdict::Missing);
-        let failed: Vec<(usize, Verdict)> = verdicts.into_iter().enumerate().filter(failed).collect();
+        let verdicts = self.pool.rule.plan().conjuncts().iter().map(|conjunct| conjunct.verdict(a, b)).enumerate();
+        let failed: Vec<(usize, Verdict)> =
+            verdicts.filter(|(_, verdict)| matches!(verdict, Verdict::Fails | Verdict::Missing)).collect();
         let &(first, verdict) = failed.first().expect("a rule that is not true has a conjunct that is not");
         let counted = &mut self.explanation.conjuncts[first];
         counted.elements += 1;
         counted.missing += u64::from(verdict == Verdict::Missing);
         // Only time can change the mind of a rule about two elements.
-        let acceptable_at_ms =
-            if failed.iter().all(|&(index, _)| self.timed[index]) { self.expect(other, key) } else { None };
-        let worst = self.explanation.nearest.last().map_or(usize::MAX, |worst| worst.failed.len());
-        if self.explanation.nearest.len() == self.nearest_max && failed.len() > worst || self.nearest_max == 0 {
-            return;
+        let timed = failed.iter().all(|&(index, _)| self.timed[index]);
+        let acceptable_at_ms = if timed { self.expect(other, key) } else { None };
+        let nearest = &self.explanation.nearest;
+        if nearest.len() < self.nearest_max || nearest.last().is_some_and(|last| failed.len() <= last.failed.len()) {
+            let failed = self.reasons(other, &failed);
+            self.keep(NearMiss { element: other.element, key: Arc::clone(key), failed, acceptable_at_ms });
         }
-        let conjuncts = self.pool.rule.plan().conjuncts();
-        let failed = failed.into_iter().map(|(conjunct, verdict)| {
-            let (reason, off_by) = reason(&conjuncts[conjunct], verdict, a, b);
+    }
+
+    fn reasons(&self, other: &WaitingElement, failed: &[(usize, Verdict)]) -> Vec<Failed> {
+        let [a, b] = self.sides(other, self.time_ms);
+        let reasons = failed.iter().map(|&(conjunct, verdict)| {
+            let (reason, off_by) = reason(&self.pool.rule.plan().conjuncts()[conjunct], verdict, a, b);
             Failed { conjunct, reason, off_by }
         });
-        let miss = NearMiss {
-            element: other.element,
-            key: Arc::clone(key),
-            failed: failed.collect(),
-            acceptable_at_ms,
-        };
-        self.keep(miss);
+        reasons.collect()
     }
 
     /// Keeps a near miss if it is among the nearest. Of equals, the one looked at first.
     fn keep(&mut self, miss: NearMiss) {
-        let rank = |miss: &NearMiss| (miss.failed.len(), miss.failed.iter().map(|f| f.off_by.unwrap_or(f64::INFINITY)));
-        let order = |one: &NearMiss, other: &NearMiss| {
-            let ((failed, off_by), (other_failed, other_off_by)) = (rank(one), rank(other));
-            failed.cmp(&other_failed).then(off_by.sum::<f64>().total_cmp(&other_off_by.sum()))
+        let off_by =
+            |miss: &NearMiss| miss.failed.iter().map(|failed| failed.off_by.unwrap_or(f64::INFINITY)).sum::<f64>();
+        let nearer = |one: &NearMiss| {
+            one.failed.len().cmp(&miss.failed.len()).then(off_by(one).total_cmp(&off_by(&miss))).is_le()
         };
         let nearest = &mut self.explanation.nearest;
-        let at = nearest.partition_point(|kept| order(kept, &miss).is_le());
+        let at = nearest.partition_point(nearer);
         nearest.insert(at, miss);
         nearest.truncate(self.nearest_max);
     }
@@ -177,8 +174,7 @@ impl Explainer {
             self.pool.rule.matches(a, b)
         })?;
         if self.explanation.prospect.as_ref().is_none_or(|known| at_ms < known.at_ms) {
-            self.explanation.prospect =
-                Some(Prospect { at_ms, element: other.element, key: Arc::clone(key) });
+            self.explanation.prospect = Some(Prospect { at_ms, element: other.element, key: Arc::clone(key) });
         }
         Some(at_ms)
     }

@@ -11,9 +11,11 @@
 //! | [`ledger`] | what the balancer knows: elements, keys, timers, the cut | 4 |
 //! | [`mod@slice`] | one worker index's share of the pair space | 3.1 |
 //! | [`shard`] | one shard's elements, and what it decides about them | 3.2 |
+//! | [`explain`] | why an element is waiting | 5 |
 //! | [`ring`], [`placement`] | which slice owns and which shard homes an element | 3.2 |
 
 pub mod event;
+pub mod explain;
 pub mod ids;
 pub mod ledger;
 pub mod message;

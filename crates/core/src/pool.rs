@@ -146,7 +146,9 @@ impl Pool {
     /// What an element's owner and home follow from.
     #[must_use]
     pub fn place(&self, element: ElementId, row: &Row) -> Place {
-        self.rule.plan().key_hash(row).map_or(Place::Id(element), Place::Key)
+        let plan = self.rule.plan();
+        let key = if plan.keyed() { plan.key_hash(row) } else { None };
+        key.map_or(Place::Id(element), Place::Key)
     }
 
     /// Whether two elements may match at `time_ms`. An error in the rule counts as "no" and is added to `errors`.
@@ -163,7 +165,7 @@ impl Pool {
     }
 }
 
-fn waited(arrived_ms: u64, time_ms: u64) -> i64 {
+pub(crate) fn waited(arrived_ms: u64, time_ms: u64) -> i64 {
     i64::try_from(time_ms.saturating_sub(arrived_ms)).unwrap_or(i64::MAX)
 }
 

@@ -8,28 +8,30 @@
 //! is settled follows from the cut and the log alone, never from what others decided.
 
 mod ahead;
-mod anchors;
 mod frames;
+mod pools;
 mod retired;
 mod settle;
 mod types;
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
+    collections::{BTreeSet, VecDeque},
     sync::Arc,
 };
 
-use dovetail_rule::Row;
+use dovetail_rule::{
+    Row,
+    table::{self, Hint},
+};
 
 use crate::{
-    DecisionFrame, ElementId, Event, EventId, EventKind, LogFrame, Place, Placement, Pool, PoolDefinition, PoolId,
-    Retirement, ShardId, SliceId,
+    DecisionFrame, ElementId, Event, EventId, EventKind, LogFrame, Place, Placement, PoolId, Retirement, ShardId,
+    SliceId,
     planted::{Bug, Planted},
-    pool::Candidate,
 };
 use ahead::Ahead;
-use anchors::Anchors;
 use frames::Frames;
+use pools::Pools;
 use retired::Retired;
 pub use types::{Behind, CandidateBacklog, FrameError, SliceCut, SliceEffect, SliceStats, WaitingElement};
 
@@ -40,9 +42,7 @@ pub struct Slice {
     placement: Placement,
     list_max: usize,
     planted: Planted,
-    pools: BTreeMap<PoolId, SlicePool>,
-    /// Pool of each element owned here that waits.
-    owned: HashMap<ElementId, PoolId>,
+    pools: Pools,
     retired: Retired,
     /// No later frame of the log names an element retired at or below this event: the last frame's stable cut.
     nameless: EventId,
@@ -56,18 +56,11 @@ pub struct Slice {
     received: EventId,
     through: EventId,
     pending: VecDeque<Arc<LogFrame>>,
+    /// The last frame that was looked ahead into.
+    looked_ahead: EventId,
     ahead: Ahead,
     frames: Frames,
     stats: SliceStats,
-}
-
-#[derive(Debug)]
-struct SlicePool {
-    pool: Pool,
-    anchors: Anchors,
-    /// Whether this slice alone searches for its elements of the pool.
-    settled: bool,
-    rule_errors: u64,
 }
 
 /// An element that searches.
@@ -79,13 +72,8 @@ struct Prober<'a> {
 }
 
 impl Prober<'_> {
-    fn candidate(&self) -> Candidate<'_> {
-        Candidate { element: self.element, row: self.row, arrived_ms: self.arrived_ms }
-    }
-
-    fn waiting(&self) -> WaitingElement {
-        let Prober { element, pool, row, arrived_ms } = *self;
-        WaitingElement { element, pool, arrived_ms, row: Arc::clone(row) }
+    fn in_table<'a>(&'a self, key: Option<u64>, hint: Hint<'a>) -> table::Prober<'a> {
+        table::Prober { id: self.element.0, row: self.row, arrived_ms: self.arrived_ms, key, hint }
     }
 }
 
@@ -104,8 +92,7 @@ impl Slice {
             id,
             list_max,
             planted: Planted::default(),
-            pools: BTreeMap::new(),
-            owned: HashMap::new(),
+            pools: Pools::default(),
             retired: Retired::new(cut.through),
             nameless: EventId::ZERO,
             decided: vec![cut.through; shards],
@@ -115,18 +102,21 @@ impl Slice {
             received: cut.through,
             through: cut.through,
             pending: VecDeque::new(),
+            looked_ahead: cut.through,
             ahead: Ahead::new(list_max),
             frames: Frames::new(shards, cut.through),
             stats: SliceStats::default(),
             placement,
         };
         for (pool, definition) in cut.pools {
-            slice.define(cut.through, pool, definition)?;
+            slice.pools.define(cut.through, pool, definition, &slice.placement)?;
         }
-        for waiting in cut.waiting {
-            let pool = slice.pool(cut.through, waiting.pool)?;
-            if slice.placement.owner(pool.pool.place(waiting.element, &waiting.row)) == id {
-                slice.add_anchor(cut.through, waiting)?;
+        let mut waiting = cut.waiting;
+        waiting.sort_unstable_by_key(|waiting| waiting.element);
+        for WaitingElement { element, pool, arrived_ms, row } in waiting {
+            let (place, key) = slice.place(cut.through, pool, element, &row)?;
+            if slice.placement.owner(place) == id {
+                slice.pools.insert(element, pool, &row, arrived_ms, key);
             }
         }
         Ok(slice)
@@ -277,17 +267,21 @@ impl Slice {
 
     /// By pool: its name, the elements waiting that are owned here, and the pairs on which its rule failed.
     pub fn pools(&self) -> impl Iterator<Item = (&str, usize, u64)> {
-        self.pools.values().map(|p| (p.pool.definition.name.as_str(), p.anchors.len(), p.rule_errors))
+        self.pools.iter().map(|p| (p.pool.definition.name.as_str(), p.anchors.len(), p.rule_errors))
     }
 
     /// The elements waiting that are owned here, in no order.
     pub fn anchors(&self) -> impl Iterator<Item = ElementId> {
-        self.owned.keys().copied()
+        self.pools.iter().flat_map(|pool| pool.anchors.ids()).map(ElementId)
     }
 
     fn search(&mut self, out: &mut Vec<SliceEffect>) -> Result<(), FrameError> {
         while let Some(frame) = self.pending.front().map(Arc::clone) {
             let from = frame.events.partition_point(|event| event.x <= self.through);
+            if self.looked_ahead < frame.through {
+                self.looked_ahead = frame.through;
+                self.pools.look_ahead(&frame, &frame.events[from..]);
+            }
             for event in &frame.events[from..] {
                 // What is not in the frame is nothing to this slice, and so is searched.
                 self.through = event.x.prev();
@@ -318,28 +312,30 @@ impl Slice {
             return Ok(true);
         }
         match &event.kind {
-            EventKind::PoolDefined { pool, definition } => self.define(x, *pool, Arc::clone(definition))?,
+            EventKind::PoolDefined { pool, definition } => {
+                self.pools.define(x, *pool, Arc::clone(definition), &self.placement)?;
+            }
             EventKind::Withdrawal { element, pool, .. } => {
-                if self.pool(x, *pool)?.settled {
-                    self.settle_withdrawal(x, *element, *pool);
+                if self.pools.get(x, *pool)?.settled {
+                    self.settle_withdrawal(x, *element, *pool)?;
                 } else {
                     self.withdraw(x, *element);
                 }
             }
             EventKind::Arrival { pool, row } => {
                 let prober = Prober { element: ElementId::from(x), pool: *pool, row, arrived_ms: time_ms };
-                if self.pool(x, *pool)?.settled {
+                if self.pools.get(x, *pool)?.settled {
                     return self.settle_arrival(x, &prober, time_ms);
                 }
                 let Some(anchors) = self.probe(x, &prober, time_ms)? else { return Ok(false) };
                 self.list(x, prober.element, anchors, false);
                 if self.owns(prober.element) {
-                    self.add_anchor(x, prober.waiting())?;
+                    self.pools.insert(prober.element, *pool, row, time_ms, None);
                 }
             }
             EventKind::Reprobe { element, pool, arrived_ms, row } => {
                 let prober = Prober { element: *element, pool: *pool, row, arrived_ms: *arrived_ms };
-                if self.pool(x, *pool)?.settled {
+                if self.pools.get(x, *pool)?.settled {
                     return self.settle_reprobe(x, &prober, time_ms);
                 }
                 if !self.retired.below(*element, x) {
@@ -364,10 +360,10 @@ impl Slice {
         let factor = if self.planted.is(Bug::ListFactorOne) { 1 } else { 2 };
         let need = usize::try_from(flight).unwrap_or(usize::MAX).saturating_mul(factor);
         let limit = need.min(self.list_max);
-        let found = self.pools.get_mut(&prober.pool).ok_or(FrameError::UnknownPool { x, pool: prober.pool })?;
-        let SlicePool { pool, anchors, rule_errors, .. } = found;
-        prober.row.check(&pool.schema).map_err(|source| FrameError::Row { x, source: Box::new(source) })?;
-        let (list, more) = anchors.satisfying(pool, prober.candidate(), time_ms, limit, rule_errors);
+        let pool = self.pools.get_mut(x, prober.pool)?;
+        prober.row.check(&pool.pool.schema).map_err(|source| FrameError::Row { x, source: Box::new(source) })?;
+        let more = pool.search(x, prober, time_ms, limit);
+        let list: Vec<ElementId> = pool.found.iter().map(|&slot| ElementId(pool.anchors.id(slot))).collect();
         if more && limit < need && !self.planted.is(Bug::NoWaitForDecided) {
             self.ahead.wait(x, EventId(x.0 - self.list_max as u64 / 2));
             return Ok(None);
@@ -392,7 +388,7 @@ impl Slice {
         if self.retired.below(element, x) {
             return;
         }
-        if self.remove_anchor(element) && !self.planted.is(Bug::CloseIgnored) {
+        if self.pools.remove(element) && !self.planted.is(Bug::CloseIgnored) {
             self.frames.close(self.placement.home_of(element), x, element);
         }
         self.retired.insert(element, x);
@@ -404,7 +400,7 @@ impl Slice {
         }
         for element in retirement.ends() {
             if self.retired.insert(element, retirement.x) {
-                self.remove_anchor(element);
+                self.pools.remove(element);
             }
         }
     }
@@ -413,7 +409,7 @@ impl Slice {
     fn bury(&mut self, x: EventId) {
         let last = if self.planted.is(Bug::R1LeftOutAtX) { x } else { x.prev() };
         for element in self.retired.bury(last) {
-            self.remove_anchor(element);
+            self.pools.remove(element);
         }
     }
 
@@ -425,43 +421,23 @@ impl Slice {
         }
     }
 
-    fn define(&mut self, x: EventId, pool: PoolId, definition: Arc<PoolDefinition>) -> Result<(), FrameError> {
-        let pool =
-            Pool::compile(pool, definition).map_err(|source| FrameError::Define { x, source: Box::new(source) })?;
-        let settled = self.placement.settles(&pool);
-        let anchors = Anchors::default();
-        self.pools.entry(pool.id).or_insert(SlicePool { pool, anchors, settled, rule_errors: 0 });
-        Ok(())
-    }
-
-    fn pool(&self, x: EventId, pool: PoolId) -> Result<&SlicePool, FrameError> {
-        self.pools.get(&pool).ok_or(FrameError::UnknownPool { x, pool })
+    /// Where an element belongs, and its key's hash if its pool has one. Its row is checked.
+    fn place(
+        &self,
+        x: EventId,
+        pool: PoolId,
+        element: ElementId,
+        row: &Row,
+    ) -> Result<(Place, Option<u64>), FrameError> {
+        let pool = &self.pools.get(x, pool)?.pool;
+        row.check(&pool.schema).map_err(|source| FrameError::Row { x, source: Box::new(source) })?;
+        let place = pool.place(element, row);
+        Ok((place, if let Place::Key(key) = place { Some(key) } else { None }))
     }
 
     /// Whether an element of a pool that is split by index is an anchor here.
     fn owns(&self, element: ElementId) -> bool {
         self.placement.owner(Place::Id(element)) == self.id
-    }
-
-    fn add_anchor(&mut self, x: EventId, waiting: WaitingElement) -> Result<(), FrameError> {
-        let pool = self.pools.get_mut(&waiting.pool).ok_or(FrameError::UnknownPool { x, pool: waiting.pool })?;
-        let row_error = |source| FrameError::Row { x, source: Box::new(source) };
-        waiting.row.check(&pool.pool.schema).map_err(row_error)?;
-        self.owned.insert(waiting.element, waiting.pool);
-        pool.anchors.insert(waiting.element, waiting.row, waiting.arrived_ms);
-        Ok(())
-    }
-
-    /// Removes an anchor of a pool that is split by index. False when there is none.
-    fn remove_anchor(&mut self, element: ElementId) -> bool {
-        let Some(pool) = self.owned.get(&element) else { return false };
-        let pool = self.pools.get_mut(pool).expect("an owned element is in a pool");
-        if pool.settled {
-            return false;
-        }
-        pool.anchors.remove(element);
-        self.owned.remove(&element);
-        true
     }
 
     /// Tells of what the shards may forget by now, when there are no events to tell of.

@@ -1,0 +1,180 @@
+//! The pools a slice searches, and which of them an element is in.
+//!
+//! An element's id does not tell its pool. Where few pools are split by index their tables are asked one after the other, which
+//! takes no memory; where many are, a map knows.
+
+use std::{collections::HashMap, sync::Arc};
+
+use dovetail_rule::{
+    Row,
+    table::{Ahead as Probe, Hint, Hints, Prober, Slot, Table},
+};
+
+use super::FrameError;
+use crate::{ElementId, Event, EventId, EventKind, LogFrame, Placement, Pool, PoolDefinition, PoolId};
+
+/// Most pools that are asked one after the other.
+const ASKED_MAX: usize = 8;
+/// Fewer anchors than this are not worth looking ahead in.
+const AHEAD_ANCHORS_MIN: usize = 1024;
+/// How many anchors are looked for ahead of each search: the first may be taken by then.
+const AHEAD_FOUND: usize = 4;
+
+/// All pools, by their numbers.
+#[derive(Debug, Default)]
+pub(super) struct Pools {
+    all: Vec<SlicePool>,
+    /// Those that are split by index.
+    by_index: Vec<PoolId>,
+    /// The pool of every element that waits in one of these; none while they are few.
+    map: Option<HashMap<ElementId, PoolId>>,
+}
+
+/// A pool and the elements of it that wait here.
+#[derive(Debug)]
+pub(super) struct SlicePool {
+    pub(super) pool: Pool,
+    pub(super) anchors: Table,
+    /// Whether this slice alone searches for its elements of the pool.
+    pub(super) settled: bool,
+    pub(super) rule_errors: u64,
+    ahead: LookedAhead,
+    /// Anchors found by the last search.
+    pub(super) found: Vec<Slot>,
+}
+
+/// What was found out about the searches of one frame before the first of them.
+#[derive(Debug, Default)]
+struct LookedAhead {
+    hints: Hints,
+    /// The arrivals looked ahead for, ascending.
+    of: Vec<EventId>,
+}
+
+impl Pools {
+    pub(super) fn define(
+        &mut self,
+        x: EventId,
+        id: PoolId,
+        definition: Arc<PoolDefinition>,
+        placement: &Placement,
+    ) -> Result<(), FrameError> {
+        // One that is defined already comes again when the log is read again.
+        if (id.0 as usize) < self.all.len() {
+            return Ok(());
+        }
+        if id.0 as usize > self.all.len() {
+            return Err(FrameError::UnknownPool { x, pool: PoolId(id.0 - 1) });
+        }
+        let pool =
+            Pool::compile(id, definition).map_err(|source| FrameError::Define { x, source: Box::new(source) })?;
+        let settled = placement.settles(&pool);
+        if !settled {
+            self.by_index.push(id);
+        }
+        if self.by_index.len() > ASKED_MAX && self.map.is_none() {
+            let of_pool =
+                |&id: &PoolId| self.all.get(id.0 as usize).map(|pool| pool.anchors.ids().map(move |e| (e, id)));
+            let all = self.by_index.iter().filter_map(of_pool).flatten();
+            self.map = Some(all.map(|(element, pool)| (ElementId(element), pool)).collect());
+        }
+        let anchors = Table::new(&pool.rule, &pool.schema);
+        let (ahead, found) = (LookedAhead::default(), Vec::new());
+        self.all.push(SlicePool { pool, anchors, settled, rule_errors: 0, ahead, found });
+        Ok(())
+    }
+
+    pub(super) fn get(&self, x: EventId, pool: PoolId) -> Result<&SlicePool, FrameError> {
+        self.all.get(pool.0 as usize).ok_or(FrameError::UnknownPool { x, pool })
+    }
+
+    pub(super) fn get_mut(&mut self, x: EventId, pool: PoolId) -> Result<&mut SlicePool, FrameError> {
+        self.all.get_mut(pool.0 as usize).ok_or(FrameError::UnknownPool { x, pool })
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &SlicePool> {
+        self.all.iter()
+    }
+
+    /// Adds an anchor of any pool. Its row was checked.
+    pub(super) fn insert(&mut self, element: ElementId, pool: PoolId, row: &Row, arrived_ms: u64, key: Option<u64>) {
+        let entry = &mut self.all[pool.0 as usize];
+        entry.anchors.insert(element.0, row, arrived_ms, key);
+        if let Some(map) = self.map.as_mut().filter(|_| !entry.settled) {
+            map.insert(element, pool);
+        }
+    }
+
+    /// Removes an anchor of a pool that is split by index. False when there is none.
+    pub(super) fn remove(&mut self, element: ElementId) -> bool {
+        let found = match &mut self.map {
+            Some(map) => map.remove(&element).map(|pool| (pool, self.all[pool.0 as usize].anchors.find(element.0))),
+            None => self.by_index.iter().find_map(|&pool| {
+                let slot = self.all[pool.0 as usize].anchors.find(element.0)?;
+                Some((pool, Some(slot)))
+            }),
+        };
+        let Some((pool, Some(slot))) = found else { return false };
+        self.all[pool.0 as usize].anchors.remove(slot);
+        true
+    }
+
+    /// Looks ahead for the arrivals of a frame, pool by pool, so that anchors are read once for many of them.
+    pub(super) fn look_ahead(&mut self, frame: &LogFrame, events: &[Event]) {
+        for entry in self.all.iter_mut().filter(|entry| !entry.pool.keyed()) {
+            entry.ahead.of.clear();
+            if entry.anchors.len() < AHEAD_ANCHORS_MIN {
+                continue;
+            }
+            let arrivals = events.iter().filter_map(|event| match &event.kind {
+                EventKind::Arrival { pool, row } if *pool == entry.pool.id => Some((event.x, row)),
+                _ => None,
+            });
+            // Rows that do not fit are refused when their turn comes.
+            let arrivals = arrivals.filter(|(_, row)| row.check(&entry.pool.schema).is_ok());
+            let time_ms = frame.time_ms;
+            let probe = |(x, row): (EventId, &'_ Arc<Row>)| {
+                entry.ahead.of.push(x);
+                (x.0, Arc::clone(row))
+            };
+            let rows: Vec<(u64, Arc<Row>)> = arrivals.map(probe).collect();
+            let probes: Vec<Probe<'_>> = rows
+                .iter()
+                .map(|(id, row)| Probe {
+                    prober: Prober { id: *id, row, arrived_ms: time_ms, key: None, hint: Hint::default() },
+                    time_ms,
+                })
+                .collect();
+            entry.anchors.look_ahead(&probes, AHEAD_FOUND, &mut entry.ahead.hints);
+        }
+    }
+}
+
+impl SlicePool {
+    /// The lowest anchors, at most `limit`, that may be matched with the prober, into `found`; true when there is one more.
+    pub(super) fn search(&mut self, x: EventId, prober: &super::Prober<'_>, time_ms: u64, limit: usize) -> bool {
+        let SlicePool { anchors, rule_errors, ahead, found, .. } = self;
+        anchors.search(&prober.in_table(None, ahead.hint(x)), time_ms, limit, rule_errors, found)
+    }
+
+    /// The lowest anchor that may be matched with the prober.
+    pub(super) fn first(
+        &mut self,
+        x: EventId,
+        prober: &super::Prober<'_>,
+        key: Option<u64>,
+        time_ms: u64,
+    ) -> Option<Slot> {
+        let SlicePool { anchors, rule_errors, ahead, .. } = self;
+        anchors.first(&prober.in_table(key, ahead.hint(x)), time_ms, rule_errors)
+    }
+}
+
+impl LookedAhead {
+    fn hint(&self, x: EventId) -> Hint<'_> {
+        if self.of.is_empty() {
+            return Hint::default();
+        }
+        self.of.binary_search(&x).map_or(Hint::default(), |at| self.hints.of(at))
+    }
+}
