@@ -8,7 +8,7 @@
 use super::shape::{Uses, can_fail, other, renamed};
 use crate::eval::{Outcome, Pair};
 use crate::expr::{CompareOp, End, Expr};
-use crate::row::{Row, exact_double};
+use crate::row::Row;
 use crate::rule::Side;
 use crate::value::{Value, ValueKind};
 
@@ -73,7 +73,7 @@ impl Key {
         Some(hash)
     }
 
-    /// Whether some element may have no key: every attribute may be missing, but not every expression.
+    /// The parts as CEL over one element.
     pub(super) fn texts(&self) -> impl Iterator<Item = String> {
         self.parts.iter().map(|part| match part {
             Part::Same(of) => bare(of),

@@ -165,54 +165,67 @@ impl Numbers {
         }
         !fails
     }
+}
+
+/// The way back from a comparison to its columns.
+struct Backward<'a, 'p> {
+    parts: &'a [Part],
+    probing: &'a Probing<'p>,
+    ranges: &'a mut [Range],
+    /// The columns come to, by position: those the value certainly depends on. A branch not taken may be missing.
+    reached: u128,
+}
+
+const _: () = assert!(PARTS_MAX < u128::BITS as usize, "every part has a bit");
+
+impl Backward<'_, '_> {
+    #[must_use]
+    fn narrow(&mut self, part: usize, to: Range) -> bool {
+        range::meet(&mut self.ranges[part], to) && self.go(part)
+    }
 
     /// Cuts the operands of `part` down to what its own range leaves them; false if nothing is left.
     #[must_use]
-    fn backward(&self, part: usize, probing: &Probing<'_>, ranges: &mut [Range]) -> bool {
-        let result = ranges[part];
-        let mut narrow = |of: usize, to: Range| range::meet(&mut ranges[of], to) && self.backward(of, probing, ranges);
-        match &self.0[part] {
-            Part::Column(..) | Part::Fixed(_) | Part::Scalar(..) | Part::Waited => true,
-            Part::Negate(of) => narrow(*of, range::negate_back(result)),
-            Part::Abs(of) => {
-                let to = range::abs_back(result, ranges[*of]);
-                range::meet(&mut ranges[*of], to) && self.backward(*of, probing, ranges)
+    fn go(&mut self, part: usize) -> bool {
+        let result = self.ranges[part];
+        let parts = self.parts;
+        match &parts[part] {
+            Part::Fixed(_) | Part::Scalar(..) | Part::Waited => true,
+            Part::Column(..) => {
+                self.reached |= 1 << part;
+                true
             }
-            Part::Square(of) => narrow(*of, range::square_back(result)),
-            Part::ToDouble(of) => narrow(*of, range::to_double_back(result)),
+            Part::Negate(of) => self.narrow(*of, range::negate_back(result)),
+            Part::Abs(of) => self.narrow(*of, range::abs_back(result, self.ranges[*of])),
+            Part::Square(of) => self.narrow(*of, range::square_back(result)),
+            Part::ToDouble(of) => self.narrow(*of, range::to_double_back(result)),
             Part::Arithmetic(op, left, right) => {
-                let back = range::arithmetic_back(*op, result, ranges[*left], ranges[*right]);
-                [(*left, back[0]), (*right, back[1])].into_iter().all(|(of, to)| match to {
-                    Some(to) => range::meet(&mut ranges[of], to) && self.backward(of, probing, ranges),
-                    None => true,
-                })
+                let [to_left, to_right] = range::arithmetic_back(*op, result, self.ranges[*left], self.ranges[*right]);
+                let (to_left, to_right) =
+                    (to_left.unwrap_or(self.ranges[*left]), to_right.unwrap_or(self.ranges[*right]));
+                self.narrow(*left, to_left) && self.narrow(*right, to_right)
             }
-            Part::Extreme(max, of) => self.extreme_back(*max, of, result, probing, ranges),
+            Part::Extreme(max, of) => self.extreme(*max, of, result),
             Part::Choice(condition, then, otherwise) => {
-                let reachable = |of: usize, ranges: &[Range]| range::meet(&mut ranges[of].clone(), result);
-                let taken = match condition.decide(probing, ranges, &mut false) {
+                let taken = match condition.decide(self.probing, self.ranges, &mut false) {
                     Decided::Then => *then,
                     Decided::Otherwise => *otherwise,
                     Decided::Missing => return false,
-                    Decided::Open if !reachable(*then, ranges) => *otherwise,
-                    Decided::Open if !reachable(*otherwise, ranges) => *then,
+                    Decided::Open if !self.meets(*then, result) => *otherwise,
+                    Decided::Open if !self.meets(*otherwise, result) => *then,
                     Decided::Open => return true,
                 };
-                range::meet(&mut ranges[taken], result) && self.backward(taken, probing, ranges)
+                self.narrow(taken, result)
             }
         }
     }
 
+    fn meets(&self, part: usize, with: Range) -> bool {
+        range::meet(&mut self.ranges[part].clone(), with)
+    }
+
     /// No operand of `max` is above the result, and one reaches it; `min` is the same upside down.
-    fn extreme_back(
-        &self,
-        max: bool,
-        of: &[usize],
-        result: Range,
-        probing: &Probing<'_>,
-        ranges: &mut [Range],
-    ) -> bool {
-        // From nowhere up to the result's upper end; for `min`, from its lower end up.
+    fn extreme(&mut self, max: bool, of: &[usize], result: Range) -> bool {
         let half = match (max, result) {
             (true, Range::Int(_, high)) => Range::Int(i64::MIN, high),
             (true, Range::Double(_, high)) => Range::Double(f64::NEG_INFINITY, high),
@@ -220,16 +233,13 @@ impl Numbers {
             (false, Range::Double(low, _)) => Range::Double(low, f64::INFINITY),
             (_, Range::Nothing) => return false,
         };
-        let mut able = of.iter().filter(|of| range::meet(&mut ranges[**of].clone(), result));
+        let mut able = of.iter().filter(|of| self.meets(**of, result));
         let only = match (able.next(), able.next()) {
             (None, _) => return false,
             (Some(only), None) => Some(*only),
             _ => None,
         };
-        of.iter().all(|&of| {
-            let to = if only == Some(of) { result } else { half };
-            range::meet(&mut ranges[of], to) && self.backward(of, probing, ranges)
-        })
+        of.iter().all(|&of| self.narrow(of, if only == Some(of) { result } else { half }))
     }
 }
 
@@ -369,21 +379,28 @@ impl Comparison {
         }
         let mut possible = range::relate(self.op, &mut left, &mut right);
         (ranges[self.left], ranges[self.right]) = (left, right);
-        possible = possible
-            && self.numbers.backward(self.left, probing, ranges)
-            && self.numbers.backward(self.right, probing, ranges);
+        let mut back = Backward { parts: &self.numbers.0, probing, ranges, reached: 0 };
+        possible = possible && back.go(self.left) && back.go(self.right);
+        let reached = back.reached;
         for (bound, places) in &self.outs {
-            bounds[*bound] = match &**places {
-                [] if possible => Bound::Always,
-                [] => Bound::Never,
-                [first, others @ ..] => {
-                    let mut range = ranges[*first];
-                    let kept = others.iter().fold(possible, |kept, of| range::meet(&mut range, ranges[*of]) && kept);
-                    bound_of(range, kept)
-                }
-            };
+            bounds[*bound] = bound_at(places, ranges, possible, reached);
         }
     }
+}
+
+/// The bound of the column that is at these places.
+fn bound_at(places: &[usize], ranges: &[Range], possible: bool, reached: u128) -> Bound {
+    let Some(first) = places.first() else {
+        return if possible { Bound::Always } else { Bound::Never };
+    };
+    if !possible {
+        return bound_of(ranges[*first], false);
+    }
+    let mut reached = places.iter().filter(|place| reached >> **place & 1 == 1);
+    let Some(first) = reached.next() else { return Bound::Always };
+    let mut range = ranges[*first];
+    let kept = reached.fold(true, |kept, place| range::meet(&mut range, ranges[*place]) && kept);
+    bound_of(range, kept)
 }
 
 /// A column's bound. An impossible one is an empty range and not `Never`: a wild lane's value is none the ranges know of.

@@ -114,7 +114,7 @@ fn contradiction(conjuncts: &[Conjunct]) -> Option<String> {
     let mut ranges: BTreeMap<String, (Range, Vec<String>)> = BTreeMap::new();
     let mut equals: BTreeMap<String, (&Value, String)> = BTreeMap::new();
     for (one, (op, left, right)) in comparisons() {
-        let (l, r) = (canonical(left), canonical(right));
+        let (l, r) = (left.to_string(), right.to_string());
         let (pair, op) = if l <= r { ((l, r), op) } else { ((r, l), super::lower::mirrored(op)) };
         let (allowed, texts) = orders.entry(pair).or_insert((0b111, vec![]));
         texts.push(one.text());
@@ -129,7 +129,7 @@ fn contradiction(conjuncts: &[Conjunct]) -> Option<String> {
             (Expr::Literal(literal), of) => (of, literal, super::lower::mirrored(op)),
             _ => continue,
         };
-        let text = canonical(of);
+        let text = of.to_string();
         if let (CompareOp::Eq, Value::String(_)) = (op, literal) {
             let (first, first_text) = equals.entry(text.clone()).or_insert((literal, one.text()));
             if *first != literal {
