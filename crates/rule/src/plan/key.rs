@@ -82,6 +82,25 @@ impl Key {
     }
 }
 
+/// Every attribute the key needs the value of, by name, each once.
+pub(super) fn needed(key: &Key) -> Vec<String> {
+    let mut names = Vec::new();
+    for part in &key.parts {
+        match part {
+            Part::Same(of) => attributes(of, &mut names),
+            Part::Mirrored(f, g) => [f, g].into_iter().for_each(|of| attributes(of, &mut names)),
+        }
+    }
+    names
+}
+
+fn attributes(expr: &Expr, names: &mut Vec<String>) {
+    match expr {
+        Expr::Attribute(of) if !names.iter().any(|name| **name == *of.name) => names.push(of.name.to_string()),
+        _ => expr.for_each_operand(|operand| attributes(operand, names)),
+    }
+}
+
 /// An expression over one element, without the element's name where that is all there is.
 pub(super) fn bare(expr: &Expr) -> String {
     match expr {

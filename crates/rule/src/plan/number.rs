@@ -47,14 +47,40 @@ enum Condition {
 #[derive(Debug, Clone, Default)]
 pub(super) struct Numbers(Vec<Part>);
 
+/// Numbers on their way: each expression is one part, however often it is written.
+#[derive(Default)]
+pub(super) struct Builder<'e> {
+    numbers: Numbers,
+    known: Vec<(&'e Expr, usize)>,
+}
+
 /// Turns expressions over an anchor's attributes into columns.
 pub(super) trait Columns {
     fn column(&mut self, expr: &Expr) -> Option<usize>;
 }
 
-impl Numbers {
+impl<'e> Builder<'e> {
     /// Adds a number; `None` if it has no range worth computing.
-    pub(super) fn add(&mut self, expr: &Expr, anchor: End, columns: &mut dyn Columns) -> Option<usize> {
+    pub(super) fn add(&mut self, expr: &'e Expr, anchor: End, columns: &mut dyn Columns) -> Option<usize> {
+        if let Some((_, part)) = self.known.iter().find(|(known, _)| *known == expr) {
+            return Some(*part);
+        }
+        let part = self.part(expr, anchor, columns)?;
+        self.numbers.0.push(part);
+        let part = self.numbers.0.len() - 1;
+        self.known.push((expr, part));
+        (part < PARTS_MAX).then_some(part)
+    }
+
+    pub(super) fn numbers(self) -> Numbers {
+        self.numbers
+    }
+
+    pub(super) fn has_column(&self) -> bool {
+        self.numbers.has_column()
+    }
+
+    fn part(&mut self, expr: &'e Expr, anchor: End, columns: &mut dyn Columns) -> Option<Part> {
         let uses = Uses::of(expr);
         let kind = expr.kind();
         let part = if uses.row_of(anchor) {
@@ -66,7 +92,7 @@ impl Numbers {
                 _ => Part::Scalar(expr.clone(), kind),
             }
         } else {
-            let mut add = |expr: &Expr| self.add(expr, anchor, columns);
+            let mut add = |expr: &'e Expr| self.add(expr, anchor, columns);
             match expr {
                 Expr::Waited(_) => Part::Waited,
                 Expr::Negate { of, .. } => Part::Negate(add(of)?),
@@ -84,16 +110,11 @@ impl Numbers {
                 _ => return None,
             }
         };
-        self.push(part)
-    }
-
-    fn push(&mut self, part: Part) -> Option<usize> {
-        self.0.push(part);
-        (self.0.len() <= PARTS_MAX).then(|| self.0.len() - 1)
+        Some(part)
     }
 
     /// `None` if the condition may be an error that only the pair can tell.
-    fn condition(&mut self, condition: &Expr, anchor: End) -> Option<Condition> {
+    fn condition(&mut self, condition: &'e Expr, anchor: End) -> Option<Condition> {
         let uses = Uses::of(condition);
         if uses.spares(anchor) {
             return Some(Condition::Prober(condition.clone()));
@@ -107,7 +128,9 @@ impl Numbers {
         }
         (!can_fail(condition)).then_some(Condition::Unknown)
     }
+}
 
+impl Numbers {
     /// Every column whose range a comparison can cut down, below `part`, with where it is.
     fn places(&self, part: usize, found: &mut Vec<(usize, Store, usize)>) {
         match &self.0[part] {
@@ -123,7 +146,7 @@ impl Numbers {
         }
     }
 
-    pub(super) fn has_column(&self) -> bool {
+    fn has_column(&self) -> bool {
         self.0.iter().any(|part| matches!(part, Part::Column(..)))
     }
 
@@ -329,9 +352,9 @@ impl Comparison {
         anchor: End,
         columns: &mut dyn Columns,
     ) -> Option<(Comparison, Vec<(usize, Store)>)> {
-        let mut numbers = Numbers::default();
-        let [left, right] = [left, right].map(|side| numbers.add(side, anchor, columns));
-        let (left, right) = (left?, right?);
+        let mut builder = Builder::default();
+        let [left, right] = [left, right].map(|side| builder.add(side, anchor, columns));
+        let (left, right, numbers) = (left?, right?, builder.numbers());
         let mut places = Vec::new();
         if op != CompareOp::Ne {
             numbers.places(left, &mut places);

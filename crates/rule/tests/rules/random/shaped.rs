@@ -58,7 +58,7 @@ fn band(random: &mut Random) -> String {
 
 fn radius(random: &mut Random) -> String {
     let end = random.pick(&["a", "b"]);
-    match random.below(9) {
+    match random.below(10) {
         0 => "0".to_owned(),
         1 => random.below(5).to_string(),
         2 => format!("{}.5", random.below(5)),
@@ -66,7 +66,8 @@ fn radius(random: &mut Random) -> String {
         4 => format!("{end}.j"),
         5 => format!("({end}.waited > {} ? 3 : 1)", random.below(5_000)),
         6 => format!("({end}.f ? 3 : {})", number(random, 1)),
-        7 => format!("min(a.j, b.j) + {}", random.below(2)),
+        7 => random.pick(&["min(a.j, b.j)", "min(a.e, b.e)", "min(a.e, b.d, 3)", "min(a.j, b.j) + 1"]).to_owned(),
+        8 => format!("{end}.e"),
         _ => format!("max(1, {end}.waited / 500)"),
     }
 }
