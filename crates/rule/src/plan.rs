@@ -21,6 +21,9 @@ mod show;
 mod symmetry;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_tmp;
+mod tolerance;
 mod warning;
 
 pub use conjunct::{Conjunct, Role, Verdict};
@@ -121,7 +124,7 @@ impl Plan {
     /// Which split the pool gets, and why.
     pub fn split_reason(&self) -> String {
         match self.keyed() {
-            true => format!("by key ({}): elements that differ in it never match", self.key_parts().join(", ")),
+            true => format!("by key ({}): elements of two keys never match", self.key_parts().join(", ")),
             false => "by element: no equality of both elements' own values keeps elements apart".to_owned(),
         }
     }
@@ -133,6 +136,9 @@ impl Plan {
 
     fn cost_text(&self) -> String {
         let residual: u64 = self.conjuncts.iter().filter(|one| one.role == Role::Residual).map(Conjunct::cost).sum();
+        if self.conjuncts.is_empty() {
+            return "nothing to test".to_owned();
+        }
         let mut text = format!("up to {} units for each pair that columns let through", self.cost());
         if residual > 0 {
             let _ = write!(text, ", {residual} of them residual");

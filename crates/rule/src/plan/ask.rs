@@ -30,6 +30,8 @@ pub(super) enum Ask {
     Truth { bound: usize, of: Expr },
     /// `column op value`, both int.
     Int { bound: usize, op: CompareOp, value: Expr },
+    /// `column op value`, where the rule subtracts the value from what the column is made of.
+    IntEdge { bound: usize, op: CompareOp, value: Expr },
     /// `column op value`, both double. Not `!=`, which rounding would spoil.
     Double { bound: usize, op: CompareOp, value: Expr },
     /// `abs(column - point) <= radius`, or `<`, all int.
@@ -71,6 +73,9 @@ impl Ask {
                 (bound, given(pair.bool(of), |holds| if holds { Bound::Always } else { Bound::Never }))
             }
             Ask::Int { bound, op, value } => (bound, given(pair.int(value), |value| int(*op, value))),
+            Ask::IntEdge { bound, op, value } => {
+                (bound, given(pair.int(value), |value| if overflows(value) { Bound::Always } else { int(*op, value) }))
+            }
             Ask::Double { bound, op, value } => (bound, given(pair.double(value), |value| double(*op, value))),
             Ask::IntBand { bound, strict, point, radius } => {
                 (bound, given(both(pair.int(point), || pair.int(radius)), |band| int_band(*strict, band)))
@@ -125,10 +130,13 @@ fn double(op: CompareOp, value: f64) -> Bound {
     })
 }
 
+/// Whether the difference between the value and a cell might overflow.
+fn overflows(value: i64) -> bool {
+    value.unsigned_abs() > 1 << 62
+}
+
 fn int_band(strict: bool, (point, radius): (i64, i64)) -> Bound {
-    /// A point within this cannot make a difference with a cell overflow.
-    const POINT_MAX: i64 = 1 << 62;
-    if !(-POINT_MAX..=POINT_MAX).contains(&point) {
+    if overflows(point) {
         return Bound::Always;
     }
     let reach = if strict { radius.saturating_sub(1) } else { radius };

@@ -6,7 +6,7 @@
 //! R is raised by 2^-40 of the magnitudes and by 1e-300, which is more.
 
 use super::ask::{Probing, given};
-use super::number::{Columns, Numbers, double_bound, int_bound};
+use super::number::{Builder, Columns, Numbers, double_bound, int_bound};
 use super::range::{self, Range};
 use super::shape::{Uses, can_fail};
 use crate::eval::{Absent, Outcome};
@@ -27,11 +27,11 @@ pub(super) struct Distance {
     bound: usize,
     squared: bool,
     terms: Box<[Term]>,
+    /// What is not a distance; and both sides, if something in them may overflow.
+    numbers: Numbers,
     /// What is not a distance, with the sign it has next to the sum.
-    rest: Numbers,
-    rest_terms: Box<[(bool, usize)]>,
-    /// Both sides, if something in them may overflow.
-    whole: Option<Numbers>,
+    rest: Box<[(bool, usize)]>,
+    fallible: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -78,25 +78,22 @@ impl Distance {
         moved.add(lesser, true, anchor);
         moved.add(greater, false, anchor);
         let squared = moved.squared?;
-        let mut rest = Numbers::default();
-        let mut rest_terms = Vec::with_capacity(moved.rest.len());
+        let mut numbers = Builder::default();
+        let mut rest = Vec::with_capacity(moved.rest.len());
         for (positive, expr) in moved.rest {
-            rest_terms.push((positive, rest.add(expr, anchor, columns)?));
+            rest.push((positive, numbers.add(expr, anchor, columns)?));
         }
-        if rest.has_column() {
+        if numbers.has_column() {
             return None;
         }
-        let whole = if can_fail(left) || can_fail(right) {
-            let mut whole = Numbers::default();
-            whole.add(left, anchor, columns)?;
-            whole.add(right, anchor, columns)?;
-            Some(whole)
-        } else {
-            None
-        };
+        let fallible = can_fail(left) || can_fail(right);
+        if fallible {
+            numbers.add(left, anchor, columns)?;
+            numbers.add(right, anchor, columns)?;
+        }
         let cells = moved.terms.iter().map(|(cell, _)| columns.column(cell)).collect::<Option<Box<[usize]>>>()?;
         let terms = moved.terms.into_iter().map(|(_, term)| term).collect();
-        let distance = Distance { bound: 0, squared, terms, rest, rest_terms: rest_terms.into(), whole };
+        let distance = Distance { bound: 0, squared, terms, numbers: numbers.numbers(), rest: rest.into(), fallible };
         let of = if cells.len() == 1 { Of::Column(cells[0]) } else { Of::Sum(Sum { columns: cells, squared }) };
         Some((distance, of))
     }
@@ -110,13 +107,11 @@ impl Distance {
     }
 
     pub(super) fn ask(&self, probing: &Probing<'_>, asked: &mut Asked) {
-        if let Some(whole) = &self.whole
-            && !whole.forward(probing, &mut asked.ranges)
-        {
+        if !self.numbers.forward(probing, &mut asked.ranges) {
             asked.bounds[self.bound] = Bound::Always;
             return;
         }
-        let limit = self.limit(probing, &mut asked.ranges);
+        let limit = self.limit(&asked.ranges);
         let bound = match &*self.terms {
             [term] => given(limit.and_then(|limit| Ok((limit, term.place(probing)?))), |(limit, (point, weight))| {
                 self.band(term.kind, limit, point, weight)
@@ -132,12 +127,9 @@ impl Distance {
     }
 
     /// The most the sum can be, infinite if that is unknown.
-    fn limit(&self, probing: &Probing<'_>, ranges: &mut Vec<Range>) -> Outcome<f64> {
-        if !self.rest.forward(probing, ranges) {
-            return Ok(f64::INFINITY);
-        }
+    fn limit(&self, ranges: &[Range]) -> Outcome<f64> {
         let (mut limit, mut magnitude) = (0.0, 0.0);
-        for (positive, part) in &self.rest_terms {
+        for (positive, part) in &self.rest {
             let (low, high) = match range::to_double(ranges[*part]) {
                 Range::Double(low, high) => (low, high),
                 _ => return Err(Absent::Missing),
@@ -194,7 +186,7 @@ impl Distance {
 
     /// No sum is below zero; but an anchor's part of it may be an error.
     fn negative(&self) -> Bound {
-        if self.whole.is_some() { Bound::Always } else { Bound::Never }
+        if self.fallible { Bound::Always } else { Bound::Never }
     }
 }
 

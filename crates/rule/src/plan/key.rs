@@ -73,12 +73,31 @@ impl Key {
         Some(hash)
     }
 
-    /// Whether some element may have no key: every attribute may be missing, but not every expression.
+    /// The parts as CEL over one element.
     pub(super) fn texts(&self) -> impl Iterator<Item = String> {
         self.parts.iter().map(|part| match part {
             Part::Same(of) => bare(of),
             Part::Mirrored(f, g) => format!("{{{}, {}}}", bare(f), bare(g)),
         })
+    }
+}
+
+/// Every attribute the key needs the value of, by name, each once.
+pub(super) fn needed(key: &Key) -> Vec<String> {
+    let mut names = Vec::new();
+    for part in &key.parts {
+        match part {
+            Part::Same(of) => attributes(of, &mut names),
+            Part::Mirrored(f, g) => [f, g].into_iter().for_each(|of| attributes(of, &mut names)),
+        }
+    }
+    names
+}
+
+fn attributes(expr: &Expr, names: &mut Vec<String>) {
+    match expr {
+        Expr::Attribute(of) if !names.iter().any(|name| **name == *of.name) => names.push(of.name.to_string()),
+        _ => expr.for_each_operand(|operand| attributes(operand, names)),
     }
 }
 

@@ -9,6 +9,7 @@ use super::key::bare;
 use super::normal::{join, normal};
 use super::number::{Columns, Comparison};
 use super::shape::{Uses, can_fail, renamed};
+use super::tolerance::{Tolerance, tolerance};
 use crate::expr::{ArithmeticOp, Comparands, CompareOp, End, Expr};
 use crate::filter::{Bound, Column, Node, Operand, Store, Sum};
 use crate::value::ValueKind;
@@ -37,6 +38,8 @@ pub(super) struct Leaf {
     pub(super) passes: u32,
     /// What is tested, in words.
     pub(super) what: &'static str,
+    /// What the column is called, if its expression would say less.
+    name: Option<String>,
 }
 
 /// The filter of one role, as it grows.
@@ -197,6 +200,8 @@ impl<'k> Lower<'k> {
             }
             _ => self
                 .direct(op, comparands, left, right)
+                .or_else(|| self.or_nothing(|lower| lower.each(op, comparands, left, right)))
+                .or_else(|| self.or_nothing(|lower| lower.tolerance(op, left, right)))
                 .or_else(|| self.or_nothing(|lower| lower.distance(op, left, right)))
                 .or_else(|| self.or_nothing(|lower| lower.comparison(op, left, right))),
         }
@@ -248,6 +253,44 @@ impl<'k> Lower<'k> {
             true => Ask::IntBand { bound, strict, point, radius },
             false => Ask::DoubleBand { bound, strict, point, radius },
         }))
+    }
+
+    /// `x <= min(y, z)` is `x <= y && x <= z`, unless one of them may be an error where the other decides.
+    fn each(&mut self, op: CompareOp, comparands: Comparands, left: &Expr, right: &Expr) -> Option<Node> {
+        let least = |side: &Expr| matches!(side, Expr::Extreme { max: false, of, .. } if !of.iter().any(can_fail));
+        let with = |left: &Expr, right: &Expr| {
+            let [left, right] = [left, right].map(|side| Box::new(side.clone()));
+            Expr::Compare { op, comparands, left, right }
+        };
+        let each: Vec<Expr> = match (op, left, right) {
+            (CompareOp::Lt | CompareOp::Le, _, Expr::Extreme { of, .. }) if least(right) => {
+                of.iter().map(|of| with(left, of)).collect()
+            }
+            (CompareOp::Gt | CompareOp::Ge, Expr::Extreme { of, .. }, _) if least(left) => {
+                of.iter().map(|of| with(of, right)).collect()
+            }
+            _ => return None,
+        };
+        self.all(&each)
+    }
+
+    fn tolerance(&mut self, op: CompareOp, left: &Expr, right: &Expr) -> Option<Node> {
+        let (lesser, greater) = match op {
+            CompareOp::Lt | CompareOp::Le => (left, right),
+            CompareOp::Gt | CompareOp::Ge => (right, left),
+            CompareOp::Eq | CompareOp::Ne => return None,
+        };
+        let Tolerance { low, high, point, name } = tolerance(lesser, greater, self.anchor)?;
+        let nodes = [(low, CompareOp::Le), (high, CompareOp::Ge)].map(|(end, op)| {
+            let (column, value) = (Operand::Column(self.kept.column(&end)?), point.clone());
+            let node = self.leaf(column, 60, "the anchor's own band", |bound| match point.kind() {
+                ValueKind::Int => Ask::IntEdge { bound, op, value },
+                _ => Ask::Double { bound, op, value },
+            });
+            self.leaves.last_mut()?.name = Some(name.clone());
+            Some(node)
+        });
+        self.gather(true, nodes.into_iter().collect::<Option<Vec<_>>>()?)
     }
 
     fn distance(&mut self, op: CompareOp, left: &Expr, right: &Expr) -> Option<Node> {
@@ -318,7 +361,7 @@ impl<'k> Lower<'k> {
     }
 
     fn fixed_leaf(&mut self, fixed: Bound, of: Operand, passes: u32, what: &'static str) -> Node {
-        self.leaves.push(Leaf { fixed, of, passes, what });
+        self.leaves.push(Leaf { fixed, of, passes, what, name: None });
         Node::Leaf { bound: self.leaves.len() - 1, of }
     }
 
@@ -326,6 +369,7 @@ impl<'k> Lower<'k> {
     pub(super) fn describe(&self, leaf: &Leaf) -> String {
         let column = |column: usize| bare(&self.kept.columns[column].expr);
         match leaf.of {
+            Operand::Column(_) if let Some(name) = &leaf.name => format!("{name}: {}", leaf.what),
             Operand::Probe => leaf.what.to_owned(),
             Operand::Column(of) => format!("{}: {}", column(of), leaf.what),
             Operand::Sum(sum) => {

@@ -47,14 +47,40 @@ enum Condition {
 #[derive(Debug, Clone, Default)]
 pub(super) struct Numbers(Vec<Part>);
 
+/// Numbers on their way: each expression is one part, however often it is written.
+#[derive(Default)]
+pub(super) struct Builder<'e> {
+    numbers: Numbers,
+    known: Vec<(&'e Expr, usize)>,
+}
+
 /// Turns expressions over an anchor's attributes into columns.
 pub(super) trait Columns {
     fn column(&mut self, expr: &Expr) -> Option<usize>;
 }
 
-impl Numbers {
+impl<'e> Builder<'e> {
     /// Adds a number; `None` if it has no range worth computing.
-    pub(super) fn add(&mut self, expr: &Expr, anchor: End, columns: &mut dyn Columns) -> Option<usize> {
+    pub(super) fn add(&mut self, expr: &'e Expr, anchor: End, columns: &mut dyn Columns) -> Option<usize> {
+        if let Some((_, part)) = self.known.iter().find(|(known, _)| *known == expr) {
+            return Some(*part);
+        }
+        let part = self.part(expr, anchor, columns)?;
+        self.numbers.0.push(part);
+        let part = self.numbers.0.len() - 1;
+        self.known.push((expr, part));
+        (part < PARTS_MAX).then_some(part)
+    }
+
+    pub(super) fn numbers(self) -> Numbers {
+        self.numbers
+    }
+
+    pub(super) fn has_column(&self) -> bool {
+        self.numbers.has_column()
+    }
+
+    fn part(&mut self, expr: &'e Expr, anchor: End, columns: &mut dyn Columns) -> Option<Part> {
         let uses = Uses::of(expr);
         let kind = expr.kind();
         let part = if uses.row_of(anchor) {
@@ -66,7 +92,7 @@ impl Numbers {
                 _ => Part::Scalar(expr.clone(), kind),
             }
         } else {
-            let mut add = |expr: &Expr| self.add(expr, anchor, columns);
+            let mut add = |expr: &'e Expr| self.add(expr, anchor, columns);
             match expr {
                 Expr::Waited(_) => Part::Waited,
                 Expr::Negate { of, .. } => Part::Negate(add(of)?),
@@ -84,16 +110,11 @@ impl Numbers {
                 _ => return None,
             }
         };
-        self.push(part)
-    }
-
-    fn push(&mut self, part: Part) -> Option<usize> {
-        self.0.push(part);
-        (self.0.len() <= PARTS_MAX).then(|| self.0.len() - 1)
+        Some(part)
     }
 
     /// `None` if the condition may be an error that only the pair can tell.
-    fn condition(&mut self, condition: &Expr, anchor: End) -> Option<Condition> {
+    fn condition(&mut self, condition: &'e Expr, anchor: End) -> Option<Condition> {
         let uses = Uses::of(condition);
         if uses.spares(anchor) {
             return Some(Condition::Prober(condition.clone()));
@@ -107,7 +128,9 @@ impl Numbers {
         }
         (!can_fail(condition)).then_some(Condition::Unknown)
     }
+}
 
+impl Numbers {
     /// Every column whose range a comparison can cut down, below `part`, with where it is.
     fn places(&self, part: usize, found: &mut Vec<(usize, Store, usize)>) {
         match &self.0[part] {
@@ -123,7 +146,7 @@ impl Numbers {
         }
     }
 
-    pub(super) fn has_column(&self) -> bool {
+    fn has_column(&self) -> bool {
         self.0.iter().any(|part| matches!(part, Part::Column(..)))
     }
 
@@ -165,54 +188,67 @@ impl Numbers {
         }
         !fails
     }
+}
+
+/// The way back from a comparison to its columns.
+struct Backward<'a, 'p> {
+    parts: &'a [Part],
+    probing: &'a Probing<'p>,
+    ranges: &'a mut [Range],
+    /// The columns come to, by position: those the value certainly depends on. A branch not taken may be missing.
+    reached: u128,
+}
+
+const _: () = assert!(PARTS_MAX < u128::BITS as usize, "every part has a bit");
+
+impl Backward<'_, '_> {
+    #[must_use]
+    fn narrow(&mut self, part: usize, to: Range) -> bool {
+        range::meet(&mut self.ranges[part], to) && self.go(part)
+    }
 
     /// Cuts the operands of `part` down to what its own range leaves them; false if nothing is left.
     #[must_use]
-    fn backward(&self, part: usize, probing: &Probing<'_>, ranges: &mut [Range]) -> bool {
-        let result = ranges[part];
-        let mut narrow = |of: usize, to: Range| range::meet(&mut ranges[of], to) && self.backward(of, probing, ranges);
-        match &self.0[part] {
-            Part::Column(..) | Part::Fixed(_) | Part::Scalar(..) | Part::Waited => true,
-            Part::Negate(of) => narrow(*of, range::negate_back(result)),
-            Part::Abs(of) => {
-                let to = range::abs_back(result, ranges[*of]);
-                range::meet(&mut ranges[*of], to) && self.backward(*of, probing, ranges)
+    fn go(&mut self, part: usize) -> bool {
+        let result = self.ranges[part];
+        let parts = self.parts;
+        match &parts[part] {
+            Part::Fixed(_) | Part::Scalar(..) | Part::Waited => true,
+            Part::Column(..) => {
+                self.reached |= 1 << part;
+                true
             }
-            Part::Square(of) => narrow(*of, range::square_back(result)),
-            Part::ToDouble(of) => narrow(*of, range::to_double_back(result)),
+            Part::Negate(of) => self.narrow(*of, range::negate_back(result)),
+            Part::Abs(of) => self.narrow(*of, range::abs_back(result, self.ranges[*of])),
+            Part::Square(of) => self.narrow(*of, range::square_back(result)),
+            Part::ToDouble(of) => self.narrow(*of, range::to_double_back(result)),
             Part::Arithmetic(op, left, right) => {
-                let back = range::arithmetic_back(*op, result, ranges[*left], ranges[*right]);
-                [(*left, back[0]), (*right, back[1])].into_iter().all(|(of, to)| match to {
-                    Some(to) => range::meet(&mut ranges[of], to) && self.backward(of, probing, ranges),
-                    None => true,
-                })
+                let [to_left, to_right] = range::arithmetic_back(*op, result, self.ranges[*left], self.ranges[*right]);
+                let (to_left, to_right) =
+                    (to_left.unwrap_or(self.ranges[*left]), to_right.unwrap_or(self.ranges[*right]));
+                self.narrow(*left, to_left) && self.narrow(*right, to_right)
             }
-            Part::Extreme(max, of) => self.extreme_back(*max, of, result, probing, ranges),
+            Part::Extreme(max, of) => self.extreme(*max, of, result),
             Part::Choice(condition, then, otherwise) => {
-                let reachable = |of: usize, ranges: &[Range]| range::meet(&mut ranges[of].clone(), result);
-                let taken = match condition.decide(probing, ranges, &mut false) {
+                let taken = match condition.decide(self.probing, self.ranges, &mut false) {
                     Decided::Then => *then,
                     Decided::Otherwise => *otherwise,
                     Decided::Missing => return false,
-                    Decided::Open if !reachable(*then, ranges) => *otherwise,
-                    Decided::Open if !reachable(*otherwise, ranges) => *then,
+                    Decided::Open if !self.meets(*then, result) => *otherwise,
+                    Decided::Open if !self.meets(*otherwise, result) => *then,
                     Decided::Open => return true,
                 };
-                range::meet(&mut ranges[taken], result) && self.backward(taken, probing, ranges)
+                self.narrow(taken, result)
             }
         }
     }
 
+    fn meets(&self, part: usize, with: Range) -> bool {
+        range::meet(&mut self.ranges[part].clone(), with)
+    }
+
     /// No operand of `max` is above the result, and one reaches it; `min` is the same upside down.
-    fn extreme_back(
-        &self,
-        max: bool,
-        of: &[usize],
-        result: Range,
-        probing: &Probing<'_>,
-        ranges: &mut [Range],
-    ) -> bool {
-        // From nowhere up to the result's upper end; for `min`, from its lower end up.
+    fn extreme(&mut self, max: bool, of: &[usize], result: Range) -> bool {
         let half = match (max, result) {
             (true, Range::Int(_, high)) => Range::Int(i64::MIN, high),
             (true, Range::Double(_, high)) => Range::Double(f64::NEG_INFINITY, high),
@@ -220,16 +256,13 @@ impl Numbers {
             (false, Range::Double(low, _)) => Range::Double(low, f64::INFINITY),
             (_, Range::Nothing) => return false,
         };
-        let mut able = of.iter().filter(|of| range::meet(&mut ranges[**of].clone(), result));
+        let mut able = of.iter().filter(|of| self.meets(**of, result));
         let only = match (able.next(), able.next()) {
             (None, _) => return false,
             (Some(only), None) => Some(*only),
             _ => None,
         };
-        of.iter().all(|&of| {
-            let to = if only == Some(of) { result } else { half };
-            range::meet(&mut ranges[of], to) && self.backward(of, probing, ranges)
-        })
+        of.iter().all(|&of| self.narrow(of, if only == Some(of) { result } else { half }))
     }
 }
 
@@ -319,9 +352,9 @@ impl Comparison {
         anchor: End,
         columns: &mut dyn Columns,
     ) -> Option<(Comparison, Vec<(usize, Store)>)> {
-        let mut numbers = Numbers::default();
-        let [left, right] = [left, right].map(|side| numbers.add(side, anchor, columns));
-        let (left, right) = (left?, right?);
+        let mut builder = Builder::default();
+        let [left, right] = [left, right].map(|side| builder.add(side, anchor, columns));
+        let (left, right, numbers) = (left?, right?, builder.numbers());
         let mut places = Vec::new();
         if op != CompareOp::Ne {
             numbers.places(left, &mut places);
@@ -369,21 +402,28 @@ impl Comparison {
         }
         let mut possible = range::relate(self.op, &mut left, &mut right);
         (ranges[self.left], ranges[self.right]) = (left, right);
-        possible = possible
-            && self.numbers.backward(self.left, probing, ranges)
-            && self.numbers.backward(self.right, probing, ranges);
+        let mut back = Backward { parts: &self.numbers.0, probing, ranges, reached: 0 };
+        possible = possible && back.go(self.left) && back.go(self.right);
+        let reached = back.reached;
         for (bound, places) in &self.outs {
-            bounds[*bound] = match &**places {
-                [] if possible => Bound::Always,
-                [] => Bound::Never,
-                [first, others @ ..] => {
-                    let mut range = ranges[*first];
-                    let kept = others.iter().fold(possible, |kept, of| range::meet(&mut range, ranges[*of]) && kept);
-                    bound_of(range, kept)
-                }
-            };
+            bounds[*bound] = bound_at(places, ranges, possible, reached);
         }
     }
+}
+
+/// The bound of the column that is at these places.
+fn bound_at(places: &[usize], ranges: &[Range], possible: bool, reached: u128) -> Bound {
+    let Some(first) = places.first() else {
+        return if possible { Bound::Always } else { Bound::Never };
+    };
+    if !possible {
+        return bound_of(ranges[*first], false);
+    }
+    let mut reached = places.iter().filter(|place| reached >> **place & 1 == 1);
+    let Some(first) = reached.next() else { return Bound::Always };
+    let mut range = ranges[*first];
+    let kept = reached.fold(true, |kept, place| range::meet(&mut range, ranges[*place]) && kept);
+    bound_of(range, kept)
 }
 
 /// A column's bound. An impossible one is an empty range and not `Never`: a wild lane's value is none the ranges know of.

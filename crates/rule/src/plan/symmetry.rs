@@ -6,6 +6,7 @@
 use super::lower::mirrored;
 use super::shape::{other, renamed};
 use crate::expr::{ArithmeticOp, CompareOp, Expr};
+use crate::value::Value;
 
 /// Whether `rule`, in normal form, is the same text with `a` and `b` exchanged.
 pub(super) fn symmetric(rule: &Expr) -> bool {
@@ -25,6 +26,8 @@ fn signed(expr: &Expr) -> (bool, String) {
             let (negative, text) = signed(of);
             (!negative, text)
         }
+        Expr::Literal(Value::Int(int)) => (*int < 0, int.unsigned_abs().to_string()),
+        Expr::Literal(Value::Double(double)) => (*double < 0.0, format!("{:?}", double.abs())),
         Expr::Abs { of, .. } => (false, format!("abs({})", signed(of).1)),
         Expr::ToDouble(of) => {
             let (negative, text) = signed(of);

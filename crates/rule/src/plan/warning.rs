@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use super::conjunct::{Conjunct, Role};
-use super::key::Key;
+use super::key::{Key, needed};
 use super::range::{self, Range};
 use super::shape::{Uses, natural};
 use super::symmetry::{canonical, symmetric};
@@ -35,8 +35,8 @@ pub enum Warning {
     },
     /// An element without the key's attributes never matches.
     KeyMayBeMissing {
-        /// The key's parts.
-        parts: Vec<String>,
+        /// Their names.
+        attributes: Vec<String>,
     },
     /// Every pair is tested by the rule itself: nothing turns anchors away before.
     EveryPairTested,
@@ -57,8 +57,8 @@ impl fmt::Display for Warning {
             Warning::Asymmetric { conjuncts } => {
                 write!(f, "not the same with a and b exchanged, so who arrives first matters: {}", conjuncts.join("; "))
             }
-            Warning::KeyMayBeMissing { parts } => {
-                write!(f, "an element without {} never matches", parts.join(", "))
+            Warning::KeyMayBeMissing { attributes } => {
+                write!(f, "an element without {} never matches", attributes.join(" or "))
             }
             Warning::EveryPairTested => f.write_str("no key and no column helps: every pair is tested one by one"),
             Warning::CostlyResidual { conjunct, cost } => {
@@ -85,8 +85,9 @@ pub(super) fn warnings(conjuncts: &[Conjunct], key: &Key) -> Vec<Warning> {
             .filter(|one| one.role == Role::Residual && one.cost >= COST_NOTED)
             .map(|one| Warning::CostlyResidual { conjunct: one.text(), cost: one.cost }),
     );
-    if !key.parts.is_empty() {
-        found.push(Warning::KeyMayBeMissing { parts: key.texts().collect() });
+    let attributes = needed(key);
+    if !attributes.is_empty() {
+        found.push(Warning::KeyMayBeMissing { attributes });
     }
     found
 }
@@ -114,7 +115,7 @@ fn contradiction(conjuncts: &[Conjunct]) -> Option<String> {
     let mut ranges: BTreeMap<String, (Range, Vec<String>)> = BTreeMap::new();
     let mut equals: BTreeMap<String, (&Value, String)> = BTreeMap::new();
     for (one, (op, left, right)) in comparisons() {
-        let (l, r) = (canonical(left), canonical(right));
+        let (l, r) = (left.to_string(), right.to_string());
         let (pair, op) = if l <= r { ((l, r), op) } else { ((r, l), super::lower::mirrored(op)) };
         let (allowed, texts) = orders.entry(pair).or_insert((0b111, vec![]));
         texts.push(one.text());
@@ -129,7 +130,7 @@ fn contradiction(conjuncts: &[Conjunct]) -> Option<String> {
             (Expr::Literal(literal), of) => (of, literal, super::lower::mirrored(op)),
             _ => continue,
         };
-        let text = canonical(of);
+        let text = of.to_string();
         if let (CompareOp::Eq, Value::String(_)) = (op, literal) {
             let (first, first_text) = equals.entry(text.clone()).or_insert((literal, one.text()));
             if *first != literal {

@@ -2,7 +2,8 @@
 
 use dovetail_rule::{Rule, ValueKind};
 
-use super::{Random, Tree};
+use super::Tree;
+use super::draw::Random;
 use crate::schema;
 
 /// Compiles, and if refused, shows the refusal. Its place must be in the source.

@@ -5,7 +5,7 @@
 
 use dovetail_rule::{EvalError, Side, Value, ValueKind};
 
-use super::{DOUBLES, INTS, Random, STRINGS};
+use super::draw::{DOUBLES, INTS, Random, STRINGS};
 
 #[derive(Debug, Clone)]
 pub enum Tree {
