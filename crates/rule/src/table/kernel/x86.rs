@@ -115,8 +115,11 @@ impl Lines for Avx512 {
             let split = split(terms.columns.len());
             for (term, (&(strip, int), &point)) in terms.columns.iter().zip(points).enumerate() {
                 if term == split {
-                    let some = |any, sum: &__m512| any | _mm512_cmp_ps_mask::<_CMP_LE_OQ>(*sum, most);
-                    if sums.iter().fold(0, some) == 0 {
+                    let mut some = 0;
+                    for sum in &sums {
+                        some |= _mm512_cmp_ps_mask::<_CMP_LE_OQ>(*sum, most);
+                    }
+                    if some == 0 {
                         return 0;
                     }
                 }
@@ -134,7 +137,11 @@ impl Lines for Avx512 {
                     };
                 }
             }
-            passing(&sums)
+            let mut all = 0;
+            for at in 0..LINES {
+                all |= u64::from(_mm512_cmp_ps_mask::<_CMP_LE_OQ>(sums[at], most)) << (16 * at);
+            }
+            all
         }
     }
 
@@ -179,13 +186,26 @@ unsafe fn converted512(line: &Line) -> __m512 {
     }
 }
 
+/// A mask of 16 from two of 8. No closure, or it would not be compiled for the level.
+macro_rules! both {
+    ($halves:expr, |$half:ident| $mask:expr) => {{
+        let halves = $halves;
+        let low = {
+            let $half = halves[0];
+            $mask
+        };
+        let $half = halves[1];
+        low | $mask << 8
+    }};
+}
+
 impl Lines for Avx2 {
     #[inline(always)]
     fn int_range(line: &Line, low: i32, high: i32) -> u32 {
         // SAFETY: see `Avx2`.
         unsafe {
             let (low, high) = (_mm256_set1_epi32(low), _mm256_set1_epi32(high));
-            both(ints256(line), |cells| {
+            both!(ints256(line), |cells| {
                 !ones(_mm256_or_si256(_mm256_cmpgt_epi32(low, cells), _mm256_cmpgt_epi32(cells, high))) & 0xFF
             })
         }
@@ -196,7 +216,7 @@ impl Lines for Avx2 {
         // SAFETY: see `Avx2`.
         unsafe {
             let (low, high) = (_mm256_set1_ps(low), _mm256_set1_ps(high));
-            both(floats256(line), |cells| {
+            both!(floats256(line), |cells| {
                 let (above, below) =
                     (_mm256_cmp_ps::<_CMP_GE_OQ>(cells, low), _mm256_cmp_ps::<_CMP_LE_OQ>(cells, high));
                 signs(_mm256_and_ps(above, below))
@@ -209,7 +229,7 @@ impl Lines for Avx2 {
         // SAFETY: see `Avx2`.
         unsafe {
             let word = _mm256_set1_epi32(word as i32);
-            both(ints256(line), |cells| ones(_mm256_cmpeq_epi32(cells, word)))
+            both!(ints256(line), |cells| ones(_mm256_cmpeq_epi32(cells, word)))
         }
     }
 
@@ -218,7 +238,7 @@ impl Lines for Avx2 {
         // SAFETY: see `Avx2`.
         unsafe {
             let (one, other) = (_mm256_set1_epi32(one as i32), _mm256_set1_epi32(other as i32));
-            both(ints256(line), |cells| {
+            both!(ints256(line), |cells| {
                 !ones(_mm256_or_si256(_mm256_cmpeq_epi32(cells, one), _mm256_cmpeq_epi32(cells, other))) & 0xFF
             })
         }
@@ -230,7 +250,7 @@ impl Lines for Avx2 {
         unsafe {
             let (low, high) = (_mm256_set1_epi32(set as i32), _mm256_set1_epi32((set >> 32) as i32));
             let (upper, rest) = (_mm256_set1_epi32(32), _mm256_set1_epi32(31));
-            both(ints256(line), |cells| {
+            both!(ints256(line), |cells| {
                 let halves = _mm256_blendv_epi8(low, high, _mm256_cmpeq_epi32(_mm256_and_si256(cells, upper), upper));
                 let bits = _mm256_srlv_epi32(halves, _mm256_and_si256(cells, rest));
                 let missing = _mm256_cmpeq_epi32(cells, _mm256_setzero_si256());
@@ -246,11 +266,11 @@ impl Lines for Avx2 {
         unsafe {
             let (set_low, set_high) = (_mm256_set1_epi32(set as i32), _mm256_set1_epi32((set >> 32) as i32));
             let (low, high) = (ints256(low), ints256(high));
-            let none = |at: usize| {
+            let none = both!([0, 1], |at| {
                 let shared = _mm256_or_si256(_mm256_and_si256(low[at], set_low), _mm256_and_si256(high[at], set_high));
                 ones(_mm256_cmpeq_epi32(shared, _mm256_setzero_si256()))
-            };
-            !(none(0) | none(1) << 8) & 0xFFFF
+            });
+            !none & 0xFFFF
         }
     }
 
@@ -266,17 +286,14 @@ impl Lines for Avx2 {
         unsafe {
             let most = _mm256_set1_ps(limit);
             let mut sums = [[_mm256_setzero_ps(); 2]; LINES];
-            let passing = |sums: &[[__m256; 2]; LINES]| {
-                (0..LINES).fold(0, |all, at| {
-                    let some = both(sums[at], |sum| signs(_mm256_cmp_ps::<_CMP_LE_OQ>(sum, most)));
-                    all | u64::from(some) << (16 * at)
-                })
-            };
             let split = split(terms.columns.len());
             for (term, (&(strip, int), &point)) in terms.columns.iter().zip(points).enumerate() {
                 if term == split {
-                    let some = |any, sum: &__m256| _mm256_or_ps(any, _mm256_cmp_ps::<_CMP_LE_OQ>(*sum, most));
-                    if signs(sums.as_flattened().iter().fold(_mm256_setzero_ps(), some)) == 0 {
+                    let mut some = _mm256_setzero_ps();
+                    for sum in sums.as_flattened() {
+                        some = _mm256_or_ps(some, _mm256_cmp_ps::<_CMP_LE_OQ>(*sum, most));
+                    }
+                    if signs(some) == 0 {
                         return 0;
                     }
                 }
@@ -296,7 +313,12 @@ impl Lines for Avx2 {
                     }
                 }
             }
-            passing(&sums)
+            let mut all = 0;
+            for at in 0..LINES {
+                let some = both!(sums[at], |sum| signs(_mm256_cmp_ps::<_CMP_LE_OQ>(sum, most)));
+                all |= u64::from(some) << (16 * at);
+            }
+            all
         }
     }
 
@@ -309,12 +331,6 @@ impl Lines for Avx2 {
         // SAFETY: see `Avx2`.
         unsafe { compiled::<LINES>(scan, root, block, lanes) }
     }
-}
-
-/// A mask of 16 from two of 8.
-#[inline(always)]
-fn both<T: Copy>(halves: [T; 2], mask: impl Fn(T) -> u32) -> u32 {
-    mask(halves[0]) | mask(halves[1]) << 8
 }
 
 /// The sign bits.
@@ -350,8 +366,9 @@ unsafe fn ints256(line: &Line) -> [__m256i; 2] {
 /// The processor has AVX2.
 #[inline(always)]
 unsafe fn floats256(line: &Line) -> [__m256; 2] {
-    // SAFETY: the caller's.
-    unsafe { ints256(line).map(|half| _mm256_castsi256_ps(half)) }
+    let from: *const f32 = (&raw const line.0).cast();
+    // SAFETY: a line is 64 bytes, aligned to as many.
+    unsafe { [_mm256_load_ps(from), _mm256_load_ps(from.add(8))] }
 }
 
 /// Ints as floats, missing ones as NaN.
@@ -362,10 +379,19 @@ unsafe fn floats256(line: &Line) -> [__m256; 2] {
 unsafe fn converted256(line: &Line) -> [__m256; 2] {
     // SAFETY: the caller's.
     unsafe {
-        ints256(line).map(|cells| {
-            let missing = _mm256_cmpeq_epi32(cells, _mm256_set1_epi32(INT_MISSING));
-            // All ones is a NaN.
-            _mm256_or_ps(_mm256_cvtepi32_ps(cells), _mm256_castsi256_ps(missing))
-        })
+        let [low, high] = ints256(line);
+        [converted(low), converted(high)]
+    }
+}
+
+/// # Safety
+/// The processor has AVX2.
+#[inline(always)]
+unsafe fn converted(cells: __m256i) -> __m256 {
+    // SAFETY: the caller's.
+    unsafe {
+        let missing = _mm256_cmpeq_epi32(cells, _mm256_set1_epi32(INT_MISSING));
+        // All ones is a NaN.
+        _mm256_or_ps(_mm256_cvtepi32_ps(cells), _mm256_castsi256_ps(missing))
     }
 }
