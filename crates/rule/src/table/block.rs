@@ -56,6 +56,12 @@ impl Block {
         self.cells[strip * LINES..][..LINES].try_into().expect("as many as asked for")
     }
 
+    /// The cells of columns that are one after the other, line after line.
+    #[inline(always)]
+    pub(super) fn strips<const LINES: usize>(&self, first: usize, count: usize) -> &[[Line; LINES]] {
+        self.cells[first * LINES..(first + count) * LINES].as_chunks().0
+    }
+
     #[inline(always)]
     fn word(&self, strip: usize, lane: usize) -> u32 {
         self.cells[strip * usize::from(self.lines) + lane / 16].0[lane % 16]

@@ -92,6 +92,13 @@ trait Lines {
         weights: &[f32],
         limit: f32,
     ) -> u64;
+    /// The same for columns of doubles that are one after the other.
+    fn run<const LINES: usize, const SQUARED: bool, const PLAIN: bool>(
+        strips: &[[Line; LINES]],
+        points: &[f32],
+        weights: &[f32],
+        limit: f32,
+    ) -> u64;
     /// [`tree`], compiled for the level.
     fn tree<const LINES: usize>(scan: &Scan<'_>, root: &Tree, block: &Block, lanes: u64) -> u64;
 }
@@ -205,6 +212,15 @@ fn sums<L: Lines, const LINES: usize>(scan: &Scan<'_>, bound: usize, sum: usize,
     let range = limit.from..limit.from + terms.columns.len();
     let (points, weights) = (&scan.query.points[range.clone()], &scan.query.weights[range]);
     let most = limit.at(block.reach(scan.layout, sum));
+    if let Some(first) = terms.run {
+        let strips = block.strips::<LINES>(first, terms.columns.len());
+        return match (terms.squared, limit.plain) {
+            (true, true) => L::run::<LINES, true, true>(strips, points, weights, most),
+            (true, false) => L::run::<LINES, true, false>(strips, points, weights, most),
+            (false, true) => L::run::<LINES, false, true>(strips, points, weights, most),
+            (false, false) => L::run::<LINES, false, false>(strips, points, weights, most),
+        };
+    }
     match (terms.squared, limit.plain) {
         (true, true) => L::sum::<LINES, true, true>(block, terms, points, weights, most),
         (true, false) => L::sum::<LINES, true, false>(block, terms, points, weights, most),

@@ -54,6 +54,16 @@ pub(super) enum Place {
 pub(super) struct Terms {
     pub(super) columns: Box<[(usize, bool)]>,
     pub(super) squared: bool,
+    /// The first strip, if all are doubles and one after the other: the quickest way to go through them.
+    pub(super) run: Option<usize>,
+}
+
+impl Terms {
+    fn new(columns: Box<[(usize, bool)]>, squared: bool) -> Terms {
+        let first = columns.first().map_or(0, |&(strip, _)| strip);
+        let in_line = columns.iter().zip(first..).all(|(&(strip, int), expected)| strip == expected && !int);
+        Terms { columns, squared, run: in_line.then_some(first) }
+    }
 }
 
 /// What a block holds. Strip 0 has the slots; after the strips come two words per bit column and one per sum.
@@ -109,7 +119,7 @@ impl Layout {
                 (Column { store: Store::Double, .. }, Place::Strip(strip)) => (strip, false),
                 _ => unreachable!("a sum is over ints and doubles"),
             };
-            Terms { columns: sum.columns.iter().map(strip).collect(), squared: sum.squared }
+            Terms::new(sum.columns.iter().map(strip).collect(), sum.squared)
         };
         let sums = shape.sums.iter().map(terms).collect();
         let root = |node: &Node| Root::new(Tree::new(node, &columns));

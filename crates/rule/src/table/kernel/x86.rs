@@ -146,6 +146,40 @@ impl Lines for Avx512 {
     }
 
     #[inline(always)]
+    fn run<const LINES: usize, const SQUARED: bool, const PLAIN: bool>(
+        strips: &[[Line; LINES]],
+        points: &[f32],
+        weights: &[f32],
+        limit: f32,
+    ) -> u64 {
+        // SAFETY: see `Avx512`.
+        unsafe {
+            let most = _mm512_set1_ps(limit);
+            let mut sums = [_mm512_setzero_ps(); LINES];
+            let split = split(strips.len());
+            let (first, last) = strips.split_at(split);
+            let (first_points, last_points) = points.split_at(split);
+            let (first_weights, last_weights) = weights.split_at(split);
+            add512::<LINES, SQUARED, PLAIN>(&mut sums, first, first_points, first_weights);
+            if !last.is_empty() {
+                let mut some = 0;
+                for sum in &sums {
+                    some |= _mm512_cmp_ps_mask::<_CMP_LE_OQ>(*sum, most);
+                }
+                if some == 0 {
+                    return 0;
+                }
+                add512::<LINES, SQUARED, PLAIN>(&mut sums, last, last_points, last_weights);
+            }
+            let mut all = 0;
+            for at in 0..LINES {
+                all |= u64::from(_mm512_cmp_ps_mask::<_CMP_LE_OQ>(sums[at], most)) << (16 * at);
+            }
+            all
+        }
+    }
+
+    #[inline(always)]
     fn tree<const LINES: usize>(scan: &Scan<'_>, root: &Tree, block: &Block, lanes: u64) -> u64 {
         #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,fma,bmi1,bmi2,popcnt,lzcnt")]
         fn compiled<const LINES: usize>(scan: &Scan<'_>, root: &Tree, block: &Block, lanes: u64) -> u64 {
@@ -183,6 +217,35 @@ unsafe fn converted512(line: &Line) -> __m512 {
         let cells = ints512(line);
         let missing = _mm512_cmpeq_epi32_mask(cells, _mm512_set1_epi32(INT_MISSING));
         _mm512_mask_blend_ps(missing, _mm512_cvtepi32_ps(cells), _mm512_set1_ps(f32::NAN))
+    }
+}
+
+/// Adds terms to sums.
+///
+/// # Safety
+/// The processor has AVX-512.
+#[inline(always)]
+unsafe fn add512<const LINES: usize, const SQUARED: bool, const PLAIN: bool>(
+    sums: &mut [__m512; LINES],
+    strips: &[[Line; LINES]],
+    points: &[f32],
+    weights: &[f32],
+) {
+    // SAFETY: the caller's.
+    unsafe {
+        for ((strip, &point), &weight) in strips.iter().zip(points).zip(weights) {
+            let (point, weight) = (_mm512_set1_ps(point), _mm512_set1_ps(weight));
+            for (sum, line) in sums.iter_mut().zip(strip) {
+                let off = _mm512_sub_ps(point, floats512(line));
+                let off = if SQUARED { off } else { _mm512_abs_ps(off) };
+                *sum = match (SQUARED, PLAIN) {
+                    (true, true) => _mm512_fmadd_ps(off, off, *sum),
+                    (true, false) => _mm512_fmadd_ps(_mm512_mul_ps(off, off), weight, *sum),
+                    (false, true) => _mm512_add_ps(off, *sum),
+                    (false, false) => _mm512_fmadd_ps(off, weight, *sum),
+                };
+            }
+        }
     }
 }
 
@@ -323,6 +386,41 @@ impl Lines for Avx2 {
     }
 
     #[inline(always)]
+    fn run<const LINES: usize, const SQUARED: bool, const PLAIN: bool>(
+        strips: &[[Line; LINES]],
+        points: &[f32],
+        weights: &[f32],
+        limit: f32,
+    ) -> u64 {
+        // SAFETY: see `Avx2`.
+        unsafe {
+            let most = _mm256_set1_ps(limit);
+            let mut sums = [[_mm256_setzero_ps(); 2]; LINES];
+            let split = split(strips.len());
+            let (first, last) = strips.split_at(split);
+            let (first_points, last_points) = points.split_at(split);
+            let (first_weights, last_weights) = weights.split_at(split);
+            add256::<LINES, SQUARED, PLAIN>(&mut sums, first, first_points, first_weights);
+            if !last.is_empty() {
+                let mut some = _mm256_setzero_ps();
+                for sum in sums.as_flattened() {
+                    some = _mm256_or_ps(some, _mm256_cmp_ps::<_CMP_LE_OQ>(*sum, most));
+                }
+                if signs(some) == 0 {
+                    return 0;
+                }
+                add256::<LINES, SQUARED, PLAIN>(&mut sums, last, last_points, last_weights);
+            }
+            let mut all = 0;
+            for at in 0..LINES {
+                let some = both!(sums[at], |sum| signs(_mm256_cmp_ps::<_CMP_LE_OQ>(sum, most)));
+                all |= u64::from(some) << (16 * at);
+            }
+            all
+        }
+    }
+
+    #[inline(always)]
     fn tree<const LINES: usize>(scan: &Scan<'_>, root: &Tree, block: &Block, lanes: u64) -> u64 {
         #[target_feature(enable = "avx2,fma,bmi1,bmi2,popcnt,lzcnt")]
         fn compiled<const LINES: usize>(scan: &Scan<'_>, root: &Tree, block: &Block, lanes: u64) -> u64 {
@@ -330,6 +428,37 @@ impl Lines for Avx2 {
         }
         // SAFETY: see `Avx2`.
         unsafe { compiled::<LINES>(scan, root, block, lanes) }
+    }
+}
+
+/// Adds terms to sums.
+///
+/// # Safety
+/// The processor has AVX2.
+#[inline(always)]
+unsafe fn add256<const LINES: usize, const SQUARED: bool, const PLAIN: bool>(
+    sums: &mut [[__m256; 2]; LINES],
+    strips: &[[Line; LINES]],
+    points: &[f32],
+    weights: &[f32],
+) {
+    // SAFETY: the caller's.
+    unsafe {
+        for ((strip, &point), &weight) in strips.iter().zip(points).zip(weights) {
+            let (point, weight) = (_mm256_set1_ps(point), _mm256_set1_ps(weight));
+            for (sums, line) in sums.iter_mut().zip(strip) {
+                for (sum, value) in sums.iter_mut().zip(floats256(line)) {
+                    let off = _mm256_sub_ps(point, value);
+                    let off = if SQUARED { off } else { _mm256_andnot_ps(_mm256_set1_ps(-0.0), off) };
+                    *sum = match (SQUARED, PLAIN) {
+                        (true, true) => _mm256_fmadd_ps(off, off, *sum),
+                        (true, false) => _mm256_fmadd_ps(_mm256_mul_ps(off, off), weight, *sum),
+                        (false, true) => _mm256_add_ps(off, *sum),
+                        (false, false) => _mm256_fmadd_ps(off, weight, *sum),
+                    };
+                }
+            }
+        }
     }
 }
 
