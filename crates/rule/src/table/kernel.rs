@@ -148,10 +148,41 @@ macro_rules! each {
 fn next<L: Lines>(scan: &Scan<'_>, blocks: &[Block]) -> Option<(usize, u64)> {
     match scan.root {
         Root::Everything => blocks.iter().position(|block| !block.is_dead()).map(|at| (at, blocks[at].live)),
+        Root::Leaf(Leaf { bound, at: Place::Sum(sum) }) if scan.layout.sums[*sum].run.is_some() => {
+            match (scan.layout.sums[*sum].squared, scan.query.limits[*bound].plain) {
+                (true, true) => distances::<L, true, true>(scan, *bound, *sum, blocks),
+                (true, false) => distances::<L, true, false>(scan, *bound, *sum, blocks),
+                (false, true) => distances::<L, false, true>(scan, *bound, *sum, blocks),
+                (false, false) => distances::<L, false, false>(scan, *bound, *sum, blocks),
+            }
+        }
         Root::Leaf(one) => each!(blocks, |block, lanes, LINES| lanes & leaf::<L, LINES>(scan, *one, block)),
         Root::Leaves(some) => each!(blocks, |block, lanes, LINES| leaves::<L, LINES>(scan, some, block, lanes)),
         Root::Tree(root) => each!(blocks, |block, lanes, LINES| L::tree::<LINES>(scan, root, block, lanes)),
     }
+}
+
+/// The scan whose filter is one distance over doubles: as little as possible is done for each block.
+#[inline(always)]
+fn distances<L: Lines, const SQUARED: bool, const PLAIN: bool>(
+    scan: &Scan<'_>,
+    bound: usize,
+    sum: usize,
+    blocks: &[Block],
+) -> Option<(usize, u64)> {
+    if !matches!(scan.query.bounds()[bound], Bound::Sum { .. }) {
+        let one = Leaf { bound, at: Place::Sum(sum) };
+        return each!(blocks, |block, lanes, LINES| lanes & leaf::<L, LINES>(scan, one, block));
+    }
+    let limit = scan.query.limits[bound];
+    let terms = scan.layout.sums[sum].columns.len();
+    let first = scan.layout.sums[sum].run.unwrap_or_default();
+    let points = &scan.query.points[limit.from..][..terms];
+    let weights = &scan.query.weights[limit.from..][..terms];
+    each!(blocks, |block, lanes, LINES| {
+        let most = limit.at(block.reach(scan.layout, sum));
+        lanes & L::run::<LINES, SQUARED, PLAIN>(block.strips::<LINES>(first, terms), points, weights, most)
+    })
 }
 
 /// A mask from a strip's lines.

@@ -66,7 +66,8 @@ impl Terms {
     }
 }
 
-/// What a block holds. Strip 0 has the slots; after the strips come two words per bit column and one per sum.
+/// What a block holds. Strip 0 has the slots; after the strips come two words per bit column and one per sum but
+/// the first.
 pub(super) struct Layout {
     pub(super) strips: usize,
     pub(super) bits: usize,
@@ -129,7 +130,7 @@ impl Layout {
 
     /// The words after the strips.
     pub(super) fn tail_words(&self) -> usize {
-        2 * self.bits + self.sums.len()
+        2 * self.bits + self.sums.len().saturating_sub(1)
     }
 
     pub(super) fn root(&self, anchor: End) -> &Root {
