@@ -85,14 +85,14 @@ trait Lines {
     /// Whether cells, in halves, share a bit with the set.
     fn shares(low: &Line, high: &Line, set: u64) -> u32;
     /// Whether sums are at most `limit`. `points` and `weights` are the terms'.
-    fn sum<const LINES: usize, const SQUARED: bool, const PLAIN: bool>(
+    fn sum<const LINES: usize, const SQUARED: bool>(
         block: &Block,
         terms: &Terms,
         points: &[f32],
         weights: &[f32],
         limit: f32,
     ) -> u64;
-    /// The same for columns of doubles that are one after the other.
+    /// The same for columns of doubles that are one after the other; `PLAIN` if all weights are 1.
     fn run<const LINES: usize, const SQUARED: bool, const PLAIN: bool>(
         strips: &[[Line; LINES]],
         points: &[f32],
@@ -148,35 +148,41 @@ macro_rules! each {
 fn next<L: Lines>(scan: &Scan<'_>, blocks: &[Block]) -> Option<(usize, u64)> {
     match scan.root {
         Root::Everything => blocks.iter().position(|block| !block.is_dead()).map(|at| (at, blocks[at].live)),
-        Root::Leaf(Leaf { bound, at: Place::Sum(sum) }) if scan.layout.sums[*sum].run.is_some() => {
-            match (scan.layout.sums[*sum].squared, scan.query.limits[*bound].plain) {
-                (true, true) => distances::<L, true, true>(scan, *bound, *sum, blocks),
-                (true, false) => distances::<L, true, false>(scan, *bound, *sum, blocks),
-                (false, true) => distances::<L, false, true>(scan, *bound, *sum, blocks),
-                (false, false) => distances::<L, false, false>(scan, *bound, *sum, blocks),
-            }
-        }
-        Root::Leaf(one) => each!(blocks, |block, lanes, LINES| lanes & leaf::<L, LINES>(scan, *one, block)),
+        Root::Leaf(one) => match lone_distance(scan, *one) {
+            Some((true, true)) => distances::<L, true, true>(scan, *one, blocks),
+            Some((true, false)) => distances::<L, true, false>(scan, *one, blocks),
+            Some((false, true)) => distances::<L, false, true>(scan, *one, blocks),
+            Some((false, false)) => distances::<L, false, false>(scan, *one, blocks),
+            None => each!(blocks, |block, lanes, LINES| leaves::<L, LINES>(scan, &[*one], block, lanes)),
+        },
         Root::Leaves(some) => each!(blocks, |block, lanes, LINES| leaves::<L, LINES>(scan, some, block, lanes)),
         Root::Tree(root) => each!(blocks, |block, lanes, LINES| L::tree::<LINES>(scan, root, block, lanes)),
     }
 }
 
-/// The scan whose filter is one distance over doubles: as little as possible is done for each block.
+/// Whether a leaf is a distance over doubles that are one after the other; then whether it is squared, and without weights.
+#[inline(always)]
+fn lone_distance(scan: &Scan<'_>, leaf: Leaf) -> Option<(bool, bool)> {
+    match (scan.query.bounds()[leaf.bound], leaf.at) {
+        (Bound::Sum { .. }, Place::Sum(sum)) => {
+            let terms = &scan.layout.sums[sum];
+            terms.run.map(|_| (terms.squared, scan.query.limits[leaf.bound].plain))
+        }
+        _ => None,
+    }
+}
+
+/// The scan whose filter is such a distance: as little as possible is done for each block.
 #[inline(always)]
 fn distances<L: Lines, const SQUARED: bool, const PLAIN: bool>(
     scan: &Scan<'_>,
-    bound: usize,
-    sum: usize,
+    leaf: Leaf,
     blocks: &[Block],
 ) -> Option<(usize, u64)> {
-    if !matches!(scan.query.bounds()[bound], Bound::Sum { .. }) {
-        let one = Leaf { bound, at: Place::Sum(sum) };
-        return each!(blocks, |block, lanes, LINES| lanes & leaf::<L, LINES>(scan, one, block));
-    }
-    let limit = scan.query.limits[bound];
+    let Place::Sum(sum) = leaf.at else { return None };
+    let limit = scan.query.limits[leaf.bound];
     let terms = scan.layout.sums[sum].columns.len();
-    let first = scan.layout.sums[sum].run.unwrap_or_default();
+    let first = scan.layout.sums[sum].run?;
     let points = &scan.query.points[limit.from..][..terms];
     let weights = &scan.query.weights[limit.from..][..terms];
     each!(blocks, |block, lanes, LINES| {
@@ -243,20 +249,9 @@ fn sums<L: Lines, const LINES: usize>(scan: &Scan<'_>, bound: usize, sum: usize,
     let range = limit.from..limit.from + terms.columns.len();
     let (points, weights) = (&scan.query.points[range.clone()], &scan.query.weights[range]);
     let most = limit.at(block.reach(scan.layout, sum));
-    if let Some(first) = terms.run {
-        let strips = block.strips::<LINES>(first, terms.columns.len());
-        return match (terms.squared, limit.plain) {
-            (true, true) => L::run::<LINES, true, true>(strips, points, weights, most),
-            (true, false) => L::run::<LINES, true, false>(strips, points, weights, most),
-            (false, true) => L::run::<LINES, false, true>(strips, points, weights, most),
-            (false, false) => L::run::<LINES, false, false>(strips, points, weights, most),
-        };
-    }
-    match (terms.squared, limit.plain) {
-        (true, true) => L::sum::<LINES, true, true>(block, terms, points, weights, most),
-        (true, false) => L::sum::<LINES, true, false>(block, terms, points, weights, most),
-        (false, true) => L::sum::<LINES, false, true>(block, terms, points, weights, most),
-        (false, false) => L::sum::<LINES, false, false>(block, terms, points, weights, most),
+    match terms.squared {
+        true => L::sum::<LINES, true>(block, terms, points, weights, most),
+        false => L::sum::<LINES, false>(block, terms, points, weights, most),
     }
 }
 

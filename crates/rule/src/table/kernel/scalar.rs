@@ -45,7 +45,7 @@ impl Lines for Scalar {
     }
 
     #[inline(always)]
-    fn sum<const LINES: usize, const SQUARED: bool, const PLAIN: bool>(
+    fn sum<const LINES: usize, const SQUARED: bool>(
         block: &Block,
         terms: &Terms,
         points: &[f32],
@@ -72,8 +72,7 @@ impl Lines for Scalar {
                         cell as i32 as f32
                     };
                     let off = value - point;
-                    let off = if SQUARED { off * off } else { off.abs() };
-                    *sum += if PLAIN { off } else { weights[term] * off };
+                    *sum += weights[term] * if SQUARED { off * off } else { off.abs() };
                 }
             }
         }

@@ -97,7 +97,7 @@ impl Lines for Avx512 {
     }
 
     #[inline(always)]
-    fn sum<const LINES: usize, const SQUARED: bool, const PLAIN: bool>(
+    fn sum<const LINES: usize, const SQUARED: bool>(
         block: &Block,
         terms: &Terms,
         points: &[f32],
@@ -124,17 +124,12 @@ impl Lines for Avx512 {
                     }
                 }
                 let (cells, point) = (block.strip::<LINES>(strip), _mm512_set1_ps(point));
-                let weight = if PLAIN { most } else { _mm512_set1_ps(weights[term]) };
+                let weight = _mm512_set1_ps(weights[term]);
                 for (sum, line) in sums.iter_mut().zip(cells) {
                     let value = if int { converted512(line) } else { floats512(line) };
                     let off = _mm512_sub_ps(value, point);
-                    let off = if SQUARED { off } else { _mm512_abs_ps(off) };
-                    *sum = match (SQUARED, PLAIN) {
-                        (true, true) => _mm512_fmadd_ps(off, off, *sum),
-                        (true, false) => _mm512_fmadd_ps(_mm512_mul_ps(off, off), weight, *sum),
-                        (false, true) => _mm512_add_ps(off, *sum),
-                        (false, false) => _mm512_fmadd_ps(off, weight, *sum),
-                    };
+                    let off = if SQUARED { _mm512_mul_ps(off, off) } else { _mm512_abs_ps(off) };
+                    *sum = _mm512_fmadd_ps(off, weight, *sum);
                 }
             }
             let mut all = 0;
@@ -338,7 +333,7 @@ impl Lines for Avx2 {
     }
 
     #[inline(always)]
-    fn sum<const LINES: usize, const SQUARED: bool, const PLAIN: bool>(
+    fn sum<const LINES: usize, const SQUARED: bool>(
         block: &Block,
         terms: &Terms,
         points: &[f32],
@@ -361,18 +356,14 @@ impl Lines for Avx2 {
                     }
                 }
                 let (cells, point) = (block.strip::<LINES>(strip), _mm256_set1_ps(point));
-                let weight = if PLAIN { most } else { _mm256_set1_ps(weights[term]) };
+                let weight = _mm256_set1_ps(weights[term]);
                 for (sums, line) in sums.iter_mut().zip(cells) {
                     let values = if int { converted256(line) } else { floats256(line) };
                     for (sum, value) in sums.iter_mut().zip(values) {
                         let off = _mm256_sub_ps(value, point);
-                        let off = if SQUARED { off } else { _mm256_andnot_ps(_mm256_set1_ps(-0.0), off) };
-                        *sum = match (SQUARED, PLAIN) {
-                            (true, true) => _mm256_fmadd_ps(off, off, *sum),
-                            (true, false) => _mm256_fmadd_ps(_mm256_mul_ps(off, off), weight, *sum),
-                            (false, true) => _mm256_add_ps(off, *sum),
-                            (false, false) => _mm256_fmadd_ps(off, weight, *sum),
-                        };
+                        let off =
+                            if SQUARED { _mm256_mul_ps(off, off) } else { _mm256_andnot_ps(_mm256_set1_ps(-0.0), off) };
+                        *sum = _mm256_fmadd_ps(off, weight, *sum);
                     }
                 }
             }

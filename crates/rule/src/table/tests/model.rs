@@ -185,7 +185,8 @@ impl Run<'_> {
         let ahead: Vec<Ahead<'_>> = arrivals
             .iter()
             .map(|(id, row, arrived_ms, time_ms)| {
-                let prober = Prober { id: *id, row, arrived_ms: *arrived_ms, key: key(self.case, row), hint: Hint::default() };
+                let prober =
+                    Prober { id: *id, row, arrived_ms: *arrived_ms, key: key(self.case, row), hint: Hint::default() };
                 Ahead { prober, time_ms: *time_ms }
             })
             .collect();

@@ -38,14 +38,12 @@ type Bounds = fn(End, &Row, (i64, i64), &dyn Fn(&str) -> u32, &mut Asked);
 
 fn shape(keyed: bool, columns: &[(&str, Store)], sums: Vec<Sum>, roots: [Node; 2], bounds: Bounds) -> Shape {
     let columns = columns.iter().map(|&(name, store)| column(&schema(), name, store)).collect();
-    let ask = Box::new(
-        move |anchor: End, probe: &Probe<'_>, symbol: &dyn Fn(&str) -> u32, asked: &mut Asked| {
-            asked.bounds.clear();
-            asked.points.clear();
-            asked.weights.clear();
-            bounds(anchor, probe.side.row, (probe.side.waited_ms, probe.oldest_waited_ms), symbol, asked);
-        },
-    );
+    let ask = Box::new(move |anchor: End, probe: &Probe<'_>, symbol: &dyn Fn(&str) -> u32, asked: &mut Asked| {
+        asked.bounds.clear();
+        asked.points.clear();
+        asked.weights.clear();
+        bounds(anchor, probe.side.row, (probe.side.waited_ms, probe.oldest_waited_ms), symbol, asked);
+    });
     Shape { keyed, columns, sums, roots, ask }
 }
 
