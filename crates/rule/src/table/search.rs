@@ -271,7 +271,6 @@ impl Held {
 
     /// The same for anchors of one role, with those ids. True when it stopped.
     #[inline]
-    #[expect(clippy::too_many_arguments, reason = "one call each, in the hottest place there is")]
     fn each_between(
         &self,
         query: &mut Query,

@@ -108,10 +108,6 @@ impl Lines for Avx512 {
         unsafe {
             let most = _mm512_set1_ps(limit);
             let mut sums = [_mm512_setzero_ps(); LINES];
-            let passing = |sums: &[__m512; LINES]| {
-                (0..LINES)
-                    .fold(0, |all, at| all | u64::from(_mm512_cmp_ps_mask::<_CMP_LE_OQ>(sums[at], most)) << (16 * at))
-            };
             let split = split(terms.columns.len());
             for (term, (&(strip, int), &point)) in terms.columns.iter().zip(points).enumerate() {
                 if term == split {
@@ -133,8 +129,8 @@ impl Lines for Avx512 {
                 }
             }
             let mut all = 0;
-            for at in 0..LINES {
-                all |= u64::from(_mm512_cmp_ps_mask::<_CMP_LE_OQ>(sums[at], most)) << (16 * at);
+            for (at, sum) in sums.iter().enumerate() {
+                all |= u64::from(_mm512_cmp_ps_mask::<_CMP_LE_OQ>(*sum, most)) << (16 * at);
             }
             all
         }
@@ -167,8 +163,8 @@ impl Lines for Avx512 {
                 add512::<LINES, SQUARED, PLAIN>(&mut sums, last, last_points, last_weights);
             }
             let mut all = 0;
-            for at in 0..LINES {
-                all |= u64::from(_mm512_cmp_ps_mask::<_CMP_LE_OQ>(sums[at], most)) << (16 * at);
+            for (at, sum) in sums.iter().enumerate() {
+                all |= u64::from(_mm512_cmp_ps_mask::<_CMP_LE_OQ>(*sum, most)) << (16 * at);
             }
             all
         }
@@ -368,8 +364,8 @@ impl Lines for Avx2 {
                 }
             }
             let mut all = 0;
-            for at in 0..LINES {
-                let some = both!(sums[at], |sum| signs(_mm256_cmp_ps::<_CMP_LE_OQ>(sum, most)));
+            for (at, sums) in sums.iter().enumerate() {
+                let some = both!(sums, |sum| signs(_mm256_cmp_ps::<_CMP_LE_OQ>(sum, most)));
                 all |= u64::from(some) << (16 * at);
             }
             all
@@ -403,8 +399,8 @@ impl Lines for Avx2 {
                 add256::<LINES, SQUARED, PLAIN>(&mut sums, last, last_points, last_weights);
             }
             let mut all = 0;
-            for at in 0..LINES {
-                let some = both!(sums[at], |sum| signs(_mm256_cmp_ps::<_CMP_LE_OQ>(sum, most)));
+            for (at, sums) in sums.iter().enumerate() {
+                let some = both!(sums, |sum| signs(_mm256_cmp_ps::<_CMP_LE_OQ>(sum, most)));
                 all |= u64::from(some) << (16 * at);
             }
             all
