@@ -44,13 +44,9 @@ mod cost;
 mod error;
 mod eval;
 pub mod expr;
-// Used by the table.
-#[allow(dead_code)]
 mod filter;
 mod literal;
 mod parse;
-// Used by the table, in part.
-#[allow(dead_code)]
 mod plan;
 mod print;
 mod row;

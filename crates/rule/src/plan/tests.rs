@@ -71,7 +71,9 @@ impl Lane {
                 Cell::Symbol(text.map_or(SYMBOL_MISSING, |text| self.symbol(&text)))
             }
             Store::Set => {
-                let list = self.value(pair.list(&column.expr).map(<[_]>::to_vec)).unwrap_or_default();
+                let list = self
+                    .value(pair.list(&column.expr).map(|list| list.iter().map(Box::<str>::from).collect::<Vec<_>>()))
+                    .unwrap_or_default();
                 Cell::Set(list.iter().fold(0, |set, entry| set | 1 << (self.symbol(entry) & 63)))
             }
             Store::Bit => Cell::Bit(!matches!(pair.bool(&column.expr), Ok(false) | Err(Absent::Missing))),

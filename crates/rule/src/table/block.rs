@@ -24,6 +24,8 @@ pub(super) struct Block {
     pub(super) first_id: u64,
     /// Strip after strip, each of `lines` lines; then the tail.
     cells: Box<[Line]>,
+    /// The first sum's reach; the others' are in the tail.
+    reach: f32,
     /// Lines a strip: 1, 2 or 4. A bucket's first block may be small.
     pub(super) lines: u8,
     /// Lanes used, dead ones too.
@@ -39,7 +41,7 @@ impl Block {
             _ => 4,
         };
         let cells = vec![Line([0; 16]); layout.strips * lines + layout.tail_words().div_ceil(16)].into();
-        Block { live: 0, wild: 0, first_id: 0, cells, lines: lines as u8, used: 0 }
+        Block { live: 0, wild: 0, first_id: 0, cells, reach: 0.0, lines: lines as u8, used: 0 }
     }
 
     pub(super) fn capacity(&self) -> usize {
@@ -54,6 +56,12 @@ impl Block {
     #[inline(always)]
     pub(super) fn strip<const LINES: usize>(&self, strip: usize) -> &[Line; LINES] {
         self.cells[strip * LINES..][..LINES].try_into().expect("as many as asked for")
+    }
+
+    /// The cells of columns that are one after the other, line after line.
+    #[inline(always)]
+    pub(super) fn strips<const LINES: usize>(&self, first: usize, count: usize) -> &[[Line; LINES]] {
+        self.cells[first * LINES..(first + count) * LINES].as_chunks().0
     }
 
     #[inline(always)]
@@ -97,12 +105,16 @@ impl Block {
     /// The largest sum of |cell| over a sum's columns.
     #[inline(always)]
     pub(super) fn reach(&self, layout: &Layout, sum: usize) -> f32 {
-        f32::from_bits(self.tail(layout, 2 * layout.bits + sum))
+        if sum == 0 { self.reach } else { f32::from_bits(self.tail(layout, 2 * layout.bits + sum - 1)) }
     }
 
     fn widen(&mut self, layout: &Layout, sum: usize, reach: f32) {
         let widest = self.reach(layout, sum).max(reach);
-        *self.tail_mut(layout, 2 * layout.bits + sum) = widest.to_bits();
+        if sum == 0 {
+            self.reach = widest;
+        } else {
+            *self.tail_mut(layout, 2 * layout.bits + sum - 1) = widest.to_bits();
+        }
     }
 
     /// Takes a lane for an element whose id is above all others'. There is room.
@@ -159,7 +171,7 @@ impl Block {
 
     /// Empties a block for use from the start.
     pub(super) fn reset(&mut self, layout: &Layout) {
-        (self.live, self.wild, self.used) = (0, 0, 0);
+        (self.live, self.wild, self.reach, self.used) = (0, 0, 0.0, 0);
         for word in 0..layout.tail_words() {
             *self.tail_mut(layout, word) = 0;
         }

@@ -85,9 +85,16 @@ trait Lines {
     /// Whether cells, in halves, share a bit with the set.
     fn shares(low: &Line, high: &Line, set: u64) -> u32;
     /// Whether sums are at most `limit`. `points` and `weights` are the terms'.
-    fn sum<const LINES: usize, const SQUARED: bool, const PLAIN: bool>(
+    fn sum<const LINES: usize, const SQUARED: bool>(
         block: &Block,
         terms: &Terms,
+        points: &[f32],
+        weights: &[f32],
+        limit: f32,
+    ) -> u64;
+    /// The same for columns of doubles that are one after the other; `PLAIN` if all weights are 1.
+    fn run<const LINES: usize, const SQUARED: bool, const PLAIN: bool>(
+        strips: &[[Line; LINES]],
         points: &[f32],
         weights: &[f32],
         limit: f32,
@@ -102,55 +109,99 @@ fn split(terms: usize) -> usize {
     if terms < 4 { terms } else { terms - terms / 4 }
 }
 
+// Nothing below is a closure or takes one: a closure is a function that is not compiled for the level, and nothing that uses
+// the level's registers can be inlined into it.
+
+/// The first block with a survivor: `$test` says for a block, and those of its lanes in question, with `$lines` lines a strip,
+/// which survive.
+macro_rules! each {
+    ($blocks:expr, |$block:ident, $lanes:ident, $lines:ident| $test:expr) => {{
+        for (at, $block) in $blocks.iter().enumerate() {
+            if $block.is_dead() {
+                continue;
+            }
+            let $lanes = $block.live & !$block.wild;
+            let mask = match $block.lines {
+                4 => {
+                    const $lines: usize = 4;
+                    $test
+                }
+                2 => {
+                    const $lines: usize = 2;
+                    $test
+                }
+                _ => {
+                    const $lines: usize = 1;
+                    $test
+                }
+            };
+            let survivors = $block.live & (mask | $block.wild);
+            if survivors != 0 {
+                return Some((at, survivors));
+            }
+        }
+        None
+    }};
+}
+
 #[inline(always)]
 fn next<L: Lines>(scan: &Scan<'_>, blocks: &[Block]) -> Option<(usize, u64)> {
     match scan.root {
         Root::Everything => blocks.iter().position(|block| !block.is_dead()).map(|at| (at, blocks[at].live)),
-        Root::Leaf(one) => each(
-            blocks,
-            |block, _| leaf::<L, 4>(scan, *one, block),
-            |block, _| leaf::<L, 2>(scan, *one, block),
-            |block, _| leaf::<L, 1>(scan, *one, block),
-        ),
-        Root::Leaves(some) => each(
-            blocks,
-            |block, lanes| leaves::<L, 4>(scan, some, block, lanes),
-            |block, lanes| leaves::<L, 2>(scan, some, block, lanes),
-            |block, lanes| leaves::<L, 1>(scan, some, block, lanes),
-        ),
-        Root::Tree(root) => each(
-            blocks,
-            |block, lanes| L::tree::<4>(scan, root, block, lanes),
-            |block, lanes| L::tree::<2>(scan, root, block, lanes),
-            |block, lanes| L::tree::<1>(scan, root, block, lanes),
-        ),
+        Root::Leaf(one) => match lone_distance(scan, *one) {
+            Some((true, true)) => distances::<L, true, true>(scan, *one, blocks),
+            Some((true, false)) => distances::<L, true, false>(scan, *one, blocks),
+            Some((false, true)) => distances::<L, false, true>(scan, *one, blocks),
+            Some((false, false)) => distances::<L, false, false>(scan, *one, blocks),
+            None => each!(blocks, |block, lanes, LINES| leaves::<L, LINES>(scan, &[*one], block, lanes)),
+        },
+        Root::Leaves(some) => each!(blocks, |block, lanes, LINES| leaves::<L, LINES>(scan, some, block, lanes)),
+        Root::Tree(root) => each!(blocks, |block, lanes, LINES| L::tree::<LINES>(scan, root, block, lanes)),
     }
 }
 
-/// Finds the first block with a survivor; there is one function for each size of a block.
+/// Whether a leaf is a distance over doubles that are one after the other; then whether it is squared, and without weights.
 #[inline(always)]
-fn each(
-    blocks: &[Block],
-    large: impl Fn(&Block, u64) -> u64,
-    medium: impl Fn(&Block, u64) -> u64,
-    small: impl Fn(&Block, u64) -> u64,
-) -> Option<(usize, u64)> {
-    for (at, block) in blocks.iter().enumerate() {
-        if block.is_dead() {
-            continue;
+fn lone_distance(scan: &Scan<'_>, leaf: Leaf) -> Option<(bool, bool)> {
+    match (scan.query.bounds()[leaf.bound], leaf.at) {
+        (Bound::Sum { .. }, Place::Sum(sum)) => {
+            let terms = &scan.layout.sums[sum];
+            terms.run.map(|_| (terms.squared, scan.query.limits[leaf.bound].plain))
         }
-        let lanes = block.live & !block.wild;
-        let mask = match block.lines {
-            4 => large(block, lanes),
-            2 => medium(block, lanes),
-            _ => small(block, lanes),
-        };
-        let survivors = block.live & (mask | block.wild);
-        if survivors != 0 {
-            return Some((at, survivors));
-        }
+        _ => None,
     }
-    None
+}
+
+/// The scan whose filter is such a distance: as little as possible is done for each block.
+#[inline(always)]
+fn distances<L: Lines, const SQUARED: bool, const PLAIN: bool>(
+    scan: &Scan<'_>,
+    leaf: Leaf,
+    blocks: &[Block],
+) -> Option<(usize, u64)> {
+    let Place::Sum(sum) = leaf.at else { return None };
+    let limit = scan.query.limits[leaf.bound];
+    let terms = scan.layout.sums[sum].columns.len();
+    let first = scan.layout.sums[sum].run?;
+    let points = &scan.query.points[limit.from..][..terms];
+    let weights = &scan.query.weights[limit.from..][..terms];
+    each!(blocks, |block, lanes, LINES| {
+        let most = limit.at(block.reach(scan.layout, sum));
+        lanes & L::run::<LINES, SQUARED, PLAIN>(block.strips::<LINES>(first, terms), points, weights, most)
+    })
+}
+
+/// A mask from a strip's lines.
+macro_rules! lines {
+    ($block:expr, $strip:expr, |$line:ident| $mask:expr) => {{
+        let strip = $block.strip::<LINES>($strip);
+        let mut all = 0;
+        for at in 0..LINES {
+            let $line = &strip[at];
+            all |= u64::from($mask) << (16 * at);
+        }
+        all
+    }};
 }
 
 /// The lanes that pass one leaf, and some that are none of the caller's.
@@ -160,33 +211,35 @@ fn leaf<L: Lines, const LINES: usize>(scan: &Scan<'_>, leaf: Leaf, block: &Block
         (Bound::Never, _) => 0,
         (Bound::Always, _) => u64::MAX,
         (Bound::Bit, Place::Bit(bit)) => block.bits(scan.layout, bit),
-        (Bound::Int { low, high }, Place::Strip(strip)) => {
-            lines::<LINES>(block, strip, |line| L::int_range(line, low, high))
-        }
+        (Bound::Int { low, high }, Place::Strip(strip)) => lines!(block, strip, |line| L::int_range(line, low, high)),
         (Bound::IntNot(int), Place::Strip(strip)) => {
-            lines::<LINES>(block, strip, |line| L::neither(line, int as u32, INT_MISSING as u32))
+            lines!(block, strip, |line| L::neither(line, int as u32, INT_MISSING as u32))
         }
         (Bound::Double { low, high }, Place::Strip(strip)) => {
-            lines::<LINES>(block, strip, |line| L::double_range(line, low, high))
+            lines!(block, strip, |line| L::double_range(line, low, high))
         }
-        (Bound::Symbol(symbol), Place::Strip(strip)) => lines::<LINES>(block, strip, |line| L::equal(line, symbol)),
+        (Bound::Symbol(symbol), Place::Strip(strip)) => lines!(block, strip, |line| L::equal(line, symbol)),
         (Bound::SymbolNot(symbol), Place::Strip(strip)) => {
-            lines::<LINES>(block, strip, |line| L::neither(line, symbol, SYMBOL_MISSING))
+            lines!(block, strip, |line| L::neither(line, symbol, SYMBOL_MISSING))
         }
-        (Bound::SymbolIn(set), Place::Strip(strip)) => lines::<LINES>(block, strip, |line| L::within(line, set)),
+        (Bound::SymbolIn(set), Place::Strip(strip)) => lines!(block, strip, |line| L::within(line, set)),
         (Bound::Set(set), Place::Set(strip)) => {
             let (low, high) = (block.strip::<LINES>(strip), block.strip::<LINES>(strip + 1));
-            (0..LINES).fold(0, |mask, at| mask | u64::from(L::shares(&low[at], &high[at], set)) << (16 * at))
+            let mut all = 0;
+            for at in 0..LINES {
+                all |= u64::from(L::shares(&low[at], &high[at], set)) << (16 * at);
+            }
+            all
         }
         (Bound::Sum { .. }, Place::Sum(sum)) => sums::<L, LINES>(scan, leaf.bound, sum, block),
-        (bound, at) => unreachable!("the plan asks {bound:?} of {at:?}"),
+        (bound, at) => mismatch(bound, at),
     }
 }
 
-#[inline(always)]
-fn lines<const LINES: usize>(block: &Block, strip: usize, mask: impl Fn(&Line) -> u32) -> u64 {
-    let strip = block.strip::<LINES>(strip);
-    (0..LINES).fold(0, |all, at| all | u64::from(mask(&strip[at])) << (16 * at))
+#[cold]
+#[inline(never)]
+fn mismatch(bound: Bound, at: Place) -> ! {
+    unreachable!("the plan asks {bound:?} of {at:?}")
 }
 
 #[inline(always)]
@@ -196,11 +249,9 @@ fn sums<L: Lines, const LINES: usize>(scan: &Scan<'_>, bound: usize, sum: usize,
     let range = limit.from..limit.from + terms.columns.len();
     let (points, weights) = (&scan.query.points[range.clone()], &scan.query.weights[range]);
     let most = limit.at(block.reach(scan.layout, sum));
-    match (terms.squared, limit.plain) {
-        (true, true) => L::sum::<LINES, true, true>(block, terms, points, weights, most),
-        (true, false) => L::sum::<LINES, true, false>(block, terms, points, weights, most),
-        (false, true) => L::sum::<LINES, false, true>(block, terms, points, weights, most),
-        (false, false) => L::sum::<LINES, false, false>(block, terms, points, weights, most),
+    match terms.squared {
+        true => L::sum::<LINES, true>(block, terms, points, weights, most),
+        false => L::sum::<LINES, false>(block, terms, points, weights, most),
     }
 }
 

@@ -23,6 +23,14 @@ pub(super) struct Shape {
 }
 
 impl Shape {
+    /// No filter at all: everything survives.
+    #[cfg(test)]
+    pub(super) fn everything() -> Shape {
+        let all = || Node::All(Box::default());
+        let ask: Ask = Box::new(|_, _, _, asked| asked.bounds.clear());
+        Shape { keyed: false, columns: Vec::new(), sums: Vec::new(), roots: [all(), all()], ask }
+    }
+
     /// What the rule's plan asks for.
     pub(super) fn of(rule: &Rule) -> Shape {
         let (plan, rule) = (rule.plan(), rule.clone());
@@ -55,9 +63,20 @@ pub(super) enum Place {
 pub(super) struct Terms {
     pub(super) columns: Box<[(usize, bool)]>,
     pub(super) squared: bool,
+    /// The first strip, if all are doubles and one after the other: the quickest way to go through them.
+    pub(super) run: Option<usize>,
 }
 
-/// What a block holds. Strip 0 has the slots; after the strips come two words per bit column and one per sum.
+impl Terms {
+    fn new(columns: Box<[(usize, bool)]>, squared: bool) -> Terms {
+        let first = columns.first().map_or(0, |&(strip, _)| strip);
+        let in_line = columns.iter().zip(first..).all(|(&(strip, int), expected)| strip == expected && !int);
+        Terms { columns, squared, run: in_line.then_some(first) }
+    }
+}
+
+/// What a block holds. Strip 0 has the slots; after the strips come two words per bit column and one per sum but
+/// the first.
 pub(super) struct Layout {
     pub(super) strips: usize,
     pub(super) bits: usize,
@@ -110,7 +129,7 @@ impl Layout {
                 (Column { store: Store::Double, .. }, Place::Strip(strip)) => (strip, false),
                 _ => unreachable!("a sum is over ints and doubles"),
             };
-            Terms { columns: sum.columns.iter().map(strip).collect(), squared: sum.squared }
+            Terms::new(sum.columns.iter().map(strip).collect(), sum.squared)
         };
         let sums = shape.sums.iter().map(terms).collect();
         let root = |node: &Node| Root::new(Tree::new(node, &columns));
@@ -120,7 +139,7 @@ impl Layout {
 
     /// The words after the strips.
     pub(super) fn tail_words(&self) -> usize {
-        2 * self.bits + self.sums.len()
+        2 * self.bits + self.sums.len().saturating_sub(1)
     }
 
     pub(super) fn root(&self, anchor: End) -> &Root {

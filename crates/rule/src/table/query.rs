@@ -46,8 +46,8 @@ impl Limit {
     pub(super) fn at(&self, reach: f32) -> f32 {
         let bound = self.base + self.slope * (f64::from(reach) + self.points);
         let power = if self.squared { bound * bound } else { bound };
-        let limit = power * (1.0 + 1.0 / 65_536.0) + 1e-40;
-        (limit as f32).next_up()
+        // The cast rounds by 2^-24 again, or by less than the summand.
+        (power * (1.0 + 1.0 / 65_536.0 + 1.0 / 4_194_304.0) + 1e-40) as f32
     }
 }
 

@@ -68,8 +68,8 @@ impl Hints {
 
 /// How many probes are looked ahead for at once: so many queries fit the first-level cache beside a tile.
 const PROBES: usize = 32;
-/// How many blocks are looked at by one probe after the other: with eight columns, 18 KiB.
-const TILE: usize = 8;
+/// How many blocks are looked at by one probe after the other: with eight columns, 36 KiB.
+const TILE: usize = 16;
 
 impl Table {
     /// The waiting elements that satisfy the rule with `prober`, ascending by id, at most `limit`, into `out`, which is cleared
@@ -271,7 +271,6 @@ impl Held {
 
     /// The same for anchors of one role, with those ids. True when it stopped.
     #[inline]
-    #[expect(clippy::too_many_arguments, reason = "one call each, in the hottest place there is")]
     fn each_between(
         &self,
         query: &mut Query,

@@ -83,6 +83,7 @@ impl Strings {
     }
 
     /// How many strings are in use.
+    #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         self.table.len()
     }

@@ -45,7 +45,7 @@ impl Lines for Scalar {
     }
 
     #[inline(always)]
-    fn sum<const LINES: usize, const SQUARED: bool, const PLAIN: bool>(
+    fn sum<const LINES: usize, const SQUARED: bool>(
         block: &Block,
         terms: &Terms,
         points: &[f32],
@@ -72,12 +72,31 @@ impl Lines for Scalar {
                         cell as i32 as f32
                     };
                     let off = value - point;
+                    *sum += weights[term] * if SQUARED { off * off } else { off.abs() };
+                }
+            }
+        }
+        passing(&sums)
+    }
+
+    #[inline(always)]
+    fn run<const LINES: usize, const SQUARED: bool, const PLAIN: bool>(
+        strips: &[[Line; LINES]],
+        points: &[f32],
+        weights: &[f32],
+        limit: f32,
+    ) -> u64 {
+        let mut sums = [[0f32; 16]; LINES];
+        for (term, (cells, &point)) in strips.iter().zip(points).enumerate() {
+            for (sums, cells) in sums.iter_mut().zip(cells) {
+                for (sum, &cell) in sums.iter_mut().zip(&cells.0) {
+                    let off = f32::from_bits(cell) - point;
                     let off = if SQUARED { off * off } else { off.abs() };
                     *sum += if PLAIN { off } else { weights[term] * off };
                 }
             }
         }
-        passing(&sums)
+        (0..LINES).fold(0, |all, at| all | u64::from(mask(|lane| sums[at][lane] <= limit)) << (16 * at))
     }
 
     fn tree<const LINES: usize>(scan: &Scan<'_>, root: &Tree, block: &Block, lanes: u64) -> u64 {

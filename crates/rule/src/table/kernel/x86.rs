@@ -97,7 +97,7 @@ impl Lines for Avx512 {
     }
 
     #[inline(always)]
-    fn sum<const LINES: usize, const SQUARED: bool, const PLAIN: bool>(
+    fn sum<const LINES: usize, const SQUARED: bool>(
         block: &Block,
         terms: &Terms,
         points: &[f32],
@@ -108,33 +108,65 @@ impl Lines for Avx512 {
         unsafe {
             let most = _mm512_set1_ps(limit);
             let mut sums = [_mm512_setzero_ps(); LINES];
-            let passing = |sums: &[__m512; LINES]| {
-                (0..LINES)
-                    .fold(0, |all, at| all | u64::from(_mm512_cmp_ps_mask::<_CMP_LE_OQ>(sums[at], most)) << (16 * at))
-            };
             let split = split(terms.columns.len());
             for (term, (&(strip, int), &point)) in terms.columns.iter().zip(points).enumerate() {
                 if term == split {
-                    let some = |any, sum: &__m512| any | _mm512_cmp_ps_mask::<_CMP_LE_OQ>(*sum, most);
-                    if sums.iter().fold(0, some) == 0 {
+                    let mut some = 0;
+                    for sum in &sums {
+                        some |= _mm512_cmp_ps_mask::<_CMP_LE_OQ>(*sum, most);
+                    }
+                    if some == 0 {
                         return 0;
                     }
                 }
                 let (cells, point) = (block.strip::<LINES>(strip), _mm512_set1_ps(point));
-                let weight = if PLAIN { most } else { _mm512_set1_ps(weights[term]) };
+                let weight = _mm512_set1_ps(weights[term]);
                 for (sum, line) in sums.iter_mut().zip(cells) {
                     let value = if int { converted512(line) } else { floats512(line) };
                     let off = _mm512_sub_ps(value, point);
-                    let off = if SQUARED { off } else { _mm512_abs_ps(off) };
-                    *sum = match (SQUARED, PLAIN) {
-                        (true, true) => _mm512_fmadd_ps(off, off, *sum),
-                        (true, false) => _mm512_fmadd_ps(_mm512_mul_ps(off, off), weight, *sum),
-                        (false, true) => _mm512_add_ps(off, *sum),
-                        (false, false) => _mm512_fmadd_ps(off, weight, *sum),
-                    };
+                    let off = if SQUARED { _mm512_mul_ps(off, off) } else { _mm512_abs_ps(off) };
+                    *sum = _mm512_fmadd_ps(off, weight, *sum);
                 }
             }
-            passing(&sums)
+            let mut all = 0;
+            for (at, sum) in sums.iter().enumerate() {
+                all |= u64::from(_mm512_cmp_ps_mask::<_CMP_LE_OQ>(*sum, most)) << (16 * at);
+            }
+            all
+        }
+    }
+
+    #[inline(always)]
+    fn run<const LINES: usize, const SQUARED: bool, const PLAIN: bool>(
+        strips: &[[Line; LINES]],
+        points: &[f32],
+        weights: &[f32],
+        limit: f32,
+    ) -> u64 {
+        // SAFETY: see `Avx512`.
+        unsafe {
+            let most = _mm512_set1_ps(limit);
+            let mut sums = [_mm512_setzero_ps(); LINES];
+            let split = split(strips.len());
+            let (first, last) = strips.split_at(split);
+            let (first_points, last_points) = points.split_at(split);
+            let (first_weights, last_weights) = weights.split_at(split);
+            add512::<LINES, SQUARED, PLAIN>(&mut sums, first, first_points, first_weights);
+            if !last.is_empty() {
+                let mut some = 0;
+                for sum in &sums {
+                    some |= _mm512_cmp_ps_mask::<_CMP_LE_OQ>(*sum, most);
+                }
+                if some == 0 {
+                    return 0;
+                }
+                add512::<LINES, SQUARED, PLAIN>(&mut sums, last, last_points, last_weights);
+            }
+            let mut all = 0;
+            for (at, sum) in sums.iter().enumerate() {
+                all |= u64::from(_mm512_cmp_ps_mask::<_CMP_LE_OQ>(*sum, most)) << (16 * at);
+            }
+            all
         }
     }
 
@@ -179,13 +211,55 @@ unsafe fn converted512(line: &Line) -> __m512 {
     }
 }
 
+/// Adds terms to sums.
+///
+/// # Safety
+/// The processor has AVX-512.
+#[inline(always)]
+unsafe fn add512<const LINES: usize, const SQUARED: bool, const PLAIN: bool>(
+    sums: &mut [__m512; LINES],
+    strips: &[[Line; LINES]],
+    points: &[f32],
+    weights: &[f32],
+) {
+    // SAFETY: the caller's.
+    unsafe {
+        for ((strip, &point), &weight) in strips.iter().zip(points).zip(weights) {
+            let (point, weight) = (_mm512_set1_ps(point), _mm512_set1_ps(weight));
+            for (sum, line) in sums.iter_mut().zip(strip) {
+                let off = _mm512_sub_ps(point, floats512(line));
+                let off = if SQUARED { off } else { _mm512_abs_ps(off) };
+                *sum = match (SQUARED, PLAIN) {
+                    (true, true) => _mm512_fmadd_ps(off, off, *sum),
+                    (true, false) => _mm512_fmadd_ps(_mm512_mul_ps(off, off), weight, *sum),
+                    (false, true) => _mm512_add_ps(off, *sum),
+                    (false, false) => _mm512_fmadd_ps(off, weight, *sum),
+                };
+            }
+        }
+    }
+}
+
+/// A mask of 16 from two of 8. No closure, or it would not be compiled for the level.
+macro_rules! both {
+    ($halves:expr, |$half:ident| $mask:expr) => {{
+        let halves = $halves;
+        let low = {
+            let $half = halves[0];
+            $mask
+        };
+        let $half = halves[1];
+        low | $mask << 8
+    }};
+}
+
 impl Lines for Avx2 {
     #[inline(always)]
     fn int_range(line: &Line, low: i32, high: i32) -> u32 {
         // SAFETY: see `Avx2`.
         unsafe {
             let (low, high) = (_mm256_set1_epi32(low), _mm256_set1_epi32(high));
-            both(ints256(line), |cells| {
+            both!(ints256(line), |cells| {
                 !ones(_mm256_or_si256(_mm256_cmpgt_epi32(low, cells), _mm256_cmpgt_epi32(cells, high))) & 0xFF
             })
         }
@@ -196,7 +270,7 @@ impl Lines for Avx2 {
         // SAFETY: see `Avx2`.
         unsafe {
             let (low, high) = (_mm256_set1_ps(low), _mm256_set1_ps(high));
-            both(floats256(line), |cells| {
+            both!(floats256(line), |cells| {
                 let (above, below) =
                     (_mm256_cmp_ps::<_CMP_GE_OQ>(cells, low), _mm256_cmp_ps::<_CMP_LE_OQ>(cells, high));
                 signs(_mm256_and_ps(above, below))
@@ -209,7 +283,7 @@ impl Lines for Avx2 {
         // SAFETY: see `Avx2`.
         unsafe {
             let word = _mm256_set1_epi32(word as i32);
-            both(ints256(line), |cells| ones(_mm256_cmpeq_epi32(cells, word)))
+            both!(ints256(line), |cells| ones(_mm256_cmpeq_epi32(cells, word)))
         }
     }
 
@@ -218,7 +292,7 @@ impl Lines for Avx2 {
         // SAFETY: see `Avx2`.
         unsafe {
             let (one, other) = (_mm256_set1_epi32(one as i32), _mm256_set1_epi32(other as i32));
-            both(ints256(line), |cells| {
+            both!(ints256(line), |cells| {
                 !ones(_mm256_or_si256(_mm256_cmpeq_epi32(cells, one), _mm256_cmpeq_epi32(cells, other))) & 0xFF
             })
         }
@@ -230,7 +304,7 @@ impl Lines for Avx2 {
         unsafe {
             let (low, high) = (_mm256_set1_epi32(set as i32), _mm256_set1_epi32((set >> 32) as i32));
             let (upper, rest) = (_mm256_set1_epi32(32), _mm256_set1_epi32(31));
-            both(ints256(line), |cells| {
+            both!(ints256(line), |cells| {
                 let halves = _mm256_blendv_epi8(low, high, _mm256_cmpeq_epi32(_mm256_and_si256(cells, upper), upper));
                 let bits = _mm256_srlv_epi32(halves, _mm256_and_si256(cells, rest));
                 let missing = _mm256_cmpeq_epi32(cells, _mm256_setzero_si256());
@@ -246,16 +320,16 @@ impl Lines for Avx2 {
         unsafe {
             let (set_low, set_high) = (_mm256_set1_epi32(set as i32), _mm256_set1_epi32((set >> 32) as i32));
             let (low, high) = (ints256(low), ints256(high));
-            let none = |at: usize| {
+            let none = both!([0, 1], |at| {
                 let shared = _mm256_or_si256(_mm256_and_si256(low[at], set_low), _mm256_and_si256(high[at], set_high));
                 ones(_mm256_cmpeq_epi32(shared, _mm256_setzero_si256()))
-            };
-            !(none(0) | none(1) << 8) & 0xFFFF
+            });
+            !none & 0xFFFF
         }
     }
 
     #[inline(always)]
-    fn sum<const LINES: usize, const SQUARED: bool, const PLAIN: bool>(
+    fn sum<const LINES: usize, const SQUARED: bool>(
         block: &Block,
         terms: &Terms,
         points: &[f32],
@@ -266,37 +340,70 @@ impl Lines for Avx2 {
         unsafe {
             let most = _mm256_set1_ps(limit);
             let mut sums = [[_mm256_setzero_ps(); 2]; LINES];
-            let passing = |sums: &[[__m256; 2]; LINES]| {
-                (0..LINES).fold(0, |all, at| {
-                    let some = both(sums[at], |sum| signs(_mm256_cmp_ps::<_CMP_LE_OQ>(sum, most)));
-                    all | u64::from(some) << (16 * at)
-                })
-            };
             let split = split(terms.columns.len());
             for (term, (&(strip, int), &point)) in terms.columns.iter().zip(points).enumerate() {
                 if term == split {
-                    let some = |any, sum: &__m256| _mm256_or_ps(any, _mm256_cmp_ps::<_CMP_LE_OQ>(*sum, most));
-                    if signs(sums.as_flattened().iter().fold(_mm256_setzero_ps(), some)) == 0 {
+                    let mut some = _mm256_setzero_ps();
+                    for sum in sums.as_flattened() {
+                        some = _mm256_or_ps(some, _mm256_cmp_ps::<_CMP_LE_OQ>(*sum, most));
+                    }
+                    if signs(some) == 0 {
                         return 0;
                     }
                 }
                 let (cells, point) = (block.strip::<LINES>(strip), _mm256_set1_ps(point));
-                let weight = if PLAIN { most } else { _mm256_set1_ps(weights[term]) };
+                let weight = _mm256_set1_ps(weights[term]);
                 for (sums, line) in sums.iter_mut().zip(cells) {
                     let values = if int { converted256(line) } else { floats256(line) };
                     for (sum, value) in sums.iter_mut().zip(values) {
                         let off = _mm256_sub_ps(value, point);
-                        let off = if SQUARED { off } else { _mm256_andnot_ps(_mm256_set1_ps(-0.0), off) };
-                        *sum = match (SQUARED, PLAIN) {
-                            (true, true) => _mm256_fmadd_ps(off, off, *sum),
-                            (true, false) => _mm256_fmadd_ps(_mm256_mul_ps(off, off), weight, *sum),
-                            (false, true) => _mm256_add_ps(off, *sum),
-                            (false, false) => _mm256_fmadd_ps(off, weight, *sum),
-                        };
+                        let off =
+                            if SQUARED { _mm256_mul_ps(off, off) } else { _mm256_andnot_ps(_mm256_set1_ps(-0.0), off) };
+                        *sum = _mm256_fmadd_ps(off, weight, *sum);
                     }
                 }
             }
-            passing(&sums)
+            let mut all = 0;
+            for (at, sums) in sums.iter().enumerate() {
+                let some = both!(sums, |sum| signs(_mm256_cmp_ps::<_CMP_LE_OQ>(sum, most)));
+                all |= u64::from(some) << (16 * at);
+            }
+            all
+        }
+    }
+
+    #[inline(always)]
+    fn run<const LINES: usize, const SQUARED: bool, const PLAIN: bool>(
+        strips: &[[Line; LINES]],
+        points: &[f32],
+        weights: &[f32],
+        limit: f32,
+    ) -> u64 {
+        // SAFETY: see `Avx2`.
+        unsafe {
+            let most = _mm256_set1_ps(limit);
+            let mut sums = [[_mm256_setzero_ps(); 2]; LINES];
+            let split = split(strips.len());
+            let (first, last) = strips.split_at(split);
+            let (first_points, last_points) = points.split_at(split);
+            let (first_weights, last_weights) = weights.split_at(split);
+            add256::<LINES, SQUARED, PLAIN>(&mut sums, first, first_points, first_weights);
+            if !last.is_empty() {
+                let mut some = _mm256_setzero_ps();
+                for sum in sums.as_flattened() {
+                    some = _mm256_or_ps(some, _mm256_cmp_ps::<_CMP_LE_OQ>(*sum, most));
+                }
+                if signs(some) == 0 {
+                    return 0;
+                }
+                add256::<LINES, SQUARED, PLAIN>(&mut sums, last, last_points, last_weights);
+            }
+            let mut all = 0;
+            for (at, sums) in sums.iter().enumerate() {
+                let some = both!(sums, |sum| signs(_mm256_cmp_ps::<_CMP_LE_OQ>(sum, most)));
+                all |= u64::from(some) << (16 * at);
+            }
+            all
         }
     }
 
@@ -311,10 +418,35 @@ impl Lines for Avx2 {
     }
 }
 
-/// A mask of 16 from two of 8.
+/// Adds terms to sums.
+///
+/// # Safety
+/// The processor has AVX2.
 #[inline(always)]
-fn both<T: Copy>(halves: [T; 2], mask: impl Fn(T) -> u32) -> u32 {
-    mask(halves[0]) | mask(halves[1]) << 8
+unsafe fn add256<const LINES: usize, const SQUARED: bool, const PLAIN: bool>(
+    sums: &mut [[__m256; 2]; LINES],
+    strips: &[[Line; LINES]],
+    points: &[f32],
+    weights: &[f32],
+) {
+    // SAFETY: the caller's.
+    unsafe {
+        for ((strip, &point), &weight) in strips.iter().zip(points).zip(weights) {
+            let (point, weight) = (_mm256_set1_ps(point), _mm256_set1_ps(weight));
+            for (sums, line) in sums.iter_mut().zip(strip) {
+                for (sum, value) in sums.iter_mut().zip(floats256(line)) {
+                    let off = _mm256_sub_ps(point, value);
+                    let off = if SQUARED { off } else { _mm256_andnot_ps(_mm256_set1_ps(-0.0), off) };
+                    *sum = match (SQUARED, PLAIN) {
+                        (true, true) => _mm256_fmadd_ps(off, off, *sum),
+                        (true, false) => _mm256_fmadd_ps(_mm256_mul_ps(off, off), weight, *sum),
+                        (false, true) => _mm256_add_ps(off, *sum),
+                        (false, false) => _mm256_fmadd_ps(off, weight, *sum),
+                    };
+                }
+            }
+        }
+    }
 }
 
 /// The sign bits.
@@ -350,8 +482,9 @@ unsafe fn ints256(line: &Line) -> [__m256i; 2] {
 /// The processor has AVX2.
 #[inline(always)]
 unsafe fn floats256(line: &Line) -> [__m256; 2] {
-    // SAFETY: the caller's.
-    unsafe { ints256(line).map(|half| _mm256_castsi256_ps(half)) }
+    let from: *const f32 = (&raw const line.0).cast();
+    // SAFETY: a line is 64 bytes, aligned to as many.
+    unsafe { [_mm256_load_ps(from), _mm256_load_ps(from.add(8))] }
 }
 
 /// Ints as floats, missing ones as NaN.
@@ -362,10 +495,19 @@ unsafe fn floats256(line: &Line) -> [__m256; 2] {
 unsafe fn converted256(line: &Line) -> [__m256; 2] {
     // SAFETY: the caller's.
     unsafe {
-        ints256(line).map(|cells| {
-            let missing = _mm256_cmpeq_epi32(cells, _mm256_set1_epi32(INT_MISSING));
-            // All ones is a NaN.
-            _mm256_or_ps(_mm256_cvtepi32_ps(cells), _mm256_castsi256_ps(missing))
-        })
+        let [low, high] = ints256(line);
+        [converted(low), converted(high)]
+    }
+}
+
+/// # Safety
+/// The processor has AVX2.
+#[inline(always)]
+unsafe fn converted(cells: __m256i) -> __m256 {
+    // SAFETY: the caller's.
+    unsafe {
+        let missing = _mm256_cmpeq_epi32(cells, _mm256_set1_epi32(INT_MISSING));
+        // All ones is a NaN.
+        _mm256_or_ps(_mm256_cvtepi32_ps(cells), _mm256_castsi256_ps(missing))
     }
 }
