@@ -9,20 +9,20 @@
 //! residual. For a probe, [`ask`] sets the filter's bounds.
 
 mod ask;
+mod comparison;
 mod conjunct;
 mod distance;
 mod key;
 mod lower;
 mod normal;
 mod number;
+mod numeric;
 mod range;
 mod shape;
 mod show;
 mod symmetry;
 #[cfg(test)]
 mod tests;
-#[cfg(test)]
-mod tests_tmp;
 mod tolerance;
 mod warning;
 

@@ -3,8 +3,8 @@
 //! Invariant: `Never` is set only where the conjunct is false or missing whatever the anchor's attributes are.
 //! The common forms have a direct path; every other numeric comparison goes by ranges.
 
+use super::comparison::{Comparison, double_bound, int_bound};
 use super::distance::Distance;
-use super::number::{Comparison, double_bound, int_bound};
 use crate::eval::{Absent, List, Outcome, Pair};
 use crate::expr::{CompareOp, Expr};
 use crate::filter::{Asked, Bound, Probe, SYMBOL_UNKNOWN};

@@ -6,7 +6,8 @@
 //! R is raised by 2^-40 of the magnitudes and by 1e-300, which is more.
 
 use super::ask::{Probing, given};
-use super::number::{Builder, Columns, Numbers, double_bound, int_bound};
+use super::comparison::{double_bound, int_bound};
+use super::number::{Builder, Columns, Numbers};
 use super::range::{self, Range};
 use super::shape::{Uses, can_fail};
 use crate::eval::{Absent, Outcome};
@@ -27,7 +28,7 @@ pub(super) struct Distance {
     bound: usize,
     squared: bool,
     terms: Box<[Term]>,
-    /// What is not a distance; and both sides, if something in them may overflow.
+    /// What is not a distance; and either side, if something in it may overflow.
     numbers: Numbers,
     /// What is not a distance, with the sign it has next to the sum.
     rest: Box<[(bool, usize)]>,
@@ -86,10 +87,10 @@ impl Distance {
         if numbers.has_column() {
             return None;
         }
-        let fallible = can_fail(left) || can_fail(right);
-        if fallible {
-            numbers.add(left, anchor, columns)?;
-            numbers.add(right, anchor, columns)?;
+        let mut fallible = false;
+        for side in [left, right].into_iter().filter(|side| can_fail(side)) {
+            fallible = true;
+            numbers.add(side, anchor, columns)?;
         }
         let cells = moved.terms.iter().map(|(cell, _)| columns.column(cell)).collect::<Option<Box<[usize]>>>()?;
         let terms = moved.terms.into_iter().map(|(_, term)| term).collect();

@@ -122,8 +122,8 @@ fn equality(conjunct: &Expr) -> Option<[Expr; 2]> {
 
 /// The fractional part of the golden ratio, as in SplitMix64.
 const SEED: u64 = 0x9e37_79b9_7f4a_7c15;
-/// Tells a double that no int is equal to from the ints.
-const DOUBLE: u64 = 0xd6e8_feb8_6659_fd93;
+/// Tells a double that no int is equal to from the ints. Odd, and of as many ones as zeros, it spreads texts as well.
+const ODD: u64 = 0xd6e8_feb8_6659_fd93;
 
 /// The output function of SplitMix64.
 fn mix(word: u64) -> u64 {
@@ -165,16 +165,20 @@ fn double_word(double: f64) -> u64 {
     if double.trunc() == double && (-TWO_TO_63..TWO_TO_63).contains(&double) {
         return double as i64 as u64;
     }
-    double.to_bits() ^ DOUBLE
+    double.to_bits() ^ ODD
 }
 
+/// Eight bytes a step; the key's own mixing finishes it.
 fn text_word(seed: u64, text: &str) -> u64 {
+    let step = |hash: u64, word: u64| {
+        let product = (hash ^ word).wrapping_mul(ODD);
+        product ^ (product >> 32)
+    };
     let (words, rest) = text.as_bytes().as_chunks::<8>();
+    let hash = words.iter().fold(step(seed, text.len() as u64), |hash, word| step(hash, u64::from_le_bytes(*word)));
     let mut last = [0; 8];
     last[..rest.len()].copy_from_slice(rest);
-    let start = mix(seed ^ text.len() as u64);
-    let hash = words.iter().fold(start, |hash, word| mix(hash ^ u64::from_le_bytes(*word)));
-    if rest.is_empty() { hash } else { mix(hash ^ u64::from_le_bytes(last)) }
+    if rest.is_empty() { hash } else { step(hash, u64::from_le_bytes(last)) }
 }
 
 fn list_word(list: List<'_>) -> u64 {

@@ -4,13 +4,11 @@
 //! conjunction keeps the operands that have a tree, and a disjunction has one only if every operand has.
 
 use super::ask::Ask;
-use super::distance::{Distance, Of};
 use super::key::bare;
 use super::normal::{join, normal};
-use super::number::{Columns, Comparison};
+use super::number::Columns;
 use super::shape::{Uses, can_fail, renamed};
-use super::tolerance::{Tolerance, tolerance};
-use crate::expr::{ArithmeticOp, Comparands, CompareOp, End, Expr};
+use crate::expr::{Comparands, CompareOp, End, Expr};
 use crate::filter::{Bound, Column, Node, Operand, Store, Sum};
 use crate::value::ValueKind;
 
@@ -39,13 +37,13 @@ pub(super) struct Leaf {
     /// What is tested, in words.
     pub(super) what: &'static str,
     /// What the column is called, if its expression would say less.
-    name: Option<String>,
+    pub(super) name: Option<String>,
 }
 
 /// The filter of one role, as it grows.
 pub(super) struct Lower<'k> {
-    anchor: End,
-    kept: &'k mut Kept,
+    pub(super) anchor: End,
+    pub(super) kept: &'k mut Kept,
     pub(super) leaves: Vec<Leaf>,
     pub(super) asks: Vec<Ask>,
     steps: usize,
@@ -84,7 +82,7 @@ impl<'k> Lower<'k> {
     }
 
     /// Takes back what was added if nothing comes of it.
-    fn or_nothing(&mut self, make: impl FnOnce(&mut Self) -> Option<Node>) -> Option<Node> {
+    pub(super) fn or_nothing(&mut self, make: impl FnOnce(&mut Self) -> Option<Node>) -> Option<Node> {
         let (leaves, asks) = (self.leaves.len(), self.asks.len());
         let (columns, sums) = (self.kept.columns.len(), self.kept.sums.len());
         let node = make(self).filter(|_| self.leaves.len() <= LEAVES_MAX);
@@ -144,7 +142,7 @@ impl<'k> Lower<'k> {
         rest
     }
 
-    fn all(&mut self, operands: &[Expr]) -> Option<Node> {
+    pub(super) fn all(&mut self, operands: &[Expr]) -> Option<Node> {
         let operands = self.merged(true, operands);
         let nodes: Vec<Node> =
             operands.iter().filter_map(|operand| self.or_nothing(|lower| lower.lower(operand))).collect();
@@ -157,7 +155,7 @@ impl<'k> Lower<'k> {
         self.gather(false, nodes)
     }
 
-    fn gather(&self, all: bool, mut nodes: Vec<Node>) -> Option<Node> {
+    pub(super) fn gather(&self, all: bool, mut nodes: Vec<Node>) -> Option<Node> {
         nodes.sort_by(|left, right| self.rank(left).total_cmp(&self.rank(right)));
         match nodes.len() {
             0 => None,
@@ -198,12 +196,7 @@ impl<'k> Lower<'k> {
                 let (column, list) = if op == CompareOp::Eq { self.sides(left, right)? } else { return None };
                 Some(self.leaf(column, 20, "the same list", |bound| Ask::SameList { bound, list }))
             }
-            _ => self
-                .direct(op, comparands, left, right)
-                .or_else(|| self.or_nothing(|lower| lower.each(op, comparands, left, right)))
-                .or_else(|| self.or_nothing(|lower| lower.tolerance(op, left, right)))
-                .or_else(|| self.or_nothing(|lower| lower.distance(op, left, right)))
-                .or_else(|| self.or_nothing(|lower| lower.comparison(op, left, right))),
+            _ => self.numeric(op, comparands, left, right),
         }
     }
 
@@ -220,117 +213,6 @@ impl<'k> Lower<'k> {
         self.gather(false, nodes)
     }
 
-    /// `column op value` and `abs(column - point) <= radius`, of one kind: the forms with a path of their own.
-    fn direct(&mut self, op: CompareOp, comparands: Comparands, left: &Expr, right: &Expr) -> Option<Node> {
-        let Comparands::Same(kind) = comparands else { return None };
-        let int = kind == ValueKind::Int;
-        if let Some((column, value)) = self.sides(left, right) {
-            let op = if Uses::of(left).row_of(self.anchor) { op } else { mirrored(op) };
-            let (passes, what) = match op {
-                CompareOp::Eq => (10, "the same number"),
-                CompareOp::Ne => (80, "another number"),
-                _ => (50, "range"),
-            };
-            return match int {
-                true => Some(self.leaf(column, passes, what, |bound| Ask::Int { bound, op, value })),
-                false if op == CompareOp::Ne => None,
-                false => Some(self.leaf(column, passes, what, |bound| Ask::Double { bound, op, value })),
-            };
-        }
-        let (lesser, radius, strict) = match op {
-            CompareOp::Lt | CompareOp::Le => (left, right, op == CompareOp::Lt),
-            CompareOp::Gt | CompareOp::Ge => (right, left, op == CompareOp::Gt),
-            _ => return None,
-        };
-        let Expr::Abs { of, .. } = lesser else { return None };
-        let Expr::Arithmetic { op: ArithmeticOp::Sub, left: from, right: to, .. } = &**of else { return None };
-        if !Uses::of(radius).spares(self.anchor) {
-            return None;
-        }
-        let (column, point) = self.sides(from, to)?;
-        let radius = radius.clone();
-        Some(self.leaf(column, 20, "band", |bound| match int {
-            true => Ask::IntBand { bound, strict, point, radius },
-            false => Ask::DoubleBand { bound, strict, point, radius },
-        }))
-    }
-
-    /// `x <= min(y, z)` is `x <= y && x <= z`, unless one of them may be an error where the other decides.
-    fn each(&mut self, op: CompareOp, comparands: Comparands, left: &Expr, right: &Expr) -> Option<Node> {
-        let least = |side: &Expr| matches!(side, Expr::Extreme { max: false, of, .. } if !of.iter().any(can_fail));
-        let with = |left: &Expr, right: &Expr| {
-            let [left, right] = [left, right].map(|side| Box::new(side.clone()));
-            Expr::Compare { op, comparands, left, right }
-        };
-        let each: Vec<Expr> = match (op, left, right) {
-            (CompareOp::Lt | CompareOp::Le, _, Expr::Extreme { of, .. }) if least(right) => {
-                of.iter().map(|of| with(left, of)).collect()
-            }
-            (CompareOp::Gt | CompareOp::Ge, Expr::Extreme { of, .. }, _) if least(left) => {
-                of.iter().map(|of| with(of, right)).collect()
-            }
-            _ => return None,
-        };
-        self.all(&each)
-    }
-
-    fn tolerance(&mut self, op: CompareOp, left: &Expr, right: &Expr) -> Option<Node> {
-        let (lesser, greater) = match op {
-            CompareOp::Lt | CompareOp::Le => (left, right),
-            CompareOp::Gt | CompareOp::Ge => (right, left),
-            CompareOp::Eq | CompareOp::Ne => return None,
-        };
-        let Tolerance { low, high, point, name } = tolerance(lesser, greater, self.anchor)?;
-        let nodes = [(low, CompareOp::Le), (high, CompareOp::Ge)].map(|(end, op)| {
-            let (column, value) = (Operand::Column(self.kept.column(&end)?), point.clone());
-            let node = self.leaf(column, 60, "the anchor's own band", |bound| match point.kind() {
-                ValueKind::Int => Ask::IntEdge { bound, op, value },
-                _ => Ask::Double { bound, op, value },
-            });
-            self.leaves.last_mut()?.name = Some(name.clone());
-            Some(node)
-        });
-        self.gather(true, nodes.into_iter().collect::<Option<Vec<_>>>()?)
-    }
-
-    fn distance(&mut self, op: CompareOp, left: &Expr, right: &Expr) -> Option<Node> {
-        let (mut distance, of) = Distance::new(op, [left, right], self.anchor, self.kept)?;
-        let what = if distance.squared() { "squared distance" } else { "distance" };
-        Some(match of {
-            Of::Column(column) => self.leaf(Operand::Column(column), 20, "band", |bound| {
-                distance.bind(bound);
-                Ask::Distance(Box::new(distance))
-            }),
-            Of::Sum(sum) => {
-                let known = self.kept.sums.iter().position(|other| *other == sum);
-                let sum = known.unwrap_or_else(|| {
-                    self.kept.sums.push(sum);
-                    self.kept.sums.len() - 1
-                });
-                self.leaf(Operand::Sum(sum), 5, what, |bound| {
-                    distance.bind(bound);
-                    Ask::Distance(Box::new(distance))
-                })
-            }
-        })
-    }
-
-    fn comparison(&mut self, op: CompareOp, left: &Expr, right: &Expr) -> Option<Node> {
-        let (mut comparison, columns) = Comparison::new(op, [left, right], self.anchor, self.kept)?;
-        let passes = if op == CompareOp::Eq { 10 } else { 40 };
-        let (mut nodes, mut bounds) = (vec![], vec![]);
-        let operands = columns.iter().map(|(column, _)| Operand::Column(*column));
-        let probe = columns.is_empty().then_some(Operand::Probe);
-        for of in operands.chain(probe) {
-            bounds.push(self.leaves.len());
-            let what = if of == Operand::Probe { "the time waited" } else { "range" };
-            nodes.push(self.fixed_leaf(Bound::Always, of, passes, what));
-        }
-        comparison.bind(&bounds);
-        self.asks.push(Ask::Comparison(Box::new(comparison)));
-        self.gather(true, nodes)
-    }
-
     fn in_list(&mut self, needle: &Expr, list: &Expr) -> Option<Node> {
         if Uses::of(needle).row_of(self.anchor) && Uses::of(list).spares(self.anchor) {
             let (column, list) = (Operand::Column(self.kept.column(needle)?), list.clone());
@@ -344,7 +226,7 @@ impl<'k> Lower<'k> {
     }
 
     /// One operand as a column of the anchor, the other as the prober's, whichever comes first.
-    fn sides(&mut self, left: &Expr, right: &Expr) -> Option<(Operand, Expr)> {
+    pub(super) fn sides(&mut self, left: &Expr, right: &Expr) -> Option<(Operand, Expr)> {
         let anchors = |of: &Expr| Uses::of(of).row_of(self.anchor);
         let probers = |of: &Expr| Uses::of(of).spares(self.anchor);
         let (own, others) = match () {
@@ -355,12 +237,18 @@ impl<'k> Lower<'k> {
         Some((Operand::Column(self.kept.column(own)?), others.clone()))
     }
 
-    fn leaf(&mut self, of: Operand, passes: u32, what: &'static str, ask: impl FnOnce(usize) -> Ask) -> Node {
+    pub(super) fn leaf(
+        &mut self,
+        of: Operand,
+        passes: u32,
+        what: &'static str,
+        ask: impl FnOnce(usize) -> Ask,
+    ) -> Node {
         self.asks.push(ask(self.leaves.len()));
         self.fixed_leaf(Bound::Always, of, passes, what)
     }
 
-    fn fixed_leaf(&mut self, fixed: Bound, of: Operand, passes: u32, what: &'static str) -> Node {
+    pub(super) fn fixed_leaf(&mut self, fixed: Bound, of: Operand, passes: u32, what: &'static str) -> Node {
         self.leaves.push(Leaf { fixed, of, passes, what, name: None });
         Node::Leaf { bound: self.leaves.len() - 1, of }
     }

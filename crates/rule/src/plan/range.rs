@@ -118,9 +118,13 @@ pub(super) fn hull(left: Range, right: Range) -> Range {
 
 pub(super) fn arithmetic(op: ArithmeticOp, left: Range, right: Range, fails: &mut bool) -> Range {
     match (left, right) {
-        // Dividing 128 bits takes longer than all the rest.
+        // Dividing 128 bits takes longer than all the rest, and most divisors are one number above zero.
+        (Int(a, b), Int(c, d)) if op == ArithmeticOp::Div && c == d && c > 0 => Int(a / c, b / c),
         (Int(a, b), Int(c, d)) if op == ArithmeticOp::Div && (c > 0 || d < 0) => {
             checked([a.checked_div(c), a.checked_div(d), b.checked_div(c), b.checked_div(d)], fails)
+        }
+        (Int(a, b), Int(c, d)) if op == ArithmeticOp::Mul && a >= 0 && c >= 0 => {
+            int(wide(a) * wide(c), wide(b) * wide(d), fails)
         }
         (Int(a, b), Int(c, d)) => int_arithmetic(op, [wide(a), wide(b)], [wide(c), wide(d)], fails),
         (Double(a, b), Double(c, d)) => double_arithmetic(op, [a, b], [c, d]),
@@ -253,7 +257,7 @@ pub(super) fn negate_back(result: Range) -> Range {
 pub(super) fn abs_back(result: Range, of: Range) -> Range {
     match (result, of) {
         (Int(low, high), Int(least, most)) => {
-            let from = if wide(least) > -wide(low) { low } else { i64::MIN.max(high.saturating_neg()) };
+            let from = if wide(least) > -wide(low) { low } else { high.saturating_neg() };
             let to = if wide(most) < wide(low) { low.saturating_neg() } else { high };
             Int(from, to)
         }

@@ -85,9 +85,7 @@ fn unsigned(expr: &Expr) -> String {
             format!("intersects({})", sorted([left, right].map(|of| canonical(of)), ", "))
         }
         Expr::InItems { needle, items, .. } => {
-            let needle = canonical(needle);
-            let cases = items.iter().map(|item| sorted([needle.clone(), canonical(item)], " == "));
-            format!("({})", sorted(cases, " || "))
+            format!("({} in [{}])", canonical(needle), sorted(items.iter().map(canonical), ", "))
         }
         Expr::Compare { op, left, right, .. } => comparison(*op, left, right),
         Expr::Choice { condition, then, otherwise } => {
@@ -107,20 +105,16 @@ fn comparison(op: CompareOp, left: &Expr, right: &Expr) -> String {
         CompareOp::Gt | CompareOp::Ge => (mirrored(op), right, left),
         op => (op, left, right),
     };
-    let negated = |of: &Expr| {
-        let (negative, text) = signed(of);
-        if negative { text } else { format!("-({text})") }
+    let number = left.kind().is_number();
+    // Each side once: twice at every level would be exponential.
+    let (left, right) = (signed(left), signed(right));
+    let text = |negative: bool, text: &str| if negative { format!("-({text})") } else { text.to_owned() };
+    let plain = [text(left.0, &left.1), text(right.0, &right.1)];
+    let turned = [text(!right.0, &right.1), text(!left.0, &left.1)];
+    let joined = |sides: [String; 2]| match op {
+        CompareOp::Eq | CompareOp::Ne => sorted(sides, &format!(" {op} ")),
+        _ => sides.join(&format!(" {op} ")),
     };
-    let plain = [canonical(left), canonical(right)];
-    let turned = [negated(right), negated(left)];
-    match op {
-        CompareOp::Eq | CompareOp::Ne if left.kind().is_number() => {
-            format!("({})", sorted(plain, &format!(" {op} ")).min(sorted(turned, &format!(" {op} "))))
-        }
-        CompareOp::Eq | CompareOp::Ne => format!("({})", sorted(plain, &format!(" {op} "))),
-        _ if left.kind().is_number() => {
-            format!("({})", plain.join(&format!(" {op} ")).min(turned.join(&format!(" {op} "))))
-        }
-        _ => format!("({})", plain.join(&format!(" {op} "))),
-    }
+    let plain = joined(plain);
+    format!("({})", if number { plain.min(joined(turned)) } else { plain })
 }

@@ -21,7 +21,7 @@ use crate::filter::{
     Asked, Bound, Column, DOUBLE_CELL_MAX, INT_CELL_MAX, INT_MISSING, Node, Operand, Probe, SYMBOL_MISSING,
     SYMBOL_UNKNOWN, Store,
 };
-use crate::{Row, Rule, Schema, Side, ValueKind};
+use crate::{Row, Rule, Schema, Side, Value, ValueKind};
 use draw::Random;
 
 /// A cell of any store.
@@ -265,4 +265,105 @@ fn no_pair_that_the_rule_wants_or_fails_on_is_dropped() {
     assert!(pairs > 30 * rules && wanted > 3 * rules, "{seen:?}");
     assert!(dropped * 5 > refused * 2, "hardly anything is dropped: {seen:?}");
     assert!(columns > rules && sums > rules / 50 && keyed > rules / 20, "{seen:?}");
+}
+
+/// The bounds that a prober at `b`, with `i` 10, `d` 2.5, `s` "x", `l` ["x", "y"] and `f` true, sets for anchors that have
+/// waited at most 4 s. It has waited for 2 s. "x" is symbol 1, and no other string waits.
+fn bounds(source: &str) -> Vec<Bound> {
+    let schema = schema();
+    let rule = Rule::compile(source, &schema).unwrap_or_else(|error| panic!("{}", error.render(source)));
+    let values = [("i", 10.into()), ("d", 2.5.into()), ("s", "x".into()), ("l", ["x", "y"].into()), ("f", true.into())];
+    let row = Row::from_named(&schema, values.map(|(name, value): (&str, Value)| (name.to_owned(), value))).unwrap();
+    let probe = Probe { side: Side { row: &row, waited_ms: 2_000 }, oldest_waited_ms: 4_000 };
+    let mut asked = Asked::default();
+    let symbol = |text: &str| if text == "x" { 1 } else { SYMBOL_UNKNOWN };
+    rule.plan().ask(End::A, &probe, &symbol, &mut asked);
+    asked.bounds
+}
+
+fn asks(source: &str, expected: &[Bound]) {
+    assert_eq!(bounds(source), expected, "{source}");
+}
+
+const PRESENT: Bound = Bound::Int { low: -(1 << 30), high: 1 << 30 };
+const NOTHING: Bound = Bound::Int { low: 1, high: 0 };
+
+#[test]
+fn int_bounds_are_exact() {
+    let int = |low, high| [Bound::Int { low, high }];
+    let (least, most) = (-(1 << 30), 1 << 30);
+    asks("abs(a.i - b.i) <= 25", &int(-15, 35));
+    asks("25 > abs(b.i - a.i)", &int(-14, 34));
+    asks("abs(a.i - b.i) <= 25 + 5 * min(a.waited, b.waited) / 1000", &int(-25, 45));
+    asks("abs(a.i - b.i) <= (a.waited > 5000 ? 100 : 50)", &int(-40, 60));
+    asks("abs(a.i - b.i) <= (b.waited > 1000 ? 100 : 50)", &int(-90, 110));
+    asks("a.i < b.i", &int(least, 9));
+    asks("b.i <= a.i", &int(10, most));
+    asks("a.j == b.i", &int(10, 10));
+    asks("a.i != b.i", &[Bound::IntNot(10)]);
+    asks(
+        "a.i + b.i * 2 <= 50 && 3 * a.i == b.i",
+        &[Bound::Int { low: least, high: 30 }, Bound::Int { low: 10, high: 10 }],
+    );
+    asks("-b.i < a.i - 3", &int(-9, most));
+    asks("(a.i - b.i) * (a.i - b.i) <= 16", &int(6, 14));
+    asks("max(abs(a.i - b.i), abs(a.j - b.i)) <= 2", &[Bound::Int { low: 8, high: 12 }; 2]);
+    asks("a.i < b.d", &int(least, 2));
+    asks("a.i in [b.i, 3]", &[Bound::Bit, Bound::Int { low: 10, high: 10 }]);
+}
+
+#[test]
+fn a_missing_value_of_the_prober_turns_everyone_away() {
+    for source in ["abs(a.i - b.j) <= 25", "a.i != b.j", "a.s == b.t", "a.i + b.j * a.j < 3", "b.t in a.l", "b.g"] {
+        assert!(bounds(source).contains(&Bound::Never), "{source}: {:?}", bounds(source));
+    }
+}
+
+#[test]
+fn a_pair_that_may_be_an_error_is_let_through() {
+    for source in ["a.i > 1 / (b.i - 10)", "a.i * 1000000000 * b.i * 1000000000 < 5", "b.i / a.i == 2 - b.i"] {
+        assert_eq!(bounds(source), [Bound::Always], "{source}");
+    }
+}
+
+#[test]
+fn what_no_cell_holds_is_an_empty_range_that_spares_wild_lanes() {
+    asks("a.i == b.i * 1000000000", &[NOTHING]);
+    asks("abs(a.i - b.i) < 0", &[NOTHING]);
+    asks("a.i < b.i * 1000000000", &[PRESENT]);
+}
+
+#[test]
+fn time_alone_turns_everyone_away_or_nobody() {
+    asks("a.waited >= 5000", &[Bound::Never]);
+    asks("a.waited >= 3000", &[Bound::Always]);
+    asks("b.waited >= 3000", &[Bound::Never]);
+}
+
+#[test]
+fn strings_and_lists_are_asked_by_symbol() {
+    asks("a.t == b.s", &[Bound::Symbol(1)]);
+    asks("a.t == (b.f ? 'y' : 'x')", &[Bound::Symbol(SYMBOL_UNKNOWN)]);
+    asks("a.s != b.s", &[Bound::SymbolNot(1)]);
+    asks("a.s in b.l", &[Bound::SymbolIn(2)]);
+    asks("b.s in a.l", &[Bound::Set(2)]);
+    asks("a.l.intersects(b.l)", &[Bound::Set(2)]);
+    asks("a.m == b.l", &[Bound::Set(2)]);
+    asks("a.s in ['x', 'y']", &[Bound::Bit]);
+}
+
+#[test]
+fn bug_a_branch_not_taken_may_be_missing() {
+    // The columns of either branch were asked to be present, whichever was taken.
+    let rule = Rule::compile("(b.f ? 1.5 : min(a.d, b.d)) > 1.0 && (a.f ? a.d * b.d : 3.5) > 1.0", &schema()).unwrap();
+    let rows: Vec<(Row, i64)> = [Some(0.5), None]
+        .into_iter()
+        .flat_map(|d: Option<f64>| [true, false].map(|f| (d, f)))
+        .map(|(d, f)| {
+            let mut values = vec![("f".to_owned(), Value::Bool(f))];
+            values.extend(d.map(|d| ("d".to_owned(), Value::Double(d))));
+            (Row::from_named(&schema(), values).unwrap(), 0)
+        })
+        .collect();
+    check(&rule, &rows, &mut Seen::default(), "by hand");
 }

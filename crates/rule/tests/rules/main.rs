@@ -5,6 +5,7 @@
 
 mod adversarial;
 mod kinds;
+mod plans;
 mod printing;
 mod random;
 mod rows;
