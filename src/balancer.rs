@@ -7,6 +7,7 @@ mod clients;
 mod decisions;
 mod engine;
 mod errors;
+mod explain;
 mod messages;
 mod nodes;
 mod pools;
@@ -35,6 +36,8 @@ use tail::Tail;
 const REQUESTS: usize = 1024;
 /// Bytes of submissions that wait for the engine, as they were encoded. Above it the clients are held back.
 const REQUEST_BYTES: u32 = 256 << 20;
+/// Explanations at a time; more wait. Each tests an element with all others of its pool.
+const EXPLANATIONS: usize = 2;
 /// Decisions and questions that wait for the engine.
 const EVENTS: usize = 1024;
 
@@ -60,6 +63,7 @@ pub(crate) struct Node {
     pub(crate) request_bytes: Arc<Semaphore>,
     pub(crate) watchers: Arc<Semaphore>,
     pub(crate) submit_streams: Arc<Semaphore>,
+    pub(crate) explanations: Semaphore,
     pub(crate) links: Links,
     pub(crate) started_ms: u64,
 }
@@ -104,6 +108,7 @@ pub async fn run(opened: Opened, settings: Settings, listener: Listener, stop: S
         request_bytes: Arc::new(Semaphore::new(REQUEST_BYTES as usize)),
         watchers: Arc::new(Semaphore::new(limits.watchers_max)),
         submit_streams: Arc::new(Semaphore::new(limits.submit_streams_max)),
+        explanations: Semaphore::new(EXPLANATIONS),
         links: Links::default(),
         started_ms: rpc::now_ms(),
         settings,

@@ -14,7 +14,7 @@ use tokio::{
 use tonic::{Response, Status, Streaming, service::Routes};
 
 use super::{
-    Node, REQUEST_BYTES, errors,
+    Node, REQUEST_BYTES, errors, explain,
     messages::{ElementName, Event, Found, PoolSummary, Request, Withdrawing},
     submit,
     watch::{self, Names, Watch},
@@ -85,6 +85,11 @@ fn describe(name: &ElementName) -> String {
         ElementName::Id(element) => format!("element {}", element.0),
         ElementName::Key { pool, key } => format!("element with key {key:?} in pool {pool:?}"),
     }
+}
+
+/// No such element.
+pub(super) fn unknown(name: &ElementName) -> Status {
+    Status::not_found(format!("{} is not known", describe(name)))
 }
 
 impl Service {
@@ -188,7 +193,7 @@ impl MatchService for Service {
         let until = Instant::now() + Duration::from_millis(request.wait_ms.into());
         let asked = name.clone();
         match node.ask(|reply| Event::Get { element: asked, reply }).await? {
-            Found::Unknown => Err(Status::not_found(format!("{} is not known", describe(&name)))),
+            Found::Unknown => Err(unknown(&name)),
             Found::Ended(element, x) => ended(node, element, x).await.map(Response::new),
             Found::Waiting { element, pool, entry } => tokio::select! {
                 ended_at = node.ask(|reply| Event::Ended { element, reply }) => {
@@ -197,6 +202,18 @@ impl MatchService for Service {
                 () = tokio::time::sleep_until(until) => Ok(Response::new(waiting(element, &pool, &entry))),
                 () = self.stop.given() => Ok(Response::new(waiting(element, &pool, &entry))),
             },
+        }
+    }
+
+    async fn explain(
+        &self,
+        request: tonic::Request<pb::ExplainRequest>,
+    ) -> Result<Response<pb::ExplainResponse>, Status> {
+        let request = request.into_inner();
+        let name = element_name(request.element)?;
+        tokio::select! {
+            explained = explain::explain(&self.node, name, request.nearest) => explained.map(Response::new),
+            () = self.stop.given() => Err(errors::stopping(())),
         }
     }
 
@@ -263,7 +280,8 @@ async fn pool_number(node: &Node, name: &str) -> Result<dovetail_core::PoolId, S
     Ok(dovetail_core::PoolId(u32::try_from(number).map_err(|_| Status::internal("too many pools"))?))
 }
 
-async fn ended(node: &Node, element: ElementId, x: EventId) -> Result<pb::GetElementResponse, Status> {
+/// What became of an element, by the outcome that ended its waiting.
+pub(super) async fn ended(node: &Node, element: ElementId, x: EventId) -> Result<pb::GetElementResponse, Status> {
     let outcome = node.outcome(x).await?;
     let end = match &outcome.anchor {
         Some(anchor) if anchor.id == element => anchor,
@@ -285,7 +303,8 @@ async fn ended(node: &Node, element: ElementId, x: EventId) -> Result<pb::GetEle
     })
 }
 
-fn waiting(
+/// An element that waits.
+pub(super) fn waiting(
     element: ElementId,
     pool: &dovetail_core::PoolDefinition,
     entry: &dovetail_core::ledger::Entry,

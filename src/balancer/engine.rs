@@ -11,8 +11,8 @@ use std::{
 };
 
 use dovetail_core::{
-    DecisionFrame, ElementId, EventId, EventKind, LogFrame, Pool, PoolDefinition, ShardId, WithdrawReason,
-    ledger::{Admission, ClientPart, Ledger, Outcome, Status, Submission},
+    DecisionFrame, ElementId, EventId, EventKind, LogFrame, Pool, PoolDefinition, PoolId, ShardId, WithdrawReason,
+    ledger::{Admission, ClientPart, Entry, Ledger, Outcome, Status, Submission},
     sequencer::{FrameLimits, Sequencer},
 };
 use dovetail_log::Log;
@@ -23,8 +23,8 @@ use tokio::{
 
 use super::{
     messages::{
-        DefinePoolError, Defined, ElementName, Event, Found, POOLS_MAX, PoolSummary, Request, RowRefused, Submitted,
-        Withdrawing, Written,
+        DefinePoolError, Defined, ElementName, Event, Explaining, Found, POOLS_MAX, PoolSummary, Request, RowRefused,
+        Submitted, WaitingPart, Withdrawing, Written,
     },
     pools::Pools,
     store::{self, Decided, Store},
@@ -44,6 +44,8 @@ const FRAMES_QUEUED: usize = 4;
 const BATCH: usize = 256;
 /// Reprobes and expiries written at a time.
 const TIMERS: usize = 4096;
+/// Elements looked at for one part of a pool's waiting elements.
+const WAITING_PART: usize = 4096;
 /// What an event takes in a frame beside its attributes, key and payload, in bytes.
 const EVENT_BYTES: usize = 48;
 
@@ -357,6 +359,8 @@ impl Engine {
             Event::Mark { shard, reply } => _ = reply.send(self.ledger.mark(shard)),
             Event::Ended { element, reply } => self.on_ended(element, reply),
             Event::Get { element, reply } => _ = reply.send(self.get(&element)),
+            Event::Explain { element, reply } => _ = reply.send(self.explain(&element)),
+            Event::Waiting { pool, after, reply } => _ = reply.send(self.waiting_part(pool, after)),
             Event::Pools { reply } => _ = reply.send(self.pools()),
             Event::PoolNames { reply } => {
                 let names = self.ledger.pools().iter().map(|entry| entry.pool.definition.name.as_str().into());
@@ -442,6 +446,24 @@ impl Engine {
         }
     }
 
+    fn explain(&self, name: &ElementName) -> Explaining {
+        match self.get(name) {
+            Found::Waiting { element, entry, .. } => Explaining::Waiting {
+                pool: self.ledger.pool(entry.pool).pool.clone(),
+                element,
+                entry,
+                time_ms: self.sequencer.time_at(rpc::now_ms()),
+            },
+            not => Explaining::Not(not),
+        }
+    }
+
+    fn waiting_part(&self, pool: PoolId, after: ElementId) -> WaitingPart {
+        let (elements, next) = self.ledger.waiting_after(pool, after, WAITING_PART);
+        let waits = |(element, entry): (ElementId, &Entry)| (entry.waiting(element), Arc::clone(&entry.key));
+        WaitingPart { elements: elements.into_iter().map(waits).collect(), next }
+    }
+
     fn pools(&self) -> Vec<PoolSummary> {
         let summary = |entry: &dovetail_core::ledger::PoolEntry| PoolSummary {
             definition: Arc::clone(&entry.pool.definition),
@@ -457,7 +479,8 @@ impl Engine {
         let count = |summary: PoolSummary| pb::PoolCount {
             pool: summary.definition.name.clone(),
             waiting: summary.counts.waiting,
-            rule_errors: 0,
+            // The rest is the matchers' to tell.
+            ..Default::default()
         };
         pb::BalancerState {
             assigned: self.sequencer.assigned().0,

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use dovetail_core::{
-    DecisionFrame, DefineError, ElementId, EventId, LogFrame, Place, PoolDefinition, ShardId,
+    DecisionFrame, DefineError, ElementId, EventId, LogFrame, Place, Pool, PoolDefinition, PoolId, ShardId,
     ledger::{Entry, PoolCounts, Submission, SubmitError},
-    slice::SliceCut,
+    slice::{SliceCut, WaitingElement},
 };
 use dovetail_log::AppendError;
 use thiserror::Error;
@@ -46,8 +46,8 @@ pub(crate) enum Event {
     Get { element: ElementName, reply: oneshot::Sender<Found> },
     /// What an explanation needs of an element that waits.
     Explain { element: ElementName, reply: oneshot::Sender<Explaining> },
-    /// Elements waiting in a pool, ascending, after one of them; at most so many.
-    Waiting { pool: PoolId, after: ElementId, most: usize, reply: oneshot::Sender<Vec<Waits>> },
+    /// Elements waiting in a pool, ascending, after one of them.
+    Waiting { pool: PoolId, after: ElementId, reply: oneshot::Sender<WaitingPart> },
     /// All pools.
     Pools { reply: oneshot::Sender<Vec<PoolSummary>> },
     /// The names of pools by their numbers.
@@ -142,17 +142,18 @@ pub(crate) enum Found {
 /// An element to explain.
 #[derive(Debug)]
 pub(crate) enum Explaining {
-    /// It waits.
-    Waiting { pool: Pool, element: Waits, entry: Box<Entry> },
+    /// It waits, at this time in milliseconds.
+    Waiting { pool: Pool, element: ElementId, entry: Box<Entry>, time_ms: u64 },
     /// It does not, or is not known.
     Not(Found),
 }
 
-/// An element that waits, with what an explanation says of it.
+/// Some of the elements that wait in a pool, each with its key.
 #[derive(Debug)]
-pub(crate) struct Waits {
-    pub(crate) waiting: WaitingElement,
-    pub(crate) key: Arc<str>,
+pub(crate) struct WaitingPart {
+    pub(crate) elements: Vec<(WaitingElement, Arc<str>)>,
+    /// After which the others come; none when there are none.
+    pub(crate) next: Option<ElementId>,
 }
 
 /// A pool for a list.

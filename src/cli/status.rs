@@ -17,6 +17,9 @@ mod json;
 /// Longest time one node may take to answer.
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 
+/// Hot keys shown of each slice and pool.
+const HOT_KEYS: usize = 3;
+
 /// Flags of `dovetail status`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
@@ -184,18 +187,41 @@ fn shard_marks(text: &mut String, marks: &[pb::ShardMark]) {
 
 /// By pool, what a matcher's slices have together.
 fn pools(text: &mut String, slices: &[pb::SliceState]) {
-    let mut pools: BTreeMap<&str, (u64, u64)> = BTreeMap::new();
-    for pool in slices.iter().flat_map(|slice| &slice.pools) {
-        let (waiting, rule_errors) = pools.entry(&pool.pool).or_default();
-        *waiting += pool.waiting;
-        *rule_errors += pool.rule_errors;
-    }
-    if !pools.is_empty() {
-        let mut table = Table::new(&["pool", ">waiting here", ">rule errors"]);
-        for (pool, (waiting, rule_errors)) in pools {
-            table.row([pool.to_owned(), thousands(waiting), thousands(rule_errors)]);
+    let mut pools: BTreeMap<&str, Vec<(u32, &pb::PoolCount)>> = BTreeMap::new();
+    for slice in slices {
+        for pool in &slice.pools {
+            pools.entry(&pool.pool).or_default().push((slice.slice, pool));
         }
-        text.push_str(&table.render(2));
+    }
+    if pools.is_empty() {
+        return;
+    }
+    let mut table = Table::new(&["pool", "split by", ">waiting here", ">rule errors"]);
+    let mut hot = Table::new(&["hot key in", "slice", ">of its searches", ">waiting", "key"]);
+    let mut any_hot = false;
+    for (name, counts) in pools {
+        table.row([
+            name.to_owned(),
+            counts[0].1.split.clone(),
+            thousands(counts.iter().map(|(_, pool)| pool.waiting).sum()),
+            thousands(counts.iter().map(|(_, pool)| pool.rule_errors).sum()),
+        ]);
+        for (slice, pool) in counts {
+            for key in pool.hot_keys.iter().take(HOT_KEYS) {
+                any_hot = true;
+                hot.row([
+                    name.to_owned(),
+                    slice.to_string(),
+                    format!("{}.{} %", key.searches_permille / 10, key.searches_permille % 10),
+                    thousands(key.waiting),
+                    key.key.clone(),
+                ]);
+            }
+        }
+    }
+    text.push_str(&table.render(2));
+    if any_hot {
+        text.push_str(&hot.render(2));
     }
 }
 
@@ -249,7 +275,7 @@ mod tests {
                 durable: 1990,
                 decided: 9,
                 stable: 8,
-                pools: vec![pb::PoolCount { pool: "duel".to_owned(), waiting: 5, rule_errors: 0 }],
+                pools: vec![pb::PoolCount { pool: "duel".to_owned(), waiting: 5, ..Default::default() }],
                 log_id: "ab".to_owned(),
                 waiting: 5,
                 client_streams: 1,
@@ -273,6 +299,29 @@ balancer 0 at http://b:1, build 0.1.0, up 1m30s
   ring: shard 0 48.7 %, shard 1 51.3 %
 ";
         assert_eq!(describe("http://b:1", &node(), 91_500), expected);
+    }
+
+    #[test]
+    fn a_matcher_shows_how_pools_are_split_and_which_keys_are_hot() {
+        let pool = |split: &str, waiting, hot_keys| pb::PoolCount {
+            pool: "duel".to_owned(),
+            waiting,
+            split: split.to_owned(),
+            hot_keys,
+            ..Default::default()
+        };
+        let hot = pb::HotKey { key: "region = \"eu\"".to_owned(), searches_permille: 905, waiting: 1_300 };
+        let slice =
+            |slice, hot_keys| pb::SliceState { slice, pools: vec![pool("key", 700, hot_keys)], ..Default::default() };
+        let mut text = String::new();
+        pools(&mut text, &[slice(0, vec![]), slice(2, vec![hot])]);
+        let expected = "  \
+  pool  split by  waiting here  rule errors
+  duel  key              1,400            0
+  hot key in  slice  of its searches  waiting  key
+  duel        2               90.5 %    1,300  region = \"eu\"
+";
+        assert_eq!(text, expected);
     }
 
     #[test]

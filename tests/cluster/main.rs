@@ -10,6 +10,7 @@ mod harness;
 mod history;
 mod kill;
 mod load;
+mod search;
 mod time;
 mod workload;
 mod workloads;

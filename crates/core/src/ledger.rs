@@ -11,6 +11,7 @@ mod types;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
+    ops::Bound,
     sync::Arc,
 };
 
@@ -222,12 +223,7 @@ impl Ledger {
         let at_cut = self.elements.iter().chain(unstable()).filter(|(element, _)| element.arrival() <= self.stable);
         let mut waiting: Vec<WaitingElement> = at_cut
             .filter(|(element, entry)| mine(**element, entry))
-            .map(|(&element, entry)| WaitingElement {
-                element,
-                pool: entry.pool,
-                arrived_ms: entry.arrived_ms,
-                row: Arc::clone(&entry.row),
-            })
+            .map(|(&element, entry)| entry.waiting(element))
             .collect();
         waiting.sort_unstable_by_key(|waiting| waiting.element);
         let known: BTreeSet<ElementId> = unstable().map(|(&element, _)| element).collect();
@@ -315,6 +311,21 @@ impl Ledger {
     /// The ids of the elements not known to be retired, ascending.
     pub fn waiting_ids(&self) -> impl Iterator<Item = ElementId> {
         self.elements.keys().copied()
+    }
+
+    /// Elements of a pool that are not known to be retired, among the next `most` of any pool after an element; and after which to
+    /// go on, if there are more.
+    #[must_use]
+    pub fn waiting_after(
+        &self,
+        pool: PoolId,
+        after: ElementId,
+        most: usize,
+    ) -> (Vec<(ElementId, &Entry)>, Option<ElementId>) {
+        let next = || self.elements.range((Bound::Excluded(after), Bound::Unbounded)).take(most);
+        let of_pool = next().filter(|(_, entry)| entry.pool == pool).map(|(&element, entry)| (element, entry));
+        let last = next().nth(most.saturating_sub(1)).map(|(&element, _)| element);
+        (of_pool.collect(), last)
     }
 
     fn record_arrival(&mut self, x: EventId, time_ms: u64, pool: PoolId, row: &Arc<Row>, client: ClientPart) {

@@ -94,7 +94,15 @@ fn shards(marks: &[pb::ShardMark]) -> Vec<Value> {
 }
 
 fn pools(pools: &[pb::PoolCount]) -> Vec<Value> {
-    let pool =
-        |pool: &pb::PoolCount| json!({ "pool": pool.pool, "waiting": pool.waiting, "rule_errors": pool.rule_errors });
+    let hot = |hot: &pb::HotKey| json!({ "key": hot.key, "searches_permille": hot.searches_permille, "waiting": hot.waiting });
+    let pool = |pool: &pb::PoolCount| {
+        let mut object = json!({ "pool": pool.pool, "waiting": pool.waiting, "rule_errors": pool.rule_errors });
+        // Only matchers tell.
+        if !pool.split.is_empty() {
+            object["split"] = pool.split.as_str().into();
+            object["hot_keys"] = pool.hot_keys.iter().map(hot).collect();
+        }
+        object
+    };
     pools.iter().map(pool).collect()
 }

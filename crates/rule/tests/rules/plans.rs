@@ -360,3 +360,14 @@ fn bug_nested_rules_took_exponential_time_and_memory_to_plan() {
         assert!(!rule.plan().to_string().is_empty());
     }
 }
+
+#[test]
+fn a_key_is_told_with_an_elements_values() {
+    let text = |source: &str, values: &[(&str, Value)]| rule(source).plan().key_text(&element(values));
+    let both = "a.region == b.region && a.mode == b.mode";
+    assert_eq!(text(both, &[("region", "eu".into()), ("mode", 2.into())]).unwrap(), "region = \"eu\", mode = 2");
+    assert_eq!(text(both, &[("region", "eu".into())]), None);
+    let mirrored = "a.wants == b.role && b.wants == a.role";
+    let values = [("wants", "tank".into()), ("role", "healer".into())];
+    assert_eq!(text(mirrored, &values).unwrap(), "{wants, role} = {\"tank\", \"healer\"}");
+}
