@@ -1,4 +1,4 @@
-//! One error enum per operation: append, read, open.
+//! One error enum per operation: append, trim, read, open.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -37,8 +37,8 @@ pub enum AppendError {
     /// The disk or the quota is full. Nothing of this append is acknowledged.
     ///
     /// Found while making room for the next segment, which is where a pre-zeroed log meets a full disk, it leaves the
-    /// log in order: the same append may be repeated once there is space. Found while writing records (file systems
-    /// that copy on write) it poisons the log, as every failed write does.
+    /// log in order: nothing was written, and the same append may be repeated once there is space. Found while writing
+    /// records (file systems that copy on write) it poisons the log, as every failed write does.
     #[error("no space left for {}: {source}", file.display())]
     DiskFull {
         /// The file that could not grow.
@@ -65,9 +65,38 @@ pub enum AppendError {
     },
 }
 
+/// Why a log was not trimmed. Every record is still readable that the floor says is.
+#[derive(Debug, Error)]
+pub enum TrimError {
+    /// Saying so durably, or removing what was trimmed, failed, and the log is poisoned as after a failed append.
+    #[error("cannot {doing} {}: {source}", file.display())]
+    Failed {
+        /// What was being done.
+        doing: &'static str,
+        /// To which file.
+        file: PathBuf,
+        /// The operating system's error.
+        source: io::Error,
+    },
+    /// As [`AppendError::Poisoned`].
+    #[error("the log is poisoned by an earlier error ({cause}); open it again")]
+    Poisoned {
+        /// The earlier error.
+        cause: String,
+    },
+}
+
 /// Why a read failed.
 #[derive(Debug, Error)]
 pub enum ReadError {
+    /// The cursor is below the floor: records after it were trimmed.
+    #[error("nothing can be read after {after}: the log was trimmed, and {floor} is the oldest cursor that works")]
+    Trimmed {
+        /// The cursor.
+        after: u64,
+        /// The lowest cursor that can be read after, when this was said.
+        floor: u64,
+    },
     /// What is on the disk is not what was written.
     #[error("{} is damaged at byte {offset}: {what}", file.display())]
     Damaged {
@@ -172,6 +201,24 @@ impl OpenError {
     }
 }
 
+/// An earlier error, before it is told which error enum it belongs to.
+#[derive(Debug)]
+pub(crate) struct Poisoned {
+    pub cause: String,
+}
+
+impl From<Poisoned> for AppendError {
+    fn from(Poisoned { cause }: Poisoned) -> Self {
+        Self::Poisoned { cause }
+    }
+}
+
+impl From<Poisoned> for TrimError {
+    fn from(Poisoned { cause }: Poisoned) -> Self {
+        Self::Poisoned { cause }
+    }
+}
+
 /// An operation on a file that failed, before it is told which error enum it belongs to.
 #[derive(Debug)]
 pub(crate) struct DiskError {
@@ -181,7 +228,7 @@ pub(crate) struct DiskError {
 }
 
 impl DiskError {
-    fn is_full(&self) -> bool {
+    pub fn is_full(&self) -> bool {
         matches!(self.source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
     }
 }
@@ -199,6 +246,12 @@ impl From<DiskError> for AppendError {
         let full = error.is_full();
         let DiskError { doing, file, source } = error;
         if full { Self::DiskFull { file, source } } else { Self::Failed { doing, file, source } }
+    }
+}
+
+impl From<DiskError> for TrimError {
+    fn from(DiskError { doing, file, source }: DiskError) -> Self {
+        Self::Failed { doing, file, source }
     }
 }
 

@@ -27,13 +27,22 @@ pub(crate) struct Spare {
     pub capacity: u64,
 }
 
-/// Makes a spare of `capacity`, or None when `stop` was set meanwhile.
+/// Makes a spare of `capacity`, or None when `stop` was set meanwhile. What could not be finished does not stay: on a
+/// disk that is full, others need the space.
 pub(crate) fn make_spare(
     disk: &Disk,
     dir: &Path,
     capacity: u64,
     stop: &AtomicBool,
 ) -> Result<Option<Spare>, DiskError> {
+    let made = zero_spare(disk, dir, capacity, stop);
+    if made.is_err() {
+        let _ = remove_spare(disk, dir);
+    }
+    made
+}
+
+fn zero_spare(disk: &Disk, dir: &Path, capacity: u64, stop: &AtomicBool) -> Result<Option<Spare>, DiskError> {
     let file = disk.create(&dir.join(SPARE_FILE))?;
     let zeros = vec![0; ZERO_CHUNK_BYTES.min(usize::try_from(capacity).unwrap_or(usize::MAX))];
     let (mut written, mut synced) = (0, 0);

@@ -40,12 +40,15 @@ pub(super) fn open(dir: &Path, options: Options) -> Result<(EmbeddedLog, OpenRep
     disk.sync_dir(dir)?;
     watermark.settle(Mark { first_segment: mark.first_segment, segment: ordinal, offset: end, through: last })?;
     remove_spare(&disk, dir)?;
+    let leftovers = remove_leftovers(&disk, dir, mark.first_segment)?;
     let report = OpenReport {
         created,
         log_id,
         records: found.records,
         last,
+        floor: found.segments[0].base,
         segments: found.segments.len(),
+        leftovers,
         torn: found.torn,
         watermark_slot_damaged,
     };
@@ -75,6 +78,19 @@ pub(super) fn open(dir: &Path, options: Options) -> Result<(EmbeddedLog, OpenRep
         _lock: lock,
     };
     Ok((log, report))
+}
+
+/// Removes what a trim was about to remove when it was interrupted. Both slots of the watermark say by now that it is gone.
+fn remove_leftovers(disk: &Disk, dir: &Path, first_segment: u64) -> Result<usize, OpenError> {
+    let mut ordinals = segment_ordinals(dir)?;
+    ordinals.retain(|ordinal| *ordinal < first_segment);
+    for ordinal in &ordinals {
+        disk.remove(&segment_path(dir, *ordinal))?;
+    }
+    if !ordinals.is_empty() {
+        disk.sync_dir(dir)?;
+    }
+    Ok(ordinals.len())
 }
 
 /// Creates the folder, and makes the names of those it had to create durable.

@@ -85,10 +85,14 @@ pub struct OpenReport {
     pub log_id: u128,
     /// Records in the log.
     pub records: u64,
-    /// `through` of the last of them, 0 when there is none.
+    /// `through` of the last record, whether or not it was trimmed; 0 when there never was one.
     pub last: u64,
+    /// `through` of the last record that was trimmed, 0 when none was.
+    pub floor: u64,
     /// Segment files.
     pub segments: usize,
+    /// Files of segments that had been trimmed, left behind by a crash, and removed now.
+    pub leftovers: usize,
     /// What an append that was never acknowledged left behind, and opening removed.
     pub torn: Option<TornTail>,
     /// Whether one of the watermark's two slots did not check (and was written anew): the trace of a power loss, or of

@@ -44,7 +44,7 @@ pub(crate) fn recover(disk: &Disk, dir: &Path, log_id: u128, mark: Mark) -> Resu
             Some(next) => check_sealed(file.path(), &found, next)?,
             None => torn = judge_tail(file, header, &bytes, &found, mark)?,
         }
-        let mut segment = Segment::empty(header.ordinal, header.base);
+        let mut segment = Segment::empty(header);
         segment.extend(found.end, found.last, &mut index);
         segments.push(segment);
     }
