@@ -1,4 +1,4 @@
-//! One error enum per operation: append, trim, read, open.
+//! One error enum per operation: append, trim, read, open; write and restore a checkpoint.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -119,12 +119,107 @@ pub enum ReadError {
     },
 }
 
-/// Why a folder was not opened as a log. Nothing in it was changed, except by `Io` and `DiskFull`.
+/// Why a checkpoint was not written. Those before it are as they were, and the log knows nothing of it.
+#[derive(Debug, Error)]
+pub enum CheckpointError {
+    /// There is one already that is as new. Nothing was written.
+    #[error("a checkpoint through {through} would not be newer than the one through {newest}")]
+    NotNewer {
+        /// `through` of the newest.
+        newest: u64,
+        /// What was asked for.
+        through: u64,
+    },
+    /// A chunk is larger than a checkpoint takes. Nothing of it was written, and the checkpoint may go on.
+    #[error("a chunk of {bytes} bytes, and a checkpoint takes {bytes_max}")]
+    ChunkTooLarge {
+        /// Its size.
+        bytes: usize,
+        /// The largest size taken.
+        bytes_max: usize,
+    },
+    /// The disk or the quota is full. What was written is removed; begin again when there is space.
+    #[error("no space left for {}: {source}", file.display())]
+    DiskFull {
+        /// The file that could not grow.
+        file: PathBuf,
+        /// The operating system's error.
+        source: io::Error,
+    },
+    /// Writing, syncing or naming failed. What was written is removed, or will be.
+    #[error("cannot {doing} {}: {source}", file.display())]
+    Failed {
+        /// What was being done.
+        doing: &'static str,
+        /// To which file.
+        file: PathBuf,
+        /// The operating system's error.
+        source: io::Error,
+    },
+    /// An earlier error ended this checkpoint.
+    #[error("this checkpoint ended with an earlier error ({cause}); begin another")]
+    Abandoned {
+        /// The earlier error.
+        cause: String,
+    },
+    /// An earlier checkpoint could not be given its name durably, and the folder takes no other: a failed sync is never
+    /// tried again.
+    #[error("the checkpoints are poisoned by an earlier error ({cause}); open them again")]
+    Poisoned {
+        /// The earlier error.
+        cause: String,
+    },
+}
+
+/// Why there is no state to go on from.
+#[derive(Debug, Error)]
+pub enum RestoreError {
+    /// What is on the disk is not what was written.
+    #[error("{} is damaged at byte {offset}: {what}", file.display())]
+    Damaged {
+        /// The damaged file.
+        file: PathBuf,
+        /// Where in the file.
+        offset: u64,
+        /// What is wrong there.
+        what: &'static str,
+    },
+    /// The log was trimmed, and there is no checkpoint it goes on from.
+    #[error("{} has no checkpoint at {floor} or later, and the log begins there", dir.display())]
+    Missing {
+        /// The folder.
+        dir: PathBuf,
+        /// The log's floor.
+        floor: u64,
+    },
+    /// An intact checkpoint covers more than the log has: the log lost something, or is another day's.
+    #[error("{} goes through {through}, and the log only through {last}", file.display())]
+    AheadOfLog {
+        /// The checkpoint.
+        file: PathBuf,
+        /// Its `through`.
+        through: u64,
+        /// The log's last.
+        last: u64,
+    },
+    /// The operating system could not read.
+    #[error("cannot {doing} {}: {source}", file.display())]
+    Io {
+        /// What was being done.
+        doing: &'static str,
+        /// To which file.
+        file: PathBuf,
+        /// The operating system's error.
+        source: io::Error,
+    },
+}
+
+/// Why a folder was not opened, as a log or as checkpoints. Nothing in it was changed, except by `Io` and `DiskFull`.
 #[derive(Debug, Error)]
 pub enum OpenError {
     /// Someone else has the folder open.
     #[error(
-        "{} is locked by {holder}; a log has one writer: stop that process, or give this one a folder of its own",
+        "{} is locked by {holder}; a folder has one owner: stop that process, or give this one a folder of its own",
         dir.display()
     )]
     Locked {
@@ -142,6 +237,16 @@ pub enum OpenError {
         found: String,
         /// The cluster in the options.
         expected: String,
+    },
+    /// A checkpoint is of another log.
+    #[error("{} is of log {found:032x}, not of {expected:032x}", file.display())]
+    OtherLog {
+        /// The checkpoint.
+        file: PathBuf,
+        /// The log it is of.
+        found: u128,
+        /// The log in the options.
+        expected: u128,
     },
     /// A file that no crash could have left like this: acknowledged records may be unreadable, so none are served.
     #[error("{} is damaged at byte {offset}: {what}", file.display())]
@@ -246,6 +351,20 @@ impl From<DiskError> for AppendError {
         let full = error.is_full();
         let DiskError { doing, file, source } = error;
         if full { Self::DiskFull { file, source } } else { Self::Failed { doing, file, source } }
+    }
+}
+
+impl From<DiskError> for CheckpointError {
+    fn from(error: DiskError) -> Self {
+        let full = error.is_full();
+        let DiskError { doing, file, source } = error;
+        if full { Self::DiskFull { file, source } } else { Self::Failed { doing, file, source } }
+    }
+}
+
+impl From<DiskError> for RestoreError {
+    fn from(DiskError { doing, file, source }: DiskError) -> Self {
+        Self::Io { doing, file, source }
     }
 }
 

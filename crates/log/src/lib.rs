@@ -1,7 +1,8 @@
 //! Dovetail's log: a durable sequence of records, each covering the events up to an id.
 //!
 //! [`Log`] and [`LogReader`] are the trait a log engine implements; [`EmbeddedLog`] is the one on the local disk,
-//! [`MemoryLog`] the one that forgets. [`conformance`] is what every one of them has to pass.
+//! [`MemoryLog`] the one that forgets. [`conformance`] is what every one of them has to pass. [`checkpoint`] keeps what a
+//! log's prefix amounts to, so that the prefix can be trimmed.
 //!
 //! Not here: what the bytes mean, waking readers, an async runtime, deciding what to trim. See DESIGN.md section 4.
 //!
@@ -17,9 +18,13 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+pub mod checkpoint;
 pub mod conformance;
+mod disk;
 pub mod embedded;
 mod error;
+mod integers;
+mod lock;
 mod log;
 mod memory;
 

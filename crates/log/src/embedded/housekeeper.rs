@@ -10,7 +10,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use super::disk::{Disk, DiskFile};
+use crate::disk::{Disk, DiskFile};
 use crate::error::DiskError;
 
 /// Longest time a watermark stays unsynced, give or take the zeroing of a segment. Only damage to the last group that

@@ -63,7 +63,6 @@
 //! | rubbish after the tail | cuts it, and says so; no record is touched |
 //! | a segment, the watermark or `meta` missing, or of another length | fails |
 
-mod disk;
 mod format;
 mod housekeeper;
 mod identity;
@@ -81,7 +80,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 #[doc(hidden)]
-pub use disk::{DiskHook, DiskOp};
+pub use crate::disk::{DiskHook, DiskOp};
 pub use format::{GROUP_BYTES_MAX, RECORD_BYTES_LIMIT, SEGMENT_BYTES_LIMIT};
 pub use identity::CLUSTER_BYTES_MAX;
 pub use options::{OpenReport, Options, RECORD_BYTES_MAX_DEFAULT, SEGMENT_BYTES_DEFAULT, TornTail};
@@ -89,9 +88,9 @@ pub use retention::SegmentInfo;
 
 pub(crate) use format::RECORD_HEADER_BYTES;
 
+use crate::disk::{Disk, DiskFile};
 use crate::error::{AppendError, DiskError, OpenError, Poisoned, TrimError};
 use crate::log::{Log, LogReader, Record, check_order, check_sizes};
-use disk::{Disk, DiskFile};
 use format::{SEGMENT_HEADER_BYTES, Seed, SegmentHeader};
 use housekeeper::Housekeeper;
 use index::{IndexBuilder, Published, Segment};

@@ -4,22 +4,23 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use super::disk::{Disk, failed};
 use super::format::{SEGMENT_HEADER_BYTES, Seed, SegmentHeader};
 use super::housekeeper::{Housekeeper, make_spare, remove_spare};
-use super::identity::{self, Identity, META_FILE};
+use super::identity::{Identity, META_FILE};
 use super::index::Published;
 use super::options::{OpenReport, Options};
 use super::recover::{self, segment_ordinals, segment_path};
 use super::watermark::{Mark, Watermark};
 use super::{Active, EmbeddedLog};
+use crate::disk::{Disk, failed};
 use crate::error::OpenError;
+use crate::lock::lock;
 
 pub(super) fn open(dir: &Path, options: Options) -> Result<(EmbeddedLog, OpenReport), OpenError> {
     options.validate()?;
     let disk = Disk::new(options.disk_hook.clone());
-    create_dir(&disk, dir)?;
-    let lock = identity::lock(dir)?;
+    disk.create_dir(dir)?;
+    let lock = lock(dir)?;
     let (identity, created) = match Identity::read(dir)? {
         Some(identity) => (identity, false),
         None => (create(&disk, dir, &options)?, true),
@@ -91,22 +92,6 @@ fn remove_leftovers(disk: &Disk, dir: &Path, first_segment: u64) -> Result<usize
         disk.sync_dir(dir)?;
     }
     Ok(ordinals.len())
-}
-
-/// Creates the folder, and makes the names of those it had to create durable.
-fn create_dir(disk: &Disk, dir: &Path) -> Result<(), OpenError> {
-    if dir.is_dir() {
-        return Ok(());
-    }
-    let parent = match dir.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    };
-    create_dir(disk, parent)?;
-    match std::fs::create_dir(dir) {
-        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => Err(failed("create", dir)(error).into()),
-        _ => Ok(disk.sync_dir(parent)?),
-    }
 }
 
 /// Creates a log in a folder that holds none, or one whose creation was interrupted. The identity comes last.

@@ -4,9 +4,9 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::disk::DiskHook;
 use super::format::{GROUP_HEADER_BYTES, RECORD_BYTES_LIMIT, SEGMENT_BYTES_LIMIT, SEGMENT_HEADER_BYTES};
 use super::identity::CLUSTER_BYTES_MAX;
+use crate::disk::DiskHook;
 use crate::error::OpenError;
 
 /// Default of [`Options::record_bytes_max`].

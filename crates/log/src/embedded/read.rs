@@ -9,10 +9,10 @@ use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 
-use super::disk::failed;
 use super::format::{self, GROUP_HEADER_BYTES, RECORD_HEADER_BYTES, Seed};
 use super::index::{Published, Span, Trimmed};
 use super::recover::segment_path;
+use crate::disk::failed;
 use crate::error::ReadError;
 use crate::log::{LogReader, Record};
 

@@ -3,13 +3,13 @@
 
 use std::path::{Path, PathBuf};
 
-use super::disk::{Disk, DiskFile};
 use super::format::{
     self, GROUP_HEADER_BYTES, HeaderError, RECORD_HEADER_BYTES, SEGMENT_HEADER_BYTES, Seed, SegmentHeader, VERSION,
 };
 use super::index::{IndexBuilder, Segment};
 use super::options::TornTail;
 use super::watermark::{Mark, WATERMARK_FILE};
+use crate::disk::{Disk, DiskFile};
 use crate::error::OpenError;
 
 /// A log as it was found, repaired where a crash had left work.

@@ -11,9 +11,9 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::disk::{Disk, DiskFile};
-use super::format::{u32_at, u64_at, u128_at};
+use crate::disk::{Disk, DiskFile};
 use crate::error::{DiskError, OpenError};
+use crate::integers::{u32_at, u64_at, u128_at};
 
 pub(crate) const WATERMARK_FILE: &str = "watermark";
 const MAGIC: [u8; 8] = *b"DOVETWMK";

@@ -1,7 +1,8 @@
 //! Every change this crate makes to a disk goes through here, so that tests can see it, refuse it, and replay it.
 //!
-//! Reads do not: a test that wants a bad read changes the file.
+//! Reads do not: a test that wants a bad read changes the file. Folders and the lock are not seen either.
 
+use std::fmt;
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -46,6 +47,12 @@ pub(crate) struct Disk {
     hook: Option<Arc<dyn DiskHook>>,
 }
 
+impl fmt::Debug for Disk {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Disk").field("hooked", &self.hook.is_some()).finish()
+    }
+}
+
 impl Disk {
     pub fn new(hook: Option<Arc<dyn DiskHook>>) -> Self {
         Self { hook }
@@ -61,6 +68,22 @@ impl Disk {
             .and_then(|()| File::options().read(true).write(true).create(true).truncate(true).open(path))
             .map_err(failed("create", path))?;
         Ok(DiskFile { path: path.to_owned(), file, disk: self.clone() })
+    }
+
+    /// Creates the folder, and makes the names of those it had to create durable.
+    pub fn create_dir(&self, dir: &Path) -> Result<(), DiskError> {
+        if dir.is_dir() {
+            return Ok(());
+        }
+        let parent = match dir.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => parent,
+            _ => Path::new("."),
+        };
+        self.create_dir(parent)?;
+        match fs::create_dir(dir) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(failed("create", dir)(error)),
+            _ => self.sync_dir(parent),
+        }
     }
 
     pub fn open(&self, path: &Path) -> Result<DiskFile, DiskError> {
@@ -83,6 +106,7 @@ impl Disk {
 }
 
 /// A file open for writing.
+#[derive(Debug)]
 pub(crate) struct DiskFile {
     path: PathBuf,
     file: File,
@@ -109,6 +133,7 @@ impl DiskFile {
             .map_err(failed("sync", &self.path))
     }
 
+    /// Gives the file another name; its entry in the folder is durable once the folder is synced.
     pub fn rename(&mut self, to: &Path) -> Result<(), DiskError> {
         self.disk
             .announce(&DiskOp::Rename(&self.path, to))
