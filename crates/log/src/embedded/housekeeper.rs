@@ -99,11 +99,14 @@ impl Shared {
 /// Handle of the thread; dropping it ends the thread.
 pub(crate) struct Housekeeper {
     shared: Arc<Shared>,
+    /// None in the foreground.
     thread: Option<JoinHandle<()>>,
+    stopped: bool,
 }
 
 impl Housekeeper {
-    pub fn start(disk: Disk, dir: PathBuf, watermark: Arc<DiskFile>) -> Result<Self, DiskError> {
+    /// In the foreground there is no thread: spares are made when they are asked for.
+    pub fn start(disk: Disk, dir: PathBuf, watermark: Arc<DiskFile>, foreground: bool) -> Result<Self, DiskError> {
         let shared = Arc::new(Shared {
             disk,
             dir,
@@ -114,18 +117,26 @@ impl Housekeeper {
             unsynced: AtomicBool::new(false),
             failed: AtomicBool::new(false),
         });
+        if foreground {
+            return Ok(Self { shared, thread: None, stopped: false });
+        }
         let thread = std::thread::Builder::new().name("log housekeeper".into()).spawn({
             let shared = Arc::clone(&shared);
             move || run(&shared)
         });
         match thread {
-            Ok(thread) => Ok(Self { shared, thread: Some(thread) }),
+            Ok(thread) => Ok(Self { shared, thread: Some(thread), stopped: false }),
             Err(source) => Err(DiskError { doing: "start the housekeeper of", file: shared.dir.clone(), source }),
         }
     }
 
     /// Asks for a spare of `capacity`, to be there when it is needed.
     pub fn want_spare(&self, capacity: u64) {
+        if self.thread.is_none() {
+            let made = make_spare(&self.shared.disk, &self.shared.dir, capacity, &self.shared.stop);
+            self.shared.lock().spare = made.ok().flatten();
+            return;
+        }
         self.shared.lock().wanted = Some(capacity);
         self.shared.changed.notify_all();
     }
@@ -161,13 +172,17 @@ impl Housekeeper {
 
     /// Ends the thread and removes the spare.
     pub fn stop(&mut self) -> Result<(), DiskError> {
-        let Some(thread) = self.thread.take() else { return Ok(()) };
-        {
-            let _state = self.shared.lock();
-            self.shared.stop.store(true, Ordering::Relaxed);
-            self.shared.changed.notify_all();
+        if std::mem::replace(&mut self.stopped, true) {
+            return Ok(());
         }
-        thread.join().expect("the housekeeper never panics");
+        if let Some(thread) = self.thread.take() {
+            {
+                let _state = self.shared.lock();
+                self.shared.stop.store(true, Ordering::Relaxed);
+                self.shared.changed.notify_all();
+            }
+            thread.join().expect("the housekeeper never panics");
+        }
         remove_spare(&self.shared.disk, &self.shared.dir)
     }
 }

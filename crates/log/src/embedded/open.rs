@@ -53,7 +53,7 @@ pub(super) fn open(dir: &Path, options: Options) -> Result<(EmbeddedLog, OpenRep
         torn: found.torn,
         watermark_slot_damaged,
     };
-    let housekeeper = Housekeeper::start(disk.clone(), dir.to_owned(), watermark.file())?;
+    let housekeeper = Housekeeper::start(disk.clone(), dir.to_owned(), watermark.file(), options.foreground)?;
     housekeeper.want_spare(options.planned_bytes(ordinal + 1));
     let log = EmbeddedLog {
         dir: dir.to_owned(),

@@ -34,6 +34,9 @@ pub struct Options {
     /// Sees every change made to the disk. For tests.
     #[doc(hidden)]
     pub disk_hook: Option<Arc<dyn DiskHook>>,
+    /// Prepares segments in the writer's thread, and syncs the watermark only where it has to be. For tests that repeat.
+    #[doc(hidden)]
+    pub foreground: bool,
 }
 
 impl Options {
@@ -44,6 +47,7 @@ impl Options {
             segment_bytes: SEGMENT_BYTES_DEFAULT,
             record_bytes_max: RECORD_BYTES_MAX_DEFAULT,
             disk_hook: None,
+            foreground: false,
         }
     }
 
