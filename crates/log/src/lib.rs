@@ -20,6 +20,7 @@
 
 pub mod checkpoint;
 pub mod conformance;
+pub mod crash;
 mod disk;
 pub mod embedded;
 mod error;

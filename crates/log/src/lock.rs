@@ -4,6 +4,7 @@ use std::fs::{File, TryLockError};
 use std::io::{Read, Seek, Write};
 use std::path::Path;
 
+use crate::crash;
 use crate::disk::failed;
 use crate::error::OpenError;
 
@@ -29,6 +30,7 @@ pub(crate) fn lock(dir: &Path) -> Result<File, OpenError> {
         }
         Err(TryLockError::Error(error)) => return Err(failed("lock", &path)(error).into()),
     }
+    crash::point("folder.lock");
     file.set_len(0)
         .and_then(|()| file.rewind())
         .and_then(|()| file.write_all(this_process().as_bytes()))

@@ -16,7 +16,7 @@ use std::io;
 use std::ops::Range;
 use std::sync::Arc;
 
-use common::sim::{Counts, KINDS, Plan, SimulatedDisk};
+use common::sim::{Counts, Ignored, KINDS, Plan, SimulatedDisk};
 use common::{Chance, group};
 use dovetail_log::checkpoint::{CheckpointError, CheckpointOptions, Checkpoints, RestoreError};
 use dovetail_log::embedded::DiskOp;
@@ -96,7 +96,7 @@ fn chunks(records: &[Record], through: u64) -> Vec<Vec<u8>> {
 }
 
 impl History {
-    fn new(seed: u64, ignored: fn(&DiskOp<'_>) -> bool) -> Self {
+    fn new(seed: u64, ignored: Ignored) -> Self {
         let disk = SimulatedDisk::new(&[LOG, CHECKPOINTS], seed, ignored);
         Self { disk, chance: Chance(seed), truth: Truth::default(), figures: Figures::default() }
     }
@@ -406,7 +406,7 @@ fn a_sync_that_is_left_out_is_found() {
     fn ends(file: &std::path::Path, suffix: &str) -> bool {
         file.to_string_lossy().ends_with(suffix)
     }
-    let planted: [(&str, fn(&DiskOp<'_>) -> bool); 5] = [
+    let planted: [(&str, Ignored); 5] = [
         ("segments", |op| matches!(op, DiskOp::Sync(file) if ends(file, ".seg"))),
         ("the watermark", |op| matches!(op, DiskOp::Sync(file) if ends(file, "watermark"))),
         ("checkpoints", |op| matches!(op, DiskOp::Sync(file) if ends(file, "unfinished"))),

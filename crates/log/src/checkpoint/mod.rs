@@ -169,10 +169,10 @@ impl Checkpoints {
         let list = throughs.iter().map(|through| read::look(&checkpoint_path(dir, *through), log_id, *through));
         let list = list.collect::<Result<_, _>>()?;
         if unfinished {
-            disk.remove(&dir.join(UNFINISHED_FILE))?;
+            disk.remove("checkpoint.open.remove", &dir.join(UNFINISHED_FILE))?;
         }
         // The names that are there, too: the newest may be known to the page cache only.
-        disk.sync_dir(dir)?;
+        disk.sync_dir("checkpoint.open.sync-folder", dir)?;
         let store = Self { dir: dir.to_owned(), log_id, keep, disk, list, poisoned: None, _lock: lock };
         Ok((store, CheckpointsReport { unfinished }))
     }
@@ -278,12 +278,12 @@ impl Checkpoints {
         self.list = kept;
         for info in surplus {
             // What cannot be removed stays in the list, and is tried again after the next checkpoint.
-            if self.disk.remove(&info.file).is_err() {
+            if self.disk.remove("checkpoint.prune.remove", &info.file).is_err() {
                 self.list.push(info);
             }
         }
         self.list.sort_by_key(|info| std::cmp::Reverse(info.through));
-        if let Err(error) = self.disk.sync_dir(&self.dir) {
+        if let Err(error) = self.disk.sync_dir("checkpoint.prune.sync-folder", &self.dir) {
             self.poison(error);
         }
     }

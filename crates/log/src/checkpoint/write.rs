@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use super::format::{self, CHUNK_BYTES_MAX, HEADER_BYTES, Header, Totals};
 use super::{CheckpointInfo, Checkpoints};
+use crate::crash;
 use crate::disk::DiskFile;
 use crate::error::{CheckpointError, DiskError};
 
@@ -34,8 +35,8 @@ impl<'a> CheckpointWriter<'a> {
     pub(super) fn create(store: &'a mut Checkpoints, header: Header) -> Result<Self, CheckpointError> {
         let path = store.dir.join(UNFINISHED_FILE);
         // Not overwritten but replaced: pages of an earlier attempt that failed must not count for this one.
-        store.disk.remove(&path)?;
-        let file = store.disk.create(&path)?;
+        store.disk.remove("checkpoint.begin.remove", &path)?;
+        let file = store.disk.create("checkpoint.begin.create", &path)?;
         let mut buffer = Vec::with_capacity(WRITE_BYTES + HEADER_BYTES);
         buffer.extend_from_slice(&header.encode());
         let (totals, cause) = (Totals::default(), String::new());
@@ -80,25 +81,28 @@ impl<'a> CheckpointWriter<'a> {
             bytes: self.totals.bytes,
             damage: None,
         };
-        let named = file.rename(&info.file).and_then(|()| self.store.disk.sync_dir(&self.store.dir));
+        let named = file
+            .rename("checkpoint.commit.rename", &info.file)
+            .and_then(|()| self.store.disk.sync_dir("checkpoint.commit.sync-folder", &self.store.dir));
         named.map_err(|error| self.store.poison(error))?;
         self.store.committed(info.clone());
+        crash::point("checkpoint.commit.acknowledge");
         Ok(info)
     }
 
     fn finish(&mut self) -> Result<(), DiskError> {
         self.flush()?;
-        self.file.as_ref().expect("it has not failed").sync()
+        self.file.as_ref().expect("it has not failed").sync("checkpoint.commit.sync")
     }
 
     fn flush(&mut self) -> Result<(), DiskError> {
         let file = self.file.as_ref().expect("it has not failed");
-        file.write_at(&self.buffer, self.offset)?;
+        file.write_at("checkpoint.write", &self.buffer, self.offset)?;
         self.offset += self.buffer.len() as u64;
         self.buffer.clear();
         self.buffer.shrink_to(WRITE_BYTES);
         if self.offset - self.synced >= SYNC_BYTES {
-            file.sync()?;
+            file.sync("checkpoint.sync-some")?;
             self.synced = self.offset;
         }
         Ok(())
@@ -122,7 +126,7 @@ impl<'a> CheckpointWriter<'a> {
     fn abandon(&mut self) {
         if self.file.take().is_some() {
             let path: PathBuf = self.store.dir.join(UNFINISHED_FILE);
-            let _ = self.store.disk.remove(&path);
+            let _ = self.store.disk.remove("checkpoint.abandon.remove", &path);
         }
     }
 }

@@ -43,7 +43,7 @@ pub(crate) fn make_spare(
 }
 
 fn zero_spare(disk: &Disk, dir: &Path, capacity: u64, stop: &AtomicBool) -> Result<Option<Spare>, DiskError> {
-    let file = disk.create(&dir.join(SPARE_FILE))?;
+    let file = disk.create("log.spare.create", &dir.join(SPARE_FILE))?;
     let zeros = vec![0; ZERO_CHUNK_BYTES.min(usize::try_from(capacity).unwrap_or(usize::MAX))];
     let (mut written, mut synced) = (0, 0);
     while written < capacity {
@@ -51,20 +51,20 @@ fn zero_spare(disk: &Disk, dir: &Path, capacity: u64, stop: &AtomicBool) -> Resu
             return Ok(None);
         }
         let chunk = (capacity - written).min(zeros.len() as u64);
-        file.write_at(&zeros[..chunk as usize], written)?;
+        file.write_at("log.spare.write", &zeros[..chunk as usize], written)?;
         written += chunk;
         if written - synced >= ZERO_SYNC_BYTES {
-            file.sync()?;
+            file.sync("log.spare.sync-some")?;
             synced = written;
         }
     }
-    file.sync()?;
+    file.sync("log.spare.sync")?;
     Ok(Some(Spare { file, capacity }))
 }
 
 /// Removes a spare that nobody will use.
 pub(crate) fn remove_spare(disk: &Disk, dir: &Path) -> Result<(), DiskError> {
-    disk.remove(&dir.join(SPARE_FILE))
+    disk.remove("log.spare.remove", &dir.join(SPARE_FILE))
 }
 
 #[derive(Default)]
@@ -210,7 +210,7 @@ fn run(shared: &Shared) {
                 shared.changed.notify_all();
             }
             Task::SyncWatermark => {
-                if let Err(error) = shared.watermark.sync() {
+                if let Err(error) = shared.watermark.sync("log.watermark.sync-later") {
                     shared.lock().failed = Some(error);
                     shared.failed.store(true, Ordering::Release);
                 }

@@ -31,11 +31,11 @@ impl Identity {
         bytes.extend_from_slice(self.cluster.as_bytes());
         let checksum = crc32c::crc32c(&bytes[12..]);
         bytes[8..12].copy_from_slice(&checksum.to_le_bytes());
-        let mut file = disk.create(&dir.join(META_NEW_FILE))?;
-        file.write_at(&bytes, 0)?;
-        file.sync()?;
-        file.rename(&dir.join(META_FILE))?;
-        Ok(disk.sync_dir(dir)?)
+        let mut file = disk.create("log.meta.create", &dir.join(META_NEW_FILE))?;
+        file.write_at("log.meta.write", &bytes, 0)?;
+        file.sync("log.meta.sync")?;
+        file.rename("log.meta.rename", &dir.join(META_FILE))?;
+        Ok(disk.sync_dir("log.meta.sync-folder", dir)?)
     }
 
     /// None when the folder has none.

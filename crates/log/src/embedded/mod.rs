@@ -88,6 +88,7 @@ pub use retention::SegmentInfo;
 
 pub(crate) use format::RECORD_HEADER_BYTES;
 
+use crate::crash;
 use crate::disk::{Disk, DiskFile};
 use crate::error::{AppendError, DiskError, OpenError, Poisoned, TrimError};
 use crate::log::{Log, LogReader, Record, check_order, check_sizes};
@@ -204,15 +205,15 @@ impl EmbeddedLog {
         let housekeeper::Spare { file, capacity } = self.housekeeper.take_spare(capacity_min)?;
         let header =
             SegmentHeader { log_id: self.log_id, ordinal, capacity, base: self.last, previous_end: self.active.end };
-        file.write_at(&header.encode(), 0)?;
-        file.sync()?;
+        file.write_at("log.roll.write", &header.encode(), 0)?;
+        file.sync("log.roll.sync")?;
         Ok((file, header))
     }
 
     fn start_segment(&mut self, mut file: DiskFile, header: SegmentHeader) -> Result<(), DiskError> {
         let SegmentHeader { ordinal, capacity, .. } = header;
-        file.rename(&recover::segment_path(&self.dir, ordinal))?;
-        self.disk.sync_dir(&self.dir)?;
+        file.rename("log.roll.rename", &recover::segment_path(&self.dir, ordinal))?;
+        self.disk.sync_dir("log.roll.sync-folder", &self.dir)?;
         let seed = Seed::new(self.log_id, ordinal);
         self.active = Active { file, ordinal, capacity, seed, end: SEGMENT_HEADER_BYTES as u64 };
         self.index = IndexBuilder::new();
@@ -225,13 +226,14 @@ impl EmbeddedLog {
         let Active { seed, end, .. } = self.active;
         let index = &mut self.index;
         format::encode_group(seed, end, self.last, records, &mut self.scratch, |at, before| index.visit(at, before));
-        self.active.file.write_at(&self.scratch, end)?;
-        self.active.file.sync()?;
+        self.active.file.write_at("log.append.write", &self.scratch, end)?;
+        self.active.file.sync("log.append.sync")?;
         self.active.end += self.scratch.len() as u64;
         self.last = records[records.len() - 1].through;
         self.watermark.write(self.mark())?;
         self.housekeeper.watermark_written();
         self.published.extend(self.active.end, self.last, &mut self.index);
+        crash::point("log.append.acknowledge");
         Ok(())
     }
 }
@@ -259,6 +261,7 @@ impl Log for EmbeddedLog {
     fn trim(&mut self, through: u64) -> Result<u64, TrimError> {
         self.refuse_poisoned::<TrimError>()?;
         self.drop_segments(through).map_err(|error| self.poison::<TrimError>(error))?;
+        crash::point("log.trim.acknowledge");
         Ok(self.floor())
     }
 

@@ -38,7 +38,7 @@ pub(super) fn open(dir: &Path, options: Options) -> Result<(EmbeddedLog, OpenRep
     let tail = found.segments.last().expect("a log has at least one segment");
     let (end, last, ordinal) = (tail.end, tail.last, tail.ordinal);
     // The names of the segments too: the one written last may be known to the page cache only.
-    disk.sync_dir(dir)?;
+    disk.sync_dir("log.open.sync-folder", dir)?;
     watermark.settle(Mark { first_segment: mark.first_segment, segment: ordinal, offset: end, through: last })?;
     remove_spare(&disk, dir)?;
     let leftovers = remove_leftovers(&disk, dir, mark.first_segment)?;
@@ -86,10 +86,10 @@ fn remove_leftovers(disk: &Disk, dir: &Path, first_segment: u64) -> Result<usize
     let mut ordinals = segment_ordinals(dir)?;
     ordinals.retain(|ordinal| *ordinal < first_segment);
     for ordinal in &ordinals {
-        disk.remove(&segment_path(dir, *ordinal))?;
+        disk.remove("log.leftovers.remove", &segment_path(dir, *ordinal))?;
     }
     if !ordinals.is_empty() {
-        disk.sync_dir(dir)?;
+        disk.sync_dir("log.leftovers.sync-folder", dir)?;
     }
     Ok(ordinals.len())
 }
@@ -108,12 +108,12 @@ fn create(disk: &Disk, dir: &Path, options: &Options) -> Result<Identity, OpenEr
         make_spare(disk, dir, options.planned_bytes(1), &AtomicBool::new(false))?.expect("nobody stops this one");
     let header =
         SegmentHeader { log_id: identity.log_id, ordinal: 1, capacity: first.capacity, base: 0, previous_end: 0 };
-    first.file.write_at(&header.encode(), 0)?;
-    first.file.sync()?;
-    first.file.rename(&segment_path(dir, 1))?;
+    first.file.write_at("log.create.write", &header.encode(), 0)?;
+    first.file.sync("log.create.sync")?;
+    first.file.rename("log.create.rename", &segment_path(dir, 1))?;
     let start = Mark { first_segment: 1, segment: 1, offset: SEGMENT_HEADER_BYTES as u64, through: 0 };
     Watermark::create(disk, dir, identity.log_id, start)?;
-    disk.sync_dir(dir)?;
+    disk.sync_dir("log.create.sync-folder", dir)?;
     identity.write(disk, dir)?;
     Ok(identity)
 }

@@ -245,15 +245,15 @@ fn repair_tail(
     mark: Mark,
 ) -> Result<Option<TornTail>, OpenError> {
     if torn > 0 {
-        file.write_at(&vec![0; torn], end)?;
+        file.write_at("log.repair.zero", &vec![0; torn], end)?;
     }
     // What is intact but was not acknowledged may be in the page cache only, even marked clean after a failed sync, in
     // which case syncing would do nothing. Writing it once more makes the sync below mean something.
     let acknowledged = if mark.segment == header.ordinal { mark.offset } else { SEGMENT_HEADER_BYTES as u64 };
     if acknowledged < end {
-        file.write_at(&bytes[acknowledged as usize..end as usize], acknowledged)?;
+        file.write_at("log.repair.rewrite", &bytes[acknowledged as usize..end as usize], acknowledged)?;
     }
-    file.sync()?;
+    file.sync("log.repair.sync")?;
     Ok((torn > 0).then(|| TornTail { file: file.path().to_owned(), offset: end, bytes: torn as u64 }))
 }
 

@@ -57,8 +57,8 @@ impl EmbeddedLog {
             return Err(error);
         }
         for ordinal in self.published.trim(count) {
-            self.disk.remove(&segment_path(&self.dir, ordinal))?;
+            self.disk.remove("log.trim.remove", &segment_path(&self.dir, ordinal))?;
         }
-        self.disk.sync_dir(&self.dir)
+        self.disk.sync_dir("log.trim.sync-folder", &self.dir)
     }
 }

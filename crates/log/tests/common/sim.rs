@@ -31,6 +31,9 @@ pub struct Plan {
     pub fault: Option<(io::ErrorKind, usize, usize)>,
 }
 
+/// Which operations this disk claims and does not make.
+pub type Ignored = fn(&DiskOp<'_>) -> bool;
+
 /// How often what was done.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Counts {
@@ -124,8 +127,8 @@ struct State {
     crashed: bool,
     chance: Chance,
     counts: Counts,
-    /// Syncs that this disk claims and does not make: a planted bug.
-    ignored: fn(&DiskOp<'_>) -> bool,
+    /// A planted bug.
+    ignored: Ignored,
 }
 
 /// The disk. Clones are the same disk.
@@ -133,7 +136,7 @@ struct State {
 pub struct SimulatedDisk(Arc<Mutex<State>>);
 
 impl SimulatedDisk {
-    pub fn new(folders: &[&str], seed: u64, ignored: fn(&DiskOp<'_>) -> bool) -> Self {
+    pub fn new(folders: &[&str], seed: u64, ignored: Ignored) -> Self {
         let root = fast_dir();
         folders.iter().for_each(|folder| fs::create_dir(root.path().join(folder)).expect("a folder"));
         Self(Arc::new(Mutex::new(State {
