@@ -1,0 +1,143 @@
+//! What happened: faults, counts, checks, violations, and the time from a kill to the next match.
+
+use std::{
+    collections::BTreeMap,
+    fmt::Write as _,
+    fs::{File, OpenOptions},
+    io::{self, Write as _},
+    path::Path,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+/// Kills that may wait for a match.
+const PENDING_MAX: usize = 1_000;
+
+/// Shared by everything that goes on in a run.
+#[derive(Debug)]
+pub struct Journal {
+    began: Instant,
+    inner: Mutex<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    timeline: File,
+    violations: Vec<String>,
+    faults: BTreeMap<&'static str, u64>,
+    counts: BTreeMap<&'static str, u64>,
+    checks: BTreeMap<&'static str, u64>,
+    /// Kills that no match has followed yet: when, by the wall clock in milliseconds, and by this one.
+    killed: Vec<(u64, Instant)>,
+    recoveries: Vec<Duration>,
+}
+
+/// What a run amounted to.
+#[derive(Clone, Debug, Default)]
+pub struct Sums {
+    pub faults: BTreeMap<&'static str, u64>,
+    pub counts: BTreeMap<&'static str, u64>,
+    pub checks: BTreeMap<&'static str, u64>,
+    pub violations: Vec<String>,
+    /// From each kill to the next match, ascending.
+    pub recoveries: Vec<Duration>,
+}
+
+impl Journal {
+    /// Keeps a timeline in the folder.
+    pub fn new(folder: &Path) -> io::Result<Journal> {
+        let timeline = OpenOptions::new().create(true).append(true).open(folder.join("timeline.txt"))?;
+        let inner = Inner {
+            timeline,
+            violations: Vec::new(),
+            faults: BTreeMap::new(),
+            counts: BTreeMap::new(),
+            checks: BTreeMap::new(),
+            killed: Vec::new(),
+            recoveries: Vec::new(),
+        };
+        Ok(Journal { began: Instant::now(), inner: Mutex::new(inner) })
+    }
+
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn elapsed(&self) -> Duration {
+        self.began.elapsed()
+    }
+
+    /// A line of the timeline.
+    pub fn note(&self, text: impl AsRef<str>) {
+        let mut line = String::new();
+        let wall = dovetail::rpc::now_ms() % 86_400_000;
+        let (hours, minutes, seconds, ms) = (wall / 3_600_000, wall / 60_000 % 60, wall / 1000 % 60, wall % 1000);
+        let clock = format!("{hours:02}:{minutes:02}:{seconds:02}.{ms:03}Z");
+        _ = writeln!(line, "{:>9.3}  {clock}  {}", self.elapsed().as_secs_f64(), text.as_ref());
+        // A disk that is full shows elsewhere.
+        _ = self.inner().timeline.write_all(line.as_bytes());
+    }
+
+    /// A promise that was broken.
+    pub fn violation(&self, text: impl Into<String>) {
+        let text = text.into();
+        self.note(format!("VIOLATION: {text}"));
+        self.inner().violations.push(text);
+    }
+
+    /// Checks a promise. `what` is the line of the table that it counts in.
+    pub fn check(&self, what: &'static str, holds: bool, text: impl FnOnce() -> String) -> bool {
+        self.checked(what, 1);
+        if !holds {
+            self.violation(format!("{what}: {}", text()));
+        }
+        holds
+    }
+
+    /// So many promises were looked at.
+    pub fn checked(&self, what: &'static str, times: u64) {
+        *self.inner().checks.entry(what).or_default() += times;
+    }
+
+    pub fn count(&self, what: &'static str, times: u64) {
+        *self.inner().counts.entry(what).or_default() += times;
+    }
+
+    pub fn fault(&self, kind: &'static str) {
+        *self.inner().faults.entry(kind).or_default() += 1;
+    }
+
+    /// Processes were killed.
+    pub fn killed(&self) {
+        let mut inner = self.inner();
+        if inner.killed.len() < PENDING_MAX {
+            inner.killed.push((dovetail::rpc::now_ms(), Instant::now()));
+        }
+    }
+
+    /// A watcher saw a match whose last event has this time. The balancer's clock is this one's.
+    pub fn matched(&self, time_ms: u64) {
+        let mut inner = self.inner();
+        let (over, pending) = inner.killed.iter().partition(|(killed_ms, _)| *killed_ms < time_ms);
+        let over: Vec<(u64, Instant)> = over;
+        inner.recoveries.extend(over.into_iter().map(|(_, at)| at.elapsed()));
+        inner.killed = pending;
+    }
+
+    pub fn failed(&self) -> bool {
+        !self.inner().violations.is_empty()
+    }
+
+    pub fn sums(&self) -> Sums {
+        let inner = self.inner();
+        let mut recoveries = inner.recoveries.clone();
+        recoveries.sort();
+        Sums {
+            faults: inner.faults.clone(),
+            counts: inner.counts.clone(),
+            checks: inner.checks.clone(),
+            violations: inner.violations.clone(),
+            recoveries,
+        }
+    }
+}
