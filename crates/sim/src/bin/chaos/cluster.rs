@@ -1,6 +1,6 @@
 //! The processes of the cluster: started, killed, frozen and stopped.
 //!
-//! Invariants: C1 no process outlives its `Cluster`; C2 a process that ends without being told to is a violation.
+//! Invariants: C1 no process outlives its `Cluster`; C2 a node has one process at a time.
 
 use std::{
     collections::BTreeMap,
@@ -127,6 +127,7 @@ struct Process {
 
 impl Process {
     fn spawn(&mut self, place: &Place, proxies: &Proxies) -> io::Result<()> {
+        assert!(self.child.is_none(), "{} runs already", self.node);
         let log = OpenOptions::new().create(true).append(true).open(log_path(&place.folder, self.node))?;
         let mut command = place.command(self.node, proxies);
         self.child = Some(command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).spawn()?);

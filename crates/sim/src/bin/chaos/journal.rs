@@ -27,9 +27,27 @@ struct Inner {
     faults: BTreeMap<&'static str, u64>,
     counts: BTreeMap<&'static str, u64>,
     checks: BTreeMap<&'static str, u64>,
-    /// Kills that no match has followed yet: when, by the wall clock in milliseconds, and by this one.
-    killed: Vec<(u64, Instant)>,
-    recoveries: Vec<Duration>,
+    /// Faults that are not over.
+    going_on: u64,
+    /// Kills that no match has followed yet.
+    killed: Vec<Kill>,
+    recoveries: Vec<Recovery>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Kill {
+    /// By the wall clock, as events have it.
+    wall_ms: u64,
+    at: Instant,
+    alone: bool,
+}
+
+/// A kill, and the next match.
+#[derive(Clone, Copy, Debug)]
+pub struct Recovery {
+    pub took: Duration,
+    /// Whether nothing else went wrong from the one to the other.
+    pub alone: bool,
 }
 
 /// What a run amounted to.
@@ -39,8 +57,7 @@ pub struct Sums {
     pub counts: BTreeMap<&'static str, u64>,
     pub checks: BTreeMap<&'static str, u64>,
     pub violations: Vec<String>,
-    /// From each kill to the next match, ascending.
-    pub recoveries: Vec<Duration>,
+    pub recoveries: Vec<Recovery>,
 }
 
 impl Journal {
@@ -53,6 +70,7 @@ impl Journal {
             faults: BTreeMap::new(),
             counts: BTreeMap::new(),
             checks: BTreeMap::new(),
+            going_on: 0,
             killed: Vec::new(),
             recoveries: Vec::new(),
         };
@@ -103,24 +121,33 @@ impl Journal {
         *self.inner().counts.entry(what).or_default() += times;
     }
 
+    /// A fault begins.
     pub fn fault(&self, kind: &'static str) {
-        *self.inner().faults.entry(kind).or_default() += 1;
+        let mut inner = self.inner();
+        *inner.faults.entry(kind).or_default() += 1;
+        inner.going_on += 1;
+        inner.killed.iter_mut().for_each(|kill| kill.alone = false);
     }
 
-    /// Processes were killed.
+    /// A fault is over.
+    pub fn fault_over(&self) {
+        self.inner().going_on -= 1;
+    }
+
+    /// Processes were killed, by a fault that has begun.
     pub fn killed(&self) {
         let mut inner = self.inner();
         if inner.killed.len() < PENDING_MAX {
-            inner.killed.push((dovetail::rpc::now_ms(), Instant::now()));
+            let alone = inner.going_on == 1;
+            inner.killed.push(Kill { wall_ms: dovetail::rpc::now_ms(), at: Instant::now(), alone });
         }
     }
 
     /// A watcher saw a match whose last event has this time. The balancer's clock is this one's.
     pub fn matched(&self, time_ms: u64) {
         let mut inner = self.inner();
-        let (over, pending) = inner.killed.iter().partition(|(killed_ms, _)| *killed_ms < time_ms);
-        let over: Vec<(u64, Instant)> = over;
-        inner.recoveries.extend(over.into_iter().map(|(_, at)| at.elapsed()));
+        let (over, pending): (Vec<Kill>, _) = inner.killed.iter().partition(|kill| kill.wall_ms < time_ms);
+        inner.recoveries.extend(over.iter().map(|kill| Recovery { took: kill.at.elapsed(), alone: kill.alone }));
         inner.killed = pending;
     }
 
@@ -130,14 +157,12 @@ impl Journal {
 
     pub fn sums(&self) -> Sums {
         let inner = self.inner();
-        let mut recoveries = inner.recoveries.clone();
-        recoveries.sort();
         Sums {
             faults: inner.faults.clone(),
             counts: inner.counts.clone(),
             checks: inner.checks.clone(),
             violations: inner.violations.clone(),
-            recoveries,
+            recoveries: inner.recoveries.clone(),
         }
     }
 }

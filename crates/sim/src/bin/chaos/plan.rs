@@ -53,6 +53,15 @@ pub enum Fault {
 }
 
 impl Fault {
+    /// The nodes it happens to, ascending; none when it happens to links.
+    pub fn nodes(&self) -> &[Node] {
+        match self {
+            Fault::Kill(nodes) => nodes,
+            Fault::Freeze(node) | Fault::Restart(node) => std::slice::from_ref(node),
+            Fault::Network(..) => &[],
+        }
+    }
+
     /// The line of the table that it counts in.
     pub fn kind(&self) -> &'static str {
         match self {
@@ -131,9 +140,33 @@ impl Trouble {
     }
 }
 
+/// What a round is like. Everything waits while one node cannot be reached, so most rounds leave it room to get something done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Weather {
+    /// Faults that are over soon.
+    Mild,
+    /// Any.
+    Harsh,
+    /// Any, and long enough to freeze a node for longer than every timeout.
+    Long,
+}
+
+impl Weather {
+    fn of(seed: u64, round: u64) -> (Weather, Rng) {
+        let mut rng = Rng::new(seed).fork(!round);
+        let weather = match rng.below(10) {
+            0..6 => Weather::Mild,
+            6..9 => Weather::Harsh,
+            _ => Weather::Long,
+        };
+        (weather, rng)
+    }
+}
+
 /// Draws the faults of a round of `length`.
 pub fn draw(seed: u64, round: u64, shape: Shape, length: Duration) -> Vec<Planned> {
     let mut drawing = Drawing {
+        weather: Weather::of(seed, round).0,
         rng: Rng::new(seed).fork(round),
         nodes: shape.nodes().into_iter().map(|node| (node, 0)).collect(),
         links: shape.links().into_iter().map(|link| (link, 0)).collect(),
@@ -148,18 +181,18 @@ pub fn draw(seed: u64, round: u64, shape: Shape, length: Duration) -> Vec<Planne
     plan
 }
 
-/// How long the next round is: mostly short, so that progress is demanded often; sometimes long enough to freeze a node
-/// for longer than every timeout.
+/// How long the next round is.
 pub fn length(seed: u64, round: u64, left: Duration) -> Duration {
-    let mut rng = Rng::new(seed).fork(!round);
-    let drawn = match rng.chance(800) {
-        true => rng.range(8_000, 25_000),
-        false => rng.range(LONGER_THAN_TIMEOUTS_MS + 3_000, LONGER_THAN_TIMEOUTS_MS + 15_000),
+    let (weather, mut rng) = Weather::of(seed, round);
+    let drawn = match weather {
+        Weather::Mild | Weather::Harsh => rng.range(8_000, 25_000),
+        Weather::Long => rng.range(LONGER_THAN_TIMEOUTS_MS + 3_000, LONGER_THAN_TIMEOUTS_MS + 15_000),
     };
     left.min(Duration::from_millis(drawn))
 }
 
 struct Drawing {
+    weather: Weather,
     rng: Rng,
     /// Until when each has a fault.
     nodes: BTreeMap<Node, u64>,
@@ -183,18 +216,13 @@ impl Drawing {
             _ => (Fault::Network(self.bad_links(at_ms)?, Trouble::draw(&mut self.rng)), self.trouble_ms()),
         };
         let until_ms = (at_ms + lasts_ms).min(self.end_ms);
-        match &fault {
-            Fault::Kill(nodes) => nodes.iter().for_each(|node| self.busy(*node, until_ms)),
-            Fault::Freeze(node) => self.busy(*node, until_ms),
-            // It takes a while to drain.
-            Fault::Restart(node) => self.busy(*node, until_ms + 3_000),
-            Fault::Network(links, _) => links.iter().for_each(|link| _ = self.links.insert(*link, until_ms)),
+        if let Fault::Network(links, _) = &fault {
+            self.links.extend(links.iter().map(|link| (*link, until_ms)));
         }
+        // One that is told to stop takes a while to drain.
+        let busy_until_ms = if matches!(fault, Fault::Restart(_)) { until_ms + 3_000 } else { until_ms };
+        self.nodes.extend(fault.nodes().iter().map(|node| (*node, busy_until_ms)));
         Some(Planned { at_ms, until_ms, fault })
-    }
-
-    fn busy(&mut self, node: Node, until_ms: u64) {
-        self.nodes.insert(node, until_ms);
     }
 
     /// One of the free ones; the balancer about as often as all matchers together.
@@ -241,14 +269,16 @@ impl Drawing {
     }
 
     fn pause_ms(&mut self) -> u64 {
-        match self.rng.chance(500) {
-            true => self.rng.range(0, 50),
-            false => self.rng.range(50, 4_000),
+        match self.rng.below(10) {
+            0..5 => self.rng.range(0, 50),
+            _ if self.weather == Weather::Mild => self.rng.range(50, 500),
+            _ => self.rng.range(50, 4_000),
         }
     }
 
     fn freeze_ms(&mut self) -> u64 {
         match self.rng.below(10) {
+            _ if self.weather == Weather::Mild => self.rng.range(10, 1_000),
             0..6 => self.rng.range(10, 1_500),
             6..8 => self.rng.range(1_500, 17_000),
             _ => self.rng.range(LONGER_THAN_TIMEOUTS_MS, LONGER_THAN_TIMEOUTS_MS + 3_000),
@@ -257,6 +287,7 @@ impl Drawing {
 
     fn trouble_ms(&mut self) -> u64 {
         match self.rng.below(10) {
+            _ if self.weather == Weather::Mild => self.rng.range(0, 1_000),
             0..4 => self.rng.range(0, 500),
             4..8 => self.rng.range(500, 6_000),
             _ => self.rng.range(6_000, 20_000),
@@ -285,7 +316,7 @@ mod tests {
     fn every_kind_of_fault_is_drawn_and_all_are_over_when_the_round_is() {
         let mut kinds = BTreeMap::new();
         for seed in 0..50 {
-            for planned in draw(seed, 0, SEVEN, LENGTH) {
+            for planned in draw(seed, seed % 3, SEVEN, LENGTH) {
                 assert!(planned.at_ms <= planned.until_ms && planned.until_ms < 60_000, "{planned}");
                 *kinds.entry(planned.fault.kind()).or_insert(0) += 1;
             }
@@ -298,12 +329,7 @@ mod tests {
         for seed in 0..50 {
             let mut busy = BTreeMap::new();
             for planned in draw(seed, 0, SEVEN, LENGTH) {
-                let nodes = match &planned.fault {
-                    Fault::Kill(nodes) => nodes.clone(),
-                    Fault::Freeze(node) | Fault::Restart(node) => vec![*node],
-                    Fault::Network(..) => Vec::new(),
-                };
-                for node in nodes {
+                for &node in planned.fault.nodes() {
                     let before = busy.insert(node, planned.until_ms);
                     assert!(before.is_none_or(|until| until <= planned.at_ms), "{node} in {planned}");
                 }

@@ -73,9 +73,12 @@ pub fn table(options: &Options, sums: &Sums, took: Duration) -> String {
             line(format!("  {what:<52} {count:>10}"));
         }
     }
-    if let Some([median, late, most]) = quantiles(sums) {
-        line(format!("\nfrom a kill to the next match seen, of {} kills", sums.recoveries.len()));
-        line(format!("  p50 {median} ms, p99 {late} ms, max {most} ms"));
+    line("\nfrom a kill to the next match seen whose last event came after it".to_owned());
+    for (which, alone) in [("nothing else wrong meanwhile", true), ("all", false)] {
+        if let Some(times) = quantiles(sums, alone) {
+            let [kills, p50, p99, max] = times;
+            line(format!("  {which:<30} {kills:>5} kills, p50 {p50} ms, p99 {p99} ms, max {max} ms"));
+        }
     }
     line(format!("\nviolations {:>53}", sums.violations.len()));
     for violation in &sums.violations {
@@ -87,7 +90,10 @@ pub fn table(options: &Options, sums: &Sums, took: Duration) -> String {
 /// The same for programs.
 pub fn json(options: &Options, sums: &Sums, took: Duration, record: Option<&PathBuf>) -> String {
     let shape = options.place.shape;
-    let recovery = quantiles(sums).map(|[p50, p99, max]| json!({ "p50_ms": p50, "p99_ms": p99, "max_ms": max }));
+    let recovery = [false, true].map(|alone| {
+        let times = quantiles(sums, alone);
+        times.map(|[kills, p50, p99, max]| json!({ "kills": kills, "p50_ms": p50, "p99_ms": p99, "max_ms": max }))
+    });
     json!({
         "seed": options.seed,
         "seconds": took.as_secs_f64(),
@@ -95,7 +101,8 @@ pub fn json(options: &Options, sums: &Sums, took: Duration, record: Option<&Path
         "faults": sums.faults,
         "work": sums.counts,
         "checked": sums.checks,
-        "kill_to_next_match": recovery,
+        "kill_to_next_match": recovery[0],
+        "kill_to_next_match_undisturbed": recovery[1],
         "violations": sums.violations,
         "record": record,
         "again": again(options),
@@ -103,13 +110,13 @@ pub fn json(options: &Options, sums: &Sums, took: Duration, record: Option<&Path
     .to_string()
 }
 
-/// p50, p99 and the highest, in milliseconds.
-fn quantiles(sums: &Sums) -> Option<[u128; 3]> {
-    let at = |permille: usize| {
-        let last = sums.recoveries.len().checked_sub(1)?;
-        sums.recoveries.get((last * permille).div_ceil(1000)).map(Duration::as_millis)
-    };
-    Some([at(500)?, at(990)?, at(1000)?])
+/// How many, and p50, p99 and the highest in milliseconds: of all, or of those that were alone.
+fn quantiles(sums: &Sums, alone: bool) -> Option<[u64; 4]> {
+    let counted = sums.recoveries.iter().filter(|recovery| recovery.alone || !alone);
+    let mut times: Vec<u64> = counted.map(|recovery| recovery.took.as_millis() as u64).collect();
+    times.sort_unstable();
+    let at = |permille: usize| Some(times[(times.len().checked_sub(1)? * permille).div_ceil(1000)]);
+    Some([times.len() as u64, at(500)?, at(990)?, at(1000)?])
 }
 
 /// The command that runs it again.

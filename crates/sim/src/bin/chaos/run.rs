@@ -121,7 +121,7 @@ impl Run {
         let watched = [(None, false), (None, true)].into_iter().chain(pools);
         let watchers = watched.map(|(pool, library)| watching::Watcher::new(pool, library, Arc::clone(&shared)));
         Run {
-            injector: Injector { cluster, shared: Arc::clone(&shared) },
+            injector: Injector::new(cluster, Arc::clone(&shared)),
             marks: Marks::new(options.place.url(Node::Balancer), Arc::clone(&journal)),
             watchers: watchers.collect(),
             audit: Audit::new(Arc::clone(&journal), Arc::clone(&truth)),
