@@ -15,7 +15,7 @@ use super::{
     },
     journal::Journal,
     truth::{Decided, Truth, lock},
-    workload::{Pool, key},
+    workload::{Pool, key, payload},
 };
 
 /// Checks evidence, piece by piece.
@@ -117,8 +117,8 @@ fn same_match(truth: &Truth, end: Option<Decided>, found: Option<&Match>) -> boo
     let Some(expected) = end.and_then(|end| end.seen()) else { return found.is_none() };
     found.is_some_and(|found| {
         let named = [&found.a, &found.b].into_iter().flatten().all(|end| {
-            let named = truth.element(end.id).map(|element| key(element.serial));
-            named.is_some_and(|named| end.key == named && end.payload == named.as_bytes())
+            let serial = truth.element(end.id).map(|element| element.serial);
+            serial.is_some_and(|serial| end.key == key(serial) && end.payload == payload(serial).as_bytes())
         });
         named && triple(found) == expected
     })

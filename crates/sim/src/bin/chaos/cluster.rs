@@ -7,6 +7,7 @@ use std::{
     fs::OpenOptions,
     io,
     net::{Ipv4Addr, SocketAddr},
+    os::unix::process::ExitStatusExt as _,
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
     time::{Duration, Instant},
@@ -27,6 +28,12 @@ pub const NAME: &str = "chaos";
 
 /// Bytes of log after which the balancer makes a checkpoint and trims: the least there may be, so that it happens often.
 const CHECKPOINT_BYTES: u64 = 1 << 20;
+
+/// How long a process may take until it listens to signals. The machine may be busy.
+const STARTING: Duration = Duration::from_secs(5);
+
+/// The signal's number.
+const SIGTERM: i32 = 15;
 
 const POLL: Duration = Duration::from_millis(20);
 
@@ -123,6 +130,18 @@ pub struct Cluster {
 struct Process {
     node: Node,
     child: Option<Child>,
+    started: Instant,
+}
+
+/// How a node ended that was told to stop.
+#[derive(Debug)]
+pub enum Stopped {
+    /// By itself.
+    Ended(ExitStatus),
+    /// By the signal: it had only just been started, and did not listen to signals yet.
+    Unprepared,
+    /// Not in time; it was killed.
+    Killed,
 }
 
 impl Process {
@@ -130,6 +149,7 @@ impl Process {
         assert!(self.child.is_none(), "{} runs already", self.node);
         let log = OpenOptions::new().create(true).append(true).open(log_path(&place.folder, self.node))?;
         let mut command = place.command(self.node, proxies);
+        self.started = Instant::now();
         self.child = Some(command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).spawn()?);
         Ok(())
     }
@@ -162,7 +182,7 @@ pub fn log_path(folder: &Path, node: Node) -> PathBuf {
 impl Cluster {
     /// Starts every node.
     pub async fn start(place: Place, proxies: Proxies) -> io::Result<Cluster> {
-        let process = |node| (node, Mutex::new(Process { node, child: None }));
+        let process = |node| (node, Mutex::new(Process { node, child: None, started: Instant::now() }));
         let nodes = place.shape.nodes().into_iter().map(process).collect();
         let cluster = Cluster { place, proxies, nodes };
         for node in cluster.all() {
@@ -193,21 +213,25 @@ impl Cluster {
         self.nodes[&node].lock().await.signal("CONT")
     }
 
-    /// SIGTERM. How it ended; none when it did not within `patience`, and was killed.
-    pub async fn terminate(&self, node: Node, patience: Duration) -> io::Result<Option<ExitStatus>> {
+    /// SIGTERM.
+    pub async fn terminate(&self, node: Node, patience: Duration) -> io::Result<Stopped> {
         let mut process = self.nodes[&node].lock().await;
+        let unprepared = process.started.elapsed() < STARTING;
         process.signal("TERM")?;
         let deadline = Instant::now() + patience;
         while Instant::now() < deadline {
             let Some(child) = &mut process.child else { break };
             if let Some(status) = child.try_wait()? {
                 process.child = None;
-                return Ok(Some(status));
+                return Ok(match status.signal() {
+                    Some(SIGTERM) if unprepared => Stopped::Unprepared,
+                    _ => Stopped::Ended(status),
+                });
             }
             sleep(POLL).await;
         }
         process.kill()?;
-        Ok(None)
+        Ok(Stopped::Killed)
     }
 
     /// The nodes that ended though nobody told them to, each once.

@@ -12,7 +12,7 @@ use tokio::{
 
 use super::{
     clients::Shared,
-    cluster::Cluster,
+    cluster::{Cluster, Stopped},
     plan::{Fault, Planned},
     shape::Node,
 };
@@ -108,11 +108,15 @@ impl Injector {
     /// SIGTERM, and a good end.
     pub async fn stop(&self, node: Node) -> io::Result<()> {
         let began = Instant::now();
-        let status = self.cluster.terminate(node, STOPS_IN).await?;
+        let stopped = self.cluster.terminate(node, STOPS_IN).await?;
         self.ended(node);
         let took = began.elapsed();
-        let text = || format!("{node} ended with {status:?} after {took:?}");
-        let well = status.is_some_and(|status| status.success());
+        let text = || format!("{node}: {stopped:?} after {took:?}");
+        let well = match &stopped {
+            Stopped::Ended(status) => status.success(),
+            Stopped::Unprepared => true,
+            Stopped::Killed => false,
+        };
         self.shared.journal.check("a node that is told to stop ends well", well, text);
         Ok(())
     }

@@ -32,6 +32,7 @@ struct Inner {
     /// Kills that no match has followed yet.
     killed: Vec<Kill>,
     recoveries: Vec<Recovery>,
+    catch_ups: Vec<Duration>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -58,6 +59,8 @@ pub struct Sums {
     pub checks: BTreeMap<&'static str, u64>,
     pub violations: Vec<String>,
     pub recoveries: Vec<Recovery>,
+    /// From the healing of a round to everything decided and seen.
+    pub catch_ups: Vec<Duration>,
 }
 
 impl Journal {
@@ -73,6 +76,7 @@ impl Journal {
             going_on: 0,
             killed: Vec::new(),
             recoveries: Vec::new(),
+            catch_ups: Vec::new(),
         };
         Ok(Journal { began: Instant::now(), inner: Mutex::new(inner) })
     }
@@ -151,6 +155,11 @@ impl Journal {
         inner.killed = pending;
     }
 
+    /// A healed cluster has caught up.
+    pub fn caught_up(&self, took: Duration) {
+        self.inner().catch_ups.push(took);
+    }
+
     pub fn failed(&self) -> bool {
         !self.inner().violations.is_empty()
     }
@@ -163,6 +172,7 @@ impl Journal {
             checks: inner.checks.clone(),
             violations: inner.violations.clone(),
             recoveries: inner.recoveries.clone(),
+            catch_ups: inner.catch_ups.clone(),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! What a person sees of a run: a line now and then, and a table at the end.
 
 use std::{
+    collections::BTreeMap,
     fmt::Write as _,
     io::{IsTerminal as _, Write as _},
     path::PathBuf,
@@ -73,12 +74,10 @@ pub fn table(options: &Options, sums: &Sums, took: Duration) -> String {
             line(format!("  {what:<52} {count:>10}"));
         }
     }
-    line("\nfrom a kill to the next match seen whose last event came after it".to_owned());
-    for (which, alone) in [("nothing else wrong meanwhile", true), ("all", false)] {
-        if let Some(times) = quantiles(sums, alone) {
-            let [kills, p50, p99, max] = times;
-            line(format!("  {which:<30} {kills:>5} kills, p50 {p50} ms, p99 {p99} ms, max {max} ms"));
-        }
+    line(format!("\n{:<52} {:>7} {:>7} {:>7} {:>7}", "times in ms", "of", "p50", "p99", "max"));
+    for (what, times) in times(sums) {
+        let Some([of, p50, p99, max]) = quantiles(&times) else { continue };
+        line(format!("  {what:<50} {of:>7} {p50:>7} {p99:>7} {max:>7}"));
     }
     line(format!("\nviolations {:>53}", sums.violations.len()));
     for violation in &sums.violations {
@@ -90,10 +89,13 @@ pub fn table(options: &Options, sums: &Sums, took: Duration) -> String {
 /// The same for programs.
 pub fn json(options: &Options, sums: &Sums, took: Duration, record: Option<&PathBuf>) -> String {
     let shape = options.place.shape;
-    let recovery = [false, true].map(|alone| {
-        let times = quantiles(sums, alone);
-        times.map(|[kills, p50, p99, max]| json!({ "kills": kills, "p50_ms": p50, "p99_ms": p99, "max_ms": max }))
-    });
+    let times: BTreeMap<&str, _> = times(sums)
+        .into_iter()
+        .filter_map(|(what, times)| {
+            let [of, p50, p99, max] = quantiles(&times)?;
+            Some((what, json!({ "of": of, "p50_ms": p50, "p99_ms": p99, "max_ms": max })))
+        })
+        .collect();
     json!({
         "seed": options.seed,
         "seconds": took.as_secs_f64(),
@@ -101,8 +103,7 @@ pub fn json(options: &Options, sums: &Sums, took: Duration, record: Option<&Path
         "faults": sums.faults,
         "work": sums.counts,
         "checked": sums.checks,
-        "kill_to_next_match": recovery[0],
-        "kill_to_next_match_undisturbed": recovery[1],
+        "times": times,
         "violations": sums.violations,
         "record": record,
         "again": again(options),
@@ -110,10 +111,22 @@ pub fn json(options: &Options, sums: &Sums, took: Duration, record: Option<&Path
     .to_string()
 }
 
-/// How many, and p50, p99 and the highest in milliseconds: of all, or of those that were alone.
-fn quantiles(sums: &Sums, alone: bool) -> Option<[u64; 4]> {
-    let counted = sums.recoveries.iter().filter(|recovery| recovery.alone || !alone);
-    let mut times: Vec<u64> = counted.map(|recovery| recovery.took.as_millis() as u64).collect();
+/// The times that are told of. A match counts for a kill when its last event came after it.
+fn times(sums: &Sums) -> [(&'static str, Vec<Duration>); 3] {
+    let recoveries = |alone: bool| {
+        let counted = sums.recoveries.iter().filter(|recovery| recovery.alone || !alone);
+        counted.map(|recovery| recovery.took).collect()
+    };
+    [
+        ("from a kill to the next match, nothing else broken", recoveries(true)),
+        ("from a kill to the next match, all", recoveries(false)),
+        ("from healing everything to having caught up", sums.catch_ups.clone()),
+    ]
+}
+
+/// How many, and p50, p99 and the highest in milliseconds.
+fn quantiles(times: &[Duration]) -> Option<[u64; 4]> {
+    let mut times: Vec<u64> = times.iter().map(|took| took.as_millis() as u64).collect();
     times.sort_unstable();
     let at = |permille: usize| Some(times[(times.len().checked_sub(1)? * permille).div_ceil(1000)]);
     Some([times.len() as u64, at(500)?, at(990)?, at(1000)?])

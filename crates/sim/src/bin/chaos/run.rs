@@ -226,9 +226,11 @@ impl Run {
         }
         self.journal.note(format!("round {round} is over, and everything healed"));
         let healed = Instant::now();
-        self.caught_up().await;
-        self.journal.count("rounds", 1);
-        self.journal.note(format!("round {round}: caught up after {:?}", healed.elapsed()));
+        if self.caught_up().await {
+            self.journal.count("rounds", 1);
+            self.journal.caught_up(healed.elapsed());
+            self.journal.note(format!("round {round}: caught up after {:?}", healed.elapsed()));
+        }
     }
 
     async fn all_serve(&self) -> bool {

@@ -78,7 +78,7 @@ impl Pool {
         let key = key(serial);
         Submission {
             idempotency_key: format!("once-{key}"),
-            payload: key.clone().into(),
+            payload: payload(serial).into(),
             key,
             attributes: attributes.into_iter().collect(),
             // Some do not wait long, in every pool.
@@ -87,7 +87,12 @@ impl Pool {
     }
 }
 
-/// The key of the element with this serial, which is its payload as well.
+/// The key of the element with this serial.
 pub fn key(serial: u64) -> String {
     format!("k{serial}")
+}
+
+/// Its payload: large enough, together, that the log needs checkpoints and trims.
+pub fn payload(serial: u64) -> String {
+    key(serial).repeat(1 + (serial % 257) as usize)
 }
