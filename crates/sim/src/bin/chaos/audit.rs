@@ -123,3 +123,139 @@ fn same_match(truth: &Truth, end: Option<Decided>, found: Option<&Match>) -> boo
         named && triple(found) == expected
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{io::sink, sync::Arc};
+
+    use dovetail::{client::value, convert, pb};
+    use dovetail_core::{ElementId, Event, EventId, EventKind, LogFrame, PoolId};
+    use dovetail_rule::{Row, Value};
+
+    use super::*;
+
+    const POOL: PoolId = PoolId(0);
+
+    fn frame(after: u64, kinds: Vec<EventKind>) -> LogFrame {
+        let events: Vec<Event> = (after + 1..).zip(kinds).map(|(x, kind)| Event { x: EventId(x), kind }).collect();
+        let through = EventId(after + events.len() as u64);
+        LogFrame { after: EventId(after), through, time_ms: 1, stable: EventId::ZERO, events }
+    }
+
+    fn arrival(serial: i64, role: i64) -> EventKind {
+        let row = [Value::Int(serial), Value::String("eu".into()), Value::Int(role)].map(Some);
+        EventKind::Arrival { pool: POOL, row: Arc::new(Row::from_values(row)) }
+    }
+
+    /// Pool at x1; k1 at x2, k2 at x3 match at x3; k3 at x4 is withdrawn at x5; k4 at x6 waits.
+    fn audit() -> Audit {
+        let journal = Arc::new(Journal::new(sink()));
+        let mut truth = Truth::new(Arc::clone(&journal));
+        let definition = Arc::new(convert::pool_definition(Pool::Keyed.definition()).unwrap());
+        let withdrawal = EventKind::Withdrawal { element: ElementId(4), pool: POOL, reason: WithdrawReason::Client };
+        truth.take(&frame(0, vec![EventKind::PoolDefined { pool: POOL, definition }]));
+        truth.take(&frame(1, vec![arrival(1, 0), arrival(2, 1), arrival(3, 0), withdrawal, arrival(4, 0)]));
+        Audit::new(journal, Arc::new(Mutex::new(truth)))
+    }
+
+    fn acked(serial: u64, id: u64) -> Acked {
+        Acked { pool: Pool::Keyed, serial, id }
+    }
+
+    fn found(cursor: u64, ends: [(u64, u64); 2]) -> Match {
+        let [a, b] =
+            ends.map(|(id, serial)| Some(pb::MatchedElement { id, key: key(serial), payload: payload(serial).into() }));
+        Match { cursor, pool: "keyed".to_owned(), a, b, time_ms: 1 }
+    }
+
+    /// What the audit says about evidence.
+    fn check(evidence: Evidence, again: &[Seen]) -> Vec<String> {
+        let mut audit = audit();
+        audit.check(evidence, &[], again, 6);
+        audit.journal.sums().violations
+    }
+
+    const MATCHES: &[Seen] = &[(3, 2, 3)];
+
+    #[test]
+    fn what_is_true_passes() {
+        let matched = Withdrawn {
+            element: acked(1, 2),
+            outcome: WithdrawOutcome::AlreadyMatched,
+            found: Some(found(3, [(2, 1), (3, 2)])),
+            calls: 1,
+        };
+        let own = Withdrawn { element: acked(3, 4), outcome: WithdrawOutcome::Withdrawn, found: None, calls: 1 };
+        let looked = Looked { element: acked(3, 4), state: ElementState::Withdrawn, found: None, ended_at: 5 };
+        let acked = vec![acked(1, 2), acked(2, 3), acked(3, 4), acked(4, 6)];
+        let evidence = Evidence { acked, withdrawn: vec![matched, own], looked: vec![looked] };
+        assert_eq!(check(evidence, MATCHES), Vec::<String>::new());
+    }
+
+    #[test]
+    fn an_acknowledged_element_that_is_not_in_the_log_is_told_of() {
+        for lost in [acked(9, 7), acked(1, 3)] {
+            let violations = check(Evidence { acked: vec![lost], ..Evidence::default() }, MATCHES);
+            assert!(violations[0].contains("acknowledged is in the log"), "{violations:?}");
+        }
+    }
+
+    #[test]
+    fn a_match_that_is_missing_or_too_much_or_another_is_told_of() {
+        for again in [&[][..], &[(3, 2, 3), (6, 4, 6)], &[(3, 2, 4)], &[(4, 2, 3)]] {
+            assert_eq!(check(Evidence::default(), again).len(), 1, "{again:?}");
+        }
+    }
+
+    #[test]
+    fn a_wrong_answer_to_a_withdrawal_is_told_of() {
+        let wrong = |serial, id, outcome, found, calls| {
+            let withdrawn = vec![Withdrawn { element: acked(serial, id), outcome, found, calls }];
+            assert_eq!(check(Evidence { withdrawn, ..Evidence::default() }, MATCHES).len(), 1, "{outcome:?} of {id}");
+        };
+        let pair = || Some(found(3, [(2, 1), (3, 2)]));
+        wrong(1, 2, WithdrawOutcome::Withdrawn, None, 1);
+        wrong(1, 2, WithdrawOutcome::AlreadyMatched, None, 1);
+        wrong(1, 2, WithdrawOutcome::AlreadyMatched, Some(found(3, [(2, 1), (3, 4)])), 1);
+        wrong(3, 4, WithdrawOutcome::AlreadyMatched, pair(), 1);
+        wrong(3, 4, WithdrawOutcome::AlreadyWithdrawn, None, 1);
+        wrong(4, 6, WithdrawOutcome::Withdrawn, None, 1);
+        wrong(4, 6, WithdrawOutcome::AlreadyMatched, None, 1);
+        wrong(4, 6, WithdrawOutcome::Unknown, None, 2);
+    }
+
+    #[test]
+    fn a_wrong_answer_to_a_lookup_is_told_of() {
+        let wrong = |serial, id, state, ended_at| {
+            let looked = vec![Looked { element: acked(serial, id), state, found: None, ended_at }];
+            assert_eq!(check(Evidence { looked, ..Evidence::default() }, MATCHES).len(), 1, "{state:?} of {id}");
+        };
+        wrong(3, 4, ElementState::Expired, 5);
+        wrong(3, 4, ElementState::Withdrawn, 6);
+        wrong(1, 2, ElementState::Matched, 3);
+        wrong(4, 6, ElementState::Withdrawn, 0);
+    }
+
+    #[test]
+    fn an_element_that_is_logged_twice_and_an_id_that_comes_again_are_told_of() {
+        let audit = audit();
+        let take = |frame: &LogFrame| {
+            let before = audit.journal.sums().violations.len();
+            lock(&audit.truth).take(frame);
+            audit.journal.sums().violations.len() - before
+        };
+        assert_eq!(take(&frame(6, vec![arrival(5, 0)])), 0);
+        assert_eq!(take(&frame(7, vec![arrival(5, 1)])), 1);
+        assert_eq!(take(&frame(7, vec![arrival(6, 1)])), 1);
+    }
+
+    #[test]
+    fn an_element_is_drawn_from_its_serial_and_fits_its_pool() {
+        for pool in Pool::ALL {
+            let element = pool.element(1, 7);
+            assert_eq!(element, pool.element(1, 7));
+            assert_eq!(element.attributes[crate::workload::SERIAL], value::int(7));
+            assert_eq!(element.attributes.len(), pool.definition().attributes.len());
+        }
+    }
+}

@@ -135,6 +135,7 @@ async fn pass(
     mut state: watch::Receiver<State>,
     way: Way,
 ) -> io::Result<()> {
+    let cuts = state.borrow().cuts;
     let (queue, mut queued) = mpsc::channel(QUEUE);
     let seen = state.clone();
     let reading = async move {
@@ -154,10 +155,12 @@ async fn pass(
     let writing = async move {
         while let Some((due, bytes)) = queued.recv().await {
             sleep_until(due).await;
-            if state.wait_for(|state| state.passes(way)).await.is_err() {
-                return Ok(());
-            }
-            let trouble = state.borrow().trouble;
+            let trouble = match state.wait_for(|state| state.cuts != cuts || state.passes(way)).await {
+                // What was held back goes down with the connection.
+                Ok(state) if state.cuts != cuts => return Ok(()),
+                Ok(state) => state.trouble,
+                Err(_) => return Ok(()),
+            };
             if let Some(Trouble::Throttle { bytes_per_s }) = trouble {
                 sleep(Duration::from_micros(bytes.len() as u64 * 1_000_000 / bytes_per_s)).await;
             }
@@ -166,4 +169,106 @@ async fn pass(
         to.shutdown().await
     };
     tokio::try_join!(reading, writing).map(|((), ())| ())
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::timeout;
+
+    use super::*;
+    use crate::shape::{End, Group, Node};
+
+    const LINK: Link = Link { from: End::Clients(Group::Askers), to: Node::Balancer };
+    const LONG: Duration = Duration::from_secs(60);
+    /// Long enough that what is to come is there on an idle machine; a busy one only makes the test weaker.
+    const SHORT: Duration = Duration::from_millis(50);
+
+    /// The proxies, and both ends of a connection through them.
+    async fn connected() -> (Proxies, TcpStream, TcpStream) {
+        let server = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let target = server.local_addr().unwrap();
+        let proxies = Proxies::start(&[LINK], Ipv4Addr::LOCALHOST, |_| target).await.unwrap();
+        let mut dialler = TcpStream::connect(proxies.address(LINK).unwrap()).await.unwrap();
+        let (mut served, _) = timeout(LONG, server.accept()).await.unwrap().unwrap();
+        passes(&mut dialler, &mut served).await;
+        passes(&mut served, &mut dialler).await;
+        (proxies, dialler, served)
+    }
+
+    async fn passes(from: &mut TcpStream, to: &mut TcpStream) {
+        from.write_all(b"x").await.unwrap();
+        arrives(to).await;
+    }
+
+    async fn arrives(to: &mut TcpStream) {
+        let read = timeout(LONG, to.read(&mut [0; 1])).await.expect("it arrives").unwrap();
+        assert_eq!(read, 1);
+    }
+
+    async fn held_back(from: &mut TcpStream, to: &mut TcpStream) {
+        from.write_all(b"x").await.unwrap();
+        assert!(timeout(SHORT, to.read(&mut [0; 1])).await.is_err(), "nothing arrives");
+    }
+
+    async fn closed(end: &mut TcpStream) {
+        let read = timeout(LONG, end.read(&mut [0; 1])).await.expect("it ends");
+        assert!(matches!(read, Ok(0) | Err(_)), "{read:?}");
+    }
+
+    #[tokio::test]
+    async fn a_cut_link_closes_what_stands_and_what_is_dialled_until_it_heals() {
+        let (proxies, mut dialler, mut served) = connected().await;
+        proxies.begin(LINK, Trouble::Cut);
+        closed(&mut dialler).await;
+        closed(&mut served).await;
+        let address = proxies.address(LINK).unwrap();
+        closed(&mut TcpStream::connect(address).await.unwrap()).await;
+        proxies.end(LINK);
+        TcpStream::connect(address).await.unwrap().write_all(b"x").await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_silent_link_passes_nothing_and_then_all_of_it() {
+        let (proxies, mut dialler, mut served) = connected().await;
+        proxies.begin(LINK, Trouble::Silent);
+        held_back(&mut dialler, &mut served).await;
+        held_back(&mut served, &mut dialler).await;
+        proxies.end(LINK);
+        arrives(&mut served).await;
+        arrives(&mut dialler).await;
+    }
+
+    #[tokio::test]
+    async fn a_silent_link_may_be_dead_when_it_is_over() {
+        let (proxies, mut dialler, mut served) = connected().await;
+        proxies.begin(LINK, Trouble::SilentThenCut);
+        held_back(&mut dialler, &mut served).await;
+        proxies.end(LINK);
+        closed(&mut dialler).await;
+        closed(&mut served).await;
+    }
+
+    #[tokio::test]
+    async fn a_one_way_link_passes_the_other_way() {
+        let (proxies, mut dialler, mut served) = connected().await;
+        proxies.begin(LINK, Trouble::OneWayTo);
+        held_back(&mut dialler, &mut served).await;
+        passes(&mut served, &mut dialler).await;
+        proxies.end(LINK);
+        arrives(&mut served).await;
+        proxies.begin(LINK, Trouble::OneWayFrom);
+        held_back(&mut served, &mut dialler).await;
+        passes(&mut dialler, &mut served).await;
+    }
+
+    #[tokio::test]
+    async fn a_slow_link_passes_everything_later() {
+        let (proxies, mut dialler, mut served) = connected().await;
+        for trouble in [Trouble::Delay { ms: 200 }, Trouble::Throttle { bytes_per_s: 5 }] {
+            proxies.begin(LINK, trouble);
+            let began = Instant::now();
+            passes(&mut dialler, &mut served).await;
+            assert!(began.elapsed() >= Duration::from_millis(150), "{trouble:?}");
+        }
+    }
 }
