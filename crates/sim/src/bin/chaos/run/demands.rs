@@ -1,6 +1,6 @@
 //! What is demanded of a healed cluster, and for how long it is waited for.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use dovetail::{client::Client, pb::inspect_response::State};
 use tokio::time::{sleep, timeout};
@@ -12,6 +12,9 @@ use crate::{
     shape::Node,
     truth::lock,
 };
+
+/// What takes longer is worth a line in the timeline.
+const SLOW: Duration = Duration::from_secs(1);
 
 impl Run {
     pub async fn all_serve(&self) -> bool {
@@ -89,17 +92,20 @@ impl Run {
     /// Waits for a condition of a healed cluster; that it does not come is a violation.
     async fn within(&self, what: &str, mut condition: impl AsyncFnMut() -> bool) -> bool {
         self.journal.checked("a healed cluster makes progress", 1);
-        let deadline = Instant::now() + self.options.bound;
+        let began = Instant::now();
         while !condition().await {
             if self.journal.failed() {
                 return false;
             }
-            if Instant::now() > deadline {
+            if began.elapsed() > self.options.bound {
                 self.journal
                     .violation(format!("{:?} after healing it is still not so that {what}", self.options.bound));
                 return false;
             }
             sleep(POLL).await;
+        }
+        if began.elapsed() > SLOW {
+            self.journal.note(format!("it took {:?} until {what}", began.elapsed()));
         }
         true
     }
