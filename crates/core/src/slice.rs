@@ -126,6 +126,13 @@ impl Slice {
     #[cfg(feature = "planted")]
     pub fn plant(&mut self, planted: Planted) {
         self.planted = planted;
+        self.pools.planted = planted;
+    }
+
+    /// Looks ahead in pools of so many anchors or more, instead of where it is worth while. What is found stays the same: this is
+    /// for simulations, whose pools are small.
+    pub fn look_ahead_from(&mut self, anchors_min: usize) {
+        self.pools.ahead_anchors_min = anchors_min;
     }
 
     /// Takes the next frame of the log and searches as far as it may. A frame received before is passed over.
@@ -245,6 +252,12 @@ impl Slice {
     #[must_use]
     pub fn stalled(&self) -> bool {
         self.ahead.waiting()
+    }
+
+    /// Searches that were looked ahead for.
+    #[must_use]
+    pub fn looked_ahead(&self) -> u64 {
+        self.pools.looked_ahead
     }
 
     /// Candidate frames kept for shards that may ask again.
