@@ -375,9 +375,12 @@ impl Slice {
         let limit = need.min(self.list_max);
         let pool = self.pools.get_mut(x, prober.pool)?;
         prober.row.check(&pool.pool.schema).map_err(|source| FrameError::Row { x, source: Box::new(source) })?;
+        let errors = pool.rule_errors;
         let more = pool.search(x, prober, time_ms, limit);
         let list: Vec<ElementId> = pool.found.iter().map(|&slot| ElementId(pool.anchors.id(slot))).collect();
         if more && limit < need && !self.planted.is(Bug::NoWaitForDecided) {
+            // It searches again, and counts then.
+            pool.rule_errors = errors;
             self.ahead.wait(x, EventId(x.0 - self.list_max as u64 / 2));
             return Ok(None);
         }
