@@ -182,5 +182,5 @@ fn a_lone_slice_that_looks_ahead_settles_as_the_sequential_program_does() {
 fn slices_that_own_keys_settle_as_the_sequential_program_does() {
     let events = if cfg!(debug_assertions) { 1_500 } else { 4_000 };
     let errors: u64 = [1, 2, 5].into_iter().map(|slices| check(slices.into(), slices, &BY_KEY, events).1).sum();
-    assert!(errors > 100, "{errors} errors");
+    assert!(errors > 20, "{errors} errors");
 }
