@@ -381,3 +381,13 @@ fn bug_zero_and_minus_zero_were_one_literal_to_the_planner() {
     }
     key("a.x / -0.0 == b.x / -0.0", &["a.x / -0.0"]);
 }
+
+/// Every attribute of the key was said to be needed, those of a branch not taken and of an undecided `||` too.
+#[test]
+fn bug_what_a_key_can_do_without_was_said_to_be_needed() {
+    warns("(a.vip ? a.mode : a.skill) == (b.vip ? b.mode : b.skill)", &["an element without vip never matches"]);
+    warns("(a.vip || a.mode == 1) == (b.vip || b.mode == 1)", &[]);
+    warns("(a.mode in [a.skill, 1]) == (b.mode in [b.skill, 1])", &["an element without mode never matches"]);
+    let vip = element(&[("vip", true.into())]);
+    assert_eq!(rule("(a.vip || a.mode == 1) == (b.vip || b.mode == 1)").test(side(&vip), side(&vip)), Ok(true));
+}
