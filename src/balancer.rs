@@ -3,10 +3,12 @@
 //! One task, the engine, owns the sequencer and the ledger; two threads write the log and the results; everything else
 //! asks the engine, or follows what it has published.
 
+mod checkpoint;
 mod clients;
 mod decisions;
 mod engine;
 mod errors;
+mod explain;
 mod messages;
 mod nodes;
 mod pools;
@@ -15,7 +17,10 @@ mod submit;
 mod tail;
 mod watch;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, atomic::AtomicBool},
+    time::Duration,
+};
 
 use dovetail_core::{EventId, LogFrame, Placement, Ring, ledger::Outcome};
 use tokio::sync::{Semaphore, watch as signal};
@@ -35,6 +40,8 @@ use tail::Tail;
 const REQUESTS: usize = 1024;
 /// Bytes of submissions that wait for the engine, as they were encoded. Above it the clients are held back.
 const REQUEST_BYTES: u32 = 256 << 20;
+/// Explanations at a time; more wait. Each tests an element with all others of its pool.
+const EXPLANATIONS: usize = 2;
 /// Decisions and questions that wait for the engine.
 const EVENTS: usize = 1024;
 
@@ -56,10 +63,13 @@ pub(crate) struct Node {
     pub(crate) stable: signal::Receiver<EventId>,
     /// Pools of the frames on disk.
     pub(crate) pools: Arc<Pools>,
+    /// Whether the disk is full: nothing is taken then.
+    pub(crate) disk_full: Arc<AtomicBool>,
     /// Bytes of submissions that may wait for the engine.
     pub(crate) request_bytes: Arc<Semaphore>,
     pub(crate) watchers: Arc<Semaphore>,
     pub(crate) submit_streams: Arc<Semaphore>,
+    pub(crate) explanations: Semaphore,
     pub(crate) links: Links,
     pub(crate) started_ms: u64,
 }
@@ -101,9 +111,11 @@ pub async fn run(opened: Opened, settings: Settings, listener: Listener, stop: S
         outcomes: parts.outcomes,
         stable: parts.stable,
         pools: parts.pools,
+        disk_full: parts.disk_full,
         request_bytes: Arc::new(Semaphore::new(REQUEST_BYTES as usize)),
         watchers: Arc::new(Semaphore::new(limits.watchers_max)),
         submit_streams: Arc::new(Semaphore::new(limits.submit_streams_max)),
+        explanations: Semaphore::new(EXPLANATIONS),
         links: Links::default(),
         started_ms: rpc::now_ms(),
         settings,

@@ -8,6 +8,7 @@ mod arguments;
 mod duration;
 mod element;
 mod error;
+mod explain;
 mod input;
 mod match_json;
 mod oracle;
@@ -16,6 +17,7 @@ mod pool;
 mod pool_file;
 pub mod role;
 pub mod roles;
+mod rule;
 mod schema;
 mod status;
 mod submit;
@@ -63,10 +65,15 @@ enum Command {
     Watch(watch::WatchArgs),
     /// Show an element and what became of it
     Get(element::GetArgs),
+    /// Show why an element is still waiting
+    Explain(explain::ExplainArgs),
     /// Take a waiting element back
     Withdraw(element::WithdrawArgs),
     /// Show what nodes say about themselves
     Status(status::StatusArgs),
+    /// Look into rules, without a cluster
+    #[command(subcommand)]
+    Rule(rule::RuleCommand),
     /// Match a file with the sequential program, without a cluster
     Oracle(oracle::OracleArgs),
 }
@@ -83,8 +90,10 @@ async fn run(cli: Cli) -> Result<(), CliError> {
         Command::Submit(arguments) => submit::run(arguments).await,
         Command::Watch(arguments) => watch::run(arguments).await,
         Command::Get(arguments) => element::get(arguments).await,
+        Command::Explain(arguments) => explain::run(arguments).await,
         Command::Withdraw(arguments) => element::withdraw(arguments).await,
         Command::Status(arguments) => status::run(arguments).await,
+        Command::Rule(command) => rule::run(command),
         Command::Oracle(arguments) => oracle::run(&arguments),
     }
 }
@@ -140,6 +149,10 @@ mod tests {
             "get 17 --wait 5s --json",
             "get --pool duel --key p1",
             "withdraw --pool duel --key p1",
+            "explain 17 --json",
+            "explain --pool duel --key p1 --nearest 100",
+            "rule plan a.x==b.x --attribute x=int --json",
+            "rule plan --file pool.toml",
             "status --server http://a:1,http://b:2 --server http://c:3 --json",
             "oracle POOLFILE FILE",
         ] {
@@ -162,6 +175,11 @@ mod tests {
             "get --key p1",
             "get 17 --wait 2m",
             "withdraw --pool duel",
+            "explain",
+            "explain 17 --nearest 101",
+            "rule plan",
+            "rule plan true --file pool.toml",
+            "rule plan true --attribute x=number",
             "up --index 1",
         ] {
             let parsed = Cli::try_parse_from(format!("dovetail {line}").split(' '));

@@ -133,6 +133,13 @@ impl Client {
         Ok(self.service().get_element(request).await?.into_inner())
     }
 
+    /// Why an element is still waiting, with at most `nearest` near misses (100 at most; 0 for the server's choice). Of one that waits
+    /// no longer, what became of it.
+    pub async fn explain(&self, element: pb::ElementRef, nearest: u32) -> Result<pb::ExplainResponse, ClientError> {
+        let request = pb::ExplainRequest { element: Some(element), nearest };
+        Ok(self.service().explain(request).await?.into_inner())
+    }
+
     /// Takes a waiting element back. The answer says whether it was still waiting.
     pub async fn withdraw(&self, element: pb::ElementRef) -> Result<pb::WithdrawResponse, ClientError> {
         let request = pb::WithdrawRequest { element: Some(element) };

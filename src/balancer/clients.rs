@@ -1,6 +1,9 @@
 //! What clients use: `MatchService`.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use dovetail_core::{
     ElementId, EventId, WithdrawReason,
@@ -14,9 +17,10 @@ use tokio::{
 use tonic::{Response, Status, Streaming, service::Routes};
 
 use super::{
-    Node, REQUEST_BYTES, errors,
+    Node, REQUEST_BYTES, errors, explain,
     messages::{ElementName, Event, Found, PoolSummary, Request, Withdrawing},
     submit,
+    tail::TailError,
     watch::{self, Names, Watch},
 };
 use crate::{
@@ -53,9 +57,22 @@ impl Node {
         Arc::clone(&self.request_bytes).acquire_many_owned(bytes).await.map_err(errors::stopping)
     }
 
+    /// Why something that makes an event was not answered.
+    pub(super) fn unanswered(&self) -> Status {
+        match self.disk_full.load(Ordering::Acquire) {
+            true => Status::resource_exhausted(
+                "the disk of the log is full, and this was not acknowledged; try again with the same idempotency key",
+            ),
+            false => errors::stopping(()),
+        }
+    }
+
     /// The outcome of an event that is decided.
     async fn outcome(&self, x: EventId) -> Result<Arc<Outcome>, Status> {
-        let found = self.outcomes.find(x).await.map_err(|error| errors::tail(&error))?;
+        let found = self.outcomes.find(x).await.map_err(|error| match error {
+            TailError::Trimmed { .. } => Status::not_found(format!("the outcome of event {} is no longer kept", x.0)),
+            other => errors::tail(&other),
+        })?;
         found.ok_or_else(|| Status::internal(format!("the outcome of {x} is not in the results")))
     }
 
@@ -87,11 +104,16 @@ fn describe(name: &ElementName) -> String {
     }
 }
 
+/// No such element.
+pub(super) fn unknown(name: &ElementName) -> Status {
+    Status::not_found(format!("{} is not known", describe(name)))
+}
+
 impl Service {
     /// Asks the engine for something that makes an event. Answered once it is on disk, or refused when the node stops.
     async fn request<T>(&self, request: impl FnOnce(oneshot::Sender<T>) -> Request) -> Result<T, Status> {
         tokio::select! {
-            answer = self.node.requests.ask(request) => answer.map_err(errors::stopping),
+            answer = self.node.requests.ask(request) => answer.map_err(|_| self.node.unanswered()),
             () = self.stop.given() => Err(errors::stopping(())),
         }
     }
@@ -188,7 +210,7 @@ impl MatchService for Service {
         let until = Instant::now() + Duration::from_millis(request.wait_ms.into());
         let asked = name.clone();
         match node.ask(|reply| Event::Get { element: asked, reply }).await? {
-            Found::Unknown => Err(Status::not_found(format!("{} is not known", describe(&name)))),
+            Found::Unknown => Err(unknown(&name)),
             Found::Ended(element, x) => ended(node, element, x).await.map(Response::new),
             Found::Waiting { element, pool, entry } => tokio::select! {
                 ended_at = node.ask(|reply| Event::Ended { element, reply }) => {
@@ -197,6 +219,18 @@ impl MatchService for Service {
                 () = tokio::time::sleep_until(until) => Ok(Response::new(waiting(element, &pool, &entry))),
                 () = self.stop.given() => Ok(Response::new(waiting(element, &pool, &entry))),
             },
+        }
+    }
+
+    async fn explain(
+        &self,
+        request: tonic::Request<pb::ExplainRequest>,
+    ) -> Result<Response<pb::ExplainResponse>, Status> {
+        let request = request.into_inner();
+        let name = element_name(request.element)?;
+        tokio::select! {
+            explained = explain::explain(&self.node, name, request.nearest) => explained.map(Response::new),
+            () = self.stop.given() => Err(errors::stopping(())),
         }
     }
 
@@ -223,7 +257,9 @@ impl MatchService for Service {
             return Err(Status::resource_exhausted(format!("{most} watchers are open, which is watchers_max")));
         };
         let until = request.until_settled.then_some(assigned);
-        let watch = Watch { pool, after: EventId(request.after), until };
+        // 0 is all there is; any other cursor must not skip what is gone.
+        let after = if request.after == 0 { node.outcomes.floor() } else { EventId(request.after) };
+        let watch = Watch { pool, after, until };
         let stream = watch::serve(Arc::clone(node), watch, permit);
         Ok(Response::new(rpc::until_stopped(stream, self.stop.clone())))
     }
@@ -263,7 +299,8 @@ async fn pool_number(node: &Node, name: &str) -> Result<dovetail_core::PoolId, S
     Ok(dovetail_core::PoolId(u32::try_from(number).map_err(|_| Status::internal("too many pools"))?))
 }
 
-async fn ended(node: &Node, element: ElementId, x: EventId) -> Result<pb::GetElementResponse, Status> {
+/// What became of an element, by the outcome that ended its waiting.
+pub(super) async fn ended(node: &Node, element: ElementId, x: EventId) -> Result<pb::GetElementResponse, Status> {
     let outcome = node.outcome(x).await?;
     let end = match &outcome.anchor {
         Some(anchor) if anchor.id == element => anchor,
@@ -285,7 +322,8 @@ async fn ended(node: &Node, element: ElementId, x: EventId) -> Result<pb::GetEle
     })
 }
 
-fn waiting(
+/// An element that waits.
+pub(super) fn waiting(
     element: ElementId,
     pool: &dovetail_core::PoolDefinition,
     entry: &dovetail_core::ledger::Entry,

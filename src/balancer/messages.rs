@@ -3,14 +3,15 @@
 use std::sync::Arc;
 
 use dovetail_core::{
-    DecisionFrame, DefineError, ElementId, EventId, LogFrame, Place, PoolDefinition, ShardId,
+    DecisionFrame, DefineError, ElementId, EventId, LogFrame, Place, Pool, PoolDefinition, PoolId, ShardId,
     ledger::{Entry, PoolCounts, Submission, SubmitError},
-    slice::SliceCut,
+    slice::{SliceCut, WaitingElement},
 };
 use dovetail_log::AppendError;
 use thiserror::Error;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
+use super::checkpoint::{CheckpointError, Made};
 use crate::{convert::ConvertError, pb};
 
 /// Most pools of a cluster.
@@ -46,8 +47,8 @@ pub(crate) enum Event {
     Get { element: ElementName, reply: oneshot::Sender<Found> },
     /// What an explanation needs of an element that waits.
     Explain { element: ElementName, reply: oneshot::Sender<Explaining> },
-    /// Elements waiting in a pool, ascending, after one of them; at most so many.
-    Waiting { pool: PoolId, after: ElementId, most: usize, reply: oneshot::Sender<Vec<Waits>> },
+    /// Elements waiting in a pool, ascending, after one of them.
+    Waiting { pool: PoolId, after: ElementId, reply: oneshot::Sender<WaitingPart> },
     /// All pools.
     Pools { reply: oneshot::Sender<Vec<PoolSummary>> },
     /// The names of pools by their numbers.
@@ -73,10 +74,23 @@ impl std::fmt::Debug for dyn OwnedBy {
 /// What a writing thread did.
 #[derive(Debug)]
 pub(crate) enum Written {
-    /// Frames are on disk.
-    Log(Result<Vec<Arc<LogFrame>>, AppendError>),
+    /// Frames are on disk, so many bytes.
+    Log(Result<(Vec<Arc<LogFrame>>, u64), AppendError>),
     /// Outcomes are on disk up to here.
     Results(Result<EventId, AppendError>),
+    /// What is at or below is gone; so many bytes are left.
+    Trimmed(Disk, EventId, u64),
+    /// The disk is full, and nothing was written; or there is room again.
+    Full(Disk, bool),
+    /// A checkpoint was made, or was not.
+    Checkpoint(Result<Made, CheckpointError>),
+}
+
+/// What is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Disk {
+    Log,
+    Results,
 }
 
 /// An element as a client names it.
@@ -142,17 +156,18 @@ pub(crate) enum Found {
 /// An element to explain.
 #[derive(Debug)]
 pub(crate) enum Explaining {
-    /// It waits.
-    Waiting { pool: Pool, element: Waits, entry: Box<Entry> },
+    /// It waits, at this time in milliseconds.
+    Waiting { pool: Pool, element: ElementId, entry: Box<Entry>, time_ms: u64 },
     /// It does not, or is not known.
     Not(Found),
 }
 
-/// An element that waits, with what an explanation says of it.
+/// Some of the elements that wait in a pool, each with its key.
 #[derive(Debug)]
-pub(crate) struct Waits {
-    pub(crate) waiting: WaitingElement,
-    pub(crate) key: Arc<str>,
+pub(crate) struct WaitingPart {
+    pub(crate) elements: Vec<(WaitingElement, Arc<str>)>,
+    /// After which the others come; none when there are none.
+    pub(crate) next: Option<ElementId>,
 }
 
 /// A pool for a list.

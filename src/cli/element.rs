@@ -89,8 +89,9 @@ pub async fn withdraw(arguments: WithdrawArgs) -> Result<(), CliError> {
     }
 }
 
+/// An element, as an object.
 #[derive(Serialize)]
-struct ElementJson<'a> {
+pub struct ElementJson<'a> {
     id: u64,
     pool: &'a str,
     key: &'a str,
@@ -170,7 +171,8 @@ fn outcome_name(outcome: WithdrawOutcome) -> &'static str {
     }
 }
 
-fn describe(element: &pb::GetElementResponse) -> String {
+/// An element in words.
+pub fn describe(element: &pb::GetElementResponse) -> String {
     let pool = printable(&element.pool);
     let key = printable(&element.key);
     let mut text = format!("element {} ({key}) in pool {pool}: {}", element.id, state_name(element.state()));

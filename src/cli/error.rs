@@ -67,6 +67,9 @@ pub enum CliError {
     /// A pool that cannot be.
     #[error(transparent)]
     Pool(#[from] dovetail_core::DefineError),
+    /// A rule that cannot be, or attributes that cannot.
+    #[error("{0}")]
+    Rule(String),
     /// What went wrong was said when it did; only the exit code is left to tell.
     #[error("not all of it worked")]
     Reported,

@@ -8,8 +8,9 @@ use serde_json::json;
 
 use super::arguments::{ServerArgs, duration_ms};
 use super::error::CliError;
+use super::schema::{self, PoolSchema};
 use super::table::{Table, thousands};
-use super::{duration, match_json, output, pool_file, schema};
+use super::{duration, match_json, output, pool_file, rule};
 use crate::pb;
 
 /// Commands of `dovetail pool`.
@@ -74,7 +75,8 @@ pub struct ListArgs {
     server: ServerArgs,
 }
 
-fn attribute(text: &str) -> Result<(String, ValueKind), String> {
+/// An attribute and its type, for clap.
+pub fn attribute(text: &str) -> Result<(String, ValueKind), String> {
     let (name, kind) = text.split_once('=').ok_or("expected NAME=TYPE, such as skill=int")?;
     Ok((name.to_owned(), kind.parse().map_err(|error: dovetail_rule::KindError| error.to_string())?))
 }
@@ -102,12 +104,15 @@ async fn define(arguments: DefineArgs) -> Result<(), CliError> {
         },
     };
     let name = definition.name.clone();
+    let doubts = rule::doubts(&definition.rule, PoolSchema::of(&definition).attributes);
     let defined = server.connect().await?.define_pool(definition).await?;
     let how = match defined.created {
         true => "is defined",
         false => "was defined before, just like this",
     };
-    Ok(output::print(&format!("pool {name:?} {how} (event {})\n", defined.defined_at))?)
+    output::print(&format!("pool {name:?} {how} (event {})\n", defined.defined_at))?;
+    doubts.iter().for_each(|doubt| eprintln!("note: {doubt}"));
+    Ok(())
 }
 
 async fn list(arguments: ListArgs) -> Result<(), CliError> {

@@ -17,6 +17,9 @@ mod json;
 /// Longest time one node may take to answer.
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 
+/// Hot keys shown of each slice and pool.
+const HOT_KEYS: usize = 3;
+
 /// Flags of `dovetail status`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
@@ -118,6 +121,9 @@ fn balancer(text: &mut String, state: &pb::BalancerState) {
         state.client_streams,
         printable(&state.log_id)
     );
+    if let Some(stored) = &state.stored {
+        on_disk(text, stored);
+    }
     if !state.pools.is_empty() {
         let mut table = Table::new(&["pool", ">waiting"]);
         for pool in &state.pools {
@@ -126,6 +132,28 @@ fn balancer(text: &mut String, state: &pb::BalancerState) {
         text.push_str(&table.render(2));
     }
     shard_marks(text, &state.shards);
+}
+
+fn on_disk(text: &mut String, stored: &pb::StoredState) {
+    let kib = |bytes: u64| format!("{} KiB", thousands(bytes.div_ceil(1024)));
+    let _ = match stored.checkpoint {
+        0 => write!(text, "  no checkpoint yet"),
+        through => write!(text, "  checkpoint at {through} ({})", kib(stored.checkpoint_bytes)),
+    };
+    let _ = writeln!(
+        text,
+        ", log after {} ({}), results after {} ({})",
+        stored.log_floor,
+        kib(stored.log_bytes),
+        stored.results_floor,
+        kib(stored.results_bytes)
+    );
+    if !stored.checkpoint_error.is_empty() {
+        let _ = writeln!(text, "  the last checkpoint was not made: {}", printable(&stored.checkpoint_error));
+    }
+    if stored.full {
+        text.push_str("  the disk is full: submissions are refused until there is room\n");
+    }
 }
 
 fn matcher(text: &mut String, state: &pb::MatcherState) {
@@ -184,18 +212,41 @@ fn shard_marks(text: &mut String, marks: &[pb::ShardMark]) {
 
 /// By pool, what a matcher's slices have together.
 fn pools(text: &mut String, slices: &[pb::SliceState]) {
-    let mut pools: BTreeMap<&str, (u64, u64)> = BTreeMap::new();
-    for pool in slices.iter().flat_map(|slice| &slice.pools) {
-        let (waiting, rule_errors) = pools.entry(&pool.pool).or_default();
-        *waiting += pool.waiting;
-        *rule_errors += pool.rule_errors;
-    }
-    if !pools.is_empty() {
-        let mut table = Table::new(&["pool", ">waiting here", ">rule errors"]);
-        for (pool, (waiting, rule_errors)) in pools {
-            table.row([pool.to_owned(), thousands(waiting), thousands(rule_errors)]);
+    let mut pools: BTreeMap<&str, Vec<(u32, &pb::PoolCount)>> = BTreeMap::new();
+    for slice in slices {
+        for pool in &slice.pools {
+            pools.entry(&pool.pool).or_default().push((slice.slice, pool));
         }
-        text.push_str(&table.render(2));
+    }
+    if pools.is_empty() {
+        return;
+    }
+    let mut table = Table::new(&["pool", "split by", ">waiting here", ">rule errors"]);
+    let mut hot = Table::new(&["hot key in", "slice", ">of its searches", ">waiting", "key"]);
+    let mut any_hot = false;
+    for (name, counts) in pools {
+        table.row([
+            name.to_owned(),
+            counts[0].1.split.clone(),
+            thousands(counts.iter().map(|(_, pool)| pool.waiting).sum()),
+            thousands(counts.iter().map(|(_, pool)| pool.rule_errors).sum()),
+        ]);
+        for (slice, pool) in counts {
+            for key in pool.hot_keys.iter().take(HOT_KEYS) {
+                any_hot = true;
+                hot.row([
+                    name.to_owned(),
+                    slice.to_string(),
+                    format!("{}.{} %", key.searches_permille / 10, key.searches_permille % 10),
+                    thousands(key.waiting),
+                    key.key.clone(),
+                ]);
+            }
+        }
+    }
+    text.push_str(&table.render(2));
+    if any_hot {
+        text.push_str(&hot.render(2));
     }
 }
 
@@ -249,11 +300,20 @@ mod tests {
                 durable: 1990,
                 decided: 9,
                 stable: 8,
-                pools: vec![pb::PoolCount { pool: "duel".to_owned(), waiting: 5, rule_errors: 0 }],
+                pools: vec![pb::PoolCount { pool: "duel".to_owned(), waiting: 5, ..Default::default() }],
                 log_id: "ab".to_owned(),
                 waiting: 5,
                 client_streams: 1,
                 shards: vec![pb::ShardMark { shard: 0, decided: 9 }],
+                stored: Some(pb::StoredState {
+                    checkpoint: 7,
+                    checkpoint_bytes: 3_000_000,
+                    log_floor: 5,
+                    log_bytes: 2048,
+                    results_bytes: 1,
+                    full: true,
+                    ..Default::default()
+                }),
             })),
         }
     }
@@ -265,6 +325,8 @@ balancer 0 at http://b:1, build 0.1.0, up 1m30s
   cluster \"c\" (digest 00000000000000ff)
   assigned 2000, durable 1990, decided 9, stable 8
   5 waiting, 1,991 in flight, 1 client streams, log ab
+  checkpoint at 7 (2,930 KiB), log after 5 (2 KiB), results after 0 (1 KiB)
+  the disk is full: submissions are refused until there is room
   pool  waiting
   duel        5
   shards decided: g0 9
@@ -273,6 +335,29 @@ balancer 0 at http://b:1, build 0.1.0, up 1m30s
   ring: shard 0 48.7 %, shard 1 51.3 %
 ";
         assert_eq!(describe("http://b:1", &node(), 91_500), expected);
+    }
+
+    #[test]
+    fn a_matcher_shows_how_pools_are_split_and_which_keys_are_hot() {
+        let pool = |split: &str, waiting, hot_keys| pb::PoolCount {
+            pool: "duel".to_owned(),
+            waiting,
+            split: split.to_owned(),
+            hot_keys,
+            ..Default::default()
+        };
+        let hot = pb::HotKey { key: "region = \"eu\"".to_owned(), searches_permille: 905, waiting: 1_300 };
+        let slice =
+            |slice, hot_keys| pb::SliceState { slice, pools: vec![pool("key", 700, hot_keys)], ..Default::default() };
+        let mut text = String::new();
+        pools(&mut text, &[slice(0, vec![]), slice(2, vec![hot])]);
+        let expected = "  \
+  pool  split by  waiting here  rule errors
+  duel  key              1,400            0
+  hot key in  slice  of its searches  waiting  key
+  duel        2               90.5 %    1,300  region = \"eu\"
+";
+        assert_eq!(text, expected);
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use dovetail_core::{
     CandidateFrame, DecisionFrame, EventId, LogFrame, Retirement, ShardId, SliceId,
-    slice::{Behind, FrameError, Slice, SliceEffect},
+    slice::{Behind, FrameError, HotKey, Slice, SliceEffect, SlicePoolStats},
 };
 use tokio::sync::{mpsc, oneshot};
 
@@ -140,11 +140,6 @@ impl Engine {
 }
 
 fn slice_state(slice: &Slice) -> pb::SliceState {
-    let pool = |(name, waiting, errors): (&str, usize, u64)| pb::PoolCount {
-        pool: name.to_owned(),
-        waiting: waiting as u64,
-        rule_errors: errors,
-    };
     pb::SliceState {
         slice: slice.id().0,
         through: slice.through().0,
@@ -153,7 +148,22 @@ fn slice_state(slice: &Slice) -> pb::SliceState {
         frames_kept: slice.frames_kept() as u64,
         stalls: slice.stalls(),
         stalled: slice.stalled(),
-        pools: slice.pools().map(pool).collect(),
+        pools: slice.pools().map(pool_count).collect(),
         candidates: slice.stats().candidates,
+    }
+}
+
+fn pool_count(pool: SlicePoolStats<'_>) -> pb::PoolCount {
+    let hot = |hot: HotKey| pb::HotKey {
+        key: hot.key,
+        searches_permille: hot.searches_permille,
+        waiting: hot.waiting as u64,
+    };
+    pb::PoolCount {
+        pool: pool.name.to_owned(),
+        waiting: pool.waiting as u64,
+        rule_errors: pool.rule_errors,
+        split: if pool.keyed { "key" } else { "index" }.to_owned(),
+        hot_keys: pool.hot_keys.into_iter().map(hot).collect(),
     }
 }

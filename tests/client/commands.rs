@@ -369,3 +369,57 @@ fn the_oracle_tells_malformed_and_refused_lines() {
                     2 elements, 1 matches, 0 waiting\n";
     assert_eq!(stderr.replace(name, "FILE"), expected);
 }
+
+const DUEL: &str = "a.region == b.region && abs(a.skill - b.skill) <= 25";
+
+#[test]
+fn a_rule_is_planned_without_a_server() {
+    let attributes = ["--attribute", "region=string", "--attribute", "skill=int"];
+    let plan = |more: &[&str]| run(None, &[&["rule", "plan", DUEL], &attributes[..], more].concat());
+    let expected = "\
+key       a.region == b.region
+columns   abs(a.skill - b.skill) <= 25  skill: band
+residual  none
+split     by key (region): elements of two keys never match
+cost      up to 13 units for each pair that columns let through
+notes     an element without region never matches
+";
+    assert_eq!(plan(&[]), done(0, expected, ""));
+    let (code, stdout, stderr) = plan(&["--json"]);
+    let json: serde_json::Value = serde_json::from_str(&stdout).unwrap();
+    assert_eq!((code, stderr.as_str(), json["split"].as_str()), (Some(0), "", Some("key")));
+    assert_eq!(json["conjuncts"][1]["how"], "skill: band");
+}
+
+#[test]
+fn a_rule_that_cannot_be_is_shown_with_the_place() {
+    let expected = "error: rule:1:3: unknown attribute \"skil\" (did you mean \"skill\"?)\na.skil == b.skill\n  ^^^^\n";
+    let found = run(None, &["rule", "plan", "a.skil == b.skill", "--attribute", "skill=int"]);
+    assert_eq!(found, done(1, "", expected));
+}
+
+#[test]
+fn defining_a_pool_whose_rule_may_be_a_mistake_says_so() {
+    let fake = Fake::start();
+    let define = |rule: &str| run(Some(&fake), &["pool", "define", "duel", "--attribute", "skill=int", "--rule", rule]);
+    let defined = "pool \"duel\" is defined (event 1)\n";
+    let note = "note: not the same with a and b exchanged, so who arrives first matters: a.skill > b.skill\n";
+    assert_eq!(define("a.skill > b.skill"), done(0, defined, note));
+    assert_eq!(define("a.skill == b.skill"), done(0, defined, ""));
+}
+
+#[test]
+fn explain_shows_what_the_server_found() {
+    let fake = Fake::start();
+    assert_eq!(run(Some(&fake), &["explain", "17"]), done(1, "", "error: element 17 is not known (NOT_FOUND)\n"));
+    let element = pb::GetElementResponse {
+        id: 17,
+        pool: "duel".to_owned(),
+        key: "ada".to_owned(),
+        state: ElementState::Waiting.into(),
+        ..Default::default()
+    };
+    fake.script().element = Some(element);
+    let (code, stdout, _) = run(Some(&fake), &["explain", "17", "--nearest", "7"]);
+    assert!(code == Some(0) && stdout.contains("tested with the 7 others"), "{stdout}");
+}

@@ -226,6 +226,14 @@ impl MatchService for Service {
         element.map(Response::new).ok_or_else(|| Status::not_found("element 17 is not known"))
     }
 
+    async fn explain(&self, request: Request<pb::ExplainRequest>) -> Result<Response<pb::ExplainResponse>, Status> {
+        let element = self.script.lock().unwrap().element.clone();
+        let element = Some(element.ok_or_else(|| Status::not_found("element 17 is not known"))?);
+        // What was asked for comes back as what was found.
+        let anchors = request.into_inner().nearest.into();
+        Ok(Response::new(pb::ExplainResponse { element, anchors, ..Default::default() }))
+    }
+
     async fn watch_matches(
         &self,
         request: Request<pb::WatchMatchesRequest>,

@@ -5,11 +5,13 @@
 
 mod bad_input;
 mod clients;
+mod disk;
 mod golden_path;
 mod harness;
 mod history;
 mod kill;
 mod load;
+mod search;
 mod time;
 mod workload;
 mod workloads;

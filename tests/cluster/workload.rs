@@ -1,9 +1,9 @@
-//! The workloads W1 to W4 and their checksums, from their definition (shared/WORKLOADS.md).
+//! The workloads W1 to W5 and their checksums, from their definition (shared/WORKLOADS.md).
 
 use std::collections::BTreeSet;
 
 use dovetail::client::value;
-use dovetail::pb::{Attribute, AttributeType, PoolDefinition, Submission};
+use dovetail::pb::{Attribute, AttributeType, PoolDefinition, Submission, Value};
 
 /// SplitMix64.
 struct Draws(u64);
@@ -65,7 +65,7 @@ impl Answer {
     }
 }
 
-/// The first four workloads.
+/// The workloads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Workload {
     /// Region, mode and skill.
@@ -76,7 +76,12 @@ pub enum Workload {
     W3,
     /// Join by correlation id.
     W4,
+    /// Near in eight dimensions: no key. For 20,000 elements.
+    W5,
 }
+
+/// W5's coordinates are whole numbers of this.
+const UNIT: f64 = 1.0 / 16_777_216.0;
 
 impl Workload {
     fn columns(self) -> &'static [&'static str] {
@@ -85,25 +90,36 @@ impl Workload {
             Workload::W2 => &["side", "cell"],
             Workload::W3 => &[],
             Workload::W4 => &["key", "side"],
+            Workload::W5 => &["x0", "x1", "x2", "x3", "x4", "x5", "x6", "x7"],
         }
     }
 
-    fn rule(self) -> &'static str {
-        match self {
+    fn rule(self) -> String {
+        let rule = match self {
             Workload::W1 => "a.region == b.region && a.mode == b.mode && abs(a.skill - b.skill) <= 25",
             Workload::W2 => "a.cell == b.cell && a.side != b.side",
             Workload::W3 => "true",
             Workload::W4 => "a.key == b.key && a.side != b.side",
-        }
+            Workload::W5 => {
+                let square = |x: &&str| format!("(a.{x} - b.{x}) * (a.{x} - b.{x})");
+                return self.columns().iter().map(square).collect::<Vec<_>>().join(" + ") + " < 0.068";
+            }
+        };
+        rule.to_owned()
+    }
+
+    fn value(self, int: i64) -> Value {
+        if self == Workload::W5 { value::double(int as f64 * UNIT) } else { value::int(int) }
     }
 
     /// The pool, under a name of its own.
     pub fn pool(self, name: &str) -> PoolDefinition {
-        let attribute = |name: &&str| Attribute { name: (*name).to_owned(), r#type: AttributeType::Int.into() };
+        let kind = if self == Workload::W5 { AttributeType::Double } else { AttributeType::Int };
+        let attribute = |name: &&str| Attribute { name: (*name).to_owned(), r#type: kind.into() };
         PoolDefinition {
             name: name.to_owned(),
             attributes: self.columns().iter().map(attribute).collect(),
-            rule: self.rule().to_owned(),
+            rule: self.rule(),
             ..PoolDefinition::default()
         }
     }
@@ -116,7 +132,7 @@ impl Workload {
             Submission {
                 idempotency_key: key.clone(),
                 key,
-                attributes: named.map(|(name, int)| ((*name).to_owned(), value::int(int))).collect(),
+                attributes: named.map(|(name, int)| ((*name).to_owned(), self.value(int))).collect(),
                 ..Submission::default()
             }
         };
@@ -136,6 +152,7 @@ impl Workload {
             }
             Workload::W3 => vec![Vec::new(); n],
             Workload::W4 => correlated(&mut draws, n),
+            Workload::W5 => (0..n).map(|_| (0..8).map(|_| (draws.next() >> 40) as i64).collect()).collect(),
         }
     }
 
@@ -155,6 +172,9 @@ impl Workload {
             (Workload::W3, 20_000) => (10_000, 0, 0xe7bf_4b0a_80a5_2c1a, 0x586c_2b0a_b5cc_2360, 0),
             (Workload::W4, 20_000) => (10_000, 0, 0xfe0e_2f37_beb6_c6ce, 0x64d1_7104_3a5d_13f0, 0),
             (Workload::W4, 100_000) => (50_000, 0, 0x7bf2_e9f6_3688_8d24, 0xf28c_6560_26d6_8e84, 0),
+            (Workload::W5, 20_000) => {
+                (4_943, 10_114, 0x98fd_7f71_4828_e7b8, 0x8a8f_58ad_1bb8_a444, 0xe7f8_43aa_f98f_a0e5)
+            }
             _ => panic!("the answer of {self:?} for {n} elements is not known"),
         };
         Answer { matches, waiting, xor, sum, wait }
@@ -188,12 +208,13 @@ fn may_match(workload: Workload, a: &[i64], b: &[i64]) -> bool {
         Workload::W2 => a[1] == b[1] && a[0] != b[0],
         Workload::W3 => true,
         Workload::W4 => a[0] == b[0] && a[1] != b[1],
+        Workload::W5 => a.iter().zip(b).map(|(a, b)| ((a - b) as f64 * UNIT).powi(2)).sum::<f64>() < 0.068,
     }
 }
 
 #[test]
 fn the_generators_give_the_known_answers() {
-    for workload in [Workload::W1, Workload::W2, Workload::W3, Workload::W4] {
+    for workload in [Workload::W1, Workload::W2, Workload::W3, Workload::W4, Workload::W5] {
         let rows = workload.rows(20_000);
         let (mut waiting, mut matches) = (Vec::new(), Vec::new());
         for (index, row) in rows.iter().enumerate() {

@@ -9,8 +9,13 @@ use crate::workload::{Answer, Workload, position};
 /// Longest time one workload may take.
 const SETTLES_IN: Duration = Duration::from_secs(400);
 
-const WORKLOADS: [(Workload, usize); 4] =
-    [(Workload::W1, 100_000), (Workload::W2, 100_000), (Workload::W3, 20_000), (Workload::W4, 100_000)];
+const WORKLOADS: [(Workload, usize); 5] = [
+    (Workload::W1, 100_000),
+    (Workload::W2, 100_000),
+    (Workload::W3, 20_000),
+    (Workload::W4, 100_000),
+    (Workload::W5, 20_000),
+];
 
 /// Runs the workloads one after the other in one cluster, each in a pool of its own.
 async fn check(test: &str, shape: Shape) {

@@ -6,17 +6,21 @@
 //! L3 no reprobe or withdrawal is offered for an element retired at or below `decided`.
 
 mod admit;
+mod checkpoint;
 mod ended;
 mod types;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
+    ops::Bound,
     sync::Arc,
 };
 
 use dovetail_rule::Row;
 
 pub use admit::{Admission, KEY_BYTES_MAX, PAYLOAD_BYTES_CAP, Submission, SubmitError};
+pub use checkpoint::{Base, Fold, Kept, PoolBase};
+pub use ended::Remembered;
 use ended::{Ended, Idempotency};
 pub use types::{ClientPart, DecisionError, Entry, LedgerLimits, Outcome, OutcomeEnd, PoolCounts, PoolEntry, Status};
 
@@ -222,12 +226,7 @@ impl Ledger {
         let at_cut = self.elements.iter().chain(unstable()).filter(|(element, _)| element.arrival() <= self.stable);
         let mut waiting: Vec<WaitingElement> = at_cut
             .filter(|(element, entry)| mine(**element, entry))
-            .map(|(&element, entry)| WaitingElement {
-                element,
-                pool: entry.pool,
-                arrived_ms: entry.arrived_ms,
-                row: Arc::clone(&entry.row),
-            })
+            .map(|(&element, entry)| entry.waiting(element))
             .collect();
         waiting.sort_unstable_by_key(|waiting| waiting.element);
         let known: BTreeSet<ElementId> = unstable().map(|(&element, _)| element).collect();
@@ -317,13 +316,28 @@ impl Ledger {
         self.elements.keys().copied()
     }
 
+    /// Elements of a pool that are not known to be retired, among the next `most` of any pool after an element; and after which to
+    /// go on, if there are more.
+    #[must_use]
+    pub fn waiting_after(
+        &self,
+        pool: PoolId,
+        after: ElementId,
+        most: usize,
+    ) -> (Vec<(ElementId, &Entry)>, Option<ElementId>) {
+        let next = || self.elements.range((Bound::Excluded(after), Bound::Unbounded)).take(most);
+        let of_pool = next().filter(|(_, entry)| entry.pool == pool).map(|(&element, entry)| (element, entry));
+        let last = next().nth(most.saturating_sub(1)).map(|(&element, _)| element);
+        (of_pool.collect(), last)
+    }
+
     fn record_arrival(&mut self, x: EventId, time_ms: u64, pool: PoolId, row: &Arc<Row>, client: ClientPart) {
         let element = ElementId::from(x);
         self.pools[pool.0 as usize].counts.waiting += 1;
         self.keys.insert((pool, Arc::clone(&client.key)), element);
         self.idempotency.insert(pool, &client, row, element);
         let ClientPart { key, payload, ttl_ms, .. } = client;
-        let expire_ms = (ttl_ms > 0).then(|| time_ms.saturating_add(ttl_ms));
+        let expire_ms = expires(time_ms, ttl_ms);
         self.timers.extend(expire_ms.map(|due_ms| (due_ms, element, Timer::Expire)));
         let row = Arc::clone(row);
         let entry = Entry { pool, row, arrived_ms: time_ms, key, payload, closing: None, expire_ms, reprobe_ms: None };
@@ -331,13 +345,11 @@ impl Ledger {
         self.schedule_reprobe(element, time_ms);
     }
 
-    /// Sets the next reprobe: the first of the schedule after `time_ms`, so that a stop skips what it missed but one; and
-    /// after the one that was due, since the event may have come into a frame that is older than that.
+    /// Sets the next reprobe.
     fn schedule_reprobe(&mut self, element: ElementId, time_ms: u64) {
         let Some(entry) = self.elements.get_mut(&element) else { return };
         let schedule = &self.pools[entry.pool.0 as usize].pool.definition.reprobe_ms;
-        let done_ms = entry.reprobe_ms.map_or(time_ms, |due_ms| due_ms.max(time_ms));
-        let next = schedule.iter().map(|after| entry.arrived_ms + after).find(|&due_ms| due_ms > done_ms);
+        let next = due_next(schedule, entry.arrived_ms, entry.reprobe_ms, time_ms);
         if let Some(missed_ms) = std::mem::replace(&mut entry.reprobe_ms, next) {
             self.timers.remove(&(missed_ms, element, Timer::Reprobe));
         }
@@ -402,4 +414,16 @@ impl Ledger {
         }
         self.times.front().map_or(0, |&(_, time_ms)| time_ms)
     }
+}
+
+/// When an element that arrived at `time_ms` ends its stay; none for a time to live of 0.
+fn expires(time_ms: u64, ttl_ms: u64) -> Option<u64> {
+    (ttl_ms > 0).then(|| time_ms.saturating_add(ttl_ms))
+}
+
+/// When an element that searched at `time_ms`, and was to at `was_due_ms`, searches next: the first of the schedule after both.
+/// So a stop skips what it missed but one; and the event may have come into a frame that is older than what was due.
+fn due_next(schedule: &[u64], arrived_ms: u64, was_due_ms: Option<u64>, time_ms: u64) -> Option<u64> {
+    let done_ms = was_due_ms.map_or(time_ms, |due_ms| due_ms.max(time_ms));
+    schedule.iter().map(|after| arrived_ms + after).find(|&due_ms| due_ms > done_ms)
 }

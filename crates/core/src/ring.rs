@@ -92,7 +92,7 @@ impl Hash for Point {
 }
 
 #[derive(Clone, Copy, Debug)]
-struct FixedState;
+pub(crate) struct FixedState;
 
 impl BuildHasher for FixedState {
     type Hasher = FixedHasher;
@@ -102,7 +102,7 @@ impl BuildHasher for FixedState {
     }
 }
 
-struct FixedHasher(u64);
+pub(crate) struct FixedHasher(u64);
 
 impl Hasher for FixedHasher {
     fn write(&mut self, bytes: &[u8]) {

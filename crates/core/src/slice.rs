@@ -9,6 +9,7 @@
 
 mod ahead;
 mod frames;
+mod hot;
 mod pools;
 mod retired;
 mod settle;
@@ -31,9 +32,12 @@ use crate::{
 };
 use ahead::Ahead;
 use frames::Frames;
+pub use hot::HotKey;
 use pools::Pools;
 use retired::Retired;
-pub use types::{Behind, CandidateBacklog, FrameError, SliceCut, SliceEffect, SliceStats, WaitingElement};
+pub use types::{
+    Behind, CandidateBacklog, FrameError, SliceCut, SliceEffect, SlicePoolStats, SliceStats, WaitingElement,
+};
 
 /// A slice.
 #[derive(Debug)]
@@ -278,9 +282,15 @@ impl Slice {
         &self.stats
     }
 
-    /// By pool: its name, the elements waiting that are owned here, and the pairs on which its rule failed.
-    pub fn pools(&self) -> impl Iterator<Item = (&str, usize, u64)> {
-        self.pools.iter().map(|p| (p.pool.definition.name.as_str(), p.anchors.len(), p.rule_errors))
+    /// What there is to say of each pool, in order of definition.
+    pub fn pools(&self) -> impl Iterator<Item = SlicePoolStats<'_>> {
+        self.pools.iter().map(|entry| SlicePoolStats {
+            name: &entry.pool.definition.name,
+            waiting: entry.anchors.len(),
+            rule_errors: entry.rule_errors,
+            keyed: entry.pool.keyed(),
+            hot_keys: entry.hot_keys(),
+        })
     }
 
     /// The elements waiting that are owned here, in no order.

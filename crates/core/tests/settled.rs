@@ -153,7 +153,7 @@ fn check(seed: u64, slices: u32, rules: &[&str], events: u64) -> (u64, u64) {
         }
         assert_eq!(slice.through(), frames.last().unwrap().through, "seed {seed}");
         waiting.extend(slice.anchors());
-        errors += slice.pools().map(|(_, _, errors)| errors).sum::<u64>();
+        errors += slice.pools().map(|pool| pool.rule_errors).sum::<u64>();
         looked_ahead += slice.looked_ahead();
     }
     settled.sort_by_key(|retirement| retirement.x);

@@ -504,6 +504,6 @@ fn bug_errors_of_a_search_that_waits_were_counted_again() {
     decide(&mut slice, &[retirement(&["x6", "e6", "e2"])], Some("x6"), &mut out);
     decide(&mut slice, &[retirement(&["x7", "e7", "e3"])], Some("x7"), &mut out);
     assert_eq!(slice.through(), EventId(8));
-    let errors: Vec<u64> = slice.pools().map(|(_, _, errors)| errors).collect();
+    let errors: Vec<u64> = slice.pools().map(|pool| pool.rule_errors).collect();
     assert_eq!(errors, [3], "one of each search");
 }

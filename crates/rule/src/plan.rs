@@ -121,6 +121,11 @@ impl Plan {
         self.key.texts().collect()
     }
 
+    /// The parts of the key with an element's values: `region = "eu", mode = 2`. `None` if a part is missing.
+    pub fn key_text(&self, row: &Row) -> Option<String> {
+        self.key.text(row)
+    }
+
     /// Which split the pool gets, and why.
     pub fn split_reason(&self) -> String {
         match self.keyed() {

@@ -254,17 +254,16 @@ impl Table {
         self.held.slab.row(slot.0)
     }
 
-    /// The bucket in which most elements wait: any of them, and how many there are. A hot key shows here.
+    /// How many elements wait whose key has that hash.
     #[must_use]
-    pub fn largest_bucket(&self) -> Option<(Slot, usize)> {
+    pub fn waiting_with(&self, key: u64) -> usize {
         let held = &self.held;
-        let buckets = held.buckets.iter().filter(|bucket| bucket.live > 0);
-        let largest = buckets.max_by_key(|bucket| bucket.live);
-        if let Some((slot, live)) = largest.and_then(|bucket| Some((bucket.first()?, bucket.live))) {
-            return Some((Slot(slot), live as usize));
+        let key = short(key);
+        match held.keys.find(spread(key), |&entry| key_of(entry, &held.slab, &held.buckets) == key) {
+            None => 0,
+            Some(&entry) if entry & BUCKET != 0 => held.buckets[(entry & !BUCKET) as usize].live as usize,
+            Some(&first) => held.chain(first).count(),
         }
-        let chains = held.keys.iter().map(|&first| (Slot(first), held.chain(first).count()));
-        chains.max_by_key(|&(_, len)| len)
     }
 
     /// What the table holds of memory, in bytes, by capacity.

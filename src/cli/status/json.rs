@@ -54,6 +54,20 @@ fn balancer(state: &pb::BalancerState) -> Value {
         "waiting": state.waiting,
         "client_streams": state.client_streams,
         "shards": shards(&state.shards),
+        "stored": state.stored.as_ref().map(stored),
+    })
+}
+
+fn stored(stored: &pb::StoredState) -> Value {
+    json!({
+        "checkpoint": stored.checkpoint,
+        "checkpoint_bytes": stored.checkpoint_bytes,
+        "checkpoint_error": stored.checkpoint_error,
+        "log_floor": stored.log_floor,
+        "log_bytes": stored.log_bytes,
+        "results_floor": stored.results_floor,
+        "results_bytes": stored.results_bytes,
+        "full": stored.full,
     })
 }
 
@@ -94,7 +108,15 @@ fn shards(marks: &[pb::ShardMark]) -> Vec<Value> {
 }
 
 fn pools(pools: &[pb::PoolCount]) -> Vec<Value> {
-    let pool =
-        |pool: &pb::PoolCount| json!({ "pool": pool.pool, "waiting": pool.waiting, "rule_errors": pool.rule_errors });
+    let hot = |hot: &pb::HotKey| json!({ "key": hot.key, "searches_permille": hot.searches_permille, "waiting": hot.waiting });
+    let pool = |pool: &pb::PoolCount| {
+        let mut object = json!({ "pool": pool.pool, "waiting": pool.waiting, "rule_errors": pool.rule_errors });
+        // Only matchers tell.
+        if !pool.split.is_empty() {
+            object["split"] = pool.split.as_str().into();
+            object["hot_keys"] = pool.hot_keys.iter().map(hot).collect();
+        }
+        object
+    };
     pools.iter().map(pool).collect()
 }

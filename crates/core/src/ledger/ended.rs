@@ -2,14 +2,14 @@
 
 use std::{
     collections::{HashMap, VecDeque},
-    hash::{DefaultHasher, Hash, Hasher},
+    hash::{BuildHasher, Hasher},
     sync::Arc,
 };
 
 use dovetail_rule::{Row, Value};
 
 use super::ClientPart;
-use crate::{ElementId, EventId, PoolId};
+use crate::{ElementId, EventId, PoolId, ring::FixedState};
 
 type PoolKey = (PoolId, Arc<str>);
 
@@ -41,6 +41,19 @@ impl Ended {
         }
     }
 
+    /// Forgets what outcomes at or below `floor` ended.
+    pub(super) fn forget(&mut self, floor: EventId) {
+        while let Some((oldest, key)) = self.order.front()
+            && self.by_element.get(oldest).is_none_or(|&x| x <= floor)
+        {
+            self.by_element.remove(oldest);
+            if self.by_key.get(key) == Some(oldest) {
+                self.by_key.remove(key);
+            }
+            self.order.pop_front();
+        }
+    }
+
     pub(super) fn get(&self, element: ElementId) -> Option<EventId> {
         self.by_element.get(&element).copied()
     }
@@ -54,8 +67,22 @@ impl Ended {
 #[derive(Debug)]
 pub(super) struct Idempotency {
     most: usize,
-    by_key: HashMap<(PoolId, Box<str>), (ElementId, u64)>,
-    order: VecDeque<(PoolId, Box<str>)>,
+    by_key: HashMap<(PoolId, Arc<str>), (ElementId, u64)>,
+    /// With the element each made: a key that was forgotten can come again.
+    order: VecDeque<(PoolId, Arc<str>, ElementId)>,
+}
+
+/// An idempotency key as it is remembered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Remembered {
+    /// The pool.
+    pub pool: PoolId,
+    /// The key.
+    pub key: Arc<str>,
+    /// The element it made.
+    pub element: ElementId,
+    /// Of what was submitted with it.
+    pub digest: u64,
 }
 
 impl Idempotency {
@@ -64,17 +91,37 @@ impl Idempotency {
     }
 
     pub(super) fn insert(&mut self, pool: PoolId, client: &ClientPart, row: &Row, element: ElementId) {
-        if client.idempotency_key.is_empty() || self.most == 0 {
+        if !client.idempotency_key.is_empty() {
+            let digest = digest(client, row);
+            self.restore(Remembered { pool, key: (*client.idempotency_key).into(), element, digest });
+        }
+    }
+
+    /// Takes one that was remembered elsewhere, after all that are older.
+    pub(super) fn restore(&mut self, remembered: Remembered) {
+        if self.most == 0 {
             return;
         }
-        let key = (pool, client.idempotency_key.clone());
-        self.by_key.insert(key.clone(), (element, digest(client, row)));
-        self.order.push_back(key);
+        let Remembered { pool, key, element, digest } = remembered;
+        self.by_key.insert((pool, Arc::clone(&key)), (element, digest));
+        self.order.push_back((pool, key, element));
         while self.order.len() > self.most
-            && let Some(oldest) = self.order.pop_front()
+            && let Some((pool, key, made)) = self.order.pop_front()
         {
-            self.by_key.remove(&oldest);
+            let oldest = (pool, key);
+            if self.by_key.get(&oldest).is_some_and(|&(element, _)| element == made) {
+                self.by_key.remove(&oldest);
+            }
         }
+    }
+
+    /// All of them, oldest first.
+    pub(super) fn entries(&self) -> Vec<Remembered> {
+        let entry = |(pool, key, made): &(PoolId, Arc<str>, ElementId)| {
+            let &(element, digest) = self.by_key.get(&(*pool, Arc::clone(key)))?;
+            (element == *made).then(|| Remembered { pool: *pool, key: Arc::clone(key), element, digest })
+        };
+        self.order.iter().filter_map(entry).collect()
     }
 
     /// The element that a key made, and whether the same body made it.
@@ -82,26 +129,42 @@ impl Idempotency {
         if client.idempotency_key.is_empty() {
             return None;
         }
-        let (element, made_by) = *self.by_key.get(&(pool, client.idempotency_key.clone()))?;
+        let (element, made_by) = *self.by_key.get(&(pool, Arc::from(&*client.idempotency_key)))?;
         Some((element, made_by == digest(client, row)))
     }
 }
 
-/// Compared only within one process: it is computed again when the log is read.
+/// Kept in checkpoints, so it is the same in every version: the ring's hash, over our own bytes.
 fn digest(client: &ClientPart, row: &Row) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    client.key.hash(&mut hasher);
-    client.payload.hash(&mut hasher);
-    client.ttl_ms.hash(&mut hasher);
+    let mut hash = FixedState.build_hasher();
+    sized(&mut hash, client.key.as_bytes());
+    sized(&mut hash, &client.payload);
+    hash.write(&client.ttl_ms.to_le_bytes());
     for value in row.values() {
         match value {
-            None => 0u8.hash(&mut hasher),
-            Some(Value::Int(int)) => (1u8, int).hash(&mut hasher),
-            Some(Value::Double(double)) => (2u8, double.to_bits()).hash(&mut hasher),
-            Some(Value::String(string)) => (3u8, string).hash(&mut hasher),
-            Some(Value::Bool(bool)) => (4u8, bool).hash(&mut hasher),
-            Some(Value::StringList(list)) => (5u8, list).hash(&mut hasher),
+            None => hash.write(&[0]),
+            Some(Value::Int(int)) => tagged(&mut hash, 1, &int.to_le_bytes()),
+            Some(Value::Double(double)) => tagged(&mut hash, 2, &double.to_bits().to_le_bytes()),
+            Some(Value::String(string)) => {
+                hash.write(&[3]);
+                sized(&mut hash, string.as_bytes());
+            }
+            Some(Value::Bool(bool)) => tagged(&mut hash, 4, &[u8::from(*bool)]),
+            Some(Value::StringList(list)) => {
+                tagged(&mut hash, 5, &(list.len() as u64).to_le_bytes());
+                list.iter().for_each(|entry| sized(&mut hash, entry.as_bytes()));
+            }
         }
     }
-    hasher.finish()
+    hash.finish()
+}
+
+fn sized(hash: &mut impl Hasher, bytes: &[u8]) {
+    hash.write(&(bytes.len() as u64).to_le_bytes());
+    hash.write(bytes);
+}
+
+fn tagged(hash: &mut impl Hasher, tag: u8, bytes: &[u8]) {
+    hash.write(&[tag]);
+    hash.write(bytes);
 }

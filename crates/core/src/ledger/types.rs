@@ -6,7 +6,7 @@ use bytes::Bytes;
 use dovetail_rule::Row;
 use thiserror::Error;
 
-use crate::{ElementId, EventId, Pool, PoolId, Retirement, ShardId, WithdrawReason};
+use crate::{ElementId, EventId, Pool, PoolId, Retirement, ShardId, WithdrawReason, slice::WaitingElement};
 
 /// Bounds of what a ledger holds.
 #[derive(Clone, Copy, Debug)]
@@ -53,6 +53,14 @@ pub struct Entry {
     pub(super) expire_ms: Option<u64>,
     /// When it searches again, if it does.
     pub(super) reprobe_ms: Option<u64>,
+}
+
+impl Entry {
+    /// What a search needs to know of it.
+    #[must_use]
+    pub fn waiting(&self, element: ElementId) -> WaitingElement {
+        WaitingElement { element, pool: self.pool, arrived_ms: self.arrived_ms, row: Arc::clone(&self.row) }
+    }
 }
 
 /// What one event decided, with what clients want to know of it.

@@ -10,7 +10,7 @@ use dovetail_rule::{
     table::{Ahead as Probe, Hint, Hints, Prober, Slot, Table},
 };
 
-use super::FrameError;
+use super::{FrameError, HotKey, hot::HotKeys};
 use crate::{
     ElementId, Event, EventId, EventKind, LogFrame, Placement, Pool, PoolDefinition, PoolId,
     planted::{Bug, Planted},
@@ -46,6 +46,7 @@ pub(super) struct SlicePool {
     /// Whether this slice alone searches for its elements of the pool.
     pub(super) settled: bool,
     pub(super) rule_errors: u64,
+    hot: HotKeys,
     ahead: LookedAhead,
     /// Anchors found by the last search.
     pub(super) found: Vec<Slot>,
@@ -100,8 +101,8 @@ impl Pools {
             self.map = Some(all.map(|(element, pool)| (ElementId(element), pool)).collect());
         }
         let anchors = Table::new(&pool.rule, &pool.schema);
-        let (ahead, found) = (LookedAhead::default(), Vec::new());
-        self.all.push(SlicePool { pool, anchors, settled, rule_errors: 0, ahead, found });
+        let (hot, ahead, found) = (HotKeys::default(), LookedAhead::default(), Vec::new());
+        self.all.push(SlicePool { pool, anchors, settled, rule_errors: 0, hot, ahead, found });
         Ok(())
     }
 
@@ -190,8 +191,22 @@ impl SlicePool {
         key: Option<u64>,
         time_ms: u64,
     ) -> Option<Slot> {
-        let SlicePool { anchors, rule_errors, ahead, .. } = self;
+        let SlicePool { anchors, rule_errors, hot, ahead, .. } = self;
+        if let Some(key) = key {
+            hot.searched(key, prober.row);
+        }
         anchors.first(&prober.in_table(key, ahead.hint(x)), time_ms, rule_errors)
+    }
+
+    /// Keys that many searches had in common lately, most first.
+    pub(super) fn hot_keys(&self) -> Vec<HotKey> {
+        let plan = self.pool.rule.plan();
+        let told = self.hot.hottest().into_iter().map(|(key, row, searches_permille)| HotKey {
+            key: plan.key_text(row).unwrap_or_default(),
+            searches_permille,
+            waiting: self.anchors.waiting_with(key),
+        });
+        told.collect()
     }
 }
 

@@ -5,6 +5,7 @@ use std::{collections::BTreeSet, sync::Arc};
 use dovetail_rule::{Row, RowError};
 use thiserror::Error;
 
+use super::HotKey;
 use crate::{CandidateFrame, DefineError, ElementId, EventId, PoolDefinition, PoolId, ShardId};
 
 /// The cluster's state at a cut, as far as one slice needs it.
@@ -110,4 +111,19 @@ pub struct SliceStats {
     pub candidates: u64,
     /// Longest list.
     pub list_longest: usize,
+}
+
+/// What a slice has of a pool, for people.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SlicePoolStats<'a> {
+    /// The pool's name.
+    pub name: &'a str,
+    /// Elements waiting that the slice owns.
+    pub waiting: usize,
+    /// Pairs on which the rule failed with an error, and so did not match.
+    pub rule_errors: u64,
+    /// Whether the pool is split by key.
+    pub keyed: bool,
+    /// Keys that many searches had in common lately, most first. Empty for a pool that is not split by key.
+    pub hot_keys: Vec<HotKey>,
 }

@@ -11,9 +11,9 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::disk::{Disk, DiskFile};
-use super::format::{u32_at, u64_at, u128_at};
+use crate::disk::{Disk, DiskFile};
 use crate::error::{DiskError, OpenError};
+use crate::integers::{u32_at, u64_at, u128_at};
 
 pub(crate) const WATERMARK_FILE: &str = "watermark";
 const MAGIC: [u8; 8] = *b"DOVETWMK";
@@ -43,8 +43,8 @@ pub(crate) struct Watermark {
 impl Watermark {
     /// A new file that says `mark` in both slots, durable but for its entry in the folder.
     pub fn create(disk: &Disk, dir: &Path, log_id: u128, mark: Mark) -> Result<Self, DiskError> {
-        let file = Arc::new(disk.create(&dir.join(WATERMARK_FILE))?);
-        file.write_at(&[0; 2 * SLOT_STRIDE], 0)?;
+        let file = Arc::new(disk.create("log.watermark.create", &dir.join(WATERMARK_FILE))?);
+        file.write_at("log.watermark.zero", &[0; 2 * SLOT_STRIDE], 0)?;
         let mut watermark = Self { file, log_id, sequence: 0 };
         watermark.settle(mark)?;
         Ok(watermark)
@@ -78,7 +78,7 @@ impl Watermark {
     /// Overwrites the older slot. Not synced.
     pub fn write(&mut self, mark: Mark) -> Result<(), DiskError> {
         let slot = encode(self.log_id, self.sequence, mark);
-        self.file.write_at(&slot, (self.sequence % 2) * SLOT_STRIDE as u64)?;
+        self.file.write_at("log.watermark.write", &slot, (self.sequence % 2) * SLOT_STRIDE as u64)?;
         self.sequence += 1;
         Ok(())
     }
@@ -86,7 +86,7 @@ impl Watermark {
     /// Overwrites the older slot and makes it durable.
     pub fn write_through(&mut self, mark: Mark) -> Result<(), DiskError> {
         self.write(mark)?;
-        self.file.sync()
+        self.file.sync("log.watermark.sync")
     }
 
     /// Says `mark` in both slots, one after the other, durably: afterwards damage to one slot loses nothing.

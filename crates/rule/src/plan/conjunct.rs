@@ -103,7 +103,8 @@ impl Conjunct {
     }
 }
 
-fn value(pair: &Pair<Side<'_>>, expr: &Expr) -> Outcome<Value> {
+/// What an expression is on a pair.
+pub(super) fn value(pair: &Pair<Side<'_>>, expr: &Expr) -> Outcome<Value> {
     Ok(match expr.kind() {
         ValueKind::Int => Value::Int(pair.int(expr)?),
         ValueKind::Double => Value::Double(pair.double(expr)?),

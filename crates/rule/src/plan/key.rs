@@ -5,6 +5,7 @@
 //!
 //! Elements of two keys are false or missing together, whatever else the rule says, so no error is lost by not looking.
 
+use super::conjunct::value;
 use super::shape::{Uses, can_fail, other, renamed};
 use crate::eval::{List, Outcome, Pair};
 use crate::expr::{CompareOp, End, Expr};
@@ -79,6 +80,17 @@ impl Key {
             Part::Same(of) => bare(of),
             Part::Mirrored(f, g) => format!("{{{}, {}}}", bare(f), bare(g)),
         })
+    }
+
+    /// The parts with an element's values. `None` if some part is missing.
+    pub(super) fn text(&self, row: &Row) -> Option<String> {
+        let side = Side { row, waited_ms: 0 };
+        let of = |expr: &Expr| value(&Pair { a: side, b: side }, expr).ok();
+        let parts = self.texts().zip(&self.parts).map(|(text, part)| match part {
+            Part::Same(f) => Some(format!("{text} = {}", of(f)?)),
+            Part::Mirrored(f, g) => Some(format!("{text} = {{{}, {}}}", of(f)?, of(g)?)),
+        });
+        Some(parts.collect::<Option<Vec<_>>>()?.join(", "))
     }
 }
 

@@ -391,3 +391,14 @@ fn bug_what_a_key_can_do_without_was_said_to_be_needed() {
     let vip = element(&[("vip", true.into())]);
     assert_eq!(rule("(a.vip || a.mode == 1) == (b.vip || b.mode == 1)").test(side(&vip), side(&vip)), Ok(true));
 }
+
+#[test]
+fn a_key_is_told_with_an_elements_values() {
+    let text = |source: &str, values: &[(&str, Value)]| rule(source).plan().key_text(&element(values));
+    let both = "a.region == b.region && a.mode == b.mode";
+    assert_eq!(text(both, &[("region", "eu".into()), ("mode", 2.into())]).unwrap(), "region = \"eu\", mode = 2");
+    assert_eq!(text(both, &[("region", "eu".into())]), None);
+    let mirrored = "a.wants == b.role && b.wants == a.role";
+    let values = [("wants", "tank".into()), ("role", "healer".into())];
+    assert_eq!(text(mirrored, &values).unwrap(), "{wants, role} = {\"tank\", \"healer\"}");
+}

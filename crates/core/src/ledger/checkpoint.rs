@@ -1,0 +1,257 @@
+//! What a balancer starts from instead of the log's beginning: the state at a cut, and how it is folded forward.
+//!
+//! A checkpoint at C and what the log and the results say of `(C, C']` make the checkpoint at C'. So checkpoints are made beside
+//! the running ledger, which never stops for one, and a checkpoint is as much a function of the log as the matches are.
+//! Elements pass through one by one: memory follows what happened since C, not what waits.
+//! Invariants: C1 a ledger that starts from a checkpoint says and offers what one that read the whole log does, except of what
+//! the results have dropped; C2 elements leave in ascending order.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
+
+use bytes::Bytes;
+use dovetail_rule::Row;
+
+use super::{
+    ClientPart, Entry, Ledger, LedgerLimits, Outcome, PoolCounts, PoolEntry, Timer, due_next,
+    ended::{Idempotency, Remembered},
+};
+use crate::{DefineError, ElementId, EventId, EventKind, Pool, PoolDefinition, PoolId, WithdrawReason};
+
+/// The state at a cut, but for the elements that wait.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Base {
+    /// Everything at or below is in the checkpoint.
+    pub through: EventId,
+    /// `time(through)` in milliseconds.
+    pub time_ms: u64,
+    /// By number.
+    pub pools: Vec<PoolBase>,
+    /// Idempotency keys, oldest first.
+    pub idempotency: Vec<Remembered>,
+}
+
+/// A pool at a cut. Counts but `waiting`, which the elements make.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PoolBase {
+    /// What was defined.
+    pub definition: Arc<PoolDefinition>,
+    /// The event that defined it.
+    pub defined_at: EventId,
+    /// Matches decided.
+    pub matches: u64,
+    /// Elements withdrawn by clients.
+    pub withdrawn: u64,
+    /// Elements whose time to live ended.
+    pub expired: u64,
+}
+
+/// An element that waits at a cut.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Kept {
+    /// Its id.
+    pub element: ElementId,
+    /// Its pool.
+    pub pool: PoolId,
+    /// Its attributes.
+    pub row: Arc<Row>,
+    /// When it arrived, in milliseconds.
+    pub arrived_ms: u64,
+    /// The client's key.
+    pub key: Arc<str>,
+    /// The client's payload.
+    pub payload: Bytes,
+    /// When its time to live ends, if it does.
+    pub expire_ms: Option<u64>,
+    /// When it searches again, if it does.
+    pub reprobe_ms: Option<u64>,
+}
+
+/// A checkpoint on its way from one cut to the next. In this order: all outcomes in between; all events in between; then the
+/// elements of the old checkpoint and, read a second time, the arrivals in between.
+#[derive(Debug)]
+pub struct Fold {
+    after: EventId,
+    base: Base,
+    idempotency: Idempotency,
+    /// Retired since the old cut.
+    ended: HashSet<ElementId>,
+    /// Times of the events by which elements searched again.
+    searched: HashMap<ElementId, Vec<u64>>,
+}
+
+impl Fold {
+    /// From `base` to the cut `through`. `idempotency_max` as in [`LedgerLimits`].
+    #[must_use]
+    pub fn new(base: Base, through: EventId, idempotency_max: usize) -> Fold {
+        let mut idempotency = Idempotency::new(idempotency_max);
+        for remembered in &base.idempotency {
+            idempotency.restore(remembered.clone());
+        }
+        let after = base.through;
+        let base = Base { through, idempotency: Vec::new(), ..base };
+        Fold { after, base, idempotency, ended: HashSet::new(), searched: HashMap::new() }
+    }
+
+    /// Whether an event or outcome is between the two cuts.
+    #[must_use]
+    pub fn covers(&self, x: EventId) -> bool {
+        x > self.after && x <= self.base.through
+    }
+
+    /// Takes an outcome; one that is not between the cuts is passed over.
+    pub fn on_outcome(&mut self, outcome: &Outcome) {
+        if !self.covers(outcome.x) {
+            return;
+        }
+        self.ended.extend(outcome.retirement().ends());
+        // Of a pool that is defined between the cuts nothing is known yet.
+        let pools = self.base.pools.len().max(outcome.pool.0 as usize + 1);
+        self.base.pools.resize_with(pools, PoolBase::unknown);
+        let counts = &mut self.base.pools[outcome.pool.0 as usize];
+        match outcome.reason {
+            None => counts.matches += 1,
+            Some(WithdrawReason::Client) => counts.withdrawn += 1,
+            Some(WithdrawReason::Expired) => counts.expired += 1,
+        }
+    }
+
+    /// Takes an event of a frame with this time; one that is not between the cuts is passed over. `client` belongs to an arrival.
+    pub fn on_event(&mut self, x: EventId, time_ms: u64, kind: &EventKind, client: Option<&ClientPart>) {
+        if !self.covers(x) {
+            return;
+        }
+        self.base.time_ms = time_ms;
+        match kind {
+            EventKind::PoolDefined { pool, definition } => {
+                let pools = self.base.pools.len().max(pool.0 as usize + 1);
+                self.base.pools.resize_with(pools, PoolBase::unknown);
+                let known = &mut self.base.pools[pool.0 as usize];
+                (known.definition, known.defined_at) = (Arc::clone(definition), x);
+            }
+            EventKind::Arrival { pool, row } => {
+                let client = client.expect("an arrival comes with its client part");
+                self.idempotency.insert(*pool, client, row, ElementId::from(x));
+            }
+            EventKind::Reprobe { element, .. } => {
+                if !self.ended.contains(element) {
+                    self.searched.entry(*element).or_default().push(time_ms);
+                }
+            }
+            EventKind::Withdrawal { .. } => {}
+        }
+    }
+
+    /// All but the elements, once all events were taken.
+    #[must_use]
+    pub fn base(&self) -> Base {
+        let defined = self.base.pools.iter().take_while(|pool| pool.defined_at > EventId::ZERO);
+        Base { pools: defined.cloned().collect(), idempotency: self.idempotency.entries(), ..self.base.clone() }
+    }
+
+    /// What has become of an element of the old checkpoint; none if it waits no longer.
+    #[must_use]
+    pub fn keep(&self, mut kept: Kept) -> Option<Kept> {
+        if self.ended.contains(&kept.element) {
+            return None;
+        }
+        if let Some(times) = self.searched.get(&kept.element) {
+            let schedule = &self.base.pools[kept.pool.0 as usize].definition.reprobe_ms;
+            for &time_ms in times {
+                kept.reprobe_ms = due_next(schedule, kept.arrived_ms, kept.reprobe_ms, time_ms);
+            }
+        }
+        Some(kept)
+    }
+
+    /// The element of an event between the cuts, if it is an arrival and still waits.
+    #[must_use]
+    pub fn arrived(&self, x: EventId, time_ms: u64, kind: &EventKind, client: Option<ClientPart>) -> Option<Kept> {
+        let EventKind::Arrival { pool, row } = kind else { return None };
+        let element = ElementId::from(x);
+        if !self.covers(x) || self.ended.contains(&element) {
+            return None;
+        }
+        let ClientPart { key, payload, ttl_ms, .. } = client.expect("an arrival comes with its client part");
+        let schedule = &self.base.pools[pool.0 as usize].definition.reprobe_ms;
+        self.keep(Kept {
+            element,
+            pool: *pool,
+            row: Arc::clone(row),
+            arrived_ms: time_ms,
+            key,
+            payload,
+            expire_ms: super::expires(time_ms, ttl_ms),
+            reprobe_ms: due_next(schedule, time_ms, None, time_ms),
+        })
+    }
+}
+
+impl PoolBase {
+    fn unknown() -> PoolBase {
+        let definition = PoolDefinition {
+            name: String::new(),
+            attributes: Vec::new(),
+            rule: String::new(),
+            ttl_ms: 0,
+            reprobe_ms: Vec::new(),
+            waiting_max: 0,
+            payload_bytes_max: 0,
+        };
+        PoolBase { definition: Arc::new(definition), defined_at: EventId::ZERO, matches: 0, withdrawn: 0, expired: 0 }
+    }
+}
+
+impl Ledger {
+    /// Starts from a checkpoint, whose elements are to be given to [`keep`](Ledger::keep).
+    ///
+    /// # Errors
+    /// When a pool does not compile here.
+    pub fn from_checkpoint(limits: LedgerLimits, shards: u32, base: Base) -> Result<Ledger, DefineError> {
+        let mut ledger = Ledger::new(limits, shards);
+        for (number, pool) in (0..).zip(base.pools) {
+            let PoolBase { definition, defined_at, matches, withdrawn, expired } = pool;
+            let pool = Pool::compile(PoolId(number), Arc::clone(&definition))?;
+            ledger.by_name.insert(definition.name.as_str().into(), pool.id);
+            let counts = PoolCounts { waiting: 0, matches, withdrawn, expired };
+            ledger.pools.push(PoolEntry { pool, defined_at, counts });
+        }
+        for remembered in base.idempotency {
+            ledger.idempotency.restore(remembered);
+        }
+        ledger.recorded = base.through;
+        ledger.decided = base.through;
+        ledger.stable = base.through;
+        ledger.marks.fill(base.through);
+        ledger.times.push_back((base.through, base.time_ms));
+        Ok(ledger)
+    }
+
+    /// Takes an element of the checkpoint that the ledger starts from.
+    ///
+    /// # Panics
+    /// When its pool is not in the checkpoint.
+    pub fn keep(&mut self, kept: Kept) {
+        let Kept { element, pool, row, arrived_ms, key, payload, expire_ms, reprobe_ms } = kept;
+        self.pools[pool.0 as usize].counts.waiting += 1;
+        self.keys.insert((pool, Arc::clone(&key)), element);
+        self.timers.extend(expire_ms.map(|due_ms| (due_ms, element, Timer::Expire)));
+        self.timers.extend(reprobe_ms.map(|due_ms| (due_ms, element, Timer::Reprobe)));
+        let entry = Entry { pool, row, arrived_ms, key, payload, closing: None, expire_ms, reprobe_ms };
+        self.elements.insert(element, entry);
+    }
+
+    /// Takes an outcome at or below the checkpoint that the ledger starts from, for those who ask what became of its elements.
+    pub fn remember(&mut self, outcome: &Outcome) {
+        for end in [Some(&outcome.element), outcome.anchor.as_ref()].into_iter().flatten() {
+            self.ended.insert(end.id, outcome.x, (outcome.pool, Arc::clone(&end.key)));
+        }
+    }
+
+    /// Outcomes at or below `floor` are no longer in the results: what they ended is forgotten.
+    pub fn on_results_trimmed(&mut self, floor: EventId) {
+        self.ended.forget(floor);
+    }
+}

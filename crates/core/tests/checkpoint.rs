@@ -1,0 +1,232 @@
+//! A ledger that starts from a checkpoint says and offers what one that read the whole log does, on random histories.
+
+#![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
+
+use std::sync::Arc;
+
+use dovetail_core::{
+    ElementId, EventId, EventKind, PoolDefinition, PoolId, Retirement, ShardId, WithdrawReason,
+    ledger::{Admission, Base, ClientPart, Fold, Kept, Ledger, LedgerLimits, Outcome, Status, Submission},
+    oracle::Oracle,
+};
+use dovetail_rule::{Value, ValueKind};
+
+const LIMITS: LedgerLimits =
+    LedgerLimits { waiting_max: 1000, payload_bytes_max: 4, ended_max: 30, idempotency_max: 12 };
+
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, n: u64) -> u64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) % n
+    }
+}
+
+/// An event as it is logged.
+#[derive(Clone)]
+struct Logged {
+    x: EventId,
+    time_ms: u64,
+    kind: EventKind,
+    client: Option<ClientPart>,
+}
+
+/// A history: the log, what the sequential program makes of it, and the ledger that lived through it.
+struct History {
+    log: Vec<Logged>,
+    outcomes: Vec<Outcome>,
+    ledger: Ledger,
+    oracle: Oracle,
+    time_ms: u64,
+}
+
+fn pool(number: u64) -> PoolDefinition {
+    PoolDefinition {
+        name: format!("pool{number}"),
+        attributes: vec![("n".to_owned(), ValueKind::Int)],
+        rule: "abs(a.n - b.n) <= a.waited / 50".to_owned(),
+        ttl_ms: [0, 400][number as usize % 2],
+        reprobe_ms: vec![30, 60, 61, 200],
+        waiting_max: 0,
+        payload_bytes_max: 0,
+    }
+}
+
+impl History {
+    fn new() -> History {
+        let (log, outcomes) = (Vec::new(), Vec::new());
+        History { log, outcomes, ledger: Ledger::new(LIMITS, 1), oracle: Oracle::new(), time_ms: 1_000 }
+    }
+
+    fn push(&mut self, kind: EventKind, client: Option<ClientPart>) {
+        let x = EventId(self.log.len() as u64 + 1);
+        self.ledger.record(x, self.time_ms, &kind, client.clone()).unwrap();
+        if let Some(retirement) = self.oracle.on_event(x, self.time_ms, &kind).unwrap() {
+            self.ledger.on_retirement(retirement).unwrap();
+        }
+        self.log.push(Logged { x, time_ms: self.time_ms, kind, client });
+    }
+
+    fn submit(&mut self, random: &mut Random) {
+        let name = format!("pool{}", random.below(self.ledger.pools().len() as u64));
+        let submission = Submission {
+            key: format!("k{}", random.below(60)),
+            attributes: vec![("n".to_owned(), Value::Int(random.below(200) as i64))],
+            ttl_ms: (random.below(4) == 0).then_some(90),
+            idempotency_key: if random.below(2) == 0 { format!("i{}", random.below(40)) } else { String::new() },
+            ..Submission::default()
+        };
+        if let Ok(Admission::New { pool, row, client }) = self.ledger.admit(&name, submission) {
+            self.push(EventKind::Arrival { pool, row }, Some(client));
+        }
+    }
+
+    fn step(&mut self, random: &mut Random) {
+        match random.below(12) {
+            0 => self.time_ms += random.below(60),
+            1 if self.ledger.pools().len() < 3 => {
+                let pool_id = self.ledger.next_pool();
+                let definition = Arc::new(pool(u64::from(pool_id.0)));
+                self.push(EventKind::PoolDefined { pool: pool_id, definition }, None);
+            }
+            2 => {
+                let waiting: Vec<ElementId> = self.ledger.waiting_ids().collect();
+                if !waiting.is_empty() {
+                    let element = waiting[random.below(waiting.len() as u64) as usize];
+                    self.withdraw(element);
+                }
+            }
+            3 | 4 => {
+                for kind in self.ledger.due(self.time_ms, 3) {
+                    self.push(kind, None);
+                }
+            }
+            _ if !self.ledger.pools().is_empty() => self.submit(random),
+            _ => {}
+        }
+    }
+
+    fn withdraw(&mut self, element: ElementId) {
+        if let Status::Waiting(entry) = self.ledger.status(element)
+            && entry.closing.is_none()
+        {
+            let pool = entry.pool;
+            self.push(EventKind::Withdrawal { element, pool, reason: WithdrawReason::Client }, None);
+        }
+    }
+
+    /// Decides, and puts on disk, up to some event.
+    fn settle(&mut self, through: EventId) {
+        let through = through.max(self.ledger.stable());
+        self.ledger.on_decided(ShardId(0), through, &mut self.outcomes).unwrap();
+        self.ledger.on_stable(through);
+    }
+}
+
+/// The next checkpoint, made as a balancer makes it.
+fn fold(history: &History, (base, kept): (Base, Vec<Kept>), through: EventId) -> (Base, Vec<Kept>) {
+    let mut fold = Fold::new(base, through, LIMITS.idempotency_max);
+    history.outcomes.iter().for_each(|outcome| fold.on_outcome(outcome));
+    for logged in &history.log {
+        fold.on_event(logged.x, logged.time_ms, &logged.kind, logged.client.as_ref());
+    }
+    let old = kept.into_iter().filter_map(|kept| fold.keep(kept));
+    let arrived = history.log.iter().filter_map(|one| fold.arrived(one.x, one.time_ms, &one.kind, one.client.clone()));
+    let kept: Vec<Kept> = old.chain(arrived).collect();
+    assert!(kept.is_sorted_by(|one, next| one.element < next.element));
+    (fold.base(), kept)
+}
+
+/// A ledger from a checkpoint, and from what the log and the results have after it.
+fn restart(history: &History, (base, kept): (Base, Vec<Kept>)) -> Ledger {
+    let from = base.through;
+    let mut ledger = Ledger::from_checkpoint(LIMITS, 1, base).unwrap();
+    kept.into_iter().for_each(|kept| ledger.keep(kept));
+    let (before, after): (Vec<&Outcome>, Vec<&Outcome>) =
+        history.outcomes.iter().partition(|outcome| outcome.x <= from);
+    before.into_iter().for_each(|outcome| ledger.remember(outcome));
+    for logged in history.log.iter().filter(|logged| logged.x > from) {
+        ledger.record(logged.x, logged.time_ms, &logged.kind, logged.client.clone()).unwrap();
+    }
+    let retirements: Vec<Retirement> = after.into_iter().map(Outcome::retirement).collect();
+    ledger.restore(history.ledger.stable(), &retirements).unwrap();
+    ledger
+}
+
+/// What a ledger says and offers.
+fn said(ledger: &mut Ledger, elements: u64) -> Vec<String> {
+    let mut said = vec![
+        format!("{} {} {} {}", ledger.recorded(), ledger.decided(), ledger.stable(), ledger.waiting()),
+        format!("{:?}", ledger.cut(|_| true)),
+    ];
+    for pool in ledger.pools() {
+        said.push(format!("{:?} {} {:?}", pool.pool.definition, pool.defined_at, pool.counts));
+    }
+    said.extend((1..=elements).map(|id| match ledger.status(ElementId(id)) {
+        Status::Waiting(entry) => format!("e{id} {entry:?}"),
+        Status::Ended(x) => format!("e{id} ended by {x}"),
+        Status::Unknown => format!("e{id} unknown"),
+    }));
+    for pool in 0..ledger.pools().len() as u32 {
+        said.extend((0..60).map(|key| format!("{key} {:?}", ledger.find(PoolId(pool), &format!("k{key}")))));
+        for key in 0..40 {
+            let submission =
+                Submission { key: "new".to_owned(), idempotency_key: format!("i{key}"), ..Submission::default() };
+            said.push(format!("{key} {:?}", ledger.admit(&format!("pool{pool}"), submission).map(|_| ())));
+        }
+    }
+    said.push(format!("{:?}", ledger.due(u64::MAX, usize::MAX)));
+    said
+}
+
+#[test]
+fn a_ledger_from_a_chain_of_checkpoints_is_the_one_that_read_the_whole_log() {
+    let (mut matched, mut kept_most) = (0, 0);
+    for seed in 0..300 {
+        let mut random = Random(seed);
+        let mut history = History::new();
+        let mut checkpoint = (Base::default(), Vec::new());
+        for _ in 0..3 + random.below(5) {
+            for _ in 0..random.below(80) {
+                history.step(&mut random);
+            }
+            let ahead = history.ledger.recorded().0 - history.ledger.stable().0;
+            let settled = history.ledger.stable().0 + random.below(ahead + 1);
+            history.settle(EventId(settled));
+            // Checkpoints are made beside the ledger, of a cut that is stable by then.
+            let behind = history.ledger.stable().0 - checkpoint.0.through.0;
+            let through = EventId(checkpoint.0.through.0 + random.below(behind + 1));
+            if through > checkpoint.0.through {
+                checkpoint = fold(&history, checkpoint, through);
+            }
+        }
+        matched += history.outcomes.len();
+        kept_most = kept_most.max(checkpoint.1.len());
+        let mut restarted = restart(&history, checkpoint);
+        let elements = history.log.len() as u64;
+        let (found, expected) = (said(&mut restarted, elements), said(&mut history.ledger, elements));
+        for (found, expected) in found.iter().zip(&expected) {
+            assert_eq!(found, expected, "seed {seed}");
+        }
+        assert_eq!(found.len(), expected.len());
+    }
+    assert!(matched > 5_000 && kept_most > 30, "{matched} outcomes, at most {kept_most} kept");
+}
+
+#[test]
+fn what_the_results_have_dropped_is_forgotten() {
+    let mut random = Random(7);
+    let mut history = History::new();
+    while history.log.len() < 200 {
+        history.step(&mut random);
+    }
+    history.settle(history.ledger.recorded());
+    let ended: Vec<ElementId> = history.outcomes.iter().flat_map(|outcome| outcome.retirement().ends()).collect();
+    let latest = *ended.last().unwrap();
+    assert!(matches!(history.ledger.status(latest), Status::Ended(_)));
+    history.ledger.on_results_trimmed(history.outcomes.last().unwrap().x.prev());
+    assert!(matches!(history.ledger.status(latest), Status::Ended(_)));
+    history.ledger.on_results_trimmed(history.outcomes.last().unwrap().x);
+    assert!(ended.iter().all(|&element| matches!(history.ledger.status(element), Status::Unknown)));
+}

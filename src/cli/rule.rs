@@ -1,0 +1,113 @@
+//! `dovetail rule plan`: how a rule is searched, without a cluster.
+
+use std::path::PathBuf;
+
+use clap::Subcommand;
+use dovetail_rule::{Conjunct, Rule, Schema, ValueKind, Warning};
+use serde::Serialize;
+
+use super::error::CliError;
+use super::pool::attribute;
+use super::schema::PoolSchema;
+use super::{match_json, output, pool_file};
+
+/// Commands of `dovetail rule`.
+#[derive(Debug, Subcommand)]
+pub enum RuleCommand {
+    /// Show how a rule is searched: key, columns, residual, cost, and what may be a mistake
+    Plan(PlanArgs),
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  dovetail rule plan 'a.region == b.region && abs(a.skill - b.skill) <= 25' \\
+      --attribute region=string --attribute skill=int
+  dovetail rule plan --file examples/players.toml";
+
+/// Flags of `dovetail rule plan`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub struct PlanArgs {
+    /// Which pairs match: a CEL expression over a and b
+    #[arg(value_name = "RULE", required_unless_present = "file")]
+    rule: Option<String>,
+    /// A TOML file that defines a pool, instead of rule and attributes
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["rule", "attribute"])]
+    file: Option<PathBuf>,
+    /// An attribute and its type; may be repeated
+    #[arg(long, value_name = "NAME=TYPE", value_parser = attribute)]
+    attribute: Vec<(String, ValueKind)>,
+    /// Print a JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs a command of `dovetail rule`.
+pub fn run(command: RuleCommand) -> Result<(), CliError> {
+    let RuleCommand::Plan(arguments) = command;
+    let (source, attributes) = match arguments.file {
+        Some(path) => {
+            let definition = pool_file::read(&path)?;
+            let attributes = PoolSchema::of(&definition).attributes;
+            (definition.rule, attributes)
+        }
+        None => (arguments.rule.unwrap_or_default(), arguments.attribute),
+    };
+    let rule = compile(&source, attributes)?;
+    let text = match arguments.json {
+        true => match_json::line(&PlanJson::of(&rule)),
+        false => rule.plan().to_string(),
+    };
+    Ok(output::print(&text)?)
+}
+
+/// Compiles a rule as a balancer would.
+fn compile(source: &str, attributes: Vec<(String, ValueKind)>) -> Result<Rule, CliError> {
+    let schema = Schema::new(attributes).map_err(|error| CliError::Rule(error.to_string()))?;
+    Rule::compile(source, &schema).map_err(|error| CliError::Rule(error.render(source)))
+}
+
+/// What may be a mistake in the rule of a pool; nothing where it does not compile here.
+pub fn doubts(source: &str, attributes: Vec<(String, ValueKind)>) -> Vec<Warning> {
+    let warnings = compile(source, attributes).map(|rule| rule.plan().warnings().to_vec()).unwrap_or_default();
+    // That an element needs its key is what keys are for.
+    warnings.into_iter().filter(|warning| !matches!(warning, Warning::KeyMayBeMissing { .. })).collect()
+}
+
+#[derive(Serialize)]
+struct PlanJson {
+    split: &'static str,
+    split_reason: String,
+    key: Vec<String>,
+    conjuncts: Vec<ConjunctJson>,
+    cost: u64,
+    notes: Vec<String>,
+}
+
+#[derive(Serialize)]
+struct ConjunctJson {
+    text: String,
+    role: String,
+    how: String,
+    cost: u64,
+}
+
+impl PlanJson {
+    fn of(rule: &Rule) -> PlanJson {
+        let plan = rule.plan();
+        let conjunct = |one: &Conjunct| ConjunctJson {
+            text: one.text(),
+            role: one.role().to_string(),
+            how: one.how().to_owned(),
+            cost: one.cost(),
+        };
+        PlanJson {
+            split: if plan.keyed() { "key" } else { "index" },
+            split_reason: plan.split_reason(),
+            key: plan.key_parts(),
+            conjuncts: plan.conjuncts().iter().map(conjunct).collect(),
+            cost: plan.cost(),
+            notes: plan.warnings().iter().map(Warning::to_string).collect(),
+        }
+    }
+}

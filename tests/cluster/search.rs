@@ -1,0 +1,132 @@
+//! What a user sees of the search: pools of both splits in one cluster, hot keys, and explanations.
+
+use std::time::Duration;
+
+use dovetail::client::{Client, by_id, by_key, value};
+use dovetail::pb::inspect_response::State;
+use dovetail::pb::{self, Attribute, AttributeType, ElementState, PoolDefinition, Submission};
+
+use crate::harness::{Cluster, SEVEN, SMALL, Which, dovetail, heavy, until};
+use crate::load::{settled, submit};
+use crate::workload::{Answer, Workload, position};
+
+const N: usize = 20_000;
+const SETTLES_IN: Duration = Duration::from_secs(300);
+
+async fn run(client: &Client, workload: Workload) {
+    let pool = format!("{workload:?}");
+    let defined = client.define_pool(workload.pool(&pool)).await.unwrap();
+    submit(client, &pool, workload.elements(N)).await;
+    let matches = settled(client, &pool, defined.defined_at, SETTLES_IN).await;
+    let key = |end: &Option<pb::MatchedElement>| position(&end.as_ref().unwrap().key);
+    let ends = matches.iter().map(|found| (key(&found.a), key(&found.b)));
+    assert_eq!(Answer::of(N as u64, ends), workload.answer(N), "{workload:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pools_with_and_without_keys_live_side_by_side() {
+    let _heavy = heavy().await;
+    let cluster = Cluster::start("both-splits", SEVEN).await;
+    let client = cluster.client().await;
+    // At once, so that frames hold elements of all.
+    tokio::join!(
+        run(&client, Workload::W1),
+        run(&client, Workload::W2),
+        run(&client, Workload::W3),
+        run(&client, Workload::W4),
+        run(&client, Workload::W5)
+    );
+    for matcher in 0..SEVEN.matchers {
+        let pools = pools(&cluster, matcher).await;
+        let split = |name: &str| pools.iter().find(|pool| pool.pool == name).unwrap().split.clone();
+        let splits = ["W1", "W2", "W3", "W4", "W5"].map(split);
+        assert_eq!(splits, ["key", "key", "index", "key", "index"], "as matcher {matcher} tells");
+    }
+}
+
+/// The pools of all slices of a matcher.
+async fn pools(cluster: &Cluster, matcher: u32) -> Vec<pb::PoolCount> {
+    match cluster.inspect(Which::Matcher(matcher)).await.unwrap().state {
+        Some(State::Matcher(state)) => state.slices.into_iter().flat_map(|slice| slice.pools).collect(),
+        other => panic!("not a matcher: {other:?}"),
+    }
+}
+
+fn duel(reprobe_ms: &[u64]) -> PoolDefinition {
+    let attribute = |(name, kind): (&str, AttributeType)| Attribute { name: name.to_owned(), r#type: kind.into() };
+    let attributes = [("region", AttributeType::String), ("skill", AttributeType::Int)];
+    PoolDefinition {
+        name: "duel".to_owned(),
+        attributes: attributes.map(attribute).into(),
+        rule: "a.region == b.region && abs(a.skill - b.skill) <= 50 + a.waited / 1000".to_owned(),
+        reprobe_ms: reprobe_ms.to_vec(),
+        ..PoolDefinition::default()
+    }
+}
+
+fn player(key: &str, region: &str, skill: i64) -> Submission {
+    let attributes = [("region".to_owned(), value::string(region)), ("skill".to_owned(), value::int(skill))];
+    Submission { key: key.to_owned(), attributes: attributes.into(), ..Submission::default() }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_that_most_searches_have_in_common_shows_in_inspect() {
+    let cluster = Cluster::start("hot-key", SMALL).await;
+    let client = cluster.client().await;
+    client.define_pool(duel(&[])).await.unwrap();
+    // Nobody is matched: skills are too far apart.
+    let region = |n: i64| if n % 5 == 0 { format!("r{n}") } else { "eu".to_owned() };
+    let players = (0..4_000).map(|n| player(&format!("p{n}"), &region(n), n * 1_000)).collect();
+    submit(&client, "duel", players).await;
+    let hot = until("the hot key shows", async || {
+        let pools = pools(&cluster, 0).await;
+        let hot: Vec<pb::HotKey> = pools.into_iter().flat_map(|pool| pool.hot_keys).collect();
+        hot.into_iter().find(|hot| hot.waiting == 3_200)
+    })
+    .await;
+    assert_eq!(hot.key, "region = \"eu\"");
+    assert!(hot.searches_permille > 700, "{hot:?}");
+    let (code, stdout, _) = dovetail(&cluster.url(Which::Matcher(0)), &["status"]).await;
+    assert!(code == Some(0) && stdout.contains("region = \"eu\""), "{stdout}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_waiting_element_is_explained_and_so_is_what_became_of_it() {
+    let cluster = Cluster::start("explain", SMALL).await;
+    let client = cluster.client().await;
+    client.define_pool(duel(&[3_600_000])).await.unwrap();
+    let players = [("ann", "eu", 1_000), ("bob", "us", 1_000), ("cid", "eu", 1_200), ("dan", "eu", 1_010)];
+    let mut ids = Vec::new();
+    for (key, region, skill) in players {
+        ids.push(client.submit_one("duel", player(key, region, skill)).await.unwrap());
+    }
+    until("ann is matched with dan", async || {
+        let found = client.get(by_id(ids[0]), Duration::ZERO).await.unwrap();
+        (found.state() == ElementState::Matched).then_some(())
+    })
+    .await;
+    let lone = client.submit_one("duel", player("eve", "eu", 1_111)).await.unwrap();
+
+    let explained = client.explain(by_key("duel", "eve"), 0).await.unwrap();
+    assert_eq!(explained.element.as_ref().unwrap().id, lone);
+    assert_eq!((explained.anchors, explained.acceptable, explained.rule_errors), (2, 0, 0));
+    let conjuncts: Vec<_> = explained.conjuncts.iter().map(|one| (one.role.as_str(), one.turned_away)).collect();
+    assert_eq!(conjuncts, [("key", 1), ("columns", 1)]);
+    let nearest = &explained.nearest[0];
+    assert_eq!((nearest.id, nearest.key.as_str(), nearest.failed.len()), (ids[2], "cid", 1));
+    assert_eq!(nearest.failed[0].reason, "abs(a.skill - b.skill) is 89, at most 50 is allowed: off by 39");
+    // An hour after cid came it searches again, and allows 3,600 more.
+    let prospect = explained.prospect.unwrap();
+    assert_eq!(prospect.id, ids[2]);
+    assert!((3_590_000..=3_600_000).contains(&(prospect.at_ms - explained.time_ms)), "{prospect:?}");
+
+    let ended = client.explain(by_id(ids[0]), 0).await.unwrap();
+    assert_eq!((ended.element.unwrap().state(), ended.conjuncts.len()), (ElementState::Matched, 0));
+
+    let (code, stdout, _) = dovetail(&cluster.server(), &["explain", "--pool", "duel", "--key", "eve"]).await;
+    assert!(code == Some(0) && stdout.contains("off by 39; acceptable in 5"), "{stdout}");
+    let (code, _, stderr) = dovetail(&cluster.server(), &["explain", "999"]).await;
+    assert_eq!((code, stderr.as_str()), (Some(1), "error: element 999 is not known (NOT_FOUND)\n"));
+    let refused = client.explain(by_id(lone), 101).await.unwrap_err();
+    assert!(refused.to_string().contains("nearest is 101, at most 100"), "{refused}");
+}
