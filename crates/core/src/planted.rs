@@ -49,11 +49,13 @@ pub enum Bug {
     KeyIgnored,
     /// A shard does not repeat what slices settled to a balancer that comes back.
     SettledNotRepeated,
+    /// A search is given what was found out ahead for the search before it.
+    HintOfAnother,
 }
 
 impl Bug {
     /// All of them; `--planted N` counts from 1.
-    pub const ALL: [Bug; 21] = [
+    pub const ALL: [Bug; 22] = [
         Bug::ProbeNotComplete,
         Bug::ClaimBeforeOwnProbe,
         Bug::ListFactorOne,
@@ -75,6 +77,7 @@ impl Bug {
         Bug::SettledAnchorStays,
         Bug::KeyIgnored,
         Bug::SettledNotRepeated,
+        Bug::HintOfAnother,
     ];
 }
 

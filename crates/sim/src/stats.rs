@@ -63,6 +63,8 @@ stats! {
     matcher_fetches,
     /// Searches that waited for the decided watermark.
     stalls,
+    /// Searches that were looked ahead for.
+    looked_ahead,
     /// Events lost in crashes, because they were not on disk.
     events_lost,
     /// Outcomes told again after a crash of the balancer.
@@ -90,7 +92,10 @@ impl Stats {
                 "  fetches    {} for a slice, {} for a peer, {} by matchers",
                 s.slice_fetches, s.peer_fetches, s.matcher_fetches
             ),
-            format!("  search     {} stalls, longest list {}", s.stalls, s.list_longest),
+            format!(
+                "  search     {} stalls, {} looked ahead for, longest list {}",
+                s.stalls, s.looked_ahead, s.list_longest
+            ),
         ];
         lines.join("\n")
     }

@@ -25,6 +25,7 @@ fn clusters_decide_what_the_sequential_program_decides() {
     let recovered = [stats.balancer_crashes, stats.matcher_crashes, stats.gatherer_crashes, stats.slice_fetches];
     assert!(happened.iter().chain(&recovered).all(|&count| count > SEEDS / 20), "{stats:?}");
     assert!(stats.peer_fetches > 0 && stats.matcher_fetches > 0 && stats.restarts_behind > 0, "{stats:?}");
+    assert!(stats.looked_ahead > SEEDS, "{stats:?}");
 }
 
 #[test]
@@ -79,4 +80,8 @@ each_is_found! {
     breaking_r6_is_found: R6PeersSilent,
     breaking_r7_is_found: R7WatermarkUnstated,
     forgetting_too_early_is_found: ForgetsTooEarly,
+    an_anchor_that_was_settled_and_stays_is_found: SettledAnchorStays,
+    placing_an_element_by_its_id_in_spite_of_its_key_is_found: KeyIgnored,
+    not_repeating_what_slices_settled_is_found: SettledNotRepeated,
+    looking_ahead_for_another_search_is_found: HintOfAnother,
 }
