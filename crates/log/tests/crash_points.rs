@@ -123,8 +123,11 @@ fn the_process_that_ends() {
     let watermark = fs::read(log_dir(&dir).join("watermark")).expect("the watermark");
     child.append(1, 100);
     child = child.reopen(|dir| fs::write(log_dir(dir).join("watermark"), watermark).expect("a file"));
-    child.append(1, 9 << 20);
-    child.checkpoint(33, true);
+    // What is synced in pieces. Started again, it need not be done again.
+    if std::env::var_os(crash::VARIABLE).is_some() {
+        child.append(1, 9 << 20);
+        child.checkpoint(33, true);
+    }
     let deadline = Instant::now() + Duration::from_secs(20);
     let later = std::env::var(crash::VARIABLE).is_ok_and(|name| name.starts_with("log.watermark.sync-later"));
     while later && Instant::now() < deadline {
