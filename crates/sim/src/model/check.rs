@@ -7,7 +7,7 @@ use std::{
 
 use dovetail_core::planted::Bug;
 use serde::Serialize;
-use stateright::{Checker, Model};
+use stateright::{Checker, HasDiscoveries, Model};
 
 use super::{
     cluster::{Cluster, Faults},
@@ -25,8 +25,8 @@ pub struct Options {
     pub breadth_first: bool,
     /// Threads.
     pub threads: usize,
-    /// Stops after about so many states; none to go on to the end.
-    pub states_max: Option<usize>,
+    /// Stops after about so many steps; none to go on to the end.
+    pub steps_max: Option<usize>,
     /// Takes steps of machines again from other histories.
     pub audit: bool,
 }
@@ -72,8 +72,8 @@ pub struct Counterexample {
 pub fn check(script: &Script, options: Options, progress: &dyn Fn(usize)) -> Report {
     let started = Instant::now();
     let cluster = Cluster::new(script, options.faults, options.planted);
-    let mut builder = cluster.checker().threads(options.threads);
-    if let Some(most) = options.states_max {
+    let mut builder = cluster.checker().threads(options.threads).finish_when(HasDiscoveries::AnyFailures);
+    if let Some(most) = options.steps_max {
         builder = builder.target_state_count(most);
     }
     if options.breadth_first {
@@ -112,7 +112,7 @@ fn report(
         states: checker.unique_state_count(),
         steps: checker.state_count(),
         depth: checker.max_depth(),
-        exhausted: checker.is_done() && options.states_max.is_none_or(|most| checker.state_count() < most),
+        exhausted: counterexample.is_none() && options.steps_max.is_none_or(|most| checker.state_count() < most),
         seconds,
         machine_states,
         machine_steps,

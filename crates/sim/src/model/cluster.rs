@@ -21,8 +21,21 @@ pub struct Faults {
     /// Whether events are written while the cluster decides, each with the stable cut of then. If not, the whole log is there
     /// from the start.
     pub growing: bool,
-    /// x
-    pub eager: u8,
+    /// How streams come back after a crash.
+    pub reconnect: Reconnect,
+    /// Whether results are stored at any time later; if not, at once.
+    pub lazy_store: bool,
+    /// Whether orders that are known to make no difference are left out ([`Cluster::at_once`]).
+    pub reduced: bool,
+}
+
+/// How streams come back after a crash.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reconnect {
+    /// All that can be, when the node begins anew; what they carry is in flight as long as may be.
+    Together,
+    /// Each on its own, at any time.
+    Apart,
 }
 
 /// A cluster's state. Machines and messages are numbers, see [`super::machines`].
@@ -235,10 +248,6 @@ impl Cluster {
         all && searched && state.announced == expected
     }
 
-    fn index(&self, stream: Stream) -> usize {
-        stream.index()
-    }
-
     /// A node stops: its memory and what is in flight to and from it are gone.
     fn stop(&self, state: &mut State, node: Node) {
         state.machines[node.index()] = None;
@@ -263,10 +272,10 @@ impl Cluster {
             Node::Slice(slice) => {
                 let cut = self.machines.step(balancer, Input::Cut(slice)).cut;
                 for stream in [Stream::Log(slice), Stream::Stable(slice)] {
-                    state.whole |= 1 << self.index(stream);
+                    state.whole |= 1 << stream.index();
                 }
                 let from = usize::try_from(stable.0 - self.plan.start.0).expect("few events");
-                let to = self.index(Stream::Log(slice));
+                let to = Stream::Log(slice).index();
                 state.log()[from..].to_vec().into_iter().for_each(|frame| state.push(to, frame));
                 state.searched[usize::from(slice)] = u8::try_from(from).expect("few events");
                 self.machines.begin(Begin::Slice(slice, cut))
@@ -308,14 +317,15 @@ impl Cluster {
         self.follow(state, Node::Balancer, 0, &outcome);
     }
 
+    /// Delivers what is delivered at once.
     fn settle(&self, state: &mut State) {
         while state.wrong.is_none() {
             let last = self.last(state);
-            let eager = |&index: &usize| state.lengths[index] > 0 && self.eager(state, index, last);
-            if let Some(index) = (0..STREAMS).find(eager) {
+            let at_once = |&index: &usize| state.lengths[index] > 0 && self.at_once(state, index, last);
+            if let Some(index) = (0..STREAMS).find(at_once) {
                 let message = state.pop(index);
                 self.deliver(state, index, message);
-            } else if self.faults.eager & 4 != 0 && state.unstored {
+            } else if !self.faults.lazy_store && state.unstored {
                 self.store(state);
             } else {
                 return;
@@ -323,20 +333,32 @@ impl Cluster {
         }
     }
 
-    /// Whether nothing can go wrong any more, and no event come.
+    /// Whether nothing can go wrong any more, and no event come. A hello in flight may yet send its reader back to the cut.
     fn last(&self, state: &State) -> bool {
-        state.ended && state.crashes == 0 && state.duplicates == 0 && state.again.is_none() && state.all_whole()
+        let calm = |message: &MessageId| matches!(message.kind(), Kind::Repeatable | Kind::News);
+        let over = state.crashes == 0 && state.duplicates == 0 && state.again.is_none();
+        over && state.ended && state.all_whole() && state.messages.iter().all(calm)
     }
 
-    fn eager(&self, state: &State, index: usize, last: bool) -> bool {
+    /// Whether the first message of a stream is delivered as soon as it is the first, and not at any time later.
+    ///
+    /// What the balancer reads and says of the stable cut is: its lateness is that of [`Action::Store`]. So is a frame of candidates
+    /// without events: a shard only forgets when it takes one, and it may forget too early but not too late. The rest
+    /// follows from what can still happen when nothing can go wrong any more. A slice that has searched the whole log says
+    /// nothing more but such frames, so that it makes no difference when it hears of decisions. A shard that has read all
+    /// candidates has one stream left that anything can come on, so that nothing can overtake its first message.
+    fn at_once(&self, state: &State, index: usize, last: bool) -> bool {
+        if !self.faults.reduced {
+            return false;
+        }
         let searched = |slice: u8| state.searched[usize::from(slice)] == state.lengths[LOG];
         match self.streams[index] {
-            Stream::Decisions(_, Node::Balancer) | Stream::Stable(_) => self.faults.eager & 1 != 0,
-            Stream::Candidates(..) => self.faults.eager & 2 != 0 && state.queue(index)[0].kind() == Kind::News,
-            Stream::Decisions(_, Node::Slice(slice)) => self.faults.eager & 8 != 0 && last && searched(slice),
+            Stream::Decisions(_, Node::Balancer) | Stream::Stable(_) => true,
+            Stream::Candidates(..) => state.queue(index)[0].kind() == Kind::News,
+            Stream::Decisions(_, Node::Slice(slice)) => last && searched(slice),
             Stream::Decisions(_, Node::Shard(shard)) => {
-                let drained = |slice: u8| searched(slice) && state.lengths[self.index(Stream::Candidates(slice, shard))] == 0;
-                self.faults.eager & 8 != 0 && last && (0..SLICES as u8).all(drained)
+                let drained = |slice| searched(slice) && state.lengths[Stream::Candidates(slice, shard).index()] == 0;
+                last && (0..SLICES as u8).all(drained)
             }
             Stream::Log(_) => false,
         }
@@ -363,7 +385,7 @@ impl Cluster {
             Node::Shard(_) => {}
         }
         for &(stream, message) in &outcome.sends {
-            let to = self.index(stream);
+            let to = stream.index();
             if state.is_whole(to) {
                 state.push(to, message);
             }
@@ -445,7 +467,7 @@ impl Cluster {
         state.push(LOG, frame);
         state.ended = x == self.plan.end();
         for slice in 0..SLICES as u8 {
-            let index = self.index(Stream::Log(slice));
+            let index = Stream::Log(slice).index();
             if state.is_whole(index) {
                 state.push(index, frame);
             }
@@ -504,7 +526,7 @@ impl Model for Cluster {
         if !state.ended {
             actions.push(Action::Write);
         }
-        if self.faults.eager & 4 == 0 && state.unstored {
+        if self.faults.lazy_store && state.unstored {
             actions.push(Action::Store);
         }
         for index in 0..STREAMS {
@@ -531,7 +553,7 @@ impl Model for Cluster {
                 (false, _) => actions.push(Action::Restart(node)),
             }
         }
-        if self.faults.eager & 16 != 0 {
+        if self.faults.reconnect == Reconnect::Together {
             return;
         }
         for (index, stream) in (0u8..).zip(&self.streams) {
@@ -570,7 +592,7 @@ impl Model for Cluster {
             }
             Action::Restart(node) => {
                 self.start(state, node);
-                if self.faults.eager & 16 != 0 {
+                if self.faults.reconnect == Reconnect::Together {
                     for index in 0..STREAMS {
                         let ends = [self.streams[index].server(), self.streams[index].reader()];
                         let up = ends.iter().all(|node| state.machines[node.index()].is_some());

@@ -108,6 +108,48 @@ impl fmt::Display for Script {
     }
 }
 
+/// All scripts of so many elements: every pattern of homes up to renaming, every relation; of arrivals alone, and with one
+/// withdrawal or one reprobe at each place where it can be.
+#[must_use]
+pub fn families(elements: usize, arrivals: bool, withdrawal: bool, reprobe: bool) -> Vec<Script> {
+    let mut all = Vec::new();
+    if arrivals {
+        all.push((vec![Op::Arrive; elements], false));
+    }
+    let count = u8::try_from(elements).expect("few elements");
+    // At the end, or before a later arrival.
+    let places = |element: u8| usize::from(element) + 1..=elements;
+    let mut with = |op: fn(u8) -> Op, late: bool| {
+        for element in 0..count {
+            for place in places(element) {
+                let mut ops = vec![Op::Arrive; elements];
+                ops.insert(place, op(element));
+                all.push((ops, late));
+            }
+        }
+    };
+    if withdrawal {
+        with(Op::Withdraw, false);
+    }
+    if reprobe {
+        with(Op::Reprobe, true);
+    }
+    let mut scripts = Vec::new();
+    for (ops, late) in all {
+        for homes in homes(elements) {
+            let relations = Relation::all(elements, late);
+            scripts.extend(relations.into_iter().map(|relation| Script { ops: ops.clone(), relation, homes: homes.clone() }));
+        }
+    }
+    scripts
+}
+
+/// Patterns of homes that use both shards, up to renaming these.
+fn homes(elements: usize) -> Vec<Vec<u8>> {
+    let patterns = 1..1u16 << (elements - 1);
+    patterns.map(|bits| (0..elements).map(|element| u8::from(element > 0 && bits >> (element - 1) & 1 == 1)).collect()).collect()
+}
+
 /// A script, made ready: the pool, ids, frames, and what should become of it.
 #[derive(Debug)]
 pub(super) struct Plan {
