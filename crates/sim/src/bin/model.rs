@@ -103,14 +103,12 @@ fn scripts(arguments: &Arguments) -> Result<Vec<Script>, String> {
         return Err(format!("--elements is {elements}, from 1 to 5"));
     }
     let wanted = |events| arguments.events == events || arguments.events == Events::All;
-    let mut scripts = families(
-        elements,
-        wanted(Events::Arrivals),
-        wanted(Events::Withdrawal),
-        wanted(Events::Reprobe),
-    );
+    let mut scripts = families(elements, wanted(Events::Arrivals), wanted(Events::Withdrawal), wanted(Events::Reprobe));
     if arguments.relation != "all" {
-        let number = arguments.relation.parse().map_err(|_| format!("--relation is {:?}, a number or all", arguments.relation))?;
+        let number = arguments
+            .relation
+            .parse()
+            .map_err(|_| format!("--relation is {:?}, a number or all", arguments.relation))?;
         scripts.retain(|script| script.relation == Relation { always: number, late: 0 });
     }
     if let Some(homes) = &arguments.homes {
@@ -203,7 +201,10 @@ fn print_report(arguments: &Arguments, report: &Report) {
     if arguments.audit {
         let (machine_states, machine_steps, (audited, differ)) =
             (report.machine_states, report.machine_steps, report.audited);
-        println!("{:>42}machines: {machine_states} states, {machine_steps} steps, {audited} audited, {differ} differ", "");
+        println!(
+            "{:>42}machines: {machine_states} states, {machine_steps} steps, {audited} audited, {differ} differ",
+            ""
+        );
     }
     if let Some(found) = &report.counterexample {
         println!("{:>42}{}: {}", "", found.property, found.what);

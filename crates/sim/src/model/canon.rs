@@ -61,7 +61,8 @@ impl Reader<'_> {
                 break;
             }
             let entry = self.value();
-            let left_out = LEFT_OUT.iter().any(|name| entry.strip_prefix(name).is_some_and(|rest| rest.starts_with(':')));
+            let left_out =
+                LEFT_OUT.iter().any(|name| entry.strip_prefix(name).is_some_and(|rest| rest.starts_with(':')));
             if !left_out {
                 entries.push(entry.trim_end().to_owned());
             }

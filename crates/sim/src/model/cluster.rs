@@ -215,7 +215,11 @@ impl Cluster {
         let mut text = format!("stuck: the log ends at {}", self.end(state));
         for node in Node::mortal() {
             if let Some(facts) = facts(node) {
-                text += &format!(", {node} through {} decided {}", facts.through[0].min(facts.through[1]), facts.decided.map(|d| d.to_string()).join("/"));
+                text += &format!(
+                    ", {node} through {} decided {}",
+                    facts.through[0].min(facts.through[1]),
+                    facts.decided.map(|d| d.to_string()).join("/")
+                );
             }
         }
         text
@@ -237,9 +241,7 @@ impl Cluster {
     /// Everything is decided, as the oracle says, and everyone knows.
     fn complete(&self, state: &State) -> bool {
         let end = self.end(state);
-        let all = state.machines.iter().flatten().all(|&machine| {
-            self.machines.facts(machine).decided == [end; SHARDS]
-        });
+        let all = state.machines.iter().flatten().all(|&machine| self.machines.facts(machine).decided == [end; SHARDS]);
         let searched = (0..SLICES as u8).all(|slice| {
             let machine = state.machines[Node::Slice(slice).index()];
             machine.is_some_and(|machine| self.machines.facts(machine).through == [end; SLICES])

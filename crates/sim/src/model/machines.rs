@@ -370,8 +370,7 @@ impl Machines {
     }
 
     fn ledger(&self) -> Ledger {
-        let limits =
-            LedgerLimits { waiting_max: 100, payload_bytes_max: 100, ended_max: 100, idempotency_max: 100 };
+        let limits = LedgerLimits { waiting_max: 100, payload_bytes_max: 100, ended_max: 100, idempotency_max: 100 };
         let mut ledger = Ledger::new(limits, u32::try_from(SHARDS).expect("few"));
         let pool = dovetail_core::PoolId(0);
         let kind = EventKind::PoolDefined { pool, definition: Arc::clone(&self.plan.definition) };
@@ -393,7 +392,9 @@ impl Machines {
         match input {
             Input::Record(frame) => {
                 let message = self.message(frame);
-                let Message::Wire(net::Message::Log(frame)) = &*message else { unreachable!("only the log is written") };
+                let Message::Wire(net::Message::Log(frame)) = &*message else {
+                    unreachable!("only the log is written")
+                };
                 for event in &frame.events {
                     let arrival = matches!(event.kind, EventKind::Arrival { .. });
                     let client = arrival.then(|| ClientPart {

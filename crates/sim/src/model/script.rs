@@ -138,7 +138,11 @@ pub fn families(elements: usize, arrivals: bool, withdrawal: bool, reprobe: bool
     for (ops, late) in all {
         for homes in homes(elements) {
             let relations = Relation::all(elements, late);
-            scripts.extend(relations.into_iter().map(|relation| Script { ops: ops.clone(), relation, homes: homes.clone() }));
+            scripts.extend(relations.into_iter().map(|relation| Script {
+                ops: ops.clone(),
+                relation,
+                homes: homes.clone(),
+            }));
         }
     }
     scripts
@@ -147,7 +151,9 @@ pub fn families(elements: usize, arrivals: bool, withdrawal: bool, reprobe: bool
 /// Patterns of homes that use both shards, up to renaming these.
 fn homes(elements: usize) -> Vec<Vec<u8>> {
     let patterns = 1..1u16 << (elements - 1);
-    patterns.map(|bits| (0..elements).map(|element| u8::from(element > 0 && bits >> (element - 1) & 1 == 1)).collect()).collect()
+    patterns
+        .map(|bits| (0..elements).map(|element| u8::from(element > 0 && bits >> (element - 1) & 1 == 1)).collect())
+        .collect()
 }
 
 /// A script, made ready: the pool, ids, frames, and what should become of it.
@@ -257,9 +263,9 @@ fn start(script: &Script, placement: &Placement) -> EventId {
     let arrivals = || script.ops.iter().zip(1u64..).filter(|(op, _)| **op == Op::Arrive);
     assert_eq!(arrivals().count(), script.homes.len(), "each element has a home");
     let fits = |start: u64| {
-        arrivals().zip(&script.homes).all(|((_, offset), &home)| {
-            placement.home_of(ElementId(start + offset)).0 == u32::from(home)
-        })
+        arrivals()
+            .zip(&script.homes)
+            .all(|((_, offset), &home)| placement.home_of(ElementId(start + offset)).0 == u32::from(home))
     };
     // Odd, so that the first element is owned by slice 0.
     (1..).step_by(2).map(EventId).find(|start| fits(start.0)).expect("every pattern occurs on a ring")
