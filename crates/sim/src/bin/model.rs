@@ -133,7 +133,8 @@ fn options(arguments: &Arguments, planted: Option<Bug>) -> Options {
     Options {
         faults,
         planted,
-        breadth_first: planted.is_some(),
+        // With a crash, breadth first would go through nearly all states before the first deep one.
+        breadth_first: planted.is_some() && arguments.crashes == 0,
         threads,
         steps_max: arguments.steps_max,
         audit: arguments.audit,

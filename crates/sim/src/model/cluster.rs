@@ -25,7 +25,7 @@ pub struct Faults {
     pub reconnect: Reconnect,
     /// Whether results are stored at any time later; if not, at once.
     pub lazy_store: bool,
-    /// Whether orders that are known to make no difference are left out ([`Cluster::at_once`]).
+    /// Whether orders that are known to make no difference are left out (`Cluster::at_once`).
     pub reduced: bool,
 }
 
@@ -38,7 +38,7 @@ pub enum Reconnect {
     Apart,
 }
 
-/// A cluster's state. Machines and messages are numbers, see [`super::machines`].
+/// A cluster's state. Machines and messages are numbers, see `machines`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct State {
     /// None while a node is down.
