@@ -138,27 +138,11 @@ fn breaking_r4_is_found() {
 }
 
 #[test]
-fn breaking_r1_is_found() {
-    check_found(Bug::R1LeftOutAtX, &arrivals(1, &[0, 1]), CRASH, "");
-}
-
-#[test]
-fn breaking_r2_is_found() {
-    let ops = [Op::Arrive, Op::Arrive, Op::Withdraw(0)];
-    check_found(Bug::R2FeedUnfiltered, &script(&ops, 1, &[0, 1]), CRASH, "");
-}
-
-#[test]
-fn breaking_r5_is_found() {
-    check_found(Bug::R5NotAnnounced, &arrivals(1, &[0, 1]), CRASH, "");
-}
-
-#[test]
-fn breaking_r6_is_found() {
-    check_found(Bug::R6PeersSilent, &arrivals(1, &[0, 1]), CRASH, "");
-}
-
-#[test]
 fn breaking_r7_is_found() {
-    check_found(Bug::R7WatermarkUnstated, &arrivals(1, &[0, 1]), CRASH, "");
+    check_found(Bug::R7WatermarkUnstated, &arrivals(0, &[0]), CRASH, "stuck");
+}
+
+#[test]
+fn forgetting_too_early_is_found() {
+    check_found(Bug::ForgetsTooEarly, &arrivals(ALL, &[0, 1, 0]), CALM, "stuck");
 }

@@ -278,7 +278,8 @@ impl Cluster {
                 }
                 let from = usize::try_from(stable.0 - self.plan.start.0).expect("few events");
                 let to = Stream::Log(slice).index();
-                state.log()[from..].to_vec().into_iter().for_each(|frame| state.push(to, frame));
+                let backlog: Vec<MessageId> = state.log().iter().skip(from).copied().collect();
+                backlog.into_iter().for_each(|frame| state.push(to, frame));
                 state.searched[usize::from(slice)] = u8::try_from(from).expect("few events");
                 self.machines.begin(Begin::Slice(slice, cut))
             }
