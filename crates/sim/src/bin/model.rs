@@ -92,7 +92,7 @@ fn main() -> ExitCode {
     };
     let clean = match &arguments.planted {
         None => sweep(&arguments, &scripts),
-        Some(bugs) => bugs.0.iter().fold(true, |all, &bug| hunt(&arguments, &scripts, bug) && all),
+        Some(bugs) => bugs.0.iter().filter(|&&bug| !hunt(&arguments, &scripts, bug)).count() == 0,
     };
     if clean { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
