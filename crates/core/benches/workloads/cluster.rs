@@ -3,10 +3,7 @@
 //! Frames are made shortly before they are given, as a matcher decodes them, and dropped after; neither is timed. Effects are
 //! drained, and the decided watermark comes back at once: nothing is waited for.
 
-use std::{
-    sync::Arc,
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use dovetail_core::{
     DecisionFrame, Event, EventId, EventKind, LogFrame, Placement, PoolDefinition, PoolId, Retirement, Ring, ShardId,

@@ -57,7 +57,9 @@ impl Waiting {
         if self.used <= 8 * LANES || self.live * 10 >= self.used * 9 {
             return;
         }
-        for block in std::mem::replace(self, Waiting { blocks: Vec::with_capacity(self.blocks.len()), used: 0, live: 0 }).blocks {
+        for block in
+            std::mem::replace(self, Waiting { blocks: Vec::with_capacity(self.blocks.len()), used: 0, live: 0 }).blocks
+        {
             for lane in (0..LANES).filter(|&lane| block.columns[0][lane] != NOBODY) {
                 self.push(block.ids[lane], &block.columns.map(|column| column[lane]));
             }
