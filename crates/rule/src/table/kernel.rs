@@ -194,15 +194,10 @@ fn first_strips(leaf: Leaf) -> (usize, usize) {
     }
 }
 
-/// Of one or two strips every line; of more the first of each, and the processor sees where that leads.
 #[inline(always)]
 fn prefetch<L: Lines>(block: &Block, (first, count): (usize, usize)) {
-    let lines = block.lines_of(first, count);
-    let step = if count > 2 { usize::from(block.lines) } else { 1 };
-    let mut at = 0;
-    while at < lines.len() {
-        L::prefetch(&lines[at]);
-        at += step;
+    for line in block.lines_of(first, count) {
+        L::prefetch(line);
     }
 }
 
@@ -252,7 +247,8 @@ fn distances<L: Lines, const SQUARED: bool, const PLAIN: bool>(
     let first = scan.layout.sums[sum].run?;
     let points = &scan.query.points[limit.from..][..terms];
     let weights = &scan.query.weights[limit.from..][..terms];
-    each!(blocks, (first, terms), |block, lanes, LINES| {
+    // Many strips are one run of memory, which the processor sees for itself.
+    each!(blocks, (0, 0), |block, lanes, LINES| {
         let most = limit.at(block.reach(scan.layout, sum));
         lanes & L::run::<LINES, SQUARED, PLAIN>(block.strips::<LINES>(first, terms), points, weights, most)
     })

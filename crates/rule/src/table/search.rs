@@ -145,14 +145,14 @@ impl Table {
                 while let Some((block, mask)) = scan.next(held.level, &blocks[from..]) {
                     from += block + 1;
                     for lane in lanes_of(mask) {
-                        if scans[at].found == limit {
-                            return false;
-                        }
                         let slot = blocks[from - 1].slot(lane);
                         let id = held.slab.ids[slot as usize];
                         found.push((at as u8, id, slot));
                         scans[at].found += 1;
                         scans[at].from = id + 1;
+                        if scans[at].found >= limit {
+                            return false;
+                        }
                     }
                 }
                 true
