@@ -91,6 +91,7 @@ macro_rules! first_near {
 #[cfg(target_arch = "x86_64")]
 mod x86 {
     #![allow(unsafe_code, reason = "the registers of the processor that runs it, found out at run time")]
+    #![allow(clippy::needless_range_loop, reason = "one index for columns and points reads best")]
 
     use std::arch::x86_64::*;
 
