@@ -146,6 +146,7 @@ mod tests {
             "submit --pool duel -",
             "submit --pool duel --format csv --keep-going --batch 1 --in-flight 1 FILE",
             "watch --pool duel --json --from 17 --until-settled",
+            "watch --outcomes --json",
             "get 17 --wait 5s --json",
             "get --pool duel --key p1",
             "withdraw --pool duel --key p1",

@@ -49,7 +49,7 @@ use tonic::transport::{Channel, Endpoint};
 
 pub use error::{ClientError, code_name};
 pub use submit::{Answer, SubmitOptions, SubmitStream};
-pub use watch::{Watch, WatchOptions};
+pub use watch::{Part, Watch, WatchOptions};
 
 use crate::pb;
 use crate::pb::inspect_service_client::InspectServiceClient;
@@ -149,6 +149,17 @@ impl Client {
     /// The matches in order of their cursor, each once, across lost connections. Connects on the first
     /// [`next`](Watch::next).
     pub fn watch(&self, options: WatchOptions) -> Watch {
+        self.watch_as(options)
+    }
+
+    /// Matches, and with them the elements that were withdrawn or expired, in order of their cursor, each once, across lost
+    /// connections.
+    pub fn watch_outcomes(&self, options: WatchOptions) -> Watch<pb::WatchOutcomesResponse> {
+        self.watch_as(options)
+    }
+
+    /// Either of the two.
+    pub fn watch_as<P: Part>(&self, options: WatchOptions) -> Watch<P> {
         Watch::new(self.service(), options)
     }
 

@@ -21,7 +21,7 @@ use super::{
     messages::{ElementName, Event, Found, PoolSummary, Request, Withdrawing},
     submit,
     tail::TailError,
-    watch::{self, Names, Watch},
+    watch::{self, Item, Names, Watch},
 };
 use crate::{
     convert, pb,
@@ -117,12 +117,40 @@ impl Service {
             () = self.stop.given() => Err(errors::stopping(())),
         }
     }
+
+    async fn watch<T: Item>(
+        &self,
+        pool: &str,
+        after: u64,
+        until_settled: bool,
+    ) -> Result<Response<ResponseStream<T::Response>>, Status> {
+        let node = &self.node;
+        let assigned = node.ask(|reply| Event::Assigned { reply }).await?;
+        if after > assigned.0 {
+            return Err(errors::future("cursor", after, assigned));
+        }
+        let pool = match pool {
+            "" => None,
+            name => {
+                errors::check_pool_name(name)?;
+                Some(pool_number(node, name).await?)
+            }
+        };
+        let Ok(permit) = Arc::clone(&node.watchers).try_acquire_owned() else {
+            let most = node.settings.node.limits.watchers_max;
+            return Err(Status::resource_exhausted(format!("{most} watchers are open, which is watchers_max")));
+        };
+        let watch = Watch { pool, after: EventId(after), until: until_settled.then_some(assigned) };
+        let stream = watch::serve::<T>(Arc::clone(node), watch, permit);
+        Ok(Response::new(rpc::until_stopped(stream, self.stop.clone())))
+    }
 }
 
 #[tonic::async_trait]
 impl MatchService for Service {
     type SubmitStream = ResponseStream<pb::SubmitResponse>;
     type WatchMatchesStream = ResponseStream<pb::WatchMatchesResponse>;
+    type WatchOutcomesStream = ResponseStream<pb::WatchOutcomesResponse>;
 
     async fn submit(
         &self,
@@ -238,30 +266,16 @@ impl MatchService for Service {
         &self,
         request: tonic::Request<pb::WatchMatchesRequest>,
     ) -> Result<Response<Self::WatchMatchesStream>, Status> {
-        let request = request.into_inner();
-        let node = &self.node;
-        let assigned = node.ask(|reply| Event::Assigned { reply }).await?;
-        if request.after > assigned.0 {
-            let text = format!("cursor {} is from the future: the highest id is {assigned}", request.after);
-            return Err(Status::out_of_range(text.replace('x', "")));
-        }
-        let pool = match request.pool.as_str() {
-            "" => None,
-            name => {
-                errors::check_pool_name(name)?;
-                Some(pool_number(node, name).await?)
-            }
-        };
-        let Ok(permit) = Arc::clone(&node.watchers).try_acquire_owned() else {
-            let most = node.settings.node.limits.watchers_max;
-            return Err(Status::resource_exhausted(format!("{most} watchers are open, which is watchers_max")));
-        };
-        let until = request.until_settled.then_some(assigned);
-        // 0 is all there is; any other cursor must not skip what is gone.
-        let after = if request.after == 0 { node.outcomes.floor() } else { EventId(request.after) };
-        let watch = Watch { pool, after, until };
-        let stream = watch::serve(Arc::clone(node), watch, permit);
-        Ok(Response::new(rpc::until_stopped(stream, self.stop.clone())))
+        let pb::WatchMatchesRequest { pool, after, until_settled } = request.into_inner();
+        self.watch::<pb::Match>(&pool, after, until_settled).await
+    }
+
+    async fn watch_outcomes(
+        &self,
+        request: tonic::Request<pb::WatchOutcomesRequest>,
+    ) -> Result<Response<Self::WatchOutcomesStream>, Status> {
+        let pb::WatchOutcomesRequest { pool, after, until_settled } = request.into_inner();
+        self.watch::<pb::Outcome>(&pool, after, until_settled).await
     }
 
     async fn define_pool(

@@ -1,6 +1,6 @@
 //! Errors as gRPC statuses: one exhaustive match for each.
 
-use dovetail_core::{DefineError, ledger::SubmitError, pool::POOL_NAME_BYTES_MAX};
+use dovetail_core::{DefineError, EventId, ledger::SubmitError, pool::POOL_NAME_BYTES_MAX};
 use tonic::{Code, Status};
 
 use super::{
@@ -20,6 +20,11 @@ pub(super) fn check_pool_name(name: &str) -> Result<(), Status> {
         return Err(Status::invalid_argument(text));
     }
     Ok(())
+}
+
+/// A cursor or position above the highest id.
+pub(super) fn future(what: &str, found: u64, assigned: EventId) -> Status {
+    Status::out_of_range(format!("{what} {found} is from the future: the highest id is {}", assigned.0))
 }
 
 /// The code of a refused row.

@@ -11,6 +11,7 @@ mod harness;
 mod history;
 mod kill;
 mod load;
+mod outcomes;
 mod search;
 mod time;
 mod workload;
