@@ -15,12 +15,10 @@ mod pools;
 mod store;
 mod submit;
 mod tail;
+mod waiters;
 mod watch;
 
-use std::{
-    sync::{Arc, atomic::AtomicBool},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use dovetail_core::{EventId, LogFrame, Placement, Ring, ledger::Outcome};
 use tokio::sync::{Semaphore, watch as signal};
@@ -63,8 +61,6 @@ pub(crate) struct Node {
     pub(crate) stable: signal::Receiver<EventId>,
     /// Pools of the frames on disk.
     pub(crate) pools: Arc<Pools>,
-    /// Whether the disk is full: nothing is taken then.
-    pub(crate) disk_full: Arc<AtomicBool>,
     /// Bytes of submissions that may wait for the engine.
     pub(crate) request_bytes: Arc<Semaphore>,
     pub(crate) watchers: Arc<Semaphore>,
@@ -111,7 +107,6 @@ pub async fn run(opened: Opened, settings: Settings, listener: Listener, stop: S
         outcomes: parts.outcomes,
         stable: parts.stable,
         pools: parts.pools,
-        disk_full: parts.disk_full,
         request_bytes: Arc::new(Semaphore::new(REQUEST_BYTES as usize)),
         watchers: Arc::new(Semaphore::new(limits.watchers_max)),
         submit_streams: Arc::new(Semaphore::new(limits.submit_streams_max)),

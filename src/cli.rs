@@ -148,6 +148,7 @@ mod tests {
             "watch --pool duel --json --from 17 --until-settled",
             "watch --outcomes --json",
             "get 17 --wait 5s --json",
+            "get 17 --at 20",
             "get --pool duel --key p1",
             "withdraw --pool duel --key p1",
             "explain 17 --json",

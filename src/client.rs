@@ -128,8 +128,19 @@ impl Client {
 
     /// An element and what became of it. Waits up to `wait`, at most [`WAIT_MAX`], for it to be matched or withdrawn.
     pub async fn get(&self, element: pb::ElementRef, wait: Duration) -> Result<pb::GetElementResponse, ClientError> {
+        self.get_at(element, wait, 0).await
+    }
+
+    /// The same from a state no older than a position: the id of an element, or what a withdrawal, a match or an earlier answer
+    /// named. Waits for that up to `wait`, or [`WAIT_MAX`] when that is zero.
+    pub async fn get_at(
+        &self,
+        element: pb::ElementRef,
+        wait: Duration,
+        at: u64,
+    ) -> Result<pb::GetElementResponse, ClientError> {
         let wait_ms = wait.min(WAIT_MAX).as_millis() as u32;
-        let request = pb::GetElementRequest { element: Some(element), wait_ms };
+        let request = pb::GetElementRequest { element: Some(element), wait_ms, at };
         Ok(self.service().get_element(request).await?.into_inner())
     }
 

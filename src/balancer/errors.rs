@@ -4,13 +4,20 @@ use dovetail_core::{DefineError, EventId, ledger::SubmitError, pool::POOL_NAME_B
 use tonic::{Code, Status};
 
 use super::{
-    messages::{DefinePoolError, RowRefused},
+    messages::{DefinePoolError, DiskFull, RowRefused},
     tail::TailError,
 };
 
 /// The engine is gone: the node is stopping.
 pub(super) fn stopping<E>(_: E) -> Status {
     Status::unavailable("the node is stopping")
+}
+
+/// Not acknowledged, but perhaps on its way to the disk: a retry with the same idempotency key finds out.
+pub(super) fn disk_full(DiskFull: DiskFull) -> Status {
+    Status::resource_exhausted(
+        "the balancer's disk is full, and this was not acknowledged; try again, with the same idempotency key",
+    )
 }
 
 /// Refuses names that no pool can have, before anything is made of them.

@@ -6,6 +6,7 @@
 mod bad_input;
 mod clients;
 mod disk;
+mod exact;
 mod golden_path;
 mod harness;
 mod history;
