@@ -68,6 +68,11 @@ struct CheckpointPlan {
 }
 
 impl CheckpointPlan {
+    /// One can be made that replaces some of the log. After an attempt, only when the log has grown.
+    fn is_of_use(&self, stable: EventId) -> bool {
+        !self.making && self.bytes > 0 && stable > self.made.through
+    }
+
     /// A checkpoint costs as much as it is large; the log is allowed to grow by as much in between.
     fn is_due(&self, stable: EventId) -> bool {
         !self.making && self.bytes >= self.bytes_min.max(self.made.bytes) && stable > self.made.through
@@ -238,7 +243,7 @@ impl Engine {
     async fn finish(mut self) -> Result<(), RunError> {
         self.take_frame();
         // On a full disk there is no end to wait for.
-        while self.queued > 0 && !self.is_full() {
+        while self.queued > 0 && !self.full[Disk::Log as usize] {
             let Some(written) = self.written.recv().await else { return Err(RunError::Part("the log's thread")) };
             self.on_written(written)?;
         }
@@ -472,6 +477,9 @@ impl Engine {
             }
             Written::Full(disk, full) => {
                 self.full[disk as usize] = full;
+                if full {
+                    self.begin_checkpoint();
+                }
                 if full && disk == Disk::Log {
                     // What they were for may come to the disk later; until then nobody is kept waiting.
                     self.acks.drain(..).for_each(|ack| (ack.say)(Err(DiskFull)));
@@ -481,9 +489,10 @@ impl Engine {
         Ok(())
     }
 
+    /// Makes the next checkpoint if it is due, or if what it replaces may make room on a full disk.
     fn begin_checkpoint(&mut self) {
         let stable = self.ledger.stable();
-        if self.checkpoints.is_due(stable) {
+        if self.checkpoints.is_due(stable) || (self.is_full() && self.checkpoints.is_of_use(stable)) {
             (self.checkpoints.making, self.checkpoints.bytes) = (true, 0);
             self.writers_gone |= self.cuts.send(stable).is_err();
         }
