@@ -155,10 +155,7 @@ impl Service {
                 Some(pool_number(node, name).await?)
             }
         };
-        let Ok(permit) = Arc::clone(&node.watchers).try_acquire_owned() else {
-            let most = node.settings.node.limits.watchers_max;
-            return Err(Status::resource_exhausted(format!("{most} watchers are open, which is watchers_max")));
-        };
+        let permit = node.watchers.take()?;
         let watch = Watch { pool, after: EventId(after), until: until_settled.then_some(assigned) };
         let stream = watch::serve::<T>(Arc::clone(node), watch, permit);
         Ok(Response::new(rpc::until_stopped(stream, self.stop.clone())))
@@ -182,6 +179,7 @@ impl MatchService for Service {
         &self,
         request: tonic::Request<pb::SubmitOneRequest>,
     ) -> Result<Response<pb::SubmitOneResponse>, Status> {
+        let _call = self.node.calls.take()?;
         let request = request.into_inner();
         let room = self.node.request_room(request.encoded_len()).await?;
         let element = request.element.ok_or_else(|| Status::invalid_argument("no element is given: set element"))?;
@@ -199,6 +197,7 @@ impl MatchService for Service {
         &self,
         request: tonic::Request<pb::WithdrawRequest>,
     ) -> Result<Response<pb::WithdrawResponse>, Status> {
+        let _call = self.node.calls.take()?;
         let name = element_name(request.into_inner().element)?;
         let unknown = || pb::WithdrawResponse { outcome: pb::WithdrawOutcome::Unknown.into(), ..Default::default() };
         let (outcome, position, own) = match self.request(|reply| Request::Withdraw { element: name, reply }).await? {
@@ -238,6 +237,7 @@ impl MatchService for Service {
         }
         let name = element_name(element)?;
         let node = &self.node;
+        let _call = if wait_ms > 0 || at > 0 { node.waits.take()? } else { node.calls.take()? };
         let by = By::in_ms(if wait_ms == 0 { WAIT_MS_MAX } else { wait_ms });
         if at > 0 {
             let assigned = node.ask(|reply| Event::Assigned { reply }).await?;
@@ -275,12 +275,10 @@ impl MatchService for Service {
         &self,
         request: tonic::Request<pb::ExplainRequest>,
     ) -> Result<Response<pb::ExplainResponse>, Status> {
+        let _call = self.node.calls.take()?;
         let request = request.into_inner();
         let name = element_name(request.element)?;
-        tokio::select! {
-            explained = explain::explain(&self.node, name, request.nearest) => explained.map(Response::new),
-            () = self.stop.given() => Err(errors::stopping(())),
-        }
+        self.unless_stopped(explain::explain(&self.node, name, request.nearest)).await?.map(Response::new)
     }
 
     async fn watch_matches(
@@ -303,6 +301,7 @@ impl MatchService for Service {
         &self,
         request: tonic::Request<pb::DefinePoolRequest>,
     ) -> Result<Response<pb::DefinePoolResponse>, Status> {
+        let _call = self.node.calls.take()?;
         let pool = request.into_inner().pool.ok_or_else(|| Status::invalid_argument("no pool is given: set pool"))?;
         let definition = convert::pool_definition(pool).map_err(|error| Status::invalid_argument(error.to_string()))?;
         let defined = self.request(|reply| Request::Define { definition, reply }).await?;

@@ -37,6 +37,8 @@ use crate::{
 
 /// Frames on their way to the disk above which no more requests are taken.
 const FRAMES_QUEUED: usize = 4;
+/// Answers that wait for the disk, above which no more requests are taken: a retry makes no event, but has one.
+const ACKS: usize = 65_536;
 /// Messages handled before the open frame is looked at again.
 const BATCH: usize = 256;
 /// Reprobes and expiries written at a time.
@@ -257,7 +259,7 @@ impl Engine {
     /// Whether there is room for more events. What is not on disk as a result is in memory as frames and outcomes.
     fn taking(&self) -> bool {
         let in_flight = self.sequencer.assigned().0 - self.ledger.stable().0;
-        self.queued < FRAMES_QUEUED && in_flight < self.in_flight_max && !self.is_full()
+        self.queued < FRAMES_QUEUED && self.acks.len() < ACKS && in_flight < self.in_flight_max && !self.is_full()
     }
 
     fn is_full(&self) -> bool {

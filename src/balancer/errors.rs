@@ -46,7 +46,7 @@ pub(super) fn row_code(refused: &RowRefused) -> Code {
             | SubmitError::Payload { .. }
             | SubmitError::Ttl { .. } => Code::InvalidArgument,
             SubmitError::KeyWaiting { .. } | SubmitError::IdempotencyMismatch { .. } => Code::AlreadyExists,
-            SubmitError::PoolFull { .. } => Code::ResourceExhausted,
+            SubmitError::PoolFull { .. } | SubmitError::TotalFull { .. } => Code::ResourceExhausted,
         },
     }
 }

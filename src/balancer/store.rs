@@ -127,6 +127,7 @@ fn restore(
 ) -> Result<(Ledger, u64), CheckpointError> {
     let limits = LedgerLimits {
         waiting_max: settings.node.limits.waiting_max as u64,
+        waiting_total_max: settings.node.limits.waiting_total_max as u64,
         payload_bytes_max: settings.node.limits.payload_bytes_max as u64,
         ended_max: settings.node.limits.ended_max,
         idempotency_max: settings.node.limits.idempotency_max,

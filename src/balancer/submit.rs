@@ -48,11 +48,12 @@ async fn read(
     stop: Shutdown,
     answers: mpsc::Sender<Answer>,
 ) {
-    let Ok(_open) = Arc::clone(&node.submit_streams).try_acquire_owned() else {
-        let most = node.settings.node.limits.submit_streams_max;
-        let status = Status::resource_exhausted(format!("{most} submit streams are open, which is submit_streams_max"));
-        _ = answers.send(Answer::Last(status)).await;
-        return;
+    let _open = match node.submit_streams.take() {
+        Ok(open) => open,
+        Err(refused) => {
+            _ = answers.send(Answer::Last(refused)).await;
+            return;
+        }
     };
     loop {
         let message = tokio::select! {
