@@ -1,6 +1,9 @@
 //! What must hold of nodes and messages, whenever and at the end. What must hold of decisions is in [`crate::truth`].
 
-use std::collections::BTreeSet;
+use std::{
+    collections::BTreeSet,
+    fmt::{Debug, Display},
+};
 
 use dovetail_core::{
     CandidateFrame, ElementId, EventId, LogFrame, Place,
@@ -54,6 +57,17 @@ pub fn check_watermark(cx: &Cx, shard: &Shard, before: EventId) -> Result<(), Vi
     }
     cx.truth.check_searched("a shard's watermark", found)?;
     cx.truth.on_shard_decided(shard.id(), before, found)
+}
+
+/// Nothing comes of a message that was applied before.
+///
+/// # Errors
+/// When something does.
+pub fn check_nothing<T: Debug>(of: impl Display, effects: &[T]) -> Result<(), Violation> {
+    if effects.is_empty() {
+        return Ok(());
+    }
+    Err(differs(format!("what a repeated message does to {of}"), format!("{effects:?}"), "nothing".to_owned()))
 }
 
 /// A frame of the log holds no more than it may.

@@ -21,6 +21,8 @@ pub struct Cx {
     pub rng: Rng,
     /// A bug that is planted in every node.
     pub bug: Option<Bug>,
+    /// Every message is applied twice, to see that the second time changes nothing.
+    pub twice: bool,
     /// A fault should come soon: something worth disturbing has begun.
     pub provoked: bool,
 }

@@ -132,10 +132,12 @@ pub struct KeepPlan {
     pub checkpoint_permille: u64,
     /// Longest time it takes.
     pub checkpoint_ms: Time,
-    /// How often a feed breaks soon after it began with a cut: so a matcher is behind the others that have its frames already.
+    /// How often a feed breaks when a matcher has its cut but nothing after it: gatherers have its frames already, and go on.
     pub cut_break_permille: u64,
-    /// How soon.
+    /// Longest time it then handles nothing.
     pub cut_break_ms: Time,
+    /// How often a fault is one that leaves a matcher without decisions that nobody remembers but the store.
+    pub strand_permille: u64,
     /// Most times that the disk fails, or begins to be full.
     pub disk_faults: u64,
     /// How often, in a thousand syncs.
@@ -277,7 +279,8 @@ fn draw_keep(rng: &mut Rng) -> KeepPlan {
         checkpoint_permille: rng.pick(&[50, 300, 1000, 1000]),
         checkpoint_ms: rng.pick(&[1, 30, 500]),
         cut_break_permille: rng.pick(&[0, 0, 500]),
-        cut_break_ms: rng.pick(&[10, 100, 1000]),
+        cut_break_ms: rng.pick(&[10, 300, 2000]),
+        strand_permille: rng.pick(&[0, 0, 300]),
         disk_faults: rng.pick(&[0, 0, 1, 4]),
         disk_fault_permille: rng.pick(&[10, 50, 200]),
         full_ms: rng.pick(&[20, 200, 2000]),

@@ -27,6 +27,8 @@ pub struct Options {
     pub trace: bool,
     /// Plants a bug.
     pub bug: Option<Bug>,
+    /// Applies every message twice; nothing may come of the second time.
+    pub twice: bool,
 }
 
 /// What came of a run.
@@ -71,6 +73,7 @@ impl Sim {
             trace: Trace::new(options.trace),
             rng: dice.fork(11),
             bug: options.bug,
+            twice: options.twice,
             provoked: false,
             scenario,
         };

@@ -96,8 +96,6 @@ pub enum Timer {
     CheckpointSynced,
     /// There may be room on the balancer's disk again.
     DiskRetry,
-    /// The balancer's end of a stream breaks.
-    Break(StreamId),
     /// A reprobe or an expiry may be due.
     Due,
     /// A gatherer sends what it has decided.

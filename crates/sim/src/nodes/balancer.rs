@@ -12,6 +12,7 @@ use dovetail_core::{
 };
 
 use crate::{
+    checks,
     cx::Cx,
     disk::Disk,
     link::Link,
@@ -218,11 +219,6 @@ impl Balancer {
         if cx.rng.chance(cx.scenario.net.overlap_permille) {
             from = EventId(cx.rng.range(from.0.saturating_sub(20), from.0)).max(floor);
         }
-        let plan = cx.scenario.keep;
-        if cut.is_some() && plan.cut_break_permille > 0 && cx.rng.chance(plan.cut_break_permille) {
-            let delay = cx.rng.range(1, plan.cut_break_ms);
-            cx.net.timer(Node::Balancer, delay, Timer::Break(stream));
-        }
         cx.net.send(stream, Message::FeedHello(cut.map(Arc::new)), &mut cx.stats);
         let stable_first = cx.rng.chance(500);
         if stable_first {
@@ -317,7 +313,6 @@ impl Balancer {
             Timer::ResultsSynced => return self.on_results_synced(cx),
             Timer::CheckpointSynced => return Ok(self.on_checkpoint_synced(cx)),
             Timer::DiskRetry => self.on_disk_retry(cx),
-            Timer::Break(stream) => cx.net.sever(stream),
             Timer::Due => self.on_due(cx),
             Timer::Subscribe(_) | Timer::CallTimeout(_) | Timer::Publish => {
                 unreachable!("a balancer sets no {timer:?}")
@@ -347,12 +342,12 @@ impl Balancer {
     fn on_decisions(&mut self, cx: &mut Cx, shard: ShardId, decisions: &DecisionFrame) -> Result<(), Violation> {
         let live = self.live.as_mut().expect("a node that is up is live");
         let before = live.ledger.decided();
-        for &retirement in &decisions.retirements {
-            live.ledger.on_retirement(retirement)?;
-        }
         let first = live.outcomes.len();
-        if let Some(decided) = decisions.decided {
-            live.ledger.on_decided(shard, decided, &mut live.outcomes)?;
+        live.take(shard, decisions)?;
+        if cx.twice {
+            let first = live.outcomes.len();
+            live.take(shard, decisions)?;
+            checks::check_nothing("balancer", &live.outcomes[first..])?;
         }
         let through = live.ledger.decided();
         cx.stats.outcomes_repeated += cx.truth.on_published(before, through, &live.outcomes[first..])?;
@@ -398,6 +393,16 @@ impl Balancer {
 }
 
 impl Live {
+    fn take(&mut self, shard: ShardId, decisions: &DecisionFrame) -> Result<(), Violation> {
+        for &retirement in &decisions.retirements {
+            self.ledger.on_retirement(retirement)?;
+        }
+        if let Some(decided) = decisions.decided {
+            self.ledger.on_decided(shard, decided, &mut self.outcomes)?;
+        }
+        Ok(())
+    }
+
     /// A frame as a matcher needs it.
     fn share(&self, cx: &Cx, matcher: usize, frame: &Arc<LogFrame>) -> Arc<LogFrame> {
         let share = frame.share(|pool| &self.ledger.pool(pool).pool, |place| cx.scenario.owns(matcher, place));

@@ -277,13 +277,18 @@ impl Gatherer {
     fn give(
         &mut self,
         cx: &mut Cx,
-        give: impl FnOnce(&mut Shard, &mut Vec<ShardEffect>) -> Result<(), ShardError>,
+        mut give: impl FnMut(&mut Shard, &mut Vec<ShardEffect>) -> Result<(), ShardError>,
     ) -> Result<(), Violation> {
         let live = self.live.as_mut().expect("a node that is up is live");
         let shard = live.shard.as_mut().expect("links come after the cut");
         let before = shard.watermark();
         let first = live.unsent.len();
         give(shard, &mut live.unsent).map_err(|source| Violation::Shard { gatherer: self.index, source })?;
+        if cx.twice {
+            let first = live.unsent.len();
+            give(shard, &mut live.unsent).map_err(|source| Violation::Shard { gatherer: self.index, source })?;
+            checks::check_nothing(shard.id(), &live.unsent[first..])?;
+        }
         for effect in &live.unsent[first..] {
             if let ShardEffect::Retire(told) | ShardEffect::Settled(told) = effect {
                 cx.truth.on_announced(shard.id(), *told)?;

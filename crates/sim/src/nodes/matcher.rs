@@ -121,7 +121,7 @@ impl Matcher {
     ) -> Result<Fate, Violation> {
         let live = self.live.as_mut().expect("a node that is up is live");
         match link {
-            LinkId::Feed if live.feed.reads(stream) => return self.on_feed(cx, message),
+            LinkId::Feed if live.feed.reads(stream) => return self.on_feed(cx, stream, message),
             LinkId::Shard(shard) => {
                 let Some(link) = live.decisions.get_mut(shard.0 as usize).filter(|link| link.reads(stream)) else {
                     return Ok(Fate::Goes);
@@ -209,10 +209,19 @@ impl Matcher {
         self.slices().map(|slice| slice.decided(shard)).min().expect("decisions are read once there are slices")
     }
 
-    fn on_feed(&mut self, cx: &mut Cx, message: Message) -> Result<Fate, Violation> {
+    fn on_feed(&mut self, cx: &mut Cx, stream: StreamId, message: Message) -> Result<Fate, Violation> {
         match message {
             Message::FeedHello(None) => {}
-            Message::FeedHello(Some(cut)) => self.on_cut(cx, &cut)?,
+            Message::FeedHello(Some(cut)) => {
+                self.on_cut(cx, &cut)?;
+                // The others have its frames already, and may go on without it.
+                let plan = cx.scenario.keep;
+                if plan.cut_break_permille > 0 && cx.rng.chance(plan.cut_break_permille) {
+                    cx.net.sever(stream);
+                    let time = cx.rng.range(1, plan.cut_break_ms);
+                    cx.net.pause(self.node(), time);
+                }
+            }
             Message::OutOfRange { .. } => {
                 cx.stats.matchers_refused_feed += 1;
                 return Ok(Fate::Behind);
@@ -275,6 +284,11 @@ impl Matcher {
         let mut effects = Vec::new();
         for slice in &mut live.slices {
             give(slice, &mut effects).map_err(|source| Violation::Slice { matcher: self.index, source })?;
+            if cx.twice {
+                let first = effects.len();
+                give(slice, &mut effects).map_err(|source| Violation::Slice { matcher: self.index, source })?;
+                checks::check_nothing(slice.id(), &effects[first..])?;
+            }
             cx.truth.on_searched(slice.id(), slice.through())?;
             for SliceEffect::Frame { to, frame } in effects.drain(..) {
                 checks::check_frame(cx, slice, &frame)?;

@@ -30,6 +30,7 @@ impl Balancer {
         self.disk.next_checkpoint = Some(checkpoint);
         let delay = cx.rng.range(1, plan.checkpoint_ms);
         cx.net.timer(Node::Balancer, delay, Timer::CheckpointSynced);
+        cx.provoke();
         if cx.planted().is(Bug::TrimsBeforeDurable) {
             self.trim(cx, through);
         }
@@ -48,6 +49,7 @@ impl Balancer {
         let through = next.base.through;
         self.disk.checkpoint = next;
         self.trim(cx, through);
+        cx.provoke();
         Fate::Goes
     }
 
