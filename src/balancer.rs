@@ -3,6 +3,7 @@
 //! One task, the engine, owns the sequencer and the ledger; two threads write the log and the results; everything else
 //! asks the engine, or follows what it has published.
 
+mod checkpoint;
 mod clients;
 mod decisions;
 mod engine;
@@ -16,7 +17,10 @@ mod submit;
 mod tail;
 mod watch;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, atomic::AtomicBool},
+    time::Duration,
+};
 
 use dovetail_core::{EventId, LogFrame, Placement, Ring, ledger::Outcome};
 use tokio::sync::{Semaphore, watch as signal};
@@ -59,6 +63,8 @@ pub(crate) struct Node {
     pub(crate) stable: signal::Receiver<EventId>,
     /// Pools of the frames on disk.
     pub(crate) pools: Arc<Pools>,
+    /// Whether the disk is full: nothing is taken then.
+    pub(crate) disk_full: Arc<AtomicBool>,
     /// Bytes of submissions that may wait for the engine.
     pub(crate) request_bytes: Arc<Semaphore>,
     pub(crate) watchers: Arc<Semaphore>,
@@ -105,6 +111,7 @@ pub async fn run(opened: Opened, settings: Settings, listener: Listener, stop: S
         outcomes: parts.outcomes,
         stable: parts.stable,
         pools: parts.pools,
+        disk_full: parts.disk_full,
         request_bytes: Arc::new(Semaphore::new(REQUEST_BYTES as usize)),
         watchers: Arc::new(Semaphore::new(limits.watchers_max)),
         submit_streams: Arc::new(Semaphore::new(limits.submit_streams_max)),

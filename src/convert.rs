@@ -2,16 +2,18 @@
 //!
 //! What comes in is checked for what the core takes for granted (order, presence, numbers in range); what goes out cannot fail.
 
+mod checkpoint;
 mod decisions;
 mod frames;
 mod pools;
 
+pub use checkpoint::{KeptChunk, ReadChunks, base_chunks};
 pub use decisions::{
     candidate_frame, candidate_frame_pb, decision_frame, decision_frame_pb, retirement, retirement_pb,
 };
 pub use frames::{
     LoggedFrame, log_frame, log_frame_pb, log_record, log_record_pb, outcome, outcome_bytes, result_record,
-    result_record_pb,
+    result_record_pb, results_begin, results_begin_pb,
 };
 pub use pools::{pool_definition, pool_definition_pb, slice_cut_part, submission, waiting_pb};
 

@@ -11,11 +11,10 @@ use dovetail_core::{
     EventId, ShardId, SliceId,
     shard::{Fetch, Shard},
 };
-use tokio::sync::mpsc;
 
 use crate::{
     convert, pb,
-    rpc::{self, Diskless, Health, Inbox, Link, LinkError, Listener, RunError},
+    rpc::{self, Behind, Diskless, Health, Inbox, Link, LinkError, Listener, RunError},
     settings::{Role, Settings},
     shutdown::Shutdown,
 };
@@ -68,7 +67,7 @@ async fn session(node: Arc<Node>, health: Health, session: Shutdown) -> String {
     }
     node.engine.set(Some(inbox.clone()));
     health.set(true).await;
-    let (behind, mut is_behind) = mpsc::channel(1);
+    let (behind, mut is_behind) = Behind::new();
     for slice in node.placement.each_slice() {
         let (index, address) = matcher_of(&node, slice);
         let reader = SliceReader {
@@ -82,7 +81,7 @@ async fn session(node: Arc<Node>, health: Health, session: Shutdown) -> String {
     }
     for shard in node.placement.each_shard().filter(|shard| *shard != own_shard(&node)) {
         let link = node.link_to(shard);
-        tokio::spawn(read_peer(Arc::clone(&node), link, shard, inbox.clone(), session.clone()));
+        tokio::spawn(read_peer(Arc::clone(&node), link, shard, inbox.clone(), behind.clone(), session.clone()));
     }
     tokio::select! {
         () = session.given() => "told to stop".into(),
@@ -139,13 +138,12 @@ struct SliceReader {
     link: Arc<Link>,
     slice: SliceId,
     inbox: Inbox<Event>,
-    /// Says that the slice no longer has what this shard needs next, so that the session must start from a cut.
-    behind: mpsc::Sender<String>,
+    behind: Behind,
 }
 
 impl SliceReader {
     async fn read(self, stop: Shutdown) {
-        self.link.keep(&stop, || self.read_once()).await;
+        self.link.keep(&stop, || async { self.behind.tell(self.read_once().await) }).await;
     }
 
     async fn read_once(&self) -> Result<Infallible, LinkError> {
@@ -166,9 +164,7 @@ impl SliceReader {
         node.identity.check(hello.peer.as_ref())?;
         if hello.floor > after.0 {
             let reason = format!("{slice} keeps candidates after x{}, and {after} was read", hello.floor);
-            // A full channel says it already.
-            _ = self.behind.try_send(reason);
-            return Err(LinkError::Stopped);
+            return Err(LinkError::Behind(reason));
         }
         let known = EventId(hello.known);
         if let Some(needed) = self.inbox.ask(|reply| Event::SliceSubscribed { slice, known, reply }).await? {
@@ -187,8 +183,15 @@ impl SliceReader {
 }
 
 /// Reads another shard's decisions into the engine until the session ends.
-async fn read_peer(node: Arc<Node>, link: Arc<Link>, shard: ShardId, inbox: Inbox<Event>, stop: Shutdown) {
-    link.keep(&stop, || read_peer_once(&node, &link, shard, &inbox)).await;
+async fn read_peer(
+    node: Arc<Node>,
+    link: Arc<Link>,
+    shard: ShardId,
+    inbox: Inbox<Event>,
+    behind: Behind,
+    stop: Shutdown,
+) {
+    link.keep(&stop, || async { behind.tell(read_peer_once(&node, &link, shard, &inbox).await) }).await;
 }
 
 async fn read_peer_once(

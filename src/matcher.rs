@@ -11,7 +11,7 @@ use std::{convert::Infallible, sync::Arc};
 use dovetail_core::{ShardId, SliceId};
 
 use crate::{
-    rpc::{Diskless, Inbox, Link, LinkError, Listener, RunError},
+    rpc::{Behind, Diskless, Inbox, Link, LinkError, Listener, RunError},
     settings::{Role, Settings},
     shutdown::Shutdown,
 };
@@ -39,8 +39,15 @@ fn slices(node: &Node) -> impl Iterator<Item = SliceId> + use<> {
 }
 
 /// Reads one shard's decisions into the engine until the session ends.
-async fn read_decisions(node: Arc<Node>, link: Arc<Link>, shard: ShardId, inbox: Inbox<Event>, stop: Shutdown) {
-    link.keep(&stop, || read_decisions_once(&node, &link, shard, &inbox)).await;
+async fn read_decisions(
+    node: Arc<Node>,
+    link: Arc<Link>,
+    shard: ShardId,
+    inbox: Inbox<Event>,
+    behind: Behind,
+    stop: Shutdown,
+) {
+    link.keep(&stop, || async { behind.tell(read_decisions_once(&node, &link, shard, &inbox).await) }).await;
 }
 
 async fn read_decisions_once(

@@ -14,7 +14,7 @@ pub use clients::{
 };
 pub use diskless::Diskless;
 pub use inbox::Inbox;
-pub use link::{Link, LinkError, Links, dial};
+pub use link::{Behind, Link, LinkError, Links, dial, or_behind};
 pub use peer::Identity;
 pub use serve::{Health, Listener, RunError, routes, serve_with};
 pub use slot::Slot;

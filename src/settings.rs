@@ -203,6 +203,12 @@ pub struct Limits {
     pub ended_max: usize,
     /// Most idempotency keys remembered. Above it the oldest are forgotten.
     pub idempotency_max: usize,
+    /// Bytes of log, or as many as the last checkpoint has, after which the next is made.
+    pub checkpoint_bytes: u64,
+    /// Most bytes of results. Above it the oldest go.
+    pub results_bytes_max: u64,
+    /// How long results are kept, in milliseconds.
+    pub results_ms_max: u64,
     /// Most open WatchMatches streams. Above it new ones are refused with RESOURCE_EXHAUSTED.
     pub watchers_max: usize,
     /// Most open Submit streams. Above it new ones are refused with RESOURCE_EXHAUSTED.

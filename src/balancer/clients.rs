@@ -1,6 +1,9 @@
 //! What clients use: `MatchService`.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use dovetail_core::{
     ElementId, EventId, WithdrawReason,
@@ -17,6 +20,7 @@ use super::{
     Node, REQUEST_BYTES, errors, explain,
     messages::{ElementName, Event, Found, PoolSummary, Request, Withdrawing},
     submit,
+    tail::TailError,
     watch::{self, Names, Watch},
 };
 use crate::{
@@ -53,9 +57,22 @@ impl Node {
         Arc::clone(&self.request_bytes).acquire_many_owned(bytes).await.map_err(errors::stopping)
     }
 
+    /// Why something that makes an event was not answered.
+    pub(super) fn unanswered(&self) -> Status {
+        match self.disk_full.load(Ordering::Acquire) {
+            true => Status::resource_exhausted(
+                "the disk of the log is full, and this was not acknowledged; try again with the same idempotency key",
+            ),
+            false => errors::stopping(()),
+        }
+    }
+
     /// The outcome of an event that is decided.
     async fn outcome(&self, x: EventId) -> Result<Arc<Outcome>, Status> {
-        let found = self.outcomes.find(x).await.map_err(|error| errors::tail(&error))?;
+        let found = self.outcomes.find(x).await.map_err(|error| match error {
+            TailError::Trimmed { .. } => Status::not_found(format!("the outcome of event {} is no longer kept", x.0)),
+            other => errors::tail(&other),
+        })?;
         found.ok_or_else(|| Status::internal(format!("the outcome of {x} is not in the results")))
     }
 
@@ -96,7 +113,7 @@ impl Service {
     /// Asks the engine for something that makes an event. Answered once it is on disk, or refused when the node stops.
     async fn request<T>(&self, request: impl FnOnce(oneshot::Sender<T>) -> Request) -> Result<T, Status> {
         tokio::select! {
-            answer = self.node.requests.ask(request) => answer.map_err(errors::stopping),
+            answer = self.node.requests.ask(request) => answer.map_err(|_| self.node.unanswered()),
             () = self.stop.given() => Err(errors::stopping(())),
         }
     }
@@ -240,7 +257,9 @@ impl MatchService for Service {
             return Err(Status::resource_exhausted(format!("{most} watchers are open, which is watchers_max")));
         };
         let until = request.until_settled.then_some(assigned);
-        let watch = Watch { pool, after: EventId(request.after), until };
+        // 0 is all there is; any other cursor must not skip what is gone.
+        let after = if request.after == 0 { node.outcomes.floor() } else { EventId(request.after) };
+        let watch = Watch { pool, after, until };
         let stream = watch::serve(Arc::clone(node), watch, permit);
         Ok(Response::new(rpc::until_stopped(stream, self.stop.clone())))
     }

@@ -5,7 +5,10 @@
 
 use std::{
     collections::{HashMap, VecDeque},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     thread::JoinHandle,
     time::Duration,
 };
@@ -22,12 +25,13 @@ use tokio::{
 };
 
 use super::{
+    checkpoint::{self, CheckpointError, Made},
     messages::{
-        DefinePoolError, Defined, ElementName, Event, Explaining, Found, POOLS_MAX, PoolSummary, Request, RowRefused,
-        Submitted, WaitingPart, Withdrawing, Written,
+        DefinePoolError, Defined, Disk, ElementName, Event, Explaining, Found, POOLS_MAX, PoolSummary, Request,
+        RowRefused, Submitted, WaitingPart, Withdrawing, Written,
     },
     pools::Pools,
-    store::{self, Decided, Store},
+    store::{self, Decided, LogWork, ResultsWork, Retention, Store},
     tail::Tail,
 };
 use crate::{
@@ -55,6 +59,27 @@ pub(crate) struct Parts {
     pub(crate) outcomes: Arc<Tail<Outcome>>,
     pub(crate) stable: watch::Receiver<EventId>,
     pub(crate) pools: Arc<Pools>,
+    pub(crate) disk_full: Arc<AtomicBool>,
+}
+
+/// When checkpoints are made.
+#[derive(Debug)]
+struct CheckpointPlan {
+    /// The newest.
+    made: Made,
+    /// One is being made.
+    making: bool,
+    /// Bytes of log since the newest, or since the last that could not be made.
+    bytes: u64,
+    /// Fewest bytes of log between two.
+    bytes_min: u64,
+}
+
+impl CheckpointPlan {
+    /// A checkpoint costs as much as it is large; the log is allowed to grow by as much in between.
+    fn is_due(&self, stable: EventId) -> bool {
+        !self.making && self.bytes >= self.bytes_min.max(self.made.bytes) && stable > self.made.through
+    }
 }
 
 /// Something to do once an event is on disk.
@@ -81,8 +106,17 @@ pub(crate) struct Engine {
     outcomes: Arc<Tail<Outcome>>,
     pools: Arc<Pools>,
     stable: watch::Sender<EventId>,
-    log: mpsc::UnboundedSender<LoggedFrame>,
-    results: mpsc::UnboundedSender<Decided>,
+    log: mpsc::UnboundedSender<LogWork>,
+    results: mpsc::UnboundedSender<ResultsWork>,
+    /// Cuts to make checkpoints of.
+    cuts: mpsc::UnboundedSender<EventId>,
+    checkpoints: CheckpointPlan,
+    /// What is on the disk, for people.
+    stored: pb::StoredState,
+    /// Whether the disk is full for the log, and for the results.
+    full: [bool; 2],
+    /// Either of them.
+    disk_full: Arc<AtomicBool>,
     written: mpsc::UnboundedReceiver<Written>,
     requests: mpsc::Receiver<Request>,
     events: mpsc::Receiver<Event>,
@@ -100,16 +134,30 @@ impl Engine {
         requests: mpsc::Receiver<Request>,
         events: mpsc::Receiver<Event>,
     ) -> Result<(Engine, Parts), RunError> {
-        let Store { log_id, log, results, ledger, time_ms } = store;
+        let Store { log_id, log, results, maker, ledger, time_ms, log_bytes, results_floor } = store;
         let limits = &settings.node.limits;
+        let retention = Retention { bytes_max: limits.results_bytes_max, age_ms_max: limits.results_ms_max };
+        let made = maker.newest();
+        let stored = pb::StoredState {
+            checkpoint: made.through.0,
+            checkpoint_bytes: made.bytes,
+            log_floor: log.floor(),
+            log_bytes: log.bytes(),
+            results_floor: results_floor.0,
+            results_bytes: results.bytes(),
+            ..Default::default()
+        };
+        let (cuts, cuts_inbox) = mpsc::unbounded_channel();
         let frames = Arc::new(Tail::new(ledger.recorded(), log.reader()));
         let outcomes = Arc::new(Tail::new(ledger.stable(), results.reader()));
+        outcomes.raise_floor(results_floor);
         let (log_frames, frames_inbox) = mpsc::unbounded_channel();
         let (results_decided, decided_inbox) = mpsc::unbounded_channel();
         let (written_out, written) = mpsc::unbounded_channel();
         let threads = [
             store::write_log(log, frames_inbox, written_out.clone()),
-            store::write_results(results, decided_inbox, written_out),
+            store::write_results(results, retention, decided_inbox, written_out.clone()),
+            checkpoint::make_checkpoints(maker, cuts_inbox, written_out),
         ];
         let threads = threads.into_iter().collect::<Result<_, _>>().map_err(|_| RunError::Part("a writing thread"))?;
         let (stable, stable_out) = watch::channel(ledger.stable());
@@ -119,8 +167,9 @@ impl Engine {
             outcomes: Arc::clone(&outcomes),
             stable: stable_out,
             pools: Arc::clone(&pools),
+            disk_full: Arc::default(),
         };
-        let engine = Engine {
+        let mut engine = Engine {
             sequencer: Sequencer::new(frame_limits(limits), ledger.recorded(), time_ms),
             durable: ledger.recorded(),
             in_flight_max: limits.in_flight_max as u64,
@@ -131,6 +180,11 @@ impl Engine {
             waiters: HashMap::new(),
             log: log_frames,
             results: results_decided,
+            cuts,
+            checkpoints: CheckpointPlan { made, making: false, bytes: log_bytes, bytes_min: limits.checkpoint_bytes },
+            stored,
+            full: [false; 2],
+            disk_full: Arc::clone(&parts.disk_full),
             ledger,
             frames,
             outcomes,
@@ -143,6 +197,8 @@ impl Engine {
             writers_gone: false,
             log_id,
         };
+        // What the last process did not come to.
+        engine.trim();
         Ok((engine, parts))
     }
 
@@ -150,7 +206,8 @@ impl Engine {
     pub(crate) async fn run(mut self, stop: Shutdown) -> Result<(), RunError> {
         loop {
             let due = self.due();
-            let taking = self.taking();
+            // Nothing is taken while the disk is full, but who asks is told so.
+            let taking = self.taking() || self.is_full();
             tokio::select! {
                 biased;
                 Some(written) = self.written.recv() => self.on_written(written)?,
@@ -193,13 +250,14 @@ impl Engine {
 
     async fn finish(mut self) -> Result<(), RunError> {
         self.take_frame();
-        while self.queued > 0 {
+        // On a full disk there is no end to wait for.
+        while self.queued > 0 && !self.is_full() {
             let Some(written) = self.written.recv().await else { return Err(RunError::Part("the log's thread")) };
             self.on_written(written)?;
         }
-        let Engine { log, results, threads, .. } = self;
+        let Engine { log, results, cuts, threads, .. } = self;
         // Without senders the threads close their files and end.
-        drop((log, results));
+        drop((log, results, cuts));
         let joined = tokio::task::spawn_blocking(|| threads.into_iter().all(|thread| thread.join().is_ok()));
         if joined.await.unwrap_or(false) { Ok(()) } else { Err(RunError::Part("a writing thread")) }
     }
@@ -207,7 +265,11 @@ impl Engine {
     /// Whether there is room for more events. What is not on disk as a result is in memory as frames and outcomes.
     fn taking(&self) -> bool {
         let in_flight = self.sequencer.assigned().0 - self.ledger.stable().0;
-        self.queued < FRAMES_QUEUED && in_flight < self.in_flight_max
+        self.queued < FRAMES_QUEUED && in_flight < self.in_flight_max && !self.is_full()
+    }
+
+    fn is_full(&self) -> bool {
+        self.full.contains(&true)
     }
 
     /// When something is to be done though nothing comes.
@@ -244,7 +306,7 @@ impl Engine {
         if let Some(frame) = self.sequencer.take() {
             let logged = LoggedFrame { frame: Arc::new(frame), clients: std::mem::take(&mut self.clients) };
             self.queued += 1;
-            self.writers_gone |= self.log.send(logged).is_err();
+            self.writers_gone |= self.log.send(LogWork::Append(logged)).is_err();
         }
     }
 
@@ -283,6 +345,9 @@ impl Engine {
     }
 
     fn on_request(&mut self, request: Request) {
+        if self.is_full() {
+            return;
+        }
         // Whoever asked may have gone away before it is answered; what was asked is done all the same.
         match request {
             Request::Submit { pool, rows, reply, room } => {
@@ -394,7 +459,8 @@ impl Engine {
                     }
                 }
             }
-            self.writers_gone |= self.results.send(Decided { through, outcomes }).is_err();
+            let decided = ResultsWork::Append(Decided { through, outcomes });
+            self.writers_gone |= self.results.send(decided).is_err();
         }
         Ok(())
     }
@@ -402,10 +468,11 @@ impl Engine {
     fn on_written(&mut self, written: Written) -> Result<(), RunError> {
         match written {
             Written::Log(frames) => {
-                let frames = frames?;
+                let (frames, bytes) = frames?;
                 self.queued -= frames.len();
                 self.durable = frames.last().map_or(self.durable, |frame| frame.through);
                 self.frames.publish(frames, self.durable);
+                self.checkpoints.bytes += bytes;
                 while let Some(ack) = self.acks.pop_front_if(|ack| ack.at <= self.durable) {
                     (ack.done)();
                 }
@@ -416,9 +483,59 @@ impl Engine {
                 self.frames.trim(through);
                 self.outcomes.trim(through);
                 self.stable.send_replace(through);
+                self.begin_checkpoint();
+            }
+            Written::Checkpoint(made) => self.on_checkpoint(made),
+            Written::Trimmed(Disk::Log, floor, bytes) => {
+                (self.stored.log_floor, self.stored.log_bytes) = (floor.0, bytes);
+            }
+            Written::Trimmed(Disk::Results, floor, bytes) => {
+                (self.stored.results_floor, self.stored.results_bytes) = (floor.0, bytes);
+                self.outcomes.raise_floor(floor);
+                self.ledger.on_results_trimmed(floor);
+            }
+            Written::Full(disk, full) => {
+                self.full[disk as usize] = full;
+                self.disk_full.store(self.is_full(), Ordering::Release);
+                if full && disk == Disk::Log {
+                    // Nobody hears of an acknowledgement: what they were for is not on disk. It may come there later.
+                    self.acks.clear();
+                }
             }
         }
         Ok(())
+    }
+
+    fn begin_checkpoint(&mut self) {
+        let stable = self.ledger.stable();
+        if self.checkpoints.is_due(stable) {
+            (self.checkpoints.making, self.checkpoints.bytes) = (true, 0);
+            self.writers_gone |= self.cuts.send(stable).is_err();
+        }
+    }
+
+    fn on_checkpoint(&mut self, made: Result<Made, CheckpointError>) {
+        self.checkpoints.making = false;
+        match made {
+            Ok(made) => {
+                self.checkpoints.made = made;
+                self.stored.checkpoint = made.through.0;
+                self.stored.checkpoint_bytes = made.bytes;
+                self.stored.checkpoint_error.clear();
+                self.trim();
+            }
+            Err(error) => self.stored.checkpoint_error = error.to_string(),
+        }
+        self.begin_checkpoint();
+    }
+
+    /// Drops what the checkpoints replace.
+    fn trim(&mut self) {
+        let through = self.checkpoints.made.trim;
+        if through > EventId::ZERO {
+            self.writers_gone |= self.log.send(LogWork::Trim(through)).is_err();
+            self.writers_gone |= self.results.send(ResultsWork::MayTrim(through)).is_err();
+        }
     }
 
     fn on_ended(&mut self, element: ElementId, reply: oneshot::Sender<EventId>) {
@@ -493,6 +610,7 @@ impl Engine {
             // The service counts its own streams.
             client_streams: 0,
             shards: Vec::new(),
+            stored: Some(pb::StoredState { full: self.is_full(), ..self.stored.clone() }),
         }
     }
 }

@@ -61,6 +61,7 @@ pub(super) fn define(error: &DefinePoolError) -> Status {
 pub(super) fn tail(error: &TailError) -> Status {
     match error {
         TailError::Closed => stopping(()),
+        TailError::Trimmed { .. } => Status::out_of_range(error.to_string()),
         TailError::Read(_) | TailError::Convert(_) | TailError::Missing { .. } => Status::data_loss(error.to_string()),
         TailError::Thread => Status::internal(error.to_string()),
     }

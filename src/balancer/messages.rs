@@ -11,6 +11,7 @@ use dovetail_log::AppendError;
 use thiserror::Error;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
+use super::checkpoint::{CheckpointError, Made};
 use crate::{convert::ConvertError, pb};
 
 /// Most pools of a cluster.
@@ -73,10 +74,23 @@ impl std::fmt::Debug for dyn OwnedBy {
 /// What a writing thread did.
 #[derive(Debug)]
 pub(crate) enum Written {
-    /// Frames are on disk.
-    Log(Result<Vec<Arc<LogFrame>>, AppendError>),
+    /// Frames are on disk, so many bytes.
+    Log(Result<(Vec<Arc<LogFrame>>, u64), AppendError>),
     /// Outcomes are on disk up to here.
     Results(Result<EventId, AppendError>),
+    /// What is at or below is gone; so many bytes are left.
+    Trimmed(Disk, EventId, u64),
+    /// The disk is full, and nothing was written; or there is room again.
+    Full(Disk, bool),
+    /// A checkpoint was made, or was not.
+    Checkpoint(Result<Made, CheckpointError>),
+}
+
+/// What is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Disk {
+    Log,
+    Results,
 }
 
 /// An element as a client names it.

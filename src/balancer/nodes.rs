@@ -47,8 +47,11 @@ impl FeedService for Service {
             Some(after) => {
                 let durable = node.frames.head();
                 if after > durable {
-                    return Err(Status::out_of_range(format!("the log ends at {durable}, but {after} was read")));
+                    return Err(Status::failed_precondition(format!(
+                        "the log ends at {durable}, but {after} was read"
+                    )));
                 }
+                node.frames.check_kept(after).map_err(|error| errors::tail(&error))?;
                 (after, None)
             }
             None => {
@@ -79,10 +82,10 @@ impl FeedService for Service {
         let request = request.into_inner();
         self.node.identity.check(request.peer.as_ref())?;
         let (after, through, stable) = (EventId(request.after), EventId(request.through), *self.node.stable.borrow());
+        // OUT_OF_RANGE is for what is gone: whoever hears it starts from the cut.
         if through > stable {
-            return Err(Status::out_of_range(format!(
-                "retirements up to {through} were asked for, stable is {stable}"
-            )));
+            let text = format!("retirements up to {through} were asked for, stable is {stable}");
+            return Err(Status::failed_precondition(text));
         }
         let node = Arc::clone(&self.node);
         let parts = stream::try_unfold(after, move |cursor| {

@@ -1,22 +1,28 @@
-//! The data folder: the log and the results, read back when the node starts, written by a thread each.
+//! The data folder: the log, the results and the checkpoints, read back when the node starts, written by a thread each.
 //!
-//! `DIR/log` has the events, `DIR/results` what was decided of them. Only the log is precious: the results are decided again,
-//! identical, if their end is lost. Both carry the cluster's name; the results carry the log's id as well, so that neither can be
-//! opened with a stranger.
+//! `DIR/log` has the events since the last checkpoints in `DIR/checkpoints`, `DIR/results` what was decided. Log and checkpoints
+//! are precious; the results after the newest checkpoint are decided again, identical, if they are lost. All carry the cluster's
+//! name or the log's id, so that none can be opened with a stranger.
 
 use std::{fmt, sync::Arc, thread, time::Duration};
 
 use dovetail_core::{
-    EventId, Retirement,
-    ledger::{Ledger, LedgerLimits, Outcome},
+    Event, EventId, EventKind, LogFrame, Retirement,
+    ledger::{ClientPart, Ledger, LedgerLimits, Outcome},
 };
-use dovetail_log::{EmbeddedLog, GROUP_BYTES_MAX, Log, LogReader, Options, RECORD_BYTES_LIMIT, Record};
+use dovetail_log::{
+    AppendError, EmbeddedLog, GROUP_BYTES_MAX, Log, LogReader, Options, RECORD_BYTES_LIMIT, Record,
+    checkpoint::{CheckpointOptions, Checkpoints},
+};
 use tokio::sync::mpsc;
 
-use super::messages::Written;
+use super::{
+    checkpoint::{CheckpointError, Maker, read_ledger},
+    messages::{Disk, Written},
+};
 use crate::{
     convert::{self, LoggedFrame},
-    rpc::RunError,
+    rpc::{self, RunError},
     settings::{Settings, keys::FRAME_BYTES_MAX},
 };
 
@@ -31,6 +37,13 @@ const RESULTS_BYTES: usize = 64 << 20;
 // A frame is full when it has reached its bound, so it exceeds that by no more than one event; both bounds leave the log room.
 const _: () = assert!(FRAME_BYTES_MAX + 2 * RESULT_BYTES < RECORD_BYTES_LIMIT, "a frame must fit a record of the log");
 const _: () = assert!(RESULTS_BYTES + 2 * RESULT_BYTES < GROUP_BYTES_MAX, "results must fit an append of the log");
+/// About the most bytes of results that are read back for those who ask what became of an element. Above it the oldest
+/// are only for watchers.
+const REMEMBERED_BYTES: u64 = 512 << 20;
+/// How long a writer waits for room on a full disk before it tries again.
+const FULL_PAUSE: Duration = Duration::from_millis(500);
+/// Old results are looked for so often.
+const RETENTION_EVERY: Duration = Duration::from_secs(10);
 /// The results are written so often at the most. A crash decides again what was not written.
 const RESULTS_EVERY: Duration = Duration::from_millis(20);
 
@@ -39,9 +52,14 @@ pub(crate) struct Store {
     pub(crate) log_id: String,
     pub(crate) log: EmbeddedLog,
     pub(crate) results: EmbeddedLog,
+    pub(crate) maker: Maker,
     pub(crate) ledger: Ledger,
     /// The time of the last event, in milliseconds.
     pub(crate) time_ms: u64,
+    /// Bytes of the log after the newest checkpoint.
+    pub(crate) log_bytes: u64,
+    /// The oldest cursor that results can be read after.
+    pub(crate) results_floor: EventId,
 }
 
 impl fmt::Debug for Store {
@@ -58,29 +76,71 @@ impl Store {
         let (log, log_report) = EmbeddedLog::open(folder.join("log"), options(cluster))?;
         let log_id = format!("{:032x}", log.log_id());
         let of_log = options(&format!("{cluster}, results of log {log_id}"));
-        let (results, results_report) = EmbeddedLog::open(folder.join("results"), of_log)?;
+        let (mut results, results_report) = EmbeddedLog::open(folder.join("results"), of_log)?;
         for (name, report) in [("log", &log_report), ("results", &results_report)] {
             if let Some(torn) = &report.torn {
                 tracing::warn!(name, ?torn, "an unacknowledged write was cut short by a crash, and was removed");
             }
         }
-        let limits = LedgerLimits {
-            waiting_max: settings.node.limits.waiting_max as u64,
-            payload_bytes_max: settings.node.limits.payload_bytes_max as u64,
-            ended_max: settings.node.limits.ended_max,
-            idempotency_max: settings.node.limits.idempotency_max,
-        };
-        let mut ledger = Ledger::new(limits, settings.cluster.gatherers);
-        let replayed = replay(&mut ledger, &*log.reader(), &*results.reader());
-        let time_ms = replayed.map_err(|reason| RunError::Replay { folder: folder.display().to_string(), reason })?;
+        let (mut checkpoints, report) =
+            Checkpoints::open(folder.join("checkpoints"), CheckpointOptions::new(log.log_id()))?;
+        if report.unfinished {
+            tracing::info!("a checkpoint that a crash had cut short was removed");
+        }
+        let cannot = |reason: String| RunError::Replay { folder: folder.display().to_string(), reason };
+        let (mut ledger, time_ms) =
+            restore(&mut checkpoints, &log, settings).map_err(|error| cannot(error.to_string()))?;
+        let from = ledger.stable();
+        if results.last() < from.0 {
+            tracing::warn!(checkpoint = %from, last = results.last(), "the results end before the checkpoint; older ones are gone");
+            results.append(&[convert::results_begin_pb(from)])?;
+        }
+        let results_floor = results_floor(&results).map_err(cannot)?;
+        let replayed = replay(&mut ledger, time_ms, &*log.reader(), &results, results_floor).map_err(cannot)?;
+        ledger.on_results_trimmed(results_floor);
         tracing::info!(
+            checkpoint = %from,
             last = %ledger.recorded(),
             stable = %ledger.stable(),
             waiting = ledger.waiting(),
             pools = ledger.pools().len(),
             "the log was read back"
         );
-        Ok(Store { log_id, log, results, ledger, time_ms })
+        let (time_ms, log_bytes) = replayed;
+        let idempotency_max = settings.node.limits.idempotency_max;
+        let maker = Maker { checkpoints, log: log.reader(), results: results.reader(), idempotency_max };
+        Ok(Store { log_id, log, results, maker, ledger, time_ms, log_bytes, results_floor })
+    }
+}
+
+/// A ledger from the newest checkpoint that can be read, or from nothing; and the time of its cut.
+fn restore(
+    checkpoints: &mut Checkpoints,
+    log: &EmbeddedLog,
+    settings: &Settings,
+) -> Result<(Ledger, u64), CheckpointError> {
+    let limits = LedgerLimits {
+        waiting_max: settings.node.limits.waiting_max as u64,
+        payload_bytes_max: settings.node.limits.payload_bytes_max as u64,
+        ended_max: settings.node.limits.ended_max,
+        idempotency_max: settings.node.limits.idempotency_max,
+    };
+    let shards = settings.cluster.gatherers;
+    let loaded = checkpoints.load(log.floor()..=log.last(), |reader| read_ledger(reader, limits, shards))?;
+    for error in &loaded.passed_over {
+        tracing::error!(error = %error, "a checkpoint is damaged; an older one is used");
+    }
+    Ok(loaded.state.map_or_else(|| (Ledger::new(limits, shards), 0), |(_, state)| state))
+}
+
+/// The oldest cursor that results can be read after.
+fn results_floor(results: &EmbeddedLog) -> Result<EventId, String> {
+    let first = results.reader().read_after(results.floor(), 1).map_err(|error| error.to_string())?;
+    match first.first() {
+        Some(record) if convert::results_begin(record).map_err(|error| error.to_string())? => {
+            Ok(EventId(record.through))
+        }
+        _ => Ok(EventId(results.floor())),
     }
 }
 
@@ -90,25 +150,50 @@ fn options(cluster: &str) -> Options {
     options
 }
 
-/// Reads the log into a ledger, and the results along with it. Returns the time of the last event.
-fn replay(ledger: &mut Ledger, log: &dyn LogReader, results: &dyn LogReader) -> Result<u64, String> {
-    let mut time_ms = 0;
-    let mut results = Records::new(results);
-    let mut frames = Records::new(log);
-    let mut told = 0;
+/// The events of a logged frame, each arrival with its client part.
+pub(super) fn events(frame: &LogFrame, clients: Vec<ClientPart>) -> impl Iterator<Item = (&Event, Option<ClientPart>)> {
+    let mut clients = clients.into_iter();
+    frame.events.iter().map(move |event| {
+        let arrives = matches!(event.kind, EventKind::Arrival { .. });
+        (event, if arrives { clients.next() } else { None })
+    })
+}
+
+/// Reads the log after a ledger's checkpoint into it, and the results along with it; results before the checkpoint say what
+/// became of elements. Returns the time of the last event, and the bytes of log that were read.
+fn replay(
+    ledger: &mut Ledger,
+    mut time_ms: u64,
+    log: &dyn LogReader,
+    results: &EmbeddedLog,
+    results_floor: EventId,
+) -> Result<(u64, u64), String> {
+    let from = ledger.recorded();
+    let outcomes = |record: &Record| convert::result_record(record).map_err(|error| error.to_string());
+    // Of results before the checkpoint, the latest.
+    let recent = EventId(results.trim_point(REMEMBERED_BYTES)).max(results_floor).min(from);
+    let reader = results.reader();
+    let mut results = Records::new(&*reader, recent);
+    while let Some(record) = results.next_through(from.0)? {
+        outcomes(&record)?.iter().for_each(|outcome| ledger.remember(outcome));
+    }
+    let mut frames = Records::new(log, from);
+    let (mut told, mut bytes) = (0, 0);
     while let Some(record) = frames.next()? {
+        bytes += record.bytes.len() as u64;
         let LoggedFrame { frame, clients } = convert::log_record(&record).map_err(|error| error.to_string())?;
-        let mut clients = clients.into_iter();
-        for event in &frame.events {
-            let arrives = matches!(event.kind, dovetail_core::EventKind::Arrival { .. });
-            let client = if arrives { clients.next() } else { None };
+        // The frame that the checkpoint's cut is in begins before it.
+        for (event, client) in events(&frame, clients).filter(|(event, _)| event.x > from) {
             let recorded = ledger.record(event.x, frame.time_ms, &event.kind, client);
             recorded.map_err(|error| format!("event {}: {error}", event.x))?;
         }
         time_ms = frame.time_ms;
         while let Some(record) = results.next_through(frame.through.0)? {
-            let outcomes = convert::result_record(&record).map_err(|error| error.to_string())?;
-            let retirements: Vec<Retirement> = outcomes.iter().map(Outcome::retirement).collect();
+            let outcomes = outcomes(&record)?;
+            // One that reaches over the checkpoint's cut is in it up to there.
+            let (before, after): (Vec<_>, Vec<_>) = outcomes.into_iter().partition(|outcome| outcome.x <= from);
+            before.iter().for_each(|outcome| ledger.remember(outcome));
+            let retirements: Vec<Retirement> = after.iter().map(Outcome::retirement).collect();
             let restored = ledger.restore(EventId(record.through), &retirements);
             restored.map_err(|error| error.to_string())?;
         }
@@ -119,12 +204,12 @@ fn replay(ledger: &mut Ledger, log: &dyn LogReader, results: &dyn LogReader) -> 
     }
     match results.next()? {
         Some(record) => Err(format!("the results reach x{}, the log only {}", record.through, ledger.recorded())),
-        None => Ok(time_ms),
+        None => Ok((time_ms, bytes)),
     }
 }
 
 /// The records of a store one by one.
-struct Records<'a> {
+pub(super) struct Records<'a> {
     reader: &'a dyn LogReader,
     after: u64,
     read: std::vec::IntoIter<Record>,
@@ -132,11 +217,11 @@ struct Records<'a> {
 }
 
 impl<'a> Records<'a> {
-    fn new(reader: &'a dyn LogReader) -> Records<'a> {
-        Records { reader, after: 0, read: Vec::new().into_iter(), held: None }
+    pub(super) fn new(reader: &'a dyn LogReader, after: EventId) -> Records<'a> {
+        Records { reader, after: after.0, read: Vec::new().into_iter(), held: None }
     }
 
-    fn next(&mut self) -> Result<Option<Record>, String> {
+    pub(super) fn next(&mut self) -> Result<Option<Record>, String> {
         if let Some(record) = self.held.take() {
             return Ok(Some(record));
         }
@@ -160,35 +245,94 @@ impl<'a> Records<'a> {
     }
 }
 
+/// What the thread of the log does.
+#[derive(Debug)]
+pub(crate) enum LogWork {
+    /// Appends a frame.
+    Append(LoggedFrame),
+    /// Forgets what a checkpoint replaces.
+    Trim(EventId),
+}
+
 /// Starts the thread that writes the log: whatever has come while the last write was under way shares the next fsync.
 pub(crate) fn write_log(
     mut log: EmbeddedLog,
-    mut frames: mpsc::UnboundedReceiver<LoggedFrame>,
+    mut work: mpsc::UnboundedReceiver<LogWork>,
     written: mpsc::UnboundedSender<Written>,
 ) -> std::io::Result<thread::JoinHandle<()>> {
     thread::Builder::new().name("log".into()).spawn(move || {
-        while let Some(first) = frames.blocking_recv() {
+        let mut held = None;
+        // The engine may be gone whenever it is told something; then nobody waits for it.
+        while let Some(next) = held.take().or_else(|| work.blocking_recv()) {
+            let first = match next {
+                LogWork::Append(frame) => frame,
+                LogWork::Trim(through) => {
+                    match log.trim(through.0) {
+                        Ok(floor) => _ = written.send(Written::Trimmed(Disk::Log, EventId(floor), log.bytes())),
+                        // The log is poisoned: the next append says so, and ends the node.
+                        Err(error) => tracing::error!(error = %error, "the log was not trimmed"),
+                    }
+                    continue;
+                }
+            };
             let mut group = vec![first];
             let mut records = vec![convert::log_record_pb(&group[0])];
             let mut bytes = records[0].bytes.len();
             while bytes < GROUP_BYTES
-                && let Ok(next) = frames.try_recv()
+                && let Ok(next) = work.try_recv()
             {
-                records.push(convert::log_record_pb(&next));
-                bytes += records[records.len() - 1].bytes.len();
-                group.push(next);
+                match next {
+                    LogWork::Append(frame) => {
+                        records.push(convert::log_record_pb(&frame));
+                        bytes += records[records.len() - 1].bytes.len();
+                        group.push(frame);
+                    }
+                    trim @ LogWork::Trim(_) => {
+                        held = Some(trim);
+                        break;
+                    }
+                }
             }
-            let appended = log.append(&records);
+            let appended = append(&mut log, &records, Disk::Log, &written, || work.is_closed());
             let failed = appended.is_err();
             let frames = group.into_iter().map(|logged| logged.frame).collect();
-            // The engine may be gone already; then nobody waits for it.
-            _ = written.send(Written::Log(appended.map(|()| frames)));
+            _ = written.send(Written::Log(appended.map(|()| (frames, bytes as u64))));
             if failed {
                 return;
             }
         }
         close(log);
     })
+}
+
+/// Appends; waits for room when the disk is full and nothing was written, and says so, until there is room or the node stops.
+fn append(
+    log: &mut EmbeddedLog,
+    records: &[Record],
+    disk: Disk,
+    written: &mpsc::UnboundedSender<Written>,
+    stops: impl Fn() -> bool,
+) -> Result<(), AppendError> {
+    let mut was_full = false;
+    loop {
+        match log.append(records) {
+            Err(AppendError::DiskFull { file, source }) if !stops() => {
+                if !was_full {
+                    tracing::error!(file = %file.display(), error = %source, "the disk is full; waiting for room");
+                    _ = written.send(Written::Full(disk, true));
+                }
+                was_full = true;
+                thread::sleep(FULL_PAUSE);
+            }
+            done => {
+                if was_full && done.is_ok() {
+                    tracing::info!("there is room on the disk again");
+                    _ = written.send(Written::Full(disk, false));
+                }
+                return done;
+            }
+        }
+    }
 }
 
 /// What was decided, to be written.
@@ -198,31 +342,94 @@ pub(crate) struct Decided {
     pub(crate) outcomes: Vec<Arc<Outcome>>,
 }
 
-/// Starts the thread that writes the results.
+/// What the thread of the results does.
+#[derive(Debug)]
+pub(crate) enum ResultsWork {
+    /// Appends what was decided.
+    Append(Decided),
+    /// Results up to here may go when they are too many or too old: checkpoints have what the log needs of them.
+    MayTrim(EventId),
+}
+
+/// How long results stay.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Retention {
+    pub(crate) bytes_max: u64,
+    pub(crate) age_ms_max: u64,
+}
+
+/// Starts the thread that writes the results, and drops old ones.
 pub(crate) fn write_results(
     mut results: EmbeddedLog,
-    mut decided: mpsc::UnboundedReceiver<Decided>,
+    retention: Retention,
+    mut work: mpsc::UnboundedReceiver<ResultsWork>,
     written: mpsc::UnboundedSender<Written>,
 ) -> std::io::Result<thread::JoinHandle<()>> {
     thread::Builder::new().name("results".into()).spawn(move || {
-        while let Some(Decided { mut through, mut outcomes }) = decided.blocking_recv() {
-            while let Ok(next) = decided.try_recv() {
-                through = next.through;
-                outcomes.extend(next.outcomes);
+        let (mut may_trim, mut looked) = (EventId::ZERO, std::time::Instant::now());
+        while let Some(first) = work.blocking_recv() {
+            let mut decided: Option<Decided> = None;
+            let mut next = Some(first);
+            while let Some(work_item) = next.take().or_else(|| work.try_recv().ok()) {
+                match work_item {
+                    ResultsWork::MayTrim(through) => {
+                        may_trim = through;
+                        looked = looked.checked_sub(RETENTION_EVERY).unwrap_or(looked);
+                    }
+                    ResultsWork::Append(more) => match &mut decided {
+                        None => decided = Some(more),
+                        Some(decided) => {
+                            decided.through = more.through;
+                            decided.outcomes.extend(more.outcomes);
+                        }
+                    },
+                }
             }
-            for group in result_groups(through, &outcomes) {
+            for group in decided.iter().flat_map(|decided| result_groups(decided.through, &decided.outcomes)) {
                 let through = group.last().map_or(0, |record| record.through);
-                let appended = results.append(&group);
+                let appended = append(&mut results, &group, Disk::Results, &written, || work.is_closed());
                 let failed = appended.is_err();
                 _ = written.send(Written::Results(appended.map(|()| EventId(through))));
                 if failed {
                     return;
                 }
             }
+            if looked.elapsed() >= RETENTION_EVERY {
+                looked = std::time::Instant::now();
+                if let Some(floor) = drop_old(&mut results, retention, may_trim) {
+                    _ = written.send(Written::Trimmed(Disk::Results, floor, results.bytes()));
+                }
+            }
             thread::sleep(RESULTS_EVERY);
         }
         close(results);
     })
+}
+
+/// Drops results that are too many or too old, as far as they may go. The new floor, if it has moved.
+fn drop_old(results: &mut EmbeddedLog, retention: Retention, may_trim: EventId) -> Option<EventId> {
+    let oldest_ms = rpc::now_ms().saturating_sub(retention.age_ms_max);
+    let reader = results.reader();
+    // The first outcome after a segment is older than the segment's last, or not much younger.
+    let too_old = |last: u64| {
+        let first = reader.read_after(last, 1).ok()?;
+        let outcomes = convert::result_record(first.first()?).ok()?;
+        outcomes.first().map(|outcome| outcome.time_ms < oldest_ms)
+    };
+    let segments = results.segments();
+    let aged = segments.iter().take_while(|segment| too_old(segment.last) == Some(true)).last();
+    let through = results.trim_point(retention.bytes_max).max(aged.map_or(0, |segment| segment.last)).min(may_trim.0);
+    let floor = results.floor();
+    if through <= floor {
+        return None;
+    }
+    match results.trim(through) {
+        Ok(new) => (new > floor).then_some(EventId(new)),
+        Err(error) => {
+            tracing::error!(error = %error, "old results were not removed");
+            None
+        }
+    }
 }
 
 /// Outcomes as records of bounded size, in groups of bounded size. The last record reaches `through`, and there is always one.

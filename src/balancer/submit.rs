@@ -31,11 +31,14 @@ pub(super) fn serve(
     stop: Shutdown,
 ) -> ResponseStream<pb::SubmitResponse> {
     let (answers, waiting) = mpsc::channel(BATCHES);
-    tokio::spawn(read(node, requests, stop, answers));
-    Box::pin(ReceiverStream::new(waiting).then(|answer| async {
-        match answer {
-            Answer::Soon(submitted) => submitted.await.map(response).map_err(errors::stopping),
-            Answer::Last(status) => Err(status),
+    tokio::spawn(read(Arc::clone(&node), requests, stop, answers));
+    Box::pin(ReceiverStream::new(waiting).then(move |answer| {
+        let node = Arc::clone(&node);
+        async move {
+            match answer {
+                Answer::Soon(submitted) => submitted.await.map(response).map_err(|_| node.unanswered()),
+                Answer::Last(status) => Err(status),
+            }
         }
     }))
 }

@@ -2,7 +2,10 @@
 
 use std::{
     collections::VecDeque,
-    sync::{Arc, PoisonError, RwLock},
+    sync::{
+        Arc, PoisonError, RwLock,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use dovetail_core::{EventId, LogFrame, ledger::Outcome};
@@ -53,6 +56,8 @@ pub(crate) enum TailError {
     Read(#[from] ReadError),
     #[error(transparent)]
     Convert(#[from] ConvertError),
+    #[error("cursor {} is older than what is kept; the oldest that works is {}", cursor.0, floor.0)]
+    Trimmed { cursor: EventId, floor: EventId },
     #[error("the reading thread failed")]
     Thread,
     #[error("the node is stopping")]
@@ -66,6 +71,8 @@ pub(crate) enum TailError {
 pub(crate) struct Tail<T> {
     kept: RwLock<Kept<T>>,
     head: watch::Sender<EventId>,
+    /// Nothing at or below is kept anywhere.
+    floor: AtomicU64,
     store: Reader,
 }
 
@@ -96,7 +103,18 @@ impl<T: Entry> Tail<T> {
     /// Nothing above `head`, and everything up to it in the store.
     pub(crate) fn new(head: EventId, store: Box<dyn LogReader>) -> Tail<T> {
         let kept = RwLock::new(Kept { floor: head, entries: VecDeque::new() });
-        Tail { kept, head: watch::Sender::new(head), store: Reader(store.into()) }
+        let floor = AtomicU64::new(store.floor());
+        Tail { kept, head: watch::Sender::new(head), floor, store: Reader(store.into()) }
+    }
+
+    /// The lowest cursor that can be read after.
+    pub(crate) fn floor(&self) -> EventId {
+        EventId(self.floor.load(Ordering::Acquire).max(self.store.0.floor()))
+    }
+
+    /// Nothing at or below is kept any more.
+    pub(crate) fn raise_floor(&self, floor: EventId) {
+        self.floor.fetch_max(floor.0, Ordering::AcqRel);
     }
 
     /// Publishes entries, and that there is no other up to `head`.
@@ -152,6 +170,7 @@ impl<T: Entry> Tail<T> {
     }
 
     async fn stored_after(&self, cursor: EventId, head: EventId) -> Result<Step<T>, TailError> {
+        self.check_kept(cursor)?;
         let store = Arc::clone(&self.store.0);
         let read = tokio::task::spawn_blocking(move || read_entries::<T>(&*store, cursor, READ_BYTES));
         let (entries, through) = read.await.map_err(|_| TailError::Thread)??;
@@ -160,6 +179,14 @@ impl<T: Entry> Tail<T> {
         }
         let entries = entries.into_iter().filter(|entry| entry.cursor() > cursor && entry.cursor() <= head);
         Ok(Step { entries: entries.map(Arc::new).collect(), cursor: through.min(head) })
+    }
+
+    /// Refuses a cursor that is older than what is kept.
+    pub(crate) fn check_kept(&self, cursor: EventId) -> Result<(), TailError> {
+        match self.floor() {
+            floor if cursor < floor => Err(TailError::Trimmed { cursor, floor }),
+            _ => Ok(()),
+        }
     }
 
     /// The entry at `x`, which is published; none when there is no entry there.
@@ -171,6 +198,7 @@ impl<T: Entry> Tail<T> {
                 return Ok(at.ok().map(|at| Arc::clone(&kept.entries[at])));
             }
         }
+        self.check_kept(x.prev())?;
         let store = Arc::clone(&self.store.0);
         // One record: the first that reaches x.
         let read = tokio::task::spawn_blocking(move || read_entries::<T>(&*store, x.prev(), 1));
@@ -185,7 +213,13 @@ fn read_entries<T: Entry>(
     after: EventId,
     bytes_max: usize,
 ) -> Result<(Vec<T>, EventId), TailError> {
-    let records = store.read_after(after.0, bytes_max)?;
+    let records = match store.read_after(after.0, bytes_max) {
+        // Trimmed since it was looked at.
+        Err(ReadError::Trimmed { after, floor }) => {
+            return Err(TailError::Trimmed { cursor: EventId(after), floor: EventId(floor) });
+        }
+        read => read?,
+    };
     let through = records.last().map_or(after, |record| EventId(record.through));
     let mut entries = Vec::new();
     for record in &records {

@@ -121,6 +121,9 @@ fn balancer(text: &mut String, state: &pb::BalancerState) {
         state.client_streams,
         printable(&state.log_id)
     );
+    if let Some(stored) = &state.stored {
+        on_disk(text, stored);
+    }
     if !state.pools.is_empty() {
         let mut table = Table::new(&["pool", ">waiting"]);
         for pool in &state.pools {
@@ -129,6 +132,28 @@ fn balancer(text: &mut String, state: &pb::BalancerState) {
         text.push_str(&table.render(2));
     }
     shard_marks(text, &state.shards);
+}
+
+fn on_disk(text: &mut String, stored: &pb::StoredState) {
+    let kib = |bytes: u64| format!("{} KiB", thousands(bytes.div_ceil(1024)));
+    let _ = match stored.checkpoint {
+        0 => write!(text, "  no checkpoint yet"),
+        through => write!(text, "  checkpoint at {through} ({})", kib(stored.checkpoint_bytes)),
+    };
+    let _ = writeln!(
+        text,
+        ", log after {} ({}), results after {} ({})",
+        stored.log_floor,
+        kib(stored.log_bytes),
+        stored.results_floor,
+        kib(stored.results_bytes)
+    );
+    if !stored.checkpoint_error.is_empty() {
+        let _ = writeln!(text, "  the last checkpoint was not made: {}", printable(&stored.checkpoint_error));
+    }
+    if stored.full {
+        text.push_str("  the disk is full: submissions are refused until there is room\n");
+    }
 }
 
 fn matcher(text: &mut String, state: &pb::MatcherState) {
@@ -280,6 +305,15 @@ mod tests {
                 waiting: 5,
                 client_streams: 1,
                 shards: vec![pb::ShardMark { shard: 0, decided: 9 }],
+                stored: Some(pb::StoredState {
+                    checkpoint: 7,
+                    checkpoint_bytes: 3_000_000,
+                    log_floor: 5,
+                    log_bytes: 2048,
+                    results_bytes: 1,
+                    full: true,
+                    ..Default::default()
+                }),
             })),
         }
     }
@@ -291,6 +325,8 @@ balancer 0 at http://b:1, build 0.1.0, up 1m30s
   cluster \"c\" (digest 00000000000000ff)
   assigned 2000, durable 1990, decided 9, stable 8
   5 waiting, 1,991 in flight, 1 client streams, log ab
+  checkpoint at 7 (2,930 KiB), log after 5 (2 KiB), results after 0 (1 KiB)
+  the disk is full: submissions are refused until there is room
   pool  waiting
   duel        5
   shards decided: g0 9

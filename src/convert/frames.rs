@@ -95,8 +95,23 @@ pub fn result_record_pb(through: EventId, outcomes: &[Arc<Outcome>]) -> Record {
         anchor: outcome.anchor.as_ref().map(end_pb),
         reason: outcome.reason.map_or(pb::WithdrawReason::Unspecified, reason_pb).into(),
     });
-    let record = pb::ResultRecord { through: through.0, outcomes: outcomes.collect() };
+    let record = pb::ResultRecord { through: through.0, outcomes: outcomes.collect(), begins: false };
     Record::new(through.0, record.encode_to_vec())
+}
+
+/// The first record of results that do not reach back to the log's beginning: nothing up to `through` is kept.
+#[must_use]
+pub fn results_begin_pb(through: EventId) -> Record {
+    let record = pb::ResultRecord { through: through.0, outcomes: Vec::new(), begins: true };
+    Record::new(through.0, record.encode_to_vec())
+}
+
+/// Whether nothing at or below the record is kept.
+///
+/// # Errors
+/// When the record is none.
+pub fn results_begin(record: &Record) -> Result<bool, ConvertError> {
+    Ok(decode::<pb::ResultRecord>(record)?.begins)
 }
 
 /// About how many bytes an outcome takes in a record or a message; never fewer than it does.
@@ -138,7 +153,7 @@ fn decode<M: Message + Default>(record: &Record) -> Result<M, ConvertError> {
 }
 
 /// A copy of its own: a slice of a record would keep the whole record in memory.
-fn compact(bytes: Bytes) -> Bytes {
+pub(super) fn compact(bytes: Bytes) -> Bytes {
     Bytes::copy_from_slice(&bytes)
 }
 

@@ -13,7 +13,7 @@ use dovetail_core::{
 use super::{Engine, Event, INBOX, Node, read_decisions, slices};
 use crate::{
     convert, pb,
-    rpc::{self, Health, Inbox, Link, LinkError},
+    rpc::{self, Behind, Health, Inbox, Link, LinkError},
     settings::Role,
     shutdown::Shutdown,
 };
@@ -45,12 +45,14 @@ pub(super) async fn session(node: Arc<Node>, health: Health, session: Shutdown) 
     }
     node.engine.set(Some(inbox.clone()));
     health.set(true).await;
+    let (behind, mut is_behind) = Behind::new();
     for shard in node.placement.each_shard() {
         let link = node.link_to(shard);
-        tokio::spawn(read_decisions(Arc::clone(&node), link, shard, inbox.clone(), session.clone()));
+        tokio::spawn(read_decisions(Arc::clone(&node), link, shard, inbox.clone(), behind.clone(), session.clone()));
     }
     tokio::select! {
         () = session.given() => "told to stop".into(),
+        reason = is_behind.recv() => reason.unwrap_or_default(),
         ended = end => match ended {
             Ok(Ok(())) => "the search thread stopped".into(),
             Ok(Err(error)) => error.to_string(),
@@ -97,16 +99,23 @@ async fn read_feed(
                     return Ok(format!("the balancer's results end at {cut}, candidates below {floor} are gone here"));
                 }
                 let after = cursors.received;
-                let (hello, feed) = subscribe(node, Some(after)).await?;
+                let (hello, feed) = match subscribe(node, Some(after)).await {
+                    Err(LinkError::Behind(reason)) => return Ok(reason),
+                    subscribed => subscribed?,
+                };
                 node.identity.check(hello.peer.as_ref())?;
                 link.read(after);
                 feed
             }
         };
-        while let Some(message) = feed.message().await? {
+        loop {
+            let message = match feed.message().await.map_err(rpc::or_behind) {
+                Err(LinkError::Behind(reason)) => return Ok(reason),
+                message => message?,
+            };
+            let Some(message) = message else { return Err(LinkError::Ended) };
             on_message(link, inbox, message).await?;
         }
-        Err(LinkError::Ended)
     });
     other_log.await.unwrap_or_else(|| "told to stop".into())
 }
@@ -133,7 +142,7 @@ async fn subscribe(node: &Node, after: Option<EventId>) -> Result<(pb::FeedHello
         slices: slices(node).map(|slice| slice.0).collect(),
         after: after.map(|after| after.0),
     };
-    let mut feed = client.feed(request).await?.into_inner();
+    let mut feed = client.feed(request).await.map_err(rpc::or_behind)?.into_inner();
     match feed.message().await?.and_then(|message| message.message) {
         Some(pb::feed_response::Message::Hello(hello)) => Ok((hello, feed)),
         _ => Err(LinkError::NoHello),

@@ -6,7 +6,7 @@ use dovetail_core::{DecisionFrame, EventId, Retirement, Ring};
 use futures::{Stream, StreamExt, future, stream};
 use tonic::{Status, transport::Channel};
 
-use super::{Identity, Link, LinkError, NODE_MESSAGE_BYTES_MAX, dial};
+use super::{Identity, Link, LinkError, NODE_MESSAGE_BYTES_MAX, dial, or_behind};
 use crate::{
     convert,
     pb::{
@@ -144,9 +144,9 @@ pub async fn fetch_retirements(
     through: EventId,
 ) -> Result<Vec<Retirement>, LinkError> {
     let request = pb::RetirementsRequest { peer: Some(identity.pb()), after: after.0, through: through.0 };
-    let mut stream = feed_client(balancer)?.retirements(request).await?.into_inner();
+    let mut stream = feed_client(balancer)?.retirements(request).await.map_err(or_behind)?.into_inner();
     let mut retirements = Vec::new();
-    while let Some(part) = stream.message().await? {
+    while let Some(part) = stream.message().await.map_err(or_behind)? {
         retirements.extend(part.retirements.into_iter().map(convert::retirement));
     }
     tracing::info!(after = %after, through = %through, retirements = retirements.len(), "fetched from the store");

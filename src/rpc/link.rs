@@ -10,8 +10,9 @@ use std::{
 
 use dovetail_core::EventId;
 use thiserror::Error;
+use tokio::sync::mpsc;
 use tonic::{
-    Status,
+    Code, Status,
     transport::{Channel, Endpoint},
 };
 
@@ -39,9 +40,46 @@ pub enum LinkError {
     /// It did not say first what it must.
     #[error("the peer began with something else than a hello")]
     NoHello,
+    /// It no longer keeps what this node needs next.
+    #[error("{0}")]
+    Behind(String),
     /// This node's engine stopped.
     #[error("this node starts again")]
     Stopped,
+}
+
+/// Ends the session of a node that needs what its peers no longer keep: it starts again from the cut.
+#[derive(Clone, Debug)]
+pub struct Behind(mpsc::Sender<String>);
+
+impl Behind {
+    /// For all links of a session, and what hears of them.
+    #[must_use]
+    pub fn new() -> (Behind, mpsc::Receiver<String>) {
+        let (sender, receiver) = mpsc::channel(1);
+        (Behind(sender), receiver)
+    }
+
+    /// Tells of a link that ended because it is behind, and hands on how it ended.
+    ///
+    /// # Errors
+    /// The same.
+    pub fn tell<T>(&self, ended: Result<T, LinkError>) -> Result<T, LinkError> {
+        if let Err(LinkError::Behind(reason)) = &ended {
+            // A full channel says it already.
+            _ = self.0.try_send(reason.clone());
+        }
+        ended
+    }
+}
+
+/// A refusal of a cursor that is older than what is kept.
+#[must_use]
+pub fn or_behind(status: Status) -> LinkError {
+    match status.code() {
+        Code::OutOfRange => LinkError::Behind(status.message().to_owned()),
+        _ => LinkError::Status(status),
+    }
 }
 
 /// A channel to another node, connected when it is first used and again whenever it breaks.

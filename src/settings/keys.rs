@@ -161,6 +161,27 @@ pub const SETTINGS: &[Setting] = &[
         (0, 1_000_000_000),
         "Most idempotency keys to remember; then the oldest are forgotten",
     ),
+    count(
+        "limits.checkpoint_bytes",
+        "checkpoint-bytes",
+        "268435456",
+        (1_048_576, 1_099_511_627_776),
+        "Bytes of log, or as many as the last checkpoint has, after which the next is made",
+    ),
+    count(
+        "limits.results_bytes_max",
+        "results-bytes-max",
+        "4294967296",
+        (1_048_576, 1_099_511_627_776),
+        "Most bytes of results; then the oldest go, and cursors among them are refused",
+    ),
+    count(
+        "limits.results_ms_max",
+        "results-ms-max",
+        "604800000",
+        (60_000, 315_360_000_000),
+        "How long results are kept, in milliseconds; then they go",
+    ),
     count("limits.watchers_max", "watchers-max", "1000", (1, 100_000), "Most open watches; more are refused"),
     count(
         "limits.submit_streams_max",

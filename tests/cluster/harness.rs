@@ -220,12 +220,19 @@ pub struct Cluster {
     nodes: BTreeMap<Which, Process>,
     pub shape: Shape,
     pub place: Place,
+    /// Flags of every node beside what all clusters have.
+    flags: Vec<(&'static str, &'static str)>,
 }
 
 impl Cluster {
     /// Starts every node, and returns when all are serving.
     pub async fn start(test: &str, shape: Shape) -> Cluster {
-        let mut cluster = Cluster { nodes: BTreeMap::new(), shape, place: Place::new(test) };
+        Cluster::start_with(test, shape, &[]).await
+    }
+
+    /// The same, with flags of its own.
+    pub async fn start_with(test: &str, shape: Shape, flags: &[(&'static str, &'static str)]) -> Cluster {
+        let mut cluster = Cluster { nodes: BTreeMap::new(), shape, place: Place::new(test), flags: flags.to_vec() };
         for which in cluster.all() {
             cluster.spawn(which);
         }
@@ -289,7 +296,7 @@ impl Cluster {
             ("listen", self.address(which)),
             ("data", self.data().display().to_string()),
         ]);
-        flags.extend(others.iter().map(|&(flag, value)| (flag, value.to_owned())));
+        flags.extend(self.flags.iter().chain(others).map(|&(flag, value)| (flag, value.to_owned())));
         let mut command = program(path);
         command.args(flags.into_iter().map(|(flag, value)| format!("--{flag}={value}")));
         command

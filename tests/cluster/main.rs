@@ -5,6 +5,7 @@
 
 mod bad_input;
 mod clients;
+mod disk;
 mod golden_path;
 mod harness;
 mod history;

@@ -49,6 +49,8 @@ pub enum Bug {
     KeyIgnored,
     /// A shard does not repeat what slices settled to a balancer that comes back.
     SettledNotRepeated,
+    /// A search is given what was found out ahead for the search before it.
+    HintOfAnother,
     /// A checkpoint keeps an element that its last event retired.
     CheckpointKeepsRetired,
     /// A checkpoint forgets when elements search again.
@@ -67,7 +69,7 @@ pub enum Bug {
 
 impl Bug {
     /// All of them; `--planted N` counts from 1.
-    pub const ALL: [Bug; 28] = [
+    pub const ALL: [Bug; 29] = [
         Bug::ProbeNotComplete,
         Bug::ClaimBeforeOwnProbe,
         Bug::ListFactorOne,
@@ -89,6 +91,7 @@ impl Bug {
         Bug::SettledAnchorStays,
         Bug::KeyIgnored,
         Bug::SettledNotRepeated,
+        Bug::HintOfAnother,
         Bug::CheckpointKeepsRetired,
         Bug::CheckpointForgetsReprobes,
         Bug::CheckpointForgetsKeys,

@@ -11,7 +11,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::error::AppendError;
+use crate::error::{AppendError, ReadError};
 use crate::log::{Log, LogReader, Record};
 
 /// How the checks get logs.
@@ -52,13 +52,19 @@ pub fn check(fixture: &mut dyn Fixture) {
     the_highest_id_can_be_stored(&mut *fixture.empty());
     readers_follow_the_writer(&mut *fixture.empty());
     a_reader_outlives_its_writer(fixture.empty());
+    trimming_forgets_nothing_above(&mut *fixture.empty());
+    trimming_everything_keeps_the_last_id(&mut *fixture.empty());
+    a_reader_that_is_overtaken_by_a_trim_is_told(&mut *fixture.empty());
     let log = fixture.empty();
     a_log_opened_again_goes_on(fixture, log);
+    let log = fixture.empty();
+    a_trimmed_log_opened_again_goes_on(fixture, log);
 }
 
 fn an_empty_log_has_nothing_to_read(log: &dyn Log) {
     let reader = log.reader();
     assert_eq!((log.last(), reader.last()), (0, 0), "an empty log has no last record");
+    assert_eq!((log.floor(), reader.floor()), (0, 0), "an empty log can be read from the beginning");
     for after in [0, 1, u64::MAX] {
         assert_eq!(read(&*reader, after, usize::MAX), [], "an empty log has nothing to read after {after}");
     }
@@ -185,6 +191,77 @@ fn a_reader_outlives_its_writer(mut log: Box<dyn Log>) {
     assert_eq!(read(&*reader, 0, usize::MAX), [record(1, 100)], "a reader outlives its writer");
 }
 
+fn trimming_forgets_nothing_above(log: &mut dyn Log) {
+    assert_eq!(trim(log, 5), 0, "trimming an empty log does nothing");
+    let records: Vec<_> = (1..=120).map(|n| record(1 << 40 | (n * 10), 900)).collect();
+    let reader = log.reader();
+    for (n, group) in records.chunks(4).enumerate() {
+        append(log, group);
+        let through = group[3].through - (n as u64 * 7) % 400;
+        let before = log.floor();
+        let floor = trim(log, through);
+        assert!(before <= floor && floor <= through.max(before), "trimmed through {through}, from {before} to {floor}");
+        assert_eq!((log.floor(), reader.floor()), (floor, floor), "writer and readers agree on the floor");
+        assert!(floor == 0 || records.iter().any(|record| record.through == floor), "the floor is a record's");
+        assert_eq!(trim(log, floor / 2), floor, "trimming through less than the floor does nothing");
+        assert_eq!((log.last(), reader.last()), (group[3].through, group[3].through), "trimming keeps the last id");
+        let expected = |after| records[..n * 4 + 4].iter().filter(move |record| record.through > after).cloned();
+        for after in [floor, floor + 1, through, group[0].through] {
+            let expected: Vec<_> = expected(after.max(floor)).collect();
+            assert_eq!(read(&*reader, after.max(floor), usize::MAX), expected, "everything above the floor is read");
+        }
+        if floor > 0 {
+            assert_eq!(trimmed(&*reader, floor - 1), (floor - 1, floor), "below the floor nothing is read");
+            assert_eq!(trimmed(&*log.reader(), 0), (0, floor), "a trimmed log does not begin at 0");
+        }
+    }
+}
+
+fn trimming_everything_keeps_the_last_id(log: &mut dyn Log) {
+    for n in 1..=30 {
+        append(log, &[record(n, 1000)]);
+    }
+    let floor = trim(log, u64::MAX);
+    assert!(floor <= 30, "the floor is never above the last record");
+    assert_eq!((log.last(), log.reader().last()), (30, 30), "trimming everything keeps the last id");
+    assert_eq!(read(&*log.reader(), 30, usize::MAX), [], "nothing comes after the last record");
+    log.append(&[record(30, 1)]).expect_err("an id that was trimmed cannot be used again");
+    append(log, &[record(31, 1)]);
+    assert_eq!(read(&*log.reader(), 30, usize::MAX), [record(31, 1)], "a log goes on after everything was trimmed");
+}
+
+fn a_reader_that_is_overtaken_by_a_trim_is_told(log: &mut dyn Log) {
+    const LAST: u64 = 2000;
+    let readers: Vec<_> = (0..3).map(|_| log.reader()).collect();
+    std::thread::scope(|scope| {
+        for (n, reader) in readers.iter().enumerate() {
+            scope.spawn(move || {
+                let mut after = 0;
+                while after < LAST {
+                    match reader.read_after(after, 300 << (3 * n)) {
+                        Ok(records) => {
+                            for found in records {
+                                assert_eq!(found, record(after + 1, 100), "what is read has no gap, trimmed or not");
+                                after = found.through;
+                            }
+                        }
+                        Err(ReadError::Trimmed { after: asked, floor }) => {
+                            assert!(asked == after && floor > after, "{floor} is no floor for {after}");
+                            after = floor;
+                        }
+                        Err(error) => panic!("a reader that is overtaken is told so, not: {error}"),
+                    }
+                    std::thread::yield_now();
+                }
+            });
+        }
+        for first in (1..=LAST).step_by(5) {
+            append(log, &(first..first + 5).map(|n| record(n, 100)).collect::<Vec<_>>());
+            trim(log, first.saturating_sub(20));
+        }
+    });
+}
+
 fn a_log_opened_again_goes_on(fixture: &mut dyn Fixture, mut log: Box<dyn Log>) {
     append(&mut *log, &[record(1, 100), record(7, 0)]);
     let Some(mut log) = fixture.reopen(log) else { return };
@@ -195,6 +272,23 @@ fn a_log_opened_again_goes_on(fixture: &mut dyn Fixture, mut log: Box<dyn Log>) 
     let records = [record(1, 100), record(7, 0), record(8, 5)];
     assert_eq!(read(&*log.reader(), 0, usize::MAX), records, "a log opened again has every record");
     assert_eq!(read(&*log.reader(), 7, usize::MAX), records[2..], "a log opened again can be read from anywhere");
+}
+
+fn a_trimmed_log_opened_again_goes_on(fixture: &mut dyn Fixture, mut log: Box<dyn Log>) {
+    let records: Vec<_> = (1..=40).map(|n| record(n * 1_000_000, 900)).collect();
+    records.iter().for_each(|record| append(&mut *log, std::slice::from_ref(record)));
+    let mut floor = 0;
+    for through in [20_000_000, u64::MAX] {
+        trim(&mut *log, through);
+        floor = log.floor().max(floor);
+        let Some(reopened) = fixture.reopen(log) else { return };
+        log = reopened;
+        assert_eq!((log.floor(), log.last()), (floor, 40_000_000), "a trimmed log opened again has the same bounds");
+        let expected: Vec<_> = records.iter().filter(|record| record.through > floor).cloned().collect();
+        assert_eq!(read(&*log.reader(), floor, usize::MAX), expected, "a trimmed log opened again has all above");
+    }
+    append(&mut *log, &[record(40_000_001, 1)]);
+    assert_eq!(read(&*log.reader(), 40_000_000, usize::MAX), [record(40_000_001, 1)], "and it goes on");
 }
 
 /// A record whose bytes depend on both numbers.
@@ -209,4 +303,16 @@ fn append(log: &mut dyn Log, records: &[Record]) {
 /// Reads until nothing more comes, when `bytes_max` says everything; once otherwise.
 fn read(reader: &dyn LogReader, after: u64, bytes_max: usize) -> Vec<Record> {
     reader.read_after(after, bytes_max).expect("what was appended can be read")
+}
+
+fn trim(log: &mut dyn Log, through: u64) -> u64 {
+    log.trim(through).expect("a log in order can be trimmed")
+}
+
+/// The cursor and the floor that a read below the floor speaks of.
+fn trimmed(reader: &dyn LogReader, below: u64) -> (u64, u64) {
+    match reader.read_after(below, usize::MAX) {
+        Err(ReadError::Trimmed { after, floor }) => (after, floor),
+        other => panic!("reading after {below}, which is below the floor, gave {other:?}"),
+    }
 }

@@ -1,4 +1,4 @@
-//! One error enum per operation: append, read, open.
+//! One error enum per operation: append, trim, read, open; write and restore a checkpoint.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -37,8 +37,8 @@ pub enum AppendError {
     /// The disk or the quota is full. Nothing of this append is acknowledged.
     ///
     /// Found while making room for the next segment, which is where a pre-zeroed log meets a full disk, it leaves the
-    /// log in order: the same append may be repeated once there is space. Found while writing records (file systems
-    /// that copy on write) it poisons the log, as every failed write does.
+    /// log in order: nothing was written, and the same append may be repeated once there is space. Found while writing
+    /// records (file systems that copy on write) it poisons the log, as every failed write does.
     #[error("no space left for {}: {source}", file.display())]
     DiskFull {
         /// The file that could not grow.
@@ -65,9 +65,38 @@ pub enum AppendError {
     },
 }
 
+/// Why a log was not trimmed. Every record is still readable that the floor says is.
+#[derive(Debug, Error)]
+pub enum TrimError {
+    /// Saying so durably, or removing what was trimmed, failed, and the log is poisoned as after a failed append.
+    #[error("cannot {doing} {}: {source}", file.display())]
+    Failed {
+        /// What was being done.
+        doing: &'static str,
+        /// To which file.
+        file: PathBuf,
+        /// The operating system's error.
+        source: io::Error,
+    },
+    /// As [`AppendError::Poisoned`].
+    #[error("the log is poisoned by an earlier error ({cause}); open it again")]
+    Poisoned {
+        /// The earlier error.
+        cause: String,
+    },
+}
+
 /// Why a read failed.
 #[derive(Debug, Error)]
 pub enum ReadError {
+    /// The cursor is below the floor: records after it were trimmed.
+    #[error("nothing can be read after {after}: the log was trimmed, and {floor} is the oldest cursor that works")]
+    Trimmed {
+        /// The cursor.
+        after: u64,
+        /// The lowest cursor that can be read after, when this was said.
+        floor: u64,
+    },
     /// What is on the disk is not what was written.
     #[error("{} is damaged at byte {offset}: {what}", file.display())]
     Damaged {
@@ -90,12 +119,107 @@ pub enum ReadError {
     },
 }
 
-/// Why a folder was not opened as a log. Nothing in it was changed, except by `Io` and `DiskFull`.
+/// Why a checkpoint was not written. Those before it are as they were, and the log knows nothing of it.
+#[derive(Debug, Error)]
+pub enum CheckpointError {
+    /// There is one already that is as new. Nothing was written.
+    #[error("a checkpoint through {through} would not be newer than the one through {newest}")]
+    NotNewer {
+        /// `through` of the newest.
+        newest: u64,
+        /// What was asked for.
+        through: u64,
+    },
+    /// A chunk is larger than a checkpoint takes. Nothing of it was written, and the checkpoint may go on.
+    #[error("a chunk of {bytes} bytes, and a checkpoint takes {bytes_max}")]
+    ChunkTooLarge {
+        /// Its size.
+        bytes: usize,
+        /// The largest size taken.
+        bytes_max: usize,
+    },
+    /// The disk or the quota is full. What was written is removed; begin again when there is space.
+    #[error("no space left for {}: {source}", file.display())]
+    DiskFull {
+        /// The file that could not grow.
+        file: PathBuf,
+        /// The operating system's error.
+        source: io::Error,
+    },
+    /// Writing, syncing or naming failed. What was written is removed, or will be.
+    #[error("cannot {doing} {}: {source}", file.display())]
+    Failed {
+        /// What was being done.
+        doing: &'static str,
+        /// To which file.
+        file: PathBuf,
+        /// The operating system's error.
+        source: io::Error,
+    },
+    /// An earlier error ended this checkpoint.
+    #[error("this checkpoint ended with an earlier error ({cause}); begin another")]
+    Abandoned {
+        /// The earlier error.
+        cause: String,
+    },
+    /// An earlier checkpoint could not be given its name durably, and the folder takes no other: a failed sync is never
+    /// tried again.
+    #[error("the checkpoints are poisoned by an earlier error ({cause}); open them again")]
+    Poisoned {
+        /// The earlier error.
+        cause: String,
+    },
+}
+
+/// Why there is no state to go on from.
+#[derive(Debug, Error)]
+pub enum RestoreError {
+    /// What is on the disk is not what was written.
+    #[error("{} is damaged at byte {offset}: {what}", file.display())]
+    Damaged {
+        /// The damaged file.
+        file: PathBuf,
+        /// Where in the file.
+        offset: u64,
+        /// What is wrong there.
+        what: &'static str,
+    },
+    /// The log was trimmed, and there is no checkpoint it goes on from.
+    #[error("{} has no checkpoint at {floor} or later, and the log begins there", dir.display())]
+    Missing {
+        /// The folder.
+        dir: PathBuf,
+        /// The log's floor.
+        floor: u64,
+    },
+    /// An intact checkpoint covers more than the log has: the log lost something, or is another day's.
+    #[error("{} goes through {through}, and the log only through {last}", file.display())]
+    AheadOfLog {
+        /// The checkpoint.
+        file: PathBuf,
+        /// Its `through`.
+        through: u64,
+        /// The log's last.
+        last: u64,
+    },
+    /// The operating system could not read.
+    #[error("cannot {doing} {}: {source}", file.display())]
+    Io {
+        /// What was being done.
+        doing: &'static str,
+        /// To which file.
+        file: PathBuf,
+        /// The operating system's error.
+        source: io::Error,
+    },
+}
+
+/// Why a folder was not opened, as a log or as checkpoints. Nothing in it was changed, except by `Io` and `DiskFull`.
 #[derive(Debug, Error)]
 pub enum OpenError {
     /// Someone else has the folder open.
     #[error(
-        "{} is locked by {holder}; a log has one writer: stop that process, or give this one a folder of its own",
+        "{} is locked by {holder}; a folder has one owner: stop that process, or give this one a folder of its own",
         dir.display()
     )]
     Locked {
@@ -113,6 +237,16 @@ pub enum OpenError {
         found: String,
         /// The cluster in the options.
         expected: String,
+    },
+    /// A checkpoint is of another log.
+    #[error("{} is of log {found:032x}, not of {expected:032x}", file.display())]
+    OtherLog {
+        /// The checkpoint.
+        file: PathBuf,
+        /// The log it is of.
+        found: u128,
+        /// The log in the options.
+        expected: u128,
     },
     /// A file that no crash could have left like this: acknowledged records may be unreadable, so none are served.
     #[error("{} is damaged at byte {offset}: {what}", file.display())]
@@ -172,6 +306,24 @@ impl OpenError {
     }
 }
 
+/// An earlier error, before it is told which error enum it belongs to.
+#[derive(Debug)]
+pub(crate) struct Poisoned {
+    pub cause: String,
+}
+
+impl From<Poisoned> for AppendError {
+    fn from(Poisoned { cause }: Poisoned) -> Self {
+        Self::Poisoned { cause }
+    }
+}
+
+impl From<Poisoned> for TrimError {
+    fn from(Poisoned { cause }: Poisoned) -> Self {
+        Self::Poisoned { cause }
+    }
+}
+
 /// An operation on a file that failed, before it is told which error enum it belongs to.
 #[derive(Debug)]
 pub(crate) struct DiskError {
@@ -181,7 +333,7 @@ pub(crate) struct DiskError {
 }
 
 impl DiskError {
-    fn is_full(&self) -> bool {
+    pub fn is_full(&self) -> bool {
         matches!(self.source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
     }
 }
@@ -199,6 +351,26 @@ impl From<DiskError> for AppendError {
         let full = error.is_full();
         let DiskError { doing, file, source } = error;
         if full { Self::DiskFull { file, source } } else { Self::Failed { doing, file, source } }
+    }
+}
+
+impl From<DiskError> for CheckpointError {
+    fn from(error: DiskError) -> Self {
+        let full = error.is_full();
+        let DiskError { doing, file, source } = error;
+        if full { Self::DiskFull { file, source } } else { Self::Failed { doing, file, source } }
+    }
+}
+
+impl From<DiskError> for RestoreError {
+    fn from(DiskError { doing, file, source }: DiskError) -> Self {
+        Self::Io { doing, file, source }
+    }
+}
+
+impl From<DiskError> for TrimError {
+    fn from(DiskError { doing, file, source }: DiskError) -> Self {
+        Self::Failed { doing, file, source }
     }
 }
 

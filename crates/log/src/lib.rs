@@ -1,9 +1,10 @@
 //! Dovetail's log: a durable sequence of records, each covering the events up to an id.
 //!
 //! [`Log`] and [`LogReader`] are the trait a log engine implements; [`EmbeddedLog`] is the one on the local disk,
-//! [`MemoryLog`] the one that forgets. [`conformance`] is what every one of them has to pass.
+//! [`MemoryLog`] the one that forgets. [`conformance`] is what every one of them has to pass. [`checkpoint`] keeps what a
+//! log's prefix amounts to, so that the prefix can be trimmed.
 //!
-//! Not here: what the bytes mean, waking readers, an async runtime, trimming. See DESIGN.md section 4.
+//! Not here: what the bytes mean, waking readers, an async runtime, deciding what to trim. See DESIGN.md section 4.
 //!
 //! ```
 //! use dovetail_log::{EmbeddedLog, Log, Options, Record};
@@ -17,17 +18,22 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+pub mod checkpoint;
 pub mod conformance;
+pub mod crash;
+mod disk;
 pub mod embedded;
 mod error;
+mod integers;
+mod lock;
 mod log;
 mod memory;
 
 pub use embedded::{
     CLUSTER_BYTES_MAX, EmbeddedLog, GROUP_BYTES_MAX, OpenReport, Options, RECORD_BYTES_LIMIT, RECORD_BYTES_MAX_DEFAULT,
-    SEGMENT_BYTES_DEFAULT, SEGMENT_BYTES_LIMIT, TornTail,
+    SEGMENT_BYTES_DEFAULT, SEGMENT_BYTES_LIMIT, SegmentInfo, TornTail,
 };
-pub use error::{AppendError, OpenError, ReadError};
+pub use error::{AppendError, OpenError, ReadError, TrimError};
 pub use log::{Log, LogReader, Record};
 pub use memory::MemoryLog;
 

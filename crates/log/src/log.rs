@@ -1,13 +1,14 @@
 //! The shape every log has: one writer that appends, any number of readers that follow.
 //!
-//! A log does not know what a record's bytes mean, does not wake readers when something arrives, and does not trim.
-//! Invariants, checked by [`conformance`](crate::conformance) for every implementation:
+//! A log does not know what a record's bytes mean, does not wake readers when something arrives, and forgets nothing
+//! unless it is told to. Invariants, checked by [`conformance`](crate::conformance) for every implementation:
 //! L1 `through` is strictly increasing from record to record, and never 0; L2 what `append` returned `Ok` for is
-//! never lost or changed; L3 a reader sees a prefix of what was appended, and nothing that is not durable.
+//! never lost or changed, until it is trimmed; L3 a reader sees a prefix of what was appended, and nothing that is not
+//! durable; L4 the floor never falls, is never above what the owner trimmed through, and nothing below it is served.
 
 use bytes::Bytes;
 
-use crate::error::{AppendError, ReadError};
+use crate::error::{AppendError, ReadError, TrimError};
 
 /// One entry of a log.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,8 +35,17 @@ pub trait Log: Send {
     /// ([`EmbeddedLog`](crate::EmbeddedLog): all or none).
     fn append(&mut self, records: &[Record]) -> Result<(), AppendError>;
 
-    /// `through` of the last durable record, 0 when there is none.
+    /// Forgets records up to `through`, as many of them as can be dropped cheaply, and returns the new
+    /// [`floor`](Log::floor). Records above `through` stay. Trimming through less than the floor does nothing.
+    ///
+    /// The owner must not need what it trims: whatever replaces it, a checkpoint for one, is durable before.
+    fn trim(&mut self, through: u64) -> Result<u64, TrimError>;
+
+    /// `through` of the last durable record, whether or not it was trimmed; 0 when there never was one.
     fn last(&self) -> u64;
+
+    /// `through` of the last record that was trimmed, 0 when none was: the lowest cursor that can be read after.
+    fn floor(&self) -> u64;
 
     /// A reader of the same log for another thread. Cheap; it may outlive the writer.
     fn reader(&self) -> Box<dyn LogReader>;
@@ -48,10 +58,16 @@ pub trait LogReader: Send + Sync {
     ///
     /// Nothing beyond damage is ever returned: an answer may end before it, and the read that starts at it is an error.
     /// The bytes of neighbouring records may share one allocation: keeping one of them keeps its neighbours in memory.
+    ///
+    /// A cursor below the [`floor`](LogReader::floor) is [`ReadError::Trimmed`], never an answer with a gap in it. An
+    /// answer is not taken back: a trim that comes while a read is under way may end it early.
     fn read_after(&self, after: u64, bytes_max: usize) -> Result<Vec<Record>, ReadError>;
 
-    /// `through` of the last durable record, 0 when there is none.
+    /// As [`Log::last`].
     fn last(&self) -> u64;
+
+    /// As [`Log::floor`].
+    fn floor(&self) -> u64;
 }
 
 /// Refuses records that do not continue a log whose last record is `last`, before any of them is written.

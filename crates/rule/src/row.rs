@@ -8,11 +8,8 @@ use crate::schema::Schema;
 use crate::value::{LIST_LEN_MAX, STRING_BYTES_MAX, Value, ValueKind};
 
 /// The values of one element. `None` is a missing attribute.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Row(Box<[Option<Value>]>);
-
-// Every double of a row equals itself: none is NaN.
-impl Eq for Row {}
 
 /// Why values are no row of a schema.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]

@@ -93,6 +93,8 @@ stats! {
     matcher_fetches,
     /// Searches that waited for the decided watermark.
     stalls,
+    /// Searches that were looked ahead for.
+    looked_ahead,
     /// Events lost in crashes, because they were not on disk.
     events_lost,
     /// Outcomes told again after a crash of the balancer.
@@ -137,7 +139,10 @@ impl Stats {
                 s.disk_errors, s.disk_full, s.refused_full
             ),
             format!("  retries    {}, {} of them answered from a checkpoint", s.retries, s.retries_from_checkpoint),
-            format!("  search     {} stalls, longest list {}", s.stalls, s.list_longest),
+            format!(
+                "  search     {} stalls, {} looked ahead for, longest list {}",
+                s.stalls, s.looked_ahead, s.list_longest
+            ),
         ];
         lines.join("\n")
     }

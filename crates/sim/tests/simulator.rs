@@ -32,6 +32,7 @@ fn clusters_decide_what_the_sequential_program_decides() {
     let rare = [stats.checkpoints_lost, stats.retries_from_checkpoint, stats.matchers_refused_feed];
     assert!(SEEDS < 3_000 || (rare.iter().all(|&count| count > 0) && stats.matchers_refused_fetch > 0), "{stats:?}");
     assert!(stats.peer_fetches > 0 && stats.matcher_fetches > 0 && stats.restarts_behind > 0, "{stats:?}");
+    assert!(stats.looked_ahead > SEEDS, "{stats:?}");
 }
 
 #[test]
@@ -95,9 +96,10 @@ each_is_found! {
     breaking_r6_is_found: R6PeersSilent,
     breaking_r7_is_found: R7WatermarkUnstated,
     forgetting_too_early_is_found: ForgetsTooEarly,
-    an_anchor_that_stays_after_it_was_settled_is_found: SettledAnchorStays,
-    placing_a_keyed_element_by_its_id_is_found: KeyIgnored,
-    not_repeating_what_was_settled_is_found: SettledNotRepeated,
+    an_anchor_that_was_settled_and_stays_is_found: SettledAnchorStays,
+    placing_an_element_by_its_id_in_spite_of_its_key_is_found: KeyIgnored,
+    not_repeating_what_slices_settled_is_found: SettledNotRepeated,
+    looking_ahead_for_another_search_is_found: HintOfAnother,
     a_checkpoint_that_keeps_a_retired_element_is_found: CheckpointKeepsRetired,
     a_checkpoint_that_forgets_reprobes_is_found: CheckpointForgetsReprobes,
     a_checkpoint_that_forgets_idempotency_keys_is_found: CheckpointForgetsKeys,

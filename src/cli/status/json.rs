@@ -54,6 +54,20 @@ fn balancer(state: &pb::BalancerState) -> Value {
         "waiting": state.waiting,
         "client_streams": state.client_streams,
         "shards": shards(&state.shards),
+        "stored": state.stored.as_ref().map(stored),
+    })
+}
+
+fn stored(stored: &pb::StoredState) -> Value {
+    json!({
+        "checkpoint": stored.checkpoint,
+        "checkpoint_bytes": stored.checkpoint_bytes,
+        "checkpoint_error": stored.checkpoint_error,
+        "log_floor": stored.log_floor,
+        "log_bytes": stored.log_bytes,
+        "results_floor": stored.results_floor,
+        "results_bytes": stored.results_bytes,
+        "full": stored.full,
     })
 }
 

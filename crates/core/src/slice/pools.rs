@@ -11,7 +11,10 @@ use dovetail_rule::{
 };
 
 use super::{FrameError, HotKey, hot::HotKeys};
-use crate::{ElementId, Event, EventId, EventKind, LogFrame, Placement, Pool, PoolDefinition, PoolId};
+use crate::{
+    ElementId, Event, EventId, EventKind, LogFrame, Placement, Pool, PoolDefinition, PoolId,
+    planted::{Bug, Planted},
+};
 
 /// Most pools that are asked one after the other.
 const ASKED_MAX: usize = 8;
@@ -21,8 +24,13 @@ const AHEAD_ANCHORS_MIN: usize = 1024;
 const AHEAD_FOUND: usize = 4;
 
 /// All pools, by their numbers.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Pools {
+    pub(super) planted: Planted,
+    /// [`AHEAD_ANCHORS_MIN`], but in tests.
+    pub(super) ahead_anchors_min: usize,
+    /// Searches that were looked ahead for.
+    pub(super) looked_ahead: u64,
     all: Vec<SlicePool>,
     /// Those that are split by index.
     by_index: Vec<PoolId>,
@@ -50,6 +58,19 @@ struct LookedAhead {
     hints: Hints,
     /// The arrivals looked ahead for, ascending.
     of: Vec<EventId>,
+}
+
+impl Default for Pools {
+    fn default() -> Pools {
+        Pools {
+            planted: Planted::default(),
+            ahead_anchors_min: AHEAD_ANCHORS_MIN,
+            looked_ahead: 0,
+            all: Vec::new(),
+            by_index: Vec::new(),
+            map: None,
+        }
+    }
 }
 
 impl Pools {
@@ -124,7 +145,7 @@ impl Pools {
     pub(super) fn look_ahead(&mut self, frame: &LogFrame, events: &[Event]) {
         for entry in self.all.iter_mut().filter(|entry| !entry.pool.keyed()) {
             entry.ahead.of.clear();
-            if entry.anchors.len() < AHEAD_ANCHORS_MIN {
+            if entry.anchors.len() < self.ahead_anchors_min {
                 continue;
             }
             let arrivals = events.iter().filter_map(|event| match &event.kind {
@@ -147,6 +168,10 @@ impl Pools {
                 })
                 .collect();
             entry.anchors.look_ahead(&probes, AHEAD_FOUND, &mut entry.ahead.hints);
+            self.looked_ahead += probes.len() as u64;
+            if self.planted.is(Bug::HintOfAnother) {
+                entry.ahead.of.iter_mut().for_each(|x| *x = x.next());
+            }
         }
     }
 }

@@ -11,6 +11,7 @@
 //! offset: bytes that belong to another log, segment or place do not check here. A group header's magic is where a
 //! record has its length, and is above every length, so a reader that starts between two records tells them apart.
 
+use crate::integers::{u32_at, u64_at, u128_at};
 use crate::log::Record;
 
 pub(crate) const VERSION: u32 = 1;
@@ -51,18 +52,6 @@ impl Seed {
     fn checksum(self, offset: u64, bytes: &[u8]) -> u32 {
         crc32c::crc32c_append(self.0 ^ offset as u32, bytes)
     }
-}
-
-pub(crate) fn u32_at(bytes: &[u8], at: usize) -> u32 {
-    u32::from_le_bytes(bytes[at..at + 4].try_into().expect("four bytes"))
-}
-
-pub(crate) fn u64_at(bytes: &[u8], at: usize) -> u64 {
-    u64::from_le_bytes(bytes[at..at + 8].try_into().expect("eight bytes"))
-}
-
-pub(crate) fn u128_at(bytes: &[u8], at: usize) -> u128 {
-    u128::from_le_bytes(bytes[at..at + 16].try_into().expect("sixteen bytes"))
 }
 
 /// What a segment says about itself. It is durable before the segment gets its name, so it is never torn.

@@ -10,7 +10,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use super::disk::{Disk, DiskFile};
+use crate::disk::{Disk, DiskFile};
 use crate::error::DiskError;
 
 /// Longest time a watermark stays unsynced, give or take the zeroing of a segment. Only damage to the last group that
@@ -27,14 +27,23 @@ pub(crate) struct Spare {
     pub capacity: u64,
 }
 
-/// Makes a spare of `capacity`, or None when `stop` was set meanwhile.
+/// Makes a spare of `capacity`, or None when `stop` was set meanwhile. What could not be finished does not stay: on a
+/// disk that is full, others need the space.
 pub(crate) fn make_spare(
     disk: &Disk,
     dir: &Path,
     capacity: u64,
     stop: &AtomicBool,
 ) -> Result<Option<Spare>, DiskError> {
-    let file = disk.create(&dir.join(SPARE_FILE))?;
+    let made = zero_spare(disk, dir, capacity, stop);
+    if made.is_err() {
+        let _ = remove_spare(disk, dir);
+    }
+    made
+}
+
+fn zero_spare(disk: &Disk, dir: &Path, capacity: u64, stop: &AtomicBool) -> Result<Option<Spare>, DiskError> {
+    let file = disk.create("log.spare.create", &dir.join(SPARE_FILE))?;
     let zeros = vec![0; ZERO_CHUNK_BYTES.min(usize::try_from(capacity).unwrap_or(usize::MAX))];
     let (mut written, mut synced) = (0, 0);
     while written < capacity {
@@ -42,20 +51,20 @@ pub(crate) fn make_spare(
             return Ok(None);
         }
         let chunk = (capacity - written).min(zeros.len() as u64);
-        file.write_at(&zeros[..chunk as usize], written)?;
+        file.write_at("log.spare.write", &zeros[..chunk as usize], written)?;
         written += chunk;
         if written - synced >= ZERO_SYNC_BYTES {
-            file.sync()?;
+            file.sync("log.spare.sync-some")?;
             synced = written;
         }
     }
-    file.sync()?;
+    file.sync("log.spare.sync")?;
     Ok(Some(Spare { file, capacity }))
 }
 
 /// Removes a spare that nobody will use.
 pub(crate) fn remove_spare(disk: &Disk, dir: &Path) -> Result<(), DiskError> {
-    disk.remove(&dir.join(SPARE_FILE))
+    disk.remove("log.spare.remove", &dir.join(SPARE_FILE))
 }
 
 #[derive(Default)]
@@ -90,11 +99,14 @@ impl Shared {
 /// Handle of the thread; dropping it ends the thread.
 pub(crate) struct Housekeeper {
     shared: Arc<Shared>,
+    /// None in the foreground.
     thread: Option<JoinHandle<()>>,
+    stopped: bool,
 }
 
 impl Housekeeper {
-    pub fn start(disk: Disk, dir: PathBuf, watermark: Arc<DiskFile>) -> Result<Self, DiskError> {
+    /// In the foreground there is no thread: spares are made when they are asked for.
+    pub fn start(disk: Disk, dir: PathBuf, watermark: Arc<DiskFile>, foreground: bool) -> Result<Self, DiskError> {
         let shared = Arc::new(Shared {
             disk,
             dir,
@@ -105,18 +117,26 @@ impl Housekeeper {
             unsynced: AtomicBool::new(false),
             failed: AtomicBool::new(false),
         });
+        if foreground {
+            return Ok(Self { shared, thread: None, stopped: false });
+        }
         let thread = std::thread::Builder::new().name("log housekeeper".into()).spawn({
             let shared = Arc::clone(&shared);
             move || run(&shared)
         });
         match thread {
-            Ok(thread) => Ok(Self { shared, thread: Some(thread) }),
+            Ok(thread) => Ok(Self { shared, thread: Some(thread), stopped: false }),
             Err(source) => Err(DiskError { doing: "start the housekeeper of", file: shared.dir.clone(), source }),
         }
     }
 
     /// Asks for a spare of `capacity`, to be there when it is needed.
     pub fn want_spare(&self, capacity: u64) {
+        if self.thread.is_none() {
+            let made = make_spare(&self.shared.disk, &self.shared.dir, capacity, &self.shared.stop);
+            self.shared.lock().spare = made.ok().flatten();
+            return;
+        }
         self.shared.lock().wanted = Some(capacity);
         self.shared.changed.notify_all();
     }
@@ -152,13 +172,17 @@ impl Housekeeper {
 
     /// Ends the thread and removes the spare.
     pub fn stop(&mut self) -> Result<(), DiskError> {
-        let Some(thread) = self.thread.take() else { return Ok(()) };
-        {
-            let _state = self.shared.lock();
-            self.shared.stop.store(true, Ordering::Relaxed);
-            self.shared.changed.notify_all();
+        if std::mem::replace(&mut self.stopped, true) {
+            return Ok(());
         }
-        thread.join().expect("the housekeeper never panics");
+        if let Some(thread) = self.thread.take() {
+            {
+                let _state = self.shared.lock();
+                self.shared.stop.store(true, Ordering::Relaxed);
+                self.shared.changed.notify_all();
+            }
+            thread.join().expect("the housekeeper never panics");
+        }
         remove_spare(&self.shared.disk, &self.shared.dir)
     }
 }
@@ -186,7 +210,7 @@ fn run(shared: &Shared) {
                 shared.changed.notify_all();
             }
             Task::SyncWatermark => {
-                if let Err(error) = shared.watermark.sync() {
+                if let Err(error) = shared.watermark.sync("log.watermark.sync-later") {
                     shared.lock().failed = Some(error);
                     shared.failed.store(true, Ordering::Release);
                 }

@@ -1,19 +1,16 @@
-//! Whose log a folder holds, and who has it open.
+//! Whose log a folder holds.
 //!
 //! `meta` is written once, last of all when a folder is created: where it is, creation was complete.
-//! `lock` is locked for as long as the log is open, and says by whom; what it says is for people only.
 
-use std::fs::{File, TryLockError};
-use std::io::{Read, Seek, Write};
 use std::path::Path;
 
-use super::disk::{Disk, failed};
-use super::format::{VERSION, u32_at, u128_at};
+use super::format::VERSION;
+use crate::disk::{Disk, failed};
 use crate::error::OpenError;
+use crate::integers::{u32_at, u128_at};
 
 pub(crate) const META_FILE: &str = "meta";
 const META_NEW_FILE: &str = "meta.new";
-const LOCK_FILE: &str = "lock";
 const MAGIC: [u8; 8] = *b"DOVETLOG";
 const HEAD_BYTES: usize = 36;
 
@@ -34,11 +31,11 @@ impl Identity {
         bytes.extend_from_slice(self.cluster.as_bytes());
         let checksum = crc32c::crc32c(&bytes[12..]);
         bytes[8..12].copy_from_slice(&checksum.to_le_bytes());
-        let mut file = disk.create(&dir.join(META_NEW_FILE))?;
-        file.write_at(&bytes, 0)?;
-        file.sync()?;
-        file.rename(&dir.join(META_FILE))?;
-        Ok(disk.sync_dir(dir)?)
+        let mut file = disk.create("log.meta.create", &dir.join(META_NEW_FILE))?;
+        file.write_at("log.meta.write", &bytes, 0)?;
+        file.sync("log.meta.sync")?;
+        file.rename("log.meta.rename", &dir.join(META_FILE))?;
+        Ok(disk.sync_dir("log.meta.sync-folder", dir)?)
     }
 
     /// None when the folder has none.
@@ -66,39 +63,4 @@ impl Identity {
             None => Err(damaged("the cluster's name is not what its length says")),
         }
     }
-}
-
-/// Locks the folder until the file is dropped.
-pub(crate) fn lock(dir: &Path) -> Result<File, OpenError> {
-    let path = dir.join(LOCK_FILE);
-    let mut file = File::options()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .open(&path)
-        .map_err(failed("open", &path))?;
-    match file.try_lock() {
-        Ok(()) => {}
-        Err(TryLockError::WouldBlock) => {
-            let mut holder = String::new();
-            let known = file.read_to_string(&mut holder).is_ok() && !holder.trim().is_empty();
-            let holder = if known { holder.trim().to_owned() } else { "a process that left no name".to_owned() };
-            return Err(OpenError::Locked { dir: dir.to_owned(), holder });
-        }
-        Err(TryLockError::Error(error)) => return Err(failed("lock", &path)(error).into()),
-    }
-    file.set_len(0)
-        .and_then(|()| file.rewind())
-        .and_then(|()| file.write_all(this_process().as_bytes()))
-        .map_err(failed("write", &path))?;
-    Ok(file)
-}
-
-fn this_process() -> String {
-    let program = std::env::current_exe().ok();
-    let program = program.as_deref().and_then(Path::file_name).map_or("unknown".into(), |name| name.to_string_lossy());
-    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    let host = if host.trim().is_empty() { "an unknown host" } else { host.trim() };
-    format!("{program} (pid {}) on {host}\n", std::process::id())
 }

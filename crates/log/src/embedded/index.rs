@@ -7,7 +7,9 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use super::format::SEGMENT_HEADER_BYTES;
+use super::format::{SEGMENT_HEADER_BYTES, SegmentHeader};
+
+const ONE_SEGMENT: &str = "a log has at least one segment";
 
 /// Distance between two entries of the index: a read skips at most this much, and one record.
 const INDEX_STRIDE_BYTES: u64 = 64 << 10;
@@ -51,6 +53,10 @@ impl IndexBuilder {
 #[derive(Debug)]
 pub(crate) struct Segment {
     pub ordinal: u64,
+    /// Length of its file.
+    pub capacity: u64,
+    /// `through` of the last record before it.
+    pub base: u64,
     /// `through` of its last record, or of the last one before it.
     pub last: u64,
     /// Where its durable groups end.
@@ -59,8 +65,10 @@ pub(crate) struct Segment {
 }
 
 impl Segment {
-    pub fn empty(ordinal: u64, base: u64) -> Self {
-        Self { ordinal, last: base, end: SEGMENT_HEADER_BYTES as u64, entries: Vec::new() }
+    /// The segment of that header, with nothing in it yet.
+    pub fn empty(header: &SegmentHeader) -> Self {
+        let SegmentHeader { ordinal, capacity, base, .. } = *header;
+        Self { ordinal, capacity, base, last: base, end: SEGMENT_HEADER_BYTES as u64, entries: Vec::new() }
     }
 
     /// Takes in what became durable.
@@ -84,8 +92,14 @@ pub(crate) struct Span {
     pub last: u64,
 }
 
+/// What was asked for is below the floor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Trimmed {
+    pub floor: u64,
+}
+
 /// Shared between the writer and its readers.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Published {
     segments: RwLock<Vec<Segment>>,
     last: AtomicU64,
@@ -93,7 +107,7 @@ pub(crate) struct Published {
 
 impl Published {
     pub fn new(segments: Vec<Segment>) -> Self {
-        let last = segments.last().map_or(0, |segment| segment.last);
+        let last = segments.last().expect(ONE_SEGMENT).last;
         Self { segments: RwLock::new(segments), last: AtomicU64::new(last) }
     }
 
@@ -108,18 +122,48 @@ impl Published {
 
     /// More of the last segment is durable.
     pub fn extend(&self, end: u64, last: u64, index: &mut IndexBuilder) {
-        self.write().last_mut().expect("a log has at least one segment").extend(end, last, index);
+        self.write().last_mut().expect(ONE_SEGMENT).extend(end, last, index);
         self.last.store(last, Ordering::Release);
     }
 
-    /// Where to find the first record after `after`.
-    pub fn locate(&self, after: u64) -> Option<Span> {
+    /// `through` of the last record before the oldest segment.
+    pub fn floor(&self) -> u64 {
+        self.read().first().expect(ONE_SEGMENT).base
+    }
+
+    /// How many segments, from the oldest on, hold nothing above `through`. The newest is never one of them.
+    pub fn trimmable(&self, through: u64) -> usize {
         let segments = self.read();
-        let segment = segments.get(segments.partition_point(|segment| segment.last <= after))?;
+        let sealed = &segments[..segments.len() - 1];
+        sealed.partition_point(|segment| segment.last <= through)
+    }
+
+    /// Forgets the oldest `count` segments; returns their ordinals.
+    pub fn trim(&self, count: usize) -> Vec<u64> {
+        let mut segments = self.write();
+        assert!(count < segments.len(), "{ONE_SEGMENT}");
+        segments.drain(..count).map(|segment| segment.ordinal).collect()
+    }
+
+    /// Looks at every segment, oldest first.
+    pub fn map<T>(&self, look: impl Fn(&Segment) -> T) -> Vec<T> {
+        self.read().iter().map(look).collect()
+    }
+
+    /// Where to find the first record after `after`; None when there is none yet.
+    pub fn locate(&self, after: u64) -> Result<Option<Span>, Trimmed> {
+        let segments = self.read();
+        let floor = segments.first().expect(ONE_SEGMENT).base;
+        if after < floor {
+            return Err(Trimmed { floor });
+        }
+        let Some(segment) = segments.get(segments.partition_point(|segment| segment.last <= after)) else {
+            return Ok(None);
+        };
         let entry = segment.entries.partition_point(|entry| entry.before <= after);
         // `after` may lie in a gap before the segment: then its first entry is right.
         let Entry { before, offset } = segment.entries[entry.saturating_sub(1)];
-        Some(Span { ordinal: segment.ordinal, start: offset, before, end: segment.end, last: segment.last })
+        Ok(Some(Span { ordinal: segment.ordinal, start: offset, before, end: segment.end, last: segment.last }))
     }
 
     fn read(&self) -> RwLockReadGuard<'_, Vec<Segment>> {
@@ -140,19 +184,26 @@ mod tests {
         index.visit(4096, 0);
         index.visit(5000, 3);
         index.visit(4096 + INDEX_STRIDE_BYTES, 7);
-        let mut first = Segment::empty(1, 0);
+        let mut first = empty(1, 0);
         first.extend(100_000, 9, &mut index);
         let mut index = IndexBuilder::new();
         index.visit(4096, 9);
-        let mut second = Segment::empty(2, 9);
+        let mut second = empty(2, 9);
         second.extend(5000, 12, &mut index);
-        Published::new(vec![first, second, Segment::empty(3, 12)])
+        Published::new(vec![first, second, empty(3, 12)])
+    }
+
+    fn empty(ordinal: u64, base: u64) -> Segment {
+        Segment::empty(&SegmentHeader { log_id: 1, ordinal, capacity: 1 << 20, base, previous_end: 0 })
     }
 
     #[test]
     fn a_record_is_looked_for_from_the_entry_before_it() {
         let published = published();
-        let found = |after| published.locate(after).map(|span| (span.ordinal, span.start, span.before));
+        let found = |after| {
+            let span = published.locate(after).expect("nothing is trimmed");
+            span.map(|span| (span.ordinal, span.start, span.before))
+        };
         assert_eq!(found(0), Some((1, 4096, 0)));
         assert_eq!(found(6), Some((1, 4096, 0)));
         assert_eq!(found(7), Some((1, 4096 + INDEX_STRIDE_BYTES, 7)));
@@ -161,5 +212,16 @@ mod tests {
         assert_eq!(found(11), Some((2, 4096, 9)));
         assert_eq!(found(12), None);
         assert_eq!(found(u64::MAX), None);
+    }
+
+    #[test]
+    fn what_is_trimmed_is_below_the_floor_and_the_newest_segment_stays() {
+        let published = published();
+        assert_eq!([0, 8, 9, 11, 12, u64::MAX].map(|through| published.trimmable(through)), [0, 0, 1, 1, 2, 2]);
+        assert_eq!((published.trim(1), published.floor()), (vec![1], 9));
+        assert_eq!(published.locate(8), Err(Trimmed { floor: 9 }));
+        assert_eq!(published.locate(9).map(|span| span.map(|span| span.ordinal)), Ok(Some(2)));
+        assert_eq!((published.trim(1), published.floor(), published.last()), (vec![2], 12, 12));
+        assert_eq!((published.locate(11), published.locate(12)), (Err(Trimmed { floor: 12 }), Ok(None)));
     }
 }

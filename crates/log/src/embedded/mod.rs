@@ -1,7 +1,7 @@
 //! A log in a folder of the local disk.
 //!
-//! Depends on no service, reads no clock that matters, and does not trim yet (the watermark already carries the oldest
-//! segment, and segments know their `base`). Unix only: it reads and writes at offsets.
+//! Depends on no service, reads no clock that matters, and trims nothing of its own accord. Unix only: it reads and
+//! writes at offsets.
 //!
 //! # Files
 //!
@@ -21,6 +21,14 @@
 //! When a group does not fit, the spare becomes the next segment: its header, which says where and with which `through`
 //! the segment before ended, is durable before its name, its name before its first group.
 //!
+//! # Trimming
+//!
+//! Whole segments are dropped, oldest first, and never the newest. First both slots of the watermark say, durably, which
+//! segment is now the oldest; then readers are told; then the files are removed and the folder is synced. A crash in
+//! between leaves files below the oldest segment: opening removes and counts them ([`OpenReport::leftovers`]). A segment
+//! knows the `through` before it, so nothing else has to be remembered of what is gone. A reader that rests in a trimmed
+//! segment holds it open, and with it its space, until it reads again.
+//!
 //! # What is guaranteed
 //!
 //! 1. **Acknowledged is durable**, against the death of the process and against loss of power, on a disk that keeps what
@@ -30,7 +38,7 @@
 //! 4. **Nothing stale comes back.** What opening cut is zeroed and synced before the log is used; what opening found
 //!    intact but unacknowledged is written again and synced before it is served.
 //! 5. **A failed write or sync is final** ([`AppendError::Poisoned`]). The one exception
-//!    is a disk too full for the next segment, found before anything of the group was written.
+//!    is a disk too full for the next segment, found before it has a name and before anything of the group was written.
 //! 6. **Every read is verified**; a record that does not check is an error with file and offset.
 //!
 //! # Recovery
@@ -55,7 +63,6 @@
 //! | rubbish after the tail | cuts it, and says so; no record is touched |
 //! | a segment, the watermark or `meta` missing, or of another length | fails |
 
-mod disk;
 mod format;
 mod housekeeper;
 mod identity;
@@ -64,6 +71,7 @@ mod open;
 mod options;
 mod read;
 mod recover;
+mod retention;
 mod watermark;
 
 use std::fmt;
@@ -72,16 +80,18 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 #[doc(hidden)]
-pub use disk::{DiskHook, DiskOp};
+pub use crate::disk::{DiskHook, DiskOp};
 pub use format::{GROUP_BYTES_MAX, RECORD_BYTES_LIMIT, SEGMENT_BYTES_LIMIT};
 pub use identity::CLUSTER_BYTES_MAX;
 pub use options::{OpenReport, Options, RECORD_BYTES_MAX_DEFAULT, SEGMENT_BYTES_DEFAULT, TornTail};
+pub use retention::SegmentInfo;
 
 pub(crate) use format::RECORD_HEADER_BYTES;
 
-use crate::error::{AppendError, DiskError, OpenError};
+use crate::crash;
+use crate::disk::{Disk, DiskFile};
+use crate::error::{AppendError, DiskError, OpenError, Poisoned, TrimError};
 use crate::log::{Log, LogReader, Record, check_order, check_sizes};
-use disk::{Disk, DiskFile};
 use format::{SEGMENT_HEADER_BYTES, Seed, SegmentHeader};
 use housekeeper::Housekeeper;
 use index::{IndexBuilder, Published, Segment};
@@ -142,22 +152,22 @@ impl EmbeddedLog {
         }
         self.closed = true;
         self.housekeeper.stop()?;
-        self.refuse_poisoned()?;
+        self.refuse_poisoned::<AppendError>()?;
         Ok(self.watermark.settle(self.mark())?)
     }
 
-    fn refuse_poisoned(&mut self) -> Result<(), AppendError> {
+    fn refuse_poisoned<E: From<DiskError> + From<Poisoned> + fmt::Display>(&mut self) -> Result<(), E> {
         if let Some(error) = self.housekeeper.take_error() {
             return Err(self.poison(error));
         }
         match &self.poisoned {
-            Some(cause) => Err(AppendError::Poisoned { cause: cause.clone() }),
+            Some(cause) => Err(Poisoned { cause: cause.clone() }.into()),
             None => Ok(()),
         }
     }
 
-    fn poison(&mut self, error: DiskError) -> AppendError {
-        let error = AppendError::from(error);
+    fn poison<E: From<DiskError> + fmt::Display>(&mut self, error: DiskError) -> E {
+        let error = E::from(error);
         self.poisoned = Some(error.to_string());
         error
     }
@@ -175,34 +185,39 @@ impl EmbeddedLog {
     fn roll(&mut self, bytes: u64) -> Result<(), AppendError> {
         let ordinal = self.active.ordinal + 1;
         let capacity_min = self.options.planned_bytes(ordinal).max(SEGMENT_HEADER_BYTES as u64 + bytes);
-        let spare = match self.housekeeper.take_spare(capacity_min) {
-            Ok(spare) => spare,
-            Err(error) => {
-                // Nothing of the log was touched, so a full disk is no reason to stop: there may be space later.
-                let error = AppendError::from(error);
-                if !matches!(error, AppendError::DiskFull { .. }) {
-                    self.poisoned = Some(error.to_string());
-                }
-                return Err(error);
+        let (file, header) = match self.prepare_segment(ordinal, capacity_min) {
+            Ok(prepared) => prepared,
+            // Nothing of the log was touched, so a full disk is no reason to stop: there may be space later.
+            Err(error) if error.is_full() => {
+                // Zeros that are of no use yet would keep others, a checkpoint for one, from making room.
+                let _ = housekeeper::remove_spare(&self.disk, &self.dir);
+                return Err(error.into());
             }
+            Err(error) => return Err(self.poison(error)),
         };
-        self.start_segment(ordinal, spare).map_err(|error| self.poison(error))?;
+        self.start_segment(file, header).map_err(|error| self.poison::<AppendError>(error))?;
         self.housekeeper.want_spare(self.options.planned_bytes(ordinal + 1));
         Ok(())
     }
 
-    fn start_segment(&mut self, ordinal: u64, spare: housekeeper::Spare) -> Result<(), DiskError> {
-        let housekeeper::Spare { mut file, capacity } = spare;
+    /// Makes the next segment durable in all but its name.
+    fn prepare_segment(&self, ordinal: u64, capacity_min: u64) -> Result<(DiskFile, SegmentHeader), DiskError> {
+        let housekeeper::Spare { file, capacity } = self.housekeeper.take_spare(capacity_min)?;
         let header =
             SegmentHeader { log_id: self.log_id, ordinal, capacity, base: self.last, previous_end: self.active.end };
-        file.write_at(&header.encode(), 0)?;
-        file.sync()?;
-        file.rename(&recover::segment_path(&self.dir, ordinal))?;
-        self.disk.sync_dir(&self.dir)?;
+        file.write_at("log.roll.write", &header.encode(), 0)?;
+        file.sync("log.roll.sync")?;
+        Ok((file, header))
+    }
+
+    fn start_segment(&mut self, mut file: DiskFile, header: SegmentHeader) -> Result<(), DiskError> {
+        let SegmentHeader { ordinal, capacity, .. } = header;
+        file.rename("log.roll.rename", &recover::segment_path(&self.dir, ordinal))?;
+        self.disk.sync_dir("log.roll.sync-folder", &self.dir)?;
         let seed = Seed::new(self.log_id, ordinal);
         self.active = Active { file, ordinal, capacity, seed, end: SEGMENT_HEADER_BYTES as u64 };
         self.index = IndexBuilder::new();
-        self.published.push(Segment::empty(ordinal, self.last));
+        self.published.push(Segment::empty(&header));
         self.watermark.write_through(self.mark())
     }
 
@@ -211,13 +226,14 @@ impl EmbeddedLog {
         let Active { seed, end, .. } = self.active;
         let index = &mut self.index;
         format::encode_group(seed, end, self.last, records, &mut self.scratch, |at, before| index.visit(at, before));
-        self.active.file.write_at(&self.scratch, end)?;
-        self.active.file.sync()?;
+        self.active.file.write_at("log.append.write", &self.scratch, end)?;
+        self.active.file.sync("log.append.sync")?;
         self.active.end += self.scratch.len() as u64;
         self.last = records[records.len() - 1].through;
         self.watermark.write(self.mark())?;
         self.housekeeper.watermark_written();
         self.published.extend(self.active.end, self.last, &mut self.index);
+        crash::point("log.append.acknowledge");
         Ok(())
     }
 }
@@ -225,7 +241,7 @@ impl EmbeddedLog {
 impl Log for EmbeddedLog {
     /// All or nothing, also after a crash. See [`AppendError::DiskFull`] for when a failed append may be repeated.
     fn append(&mut self, records: &[Record]) -> Result<(), AppendError> {
-        self.refuse_poisoned()?;
+        self.refuse_poisoned::<AppendError>()?;
         check_order(self.last, records)?;
         check_sizes(self.options.record_bytes_max, records)?;
         if records.is_empty() {
@@ -241,8 +257,20 @@ impl Log for EmbeddedLog {
         self.write_group(records).map_err(|error| self.poison(error))
     }
 
+    /// Drops whole segments. An error of the disk poisons the log, as it does in [`append`](Log::append).
+    fn trim(&mut self, through: u64) -> Result<u64, TrimError> {
+        self.refuse_poisoned::<TrimError>()?;
+        self.drop_segments(through).map_err(|error| self.poison::<TrimError>(error))?;
+        crash::point("log.trim.acknowledge");
+        Ok(self.floor())
+    }
+
     fn last(&self) -> u64 {
         self.published.last()
+    }
+
+    fn floor(&self) -> u64 {
+        self.published.floor()
     }
 
     fn reader(&self) -> Box<dyn LogReader> {

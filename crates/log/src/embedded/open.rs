@@ -4,22 +4,23 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use super::disk::{Disk, failed};
 use super::format::{SEGMENT_HEADER_BYTES, Seed, SegmentHeader};
 use super::housekeeper::{Housekeeper, make_spare, remove_spare};
-use super::identity::{self, Identity, META_FILE};
+use super::identity::{Identity, META_FILE};
 use super::index::Published;
 use super::options::{OpenReport, Options};
 use super::recover::{self, segment_ordinals, segment_path};
 use super::watermark::{Mark, Watermark};
 use super::{Active, EmbeddedLog};
+use crate::disk::{Disk, failed};
 use crate::error::OpenError;
+use crate::lock::lock;
 
 pub(super) fn open(dir: &Path, options: Options) -> Result<(EmbeddedLog, OpenReport), OpenError> {
     options.validate()?;
     let disk = Disk::new(options.disk_hook.clone());
-    create_dir(&disk, dir)?;
-    let lock = identity::lock(dir)?;
+    disk.create_dir(dir)?;
+    let lock = lock(dir)?;
     let (identity, created) = match Identity::read(dir)? {
         Some(identity) => (identity, false),
         None => (create(&disk, dir, &options)?, true),
@@ -37,19 +38,22 @@ pub(super) fn open(dir: &Path, options: Options) -> Result<(EmbeddedLog, OpenRep
     let tail = found.segments.last().expect("a log has at least one segment");
     let (end, last, ordinal) = (tail.end, tail.last, tail.ordinal);
     // The names of the segments too: the one written last may be known to the page cache only.
-    disk.sync_dir(dir)?;
+    disk.sync_dir("log.open.sync-folder", dir)?;
     watermark.settle(Mark { first_segment: mark.first_segment, segment: ordinal, offset: end, through: last })?;
     remove_spare(&disk, dir)?;
+    let leftovers = remove_leftovers(&disk, dir, mark.first_segment)?;
     let report = OpenReport {
         created,
         log_id,
         records: found.records,
         last,
+        floor: found.segments[0].base,
         segments: found.segments.len(),
+        leftovers,
         torn: found.torn,
         watermark_slot_damaged,
     };
-    let housekeeper = Housekeeper::start(disk.clone(), dir.to_owned(), watermark.file())?;
+    let housekeeper = Housekeeper::start(disk.clone(), dir.to_owned(), watermark.file(), options.foreground)?;
     housekeeper.want_spare(options.planned_bytes(ordinal + 1));
     let log = EmbeddedLog {
         dir: dir.to_owned(),
@@ -77,20 +81,17 @@ pub(super) fn open(dir: &Path, options: Options) -> Result<(EmbeddedLog, OpenRep
     Ok((log, report))
 }
 
-/// Creates the folder, and makes the names of those it had to create durable.
-fn create_dir(disk: &Disk, dir: &Path) -> Result<(), OpenError> {
-    if dir.is_dir() {
-        return Ok(());
+/// Removes what a trim was about to remove when it was interrupted. Both slots of the watermark say by now that it is gone.
+fn remove_leftovers(disk: &Disk, dir: &Path, first_segment: u64) -> Result<usize, OpenError> {
+    let mut ordinals = segment_ordinals(dir)?;
+    ordinals.retain(|ordinal| *ordinal < first_segment);
+    for ordinal in &ordinals {
+        disk.remove("log.leftovers.remove", &segment_path(dir, *ordinal))?;
     }
-    let parent = match dir.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    };
-    create_dir(disk, parent)?;
-    match std::fs::create_dir(dir) {
-        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => Err(failed("create", dir)(error).into()),
-        _ => Ok(disk.sync_dir(parent)?),
+    if !ordinals.is_empty() {
+        disk.sync_dir("log.leftovers.sync-folder", dir)?;
     }
+    Ok(ordinals.len())
 }
 
 /// Creates a log in a folder that holds none, or one whose creation was interrupted. The identity comes last.
@@ -107,12 +108,12 @@ fn create(disk: &Disk, dir: &Path, options: &Options) -> Result<Identity, OpenEr
         make_spare(disk, dir, options.planned_bytes(1), &AtomicBool::new(false))?.expect("nobody stops this one");
     let header =
         SegmentHeader { log_id: identity.log_id, ordinal: 1, capacity: first.capacity, base: 0, previous_end: 0 };
-    first.file.write_at(&header.encode(), 0)?;
-    first.file.sync()?;
-    first.file.rename(&segment_path(dir, 1))?;
+    first.file.write_at("log.create.write", &header.encode(), 0)?;
+    first.file.sync("log.create.sync")?;
+    first.file.rename("log.create.rename", &segment_path(dir, 1))?;
     let start = Mark { first_segment: 1, segment: 1, offset: SEGMENT_HEADER_BYTES as u64, through: 0 };
     Watermark::create(disk, dir, identity.log_id, start)?;
-    disk.sync_dir(dir)?;
+    disk.sync_dir("log.create.sync-folder", dir)?;
     identity.write(disk, dir)?;
     Ok(identity)
 }

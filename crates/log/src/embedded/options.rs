@@ -4,9 +4,9 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::disk::DiskHook;
 use super::format::{GROUP_HEADER_BYTES, RECORD_BYTES_LIMIT, SEGMENT_BYTES_LIMIT, SEGMENT_HEADER_BYTES};
 use super::identity::CLUSTER_BYTES_MAX;
+use crate::disk::DiskHook;
 use crate::error::OpenError;
 
 /// Default of [`Options::record_bytes_max`].
@@ -34,6 +34,9 @@ pub struct Options {
     /// Sees every change made to the disk. For tests.
     #[doc(hidden)]
     pub disk_hook: Option<Arc<dyn DiskHook>>,
+    /// Prepares segments in the writer's thread, and syncs the watermark only where it has to be. For tests that repeat.
+    #[doc(hidden)]
+    pub foreground: bool,
 }
 
 impl Options {
@@ -44,6 +47,7 @@ impl Options {
             segment_bytes: SEGMENT_BYTES_DEFAULT,
             record_bytes_max: RECORD_BYTES_MAX_DEFAULT,
             disk_hook: None,
+            foreground: false,
         }
     }
 
@@ -85,10 +89,14 @@ pub struct OpenReport {
     pub log_id: u128,
     /// Records in the log.
     pub records: u64,
-    /// `through` of the last of them, 0 when there is none.
+    /// `through` of the last record, whether or not it was trimmed; 0 when there never was one.
     pub last: u64,
+    /// `through` of the last record that was trimmed, 0 when none was.
+    pub floor: u64,
     /// Segment files.
     pub segments: usize,
+    /// Files of segments that had been trimmed, left behind by a crash, and removed now.
+    pub leftovers: usize,
     /// What an append that was never acknowledged left behind, and opening removed.
     pub torn: Option<TornTail>,
     /// Whether one of the watermark's two slots did not check (and was written anew): the trace of a power loss, or of

@@ -9,10 +9,10 @@ use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 
-use super::disk::failed;
 use super::format::{self, GROUP_HEADER_BYTES, RECORD_HEADER_BYTES, Seed};
-use super::index::{Published, Span};
+use super::index::{Published, Span, Trimmed};
 use super::recover::segment_path;
+use crate::disk::failed;
 use crate::error::ReadError;
 use crate::log::{LogReader, Record};
 
@@ -51,37 +51,57 @@ impl EmbeddedReader {
             Some(cursor) if cursor.before == after => Ok(cursor),
             Some(cursor) => Ok(Cursor { offset: span.start, before: span.before, ..cursor }),
             None => {
-                let path = segment_path(&self.dir, span.ordinal);
-                let file = Arc::new(File::open(&path).map_err(failed("open", &path))?);
+                let file = Arc::new(self.open_segment(span.ordinal, after)?);
                 Ok(Cursor { ordinal: span.ordinal, file, offset: span.start, before: span.before })
             }
         }
+    }
+
+    /// The segment may have been trimmed since it was located: then its name is gone, and the floor says so.
+    fn open_segment(&self, ordinal: u64, after: u64) -> Result<File, ReadError> {
+        let path = segment_path(&self.dir, ordinal);
+        File::open(&path).map_err(|error| match self.published.locate(after) {
+            Err(Trimmed { floor }) => ReadError::Trimmed { after, floor },
+            Ok(_) => failed("open", &path)(error).into(),
+        })
+    }
+
+    /// Reads on in the segment that holds the first record after `batch.after`. True when the batch is complete.
+    fn read_segment(&self, batch: &mut Batch) -> Result<bool, ReadError> {
+        let after = batch.after;
+        let span = match self.published.locate(after) {
+            Ok(Some(span)) => span,
+            Ok(None) => return Ok(true),
+            Err(Trimmed { floor }) => return Err(ReadError::Trimmed { after, floor }),
+        };
+        let mut cursor = self.start(&span, after)?;
+        let path = segment_path(&self.dir, span.ordinal);
+        let complete = read_span(&path, Seed::new(self.log_id, span.ordinal), &span, &mut cursor, batch)?;
+        *self.cursor.lock().expect("no holder of this lock panics") = Some(cursor);
+        Ok(complete)
     }
 }
 
 impl LogReader for EmbeddedReader {
     fn read_after(&self, after: u64, bytes_max: usize) -> Result<Vec<Record>, ReadError> {
         let mut batch = Batch { records: Vec::new(), bytes: 0, bytes_max, after };
-        while let Some(span) = self.published.locate(batch.after) {
-            let mut cursor = self.start(&span, batch.after)?;
-            let path = segment_path(&self.dir, span.ordinal);
-            let complete = match read_span(&path, Seed::new(self.log_id, span.ordinal), &span, &mut cursor, &mut batch)
-            {
-                Ok(complete) => complete,
-                // What is intact is served; the next read starts at the damage.
-                Err(_) if !batch.records.is_empty() => true,
+        loop {
+            match self.read_segment(&mut batch) {
+                Ok(false) => {}
+                Ok(true) => return Ok(batch.records),
+                // What is intact is served; the next read starts at the damage, or is told of the trim.
+                Err(_) if !batch.records.is_empty() => return Ok(batch.records),
                 Err(error) => return Err(error),
-            };
-            *self.cursor.lock().expect("no holder of this lock panics") = Some(cursor);
-            if complete {
-                break;
             }
         }
-        Ok(batch.records)
     }
 
     fn last(&self) -> u64 {
         self.published.last()
+    }
+
+    fn floor(&self) -> u64 {
+        self.published.floor()
     }
 }
 

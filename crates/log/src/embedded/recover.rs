@@ -3,13 +3,13 @@
 
 use std::path::{Path, PathBuf};
 
-use super::disk::{Disk, DiskFile};
 use super::format::{
     self, GROUP_HEADER_BYTES, HeaderError, RECORD_HEADER_BYTES, SEGMENT_HEADER_BYTES, Seed, SegmentHeader, VERSION,
 };
 use super::index::{IndexBuilder, Segment};
 use super::options::TornTail;
 use super::watermark::{Mark, WATERMARK_FILE};
+use crate::disk::{Disk, DiskFile};
 use crate::error::OpenError;
 
 /// A log as it was found, repaired where a crash had left work.
@@ -44,7 +44,7 @@ pub(crate) fn recover(disk: &Disk, dir: &Path, log_id: u128, mark: Mark) -> Resu
             Some(next) => check_sealed(file.path(), &found, next)?,
             None => torn = judge_tail(file, header, &bytes, &found, mark)?,
         }
-        let mut segment = Segment::empty(header.ordinal, header.base);
+        let mut segment = Segment::empty(header);
         segment.extend(found.end, found.last, &mut index);
         segments.push(segment);
     }
@@ -245,15 +245,15 @@ fn repair_tail(
     mark: Mark,
 ) -> Result<Option<TornTail>, OpenError> {
     if torn > 0 {
-        file.write_at(&vec![0; torn], end)?;
+        file.write_at("log.repair.zero", &vec![0; torn], end)?;
     }
     // What is intact but was not acknowledged may be in the page cache only, even marked clean after a failed sync, in
     // which case syncing would do nothing. Writing it once more makes the sync below mean something.
     let acknowledged = if mark.segment == header.ordinal { mark.offset } else { SEGMENT_HEADER_BYTES as u64 };
     if acknowledged < end {
-        file.write_at(&bytes[acknowledged as usize..end as usize], acknowledged)?;
+        file.write_at("log.repair.rewrite", &bytes[acknowledged as usize..end as usize], acknowledged)?;
     }
-    file.sync()?;
+    file.sync("log.repair.sync")?;
     Ok((torn > 0).then(|| TornTail { file: file.path().to_owned(), offset: end, bytes: torn as u64 }))
 }
 

@@ -2,18 +2,20 @@
 //!
 //! After each group's fsync, and before its append returns, the older slot is overwritten, which needs no fsync: it
 //! survives the death of the process. Against the loss of power it is synced in the background (see
-//! [`housekeeper`](super::housekeeper)), when a segment is full, when the log is opened and when it is closed. The group
-//! written next carries the same fact under its own fsync.
-//! Invariant: W1 a slot never claims more than is durable. A slot is 68 bytes at the start of a block of 4096:
+//! [`housekeeper`](super::housekeeper)), when a segment is full, and in both slots when the log is opened, trimmed or
+//! closed. The group written next carries the same fact under its own fsync. Its format version is that of `meta`.
+//!
+//! Invariant: W1 a slot never claims more than is durable; W2 no segment from the first segment of an intact slot on is
+//! missing. A slot is 68 bytes at the start of a block of 4096:
 //! `crc 4 | magic 8 | sequence 8 | log id 16 | first segment 8 | segment 8 | offset 8 | through 8`.
 
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::disk::{Disk, DiskFile};
-use super::format::{u32_at, u64_at, u128_at};
+use crate::disk::{Disk, DiskFile};
 use crate::error::{DiskError, OpenError};
+use crate::integers::{u32_at, u64_at, u128_at};
 
 pub(crate) const WATERMARK_FILE: &str = "watermark";
 const MAGIC: [u8; 8] = *b"DOVETWMK";
@@ -43,8 +45,8 @@ pub(crate) struct Watermark {
 impl Watermark {
     /// A new file that says `mark` in both slots, durable but for its entry in the folder.
     pub fn create(disk: &Disk, dir: &Path, log_id: u128, mark: Mark) -> Result<Self, DiskError> {
-        let file = Arc::new(disk.create(&dir.join(WATERMARK_FILE))?);
-        file.write_at(&[0; 2 * SLOT_STRIDE], 0)?;
+        let file = Arc::new(disk.create("log.watermark.create", &dir.join(WATERMARK_FILE))?);
+        file.write_at("log.watermark.zero", &[0; 2 * SLOT_STRIDE], 0)?;
         let mut watermark = Self { file, log_id, sequence: 0 };
         watermark.settle(mark)?;
         Ok(watermark)
@@ -78,7 +80,7 @@ impl Watermark {
     /// Overwrites the older slot. Not synced.
     pub fn write(&mut self, mark: Mark) -> Result<(), DiskError> {
         let slot = encode(self.log_id, self.sequence, mark);
-        self.file.write_at(&slot, (self.sequence % 2) * SLOT_STRIDE as u64)?;
+        self.file.write_at("log.watermark.write", &slot, (self.sequence % 2) * SLOT_STRIDE as u64)?;
         self.sequence += 1;
         Ok(())
     }
@@ -86,7 +88,7 @@ impl Watermark {
     /// Overwrites the older slot and makes it durable.
     pub fn write_through(&mut self, mark: Mark) -> Result<(), DiskError> {
         self.write(mark)?;
-        self.file.sync()
+        self.file.sync("log.watermark.sync")
     }
 
     /// Says `mark` in both slots, one after the other, durably: afterwards damage to one slot loses nothing.

@@ -2,6 +2,8 @@
 
 #![allow(dead_code)] // Each test program uses its own part.
 
+pub mod sim;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -246,6 +246,7 @@ impl Matcher {
             let slice = Slice::new(placement.clone(), id, cx.scenario.list_max, cut.clone());
             let mut slice = slice.map_err(|source| Violation::Slice { matcher: self.index, source })?;
             slice.plant(cx.planted());
+            slice.look_ahead_from(cx.scenario.ahead_anchors_min);
             live.slices.push(slice);
         }
         live.decisions = placement
@@ -304,5 +305,6 @@ impl Matcher {
 
 fn count(cx: &mut Cx, slice: &Slice) {
     cx.stats.stalls += slice.stalls();
+    cx.stats.looked_ahead += slice.looked_ahead();
     cx.stats.list_longest = cx.stats.list_longest.max(slice.stats().list_longest);
 }

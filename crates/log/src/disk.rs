@@ -1,13 +1,16 @@
-//! Every change this crate makes to a disk goes through here, so that tests can see it, refuse it, and replay it.
+//! Every change this crate makes to a disk goes through here, so that tests can see it, refuse it, and replay it. Each
+//! has the name of the [crash point](crate::crash) before it.
 //!
-//! Reads do not: a test that wants a bad read changes the file.
+//! Reads do not: a test that wants a bad read changes the file. Folders and the lock are not seen either.
 
+use std::fmt;
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::crash::{self, Point};
 use crate::error::DiskError;
 
 /// A change about to be made to the disk.
@@ -46,21 +49,45 @@ pub(crate) struct Disk {
     hook: Option<Arc<dyn DiskHook>>,
 }
 
+impl fmt::Debug for Disk {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Disk").field("hooked", &self.hook.is_some()).finish()
+    }
+}
+
 impl Disk {
     pub fn new(hook: Option<Arc<dyn DiskHook>>) -> Self {
         Self { hook }
     }
 
-    fn announce(&self, op: &DiskOp<'_>) -> io::Result<()> {
+    fn announce(&self, point: Point, op: &DiskOp<'_>) -> io::Result<()> {
+        crash::point(point);
         self.hook.as_ref().map_or(Ok(()), |hook| hook.before(op))
     }
 
-    pub fn create(&self, path: &Path) -> Result<DiskFile, DiskError> {
+    pub fn create(&self, point: Point, path: &Path) -> Result<DiskFile, DiskError> {
         let file = self
-            .announce(&DiskOp::Create(path))
+            .announce(point, &DiskOp::Create(path))
             .and_then(|()| File::options().read(true).write(true).create(true).truncate(true).open(path))
             .map_err(failed("create", path))?;
         Ok(DiskFile { path: path.to_owned(), file, disk: self.clone() })
+    }
+
+    /// Creates the folder, and makes the names of those it had to create durable.
+    pub fn create_dir(&self, dir: &Path) -> Result<(), DiskError> {
+        if dir.is_dir() {
+            return Ok(());
+        }
+        let parent = match dir.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => parent,
+            _ => Path::new("."),
+        };
+        self.create_dir(parent)?;
+        crash::point("folder.create");
+        match fs::create_dir(dir) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(failed("create", dir)(error)),
+            _ => self.sync_dir("folder.sync-parent", parent),
+        }
     }
 
     pub fn open(&self, path: &Path) -> Result<DiskFile, DiskError> {
@@ -68,21 +95,22 @@ impl Disk {
         Ok(DiskFile { path: path.to_owned(), file, disk: self.clone() })
     }
 
-    pub fn remove(&self, path: &Path) -> Result<(), DiskError> {
-        match self.announce(&DiskOp::Remove(path)).and_then(|()| fs::remove_file(path)) {
+    pub fn remove(&self, point: Point, path: &Path) -> Result<(), DiskError> {
+        match self.announce(point, &DiskOp::Remove(path)).and_then(|()| fs::remove_file(path)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed("remove", path)(error)),
             _ => Ok(()),
         }
     }
 
-    pub fn sync_dir(&self, dir: &Path) -> Result<(), DiskError> {
-        self.announce(&DiskOp::SyncDir(dir))
+    pub fn sync_dir(&self, point: Point, dir: &Path) -> Result<(), DiskError> {
+        self.announce(point, &DiskOp::SyncDir(dir))
             .and_then(|()| File::open(dir)?.sync_all())
             .map_err(failed("sync folder", dir))
     }
 }
 
 /// A file open for writing.
+#[derive(Debug)]
 pub(crate) struct DiskFile {
     path: PathBuf,
     file: File,
@@ -94,24 +122,25 @@ impl DiskFile {
         &self.path
     }
 
-    pub fn write_at(&self, bytes: &[u8], offset: u64) -> Result<(), DiskError> {
+    pub fn write_at(&self, point: Point, bytes: &[u8], offset: u64) -> Result<(), DiskError> {
         self.disk
-            .announce(&DiskOp::Write { file: &self.path, offset, bytes })
+            .announce(point, &DiskOp::Write { file: &self.path, offset, bytes })
             .and_then(|()| self.file.write_all_at(bytes, offset))
             .map_err(failed("write", &self.path))
     }
 
     /// Makes content and size durable (fdatasync), not the entry in the folder.
-    pub fn sync(&self) -> Result<(), DiskError> {
+    pub fn sync(&self, point: Point) -> Result<(), DiskError> {
         self.disk
-            .announce(&DiskOp::Sync(&self.path))
+            .announce(point, &DiskOp::Sync(&self.path))
             .and_then(|()| self.file.sync_data())
             .map_err(failed("sync", &self.path))
     }
 
-    pub fn rename(&mut self, to: &Path) -> Result<(), DiskError> {
+    /// Gives the file another name; its entry in the folder is durable once the folder is synced.
+    pub fn rename(&mut self, point: Point, to: &Path) -> Result<(), DiskError> {
         self.disk
-            .announce(&DiskOp::Rename(&self.path, to))
+            .announce(point, &DiskOp::Rename(&self.path, to))
             .and_then(|()| fs::rename(&self.path, to))
             .map_err(failed("rename", &self.path))?;
         to.clone_into(&mut self.path);

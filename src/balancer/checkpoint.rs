@@ -1,0 +1,228 @@
+//! Checkpoints: made by a thread beside the engine, from the last one and what log and results have since.
+//!
+//! The engine never stops for one: it only says of which cut. What is trimmed is behind the oldest checkpoint that is kept, so
+//! that one which turns out to be damaged has another to fall back on.
+
+use std::thread;
+
+use dovetail_core::{
+    EventId, EventKind, LogFrame,
+    ledger::{Base, ClientPart, Fold, Kept, Ledger, LedgerLimits},
+};
+use dovetail_log::{
+    LogReader,
+    checkpoint::{CheckpointReader, CheckpointWriter, Checkpoints, RestoreError},
+};
+use thiserror::Error;
+use tokio::sync::mpsc;
+
+use super::{
+    messages::Written,
+    store::{Records, events},
+};
+use crate::convert::{self, ConvertError, KeptChunk, LoggedFrame, ReadChunks};
+
+/// A checkpoint that was made.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Made {
+    /// Its cut.
+    pub(crate) through: EventId,
+    /// Its size.
+    pub(crate) bytes: u64,
+    /// Up to here nothing is needed of log and results.
+    pub(crate) trim: EventId,
+}
+
+/// Why a checkpoint was not made, or not read.
+#[derive(Debug, Error)]
+pub(crate) enum CheckpointError {
+    #[error(transparent)]
+    Write(#[from] dovetail_log::checkpoint::CheckpointError),
+    #[error(transparent)]
+    Read(#[from] RestoreError),
+    #[error(transparent)]
+    Convert(#[from] ConvertError),
+    #[error("{0}")]
+    Log(String),
+    #[error("the node is stopping")]
+    Stopped,
+    #[error(transparent)]
+    Pool(#[from] dovetail_core::DefineError),
+}
+
+/// What checkpoints are made from.
+pub(crate) struct Maker {
+    pub(crate) checkpoints: Checkpoints,
+    pub(crate) log: Box<dyn LogReader>,
+    pub(crate) results: Box<dyn LogReader>,
+    pub(crate) idempotency_max: usize,
+}
+
+impl Maker {
+    /// The newest checkpoint there is, and what it allows to trim.
+    pub(crate) fn newest(&self) -> Made {
+        let newest = self.checkpoints.list().iter().find(|info| info.damage.is_none());
+        let trim = EventId(self.checkpoints.trim_point().unwrap_or_default());
+        newest.map_or(Made::default(), |info| Made { through: EventId(info.through), bytes: info.file_bytes, trim })
+    }
+
+    /// Makes a checkpoint of a cut that is stable; gives up when the node stops.
+    fn make(&mut self, through: EventId, stops: &dyn Fn() -> bool) -> Result<Made, CheckpointError> {
+        let Maker { checkpoints, log, results, idempotency_max } = self;
+        let newest = checkpoints.list().iter().find(|info| info.damage.is_none()).cloned();
+        let mut old = match newest {
+            Some(info) => Old::open(checkpoints.read(&info)?)?,
+            None => Old::default(),
+        };
+        let base = std::mem::take(&mut old.base);
+        let after = base.through;
+        let mut fold = Fold::new(base, through, *idempotency_max);
+        let mut records = Records::new(&**results, after);
+        while let Some(record) = records.next().map_err(CheckpointError::Log)? {
+            convert::result_record(&record)?.iter().for_each(|outcome| fold.on_outcome(outcome));
+            if record.through >= through.0 {
+                break;
+            }
+        }
+        each_event(&**log, after, through, stops, |frame, x, kind, client| {
+            fold.on_event(x, frame.time_ms, kind, client.as_ref());
+            Ok(())
+        })?;
+        let mut writer = checkpoints.begin(through.0)?;
+        for chunk in convert::base_chunks(&fold.base()) {
+            writer.chunk(&chunk)?;
+        }
+        let mut chunk = KeptChunk::default();
+        while let Some(elements) = old.next()? {
+            if stops() {
+                return Err(CheckpointError::Stopped);
+            }
+            for kept in elements.into_iter().filter_map(|kept| fold.keep(kept)) {
+                write(&mut writer, chunk.push(&kept))?;
+            }
+        }
+        each_event(&**log, after, through, stops, |frame, x, kind, client| {
+            match fold.arrived(x, frame.time_ms, kind, client) {
+                Some(kept) => write(&mut writer, chunk.push(&kept)),
+                None => Ok(()),
+            }
+        })?;
+        write(&mut writer, chunk.take())?;
+        writer.commit()?;
+        Ok(self.newest())
+    }
+}
+
+fn write(writer: &mut CheckpointWriter<'_>, chunk: Option<Vec<u8>>) -> Result<(), CheckpointError> {
+    Ok(chunk.map_or(Ok(()), |chunk| writer.chunk(&chunk))?)
+}
+
+/// The events of the log in `(after, through]`, with the client parts of arrivals.
+fn each_event(
+    log: &dyn LogReader,
+    after: EventId,
+    through: EventId,
+    stops: &dyn Fn() -> bool,
+    mut each: impl FnMut(&LogFrame, EventId, &EventKind, Option<ClientPart>) -> Result<(), CheckpointError>,
+) -> Result<(), CheckpointError> {
+    let mut records = Records::new(log, after);
+    while let Some(record) = records.next().map_err(CheckpointError::Log)? {
+        if stops() {
+            return Err(CheckpointError::Stopped);
+        }
+        let LoggedFrame { frame, clients } = convert::log_record(&record)?;
+        for (event, client) in events(&frame, clients) {
+            if event.x > after && event.x <= through {
+                each(&frame, event.x, &event.kind, client)?;
+            }
+        }
+        if frame.through >= through {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// The old checkpoint, being read: its base, then its elements part by part.
+#[derive(Default)]
+struct Old {
+    base: Base,
+    /// The elements that came with the last chunk of the base.
+    first: Option<Vec<Kept>>,
+    rest: Option<CheckpointReader>,
+}
+
+impl Old {
+    fn open(mut reader: CheckpointReader) -> Result<Old, CheckpointError> {
+        let (base, first) = read_base(&mut reader)?;
+        Ok(Old { base, first: Some(first), rest: Some(reader) })
+    }
+
+    fn next(&mut self) -> Result<Option<Vec<Kept>>, CheckpointError> {
+        if let Some(first) = self.first.take() {
+            return Ok(Some(first));
+        }
+        let Some(reader) = &mut self.rest else { return Ok(None) };
+        Ok(reader.next_chunk()?.map(|chunk| ReadChunks::default().read(chunk)).transpose()?)
+    }
+}
+
+/// The base, and the elements of the first chunk that has any.
+fn read_base(reader: &mut CheckpointReader) -> Result<(Base, Vec<Kept>), CheckpointError> {
+    let mut chunks = ReadChunks::default();
+    while let Some(chunk) = reader.next_chunk()? {
+        let elements = chunks.read(chunk)?;
+        if !elements.is_empty() {
+            return Ok((chunks.base()?, elements));
+        }
+    }
+    Ok((chunks.base()?, Vec::new()))
+}
+
+/// Reads a checkpoint into a ledger. Long ones tell how far they are.
+pub(crate) fn read_ledger(
+    reader: &mut CheckpointReader,
+    limits: LedgerLimits,
+    shards: u32,
+) -> Result<(Ledger, u64), CheckpointError> {
+    /// Elements between two messages.
+    const TOLD: usize = 1_000_000;
+    let (base, first) = read_base(reader)?;
+    let time_ms = base.time_ms;
+    let mut ledger = Ledger::from_checkpoint(limits, shards, base)?;
+    first.into_iter().for_each(|kept| ledger.keep(kept));
+    let mut told = 0;
+    loop {
+        let Some(chunk) = reader.next_chunk()? else { return Ok((ledger, time_ms)) };
+        ReadChunks::default().read(chunk)?.into_iter().for_each(|kept| ledger.keep(kept));
+        if ledger.waiting() / TOLD > told {
+            told = ledger.waiting() / TOLD;
+            let (read, bytes) = (reader.bytes_read(), reader.info().bytes);
+            tracing::info!(waiting = ledger.waiting(), read, bytes, "reading the checkpoint");
+        }
+    }
+}
+
+/// Starts the thread that makes checkpoints of the cuts it is told.
+pub(crate) fn make_checkpoints(
+    mut maker: Maker,
+    mut cuts: mpsc::UnboundedReceiver<EventId>,
+    written: mpsc::UnboundedSender<Written>,
+) -> std::io::Result<thread::JoinHandle<()>> {
+    thread::Builder::new().name("checkpoint".into()).spawn(move || {
+        while let Some(through) = cuts.blocking_recv() {
+            let began = std::time::Instant::now();
+            let made = maker.make(through, &|| cuts.is_closed());
+            match &made {
+                Ok(made) => {
+                    let took_ms = began.elapsed().as_millis() as u64;
+                    tracing::info!(cut = %made.through, bytes = made.bytes, took_ms, "made a checkpoint");
+                }
+                Err(CheckpointError::Stopped) => return,
+                Err(error) => tracing::warn!(cut = %through, error = %error, "no checkpoint was made; the log stays"),
+            }
+            // The engine may be gone already.
+            _ = written.send(Written::Checkpoint(made));
+        }
+    })
+}

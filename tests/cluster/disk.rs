@@ -1,0 +1,160 @@
+//! Checkpoints and what is removed behind them, on a real disk, through real restarts.
+
+use std::time::Duration;
+
+use dovetail::client::{Client, by_id, by_key, value};
+use dovetail::pb::{self, Attribute, AttributeType, ElementState, PoolDefinition, Submission};
+
+use crate::harness::{Cluster, SEVEN, SMALL, Which, heavy, until};
+use crate::load::{Load, Watcher, settled, submit};
+use crate::workload::{Answer, Workload, position};
+
+const SETTLES_IN: Duration = Duration::from_secs(240);
+
+/// As small as the settings allow, so that there are many.
+const OFTEN: [(&str, &str); 2] = [("checkpoint-bytes", "1048576"), ("results-bytes-max", "1048576")];
+
+async fn stored(cluster: &Cluster) -> pb::StoredState {
+    cluster.balancer_state().await.stored.unwrap()
+}
+
+async fn bounce_balancer(cluster: &mut Cluster) {
+    cluster.kill(Which::Balancer);
+    cluster.spawn(Which::Balancer);
+    cluster.serving(Which::Balancer).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_balancer_goes_on_from_checkpoints_and_its_disk_does_not_grow_with_history() {
+    let _heavy = heavy().await;
+    let n = 100_000;
+    let mut cluster = Cluster::start_with("checkpoints", SEVEN, &OFTEN).await;
+    let client = cluster.client().await;
+    client.define_pool(Workload::W1.pool("w1")).await.unwrap();
+    let mut load = Load::new(cluster.server(), "w1", Workload::W1.elements(n));
+    let mut watcher = Watcher::new(&cluster.server(), "w1", 0);
+    for part in 1..=10 {
+        load.send(n * part / 10).await;
+        watcher.read(true).await.unwrap();
+        if part % 3 == 0 {
+            bounce_balancer(&mut cluster).await;
+        }
+    }
+    load.finish().await;
+    watcher.read(true).await.unwrap();
+    let ends = watcher.matches.iter().map(|found| {
+        let [a, b] = [&found.a, &found.b].map(|end| position(&end.as_ref().unwrap().key));
+        (a, b)
+    });
+    assert_eq!(Answer::of(n as u64, ends), Workload::W1.answer(n));
+    let stored = until("the log is trimmed", async || {
+        let stored = stored(&cluster).await;
+        (stored.log_floor > n as u64 / 5 && stored.results_floor > 0).then_some(stored)
+    })
+    .await;
+    assert!(stored.checkpoint > stored.log_floor && stored.checkpoint_error.is_empty(), "{stored:?}");
+    assert!(stored.log_bytes < 16 << 20 && stored.results_bytes < 16 << 20, "{stored:?}");
+
+    // From a cursor that is gone there is no answer with a gap in it.
+    let mut old = client.watch(dovetail::client::WatchOptions { after: 1, ..Default::default() });
+    let refused = old.next().await.unwrap_err().to_string();
+    let oldest = stored.results_floor;
+    assert!(refused.contains("cursor 1 is older than what is kept; the oldest that works is"), "{refused}");
+    let kept = settled(&client, "w1", oldest, SETTLES_IN).await;
+    assert!(kept == watcher.matches[watcher.matches.len() - kept.len()..] && !kept.is_empty());
+    // What became of an element whose outcome is gone is not known any more; whoever waits is.
+    let first = watcher.matches[0].a.as_ref().unwrap().id;
+    let refused = client.get(by_id(first), Duration::ZERO).await.unwrap_err().to_string();
+    assert!(refused.contains("NOT_FOUND"), "{refused}");
+}
+
+fn pool() -> PoolDefinition {
+    PoolDefinition {
+        name: "slow".to_owned(),
+        attributes: vec![Attribute { name: "n".to_owned(), r#type: AttributeType::Int.into() }],
+        rule: "abs(a.n - b.n) <= a.waited / 10000".to_owned(),
+        ttl_ms: 3_600_000,
+        reprobe_ms: vec![1_800_000],
+        ..PoolDefinition::default()
+    }
+}
+
+fn element(number: i64) -> Submission {
+    Submission {
+        key: format!("e{number}"),
+        attributes: [("n".to_owned(), value::int(number * 1_000_000))].into(),
+        payload: vec![7; 1_000].into(),
+        idempotency_key: format!("i{number}"),
+        ..Submission::default()
+    }
+}
+
+async fn check_waiting(client: &Client, ids: &[u64]) {
+    for number in [1, 700, 2_999] {
+        let found = client.get(by_key("slow", format!("e{number}")), Duration::ZERO).await.unwrap();
+        assert_eq!((found.id, found.state()), (ids[number], ElementState::Waiting));
+        assert_eq!(found.payload.len(), 1_000);
+        // A retry of what was submitted long ago is still the first element.
+        assert_eq!(client.submit_one("slow", element(number as i64)).await.unwrap(), ids[number]);
+        let other = Submission { payload: vec![8].into(), ..element(number as i64) };
+        let refused = client.submit_one("slow", other).await.unwrap_err().to_string();
+        assert!(refused.contains("from another body"), "{refused}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_waits_survives_in_a_checkpoint_with_all_that_belongs_to_it() {
+    let mut cluster = Cluster::start_with("kept", SMALL, &OFTEN).await;
+    let client = cluster.client().await;
+    client.define_pool(pool()).await.unwrap();
+    // 3 MB of log: at least one checkpoint.
+    let ids = submit(&client, "slow", (0..3_000).map(element).collect()).await;
+    until("a checkpoint is made", async || (stored(&cluster).await.checkpoint > 700).then_some(())).await;
+    check_waiting(&client, &ids).await;
+    bounce_balancer(&mut cluster).await;
+    let client = cluster.client().await;
+    check_waiting(&client, &ids).await;
+    let pools = client.list_pools().await.unwrap();
+    assert_eq!((pools[0].waiting, pools[0].matches), (3_000, 0));
+    // A matcher that comes anew gets them with the cut, and finds them.
+    cluster.kill(Which::Matcher(0));
+    cluster.spawn(Which::Matcher(0));
+    let twin = Submission { key: "twin".to_owned(), idempotency_key: String::new(), ..element(700) };
+    let twin = client.submit_one("slow", twin).await.unwrap();
+    let found = client.get(by_id(twin), Duration::from_secs(60)).await.unwrap();
+    assert_eq!(found.state(), ElementState::Matched);
+    assert_eq!(found.r#match.unwrap().a.unwrap().id, ids[700]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn results_may_be_lost_below_a_checkpoint() {
+    let mut cluster = Cluster::start_with("results-lost", SMALL, &OFTEN).await;
+    let client = cluster.client().await;
+    client.define_pool(Workload::W2.pool("w2")).await.unwrap();
+    submit(&client, "w2", Workload::W2.elements(50_000)).await;
+    let matches = settled(&client, "w2", 0, SETTLES_IN).await;
+    let checkpoint = until("a checkpoint is made", async || {
+        let stored = stored(&cluster).await;
+        (stored.checkpoint > 0).then_some(stored.checkpoint)
+    })
+    .await;
+    for which in cluster.all() {
+        cluster.stop(which).await;
+    }
+    std::fs::remove_dir_all(cluster.data().join("results")).unwrap();
+    for which in cluster.all() {
+        cluster.spawn(which);
+    }
+    for which in cluster.all() {
+        cluster.serving(which).await;
+    }
+    // What is above the checkpoint is decided again, identically; what is below is gone, and said to be.
+    let client = cluster.client().await;
+    let again = settled(&client, "w2", 0, SETTLES_IN).await;
+    let floor = stored(&cluster).await.results_floor;
+    assert!(floor >= checkpoint, "{floor} {checkpoint}");
+    let above: Vec<_> = matches.into_iter().filter(|found| found.cursor > floor).collect();
+    assert!(again == above, "{} matches above {floor}, {} came again", above.len(), again.len());
+    let mut old = client.watch(dovetail::client::WatchOptions { after: 1, ..Default::default() });
+    assert!(old.next().await.unwrap_err().to_string().contains("older than what is kept"));
+}
