@@ -61,9 +61,9 @@ pub enum Bug {
     TrimsBeforeDurable,
     /// Results are trimmed above the checkpoint.
     ResultsTrimmedAboveCut,
-    /// A node that is refused retirements goes on without them.
+    /// A node that is refused retirements goes on without them; and a gatherer takes frames that know less than is stored.
     RefusedGoesOn,
-    /// A matcher serves frames that know less than the store can fill in.
+    /// A matcher goes on serving frames that know less than the store can fill in.
     StaleCandidatesServed,
 }
 

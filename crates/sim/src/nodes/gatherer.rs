@@ -178,7 +178,7 @@ impl Gatherer {
             (Timer::Subscribe(LinkId::Slice(slice)), Some(shard)) => {
                 // Whatever it has not forgotten it need not fetch.
                 let mut known_min = live.stored.min(shard.floor());
-                if cx.planted().is(Bug::StaleCandidatesServed) {
+                if cx.planted().is(Bug::StaleCandidatesServed) || cx.planted().is(Bug::RefusedGoesOn) {
                     known_min = EventId::ZERO;
                 }
                 let request = Request::Candidates { slice, shard: id, after: shard.through(slice), known_min };
