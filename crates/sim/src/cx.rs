@@ -25,6 +25,8 @@ pub struct Cx {
     pub twice: bool,
     /// A fault should come soon: something worth disturbing has begun.
     pub provoked: bool,
+    /// A matcher should start anew soon: the stable cut that it gets is about to move.
+    pub provoked_cut: bool,
 }
 
 impl Cx {

@@ -55,6 +55,11 @@ impl Faults {
         if let Some((_, fault)) = self.later.take_if(|(at, _)| *at <= cx.net.now()) {
             return vec![fault];
         }
+        if std::mem::take(&mut cx.provoked_cut) && self.crashes > 0 && cx.scenario.faults.rate > 0 {
+            self.crashes -= 1;
+            let node = Node::Matcher(self.rng.index(cx.scenario.matchers));
+            return vec![Fault::Crash { node, down: 1 }];
+        }
         let left = self.crashes + self.breaks + self.pauses;
         let plan = cx.scenario.faults;
         if left == 0 || plan.rate == 0 {

@@ -197,6 +197,13 @@ impl Scenario {
         let mut rng = dice.fork(KEEP_DICE);
         if rng.chance(750) {
             scenario.keep = draw_keep(&mut rng);
+            // What leaves somebody behind the trimmed log takes more than one fault, close together.
+            let (keep, faults) = (&scenario.keep, &mut scenario.faults);
+            if faults.rate > 0 && (keep.cut_break_permille > 0 || keep.strand_permille > 0) {
+                faults.rate = faults.rate.max(400);
+                faults.crashes += 4;
+                faults.pauses += 4;
+            }
             scenario.work.retry_permille = rng.pick(&[0, 50, 200]);
             scenario.work.keyed_permille = rng.pick(&[100, 600]);
             scenario.ledger.idempotency_max = rng.pick(&[2, 10, REMEMBERS_ALL]);

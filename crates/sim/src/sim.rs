@@ -75,6 +75,7 @@ impl Sim {
             bug: options.bug,
             twice: options.twice,
             provoked: false,
+            provoked_cut: false,
             scenario,
         };
         Sim {

@@ -115,6 +115,8 @@ impl Balancer {
         if self.disk.results.begin_sync() {
             let delay = cx.rng.range(1, cx.scenario.disk.results_ms);
             cx.net.timer(Node::Balancer, delay, Timer::ResultsSynced);
+            let often = cx.scenario.keep.cut_break_permille;
+            cx.provoked_cut |= often > 0 && cx.rng.chance(often / 10);
         }
     }
 
