@@ -36,7 +36,7 @@ use super::{
 };
 use crate::{
     convert::{ConvertError, LoggedFrame},
-    pb,
+    crash, pb,
     rpc::{self, RunError},
     settings::{Limits, Settings},
     shutdown::Shutdown,
@@ -306,6 +306,7 @@ impl Engine {
         if let Some(frame) = self.sequencer.take() {
             let logged = LoggedFrame { frame: Arc::new(frame), clients: std::mem::take(&mut self.clients) };
             self.queued += 1;
+            crash::point("balancer.frame.write");
             self.writers_gone |= self.log.send(LogWork::Append(logged)).is_err();
         }
     }
@@ -450,6 +451,7 @@ impl Engine {
         if through > before {
             let outcomes: Vec<_> = self.outcomes_new.drain(..).map(Arc::new).collect();
             // First: whoever waits for an element looks its outcome up at once.
+            crash::point("balancer.outcomes.publish");
             self.outcomes.publish(outcomes.iter().map(Arc::clone), through);
             for outcome in &outcomes {
                 for element in outcome.retirement().ends() {
@@ -459,6 +461,7 @@ impl Engine {
                     }
                 }
             }
+            crash::point("balancer.outcomes.write");
             let decided = ResultsWork::Append(Decided { through, outcomes });
             self.writers_gone |= self.results.send(decided).is_err();
         }
@@ -471,9 +474,11 @@ impl Engine {
                 let (frames, bytes) = frames?;
                 self.queued -= frames.len();
                 self.durable = frames.last().map_or(self.durable, |frame| frame.through);
+                crash::point("balancer.frame.publish");
                 self.frames.publish(frames, self.durable);
                 self.checkpoints.bytes += bytes;
                 while let Some(ack) = self.acks.pop_front_if(|ack| ack.at <= self.durable) {
+                    crash::point("balancer.acknowledge");
                     (ack.done)();
                 }
             }
@@ -482,6 +487,7 @@ impl Engine {
                 self.ledger.on_stable(through);
                 self.frames.trim(through);
                 self.outcomes.trim(through);
+                crash::point("balancer.stable.publish");
                 self.stable.send_replace(through);
                 self.begin_checkpoint();
             }
@@ -509,6 +515,7 @@ impl Engine {
     fn begin_checkpoint(&mut self) {
         let stable = self.ledger.stable();
         if self.checkpoints.is_due(stable) {
+            crash::point("balancer.checkpoint.begin");
             (self.checkpoints.making, self.checkpoints.bytes) = (true, 0);
             self.writers_gone |= self.cuts.send(stable).is_err();
         }
@@ -518,6 +525,7 @@ impl Engine {
         self.checkpoints.making = false;
         match made {
             Ok(made) => {
+                crash::point("balancer.checkpoint.made");
                 self.checkpoints.made = made;
                 self.stored.checkpoint = made.through.0;
                 self.stored.checkpoint_bytes = made.bytes;

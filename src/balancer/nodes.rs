@@ -8,7 +8,7 @@ use tonic::{Request, Response, Status, service::Routes};
 
 use super::{Node, errors, messages::Event};
 use crate::{
-    convert, pb,
+    convert, crash, pb,
     pb::{
         feed_response::Message,
         feed_service_server::{FeedService, FeedServiceServer},
@@ -130,6 +130,7 @@ fn cut_parts(cut: SliceCut) -> impl Iterator<Item = pb::CutPart> {
             return None;
         }
         let mut part = std::mem::take(&mut first);
+        crash::point("balancer.cut.send");
         part.waiting = waiting.by_ref().take(PART).map(|waiting| convert::waiting_pb(&waiting)).collect();
         done = waiting.len() == 0;
         part.last = done;
@@ -151,6 +152,7 @@ fn frames_and_stable(
         async move {
             let step = node.frames.after(cursor).await.map_err(|error| errors::tail(&error))?;
             let frames = step.entries.into_iter().map(move |frame| {
+                crash::point("balancer.frame.send");
                 let share = node.pools.share(&frame, |place| slices.contains(&node.placement.owner(place)));
                 Ok(Message::Frame(convert::log_frame_pb(share.as_ref().unwrap_or(&frame))))
             });

@@ -91,9 +91,19 @@ impl Store {
         let (mut ledger, time_ms) =
             restore(&mut checkpoints, &log, settings).map_err(|error| cannot(error.to_string()))?;
         let from = ledger.stable();
-        if results.last() < from.0 {
-            tracing::warn!(checkpoint = %from, last = results.last(), "the results end before the checkpoint; older ones are gone");
-            results.append(&[convert::results_begin_pb(from)])?;
+        match results.last() {
+            0 if from > EventId::ZERO => {
+                tracing::warn!(checkpoint = %from, "there are no results; those before the checkpoint are gone");
+                results.append(&[convert::results_begin_pb(from)])?;
+            }
+            // With a gap in them they would not be what they say they are.
+            last if last < from.0 => {
+                return Err(cannot(format!(
+                    "the results end at x{last}, before the checkpoint at {from}; without {} it can go on",
+                    folder.join("results").display()
+                )));
+            }
+            _ => {}
         }
         let results_floor = results_floor(&results).map_err(cannot)?;
         let replayed = replay(&mut ledger, time_ms, &*log.reader(), &results, results_floor).map_err(cannot)?;

@@ -7,7 +7,7 @@ use futures::{Stream, stream};
 use tonic::Status;
 
 use super::{Node, errors};
-use crate::{convert, pb};
+use crate::{convert, crash, pb};
 
 /// About the most bytes of one message; most gRPC clients take no more than 4 MiB.
 const MESSAGE_BYTES: usize = 1 << 20;
@@ -56,6 +56,7 @@ async fn next(node: &Node, watch: &mut Watch, names: &mut Names) -> Result<pb::W
             matches.push(found);
         }
     }
+    crash::point("balancer.outcomes.send");
     Ok(pb::WatchMatchesResponse { matches, settled: watch.after.0 })
 }
 

@@ -304,8 +304,19 @@ impl Cluster {
 
     /// Starts a process for a node that has none.
     pub fn spawn(&mut self, which: Which) {
+        self.spawn_command(which, self.command(which));
+    }
+
+    /// The same, with a variable in its environment.
+    pub fn spawn_env(&mut self, which: Which, name: &str, value: &str) {
+        let mut command = self.command(which);
+        command.env(name, value);
+        self.spawn_command(which, command);
+    }
+
+    fn spawn_command(&mut self, which: Which, command: Command) {
         let log = self.place.folder.join(format!("{}.log", which.name()));
-        let process = Process::start(self.command(which), log);
+        let process = Process::start(command, log);
         assert!(self.nodes.insert(which, process).is_none(), "{which:?} runs already");
     }
 
@@ -335,9 +346,13 @@ impl Cluster {
 
     /// SIGTERM, and how it ended.
     pub async fn stop(&mut self, which: Which) -> ExitStatus {
-        let process = self.node(which);
-        process.signal("TERM");
-        let status = process.ended().await;
+        self.node(which).signal("TERM");
+        self.ended(which).await
+    }
+
+    /// Waits until a node has ended by itself, and says how.
+    pub async fn ended(&mut self, which: Which) -> ExitStatus {
+        let status = self.node(which).ended().await;
         self.nodes.remove(&which);
         status
     }

@@ -5,6 +5,7 @@
 
 mod bad_input;
 mod clients;
+mod crash_points;
 mod disk;
 mod golden_path;
 mod harness;

@@ -114,9 +114,12 @@ impl Row {
             return Err(RowError::Arity { found: self.0.len(), declared: schema.len() });
         }
         let mut slots = schema.attributes().iter().zip(&self.0);
-        slots.try_for_each(|(attribute, value)| match value {
-            Some(value) => check_value(&attribute.name, attribute.kind, value),
-            None => Ok(()),
+        slots.try_for_each(|(attribute, value)| match (value, attribute.kind) {
+            (None, _)
+            | (Some(Value::Int(_)), ValueKind::Int)
+            | (Some(Value::Double(_)), ValueKind::Double)
+            | (Some(Value::Bool(_)), ValueKind::Bool) => Ok(()),
+            (Some(value), kind) => check_value(&attribute.name, kind, value),
         })
     }
 

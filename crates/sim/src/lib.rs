@@ -22,6 +22,7 @@ pub mod cx;
 pub mod disk;
 pub mod faults;
 pub mod link;
+pub mod model;
 pub mod net;
 pub mod nodes;
 pub mod planted;

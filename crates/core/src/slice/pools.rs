@@ -20,8 +20,10 @@ use crate::{
 const ASKED_MAX: usize = 8;
 /// Fewer anchors than this are not worth looking ahead in.
 const AHEAD_ANCHORS_MIN: usize = 1024;
-/// How many anchors are looked for ahead of each search: the first may be taken by then.
-const AHEAD_FOUND: usize = 4;
+/// How many anchors are looked for ahead of a search that lists all it finds.
+const AHEAD_LISTED: usize = 4;
+/// The same where it takes the first: another may have taken that by then, but not often.
+const AHEAD_SETTLED: usize = 1;
 
 /// All pools, by their numbers.
 #[derive(Debug)]
@@ -167,7 +169,8 @@ impl Pools {
                     time_ms,
                 })
                 .collect();
-            entry.anchors.look_ahead(&probes, AHEAD_FOUND, &mut entry.ahead.hints);
+            let found = if entry.settled { AHEAD_SETTLED } else { AHEAD_LISTED };
+            entry.anchors.look_ahead(&probes, found, &mut entry.ahead.hints);
             self.looked_ahead += probes.len() as u64;
             if self.planted.is(Bug::HintOfAnother) {
                 entry.ahead.of.iter_mut().for_each(|x| *x = x.next());
