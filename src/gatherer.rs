@@ -13,7 +13,7 @@ use dovetail_core::{
 };
 
 use crate::{
-    convert, pb,
+    convert, crash, pb,
     rpc::{self, Behind, Diskless, Health, Inbox, Link, LinkError, Listener, RunError},
     settings::{Role, Settings},
     shutdown::Shutdown,
@@ -58,6 +58,7 @@ async fn session(node: Arc<Node>, health: Health, session: Shutdown) -> String {
     let Some((log_id, cut)) = read_cut(&node, &balancer, &session).await else { return "told to stop".into() };
     node.identity.reads_log(&log_id);
     tracing::info!(cut = %cut, "starting from the cut");
+    crash::point("gatherer.session.begin");
     let (inbox, events) = Inbox::new(INBOX);
     let engine = Engine::new(Shard::new(node.placement.clone(), own_shard(&node), cut));
     let (ended, end) = tokio::sync::oneshot::channel();

@@ -4,6 +4,7 @@ pub mod balancer;
 pub mod cli;
 pub mod client;
 pub mod convert;
+pub mod crash;
 pub mod gatherer;
 pub mod matcher;
 pub mod pb;

@@ -1,8 +1,10 @@
-//! The body of the target `planner`: rules as people write them, on rows that often match, and what must be so of all pairs.
+//! The body of the target `planner`: rules as people write them, on rows that often match, and what must be so of all pairs, of
+//! their plans, and of tables that are searched by these.
 //!
 //! Input: a byte that says whether a rule is generated or written; the decisions of the generator, or a text up to 0xff; rows.
 
-use dovetail_rule::{Row, Rule, Side};
+use dovetail_rule::table::{Hint, Prober, Table};
+use dovetail_rule::{Row, Rule, Schema, Side, Verdict};
 
 use super::bytes::Bytes;
 use super::{generate, parser, steps};
@@ -43,12 +45,57 @@ pub fn run(input: &[u8]) -> bool {
             }
         }
     }
-    check_plan(&rule, &sides().collect::<Vec<_>>());
+    check_plan(&rule, &schema, &sides().collect::<Vec<_>>());
     true
 }
 
-/// THE PLANNER'S CHECKS GO HERE, once `Rule::plan` is there: for all of `sides`, in both orders,
-/// - a plan says the same twice, and prints without panicking;
-/// - a pair whose `plan.key_hash` differ, or one of which has none, is no match and no error of the rule;
-/// - what the columns and the residual say together is what `rule.test` says.
-fn check_plan(_rule: &Rule, _sides: &[Side<'_>]) {}
+/// A plan says the same twice; its conjuncts together say what the rule does; elements that it tells apart by their keys do not
+/// match, nor does the rule fail on them; and a table that is searched by it finds what testing one by one finds.
+fn check_plan(rule: &Rule, schema: &Schema, sides: &[Side<'_>]) {
+    let plan = rule.plan();
+    let again = Rule::compile(rule.source(), schema).expect("it compiled before");
+    assert_eq!(plan.to_string(), again.plan().to_string(), "{:?}", rule.source());
+    for a in sides {
+        for b in sides {
+            let answer = rule.test(*a, *b);
+            let verdicts: Vec<Verdict> = plan.conjuncts().iter().map(|conjunct| conjunct.verdict(*a, *b)).collect();
+            let fails = verdicts.iter().any(|verdict| matches!(verdict, Verdict::Fails | Verdict::Missing));
+            let errs = verdicts.iter().any(|verdict| matches!(verdict, Verdict::Error(_)));
+            let expected = (!fails && !errs, !fails && errs);
+            assert_eq!((answer == Ok(true), answer.is_err()), expected, "{:?}\n{a:?}\n{b:?}\n{plan}", rule.source());
+            let keys = [a, b].map(|side| plan.key_hash(side.row));
+            let apart = keys[0].is_none() || keys[0] != keys[1];
+            assert!(!apart || answer == Ok(false), "{:?}\n{a:?}\n{b:?}\n{plan}", rule.source());
+        }
+    }
+    check_table(rule, schema, sides);
+}
+
+/// Every element waits three times, so that those of one key are more than a chain.
+fn check_table(rule: &Rule, schema: &Schema, sides: &[Side<'_>]) {
+    const TIME_MS: u64 = 1 << 40;
+    let arrived_ms = |side: &Side<'_>| TIME_MS - side.waited_ms.unsigned_abs();
+    let key = |side: &Side<'_>| rule.plan().key_hash(side.row);
+    let mut table = Table::new(rule, schema);
+    let waiting: Vec<&Side<'_>> = sides.iter().chain(sides).chain(sides).collect();
+    for (side, id) in waiting.iter().zip(0..) {
+        table.insert(id, side.row, arrived_ms(side), key(side));
+    }
+    // Whoever searches waits already, but for the last.
+    for (side, id) in waiting.iter().zip(0..).chain([(&waiting[0], 1000)]) {
+        let (mut found, mut errors) = (Vec::new(), 0);
+        for (other, anchor) in waiting.iter().zip(0..).filter(|&(_, anchor)| anchor != id) {
+            let [a, b] = if anchor < id { [other, side] } else { [side, other] };
+            match rule.test(**a, **b) {
+                Ok(true) => found.push(anchor),
+                Ok(false) => {}
+                Err(_) => errors += 1,
+            }
+        }
+        let prober = Prober { id, row: side.row, arrived_ms: arrived_ms(side), key: key(side), hint: Hint::default() };
+        let (mut slots, mut counted) = (Vec::new(), 0);
+        table.search(&prober, TIME_MS, usize::MAX, &mut counted, &mut slots);
+        let ids: Vec<u64> = slots.iter().map(|&slot| table.id(slot)).collect();
+        assert_eq!((ids, counted), (found, errors), "{:?}: {id} of {waiting:?}\n{}", rule.source(), rule.plan());
+    }
+}

@@ -8,7 +8,7 @@ use dovetail_core::{
 };
 use tokio::sync::{mpsc, oneshot};
 
-use crate::pb;
+use crate::{crash, pb};
 
 /// Decision frames that wait for a subscriber. Reaching it ends the subscription; the reader resumes from its cursor.
 const SUBSCRIBER_FRAMES: usize = 4096;
@@ -94,7 +94,10 @@ impl Engine {
     fn on_event(&mut self, event: Event) -> Result<(), ShardError> {
         let (shard, out) = (&mut self.shard, &mut self.effects);
         match event {
-            Event::Candidates { slice, frame } => shard.on_candidates(slice, &frame, out)?,
+            Event::Candidates { slice, frame } => {
+                crash::point("gatherer.candidates.take");
+                shard.on_candidates(slice, &frame, out)?;
+            }
             Event::Decisions { shard: from, frame } => shard.on_decisions(from, &frame, out)?,
             Event::Stored { fetch, retirements } => shard.on_stored(fetch, &retirements, out)?,
             // Whoever asked may have gone away meanwhile.
@@ -124,6 +127,9 @@ impl Engine {
             }
         }
         let silent = common == DecisionFrame::default();
+        if !silent {
+            crash::point("gatherer.decisions.send");
+        }
         let common = Arc::new(common);
         self.subscribers.retain(|subscriber| {
             let frame = match subscriber.reader {

@@ -8,7 +8,7 @@ use dovetail_core::{
 };
 use tokio::sync::{mpsc, oneshot};
 
-use crate::pb;
+use crate::{crash, pb};
 
 /// Candidate frames that wait for a subscriber. Reaching it ends the subscription; the gatherer resumes from its cursor.
 const SUBSCRIBER_FRAMES: usize = 4096;
@@ -82,7 +82,10 @@ impl Engine {
 
     fn on_event(&mut self, event: Event) -> Result<(), FrameError> {
         match event {
-            Event::Frame(frame) => self.each(|slice, out| slice.on_frame(Arc::clone(&frame), out))?,
+            Event::Frame(frame) => {
+                crash::point("matcher.frame.search");
+                self.each(|slice, out| slice.on_frame(Arc::clone(&frame), out))?;
+            }
             Event::Stable(stable) => self.each(|slice, out| {
                 slice.on_stable(stable, out);
                 Ok(())
@@ -106,6 +109,7 @@ impl Engine {
         for slice in &mut self.slices {
             step(slice, &mut self.effects)?;
             for SliceEffect::Frame { to, frame } in self.effects.drain(..) {
+                crash::point("matcher.candidates.send");
                 let reads = |s: &Subscriber| s.slice == slice.id() && s.shard == to;
                 self.subscribers.retain(|s| !reads(s) || s.frames.try_send(Arc::clone(&frame)).is_ok());
             }

@@ -5,12 +5,15 @@
 
 mod bad_input;
 mod clients;
+mod crash_points;
 mod disk;
+mod exact;
 mod golden_path;
 mod harness;
 mod history;
 mod kill;
 mod load;
+mod outcomes;
 mod search;
 mod time;
 mod workload;

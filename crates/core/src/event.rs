@@ -98,6 +98,6 @@ impl LogFrame {
             !pool.keyed() || searches(pool.place(element, row))
         };
         let events: Vec<Event> = self.events.iter().filter(|event| needed(event)).cloned().collect();
-        (events.len() < self.events.len()).then(|| LogFrame { events, ..*self })
+        (events.len() < self.events.len()).then_some(LogFrame { events, ..*self })
     }
 }

@@ -49,11 +49,27 @@ pub enum Bug {
     KeyIgnored,
     /// A shard does not repeat what slices settled to a balancer that comes back.
     SettledNotRepeated,
+    /// A search is given what was found out ahead for the search before it.
+    HintOfAnother,
+    /// A checkpoint keeps an element that its last event retired.
+    CheckpointKeepsRetired,
+    /// A checkpoint forgets when elements search again.
+    CheckpointForgetsReprobes,
+    /// A checkpoint forgets idempotency keys.
+    CheckpointForgetsKeys,
+    /// Log and results are trimmed before the checkpoint that stands for them is durable.
+    TrimsBeforeDurable,
+    /// Results are trimmed above the checkpoint.
+    ResultsTrimmedAboveCut,
+    /// A node that is refused retirements goes on without them; and a gatherer takes frames that know less than is stored.
+    RefusedGoesOn,
+    /// A matcher goes on serving frames that know less than the store can fill in.
+    StaleCandidatesServed,
 }
 
 impl Bug {
     /// All of them; `--planted N` counts from 1.
-    pub const ALL: [Bug; 21] = [
+    pub const ALL: [Bug; 29] = [
         Bug::ProbeNotComplete,
         Bug::ClaimBeforeOwnProbe,
         Bug::ListFactorOne,
@@ -75,6 +91,14 @@ impl Bug {
         Bug::SettledAnchorStays,
         Bug::KeyIgnored,
         Bug::SettledNotRepeated,
+        Bug::HintOfAnother,
+        Bug::CheckpointKeepsRetired,
+        Bug::CheckpointForgetsReprobes,
+        Bug::CheckpointForgetsKeys,
+        Bug::TrimsBeforeDurable,
+        Bug::ResultsTrimmedAboveCut,
+        Bug::RefusedGoesOn,
+        Bug::StaleCandidatesServed,
     ];
 }
 

@@ -130,6 +130,13 @@ impl Slice {
     #[cfg(feature = "planted")]
     pub fn plant(&mut self, planted: Planted) {
         self.planted = planted;
+        self.pools.planted = planted;
+    }
+
+    /// Looks ahead in pools of so many anchors or more, instead of where it is worth while. What is found stays the same: this is
+    /// for simulations, whose pools are small.
+    pub fn look_ahead_from(&mut self, anchors_min: usize) {
+        self.pools.ahead_anchors_min = anchors_min;
     }
 
     /// Takes the next frame of the log and searches as far as it may. A frame received before is passed over.
@@ -249,6 +256,12 @@ impl Slice {
     #[must_use]
     pub fn stalled(&self) -> bool {
         self.ahead.waiting()
+    }
+
+    /// Searches that were looked ahead for.
+    #[must_use]
+    pub fn looked_ahead(&self) -> u64 {
+        self.pools.looked_ahead
     }
 
     /// Candidate frames kept for shards that may ask again.
@@ -372,9 +385,12 @@ impl Slice {
         let limit = need.min(self.list_max);
         let pool = self.pools.get_mut(x, prober.pool)?;
         prober.row.check(&pool.pool.schema).map_err(|source| FrameError::Row { x, source: Box::new(source) })?;
+        let errors = pool.rule_errors;
         let more = pool.search(x, prober, time_ms, limit);
         let list: Vec<ElementId> = pool.found.iter().map(|&slot| ElementId(pool.anchors.id(slot))).collect();
         if more && limit < need && !self.planted.is(Bug::NoWaitForDecided) {
+            // It searches again, and counts then.
+            pool.rule_errors = errors;
             self.ahead.wait(x, EventId(x.0 - self.list_max as u64 / 2));
             return Ok(None);
         }

@@ -13,7 +13,8 @@ use dovetail_core::{
 };
 use dovetail_rule::{Row, Schema};
 
-const LIMITS: LedgerLimits = LedgerLimits { waiting_max: 3, payload_bytes_max: 4, ended_max: 2, idempotency_max: 2 };
+const LIMITS: LedgerLimits =
+    LedgerLimits { waiting_max: 3, waiting_total_max: 5, payload_bytes_max: 4, ended_max: 2, idempotency_max: 2 };
 
 /// A ledger of `shards` shards, with the pool `duel` defined by `x1`.
 fn check(shards: u32, transcript: &str) {
@@ -279,6 +280,17 @@ fn what_cannot_be_let_in_is_refused_with_its_bound() {
         > pool \"duel\" has 3 elements waiting, which is its waiting_max
         ",
     );
+}
+
+#[test]
+fn all_pools_together_have_a_bound_beside_their_own() {
+    let mut ledger = Ledger::new(LedgerLimits { waiting_total_max: 2, ..LIMITS }, 1);
+    let kind = EventKind::PoolDefined { pool: PoolId(0), definition: pool() };
+    ledger.record(EventId(1), 0, &kind, None).unwrap();
+    let mut x = 1;
+    let answers: Vec<String> = ["a", "b", "c"].iter().flat_map(|key| submit(&mut ledger, &mut x, &[key])).collect();
+    let full = "2 elements wait in all pools together, which is waiting_total_max";
+    assert_eq!(answers, ["x2 arrival", "x3 arrival", full]);
 }
 
 #[test]

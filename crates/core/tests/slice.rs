@@ -487,3 +487,23 @@ fn events_that_a_frame_leaves_out_count_as_searched() {
         ",
     );
 }
+
+/// A search that waited for the decided watermark was counted once for each time it was tried.
+#[test]
+fn bug_errors_of_a_search_that_waits_were_counted_again() {
+    let placement = Placement::new(1, 1, Arc::new(Ring::new(1, 1))).as_among_others();
+    // Fails with the first, matches the others: too many for a list of two.
+    let rule = "b.v / a.v >= 0";
+    let cut = cut(rule, "x5", &["e1=0", "e2=1", "e3=1", "e4=1", "e5=1"]);
+    let mut slice = Slice::new(placement, SliceId(0), 2, cut).unwrap();
+    let mut out = Vec::new();
+    for (x, v) in [(6, "10"), (7, "11"), (8, "12")] {
+        slice.on_frame(Arc::new(frame(rule, EventId(x), &["arrives", v])), &mut out).unwrap();
+    }
+    assert!(slice.stalled());
+    decide(&mut slice, &[retirement(&["x6", "e6", "e2"])], Some("x6"), &mut out);
+    decide(&mut slice, &[retirement(&["x7", "e7", "e3"])], Some("x7"), &mut out);
+    assert_eq!(slice.through(), EventId(8));
+    let errors: Vec<u64> = slice.pools().map(|pool| pool.rule_errors).collect();
+    assert_eq!(errors, [3], "one of each search");
+}

@@ -1,6 +1,14 @@
 //! Both logs pass the same checks.
 
+mod common;
+
+use std::io;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use common::Chance;
 use dovetail_log::conformance::{self, Fixture, Volatile};
+use dovetail_log::embedded::{DiskHook, DiskOp};
 use dovetail_log::{EmbeddedLog, Log, MemoryLog, Options};
 use tempfile::TempDir;
 
@@ -17,6 +25,23 @@ fn the_embedded_log_conforms() {
 #[test]
 fn the_embedded_log_conforms_with_segments_so_small_that_most_appends_start_one() {
     conformance::check(&mut Embedded::new(Options { segment_bytes: 8192, ..Options::new("test") }));
+}
+
+/// Every operation takes its time, another each time; the thread that prepares segments is overtaken and overtakes.
+#[test]
+fn the_embedded_log_conforms_on_a_slow_disk() {
+    let disk_hook: Option<Arc<dyn DiskHook>> = Some(Arc::new(SlowDisk(Mutex::new(Chance(1)))));
+    conformance::check(&mut Embedded::new(Options { segment_bytes: 8192, disk_hook, ..Options::new("test") }));
+}
+
+struct SlowDisk(Mutex<Chance>);
+
+impl DiskHook for SlowDisk {
+    fn before(&self, _op: &DiskOp<'_>) -> io::Result<()> {
+        let micros = self.0.lock().expect("no test panics here").below(100);
+        std::thread::sleep(Duration::from_micros(micros as u64));
+        Ok(())
+    }
 }
 
 struct Embedded {

@@ -108,7 +108,11 @@ fn the_process_that_ends() {
     child.checkpoint(0, false);
     // A trim that was not finished, and a checkpoint.
     child = child.reopen(|dir| {
-        fs::copy(dir.join("trimmed"), oldest.expect("a segment")).expect("a file");
+        // Unless the last trim found nothing to drop: then this is a segment that is in use.
+        let oldest = oldest.filter(|path| !path.exists());
+        if let Some(path) = oldest {
+            fs::copy(dir.join("trimmed"), path).expect("a file");
+        }
         fs::write(checkpoints_dir(dir).join("unfinished"), b"half of it").expect("a file");
     });
     // An append that was not finished: rubbish at the end of a segment that is almost empty.
@@ -116,15 +120,19 @@ fn the_process_that_ends() {
     child.append(1, 100);
     child = child.reopen(|dir| {
         let file = fs::File::options().write(true).open(newest_segment(dir)).expect("a segment");
-        file.write_all_at(&[0xaa; 50], 8192 - 50).expect("a write");
+        let end = file.metadata().expect("its length").len();
+        file.write_all_at(&[0xaa; 50], end - 50).expect("a write");
     });
     // A watermark that power loss took back: what follows it is intact, and not known to be durable.
     child.append(1, 100);
     let watermark = fs::read(log_dir(&dir).join("watermark")).expect("the watermark");
     child.append(1, 100);
     child = child.reopen(|dir| fs::write(log_dir(dir).join("watermark"), watermark).expect("a file"));
-    child.append(1, 9 << 20);
-    child.checkpoint(33, true);
+    // What is synced in pieces. Started again, it need not be done again.
+    if std::env::var_os(crash::VARIABLE).is_some() {
+        child.append(1, 9 << 20);
+        child.checkpoint(33, true);
+    }
     let deadline = Instant::now() + Duration::from_secs(20);
     let later = std::env::var(crash::VARIABLE).is_ok_and(|name| name.starts_with("log.watermark.sync-later"));
     while later && Instant::now() < deadline {

@@ -4,8 +4,8 @@ mod common;
 
 use std::path::Path;
 
-use common::{Folder, SEGMENT_HEADER_BYTES, fast_dir, group, open, open_error, options, read_all, segment};
-use dovetail_log::{EmbeddedLog, Log, OpenError, ReadError, Record};
+use common::{Folder, SEGMENT_HEADER_BYTES, fast_dir, group, open, open_error, options, segment};
+use dovetail_log::{EmbeddedLog, Log, OpenError, Options, ReadError, Record};
 
 /// Three segments, the last of them with two groups; the last group acknowledged, but not yet in `older`'s watermark.
 struct Sample {
@@ -36,9 +36,10 @@ fn sample() -> Sample {
 /// Opens `folder`; whatever opens must hold all of `records`, or, when that is allowed, a reported torn tail fewer.
 fn check(dir: &Path, folder: &Folder, records: &[Record], may_lack: usize, what: &str) {
     folder.write(dir);
-    match EmbeddedLog::open(dir, options()) {
+    // Thousands of times, so without a thread.
+    match EmbeddedLog::open(dir, Options { foreground: true, ..options() }) {
         Ok((log, report)) => {
-            let found = read_all(&log);
+            let found = log.reader().read_after(log.floor(), usize::MAX).expect("the log can be read");
             let lacking = records.len() - found.len().min(records.len());
             assert!(lacking == 0 || (lacking == may_lack && report.torn.is_some()), "{what}: {report:?}");
             assert_eq!(found, records[..records.len() - lacking], "{what}: {report:?}");
@@ -57,7 +58,12 @@ fn check(dir: &Path, folder: &Folder, records: &[Record], may_lack: usize, what:
 fn places(folder: &Folder) -> impl Iterator<Item = (&String, usize)> {
     folder.0.iter().flat_map(|(name, bytes)| {
         let used = folder.used(name).min(bytes.len());
-        let header = if name.ends_with(".seg") { 64..SEGMENT_HEADER_BYTES } else { 0..0 };
+        // The rest of a header's block, and of a slot's.
+        let header = match name.as_str() {
+            "watermark" => 68..4096,
+            name if name.ends_with(".seg") => 64..SEGMENT_HEADER_BYTES,
+            _ => 0..0,
+        };
         (0..bytes.len())
             .filter(move |at| (*at < used && !header.contains(at)) || at % 251 == 0)
             .map(move |at| (name, at))
@@ -97,6 +103,56 @@ fn a_file_cut_at_any_length_loses_nothing_silently() {
         check(dir.path(), &damaged, &sample.records, 0, &format!("{name} cut to {at} bytes"));
         let zeroed = sample.closed.with(name, |bytes| bytes[at..].fill(0));
         check(dir.path(), &zeroed, &sample.records, 0, &format!("{name} zero from byte {at} on"));
+    }
+}
+
+/// A log whose first segment was trimmed; `older` is from before. `records` is what is above the floor.
+fn trimmed_sample() -> Sample {
+    let dir = fast_dir();
+    let (mut log, _) = open(dir.path());
+    let groups = [group(1, 1, 4000), group(2, 3, 50), group(4, 6, 20)];
+    groups.iter().for_each(|records| log.append(records).expect("an append"));
+    let older = Folder::of(dir.path());
+    assert_eq!((log.trim(2).expect("a trim"), log.segments().len()), (1, 1), "the first segment is gone");
+    let killed = Folder::of(dir.path());
+    log.close().expect("the log closes");
+    let closed = Folder::of(dir.path());
+    Sample { records: groups[1..].concat(), last_group: 3, closed, killed, older }
+}
+
+#[test]
+fn any_byte_flipped_or_cut_in_a_trimmed_log_loses_nothing_silently() {
+    let sample = trimmed_sample();
+    let dir = fast_dir();
+    for folder in [&sample.closed, &sample.killed] {
+        for (name, at) in places(folder) {
+            let flipped = folder.with(name, |bytes| bytes[at] ^= 1 << (at % 8));
+            check(dir.path(), &flipped, &sample.records, 0, &format!("bit flipped in byte {at} of {name}"));
+        }
+    }
+    for (name, at) in places(&sample.closed) {
+        let cut = sample.closed.with(name, |bytes| bytes.truncate(at));
+        check(dir.path(), &cut, &sample.records, 0, &format!("{name} cut to {at} bytes"));
+        let zeroed = sample.closed.with(name, |bytes| bytes[at..].fill(0));
+        check(dir.path(), &zeroed, &sample.records, 0, &format!("{name} zero from byte {at} on"));
+    }
+}
+
+/// A crash in the middle of a trim and damage to what it left, at once.
+#[test]
+fn any_byte_flipped_in_a_leftover_is_of_no_consequence_and_none_of_it_is_served() {
+    let sample = trimmed_sample();
+    let leftover = sample.older.0[&segment(1)].clone();
+    let dir = fast_dir();
+    for at in (0..leftover.len()).step_by(37) {
+        let mut folder = sample.killed.clone();
+        let mut bytes = leftover.clone();
+        bytes[at] ^= 1;
+        folder.0.insert(segment(1), bytes);
+        folder.write(dir.path());
+        let (log, report) = open(dir.path());
+        assert_eq!((report.leftovers, report.floor), (1, 1));
+        assert_eq!(log.reader().read_after(1, usize::MAX).expect("a read"), sample.records);
     }
 }
 

@@ -132,6 +132,52 @@ fn a_disk_too_full_for_the_next_segment_acknowledges_nothing_and_goes_on_once_th
 }
 
 #[test]
+fn a_segment_that_a_full_disk_cut_short_does_not_keep_the_space_others_need() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let fault = Fault::default();
+    // The second mebibyte of the next segment finds no space.
+    let hook = {
+        let fault = fault.clone();
+        move |op: &DiskOp<'_>| {
+            fault.strike(matches!(op, DiskOp::Write { file, offset, .. } if is(file, "spare") && *offset > 0))
+        }
+    };
+    let options = Options { segment_bytes: 2 << 20, ..hooked(hook) };
+    fault.set(Some(io::ErrorKind::StorageFull));
+    let (mut log, _) = EmbeddedLog::open(dir.path(), options).expect("the log opens");
+    log.append(&group(1, 1, 1_000_000)).expect("there is room in the segment");
+    log.append(&group(2, 2, 1_000_000)).expect_err("there is no room for another segment");
+    assert!(!dir.path().join("spare").exists(), "half a segment is no use to anyone");
+    assert_eq!(log.trim(1).expect("a full disk can be trimmed"), 0);
+    fault.set(None);
+    log.append(&group(2, 2, 1_000_000)).expect("there is space again");
+}
+
+#[test]
+fn a_disk_too_full_for_the_header_of_the_next_segment_does_not_poison_either() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let fault = Fault::default();
+    let hook = {
+        let fault = fault.clone();
+        // The header is all of a block; zeros are written in larger pieces.
+        move |op: &DiskOp<'_>| {
+            fault.strike(matches!(op, DiskOp::Write { file, bytes, .. } if is(file, "spare") && bytes.len() == 4096))
+        }
+    };
+    let (mut log, _) = EmbeddedLog::open(dir.path(), hooked(hook)).expect("the log opens");
+    log.append(&group(1, 3, 1000)).expect("an append");
+    fault.set(Some(io::ErrorKind::StorageFull));
+    for _ in 0..3 {
+        let error = log.append(&group(4, 6, 1000)).expect_err("the next segment cannot be begun");
+        assert!(matches!(error, AppendError::DiskFull { .. }), "{error}");
+    }
+    fault.set(None);
+    log.append(&group(4, 6, 1000)).expect("there is space again");
+    drop(log);
+    assert_eq!(read_all(&open(dir.path()).0), [group(1, 3, 1000), group(4, 6, 1000)].concat());
+}
+
+#[test]
 fn a_full_disk_is_told_apart_when_a_log_is_created() {
     let dir = tempfile::tempdir().expect("a temporary folder");
     let fault = Fault::default();

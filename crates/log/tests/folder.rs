@@ -4,7 +4,8 @@ mod common;
 
 use std::path::Path;
 
-use common::{Folder, group, open, open_error, options, read_all, segment};
+use common::{Folder, fast_dir, group, open, open_error, options, read_all, segment};
+use dovetail_log::checkpoint::{CheckpointOptions, Checkpoints, RestoreError};
 use dovetail_log::{AppendError, CLUSTER_BYTES_MAX, EmbeddedLog, Log, OpenError, Options, RECORD_BYTES_LIMIT, Record};
 
 #[test]
@@ -149,6 +150,37 @@ fn the_golden_folder_keeps_opening() {
     log.append(&group(14, 14, 5000)).expect("and takes appends");
 }
 
+/// `tests/golden/v1-trimmed` is a log with its first segment trimmed, and the two checkpoints that allowed it, as the first
+/// version that could trim wrote them; both are of format version 1. It is never written again either.
+#[test]
+fn the_golden_trimmed_folder_and_its_checkpoints_keep_opening() {
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/v1-trimmed");
+    let (dir, beside) = (fast_dir(), fast_dir());
+    Folder::of(&golden.join("log")).write(dir.path());
+    Folder::of(&golden.join("checkpoints")).write(beside.path());
+    let options = Options { segment_bytes: 8192, ..Options::new("golden") };
+    let (mut log, report) = EmbeddedLog::open(dir.path(), options).expect("a trimmed folder of format version 1 opens");
+    assert_eq!((report.floor, report.last, report.records, report.segments), (1_000_003, 1_000_012, 9, 2));
+    assert_eq!((report.torn, report.watermark_slot_damaged, report.leftovers), (None, false, 0));
+    let expected =
+        [group(1_000_004, 1_000_006, 1000), group(1_000_007, 1_000_009, 700), group(1_000_010, 1_000_012, 1)];
+    assert_eq!(log.reader().read_after(1_000_003, usize::MAX).expect("a read"), expected.concat());
+    let opened = Checkpoints::open(beside.path(), CheckpointOptions::new(GOLDEN_TRIMMED_LOG_ID));
+    let (mut checkpoints, _) = opened.expect("checkpoints of format version 1 open");
+    assert_eq!(checkpoints.trim_point(), Some(1_000_003));
+    let loaded = checkpoints.load(log.floor()..=log.last(), |reader| {
+        let mut chunks = Vec::new();
+        while let Some(chunk) = reader.next_chunk()? {
+            chunks.push(chunk.to_vec());
+        }
+        Ok::<_, RestoreError>(chunks)
+    });
+    let chunks = vec![b"golden".to_vec(), vec![], 1_000_006_u64.to_le_bytes().to_vec()];
+    assert_eq!(loaded.expect("they can be read").state, Some((1_000_006, chunks)));
+    log.append(&group(1_000_013, 1_000_013, 5000)).expect("and the log takes appends");
+}
+
+const GOLDEN_TRIMMED_LOG_ID: u128 = 0xff53_2579_78a0_a0e4_04e3_fb3f_c5c0_54f6;
 const GOLDEN_LOG_ID: u128 = 0xf954_a9c3_76fc_b15b_52c8_2aa6_6d1a_ab3c;
 
 fn golden() -> [Vec<Record>; 4] {

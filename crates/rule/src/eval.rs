@@ -40,6 +40,7 @@ impl<'a> Element<'a> for Side<'a> {
         self.row.values()[attribute.index].is_some()
     }
 
+    #[inline]
     fn int(self, attribute: &AttributeRef) -> Option<i64> {
         match self.row.values()[attribute.index].as_ref()? {
             Value::Int(int) => Some(*int),
@@ -47,6 +48,7 @@ impl<'a> Element<'a> for Side<'a> {
         }
     }
 
+    #[inline]
     fn double(self, attribute: &AttributeRef) -> Option<f64> {
         match self.row.values()[attribute.index].as_ref()? {
             Value::Double(double) => Some(*double),
@@ -221,11 +223,19 @@ impl<'a, A: Element<'a>, B: Element<'a>> Pair<A, B> {
         })
     }
 
+    /// What most operands are has a path without a call.
+    #[inline]
     pub(crate) fn int(&self, expr: &Expr) -> Outcome<i64> {
+        match expr {
+            Expr::Attribute(attribute) => read!(self, int, attribute).ok_or(Absent::Missing),
+            Expr::Literal(Value::Int(int)) => Ok(*int),
+            _ => self.computed_int(expr),
+        }
+    }
+
+    fn computed_int(&self, expr: &Expr) -> Outcome<i64> {
         let overflow = Absent::Error(EvalError::Overflow);
         match expr {
-            Expr::Literal(Value::Int(int)) => Ok(*int),
-            Expr::Attribute(attribute) => read!(self, int, attribute).ok_or(Absent::Missing),
             Expr::Waited(End::A) => Ok(self.a.waited_ms()),
             Expr::Waited(End::B) => Ok(self.b.waited_ms()),
             Expr::Choice { condition, then, otherwise } => {
@@ -259,12 +269,19 @@ impl<'a, A: Element<'a>, B: Element<'a>> Pair<A, B> {
         }
     }
 
-    /// Never NaN: that is missing.
+    /// Never NaN: that is missing. What most operands are has a path without a call.
+    #[inline]
     pub(crate) fn double(&self, expr: &Expr) -> Outcome<f64> {
+        match expr {
+            Expr::Attribute(attribute) => read!(self, double, attribute).ok_or(Absent::Missing),
+            _ => self.computed_double(expr),
+        }
+    }
+
+    fn computed_double(&self, expr: &Expr) -> Outcome<f64> {
         let double =
             match expr {
                 Expr::Literal(Value::Double(double)) => *double,
-                Expr::Attribute(attribute) => read!(self, double, attribute).ok_or(Absent::Missing)?,
                 Expr::Choice { condition, then, otherwise } => {
                     self.double(if self.bool(condition)? { then } else { otherwise })?
                 }
@@ -322,6 +339,7 @@ impl<'a, A: Element<'a>, B: Element<'a>> Pair<A, B> {
 }
 
 /// Both operands of a strict operator; or missing if either is; or else the error of the left, or of the right.
+#[inline]
 fn both<T, U>(left: Outcome<T>, right: impl FnOnce() -> Outcome<U>) -> Outcome<(T, U)> {
     match left {
         Ok(left) => Ok((left, right()?)),
@@ -332,6 +350,7 @@ fn both<T, U>(left: Outcome<T>, right: impl FnOnce() -> Outcome<U>) -> Outcome<(
 
 /// `&&` with `decisive` false, `||` with it true: decided by any operand that is decisive; else missing if one is
 /// missing; else the first error; else the opposite.
+#[inline]
 fn until(decisive: bool, operands: impl Iterator<Item = Outcome<bool>>) -> Outcome<bool> {
     let mut result = Ok(!decisive);
     for operand in operands {

@@ -49,6 +49,8 @@ mod literal;
 mod parse;
 mod plan;
 mod print;
+#[cfg(test)]
+mod random;
 mod row;
 mod rule;
 mod schema;

@@ -74,7 +74,9 @@ impl FromStr for ValueKind {
 }
 
 /// An attribute's value.
-#[derive(Debug, Clone, PartialEq)]
+///
+/// Two are equal if nothing tells them apart: `0.0` and `-0.0`, which rules compare as equal, are not, since dividing by them does.
+#[derive(Debug, Clone)]
 pub enum Value {
     /// A 64-bit signed integer.
     Int(i64),
@@ -87,6 +89,21 @@ pub enum Value {
     /// An ordered list of strings. Entries may repeat.
     StringList(Box<[Box<str>]>),
 }
+
+impl PartialEq for Value {
+    fn eq(&self, other: &Value) -> bool {
+        match (self, other) {
+            (Value::Int(one), Value::Int(other)) => one == other,
+            (Value::Double(one), Value::Double(other)) => one.to_bits() == other.to_bits(),
+            (Value::String(one), Value::String(other)) => one == other,
+            (Value::Bool(one), Value::Bool(other)) => one == other,
+            (Value::StringList(one), Value::StringList(other)) => one == other,
+            _ => false,
+        }
+    }
+}
+
+impl Eq for Value {}
 
 impl Value {
     /// What kind of value this is.

@@ -1,15 +1,24 @@
 //! What must hold of nodes and messages, whenever and at the end. What must hold of decisions is in [`crate::truth`].
 
-use std::collections::BTreeSet;
+use std::{
+    collections::BTreeSet,
+    fmt::{Debug, Display},
+};
 
 use dovetail_core::{
-    CandidateFrame, ElementId, EventId, Place,
+    CandidateFrame, ElementId, EventId, LogFrame, Place,
     ledger::{Ledger, PoolCounts, Status},
     shard::Shard,
     slice::Slice,
 };
 
-use crate::{cx::Cx, scenario::REMEMBERS_ALL, truth::differs, violation::Violation};
+use crate::{
+    cx::Cx,
+    disk::{Checkpoint, Disk},
+    scenario::REMEMBERS_ALL,
+    truth::differs,
+    violation::Violation,
+};
 
 /// A frame of candidates: lists are bounded and ascending, and within the frame.
 ///
@@ -46,14 +55,68 @@ pub fn check_watermark(cx: &Cx, shard: &Shard, before: EventId) -> Result<(), Vi
         let (what, bound_by) = (format!("watermark of {}", shard.id()), "what it was".to_owned());
         return Err(Violation::Watermark { what, found, bound_by, bound: before });
     }
+    cx.truth.check_searched("a shard's watermark", found)?;
     cx.truth.on_shard_decided(shard.id(), before, found)
+}
+
+/// Nothing comes of a message that was applied before.
+///
+/// # Errors
+/// When something does.
+pub fn check_nothing<T: Debug>(of: impl Display, effects: &[T]) -> Result<(), Violation> {
+    if effects.is_empty() {
+        return Ok(());
+    }
+    Err(differs(format!("what a repeated message does to {of}"), format!("{effects:?}"), "nothing".to_owned()))
+}
+
+/// A frame of the log holds no more than it may.
+///
+/// # Errors
+/// When it does.
+pub fn check_log_frame(cx: &Cx, frame: &LogFrame) -> Result<(), Violation> {
+    check_bound(|| format!("events of the frame at {}", frame.after), frame.events.len(), cx.scenario.frame.events_max)
+}
+
+/// What is left on a disk is enough: the checkpoint joins onto the log and onto the results.
+///
+/// # Errors
+/// When there is a gap.
+pub fn check_disk(disk: &Disk) -> Result<(), Violation> {
+    let cut = disk.checkpoint.base.through;
+    let files = [("log", disk.log.floor(), disk.log.end()), ("results", disk.results.floor(), disk.results.end())];
+    for (file, floor, end) in files {
+        if floor > cut {
+            let (what, bound_by) = (format!("beginning of the {file}"), "the checkpoint".to_owned());
+            return Err(Violation::Watermark { what, found: floor, bound_by, bound: cut });
+        }
+        if cut > end {
+            let (what, bound_by) = ("the checkpoint".to_owned(), format!("the end of the {file}"));
+            return Err(Violation::Watermark { what, found: cut, bound_by, bound: end });
+        }
+    }
+    Ok(())
+}
+
+/// A checkpoint is sorted, and within its bounds.
+///
+/// # Errors
+/// When it is not.
+pub fn check_checkpoint(cx: &Cx, checkpoint: &Checkpoint) -> Result<(), Violation> {
+    let Checkpoint { base, kept } = checkpoint;
+    if !kept.is_sorted_by(|one, next| one.element < next.element) {
+        let found = kept.iter().map(|kept| kept.element.to_string()).collect::<Vec<_>>().join(" ");
+        return Err(differs(format!("elements of the checkpoint at {}", base.through), found, "ascending".to_owned()));
+    }
+    let most = cx.scenario.ledger.idempotency_max;
+    check_bound(|| format!("idempotency keys of the checkpoint at {}", base.through), base.idempotency.len(), most)
 }
 
 /// At the end, everything is decided and stable, and the ledger says of every element what the oracle says.
 ///
 /// # Errors
 /// When that is not so.
-pub fn check_ledger(cx: &Cx, ledger: &Ledger, assigned: EventId) -> Result<(), Violation> {
+pub fn check_ledger(cx: &Cx, ledger: &Ledger, assigned: EventId, results_floor: EventId) -> Result<(), Violation> {
     let (durable, decided, stable) = (cx.truth.durable(), ledger.decided(), ledger.stable());
     if assigned != durable || decided != assigned || stable != decided {
         return Err(Violation::Stuck { assigned, durable, decided, stable });
@@ -68,8 +131,10 @@ pub fn check_ledger(cx: &Cx, ledger: &Ledger, assigned: EventId) -> Result<(), V
     for (element, ended) in cx.truth.elements() {
         let agrees = match ledger.status(element) {
             Status::Waiting(_) => ended.is_none(),
-            Status::Ended(x) => ended == Some(x),
-            Status::Unknown => ended.is_some() && cx.scenario.ledger.ended_max < REMEMBERS_ALL,
+            Status::Ended(x) => ended == Some(x) && x > results_floor,
+            Status::Unknown => {
+                ended.is_some_and(|x| x <= results_floor || cx.scenario.ledger.ended_max < REMEMBERS_ALL)
+            }
         };
         if !agrees {
             let found = format!("{:?}", ledger.status(element));
@@ -77,6 +142,7 @@ pub fn check_ledger(cx: &Cx, ledger: &Ledger, assigned: EventId) -> Result<(), V
         }
     }
     check_counts(cx, ledger, waiting.len() as u64)?;
+    cx.truth.check_timers()?;
     cx.truth.check_complete()
 }
 

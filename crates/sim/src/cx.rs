@@ -21,8 +21,12 @@ pub struct Cx {
     pub rng: Rng,
     /// A bug that is planted in every node.
     pub bug: Option<Bug>,
+    /// Every message is applied twice, to see that the second time changes nothing.
+    pub twice: bool,
     /// A fault should come soon: something worth disturbing has begun.
     pub provoked: bool,
+    /// A matcher should start anew soon: the stable cut that it gets is about to move.
+    pub provoked_cut: bool,
 }
 
 impl Cx {

@@ -1,10 +1,13 @@
-//! The balancer's disk: the log and the results. What was not synced may be gone after a crash, from the end.
+//! The balancer's disk: the log, the results, and the checkpoint that both may be trimmed behind.
+//!
+//! What was not synced may be gone after a crash, from the end. A checkpoint replaces the one before at once, or not at all.
+//! Invariants: D1 the log begins, and the results begin, at or below the checkpoint; D2 the checkpoint is at or below the end of both.
 
 use std::sync::Arc;
 
 use dovetail_core::{
-    EventId, LogFrame, Retirement,
-    ledger::{ClientPart, Outcome},
+    Event, EventId, EventKind, LogFrame, Retirement,
+    ledger::{Base, ClientPart, Kept, Outcome},
 };
 
 use crate::rng::Rng;
@@ -18,6 +21,17 @@ pub struct LogRecord {
     pub clients: Vec<ClientPart>,
 }
 
+impl LogRecord {
+    /// The events, each arrival with its client part.
+    pub fn events(&self) -> impl Iterator<Item = (&Event, Option<&ClientPart>)> {
+        let mut clients = self.clients.iter();
+        self.frame.events.iter().map(move |event| {
+            let arrival = matches!(event.kind, EventKind::Arrival { .. });
+            (event, arrival.then(|| clients.next().expect("an arrival has a client part")))
+        })
+    }
+}
+
 /// A record of the results.
 #[derive(Clone, Debug)]
 pub struct ResultRecord {
@@ -27,9 +41,20 @@ pub struct ResultRecord {
     pub outcomes: Vec<Outcome>,
 }
 
-/// An append-only file.
+/// What a balancer starts from.
+#[derive(Clone, Debug, Default)]
+pub struct Checkpoint {
+    /// All but the elements.
+    pub base: Base,
+    /// The elements that wait, ascending.
+    pub kept: Vec<Kept>,
+}
+
+/// An append-only file that can be trimmed from the front.
 #[derive(Debug)]
 pub struct File<T> {
+    /// Everything at or below was trimmed.
+    floor: EventId,
     records: Vec<T>,
     synced: usize,
     /// What a sync that was begun will have synced.
@@ -38,11 +63,29 @@ pub struct File<T> {
 
 impl<T> Default for File<T> {
     fn default() -> File<T> {
-        File { records: Vec::new(), synced: 0, syncing: None }
+        File { floor: EventId::ZERO, records: Vec::new(), synced: 0, syncing: None }
     }
 }
 
-impl<T> File<T> {
+/// Something that ends with an event.
+pub trait Record {
+    /// The last event it covers.
+    fn through(&self) -> EventId;
+}
+
+impl Record for LogRecord {
+    fn through(&self) -> EventId {
+        self.frame.through
+    }
+}
+
+impl Record for ResultRecord {
+    fn through(&self) -> EventId {
+        self.through
+    }
+}
+
+impl<T: Record> File<T> {
     /// Appends a record; it is not safe yet.
     pub fn append(&mut self, record: T) {
         self.records.push(record);
@@ -62,6 +105,34 @@ impl<T> File<T> {
         let before = self.synced;
         self.synced = self.syncing.take().expect("a sync was begun");
         &self.records[before..self.synced]
+    }
+
+    /// A sync fails, and leaves everything as it was: there is no room.
+    pub fn abort_sync(&mut self) {
+        self.syncing = None;
+    }
+
+    /// Drops the safe records at or below an event. Returns how many.
+    pub fn trim(&mut self, through: EventId) -> usize {
+        let trimmed = self.safe().partition_point(|record| record.through() <= through);
+        if let Some(last) = self.records.drain(..trimmed).next_back() {
+            self.floor = last.through();
+        }
+        self.synced -= trimmed;
+        self.syncing = self.syncing.map(|syncing| syncing - trimmed);
+        trimmed
+    }
+
+    /// Everything at or below was trimmed.
+    #[must_use]
+    pub fn floor(&self) -> EventId {
+        self.floor
+    }
+
+    /// The last event that is safe, or was before it was trimmed.
+    #[must_use]
+    pub fn end(&self) -> EventId {
+        self.safe().last().map_or(self.floor, Record::through)
     }
 
     /// Whether the disk has nothing to do.
@@ -85,26 +156,32 @@ impl<T> File<T> {
     }
 }
 
-/// Both files.
+/// All files.
 #[derive(Debug, Default)]
 pub struct Disk {
     /// The log.
     pub log: File<LogRecord>,
     /// What was decided.
     pub results: File<ResultRecord>,
+    /// The newest durable checkpoint; at first that of nothing.
+    pub checkpoint: Checkpoint,
+    /// One that is written, but not durable yet.
+    pub next_checkpoint: Option<Checkpoint>,
 }
 
 impl Disk {
     /// Everything at or below is stored as decided.
     #[must_use]
     pub fn stable(&self) -> EventId {
-        self.results.safe().last().map_or(EventId::ZERO, |record| record.through)
+        self.results.end()
     }
 
     /// The end of the durable log and its time.
     #[must_use]
     pub fn end(&self) -> (EventId, u64) {
-        self.log.safe().last().map_or((EventId::ZERO, 0), |record| (record.frame.through, record.frame.time_ms))
+        let Checkpoint { base, .. } = &self.checkpoint;
+        let last = self.log.safe().last().map(|record| (record.frame.through, record.frame.time_ms));
+        last.unwrap_or((base.through, base.time_ms))
     }
 
     /// The durable frames after an event.

@@ -38,6 +38,8 @@ pub struct Faults {
     breaks: u64,
     pauses: u64,
     hot_until: Time,
+    /// What was decided to go wrong, and when.
+    later: Option<(Time, Fault)>,
 }
 
 impl Faults {
@@ -45,11 +47,19 @@ impl Faults {
     #[must_use]
     pub fn new(rng: Rng, cx: &Cx) -> Faults {
         let plan = &cx.scenario.faults;
-        Faults { rng, crashes: plan.crashes, breaks: plan.breaks, pauses: plan.pauses, hot_until: 0 }
+        Faults { rng, crashes: plan.crashes, breaks: plan.breaks, pauses: plan.pauses, hot_until: 0, later: None }
     }
 
     /// What goes wrong now: mostly nothing, sometimes several things.
     pub fn draw(&mut self, cx: &mut Cx) -> Vec<Fault> {
+        if let Some((_, fault)) = self.later.take_if(|(at, _)| *at <= cx.net.now()) {
+            return vec![fault];
+        }
+        if std::mem::take(&mut cx.provoked_cut) && self.crashes > 0 && cx.scenario.faults.rate > 0 {
+            self.crashes -= 1;
+            let node = Node::Matcher(self.rng.index(cx.scenario.matchers));
+            return vec![Fault::Crash { node, down: 1 }];
+        }
         let left = self.crashes + self.breaks + self.pauses;
         let plan = cx.scenario.faults;
         if left == 0 || plan.rate == 0 {
@@ -64,6 +74,10 @@ impl Faults {
         if provoked && plan.balancer && self.crashes > 0 && self.rng.chance(300) {
             self.crashes -= 1;
             return vec![Fault::Crash { node: Node::Balancer, down: self.rng.range(1, plan.down_ms) }];
+        }
+        let strand = cx.scenario.keep.strand_permille;
+        if strand > 0 && self.later.is_none() && self.crashes > 0 && self.pauses > 0 && self.rng.chance(strand) {
+            return vec![self.strand(cx)];
         }
         let together = if self.rng.chance(150) { self.rng.range(2, 4) } else { 1 };
         (0..together).filter_map(|_| self.draw_one(cx)).collect()
@@ -84,6 +98,22 @@ impl Faults {
             }
         }
         faults
+    }
+
+    /// A matcher handles nothing for long; what it found by then is decided, and later a gatherer forgets that.
+    fn strand(&mut self, cx: &Cx) -> Fault {
+        self.crashes -= 1;
+        self.pauses -= 1;
+        let some = |rng: &mut Rng, of: fn(&Node) -> bool| {
+            let nodes: Vec<Node> = cx.net.nodes().filter(of).collect();
+            nodes[rng.index(nodes.len())]
+        };
+        let matcher = some(&mut self.rng, |node| matches!(node, Node::Matcher(_)));
+        let gatherer = some(&mut self.rng, |node| matches!(node, Node::Gatherer(_)));
+        let wait = self.rng.range(100, 2000);
+        let down = self.rng.range(1, cx.scenario.faults.down_ms);
+        self.later = Some((cx.net.now() + wait, Fault::Crash { node: gatherer, down }));
+        Fault::Pause { node: matcher, time: wait + self.rng.range(1, 1000) }
     }
 
     fn draw_one(&mut self, cx: &Cx) -> Option<Fault> {

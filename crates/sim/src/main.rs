@@ -29,6 +29,9 @@ struct Arguments {
     /// Plants a bug: a number from 1, a name, or `all`. Searches seeds until it is found.
     #[arg(long, value_name = "BUG")]
     planted: Option<Bugs>,
+    /// Applies every message twice, to see that the second time changes nothing.
+    #[arg(long, conflicts_with = "planted")]
+    twice: bool,
     /// Most seeds to search for a planted bug.
     #[arg(long, default_value_t = 50_000)]
     seeds_max: u64,
@@ -49,9 +52,11 @@ fn main() -> ExitCode {
     let clean = match (&arguments.planted, arguments.seed) {
         (Some(bugs), Some(seed)) => {
             let bug = bugs.0.first().copied();
-            replay(seed, Options { trace: arguments.trace, bug }, arguments.json)
+            replay(seed, Options { trace: arguments.trace, bug, twice: arguments.twice }, arguments.json)
         }
-        (None, Some(seed)) => replay(seed, Options { trace: arguments.trace, bug: None }, arguments.json),
+        (None, Some(seed)) => {
+            replay(seed, Options { trace: arguments.trace, bug: None, twice: arguments.twice }, arguments.json)
+        }
         (Some(bugs), None) => search(&arguments, bugs),
         (None, None) => run_range(&arguments),
     };
@@ -72,7 +77,8 @@ fn run_range(arguments: &Arguments) -> bool {
         }
     };
     let seeds = arguments.seeds.clone();
-    let summary = run_many(seeds, Options::default(), threads, arguments.failures_max, &progress);
+    let options = Options { twice: arguments.twice, ..Options::default() };
+    let summary = run_many(seeds, options, threads, arguments.failures_max, &progress);
     if terminal {
         eprint!("\r");
     }

@@ -5,5 +5,16 @@ mod gatherer;
 mod matcher;
 
 pub use balancer::Balancer;
-pub use gatherer::{Fate, Gatherer};
+pub use gatherer::Gatherer;
 pub use matcher::Matcher;
+
+/// What a node comes to when something happened to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// It goes on.
+    Goes,
+    /// What it needs is gone, or what it has is too old for others: it has to begin anew, from a later cut.
+    Behind,
+    /// Its disk failed: it stops, and comes back from what is durable.
+    Fails,
+}

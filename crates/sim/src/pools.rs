@@ -78,20 +78,75 @@ fn draw_rest(rng: &mut Rng, density: u64, width: u64, hashed: &str) -> String {
     }
 }
 
+/// Gives some of the pools rules of other kinds, over one more attribute, a list: sets, distances, tolerances, widening without a
+/// band, keys of expressions, numbers beyond what columns hold, and errors.
+pub fn vary(mut pools: Vec<PoolPlan>, rng: &mut Rng) -> Vec<PoolPlan> {
+    for plan in &mut pools {
+        if rng.chance(400) {
+            plan.definition.attributes.push(("tags".to_owned(), ValueKind::StringList));
+            plan.definition.rule = draw_other_rule(rng);
+        }
+    }
+    pools
+}
+
+fn draw_other_rule(rng: &mut Rng) -> String {
+    let key = match rng.below(14) {
+        0 => "a.tags == b.tags && ",
+        1 => "(a.open ? a.role : 'none') == (b.open ? b.role : 'none') && ",
+        2 => "a.skill / 3 == b.skill / 3 && ",
+        3 => "a.role == b.role && size(a.tags) == size(b.tags) && ",
+        4 => "(a.skill > 5 || a.open) == (b.skill > 5 || b.open) && ",
+        _ => "",
+    };
+    let (few, some) = (rng.below(5), rng.range(1, 300));
+    let rest = match rng.below(14) {
+        0 => "a.tags.intersects(b.tags)".to_owned(),
+        1 => "a.role in b.tags || b.role in a.tags".to_owned(),
+        2 => "!a.tags.intersects(b.tags) && a.share < b.share".to_owned(),
+        3 => format!("(a.share - b.share) * (a.share - b.share) + (a.skill - b.skill) * (a.skill - b.skill) <= {few}"),
+        4 => format!("abs(a.share - b.share) <= 0.00{some} * min(a.waited, b.waited)"),
+        5 => "abs(a.skill - b.skill) <= a.hash % 50 && abs(a.skill - b.skill) <= b.hash % 50".to_owned(),
+        6 => format!("a.skill != b.skill || min(a.waited, b.waited) > {some}"),
+        7 => format!("abs(a.hash * 5000 - b.hash * 5000) <= {some} * 1000000"),
+        8 => format!("a.hash / b.skill > {some} * 100 && b.hash / a.skill > {some}"),
+        9 => format!("b.skill in [a.skill + {few}, a.hash % 100, {few}]"),
+        10 => format!("2 * abs(a.share - b.share) + abs(a.skill - b.skill) / 10.0 < 0.{some}"),
+        11 => format!("max(a.waited, b.waited) < {some} ? a.role == b.role : a.role != b.role && a.tags != b.tags"),
+        12 => format!("!has(a.share) || !has(b.share) || a.share * b.share > 0.{some}"),
+        _ => format!("size(a.tags) + size(b.tags) > {few} && 'tank' in a.tags"),
+    };
+    format!("{key}({rest})")
+}
+
 /// The attributes of an element.
 pub fn draw_attributes(plan: &PoolPlan, rng: &mut Rng) -> Vec<(String, Value)> {
     let int = |bound: u64, rng: &mut Rng| i64::try_from(rng.below(bound)).expect("a small number");
     let skill = int(plan.spread, rng);
     let share = f64::from(u32::try_from(rng.below(1000)).expect("below 1000")) / 1000.0;
+    let hash = int(1_000_000, rng);
     let values = [
-        ("hash", Value::Int(int(1_000_000, rng))),
+        ("hash", Value::Int(hash)),
         ("skill", Value::Int(skill)),
         ("share", Value::Double(share)),
         ("role", Value::from(rng.pick(&["tank", "healer", "scout"]))),
         ("open", Value::Bool(rng.chance(500))),
     ];
-    let kept = values.into_iter().filter(|_| !rng.chance(plan.missing_permille));
+    // What the dice say of the others does not depend on whether there are tags.
+    let tags = plan.definition.attributes.iter().any(|(name, _)| name == "tags").then(|| ("tags", tags_of(hash)));
+    let kept = values.into_iter().filter(|_| !rng.chance(plan.missing_permille)).chain(tags);
     kept.map(|(name, value)| (name.to_owned(), value)).collect()
+}
+
+/// Some of a few words, and now and then one of many.
+fn tags_of(hash: i64) -> Value {
+    let words = ["tank", "healer", "scout", "night"].into_iter().zip(0..);
+    let mut tags: Vec<String> =
+        words.filter(|(_, bit)| hash >> bit & 1 == 1).map(|(word, _)| word.to_owned()).collect();
+    if hash % 3 == 0 {
+        tags.push(format!("guild{}", hash % 100));
+    }
+    Value::StringList(tags.into_iter().map(String::into_boxed_str).collect())
 }
 
 #[cfg(test)]

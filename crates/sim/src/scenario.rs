@@ -9,12 +9,15 @@ use dovetail_core::{Place, Placement, Ring, SliceId, ledger::LedgerLimits, seque
 
 use crate::{
     net::Time,
-    pools::{PoolPlan, draw_pools},
+    pools::{PoolPlan, draw_pools, vary},
     rng::Rng,
 };
 
 /// A bound on memory that no run reaches.
 pub const REMEMBERS_ALL: usize = 100_000;
+
+/// The dice that say which pools have rules of the later kinds. Chosen so that the regressions' seeds mean what they meant.
+const VARIED: u64 = 59;
 
 /// Everything a run is made of, but its dice.
 #[derive(Clone, Debug)]
@@ -25,6 +28,8 @@ pub struct Scenario {
     pub matchers: usize,
     /// Longest list of a probe.
     pub list_max: usize,
+    /// In pools of how many anchors slices look ahead.
+    pub ahead_anchors_min: usize,
     /// Bounds of frames.
     pub frame: FrameLimits,
     /// Bounds of the ledger.
@@ -37,6 +42,8 @@ pub struct Scenario {
     pub faults: FaultPlan,
     /// How disks behave.
     pub disk: DiskPlan,
+    /// What of the past is kept, and how disks fail.
+    pub keep: KeepPlan,
 }
 
 /// What clients do.
@@ -56,6 +63,8 @@ pub struct WorkPlan {
     pub keys: u64,
     /// How often a submission is one that was made before.
     pub retry_permille: u64,
+    /// How often a submission has an idempotency key.
+    pub keyed_permille: u64,
     /// How often a submission brings its own time to live.
     pub ttl_permille: u64,
 }
@@ -121,6 +130,32 @@ pub struct DiskPlan {
     pub eager_permille: u64,
 }
 
+/// What of the past is kept, and how disks fail. By default everything is, and they do not.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct KeepPlan {
+    /// How often, in a thousand, a checkpoint is begun when results have become durable.
+    pub checkpoint_permille: u64,
+    /// Longest time it takes.
+    pub checkpoint_ms: Time,
+    /// How often a feed breaks when a matcher has its cut but nothing after it: gatherers have its frames already, and go on.
+    pub cut_break_permille: u64,
+    /// Longest time it then handles nothing.
+    pub cut_break_ms: Time,
+    /// How often a fault is one that leaves a matcher without decisions that nobody remembers but the store.
+    pub strand_permille: u64,
+    /// Most times that the disk fails, or begins to be full.
+    pub disk_faults: u64,
+    /// How often, in a thousand syncs.
+    pub disk_fault_permille: u64,
+    /// Longest time the disk stays full, and that a balancer waits before it tries again.
+    pub full_ms: Time,
+    /// Whether a balancer stops when the disk is full.
+    pub full_stops: bool,
+}
+
+/// Chosen so that the seeds of [`crate::regressions`] keep everything, as all did when these were found.
+const KEEP_DICE: u64 = 536;
+
 impl Scenario {
     /// What `seed` stands for.
     #[must_use]
@@ -141,22 +176,40 @@ impl Scenario {
             bytes_max: 10_000,
             age_ms_max: rng.pick(&[0, 1, 10, 100]),
         };
-        Scenario {
+        let mut scenario = Scenario {
             placement,
             matchers: usize::try_from(matchers).expect("small"),
             list_max: rng.pick(&[2, 2, 3, 4, 8, 16, 256]),
+            ahead_anchors_min: dice.fork(7).pick(&[0, 1, 4, 16, 64, 1024]),
             frame,
             ledger: LedgerLimits {
                 waiting_max: rng.pick(&[10, 100_000, 100_000, 100_000, 100_000]),
+                waiting_total_max: u64::MAX,
                 payload_bytes_max: 100,
                 ended_max: rng.pick(&[3, REMEMBERS_ALL]),
                 idempotency_max: rng.pick(&[2, REMEMBERS_ALL]),
             },
-            work: draw_work(&mut dice.fork(2)),
+            work: draw_work(&dice),
             net: draw_net(&mut dice.fork(3)),
             faults: draw_faults(&mut dice.fork(4)),
             disk: draw_disk(&mut dice.fork(5)),
+            keep: KeepPlan::default(),
+        };
+        let mut rng = dice.fork(KEEP_DICE);
+        if rng.chance(750) {
+            scenario.keep = draw_keep(&mut rng);
+            // What leaves somebody behind the trimmed log takes more than one fault, close together.
+            let (keep, faults) = (&scenario.keep, &mut scenario.faults);
+            if faults.rate > 0 && (keep.cut_break_permille > 0 || keep.strand_permille > 0) {
+                faults.rate = faults.rate.max(400);
+                faults.crashes += 4;
+                faults.pauses += 4;
+            }
+            scenario.work.retry_permille = rng.pick(&[0, 50, 200]);
+            scenario.work.keyed_permille = rng.pick(&[100, 600]);
+            scenario.ledger.idempotency_max = rng.pick(&[2, 10, REMEMBERS_ALL]);
         }
+        scenario
     }
 
     /// The matcher that runs a slice.
@@ -181,16 +234,18 @@ fn small(number: u64) -> u32 {
     u32::try_from(number).expect("a small number")
 }
 
-fn draw_work(rng: &mut Rng) -> WorkPlan {
+fn draw_work(dice: &Rng) -> WorkPlan {
+    let rng = &mut dice.fork(2);
     let actions = if rng.chance(50) { rng.range(100, 400) } else { rng.range(20, 120) };
     WorkPlan {
         actions,
-        pools: draw_pools(rng),
+        pools: vary(draw_pools(rng), &mut dice.fork(VARIED)),
         gap_ms: rng.pick(&[1, 5, 20, 100]),
         burst_permille: rng.pick(&[0, 300, 800, 950]),
         withdraw_permille: rng.pick(&[0, 50, 150, 300]),
         keys: rng.pick(&[5, 30, 100_000, 100_000, 100_000]),
         retry_permille: rng.pick(&[0, 50]),
+        keyed_permille: 100,
         ttl_permille: rng.pick(&[0, 0, 200, 600]),
     }
 }
@@ -231,5 +286,19 @@ fn draw_disk(rng: &mut Rng) -> DiskPlan {
         log_ms: rng.pick(&[1, 10, 100, 1000]),
         results_ms: rng.pick(&[1, 30, 300, 1500]),
         eager_permille: rng.pick(&[0, 300, 1000]),
+    }
+}
+
+fn draw_keep(rng: &mut Rng) -> KeepPlan {
+    KeepPlan {
+        checkpoint_permille: rng.pick(&[50, 300, 1000, 1000]),
+        checkpoint_ms: rng.pick(&[1, 30, 500]),
+        cut_break_permille: rng.pick(&[0, 0, 500]),
+        cut_break_ms: rng.pick(&[10, 300, 2000]),
+        strand_permille: rng.pick(&[0, 0, 300]),
+        disk_faults: rng.pick(&[0, 0, 1, 4]),
+        disk_fault_permille: rng.pick(&[10, 50, 200]),
+        full_ms: rng.pick(&[20, 200, 2000]),
+        full_stops: rng.chance(300),
     }
 }

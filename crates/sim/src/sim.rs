@@ -27,6 +27,8 @@ pub struct Options {
     pub trace: bool,
     /// Plants a bug.
     pub bug: Option<Bug>,
+    /// Applies every message twice; nothing may come of the second time.
+    pub twice: bool,
 }
 
 /// What came of a run.
@@ -71,7 +73,9 @@ impl Sim {
             trace: Trace::new(options.trace),
             rng: dice.fork(11),
             bug: options.bug,
+            twice: options.twice,
             provoked: false,
+            provoked_cut: false,
             scenario,
         };
         Sim {
@@ -128,13 +132,18 @@ impl Sim {
         let events = self.cx.truth.durable().0;
         let outcomes = self.cx.truth.outcomes();
         self.cx.stats.events = events;
+        let s = &mut self.cx.stats;
+        let refused =
+            [s.matchers_refused_feed, s.matchers_refused_fetch, s.matchers_refused_known, s.gatherers_refused];
+        s.refused_runs = u64::from(refused.iter().any(|&refused| refused > 0));
         (self.cx.stats.matches, self.cx.stats.withdrawals) = outcomes;
         Outcome { stats: self.cx.stats, fingerprint: self.cx.trace.fingerprint(), violation }
     }
 
     /// Everything is decided, stable and forgotten.
     fn check_end(&self) -> Result<(), Violation> {
-        checks::check_ledger(&self.cx, self.balancer.ledger().expect("healed"), self.balancer.assigned())?;
+        let ledger = self.balancer.ledger().expect("healed");
+        checks::check_ledger(&self.cx, ledger, self.balancer.assigned(), self.balancer.results_floor())?;
         for gatherer in &self.gatherers {
             checks::check_shard(&self.cx, gatherer.shard().expect("healed"))?;
         }
@@ -154,7 +163,7 @@ impl Sim {
             self.cx.trace.line(self.cx.net.now(), || format!("{node} timer {timer:?}"));
         }
         match step {
-            Step::Subscribe { stream, request } => self.on_subscribe(stream, request),
+            Step::Subscribe { stream, request } => return self.on_subscribe(stream, request),
             Step::Message { stream, message } => return self.on_message(stream, message),
             Step::Lost { stream, node, .. } => self.on_lost(stream, node),
             Step::Call { from, incarnation, id, call } => {
@@ -163,17 +172,18 @@ impl Sim {
             }
             Step::Reply { to, id, reply, .. } => {
                 self.cx.trace.line(self.cx.net.now(), || format!("{to} <- balancer: {reply:?}"));
-                match to {
+                let fate = match to {
                     Node::Balancer => unreachable!("the balancer asks nobody"),
                     Node::Matcher(matcher) => self.matchers[matcher].on_reply(&mut self.cx, id, &reply)?,
-                    Node::Gatherer(gatherer) => {
-                        let fate = self.gatherers[gatherer].on_reply(&mut self.cx, id, &reply)?;
-                        return self.follow(gatherer, fate);
-                    }
-                }
+                    Node::Gatherer(gatherer) => self.gatherers[gatherer].on_reply(&mut self.cx, id, &reply)?,
+                };
+                return self.follow(to, fate);
             }
             Step::Timer { node, timer, .. } => match node {
-                Node::Balancer => return self.balancer.on_timer(&mut self.cx, timer),
+                Node::Balancer => {
+                    let fate = self.balancer.on_timer(&mut self.cx, timer)?;
+                    return self.follow(node, fate);
+                }
                 Node::Matcher(matcher) => self.matchers[matcher].on_timer(&mut self.cx, timer),
                 Node::Gatherer(gatherer) => self.gatherers[gatherer].on_timer(&mut self.cx, timer),
             },
@@ -210,27 +220,29 @@ impl Sim {
         }
     }
 
-    fn on_subscribe(&mut self, stream: StreamId, request: Request) {
+    fn on_subscribe(&mut self, stream: StreamId, request: Request) -> Result<(), Violation> {
         let cx = &mut self.cx;
         let (reader, _, server) = cx.net.ends(stream);
         cx.trace.line(cx.net.now(), || format!("{server} <- {reader}: {request:?} on stream {}", stream.0));
         cx.trace.note([cx.net.now(), 20, u64::from(stream.0), 0]);
         if !cx.net.up(server) {
             cx.net.sever(stream);
-            return;
+            return Ok(());
         }
         match (server, reader, request) {
             (Node::Balancer, Node::Matcher(matcher), Request::Feed { after }) => {
                 self.balancer.on_subscribe(cx, stream, matcher, after);
             }
-            (Node::Matcher(matcher), _, Request::Candidates { slice, shard, after }) => {
-                self.matchers[matcher].on_subscribe(cx, stream, slice, shard, after);
+            (Node::Matcher(matcher), _, Request::Candidates { slice, shard, after, known_min }) => {
+                let fate = self.matchers[matcher].on_subscribe(cx, stream, (slice, shard), after, known_min);
+                return self.follow(server, fate);
             }
             (Node::Gatherer(gatherer), _, Request::Decisions { after }) => {
                 self.gatherers[gatherer].on_subscribe(cx, stream, after);
             }
             (server, reader, request) => unreachable!("{reader} asks {server} for {request:?}"),
         }
+        Ok(())
     }
 
     fn on_message(&mut self, stream: StreamId, message: Message) -> Result<(), Violation> {
@@ -241,10 +253,13 @@ impl Sim {
         cx.trace.note([cx.net.now(), u64::from(stream.0), kind ^ (first << 8), second]);
         match (reader, link) {
             (Node::Balancer, LinkId::Shard(shard)) => self.balancer.on_message(cx, stream, shard, &message),
-            (Node::Matcher(matcher), link) => self.matchers[matcher].on_message(cx, stream, link, message),
+            (Node::Matcher(matcher), link) => {
+                let fate = self.matchers[matcher].on_message(cx, stream, link, message)?;
+                self.follow(reader, fate)
+            }
             (Node::Gatherer(gatherer), link) => {
                 let fate = self.gatherers[gatherer].on_message(cx, stream, link, message)?;
-                self.follow(gatherer, fate)
+                self.follow(reader, fate)
             }
             (Node::Balancer, link) => unreachable!("a balancer reads no {link:?}"),
         }
@@ -261,13 +276,19 @@ impl Sim {
         }
     }
 
-    /// A gatherer that was left behind begins anew.
-    fn follow(&mut self, gatherer: usize, fate: Fate) -> Result<(), Violation> {
-        if fate == Fate::Behind {
-            self.cx.stats.restarts_behind += 1;
-            self.stop(Node::Gatherer(gatherer), 1)?;
+    /// A node that was left behind begins anew, and one whose disk failed does so after a while.
+    fn follow(&mut self, node: Node, fate: Fate) -> Result<(), Violation> {
+        match fate {
+            Fate::Goes => Ok(()),
+            Fate::Behind => {
+                self.cx.stats.restarts_behind += u64::from(matches!(node, Node::Gatherer(_)));
+                self.stop(node, 1)
+            }
+            Fate::Fails => {
+                let down = self.cx.rng.range(1, self.cx.scenario.faults.down_ms);
+                self.stop(node, down)
+            }
         }
-        Ok(())
     }
 
     fn on_fault(&mut self, fault: Fault) -> Result<(), Violation> {

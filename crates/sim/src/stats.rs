@@ -49,8 +49,38 @@ stats! {
     matcher_crashes,
     /// Gatherers crashed.
     gatherer_crashes,
-    /// Gatherers that began anew because candidates were gone.
+    /// Gatherers that began anew because candidates or retirements were gone.
     restarts_behind,
+    /// Checkpoints that became durable.
+    checkpoints,
+    /// Checkpoints lost in crashes.
+    checkpoints_lost,
+    /// Balancers that started from a checkpoint.
+    checkpoint_starts,
+    /// Frames of the log trimmed.
+    frames_trimmed,
+    /// Records of results trimmed.
+    results_trimmed,
+    /// Runs in which somebody asked for less than is kept.
+    refused_runs,
+    /// Matchers that began anew because the log did not reach back to their cursor.
+    matchers_refused_feed,
+    /// Matchers that began anew because retirements were gone.
+    matchers_refused_fetch,
+    /// Matchers that began anew because nobody could fetch what their old frames do not know.
+    matchers_refused_known,
+    /// Gatherers that began anew because retirements were gone.
+    gatherers_refused,
+    /// Errors of the balancer's disk, at each of which it stopped.
+    disk_errors,
+    /// Times the balancer's disk was full for a while.
+    disk_full,
+    /// Actions of clients turned away meanwhile.
+    refused_full,
+    /// Submissions answered with an element that was there already.
+    retries,
+    /// Those answered by what a checkpoint remembered.
+    retries_from_checkpoint,
     /// Nodes paused.
     pauses,
     /// Streams broken otherwise.
@@ -63,6 +93,8 @@ stats! {
     matcher_fetches,
     /// Searches that waited for the decided watermark.
     stalls,
+    /// Searches that were looked ahead for.
+    looked_ahead,
     /// Events lost in crashes, because they were not on disk.
     events_lost,
     /// Outcomes told again after a crash of the balancer.
@@ -90,7 +122,27 @@ impl Stats {
                 "  fetches    {} for a slice, {} for a peer, {} by matchers",
                 s.slice_fetches, s.peer_fetches, s.matcher_fetches
             ),
-            format!("  search     {} stalls, longest list {}", s.stalls, s.list_longest),
+            format!(
+                "  kept       {} checkpoints, {} lost; {} starts from one; {} frames and {} results trimmed",
+                s.checkpoints, s.checkpoints_lost, s.checkpoint_starts, s.frames_trimmed, s.results_trimmed
+            ),
+            format!(
+                "  refused    in {} runs: matchers for the log {}, for retirements {}, for old frames {}; gatherers {}",
+                s.refused_runs,
+                s.matchers_refused_feed,
+                s.matchers_refused_fetch,
+                s.matchers_refused_known,
+                s.gatherers_refused
+            ),
+            format!(
+                "  disk       {} errors, {} times full, {} actions turned away",
+                s.disk_errors, s.disk_full, s.refused_full
+            ),
+            format!("  retries    {}, {} of them answered from a checkpoint", s.retries, s.retries_from_checkpoint),
+            format!(
+                "  search     {} stalls, {} looked ahead for, longest list {}",
+                s.stalls, s.looked_ahead, s.list_longest
+            ),
         ];
         lines.join("\n")
     }

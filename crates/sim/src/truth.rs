@@ -4,7 +4,8 @@ use std::{collections::HashMap, sync::Arc};
 
 use bytes::Bytes;
 use dovetail_core::{
-    ElementId, EventId, EventKind, LogFrame, Place, Placement, Pool, PoolId, Retirement, ShardId, WithdrawReason,
+    ElementId, EventId, EventKind, LogFrame, Place, Placement, Pool, PoolId, Retirement, ShardId, SliceId,
+    WithdrawReason,
     ledger::{ClientPart, Outcome, OutcomeEnd},
     oracle::Oracle,
 };
@@ -21,8 +22,12 @@ pub struct Truth {
     events: Vec<Decided>,
     elements: HashMap<ElementId, Known>,
     pools: Vec<Pool>,
-    /// Which element an idempotency key made last.
-    made: HashMap<(PoolId, Box<str>), ElementId>,
+    /// Which element an idempotency key made last, and how many keys had made one by then.
+    made: HashMap<(PoolId, Box<str>), (ElementId, usize)>,
+    /// How many elements were made with an idempotency key.
+    keyed: usize,
+    /// How far each slice ever got.
+    searched: Vec<EventId>,
     /// The stable cut that the last frame of the durable log names.
     named: EventId,
 }
@@ -46,6 +51,10 @@ struct Known {
     key: Arc<str>,
     payload: Bytes,
     ended: Option<EventId>,
+    expires: bool,
+    arrived_ms: u64,
+    /// When it searched again, last.
+    searched_ms: u64,
     /// How often it may still search again.
     reprobes_left: usize,
 }
@@ -55,12 +64,14 @@ impl Truth {
     #[must_use]
     pub fn new(placement: Placement) -> Truth {
         Truth {
+            searched: vec![EventId::ZERO; placement.slices() as usize],
             placement,
             oracle: Oracle::new(),
             events: vec![Decided::default()],
             elements: HashMap::new(),
             pools: Vec::new(),
             made: HashMap::new(),
+            keyed: 0,
             named: EventId::ZERO,
         }
     }
@@ -89,10 +100,11 @@ impl Truth {
         self.elements.iter().map(|(&element, known)| (element, known.ended))
     }
 
-    /// The element that an idempotency key made.
+    /// The element that an idempotency key made, and how many other keys have made one since.
     #[must_use]
-    pub fn made(&self, pool: PoolId, idempotency_key: &str) -> Option<ElementId> {
-        self.made.get(&(pool, idempotency_key.into())).copied()
+    pub fn made(&self, pool: PoolId, idempotency_key: &str) -> Option<(ElementId, usize)> {
+        let &(element, keyed) = self.made.get(&(pool, idempotency_key.into()))?;
+        Some((element, self.keyed - keyed))
     }
 
     /// How many elements the next frame of the log may still name though they are retired.
@@ -124,9 +136,9 @@ impl Truth {
             match &event.kind {
                 EventKind::Arrival { pool, row } => {
                     let client = clients.next().expect("an arrival has a client part");
-                    self.on_arrival(event.x.into(), *pool, row, client);
+                    self.on_arrival(event.x.into(), frame.time_ms, (*pool, row), client);
                 }
-                EventKind::Reprobe { element, .. } => self.on_reprobe(*element)?,
+                EventKind::Reprobe { element, .. } => self.on_reprobe(*element, frame.time_ms)?,
                 EventKind::PoolDefined { pool, definition } => {
                     let pool = Pool::compile(*pool, Arc::clone(definition));
                     self.pools.push(pool.expect("what the ledger recorded compiles"));
@@ -197,6 +209,47 @@ impl Truth {
         }
     }
 
+    /// A slice has searched up to some event.
+    ///
+    /// # Errors
+    /// When that is above the durable log.
+    pub fn on_searched(&mut self, slice: SliceId, through: EventId) -> Result<(), Violation> {
+        self.check_bound(|| format!("{slice}'s search"), through)?;
+        let searched = &mut self.searched[slice.0 as usize];
+        *searched = through.max(*searched);
+        Ok(())
+    }
+
+    /// A watermark of decisions: every slice has been there.
+    ///
+    /// # Errors
+    /// When one has not.
+    pub fn check_searched(&self, what: &str, found: EventId) -> Result<(), Violation> {
+        let bound = self.searched.iter().copied().min().expect("a placement has a slice");
+        if found <= bound {
+            return Ok(());
+        }
+        let bound_by = "what every slice has searched".to_owned();
+        Err(Violation::Watermark { what: what.to_owned(), found, bound_by, bound })
+    }
+
+    /// At the end: what still waits has searched as often as its pool wants, and has no time to live.
+    ///
+    /// # Errors
+    /// When its timers were forgotten.
+    pub fn check_timers(&self) -> Result<(), Violation> {
+        for element in self.oracle.waiting() {
+            let known = &self.elements[&element];
+            let schedule = &self.pools[known.pool.0 as usize].definition.reprobe_ms;
+            let last_ms = schedule.iter().max().map_or(0, |last| known.arrived_ms + last);
+            if known.expires || known.searched_ms < last_ms {
+                let found = format!("searched at {}, expires {}", known.searched_ms, known.expires);
+                return Err(differs(format!("timers of {element}"), found, format!("searched at {last_ms} or later")));
+            }
+        }
+        Ok(())
+    }
+
     /// At the end: everything the oracle has was published.
     ///
     /// # Errors
@@ -218,18 +271,23 @@ impl Truth {
         self.elements[&element].place
     }
 
-    fn on_arrival(&mut self, element: ElementId, pool: PoolId, row: &Row, client: &ClientPart) {
-        let ClientPart { key, payload, idempotency_key, .. } = client.clone();
+    fn on_arrival(&mut self, element: ElementId, time_ms: u64, (pool, row): (PoolId, &Row), client: &ClientPart) {
+        let ClientPart { key, payload, idempotency_key, ttl_ms } = client.clone();
         if !idempotency_key.is_empty() {
-            self.made.insert((pool, idempotency_key), element);
+            self.keyed += 1;
+            self.made.insert((pool, idempotency_key), (element, self.keyed));
         }
         let defined = &self.pools[pool.0 as usize];
         let (place, reprobes_left) = (defined.place(element, row), defined.definition.reprobe_ms.len());
-        self.elements.insert(element, Known { pool, place, key, payload, ended: None, reprobes_left });
+        let (ended, expires, searched_ms) = (None, ttl_ms > 0, 0);
+        let known =
+            Known { pool, place, key, payload, ended, expires, arrived_ms: time_ms, searched_ms, reprobes_left };
+        self.elements.insert(element, known);
     }
 
-    fn on_reprobe(&mut self, element: ElementId) -> Result<(), Violation> {
+    fn on_reprobe(&mut self, element: ElementId, time_ms: u64) -> Result<(), Violation> {
         let known = self.elements.get_mut(&element).expect("it arrived");
+        known.searched_ms = time_ms;
         let most = self.pools[known.pool.0 as usize].definition.reprobe_ms.len();
         let left = known.reprobes_left.checked_sub(1);
         known.reprobes_left =

@@ -24,7 +24,15 @@ fn clusters_decide_what_the_sequential_program_decides() {
     let happened = [stats.matches, stats.withdrawals, stats.reprobes, stats.duplicates, stats.breaks, stats.pauses];
     let recovered = [stats.balancer_crashes, stats.matcher_crashes, stats.gatherer_crashes, stats.slice_fetches];
     assert!(happened.iter().chain(&recovered).all(|&count| count > SEEDS / 20), "{stats:?}");
+    let kept = [stats.checkpoints, stats.checkpoint_starts, stats.frames_trimmed, stats.results_trimmed, stats.retries];
+    let failed = [stats.disk_errors, stats.disk_full, stats.refused_full];
+    assert!(kept.iter().chain(&failed).all(|&count| count > SEEDS / 20), "{stats:?}");
+    assert!(stats.refused_runs > 0 && stats.gatherers_refused > 0 && stats.matchers_refused_known > 0, "{stats:?}");
+    // The rest is rare, and there to be seen only in many runs.
+    let rare = [stats.checkpoints_lost, stats.retries_from_checkpoint, stats.matchers_refused_feed];
+    assert!(SEEDS < 3_000 || (rare.iter().all(|&count| count > 0) && stats.matchers_refused_fetch > 0), "{stats:?}");
     assert!(stats.peer_fetches > 0 && stats.matcher_fetches > 0 && stats.restarts_behind > 0, "{stats:?}");
+    assert!(stats.looked_ahead > SEEDS, "{stats:?}");
 }
 
 #[test]
@@ -34,6 +42,15 @@ fn the_same_seed_gives_the_same_trace() {
         assert_eq!((first.fingerprint, first.stats), (second.fingerprint, second.stats), "seed {seed}");
     }
     assert_ne!(run(1, Options::default()).fingerprint, run(2, Options::default()).fingerprint);
+}
+
+#[test]
+fn a_message_applied_twice_changes_nothing() {
+    for seed in 0..SEEDS / 15 {
+        let [once, twice] = [false, true].map(|twice| run(seed, Options { twice, ..Options::default() }));
+        assert!(twice.violation.is_none(), "seed {seed}: {:?}", twice.violation);
+        assert_eq!((once.fingerprint, once.stats), (twice.fingerprint, twice.stats), "seed {seed}");
+    }
 }
 
 #[test]
@@ -79,4 +96,15 @@ each_is_found! {
     breaking_r6_is_found: R6PeersSilent,
     breaking_r7_is_found: R7WatermarkUnstated,
     forgetting_too_early_is_found: ForgetsTooEarly,
+    an_anchor_that_was_settled_and_stays_is_found: SettledAnchorStays,
+    placing_an_element_by_its_id_in_spite_of_its_key_is_found: KeyIgnored,
+    not_repeating_what_slices_settled_is_found: SettledNotRepeated,
+    looking_ahead_for_another_search_is_found: HintOfAnother,
+    a_checkpoint_that_keeps_a_retired_element_is_found: CheckpointKeepsRetired,
+    a_checkpoint_that_forgets_reprobes_is_found: CheckpointForgetsReprobes,
+    a_checkpoint_that_forgets_idempotency_keys_is_found: CheckpointForgetsKeys,
+    trimming_before_the_checkpoint_is_durable_is_found: TrimsBeforeDurable,
+    trimming_results_above_the_cut_is_found: ResultsTrimmedAboveCut,
+    going_on_without_refused_retirements_is_found: RefusedGoesOn,
+    serving_frames_that_know_too_little_is_found: StaleCandidatesServed,
 }

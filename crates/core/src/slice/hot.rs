@@ -111,7 +111,7 @@ mod tests {
         let mixed = std::iter::from_fn(|| {
             n += 1;
             let drawn = n.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 33;
-            Some(if drawn % 2 == 0 { 7 } else { 1_000 + drawn % 5_000 })
+            Some(if drawn.is_multiple_of(2) { 7 } else { 1_000 + drawn % 5_000 })
         });
         let found = hottest(mixed, 200_000);
         assert_eq!(found.len(), 1, "{found:?}");

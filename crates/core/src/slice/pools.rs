@@ -11,18 +11,28 @@ use dovetail_rule::{
 };
 
 use super::{FrameError, HotKey, hot::HotKeys};
-use crate::{ElementId, Event, EventId, EventKind, LogFrame, Placement, Pool, PoolDefinition, PoolId};
+use crate::{
+    ElementId, Event, EventId, EventKind, LogFrame, Placement, Pool, PoolDefinition, PoolId,
+    planted::{Bug, Planted},
+};
 
 /// Most pools that are asked one after the other.
 const ASKED_MAX: usize = 8;
 /// Fewer anchors than this are not worth looking ahead in.
 const AHEAD_ANCHORS_MIN: usize = 1024;
-/// How many anchors are looked for ahead of each search: the first may be taken by then.
-const AHEAD_FOUND: usize = 4;
+/// How many anchors are looked for ahead of a search that lists all it finds.
+const AHEAD_LISTED: usize = 4;
+/// The same where it takes the first: another may have taken that by then, but not often.
+const AHEAD_SETTLED: usize = 1;
 
 /// All pools, by their numbers.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Pools {
+    pub(super) planted: Planted,
+    /// [`AHEAD_ANCHORS_MIN`], but in tests.
+    pub(super) ahead_anchors_min: usize,
+    /// Searches that were looked ahead for.
+    pub(super) looked_ahead: u64,
     all: Vec<SlicePool>,
     /// Those that are split by index.
     by_index: Vec<PoolId>,
@@ -50,6 +60,19 @@ struct LookedAhead {
     hints: Hints,
     /// The arrivals looked ahead for, ascending.
     of: Vec<EventId>,
+}
+
+impl Default for Pools {
+    fn default() -> Pools {
+        Pools {
+            planted: Planted::default(),
+            ahead_anchors_min: AHEAD_ANCHORS_MIN,
+            looked_ahead: 0,
+            all: Vec::new(),
+            by_index: Vec::new(),
+            map: None,
+        }
+    }
 }
 
 impl Pools {
@@ -124,7 +147,7 @@ impl Pools {
     pub(super) fn look_ahead(&mut self, frame: &LogFrame, events: &[Event]) {
         for entry in self.all.iter_mut().filter(|entry| !entry.pool.keyed()) {
             entry.ahead.of.clear();
-            if entry.anchors.len() < AHEAD_ANCHORS_MIN {
+            if entry.anchors.len() < self.ahead_anchors_min {
                 continue;
             }
             let arrivals = events.iter().filter_map(|event| match &event.kind {
@@ -146,7 +169,12 @@ impl Pools {
                     time_ms,
                 })
                 .collect();
-            entry.anchors.look_ahead(&probes, AHEAD_FOUND, &mut entry.ahead.hints);
+            let found = if entry.settled { AHEAD_SETTLED } else { AHEAD_LISTED };
+            entry.anchors.look_ahead(&probes, found, &mut entry.ahead.hints);
+            self.looked_ahead += probes.len() as u64;
+            if self.planted.is(Bug::HintOfAnother) {
+                entry.ahead.of.iter_mut().for_each(|x| *x = x.next());
+            }
         }
     }
 }

@@ -40,12 +40,17 @@ impl Retired {
     }
 
     /// The elements retired up to `last`, which must not be among the anchors any more. Each once.
+    #[inline]
     pub(super) fn bury(&mut self, last: EventId) -> Vec<ElementId> {
         if last <= self.buried {
             return Vec::new();
         }
         let range = (self.buried.next(), ElementId(0))..=(last, ElementId(u64::MAX));
         self.buried = last;
+        // Nearly always, where slices settle matches themselves.
+        if self.by_event.is_empty() {
+            return Vec::new();
+        }
         self.by_event.range(range).map(|&(_, element)| element).collect()
     }
 

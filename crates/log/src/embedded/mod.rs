@@ -257,7 +257,8 @@ impl Log for EmbeddedLog {
         self.write_group(records).map_err(|error| self.poison(error))
     }
 
-    /// Drops whole segments. An error of the disk poisons the log, as it does in [`append`](Log::append).
+    /// Drops whole segments: two syncs of the watermark, a removal for each, a sync of the folder; nothing when there is
+    /// none to drop. An error of the disk poisons the log, as it does in [`append`](Log::append).
     fn trim(&mut self, through: u64) -> Result<u64, TrimError> {
         self.refuse_poisoned::<TrimError>()?;
         self.drop_segments(through).map_err(|error| self.poison::<TrimError>(error))?;

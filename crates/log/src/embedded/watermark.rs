@@ -2,9 +2,11 @@
 //!
 //! After each group's fsync, and before its append returns, the older slot is overwritten, which needs no fsync: it
 //! survives the death of the process. Against the loss of power it is synced in the background (see
-//! [`housekeeper`](super::housekeeper)), when a segment is full, when the log is opened and when it is closed. The group
-//! written next carries the same fact under its own fsync.
-//! Invariant: W1 a slot never claims more than is durable. A slot is 68 bytes at the start of a block of 4096:
+//! [`housekeeper`](super::housekeeper)), when a segment is full, and in both slots when the log is opened, trimmed or
+//! closed. The group written next carries the same fact under its own fsync. Its format version is that of `meta`.
+//!
+//! Invariant: W1 a slot never claims more than is durable; W2 no segment from the first segment of an intact slot on is
+//! missing. A slot is 68 bytes at the start of a block of 4096:
 //! `crc 4 | magic 8 | sequence 8 | log id 16 | first segment 8 | segment 8 | offset 8 | through 8`.
 
 use std::io;

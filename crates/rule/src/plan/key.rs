@@ -94,7 +94,7 @@ impl Key {
     }
 }
 
-/// Every attribute the key needs the value of, by name, each once.
+/// Every attribute without which an element has no key, by name, each once.
 pub(super) fn needed(key: &Key) -> Vec<String> {
     let mut names = Vec::new();
     for part in &key.parts {
@@ -109,6 +109,10 @@ pub(super) fn needed(key: &Key) -> Vec<String> {
 fn attributes(expr: &Expr, names: &mut Vec<String>) {
     match expr {
         Expr::Attribute(of) if !names.iter().any(|name| **name == *of.name) => names.push(of.name.to_string()),
+        // What decides is needed; the branch not taken may be missing, and so may be an operand when another decides.
+        Expr::Choice { condition, .. } => attributes(condition, names),
+        Expr::InItems { needle, .. } => attributes(needle, names),
+        Expr::And(_) | Expr::Or(_) => {}
         _ => expr.for_each_operand(|operand| attributes(operand, names)),
     }
 }

@@ -4,14 +4,6 @@
 
 #![allow(clippy::unwrap_used)]
 
-#[path = "../../tests/rules/random/draw.rs"]
-mod draw;
-#[path = "../../tests/rules/random/shaped.rs"]
-mod shaped;
-#[allow(dead_code)]
-#[path = "../../tests/rules/random/tree.rs"]
-mod tree;
-
 use std::collections::HashMap;
 
 use super::Plan;
@@ -21,8 +13,9 @@ use crate::filter::{
     Asked, Bound, Column, DOUBLE_CELL_MAX, INT_CELL_MAX, INT_MISSING, Node, Operand, Probe, SYMBOL_MISSING,
     SYMBOL_UNKNOWN, Store,
 };
+use crate::random::draw::{self, Random};
+use crate::random::{shaped, tree};
 use crate::{Row, Rule, Schema, Side, Value, ValueKind};
-use draw::Random;
 
 /// A cell of any store.
 #[derive(Debug, Clone, Copy)]

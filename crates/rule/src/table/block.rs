@@ -64,6 +64,13 @@ impl Block {
         self.cells[first * LINES..(first + count) * LINES].as_chunks().0
     }
 
+    /// The lines of some strips; fewer when there are not so many.
+    #[inline(always)]
+    pub(super) fn lines_of(&self, first: usize, count: usize) -> &[Line] {
+        let lines = usize::from(self.lines);
+        self.cells.get(first * lines..(first + count) * lines).unwrap_or_default()
+    }
+
     #[inline(always)]
     fn word(&self, strip: usize, lane: usize) -> u32 {
         self.cells[strip * usize::from(self.lines) + lane / 16].0[lane % 16]

@@ -99,6 +99,8 @@ trait Lines {
         weights: &[f32],
         limit: f32,
     ) -> u64;
+    /// Asks for a line that is soon looked at.
+    fn prefetch(line: &Line);
     /// [`tree`], compiled for the level.
     fn tree<const LINES: usize>(scan: &Scan<'_>, root: &Tree, block: &Block, lanes: u64) -> u64;
 }
@@ -112,11 +114,18 @@ fn split(terms: usize) -> usize {
 // Nothing below is a closure or takes one: a closure is a function that is not compiled for the level, and nothing that uses
 // the level's registers can be inlined into it.
 
+/// So many blocks before a block is looked at its cells are asked for: they are all over the memory.
+const SOON: usize = 6;
+
 /// The first block with a survivor: `$test` says for a block, and those of its lanes in question, with `$lines` lines a strip,
-/// which survive.
+/// which survive. It looks at `$strips` first.
 macro_rules! each {
-    ($blocks:expr, |$block:ident, $lanes:ident, $lines:ident| $test:expr) => {{
+    ($blocks:expr, $strips:expr, |$block:ident, $lanes:ident, $lines:ident| $test:expr) => {{
+        let strips: (usize, usize) = $strips;
         for (at, $block) in $blocks.iter().enumerate() {
+            if let Some(soon) = $blocks.get(at + SOON) {
+                prefetch::<L>(soon, strips);
+            }
             if $block.is_dead() {
                 continue;
             }
@@ -144,6 +153,19 @@ macro_rules! each {
     }};
 }
 
+/// A mask from a strip's lines.
+macro_rules! lines {
+    ($block:expr, $strip:expr, |$line:ident| $mask:expr) => {{
+        let strip = $block.strip::<LINES>($strip);
+        let mut all = 0;
+        for at in 0..LINES {
+            let $line = &strip[at];
+            all |= u64::from($mask) << (16 * at);
+        }
+        all
+    }};
+}
+
 #[inline(always)]
 fn next<L: Lines>(scan: &Scan<'_>, blocks: &[Block]) -> Option<(usize, u64)> {
     match scan.root {
@@ -153,10 +175,50 @@ fn next<L: Lines>(scan: &Scan<'_>, blocks: &[Block]) -> Option<(usize, u64)> {
             Some((true, false)) => distances::<L, true, false>(scan, *one, blocks),
             Some((false, true)) => distances::<L, false, true>(scan, *one, blocks),
             Some((false, false)) => distances::<L, false, false>(scan, *one, blocks),
-            None => each!(blocks, |block, lanes, LINES| leaves::<L, LINES>(scan, &[*one], block, lanes)),
+            None => lone::<L>(scan, *one, blocks),
         },
-        Root::Leaves(some) => each!(blocks, |block, lanes, LINES| leaves::<L, LINES>(scan, some, block, lanes)),
-        Root::Tree(root) => each!(blocks, |block, lanes, LINES| L::tree::<LINES>(scan, root, block, lanes)),
+        Root::Leaves(some) => {
+            each!(blocks, first_strips(some[0]), |block, lanes, LINES| leaves::<L, LINES>(scan, some, block, lanes))
+        }
+        Root::Tree(root) => each!(blocks, (0, 0), |block, lanes, LINES| L::tree::<LINES>(scan, root, block, lanes)),
+    }
+}
+
+/// What is looked at of every block, by a leaf that is asked first.
+#[inline(always)]
+fn first_strips(leaf: Leaf) -> (usize, usize) {
+    match leaf.at {
+        Place::Strip(strip) => (strip, 1),
+        Place::Set(strip) => (strip, 2),
+        Place::Bit(_) | Place::Sum(_) | Place::Nowhere => (0, 0),
+    }
+}
+
+#[inline(always)]
+fn prefetch<L: Lines>(block: &Block, (first, count): (usize, usize)) {
+    for line in block.lines_of(first, count) {
+        L::prefetch(line);
+    }
+}
+
+/// The scan whose filter is one comparison: what it is is found out once.
+#[inline(always)]
+fn lone<L: Lines>(scan: &Scan<'_>, one: Leaf, blocks: &[Block]) -> Option<(usize, u64)> {
+    let strips = first_strips(one);
+    match (scan.query.bounds()[one.bound], one.at) {
+        (Bound::Int { low, high }, Place::Strip(strip)) => each!(blocks, strips, |block, lanes, LINES| {
+            lanes & lines!(block, strip, |line| L::int_range(line, low, high))
+        }),
+        (Bound::Double { low, high }, Place::Strip(strip)) => each!(blocks, strips, |block, lanes, LINES| {
+            lanes & lines!(block, strip, |line| L::double_range(line, low, high))
+        }),
+        (Bound::SymbolNot(symbol), Place::Strip(strip)) => each!(blocks, strips, |block, lanes, LINES| {
+            lanes & lines!(block, strip, |line| L::neither(line, symbol, SYMBOL_MISSING))
+        }),
+        (Bound::IntNot(int), Place::Strip(strip)) => each!(blocks, strips, |block, lanes, LINES| {
+            lanes & lines!(block, strip, |line| L::neither(line, int as u32, INT_MISSING as u32))
+        }),
+        _ => each!(blocks, strips, |block, lanes, LINES| lanes & leaf::<L, LINES>(scan, one, block)),
     }
 }
 
@@ -185,23 +247,11 @@ fn distances<L: Lines, const SQUARED: bool, const PLAIN: bool>(
     let first = scan.layout.sums[sum].run?;
     let points = &scan.query.points[limit.from..][..terms];
     let weights = &scan.query.weights[limit.from..][..terms];
-    each!(blocks, |block, lanes, LINES| {
+    // Many strips are one run of memory, which the processor sees for itself.
+    each!(blocks, (0, 0), |block, lanes, LINES| {
         let most = limit.at(block.reach(scan.layout, sum));
         lanes & L::run::<LINES, SQUARED, PLAIN>(block.strips::<LINES>(first, terms), points, weights, most)
     })
-}
-
-/// A mask from a strip's lines.
-macro_rules! lines {
-    ($block:expr, $strip:expr, |$line:ident| $mask:expr) => {{
-        let strip = $block.strip::<LINES>($strip);
-        let mut all = 0;
-        for at in 0..LINES {
-            let $line = &strip[at];
-            all |= u64::from($mask) << (16 * at);
-        }
-        all
-    }};
 }
 
 /// The lanes that pass one leaf, and some that are none of the caller's.

@@ -4,9 +4,10 @@ use crate::expr::End;
 use crate::filter::Probe;
 use crate::row::Row;
 use crate::rule::Side;
-use crate::table::block::lanes_of;
+use crate::table::block::{LANES, lanes_of};
 use crate::table::bucket::Bucket;
 use crate::table::kernel::Scan;
+use crate::table::layout::Root;
 use crate::table::query::Query;
 use crate::table::slab::waited;
 use crate::table::{BUCKET, Held, Slot, Table, key_of, short, spread};
@@ -68,8 +69,8 @@ impl Hints {
 
 /// How many probes are looked ahead for at once: so many queries fit the first-level cache beside a tile.
 const PROBES: usize = 32;
-/// How many blocks are looked at by one probe after the other: with eight columns, 36 KiB.
-const TILE: usize = 16;
+/// How many bytes of cells are looked at by one probe after the other: they fit a first-level cache of 32 KiB beside the queries.
+const TILE_BYTES: usize = 20 << 10;
 
 impl Table {
     /// The waiting elements that satisfy the rule with `prober`, ascending by id, at most `limit`, into `out`, which is cleared
@@ -135,21 +136,23 @@ impl Table {
             }
         }
         let mut found: Vec<(u8, u64, u32)> = Vec::new();
-        for blocks in bucket.blocks.chunks(TILE) {
+        // The slots' strip is read of blocks in which something is found only.
+        let tile = (TILE_BYTES / (held.layout.strips.max(2) - 1) / size_of::<[u32; LANES]>()).max(1);
+        for blocks in bucket.blocks.chunks(tile) {
             active.retain(|&at| {
                 let scan = Scan { layout: &held.layout, root: held.layout.root(End::A), query: &queries[at] };
                 let mut from = 0;
                 while let Some((block, mask)) = scan.next(held.level, &blocks[from..]) {
                     from += block + 1;
                     for lane in lanes_of(mask) {
-                        if scans[at].found == limit {
-                            return false;
-                        }
                         let slot = blocks[from - 1].slot(lane);
                         let id = held.slab.ids[slot as usize];
                         found.push((at as u8, id, slot));
                         scans[at].found += 1;
                         scans[at].from = id + 1;
+                        if scans[at].found >= limit {
+                            return false;
+                        }
                     }
                 }
                 true
@@ -292,8 +295,11 @@ impl Held {
         if blocks.is_empty() {
             return false;
         }
-        self.ask(query, bucket, anchor, prober, time_ms);
-        let scan = Scan { layout: &self.layout, root: self.layout.root(anchor), query };
+        let root = self.layout.root(anchor);
+        if !matches!(root, Root::Everything) {
+            self.ask(query, bucket, anchor, prober, time_ms);
+        }
+        let scan = Scan { layout: &self.layout, root, query };
         while let Some((at, mask)) = scan.next(self.level, blocks) {
             for lane in lanes_of(mask) {
                 let slot = blocks[at].slot(lane);

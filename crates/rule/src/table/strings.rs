@@ -6,6 +6,7 @@
 use hashbrown::HashTable;
 
 use crate::filter::SYMBOL_UNKNOWN;
+use crate::table::values::push;
 
 /// The strings of the waiting elements, and the literals of the plan.
 #[derive(Debug, Default)]
@@ -35,7 +36,7 @@ impl Strings {
         }
         let index = match self.free {
             0 => {
-                self.entries.push(Entry { text: text.into(), uses: 1 });
+                push(&mut self.entries, Entry { text: text.into(), uses: 1 });
                 self.entries.len() as u32 - 1
             }
             free => {

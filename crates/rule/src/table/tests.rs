@@ -1,5 +1,6 @@
-//! The table against plain scans, with filters made by hand.
+//! The table against plain scans: with the plans of random rules, and with filters made by hand.
 
+mod equivalence;
 mod kernels;
 mod memory;
 mod model;

@@ -152,3 +152,36 @@ fn the_cheapest_and_the_costliest_nodes_stay_far_below_the_cap() {
     assert_eq!(rule.cost(), 65);
     assert!(rule.cost() * 100 < COST_MAX);
 }
+
+/// The worst rules that climbing from hostile ones found; they take about two milliseconds each.
+#[test]
+fn planning_takes_milliseconds_at_most() {
+    let nested = |open: &str, core: &str, close: &str, times: usize| {
+        format!("{}{core}{}", open.repeat(times), close.repeat(times))
+    };
+    let items = (0..240).map(|item| item.to_string()).collect::<Vec<_>>().join(",");
+    let each = |unit: &str, joined: &str| {
+        (0..40).map(|item| unit.replace('#', &item.to_string())).collect::<Vec<_>>().join(joined)
+    };
+    let sources = [
+        nested("(", "a.f", " in [b.f,a.g,b.g])", 30),
+        nested("a.d<=", "min(b.d,min(a.e,b.e),", "", 1) + &nested("min(b.d,min(a.e,b.e),", "b.e", ")", 29) + ")",
+        nested("((a.f||b.f)==", "a.g", ")", 30),
+        nested("(", "a.f", "?b.f:a.g)", 30),
+        nested("(", "1/a.i>b.i", "?b.f:a.g)", 30),
+        format!("(a.f==b.f?a.i*b.i+a.j:abs(a.i-b.j)*2-(a.g!=b.g?a.i:b.i)) in [{items}]"),
+        each("(a.d-b.d<#)!=(a.i>b.j)", "||"),
+        each("(a.d-b.d<#)!=(a.i>b.j)", "&&"),
+    ];
+    let most = std::time::Duration::from_millis(if cfg!(debug_assertions) { 1_000 } else { 100 });
+    for source in sources {
+        let time = || {
+            let begun = std::time::Instant::now();
+            Rule::compile(&source, &schema()).unwrap_or_else(|error| panic!("{}", error.render(&source)));
+            begun.elapsed()
+        };
+        // The least of some: whatever else the machine does is not the planner's.
+        let least = (0..5).map(|_| time()).min().unwrap();
+        assert!(least < most, "{least:?}: {source}");
+    }
+}

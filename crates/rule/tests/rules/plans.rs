@@ -361,6 +361,37 @@ fn bug_nested_rules_took_exponential_time_and_memory_to_plan() {
     }
 }
 
+/// `0.0` and `-0.0` were one literal to the planner: both sides of a comparison, two conjuncts, or two factors, were taken for the
+/// same expression although dividing by them gives infinities of opposite sign.
+#[test]
+fn bug_zero_and_minus_zero_were_one_literal_to_the_planner() {
+    let [one, minus] = [1.0, -1.0].map(|x| element(&[("x", x.into())]));
+    for (source, a, b) in [
+        ("a.x / 0.0 == b.x / -0.0", &one, &minus),
+        ("a.x / 0.0 < 0.0 || a.x / -0.0 < 0.0", &one, &minus),
+        ("a.x / 0.0 < a.x / -0.0", &minus, &one),
+        ("(a.x / 0.0) * (a.x / -0.0) < 0.0", &one, &one),
+    ] {
+        let rule = rule(source);
+        assert_eq!(rule.test(side(a), side(b)), Ok(true), "{source}");
+        let plan = rule.plan();
+        assert!(plan.conjuncts().iter().all(|one| one.verdict(side(a), side(b)) == Verdict::Holds), "{plan}");
+        assert!(!plan.warnings().iter().any(|warning| matches!(warning, Warning::NeverMatches { .. })), "{plan}");
+        assert_eq!(plan.key_hash(a), plan.key_hash(b), "{plan}");
+    }
+    key("a.x / -0.0 == b.x / -0.0", &["a.x / -0.0"]);
+}
+
+/// Every attribute of the key was said to be needed, those of a branch not taken and of an undecided `||` too.
+#[test]
+fn bug_what_a_key_can_do_without_was_said_to_be_needed() {
+    warns("(a.vip ? a.mode : a.skill) == (b.vip ? b.mode : b.skill)", &["an element without vip never matches"]);
+    warns("(a.vip || a.mode == 1) == (b.vip || b.mode == 1)", &[]);
+    warns("(a.mode in [a.skill, 1]) == (b.mode in [b.skill, 1])", &["an element without mode never matches"]);
+    let vip = element(&[("vip", true.into())]);
+    assert_eq!(rule("(a.vip || a.mode == 1) == (b.vip || b.mode == 1)").test(side(&vip), side(&vip)), Ok(true));
+}
+
 #[test]
 fn a_key_is_told_with_an_elements_values() {
     let text = |source: &str, values: &[(&str, Value)]| rule(source).plan().key_text(&element(values));

@@ -92,6 +92,10 @@ pub enum Timer {
     LogSynced,
     /// The balancer's results are on disk as far as they were written.
     ResultsSynced,
+    /// The balancer's checkpoint is on disk.
+    CheckpointSynced,
+    /// There may be room on the balancer's disk again.
+    DiskRetry,
     /// A reprobe or an expiry may be due.
     Due,
     /// A gatherer sends what it has decided.

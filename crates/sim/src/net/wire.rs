@@ -68,6 +68,8 @@ pub enum Request {
         shard: ShardId,
         /// The cursor.
         after: EventId,
+        /// The lowest `known` that the shard can take: what retired above it, and it does not know, is still in the store.
+        known_min: EventId,
     },
     /// A shard's decisions.
     Decisions {
@@ -81,6 +83,11 @@ pub enum Request {
 pub enum Message {
     /// First on a feed: frames follow after the cursor asked for, or after a cut.
     FeedHello(Option<Arc<SliceCut>>),
+    /// Instead of all else on a feed: the log no longer has what follows the cursor.
+    OutOfRange {
+        /// The lowest cursor that works.
+        floor: EventId,
+    },
     /// A frame of the log.
     Log(Arc<LogFrame>),
     /// The stable cut.
@@ -125,6 +132,7 @@ impl Message {
             Message::Decisions(frame) => {
                 [7, frame.decided.map_or(0, |decided| decided.0), (frame.retirements.len() + frame.grants.len()) as u64]
             }
+            Message::OutOfRange { floor } => [8, floor.0, 0],
         }
     }
 }
@@ -140,6 +148,7 @@ impl fmt::Display for Message {
             Message::Log(frame) => {
                 write!(f, "log ({}, {}] stable {} {:?}", frame.after, frame.through, frame.stable, Events(frame))
             }
+            Message::OutOfRange { floor } => write!(f, "out of range, floor {floor}"),
             Message::Stable(stable) => write!(f, "stable {stable}"),
             Message::CandidatesHello { known, floor } => write!(f, "candidates hello known {known} floor {floor}"),
             Message::Candidates(frame) => write_candidates(f, frame),
@@ -196,8 +205,15 @@ pub enum Call {
 /// What the balancer answers.
 #[derive(Clone, Debug)]
 pub enum Reply {
-    /// The stable cut.
-    Cut(EventId),
+    /// Where to begin.
+    Cut {
+        /// The stable cut.
+        cut: EventId,
+        /// Retirements above this can be fetched.
+        floor: EventId,
+    },
     /// The retirements of a range.
     Retirements(Fetch, Arc<[Retirement]>),
+    /// The store no longer has all of the range.
+    OutOfRange(Fetch),
 }

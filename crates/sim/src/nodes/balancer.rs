@@ -1,5 +1,6 @@
 //! The balancer: gives ids, logs, broadcasts what is durable, takes decisions, stores and publishes outcomes.
 
+mod checkpoint;
 mod storage;
 
 use std::sync::Arc;
@@ -11,10 +12,12 @@ use dovetail_core::{
 };
 
 use crate::{
+    checks,
     cx::Cx,
     disk::Disk,
     link::Link,
     net::{Call, CallId, LinkId, Message, Node, Reply, Request, StreamId, Time, Timer},
+    nodes::Fate,
     violation::Violation,
 };
 
@@ -29,6 +32,10 @@ pub struct Balancer {
     disk: Disk,
     /// Watermarks that may not go back even when the balancer crashes.
     stable: EventId,
+    /// Until then the disk is full.
+    full_until: Time,
+    /// How often the disk has failed, or begun to be full.
+    faults: u64,
     live: Option<Live>,
 }
 
@@ -53,16 +60,20 @@ struct Live {
     due_at: Option<Time>,
     /// How far this incarnation's clock is ahead of the first one's, less [`EPOCH_MS`].
     clock_ms: u64,
+    /// The checkpoint it started from.
+    cut: EventId,
+    /// The disk was full when it was last written to.
+    full: bool,
 }
 
 impl Balancer {
     /// A balancer with an empty disk, not started.
     #[must_use]
     pub fn new() -> Balancer {
-        Balancer { disk: Disk::default(), stable: EventId::ZERO, live: None }
+        Balancer { disk: Disk::default(), stable: EventId::ZERO, full_until: 0, faults: 0, live: None }
     }
 
-    /// Reads the log and the results, and goes on.
+    /// Reads the checkpoint, the log and the results, and goes on.
     ///
     /// # Errors
     /// When they do not fit one another, or truth.
@@ -74,6 +85,10 @@ impl Balancer {
             return Err(Violation::Watermark { what, found: ledger.stable(), bound_by, bound: self.stable });
         }
         let (last, time_ms) = self.disk.end();
+        if last != cx.truth.durable() {
+            let (what, bound_by) = ("end of the log after a restart".to_owned(), "what was durable".to_owned());
+            return Err(Violation::Watermark { what, found: last, bound_by, bound: cx.truth.durable() });
+        }
         let links = cx.scenario.placement.each_shard().map(|shard| {
             Link::new(&mut cx.net, Node::Balancer, LinkId::Shard(shard), Node::Gatherer(shard.0 as usize))
         });
@@ -87,6 +102,8 @@ impl Balancer {
             frame_due_ms: None,
             due_at: None,
             clock_ms: EPOCH_MS - cx.rng.below(cx.scenario.faults.skew_ms + 1),
+            cut: self.disk.checkpoint.base.through,
+            full: false,
             ledger,
         });
         self.set_timers(cx);
@@ -101,6 +118,14 @@ impl Balancer {
         let assigned = self.live.take().map_or(EventId::ZERO, |live| live.sequencer.assigned());
         self.disk.log.crash(&mut cx.rng);
         self.disk.results.crash(&mut cx.rng);
+        // A checkpoint that was on its way is there, or it is not.
+        if let Some(next) = self.disk.next_checkpoint.take() {
+            if cx.rng.chance(500) {
+                self.disk.checkpoint = next;
+            } else {
+                cx.stats.checkpoints_lost += 1;
+            }
+        }
         for record in self.disk.log.safe() {
             if record.frame.through > cx.truth.durable() {
                 cx.truth.on_durable(&record.frame, &record.clients)?;
@@ -114,6 +139,12 @@ impl Balancer {
     #[must_use]
     pub fn ledger(&self) -> Option<&Ledger> {
         self.live.as_ref().map(|live| &live.ledger)
+    }
+
+    /// Outcomes at or below are no longer stored.
+    #[must_use]
+    pub fn results_floor(&self) -> EventId {
+        self.disk.results.floor()
     }
 
     /// The highest id given.
@@ -138,7 +169,11 @@ impl Balancer {
                 self.push(cx, EventKind::Arrival { pool, row }, Some(client));
                 Ok(None)
             }
-            Admission::Retry(element) => Ok(Some(element)),
+            Admission::Retry(element) => {
+                cx.stats.retries += 1;
+                cx.stats.retries_from_checkpoint += u64::from(element.arrival() <= live.cut);
+                Ok(Some(element))
+            }
         }
     }
 
@@ -166,9 +201,15 @@ impl Balancer {
     /// Someone subscribes to the log.
     pub fn on_subscribe(&mut self, cx: &mut Cx, stream: StreamId, matcher: usize, after: Option<EventId>) {
         let live = self.live.as_mut().expect("a node that is up is live");
-        if let Some(before) = live.feeds[matcher].replace(stream) {
+        if let Some(before) = live.feeds[matcher].take() {
             cx.net.sever(before);
         }
+        let floor = self.disk.log.floor();
+        if after.is_some_and(|after| after < floor) {
+            cx.net.send(stream, Message::OutOfRange { floor }, &mut cx.stats);
+            return;
+        }
+        live.feeds[matcher] = Some(stream);
         let stable = live.ledger.stable();
         let cut = after.is_none().then(|| live.ledger.cut(|place| cx.scenario.owns(matcher, place)));
         if cut.as_ref().is_some_and(|cut| !cut.left_out.is_empty()) {
@@ -176,7 +217,7 @@ impl Balancer {
         }
         let mut from = after.unwrap_or(stable);
         if cx.rng.chance(cx.scenario.net.overlap_permille) {
-            from = EventId(cx.rng.range(from.0.saturating_sub(20), from.0));
+            from = EventId(cx.rng.range(from.0.saturating_sub(20), from.0)).max(floor);
         }
         cx.net.send(stream, Message::FeedHello(cut.map(Arc::new)), &mut cx.stats);
         let stable_first = cx.rng.chance(500);
@@ -195,7 +236,8 @@ impl Balancer {
     pub fn on_call(&mut self, cx: &mut Cx, from: Node, incarnation: u32, id: CallId, call: Call) {
         let live = self.live.as_ref().expect("a node that is up is live");
         let reply = match call {
-            Call::Cut => Reply::Cut(live.ledger.stable()),
+            Call::Cut => Reply::Cut { cut: live.ledger.stable(), floor: self.disk.results.floor() },
+            Call::Retirements(fetch) if fetch.after < self.disk.results.floor() => Reply::OutOfRange(fetch),
             Call::Retirements(fetch) => {
                 assert!(
                     fetch.through <= self.disk.stable(),
@@ -252,7 +294,7 @@ impl Balancer {
     ///
     /// # Errors
     /// When what became durable does not fit the truth.
-    pub fn on_timer(&mut self, cx: &mut Cx, timer: Timer) -> Result<(), Violation> {
+    pub fn on_timer(&mut self, cx: &mut Cx, timer: Timer) -> Result<Fate, Violation> {
         let live = self.live.as_mut().expect("a node that is up is live");
         match timer {
             Timer::Subscribe(LinkId::Shard(shard)) => {
@@ -267,14 +309,16 @@ impl Balancer {
                 }
                 self.set_timers(cx);
             }
-            Timer::LogSynced => self.on_log_synced(cx)?,
-            Timer::ResultsSynced => self.on_results_synced(cx),
+            Timer::LogSynced => return self.on_log_synced(cx),
+            Timer::ResultsSynced => return self.on_results_synced(cx),
+            Timer::CheckpointSynced => return Ok(self.on_checkpoint_synced(cx)),
+            Timer::DiskRetry => self.on_disk_retry(cx),
             Timer::Due => self.on_due(cx),
             Timer::Subscribe(_) | Timer::CallTimeout(_) | Timer::Publish => {
                 unreachable!("a balancer sets no {timer:?}")
             }
         }
-        Ok(())
+        Ok(Fate::Goes)
     }
 
     /// Gives an event its id and records it.
@@ -298,15 +342,16 @@ impl Balancer {
     fn on_decisions(&mut self, cx: &mut Cx, shard: ShardId, decisions: &DecisionFrame) -> Result<(), Violation> {
         let live = self.live.as_mut().expect("a node that is up is live");
         let before = live.ledger.decided();
-        for &retirement in &decisions.retirements {
-            live.ledger.on_retirement(retirement)?;
-        }
         let first = live.outcomes.len();
-        if let Some(decided) = decisions.decided {
-            live.ledger.on_decided(shard, decided, &mut live.outcomes)?;
+        live.take(shard, decisions)?;
+        if cx.twice {
+            let first = live.outcomes.len();
+            live.take(shard, decisions)?;
+            checks::check_nothing("balancer", &live.outcomes[first..])?;
         }
         let through = live.ledger.decided();
         cx.stats.outcomes_repeated += cx.truth.on_published(before, through, &live.outcomes[first..])?;
+        cx.truth.check_searched("decided watermark", through)?;
         self.write_results(cx);
         self.set_timers(cx);
         Ok(())
@@ -315,6 +360,10 @@ impl Balancer {
     fn on_due(&mut self, cx: &mut Cx) {
         let live = self.live.as_mut().expect("a node that is up is live");
         live.due_at = None;
+        if live.full {
+            // It comes again with the room.
+            return;
+        }
         let now_ms = live.clock_ms + cx.net.now();
         let most = cx.rng.index(8) + 1;
         let time_ms = live.sequencer.time_at(now_ms);
@@ -344,6 +393,16 @@ impl Balancer {
 }
 
 impl Live {
+    fn take(&mut self, shard: ShardId, decisions: &DecisionFrame) -> Result<(), Violation> {
+        for &retirement in &decisions.retirements {
+            self.ledger.on_retirement(retirement)?;
+        }
+        if let Some(decided) = decisions.decided {
+            self.ledger.on_decided(shard, decided, &mut self.outcomes)?;
+        }
+        Ok(())
+    }
+
     /// A frame as a matcher needs it.
     fn share(&self, cx: &Cx, matcher: usize, frame: &Arc<LogFrame>) -> Arc<LogFrame> {
         let share = frame.share(|pool| &self.ledger.pool(pool).pool, |place| cx.scenario.owns(matcher, place));

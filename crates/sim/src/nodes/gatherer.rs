@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use dovetail_core::{
     DecisionFrame, EventId, ShardId, SliceId,
+    planted::Bug,
     shard::{Reader, Shard, ShardEffect, ShardError},
 };
 
@@ -12,6 +13,7 @@ use crate::{
     cx::Cx,
     link::Link,
     net::{Call, CallId, LinkId, Message, Node, Reply, Request, StreamId, Time, Timer},
+    nodes::Fate,
     violation::Violation,
 };
 
@@ -31,6 +33,8 @@ struct Live {
     /// The call for the cut, until there is a shard.
     cut: CallId,
     shard: Option<Shard>,
+    /// Retirements above this could be fetched when it started.
+    stored: EventId,
     slices: Vec<Link>,
     /// One per shard; its own is never used.
     peers: Vec<Link>,
@@ -38,15 +42,6 @@ struct Live {
     readers: Vec<(Node, StreamId)>,
     /// What is not sent yet, because more may come of what is in the inbox.
     unsent: Vec<ShardEffect>,
-}
-
-/// What a gatherer comes to when something happened to it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fate {
-    /// It goes on.
-    Goes,
-    /// Candidates it needs are gone: it has to begin anew, from a later cut.
-    Behind,
 }
 
 impl Gatherer {
@@ -62,6 +57,7 @@ impl Gatherer {
         self.live = Some(Live {
             cut,
             shard: None,
+            stored: EventId::ZERO,
             slices: Vec::new(),
             peers: Vec::new(),
             readers: Vec::new(),
@@ -130,7 +126,18 @@ impl Gatherer {
     /// When the shard refuses what it says.
     pub fn on_reply(&mut self, cx: &mut Cx, id: CallId, reply: &Reply) -> Result<Fate, Violation> {
         match reply {
-            Reply::Cut(cut) => self.on_cut(cx, id, *cut),
+            Reply::Cut { cut, floor } => self.on_cut(cx, id, *cut, *floor),
+            Reply::OutOfRange(fetch) if cx.planted().is(Bug::RefusedGoesOn) => {
+                return self.on_reply(cx, id, &Reply::Retirements(*fetch, [].into()));
+            }
+            Reply::OutOfRange(_) => {
+                let live = self.live.as_mut().expect("a node that is up is live");
+                let waits = live.slices.iter_mut().chain(&mut live.peers).any(|link| link.fetched(id).is_some());
+                if waits {
+                    cx.stats.gatherers_refused += 1;
+                    return Ok(Fate::Behind);
+                }
+            }
             Reply::Retirements(fetch, retirements) => {
                 let live = self.live.as_mut().expect("a node that is up is live");
                 let links = live.slices.iter_mut().zip(0..).map(|(link, slice)| (link, LinkId::Slice(SliceId(slice))));
@@ -169,7 +176,12 @@ impl Gatherer {
         let live = self.live.as_mut().expect("a node that is up is live");
         match (timer, &live.shard) {
             (Timer::Subscribe(LinkId::Slice(slice)), Some(shard)) => {
-                let request = Request::Candidates { slice, shard: id, after: shard.through(slice) };
+                // Whatever it has not forgotten it need not fetch.
+                let mut known_min = live.stored.min(shard.floor());
+                if cx.planted().is(Bug::StaleCandidatesServed) || cx.planted().is(Bug::RefusedGoesOn) {
+                    known_min = EventId::ZERO;
+                }
+                let request = Request::Candidates { slice, shard: id, after: shard.through(slice), known_min };
                 live.slices[slice.0 as usize].subscribe(&mut cx.net, request);
             }
             (Timer::Subscribe(LinkId::Shard(peer)), Some(shard)) if peer != id => {
@@ -200,7 +212,7 @@ impl Gatherer {
         }
     }
 
-    fn on_cut(&mut self, cx: &mut Cx, id: CallId, cut: EventId) {
+    fn on_cut(&mut self, cx: &mut Cx, id: CallId, cut: EventId, stored: EventId) {
         let node = self.node();
         let placement = cx.scenario.placement.clone();
         let live = self.live.as_mut().expect("a node that is up is live");
@@ -210,6 +222,7 @@ impl Gatherer {
         let mut shard = Shard::new(placement.clone(), shard_id(self.index), cut);
         shard.plant(cx.planted());
         live.shard = Some(shard);
+        live.stored = stored;
         let matcher = |slice| Node::Matcher(cx.scenario.matcher_of(slice));
         live.slices = placement
             .each_slice()
@@ -264,13 +277,18 @@ impl Gatherer {
     fn give(
         &mut self,
         cx: &mut Cx,
-        give: impl FnOnce(&mut Shard, &mut Vec<ShardEffect>) -> Result<(), ShardError>,
+        mut give: impl FnMut(&mut Shard, &mut Vec<ShardEffect>) -> Result<(), ShardError>,
     ) -> Result<(), Violation> {
         let live = self.live.as_mut().expect("a node that is up is live");
         let shard = live.shard.as_mut().expect("links come after the cut");
         let before = shard.watermark();
         let first = live.unsent.len();
         give(shard, &mut live.unsent).map_err(|source| Violation::Shard { gatherer: self.index, source })?;
+        if cx.twice {
+            let first = live.unsent.len();
+            give(shard, &mut live.unsent).map_err(|source| Violation::Shard { gatherer: self.index, source })?;
+            checks::check_nothing(shard.id(), &live.unsent[first..])?;
+        }
         for effect in &live.unsent[first..] {
             if let ShardEffect::Retire(told) | ShardEffect::Settled(told) = effect {
                 cx.truth.on_announced(shard.id(), *told)?;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use dovetail_core::{
     EventId, ShardId, SliceId,
+    planted::Bug,
     shard::Fetch,
     slice::{FrameError, Slice, SliceCut, SliceEffect},
 };
@@ -13,6 +14,7 @@ use crate::{
     cx::Cx,
     link::Link,
     net::{CallId, LinkId, Message, Node, Reply, Request, StreamId, Timer},
+    nodes::Fate,
     violation::Violation,
 };
 
@@ -60,13 +62,24 @@ impl Matcher {
         self.live.iter().flat_map(|live| &live.slices)
     }
 
-    /// A shard subscribes to a slice's candidates.
-    pub fn on_subscribe(&mut self, cx: &mut Cx, stream: StreamId, slice: SliceId, shard: ShardId, after: EventId) {
+    /// A shard subscribes to a slice's candidates, and can take them if they know `known_min`.
+    pub fn on_subscribe(
+        &mut self,
+        cx: &mut Cx,
+        stream: StreamId,
+        (slice, shard): (SliceId, ShardId),
+        after: EventId,
+        known_min: EventId,
+    ) -> Fate {
         let live = self.live.as_mut().expect("a node that is up is live");
         let Some(served) = live.slices.iter().find(|served| served.id() == slice) else {
             cx.net.sever(stream);
-            return;
+            return Fate::Goes;
         };
+        if served.subscribe(shard, after).is_ok_and(|backlog| backlog.known < known_min) {
+            cx.stats.matchers_refused_known += 1;
+            return Fate::Behind;
+        }
         live.readers.retain(|&(of, to, before)| {
             let replaced = (of, to) == (slice, shard);
             if replaced {
@@ -77,7 +90,8 @@ impl Matcher {
         let floor = served.floor();
         let overlap = after >= floor && cx.rng.chance(cx.scenario.net.overlap_permille);
         let from = if overlap { EventId(cx.rng.range(floor.0, after.0)) } else { after };
-        match served.subscribe(shard, from) {
+        let known_enough = served.subscribe(shard, from).is_ok_and(|backlog| backlog.known >= known_min);
+        match served.subscribe(shard, if known_enough { from } else { after }) {
             Ok(backlog) => {
                 let hello = Message::CandidatesHello { known: backlog.known, floor };
                 cx.net.send(stream, hello, &mut cx.stats);
@@ -91,6 +105,7 @@ impl Matcher {
                 cx.net.send(stream, hello, &mut cx.stats);
             }
         }
+        Fate::Goes
     }
 
     /// A message of the feed or of a shard.
@@ -103,34 +118,44 @@ impl Matcher {
         stream: StreamId,
         link: LinkId,
         message: Message,
-    ) -> Result<(), Violation> {
+    ) -> Result<Fate, Violation> {
         let live = self.live.as_mut().expect("a node that is up is live");
         match link {
-            LinkId::Feed if live.feed.reads(stream) => self.on_feed(cx, message),
+            LinkId::Feed if live.feed.reads(stream) => return self.on_feed(cx, stream, message),
             LinkId::Shard(shard) => {
                 let Some(link) = live.decisions.get_mut(shard.0 as usize).filter(|link| link.reads(stream)) else {
-                    return Ok(());
+                    return Ok(Fate::Goes);
                 };
-                let Some(message) = link.hold(message) else { return Ok(()) };
-                self.on_shard(cx, shard, &message)
+                let Some(message) = link.hold(message) else { return Ok(Fate::Goes) };
+                self.on_shard(cx, shard, &message)?;
             }
-            LinkId::Feed | LinkId::Slice(_) => Ok(()),
+            LinkId::Feed | LinkId::Slice(_) => {}
         }
+        Ok(Fate::Goes)
     }
 
     /// An answer of the balancer.
     ///
     /// # Errors
     /// When a slice refuses what it says.
-    pub fn on_reply(&mut self, cx: &mut Cx, id: CallId, reply: &Reply) -> Result<(), Violation> {
+    pub fn on_reply(&mut self, cx: &mut Cx, id: CallId, reply: &Reply) -> Result<Fate, Violation> {
         let live = self.live.as_mut().expect("a node that is up is live");
         let mut links = live.decisions.iter_mut().zip(0..);
         let Some((held, shard)) = links.find_map(|(link, shard)| Some((link.fetched(id)?, ShardId(shard)))) else {
-            return Ok(());
+            return Ok(Fate::Goes);
         };
-        let Reply::Retirements(fetch, retirements) = reply else { unreachable!("a matcher asks for no {reply:?}") };
+        let (fetch, retirements) = match reply {
+            Reply::Retirements(fetch, retirements) => (fetch, &retirements[..]),
+            Reply::OutOfRange(fetch) if cx.planted().is(Bug::RefusedGoesOn) => (fetch, &[][..]),
+            Reply::OutOfRange(_) => {
+                cx.stats.matchers_refused_fetch += 1;
+                return Ok(Fate::Behind);
+            }
+            Reply::Cut { .. } => unreachable!("a matcher asks for no {reply:?}"),
+        };
         self.each_slice(cx, |slice, out| slice.on_stored(shard, fetch.through, retirements, out))?;
-        held.iter().try_for_each(|message| self.on_shard(cx, shard, message))
+        held.iter().try_for_each(|message| self.on_shard(cx, shard, message))?;
+        Ok(Fate::Goes)
     }
 
     /// A stream ended.
@@ -184,17 +209,31 @@ impl Matcher {
         self.slices().map(|slice| slice.decided(shard)).min().expect("decisions are read once there are slices")
     }
 
-    fn on_feed(&mut self, cx: &mut Cx, message: Message) -> Result<(), Violation> {
+    fn on_feed(&mut self, cx: &mut Cx, stream: StreamId, message: Message) -> Result<Fate, Violation> {
         match message {
-            Message::FeedHello(None) => Ok(()),
-            Message::FeedHello(Some(cut)) => self.on_cut(cx, &cut),
-            Message::Log(frame) => self.each_slice(cx, |slice, out| slice.on_frame(Arc::clone(&frame), out)),
+            Message::FeedHello(None) => {}
+            Message::FeedHello(Some(cut)) => {
+                self.on_cut(cx, &cut)?;
+                // The others have its frames already, and may go on without it.
+                let plan = cx.scenario.keep;
+                if plan.cut_break_permille > 0 && cx.rng.chance(plan.cut_break_permille) {
+                    cx.net.sever(stream);
+                    let time = cx.rng.range(1, plan.cut_break_ms);
+                    cx.net.pause(self.node(), time);
+                }
+            }
+            Message::OutOfRange { .. } => {
+                cx.stats.matchers_refused_feed += 1;
+                return Ok(Fate::Behind);
+            }
+            Message::Log(frame) => self.each_slice(cx, |slice, out| slice.on_frame(Arc::clone(&frame), out))?,
             Message::Stable(stable) => self.each_slice(cx, |slice, out| {
                 slice.on_stable(stable, out);
                 Ok(())
-            }),
+            })?,
             other => unreachable!("a feed carries no {other}"),
         }
+        Ok(Fate::Goes)
     }
 
     fn on_cut(&mut self, cx: &mut Cx, cut: &SliceCut) -> Result<(), Violation> {
@@ -207,6 +246,7 @@ impl Matcher {
             let slice = Slice::new(placement.clone(), id, cx.scenario.list_max, cut.clone());
             let mut slice = slice.map_err(|source| Violation::Slice { matcher: self.index, source })?;
             slice.plant(cx.planted());
+            slice.look_ahead_from(cx.scenario.ahead_anchors_min);
             live.slices.push(slice);
         }
         live.decisions = placement
@@ -245,6 +285,12 @@ impl Matcher {
         let mut effects = Vec::new();
         for slice in &mut live.slices {
             give(slice, &mut effects).map_err(|source| Violation::Slice { matcher: self.index, source })?;
+            if cx.twice {
+                let first = effects.len();
+                give(slice, &mut effects).map_err(|source| Violation::Slice { matcher: self.index, source })?;
+                checks::check_nothing(slice.id(), &effects[first..])?;
+            }
+            cx.truth.on_searched(slice.id(), slice.through())?;
             for SliceEffect::Frame { to, frame } in effects.drain(..) {
                 checks::check_frame(cx, slice, &frame)?;
                 let mut readers = live.readers.iter();
@@ -259,5 +305,6 @@ impl Matcher {
 
 fn count(cx: &mut Cx, slice: &Slice) {
     cx.stats.stalls += slice.stalls();
+    cx.stats.looked_ahead += slice.looked_ahead();
     cx.stats.list_longest = cx.stats.list_longest.max(slice.stats().list_longest);
 }

@@ -99,6 +99,9 @@ impl Lines for Scalar {
         (0..LINES).fold(0, |all, at| all | u64::from(mask(|lane| sums[at][lane] <= limit)) << (16 * at))
     }
 
+    #[inline(always)]
+    fn prefetch(_: &Line) {}
+
     fn tree<const LINES: usize>(scan: &Scan<'_>, root: &Tree, block: &Block, lanes: u64) -> u64 {
         tree::<Self, LINES>(scan, root, block, lanes)
     }

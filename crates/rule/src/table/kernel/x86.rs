@@ -171,6 +171,12 @@ impl Lines for Avx512 {
     }
 
     #[inline(always)]
+    fn prefetch(line: &Line) {
+        // SAFETY: a hint about memory that is there.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>((&raw const line.0).cast()) }
+    }
+
+    #[inline(always)]
     fn tree<const LINES: usize>(scan: &Scan<'_>, root: &Tree, block: &Block, lanes: u64) -> u64 {
         #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,fma,bmi1,bmi2,popcnt,lzcnt")]
         fn compiled<const LINES: usize>(scan: &Scan<'_>, root: &Tree, block: &Block, lanes: u64) -> u64 {
@@ -405,6 +411,12 @@ impl Lines for Avx2 {
             }
             all
         }
+    }
+
+    #[inline(always)]
+    fn prefetch(line: &Line) {
+        // SAFETY: a hint about memory that is there.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>((&raw const line.0).cast()) }
     }
 
     #[inline(always)]

@@ -21,14 +21,29 @@ fn condition(random: &mut Random, depth: usize) -> String {
             _ => format!("(({x}) {} ({y}))", random.pick(&["==", "!="])),
         };
     }
-    match random.below(9) {
+    match random.below(10) {
         0 | 1 => band(random),
         2 | 3 => distance(random),
         4 => comparison(random),
         5 => key(random),
         6 => text(random),
         7 => list(random),
+        8 => widening(random),
         _ => flag(random),
+    }
+}
+
+/// What more elements satisfy the longer they, or one of them, have waited.
+fn widening(random: &mut Random) -> String {
+    let end = random.pick(&["a", "b"]);
+    let time = random.below(6_000);
+    match random.below(6) {
+        0 => format!("{end}.waited >= {time}"),
+        1 => format!("a.waited + b.waited > {time}"),
+        2 => format!("abs(a.waited - b.waited) < {time}"),
+        3 => format!("{} * {end}.waited <= {time} * {end}.waited / 1000", attribute(random, b"ijde")),
+        4 => format!("({end}.waited > {time} || {})", key(random)),
+        _ => format!("({end}.waited < {time} ? {} : {})", band(random), band(random)),
     }
 }
 
@@ -120,9 +135,10 @@ fn comparison(random: &mut Random) -> String {
 
 fn number(random: &mut Random, depth: usize) -> String {
     if depth == 0 || random.one_in(4) {
-        return match random.below(8) {
+        return match random.below(9) {
             0 => random.below(6).to_string(),
             1 => format!("{}.5", random.below(4)),
+            8 => random.pick(&["0.0", "-0.0", "-1", "1073741824", "1e18", "9223372036854775807"]).to_owned(),
             2 => format!("{}.waited", random.pick(&["a", "b"])),
             3 => format!("size({})", attribute(random, b"stlm")),
             _ => attribute(random, b"ijde"),
@@ -144,7 +160,13 @@ fn number(random: &mut Random, depth: usize) -> String {
 
 fn key(random: &mut Random) -> String {
     let [x, y] = ends(random);
-    match random.below(6) {
+    match random.below(12) {
+        6 => format!("({x}.f ? {x}.i : {x}.j) == ({y}.f ? {y}.i : {y}.j)"),
+        7 => format!("({x}.s in {x}.l ? {x}.s : 'x') == ({y}.s in {y}.l ? {y}.s : 'x')"),
+        8 => format!("({x}.i > 2 || {x}.f) == ({y}.i > 2 || {y}.f)"),
+        9 => format!("{x}.d / 0.0 == {y}.d / {}", random.pick(&["0.0", "-0.0"])),
+        10 => format!("size({x}.s) == size({y}.s)"),
+        11 => format!("{x}.d * 2 - {x}.i == {y}.d * 2 - {y}.i"),
         0 => format!("{x}.i == {y}.d && {y}.i == {x}.d"),
         1 => format!("{x}.s == {y}.t && {x}.t == {y}.s"),
         2 => format!("{x}.i / 2 == {y}.i / 2"),
@@ -163,8 +185,9 @@ fn text(random: &mut Random) -> String {
         1 => format!("({} ? {} : 'x')", attribute(random, b"fg"), attribute(random, b"st")),
         _ => attribute(random, b"st"),
     });
-    match random.below(7) {
+    match random.below(8) {
         0 => format!("{x}.startsWith({y})"),
+        7 => format!("{x}.{}({y})", random.pick(&["endsWith", "contains"])),
         1 => format!("{x} < {y}"),
         2 => format!("!({x} in [{y}, 'y'])"),
         3 => format!("{x} in ['y', {y}, {}]", attribute(random, b"st")),

@@ -357,7 +357,11 @@ fn as_double(value: &Value) -> f64 {
 }
 
 fn equal(left: &Value, right: &Value) -> bool {
-    if left.kind() == right.kind() { left == right } else { !less(left, right) && !less(right, left) }
+    match (left, right) {
+        (Value::Double(left), Value::Double(right)) => left == right,
+        _ if left.kind() == right.kind() => left == right,
+        _ => !less(left, right) && !less(right, left),
+    }
 }
 
 fn less(left: &Value, right: &Value) -> bool {

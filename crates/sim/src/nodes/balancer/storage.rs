@@ -1,36 +1,55 @@
-//! The balancer and its disk: frames and results become durable, and come back after a crash.
+//! The balancer and its disk: frames and results become durable, and come back after a crash. The disk may fail, and be full.
 
 use std::{mem, sync::Arc};
 
 use dovetail_core::{
-    EventKind, Retirement,
+    Retirement,
     ledger::{Ledger, Outcome},
 };
 
 use super::Balancer;
 use crate::{
+    checks,
     cx::Cx,
-    disk::{LogRecord, ResultRecord},
+    disk::{Checkpoint, LogRecord, ResultRecord},
     net::{Message, Node, Timer},
+    nodes::Fate,
     violation::Violation,
 };
 
+/// How a sync ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Synced {
+    /// All that was written is safe.
+    Done,
+    /// Nothing of it is: there is no room.
+    Full,
+    /// Nobody knows what of it is: the balancer has to stop.
+    Failed,
+}
+
 impl Balancer {
-    /// Replays the disk. Results are put in early or late, as they may be.
+    /// Starts from the checkpoint and replays what the disk has after it. Results are put in early or late, as they may be.
     pub(super) fn recover(&mut self, cx: &mut Cx) -> Result<Ledger, Violation> {
-        let mut ledger = Ledger::new(cx.scenario.ledger, cx.scenario.placement.shards());
+        checks::check_disk(&self.disk)?;
+        let Checkpoint { base, kept } = self.disk.checkpoint.clone();
+        let cut = base.through;
+        let ledger = Ledger::from_checkpoint(cx.scenario.ledger, cx.scenario.placement.shards(), base);
+        let mut ledger = ledger.expect("what was defined once compiles again");
+        kept.into_iter().for_each(|kept| ledger.keep(kept));
+        let outcomes = self.disk.results.safe().iter().flat_map(|record| &record.outcomes);
+        outcomes.take_while(|outcome| outcome.x <= cut).for_each(|outcome| ledger.remember(outcome));
         let interleaved = cx.rng.chance(500);
-        let mut results = self.disk.results.safe().iter().peekable();
+        let after = self.disk.results.safe().iter().filter(|record| record.through > cut);
+        let mut results = after.peekable();
         let restore = |ledger: &mut Ledger, record: &ResultRecord| {
             let retirements: Vec<Retirement> = record.outcomes.iter().map(Outcome::retirement).collect();
             ledger.restore(record.through, &retirements)
         };
         for record in self.disk.log.safe() {
-            let mut clients = record.clients.iter();
-            for event in &record.frame.events {
-                let arrival = matches!(event.kind, EventKind::Arrival { .. });
-                let client = arrival.then(|| clients.next().expect("an arrival has a client part").clone());
-                let defined = ledger.record(event.x, record.frame.time_ms, &event.kind, client);
+            // The cut may be in the midst of a frame.
+            for (event, client) in record.events().filter(|(event, _)| event.x > cut) {
+                let defined = ledger.record(event.x, record.frame.time_ms, &event.kind, client.cloned());
                 defined.expect("what was recorded once is recorded again");
             }
             while let Some(results) = results.next_if(|results| interleaved && results.through <= record.frame.through)
@@ -41,6 +60,7 @@ impl Balancer {
         for record in results {
             restore(&mut ledger, record)?;
         }
+        cx.stats.checkpoint_starts += u64::from(cut.0 > 0);
         Ok(ledger)
     }
 
@@ -53,15 +73,24 @@ impl Balancer {
     }
 
     pub(super) fn sync_log(&mut self, cx: &mut Cx) {
-        if self.disk.log.begin_sync() {
+        if !self.full() && self.disk.log.begin_sync() {
             let delay = cx.rng.range(1, cx.scenario.disk.log_ms);
             cx.net.timer(Node::Balancer, delay, Timer::LogSynced);
         }
     }
 
-    pub(super) fn on_log_synced(&mut self, cx: &mut Cx) -> Result<(), Violation> {
+    pub(super) fn on_log_synced(&mut self, cx: &mut Cx) -> Result<Fate, Violation> {
+        match self.end_sync(cx) {
+            Synced::Failed => return Ok(Fate::Fails),
+            Synced::Full => {
+                self.disk.log.abort_sync();
+                return Ok(self.on_full(cx));
+            }
+            Synced::Done => {}
+        }
         let live = self.live.as_mut().expect("a node that is up is live");
         for record in self.disk.log.end_sync() {
+            checks::check_log_frame(cx, &record.frame)?;
             cx.truth.on_durable(&record.frame, &record.clients)?;
             for (matcher, feed) in live.feeds.iter().enumerate() {
                 if let &Some(feed) = feed {
@@ -70,23 +99,36 @@ impl Balancer {
             }
         }
         self.sync_log(cx);
-        Ok(())
+        Ok(Fate::Goes)
     }
 
     pub(super) fn write_results(&mut self, cx: &mut Cx) {
+        if self.full() || !self.disk.results.idle() {
+            return;
+        }
         let live = self.live.as_mut().expect("a node that is up is live");
         let through = live.ledger.decided();
-        if through > live.written && self.disk.results.idle() {
+        if through > live.written {
             live.written = through;
             self.disk.results.append(ResultRecord { through, outcomes: mem::take(&mut live.outcomes) });
-            if self.disk.results.begin_sync() {
-                let delay = cx.rng.range(1, cx.scenario.disk.results_ms);
-                cx.net.timer(Node::Balancer, delay, Timer::ResultsSynced);
-            }
+        }
+        if self.disk.results.begin_sync() {
+            let delay = cx.rng.range(1, cx.scenario.disk.results_ms);
+            cx.net.timer(Node::Balancer, delay, Timer::ResultsSynced);
+            let often = cx.scenario.keep.cut_break_permille;
+            cx.provoked_cut |= often > 0 && cx.rng.chance(often / 10);
         }
     }
 
-    pub(super) fn on_results_synced(&mut self, cx: &mut Cx) {
+    pub(super) fn on_results_synced(&mut self, cx: &mut Cx) -> Result<Fate, Violation> {
+        match self.end_sync(cx) {
+            Synced::Failed => return Ok(Fate::Fails),
+            Synced::Full => {
+                self.disk.results.abort_sync();
+                return Ok(self.on_full(cx));
+            }
+            Synced::Done => {}
+        }
         let live = self.live.as_mut().expect("a node that is up is live");
         self.disk.results.end_sync();
         self.stable = self.disk.stable();
@@ -95,5 +137,54 @@ impl Balancer {
             cx.net.send(feed, Message::Stable(self.stable), &mut cx.stats);
         }
         self.write_results(cx);
+        self.begin_checkpoint(cx)?;
+        Ok(Fate::Goes)
+    }
+
+    /// Whether the disk was full when it was last written to. Then nothing is let in, and nothing acknowledged.
+    #[must_use]
+    pub fn full(&self) -> bool {
+        self.live.as_ref().is_some_and(|live| live.full)
+    }
+
+    /// There may be room again.
+    pub(super) fn on_disk_retry(&mut self, cx: &mut Cx) {
+        self.live.as_mut().expect("a node that is up is live").full = false;
+        self.sync_log(cx);
+        self.write_results(cx);
+        self.set_timers(cx);
+    }
+
+    /// Throws the dice for how a sync ends.
+    pub(super) fn end_sync(&mut self, cx: &mut Cx) -> Synced {
+        let plan = cx.scenario.keep;
+        let now = cx.net.now();
+        if now < self.full_until {
+            return Synced::Full;
+        }
+        if self.faults >= plan.disk_faults || !cx.rng.chance(plan.disk_fault_permille) {
+            return Synced::Done;
+        }
+        self.faults += 1;
+        if cx.rng.chance(500) {
+            cx.stats.disk_errors += 1;
+            return Synced::Failed;
+        }
+        cx.stats.disk_full += 1;
+        self.full_until = now + cx.rng.range(1, plan.full_ms);
+        Synced::Full
+    }
+
+    /// No room for the log or the results: waits for some, or stops.
+    fn on_full(&mut self, cx: &mut Cx) -> Fate {
+        if cx.scenario.keep.full_stops {
+            return Fate::Fails;
+        }
+        let live = self.live.as_mut().expect("a node that is up is live");
+        if !mem::replace(&mut live.full, true) {
+            let delay = cx.rng.range(1, cx.scenario.keep.full_ms);
+            cx.net.timer(Node::Balancer, delay, Timer::DiskRetry);
+        }
+        Fate::Goes
     }
 }

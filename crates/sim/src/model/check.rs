@@ -1,0 +1,122 @@
+//! A run of the checker over one script.
+
+use std::{
+    thread,
+    time::{Duration, Instant},
+};
+
+use dovetail_core::planted::Bug;
+use serde::Serialize;
+use stateright::{Checker, HasDiscoveries, Model};
+
+use super::{
+    cluster::{Cluster, Faults},
+    script::Script,
+};
+
+/// How to check.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// What may go wrong.
+    pub faults: Faults,
+    /// A bug to plant.
+    pub planted: Option<Bug>,
+    /// Breadth first, which finds a shortest counterexample and takes more memory.
+    pub breadth_first: bool,
+    /// Threads.
+    pub threads: usize,
+    /// Stops after about so many steps; none to go on to the end.
+    pub steps_max: Option<usize>,
+    /// Takes steps of machines again from other histories.
+    pub audit: bool,
+}
+
+/// What came of it.
+#[derive(Clone, Debug, Serialize)]
+pub struct Report {
+    /// The script.
+    pub script: String,
+    /// Different states reached.
+    pub states: usize,
+    /// Steps taken between them.
+    pub steps: usize,
+    /// The longest run.
+    pub depth: usize,
+    /// Whether all states were reached.
+    pub exhausted: bool,
+    /// Wall-clock time.
+    pub seconds: f64,
+    /// States of single machines, and steps of them that were computed.
+    pub machine_states: usize,
+    /// Steps of single machines.
+    pub machine_steps: usize,
+    /// Machine steps taken again from another history, and how many of them differed.
+    pub audited: (usize, usize),
+    /// What is wrong, and how it comes about.
+    pub counterexample: Option<Counterexample>,
+}
+
+/// A run that breaks a promise.
+#[derive(Clone, Debug, Serialize)]
+pub struct Counterexample {
+    /// The promise.
+    pub property: String,
+    /// What is wrong in the end.
+    pub what: String,
+    /// What happens, in order.
+    pub steps: Vec<String>,
+}
+
+/// Checks a script. `progress` is told the number of states now and then.
+#[must_use]
+pub fn check(script: &Script, options: Options, progress: &dyn Fn(usize)) -> Report {
+    let started = Instant::now();
+    let cluster = Cluster::new(script, options.faults, options.planted);
+    let mut builder = cluster.checker().threads(options.threads).finish_when(HasDiscoveries::AnyFailures);
+    if let Some(most) = options.steps_max {
+        builder = builder.target_state_count(most);
+    }
+    if options.breadth_first {
+        report(script, options, started, builder.spawn_bfs(), progress)
+    } else {
+        report(script, options, started, builder.spawn_dfs(), progress)
+    }
+}
+
+fn report(
+    script: &Script,
+    options: Options,
+    started: Instant,
+    checker: impl Checker<Cluster>,
+    progress: &dyn Fn(usize),
+) -> Report {
+    while !checker.is_done() {
+        thread::sleep(Duration::from_millis(1));
+        progress(checker.unique_state_count());
+    }
+    let checker = checker.join();
+    let seconds = started.elapsed().as_secs_f64();
+    let cluster = checker.model();
+    let discoveries = checker.discoveries();
+    let shortest = discoveries.into_iter().min_by_key(|(_, path)| path.clone().into_actions().len());
+    let counterexample = shortest.map(|(property, path)| {
+        let what = cluster.wrong(path.last_state()).unwrap_or_default();
+        let steps = path.into_vec();
+        let steps = steps.iter().filter_map(|(state, action)| Some(cluster.describe(state, (*action)?))).collect();
+        Counterexample { property: property.to_owned(), what, steps }
+    });
+    let audit = if options.audit { cluster.machines().audit() } else { Default::default() };
+    let (machine_states, machine_steps) = cluster.machines().known();
+    Report {
+        script: script.to_string(),
+        states: checker.unique_state_count(),
+        steps: checker.state_count(),
+        depth: checker.max_depth(),
+        exhausted: counterexample.is_none() && options.steps_max.is_none_or(|most| checker.state_count() < most),
+        seconds,
+        machine_states,
+        machine_steps,
+        audited: (audit.steps, audit.differ),
+        counterexample,
+    }
+}

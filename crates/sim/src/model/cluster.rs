@@ -1,0 +1,634 @@
+//! The model: a cluster's state, what may happen in it, and what must hold.
+
+use std::{fmt, sync::Arc};
+
+use dovetail_core::{EventId, EventKind, Retirement, planted::Bug, shard::Fetch};
+use stateright::{Model, Property};
+
+use super::{
+    machines::{Begin, Input, Kind, MachineId, Machines, MessageId, Outcome},
+    script::{Plan, Script},
+    wire::{Message, NODES, Node, SHARDS, SLICES, STREAMS, Stream, shard_id},
+};
+
+/// What may go wrong, and how the log comes about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Faults {
+    /// Crashes of a slice or of a shard: memory is lost, and everything in flight to and from it.
+    pub crashes: u8,
+    /// Messages that are delivered a second time, at any time after the first while the stream is whole.
+    pub duplicates: u8,
+    /// Whether events are written while the cluster decides, each with the stable cut of then. If not, the whole log is there
+    /// from the start.
+    pub growing: bool,
+    /// How streams come back after a crash.
+    pub reconnect: Reconnect,
+    /// Whether results are stored at any time later; if not, at once.
+    pub lazy_store: bool,
+    /// Whether orders that are known to make no difference are left out (`Cluster::at_once`).
+    pub reduced: bool,
+}
+
+/// How streams come back after a crash.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reconnect {
+    /// All that can be, when the node begins anew; what they carry is in flight as long as may be.
+    Together,
+    /// Each on its own, at any time.
+    Apart,
+}
+
+/// A cluster's state. Machines and messages are numbers, see `machines`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct State {
+    /// None while a node is down.
+    machines: [Option<MachineId>; NODES],
+    /// What is in flight, stream by stream, and at last the log.
+    messages: Vec<MessageId>,
+    lengths: [u8; STREAMS + 1],
+    /// Which streams are whole, one bit each.
+    whole: u16,
+    /// Whether the log has ended.
+    ended: bool,
+    /// How many events each slice has searched; follows from its machine.
+    searched: [u8; SLICES],
+    /// Whether the balancer has published what it has not stored; follows from its machine.
+    unstored: bool,
+    /// Which events' retirements were announced, one bit each.
+    announced: u16,
+    crashes: u8,
+    duplicates: u8,
+    /// What will come again.
+    again: Option<(u8, MessageId)>,
+    wrong: Option<Box<Wrong>>,
+}
+
+/// The log's place among the streams.
+const LOG: usize = STREAMS;
+
+impl State {
+    fn offset(&self, stream: usize) -> usize {
+        self.lengths[..stream].iter().map(|&length| usize::from(length)).sum()
+    }
+
+    fn queue(&self, stream: usize) -> &[MessageId] {
+        let from = self.offset(stream);
+        &self.messages[from..from + usize::from(self.lengths[stream])]
+    }
+
+    fn log(&self) -> &[MessageId] {
+        self.queue(LOG)
+    }
+
+    fn push(&mut self, stream: usize, message: MessageId) {
+        let at = self.offset(stream + 1);
+        self.messages.insert(at, message);
+        self.lengths[stream] += 1;
+    }
+
+    fn push_front(&mut self, stream: usize, message: MessageId) {
+        let at = self.offset(stream);
+        self.messages.insert(at, message);
+        self.lengths[stream] += 1;
+    }
+
+    fn pop(&mut self, stream: usize) -> MessageId {
+        self.lengths[stream] -= 1;
+        self.messages.remove(self.offset(stream))
+    }
+
+    fn clear(&mut self, stream: usize) {
+        let from = self.offset(stream);
+        self.messages.drain(from..from + usize::from(self.lengths[stream]));
+        self.lengths[stream] = 0;
+    }
+
+    fn is_whole(&self, stream: usize) -> bool {
+        self.whole >> stream & 1 == 1
+    }
+
+    fn all_whole(&self) -> bool {
+        self.whole == u16::MAX >> (16 - STREAMS)
+    }
+
+    fn in_flight(&self) -> bool {
+        self.messages.len() > self.log().len()
+    }
+
+    /// Nothing will happen any more unless something goes wrong.
+    fn quiet(&self) -> bool {
+        self.ended && self.again.is_none() && self.all_whole() && !self.in_flight() && !self.unstored
+    }
+}
+
+/// What was found wrong.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Wrong {
+    /// What was decided is not what the oracle decides.
+    Diverged(String),
+    /// A machine refused a message, or panicked.
+    Refused(String),
+}
+
+impl fmt::Display for Wrong {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (Wrong::Diverged(text) | Wrong::Refused(text)) = self;
+        f.write_str(text)
+    }
+}
+
+/// What may happen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Action {
+    /// The next event is written.
+    Write,
+    /// What the balancer published is on disk: the stable cut moves there, and slices hear of it.
+    Store,
+    /// The first message of a stream is delivered.
+    Deliver(u8),
+    /// The same, and it will come again.
+    DeliverTwice(u8),
+    /// What was to come again comes.
+    Again,
+    /// A node loses its memory and its streams.
+    Crash(Node),
+    /// A node that is down begins anew at the cut.
+    Restart(Node),
+    /// The reader of a broken stream subscribes from its cursor.
+    Subscribe(u8),
+}
+
+/// A script with its faults.
+#[derive(Debug)]
+pub struct Cluster {
+    faults: Faults,
+    plan: Arc<Plan>,
+    machines: Machines,
+    streams: [Stream; STREAMS],
+}
+
+impl Cluster {
+    /// A cluster that runs a script.
+    #[must_use]
+    pub fn new(script: &Script, faults: Faults, planted: Option<Bug>) -> Cluster {
+        let plan = Arc::new(Plan::new(script));
+        Cluster { faults, machines: Machines::new(Arc::clone(&plan), planted), plan, streams: Stream::all() }
+    }
+
+    /// The machines.
+    pub(super) fn machines(&self) -> &Machines {
+        &self.machines
+    }
+
+    /// What an action does in a state, for people.
+    #[must_use]
+    pub fn describe(&self, state: &State, action: Action) -> String {
+        let message = |id| self.machines.message(id);
+        match action {
+            Action::Write => format!("log: {} is written", self.plan.start.0 + 1 + state.log().len() as u64),
+            Action::Store => "results are on disk".to_owned(),
+            Action::Deliver(stream) | Action::DeliverTwice(stream) => {
+                let twice = if matches!(action, Action::DeliverTwice(_)) { " (to come again)" } else { "" };
+                let queue = state.queue(usize::from(stream));
+                format!("{}: {}{twice}", self.streams[usize::from(stream)], message(queue[0]))
+            }
+            Action::Again => {
+                let (stream, id) = state.again.expect("it is enabled");
+                format!("{}: {} AGAIN", self.streams[usize::from(stream)], message(id))
+            }
+            Action::Crash(node) => format!("{node} CRASHES"),
+            Action::Restart(node) => format!("{node} begins anew at the cut"),
+            Action::Subscribe(stream) => format!("{}: subscribes", self.streams[usize::from(stream)]),
+        }
+    }
+
+    /// What is wrong with a state.
+    #[must_use]
+    pub fn wrong(&self, state: &State) -> Option<String> {
+        let stuck = || (state.quiet() && !self.complete(state)).then(|| self.progress(state));
+        let kept = || (state.quiet() && self.kept(state) > 0).then(|| format!("{} things kept", self.kept(state)));
+        state.wrong.as_ref().map(|wrong| wrong.to_string()).or_else(stuck).or_else(kept)
+    }
+
+    fn progress(&self, state: &State) -> String {
+        let facts = |node: Node| state.machines[node.index()].map(|machine| self.machines.facts(machine));
+        let mut text = format!("stuck: the log ends at {}", self.end(state));
+        for node in Node::mortal() {
+            if let Some(facts) = facts(node) {
+                text += &format!(
+                    ", {node} through {} decided {}",
+                    facts.through[0].min(facts.through[1]),
+                    facts.decided.map(|d| d.to_string()).join("/")
+                );
+            }
+        }
+        text
+    }
+
+    fn end(&self, state: &State) -> EventId {
+        EventId(self.plan.start.0 + state.log().len() as u64)
+    }
+
+    fn bit(&self, x: EventId) -> u16 {
+        1 << self.plan.at(x)
+    }
+
+    /// What is kept of candidates, retirements and frames.
+    fn kept(&self, state: &State) -> usize {
+        state.machines.iter().flatten().map(|&machine| self.machines.facts(machine).kept).sum()
+    }
+
+    /// Everything is decided, as the oracle says, and everyone knows.
+    fn complete(&self, state: &State) -> bool {
+        let end = self.end(state);
+        let all = state.machines.iter().flatten().all(|&machine| self.machines.facts(machine).decided == [end; SHARDS]);
+        let searched = (0..SLICES as u8).all(|slice| {
+            let machine = state.machines[Node::Slice(slice).index()];
+            machine.is_some_and(|machine| self.machines.facts(machine).through == [end; SLICES])
+        });
+        let expected: u16 = self.plan.decided(self.plan.start, end).map(|told| self.bit(told.x)).sum();
+        all && searched && state.announced == expected
+    }
+
+    /// A node stops: its memory and what is in flight to and from it are gone.
+    fn stop(&self, state: &mut State, node: Node) {
+        state.machines[node.index()] = None;
+        for (index, stream) in self.streams.iter().enumerate() {
+            if stream.reader() == node || stream.server() == node {
+                self.sever(state, index);
+            }
+        }
+    }
+
+    fn sever(&self, state: &mut State, index: usize) {
+        state.whole &= !(1 << index);
+        state.clear(index);
+        state.again = state.again.filter(|&(stream, _)| usize::from(stream) != index);
+    }
+
+    fn start(&self, state: &mut State, node: Node) {
+        let balancer = state.machines[Node::Balancer.index()].expect("it does not crash");
+        let stable = self.machines.facts(balancer).stable;
+        let begun = match node {
+            Node::Balancer => self.machines.begin(Begin::Balancer),
+            Node::Slice(slice) => {
+                let cut = self.machines.step(balancer, Input::Cut(slice)).cut;
+                for stream in [Stream::Log(slice), Stream::Stable(slice)] {
+                    state.whole |= 1 << stream.index();
+                }
+                let from = usize::try_from(stable.0 - self.plan.start.0).expect("few events");
+                let to = Stream::Log(slice).index();
+                let backlog: Vec<MessageId> = state.log().iter().skip(from).copied().collect();
+                backlog.into_iter().for_each(|frame| state.push(to, frame));
+                state.searched[usize::from(slice)] = u8::try_from(from).expect("few events");
+                self.machines.begin(Begin::Slice(slice, cut))
+            }
+            Node::Shard(shard) => self.machines.begin(Begin::Shard(shard, stable)),
+        };
+        match begun {
+            Ok(machine) => state.machines[node.index()] = Some(machine),
+            Err(error) => state.wrong = Some(Box::new(Wrong::Refused(format!("{node}: {error}")))),
+        }
+    }
+
+    /// The reader of a stream subscribes; both ends are up.
+    fn subscribe(&self, state: &mut State, index: usize) {
+        let stream = self.streams[index];
+        let [server, reader] = [stream.server(), stream.reader()].map(|node| state.machines[node.index()].expect("up"));
+        let facts = self.machines.facts(reader);
+        let cursor = match stream {
+            Stream::Candidates(slice, _) => facts.through[usize::from(slice)],
+            Stream::Decisions(shard, _) => facts.decided[usize::from(shard)],
+            Stream::Log(_) | Stream::Stable(_) => unreachable!("a slice reads the feed from its start"),
+        };
+        state.whole |= 1 << index;
+        let outcome = self.machines.step(server, Input::Subscribe(stream, cursor));
+        self.follow(state, stream.server(), index, &outcome);
+    }
+
+    fn deliver(&self, state: &mut State, index: usize, message: MessageId) {
+        let reader = self.streams[index].reader();
+        let machine = state.machines[reader.index()].expect("whole streams have a reader");
+        let outcome = self.machines.step(machine, Input::Message(self.streams[index], message));
+        state.machines[reader.index()] = Some(outcome.next);
+        self.follow(state, reader, index, &outcome);
+    }
+
+    fn store(&self, state: &mut State) {
+        let outcome = self.machines.step(state.machines[0].expect("it does not crash"), Input::Store);
+        state.machines[0] = Some(outcome.next);
+        self.follow(state, Node::Balancer, 0, &outcome);
+    }
+
+    /// Delivers what is delivered at once.
+    fn settle(&self, state: &mut State) {
+        while state.wrong.is_none() {
+            let last = self.last(state);
+            let at_once = |&index: &usize| state.lengths[index] > 0 && self.at_once(state, index, last);
+            if let Some(index) = (0..STREAMS).find(at_once) {
+                let message = state.pop(index);
+                self.deliver(state, index, message);
+            } else if !self.faults.lazy_store && state.unstored {
+                self.store(state);
+            } else {
+                return;
+            }
+        }
+    }
+
+    /// Whether nothing can go wrong any more, and no event come. A hello in flight may yet send its reader back to the cut.
+    fn last(&self, state: &State) -> bool {
+        let calm = |message: &MessageId| matches!(message.kind(), Kind::Repeatable | Kind::News);
+        let over = state.crashes == 0 && state.duplicates == 0 && state.again.is_none();
+        over && state.ended && state.all_whole() && state.messages.iter().all(calm)
+    }
+
+    /// Whether the first message of a stream is delivered as soon as it is the first, and not at any time later.
+    ///
+    /// What the balancer reads and says of the stable cut is: its lateness is that of [`Action::Store`]. So is a frame of candidates
+    /// without events: a shard only forgets when it takes one, and it may forget too early but not too late. The rest
+    /// follows from what can still happen when nothing can go wrong any more. A slice that has searched the whole log says
+    /// nothing more but such frames, so that it makes no difference when it hears of decisions. A shard that has read all
+    /// candidates has one stream left that anything can come on, so that nothing can overtake its first message.
+    fn at_once(&self, state: &State, index: usize, last: bool) -> bool {
+        if !self.faults.reduced {
+            return false;
+        }
+        let searched = |slice: u8| state.searched[usize::from(slice)] == state.lengths[LOG];
+        match self.streams[index] {
+            Stream::Decisions(_, Node::Balancer) | Stream::Stable(_) => true,
+            Stream::Candidates(..) => state.queue(index)[0].kind() == Kind::News,
+            Stream::Decisions(_, Node::Slice(slice)) => last && searched(slice),
+            Stream::Decisions(_, Node::Shard(shard)) => {
+                let drained = |slice| searched(slice) && state.lengths[Stream::Candidates(slice, shard).index()] == 0;
+                last && (0..SLICES as u8).all(drained)
+            }
+            Stream::Log(_) => false,
+        }
+    }
+
+    /// Checks what came of a step of `node`, and sends what it wants sent.
+    fn follow(&self, state: &mut State, node: Node, index: usize, outcome: &Outcome) {
+        if let Some(wrong) = &outcome.wrong {
+            state.wrong = Some(Box::new(Wrong::Refused(format!("{node}: {wrong}"))));
+            return;
+        }
+        if let Err(diverged) = self.check(state, node, outcome) {
+            state.wrong = Some(Box::new(Wrong::Diverged(diverged)));
+            return;
+        }
+        match node {
+            Node::Balancer => state.unstored = outcome.unstored,
+            Node::Slice(slice) => {
+                if let Some(through) = outcome.through {
+                    let searched = u8::try_from(through.0 - self.plan.start.0).expect("few events");
+                    state.searched[usize::from(slice)] = searched;
+                }
+            }
+            Node::Shard(_) => {}
+        }
+        for &(stream, message) in &outcome.sends {
+            let to = stream.index();
+            if state.is_whole(to) {
+                state.push(to, message);
+            }
+        }
+        if let Some(fetch) = outcome.fetch {
+            match self.fetched(state, fetch) {
+                Ok(stored) => state.push_front(index, stored),
+                Err(wrong) => state.wrong = Some(Box::new(Wrong::Refused(format!("{node}: {wrong}")))),
+            }
+        }
+        if outcome.behind {
+            self.stop(state, node);
+        }
+    }
+
+    /// The store has what the balancer published, which was checked to be what the oracle says.
+    fn fetched(&self, state: &State, fetch: Fetch) -> Result<MessageId, String> {
+        let balancer = state.machines[Node::Balancer.index()].expect("it does not crash");
+        let stable = self.machines.facts(balancer).stable;
+        if fetch.through > stable {
+            return Err(format!("{fetch:?} is above what is stored, {stable}"));
+        }
+        let stored: Vec<Retirement> = self.plan.decided(fetch.after, fetch.through).collect();
+        Ok(self.machines.intern(Message::Stored(fetch, stored.into())))
+    }
+
+    fn check(&self, state: &mut State, node: Node, outcome: &Outcome) -> Result<(), String> {
+        let end = self.end(state);
+        for &told in &outcome.announced {
+            let expected = (told.x > self.plan.start && told.x <= end).then(|| self.plan.decides(told.x)).flatten();
+            if expected != Some(told) {
+                return Err(format!("{node} announced [{told}], the oracle says {}", shown(expected)));
+            }
+            state.announced |= self.bit(told.x);
+        }
+        let Some((before, through)) = outcome.decided else { return Ok(()) };
+        if through > end || through < before {
+            return Err(format!("{node} went from {before} to {through}, the log ends at {end}"));
+        }
+        match node {
+            Node::Balancer => {
+                let expected: Vec<Retirement> = self.plan.decided(before, through).collect();
+                if outcome.published != expected {
+                    let (found, expected) = (&outcome.published, &expected);
+                    return Err(format!("published in ({before}, {through}]: {found:?}, the oracle says {expected:?}"));
+                }
+            }
+            Node::Shard(shard) => {
+                let here = |told: &Retirement| self.plan.placement.home_of(told.element) == shard_id(shard);
+                let mut missing = self.plan.decided(before, through).filter(here);
+                if let Some(told) = missing.find(|told| state.announced & self.bit(told.x) == 0) {
+                    return Err(format!("{node} has decided up to {through}, but did not announce [{told}]"));
+                }
+            }
+            Node::Slice(_) => {}
+        }
+        Ok(())
+    }
+
+    /// Writes the next event. A client's withdrawal, or a reprobe, is not written when the balancer knows that the element has
+    /// ended; then the log ends before it.
+    fn write(&self, state: &mut State, stable: EventId) {
+        let x = self.end(state).next();
+        let balancer = state.machines[Node::Balancer.index()].expect("it does not crash");
+        let open = self.machines.facts(balancer).open;
+        let allowed = match &self.plan.events[self.plan.at(x)].kind {
+            EventKind::Withdrawal { element, .. } | EventKind::Reprobe { element, .. } => {
+                open >> self.plan.at(element.arrival()) & 1 == 1
+            }
+            EventKind::Arrival { .. } | EventKind::PoolDefined { .. } => true,
+        };
+        if !allowed {
+            state.ended = true;
+            return;
+        }
+        let frame = self.machines.intern(Message::log(Arc::new(self.plan.frame(x, stable))));
+        let outcome = self.machines.step(balancer, Input::Record(frame));
+        state.machines[Node::Balancer.index()] = Some(outcome.next);
+        state.push(LOG, frame);
+        state.ended = x == self.plan.end();
+        for slice in 0..SLICES as u8 {
+            let index = Stream::Log(slice).index();
+            if state.is_whole(index) {
+                state.push(index, frame);
+            }
+        }
+    }
+}
+
+fn shown(told: Option<Retirement>) -> String {
+    told.map_or_else(|| "nothing".to_owned(), |told| format!("[{told}]"))
+}
+
+impl Model for Cluster {
+    type State = State;
+    type Action = Action;
+
+    /// Everyone has subscribed to everyone, and nothing has happened yet.
+    fn init_states(&self) -> Vec<State> {
+        let mut state = State {
+            machines: [None; NODES],
+            messages: Vec::new(),
+            lengths: [0; STREAMS + 1],
+            whole: 0,
+            ended: false,
+            searched: [0; SLICES],
+            unstored: false,
+            announced: 0,
+            crashes: self.faults.crashes,
+            duplicates: self.faults.duplicates,
+            again: None,
+            wrong: None,
+        };
+        let balancer = self.machines.begin(Begin::Balancer);
+        state.machines[0] = Some(balancer.expect("a balancer begins with nothing but a pool"));
+        Node::mortal().for_each(|node| self.start(&mut state, node));
+        for index in 0..STREAMS {
+            if !matches!(self.streams[index], Stream::Log(_) | Stream::Stable(_)) {
+                self.subscribe(&mut state, index);
+            }
+        }
+        while let Some(index) = (0..STREAMS).find(|&index| state.lengths[index] > 0) {
+            let message = state.pop(index);
+            self.deliver(&mut state, index, message);
+        }
+        if !self.faults.growing {
+            while !state.ended {
+                self.write(&mut state, self.plan.start);
+            }
+        }
+        vec![state]
+    }
+
+    fn actions(&self, state: &State, actions: &mut Vec<Action>) {
+        if state.wrong.is_some() {
+            return;
+        }
+        if !state.ended {
+            actions.push(Action::Write);
+        }
+        if self.faults.lazy_store && state.unstored {
+            actions.push(Action::Store);
+        }
+        for index in 0..STREAMS {
+            let Some(message) = state.queue(index).first() else { continue };
+            let index = u8::try_from(index).expect("few streams");
+            actions.push(Action::Deliver(index));
+            if state.duplicates > 0 && matches!(message.kind(), Kind::Repeatable | Kind::News) {
+                actions.push(Action::DeliverTwice(index));
+            }
+        }
+        // While the reader waits for the store, what comes again waits as well.
+        let held = |index: u8| {
+            let first = state.queue(usize::from(index)).first();
+            first.is_some_and(|first| first.kind() == Kind::Stored)
+        };
+        if state.again.is_some_and(|(index, _)| !held(index)) {
+            actions.push(Action::Again);
+        }
+        let up = |node: Node| state.machines[node.index()].is_some();
+        for node in Node::mortal() {
+            match (up(node), state.crashes > 0) {
+                (true, true) => actions.push(Action::Crash(node)),
+                (true, false) => {}
+                (false, _) => actions.push(Action::Restart(node)),
+            }
+        }
+        if self.faults.reconnect == Reconnect::Together {
+            return;
+        }
+        for (index, stream) in (0u8..).zip(&self.streams) {
+            if !state.is_whole(usize::from(index)) && up(stream.server()) && up(stream.reader()) {
+                actions.push(Action::Subscribe(index));
+            }
+        }
+    }
+
+    fn next_state(&self, state: &State, action: Action) -> Option<State> {
+        let mut next = state.clone();
+        let state = &mut next;
+        match action {
+            Action::Write => {
+                let balancer = state.machines[Node::Balancer.index()].expect("it does not crash");
+                self.write(state, self.machines.facts(balancer).stable);
+            }
+            Action::Store => self.store(state),
+            Action::Deliver(index) => {
+                let message = state.pop(usize::from(index));
+                self.deliver(state, usize::from(index), message);
+            }
+            Action::DeliverTwice(index) => {
+                let message = state.pop(usize::from(index));
+                state.duplicates -= 1;
+                state.again = Some((index, message));
+                self.deliver(state, usize::from(index), message);
+            }
+            Action::Again => {
+                let (index, message) = state.again.take()?;
+                self.deliver(state, usize::from(index), message);
+            }
+            Action::Crash(node) => {
+                state.crashes -= 1;
+                self.stop(state, node);
+            }
+            Action::Restart(node) => {
+                self.start(state, node);
+                if self.faults.reconnect == Reconnect::Together {
+                    for index in 0..STREAMS {
+                        let ends = [self.streams[index].server(), self.streams[index].reader()];
+                        let up = ends.iter().all(|node| state.machines[node.index()].is_some());
+                        if !state.is_whole(index) && up && state.wrong.is_none() {
+                            self.subscribe(state, index);
+                        }
+                    }
+                }
+            }
+            Action::Subscribe(index) => self.subscribe(state, usize::from(index)),
+        }
+        self.settle(state);
+        Some(next)
+    }
+
+    fn properties(&self) -> Vec<Property<Cluster>> {
+        vec![
+            Property::always("what is decided is what the oracle decides", |_, state: &State| {
+                !matches!(state.wrong.as_deref(), Some(Wrong::Diverged(_)))
+            }),
+            Property::always("no machine refuses a message", |_, state: &State| {
+                !matches!(state.wrong.as_deref(), Some(Wrong::Refused(_)))
+            }),
+            Property::always("where nothing can happen everything is decided", |cluster: &Cluster, state: &State| {
+                !state.quiet() || cluster.complete(state)
+            }),
+            Property::always("then nothing is kept", |cluster: &Cluster, state: &State| {
+                !state.quiet() || cluster.kept(state) == 0
+            }),
+        ]
+    }
+
+    fn format_action(&self, action: &Action) -> String {
+        format!("{action:?}")
+    }
+}

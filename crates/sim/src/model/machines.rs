@@ -1,0 +1,697 @@
+//! The real state machines as memoized automata.
+//!
+//! A machine is deterministic, so its state is a function of what it was given since it started. Machines are not cloned: a
+//! state of the model names a machine's state by a number, and what a machine does with an input is computed once, by building
+//! it again from a history that leads there, and then remembered. Two histories lead to the same number when the canonical
+//! texts of the machines are equal ([`super::canon`]).
+//!
+//! That is sound if equal texts mean equal behaviour. [`Machines::audit`] tests just that: where several histories lead to one
+//! number, every remembered step is taken again from the other histories, and has to come to the same.
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::HashMap,
+    fmt,
+    hash::BuildHasher,
+    panic::{self, AssertUnwindSafe},
+    rc::Rc,
+    sync::{
+        Arc, Once, RwLock,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use dovetail_core::{
+    DecisionFrame, EventId, EventKind, Retirement, ShardId,
+    ledger::{ClientPart, Ledger, LedgerLimits, Status},
+    planted::{Bug, Planted},
+    shard::{Fetch, Reader, Shard, ShardEffect},
+    slice::{Slice, SliceCut, SliceEffect},
+};
+
+use super::{
+    canon::canonical,
+    script::Plan,
+    wire::{Message, Node, SHARDS, SLICES, Stream, shard_id, slice_id},
+};
+use crate::net;
+
+/// A machine's state.
+pub(super) type MachineId = u32;
+/// A message: its number, and in the lowest bits what the model has to know of it at every step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct MessageId(u32);
+
+/// What the model has to know of a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// It comes once.
+    Once,
+    /// It may come again.
+    Repeatable,
+    /// The same, and it is a frame of candidates without events.
+    News,
+    /// The answer of the store.
+    Stored,
+}
+
+impl MessageId {
+    fn new(number: usize, message: &Message) -> MessageId {
+        let kind = match message {
+            Message::Stored(..) => Kind::Stored,
+            Message::Wire(net::Message::Candidates(frame)) if frame.after == frame.through => Kind::News,
+            Message::Wire(wire) if wire.may_repeat() => Kind::Repeatable,
+            Message::Wire(_) => Kind::Once,
+        };
+        MessageId(u32::try_from(number << 2).expect("fewer messages") | kind as u32)
+    }
+
+    pub(super) fn kind(self) -> Kind {
+        [Kind::Once, Kind::Repeatable, Kind::News, Kind::Stored][(self.0 & 3) as usize]
+    }
+
+    fn index(self) -> usize {
+        (self.0 >> 2) as usize
+    }
+}
+
+/// Other histories kept for each state, for the audit.
+const OTHERS_MAX: usize = 3;
+/// The length of the longest list, which is the shortest allowed.
+const LIST_MAX: usize = 2;
+
+/// What a machine is given, or asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Input {
+    /// A message of a stream.
+    Message(Stream, MessageId),
+    /// An event was written to the log. Only for the balancer.
+    Record(MessageId),
+    /// Someone subscribes to a stream from a cursor.
+    Subscribe(Stream, EventId),
+    /// A slice asks for the cut.
+    Cut(u8),
+    /// The balancer's results are on disk.
+    Store,
+}
+
+impl Input {
+    /// Whether it only asks.
+    fn asks(self) -> bool {
+        matches!(self, Input::Subscribe(..) | Input::Cut(_))
+    }
+}
+
+/// What a machine begins as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Begin {
+    /// The balancer, when its pool is defined and decided.
+    Balancer,
+    /// A slice from a cut.
+    Slice(u8, u32),
+    /// A shard from a cut.
+    Shard(u8, EventId),
+}
+
+/// What comes of an input.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Outcome {
+    /// The state then.
+    pub(super) next: MachineId,
+    /// What is sent, in order.
+    pub(super) sends: Vec<(Stream, MessageId)>,
+    /// Retirements that a shard announced.
+    pub(super) announced: Vec<Retirement>,
+    /// A shard's watermark, where it moved; the balancer's, likewise.
+    pub(super) decided: Option<(EventId, EventId)>,
+    /// What left the balancer with it.
+    pub(super) published: Vec<Retirement>,
+    /// What has to be fetched before more is read from the stream.
+    pub(super) fetch: Option<Fetch>,
+    /// Frames that it needs are gone: it has to begin anew.
+    pub(super) behind: bool,
+    /// The cut that was asked for.
+    pub(super) cut: u32,
+    /// Of a slice: what it has searched then.
+    pub(super) through: Option<EventId>,
+    /// Of the balancer: whether something is published and not stored then.
+    pub(super) unstored: bool,
+    /// Why it refuses, or panics.
+    pub(super) wrong: Option<String>,
+}
+
+/// What of a machine's state the model looks at.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Facts {
+    /// Shards' watermarks as known there; for a shard its own among them.
+    pub(super) decided: [EventId; SHARDS],
+    /// Slices' `through`; for a slice its own in both places.
+    pub(super) through: [EventId; SLICES],
+    /// The balancer's stable cut.
+    pub(super) stable: EventId,
+    /// The elements that the balancer would still withdraw or reprobe, one bit each, by the event of their arrival.
+    pub(super) open: u32,
+    /// What is still kept: candidates, undecided events, retirements, frames.
+    pub(super) kept: usize,
+}
+
+enum Machine {
+    Balancer(Box<Ledger>),
+    Slice(Box<Slice>),
+    Shard(Box<Shard>),
+}
+
+#[derive(Clone, Copy, Debug)]
+enum History {
+    Begins(Begin),
+    After(MachineId, Input),
+}
+
+#[derive(Debug)]
+struct Known {
+    facts: Facts,
+    history: History,
+    others: Vec<History>,
+}
+
+#[derive(Debug, Default)]
+struct Memory {
+    states: Vec<Known>,
+    by_text: HashMap<u128, MachineId>,
+    steps: HashMap<(MachineId, Input), Arc<Outcome>>,
+    begun: HashMap<Begin, Result<MachineId, String>>,
+    messages: Vec<Arc<Message>>,
+    message_by_text: HashMap<String, MessageId>,
+    cuts: Vec<Arc<SliceCut>>,
+    cut_by_text: HashMap<String, u32>,
+}
+
+/// All machines of a model.
+#[derive(Debug)]
+pub(super) struct Machines {
+    serial: u64,
+    plan: Arc<Plan>,
+    planted: Option<Bug>,
+    memory: RwLock<Memory>,
+}
+
+/// What an audit found.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Audit {
+    /// Steps that were taken again from another history.
+    pub steps: usize,
+    /// Of these, those that came to something else. Must be 0.
+    pub differ: usize,
+}
+
+impl Machines {
+    pub(super) fn new(plan: Arc<Plan>, planted: Option<Bug>) -> Machines {
+        silence_panics();
+        static SERIAL: AtomicU64 = AtomicU64::new(0);
+        let serial = SERIAL.fetch_add(1, Ordering::Relaxed);
+        Machines { serial, plan, planted, memory: RwLock::default() }
+    }
+
+    /// How many states of machines are known, and how many of their steps.
+    pub(super) fn known(&self) -> (usize, usize) {
+        let memory = self.memory.read().expect("nobody panics with it");
+        (memory.states.len(), memory.steps.len())
+    }
+
+    pub(super) fn facts(&self, machine: MachineId) -> Facts {
+        self.memory.read().expect("nobody panics with it").states[machine as usize].facts
+    }
+
+    pub(super) fn message(&self, id: MessageId) -> Arc<Message> {
+        Arc::clone(&self.memory.read().expect("nobody panics with it").messages[id.index()])
+    }
+
+    /// The number of a message.
+    pub(super) fn intern(&self, message: Message) -> MessageId {
+        let text = format!("{message:?}");
+        let mut memory = self.memory.write().expect("nobody panics with it");
+        if let Some(&id) = memory.message_by_text.get(&text) {
+            return id;
+        }
+        let id = MessageId::new(memory.messages.len(), &message);
+        memory.messages.push(Arc::new(message));
+        memory.message_by_text.insert(text, id);
+        id
+    }
+
+    /// A machine's first state.
+    pub(super) fn begin(&self, begin: Begin) -> Result<MachineId, String> {
+        if let Some(known) = self.memory.read().expect("nobody panics with it").begun.get(&begin) {
+            return known.clone();
+        }
+        let machine = caught(|| self.create(begin));
+        let id = machine.map(|machine| self.number(&machine, History::Begins(begin)));
+        self.memory.write().expect("nobody panics with it").begun.insert(begin, id.clone());
+        id
+    }
+
+    /// What comes of giving a machine an input.
+    pub(super) fn step(&self, machine: MachineId, input: Input) -> Rc<Outcome> {
+        let key = (self.serial, machine, input);
+        if let Some(known) = NEAR.with_borrow(|near| near.get(&key).map(Rc::clone)) {
+            return known;
+        }
+        let outcome = Rc::new(Outcome::clone(&self.step_far(machine, input)));
+        NEAR.with_borrow_mut(|near| {
+            if near.keys().next().is_some_and(|&(serial, ..)| serial != self.serial) {
+                near.clear();
+            }
+            near.insert(key, Rc::clone(&outcome));
+        });
+        outcome
+    }
+
+    fn step_far(&self, machine: MachineId, input: Input) -> Arc<Outcome> {
+        if let Some(known) = self.memory.read().expect("nobody panics with it").steps.get(&(machine, input)) {
+            return Arc::clone(known);
+        }
+        let history = self.memory.read().expect("nobody panics with it").states[machine as usize].history;
+        let outcome = Arc::new(self.take(machine, history, input));
+        self.memory.write().expect("nobody panics with it").steps.insert((machine, input), Arc::clone(&outcome));
+        outcome
+    }
+
+    /// Takes every known step again from every other history that is known to lead to where it begins.
+    pub(super) fn audit(&self) -> Audit {
+        let memory = self.memory.read().expect("nobody panics with it");
+        let steps: Vec<(MachineId, Input, Arc<Outcome>)> =
+            memory.steps.iter().map(|(&(machine, input), outcome)| (machine, input, Arc::clone(outcome))).collect();
+        let others: Vec<Vec<History>> = memory.states.iter().map(|known| known.others.clone()).collect();
+        drop(memory);
+        let mut audit = Audit::default();
+        for (machine, input, outcome) in steps {
+            for &history in &others[machine as usize] {
+                audit.steps += 1;
+                audit.differ += usize::from(self.take(machine, history, input) != *outcome);
+            }
+        }
+        audit
+    }
+
+    fn take(&self, machine: MachineId, history: History, input: Input) -> Outcome {
+        let taken = caught(|| {
+            let mut built = self.build(history);
+            let mut outcome = self.give(&mut built, input);
+            match &built {
+                Machine::Slice(slice) => outcome.through = Some(slice.through()),
+                Machine::Balancer(ledger) => outcome.unstored = ledger.stable() < ledger.decided(),
+                Machine::Shard(_) => {}
+            }
+            outcome.next = if input.asks() || outcome.wrong.is_some() {
+                machine
+            } else {
+                self.number(&built, History::After(machine, input))
+            };
+            Ok(outcome)
+        });
+        taken.unwrap_or_else(|wrong| Outcome { next: machine, wrong: Some(wrong), ..Outcome::default() })
+    }
+
+    /// Builds a machine again.
+    fn build(&self, history: History) -> Machine {
+        let mut inputs = Vec::new();
+        let mut at = history;
+        let begin = loop {
+            match at {
+                History::Begins(begin) => break begin,
+                History::After(before, input) => {
+                    inputs.push(input);
+                    at = self.memory.read().expect("nobody panics with it").states[before as usize].history;
+                }
+            }
+        };
+        let mut machine = self.create(begin).expect("it was created before");
+        for &input in inputs.iter().rev() {
+            self.give(&mut machine, input);
+        }
+        machine
+    }
+
+    fn number(&self, machine: &Machine, history: History) -> MachineId {
+        let text = digest(&machine.text());
+        let facts = machine.facts(self.plan.start);
+        let mut memory = self.memory.write().expect("nobody panics with it");
+        if let Some(&id) = memory.by_text.get(&text) {
+            let known = &mut memory.states[id as usize];
+            if known.others.len() < OTHERS_MAX {
+                known.others.push(history);
+            }
+            return id;
+        }
+        let id = MachineId::try_from(memory.states.len()).expect("fewer states");
+        memory.states.push(Known { facts, history, others: Vec::new() });
+        memory.by_text.insert(text, id);
+        id
+    }
+
+    fn create(&self, begin: Begin) -> Result<Machine, String> {
+        let planted = self.planted.map_or_else(Planted::default, Planted::bug);
+        let placement = self.plan.placement.clone();
+        Ok(match begin {
+            Begin::Balancer => Machine::Balancer(Box::new(self.ledger())),
+            Begin::Slice(slice, cut) => {
+                let cut = Arc::clone(&self.memory.read().expect("nobody panics with it").cuts[cut as usize]);
+                let slice = Slice::new(placement, slice_id(slice), LIST_MAX, SliceCut::clone(&cut));
+                let mut slice = slice.map_err(|error| error.to_string())?;
+                slice.plant(planted);
+                Machine::Slice(Box::new(slice))
+            }
+            Begin::Shard(shard, cut) => {
+                let mut shard = Shard::new(placement, shard_id(shard), cut);
+                shard.plant(planted);
+                Machine::Shard(Box::new(shard))
+            }
+        })
+    }
+
+    fn ledger(&self) -> Ledger {
+        let limits = LedgerLimits {
+            waiting_max: 100,
+            waiting_total_max: 100,
+            payload_bytes_max: 100,
+            ended_max: 100,
+            idempotency_max: 100,
+        };
+        let mut ledger = Ledger::new(limits, u32::try_from(SHARDS).expect("few"));
+        let pool = dovetail_core::PoolId(0);
+        let kind = EventKind::PoolDefined { pool, definition: Arc::clone(&self.plan.definition) };
+        ledger.record(self.plan.start, 0, &kind, None).expect("the rule compiles");
+        ledger.restore(self.plan.start, &[]).expect("nothing was decided before");
+        ledger
+    }
+
+    fn give(&self, machine: &mut Machine, input: Input) -> Outcome {
+        match machine {
+            Machine::Balancer(ledger) => self.give_balancer(ledger, input),
+            Machine::Slice(slice) => self.give_slice(slice, input),
+            Machine::Shard(shard) => self.give_shard(shard, input),
+        }
+    }
+
+    fn give_balancer(&self, ledger: &mut Ledger, input: Input) -> Outcome {
+        let mut outcome = Outcome::default();
+        match input {
+            Input::Record(frame) => {
+                let message = self.message(frame);
+                let Message::Wire(net::Message::Log(frame)) = &*message else {
+                    unreachable!("only the log is written")
+                };
+                for event in &frame.events {
+                    let arrival = matches!(event.kind, EventKind::Arrival { .. });
+                    let client = arrival.then(|| ClientPart {
+                        key: event.x.to_string().into(),
+                        payload: bytes::Bytes::new(),
+                        ttl_ms: 0,
+                        idempotency_key: "".into(),
+                    });
+                    ledger.record(event.x, frame.time_ms, &event.kind, client).expect("it defines nothing");
+                }
+            }
+            Input::Store => {
+                let through = ledger.decided();
+                ledger.on_stable(through);
+                let stable = self.intern(Message::stable(through));
+                outcome.sends.extend((0..SLICES as u8).map(|slice| (Stream::Stable(slice), stable)));
+            }
+            Input::Cut(slice) => {
+                let cut = ledger.cut(|place| self.plan.placement.owner(place) == slice_id(slice));
+                outcome.cut = self.cut(cut);
+            }
+            Input::Message(Stream::Decisions(shard, _), message) => match &*self.message(message) {
+                Message::Wire(net::Message::DecisionsHello { floor }) => {
+                    let mark = ledger.mark(shard_id(shard));
+                    outcome.wrong = (*floor > mark).then(|| format!("floor of g{shard} is {floor}, its mark {mark}"));
+                }
+                Message::Wire(net::Message::Decisions(decisions)) => {
+                    if let Err(wrong) = self.decide(ledger, shard, decisions, &mut outcome) {
+                        outcome.wrong = Some(wrong);
+                    }
+                }
+                other => unreachable!("a balancer reads no {other}"),
+            },
+            Input::Message(..) | Input::Subscribe(..) => unreachable!("a balancer is given no {input:?}"),
+        }
+        outcome
+    }
+
+    /// The balancer takes decisions.
+    fn decide(
+        &self,
+        ledger: &mut Ledger,
+        shard: u8,
+        decisions: &DecisionFrame,
+        outcome: &mut Outcome,
+    ) -> Result<(), String> {
+        let before = ledger.decided();
+        for &retirement in &decisions.retirements {
+            ledger.on_retirement(retirement).map_err(|error| error.to_string())?;
+        }
+        let mut published = Vec::new();
+        if let Some(decided) = decisions.decided {
+            ledger.on_decided(shard_id(shard), decided, &mut published).map_err(|error| error.to_string())?;
+        }
+        let through = ledger.decided();
+        if through > before {
+            outcome.published = published.iter().map(dovetail_core::ledger::Outcome::retirement).collect();
+            outcome.decided = Some((before, through));
+        }
+        Ok(())
+    }
+
+    fn give_slice(&self, slice: &mut Slice, input: Input) -> Outcome {
+        let mut outcome = Outcome::default();
+        let id = u8::try_from(slice.id().0).expect("few");
+        let mut effects = Vec::new();
+        let given = match input {
+            Input::Subscribe(stream @ Stream::Candidates(_, shard), after) => {
+                let (hello, frames) = match slice.subscribe(shard_id(shard), after) {
+                    Ok(backlog) => ((backlog.known, slice.floor()), backlog.frames),
+                    Err(behind) => ((slice.known(), behind.floor), Vec::new()),
+                };
+                let hello = net::Message::CandidatesHello { known: hello.0, floor: hello.1 };
+                let messages = [Message::Wire(hello)].into_iter().chain(frames.into_iter().map(Message::candidates));
+                outcome.sends = messages.map(|message| (stream, self.intern(message))).collect();
+                Ok(())
+            }
+            Input::Message(stream, message) => match (stream, &*self.message(message)) {
+                (Stream::Log(_), Message::Wire(net::Message::Log(frame))) => {
+                    slice.on_frame(Arc::clone(frame), &mut effects)
+                }
+                (Stream::Stable(_), Message::Wire(net::Message::Stable(stable))) => {
+                    slice.on_stable(*stable, &mut effects);
+                    Ok(())
+                }
+                (Stream::Decisions(shard, _), Message::Wire(net::Message::DecisionsHello { floor })) => {
+                    let after = slice.decided(shard_id(shard));
+                    outcome.fetch = (after < *floor).then_some(Fetch { after, through: *floor });
+                    Ok(())
+                }
+                (Stream::Decisions(shard, _), Message::Wire(net::Message::Decisions(decisions))) => {
+                    slice.on_decisions(shard_id(shard), decisions, &mut effects)
+                }
+                (Stream::Decisions(shard, _), Message::Stored(fetch, retirements)) => {
+                    slice.on_stored(shard_id(shard), fetch.through, retirements, &mut effects)
+                }
+                (stream, other) => unreachable!("{stream} carries no {other}"),
+            },
+            other => unreachable!("a slice is given no {other:?}"),
+        };
+        outcome.wrong = given.err().map(|error| error.to_string());
+        for SliceEffect::Frame { to, frame } in effects {
+            let to = u8::try_from(to.0).expect("few");
+            outcome.sends.push((Stream::Candidates(id, to), self.intern(Message::candidates(frame))));
+        }
+        outcome
+    }
+
+    fn give_shard(&self, shard: &mut Shard, input: Input) -> Outcome {
+        let mut outcome = Outcome::default();
+        let before = shard.watermark();
+        let mut effects = Vec::new();
+        let given = match input {
+            Input::Subscribe(stream @ Stream::Decisions(_, reader), after) => {
+                let reader = match reader {
+                    Node::Balancer => Reader::Balancer,
+                    Node::Slice(_) => Reader::Matcher,
+                    Node::Shard(peer) => Reader::Shard(shard_id(peer)),
+                };
+                let backlog = shard.subscribe(reader, after);
+                let hello = Message::Wire(net::Message::DecisionsHello { floor: backlog.floor });
+                let messages = [hello, Message::decisions(backlog.decisions)];
+                outcome.sends = messages.map(|message| (stream, self.intern(message))).into();
+                Ok(())
+            }
+            Input::Message(stream, message) => match (stream, &*self.message(message)) {
+                (Stream::Candidates(slice, _), Message::Wire(net::Message::CandidatesHello { known, floor })) => {
+                    outcome.behind = shard.through(slice_id(slice)) < *floor;
+                    if !outcome.behind {
+                        outcome.fetch = shard.on_slice_subscribed(slice_id(slice), *known);
+                    }
+                    Ok(())
+                }
+                (Stream::Candidates(slice, _), Message::Wire(net::Message::Candidates(frame))) => {
+                    shard.on_candidates(slice_id(slice), frame, &mut effects)
+                }
+                (Stream::Decisions(peer, _), Message::Wire(net::Message::DecisionsHello { floor })) => {
+                    outcome.fetch = shard.on_peer_subscribed(shard_id(peer), *floor);
+                    Ok(())
+                }
+                (Stream::Decisions(peer, _), Message::Wire(net::Message::Decisions(decisions))) => {
+                    shard.on_decisions(shard_id(peer), decisions, &mut effects)
+                }
+                (_, Message::Stored(fetch, retirements)) => shard.on_stored(*fetch, retirements, &mut effects),
+                (stream, other) => unreachable!("{stream} carries no {other}"),
+            },
+            other => unreachable!("a shard is given no {other:?}"),
+        };
+        outcome.wrong = given.err().map(|error| error.to_string());
+        let after = shard.watermark();
+        outcome.decided = (after != before).then_some((before, after));
+        outcome.announced.extend(effects.iter().filter_map(|effect| match effect {
+            ShardEffect::Retire(told) | ShardEffect::Settled(told) => Some(*told),
+            ShardEffect::Grant { .. } | ShardEffect::Decided { .. } => None,
+        }));
+        let id = u8::try_from(shard.id().0).expect("few");
+        let streams = Stream::all().into_iter().filter(|stream| stream.server() == Node::Shard(id));
+        for stream in streams {
+            let frames = frames_for(stream.reader(), &effects);
+            outcome.sends.extend(frames.into_iter().map(|frame| (stream, self.intern(Message::decisions(frame)))));
+        }
+        outcome
+    }
+
+    fn cut(&self, cut: SliceCut) -> u32 {
+        let text = format!("{cut:?}");
+        let mut memory = self.memory.write().expect("nobody panics with it");
+        if let Some(&id) = memory.cut_by_text.get(&text) {
+            return id;
+        }
+        let id = u32::try_from(memory.cuts.len()).expect("few cuts");
+        memory.cuts.push(Arc::new(cut));
+        memory.cut_by_text.insert(text, id);
+        id
+    }
+}
+
+/// What one reader is sent of a shard's effects: one frame, or several where a frame, which is applied in the order of its
+/// fields, would change the order of the effects.
+fn frames_for(reader: Node, effects: &[ShardEffect]) -> Vec<DecisionFrame> {
+    let mut frames: Vec<DecisionFrame> = Vec::new();
+    let mut last = 3;
+    for effect in effects {
+        let rank = match *effect {
+            ShardEffect::Retire(_) => 0,
+            ShardEffect::Settled(_) if reader == Node::Balancer => 0,
+            ShardEffect::Grant { to: ShardId(to), .. } if reader == Node::Shard(u8::try_from(to).expect("few")) => 1,
+            ShardEffect::Decided { .. } => 2,
+            ShardEffect::Settled(_) | ShardEffect::Grant { .. } => continue,
+        };
+        if rank < last || last == 2 {
+            frames.push(DecisionFrame::default());
+        }
+        last = rank;
+        let frame = frames.last_mut().expect("the first effect begins one");
+        match *effect {
+            ShardEffect::Retire(told) | ShardEffect::Settled(told) => frame.retirements.push(told),
+            ShardEffect::Grant { grant, .. } => frame.grants.push(grant),
+            ShardEffect::Decided { through } => frame.decided = Some(through),
+        }
+    }
+    frames
+}
+
+impl Machine {
+    fn text(&self) -> String {
+        match self {
+            Machine::Balancer(ledger) => canonical(&format!("{ledger:?}")),
+            Machine::Slice(slice) => {
+                let mut anchors: Vec<u64> = slice.anchors().map(|anchor| anchor.0).collect();
+                anchors.sort_unstable();
+                format!("{} anchors {anchors:?}", canonical(&format!("{slice:?}")))
+            }
+            Machine::Shard(shard) => canonical(&format!("{shard:?}")),
+        }
+    }
+
+    fn facts(&self, start: EventId) -> Facts {
+        let shards = [ShardId(0), ShardId(1)];
+        match self {
+            Machine::Balancer(ledger) => {
+                let open = |&bit: &u32| {
+                    let element = dovetail_core::ElementId(start.0 + 1 + u64::from(bit));
+                    matches!(ledger.status(element), Status::Waiting(entry) if entry.closing.is_none())
+                };
+                Facts {
+                    decided: shards.map(|shard| ledger.mark(shard)),
+                    stable: ledger.stable(),
+                    open: (0..16).filter(open).map(|bit| 1 << bit).sum(),
+                    ..Facts::default()
+                }
+            }
+            Machine::Slice(slice) => Facts {
+                decided: shards.map(|shard| slice.decided(shard)),
+                through: [slice.through(); SLICES],
+                kept: slice.frames_kept(),
+                ..Facts::default()
+            },
+            Machine::Shard(shard) => Facts {
+                decided: shards.map(|peer| shard.decided(peer)),
+                through: [0, 1].map(|slice| shard.through(slice_id(slice))),
+                kept: shard.timelines() + shard.undecided() + shard.retirements_kept(),
+                ..Facts::default()
+            },
+        }
+    }
+}
+
+impl fmt::Debug for Machine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text())
+    }
+}
+
+/// Two independent hashes of a text.
+fn digest(text: &str) -> u128 {
+    let [low, high] = [0u8, 1].map(|which| {
+        let hasher = std::hash::BuildHasherDefault::<std::hash::DefaultHasher>::default();
+        hasher.hash_one((which, text))
+    });
+    u128::from(high) << 64 | u128::from(low)
+}
+
+type Near = HashMap<(u64, MachineId, Input), Rc<Outcome>, std::hash::BuildHasherDefault<std::hash::DefaultHasher>>;
+
+thread_local! {
+    /// What this thread has looked up, so that threads do not contend.
+    static NEAR: RefCell<Near> = RefCell::default();
+    static CAUGHT: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Panics of machines are reported as findings; they print nothing.
+fn silence_panics() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let told = panic::take_hook();
+        panic::set_hook(Box::new(move |info| {
+            if !CAUGHT.get() {
+                told(info);
+            }
+        }));
+    });
+}
+
+fn caught<T>(run: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
+    CAUGHT.set(true);
+    let result = panic::catch_unwind(AssertUnwindSafe(run));
+    CAUGHT.set(false);
+    result.unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<String>().map(String::as_str);
+        let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
+        Err(format!("panic: {}", text.unwrap_or("no message")))
+    })
+}

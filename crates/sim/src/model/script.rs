@@ -1,0 +1,272 @@
+//! What happens in a model: a few elements, which pairs of them match, and where they are homed.
+
+use std::{fmt, sync::Arc};
+
+use dovetail_core::{
+    ElementId, Event, EventId, EventKind, LogFrame, Placement, PoolDefinition, PoolId, Retirement, Ring,
+    WithdrawReason, oracle::Oracle,
+};
+use dovetail_rule::{Row, Schema, Value, ValueKind};
+use serde::Serialize;
+
+use super::wire::SHARDS;
+
+/// Neighbouring events are so far apart, in milliseconds.
+const STEP_MS: u64 = 10;
+/// A reprobe comes so much later, in milliseconds.
+const LATE_MS: u64 = 1_000;
+
+/// One event of the log, by the elements' order of arrival.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+pub enum Op {
+    /// The next element arrives.
+    Arrive,
+    /// An element is withdrawn.
+    Withdraw(u8),
+    /// An element searches again, late.
+    Reprobe(u8),
+}
+
+/// Which pairs match: of elements numbered from 0 in the order of their arrival.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize)]
+pub struct Relation {
+    /// Pairs that match whenever they meet, one bit for each pair, (0,1), (0,2), (1,2), (0,3) and so on.
+    pub always: u16,
+    /// Pairs that match only in a reprobe.
+    pub late: u16,
+}
+
+/// Everything that is fixed before anything happens.
+#[derive(Clone, Debug)]
+pub struct Script {
+    /// The events, in order.
+    pub ops: Vec<Op>,
+    /// The rule.
+    pub relation: Relation,
+    /// The shard of each element.
+    pub homes: Vec<u8>,
+}
+
+fn pairs(elements: usize) -> impl Iterator<Item = (usize, usize)> {
+    (1..elements).flat_map(|b| (0..b).map(move |a| (a, b)))
+}
+
+impl Relation {
+    /// All relations among so many elements; with pairs that match late, if asked for.
+    #[must_use]
+    pub fn all(elements: usize, late: bool) -> Vec<Relation> {
+        let bits = u16::try_from(elements * (elements - 1) / 2).expect("few elements");
+        let always = 0..1u16 << bits;
+        let none_late = always.clone().map(|always| Relation { always, late: 0 });
+        if !late {
+            return none_late.collect();
+        }
+        let disjoint = |always: u16| (0..1u16 << bits).filter(move |late| always & late == 0);
+        always.flat_map(|always| disjoint(always).map(move |late| Relation { always, late })).collect()
+    }
+
+    fn rule(self, elements: usize) -> String {
+        let pair = |(bit, (a, b)): (usize, (usize, usize))| {
+            let base = format!("(a.n == {a} && b.n == {b}");
+            if self.always >> bit & 1 == 1 {
+                Some(base + ")")
+            } else if self.late >> bit & 1 == 1 {
+                Some(format!("{base} && a.waited >= {LATE_MS})"))
+            } else {
+                None
+            }
+        };
+        let terms: Vec<String> = pairs(elements).enumerate().filter_map(pair).collect();
+        if terms.is_empty() { "a.n == 99 && b.n == 99".to_owned() } else { terms.join(" || ") }
+    }
+
+    /// For people: `01 12~`, where `~` marks a pair that matches late.
+    #[must_use]
+    pub fn shown(self, elements: usize) -> String {
+        let named = |(bit, (a, b)): (usize, (usize, usize))| {
+            let mark = if self.always >> bit & 1 == 1 { Some("") } else { (self.late >> bit & 1 == 1).then_some("~") };
+            mark.map(|mark| format!("{a}{b}{mark}"))
+        };
+        let shown: Vec<String> = pairs(elements).enumerate().filter_map(named).collect();
+        if shown.is_empty() { "none".to_owned() } else { shown.join(" ") }
+    }
+}
+
+impl fmt::Display for Script {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut arrived = 0;
+        for op in &self.ops {
+            match op {
+                Op::Arrive => write!(f, "a{arrived} ")?,
+                Op::Withdraw(element) => write!(f, "w{element} ")?,
+                Op::Reprobe(element) => write!(f, "r{element} ")?,
+            }
+            arrived += u8::from(*op == Op::Arrive);
+        }
+        let homes: String = self.homes.iter().map(u8::to_string).collect();
+        write!(f, "homes {homes} pairs {}", self.relation.shown(self.homes.len()))
+    }
+}
+
+/// All scripts of so many elements: every pattern of homes up to renaming, every relation; of arrivals alone, and with one
+/// withdrawal or one reprobe at each place where it can be.
+#[must_use]
+pub fn families(elements: usize, arrivals: bool, withdrawal: bool, reprobe: bool) -> Vec<Script> {
+    let mut all = Vec::new();
+    if arrivals {
+        all.push((vec![Op::Arrive; elements], false));
+    }
+    let count = u8::try_from(elements).expect("few elements");
+    // At the end, or before a later arrival.
+    let places = |element: u8| usize::from(element) + 1..=elements;
+    let mut with = |op: fn(u8) -> Op, late: bool| {
+        for element in 0..count {
+            for place in places(element) {
+                let mut ops = vec![Op::Arrive; elements];
+                ops.insert(place, op(element));
+                all.push((ops, late));
+            }
+        }
+    };
+    if withdrawal {
+        with(Op::Withdraw, false);
+    }
+    if reprobe {
+        with(Op::Reprobe, true);
+    }
+    let mut scripts = Vec::new();
+    for (ops, late) in all {
+        for homes in homes(elements) {
+            let relations = Relation::all(elements, late);
+            scripts.extend(relations.into_iter().map(|relation| Script {
+                ops: ops.clone(),
+                relation,
+                homes: homes.clone(),
+            }));
+        }
+    }
+    scripts
+}
+
+/// Patterns of homes that use both shards, up to renaming these.
+fn homes(elements: usize) -> Vec<Vec<u8>> {
+    let patterns = 1..1u16 << (elements - 1);
+    patterns
+        .map(|bits| (0..elements).map(|element| u8::from(element > 0 && bits >> (element - 1) & 1 == 1)).collect())
+        .collect()
+}
+
+/// A script, made ready: the pool, ids, frames, and what should become of it.
+#[derive(Debug)]
+pub(super) struct Plan {
+    pub(super) placement: Placement,
+    pub(super) definition: Arc<PoolDefinition>,
+    /// The event that defines the pool; everything starts there.
+    pub(super) start: EventId,
+    /// By event after the start.
+    pub(super) events: Vec<Event>,
+    /// By event after the start.
+    truth: Vec<Option<Retirement>>,
+}
+
+impl Plan {
+    pub(super) fn new(script: &Script) -> Plan {
+        let placement = Placement::new(2, 1, Arc::new(Ring::new(u32::try_from(SHARDS).expect("few"), 8)));
+        let definition = Arc::new(PoolDefinition {
+            name: "model".to_owned(),
+            attributes: vec![("n".to_owned(), ValueKind::Int)],
+            rule: script.relation.rule(script.homes.len()),
+            ttl_ms: 0,
+            reprobe_ms: Vec::new(),
+            waiting_max: 0,
+            payload_bytes_max: 0,
+        });
+        let start = start(script, &placement);
+        let mut plan = Plan { placement, definition, start, events: Vec::new(), truth: Vec::new() };
+        plan.fill(script);
+        plan
+    }
+
+    /// The last event.
+    pub(super) fn end(&self) -> EventId {
+        EventId(self.start.0 + self.events.len() as u64)
+    }
+
+    /// `time(x)`.
+    pub(super) fn time_ms(&self, x: EventId) -> u64 {
+        let event = &self.events[self.at(x)];
+        let late = if matches!(event.kind, EventKind::Reprobe { .. }) { LATE_MS } else { 0 };
+        let before = self.events[..self.at(x)].iter().any(|event| matches!(event.kind, EventKind::Reprobe { .. }));
+        let late = if before { LATE_MS } else { late };
+        x.0 * STEP_MS + late
+    }
+
+    /// The frame of an event, opened when the stable cut was `stable`.
+    pub(super) fn frame(&self, x: EventId, stable: EventId) -> LogFrame {
+        let events = vec![self.events[self.at(x)].clone()];
+        LogFrame { after: x.prev(), through: x, time_ms: self.time_ms(x), stable, events }
+    }
+
+    /// What the oracle decides at an event.
+    pub(super) fn decides(&self, x: EventId) -> Option<Retirement> {
+        self.truth.get(self.at(x)).copied().flatten()
+    }
+
+    /// What the oracle decides in `(after, through]`.
+    pub(super) fn decided(&self, after: EventId, through: EventId) -> impl Iterator<Item = Retirement> + '_ {
+        (after.0.max(self.start.0) + 1..=through.0).filter_map(|x| self.decides(EventId(x)))
+    }
+
+    pub(super) fn at(&self, x: EventId) -> usize {
+        usize::try_from(x.0 - self.start.0 - 1).expect("few events")
+    }
+
+    fn fill(&mut self, script: &Script) {
+        let schema = Schema::new(self.definition.attributes.iter().cloned()).expect("one attribute");
+        let row = |n: usize| {
+            let n = Value::Int(i64::try_from(n).expect("few"));
+            Arc::new(Row::from_named(&schema, [("n".to_owned(), n)]).expect("it is in the schema"))
+        };
+        let pool = PoolId(0);
+        let mut arrived: Vec<(ElementId, Arc<Row>)> = Vec::new();
+        for (op, x) in script.ops.iter().zip(self.start.0 + 1..) {
+            let x = EventId(x);
+            let kind = match *op {
+                Op::Arrive => {
+                    let row = row(arrived.len());
+                    arrived.push((x.into(), Arc::clone(&row)));
+                    EventKind::Arrival { pool, row }
+                }
+                Op::Withdraw(element) => {
+                    let (element, _) = arrived[usize::from(element)];
+                    EventKind::Withdrawal { element, pool, reason: WithdrawReason::Client }
+                }
+                Op::Reprobe(element) => {
+                    let (element, row) = arrived[usize::from(element)].clone();
+                    EventKind::Reprobe { element, pool, arrived_ms: self.time_ms(element.arrival()), row }
+                }
+            };
+            self.events.push(Event { x, kind });
+        }
+        let mut oracle = Oracle::new();
+        let defined = EventKind::PoolDefined { pool, definition: Arc::clone(&self.definition) };
+        oracle.on_event(self.start, 0, &defined).expect("the rule compiles");
+        for event in &self.events {
+            let decided = oracle.on_event(event.x, self.time_ms(event.x), &event.kind);
+            self.truth.push(decided.expect("only a definition fails"));
+        }
+    }
+}
+
+/// The first id after which the elements have the homes asked for.
+fn start(script: &Script, placement: &Placement) -> EventId {
+    let arrivals = || script.ops.iter().zip(1u64..).filter(|(op, _)| **op == Op::Arrive);
+    assert_eq!(arrivals().count(), script.homes.len(), "each element has a home");
+    let fits = |start: u64| {
+        arrivals()
+            .zip(&script.homes)
+            .all(|((_, offset), &home)| placement.home_of(ElementId(start + offset)).0 == u32::from(home))
+    };
+    // Odd, so that the first element is owned by slice 0.
+    (1..).step_by(2).map(EventId).find(|start| fits(start.0)).expect("every pattern occurs on a ring")
+}

@@ -1,0 +1,184 @@
+//! Who talks to whom in the model: five nodes, sixteen streams, and what they carry.
+
+use std::{fmt, sync::Arc};
+
+use dovetail_core::{CandidateFrame, DecisionFrame, EventId, LogFrame, Retirement, ShardId, SliceId, shard::Fetch};
+
+use crate::net;
+
+/// Slices of the model.
+pub const SLICES: usize = 2;
+/// Shards of the model.
+pub const SHARDS: usize = 2;
+/// Nodes of the model: a balancer, a matcher for each slice, a gatherer for each shard.
+pub const NODES: usize = 1 + SLICES + SHARDS;
+/// Streams of the model.
+pub const STREAMS: usize = 2 * SLICES + SLICES * SHARDS + SHARDS * (1 + SLICES + (SHARDS - 1));
+
+/// A node. Its index: the balancer, then the slices, then the shards.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Node {
+    /// The balancer, with its disk. It does not crash.
+    Balancer,
+    /// The matcher that runs one slice.
+    Slice(u8),
+    /// The gatherer that runs one shard.
+    Shard(u8),
+}
+
+impl Node {
+    /// Its place among all nodes.
+    #[must_use]
+    pub fn index(self) -> usize {
+        match self {
+            Node::Balancer => 0,
+            Node::Slice(slice) => 1 + slice as usize,
+            Node::Shard(shard) => 1 + SLICES + shard as usize,
+        }
+    }
+
+    /// Those that may crash.
+    pub fn mortal() -> impl Iterator<Item = Node> {
+        (0..SLICES as u8).map(Node::Slice).chain((0..SHARDS as u8).map(Node::Shard))
+    }
+}
+
+impl fmt::Display for Node {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Node::Balancer => f.write_str("balancer"),
+            Node::Slice(slice) => write!(f, "s{slice}"),
+            Node::Shard(shard) => write!(f, "g{shard}"),
+        }
+    }
+}
+
+/// A stream: first in, first out, from one node to another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Stream {
+    /// Frames of the log, to a slice.
+    Log(u8),
+    /// The stable cut, to a slice. A stream of its own: on the wire the two overtake each other.
+    Stable(u8),
+    /// A slice's candidates, to a shard.
+    Candidates(u8, u8),
+    /// A shard's decisions, to the balancer, a slice, or the other shard.
+    Decisions(u8, Node),
+}
+
+impl Stream {
+    /// All of them, by their indices.
+    #[must_use]
+    pub fn all() -> [Stream; STREAMS] {
+        let slices = || 0..SLICES as u8;
+        let shards = || 0..SHARDS as u8;
+        let feeds = slices().map(Stream::Log).chain(slices().map(Stream::Stable));
+        let candidates = slices().flat_map(|slice| shards().map(move |shard| Stream::Candidates(slice, shard)));
+        let readers = move |shard| {
+            let peers = shards().filter(move |&peer| peer != shard).map(Node::Shard);
+            [Node::Balancer].into_iter().chain(slices().map(Node::Slice)).chain(peers)
+        };
+        let decisions = shards().flat_map(|shard| readers(shard).map(move |reader| Stream::Decisions(shard, reader)));
+        let all: Vec<Stream> = feeds.chain(candidates).chain(decisions).collect();
+        all.try_into().expect("STREAMS counts them")
+    }
+
+    /// Its place among all streams.
+    #[must_use]
+    pub fn index(self) -> usize {
+        match self {
+            Stream::Log(slice) => usize::from(slice),
+            Stream::Stable(slice) => SLICES + usize::from(slice),
+            Stream::Candidates(slice, shard) => 2 * SLICES + SHARDS * usize::from(slice) + usize::from(shard),
+            Stream::Decisions(shard, reader) => {
+                let first = 2 * SLICES + SLICES * SHARDS + (1 + SLICES + SHARDS - 1) * usize::from(shard);
+                // A shard does not read its own.
+                first + reader.index() - usize::from(reader > Node::Shard(shard))
+            }
+        }
+    }
+
+    /// Who serves it.
+    #[must_use]
+    pub fn server(self) -> Node {
+        match self {
+            Stream::Log(_) | Stream::Stable(_) => Node::Balancer,
+            Stream::Candidates(slice, _) => Node::Slice(slice),
+            Stream::Decisions(shard, _) => Node::Shard(shard),
+        }
+    }
+
+    /// Who reads it.
+    #[must_use]
+    pub fn reader(self) -> Node {
+        match self {
+            Stream::Log(slice) | Stream::Stable(slice) => Node::Slice(slice),
+            Stream::Candidates(_, shard) => Node::Shard(shard),
+            Stream::Decisions(_, reader) => reader,
+        }
+    }
+}
+
+impl fmt::Display for Stream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} <- {}", self.reader(), self.server())
+    }
+}
+
+/// What a stream carries.
+#[derive(Clone, Debug)]
+pub enum Message {
+    /// As on the wire of the simulator, which is the wire of the cluster.
+    Wire(net::Message),
+    /// The answer of the store that was fetched for the stream: what follows on it is held until it comes.
+    Stored(Fetch, Arc<[Retirement]>),
+}
+
+impl Message {
+    pub(super) fn log(frame: Arc<LogFrame>) -> Message {
+        Message::Wire(net::Message::Log(frame))
+    }
+
+    pub(super) fn stable(stable: EventId) -> Message {
+        Message::Wire(net::Message::Stable(stable))
+    }
+
+    pub(super) fn candidates(frame: Arc<CandidateFrame>) -> Message {
+        Message::Wire(net::Message::Candidates(frame))
+    }
+
+    pub(super) fn decisions(frame: DecisionFrame) -> Message {
+        Message::Wire(net::Message::Decisions(Arc::new(frame)))
+    }
+}
+
+impl fmt::Display for Message {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Message::Wire(message) => message.fmt(f),
+            Message::Stored(fetch, retirements) => {
+                write!(f, "stored ({}, {}]", fetch.after, fetch.through)?;
+                retirements.iter().try_for_each(|retirement| write!(f, " [{retirement}]"))
+            }
+        }
+    }
+}
+
+pub(super) fn slice_id(slice: u8) -> SliceId {
+    SliceId(u32::from(slice))
+}
+
+pub(super) fn shard_id(shard: u8) -> ShardId {
+    ShardId(u32::from(shard))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn streams_are_numbered_in_order() {
+        let indices = Stream::all().map(Stream::index);
+        assert!(indices.iter().copied().eq(0..STREAMS), "{indices:?}");
+    }
+}

@@ -1,0 +1,148 @@
+//! What the exhaustive model promises: every run of a tiny cluster decides what the sequential program decides, and a line of
+//! the protocol left out shows. `cargo run --release -p dovetail-sim --bin model` goes further.
+
+use dovetail_core::planted::Bug;
+use dovetail_sim::model::{
+    check::{Options, Report, check},
+    cluster::{Faults, Reconnect},
+    script::{Op, Relation, Script, families},
+};
+
+const CALM: Faults = Faults {
+    crashes: 0,
+    duplicates: 0,
+    growing: false,
+    reconnect: Reconnect::Together,
+    lazy_store: false,
+    reduced: true,
+};
+const CRASH: Faults = Faults { crashes: 1, ..CALM };
+const DUPLICATE: Faults = Faults { duplicates: 1, ..CALM };
+
+/// Pairs (0,1), (0,2), (1,2) of three elements.
+const ALL: u16 = 0b111;
+
+fn run(script: &Script, faults: Faults, planted: Option<Bug>) -> Report {
+    // Breadth first finds a shortest counterexample; with a crash it would go through nearly all states before that.
+    let breadth_first = planted.is_some() && faults.crashes == 0;
+    let options = Options { faults, planted, breadth_first, threads: 2, steps_max: None, audit: planted.is_none() };
+    check(script, options, &|_| {})
+}
+
+/// Checks every run of a script, and that states of machines that count as one behave as one.
+fn check_all(script: &Script, faults: Faults) -> Report {
+    let report = run(script, faults, None);
+    assert!(report.exhausted && report.counterexample.is_none(), "{report:#?}");
+    let (audited, differ) = report.audited;
+    assert!(audited > 100 && differ == 0, "{report:#?}");
+    report
+}
+
+fn script(ops: &[Op], always: u16, homes: &[u8]) -> Script {
+    Script { ops: ops.to_vec(), relation: Relation { always, late: 0 }, homes: homes.to_vec() }
+}
+
+fn arrivals(always: u16, homes: &[u8]) -> Script {
+    script(&vec![Op::Arrive; homes.len()], always, homes)
+}
+
+#[test]
+fn every_run_of_two_elements_decides_what_the_oracle_decides() {
+    let scripts: Vec<Script> = families(2, true, true, true).into_iter().filter(few).collect();
+    assert!(scripts.len() >= 5);
+    let states: usize = scripts.iter().map(|script| check_all(script, CALM).states).sum();
+    assert!(states > 10_000, "{states}");
+}
+
+/// Those that are checked fast also where nothing is optimized: arrivals, withdrawals, and a reprobe that finds something.
+fn few(script: &Script) -> bool {
+    script.relation.late == 1 || !script.ops.iter().any(|op| matches!(op, Op::Reprobe(_)))
+}
+
+#[test]
+fn every_run_of_three_elements_that_all_match_decides_what_the_oracle_decides() {
+    let report = check_all(&arrivals(ALL, &[0, 1, 0]), CALM);
+    assert!(report.states > 50_000, "{report:#?}");
+}
+
+#[test]
+fn every_run_with_a_duplicate_decides_what_the_oracle_decides() {
+    check_all(&arrivals(1, &[0, 1]), DUPLICATE);
+}
+
+#[test]
+fn every_run_while_the_log_grows_decides_what_the_oracle_decides() {
+    let growing = Faults { growing: true, lazy_store: true, ..CALM };
+    check_all(&script(&[Op::Arrive, Op::Arrive, Op::Withdraw(0)], 1, &[0, 1]), growing);
+}
+
+#[test]
+fn every_run_of_one_element_with_a_crash_and_a_duplicate_decides_what_the_oracle_decides() {
+    let faults = Faults { crashes: 1, duplicates: 1, ..CALM };
+    check_all(&arrivals(0, &[0]), faults);
+}
+
+/// A planted bug shows, in words that contain `told`.
+fn check_found(bug: Bug, script: &Script, faults: Faults, told: &str) {
+    let report = run(script, faults, Some(bug));
+    let found = report.counterexample.expect("a planted bug is found");
+    assert!(found.what.contains(told), "{found:#?}");
+    assert!(found.steps.len() > 3, "{found:#?}");
+}
+
+#[test]
+fn acting_before_every_slice_has_searched_is_found() {
+    check_found(Bug::ProbeNotComplete, &arrivals(0b110, &[0, 1, 0]), CALM, "announced [x");
+}
+
+#[test]
+fn granting_before_an_own_earlier_probe_is_found() {
+    check_found(Bug::ClaimBeforeOwnProbe, &arrivals(0b101, &[0, 1, 0]), CALM, "announced [x");
+}
+
+#[test]
+fn accepting_without_a_grant_is_found() {
+    check_found(Bug::AcceptWithoutGrant, &arrivals(ALL, &[0, 1, 0]), CALM, "announced [x");
+}
+
+#[test]
+fn an_anchor_that_stays_alive_is_found() {
+    check_found(Bug::AnchorStaysAlive, &arrivals(ALL, &[0, 1, 0]), CALM, "announced [x");
+}
+
+#[test]
+fn a_watermark_above_undecided_events_is_found() {
+    check_found(Bug::WatermarkIgnoresUndecided, &arrivals(1, &[0, 1]), CALM, "did not announce");
+}
+
+#[test]
+fn ignoring_a_close_is_found() {
+    let ops = [Op::Arrive, Op::Withdraw(0), Op::Arrive];
+    check_found(Bug::CloseIgnored, &script(&ops, 1, &[0, 1]), CALM, "did not announce");
+}
+
+#[test]
+fn withdrawing_before_candidates_are_dead_is_found() {
+    let ops = [Op::Arrive, Op::Arrive, Op::Withdraw(0)];
+    check_found(Bug::CloseBeforeCandidates, &script(&ops, 1, &[0, 1]), CALM, "withdrawn");
+}
+
+#[test]
+fn applying_a_frame_twice_is_found() {
+    check_found(Bug::DuplicateFrameApplied, &arrivals(1, &[0, 1]), DUPLICATE, "kept");
+}
+
+#[test]
+fn breaking_r4_is_found() {
+    check_found(Bug::R4WatermarkFirst, &arrivals(1, &[0, 1]), CALM, "published in");
+}
+
+#[test]
+fn breaking_r7_is_found() {
+    check_found(Bug::R7WatermarkUnstated, &arrivals(0, &[0]), CRASH, "stuck");
+}
+
+#[test]
+fn forgetting_too_early_is_found() {
+    check_found(Bug::ForgetsTooEarly, &arrivals(ALL, &[0, 1, 0]), CALM, "stuck");
+}
