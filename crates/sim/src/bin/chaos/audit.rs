@@ -5,13 +5,13 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use dovetail::pb::{ElementState, Match, WithdrawOutcome};
+use dovetail::pb::{ElementState, EndReason, Match, WithdrawOutcome};
 use dovetail_core::WithdrawReason;
 
 use super::{
     clients::{
         Acked, Evidence, Looked, Withdrawn,
-        watch::{Seen, Watcher, triple},
+        watch::{Seen, Stream, Watcher},
     },
     journal::Journal,
     truth::{Decided, Truth, lock},
@@ -48,12 +48,14 @@ impl Audit {
             self.looked(&truth, looked);
         }
         let range = self.through + 1..=through;
+        let pairs = |outcomes: Vec<Seen>| outcomes.into_iter().filter(Seen::is_pair).collect::<Vec<Seen>>();
         for watcher in watchers {
-            let expected = truth.matches(watcher.pool.map(Pool::name), range.clone());
-            self.same_matches(&watcher.name(), &watcher.take_through(through), &expected);
+            let outcomes = truth.outcomes(watcher.pool.map(Pool::name), range.clone());
+            let expected = if watcher.stream == Stream::Outcomes { outcomes } else { pairs(outcomes) };
+            self.same(&watcher.name(), &watcher.take_through(through), &expected);
         }
-        let again: Vec<Seen> = again.iter().filter(|(cursor, ..)| range.contains(cursor)).copied().collect();
-        self.same_matches("reading again", &again, &truth.matches(None, range));
+        let again: Vec<Seen> = again.iter().filter(|seen| range.contains(&seen.cursor)).copied().collect();
+        self.same("reading again", &again, &pairs(truth.outcomes(None, range)));
         self.through = through;
     }
 
@@ -80,7 +82,12 @@ impl Audit {
             WithdrawOutcome::AlreadyMatched => end.is_some() && reason.is_none(),
             WithdrawOutcome::Unknown | WithdrawOutcome::Unspecified => false,
         };
-        let same = fits && same_match(truth, end, withdrawn.found.as_ref());
+        let told = match reason {
+            Some(WithdrawReason::Client) => EndReason::Withdrawn,
+            Some(WithdrawReason::Expired) => EndReason::Expired,
+            None => EndReason::Unspecified,
+        };
+        let same = fits && withdrawn.reason == told && same_match(truth, end, withdrawn.found.as_ref());
         self.journal.check("withdrawals are answered as the oracle says", same, || {
             format!("{withdrawn:?}, the oracle says {end:?}")
         });
@@ -101,12 +108,12 @@ impl Audit {
             .check("lookups are answered as the oracle says", same, || format!("{looked:?}, the oracle says {end:?}"));
     }
 
-    fn same_matches(&self, who: &str, found: &[Seen], expected: &[Seen]) {
-        self.journal.checked("published matches are the oracle's", expected.len() as u64);
+    fn same(&self, who: &str, found: &[Seen], expected: &[Seen]) {
+        self.journal.checked("published outcomes are the oracle's", expected.len() as u64);
         let differ = found.iter().zip(expected).find(|(found, expected)| found != expected);
         if differ.is_some() || found.len() != expected.len() {
             let (found, expected) = (found.len(), expected.len());
-            let text = format!("{who}: {found} matches, the oracle has {expected}; the first that differ: {differ:?}");
+            let text = format!("{who}: {found} outcomes, the oracle has {expected}; the first that differ: {differ:?}");
             self.journal.violation(text);
         }
     }
@@ -114,13 +121,13 @@ impl Audit {
 
 /// Whether a match that came with an answer is the one the oracle made, or there is none.
 fn same_match(truth: &Truth, end: Option<Decided>, found: Option<&Match>) -> bool {
-    let Some(expected) = end.and_then(|end| end.seen()) else { return found.is_none() };
+    let Some(expected) = end.map(|end| end.seen()).filter(Seen::is_pair) else { return found.is_none() };
     found.is_some_and(|found| {
         let named = [&found.a, &found.b].into_iter().flatten().all(|end| {
             let serial = truth.element(end.id).map(|element| element.serial);
             serial.is_some_and(|serial| end.key == key(serial) && end.payload == payload(serial).as_bytes())
         });
-        named && triple(found) == expected
+        named && Seen::of(found) == expected
     })
 }
 
@@ -133,6 +140,7 @@ mod tests {
     use dovetail_rule::{Row, Value};
 
     use super::*;
+    use crate::clients::watch::What;
 
     const POOL: PoolId = PoolId(0);
 
@@ -175,7 +183,11 @@ mod tests {
         audit.journal.sums().violations
     }
 
-    const MATCHES: &[Seen] = &[(3, 2, 3)];
+    const fn pair(cursor: u64, a: u64, b: u64) -> Seen {
+        Seen { cursor, what: What::Pair(a, b) }
+    }
+
+    const MATCHES: &[Seen] = &[pair(3, 2, 3)];
 
     #[test]
     fn what_is_true_passes() {
@@ -183,9 +195,11 @@ mod tests {
             element: acked(1, 2),
             outcome: WithdrawOutcome::AlreadyMatched,
             found: Some(found(3, [(2, 1), (3, 2)])),
+            reason: EndReason::Unspecified,
             calls: 1,
         };
-        let own = Withdrawn { element: acked(3, 4), outcome: WithdrawOutcome::Withdrawn, found: None, calls: 1 };
+        let (outcome, reason) = (WithdrawOutcome::Withdrawn, EndReason::Withdrawn);
+        let own = Withdrawn { element: acked(3, 4), outcome, found: None, reason, calls: 1 };
         let looked = Looked { element: acked(3, 4), state: ElementState::Withdrawn, found: None, ended_at: 5 };
         let acked = vec![acked(1, 2), acked(2, 3), acked(3, 4), acked(4, 6)];
         let evidence = Evidence { acked, withdrawn: vec![matched, own], looked: vec![looked] };
@@ -202,7 +216,7 @@ mod tests {
 
     #[test]
     fn a_match_that_is_missing_or_too_much_or_another_is_told_of() {
-        for again in [&[][..], &[(3, 2, 3), (6, 4, 6)], &[(3, 2, 4)], &[(4, 2, 3)]] {
+        for again in [&[][..], &[pair(3, 2, 3), pair(6, 4, 6)], &[pair(3, 2, 4)], &[pair(4, 2, 3)]] {
             assert_eq!(check(Evidence::default(), again).len(), 1, "{again:?}");
         }
     }
@@ -210,14 +224,15 @@ mod tests {
     #[test]
     fn a_wrong_answer_to_a_withdrawal_is_told_of() {
         let wrong = |serial, id, outcome, found, calls| {
-            let withdrawn = vec![Withdrawn { element: acked(serial, id), outcome, found, calls }];
+            let reason = if id == 4 { EndReason::Withdrawn } else { EndReason::Unspecified };
+            let withdrawn = vec![Withdrawn { element: acked(serial, id), outcome, found, reason, calls }];
             assert_eq!(check(Evidence { withdrawn, ..Evidence::default() }, MATCHES).len(), 1, "{outcome:?} of {id}");
         };
-        let pair = || Some(found(3, [(2, 1), (3, 2)]));
+        let matched = || Some(found(3, [(2, 1), (3, 2)]));
         wrong(1, 2, WithdrawOutcome::Withdrawn, None, 1);
         wrong(1, 2, WithdrawOutcome::AlreadyMatched, None, 1);
         wrong(1, 2, WithdrawOutcome::AlreadyMatched, Some(found(3, [(2, 1), (3, 4)])), 1);
-        wrong(3, 4, WithdrawOutcome::AlreadyMatched, pair(), 1);
+        wrong(3, 4, WithdrawOutcome::AlreadyMatched, matched(), 1);
         wrong(3, 4, WithdrawOutcome::AlreadyWithdrawn, None, 1);
         wrong(4, 6, WithdrawOutcome::Withdrawn, None, 1);
         wrong(4, 6, WithdrawOutcome::AlreadyMatched, None, 1);

@@ -66,7 +66,6 @@ impl Injector {
             Fault::Kill(nodes) => {
                 for &node in nodes {
                     cluster.kill(node).await?;
-                    self.ended(node);
                 }
                 self.shared.journal.killed();
                 sleep(planned.lasts()).await;
@@ -109,7 +108,6 @@ impl Injector {
     pub async fn stop(&self, node: Node) -> io::Result<()> {
         let began = Instant::now();
         let stopped = self.cluster.terminate(node, STOPS_IN).await?;
-        self.ended(node);
         let took = began.elapsed();
         let text = || format!("{node}: {stopped:?} after {took:?}");
         let well = match &stopped {
@@ -119,11 +117,5 @@ impl Injector {
         };
         self.shared.journal.check("a node that is told to stop ends well", well, text);
         Ok(())
-    }
-
-    fn ended(&self, node: Node) {
-        if node == Node::Balancer {
-            self.shared.balancer_ended();
-        }
     }
 }

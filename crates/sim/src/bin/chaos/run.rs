@@ -18,7 +18,12 @@ use tokio::{
 
 use super::{
     audit::Audit,
-    clients::{Shared, ask::Asker, submit::Submitter, watch as watching},
+    clients::{
+        Shared,
+        ask::Asker,
+        submit::Submitter,
+        watch::{Stream, Watcher},
+    },
     cluster::{Cluster, Place},
     disk,
     inject::Injector,
@@ -34,6 +39,9 @@ use super::{
 };
 
 const POLL: Duration = Duration::from_millis(20);
+
+/// Clients that withdraw and look up, one question after the other.
+const ASKERS: u64 = 8;
 
 /// What a run is asked to be.
 #[derive(Clone, Debug)]
@@ -55,7 +63,7 @@ struct Run {
     journal: Arc<Journal>,
     marks: Arc<Marks>,
     truth: Arc<Mutex<Truth>>,
-    watchers: Vec<Arc<watching::Watcher>>,
+    watchers: Vec<Arc<Watcher>>,
     audit: Audit,
     submitters: JoinSet<()>,
     stop: watch::Sender<bool>,
@@ -119,9 +127,10 @@ impl Run {
         let (stop, stopped) = watch::channel(false);
         let shared = Arc::new(Shared::new(options.seed, Arc::clone(&journal), stopped));
         let truth = Arc::new(Mutex::new(Truth::new(Arc::clone(&journal))));
-        let pools = Pool::ALL.map(|pool| (Some(pool), false));
-        let watched = [(None, false), (None, true)].into_iter().chain(pools);
-        let watchers = watched.map(|(pool, library)| watching::Watcher::new(pool, library, Arc::clone(&shared)));
+        let pools = Pool::ALL.map(|pool| (Some(pool), Stream::Matches));
+        let all = [Stream::Matches, Stream::Library, Stream::Outcomes].map(|stream| (None, stream));
+        let watchers = all.into_iter().chain(pools);
+        let watchers = watchers.map(|(pool, stream)| Watcher::new(pool, stream, Arc::clone(&shared)));
         Run {
             injector: Injector::new(cluster, Arc::clone(&shared)),
             marks: Marks::new(options.place.url(Node::Balancer), Arc::clone(&journal)),
@@ -205,9 +214,9 @@ impl Run {
             self.submitters.spawn(stream.stream());
             self.submitters.spawn(one_by_one.one_by_one());
         }
-        for number in 0..3 {
+        for number in 0..ASKERS {
             let (url, shared) = (self.client_url(Group::Askers), Arc::clone(&self.shared));
-            self.submitters.spawn(Asker { number, url, shared, pause: every(part / 2.0) }.run());
+            self.submitters.spawn(Asker { number, url, shared, pause: every(2.0 * part / ASKERS as f64) }.run());
         }
     }
 

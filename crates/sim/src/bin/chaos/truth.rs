@@ -12,7 +12,10 @@ use std::{
 use dovetail_core::{EventId, EventKind, LogFrame, PoolId, Retirement, WithdrawReason, oracle::Oracle};
 use dovetail_rule::Value;
 
-use super::{clients::watch::Seen, journal::Journal};
+use super::{
+    clients::watch::{Seen, What},
+    journal::Journal,
+};
 
 /// What the sequential program decided at an event.
 #[derive(Clone, Copy, Debug)]
@@ -24,9 +27,16 @@ pub struct Decided {
 }
 
 impl Decided {
-    /// The match as watchers see it; none for a withdrawal.
-    pub fn seen(&self) -> Option<Seen> {
-        self.retirement.pair().map(|(a, b)| (self.retirement.x.0, a.0, b.0))
+    /// As watchers see it.
+    pub fn seen(&self) -> Seen {
+        let Retirement { x, element, .. } = self.retirement;
+        let what = match (self.retirement.pair(), self.reason) {
+            (Some((a, b)), _) => What::Pair(a.0, b.0),
+            (None, Some(WithdrawReason::Client)) => What::Withdrawn(element.0),
+            (None, Some(WithdrawReason::Expired)) => What::Expired(element.0),
+            (None, None) => What::Nothing,
+        };
+        Seen { cursor: x.0, what }
     }
 }
 
@@ -160,10 +170,10 @@ impl Truth {
         self.frames.get(&through).copied()
     }
 
-    /// The matches of a pool, or of all, in this range of cursors.
-    pub fn matches(&self, pool: Option<&str>, range: RangeInclusive<u64>) -> Vec<Seen> {
+    /// The outcomes of a pool, or of all, in this range of cursors.
+    pub fn outcomes(&self, pool: Option<&str>, range: RangeInclusive<u64>) -> Vec<Seen> {
         let of_pool = |decided: &&Decided| pool.is_none_or(|pool| self.pools[&decided.pool] == pool);
-        self.decided.range(range).map(|(_, decided)| decided).filter(of_pool).filter_map(Decided::seen).collect()
+        self.decided.range(range).map(|(_, decided)| decided).filter(of_pool).map(Decided::seen).collect()
     }
 
     /// Elements waiting at the end of the log so far.

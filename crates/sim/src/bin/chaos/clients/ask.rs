@@ -38,7 +38,7 @@ impl Asker {
                 0..4 => self.withdraw(&mut client, element, named(element, &mut rng)).await,
                 4..8 => {
                     let wait = Duration::from_millis(if rng.chance(300) { rng.range(1, 800) } else { 0 });
-                    self.look(&mut client, element, named(element, &mut rng), wait).await;
+                    self.look(&mut client, element, named(element, &mut rng), wait, None).await;
                 }
                 _ => self.submit_again(&mut client, element).await,
             }
@@ -46,45 +46,47 @@ impl Asker {
     }
 
     async fn withdraw(&self, client: &mut Client, element: Acked, name: ElementRef) {
-        loop {
+        let answer = loop {
             self.shared.withdrawing(element.id);
             match or_silent(timeout(ANSWER, client.withdraw(name.clone())).await) {
-                Ok(answer) => {
-                    self.shared.journal.count("withdrawals", 1);
-                    let outcome = answer.outcome();
-                    let calls = self.shared.withdraw_calls(element.id);
-                    return self.shared.withdrawn(Withdrawn { element, outcome, found: answer.r#match, calls });
-                }
+                Ok(answer) => break answer,
                 Err(error) => self.go_on("Withdraw", &error, client).await,
             }
-        }
+        };
+        self.shared.journal.count("withdrawals", 1);
+        let (outcome, reason, position) = (answer.outcome(), answer.reason(), answer.position);
+        let calls = self.shared.withdraw_calls(element.id);
+        self.shared.withdrawn(Withdrawn { element, outcome, found: answer.r#match, reason, calls });
+        self.look(client, element, name, Duration::ZERO, Some(position)).await;
     }
 
-    async fn look(&self, client: &mut Client, element: Acked, name: ElementRef, wait: Duration) {
+    /// Looks an element up. `ended` is a position from which on it is known not to wait.
+    async fn look(&self, client: &mut Client, element: Acked, name: ElementRef, wait: Duration, ended: Option<u64>) {
         let journal = &self.shared.journal;
-        // What a watcher has seen, nobody may be told is still to come.
-        let seen = self.shared.seen(element.id);
+        let ended = ended.or_else(|| self.shared.seen(element.id));
+        let at = ended.unwrap_or(element.id);
         let found = loop {
-            match or_silent(timeout(ANSWER + wait, client.get(name.clone(), wait)).await) {
+            match or_silent(timeout(ANSWER + wait, client.get_at(name.clone(), wait, at)).await) {
                 Ok(found) => break found,
                 Err(error) if error.code() == Some(Code::NotFound) => {
                     return journal.violation(format!("{element:?} was acknowledged, and is not known: {error}"));
                 }
+                // The position was not reached in time.
+                Err(error) if error.code() == Some(Code::DeadlineExceeded) => journal.count("retries", 1),
                 Err(error) => self.go_on("GetElement", &error, client).await,
             }
         };
         journal.count("lookups", 1);
         let same = found.id == element.id && found.key == key(element.serial) && found.pool == element.pool.name();
         journal.check("GetElement finds the element", same, || format!("{element:?}, found {found:?}"));
+        journal.check("no answer is older than its position", found.at >= at, || format!("asked at {at}: {found:?}"));
         let state = found.state();
-        if state != ElementState::Waiting {
-            return self.shared.looked(Looked { element, state, found: found.r#match, ended_at: found.ended_at });
+        if ended.is_some() {
+            let told = || format!("{element:?} at {at}: {found:?}");
+            journal.check("what has ended is not waiting", state != ElementState::Waiting, told);
         }
-        match seen {
-            // Decided again after a crash, since it was not on disk; a moment later it is as it was.
-            Some(moment) if self.shared.balancer_ended_since(moment) => journal.count("lookups behind a crash", 1),
-            Some(_) => _ = journal.check("what was seen matched is not waiting", false, || format!("{element:?}")),
-            None => journal.checked("what was seen matched is not waiting", 1),
+        if state != ElementState::Waiting {
+            self.shared.looked(Looked { element, state, found: found.r#match, ended_at: found.ended_at });
         }
     }
 

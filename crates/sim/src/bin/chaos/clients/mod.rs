@@ -12,11 +12,11 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use dovetail::client::{Client, ClientError};
-use dovetail::pb::Match;
+use dovetail::pb::{EndReason, Match};
 use tokio::sync::watch as signal;
 use tonic::transport::{Channel, Endpoint};
 
@@ -45,6 +45,7 @@ pub struct Withdrawn {
     pub element: Acked,
     pub outcome: dovetail::pb::WithdrawOutcome,
     pub found: Option<Match>,
+    pub reason: EndReason,
     /// Calls to withdraw it that had been made by then, by anybody.
     pub calls: u64,
 }
@@ -80,10 +81,8 @@ pub struct Shared {
     recent: Mutex<VecDeque<Acked>>,
     /// Calls to withdraw an element.
     withdrawing: Mutex<HashMap<u64, u64>>,
-    /// When a watcher saw an element's match.
-    seen: Mutex<HashMap<u64, Instant>>,
-    /// When the balancer last ended.
-    balancer_ended: Mutex<Option<Instant>>,
+    /// The cursor of an element's match, once a watcher has seen it.
+    seen: Mutex<HashMap<u64, u64>>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -102,7 +101,6 @@ impl Shared {
             recent: Mutex::default(),
             withdrawing: Mutex::default(),
             seen: Mutex::default(),
-            balancer_ended: Mutex::default(),
         }
     }
 
@@ -179,25 +177,17 @@ impl Shared {
     }
 
     /// A watcher saw the match of an element.
-    pub fn saw(&self, element: u64) {
+    pub fn saw(&self, element: u64, cursor: u64) {
         let mut seen = lock(&self.seen);
         if seen.len() > 4 * RECENT_MAX {
             seen.clear();
         }
-        seen.insert(element, Instant::now());
+        seen.insert(element, cursor);
     }
 
-    pub fn seen(&self, element: u64) -> Option<Instant> {
+    /// The cursor of its match, when one was seen.
+    pub fn seen(&self, element: u64) -> Option<u64> {
         lock(&self.seen).get(&element).copied()
-    }
-
-    pub fn balancer_ended(&self) {
-        *lock(&self.balancer_ended) = Some(Instant::now());
-    }
-
-    /// Whether the balancer ended after this moment.
-    pub fn balancer_ended_since(&self, moment: Instant) -> bool {
-        lock(&self.balancer_ended).is_some_and(|ended| ended >= moment)
     }
 
     /// Notes an error of a call: one that may be expected while things are broken is met by trying again.
