@@ -56,7 +56,11 @@ impl Injector {
                 journal.fault_over();
             });
         }
-        while faults.join_next().await.is_some() {}
+        while let Some(ended) = faults.join_next().await {
+            if let Err(panic) = ended {
+                self.shared.journal.violation(format!("a fault could not be injected: {panic}"));
+            }
+        }
         sleep_until(began + length).await;
     }
 

@@ -248,7 +248,13 @@ impl Run {
     async fn end(&mut self) {
         _ = self.stop.send(true);
         let mut submitters = std::mem::take(&mut self.submitters);
-        let finished = timeout(self.options.bound, async { while submitters.join_next().await.is_some() {} });
+        let finished = timeout(self.options.bound, async {
+            while let Some(ended) = submitters.join_next().await {
+                if let Err(panic) = ended {
+                    self.journal.violation(format!("a client failed: {panic}"));
+                }
+            }
+        });
         if finished.await.is_err() {
             return self.journal.violation("the clients cannot finish");
         }
