@@ -18,7 +18,7 @@ use tokio::{
         tcp::{OwnedReadHalf, OwnedWriteHalf},
     },
     sync::{mpsc, watch},
-    time::{Instant, sleep, sleep_until},
+    time::{Instant, sleep, sleep_until, timeout},
 };
 
 use super::{plan::Trouble, shape::Link};
@@ -162,7 +162,9 @@ async fn pass(
                 Err(_) => return Ok(()),
             };
             if let Some(Trouble::Throttle { bytes_per_s }) = trouble {
-                sleep(Duration::from_micros(bytes.len() as u64 * 1_000_000 / bytes_per_s)).await;
+                let full_time = Duration::from_micros(bytes.len() as u64 * 1_000_000 / bytes_per_s);
+                // Over at once when the trouble is. The state goes away only with everything else.
+                _ = timeout(full_time, state.wait_for(|state| state.trouble != trouble)).await;
             }
             to.write_all(&bytes).await?;
         }
@@ -173,8 +175,6 @@ async fn pass(
 
 #[cfg(test)]
 mod tests {
-    use tokio::time::timeout;
-
     use super::*;
     use crate::shape::{End, Group, Node};
 
