@@ -9,18 +9,17 @@ mod decisions;
 mod engine;
 mod errors;
 mod explain;
+mod limit;
 mod messages;
 mod nodes;
 mod pools;
 mod store;
 mod submit;
 mod tail;
+mod waiters;
 mod watch;
 
-use std::{
-    sync::{Arc, atomic::AtomicBool},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use dovetail_core::{EventId, LogFrame, Placement, Ring, ledger::Outcome};
 use tokio::sync::{Semaphore, watch as signal};
@@ -31,6 +30,7 @@ use crate::{
     shutdown::Shutdown,
 };
 use engine::Engine;
+use limit::Limit;
 use messages::{Event, Request};
 use pools::Pools;
 use store::Store;
@@ -42,6 +42,8 @@ const REQUESTS: usize = 1024;
 const REQUEST_BYTES: u32 = 256 << 20;
 /// Explanations at a time; more wait. Each tests an element with all others of its pool.
 const EXPLANATIONS: usize = 2;
+/// Streams to other nodes, of the log and of the results. Each matcher and gatherer has one at a time.
+const FEEDS: usize = 4096;
 /// Decisions and questions that wait for the engine.
 const EVENTS: usize = 1024;
 
@@ -63,12 +65,13 @@ pub(crate) struct Node {
     pub(crate) stable: signal::Receiver<EventId>,
     /// Pools of the frames on disk.
     pub(crate) pools: Arc<Pools>,
-    /// Whether the disk is full: nothing is taken then.
-    pub(crate) disk_full: Arc<AtomicBool>,
     /// Bytes of submissions that may wait for the engine.
     pub(crate) request_bytes: Arc<Semaphore>,
-    pub(crate) watchers: Arc<Semaphore>,
-    pub(crate) submit_streams: Arc<Semaphore>,
+    pub(crate) watchers: Limit,
+    pub(crate) submit_streams: Limit,
+    pub(crate) calls: Limit,
+    pub(crate) waits: Limit,
+    pub(crate) feeds: Limit,
     pub(crate) explanations: Semaphore,
     pub(crate) links: Links,
     pub(crate) started_ms: u64,
@@ -111,10 +114,12 @@ pub async fn run(opened: Opened, settings: Settings, listener: Listener, stop: S
         outcomes: parts.outcomes,
         stable: parts.stable,
         pools: parts.pools,
-        disk_full: parts.disk_full,
         request_bytes: Arc::new(Semaphore::new(REQUEST_BYTES as usize)),
-        watchers: Arc::new(Semaphore::new(limits.watchers_max)),
-        submit_streams: Arc::new(Semaphore::new(limits.submit_streams_max)),
+        watchers: Limit::new(limits.watchers_max, "watchers are open", "watchers_max"),
+        submit_streams: Limit::new(limits.submit_streams_max, "submit streams are open", "submit_streams_max"),
+        calls: Limit::new(limits.calls_max, "calls are under way", "calls_max"),
+        waits: Limit::new(limits.waits_max, "calls wait for an element", "waits_max"),
+        feeds: Limit::new(FEEDS, "streams to other nodes are open", "the most of a balancer"),
         explanations: Semaphore::new(EXPLANATIONS),
         links: Links::default(),
         started_ms: rpc::now_ms(),

@@ -49,7 +49,7 @@ use tonic::transport::{Channel, Endpoint};
 
 pub use error::{ClientError, code_name};
 pub use submit::{Answer, SubmitOptions, SubmitStream};
-pub use watch::{Watch, WatchOptions};
+pub use watch::{Part, Watch, WatchOptions};
 
 use crate::pb;
 use crate::pb::inspect_service_client::InspectServiceClient;
@@ -128,8 +128,19 @@ impl Client {
 
     /// An element and what became of it. Waits up to `wait`, at most [`WAIT_MAX`], for it to be matched or withdrawn.
     pub async fn get(&self, element: pb::ElementRef, wait: Duration) -> Result<pb::GetElementResponse, ClientError> {
+        self.get_at(element, wait, 0).await
+    }
+
+    /// The same from a state no older than a position: the id of an element, or what a withdrawal, a match or an earlier answer
+    /// named. Waits for that up to `wait`, or [`WAIT_MAX`] when that is zero.
+    pub async fn get_at(
+        &self,
+        element: pb::ElementRef,
+        wait: Duration,
+        at: u64,
+    ) -> Result<pb::GetElementResponse, ClientError> {
         let wait_ms = wait.min(WAIT_MAX).as_millis() as u32;
-        let request = pb::GetElementRequest { element: Some(element), wait_ms };
+        let request = pb::GetElementRequest { element: Some(element), wait_ms, at };
         Ok(self.service().get_element(request).await?.into_inner())
     }
 
@@ -149,6 +160,17 @@ impl Client {
     /// The matches in order of their cursor, each once, across lost connections. Connects on the first
     /// [`next`](Watch::next).
     pub fn watch(&self, options: WatchOptions) -> Watch {
+        self.watch_as(options)
+    }
+
+    /// Matches, and with them the elements that were withdrawn or expired, in order of their cursor, each once, across lost
+    /// connections.
+    pub fn watch_outcomes(&self, options: WatchOptions) -> Watch<pb::WatchOutcomesResponse> {
+        self.watch_as(options)
+    }
+
+    /// Either of the two.
+    pub fn watch_as<P: Part>(&self, options: WatchOptions) -> Watch<P> {
         Watch::new(self.service(), options)
     }
 

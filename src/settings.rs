@@ -189,6 +189,8 @@ pub struct Limits {
     /// Most elements waiting in a pool that does not say otherwise. Reaching it refuses new elements with
     /// RESOURCE_EXHAUSTED; nothing is evicted.
     pub waiting_max: usize,
+    /// Most elements waiting in all pools together. More are refused with RESOURCE_EXHAUSTED; nothing is evicted.
+    pub waiting_total_max: usize,
     /// Largest payload in a pool that does not say otherwise, in bytes. A larger one is refused with INVALID_ARGUMENT.
     pub payload_bytes_max: usize,
     /// Most events assigned whose outcome is not on disk yet. Above it submissions wait.
@@ -209,8 +211,13 @@ pub struct Limits {
     pub results_bytes_max: u64,
     /// How long results are kept, in milliseconds.
     pub results_ms_max: u64,
-    /// Most open WatchMatches streams. Above it new ones are refused with RESOURCE_EXHAUSTED.
+    /// Most open WatchMatches and WatchOutcomes streams. Above it new ones are refused with RESOURCE_EXHAUSTED.
     pub watchers_max: usize,
+    /// Most calls under way of those that are answered once: SubmitOne, Withdraw, GetElement, Explain, DefinePool. More are refused
+    /// with RESOURCE_EXHAUSTED.
+    pub calls_max: usize,
+    /// Most calls of GetElement that wait, beside `calls_max`. More are refused with RESOURCE_EXHAUSTED.
+    pub waits_max: usize,
     /// Most open Submit streams. Above it new ones are refused with RESOURCE_EXHAUSTED.
     pub submit_streams_max: usize,
     /// Largest gRPC message from a client, in bytes. A larger one is refused with OUT_OF_RANGE by the transport.

@@ -1,9 +1,6 @@
 //! What clients use: `MatchService`.
 
-use std::{
-    sync::{Arc, atomic::Ordering},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use dovetail_core::{
     ElementId, EventId, WithdrawReason,
@@ -11,17 +8,17 @@ use dovetail_core::{
 };
 use prost::Message;
 use tokio::{
-    sync::{OwnedSemaphorePermit, oneshot},
+    sync::{OwnedSemaphorePermit, oneshot, watch as signal},
     time::Instant,
 };
 use tonic::{Response, Status, Streaming, service::Routes};
 
 use super::{
     Node, REQUEST_BYTES, errors, explain,
-    messages::{ElementName, Event, Found, PoolSummary, Request, Withdrawing},
+    messages::{ElementName, Event, Found, PoolSummary, Reply, Request, Withdrawing},
     submit,
     tail::TailError,
-    watch::{self, Names, Watch},
+    watch::{self, Item, Names, Watch},
 };
 use crate::{
     convert, pb,
@@ -36,6 +33,19 @@ const WAIT_MS_MAX: u32 = 60_000;
 struct Service {
     node: Arc<Node>,
     stop: Shutdown,
+}
+
+/// By when something has to be there.
+#[derive(Clone, Copy)]
+struct By {
+    ms: u32,
+    until: Instant,
+}
+
+impl By {
+    fn in_ms(ms: u32) -> By {
+        By { ms, until: Instant::now() + Duration::from_millis(ms.into()) }
+    }
 }
 
 /// Adds the client-facing service.
@@ -57,23 +67,14 @@ impl Node {
         Arc::clone(&self.request_bytes).acquire_many_owned(bytes).await.map_err(errors::stopping)
     }
 
-    /// Why something that makes an event was not answered.
-    pub(super) fn unanswered(&self) -> Status {
-        match self.disk_full.load(Ordering::Acquire) {
-            true => Status::resource_exhausted(
-                "the disk of the log is full, and this was not acknowledged; try again with the same idempotency key",
-            ),
-            false => errors::stopping(()),
+    /// The outcome of an event that is decided; none when it is no longer kept.
+    pub(super) async fn outcome(&self, x: EventId) -> Result<Option<Arc<Outcome>>, Status> {
+        match self.outcomes.find(x).await {
+            Ok(Some(outcome)) => Ok(Some(outcome)),
+            Ok(None) => Err(Status::internal(format!("the outcome of event {} is not in the results", x.0))),
+            Err(TailError::Trimmed { .. }) => Ok(None),
+            Err(error) => Err(errors::tail(&error)),
         }
-    }
-
-    /// The outcome of an event that is decided.
-    async fn outcome(&self, x: EventId) -> Result<Arc<Outcome>, Status> {
-        let found = self.outcomes.find(x).await.map_err(|error| match error {
-            TailError::Trimmed { .. } => Status::not_found(format!("the outcome of event {} is no longer kept", x.0)),
-            other => errors::tail(&other),
-        })?;
-        found.ok_or_else(|| Status::internal(format!("the outcome of {x} is not in the results")))
     }
 
     async fn match_of(&self, outcome: &Outcome) -> Result<Option<pb::Match>, Status> {
@@ -111,11 +112,53 @@ pub(super) fn unknown(name: &ElementName) -> Status {
 
 impl Service {
     /// Asks the engine for something that makes an event. Answered once it is on disk, or refused when the node stops.
-    async fn request<T>(&self, request: impl FnOnce(oneshot::Sender<T>) -> Request) -> Result<T, Status> {
+    async fn request<T>(&self, request: impl FnOnce(Reply<T>) -> Request) -> Result<T, Status> {
+        let answer = self.unless_stopped(self.node.requests.ask(request)).await?;
+        answer.map_err(errors::stopping)?.map_err(errors::disk_full)
+    }
+
+    async fn unless_stopped<T>(&self, future: impl Future<Output = T>) -> Result<T, Status> {
         tokio::select! {
-            answer = self.node.requests.ask(request) => answer.map_err(|_| self.node.unanswered()),
+            done = future => Ok(done),
             () = self.stop.given() => Err(errors::stopping(())),
         }
+    }
+
+    /// Waits until everything up to `at` is there.
+    async fn reach(&self, what: &str, mut there: signal::Receiver<EventId>, at: EventId, by: By) -> Result<(), Status> {
+        let reached = async { there.wait_for(|there| *there >= at).await.map(drop) };
+        match self.unless_stopped(tokio::time::timeout_at(by.until, reached)).await? {
+            Ok(reached) => reached.map_err(errors::stopping),
+            Err(_) => {
+                let (at, there, ms) = (at.0, there.borrow().0, by.ms);
+                let text = format!("position {at} is not {what} after {ms} ms: everything up to {there} is");
+                Err(Status::deadline_exceeded(text))
+            }
+        }
+    }
+
+    async fn watch<T: Item>(
+        &self,
+        pool: &str,
+        after: u64,
+        until_settled: bool,
+    ) -> Result<Response<ResponseStream<T::Response>>, Status> {
+        let node = &self.node;
+        let assigned = node.ask(|reply| Event::Assigned { reply }).await?;
+        if after > assigned.0 {
+            return Err(errors::future("cursor", after, assigned));
+        }
+        let pool = match pool {
+            "" => None,
+            name => {
+                errors::check_pool_name(name)?;
+                Some(pool_number(node, name).await?)
+            }
+        };
+        let permit = node.watchers.take()?;
+        let watch = Watch { pool, after: EventId(after), until: until_settled.then_some(assigned) };
+        let stream = watch::serve::<T>(Arc::clone(node), watch, permit);
+        Ok(Response::new(rpc::until_stopped(stream, self.stop.clone())))
     }
 }
 
@@ -123,6 +166,7 @@ impl Service {
 impl MatchService for Service {
     type SubmitStream = ResponseStream<pb::SubmitResponse>;
     type WatchMatchesStream = ResponseStream<pb::WatchMatchesResponse>;
+    type WatchOutcomesStream = ResponseStream<pb::WatchOutcomesResponse>;
 
     async fn submit(
         &self,
@@ -135,6 +179,7 @@ impl MatchService for Service {
         &self,
         request: tonic::Request<pb::SubmitOneRequest>,
     ) -> Result<Response<pb::SubmitOneResponse>, Status> {
+        let _call = self.node.calls.take()?;
         let request = request.into_inner();
         let room = self.node.request_room(request.encoded_len()).await?;
         let element = request.element.ok_or_else(|| Status::invalid_argument("no element is given: set element"))?;
@@ -152,122 +197,111 @@ impl MatchService for Service {
         &self,
         request: tonic::Request<pb::WithdrawRequest>,
     ) -> Result<Response<pb::WithdrawResponse>, Status> {
-        use pb::WithdrawOutcome as Outcome;
-        let node = &self.node;
+        let _call = self.node.calls.take()?;
         let name = element_name(request.into_inner().element)?;
-        let asked = name.clone();
-        let withdrawing = self.request(|reply| Request::Withdraw { element: asked, reply }).await?;
-        let (ended, own) = match withdrawing {
-            Withdrawing::Unknown => {
-                let response = pb::WithdrawResponse { outcome: Outcome::Unknown.into(), r#match: None };
-                return Ok(Response::new(response));
-            }
-            Withdrawing::Ended(x) => (x, None),
-            Withdrawing::Written { element, at, own } => {
-                // The event is in the log; whether the element still waited there is for the cluster to decide.
-                let mut decided = node.outcomes.watch();
-                tokio::select! {
-                    decided = decided.wait_for(|decided| *decided >= at) => {
-                        decided.map_err(errors::stopping)?;
-                    }
-                    () = self.stop.given() => return Err(errors::stopping(())),
-                }
-                let own = own.then_some(at);
-                let at_it = node.outcomes.find(at).await.map_err(|error| errors::tail(&error))?;
-                let withdrawn = at_it.is_some_and(|outcome| outcome.element.id == element && outcome.anchor.is_none());
-                match node.ask(|reply| Event::Get { element: ElementName::Id(element), reply }).await? {
-                    _ if withdrawn => (at, own),
-                    Found::Ended(_, x) => (x, own),
-                    // It ended before, and that is forgotten already.
-                    Found::Waiting { .. } | Found::Unknown => {
-                        let response = pb::WithdrawResponse { outcome: Outcome::Unknown.into(), r#match: None };
-                        return Ok(Response::new(response));
-                    }
-                }
+        let unknown = || pb::WithdrawResponse { outcome: pb::WithdrawOutcome::Unknown.into(), ..Default::default() };
+        let (outcome, position, own) = match self.request(|reply| Request::Withdraw { element: name, reply }).await? {
+            Withdrawing::Unknown => return Ok(Response::new(unknown())),
+            Withdrawing::Ended(x) => match self.node.outcome(x).await? {
+                Some(outcome) => (outcome, x, false),
+                None => return Ok(Response::new(unknown())),
+            },
+            // The event is in the log; whether the element still waited there is for the cluster to decide.
+            Withdrawing::Written { at, own, ended } => {
+                let outcome = self.unless_stopped(ended).await?.map_err(errors::stopping)?;
+                let own = own && outcome.x == at;
+                (outcome, at, own)
             }
         };
-        let outcome = node.outcome(ended).await?;
-        let found = node.match_of(&outcome).await?;
-        let outcome = match (&found, own) {
-            (Some(_), _) => Outcome::AlreadyMatched,
-            (None, Some(at)) if at == ended => Outcome::Withdrawn,
-            (None, _) => Outcome::AlreadyWithdrawn,
+        let found = self.node.match_of(&outcome).await?;
+        let how = match (&found, own) {
+            (Some(_), _) => pb::WithdrawOutcome::AlreadyMatched,
+            (None, true) => pb::WithdrawOutcome::Withdrawn,
+            (None, false) => pb::WithdrawOutcome::AlreadyWithdrawn,
         };
-        Ok(Response::new(pb::WithdrawResponse { outcome: outcome.into(), r#match: found }))
+        Ok(Response::new(pb::WithdrawResponse {
+            outcome: how.into(),
+            r#match: found,
+            position: position.0,
+            reason: watch::end_reason(&outcome).into(),
+        }))
     }
 
     async fn get_element(
         &self,
         request: tonic::Request<pb::GetElementRequest>,
     ) -> Result<Response<pb::GetElementResponse>, Status> {
-        let request = request.into_inner();
-        if request.wait_ms > WAIT_MS_MAX {
-            let text = format!("wait_ms is {}, at most {WAIT_MS_MAX}", request.wait_ms);
-            return Err(Status::invalid_argument(text));
+        let pb::GetElementRequest { element, wait_ms, at } = request.into_inner();
+        if wait_ms > WAIT_MS_MAX {
+            return Err(Status::invalid_argument(format!("wait_ms is {wait_ms}, at most {WAIT_MS_MAX}")));
         }
-        let name = element_name(request.element)?;
+        let name = element_name(element)?;
         let node = &self.node;
-        let until = Instant::now() + Duration::from_millis(request.wait_ms.into());
-        let asked = name.clone();
-        match node.ask(|reply| Event::Get { element: asked, reply }).await? {
-            Found::Unknown => Err(unknown(&name)),
-            Found::Ended(element, x) => ended(node, element, x).await.map(Response::new),
-            Found::Waiting { element, pool, entry } => tokio::select! {
-                ended_at = node.ask(|reply| Event::Ended { element, reply }) => {
-                    ended(node, element, ended_at?).await.map(Response::new)
-                }
-                () = tokio::time::sleep_until(until) => Ok(Response::new(waiting(element, &pool, &entry))),
-                () = self.stop.given() => Ok(Response::new(waiting(element, &pool, &entry))),
-            },
+        let _call = if wait_ms > 0 || at > 0 { node.waits.take()? } else { node.calls.take()? };
+        let by = By::in_ms(if wait_ms == 0 { WAIT_MS_MAX } else { wait_ms });
+        if at > 0 {
+            let assigned = node.ask(|reply| Event::Assigned { reply }).await?;
+            if at > assigned.0 {
+                return Err(errors::future("position", at, assigned));
+            }
+            self.reach("decided", node.outcomes.watch(), EventId(at), by).await?;
         }
+        let (asked, wait) = (name.clone(), wait_ms > 0);
+        let (found, decided) = node.ask(|reply| Event::Get { element: asked, wait, reply }).await?;
+        let mut response = match found {
+            Found::Unknown => return Err(unknown(&name)),
+            Found::Ended(element, x) => {
+                let outcome = node.outcome(x).await?.ok_or_else(|| unknown(&name))?;
+                ended(node, element, &outcome).await?
+            }
+            Found::Waiting { element, pool, entry, ended: end } => {
+                // What is not on disk may be gone after a crash, and its id another's.
+                self.reach("on disk", node.frames.watch(), element.arrival(), by).await?;
+                let end = async {
+                    let end = end?;
+                    tokio::time::timeout_at(by.until, end).await.ok()?.ok()
+                };
+                match self.unless_stopped(end).await? {
+                    Some(outcome) => ended(node, element, &outcome).await?,
+                    None => waiting(element, &pool, &entry),
+                }
+            }
+        };
+        response.at = decided.max(EventId(response.ended_at)).0;
+        Ok(Response::new(response))
     }
 
     async fn explain(
         &self,
         request: tonic::Request<pb::ExplainRequest>,
     ) -> Result<Response<pb::ExplainResponse>, Status> {
+        let _call = self.node.calls.take()?;
         let request = request.into_inner();
         let name = element_name(request.element)?;
-        tokio::select! {
-            explained = explain::explain(&self.node, name, request.nearest) => explained.map(Response::new),
-            () = self.stop.given() => Err(errors::stopping(())),
-        }
+        self.unless_stopped(explain::explain(&self.node, name, request.nearest)).await?.map(Response::new)
     }
 
     async fn watch_matches(
         &self,
         request: tonic::Request<pb::WatchMatchesRequest>,
     ) -> Result<Response<Self::WatchMatchesStream>, Status> {
-        let request = request.into_inner();
-        let node = &self.node;
-        let assigned = node.ask(|reply| Event::Assigned { reply }).await?;
-        if request.after > assigned.0 {
-            let text = format!("cursor {} is from the future: the highest id is {assigned}", request.after);
-            return Err(Status::out_of_range(text.replace('x', "")));
-        }
-        let pool = match request.pool.as_str() {
-            "" => None,
-            name => {
-                errors::check_pool_name(name)?;
-                Some(pool_number(node, name).await?)
-            }
-        };
-        let Ok(permit) = Arc::clone(&node.watchers).try_acquire_owned() else {
-            let most = node.settings.node.limits.watchers_max;
-            return Err(Status::resource_exhausted(format!("{most} watchers are open, which is watchers_max")));
-        };
-        let until = request.until_settled.then_some(assigned);
-        // 0 is all there is; any other cursor must not skip what is gone.
-        let after = if request.after == 0 { node.outcomes.floor() } else { EventId(request.after) };
-        let watch = Watch { pool, after, until };
-        let stream = watch::serve(Arc::clone(node), watch, permit);
-        Ok(Response::new(rpc::until_stopped(stream, self.stop.clone())))
+        let pb::WatchMatchesRequest { pool, after, until_settled } = request.into_inner();
+        self.watch::<pb::Match>(&pool, after, until_settled).await
+    }
+
+    async fn watch_outcomes(
+        &self,
+        request: tonic::Request<pb::WatchOutcomesRequest>,
+    ) -> Result<Response<Self::WatchOutcomesStream>, Status> {
+        let pb::WatchOutcomesRequest { pool, after, until_settled } = request.into_inner();
+        self.watch::<pb::Outcome>(&pool, after, until_settled).await
     }
 
     async fn define_pool(
         &self,
         request: tonic::Request<pb::DefinePoolRequest>,
     ) -> Result<Response<pb::DefinePoolResponse>, Status> {
+        let _call = self.node.calls.take()?;
         let pool = request.into_inner().pool.ok_or_else(|| Status::invalid_argument("no pool is given: set pool"))?;
         let definition = convert::pool_definition(pool).map_err(|error| Status::invalid_argument(error.to_string()))?;
         let defined = self.request(|reply| Request::Define { definition, reply }).await?;
@@ -300,8 +334,11 @@ async fn pool_number(node: &Node, name: &str) -> Result<dovetail_core::PoolId, S
 }
 
 /// What became of an element, by the outcome that ended its waiting.
-pub(super) async fn ended(node: &Node, element: ElementId, x: EventId) -> Result<pb::GetElementResponse, Status> {
-    let outcome = node.outcome(x).await?;
+pub(super) async fn ended(
+    node: &Node,
+    element: ElementId,
+    outcome: &Outcome,
+) -> Result<pb::GetElementResponse, Status> {
     let end = match &outcome.anchor {
         Some(anchor) if anchor.id == element => anchor,
         _ => &outcome.element,
@@ -316,8 +353,8 @@ pub(super) async fn ended(node: &Node, element: ElementId, x: EventId) -> Result
         pool: Names::default().get(node, outcome.pool).await?.as_ref().to_owned(),
         key: end.key.as_ref().to_owned(),
         state: state.into(),
-        r#match: node.match_of(&outcome).await?,
-        ended_at: x.0,
+        r#match: node.match_of(outcome).await?,
+        ended_at: outcome.x.0,
         ..Default::default()
     })
 }

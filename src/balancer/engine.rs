@@ -3,15 +3,7 @@
 //! Nothing is acknowledged, broadcast or published before the log has it. The open frame goes to the log as soon as the
 //! disk is idle, so that one element goes at once and a flood goes in large frames.
 
-use std::{
-    collections::{HashMap, VecDeque},
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    thread::JoinHandle,
-    time::Duration,
-};
+use std::{collections::VecDeque, sync::Arc, thread::JoinHandle, time::Duration};
 
 use dovetail_core::{
     DecisionFrame, ElementId, EventId, EventKind, LogFrame, Pool, PoolDefinition, PoolId, ShardId, WithdrawReason,
@@ -20,19 +12,20 @@ use dovetail_core::{
 };
 use dovetail_log::Log;
 use tokio::{
-    sync::{mpsc, oneshot, watch},
+    sync::{mpsc, watch},
     time::Instant,
 };
 
 use super::{
     checkpoint::{self, CheckpointError, Made},
     messages::{
-        DefinePoolError, Defined, Disk, ElementName, Event, Explaining, Found, POOLS_MAX, PoolSummary, Request,
-        RowRefused, Submitted, WaitingPart, Withdrawing, Written,
+        DefinePoolError, Defined, Disk, DiskFull, ElementName, Event, Explaining, Found, POOLS_MAX, PoolSummary, Reply,
+        Request, RowRefused, Submitted, WaitingPart, Withdrawing, Written,
     },
     pools::Pools,
     store::{self, Decided, LogWork, ResultsWork, Retention, Store},
     tail::Tail,
+    waiters::Waiters,
 };
 use crate::{
     convert::{ConvertError, LoggedFrame},
@@ -44,6 +37,8 @@ use crate::{
 
 /// Frames on their way to the disk above which no more requests are taken.
 const FRAMES_QUEUED: usize = 4;
+/// Answers that wait for the disk, above which no more requests are taken: a retry makes no event, but has one.
+const ACKS: usize = 65_536;
 /// Messages handled before the open frame is looked at again.
 const BATCH: usize = 256;
 /// Reprobes and expiries written at a time.
@@ -59,7 +54,6 @@ pub(crate) struct Parts {
     pub(crate) outcomes: Arc<Tail<Outcome>>,
     pub(crate) stable: watch::Receiver<EventId>,
     pub(crate) pools: Arc<Pools>,
-    pub(crate) disk_full: Arc<AtomicBool>,
 }
 
 /// When checkpoints are made.
@@ -76,16 +70,21 @@ struct CheckpointPlan {
 }
 
 impl CheckpointPlan {
+    /// One can be made that replaces some of the log. After an attempt, only when the log has grown.
+    fn is_of_use(&self, stable: EventId) -> bool {
+        !self.making && self.bytes > 0 && stable > self.made.through
+    }
+
     /// A checkpoint costs as much as it is large; the log is allowed to grow by as much in between.
     fn is_due(&self, stable: EventId) -> bool {
         !self.making && self.bytes >= self.bytes_min.max(self.made.bytes) && stable > self.made.through
     }
 }
 
-/// Something to do once an event is on disk.
+/// Something to say once an event is on disk, or is not for lack of room.
 struct Ack {
     at: EventId,
-    done: Box<dyn FnOnce() + Send>,
+    say: Box<dyn FnOnce(Result<(), DiskFull>) + Send>,
 }
 
 /// The engine.
@@ -100,8 +99,7 @@ pub(crate) struct Engine {
     queued: usize,
     acks: VecDeque<Ack>,
     outcomes_new: Vec<Outcome>,
-    /// Who waits for an element to end.
-    waiters: HashMap<ElementId, Vec<oneshot::Sender<EventId>>>,
+    waiters: Waiters,
     frames: Arc<Tail<LogFrame>>,
     outcomes: Arc<Tail<Outcome>>,
     pools: Arc<Pools>,
@@ -115,8 +113,6 @@ pub(crate) struct Engine {
     stored: pb::StoredState,
     /// Whether the disk is full for the log, and for the results.
     full: [bool; 2],
-    /// Either of them.
-    disk_full: Arc<AtomicBool>,
     written: mpsc::UnboundedReceiver<Written>,
     requests: mpsc::Receiver<Request>,
     events: mpsc::Receiver<Event>,
@@ -167,7 +163,6 @@ impl Engine {
             outcomes: Arc::clone(&outcomes),
             stable: stable_out,
             pools: Arc::clone(&pools),
-            disk_full: Arc::default(),
         };
         let mut engine = Engine {
             sequencer: Sequencer::new(frame_limits(limits), ledger.recorded(), time_ms),
@@ -177,14 +172,13 @@ impl Engine {
             queued: 0,
             acks: VecDeque::new(),
             outcomes_new: Vec::new(),
-            waiters: HashMap::new(),
+            waiters: Waiters::default(),
             log: log_frames,
             results: results_decided,
             cuts,
             checkpoints: CheckpointPlan { made, making: false, bytes: log_bytes, bytes_min: limits.checkpoint_bytes },
             stored,
             full: [false; 2],
-            disk_full: Arc::clone(&parts.disk_full),
             ledger,
             frames,
             outcomes,
@@ -251,7 +245,7 @@ impl Engine {
     async fn finish(mut self) -> Result<(), RunError> {
         self.take_frame();
         // On a full disk there is no end to wait for.
-        while self.queued > 0 && !self.is_full() {
+        while self.queued > 0 && !self.full[Disk::Log as usize] {
             let Some(written) = self.written.recv().await else { return Err(RunError::Part("the log's thread")) };
             self.on_written(written)?;
         }
@@ -265,7 +259,7 @@ impl Engine {
     /// Whether there is room for more events. What is not on disk as a result is in memory as frames and outcomes.
     fn taking(&self) -> bool {
         let in_flight = self.sequencer.assigned().0 - self.ledger.stable().0;
-        self.queued < FRAMES_QUEUED && in_flight < self.in_flight_max && !self.is_full()
+        self.queued < FRAMES_QUEUED && self.acks.len() < ACKS && in_flight < self.in_flight_max && !self.is_full()
     }
 
     fn is_full(&self) -> bool {
@@ -336,38 +330,34 @@ impl Engine {
         x
     }
 
-    fn ack(&mut self, at: EventId, done: impl FnOnce() + Send + 'static) {
-        // A retry waits behind what came before it; the queue stays in order.
-        let at = self.acks.back().map_or(at, |last| last.at.max(at));
+    /// Answers when all that has an id by now is on disk: an answer tells of nothing that a crash could take back.
+    fn ack<T: Send + 'static>(&mut self, reply: Reply<T>, answer: T) {
+        let at = self.sequencer.assigned();
+        // Whoever asked may have gone away; what was asked is done all the same.
         if at <= self.durable {
-            return done();
+            _ = reply.send(Ok(answer));
+        } else {
+            self.acks.push_back(Ack { at, say: Box::new(move |stored| _ = reply.send(stored.map(|()| answer))) });
         }
-        self.acks.push_back(Ack { at, done: Box::new(done) });
     }
 
     fn on_request(&mut self, request: Request) {
         if self.is_full() {
-            return;
+            return request.refuse(DiskFull);
         }
-        // Whoever asked may have gone away before it is answered; what was asked is done all the same.
         match request {
             Request::Submit { pool, rows, reply, room } => {
                 drop(room);
-                let rows: Vec<_> = rows.into_iter().map(|row| self.submit(&pool, row)).collect();
-                let last = rows.iter().flatten().max().map_or(EventId::ZERO, |element| element.arrival());
-                self.ack(last, move || _ = reply.send(Submitted { rows }));
+                let rows = rows.into_iter().map(|row| self.submit(&pool, row)).collect();
+                self.ack(reply, Submitted { rows });
             }
-            Request::Define { definition, reply } => match self.define(definition) {
-                Ok(defined) => self.ack(defined.at, move || _ = reply.send(Ok(defined))),
-                Err(error) => _ = reply.send(Err(error)),
-            },
+            Request::Define { definition, reply } => {
+                let defined = self.define(definition);
+                self.ack(reply, defined);
+            }
             Request::Withdraw { element, reply } => {
                 let withdrawing = self.withdraw(&element);
-                let at = match &withdrawing {
-                    Withdrawing::Written { at, .. } => *at,
-                    Withdrawing::Ended(_) | Withdrawing::Unknown => EventId::ZERO,
-                };
-                self.ack(at, move || _ = reply.send(withdrawing));
+                self.ack(reply, withdrawing);
             }
         }
     }
@@ -401,14 +391,13 @@ impl Engine {
         match self.ledger.status(element) {
             Status::Unknown => Withdrawing::Unknown,
             Status::Ended(x) => Withdrawing::Ended(x),
-            Status::Waiting(entry) => match entry.closing {
-                Some(at) => Withdrawing::Written { element, at, own: false },
-                None => {
-                    let pool = entry.pool;
-                    let kind = EventKind::Withdrawal { element, pool, reason: WithdrawReason::Client };
-                    Withdrawing::Written { element, at: self.push(kind, None), own: true }
-                }
-            },
+            Status::Waiting(entry) => {
+                let (pool, closing) = (entry.pool, entry.closing);
+                let ended = self.waiters.add(element);
+                let kind = EventKind::Withdrawal { element, pool, reason: WithdrawReason::Client };
+                let at = closing.unwrap_or_else(|| self.push(kind, None));
+                Withdrawing::Written { at, own: closing.is_none(), ended }
+            }
         }
     }
 
@@ -423,8 +412,10 @@ impl Engine {
         match event {
             Event::Decisions { shard, frame } => self.on_decisions(shard, &frame)?,
             Event::Mark { shard, reply } => _ = reply.send(self.ledger.mark(shard)),
-            Event::Ended { element, reply } => self.on_ended(element, reply),
-            Event::Get { element, reply } => _ = reply.send(self.get(&element)),
+            Event::Get { element, wait, reply } => {
+                let found = self.get(&element, wait);
+                _ = reply.send((found, self.ledger.decided()));
+            }
             Event::Explain { element, reply } => _ = reply.send(self.explain(&element)),
             Event::Waiting { pool, after, reply } => _ = reply.send(self.waiting_part(pool, after)),
             Event::Pools { reply } => _ = reply.send(self.pools()),
@@ -453,14 +444,7 @@ impl Engine {
             // First: whoever waits for an element looks its outcome up at once.
             crash::point("balancer.outcomes.publish");
             self.outcomes.publish(outcomes.iter().map(Arc::clone), through);
-            for outcome in &outcomes {
-                for element in outcome.retirement().ends() {
-                    for waiter in self.waiters.remove(&element).into_iter().flatten() {
-                        // It may have stopped waiting.
-                        _ = waiter.send(outcome.x);
-                    }
-                }
-            }
+            outcomes.iter().for_each(|outcome| self.waiters.tell(outcome));
             crash::point("balancer.outcomes.write");
             let decided = ResultsWork::Append(Decided { through, outcomes });
             self.writers_gone |= self.results.send(decided).is_err();
@@ -479,7 +463,7 @@ impl Engine {
                 self.checkpoints.bytes += bytes;
                 while let Some(ack) = self.acks.pop_front_if(|ack| ack.at <= self.durable) {
                     crash::point("balancer.acknowledge");
-                    (ack.done)();
+                    (ack.say)(Ok(()));
                 }
             }
             Written::Results(through) => {
@@ -502,19 +486,22 @@ impl Engine {
             }
             Written::Full(disk, full) => {
                 self.full[disk as usize] = full;
-                self.disk_full.store(self.is_full(), Ordering::Release);
+                if full {
+                    self.begin_checkpoint();
+                }
                 if full && disk == Disk::Log {
-                    // Nobody hears of an acknowledgement: what they were for is not on disk. It may come there later.
-                    self.acks.clear();
+                    // What they were for may come to the disk later; until then nobody is kept waiting.
+                    self.acks.drain(..).for_each(|ack| (ack.say)(Err(DiskFull)));
                 }
             }
         }
         Ok(())
     }
 
+    /// Makes the next checkpoint if it is due, or if what it replaces may make room on a full disk.
     fn begin_checkpoint(&mut self) {
         let stable = self.ledger.stable();
-        if self.checkpoints.is_due(stable) {
+        if self.checkpoints.is_due(stable) || (self.is_full() && self.checkpoints.is_of_use(stable)) {
             crash::point("balancer.checkpoint.begin");
             (self.checkpoints.making, self.checkpoints.bytes) = (true, 0);
             self.writers_gone |= self.cuts.send(stable).is_err();
@@ -546,33 +533,21 @@ impl Engine {
         }
     }
 
-    fn on_ended(&mut self, element: ElementId, reply: oneshot::Sender<EventId>) {
-        match self.ledger.status(element) {
-            Status::Ended(x) => _ = reply.send(x),
-            Status::Waiting(_) => {
-                let waiters = self.waiters.entry(element).or_default();
-                waiters.retain(|waiter| !waiter.is_closed());
-                waiters.push(reply);
-            }
-            // Without an answer the asker asks what became of it, and hears that it is unknown.
-            Status::Unknown => {}
-        }
-    }
-
-    fn get(&self, name: &ElementName) -> Found {
+    fn get(&mut self, name: &ElementName, wait: bool) -> Found {
         let Some(element) = self.find(name) else { return Found::Unknown };
         match self.ledger.status(element) {
             Status::Waiting(entry) => {
                 let pool = Arc::clone(&self.ledger.pool(entry.pool).pool.definition);
-                Found::Waiting { element, pool, entry: Box::new(entry.clone()) }
+                let ended = wait.then(|| self.waiters.add(element));
+                Found::Waiting { element, pool, entry: Box::new(entry.clone()), ended }
             }
             Status::Ended(x) => Found::Ended(element, x),
             Status::Unknown => Found::Unknown,
         }
     }
 
-    fn explain(&self, name: &ElementName) -> Explaining {
-        match self.get(name) {
+    fn explain(&mut self, name: &ElementName) -> Explaining {
+        match self.get(name, false) {
             Found::Waiting { element, entry, .. } => Explaining::Waiting {
                 pool: self.ledger.pool(entry.pool).pool.clone(),
                 element,

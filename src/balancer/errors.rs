@@ -1,16 +1,23 @@
 //! Errors as gRPC statuses: one exhaustive match for each.
 
-use dovetail_core::{DefineError, ledger::SubmitError, pool::POOL_NAME_BYTES_MAX};
+use dovetail_core::{DefineError, EventId, ledger::SubmitError, pool::POOL_NAME_BYTES_MAX};
 use tonic::{Code, Status};
 
 use super::{
-    messages::{DefinePoolError, RowRefused},
+    messages::{DefinePoolError, DiskFull, RowRefused},
     tail::TailError,
 };
 
 /// The engine is gone: the node is stopping.
 pub(super) fn stopping<E>(_: E) -> Status {
     Status::unavailable("the node is stopping")
+}
+
+/// Not acknowledged, but perhaps on its way to the disk: a retry with the same idempotency key finds out.
+pub(super) fn disk_full(DiskFull: DiskFull) -> Status {
+    Status::resource_exhausted(
+        "the balancer's disk is full, and this was not acknowledged; try again, with the same idempotency key",
+    )
 }
 
 /// Refuses names that no pool can have, before anything is made of them.
@@ -20,6 +27,11 @@ pub(super) fn check_pool_name(name: &str) -> Result<(), Status> {
         return Err(Status::invalid_argument(text));
     }
     Ok(())
+}
+
+/// A cursor or position above the highest id.
+pub(super) fn future(what: &str, found: u64, assigned: EventId) -> Status {
+    Status::out_of_range(format!("{what} {found} is from the future: the highest id is {}", assigned.0))
 }
 
 /// The code of a refused row.
@@ -34,7 +46,7 @@ pub(super) fn row_code(refused: &RowRefused) -> Code {
             | SubmitError::Payload { .. }
             | SubmitError::Ttl { .. } => Code::InvalidArgument,
             SubmitError::KeyWaiting { .. } | SubmitError::IdempotencyMismatch { .. } => Code::AlreadyExists,
-            SubmitError::PoolFull { .. } => Code::ResourceExhausted,
+            SubmitError::PoolFull { .. } | SubmitError::TotalFull { .. } => Code::ResourceExhausted,
         },
     }
 }

@@ -35,7 +35,8 @@ pub(super) async fn explain(node: &Node, name: ElementName, nearest: u32) -> Res
             Ok(response)
         }
         Explaining::Not(Found::Ended(element, x)) => {
-            let element = Some(clients::ended(node, element, x).await?);
+            let outcome = node.outcome(x).await?.ok_or_else(|| clients::unknown(&name))?;
+            let element = Some(clients::ended(node, element, &outcome).await?);
             Ok(pb::ExplainResponse { element, ..Default::default() })
         }
         Explaining::Not(Found::Unknown | Found::Waiting { .. }) => Err(clients::unknown(&name)),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use dovetail_core::{
     DecisionFrame, DefineError, ElementId, EventId, LogFrame, Place, Pool, PoolDefinition, PoolId, ShardId,
-    ledger::{Entry, PoolCounts, Submission, SubmitError},
+    ledger::{Entry, Outcome, PoolCounts, Submission, SubmitError},
     slice::{SliceCut, WaitingElement},
 };
 use dovetail_log::AppendError;
@@ -17,6 +17,13 @@ use crate::{convert::ConvertError, pb};
 /// Most pools of a cluster.
 pub(crate) const POOLS_MAX: usize = 10_000;
 
+/// Where a request that makes events is answered.
+pub(crate) type Reply<T> = oneshot::Sender<Result<T, DiskFull>>;
+
+/// Nothing was taken, or what was taken is not on disk, for lack of room.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct DiskFull;
+
 /// What makes events.
 #[derive(Debug)]
 pub(crate) enum Request {
@@ -24,14 +31,25 @@ pub(crate) enum Request {
     Submit {
         pool: String,
         rows: Vec<Result<Submission, ConvertError>>,
-        reply: oneshot::Sender<Submitted>,
+        reply: Reply<Submitted>,
         /// Its share of the bytes that may wait; given back when it is handled.
         room: OwnedSemaphorePermit,
     },
     /// A pool to define.
-    Define { definition: PoolDefinition, reply: oneshot::Sender<Result<Defined, DefinePoolError>> },
+    Define { definition: PoolDefinition, reply: Reply<Result<Defined, DefinePoolError>> },
     /// An element to withdraw.
-    Withdraw { element: ElementName, reply: oneshot::Sender<Withdrawing> },
+    Withdraw { element: ElementName, reply: Reply<Withdrawing> },
+}
+
+impl Request {
+    /// Answers without doing anything. Whoever asked may have gone away.
+    pub(crate) fn refuse(self, why: DiskFull) {
+        match self {
+            Request::Submit { reply, .. } => _ = reply.send(Err(why)),
+            Request::Define { reply, .. } => _ = reply.send(Err(why)),
+            Request::Withdraw { reply, .. } => _ = reply.send(Err(why)),
+        }
+    }
 }
 
 /// Everything else an engine hears.
@@ -41,10 +59,8 @@ pub(crate) enum Event {
     Decisions { shard: ShardId, frame: DecisionFrame },
     /// Where to resume a shard's decisions.
     Mark { shard: ShardId, reply: oneshot::Sender<EventId> },
-    /// Tell when an element has ended, and by which outcome. Never answered for one that is unknown.
-    Ended { element: ElementId, reply: oneshot::Sender<EventId> },
-    /// What became of an element.
-    Get { element: ElementName, reply: oneshot::Sender<Found> },
+    /// What became of an element, and up to where that is decided. With `wait`, tell also when it has ended.
+    Get { element: ElementName, wait: bool, reply: oneshot::Sender<(Found, EventId)> },
     /// What an explanation needs of an element that waits.
     Explain { element: ElementName, reply: oneshot::Sender<Explaining> },
     /// Elements waiting in a pool, ascending, after one of them.
@@ -137,18 +153,28 @@ pub(crate) enum DefinePoolError {
 /// How a withdrawal stands, once it is on disk.
 #[derive(Debug)]
 pub(crate) enum Withdrawing {
-    /// Event `at` will withdraw the element if nothing comes before it. `own` when this request wrote it.
-    Written { element: ElementId, at: EventId, own: bool },
+    /// Event `at` will withdraw the element if nothing comes before it, by which it has ended then. `own` when this request
+    /// wrote it.
+    Written { at: EventId, own: bool, ended: Ended },
     /// The element ended before, by this outcome.
     Ended(EventId),
     /// No such element.
     Unknown,
 }
 
+/// Tells what ended an element's waiting.
+pub(crate) type Ended = oneshot::Receiver<Arc<Outcome>>;
+
 /// What is known of an element.
 #[derive(Debug)]
 pub(crate) enum Found {
-    Waiting { element: ElementId, pool: Arc<PoolDefinition>, entry: Box<Entry> },
+    /// With what tells of its end, if that was asked for.
+    Waiting {
+        element: ElementId,
+        pool: Arc<PoolDefinition>,
+        entry: Box<Entry>,
+        ended: Option<Ended>,
+    },
     Ended(ElementId, EventId),
     Unknown,
 }

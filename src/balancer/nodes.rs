@@ -42,6 +42,7 @@ impl FeedService for Service {
         let request = request.into_inner();
         let node = &self.node;
         node.identity.check(request.peer.as_ref())?;
+        let open = node.feeds.take()?;
         let slices = check_slices(node, &request.slices)?;
         let (after, parts) = match request.after.map(EventId) {
             Some(after) => {
@@ -65,7 +66,10 @@ impl FeedService for Service {
         let first = stream::once(async { Ok(Message::Hello(hello)) });
         let parts = stream::iter(parts.into_iter().flatten()).map(|part| Ok(Message::Cut(part)));
         let messages = first.chain(parts).chain(frames_and_stable(Arc::clone(node), slices, after));
-        let responses = messages.map(|message| message.map(|message| pb::FeedResponse { message: Some(message) }));
+        let responses = messages.map(move |message| {
+            let _ = &open;
+            message.map(|message| pb::FeedResponse { message: Some(message) })
+        });
         Ok(Response::new(rpc::until_stopped(responses, self.stop.clone())))
     }
 
@@ -87,8 +91,9 @@ impl FeedService for Service {
             let text = format!("retirements up to {through} were asked for, stable is {stable}");
             return Err(Status::failed_precondition(text));
         }
-        let node = Arc::clone(&self.node);
+        let (node, open) = (Arc::clone(&self.node), self.node.feeds.take()?);
         let parts = stream::try_unfold(after, move |cursor| {
+            let _ = &open;
             let node = Arc::clone(&node);
             async move {
                 if cursor >= through {
@@ -168,10 +173,7 @@ impl InspectService for Service {
     async fn inspect(&self, _: Request<pb::InspectRequest>) -> Result<Response<pb::InspectResponse>, Status> {
         let node = &self.node;
         let mut state = node.ask(|reply| Event::Inspect { reply }).await?;
-        let limits = &node.settings.node.limits;
-        let open = limits.watchers_max - node.watchers.available_permits();
-        let submitting = limits.submit_streams_max - node.submit_streams.available_permits();
-        state.client_streams = (open + submitting) as u64;
+        state.client_streams = (node.watchers.taken() + node.submit_streams.taken()) as u64;
         let mut response = rpc::inspect(&node.identity, node.placement.ring(), node.started_ms);
         response.links = node.links.pb(EventId(state.durable));
         state.shards =

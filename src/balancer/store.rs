@@ -4,7 +4,13 @@
 //! are precious; the results after the newest checkpoint are decided again, identical, if they are lost. All carry the cluster's
 //! name or the log's id, so that none can be opened with a stranger.
 
-use std::{fmt, sync::Arc, thread, time::Duration};
+use std::{
+    collections::VecDeque,
+    fmt,
+    sync::Arc,
+    thread,
+    time::{Duration, Instant},
+};
 
 use dovetail_core::{
     Event, EventId, EventKind, LogFrame, Retirement,
@@ -131,6 +137,7 @@ fn restore(
 ) -> Result<(Ledger, u64), CheckpointError> {
     let limits = LedgerLimits {
         waiting_max: settings.node.limits.waiting_max as u64,
+        waiting_total_max: settings.node.limits.waiting_total_max as u64,
         payload_bytes_max: settings.node.limits.payload_bytes_max as u64,
         ended_max: settings.node.limits.ended_max,
         idempotency_max: settings.node.limits.idempotency_max,
@@ -271,17 +278,13 @@ pub(crate) fn write_log(
     written: mpsc::UnboundedSender<Written>,
 ) -> std::io::Result<thread::JoinHandle<()>> {
     thread::Builder::new().name("log".into()).spawn(move || {
-        let mut held = None;
+        let mut held = VecDeque::new();
         // The engine may be gone whenever it is told something; then nobody waits for it.
-        while let Some(next) = held.take().or_else(|| work.blocking_recv()) {
+        while let Some(next) = held.pop_front().or_else(|| work.blocking_recv()) {
             let first = match next {
                 LogWork::Append(frame) => frame,
                 LogWork::Trim(through) => {
-                    match log.trim(through.0) {
-                        Ok(floor) => _ = written.send(Written::Trimmed(Disk::Log, EventId(floor), log.bytes())),
-                        // The log is poisoned: the next append says so, and ends the node.
-                        Err(error) => tracing::error!(error = %error, "the log was not trimmed"),
-                    }
+                    trim_log(&mut log, through, &written);
                     continue;
                 }
             };
@@ -289,7 +292,7 @@ pub(crate) fn write_log(
             let mut records = vec![convert::log_record_pb(&group[0])];
             let mut bytes = records[0].bytes.len();
             while bytes < GROUP_BYTES
-                && let Ok(next) = work.try_recv()
+                && let Some(next) = held.pop_front().or_else(|| work.try_recv().ok())
             {
                 match next {
                     LogWork::Append(frame) => {
@@ -297,13 +300,19 @@ pub(crate) fn write_log(
                         bytes += records[records.len() - 1].bytes.len();
                         group.push(frame);
                     }
-                    trim @ LogWork::Trim(_) => {
-                        held = Some(trim);
-                        break;
-                    }
+                    LogWork::Trim(through) => trim_log(&mut log, through, &written),
                 }
             }
-            let appended = append(&mut log, &records, Disk::Log, &written, || work.is_closed());
+            let appended = append(&mut log, &records, Disk::Log, &written, |log| {
+                // What a checkpoint has replaced makes room; frames wait their turn.
+                while let Ok(next) = work.try_recv() {
+                    match next {
+                        LogWork::Trim(through) => trim_log(log, through, &written),
+                        frame @ LogWork::Append(_) => held.push_back(frame),
+                    }
+                }
+                !work.is_closed()
+            });
             let failed = appended.is_err();
             let frames = group.into_iter().map(|logged| logged.frame).collect();
             _ = written.send(Written::Log(appended.map(|()| (frames, bytes as u64))));
@@ -315,24 +324,37 @@ pub(crate) fn write_log(
     })
 }
 
-/// Appends; waits for room when the disk is full and nothing was written, and says so, until there is room or the node stops.
+/// Trims the log. What is trimmed is durable elsewhere, so it makes no difference what is appended before or after.
+fn trim_log(log: &mut EmbeddedLog, through: EventId, written: &mpsc::UnboundedSender<Written>) {
+    match log.trim(through.0) {
+        Ok(floor) => _ = written.send(Written::Trimmed(Disk::Log, EventId(floor), log.bytes())),
+        // The log is poisoned: the next append says so, and ends the node.
+        Err(error) => tracing::error!(error = %error, "the log was not trimmed"),
+    }
+}
+
+/// Appends. When the disk is full and nothing was written it says so and waits for room; `make_room` may help, and ends the wait
+/// by returning false.
 fn append(
     log: &mut EmbeddedLog,
     records: &[Record],
     disk: Disk,
     written: &mpsc::UnboundedSender<Written>,
-    stops: impl Fn() -> bool,
+    mut make_room: impl FnMut(&mut EmbeddedLog) -> bool,
 ) -> Result<(), AppendError> {
     let mut was_full = false;
     loop {
         match log.append(records) {
-            Err(AppendError::DiskFull { file, source }) if !stops() => {
+            Err(AppendError::DiskFull { file, source }) => {
                 if !was_full {
                     tracing::error!(file = %file.display(), error = %source, "the disk is full; waiting for room");
                     _ = written.send(Written::Full(disk, true));
                 }
                 was_full = true;
                 thread::sleep(FULL_PAUSE);
+                if !make_room(log) {
+                    return Err(AppendError::DiskFull { file, source });
+                }
             }
             done => {
                 if was_full && done.is_ok() {
@@ -376,44 +398,74 @@ pub(crate) fn write_results(
     written: mpsc::UnboundedSender<Written>,
 ) -> std::io::Result<thread::JoinHandle<()>> {
     thread::Builder::new().name("results".into()).spawn(move || {
-        let (mut may_trim, mut looked) = (EventId::ZERO, std::time::Instant::now());
+        let (mut may_trim, mut looked) = (EventId::ZERO, Instant::now());
         while let Some(first) = work.blocking_recv() {
-            let mut decided: Option<Decided> = None;
-            let mut next = Some(first);
-            while let Some(work_item) = next.take().or_else(|| work.try_recv().ok()) {
-                match work_item {
-                    ResultsWork::MayTrim(through) => {
-                        may_trim = through;
-                        looked = looked.checked_sub(RETENTION_EVERY).unwrap_or(looked);
-                    }
-                    ResultsWork::Append(more) => match &mut decided {
-                        None => decided = Some(more),
-                        Some(decided) => {
-                            decided.through = more.through;
-                            decided.outcomes.extend(more.outcomes);
+            let mut waiting = Waiting { may_trim, decided: None };
+            waiting.take(first);
+            while let Ok(more) = work.try_recv() {
+                waiting.take(more);
+            }
+            let mut due = waiting.may_trim > may_trim;
+            may_trim = waiting.may_trim;
+            let mut next = waiting.decided;
+            while let Some(decided) = next.take() {
+                for group in result_groups(decided.through, &decided.outcomes) {
+                    let through = group.last().map_or(0, |record| record.through);
+                    let mut waiting = Waiting { may_trim, decided: next.take() };
+                    let appended = append(&mut results, &group, Disk::Results, &written, |results| {
+                        while let Ok(more) = work.try_recv() {
+                            waiting.take(more);
                         }
-                    },
+                        trim_results(results, retention, waiting.may_trim, &written);
+                        !work.is_closed()
+                    });
+                    (may_trim, next) = (waiting.may_trim, waiting.decided);
+                    let failed = appended.is_err();
+                    _ = written.send(Written::Results(appended.map(|()| EventId(through))));
+                    if failed {
+                        return;
+                    }
                 }
             }
-            for group in decided.iter().flat_map(|decided| result_groups(decided.through, &decided.outcomes)) {
-                let through = group.last().map_or(0, |record| record.through);
-                let appended = append(&mut results, &group, Disk::Results, &written, || work.is_closed());
-                let failed = appended.is_err();
-                _ = written.send(Written::Results(appended.map(|()| EventId(through))));
-                if failed {
-                    return;
-                }
-            }
-            if looked.elapsed() >= RETENTION_EVERY {
-                looked = std::time::Instant::now();
-                if let Some(floor) = drop_old(&mut results, retention, may_trim) {
-                    _ = written.send(Written::Trimmed(Disk::Results, floor, results.bytes()));
-                }
+            due |= looked.elapsed() >= RETENTION_EVERY;
+            if due {
+                looked = Instant::now();
+                trim_results(&mut results, retention, may_trim, &written);
             }
             thread::sleep(RESULTS_EVERY);
         }
         close(results);
     })
+}
+
+/// What the thread of the results has heard of and not done.
+struct Waiting {
+    may_trim: EventId,
+    decided: Option<Decided>,
+}
+
+impl Waiting {
+    fn take(&mut self, work: ResultsWork) {
+        match (work, &mut self.decided) {
+            (ResultsWork::MayTrim(through), _) => self.may_trim = through,
+            (ResultsWork::Append(more), None) => self.decided = Some(more),
+            (ResultsWork::Append(more), Some(decided)) => {
+                decided.through = more.through;
+                decided.outcomes.extend(more.outcomes);
+            }
+        }
+    }
+}
+
+fn trim_results(
+    results: &mut EmbeddedLog,
+    retention: Retention,
+    may_trim: EventId,
+    written: &mpsc::UnboundedSender<Written>,
+) {
+    if let Some(floor) = drop_old(results, retention, may_trim) {
+        _ = written.send(Written::Trimmed(Disk::Results, floor, results.bytes()));
+    }
 }
 
 /// Drops results that are too many or too old, as far as they may go. The new floor, if it has moved.

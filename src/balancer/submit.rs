@@ -10,7 +10,7 @@ use tonic::{Status, Streaming};
 
 use super::{
     Node, errors,
-    messages::{Request, Submitted},
+    messages::{DiskFull, Request, Submitted},
 };
 use crate::{convert, pb, rpc::ResponseStream, shutdown::Shutdown};
 
@@ -20,7 +20,7 @@ const BATCHES: usize = 64;
 pub(super) const ROWS_MAX: usize = 65_536;
 
 enum Answer {
-    Soon(oneshot::Receiver<Submitted>),
+    Soon(oneshot::Receiver<Result<Submitted, DiskFull>>),
     Last(Status),
 }
 
@@ -31,15 +31,13 @@ pub(super) fn serve(
     stop: Shutdown,
 ) -> ResponseStream<pb::SubmitResponse> {
     let (answers, waiting) = mpsc::channel(BATCHES);
-    tokio::spawn(read(Arc::clone(&node), requests, stop, answers));
-    Box::pin(ReceiverStream::new(waiting).then(move |answer| {
-        let node = Arc::clone(&node);
-        async move {
-            match answer {
-                Answer::Soon(submitted) => submitted.await.map(response).map_err(|_| node.unanswered()),
-                Answer::Last(status) => Err(status),
-            }
-        }
+    tokio::spawn(read(node, requests, stop, answers));
+    Box::pin(ReceiverStream::new(waiting).then(async |answer| match answer {
+        Answer::Soon(submitted) => match submitted.await.map_err(errors::stopping)? {
+            Ok(submitted) => Ok(response(submitted)),
+            Err(full) => Err(errors::disk_full(full)),
+        },
+        Answer::Last(status) => Err(status),
     }))
 }
 
@@ -50,11 +48,12 @@ async fn read(
     stop: Shutdown,
     answers: mpsc::Sender<Answer>,
 ) {
-    let Ok(_open) = Arc::clone(&node.submit_streams).try_acquire_owned() else {
-        let most = node.settings.node.limits.submit_streams_max;
-        let status = Status::resource_exhausted(format!("{most} submit streams are open, which is submit_streams_max"));
-        _ = answers.send(Answer::Last(status)).await;
-        return;
+    let _open = match node.submit_streams.take() {
+        Ok(open) => open,
+        Err(refused) => {
+            _ = answers.send(Answer::Last(refused)).await;
+            return;
+        }
     };
     loop {
         let message = tokio::select! {
@@ -79,7 +78,10 @@ async fn read(
     }
 }
 
-async fn take(node: &Node, request: pb::SubmitRequest) -> Result<oneshot::Receiver<Submitted>, Status> {
+async fn take(
+    node: &Node,
+    request: pb::SubmitRequest,
+) -> Result<oneshot::Receiver<Result<Submitted, DiskFull>>, Status> {
     let bytes = request.encoded_len();
     let Some(pb::submit_request::Batch::Rows(rows)) = request.batch else {
         return Err(Status::invalid_argument("a SubmitRequest without rows; set rows"));

@@ -1,63 +1,133 @@
-//! The `WatchMatches` stream: every match after a cursor, in order, once.
+//! The streams `WatchMatches` and `WatchOutcomes`: everything after a cursor, in order, once.
 
-use std::sync::Arc;
+use std::{marker::PhantomData, sync::Arc};
 
-use dovetail_core::{EventId, PoolId, ledger::Outcome};
+use dovetail_core::{
+    EventId, PoolId, WithdrawReason,
+    ledger::{Outcome, OutcomeEnd},
+};
 use futures::{Stream, stream};
+use tokio::sync::OwnedSemaphorePermit;
 use tonic::Status;
 
-use super::{Node, errors};
+use super::{Node, errors, tail::TailError};
 use crate::{convert, crash, pb};
 
 /// About the most bytes of one message; most gRPC clients take no more than 4 MiB.
 const MESSAGE_BYTES: usize = 1 << 20;
 
+/// What a stream consists of.
+pub(super) trait Item: Sized + Send + 'static {
+    /// A message of it.
+    type Response: Send + 'static;
+    /// What the stream says of an outcome, if anything.
+    fn of(outcome: &Outcome, pool: &str) -> Option<Self>;
+    /// Some of them, and up to where there is nothing else.
+    fn response(items: Vec<Self>, settled: EventId) -> Self::Response;
+}
+
+impl Item for pb::Match {
+    type Response = pb::WatchMatchesResponse;
+
+    fn of(outcome: &Outcome, pool: &str) -> Option<pb::Match> {
+        match_pb(outcome, pool)
+    }
+
+    fn response(matches: Vec<pb::Match>, settled: EventId) -> pb::WatchMatchesResponse {
+        pb::WatchMatchesResponse { matches, settled: settled.0 }
+    }
+}
+
+impl Item for pb::Outcome {
+    type Response = pb::WatchOutcomesResponse;
+
+    fn of(outcome: &Outcome, pool: &str) -> Option<pb::Outcome> {
+        let what = match match_pb(outcome, pool) {
+            Some(found) => pb::outcome::Outcome::Match(found),
+            None => pb::outcome::Outcome::Ended(ended_pb(outcome)),
+        };
+        let (cursor, time_ms) = (outcome.x.0, outcome.time_ms);
+        Some(pb::Outcome { cursor, pool: pool.to_owned(), time_ms, outcome: Some(what) })
+    }
+
+    fn response(outcomes: Vec<pb::Outcome>, settled: EventId) -> pb::WatchOutcomesResponse {
+        pb::WatchOutcomesResponse { outcomes, settled: settled.0 }
+    }
+}
+
 /// What a watcher wants.
 pub(super) struct Watch {
     /// Only of this pool.
     pub(super) pool: Option<PoolId>,
-    /// After this cursor.
+    /// After this cursor; after 0 comes all there is.
     pub(super) after: EventId,
     /// Ends once everything up to here is decided and sent.
     pub(super) until: Option<EventId>,
 }
 
-/// Serves one watcher. The permit counts it.
-pub(super) fn serve(
+struct Watcher<T> {
     node: Arc<Node>,
     watch: Watch,
-    permit: tokio::sync::OwnedSemaphorePermit,
-) -> impl Stream<Item = Result<pb::WatchMatchesResponse, Status>> {
-    let state = (node, watch, permit, Names::default(), false);
-    stream::unfold(state, |(node, mut watch, permit, mut names, ended)| async move {
-        if ended || watch.until.is_some_and(|until| watch.after >= until) {
+    names: Names,
+    ended: bool,
+    /// Counts it.
+    _permit: OwnedSemaphorePermit,
+    item: PhantomData<T>,
+}
+
+/// Serves one watcher. The permit counts it.
+pub(super) fn serve<T: Item>(
+    node: Arc<Node>,
+    watch: Watch,
+    permit: OwnedSemaphorePermit,
+) -> impl Stream<Item = Result<T::Response, Status>> {
+    let watcher =
+        Watcher::<T> { node, watch, names: Names::default(), ended: false, _permit: permit, item: PhantomData };
+    stream::unfold(watcher, |mut watcher| async move {
+        if watcher.ended || watcher.watch.until.is_some_and(|until| watcher.watch.after >= until) {
             return None;
         }
-        let response = next(&node, &mut watch, &mut names).await;
-        let ended = response.is_err();
-        Some((response, (node, watch, permit, names, ended)))
+        let response = watcher.next().await;
+        watcher.ended = response.is_err();
+        Some((response, watcher))
     })
 }
 
-async fn next(node: &Node, watch: &mut Watch, names: &mut Names) -> Result<pb::WatchMatchesResponse, Status> {
-    let step = node.outcomes.after(watch.after).await.map_err(|error| errors::tail(&error))?;
-    watch.after = step.cursor;
-    let mut matches = Vec::new();
-    let mut bytes = 0;
-    for outcome in &step.entries {
-        if bytes > MESSAGE_BYTES {
-            // The rest of the step is read again with the next message.
-            watch.after = outcome.x.prev();
-            break;
+impl<T: Item> Watcher<T> {
+    async fn next(&mut self) -> Result<T::Response, Status> {
+        let Watcher { node, watch, names, .. } = self;
+        let step = loop {
+            // Any cursor but 0 must not skip what is gone.
+            let after = if watch.after == EventId::ZERO { node.outcomes.floor() } else { watch.after };
+            if watch.until.is_some_and(|until| after >= until) {
+                watch.after = after;
+                return Ok(T::response(Vec::new(), after));
+            }
+            match node.outcomes.after(after).await {
+                // Trimmed since the floor was read.
+                Err(TailError::Trimmed { .. }) if watch.after == EventId::ZERO => {}
+                step => break step.map_err(|error| errors::tail(&error))?,
+            }
+        };
+        watch.after = step.cursor;
+        let mut items = Vec::new();
+        let mut bytes = 0;
+        for outcome in &step.entries {
+            if bytes > MESSAGE_BYTES {
+                // The rest of the step is read again with the next message.
+                watch.after = outcome.x.prev();
+                break;
+            }
+            if watch.pool.is_none_or(|pool| pool == outcome.pool)
+                && let Some(item) = T::of(outcome, &names.get(node, outcome.pool).await?)
+            {
+                bytes += convert::outcome_bytes(outcome);
+                items.push(item);
+            }
         }
-        let wanted = outcome.anchor.is_some() && watch.pool.is_none_or(|pool| pool == outcome.pool);
-        if wanted && let Some(found) = match_pb(outcome, &names.get(node, outcome.pool).await?) {
-            bytes += convert::outcome_bytes(outcome);
-            matches.push(found);
-        }
+        crash::point("balancer.outcomes.send");
+        Ok(T::response(items, watch.after))
     }
-    crash::point("balancer.outcomes.send");
-    Ok(pb::WatchMatchesResponse { matches, settled: watch.after.0 })
 }
 
 /// The names of pools, asked for when a number is new.
@@ -77,11 +147,26 @@ impl Names {
 pub(super) fn match_pb(outcome: &Outcome, pool: &str) -> Option<pb::Match> {
     let anchor = outcome.anchor.as_ref()?;
     let (a, b) = if anchor.id < outcome.element.id { (anchor, &outcome.element) } else { (&outcome.element, anchor) };
-    let end = |end: &dovetail_core::ledger::OutcomeEnd| pb::MatchedElement {
+    let end = |end: &OutcomeEnd| pb::MatchedElement {
         id: end.id.0,
         key: end.key.as_ref().to_owned(),
         payload: end.payload.clone(),
     };
     let (a, b) = (Some(end(a)), Some(end(b)));
     Some(pb::Match { cursor: outcome.x.0, pool: pool.to_owned(), a, b, time_ms: outcome.time_ms })
+}
+
+fn ended_pb(outcome: &Outcome) -> pb::Ended {
+    let OutcomeEnd { id, key, payload } = &outcome.element;
+    let reason = end_reason(outcome).into();
+    pb::Ended { id: id.0, key: key.as_ref().to_owned(), payload: payload.clone(), reason }
+}
+
+/// Why an element waits no longer, though it was not matched; unspecified for a match.
+pub(super) fn end_reason(outcome: &Outcome) -> pb::EndReason {
+    match outcome.reason {
+        None => pb::EndReason::Unspecified,
+        Some(WithdrawReason::Client) => pb::EndReason::Withdrawn,
+        Some(WithdrawReason::Expired) => pb::EndReason::Expired,
+    }
 }

@@ -13,7 +13,7 @@ use super::output;
 use super::table::printable;
 use crate::client::WAIT_MAX;
 use crate::pb::value::Kind;
-use crate::pb::{self, ElementState, WithdrawOutcome};
+use crate::pb::{self, ElementState, EndReason, WithdrawOutcome};
 
 /// Flags of `dovetail get`.
 #[derive(Debug, clap::Args)]
@@ -24,6 +24,9 @@ pub struct GetArgs {
     /// Wait up to this long, at most 60s, for it to be matched or withdrawn
     #[arg(long, value_name = "DURATION", value_parser = wait)]
     wait: Option<u64>,
+    /// Answer from a state no older than this position: an id, or what a withdrawal printed
+    #[arg(long, value_name = "POSITION", default_value_t = 0)]
+    at: u64,
     /// Print a JSON object
     #[arg(long)]
     json: bool,
@@ -56,7 +59,7 @@ fn wait(text: &str) -> Result<u64, String> {
 pub async fn get(arguments: GetArgs) -> Result<(), CliError> {
     let client = arguments.server.connect().await?;
     let wait = Duration::from_millis(arguments.wait.unwrap_or_default());
-    let found = client.get(arguments.element.reference(), wait).await?;
+    let found = client.get_at(arguments.element.reference(), wait, arguments.at).await?;
     let text = match arguments.json {
         true => match_json::line(&ElementJson::from(&found)),
         false => describe(&found),
@@ -71,6 +74,7 @@ pub async fn withdraw(arguments: WithdrawArgs) -> Result<(), CliError> {
     let (outcome, worked) = match answer.outcome() {
         WithdrawOutcome::Withdrawn => ("withdrawn", true),
         WithdrawOutcome::AlreadyMatched => ("already matched", false),
+        WithdrawOutcome::AlreadyWithdrawn if answer.reason() == EndReason::Expired => ("already expired", true),
         WithdrawOutcome::AlreadyWithdrawn => ("already withdrawn", true),
         WithdrawOutcome::Unknown => ("no such element, or no longer remembered", false),
         WithdrawOutcome::Unspecified => ("answered with an outcome this build does not know", false),
@@ -78,9 +82,11 @@ pub async fn withdraw(arguments: WithdrawArgs) -> Result<(), CliError> {
     let text = match arguments.json {
         true => match_json::line(&WithdrawnJson {
             outcome: outcome_name(answer.outcome()),
+            position: answer.position,
+            reason: (answer.reason() != EndReason::Unspecified).then(|| match_json::reason_name(answer.reason())),
             r#match: found(&answer.r#match),
         }),
-        false => format!("{outcome}{}\n", answer.r#match.as_ref().map(pair).unwrap_or_default()),
+        false => format!("{outcome}{}\n", whereby(&answer)),
     };
     output::print(&text)?;
     match worked {
@@ -111,6 +117,10 @@ pub struct ElementJson<'a> {
 #[derive(Serialize)]
 struct WithdrawnJson<'a> {
     outcome: &'static str,
+    #[serde(skip_serializing_if = "is_zero")]
+    position: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     r#match: Option<MatchJson<'a>>,
 }
@@ -190,6 +200,14 @@ pub fn describe(element: &pb::GetElementResponse) -> String {
         let _ = writeln!(text, "  payload = {}", printable(match_json::line(&payload).trim_end()));
     }
     text
+}
+
+fn whereby(answer: &pb::WithdrawResponse) -> String {
+    match (&answer.r#match, answer.position) {
+        (Some(found), _) => pair(found),
+        (None, 0) => String::new(),
+        (None, position) => format!(" at {position}"),
+    }
 }
 
 fn pair(found: &pb::Match) -> String {

@@ -24,6 +24,36 @@ struct EndJson<'a> {
     payload: Option<PayloadJson<'a>>,
 }
 
+/// The end of an element's waiting without a match, as a line: `{"cursor":..,"pool":..,"ended":{"id":..,"key":..},"reason":..}`.
+#[derive(Debug, Serialize)]
+pub struct EndedJson<'a> {
+    cursor: u64,
+    pool: &'a str,
+    ended: EndJson<'a>,
+    reason: &'static str,
+}
+
+impl<'a> EndedJson<'a> {
+    /// Of an outcome that is one.
+    pub fn of(outcome: &'a pb::Outcome, ended: &'a pb::Ended) -> EndedJson<'a> {
+        EndedJson {
+            cursor: outcome.cursor,
+            pool: &outcome.pool,
+            ended: EndJson { id: ended.id, key: &ended.key, payload: PayloadJson::of(&ended.payload) },
+            reason: reason_name(ended.reason()),
+        }
+    }
+}
+
+/// Why an element waits no longer, in a word.
+pub fn reason_name(reason: pb::EndReason) -> &'static str {
+    match reason {
+        pb::EndReason::Unspecified => "unknown",
+        pb::EndReason::Withdrawn => "withdrawn",
+        pb::EndReason::Expired => "expired",
+    }
+}
+
 /// A payload: text when it is UTF-8, `{"base64":".."}` when not. `submit` reads both.
 #[derive(Debug, Serialize)]
 #[serde(untagged)]

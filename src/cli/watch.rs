@@ -1,23 +1,26 @@
-//! `dovetail watch`: pairs as they come.
+//! `dovetail watch`: pairs as they come, and what else ends an element's waiting.
 
 use std::io::{self, Write as _};
 
 use super::arguments::{ServerArgs, duration_ms};
 use super::error::CliError;
-use super::match_json::{self, MatchJson};
+use super::match_json::{self, EndedJson, MatchJson};
 use super::table::printable;
-use crate::client::WatchOptions;
+use crate::client::{Client, Part, WatchOptions};
 use crate::pb;
+use crate::pb::outcome;
 
 /// Flags of `dovetail watch`.
 #[derive(Debug, clap::Args)]
-#[command(
-    after_help = "Examples:\n  dovetail watch --pool duel\n  dovetail watch --json --until-settled > pairs.ndjson"
-)]
+#[command(after_help = "Examples:\n  dovetail watch --pool duel\n  dovetail watch --pool duel --outcomes\n  \
+                  dovetail watch --json --until-settled > pairs.ndjson")]
 pub struct WatchArgs {
     /// Only this pool; without it, all of them
     #[arg(long, value_name = "POOL")]
     pool: Option<String>,
+    /// Print elements that were withdrawn or expired, too
+    #[arg(long)]
+    outcomes: bool,
     /// Print a JSON object a line
     #[arg(long)]
     json: bool,
@@ -37,25 +40,56 @@ pub struct WatchArgs {
 /// Prints matches until interrupted, or until all are settled.
 pub async fn run(arguments: WatchArgs) -> Result<(), CliError> {
     let client = arguments.server.connect().await?;
-    let mut watch = client.watch(WatchOptions {
+    match arguments.outcomes {
+        true => print::<pb::WatchOutcomesResponse>(client, arguments).await,
+        false => print::<pb::WatchMatchesResponse>(client, arguments).await,
+    }
+}
+
+/// What is printed of a message.
+trait Printed: Part {
+    /// Lines for people, or for machines.
+    fn lines(&self, json: bool, text: &mut String);
+}
+
+impl Printed for pb::WatchMatchesResponse {
+    fn lines(&self, json: bool, text: &mut String) {
+        self.matches.iter().for_each(|found| text.push_str(&match_line(found, json)));
+    }
+}
+
+impl Printed for pb::WatchOutcomesResponse {
+    fn lines(&self, json: bool, text: &mut String) {
+        for outcome in &self.outcomes {
+            match &outcome.outcome {
+                Some(outcome::Outcome::Match(found)) => text.push_str(&match_line(found, json)),
+                Some(outcome::Outcome::Ended(ended)) if json => {
+                    text.push_str(&match_json::line(&EndedJson::of(outcome, ended)));
+                }
+                Some(outcome::Outcome::Ended(ended)) => text.push_str(&ended_row(outcome, ended)),
+                // Of a server that is newer than this build.
+                None => {}
+            }
+        }
+    }
+}
+
+async fn print<P: Printed>(client: Client, arguments: WatchArgs) -> Result<(), CliError> {
+    let json = arguments.json;
+    let mut watch = client.watch_as::<P>(WatchOptions {
         pool: arguments.pool.unwrap_or_default(),
         after: arguments.from,
         until_settled: arguments.until_settled,
         retry_max: std::time::Duration::from_millis(arguments.retry),
     });
-    let mut heading = !arguments.json;
+    let mut heading = !json;
     let mut text = String::new();
     while let Some(part) = watch.next().await? {
         text.clear();
         if std::mem::take(&mut heading) {
             text.push_str(&row("cursor", "pool", "a (id)", "b (id)", "time (UTC)"));
         }
-        for found in &part.matches {
-            match arguments.json {
-                true => text.push_str(&match_json::line(&MatchJson::from(found))),
-                false => text.push_str(&match_row(found)),
-            }
-        }
+        part.lines(json, &mut text);
         if !text.is_empty() {
             let mut stdout = io::stdout().lock();
             stdout.write_all(text.as_bytes())?;
@@ -65,12 +99,26 @@ pub async fn run(arguments: WatchArgs) -> Result<(), CliError> {
     Ok(())
 }
 
+fn match_line(found: &pb::Match, json: bool) -> String {
+    match json {
+        true => match_json::line(&MatchJson::from(found)),
+        false => match_row(found),
+    }
+}
+
 fn match_row(found: &pb::Match) -> String {
     let end = |end: &Option<pb::MatchedElement>| match end {
         Some(end) => format!("{} ({})", printable(&end.key), end.id),
         None => String::new(),
     };
     row(&found.cursor.to_string(), &printable(&found.pool), &end(&found.a), &end(&found.b), &clock(found.time_ms))
+}
+
+/// The reason stands where the partner would.
+fn ended_row(outcome: &pb::Outcome, ended: &pb::Ended) -> String {
+    let element = format!("{} ({})", printable(&ended.key), ended.id);
+    let reason = format!("- {}", match_json::reason_name(ended.reason()));
+    row(&outcome.cursor.to_string(), &printable(&outcome.pool), &element, &reason, &clock(outcome.time_ms))
 }
 
 /// The rows before are gone already, so the columns cannot fit the widest cell; these fit most.
@@ -101,5 +149,27 @@ mod tests {
         let expected =
             format!("{:>10}  {:<12}  {:<28}  {:<28}  22:13:20.042\n", 17, "duel", "ada (3)", "bob\\u{7} (17)");
         assert_eq!(match_row(&found), expected);
+    }
+
+    #[test]
+    fn a_row_shows_who_went_without_a_partner_and_why() {
+        let ended =
+            pb::Ended { id: 3, key: "ada".to_owned(), reason: pb::EndReason::Expired.into(), ..Default::default() };
+        let outcome = pb::Outcome {
+            cursor: 9,
+            pool: "duel".to_owned(),
+            time_ms: 1_700_000_000_042,
+            outcome: Some(outcome::Outcome::Ended(ended)),
+        };
+        let mut text = String::new();
+        let part = pb::WatchOutcomesResponse { outcomes: vec![outcome], settled: 9 };
+        part.lines(false, &mut text);
+        assert_eq!(text, format!("{:>10}  {:<12}  {:<28}  {:<28}  22:13:20.042\n", 9, "duel", "ada (3)", "- expired"));
+        text.clear();
+        part.lines(true, &mut text);
+        assert_eq!(
+            text,
+            "{\"cursor\":9,\"pool\":\"duel\",\"ended\":{\"id\":3,\"key\":\"ada\"},\"reason\":\"expired\"}\n"
+        );
     }
 }

@@ -1,4 +1,4 @@
-//! Matches, each once, across lost connections.
+//! Matches or outcomes, each once, across lost connections.
 //!
 //! Invariant: cursors handed out strictly ascend.
 
@@ -18,9 +18,9 @@ const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from
 /// What to watch, and from where.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WatchOptions {
-    /// Only matches of this pool; empty for all.
+    /// Only those of this pool; empty for all.
     pub pool: String,
-    /// Only matches after this cursor; 0 for all there are.
+    /// Only those after this cursor; 0 for all there are.
     pub after: u64,
     /// Ends once everything submitted before the call is decided and handed out. If the connection breaks meanwhile, before
     /// the call that resumed.
@@ -35,21 +35,76 @@ impl Default for WatchOptions {
     }
 }
 
-/// An open watch.
+/// A message of a watched stream. There are two.
+pub trait Part: Sealed + Sized + Send + 'static {}
+
+impl Part for pb::WatchMatchesResponse {}
+impl Part for pb::WatchOutcomesResponse {}
+
+mod sealed {
+    use super::*;
+
+    /// What resuming needs to know of a stream.
+    pub trait Sealed: Sized {
+        /// Opens the stream after a cursor.
+        fn open(
+            service: &mut MatchServiceClient<Channel>,
+            options: &WatchOptions,
+            after: u64,
+        ) -> impl Future<Output = Result<Streaming<Self>, tonic::Status>> + Send;
+        /// Drops what is at or below a cursor. Returns the cursor after the rest.
+        fn drop_through(&mut self, cursor: u64) -> u64;
+    }
+}
+use sealed::Sealed;
+
+impl Sealed for pb::WatchMatchesResponse {
+    async fn open(
+        service: &mut MatchServiceClient<Channel>,
+        options: &WatchOptions,
+        after: u64,
+    ) -> Result<Streaming<Self>, tonic::Status> {
+        let WatchOptions { pool, until_settled, .. } = options.clone();
+        Ok(service.watch_matches(pb::WatchMatchesRequest { pool, after, until_settled }).await?.into_inner())
+    }
+
+    fn drop_through(&mut self, cursor: u64) -> u64 {
+        self.matches.retain(|found| found.cursor > cursor);
+        self.matches.last().map_or(0, |found| found.cursor).max(self.settled)
+    }
+}
+
+impl Sealed for pb::WatchOutcomesResponse {
+    async fn open(
+        service: &mut MatchServiceClient<Channel>,
+        options: &WatchOptions,
+        after: u64,
+    ) -> Result<Streaming<Self>, tonic::Status> {
+        let WatchOptions { pool, until_settled, .. } = options.clone();
+        Ok(service.watch_outcomes(pb::WatchOutcomesRequest { pool, after, until_settled }).await?.into_inner())
+    }
+
+    fn drop_through(&mut self, cursor: u64) -> u64 {
+        self.outcomes.retain(|outcome| outcome.cursor > cursor);
+        self.outcomes.last().map_or(0, |outcome| outcome.cursor).max(self.settled)
+    }
+}
+
+/// An open watch: of matches, or of [all outcomes](super::Client::watch_outcomes).
 #[derive(Debug)]
-pub struct Watch {
+pub struct Watch<P = pb::WatchMatchesResponse> {
     service: MatchServiceClient<Channel>,
     options: WatchOptions,
     cursor: u64,
-    stream: Option<Streaming<pb::WatchMatchesResponse>>,
+    stream: Option<Streaming<P>>,
     /// Since the last message: when the first attempt failed, and the pause before the next.
     failing: Option<(Instant, Duration)>,
     resumed: u64,
     ended: bool,
 }
 
-impl Watch {
-    pub(super) fn new(service: MatchServiceClient<Channel>, options: WatchOptions) -> Watch {
+impl<P: Part> Watch<P> {
+    pub(super) fn new(service: MatchServiceClient<Channel>, options: WatchOptions) -> Watch<P> {
         let cursor = options.after;
         Watch { service, options, cursor, stream: None, failing: None, resumed: 0, ended: false }
     }
@@ -64,18 +119,19 @@ impl Watch {
         self.resumed
     }
 
-    /// What comes next: some matches, perhaps none, and a new cursor. `None` when everything is settled and that was
+    /// What comes next: some of them, perhaps none, and a new cursor. `None` when everything is settled and that was
     /// asked for.
     ///
     /// A lost connection and UNAVAILABLE are met by resuming from the cursor, with growing pauses. Any other error, and
     /// these after `retry_max`, end the watch. Can be dropped and called again.
-    pub async fn next(&mut self) -> Result<Option<pb::WatchMatchesResponse>, ClientError> {
+    pub async fn next(&mut self) -> Result<Option<P>, ClientError> {
         while !self.ended {
             match self.receive().await {
-                Ok(Some(mut response)) => {
+                Ok(Some(mut part)) => {
                     self.failing = None;
-                    self.advance(&mut response);
-                    return Ok(Some(response));
+                    // What was handed out before the connection broke goes.
+                    self.cursor = part.drop_through(self.cursor).max(self.cursor);
+                    return Ok(Some(part));
                 }
                 Ok(None) if self.options.until_settled => self.ended = true,
                 Ok(None) => self.pause(ClientError::Lost { reason: "the server ended the stream".to_owned() }).await?,
@@ -85,25 +141,12 @@ impl Watch {
         Ok(None)
     }
 
-    async fn receive(&mut self) -> Result<Option<pb::WatchMatchesResponse>, ClientError> {
+    async fn receive(&mut self) -> Result<Option<P>, ClientError> {
         let stream = match &mut self.stream {
             Some(stream) => stream,
-            none => {
-                let WatchOptions { pool, until_settled, .. } = &self.options;
-                let request =
-                    pb::WatchMatchesRequest { pool: pool.clone(), after: self.cursor, until_settled: *until_settled };
-                none.insert(self.service.watch_matches(request).await?.into_inner())
-            }
+            none => none.insert(P::open(&mut self.service, &self.options, self.cursor).await?),
         };
         Ok(stream.message().await?)
-    }
-
-    /// Drops what was handed out before the connection broke, and moves the cursor.
-    fn advance(&mut self, response: &mut pb::WatchMatchesResponse) {
-        let after = self.cursor;
-        response.matches.retain(|found| found.cursor > after);
-        let last = response.matches.last().map_or(0, |found| found.cursor);
-        self.cursor = after.max(response.settled).max(last);
     }
 
     async fn pause(&mut self, error: ClientError) -> Result<(), ClientError> {

@@ -87,7 +87,7 @@ pub fn log_record(record: &Record) -> Result<LoggedFrame, ConvertError> {
 /// Outcomes as they are stored: everything decided up to `through` since the record before.
 #[must_use]
 pub fn result_record_pb(through: EventId, outcomes: &[Arc<Outcome>]) -> Record {
-    let outcomes = outcomes.iter().map(|outcome| pb::Outcome {
+    let outcomes = outcomes.iter().map(|outcome| pb::StoredOutcome {
         x: outcome.x.0,
         pool: outcome.pool.0,
         time_ms: outcome.time_ms,
@@ -134,7 +134,7 @@ pub fn result_record(record: &Record) -> Result<Vec<Outcome>, ConvertError> {
 ///
 /// # Errors
 /// When it is not complete.
-pub fn outcome(outcome: pb::Outcome) -> Result<Outcome, ConvertError> {
+pub fn outcome(outcome: pb::StoredOutcome) -> Result<Outcome, ConvertError> {
     let anchor = outcome.anchor.map(end);
     let reason = if anchor.is_some() { None } else { Some(reason(outcome.reason)?) };
     Ok(Outcome {

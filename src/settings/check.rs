@@ -69,6 +69,7 @@ fn limits(layers: &Layers) -> Result<Limits, SettingsError> {
     let cap = |key| count(layers, key).map(|value| value as usize);
     let limits = Limits {
         waiting_max: cap("limits.waiting_max")?,
+        waiting_total_max: cap("limits.waiting_total_max")?,
         payload_bytes_max: cap("limits.payload_bytes_max")?,
         in_flight_max: cap("limits.in_flight_max")?,
         frame_events_max: cap("limits.frame_events_max")?,
@@ -80,6 +81,8 @@ fn limits(layers: &Layers) -> Result<Limits, SettingsError> {
         results_bytes_max: count(layers, "limits.results_bytes_max")?,
         results_ms_max: count(layers, "limits.results_ms_max")?,
         watchers_max: cap("limits.watchers_max")?,
+        calls_max: cap("limits.calls_max")?,
+        waits_max: cap("limits.waits_max")?,
         submit_streams_max: cap("limits.submit_streams_max")?,
         message_bytes_max: cap("limits.message_bytes_max")?,
         drain_ms_max: count(layers, "limits.drain_ms_max")?,

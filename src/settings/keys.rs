@@ -113,6 +113,13 @@ pub const SETTINGS: &[Setting] = &[
         "Most waiting elements in a pool; more are refused",
     ),
     count(
+        "limits.waiting_total_max",
+        "waiting-total-max",
+        "50000000",
+        (1, 10_000_000_000),
+        "Most waiting elements in all pools together; more are refused",
+    ),
+    count(
         "limits.payload_bytes_max",
         "payload-bytes-max",
         "4096",
@@ -183,6 +190,20 @@ pub const SETTINGS: &[Setting] = &[
         "How long results are kept, in milliseconds; then they go",
     ),
     count("limits.watchers_max", "watchers-max", "1000", (1, 100_000), "Most open watches; more are refused"),
+    count(
+        "limits.calls_max",
+        "calls-max",
+        "10000",
+        (1, 1_000_000),
+        "Most calls under way (SubmitOne, Withdraw, GetElement, Explain, DefinePool); more are refused",
+    ),
+    count(
+        "limits.waits_max",
+        "waits-max",
+        "100000",
+        (1, 10_000_000),
+        "Most calls of GetElement that wait, beside calls_max; more are refused",
+    ),
     count(
         "limits.submit_streams_max",
         "submit-streams-max",

@@ -292,13 +292,15 @@ fn get_shows_what_became_of_an_element() {
 fn withdraw_fails_when_the_element_was_matched_before() {
     let fake = Fake::start();
     for (outcome, code, text) in [
-        (WithdrawOutcome::Withdrawn, 0, "withdrawn\n"),
-        (WithdrawOutcome::AlreadyWithdrawn, 0, "already withdrawn\n"),
+        (WithdrawOutcome::Withdrawn, 0, "withdrawn at 9\n"),
+        (WithdrawOutcome::AlreadyWithdrawn, 0, "already withdrawn at 9\n"),
         (WithdrawOutcome::AlreadyMatched, 1, "already matched: 2 (p2) with 3 (p3) at 3\n"),
         (WithdrawOutcome::Unknown, 1, "no such element, or no longer remembered\n"),
     ] {
         let matched = (outcome == WithdrawOutcome::AlreadyMatched).then(|| found(3));
-        fake.script().withdraw = Some(pb::WithdrawResponse { outcome: outcome.into(), r#match: matched });
+        let position = if outcome == WithdrawOutcome::Unknown { 0 } else { 9 };
+        let answer = pb::WithdrawResponse { outcome: outcome.into(), r#match: matched, position, reason: 0 };
+        fake.script().withdraw = Some(answer);
         assert_eq!(run(Some(&fake), &["withdraw", "3"]), done(code, text, ""));
     }
 }

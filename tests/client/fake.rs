@@ -148,6 +148,19 @@ pub fn part(cursors: &[u64], settled: u64) -> pb::WatchMatchesResponse {
     pb::WatchMatchesResponse { matches: cursors.iter().map(|&cursor| found(cursor)).collect(), settled }
 }
 
+fn outcomes(part: pb::WatchMatchesResponse) -> pb::WatchOutcomesResponse {
+    let outcome = |cursor, outcome| pb::Outcome { cursor, pool: "duel".to_owned(), time_ms: 0, outcome: Some(outcome) };
+    let both = |found: pb::Match| {
+        let expired = pb::Ended { id: found.cursor - 2, key: "late".to_owned(), reason: 2, ..Default::default() };
+        [
+            outcome(found.cursor - 1, pb::outcome::Outcome::Ended(expired)),
+            outcome(found.cursor, pb::outcome::Outcome::Match(found)),
+        ]
+    };
+    let outcomes = part.matches.into_iter().flat_map(both).collect();
+    pb::WatchOutcomesResponse { outcomes, settled: part.settled }
+}
+
 impl Service {
     fn take(&self, batch: Vec<pb::Submission>, next_id: &mut u64) -> pb::SubmitResponse {
         let mut response = pb::SubmitResponse::default();
@@ -171,6 +184,7 @@ impl Service {
 impl MatchService for Service {
     type SubmitStream = Replies<pb::SubmitResponse>;
     type WatchMatchesStream = Replies<pb::WatchMatchesResponse>;
+    type WatchOutcomesStream = Replies<pb::WatchOutcomesResponse>;
 
     async fn submit(
         &self,
@@ -247,6 +261,17 @@ impl MatchService for Service {
             Some(Err(status)) => Box::pin(sends.chain(tokio_stream::once(Err(status)))),
             None => Box::pin(sends.chain(tokio_stream::pending())),
         }))
+    }
+
+    async fn watch_outcomes(
+        &self,
+        request: Request<pb::WatchOutcomesRequest>,
+    ) -> Result<Response<Self::WatchOutcomesStream>, Status> {
+        let pb::WatchOutcomesRequest { pool, after, until_settled } = request.into_inner();
+        // The matches of the script, each with an element that expired just before it.
+        let of_matches = Request::new(pb::WatchMatchesRequest { pool, after, until_settled });
+        let matches = self.watch_matches(of_matches).await?.into_inner();
+        Ok(Response::new(Box::pin(matches.map(|part| part.map(outcomes)))))
     }
 
     async fn define_pool(

@@ -112,6 +112,25 @@ async fn a_watch_resumes_after_unavailable_and_hands_each_match_out_once() {
 }
 
 #[tokio::test]
+async fn a_watch_of_outcomes_resumes_like_one_of_matches() {
+    let fake = Fake::start();
+    let unavailable = || Some(Err(Status::unavailable("going down")));
+    let calls = [call(&[(&[3], 4)], unavailable()), call(&[(&[5, 9], 9)], unavailable()), call(&[], Some(Ok(())))];
+    fake.script().watches = calls.into();
+    let mut watch = connect(&fake).await.watch_outcomes(until_settled());
+    let mut outcomes = Vec::new();
+    while let Some(part) = watch.next().await.unwrap() {
+        outcomes.extend(part.outcomes);
+    }
+    // The one at 4 was settled before the connection broke.
+    assert_eq!(outcomes.iter().map(|outcome| outcome.cursor).collect::<Vec<_>>(), [2, 3, 5, 8, 9]);
+    let ended = outcomes.iter().filter(|outcome| matches!(outcome.outcome, Some(pb::outcome::Outcome::Ended(_))));
+    assert_eq!(ended.map(|outcome| outcome.cursor).collect::<Vec<_>>(), [2, 8]);
+    let started: Vec<u64> = fake.script().watched.iter().map(|request| request.after).collect();
+    assert_eq!(started, [0, 4, 9]);
+}
+
+#[tokio::test]
 async fn a_watch_that_never_ends_takes_an_end_for_a_lost_connection() {
     let calls = vec![call(&[(&[3], 3)], Some(Ok(()))), call(&[(&[5], 5)], Some(Err(Status::data_loss("damage"))))];
     let (cursors, end, started) = watch(calls, WatchOptions { after: 2, ..Default::default() }).await;

@@ -250,11 +250,11 @@ async fn a_call_that_names_no_element_or_waits_too_long_is_refused() {
     let mut raw = it.raw();
     let nothing = pb::GetElementRequest::default();
     refused(&raw.get_element(nothing).await.unwrap_err(), Code::InvalidArgument, &["element"]);
-    let long = pb::GetElementRequest { element: Some(by_id(it.waiting)), wait_ms: 60_001 };
+    let long = pb::GetElementRequest { element: Some(by_id(it.waiting)), wait_ms: 60_001, at: 0 };
     refused(&raw.get_element(long).await.unwrap_err(), Code::InvalidArgument, &["60001", "60000"]);
-    let unknown = pb::GetElementRequest { element: Some(by_id(4711)), wait_ms: 0 };
+    let unknown = pb::GetElementRequest { element: Some(by_id(4711)), wait_ms: 0, at: 0 };
     refused(&raw.get_element(unknown).await.unwrap_err(), Code::NotFound, &["4711"]);
-    let unknown = pb::GetElementRequest { element: Some(by_key("duel", "nobody")), wait_ms: 0 };
+    let unknown = pb::GetElementRequest { element: Some(by_key("duel", "nobody")), wait_ms: 0, at: 0 };
     refused(&raw.get_element(unknown).await.unwrap_err(), Code::NotFound, &["\"nobody\"", "\"duel\""]);
     let empty = pb::SubmitOneRequest { pool: "duel".to_owned(), element: None };
     refused(&raw.submit_one(empty).await.unwrap_err(), Code::InvalidArgument, &["element"]);

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use dovetail::client::{Client, by_id, by_key, value};
+use dovetail::client::{Client, ClientError, SubmitOptions, by_id, by_key, value};
 use dovetail::pb::{self, Attribute, AttributeType, ElementState, PoolDefinition, Submission};
+use tonic::Code;
 
-use crate::harness::{Cluster, SEVEN, SMALL, Which, heavy, until};
+use crate::harness::{Cluster, SEVEN, SMALL, Which, dovetail, heavy, until};
 use crate::load::{Load, Watcher, settled, submit};
 use crate::workload::{Answer, Workload, position};
 
@@ -157,4 +158,75 @@ async fn results_may_be_lost_below_a_checkpoint() {
     assert!(again == above, "{} matches above {floor}, {} came again", above.len(), again.len());
     let mut old = client.watch(dovetail::client::WatchOptions { after: 1, ..Default::default() });
     assert!(old.next().await.unwrap_err().to_string().contains("older than what is kept"));
+}
+
+/// Submits until the server refuses. Returns the ids of what was acknowledged, in order, and the refusal.
+async fn fill(client: &Client, from: usize) -> (Vec<u64>, ClientError) {
+    let mut stream = client.submit("slow", SubmitOptions { in_flight: 4 }).await.unwrap();
+    let mut ids = Vec::new();
+    for batch in from.. {
+        let rows = (0..16)
+            .map(|row| element((16 * batch + row) as i64))
+            .map(|row| Submission { payload: vec![7; 4_000].into(), ..row });
+        match stream.send(rows.collect()).await {
+            Ok(answer) => ids.extend(answer.into_iter().flat_map(|answer| answer.ids)),
+            Err(error) => return (ids, error),
+        }
+    }
+    unreachable!("a disk is finite")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_disk_is_said_to_be_full_and_nothing_acknowledged_is_lost() {
+    // The log's segments double: 1 + 2 + 4 + 8 MiB fit at first, one of 16 with the first room, one of 32 with the second.
+    let fillers = [("filler-1", 18), ("filler-2", 36)];
+    let mut cluster = Cluster::start_on("full", SMALL, 80, &fillers).await;
+    let mut client = cluster.client().await;
+    client.define_pool(pool()).await.unwrap();
+    let mut acknowledged = Vec::new();
+    for (round, (filler, _)) in (1..).zip(fillers) {
+        let (ids, refused) = fill(&client, acknowledged.len() / 16).await;
+        assert!(ids.len() > 2_000, "{} elements were taken", ids.len());
+        acknowledged.extend(ids);
+        let full = |error: &ClientError| {
+            error.code() == Some(Code::ResourceExhausted) && error.to_string().contains("disk is full")
+        };
+        assert!(full(&refused), "{refused}");
+        let other = element(-round);
+        for refused in [
+            client.submit_one("slow", other.clone()).await.unwrap_err(),
+            client.withdraw(by_id(acknowledged[0])).await.unwrap_err(),
+            client.define_pool(PoolDefinition { name: "more".to_owned(), ..pool() }).await.unwrap_err(),
+        ] {
+            assert!(full(&refused), "{refused}");
+        }
+        let (_, status, _) = dovetail(&cluster.server(), &["status"]).await;
+        assert!(status.contains("the disk is full: submissions are refused until there is room"), "{status}");
+        // What is there can be read.
+        let last = *acknowledged.last().unwrap();
+        assert_eq!(client.get(by_id(last), Duration::ZERO).await.unwrap().state(), ElementState::Waiting);
+        if filler == "filler-2" {
+            bounce_balancer(&mut cluster).await;
+            client = cluster.client().await;
+            let waiting = client.list_pools().await.unwrap()[0].waiting;
+            assert!(waiting >= acknowledged.len() as u64, "{waiting} wait, {} were acknowledged", acknowledged.len());
+            // It finds out with the next write.
+            let refused = client.submit_one("slow", other.clone()).await.unwrap_err();
+            assert!(full(&refused), "{refused}");
+        }
+        cluster.disk().free(filler).await;
+        until("there is room", async || (!stored(&cluster).await.full).then_some(())).await;
+        // Without a restart. What was not acknowledged may have been taken meanwhile, and is the same one then.
+        let id = client.submit_one("slow", other.clone()).await.unwrap();
+        assert!(id > last);
+        assert_eq!(client.submit_one("slow", other).await.unwrap(), id);
+        client.withdraw(by_id(id)).await.unwrap();
+        // All that was acknowledged, by its first id.
+        let again = acknowledged.len();
+        let rows = (0..again).map(|number| Submission { payload: vec![7; 4_000].into(), ..element(number as i64) });
+        assert!(
+            submit(&client, "slow", rows.collect()).await == acknowledged,
+            "an acknowledged element is another one"
+        );
+    }
 }

@@ -111,6 +111,11 @@ impl Place {
         Place { ip, folder }
     }
 
+    /// Where a balancer keeps its log.
+    pub fn data(&self) -> PathBuf {
+        self.folder.join("data")
+    }
+
     /// Writes a file into the folder.
     pub fn file(&self, name: &str, text: &str) -> PathBuf {
         let path = self.folder.join(name);
@@ -180,6 +185,59 @@ impl Drop for Process {
     }
 }
 
+/// A disk in memory, in a mount namespace of its own, mounted where a balancer's data goes. It outlives the balancer, and ends
+/// with this.
+#[derive(Debug)]
+pub struct SmallDisk {
+    holder: Process,
+    data: PathBuf,
+    /// What everybody but root needs beside the mount namespace.
+    user: &'static [&'static str],
+}
+
+impl SmallDisk {
+    async fn mount(place: &Place, mib: u32) -> SmallDisk {
+        let (data, mounted) = (place.data(), place.folder.join("mounted"));
+        fs::create_dir_all(&data).unwrap();
+        let id = Command::new("id").arg("-u").output().unwrap();
+        let root = id.stdout.trim_ascii() == b"0";
+        let mut command = program("unshare");
+        if !root {
+            command.args(["--user", "--map-root-user"]);
+        }
+        let script = "mount -t tmpfs -o size=\"$2\" tmpfs \"$1\" && touch \"$3\" && exec sleep 1000000";
+        command.args(["--mount", "sh", "-c", script, "sh"]).arg(&data).arg(format!("{mib}m")).arg(&mounted);
+        let holder = Process::start(command, place.folder.join("disk.log"));
+        let user: &[_] = if root { &[] } else { &["--user", "--preserve-credentials"] };
+        until("the disk is mounted", async || mounted.exists().then_some(())).await;
+        SmallDisk { holder, data, user }
+    }
+
+    /// A program that sees the disk.
+    fn command(&self, path: &str) -> Command {
+        let mut command = program("nsenter");
+        command.args(["--target", &self.holder.child.id().to_string(), "--mount"]).args(self.user).arg(path);
+        command
+    }
+
+    /// Takes so much of it with a file.
+    async fn fill(&self, name: &str, mib: u32) {
+        let mut command = self.command("dd");
+        command.args(["if=/dev/zero", "bs=1M", &format!("count={mib}")]);
+        command.arg(format!("of={}", self.data.join(name).display()));
+        let (code, _, stderr) = run(command).await;
+        assert_eq!(code, Some(0), "{stderr}");
+    }
+
+    /// Removes that file.
+    pub async fn free(&self, name: &str) {
+        let mut command = self.command("rm");
+        command.arg(self.data.join(name));
+        let (code, _, stderr) = run(command).await;
+        assert_eq!(code, Some(0), "{stderr}");
+    }
+}
+
 fn append(path: &Path) -> File {
     OpenOptions::new().create(true).append(true).open(path).unwrap()
 }
@@ -222,6 +280,8 @@ pub struct Cluster {
     pub place: Place,
     /// Flags of every node beside what all clusters have.
     flags: Vec<(&'static str, &'static str)>,
+    /// The disk of the balancer's data folder, if it has one of its own.
+    disk: Option<SmallDisk>,
 }
 
 impl Cluster {
@@ -232,7 +292,26 @@ impl Cluster {
 
     /// The same, with flags of its own.
     pub async fn start_with(test: &str, shape: Shape, flags: &[(&'static str, &'static str)]) -> Cluster {
-        let mut cluster = Cluster { nodes: BTreeMap::new(), shape, place: Place::new(test), flags: flags.to_vec() };
+        Cluster::start_at(Place::new(test), shape, flags, None).await
+    }
+
+    /// The same, with a balancer whose data folder is on a small disk, of which a part is taken already.
+    pub async fn start_on(test: &str, shape: Shape, disk_mib: u32, fillers: &[(&str, u32)]) -> Cluster {
+        let place = Place::new(test);
+        let disk = SmallDisk::mount(&place, disk_mib).await;
+        for (name, mib) in fillers {
+            disk.fill(name, *mib).await;
+        }
+        Cluster::start_at(place, shape, &[], Some(disk)).await
+    }
+
+    async fn start_at(
+        place: Place,
+        shape: Shape,
+        flags: &[(&'static str, &'static str)],
+        disk: Option<SmallDisk>,
+    ) -> Cluster {
+        let mut cluster = Cluster { nodes: BTreeMap::new(), shape, place, flags: flags.to_vec(), disk };
         for which in cluster.all() {
             cluster.spawn(which);
         }
@@ -268,7 +347,12 @@ impl Cluster {
     }
 
     pub fn data(&self) -> PathBuf {
-        self.place.folder.join("data")
+        self.place.data()
+    }
+
+    /// The disk that the balancer was started on.
+    pub fn disk(&self) -> &SmallDisk {
+        self.disk.as_ref().unwrap()
     }
 
     /// The command of a node.
@@ -297,7 +381,10 @@ impl Cluster {
             ("data", self.data().display().to_string()),
         ]);
         flags.extend(self.flags.iter().chain(others).map(|&(flag, value)| (flag, value.to_owned())));
-        let mut command = program(path);
+        let mut command = match &self.disk {
+            Some(disk) if which == Which::Balancer => disk.command(path),
+            _ => program(path),
+        };
         command.args(flags.into_iter().map(|(flag, value)| format!("--{flag}={value}")));
         command
     }

@@ -10,9 +10,9 @@ use crate::history::History;
 use crate::load::{settled, submit};
 
 /// Long enough for anything here; what is waited for ends the wait.
-const WAIT: Duration = Duration::from_secs(30);
+pub const WAIT: Duration = Duration::from_secs(30);
 
-fn pool(rule: &str) -> PoolDefinition {
+pub fn pool(rule: &str) -> PoolDefinition {
     let skill = Attribute { name: "skill".to_owned(), r#type: AttributeType::Int.into() };
     PoolDefinition {
         name: "duel".to_owned(),
@@ -22,19 +22,19 @@ fn pool(rule: &str) -> PoolDefinition {
     }
 }
 
-fn player(key: &str, skill: i64) -> Submission {
+pub fn player(key: &str, skill: i64) -> Submission {
     let attributes = [("skill".to_owned(), value::int(skill))].into();
     Submission { key: key.to_owned(), attributes, ..Submission::default() }
 }
 
-async fn start(test: &str, pool: PoolDefinition) -> (Cluster, Client) {
+pub async fn start(test: &str, pool: PoolDefinition) -> (Cluster, Client) {
     let cluster = Cluster::start(test, SMALL).await;
     let client = cluster.client().await;
     client.define_pool(pool).await.unwrap();
     (cluster, client)
 }
 
-const EQUAL: &str = "a.skill == b.skill";
+pub const EQUAL: &str = "a.skill == b.skill";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_element_expires_and_its_key_is_free_again() {

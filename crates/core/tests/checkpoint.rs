@@ -11,8 +11,13 @@ use dovetail_core::{
 };
 use dovetail_rule::{Value, ValueKind};
 
-const LIMITS: LedgerLimits =
-    LedgerLimits { waiting_max: 1000, payload_bytes_max: 4, ended_max: 30, idempotency_max: 12 };
+const LIMITS: LedgerLimits = LedgerLimits {
+    waiting_max: 1000,
+    waiting_total_max: 1000,
+    payload_bytes_max: 4,
+    ended_max: 30,
+    idempotency_max: 12,
+};
 
 struct Random(u64);
 

@@ -13,7 +13,8 @@ use dovetail_core::{
 };
 use dovetail_rule::{Row, Schema};
 
-const LIMITS: LedgerLimits = LedgerLimits { waiting_max: 3, payload_bytes_max: 4, ended_max: 2, idempotency_max: 2 };
+const LIMITS: LedgerLimits =
+    LedgerLimits { waiting_max: 3, waiting_total_max: 5, payload_bytes_max: 4, ended_max: 2, idempotency_max: 2 };
 
 /// A ledger of `shards` shards, with the pool `duel` defined by `x1`.
 fn check(shards: u32, transcript: &str) {

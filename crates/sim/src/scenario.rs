@@ -184,6 +184,7 @@ impl Scenario {
             frame,
             ledger: LedgerLimits {
                 waiting_max: rng.pick(&[10, 100_000, 100_000, 100_000, 100_000]),
+                waiting_total_max: u64::MAX,
                 payload_bytes_max: 100,
                 ended_max: rng.pick(&[3, REMEMBERS_ALL]),
                 idempotency_max: rng.pick(&[2, REMEMBERS_ALL]),

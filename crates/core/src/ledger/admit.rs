@@ -111,6 +111,12 @@ pub enum SubmitError {
         /// Its bound.
         bound: u64,
     },
+    /// All pools together are full.
+    #[error("{bound} elements wait in all pools together, which is waiting_total_max")]
+    TotalFull {
+        /// The bound.
+        bound: u64,
+    },
     /// The idempotency key came with another body before.
     #[error("idempotency key {key:?} made element {} from another body", element.0)]
     IdempotencyMismatch {
@@ -165,6 +171,10 @@ impl Ledger {
         let bound = self::bound(definition.waiting_max, self.limits.waiting_max);
         if entry.counts.waiting >= bound {
             return Err(SubmitError::PoolFull { pool: name(), bound });
+        }
+        let bound = self.limits.waiting_total_max;
+        if self.elements.len() as u64 >= bound {
+            return Err(SubmitError::TotalFull { bound });
         }
         Ok(Admission::New { pool: entry.pool.id, row: Arc::new(row), client })
     }

@@ -13,6 +13,8 @@ use crate::{ElementId, EventId, Pool, PoolId, Retirement, ShardId, WithdrawReaso
 pub struct LedgerLimits {
     /// Most elements waiting in a pool that sets no bound of its own. Above it submissions are refused.
     pub waiting_max: u64,
+    /// Most elements waiting in all pools together. Above it submissions are refused.
+    pub waiting_total_max: u64,
     /// Largest payload in a pool that sets no bound of its own, in bytes.
     pub payload_bytes_max: u64,
     /// Most ended elements remembered. Above it the one that ended first is forgotten.

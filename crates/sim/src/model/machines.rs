@@ -370,7 +370,13 @@ impl Machines {
     }
 
     fn ledger(&self) -> Ledger {
-        let limits = LedgerLimits { waiting_max: 100, payload_bytes_max: 100, ended_max: 100, idempotency_max: 100 };
+        let limits = LedgerLimits {
+            waiting_max: 100,
+            waiting_total_max: 100,
+            payload_bytes_max: 100,
+            ended_max: 100,
+            idempotency_max: 100,
+        };
         let mut ledger = Ledger::new(limits, u32::try_from(SHARDS).expect("few"));
         let pool = dovetail_core::PoolId(0);
         let kind = EventKind::PoolDefined { pool, definition: Arc::clone(&self.plan.definition) };

@@ -1,0 +1,35 @@
+//! How many of something there may be at a time. One more is refused, with an error that names the cap.
+
+use std::sync::Arc;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tonic::Status;
+
+/// A cap, and how much of it is taken.
+#[derive(Debug)]
+pub(crate) struct Limit {
+    permits: Arc<Semaphore>,
+    most: usize,
+    /// Of what, as `watches are open`.
+    what: &'static str,
+    /// The setting.
+    name: &'static str,
+}
+
+impl Limit {
+    pub(crate) fn new(most: usize, what: &'static str, name: &'static str) -> Limit {
+        Limit { permits: Arc::new(Semaphore::new(most)), most, what, name }
+    }
+
+    /// One more, for as long as the permit is held.
+    pub(crate) fn take(&self) -> Result<OwnedSemaphorePermit, Status> {
+        let Limit { most, what, name, .. } = self;
+        let full = |_| Status::resource_exhausted(format!("{most} {what}, which is {name}"));
+        Arc::clone(&self.permits).try_acquire_owned().map_err(full)
+    }
+
+    /// How many there are.
+    pub(crate) fn taken(&self) -> usize {
+        self.most - self.permits.available_permits()
+    }
+}
