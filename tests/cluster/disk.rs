@@ -178,9 +178,10 @@ async fn fill(client: &Client, from: usize) -> (Vec<u64>, ClientError) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_disk_is_said_to_be_full_and_nothing_acknowledged_is_lost() {
-    // The log's segments double: 1 + 2 + 4 + 8 MiB fit at first, one of 16 with the first room, one of 32 with the second.
-    let fillers = [("filler-1", 18), ("filler-2", 36)];
-    let mut cluster = Cluster::start_on("full", SMALL, 80, &fillers).await;
+    // The log's segments double: 1 + 2 + 4 + 8 MiB fit at first, one of 16 with the first room, one of 32, and a checkpoint that is
+    // tried meanwhile, with the second.
+    let fillers = [("filler-1", 18), ("filler-2", 80)];
+    let mut cluster = Cluster::start_on("full", SMALL, 124, &fillers).await;
     let mut client = cluster.client().await;
     client.define_pool(pool()).await.unwrap();
     let mut acknowledged = Vec::new();
@@ -210,15 +211,16 @@ async fn a_full_disk_is_said_to_be_full_and_nothing_acknowledged_is_lost() {
             client = cluster.client().await;
             let waiting = client.list_pools().await.unwrap()[0].waiting;
             assert!(waiting >= acknowledged.len() as u64, "{waiting} wait, {} were acknowledged", acknowledged.len());
-            // It finds out with the next write.
-            let refused = client.submit_one("slow", other.clone()).await.unwrap_err();
+            // It finds out when the segment that is open is full, and that may have room for a little more.
+            let (ids, refused) = fill(&client, acknowledged.len() / 16).await;
+            acknowledged.extend(ids);
             assert!(full(&refused), "{refused}");
         }
         cluster.disk().free(filler).await;
         until("there is room", async || (!stored(&cluster).await.full).then_some(())).await;
         // Without a restart. What was not acknowledged may have been taken meanwhile, and is the same one then.
         let id = client.submit_one("slow", other.clone()).await.unwrap();
-        assert!(id > last);
+        assert!(id > *acknowledged.last().unwrap());
         assert_eq!(client.submit_one("slow", other).await.unwrap(), id);
         client.withdraw(by_id(id)).await.unwrap();
         // All that was acknowledged, by its first id.

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use dovetail::client::{Client, ClientError, by_id, by_key};
-use dovetail::pb::{ElementState, EndReason, Submission, WithdrawOutcome, WithdrawResponse};
+use dovetail::client::{Client, ClientError, WatchOptions, by_id, by_key};
+use dovetail::pb::{ElementState, EndReason, PoolDefinition, Submission, WithdrawOutcome, WithdrawResponse};
 use tokio::task::JoinHandle;
 use tonic::Code;
 
@@ -237,4 +237,48 @@ async fn a_withdrawal_that_a_restart_left_unanswered_is_retried_and_tells_the_sa
         (of_alone.outcome(), of_alone.reason(), of_alone.position)
     );
     assert_eq!(client.withdraw(by_id(a)).await.unwrap().outcome(), WithdrawOutcome::AlreadyMatched);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_waits_has_caps_that_the_errors_name() {
+    let flags = [("waiting-total-max", "3"), ("waits-max", "1"), ("watchers-max", "1")];
+    let cluster = Cluster::start_with("caps", SMALL, &flags).await;
+    let client = cluster.client().await;
+    for name in ["duel", "other"] {
+        client.define_pool(PoolDefinition { name: name.to_owned(), ..pool(EQUAL) }).await.unwrap();
+    }
+    let mut ids = Vec::new();
+    for (number, pool) in (0..).zip(["duel", "duel", "other"]) {
+        ids.push(client.submit_one(pool, player(&format!("p{number}"), number)).await.unwrap());
+    }
+    for pool in ["duel", "other"] {
+        let error = client.submit_one(pool, player("more", 9)).await.unwrap_err();
+        refused(&error, Code::ResourceExhausted, &["3 elements wait in all pools together", "waiting_total_max"]);
+    }
+    client.withdraw(by_id(ids[2])).await.unwrap();
+    client.submit_one("duel", player("more", 9)).await.unwrap();
+
+    let waits = {
+        let client = client.clone();
+        let id = ids[0];
+        tokio::spawn(async move {
+            loop {
+                // The question below may come first, and take its place for a moment.
+                match client.get(by_id(id), WAIT).await {
+                    Ok(found) => return found,
+                    Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
+                }
+            }
+        })
+    };
+    let error = until("it waits", async || client.get(by_id(ids[1]), Duration::from_millis(1)).await.err()).await;
+    refused(&error, Code::ResourceExhausted, &["1 calls wait", "waits_max"]);
+    assert!(client.get(by_id(ids[1]), Duration::ZERO).await.is_ok(), "whoever does not wait is answered");
+    client.withdraw(by_id(ids[0])).await.unwrap();
+    assert_eq!(waits.await.unwrap().state(), ElementState::Withdrawn);
+
+    let mut watch = client.watch(WatchOptions::default());
+    watch.next().await.unwrap();
+    let error = client.watch_outcomes(WatchOptions::default()).next().await.unwrap_err();
+    refused(&error, Code::ResourceExhausted, &["1 watchers are open", "watchers_max"]);
 }

@@ -107,6 +107,14 @@ def refused(call):
     raise AssertionError("it was not refused")
 
 
+def outcomes(service, matches):
+    """Nothing was withdrawn and nothing expires: the outcomes are the matches."""
+    request = service.type("WatchOutcomesRequest")(pool="foreign", until_settled=True)
+    seen = [outcome for part in service.call("WatchOutcomes", request) for outcome in part.outcomes]
+    assert all(outcome.WhichOneof("outcome") == "match" for outcome in seen), seen
+    assert [outcome.match.SerializeToString() for outcome in seen] == [found.SerializeToString() for found in matches]
+
+
 def wrong_type(service):
     request = service.type("SubmitOneRequest")(pool="foreign", element=submission(service, 1, idempotency_key="wrong"))
     request.element.attributes["skill"].string_value = "high"
@@ -126,6 +134,7 @@ def main(address, *others):
         ids, matches = stream(service, watch)
         watch.cancel()
         check(ids, matches)
+        outcomes(service, matches)
         middle = len(matches) // 2
         seen = {
             "services": [services(node) for node in (address, *others)],

@@ -283,6 +283,17 @@ fn what_cannot_be_let_in_is_refused_with_its_bound() {
 }
 
 #[test]
+fn all_pools_together_have_a_bound_beside_their_own() {
+    let mut ledger = Ledger::new(LedgerLimits { waiting_total_max: 2, ..LIMITS }, 1);
+    let kind = EventKind::PoolDefined { pool: PoolId(0), definition: pool() };
+    ledger.record(EventId(1), 0, &kind, None).unwrap();
+    let mut x = 1;
+    let answers: Vec<String> = ["a", "b", "c"].iter().flat_map(|key| submit(&mut ledger, &mut x, &[key])).collect();
+    let full = "2 elements wait in all pools together, which is waiting_total_max";
+    assert_eq!(answers, ["x2 arrival", "x3 arrival", full]);
+}
+
+#[test]
 fn a_retry_makes_no_second_element_while_its_key_is_remembered() {
     check(
         1,
