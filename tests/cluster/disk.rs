@@ -210,15 +210,16 @@ async fn a_full_disk_is_said_to_be_full_and_nothing_acknowledged_is_lost() {
             client = cluster.client().await;
             let waiting = client.list_pools().await.unwrap()[0].waiting;
             assert!(waiting >= acknowledged.len() as u64, "{waiting} wait, {} were acknowledged", acknowledged.len());
-            // It finds out with the next write.
-            let refused = client.submit_one("slow", other.clone()).await.unwrap_err();
+            // It finds out when the last segment is full.
+            let (ids, refused) = fill(&client, acknowledged.len() / 16).await;
+            acknowledged.extend(ids);
             assert!(full(&refused), "{refused}");
         }
         cluster.disk().free(filler).await;
         until("there is room", async || (!stored(&cluster).await.full).then_some(())).await;
         // Without a restart. What was not acknowledged may have been taken meanwhile, and is the same one then.
         let id = client.submit_one("slow", other.clone()).await.unwrap();
-        assert!(id > last);
+        assert!(Some(&id) > acknowledged.last());
         assert_eq!(client.submit_one("slow", other).await.unwrap(), id);
         client.withdraw(by_id(id)).await.unwrap();
         // All that was acknowledged, by its first id.
