@@ -178,9 +178,10 @@ async fn fill(client: &Client, from: usize) -> (Vec<u64>, ClientError) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_disk_is_said_to_be_full_and_nothing_acknowledged_is_lost() {
-    // The log's segments double: 1 + 2 + 4 + 8 MiB fit at first, one of 16 with the first room, one of 32 with the second.
-    let fillers = [("filler-1", 18), ("filler-2", 36)];
-    let mut cluster = Cluster::start_on("full", SMALL, 80, &fillers).await;
+    // The log's segments double: 1 + 2 + 4 + 8 MiB fit at first, one of 16 with the first room, one of 32 with the second,
+    // beside the checkpoints that were tried.
+    let fillers = [("filler-1", 18), ("filler-2", 80)];
+    let mut cluster = Cluster::start_on("full", SMALL, 124, &fillers).await;
     let mut client = cluster.client().await;
     client.define_pool(pool()).await.unwrap();
     let mut acknowledged = Vec::new();
