@@ -1,0 +1,237 @@
+//! Watchers that resume from their cursor across every break.
+//!
+//! Most speak to the service itself, so that nothing that comes twice is dropped by the library; one uses the library. One watches
+//! all outcomes, not only matches.
+
+use std::{
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use dovetail::client::{Client, ClientError, WatchOptions};
+use dovetail::pb::match_service_client::MatchServiceClient;
+use dovetail::pb::outcome::Outcome as EndedBy;
+use dovetail::pb::{EndReason, Match, Outcome, WatchMatchesRequest, WatchMatchesResponse, WatchOutcomesRequest};
+use tokio::time::sleep;
+use tonic::{Code, Status, transport::Channel};
+
+use super::{AGAIN, Shared, channel};
+use crate::workload::Pool;
+
+/// Largest message taken.
+const MESSAGE_BYTES_MAX: usize = 64 << 20;
+
+/// An outcome as it was handed out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Seen {
+    pub cursor: u64,
+    pub what: What,
+}
+
+/// What an outcome says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum What {
+    /// Lower id, higher id.
+    Pair(u64, u64),
+    Withdrawn(u64),
+    Expired(u64),
+    /// Nothing that can be understood.
+    Nothing,
+}
+
+impl Seen {
+    /// A match.
+    pub fn of(found: &Match) -> Seen {
+        let id = |end: &Option<dovetail::pb::MatchedElement>| end.as_ref().map_or(0, |end| end.id);
+        Seen { cursor: found.cursor, what: What::Pair(id(&found.a), id(&found.b)) }
+    }
+
+    fn outcome(outcome: &Outcome) -> Seen {
+        let what = match &outcome.outcome {
+            Some(EndedBy::Match(found)) if found.cursor == outcome.cursor => Seen::of(found).what,
+            Some(EndedBy::Ended(ended)) => match ended.reason() {
+                EndReason::Withdrawn => What::Withdrawn(ended.id),
+                EndReason::Expired => What::Expired(ended.id),
+                EndReason::Unspecified => What::Nothing,
+            },
+            Some(EndedBy::Match(_)) | None => What::Nothing,
+        };
+        Seen { cursor: outcome.cursor, what }
+    }
+
+    pub fn is_pair(&self) -> bool {
+        matches!(self.what, What::Pair(..))
+    }
+}
+
+/// Which stream is watched, and how.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stream {
+    Matches,
+    /// The same, by the client library.
+    Library,
+    Outcomes,
+}
+
+/// What one watcher has seen.
+#[derive(Debug)]
+pub struct Watcher {
+    /// None for all pools.
+    pub pool: Option<Pool>,
+    pub stream: Stream,
+    shared: Arc<Shared>,
+    cursor: AtomicU64,
+    seen: Mutex<Vec<Seen>>,
+}
+
+impl Watcher {
+    pub fn new(pool: Option<Pool>, stream: Stream, shared: Arc<Shared>) -> Arc<Watcher> {
+        Arc::new(Watcher { pool, stream, shared, cursor: AtomicU64::new(0), seen: Mutex::default() })
+    }
+
+    /// Everything at or below was handed out.
+    pub fn cursor(&self) -> u64 {
+        self.cursor.load(Ordering::Acquire)
+    }
+
+    /// Takes what was seen up to a cursor.
+    pub fn take_through(&self, through: u64) -> Vec<Seen> {
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = seen.partition_point(|seen| seen.cursor <= through);
+        seen.drain(..count).collect()
+    }
+
+    /// Watches for ever.
+    pub async fn run(self: Arc<Self>, url: String) {
+        loop {
+            let ended = match self.stream {
+                Stream::Matches => self.matches(&url).await,
+                Stream::Library => self.through_library(&url).await,
+                Stream::Outcomes => self.outcomes(&url).await,
+            };
+            self.shared.journal.count("watches resumed", 1);
+            if let Err(error) = ended {
+                self.shared.journal.violation(format!("a watch of {} ended: {error}", self.name()));
+            }
+            sleep(AGAIN).await;
+        }
+    }
+
+    pub fn name(&self) -> String {
+        let pool = self.pool.map_or("all pools", Pool::name);
+        match self.stream {
+            Stream::Matches => pool.to_owned(),
+            Stream::Library => format!("{pool}, by the library"),
+            Stream::Outcomes => format!("{pool}, all outcomes"),
+        }
+    }
+
+    fn pool_name(&self) -> String {
+        self.pool.map_or("", Pool::name).to_owned()
+    }
+
+    async fn matches(&self, url: &str) -> Result<(), String> {
+        let request = WatchMatchesRequest { pool: self.pool_name(), after: self.cursor(), until_settled: false };
+        let mut stream = match service(url)?.watch_matches(request).await {
+            Ok(stream) => stream.into_inner(),
+            Err(status) => return broken(&status),
+        };
+        loop {
+            match stream.message().await {
+                Ok(Some(response)) => self.take_matches(&response),
+                Ok(None) => return Ok(()),
+                Err(status) => return broken(&status),
+            }
+        }
+    }
+
+    async fn outcomes(&self, url: &str) -> Result<(), String> {
+        let request = WatchOutcomesRequest { pool: self.pool_name(), after: self.cursor(), until_settled: false };
+        let mut stream = match service(url)?.watch_outcomes(request).await {
+            Ok(stream) => stream.into_inner(),
+            Err(status) => return broken(&status),
+        };
+        loop {
+            match stream.message().await {
+                Ok(Some(response)) => {
+                    let outcomes: Vec<Seen> = response.outcomes.iter().map(Seen::outcome).collect();
+                    self.take(outcomes, response.settled);
+                }
+                Ok(None) => return Ok(()),
+                Err(status) => return broken(&status),
+            }
+        }
+    }
+
+    async fn through_library(&self, url: &str) -> Result<(), String> {
+        let client = self.shared.connect(url).await;
+        let retry_max = Duration::from_secs(24 * 3600);
+        let after = self.cursor();
+        let pool = self.pool_name();
+        let mut watch = client.watch(WatchOptions { pool, after, until_settled: false, retry_max });
+        loop {
+            match watch.next().await {
+                Ok(Some(response)) => self.take_matches(&response),
+                Ok(None) => return Err("it ended by itself".to_owned()),
+                Err(error) if error.is_transient() => return Ok(()),
+                Err(error) => return Err(error.to_string()),
+            }
+        }
+    }
+
+    fn take_matches(&self, response: &WatchMatchesResponse) {
+        self.take(response.matches.iter().map(Seen::of).collect(), response.settled);
+        if self.pool.is_none() && self.stream == Stream::Matches {
+            self.shared.journal.count("matches", response.matches.len() as u64);
+            for found in &response.matches {
+                self.shared.journal.matched(found.time_ms);
+                [&found.a, &found.b].into_iter().flatten().for_each(|end| self.shared.saw(end.id, found.cursor));
+            }
+        }
+    }
+
+    fn take(&self, outcomes: Vec<Seen>, settled: u64) {
+        let journal = &self.shared.journal;
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut cursor = self.cursor();
+        journal.checked("cursors ascend, each once", 1 + outcomes.len() as u64);
+        for outcome in outcomes {
+            if outcome.cursor <= cursor {
+                journal.violation(format!("{} handed out {outcome:?} after cursor {cursor}", self.name()));
+            }
+            cursor = outcome.cursor;
+            seen.push(outcome);
+        }
+        if settled < cursor {
+            journal.violation(format!("{} says settled {settled} after cursor {cursor}", self.name()));
+        }
+        self.cursor.store(cursor.max(settled), Ordering::Release);
+    }
+}
+
+fn service(url: &str) -> Result<MatchServiceClient<Channel>, String> {
+    let channel = channel(url).map_err(|error| error.to_string())?;
+    Ok(MatchServiceClient::new(channel).max_decoding_message_size(MESSAGE_BYTES_MAX))
+}
+
+/// A stream that broke, as it may.
+fn broken(status: &Status) -> Result<(), String> {
+    match status.code() {
+        Code::Unavailable | Code::Unknown | Code::Internal | Code::Cancelled => Ok(()),
+        _ => Err(status.to_string()),
+    }
+}
+
+/// Reads what there is after a cursor, until everything submitted so far is settled.
+pub async fn read_again(client: &Client, after: u64) -> Result<Vec<Seen>, ClientError> {
+    let retry_max = Duration::from_secs(60);
+    let mut watch = client.watch(WatchOptions { pool: String::new(), after, until_settled: true, retry_max });
+    let mut seen = Vec::new();
+    while let Some(response) = watch.next().await? {
+        seen.extend(response.matches.iter().map(Seen::of));
+    }
+    Ok(seen)
+}

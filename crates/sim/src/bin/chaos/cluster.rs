@@ -1,0 +1,266 @@
+//! The processes of the cluster: started, killed, frozen and stopped.
+//!
+//! Invariants: C1 no process outlives its `Cluster`; C2 a node has one process at a time.
+
+use std::{
+    collections::BTreeMap,
+    fs::OpenOptions,
+    io,
+    net::{Ipv4Addr, SocketAddr},
+    os::unix::process::ExitStatusExt as _,
+    path::{Path, PathBuf},
+    process::{Child, Command, ExitStatus, Stdio},
+    time::{Duration, Instant},
+};
+
+use dovetail::settings::Role;
+use tokio::{sync::Mutex, time::sleep};
+use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
+
+use super::{
+    clients::channel,
+    proxy::Proxies,
+    shape::{End, Link, Node, Shape},
+};
+
+/// The cluster's name.
+pub const NAME: &str = "chaos";
+
+/// Bytes of log after which the balancer makes a checkpoint and trims: the least there may be, so that it happens often.
+const CHECKPOINT_BYTES: u64 = 1 << 20;
+
+/// How long a process may take until it listens to signals. The machine may be busy.
+const STARTING: Duration = Duration::from_secs(5);
+
+/// The signal's number.
+const SIGTERM: i32 = 15;
+
+const POLL: Duration = Duration::from_millis(20);
+
+/// Where everything is.
+#[derive(Clone, Debug)]
+pub struct Place {
+    /// The folder with the role binaries.
+    pub bin: PathBuf,
+    /// The folder of the run: logs of the nodes, and their data.
+    pub folder: PathBuf,
+    pub ip: Ipv4Addr,
+    pub shape: Shape,
+}
+
+impl Place {
+    /// Where a node listens itself, without a proxy.
+    pub fn address(&self, node: Node) -> SocketAddr {
+        let port = match node {
+            Node::Balancer => 7400,
+            Node::Matcher(index) => 7500 + index as u16,
+            Node::Gatherer(index) => 8600 + index as u16,
+        };
+        (self.ip, port).into()
+    }
+
+    pub fn url(&self, node: Node) -> String {
+        format!("http://{}", self.address(node))
+    }
+
+    pub fn data(&self) -> PathBuf {
+        self.folder.join("data")
+    }
+
+    fn program(&self, node: Node) -> PathBuf {
+        let role = match node {
+            Node::Balancer => Role::Balancer,
+            Node::Matcher(_) => Role::Matcher,
+            Node::Gatherer(_) => Role::Gatherer,
+        };
+        self.bin.join(format!("dovetail-{role}"))
+    }
+
+    /// The binaries that are missing.
+    pub fn missing(&self) -> Vec<PathBuf> {
+        let all = [Node::Balancer, Node::Matcher(0), Node::Gatherer(0)].map(|node| self.program(node));
+        all.into_iter().filter(|path| !path.is_file()).collect()
+    }
+
+    fn command(&self, node: Node, proxies: &Proxies) -> Command {
+        let url = |to: Node| match proxies.address(Link { from: End::Node(node), to }) {
+            Some(proxy) => format!("http://{proxy}"),
+            // It is never dialled from here.
+            None => self.url(to),
+        };
+        let urls = |nodes: u32, which: fn(u32) -> Node| {
+            (0..nodes).map(|index| url(which(index))).collect::<Vec<_>>().join(",")
+        };
+        let index = match node {
+            Node::Balancer => 0,
+            Node::Matcher(index) | Node::Gatherer(index) => index,
+        };
+        let mut flags = vec![
+            ("cluster-name", NAME.to_owned()),
+            ("slices", self.shape.slices.to_string()),
+            ("balancer", url(Node::Balancer)),
+            ("matchers", urls(self.shape.matchers, Node::Matcher)),
+            ("gatherers", urls(self.shape.gatherers, Node::Gatherer)),
+            ("index", index.to_string()),
+            ("listen", self.address(node).to_string()),
+        ];
+        if node == Node::Balancer {
+            flags.push(("data", self.data().display().to_string()));
+            flags.push(("checkpoint-bytes", CHECKPOINT_BYTES.to_string()));
+        }
+        let mut command = Command::new(self.program(node));
+        for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("DOVETAIL_")) {
+            command.env_remove(name);
+        }
+        command.env("RUST_BACKTRACE", "1").env("NO_COLOR", "1");
+        command.args(flags.into_iter().map(|(flag, value)| format!("--{flag}={value}")));
+        command
+    }
+}
+
+/// All processes.
+#[derive(Debug)]
+pub struct Cluster {
+    pub place: Place,
+    pub proxies: Proxies,
+    nodes: BTreeMap<Node, Mutex<Process>>,
+}
+
+#[derive(Debug)]
+struct Process {
+    node: Node,
+    child: Option<Child>,
+    started: Instant,
+}
+
+/// How a node ended that was told to stop.
+#[derive(Debug)]
+pub enum Stopped {
+    /// By itself.
+    Ended(ExitStatus),
+    /// By the signal: it had only just been started, and did not listen to signals yet.
+    Unprepared,
+    /// Not in time; it was killed.
+    Killed,
+}
+
+impl Process {
+    fn spawn(&mut self, place: &Place, proxies: &Proxies) -> io::Result<()> {
+        assert!(self.child.is_none(), "{} runs already", self.node);
+        let log = OpenOptions::new().create(true).append(true).open(log_path(&place.folder, self.node))?;
+        let mut command = place.command(self.node, proxies);
+        self.started = Instant::now();
+        self.child = Some(command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).spawn()?);
+        Ok(())
+    }
+
+    fn signal(&self, signal: &str) -> io::Result<()> {
+        let Some(child) = &self.child else { return Ok(()) };
+        let sent = Command::new("kill").args([&format!("-{signal}"), &child.id().to_string()]).status()?;
+        if sent.success() { Ok(()) } else { Err(io::Error::other(format!("cannot send {signal} to {}", self.node))) }
+    }
+
+    fn kill(&mut self) -> io::Result<()> {
+        let Some(mut child) = self.child.take() else { return Ok(()) };
+        child.kill()?;
+        child.wait().map(|_| ())
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        _ = self.kill();
+    }
+}
+
+/// The log of a node.
+pub fn log_path(folder: &Path, node: Node) -> PathBuf {
+    folder.join(format!("{node}.log"))
+}
+
+impl Cluster {
+    /// Starts every node.
+    pub async fn start(place: Place, proxies: Proxies) -> io::Result<Cluster> {
+        let process = |node| (node, Mutex::new(Process { node, child: None, started: Instant::now() }));
+        let nodes = place.shape.nodes().into_iter().map(process).collect();
+        let cluster = Cluster { place, proxies, nodes };
+        for node in cluster.all() {
+            cluster.spawn(node).await?;
+        }
+        Ok(cluster)
+    }
+
+    pub fn all(&self) -> Vec<Node> {
+        self.nodes.keys().copied().collect()
+    }
+
+    /// Starts a node that does not run.
+    pub async fn spawn(&self, node: Node) -> io::Result<()> {
+        self.nodes[&node].lock().await.spawn(&self.place, &self.proxies)
+    }
+
+    /// kill -9.
+    pub async fn kill(&self, node: Node) -> io::Result<()> {
+        self.nodes[&node].lock().await.kill()
+    }
+
+    pub async fn freeze(&self, node: Node) -> io::Result<()> {
+        self.nodes[&node].lock().await.signal("STOP")
+    }
+
+    pub async fn thaw(&self, node: Node) -> io::Result<()> {
+        self.nodes[&node].lock().await.signal("CONT")
+    }
+
+    /// SIGTERM.
+    pub async fn terminate(&self, node: Node, patience: Duration) -> io::Result<Stopped> {
+        let mut process = self.nodes[&node].lock().await;
+        let unprepared = process.started.elapsed() < STARTING;
+        process.signal("TERM")?;
+        let deadline = Instant::now() + patience;
+        while Instant::now() < deadline {
+            let Some(child) = &mut process.child else { break };
+            if let Some(status) = child.try_wait()? {
+                process.child = None;
+                return Ok(match status.signal() {
+                    Some(SIGTERM) if unprepared => Stopped::Unprepared,
+                    _ => Stopped::Ended(status),
+                });
+            }
+            sleep(POLL).await;
+        }
+        process.kill()?;
+        Ok(Stopped::Killed)
+    }
+
+    /// The nodes that ended though nobody told them to, each once.
+    pub async fn ended(&self) -> Vec<(Node, ExitStatus)> {
+        let mut ended = Vec::new();
+        for (&node, process) in &self.nodes {
+            // Who has it is about to end it.
+            let Ok(mut process) = process.try_lock() else { continue };
+            if let Some(Ok(Some(status))) = process.child.as_mut().map(Child::try_wait) {
+                process.child = None;
+                ended.push((node, status));
+            }
+        }
+        ended
+    }
+
+    /// kill -9 of everybody.
+    pub async fn end(&self) {
+        for process in self.nodes.values() {
+            // It may have ended already.
+            _ = process.lock().await.kill();
+        }
+    }
+
+    /// Whether a node answers health checks with SERVING.
+    pub async fn serving(&self, node: Node) -> bool {
+        let Ok(channel) = channel(&self.place.url(node)) else { return false };
+        let mut client = HealthClient::new(channel);
+        let answer = tokio::time::timeout(Duration::from_secs(5), client.check(HealthCheckRequest::default())).await;
+        matches!(answer, Ok(Ok(answer)) if answer.get_ref().status() == ServingStatus::Serving)
+    }
+}
