@@ -14,7 +14,7 @@ use dovetail_core::{
 
 use crate::{
     convert, crash, pb,
-    rpc::{self, Behind, Diskless, Health, Inbox, Link, LinkError, Listener, RunError},
+    rpc::{self, Behind, CutAnswer, Diskless, Health, Inbox, Link, LinkError, Listener, RunError},
     settings::{Role, Settings},
     shutdown::Shutdown,
 };
@@ -55,7 +55,9 @@ async fn fetch(node: &Node, inbox: &Inbox<Event>, fetch: Fetch) -> Result<(), Li
 /// Runs one session and says why it ended.
 async fn session(node: Arc<Node>, health: Health, session: Shutdown) -> String {
     let balancer = node.links.add(Role::Balancer, 0, node.balancer(), "cut");
-    let Some((log_id, cut)) = read_cut(&node, &balancer, &session).await else { return "told to stop".into() };
+    let Some(CutAnswer { log_id, cut, results_floor }) = read_cut(&node, &balancer, &session).await else {
+        return "told to stop".into();
+    };
     node.identity.reads_log(&log_id);
     tracing::info!(cut = %cut, "starting from the cut");
     crash::point("gatherer.session.begin");
@@ -76,6 +78,7 @@ async fn session(node: Arc<Node>, health: Health, session: Shutdown) -> String {
             link: node.links.add(Role::Matcher, index, address, format!("candidates of {slice}")),
             slice,
             inbox: inbox.clone(),
+            stored: results_floor,
             behind: behind.clone(),
         };
         tokio::spawn(reader.read(session.clone()));
@@ -97,10 +100,10 @@ async fn session(node: Arc<Node>, health: Health, session: Shutdown) -> String {
 }
 
 /// The log and its cut, asked for until there is an answer. None when told to stop.
-async fn read_cut(node: &Node, link: &Link, session: &Shutdown) -> Option<(String, EventId)> {
+async fn read_cut(node: &Node, link: &Link, session: &Shutdown) -> Option<CutAnswer> {
     link.keep(session, || async {
         let answer = rpc::ask_cut(&node.identity, node.balancer()).await?;
-        link.read(answer.1);
+        link.read(answer.cut);
         Ok(answer)
     })
     .await
@@ -114,7 +117,7 @@ async fn outdated(node: &Node, link: &Link, session: &Shutdown, log_id: &str, in
             () = session.given() => return "told to stop".into(),
             () = tokio::time::sleep(Duration::from_secs(2)) => {}
         }
-        let (found, cut) = match rpc::ask_cut(&node.identity, node.balancer()).await {
+        let CutAnswer { log_id: found, cut, .. } = match rpc::ask_cut(&node.identity, node.balancer()).await {
             Ok(answer) => answer,
             Err(error) => {
                 link.failed(&error);
@@ -139,6 +142,8 @@ struct SliceReader {
     link: Arc<Link>,
     slice: SliceId,
     inbox: Inbox<Event>,
+    /// Retirements above this could be fetched when the session began.
+    stored: EventId,
     behind: Behind,
 }
 
@@ -150,13 +155,16 @@ impl SliceReader {
     async fn read_once(&self) -> Result<Infallible, LinkError> {
         use pb::candidates_response::Message;
         let (node, slice) = (&self.node, self.slice);
-        let after = self.inbox.ask(|reply| Event::Cursors { reply }).await?.through[slice.0 as usize];
+        let cursors = self.inbox.ask(|reply| Event::Cursors { reply }).await?;
+        let after = cursors.through[slice.0 as usize];
         let mut client = rpc::candidates_client(matcher_of(node, slice).1)?;
         let request = pb::CandidatesRequest {
             peer: Some(node.identity.pb()),
             slice: slice.0,
             shard: own_shard(node).0,
             after: after.0,
+            // Whatever it has not forgotten it need not fetch.
+            known_min: self.stored.min(cursors.floor).0,
         };
         let mut stream = client.candidates(request).await?.into_inner();
         let Some(Message::Hello(hello)) = stream.message().await?.and_then(|response| response.message) else {

@@ -9,7 +9,7 @@ mod serve;
 mod slot;
 
 pub use clients::{
-    Decisions, ResponseStream, ask_cut, candidates_client, feed_client, fetch_retirements, inspect,
+    CutAnswer, Decisions, ResponseStream, ask_cut, candidates_client, feed_client, fetch_retirements, inspect,
     subscribe_decisions, unavailable, until_stopped,
 };
 pub use diskless::Diskless;

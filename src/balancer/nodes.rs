@@ -76,7 +76,8 @@ impl FeedService for Service {
     async fn cut(&self, request: Request<pb::CutRequest>) -> Result<Response<pb::CutResponse>, Status> {
         self.node.identity.check(request.into_inner().peer.as_ref())?;
         let cut = *self.node.stable.borrow();
-        Ok(Response::new(pb::CutResponse { peer: Some(self.node.identity.pb()), cut: cut.0 }))
+        let results_floor = self.node.outcomes.floor().0;
+        Ok(Response::new(pb::CutResponse { peer: Some(self.node.identity.pb()), cut: cut.0, results_floor }))
     }
 
     async fn retirements(

@@ -8,7 +8,10 @@ use dovetail_core::{
 };
 use tokio::sync::{mpsc, oneshot};
 
-use crate::{crash, pb};
+use crate::{
+    crash, pb,
+    rpc::{self, LinkError},
+};
 
 /// Candidate frames that wait for a subscriber. Reaching it ends the subscription; the gatherer resumes from its cursor.
 const SUBSCRIBER_FRAMES: usize = 4096;
@@ -27,7 +30,14 @@ pub(crate) enum Event {
     /// Where to resume.
     Cursors { reply: oneshot::Sender<Cursors> },
     /// A gatherer subscribes to a slice.
-    Subscribe { slice: SliceId, shard: ShardId, after: EventId, reply: oneshot::Sender<Result<Subscription, Behind>> },
+    Subscribe {
+        slice: SliceId,
+        shard: ShardId,
+        after: EventId,
+        /// What its frames must know, or the session ends. Then there is no answer.
+        known_min: EventId,
+        reply: oneshot::Sender<Result<Subscription, Behind>>,
+    },
     /// Somebody looks.
     Inspect { reply: oneshot::Sender<pb::MatcherState> },
 }
@@ -56,6 +66,8 @@ pub(crate) struct Subscription {
 pub(crate) struct Engine {
     slices: Vec<Slice>,
     shards: u32,
+    /// Ends the session.
+    behind: rpc::Behind,
     subscribers: Vec<Subscriber>,
     effects: Vec<SliceEffect>,
 }
@@ -68,8 +80,8 @@ struct Subscriber {
 }
 
 impl Engine {
-    pub(crate) fn new(slices: Vec<Slice>, shards: u32) -> Engine {
-        Engine { slices, shards, subscribers: Vec::new(), effects: Vec::new() }
+    pub(crate) fn new(slices: Vec<Slice>, shards: u32, behind: rpc::Behind) -> Engine {
+        Engine { slices, shards, behind, subscribers: Vec::new(), effects: Vec::new() }
     }
 
     /// Handles events until the inbox closes, or one cannot be understood.
@@ -96,7 +108,10 @@ impl Engine {
             }
             // Whoever asked may have gone away meanwhile.
             Event::Cursors { reply } => _ = reply.send(self.cursors()),
-            Event::Subscribe { slice, shard, after, reply } => _ = reply.send(self.subscribe(slice, shard, after)),
+            Event::Subscribe { slice, shard, after, known_min, reply } => match self.subscribe(slice, shard, after) {
+                Ok(Subscription { known, .. }) if known < known_min => self.start_anew(slice, known, known_min),
+                subscribed => _ = reply.send(subscribed),
+            },
             Event::Inspect { reply } => _ = reply.send(self.inspect()),
         }
         Ok(())
@@ -134,6 +149,14 @@ impl Engine {
         self.subscribers.retain(|s| s.slice != slice || s.shard != shard);
         self.subscribers.push(Subscriber { slice, shard, frames });
         Ok(Subscription { known: backlog.known, floor: served.floor(), backlog: backlog.frames, live })
+    }
+
+    /// Frames that know so little name elements that are dead, and the retirements that would say so are gone from the store.
+    fn start_anew(&mut self, slice: SliceId, known: EventId, known_min: EventId) {
+        self.subscribers.clear();
+        let reason = format!("{slice} keeps frames that know {known}, and retirements are kept above {known_min}");
+        // Told to the session, which ends.
+        _ = self.behind.tell::<()>(Err(LinkError::Behind(reason)));
     }
 
     fn inspect(&self) -> pb::MatcherState {

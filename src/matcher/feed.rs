@@ -13,7 +13,7 @@ use dovetail_core::{
 use super::{Engine, Event, INBOX, Node, read_decisions, slices};
 use crate::{
     convert, crash, pb,
-    rpc::{self, Behind, Health, Inbox, Link, LinkError},
+    rpc::{self, Behind, CutAnswer, Health, Inbox, Link, LinkError},
     settings::Role,
     shutdown::Shutdown,
 };
@@ -33,8 +33,9 @@ pub(super) async fn session(node: Arc<Node>, health: Health, session: Shutdown) 
     let list_max = node.identity.cluster.list_max as usize;
     let each = slices(&node).map(|slice| Slice::new(node.placement.clone(), slice, list_max, cut.clone()));
     let slices: Result<Vec<Slice>, _> = each.collect();
+    let (behind, mut is_behind) = Behind::new();
     let engine = match slices {
-        Ok(slices) => Engine::new(slices, node.placement.shards()),
+        Ok(slices) => Engine::new(slices, node.placement.shards(), behind.clone()),
         Err(error) => return error.to_string(),
     };
     let (inbox, events) = Inbox::new(INBOX);
@@ -46,7 +47,6 @@ pub(super) async fn session(node: Arc<Node>, health: Health, session: Shutdown) 
     }
     node.engine.set(Some(inbox.clone()));
     health.set(true).await;
-    let (behind, mut is_behind) = Behind::new();
     for shard in node.placement.each_shard() {
         let link = node.link_to(shard);
         tokio::spawn(read_decisions(Arc::clone(&node), link, shard, inbox.clone(), behind.clone(), session.clone()));
@@ -90,7 +90,7 @@ async fn read_feed(
         let mut feed = match begun {
             Some(feed) => feed,
             None => {
-                let (found, cut) = rpc::ask_cut(&node.identity, node.balancer()).await?;
+                let CutAnswer { log_id: found, cut, .. } = rpc::ask_cut(&node.identity, node.balancer()).await?;
                 if found != log_id {
                     return Ok(format!("the balancer's log is {found}, this session's was {log_id}"));
                 }

@@ -52,7 +52,8 @@ impl CandidatesService for Service {
             return Err(Status::invalid_argument(format!("shard {shard} is not below {shards}")));
         }
         let after = EventId(request.after);
-        let subscribed = self.node.ask(|reply| Event::Subscribe { slice, shard, after, reply }).await?;
+        let known_min = EventId(request.known_min);
+        let subscribed = self.node.ask(|reply| Event::Subscribe { slice, shard, after, known_min, reply }).await?;
         let (known, floor, frames) = match subscribed {
             Ok(Subscription { known, floor, backlog, live }) => {
                 (known, floor, backlog_then_live(backlog, live).boxed())

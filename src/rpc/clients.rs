@@ -127,10 +127,25 @@ pub async fn subscribe_decisions(
 ///
 /// # Errors
 /// When the balancer cannot be reached, or is a stranger.
-pub async fn ask_cut(identity: &Identity, balancer: &str) -> Result<(String, EventId), LinkError> {
+pub async fn ask_cut(identity: &Identity, balancer: &str) -> Result<CutAnswer, LinkError> {
     let peer = pb::Peer { log_id: String::new(), ..identity.pb() };
     let answer = feed_client(balancer)?.cut(pb::CutRequest { peer: Some(peer) }).await?.into_inner();
-    Ok((answer.peer.map(|peer| peer.log_id).unwrap_or_default(), EventId(answer.cut)))
+    Ok(CutAnswer {
+        log_id: answer.peer.map(|peer| peer.log_id).unwrap_or_default(),
+        cut: EventId(answer.cut),
+        results_floor: EventId(answer.results_floor),
+    })
+}
+
+/// Where a balancer's log is.
+#[derive(Clone, Debug)]
+pub struct CutAnswer {
+    /// The log's id.
+    pub log_id: String,
+    /// The stable cut.
+    pub cut: EventId,
+    /// Retirements above this can be fetched.
+    pub results_floor: EventId,
 }
 
 /// Retirements `(after, through]` from the balancer's store.

@@ -19,4 +19,8 @@ pub const REGRESSIONS: &[Regression] = &[
     Regression { seed: 15, bug: "an idle slice told of a new known only when the stable cut moved as well" },
     Regression { seed: 77, bug: "a shard that subscribed late was not told what an idle slice had told the others" },
     Regression { seed: 42586, bug: "a cut left out an event that was not durable, whose id then was another event's" },
+    Regression {
+        seed: 9,
+        bug: "a gatherer without memory was refused forever, for a slice kept frames that know too little",
+    },
 ];
