@@ -83,7 +83,7 @@ impl Run {
             Ok(Ok(seen)) => return Some(seen),
             Ok(Err(error)) => self.journal.violation(format!("matches cannot be read again: {error}")),
             Err(_) => {
-                self.journal.violation(format!("reading matches again took longer than {:?}", self.options.bound))
+                self.journal.violation(format!("reading matches again took longer than {:?}", self.options.bound));
             }
         }
         None
