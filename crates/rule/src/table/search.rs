@@ -201,7 +201,8 @@ impl Held {
         mut found: impl FnMut(u32) -> bool,
     ) {
         let side = Side { row: prober.row, waited_ms: waited(prober.arrived_ms, time_ms) };
-        let mut stops = |slot: u32| self.test(slot, prober.id, side, time_ms, errors) && found(slot);
+        let mut stops =
+            |slot: u32, sure: bool| (sure || self.test(slot, prober.id, side, time_ms, errors)) && found(slot);
         if !self.shape.keyed {
             return self.each_in_bucket(query, &self.buckets[0], prober, time_ms, &mut stops);
         }
@@ -213,7 +214,7 @@ impl Held {
             return self.each_in_bucket(query, &self.buckets[(entry & !BUCKET) as usize], prober, time_ms, &mut stops);
         }
         for slot in self.chain(entry) {
-            if self.slab.ids[slot as usize] != prober.id && stops(slot) {
+            if self.slab.ids[slot as usize] != prober.id && stops(slot, false) {
                 return;
             }
         }
@@ -234,7 +235,7 @@ impl Held {
         })
     }
 
-    /// Calls `stops` with every survivor of the filter, ascending, until it does.
+    /// Calls `stops` with every survivor of the filter, ascending, and whether it satisfies for sure, until it does.
     #[inline]
     fn each_in_bucket(
         &self,
@@ -242,11 +243,11 @@ impl Held {
         bucket: &Bucket,
         prober: &Prober<'_>,
         time_ms: u64,
-        stops: &mut impl FnMut(u32) -> bool,
+        stops: &mut impl FnMut(u32, bool) -> bool,
     ) {
         for &(id, slot) in prober.hint.found {
             if let Some(slot) = self.still(id, slot, prober.hint.epoch)
-                && stops(slot)
+                && stops(slot, false)
             {
                 return;
             }
@@ -282,7 +283,7 @@ impl Held {
         time_ms: u64,
         anchor: End,
         ids: std::ops::Range<u64>,
-        stops: &mut impl FnMut(u32) -> bool,
+        stops: &mut impl FnMut(u32, bool) -> bool,
     ) -> bool {
         let all = &*bucket.blocks;
         let mut blocks = all;
@@ -296,14 +297,21 @@ impl Held {
             return false;
         }
         let root = self.layout.root(anchor);
-        if !matches!(root, Root::Everything) {
+        let exact = self.shape.exact.as_deref();
+        if matches!(root, Root::Everything) {
+            query.sure = exact.is_some();
+        } else {
             self.ask(query, bucket, anchor, prober, time_ms);
         }
+        // By the values of the key, since other keys may have the same hash.
+        let sure = query.sure
+            && exact.is_some_and(|key| bucket.words.is_some() && bucket.words == self.slab.key_words_of(prober.row, key));
         let scan = Scan { layout: &self.layout, root, query };
         while let Some((at, mask)) = scan.next(self.level, blocks) {
             for lane in lanes_of(mask) {
                 let slot = blocks[at].slot(lane);
-                if ids.contains(&self.slab.ids[slot as usize]) && stops(slot) {
+                let sure = sure && blocks[at].wild >> lane & 1 == 0;
+                if ids.contains(&self.slab.ids[slot as usize]) && stops(slot, sure) {
                     return true;
                 }
             }
