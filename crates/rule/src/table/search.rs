@@ -98,6 +98,9 @@ impl Table {
 
     /// The one with the lowest id.
     pub fn first(&mut self, prober: &Prober<'_>, time_ms: u64, errors: &mut u64) -> Option<Slot> {
+        if let Some(known) = self.held.surely_first(&mut self.query, prober, time_ms) {
+            return known.map(Slot);
+        }
         let mut first = None;
         self.held.each_satisfying(&mut self.query, prober, time_ms, errors, |slot| {
             first = Some(Slot(slot));
@@ -188,6 +191,48 @@ impl Held {
             if self.rule.uses_time() { waited(bucket.oldest_ms(&self.slab), time_ms) } else { i64::MAX };
         let side = Side { row: prober.row, waited_ms: waited(prober.arrived_ms, time_ms) };
         query.ask(&self.layout, &self.shape, anchor, &Probe { side, oldest_waited_ms }, &self.slab.strings);
+    }
+
+    /// Who has the lowest id of those who satisfy an exact plan, where one look at a bucket tells: an arrival nothing is known of,
+    /// whose key everyone in the bucket agrees with in its values. `None` where it does not.
+    #[inline]
+    fn surely_first(&self, query: &mut Query, prober: &Prober<'_>, time_ms: u64) -> Option<Option<u32>> {
+        let key = self.shape.exact.as_deref()?;
+        if prober.id < self.next_id || prober.hint.from > 0 {
+            return None;
+        }
+        let bucket = if self.shape.keyed {
+            let Some(hash) = prober.key.map(short) else { return Some(None) };
+            match self.keys.find(spread(hash), |&entry| key_of(entry, &self.slab, &self.buckets) == hash) {
+                None => return Some(None),
+                Some(&entry) if entry & BUCKET == 0 => return None,
+                Some(&entry) => &self.buckets[(entry & !BUCKET) as usize],
+            }
+        } else {
+            &self.buckets[0]
+        };
+        if bucket.live == 0 {
+            return Some(None);
+        }
+        if bucket.words.is_none() || bucket.words != self.slab.key_words_of(prober.row, key) {
+            return None;
+        }
+        let root = self.layout.root(End::A);
+        if matches!(root, Root::Everything) {
+            return Some(bucket.first());
+        }
+        self.ask(query, bucket, End::A, prober, time_ms);
+        if !query.sure {
+            return None;
+        }
+        match (Scan { layout: &self.layout, root, query }).next(self.level, &bucket.blocks) {
+            None => Some(None),
+            Some((at, mask)) => {
+                let lane = mask.trailing_zeros() as usize;
+                let block = &bucket.blocks[at];
+                (block.wild >> lane & 1 == 0).then(|| Some(block.slot(lane)))
+            }
+        }
     }
 
     /// Calls `found` with everyone who satisfies, ascending, until it says that this is enough.
