@@ -350,7 +350,8 @@ impl Held {
         }
         // By the values of the key, since other keys may have the same hash.
         let sure = query.sure
-            && exact.is_some_and(|key| bucket.words.is_some() && bucket.words == self.slab.key_words_of(prober.row, key));
+            && exact
+                .is_some_and(|key| bucket.words.is_some() && bucket.words == self.slab.key_words_of(prober.row, key));
         let scan = Scan { layout: &self.layout, root, query };
         while let Some((at, mask)) = scan.next(self.level, blocks) {
             for lane in lanes_of(mask) {
