@@ -79,8 +79,12 @@ impl Placement {
 
     /// The slice that has an element among its anchors.
     #[must_use]
+    #[inline]
     pub fn owner(&self, place: Place) -> SliceId {
         let (Place::Id(ElementId(number)) | Place::Key(number)) = place;
+        if self.slices == 1 {
+            return SliceId(0);
+        }
         SliceId(u32::try_from(number % u64::from(self.slices)).expect("smaller than a u32"))
     }
 

@@ -432,8 +432,12 @@ impl Slice {
     }
 
     /// Removes the anchors that events below `x` retired.
+    #[inline]
     fn bury(&mut self, x: EventId) {
         let last = if self.planted.is(Bug::R1LeftOutAtX) { x } else { x.prev() };
+        if self.retired.pass(last) {
+            return;
+        }
         for element in self.retired.bury(last) {
             self.pools.remove(element);
         }

@@ -12,6 +12,7 @@ mod ask;
 mod comparison;
 mod conjunct;
 mod distance;
+mod exact;
 mod key;
 mod lower;
 mod normal;
@@ -50,6 +51,8 @@ pub struct Plan {
     sums: Box<[Sum]>,
     /// By the anchors' end.
     filters: [Filter; 2],
+    /// The attributes of the key, if what passes the filter need not be tested.
+    exact: Option<Box<[usize]>>,
 }
 
 /// The filter of one role, and how its bounds are set.
@@ -91,7 +94,8 @@ impl Plan {
         let warnings = warning::warnings(&conjuncts, &key).into();
         let filters = [of_a.filter, of_b.filter];
         let Kept { columns, sums } = kept;
-        Plan { conjuncts, warnings, key, columns: columns.into(), sums: sums.into(), filters }
+        let exact = exact::exact(&conjuncts, &key, &filters);
+        Plan { conjuncts, warnings, key, columns: columns.into(), sums: sums.into(), filters, exact }
     }
 
     /// The parts that must all hold, in the order they are looked at: key, columns (cheapest and most selective first),
@@ -106,6 +110,7 @@ impl Plan {
     }
 
     /// Whether the rule has a key, and so the pool is split by it.
+    #[inline]
     pub fn keyed(&self) -> bool {
         !self.key.parts.is_empty()
     }
@@ -161,6 +166,12 @@ impl Plan {
         &self.sums
     }
 
+    /// The attributes the key is made of, if the plan is exact: then the rule is true of a pair that agrees in them, when the
+    /// filter lets it through on cells that are values and none of its bounds is `Always`.
+    pub(crate) fn exact(&self) -> Option<&[usize]> {
+        self.exact.as_deref()
+    }
+
     /// The filter's shape for anchors at this end.
     pub(crate) fn root(&self, anchor: End) -> &Node {
         &self.filters[anchor as usize].root
@@ -172,8 +183,11 @@ impl Plan {
     /// [`SYMBOL_UNKNOWN`]: crate::filter::SYMBOL_UNKNOWN
     pub(crate) fn ask(&self, anchor: End, probe: &Probe<'_>, symbol: &dyn Fn(&str) -> u32, asked: &mut Asked) {
         let filter = &self.filters[anchor as usize];
-        asked.bounds.clear();
-        asked.bounds.extend_from_slice(&filter.bounds);
+        // The leaves of an exact plan are all asked for.
+        if self.exact.is_none() || asked.bounds.len() != filter.bounds.len() {
+            asked.bounds.clear();
+            asked.bounds.extend_from_slice(&filter.bounds);
+        }
         asked.points.clear();
         asked.weights.clear();
         let probing = Probing::new(probe);

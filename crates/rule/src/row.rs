@@ -124,6 +124,7 @@ impl Row {
     }
 
     /// The values, in the schema's order.
+    #[inline]
     pub fn values(&self) -> &[Option<Value>] {
         &self.0
     }

@@ -8,7 +8,7 @@
 //!
 //! Invariants: T1 ids ascend in the order of insertion; T2 the filter only turns away, and what it turns away neither holds nor
 //! fails (see `filter.rs`), so the answer, and the errors counted, are those of testing one anchor after the other in id
-//! order; T3 memory is proportional to what waits, after a peak as well, and searching allocates nothing once its buffers are warm.
+//! order, and an exact plan's filter is taken at its word; T3 memory is proportional to what waits, after a peak as well, and searching allocates nothing once its buffers are warm.
 
 mod block;
 mod bucket;
@@ -199,9 +199,10 @@ impl Table {
     }
 
     fn join(&mut self, bucket: u32, slot: u32) {
-        let Held { layout, slab, buckets, .. } = &mut self.held;
+        let Held { layout, shape, slab, buckets, .. } = &mut self.held;
         self.lane.fill(layout, slab.held(slot, 0));
-        buckets[bucket as usize].push(layout, slab, slot, &self.lane);
+        let words = shape.exact.as_deref().and_then(|key| slab.key_words(slot, key));
+        buckets[bucket as usize].push(layout, slab, slot, &self.lane, words);
     }
 
     /// The slot of a waiting element.
@@ -213,6 +214,7 @@ impl Table {
 
     /// The id of the element in a slot.
     #[must_use]
+    #[inline]
     pub fn id(&self, slot: Slot) -> u64 {
         self.held.slab.ids[slot.0 as usize]
     }
@@ -233,6 +235,7 @@ impl Table {
 
     /// How many elements wait.
     #[must_use]
+    #[inline]
     pub fn len(&self) -> usize {
         self.held.slab.len
     }

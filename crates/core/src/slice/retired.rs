@@ -39,18 +39,23 @@ impl Retired {
         x <= self.buried
     }
 
-    /// The elements retired up to `last`, which must not be among the anchors any more. Each once.
+    /// Buries up to `last` where nobody is retired: nearly always, where slices settle matches themselves.
     #[inline]
+    pub(super) fn pass(&mut self, last: EventId) -> bool {
+        let nobody = self.by_event.is_empty();
+        if nobody && last > self.buried {
+            self.buried = last;
+        }
+        nobody
+    }
+
+    /// The elements retired up to `last`, which must not be among the anchors any more. Each once.
     pub(super) fn bury(&mut self, last: EventId) -> Vec<ElementId> {
         if last <= self.buried {
             return Vec::new();
         }
         let range = (self.buried.next(), ElementId(0))..=(last, ElementId(u64::MAX));
         self.buried = last;
-        // Nearly always, where slices settle matches themselves.
-        if self.by_event.is_empty() {
-            return Vec::new();
-        }
         self.by_event.range(range).map(|&(_, element)| element).collect()
     }
 

@@ -9,6 +9,7 @@ use crate::eval::{Absent, List, Outcome, Pair};
 use crate::expr::{CompareOp, Expr};
 use crate::filter::{Asked, Bound, Probe, SYMBOL_UNKNOWN};
 use crate::rule::Side;
+use crate::value::Value;
 
 /// A probe with the pair that expressions over the prober alone are evaluated on: it stands at both ends.
 pub(super) struct Probing<'a> {
@@ -64,6 +65,7 @@ pub(super) fn given<T>(value: Outcome<T>, bound: impl FnOnce(T) -> Bound) -> Bou
 }
 
 impl Ask {
+    #[inline]
     pub(super) fn ask(&self, probing: &Probing<'_>, symbol: &dyn Fn(&str) -> u32, asked: &mut Asked) {
         let pair = &probing.pair;
         let (bound, set) = match self {
@@ -72,13 +74,13 @@ impl Ask {
             Ask::Truth { bound, of } => {
                 (bound, given(pair.bool(of), |holds| if holds { Bound::Always } else { Bound::Never }))
             }
-            Ask::Int { bound, op, value } => (bound, given(pair.int(value), |value| int(*op, value))),
+            Ask::Int { bound, op, value } => (bound, given(int_of(pair, value), |value| int(*op, value))),
             Ask::IntEdge { bound, op, value } => {
                 (bound, given(pair.int(value), |value| if overflows(value) { Bound::Always } else { int(*op, value) }))
             }
             Ask::Double { bound, op, value } => (bound, given(pair.double(value), |value| double(*op, value))),
             Ask::IntBand { bound, strict, point, radius } => {
-                (bound, given(both(pair.int(point), || pair.int(radius)), |band| int_band(*strict, band)))
+                (bound, given(both(int_of(pair, point), || int_of(pair, radius)), |band| int_band(*strict, band)))
             }
             Ask::DoubleBand { bound, strict, point, radius } => {
                 (bound, given(both(pair.double(point), || pair.double(radius)), |band| double_band(*strict, band)))
@@ -100,7 +102,21 @@ impl Ask {
     }
 }
 
+/// What an expression over the prober is; what it mostly is has a path without a call.
+#[inline(always)]
+fn int_of(pair: &Pair<Side<'_>>, expr: &Expr) -> Outcome<i64> {
+    match expr {
+        Expr::Literal(Value::Int(int)) => Ok(*int),
+        Expr::Attribute(of) => match pair.a.row.values()[of.index] {
+            Some(Value::Int(int)) => Ok(int),
+            _ => pair.int(expr),
+        },
+        _ => pair.int(expr),
+    }
+}
+
 /// Both, or missing if either is, or else an error.
+#[inline]
 fn both<T>(left: Outcome<T>, right: impl FnOnce() -> Outcome<T>) -> Outcome<(T, T)> {
     match (left, right()) {
         (Ok(left), Ok(right)) => Ok((left, right)),
@@ -135,6 +151,7 @@ fn overflows(value: i64) -> bool {
     value.unsigned_abs() > 1 << 62
 }
 
+#[inline]
 fn int_band(strict: bool, (point, radius): (i64, i64)) -> Bound {
     if overflows(point) {
         return Bound::Always;

@@ -188,6 +188,7 @@ pub(super) fn bound_of(range: Range, possible: bool) -> Bound {
     }
 }
 
+#[inline]
 pub(super) fn int_bound([low, high]: [i64; 2]) -> Bound {
     if low > high || low > INT_CELL_MAX || high < -INT_CELL_MAX {
         return Bound::Int { low: 1, high: 0 };

@@ -150,7 +150,15 @@ fn mix(word: u64) -> u64 {
 }
 
 /// 64 bits of a value; equal values, int or double, have equal bits.
+#[inline(always)]
 fn word(row: &Row, of: &Expr) -> Option<u64> {
+    match of {
+        Expr::Attribute(attribute) if let Some(Value::Int(int)) = row.values()[attribute.index] => Some(int as u64),
+        _ => any_word(row, of),
+    }
+}
+
+fn any_word(row: &Row, of: &Expr) -> Option<u64> {
     if let Expr::Attribute(attribute) = of {
         return Some(match row.values()[attribute.index].as_ref()? {
             Value::Int(int) => *int as u64,

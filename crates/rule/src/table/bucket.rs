@@ -4,7 +4,7 @@
 //! the first may be of less than 64 lanes, and then it is the last too; U4 `lanes` is what the blocks have used.
 
 use crate::table::block::{Block, LANES, lanes_below, lanes_of};
-use crate::table::layout::{Lane, Layout};
+use crate::table::layout::{KeyWords, Lane, Layout};
 use crate::table::slab::Slab;
 
 /// Elements that may meet.
@@ -17,6 +17,8 @@ pub(super) struct Bucket {
     /// The latest arrival so far, and by how much a later element's arrival was ever before it: 0, unless clocks disagree.
     latest_ms: u64,
     disorder_ms: u64,
+    /// The key of everyone in it, if they all agree in its values.
+    pub(super) words: Option<KeyWords>,
 }
 
 impl Bucket {
@@ -24,8 +26,13 @@ impl Bucket {
         Bucket { key, ..Bucket::default() }
     }
 
-    /// Appends an element whose id is above all others'.
-    pub(super) fn push(&mut self, layout: &Layout, slab: &mut Slab, slot: u32, lane: &Lane) {
+    /// Appends an element whose id is above all others', with the words of its key if the rule is exact.
+    pub(super) fn push(&mut self, layout: &Layout, slab: &mut Slab, slot: u32, lane: &Lane, words: Option<KeyWords>) {
+        if self.live == 0 {
+            self.words = words;
+        } else if self.words != words {
+            self.words = None;
+        }
         if self.blocks.last().is_none_or(|block| block.room() == 0) {
             self.make_room(layout, slab);
         }
@@ -39,13 +46,12 @@ impl Bucket {
         self.lanes += 1;
     }
 
-    /// A small first block is replaced by one that is a quarter larger than what lives in it; a full one is followed by another.
+    /// A small first block is replaced by one of twice the room for what lives in it, so that it lasts; a full one is followed by another.
     #[cold]
     fn make_room(&mut self, layout: &Layout, slab: &mut Slab) {
         let live = self.live as usize;
-        let wanted = live + live / 4 + 1;
-        if self.blocks.len() == 1 && wanted <= LANES {
-            return self.compact(layout, slab, wanted);
+        if self.blocks.len() == 1 && live + live / 4 < LANES {
+            return self.compact(layout, slab, 2 * live + 1);
         }
         self.blocks.push(Block::new(layout, if self.blocks.is_empty() { 1 } else { LANES }));
     }

@@ -53,7 +53,7 @@ impl Index {
             return;
         }
         self.dead += 1;
-        if self.dead > 64 + self.entries / 5 {
+        if self.dead > 64 + self.entries / 3 {
             self.compact(ids);
         }
     }

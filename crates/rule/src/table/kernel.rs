@@ -60,6 +60,9 @@ impl Scan<'_> {
     /// The first block in which something survives, and what does.
     #[inline]
     pub(super) fn next(&self, level: Level, blocks: &[Block]) -> Option<(usize, u64)> {
+        if let Root::Everything = self.root {
+            return blocks.iter().position(|block| !block.is_dead()).map(|at| (at, blocks[at].live));
+        }
         match level {
             Level::Scalar => next::<scalar::Scalar>(self, blocks),
             #[cfg(target_arch = "x86_64")]

@@ -12,6 +12,12 @@ use crate::value::Value;
 /// Sets the bounds of one probe. What the planner's `Plan::ask` does.
 pub(super) type Ask = Box<dyn Fn(End, &Probe<'_>, &dyn Fn(&str) -> u32, &mut Asked) + Send + Sync>;
 
+/// Most attributes of a key by which a bucket knows that all of its elements agree.
+pub(super) const KEY_WORDS: usize = 4;
+
+/// The values of a key's attributes, as words that are equal only if the values are; 0 beyond the last.
+pub(super) type KeyWords = [u64; KEY_WORDS];
+
 /// All that a table needs of a plan.
 pub(super) struct Shape {
     pub(super) keyed: bool,
@@ -20,6 +26,8 @@ pub(super) struct Shape {
     /// By the role of the anchors: lower ids, higher ids.
     pub(super) roots: [Node; 2],
     pub(super) ask: Ask,
+    /// See `Plan::exact`.
+    pub(super) exact: Option<Box<[usize]>>,
 }
 
 impl Shape {
@@ -28,7 +36,7 @@ impl Shape {
     pub(super) fn everything() -> Shape {
         let all = || Node::All(Box::default());
         let ask: Ask = Box::new(|_, _, _, asked| asked.bounds.clear());
-        Shape { keyed: false, columns: Vec::new(), sums: Vec::new(), roots: [all(), all()], ask }
+        Shape { keyed: false, columns: Vec::new(), sums: Vec::new(), roots: [all(), all()], ask, exact: None }
     }
 
     /// What the rule's plan asks for.
@@ -39,6 +47,7 @@ impl Shape {
             columns: plan.columns().to_vec(),
             sums: plan.sums().to_vec(),
             roots: [End::A, End::B].map(|anchor| plan.root(anchor).clone()),
+            exact: plan.exact().filter(|key| key.len() <= KEY_WORDS).map(Box::from),
             ask: Box::new(move |anchor, probe, symbol, asked| rule.plan().ask(anchor, probe, symbol, asked)),
         }
     }

@@ -9,6 +9,8 @@ use crate::table::strings::Strings;
 #[derive(Debug, Clone, Default)]
 pub(super) struct Query {
     asked: Asked,
+    /// Whether no bound is `Always`.
+    pub(super) sure: bool,
     /// The points and weights of the sums, as the kernels take them.
     pub(super) points: Vec<f32>,
     pub(super) weights: Vec<f32>,
@@ -55,10 +57,11 @@ impl Query {
     /// Asks for one probe.
     pub(super) fn ask(&mut self, layout: &Layout, shape: &Shape, anchor: End, probe: &Probe<'_>, strings: &Strings) {
         (shape.ask)(anchor, probe, &|text| strings.find(text), &mut self.asked);
+        self.sure = shape.exact.is_some() && !self.asked.bounds.contains(&Bound::Always);
         if layout.sums.is_empty() {
             return;
         }
-        let Query { asked, points, weights, limits } = self;
+        let Query { asked, points, weights, limits, .. } = self;
         points.clear();
         points.extend(asked.points.iter().map(|&point| point as f32));
         weights.clear();

@@ -98,6 +98,9 @@ impl Table {
 
     /// The one with the lowest id.
     pub fn first(&mut self, prober: &Prober<'_>, time_ms: u64, errors: &mut u64) -> Option<Slot> {
+        if let Some(known) = self.held.surely_first(&mut self.query, prober, time_ms) {
+            return known.map(Slot);
+        }
         let mut first = None;
         self.held.each_satisfying(&mut self.query, prober, time_ms, errors, |slot| {
             first = Some(Slot(slot));
@@ -190,6 +193,48 @@ impl Held {
         query.ask(&self.layout, &self.shape, anchor, &Probe { side, oldest_waited_ms }, &self.slab.strings);
     }
 
+    /// Who has the lowest id of those who satisfy an exact plan, where one look at a bucket tells: an arrival nothing is known of,
+    /// whose key everyone in the bucket agrees with in its values. `None` where it does not.
+    #[inline]
+    fn surely_first(&self, query: &mut Query, prober: &Prober<'_>, time_ms: u64) -> Option<Option<u32>> {
+        let key = self.shape.exact.as_deref()?;
+        if prober.id < self.next_id || prober.hint.from > 0 {
+            return None;
+        }
+        let bucket = if self.shape.keyed {
+            let Some(hash) = prober.key.map(short) else { return Some(None) };
+            match self.keys.find(spread(hash), |&entry| key_of(entry, &self.slab, &self.buckets) == hash) {
+                None => return Some(None),
+                Some(&entry) if entry & BUCKET == 0 => return None,
+                Some(&entry) => &self.buckets[(entry & !BUCKET) as usize],
+            }
+        } else {
+            &self.buckets[0]
+        };
+        if bucket.live == 0 {
+            return Some(None);
+        }
+        if bucket.words.is_none() || bucket.words != self.slab.key_words_of(prober.row, key) {
+            return None;
+        }
+        let root = self.layout.root(End::A);
+        if matches!(root, Root::Everything) {
+            return Some(bucket.first());
+        }
+        self.ask(query, bucket, End::A, prober, time_ms);
+        if !query.sure {
+            return None;
+        }
+        match (Scan { layout: &self.layout, root, query }).next(self.level, &bucket.blocks) {
+            None => Some(None),
+            Some((at, mask)) => {
+                let lane = mask.trailing_zeros() as usize;
+                let block = &bucket.blocks[at];
+                (block.wild >> lane & 1 == 0).then(|| Some(block.slot(lane)))
+            }
+        }
+    }
+
     /// Calls `found` with everyone who satisfies, ascending, until it says that this is enough.
     #[inline]
     fn each_satisfying(
@@ -201,7 +246,8 @@ impl Held {
         mut found: impl FnMut(u32) -> bool,
     ) {
         let side = Side { row: prober.row, waited_ms: waited(prober.arrived_ms, time_ms) };
-        let mut stops = |slot: u32| self.test(slot, prober.id, side, time_ms, errors) && found(slot);
+        let mut stops =
+            |slot: u32, sure: bool| (sure || self.test(slot, prober.id, side, time_ms, errors)) && found(slot);
         if !self.shape.keyed {
             return self.each_in_bucket(query, &self.buckets[0], prober, time_ms, &mut stops);
         }
@@ -213,7 +259,7 @@ impl Held {
             return self.each_in_bucket(query, &self.buckets[(entry & !BUCKET) as usize], prober, time_ms, &mut stops);
         }
         for slot in self.chain(entry) {
-            if self.slab.ids[slot as usize] != prober.id && stops(slot) {
+            if self.slab.ids[slot as usize] != prober.id && stops(slot, false) {
                 return;
             }
         }
@@ -234,7 +280,7 @@ impl Held {
         })
     }
 
-    /// Calls `stops` with every survivor of the filter, ascending, until it does.
+    /// Calls `stops` with every survivor of the filter, ascending, and whether it satisfies for sure, until it does.
     #[inline]
     fn each_in_bucket(
         &self,
@@ -242,11 +288,11 @@ impl Held {
         bucket: &Bucket,
         prober: &Prober<'_>,
         time_ms: u64,
-        stops: &mut impl FnMut(u32) -> bool,
+        stops: &mut impl FnMut(u32, bool) -> bool,
     ) {
         for &(id, slot) in prober.hint.found {
             if let Some(slot) = self.still(id, slot, prober.hint.epoch)
-                && stops(slot)
+                && stops(slot, false)
             {
                 return;
             }
@@ -282,7 +328,7 @@ impl Held {
         time_ms: u64,
         anchor: End,
         ids: std::ops::Range<u64>,
-        stops: &mut impl FnMut(u32) -> bool,
+        stops: &mut impl FnMut(u32, bool) -> bool,
     ) -> bool {
         let all = &*bucket.blocks;
         let mut blocks = all;
@@ -296,14 +342,22 @@ impl Held {
             return false;
         }
         let root = self.layout.root(anchor);
-        if !matches!(root, Root::Everything) {
+        let exact = self.shape.exact.as_deref();
+        if matches!(root, Root::Everything) {
+            query.sure = exact.is_some();
+        } else {
             self.ask(query, bucket, anchor, prober, time_ms);
         }
+        // By the values of the key, since other keys may have the same hash.
+        let sure = query.sure
+            && exact
+                .is_some_and(|key| bucket.words.is_some() && bucket.words == self.slab.key_words_of(prober.row, key));
         let scan = Scan { layout: &self.layout, root, query };
         while let Some((at, mask)) = scan.next(self.level, blocks) {
             for lane in lanes_of(mask) {
                 let slot = blocks[at].slot(lane);
-                if ids.contains(&self.slab.ids[slot as usize]) && stops(slot) {
+                let sure = sure && blocks[at].wild >> lane & 1 == 0;
+                if ids.contains(&self.slab.ids[slot as usize]) && stops(slot, sure) {
                     return true;
                 }
             }

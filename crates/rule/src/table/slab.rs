@@ -8,7 +8,9 @@ use crate::expr::AttributeRef;
 use crate::row::Row;
 use crate::schema::Schema;
 use crate::table::Strings;
+use crate::table::layout::{KEY_WORDS, KeyWords};
 use crate::table::values::{Values, grow};
+use crate::value::Value;
 
 /// The id of a free slot: no element's.
 pub(super) const FREE: u64 = u64::MAX;
@@ -129,6 +131,39 @@ impl Slab {
         self.free = NONE;
     }
 
+    /// A word of an element's value that only equal values have; `None` if it is missing, or a list.
+    #[inline]
+    fn word(&self, slot: u32, attribute: usize) -> Option<u64> {
+        self.columns[attribute].word(slot as usize)
+    }
+
+    /// The words of an element's key.
+    #[inline]
+    pub(super) fn key_words(&self, slot: u32, key: &[usize]) -> Option<KeyWords> {
+        let mut words = [0; KEY_WORDS];
+        for (word, &attribute) in words.iter_mut().zip(key) {
+            *word = self.word(slot, attribute)?;
+        }
+        Some(words)
+    }
+
+    /// The same for an element that need not wait here.
+    #[inline]
+    pub(super) fn key_words_of(&self, row: &Row, key: &[usize]) -> Option<KeyWords> {
+        let mut words = [0; KEY_WORDS];
+        for (word, &attribute) in words.iter_mut().zip(key) {
+            *word = match row.values()[attribute].as_ref()? {
+                Value::Int(int) => *int as u64,
+                Value::Double(double) => double.to_bits(),
+                Value::Bool(bool) => u64::from(*bool),
+                Value::String(text) => u64::from(self.strings.find(text)),
+                Value::StringList(_) => return None,
+            };
+        }
+        Some(words)
+    }
+
+    #[inline]
     pub(super) fn arrived_ms(&self, slot: u32) -> u64 {
         if self.timed { self.arrivals[slot as usize] } else { 0 }
     }

@@ -11,7 +11,10 @@ use crate::table::values::push;
 /// The strings of the waiting elements, and the literals of the plan.
 #[derive(Debug, Default)]
 pub(crate) struct Strings {
-    entries: Vec<Entry>,
+    /// By symbol, from 1 on. Not beside their uses, where four bytes of every entry would be padding.
+    texts: Vec<Box<str>>,
+    /// Uses; of a free entry, the next free one, plus one.
+    uses: Vec<u32>,
     /// By the string's hash. An entry's number, from 0.
     table: HashTable<u32>,
     /// The first free entry, plus one; 0 for none.
@@ -19,50 +22,43 @@ pub(crate) struct Strings {
     text_bytes: usize,
 }
 
-#[derive(Debug)]
-struct Entry {
-    text: Box<str>,
-    /// Uses; of a free entry, the next free one, plus one.
-    uses: u32,
-}
-
 impl Strings {
     /// The string's symbol, with one more use.
     pub(crate) fn intern(&mut self, text: &str) -> u32 {
         let hash = hash(text);
-        if let Some(&index) = self.table.find(hash, |&index| &*self.entries[index as usize].text == text) {
-            self.entries[index as usize].uses += 1;
+        if let Some(&index) = self.table.find(hash, |&index| &*self.texts[index as usize] == text) {
+            self.uses[index as usize] += 1;
             return index + 1;
         }
         let index = match self.free {
             0 => {
-                push(&mut self.entries, Entry { text: text.into(), uses: 1 });
-                self.entries.len() as u32 - 1
+                push(&mut self.texts, text.into());
+                push(&mut self.uses, 1);
+                self.texts.len() as u32 - 1
             }
             free => {
-                let entry = &mut self.entries[free as usize - 1];
-                self.free = std::mem::replace(&mut entry.uses, 1);
-                entry.text = text.into();
+                self.free = std::mem::replace(&mut self.uses[free as usize - 1], 1);
+                self.texts[free as usize - 1] = text.into();
                 free - 1
             }
         };
         assert!(index < SYMBOL_UNKNOWN - 1, "fewer strings than symbols");
         self.text_bytes += text.len();
-        let entries = &self.entries;
-        self.table.insert_unique(hash, index, |&index| self::hash(&entries[index as usize].text));
+        let texts = &self.texts;
+        self.table.insert_unique(hash, index, |&index| self::hash(&texts[index as usize]));
         index + 1
     }
 
     /// One use less of a symbol; 0, which is no string's, has none.
     pub(crate) fn release(&mut self, symbol: u32) {
         let Some(index) = symbol.checked_sub(1) else { return };
-        let entry = &mut self.entries[index as usize];
-        entry.uses -= 1;
-        if entry.uses > 0 {
+        let uses = &mut self.uses[index as usize];
+        *uses -= 1;
+        if *uses > 0 {
             return;
         }
-        let text = std::mem::take(&mut entry.text);
-        entry.uses = std::mem::replace(&mut self.free, symbol);
+        *uses = std::mem::replace(&mut self.free, symbol);
+        let text = std::mem::take(&mut self.texts[index as usize]);
         self.text_bytes -= text.len();
         match self.table.find_entry(hash(&text), |&other| other == index) {
             Ok(found) => drop(found.remove()),
@@ -72,7 +68,7 @@ impl Strings {
 
     /// The symbol of a string, or [`SYMBOL_UNKNOWN`].
     pub(crate) fn find(&self, text: &str) -> u32 {
-        match self.table.find(hash(text), |&index| &*self.entries[index as usize].text == text) {
+        match self.table.find(hash(text), |&index| &*self.texts[index as usize] == text) {
             Some(&index) => index + 1,
             None => SYMBOL_UNKNOWN,
         }
@@ -80,7 +76,7 @@ impl Strings {
 
     /// A symbol's string.
     pub(crate) fn text(&self, symbol: u32) -> &str {
-        &self.entries[symbol as usize - 1].text
+        &self.texts[symbol as usize - 1]
     }
 
     /// How many strings are in use.
@@ -91,15 +87,16 @@ impl Strings {
 
     /// Gives back what a past peak needed, as far as symbols in use allow.
     pub(crate) fn shrink(&mut self) {
-        let entries = &self.entries;
-        self.table.shrink_to_fit(|&index| hash(&entries[index as usize].text));
+        let texts = &self.texts;
+        self.table.shrink_to_fit(|&index| hash(&texts[index as usize]));
         if self.table.is_empty() {
             *self = Strings::default();
         }
     }
 
     pub(crate) fn bytes(&self) -> usize {
-        self.entries.capacity() * size_of::<Entry>() + self.table.allocation_size() + self.text_bytes
+        let entries = self.texts.capacity() * size_of::<Box<str>>() + self.uses.capacity() * size_of::<u32>();
+        entries + self.table.allocation_size() + self.text_bytes
     }
 }
 

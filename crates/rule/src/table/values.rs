@@ -8,10 +8,12 @@ use crate::value::{Value, ValueKind};
 pub(super) struct Bits(Vec<u64>);
 
 impl Bits {
+    #[inline]
     pub(super) fn get(&self, index: usize) -> bool {
         self.0.get(index / 64).is_some_and(|word| word >> (index % 64) & 1 == 1)
     }
 
+    #[inline]
     pub(super) fn set(&mut self, index: usize, bit: bool) {
         if index / 64 >= self.0.len() {
             if !bit {
@@ -130,6 +132,18 @@ impl Values {
                 let list = lists[slot].take().unwrap_or_default();
                 list.iter().for_each(|&symbol| strings.release(symbol));
             }
+        }
+    }
+
+    /// A word that only equal values have; `None` for a missing one, and for lists.
+    #[inline]
+    pub(super) fn word(&self, slot: usize) -> Option<u64> {
+        match self {
+            Values::Int { ints, missing } => (!missing.get(slot)).then(|| ints[slot] as u64),
+            Values::Double(doubles) => (!doubles[slot].is_nan()).then(|| doubles[slot].to_bits()),
+            Values::Bool { bools, missing } => (!missing.get(slot)).then(|| u64::from(bools.get(slot))),
+            Values::String(symbols) => (symbols[slot] != 0).then(|| u64::from(symbols[slot])),
+            Values::List(_) => None,
         }
     }
 

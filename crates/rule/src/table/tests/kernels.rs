@@ -51,6 +51,7 @@ fn layout(root: Node) -> Layout {
         sums: vec![sum(&[1, 2], true), sum(&[0, 1, 2, 1, 2], false), sum(&[0, 2], true), sum(&[1, 2, 1, 2], true)],
         roots: [root.clone(), root],
         ask: Box::new(|_, _, _, _| ()),
+        exact: None,
     })
 }
 
@@ -127,6 +128,7 @@ fn every_level_finds_what_plain_loops_find() {
             columns: vec![],
             sums: vec![],
             roots: [Node::All(Box::default()), Node::All(Box::default())],
+            exact: None,
             ask: Box::new(move |_, _, _, asked: &mut Asked| {
                 asked.bounds = bounds.iter().map(|&(bound, _)| bound).collect();
                 asked.points = values[..5].to_vec();

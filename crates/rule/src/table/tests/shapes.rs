@@ -44,7 +44,7 @@ fn shape(keyed: bool, columns: &[(&str, Store)], sums: Vec<Sum>, roots: [Node; 2
         asked.weights.clear();
         bounds(anchor, probe.side.row, (probe.side.waited_ms, probe.oldest_waited_ms), symbol, asked);
     });
-    Shape { keyed, columns, sums, roots, ask }
+    Shape { keyed, columns, sums, roots, ask, exact: None }
 }
 
 fn leaf(bound: usize, of: Operand) -> Node {

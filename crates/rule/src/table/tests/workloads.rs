@@ -75,7 +75,7 @@ fn one_leaf(keyed: bool, column: Column, bound: impl Fn(&Probe<'_>) -> Bound + S
         asked.bounds.clear();
         asked.bounds.push(bound(probe));
     });
-    Shape { keyed, columns: vec![column], sums: vec![], roots: [leaf(), leaf()], ask }
+    Shape { keyed, columns: vec![column], sums: vec![], roots: [leaf(), leaf()], ask, exact: None }
 }
 
 pub(super) fn w1(n: usize) -> Workload {
@@ -178,6 +178,7 @@ fn distance(r2: f64) -> Shape {
         sums: vec![Sum { columns: (0..8).collect(), squared: true }],
         roots: [leaf(), leaf()],
         ask,
+        exact: None,
     }
 }
 
