@@ -121,6 +121,14 @@ fn flags() -> BTreeSet<String> {
 fn names() -> BTreeSet<String> {
     let mut names: BTreeSet<String> = PROGRAMS.into_iter().flat_map(known_names).collect();
     names.insert("DOVETAIL_SERVER".to_owned());
+    // Of tests, which the contributors' page names.
+    for (name, test) in [
+        ("DOVETAIL_LOG_SEEDS", "crates/log/tests/histories.rs"),
+        ("DOVETAIL_CRASH_ROUNDS", "tests/cluster/crash_points.rs"),
+    ] {
+        assert!(read(test).contains(name), "{test} reads no {name}");
+        names.insert(name.to_owned());
+    }
     names
 }
 
