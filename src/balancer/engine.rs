@@ -476,6 +476,8 @@ impl Engine {
                 self.begin_checkpoint();
             }
             Written::Checkpoint(made) => self.on_checkpoint(made),
+            Written::Sized(Disk::Log, bytes) => self.stored.log_bytes = bytes,
+            Written::Sized(Disk::Results, bytes) => self.stored.results_bytes = bytes,
             Written::Trimmed(Disk::Log, floor, bytes) => {
                 (self.stored.log_floor, self.stored.log_bytes) = (floor.0, bytes);
             }

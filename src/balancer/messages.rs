@@ -94,6 +94,8 @@ pub(crate) enum Written {
     Log(Result<(Vec<Arc<LogFrame>>, u64), AppendError>),
     /// Outcomes are on disk up to here.
     Results(Result<EventId, AppendError>),
+    /// So many bytes are there.
+    Sized(Disk, u64),
     /// What is at or below is gone; so many bytes are left.
     Trimmed(Disk, EventId, u64),
     /// The disk is full, and nothing was written; or there is room again.

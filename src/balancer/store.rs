@@ -342,7 +342,7 @@ fn append(
     written: &mpsc::UnboundedSender<Written>,
     mut make_room: impl FnMut(&mut EmbeddedLog) -> bool,
 ) -> Result<(), AppendError> {
-    let mut was_full = false;
+    let (mut was_full, had_bytes) = (false, log.bytes());
     loop {
         match log.append(records) {
             Err(AppendError::DiskFull { file, source }) => {
@@ -360,6 +360,9 @@ fn append(
                 if was_full && done.is_ok() {
                     tracing::info!("there is room on the disk again");
                     _ = written.send(Written::Full(disk, false));
+                }
+                if log.bytes() != had_bytes {
+                    _ = written.send(Written::Sized(disk, log.bytes()));
                 }
                 return done;
             }
