@@ -1,7 +1,8 @@
 //! Processes that end at each of the named places between disk and wire: whatever was acknowledged is there afterwards, and the
 //! result is the sequential program's.
 //!
-//! `DOVETAIL_CRASH_ROUNDS` says how often each place is visited (1): at its first visit, its second, its third, and again.
+//! `DOVETAIL_CRASH_ROUNDS` says how often each place is visited (1): at its first visit, its second, its third, and again. Up
+//! to 10: a process has addresses for 254 clusters.
 
 use std::os::unix::process::ExitStatusExt as _;
 use std::time::Duration;
@@ -39,6 +40,7 @@ async fn check(which: Which, point: Point, visit: u64) {
         let status = within(PATIENCE, &format!("coming to {point}:{visit}"), cluster.ended(which)).await;
         assert_eq!(status.signal(), Some(SIGABRT), "{point}:{visit} ended {which:?} with {status}");
         cluster.spawn(which);
+        cluster.serving(which).await;
     };
     within(SETTLES_IN, "the load", async { tokio::join!(load.finish(), dies) }).await;
     let matches = settled(&client, "w1", 0, SETTLES_IN).await;
