@@ -11,7 +11,7 @@ use dovetail_core::{
 };
 use dovetail_log::{
     LogReader,
-    checkpoint::{CheckpointReader, CheckpointWriter, Checkpoints, RestoreError},
+    checkpoint::{CheckpointInfo, CheckpointReader, CheckpointWriter, Checkpoints, RestoreError},
 };
 use thiserror::Error;
 use tokio::sync::mpsc;
@@ -61,17 +61,19 @@ pub(crate) struct Maker {
 impl Maker {
     /// The newest checkpoint there is, and what it allows to trim.
     pub(crate) fn newest(&self) -> Made {
-        let newest = self.checkpoints.list().iter().find(|info| info.damage.is_none());
         let trim = EventId(self.checkpoints.trim_point().unwrap_or_default());
-        newest.map_or(Made::default(), |info| Made { through: EventId(info.through), bytes: info.file_bytes, trim })
+        newest(&self.checkpoints).map_or(Made::default(), |info| Made {
+            through: EventId(info.through),
+            bytes: info.file_bytes,
+            trim,
+        })
     }
 
     /// Makes a checkpoint of a cut that is stable; gives up when the node stops.
     fn make(&mut self, through: EventId, stops: &dyn Fn() -> bool) -> Result<Made, CheckpointError> {
         let Maker { checkpoints, log, results, idempotency_max } = self;
-        let newest = checkpoints.list().iter().find(|info| info.damage.is_none()).cloned();
-        let mut old = match newest {
-            Some(info) => Old::open(checkpoints.read(&info)?)?,
+        let mut old = match newest(checkpoints) {
+            Some(info) => Old::open(checkpoints.read(info)?)?,
             None => Old::default(),
         };
         let base = std::mem::take(&mut old.base);
@@ -111,6 +113,11 @@ impl Maker {
         writer.commit()?;
         Ok(self.newest())
     }
+}
+
+/// The newest that is not known to be damaged.
+fn newest(checkpoints: &Checkpoints) -> Option<&CheckpointInfo> {
+    checkpoints.list().iter().find(|info| info.damage.is_none())
 }
 
 fn write(writer: &mut CheckpointWriter<'_>, chunk: Option<Vec<u8>>) -> Result<(), CheckpointError> {

@@ -77,7 +77,7 @@ impl CheckpointPlan {
 
     /// A checkpoint costs as much as it is large; the log is allowed to grow by as much in between.
     fn is_due(&self, stable: EventId) -> bool {
-        !self.making && self.bytes >= self.bytes_min.max(self.made.bytes) && stable > self.made.through
+        self.is_of_use(stable) && self.bytes >= self.bytes_min.max(self.made.bytes)
     }
 }
 
@@ -144,9 +144,8 @@ impl Engine {
             ..Default::default()
         };
         let (cuts, cuts_inbox) = mpsc::unbounded_channel();
-        let frames = Arc::new(Tail::new(ledger.recorded(), log.reader()));
-        let outcomes = Arc::new(Tail::new(ledger.stable(), results.reader()));
-        outcomes.raise_floor(results_floor);
+        let frames = Arc::new(Tail::new(ledger.recorded(), EventId::ZERO, log.reader()));
+        let outcomes = Arc::new(Tail::new(ledger.stable(), results_floor, results.reader()));
         let (log_frames, frames_inbox) = mpsc::unbounded_channel();
         let (results_decided, decided_inbox) = mpsc::unbounded_channel();
         let (written_out, written) = mpsc::unbounded_channel();
@@ -483,7 +482,6 @@ impl Engine {
             }
             Written::Trimmed(Disk::Results, floor, bytes) => {
                 (self.stored.results_floor, self.stored.results_bytes) = (floor.0, bytes);
-                self.outcomes.raise_floor(floor);
                 self.ledger.on_results_trimmed(floor);
             }
             Written::Full(disk, full) => {

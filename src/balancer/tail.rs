@@ -2,10 +2,7 @@
 
 use std::{
     collections::VecDeque,
-    sync::{
-        Arc, PoisonError, RwLock,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, PoisonError, RwLock},
 };
 
 use dovetail_core::{EventId, LogFrame, ledger::Outcome};
@@ -71,8 +68,8 @@ pub(crate) enum TailError {
 pub(crate) struct Tail<T> {
     kept: RwLock<Kept<T>>,
     head: watch::Sender<EventId>,
-    /// Nothing at or below is kept anywhere.
-    floor: AtomicU64,
+    /// The store has nothing at or below, whatever its own floor is.
+    begins: EventId,
     store: Reader,
 }
 
@@ -100,21 +97,15 @@ pub(crate) struct Step<T> {
 }
 
 impl<T: Entry> Tail<T> {
-    /// Nothing above `head`, and everything up to it in the store.
-    pub(crate) fn new(head: EventId, store: Box<dyn LogReader>) -> Tail<T> {
+    /// Nothing above `head`, and everything up to it in the store, but for what is at or below `begins`.
+    pub(crate) fn new(head: EventId, begins: EventId, store: Box<dyn LogReader>) -> Tail<T> {
         let kept = RwLock::new(Kept { floor: head, entries: VecDeque::new() });
-        let floor = AtomicU64::new(store.floor());
-        Tail { kept, head: watch::Sender::new(head), floor, store: Reader(store.into()) }
+        Tail { kept, head: watch::Sender::new(head), begins, store: Reader(store.into()) }
     }
 
     /// The lowest cursor that can be read after.
     pub(crate) fn floor(&self) -> EventId {
-        EventId(self.floor.load(Ordering::Acquire).max(self.store.0.floor()))
-    }
-
-    /// Nothing at or below is kept any more.
-    pub(crate) fn raise_floor(&self, floor: EventId) {
-        self.floor.fetch_max(floor.0, Ordering::AcqRel);
+        self.begins.max(EventId(self.store.0.floor()))
     }
 
     /// Publishes entries, and that there is no other up to `head`.
