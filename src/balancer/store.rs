@@ -29,7 +29,7 @@ use super::{
 use crate::{
     convert::{self, LoggedFrame},
     rpc::{self, RunError},
-    settings::{Settings, keys::FRAME_BYTES_MAX},
+    settings::{Limits, Settings, keys::FRAME_BYTES_MAX},
 };
 
 /// About how many bytes are read at a time when the node starts.
@@ -129,19 +129,24 @@ impl Store {
     }
 }
 
+/// The settings that bound what a ledger holds.
+pub(super) fn ledger_limits(limits: &Limits) -> LedgerLimits {
+    LedgerLimits {
+        waiting_max: limits.waiting_max as u64,
+        waiting_total_max: limits.waiting_total_max as u64,
+        payload_bytes_max: limits.payload_bytes_max as u64,
+        ended_max: limits.ended_max,
+        idempotency_max: limits.idempotency_max,
+    }
+}
+
 /// A ledger from the newest checkpoint that can be read, or from nothing; and the time of its cut.
 fn restore(
     checkpoints: &mut Checkpoints,
     log: &EmbeddedLog,
     settings: &Settings,
 ) -> Result<(Ledger, u64), CheckpointError> {
-    let limits = LedgerLimits {
-        waiting_max: settings.node.limits.waiting_max as u64,
-        waiting_total_max: settings.node.limits.waiting_total_max as u64,
-        payload_bytes_max: settings.node.limits.payload_bytes_max as u64,
-        ended_max: settings.node.limits.ended_max,
-        idempotency_max: settings.node.limits.idempotency_max,
-    };
+    let limits = ledger_limits(&settings.node.limits);
     let shards = settings.cluster.gatherers;
     let loaded = checkpoints.load(log.floor()..=log.last(), |reader| read_ledger(reader, limits, shards))?;
     for error in &loaded.passed_over {

@@ -18,7 +18,7 @@ use std::{
 
 use dovetail_rule::Row;
 
-pub use admit::{Admission, KEY_BYTES_MAX, PAYLOAD_BYTES_CAP, Submission, SubmitError};
+pub use admit::{Admission, Checked, Client, KEY_BYTES_MAX, PAYLOAD_BYTES_CAP, Submission, SubmitError};
 pub use checkpoint::{Base, Fold, Kept, PoolBase};
 pub use ended::Remembered;
 use ended::{Ended, Idempotency};
