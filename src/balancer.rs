@@ -23,7 +23,10 @@ mod watch;
 
 use std::{sync::Arc, time::Duration};
 
-use dovetail_core::{EventId, Placement, Ring, ledger::{LedgerLimits, Outcome}};
+use dovetail_core::{
+    EventId, Placement, Ring,
+    ledger::{LedgerLimits, Outcome},
+};
 use tokio::sync::{Semaphore, watch as signal};
 
 use crate::{

@@ -15,11 +15,11 @@ pub use decisions::{
     candidate_frame, candidate_frame_pb, decision_frame, decision_frame_pb, retirement, retirement_pb,
 };
 pub use frames::{
-    LoggedFrame, log_frame, log_frame_part_pb, log_frame_pb, log_record, log_record_pb, outcome, outcome_bytes, result_record,
-    result_record_pb, results_begin, results_begin_pb,
+    ClientWriter, LoggedFrame, log_frame, log_frame_part_pb, log_frame_pb, log_record, log_record_pb, outcome,
+    outcome_bytes, result_record, result_record_pb, results_begin, results_begin_pb,
 };
-pub use submitted::SubmittedColumns;
 pub use pools::{pool_definition, pool_definition_pb, slice_cut_part, submission, waiting_pb};
+pub use submitted::SubmittedColumns;
 
 use std::sync::Arc;
 

@@ -29,7 +29,7 @@ use super::{
     waiters::Waiters,
 };
 use crate::{
-    convert::LoggedFrame,
+    convert::ClientWriter,
     crash, pb,
     rpc::{self, RunError},
     settings::{Limits, Settings},
@@ -94,7 +94,7 @@ pub(crate) struct Engine {
     ledger: Ledger,
     in_flight_max: u64,
     /// Client parts of the open frame.
-    clients: Vec<ClientPart>,
+    clients: ClientWriter,
     durable: EventId,
     /// Frames on their way to the disk.
     queued: usize,
@@ -168,7 +168,7 @@ impl Engine {
             sequencer: Sequencer::new(frame_limits(limits), ledger.recorded(), time_ms),
             durable: ledger.recorded(),
             in_flight_max: limits.in_flight_max as u64,
-            clients: Vec::new(),
+            clients: ClientWriter::default(),
             queued: 0,
             acks: VecDeque::new(),
             outcomes_new: Vec::new(),
@@ -298,10 +298,10 @@ impl Engine {
 
     fn take_frame(&mut self) {
         if let Some(frame) = self.sequencer.take() {
-            let logged = LoggedFrame { frame: Arc::new(frame), clients: std::mem::take(&mut self.clients) };
+            let clients = std::mem::take(&mut self.clients);
             self.queued += 1;
             crash::point("balancer.frame.write");
-            self.writers_gone |= self.log.send(LogWork::Append(logged)).is_err();
+            self.writers_gone |= self.log.send(LogWork::Append(Arc::new(frame), clients)).is_err();
         }
     }
 
@@ -322,7 +322,7 @@ impl Engine {
                 .map_or(0, |client| client.key.len() + client.payload.len() + client.idempotency_key.len());
         let stable = self.ledger.stable();
         let (x, time_ms) = self.sequencer.push(now_ms, stable, kind.clone(), bytes);
-        self.clients.extend(client.clone());
+        client.iter().for_each(|client| self.clients.push(client));
         let recorded = self.ledger.record(x, time_ms, &kind, client);
         recorded.expect("a pool was compiled before its event is written");
         if let EventKind::PoolDefined { pool, .. } = &kind {

@@ -27,7 +27,7 @@ use super::{
     messages::{Disk, Written},
 };
 use crate::{
-    convert::{self, LoggedFrame},
+    convert::{self, ClientWriter, LoggedFrame},
     rpc::{self, RunError},
     settings::{Limits, Settings, keys::FRAME_BYTES_MAX},
 };
@@ -270,8 +270,8 @@ impl<'a> Records<'a> {
 /// What the thread of the log does.
 #[derive(Debug)]
 pub(crate) enum LogWork {
-    /// Appends a frame.
-    Append(LoggedFrame),
+    /// Appends a frame, with what only the balancer needs of its arrivals.
+    Append(Arc<LogFrame>, ClientWriter),
     /// Forgets what a checkpoint replaces.
     Trim(EventId),
 }
@@ -286,24 +286,24 @@ pub(crate) fn write_log(
         let mut held = VecDeque::new();
         // The engine may be gone whenever it is told something; then nobody waits for it.
         while let Some(next) = held.pop_front().or_else(|| work.blocking_recv()) {
-            let first = match next {
-                LogWork::Append(frame) => frame,
+            let (first, clients) = match next {
+                LogWork::Append(frame, clients) => (frame, clients),
                 LogWork::Trim(through) => {
                     trim_log(&mut log, through, &written);
                     continue;
                 }
             };
-            let mut group = vec![first];
-            let mut records = vec![convert::log_record_pb(&group[0])];
+            let mut records = vec![convert::log_record_pb(&first, clients)];
+            let mut frames = vec![first];
             let mut bytes = records[0].bytes.len();
             while bytes < GROUP_BYTES
                 && let Some(next) = held.pop_front().or_else(|| work.try_recv().ok())
             {
                 match next {
-                    LogWork::Append(frame) => {
-                        records.push(convert::log_record_pb(&frame));
+                    LogWork::Append(frame, clients) => {
+                        records.push(convert::log_record_pb(&frame, clients));
                         bytes += records[records.len() - 1].bytes.len();
-                        group.push(frame);
+                        frames.push(frame);
                     }
                     LogWork::Trim(through) => trim_log(&mut log, through, &written),
                 }
@@ -313,13 +313,12 @@ pub(crate) fn write_log(
                 while let Ok(next) = work.try_recv() {
                     match next {
                         LogWork::Trim(through) => trim_log(log, through, &written),
-                        frame @ LogWork::Append(_) => held.push_back(frame),
+                        frame @ LogWork::Append(..) => held.push_back(frame),
                     }
                 }
                 !work.is_closed()
             });
             let failed = appended.is_err();
-            let frames = group.into_iter().map(|logged| logged.frame).collect();
             _ = written.send(Written::Log(appended.map(|()| (frames, bytes as u64))));
             if failed {
                 return;

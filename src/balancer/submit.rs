@@ -105,8 +105,7 @@ async fn take(
         }
         Some(Batch::Columns(columns)) => {
             check_count(columns.count as usize)?;
-            let batch =
-                ColumnBatch::read(&columns).map_err(|error| Status::invalid_argument(error.to_string()))?;
+            let batch = ColumnBatch::read(&columns).map_err(|error| Status::invalid_argument(error.to_string()))?;
             match &pool {
                 Ok(pool) => batch.check(pool, &node.ledger_limits),
                 Err(_) => batch.rows().map(|_| check(node, &pool, || Ok(Submission::default()))).collect(),

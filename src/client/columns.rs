@@ -94,11 +94,7 @@ impl Columns {
 
     /// A string attribute that some have.
     #[must_use]
-    pub fn optional_strings<S: Into<String>>(
-        self,
-        name: &str,
-        values: impl IntoIterator<Item = Option<S>>,
-    ) -> Columns {
+    pub fn optional_strings<S: Into<String>>(self, name: &str, values: impl IntoIterator<Item = Option<S>>) -> Columns {
         self.optional(name, values.into_iter().map(|value| Some(Value::String(value?.into().into()))))
     }
 
@@ -277,9 +273,11 @@ mod tests {
         let values = |index| (0..7).map(|column| read.value(column, index)).collect::<Vec<_>>();
         let text = |text: &str| Some(Value::String(text.into()));
         let list = Some(Value::StringList(["p".into()].into()));
-        let first = [Some(Value::Int(1)), Some(Value::Double(0.5)), Some(Value::Bool(true)), text("x"), None, text("z")];
+        let first =
+            [Some(Value::Int(1)), Some(Value::Double(0.5)), Some(Value::Bool(true)), text("x"), None, text("z")];
         assert_eq!(values(0), first.into_iter().chain([list]).collect::<Vec<_>>());
-        let second = [Some(Value::Int(2)), Some(Value::Double(1.5)), Some(Value::Bool(false)), text("y"), Some(Value::Int(7))];
+        let second =
+            [Some(Value::Int(2)), Some(Value::Double(1.5)), Some(Value::Bool(false)), text("y"), Some(Value::Int(7))];
         assert_eq!(values(1), second.into_iter().chain([None, None]).collect::<Vec<_>>());
         assert_eq!((read.ttl_ms(0), read.payload(0)), (Some(5), b"one".as_slice().into()));
     }

@@ -190,7 +190,8 @@ impl<'a> Attribute<'a> {
                 let entries = lists.entries.as_ref();
                 let most = entries.map_or(0, Texts::count);
                 let ends = Ends::read(count, &lists.ends, most)?;
-                entries.map_or(Ok(Values::None), |entries| Ok(Values::StringLists(Texts::read(most, entries)?, ends)))?
+                entries
+                    .map_or(Ok(Values::None), |entries| Ok(Values::StringLists(Texts::read(most, entries)?, ends)))?
             }
         };
         let column = Attribute { present, values };

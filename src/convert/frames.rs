@@ -111,31 +111,46 @@ fn arrivals(after: u64, arrivals: &pb::Arrivals, events: &mut Vec<Event>) -> Res
     Ok(())
 }
 
-/// A frame as it is logged.
+/// A frame as it is logged, with what only the balancer needs of its arrivals.
 #[must_use]
-pub fn log_record_pb(logged: &LoggedFrame) -> Record {
+pub fn log_record_pb(frame: &LogFrame, clients: ClientWriter) -> Record {
     let record = pb::LogRecord {
-        frame: Some(log_frame_pb(&logged.frame)),
+        frame: Some(log_frame_pb(frame)),
         clients: Vec::new(),
-        client_columns: (!logged.clients.is_empty()).then(|| client_columns_pb(&logged.clients)),
+        client_columns: (clients.count > 0).then(|| clients.columns()),
     };
-    Record::new(logged.frame.through.0, record.encode_to_vec())
+    Record::new(frame.through.0, record.encode_to_vec())
 }
 
-fn client_columns_pb(clients: &[ClientPart]) -> pb::ClientColumns {
-    let (mut keys, mut payloads, mut idempotency_keys) = (Writer::default(), Writer::default(), Writer::default());
-    for client in clients {
-        keys.push(client.key.as_bytes());
-        payloads.push(&client.payload);
-        idempotency_keys.push(client.idempotency_key.as_bytes());
+/// What only the balancer needs of the arrivals of a frame, as it comes to be.
+#[derive(Debug, Default)]
+pub struct ClientWriter {
+    count: usize,
+    keys: Writer,
+    payloads: Writer,
+    ttls_ms: Vec<u8>,
+    any_ttl: bool,
+    idempotency_keys: Writer,
+}
+
+impl ClientWriter {
+    /// Adds the next arrival's.
+    pub fn push(&mut self, client: &ClientPart) {
+        self.count += 1;
+        self.keys.push(client.key.as_bytes());
+        self.payloads.push(&client.payload);
+        self.ttls_ms.extend_from_slice(&client.ttl_ms.to_le_bytes());
+        self.any_ttl |= client.ttl_ms > 0;
+        self.idempotency_keys.push(client.idempotency_key.as_bytes());
     }
-    let ttls = clients.iter().any(|client| client.ttl_ms > 0);
-    let ttls_ms = if ttls { numbers_pb(clients.iter().map(|client| client.ttl_ms.to_le_bytes())) } else { Bytes::new() };
-    pb::ClientColumns {
-        keys: Some(keys.texts()),
-        payloads: payloads.byte_strings_if_any(),
-        ttls_ms,
-        idempotency_keys: idempotency_keys.texts_if_any(),
+
+    fn columns(self) -> pb::ClientColumns {
+        pb::ClientColumns {
+            keys: Some(self.keys.texts()),
+            payloads: self.payloads.byte_strings_if_any(),
+            ttls_ms: if self.any_ttl { self.ttls_ms.into() } else { Bytes::new() },
+            idempotency_keys: self.idempotency_keys.texts_if_any(),
+        }
     }
 }
 

@@ -223,7 +223,9 @@ impl Ledger {
             };
         }
         let name = || definition.name.clone();
-        if let Some(&element) = self.keys.get(&(pool, Arc::clone(&client.key))) {
+        // One that waits no longer is only remembered by its key.
+        let holder = self.keys.get(&(pool, Arc::clone(&client.key)));
+        if let Some(&element) = holder.filter(|element| self.elements.contains_key(element)) {
             return Err(SubmitError::KeyWaiting { pool: name(), key: (*client.key).into(), element });
         }
         let bound = bound(definition.waiting_max, self.limits.waiting_max);
