@@ -8,6 +8,8 @@ mod decisions;
 mod frames;
 mod pools;
 mod submitted;
+#[cfg(test)]
+mod tests;
 
 pub use checkpoint::{KeptChunk, ReadChunks, base_chunks};
 pub use columns::ColumnError;

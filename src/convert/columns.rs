@@ -178,7 +178,11 @@ impl<'a> Attribute<'a> {
         use pb::column::Values as Sent;
         let present = match &*column.present {
             [] => None,
-            bits => Some(fixed::<1>("present", count.div_ceil(8), bits)?.as_flattened()),
+            bits if bits.len() == count.div_ceil(8) => Some(bits),
+            bits => {
+                let (found, expected) = (bits.len(), count.div_ceil(8));
+                return Err(ColumnError::Size { what: "present", found, count, expected });
+            }
         };
         let values = match &column.values {
             None => Values::None,

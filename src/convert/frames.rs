@@ -115,9 +115,9 @@ fn arrivals(after: u64, arrivals: &pb::Arrivals, events: &mut Vec<Event>) -> Res
 #[must_use]
 pub fn log_record_pb(frame: &LogFrame, clients: ClientWriter) -> Record {
     let record = pb::LogRecord {
-        frame: Some(log_frame_pb(frame)),
-        clients: Vec::new(),
+        columnar_frame: Some(log_frame_pb(frame)),
         client_columns: (clients.count > 0).then(|| clients.columns()),
+        ..pb::LogRecord::default()
     };
     Record::new(frame.through.0, record.encode_to_vec())
 }
@@ -160,7 +160,8 @@ impl ClientWriter {
 /// When the record is not one, or its parts do not fit together.
 pub fn log_record(record: &Record) -> Result<LoggedFrame, ConvertError> {
     let decoded: pb::LogRecord = decode(record)?;
-    let frame = log_frame(decoded.frame.ok_or(ConvertError::Missing("frame"))?)?;
+    let frame = decoded.columnar_frame.or(decoded.frame).ok_or(ConvertError::Missing("frame"))?;
+    let frame = log_frame(frame)?;
     let arrivals = frame.events.iter().filter(|event| matches!(event.kind, EventKind::Arrival { .. })).count();
     let clients = match &decoded.client_columns {
         Some(columns) => client_columns(arrivals, columns)?,
