@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use dovetail_rule::Row;
 
-use crate::{ElementId, EventId, Place, Pool, PoolDefinition, PoolId};
+use crate::{ElementId, EventId, Place, Pool, PoolDefinition, PoolId, pool::Split};
 
 /// Why an element was withdrawn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,7 +25,7 @@ pub struct Event {
 }
 
 impl Event {
-    /// The place of its element, when the element has a key: elsewhere nobody can meet it. None when the event matters everywhere.
+    /// The place of its element, when one slice alone searches for it: elsewhere nobody can meet it. None when the event matters everywhere.
     #[must_use]
     pub fn only_at<'p>(&self, pool_of: impl Fn(PoolId) -> &'p Pool) -> Option<Place> {
         let (pool, element, row) = match &self.kind {
@@ -35,7 +35,7 @@ impl Event {
             EventKind::Withdrawal { .. } | EventKind::PoolDefined { .. } => return None,
         };
         let pool = pool_of(pool);
-        pool.keyed().then(|| pool.place(element, row))
+        (pool.split() != Split::Index).then(|| pool.place(element, row))
     }
 }
 
