@@ -5,10 +5,12 @@
 
 mod checkpoint;
 mod clients;
+mod columns;
 mod decisions;
 mod engine;
 mod errors;
 mod explain;
+mod frame;
 mod limit;
 mod messages;
 mod nodes;
@@ -21,7 +23,10 @@ mod watch;
 
 use std::{sync::Arc, time::Duration};
 
-use dovetail_core::{EventId, LogFrame, Placement, Ring, ledger::Outcome};
+use dovetail_core::{
+    EventId, Placement, Ring,
+    ledger::{LedgerLimits, Outcome},
+};
 use tokio::sync::{Semaphore, watch as signal};
 
 use crate::{
@@ -30,6 +35,7 @@ use crate::{
     shutdown::Shutdown,
 };
 use engine::Engine;
+use frame::PublishedFrame;
 use limit::Limit;
 use messages::{Event, Request};
 use pools::Pools;
@@ -58,13 +64,15 @@ pub(crate) struct Node {
     /// Everything else.
     pub(crate) events: Inbox<Event>,
     /// Frames on disk.
-    pub(crate) frames: Arc<Tail<LogFrame>>,
+    pub(crate) frames: Arc<Tail<PublishedFrame>>,
     /// Outcomes decided.
     pub(crate) outcomes: Arc<Tail<Outcome>>,
     /// The stable cut.
     pub(crate) stable: signal::Receiver<EventId>,
     /// Pools of the frames on disk.
     pub(crate) pools: Arc<Pools>,
+    /// What the ledger checks submissions against.
+    pub(crate) ledger_limits: LedgerLimits,
     /// Bytes of submissions that may wait for the engine.
     pub(crate) request_bytes: Arc<Semaphore>,
     pub(crate) watchers: Limit,
@@ -114,6 +122,7 @@ pub async fn run(opened: Opened, settings: Settings, listener: Listener, stop: S
         outcomes: parts.outcomes,
         stable: parts.stable,
         pools: parts.pools,
+        ledger_limits: store::ledger_limits(&limits),
         request_bytes: Arc::new(Semaphore::new(REQUEST_BYTES as usize)),
         watchers: Limit::new(limits.watchers_max, "watchers are open", "watchers_max"),
         submit_streams: Limit::new(limits.submit_streams_max, "submit streams are open", "submit_streams_max"),

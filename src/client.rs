@@ -38,6 +38,7 @@
 //! # }
 //! ```
 
+mod columns;
 mod error;
 mod submit;
 pub mod value;
@@ -47,6 +48,7 @@ use std::time::Duration;
 
 use tonic::transport::{Channel, Endpoint};
 
+pub use columns::Columns;
 pub use error::{ClientError, code_name};
 pub use submit::{Answer, SubmitOptions, SubmitStream};
 pub use watch::{Part, Watch, WatchOptions};

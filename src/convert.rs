@@ -3,19 +3,25 @@
 //! What comes in is checked for what the core takes for granted (order, presence, numbers in range); what goes out cannot fail.
 
 mod checkpoint;
+pub(crate) mod columns;
 mod decisions;
 mod frames;
 mod pools;
+mod submitted;
+#[cfg(test)]
+mod tests;
 
 pub use checkpoint::{KeptChunk, ReadChunks, base_chunks};
+pub use columns::ColumnError;
 pub use decisions::{
     candidate_frame, candidate_frame_pb, decision_frame, decision_frame_pb, retirement, retirement_pb,
 };
 pub use frames::{
-    LoggedFrame, log_frame, log_frame_pb, log_record, log_record_pb, outcome, outcome_bytes, result_record,
-    result_record_pb, results_begin, results_begin_pb,
+    ClientWriter, LoggedFrame, log_frame, log_frame_part_pb, log_frame_pb, log_record, log_record_pb, outcome,
+    outcome_bytes, result_record, result_record_pb, results_begin, results_begin_pb,
 };
 pub use pools::{pool_definition, pool_definition_pb, slice_cut_part, submission, waiting_pb};
+pub use submitted::SubmittedColumns;
 
 use std::sync::Arc;
 
@@ -50,6 +56,23 @@ pub enum ConvertError {
         arrivals: usize,
         /// Its client parts.
         clients: usize,
+    },
+    /// Events of a frame that do not ascend, or are not within it.
+    #[error("the events of the frame through x{through} do not ascend within it")]
+    Order {
+        /// The frame.
+        through: u64,
+    },
+    /// Columns that are none.
+    #[error(transparent)]
+    Column(#[from] ColumnError),
+    /// A column of a batch that is none.
+    #[error("column {name:?}: {source}")]
+    AttributeColumn {
+        /// The attribute, or the part of the batch.
+        name: String,
+        /// Why.
+        source: ColumnError,
     },
     /// Bytes that are not the message they should be.
     #[error("record through {through} does not decode: {reason}")]

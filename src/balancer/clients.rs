@@ -184,12 +184,14 @@ impl MatchService for Service {
         let room = self.node.request_room(request.encoded_len()).await?;
         let element = request.element.ok_or_else(|| Status::invalid_argument("no element is given: set element"))?;
         errors::check_pool_name(&request.pool)?;
-        let (pool, rows) = (request.pool, vec![convert::submission(element)]);
-        let submitted = self.request(|reply| Request::Submit { pool, rows, reply, room }).await?;
-        let [row] = <[_; 1]>::try_from(submitted.rows).map_err(|_| Status::internal("one row has one outcome"))?;
-        match row {
-            Ok(element) => Ok(Response::new(pb::SubmitOneResponse { id: element.0 })),
-            Err(refused) => Err(Status::new(errors::row_code(&refused), refused.to_string())),
+        let pool = self.node.pools.named(&request.pool);
+        let pool = pool.as_deref().ok_or(request.pool);
+        let rows = vec![submit::check(&self.node, &pool, || convert::submission(element))];
+        let submitted = self.request(|reply| Request::Submit { rows, reply, room }).await?;
+        match (submitted.refused.first(), submitted.ids.first()) {
+            (Some((_, refused)), _) => Err(Status::new(errors::row_code(refused), refused.to_string())),
+            (None, Some(&id)) => Ok(Response::new(pb::SubmitOneResponse { id })),
+            (None, None) => Err(Status::internal("one row has one outcome")),
         }
     }
 

@@ -6,8 +6,8 @@
 use std::{collections::VecDeque, sync::Arc, thread::JoinHandle, time::Duration};
 
 use dovetail_core::{
-    DecisionFrame, ElementId, EventId, EventKind, LogFrame, Pool, PoolDefinition, PoolId, ShardId, WithdrawReason,
-    ledger::{Admission, ClientPart, Entry, Ledger, Outcome, Status, Submission},
+    DecisionFrame, ElementId, EventId, EventKind, Pool, PoolDefinition, PoolId, ShardId, WithdrawReason,
+    ledger::{Admission, Checked, ClientPart, Entry, Ledger, Outcome, Status},
     sequencer::{FrameLimits, Sequencer},
 };
 use dovetail_log::Log;
@@ -18,6 +18,7 @@ use tokio::{
 
 use super::{
     checkpoint::{self, CheckpointError, Made},
+    frame::PublishedFrame,
     messages::{
         DefinePoolError, Defined, Disk, DiskFull, ElementName, Event, Explaining, Found, POOLS_MAX, PoolSummary, Reply,
         Request, RowRefused, Submitted, WaitingPart, Withdrawing, Written,
@@ -28,7 +29,7 @@ use super::{
     waiters::Waiters,
 };
 use crate::{
-    convert::{ConvertError, LoggedFrame},
+    convert::ClientWriter,
     crash, pb,
     rpc::{self, RunError},
     settings::{Limits, Settings},
@@ -50,7 +51,7 @@ const EVENT_BYTES: usize = 48;
 
 /// What others follow.
 pub(crate) struct Parts {
-    pub(crate) frames: Arc<Tail<LogFrame>>,
+    pub(crate) frames: Arc<Tail<PublishedFrame>>,
     pub(crate) outcomes: Arc<Tail<Outcome>>,
     pub(crate) stable: watch::Receiver<EventId>,
     pub(crate) pools: Arc<Pools>,
@@ -93,14 +94,14 @@ pub(crate) struct Engine {
     ledger: Ledger,
     in_flight_max: u64,
     /// Client parts of the open frame.
-    clients: Vec<ClientPart>,
+    clients: ClientWriter,
     durable: EventId,
     /// Frames on their way to the disk.
     queued: usize,
     acks: VecDeque<Ack>,
     outcomes_new: Vec<Outcome>,
     waiters: Waiters,
-    frames: Arc<Tail<LogFrame>>,
+    frames: Arc<Tail<PublishedFrame>>,
     outcomes: Arc<Tail<Outcome>>,
     pools: Arc<Pools>,
     stable: watch::Sender<EventId>,
@@ -167,7 +168,7 @@ impl Engine {
             sequencer: Sequencer::new(frame_limits(limits), ledger.recorded(), time_ms),
             durable: ledger.recorded(),
             in_flight_max: limits.in_flight_max as u64,
-            clients: Vec::new(),
+            clients: ClientWriter::default(),
             queued: 0,
             acks: VecDeque::new(),
             outcomes_new: Vec::new(),
@@ -297,15 +298,19 @@ impl Engine {
 
     fn take_frame(&mut self) {
         if let Some(frame) = self.sequencer.take() {
-            let logged = LoggedFrame { frame: Arc::new(frame), clients: std::mem::take(&mut self.clients) };
+            let clients = std::mem::take(&mut self.clients);
             self.queued += 1;
             crash::point("balancer.frame.write");
-            self.writers_gone |= self.log.send(LogWork::Append(logged)).is_err();
+            self.writers_gone |= self.log.send(LogWork::Append(Arc::new(frame), clients)).is_err();
         }
     }
 
-    /// Gives an event its id and records it.
     fn push(&mut self, kind: EventKind, client: Option<ClientPart>) -> EventId {
+        self.push_at(rpc::now_ms(), kind, client)
+    }
+
+    /// Gives an event its id and records it.
+    fn push_at(&mut self, now_ms: u64, kind: EventKind, client: Option<ClientPart>) -> EventId {
         let bytes = EVENT_BYTES
             + match &kind {
                 EventKind::Arrival { row, .. } | EventKind::Reprobe { row, .. } => row.bytes(),
@@ -316,8 +321,8 @@ impl Engine {
                 .as_ref()
                 .map_or(0, |client| client.key.len() + client.payload.len() + client.idempotency_key.len());
         let stable = self.ledger.stable();
-        let (x, time_ms) = self.sequencer.push(rpc::now_ms(), stable, kind.clone(), bytes);
-        self.clients.extend(client.clone());
+        let (x, time_ms) = self.sequencer.push(now_ms, stable, kind.clone(), bytes);
+        client.iter().for_each(|client| self.clients.push(client));
         let recorded = self.ledger.record(x, time_ms, &kind, client);
         recorded.expect("a pool was compiled before its event is written");
         if let EventKind::PoolDefined { pool, .. } = &kind {
@@ -345,10 +350,10 @@ impl Engine {
             return request.refuse(DiskFull);
         }
         match request {
-            Request::Submit { pool, rows, reply, room } => {
+            Request::Submit { rows, reply, room } => {
                 drop(room);
-                let rows = rows.into_iter().map(|row| self.submit(&pool, row)).collect();
-                self.ack(reply, Submitted { rows });
+                let submitted = self.submit(rows);
+                self.ack(reply, submitted);
             }
             Request::Define { definition, reply } => {
                 let defined = self.define(definition);
@@ -361,13 +366,24 @@ impl Engine {
         }
     }
 
-    fn submit(&mut self, pool: &str, row: Result<Submission, ConvertError>) -> Result<ElementId, RowRefused> {
-        match self.ledger.admit(pool, row?)? {
-            Admission::Retry(element) => Ok(element),
-            Admission::New { pool, row, client } => {
-                Ok(self.push(EventKind::Arrival { pool, row }, Some(client)).into())
-            }
+    fn submit(&mut self, rows: Vec<Result<Checked, RowRefused>>) -> Submitted {
+        let mut submitted = Submitted { ids: Vec::with_capacity(rows.len()), refused: Vec::new() };
+        let now_ms = rpc::now_ms();
+        for (row, checked) in (0..).zip(rows) {
+            let admitted = checked.and_then(|checked| Ok(self.ledger.admit_checked(checked)?));
+            let id = match admitted {
+                Ok(Admission::Retry(element)) => element.0,
+                Ok(Admission::New { pool, row, client }) => {
+                    self.push_at(now_ms, EventKind::Arrival { pool, row }, Some(client)).0
+                }
+                Err(refused) => {
+                    submitted.refused.push((row, refused));
+                    0
+                }
+            };
+            submitted.ids.push(id);
         }
+        submitted
     }
 
     fn define(&mut self, definition: PoolDefinition) -> Result<Defined, DefinePoolError> {
@@ -458,7 +474,7 @@ impl Engine {
                 self.queued -= frames.len();
                 self.durable = frames.last().map_or(self.durable, |frame| frame.through);
                 crash::point("balancer.frame.publish");
-                self.frames.publish(frames, self.durable);
+                self.frames.publish(frames.into_iter().map(|frame| Arc::new(PublishedFrame::new(frame))), self.durable);
                 self.checkpoints.bytes += bytes;
                 while let Some(ack) = self.acks.pop_front_if(|ack| ack.at <= self.durable) {
                     crash::point("balancer.acknowledge");

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use dovetail_core::{
     DecisionFrame, DefineError, ElementId, EventId, LogFrame, Place, Pool, PoolDefinition, PoolId, ShardId,
-    ledger::{Entry, Outcome, PoolCounts, Submission, SubmitError},
+    ledger::{Checked, Entry, Outcome, PoolCounts, SubmitError},
     slice::{SliceCut, WaitingElement},
 };
 use dovetail_log::AppendError;
@@ -27,10 +27,9 @@ pub(crate) struct DiskFull;
 /// What makes events.
 #[derive(Debug)]
 pub(crate) enum Request {
-    /// Elements to let in, in order. One that could not be read is refused in its place.
+    /// Elements to let in, in order. One that was refused already is refused in its place.
     Submit {
-        pool: String,
-        rows: Vec<Result<Submission, ConvertError>>,
+        rows: Vec<Result<Checked, RowRefused>>,
         reply: Reply<Submitted>,
         /// Its share of the bytes that may wait; given back when it is handled.
         room: OwnedSemaphorePermit,
@@ -119,10 +118,12 @@ pub(crate) enum ElementName {
 }
 
 /// How a batch went. Sent once it is on disk.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Submitted {
-    /// By row: its id, or why it was refused.
-    pub(crate) rows: Vec<Result<ElementId, RowRefused>>,
+    /// One by row; 0 for one that was refused.
+    pub(crate) ids: Vec<u64>,
+    /// Why rows were refused, in order.
+    pub(crate) refused: Vec<(u32, RowRefused)>,
 }
 
 /// Why a row was refused.

@@ -159,8 +159,9 @@ fn frames_and_stable(
             let step = node.frames.after(cursor).await.map_err(|error| errors::tail(&error))?;
             let frames = step.entries.into_iter().map(move |frame| {
                 crash::point("balancer.frame.send");
-                let share = node.pools.share(&frame, |place| slices.contains(&node.placement.owner(place)));
-                Ok(Message::Frame(convert::log_frame_pb(share.as_ref().unwrap_or(&frame))))
+                let owners = frame.owners(&node.pools, &node.placement);
+                let needed = |place: usize| owners[place].is_none_or(|slice| slices.contains(&slice));
+                Ok(Message::Frame(convert::log_frame_part_pb(frame.frame(), needed)))
             });
             Ok::<_, Status>(Some((stream::iter(frames), step.cursor)))
         }

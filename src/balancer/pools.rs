@@ -1,25 +1,44 @@
-//! The pools that frames of the log name, for those who serve frames beside the engine.
+//! The pools that frames of the log and submissions name, for those who need them beside the engine.
 
-use std::sync::{PoisonError, RwLock};
+use std::{
+    collections::HashMap,
+    sync::{Arc, PoisonError, RwLock},
+};
 
-use dovetail_core::{LogFrame, Place, Pool};
+use dovetail_core::{Pool, PoolId};
 
-/// All pools, by their numbers. A pool is here before a frame that names it is published.
+/// All pools. A pool is here before a frame that names it is published, and before its definition is acknowledged.
 #[derive(Debug, Default)]
-pub(crate) struct Pools(RwLock<Vec<Pool>>);
+pub(crate) struct Pools(RwLock<Known>);
+
+#[derive(Debug, Default)]
+struct Known {
+    /// By their numbers.
+    all: Vec<Arc<Pool>>,
+    by_name: HashMap<String, PoolId>,
+}
 
 impl Pools {
     pub(crate) fn new(pools: impl Iterator<Item = Pool>) -> Pools {
-        Pools(RwLock::new(pools.collect()))
+        let known = Pools::default();
+        pools.for_each(|pool| known.add(pool));
+        known
     }
 
     pub(crate) fn add(&self, pool: Pool) {
-        self.0.write().unwrap_or_else(PoisonError::into_inner).push(pool);
+        let mut known = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        known.by_name.insert(pool.definition.name.clone(), pool.id);
+        known.all.push(Arc::new(pool));
     }
 
-    /// What a reader of the feed needs of a frame; none when it needs all of it.
-    pub(crate) fn share(&self, frame: &LogFrame, searches: impl Fn(Place) -> bool) -> Option<LogFrame> {
-        let pools = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        frame.share(|pool| &pools[pool.0 as usize], searches)
+    /// The pool with a name.
+    pub(crate) fn named(&self, name: &str) -> Option<Arc<Pool>> {
+        let known = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        known.by_name.get(name).map(|id| Arc::clone(&known.all[id.0 as usize]))
+    }
+
+    /// Does something with the pools, by their numbers.
+    pub(crate) fn with<T>(&self, read: impl FnOnce(&[Arc<Pool>]) -> T) -> T {
+        read(&self.0.read().unwrap_or_else(PoisonError::into_inner).all)
     }
 }

@@ -27,9 +27,9 @@ use super::{
     messages::{Disk, Written},
 };
 use crate::{
-    convert::{self, LoggedFrame},
+    convert::{self, ClientWriter, LoggedFrame},
     rpc::{self, RunError},
-    settings::{Settings, keys::FRAME_BYTES_MAX},
+    settings::{Limits, Settings, keys::FRAME_BYTES_MAX},
 };
 
 /// About how many bytes are read at a time when the node starts.
@@ -129,19 +129,24 @@ impl Store {
     }
 }
 
+/// The settings that bound what a ledger holds.
+pub(super) fn ledger_limits(limits: &Limits) -> LedgerLimits {
+    LedgerLimits {
+        waiting_max: limits.waiting_max as u64,
+        waiting_total_max: limits.waiting_total_max as u64,
+        payload_bytes_max: limits.payload_bytes_max as u64,
+        ended_max: limits.ended_max,
+        idempotency_max: limits.idempotency_max,
+    }
+}
+
 /// A ledger from the newest checkpoint that can be read, or from nothing; and the time of its cut.
 fn restore(
     checkpoints: &mut Checkpoints,
     log: &EmbeddedLog,
     settings: &Settings,
 ) -> Result<(Ledger, u64), CheckpointError> {
-    let limits = LedgerLimits {
-        waiting_max: settings.node.limits.waiting_max as u64,
-        waiting_total_max: settings.node.limits.waiting_total_max as u64,
-        payload_bytes_max: settings.node.limits.payload_bytes_max as u64,
-        ended_max: settings.node.limits.ended_max,
-        idempotency_max: settings.node.limits.idempotency_max,
-    };
+    let limits = ledger_limits(&settings.node.limits);
     let shards = settings.cluster.gatherers;
     let loaded = checkpoints.load(log.floor()..=log.last(), |reader| read_ledger(reader, limits, shards))?;
     for error in &loaded.passed_over {
@@ -265,8 +270,8 @@ impl<'a> Records<'a> {
 /// What the thread of the log does.
 #[derive(Debug)]
 pub(crate) enum LogWork {
-    /// Appends a frame.
-    Append(LoggedFrame),
+    /// Appends a frame, with what only the balancer needs of its arrivals.
+    Append(Arc<LogFrame>, ClientWriter),
     /// Forgets what a checkpoint replaces.
     Trim(EventId),
 }
@@ -281,24 +286,24 @@ pub(crate) fn write_log(
         let mut held = VecDeque::new();
         // The engine may be gone whenever it is told something; then nobody waits for it.
         while let Some(next) = held.pop_front().or_else(|| work.blocking_recv()) {
-            let first = match next {
-                LogWork::Append(frame) => frame,
+            let (first, clients) = match next {
+                LogWork::Append(frame, clients) => (frame, clients),
                 LogWork::Trim(through) => {
                     trim_log(&mut log, through, &written);
                     continue;
                 }
             };
-            let mut group = vec![first];
-            let mut records = vec![convert::log_record_pb(&group[0])];
+            let mut records = vec![convert::log_record_pb(&first, clients)];
+            let mut frames = vec![first];
             let mut bytes = records[0].bytes.len();
             while bytes < GROUP_BYTES
                 && let Some(next) = held.pop_front().or_else(|| work.try_recv().ok())
             {
                 match next {
-                    LogWork::Append(frame) => {
-                        records.push(convert::log_record_pb(&frame));
+                    LogWork::Append(frame, clients) => {
+                        records.push(convert::log_record_pb(&frame, clients));
                         bytes += records[records.len() - 1].bytes.len();
-                        group.push(frame);
+                        frames.push(frame);
                     }
                     LogWork::Trim(through) => trim_log(&mut log, through, &written),
                 }
@@ -308,13 +313,12 @@ pub(crate) fn write_log(
                 while let Ok(next) = work.try_recv() {
                     match next {
                         LogWork::Trim(through) => trim_log(log, through, &written),
-                        frame @ LogWork::Append(_) => held.push_back(frame),
+                        frame @ LogWork::Append(..) => held.push_back(frame),
                     }
                 }
                 !work.is_closed()
             });
             let failed = appended.is_err();
-            let frames = group.into_iter().map(|logged| logged.frame).collect();
             _ = written.send(Written::Log(appended.map(|()| (frames, bytes as u64))));
             if failed {
                 return;

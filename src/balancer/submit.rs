@@ -2,6 +2,10 @@
 
 use std::sync::Arc;
 
+use dovetail_core::{
+    Pool,
+    ledger::{Checked, Submission, SubmitError},
+};
 use futures::StreamExt;
 use prost::Message;
 use tokio::sync::{mpsc, oneshot};
@@ -9,10 +13,17 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming};
 
 use super::{
-    Node, errors,
-    messages::{DiskFull, Request, Submitted},
+    Node,
+    columns::ColumnBatch,
+    errors,
+    messages::{DiskFull, Request, RowRefused, Submitted},
 };
-use crate::{convert, pb, rpc::ResponseStream, shutdown::Shutdown};
+use crate::{
+    convert::{self, ConvertError},
+    pb::{self, submit_request::Batch},
+    rpc::ResponseStream,
+    shutdown::Shutdown,
+};
 
 /// Batches of one stream that may wait for the disk. The next one is read when the first of them is answered.
 const BATCHES: usize = 64;
@@ -83,30 +94,55 @@ async fn take(
     request: pb::SubmitRequest,
 ) -> Result<oneshot::Receiver<Result<Submitted, DiskFull>>, Status> {
     let bytes = request.encoded_len();
-    let Some(pb::submit_request::Batch::Rows(rows)) = request.batch else {
-        return Err(Status::invalid_argument("a SubmitRequest without rows; set rows"));
-    };
-    let rows = rows.rows;
     errors::check_pool_name(&request.pool)?;
-    if rows.len() > ROWS_MAX {
-        return Err(Status::invalid_argument(format!("a batch of {} rows, at most {ROWS_MAX}", rows.len())));
-    }
     let room = node.request_room(bytes).await?;
-    let rows = rows.into_iter().map(convert::submission).collect();
+    let pool = node.pools.named(&request.pool);
+    let pool = pool.as_deref().ok_or(request.pool);
+    let rows = match request.batch {
+        Some(Batch::Rows(pb::Rows { rows })) => {
+            check_count(rows.len())?;
+            rows.into_iter().map(|row| check(node, &pool, || convert::submission(row))).collect()
+        }
+        Some(Batch::Columns(columns)) => {
+            check_count(columns.count as usize)?;
+            let batch = ColumnBatch::read(&columns).map_err(|error| Status::invalid_argument(error.to_string()))?;
+            match &pool {
+                Ok(pool) => batch.check(pool, &node.ledger_limits),
+                Err(_) => batch.rows().map(|_| check(node, &pool, || Ok(Submission::default()))).collect(),
+            }
+        }
+        None => return Err(Status::invalid_argument("a SubmitRequest without a batch; set rows or columns")),
+    };
     let (reply, submitted) = oneshot::channel();
-    let request = Request::Submit { pool: request.pool, rows, reply, room };
+    let request = Request::Submit { rows, reply, room };
     node.requests.tell(request).await.map_err(errors::stopping)?;
     Ok(submitted)
 }
 
-fn response(submitted: Submitted) -> pb::SubmitResponse {
-    let mut response = pb::SubmitResponse::default();
-    for (row, outcome) in (0..).zip(submitted.rows) {
-        response.ids.push(outcome.as_ref().map_or(0, |element| element.0));
-        if let Err(refused) = outcome {
-            let code = i32::from(errors::row_code(&refused)).unsigned_abs();
-            response.refusals.push(pb::Refusal { row, code, message: refused.to_string() });
-        }
+fn check_count(rows: usize) -> Result<(), Status> {
+    if rows > ROWS_MAX {
+        return Err(Status::invalid_argument(format!("a batch of {rows} rows, at most {ROWS_MAX}")));
     }
-    response
+    Ok(())
+}
+
+/// Checks what can be told of a row without the engine. The pool, or the name that none has.
+pub(super) fn check(
+    node: &Node,
+    pool: &Result<&Pool, String>,
+    submission: impl FnOnce() -> Result<Submission, ConvertError>,
+) -> Result<Checked, RowRefused> {
+    match pool {
+        Ok(pool) => Ok(submission()?.check(pool, &node.ledger_limits)?),
+        Err(name) => Err(SubmitError::UnknownPool(name.clone()).into()),
+    }
+}
+
+fn response(submitted: Submitted) -> pb::SubmitResponse {
+    let refusal = |(row, refused): &(u32, RowRefused)| pb::Refusal {
+        row: *row,
+        code: i32::from(errors::row_code(refused)).unsigned_abs(),
+        message: refused.to_string(),
+    };
+    pb::SubmitResponse { refusals: submitted.refused.iter().map(refusal).collect(), ids: submitted.ids }
 }

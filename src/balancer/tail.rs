@@ -5,11 +5,12 @@ use std::{
     sync::{Arc, PoisonError, RwLock},
 };
 
-use dovetail_core::{EventId, LogFrame, ledger::Outcome};
+use dovetail_core::{EventId, ledger::Outcome};
 use dovetail_log::{LogReader, ReadError, Record};
 use thiserror::Error;
 use tokio::sync::watch;
 
+use super::frame::PublishedFrame;
 use crate::convert::{self, ConvertError};
 
 /// About how many bytes are read from the store at a time.
@@ -25,14 +26,13 @@ pub(crate) trait Entry: Sized + Send + Sync + 'static {
     fn decode(record: &Record) -> Result<Vec<Self>, ConvertError>;
 }
 
-impl Entry for LogFrame {
+impl Entry for PublishedFrame {
     fn cursor(&self) -> EventId {
-        self.through
+        self.frame().through
     }
 
-    fn decode(record: &Record) -> Result<Vec<LogFrame>, ConvertError> {
-        let logged = convert::log_record(record)?;
-        Ok(vec![Arc::unwrap_or_clone(logged.frame)])
+    fn decode(record: &Record) -> Result<Vec<PublishedFrame>, ConvertError> {
+        Ok(vec![PublishedFrame::new(convert::log_record(record)?.frame)])
     }
 }
 

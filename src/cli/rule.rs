@@ -102,7 +102,11 @@ impl PlanJson {
             cost: one.cost(),
         };
         PlanJson {
-            split: if plan.keyed() { "key" } else { "index" },
+            split: match plan.keyed() {
+                true => "key",
+                false if plan.always() => "one",
+                false => "index",
+            },
             split_reason: plan.split_reason(),
             key: plan.key_parts(),
             conjuncts: plan.conjuncts().iter().map(conjunct).collect(),

@@ -1,6 +1,6 @@
-//! Log frames, and the records of the two stores.
+//! Log frames, and the records of the two stores. New elements and outcomes travel as columns.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use bytes::Bytes;
 use dovetail_core::{
@@ -8,9 +8,14 @@ use dovetail_core::{
     ledger::{ClientPart, Outcome, OutcomeEnd},
 };
 use dovetail_log::Record;
+use dovetail_rule::Row;
 use prost::Message;
 
-use super::{ConvertError, pool_definition, pool_definition_pb, row, row_pb};
+use super::{
+    ConvertError,
+    columns::{Attribute, ByteStrings, Texts, Writer, columns_pb, fixed, numbers_pb},
+    pool_definition, pool_definition_pb, row, row_pb,
+};
 use crate::pb;
 
 /// A frame with what only the balancer needs of its arrivals, in their order.
@@ -25,42 +30,128 @@ pub struct LoggedFrame {
 /// A frame from the wire.
 ///
 /// # Errors
-/// When an event in it is not complete.
+/// When an event in it is not complete, or not in its place.
 pub fn log_frame(frame: pb::LogFrame) -> Result<LogFrame, ConvertError> {
+    let mut events = frame.events.into_iter().map(event).collect::<Result<Vec<_>, _>>()?;
+    let runs = frame.arrivals.len() + usize::from(!events.is_empty());
+    for arrivals in &frame.arrivals {
+        self::arrivals(frame.after, arrivals, &mut events)?;
+    }
+    if runs > 1 {
+        events.sort_unstable_by_key(|event| event.x);
+    }
+    let outside = |event: &Event| event.x.0 <= frame.after || event.x.0 > frame.through;
+    if !events.is_sorted_by(|one, next| one.x < next.x)
+        || events.first().is_some_and(outside)
+        || events.last().is_some_and(outside)
+    {
+        return Err(ConvertError::Order { through: frame.through });
+    }
     Ok(LogFrame {
         after: EventId(frame.after),
         through: EventId(frame.through),
         time_ms: frame.time_ms,
         stable: EventId(frame.stable),
-        events: frame.events.into_iter().map(event).collect::<Result<_, _>>()?,
+        events,
     })
 }
 
 /// A frame, as sent.
 #[must_use]
 pub fn log_frame_pb(frame: &LogFrame) -> pb::LogFrame {
+    log_frame_part_pb(frame, |_| true)
+}
+
+/// A frame with some of its events, as sent. `with` tells by place in the frame which.
+#[must_use]
+pub fn log_frame_part_pb(frame: &LogFrame, with: impl Fn(usize) -> bool) -> pb::LogFrame {
+    let mut events = Vec::new();
+    let mut arrivals: BTreeMap<PoolId, (Vec<u8>, Vec<&Row>)> = BTreeMap::new();
+    for (_, event) in frame.events.iter().enumerate().filter(|(place, _)| with(*place)) {
+        match &event.kind {
+            EventKind::Arrival { pool, row } => {
+                let (distances, rows) = arrivals.entry(*pool).or_default();
+                let distance = u32::try_from(event.x.0 - frame.after.0).expect("a frame has fewer events");
+                distances.extend_from_slice(&distance.to_le_bytes());
+                rows.push(row);
+            }
+            EventKind::Withdrawal { .. } | EventKind::Reprobe { .. } | EventKind::PoolDefined { .. } => {
+                events.push(event_pb(event));
+            }
+        }
+    }
+    let arrivals = arrivals.into_iter().map(|(pool, (distances, rows))| pb::Arrivals {
+        pool: pool.0,
+        distances: distances.into(),
+        columns: columns_pb(&rows),
+    });
     pb::LogFrame {
         after: frame.after.0,
         through: frame.through.0,
         time_ms: frame.time_ms,
         stable: frame.stable.0,
-        events: frame.events.iter().map(event_pb).collect(),
+        events,
+        arrivals: arrivals.collect(),
     }
 }
 
-/// A frame as it is logged.
+/// Adds arrivals that came as columns.
+fn arrivals(after: u64, arrivals: &pb::Arrivals, events: &mut Vec<Event>) -> Result<(), ConvertError> {
+    let pool = PoolId(arrivals.pool);
+    let count = arrivals.distances.len() / 4;
+    let distances = fixed::<4>("distances", count, &arrivals.distances)?;
+    let columns: Vec<Attribute<'_>> =
+        arrivals.columns.iter().map(|column| Attribute::read(count, column)).collect::<Result<_, _>>()?;
+    events.reserve(count);
+    for (index, distance) in distances.iter().enumerate() {
+        let x = EventId(after.saturating_add(u32::from_le_bytes(*distance).into()));
+        let row = Arc::new(Row::from_values(columns.iter().map(|column| column.get(index))));
+        events.push(Event { x, kind: EventKind::Arrival { pool, row } });
+    }
+    Ok(())
+}
+
+/// A frame as it is logged, with what only the balancer needs of its arrivals.
 #[must_use]
-pub fn log_record_pb(logged: &LoggedFrame) -> Record {
-    let arrivals = logged.frame.events.iter().filter(|event| matches!(event.kind, EventKind::Arrival { .. }));
-    let clients = arrivals.zip(&logged.clients).map(|(event, client)| pb::ClientPart {
-        element: event.x.0,
-        key: client.key.as_ref().to_owned(),
-        payload: client.payload.clone(),
-        ttl_ms: client.ttl_ms,
-        idempotency_key: client.idempotency_key.clone().into(),
-    });
-    let record = pb::LogRecord { frame: Some(log_frame_pb(&logged.frame)), clients: clients.collect() };
-    Record::new(logged.frame.through.0, record.encode_to_vec())
+pub fn log_record_pb(frame: &LogFrame, clients: ClientWriter) -> Record {
+    let record = pb::LogRecord {
+        columnar_frame: Some(log_frame_pb(frame)),
+        client_columns: (clients.count > 0).then(|| clients.columns()),
+        ..pb::LogRecord::default()
+    };
+    Record::new(frame.through.0, record.encode_to_vec())
+}
+
+/// What only the balancer needs of the arrivals of a frame, as it comes to be.
+#[derive(Debug, Default)]
+pub struct ClientWriter {
+    count: usize,
+    keys: Writer,
+    payloads: Writer,
+    ttls_ms: Vec<u8>,
+    any_ttl: bool,
+    idempotency_keys: Writer,
+}
+
+impl ClientWriter {
+    /// Adds the next arrival's.
+    pub fn push(&mut self, client: &ClientPart) {
+        self.count += 1;
+        self.keys.push(client.key.as_bytes());
+        self.payloads.push(&client.payload);
+        self.ttls_ms.extend_from_slice(&client.ttl_ms.to_le_bytes());
+        self.any_ttl |= client.ttl_ms > 0;
+        self.idempotency_keys.push(client.idempotency_key.as_bytes());
+    }
+
+    fn columns(self) -> pb::ClientColumns {
+        pb::ClientColumns {
+            keys: Some(self.keys.texts()),
+            payloads: self.payloads.byte_strings_if_any(),
+            ttls_ms: if self.any_ttl { self.ttls_ms.into() } else { Bytes::new() },
+            idempotency_keys: self.idempotency_keys.texts_if_any(),
+        }
+    }
 }
 
 /// A frame read back from the log.
@@ -69,40 +160,135 @@ pub fn log_record_pb(logged: &LoggedFrame) -> Record {
 /// When the record is not one, or its parts do not fit together.
 pub fn log_record(record: &Record) -> Result<LoggedFrame, ConvertError> {
     let decoded: pb::LogRecord = decode(record)?;
-    let frame = log_frame(decoded.frame.ok_or(ConvertError::Missing("frame"))?)?;
+    let frame = decoded.columnar_frame.or(decoded.frame).ok_or(ConvertError::Missing("frame"))?;
+    let frame = log_frame(frame)?;
     let arrivals = frame.events.iter().filter(|event| matches!(event.kind, EventKind::Arrival { .. })).count();
-    if arrivals != decoded.clients.len() {
-        let clients = decoded.clients.len();
-        return Err(ConvertError::Clients { through: frame.through.0, arrivals, clients });
+    let clients = match &decoded.client_columns {
+        Some(columns) => client_columns(arrivals, columns)?,
+        None => decoded.clients.into_iter().map(client).collect(),
+    };
+    if arrivals != clients.len() {
+        return Err(ConvertError::Clients { through: frame.through.0, arrivals, clients: clients.len() });
     }
-    let clients = decoded.clients.into_iter().map(|client| ClientPart {
+    Ok(LoggedFrame { clients, frame: Arc::new(frame) })
+}
+
+fn client(client: pb::ClientPart) -> ClientPart {
+    ClientPart {
         key: client.key.into(),
         payload: compact(client.payload),
         ttl_ms: client.ttl_ms,
         idempotency_key: client.idempotency_key.into(),
-    });
-    Ok(LoggedFrame { clients: clients.collect(), frame: Arc::new(frame) })
+    }
+}
+
+fn client_columns(count: usize, columns: &pb::ClientColumns) -> Result<Vec<ClientPart>, ConvertError> {
+    let keys = Texts::read(count, columns.keys.as_ref().ok_or(ConvertError::Missing("keys"))?)?;
+    let payloads = columns.payloads.as_ref().map(|column| ByteStrings::read(count, column)).transpose()?;
+    let idempotency_keys = columns.idempotency_keys.as_ref().map(|column| Texts::read(count, column)).transpose()?;
+    let ttls_ms = match &*columns.ttls_ms {
+        [] => None,
+        bytes => Some(fixed::<8>("ttls_ms", count, bytes)?),
+    };
+    let client = |index: usize| ClientPart {
+        key: keys.get(index).into(),
+        payload: payloads.map_or_else(Bytes::new, |payloads| payloads.get(index)),
+        ttl_ms: ttls_ms.map_or(0, |ttls_ms| u64::from_le_bytes(ttls_ms[index])),
+        idempotency_key: idempotency_keys.map_or("", |keys| keys.get(index)).into(),
+    };
+    Ok((0..count).map(client).collect())
 }
 
 /// Outcomes as they are stored: everything decided up to `through` since the record before.
 #[must_use]
 pub fn result_record_pb(through: EventId, outcomes: &[Arc<Outcome>]) -> Record {
-    let outcomes = outcomes.iter().map(|outcome| pb::StoredOutcome {
-        x: outcome.x.0,
-        pool: outcome.pool.0,
-        time_ms: outcome.time_ms,
-        element: Some(end_pb(&outcome.element)),
-        anchor: outcome.anchor.as_ref().map(end_pb),
-        reason: outcome.reason.map_or(pb::WithdrawReason::Unspecified, reason_pb).into(),
-    });
-    let record = pb::ResultRecord { through: through.0, outcomes: outcomes.collect(), begins: false };
+    let columns = (!outcomes.is_empty()).then(|| outcome_columns_pb(outcomes));
+    let record = pb::ResultRecord { through: through.0, outcomes: Vec::new(), begins: false, columns };
     Record::new(through.0, record.encode_to_vec())
+}
+
+fn outcome_columns_pb(outcomes: &[Arc<Outcome>]) -> pb::OutcomeColumns {
+    let reason = |outcome: &Arc<Outcome>| {
+        let reason = outcome.reason.map_or(pb::WithdrawReason::Unspecified, reason_pb);
+        [u8::try_from(reason as i32).expect("few reasons")]
+    };
+    pb::OutcomeColumns {
+        xs: numbers_pb(outcomes.iter().map(|outcome| outcome.x.0.to_le_bytes())),
+        pools: numbers_pb(outcomes.iter().map(|outcome| outcome.pool.0.to_le_bytes())),
+        times_ms: numbers_pb(outcomes.iter().map(|outcome| outcome.time_ms.to_le_bytes())),
+        reasons: numbers_pb(outcomes.iter().map(reason)),
+        elements: Some(end_columns_pb(outcomes.iter().map(|outcome| Some(&outcome.element)))),
+        anchors: Some(end_columns_pb(outcomes.iter().map(|outcome| outcome.anchor.as_ref()))),
+    }
+}
+
+fn end_columns_pb<'a>(ends: impl Iterator<Item = Option<&'a OutcomeEnd>> + Clone) -> pb::EndColumns {
+    let (mut keys, mut payloads) = (Writer::default(), Writer::default());
+    for end in ends.clone() {
+        keys.push(end.map_or(b"", |end| end.key.as_bytes()));
+        payloads.push(end.map_or(b"", |end| &end.payload));
+    }
+    pb::EndColumns {
+        ids: numbers_pb(ends.map(|end| end.map_or(0, |end| end.id.0).to_le_bytes())),
+        keys: Some(keys.texts()),
+        payloads: payloads.byte_strings_if_any(),
+    }
+}
+
+fn outcome_columns(columns: &pb::OutcomeColumns) -> Result<Vec<Outcome>, ConvertError> {
+    let count = columns.xs.len() / 8;
+    let xs = fixed::<8>("xs", count, &columns.xs)?;
+    let pools = fixed::<4>("pools", count, &columns.pools)?;
+    let times_ms = fixed::<8>("times_ms", count, &columns.times_ms)?;
+    let reasons = fixed::<1>("reasons", count, &columns.reasons)?;
+    let elements = Ends::read(count, columns.elements.as_ref().ok_or(ConvertError::Missing("elements"))?)?;
+    let anchors = Ends::read(count, columns.anchors.as_ref().ok_or(ConvertError::Missing("anchors"))?)?;
+    let outcome = |index: usize| {
+        let anchor = anchors.get(index);
+        let reason = if anchor.is_some() { None } else { Some(reason(reasons[index][0].into())?) };
+        Ok(Outcome {
+            x: EventId(u64::from_le_bytes(xs[index])),
+            pool: PoolId(u32::from_le_bytes(pools[index])),
+            time_ms: u64::from_le_bytes(times_ms[index]),
+            element: elements.get(index).ok_or(ConvertError::Missing("element"))?,
+            anchor,
+            reason,
+        })
+    };
+    (0..count).map(outcome).collect()
+}
+
+/// Elements of outcomes, being read.
+struct Ends<'a> {
+    ids: &'a [[u8; 8]],
+    keys: Texts<'a>,
+    payloads: Option<ByteStrings<'a>>,
+}
+
+impl<'a> Ends<'a> {
+    fn read(count: usize, columns: &'a pb::EndColumns) -> Result<Ends<'a>, ConvertError> {
+        Ok(Ends {
+            ids: fixed("ids", count, &columns.ids)?,
+            keys: Texts::read(count, columns.keys.as_ref().ok_or(ConvertError::Missing("keys"))?)?,
+            payloads: columns.payloads.as_ref().map(|column| ByteStrings::read(count, column)).transpose()?,
+        })
+    }
+
+    /// None where there is no element. Ids begin at 1.
+    fn get(&self, index: usize) -> Option<OutcomeEnd> {
+        let id = u64::from_le_bytes(self.ids[index]);
+        (id > 0).then(|| OutcomeEnd {
+            id: ElementId(id),
+            key: self.keys.get(index).into(),
+            payload: self.payloads.map_or_else(Bytes::new, |payloads| payloads.get(index)),
+        })
+    }
 }
 
 /// The first record of results that do not reach back to the log's beginning: nothing up to `through` is kept.
 #[must_use]
 pub fn results_begin_pb(through: EventId) -> Record {
-    let record = pb::ResultRecord { through: through.0, outcomes: Vec::new(), begins: true };
+    let record = pb::ResultRecord { through: through.0, begins: true, ..Default::default() };
     Record::new(through.0, record.encode_to_vec())
 }
 
@@ -127,7 +313,10 @@ pub fn outcome_bytes(outcome: &Outcome) -> usize {
 /// When the record is not one.
 pub fn result_record(record: &Record) -> Result<Vec<Outcome>, ConvertError> {
     let decoded: pb::ResultRecord = decode(record)?;
-    decoded.outcomes.into_iter().map(outcome).collect()
+    match &decoded.columns {
+        Some(columns) => outcome_columns(columns),
+        None => decoded.outcomes.into_iter().map(outcome).collect(),
+    }
 }
 
 /// An outcome from a store's record.
@@ -159,10 +348,6 @@ pub(super) fn compact(bytes: Bytes) -> Bytes {
 
 fn end(end: pb::OutcomeEnd) -> OutcomeEnd {
     OutcomeEnd { id: ElementId(end.id), key: end.key.into(), payload: end.payload }
-}
-
-fn end_pb(end: &OutcomeEnd) -> pb::OutcomeEnd {
-    pb::OutcomeEnd { id: end.id.0, key: end.key.as_ref().to_owned(), payload: end.payload.clone() }
 }
 
 fn reason(number: i32) -> Result<WithdrawReason, ConvertError> {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use dovetail_core::{
     CandidateFrame, DecisionFrame, EventId, LogFrame, Retirement, ShardId, SliceId,
+    pool::Split,
     slice::{Behind, FrameError, HotKey, Slice, SliceEffect, SlicePoolStats},
 };
 use tokio::sync::{mpsc, oneshot};
@@ -180,6 +181,14 @@ fn slice_state(slice: &Slice) -> pb::SliceState {
     }
 }
 
+fn split(split: Split) -> &'static str {
+    match split {
+        Split::Key => "key",
+        Split::One => "one",
+        Split::Index => "index",
+    }
+}
+
 fn pool_count(pool: SlicePoolStats<'_>) -> pb::PoolCount {
     let hot = |hot: HotKey| pb::HotKey {
         key: hot.key,
@@ -190,7 +199,7 @@ fn pool_count(pool: SlicePoolStats<'_>) -> pb::PoolCount {
         pool: pool.name.to_owned(),
         waiting: pool.waiting as u64,
         rule_errors: pool.rule_errors,
-        split: if pool.keyed { "key" } else { "index" }.to_owned(),
+        split: split(pool.split).to_owned(),
         hot_keys: pool.hot_keys.into_iter().map(hot).collect(),
     }
 }

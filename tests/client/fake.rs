@@ -6,6 +6,7 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
+use dovetail::convert::{SubmittedColumns, value_pb};
 use dovetail::pb::inspect_service_server::{InspectService, InspectServiceServer};
 use dovetail::pb::match_service_server::{MatchService, MatchServiceServer};
 use dovetail::pb::{self, AttributeType};
@@ -180,6 +181,28 @@ impl Service {
     }
 }
 
+/// A batch as rows.
+fn rows(batch: pb::submit_request::Batch) -> Vec<pb::Submission> {
+    let columns = match batch {
+        pb::submit_request::Batch::Rows(rows) => return rows.rows,
+        pb::submit_request::Batch::Columns(columns) => columns,
+    };
+    let read = SubmittedColumns::read(&columns).unwrap();
+    let row = |index| {
+        let value = |(column, (name, _)): (usize, (&str, _))| {
+            Some((name.to_owned(), value_pb(Some(&read.value(column, index)?))))
+        };
+        pb::Submission {
+            key: read.key(index).to_owned(),
+            attributes: read.attributes().enumerate().filter_map(value).collect(),
+            payload: read.payload(index),
+            ttl_ms: read.ttl_ms(index),
+            idempotency_key: read.idempotency_key(index).to_owned(),
+        }
+    };
+    (0..read.count()).map(row).collect()
+}
+
 #[tonic::async_trait]
 impl MatchService for Service {
     type SubmitStream = Replies<pb::SubmitResponse>;
@@ -197,10 +220,10 @@ impl MatchService for Service {
             let (mut next_id, mut number) = (2, 0);
             while let Some(Ok(request)) = requests.next().await {
                 let breaks = taking.script.lock().unwrap().breaks_at == Some(number);
-                let Some(pb::submit_request::Batch::Rows(rows)) = request.batch else { panic!("no rows") };
+                let rows = rows(request.batch.expect("a batch"));
                 let response = match breaks {
                     true => Err(Status::unavailable("the node is going down")),
-                    false => Ok(taking.take(rows.rows, &mut next_id)),
+                    false => Ok(taking.take(rows, &mut next_id)),
                 };
                 if unanswered.send(response).is_err() || breaks {
                     break;

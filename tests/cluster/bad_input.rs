@@ -4,7 +4,7 @@ use std::io::Write as _;
 use std::net::TcpStream;
 use std::time::Duration;
 
-use dovetail::client::{Client, ClientError, SubmitOptions, by_id, by_key, value};
+use dovetail::client::{Client, ClientError, Columns, SubmitOptions, by_id, by_key, value};
 use dovetail::pb::match_service_client::MatchServiceClient;
 use dovetail::pb::{self, Attribute, AttributeType, ElementState, PoolDefinition, Submission};
 use tonic::{Code, Status};
@@ -266,6 +266,85 @@ async fn a_call_that_names_no_element_or_waits_too_long_is_refused() {
     let without = pb::SubmitRequest { pool: "duel".to_owned(), batch: None };
     let mut stream = raw.submit(tokio_stream::iter([without])).await.unwrap().into_inner();
     refused(&stream.message().await.unwrap_err(), Code::InvalidArgument, &["rows"]);
+    it.undisturbed().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn columns_are_taken_and_refused_as_the_same_rows_would_be() {
+    let it = Disturbed::start("columns").await;
+    let long = "k".repeat(300);
+    let rows: Vec<Submission> = vec![
+        player("one", 1),
+        player("", 2),
+        player(&long, 3),
+        Submission { payload: vec![0; 70_000].into(), ..player("heavy", 4) },
+        player("one", 5),
+        Submission { idempotency_key: "once".to_owned(), ..player("two", 6) },
+        Submission { idempotency_key: "once".to_owned(), ..player("two", 6) },
+        Submission { idempotency_key: "once".to_owned(), ..player("two", 7) },
+        Submission { attributes: [("shoe".to_owned(), value::int(43))].into(), ..player("three", 8) },
+        Submission { attributes: [].into(), ..player("four", 9) },
+    ];
+    // Of one type each, but "skill" is an int.
+    let doubles =
+        |skill: f64| Submission { attributes: [("skill".to_owned(), value::double(skill))].into(), ..player("d", 1) };
+    for (number, rows) in [rows, vec![doubles(1.5)], Vec::new()].into_iter().enumerate() {
+        let mut answers = Vec::new();
+        for (pool, columns) in [("by-rows", false), ("by-columns", true)] {
+            let pool = format!("{pool}-{number}");
+            it.client.define_pool(self::pool(&pool, "a.skill < 0 && b.skill < 0")).await.unwrap();
+            for pool in [pool.as_str(), "nowhere"] {
+                let mut stream = it.client.submit(pool, SubmitOptions::default()).await.unwrap();
+                match columns {
+                    true => stream.send_columns(Columns::of(&rows).unwrap()).await.unwrap(),
+                    false => stream.send_rows(rows.clone()).await.unwrap(),
+                };
+                let answer = stream.finish().await.unwrap().remove(0);
+                let first = answer.ids.iter().copied().find(|&id| id > 0).unwrap_or_default();
+                let ids: Vec<u64> = answer.ids.iter().map(|id| id.saturating_sub(first.saturating_sub(1))).collect();
+                // Pools have names of their own, ids go on.
+                let told = answer.refusals.iter().map(|refusal| {
+                    let text = refusal.message.replace("by-columns", "by-rows");
+                    let digits =
+                        text.chars().filter(|c| !(refusal.code == Code::AlreadyExists as u32 && c.is_ascii_digit()));
+                    (refusal.row, refusal.code, digits.collect::<String>())
+                });
+                answers.push((columns, pool == "nowhere", ids, told.collect::<Vec<_>>()));
+            }
+        }
+        let of = |columns| {
+            answers.iter().filter(move |answer| answer.0 == columns).map(|(_, to, ids, told)| (to, ids, told))
+        };
+        assert_eq!(of(true).collect::<Vec<_>>(), of(false).collect::<Vec<_>>());
+    }
+    let partner = it.client.submit_one("duel", player("partner", 77)).await.unwrap();
+    it.still_matches(partner).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn columns_that_do_not_fit_end_the_stream_and_say_why() {
+    let it = Disturbed::start("misfit").await;
+    let keys = || Some(pb::TextColumn { text: "ab".into(), ends: vec![1, 0, 0, 0, 2, 0, 0, 0].into() });
+    let skill = |bytes: usize| pb::AttributeColumn {
+        name: "skill".to_owned(),
+        column: Some(pb::Column {
+            present: Vec::new().into(),
+            values: Some(pb::column::Values::Ints(vec![0; bytes].into())),
+        }),
+    };
+    let batches = [
+        (pb::Columns { count: 2, keys: keys(), attributes: vec![skill(15)], ..Default::default() }, "15"),
+        (pb::Columns { count: 3, keys: keys(), ..Default::default() }, "3 elements take 12"),
+        (pb::Columns { count: 2, ..Default::default() }, "keys is missing"),
+        (pb::Columns { count: u32::MAX, keys: keys(), ..Default::default() }, "at most 65536"),
+        (pb::Columns { count: 2, keys: keys(), ttls_ms: vec![0; 9].into(), ..Default::default() }, "ttls_ms"),
+    ];
+    for (columns, says) in batches {
+        let batch = Some(pb::submit_request::Batch::Columns(columns));
+        let request = pb::SubmitRequest { pool: "duel".to_owned(), batch };
+        let mut stream = it.raw().submit(tokio_stream::iter([request])).await.unwrap().into_inner();
+        refused(&stream.message().await.unwrap_err(), Code::InvalidArgument, &[says]);
+    }
     it.undisturbed().await;
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use dovetail_rule::Row;
 
-use crate::{ElementId, EventId, Place, Pool, PoolDefinition, PoolId};
+use crate::{ElementId, EventId, Place, Pool, PoolDefinition, PoolId, pool::Split};
 
 /// Why an element was withdrawn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,6 +22,21 @@ pub struct Event {
     pub x: EventId,
     /// What happened.
     pub kind: EventKind,
+}
+
+impl Event {
+    /// The place of its element, when one slice alone searches for it: elsewhere nobody can meet it. None when the event matters everywhere.
+    #[must_use]
+    pub fn only_at<'p>(&self, pool_of: impl Fn(PoolId) -> &'p Pool) -> Option<Place> {
+        let (pool, element, row) = match &self.kind {
+            EventKind::Arrival { pool, row } => (*pool, ElementId::from(self.x), row),
+            EventKind::Reprobe { element, pool, row, .. } => (*pool, *element, row),
+            // Small, and not known to be of a pool with a key.
+            EventKind::Withdrawal { .. } | EventKind::PoolDefined { .. } => return None,
+        };
+        let pool = pool_of(pool);
+        (pool.split() != Split::Index).then(|| pool.place(element, row))
+    }
 }
 
 /// What an event says. Topology events will be a further kind.
@@ -87,16 +102,7 @@ impl LogFrame {
         pool_of: impl Fn(PoolId) -> &'p Pool,
         searches: impl Fn(Place) -> bool,
     ) -> Option<LogFrame> {
-        let needed = |event: &Event| {
-            let (pool, element, row) = match &event.kind {
-                EventKind::Arrival { pool, row } => (*pool, ElementId::from(event.x), row),
-                EventKind::Reprobe { element, pool, row, .. } => (*pool, *element, row),
-                // Small, and not known to be of a pool with a key.
-                EventKind::Withdrawal { .. } | EventKind::PoolDefined { .. } => return true,
-            };
-            let pool = pool_of(pool);
-            !pool.keyed() || searches(pool.place(element, row))
-        };
+        let needed = |event: &Event| event.only_at(&pool_of).is_none_or(&searches);
         let events: Vec<Event> = self.events.iter().filter(|event| needed(event)).cloned().collect();
         (events.len() < self.events.len()).then_some(LogFrame { events, ..*self })
     }

@@ -18,10 +18,10 @@ use std::{
 
 use dovetail_rule::Row;
 
-pub use admit::{Admission, KEY_BYTES_MAX, PAYLOAD_BYTES_CAP, Submission, SubmitError};
+pub use admit::{Admission, Checked, Client, KEY_BYTES_MAX, PAYLOAD_BYTES_CAP, Submission, SubmitError};
 pub use checkpoint::{Base, Fold, Kept, PoolBase};
 pub use ended::Remembered;
-use ended::{Ended, Idempotency};
+use ended::{Ended, Idempotency, Keys};
 pub use types::{ClientPart, DecisionError, Entry, LedgerLimits, Outcome, OutcomeEnd, PoolCounts, PoolEntry, Status};
 
 use crate::{
@@ -35,8 +35,9 @@ pub struct Ledger {
     limits: LedgerLimits,
     pools: Vec<PoolEntry>,
     by_name: HashMap<Arc<str>, PoolId>,
-    elements: BTreeMap<ElementId, Entry>,
-    keys: HashMap<(PoolId, Arc<str>), ElementId>,
+    /// Boxed: what is moved about in the map stays small.
+    elements: BTreeMap<ElementId, Box<Entry>>,
+    keys: Keys,
     timers: BTreeSet<(u64, ElementId, Timer)>,
     /// Times of events above the decided watermark: the last event of a run, and its time.
     times: VecDeque<(EventId, u64)>,
@@ -49,7 +50,7 @@ pub struct Ledger {
     decided: EventId,
     stable: EventId,
     /// Elements retired in `(stable, decided]`.
-    unstable: VecDeque<(EventId, ElementId, Entry)>,
+    unstable: VecDeque<(EventId, WaitingElement)>,
     ended: Ended,
     idempotency: Idempotency,
 }
@@ -69,7 +70,7 @@ impl Ledger {
             pools: Vec::new(),
             by_name: HashMap::new(),
             elements: BTreeMap::new(),
-            keys: HashMap::new(),
+            keys: Keys::default(),
             timers: BTreeSet::new(),
             times: VecDeque::new(),
             recorded: EventId::ZERO,
@@ -221,15 +222,16 @@ impl Ledger {
     /// The state at the stable cut; `mine` chooses the elements that come with it.
     #[must_use]
     pub fn cut(&self, mine: impl Fn(Place) -> bool) -> SliceCut {
-        let mine = |element: ElementId, entry: &Entry| mine(self.pool(entry.pool).pool.place(element, &entry.row));
-        let unstable = || self.unstable.iter().map(|(_, element, entry)| (element, entry));
-        let at_cut = self.elements.iter().chain(unstable()).filter(|(element, _)| element.arrival() <= self.stable);
-        let mut waiting: Vec<WaitingElement> = at_cut
-            .filter(|(element, entry)| mine(**element, entry))
-            .map(|(&element, entry)| entry.waiting(element))
-            .collect();
+        let at_cut = |element: ElementId, pool: PoolId, row: &Row| {
+            element.arrival() <= self.stable && mine(self.pool(pool).pool.place(element, row))
+        };
+        let elements = self.elements.iter().filter(|&(&element, entry)| at_cut(element, entry.pool, &entry.row));
+        let unstable = self.unstable.iter().map(|(_, waited)| waited);
+        let unstable = unstable.filter(|waited| at_cut(waited.element, waited.pool, &waited.row)).cloned();
+        let mut waiting: Vec<WaitingElement> =
+            elements.map(|(&element, entry)| entry.waiting(element)).chain(unstable).collect();
         waiting.sort_unstable_by_key(|waiting| waiting.element);
-        let known: BTreeSet<ElementId> = unstable().map(|(&element, _)| element).collect();
+        let known: BTreeSet<ElementId> = self.unstable.iter().map(|(_, waited)| waited.element).collect();
         let waited = |element: &ElementId| self.elements.contains_key(element) || known.contains(element);
         let left_out = |element: &ElementId| element.arrival() <= self.stable && !waited(element);
         let naming = self.naming.iter().filter(|&(&x, (element, _))| x > self.stable && left_out(element));
@@ -251,7 +253,7 @@ impl Ledger {
     #[must_use]
     pub fn find(&self, pool: PoolId, key: &str) -> Option<ElementId> {
         let key = (pool, Arc::from(key));
-        self.keys.get(&key).copied().or_else(|| self.ended.find(&key))
+        self.keys.get(&key).copied()
     }
 
     /// A pool by its name.
@@ -326,7 +328,7 @@ impl Ledger {
         most: usize,
     ) -> (Vec<(ElementId, &Entry)>, Option<ElementId>) {
         let next = || self.elements.range((Bound::Excluded(after), Bound::Unbounded)).take(most);
-        let of_pool = next().filter(|(_, entry)| entry.pool == pool).map(|(&element, entry)| (element, entry));
+        let of_pool = next().filter(|(_, entry)| entry.pool == pool).map(|(&element, entry)| (element, &**entry));
         let last = next().nth(most.saturating_sub(1)).map(|(&element, _)| element);
         (of_pool.collect(), last)
     }
@@ -339,10 +341,12 @@ impl Ledger {
         let ClientPart { key, payload, ttl_ms, .. } = client;
         let expire_ms = expires(time_ms, ttl_ms);
         self.timers.extend(expire_ms.map(|due_ms| (due_ms, element, Timer::Expire)));
+        let schedule = &self.pools[pool.0 as usize].pool.definition.reprobe_ms;
+        let reprobe_ms = due_next(schedule, time_ms, None, time_ms);
+        self.timers.extend(reprobe_ms.map(|due_ms| (due_ms, element, Timer::Reprobe)));
         let row = Arc::clone(row);
-        let entry = Entry { pool, row, arrived_ms: time_ms, key, payload, closing: None, expire_ms, reprobe_ms: None };
-        self.elements.insert(element, entry);
-        self.schedule_reprobe(element, time_ms);
+        let entry = Entry { pool, row, arrived_ms: time_ms, key, payload, closing: None, expire_ms, reprobe_ms };
+        self.elements.insert(element, Box::new(entry));
     }
 
     /// Sets the next reprobe.
@@ -391,20 +395,15 @@ impl Ledger {
 
     fn end(&mut self, told: Retirement, id: ElementId) -> Result<(PoolId, OutcomeEnd), DecisionError> {
         let entry = self.elements.remove(&id).ok_or(DecisionError::NotWaiting { element: id, told })?;
-        let pool = entry.pool;
+        let Entry { pool, row, arrived_ms, key, payload, closing: _, expire_ms, reprobe_ms } = *entry;
         self.pools[pool.0 as usize].counts.waiting -= 1;
-        let timers = [(entry.expire_ms, Timer::Expire), (entry.reprobe_ms, Timer::Reprobe)];
+        let timers = [(expire_ms, Timer::Expire), (reprobe_ms, Timer::Reprobe)];
         for (due_ms, timer) in timers {
             due_ms.map(|due_ms| self.timers.remove(&(due_ms, id, timer)));
         }
-        let key = (pool, Arc::clone(&entry.key));
-        if self.keys.get(&key) == Some(&id) {
-            self.keys.remove(&key);
-        }
-        self.ended.insert(id, told.x, key);
-        let end = OutcomeEnd { id, key: Arc::clone(&entry.key), payload: entry.payload.clone() };
-        self.unstable.push_back((told.x, id, entry));
-        Ok((pool, end))
+        self.ended.insert(id, told.x, (pool, Arc::clone(&key)), &mut self.keys);
+        self.unstable.push_back((told.x, WaitingElement { element: id, pool, arrived_ms, row }));
+        Ok((pool, OutcomeEnd { id, key, payload }))
     }
 
     /// The time of an event above the decided watermark; forgets those before it.

@@ -16,6 +16,7 @@
 
 pub mod event;
 pub mod explain;
+mod hash;
 pub mod ids;
 pub mod ledger;
 pub mod message;

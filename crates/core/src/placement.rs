@@ -2,18 +2,18 @@
 //!
 //! Split by index: the owner is the id modulo the slices, the home is the block's on the ring. Blocks keep
 //! neighbouring ids, which conflict most, on one shard. Split by key: both follow from the key's hash, so that all who could
-//! ever meet are searched by one slice. Chosen here and nowhere else: the rest of the crate only asks.
+//! ever meet are searched by one slice. Where every pair matches, one slice has all. Chosen here and nowhere else: the rest of the crate only asks.
 
 use std::sync::Arc;
 
-use crate::{ElementId, Pool, Ring, ShardId, SliceId};
+use crate::{ElementId, Pool, Ring, ShardId, SliceId, pool::Split};
 
 /// What an element's owner and home follow from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Place {
     /// Its id: the pool is split by index, or it has no key and matches nobody.
     Id(ElementId),
-    /// The hash of its key.
+    /// The hash of its key, or of its pool where every pair matches.
     Key(u64),
 }
 
@@ -74,7 +74,7 @@ impl Placement {
     /// Whether one slice alone searches for each element of the pool, sees every conflict, and so settles it itself.
     #[must_use]
     pub fn settles(&self, pool: &Pool) -> bool {
-        (self.slices == 1 && self.lone_settles) || pool.keyed()
+        (self.slices == 1 && self.lone_settles) || pool.split() != Split::Index
     }
 
     /// The slice that has an element among its anchors.

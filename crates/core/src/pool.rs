@@ -95,6 +95,17 @@ pub enum DefineError {
     },
 }
 
+/// How the search among a pool's elements is shared out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Split {
+    /// Elements of one key are searched by one slice.
+    Key,
+    /// Every pair matches: one slice takes all elements, since the first two there are match.
+    One,
+    /// Every slice has a share of the elements, and is asked about each.
+    Index,
+}
+
 /// A pool, ready to search.
 #[derive(Clone, Debug)]
 pub struct Pool {
@@ -143,12 +154,25 @@ impl Pool {
         self.rule.plan().keyed()
     }
 
+    /// How the search is shared out.
+    #[must_use]
+    pub fn split(&self) -> Split {
+        match self.rule.plan() {
+            plan if plan.keyed() => Split::Key,
+            plan if plan.always() => Split::One,
+            _ => Split::Index,
+        }
+    }
+
     /// What an element's owner and home follow from.
     #[must_use]
     pub fn place(&self, element: ElementId, row: &Row) -> Place {
-        let plan = self.rule.plan();
-        let key = if plan.keyed() { plan.key_hash(row) } else { None };
-        key.map_or(Place::Id(element), Place::Key)
+        match self.split() {
+            Split::Key => self.rule.plan().key_hash(row).map_or(Place::Id(element), Place::Key),
+            // Another for each pool, so that they do not all meet in one slice.
+            Split::One => Place::Key(u64::from(self.id.0).wrapping_mul(0x9E37_79B9_7F4A_7C15)),
+            Split::Index => Place::Id(element),
+        }
     }
 
     /// Whether two elements may match at `time_ms`. An error in the rule counts as "no" and is added to `errors`.

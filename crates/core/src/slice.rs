@@ -288,7 +288,7 @@ impl Slice {
             name: &entry.pool.definition.name,
             waiting: entry.anchors.len(),
             rule_errors: entry.rule_errors,
-            keyed: entry.pool.keyed(),
+            split: entry.pool.split(),
             hot_keys: entry.hot_keys(),
         })
     }
@@ -462,7 +462,8 @@ impl Slice {
         let pool = &self.pools.get(x, pool)?.pool;
         row.check(&pool.schema).map_err(|source| FrameError::Row { x, source: Box::new(source) })?;
         let place = pool.place(element, row);
-        Ok((place, if let Place::Key(key) = place { Some(key) } else { None }))
+        let key = if let Place::Key(key) = place { Some(key) } else { None };
+        Ok((place, key.filter(|_| pool.keyed())))
     }
 
     /// Whether an element of a pool that is split by index is an anchor here.

@@ -115,6 +115,12 @@ impl Plan {
         !self.key.parts.is_empty()
     }
 
+    /// Whether every pair satisfies the rule, whatever the elements.
+    #[inline]
+    pub fn always(&self) -> bool {
+        self.conjuncts.is_empty()
+    }
+
     /// The hash of an element's key. Elements that can match have equal hashes; those without one (`None`: a part of the
     /// key is missing) match nobody. The same on every node and in every version. Without a key all hashes are equal.
     pub fn key_hash(&self, row: &Row) -> Option<u64> {
@@ -135,6 +141,7 @@ impl Plan {
     pub fn split_reason(&self) -> String {
         match self.keyed() {
             true => format!("by key ({}): elements of two keys never match", self.key_parts().join(", ")),
+            false if self.always() => "none, one slice takes them all: the first two there are match".to_owned(),
             false => "by element: no equality of both elements' own values keeps elements apart".to_owned(),
         }
     }

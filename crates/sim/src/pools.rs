@@ -67,7 +67,9 @@ fn draw_rule(rng: &mut Rng) -> String {
 
 fn draw_rest(rng: &mut Rng, density: u64, width: u64, hashed: &str) -> String {
     match rng.below(10) {
-        0 => "true".to_owned(),
+        // Half of them settled by one slice; the others as dense, but split by index.
+        0 if density < 30_000 => "true".to_owned(),
+        0 => "a.hash >= 0".to_owned(),
         1..4 => hashed.to_owned(),
         4 => format!("abs(a.skill - b.skill) <= {width}"),
         5 => format!("abs(a.skill - b.skill) <= {width} + min(a.waited, b.waited) / 20"),

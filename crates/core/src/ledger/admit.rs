@@ -6,8 +6,8 @@ use bytes::Bytes;
 use dovetail_rule::{Row, RowError, Value};
 use thiserror::Error;
 
-use super::{ClientPart, Ledger};
-use crate::{ElementId, PoolId, pool::DELAY_MS_MAX};
+use super::{ClientPart, Ledger, LedgerLimits};
+use crate::{ElementId, Pool, PoolId, pool::DELAY_MS_MAX};
 
 /// Longest key and longest idempotency key, in bytes.
 pub const KEY_BYTES_MAX: usize = 256;
@@ -127,6 +127,73 @@ pub enum SubmitError {
     },
 }
 
+impl Submission {
+    /// Checks what does not depend on other elements.
+    ///
+    /// # Errors
+    /// When it cannot be let in, with the value and the bound.
+    pub fn check(self, pool: &Pool, limits: &LedgerLimits) -> Result<Checked, SubmitError> {
+        let Submission { key, attributes, payload, ttl_ms, idempotency_key } = self;
+        let client = Client { key: key.into(), payload, ttl_ms, idempotency_key: idempotency_key.into() };
+        client.check(pool, limits, || Row::from_named(&pool.schema, attributes))
+    }
+}
+
+/// A submission without its attributes.
+#[derive(Clone, Debug)]
+pub struct Client {
+    /// The client's own name for it.
+    pub key: Arc<str>,
+    /// Opaque.
+    pub payload: Bytes,
+    /// Time to live in milliseconds; none for the pool's.
+    pub ttl_ms: Option<u64>,
+    /// Empty for none.
+    pub idempotency_key: Box<str>,
+}
+
+impl Client {
+    /// Checks what does not depend on other elements. `row` makes the attributes.
+    ///
+    /// # Errors
+    /// When it cannot be let in, with the value and the bound.
+    pub fn check(
+        self,
+        pool: &Pool,
+        limits: &LedgerLimits,
+        row: impl FnOnce() -> Result<Row, RowError>,
+    ) -> Result<Checked, SubmitError> {
+        let definition = &pool.definition;
+        let Client { key, payload, ttl_ms, idempotency_key } = self;
+        let name = || definition.name.clone();
+        if key.is_empty() || key.len() > KEY_BYTES_MAX {
+            return Err(SubmitError::KeyLength { found: key.len() });
+        }
+        if idempotency_key.len() > KEY_BYTES_MAX {
+            return Err(SubmitError::IdempotencyKeyLength { found: idempotency_key.len() });
+        }
+        let bound = bound(definition.payload_bytes_max, limits.payload_bytes_max).min(PAYLOAD_BYTES_CAP);
+        if payload.len() as u64 > bound {
+            return Err(SubmitError::Payload { pool: name(), key: (*key).into(), found: payload.len(), bound });
+        }
+        let ttl_ms = ttl_ms.unwrap_or(definition.ttl_ms);
+        if ttl_ms > DELAY_MS_MAX {
+            return Err(SubmitError::Ttl { key: (*key).into(), found: ttl_ms });
+        }
+        let row = row().map_err(|source| SubmitError::Row { pool: name(), key: (*key).into(), source })?;
+        let client = ClientPart { key, payload, ttl_ms, idempotency_key };
+        Ok(Checked { pool: pool.id, row: Arc::new(row), client })
+    }
+}
+
+/// A submission that fits its pool. Whether it is let in depends on what else waits.
+#[derive(Clone, Debug)]
+pub struct Checked {
+    pool: PoolId,
+    row: Arc<Row>,
+    client: ClientPart,
+}
+
 impl Ledger {
     /// Checks a submission. What is admitted has to be given an id and recorded before the next one is checked.
     ///
@@ -134,41 +201,34 @@ impl Ledger {
     /// When it cannot be let in, with the value and the bound.
     pub fn admit(&self, pool: &str, submission: Submission) -> Result<Admission, SubmitError> {
         let entry = self.pool_named(pool).ok_or_else(|| SubmitError::UnknownPool(pool.to_owned()))?;
+        self.admit_checked(submission.check(&entry.pool, &self.limits)?)
+    }
+
+    /// The same for one that was checked beforehand.
+    ///
+    /// # Errors
+    /// When it cannot be let in, with the value and the bound.
+    ///
+    /// # Panics
+    /// When its pool is not known here.
+    pub fn admit_checked(&self, checked: Checked) -> Result<Admission, SubmitError> {
+        let Checked { pool, row, client } = checked;
+        let entry = self.pool(pool);
         let definition = &entry.pool.definition;
-        let Submission { key, attributes, payload, ttl_ms, idempotency_key } = submission;
-        let name = || pool.to_owned();
-        if key.is_empty() || key.len() > KEY_BYTES_MAX {
-            return Err(SubmitError::KeyLength { found: key.len() });
-        }
-        if idempotency_key.len() > KEY_BYTES_MAX {
-            return Err(SubmitError::IdempotencyKeyLength { found: idempotency_key.len() });
-        }
-        let bound = bound(definition.payload_bytes_max, self.limits.payload_bytes_max).min(PAYLOAD_BYTES_CAP);
-        if payload.len() as u64 > bound {
-            return Err(SubmitError::Payload { pool: name(), key, found: payload.len(), bound });
-        }
-        let ttl_ms = ttl_ms.unwrap_or(definition.ttl_ms);
-        if ttl_ms > DELAY_MS_MAX {
-            return Err(SubmitError::Ttl { key, found: ttl_ms });
-        }
-        let row = Row::from_named(&entry.pool.schema, attributes).map_err(|source| SubmitError::Row {
-            pool: name(),
-            key: key.clone(),
-            source,
-        })?;
-        let client = ClientPart { key: key.into(), payload, ttl_ms, idempotency_key: idempotency_key.into() };
-        if let Some((element, same)) = self.idempotency.find(entry.pool.id, &client, &row) {
-            let key = || client.idempotency_key.clone().into();
+        if let Some((element, same)) = self.idempotency.find(pool, &client, &row) {
             return if same {
                 Ok(Admission::Retry(element))
             } else {
-                Err(SubmitError::IdempotencyMismatch { key: key(), element })
+                Err(SubmitError::IdempotencyMismatch { key: client.idempotency_key.into(), element })
             };
         }
-        if let Some(&element) = self.keys.get(&(entry.pool.id, Arc::clone(&client.key))) {
-            return Err(SubmitError::KeyWaiting { pool: name(), key: client.key.as_ref().into(), element });
+        let name = || definition.name.clone();
+        // One that waits no longer is only remembered by its key.
+        let holder = self.keys.get(&(pool, Arc::clone(&client.key)));
+        if let Some(&element) = holder.filter(|element| self.elements.contains_key(element)) {
+            return Err(SubmitError::KeyWaiting { pool: name(), key: (*client.key).into(), element });
         }
-        let bound = self::bound(definition.waiting_max, self.limits.waiting_max);
+        let bound = bound(definition.waiting_max, self.limits.waiting_max);
         if entry.counts.waiting >= bound {
             return Err(SubmitError::PoolFull { pool: name(), bound });
         }
@@ -176,7 +236,7 @@ impl Ledger {
         if self.elements.len() as u64 >= bound {
             return Err(SubmitError::TotalFull { bound });
         }
-        Ok(Admission::New { pool: entry.pool.id, row: Arc::new(row), client })
+        Ok(Admission::New { pool, row, client })
     }
 }
 

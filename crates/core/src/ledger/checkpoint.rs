@@ -6,10 +6,7 @@
 //! Invariants: C1 a ledger that starts from a checkpoint says and offers what one that read the whole log does, except of what
 //! the results have dropped; C2 elements leave in ascending order.
 
-use std::{
-    collections::{HashMap, HashSet},
-    sync::Arc,
-};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use dovetail_rule::Row;
@@ -18,7 +15,10 @@ use super::{
     ClientPart, Entry, Ledger, LedgerLimits, Outcome, PoolCounts, PoolEntry, Timer, due_next,
     ended::{Idempotency, Remembered},
 };
-use crate::{DefineError, ElementId, EventId, EventKind, Pool, PoolDefinition, PoolId, WithdrawReason};
+use crate::{
+    DefineError, ElementId, EventId, EventKind, Pool, PoolDefinition, PoolId, WithdrawReason,
+    hash::{ElementMap, ElementSet},
+};
 
 /// The state at a cut, but for the elements that wait.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -77,9 +77,9 @@ pub struct Fold {
     base: Base,
     idempotency: Idempotency,
     /// Retired since the old cut.
-    ended: HashSet<ElementId>,
+    ended: ElementSet,
     /// Times of the events by which elements searched again.
-    searched: HashMap<ElementId, Vec<u64>>,
+    searched: ElementMap<Vec<u64>>,
 }
 
 impl Fold {
@@ -92,7 +92,7 @@ impl Fold {
         }
         let after = base.through;
         let base = Base { through, idempotency: Vec::new(), ..base };
-        Fold { after, base, idempotency, ended: HashSet::new(), searched: HashMap::new() }
+        Fold { after, base, idempotency, ended: ElementSet::default(), searched: ElementMap::default() }
     }
 
     /// Whether an event or outcome is between the two cuts.
@@ -240,18 +240,22 @@ impl Ledger {
         self.timers.extend(expire_ms.map(|due_ms| (due_ms, element, Timer::Expire)));
         self.timers.extend(reprobe_ms.map(|due_ms| (due_ms, element, Timer::Reprobe)));
         let entry = Entry { pool, row, arrived_ms, key, payload, closing: None, expire_ms, reprobe_ms };
-        self.elements.insert(element, entry);
+        self.elements.insert(element, Box::new(entry));
     }
 
     /// Takes an outcome at or below the checkpoint that the ledger starts from, for those who ask what became of its elements.
     pub fn remember(&mut self, outcome: &Outcome) {
         for end in [Some(&outcome.element), outcome.anchor.as_ref()].into_iter().flatten() {
-            self.ended.insert(end.id, outcome.x, (outcome.pool, Arc::clone(&end.key)));
+            let key = (outcome.pool, Arc::clone(&end.key));
+            // A later element may wait, or have ended, under the same key.
+            let last = self.keys.entry(key.clone()).or_insert(end.id);
+            *last = end.id.max(*last);
+            self.ended.insert(end.id, outcome.x, key, &mut self.keys);
         }
     }
 
     /// Outcomes at or below `floor` are no longer in the results: what they ended is forgotten.
     pub fn on_results_trimmed(&mut self, floor: EventId) {
-        self.ended.forget(floor);
+        self.ended.forget(floor, &mut self.keys);
     }
 }

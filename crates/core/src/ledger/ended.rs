@@ -1,7 +1,7 @@
 //! Bounded memory of what has been: elements that no longer wait, and idempotency keys.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::VecDeque,
     hash::{BuildHasher, Hasher},
     sync::Arc,
 };
@@ -9,57 +9,59 @@ use std::{
 use dovetail_rule::{Row, Value};
 
 use super::ClientPart;
-use crate::{ElementId, EventId, PoolId, ring::FixedState};
+use crate::{
+    ElementId, EventId, PoolId,
+    hash::{ClientMap, ElementMap},
+    ring::FixedState,
+};
 
-type PoolKey = (PoolId, Arc<str>);
+/// A key of a pool.
+pub(super) type PoolKey = (PoolId, Arc<str>);
 
 /// Elements that were matched or withdrawn, the latest ones.
 #[derive(Debug)]
 pub(super) struct Ended {
     most: usize,
-    by_element: HashMap<ElementId, EventId>,
-    by_key: HashMap<PoolKey, ElementId>,
+    by_element: ElementMap<EventId>,
     order: VecDeque<(ElementId, PoolKey)>,
 }
 
+/// Which element has a key, or had it last, of those that wait or are remembered.
+pub(super) type Keys = ClientMap<PoolKey, ElementId>;
+
 impl Ended {
     pub(super) fn new(most: usize) -> Ended {
-        Ended { most, by_element: HashMap::new(), by_key: HashMap::new(), order: VecDeque::new() }
+        Ended { most, by_element: ElementMap::default(), order: VecDeque::new() }
     }
 
-    pub(super) fn insert(&mut self, element: ElementId, x: EventId, key: PoolKey) {
+    /// Takes an element whose key is among `keys`, unless a later one has it, and drops the keys of those that are forgotten.
+    pub(super) fn insert(&mut self, element: ElementId, x: EventId, key: PoolKey, keys: &mut Keys) {
         self.by_element.insert(element, x);
-        self.by_key.insert(key.clone(), element);
         self.order.push_back((element, key));
-        while self.order.len() > self.most
-            && let Some((oldest, key)) = self.order.pop_front()
-        {
-            self.by_element.remove(&oldest);
-            if self.by_key.get(&key) == Some(&oldest) {
-                self.by_key.remove(&key);
-            }
+        while self.order.len() > self.most {
+            self.forget_oldest(keys);
+        }
+    }
+
+    fn forget_oldest(&mut self, keys: &mut Keys) {
+        let Some((oldest, key)) = self.order.pop_front() else { return };
+        self.by_element.remove(&oldest);
+        if keys.get(&key) == Some(&oldest) {
+            keys.remove(&key);
         }
     }
 
     /// Forgets what outcomes at or below `floor` ended.
-    pub(super) fn forget(&mut self, floor: EventId) {
-        while let Some((oldest, key)) = self.order.front()
+    pub(super) fn forget(&mut self, floor: EventId, keys: &mut Keys) {
+        while let Some((oldest, _)) = self.order.front()
             && self.by_element.get(oldest).is_none_or(|&x| x <= floor)
         {
-            self.by_element.remove(oldest);
-            if self.by_key.get(key) == Some(oldest) {
-                self.by_key.remove(key);
-            }
-            self.order.pop_front();
+            self.forget_oldest(keys);
         }
     }
 
     pub(super) fn get(&self, element: ElementId) -> Option<EventId> {
         self.by_element.get(&element).copied()
-    }
-
-    pub(super) fn find(&self, key: &PoolKey) -> Option<ElementId> {
-        self.by_key.get(key).copied()
     }
 }
 
@@ -67,7 +69,7 @@ impl Ended {
 #[derive(Debug)]
 pub(super) struct Idempotency {
     most: usize,
-    by_key: HashMap<(PoolId, Arc<str>), (ElementId, u64)>,
+    by_key: ClientMap<PoolKey, (ElementId, u64)>,
     /// With the element each made: a key that was forgotten can come again.
     order: VecDeque<(PoolId, Arc<str>, ElementId)>,
 }
@@ -87,7 +89,7 @@ pub struct Remembered {
 
 impl Idempotency {
     pub(super) fn new(most: usize) -> Idempotency {
-        Idempotency { most, by_key: HashMap::new(), order: VecDeque::new() }
+        Idempotency { most, by_key: ClientMap::default(), order: VecDeque::new() }
     }
 
     pub(super) fn insert(&mut self, pool: PoolId, client: &ClientPart, row: &Row, element: ElementId) {

@@ -14,6 +14,7 @@ use super::{FrameError, HotKey, hot::HotKeys};
 use crate::{
     ElementId, Event, EventId, EventKind, LogFrame, Placement, Pool, PoolDefinition, PoolId,
     planted::{Bug, Planted},
+    pool::Split,
 };
 
 /// Most pools that are asked one after the other.
@@ -145,7 +146,7 @@ impl Pools {
 
     /// Looks ahead for the arrivals of a frame, pool by pool, so that anchors are read once for many of them.
     pub(super) fn look_ahead(&mut self, frame: &LogFrame, events: &[Event]) {
-        for entry in self.all.iter_mut().filter(|entry| !entry.pool.keyed()) {
+        for entry in self.all.iter_mut().filter(|entry| entry.pool.split() == Split::Index) {
             entry.ahead.of.clear();
             if entry.anchors.len() < self.ahead_anchors_min {
                 continue;

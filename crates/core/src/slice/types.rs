@@ -6,7 +6,7 @@ use dovetail_rule::{Row, RowError};
 use thiserror::Error;
 
 use super::HotKey;
-use crate::{CandidateFrame, DefineError, ElementId, EventId, PoolDefinition, PoolId, ShardId};
+use crate::{CandidateFrame, DefineError, ElementId, EventId, PoolDefinition, PoolId, ShardId, pool::Split};
 
 /// The cluster's state at a cut, as far as one slice needs it.
 #[derive(Clone, Debug, Default)]
@@ -122,8 +122,8 @@ pub struct SlicePoolStats<'a> {
     pub waiting: usize,
     /// Pairs on which the rule failed with an error, and so did not match.
     pub rule_errors: u64,
-    /// Whether the pool is split by key.
-    pub keyed: bool,
+    /// How the search is shared out.
+    pub split: Split,
     /// Keys that many searches had in common lately, most first. Empty for a pool that is not split by key.
     pub hot_keys: Vec<HotKey>,
 }

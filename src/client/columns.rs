@@ -1,0 +1,284 @@
+//! Batches of elements as columns: one run of values per attribute, which costs a fraction of a map per element.
+
+use crate::{
+    convert::columns::{Writer, column_pb, numbers_pb},
+    pb,
+};
+
+use std::collections::BTreeMap;
+
+use dovetail_rule::Value;
+
+/// A batch of elements, column by column. Columns have a value for each key, in the order of the keys.
+///
+/// ```
+/// use dovetail::client::Columns;
+///
+/// let riders = Columns::new(["rider-1", "rider-2"]).ints("cell", [17, 230]).optional_doubles("stars", [Some(4.5), None]);
+/// assert_eq!(riders.len(), 2);
+/// ```
+#[derive(Debug, Clone, PartialEq)]
+pub struct Columns(pb::Columns);
+
+impl Columns {
+    /// Elements with these keys.
+    #[must_use]
+    pub fn new<K: AsRef<str>>(keys: impl IntoIterator<Item = K>) -> Columns {
+        let mut writer = Writer::default();
+        let mut count = 0;
+        for key in keys {
+            writer.push(key.as_ref().as_bytes());
+            count += 1;
+        }
+        Columns(pb::Columns { count, keys: Some(writer.texts()), ..pb::Columns::default() })
+    }
+
+    /// How many elements.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.0.count as usize
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.count == 0
+    }
+
+    /// An int attribute that each has.
+    #[must_use]
+    pub fn ints(self, name: &str, values: impl IntoIterator<Item = i64>) -> Columns {
+        let bytes = numbers_pb(values.into_iter().map(i64::to_le_bytes));
+        self.attribute(name, pb::column::Values::Ints(bytes))
+    }
+
+    /// A double attribute that each has.
+    #[must_use]
+    pub fn doubles(self, name: &str, values: impl IntoIterator<Item = f64>) -> Columns {
+        let bytes = numbers_pb(values.into_iter().map(f64::to_le_bytes));
+        self.attribute(name, pb::column::Values::Doubles(bytes))
+    }
+
+    /// A bool attribute that each has.
+    #[must_use]
+    pub fn bools(self, name: &str, values: impl IntoIterator<Item = bool>) -> Columns {
+        let bytes = numbers_pb(values.into_iter().map(|value| [u8::from(value)]));
+        self.attribute(name, pb::column::Values::Bools(bytes))
+    }
+
+    /// A string attribute that each has.
+    #[must_use]
+    pub fn strings<S: AsRef<str>>(self, name: &str, values: impl IntoIterator<Item = S>) -> Columns {
+        let mut texts = Writer::default();
+        values.into_iter().for_each(|value| texts.push(value.as_ref().as_bytes()));
+        self.attribute(name, pb::column::Values::Strings(texts.texts()))
+    }
+
+    /// An int attribute that some have.
+    #[must_use]
+    pub fn optional_ints(self, name: &str, values: impl IntoIterator<Item = Option<i64>>) -> Columns {
+        self.optional(name, values.into_iter().map(|value| value.map(Value::Int)))
+    }
+
+    /// A double attribute that some have.
+    #[must_use]
+    pub fn optional_doubles(self, name: &str, values: impl IntoIterator<Item = Option<f64>>) -> Columns {
+        self.optional(name, values.into_iter().map(|value| value.map(Value::Double)))
+    }
+
+    /// A bool attribute that some have.
+    #[must_use]
+    pub fn optional_bools(self, name: &str, values: impl IntoIterator<Item = Option<bool>>) -> Columns {
+        self.optional(name, values.into_iter().map(|value| value.map(Value::Bool)))
+    }
+
+    /// A string attribute that some have.
+    #[must_use]
+    pub fn optional_strings<S: Into<String>>(self, name: &str, values: impl IntoIterator<Item = Option<S>>) -> Columns {
+        self.optional(name, values.into_iter().map(|value| Some(Value::String(value?.into().into()))))
+    }
+
+    /// An attribute that is a list of strings. None for those that do not have it.
+    #[must_use]
+    pub fn string_lists<S: Into<String>, L: IntoIterator<Item = S>>(
+        self,
+        name: &str,
+        values: impl IntoIterator<Item = Option<L>>,
+    ) -> Columns {
+        let list = |list: L| Value::StringList(list.into_iter().map(|entry| entry.into().into()).collect());
+        self.optional(name, values.into_iter().map(|value| value.map(list)))
+    }
+
+    /// The payload of each, empty for none.
+    #[must_use]
+    pub fn payloads<B: AsRef<[u8]>>(mut self, payloads: impl IntoIterator<Item = B>) -> Columns {
+        let mut writer = Writer::default();
+        payloads.into_iter().for_each(|payload| writer.push(payload.as_ref()));
+        self.0.payloads = writer.byte_strings_if_any();
+        self
+    }
+
+    /// The time to live of each in milliseconds, 0 for none, in place of the pool's.
+    #[must_use]
+    pub fn ttls_ms(mut self, ttls_ms: impl IntoIterator<Item = u64>) -> Columns {
+        self.0.ttls_ms = numbers_pb(ttls_ms.into_iter().map(u64::to_le_bytes));
+        self
+    }
+
+    /// The idempotency key of each, empty for none.
+    #[must_use]
+    pub fn idempotency_keys<K: AsRef<str>>(mut self, keys: impl IntoIterator<Item = K>) -> Columns {
+        let mut writer = Writer::default();
+        keys.into_iter().for_each(|key| writer.push(key.as_ref().as_bytes()));
+        self.0.idempotency_keys = writer.texts_if_any();
+        self
+    }
+
+    /// The same elements as columns; none when they cannot be: values of one attribute are of several types, a value has no type,
+    /// or some but not all bring their own time to live.
+    #[must_use]
+    pub fn of(rows: &[pb::Submission]) -> Option<Columns> {
+        let with_ttl = rows.iter().filter(|row| row.ttl_ms.is_some()).count();
+        if with_ttl > 0 && with_ttl < rows.len() {
+            return None;
+        }
+        let mut attributes: BTreeMap<&str, Vec<Option<&pb::Value>>> = BTreeMap::new();
+        for (index, row) in rows.iter().enumerate() {
+            for (name, value) in &row.attributes {
+                let values = attributes.entry(name).or_insert_with(|| Vec::with_capacity(rows.len()));
+                values.resize(index, None);
+                values.push(Some(value));
+            }
+        }
+        let mut columns = Columns::new(rows.iter().map(|row| &row.key))
+            .payloads(rows.iter().map(|row| &row.payload))
+            .idempotency_keys(rows.iter().map(|row| &row.idempotency_key));
+        if with_ttl > 0 {
+            columns = columns.ttls_ms(rows.iter().filter_map(|row| row.ttl_ms));
+        }
+        for (name, mut values) in attributes {
+            values.resize(rows.len(), None);
+            let column = Some(typed(&values)?);
+            columns.0.attributes.push(pb::AttributeColumn { name: name.to_owned(), column });
+        }
+        Some(columns)
+    }
+
+    pub(super) fn into_pb(self) -> pb::Columns {
+        self.0
+    }
+
+    fn attribute(mut self, name: &str, values: pb::column::Values) -> Columns {
+        let column = Some(pb::Column { present: Vec::new().into(), values: Some(values) });
+        self.0.attributes.push(pb::AttributeColumn { name: name.to_owned(), column });
+        self
+    }
+
+    fn optional(mut self, name: &str, values: impl Iterator<Item = Option<Value>>) -> Columns {
+        let values: Vec<Option<Value>> = values.collect();
+        let column = Some(column_pb(values.iter().map(Option::as_ref)));
+        self.0.attributes.push(pb::AttributeColumn { name: name.to_owned(), column });
+        self
+    }
+}
+
+/// A column of values that are all of one type.
+fn typed(values: &[Option<&pb::Value>]) -> Option<pb::Column> {
+    use pb::value::Kind;
+    // The common ones without a copy of each value.
+    let numbers = |number: &dyn Fn(&Kind) -> Option<[u8; 8]>| {
+        let mut bytes = Vec::with_capacity(values.len() * 8);
+        for value in values {
+            bytes.extend_from_slice(&number((*value)?.kind.as_ref()?)?);
+        }
+        Some(bytes.into())
+    };
+    let ints = |kind: &Kind| if let Kind::IntValue(int) = kind { Some(int.to_le_bytes()) } else { None };
+    let doubles = |kind: &Kind| if let Kind::DoubleValue(double) = kind { Some(double.to_le_bytes()) } else { None };
+    let all = |values| Some(pb::Column { present: Vec::new().into(), values: Some(values) });
+    if let Some(ints) = numbers(&ints) {
+        return all(pb::column::Values::Ints(ints));
+    }
+    if let Some(doubles) = numbers(&doubles) {
+        return all(pb::column::Values::Doubles(doubles));
+    }
+    let core = |value: &Option<&pb::Value>| match value {
+        None => Some(None),
+        Some(value) => crate::convert::value((*value).clone()).map(Some),
+    };
+    let values: Vec<Option<Value>> = values.iter().map(core).collect::<Option<_>>()?;
+    let mut kinds = values.iter().flatten().map(Value::kind);
+    let first = kinds.next()?;
+    kinds.all(|kind| kind == first).then(|| column_pb(values.iter().map(Option::as_ref)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{client::value, convert::SubmittedColumns};
+
+    fn row(key: &str, attributes: Vec<(&str, pb::Value)>) -> pb::Submission {
+        let attributes = attributes.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+        pb::Submission { key: key.to_owned(), attributes, ..pb::Submission::default() }
+    }
+
+    #[test]
+    fn rows_as_columns_say_the_same() {
+        let mut rows = vec![
+            row("a", vec![("n", value::int(-5)), ("s", value::string("x")), ("l", value::string_list(["p", "q"]))]),
+            row("bé", vec![("d", value::double(0.5)), ("b", value::bool(true))]),
+            row("c", vec![("n", value::int(i64::MAX)), ("s", value::string("")), ("l", value::string_list([""; 0]))]),
+        ];
+        rows[1].payload = vec![1, 2, 3].into();
+        rows[2].idempotency_key = "once".to_owned();
+        let columns = Columns::of(&rows).unwrap().into_pb();
+        let read = SubmittedColumns::read(&columns).unwrap();
+        let names: Vec<&str> = read.attributes().map(|(name, _)| name).collect();
+        for (index, row) in rows.iter().enumerate() {
+            assert_eq!(read.key(index), row.key);
+            assert_eq!(read.payload(index), row.payload);
+            assert_eq!(read.idempotency_key(index), row.idempotency_key);
+            assert_eq!(read.ttl_ms(index), None);
+            for (column, name) in names.iter().enumerate() {
+                let sent = row.attributes.get(*name).map(|value| crate::convert::value(value.clone()).unwrap());
+                assert_eq!(read.value(column, index), sent, "{name} of {index}");
+            }
+        }
+    }
+
+    #[test]
+    fn rows_that_no_column_can_hold_stay_rows() {
+        let mixed = [row("a", vec![("n", value::int(1))]), row("b", vec![("n", value::double(1.0))])];
+        assert_eq!(Columns::of(&mixed), None);
+        assert_eq!(Columns::of(&[row("a", vec![("n", pb::Value { kind: None })])]), None);
+        let ttl = pb::Submission { ttl_ms: Some(5), ..row("b", vec![]) };
+        assert_eq!(Columns::of(&[row("a", vec![]), ttl.clone()]), None);
+        assert!(Columns::of(&[ttl]).is_some());
+    }
+
+    #[test]
+    fn a_batch_is_built_column_by_column() {
+        let built = Columns::new(["a", "b"])
+            .ints("i", [1, 2])
+            .doubles("d", [0.5, 1.5])
+            .bools("b", [true, false])
+            .strings("s", ["x", "y"])
+            .optional_ints("oi", [None, Some(7)])
+            .optional_strings("os", [Some("z"), None])
+            .string_lists("l", [Some(vec!["p"]), None])
+            .payloads([b"one".as_slice(), b""])
+            .ttls_ms([5, 0]);
+        let columns = built.into_pb();
+        let read = SubmittedColumns::read(&columns).unwrap();
+        let values = |index| (0..7).map(|column| read.value(column, index)).collect::<Vec<_>>();
+        let text = |text: &str| Some(Value::String(text.into()));
+        let list = Some(Value::StringList(["p".into()].into()));
+        let first =
+            [Some(Value::Int(1)), Some(Value::Double(0.5)), Some(Value::Bool(true)), text("x"), None, text("z")];
+        assert_eq!(values(0), first.into_iter().chain([list]).collect::<Vec<_>>());
+        let second =
+            [Some(Value::Int(2)), Some(Value::Double(1.5)), Some(Value::Bool(false)), text("y"), Some(Value::Int(7))];
+        assert_eq!(values(1), second.into_iter().chain([None, None]).collect::<Vec<_>>());
+        assert_eq!((read.ttl_ms(0), read.payload(0)), (Some(5), b"one".as_slice().into()));
+    }
+}

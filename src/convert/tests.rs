@@ -1,0 +1,235 @@
+//! Frames and records there and back, what earlier versions wrote, and columns that are none.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use dovetail_core::{
+    ElementId, Event, EventId, EventKind, LogFrame, PoolId, WithdrawReason,
+    ledger::{ClientPart, Outcome, OutcomeEnd},
+};
+use dovetail_log::Record;
+use dovetail_rule::{Row, Value};
+use prost::Message;
+
+use super::*;
+use crate::pb;
+
+/// SplitMix64.
+struct Draws(u64);
+
+impl Draws {
+    fn below(&mut self, n: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        let z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        (((z ^ (z >> 31)) >> 32) * n) >> 32
+    }
+
+    fn text(&mut self) -> String {
+        let length = self.below(4);
+        (0..length).map(|_| ['a', 'é', '日', '🙂'][self.below(4) as usize]).collect()
+    }
+
+    /// Pool p's rows have p attributes, of kinds that follow from their places.
+    fn row(&mut self, pool: PoolId) -> Arc<Row> {
+        let value = |place: u32| {
+            (self.below(4) > 0).then(|| match place % 5 {
+                0 => Value::Int(self.below(u64::from(u32::MAX)) as i64 - 5),
+                1 => Value::Double(self.below(100) as f64 / 8.0),
+                2 => Value::String(self.text().into()),
+                3 => Value::Bool(self.below(2) == 1),
+                _ => Value::StringList((0..self.below(3)).map(|_| self.text().into()).collect()),
+            })
+        };
+        let values: Vec<_> = (0..pool.0).map(value).collect();
+        Arc::new(Row::from_values(values))
+    }
+
+    fn frame(&mut self, after: u64) -> (LogFrame, Vec<ClientPart>) {
+        let mut x = after;
+        let (mut events, mut clients) = (Vec::new(), Vec::new());
+        for _ in 0..self.below(12) {
+            x += 1 + self.below(2);
+            let pool = PoolId(self.below(8) as u32);
+            let element = ElementId(1 + self.below(x));
+            let kind = match self.below(5) {
+                0 => EventKind::Withdrawal { element, pool, reason: WithdrawReason::Expired },
+                1 => EventKind::Reprobe { element, pool, arrived_ms: 7, row: self.row(pool) },
+                _ => {
+                    clients.push(self.client());
+                    EventKind::Arrival { pool, row: self.row(pool) }
+                }
+            };
+            events.push(Event { x: EventId(x), kind });
+        }
+        let (after, through) = (EventId(after), EventId(x + 1));
+        (LogFrame { after, through, time_ms: 1_000, stable: EventId(3), events }, clients)
+    }
+
+    fn client(&mut self) -> ClientPart {
+        ClientPart {
+            key: self.text().into(),
+            payload: self.text().into(),
+            ttl_ms: self.below(2) * 500,
+            idempotency_key: if self.below(3) == 0 { self.text().into() } else { "".into() },
+        }
+    }
+
+    fn outcome(&mut self, x: u64) -> Arc<Outcome> {
+        let mut end = |id| OutcomeEnd { id: ElementId(id), key: self.text().into(), payload: self.text().into() };
+        let (element, anchor) = (end(x), end(x + 100));
+        let matched = self.below(3) > 0;
+        Arc::new(Outcome {
+            x: EventId(x),
+            pool: PoolId(self.below(3) as u32),
+            time_ms: self.below(9),
+            element,
+            anchor: matched.then_some(anchor),
+            reason: (!matched).then_some(WithdrawReason::Client),
+        })
+    }
+}
+
+fn logged(frame: &LogFrame, clients: &[ClientPart]) -> Record {
+    let mut writer = ClientWriter::default();
+    clients.iter().for_each(|client| writer.push(client));
+    log_record_pb(frame, writer)
+}
+
+#[test]
+fn frames_and_log_records_come_back_as_they_went() {
+    let mut draws = Draws(1);
+    for _ in 0..2_000 {
+        let (frame, clients) = draws.frame(40);
+        assert_eq!(log_frame(log_frame_pb(&frame)).unwrap(), frame);
+        let read = log_record(&logged(&frame, &clients)).unwrap();
+        assert_eq!((&*read.frame, &read.clients), (&frame, &clients));
+    }
+}
+
+#[test]
+fn a_part_of_a_frame_has_the_events_chosen_and_covers_the_others() {
+    let mut draws = Draws(2);
+    for _ in 0..500 {
+        let (frame, _) = draws.frame(0);
+        let part = log_frame(log_frame_part_pb(&frame, |place| place % 3 == 1)).unwrap();
+        let chosen = frame.events.iter().enumerate().filter(|(place, _)| place % 3 == 1);
+        let events: Vec<Event> = chosen.map(|(_, event)| event.clone()).collect();
+        assert_eq!(part, LogFrame { events, ..frame });
+    }
+}
+
+#[test]
+fn results_come_back_as_they_went() {
+    let mut draws = Draws(3);
+    for count in 0..200 {
+        let outcomes: Vec<_> = (1..=count).map(|x| draws.outcome(x)).collect();
+        let read = result_record(&result_record_pb(EventId(count), &outcomes)).unwrap();
+        assert_eq!(read.into_iter().map(Arc::new).collect::<Vec<_>>(), outcomes);
+    }
+}
+
+#[test]
+fn records_of_a_version_without_columns_are_read() {
+    let row = pb::Row { values: vec![value_pb(Some(&Value::Int(5))), value_pb(None)] };
+    let arrival = pb::event::Kind::Arrival(pb::Arrival { pool: 2, row: Some(row) });
+    let client =
+        pb::ClientPart { element: 9, key: "k".to_owned(), payload: Bytes::from_static(b"p"), ..Default::default() };
+    let frame = pb::LogFrame {
+        after: 8,
+        through: 9,
+        events: vec![pb::Event { x: 9, kind: Some(arrival) }],
+        ..pb::LogFrame::default()
+    };
+    let record = pb::LogRecord { frame: Some(frame), clients: vec![client], ..Default::default() };
+    let read = log_record(&Record::new(9, record.encode_to_vec())).unwrap();
+    let row = Arc::new(Row::from_values([Some(Value::Int(5)), None]));
+    assert_eq!(read.frame.events, [Event { x: EventId(9), kind: EventKind::Arrival { pool: PoolId(2), row } }]);
+    assert_eq!((&*read.clients[0].key, &*read.clients[0].payload), ("k", b"p".as_slice()));
+
+    let end = |id, key: &str| Some(pb::OutcomeEnd { id, key: key.to_owned(), payload: Bytes::new() });
+    let stored = pb::StoredOutcome { x: 9, pool: 2, time_ms: 4, element: end(9, "k"), anchor: end(3, "a"), reason: 0 };
+    let record = pb::ResultRecord { through: 9, outcomes: vec![stored], ..Default::default() };
+    let read = result_record(&Record::new(9, record.encode_to_vec())).unwrap();
+    assert_eq!((read[0].element.id, read[0].anchor.as_ref().unwrap().id), (ElementId(9), ElementId(3)));
+}
+
+#[test]
+fn frames_whose_events_are_out_of_place_are_refused() {
+    let arrivals = |distances: &[u32]| pb::Arrivals {
+        pool: 0,
+        distances: distances.iter().flat_map(|distance| distance.to_le_bytes()).collect::<Vec<_>>().into(),
+        columns: Vec::new(),
+    };
+    let check = |runs: Vec<pb::Arrivals>, fits: bool| {
+        let frame = pb::LogFrame { after: 10, through: 13, arrivals: runs, ..Default::default() };
+        let read = log_frame(frame.clone());
+        assert_eq!(read.is_ok(), fits, "{frame:?}: {read:?}");
+    };
+    check(vec![arrivals(&[1, 3]), arrivals(&[2])], true);
+    check(vec![arrivals(&[2, 1])], false);
+    check(vec![arrivals(&[1]), arrivals(&[1])], false);
+    check(vec![arrivals(&[0])], false);
+    check(vec![arrivals(&[4])], false);
+}
+
+fn texts(text: &[u8], ends: &[u32]) -> pb::TextColumn {
+    let ends = ends.iter().flat_map(|end| end.to_le_bytes()).collect::<Vec<_>>();
+    pb::TextColumn { text: text.to_vec().into(), ends: ends.into() }
+}
+
+fn ints(count: usize) -> pb::column::Values {
+    pb::column::Values::Ints(vec![0; count * 8].into())
+}
+
+/// A batch of two with one attribute, read.
+fn read(present: &'static [u8], values: Option<pb::column::Values>) -> Result<(), String> {
+    let column = Some(pb::Column { present: present.into(), values });
+    let columns = pb::Columns {
+        count: 2,
+        keys: Some(texts(b"ab", &[1, 2])),
+        attributes: vec![pb::AttributeColumn { name: "n".to_owned(), column }],
+        ..Default::default()
+    };
+    SubmittedColumns::read(&columns).map(|_| ()).map_err(|error| error.to_string())
+}
+
+#[test]
+fn columns_that_are_none_are_refused_by_name_with_what_is_wrong() {
+    use pb::column::Values::{Bools, StringLists, Strings};
+    let refused = |present, values, expected: &str| assert_eq!(read(present, values).unwrap_err(), expected);
+    assert_eq!(read(b"", Some(ints(2))), Ok(()));
+    assert_eq!(read(&[0], None), Ok(()), "nobody has it");
+    refused(b"", Some(ints(3)), "column \"n\": ints has 24 bytes; 2 elements take 16");
+    refused(&[1, 1], Some(ints(2)), "column \"n\": present has 2 bytes; 2 elements take 1");
+    refused(&[2], None, "column \"n\": there are no values, but element 1 has the attribute");
+    refused(b"", None, "column \"n\": there are no values, but element 0 has the attribute");
+    refused(b"", Some(Bools(vec![0, 2].into())), "column \"n\": bool 1 is 2, not 0 or 1");
+    refused(b"", Some(Strings(texts(b"abc", &[2, 1]))), "column \"n\": end 1 is 1, which is not from 2 to 3");
+    refused(b"", Some(Strings(texts(b"abc", &[1, 4]))), "column \"n\": end 1 is 4, which is not from 1 to 3");
+    refused(b"", Some(Strings(texts(b"abc", &[1, 2]))), "column \"n\": the last end is 2, but there are 3");
+    refused(b"", Some(Strings(texts(b"a\xFF", &[1, 2]))), "column \"n\": text is not UTF-8 at byte 1");
+    refused(b"", Some(Strings(texts("é".as_bytes(), &[1, 2]))), "column \"n\": text is not UTF-8 at byte 1");
+    let lists = |ends: &[u32]| {
+        let ends = texts(b"", ends).ends;
+        Some(StringLists(pb::TextListColumn { entries: Some(texts(b"pq", &[1, 2])), ends }))
+    };
+    assert_eq!(read(b"", lists(&[0, 2])), Ok(()));
+    refused(b"", lists(&[1, 3]), "column \"n\": end 1 is 3, which is not from 1 to 2");
+    refused(b"", lists(&[2]), "column \"n\": ends has 4 bytes; 2 elements take 8");
+}
+
+#[test]
+fn every_flipped_byte_of_a_record_is_read_or_refused() {
+    let mut draws = Draws(4);
+    let (frame, clients) = std::iter::repeat_with(|| draws.frame(40)).find(|(_, clients)| clients.len() > 6).unwrap();
+    let record = logged(&frame, &clients);
+    for at in 0..record.bytes.len() {
+        for flip in [0x01, 0x80, 0xFF] {
+            let mut bytes = record.bytes.to_vec();
+            bytes[at] ^= flip;
+            // Whatever it says, it must not panic. The log's checksums are what finds it.
+            _ = log_record(&Record::new(record.through, bytes));
+        }
+    }
+}
