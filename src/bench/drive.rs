@@ -198,11 +198,14 @@ impl Submitter {
         let own = self.share(self.load.source.len());
         let (mut sent, mut answered) = (0, 0);
         let mut batches: Vec<Batch> = Vec::new();
-        while sent < own || stream.unanswered() > 0 {
+        loop {
             // What has come meanwhile is timed before the next batch takes its time.
             while let Some(answer) = stream.answer().now_or_never() {
                 let Some(answer) = answer? else { break };
                 self.answered(&mut batches, &mut answered, answer)?;
+            }
+            if sent == own && stream.unanswered() == 0 {
+                return Ok(batches);
             }
             let ready = self.share(*due.borrow_and_update()) - sent;
             if ready > 0 && stream.has_room() {
@@ -231,7 +234,6 @@ impl Submitter {
                 changed = due.changed(), if may_send => changed.map_err(|_| BenchError::Stopped)?,
             }
         }
-        Ok(batches)
     }
 
     fn answered(&self, batches: &mut [Batch], next: &mut usize, answer: Answer) -> Result<(), BenchError> {
