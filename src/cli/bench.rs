@@ -126,10 +126,15 @@ pub async fn run(arguments: BenchArgs) -> Result<(), CliError> {
             eprintln!("round {} of {rounds}: {}", round + 1, text::round(measured));
         }
     };
+    // The processes end with what is dropped here. The terminal sends them the signal too, so it is looked at first.
     let report = tokio::select! {
-        report = bench::run(&plan, told) => report?,
-        // The processes end with what is dropped here.
-        () = shutdown.given() => {
+        biased;
+        () = shutdown.given() => None,
+        report = bench::run(&plan, told) => Some(report),
+    };
+    let report = match report {
+        Some(report) if !(report.is_err() && shutdown.is_given()) => report?,
+        _ => {
             eprintln!("interrupted");
             return Err(CliError::Reported);
         }
