@@ -5,6 +5,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "printing is what a command line is for")]
 
 mod arguments;
+mod bench;
 mod duration;
 mod element;
 mod error;
@@ -76,6 +77,8 @@ enum Command {
     Rule(rule::RuleCommand),
     /// Match a file with the sequential program, without a cluster
     Oracle(oracle::OracleArgs),
+    /// Measure a cluster: throughput, latencies, what they cost, and whether the result is right
+    Bench(bench::BenchArgs),
 }
 
 /// Runs the `dovetail` binary.
@@ -95,6 +98,7 @@ async fn run(cli: Cli) -> Result<(), CliError> {
         Command::Status(arguments) => status::run(arguments).await,
         Command::Rule(command) => rule::run(command),
         Command::Oracle(arguments) => oracle::run(&arguments),
+        Command::Bench(arguments) => bench::run(arguments).await,
     }
 }
 
@@ -114,7 +118,7 @@ fn exit_code(outcome: Result<(), CliError>) -> ExitCode {
             ExitCode::from(error.exit_code() as u8)
         }
         Err(CliError::Reported) => ExitCode::FAILURE,
-        Err(error @ CliError::Settings(_)) => {
+        Err(error @ (CliError::Settings(_) | CliError::Arguments(_))) => {
             eprintln!("error: {error}");
             ExitCode::from(2)
         }
@@ -157,6 +161,9 @@ mod tests {
             "rule plan --file pool.toml",
             "status --server http://a:1,http://b:2 --server http://c:3 --json",
             "oracle POOLFILE FILE",
+            "bench --workload w5 --elements 20000 --matchers 4 --gatherers 2 --slices 8 --data /dev/shm --rounds 3 --json",
+            "bench --up --clients 4 --batch 64 --in-flight 8 --rate 50000 --payload-bytes 0",
+            "bench --pool-file POOLFILE --input FILE --server http://a:1",
         ] {
             let parsed = Cli::try_parse_from(format!("dovetail {line}").split(' '));
             assert!(parsed.is_ok(), "{line}: {}", parsed.unwrap_err());
@@ -183,6 +190,18 @@ mod tests {
             "rule plan true --file pool.toml",
             "rule plan true --attribute x=number",
             "up --index 1",
+            "bench --workload w6",
+            "bench --elements 0",
+            "bench --rate 0",
+            "bench --rate fast",
+            "bench --rounds 0",
+            "bench --clients 0",
+            "bench --pool-file POOLFILE",
+            "bench --input FILE",
+            "bench --workload w1 --pool-file POOLFILE --input FILE",
+            "bench --server http://a:1 --matchers 2",
+            "bench --server http://a:1 --up",
+            "bench --server http://a:1 --data DIR",
         ] {
             let parsed = Cli::try_parse_from(format!("dovetail {line}").split(' '));
             assert_eq!(parsed.map(drop).map_err(|error| error.exit_code()), Err(2), "{line}");

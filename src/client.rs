@@ -56,6 +56,7 @@ pub use watch::{Part, Watch, WatchOptions};
 use crate::pb;
 use crate::pb::inspect_service_client::InspectServiceClient;
 use crate::pb::match_service_client::MatchServiceClient;
+use crate::rpc::Traffic;
 
 /// Longest time to set up a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -78,6 +79,7 @@ pub const WAIT_MAX: Duration = Duration::from_secs(60);
 pub struct Client {
     url: String,
     channel: Channel,
+    traffic: Traffic,
 }
 
 impl Client {
@@ -90,13 +92,13 @@ impl Client {
         };
         let endpoint = endpoint
             .connect_timeout(CONNECT_TIMEOUT)
-            .tcp_nodelay(true)
             .http2_keep_alive_interval(KEEPALIVE.0)
             .keep_alive_timeout(KEEPALIVE.1)
             .initial_stream_window_size(WINDOW_BYTES)
             .initial_connection_window_size(2 * WINDOW_BYTES);
-        match endpoint.connect().await {
-            Ok(channel) => Ok(Client { url, channel }),
+        let traffic = Traffic::default();
+        match endpoint.connect_with_connector(traffic.connector()).await {
+            Ok(channel) => Ok(Client { url, channel, traffic }),
             Err(error) => Err(ClientError::Connect { url, reason: error::deepest(&error) }),
         }
     }
@@ -104,6 +106,11 @@ impl Client {
     /// The URL it was connected to.
     pub fn url(&self) -> &str {
         &self.url
+    }
+
+    /// What goes through its connection.
+    pub fn traffic(&self) -> &Traffic {
+        &self.traffic
     }
 
     /// Defines a pool. Defining it again with the same definition changes nothing.

@@ -102,7 +102,7 @@ async fn session(node: Arc<Node>, health: Health, session: Shutdown) -> String {
 /// The log and its cut, asked for until there is an answer. None when told to stop.
 async fn read_cut(node: &Node, link: &Link, session: &Shutdown) -> Option<CutAnswer> {
     link.keep(session, || async {
-        let answer = rpc::ask_cut(&node.identity, node.balancer()).await?;
+        let answer = rpc::ask_cut(&node.identity, node.balancer(), link.traffic()).await?;
         link.read(answer.cut);
         Ok(answer)
     })
@@ -117,13 +117,14 @@ async fn outdated(node: &Node, link: &Link, session: &Shutdown, log_id: &str, in
             () = session.given() => return "told to stop".into(),
             () = tokio::time::sleep(Duration::from_secs(2)) => {}
         }
-        let CutAnswer { log_id: found, cut, .. } = match rpc::ask_cut(&node.identity, node.balancer()).await {
-            Ok(answer) => answer,
-            Err(error) => {
-                link.failed(&error);
-                continue;
-            }
-        };
+        let CutAnswer { log_id: found, cut, .. } =
+            match rpc::ask_cut(&node.identity, node.balancer(), link.traffic()).await {
+                Ok(answer) => answer,
+                Err(error) => {
+                    link.failed(&error);
+                    continue;
+                }
+            };
         if found != log_id {
             return format!("the balancer's log is {found}, this session's was {log_id}");
         }
@@ -157,7 +158,7 @@ impl SliceReader {
         let (node, slice) = (&self.node, self.slice);
         let cursors = self.inbox.ask(|reply| Event::Cursors { reply }).await?;
         let after = cursors.through[slice.0 as usize];
-        let mut client = rpc::candidates_client(matcher_of(node, slice).1)?;
+        let mut client = rpc::candidates_client(matcher_of(node, slice).1, self.link.traffic())?;
         let request = pb::CandidatesRequest {
             peer: Some(node.identity.pb()),
             slice: slice.0,
@@ -210,7 +211,7 @@ async fn read_peer_once(
     inbox: &Inbox<Event>,
 ) -> Result<Infallible, LinkError> {
     let after = inbox.ask(|reply| Event::Cursors { reply }).await?.decided[shard.0 as usize];
-    let (floor, decisions) = node.subscribe_to(shard, after).await?;
+    let (floor, decisions) = node.subscribe_to(link, shard, after).await?;
     if let Some(needed) = inbox.ask(|reply| Event::PeerSubscribed { shard, floor, reply }).await? {
         fetch(node, inbox, needed).await?;
     }

@@ -1,6 +1,7 @@
 //! gRPC shells, client and binaries of Dovetail. The state machines are in `dovetail-core`.
 
 pub mod balancer;
+pub mod bench;
 pub mod cli;
 pub mod client;
 pub mod convert;

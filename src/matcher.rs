@@ -57,7 +57,7 @@ async fn read_decisions_once(
     inbox: &Inbox<Event>,
 ) -> Result<Infallible, LinkError> {
     let after = inbox.ask(|reply| Event::Cursors { reply }).await?.decided[shard.0 as usize];
-    let (floor, decisions) = node.subscribe_to(shard, after).await?;
+    let (floor, decisions) = node.subscribe_to(link, shard, after).await?;
     if floor > after {
         let retirements = node.fetch(after, floor).await?;
         inbox.tell(Event::Stored { shard, through: floor, retirements }).await?;

@@ -7,6 +7,7 @@ mod link;
 mod peer;
 mod serve;
 mod slot;
+mod traffic;
 
 pub use clients::{
     CutAnswer, Decisions, ResponseStream, ask_cut, candidates_client, feed_client, fetch_retirements, inspect,
@@ -18,6 +19,7 @@ pub use link::{Behind, Link, LinkError, Links, dial, or_behind};
 pub use peer::Identity;
 pub use serve::{Health, Listener, RunError, routes, serve_with};
 pub use slot::Slot;
+pub use traffic::{Counted, Traffic};
 
 /// Largest message between nodes, in bytes. A candidate frame of a full log frame with full lists stays below it.
 pub const NODE_MESSAGE_BYTES_MAX: usize = 256 << 20;

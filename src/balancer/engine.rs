@@ -10,7 +10,7 @@ use dovetail_core::{
     ledger::{Admission, Checked, ClientPart, Entry, Ledger, Outcome, Status},
     sequencer::{FrameLimits, Sequencer},
 };
-use dovetail_log::Log;
+use dovetail_log::{DiskUse, Log};
 use tokio::{
     sync::{mpsc, watch},
     time::Instant,
@@ -112,6 +112,8 @@ pub(crate) struct Engine {
     checkpoints: CheckpointPlan,
     /// What is on the disk, for people.
     stored: pb::StoredState,
+    /// What the log and the results have asked of it.
+    disk_use: [DiskUse; 2],
     /// Whether the disk is full for the log, and for the results.
     full: [bool; 2],
     written: mpsc::UnboundedReceiver<Written>,
@@ -144,6 +146,7 @@ impl Engine {
             results_bytes: results.bytes(),
             ..Default::default()
         };
+        let disk_use = [log.disk_use(), results.disk_use()];
         let (cuts, cuts_inbox) = mpsc::unbounded_channel();
         let frames = Arc::new(Tail::new(ledger.recorded(), EventId::ZERO, log.reader()));
         let outcomes = Arc::new(Tail::new(ledger.stable(), results_floor, results.reader()));
@@ -178,6 +181,7 @@ impl Engine {
             cuts,
             checkpoints: CheckpointPlan { made, making: false, bytes: log_bytes, bytes_min: limits.checkpoint_bytes },
             stored,
+            disk_use,
             full: [false; 2],
             ledger,
             frames,
@@ -591,6 +595,18 @@ impl Engine {
         pools
     }
 
+    fn stored(&self) -> pb::StoredState {
+        let [log, results] = &self.disk_use;
+        pb::StoredState {
+            full: self.is_full(),
+            log_appended_bytes: log.appended_bytes(),
+            results_appended_bytes: results.appended_bytes(),
+            log_syncs: log.syncs(),
+            results_syncs: results.syncs(),
+            ..self.stored.clone()
+        }
+    }
+
     fn inspect(&self) -> pb::BalancerState {
         let count = |summary: PoolSummary| pb::PoolCount {
             pool: summary.definition.name.clone(),
@@ -609,7 +625,7 @@ impl Engine {
             // The service counts its own streams.
             client_streams: 0,
             shards: Vec::new(),
-            stored: Some(pb::StoredState { full: self.is_full(), ..self.stored.clone() }),
+            stored: Some(self.stored()),
         }
     }
 }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use super::duration::DurationError;
 use super::roles::RunError;
+use crate::bench::BenchError;
 use crate::client::ClientError;
 use crate::settings::SettingsError;
 
@@ -37,6 +38,12 @@ pub enum CliError {
     /// A call failed.
     #[error(transparent)]
     Client(ClientError),
+    /// Nothing was measured.
+    #[error(transparent)]
+    Bench(BenchError),
+    /// Arguments that do not go together.
+    #[error("{0}")]
+    Arguments(String),
     /// A pool that is to be submitted to does not exist.
     #[error("pool {pool:?} is not defined (NOT_FOUND); {there_are}")]
     NoPool {
@@ -80,6 +87,15 @@ impl From<ClientError> for CliError {
         match error {
             ClientError::Connect { url, reason } => CliError::NoServer { url, reason },
             error => CliError::Client(error),
+        }
+    }
+}
+
+impl From<BenchError> for CliError {
+    fn from(error: BenchError) -> CliError {
+        match error {
+            BenchError::Client(error) => error.into(),
+            error => CliError::Bench(error),
         }
     }
 }

@@ -75,6 +75,11 @@ pub struct InputArgs {
 }
 
 impl InputArgs {
+    /// A file whose name says how it is written.
+    pub fn of(file: PathBuf) -> InputArgs {
+        InputArgs { file, format: None }
+    }
+
     /// The file's name, for messages.
     pub fn name(&self) -> String {
         match self.is_stdin() {

@@ -293,6 +293,7 @@ mod tests {
                 last_error: "refused".to_owned(),
                 stream: "decisions".to_owned(),
                 reconnects: 2,
+                received_bytes: 70,
             }],
             ring: vec![pb::RingShare { shard: 0, permille: 487 }, pb::RingShare { shard: 1, permille: 513 }],
             state: Some(State::Balancer(pb::BalancerState {

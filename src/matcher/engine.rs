@@ -1,6 +1,9 @@
 //! The thread that searches: one inbox, all slices of the node, no I/O.
 
-use std::sync::Arc;
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use dovetail_core::{
     CandidateFrame, DecisionFrame, EventId, LogFrame, Retirement, ShardId, SliceId,
@@ -66,11 +69,39 @@ pub(crate) struct Subscription {
 #[derive(Debug)]
 pub(crate) struct Engine {
     slices: Vec<Slice>,
+    /// By slice.
+    waits: Vec<Waited>,
     shards: u32,
     /// Ends the session.
     behind: rpc::Behind,
     subscribers: Vec<Subscriber>,
     effects: Vec<SliceEffect>,
+}
+
+/// How long a slice has waited for the decided watermark. The slice itself reads no clock.
+#[derive(Clone, Copy, Debug, Default)]
+struct Waited {
+    /// Until the wait under way, if there is one.
+    before: Duration,
+    since: Option<Instant>,
+}
+
+impl Waited {
+    /// The clock is read only when a wait begins or ends.
+    fn on_step(&mut self, stalled: bool, now: impl FnOnce() -> Instant) {
+        match self.since {
+            None if stalled => self.since = Some(now()),
+            Some(since) if !stalled => {
+                self.before += now().duration_since(since);
+                self.since = None;
+            }
+            _ => {}
+        }
+    }
+
+    fn total(&self, now: Instant) -> Duration {
+        self.before + self.since.map_or(Duration::ZERO, |since| now.saturating_duration_since(since))
+    }
 }
 
 #[derive(Debug)]
@@ -82,7 +113,8 @@ struct Subscriber {
 
 impl Engine {
     pub(crate) fn new(slices: Vec<Slice>, shards: u32, behind: rpc::Behind) -> Engine {
-        Engine { slices, shards, behind, subscribers: Vec::new(), effects: Vec::new() }
+        let waits = vec![Waited::default(); slices.len()];
+        Engine { slices, waits, shards, behind, subscribers: Vec::new(), effects: Vec::new() }
     }
 
     /// Handles events until the inbox closes, or one cannot be understood.
@@ -122,8 +154,9 @@ impl Engine {
         &mut self,
         mut step: impl FnMut(&mut Slice, &mut Vec<SliceEffect>) -> Result<(), FrameError>,
     ) -> Result<(), FrameError> {
-        for slice in &mut self.slices {
+        for (slice, waits) in self.slices.iter_mut().zip(&mut self.waits) {
             step(slice, &mut self.effects)?;
+            waits.on_step(slice.stalled(), Instant::now);
             for SliceEffect::Frame { to, frame } in self.effects.drain(..) {
                 crash::point("matcher.candidates.send");
                 let reads = |s: &Subscriber| s.slice == slice.id() && s.shard == to;
@@ -163,11 +196,13 @@ impl Engine {
     fn inspect(&self) -> pb::MatcherState {
         let decided = self.cursors().decided;
         let marks = (0..).zip(decided).map(|(shard, decided)| pb::ShardMark { shard, decided: decided.0 });
-        pb::MatcherState { slices: self.slices.iter().map(slice_state).collect(), shards: marks.collect() }
+        let slices =
+            self.slices.iter().zip(&self.waits).map(|(slice, waits)| slice_state(slice, waits.total(Instant::now())));
+        pb::MatcherState { slices: slices.collect(), shards: marks.collect() }
     }
 }
 
-fn slice_state(slice: &Slice) -> pb::SliceState {
+fn slice_state(slice: &Slice, stalled: Duration) -> pb::SliceState {
     pb::SliceState {
         slice: slice.id().0,
         through: slice.through().0,
@@ -178,6 +213,8 @@ fn slice_state(slice: &Slice) -> pb::SliceState {
         stalled: slice.stalled(),
         pools: slice.pools().map(pool_count).collect(),
         candidates: slice.stats().candidates,
+        probes: slice.stats().probes,
+        stalled_ms: stalled.as_millis() as u64,
     }
 }
 
@@ -201,5 +238,20 @@ fn pool_count(pool: SlicePoolStats<'_>) -> pb::PoolCount {
         rule_errors: pool.rule_errors,
         split: split(pool.split).to_owned(),
         hot_keys: pool.hot_keys.into_iter().map(hot).collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waits_add_up_and_the_one_under_way_counts() {
+        let (began, mut waited) = (Instant::now(), Waited::default());
+        let at = |ms| began + Duration::from_millis(ms);
+        for (ms, stalled) in [(1, false), (10, true), (25, true), (30, false), (40, false), (100, true)] {
+            waited.on_step(stalled, || at(ms));
+        }
+        assert_eq!(waited.total(at(150)), Duration::from_millis(20 + 50));
     }
 }

@@ -66,7 +66,7 @@ pub(super) async fn session(node: Arc<Node>, health: Health, session: Shutdown) 
 /// The first feed of a session, with the cut. None when told to stop.
 async fn first_feed(node: &Node, link: &Link, session: &Shutdown) -> Option<(String, SliceCut, Feed)> {
     link.keep(session, || async {
-        let (hello, mut feed) = subscribe(node, None).await?;
+        let (hello, mut feed) = subscribe(node, link, None).await?;
         node.identity.check(hello.peer.as_ref())?;
         let cut = read_cut(EventId(hello.after), &mut feed).await?;
         link.read(cut.through);
@@ -90,7 +90,8 @@ async fn read_feed(
         let mut feed = match begun {
             Some(feed) => feed,
             None => {
-                let CutAnswer { log_id: found, cut, .. } = rpc::ask_cut(&node.identity, node.balancer()).await?;
+                let CutAnswer { log_id: found, cut, .. } =
+                    rpc::ask_cut(&node.identity, node.balancer(), link.traffic()).await?;
                 if found != log_id {
                     return Ok(format!("the balancer's log is {found}, this session's was {log_id}"));
                 }
@@ -100,7 +101,7 @@ async fn read_feed(
                     return Ok(format!("the balancer's results end at {cut}, candidates below {floor} are gone here"));
                 }
                 let after = cursors.received;
-                let (hello, feed) = match subscribe(node, Some(after)).await {
+                let (hello, feed) = match subscribe(node, link, Some(after)).await {
                     Err(LinkError::Behind(reason)) => return Ok(reason),
                     subscribed => subscribed?,
                 };
@@ -136,8 +137,8 @@ async fn on_message(link: &Link, inbox: &Inbox<Event>, message: pb::FeedResponse
     }
 }
 
-async fn subscribe(node: &Node, after: Option<EventId>) -> Result<(pb::FeedHello, Feed), LinkError> {
-    let mut client = rpc::feed_client(node.balancer())?;
+async fn subscribe(node: &Node, link: &Link, after: Option<EventId>) -> Result<(pb::FeedHello, Feed), LinkError> {
+    let mut client = rpc::feed_client(node.balancer(), link.traffic())?;
     let request = pb::FeedRequest {
         peer: Some(node.identity.pb()),
         slices: slices(node).map(|slice| slice.0).collect(),

@@ -6,7 +6,7 @@ use dovetail_core::{DecisionFrame, EventId, Retirement, Ring};
 use futures::{Stream, StreamExt, future, stream};
 use tonic::{Status, transport::Channel};
 
-use super::{Identity, Link, LinkError, NODE_MESSAGE_BYTES_MAX, dial, or_behind};
+use super::{Identity, Link, LinkError, NODE_MESSAGE_BYTES_MAX, Traffic, dial, or_behind};
 use crate::{
     convert,
     pb::{
@@ -39,16 +39,16 @@ pub fn unavailable(error: LinkError) -> Status {
     Status::unavailable(error.to_string())
 }
 
-fn channel(address: &str) -> Result<Channel, LinkError> {
-    dial(address).map_err(|error| LinkError::Status(Status::invalid_argument(format!("{address}: {error}"))))
+fn channel(address: &str, traffic: &Traffic) -> Result<Channel, LinkError> {
+    dial(address, traffic).map_err(|error| LinkError::Status(Status::invalid_argument(format!("{address}: {error}"))))
 }
 
 /// The balancer's feed.
 ///
 /// # Errors
 /// When the address is not a URL.
-pub fn feed_client(balancer: &str) -> Result<FeedServiceClient<Channel>, LinkError> {
-    let client = FeedServiceClient::new(channel(balancer)?);
+pub fn feed_client(balancer: &str, traffic: &Traffic) -> Result<FeedServiceClient<Channel>, LinkError> {
+    let client = FeedServiceClient::new(channel(balancer, traffic)?);
     Ok(client.max_decoding_message_size(NODE_MESSAGE_BYTES_MAX))
 }
 
@@ -56,8 +56,8 @@ pub fn feed_client(balancer: &str) -> Result<FeedServiceClient<Channel>, LinkErr
 ///
 /// # Errors
 /// When the address is not a URL.
-pub fn candidates_client(matcher: &str) -> Result<CandidatesServiceClient<Channel>, LinkError> {
-    let client = CandidatesServiceClient::new(channel(matcher)?);
+pub fn candidates_client(matcher: &str, traffic: &Traffic) -> Result<CandidatesServiceClient<Channel>, LinkError> {
+    let client = CandidatesServiceClient::new(channel(matcher, traffic)?);
     Ok(client.max_decoding_message_size(NODE_MESSAGE_BYTES_MAX))
 }
 
@@ -108,8 +108,9 @@ pub async fn subscribe_decisions(
     identity: &Identity,
     gatherer: &str,
     after: EventId,
+    traffic: &Traffic,
 ) -> Result<(EventId, Decisions), LinkError> {
-    let client = DecisionsServiceClient::new(channel(gatherer)?);
+    let client = DecisionsServiceClient::new(channel(gatherer, traffic)?);
     let mut client = client.max_decoding_message_size(NODE_MESSAGE_BYTES_MAX);
     let request = pb::DecisionsRequest { peer: Some(identity.pb()), after: after.0 };
     let mut stream = client.decisions(request).await?.into_inner();
@@ -127,9 +128,9 @@ pub async fn subscribe_decisions(
 ///
 /// # Errors
 /// When the balancer cannot be reached, or is a stranger.
-pub async fn ask_cut(identity: &Identity, balancer: &str) -> Result<CutAnswer, LinkError> {
+pub async fn ask_cut(identity: &Identity, balancer: &str, traffic: &Traffic) -> Result<CutAnswer, LinkError> {
     let peer = pb::Peer { log_id: String::new(), ..identity.pb() };
-    let answer = feed_client(balancer)?.cut(pb::CutRequest { peer: Some(peer) }).await?.into_inner();
+    let answer = feed_client(balancer, traffic)?.cut(pb::CutRequest { peer: Some(peer) }).await?.into_inner();
     Ok(CutAnswer {
         log_id: answer.peer.map(|peer| peer.log_id).unwrap_or_default(),
         cut: EventId(answer.cut),
@@ -159,7 +160,9 @@ pub async fn fetch_retirements(
     through: EventId,
 ) -> Result<Vec<Retirement>, LinkError> {
     let request = pb::RetirementsRequest { peer: Some(identity.pb()), after: after.0, through: through.0 };
-    let mut stream = feed_client(balancer)?.retirements(request).await.map_err(or_behind)?.into_inner();
+    // Of no link: it is asked for once in a while, in place of what a link would have brought.
+    let mut client = feed_client(balancer, &Traffic::default())?;
+    let mut stream = client.retirements(request).await.map_err(or_behind)?.into_inner();
     let mut retirements = Vec::new();
     while let Some(part) = stream.message().await.map_err(or_behind)? {
         retirements.extend(part.retirements.into_iter().map(convert::retirement));

@@ -105,13 +105,18 @@ impl<E: Send + 'static> Diskless<E> {
         self.links.add(Role::Gatherer, shard.0, &self.settings.node.addresses.gatherers[shard.0 as usize], "decisions")
     }
 
-    /// Subscribes to a shard whose watermark is known as `after`. Returns its floor, and what follows.
+    /// Subscribes over a link to a shard whose watermark is known as `after`. Returns its floor, and what follows.
     ///
     /// # Errors
     /// When the shard cannot be reached, or is a stranger.
-    pub async fn subscribe_to(&self, shard: ShardId, after: EventId) -> Result<(EventId, Decisions), LinkError> {
+    pub async fn subscribe_to(
+        &self,
+        link: &Link,
+        shard: ShardId,
+        after: EventId,
+    ) -> Result<(EventId, Decisions), LinkError> {
         let address = &self.settings.node.addresses.gatherers[shard.0 as usize];
-        super::subscribe_decisions(&self.identity, address, after).await
+        super::subscribe_decisions(&self.identity, address, after, link.traffic()).await
     }
 
     /// Retirements `(after, through]` from the balancer's store.

@@ -16,6 +16,7 @@ use tonic::{
     transport::{Channel, Endpoint},
 };
 
+use super::Traffic;
 use crate::{convert::ConvertError, pb, settings::Role, shutdown::Shutdown};
 
 const BACKOFF_MIN: Duration = Duration::from_millis(20);
@@ -82,20 +83,19 @@ pub fn or_behind(status: Status) -> LinkError {
     }
 }
 
-/// A channel to another node, connected when it is first used and again whenever it breaks.
+/// A channel to another node, connected when it is first used and again whenever it breaks. Its bytes are counted.
 ///
 /// # Errors
 /// When the address is not a URL.
-pub fn dial(address: &str) -> Result<Channel, tonic::transport::Error> {
+pub fn dial(address: &str, traffic: &Traffic) -> Result<Channel, tonic::transport::Error> {
     Ok(Endpoint::from_shared(address.to_owned())?
         .connect_timeout(Duration::from_secs(2))
-        .tcp_nodelay(true)
         .http2_keep_alive_interval(Duration::from_secs(5))
         .keep_alive_timeout(Duration::from_secs(10))
         .keep_alive_while_idle(true)
         .initial_stream_window_size(4 << 20)
         .initial_connection_window_size(16 << 20)
-        .connect_lazy())
+        .connect_with_connector_lazy(traffic.connector()))
 }
 
 /// One subscription.
@@ -111,6 +111,7 @@ pub struct Link {
     cursor: AtomicU64,
     reconnects: AtomicU64,
     last_error: Mutex<String>,
+    traffic: Traffic,
 }
 
 impl Link {
@@ -125,6 +126,11 @@ impl Link {
             tracing::info!(peer = %self.role, index = self.index, address = self.address, stream = self.stream, cursor = %cursor, "subscribed");
         }
         self.cursor.store(cursor.0, Ordering::Relaxed);
+    }
+
+    /// What goes through its connections, one after the other.
+    pub fn traffic(&self) -> &Traffic {
+        &self.traffic
     }
 
     /// Subscribes again and again until told to stop. `once` is one subscription, from the current cursor until it breaks;
@@ -190,6 +196,7 @@ impl Links {
             cursor: AtomicU64::new(0),
             reconnects: AtomicU64::new(0),
             last_error: Mutex::default(),
+            traffic: Traffic::default(),
         });
         self.0.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&link));
         link
@@ -218,6 +225,7 @@ impl Links {
                     lag: highest.0.saturating_sub(cursor),
                     last_error: link.last_error.lock().unwrap_or_else(PoisonError::into_inner).clone(),
                     reconnects: link.reconnects.load(Ordering::Relaxed),
+                    received_bytes: link.traffic.received(),
                 }
             })
             .collect()

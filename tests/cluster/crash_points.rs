@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 
 use crate::harness::{Cluster, PATIENCE, SMALL, Which, heavy, within};
 use crate::load::{Load, Watcher, settled};
-use crate::workload::{Answer, Workload, position};
+use crate::workload::{Answer, Workload, position, submissions};
 
 const N: usize = 20_000;
 const SETTLES_IN: Duration = Duration::from_secs(240);
@@ -22,7 +22,7 @@ const SIGABRT: i32 = 6;
 async fn check(which: Which, point: Point, visit: u64) {
     let mut cluster = Cluster::start_with("crash-point", SMALL, &[("checkpoint-bytes", "1048576")]).await;
     let client = cluster.client().await;
-    client.define_pool(Workload::W1.pool("w1")).await.unwrap();
+    client.define_pool(Workload::W1.pool("w1", N)).await.unwrap();
     cluster.kill(which);
     cluster.spawn_env(which, crash::VARIABLE, &format!("{point}:{visit}"));
     if which == Which::Balancer {
@@ -32,7 +32,7 @@ async fn check(which: Which, point: Point, visit: u64) {
     }
     let (stop, stopped) = oneshot::channel();
     let watching = Watcher::new(&cluster.server(), "w1", 0).spawn(stopped);
-    let mut elements = Workload::W1.elements(N);
+    let mut elements = submissions(Workload::W1, N);
     // Enough of a log for checkpoints.
     elements.iter_mut().for_each(|element| element.payload = vec![7; 100].into());
     let mut load = Load::new(cluster.server(), "w1", elements);
@@ -55,7 +55,7 @@ async fn check(which: Which, point: Point, visit: u64) {
         });
         (a, b)
     });
-    assert_eq!(Answer::of(N as u64, ends), Workload::W1.answer(N), "{point}:{visit}");
+    assert_eq!(Answer::of(N, ends).unwrap(), Workload::W1.answer(N).unwrap(), "{point}:{visit}");
 }
 
 async fn check_all(which: Which, points: &[Point]) {

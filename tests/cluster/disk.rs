@@ -8,7 +8,7 @@ use tonic::Code;
 
 use crate::harness::{Cluster, SEVEN, SMALL, Which, dovetail, heavy, until};
 use crate::load::{Load, Watcher, settled, submit};
-use crate::workload::{Answer, Workload, position};
+use crate::workload::{Answer, Workload, position, submissions};
 
 const SETTLES_IN: Duration = Duration::from_secs(240);
 
@@ -31,8 +31,8 @@ async fn a_balancer_goes_on_from_checkpoints_and_its_disk_does_not_grow_with_his
     let n = 100_000;
     let mut cluster = Cluster::start_with("checkpoints", SEVEN, &OFTEN).await;
     let client = cluster.client().await;
-    client.define_pool(Workload::W1.pool("w1")).await.unwrap();
-    let mut load = Load::new(cluster.server(), "w1", Workload::W1.elements(n));
+    client.define_pool(Workload::W1.pool("w1", n)).await.unwrap();
+    let mut load = Load::new(cluster.server(), "w1", submissions(Workload::W1, n));
     let mut watcher = Watcher::new(&cluster.server(), "w1", 0);
     for part in 1..=10 {
         load.send(n * part / 10).await;
@@ -47,7 +47,7 @@ async fn a_balancer_goes_on_from_checkpoints_and_its_disk_does_not_grow_with_his
         let [a, b] = [&found.a, &found.b].map(|end| position(&end.as_ref().unwrap().key));
         (a, b)
     });
-    assert_eq!(Answer::of(n as u64, ends), Workload::W1.answer(n));
+    assert_eq!(Answer::of(n, ends).unwrap(), Workload::W1.answer(n).unwrap());
     let stored = until("the log is trimmed", async || {
         let stored = stored(&cluster).await;
         (stored.log_floor > n as u64 / 5 && stored.results_floor > 0).then_some(stored)
@@ -131,8 +131,8 @@ async fn what_waits_survives_in_a_checkpoint_with_all_that_belongs_to_it() {
 async fn results_may_be_lost_below_a_checkpoint() {
     let mut cluster = Cluster::start_with("results-lost", SMALL, &OFTEN).await;
     let client = cluster.client().await;
-    client.define_pool(Workload::W2.pool("w2")).await.unwrap();
-    submit(&client, "w2", Workload::W2.elements(50_000)).await;
+    client.define_pool(Workload::W2.pool("w2", 50_000)).await.unwrap();
+    submit(&client, "w2", submissions(Workload::W2, 50_000)).await;
     let matches = settled(&client, "w2", 0, SETTLES_IN).await;
     let checkpoint = until("a checkpoint is made", async || {
         let stored = stored(&cluster).await;

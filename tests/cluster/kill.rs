@@ -9,7 +9,7 @@ use tokio::sync::oneshot;
 use crate::harness::{Cluster, PATIENCE, SEVEN, Which, heavy, until, within};
 use crate::history::History;
 use crate::load::{Load, Watcher, settled};
-use crate::workload::{Answer, Workload, position};
+use crate::workload::{Answer, Workload, position, submissions};
 
 /// Longest time a cluster may take to recover and to decide what is left.
 const SETTLES_IN: Duration = Duration::from_secs(240);
@@ -41,10 +41,10 @@ async fn check(test: &str, n: usize, faults: &[Fault]) {
     let _heavy = heavy().await;
     let mut cluster = Cluster::start(test, SEVEN).await;
     let client = cluster.client().await;
-    client.define_pool(Workload::W1.pool("w1")).await.unwrap();
+    client.define_pool(Workload::W1.pool("w1", n)).await.unwrap();
     let (stop, stopped) = oneshot::channel();
     let watching = Watcher::new(&cluster.server(), "w1", 0).spawn(stopped);
-    let mut load = Load::new(cluster.server(), "w1", Workload::W1.elements(n));
+    let mut load = Load::new(cluster.server(), "w1", submissions(Workload::W1, n));
     let (mut dead, mut kills, mut balancer_kills) = (Vec::new(), 0, 0);
     for (part, fault) in faults.iter().enumerate() {
         load.send(n * (part + 1) / (faults.len() + 1)).await;
@@ -83,7 +83,7 @@ async fn check(test: &str, n: usize, faults: &[Fault]) {
         let [a, b] = [&found.a, &found.b].map(|end| position(&end.as_ref().unwrap().key));
         (a, b)
     });
-    assert_eq!(Answer::of(n as u64, ends), Workload::W1.answer(n));
+    assert_eq!(Answer::of(n, ends).unwrap(), Workload::W1.answer(n).unwrap());
     let history = History::of(&mut cluster).await;
     history.check(&matches);
     // No acknowledged element is lost, and no id was given twice: the log has exactly what was acknowledged.
@@ -144,8 +144,8 @@ async fn a_gatherer_that_hangs_holds_the_result_back_and_does_not_change_it() {
     let n = 20_000;
     let mut cluster = Cluster::start("hang", SEVEN).await;
     let client = cluster.client().await;
-    client.define_pool(Workload::W1.pool("w1")).await.unwrap();
-    let mut load = Load::new(cluster.server(), "w1", Workload::W1.elements(n));
+    client.define_pool(Workload::W1.pool("w1", n)).await.unwrap();
+    let mut load = Load::new(cluster.server(), "w1", submissions(Workload::W1, n));
     // Once for as long as a part of the load takes.
     load.send(n / 4).await;
     cluster.node(Which::Gatherer(1)).signal("STOP");

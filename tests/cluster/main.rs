@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test fails by panicking, and shows the logs")]
 
 mod bad_input;
+mod bench;
 mod clients;
 mod crash_points;
 mod disk;

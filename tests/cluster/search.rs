@@ -8,19 +8,19 @@ use dovetail::pb::{self, Attribute, AttributeType, ElementState, PoolDefinition,
 
 use crate::harness::{Cluster, SEVEN, SMALL, Which, dovetail, heavy, until};
 use crate::load::{settled, submit};
-use crate::workload::{Answer, Workload, position};
+use crate::workload::{Answer, Workload, position, submissions};
 
 const N: usize = 20_000;
 const SETTLES_IN: Duration = Duration::from_secs(300);
 
 async fn run(client: &Client, workload: Workload) {
     let pool = format!("{workload:?}");
-    let defined = client.define_pool(workload.pool(&pool)).await.unwrap();
-    submit(client, &pool, workload.elements(N)).await;
+    let defined = client.define_pool(workload.pool(&pool, N)).await.unwrap();
+    submit(client, &pool, submissions(workload, N)).await;
     let matches = settled(client, &pool, defined.defined_at, SETTLES_IN).await;
     let key = |end: &Option<pb::MatchedElement>| position(&end.as_ref().unwrap().key);
     let ends = matches.iter().map(|found| (key(&found.a), key(&found.b)));
-    assert_eq!(Answer::of(N as u64, ends), workload.answer(N), "{workload:?}");
+    assert_eq!(Answer::of(N, ends).unwrap(), workload.answer(N).unwrap(), "{workload:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

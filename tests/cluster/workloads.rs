@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use crate::harness::{Cluster, SEVEN, Shape, heavy};
 use crate::load::{settled, submit};
-use crate::workload::{Answer, Workload, position};
+use crate::workload::{Answer, Workload, position, submissions};
 
 /// Longest time one workload may take.
 const SETTLES_IN: Duration = Duration::from_secs(400);
@@ -25,8 +25,8 @@ async fn check(test: &str, shape: Shape) {
     for (workload, n) in WORKLOADS {
         let started = Instant::now();
         let pool = format!("{workload:?}");
-        let defined = client.define_pool(workload.pool(&pool)).await.unwrap();
-        let ids = submit(&client, &pool, workload.elements(n)).await;
+        let defined = client.define_pool(workload.pool(&pool, n)).await.unwrap();
+        let ids = submit(&client, &pool, submissions(workload, n)).await;
         let submitted = started.elapsed();
         let matches = settled(&client, &pool, defined.defined_at, SETTLES_IN).await;
         eprintln!("{test} {workload:?} {n}: submitted in {submitted:.1?}, settled in {:.1?}", started.elapsed());
@@ -35,10 +35,10 @@ async fn check(test: &str, shape: Shape) {
             assert_eq!((ids[position(&a.key) as usize - 1], a.id < b.id), (a.id, true), "element {}", a.key);
             (position(&a.key), position(&b.key))
         });
-        assert_eq!(Answer::of(n as u64, ends), workload.answer(n), "{workload:?} with {n} elements");
+        assert_eq!(Answer::of(n, ends).unwrap(), workload.answer(n).unwrap(), "{workload:?} with {n} elements");
         let pools = client.list_pools().await.unwrap();
         let status = pools.iter().find(|status| status.pool.as_ref().is_some_and(|found| found.name == pool)).unwrap();
-        let known = workload.answer(n);
+        let known = workload.answer(n).unwrap();
         assert_eq!((status.matches, status.waiting), (known.matches, known.waiting), "{workload:?} as listed");
     }
 }

@@ -395,6 +395,7 @@ impl Slice {
             return Ok(None);
         }
         self.ahead.searched(x, list.len());
+        self.stats.probes += 1;
         self.stats.candidates += list.len() as u64;
         self.stats.list_longest = self.stats.list_longest.max(list.len());
         Ok(Some(list))

@@ -9,6 +9,7 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::crash::{self, Point};
 use crate::error::DiskError;
@@ -43,10 +44,41 @@ pub trait DiskHook: Send + Sync {
     fn before(&self, op: &DiskOp<'_>) -> io::Result<()>;
 }
 
+/// What a log has asked of its disk since it was opened. Clones share the counts, and outlive the log.
+#[derive(Clone, Debug, Default)]
+pub struct DiskUse(Arc<Counts>);
+
+#[derive(Debug, Default)]
+struct Counts {
+    syncs: AtomicU64,
+    appended_bytes: AtomicU64,
+}
+
+impl DiskUse {
+    /// Times that a file or a folder was to be made durable, the background's included.
+    pub fn syncs(&self) -> u64 {
+        self.0.syncs.load(Ordering::Relaxed)
+    }
+
+    /// Bytes of the groups that were appended, headers included.
+    pub fn appended_bytes(&self) -> u64 {
+        self.0.appended_bytes.load(Ordering::Relaxed)
+    }
+
+    fn synced(&self) {
+        self.0.syncs.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn appended(&self, bytes: usize) {
+        self.0.appended_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+}
+
 /// The disk, with or without someone watching.
 #[derive(Clone, Default)]
 pub(crate) struct Disk {
     hook: Option<Arc<dyn DiskHook>>,
+    pub used: DiskUse,
 }
 
 impl fmt::Debug for Disk {
@@ -57,7 +89,7 @@ impl fmt::Debug for Disk {
 
 impl Disk {
     pub fn new(hook: Option<Arc<dyn DiskHook>>) -> Self {
-        Self { hook }
+        Self { hook, used: DiskUse::default() }
     }
 
     fn announce(&self, point: Point, op: &DiskOp<'_>) -> io::Result<()> {
@@ -103,6 +135,7 @@ impl Disk {
     }
 
     pub fn sync_dir(&self, point: Point, dir: &Path) -> Result<(), DiskError> {
+        self.used.synced();
         self.announce(point, &DiskOp::SyncDir(dir))
             .and_then(|()| File::open(dir)?.sync_all())
             .map_err(failed("sync folder", dir))
@@ -131,6 +164,7 @@ impl DiskFile {
 
     /// Makes content and size durable (fdatasync), not the entry in the folder.
     pub fn sync(&self, point: Point) -> Result<(), DiskError> {
+        self.disk.used.synced();
         self.disk
             .announce(point, &DiskOp::Sync(&self.path))
             .and_then(|()| self.file.sync_data())

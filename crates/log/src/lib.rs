@@ -30,8 +30,8 @@ mod log;
 mod memory;
 
 pub use embedded::{
-    CLUSTER_BYTES_MAX, EmbeddedLog, GROUP_BYTES_MAX, OpenReport, Options, RECORD_BYTES_LIMIT, RECORD_BYTES_MAX_DEFAULT,
-    SEGMENT_BYTES_DEFAULT, SEGMENT_BYTES_LIMIT, SegmentInfo, TornTail,
+    CLUSTER_BYTES_MAX, DiskUse, EmbeddedLog, GROUP_BYTES_MAX, OpenReport, Options, RECORD_BYTES_LIMIT,
+    RECORD_BYTES_MAX_DEFAULT, SEGMENT_BYTES_DEFAULT, SEGMENT_BYTES_LIMIT, SegmentInfo, TornTail,
 };
 pub use error::{AppendError, OpenError, ReadError, TrimError};
 pub use log::{Log, LogReader, Record};

@@ -39,6 +39,7 @@ fn link(link: &pb::PeerLink) -> Value {
         "lag": link.lag,
         "last_error": link.last_error,
         "stream": link.stream,
+        "received_bytes": link.received_bytes,
         "reconnects": link.reconnects,
     })
 }
@@ -68,6 +69,10 @@ fn stored(stored: &pb::StoredState) -> Value {
         "results_floor": stored.results_floor,
         "results_bytes": stored.results_bytes,
         "full": stored.full,
+        "log_appended_bytes": stored.log_appended_bytes,
+        "results_appended_bytes": stored.results_appended_bytes,
+        "log_syncs": stored.log_syncs,
+        "results_syncs": stored.results_syncs,
     })
 }
 
@@ -83,6 +88,8 @@ fn matcher(state: &pb::MatcherState) -> Value {
             "stalled": slice.stalled,
             "pools": pools(&slice.pools),
             "candidates": slice.candidates,
+            "probes": slice.probes,
+            "stalled_ms": slice.stalled_ms,
         })
     };
     json!({ "slices": state.slices.iter().map(slice).collect::<Vec<_>>(), "shards": shards(&state.shards) })

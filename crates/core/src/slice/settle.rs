@@ -58,6 +58,7 @@ impl Slice {
         (place, key): (Place, Option<u64>),
         time_ms: u64,
     ) -> Result<bool, FrameError> {
+        self.stats.probes += 1;
         let pool = self.pools.get_mut(x, prober.pool)?;
         let Some(slot) = pool.first(x, prober, key, time_ms) else { return Ok(false) };
         let anchor = ElementId(pool.anchors.id(slot));

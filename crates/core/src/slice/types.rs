@@ -107,6 +107,8 @@ pub struct CandidateBacklog {
 /// Counts for people.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SliceStats {
+    /// Searches, each counted once however often it had to wait.
+    pub probes: u64,
     /// Candidates listed.
     pub candidates: u64,
     /// Longest list.

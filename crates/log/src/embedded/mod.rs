@@ -89,6 +89,7 @@ pub use retention::SegmentInfo;
 pub(crate) use format::RECORD_HEADER_BYTES;
 
 use crate::crash;
+pub use crate::disk::DiskUse;
 use crate::disk::{Disk, DiskFile};
 use crate::error::{AppendError, DiskError, OpenError, Poisoned, TrimError};
 use crate::log::{Log, LogReader, Record, check_order, check_sizes};
@@ -139,6 +140,11 @@ impl EmbeddedLog {
     /// Drawn at random when the log was created.
     pub fn log_id(&self) -> u128 {
         self.log_id
+    }
+
+    /// What it asks of its disk, from now on and since it was opened.
+    pub fn disk_use(&self) -> DiskUse {
+        self.disk.used.clone()
     }
 
     /// Ends the background work, makes the watermark durable and unlocks the folder.
@@ -228,6 +234,7 @@ impl EmbeddedLog {
         format::encode_group(seed, end, self.last, records, &mut self.scratch, |at, before| index.visit(at, before));
         self.active.file.write_at("log.append.write", &self.scratch, end)?;
         self.active.file.sync("log.append.sync")?;
+        self.disk.used.appended(self.scratch.len());
         self.active.end += self.scratch.len() as u64;
         self.last = records[records.len() - 1].through;
         self.watermark.write(self.mark())?;

@@ -1,0 +1,213 @@
+//! `dovetail bench`: drives a workload through a cluster, and says how fast that was, what it cost, and whether the result is
+//! right.
+
+mod text;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::error::CliError;
+use super::input::InputArgs;
+use super::schema::PoolSchema;
+use super::{match_json, output, pool_file};
+use crate::bench::workload::Workload;
+use crate::bench::{self, Pace, Plan, Shape, Source, Target};
+use crate::shutdown::Shutdown;
+
+/// Nodes of each role when nobody says how many.
+const NODES: u32 = 3;
+/// Slices when nobody says how many; more with more matchers.
+const SLICES: u32 = 6;
+/// Most elements. All are in memory, and so are their times.
+const ELEMENTS_MAX: u32 = 50_000_000;
+
+const EXAMPLES: &str = "\
+Workloads, with known answers:
+  w1  players: same region and mode, skill near     w2  riders and drivers: same cell, other side
+  w3  everyone with everyone                        w4  two halves of an event: same id, other side
+  w5  near in eight dimensions, no key
+
+Flat out, latencies say how much was under way; measure them with --rate, below what the cluster can do.
+
+Examples:
+  dovetail bench --workload w2 --elements 1000000
+  dovetail bench --workload w1 --rate 50000 --rounds 5
+  dovetail bench --data /dev/shm                     the log in memory: what fsync costs
+  dovetail bench --pool-file examples/players.toml --input examples/players.ndjson
+  dovetail bench --server http://127.0.0.1:7400 --json";
+
+/// Flags of `dovetail bench`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub struct BenchArgs {
+    #[command(flatten)]
+    load: LoadArgs,
+    #[command(flatten)]
+    target: TargetArgs,
+    /// How often, each time with a cluster (or a pool) of its own; rates are given as median, least and most
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    rounds: u16,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "What is submitted")]
+struct LoadArgs {
+    /// w1 to w5 [default: w2]
+    #[arg(long, value_name = "W", hide_possible_values = true, conflicts_with = "pool_file")]
+    workload: Option<Workload>,
+    /// How many elements [default: 100000]
+    #[arg(long, value_name = "N", conflicts_with = "pool_file",
+          value_parser = clap::value_parser!(u32).range(2..=ELEMENTS_MAX as i64))]
+    elements: Option<u32>,
+    /// TOML file that defines a pool, in place of a workload
+    #[arg(long, value_name = "FILE", requires = "input")]
+    pool_file: Option<PathBuf>,
+    /// The elements for that pool, as NDJSON or .csv
+    #[arg(long, value_name = "FILE", requires = "pool_file")]
+    input: Option<PathBuf>,
+    /// Bytes of each payload [default: what fills an element to 100 bytes of key, attributes and payload]
+    #[arg(long, value_name = "N", conflicts_with = "pool_file", value_parser = clap::value_parser!(u32).range(0..=4096))]
+    payload_bytes: Option<u32>,
+    /// Clients that submit; elements are dealt to them in turn
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]
+    clients: u16,
+    /// Most elements in a message
+    #[arg(long, value_name = "N", default_value_t = 256, value_parser = clap::value_parser!(u16).range(1..=10_000))]
+    batch: u16,
+    /// Most messages of a client without an answer
+    #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    in_flight: u16,
+    /// Elements a second, of all clients together; without it, as fast as they are taken
+    #[arg(long, value_name = "N", value_parser = rate, allow_negative_numbers = true)]
+    rate: Option<f64>,
+}
+
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "What it is submitted to")]
+struct TargetArgs {
+    /// The balancer of a cluster that runs, in place of one that is started
+    #[arg(long, value_name = "URL", conflicts_with_all = ["up", "matchers", "gatherers", "slices", "data"])]
+    server: Option<String>,
+    /// All roles in one process, as in `dovetail up`
+    #[arg(long)]
+    up: bool,
+    /// Matchers [default: 3]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=64))]
+    matchers: Option<u32>,
+    /// Gatherers [default: 3]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=64))]
+    gatherers: Option<u32>,
+    /// Slices [default: 6, or one for each matcher]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
+    slices: Option<u32>,
+    /// Where the log's folder is made, and removed afterwards [default: the place for temporary files]
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+}
+
+/// For clap.
+fn rate(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(rate) if (0.1..=1e8).contains(&rate) => Ok(rate),
+        _ => Err(format!("{text:?} is not a number of elements a second, 0.1 to 100000000")),
+    }
+}
+
+/// Measures, and prints what was found. Fails when a result is wrong.
+pub async fn run(arguments: BenchArgs) -> Result<(), CliError> {
+    let plan = plan(&arguments)?;
+    let shutdown = Shutdown::on_signals().map_err(CliError::Runtime)?;
+    let rounds = plan.rounds;
+    let told = |round: usize, measured: &bench::report::Measured| {
+        if rounds > 1 {
+            eprintln!("round {} of {rounds}: {}", round + 1, text::round(measured));
+        }
+    };
+    // The processes end with what is dropped here. The terminal sends them the signal too, so it is looked at first.
+    let report = tokio::select! {
+        biased;
+        () = shutdown.given() => None,
+        report = bench::run(&plan, told) => Some(report),
+    };
+    let report = match report {
+        Some(report) if !(report.is_err() && shutdown.is_given()) => report?,
+        _ => {
+            eprintln!("interrupted");
+            return Err(CliError::Reported);
+        }
+    };
+    match arguments.json {
+        true => output::print(&match_json::line(&report))?,
+        false => output::print(&text::report(&report))?,
+    }
+    match report.summary.correct {
+        true => Ok(()),
+        false => {
+            eprintln!("error: the result is not that of the sequential program");
+            Err(CliError::Reported)
+        }
+    }
+}
+
+fn plan(arguments: &BenchArgs) -> Result<Plan, CliError> {
+    let BenchArgs { load, target, rounds, .. } = arguments;
+    let (name, source) = load.source()?;
+    Ok(Plan {
+        name,
+        source: Arc::new(source),
+        target: target.target()?,
+        clients: load.clients.into(),
+        batch: load.batch.into(),
+        in_flight: load.in_flight.into(),
+        pace: load.rate.map_or(Pace::FlatOut, Pace::PerSecond),
+        rounds: (*rounds).into(),
+    })
+}
+
+impl LoadArgs {
+    /// What it is called, and what it is.
+    fn source(&self) -> Result<(String, Source), CliError> {
+        if let (Some(pool), Some(input)) = (&self.pool_file, &self.input) {
+            let definition = pool_file::read(pool)?;
+            let input = InputArgs::of(input.clone());
+            let read: Result<Vec<_>, _> = input.open(PoolSchema::of(&definition))?.collect();
+            let elements = read.map_err(|bad| CliError::Input { name: input.name(), reason: format!("line {bad}") })?;
+            if elements.is_empty() {
+                return Err(CliError::Input { name: input.name(), reason: "there are no elements in it".to_owned() });
+            }
+            let submissions = elements.into_iter().map(|element| element.submission).collect();
+            return Ok((
+                format!("{} into {:?}", input.name(), definition.name),
+                Source::Described { definition, submissions },
+            ));
+        }
+        let (workload, n) = (self.workload.unwrap_or(Workload::W2), self.elements.unwrap_or(100_000) as usize);
+        if workload == Workload::W4 && n % 2 == 1 {
+            return Err(CliError::Arguments(format!(
+                "the elements of w4 come in pairs, so --elements must be even, not {n}"
+            )));
+        }
+        let source = Source::generated(workload, n, self.payload_bytes.map(|bytes| bytes as usize));
+        Ok((format!("w{}", workload.number()), source))
+    }
+}
+
+impl TargetArgs {
+    fn target(&self) -> Result<Target, CliError> {
+        if let Some(server) = &self.server {
+            return Ok(Target::Running(server.clone()));
+        }
+        let matchers = self.matchers.unwrap_or(NODES);
+        let slices = self.slices.unwrap_or(SLICES.max(matchers));
+        if slices < matchers {
+            return Err(CliError::Arguments(format!(
+                "{matchers} matchers need as many slices or more, --slices is {slices}"
+            )));
+        }
+        let gatherers = self.gatherers.unwrap_or(NODES);
+        Ok(Target::Own(Shape { matchers, gatherers, slices, up: self.up, data: self.data.clone() }))
+    }
+}
