@@ -87,11 +87,14 @@ enum Peer {
         /// The server's port on 127.0.0.1. Everything in it is lost.
         #[arg(long)]
         port: u16,
+        /// Connections.
+        #[arg(long, default_value_t = 4, value_parser = value_parser!(u8).range(1..=64))]
+        connections: u8,
         /// Elements in a batch.
         #[arg(long, default_value_t = 256, value_parser = value_parser!(u32).range(1..=1024))]
         batch: u32,
-        /// Batches on their way at once.
-        #[arg(long, default_value_t = 16, value_parser = value_parser!(u16).range(1..=1024))]
+        /// Batches of a connection on their way at once.
+        #[arg(long, default_value_t = 4, value_parser = value_parser!(u16).range(1..=1024))]
         in_flight: u16,
     },
     /// A node of the skeleton, started by it.
@@ -181,8 +184,9 @@ fn run(peer: Peer) -> Result<Option<Figure>, PeerError> {
             let made = runtime.block_on(postgres.run(Program::Sets { batch: batch as usize }))?;
             Figure::checked(postgres.input, made, true)
         }
-        Peer::Redis { input, port, batch, in_flight } => {
-            let options = redis::Options { port, batch: batch as usize, in_flight: in_flight.into() };
+        Peer::Redis { input, port, connections, batch, in_flight } => {
+            let (connections, in_flight) = (connections.into(), in_flight.into());
+            let options = redis::Options { port, connections, batch: batch as usize, in_flight };
             Figure::checked(input, redis::run(input.workload, input.elements as usize, &options)?, true)
         }
         Peer::Node { role, index, followers } => {

@@ -17,7 +17,7 @@ use tokio::task::{JoinError, JoinSet};
 use tokio_postgres::{Client, NoTls};
 
 use crate::answer::Pair;
-use crate::workload::{Keyed, Workload, mix};
+use crate::workload::{Keyed, Numbered, Workload, by_key};
 
 /// Which program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,7 +61,7 @@ pub async fn run(workload: Workload, n: usize, options: &Options) -> Result<(Vec
     let elements = workload.keyed(n).ok_or(PostgresError::NoKey(workload))?;
     let client = connect(&options.server).await?;
     client.batch_execute(&definitions(workload, options.program)).await?;
-    let parts = parts(workload, elements, options);
+    let parts = parts(&elements, options);
     let next = Arc::new(AtomicUsize::new(0));
     let mut connected = Vec::new();
     for part in parts {
@@ -121,21 +121,15 @@ fn definitions(workload: Workload, program: Program) -> String {
     format!("SET client_min_messages = error; {tables} {index} {function} CHECKPOINT;")
 }
 
-/// Elements with their ids, shared by the workers or one's own.
-type Part = Arc<Vec<(u64, Keyed)>>;
+/// Shared by the workers, or one's own.
+type Part = Arc<Numbered>;
 
-/// What each worker has: all of them everything, or each the elements of its keys. W3 has one key, and so one worker.
-fn parts(workload: Workload, elements: Vec<Keyed>, options: &Options) -> Vec<Part> {
-    let numbered = (1..).zip(elements);
-    if options.program == Program::Rows {
-        return vec![Arc::new(numbered.collect()); options.workers];
+/// What each worker has: all of them everything, or each the elements of its keys.
+fn parts(elements: &[Keyed], options: &Options) -> Vec<Part> {
+    match options.program {
+        Program::Rows => vec![Arc::new((1..).zip(elements.iter().copied()).collect()); options.workers],
+        Program::Sets { .. } => by_key(elements, options.workers).into_iter().map(Arc::new).collect(),
     }
-    let workers = if workload == Workload::W3 { 1 } else { options.workers };
-    let mut parts = vec![Vec::new(); workers];
-    for (id, element) in numbered {
-        parts[(mix(element.key as u64) % workers as u64) as usize].push((id, element));
-    }
-    parts.into_iter().map(Arc::new).collect()
 }
 
 async fn one_by_one(client: Client, elements: Part, next: Arc<AtomicUsize>) -> Result<(), tokio_postgres::Error> {

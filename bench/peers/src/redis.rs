@@ -1,9 +1,11 @@
 //! Redis: a Lua script takes a batch of elements, pairs each with who has waited longest, and writes the pairs to a list.
 //!
-//! Redis runs one script at a time, and they are sent over one connection in the order of ids: it promises the sequential answer,
-//! and is checked against it. Commands are encoded before the clock starts, several batches are on their way at once, and with
-//! `appendfsync always` one fsync serves all that came during the last: its best figure. Whether a reply means that the pairs are on
-//! disk is up to the server's settings, not to this program.
+//! Redis runs one script at a time, and a key's elements are sent over one connection in the order of ids: it promises the sequential
+//! answer, and is checked against it. Which connection has which key is settled before the run.
+//!
+//! For its best figure, commands are encoded before the clock starts, and each connection has several on their way. There is more
+//! than one connection because with `appendfsync always` there is one fsync for each turn of the server's loop, and a turn reads
+//! 16 KiB of each. Whether a reply means that the pairs are on disk is up to the server's settings, not to this program.
 
 use std::io::{self, BufRead, BufReader, Read as _, Write as _};
 use std::net::{Ipv4Addr, TcpStream};
@@ -14,16 +16,18 @@ use std::time::{Duration, Instant};
 use thiserror::Error;
 
 use crate::answer::Pair;
-use crate::workload::{Keyed, Workload};
+use crate::workload::{Keyed, Workload, by_key};
 
 /// Where the server is, and how it is asked.
 #[derive(Clone, Copy, Debug)]
 pub struct Options {
     /// Its port on the loopback address.
     pub port: u16,
+    /// Connections.
+    pub connections: usize,
     /// Elements in one call of the script.
     pub batch: usize,
-    /// Calls on their way at once.
+    /// Calls of a connection on their way at once.
     pub in_flight: usize,
 }
 
@@ -51,45 +55,74 @@ pub fn run(workload: Workload, n: usize, options: &Options) -> Result<(Vec<Pair>
 }
 
 fn talk(workload: Workload, elements: &[Keyed], options: &Options) -> io::Result<(Vec<Pair>, Duration)> {
-    let mut to = TcpStream::connect((Ipv4Addr::LOCALHOST, options.port))?;
-    to.set_nodelay(true)?;
-    let mut from = Replies(BufReader::with_capacity(1 << 16, to.try_clone()?));
-
-    to.write_all(&command(["FLUSHALL"]))?;
-    from.next()?;
-    to.write_all(&command(["SCRIPT", "LOAD", script(workload)]))?;
-    let script = from.next()?.concat();
-    let calls: Vec<Vec<u8>> = (1..)
-        .zip(elements)
-        .map(|(id, element)| arguments(workload, id, element))
-        .collect::<Vec<_>>()
-        .chunks(options.batch)
-        .map(|batch| {
-            let arguments = batch.iter().flatten().map(String::as_str);
-            command(["EVALSHA", &script, "0"].into_iter().chain(arguments))
-        })
-        .collect();
-
-    let mut pairs = Vec::with_capacity(elements.len() / 2);
-    let replies = calls.len();
-    // A place in this queue is a call on its way.
-    let (enter, leave) = mpsc::sync_channel(options.in_flight);
-    let began = Instant::now();
-    let writer = thread::spawn(move || {
-        calls.iter().try_for_each(|call| {
-            // The reader ends early only when it failed, and then says why.
-            enter.send(()).map_err(io::Error::other)?;
-            to.write_all(call)
-        })
-    });
-    for _ in 0..replies {
-        let found = from.next()?;
-        pairs.extend(found.chunks_exact(2).map(|pair| (number(&pair[0]), number(&pair[1]))));
-        leave.recv().map_err(io::Error::other)?;
+    let mut setup = Connection::open(options.port)?;
+    setup.ask(&command(["FLUSHALL"]))?;
+    let script = setup.ask(&command(["SCRIPT", "LOAD", script(workload)]))?.concat();
+    let mut ready = Vec::new();
+    for part in by_key(elements, options.connections) {
+        let calls: Vec<_> = part.chunks(options.batch).map(|batch| call(&script, workload, batch)).collect();
+        ready.push((Connection::open(options.port)?, calls));
     }
-    let took = began.elapsed();
-    writer.join().map_err(|_| io::Error::other("the writer panicked"))??;
-    Ok((pairs, took))
+
+    let in_flight = options.in_flight;
+    let began = Instant::now();
+    let conversations: Vec<_> = ready
+        .into_iter()
+        .map(|(connection, calls)| thread::spawn(move || connection.pipeline(calls, in_flight)))
+        .collect();
+    let mut pairs = Vec::with_capacity(elements.len() / 2);
+    for conversation in conversations {
+        pairs.extend(conversation.join().map_err(|_| io::Error::other("a connection's thread panicked"))??);
+    }
+    Ok((pairs, began.elapsed()))
+}
+
+/// Both directions of a connection.
+struct Connection {
+    to: TcpStream,
+    from: Replies,
+}
+
+impl Connection {
+    fn open(port: u16) -> io::Result<Connection> {
+        let to = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
+        to.set_nodelay(true)?;
+        let from = Replies(BufReader::with_capacity(1 << 16, to.try_clone()?));
+        Ok(Connection { to, from })
+    }
+
+    fn ask(&mut self, command: &[u8]) -> io::Result<Vec<String>> {
+        self.to.write_all(command)?;
+        self.from.next()
+    }
+
+    /// Sends all calls, at most `in_flight` of them ahead of their replies, and collects the pairs.
+    fn pipeline(self, calls: Vec<Vec<u8>>, in_flight: usize) -> io::Result<Vec<Pair>> {
+        let Connection { mut to, mut from } = self;
+        let (replies, mut pairs) = (calls.len(), Vec::new());
+        // A place in this queue is a call on its way.
+        let (enter, leave) = mpsc::sync_channel(in_flight);
+        let writer = thread::spawn(move || {
+            calls.iter().try_for_each(|call| {
+                // The reader ends early only when it failed, and then says why.
+                enter.send(()).map_err(io::Error::other)?;
+                to.write_all(call)
+            })
+        });
+        for _ in 0..replies {
+            let found = from.next()?;
+            pairs.extend(found.chunks_exact(2).map(|pair| (number(&pair[0]), number(&pair[1]))));
+            leave.recv().map_err(io::Error::other)?;
+        }
+        writer.join().map_err(|_| io::Error::other("the writer panicked"))??;
+        Ok(pairs)
+    }
+}
+
+/// A call of the script for a batch.
+fn call(script: &str, workload: Workload, batch: &[(u64, Keyed)]) -> Vec<u8> {
+    let arguments: Vec<_> = batch.iter().flat_map(|(id, element)| arguments(workload, *id, element)).collect();
+    command(["EVALSHA", script, "0"].into_iter().chain(arguments.iter().map(String::as_str)))
 }
 
 fn script(workload: Workload) -> &'static str {

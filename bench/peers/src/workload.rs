@@ -90,6 +90,19 @@ impl Workload {
     }
 }
 
+/// Elements with their ids.
+pub type Numbered = Vec<(u64, Keyed)>;
+
+/// Splits elements by key among at most `workers`, so that each pair is one worker's: all of W3 has one key.
+pub fn by_key(elements: &[Keyed], workers: usize) -> Vec<Numbered> {
+    let mut parts = vec![Numbered::new(); workers];
+    for (id, element) in (1..).zip(elements) {
+        parts[(mix(element.key as u64) % workers as u64) as usize].push((id, *element));
+    }
+    parts.retain(|part| !part.is_empty());
+    parts
+}
+
 /// W4: pairs of positions that share a key, at most a fifth of all positions apart.
 fn correlated(draws: &mut Draws, n: usize) -> Vec<Keyed> {
     let apart_max = (n / 5).min(200_000);

@@ -1,4 +1,5 @@
--- A batch, W3, in one statement: of all who are present, in the order of ids, each second takes the one before.
+-- A batch, W3, in one statement: of all who are present, in the order of ids, each second takes the one before. At most one
+-- waits, and is taken.
 CREATE OR REPLACE FUNCTION arrive_all(ids bigint[], keys bigint[], sides smallint[], skills int[]) RETURNS void
 LANGUAGE sql AS $$
 WITH batch AS (
@@ -9,9 +10,9 @@ WITH batch AS (
 ), paired AS (
   SELECT id AS low, next AS high FROM ranked WHERE rank % 2 = 1 AND next IS NOT NULL
 ), gone AS (
-  DELETE FROM waiting WHERE id IN (SELECT low FROM paired)
+  DELETE FROM waiting
 ), stays AS (
-  INSERT INTO waiting SELECT * FROM batch WHERE id IN (SELECT id FROM ranked WHERE rank % 2 = 1 AND next IS NULL)
+  INSERT INTO waiting SELECT * FROM batch WHERE id = (SELECT id FROM ranked WHERE rank % 2 = 1 AND next IS NULL)
 )
 INSERT INTO matches SELECT low, high FROM paired
 $$;

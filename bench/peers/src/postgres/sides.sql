@@ -1,4 +1,5 @@
 -- A batch, W2 and W4, in one statement: under a key the n-th of one side takes the n-th of the other, and only one side waits.
+-- The ranks are grouped, not joined with themselves: the planner cannot know how many there are, and would choose a nested loop.
 CREATE OR REPLACE FUNCTION arrive_all(ids bigint[], keys bigint[], sides smallint[], skills int[]) RETURNS void
 LANGUAGE sql AS $$
 WITH batch AS (
@@ -10,14 +11,13 @@ WITH batch AS (
     SELECT id, key, side FROM waiting WHERE key = ANY (keys)
   ) AS present
 ), paired AS (
-  SELECT one.id AS one, other.id AS other FROM ranked AS one JOIN ranked AS other USING (key, rank)
-    WHERE one.side = 0 AND other.side = 1
+  SELECT min(id) AS low, max(id) AS high FROM ranked GROUP BY key, rank HAVING count(*) = 2
 ), gone AS (
-  DELETE FROM waiting USING (SELECT one AS id FROM paired UNION ALL SELECT other FROM paired) AS taken
+  DELETE FROM waiting USING (SELECT low AS id FROM paired UNION ALL SELECT high FROM paired) AS taken
     WHERE waiting.id = taken.id
 ), stays AS (
   INSERT INTO waiting SELECT * FROM batch
-    WHERE id NOT IN (SELECT one FROM paired UNION ALL SELECT other FROM paired)
+    WHERE id NOT IN (SELECT low FROM paired UNION ALL SELECT high FROM paired)
 )
-INSERT INTO matches SELECT least(one, other), greatest(one, other) FROM paired
+INSERT INTO matches SELECT low, high FROM paired
 $$;
