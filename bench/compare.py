@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Runs Dovetail and its peers in turn, and prints one table. Started by bench/run, which builds what this runs.
+"""Runs Dovetail and its peers in turn, and prints one table. Started by bench/run. Builds what it runs.
 
 Rounds go around: each program once, then each again, so that what the machine does meanwhile meets all of them alike. A figure is
 the median of its rounds. Python's standard library is all it takes.
@@ -7,6 +7,7 @@ the median of its rounds. Python's standard library is all it takes.
 
 import argparse
 import contextlib
+import itertools
 import json
 import os
 import shutil
@@ -53,8 +54,8 @@ def arguments():
                         help=f"of {', '.join(PROGRAMS)}; `postgres` and `redis` mean both of theirs")
     parser.add_argument("--limit", type=bounded(1, 3_600), default=120, metavar="SECONDS",
                         help="longest run of one program; one that takes longer is left out from then on (default: %(default)s)")
-    parser.add_argument("--data", default=None, metavar="FOLDER",
-                        help="where the servers have their folders, which should be the disk that Dovetail has (default: target)")
+    parser.add_argument("--data", default="target", metavar="FOLDER",
+                        help="where Dovetail and the servers make their folders, so that all have one disk (default: %(default)s)")
     parser.add_argument("--matchers", type=bounded(1, 16), default=3, metavar="N", help="default: %(default)s")
     parser.add_argument("--gatherers", type=bounded(1, 16), default=3, metavar="N", help="default: %(default)s")
     parser.add_argument("--dovetail", type=float, default=None, metavar="FIGURE",
@@ -100,9 +101,22 @@ def run(command, limit):
 
 
 def dovetail(options):
-    """Dovetail's own figure: a cluster of real processes, from elements in to pairs told, on disk."""
-    return run([DOVETAIL, "bench", "--workload", options.workload, "--elements", options.elements, "--rounds", 1, "--json"],
-               options.limit)
+    """Dovetail's own figure: a cluster of processes, from the first element sent until the last pair was told."""
+    command = [DOVETAIL, "bench", "--workload", options.workload, "--elements", options.elements, "--data", options.data,
+               "--matchers", options.matchers, "--gatherers", options.gatherers, "--json"]
+    report = run(command, options.limit)
+    return {"elements_per_s": report["summary"]["elements_per_s"]["median"],
+            "matches": report["rounds"][0]["result"]["found"]["matches"]}
+
+
+def build(options):
+    """Each for itself, so that what one needs of a library is not in the other."""
+    packages = ["dovetail-peers"]
+    if "dovetail" in options.only and options.dovetail is None:
+        packages.append("dovetail")
+    for package in packages:
+        if subprocess.run(["cargo", "build", "--release", "--locked", "--bins", "-p", package], check=False).returncode != 0:
+            sys.exit(f"bench/run: {package} does not build")
 
 
 def commands(options, stack, folder):
@@ -141,22 +155,21 @@ def commands(options, stack, folder):
 def measure(options):
     """Per program, the figures of its rounds and what was said of its pairs; and why some have none."""
     figures, failures = {}, {}
-    os.makedirs(options.data or "target", exist_ok=True)
-    folder = tempfile.mkdtemp(prefix="bench-", dir=options.data or "target")
+    os.makedirs(options.data, exist_ok=True)
+    folder = tempfile.mkdtemp(prefix="bench-", dir=options.data)
     # PostgreSQL's own user has to come through.
     os.chmod(folder, 0o755)
     try:
         with contextlib.ExitStack() as stack:
             runs = commands(options, stack, os.path.abspath(folder))
-            for number in range(options.rounds):
-                for name, once in runs.items():
-                    if name in failures:
-                        continue
-                    print(f"round {number + 1} of {options.rounds}: {name}", file=sys.stderr, flush=True)
-                    try:
-                        figures.setdefault(name, []).append(once())
-                    except Failed as failure:
-                        failures[name] = str(failure)
+            for number, (name, once) in itertools.product(range(options.rounds), runs.items()):
+                if name in failures:
+                    continue
+                print(f"round {number + 1} of {options.rounds}: {name}", file=sys.stderr, flush=True)
+                try:
+                    figures.setdefault(name, []).append(once())
+                except Failed as failure:
+                    failures[name] = str(failure)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     return figures, failures
@@ -209,6 +222,7 @@ def main():
     options = arguments()
     # So that what is under way is ended by the `finally`s.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    build(options)
     try:
         rows = table(options, *measure(options))
     except servers.Missing as missing:

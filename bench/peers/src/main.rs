@@ -88,7 +88,7 @@ enum Peer {
         #[arg(long)]
         port: u16,
         /// Connections.
-        #[arg(long, default_value_t = 4, value_parser = value_parser!(u8).range(1..=64))]
+        #[arg(long, default_value_t = 8, value_parser = value_parser!(u8).range(1..=64))]
         connections: u8,
         /// Elements in a batch.
         #[arg(long, default_value_t = 256, value_parser = value_parser!(u32).range(1..=1024))]
