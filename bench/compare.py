@@ -222,8 +222,8 @@ def main():
     options = arguments()
     # So that what is under way is ended by the `finally`s.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    build(options)
     try:
+        build(options)
         rows = table(options, *measure(options))
     except servers.Missing as missing:
         sys.exit(f"bench/run: {missing}")

@@ -34,8 +34,10 @@ def find(name, *patterns):
     return path
 
 
-def start(command, folder, port, log):
-    """A process that answers at its port; what it says is in `log`."""
+def start(command, end, folder, port):
+    """A process that answers at its port, with its folder. It gets the signal `end` when this script is killed."""
+    log = os.path.join(folder, "log")
+    command = ["setpriv", "--pdeathsig", end.name.removeprefix("SIG"), *(str(word) for word in command)]
     with open(log, "ab") as output:
         # In a group of its own: Ctrl-C is for this script, which then ends the server.
         process = subprocess.Popen(command, cwd=folder, stdout=output, stderr=output, stdin=subprocess.DEVNULL,
@@ -45,10 +47,11 @@ def start(command, folder, port, log):
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
             return process
         time.sleep(0.05)
-    stop(process, signal.SIGTERM)
+    # It may be neither up nor down.
+    stop(process, end)
     with open(log, errors="replace") as output:
         said = output.read()[-1000:]
-    raise Missing(f"{os.path.basename(command[0])} did not answer at port {port} in {START_SECONDS_MAX} s: {said}")
+    raise Missing(f"{os.path.basename(folder)} did not answer at port {port} in {START_SECONDS_MAX} s: {said}")
 
 
 def stop(process, how):
@@ -69,15 +72,14 @@ def postgres(folder):
     data, port = os.path.join(folder, "data"), free_port()
     initdb = find("initdb", "/usr/lib/postgresql/*/bin/initdb")
     server = os.path.join(os.path.dirname(initdb), "postgres")
-    # It refuses to run as root. No `runuser`, which would stay between it and our signals.
+    # It refuses to run as root. Not by `runuser`, which would stay between it and our signals.
     user = []
     if os.geteuid() == 0:
         account = pwd.getpwnam("postgres")
         os.chown(folder, account.pw_uid, account.pw_gid)
-        user = ["setpriv", f"--reuid={account.pw_uid}", f"--regid={account.pw_gid}", "--clear-groups"]
-    log = os.path.join(folder, "log")
+        user = [f"--reuid={account.pw_uid}", f"--regid={account.pw_gid}", "--clear-groups"]
     made = subprocess.run(
-        [*user, initdb, "--pgdata", data, "--username", "postgres", "--auth", "trust", "--encoding", "UTF8", "--no-locale"],
+        ["setpriv", *user, initdb, "--pgdata", data, "--username", "postgres", "--auth", "trust", "--encoding", "UTF8", "--no-locale"],
         capture_output=True, text=True, cwd=folder, check=False)
     if made.returncode != 0:
         raise Missing(f"initdb: {made.stderr.strip()}")
@@ -86,11 +88,11 @@ def postgres(folder):
         "shared_buffers": "512MB", "max_wal_size": "4GB", "fsync": "on", "synchronous_commit": "on",
     }
     arguments = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
-    process = start([*user, server, "-D", data, *arguments], folder, port, log)
+    # Fast: connections are cut.
+    process = start([*user, server, "-D", data, *arguments], signal.SIGINT, folder, port)
     try:
         yield f"host=127.0.0.1 port={port} user=postgres"
     finally:
-        # Fast: connections are cut.
         stop(process, signal.SIGINT)
 
 
@@ -100,7 +102,7 @@ def redis(folder, appendfsync):
     port = free_port()
     command = [find("redis-server"), "--port", port, "--bind", "127.0.0.1", "--dir", folder, "--save", "",
                "--appendonly", "yes", "--appendfsync", appendfsync]
-    process = start([str(word) for word in command], folder, port, os.path.join(folder, "log"))
+    process = start(command, signal.SIGTERM, folder, port)
     try:
         yield port
     finally:
