@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Runs Dovetail and its peers in turn, and prints one table. Started by bench/run. Builds what it runs.
 
-Rounds go around: each program once, then each again, so that what the machine does meanwhile meets all of them alike. A figure is
-the median of its rounds. Python's standard library is all it takes.
+Rounds go around: each program once, then each again, so that what the machine does meanwhile meets all of them alike.
+A figure is the median of its rounds. Python's standard library is all it takes.
 """
 
 import argparse
@@ -48,14 +48,17 @@ class Failed(Exception):
 def arguments():
     parser = argparse.ArgumentParser(prog="bash bench/run", description="Dovetail beside its peers, in one run.")
     parser.add_argument("--workload", default="w2", choices=ALL, help="default: %(default)s")
-    parser.add_argument("--elements", type=bounded(2, 10_000_000), default=100_000, metavar="N", help="default: %(default)s")
+    parser.add_argument("--elements", type=bounded(2, 10_000_000), default=100_000, metavar="N",
+                        help="default: %(default)s")
     parser.add_argument("--rounds", type=bounded(1, 1_000), default=5, metavar="R", help="default: %(default)s")
     parser.add_argument("--only", type=listed, default=list(PROGRAMS), metavar="A,B",
                         help=f"of {', '.join(PROGRAMS)}; `postgres` and `redis` mean both of theirs")
     parser.add_argument("--limit", type=bounded(1, 3_600), default=120, metavar="SECONDS",
-                        help="longest run of one program; one that takes longer is left out from then on (default: %(default)s)")
+                        help="longest run of a program; one that takes longer is left out from then on "
+                             "(default: %(default)s)")
     parser.add_argument("--data", default="target", metavar="FOLDER",
-                        help="where Dovetail and the servers make their folders, so that all have one disk (default: %(default)s)")
+                        help="where Dovetail and the servers make their folders, so that all have one disk "
+                             "(default: %(default)s)")
     parser.add_argument("--matchers", type=bounded(1, 16), default=3, metavar="N", help="default: %(default)s")
     parser.add_argument("--gatherers", type=bounded(1, 16), default=3, metavar="N", help="default: %(default)s")
     parser.add_argument("--dovetail", type=float, default=None, metavar="FIGURE",
@@ -86,7 +89,8 @@ def listed(text):
 
 def run(command, limit):
     """The JSON object that a program prints; it is ended with us, and after `limit` seconds."""
-    process = subprocess.Popen([str(word) for word in command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    words = [str(word) for word in command]
+    process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
         out, err = process.communicate(timeout=limit)
     except subprocess.TimeoutExpired as late:
@@ -102,8 +106,8 @@ def run(command, limit):
 
 def dovetail(options):
     """Dovetail's own figure: a cluster of processes, from the first element sent until the last pair was told."""
-    command = [DOVETAIL, "bench", "--workload", options.workload, "--elements", options.elements, "--data", options.data,
-               "--matchers", options.matchers, "--gatherers", options.gatherers, "--json"]
+    command = [DOVETAIL, "bench", "--workload", options.workload, "--elements", options.elements,
+               "--matchers", options.matchers, "--gatherers", options.gatherers, "--data", options.data, "--json"]
     report = run(command, options.limit)
     return {"elements_per_s": report["summary"]["elements_per_s"]["median"],
             "matches": report["rounds"][0]["result"]["found"]["matches"]}
@@ -115,7 +119,8 @@ def build(options):
     if "dovetail" in options.only and options.dovetail is None:
         packages.append("dovetail")
     for package in packages:
-        if subprocess.run(["cargo", "build", "--release", "--locked", "--bins", "-p", package], check=False).returncode != 0:
+        command = ["cargo", "build", "--release", "--locked", "--bins", "-p", package]
+        if subprocess.run(command, check=False).returncode != 0:
             sys.exit(f"bench/run: {package} does not build")
 
 
@@ -146,7 +151,8 @@ def commands(options, stack, folder):
             runs[name] = peer("redis", *workload, "--port", port)
         elif name == "skeleton":
             elements = max(options.elements, SKELETON_ELEMENTS_MIN)
-            runs[name] = peer(name, "--elements", elements, "--matchers", options.matchers, "--gatherers", options.gatherers)
+            nodes = ["--matchers", options.matchers, "--gatherers", options.gatherers]
+            runs[name] = peer(name, "--elements", elements, *nodes)
         else:
             runs[name] = peer(name, *workload)
     return runs
@@ -183,13 +189,14 @@ def table(options, figures, failures):
     for name, (durable, promise, _) in PROGRAMS.items():
         row = {"program": name, "durable": durable, "promise": promise}
         if name == "dovetail" and options.dovetail is not None:
-            row |= {"elements_per_s": own, "least": own, "most": own, "rounds": 0}
+            row |= {"elements_per_s": own, "least": own, "most": own}
         elif name in failures:
             row["failure"] = failures[name]
         elif name in figures:
             rates = [figure["elements_per_s"] for figure in figures[name]]
-            row |= {"elements_per_s": statistics.median(rates), "least": min(rates), "most": max(rates), "rounds": len(rates)}
-            row |= {key: [figure.get(key) for figure in figures[name]] for key in ("matches", "matches_sequential")}
+            row |= {"elements_per_s": statistics.median(rates), "least": min(rates), "most": max(rates)}
+            for key in ("matches", "matches_sequential"):
+                row[key] = [figure.get(key) for figure in figures[name]]
         else:
             continue
         if own and "elements_per_s" in row:
@@ -207,15 +214,17 @@ def pairs(row):
 
 
 def show(options, rows):
-    print(f"{options.workload}, {options.elements:,} elements, median of {options.rounds} rounds, one program at a time\n")
-    print(f"{'program':<15} {'elements/s':>12} {'least..most':>23} {'dovetail is':>12}  {'on disk when told':<17}  pairs")
+    rounds = f"median of {options.rounds} rounds" if options.rounds > 1 else "one round"
+    print(f"{options.workload}, {options.elements:,} elements, {rounds}, one program at a time\n")
+    line = "{:<15} {:>12} {:>23} {:>12}  {:<17}  {}".format
+    print(line("program", "elements/s", "least..most", "dovetail is", "on disk when told", "pairs"))
     for row in rows:
         if "failure" in row:
             print(f"{row['program']:<15} {'-':>12} {row['failure']}")
             continue
         spread = f"{row['least']:,.0f}..{row['most']:,.0f}"
         ratio = f"{row['dovetail_to_it']:.3g} x" if "dovetail_to_it" in row else "-"
-        print(f"{row['program']:<15} {row['elements_per_s']:>12,.0f} {spread:>23} {ratio:>12}  {row['durable']:<17}  {pairs(row)}")
+        print(line(row["program"], f"{row['elements_per_s']:,.0f}", spread, ratio, row["durable"], pairs(row)))
 
 
 def main():
@@ -230,7 +239,8 @@ def main():
     except KeyboardInterrupt:
         sys.exit(130)
     if options.json:
-        print(json.dumps({"workload": options.workload, "elements": options.elements, "rounds": options.rounds, "rows": rows}))
+        run_of = {"workload": options.workload, "elements": options.elements, "rounds": options.rounds}
+        print(json.dumps(run_of | {"rows": rows}))
     else:
         show(options, rows)
     if any("failure" in row for row in rows):

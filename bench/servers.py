@@ -67,8 +67,8 @@ def stop(process, how):
 
 @contextlib.contextmanager
 def postgres(folder):
-    """With the settings that a server of its own would have: fsync, synchronous_commit and full pages are on, as they are by
-    default; more memory, and no checkpoint in the middle. Yields its connection string."""
+    """With the settings that a server of its own would have: fsync, synchronous_commit and full pages are on, as they
+    are by default; more memory, and no checkpoint in the middle. Yields its connection string."""
     data, port = os.path.join(folder, "data"), free_port()
     initdb = find("initdb", "/usr/lib/postgresql/*/bin/initdb")
     server = os.path.join(os.path.dirname(initdb), "postgres")
@@ -79,7 +79,8 @@ def postgres(folder):
         os.chown(folder, account.pw_uid, account.pw_gid)
         user = [f"--reuid={account.pw_uid}", f"--regid={account.pw_gid}", "--clear-groups"]
     made = subprocess.run(
-        ["setpriv", *user, initdb, "--pgdata", data, "--username", "postgres", "--auth", "trust", "--encoding", "UTF8", "--no-locale"],
+        ["setpriv", *user, initdb, "--pgdata", data, "--username", "postgres", "--auth", "trust",
+         "--encoding", "UTF8", "--no-locale"],
         capture_output=True, text=True, cwd=folder, check=False)
     if made.returncode != 0:
         raise Missing(f"initdb: {made.stderr.strip()}")

@@ -1,8 +1,8 @@
 //! `dovetail-peers`: what Dovetail is measured against, one program a run, one line of JSON for it.
 //!
-//! `bench/run` starts servers, runs these and Dovetail in turn, and makes the table; [bench/README.md](../../README.md) tells what each
-//! one does, what it promises, and what is not alike. A result with an element matched twice, or with other pairs than the
-//! sequential ones where the peer promises those, is an error here and no figure.
+//! `bench/run` starts servers, runs these and Dovetail in turn, and makes the table; [bench/README.md](../../README.md)
+//! tells what each one does, what it promises, and what is not alike. A result with an element matched twice, or with
+//! other pairs than the sequential ones where the peer promises those, is an error here and no figure.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a program for people and scripts")]
 
 mod answer;
@@ -111,7 +111,8 @@ enum Peer {
 struct Postgres {
     #[command(flatten)]
     input: Input,
-    /// The server, as libpq has it: `host=127.0.0.1 port=5432 user=postgres`. Tables `waiting` and `matches` are dropped.
+    /// The server, as libpq has it: `host=127.0.0.1 port=5432 user=postgres`. Tables `waiting` and `matches` are
+    /// dropped.
     #[arg(long)]
     server: String,
     /// Connections.

@@ -1,11 +1,10 @@
 //! PostgreSQL: four connections put elements into a table of those who wait, and pairs into another, committed to disk.
 //!
-//! Two programs. **Rows**: one transaction for each element, as the first answer on the web has it, with
-//! `FOR UPDATE SKIP LOCKED`. Any worker takes the next element, so two that are under way at once do not see each other: nothing is
-//! matched twice, but the pairs are not those of the sequential program, and a few that could be are not made. **Sets**: one
-//! transaction for a batch of elements, each worker with keys of its own, in one statement where the rule allows it. That gives the
-//! sequential answer, and is checked against it. Which worker has which key is settled before the run: it does not change with the
-//! load, as Dovetail's slices do not.
+//! Two programs. **Rows**: one transaction for each element, as one finds it on the web, with `FOR UPDATE SKIP LOCKED`.
+//! Any worker takes the next element, so two that are under way at once do not see each other: nothing is matched
+//! twice, but the pairs are not those of the sequential program, and a few that could be are not made. **Sets**: one
+//! transaction for a batch of elements, each worker with keys of its own, settled before the run; in one statement
+//! where the rule allows it. That gives the sequential answer, and is checked against it.
 
 use std::error::Error as _;
 use std::sync::Arc;
@@ -127,7 +126,10 @@ type Part = Arc<Numbered>;
 /// What each worker has: all of them everything, or each the elements of its keys.
 fn parts(elements: &[Keyed], options: &Options) -> Vec<Part> {
     match options.program {
-        Program::Rows => vec![Arc::new((1..).zip(elements.iter().copied()).collect()); options.workers],
+        Program::Rows => {
+            let all: Part = Arc::new((1..).zip(elements.iter().copied()).collect());
+            (0..options.workers).map(|_| Arc::clone(&all)).collect()
+        }
         Program::Sets { .. } => by_key(elements, options.workers).into_iter().map(Arc::new).collect(),
     }
 }

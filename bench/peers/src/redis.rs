@@ -1,11 +1,13 @@
-//! Redis: a Lua script takes a batch of elements, pairs each with who has waited longest, and writes the pairs to a list.
+//! Redis: a Lua script takes a batch of elements, pairs each with who has waited longest, and writes the pairs to a
+//! list.
 //!
-//! Redis runs one script at a time, and a key's elements are sent over one connection in the order of ids: it promises the sequential
-//! answer, and is checked against it. Which connection has which key is settled before the run.
+//! Redis runs one script at a time, and a key's elements are sent over one connection in the order of ids: it promises
+//! the sequential answer, and is checked against it. Which connection has which key is settled before the run.
 //!
-//! For its best figure, commands are encoded before the clock starts, and each connection has several on their way. There is more
-//! than one connection because with `appendfsync always` there is one fsync for each turn of the server's loop, and a turn reads
-//! 16 KiB of each. Whether a reply means that the pairs are on disk is up to the server's settings, not to this program.
+//! For its best figure, commands are encoded before the clock starts, and each connection has several on their way.
+//! There is more than one connection because with `appendfsync always` there is one fsync for each turn of the server's
+//! loop, and a turn reads 16 KiB of each. Whether a reply means that the pairs are on disk is up to the server's
+//! settings, not to this program.
 
 use std::io::{self, BufRead, BufReader, Read as _, Write as _};
 use std::net::{Ipv4Addr, TcpStream};

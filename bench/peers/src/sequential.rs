@@ -1,5 +1,6 @@
-//! One thread, in memory: the answer that every other program is held against, and the figure of a program that gives up
-//! everything else. Elements come in order; each takes the one that has waited longest and satisfies the rule, or waits.
+//! One thread, in memory: the answer that every other program is held against, and the figure of a program that gives
+//! up everything else. Elements come in order; each takes the one that has waited longest and satisfies the rule, or
+//! waits.
 //!
 //! Neither is written for a particular rule: the index knows only that both ends of a pair have the same key.
 

@@ -1,12 +1,13 @@
-//! The transport skeleton: a cluster's messages without the cluster. What it reaches, no cluster of this layout over gRPC exceeds.
+//! The transport skeleton: a cluster's messages without the cluster. What it reaches, no cluster of this layout over
+//! gRPC exceeds.
 //!
-//! A client, a balancer, matchers and gatherers, each a process of one thread. A batch of 256 elements of 100 bytes takes the hops
-//! that it takes in Dovetail: client to balancer, and back as an acknowledgement; balancer to every matcher; each matcher to the
-//! gatherer whose turn it is, 8 bytes an element; when all matchers have, gatherer to balancer; balancer to client. Nobody matches,
-//! and nothing is written to disk.
+//! A client, a balancer, matchers and gatherers, each a process of one thread. A batch of 256 elements of 100 bytes
+//! takes the hops that it takes in Dovetail: client to balancer, and back as an acknowledgement; balancer to every
+//! matcher; each matcher to the gatherer whose turn it is, 8 bytes an element; when all matchers have, gatherer to
+//! balancer; balancer to client. Nobody matches, and nothing is written to disk.
 //!
-//! A node prints where it listens, reads whom to follow from a line of its standard input, and ends when that is closed: it cannot
-//! outlive who started it.
+//! A node prints where it listens, reads whom to follow from a line of its standard input, and ends when that is
+//! closed: it cannot outlive who started it.
 
 pub mod node;
 pub mod run;

@@ -1,7 +1,7 @@
 //! The workloads W1 to W5 (WORKLOADS.md): elements that anybody can draw again, and the rules that pair them.
 //!
-//! W1 to W4 are drawn into one shape, [`Keyed`]: every peer can then have one table, one script, one index. That is in the peers'
-//! favour, who are spared a schema; Dovetail gets the attributes one by one.
+//! W1 to W4 are drawn into one shape, [`Keyed`]: every peer can then have one table, one script, one index. That is in
+//! the peers' favour, who are spared a schema; Dovetail gets the attributes one by one.
 
 use std::collections::BTreeSet;
 
@@ -143,7 +143,8 @@ pub fn anyone(_: &Keyed, _: &Keyed) -> bool {
     true
 }
 
-/// W5's bound for `n` elements. WORKLOADS.md has it for 20,000 and 100,000: fewer near ones each when there are more in all.
+/// W5's bound for `n` elements. WORKLOADS.md has it for 20,000 and 100,000: fewer near ones each when there are more in
+/// all.
 pub fn reach(n: usize) -> f32 {
     if n <= 20_000 { 0.068 } else { 0.0445 }
 }

@@ -1,5 +1,5 @@
--- A batch, W3, in one statement: of all who are present, in the order of ids, each second takes the one before. At most one
--- waits, and is taken.
+-- A batch, W3, in one statement: of all who are present, in the order of ids, each second takes the one before. At most
+-- one waits, and is taken.
 CREATE OR REPLACE FUNCTION arrive_all(ids bigint[], keys bigint[], sides smallint[], skills int[]) RETURNS void
 LANGUAGE sql AS $$
 WITH batch AS (

@@ -1,5 +1,6 @@
 -- One element: takes who has waited longest and is not locked by another worker, or waits.
-CREATE OR REPLACE FUNCTION arrive(e_id bigint, e_key bigint, e_side smallint, e_skill int) RETURNS void LANGUAGE plpgsql AS $$
+CREATE OR REPLACE FUNCTION arrive(e_id bigint, e_key bigint, e_side smallint, e_skill int) RETURNS void
+LANGUAGE plpgsql AS $$
 DECLARE other bigint;
 BEGIN
   DELETE FROM waiting WHERE id = (SELECT id FROM waiting WHERE {rule} ORDER BY id LIMIT 1 FOR UPDATE SKIP LOCKED)

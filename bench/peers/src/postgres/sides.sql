@@ -1,5 +1,6 @@
--- A batch, W2 and W4, in one statement: under a key the n-th of one side takes the n-th of the other, and only one side waits.
--- The ranks are grouped, not joined with themselves: the planner cannot know how many there are, and would choose a nested loop.
+-- A batch, W2 and W4, in one statement: under a key the n-th of one side takes the n-th of the other, and only one side
+-- waits. The ranks are grouped, not joined with themselves: the planner cannot know how many there are, and would
+-- choose a nested loop.
 CREATE OR REPLACE FUNCTION arrive_all(ids bigint[], keys bigint[], sides smallint[], skills int[]) RETURNS void
 LANGUAGE sql AS $$
 WITH batch AS (

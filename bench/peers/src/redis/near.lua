@@ -1,5 +1,5 @@
--- W1, a batch of elements: key, skill, id each. Who waits under a key is a sorted set by skill. Those who wait are more than 25
--- apart, so at most two are near; the lower id has waited longer.
+-- W1, a batch of elements: key, skill, id each. Who waits under a key is a sorted set by skill. Those who wait are more
+-- than 25 apart, so at most two are near; the lower id has waited longer.
 local found = {}
 for i = 1, #ARGV, 3 do
   local key, skill, id = ARGV[i], tonumber(ARGV[i + 1]), ARGV[i + 2]

@@ -89,8 +89,8 @@ impl Process {
     }
 }
 
-/// Sends batches, so many at once, and waits for all of them to be back. The first tenth is before the clock starts: connections
-/// open their windows meanwhile.
+/// Sends batches, so many at once, and waits for all of them to be back. The first tenth is before the clock starts:
+/// connections open their windows meanwhile.
 async fn client(
     balancer: &str,
     follower: u32,
