@@ -32,6 +32,10 @@ planted BUG="all":
 bench-log:
     cargo bench -p dovetail-log
 
+# Dovetail beside PostgreSQL, Redis, one thread and gRPC alone: just bench-peers --workload w1
+bench-peers *ARGS:
+    bash bench/run {{ARGS}}
+
 # The documentation of all crates
 doc:
     RUSTDOCFLAGS="-D warnings" cargo doc --release --workspace --no-deps
