@@ -25,7 +25,7 @@ pub use check::{Against, Check, CheckError, Verdict};
 pub use cluster::Shape;
 pub use pace::Pace;
 pub use plot::plot;
-pub use source::Source;
+pub use source::{Form, Source};
 
 use crate::client::{Client, ClientError};
 use cluster::Cluster;
@@ -47,6 +47,8 @@ pub struct Plan {
     pub clients: usize,
     /// Most elements of a message.
     pub batch: usize,
+    /// How messages are written.
+    pub form: Form,
     /// Most messages of a client without an answer.
     pub in_flight: usize,
     /// When elements are sent.
@@ -185,6 +187,7 @@ async fn measure(
         source: Arc::clone(&plan.source),
         clients: plan.clients,
         batch: plan.batch,
+        form: plan.form,
         in_flight: plan.in_flight,
         pace: plan.pace,
     };

@@ -14,7 +14,7 @@ use tokio::task::JoinHandle;
 
 use super::BenchError;
 use super::pace::Pace;
-use super::source::Source;
+use super::source::{Form, Source};
 use crate::client::{Answer, Client, ClientError, SubmitOptions, SubmitStream, Watch, WatchOptions};
 
 /// Nothing acknowledged and nothing decided for so long is an error.
@@ -35,6 +35,8 @@ pub struct Load {
     pub clients: usize,
     /// Most elements of a message.
     pub batch: usize,
+    /// How messages are written.
+    pub form: Form,
     /// Most messages of a client without an answer.
     pub in_flight: usize,
     /// When elements are sent.
@@ -175,7 +177,7 @@ struct Batch {
 }
 
 impl Batch {
-    fn positions(&self, load: &Load) -> impl Iterator<Item = usize> + use<> {
+    fn positions(&self, load: &Load) -> impl Iterator<Item = usize> + Clone + use<> {
         let (client, clients) = (self.client, load.clients);
         (self.first..self.first + self.count).map(move |own| client + own * clients)
     }
@@ -218,7 +220,7 @@ impl Submitter {
                     answered: Duration::ZERO,
                     ids: Vec::new(),
                 };
-                let answer = self.load.source.send(&mut stream, batch.positions(&self.load)).await?;
+                let answer = self.load.source.send(&mut stream, self.load.form, batch.positions(&self.load)).await?;
                 assert!(answer.is_none(), "there was room, so no answer was waited for");
                 batches.push(batch);
                 sent += count;
@@ -293,6 +295,7 @@ mod tests {
             source: Arc::new(Source::generated(Workload::W3, 10, None)),
             clients: 3,
             batch: 256,
+            form: Form::Columns,
             in_flight: 16,
             pace: Pace::FlatOut,
         });

@@ -11,7 +11,7 @@ use super::drive::Driven;
 use super::latency::{Latencies, Quantiles};
 use super::usage::Usage;
 use super::workload::Answer;
-use super::{Pace, Plan, Target};
+use super::{Form, Pace, Plan, Target};
 use crate::pb::Role;
 
 /// One round.
@@ -161,6 +161,8 @@ pub struct LoadReport {
     pub clients: usize,
     /// Most elements of a message.
     pub batch: usize,
+    /// How messages are written.
+    pub form: Form,
     /// Most messages of a client without an answer.
     pub in_flight: usize,
     /// Elements a second; none when they were sent flat out.
@@ -390,6 +392,7 @@ impl Report {
             load: LoadReport {
                 clients: plan.clients,
                 batch: plan.batch,
+                form: plan.form,
                 in_flight: plan.in_flight,
                 rate: match plan.pace {
                     Pace::FlatOut => None,

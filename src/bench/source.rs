@@ -1,13 +1,25 @@
 //! What is submitted, by position from 0, and the one place where batches are made of it.
 
 use bytes::Bytes;
+use serde::Serialize;
 
 use super::workload::{Elements, Workload};
-use crate::client::{Answer, ClientError, SubmitStream};
+use crate::client::{Answer, ClientError, Columns, SubmitStream};
 use crate::pb;
 
 /// About how many bytes of key, attributes and payload an element has whose payload's size is not given.
 const ELEMENT_BYTES: usize = 100;
+
+/// How a batch is written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Form {
+    /// A column for each attribute.
+    #[default]
+    Columns,
+    /// A map of attributes for each element.
+    Rows,
+}
 
 /// What is submitted.
 #[derive(Clone, Debug)]
@@ -71,18 +83,28 @@ impl Source {
         }
     }
 
-    /// Makes a batch of the elements at these positions, and sends it. The answer is that of an earlier batch, if room for
-    /// this one had to be waited for.
+    /// Makes a batch of the elements at these positions, as columns or as rows with an attribute map each, and sends it. The
+    /// answer is that of an earlier batch, if room for this one had to be waited for.
     ///
     /// # Errors
     /// When the stream broke.
     pub async fn send(
         &self,
         stream: &mut SubmitStream,
-        positions: impl Iterator<Item = usize>,
+        form: Form,
+        positions: impl Iterator<Item = usize> + Clone,
     ) -> Result<Option<Answer>, ClientError> {
-        let rows = positions.map(|position| self.submission(position)).collect();
-        stream.send(rows).await
+        let rows = || positions.clone().map(|position| self.submission(position)).collect();
+        match (form, self) {
+            (Form::Rows, _) => stream.send_rows(rows()).await,
+            // What somebody described comes as rows; the client makes columns of them.
+            (Form::Columns, Source::Described { .. }) => stream.send(rows()).await,
+            (Form::Columns, Source::Generated { elements, payload }) => {
+                let keys = positions.clone().map(|position| (position + 1).to_string());
+                let batch = Columns::new(keys).payloads(positions.clone().map(|_| payload));
+                stream.send_columns(elements.columns(batch, &positions)).await
+            }
+        }
     }
 
     fn submission(&self, position: usize) -> pb::Submission {

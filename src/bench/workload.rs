@@ -10,7 +10,7 @@ use std::collections::{BTreeSet, HashMap};
 pub use answer::{Answer, AnswerError};
 pub use sequential::sequential;
 
-use crate::client::value;
+use crate::client::{Columns, value};
 use crate::pb::{Attribute, AttributeType, PoolDefinition, Value};
 
 /// W5's coordinates are whole numbers of this.
@@ -155,6 +155,18 @@ impl Elements {
     pub fn attributes(&self, position: usize) -> HashMap<String, Value> {
         let named = self.workload.columns().iter().zip(self.row(position));
         named.map(|(name, &cell)| ((*name).to_owned(), self.workload.value(cell))).collect()
+    }
+
+    /// A batch of the elements at these positions with their attributes.
+    #[must_use]
+    pub fn columns(&self, batch: Columns, positions: &(impl Iterator<Item = usize> + Clone)) -> Columns {
+        self.workload.columns().iter().enumerate().fold(batch, |batch, (column, name)| {
+            let cells = positions.clone().map(|position| self.row(position)[column]);
+            match self.workload {
+                Workload::W5 => batch.doubles(name, cells.map(|cell| cell as f64 * UNIT)),
+                Workload::W1 | Workload::W2 | Workload::W3 | Workload::W4 => batch.ints(name, cells),
+            }
+        })
     }
 
     fn row(&self, position: usize) -> &[i64] {

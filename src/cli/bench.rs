@@ -11,7 +11,7 @@ use super::input::InputArgs;
 use super::schema::PoolSchema;
 use super::{match_json, output, pool_file};
 use crate::bench::workload::Workload;
-use crate::bench::{self, Pace, Plan, Shape, Source, Target};
+use crate::bench::{self, Form, Pace, Plan, Shape, Source, Target};
 use crate::shutdown::Shutdown;
 
 /// Nodes of each role when nobody says how many.
@@ -77,6 +77,9 @@ struct LoadArgs {
     /// Most elements in a message
     #[arg(long, value_name = "N", default_value_t = 256, value_parser = clap::value_parser!(u16).range(1..=10_000))]
     batch: u16,
+    /// Send a map of attributes for each element, as clients without columnar batches do
+    #[arg(long)]
+    rows: bool,
     /// Most messages of a client without an answer
     #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=1024))]
     in_flight: u16,
@@ -161,6 +164,7 @@ fn plan(arguments: &BenchArgs) -> Result<Plan, CliError> {
         target: target.target()?,
         clients: load.clients.into(),
         batch: load.batch.into(),
+        form: if load.rows { Form::Rows } else { Form::Columns },
         in_flight: load.in_flight.into(),
         pace: load.rate.map_or(Pace::FlatOut, Pace::PerSecond),
         rounds: (*rounds).into(),

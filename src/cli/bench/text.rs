@@ -3,8 +3,8 @@
 use std::fmt::Write as _;
 
 use crate::bench::latency::{Latencies, Quantiles};
-use crate::bench::plot;
 use crate::bench::report::{Measured, Report, ResultReport, RoleReport, Spread, StreamReport};
+use crate::bench::{Form, plot};
 use crate::cli::table::{Table, printable, thousands};
 
 /// A round in a line.
@@ -34,8 +34,12 @@ fn heading(report: &Report) -> String {
         None => "flat out".to_owned(),
     };
     let payload = load.payload_bytes.map_or(String::new(), |bytes| format!(", payloads of {bytes} bytes"));
+    let form = match load.form {
+        Form::Columns => "columns",
+        Form::Rows => "rows",
+    };
     let mut text = format!(
-        "{}: {} elements {pace}, {}, batches of up to {}, {} in flight{payload}\n",
+        "{}: {} elements {pace}, {}, batches of up to {} as {form}, {} in flight{payload}\n",
         printable(&report.workload),
         thousands(report.elements as u64),
         counted(load.clients, "client"),

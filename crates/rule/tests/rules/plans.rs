@@ -97,7 +97,7 @@ cost      up to 17 units for each pair that columns let through",
 key       none
 columns   none
 residual  none
-split     by element: no equality of both elements' own values keeps elements apart
+split     none, one slice takes them all: the first two there are match
 cost      nothing to test
 notes     matches every pair",
     );
