@@ -25,7 +25,7 @@ pub use submitted::SubmittedColumns;
 
 use std::sync::Arc;
 
-use dovetail_rule::{Row, Value, ValueKind};
+use dovetail_rule::{ATTRIBUTES_MAX, NAME_BYTES_MAX, Row, Value, ValueKind};
 use thiserror::Error;
 
 use crate::pb;
@@ -66,6 +66,18 @@ pub enum ConvertError {
     /// Columns that are none.
     #[error(transparent)]
     Column(#[from] ColumnError),
+    /// More attribute columns than a pool can have attributes.
+    #[error("a batch has {found} attribute columns, at most {ATTRIBUTES_MAX}")]
+    AttributeColumns {
+        /// How many.
+        found: usize,
+    },
+    /// A longer name than an attribute can have.
+    #[error("an attribute column's name is {found} bytes, at most {NAME_BYTES_MAX}")]
+    AttributeName {
+        /// Its length.
+        found: usize,
+    },
     /// A column of a batch that is none.
     #[error("column {name:?}: {source}")]
     AttributeColumn {

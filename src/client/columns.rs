@@ -7,7 +7,7 @@ use crate::{
 
 use std::collections::BTreeMap;
 
-use dovetail_rule::Value;
+use dovetail_rule::{ATTRIBUTES_MAX, NAME_BYTES_MAX, Value};
 
 /// A batch of elements, column by column. Columns have a value for each key, in the order of the keys.
 ///
@@ -135,7 +135,7 @@ impl Columns {
     }
 
     /// The same elements as columns; none when they cannot be: values of one attribute are of several types, a value has no type,
-    /// or some but not all bring their own time to live.
+    /// some but not all bring their own time to live, or there are more attributes, or longer names, than a pool can have.
     #[must_use]
     pub fn of(rows: &[pb::Submission]) -> Option<Columns> {
         let with_ttl = rows.iter().filter(|row| row.ttl_ms.is_some()).count();
@@ -149,6 +149,9 @@ impl Columns {
                 values.resize(index, None);
                 values.push(Some(value));
             }
+        }
+        if attributes.len() > ATTRIBUTES_MAX || attributes.keys().any(|name| name.len() > NAME_BYTES_MAX) {
+            return None;
         }
         let mut columns = Columns::new(rows.iter().map(|row| &row.key))
             .payloads(rows.iter().map(|row| &row.payload))
@@ -254,6 +257,7 @@ mod tests {
         let ttl = pb::Submission { ttl_ms: Some(5), ..row("b", vec![]) };
         assert_eq!(Columns::of(&[row("a", vec![]), ttl.clone()]), None);
         assert!(Columns::of(&[ttl]).is_some());
+        assert_eq!(Columns::of(&[row("a", vec![(&*"n".repeat(65), value::int(1))])]), None);
     }
 
     #[test]

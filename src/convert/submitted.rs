@@ -1,7 +1,7 @@
 //! Columnar batches of submissions.
 
 use bytes::Bytes;
-use dovetail_rule::{Value, ValueKind};
+use dovetail_rule::{ATTRIBUTES_MAX, NAME_BYTES_MAX, Value, ValueKind};
 
 use super::{
     ConvertError,
@@ -29,7 +29,14 @@ impl<'a> SubmittedColumns<'a> {
         let count = columns.count as usize;
         let named = |name: &'static str| move |source| ConvertError::AttributeColumn { name: name.to_owned(), source };
         let keys = columns.keys.as_ref().ok_or(ConvertError::Missing("columns.keys"))?;
+        // No pool has more, or with longer names; each row would be refused with the name.
+        if columns.attributes.len() > ATTRIBUTES_MAX {
+            return Err(ConvertError::AttributeColumns { found: columns.attributes.len() });
+        }
         let attribute = |sent: &'a pb::AttributeColumn| {
+            if sent.name.len() > NAME_BYTES_MAX {
+                return Err(ConvertError::AttributeName { found: sent.name.len() });
+            }
             let column = sent.column.as_ref().ok_or(ConvertError::Missing("attributes.column"))?;
             let read = Attribute::read(count, column);
             Ok((&*sent.name, read.map_err(|source| ConvertError::AttributeColumn { name: sent.name.clone(), source })?))

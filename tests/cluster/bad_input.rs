@@ -337,6 +337,16 @@ async fn columns_that_do_not_fit_end_the_stream_and_say_why() {
         (pb::Columns { count: 3, keys: keys(), ..Default::default() }, "3 elements take 12"),
         (pb::Columns { count: 2, ..Default::default() }, "keys is missing"),
         (pb::Columns { count: u32::MAX, keys: keys(), ..Default::default() }, "at most 65536"),
+        (pb::Columns { count: 2, keys: keys(), attributes: vec![skill(16); 65], ..Default::default() }, "at most 64"),
+        (
+            pb::Columns {
+                count: 2,
+                keys: keys(),
+                attributes: vec![pb::AttributeColumn { name: "n".repeat(65), ..skill(16) }],
+                ..Default::default()
+            },
+            "name is 65 bytes",
+        ),
         (pb::Columns { count: 2, keys: keys(), ttls_ms: vec![0; 9].into(), ..Default::default() }, "ttls_ms"),
     ];
     for (columns, says) in batches {
