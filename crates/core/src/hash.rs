@@ -1,7 +1,7 @@
 //! Hash maps of the core. Their order never shows.
 //!
-//! Ids are given by the balancer, so a multiplication spreads them well enough; keys come from clients, who may choose them to
-//! collide, so they are hashed with a secret.
+//! Ids are given by the balancer, so a multiplication spreads them well enough. Keys come from clients, who may choose them to
+//! collide: for those there is the standard library's map.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -14,8 +14,6 @@ use crate::ElementId;
 pub(crate) type ElementMap<V> = HashMap<ElementId, V, BuildHasherDefault<IdHasher>>;
 /// Ids of elements.
 pub(crate) type ElementSet = HashSet<ElementId, BuildHasherDefault<IdHasher>>;
-/// By what clients choose.
-pub(crate) type ClientMap<K, V> = HashMap<K, V, ahash::RandomState>;
 
 /// Spreads ids over all bits: tables take the lowest for the place and the highest to compare.
 #[derive(Clone, Copy, Debug, Default)]

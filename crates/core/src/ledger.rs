@@ -70,7 +70,7 @@ impl Ledger {
             pools: Vec::new(),
             by_name: HashMap::new(),
             elements: BTreeMap::new(),
-            keys: Keys::default(),
+            keys: Keys::new(),
             timers: BTreeSet::new(),
             times: VecDeque::new(),
             recorded: EventId::ZERO,

@@ -1,7 +1,7 @@
 //! Bounded memory of what has been: elements that no longer wait, and idempotency keys.
 
 use std::{
-    collections::VecDeque,
+    collections::{HashMap, VecDeque},
     hash::{BuildHasher, Hasher},
     sync::Arc,
 };
@@ -9,11 +9,7 @@ use std::{
 use dovetail_rule::{Row, Value};
 
 use super::ClientPart;
-use crate::{
-    ElementId, EventId, PoolId,
-    hash::{ClientMap, ElementMap},
-    ring::FixedState,
-};
+use crate::{ElementId, EventId, PoolId, hash::ElementMap, ring::FixedState};
 
 /// A key of a pool.
 pub(super) type PoolKey = (PoolId, Arc<str>);
@@ -27,7 +23,7 @@ pub(super) struct Ended {
 }
 
 /// Which element has a key, or had it last, of those that wait or are remembered.
-pub(super) type Keys = ClientMap<PoolKey, ElementId>;
+pub(super) type Keys = HashMap<PoolKey, ElementId>;
 
 impl Ended {
     pub(super) fn new(most: usize) -> Ended {
@@ -69,7 +65,7 @@ impl Ended {
 #[derive(Debug)]
 pub(super) struct Idempotency {
     most: usize,
-    by_key: ClientMap<PoolKey, (ElementId, u64)>,
+    by_key: HashMap<PoolKey, (ElementId, u64)>,
     /// With the element each made: a key that was forgotten can come again.
     order: VecDeque<(PoolId, Arc<str>, ElementId)>,
 }
@@ -89,7 +85,7 @@ pub struct Remembered {
 
 impl Idempotency {
     pub(super) fn new(most: usize) -> Idempotency {
-        Idempotency { most, by_key: ClientMap::default(), order: VecDeque::new() }
+        Idempotency { most, by_key: HashMap::new(), order: VecDeque::new() }
     }
 
     pub(super) fn insert(&mut self, pool: PoolId, client: &ClientPart, row: &Row, element: ElementId) {
