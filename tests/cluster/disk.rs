@@ -32,7 +32,10 @@ async fn a_balancer_goes_on_from_checkpoints_and_its_disk_does_not_grow_with_his
     let mut cluster = Cluster::start_with("checkpoints", SEVEN, &OFTEN).await;
     let client = cluster.client().await;
     client.define_pool(Workload::W1.pool("w1", n)).await.unwrap();
-    let mut load = Load::new(cluster.server(), "w1", submissions(Workload::W1, n));
+    // With payloads, so that there are several checkpoints, and segments of results below the older of the last two.
+    let carrying = |element| Submission { payload: vec![b'.'; 64].into(), ..element };
+    let elements = submissions(Workload::W1, n).into_iter().map(carrying).collect();
+    let mut load = Load::new(cluster.server(), "w1", elements);
     let mut watcher = Watcher::new(&cluster.server(), "w1", 0);
     for part in 1..=10 {
         load.send(n * part / 10).await;
