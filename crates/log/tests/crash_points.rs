@@ -137,6 +137,8 @@ fn the_process_that_ends() {
     let later = std::env::var(crash::VARIABLE).is_ok_and(|name| name.starts_with("log.watermark.sync-later"));
     while later && Instant::now() < deadline {
         child.append(1, 10);
+        // The place is come to about once a second. Each append here is a segment, which the log keeps open.
+        std::thread::sleep(Duration::from_millis(10));
     }
     child.log.close().expect("the log closes");
     say("finished", 0);
