@@ -76,7 +76,7 @@ pub fn doubts(source: &str, attributes: Vec<(String, ValueKind)>) -> Vec<Warning
 
 #[derive(Serialize)]
 struct PlanJson {
-    split: &'static str,
+    split: String,
     split_reason: String,
     key: Vec<String>,
     conjuncts: Vec<ConjunctJson>,
@@ -102,11 +102,7 @@ impl PlanJson {
             cost: one.cost(),
         };
         PlanJson {
-            split: match plan.keyed() {
-                true => "key",
-                false if plan.always() => "one",
-                false => "index",
-            },
+            split: plan.split().to_string(),
             split_reason: plan.split_reason(),
             key: plan.key_parts(),
             conjuncts: plan.conjuncts().iter().map(conjunct).collect(),

@@ -7,7 +7,6 @@ use std::{
 
 use dovetail_core::{
     CandidateFrame, DecisionFrame, EventId, LogFrame, Retirement, ShardId, SliceId,
-    pool::Split,
     slice::{Behind, FrameError, HotKey, Slice, SliceEffect, SlicePoolStats},
 };
 use tokio::sync::{mpsc, oneshot};
@@ -218,14 +217,6 @@ fn slice_state(slice: &Slice, stalled: Duration) -> pb::SliceState {
     }
 }
 
-fn split(split: Split) -> &'static str {
-    match split {
-        Split::Key => "key",
-        Split::One => "one",
-        Split::Index => "index",
-    }
-}
-
 fn pool_count(pool: SlicePoolStats<'_>) -> pb::PoolCount {
     let hot = |hot: HotKey| pb::HotKey {
         key: hot.key,
@@ -236,7 +227,7 @@ fn pool_count(pool: SlicePoolStats<'_>) -> pb::PoolCount {
         pool: pool.name.to_owned(),
         waiting: pool.waiting as u64,
         rule_errors: pool.rule_errors,
-        split: split(pool.split).to_owned(),
+        split: pool.split.to_string(),
         hot_keys: pool.hot_keys.into_iter().map(hot).collect(),
     }
 }

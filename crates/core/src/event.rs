@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use dovetail_rule::Row;
+use dovetail_rule::{Row, Split};
 
-use crate::{ElementId, EventId, Place, Pool, PoolDefinition, PoolId, pool::Split};
+use crate::{ElementId, EventId, Place, Pool, PoolDefinition, PoolId};
 
 /// Why an element was withdrawn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,7 +25,8 @@ pub struct Event {
 }
 
 impl Event {
-    /// The place of its element, when one slice alone searches for it: elsewhere nobody can meet it. None when the event matters everywhere.
+    /// The place of its element, when one slice alone searches for it: elsewhere nobody can meet it. None when the event matters
+    /// everywhere.
     #[must_use]
     pub fn only_at<'p>(&self, pool_of: impl Fn(PoolId) -> &'p Pool) -> Option<Place> {
         let (pool, element, row) = match &self.kind {
@@ -91,19 +92,4 @@ pub struct LogFrame {
     pub stable: EventId,
     /// The events, ascending.
     pub events: Vec<Event>,
-}
-
-impl LogFrame {
-    /// The frame as a reader needs it that `searches` only some places: without elements that have a key and are at others, since
-    /// nobody there can meet them. The frame still covers their ids. None when the reader needs all of it.
-    #[must_use]
-    pub fn share<'p>(
-        &self,
-        pool_of: impl Fn(PoolId) -> &'p Pool,
-        searches: impl Fn(Place) -> bool,
-    ) -> Option<LogFrame> {
-        let needed = |event: &Event| event.only_at(&pool_of).is_none_or(&searches);
-        let events: Vec<Event> = self.events.iter().filter(|event| needed(event)).cloned().collect();
-        (events.len() < self.events.len()).then_some(LogFrame { events, ..*self })
-    }
 }

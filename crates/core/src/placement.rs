@@ -2,11 +2,14 @@
 //!
 //! Split by index: the owner is the id modulo the slices, the home is the block's on the ring. Blocks keep
 //! neighbouring ids, which conflict most, on one shard. Split by key: both follow from the key's hash, so that all who could
-//! ever meet are searched by one slice. Where every pair matches, one slice has all. Chosen here and nowhere else: the rest of the crate only asks.
+//! ever meet are searched by one slice. Where every pair matches, one slice has all. Chosen here and nowhere else: the rest
+//! of the crate only asks.
 
 use std::sync::Arc;
 
-use crate::{ElementId, Pool, Ring, ShardId, SliceId, pool::Split};
+use dovetail_rule::Split;
+
+use crate::{ElementId, Pool, Ring, ShardId, SliceId};
 
 /// What an element's owner and home follow from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

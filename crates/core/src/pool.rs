@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use dovetail_rule::{Row, Rule, RuleError, Schema, SchemaError, Side, ValueKind};
+use dovetail_rule::{Row, Rule, RuleError, Schema, SchemaError, Side, Split, ValueKind};
 use thiserror::Error;
 
 use crate::{ElementId, PoolId, ledger::PAYLOAD_BYTES_CAP, placement::Place};
@@ -95,17 +95,6 @@ pub enum DefineError {
     },
 }
 
-/// How the search among a pool's elements is shared out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Split {
-    /// Elements of one key are searched by one slice.
-    Key,
-    /// Every pair matches: one slice takes all elements, since the first two there are match.
-    One,
-    /// Every slice has a share of the elements, and is asked about each.
-    Index,
-}
-
 /// A pool, ready to search.
 #[derive(Clone, Debug)]
 pub struct Pool {
@@ -148,20 +137,10 @@ impl Pool {
         Ok(Pool { id, definition, schema, rule })
     }
 
-    /// Whether elements with different keys can never meet, so that the pool is split by key.
-    #[must_use]
-    pub fn keyed(&self) -> bool {
-        self.rule.plan().keyed()
-    }
-
     /// How the search is shared out.
     #[must_use]
     pub fn split(&self) -> Split {
-        match self.rule.plan() {
-            plan if plan.keyed() => Split::Key,
-            plan if plan.always() => Split::One,
-            _ => Split::Index,
-        }
+        self.rule.plan().split()
     }
 
     /// What an element's owner and home follow from.

@@ -21,7 +21,7 @@ use std::{
 };
 
 use dovetail_rule::{
-    Row,
+    Row, Split,
     table::{self, Hint},
 };
 
@@ -463,8 +463,11 @@ impl Slice {
         let pool = &self.pools.get(x, pool)?.pool;
         row.check(&pool.schema).map_err(|source| FrameError::Row { x, source: Box::new(source) })?;
         let place = pool.place(element, row);
-        let key = if let Place::Key(key) = place { Some(key) } else { None };
-        Ok((place, key.filter(|_| pool.keyed())))
+        let key = match (pool.split(), place) {
+            (Split::Key, Place::Key(key)) => Some(key),
+            _ => None,
+        };
+        Ok((place, key))
     }
 
     /// Whether an element of a pool that is split by index is an anchor here.

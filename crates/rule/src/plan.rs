@@ -31,7 +31,7 @@ pub use conjunct::{Conjunct, Role, Verdict};
 pub(crate) use range::Range;
 pub use warning::Warning;
 
-use std::fmt::Write;
+use std::fmt::{self, Write};
 
 use crate::cost::cost;
 use crate::expr::{End, Expr};
@@ -62,6 +62,27 @@ struct Filter {
     /// The bounds that are the same for every probe, and `Always` for the others.
     bounds: Box<[Bound]>,
     asks: Box<[Ask]>,
+}
+
+/// How the search among a pool's elements is shared out. Prints as `key`, `one` and `index`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Split {
+    /// Elements of one key are searched by one slice.
+    Key,
+    /// Every pair matches: one slice takes all elements, since the first two there are match.
+    One,
+    /// Every slice has a share of the elements, and is asked about each.
+    Index,
+}
+
+impl fmt::Display for Split {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Split::Key => "key",
+            Split::One => "one",
+            Split::Index => "index",
+        })
+    }
 }
 
 impl Plan {
@@ -115,10 +136,16 @@ impl Plan {
         !self.key.parts.is_empty()
     }
 
-    /// Whether every pair satisfies the rule, whatever the elements.
+    /// How the search is shared out.
     #[inline]
-    pub fn always(&self) -> bool {
-        self.conjuncts.is_empty()
+    pub fn split(&self) -> Split {
+        if self.keyed() {
+            Split::Key
+        } else if self.conjuncts.is_empty() {
+            Split::One
+        } else {
+            Split::Index
+        }
     }
 
     /// The hash of an element's key. Elements that can match have equal hashes; those without one (`None`: a part of the
@@ -139,10 +166,10 @@ impl Plan {
 
     /// Which split the pool gets, and why.
     pub fn split_reason(&self) -> String {
-        match self.keyed() {
-            true => format!("by key ({}): elements of two keys never match", self.key_parts().join(", ")),
-            false if self.always() => "none, one slice takes them all: the first two there are match".to_owned(),
-            false => "by element: no equality of both elements' own values keeps elements apart".to_owned(),
+        match self.split() {
+            Split::Key => format!("by key ({}): elements of two keys never match", self.key_parts().join(", ")),
+            Split::One => "none, one slice takes them all: the first two there are match".to_owned(),
+            Split::Index => "by element: no equality of both elements' own values keeps elements apart".to_owned(),
         }
     }
 

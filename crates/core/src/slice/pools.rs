@@ -6,7 +6,7 @@
 use std::{collections::HashMap, sync::Arc};
 
 use dovetail_rule::{
-    Row,
+    Row, Split,
     table::{Ahead as Probe, Hint, Hints, Prober, Slot, Table},
 };
 
@@ -14,7 +14,6 @@ use super::{FrameError, HotKey, hot::HotKeys};
 use crate::{
     ElementId, Event, EventId, EventKind, LogFrame, Placement, Pool, PoolDefinition, PoolId,
     planted::{Bug, Planted},
-    pool::Split,
 };
 
 /// Most pools that are asked one after the other.

@@ -2,11 +2,11 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use dovetail_rule::{Row, RowError};
+use dovetail_rule::{Row, RowError, Split};
 use thiserror::Error;
 
 use super::HotKey;
-use crate::{CandidateFrame, DefineError, ElementId, EventId, PoolDefinition, PoolId, ShardId, pool::Split};
+use crate::{CandidateFrame, DefineError, ElementId, EventId, PoolDefinition, PoolId, ShardId};
 
 /// The cluster's state at a cut, as far as one slice needs it.
 #[derive(Clone, Debug, Default)]

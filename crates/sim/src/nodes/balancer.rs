@@ -6,7 +6,7 @@ mod storage;
 use std::sync::Arc;
 
 use dovetail_core::{
-    DecisionFrame, ElementId, EventId, EventKind, LogFrame, ShardId,
+    DecisionFrame, ElementId, Event, EventId, EventKind, LogFrame, ShardId,
     ledger::{Admission, ClientPart, Ledger, Outcome, Status, Submission, SubmitError},
     sequencer::Sequencer,
 };
@@ -403,10 +403,12 @@ impl Live {
         Ok(())
     }
 
-    /// A frame as a matcher needs it.
+    /// A frame as a matcher needs it: without elements that only others search for. It still covers their ids.
     fn share(&self, cx: &Cx, matcher: usize, frame: &Arc<LogFrame>) -> Arc<LogFrame> {
-        let share = frame.share(|pool| &self.ledger.pool(pool).pool, |place| cx.scenario.owns(matcher, place));
-        share.map_or_else(|| Arc::clone(frame), Arc::new)
+        let place = |event: &Event| event.only_at(|pool| &self.ledger.pool(pool).pool);
+        let needed = |event: &&Event| place(event).is_none_or(|place| cx.scenario.owns(matcher, place));
+        let events = frame.events.iter().filter(needed).cloned().collect();
+        Arc::new(LogFrame { events, ..**frame })
     }
 }
 
