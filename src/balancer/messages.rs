@@ -118,7 +118,7 @@ pub(crate) enum ElementName {
 }
 
 /// How a batch went. Sent once it is on disk.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Submitted {
     /// One by row; 0 for one that was refused.
     pub(crate) ids: Vec<u64>,

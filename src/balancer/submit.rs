@@ -13,13 +13,11 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming};
 
 use super::{
-    Node,
-    columns::ColumnBatch,
-    errors,
+    Node, columns, errors,
     messages::{DiskFull, Request, RowRefused, Submitted},
 };
 use crate::{
-    convert::{self, ConvertError},
+    convert::{self, ConvertError, SubmittedColumns},
     pb::{self, submit_request::Batch},
     rpc::ResponseStream,
     shutdown::Shutdown,
@@ -95,35 +93,35 @@ async fn take(
 ) -> Result<oneshot::Receiver<Result<Submitted, DiskFull>>, Status> {
     let bytes = request.encoded_len();
     errors::check_pool_name(&request.pool)?;
+    let batch = request
+        .batch
+        .ok_or_else(|| Status::invalid_argument("a SubmitRequest without a batch; set rows or columns"))?;
+    let count = match &batch {
+        Batch::Rows(rows) => rows.rows.len(),
+        Batch::Columns(columns) => columns.count as usize,
+    };
+    if count > ROWS_MAX {
+        return Err(Status::invalid_argument(format!("a batch of {count} rows, at most {ROWS_MAX}")));
+    }
     let room = node.request_room(bytes).await?;
     let pool = node.pools.named(&request.pool);
-    let pool = pool.as_deref().ok_or(request.pool);
-    let rows = match request.batch {
-        Some(Batch::Rows(pb::Rows { rows })) => {
-            check_count(rows.len())?;
-            rows.into_iter().map(|row| check(node, &pool, || convert::submission(row))).collect()
+    let rows = match (batch, pool.as_deref().ok_or(request.pool)) {
+        (Batch::Rows(rows), pool) => {
+            rows.rows.into_iter().map(|row| check(node, &pool, || convert::submission(row))).collect()
         }
-        Some(Batch::Columns(columns)) => {
-            check_count(columns.count as usize)?;
-            let batch = ColumnBatch::read(&columns).map_err(|error| Status::invalid_argument(error.to_string()))?;
-            match &pool {
-                Ok(pool) => batch.check(pool, &node.ledger_limits),
-                Err(_) => batch.rows().map(|_| check(node, &pool, || Ok(Submission::default()))).collect(),
+        (Batch::Columns(columns), pool) => {
+            let columns =
+                SubmittedColumns::read(&columns).map_err(|error| Status::invalid_argument(error.to_string()))?;
+            match pool {
+                Ok(pool) => columns::check(&columns, pool, &node.ledger_limits),
+                Err(name) => (0..count).map(|_| Err(unknown_pool(&name))).collect(),
             }
         }
-        None => return Err(Status::invalid_argument("a SubmitRequest without a batch; set rows or columns")),
     };
     let (reply, submitted) = oneshot::channel();
     let request = Request::Submit { rows, reply, room };
     node.requests.tell(request).await.map_err(errors::stopping)?;
     Ok(submitted)
-}
-
-fn check_count(rows: usize) -> Result<(), Status> {
-    if rows > ROWS_MAX {
-        return Err(Status::invalid_argument(format!("a batch of {rows} rows, at most {ROWS_MAX}")));
-    }
-    Ok(())
 }
 
 /// Checks what can be told of a row without the engine. The pool, or the name that none has.
@@ -134,8 +132,12 @@ pub(super) fn check(
 ) -> Result<Checked, RowRefused> {
     match pool {
         Ok(pool) => Ok(submission()?.check(pool, &node.ledger_limits)?),
-        Err(name) => Err(SubmitError::UnknownPool(name.clone()).into()),
+        Err(name) => Err(unknown_pool(name)),
     }
+}
+
+fn unknown_pool(name: &str) -> RowRefused {
+    SubmitError::UnknownPool(name.to_owned()).into()
 }
 
 fn response(submitted: Submitted) -> pb::SubmitResponse {

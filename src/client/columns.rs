@@ -1,13 +1,13 @@
 //! Batches of elements as columns: one run of values per attribute, which costs a fraction of a map per element.
 
+use std::collections::BTreeMap;
+
+use dovetail_rule::{ATTRIBUTES_MAX, NAME_BYTES_MAX, Value};
+
 use crate::{
     convert::columns::{Writer, column_pb, numbers_pb},
     pb,
 };
-
-use std::collections::BTreeMap;
-
-use dovetail_rule::{ATTRIBUTES_MAX, NAME_BYTES_MAX, Value};
 
 /// A batch of elements, column by column. Columns have a value for each key, in the order of the keys.
 ///
@@ -24,13 +24,9 @@ impl Columns {
     /// Elements with these keys.
     #[must_use]
     pub fn new<K: AsRef<str>>(keys: impl IntoIterator<Item = K>) -> Columns {
-        let mut writer = Writer::default();
-        let mut count = 0;
-        for key in keys {
-            writer.push(key.as_ref().as_bytes());
-            count += 1;
-        }
-        Columns(pb::Columns { count, keys: Some(writer.texts()), ..pb::Columns::default() })
+        let keys = texts(keys);
+        let count = u32::try_from(keys.len()).expect("a message has fewer elements");
+        Columns(pb::Columns { count, keys: Some(keys.texts()), ..pb::Columns::default() })
     }
 
     /// How many elements.
@@ -49,29 +45,27 @@ impl Columns {
     #[must_use]
     pub fn ints(self, name: &str, values: impl IntoIterator<Item = i64>) -> Columns {
         let bytes = numbers_pb(values.into_iter().map(i64::to_le_bytes));
-        self.attribute(name, pb::column::Values::Ints(bytes))
+        self.column(name, all_have(pb::column::Values::Ints(bytes)))
     }
 
     /// A double attribute that each has.
     #[must_use]
     pub fn doubles(self, name: &str, values: impl IntoIterator<Item = f64>) -> Columns {
         let bytes = numbers_pb(values.into_iter().map(f64::to_le_bytes));
-        self.attribute(name, pb::column::Values::Doubles(bytes))
+        self.column(name, all_have(pb::column::Values::Doubles(bytes)))
     }
 
     /// A bool attribute that each has.
     #[must_use]
     pub fn bools(self, name: &str, values: impl IntoIterator<Item = bool>) -> Columns {
         let bytes = numbers_pb(values.into_iter().map(|value| [u8::from(value)]));
-        self.attribute(name, pb::column::Values::Bools(bytes))
+        self.column(name, all_have(pb::column::Values::Bools(bytes)))
     }
 
     /// A string attribute that each has.
     #[must_use]
     pub fn strings<S: AsRef<str>>(self, name: &str, values: impl IntoIterator<Item = S>) -> Columns {
-        let mut texts = Writer::default();
-        values.into_iter().for_each(|value| texts.push(value.as_ref().as_bytes()));
-        self.attribute(name, pb::column::Values::Strings(texts.texts()))
+        self.column(name, all_have(pb::column::Values::Strings(texts(values).texts())))
     }
 
     /// An int attribute that some have.
@@ -112,9 +106,7 @@ impl Columns {
     /// The payload of each, empty for none.
     #[must_use]
     pub fn payloads<B: AsRef<[u8]>>(mut self, payloads: impl IntoIterator<Item = B>) -> Columns {
-        let mut writer = Writer::default();
-        payloads.into_iter().for_each(|payload| writer.push(payload.as_ref()));
-        self.0.payloads = writer.byte_strings_if_any();
+        self.0.payloads = payloads.into_iter().collect::<Writer>().byte_strings_if_any();
         self
     }
 
@@ -128,9 +120,7 @@ impl Columns {
     /// The idempotency key of each, empty for none.
     #[must_use]
     pub fn idempotency_keys<K: AsRef<str>>(mut self, keys: impl IntoIterator<Item = K>) -> Columns {
-        let mut writer = Writer::default();
-        keys.into_iter().for_each(|key| writer.push(key.as_ref().as_bytes()));
-        self.0.idempotency_keys = writer.texts_if_any();
+        self.0.idempotency_keys = texts(keys).texts_if_any();
         self
     }
 
@@ -161,8 +151,7 @@ impl Columns {
         }
         for (name, mut values) in attributes {
             values.resize(rows.len(), None);
-            let column = Some(typed(&values)?);
-            columns.0.attributes.push(pb::AttributeColumn { name: name.to_owned(), column });
+            columns = columns.column(name, typed(&values)?);
         }
         Some(columns)
     }
@@ -171,18 +160,26 @@ impl Columns {
         self.0
     }
 
-    fn attribute(mut self, name: &str, values: pb::column::Values) -> Columns {
-        let column = Some(pb::Column { present: Vec::new().into(), values: Some(values) });
-        self.0.attributes.push(pb::AttributeColumn { name: name.to_owned(), column });
-        self
+    fn optional(self, name: &str, values: impl Iterator<Item = Option<Value>>) -> Columns {
+        let values: Vec<Option<Value>> = values.collect();
+        self.column(name, column_pb(values.iter().map(Option::as_ref)))
     }
 
-    fn optional(mut self, name: &str, values: impl Iterator<Item = Option<Value>>) -> Columns {
-        let values: Vec<Option<Value>> = values.collect();
-        let column = Some(column_pb(values.iter().map(Option::as_ref)));
-        self.0.attributes.push(pb::AttributeColumn { name: name.to_owned(), column });
+    fn column(mut self, name: &str, column: pb::Column) -> Columns {
+        self.0.attributes.push(pb::AttributeColumn { name: name.to_owned(), column: Some(column) });
         self
     }
+}
+
+fn texts<S: AsRef<str>>(texts: impl IntoIterator<Item = S>) -> Writer {
+    let mut writer = Writer::default();
+    texts.into_iter().for_each(|text| writer.push(text.as_ref().as_bytes()));
+    writer
+}
+
+/// A column of an attribute that every element has.
+fn all_have(values: pb::column::Values) -> pb::Column {
+    pb::Column { present: Vec::new().into(), values: Some(values) }
 }
 
 /// A column of values that are all of one type.
@@ -198,12 +195,11 @@ fn typed(values: &[Option<&pb::Value>]) -> Option<pb::Column> {
     };
     let ints = |kind: &Kind| if let Kind::IntValue(int) = kind { Some(int.to_le_bytes()) } else { None };
     let doubles = |kind: &Kind| if let Kind::DoubleValue(double) = kind { Some(double.to_le_bytes()) } else { None };
-    let all = |values| Some(pb::Column { present: Vec::new().into(), values: Some(values) });
     if let Some(ints) = numbers(&ints) {
-        return all(pb::column::Values::Ints(ints));
+        return Some(all_have(pb::column::Values::Ints(ints)));
     }
     if let Some(doubles) = numbers(&doubles) {
-        return all(pb::column::Values::Doubles(doubles));
+        return Some(all_have(pb::column::Values::Doubles(doubles)));
     }
     let core = |value: &Option<&pb::Value>| match value {
         None => Some(None),

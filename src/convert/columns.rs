@@ -7,6 +7,7 @@ use bytes::Bytes;
 use dovetail_rule::{Row, Value, ValueKind};
 use thiserror::Error;
 
+use super::ConvertError;
 use crate::pb;
 
 /// Columns that do not fit each other, or are not what they should be.
@@ -199,10 +200,12 @@ impl<'a> Attribute<'a> {
             }
         };
         let column = Attribute { present, values };
-        match (0..count).find(|&index| column.has(index)) {
-            Some(index) if matches!(values, Values::None) => Err(ColumnError::NoValues { index }),
-            _ => Ok(column),
+        if matches!(values, Values::None)
+            && let Some(index) = (0..count).find(|&index| column.has(index))
+        {
+            return Err(ColumnError::NoValues { index });
         }
+        Ok(column)
     }
 
     /// The kind of its values, if there are any.
@@ -249,6 +252,56 @@ fn bools(count: usize, bytes: &[u8]) -> Result<&[u8], ColumnError> {
     }
 }
 
+/// What a batch has of each element beside its attributes.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Clients<'a> {
+    keys: Texts<'a>,
+    payloads: Option<ByteStrings<'a>>,
+    ttls_ms: Option<&'a [[u8; 8]]>,
+    idempotency_keys: Option<Texts<'a>>,
+}
+
+impl<'a> Clients<'a> {
+    pub(super) fn read(
+        count: usize,
+        keys: &'a pb::TextColumn,
+        payloads: Option<&'a pb::BytesColumn>,
+        ttls_ms: &'a [u8],
+        idempotency_keys: Option<&'a pb::TextColumn>,
+    ) -> Result<Clients<'a>, ConvertError> {
+        let named = |name: &str| {
+            let name = name.to_owned();
+            move |source| ConvertError::AttributeColumn { name, source }
+        };
+        let payloads = payloads.map(|column| ByteStrings::read(count, column));
+        let ttls_ms = (!ttls_ms.is_empty()).then(|| fixed("ttls_ms", count, ttls_ms));
+        let idempotency_keys = idempotency_keys.map(|column| Texts::read(count, column));
+        Ok(Clients {
+            keys: Texts::read(count, keys).map_err(named("keys"))?,
+            payloads: payloads.transpose().map_err(named("payloads"))?,
+            ttls_ms: ttls_ms.transpose().map_err(named("ttls_ms"))?,
+            idempotency_keys: idempotency_keys.transpose().map_err(named("idempotency_keys"))?,
+        })
+    }
+
+    pub(super) fn key(&self, index: usize) -> &'a str {
+        self.keys.get(index)
+    }
+
+    pub(super) fn payload(&self, index: usize) -> Bytes {
+        self.payloads.map_or_else(Bytes::new, |payloads| payloads.get(index))
+    }
+
+    /// None when the batch has none.
+    pub(super) fn ttl_ms(&self, index: usize) -> Option<u64> {
+        self.ttls_ms.map(|ttls_ms| u64::from_le_bytes(ttls_ms[index]))
+    }
+
+    pub(super) fn idempotency_key(&self, index: usize) -> &'a str {
+        self.idempotency_keys.map_or("", |keys| keys.get(index))
+    }
+}
+
 /// Texts or byte strings being written.
 #[derive(Debug, Default)]
 pub(crate) struct Writer {
@@ -256,7 +309,20 @@ pub(crate) struct Writer {
     ends: Vec<u8>,
 }
 
+impl<B: AsRef<[u8]>> FromIterator<B> for Writer {
+    fn from_iter<I: IntoIterator<Item = B>>(values: I) -> Writer {
+        let mut writer = Writer::default();
+        values.into_iter().for_each(|value| writer.push(value.as_ref()));
+        writer
+    }
+}
+
 impl Writer {
+    /// How many there are.
+    pub(crate) fn len(&self) -> usize {
+        self.ends.len() / 4
+    }
+
     pub(crate) fn push(&mut self, bytes: &[u8]) {
         self.bytes.extend_from_slice(bytes);
         self.end(self.bytes.len());
@@ -304,28 +370,28 @@ pub(crate) fn column_pb<'a>(values: impl ExactSizeIterator<Item = Option<&'a Val
         }
     }
     let sent = kind.map(|kind| match kind {
-        ValueKind::Int => Sent::Ints(numbers(values, |value| match value {
-            Value::Int(int) => int.to_le_bytes(),
-            _ => mixed(),
-        })),
-        ValueKind::Double => Sent::Doubles(numbers(values, |value| match value {
-            Value::Double(double) => double.to_le_bytes(),
-            _ => mixed(),
-        })),
-        ValueKind::Bool => Sent::Bools(numbers(values, |value| match value {
-            Value::Bool(bool) => [u8::from(*bool)],
-            _ => mixed(),
-        })),
+        ValueKind::Int => Sent::Ints(numbers_pb(values.map(|value| match value {
+            None => [0; 8],
+            Some(Value::Int(int)) => int.to_le_bytes(),
+            Some(_) => mixed(),
+        }))),
+        ValueKind::Double => Sent::Doubles(numbers_pb(values.map(|value| match value {
+            None => [0; 8],
+            Some(Value::Double(double)) => double.to_le_bytes(),
+            Some(_) => mixed(),
+        }))),
+        ValueKind::Bool => Sent::Bools(numbers_pb(values.map(|value| match value {
+            None => [0],
+            Some(Value::Bool(bool)) => [u8::from(*bool)],
+            Some(_) => mixed(),
+        }))),
         ValueKind::String => {
-            let mut texts = Writer::default();
-            for value in values {
-                match value {
-                    None => texts.push(b""),
-                    Some(Value::String(text)) => texts.push(text.as_bytes()),
-                    Some(_) => mixed(),
-                }
-            }
-            Sent::Strings(texts.texts())
+            let text = |value: Option<&'a Value>| match value {
+                None => "",
+                Some(Value::String(text)) => text,
+                Some(_) => mixed(),
+            };
+            Sent::Strings(values.map(text).collect::<Writer>().texts())
         }
         ValueKind::StringList => {
             let (mut entries, mut ends) = (Writer::default(), Writer::default());
@@ -345,15 +411,6 @@ pub(crate) fn column_pb<'a>(values: impl ExactSizeIterator<Item = Option<&'a Val
         }
     });
     pb::Column { present: if all { Bytes::new() } else { present.into() }, values: sent }
-}
-
-fn numbers<'a, const N: usize>(
-    values: impl ExactSizeIterator<Item = Option<&'a Value>>,
-    bytes: impl Fn(&Value) -> [u8; N],
-) -> Bytes {
-    let mut sent = Vec::with_capacity(values.len() * N);
-    values.for_each(|value| sent.extend_from_slice(&value.map_or([0; N], &bytes)));
-    sent.into()
 }
 
 fn mixed() -> ! {

@@ -13,7 +13,7 @@ use prost::Message;
 
 use super::{
     ConvertError,
-    columns::{Attribute, ByteStrings, Texts, Writer, columns_pb, fixed, numbers_pb},
+    columns::{Attribute, ByteStrings, Clients, Texts, Writer, columns_pb, fixed, numbers_pb},
     pool_definition, pool_definition_pb, row, row_pb,
 };
 use crate::pb;
@@ -116,7 +116,7 @@ fn arrivals(after: u64, arrivals: &pb::Arrivals, events: &mut Vec<Event>) -> Res
 pub fn log_record_pb(frame: &LogFrame, clients: ClientWriter) -> Record {
     let record = pb::LogRecord {
         columnar_frame: Some(log_frame_pb(frame)),
-        client_columns: (clients.count > 0).then(|| clients.columns()),
+        client_columns: (clients.keys.len() > 0).then(|| clients.columns()),
         ..pb::LogRecord::default()
     };
     Record::new(frame.through.0, record.encode_to_vec())
@@ -125,30 +125,28 @@ pub fn log_record_pb(frame: &LogFrame, clients: ClientWriter) -> Record {
 /// What only the balancer needs of the arrivals of a frame, as it comes to be.
 #[derive(Debug, Default)]
 pub struct ClientWriter {
-    count: usize,
     keys: Writer,
     payloads: Writer,
-    ttls_ms: Vec<u8>,
-    any_ttl: bool,
+    ttls_ms: Vec<u64>,
     idempotency_keys: Writer,
 }
 
 impl ClientWriter {
     /// Adds the next arrival's.
     pub fn push(&mut self, client: &ClientPart) {
-        self.count += 1;
         self.keys.push(client.key.as_bytes());
         self.payloads.push(&client.payload);
-        self.ttls_ms.extend_from_slice(&client.ttl_ms.to_le_bytes());
-        self.any_ttl |= client.ttl_ms > 0;
+        self.ttls_ms.push(client.ttl_ms);
         self.idempotency_keys.push(client.idempotency_key.as_bytes());
     }
 
     fn columns(self) -> pb::ClientColumns {
+        let any_ttl = self.ttls_ms.iter().any(|&ttl_ms| ttl_ms > 0);
+        let ttls_ms = if any_ttl { self.ttls_ms } else { Vec::new() };
         pb::ClientColumns {
             keys: Some(self.keys.texts()),
             payloads: self.payloads.byte_strings_if_any(),
-            ttls_ms: if self.any_ttl { self.ttls_ms.into() } else { Bytes::new() },
+            ttls_ms: numbers_pb(ttls_ms.into_iter().map(u64::to_le_bytes)),
             idempotency_keys: self.idempotency_keys.texts_if_any(),
         }
     }
@@ -183,18 +181,14 @@ fn client(client: pb::ClientPart) -> ClientPart {
 }
 
 fn client_columns(count: usize, columns: &pb::ClientColumns) -> Result<Vec<ClientPart>, ConvertError> {
-    let keys = Texts::read(count, columns.keys.as_ref().ok_or(ConvertError::Missing("keys"))?)?;
-    let payloads = columns.payloads.as_ref().map(|column| ByteStrings::read(count, column)).transpose()?;
-    let idempotency_keys = columns.idempotency_keys.as_ref().map(|column| Texts::read(count, column)).transpose()?;
-    let ttls_ms = match &*columns.ttls_ms {
-        [] => None,
-        bytes => Some(fixed::<8>("ttls_ms", count, bytes)?),
-    };
+    let pb::ClientColumns { keys, payloads, ttls_ms, idempotency_keys } = columns;
+    let keys = keys.as_ref().ok_or(ConvertError::Missing("keys"))?;
+    let clients = Clients::read(count, keys, payloads.as_ref(), ttls_ms, idempotency_keys.as_ref())?;
     let client = |index: usize| ClientPart {
-        key: keys.get(index).into(),
-        payload: payloads.map_or_else(Bytes::new, |payloads| payloads.get(index)),
-        ttl_ms: ttls_ms.map_or(0, |ttls_ms| u64::from_le_bytes(ttls_ms[index])),
-        idempotency_key: idempotency_keys.map_or("", |keys| keys.get(index)).into(),
+        key: clients.key(index).into(),
+        payload: clients.payload(index),
+        ttl_ms: clients.ttl_ms(index).unwrap_or_default(),
+        idempotency_key: clients.idempotency_key(index).into(),
     };
     Ok((0..count).map(client).collect())
 }
@@ -223,11 +217,8 @@ fn outcome_columns_pb(outcomes: &[Arc<Outcome>]) -> pb::OutcomeColumns {
 }
 
 fn end_columns_pb<'a>(ends: impl Iterator<Item = Option<&'a OutcomeEnd>> + Clone) -> pb::EndColumns {
-    let (mut keys, mut payloads) = (Writer::default(), Writer::default());
-    for end in ends.clone() {
-        keys.push(end.map_or(b"", |end| end.key.as_bytes()));
-        payloads.push(end.map_or(b"", |end| &end.payload));
-    }
+    let keys: Writer = ends.clone().map(|end| end.map_or("", |end| &*end.key)).collect();
+    let payloads: Writer = ends.clone().map(|end| end.map_or(&[][..], |end| &end.payload)).collect();
     pb::EndColumns {
         ids: numbers_pb(ends.map(|end| end.map_or(0, |end| end.id.0).to_le_bytes())),
         keys: Some(keys.texts()),
@@ -241,8 +232,8 @@ fn outcome_columns(columns: &pb::OutcomeColumns) -> Result<Vec<Outcome>, Convert
     let pools = fixed::<4>("pools", count, &columns.pools)?;
     let times_ms = fixed::<8>("times_ms", count, &columns.times_ms)?;
     let reasons = fixed::<1>("reasons", count, &columns.reasons)?;
-    let elements = Ends::read(count, columns.elements.as_ref().ok_or(ConvertError::Missing("elements"))?)?;
-    let anchors = Ends::read(count, columns.anchors.as_ref().ok_or(ConvertError::Missing("anchors"))?)?;
+    let elements = OutcomeEnds::read(count, columns.elements.as_ref().ok_or(ConvertError::Missing("elements"))?)?;
+    let anchors = OutcomeEnds::read(count, columns.anchors.as_ref().ok_or(ConvertError::Missing("anchors"))?)?;
     let outcome = |index: usize| {
         let anchor = anchors.get(index);
         let reason = if anchor.is_some() { None } else { Some(reason(reasons[index][0].into())?) };
@@ -259,15 +250,15 @@ fn outcome_columns(columns: &pb::OutcomeColumns) -> Result<Vec<Outcome>, Convert
 }
 
 /// Elements of outcomes, being read.
-struct Ends<'a> {
+struct OutcomeEnds<'a> {
     ids: &'a [[u8; 8]],
     keys: Texts<'a>,
     payloads: Option<ByteStrings<'a>>,
 }
 
-impl<'a> Ends<'a> {
-    fn read(count: usize, columns: &'a pb::EndColumns) -> Result<Ends<'a>, ConvertError> {
-        Ok(Ends {
+impl<'a> OutcomeEnds<'a> {
+    fn read(count: usize, columns: &'a pb::EndColumns) -> Result<OutcomeEnds<'a>, ConvertError> {
+        Ok(OutcomeEnds {
             ids: fixed("ids", count, &columns.ids)?,
             keys: Texts::read(count, columns.keys.as_ref().ok_or(ConvertError::Missing("keys"))?)?,
             payloads: columns.payloads.as_ref().map(|column| ByteStrings::read(count, column)).transpose()?,
