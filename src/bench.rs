@@ -43,6 +43,15 @@ pub struct Plan {
     pub source: Arc<Source>,
     /// What it is submitted to.
     pub target: Target,
+    /// How it is submitted.
+    pub manner: Manner,
+    /// How often all of it is done.
+    pub rounds: usize,
+}
+
+/// How elements are submitted.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Manner {
     /// How many clients submit.
     pub clients: usize,
     /// Most elements of a message.
@@ -53,8 +62,6 @@ pub struct Plan {
     pub in_flight: usize,
     /// When elements are sent.
     pub pace: Pace,
-    /// How often all of it is done.
-    pub rounds: usize,
 }
 
 /// What is measured.
@@ -180,17 +187,8 @@ async fn measure(
     let client = Client::connect(server).await?;
     let defined_at = client.define_pool(plan.source.pool(&pool)).await?.defined_at;
     let (before, own_before) = (Nodes::ask(server).await, Usage::own());
-    let load = Load {
-        server: server.to_owned(),
-        pool,
-        defined_at,
-        source: Arc::clone(&plan.source),
-        clients: plan.clients,
-        batch: plan.batch,
-        form: plan.form,
-        in_flight: plan.in_flight,
-        pace: plan.pace,
-    };
+    let load =
+        Load { server: server.to_owned(), pool, defined_at, source: Arc::clone(&plan.source), manner: plan.manner };
     let progress = Arc::new(Progress::default());
     let died = async {
         loop {

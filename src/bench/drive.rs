@@ -12,9 +12,8 @@ use futures::future::try_join_all;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use super::BenchError;
-use super::pace::Pace;
-use super::source::{Form, Source};
+use super::source::Source;
+use super::{BenchError, Manner};
 use crate::client::{Answer, Client, ClientError, SubmitOptions, SubmitStream, Watch, WatchOptions};
 
 /// Nothing acknowledged and nothing decided for so long is an error.
@@ -31,16 +30,8 @@ pub struct Load {
     pub defined_at: u64,
     /// The elements.
     pub source: Arc<Source>,
-    /// How many clients submit.
-    pub clients: usize,
-    /// Most elements of a message.
-    pub batch: usize,
-    /// How messages are written.
-    pub form: Form,
-    /// Most messages of a client without an answer.
-    pub in_flight: usize,
-    /// When elements are sent.
-    pub pace: Pace,
+    /// How they are submitted.
+    pub manner: Manner,
 }
 
 /// What came of it. Times are since the beginning, by position from 0.
@@ -119,16 +110,16 @@ pub async fn drive(load: Load, progress: &Arc<Progress>) -> Result<Driven, Bench
     let watcher = Client::connect(load.server.as_str()).await?;
     let watching =
         watcher.watch(WatchOptions { pool: load.pool.clone(), after: load.defined_at, ..WatchOptions::default() });
-    let connect = (0..load.clients).map(async |_| {
+    let connect = (0..load.manner.clients).map(async |_| {
         let client = Client::connect(load.server.as_str()).await?;
-        let stream = client.submit(load.pool.as_str(), SubmitOptions { in_flight: load.in_flight }).await?;
+        let stream = client.submit(load.pool.as_str(), SubmitOptions { in_flight: load.manner.in_flight }).await?;
         Ok::<_, ClientError>((client, stream))
     });
     let (clients, streams): (Vec<Client>, Vec<SubmitStream>) = try_join_all(connect).await?.into_iter().unzip();
     let load = Arc::new(load);
     let (last, last_told) = watch::channel(None);
     let begin = Instant::now();
-    let due = load.pace.start(begin, n).map_err(BenchError::Thread)?;
+    let due = load.manner.pace.start(begin, n).map_err(BenchError::Thread)?;
     let mut watching = Task(tokio::spawn(follow(watching, begin, last_told, Arc::clone(progress))));
     let submitting: Vec<_> = (0..)
         .zip(streams)
@@ -149,7 +140,7 @@ pub async fn drive(load: Load, progress: &Arc<Progress>) -> Result<Driven, Bench
     for mut client in submitting {
         for batch in client.done().await?? {
             for (position, id) in batch.positions(&load).zip(batch.ids) {
-                driven.from[position] = load.pace.due(position).unwrap_or(batch.sent);
+                driven.from[position] = load.manner.pace.due(position).unwrap_or(batch.sent);
                 driven.acknowledged[position] = batch.answered;
                 driven.ids[position] = id;
             }
@@ -178,7 +169,7 @@ struct Batch {
 
 impl Batch {
     fn positions(&self, load: &Load) -> impl Iterator<Item = usize> + Clone + use<> {
-        let (client, clients) = (self.client, load.clients);
+        let (client, clients) = (self.client, load.manner.clients);
         (self.first..self.first + self.count).map(move |own| client + own * clients)
     }
 }
@@ -193,7 +184,7 @@ struct Submitter {
 impl Submitter {
     /// How many of the first `n` elements are dealt to this client.
     fn share(&self, n: usize) -> usize {
-        n.saturating_sub(self.index).div_ceil(self.load.clients)
+        n.saturating_sub(self.index).div_ceil(self.load.manner.clients)
     }
 
     async fn run(self, mut stream: SubmitStream, mut due: watch::Receiver<usize>) -> Result<Vec<Batch>, BenchError> {
@@ -211,7 +202,7 @@ impl Submitter {
             }
             let ready = self.share(*due.borrow_and_update()) - sent;
             if ready > 0 && stream.has_room() {
-                let (count, now) = (ready.min(self.load.batch), self.begin.elapsed());
+                let (count, now) = (ready.min(self.load.manner.batch), self.begin.elapsed());
                 let batch = Batch {
                     client: self.index,
                     first: sent,
@@ -220,7 +211,8 @@ impl Submitter {
                     answered: Duration::ZERO,
                     ids: Vec::new(),
                 };
-                let answer = self.load.source.send(&mut stream, self.load.form, batch.positions(&self.load)).await?;
+                let answer =
+                    self.load.source.send(&mut stream, self.load.manner.form, batch.positions(&self.load)).await?;
                 assert!(answer.is_none(), "there was room, so no answer was waited for");
                 batches.push(batch);
                 sent += count;
@@ -285,6 +277,7 @@ async fn follow(
 mod tests {
     use super::*;
     use crate::bench::workload::Workload;
+    use crate::bench::{Form, Pace};
 
     #[test]
     fn every_element_is_dealt_to_one_client() {
@@ -293,11 +286,7 @@ mod tests {
             pool: String::new(),
             defined_at: 1,
             source: Arc::new(Source::generated(Workload::W3, 10, None)),
-            clients: 3,
-            batch: 256,
-            form: Form::Columns,
-            in_flight: 16,
-            pace: Pace::FlatOut,
+            manner: Manner { clients: 3, batch: 256, form: Form::Columns, in_flight: 16, pace: Pace::FlatOut },
         });
         let mut dealt = Vec::new();
         for index in 0..3 {

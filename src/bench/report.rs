@@ -376,7 +376,7 @@ impl Report {
             elements_per_s: spread(|round| round.elements_per_s),
             matches_per_s: spread(|round| round.matches_per_s),
             acknowledged_per_s: spread(|round| round.acknowledged_per_s),
-            latency_from: match plan.pace {
+            latency_from: match plan.manner.pace {
                 Pace::FlatOut => "sent",
                 Pace::PerSecond(_) => "due",
             },
@@ -390,11 +390,11 @@ impl Report {
             workload: plan.name.clone(),
             elements: plan.source.len(),
             load: LoadReport {
-                clients: plan.clients,
-                batch: plan.batch,
-                form: plan.form,
-                in_flight: plan.in_flight,
-                rate: match plan.pace {
+                clients: plan.manner.clients,
+                batch: plan.manner.batch,
+                form: plan.manner.form,
+                in_flight: plan.manner.in_flight,
+                rate: match plan.manner.pace {
                     Pace::FlatOut => None,
                     Pace::PerSecond(rate) => Some(rate),
                 },

@@ -11,7 +11,7 @@ use super::input::InputArgs;
 use super::schema::PoolSchema;
 use super::{match_json, output, pool_file};
 use crate::bench::workload::Workload;
-use crate::bench::{self, Form, Pace, Plan, Shape, Source, Target};
+use crate::bench::{self, Form, Manner, Pace, Plan, Shape, Source, Target};
 use crate::shutdown::Shutdown;
 
 /// Nodes of each role when nobody says how many.
@@ -162,11 +162,13 @@ fn plan(arguments: &BenchArgs) -> Result<Plan, CliError> {
         name,
         source: Arc::new(source),
         target: target.target()?,
-        clients: load.clients.into(),
-        batch: load.batch.into(),
-        form: if load.rows { Form::Rows } else { Form::Columns },
-        in_flight: load.in_flight.into(),
-        pace: load.rate.map_or(Pace::FlatOut, Pace::PerSecond),
+        manner: Manner {
+            clients: load.clients.into(),
+            batch: load.batch.into(),
+            form: if load.rows { Form::Rows } else { Form::Columns },
+            in_flight: load.in_flight.into(),
+            pace: load.rate.map_or(Pace::FlatOut, Pace::PerSecond),
+        },
         rounds: (*rounds).into(),
     })
 }
