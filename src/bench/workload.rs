@@ -14,7 +14,7 @@ use crate::client::{Columns, value};
 use crate::pb::{Attribute, AttributeType, PoolDefinition, Value};
 
 /// W5's coordinates are whole numbers of this.
-const UNIT: f64 = 1.0 / 16_777_216.0;
+pub const UNIT: f64 = 1.0 / 16_777_216.0;
 
 /// From so many elements on W5 is as dense as with 100,000; below, as with 20,000.
 const W5_MANY: usize = 60_000;
@@ -93,10 +93,7 @@ impl Workload {
         }
     }
 
-    /// The first `n` elements.
-    ///
-    /// # Panics
-    /// For W4 when `n` is odd: its elements come in pairs.
+    /// The first `n` elements. The last of an odd number has nobody in W4.
     #[must_use]
     pub fn elements(self, n: usize) -> Elements {
         let mut draws = Draws::new(self.number());
@@ -117,8 +114,9 @@ impl Workload {
     }
 }
 
-/// W5's rule: the square of the distance below which two elements match.
-fn radius_squared(n: usize) -> f64 {
+/// W5's rule: the square of the distance below which two of `n` elements match.
+#[must_use]
+pub fn radius_squared(n: usize) -> f64 {
     if n < W5_MANY { 0.068 } else { 0.0445 }
 }
 
@@ -127,7 +125,7 @@ fn radius_squared(n: usize) -> f64 {
 pub struct Elements {
     workload: Workload,
     n: usize,
-    /// Row after row. W5's are in units of 2^-24.
+    /// Row after row.
     cells: Vec<i64>,
 }
 
@@ -169,10 +167,22 @@ impl Elements {
         })
     }
 
-    fn row(&self, position: usize) -> &[i64] {
+    /// The attributes of one as numbers, in the order of [`Workload::columns`]; W5's are in units of [`UNIT`].
+    #[must_use]
+    pub fn row(&self, position: usize) -> &[i64] {
         let width = self.workload.columns().len();
         &self.cells[position * width..][..width]
     }
+}
+
+/// The output of SplitMix64 for a state.
+#[inline]
+#[must_use]
+pub fn mix(state: u64) -> u64 {
+    let z = state.wrapping_add(0x9E37_79B9_7F4A_7C15);
+    let z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    let z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    z ^ (z >> 31)
 }
 
 /// SplitMix64.
@@ -184,11 +194,9 @@ impl Draws {
     }
 
     fn next(&mut self) -> u64 {
+        let drawn = mix(self.0);
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let z = self.0;
-        let z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        let z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        z ^ (z >> 31)
+        drawn
     }
 
     fn below(&mut self, n: u64) -> u64 {
@@ -204,17 +212,16 @@ impl Draws {
 
 /// W4: pairs of positions that share a key, up to a fifth of all positions apart.
 fn correlated(draws: &mut Draws, n: usize) -> Vec<i64> {
-    assert!(n.is_multiple_of(2), "{n} elements are not pairs");
     let apart_max = (n / 5).min(200_000);
     let mut free: BTreeSet<usize> = (0..n).collect();
     let mut cells = vec![0; 2 * n];
     while let Some(p) = free.pop_first() {
         let (key, side) = (draws.next() as i64, draws.below(2) as i64);
-        let d = 1 + draws.below(apart_max.min(n - 1 - p) as u64) as usize;
-        let later = free.range(p + d..).next().or_else(|| free.range(..p + d).next_back());
-        let q = *later.expect("an even number is left with every pair that goes");
-        free.remove(&q);
         cells[2 * p..][..2].copy_from_slice(&[key, side]);
+        let d = 1 + draws.below(apart_max.min(n - 1 - p) as u64) as usize;
+        let near = free.range(p + d..).next().or_else(|| free.range(..p + d).next_back()).copied();
+        let Some(q) = near else { break };
+        free.remove(&q);
         cells[2 * q..][..2].copy_from_slice(&[key, 1 - side]);
     }
     cells

@@ -16,7 +16,7 @@ use tokio::task::{JoinError, JoinSet};
 use tokio_postgres::{Client, NoTls};
 
 use crate::answer::Pair;
-use crate::workload::{Keyed, Numbered, Workload, by_key};
+use crate::workload::{Keyed, Numbered, Workload, by_key, keyed};
 
 /// Which program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,7 +57,7 @@ pub enum PostgresError {
 
 /// The pairs of the first `n` elements, and how long it took from the first element to the last commit.
 pub async fn run(workload: Workload, n: usize, options: &Options) -> Result<(Vec<Pair>, Duration), PostgresError> {
-    let elements = workload.keyed(n).ok_or(PostgresError::NoKey(workload))?;
+    let elements = keyed(workload, n).ok_or(PostgresError::NoKey(workload))?;
     let client = connect(&options.server).await?;
     client.batch_execute(&definitions(workload, options.program)).await?;
     let parts = parts(&elements, options);

@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 use thiserror::Error;
 
 use crate::answer::Pair;
-use crate::workload::{Keyed, Workload, by_key};
+use crate::workload::{Keyed, Workload, by_key, keyed};
 
 /// Where the server is, and how it is asked.
 #[derive(Clone, Copy, Debug)]
@@ -51,7 +51,7 @@ pub enum RedisError {
 
 /// The pairs of the first `n` elements, and how long it took from the first element's leaving to the last reply.
 pub fn run(workload: Workload, n: usize, options: &Options) -> Result<(Vec<Pair>, Duration), RedisError> {
-    let elements = workload.keyed(n).ok_or(RedisError::NoKey(workload))?;
+    let elements = keyed(workload, n).ok_or(RedisError::NoKey(workload))?;
     let port = options.port;
     talk(workload, &elements, options).map_err(|source| RedisError::Connection { port, source })
 }

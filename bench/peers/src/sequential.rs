@@ -9,7 +9,7 @@ use std::collections::hash_map::Entry;
 use std::hash::{BuildHasherDefault, Hasher};
 
 use crate::answer::Pair;
-use crate::workload::{Keyed, Workload, alike, anyone, distance, mix, opposite, points, reach};
+use crate::workload::{Keyed, Workload, alike, anyone, distance, keyed, mix, opposite, points, reach};
 
 /// Elements that wait, in the order in which they came.
 type Waiting<E> = Vec<(u64, E)>;
@@ -79,7 +79,7 @@ pub enum Task {
 impl Task {
     /// Draws `n` elements.
     pub fn new(workload: Workload, n: usize) -> Task {
-        workload.keyed(n).map_or_else(|| Task::Points(points(n)), |elements| Task::Keyed(workload, elements))
+        keyed(workload, n).map_or_else(|| Task::Points(points(n)), |elements| Task::Keyed(workload, elements))
     }
 
     /// By the plain scan.

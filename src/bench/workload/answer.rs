@@ -1,6 +1,6 @@
 //! What a result comes to, and what it has to come to.
 
-use super::{Draws, Workload};
+use super::{Workload, mix};
 
 /// What a result comes to, independent of the order of its matches.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -60,10 +60,6 @@ impl Answer {
         }
         Ok(answer)
     }
-}
-
-fn mix(z: u64) -> u64 {
-    Draws(z).next()
 }
 
 impl Workload {
