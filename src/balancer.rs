@@ -23,13 +23,11 @@ mod watch;
 
 use std::{sync::Arc, time::Duration};
 
-use dovetail_core::{
-    EventId, Placement, Ring,
-    ledger::{LedgerLimits, Outcome},
-};
+use dovetail_core::{EventId, Placement, Ring, ledger::LedgerLimits};
 use tokio::sync::{Semaphore, watch as signal};
 
 use crate::{
+    convert::OutcomeChunk,
     rpc::{self, Identity, Inbox, Links, Listener, RunError},
     settings::{Role, Settings},
     shutdown::Shutdown,
@@ -66,7 +64,7 @@ pub(crate) struct Node {
     /// Frames on disk.
     pub(crate) frames: Arc<Tail<PublishedFrame>>,
     /// Outcomes decided.
-    pub(crate) outcomes: Arc<Tail<Outcome>>,
+    pub(crate) outcomes: Arc<Tail<OutcomeChunk>>,
     /// The stable cut.
     pub(crate) stable: signal::Receiver<EventId>,
     /// Pools of the frames on disk.
@@ -105,6 +103,7 @@ pub async fn open(settings: &Settings) -> Result<Opened, RunError> {
 /// When its log cannot be read or written, it cannot listen, or its server fails.
 pub async fn run(opened: Opened, settings: Settings, listener: Listener, stop: Shutdown) -> Result<(), RunError> {
     let Opened(store) = opened;
+    let ledger_limits = store.ledger_limits;
     let cluster = settings.cluster.clone();
     let identity = Identity::new(cluster.clone(), Role::Balancer, 0);
     identity.reads_log(&store.log_id);
@@ -122,7 +121,7 @@ pub async fn run(opened: Opened, settings: Settings, listener: Listener, stop: S
         outcomes: parts.outcomes,
         stable: parts.stable,
         pools: parts.pools,
-        ledger_limits: store::ledger_limits(&limits),
+        ledger_limits,
         request_bytes: Arc::new(Semaphore::new(REQUEST_BYTES as usize)),
         watchers: Limit::new(limits.watchers_max, "watchers are open", "watchers_max"),
         submit_streams: Limit::new(limits.submit_streams_max, "submit streams are open", "submit_streams_max"),

@@ -6,6 +6,7 @@ mod checkpoint;
 pub(crate) mod columns;
 mod decisions;
 mod frames;
+mod outcomes;
 mod pools;
 mod submitted;
 #[cfg(test)]
@@ -17,8 +18,11 @@ pub use decisions::{
     candidate_frame, candidate_frame_pb, decision_frame, decision_frame_pb, retirement, retirement_pb,
 };
 pub use frames::{
-    ClientWriter, LoggedFrame, log_frame, log_frame_part_pb, log_frame_pb, log_record, log_record_pb, outcome,
-    outcome_bytes, result_record, result_record_pb, results_begin, results_begin_pb,
+    LoggedFrame, Part, PartFrame, log_frame, log_frame_part_pb, log_frame_pb, log_parts, log_record, log_record_pb,
+};
+pub use outcomes::{
+    OutcomeChunk, OutcomeWriter, outcome, outcome_bytes, result_chunk, result_record, result_record_pb, results_begin,
+    results_begin_pb,
 };
 pub use pools::{pool_definition, pool_definition_pb, slice_cut_part, submission, waiting_pb};
 pub use submitted::SubmittedColumns;

@@ -197,11 +197,11 @@ pub(crate) fn read_ledger(
     let (base, first) = read_base(reader)?;
     let time_ms = base.time_ms;
     let mut ledger = Ledger::from_checkpoint(limits, shards, base)?;
-    first.into_iter().for_each(|kept| ledger.keep(kept));
+    ledger.keep(first);
     let mut told = 0;
     loop {
         let Some(chunk) = reader.next_chunk()? else { return Ok((ledger, time_ms)) };
-        ReadChunks::default().read(chunk)?.into_iter().for_each(|kept| ledger.keep(kept));
+        ledger.keep(ReadChunks::default().read(chunk)?);
         if ledger.waiting() / TOLD > told {
             told = ledger.waiting() / TOLD;
             let (read, bytes) = (reader.bytes_read(), reader.info().bytes);

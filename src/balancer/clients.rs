@@ -14,7 +14,9 @@ use tokio::{
 use tonic::{Response, Status, Streaming, service::Routes};
 
 use super::{
-    Node, REQUEST_BYTES, errors, explain,
+    Node, REQUEST_BYTES,
+    columns::Submitting,
+    errors, explain,
     messages::{ElementName, Event, Found, PoolSummary, Reply, Request, Withdrawing},
     submit,
     tail::TailError,
@@ -68,7 +70,7 @@ impl Node {
     }
 
     /// The outcome of an event that is decided; none when it is no longer kept.
-    pub(super) async fn outcome(&self, x: EventId) -> Result<Option<Arc<Outcome>>, Status> {
+    pub(super) async fn outcome(&self, x: EventId) -> Result<Option<Outcome>, Status> {
         match self.outcomes.find(x).await {
             Ok(Some(outcome)) => Ok(Some(outcome)),
             Ok(None) => Err(Status::internal(format!("the outcome of event {} is not in the results", x.0))),
@@ -186,8 +188,9 @@ impl MatchService for Service {
         errors::check_pool_name(&request.pool)?;
         let pool = self.node.pools.named(&request.pool);
         let pool = pool.as_deref().ok_or(request.pool);
-        let rows = vec![submit::check(&self.node, &pool, || convert::submission(element))];
-        let submitted = self.request(|reply| Request::Submit { rows, reply, room }).await?;
+        let checked = submit::check(&self.node, &pool, || convert::submission(element));
+        let elements = Submitting::rows(vec![checked], self.node.ledger_limits.key_secret);
+        let submitted = self.request(|reply| Request::Submit { elements, reply, room }).await?;
         match (submitted.refused.first(), submitted.ids.first()) {
             (Some((_, refused)), _) => Err(Status::new(errors::row_code(refused), refused.to_string())),
             (None, Some(&id)) => Ok(Response::new(pb::SubmitOneResponse { id })),
@@ -205,7 +208,7 @@ impl MatchService for Service {
         let (outcome, position, own) = match self.request(|reply| Request::Withdraw { element: name, reply }).await? {
             Withdrawing::Unknown => return Ok(Response::new(unknown())),
             Withdrawing::Ended(x) => match self.node.outcome(x).await? {
-                Some(outcome) => (outcome, x, false),
+                Some(outcome) => (Arc::new(outcome), x, false),
                 None => return Ok(Response::new(unknown())),
             },
             // The event is in the log; whether the element still waited there is for the cluster to decide.

@@ -7,7 +7,8 @@ use std::{collections::VecDeque, sync::Arc, thread::JoinHandle, time::Duration};
 
 use dovetail_core::{
     DecisionFrame, ElementId, EventId, EventKind, Pool, PoolDefinition, PoolId, ShardId, WithdrawReason,
-    ledger::{Admission, Checked, ClientPart, Entry, Ledger, Outcome, Status},
+    batch::{Batch, Run},
+    ledger::{Admitted, Entry, Ledger, Status, Stopped},
     sequencer::{FrameLimits, Sequencer},
 };
 use dovetail_log::{DiskUse, Log};
@@ -18,18 +19,19 @@ use tokio::{
 
 use super::{
     checkpoint::{self, CheckpointError, Made},
+    columns::Submitting,
     frame::PublishedFrame,
     messages::{
         DefinePoolError, Defined, Disk, DiskFull, ElementName, Event, Explaining, Found, POOLS_MAX, PoolSummary, Reply,
-        Request, RowRefused, Submitted, WaitingPart, Withdrawing, Written,
+        Request, Submitted, WaitingPart, Withdrawing, Written,
     },
     pools::Pools,
-    store::{self, Decided, LogWork, ResultsWork, Retention, Store},
+    store::{self, Decided, LogWork, RESULT_BYTES, ResultsWork, Retention, Store},
     tail::Tail,
     waiters::Waiters,
 };
 use crate::{
-    convert::ClientWriter,
+    convert::{OutcomeChunk, OutcomeWriter, Part},
     crash, pb,
     rpc::{self, RunError},
     settings::{Limits, Settings},
@@ -52,7 +54,7 @@ const EVENT_BYTES: usize = 48;
 /// What others follow.
 pub(crate) struct Parts {
     pub(crate) frames: Arc<Tail<PublishedFrame>>,
-    pub(crate) outcomes: Arc<Tail<Outcome>>,
+    pub(crate) outcomes: Arc<Tail<OutcomeChunk>>,
     pub(crate) stable: watch::Receiver<EventId>,
     pub(crate) pools: Arc<Pools>,
 }
@@ -90,19 +92,17 @@ struct Ack {
 
 /// The engine.
 pub(crate) struct Engine {
-    sequencer: Sequencer,
+    sequencer: Sequencer<Part>,
     ledger: Ledger,
     in_flight_max: u64,
-    /// Client parts of the open frame.
-    clients: ClientWriter,
     durable: EventId,
     /// Frames on their way to the disk.
     queued: usize,
     acks: VecDeque<Ack>,
-    outcomes_new: Vec<Outcome>,
+    outcomes_new: OutcomeWriter,
     waiters: Waiters,
     frames: Arc<Tail<PublishedFrame>>,
-    outcomes: Arc<Tail<Outcome>>,
+    outcomes: Arc<Tail<OutcomeChunk>>,
     pools: Arc<Pools>,
     stable: watch::Sender<EventId>,
     log: mpsc::UnboundedSender<LogWork>,
@@ -133,7 +133,7 @@ impl Engine {
         requests: mpsc::Receiver<Request>,
         events: mpsc::Receiver<Event>,
     ) -> Result<(Engine, Parts), RunError> {
-        let Store { log_id, log, results, maker, ledger, time_ms, log_bytes, results_floor } = store;
+        let Store { log_id, log, results, maker, ledger, time_ms, log_bytes, results_floor, ledger_limits: _ } = store;
         let limits = &settings.node.limits;
         let retention = Retention { bytes_max: limits.results_bytes_max, age_ms_max: limits.results_ms_max };
         let made = maker.newest();
@@ -171,10 +171,9 @@ impl Engine {
             sequencer: Sequencer::new(frame_limits(limits), ledger.recorded(), time_ms),
             durable: ledger.recorded(),
             in_flight_max: limits.in_flight_max as u64,
-            clients: ClientWriter::default(),
             queued: 0,
             acks: VecDeque::new(),
-            outcomes_new: Vec::new(),
+            outcomes_new: OutcomeWriter::new(RESULT_BYTES),
             waiters: Waiters::default(),
             log: log_frames,
             results: results_decided,
@@ -287,7 +286,7 @@ impl Engine {
             // By the time their events will have: a reprobe that is written too early finds nothing, and is lost.
             let time_ms = self.sequencer.time_at(rpc::now_ms());
             for kind in self.ledger.due(time_ms, TIMERS) {
-                self.push(kind, None);
+                self.push(kind);
             }
         }
     }
@@ -302,32 +301,24 @@ impl Engine {
 
     fn take_frame(&mut self) {
         if let Some(frame) = self.sequencer.take() {
-            let clients = std::mem::take(&mut self.clients);
             self.queued += 1;
             crash::point("balancer.frame.write");
-            self.writers_gone |= self.log.send(LogWork::Append(Arc::new(frame), clients)).is_err();
+            self.writers_gone |= self.log.send(LogWork::Append(Arc::new(frame))).is_err();
         }
     }
 
-    fn push(&mut self, kind: EventKind, client: Option<ClientPart>) -> EventId {
-        self.push_at(rpc::now_ms(), kind, client)
-    }
-
-    /// Gives an event its id and records it.
-    fn push_at(&mut self, now_ms: u64, kind: EventKind, client: Option<ClientPart>) -> EventId {
+    /// Gives an event that is no arrival its id and records it.
+    fn push(&mut self, kind: EventKind) -> EventId {
         let bytes = EVENT_BYTES
             + match &kind {
                 EventKind::Arrival { row, .. } | EventKind::Reprobe { row, .. } => row.bytes(),
                 EventKind::PoolDefined { definition, .. } => definition.rule.len(),
                 EventKind::Withdrawal { .. } => 0,
-            }
-            + client
-                .as_ref()
-                .map_or(0, |client| client.key.len() + client.payload.len() + client.idempotency_key.len());
+            };
         let stable = self.ledger.stable();
-        let (x, time_ms) = self.sequencer.push(now_ms, stable, kind.clone(), bytes);
-        client.iter().for_each(|client| self.clients.push(client));
-        let recorded = self.ledger.record(x, time_ms, &kind, client);
+        let part = |x| Part::Event(dovetail_core::Event { x, kind: kind.clone() });
+        let (x, time_ms) = self.sequencer.push_run(rpc::now_ms(), stable, 1, bytes, part);
+        let recorded = self.ledger.record(x, time_ms, &kind, None);
         recorded.expect("a pool was compiled before its event is written");
         if let EventKind::PoolDefined { pool, .. } = &kind {
             self.pools.add(self.ledger.pool(*pool).pool.clone());
@@ -354,9 +345,9 @@ impl Engine {
             return request.refuse(DiskFull);
         }
         match request {
-            Request::Submit { rows, reply, room } => {
+            Request::Submit { elements, reply, room } => {
                 drop(room);
-                let submitted = self.submit(rows);
+                let submitted = self.submit(elements);
                 self.ack(reply, submitted);
             }
             Request::Define { definition, reply } => {
@@ -370,24 +361,56 @@ impl Engine {
         }
     }
 
-    fn submit(&mut self, rows: Vec<Result<Checked, RowRefused>>) -> Submitted {
-        let mut submitted = Submitted { ids: Vec::with_capacity(rows.len()), refused: Vec::new() };
+    fn submit(&mut self, elements: Submitting) -> Submitted {
+        let Submitting { count, batch, places, refused } = elements;
+        let mut submitted = Submitted { ids: vec![0; count], refused };
+        let Some(batch) = batch else { return submitted };
+        let place = |row: usize| places.as_ref().map_or(row, |places| places[row] as usize);
+        let refused_before = submitted.refused.len();
         let now_ms = rpc::now_ms();
-        for (row, checked) in (0..).zip(rows) {
-            let admitted = checked.and_then(|checked| Ok(self.ledger.admit_checked(checked)?));
-            let id = match admitted {
-                Ok(Admission::Retry(element)) => element.0,
-                Ok(Admission::New { pool, row, client }) => {
-                    self.push_at(now_ms, EventKind::Arrival { pool, row }, Some(client)).0
+        let mut row = 0;
+        while row < batch.len() {
+            let (to, bytes) = self.fits(&batch, row);
+            let (first, time_ms) = (self.sequencer.assigned().next(), self.sequencer.time_at(now_ms));
+            let run = Run { batch: Arc::clone(&batch), rows: row..to };
+            let Admitted { count, stopped } = self.ledger.admit_run(first, time_ms, &run);
+            if count > 0 {
+                (row..row + count).zip(first.0..).for_each(|(row, id)| submitted.ids[place(row)] = id);
+                let part = |first| Part::Arrivals(first, Run { rows: row..row + count, ..run });
+                self.sequencer.push_run(now_ms, self.ledger.stable(), count, bytes, part);
+                row += count;
+                if self.sequencer.full() {
+                    self.take_frame();
                 }
-                Err(refused) => {
-                    submitted.refused.push((row, refused));
-                    0
+            }
+            if let Some(stopped) = stopped {
+                match stopped {
+                    Stopped::Retry(element) => submitted.ids[place(row)] = element.0,
+                    Stopped::Refused(why) => submitted.refused.push((place(row) as u32, why.into())),
                 }
-            };
-            submitted.ids.push(id);
+                row += 1;
+            }
+        }
+        if refused_before > 0 {
+            submitted.refused.sort_by_key(|&(place, _)| place);
         }
         submitted
+    }
+
+    /// Up to which row, from `row` on and at least that one, elements fit the open frame, and how many bytes they take.
+    fn fits(&self, batch: &Batch, row: usize) -> (usize, usize) {
+        let (events, bytes_left) = (self.sequencer.events_left(), self.sequencer.bytes_left());
+        let all = batch.len() - row;
+        let bytes = EVENT_BYTES * all + batch.bytes();
+        if all <= events && bytes <= bytes_left {
+            return (batch.len(), bytes);
+        }
+        let (mut to, mut bytes) = (row, 0);
+        while to < batch.len() && (to == row || (to - row < events && bytes < bytes_left)) {
+            bytes += EVENT_BYTES + batch.element_bytes(to);
+            to += 1;
+        }
+        (to, bytes)
     }
 
     fn define(&mut self, definition: PoolDefinition) -> Result<Defined, DefinePoolError> {
@@ -402,7 +425,7 @@ impl Engine {
         }
         let (pool, definition) = (self.ledger.next_pool(), Arc::new(definition));
         Pool::compile(pool, Arc::clone(&definition))?;
-        Ok(Defined { at: self.push(EventKind::PoolDefined { pool, definition }, None), created: true })
+        Ok(Defined { at: self.push(EventKind::PoolDefined { pool, definition }), created: true })
     }
 
     fn withdraw(&mut self, name: &ElementName) -> Withdrawing {
@@ -414,7 +437,7 @@ impl Engine {
                 let (pool, closing) = (entry.pool, entry.closing);
                 let ended = self.waiters.add(element);
                 let kind = EventKind::Withdrawal { element, pool, reason: WithdrawReason::Client };
-                let at = closing.unwrap_or_else(|| self.push(kind, None));
+                let at = closing.unwrap_or_else(|| self.push(kind));
                 Withdrawing::Written { at, own: closing.is_none(), ended }
             }
         }
@@ -459,11 +482,11 @@ impl Engine {
         }
         let through = self.ledger.decided();
         if through > before {
-            let outcomes: Vec<_> = self.outcomes_new.drain(..).map(Arc::new).collect();
+            let outcomes = self.outcomes_new.take();
             // First: whoever waits for an element looks its outcome up at once.
             crash::point("balancer.outcomes.publish");
             self.outcomes.publish(outcomes.iter().map(Arc::clone), through);
-            outcomes.iter().for_each(|outcome| self.waiters.tell(outcome));
+            outcomes.iter().for_each(|outcomes| self.waiters.tell(outcomes));
             crash::point("balancer.outcomes.write");
             let decided = ResultsWork::Append(Decided { through, outcomes });
             self.writers_gone |= self.results.send(decided).is_err();
@@ -559,7 +582,7 @@ impl Engine {
             Status::Waiting(entry) => {
                 let pool = Arc::clone(&self.ledger.pool(entry.pool).pool.definition);
                 let ended = wait.then(|| self.waiters.add(element));
-                Found::Waiting { element, pool, entry: Box::new(entry.clone()), ended }
+                Found::Waiting { element, pool, entry: Box::new(entry), ended }
             }
             Status::Ended(x) => Found::Ended(element, x),
             Status::Unknown => Found::Unknown,
@@ -580,7 +603,7 @@ impl Engine {
 
     fn waiting_part(&self, pool: PoolId, after: ElementId) -> WaitingPart {
         let (elements, next) = self.ledger.waiting_after(pool, after, WAITING_PART);
-        let waits = |(element, entry): (ElementId, &Entry)| (entry.waiting(element), Arc::clone(&entry.key));
+        let waits = |(element, entry): (ElementId, Entry)| (entry.waiting(element), entry.key);
         WaitingPart { elements: elements.into_iter().map(waits).collect(), next }
     }
 

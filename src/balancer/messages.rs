@@ -3,16 +3,22 @@
 use std::sync::Arc;
 
 use dovetail_core::{
-    DecisionFrame, DefineError, ElementId, EventId, LogFrame, Place, Pool, PoolDefinition, PoolId, ShardId,
-    ledger::{Checked, Entry, Outcome, PoolCounts, SubmitError},
+    DecisionFrame, DefineError, ElementId, EventId, Place, Pool, PoolDefinition, PoolId, ShardId,
+    ledger::{Entry, Outcome, PoolCounts, SubmitError},
     slice::{SliceCut, WaitingElement},
 };
 use dovetail_log::AppendError;
 use thiserror::Error;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
-use super::checkpoint::{CheckpointError, Made};
-use crate::{convert::ConvertError, pb};
+use super::{
+    checkpoint::{CheckpointError, Made},
+    columns::Submitting,
+};
+use crate::{
+    convert::{ConvertError, PartFrame},
+    pb,
+};
 
 /// Most pools of a cluster.
 pub(crate) const POOLS_MAX: usize = 10_000;
@@ -27,9 +33,9 @@ pub(crate) struct DiskFull;
 /// What makes events.
 #[derive(Debug)]
 pub(crate) enum Request {
-    /// Elements to let in, in order. One that was refused already is refused in its place.
+    /// Elements to let in, in order.
     Submit {
-        rows: Vec<Result<Checked, RowRefused>>,
+        elements: Submitting,
         reply: Reply<Submitted>,
         /// Its share of the bytes that may wait; given back when it is handled.
         room: OwnedSemaphorePermit,
@@ -90,7 +96,7 @@ impl std::fmt::Debug for dyn OwnedBy {
 #[derive(Debug)]
 pub(crate) enum Written {
     /// Frames are on disk, so many bytes.
-    Log(Result<(Vec<Arc<LogFrame>>, u64), AppendError>),
+    Log(Result<(Vec<Arc<PartFrame>>, u64), AppendError>),
     /// Outcomes are on disk up to here.
     Results(Result<EventId, AppendError>),
     /// So many bytes are there.

@@ -101,8 +101,11 @@ impl FeedService for Service {
                     return Ok(None);
                 }
                 let step = node.outcomes.after(cursor).await.map_err(|error| errors::tail(&error))?;
-                let within = step.entries.iter().filter(|outcome| outcome.x <= through);
-                let retirements = within.map(|outcome| convert::retirement_pb(&outcome.retirement())).collect();
+                let retirements = step.entries.iter().flat_map(|chunk| {
+                    let within = chunk.after(cursor)..chunk.after(through);
+                    within.map(|index| convert::retirement_pb(&chunk.retirement(index)))
+                });
+                let retirements = retirements.collect();
                 Ok(Some((pb::RetirementsResponse { retirements }, step.cursor)))
             }
         });
@@ -160,7 +163,8 @@ fn frames_and_stable(
             let frames = step.entries.into_iter().map(move |frame| {
                 crash::point("balancer.frame.send");
                 let owners = frame.owners(&node.pools, &node.placement);
-                let needed = |place: usize| owners[place].is_none_or(|slice| slices.contains(&slice));
+                let needed =
+                    |place: usize, at: usize| owners[place].of(at).is_none_or(|slice| slices.contains(&slice));
                 Ok(Message::Frame(convert::log_frame_part_pb(frame.frame(), needed)))
             });
             Ok::<_, Status>(Some((stream::iter(frames), step.cursor)))

@@ -7,6 +7,7 @@
 use std::{
     collections::VecDeque,
     fmt,
+    hash::{BuildHasher, RandomState},
     sync::Arc,
     thread,
     time::{Duration, Instant},
@@ -14,6 +15,7 @@ use std::{
 
 use dovetail_core::{
     Event, EventId, EventKind, LogFrame, Retirement,
+    batch::{KeySecret, Run},
     ledger::{ClientPart, Ledger, LedgerLimits, Outcome},
 };
 use dovetail_log::{
@@ -27,7 +29,7 @@ use super::{
     messages::{Disk, Written},
 };
 use crate::{
-    convert::{self, ClientWriter, LoggedFrame},
+    convert::{self, OutcomeChunk, Part, PartFrame},
     rpc::{self, RunError},
     settings::{Limits, Settings, keys::FRAME_BYTES_MAX},
 };
@@ -37,7 +39,7 @@ const READ_BYTES: usize = 4 << 20;
 /// Most bytes of frames that share one fsync.
 const GROUP_BYTES: usize = 8 << 20;
 /// About the most bytes of one record of the results. One outcome more still fits the log's bound.
-const RESULT_BYTES: usize = 4 << 20;
+pub(super) const RESULT_BYTES: usize = 4 << 20;
 /// About the most bytes of results that share one fsync.
 const RESULTS_BYTES: usize = 64 << 20;
 // A frame is full when it has reached its bound, so it exceeds that by no more than one event; both bounds leave the log room.
@@ -66,6 +68,8 @@ pub(crate) struct Store {
     pub(crate) log_bytes: u64,
     /// The oldest cursor that results can be read after.
     pub(crate) results_floor: EventId,
+    /// What the ledger checks submissions against.
+    pub(crate) ledger_limits: LedgerLimits,
 }
 
 impl fmt::Debug for Store {
@@ -94,8 +98,9 @@ impl Store {
             tracing::info!("a checkpoint that a crash had cut short was removed");
         }
         let cannot = |reason: String| RunError::Replay { folder: folder.display().to_string(), reason };
-        let (mut ledger, time_ms) =
-            restore(&mut checkpoints, &log, settings).map_err(|error| cannot(error.to_string()))?;
+        let ledger_limits = ledger_limits(&settings.node.limits);
+        let (mut ledger, time_ms) = restore(&mut checkpoints, &log, ledger_limits, settings.cluster.gatherers)
+            .map_err(|error| cannot(error.to_string()))?;
         let from = ledger.stable();
         match results.last() {
             0 if from > EventId::ZERO => {
@@ -112,7 +117,8 @@ impl Store {
             _ => {}
         }
         let results_floor = results_floor(&results).map_err(cannot)?;
-        let replayed = replay(&mut ledger, time_ms, &*log.reader(), &results, results_floor).map_err(cannot)?;
+        let secret = ledger_limits.key_secret;
+        let replayed = replay(&mut ledger, secret, time_ms, &*log.reader(), &results, results_floor).map_err(cannot)?;
         ledger.on_results_trimmed(results_floor);
         tracing::info!(
             checkpoint = %from,
@@ -125,13 +131,16 @@ impl Store {
         let (time_ms, log_bytes) = replayed;
         let idempotency_max = settings.node.limits.idempotency_max;
         let maker = Maker { checkpoints, log: log.reader(), results: results.reader(), idempotency_max };
-        Ok(Store { log_id, log, results, maker, ledger, time_ms, log_bytes, results_floor })
+        Ok(Store { log_id, log, results, maker, ledger, time_ms, log_bytes, results_floor, ledger_limits })
     }
 }
 
-/// The settings that bound what a ledger holds.
-pub(super) fn ledger_limits(limits: &Limits) -> LedgerLimits {
+/// The settings that bound what a ledger holds, and a new secret.
+fn ledger_limits(limits: &Limits) -> LedgerLimits {
+    // Its keys are drawn at random.
+    let draw = || RandomState::new().hash_one(0);
     LedgerLimits {
+        key_secret: KeySecret([draw(), draw()]),
         waiting_max: limits.waiting_max as u64,
         waiting_total_max: limits.waiting_total_max as u64,
         payload_bytes_max: limits.payload_bytes_max as u64,
@@ -144,10 +153,9 @@ pub(super) fn ledger_limits(limits: &Limits) -> LedgerLimits {
 fn restore(
     checkpoints: &mut Checkpoints,
     log: &EmbeddedLog,
-    settings: &Settings,
+    limits: LedgerLimits,
+    shards: u32,
 ) -> Result<(Ledger, u64), CheckpointError> {
-    let limits = ledger_limits(&settings.node.limits);
-    let shards = settings.cluster.gatherers;
     let loaded = checkpoints.load(log.floor()..=log.last(), |reader| read_ledger(reader, limits, shards))?;
     for error in &loaded.passed_over {
         tracing::error!(error = %error, "a checkpoint is damaged; an older one is used");
@@ -185,6 +193,7 @@ pub(super) fn events(frame: &LogFrame, clients: Vec<ClientPart>) -> impl Iterato
 /// became of elements. Returns the time of the last event, and the bytes of log that were read.
 fn replay(
     ledger: &mut Ledger,
+    secret: KeySecret,
     mut time_ms: u64,
     log: &dyn LogReader,
     results: &EmbeddedLog,
@@ -203,11 +212,24 @@ fn replay(
     let (mut told, mut bytes) = (0, 0);
     while let Some(record) = frames.next()? {
         bytes += record.bytes.len() as u64;
-        let LoggedFrame { frame, clients } = convert::log_record(&record).map_err(|error| error.to_string())?;
-        // The frame that the checkpoint's cut is in begins before it.
-        for (event, client) in events(&frame, clients).filter(|(event, _)| event.x > from) {
-            let recorded = ledger.record(event.x, frame.time_ms, &event.kind, client);
-            recorded.map_err(|error| format!("event {}: {error}", event.x))?;
+        let frame = convert::log_parts(&record, Some(secret)).map_err(|error| error.to_string())?;
+        for part in &frame.events {
+            // The frame that the checkpoint's cut is in begins before it.
+            match part {
+                Part::Event(event) if event.x > from => {
+                    let recorded = ledger.record(event.x, frame.time_ms, &event.kind, None);
+                    recorded.map_err(|error| format!("event {}: {error}", event.x))?;
+                }
+                Part::Event(_) => {}
+                Part::Arrivals(first, Run { batch, rows }) => {
+                    let before = usize::try_from((from.0 + 1).saturating_sub(first.0)).unwrap_or(usize::MAX);
+                    let rows = rows.start.saturating_add(before).min(rows.end)..rows.end;
+                    if !rows.is_empty() {
+                        let first = EventId(first.0 + before as u64);
+                        ledger.record_run(first, frame.time_ms, &Run { batch: Arc::clone(batch), rows });
+                    }
+                }
+            }
         }
         time_ms = frame.time_ms;
         while let Some(record) = results.next_through(frame.through.0)? {
@@ -270,8 +292,8 @@ impl<'a> Records<'a> {
 /// What the thread of the log does.
 #[derive(Debug)]
 pub(crate) enum LogWork {
-    /// Appends a frame, with what only the balancer needs of its arrivals.
-    Append(Arc<LogFrame>, ClientWriter),
+    /// Appends a frame.
+    Append(Arc<PartFrame>),
     /// Forgets what a checkpoint replaces.
     Trim(EventId),
 }
@@ -286,22 +308,22 @@ pub(crate) fn write_log(
         let mut held = VecDeque::new();
         // The engine may be gone whenever it is told something; then nobody waits for it.
         while let Some(next) = held.pop_front().or_else(|| work.blocking_recv()) {
-            let (first, clients) = match next {
-                LogWork::Append(frame, clients) => (frame, clients),
+            let first = match next {
+                LogWork::Append(frame) => frame,
                 LogWork::Trim(through) => {
                     trim_log(&mut log, through, &written);
                     continue;
                 }
             };
-            let mut records = vec![convert::log_record_pb(&first, clients)];
+            let mut records = vec![convert::log_record_pb(&first)];
             let mut frames = vec![first];
             let mut bytes = records[0].bytes.len();
             while bytes < GROUP_BYTES
                 && let Some(next) = held.pop_front().or_else(|| work.try_recv().ok())
             {
                 match next {
-                    LogWork::Append(frame, clients) => {
-                        records.push(convert::log_record_pb(&frame, clients));
+                    LogWork::Append(frame) => {
+                        records.push(convert::log_record_pb(&frame));
                         bytes += records[records.len() - 1].bytes.len();
                         frames.push(frame);
                     }
@@ -378,7 +400,7 @@ fn append(
 #[derive(Debug)]
 pub(crate) struct Decided {
     pub(crate) through: EventId,
-    pub(crate) outcomes: Vec<Arc<Outcome>>,
+    pub(crate) outcomes: Vec<Arc<OutcomeChunk>>,
 }
 
 /// What the thread of the results does.
@@ -482,8 +504,8 @@ fn drop_old(results: &mut EmbeddedLog, retention: Retention, may_trim: EventId) 
     // The first outcome after a segment is older than the segment's last, or not much younger.
     let too_old = |last: u64| {
         let first = reader.read_after(last, 1).ok()?;
-        let outcomes = convert::result_record(first.first()?).ok()?;
-        outcomes.first().map(|outcome| outcome.time_ms < oldest_ms)
+        let outcomes = convert::result_chunk(first.first()?).ok()??;
+        Some(outcomes.get(0).time_ms < oldest_ms)
     };
     let segments = results.segments();
     let aged = segments.iter().take_while(|segment| too_old(segment.last) == Some(true)).last();
@@ -501,32 +523,23 @@ fn drop_old(results: &mut EmbeddedLog, retention: Retention, may_trim: EventId) 
     }
 }
 
-/// Outcomes as records of bounded size, in groups of bounded size. The last record reaches `through`, and there is always one.
-fn result_groups(through: EventId, outcomes: &[Arc<Outcome>]) -> Vec<Vec<Record>> {
+/// Outcomes as records, in groups of bounded size. The last record reaches `through`, and there is always one.
+fn result_groups(through: EventId, outcomes: &[Arc<OutcomeChunk>]) -> Vec<Vec<Record>> {
+    let Some((last, others)) = outcomes.split_last() else {
+        return vec![vec![convert::result_record_pb(through, None)]];
+    };
+    let others = others.iter().map(|chunk| convert::result_record_pb(chunk.last(), Some(chunk)));
     let mut groups = vec![Vec::new()];
     let mut group_bytes = 0;
-    let mut rest = outcomes;
-    loop {
-        let mut bytes = 0;
-        let fits = rest.iter().take_while(|outcome| {
-            let first = bytes == 0;
-            bytes += convert::outcome_bytes(outcome);
-            first || bytes <= RESULT_BYTES
-        });
-        let (chunk, others) = rest.split_at(fits.count());
-        let last = if others.is_empty() { through } else { chunk.last().map_or(through, |outcome| outcome.x) };
-        let record = convert::result_record_pb(last, chunk);
+    for record in others.chain([convert::result_record_pb(through, Some(last))]) {
         if group_bytes + record.bytes.len() > RESULTS_BYTES {
             groups.push(Vec::new());
             group_bytes = 0;
         }
         group_bytes += record.bytes.len();
         groups.last_mut().expect("there is always one").push(record);
-        if others.is_empty() {
-            return groups;
-        }
-        rest = others;
     }
+    groups
 }
 
 fn close(log: EmbeddedLog) {
@@ -541,8 +554,9 @@ mod tests {
     use dovetail_core::{ElementId, PoolId, ledger::OutcomeEnd};
 
     use super::*;
+    use crate::convert::OutcomeWriter;
 
-    fn outcomes(count: u64, payload_bytes: usize) -> Vec<Arc<Outcome>> {
+    fn outcomes(count: u64, payload_bytes: usize) -> Vec<Arc<OutcomeChunk>> {
         let end = |id| OutcomeEnd { id: ElementId(id), key: "k".into(), payload: Bytes::from(vec![7; payload_bytes]) };
         let outcome = |x| Outcome {
             x: EventId(x),
@@ -552,17 +566,19 @@ mod tests {
             anchor: Some(end(x - 1)),
             reason: None,
         };
-        (1..=count).map(|n| Arc::new(outcome(2 * n))).collect()
+        let mut writer = OutcomeWriter::new(RESULT_BYTES);
+        (1..=count).for_each(|n| writer.push_outcome(&outcome(2 * n)));
+        writer.take()
     }
 
-    fn check(outcomes: &[Arc<Outcome>], through: u64) -> Vec<usize> {
+    fn check(outcomes: &[Arc<OutcomeChunk>], through: u64) -> Vec<usize> {
         let groups = result_groups(EventId(through), outcomes);
         let records: Vec<&Record> = groups.iter().flatten().collect();
         assert!(records.iter().all(|record| record.bytes.len() < RECORD_BYTES_LIMIT));
         assert!(records.is_sorted_by(|a, b| a.through < b.through));
         assert_eq!(records.last().unwrap().through, through);
         let read = records.iter().flat_map(|record| convert::result_record(record).unwrap());
-        assert!(read.eq(outcomes.iter().map(|outcome| (**outcome).clone())));
+        assert!(read.eq(outcomes.iter().flat_map(|chunk| chunk.iter())));
         groups.iter().map(Vec::len).collect()
     }
 

@@ -13,7 +13,9 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming};
 
 use super::{
-    Node, columns, errors,
+    Node,
+    columns::Submitting,
+    errors,
     messages::{DiskFull, Request, RowRefused, Submitted},
 };
 use crate::{
@@ -105,21 +107,23 @@ async fn take(
     }
     let room = node.request_room(bytes).await?;
     let pool = node.pools.named(&request.pool);
-    let rows = match (batch, pool.as_deref().ok_or(request.pool)) {
+    let secret = node.ledger_limits.key_secret;
+    let elements = match (batch, pool.as_deref().ok_or(request.pool)) {
         (Batch::Rows(rows), pool) => {
-            rows.rows.into_iter().map(|row| check(node, &pool, || convert::submission(row))).collect()
+            let checked = rows.rows.into_iter().map(|row| check(node, &pool, || convert::submission(row)));
+            Submitting::rows(checked.collect(), secret)
         }
         (Batch::Columns(columns), pool) => {
             let columns =
-                SubmittedColumns::read(&columns).map_err(|error| Status::invalid_argument(error.to_string()))?;
+                SubmittedColumns::read(columns).map_err(|error| Status::invalid_argument(error.to_string()))?;
             match pool {
-                Ok(pool) => columns::check(&columns, pool, &node.ledger_limits),
-                Err(name) => (0..count).map(|_| Err(unknown_pool(&name))).collect(),
+                Ok(pool) => Submitting::columns(&columns, pool, &node.ledger_limits),
+                Err(name) => Submitting::rows((0..count).map(|_| Err(unknown_pool(&name))).collect(), secret),
             }
         }
     };
     let (reply, submitted) = oneshot::channel();
-    let request = Request::Submit { rows, reply, room };
+    let request = Request::Submit { elements, reply, room };
     node.requests.tell(request).await.map_err(errors::stopping)?;
     Ok(submitted)
 }

@@ -11,7 +11,7 @@ use thiserror::Error;
 use tokio::sync::watch;
 
 use super::frame::PublishedFrame;
-use crate::convert::{self, ConvertError};
+use crate::convert::{self, ConvertError, OutcomeChunk};
 
 /// About how many bytes are read from the store at a time.
 const READ_BYTES: usize = 1 << 20;
@@ -32,17 +32,17 @@ impl Entry for PublishedFrame {
     }
 
     fn decode(record: &Record) -> Result<Vec<PublishedFrame>, ConvertError> {
-        Ok(vec![PublishedFrame::new(convert::log_record(record)?.frame)])
+        Ok(vec![PublishedFrame::new(Arc::new(convert::log_parts(record, None)?))])
     }
 }
 
-impl Entry for Outcome {
+impl Entry for OutcomeChunk {
     fn cursor(&self) -> EventId {
-        self.x
+        self.last()
     }
 
-    fn decode(record: &Record) -> Result<Vec<Outcome>, ConvertError> {
-        convert::result_record(record)
+    fn decode(record: &Record) -> Result<Vec<OutcomeChunk>, ConvertError> {
+        Ok(convert::result_chunk(record)?.into_iter().collect())
     }
 }
 
@@ -180,13 +180,13 @@ impl<T: Entry> Tail<T> {
         }
     }
 
-    /// The entry at `x`, which is published; none when there is no entry there.
-    pub(crate) async fn find(&self, x: EventId) -> Result<Option<Arc<T>>, TailError> {
+    /// The first entry that reaches `x`, which is published, if one does.
+    async fn reaching(&self, x: EventId) -> Result<Option<Arc<T>>, TailError> {
         {
             let kept = self.kept.read().unwrap_or_else(PoisonError::into_inner);
             if x > kept.floor {
-                let at = kept.entries.binary_search_by_key(&x, |entry| entry.cursor());
-                return Ok(at.ok().map(|at| Arc::clone(&kept.entries[at])));
+                let at = kept.entries.partition_point(|entry| entry.cursor() < x);
+                return Ok(kept.entries.get(at).map(Arc::clone));
             }
         }
         self.check_kept(x.prev())?;
@@ -194,7 +194,16 @@ impl<T: Entry> Tail<T> {
         // One record: the first that reaches x.
         let read = tokio::task::spawn_blocking(move || read_entries::<T>(&*store, x.prev(), 1));
         let (entries, _) = read.await.map_err(|_| TailError::Thread)??;
-        Ok(entries.into_iter().find(|entry| entry.cursor() == x).map(Arc::new))
+        Ok(entries.into_iter().find(|entry| entry.cursor() >= x).map(Arc::new))
+    }
+}
+
+impl Tail<OutcomeChunk> {
+    /// The outcome of `x`, which is published; none when it has none.
+    pub(crate) async fn find(&self, x: EventId) -> Result<Option<Outcome>, TailError> {
+        let Some(chunk) = self.reaching(x).await? else { return Ok(None) };
+        let index = chunk.after(x.prev());
+        Ok((chunk.x(index) == x).then(|| chunk.get(index)))
     }
 }
 

@@ -8,6 +8,7 @@ use dovetail_core::{ElementId, ledger::Outcome};
 use tokio::sync::oneshot;
 
 use super::messages::Ended;
+use crate::convert::OutcomeChunk;
 
 /// Fewest waiters between two looks for those that have gone away.
 const SWEEP_MIN: usize = 1024;
@@ -37,13 +38,18 @@ impl Waiters {
         ended
     }
 
-    /// Tells those who wait for its ends.
-    pub(super) fn tell(&mut self, outcome: &Arc<Outcome>) {
-        for element in outcome.retirement().ends() {
-            for waiter in self.by_element.remove(&element).into_iter().flatten() {
-                self.count -= 1;
-                // It may have stopped waiting.
-                _ = waiter.send(Arc::clone(outcome));
+    /// Tells those who wait for the ends of outcomes.
+    pub(super) fn tell(&mut self, outcomes: &OutcomeChunk) {
+        if self.by_element.is_empty() {
+            return;
+        }
+        for index in 0..outcomes.len() {
+            for element in outcomes.retirement(index).ends() {
+                let Some(waiters) = self.by_element.remove(&element) else { continue };
+                self.count -= waiters.len();
+                let outcome = Arc::new(outcomes.get(index));
+                // They may have stopped waiting.
+                waiters.into_iter().for_each(|waiter| _ = waiter.send(Arc::clone(&outcome)));
             }
         }
     }
@@ -55,6 +61,7 @@ mod tests {
     use dovetail_core::{EventId, PoolId, WithdrawReason, ledger::OutcomeEnd};
 
     use super::*;
+    use crate::convert::OutcomeWriter;
 
     #[test]
     fn those_who_went_away_are_forgotten_and_the_others_told() {
@@ -67,7 +74,9 @@ mod tests {
         let element = OutcomeEnd { id: ElementId(7), key: "k".into(), payload: Bytes::new() };
         let reason = Some(WithdrawReason::Client);
         let outcome = Outcome { x: EventId(9), pool: PoolId(0), time_ms: 1, element, anchor: None, reason };
-        waiters.tell(&Arc::new(outcome));
+        let mut writer = OutcomeWriter::new(usize::MAX);
+        writer.push_outcome(&outcome);
+        writer.take().iter().for_each(|chunk| waiters.tell(chunk));
         assert_eq!(stayed.try_recv().unwrap().x, EventId(9));
     }
 }

@@ -11,7 +11,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use tonic::Status;
 
 use super::{Node, errors, tail::TailError};
-use crate::{convert, crash, pb};
+use crate::{crash, pb};
 
 /// About the most bytes of one message; most gRPC clients take no more than 4 MiB.
 const MESSAGE_BYTES: usize = 1 << 20;
@@ -96,7 +96,7 @@ pub(super) fn serve<T: Item>(
 impl<T: Item> Watcher<T> {
     async fn next(&mut self) -> Result<T::Response, Status> {
         let Watcher { node, watch, names, .. } = self;
-        let step = loop {
+        let (from, step) = loop {
             // Any cursor but 0 must not skip what is gone.
             let after = if watch.after == EventId::ZERO { node.outcomes.floor() } else { watch.after };
             if watch.until.is_some_and(|until| after >= until) {
@@ -106,23 +106,26 @@ impl<T: Item> Watcher<T> {
             match node.outcomes.after(after).await {
                 // Trimmed since the floor was read.
                 Err(TailError::Trimmed { .. }) if watch.after == EventId::ZERO => {}
-                step => break step.map_err(|error| errors::tail(&error))?,
+                step => break (after, step.map_err(|error| errors::tail(&error))?),
             }
         };
         watch.after = step.cursor;
         let mut items = Vec::new();
         let mut bytes = 0;
-        for outcome in &step.entries {
-            if bytes > MESSAGE_BYTES {
-                // The rest of the step is read again with the next message.
-                watch.after = outcome.x.prev();
-                break;
-            }
-            if watch.pool.is_none_or(|pool| pool == outcome.pool)
-                && let Some(item) = T::of(outcome, &names.get(node, outcome.pool).await?)
-            {
-                bytes += convert::outcome_bytes(outcome);
-                items.push(item);
+        'step: for chunk in &step.entries {
+            for index in chunk.after(from)..chunk.len() {
+                if bytes > MESSAGE_BYTES {
+                    // The rest of the step is read again with the next message.
+                    watch.after = chunk.x(index).prev();
+                    break 'step;
+                }
+                let pool = chunk.pool(index);
+                if watch.pool.is_none_or(|of| of == pool)
+                    && let Some(item) = T::of(&chunk.get(index), &names.get(node, pool).await?)
+                {
+                    bytes += chunk.bytes(index);
+                    items.push(item);
+                }
             }
         }
         crash::point("balancer.outcomes.send");

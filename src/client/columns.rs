@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use dovetail_core::batch::{Column, Strings, StringsWriter, column::numbers as packed};
 use dovetail_rule::{ATTRIBUTES_MAX, NAME_BYTES_MAX, Value};
 
 use crate::{
-    convert::columns::{Writer, column_pb, numbers_pb},
+    convert::columns::{byte_strings_pb, column_pb, texts_pb},
     pb,
 };
 
@@ -24,9 +25,9 @@ impl Columns {
     /// Elements with these keys.
     #[must_use]
     pub fn new<K: AsRef<str>>(keys: impl IntoIterator<Item = K>) -> Columns {
-        let keys = texts(keys);
+        let keys = texts(keys).finish();
         let count = u32::try_from(keys.len()).expect("a message has fewer elements");
-        Columns(pb::Columns { count, keys: Some(keys.texts()), ..pb::Columns::default() })
+        Columns(pb::Columns { count, keys: Some(texts_pb(&keys)), ..pb::Columns::default() })
     }
 
     /// How many elements.
@@ -44,28 +45,28 @@ impl Columns {
     /// An int attribute that each has.
     #[must_use]
     pub fn ints(self, name: &str, values: impl IntoIterator<Item = i64>) -> Columns {
-        let bytes = numbers_pb(values.into_iter().map(i64::to_le_bytes));
+        let bytes = packed(values.into_iter().map(i64::to_le_bytes));
         self.column(name, all_have(pb::column::Values::Ints(bytes)))
     }
 
     /// A double attribute that each has.
     #[must_use]
     pub fn doubles(self, name: &str, values: impl IntoIterator<Item = f64>) -> Columns {
-        let bytes = numbers_pb(values.into_iter().map(f64::to_le_bytes));
+        let bytes = packed(values.into_iter().map(f64::to_le_bytes));
         self.column(name, all_have(pb::column::Values::Doubles(bytes)))
     }
 
     /// A bool attribute that each has.
     #[must_use]
     pub fn bools(self, name: &str, values: impl IntoIterator<Item = bool>) -> Columns {
-        let bytes = numbers_pb(values.into_iter().map(|value| [u8::from(value)]));
+        let bytes = packed(values.into_iter().map(|value| [u8::from(value)]));
         self.column(name, all_have(pb::column::Values::Bools(bytes)))
     }
 
     /// A string attribute that each has.
     #[must_use]
     pub fn strings<S: AsRef<str>>(self, name: &str, values: impl IntoIterator<Item = S>) -> Columns {
-        self.column(name, all_have(pb::column::Values::Strings(texts(values).texts())))
+        self.column(name, all_have(pb::column::Values::Strings(texts_pb(&texts(values).finish()))))
     }
 
     /// An int attribute that some have.
@@ -106,21 +107,21 @@ impl Columns {
     /// The payload of each, empty for none.
     #[must_use]
     pub fn payloads<B: AsRef<[u8]>>(mut self, payloads: impl IntoIterator<Item = B>) -> Columns {
-        self.0.payloads = payloads.into_iter().collect::<Writer>().byte_strings_if_any();
+        self.0.payloads = any(payloads.into_iter().collect()).map(|payloads| byte_strings_pb(&payloads));
         self
     }
 
     /// The time to live of each in milliseconds, 0 for none, in place of the pool's.
     #[must_use]
     pub fn ttls_ms(mut self, ttls_ms: impl IntoIterator<Item = u64>) -> Columns {
-        self.0.ttls_ms = numbers_pb(ttls_ms.into_iter().map(u64::to_le_bytes));
+        self.0.ttls_ms = packed(ttls_ms.into_iter().map(u64::to_le_bytes));
         self
     }
 
     /// The idempotency key of each, empty for none.
     #[must_use]
     pub fn idempotency_keys<K: AsRef<str>>(mut self, keys: impl IntoIterator<Item = K>) -> Columns {
-        self.0.idempotency_keys = texts(keys).texts_if_any();
+        self.0.idempotency_keys = any(texts(keys)).map(|keys| texts_pb(&keys));
         self
     }
 
@@ -162,7 +163,7 @@ impl Columns {
 
     fn optional(self, name: &str, values: impl Iterator<Item = Option<Value>>) -> Columns {
         let values: Vec<Option<Value>> = values.collect();
-        self.column(name, column_pb(values.iter().map(Option::as_ref)))
+        self.column(name, column_pb(&Column::of(values.iter().map(Option::as_ref))))
     }
 
     fn column(mut self, name: &str, column: pb::Column) -> Columns {
@@ -171,10 +172,15 @@ impl Columns {
     }
 }
 
-fn texts<S: AsRef<str>>(texts: impl IntoIterator<Item = S>) -> Writer {
-    let mut writer = Writer::default();
+fn texts<S: AsRef<str>>(texts: impl IntoIterator<Item = S>) -> StringsWriter {
+    let mut writer = StringsWriter::default();
     texts.into_iter().for_each(|text| writer.push(text.as_ref().as_bytes()));
     writer
+}
+
+/// None when all are empty.
+fn any(strings: StringsWriter) -> Option<Strings> {
+    (!strings.has_no_bytes()).then(|| strings.finish())
 }
 
 /// A column of an attribute that every element has.
@@ -208,7 +214,7 @@ fn typed(values: &[Option<&pb::Value>]) -> Option<pb::Column> {
     let values: Vec<Option<Value>> = values.iter().map(core).collect::<Option<_>>()?;
     let mut kinds = values.iter().flatten().map(Value::kind);
     let first = kinds.next()?;
-    kinds.all(|kind| kind == first).then(|| column_pb(values.iter().map(Option::as_ref)))
+    kinds.all(|kind| kind == first).then(|| column_pb(&Column::of(values.iter().map(Option::as_ref))))
 }
 
 #[cfg(test)]
@@ -231,7 +237,7 @@ mod tests {
         rows[1].payload = vec![1, 2, 3].into();
         rows[2].idempotency_key = "once".to_owned();
         let columns = Columns::of(&rows).unwrap().into_pb();
-        let read = SubmittedColumns::read(&columns).unwrap();
+        let read = SubmittedColumns::read(columns).unwrap();
         let names: Vec<&str> = read.attributes().map(|(name, _)| name).collect();
         for (index, row) in rows.iter().enumerate() {
             assert_eq!(read.key(index), row.key);
@@ -268,8 +274,7 @@ mod tests {
             .string_lists("l", [Some(vec!["p"]), None])
             .payloads([b"one".as_slice(), b""])
             .ttls_ms([5, 0]);
-        let columns = built.into_pb();
-        let read = SubmittedColumns::read(&columns).unwrap();
+        let read = SubmittedColumns::read(built.into_pb()).unwrap();
         let values = |index| (0..7).map(|column| read.value(column, index)).collect::<Vec<_>>();
         let text = |text: &str| Some(Value::String(text.into()));
         let list = Some(Value::StringList(["p".into()].into()));

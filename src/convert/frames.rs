@@ -1,11 +1,12 @@
-//! Log frames, and the records of the two stores. New elements and outcomes travel as columns.
+//! Log frames, and the records of the log. New elements travel as columns.
 
 use std::{collections::BTreeMap, sync::Arc};
 
 use bytes::Bytes;
 use dovetail_core::{
-    ElementId, Event, EventId, EventKind, LogFrame, PoolId, WithdrawReason,
-    ledger::{ClientPart, Outcome, OutcomeEnd},
+    ElementId, Event, EventId, EventKind, Frame, LogFrame, PoolId, WithdrawReason,
+    batch::{Batch, ClientColumns, ClientWriter, Column, KeySecret, Run, pick_columns},
+    ledger::ClientPart,
 };
 use dovetail_log::Record;
 use dovetail_rule::Row;
@@ -13,10 +14,22 @@ use prost::Message;
 
 use super::{
     ConvertError,
-    columns::{Attribute, ByteStrings, Clients, Texts, Writer, columns_pb, fixed, numbers_pb},
+    columns::{self, byte_strings_pb, column_pb, fixed, texts_pb},
     pool_definition, pool_definition_pb, row, row_pb,
 };
 use crate::pb;
+
+/// What a balancer's frame consists of.
+#[derive(Clone, Debug)]
+pub enum Part {
+    /// Elements that arrive one after the other, and the first's event.
+    Arrivals(EventId, Run),
+    /// Anything else.
+    Event(Event),
+}
+
+/// A frame as the balancer has it.
+pub type PartFrame = Frame<Part>;
 
 /// A frame with what only the balancer needs of its arrivals, in their order.
 #[derive(Clone, Debug)]
@@ -27,6 +40,28 @@ pub struct LoggedFrame {
     pub clients: Vec<ClientPart>,
 }
 
+impl LoggedFrame {
+    /// Event by event.
+    #[must_use]
+    pub fn of(frame: &PartFrame) -> LoggedFrame {
+        let (mut events, mut clients) = (Vec::new(), Vec::new());
+        for part in &frame.events {
+            match part {
+                Part::Event(event) => events.push(event.clone()),
+                Part::Arrivals(first, Run { batch, rows }) => {
+                    for (row, x) in rows.clone().zip((first.0..).map(EventId)) {
+                        let kind = EventKind::Arrival { pool: batch.pool(), row: Arc::new(batch.row(row)) };
+                        events.push(Event { x, kind });
+                        clients.push(batch.clients().get(row));
+                    }
+                }
+            }
+        }
+        let &Frame { after, through, time_ms, stable, .. } = frame;
+        LoggedFrame { frame: Arc::new(LogFrame { after, through, time_ms, stable, events }), clients }
+    }
+}
+
 /// A frame from the wire.
 ///
 /// # Errors
@@ -35,18 +70,17 @@ pub fn log_frame(frame: pb::LogFrame) -> Result<LogFrame, ConvertError> {
     let mut events = frame.events.into_iter().map(event).collect::<Result<Vec<_>, _>>()?;
     let runs = frame.arrivals.len() + usize::from(!events.is_empty());
     for arrivals in &frame.arrivals {
-        self::arrivals(frame.after, arrivals, &mut events)?;
+        let (xs, columns) = self::arrivals(frame.after, arrivals)?;
+        events.reserve(xs.len());
+        for (index, x) in xs.into_iter().enumerate() {
+            let row = Arc::new(Row::from_values(columns.iter().map(|column| column.get(index))));
+            events.push(Event { x, kind: EventKind::Arrival { pool: PoolId(arrivals.pool), row } });
+        }
     }
     if runs > 1 {
         events.sort_unstable_by_key(|event| event.x);
     }
-    let outside = |event: &Event| event.x.0 <= frame.after || event.x.0 > frame.through;
-    if !events.is_sorted_by(|one, next| one.x < next.x)
-        || events.first().is_some_and(outside)
-        || events.last().is_some_and(outside)
-    {
-        return Err(ConvertError::Order { through: frame.through });
-    }
+    check_order(frame.after, frame.through, events.iter().map(|event| (event.x, event.x)))?;
     Ok(LogFrame {
         after: EventId(frame.after),
         through: EventId(frame.through),
@@ -56,34 +90,67 @@ pub fn log_frame(frame: pb::LogFrame) -> Result<LogFrame, ConvertError> {
     })
 }
 
-/// A frame, as sent.
-#[must_use]
-pub fn log_frame_pb(frame: &LogFrame) -> pb::LogFrame {
-    log_frame_part_pb(frame, |_| true)
+/// Runs of events ascend, and are within their frame.
+fn check_order(
+    after: u64,
+    through: u64,
+    runs: impl Iterator<Item = (EventId, EventId)>,
+) -> Result<(), ConvertError> {
+    let mut last = after;
+    for (first, end) in runs {
+        if first.0 <= last || end < first {
+            return Err(ConvertError::Order { through });
+        }
+        last = end.0;
+    }
+    if last > through { Err(ConvertError::Order { through }) } else { Ok(()) }
 }
 
-/// A frame with some of its events, as sent. `with` tells by place in the frame which.
+/// The ids and the attributes of arrivals that come as columns.
+fn arrivals(
+    after: u64,
+    arrivals: &pb::Arrivals,
+) -> Result<(Vec<EventId>, Vec<Column>), ConvertError> {
+    let count = arrivals.distances.len() / 4;
+    fixed::<4>("distances", count, &arrivals.distances)?;
+    let distances = arrivals.distances.as_chunks().0.iter().map(|distance| u32::from_le_bytes(*distance));
+    let xs = distances.map(|distance| EventId(after.saturating_add(distance.into()))).collect();
+    let columns = arrivals.columns.iter().map(|column| columns::column(count, column));
+    Ok((xs, columns.collect::<Result<_, _>>()?))
+}
+
+/// A frame, as sent to who needs all of it.
 #[must_use]
-pub fn log_frame_part_pb(frame: &LogFrame, with: impl Fn(usize) -> bool) -> pb::LogFrame {
+pub fn log_frame_pb(frame: &PartFrame) -> pb::LogFrame {
+    log_frame_part_pb(frame, |_, _| true)
+}
+
+/// A frame with some of its events, as sent. `with` tells which: by the part's place in the frame, and the event's in the part.
+#[must_use]
+pub fn log_frame_part_pb(frame: &PartFrame, with: impl Fn(usize, usize) -> bool) -> pb::LogFrame {
     let mut events = Vec::new();
-    let mut arrivals: BTreeMap<PoolId, (Vec<u8>, Vec<&Row>)> = BTreeMap::new();
-    for (_, event) in frame.events.iter().enumerate().filter(|(place, _)| with(*place)) {
-        match &event.kind {
-            EventKind::Arrival { pool, row } => {
-                let (distances, rows) = arrivals.entry(*pool).or_default();
-                let distance = u32::try_from(event.x.0 - frame.after.0).expect("a frame has fewer events");
-                distances.extend_from_slice(&distance.to_le_bytes());
-                rows.push(row);
-            }
-            EventKind::Withdrawal { .. } | EventKind::Reprobe { .. } | EventKind::PoolDefined { .. } => {
-                events.push(event_pb(event));
+    let mut arrivals: BTreeMap<PoolId, Picked<'_>> = BTreeMap::new();
+    for (place, part) in frame.events.iter().enumerate() {
+        match part {
+            Part::Event(event) => events.extend(with(place, 0).then(|| event_pb(event))),
+            Part::Arrivals(first, Run { batch, rows }) => {
+                let picked = arrivals.entry(batch.pool()).or_default();
+                for (at, row) in rows.clone().enumerate().filter(|&(at, _)| with(place, at)) {
+                    let distance = u32::try_from(first.0 + at as u64 - frame.after.0);
+                    let distance = distance.expect("a frame has fewer events");
+                    picked.distances.extend_from_slice(&distance.to_le_bytes());
+                    picked.rows.push((batch, row));
+                }
             }
         }
     }
-    let arrivals = arrivals.into_iter().map(|(pool, (distances, rows))| pb::Arrivals {
-        pool: pool.0,
-        distances: distances.into(),
-        columns: columns_pb(&rows),
+    let arrivals = arrivals.into_iter().filter(|(_, picked)| !picked.rows.is_empty());
+    let arrivals = arrivals.map(|(pool, Picked { distances, rows })| {
+        let columns = match whole(&rows) {
+            Some(batch) => batch.attributes().iter().map(column_pb).collect(),
+            None => pick_columns(rows.iter().copied()).iter().map(column_pb).collect(),
+        };
+        pb::Arrivals { pool: pool.0, distances: distances.into(), columns }
     });
     pb::LogFrame {
         after: frame.after.0,
@@ -95,239 +162,187 @@ pub fn log_frame_part_pb(frame: &LogFrame, with: impl Fn(usize) -> bool) -> pb::
     }
 }
 
-/// Adds arrivals that came as columns.
-fn arrivals(after: u64, arrivals: &pb::Arrivals, events: &mut Vec<Event>) -> Result<(), ConvertError> {
-    let pool = PoolId(arrivals.pool);
-    let count = arrivals.distances.len() / 4;
-    let distances = fixed::<4>("distances", count, &arrivals.distances)?;
-    let columns: Vec<Attribute<'_>> =
-        arrivals.columns.iter().map(|column| Attribute::read(count, column)).collect::<Result<_, _>>()?;
-    events.reserve(count);
-    for (index, distance) in distances.iter().enumerate() {
-        let x = EventId(after.saturating_add(u32::from_le_bytes(*distance).into()));
-        let row = Arc::new(Row::from_values(columns.iter().map(|column| column.get(index))));
-        events.push(Event { x, kind: EventKind::Arrival { pool, row } });
-    }
-    Ok(())
+/// Elements of one pool that are sent.
+#[derive(Default)]
+struct Picked<'a> {
+    distances: Vec<u8>,
+    rows: Vec<(&'a Batch, usize)>,
 }
 
-/// A frame as it is logged, with what only the balancer needs of its arrivals.
+/// The batch of which rows are all, in order. Its columns are sent as they are.
+fn whole<'a>(rows: &[(&'a Batch, usize)]) -> Option<&'a Batch> {
+    let &(batch, _) = rows.first()?;
+    let in_place = |(at, &(of, row)): (usize, &(&'a Batch, usize))| std::ptr::eq(of, batch) && row == at;
+    (rows.len() == batch.len() && rows.iter().enumerate().all(in_place)).then_some(batch)
+}
+
+/// A frame as it is logged.
 #[must_use]
-pub fn log_record_pb(frame: &LogFrame, clients: ClientWriter) -> Record {
-    let record = pb::LogRecord {
-        columnar_frame: Some(log_frame_pb(frame)),
-        client_columns: (clients.keys.len() > 0).then(|| clients.columns()),
-        ..pb::LogRecord::default()
+pub fn log_record_pb(frame: &PartFrame) -> Record {
+    let runs = || {
+        frame.events.iter().filter_map(|part| match part {
+            Part::Arrivals(_, run) => Some(run),
+            Part::Event(_) => None,
+        })
     };
+    let client_columns = match (runs().next(), runs().nth(1)) {
+        (None, _) => None,
+        (Some(only), None) if only.is_all() => Some(client_columns_pb(only.batch.clients())),
+        _ => {
+            let mut writer = ClientWriter::default();
+            for Run { batch, rows } in runs() {
+                rows.clone().for_each(|row| writer.push_of(batch.clients(), row));
+            }
+            Some(client_columns_pb(&writer.finish()))
+        }
+    };
+    let columnar_frame = Some(log_frame_pb(frame));
+    let record = pb::LogRecord { columnar_frame, client_columns, ..pb::LogRecord::default() };
     Record::new(frame.through.0, record.encode_to_vec())
 }
 
-/// What only the balancer needs of the arrivals of a frame, as it comes to be.
-#[derive(Debug, Default)]
-pub struct ClientWriter {
-    keys: Writer,
-    payloads: Writer,
-    ttls_ms: Vec<u64>,
-    idempotency_keys: Writer,
-}
-
-impl ClientWriter {
-    /// Adds the next arrival's.
-    pub fn push(&mut self, client: &ClientPart) {
-        self.keys.push(client.key.as_bytes());
-        self.payloads.push(&client.payload);
-        self.ttls_ms.push(client.ttl_ms);
-        self.idempotency_keys.push(client.idempotency_key.as_bytes());
-    }
-
-    fn columns(self) -> pb::ClientColumns {
-        let any_ttl = self.ttls_ms.iter().any(|&ttl_ms| ttl_ms > 0);
-        let ttls_ms = if any_ttl { self.ttls_ms } else { Vec::new() };
-        pb::ClientColumns {
-            keys: Some(self.keys.texts()),
-            payloads: self.payloads.byte_strings_if_any(),
-            ttls_ms: numbers_pb(ttls_ms.into_iter().map(u64::to_le_bytes)),
-            idempotency_keys: self.idempotency_keys.texts_if_any(),
-        }
+fn client_columns_pb(clients: &ClientColumns) -> pb::ClientColumns {
+    pb::ClientColumns {
+        keys: Some(texts_pb(&clients.keys)),
+        payloads: clients.payloads.as_ref().map(byte_strings_pb),
+        ttls_ms: clients.ttls_ms.clone().unwrap_or_default(),
+        idempotency_keys: clients.idempotency_keys.as_ref().map(texts_pb),
     }
 }
 
-/// A frame read back from the log.
+/// A frame read back from the log, event by event.
 ///
 /// # Errors
 /// When the record is not one, or its parts do not fit together.
 pub fn log_record(record: &Record) -> Result<LoggedFrame, ConvertError> {
+    Ok(LoggedFrame::of(&log_parts(record, None)?))
+}
+
+/// A frame read back from the log. It shares the record's bytes, unless it is to be kept: then it comes with the secret that
+/// keys are remembered by.
+///
+/// # Errors
+/// When the record is not one, or its parts do not fit together.
+pub fn log_parts(record: &Record, kept: Option<KeySecret>) -> Result<PartFrame, ConvertError> {
+    let secret = kept.unwrap_or_default();
     let decoded: pb::LogRecord = decode(record)?;
     let frame = decoded.columnar_frame.or(decoded.frame).ok_or(ConvertError::Missing("frame"))?;
-    let frame = log_frame(frame)?;
-    let arrivals = frame.events.iter().filter(|event| matches!(event.kind, EventKind::Arrival { .. })).count();
+    let (after, through) = (frame.after, frame.through);
+    let mut events = Vec::new();
+    // By the event: the pool, the place among the arrivals' columns, or the row of one that is logged by itself.
+    let mut arrived = Vec::new();
+    for sent in frame.events {
+        match event(sent)? {
+            Event { x, kind: EventKind::Arrival { pool, row } } => arrived.push((x, pool, Arrived::Row(row))),
+            event => events.push(Part::Event(event)),
+        }
+    }
+    let mut columns = Vec::new();
+    for sent in &frame.arrivals {
+        let (xs, attributes) = arrivals(after, sent)?;
+        check_order(after, through, xs.iter().map(|&x| (x, x)))?;
+        let at = columns.len();
+        let pool = PoolId(sent.pool);
+        arrived.extend(xs.into_iter().enumerate().map(|(row, x)| (x, pool, Arrived::Column(at, row))));
+        columns.push(attributes);
+    }
+    arrived.sort_by_key(|&(x, ..)| x);
     let clients = match &decoded.client_columns {
-        Some(columns) => client_columns(arrivals, columns)?,
-        None => decoded.clients.into_iter().map(client).collect(),
+        Some(columns) => client_columns(arrived.len(), columns)?,
+        None => {
+            let mut writer = ClientWriter::default();
+            for pb::ClientPart { key, payload, ttl_ms, idempotency_key, .. } in &decoded.clients {
+                writer.push(key.as_bytes(), payload, *ttl_ms, idempotency_key.as_bytes());
+            }
+            writer.finish()
+        }
     };
-    if arrivals != clients.len() {
-        return Err(ConvertError::Clients { through: frame.through.0, arrivals, clients: clients.len() });
+    if arrived.len() != clients.keys.len() {
+        let (arrivals, clients) = (arrived.len(), clients.keys.len());
+        return Err(ConvertError::Clients { through, arrivals, clients });
     }
-    Ok(LoggedFrame { clients, frame: Arc::new(frame) })
-}
-
-fn client(client: pb::ClientPart) -> ClientPart {
-    ClientPart {
-        key: client.key.into(),
-        payload: compact(client.payload),
-        ttl_ms: client.ttl_ms,
-        idempotency_key: client.idempotency_key.into(),
+    let mut parts = events;
+    if let ([columns], true) = (&*columns, frame.arrivals.len() == 1 && arrived_alone(&arrived)) {
+        let batch = Batch::new(arrived[0].1, columns.clone(), clients, secret);
+        let batch = Arc::new(if kept.is_some() { batch.compact() } else { batch });
+        parts.extend(runs(&arrived, &batch));
+    } else {
+        parts.extend(mixed(&arrived, &columns, &clients, secret));
     }
-}
-
-fn client_columns(count: usize, columns: &pb::ClientColumns) -> Result<Vec<ClientPart>, ConvertError> {
-    let pb::ClientColumns { keys, payloads, ttls_ms, idempotency_keys } = columns;
-    let keys = keys.as_ref().ok_or(ConvertError::Missing("keys"))?;
-    let clients = Clients::read(count, keys, payloads.as_ref(), ttls_ms, idempotency_keys.as_ref())?;
-    let client = |index: usize| ClientPart {
-        key: clients.key(index).into(),
-        payload: clients.payload(index),
-        ttl_ms: clients.ttl_ms(index).unwrap_or_default(),
-        idempotency_key: clients.idempotency_key(index).into(),
-    };
-    Ok((0..count).map(client).collect())
-}
-
-/// Outcomes as they are stored: everything decided up to `through` since the record before.
-#[must_use]
-pub fn result_record_pb(through: EventId, outcomes: &[Arc<Outcome>]) -> Record {
-    let columns = (!outcomes.is_empty()).then(|| outcome_columns_pb(outcomes));
-    let record = pb::ResultRecord { through: through.0, outcomes: Vec::new(), begins: false, columns };
-    Record::new(through.0, record.encode_to_vec())
-}
-
-fn outcome_columns_pb(outcomes: &[Arc<Outcome>]) -> pb::OutcomeColumns {
-    let reason = |outcome: &Arc<Outcome>| {
-        let reason = outcome.reason.map_or(pb::WithdrawReason::Unspecified, reason_pb);
-        [u8::try_from(reason as i32).expect("few reasons")]
-    };
-    pb::OutcomeColumns {
-        xs: numbers_pb(outcomes.iter().map(|outcome| outcome.x.0.to_le_bytes())),
-        pools: numbers_pb(outcomes.iter().map(|outcome| outcome.pool.0.to_le_bytes())),
-        times_ms: numbers_pb(outcomes.iter().map(|outcome| outcome.time_ms.to_le_bytes())),
-        reasons: numbers_pb(outcomes.iter().map(reason)),
-        elements: Some(end_columns_pb(outcomes.iter().map(|outcome| Some(&outcome.element)))),
-        anchors: Some(end_columns_pb(outcomes.iter().map(|outcome| outcome.anchor.as_ref()))),
-    }
-}
-
-fn end_columns_pb<'a>(ends: impl Iterator<Item = Option<&'a OutcomeEnd>> + Clone) -> pb::EndColumns {
-    let keys: Writer = ends.clone().map(|end| end.map_or("", |end| &*end.key)).collect();
-    let payloads: Writer = ends.clone().map(|end| end.map_or(&[][..], |end| &end.payload)).collect();
-    pb::EndColumns {
-        ids: numbers_pb(ends.map(|end| end.map_or(0, |end| end.id.0).to_le_bytes())),
-        keys: Some(keys.texts()),
-        payloads: payloads.byte_strings_if_any(),
-    }
-}
-
-fn outcome_columns(columns: &pb::OutcomeColumns) -> Result<Vec<Outcome>, ConvertError> {
-    let count = columns.xs.len() / 8;
-    let xs = fixed::<8>("xs", count, &columns.xs)?;
-    let pools = fixed::<4>("pools", count, &columns.pools)?;
-    let times_ms = fixed::<8>("times_ms", count, &columns.times_ms)?;
-    let reasons = fixed::<1>("reasons", count, &columns.reasons)?;
-    let elements = OutcomeEnds::read(count, columns.elements.as_ref().ok_or(ConvertError::Missing("elements"))?)?;
-    let anchors = OutcomeEnds::read(count, columns.anchors.as_ref().ok_or(ConvertError::Missing("anchors"))?)?;
-    let outcome = |index: usize| {
-        let anchor = anchors.get(index);
-        let reason = if anchor.is_some() { None } else { Some(reason(reasons[index][0].into())?) };
-        Ok(Outcome {
-            x: EventId(u64::from_le_bytes(xs[index])),
-            pool: PoolId(u32::from_le_bytes(pools[index])),
-            time_ms: u64::from_le_bytes(times_ms[index]),
-            element: elements.get(index).ok_or(ConvertError::Missing("element"))?,
-            anchor,
-            reason,
-        })
-    };
-    (0..count).map(outcome).collect()
-}
-
-/// Elements of outcomes, being read.
-struct OutcomeEnds<'a> {
-    ids: &'a [[u8; 8]],
-    keys: Texts<'a>,
-    payloads: Option<ByteStrings<'a>>,
-}
-
-impl<'a> OutcomeEnds<'a> {
-    fn read(count: usize, columns: &'a pb::EndColumns) -> Result<OutcomeEnds<'a>, ConvertError> {
-        Ok(OutcomeEnds {
-            ids: fixed("ids", count, &columns.ids)?,
-            keys: Texts::read(count, columns.keys.as_ref().ok_or(ConvertError::Missing("keys"))?)?,
-            payloads: columns.payloads.as_ref().map(|column| ByteStrings::read(count, column)).transpose()?,
-        })
-    }
-
-    /// None where there is no element. Ids begin at 1.
-    fn get(&self, index: usize) -> Option<OutcomeEnd> {
-        let id = u64::from_le_bytes(self.ids[index]);
-        (id > 0).then(|| OutcomeEnd {
-            id: ElementId(id),
-            key: self.keys.get(index).into(),
-            payload: self.payloads.map_or_else(Bytes::new, |payloads| payloads.get(index)),
-        })
-    }
-}
-
-/// The first record of results that do not reach back to the log's beginning: nothing up to `through` is kept.
-#[must_use]
-pub fn results_begin_pb(through: EventId) -> Record {
-    let record = pb::ResultRecord { through: through.0, begins: true, ..Default::default() };
-    Record::new(through.0, record.encode_to_vec())
-}
-
-/// Whether nothing at or below the record is kept.
-///
-/// # Errors
-/// When the record is none.
-pub fn results_begin(record: &Record) -> Result<bool, ConvertError> {
-    Ok(decode::<pb::ResultRecord>(record)?.begins)
-}
-
-/// About how many bytes an outcome takes in a record or a message; never fewer than it does.
-#[must_use]
-pub fn outcome_bytes(outcome: &Outcome) -> usize {
-    let end = |end: &OutcomeEnd| 32 + end.key.len() + end.payload.len();
-    64 + end(&outcome.element) + outcome.anchor.as_ref().map_or(0, end)
-}
-
-/// Outcomes read back from the store.
-///
-/// # Errors
-/// When the record is not one.
-pub fn result_record(record: &Record) -> Result<Vec<Outcome>, ConvertError> {
-    let decoded: pb::ResultRecord = decode(record)?;
-    match &decoded.columns {
-        Some(columns) => outcome_columns(columns),
-        None => decoded.outcomes.into_iter().map(outcome).collect(),
-    }
-}
-
-/// An outcome from a store's record.
-///
-/// # Errors
-/// When it is not complete.
-pub fn outcome(outcome: pb::StoredOutcome) -> Result<Outcome, ConvertError> {
-    let anchor = outcome.anchor.map(end);
-    let reason = if anchor.is_some() { None } else { Some(reason(outcome.reason)?) };
-    Ok(Outcome {
-        x: EventId(outcome.x),
-        pool: PoolId(outcome.pool),
-        time_ms: outcome.time_ms,
-        element: end(outcome.element.ok_or(ConvertError::Missing("element"))?),
-        anchor,
-        reason,
+    parts.sort_by_key(|part| ends(part).0);
+    check_order(after, through, parts.iter().map(ends))?;
+    Ok(Frame {
+        after: EventId(after),
+        through: EventId(through),
+        time_ms: frame.time_ms,
+        stable: EventId(frame.stable),
+        events: parts,
     })
 }
 
-fn decode<M: Message + Default>(record: &Record) -> Result<M, ConvertError> {
+/// Where the attributes of an arrival are.
+enum Arrived {
+    Row(Arc<Row>),
+    Column(usize, usize),
+}
+
+/// Whether all arrivals are in columns, of which there is at least one. With one pool's columns they are the client's, in order.
+fn arrived_alone(arrived: &[(EventId, PoolId, Arrived)]) -> bool {
+    !arrived.is_empty() && arrived.iter().all(|(.., at)| matches!(at, Arrived::Column(..)))
+}
+
+/// The first and the last event of a part.
+fn ends(part: &Part) -> (EventId, EventId) {
+    match part {
+        Part::Event(event) => (event.x, event.x),
+        Part::Arrivals(first, run) => (*first, EventId(first.0 + run.rows.len() as u64 - 1)),
+    }
+}
+
+/// Runs of neighbouring arrivals, which are a batch in this order.
+fn runs(arrived: &[(EventId, PoolId, Arrived)], batch: &Arc<Batch>) -> Vec<Part> {
+    let mut row = 0;
+    let neighbours = arrived.chunk_by(|(one, ..), (next, ..)| next.0 == one.0 + 1);
+    let run = |run: &[(EventId, PoolId, Arrived)]| {
+        let rows = row..row + run.len();
+        row = rows.end;
+        Part::Arrivals(run[0].0, Run { batch: Arc::clone(batch), rows })
+    };
+    neighbours.map(run).collect()
+}
+
+/// Arrivals of several pools, or logged by an earlier version: a batch for each run of one pool.
+fn mixed(
+    arrived: &[(EventId, PoolId, Arrived)],
+    columns: &[Vec<Column>],
+    clients: &ClientColumns,
+    secret: KeySecret,
+) -> Vec<Part> {
+    let mut client = 0;
+    let neighbours = arrived.chunk_by(|(one, pool, _), (next, of, _)| next.0 == one.0 + 1 && pool == of);
+    let run = |run: &[(EventId, PoolId, Arrived)]| {
+        let row = |(.., at): &(EventId, PoolId, Arrived)| match at {
+            Arrived::Row(row) => Arc::clone(row),
+            Arrived::Column(of, row) => {
+                Arc::new(Row::from_values(columns[*of].iter().map(|column| column.get(*row))))
+            }
+        };
+        let rows: Vec<Arc<Row>> = run.iter().map(row).collect();
+        let parts: Vec<ClientPart> = (client..client + run.len()).map(|client| clients.get(client)).collect();
+        client += run.len();
+        let elements: Vec<_> = rows.iter().map(|row| &**row).zip(&parts).collect();
+        Part::Arrivals(run[0].0, Run::all(Arc::new(Batch::of(run[0].1, &elements, secret))))
+    };
+    neighbours.map(run).collect()
+}
+
+fn client_columns(count: usize, columns: &pb::ClientColumns) -> Result<ClientColumns, ConvertError> {
+    let pb::ClientColumns { keys, payloads, ttls_ms, idempotency_keys } = columns;
+    let keys = keys.as_ref().ok_or(ConvertError::Missing("keys"))?;
+    columns::clients(count, keys, payloads.as_ref(), ttls_ms, idempotency_keys.as_ref())
+}
+
+pub(super) fn decode<M: Message + Default>(record: &Record) -> Result<M, ConvertError> {
     M::decode(record.bytes.clone())
         .map_err(|error| ConvertError::Record { through: record.through, reason: error.to_string() })
 }
@@ -337,11 +352,7 @@ pub(super) fn compact(bytes: Bytes) -> Bytes {
     Bytes::copy_from_slice(&bytes)
 }
 
-fn end(end: pb::OutcomeEnd) -> OutcomeEnd {
-    OutcomeEnd { id: ElementId(end.id), key: end.key.into(), payload: end.payload }
-}
-
-fn reason(number: i32) -> Result<WithdrawReason, ConvertError> {
+pub(super) fn reason(number: i32) -> Result<WithdrawReason, ConvertError> {
     match pb::WithdrawReason::try_from(number) {
         Ok(pb::WithdrawReason::Client) => Ok(WithdrawReason::Client),
         Ok(pb::WithdrawReason::Expired) => Ok(WithdrawReason::Expired),
@@ -351,7 +362,7 @@ fn reason(number: i32) -> Result<WithdrawReason, ConvertError> {
     }
 }
 
-fn reason_pb(reason: WithdrawReason) -> pb::WithdrawReason {
+pub(super) fn reason_pb(reason: WithdrawReason) -> pb::WithdrawReason {
     match reason {
         WithdrawReason::Client => pb::WithdrawReason::Client,
         WithdrawReason::Expired => pb::WithdrawReason::Expired,

@@ -1,47 +1,48 @@
 //! Columnar batches of submissions.
 
 use bytes::Bytes;
+use dovetail_core::batch::{ClientColumns, Column};
 use dovetail_rule::{ATTRIBUTES_MAX, NAME_BYTES_MAX, Value, ValueKind};
 
-use super::{
-    ConvertError,
-    columns::{Attribute, Clients},
-};
+use super::{ConvertError, columns};
 use crate::pb;
 
 /// A batch whose columns fit each other. What is in them is still to be checked.
 #[derive(Debug)]
-pub struct SubmittedColumns<'a> {
+pub struct SubmittedColumns {
     count: usize,
-    clients: Clients<'a>,
-    attributes: Vec<(&'a str, Attribute<'a>)>,
+    clients: ClientColumns,
+    attributes: Vec<(String, Column)>,
 }
 
-impl<'a> SubmittedColumns<'a> {
+impl SubmittedColumns {
     /// Checks sizes, ends and texts.
     ///
     /// # Errors
     /// When the columns do not fit each other or the count, or are not what they should be.
-    pub fn read(columns: &'a pb::Columns) -> Result<SubmittedColumns<'a>, ConvertError> {
-        let pb::Columns { count, keys, attributes, payloads, ttls_ms, idempotency_keys } = columns;
-        let count = *count as usize;
-        let keys = keys.as_ref().ok_or(ConvertError::Missing("columns.keys"))?;
+    pub fn read(sent: pb::Columns) -> Result<SubmittedColumns, ConvertError> {
+        let pb::Columns { count, keys, attributes, payloads, ttls_ms, idempotency_keys } = sent;
+        let count = count as usize;
+        let keys = keys.ok_or(ConvertError::Missing("columns.keys"))?;
         // No pool has more, or with longer names; each row would be refused with the name.
         if attributes.len() > ATTRIBUTES_MAX {
             return Err(ConvertError::AttributeColumns { found: attributes.len() });
         }
-        let attribute = |sent: &'a pb::AttributeColumn| {
-            if sent.name.len() > NAME_BYTES_MAX {
-                return Err(ConvertError::AttributeName { found: sent.name.len() });
+        let attribute = |sent: pb::AttributeColumn| {
+            let name = sent.name;
+            if name.len() > NAME_BYTES_MAX {
+                return Err(ConvertError::AttributeName { found: name.len() });
             }
-            let column = sent.column.as_ref().ok_or(ConvertError::Missing("attributes.column"))?;
-            let read = Attribute::read(count, column);
-            Ok((&*sent.name, read.map_err(|source| ConvertError::AttributeColumn { name: sent.name.clone(), source })?))
+            let column = sent.column.ok_or(ConvertError::Missing("attributes.column"))?;
+            match columns::column(count, &column) {
+                Ok(column) => Ok((name, column)),
+                Err(source) => Err(ConvertError::AttributeColumn { name, source }),
+            }
         };
         Ok(SubmittedColumns {
             count,
-            clients: Clients::read(count, keys, payloads.as_ref(), ttls_ms, idempotency_keys.as_ref())?,
-            attributes: attributes.iter().map(attribute).collect::<Result<_, ConvertError>>()?,
+            clients: columns::clients(count, &keys, payloads.as_ref(), &ttls_ms, idempotency_keys.as_ref())?,
+            attributes: attributes.into_iter().map(attribute).collect::<Result<_, ConvertError>>()?,
         })
     }
 
@@ -52,8 +53,14 @@ impl<'a> SubmittedColumns<'a> {
     }
 
     /// The attributes that have a column, each with the kind of its values if it has any.
-    pub fn attributes(&self) -> impl Iterator<Item = (&'a str, Option<ValueKind>)> {
-        self.attributes.iter().map(|(name, column)| (*name, column.kind()))
+    pub fn attributes(&self) -> impl Iterator<Item = (&str, Option<ValueKind>)> {
+        self.attributes.iter().map(|(name, column)| (&**name, column.kind()))
+    }
+
+    /// The column with that number.
+    #[must_use]
+    pub fn column(&self, column: usize) -> &Column {
+        &self.attributes[column].1
     }
 
     /// The value of an element in the column with that number.
@@ -62,27 +69,33 @@ impl<'a> SubmittedColumns<'a> {
         self.attributes[column].1.get(index)
     }
 
-    /// Its key.
+    /// All there is beside the attributes.
     #[must_use]
-    pub fn key(&self, index: usize) -> &'a str {
-        self.clients.key(index)
+    pub fn clients(&self) -> &ClientColumns {
+        &self.clients
     }
 
-    /// Its payload.
+    /// Its key.
+    #[must_use]
+    pub fn key(&self, index: usize) -> &str {
+        self.clients.keys.text(index)
+    }
+
+    /// A copy of its payload.
     #[must_use]
     pub fn payload(&self, index: usize) -> Bytes {
-        self.clients.payload(index)
+        Bytes::copy_from_slice(self.clients.payload(index))
     }
 
     /// Its time to live, if the batch has any.
     #[must_use]
     pub fn ttl_ms(&self, index: usize) -> Option<u64> {
-        self.clients.ttl_ms(index)
+        self.clients.ttls_ms.as_ref().map(|_| self.clients.ttl_ms(index))
     }
 
     /// Its idempotency key, empty for none.
     #[must_use]
-    pub fn idempotency_key(&self, index: usize) -> &'a str {
-        self.clients.idempotency_key(index)
+    pub fn idempotency_key(&self, index: usize) -> &str {
+        self.clients.idempotency_keys.as_ref().map_or("", |keys| keys.text(index))
     }
 }

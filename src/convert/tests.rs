@@ -5,6 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use dovetail_core::{
     ElementId, Event, EventId, EventKind, LogFrame, PoolId, WithdrawReason,
+    batch::{Batch, KeySecret, Run},
     ledger::{ClientPart, Outcome, OutcomeEnd},
 };
 use dovetail_log::Record;
@@ -75,25 +76,57 @@ impl Draws {
         }
     }
 
-    fn outcome(&mut self, x: u64) -> Arc<Outcome> {
+    fn outcome(&mut self, x: u64) -> Outcome {
         let mut end = |id| OutcomeEnd { id: ElementId(id), key: self.text().into(), payload: self.text().into() };
         let (element, anchor) = (end(x), end(x + 100));
         let matched = self.below(3) > 0;
-        Arc::new(Outcome {
+        Outcome {
             x: EventId(x),
             pool: PoolId(self.below(3) as u32),
             time_ms: self.below(9),
             element,
             anchor: matched.then_some(anchor),
             reason: (!matched).then_some(WithdrawReason::Client),
-        })
+        }
     }
 }
 
+/// A frame as the balancer has it: neighbouring arrivals of a pool in runs of up to `most`, the odd ones as parts of larger batches.
+fn in_parts(frame: &LogFrame, clients: &[ClientPart], most: usize) -> PartFrame {
+    let mut clients = clients.iter();
+    let mut parts = Vec::new();
+    let mut run: Vec<(EventId, PoolId, &Row, &ClientPart)> = Vec::new();
+    let mut flush = |run: &mut Vec<(EventId, PoolId, &Row, &ClientPart)>, parts: &mut Vec<Part>| {
+        let Some(&(first, pool, row, client)) = run.first() else { return };
+        let mut elements: Vec<_> = run.drain(..).map(|(_, _, row, client)| (row, client)).collect();
+        let from = elements.len() % 2;
+        if from == 1 {
+            elements.insert(0, (row, client));
+            elements.push((row, client));
+        }
+        let rows = from..elements.len() - from;
+        let batch = Arc::new(Batch::of(pool, &elements, KeySecret::default()));
+        parts.push(Part::Arrivals(first, Run { batch, rows }));
+    };
+    for event in &frame.events {
+        if let EventKind::Arrival { pool, row } = &event.kind {
+            let fits = run.last().is_none_or(|&(last, of, ..)| last.next() == event.x && of == *pool);
+            if !fits || run.len() == most {
+                flush(&mut run, &mut parts);
+            }
+            run.push((event.x, *pool, row, clients.next().unwrap()));
+        } else {
+            flush(&mut run, &mut parts);
+            parts.push(Part::Event(event.clone()));
+        }
+    }
+    flush(&mut run, &mut parts);
+    let &LogFrame { after, through, time_ms, stable, .. } = frame;
+    PartFrame { after, through, time_ms, stable, events: parts }
+}
+
 fn logged(frame: &LogFrame, clients: &[ClientPart]) -> Record {
-    let mut writer = ClientWriter::default();
-    clients.iter().for_each(|client| writer.push(client));
-    log_record_pb(frame, writer)
+    log_record_pb(&in_parts(frame, clients, 5))
 }
 
 #[test]
@@ -101,9 +134,15 @@ fn frames_and_log_records_come_back_as_they_went() {
     let mut draws = Draws(1);
     for _ in 0..2_000 {
         let (frame, clients) = draws.frame(40);
-        assert_eq!(log_frame(log_frame_pb(&frame)).unwrap(), frame);
-        let read = log_record(&logged(&frame, &clients)).unwrap();
-        assert_eq!((&*read.frame, &read.clients), (&frame, &clients));
+        for most in [1, 3, 100] {
+            let parts = in_parts(&frame, &clients, most);
+            assert_eq!(log_frame(log_frame_pb(&parts)).unwrap(), frame);
+            let record = log_record_pb(&parts);
+            let read = log_record(&record).unwrap();
+            assert_eq!((&*read.frame, &read.clients), (&frame, &clients));
+            let kept = LoggedFrame::of(&log_parts(&record, Some(KeySecret([1, 2]))).unwrap());
+            assert_eq!((&*kept.frame, &kept.clients), (&frame, &clients));
+        }
     }
 }
 
@@ -111,8 +150,18 @@ fn frames_and_log_records_come_back_as_they_went() {
 fn a_part_of_a_frame_has_the_events_chosen_and_covers_the_others() {
     let mut draws = Draws(2);
     for _ in 0..500 {
-        let (frame, _) = draws.frame(0);
-        let part = log_frame(log_frame_part_pb(&frame, |place| place % 3 == 1)).unwrap();
+        let (frame, clients) = draws.frame(0);
+        let parts = in_parts(&frame, &clients, 4);
+        // By part, how many events come before it.
+        let before: Vec<usize> = parts.events.iter().scan(0, |events, part| {
+            let before = *events;
+            *events += match part {
+                Part::Event(_) => 1,
+                Part::Arrivals(_, run) => run.rows.len(),
+            };
+            Some(before)
+        }).collect();
+        let part = log_frame(log_frame_part_pb(&parts, |place, at| (before[place] + at) % 3 == 1)).unwrap();
         let chosen = frame.events.iter().enumerate().filter(|(place, _)| place % 3 == 1);
         let events: Vec<Event> = chosen.map(|(_, event)| event.clone()).collect();
         assert_eq!(part, LogFrame { events, ..frame });
@@ -124,8 +173,19 @@ fn results_come_back_as_they_went() {
     let mut draws = Draws(3);
     for count in 0..200 {
         let outcomes: Vec<_> = (1..=count).map(|x| draws.outcome(x)).collect();
-        let read = result_record(&result_record_pb(EventId(count), &outcomes)).unwrap();
-        assert_eq!(read.into_iter().map(Arc::new).collect::<Vec<_>>(), outcomes);
+        let mut writer = OutcomeWriter::new(usize::MAX);
+        outcomes.iter().for_each(|outcome| writer.push_outcome(outcome));
+        let chunk = writer.take().pop();
+        assert_eq!(chunk.is_some(), count > 0);
+        let record = result_record_pb(EventId(count), chunk.as_deref());
+        assert_eq!(result_record(&record).unwrap(), outcomes);
+        let Some(chunk) = result_chunk(&record).unwrap() else { continue };
+        for (index, outcome) in outcomes.iter().enumerate() {
+            assert_eq!((chunk.x(index), chunk.pool(index)), (outcome.x, outcome.pool));
+            assert_eq!(chunk.retirement(index), outcome.retirement());
+            assert_eq!((chunk.after(outcome.x), chunk.after(outcome.x.prev())), (index + 1, index));
+            assert!(chunk.bytes(index) <= outcome_bytes(outcome));
+        }
     }
 }
 
@@ -191,7 +251,7 @@ fn read(present: &'static [u8], values: Option<pb::column::Values>) -> Result<()
         attributes: vec![pb::AttributeColumn { name: "n".to_owned(), column }],
         ..Default::default()
     };
-    SubmittedColumns::read(&columns).map(|_| ()).map_err(|error| error.to_string())
+    SubmittedColumns::read(columns).map(|_| ()).map_err(|error| error.to_string())
 }
 
 #[test]

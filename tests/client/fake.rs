@@ -187,7 +187,7 @@ fn rows(batch: pb::submit_request::Batch) -> Vec<pb::Submission> {
         pb::submit_request::Batch::Rows(rows) => return rows.rows,
         pb::submit_request::Batch::Columns(columns) => columns,
     };
-    let read = SubmittedColumns::read(&columns).unwrap();
+    let read = SubmittedColumns::read(columns).unwrap();
     let row = |index| {
         let value = |(column, (name, _)): (usize, (&str, _))| {
             Some((name.to_owned(), value_pb(Some(&read.value(column, index)?))))

@@ -79,9 +79,12 @@ pub enum EventKind {
     },
 }
 
-/// A run of events that were logged together, `(after, through]`.
+/// A run of events that were logged together, one by one.
+pub type LogFrame = Frame<Event>;
+
+/// A run of events that were logged together, `(after, through]`, as what there is of them: events, or runs of some.
 #[derive(Clone, Debug, PartialEq)]
-pub struct LogFrame {
+pub struct Frame<E> {
     /// The last event before this frame.
     pub after: EventId,
     /// The last event of this frame.
@@ -91,5 +94,5 @@ pub struct LogFrame {
     /// The stable cut when the frame was opened. No reprobe or withdrawal in it names an element retired at or below.
     pub stable: EventId,
     /// The events, ascending.
-    pub events: Vec<Event>,
+    pub events: Vec<E>,
 }

@@ -7,36 +7,49 @@
 
 mod admit;
 mod checkpoint;
+mod elements;
 mod ended;
+mod slots;
 mod types;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
-    ops::Bound,
+    fmt,
     sync::Arc,
 };
 
-use dovetail_rule::Row;
-
-pub use admit::{Admission, Checked, Client, KEY_BYTES_MAX, PAYLOAD_BYTES_CAP, Submission, SubmitError};
+pub use admit::{
+    Admission, Admitted, Checked, Client, KEY_BYTES_MAX, PAYLOAD_BYTES_CAP, Stopped, Submission, SubmitError,
+    check_columns,
+};
 pub use checkpoint::{Base, Fold, Kept, PoolBase};
+use elements::{At, Elements, Slot};
 pub use ended::Remembered;
 use ended::{Ended, Idempotency, Keys};
-pub use types::{ClientPart, DecisionError, Entry, LedgerLimits, Outcome, OutcomeEnd, PoolCounts, PoolEntry, Status};
+pub use types::{
+    ClientPart, DecisionError, EndView, Entry, LedgerLimits, Outcome, OutcomeEnd, OutcomeView, Outcomes, PoolCounts,
+    PoolEntry, Status,
+};
 
 use crate::{
     DefineError, ElementId, EventId, EventKind, Place, Pool, PoolId, Retirement, ShardId, WithdrawReason,
-    slice::SliceCut, slice::WaitingElement,
+    batch::{Batch, Fingerprint, Run},
+    hash::ElementMap,
+    slice::{SliceCut, WaitingElement},
 };
 
-/// What the balancer knows.
+/// The balancer's knowledge.
 #[derive(Debug)]
 pub struct Ledger {
     limits: LedgerLimits,
     pools: Vec<PoolEntry>,
-    by_name: HashMap<Arc<str>, PoolId>,
-    /// Boxed: what is moved about in the map stays small.
-    elements: BTreeMap<ElementId, Box<Entry>>,
+    by_name: HashMap<Box<str>, PoolId>,
+    elements: Elements,
+    /// The events that withdraw elements that wait.
+    closing: ElementMap<EventId>,
+    /// When elements that wait search again.
+    reprobes: ElementMap<u64>,
+    /// Which element has a key, or had it last, of those that wait or are remembered.
     keys: Keys,
     timers: BTreeSet<(u64, ElementId, Timer)>,
     /// Times of events above the decided watermark: the last event of a run, and its time.
@@ -50,9 +63,23 @@ pub struct Ledger {
     decided: EventId,
     stable: EventId,
     /// Elements retired in `(stable, decided]`.
-    unstable: VecDeque<(EventId, WaitingElement)>,
+    unstable: VecDeque<Unstable>,
     ended: Ended,
     idempotency: Idempotency,
+}
+
+/// An element retired above the stable cut.
+struct Unstable {
+    x: EventId,
+    element: ElementId,
+    at: At,
+}
+
+// Where it is kept makes no difference; see `Elements`.
+impl fmt::Debug for Unstable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        (self.x, self.element).fmt(f)
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -69,8 +96,10 @@ impl Ledger {
             limits,
             pools: Vec::new(),
             by_name: HashMap::new(),
-            elements: BTreeMap::new(),
-            keys: Keys::new(),
+            elements: Elements::default(),
+            closing: ElementMap::default(),
+            reprobes: ElementMap::default(),
+            keys: Keys::default(),
             timers: BTreeSet::new(),
             times: VecDeque::new(),
             recorded: EventId::ZERO,
@@ -109,12 +138,14 @@ impl Ledger {
             }
             EventKind::Arrival { pool, row } => {
                 let client = client.expect("an arrival comes with its client part");
-                self.record_arrival(x, time_ms, *pool, row, client);
+                let batch = Batch::of(*pool, &[(row, &client)], self.limits.key_secret);
+                self.record_run(x, time_ms, &Run::all(Arc::new(batch)));
+                return Ok(());
             }
             EventKind::Withdrawal { element, reason, .. } => {
                 self.naming.insert(x, (*element, Some(*reason)));
-                if let Some(entry) = self.elements.get_mut(element) {
-                    entry.closing.get_or_insert(x);
+                if self.elements.waits(*element).is_some() {
+                    self.closing.entry(*element).or_insert(x);
                 }
             }
             EventKind::Reprobe { element, .. } => {
@@ -122,12 +153,22 @@ impl Ledger {
                 self.schedule_reprobe(*element, time_ms);
             }
         }
-        self.recorded = x;
-        match self.times.back_mut() {
-            Some((last, time)) if *time == time_ms => *last = x,
-            _ => self.times.push_back((x, time_ms)),
-        }
+        self.recorded_at(x, time_ms);
         Ok(())
+    }
+
+    /// Records arrivals that were given ids from `first` on, or are read back from the log.
+    ///
+    /// # Panics
+    /// When events are recorded out of order, or arrivals come before their pool.
+    pub fn record_run(&mut self, first: EventId, time_ms: u64, run: &Run) {
+        assert!(first > self.recorded, "{first} is recorded after {}", self.recorded);
+        let ids = (first.0..).map(ElementId);
+        for (row, element) in run.rows.clone().zip(ids) {
+            self.keys.insert(run.batch.fingerprint(row), element);
+            self.remember_idempotency(&run.batch, row, element);
+        }
+        self.arrive(first, time_ms, run);
     }
 
     /// Reprobes and expiries that are due, at most `most`. Each is offered once; record the event that comes of it.
@@ -138,15 +179,15 @@ impl Ledger {
             && due_ms <= now_ms
         {
             self.timers.pop_first();
-            let Some(entry) = self.elements.get(&element).filter(|entry| entry.closing.is_none()) else { continue };
+            let Some(at) = self.elements.waits(element).filter(|_| !self.closing.contains_key(&element)) else { continue };
+            let view = self.elements.view(at);
+            let pool = view.batch.pool();
             events.push(match timer {
-                Timer::Expire => EventKind::Withdrawal { element, pool: entry.pool, reason: WithdrawReason::Expired },
-                Timer::Reprobe => EventKind::Reprobe {
-                    element,
-                    pool: entry.pool,
-                    arrived_ms: entry.arrived_ms,
-                    row: Arc::clone(&entry.row),
-                },
+                Timer::Expire => EventKind::Withdrawal { element, pool, reason: WithdrawReason::Expired },
+                Timer::Reprobe => {
+                    let row = Arc::new(view.batch.row(view.row));
+                    EventKind::Reprobe { element, pool, arrived_ms: view.arrived_ms, row }
+                }
             });
         }
         events
@@ -176,7 +217,12 @@ impl Ledger {
     ///
     /// # Errors
     /// When it is above the log, or what was decided does not fit the log.
-    pub fn on_decided(&mut self, shard: ShardId, told: EventId, out: &mut Vec<Outcome>) -> Result<(), DecisionError> {
+    pub fn on_decided(
+        &mut self,
+        shard: ShardId,
+        told: EventId,
+        out: &mut impl Outcomes,
+    ) -> Result<(), DecisionError> {
         if told > self.recorded {
             return Err(DecisionError::Future { shard, told, recorded: self.recorded });
         }
@@ -196,7 +242,7 @@ impl Ledger {
         }
         for shard in 0..self.marks.len() {
             let shard = ShardId(u32::try_from(shard).expect("few shards"));
-            self.on_decided(shard, through, &mut Vec::new())?;
+            self.on_decided(shard, through, &mut ())?;
         }
         self.on_stable(through);
         Ok(())
@@ -209,8 +255,8 @@ impl Ledger {
     pub fn on_stable(&mut self, through: EventId) {
         assert!(through <= self.decided, "{through} is stable before it is decided at {}", self.decided);
         self.stable = through.max(self.stable);
-        while self.unstable.front().is_some_and(|&(x, ..)| x <= self.stable) {
-            self.unstable.pop_front();
+        while let Some(Unstable { at, .. }) = self.unstable.pop_front_if(|unstable| unstable.x <= self.stable) {
+            self.elements.release(at);
         }
         while let Some(entry) = self.naming.first_entry()
             && *entry.key() <= self.stable
@@ -222,17 +268,22 @@ impl Ledger {
     /// The state at the stable cut; `mine` chooses the elements that come with it.
     #[must_use]
     pub fn cut(&self, mine: impl Fn(Place) -> bool) -> SliceCut {
-        let at_cut = |element: ElementId, pool: PoolId, row: &Row| {
-            element.arrival() <= self.stable && mine(self.pool(pool).pool.place(element, row))
+        let at_cut = |element: ElementId, at: At| {
+            if element.arrival() > self.stable {
+                return None;
+            }
+            let view = self.elements.view(at);
+            let (pool, row) = (view.batch.pool(), view.batch.row(view.row));
+            let mine = mine(self.pool(pool).pool.place(element, &row));
+            mine.then(|| WaitingElement { element, pool, arrived_ms: view.arrived_ms, row: Arc::new(row) })
         };
-        let elements = self.elements.iter().filter(|&(&element, entry)| at_cut(element, entry.pool, &entry.row));
-        let unstable = self.unstable.iter().map(|(_, waited)| waited);
-        let unstable = unstable.filter(|waited| at_cut(waited.element, waited.pool, &waited.row)).cloned();
+        let elements = self.elements.waiting_after(ElementId(0));
+        let unstable = self.unstable.iter().map(|unstable| (unstable.element, unstable.at));
         let mut waiting: Vec<WaitingElement> =
-            elements.map(|(&element, entry)| entry.waiting(element)).chain(unstable).collect();
+            elements.chain(unstable).filter_map(|(element, at)| at_cut(element, at)).collect();
         waiting.sort_unstable_by_key(|waiting| waiting.element);
-        let known: BTreeSet<ElementId> = self.unstable.iter().map(|(_, waited)| waited.element).collect();
-        let waited = |element: &ElementId| self.elements.contains_key(element) || known.contains(element);
+        let known: BTreeSet<ElementId> = self.unstable.iter().map(|unstable| unstable.element).collect();
+        let waited = |element: &ElementId| self.elements.waits(*element).is_some() || known.contains(element);
         let left_out = |element: &ElementId| element.arrival() <= self.stable && !waited(element);
         let naming = self.naming.iter().filter(|&(&x, (element, _))| x > self.stable && left_out(element));
         let defined = self.pools.iter().filter(|pool| pool.defined_at <= self.stable);
@@ -242,18 +293,18 @@ impl Ledger {
 
     /// What became of an element.
     #[must_use]
-    pub fn status(&self, element: ElementId) -> Status<'_> {
-        if let Some(entry) = self.elements.get(&element) {
-            return Status::Waiting(entry);
+    pub fn status(&self, element: ElementId) -> Status {
+        match self.elements.get(element) {
+            Slot::Waiting(at) => Status::Waiting(self.entry(element, at)),
+            Slot::Ended(x) => Status::Ended(x),
+            Slot::None => Status::Unknown,
         }
-        self.ended.get(element).map_or(Status::Unknown, Status::Ended)
     }
 
     /// The element that has a key, or had it last.
     #[must_use]
     pub fn find(&self, pool: PoolId, key: &str) -> Option<ElementId> {
-        let key = (pool, Arc::from(key));
-        self.keys.get(&key).copied()
+        self.keys.get(&self.limits.key_secret.fingerprint(pool, key.as_bytes())).copied()
     }
 
     /// A pool by its name.
@@ -310,12 +361,12 @@ impl Ledger {
     /// Elements not known to be retired.
     #[must_use]
     pub fn waiting(&self) -> usize {
-        self.elements.len()
+        self.elements.waiting()
     }
 
     /// The ids of the elements not known to be retired, ascending.
     pub fn waiting_ids(&self) -> impl Iterator<Item = ElementId> {
-        self.elements.keys().copied()
+        self.elements.waiting_after(ElementId(0)).map(|(element, _)| element)
     }
 
     /// Elements of a pool that are not known to be retired, among the next `most` of any pool after an element; and after which to
@@ -326,41 +377,75 @@ impl Ledger {
         pool: PoolId,
         after: ElementId,
         most: usize,
-    ) -> (Vec<(ElementId, &Entry)>, Option<ElementId>) {
-        let next = || self.elements.range((Bound::Excluded(after), Bound::Unbounded)).take(most);
-        let of_pool = next().filter(|(_, entry)| entry.pool == pool).map(|(&element, entry)| (element, &**entry));
-        let last = next().nth(most.saturating_sub(1)).map(|(&element, _)| element);
-        (of_pool.collect(), last)
+    ) -> (Vec<(ElementId, Entry)>, Option<ElementId>) {
+        let next = || self.elements.waiting_after(after).take(most);
+        let of_pool = next().filter(|&(_, at)| self.elements.view(at).batch.pool() == pool);
+        let last = next().nth(most.saturating_sub(1)).map(|(element, _)| element);
+        (of_pool.map(|(element, at)| (element, self.entry(element, at))).collect(), last)
     }
 
-    fn record_arrival(&mut self, x: EventId, time_ms: u64, pool: PoolId, row: &Arc<Row>, client: ClientPart) {
-        let element = ElementId::from(x);
-        self.pools[pool.0 as usize].counts.waiting += 1;
-        self.keys.insert((pool, Arc::clone(&client.key)), element);
-        self.idempotency.insert(pool, &client, row, element);
-        let ClientPart { key, payload, ttl_ms, .. } = client;
-        let expire_ms = expires(time_ms, ttl_ms);
-        self.timers.extend(expire_ms.map(|due_ms| (due_ms, element, Timer::Expire)));
-        let schedule = &self.pools[pool.0 as usize].pool.definition.reprobe_ms;
-        let reprobe_ms = due_next(schedule, time_ms, None, time_ms);
-        self.timers.extend(reprobe_ms.map(|due_ms| (due_ms, element, Timer::Reprobe)));
-        let row = Arc::clone(row);
-        let entry = Entry { pool, row, arrived_ms: time_ms, key, payload, closing: None, expire_ms, reprobe_ms };
-        self.elements.insert(element, Box::new(entry));
+    fn entry(&self, element: ElementId, at: At) -> Entry {
+        let view = self.elements.view(at);
+        let ClientPart { key, payload, .. } = view.batch.clients().get(view.row);
+        Entry {
+            pool: view.batch.pool(),
+            row: Arc::new(view.batch.row(view.row)),
+            arrived_ms: view.arrived_ms,
+            key,
+            payload,
+            closing: self.closing.get(&element).copied(),
+        }
+    }
+
+    fn recorded_at(&mut self, x: EventId, time_ms: u64) {
+        self.recorded = x;
+        match self.times.back_mut() {
+            Some((last, time)) if *time == time_ms => *last = x,
+            _ => self.times.push_back((x, time_ms)),
+        }
+    }
+
+    /// Arrivals whose keys are taken.
+    fn arrive(&mut self, first: EventId, time_ms: u64, run: &Run) {
+        let count = run.rows.len() as u64;
+        let PoolEntry { pool, counts, .. } = &mut self.pools[run.batch.pool().0 as usize];
+        counts.waiting += count;
+        let reprobe_ms = due_next(&pool.definition.reprobe_ms, time_ms, None, time_ms);
+        let clients = run.batch.clients();
+        if reprobe_ms.is_some() || clients.ttls_ms.is_some() {
+            for (row, element) in run.rows.clone().zip((first.0..).map(ElementId)) {
+                let expire_ms = expires(time_ms, clients.ttl_ms(row));
+                self.timers.extend(expire_ms.map(|due_ms| (due_ms, element, Timer::Expire)));
+                self.timers.extend(reprobe_ms.map(|due_ms| (due_ms, element, Timer::Reprobe)));
+                self.reprobes.extend(reprobe_ms.map(|due_ms| (element, due_ms)));
+            }
+        }
+        self.elements.arrive(first.into(), time_ms, run);
+        self.recorded_at(EventId(first.0 + count - 1), time_ms);
+    }
+
+    fn remember_idempotency(&mut self, batch: &Batch, row: usize, element: ElementId) {
+        if !batch.clients().idempotency_key(row).is_empty() {
+            self.idempotency.insert(batch.pool(), &batch.clients().get(row), &batch.row(row), element);
+        }
     }
 
     /// Sets the next reprobe.
     fn schedule_reprobe(&mut self, element: ElementId, time_ms: u64) {
-        let Some(entry) = self.elements.get_mut(&element) else { return };
-        let schedule = &self.pools[entry.pool.0 as usize].pool.definition.reprobe_ms;
-        let next = due_next(schedule, entry.arrived_ms, entry.reprobe_ms, time_ms);
-        if let Some(missed_ms) = std::mem::replace(&mut entry.reprobe_ms, next) {
-            self.timers.remove(&(missed_ms, element, Timer::Reprobe));
-        }
+        let Some(at) = self.elements.waits(element) else { return };
+        let view = self.elements.view(at);
+        let schedule = &self.pool(view.batch.pool()).pool.definition.reprobe_ms;
+        let was_ms = self.reprobes.get(&element).copied();
+        let next = due_next(schedule, view.arrived_ms, was_ms, time_ms);
+        was_ms.map(|due_ms| self.timers.remove(&(due_ms, element, Timer::Reprobe)));
         self.timers.extend(next.map(|due_ms| (due_ms, element, Timer::Reprobe)));
+        match next {
+            Some(due_ms) => self.reprobes.insert(element, due_ms),
+            None => self.reprobes.remove(&element),
+        };
     }
 
-    fn advance(&mut self, decided: EventId, out: &mut Vec<Outcome>) -> Result<(), DecisionError> {
+    fn advance(&mut self, decided: EventId, out: &mut impl Outcomes) -> Result<(), DecisionError> {
         if decided <= self.decided {
             return Ok(());
         }
@@ -368,42 +453,57 @@ impl Ledger {
             && *entry.key() <= decided
         {
             let retirement = entry.remove();
-            out.push(self.outcome(retirement)?);
+            self.retire(retirement, out)?;
         }
         self.decided = decided;
         self.time_of(decided.next());
         Ok(())
     }
 
-    fn outcome(&mut self, told: Retirement) -> Result<Outcome, DecisionError> {
+    fn retire(&mut self, told: Retirement, out: &mut impl Outcomes) -> Result<(), DecisionError> {
         let time_ms = self.time_of(told.x);
-        let (pool, element) = self.end(told, told.element)?;
-        let anchor = told.anchor.map(|anchor| self.end(told, anchor)).transpose()?.map(|(_, end)| end);
+        let at = self.end(told, told.element)?;
+        let anchor = told.anchor.map(|anchor| Ok((anchor, self.end(told, anchor)?))).transpose()?;
         let withdrawn = self.naming.get(&told.x).and_then(|&(_, reason)| reason);
-        let reason = match anchor {
+        let reason = match told.anchor {
             Some(_) => None,
             None => Some(withdrawn.ok_or(DecisionError::NoWithdrawal { told })?),
         };
+        let pool = self.elements.view(at).batch.pool();
         let counts = &mut self.pools[pool.0 as usize].counts;
         match reason {
             None => counts.matches += 1,
             Some(WithdrawReason::Client) => counts.withdrawn += 1,
             Some(WithdrawReason::Expired) => counts.expired += 1,
         }
-        Ok(Outcome { x: told.x, pool, time_ms, element, anchor, reason })
+        let view = |id: ElementId, at: At| {
+            let view = self.elements.view(at);
+            EndView { id, clients: view.batch.clients(), row: view.row }
+        };
+        let (element, anchor) = (view(told.element, at), anchor.map(|(anchor, at)| view(anchor, at)));
+        out.push(OutcomeView { x: told.x, pool, time_ms, element, anchor, reason });
+        Ok(())
     }
 
-    fn end(&mut self, told: Retirement, id: ElementId) -> Result<(PoolId, OutcomeEnd), DecisionError> {
-        let entry = self.elements.remove(&id).ok_or(DecisionError::NotWaiting { element: id, told })?;
-        let Entry { pool, row, arrived_ms, key, payload, closing: _, expire_ms, reprobe_ms } = *entry;
-        self.pools[pool.0 as usize].counts.waiting -= 1;
-        let timers = [(expire_ms, Timer::Expire), (reprobe_ms, Timer::Reprobe)];
-        for (due_ms, timer) in timers {
-            due_ms.map(|due_ms| self.timers.remove(&(due_ms, id, timer)));
+    fn end(&mut self, told: Retirement, id: ElementId) -> Result<At, DecisionError> {
+        let at = self.elements.waits(id).ok_or(DecisionError::NotWaiting { element: id, told })?;
+        let view = self.elements.view(at);
+        let fingerprint: Fingerprint = view.batch.fingerprint(view.row);
+        let expire_ms = expires(view.arrived_ms, view.batch.clients().ttl_ms(view.row));
+        self.pools[view.batch.pool().0 as usize].counts.waiting -= 1;
+        expire_ms.map(|due_ms| self.timers.remove(&(due_ms, id, Timer::Expire)));
+        if !self.reprobes.is_empty()
+            && let Some(due_ms) = self.reprobes.remove(&id)
+        {
+            self.timers.remove(&(due_ms, id, Timer::Reprobe));
         }
-        self.ended.insert(id, told.x, (pool, Arc::clone(&key)), &mut self.keys);
-        self.unstable.push_back((told.x, WaitingElement { element: id, pool, arrived_ms, row }));
-        Ok((pool, OutcomeEnd { id, key, payload }))
+        if !self.closing.is_empty() {
+            self.closing.remove(&id);
+        }
+        self.elements.end(id, at, told.x);
+        self.unstable.push_back(Unstable { x: told.x, element: id, at });
+        self.ended.insert(id, fingerprint, &mut self.elements, &mut self.keys);
+        Ok(at)
     }
 
     /// The time of an event above the decided watermark; forgets those before it.

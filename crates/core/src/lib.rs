@@ -8,12 +8,14 @@
 //! |---|---|---|
 //! | [`oracle`] | the sequential program that defines the result | 2 |
 //! | [`sequencer`] | gives ids, builds log frames | 3 |
+//! | [`batch`] | elements in columns | 4 |
 //! | [`ledger`] | what the balancer knows: elements, keys, timers, the cut | 4 |
 //! | [`mod@slice`] | one worker index's share of the pair space | 3.1 |
 //! | [`shard`] | one shard's elements, and what it decides about them | 3.2 |
 //! | [`explain`] | why an element is waiting | 5 |
 //! | [`ring`], [`placement`] | which slice owns and which shard homes an element | 3.2 |
 
+pub mod batch;
 pub mod event;
 pub mod explain;
 mod hash;
@@ -29,7 +31,7 @@ pub mod sequencer;
 pub mod shard;
 pub mod slice;
 
-pub use event::{Event, EventKind, LogFrame, WithdrawReason};
+pub use event::{Event, EventKind, Frame, LogFrame, WithdrawReason};
 pub use ids::{ElementId, EventId, PoolId, ShardId, SliceId};
 pub use message::{CandidateFrame, Claim, Close, DecisionFrame, Grant, ProbeList, Retirement};
 pub use placement::{Place, Placement};

@@ -5,7 +5,7 @@
 //! large frames.
 //! Invariants: Q1 ids are strictly increasing and dense; Q2 `time_ms` never decreases, whatever the clock does.
 
-use crate::{Event, EventId, EventKind, LogFrame};
+use crate::{Event, EventId, EventKind, Frame};
 
 /// Bounds of one frame. Reaching any of the first two makes it due at once.
 #[derive(Clone, Copy, Debug)]
@@ -18,40 +18,59 @@ pub struct FrameLimits {
     pub age_ms_max: u64,
 }
 
-/// The balancer's source of ids.
+/// The balancer's source of ids. Frames are of `E`, which stands for one event or several.
 #[derive(Debug)]
-pub struct Sequencer {
+pub struct Sequencer<E = Event> {
     limits: FrameLimits,
     assigned: EventId,
     time_ms: u64,
-    open: Option<LogFrame>,
+    open: Option<Frame<E>>,
     open_bytes: usize,
 }
 
 impl Sequencer {
+    /// Gives `kind` the next id and puts it into the open frame. Returns the id and the event's time. For `stable` see
+    /// [`push_run`](Sequencer::push_run).
+    pub fn push(&mut self, now_ms: u64, stable: EventId, kind: EventKind, bytes: usize) -> (EventId, u64) {
+        self.push_run(now_ms, stable, 1, bytes, |x| Event { x, kind })
+    }
+}
+
+impl<E> Sequencer<E> {
     /// Goes on after event `last`, whose time was `time_ms`.
     #[must_use]
-    pub fn new(limits: FrameLimits, last: EventId, time_ms: u64) -> Sequencer {
+    pub fn new(limits: FrameLimits, last: EventId, time_ms: u64) -> Sequencer<E> {
         assert!(limits.events_max > 0, "a frame that holds no event is never due");
         Sequencer { limits, assigned: last, time_ms, open: None, open_bytes: 0 }
     }
 
-    /// Gives `kind` the next id and puts it into the open frame. Returns the id and the event's time.
+    /// Gives the next `count` ids to what `events` makes of the first of them, and puts that into the open frame. Returns the first
+    /// id and the events' time.
     ///
     /// `stable` is the stable cut now; a frame carries the one of its first event, since what is known to be retired later
     /// must not be claimed for events that were pushed before.
-    pub fn push(&mut self, now_ms: u64, stable: EventId, kind: EventKind, bytes: usize) -> (EventId, u64) {
+    ///
+    /// # Panics
+    /// When `count` is 0.
+    pub fn push_run(
+        &mut self,
+        now_ms: u64,
+        stable: EventId,
+        count: usize,
+        bytes: usize,
+        events: impl FnOnce(EventId) -> E,
+    ) -> (EventId, u64) {
+        assert!(count > 0, "a run of no events");
         let after = self.assigned;
-        let x = after.next();
-        self.assigned = x;
+        self.assigned = EventId(after.0 + count as u64);
         let frame = self.open.get_or_insert_with(|| {
             self.time_ms = self.time_ms.max(now_ms);
-            LogFrame { after, through: after, time_ms: self.time_ms, stable, events: Vec::new() }
+            Frame { after, through: after, time_ms: self.time_ms, stable, events: Vec::new() }
         });
-        frame.through = x;
-        frame.events.push(Event { x, kind });
+        frame.through = self.assigned;
+        frame.events.push(events(after.next()));
         self.open_bytes += bytes;
-        (x, frame.time_ms)
+        (after.next(), frame.time_ms)
     }
 
     /// The highest id given.
@@ -69,8 +88,20 @@ impl Sequencer {
     /// Whether the open frame is full: it must be taken before the next event.
     #[must_use]
     pub fn full(&self) -> bool {
-        let full = |frame: &LogFrame| frame.events.len() >= self.limits.events_max;
-        self.open.as_ref().is_some_and(full) || self.open_bytes >= self.limits.bytes_max
+        self.events_left() == 0 || self.open_bytes >= self.limits.bytes_max
+    }
+
+    /// How many more events the open frame takes.
+    #[must_use]
+    pub fn events_left(&self) -> usize {
+        let events = self.open.as_ref().map_or(0, |frame| (frame.through.0 - frame.after.0) as usize);
+        self.limits.events_max.saturating_sub(events)
+    }
+
+    /// How many more bytes it takes before it is full.
+    #[must_use]
+    pub fn bytes_left(&self) -> usize {
+        self.limits.bytes_max.saturating_sub(self.open_bytes)
     }
 
     /// When the open frame is due, in milliseconds; none when there is no open frame.
@@ -81,7 +112,7 @@ impl Sequencer {
     }
 
     /// Takes the open frame, if there is one.
-    pub fn take(&mut self) -> Option<LogFrame> {
+    pub fn take(&mut self) -> Option<Frame<E>> {
         self.open_bytes = 0;
         self.open.take()
     }
@@ -133,6 +164,18 @@ mod tests {
         sequencer.take();
         push(&mut sequencer, 20, 100);
         assert!(sequencer.full());
+    }
+
+    #[test]
+    fn a_run_of_events_gets_ids_one_after_the_other_and_counts_as_so_many() {
+        let mut sequencer: Sequencer<(EventId, &str)> = Sequencer::new(LIMITS, EventId(9), 0);
+        assert_eq!(sequencer.push_run(7, EventId(0), 2, 10, |first| (first, "two")), (EventId(10), 7));
+        assert_eq!((sequencer.full(), sequencer.events_left(), sequencer.bytes_left()), (false, 1, 90));
+        sequencer.push_run(8, EventId(0), 1, 10, |first| (first, "one"));
+        assert!(sequencer.full());
+        let frame = sequencer.take().unwrap();
+        assert_eq!(frame.events, [(EventId(10), "two"), (EventId(12), "one")]);
+        assert_eq!((frame.after, frame.through), (EventId(9), EventId(12)));
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use dovetail_core::{
     ElementId, EventId, EventKind, PoolDefinition, PoolId, Retirement, ShardId, WithdrawReason,
+    batch::KeySecret,
     ledger::{Admission, Base, ClientPart, Fold, Kept, Ledger, LedgerLimits, Outcome, Status, Submission},
     oracle::Oracle,
 };
@@ -17,6 +18,7 @@ const LIMITS: LedgerLimits = LedgerLimits {
     payload_bytes_max: 4,
     ended_max: 30,
     idempotency_max: 12,
+    key_secret: KeySecret([0; 2]),
 };
 
 struct Random(u64);
@@ -147,7 +149,7 @@ fn fold(history: &History, (base, kept): (Base, Vec<Kept>), through: EventId) ->
 fn restart(history: &History, (base, kept): (Base, Vec<Kept>)) -> Ledger {
     let from = base.through;
     let mut ledger = Ledger::from_checkpoint(LIMITS, 1, base).unwrap();
-    kept.into_iter().for_each(|kept| ledger.keep(kept));
+    ledger.keep(kept);
     let (before, after): (Vec<&Outcome>, Vec<&Outcome>) =
         history.outcomes.iter().partition(|outcome| outcome.x <= from);
     before.into_iter().for_each(|outcome| ledger.remember(outcome));

@@ -9,12 +9,19 @@ use std::sync::Arc;
 use common::{element, event, number, retirement, shard};
 use dovetail_core::{
     EventId, EventKind, PoolDefinition, PoolId, WithdrawReason,
+    batch::KeySecret,
     ledger::{Admission, ClientPart, Ledger, LedgerLimits, Outcome, Status, Submission},
 };
 use dovetail_rule::{Row, Schema};
 
-const LIMITS: LedgerLimits =
-    LedgerLimits { waiting_max: 3, waiting_total_max: 5, payload_bytes_max: 4, ended_max: 2, idempotency_max: 2 };
+const LIMITS: LedgerLimits = LedgerLimits {
+    waiting_max: 3,
+    waiting_total_max: 5,
+    payload_bytes_max: 4,
+    ended_max: 2,
+    idempotency_max: 2,
+    key_secret: KeySecret([0; 2]),
+};
 
 /// A ledger of `shards` shards, with the pool `duel` defined by `x1`.
 fn check(shards: u32, transcript: &str) {

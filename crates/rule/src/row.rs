@@ -108,6 +108,20 @@ impl Row {
         Row(values.into_iter().map(|value| value.and_then(present)).collect())
     }
 
+    /// Makes it a row of other values, as [`from_values`](Row::from_values) does; as many as before take no new memory.
+    pub fn set_values(&mut self, values: impl IntoIterator<Item = Option<Value>>) {
+        let (mut values, mut set) = (values.into_iter(), 0);
+        for (slot, value) in self.0.iter_mut().zip(&mut values) {
+            *slot = value.and_then(present);
+            set += 1;
+        }
+        let mut more = values.peekable();
+        if set < self.0.len() || more.peek().is_some() {
+            let known = std::mem::take(&mut self.0).into_vec().into_iter().take(set);
+            self.0 = known.chain(more.map(|value| value.and_then(present))).collect();
+        }
+    }
+
     /// Whether this is a row of `schema`.
     pub fn check(&self, schema: &Schema) -> Result<(), RowError> {
         if self.0.len() != schema.len() {

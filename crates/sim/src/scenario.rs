@@ -5,7 +5,9 @@
 
 use std::sync::Arc;
 
-use dovetail_core::{Place, Placement, Ring, SliceId, ledger::LedgerLimits, sequencer::FrameLimits};
+use dovetail_core::{
+    Place, Placement, Ring, SliceId, batch::KeySecret, ledger::LedgerLimits, sequencer::FrameLimits,
+};
 
 use crate::{
     net::Time,
@@ -188,6 +190,7 @@ impl Scenario {
                 payload_bytes_max: 100,
                 ended_max: rng.pick(&[3, REMEMBERS_ALL]),
                 idempotency_max: rng.pick(&[2, REMEMBERS_ALL]),
+                key_secret: KeySecret::default(),
             },
             work: draw_work(&dice),
             net: draw_net(&mut dice.fork(3)),

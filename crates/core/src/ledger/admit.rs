@@ -3,11 +3,15 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use dovetail_rule::{Row, RowError, Value};
+use dovetail_rule::{LIST_LEN_MAX, Row, RowError, STRING_BYTES_MAX, Value, ValueKind};
 use thiserror::Error;
 
-use super::{ClientPart, Ledger, LedgerLimits};
-use crate::{ElementId, Pool, PoolId, pool::DELAY_MS_MAX};
+use super::{ClientPart, Ledger, LedgerLimits, PoolEntry};
+use crate::{
+    ElementId, EventId, Pool, PoolId,
+    batch::{Batch, ClientColumns, Column, KeySecret, Run, column::numbers},
+    pool::DELAY_MS_MAX,
+};
 
 /// Longest key and longest idempotency key, in bytes.
 pub const KEY_BYTES_MAX: usize = 256;
@@ -172,7 +176,7 @@ impl Client {
         if idempotency_key.len() > KEY_BYTES_MAX {
             return Err(SubmitError::IdempotencyKeyLength { found: idempotency_key.len() });
         }
-        let bound = bound(definition.payload_bytes_max, limits.payload_bytes_max).min(PAYLOAD_BYTES_CAP);
+        let bound = payload_max(pool, limits);
         if payload.len() as u64 > bound {
             return Err(SubmitError::Payload { pool: name(), key: (*key).into(), found: payload.len(), bound });
         }
@@ -194,50 +198,151 @@ pub struct Checked {
     client: ClientPart,
 }
 
+impl Checked {
+    /// A batch of them, of one pool; none when there are none.
+    #[must_use]
+    pub fn batch(checked: &[Checked], secret: KeySecret) -> Option<Batch> {
+        let elements: Vec<_> = checked.iter().map(|checked| (&*checked.row, &checked.client)).collect();
+        Some(Batch::of(checked.first()?.pool, &elements, secret))
+    }
+}
+
+/// Checks columns as [`Client::check`] does the rows they stand for. Each attribute of the schema has a column of its kind.
+/// None when any element is to be refused: then they are checked one by one, for the reasons.
+#[must_use]
+pub fn check_columns(
+    pool: &Pool,
+    limits: &LedgerLimits,
+    attributes: Vec<Column>,
+    mut clients: ClientColumns,
+) -> Option<Batch> {
+    let definition = &pool.definition;
+    let payload_max = payload_max(pool, limits);
+    let count = clients.keys.len();
+    if clients.ttls_ms.is_none() && definition.ttl_ms > 0 {
+        clients.ttls_ms = Some(numbers((0..count).map(|_| definition.ttl_ms.to_le_bytes())));
+    }
+    let fits = |row: usize| {
+        let key = clients.key(row).len();
+        (1..=KEY_BYTES_MAX).contains(&key)
+            && clients.idempotency_key(row).len() <= KEY_BYTES_MAX
+            && clients.payload(row).len() as u64 <= payload_max
+            && clients.ttl_ms(row) <= DELAY_MS_MAX
+    };
+    let texts = |column: &Column| {
+        let fits = |row: usize| {
+            let mut texts = column.texts(row);
+            texts.len() <= LIST_LEN_MAX && texts.all(|bytes| bytes <= STRING_BYTES_MAX)
+        };
+        !matches!(column.kind(), Some(ValueKind::String | ValueKind::StringList)) || (0..count).all(fits)
+    };
+    let fit = (0..count).all(fits) && attributes.iter().all(texts);
+    fit.then(|| Batch::new(pool.id, attributes, clients, limits.key_secret))
+}
+
+/// How far a run of elements was let in.
+#[derive(Debug)]
+pub struct Admitted {
+    /// So many of the first ones, with ids one after the other.
+    pub count: usize,
+    /// What became of the next one, if there is a next one.
+    pub stopped: Option<Stopped>,
+}
+
+/// Why an element is not let in.
+#[derive(Debug)]
+pub enum Stopped {
+    /// It is a retry of the submission that made this element.
+    Retry(ElementId),
+    /// It is refused.
+    Refused(SubmitError),
+}
+
 impl Ledger {
+    /// Lets in elements one after the other, with ids from `first` on, up to the first one that is none to be let in. They
+    /// are recorded then as arrivals of that time.
+    ///
+    /// # Panics
+    /// When `first` is not after all that was recorded, or the pool is not known here.
+    pub fn admit_run(&mut self, first: EventId, time_ms: u64, run: &Run) -> Admitted {
+        assert!(first > self.recorded, "{first} is recorded after {}", self.recorded);
+        let (mut count, mut stopped) = (0, None);
+        for row in run.rows.clone() {
+            let element = ElementId(first.0 + count as u64);
+            if let Err(why) = self.admit_row(&run.batch, row, element, count as u64) {
+                stopped = Some(why);
+                break;
+            }
+            count += 1;
+        }
+        if count > 0 {
+            let rows = run.rows.start..run.rows.start + count;
+            self.arrive(first, time_ms, &Run { batch: Arc::clone(&run.batch), rows });
+        }
+        Admitted { count, stopped }
+    }
+
+    /// Takes the keys of an element that may be let in; `before` others of its run are, and do not count as waiting yet.
+    fn admit_row(&mut self, batch: &Batch, row: usize, element: ElementId, before: u64) -> Result<(), Stopped> {
+        self.check_row(batch, row, ElementId(element.0 - before), before)?;
+        self.keys.insert(batch.fingerprint(row), element);
+        self.remember_idempotency(batch, row, element);
+        Ok(())
+    }
+
+    /// Checks what depends on other elements; `before` of them, from `first` on, do not count as waiting yet.
+    fn check_row(&self, batch: &Batch, row: usize, first: ElementId, before: u64) -> Result<(), Stopped> {
+        let clients = batch.clients();
+        if !clients.idempotency_key(row).is_empty()
+            && let Some((element, same)) =
+                self.idempotency.find(batch.pool(), &clients.get(row), &batch.row(row))
+        {
+            let key = || text(clients.idempotency_key(row));
+            let mismatch = || SubmitError::IdempotencyMismatch { key: key(), element };
+            return Err(if same { Stopped::Retry(element) } else { Stopped::Refused(mismatch()) });
+        }
+        let PoolEntry { pool, counts, .. } = self.pool(batch.pool());
+        let definition = &pool.definition;
+        let name = || definition.name.clone();
+        // One that waits no longer is only remembered by its key.
+        let waits = |holder: ElementId| holder >= first || self.elements.waits(holder).is_some();
+        if let Some(&element) = self.keys.get(&batch.fingerprint(row)).filter(|&&holder| waits(holder)) {
+            let key = text(clients.key(row));
+            return Err(Stopped::Refused(SubmitError::KeyWaiting { pool: name(), key, element }));
+        }
+        let most = bound(definition.waiting_max, self.limits.waiting_max);
+        if counts.waiting + before >= most {
+            return Err(Stopped::Refused(SubmitError::PoolFull { pool: name(), bound: most }));
+        }
+        let most = self.limits.waiting_total_max;
+        if self.elements.waiting() as u64 + before >= most {
+            return Err(Stopped::Refused(SubmitError::TotalFull { bound: most }));
+        }
+        Ok(())
+    }
+
     /// Checks a submission. What is admitted has to be given an id and recorded before the next one is checked.
     ///
     /// # Errors
     /// When it cannot be let in, with the value and the bound.
     pub fn admit(&self, pool: &str, submission: Submission) -> Result<Admission, SubmitError> {
         let entry = self.pool_named(pool).ok_or_else(|| SubmitError::UnknownPool(pool.to_owned()))?;
-        self.admit_checked(submission.check(&entry.pool, &self.limits)?)
+        let Checked { pool, row, client } = submission.check(&entry.pool, &self.limits)?;
+        let batch = Batch::of(pool, &[(&row, &client)], self.limits.key_secret);
+        match self.check_row(&batch, 0, ElementId(u64::MAX), 0) {
+            Ok(()) => Ok(Admission::New { pool, row, client }),
+            Err(Stopped::Retry(element)) => Ok(Admission::Retry(element)),
+            Err(Stopped::Refused(error)) => Err(error),
+        }
     }
+}
 
-    /// The same for one that was checked beforehand.
-    ///
-    /// # Errors
-    /// When it cannot be let in, with the value and the bound.
-    ///
-    /// # Panics
-    /// When its pool is not known here.
-    pub fn admit_checked(&self, checked: Checked) -> Result<Admission, SubmitError> {
-        let Checked { pool, row, client } = checked;
-        let entry = self.pool(pool);
-        let definition = &entry.pool.definition;
-        if let Some((element, same)) = self.idempotency.find(pool, &client, &row) {
-            return if same {
-                Ok(Admission::Retry(element))
-            } else {
-                Err(SubmitError::IdempotencyMismatch { key: client.idempotency_key.into(), element })
-            };
-        }
-        let name = || definition.name.clone();
-        // One that waits no longer is only remembered by its key.
-        let holder = self.keys.get(&(pool, Arc::clone(&client.key)));
-        if let Some(&element) = holder.filter(|element| self.elements.contains_key(element)) {
-            return Err(SubmitError::KeyWaiting { pool: name(), key: (*client.key).into(), element });
-        }
-        let bound = bound(definition.waiting_max, self.limits.waiting_max);
-        if entry.counts.waiting >= bound {
-            return Err(SubmitError::PoolFull { pool: name(), bound });
-        }
-        let bound = self.limits.waiting_total_max;
-        if self.elements.len() as u64 >= bound {
-            return Err(SubmitError::TotalFull { bound });
-        }
-        Ok(Admission::New { pool, row, client })
-    }
+fn payload_max(pool: &Pool, limits: &LedgerLimits) -> u64 {
+    bound(pool.definition.payload_bytes_max, limits.payload_bytes_max).min(PAYLOAD_BYTES_CAP)
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
 }
 
 fn bound(own: u64, default: u64) -> u64 {

@@ -12,11 +12,12 @@ use bytes::Bytes;
 use dovetail_rule::Row;
 
 use super::{
-    ClientPart, Entry, Ledger, LedgerLimits, Outcome, PoolCounts, PoolEntry, Timer, due_next,
+    ClientPart, Ledger, LedgerLimits, Outcome, PoolCounts, PoolEntry, Timer, due_next,
     ended::{Idempotency, Remembered},
 };
 use crate::{
     DefineError, ElementId, EventId, EventKind, Pool, PoolDefinition, PoolId, WithdrawReason,
+    batch::Batch,
     hash::{ElementMap, ElementSet},
 };
 
@@ -67,6 +68,18 @@ pub struct Kept {
     pub expire_ms: Option<u64>,
     /// When it searches again, if it does.
     pub reprobe_ms: Option<u64>,
+}
+
+impl Kept {
+    /// As it came. Its time to live is what the end of its stay follows from.
+    fn client(&self) -> ClientPart {
+        ClientPart {
+            key: Arc::clone(&self.key),
+            payload: self.payload.clone(),
+            ttl_ms: self.expire_ms.map_or(0, |due_ms| due_ms.saturating_sub(self.arrived_ms)),
+            idempotency_key: "".into(),
+        }
+    }
 }
 
 /// A checkpoint on its way from one cut to the next. In this order: all outcomes in between; all events in between; then the
@@ -229,33 +242,41 @@ impl Ledger {
         Ok(ledger)
     }
 
-    /// Takes an element of the checkpoint that the ledger starts from.
+    /// Takes elements of the checkpoint that the ledger starts from.
     ///
     /// # Panics
-    /// When its pool is not in the checkpoint.
-    pub fn keep(&mut self, kept: Kept) {
-        let Kept { element, pool, row, arrived_ms, key, payload, expire_ms, reprobe_ms } = kept;
-        self.pools[pool.0 as usize].counts.waiting += 1;
-        self.keys.insert((pool, Arc::clone(&key)), element);
-        self.timers.extend(expire_ms.map(|due_ms| (due_ms, element, Timer::Expire)));
-        self.timers.extend(reprobe_ms.map(|due_ms| (due_ms, element, Timer::Reprobe)));
-        let entry = Entry { pool, row, arrived_ms, key, payload, closing: None, expire_ms, reprobe_ms };
-        self.elements.insert(element, Box::new(entry));
+    /// When a pool is not in the checkpoint.
+    pub fn keep(&mut self, kept: Vec<Kept>) {
+        for kept in kept.chunk_by(|one, next| one.pool == next.pool) {
+            let clients: Vec<ClientPart> = kept.iter().map(Kept::client).collect();
+            let elements: Vec<_> = kept.iter().zip(&clients).map(|(kept, client)| (&*kept.row, client)).collect();
+            let batch = Batch::of(kept[0].pool, &elements, self.limits.key_secret);
+            self.pools[kept[0].pool.0 as usize].counts.waiting += kept.len() as u64;
+            for (row, &Kept { element, expire_ms, reprobe_ms, .. }) in kept.iter().enumerate() {
+                self.keys.insert(batch.fingerprint(row), element);
+                self.timers.extend(expire_ms.map(|due_ms| (due_ms, element, Timer::Expire)));
+                self.timers.extend(reprobe_ms.map(|due_ms| (due_ms, element, Timer::Reprobe)));
+                self.reprobes.extend(reprobe_ms.map(|due_ms| (element, due_ms)));
+            }
+            let who = kept.iter().map(|kept| (kept.element, kept.arrived_ms)).collect();
+            self.elements.restore(Arc::new(batch), who);
+        }
     }
 
     /// Takes an outcome at or below the checkpoint that the ledger starts from, for those who ask what became of its elements.
     pub fn remember(&mut self, outcome: &Outcome) {
         for end in [Some(&outcome.element), outcome.anchor.as_ref()].into_iter().flatten() {
-            let key = (outcome.pool, Arc::clone(&end.key));
+            let key = self.limits.key_secret.fingerprint(outcome.pool, end.key.as_bytes());
             // A later element may wait, or have ended, under the same key.
-            let last = self.keys.entry(key.clone()).or_insert(end.id);
+            let last = self.keys.entry(key).or_insert(end.id);
             *last = end.id.max(*last);
-            self.ended.insert(end.id, outcome.x, key, &mut self.keys);
+            self.elements.remember(end.id, outcome.x);
+            self.ended.insert(end.id, key, &mut self.elements, &mut self.keys);
         }
     }
 
     /// Outcomes at or below `floor` are no longer in the results: what they ended is forgotten.
     pub fn on_results_trimmed(&mut self, floor: EventId) {
-        self.ended.forget(floor, &mut self.keys);
+        self.ended.forget(floor, &mut self.elements, &mut self.keys);
     }
 }

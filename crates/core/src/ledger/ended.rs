@@ -2,62 +2,84 @@
 
 use std::{
     collections::{HashMap, VecDeque},
-    hash::{BuildHasher, Hasher},
+    hash::{BuildHasher, BuildHasherDefault, Hasher},
     sync::Arc,
 };
 
 use dovetail_rule::{Row, Value};
 
-use super::ClientPart;
-use crate::{ElementId, EventId, PoolId, hash::ElementMap, ring::FixedState};
+use super::{
+    ClientPart,
+    elements::{Elements, Slot},
+};
+use crate::{ElementId, EventId, PoolId, batch::Fingerprint, ring::FixedState};
 
 /// A key of a pool.
-pub(super) type PoolKey = (PoolId, Arc<str>);
+type PoolKey = (PoolId, Arc<str>);
 
-/// Elements that were matched or withdrawn, the latest ones.
+/// Which element has a key, or had it last, of those that wait or are remembered.
+pub(super) type Keys = HashMap<Fingerprint, ElementId, BuildHasherDefault<FingerprintHasher>>;
+
+/// A fingerprint is a hash already.
+#[derive(Debug, Default)]
+pub(super) struct FingerprintHasher(u64);
+
+impl Hasher for FingerprintHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, _: &[u8]) {
+        unreachable!("a fingerprint writes a word")
+    }
+
+    #[inline]
+    fn write_u64(&mut self, word: u64) {
+        self.0 = word;
+    }
+}
+
+/// The order in which elements were matched or withdrawn, of the latest ones.
 #[derive(Debug)]
 pub(super) struct Ended {
     most: usize,
-    by_element: ElementMap<EventId>,
-    order: VecDeque<(ElementId, PoolKey)>,
+    order: VecDeque<(ElementId, Fingerprint)>,
 }
-
-/// Which element has a key, or had it last, of those that wait or are remembered.
-pub(super) type Keys = HashMap<PoolKey, ElementId>;
 
 impl Ended {
     pub(super) fn new(most: usize) -> Ended {
-        Ended { most, by_element: ElementMap::default(), order: VecDeque::new() }
+        Ended { most, order: VecDeque::new() }
     }
 
-    /// Takes an element whose key is among `keys`, unless a later one has it, and drops the keys of those that are forgotten.
-    pub(super) fn insert(&mut self, element: ElementId, x: EventId, key: PoolKey, keys: &mut Keys) {
-        self.by_element.insert(element, x);
+    /// Takes an element that ended, and forgets those that are too many. A key goes with the element, unless a later one has it.
+    pub(super) fn insert(
+        &mut self,
+        element: ElementId,
+        key: Fingerprint,
+        elements: &mut Elements,
+        keys: &mut Keys,
+    ) {
         self.order.push_back((element, key));
         while self.order.len() > self.most {
-            self.forget_oldest(keys);
+            self.forget_oldest(elements, keys);
         }
     }
 
-    fn forget_oldest(&mut self, keys: &mut Keys) {
+    fn forget_oldest(&mut self, elements: &mut Elements, keys: &mut Keys) {
         let Some((oldest, key)) = self.order.pop_front() else { return };
-        self.by_element.remove(&oldest);
+        elements.forget(oldest);
         if keys.get(&key) == Some(&oldest) {
             keys.remove(&key);
         }
     }
 
     /// Forgets what outcomes at or below `floor` ended.
-    pub(super) fn forget(&mut self, floor: EventId, keys: &mut Keys) {
-        while let Some((oldest, _)) = self.order.front()
-            && self.by_element.get(oldest).is_none_or(|&x| x <= floor)
+    pub(super) fn forget(&mut self, floor: EventId, elements: &mut Elements, keys: &mut Keys) {
+        while let Some(&(oldest, _)) = self.order.front()
+            && !matches!(elements.get(oldest), Slot::Ended(x) if x > floor)
         {
-            self.forget_oldest(keys);
+            self.forget_oldest(elements, keys);
         }
-    }
-
-    pub(super) fn get(&self, element: ElementId) -> Option<EventId> {
-        self.by_element.get(&element).copied()
     }
 }
 

@@ -6,7 +6,11 @@ use bytes::Bytes;
 use dovetail_rule::Row;
 use thiserror::Error;
 
-use crate::{ElementId, EventId, Pool, PoolId, Retirement, ShardId, WithdrawReason, slice::WaitingElement};
+use crate::{
+    ElementId, EventId, Pool, PoolId, Retirement, ShardId, WithdrawReason,
+    batch::{ClientColumns, KeySecret},
+    slice::WaitingElement,
+};
 
 /// Bounds of what a ledger holds.
 #[derive(Clone, Copy, Debug)]
@@ -21,6 +25,8 @@ pub struct LedgerLimits {
     pub ended_max: usize,
     /// Most idempotency keys remembered. Above it the oldest is forgotten.
     pub idempotency_max: usize,
+    /// What keys are remembered by. No bound, but like these it is the ledger's for good.
+    pub key_secret: KeySecret,
 }
 
 /// What only the balancer needs of an element.
@@ -51,10 +57,6 @@ pub struct Entry {
     pub payload: Bytes,
     /// The event that withdraws it, if one was written.
     pub closing: Option<EventId>,
-    /// When its time to live ends, if it does.
-    pub(super) expire_ms: Option<u64>,
-    /// When it searches again, if it does.
-    pub(super) reprobe_ms: Option<u64>,
 }
 
 impl Entry {
@@ -101,6 +103,83 @@ pub struct OutcomeEnd {
     pub payload: Bytes,
 }
 
+/// An outcome as it leaves the ledger, before anything of it is copied.
+#[derive(Clone, Copy, Debug)]
+pub struct OutcomeView<'a> {
+    /// The event; the cursor of the result stream.
+    pub x: EventId,
+    /// The pool.
+    pub pool: PoolId,
+    /// `time(x)` in milliseconds.
+    pub time_ms: u64,
+    /// The prober of a match, or the element withdrawn.
+    pub element: EndView<'a>,
+    /// The anchor of a match.
+    pub anchor: Option<EndView<'a>>,
+    /// Why, for a withdrawal.
+    pub reason: Option<WithdrawReason>,
+}
+
+/// One element of an outcome, in its batch.
+#[derive(Clone, Copy, Debug)]
+pub struct EndView<'a> {
+    /// Its id.
+    pub id: ElementId,
+    pub(super) clients: &'a ClientColumns,
+    pub(super) row: usize,
+}
+
+impl EndView<'_> {
+    /// The client's key, a text.
+    #[must_use]
+    pub fn key(&self) -> &[u8] {
+        self.clients.key(self.row)
+    }
+
+    /// The client's payload.
+    #[must_use]
+    pub fn payload(&self) -> &[u8] {
+        self.clients.payload(self.row)
+    }
+}
+
+impl OutcomeView<'_> {
+    /// A copy of its own.
+    #[must_use]
+    pub fn to_outcome(&self) -> Outcome {
+        let end = |end: &EndView<'_>| OutcomeEnd {
+            id: end.id,
+            key: end.clients.keys.text(end.row).into(),
+            payload: Bytes::copy_from_slice(end.payload()),
+        };
+        Outcome {
+            x: self.x,
+            pool: self.pool,
+            time_ms: self.time_ms,
+            element: end(&self.element),
+            anchor: self.anchor.as_ref().map(end),
+            reason: self.reason,
+        }
+    }
+}
+
+/// Where outcomes leave to, in ascending order.
+pub trait Outcomes {
+    /// Takes the next one.
+    fn push(&mut self, outcome: OutcomeView<'_>);
+}
+
+impl Outcomes for Vec<Outcome> {
+    fn push(&mut self, outcome: OutcomeView<'_>) {
+        Vec::push(self, outcome.to_outcome());
+    }
+}
+
+/// They are known already.
+impl Outcomes for () {
+    fn push(&mut self, _: OutcomeView<'_>) {}
+}
+
 /// Two shards, or one at two times, decided one event differently. Cannot happen while all follow the protocol on one log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum DecisionError {
@@ -143,10 +222,10 @@ pub enum DecisionError {
 }
 
 /// What became of an element.
-#[derive(Clone, Copy, Debug)]
-pub enum Status<'a> {
+#[derive(Clone, Debug)]
+pub enum Status {
     /// Not known to be retired.
-    Waiting(&'a Entry),
+    Waiting(Entry),
     /// Retired by the outcome with this cursor.
     Ended(EventId),
     /// Never seen, or no longer remembered.

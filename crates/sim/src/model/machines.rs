@@ -23,6 +23,7 @@ use std::{
 
 use dovetail_core::{
     DecisionFrame, EventId, EventKind, Retirement, ShardId,
+    batch::KeySecret,
     ledger::{ClientPart, Ledger, LedgerLimits, Status},
     planted::{Bug, Planted},
     shard::{Fetch, Reader, Shard, ShardEffect},
@@ -376,6 +377,7 @@ impl Machines {
             payload_bytes_max: 100,
             ended_max: 100,
             idempotency_max: 100,
+            key_secret: KeySecret::default(),
         };
         let mut ledger = Ledger::new(limits, u32::try_from(SHARDS).expect("few"));
         let pool = dovetail_core::PoolId(0);

@@ -1,0 +1,327 @@
+//! Elements of one pool in columns, from the client's message to the log, the feed and the results: never taken apart in between.
+//!
+//! Invariants: B1 all columns have as many entries as there are elements; B2 texts are UTF-8; B3 a batch never changes.
+
+pub mod column;
+
+use std::{
+    hash::{Hash, Hasher},
+    ops::Range,
+    sync::Arc,
+};
+
+use bytes::Bytes;
+use dovetail_rule::{Row, Value};
+use siphasher::sip128::SipHasher13;
+
+pub use column::{Column, Strings, StringsWriter, Values};
+
+use crate::{PoolId, ledger::ClientPart};
+
+/// Stands for a client's key in a pool: 128 bits that nobody who does not know the secret can make collide.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fingerprint([u64; 2]);
+
+impl Hash for Fingerprint {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(self.0[0]);
+    }
+}
+
+/// What fingerprints are made with. Drawn anew by every process; nothing that leaves it depends on it.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct KeySecret(pub [u64; 2]);
+
+impl KeySecret {
+    /// A key's fingerprint.
+    #[must_use]
+    pub fn fingerprint(self, pool: PoolId, key: &[u8]) -> Fingerprint {
+        let [one, other] = self.0;
+        let hash = SipHasher13::new_with_keys(one ^ u64::from(pool.0), other).hash(key);
+        Fingerprint([hash.h1, hash.h2])
+    }
+}
+
+/// What only the balancer needs of elements, as columns.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ClientColumns {
+    /// The clients' own names, texts.
+    pub keys: Strings,
+    /// Opaque; none when all are empty.
+    pub payloads: Option<Strings>,
+    /// Times to live in milliseconds, as little-endian `u64`, 0 for none; none when all are 0.
+    pub ttls_ms: Option<Bytes>,
+    /// Texts, empty for none; none when all are empty.
+    pub idempotency_keys: Option<Strings>,
+}
+
+impl ClientColumns {
+    /// The client's name of an element.
+    #[must_use]
+    #[inline]
+    pub fn key(&self, index: usize) -> &[u8] {
+        self.keys.get(index)
+    }
+
+    /// The payload of an element.
+    #[must_use]
+    #[inline]
+    pub fn payload(&self, index: usize) -> &[u8] {
+        self.payloads.as_ref().map_or(&[], |payloads| payloads.get(index))
+    }
+
+    /// The time to live of an element in milliseconds, 0 for none.
+    #[must_use]
+    #[inline]
+    pub fn ttl_ms(&self, index: usize) -> u64 {
+        let at = 8 * index;
+        let ttl = |ttls: &Bytes| u64::from_le_bytes(ttls[at..at + 8].try_into().expect("eight bytes"));
+        self.ttls_ms.as_ref().map_or(0, ttl)
+    }
+
+    /// The idempotency key of an element, empty for none.
+    #[must_use]
+    #[inline]
+    pub fn idempotency_key(&self, index: usize) -> &[u8] {
+        self.idempotency_keys.as_ref().map_or(&[], |keys| keys.get(index))
+    }
+
+    /// A copy of its own: what it was made from may be larger.
+    #[must_use]
+    pub fn compact(&self) -> ClientColumns {
+        ClientColumns {
+            keys: self.keys.compact(),
+            payloads: self.payloads.as_ref().map(Strings::compact),
+            ttls_ms: self.ttls_ms.as_ref().map(|ttls_ms| Bytes::copy_from_slice(ttls_ms)),
+            idempotency_keys: self.idempotency_keys.as_ref().map(Strings::compact),
+        }
+    }
+
+    /// Bytes of all of them.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        let any = |strings: &Option<Strings>| strings.as_ref().map_or(0, Strings::total_bytes);
+        let ttls_ms = self.ttls_ms.as_ref().map_or(0, Bytes::len);
+        self.keys.total_bytes() + any(&self.payloads) + ttls_ms + any(&self.idempotency_keys)
+    }
+
+    /// What belongs to one element.
+    #[must_use]
+    pub fn get(&self, index: usize) -> ClientPart {
+        ClientPart {
+            key: self.keys.text(index).into(),
+            payload: Bytes::copy_from_slice(self.payload(index)),
+            ttl_ms: self.ttl_ms(index),
+            idempotency_key: self.idempotency_keys.as_ref().map_or("", |keys| keys.text(index)).into(),
+        }
+    }
+}
+
+/// Makes [`ClientColumns`].
+#[derive(Debug, Default)]
+pub struct ClientWriter {
+    keys: StringsWriter,
+    payloads: StringsWriter,
+    ttls_ms: Vec<u8>,
+    any_ttl: bool,
+    idempotency_keys: StringsWriter,
+}
+
+impl ClientWriter {
+    /// How many elements.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.keys.len()
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Adds what belongs to an element.
+    #[inline]
+    pub fn push(&mut self, key: &[u8], payload: &[u8], ttl_ms: u64, idempotency_key: &[u8]) {
+        self.keys.push(key);
+        self.payloads.push(payload);
+        self.ttls_ms.extend_from_slice(&ttl_ms.to_le_bytes());
+        self.any_ttl |= ttl_ms > 0;
+        self.idempotency_keys.push(idempotency_key);
+    }
+
+    /// Adds an element's of another batch.
+    #[inline]
+    pub fn push_of(&mut self, from: &ClientColumns, index: usize) {
+        self.push(from.key(index), from.payload(index), from.ttl_ms(index), from.idempotency_key(index));
+    }
+
+    /// What was added.
+    #[must_use]
+    pub fn finish(self) -> ClientColumns {
+        let any = |writer: StringsWriter| (!writer.has_no_bytes()).then(|| writer.finish());
+        ClientColumns {
+            keys: self.keys.finish(),
+            payloads: any(self.payloads),
+            ttls_ms: self.any_ttl.then(|| self.ttls_ms.into()),
+            idempotency_keys: any(self.idempotency_keys),
+        }
+    }
+}
+
+/// Elements of one pool.
+#[derive(Debug)]
+pub struct Batch {
+    pool: PoolId,
+    /// In the order of the schema.
+    attributes: Box<[Column]>,
+    clients: ClientColumns,
+    fingerprints: Box<[Fingerprint]>,
+}
+
+impl Batch {
+    /// A batch of columns that were checked: each has an entry for each key.
+    #[must_use]
+    pub fn new(pool: PoolId, attributes: Vec<Column>, clients: ClientColumns, secret: KeySecret) -> Batch {
+        let keys = 0..clients.keys.len();
+        let fingerprints = keys.map(|index| secret.fingerprint(pool, clients.key(index))).collect();
+        Batch { pool, attributes: attributes.into(), clients, fingerprints }
+    }
+
+    /// A batch without elements.
+    #[must_use]
+    pub fn nobody(pool: PoolId) -> Batch {
+        Batch { pool, attributes: Box::default(), clients: ClientColumns::default(), fingerprints: Box::default() }
+    }
+
+    /// A batch of elements that were checked. Rows are of one schema.
+    #[must_use]
+    pub fn of(pool: PoolId, elements: &[(&Row, &ClientPart)], secret: KeySecret) -> Batch {
+        let rows = elements.iter().map(|(row, _)| *row);
+        let mut clients = ClientWriter::default();
+        for (_, client) in elements {
+            let ClientPart { key, payload, ttl_ms, idempotency_key } = client;
+            clients.push(key.as_bytes(), payload, *ttl_ms, idempotency_key.as_bytes());
+        }
+        Batch::new(pool, columns_of(rows), clients.finish(), secret)
+    }
+
+    /// Elements picked from batches of one pool, in the order given.
+    #[must_use]
+    pub fn pick<'a>(picked: impl ExactSizeIterator<Item = (&'a Batch, usize)> + Clone) -> Option<Batch> {
+        let pool = picked.clone().next()?.0.pool;
+        let mut clients = ClientWriter::default();
+        picked.clone().for_each(|(batch, index)| clients.push_of(&batch.clients, index));
+        let fingerprints = picked.clone().map(|(batch, index)| batch.fingerprints[index]).collect();
+        Some(Batch { pool, attributes: pick_columns(picked).into(), clients: clients.finish(), fingerprints })
+    }
+
+    /// A copy of its own: what it was made from may be larger.
+    #[must_use]
+    pub fn compact(self) -> Batch {
+        let attributes = self.attributes.iter().map(Column::compact).collect();
+        Batch { attributes, clients: self.clients.compact(), ..self }
+    }
+
+    /// Bytes of all its columns.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.attributes.iter().map(Column::bytes).sum::<usize>() + self.clients.bytes()
+    }
+
+    /// The pool.
+    #[must_use]
+    pub fn pool(&self) -> PoolId {
+        self.pool
+    }
+
+    /// How many elements.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.fingerprints.len()
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.fingerprints.is_empty()
+    }
+
+    /// In the order of the schema.
+    #[must_use]
+    pub fn attributes(&self) -> &[Column] {
+        &self.attributes
+    }
+
+    /// What only the balancer needs.
+    #[must_use]
+    pub fn clients(&self) -> &ClientColumns {
+        &self.clients
+    }
+
+    /// What stands for the key of an element.
+    #[must_use]
+    #[inline]
+    pub fn fingerprint(&self, index: usize) -> Fingerprint {
+        self.fingerprints[index]
+    }
+
+    /// The attributes of an element.
+    #[must_use]
+    pub fn row(&self, index: usize) -> Row {
+        Row::from_values(self.values(index))
+    }
+
+    /// The values of an element, in the order of the schema.
+    pub fn values(&self, index: usize) -> impl Iterator<Item = Option<Value>> + '_ {
+        self.attributes.iter().map(move |column| column.get(index))
+    }
+
+    /// About how many bytes an element takes in a frame, without its key's and payload's ends.
+    #[must_use]
+    pub fn element_bytes(&self, index: usize) -> usize {
+        let attributes: usize = self.attributes.iter().map(|column| 12 + column.texts(index).sum::<usize>()).sum();
+        let clients = &self.clients;
+        attributes + clients.key(index).len() + clients.payload(index).len() + clients.idempotency_key(index).len()
+    }
+}
+
+/// Some neighbouring elements of a batch.
+#[derive(Clone, Debug)]
+pub struct Run {
+    /// All of them.
+    pub batch: Arc<Batch>,
+    /// Which.
+    pub rows: Range<usize>,
+}
+
+impl Run {
+    /// All elements of a batch.
+    #[must_use]
+    pub fn all(batch: Arc<Batch>) -> Run {
+        let rows = 0..batch.len();
+        Run { batch, rows }
+    }
+
+    /// Whether it is all of the batch.
+    #[must_use]
+    pub fn is_all(&self) -> bool {
+        self.rows.len() == self.batch.len()
+    }
+}
+
+/// The columns of rows of one schema, in its order.
+#[must_use]
+pub fn columns_of<'a>(rows: impl ExactSizeIterator<Item = &'a Row> + Clone) -> Vec<Column> {
+    let width = rows.clone().next().map_or(0, |row| row.values().len());
+    assert!(rows.clone().all(|row| row.values().len() == width), "rows of one pool have one schema");
+    (0..width).map(|attribute| Column::of(rows.clone().map(|row| row.values()[attribute].as_ref()))).collect()
+}
+
+/// The attributes of elements picked from batches of one pool.
+#[must_use]
+pub fn pick_columns<'a>(picked: impl ExactSizeIterator<Item = (&'a Batch, usize)> + Clone) -> Vec<Column> {
+    let width = picked.clone().next().map_or(0, |(batch, _)| batch.attributes.len());
+    let attribute = |at: usize| Column::pick(picked.clone().map(move |(batch, index)| (&batch.attributes[at], index)));
+    (0..width).map(attribute).collect()
+}

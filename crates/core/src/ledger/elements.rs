@@ -1,0 +1,309 @@
+//! The elements that wait, and those that ended and are remembered.
+//!
+//! Elements stay in the batches they came in. What is left of a batch of which most have ended, and batches that were small from
+//! the beginning, are put together in new ones, so that memory follows what waits.
+//! Invariants: E1 a slot that waits names a segment's row, and that row has the slot's id; E2 a segment is kept as long as
+//! one of its rows waits, or ended above the stable cut; E3 a row that ended does not move.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use super::slots::Slots;
+use crate::{
+    ElementId, EventId, PoolId,
+    batch::{Batch, Run},
+};
+
+/// Rows that wait in segments to be put together, at which they are.
+const REPACK: usize = 512;
+/// Rows of segments to be put together, at which they are, however few of them wait.
+const HELD: usize = 8192;
+/// A segment of fewer rows is put together with others.
+const SMALL: usize = 64;
+/// Segments are put together when fewer than one in so many of their rows wait.
+const SPARSE: usize = 4;
+
+const ENDED: u64 = 1 << 63;
+const ROW_BITS: u32 = 24;
+
+/// Where an element is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct At {
+    segment: u32,
+    row: u32,
+}
+
+impl At {
+    fn word(self) -> u64 {
+        ((u64::from(self.segment) + 1) << ROW_BITS) | u64::from(self.row)
+    }
+
+    fn of(word: u64) -> At {
+        let segment = u32::try_from((word >> ROW_BITS) - 1).expect("segments are numbered by a u32");
+        At { segment, row: (word & ((1 << ROW_BITS) - 1)) as u32 }
+    }
+}
+
+/// What is known of an element.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Slot {
+    /// Nothing.
+    None,
+    /// It is not known to be retired.
+    Waiting(At),
+    /// Retired by this event.
+    Ended(EventId),
+}
+
+fn slot(word: u64) -> Slot {
+    match word {
+        0 => Slot::None,
+        ended if ended & ENDED != 0 => Slot::Ended(EventId(ended & !ENDED)),
+        waiting => Slot::Waiting(At::of(waiting)),
+    }
+}
+
+/// Neighbouring elements of one frame, or some that were put together.
+#[derive(Debug)]
+struct Segment {
+    batch: Arc<Batch>,
+    /// The batch's row of the first.
+    from: usize,
+    who: Who,
+    /// Rows that wait.
+    waiting: u32,
+    /// Rows that wait, or ended above the stable cut.
+    kept: u32,
+    /// It is among those to be put together.
+    listed: bool,
+}
+
+#[derive(Debug)]
+enum Who {
+    /// Ids one after the other, and when all arrived.
+    Neighbours { first: ElementId, count: u32, arrived_ms: u64 },
+    /// An id for each, and when it arrived.
+    Listed(Box<[(ElementId, u64)]>),
+}
+
+impl Segment {
+    fn len(&self) -> usize {
+        match &self.who {
+            Who::Neighbours { count, .. } => *count as usize,
+            Who::Listed(listed) => listed.len(),
+        }
+    }
+
+    fn who(&self, row: usize) -> (ElementId, u64) {
+        match &self.who {
+            Who::Neighbours { first, arrived_ms, .. } => (ElementId(first.0 + row as u64), *arrived_ms),
+            Who::Listed(listed) => listed[row],
+        }
+    }
+}
+
+/// All of them.
+#[derive(Default)]
+pub(super) struct Elements {
+    slots: Slots,
+    segments: Vec<Option<Segment>>,
+    free: Vec<u32>,
+    waiting: usize,
+    /// Segments to be put together.
+    sparse: BTreeMap<PoolId, Sparse>,
+}
+
+#[derive(Debug, Default)]
+struct Sparse {
+    segments: Vec<u32>,
+    /// Rows of them that wait.
+    waiting: usize,
+    /// Rows of their batches.
+    held: usize,
+}
+
+// Where elements are kept makes no difference to what the ledger says, and the model compares ledgers by what they print.
+impl std::fmt::Debug for Elements {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let known = self.slots.after(ElementId(0)).map(|(element, word)| match slot(word) {
+            Slot::Waiting(at) => {
+                let view = self.view(at);
+                let waits = (view.batch.pool(), view.arrived_ms, view.batch.row(view.row));
+                (element, Some((waits, view.batch.clients().get(view.row))), None)
+            }
+            Slot::Ended(x) => (element, None, Some(x)),
+            Slot::None => (element, None, None),
+        });
+        f.debug_list().entries(known).finish()
+    }
+}
+
+/// An element that waits, or ended above the stable cut.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct View<'a> {
+    pub(super) batch: &'a Arc<Batch>,
+    /// Its row in the batch.
+    pub(super) row: usize,
+    pub(super) arrived_ms: u64,
+}
+
+impl Elements {
+    /// What is known of an element.
+    #[inline]
+    pub(super) fn get(&self, element: ElementId) -> Slot {
+        slot(self.slots.get(element))
+    }
+
+    /// Where an element waits.
+    #[inline]
+    pub(super) fn waits(&self, element: ElementId) -> Option<At> {
+        match self.get(element) {
+            Slot::Waiting(at) => Some(at),
+            Slot::Ended(_) | Slot::None => None,
+        }
+    }
+
+    /// How many wait.
+    pub(super) fn waiting(&self) -> usize {
+        self.waiting
+    }
+
+    /// Those that wait, after one, ascending.
+    pub(super) fn waiting_after(&self, element: ElementId) -> impl Iterator<Item = (ElementId, At)> + '_ {
+        self.slots.after(element).filter_map(|(element, word)| match slot(word) {
+            Slot::Waiting(at) => Some((element, at)),
+            Slot::Ended(_) | Slot::None => None,
+        })
+    }
+
+    #[inline]
+    pub(super) fn view(&self, at: At) -> View<'_> {
+        let segment = self.segments[at.segment as usize].as_ref().expect("a row that is named is kept");
+        let row = at.row as usize;
+        View { batch: &segment.batch, row: segment.from + row, arrived_ms: segment.who(row).1 }
+    }
+
+    /// Elements that arrive one after the other.
+    pub(super) fn arrive(&mut self, first: ElementId, arrived_ms: u64, run: &Run) {
+        let count = u32::try_from(run.rows.len()).expect("a batch is smaller");
+        self.add(Arc::clone(&run.batch), run.rows.start, Who::Neighbours { first, count, arrived_ms });
+    }
+
+    /// Elements of a batch that have these ids and arrived then.
+    pub(super) fn restore(&mut self, batch: Arc<Batch>, who: Vec<(ElementId, u64)>) {
+        assert_eq!(batch.len(), who.len(), "every element has an id");
+        self.add(batch, 0, Who::Listed(who.into()));
+    }
+
+    fn add(&mut self, batch: Arc<Batch>, from: usize, who: Who) {
+        let mut segment = Segment { batch, from, who, waiting: 0, kept: 0, listed: false };
+        let rows = segment.len();
+        assert!(rows < 1 << ROW_BITS, "a segment of {rows} rows");
+        let count = u32::try_from(rows).expect("it was checked");
+        (segment.waiting, segment.kept) = (count, count);
+        let number = self.free.pop().unwrap_or_else(|| {
+            self.segments.push(None);
+            u32::try_from(self.segments.len() - 1).expect("elements are fewer")
+        });
+        for row in 0..count {
+            self.slots.set(segment.who(row as usize).0, At { segment: number, row }.word());
+        }
+        self.waiting += rows;
+        self.segments[number as usize] = Some(segment);
+        if rows < SMALL {
+            self.list(number);
+        }
+    }
+
+    /// An element that waits ends.
+    pub(super) fn end(&mut self, element: ElementId, at: At, x: EventId) {
+        self.slots.set(element, ENDED | x.0);
+        self.waiting -= 1;
+        let segment = self.segments[at.segment as usize].as_mut().expect("a row that waits is kept");
+        segment.waiting -= 1;
+        if segment.listed {
+            let pool = segment.batch.pool();
+            self.sparse.get_mut(&pool).expect("it was listed").waiting -= 1;
+        } else if segment.waiting > 0 && segment.waiting as usize * SPARSE < segment.len() {
+            self.list(at.segment);
+        }
+    }
+
+    /// One that ended is stable: its row is needed no longer.
+    pub(super) fn release(&mut self, at: At) {
+        let segment = self.segments[at.segment as usize].as_mut().expect("a row that is named is kept");
+        segment.kept -= 1;
+        self.free_if_empty(at.segment);
+    }
+
+    fn free_if_empty(&mut self, number: u32) {
+        let segment = self.segments[number as usize].as_mut().expect("it is there");
+        if segment.kept > 0 {
+            return;
+        }
+        if segment.listed {
+            // Its number is free when the list was gone through, its rows now.
+            segment.who = Who::Listed(Box::default());
+            segment.batch = Arc::new(Batch::nobody(segment.batch.pool()));
+        } else {
+            self.segments[number as usize] = None;
+            self.free.push(number);
+        }
+    }
+
+    /// What an ended element was ended by is remembered no longer.
+    pub(super) fn forget(&mut self, element: ElementId) {
+        if let Slot::Ended(_) = self.get(element) {
+            self.slots.set(element, 0);
+        }
+    }
+
+    /// An element ended before there was anything else to know of it.
+    pub(super) fn remember(&mut self, element: ElementId, x: EventId) {
+        self.slots.set(element, ENDED | x.0);
+    }
+
+    fn list(&mut self, number: u32) {
+        let segment = self.segments[number as usize].as_mut().expect("it is there");
+        segment.listed = true;
+        let pool = segment.batch.pool();
+        let sparse = self.sparse.entry(pool).or_default();
+        sparse.waiting += segment.waiting as usize;
+        // A segment of one row holds a batch, and more than the row.
+        sparse.held += segment.batch.len() + SMALL / 4;
+        sparse.segments.push(number);
+        if sparse.waiting >= REPACK || sparse.held >= HELD {
+            self.repack(pool);
+        }
+    }
+
+    /// Puts what waits in the listed segments of a pool together.
+    fn repack(&mut self, pool: PoolId) {
+        let listed = self.sparse.remove(&pool).expect("something is listed").segments;
+        let mut moved: Vec<(u32, usize, (ElementId, u64))> = Vec::new();
+        for &number in &listed {
+            let segment = self.segments[number as usize].as_mut().expect("listed segments are not freed");
+            segment.listed = false;
+            let segment = self.segments[number as usize].as_ref().expect("listed segments are not freed");
+            let waits = (0..).zip(0..segment.len()).filter_map(|(row, at)| {
+                let (element, arrived_ms) = segment.who(at);
+                let waits = self.waits(element) == Some(At { segment: number, row });
+                waits.then_some((number, segment.from + at, (element, arrived_ms)))
+            });
+            moved.extend(waits);
+        }
+        moved.sort_unstable_by_key(|&(.., (element, _))| element);
+        let batch = |number: u32| &*self.segments[number as usize].as_ref().expect("it was listed").batch;
+        let picked = moved.iter().map(|&(number, row, _)| (batch(number), row));
+        let together = Batch::pick(picked);
+        for &(number, ..) in &moved {
+            let segment = self.segments[number as usize].as_mut().expect("it was listed");
+            segment.waiting -= 1;
+            segment.kept -= 1;
+        }
+        self.waiting -= moved.len();
+        listed.into_iter().for_each(|number| self.free_if_empty(number));
+        if let Some(batch) = together {
+            self.restore(Arc::new(batch), moved.into_iter().map(|(.., who)| who).collect());
+        }
+    }
+}

@@ -1,0 +1,374 @@
+//! Outcomes as columns, from the ledger to the results and to who watches.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use dovetail_core::{
+    ElementId, EventId, PoolId, Retirement, WithdrawReason,
+    batch::{Strings, StringsWriter},
+    ledger::{EndView, Outcome, OutcomeEnd, OutcomeView, Outcomes},
+};
+use dovetail_log::Record;
+use prost::Message;
+
+use super::{
+    ConvertError,
+    columns::{byte_strings, byte_strings_pb, fixed, texts, texts_pb},
+    frames::{compact, decode, reason, reason_pb},
+};
+use crate::pb;
+
+/// What an outcome takes in a record or a message beside keys and payloads, in bytes; never less than it does.
+const OUTCOME_BYTES: usize = 128;
+
+/// Outcomes, ascending. There is always one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OutcomeChunk {
+    /// Little-endian, as all numbers here.
+    xs: Bytes,
+    pools: Bytes,
+    times_ms: Bytes,
+    reasons: Bytes,
+    elements: Ends,
+    anchors: Ends,
+}
+
+/// Elements of outcomes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Ends {
+    ids: Bytes,
+    keys: Strings,
+    payloads: Option<Strings>,
+}
+
+fn word(words: &[u8], index: usize) -> u64 {
+    u64::from_le_bytes(words[8 * index..8 * index + 8].try_into().expect("eight bytes"))
+}
+
+impl Ends {
+    fn read(count: usize, sent: Option<&pb::EndColumns>, what: &'static str) -> Result<Ends, ConvertError> {
+        let sent = sent.ok_or(ConvertError::Missing(what))?;
+        Ok(Ends {
+            ids: fixed::<8>("ids", count, &sent.ids)?,
+            keys: texts(count, sent.keys.as_ref().ok_or(ConvertError::Missing("keys"))?)?,
+            payloads: sent.payloads.as_ref().map(|column| byte_strings(count, column)).transpose()?,
+        })
+    }
+
+    fn pb(&self) -> pb::EndColumns {
+        let payloads = self.payloads.as_ref().map(byte_strings_pb);
+        pb::EndColumns { ids: self.ids.clone(), keys: Some(texts_pb(&self.keys)), payloads }
+    }
+
+    /// None where there is no element. Ids begin at 1.
+    fn id(&self, index: usize) -> Option<ElementId> {
+        let id = word(&self.ids, index);
+        (id > 0).then_some(ElementId(id))
+    }
+
+    fn payload(&self, index: usize) -> &[u8] {
+        self.payloads.as_ref().map_or(&[], |payloads| payloads.get(index))
+    }
+
+    fn get(&self, index: usize) -> Option<OutcomeEnd> {
+        let id = self.id(index)?;
+        let payload = Bytes::copy_from_slice(self.payload(index));
+        Some(OutcomeEnd { id, key: self.keys.text(index).into(), payload })
+    }
+
+    fn bytes(&self, index: usize) -> usize {
+        self.keys.get(index).len() + self.payload(index).len()
+    }
+}
+
+impl OutcomeChunk {
+    /// From a store's record.
+    fn read(sent: &pb::OutcomeColumns) -> Result<Option<OutcomeChunk>, ConvertError> {
+        let count = sent.xs.len() / 8;
+        let chunk = OutcomeChunk {
+            xs: fixed::<8>("xs", count, &sent.xs)?,
+            pools: fixed::<4>("pools", count, &sent.pools)?,
+            times_ms: fixed::<8>("times_ms", count, &sent.times_ms)?,
+            reasons: fixed::<1>("reasons", count, &sent.reasons)?,
+            elements: Ends::read(count, sent.elements.as_ref(), "elements")?,
+            anchors: Ends::read(count, sent.anchors.as_ref(), "anchors")?,
+        };
+        for index in 0..count {
+            chunk.elements.id(index).ok_or(ConvertError::Missing("element"))?;
+            if chunk.anchors.id(index).is_none() {
+                reason(chunk.reasons[index].into())?;
+            }
+        }
+        Ok((count > 0).then_some(chunk))
+    }
+
+    fn pb(&self) -> pb::OutcomeColumns {
+        pb::OutcomeColumns {
+            xs: self.xs.clone(),
+            pools: self.pools.clone(),
+            times_ms: self.times_ms.clone(),
+            reasons: self.reasons.clone(),
+            elements: Some(self.elements.pb()),
+            anchors: Some(self.anchors.pb()),
+        }
+    }
+
+    /// How many.
+    #[must_use]
+    #[expect(clippy::len_without_is_empty, reason = "there is always one")]
+    pub fn len(&self) -> usize {
+        self.xs.len() / 8
+    }
+
+    /// The event of one of them.
+    #[must_use]
+    pub fn x(&self, index: usize) -> EventId {
+        EventId(word(&self.xs, index))
+    }
+
+    /// The event of the last.
+    #[must_use]
+    pub fn last(&self) -> EventId {
+        self.x(self.len() - 1)
+    }
+
+    /// The first one after a cursor; as many as there are when there is none.
+    #[must_use]
+    pub fn after(&self, cursor: EventId) -> usize {
+        let xs = self.xs.as_chunks::<8>().0;
+        xs.partition_point(|x| u64::from_le_bytes(*x) <= cursor.0)
+    }
+
+    /// The pool of one of them.
+    #[must_use]
+    pub fn pool(&self, index: usize) -> PoolId {
+        PoolId(u32::from_le_bytes(self.pools[4 * index..4 * index + 4].try_into().expect("four bytes")))
+    }
+
+    /// The decision without what clients want to know.
+    #[must_use]
+    pub fn retirement(&self, index: usize) -> Retirement {
+        let element = self.elements.id(index).expect("it was checked");
+        Retirement { x: self.x(index), element, anchor: self.anchors.id(index) }
+    }
+
+    /// One of them.
+    #[must_use]
+    pub fn get(&self, index: usize) -> Outcome {
+        let anchor = self.anchors.get(index);
+        let why = || reason(self.reasons[index].into()).expect("it was checked");
+        Outcome {
+            x: self.x(index),
+            pool: self.pool(index),
+            time_ms: word(&self.times_ms, index),
+            element: self.elements.get(index).expect("it was checked"),
+            reason: anchor.is_none().then(why),
+            anchor,
+        }
+    }
+
+    /// All of them.
+    pub fn iter(&self) -> impl Iterator<Item = Outcome> + '_ {
+        (0..self.len()).map(|index| self.get(index))
+    }
+
+    /// About how many bytes one of them takes in a message; never fewer than it does.
+    #[must_use]
+    pub fn bytes(&self, index: usize) -> usize {
+        OUTCOME_BYTES + self.elements.bytes(index) + self.anchors.bytes(index)
+    }
+}
+
+/// Makes chunks of outcomes as they leave the ledger.
+#[derive(Debug)]
+pub struct OutcomeWriter {
+    bytes_max: usize,
+    bytes: usize,
+    xs: Vec<u8>,
+    pools: Vec<u8>,
+    times_ms: Vec<u8>,
+    reasons: Vec<u8>,
+    elements: EndWriter,
+    anchors: EndWriter,
+    full: Vec<Arc<OutcomeChunk>>,
+}
+
+#[derive(Debug, Default)]
+struct EndWriter {
+    ids: Vec<u8>,
+    keys: StringsWriter,
+    payloads: StringsWriter,
+}
+
+impl EndWriter {
+    fn push(&mut self, id: u64, key: &[u8], payload: &[u8]) {
+        self.ids.extend_from_slice(&id.to_le_bytes());
+        self.keys.push(key);
+        self.payloads.push(payload);
+    }
+
+    fn push_view(&mut self, end: Option<EndView<'_>>) -> usize {
+        match end {
+            None => {
+                self.push(0, &[], &[]);
+                0
+            }
+            Some(end) => {
+                self.push(end.id.0, end.key(), end.payload());
+                end.key().len() + end.payload().len()
+            }
+        }
+    }
+
+    fn take(&mut self) -> Ends {
+        let EndWriter { ids, keys, payloads } = std::mem::take(self);
+        let payloads = (!payloads.has_no_bytes()).then(|| payloads.finish());
+        Ends { ids: ids.into(), keys: keys.finish(), payloads }
+    }
+}
+
+impl OutcomeWriter {
+    /// Of chunks of about so many bytes at the most; one outcome more may be in one.
+    #[must_use]
+    pub fn new(bytes_max: usize) -> OutcomeWriter {
+        OutcomeWriter {
+            bytes_max,
+            bytes: 0,
+            xs: Vec::new(),
+            pools: Vec::new(),
+            times_ms: Vec::new(),
+            reasons: Vec::new(),
+            elements: EndWriter::default(),
+            anchors: EndWriter::default(),
+            full: Vec::new(),
+        }
+    }
+
+    /// The chunks of what was added.
+    pub fn take(&mut self) -> Vec<Arc<OutcomeChunk>> {
+        self.end_chunk();
+        std::mem::take(&mut self.full)
+    }
+
+    fn end_chunk(&mut self) {
+        if self.xs.is_empty() {
+            return;
+        }
+        self.bytes = 0;
+        self.full.push(Arc::new(OutcomeChunk {
+            xs: std::mem::take(&mut self.xs).into(),
+            pools: std::mem::take(&mut self.pools).into(),
+            times_ms: std::mem::take(&mut self.times_ms).into(),
+            reasons: std::mem::take(&mut self.reasons).into(),
+            elements: self.elements.take(),
+            anchors: self.anchors.take(),
+        }));
+    }
+
+    fn push_head(&mut self, x: EventId, pool: PoolId, time_ms: u64, why: Option<WithdrawReason>) {
+        self.xs.extend_from_slice(&x.0.to_le_bytes());
+        self.pools.extend_from_slice(&pool.0.to_le_bytes());
+        self.times_ms.extend_from_slice(&time_ms.to_le_bytes());
+        let why = why.map_or(pb::WithdrawReason::Unspecified, reason_pb);
+        self.reasons.push(u8::try_from(why as i32).expect("few reasons"));
+    }
+
+    /// Adds one that was taken apart.
+    pub fn push_outcome(&mut self, outcome: &Outcome) {
+        self.push_head(outcome.x, outcome.pool, outcome.time_ms, outcome.reason);
+        let OutcomeEnd { id, key, payload } = &outcome.element;
+        self.elements.push(id.0, key.as_bytes(), payload);
+        match &outcome.anchor {
+            None => self.anchors.push(0, &[], &[]),
+            Some(OutcomeEnd { id, key, payload }) => self.anchors.push(id.0, key.as_bytes(), payload),
+        }
+        self.count(outcome_bytes(outcome));
+    }
+
+    fn count(&mut self, bytes: usize) {
+        self.bytes += bytes;
+        if self.bytes >= self.bytes_max {
+            self.end_chunk();
+        }
+    }
+}
+
+impl Outcomes for OutcomeWriter {
+    fn push(&mut self, outcome: OutcomeView<'_>) {
+        self.push_head(outcome.x, outcome.pool, outcome.time_ms, outcome.reason);
+        let bytes = self.elements.push_view(Some(outcome.element)) + self.anchors.push_view(outcome.anchor);
+        self.count(OUTCOME_BYTES + bytes);
+    }
+}
+
+/// Outcomes as they are stored: those decided up to `through` since the record before.
+#[must_use]
+pub fn result_record_pb(through: EventId, outcomes: Option<&OutcomeChunk>) -> Record {
+    let columns = outcomes.map(OutcomeChunk::pb);
+    let record = pb::ResultRecord { through: through.0, outcomes: Vec::new(), begins: false, columns };
+    Record::new(through.0, record.encode_to_vec())
+}
+
+/// The first record of results that do not reach back to the log's beginning: nothing up to `through` is kept.
+#[must_use]
+pub fn results_begin_pb(through: EventId) -> Record {
+    let record = pb::ResultRecord { through: through.0, begins: true, ..Default::default() };
+    Record::new(through.0, record.encode_to_vec())
+}
+
+/// Whether nothing at or below the record is kept.
+///
+/// # Errors
+/// When the record is none.
+pub fn results_begin(record: &Record) -> Result<bool, ConvertError> {
+    Ok(decode::<pb::ResultRecord>(record)?.begins)
+}
+
+/// About how many bytes an outcome takes in a record or a message; never fewer than it does.
+#[must_use]
+pub fn outcome_bytes(outcome: &Outcome) -> usize {
+    let end = |end: &OutcomeEnd| end.key.len() + end.payload.len();
+    OUTCOME_BYTES + end(&outcome.element) + outcome.anchor.as_ref().map_or(0, end)
+}
+
+/// Outcomes read back from the store, one by one.
+///
+/// # Errors
+/// When the record is not one.
+pub fn result_record(record: &Record) -> Result<Vec<Outcome>, ConvertError> {
+    Ok(result_chunk(record)?.iter().flat_map(OutcomeChunk::iter).collect())
+}
+
+/// Outcomes read back from the store; none when none are in the record, which they share their bytes with.
+///
+/// # Errors
+/// When the record is not one.
+pub fn result_chunk(record: &Record) -> Result<Option<OutcomeChunk>, ConvertError> {
+    let decoded: pb::ResultRecord = decode(record)?;
+    if let Some(columns) = &decoded.columns {
+        return OutcomeChunk::read(columns);
+    }
+    let mut writer = OutcomeWriter::new(usize::MAX);
+    for stored in decoded.outcomes {
+        writer.push_outcome(&outcome(stored)?);
+    }
+    Ok(writer.take().pop().map(Arc::unwrap_or_clone))
+}
+
+/// An outcome from a store's record.
+///
+/// # Errors
+/// When it is not complete.
+pub fn outcome(outcome: pb::StoredOutcome) -> Result<Outcome, ConvertError> {
+    let end = |end: pb::OutcomeEnd| OutcomeEnd { id: ElementId(end.id), key: end.key.into(), payload: compact(end.payload) };
+    let anchor = outcome.anchor.map(end);
+    let reason = if anchor.is_some() { None } else { Some(reason(outcome.reason)?) };
+    Ok(Outcome {
+        x: EventId(outcome.x),
+        pool: PoolId(outcome.pool),
+        time_ms: outcome.time_ms,
+        element: end(outcome.element.ok_or(ConvertError::Missing("element"))?),
+        anchor,
+        reason,
+    })
+}
