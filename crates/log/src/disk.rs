@@ -14,6 +14,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crate::crash::{self, Point};
 use crate::error::DiskError;
 
+/// What a disk and the page cache take in one piece, in bytes.
+pub(crate) const PAGE_BYTES: usize = 4096;
+
 /// A change about to be made to the disk.
 #[derive(Debug)]
 pub enum DiskOp<'a> {
@@ -162,6 +165,13 @@ impl DiskFile {
             .map_err(failed("write", &self.path))
     }
 
+    /// The same file, to be written in whole pages from memory that begins at one, without a copy in the page cache; none where the
+    /// file system cannot. Some say so only when it is written, by an invalid input.
+    pub fn past_cache(&self) -> Option<DiskFile> {
+        let file = open_past_cache(&self.path).ok()?;
+        Some(DiskFile { path: self.path.clone(), file, disk: self.disk.clone() })
+    }
+
     /// Makes content and size durable (fdatasync), not the entry in the folder.
     pub fn sync(&self, point: Point) -> Result<(), DiskError> {
         self.disk.used.synced();
@@ -198,6 +208,18 @@ impl DiskFile {
         }
         Ok(filled)
     }
+}
+
+#[cfg(target_os = "linux")]
+fn open_past_cache(path: &Path) -> io::Result<File> {
+    use std::os::unix::fs::OpenOptionsExt;
+    let direct = rustix::fs::OFlags::DIRECT.bits().cast_signed();
+    File::options().write(true).custom_flags(direct).open(path)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn open_past_cache(_: &Path) -> io::Result<File> {
+    Err(io::ErrorKind::Unsupported.into())
 }
 
 pub(crate) fn failed(doing: &'static str, file: &Path) -> impl Fn(io::Error) -> DiskError {

@@ -1,7 +1,8 @@
 //! The background thread of an embedded log: zeroes the next segment ahead of time, and syncs the watermark.
 //!
 //! Overwriting zeroed blocks needs no change to the file system's own records, which is what makes an fsync cheap;
-//! zeroing them while the current segment fills keeps that out of the writer's way.
+//! zeroing them while the current segment fills keeps that out of the writer's way. Zeros go to the disk past the page cache
+//! where that can be: through it they would cost as much time as the records.
 //! It never touches a segment. Invariant: H1 a spare is handed out only when all of it is durable zeros.
 
 use std::path::{Path, PathBuf};
@@ -10,7 +11,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use crate::disk::{Disk, DiskFile};
+use crate::disk::{Disk, DiskFile, PAGE_BYTES};
 use crate::error::DiskError;
 
 /// Longest time a watermark stays unsynced, give or take the zeroing of a segment. Only damage to the last group that
@@ -44,14 +45,26 @@ pub(crate) fn make_spare(
 
 fn zero_spare(disk: &Disk, dir: &Path, capacity: u64, stop: &AtomicBool) -> Result<Option<Spare>, DiskError> {
     let file = disk.create("log.spare.create", &dir.join(SPARE_FILE))?;
-    let zeros = vec![0; ZERO_CHUNK_BYTES.min(usize::try_from(capacity).unwrap_or(usize::MAX))];
+    let mut past_cache = file.past_cache();
+    let zeros = Zeros::new(ZERO_CHUNK_BYTES.min(usize::try_from(capacity).unwrap_or(usize::MAX)));
+    let zeros = zeros.bytes();
     let (mut written, mut synced) = (0, 0);
     while written < capacity {
         if stop.load(Ordering::Relaxed) {
             return Ok(None);
         }
         let chunk = (capacity - written).min(zeros.len() as u64);
-        file.write_at("log.spare.write", &zeros[..chunk as usize], written)?;
+        let chunk_zeros = &zeros[..chunk as usize];
+        let past = past_cache.as_ref().filter(|_| chunk.is_multiple_of(PAGE_BYTES as u64));
+        match past.map(|past| past.write_at("log.spare.write", chunk_zeros, written)) {
+            Some(Ok(())) => {}
+            Some(Err(error)) if error.source.kind() != std::io::ErrorKind::InvalidInput => return Err(error),
+            // The file system cannot, or wants larger pieces.
+            Some(Err(_)) | None => {
+                past_cache = None;
+                file.write_at("log.spare.write", chunk_zeros, written)?;
+            }
+        }
         written += chunk;
         if written - synced >= ZERO_SYNC_BYTES {
             file.sync("log.spare.sync-some")?;
@@ -60,6 +73,25 @@ fn zero_spare(disk: &Disk, dir: &Path, capacity: u64, stop: &AtomicBool) -> Resu
     }
     file.sync("log.spare.sync")?;
     Ok(Some(Spare { file, capacity }))
+}
+
+/// Zeros that begin at a page, as writing past the cache wants them.
+struct Zeros {
+    bytes: Vec<u8>,
+    from: usize,
+    len: usize,
+}
+
+impl Zeros {
+    fn new(len: usize) -> Zeros {
+        let bytes = vec![0u8; len + PAGE_BYTES];
+        let from = bytes.as_ptr().align_offset(PAGE_BYTES).min(PAGE_BYTES);
+        Zeros { bytes, from, len }
+    }
+
+    fn bytes(&self) -> &[u8] {
+        &self.bytes[self.from..self.from + self.len]
+    }
 }
 
 /// Removes a spare that nobody will use.

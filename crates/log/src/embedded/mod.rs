@@ -90,7 +90,7 @@ pub(crate) use format::RECORD_HEADER_BYTES;
 
 use crate::crash;
 pub use crate::disk::DiskUse;
-use crate::disk::{Disk, DiskFile};
+use crate::disk::{Disk, DiskFile, PAGE_BYTES};
 use crate::error::{AppendError, DiskError, OpenError, Poisoned, TrimError};
 use crate::log::{Log, LogReader, Record, check_order, check_sizes};
 use format::{SEGMENT_HEADER_BYTES, Seed, SegmentHeader};
@@ -232,10 +232,14 @@ impl EmbeddedLog {
         let Active { seed, end, .. } = self.active;
         let index = &mut self.index;
         format::encode_group(seed, end, self.last, records, &mut self.scratch, |at, before| index.visit(at, before));
+        let bytes = self.scratch.len();
+        // What follows is zeros, and stays so. The last page of a write that is not whole would have to be read first.
+        let page_end = (end + bytes as u64).next_multiple_of(PAGE_BYTES as u64).min(self.active.capacity);
+        self.scratch.resize(usize::try_from(page_end - end).expect("it is in memory"), 0);
         self.active.file.write_at("log.append.write", &self.scratch, end)?;
         self.active.file.sync("log.append.sync")?;
-        self.disk.used.appended(self.scratch.len());
-        self.active.end += self.scratch.len() as u64;
+        self.disk.used.appended(bytes);
+        self.active.end += bytes as u64;
         self.last = records[records.len() - 1].through;
         self.watermark.write(self.mark())?;
         self.housekeeper.watermark_written();
