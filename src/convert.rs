@@ -6,6 +6,7 @@ mod checkpoint;
 pub(crate) mod columns;
 mod decisions;
 mod frames;
+mod matches;
 mod outcomes;
 mod pools;
 mod submitted;
@@ -20,6 +21,7 @@ pub use decisions::{
 pub use frames::{
     LoggedFrame, Part, PartFrame, log_frame, log_frame_part_pb, log_frame_pb, log_parts, log_record, log_record_pb,
 };
+pub use matches::{MatchWriter, MatchedColumns};
 pub use outcomes::{
     OutcomeChunk, OutcomeWriter, outcome, outcome_bytes, result_chunk, result_record, result_record_pb, results_begin,
     results_begin_pb,

@@ -20,10 +20,11 @@ use super::{
     messages::{ElementName, Event, Found, PoolSummary, Reply, Request, Withdrawing},
     submit,
     tail::TailError,
-    watch::{self, Item, Names, Watch},
+    watch::{self, Items, Names, Watch},
 };
 use crate::{
-    convert, pb,
+    convert::{self, MatchWriter},
+    pb,
     pb::match_service_server::{MatchService, MatchServiceServer},
     rpc::{self, ResponseStream},
     shutdown::Shutdown,
@@ -80,8 +81,8 @@ impl Node {
     }
 
     async fn match_of(&self, outcome: &Outcome) -> Result<Option<pb::Match>, Status> {
-        let pool = Names::default().get(self, outcome.pool).await?;
-        Ok(watch::match_pb(outcome, &pool))
+        let mut names = Names::default();
+        Ok(watch::match_pb(outcome, names.get(self, outcome.pool).await?))
     }
 }
 
@@ -139,7 +140,7 @@ impl Service {
         }
     }
 
-    async fn watch<T: Item>(
+    async fn watch<T: Items>(
         &self,
         pool: &str,
         after: u64,
@@ -290,8 +291,12 @@ impl MatchService for Service {
         &self,
         request: tonic::Request<pb::WatchMatchesRequest>,
     ) -> Result<Response<Self::WatchMatchesStream>, Status> {
-        let pb::WatchMatchesRequest { pool, after, until_settled } = request.into_inner();
-        self.watch::<pb::Match>(&pool, after, until_settled).await
+        let pb::WatchMatchesRequest { pool, after, until_settled, columns } = request.into_inner();
+        if columns {
+            self.watch::<MatchWriter>(&pool, after, until_settled).await
+        } else {
+            self.watch::<Vec<pb::Match>>(&pool, after, until_settled).await
+        }
     }
 
     async fn watch_outcomes(
@@ -299,7 +304,7 @@ impl MatchService for Service {
         request: tonic::Request<pb::WatchOutcomesRequest>,
     ) -> Result<Response<Self::WatchOutcomesStream>, Status> {
         let pb::WatchOutcomesRequest { pool, after, until_settled } = request.into_inner();
-        self.watch::<pb::Outcome>(&pool, after, until_settled).await
+        self.watch::<Vec<pb::Outcome>>(&pool, after, until_settled).await
     }
 
     async fn define_pool(
@@ -355,7 +360,7 @@ pub(super) async fn ended(
     };
     Ok(pb::GetElementResponse {
         id: element.0,
-        pool: Names::default().get(node, outcome.pool).await?.as_ref().to_owned(),
+        pool: Names::default().get(node, outcome.pool).await?.to_owned(),
         key: end.key.as_ref().to_owned(),
         state: state.into(),
         r#match: node.match_of(outcome).await?,

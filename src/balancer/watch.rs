@@ -11,47 +11,63 @@ use tokio::sync::OwnedSemaphorePermit;
 use tonic::Status;
 
 use super::{Node, errors, tail::TailError};
-use crate::{crash, pb};
+use crate::{
+    convert::{MatchWriter, OutcomeChunk},
+    crash, pb,
+};
 
 /// About the most bytes of one message; most gRPC clients take no more than 4 MiB.
 const MESSAGE_BYTES: usize = 1 << 20;
 
-/// What a stream consists of.
-pub(super) trait Item: Sized + Send + 'static {
+/// Some of what a stream consists of.
+pub(super) trait Items: Default + Send + 'static {
     /// A message of it.
     type Response: Send + 'static;
-    /// What the stream says of an outcome, if anything.
-    fn of(outcome: &Outcome, pool: &str) -> Option<Self>;
-    /// Some of them, and up to where there is nothing else.
-    fn response(items: Vec<Self>, settled: EventId) -> Self::Response;
+    /// Adds what the stream says of an outcome, if anything.
+    fn push(&mut self, outcomes: &OutcomeChunk, index: usize, pool: &str);
+    /// All of them, and up to where there is nothing else.
+    fn response(self, settled: EventId) -> Self::Response;
 }
 
-impl Item for pb::Match {
+impl Items for Vec<pb::Match> {
     type Response = pb::WatchMatchesResponse;
 
-    fn of(outcome: &Outcome, pool: &str) -> Option<pb::Match> {
-        match_pb(outcome, pool)
+    fn push(&mut self, outcomes: &OutcomeChunk, index: usize, pool: &str) {
+        self.extend(match_pb(&outcomes.get(index), pool));
     }
 
-    fn response(matches: Vec<pb::Match>, settled: EventId) -> pb::WatchMatchesResponse {
-        pb::WatchMatchesResponse { matches, settled: settled.0 }
+    fn response(self, settled: EventId) -> pb::WatchMatchesResponse {
+        pb::WatchMatchesResponse { matches: self, settled: settled.0, columns: None }
     }
 }
 
-impl Item for pb::Outcome {
-    type Response = pb::WatchOutcomesResponse;
+impl Items for MatchWriter {
+    type Response = pb::WatchMatchesResponse;
 
-    fn of(outcome: &Outcome, pool: &str) -> Option<pb::Outcome> {
-        let what = match match_pb(outcome, pool) {
-            Some(found) => pb::outcome::Outcome::Match(found),
-            None => pb::outcome::Outcome::Ended(ended_pb(outcome)),
-        };
-        let (cursor, time_ms) = (outcome.x.0, outcome.time_ms);
-        Some(pb::Outcome { cursor, pool: pool.to_owned(), time_ms, outcome: Some(what) })
+    fn push(&mut self, outcomes: &OutcomeChunk, index: usize, pool: &str) {
+        self.push(outcomes, index, pool);
     }
 
-    fn response(outcomes: Vec<pb::Outcome>, settled: EventId) -> pb::WatchOutcomesResponse {
-        pb::WatchOutcomesResponse { outcomes, settled: settled.0 }
+    fn response(self, settled: EventId) -> pb::WatchMatchesResponse {
+        pb::WatchMatchesResponse { matches: Vec::new(), settled: settled.0, columns: self.finish() }
+    }
+}
+
+impl Items for Vec<pb::Outcome> {
+    type Response = pb::WatchOutcomesResponse;
+
+    fn push(&mut self, outcomes: &OutcomeChunk, index: usize, pool: &str) {
+        let outcome = outcomes.get(index);
+        let what = match match_pb(&outcome, pool) {
+            Some(found) => pb::outcome::Outcome::Match(found),
+            None => pb::outcome::Outcome::Ended(ended_pb(&outcome)),
+        };
+        let (cursor, time_ms) = (outcome.x.0, outcome.time_ms);
+        self.push(pb::Outcome { cursor, pool: pool.to_owned(), time_ms, outcome: Some(what) });
+    }
+
+    fn response(self, settled: EventId) -> pb::WatchOutcomesResponse {
+        pb::WatchOutcomesResponse { outcomes: self, settled: settled.0 }
     }
 }
 
@@ -76,7 +92,7 @@ struct Watcher<T> {
 }
 
 /// Serves one watcher. The permit counts it.
-pub(super) fn serve<T: Item>(
+pub(super) fn serve<T: Items>(
     node: Arc<Node>,
     watch: Watch,
     permit: OwnedSemaphorePermit,
@@ -93,7 +109,7 @@ pub(super) fn serve<T: Item>(
     })
 }
 
-impl<T: Item> Watcher<T> {
+impl<T: Items> Watcher<T> {
     async fn next(&mut self) -> Result<T::Response, Status> {
         let Watcher { node, watch, names, .. } = self;
         let (from, step) = loop {
@@ -101,7 +117,7 @@ impl<T: Item> Watcher<T> {
             let after = if watch.after == EventId::ZERO { node.outcomes.floor() } else { watch.after };
             if watch.until.is_some_and(|until| after >= until) {
                 watch.after = after;
-                return Ok(T::response(Vec::new(), after));
+                return Ok(T::default().response(after));
             }
             match node.outcomes.after(after).await {
                 // Trimmed since the floor was read.
@@ -110,7 +126,7 @@ impl<T: Item> Watcher<T> {
             }
         };
         watch.after = step.cursor;
-        let mut items = Vec::new();
+        let mut items = T::default();
         let mut bytes = 0;
         'step: for chunk in &step.entries {
             for index in chunk.after(from)..chunk.len() {
@@ -120,16 +136,14 @@ impl<T: Item> Watcher<T> {
                     break 'step;
                 }
                 let pool = chunk.pool(index);
-                if watch.pool.is_none_or(|of| of == pool)
-                    && let Some(item) = T::of(&chunk.get(index), &names.get(node, pool).await?)
-                {
+                if watch.pool.is_none_or(|of| of == pool) {
                     bytes += chunk.bytes(index);
-                    items.push(item);
+                    items.push(chunk, index, names.get(node, pool).await?);
                 }
             }
         }
         crash::point("balancer.outcomes.send");
-        Ok(T::response(items, watch.after))
+        Ok(items.response(watch.after))
     }
 }
 
@@ -138,11 +152,11 @@ impl<T: Item> Watcher<T> {
 pub(super) struct Names(Vec<Arc<str>>);
 
 impl Names {
-    pub(super) async fn get(&mut self, node: &Node, pool: PoolId) -> Result<Arc<str>, Status> {
+    pub(super) async fn get(&mut self, node: &Node, pool: PoolId) -> Result<&str, Status> {
         if self.0.len() <= pool.0 as usize {
             self.0 = node.ask(|reply| super::Event::PoolNames { reply }).await?;
         }
-        Ok(Arc::clone(&self.0[pool.0 as usize]))
+        Ok(&self.0[pool.0 as usize])
     }
 }
 

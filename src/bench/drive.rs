@@ -13,8 +13,9 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::source::Source;
-use super::{BenchError, Manner};
-use crate::client::{Answer, Client, ClientError, SubmitOptions, SubmitStream, Watch, WatchOptions};
+use super::{BenchError, Form, Manner};
+use crate::client::{Answer, Client, ClientError, MatchColumns, SubmitOptions, SubmitStream, Watch, WatchOptions};
+use crate::pb;
 
 /// Nothing acknowledged and nothing decided for so long is an error.
 const STANDSTILL_MAX: Duration = Duration::from_secs(120);
@@ -108,8 +109,11 @@ impl<T> Drop for Task<T> {
 pub async fn drive(load: Load, progress: &Arc<Progress>) -> Result<Driven, BenchError> {
     let n = load.source.len();
     let watcher = Client::connect(load.server.as_str()).await?;
-    let watching =
-        watcher.watch(WatchOptions { pool: load.pool.clone(), after: load.defined_at, ..WatchOptions::default() });
+    let options = WatchOptions { pool: load.pool.clone(), after: load.defined_at, ..WatchOptions::default() };
+    let watching = match load.manner.form {
+        Form::Rows => Watching::Rows(watcher.watch(options)),
+        Form::Columns => Watching::Columns(watcher.watch_columns(options)),
+    };
     let connect = (0..load.manner.clients).map(async |_| {
         let client = Client::connect(load.server.as_str()).await?;
         let stream = client.submit(load.pool.as_str(), SubmitOptions { in_flight: load.manner.in_flight }).await?;
@@ -244,9 +248,37 @@ impl Submitter {
     }
 }
 
+/// The watcher's stream, as rows if the elements are.
+enum Watching {
+    Rows(Watch),
+    Columns(Watch<MatchColumns>),
+}
+
+impl Watching {
+    /// The ids of the ends of some matches.
+    async fn next(&mut self) -> Result<Option<Vec<(u64, u64)>>, ClientError> {
+        Ok(match self {
+            Watching::Rows(watch) => watch.next().await?.map(|part| {
+                let ends = |found: &pb::Match| Some((found.a.as_ref()?.id, found.b.as_ref()?.id));
+                part.matches.iter().filter_map(ends).collect()
+            }),
+            Watching::Columns(watch) => {
+                watch.next().await?.map(|part| part.iter().map(|found| (found.a.id, found.b.id)).collect())
+            }
+        })
+    }
+
+    fn cursor(&self) -> u64 {
+        match self {
+            Watching::Rows(watch) => watch.cursor(),
+            Watching::Columns(watch) => watch.cursor(),
+        }
+    }
+}
+
 /// Collects matches until everything through `last`, once that is known, is decided. Also says when that was.
 async fn follow(
-    mut watching: Watch,
+    mut watching: Watching,
     begin: Instant,
     mut last: watch::Receiver<Option<u64>>,
     progress: Arc<Progress>,
@@ -261,11 +293,7 @@ async fn follow(
             part = watching.next() => {
                 let Some(part) = part? else { return Err(BenchError::Stopped) };
                 at = begin.elapsed();
-                let seen = part.matches.iter().filter_map(|found| {
-                    let (a, b) = (found.a.as_ref()?.id, found.b.as_ref()?.id);
-                    Some(Seen { ends: (a.min(b), a.max(b)), at })
-                });
-                matches.extend(seen);
+                matches.extend(part.into_iter().map(|(a, b)| Seen { ends: (a.min(b), a.max(b)), at }));
                 progress.decided.store(watching.cursor(), Ordering::Relaxed);
             }
             changed = last.changed() => changed.map_err(|_| BenchError::Stopped)?,

@@ -8,7 +8,10 @@ use tokio::time::{Instant, sleep};
 use tonic::Streaming;
 use tonic::transport::Channel;
 
+use dovetail_core::EventId;
+
 use super::ClientError;
+use crate::convert::MatchedColumns;
 use crate::pb;
 use crate::pb::match_service_client::MatchServiceClient;
 
@@ -35,37 +38,148 @@ impl Default for WatchOptions {
     }
 }
 
-/// A message of a watched stream. There are two.
+/// A part of a watched stream: matches, matches as columns, or outcomes.
 pub trait Part: Sealed + Sized + Send + 'static {}
 
 impl Part for pb::WatchMatchesResponse {}
+impl Part for MatchColumns {}
 impl Part for pb::WatchOutcomesResponse {}
+
+/// Some matches as columns, in order of their cursor, which cost a fraction of messages of their own.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct MatchColumns {
+    columns: MatchedColumns,
+    /// Those before were handed out already.
+    from: usize,
+    settled: u64,
+}
+
+/// One of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MatchView<'a> {
+    /// The event that completed it; also where to resume after it.
+    pub cursor: u64,
+    /// The pool.
+    pub pool: &'a str,
+    /// The time of the event that completed it, milliseconds since 1970 by the balancer's clock.
+    pub time_ms: u64,
+    /// The end with the lower id.
+    pub a: EndView<'a>,
+    /// The end with the higher id.
+    pub b: EndView<'a>,
+}
+
+/// An element of a match.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EndView<'a> {
+    /// Its id.
+    pub id: u64,
+    /// The client's key.
+    pub key: &'a str,
+    /// The client's payload.
+    pub payload: &'a [u8],
+}
+
+impl MatchColumns {
+    /// How many.
+    pub fn len(&self) -> usize {
+        self.columns.len() - self.from
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// No further match will have a cursor at or below this one.
+    pub fn settled(&self) -> u64 {
+        self.settled
+    }
+
+    /// All of them, in order.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = MatchView<'_>> + DoubleEndedIterator {
+        (self.from..self.columns.len()).map(|index| {
+            let (cursor, time_ms) = self.columns.cursor(index);
+            let [a, b] = self.columns.ends(index).map(|(id, key, payload)| EndView { id, key, payload });
+            MatchView { cursor, pool: self.columns.pool(index), time_ms, a, b }
+        })
+    }
+}
 
 mod sealed {
     use super::*;
 
     /// What resuming needs to know of a stream.
     pub trait Sealed: Sized {
+        /// Its message.
+        type Sent: Send + 'static;
         /// Opens the stream after a cursor.
         fn open(
             service: &mut MatchServiceClient<Channel>,
             options: &WatchOptions,
             after: u64,
-        ) -> impl Future<Output = Result<Streaming<Self>, tonic::Status>> + Send;
+        ) -> impl Future<Output = Result<Streaming<Self::Sent>, tonic::Status>> + Send;
+        /// What a message says.
+        fn read(sent: Self::Sent) -> Result<Self, ClientError>;
         /// Drops what is at or below a cursor. Returns the cursor after the rest.
         fn drop_through(&mut self, cursor: u64) -> u64;
     }
 }
 use sealed::Sealed;
 
+async fn open_matches(
+    service: &mut MatchServiceClient<Channel>,
+    options: &WatchOptions,
+    after: u64,
+    columns: bool,
+) -> Result<Streaming<pb::WatchMatchesResponse>, tonic::Status> {
+    let WatchOptions { pool, until_settled, .. } = options.clone();
+    let request = pb::WatchMatchesRequest { pool, after, until_settled, columns };
+    Ok(service.watch_matches(request).await?.into_inner())
+}
+
+impl Sealed for MatchColumns {
+    type Sent = pb::WatchMatchesResponse;
+
+    async fn open(
+        service: &mut MatchServiceClient<Channel>,
+        options: &WatchOptions,
+        after: u64,
+    ) -> Result<Streaming<pb::WatchMatchesResponse>, tonic::Status> {
+        open_matches(service, options, after, true).await
+    }
+
+    fn read(sent: pb::WatchMatchesResponse) -> Result<MatchColumns, ClientError> {
+        let pb::WatchMatchesResponse { matches, settled, columns } = sent;
+        // An earlier version knows no columns, and sends what a later one would not.
+        if !matches.is_empty() {
+            let text = "it sent rows where columns were asked for, as versions before columns do";
+            return Err(ClientError::Answer(text.to_owned()));
+        }
+        let columns = columns.as_ref().map(MatchedColumns::read).transpose();
+        let columns = columns.map_err(|error| ClientError::Answer(error.to_string()))?.unwrap_or_default();
+        Ok(MatchColumns { columns, from: 0, settled })
+    }
+
+    fn drop_through(&mut self, cursor: u64) -> u64 {
+        self.from = self.columns.after(EventId(cursor));
+        self.iter().next_back().map_or(0, |found| found.cursor).max(self.settled)
+    }
+}
+
 impl Sealed for pb::WatchMatchesResponse {
+    type Sent = Self;
+
     async fn open(
         service: &mut MatchServiceClient<Channel>,
         options: &WatchOptions,
         after: u64,
     ) -> Result<Streaming<Self>, tonic::Status> {
-        let WatchOptions { pool, until_settled, .. } = options.clone();
-        Ok(service.watch_matches(pb::WatchMatchesRequest { pool, after, until_settled }).await?.into_inner())
+        open_matches(service, options, after, false).await
+    }
+
+    fn read(sent: Self) -> Result<Self, ClientError> {
+        Ok(sent)
     }
 
     fn drop_through(&mut self, cursor: u64) -> u64 {
@@ -75,6 +189,8 @@ impl Sealed for pb::WatchMatchesResponse {
 }
 
 impl Sealed for pb::WatchOutcomesResponse {
+    type Sent = Self;
+
     async fn open(
         service: &mut MatchServiceClient<Channel>,
         options: &WatchOptions,
@@ -84,19 +200,24 @@ impl Sealed for pb::WatchOutcomesResponse {
         Ok(service.watch_outcomes(pb::WatchOutcomesRequest { pool, after, until_settled }).await?.into_inner())
     }
 
+    fn read(sent: Self) -> Result<Self, ClientError> {
+        Ok(sent)
+    }
+
     fn drop_through(&mut self, cursor: u64) -> u64 {
         self.outcomes.retain(|outcome| outcome.cursor > cursor);
         self.outcomes.last().map_or(0, |outcome| outcome.cursor).max(self.settled)
     }
 }
 
-/// An open watch: of matches, or of [all outcomes](super::Client::watch_outcomes).
+/// An open watch: of matches, [as columns](super::Client::watch_columns) or not, or of [all
+/// outcomes](super::Client::watch_outcomes).
 #[derive(Debug)]
-pub struct Watch<P = pb::WatchMatchesResponse> {
+pub struct Watch<P: Part = pb::WatchMatchesResponse> {
     service: MatchServiceClient<Channel>,
     options: WatchOptions,
     cursor: u64,
-    stream: Option<Streaming<P>>,
+    stream: Option<Streaming<P::Sent>>,
     /// Since the last message: when the first attempt failed, and the pause before the next.
     failing: Option<(Instant, Duration)>,
     resumed: u64,
@@ -146,7 +267,7 @@ impl<P: Part> Watch<P> {
             Some(stream) => stream,
             none => none.insert(P::open(&mut self.service, &self.options, self.cursor).await?),
         };
-        Ok(stream.message().await?)
+        stream.message().await?.map(P::read).transpose()
     }
 
     async fn pause(&mut self, error: ClientError) -> Result<(), ClientError> {

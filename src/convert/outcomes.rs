@@ -35,10 +35,10 @@ pub struct OutcomeChunk {
 
 /// Elements of outcomes.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Ends {
-    ids: Bytes,
-    keys: Strings,
-    payloads: Option<Strings>,
+pub(super) struct Ends {
+    pub(super) ids: Bytes,
+    pub(super) keys: Strings,
+    pub(super) payloads: Option<Strings>,
 }
 
 fn word(words: &[u8], index: usize) -> u64 {
@@ -152,6 +152,19 @@ impl OutcomeChunk {
         Retirement { x: self.x(index), element, anchor: self.anchors.id(index) }
     }
 
+    /// `time(x)` of one of them, in milliseconds.
+    #[must_use]
+    pub fn time_ms(&self, index: usize) -> u64 {
+        word(&self.times_ms, index)
+    }
+
+    /// The columns that the ends of a match are in, the one with the lower id first; none of a withdrawal.
+    pub(super) fn pair(&self, index: usize) -> Option<[&Ends; 2]> {
+        let (element, anchor) = (self.elements.id(index)?, self.anchors.id(index)?);
+        let (elements, anchors) = (&self.elements, &self.anchors);
+        Some(if anchor < element { [anchors, elements] } else { [elements, anchors] })
+    }
+
     /// One of them.
     #[must_use]
     pub fn get(&self, index: usize) -> Outcome {
@@ -160,7 +173,7 @@ impl OutcomeChunk {
         Outcome {
             x: self.x(index),
             pool: self.pool(index),
-            time_ms: word(&self.times_ms, index),
+            time_ms: self.time_ms(index),
             element: self.elements.get(index).expect("it was checked"),
             reason: anchor.is_none().then(why),
             anchor,
@@ -193,8 +206,9 @@ pub struct OutcomeWriter {
     full: Vec<Arc<OutcomeChunk>>,
 }
 
+/// Makes [`Ends`].
 #[derive(Debug, Default)]
-struct EndWriter {
+pub(super) struct EndWriter {
     ids: Vec<u8>,
     keys: StringsWriter,
     payloads: StringsWriter,
@@ -220,7 +234,11 @@ impl EndWriter {
         }
     }
 
-    fn take(&mut self) -> Ends {
+    pub(super) fn push_of(&mut self, ends: &Ends, index: usize) {
+        self.push(word(&ends.ids, index), ends.keys.get(index), ends.payload(index));
+    }
+
+    pub(super) fn take(&mut self) -> Ends {
         let EndWriter { ids, keys, payloads } = std::mem::take(self);
         let payloads = (!payloads.has_no_bytes()).then(|| payloads.finish());
         Ends { ids: ids.into(), keys: keys.finish(), payloads }

@@ -166,7 +166,7 @@ fn watch_prints_exact_json_lines_and_resumes() {
     let calls = [
         WatchCall { sends: vec![part(&[3], 4)], ends: Some(Err(Status::unavailable("going down"))) },
         WatchCall {
-            sends: vec![pb::WatchMatchesResponse { matches: vec![with_payload], settled: 9 }],
+            sends: vec![pb::WatchMatchesResponse { matches: vec![with_payload], settled: 9, columns: None }],
             ends: Some(Ok(())),
         },
     ];
@@ -179,7 +179,7 @@ fn watch_prints_exact_json_lines_and_resumes() {
     );
     let arguments = ["watch", "--pool", "duel", "--json", "--from", "2", "--until-settled"];
     assert_eq!(run(Some(&fake), &arguments), done(0, stdout, ""));
-    let request = |after| pb::WatchMatchesRequest { pool: "duel".to_owned(), after, until_settled: true };
+    let request = |after| pb::WatchMatchesRequest { pool: "duel".to_owned(), after, until_settled: true, columns: false };
     assert_eq!(fake.script().watched, [request(2), request(4)]);
 }
 

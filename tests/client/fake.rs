@@ -146,7 +146,7 @@ pub fn found(cursor: u64) -> pb::Match {
 
 /// A message of matches at these cursors.
 pub fn part(cursors: &[u64], settled: u64) -> pb::WatchMatchesResponse {
-    pb::WatchMatchesResponse { matches: cursors.iter().map(|&cursor| found(cursor)).collect(), settled }
+    pb::WatchMatchesResponse { matches: cursors.iter().map(|&cursor| found(cursor)).collect(), settled, columns: None }
 }
 
 fn outcomes(part: pb::WatchMatchesResponse) -> pb::WatchOutcomesResponse {
@@ -292,7 +292,7 @@ impl MatchService for Service {
     ) -> Result<Response<Self::WatchOutcomesStream>, Status> {
         let pb::WatchOutcomesRequest { pool, after, until_settled } = request.into_inner();
         // The matches of the script, each with an element that expired just before it.
-        let of_matches = Request::new(pb::WatchMatchesRequest { pool, after, until_settled });
+        let of_matches = Request::new(pb::WatchMatchesRequest { pool, after, until_settled, columns: false });
         let matches = self.watch_matches(of_matches).await?.into_inner();
         Ok(Response::new(Box::pin(matches.map(|part| part.map(outcomes)))))
     }

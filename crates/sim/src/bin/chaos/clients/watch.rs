@@ -134,7 +134,7 @@ impl Watcher {
     }
 
     async fn matches(&self, url: &str) -> Result<(), String> {
-        let request = WatchMatchesRequest { pool: self.pool_name(), after: self.cursor(), until_settled: false };
+        let request = WatchMatchesRequest { pool: self.pool_name(), after: self.cursor(), ..Default::default() };
         let mut stream = match service(url)?.watch_matches(request).await {
             Ok(stream) => stream.into_inner(),
             Err(status) => return broken(&status),

@@ -1,0 +1,163 @@
+//! Matches as columns, as clients watch them.
+
+use dovetail_core::{EventId, batch::Strings};
+
+use super::{
+    ConvertError,
+    columns::{byte_strings, byte_strings_pb, fixed, texts, texts_pb},
+    outcomes::{EndWriter, Ends, OutcomeChunk},
+};
+use crate::pb;
+
+/// Makes columns of matches.
+#[derive(Debug, Default)]
+pub struct MatchWriter {
+    cursors: Vec<u8>,
+    times_ms: Vec<u8>,
+    pools: Vec<String>,
+    pool_places: Vec<u8>,
+    last_pool: u32,
+    a: EndWriter,
+    b: EndWriter,
+}
+
+impl MatchWriter {
+    /// Adds an outcome, if it is a match.
+    pub fn push(&mut self, outcomes: &OutcomeChunk, index: usize, pool: &str) {
+        let Some([a, b]) = outcomes.pair(index) else { return };
+        self.cursors.extend_from_slice(&outcomes.x(index).0.to_le_bytes());
+        self.times_ms.extend_from_slice(&outcomes.time_ms(index).to_le_bytes());
+        if self.pools.get(self.last_pool as usize).is_none_or(|last| last != pool) {
+            let place = self.pools.iter().position(|known| known == pool).unwrap_or_else(|| {
+                self.pools.push(pool.to_owned());
+                self.pools.len() - 1
+            });
+            self.last_pool = u32::try_from(place).expect("few pools");
+        }
+        self.pool_places.extend_from_slice(&self.last_pool.to_le_bytes());
+        self.a.push_of(a, index);
+        self.b.push_of(b, index);
+    }
+
+    /// What was added; none if nothing was.
+    #[must_use]
+    pub fn finish(mut self) -> Option<pb::MatchColumns> {
+        if self.cursors.is_empty() {
+            return None;
+        }
+        let end = |ends: Ends| pb::MatchedElementColumns {
+            payloads: ends.payloads.as_ref().map(byte_strings_pb),
+            keys: Some(texts_pb(&ends.keys)),
+            ids: ends.ids,
+        };
+        Some(pb::MatchColumns {
+            cursors: self.cursors.into(),
+            times_ms: self.times_ms.into(),
+            pool_places: if self.pools.len() > 1 { self.pool_places.into() } else { Vec::new().into() },
+            pools: self.pools,
+            a: Some(end(self.a.take())),
+            b: Some(end(self.b.take())),
+        })
+    }
+}
+
+/// Matches in columns that fit each other.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct MatchedColumns {
+    cursors: Vec<u64>,
+    times_ms: Vec<u64>,
+    pools: Vec<String>,
+    pool_places: Vec<u32>,
+    ends: Option<[MatchedEnds; 2]>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+struct MatchedEnds {
+    ids: Vec<u64>,
+    keys: Strings,
+    payloads: Option<Strings>,
+}
+
+fn words(bytes: &[u8]) -> Vec<u64> {
+    bytes.as_chunks().0.iter().map(|word| u64::from_le_bytes(*word)).collect()
+}
+
+impl MatchedColumns {
+    /// Checks sizes, ends and texts.
+    ///
+    /// # Errors
+    /// When the columns do not fit each other.
+    pub fn read(sent: &pb::MatchColumns) -> Result<MatchedColumns, ConvertError> {
+        let count = sent.cursors.len() / 8;
+        fixed::<8>("cursors", count, &sent.cursors)?;
+        fixed::<8>("times_ms", count, &sent.times_ms)?;
+        let pool_places: Vec<u32> = if sent.pool_places.is_empty() {
+            vec![0; count]
+        } else {
+            fixed::<4>("pool_places", count, &sent.pool_places)?;
+            sent.pool_places.as_chunks().0.iter().map(|place| u32::from_le_bytes(*place)).collect()
+        };
+        if pool_places.iter().any(|&place| place as usize >= sent.pools.len()) {
+            return Err(ConvertError::Missing("pools"));
+        }
+        let ends = |sent: Option<&pb::MatchedElementColumns>, what: &'static str| {
+            let sent = sent.ok_or(ConvertError::Missing(what))?;
+            fixed::<8>("ids", count, &sent.ids)?;
+            Ok::<_, ConvertError>(MatchedEnds {
+                ids: words(&sent.ids),
+                keys: texts(count, sent.keys.as_ref().ok_or(ConvertError::Missing("keys"))?)?,
+                payloads: sent.payloads.as_ref().map(|column| byte_strings(count, column)).transpose()?,
+            })
+        };
+        Ok(MatchedColumns {
+            cursors: words(&sent.cursors),
+            times_ms: words(&sent.times_ms),
+            pools: sent.pools.clone(),
+            pool_places,
+            ends: Some([ends(sent.a.as_ref(), "a")?, ends(sent.b.as_ref(), "b")?]),
+        })
+    }
+
+    /// How many.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.cursors.len()
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.cursors.is_empty()
+    }
+
+    /// The first one after a cursor; as many as there are when there is none.
+    #[must_use]
+    pub fn after(&self, cursor: EventId) -> usize {
+        self.cursors.partition_point(|&x| x <= cursor.0)
+    }
+
+    /// The event that completed one, and its time in milliseconds.
+    #[must_use]
+    pub fn cursor(&self, index: usize) -> (u64, u64) {
+        (self.cursors[index], self.times_ms[index])
+    }
+
+    /// The name of its pool.
+    #[must_use]
+    pub fn pool(&self, index: usize) -> &str {
+        &self.pools[self.pool_places[index] as usize]
+    }
+
+    /// The id, the key and the payload of each of its ends, the lower id first.
+    #[must_use]
+    pub fn ends(&self, index: usize) -> [(u64, &str, &[u8]); 2] {
+        let end = |ends: &'_ MatchedEnds| ends.ids[index];
+        let ends = self.ends.as_ref().expect("there is a match");
+        let [a, b] = ends;
+        [(end(a), a.keys.text(index), payload(a, index)), (end(b), b.keys.text(index), payload(b, index))]
+    }
+}
+
+fn payload(ends: &MatchedEnds, index: usize) -> &[u8] {
+    ends.payloads.as_ref().map_or(&[], |payloads| payloads.get(index))
+}
