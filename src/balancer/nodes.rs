@@ -163,8 +163,7 @@ fn frames_and_stable(
             let frames = step.entries.into_iter().map(move |frame| {
                 crash::point("balancer.frame.send");
                 let owners = frame.owners(&node.pools, &node.placement);
-                let needed =
-                    |place: usize, at: usize| owners[place].of(at).is_none_or(|slice| slices.contains(&slice));
+                let needed = |place: usize, at: usize| owners[place].of(at).is_none_or(|slice| slices.contains(&slice));
                 Ok(Message::Frame(convert::log_frame_part_pb(frame.frame(), needed)))
             });
             Ok::<_, Status>(Some((stream::iter(frames), step.cursor)))

@@ -91,11 +91,7 @@ pub fn log_frame(frame: pb::LogFrame) -> Result<LogFrame, ConvertError> {
 }
 
 /// Runs of events ascend, and are within their frame.
-fn check_order(
-    after: u64,
-    through: u64,
-    runs: impl Iterator<Item = (EventId, EventId)>,
-) -> Result<(), ConvertError> {
+fn check_order(after: u64, through: u64, runs: impl Iterator<Item = (EventId, EventId)>) -> Result<(), ConvertError> {
     let mut last = after;
     for (first, end) in runs {
         if first.0 <= last || end < first {
@@ -107,10 +103,7 @@ fn check_order(
 }
 
 /// The ids and the attributes of arrivals that come as columns.
-fn arrivals(
-    after: u64,
-    arrivals: &pb::Arrivals,
-) -> Result<(Vec<EventId>, Vec<Column>), ConvertError> {
+fn arrivals(after: u64, arrivals: &pb::Arrivals) -> Result<(Vec<EventId>, Vec<Column>), ConvertError> {
     let count = arrivals.distances.len() / 4;
     fixed::<4>("distances", count, &arrivals.distances)?;
     let distances = arrivals.distances.as_chunks().0.iter().map(|distance| u32::from_le_bytes(*distance));
@@ -323,9 +316,7 @@ fn mixed(
     let run = |run: &[(EventId, PoolId, Arrived)]| {
         let row = |(.., at): &(EventId, PoolId, Arrived)| match at {
             Arrived::Row(row) => Arc::clone(row),
-            Arrived::Column(of, row) => {
-                Arc::new(Row::from_values(columns[*of].iter().map(|column| column.get(*row))))
-            }
+            Arrived::Column(of, row) => Arc::new(Row::from_values(columns[*of].iter().map(|column| column.get(*row)))),
         };
         let rows: Vec<Arc<Row>> = run.iter().map(row).collect();
         let parts: Vec<ClientPart> = (client..client + run.len()).map(|client| clients.get(client)).collect();

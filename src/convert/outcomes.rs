@@ -378,7 +378,8 @@ pub fn result_chunk(record: &Record) -> Result<Option<OutcomeChunk>, ConvertErro
 /// # Errors
 /// When it is not complete.
 pub fn outcome(outcome: pb::StoredOutcome) -> Result<Outcome, ConvertError> {
-    let end = |end: pb::OutcomeEnd| OutcomeEnd { id: ElementId(end.id), key: end.key.into(), payload: compact(end.payload) };
+    let end =
+        |end: pb::OutcomeEnd| OutcomeEnd { id: ElementId(end.id), key: end.key.into(), payload: compact(end.payload) };
     let anchor = outcome.anchor.map(end);
     let reason = if anchor.is_some() { None } else { Some(reason(outcome.reason)?) };
     Ok(Outcome {

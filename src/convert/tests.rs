@@ -96,7 +96,7 @@ fn in_parts(frame: &LogFrame, clients: &[ClientPart], most: usize) -> PartFrame 
     let mut clients = clients.iter();
     let mut parts = Vec::new();
     let mut run: Vec<(EventId, PoolId, &Row, &ClientPart)> = Vec::new();
-    let mut flush = |run: &mut Vec<(EventId, PoolId, &Row, &ClientPart)>, parts: &mut Vec<Part>| {
+    let flush = |run: &mut Vec<(EventId, PoolId, &Row, &ClientPart)>, parts: &mut Vec<Part>| {
         let Some(&(first, pool, row, client)) = run.first() else { return };
         let mut elements: Vec<_> = run.drain(..).map(|(_, _, row, client)| (row, client)).collect();
         let from = elements.len() % 2;
@@ -153,14 +153,18 @@ fn a_part_of_a_frame_has_the_events_chosen_and_covers_the_others() {
         let (frame, clients) = draws.frame(0);
         let parts = in_parts(&frame, &clients, 4);
         // By part, how many events come before it.
-        let before: Vec<usize> = parts.events.iter().scan(0, |events, part| {
-            let before = *events;
-            *events += match part {
-                Part::Event(_) => 1,
-                Part::Arrivals(_, run) => run.rows.len(),
-            };
-            Some(before)
-        }).collect();
+        let before: Vec<usize> = parts
+            .events
+            .iter()
+            .scan(0, |events, part| {
+                let before = *events;
+                *events += match part {
+                    Part::Event(_) => 1,
+                    Part::Arrivals(_, run) => run.rows.len(),
+                };
+                Some(before)
+            })
+            .collect();
         let part = log_frame(log_frame_part_pb(&parts, |place, at| (before[place] + at) % 3 == 1)).unwrap();
         let chosen = frame.events.iter().enumerate().filter(|(place, _)| place % 3 == 1);
         let events: Vec<Event> = chosen.map(|(_, event)| event.clone()).collect();

@@ -22,6 +22,14 @@ use crate::{PoolId, ledger::ClientPart};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fingerprint([u64; 2]);
 
+impl Fingerprint {
+    /// Which of so many parts it belongs to; independent of its hash.
+    #[inline]
+    pub(crate) fn share(self, parts: usize) -> usize {
+        (self.0[1] % parts as u64) as usize
+    }
+}
+
 impl Hash for Fingerprint {
     fn hash<H: Hasher>(&self, state: &mut H) {
         state.write_u64(self.0[0]);

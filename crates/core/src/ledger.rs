@@ -179,7 +179,9 @@ impl Ledger {
             && due_ms <= now_ms
         {
             self.timers.pop_first();
-            let Some(at) = self.elements.waits(element).filter(|_| !self.closing.contains_key(&element)) else { continue };
+            let Some(at) = self.elements.waits(element).filter(|_| !self.closing.contains_key(&element)) else {
+                continue;
+            };
             let view = self.elements.view(at);
             let pool = view.batch.pool();
             events.push(match timer {
@@ -217,12 +219,7 @@ impl Ledger {
     ///
     /// # Errors
     /// When it is above the log, or what was decided does not fit the log.
-    pub fn on_decided(
-        &mut self,
-        shard: ShardId,
-        told: EventId,
-        out: &mut impl Outcomes,
-    ) -> Result<(), DecisionError> {
+    pub fn on_decided(&mut self, shard: ShardId, told: EventId, out: &mut impl Outcomes) -> Result<(), DecisionError> {
         if told > self.recorded {
             return Err(DecisionError::Future { shard, told, recorded: self.recorded });
         }
@@ -304,7 +301,7 @@ impl Ledger {
     /// The element that has a key, or had it last.
     #[must_use]
     pub fn find(&self, pool: PoolId, key: &str) -> Option<ElementId> {
-        self.keys.get(&self.limits.key_secret.fingerprint(pool, key.as_bytes())).copied()
+        self.keys.get(self.limits.key_secret.fingerprint(pool, key.as_bytes()))
     }
 
     /// A pool by its name.

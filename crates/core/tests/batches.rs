@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use dovetail_core::{
     ElementId, EventId, EventKind, PoolDefinition, PoolId, Retirement, ShardId, WithdrawReason,
-    batch::{Batch, KeySecret, Run},
+    batch::{KeySecret, Run},
     ledger::{Admission, Admitted, Checked, Ledger, LedgerLimits, Outcome, Status, Stopped, Submission},
 };
 use dovetail_rule::{Value, ValueKind};
@@ -179,7 +179,8 @@ impl Pair {
     }
 
     fn said(ledger: &Ledger, last: u64) -> Vec<String> {
-        let mut said = vec![format!("{} {:?}", ledger.waiting(), ledger.next_due_ms()), format!("{:?}", ledger.cut(|_| true))];
+        let mut said =
+            vec![format!("{} {:?}", ledger.waiting(), ledger.next_due_ms()), format!("{:?}", ledger.cut(|_| true))];
         said.extend(ledger.pools().iter().map(|pool| format!("{:?}", pool.counts)));
         said.extend((0..=last).map(|id| format!("{:?}", ledger.status(ElementId(id)))));
         for pool in 0..POOLS as u32 {

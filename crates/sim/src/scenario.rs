@@ -5,9 +5,7 @@
 
 use std::sync::Arc;
 
-use dovetail_core::{
-    Place, Placement, Ring, SliceId, batch::KeySecret, ledger::LedgerLimits, sequencer::FrameLimits,
-};
+use dovetail_core::{Place, Placement, Ring, SliceId, batch::KeySecret, ledger::LedgerLimits, sequencer::FrameLimits};
 
 use crate::{
     net::Time,

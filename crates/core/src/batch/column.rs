@@ -342,7 +342,9 @@ impl Column {
             Values::Doubles(doubles) => Values::Doubles(copy(doubles)),
             Values::Bools(bools) => Values::Bools(copy(bools)),
             Values::Strings(texts) => Values::Strings(texts.compact()),
-            Values::StringLists { entries, ends } => Values::StringLists { entries: entries.compact(), ends: copy(ends) },
+            Values::StringLists { entries, ends } => {
+                Values::StringLists { entries: entries.compact(), ends: copy(ends) }
+            }
         };
         Column { present: copy(&self.present), values }
     }

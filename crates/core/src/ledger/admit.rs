@@ -294,8 +294,7 @@ impl Ledger {
     fn check_row(&self, batch: &Batch, row: usize, first: ElementId, before: u64) -> Result<(), Stopped> {
         let clients = batch.clients();
         if !clients.idempotency_key(row).is_empty()
-            && let Some((element, same)) =
-                self.idempotency.find(batch.pool(), &clients.get(row), &batch.row(row))
+            && let Some((element, same)) = self.idempotency.find(batch.pool(), &clients.get(row), &batch.row(row))
         {
             let key = || text(clients.idempotency_key(row));
             let mismatch = || SubmitError::IdempotencyMismatch { key: key(), element };
@@ -306,7 +305,7 @@ impl Ledger {
         let name = || definition.name.clone();
         // One that waits no longer is only remembered by its key.
         let waits = |holder: ElementId| holder >= first || self.elements.waits(holder).is_some();
-        if let Some(&element) = self.keys.get(&batch.fingerprint(row)).filter(|&&holder| waits(holder)) {
+        if let Some(element) = self.keys.get(batch.fingerprint(row)).filter(|&holder| waits(holder)) {
             let key = text(clients.key(row));
             return Err(Stopped::Refused(SubmitError::KeyWaiting { pool: name(), key, element }));
         }

@@ -268,8 +268,7 @@ impl Ledger {
         for end in [Some(&outcome.element), outcome.anchor.as_ref()].into_iter().flatten() {
             let key = self.limits.key_secret.fingerprint(outcome.pool, end.key.as_bytes());
             // A later element may wait, or have ended, under the same key.
-            let last = self.keys.entry(key).or_insert(end.id);
-            *last = end.id.max(*last);
+            self.keys.insert_older(key, end.id);
             self.elements.remember(end.id, outcome.x);
             self.ended.insert(end.id, key, &mut self.elements, &mut self.keys);
         }

@@ -17,8 +17,51 @@ use crate::{ElementId, EventId, PoolId, batch::Fingerprint, ring::FixedState};
 /// A key of a pool.
 type PoolKey = (PoolId, Arc<str>);
 
-/// Which element has a key, or had it last, of those that wait or are remembered.
-pub(super) type Keys = HashMap<Fingerprint, ElementId, BuildHasherDefault<FingerprintHasher>>;
+/// Which element has a key, or had it last, of those that wait or are remembered. In several maps, each of which grows at a time of
+/// its own: nobody waits until millions of keys have moved.
+#[derive(Debug)]
+pub(super) struct Keys(Box<[KeyMap]>);
+
+type KeyMap = HashMap<Fingerprint, ElementId, BuildHasherDefault<FingerprintHasher>>;
+
+/// Maps of keys.
+const KEY_MAPS: usize = 64;
+
+impl Default for Keys {
+    fn default() -> Keys {
+        Keys((0..KEY_MAPS).map(|_| KeyMap::default()).collect())
+    }
+}
+
+impl Keys {
+    #[inline]
+    fn map(&mut self, key: Fingerprint) -> &mut KeyMap {
+        &mut self.0[key.share(KEY_MAPS)]
+    }
+
+    #[inline]
+    pub(super) fn get(&self, key: Fingerprint) -> Option<ElementId> {
+        self.0[key.share(KEY_MAPS)].get(&key).copied()
+    }
+
+    #[inline]
+    pub(super) fn insert(&mut self, key: Fingerprint, element: ElementId) {
+        self.map(key).insert(key, element);
+    }
+
+    /// The same, unless a later element has it.
+    pub(super) fn insert_older(&mut self, key: Fingerprint, element: ElementId) {
+        let last = self.map(key).entry(key).or_insert(element);
+        *last = element.max(*last);
+    }
+
+    fn remove_of(&mut self, key: Fingerprint, element: ElementId) {
+        let map = self.map(key);
+        if map.get(&key) == Some(&element) {
+            map.remove(&key);
+        }
+    }
+}
 
 /// A fingerprint is a hash already.
 #[derive(Debug, Default)]
@@ -52,13 +95,7 @@ impl Ended {
     }
 
     /// Takes an element that ended, and forgets those that are too many. A key goes with the element, unless a later one has it.
-    pub(super) fn insert(
-        &mut self,
-        element: ElementId,
-        key: Fingerprint,
-        elements: &mut Elements,
-        keys: &mut Keys,
-    ) {
+    pub(super) fn insert(&mut self, element: ElementId, key: Fingerprint, elements: &mut Elements, keys: &mut Keys) {
         self.order.push_back((element, key));
         while self.order.len() > self.most {
             self.forget_oldest(elements, keys);
@@ -68,9 +105,7 @@ impl Ended {
     fn forget_oldest(&mut self, elements: &mut Elements, keys: &mut Keys) {
         let Some((oldest, key)) = self.order.pop_front() else { return };
         elements.forget(oldest);
-        if keys.get(&key) == Some(&oldest) {
-            keys.remove(&key);
-        }
+        keys.remove_of(key, oldest);
     }
 
     /// Forgets what outcomes at or below `floor` ended.
