@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use dovetail::client::{Client, WatchOptions, by_id};
+use dovetail::client::{Client, EndView, MatchView, WatchOptions, by_id};
 use dovetail::pb::{self, ElementState, EndReason, PoolDefinition, Submission, outcome};
 
 use crate::harness::{PATIENCE, Which, dovetail, until, within};
@@ -44,6 +44,56 @@ fn ended(outcomes: &[pb::Outcome]) -> BTreeMap<String, (u64, EndReason, Vec<u8>)
         _ => None,
     };
     outcomes.iter().filter_map(ended).collect()
+}
+
+/// All matches after a cursor that are watched as columns, as rows.
+async fn columns_after(client: &Client, pool: &str, after: u64) -> Vec<pb::Match> {
+    let options = WatchOptions { pool: pool.to_owned(), after, until_settled: true, ..Default::default() };
+    let mut watch = client.watch_columns(options);
+    let mut matches = Vec::new();
+    while let Some(part) = within(PATIENCE, "settling", watch.next()).await.unwrap() {
+        let end = |end: EndView<'_>| {
+            Some(pb::MatchedElement { id: end.id, key: end.key.to_owned(), payload: end.payload.to_vec().into() })
+        };
+        matches.extend(part.iter().map(|found| {
+            let MatchView { cursor, pool, time_ms, a, b } = found;
+            assert!(cursor <= part.settled());
+            pb::Match { cursor, pool: pool.to_owned(), a: end(a), b: end(b), time_ms }
+        }));
+    }
+    matches
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn matches_watched_as_columns_are_those_watched_as_rows() {
+    let (mut cluster, client) = start("columns", pool(EQUAL)).await;
+    client.define_pool(PoolDefinition { name: "other".to_owned(), ..pool(EQUAL) }).await.unwrap();
+    // The pools take turns, and some of the elements have no payload.
+    for round in 0..30 {
+        for pool in ["duel", "other"] {
+            let payload = |number: i64| vec![7; usize::try_from(number % 3).unwrap()];
+            let pair = [2 * round, 2 * round + 1].map(|number| Submission {
+                payload: payload(number).into(),
+                ..player(&format!("p{number}"), round)
+            });
+            submit(&client, pool, pair.to_vec()).await;
+        }
+    }
+    for _ in 0..2 {
+        let client = cluster.client().await;
+        for pool in ["", "duel", "other"] {
+            let rows = settled(&client, pool, 0, PATIENCE).await;
+            assert_eq!(rows.len(), if pool.is_empty() { 60 } else { 30 });
+            for skipped in [0, 1, 13, rows.len()] {
+                let after = rows[..skipped].last().map_or(0, |last| last.cursor);
+                assert_eq!(columns_after(&client, pool, after).await, rows[skipped..], "{pool:?} after {after}");
+            }
+        }
+        // From the results on the disk, too.
+        cluster.kill(Which::Balancer);
+        cluster.spawn(Which::Balancer);
+        cluster.serving(Which::Balancer).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
