@@ -221,17 +221,13 @@ impl EndWriter {
         self.payloads.push(payload);
     }
 
-    fn push_view(&mut self, end: Option<EndView<'_>>) -> usize {
-        match end {
-            None => {
-                self.push(0, &[], &[]);
-                0
-            }
-            Some(end) => {
-                self.push(end.id.0, end.key(), end.payload());
-                end.key().len() + end.payload().len()
-            }
+    /// Adds many, column by column: they are all over the memory, and so the processor waits for many at a time.
+    fn push_views<'a>(&mut self, ends: impl Iterator<Item = Option<EndView<'a>>> + Clone) {
+        for end in ends.clone() {
+            self.ids.extend_from_slice(&end.map_or(0, |end| end.id.0).to_le_bytes());
         }
+        ends.clone().for_each(|end| self.keys.push(end.as_ref().map_or(&[], EndView::key)));
+        ends.for_each(|end| self.payloads.push(end.as_ref().map_or(&[], EndView::payload)));
     }
 
     pub(super) fn push_of(&mut self, ends: &Ends, index: usize) {
@@ -312,10 +308,27 @@ impl OutcomeWriter {
 }
 
 impl Outcomes for OutcomeWriter {
-    fn push(&mut self, outcome: OutcomeView<'_>) {
-        self.push_head(outcome.x, outcome.pool, outcome.time_ms, outcome.reason);
-        let bytes = self.elements.push_view(Some(outcome.element)) + self.anchors.push_view(outcome.anchor);
-        self.count(OUTCOME_BYTES + bytes);
+    fn push(&mut self, mut outcomes: &[OutcomeView<'_>]) {
+        let end = |end: &EndView<'_>| end.key().len() + end.payload().len();
+        let size = |outcome: &OutcomeView<'_>| {
+            OUTCOME_BYTES + end(&outcome.element) + outcome.anchor.as_ref().map_or(0, end)
+        };
+        while !outcomes.is_empty() {
+            let mut bytes = 0;
+            let fit = outcomes.iter().take_while(|outcome| {
+                let fits = self.bytes + bytes < self.bytes_max;
+                bytes += if fits { size(outcome) } else { 0 };
+                fits
+            });
+            let (now, later) = outcomes.split_at(fit.count());
+            for outcome in now {
+                self.push_head(outcome.x, outcome.pool, outcome.time_ms, outcome.reason);
+            }
+            self.elements.push_views(now.iter().map(|outcome| Some(outcome.element)));
+            self.anchors.push_views(now.iter().map(|outcome| outcome.anchor));
+            self.count(bytes);
+            outcomes = later;
+        }
     }
 }
 

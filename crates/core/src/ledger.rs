@@ -23,7 +23,7 @@ pub use admit::{
     check_columns,
 };
 pub use checkpoint::{Base, Fold, Kept, PoolBase};
-use elements::{At, Elements, Slot};
+use elements::{At, Elements, Slot, View};
 pub use ended::Remembered;
 use ended::{Ended, Idempotency, Keys};
 pub use types::{
@@ -73,6 +73,23 @@ struct Unstable {
     x: EventId,
     element: ElementId,
     at: At,
+}
+
+/// What ending an element needs to know of it.
+struct Ending {
+    pool: PoolId,
+    key: Fingerprint,
+    expire_ms: Option<u64>,
+}
+
+/// An outcome, and where its ends are kept.
+struct Retired {
+    x: EventId,
+    pool: PoolId,
+    time_ms: u64,
+    element: (ElementId, At),
+    anchor: Option<(ElementId, At)>,
+    reason: Option<WithdrawReason>,
 }
 
 // Where it is kept makes no difference; see `Elements`.
@@ -446,48 +463,66 @@ impl Ledger {
         if decided <= self.decided {
             return Ok(());
         }
-        while let Some(entry) = self.retirements.first_entry()
-            && *entry.key() <= decided
-        {
-            let retirement = entry.remove();
-            self.retire(retirement, out)?;
+        let later = self.retirements.split_off(&decided.next());
+        let told: Vec<Retirement> = std::mem::replace(&mut self.retirements, later).into_values().collect();
+        let mut known = self.look_up(&told).into_iter();
+        let mut ended = Vec::with_capacity(told.len());
+        for &told in &told {
+            ended.push(self.retire(told, &mut known)?);
         }
+        let views: Vec<OutcomeView<'_>> = ended.iter().map(|ended| self.view(ended)).collect();
+        out.push(&views);
         self.decided = decided;
         self.time_of(decided.next());
         Ok(())
     }
 
-    fn retire(&mut self, told: Retirement, out: &mut impl Outcomes) -> Result<(), DecisionError> {
+    /// What ending elements needs to know of them, by end; none for one that does not wait. Elements are all over the memory: each
+    /// step is taken for all of them, so that the processor waits for many at a time.
+    fn look_up(&self, told: &[Retirement]) -> Vec<Option<Ending>> {
+        let ends = told.iter().flat_map(Retirement::ends);
+        let ats: Vec<Option<At>> = ends.map(|end| self.elements.waits(end)).collect();
+        let views: Vec<_> = ats.into_iter().map(|at| Some(self.elements.view(at?))).collect();
+        let ending = |view: View<'_>| Ending {
+            pool: view.batch.pool(),
+            key: view.batch.fingerprint(view.row),
+            expire_ms: expires(view.arrived_ms, view.batch.clients().ttl_ms(view.row)),
+        };
+        views.into_iter().map(|view| view.map(ending)).collect()
+    }
+
+    /// Takes a decision that is final. `known` has what is known of its ends next.
+    fn retire(
+        &mut self,
+        told: Retirement,
+        known: &mut impl Iterator<Item = Option<Ending>>,
+    ) -> Result<Retired, DecisionError> {
         let time_ms = self.time_of(told.x);
-        let at = self.end(told, told.element)?;
-        let anchor = told.anchor.map(|anchor| Ok((anchor, self.end(told, anchor)?))).transpose()?;
+        let mut end = |id| {
+            let ending = known.next().flatten().ok_or(DecisionError::NotWaiting { element: id, told })?;
+            Ok((ending.pool, id, self.end(told, id, ending)?))
+        };
+        let (pool, element, at) = end(told.element)?;
+        let anchor = told.anchor.map(end).transpose()?.map(|(_, anchor, at)| (anchor, at));
         let withdrawn = self.naming.get(&told.x).and_then(|&(_, reason)| reason);
-        let reason = match told.anchor {
+        let reason = match anchor {
             Some(_) => None,
             None => Some(withdrawn.ok_or(DecisionError::NoWithdrawal { told })?),
         };
-        let pool = self.elements.view(at).batch.pool();
         let counts = &mut self.pools[pool.0 as usize].counts;
         match reason {
             None => counts.matches += 1,
             Some(WithdrawReason::Client) => counts.withdrawn += 1,
             Some(WithdrawReason::Expired) => counts.expired += 1,
         }
-        let view = |id: ElementId, at: At| {
-            let view = self.elements.view(at);
-            EndView { id, clients: view.batch.clients(), row: view.row }
-        };
-        let (element, anchor) = (view(told.element, at), anchor.map(|(anchor, at)| view(anchor, at)));
-        out.push(OutcomeView { x: told.x, pool, time_ms, element, anchor, reason });
-        Ok(())
+        Ok(Retired { x: told.x, pool, time_ms, element: (element, at), anchor, reason })
     }
 
-    fn end(&mut self, told: Retirement, id: ElementId) -> Result<At, DecisionError> {
+    fn end(&mut self, told: Retirement, id: ElementId, ending: Ending) -> Result<At, DecisionError> {
+        // It may have ended, or moved, since it was looked up.
         let at = self.elements.waits(id).ok_or(DecisionError::NotWaiting { element: id, told })?;
-        let view = self.elements.view(at);
-        let fingerprint: Fingerprint = view.batch.fingerprint(view.row);
-        let expire_ms = expires(view.arrived_ms, view.batch.clients().ttl_ms(view.row));
-        self.pools[view.batch.pool().0 as usize].counts.waiting -= 1;
+        let Ending { pool, key, expire_ms } = ending;
+        self.pools[pool.0 as usize].counts.waiting -= 1;
         expire_ms.map(|due_ms| self.timers.remove(&(due_ms, id, Timer::Expire)));
         if !self.reprobes.is_empty()
             && let Some(due_ms) = self.reprobes.remove(&id)
@@ -499,8 +534,17 @@ impl Ledger {
         }
         self.elements.end(id, at, told.x);
         self.unstable.push_back(Unstable { x: told.x, element: id, at });
-        self.ended.insert(id, fingerprint, &mut self.elements, &mut self.keys);
+        self.ended.insert(id, key, &mut self.elements, &mut self.keys);
         Ok(at)
+    }
+
+    fn view(&self, retired: &Retired) -> OutcomeView<'_> {
+        let end = |(id, at)| {
+            let view = self.elements.view(at);
+            EndView { id, clients: view.batch.clients(), row: view.row }
+        };
+        let &Retired { x, pool, time_ms, element, anchor, reason } = retired;
+        OutcomeView { x, pool, time_ms, element: end(element), anchor: anchor.map(end), reason }
     }
 
     /// The time of an event above the decided watermark; forgets those before it.

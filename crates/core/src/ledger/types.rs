@@ -165,19 +165,19 @@ impl OutcomeView<'_> {
 
 /// Where outcomes leave to, in ascending order.
 pub trait Outcomes {
-    /// Takes the next one.
-    fn push(&mut self, outcome: OutcomeView<'_>);
+    /// Takes the next ones.
+    fn push(&mut self, outcomes: &[OutcomeView<'_>]);
 }
 
 impl Outcomes for Vec<Outcome> {
-    fn push(&mut self, outcome: OutcomeView<'_>) {
-        Vec::push(self, outcome.to_outcome());
+    fn push(&mut self, outcomes: &[OutcomeView<'_>]) {
+        self.extend(outcomes.iter().map(OutcomeView::to_outcome));
     }
 }
 
 /// They are known already.
 impl Outcomes for () {
-    fn push(&mut self, _: OutcomeView<'_>) {}
+    fn push(&mut self, _: &[OutcomeView<'_>]) {}
 }
 
 /// Two shards, or one at two times, decided one event differently. Cannot happen while all follow the protocol on one log.
