@@ -49,8 +49,9 @@ impl Submitting {
         let order = order(columns, pool);
         if let Some(order) = &order {
             // The message may be larger than what is kept of it.
-            let attribute =
-                |column: &Option<usize>| column.map_or_else(Column::default, |column| columns.column(column).compact());
+            let attribute = |column: &Option<usize>| {
+                column.map_or_else(|| Column::missing(columns.count()), |column| columns.column(column).compact())
+            };
             let attributes = order.iter().map(attribute).collect();
             if let Some(batch) = check_columns(pool, limits, attributes, columns.clients().compact()) {
                 let batch = (!batch.is_empty()).then(|| Arc::new(batch));

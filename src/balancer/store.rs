@@ -585,12 +585,12 @@ mod tests {
     // 600 pairs of 64 KiB payloads made one record that the log refuses, at every start again.
     #[test]
     fn a_burst_of_large_payloads_becomes_several_records() {
-        assert_eq!(check(&outcomes(600, 65_536), 1_300), [16, 4]);
+        assert_eq!(check(&outcomes(600, 65_536), 1_300), [15, 4]);
     }
 
     #[test]
     fn what_came_while_the_balancer_was_cut_off_becomes_several_appends() {
-        assert_eq!(check(&outcomes(1_200, 65_536), 2_400), [16, 16, 7]);
+        assert_eq!(check(&outcomes(1_200, 65_536), 2_400), [15, 15, 8]);
     }
 
     #[test]

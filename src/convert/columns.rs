@@ -133,10 +133,8 @@ pub(super) fn column(count: usize, column: &pb::Column) -> Result<Column, Column
         },
     };
     let column = Column { present: column.present.clone(), values };
-    // One that is in no element's way has no bits, or none that is set.
-    let has = |index: &usize| column.present.get(index / 8).is_none_or(|bits| bits & (1 << (index % 8)) != 0);
     if column.kind().is_none()
-        && let Some(index) = (0..count).find(has)
+        && let Some(index) = (0..count).find(|&index| column.has(index))
     {
         return Err(ColumnError::NoValues { index });
     }

@@ -310,9 +310,8 @@ impl OutcomeWriter {
 impl Outcomes for OutcomeWriter {
     fn push(&mut self, mut outcomes: &[OutcomeView<'_>]) {
         let end = |end: &EndView<'_>| end.key().len() + end.payload().len();
-        let size = |outcome: &OutcomeView<'_>| {
-            OUTCOME_BYTES + end(&outcome.element) + outcome.anchor.as_ref().map_or(0, end)
-        };
+        let size =
+            |outcome: &OutcomeView<'_>| OUTCOME_BYTES + end(&outcome.element) + outcome.anchor.as_ref().map_or(0, end);
         while !outcomes.is_empty() {
             let mut bytes = 0;
             let fit = outcomes.iter().take_while(|outcome| {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use dovetail_core::{
     ElementId, Event, EventId, EventKind, LogFrame, PoolId, WithdrawReason,
-    batch::{Batch, KeySecret, Run},
+    batch::{Batch, ClientWriter, Column, KeySecret, Run},
     ledger::{ClientPart, Outcome, OutcomeEnd},
 };
 use dovetail_log::Record;
@@ -143,6 +143,28 @@ fn frames_and_log_records_come_back_as_they_went() {
             let kept = LoggedFrame::of(&log_parts(&record, Some(KeySecret([1, 2]))).unwrap());
             assert_eq!((&*kept.frame, &kept.clients), (&frame, &clients));
         }
+    }
+}
+
+// Frames with a column that nobody had could not be read, by a matcher or by the balancer's next start.
+#[test]
+fn an_attribute_that_nobody_has_comes_back_as_it_went() {
+    let mut keys = ClientWriter::default();
+    (0..9).for_each(|key: u8| keys.push(&[b'a' + key], b"", 0, b""));
+    let ints = Column::of([Some(&Value::Int(5)); 9].into_iter());
+    let columns = vec![Column::missing(9), ints];
+    let batch = Arc::new(Batch::new(PoolId(0), columns, keys.finish(), KeySecret::default()));
+    for rows in [0..9, 2..3, 1..9] {
+        let run = Run { batch: Arc::clone(&batch), rows: rows.clone() };
+        let (after, through) = (EventId(4), EventId(4 + rows.len() as u64));
+        let events = vec![Part::Arrivals(EventId(5), run)];
+        let frame = PartFrame { after, through, time_ms: 1, stable: EventId(0), events };
+        let expected = LoggedFrame::of(&frame);
+        assert_eq!(log_frame(log_frame_pb(&frame)).unwrap(), *expected.frame);
+        let read = log_record(&log_record_pb(&frame)).unwrap();
+        assert_eq!((&read.frame, &read.clients), (&expected.frame, &expected.clients));
+        let EventKind::Arrival { row, .. } = &read.frame.events[0].kind else { panic!("an arrival") };
+        assert_eq!(row.values(), [None, Some(Value::Int(5))]);
     }
 }
 

@@ -5,6 +5,7 @@
 pub mod column;
 
 use std::{
+    fmt,
     hash::{Hash, Hasher},
     ops::Range,
     sync::Arc,
@@ -37,8 +38,14 @@ impl Hash for Fingerprint {
 }
 
 /// What fingerprints are made with. Drawn anew by every process; nothing that leaves it depends on it.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Default)]
 pub struct KeySecret(pub [u64; 2]);
+
+impl fmt::Debug for KeySecret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("KeySecret")
+    }
+}
 
 impl KeySecret {
     /// A key's fingerprint.

@@ -173,7 +173,7 @@ pub enum Values {
 }
 
 /// One attribute of many elements.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Column {
     /// A bit each, the lowest first; empty when all have the attribute.
     pub present: Bytes,
@@ -182,6 +182,12 @@ pub struct Column {
 }
 
 impl Column {
+    /// An attribute that none of so many elements has.
+    #[must_use]
+    pub fn missing(count: usize) -> Column {
+        Column { present: Presence::new(count).finish(), values: Values::None }
+    }
+
     /// Columns of values, which are of one kind.
     #[must_use]
     pub fn of<'a>(values: impl ExactSizeIterator<Item = Option<&'a Value>> + Clone) -> Column {
@@ -298,10 +304,7 @@ impl Column {
     #[must_use]
     #[inline]
     pub fn has(&self, index: usize) -> bool {
-        match self.present.get(index / 8) {
-            Some(bits) => bits & (1 << (index % 8)) != 0,
-            None => !matches!(self.values, Values::None),
-        }
+        self.present.get(index / 8).is_none_or(|bits| bits & (1 << (index % 8)) != 0)
     }
 
     /// The value of an element; none when it does not have the attribute.

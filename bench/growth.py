@@ -1,0 +1,190 @@
+#!/usr/bin/env python3
+"""How the work of a cluster grows with slices, shards, waiting elements and elements: tables and plots of `dovetail bench`.
+Started by bench/growth. Builds what it runs. Python's standard library is all it takes.
+
+Bytes, probes and candidates are counts, and the same on every machine; CPU time and memory are this machine's.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+
+DOVETAIL = "target/release/dovetail"
+SWEEPS = "slices shards waiting elements".split()
+
+
+def arguments():
+    parser = argparse.ArgumentParser(prog="bash bench/growth", description="How work and memory grow.")
+    parser.add_argument("--only", default=",".join(SWEEPS), metavar="A,B", help=f"of {', '.join(SWEEPS)}")
+    parser.add_argument("--waiting-max", type=int, default=1_000_000, metavar="N",
+                        help="most elements waiting (default: %(default)s; 10000000 takes 10 GB of disk and a while)")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    return parser.parse_args()
+
+
+def bench(*flags, pool=None, elements=None):
+    """One round of `dovetail bench`."""
+    command = [DOVETAIL, "bench", "--json", *map(str, flags)]
+    if pool:
+        command += ["--pool-file", pool, "--input", elements]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=1_800)
+    if done.returncode != 0:
+        sys.exit(f"{' '.join(command)}: {done.stderr or done.stdout}")
+    told = json.loads(done.stdout)
+    if not told["summary"]["correct"]:
+        sys.exit(f"{' '.join(command)}: a wrong result")
+    return told
+
+
+def measures(told):
+    """What one round cost, by element."""
+    count, round_ = told["elements"], told["rounds"][0]
+    usage = {role["role"]: role for role in round_["usage"]}
+    streams = {}
+    for stream in round_["streams"]:
+        name = f"{stream['stream']} to {stream['to']}" if stream["stream"] == "decisions" else stream["stream"]
+        streams[name] = streams.get(name, 0) + stream["bytes"] / count
+    return {
+        "elements_per_s": told["summary"]["elements_per_s"]["median"],
+        "cpu_us": {role: 1e6 * used["cpu_seconds"] / count for role, used in usage.items()},
+        "peak_bytes": {role: used["peak_memory_bytes"] for role, used in usage.items()},
+        "stream_bytes": streams,
+        "probes": round_["search"]["probes"] / count,
+        "candidates_per_probe": round_["search"]["candidates_per_probe"],
+    }
+
+
+def by_slices():
+    """W5, split by element: every slice searches for every element, among its share of those that wait."""
+    rows = []
+    for slices in [1, 2, 4, 8, 16, 32, 64]:
+        found = measures(bench("--workload", "w5", "--elements", 20_000, "--slices", slices,
+                               "--matchers", min(slices, 2), "--gatherers", 2))
+        rows.append((slices, {
+            "probes": found["probes"],
+            "matcher us": found["cpu_us"]["matchers"],
+            "us a slice": found["cpu_us"]["matchers"] / slices,
+            "feed B": found["stream_bytes"]["feed"],
+            "candidates B": found["stream_bytes"]["candidates"],
+            "decisions B": sum(b for name, b in found["stream_bytes"].items() if name.startswith("decisions")),
+        }))
+    return "slices", "W5, 20,000 elements, 2 matchers, 2 gatherers; by element", rows, "us a slice"
+
+
+def by_shards():
+    """W5: whoever is homed elsewhere is asked for, and every watermark goes to everybody."""
+    rows = []
+    for shards in [1, 2, 4, 8, 16]:
+        found = measures(bench("--workload", "w5", "--elements", 20_000, "--slices", 4, "--matchers", 2,
+                               "--gatherers", shards))
+        streams = found["stream_bytes"]
+        rows.append((shards, {
+            "gatherer us": found["cpu_us"]["gatherers"],
+            "us a shard": found["cpu_us"]["gatherers"] / shards,
+            "candidates B": streams["candidates"],
+            "to balancer B": streams.get("decisions to balancer", 0),
+            "to matchers B": streams.get("decisions to matchers", 0),
+            "to gatherers B": streams.get("decisions to gatherers", 0),
+        }))
+    return "shards", "W5, 20,000 elements, 4 slices, 2 matchers; by element", rows, "to matchers B"
+
+
+PAYLOAD = "x" * 83
+POOL = """name = "nobody"
+rule = "a.cell == b.cell"
+[attributes]
+cell = "int"
+"""
+
+
+def by_waiting(most):
+    """Nobody matches: all wait. 100 bytes each, of which the key takes 9, the attribute 8."""
+    rows = []
+    with tempfile.TemporaryDirectory(dir=os.environ.get("TMPDIR")) as folder:
+        pool, elements = os.path.join(folder, "pool.toml"), os.path.join(folder, "elements.ndjson")
+        with open(pool, "w", encoding="utf-8") as file:
+            file.write(POOL)
+        empty = None
+        for waiting in [1_000, 10_000, 100_000, 1_000_000, 10_000_000]:
+            if waiting > most:
+                break
+            with open(elements, "w", encoding="utf-8") as file:
+                for number in range(waiting):
+                    file.write(f'{{"key":"k{number:08}","attributes":{{"cell":{number}}},"payload":"{PAYLOAD}"}}\n')
+            found = measures(bench(pool=pool, elements=elements))
+            peak = found["peak_bytes"]
+            empty = empty or peak
+            grown = {role: (peak[role] - empty[role]) / waiting for role in peak}
+            rows.append((waiting, {
+                "balancer MB": peak["balancer"] / 1e6,
+                "matchers MB": peak["matchers"] / 1e6,
+                "gatherers MB": peak["gatherers"] / 1e6,
+                "balancer B": grown["balancer"],
+                "matchers B": grown["matchers"],
+                "all B": sum(grown.values()),
+                "elements/s": found["elements_per_s"],
+            }))
+    return "waiting", "elements that match nobody, 100 bytes each; peak memory, and what was added by element", rows, "all B"
+
+
+def by_elements():
+    """W2: what an element costs does not grow with how many there were."""
+    rows = []
+    for count in [20_000, 100_000, 1_000_000, 4_000_000]:
+        found = measures(bench("--workload", "w2", "--elements", count, "--in-flight", 64))
+        rows.append((count, {
+            "balancer us": found["cpu_us"]["balancer"],
+            "matcher us": found["cpu_us"]["matchers"],
+            "gatherer us": found["cpu_us"]["gatherers"],
+            "bytes": sum(found["stream_bytes"].values()),
+            "balancer MB": found["peak_bytes"]["balancer"] / 1e6,
+            "elements/s": found["elements_per_s"],
+        }))
+    return "elements", "W2, 3 matchers, 3 gatherers, 6 slices; by element", rows, "balancer us"
+
+
+def number(value):
+    if value >= 100:
+        return f"{value:,.0f}"
+    return f"{value:.2f}" if value >= 0.01 or value <= 0 else f"{value:.4f}"
+
+
+def table(name, title, rows, plotted):
+    lines = [title, ""]
+    columns = list(rows[0][1])
+    head = [f"{name:>10}"] + [f"{column:>15}" for column in columns]
+    lines.append("".join(head))
+    for at, row in rows:
+        lines.append(f"{at:>10,}" + "".join(f"{number(row[column]):>15}" for column in columns))
+    lines += ["", f"{plotted}:"]
+    most = max(max(row[plotted] for _, row in rows), 1e-9)
+    for at, row in rows:
+        lines.append(f"{at:>10,}  {'#' * max(round(50 * row[plotted] / most), 0)} {number(row[plotted])}")
+    return "\n".join(lines) + "\n"
+
+
+def main():
+    asked = arguments()
+    only = asked.only.split(",")
+    unknown = [name for name in only if name not in SWEEPS]
+    if unknown:
+        sys.exit(f"--only: {unknown[0]} is none of {', '.join(SWEEPS)}")
+    os.environ.get("NO_BUILD") or subprocess.run(["cargo", "build", "--release", "--quiet", "--bins"], check=True)
+    sweeps = {"slices": by_slices, "shards": by_shards, "waiting": lambda: by_waiting(asked.waiting_max),
+              "elements": by_elements}
+    told = {}
+    for name in only:
+        print(f"{name} ...", file=sys.stderr)
+        name, title, rows, plotted = sweeps[name]()
+        told[name] = {"title": title, "rows": [{name: at, **row} for at, row in rows]}
+        if not asked.json:
+            print(table(name, title, rows, plotted), flush=True)
+    if asked.json:
+        print(json.dumps(told))
+
+
+if __name__ == "__main__":
+    main()
