@@ -72,10 +72,8 @@ async fn matches_watched_as_columns_are_those_watched_as_rows() {
     for round in 0..30 {
         for pool in ["duel", "other"] {
             let payload = |number: i64| vec![7; usize::try_from(number % 3).unwrap()];
-            let pair = [2 * round, 2 * round + 1].map(|number| Submission {
-                payload: payload(number).into(),
-                ..player(&format!("p{number}"), round)
-            });
+            let pair = [2 * round, 2 * round + 1]
+                .map(|number| Submission { payload: payload(number).into(), ..player(&format!("p{number}"), round) });
             submit(&client, pool, pair.to_vec()).await;
         }
     }
