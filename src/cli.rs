@@ -31,7 +31,7 @@ use std::io;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use tokio::runtime::Runtime;
+use tokio::runtime::{Builder, Runtime};
 
 use error::CliError;
 
@@ -104,6 +104,12 @@ async fn run(cli: Cli) -> Result<(), CliError> {
 
 fn runtime() -> Result<Runtime, CliError> {
     Runtime::new().map_err(CliError::Runtime)
+}
+
+/// For roles whose engine is most of what they do: between threads, a message is handed from one to the next, and each is woken
+/// for it. What takes long moves aside by itself.
+fn single_runtime() -> Result<Runtime, CliError> {
+    Builder::new_multi_thread().worker_threads(1).enable_all().build().map_err(CliError::Runtime)
 }
 
 /// Says what went wrong, and tells the shell.
