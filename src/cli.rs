@@ -169,6 +169,7 @@ mod tests {
             "oracle POOLFILE FILE",
             "bench --workload w5 --elements 20000 --matchers 4 --gatherers 2 --slices 8 --data /dev/shm --rounds 3 --json",
             "bench --up --clients 4 --batch 64 --in-flight 8 --rate 50000 --payload-bytes 0",
+            "bench --one --rate 100 --clients 2",
             "bench --pool-file POOLFILE --input FILE --server http://a:1",
         ] {
             let parsed = Cli::try_parse_from(format!("dovetail {line}").split(' '));
@@ -204,6 +205,8 @@ mod tests {
             "bench --clients 0",
             "bench --pool-file POOLFILE",
             "bench --input FILE",
+            "bench --one --rows",
+            "bench --one --batch 1",
             "bench --workload w1 --pool-file POOLFILE --input FILE",
             "bench --server http://a:1 --matchers 2",
             "bench --server http://a:1 --up",
