@@ -141,8 +141,8 @@ impl Engine {
     /// Handles events until the inbox closes, or one cannot be applied.
     pub(crate) async fn run(mut self, mut inbox: mpsc::Receiver<Event>) -> Result<(), ShardError> {
         loop {
+            // Not biased: an inbox that is never empty must not hold back what waits.
             let event = tokio::select! {
-                biased;
                 event = inbox.recv() => event,
                 () = self.later.due() => {
                     self.send(|_| true);
