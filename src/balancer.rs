@@ -14,6 +14,7 @@ mod frame;
 mod limit;
 mod messages;
 mod nodes;
+mod pacing;
 mod pools;
 mod store;
 mod submit;

@@ -31,7 +31,7 @@ use std::io;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use tokio::runtime::Runtime;
+use tokio::runtime::{Builder, Runtime};
 
 use error::CliError;
 
@@ -106,6 +106,12 @@ fn runtime() -> Result<Runtime, CliError> {
     Runtime::new().map_err(CliError::Runtime)
 }
 
+/// For roles whose engine is most of what they do: between threads, a message is handed from one to the next, and each is woken
+/// for it. What takes long moves aside by itself.
+fn single_runtime() -> Result<Runtime, CliError> {
+    Builder::new_multi_thread().worker_threads(1).enable_all().build().map_err(CliError::Runtime)
+}
+
 /// Says what went wrong, and tells the shell.
 fn exit_code(outcome: Result<(), CliError>) -> ExitCode {
     match outcome {
@@ -163,6 +169,7 @@ mod tests {
             "oracle POOLFILE FILE",
             "bench --workload w5 --elements 20000 --matchers 4 --gatherers 2 --slices 8 --data /dev/shm --rounds 3 --json",
             "bench --up --clients 4 --batch 64 --in-flight 8 --rate 50000 --payload-bytes 0",
+            "bench --one --rate 100 --clients 2",
             "bench --pool-file POOLFILE --input FILE --server http://a:1",
         ] {
             let parsed = Cli::try_parse_from(format!("dovetail {line}").split(' '));
@@ -198,6 +205,8 @@ mod tests {
             "bench --clients 0",
             "bench --pool-file POOLFILE",
             "bench --input FILE",
+            "bench --one --rows",
+            "bench --one --batch 1",
             "bench --workload w1 --pool-file POOLFILE --input FILE",
             "bench --server http://a:1 --matchers 2",
             "bench --server http://a:1 --up",

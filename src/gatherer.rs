@@ -1,11 +1,11 @@
-//! A gatherer node: one shard on a thread of its own, reading every slice and every other shard, serving its decisions.
+//! A gatherer node: one shard in a task of its own, reading every matcher and every other shard, serving its decisions.
 //!
 //! Keeps no disk. A session begins at the balancer's cut; whatever goes wrong in it, the next one begins at a cut again.
 
 mod engine;
 mod service;
 
-use std::{convert::Infallible, sync::Arc, thread, time::Duration};
+use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use dovetail_core::{
     EventId, ShardId, SliceId,
@@ -41,12 +41,6 @@ fn own_shard(node: &Node) -> ShardId {
     ShardId(node.identity.index)
 }
 
-/// The matcher that runs a slice, and its address.
-fn matcher_of(node: &Node, slice: SliceId) -> (u32, &str) {
-    let index = slice.0 % node.identity.cluster.matchers;
-    (index, &node.settings.node.addresses.matchers[index as usize])
-}
-
 async fn fetch(node: &Node, inbox: &Inbox<Event>, fetch: Fetch) -> Result<(), LinkError> {
     let retirements = node.fetch(fetch.after, fetch.through).await?;
     inbox.tell(Event::Stored { fetch, retirements }).await
@@ -62,21 +56,17 @@ async fn session(node: Arc<Node>, health: Health, session: Shutdown) -> String {
     tracing::info!(cut = %cut, "starting from the cut");
     crash::point("gatherer.session.begin");
     let (inbox, events) = Inbox::new(INBOX);
-    let engine = Engine::new(Shard::new(node.placement.clone(), own_shard(&node), cut));
-    let (ended, end) = tokio::sync::oneshot::channel();
-    let spawned = thread::Builder::new().name("decide".into()).spawn(move || _ = ended.send(engine.run(events)));
-    if let Err(error) = spawned {
-        return format!("cannot start the deciding thread: {error}");
-    }
+    let shard = Shard::new(node.placement.clone(), own_shard(&node), cut);
+    let engine = tokio::spawn(Engine::new(shard, node.identity.cluster.list_max).run(events));
     node.engine.set(Some(inbox.clone()));
     health.set(true).await;
     let (behind, mut is_behind) = Behind::new();
-    for slice in node.placement.each_slice() {
-        let (index, address) = matcher_of(&node, slice);
-        let reader = SliceReader {
+    for (matcher, address) in (0..).zip(&node.settings.node.addresses.matchers) {
+        let reader = MatcherReader {
+            link: node.links.add(Role::Matcher, matcher, address, "candidates"),
+            address: address.clone(),
+            slices: node.identity.cluster.slices_of(matcher).map(SliceId).collect(),
             node: Arc::clone(&node),
-            link: node.links.add(Role::Matcher, index, address, format!("candidates of {slice}")),
-            slice,
             inbox: inbox.clone(),
             stored: results_floor,
             behind: behind.clone(),
@@ -91,10 +81,10 @@ async fn session(node: Arc<Node>, health: Health, session: Shutdown) -> String {
         () = session.given() => "told to stop".into(),
         reason = is_behind.recv() => reason.unwrap_or_default(),
         reason = outdated(&node, &balancer, &session, &log_id, &inbox) => reason,
-        ended = end => match ended {
-            Ok(Ok(())) => "the deciding thread stopped".into(),
+        ended = engine => match ended {
+            Ok(Ok(())) => "the deciding task stopped".into(),
             Ok(Err(error)) => error.to_string(),
-            Err(_) => "the deciding thread panicked".into(),
+            Err(_) => "the deciding task panicked".into(),
         },
     }
 }
@@ -137,59 +127,75 @@ async fn outdated(node: &Node, link: &Link, session: &Shutdown, log_id: &str, in
     }
 }
 
-/// Reads one slice's candidates into the engine.
-struct SliceReader {
+/// Reads the candidates of a matcher's slices into the engine.
+struct MatcherReader {
     node: Arc<Node>,
     link: Arc<Link>,
-    slice: SliceId,
+    address: String,
+    slices: Vec<SliceId>,
     inbox: Inbox<Event>,
     /// Retirements above this could be fetched when the session began.
     stored: EventId,
     behind: Behind,
 }
 
-impl SliceReader {
+impl MatcherReader {
     async fn read(self, stop: Shutdown) {
         self.link.keep(&stop, || async { self.behind.tell(self.read_once().await) }).await;
     }
 
     async fn read_once(&self) -> Result<Infallible, LinkError> {
         use pb::candidates_response::Message;
-        let (node, slice) = (&self.node, self.slice);
-        let cursors = self.inbox.ask(|reply| Event::Cursors { reply }).await?;
-        let after = cursors.through[slice.0 as usize];
-        let mut client = rpc::candidates_client(matcher_of(node, slice).1, self.link.traffic())?;
+        let node = &self.node;
+        let Cursors { through, floor, .. } = self.inbox.ask(|reply| Event::Cursors { reply }).await?;
+        let mut cursors: Vec<_> = self.slices.iter().map(|&slice| (slice, through[slice.0 as usize])).collect();
+        let cursor = |&(slice, after): &(SliceId, EventId)| pb::SliceCursor { slice: slice.0, after: after.0 };
         let request = pb::CandidatesRequest {
             peer: Some(node.identity.pb()),
-            slice: slice.0,
             shard: own_shard(node).0,
-            after: after.0,
             // Whatever it has not forgotten it need not fetch.
-            known_min: self.stored.min(cursors.floor).0,
+            known_min: self.stored.min(floor).0,
+            cursors: cursors.iter().map(cursor).collect(),
         };
+        let mut client = rpc::candidates_client(&self.address, self.link.traffic())?;
         let mut stream = client.candidates(request).await?.into_inner();
         let Some(Message::Hello(hello)) = stream.message().await?.and_then(|response| response.message) else {
             return Err(LinkError::NoHello);
         };
         node.identity.check(hello.peer.as_ref())?;
+        let known = check_slices(&cursors, &hello.slices)?;
+        if let Some(needed) = self.inbox.ask(|reply| Event::SlicesSubscribed { known, reply }).await? {
+            fetch(node, &self.inbox, needed).await?;
+        }
+        // How far all of them have come.
+        let lowest = |cursors: &[(SliceId, EventId)]| cursors.iter().map(|&(_, through)| through).min();
+        self.link.read(lowest(&cursors).unwrap_or_default());
+        while let Some(response) = stream.message().await? {
+            let Some(Message::Frames(message)) = response.message else { return Err(LinkError::NoHello) };
+            let frames: Vec<_> = message.frames.into_iter().map(convert::candidate_frame).collect();
+            for (slice, frame) in &frames {
+                let cursor = cursors.iter_mut().find(|(asked, _)| asked == slice).ok_or(LinkError::NoHello)?;
+                cursor.1 = frame.through.max(cursor.1);
+            }
+            self.inbox.tell(Event::Candidates { frames }).await?;
+            self.link.read(lowest(&cursors).unwrap_or_default());
+        }
+        Err(LinkError::Ended)
+    }
+}
+
+/// What the frames of each slice know, if all that were asked answered and can go on from their cursors.
+fn check_slices(cursors: &[(SliceId, EventId)], told: &[pb::SliceHello]) -> Result<Vec<(SliceId, EventId)>, LinkError> {
+    if !cursors.iter().map(|(slice, _)| slice.0).eq(told.iter().map(|hello| hello.slice)) {
+        return Err(LinkError::NoHello);
+    }
+    for (&(slice, after), hello) in cursors.iter().zip(told) {
         if hello.floor > after.0 {
             let reason = format!("{slice} keeps candidates after x{}, and {after} was read", hello.floor);
             return Err(LinkError::Behind(reason));
         }
-        let known = EventId(hello.known);
-        if let Some(needed) = self.inbox.ask(|reply| Event::SliceSubscribed { slice, known, reply }).await? {
-            fetch(node, &self.inbox, needed).await?;
-        }
-        self.link.read(after);
-        while let Some(response) = stream.message().await? {
-            let Some(Message::Frame(frame)) = response.message else { return Err(LinkError::NoHello) };
-            let through = EventId(frame.through);
-            let frame = convert::candidate_frame(frame);
-            self.inbox.tell(Event::Candidates { slice, frame }).await?;
-            self.link.read(through);
-        }
-        Err(LinkError::Ended)
     }
+    Ok(told.iter().map(|hello| (SliceId(hello.slice), EventId(hello.known))).collect())
 }
 
 /// Reads another shard's decisions into the engine until the session ends.

@@ -1,4 +1,4 @@
-//! A matcher node: runs its slices on a thread of their own, reads the feed and every shard's decisions, serves candidates.
+//! A matcher node: runs its slices in a task of their own, reads the feed and every shard's decisions, serves candidates.
 //!
 //! Keeps no disk. A session begins at the balancer's cut; whatever goes wrong in it, the next one begins at a cut again.
 

@@ -3,6 +3,7 @@
 mod clients;
 mod diskless;
 mod inbox;
+mod later;
 mod link;
 mod peer;
 mod serve;
@@ -15,6 +16,7 @@ pub use clients::{
 };
 pub use diskless::Diskless;
 pub use inbox::Inbox;
+pub use later::Later;
 pub use link::{Behind, Link, LinkError, Links, dial, or_behind};
 pub use peer::Identity;
 pub use serve::{Health, Listener, RunError, routes, serve_with};

@@ -25,6 +25,7 @@ use super::{
         DefinePoolError, Defined, Disk, DiskFull, ElementName, Event, Explaining, Found, POOLS_MAX, PoolSummary, Reply,
         Request, Submitted, WaitingPart, Withdrawing, Written,
     },
+    pacing::Pacing,
     pools::Pools,
     store::{self, Decided, LogWork, RESULT_BYTES, ResultsWork, Retention, Store},
     tail::Tail,
@@ -98,6 +99,8 @@ pub(crate) struct Engine {
     durable: EventId,
     /// Frames on their way to the disk.
     queued: usize,
+    /// And through the cluster.
+    pacing: Pacing,
     acks: VecDeque<Ack>,
     outcomes_new: OutcomeWriter,
     waiters: Waiters,
@@ -172,6 +175,7 @@ impl Engine {
             durable: ledger.recorded(),
             in_flight_max: limits.in_flight_max as u64,
             queued: 0,
+            pacing: Pacing::default(),
             acks: VecDeque::new(),
             outcomes_new: OutcomeWriter::new(RESULT_BYTES),
             waiters: Waiters::default(),
@@ -291,10 +295,11 @@ impl Engine {
         }
     }
 
-    /// Sends the open frame to the log when the disk is idle, or the frame is full or old.
+    /// Sends the open frame to the log when the disk is idle and the cluster not busy, or the frame is full or old.
     fn seal(&mut self) {
         let due = self.sequencer.due_ms().is_some_and(|due_ms| due_ms <= rpc::now_ms());
-        if self.queued == 0 || (due && self.queued < FRAMES_QUEUED) {
+        let paced = self.pacing.allows(self.ledger.decided());
+        if (self.queued == 0 && paced) || (due && self.queued < FRAMES_QUEUED) {
             self.take_frame();
         }
     }
@@ -302,6 +307,7 @@ impl Engine {
     fn take_frame(&mut self) {
         if let Some(frame) = self.sequencer.take() {
             self.queued += 1;
+            self.pacing.taken(frame.through, self.ledger.decided());
             crash::point("balancer.frame.write");
             self.writers_gone |= self.log.send(LogWork::Append(Arc::new(frame))).is_err();
         }

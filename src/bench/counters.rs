@@ -78,8 +78,7 @@ impl Nodes {
         let mut counters = Counters::default();
         for state in &self.states {
             for link in &state.links {
-                let stream = link.stream.split(' ').next().unwrap_or_default().to_owned();
-                let wire = (stream, role_name(link.role()), role_name(state.role()));
+                let wire = (link.stream.clone(), role_name(link.role()), role_name(state.role()));
                 *counters.streams.entry(wire).or_default() += link.received_bytes;
             }
             match &state.state {
@@ -193,8 +192,7 @@ mod tests {
             ..Default::default()
         };
         let gatherer = |bytes| {
-            let links =
-                vec![link(Role::Matcher, "candidates of s0", bytes), link(Role::Matcher, "candidates of s1", 1)];
+            let links = vec![link(Role::Matcher, "candidates", bytes), link(Role::Matcher, "candidates", 1)];
             node(Role::Gatherer, links, State::Gatherer(pb::GathererState::default()))
         };
         let balancer = pb::BalancerState { stored: Some(stored), ..Default::default() };

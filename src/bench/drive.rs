@@ -112,14 +112,18 @@ pub async fn drive(load: Load, progress: &Arc<Progress>) -> Result<Driven, Bench
     let options = WatchOptions { pool: load.pool.clone(), after: load.defined_at, ..WatchOptions::default() };
     let watching = match load.manner.form {
         Form::Rows => Watching::Rows(watcher.watch(options)),
-        Form::Columns => Watching::Columns(watcher.watch_columns(options)),
+        Form::Columns | Form::One => Watching::Columns(watcher.watch_columns(options)),
     };
     let connect = (0..load.manner.clients).map(async |_| {
         let client = Client::connect(load.server.as_str()).await?;
-        let stream = client.submit(load.pool.as_str(), SubmitOptions { in_flight: load.manner.in_flight }).await?;
+        let options = SubmitOptions { in_flight: load.manner.in_flight };
+        let stream = match load.manner.form {
+            Form::One => None,
+            Form::Columns | Form::Rows => Some(client.submit(load.pool.as_str(), options).await?),
+        };
         Ok::<_, ClientError>((client, stream))
     });
-    let (clients, streams): (Vec<Client>, Vec<SubmitStream>) = try_join_all(connect).await?.into_iter().unzip();
+    let (clients, streams): (Vec<Client>, Vec<Option<SubmitStream>>) = try_join_all(connect).await?.into_iter().unzip();
     let load = Arc::new(load);
     let (last, last_told) = watch::channel(None);
     let begin = Instant::now();
@@ -127,9 +131,16 @@ pub async fn drive(load: Load, progress: &Arc<Progress>) -> Result<Driven, Bench
     let mut watching = Task(tokio::spawn(follow(watching, begin, last_told, Arc::clone(progress))));
     let submitting: Vec<_> = (0..)
         .zip(streams)
-        .map(|(index, stream)| {
+        .zip(&clients)
+        .map(|((index, stream), client)| {
             let submitter = Submitter { load: Arc::clone(&load), index, begin, progress: Arc::clone(progress) };
-            Task(tokio::spawn(submitter.run(stream, due.clone())))
+            let (client, due) = (client.clone(), due.clone());
+            Task(tokio::spawn(async move {
+                match stream {
+                    Some(stream) => submitter.run(stream, due).await,
+                    None => submitter.run_ones(client, due).await,
+                }
+            }))
         })
         .collect();
     let mut driven = Driven {
@@ -234,6 +245,29 @@ impl Submitter {
         }
     }
 
+    /// Each element by a call of its own.
+    async fn run_ones(self, client: Client, mut due: watch::Receiver<usize>) -> Result<Vec<Batch>, BenchError> {
+        let mut batches = Vec::new();
+        for first in 0..self.share(self.load.source.len()) {
+            due.wait_for(|due| self.share(*due) > first).await.map_err(|_| BenchError::Stopped)?;
+            let mut batch = Batch {
+                client: self.index,
+                first,
+                count: 1,
+                sent: self.begin.elapsed(),
+                answered: Duration::ZERO,
+                ids: Vec::new(),
+            };
+            let position = batch.positions(&self.load).next().unwrap_or_default();
+            let element = self.load.source.submission(position);
+            batch.ids = vec![client.submit_one(self.load.pool.as_str(), element).await?];
+            batch.answered = self.begin.elapsed();
+            self.progress.acknowledged.fetch_add(1, Ordering::Relaxed);
+            batches.push(batch);
+        }
+        Ok(batches)
+    }
+
     fn answered(&self, batches: &mut [Batch], next: &mut usize, answer: Answer) -> Result<(), BenchError> {
         let batch = &mut batches[*next];
         batch.answered = self.begin.elapsed();
@@ -304,8 +338,8 @@ async fn follow(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bench::Pace;
     use crate::bench::workload::Workload;
-    use crate::bench::{Form, Pace};
 
     #[test]
     fn every_element_is_dealt_to_one_client() {

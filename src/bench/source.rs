@@ -19,6 +19,8 @@ pub enum Form {
     Columns,
     /// A map of attributes for each element.
     Rows,
+    /// Each element by a call of its own, `SubmitOne`, with a map of attributes; the next once it was answered.
+    One,
 }
 
 /// What is submitted.
@@ -96,7 +98,7 @@ impl Source {
     ) -> Result<Option<Answer>, ClientError> {
         let rows = || positions.clone().map(|position| self.submission(position)).collect();
         match (form, self) {
-            (Form::Rows, _) => stream.send_rows(rows()).await,
+            (Form::Rows | Form::One, _) => stream.send_rows(rows()).await,
             // What somebody described comes as rows; the client makes columns of them.
             (Form::Columns, Source::Described { .. }) => stream.send(rows()).await,
             (Form::Columns, Source::Generated { elements, payload }) => {
@@ -107,7 +109,9 @@ impl Source {
         }
     }
 
-    fn submission(&self, position: usize) -> pb::Submission {
+    /// One element, with a map of attributes.
+    #[must_use]
+    pub fn submission(&self, position: usize) -> pb::Submission {
         match self {
             Source::Generated { elements, payload } => pb::Submission {
                 key: (position + 1).to_string(),

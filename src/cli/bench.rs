@@ -32,6 +32,7 @@ Flat out, latencies say how much was under way; measure them with --rate, below 
 Examples:
   dovetail bench --workload w2 --elements 1000000
   dovetail bench --workload w1 --rate 50000 --rounds 5
+  dovetail bench --one --rate 100 --elements 2000    one element at a time, on an idle cluster
   dovetail bench --data /dev/shm                     the log in memory: what fsync costs
   dovetail bench --pool-file examples/players.toml --input examples/players.ndjson
   dovetail bench --server http://127.0.0.1:7400 --json";
@@ -80,6 +81,9 @@ struct LoadArgs {
     /// Send a map of attributes for each element, as clients without columnar batches do
     #[arg(long)]
     rows: bool,
+    /// Send each element by a call of its own, the next once it was answered: how fast an idle cluster answers
+    #[arg(long, conflicts_with_all = ["rows", "batch", "in_flight"])]
+    one: bool,
     /// Most messages of a client without an answer
     #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=1024))]
     in_flight: u16,
@@ -165,7 +169,11 @@ fn plan(arguments: &BenchArgs) -> Result<Plan, CliError> {
         manner: Manner {
             clients: load.clients.into(),
             batch: load.batch.into(),
-            form: if load.rows { Form::Rows } else { Form::Columns },
+            form: match (load.one, load.rows) {
+                (true, _) => Form::One,
+                (false, true) => Form::Rows,
+                (false, false) => Form::Columns,
+            },
             in_flight: load.in_flight.into(),
             pace: load.rate.map_or(Pace::FlatOut, Pace::PerSecond),
         },

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::{ArgMatches, Command};
 
 use super::error::CliError;
-use super::{exit_code, roles, runtime, telemetry};
+use super::{exit_code, roles, runtime, single_runtime, telemetry};
 use crate::settings::{HELP_NAMES, Role, RoleFlags};
 use crate::shutdown::Shutdown;
 
@@ -43,7 +43,11 @@ pub fn command(role: Role) -> Command {
 fn run(role: Role, matches: &ArgMatches) -> Result<(), CliError> {
     let settings = RoleFlags::from_matches(matches).load(role)?;
     telemetry::init(&settings.node.log);
-    runtime()?.block_on(async {
+    let runtime = match role {
+        Role::Balancer => runtime()?,
+        Role::Matcher | Role::Gatherer => single_runtime()?,
+    };
+    runtime.block_on(async {
         let shutdown = Shutdown::on_signals().map_err(CliError::Runtime)?;
         match role {
             Role::Balancer => roles::run_balancer(settings, shutdown).await?,

@@ -1,12 +1,14 @@
 //! Candidates, retirements, grants.
 
-use dovetail_core::{CandidateFrame, Claim, Close, DecisionFrame, ElementId, EventId, Grant, ProbeList, Retirement};
+use dovetail_core::{
+    CandidateFrame, Claim, Close, DecisionFrame, ElementId, EventId, Grant, ProbeList, Retirement, SliceId,
+};
 
 use crate::pb;
 
-/// A candidate frame from the wire.
+/// A candidate frame from the wire, and the slice that made it.
 #[must_use]
-pub fn candidate_frame(frame: pb::CandidateFrame) -> CandidateFrame {
+pub fn candidate_frame(frame: pb::CandidateFrame) -> (SliceId, CandidateFrame) {
     let list = |list: pb::ProbeList| ProbeList {
         x: EventId(list.x),
         prober: ElementId(list.prober),
@@ -18,7 +20,8 @@ pub fn candidate_frame(frame: pb::CandidateFrame) -> CandidateFrame {
         anchor: ElementId(claim.anchor),
     };
     let close = |close: pb::Close| Close { x: EventId(close.x), element: ElementId(close.element) };
-    CandidateFrame {
+    let of = SliceId(frame.slice);
+    let frame = CandidateFrame {
         after: EventId(frame.after),
         through: EventId(frame.through),
         known: EventId(frame.known),
@@ -27,12 +30,13 @@ pub fn candidate_frame(frame: pb::CandidateFrame) -> CandidateFrame {
         claims: frame.claims.into_iter().map(claim).collect(),
         closes: frame.closes.into_iter().map(close).collect(),
         settled: frame.settled.into_iter().map(retirement).collect(),
-    }
+    };
+    (of, frame)
 }
 
 /// A candidate frame, as sent.
 #[must_use]
-pub fn candidate_frame_pb(frame: &CandidateFrame) -> pb::CandidateFrame {
+pub fn candidate_frame_pb(slice: SliceId, frame: &CandidateFrame) -> pb::CandidateFrame {
     let list = |list: &ProbeList| pb::ProbeList {
         x: list.x.0,
         prober: list.prober.0,
@@ -49,6 +53,7 @@ pub fn candidate_frame_pb(frame: &CandidateFrame) -> pb::CandidateFrame {
         claims: frame.claims.iter().map(claim).collect(),
         closes: frame.closes.iter().map(close).collect(),
         settled: frame.settled.iter().map(retirement_pb).collect(),
+        slice: slice.0,
     }
 }
 

@@ -1,6 +1,8 @@
-//! The thread that decides: one inbox, one shard, no I/O.
-
-use std::sync::Arc;
+//! The task that decides: one inbox, one shard, no I/O.
+//!
+//! What came of a batch of events goes to each reader as one message, and only when the reader can do something with it: the
+//! balancer publishes nothing above a watermark, a matcher is in no hurry to forget, and a peer waits for grants and retirements
+//! alone. What waits goes with the next message, or by itself after a short while.
 
 use dovetail_core::{
     CandidateFrame, DecisionFrame, EventId, Retirement, ShardId, SliceId,
@@ -8,22 +10,29 @@ use dovetail_core::{
 };
 use tokio::sync::{mpsc, oneshot};
 
-use crate::{crash, pb};
+use crate::{crash, pb, rpc::Later};
 
 /// Decision frames that wait for a subscriber. Reaching it ends the subscription; the reader resumes from its cursor.
 const SUBSCRIBER_FRAMES: usize = 4096;
 /// Events handled before what came of them is sent.
 const BATCH: usize = 64;
+/// A matcher's watermark is held back by fewer events than this, and by fewer than half of `list_max`: its lists are hardly longer
+/// for it, and no slice waits for what is held back. Once all events before the one that waits are decided, the last watermark
+/// told is less than this behind it; a slice whose list is too long waits for one that is half of `list_max` behind, and one that
+/// has listed too many candidates for one with 32 full lists in between.
+const MATCHER_LAG_MAX: u64 = 16;
+/// Most retirements that wait for the balancer's watermark.
+const HELD_MAX: usize = 4096;
 
 /// What a gatherer's engine hears.
 #[derive(Debug)]
 pub(crate) enum Event {
-    /// A slice found candidates.
-    Candidates { slice: SliceId, frame: CandidateFrame },
+    /// Slices found candidates.
+    Candidates { frames: Vec<(SliceId, CandidateFrame)> },
     /// Another shard decided something.
     Decisions { shard: ShardId, frame: DecisionFrame },
-    /// A slice answered a subscription.
-    SliceSubscribed { slice: SliceId, known: EventId, reply: oneshot::Sender<Option<Fetch>> },
+    /// The slices of a matcher answered a subscription, each with what its frames know.
+    SlicesSubscribed { known: Vec<(SliceId, EventId)>, reply: oneshot::Sender<Option<Fetch>> },
     /// Another shard answered a subscription.
     PeerSubscribed { shard: ShardId, floor: EventId, reply: oneshot::Sender<Option<Fetch>> },
     /// Retirements from the store.
@@ -51,7 +60,7 @@ pub(crate) struct Cursors {
 #[derive(Debug)]
 pub(crate) struct Subscription {
     pub(crate) backlog: DecisionBacklog,
-    pub(crate) live: mpsc::Receiver<Arc<DecisionFrame>>,
+    pub(crate) live: mpsc::Receiver<DecisionFrame>,
 }
 
 /// A shard and who reads it.
@@ -60,25 +69,87 @@ pub(crate) struct Engine {
     shard: Shard,
     shards: u32,
     slices: u32,
+    /// A matcher's watermark is behind by less than this.
+    matcher_lag_max: u64,
     subscribers: Vec<Subscriber>,
+    /// When what waits is sent.
+    later: Later,
     effects: Vec<ShardEffect>,
 }
 
 #[derive(Debug)]
 struct Subscriber {
     reader: Reader,
-    frames: mpsc::Sender<Arc<DecisionFrame>>,
+    frames: mpsc::Sender<DecisionFrame>,
+    /// What comes next.
+    next: DecisionFrame,
+    /// The watermark it was told.
+    told: EventId,
+}
+
+impl Subscriber {
+    /// Takes its share of what came of a batch. Decisions stay in their order, and the last watermark covers them all (R4).
+    fn add(&mut self, effects: &[ShardEffect]) {
+        for effect in effects {
+            match (effect, self.reader) {
+                (ShardEffect::Retire(retirement), _) | (ShardEffect::Settled(retirement), Reader::Balancer) => {
+                    self.next.retirements.push(*retirement);
+                }
+                (ShardEffect::Grant { to, grant }, Reader::Shard(shard)) if *to == shard => {
+                    self.next.grants.push(*grant);
+                }
+                (ShardEffect::Decided { through }, _) => self.next.decided = Some(*through),
+                (ShardEffect::Settled(_) | ShardEffect::Grant { .. }, _) => {}
+            }
+        }
+    }
+
+    fn waits(&self) -> bool {
+        self.next != DecisionFrame::default()
+    }
+
+    /// Whether the reader may be waiting for what comes next.
+    fn due(&self, matcher_lag_max: u64) -> bool {
+        let DecisionFrame { retirements, grants, decided } = &self.next;
+        match self.reader {
+            Reader::Balancer => decided.is_some() || retirements.len() >= HELD_MAX,
+            Reader::Shard(_) => !retirements.is_empty() || !grants.is_empty(),
+            Reader::Matcher => decided.is_some_and(|decided| decided.0 >= self.told.0 + matcher_lag_max),
+        }
+    }
+
+    /// False when it does not read, or not fast enough.
+    fn send(&mut self) -> bool {
+        if !self.waits() {
+            return !self.frames.is_closed();
+        }
+        crash::point("gatherer.decisions.send");
+        self.told = self.next.decided.unwrap_or(self.told);
+        self.frames.try_send(std::mem::take(&mut self.next)).is_ok()
+    }
 }
 
 impl Engine {
-    pub(crate) fn new(shard: Shard) -> Engine {
+    /// `list_max` is the cluster's.
+    pub(crate) fn new(shard: Shard, list_max: u32) -> Engine {
         let (slices, shards) = (shard.placement().slices(), shard.placement().shards());
-        Engine { shard, shards, slices, subscribers: Vec::new(), effects: Vec::new() }
+        let matcher_lag_max = (u64::from(list_max) / 2).min(MATCHER_LAG_MAX);
+        let (subscribers, effects) = (Vec::new(), Vec::new());
+        Engine { shard, shards, slices, matcher_lag_max, subscribers, later: Later::default(), effects }
     }
 
     /// Handles events until the inbox closes, or one cannot be applied.
-    pub(crate) fn run(mut self, mut inbox: mpsc::Receiver<Event>) -> Result<(), ShardError> {
-        while let Some(event) = inbox.blocking_recv() {
+    pub(crate) async fn run(mut self, mut inbox: mpsc::Receiver<Event>) -> Result<(), ShardError> {
+        loop {
+            // Not biased: an inbox that is never empty must not hold back what waits.
+            let event = tokio::select! {
+                event = inbox.recv() => event,
+                () = self.later.due() => {
+                    self.send(|_| true);
+                    continue;
+                }
+            };
+            let Some(event) = event else { return Ok(()) };
             self.on_event(event)?;
             for _ in 1..BATCH {
                 match inbox.try_recv() {
@@ -88,20 +159,23 @@ impl Engine {
             }
             self.publish();
         }
-        Ok(())
     }
 
     fn on_event(&mut self, event: Event) -> Result<(), ShardError> {
         let (shard, out) = (&mut self.shard, &mut self.effects);
         match event {
-            Event::Candidates { slice, frame } => {
+            Event::Candidates { frames } => {
                 crash::point("gatherer.candidates.take");
-                shard.on_candidates(slice, &frame, out)?;
+                frames.iter().try_for_each(|(slice, frame)| shard.on_candidates(*slice, frame, out))?;
             }
             Event::Decisions { shard: from, frame } => shard.on_decisions(from, &frame, out)?,
             Event::Stored { fetch, retirements } => shard.on_stored(fetch, &retirements, out)?,
             // Whoever asked may have gone away meanwhile.
-            Event::SliceSubscribed { slice, known, reply } => _ = reply.send(shard.on_slice_subscribed(slice, known)),
+            Event::SlicesSubscribed { known, reply } => {
+                let needed = known.into_iter().filter_map(|(slice, known)| shard.on_slice_subscribed(slice, known));
+                // All reach up to the floor.
+                _ = reply.send(needed.min_by_key(|fetch| fetch.after));
+            }
             Event::PeerSubscribed { shard: peer, floor, reply } => {
                 _ = reply.send(shard.on_peer_subscribed(peer, floor));
             }
@@ -113,38 +187,22 @@ impl Engine {
     }
 
     /// Sends what came of a batch: retirements to all, to peers their grants, to balancers what slices settled, and to all the
-    /// watermark, which comes last (R4).
+    /// watermark. What no reader waits for goes later.
     fn publish(&mut self) {
-        let mut common = DecisionFrame::default();
-        let mut settled = Vec::new();
-        let mut grants = vec![Vec::new(); self.shards as usize];
-        for effect in self.effects.drain(..) {
-            match effect {
-                ShardEffect::Retire(retirement) => common.retirements.push(retirement),
-                ShardEffect::Settled(retirement) => settled.push(retirement),
-                ShardEffect::Grant { to, grant } => grants[to.0 as usize].push(grant),
-                ShardEffect::Decided { through } => common.decided = Some(through),
-            }
+        if self.effects.is_empty() {
+            return;
         }
-        let silent = common == DecisionFrame::default();
-        if !silent {
-            crash::point("gatherer.decisions.send");
+        self.subscribers.iter_mut().for_each(|subscriber| subscriber.add(&self.effects));
+        self.effects.clear();
+        let lag_max = self.matcher_lag_max;
+        self.send(|subscriber| subscriber.due(lag_max));
+        if self.subscribers.iter().any(Subscriber::waits) {
+            self.later.arm();
         }
-        let common = Arc::new(common);
-        self.subscribers.retain(|subscriber| {
-            let frame = match subscriber.reader {
-                Reader::Shard(shard) if !grants[shard.0 as usize].is_empty() => {
-                    Arc::new(DecisionFrame { grants: grants[shard.0 as usize].clone(), ..(*common).clone() })
-                }
-                Reader::Balancer if !settled.is_empty() => {
-                    let retirements = common.retirements.iter().chain(&settled).copied().collect();
-                    Arc::new(DecisionFrame { retirements, ..(*common).clone() })
-                }
-                _ if silent => return !subscriber.frames.is_closed(),
-                _ => Arc::clone(&common),
-            };
-            subscriber.frames.try_send(frame).is_ok()
-        });
+    }
+
+    fn send(&mut self, which: impl Fn(&Subscriber) -> bool) {
+        self.subscribers.retain_mut(|subscriber| !which(subscriber) || subscriber.send());
     }
 
     fn cursors(&self) -> Cursors {
@@ -158,9 +216,11 @@ impl Engine {
     fn subscribe(&mut self, reader: Reader, after: EventId) -> Subscription {
         // What is not sent yet is in the backlog, and would come twice; it may, but a grant to no reader must not get lost.
         self.publish();
+        self.subscribers.retain(|subscriber| !subscriber.frames.is_closed());
         let (frames, live) = mpsc::channel(SUBSCRIBER_FRAMES);
         let backlog = self.shard.subscribe(reader, after);
-        self.subscribers.push(Subscriber { reader, frames });
+        let told = self.shard.watermark();
+        self.subscribers.push(Subscriber { reader, frames, next: DecisionFrame::default(), told });
         Subscription { backlog, live }
     }
 

@@ -1,4 +1,8 @@
-//! The thread that searches: one inbox, all slices of the node, no I/O.
+//! The task that searches: one inbox, all slices of the node, no I/O.
+//!
+//! It answers from the runtime's own thread, so that a frame of few events goes from socket to socket without waking another.
+//! A long search blocks that thread, and says so: the runtime then reads and writes in another.
+//! What came of a batch of events goes to each gatherer as one message. What only lets it forget waits for what it needs.
 
 use std::{
     sync::Arc,
@@ -13,11 +17,15 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::{
     crash, pb,
-    rpc::{self, LinkError},
+    rpc::{self, Later, LinkError},
 };
 
-/// Candidate frames that wait for a subscriber. Reaching it ends the subscription; the gatherer resumes from its cursor.
-const SUBSCRIBER_FRAMES: usize = 4096;
+/// Messages that wait for a subscriber. Reaching it ends the subscription; the gatherer resumes from its cursors.
+const SUBSCRIBER_MESSAGES: usize = 4096;
+/// Events handled before what came of them is sent.
+const BATCH: usize = 64;
+/// More events of the log than this are searched where blocking does not hold up reading and writing.
+const SEARCH_BRIEF: u64 = 256;
 
 /// What a matcher's engine hears.
 #[derive(Debug)]
@@ -32,14 +40,14 @@ pub(crate) enum Event {
     Stored { shard: ShardId, through: EventId, retirements: Vec<Retirement> },
     /// Where to resume.
     Cursors { reply: oneshot::Sender<Cursors> },
-    /// A gatherer subscribes to a slice.
+    /// A gatherer subscribes to all slices of this node.
     Subscribe {
-        slice: SliceId,
         shard: ShardId,
-        after: EventId,
+        /// One for each slice.
+        cursors: Vec<(SliceId, EventId)>,
         /// What its frames must know, or the session ends. Then there is no answer.
         known_min: EventId,
-        reply: oneshot::Sender<Result<Subscription, Behind>>,
+        reply: oneshot::Sender<Subscription>,
     },
     /// Somebody looks.
     Inspect { reply: oneshot::Sender<pb::MatcherState> },
@@ -55,13 +63,25 @@ pub(crate) struct Cursors {
     pub(crate) floor: EventId,
 }
 
+/// A frame, and the slice that made it.
+pub(crate) type SliceFrame = (SliceId, Arc<CandidateFrame>);
+
 /// What a gatherer gets.
 #[derive(Debug)]
 pub(crate) struct Subscription {
+    /// One for each slice that was asked for.
+    pub(crate) slices: Vec<SliceHello>,
+    /// Nothing when a slice no longer has what was asked for.
+    pub(crate) backlog: Vec<SliceFrame>,
+    pub(crate) live: mpsc::Receiver<Vec<SliceFrame>>,
+}
+
+/// What a slice says first.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SliceHello {
+    pub(crate) slice: SliceId,
     pub(crate) known: EventId,
     pub(crate) floor: EventId,
-    pub(crate) backlog: Vec<Arc<CandidateFrame>>,
-    pub(crate) live: mpsc::Receiver<Arc<CandidateFrame>>,
 }
 
 /// All slices of a node and who reads them.
@@ -74,6 +94,8 @@ pub(crate) struct Engine {
     /// Ends the session.
     behind: rpc::Behind,
     subscribers: Vec<Subscriber>,
+    /// When the news that waits is sent.
+    later: Later,
     effects: Vec<SliceEffect>,
 }
 
@@ -105,23 +127,92 @@ impl Waited {
 
 #[derive(Debug)]
 struct Subscriber {
-    slice: SliceId,
     shard: ShardId,
-    frames: mpsc::Sender<Arc<CandidateFrame>>,
+    messages: mpsc::Sender<Vec<SliceFrame>>,
+    /// What comes next.
+    next: Vec<SliceFrame>,
+    /// Whether it is waited for: news of what may be forgotten is not.
+    due: bool,
+}
+
+impl Subscriber {
+    fn add(&mut self, slice: SliceId, frame: Arc<CandidateFrame>) {
+        let news = frame.after == frame.through;
+        self.due |= !news;
+        if news && let Some(last) = self.next.iter_mut().rfind(|(of, _)| *of == slice) {
+            // The newest says it all, in place of news and behind what was found.
+            if last.1.after == last.1.through {
+                last.1 = frame;
+                return;
+            }
+        }
+        self.next.push((slice, frame));
+    }
+
+    /// False when it does not read, or not fast enough.
+    fn send(&mut self) -> bool {
+        self.due = false;
+        match self.next.is_empty() {
+            true => !self.messages.is_closed(),
+            false => {
+                crash::point("matcher.candidates.send");
+                self.messages.try_send(std::mem::take(&mut self.next)).is_ok()
+            }
+        }
+    }
 }
 
 impl Engine {
     pub(crate) fn new(slices: Vec<Slice>, shards: u32, behind: rpc::Behind) -> Engine {
         let waits = vec![Waited::default(); slices.len()];
-        Engine { slices, waits, shards, behind, subscribers: Vec::new(), effects: Vec::new() }
+        let (subscribers, effects) = (Vec::new(), Vec::new());
+        Engine { slices, waits, shards, behind, subscribers, later: Later::default(), effects }
     }
 
     /// Handles events until the inbox closes, or one cannot be understood.
-    pub(crate) fn run(mut self, mut inbox: mpsc::Receiver<Event>) -> Result<(), FrameError> {
-        while let Some(event) = inbox.blocking_recv() {
-            self.on_event(event)?;
+    pub(crate) async fn run(mut self, mut inbox: mpsc::Receiver<Event>) -> Result<(), FrameError> {
+        loop {
+            // Not biased: an inbox that is never empty must not hold back what waits.
+            let event = tokio::select! {
+                event = inbox.recv() => event,
+                () = self.later.due() => {
+                    self.send(|_| true);
+                    continue;
+                }
+            };
+            let Some(event) = event else { return Ok(()) };
+            let mut brief = self.handle(event)?;
+            for _ in 1..BATCH {
+                match inbox.try_recv() {
+                    Ok(event) if brief => brief = self.handle(event)?,
+                    Ok(event) => {
+                        self.publish();
+                        brief = self.handle(event)?;
+                    }
+                    Err(_) => break,
+                }
+            }
+            self.publish();
         }
-        Ok(())
+    }
+
+    /// Whether it was brief.
+    fn handle(&mut self, event: Event) -> Result<bool, FrameError> {
+        let brief = self.events_to_search(&event) <= SEARCH_BRIEF;
+        match brief {
+            true => self.on_event(event)?,
+            false => tokio::task::block_in_place(|| self.on_event(event))?,
+        }
+        Ok(brief)
+    }
+
+    fn events_to_search(&self, event: &Event) -> u64 {
+        let pending = self.slices.iter().map(|slice| slice.received().0 - slice.through().0).max().unwrap_or_default();
+        match event {
+            Event::Frame(frame) => pending + (frame.through.0 - frame.after.0),
+            Event::Decisions { .. } | Event::Stored { .. } => pending,
+            Event::Stable(_) | Event::Cursors { .. } | Event::Subscribe { .. } | Event::Inspect { .. } => 0,
+        }
     }
 
     fn on_event(&mut self, event: Event) -> Result<(), FrameError> {
@@ -140,10 +231,11 @@ impl Engine {
             }
             // Whoever asked may have gone away meanwhile.
             Event::Cursors { reply } => _ = reply.send(self.cursors()),
-            Event::Subscribe { slice, shard, after, known_min, reply } => match self.subscribe(slice, shard, after) {
-                Ok(Subscription { known, .. }) if known < known_min => self.start_anew(slice, known, known_min),
-                subscribed => _ = reply.send(subscribed),
-            },
+            Event::Subscribe { shard, cursors, known_min, reply } => {
+                if let Some(subscription) = self.subscribe(shard, &cursors, known_min) {
+                    _ = reply.send(subscription);
+                }
+            }
             Event::Inspect { reply } => _ = reply.send(self.inspect()),
         }
         Ok(())
@@ -157,12 +249,23 @@ impl Engine {
             step(slice, &mut self.effects)?;
             waits.on_step(slice.stalled(), Instant::now);
             for SliceEffect::Frame { to, frame } in self.effects.drain(..) {
-                crash::point("matcher.candidates.send");
-                let reads = |s: &Subscriber| s.slice == slice.id() && s.shard == to;
-                self.subscribers.retain(|s| !reads(s) || s.frames.try_send(Arc::clone(&frame)).is_ok());
+                let readers = self.subscribers.iter_mut().filter(|subscriber| subscriber.shard == to);
+                readers.for_each(|subscriber| subscriber.add(slice.id(), Arc::clone(&frame)));
             }
         }
         Ok(())
+    }
+
+    /// Sends what came of a batch to those who wait for it, and to the others later.
+    fn publish(&mut self) {
+        self.send(|subscriber| subscriber.due);
+        if self.subscribers.iter().any(|subscriber| !subscriber.next.is_empty()) {
+            self.later.arm();
+        }
+    }
+
+    fn send(&mut self, which: impl Fn(&Subscriber) -> bool) {
+        self.subscribers.retain_mut(|subscriber| !which(subscriber) || subscriber.send());
     }
 
     fn cursors(&self) -> Cursors {
@@ -174,14 +277,41 @@ impl Engine {
         }
     }
 
-    fn subscribe(&mut self, slice: SliceId, shard: ShardId, after: EventId) -> Result<Subscription, Behind> {
-        let served =
-            self.slices.iter().find(|s| s.id() == slice).expect("the service asks only for slices of this node");
-        let backlog = served.subscribe(shard, after)?;
-        let (frames, live) = mpsc::channel(SUBSCRIBER_FRAMES);
-        self.subscribers.retain(|s| s.slice != slice || s.shard != shard);
-        self.subscribers.push(Subscriber { slice, shard, frames });
-        Ok(Subscription { known: backlog.known, floor: served.floor(), backlog: backlog.frames, live })
+    /// None when a slice knows too little: that ends the session.
+    fn subscribe(
+        &mut self,
+        shard: ShardId,
+        cursors: &[(SliceId, EventId)],
+        known_min: EventId,
+    ) -> Option<Subscription> {
+        let (mut slices, mut frames, mut behind) = (Vec::new(), Vec::new(), false);
+        for &(slice, after) in cursors {
+            let own = self.slices.iter().find(|own| own.id() == slice);
+            let served = own.expect("the service asks only for slices of this node");
+            match served.subscribe(shard, after) {
+                Ok(backlog) if backlog.known < known_min => {
+                    self.start_anew(slice, backlog.known, known_min);
+                    return None;
+                }
+                Ok(backlog) => {
+                    slices.push(SliceHello { slice, known: backlog.known, floor: served.floor() });
+                    frames.extend(backlog.frames.into_iter().map(|frame| (slice, frame)));
+                }
+                // The hello alone says it: the reader sees that its cursor is below the floor.
+                Err(Behind { floor, .. }) => {
+                    slices.push(SliceHello { slice, known: floor, floor });
+                    behind = true;
+                }
+            }
+        }
+        self.subscribers.retain(|subscriber| subscriber.shard != shard);
+        let (messages, live) = mpsc::channel(SUBSCRIBER_MESSAGES);
+        if behind {
+            frames.clear();
+        } else {
+            self.subscribers.push(Subscriber { shard, messages, next: Vec::new(), due: false });
+        }
+        Some(Subscription { slices, backlog: frames, live })
     }
 
     /// Frames that know so little name elements that are dead, and the retirements that would say so are gone from the store.

@@ -1,9 +1,6 @@
 //! A matcher's session: the cut, then the log, then whatever interrupts it.
 
-use std::{
-    sync::{Arc, Mutex, PoisonError},
-    thread,
-};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use dovetail_core::{
     EventId,
@@ -39,12 +36,7 @@ pub(super) async fn session(node: Arc<Node>, health: Health, session: Shutdown) 
         Err(error) => return error.to_string(),
     };
     let (inbox, events) = Inbox::new(INBOX);
-    let (ended, end) = tokio::sync::oneshot::channel();
-    // Searching is arithmetic for as long as it takes: a thread of its own, so that I/O never waits behind it.
-    let spawned = thread::Builder::new().name("search".into()).spawn(move || _ = ended.send(engine.run(events)));
-    if let Err(error) = spawned {
-        return format!("cannot start the search thread: {error}");
-    }
+    let engine = tokio::spawn(engine.run(events));
     node.engine.set(Some(inbox.clone()));
     health.set(true).await;
     for shard in node.placement.each_shard() {
@@ -54,10 +46,10 @@ pub(super) async fn session(node: Arc<Node>, health: Health, session: Shutdown) 
     tokio::select! {
         () = session.given() => "told to stop".into(),
         reason = is_behind.recv() => reason.unwrap_or_default(),
-        ended = end => match ended {
-            Ok(Ok(())) => "the search thread stopped".into(),
+        ended = engine => match ended {
+            Ok(Ok(())) => "the search stopped".into(),
             Ok(Err(error)) => error.to_string(),
-            Err(_) => "the search thread panicked".into(),
+            Err(_) => "the search panicked".into(),
         },
         other = read_feed(&node, &link, &session, &inbox, &log_id, feed) => other,
     }

@@ -1,14 +1,17 @@
 //! What a matcher serves: candidates and inspection.
 
-use std::sync::Arc;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use dovetail_core::{EventId, ShardId, SliceId};
-use futures::{Stream, StreamExt, stream};
+use futures::{StreamExt, stream};
 use tonic::{Request, Response, Status, service::Routes};
 
 use super::{
     Node,
-    engine::{Event, Subscription},
+    engine::{Event, SliceFrame, SliceHello, Subscription},
 };
 use crate::{
     convert, pb,
@@ -42,39 +45,50 @@ impl CandidatesService for Service {
     async fn candidates(&self, request: Request<pb::CandidatesRequest>) -> Result<Response<CandidateStream>, Status> {
         let request = request.into_inner();
         self.node.identity.check(request.peer.as_ref())?;
-        let (slice, shard) = (SliceId(request.slice), ShardId(request.shard));
-        if !super::slices(&self.node).any(|own| own == slice) {
-            let matcher = self.node.identity.index;
-            return Err(Status::invalid_argument(format!("slice {slice} does not run on matcher {matcher}")));
-        }
-        let shards = self.node.placement.shards();
+        let (shard, shards) = (ShardId(request.shard), self.node.placement.shards());
         if shard.0 >= shards {
             return Err(Status::invalid_argument(format!("shard {shard} is not below {shards}")));
         }
-        let after = EventId(request.after);
+        let cursors = cursors(&self.node, &request.cursors)?;
         let known_min = EventId(request.known_min);
-        let subscribed = self.node.ask(|reply| Event::Subscribe { slice, shard, after, known_min, reply }).await?;
-        let (known, floor, frames) = match subscribed {
-            Ok(Subscription { known, floor, backlog, live }) => {
-                (known, floor, backlog_then_live(backlog, live).boxed())
-            }
-            // The hello alone says it: the reader sees that its cursor is below the floor.
-            Err(behind) => (behind.floor, behind.floor, stream::empty().boxed()),
-        };
-        let hello = pb::CandidatesHello { peer: Some(self.node.identity.pb()), known: known.0, floor: floor.0 };
-        let hello = stream::once(async { Message::Hello(hello) });
-        let messages = hello.chain(frames).map(|message| Ok(pb::CandidatesResponse { message: Some(message) }));
+        let subscribed = self.node.ask(|reply| Event::Subscribe { shard, cursors, known_min, reply }).await?;
+        let Subscription { slices, backlog, live } = subscribed;
+        let hello =
+            |hello: SliceHello| pb::SliceHello { slice: hello.slice.0, known: hello.known.0, floor: hello.floor.0 };
+        let slices = slices.into_iter().map(hello).collect();
+        let hello = Message::Hello(pb::CandidatesHello { peer: Some(self.node.identity.pb()), slices });
+        let backlog = backlog.into_iter().map(|frame| vec![frame]);
+        let live = tokio_stream::wrappers::ReceiverStream::new(live);
+        let frames = stream::iter(backlog).chain(live).map(|frames| Message::Frames(frames_pb(&frames)));
+        let messages = stream::iter([hello]).chain(frames);
+        let messages = messages.map(|message| Ok(pb::CandidatesResponse { message: Some(message) }));
         Ok(Response::new(rpc::until_stopped(messages, self.stop.clone())))
     }
 }
 
-fn backlog_then_live(
-    backlog: Vec<Arc<dovetail_core::CandidateFrame>>,
-    live: tokio::sync::mpsc::Receiver<Arc<dovetail_core::CandidateFrame>>,
-) -> impl Stream<Item = Message> {
-    stream::iter(backlog)
-        .chain(tokio_stream::wrappers::ReceiverStream::new(live))
-        .map(|frame| Message::Frame(convert::candidate_frame_pb(&frame)))
+/// Refuses a gatherer that does not ask for exactly the slices that run here: it would wait for the others for ever.
+fn cursors(node: &Node, asked: &[pb::SliceCursor]) -> Result<Vec<(SliceId, EventId)>, Status> {
+    let own: BTreeSet<SliceId> = super::slices(node).collect();
+    let cursors: BTreeMap<SliceId, EventId> =
+        asked.iter().map(|cursor| (SliceId(cursor.slice), EventId(cursor.after))).collect();
+    if asked.len() != own.len() || !cursors.keys().eq(&own) {
+        let named = |slices: &mut dyn Iterator<Item = SliceId>| {
+            slices.map(|slice| slice.to_string()).collect::<Vec<_>>().join(", ")
+        };
+        let asked = named(&mut asked.iter().map(|cursor| SliceId(cursor.slice)));
+        return Err(Status::invalid_argument(format!(
+            "matcher {} runs {}, but [{asked}] were asked for; do both run the same version?",
+            node.identity.index,
+            named(&mut own.into_iter()),
+        )));
+    }
+    Ok(cursors.into_iter().collect())
+}
+
+fn frames_pb(frames: &[SliceFrame]) -> pb::CandidateFrames {
+    pb::CandidateFrames {
+        frames: frames.iter().map(|(slice, frame)| convert::candidate_frame_pb(*slice, frame)).collect(),
+    }
 }
 
 #[tonic::async_trait]

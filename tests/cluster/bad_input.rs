@@ -5,6 +5,7 @@ use std::net::TcpStream;
 use std::time::Duration;
 
 use dovetail::client::{Client, ClientError, Columns, SubmitOptions, by_id, by_key, value};
+use dovetail::pb::candidates_service_client::CandidatesServiceClient;
 use dovetail::pb::match_service_client::MatchServiceClient;
 use dovetail::pb::{self, Attribute, AttributeType, ElementState, PoolDefinition, Submission};
 use tonic::{Code, Status};
@@ -509,4 +510,25 @@ async fn nodes_that_read_another_log_are_told_so_and_start_again() {
     let ids = submit(&client, "duel", (0..10).map(|number| player(&format!("p{number}"), number / 2)).collect()).await;
     assert_eq!(ids, (2..12).collect::<Vec<_>>(), "a new log");
     assert_eq!(settled(&client, "duel", 0, WAIT).await.len(), 5);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gatherer_that_asks_for_other_slices_than_a_matcher_runs_is_refused_with_both() {
+    let it = Disturbed::start("other-slices").await;
+    let matcher = it.cluster.url(Which::Matcher(0));
+    let peer = until("the matcher says who it is", async || {
+        let told = inspect(&matcher).await?;
+        let digest = told.settings_digest;
+        Some(pb::Peer { cluster: told.cluster, settings: told.settings, settings_digest: digest, ..Default::default() })
+    })
+    .await;
+    let mut client = CandidatesServiceClient::new(channel(&matcher));
+    // The first is what a version asks that had a stream for each slice.
+    for (slices, says) in [(vec![], "[]"), (vec![0, 7], "[s0, s7]"), (vec![0, 0], "[s0, s0]")] {
+        let cursors = slices.into_iter().map(|slice| pb::SliceCursor { slice, after: 0 }).collect();
+        let request = pb::CandidatesRequest { peer: Some(peer.clone()), cursors, ..Default::default() };
+        let status = client.candidates(request).await.map(drop).unwrap_err();
+        refused(&status, Code::InvalidArgument, &[says, "matcher 0 runs s0", "same version"]);
+    }
+    it.undisturbed().await;
 }

@@ -34,17 +34,17 @@ fn heading(report: &Report) -> String {
         None => "flat out".to_owned(),
     };
     let payload = load.payload_bytes.map_or(String::new(), |bytes| format!(", payloads of {bytes} bytes"));
+    let batches = |form| format!("batches of up to {} as {form}, {} in flight", load.batch, load.in_flight);
     let form = match load.form {
-        Form::Columns => "columns",
-        Form::Rows => "rows",
+        Form::Columns => batches("columns"),
+        Form::Rows => batches("rows"),
+        Form::One => "one at a time".to_owned(),
     };
     let mut text = format!(
-        "{}: {} elements {pace}, {}, batches of up to {} as {form}, {} in flight{payload}\n",
+        "{}: {} elements {pace}, {}, {form}{payload}\n",
         printable(&report.workload),
         thousands(report.elements as u64),
         counted(load.clients, "client"),
-        load.batch,
-        load.in_flight,
     );
     let nodes = format!(
         "{}, {}, {}",

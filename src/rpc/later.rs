@@ -1,0 +1,65 @@
+//! A short while, after which what can wait is sent all the same.
+
+use std::{pin::Pin, time::Duration};
+
+use tokio::time::{Instant, Sleep, sleep};
+
+/// Longest time that something waits for a message to travel with. Only what nobody can be waiting for is held back: what lets
+/// others forget, and watermarks that are not far behind. Nothing is forgotten above the stable cut, which moves as often as the
+/// balancer writes results: every 20 ms.
+const WAIT: Duration = Duration::from_millis(20);
+
+/// Whether there is something that waits, and until when.
+#[derive(Debug, Default)]
+pub struct Later {
+    /// Made once, and set again.
+    sleep: Option<Pin<Box<Sleep>>>,
+    armed: bool,
+}
+
+impl Later {
+    /// Something waits from now on, if nothing has before.
+    pub fn arm(&mut self) {
+        if self.armed {
+            return;
+        }
+        self.armed = true;
+        match &mut self.sleep {
+            Some(sleep) => sleep.as_mut().reset(Instant::now() + WAIT),
+            None => self.sleep = Some(Box::pin(sleep(WAIT))),
+        }
+    }
+
+    /// Returns once what waits has waited long enough; never when nothing does. May be dropped and asked again.
+    pub async fn due(&mut self) {
+        match &mut self.sleep {
+            Some(sleep) if self.armed => {
+                sleep.await;
+                self.armed = false;
+            }
+            _ => std::future::pending().await,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt as _;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_waits_is_due_once_and_by_the_first_of_it() {
+        let mut later = Later::default();
+        assert_eq!(later.due().now_or_never(), None);
+        for _ in 0..2 {
+            let began = Instant::now();
+            later.arm();
+            assert_eq!(later.due().now_or_never(), None);
+            later.arm();
+            later.due().await;
+            assert!(began.elapsed() >= WAIT);
+            assert_eq!(later.due().now_or_never(), None);
+        }
+    }
+}
