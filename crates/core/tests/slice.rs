@@ -23,16 +23,20 @@ const KEY: &str = "a.v == b.v";
 /// Slice `s0` of `slices`, in a cluster of one shard, with a pool that is split by index.
 fn check(slices: u32, list_max: usize, transcript: &str) {
     let placement = Placement::new(slices, 1, Arc::new(Ring::new(1, 1))).as_among_others();
-    check_rule(BAND, &placement, list_max, transcript);
+    check_rule(BAND, &placement, list_max, 0, transcript);
 }
 
 /// The lone slice of a cluster of one shard, which settles what it finds.
 fn check_settling(rule: &str, list_max: usize, transcript: &str) {
-    check_rule(rule, &Placement::new(1, 1, Arc::new(Ring::new(1, 1))), list_max, transcript);
+    check_rule(rule, &Placement::new(1, 1, Arc::new(Ring::new(1, 1))), list_max, 0, transcript);
 }
 
-fn check_rule(rule: &str, placement: &Placement, list_max: usize, transcript: &str) {
-    let begin = |cut| Slice::new(placement.clone(), SliceId(0), list_max, cut).unwrap();
+fn check_rule(rule: &str, placement: &Placement, list_max: usize, whole_max: usize, transcript: &str) {
+    let begin = |cut| {
+        let mut slice = Slice::new(placement.clone(), SliceId(0), list_max, cut).unwrap();
+        slice.know_whole_up_to(whole_max);
+        slice
+    };
     let mut slice = begin(SliceCut::default());
     common::check(transcript, |words| {
         let mut out = Vec::new();
@@ -468,7 +472,7 @@ fn elements_of_other_keys_are_passed_over() {
         >
         "
     );
-    check_rule(KEY, &two, 16, &transcript);
+    check_rule(KEY, &two, 16, 0, &transcript);
 }
 
 /// A slice that had left events out of its count waited for a watermark that waited for it. Found by seed 1398, when two
@@ -506,4 +510,10 @@ fn bug_errors_of_a_search_that_waits_were_counted_again() {
     assert_eq!(slice.through(), EventId(8));
     let errors: Vec<u64> = slice.pools().map(|pool| pool.rule_errors).collect();
     assert_eq!(errors, [3], "one of each search");
+}
+
+/// Slice `s0` of two, which knows pools whole in which at most so many wait.
+fn check_whole(whole_max: usize, transcript: &str) {
+    let placement = Placement::new(2, 1, Arc::new(Ring::new(1, 1)));
+    check_rule(BAND, &placement, 4, whole_max, transcript);
 }
