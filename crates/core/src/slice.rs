@@ -34,8 +34,8 @@ use crate::{
 use ahead::Ahead;
 use frames::Frames;
 pub use hot::HotKey;
-use pools::{Pools, SlicePool};
 pub(crate) use pools::WHOLE_MAX;
+use pools::{Pools, SlicePool};
 use retired::Retired;
 pub use types::{
     Behind, CandidateBacklog, FrameError, SliceCut, SliceEffect, SlicePoolStats, SliceStats, WaitingElement,

@@ -517,3 +517,72 @@ fn check_whole(whole_max: usize, transcript: &str) {
     let placement = Placement::new(2, 1, Arc::new(Ring::new(1, 1)));
     check_rule(BAND, &placement, 4, whole_max, transcript);
 }
+
+#[test]
+fn where_all_that_wait_are_known_the_owner_of_the_anchor_lists_the_match_and_nobody_else_anything() {
+    check_whole(
+        4,
+        "
+        x1 pool
+        > (x0, x1] known x0 stable x0
+        x2 arrives 0
+        > (x1, x2] known x0 stable x0
+        x3 arrives 0
+        > (x2, x3] known x0 stable x0; x3 e3 [e2]; x3 e3 on e2
+        x4 arrives 0
+        > (x3, x4] known x0 stable x0
+        x5 arrives 90
+        > (x4, x5] known x0 stable x0
+        x6 arrives 95
+        > (x5, x6] known x0 stable x0
+        x7 reprobes e5 90
+        > (x6, x7] known x0 stable x0
+        x8 reprobes e4 0
+        > (x7, x8] known x0 stable x0; x8 e4 []
+        x9 arrives 3
+        > (x8, x9] known x0 stable x0; x9 e9 [e4]; x9 e9 on e4
+        anchors
+        >
+        ",
+    );
+}
+
+#[test]
+fn where_too_many_wait_a_slice_lists_what_it_owns_until_few_wait_again() {
+    check_whole(
+        4,
+        "
+        x1 pool
+        > (x0, x1] known x0 stable x0
+        x2 arrives 0
+        > (x1, x2] known x0 stable x0
+        x3 arrives 50
+        > (x2, x3] known x0 stable x0
+        x4 arrives 100
+        > (x3, x4] known x0 stable x0
+        x5 arrives 150
+        > (x4, x5] known x0 stable x0
+        x6 arrives 200
+        > (x5, x6] known x0 stable x0
+        x7 withdraws e3
+        > (x6, x7] known x0 stable x0
+        x8 withdraws e5
+        > (x7, x8] known x0 stable x0
+        x9 withdraws e4
+        > (x8, x9] known x0 stable x0; x9 closes e4
+        x10 withdraws e6
+        > (x9, x10] known x0 stable x0; x10 closes e6
+        x11 withdraws e2
+        decided x10
+        > (x10, x11] known x10 stable x0; x11 closes e2
+        x12 arrives 0
+        > (x11, x12] known x10 stable x0
+        x13 arrives 0
+        > (x12, x13] known x10 stable x0; x13 e13 [e12]; x13 e13 on e12
+        x14 arrives 0
+        > (x13, x14] known x10 stable x0
+        anchors
+        > e14
+        ",
+    );
+}

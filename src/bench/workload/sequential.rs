@@ -70,7 +70,8 @@ mod tests {
 
     #[test]
     fn the_fewer_pairs_match_the_more_elements_wait() {
-        let waiting = |per_million| 20_000 - 2 * sequential(&Workload::Dense(per_million).elements(20_000), 0..20_000).len();
+        let waiting =
+            |per_million| 20_000 - 2 * sequential(&Workload::Dense(per_million).elements(20_000), 0..20_000).len();
         assert!(waiting(1_000_000) == 0 && waiting(100_000) < 40 && waiting(1_000) > 100);
     }
 }

@@ -20,8 +20,9 @@ use crate::{
 const ASKED_MAX: usize = 8;
 /// Fewer anchors than this are not worth looking ahead in.
 const AHEAD_ANCHORS_MIN: usize = 1024;
-/// Where at most so many wait, a slice knows all of them, and not only its own.
-pub(crate) const WHOLE_MAX: usize = 1024;
+/// Where at most so many wait, a slice knows all of them, and not only its own: then every slice tests what one would, which is
+/// cheaper than to list what probes in flight may take as long as few are tested.
+pub(crate) const WHOLE_MAX: usize = 512;
 /// How many anchors are looked for ahead of a search that lists all it finds.
 const AHEAD_LISTED: usize = 4;
 /// The same where it takes the first: another may have taken that by then, but not often.

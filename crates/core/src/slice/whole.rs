@@ -180,12 +180,7 @@ impl Slice {
     }
 
     /// Matches the prober with the lowest of all that wait, which waits no longer; lists the pair when that is an anchor here.
-    fn match_whole(
-        &mut self,
-        x: EventId,
-        prober: &Prober<'_>,
-        time_ms: u64,
-    ) -> Result<Option<ElementId>, FrameError> {
+    fn match_whole(&mut self, x: EventId, prober: &Prober<'_>, time_ms: u64) -> Result<Option<ElementId>, FrameError> {
         let own = self.owns(prober.element);
         let pool = self.pools.get_mut(x, prober.pool)?;
         prober.row.check(&pool.pool.schema).map_err(|source| FrameError::Row { x, source: Box::new(source) })?;
