@@ -129,6 +129,7 @@ fn cut_parts(cut: SliceCut) -> impl Iterator<Item = pb::CutPart> {
     };
     let mut first = pb::CutPart {
         pools: cut.pools.iter().map(pool).collect(),
+        whole: cut.whole.iter().map(|pool| pool.0).collect(),
         left_out: cut.left_out.iter().map(|element| element.0).collect(),
         ..Default::default()
     };

@@ -1,4 +1,5 @@
-//! The workloads W1 to W5: elements that come out the same everywhere, with rules, and with answers that are known.
+//! The workloads W1 to W5: elements that come out the same everywhere, with rules, and with answers that are known; and pools
+//! of a given match probability, whose rule gives a planner nothing to split by.
 //!
 //! Invariant: an element's attributes follow from workload, number of elements and position alone.
 
@@ -16,6 +17,9 @@ use crate::pb::{Attribute, AttributeType, PoolDefinition, Value};
 /// W5's coordinates are whole numbers of this.
 pub const UNIT: f64 = 1.0 / 16_777_216.0;
 
+/// The numbers of [`Workload::Dense`] are below this.
+pub const CIRCLE: u64 = 1_000_000;
+
 /// From so many elements on W5 is as dense as with 100,000; below, as with 20,000.
 const W5_MANY: usize = 60_000;
 
@@ -32,16 +36,27 @@ pub enum Workload {
     W4,
     /// Near in eight dimensions: no key.
     W5,
+    /// Of a million pairs so many match, by a number of each: nothing that a search could be split or shortened by. With all of
+    /// them it is W3, but for the planner, which does not see that the rule is true of everyone.
+    #[value(skip)]
+    Dense(u32),
 }
 
 impl Workload {
-    /// All of them.
+    /// All that have a number.
     pub const ALL: [Workload; 5] = [Workload::W1, Workload::W2, Workload::W3, Workload::W4, Workload::W5];
 
-    /// Its number, 1 to 5.
+    /// Its number, 1 to 5, and 6 for those of a given match probability.
     #[must_use]
     pub fn number(self) -> u64 {
-        self as u64 + 1
+        match self {
+            Workload::W1 => 1,
+            Workload::W2 => 2,
+            Workload::W3 => 3,
+            Workload::W4 => 4,
+            Workload::W5 => 5,
+            Workload::Dense(_) => 6,
+        }
     }
 
     /// Its attributes.
@@ -52,6 +67,7 @@ impl Workload {
             Workload::W2 => &["side", "cell"],
             Workload::W3 => &[],
             Workload::W4 => &["key", "side"],
+            Workload::Dense(_) => &["r"],
             Workload::W5 => &["x0", "x1", "x2", "x3", "x4", "x5", "x6", "x7"],
         }
     }
@@ -64,6 +80,7 @@ impl Workload {
             Workload::W2 => "a.cell == b.cell && a.side != b.side",
             Workload::W3 => "true",
             Workload::W4 => "a.key == b.key && a.side != b.side",
+            Workload::Dense(per_million) => return format!("(a.r + b.r) % {CIRCLE} < {per_million}"),
             Workload::W5 => {
                 let square = |x: &&str| format!("(a.{x} - b.{x}) * (a.{x} - b.{x})");
                 let squares: Vec<String> = self.columns().iter().map(square).collect();
@@ -76,7 +93,7 @@ impl Workload {
     fn value(self, cell: i64) -> Value {
         match self {
             Workload::W5 => value::double(cell as f64 * UNIT),
-            Workload::W1 | Workload::W2 | Workload::W3 | Workload::W4 => value::int(cell),
+            _ => value::int(cell),
         }
     }
 
@@ -108,6 +125,7 @@ impl Workload {
             }
             Workload::W3 => Vec::new(),
             Workload::W4 => correlated(&mut draws, n),
+            Workload::Dense(_) => (0..n).map(|_| draws.below(CIRCLE) as i64).collect(),
             Workload::W5 => (0..8 * n).map(|_| (draws.next() >> 40) as i64).collect(),
         };
         Elements { workload: self, n, cells }
@@ -162,7 +180,7 @@ impl Elements {
             let cells = positions.clone().map(|position| self.row(position)[column]);
             match self.workload {
                 Workload::W5 => batch.doubles(name, cells.map(|cell| cell as f64 * UNIT)),
-                Workload::W1 | Workload::W2 | Workload::W3 | Workload::W4 => batch.ints(name, cells),
+                _ => batch.ints(name, cells),
             }
         })
     }

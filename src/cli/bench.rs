@@ -10,7 +10,7 @@ use super::error::CliError;
 use super::input::InputArgs;
 use super::schema::PoolSchema;
 use super::{match_json, output, pool_file};
-use crate::bench::workload::Workload;
+use crate::bench::workload::{CIRCLE, Workload};
 use crate::bench::{self, Form, Manner, Pace, Plan, Shape, Source, Target};
 use crate::shutdown::Shutdown;
 
@@ -26,6 +26,7 @@ Workloads, with known answers:
   w1  players: same region and mode, skill near     w2  riders and drivers: same cell, other side
   w3  everyone with everyone                        w4  two halves of an event: same id, other side
   w5  near in eight dimensions, no key
+With --match-probability the sequential program says what should come of it.
 
 Flat out, latencies say how much was under way; measure them with --rate, below what the cluster can do.
 
@@ -59,6 +60,10 @@ struct LoadArgs {
     /// w1 to w5 [default: w2]
     #[arg(long, value_name = "W", hide_possible_values = true, conflicts_with = "pool_file")]
     workload: Option<Workload>,
+    /// In place of a workload, a pool in which two elements match with this probability, by a rule without a key that the planner
+    /// cannot shorten: split by index
+    #[arg(long, value_name = "P", conflicts_with_all = ["workload", "pool_file"], value_parser = probability)]
+    match_probability: Option<f64>,
     /// How many elements [default: 100000]
     #[arg(long, value_name = "N", conflicts_with = "pool_file",
           value_parser = clap::value_parser!(u32).range(2..=ELEMENTS_MAX as i64))]
@@ -113,6 +118,14 @@ struct TargetArgs {
     /// Where the log's folder is made, and removed afterwards [default: the place for temporary files]
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
+}
+
+/// For clap.
+fn probability(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(probability) if (0.0..=1.0).contains(&probability) => Ok(probability),
+        _ => Err(format!("{text:?} is not a probability, 0 to 1")),
+    }
 }
 
 /// For clap.
@@ -198,14 +211,20 @@ impl LoadArgs {
                 Source::Described { definition, submissions },
             ));
         }
-        let (workload, n) = (self.workload.unwrap_or(Workload::W2), self.elements.unwrap_or(100_000) as usize);
+        let dense = |probability: f64| Workload::Dense((probability * CIRCLE as f64).round() as u32);
+        let workload = self.match_probability.map(dense).or(self.workload).unwrap_or(Workload::W2);
+        let n = self.elements.unwrap_or(100_000) as usize;
         if workload == Workload::W4 && n % 2 == 1 {
             return Err(CliError::Arguments(format!(
                 "the elements of w4 come in pairs, so --elements must be even, not {n}"
             )));
         }
         let source = Source::generated(workload, n, self.payload_bytes.map(|bytes| bytes as usize));
-        Ok((format!("w{}", workload.number()), source))
+        let name = match self.match_probability {
+            Some(probability) => format!("match probability {probability}"),
+            None => format!("w{}", workload.number()),
+        };
+        Ok((name, source))
     }
 }
 

@@ -78,6 +78,7 @@ pub fn slice_cut_part(cut: &mut SliceCut, part: pb::CutPart) -> Result<bool, Con
             row: row(waiting.row)?,
         });
     }
+    cut.whole.extend(part.whole.into_iter().map(PoolId));
     cut.left_out.extend(part.left_out.into_iter().map(ElementId));
     Ok(part.last)
 }

@@ -30,7 +30,7 @@ pub fn keyed(workload: Workload, n: usize) -> Option<Vec<Keyed>> {
             Workload::W2 => Keyed { key: row[1], side: row[0] as i16, ..Keyed::default() },
             Workload::W3 => Keyed::default(),
             Workload::W4 => Keyed { key: row[0], side: row[1] as i16, ..Keyed::default() },
-            Workload::W5 => return None,
+            Workload::W5 | Workload::Dense(_) => return None,
         })
     };
     (0..n).map(keyed).collect()

@@ -25,6 +25,17 @@ pub struct Event {
 }
 
 impl Event {
+    /// The pool of its element; none for one that concerns no element.
+    #[must_use]
+    pub fn pool(&self) -> Option<PoolId> {
+        match &self.kind {
+            EventKind::Arrival { pool, .. } | EventKind::Reprobe { pool, .. } | EventKind::Withdrawal { pool, .. } => {
+                Some(*pool)
+            }
+            EventKind::PoolDefined { .. } => None,
+        }
+    }
+
     /// The place of its element, when one slice alone searches for it: elsewhere nobody can meet it. None when the event matters
     /// everywhere.
     #[must_use]

@@ -31,11 +31,13 @@ pub use types::{
     PoolEntry, Status,
 };
 
+use dovetail_rule::Split;
+
 use crate::{
     DefineError, ElementId, EventId, EventKind, Place, Pool, PoolId, Retirement, ShardId, WithdrawReason,
     batch::{Batch, Fingerprint, Run},
     hash::ElementMap,
-    slice::{SliceCut, WaitingElement},
+    slice::{SliceCut, WHOLE_MAX, WaitingElement},
 };
 
 /// The balancer's knowledge.
@@ -279,16 +281,18 @@ impl Ledger {
         }
     }
 
-    /// The state at the stable cut; `mine` chooses the elements that come with it.
+    /// The state at the stable cut; `mine` chooses the elements that come with it. Where few wait in a pool that is split by index,
+    /// all of them come.
     #[must_use]
     pub fn cut(&self, mine: impl Fn(Place) -> bool) -> SliceCut {
+        let whole = self.whole_at_cut();
         let at_cut = |element: ElementId, at: At| {
             if element.arrival() > self.stable {
                 return None;
             }
             let view = self.elements.view(at);
             let (pool, row) = (view.batch.pool(), view.batch.row(view.row));
-            let mine = mine(self.pool(pool).pool.place(element, &row));
+            let mine = whole.contains(&pool) || mine(self.pool(pool).pool.place(element, &row));
             mine.then(|| WaitingElement { element, pool, arrived_ms: view.arrived_ms, row: Arc::new(row) })
         };
         let elements = self.elements.waiting_after(ElementId(0));
@@ -302,7 +306,23 @@ impl Ledger {
         let naming = self.naming.iter().filter(|&(&x, (element, _))| x > self.stable && left_out(element));
         let defined = self.pools.iter().filter(|pool| pool.defined_at <= self.stable);
         let pools = defined.map(|entry| (entry.pool.id, Arc::clone(&entry.pool.definition))).collect();
-        SliceCut { through: self.stable, pools, waiting, left_out: naming.map(|(_, &(element, _))| element).collect() }
+        let left_out = naming.map(|(_, &(element, _))| element).collect();
+        SliceCut { through: self.stable, pools, waiting, whole, left_out }
+    }
+
+    /// The pools that are split by index in which few wait at the stable cut.
+    fn whole_at_cut(&self) -> BTreeSet<PoolId> {
+        let mut waiting = vec![0; self.pools.len()];
+        let elements = self.elements.waiting_after(ElementId(0));
+        let unstable = self.unstable.iter().map(|unstable| (unstable.element, unstable.at));
+        for (element, at) in elements.chain(unstable) {
+            if element.arrival() <= self.stable {
+                waiting[self.elements.view(at).batch.pool().0 as usize] += 1;
+            }
+        }
+        let defined = self.pools.iter().filter(|pool| pool.defined_at <= self.stable).map(|entry| &entry.pool);
+        let by_index = defined.filter(|pool| pool.split() == Split::Index);
+        by_index.map(|pool| pool.id).filter(|pool| waiting[pool.0 as usize] <= WHOLE_MAX).collect()
     }
 
     /// What became of an element.

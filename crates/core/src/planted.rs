@@ -65,11 +65,15 @@ pub enum Bug {
     RefusedGoesOn,
     /// A matcher goes on serving frames that know less than the store can fill in.
     StaleCandidatesServed,
+    /// A slice takes a pool for known whole before everything below is decided.
+    WholeTooEarly,
+    /// A slice takes a pool for known whole while others' anchors wait that it has not kept.
+    WholeWithoutOlder,
 }
 
 impl Bug {
     /// All of them; `--planted N` counts from 1.
-    pub const ALL: [Bug; 29] = [
+    pub const ALL: [Bug; 31] = [
         Bug::ProbeNotComplete,
         Bug::ClaimBeforeOwnProbe,
         Bug::ListFactorOne,
@@ -99,6 +103,8 @@ impl Bug {
         Bug::ResultsTrimmedAboveCut,
         Bug::RefusedGoesOn,
         Bug::StaleCandidatesServed,
+        Bug::WholeTooEarly,
+        Bug::WholeWithoutOlder,
     ];
 }
 

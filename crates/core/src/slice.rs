@@ -14,6 +14,7 @@ mod pools;
 mod retired;
 mod settle;
 mod types;
+mod whole;
 
 use std::{
     collections::{BTreeSet, VecDeque},
@@ -33,11 +34,13 @@ use crate::{
 use ahead::Ahead;
 use frames::Frames;
 pub use hot::HotKey;
-use pools::Pools;
+pub(crate) use pools::WHOLE_MAX;
+use pools::{Pools, SlicePool};
 use retired::Retired;
 pub use types::{
     Behind, CandidateBacklog, FrameError, SliceCut, SliceEffect, SlicePoolStats, SliceStats, WaitingElement,
 };
+use whole::{Flight, Others};
 
 /// A slice.
 #[derive(Debug)]
@@ -48,6 +51,8 @@ pub struct Slice {
     planted: Planted,
     pools: Pools,
     retired: Retired,
+    /// What was found out where everybody who waits is known, and what is in flight elsewhere.
+    flight: Flight,
     /// No later frame of the log names an element retired at or below this event: the last frame's stable cut.
     nameless: EventId,
     /// Decided watermark by shard.
@@ -98,6 +103,7 @@ impl Slice {
             planted: Planted::default(),
             pools: Pools::default(),
             retired: Retired::new(cut.through),
+            flight: Flight::default(),
             nameless: EventId::ZERO,
             decided: vec![cut.through; shards],
             stable: cut.through,
@@ -113,13 +119,15 @@ impl Slice {
             placement,
         };
         for (pool, definition) in cut.pools {
-            slice.pools.define(cut.through, pool, definition, &slice.placement)?;
+            let others = if cut.whole.contains(&pool) { Others::Whole } else { Others::Unknown };
+            slice.pools.define(cut.through, pool, definition, &slice.placement, others)?;
         }
         let mut waiting = cut.waiting;
         waiting.sort_unstable_by_key(|waiting| waiting.element);
         for WaitingElement { element, pool, arrived_ms, row } in waiting {
             let (place, key) = slice.place(cut.through, pool, element, &row)?;
-            if slice.placement.owner(place) == id {
+            let all = slice.pools.get(cut.through, pool)?.is_whole();
+            if all || slice.placement.owner(place) == id {
                 slice.pools.insert(element, pool, &row, arrived_ms, key);
             }
         }
@@ -273,7 +281,7 @@ impl Slice {
     /// Retired elements remembered.
     #[must_use]
     pub fn retired_kept(&self) -> usize {
-        self.retired.len()
+        self.retired.len() + self.flight.gone()
     }
 
     /// Counts for people.
@@ -286,7 +294,7 @@ impl Slice {
     pub fn pools(&self) -> impl Iterator<Item = SlicePoolStats<'_>> {
         self.pools.iter().map(|entry| SlicePoolStats {
             name: &entry.pool.definition.name,
-            waiting: entry.anchors.len(),
+            waiting: self.own_anchors(entry).count(),
             rule_errors: entry.rule_errors,
             split: entry.pool.split(),
             hot_keys: entry.hot_keys(),
@@ -295,7 +303,12 @@ impl Slice {
 
     /// The elements waiting that are owned here, in no order.
     pub fn anchors(&self) -> impl Iterator<Item = ElementId> {
-        self.pools.iter().flat_map(|pool| pool.anchors.ids()).map(ElementId)
+        self.pools.iter().flat_map(|entry| self.own_anchors(entry))
+    }
+
+    fn own_anchors<'a>(&'a self, entry: &'a SlicePool) -> impl Iterator<Item = ElementId> + 'a {
+        let all = entry.is_whole();
+        entry.anchors.ids().map(ElementId).filter(move |&element| !all || self.owns(element))
     }
 
     fn search(&mut self, out: &mut Vec<SliceEffect>) -> Result<(), FrameError> {
@@ -320,6 +333,7 @@ impl Slice {
             self.nameless = frame.stable;
         }
         self.bury(self.through.next());
+        self.flight.decided(self.known());
         self.forget();
         Ok(())
     }
@@ -334,9 +348,28 @@ impl Slice {
         {
             return Ok(true);
         }
+        let Some(pool) = event.pool().filter(|&pool| self.pools.get(x, pool).is_ok_and(|entry| !entry.settled)) else {
+            return self.search_in(event, time_ms);
+        };
+        if !self.note(x, pool)? {
+            return Ok(false);
+        }
+        if self.pools.get(x, pool)?.is_whole() {
+            return self.search_whole(event, time_ms);
+        }
+        let searched = self.search_in(event, time_ms)?;
+        if searched {
+            self.noted(event, pool, time_ms);
+        }
+        Ok(searched)
+    }
+
+    /// Searches one event of a pool that is settled, or of one where only the slice's own anchors are known.
+    fn search_in(&mut self, event: &Event, time_ms: u64) -> Result<bool, FrameError> {
+        let x = event.x;
         match &event.kind {
             EventKind::PoolDefined { pool, definition } => {
-                self.pools.define(x, *pool, Arc::clone(definition), &self.placement)?;
+                self.pools.define(x, *pool, Arc::clone(definition), &self.placement, Others::Whole)?;
             }
             EventKind::Withdrawal { element, pool, .. } => {
                 if self.pools.get(x, *pool)?.settled {
@@ -425,9 +458,13 @@ impl Slice {
         if retirement.x <= self.cut {
             return;
         }
+        if self.flight.knows(retirement.x) {
+            return;
+        }
         for element in retirement.ends() {
             if self.retired.insert(element, retirement.x) {
                 self.pools.remove(element);
+                self.left(retirement.x, element);
             }
         }
     }
@@ -439,14 +476,18 @@ impl Slice {
         if self.retired.pass(last) {
             return;
         }
-        for element in self.retired.bury(last) {
+        for (x, element) in self.retired.bury(last) {
             self.pools.remove(element);
+            self.left(x, element);
         }
     }
 
     /// Forgets what no later frame of the log can name.
     fn forget(&mut self) {
-        self.retired.forget(self.nameless);
+        // Nor is anybody told of again that left: what is decided is told once more at most, and then not looked for.
+        let last = self.nameless.min(self.known());
+        self.retired.forget(last);
+        self.flight.forget(last);
         if self.nameless >= self.cut {
             self.left_out.clear();
         }

@@ -23,16 +23,20 @@ const KEY: &str = "a.v == b.v";
 /// Slice `s0` of `slices`, in a cluster of one shard, with a pool that is split by index.
 fn check(slices: u32, list_max: usize, transcript: &str) {
     let placement = Placement::new(slices, 1, Arc::new(Ring::new(1, 1))).as_among_others();
-    check_rule(BAND, &placement, list_max, transcript);
+    check_rule(BAND, &placement, list_max, 0, transcript);
 }
 
 /// The lone slice of a cluster of one shard, which settles what it finds.
 fn check_settling(rule: &str, list_max: usize, transcript: &str) {
-    check_rule(rule, &Placement::new(1, 1, Arc::new(Ring::new(1, 1))), list_max, transcript);
+    check_rule(rule, &Placement::new(1, 1, Arc::new(Ring::new(1, 1))), list_max, 0, transcript);
 }
 
-fn check_rule(rule: &str, placement: &Placement, list_max: usize, transcript: &str) {
-    let begin = |cut| Slice::new(placement.clone(), SliceId(0), list_max, cut).unwrap();
+fn check_rule(rule: &str, placement: &Placement, list_max: usize, whole_max: usize, transcript: &str) {
+    let begin = |cut| {
+        let mut slice = Slice::new(placement.clone(), SliceId(0), list_max, cut).unwrap();
+        slice.know_whole_up_to(whole_max);
+        slice
+    };
     let mut slice = begin(SliceCut::default());
     common::check(transcript, |words| {
         let mut out = Vec::new();
@@ -468,7 +472,7 @@ fn elements_of_other_keys_are_passed_over() {
         >
         "
     );
-    check_rule(KEY, &two, 16, &transcript);
+    check_rule(KEY, &two, 16, 0, &transcript);
 }
 
 /// A slice that had left events out of its count waited for a watermark that waited for it. Found by seed 1398, when two
@@ -506,4 +510,79 @@ fn bug_errors_of_a_search_that_waits_were_counted_again() {
     assert_eq!(slice.through(), EventId(8));
     let errors: Vec<u64> = slice.pools().map(|pool| pool.rule_errors).collect();
     assert_eq!(errors, [3], "one of each search");
+}
+
+/// Slice `s0` of two, which knows pools whole in which at most so many wait.
+fn check_whole(whole_max: usize, transcript: &str) {
+    let placement = Placement::new(2, 1, Arc::new(Ring::new(1, 1)));
+    check_rule(BAND, &placement, 4, whole_max, transcript);
+}
+
+#[test]
+fn where_all_that_wait_are_known_the_owner_of_the_anchor_lists_the_match_and_nobody_else_anything() {
+    check_whole(
+        4,
+        "
+        x1 pool
+        > (x0, x1] known x0 stable x0
+        x2 arrives 0
+        > (x1, x2] known x0 stable x0
+        x3 arrives 0
+        > (x2, x3] known x0 stable x0; x3 e3 [e2]; x3 e3 on e2
+        x4 arrives 0
+        > (x3, x4] known x0 stable x0
+        x5 arrives 90
+        > (x4, x5] known x0 stable x0
+        x6 arrives 95
+        > (x5, x6] known x0 stable x0
+        x7 reprobes e5 90
+        > (x6, x7] known x0 stable x0
+        x8 reprobes e4 0
+        > (x7, x8] known x0 stable x0; x8 e4 []
+        x9 arrives 3
+        > (x8, x9] known x0 stable x0; x9 e9 [e4]; x9 e9 on e4
+        anchors
+        >
+        ",
+    );
+}
+
+#[test]
+fn where_too_many_wait_a_slice_lists_what_it_owns_until_few_wait_again() {
+    check_whole(
+        4,
+        "
+        x1 pool
+        > (x0, x1] known x0 stable x0
+        x2 arrives 0
+        > (x1, x2] known x0 stable x0
+        x3 arrives 50
+        > (x2, x3] known x0 stable x0
+        x4 arrives 100
+        > (x3, x4] known x0 stable x0
+        x5 arrives 150
+        > (x4, x5] known x0 stable x0
+        x6 arrives 200
+        > (x5, x6] known x0 stable x0
+        x7 withdraws e3
+        > (x6, x7] known x0 stable x0
+        x8 withdraws e5
+        > (x7, x8] known x0 stable x0
+        x9 withdraws e4
+        > (x8, x9] known x0 stable x0; x9 closes e4
+        x10 withdraws e6
+        > (x9, x10] known x0 stable x0; x10 closes e6
+        x11 withdraws e2
+        decided x10
+        > (x10, x11] known x10 stable x0; x11 closes e2
+        x12 arrives 0
+        > (x11, x12] known x10 stable x0
+        x13 arrives 0
+        > (x12, x13] known x10 stable x0; x13 e13 [e12]; x13 e13 on e12
+        x14 arrives 0
+        > (x13, x14] known x10 stable x0
+        anchors
+        > e14
+        ",
+    );
 }

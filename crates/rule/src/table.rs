@@ -257,6 +257,12 @@ impl Table {
         self.held.slab.row(slot.0)
     }
 
+    /// When the element in a slot arrived.
+    #[must_use]
+    pub fn arrived_ms(&self, slot: Slot) -> u64 {
+        self.held.slab.arrived_ms(slot.0)
+    }
+
     /// How many elements wait whose key has that hash.
     #[must_use]
     pub fn waiting_with(&self, key: u64) -> usize {

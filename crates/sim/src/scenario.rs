@@ -30,6 +30,8 @@ pub struct Scenario {
     pub list_max: usize,
     /// In pools of how many anchors slices look ahead.
     pub ahead_anchors_min: usize,
+    /// Up to how many waiting elements slices know a pool whole, and how often a cut tells them, in a thousand.
+    pub whole: (usize, u64),
     /// Bounds of frames.
     pub frame: FrameLimits,
     /// Bounds of the ledger.
@@ -156,6 +158,9 @@ pub struct KeepPlan {
 /// Chosen so that the seeds of [`crate::regressions`] keep everything, as all did when these were found.
 const KEEP_DICE: u64 = 536;
 
+/// Chosen so that the seeds of [`crate::regressions`] know no pool whole, as none did when these were found.
+const WHOLE_DICE: u64 = 201;
+
 impl Scenario {
     /// What `seed` stands for.
     #[must_use]
@@ -181,6 +186,7 @@ impl Scenario {
             matchers: usize::try_from(matchers).expect("small"),
             list_max: rng.pick(&[2, 2, 3, 4, 8, 16, 256]),
             ahead_anchors_min: dice.fork(7).pick(&[0, 1, 4, 16, 64, 1024]),
+            whole: draw_whole(&mut dice.fork(WHOLE_DICE)),
             frame,
             ledger: LedgerLimits {
                 waiting_max: rng.pick(&[10, 100_000, 100_000, 100_000, 100_000]),
@@ -233,6 +239,10 @@ impl Scenario {
 
 fn small(number: u64) -> u32 {
     u32::try_from(number).expect("a small number")
+}
+
+fn draw_whole(rng: &mut Rng) -> (usize, u64) {
+    (rng.pick(&[0, 0, 0, 1, 4, 8, 16, 64, 1024]), rng.pick(&[0, 500, 1000]))
 }
 
 fn draw_work(dice: &Rng) -> WorkPlan {

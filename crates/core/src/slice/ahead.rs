@@ -55,9 +55,7 @@ impl Ahead {
             return true;
         }
         let until = EventId(x.0 - events_max);
-        if self.waiting != Some((x, until)) {
-            self.wait(x, until);
-        }
+        self.wait_once(x, until);
         false
     }
 
@@ -65,6 +63,13 @@ impl Ahead {
     pub(super) fn wait(&mut self, x: EventId, until: EventId) {
         self.waiting = Some((x, until));
         self.waits += 1;
+    }
+
+    /// The same, counted once however often it is asked.
+    pub(super) fn wait_once(&mut self, x: EventId, until: EventId) {
+        if self.waiting != Some((x, until)) {
+            self.wait(x, until);
+        }
     }
 
     /// Probe `x` was searched and found so many candidates.

@@ -3,14 +3,14 @@
 //! An element's id does not tell its pool. Where few pools are split by index their tables are asked one after the other, which
 //! takes no memory; where many are, a map knows.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, mem, sync::Arc};
 
 use dovetail_rule::{
     Row, Split,
     table::{Ahead as Probe, Hint, Hints, Prober, Slot, Table},
 };
 
-use super::{FrameError, HotKey, hot::HotKeys};
+use super::{FrameError, HotKey, hot::HotKeys, whole::Others};
 use crate::{
     ElementId, Event, EventId, EventKind, LogFrame, Placement, Pool, PoolDefinition, PoolId,
     planted::{Bug, Planted},
@@ -20,6 +20,9 @@ use crate::{
 const ASKED_MAX: usize = 8;
 /// Fewer anchors than this are not worth looking ahead in.
 const AHEAD_ANCHORS_MIN: usize = 1024;
+/// Where at most so many wait, a slice knows all of them, and not only its own: then every slice tests what one would, which is
+/// cheaper than to list what probes in flight may take as long as few are tested.
+pub(crate) const WHOLE_MAX: usize = 512;
 /// How many anchors are looked for ahead of a search that lists all it finds.
 const AHEAD_LISTED: usize = 4;
 /// The same where it takes the first: another may have taken that by then, but not often.
@@ -31,6 +34,8 @@ pub(super) struct Pools {
     pub(super) planted: Planted,
     /// [`AHEAD_ANCHORS_MIN`], but in tests.
     pub(super) ahead_anchors_min: usize,
+    /// [`WHOLE_MAX`], but in tests.
+    pub(super) whole_max: usize,
     /// Searches that were looked ahead for.
     pub(super) looked_ahead: u64,
     all: Vec<SlicePool>,
@@ -47,6 +52,8 @@ pub(super) struct SlicePool {
     pub(super) anchors: Table,
     /// Whether this slice alone searches for its elements of the pool.
     pub(super) settled: bool,
+    /// What is known of the anchors of other slices, where it does not.
+    pub(super) others: Others,
     pub(super) rule_errors: u64,
     hot: HotKeys,
     ahead: LookedAhead,
@@ -67,6 +74,7 @@ impl Default for Pools {
         Pools {
             planted: Planted::default(),
             ahead_anchors_min: AHEAD_ANCHORS_MIN,
+            whole_max: WHOLE_MAX,
             looked_ahead: 0,
             all: Vec::new(),
             by_index: Vec::new(),
@@ -82,6 +90,7 @@ impl Pools {
         id: PoolId,
         definition: Arc<PoolDefinition>,
         placement: &Placement,
+        others: Others,
     ) -> Result<(), FrameError> {
         // One that is defined already comes again when the log is read again.
         if (id.0 as usize) < self.all.len() {
@@ -104,7 +113,8 @@ impl Pools {
         }
         let anchors = Table::new(&pool.rule, &pool.schema);
         let (hot, ahead, found) = (HotKeys::default(), LookedAhead::default(), Vec::new());
-        self.all.push(SlicePool { pool, anchors, settled, rule_errors: 0, hot, ahead, found });
+        let others = if self.whole_max == 0 && matches!(others, Others::Whole) { Others::Counted(0) } else { others };
+        self.all.push(SlicePool { pool, anchors, settled, others, rule_errors: 0, hot, ahead, found });
         Ok(())
     }
 
@@ -143,6 +153,39 @@ impl Pools {
         true
     }
 
+    /// A pool that an event before named.
+    pub(super) fn known_mut(&mut self, pool: PoolId) -> &mut SlicePool {
+        &mut self.all[pool.0 as usize]
+    }
+
+    /// Removes an anchor of a certain pool that is split by index. False when there is none.
+    pub(super) fn remove_from(&mut self, pool: PoolId, element: ElementId) -> bool {
+        let anchors = &mut self.all[pool.0 as usize].anchors;
+        let Some(slot) = anchors.find(element.0) else { return false };
+        anchors.remove(slot);
+        if let Some(map) = &mut self.map {
+            map.remove(&element);
+        }
+        true
+    }
+
+    /// Makes a pool's table anew, of the slice's own anchors and those of the others that were kept.
+    pub(super) fn join(&mut self, pool: PoolId) {
+        let entry = &mut self.all[pool.0 as usize];
+        let Others::Kept { since: mut all, .. } = mem::replace(&mut entry.others, Others::Whole) else {
+            unreachable!("others are kept before they join");
+        };
+        for id in entry.anchors.ids() {
+            let slot = entry.anchors.find(id).expect("the table says so");
+            all.insert(ElementId(id), (Arc::new(entry.anchors.row(slot)), entry.anchors.arrived_ms(slot)));
+        }
+        entry.anchors = Table::new(&entry.pool.rule, &entry.pool.schema);
+        entry.forget_hints();
+        for (element, (row, arrived_ms)) in all {
+            self.insert(element, pool, &row, arrived_ms, None);
+        }
+    }
+
     /// Looks ahead for the arrivals of a frame, pool by pool, so that anchors are read once for many of them.
     pub(super) fn look_ahead(&mut self, frame: &LogFrame, events: &[Event]) {
         for entry in self.all.iter_mut().filter(|entry| entry.pool.split() == Split::Index) {
@@ -169,7 +212,7 @@ impl Pools {
                     time_ms,
                 })
                 .collect();
-            let found = if entry.settled { AHEAD_SETTLED } else { AHEAD_LISTED };
+            let found = if entry.settled || entry.is_whole() { AHEAD_SETTLED } else { AHEAD_LISTED };
             entry.anchors.look_ahead(&probes, found, &mut entry.ahead.hints);
             self.looked_ahead += probes.len() as u64;
             if self.planted.is(Bug::HintOfAnother) {
@@ -199,6 +242,11 @@ impl SlicePool {
             hot.searched(key, prober.row);
         }
         anchors.first(&prober.in_table(key, ahead.hint(x)), time_ms, rule_errors)
+    }
+
+    /// Forgets what was found out ahead.
+    pub(super) fn forget_hints(&mut self) {
+        self.ahead.of.clear();
     }
 
     /// Keys that many searches had in common lately, most first.

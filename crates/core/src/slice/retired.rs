@@ -32,11 +32,12 @@ impl Retired {
         if self.at.get(&element).is_some_and(|&at| at <= x) {
             return false;
         }
-        if let Some(later) = self.at.insert(element, x) {
+        let later = self.at.insert(element, x);
+        if let Some(later) = later {
             self.by_event.remove(&(later, element));
         }
         self.by_event.insert((x, element));
-        x <= self.buried
+        x <= self.buried && later.is_none_or(|later| later > self.buried)
     }
 
     /// Buries up to `last` where nobody is retired: nearly always, where slices settle matches themselves.
@@ -49,14 +50,14 @@ impl Retired {
         nobody
     }
 
-    /// The elements retired up to `last`, which must not be among the anchors any more. Each once.
-    pub(super) fn bury(&mut self, last: EventId) -> Vec<ElementId> {
+    /// The elements retired up to `last`, which must not be among the anchors any more, and by which event. Each once.
+    pub(super) fn bury(&mut self, last: EventId) -> Vec<(EventId, ElementId)> {
         if last <= self.buried {
             return Vec::new();
         }
         let range = (self.buried.next(), ElementId(0))..=(last, ElementId(u64::MAX));
         self.buried = last;
-        self.by_event.range(range).map(|&(_, element)| element).collect()
+        self.by_event.range(range).copied().collect()
     }
 
     /// Forgets the elements retired up to `last` that are buried.

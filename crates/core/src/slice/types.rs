@@ -15,8 +15,10 @@ pub struct SliceCut {
     pub through: EventId,
     /// Pools defined at or below the cut.
     pub pools: Vec<(PoolId, Arc<PoolDefinition>)>,
-    /// Elements waiting at the cut. Those of other slices are passed over.
+    /// Elements waiting at the cut. Those of other slices are passed over, but for pools of which everybody comes.
     pub waiting: Vec<WaitingElement>,
+    /// Pools split by index, of which everybody who waits at the cut is in `waiting`.
+    pub whole: BTreeSet<PoolId>,
     /// Elements retired at or below the cut that events above it name: those reprobes and withdrawals are passed over, because
     /// nobody here would know that the elements are dead (R2). Named by element: of the events some may not be durable
     /// yet, and their ids could come again.

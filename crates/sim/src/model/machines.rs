@@ -360,6 +360,8 @@ impl Machines {
                 let slice = Slice::new(placement, slice_id(slice), LIST_MAX, SliceCut::clone(&cut));
                 let mut slice = slice.map_err(|error| error.to_string())?;
                 slice.plant(planted);
+                // With two elements there is nothing to find out about lists.
+                slice.know_whole_up_to(0);
                 Machine::Slice(Box::new(slice))
             }
             Begin::Shard(shard, cut) => {

@@ -242,11 +242,18 @@ impl Matcher {
         let node = self.node();
         let live = self.live.as_mut().expect("a node that is up is live");
         assert!(live.slices.is_empty(), "a cut comes once");
+        let told = cx.scenario.whole.1;
+        let whole = cx.scenario.whole.0 > 0 && told > 0 && cx.rng.chance(told);
         for id in ids {
-            let slice = Slice::new(placement.clone(), id, cx.scenario.list_max, cut.clone());
+            let mut cut = cut.clone();
+            if !whole {
+                cut.whole.clear();
+            }
+            let slice = Slice::new(placement.clone(), id, cx.scenario.list_max, cut);
             let mut slice = slice.map_err(|source| Violation::Slice { matcher: self.index, source })?;
             slice.plant(cx.planted());
             slice.look_ahead_from(cx.scenario.ahead_anchors_min);
+            slice.know_whole_up_to(cx.scenario.whole.0);
             live.slices.push(slice);
         }
         live.decisions = placement

@@ -1,0 +1,264 @@
+//! Pools of which a slice knows everybody who waits, its own anchors and the other slices'.
+//!
+//! Where nearly everything matches few wait, and searching is cheap: what costs is not to know which anchors the probes in flight
+//! take. Split by index, every slice hears of every arrival. One that also knows who waited before is the sequential program for
+//! the pool: it knows the match of each probe, and lists that and nothing else, if the anchor is its own. So a probe has at most
+//! one candidate in all slices together, and no slice waits for the decided watermark.
+//!
+//! Why that is exact: what is accepted are the pairs that remain when candidates are taken in order of `(x, i)` and each rules
+//! out those after it that share an end. Leaving out candidates that are not accepted changes nothing for the others. So any list
+//! will do that has what the sequential program accepts and nothing that does not satisfy the rule, whatever other slices list,
+//! and each slice may change between the two ways when it likes. It decides nothing: shards do, by the same rules.
+//!
+//! When more wait than `waiting_max`, others' anchors are dropped, and only counted. When few wait again, they are kept from then
+//! on; once those before have gone, the slice waits for the decided watermark, and knows everybody.
+//! Invariant: W1 while a pool is known whole, its table holds exactly who waits after event `through`.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+};
+
+use dovetail_rule::Row;
+
+use super::{FrameError, Prober, Slice, pools::SlicePool};
+use crate::{ElementId, Event, EventId, EventKind, PoolId, planted::Bug};
+
+/// Others' anchors are kept again when so many times fewer wait than at most.
+const AGAIN: usize = 4;
+
+/// What a slice knows of the anchors of other slices.
+#[derive(Debug)]
+pub(super) enum Others {
+    /// They are in the table.
+    Whole,
+    /// Nothing: the cut did not say how many there are.
+    Unknown,
+    /// So many wait, by the retirements that are known.
+    Counted(usize),
+    /// Those that arrived since are kept, and so many wait that arrived before.
+    Kept { older: usize, since: BTreeMap<ElementId, (Arc<Row>, u64)> },
+}
+
+/// What was found out in pools that are known whole, and events in flight of the others.
+#[derive(Debug, Default)]
+pub(super) struct Flight {
+    /// Elements retired while their pool was known whole, by event, until no event can name them.
+    gone: VecDeque<(EventId, ElementId)>,
+    /// Events above the decided watermark, with their pools, of pools that are not known whole.
+    events: VecDeque<(EventId, PoolId)>,
+}
+
+impl Flight {
+    pub(super) fn gone(&self) -> usize {
+        self.gone.len()
+    }
+
+    /// Whether the slice itself found out what `x` retires.
+    pub(super) fn knows(&self, x: EventId) -> bool {
+        self.gone.binary_search_by_key(&x, |&(x, _)| x).is_ok()
+    }
+
+    /// The pool of an event above the decided watermark, if that was not known whole.
+    fn pool(&self, x: EventId) -> Option<PoolId> {
+        let at = self.events.binary_search_by_key(&x, |&(x, _)| x).ok()?;
+        Some(self.events[at].1)
+    }
+
+    /// No later event names what was retired up to `nameless`.
+    pub(super) fn forget(&mut self, nameless: EventId) {
+        while self.gone.pop_front_if(|(x, _)| *x <= nameless).is_some() {}
+    }
+
+    /// Everything up to `decided` is decided, and its retirements are known.
+    pub(super) fn decided(&mut self, decided: EventId) {
+        while self.events.pop_front_if(|(x, _)| *x <= decided).is_some() {}
+    }
+}
+
+impl Slice {
+    /// Pools of at most so many waiting elements are known whole. What is decided stays the same.
+    pub fn know_whole_up_to(&mut self, waiting_max: usize) {
+        self.pools.whole_max = waiting_max;
+        let too_many = |entry: &&SlicePool| entry.is_whole() && entry.anchors.len() >= waiting_max;
+        let pools: Vec<PoolId> = self.pools.iter().filter(too_many).map(|entry| entry.pool.id).collect();
+        pools.into_iter().for_each(|pool| self.know_own(pool));
+    }
+
+    /// Searches an event of a pool that is known whole. False when it has to wait for the decided watermark.
+    pub(super) fn search_whole(&mut self, event: &Event, time_ms: u64) -> Result<bool, FrameError> {
+        let x = event.x;
+        if !self.ahead.may_settle(x, self.known()) {
+            return Ok(false);
+        }
+        let pool = match &event.kind {
+            EventKind::Arrival { pool, row } => {
+                let prober = Prober { element: ElementId::from(x), pool: *pool, row, arrived_ms: time_ms };
+                if self.match_whole(x, &prober, time_ms)?.is_none() {
+                    self.pools.insert(prober.element, *pool, row, time_ms, None);
+                }
+                *pool
+            }
+            EventKind::Reprobe { element, pool, arrived_ms, row } => {
+                if self.pools.get(x, *pool)?.anchors.find(element.0).is_some() {
+                    let prober = Prober { element: *element, pool: *pool, row, arrived_ms: *arrived_ms };
+                    match self.match_whole(x, &prober, time_ms)? {
+                        Some(anchor) => {
+                            self.pools.remove_from(*pool, *element);
+                            // The home must know of the probe before later claims, whoever lists what it found.
+                            if self.owns(*element) && !self.owns(anchor) {
+                                self.list(x, *element, Vec::new(), true);
+                            }
+                        }
+                        None if self.owns(*element) => self.list(x, *element, Vec::new(), true),
+                        None => {}
+                    }
+                }
+                *pool
+            }
+            EventKind::Withdrawal { element, pool, .. } => {
+                if self.take(x, *element, *pool) && self.owns(*element) && !self.planted.is(Bug::CloseIgnored) {
+                    self.frames.close(self.placement.home_of(*element), x, *element);
+                }
+                *pool
+            }
+            EventKind::PoolDefined { .. } => unreachable!("its pool is known"),
+        };
+        if self.pools.get(x, pool)?.anchors.len() > self.pools.whole_max {
+            self.know_own(pool);
+        }
+        Ok(true)
+    }
+
+    /// Notes an event of a pool that is not known whole. False when it is about to be, and the decided watermark has to reach the
+    /// event before.
+    pub(super) fn note(&mut self, x: EventId, pool: PoolId) -> Result<bool, FrameError> {
+        let known = self.known();
+        let entry = self.pools.get_mut(x, pool)?;
+        let enough = |older| older == 0 || self.planted.is(Bug::WholeWithoutOlder);
+        if matches!(entry.others, Others::Kept { older, .. } if enough(older)) {
+            if known < x.prev() && !self.planted.is(Bug::WholeTooEarly) {
+                self.ahead.wait_once(x, x.prev());
+                return Ok(false);
+            }
+            self.know_whole(pool);
+        }
+        Ok(true)
+    }
+
+    /// An event of a pool that is not known whole was searched.
+    pub(super) fn noted(&mut self, event: &Event, pool: PoolId, time_ms: u64) {
+        let own = self.owns(ElementId::from(event.x));
+        let most = self.pools.whole_max;
+        let entry = self.pools.known_mut(pool);
+        if matches!(entry.others, Others::Whole | Others::Unknown) || entry.settled {
+            return;
+        }
+        self.flight.events.push_back((event.x, pool));
+        if let (EventKind::Arrival { row, .. }, false) = (&event.kind, own) {
+            match &mut entry.others {
+                Others::Counted(waiting) => *waiting += 1,
+                Others::Kept { since, .. } => _ = since.insert(ElementId::from(event.x), (Arc::clone(row), time_ms)),
+                Others::Whole | Others::Unknown => {}
+            }
+        }
+        entry.keep_or_count(most);
+    }
+
+    /// Event `x` retired an element that waited when it was last heard of.
+    pub(super) fn left(&mut self, x: EventId, element: ElementId) {
+        let Some(pool) = self.flight.pool(x).filter(|_| !self.owns(element)) else { return };
+        match &mut self.pools.known_mut(pool).others {
+            Others::Counted(waiting) => *waiting = waiting.checked_sub(1).expect("who leaves has waited"),
+            Others::Kept { older, since } => {
+                if since.remove(&element).is_none() {
+                    *older = older.checked_sub(1).expect("who leaves has waited");
+                }
+            }
+            Others::Whole | Others::Unknown => {}
+        }
+    }
+
+    /// Matches the prober with the lowest of all that wait, which waits no longer; lists the pair when that is an anchor here.
+    fn match_whole(&mut self, x: EventId, prober: &Prober<'_>, time_ms: u64) -> Result<Option<ElementId>, FrameError> {
+        let own = self.owns(prober.element);
+        let pool = self.pools.get_mut(x, prober.pool)?;
+        prober.row.check(&pool.pool.schema).map_err(|source| FrameError::Row { x, source: Box::new(source) })?;
+        let errors = pool.rule_errors;
+        let found = pool.first(x, prober, None, time_ms);
+        if !own {
+            // All slices come upon the same; one counts it.
+            pool.rule_errors = errors;
+        }
+        self.stats.probes += 1;
+        let Some(slot) = found else { return Ok(None) };
+        let anchor = ElementId(pool.anchors.id(slot));
+        self.take(x, anchor, prober.pool);
+        self.went(x, prober.element);
+        if self.owns(anchor) {
+            self.stats.candidates += 1;
+            self.stats.list_longest = self.stats.list_longest.max(1);
+            self.list(x, prober.element, vec![anchor], false);
+        }
+        Ok(Some(anchor))
+    }
+
+    /// Event `x` retires an element of a pool that is known whole. False when it does not wait.
+    fn take(&mut self, x: EventId, element: ElementId, pool: PoolId) -> bool {
+        let waits = self.pools.remove_from(pool, element);
+        if waits {
+            self.went(x, element);
+        }
+        waits
+    }
+
+    /// Remembers that `x` retires the element, unless a shard has said so before.
+    fn went(&mut self, x: EventId, element: ElementId) {
+        if !self.retired.below(element, x.next()) {
+            self.flight.gone.push_back((x, element));
+        }
+    }
+
+    /// Too many wait: drops the others' anchors, and counts them from now on.
+    fn know_own(&mut self, pool: PoolId) {
+        let ids: Vec<ElementId> = self.pools.known_mut(pool).anchors.ids().map(ElementId).collect();
+        let mut waiting = 0;
+        for element in ids.into_iter().filter(|&element| !self.owns(element)).collect::<Vec<_>>() {
+            self.pools.remove_from(pool, element);
+            waiting += 1;
+        }
+        // What later events of the log may name has to be known dead.
+        for (x, element) in self.flight.gone.drain(..) {
+            self.retired.insert(element, x);
+        }
+        let entry = self.pools.known_mut(pool);
+        entry.forget_hints();
+        entry.others = Others::Counted(waiting);
+    }
+
+    /// Everything before is decided, and all others that wait were kept: they join the slice's own.
+    fn know_whole(&mut self, pool: PoolId) {
+        self.pools.join(pool);
+    }
+}
+
+impl SlicePool {
+    /// Whether everybody who waits is in the table.
+    pub(super) fn is_whole(&self) -> bool {
+        !self.settled && matches!(self.others, Others::Whole)
+    }
+
+    /// Begins to keep the others where few wait, and gives up where many do.
+    fn keep_or_count(&mut self, most: usize) {
+        let own = self.anchors.len();
+        match &mut self.others {
+            Others::Counted(waiting) if *waiting + own <= most / AGAIN && most > 0 => {
+                self.others = Others::Kept { older: *waiting, since: BTreeMap::new() };
+            }
+            Others::Kept { older, since } if *older + since.len() + own > most => {
+                self.others = Others::Counted(*older + since.len());
+            }
+            _ => {}
+        }
+    }
+}
