@@ -17,5 +17,6 @@ mod canon;
 pub mod check;
 pub mod cluster;
 mod machines;
+mod reduce;
 pub mod script;
 pub mod wire;

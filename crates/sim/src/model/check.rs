@@ -72,6 +72,26 @@ pub struct Counterexample {
 pub fn check(script: &Script, options: Options, progress: &dyn Fn(usize)) -> Report {
     let started = Instant::now();
     let cluster = Cluster::new(script, options.faults, options.planted);
+    loop {
+        let report = check_once(script, cluster.clone(), options, started, progress);
+        if report.counterexample.is_some() || !options.faults.reduced || options.steps_max.is_some() {
+            return report;
+        }
+        let verified = cluster.reduction().verify();
+        eprintln!("{} states {} steps {:.1}s {verified:?} sent {}", report.states, report.steps, report.seconds, cluster.machines().sent_count());
+        if verified.refuted == 0 {
+            return report;
+        }
+    }
+}
+
+fn check_once(
+    script: &Script,
+    cluster: Cluster,
+    options: Options,
+    started: Instant,
+    progress: &dyn Fn(usize),
+) -> Report {
     let mut builder = cluster.checker().threads(options.threads).finish_when(HasDiscoveries::AnyFailures);
     if let Some(most) = options.steps_max {
         builder = builder.target_state_count(most);

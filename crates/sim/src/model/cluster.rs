@@ -6,6 +6,7 @@ use dovetail_core::{EventId, EventKind, Retirement, planted::Bug, shard::Fetch};
 use stateright::{Model, Property};
 
 use super::{
+    reduce::Reduction,
     machines::{Begin, Input, Kind, MachineId, Machines, MessageId, Outcome},
     script::{Plan, Script},
     wire::{Message, NODES, Node, SHARDS, SLICES, STREAMS, Stream, shard_id},
@@ -97,6 +98,11 @@ impl State {
         self.messages.remove(self.offset(stream))
     }
 
+    fn remove(&mut self, stream: usize, at: usize) {
+        self.lengths[stream] -= 1;
+        self.messages.remove(self.offset(stream) + at);
+    }
+
     fn clear(&mut self, stream: usize) {
         let from = self.offset(stream);
         self.messages.drain(from..from + usize::from(self.lengths[stream]));
@@ -154,16 +160,19 @@ pub enum Action {
     Crash(Node),
     /// A node that is down begins anew at the cut.
     Restart(Node),
+    /// The two in one.
+    Reset(Node),
     /// The reader of a broken stream subscribes from its cursor.
     Subscribe(u8),
 }
 
 /// A script with its faults.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Cluster {
     faults: Faults,
     plan: Arc<Plan>,
-    machines: Machines,
+    machines: Arc<Machines>,
+    reduction: Arc<Reduction>,
     streams: [Stream; STREAMS],
 }
 
@@ -172,12 +181,19 @@ impl Cluster {
     #[must_use]
     pub fn new(script: &Script, faults: Faults, planted: Option<Bug>) -> Cluster {
         let plan = Arc::new(Plan::new(script));
-        Cluster { faults, machines: Machines::new(Arc::clone(&plan), planted), plan, streams: Stream::all() }
+        let machines = Arc::new(Machines::new(Arc::clone(&plan), planted));
+        let reduction = Arc::new(Reduction::new(Arc::clone(&machines), Arc::clone(&plan)));
+        Cluster { faults, machines, reduction, plan, streams: Stream::all() }
     }
 
     /// The machines.
     pub(super) fn machines(&self) -> &Machines {
         &self.machines
+    }
+
+    /// What is left out because it makes no difference.
+    pub(super) fn reduction(&self) -> &Reduction {
+        &self.reduction
     }
 
     /// What an action does in a state, for people.
@@ -198,6 +214,7 @@ impl Cluster {
             }
             Action::Crash(node) => format!("{node} CRASHES"),
             Action::Restart(node) => format!("{node} begins anew at the cut"),
+            Action::Reset(node) => format!("{node} CRASHES and begins anew at the cut"),
             Action::Subscribe(stream) => format!("{}: subscribes", self.streams[usize::from(stream)]),
         }
     }
@@ -283,11 +300,31 @@ impl Cluster {
                 state.searched[usize::from(slice)] = u8::try_from(from).expect("few events");
                 self.machines.begin(Begin::Slice(slice, cut))
             }
-            Node::Shard(shard) => self.machines.begin(Begin::Shard(shard, stable)),
+            Node::Shard(shard) => {
+                // What is above the cut it has to announce again (R5).
+                let again = self.plan.decided(stable, self.end(state));
+                let again = again.filter(|told| self.plan.placement.home_of(told.element) == shard_id(shard));
+                again.for_each(|told| state.announced &= !self.bit(told.x));
+                self.machines.begin(Begin::Shard(shard, stable))
+            }
         };
         match begun {
             Ok(machine) => state.machines[node.index()] = Some(machine),
             Err(error) => state.wrong = Some(Box::new(Wrong::Refused(format!("{node}: {error}")))),
+        }
+    }
+
+    /// A node begins anew, and with it what streams come back at once.
+    fn restart(&self, state: &mut State, node: Node) {
+        self.start(state, node);
+        if self.faults.reconnect == Reconnect::Apart {
+            return;
+        }
+        for (index, stream) in self.streams.iter().enumerate() {
+            let up = [stream.server(), stream.reader()].iter().all(|node| state.machines[node.index()].is_some());
+            if !state.is_whole(index) && up && state.wrong.is_none() {
+                self.subscribe(state, index);
+            }
         }
     }
 
@@ -330,10 +367,49 @@ impl Cluster {
                 self.deliver(state, index, message);
             } else if !self.faults.lazy_store && state.unstored {
                 self.store(state);
-            } else {
+            } else if !self.reducible(state) || !self.reduce(state) {
                 return;
             }
         }
+    }
+
+    /// Whether no node will begin anew any more.
+    fn reducible(&self, state: &State) -> bool {
+        self.faults.reduced && state.crashes == 0 && state.all_whole()
+    }
+
+    /// Drops a message that changes nothing whenever it is read, or delivers one that may as well be read now. False when
+    /// there is none.
+    fn reduce(&self, state: &mut State) -> bool {
+        let heads: [Option<MessageId>; STREAMS] = std::array::from_fn(|index| {
+            state.queue(index).first().copied().filter(|head| matches!(head.kind(), Kind::Once | Kind::Stored))
+        });
+        let balancer = self.machines.facts(state.machines[0].expect("it does not crash"));
+        for index in 0..STREAMS {
+            if state.lengths[index] == 0 {
+                continue;
+            }
+            let reader = self.streams[index].reader();
+            let machine = state.machines[reader.index()].expect("all streams are whole");
+            for at in 0..usize::from(state.lengths[index]) {
+                let message = state.queue(index)[at];
+                let repeats = matches!(message.kind(), Kind::Repeatable | Kind::News);
+                if repeats && self.reduction.inert(machine, index, message, &heads) {
+                    state.remove(index, at);
+                    return true;
+                }
+            }
+            let told = match reader {
+                Node::Shard(shard) => balancer.decided[usize::from(shard)],
+                Node::Slice(_) | Node::Balancer => EventId::ZERO,
+            };
+            if self.reduction.eager(machine, index, state.queue(index), &heads, told) {
+                let message = state.pop(index);
+                self.deliver(state, index, message);
+                return true;
+            }
+        }
+        false
     }
 
     /// Whether nothing can go wrong any more, and no event come. A hello in flight may yet send its reader back to the cut.
@@ -401,6 +477,9 @@ impl Cluster {
         }
         if outcome.behind {
             self.stop(state, node);
+            if self.faults.reduced {
+                self.restart(state, node);
+            }
         }
     }
 
@@ -551,6 +630,7 @@ impl Model for Cluster {
         let up = |node: Node| state.machines[node.index()].is_some();
         for node in Node::mortal() {
             match (up(node), state.crashes > 0) {
+                (true, true) if self.faults.reduced => actions.push(Action::Reset(node)),
                 (true, true) => actions.push(Action::Crash(node)),
                 (true, false) => {}
                 (false, _) => actions.push(Action::Restart(node)),
@@ -593,17 +673,11 @@ impl Model for Cluster {
                 state.crashes -= 1;
                 self.stop(state, node);
             }
-            Action::Restart(node) => {
-                self.start(state, node);
-                if self.faults.reconnect == Reconnect::Together {
-                    for index in 0..STREAMS {
-                        let ends = [self.streams[index].server(), self.streams[index].reader()];
-                        let up = ends.iter().all(|node| state.machines[node.index()].is_some());
-                        if !state.is_whole(index) && up && state.wrong.is_none() {
-                            self.subscribe(state, index);
-                        }
-                    }
-                }
+            Action::Restart(node) => self.restart(state, node),
+            Action::Reset(node) => {
+                state.crashes -= 1;
+                self.stop(state, node);
+                self.restart(state, node);
             }
             Action::Subscribe(index) => self.subscribe(state, usize::from(index)),
         }

@@ -10,7 +10,7 @@
 
 use std::{
     cell::{Cell, RefCell},
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     fmt,
     hash::BuildHasher,
     panic::{self, AssertUnwindSafe},
@@ -32,14 +32,14 @@ use dovetail_core::{
 use super::{
     canon::canonical,
     script::Plan,
-    wire::{Message, Node, SHARDS, SLICES, Stream, shard_id, slice_id},
+    wire::{Message, Node, SHARDS, SLICES, STREAMS, Stream, shard_id, slice_id},
 };
 use crate::net;
 
 /// A machine's state.
 pub(super) type MachineId = u32;
 /// A message: its number, and in the lowest bits what the model has to know of it at every step.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) struct MessageId(u32);
 
 /// What the model has to know of a message.
@@ -147,6 +147,8 @@ pub(super) struct Facts {
     pub(super) decided: [EventId; SHARDS],
     /// Slices' `through`; for a slice its own in both places.
     pub(super) through: [EventId; SLICES],
+    /// Of a slice: what it has received of the log.
+    pub(super) received: EventId,
     /// The balancer's stable cut.
     pub(super) stable: EventId,
     /// The elements that the balancer would still withdraw or reprobe, one bit each, by the event of their arrival.
@@ -179,6 +181,10 @@ struct Memory {
     states: Vec<Known>,
     by_text: HashMap<u128, MachineId>,
     steps: HashMap<(MachineId, Input), Arc<Outcome>>,
+    /// Steps that were only looked at, not taken in any run so far.
+    tried: HashMap<(MachineId, Input), Arc<Outcome>>,
+    /// What was ever sent on each stream, but what comes once in a session.
+    sent: [BTreeSet<MessageId>; STREAMS],
     begun: HashMap<Begin, Result<MachineId, String>>,
     messages: Vec<Arc<Message>>,
     message_by_text: HashMap<String, MessageId>,
@@ -270,10 +276,43 @@ impl Machines {
         if let Some(known) = self.memory.read().expect("nobody panics with it").steps.get(&(machine, input)) {
             return Arc::clone(known);
         }
-        let history = self.memory.read().expect("nobody panics with it").states[machine as usize].history;
-        let outcome = Arc::new(self.take(machine, history, input));
-        self.memory.write().expect("nobody panics with it").steps.insert((machine, input), Arc::clone(&outcome));
+        let outcome = self.try_step(machine, input);
+        let mut memory = self.memory.write().expect("nobody panics with it");
+        memory.tried.remove(&(machine, input));
+        memory.steps.insert((machine, input), Arc::clone(&outcome));
+        for &(stream, message) in &outcome.sends {
+            if matches!(message.kind(), Kind::Repeatable | Kind::News) {
+                memory.sent[stream.index()].insert(message);
+            }
+        }
+        if let Input::Record(frame) = input {
+            (0..SLICES as u8).for_each(|slice| _ = memory.sent[Stream::Log(slice).index()].insert(frame));
+        }
         outcome
+    }
+
+    /// What would come of giving a machine an input, whether or not any run does.
+    pub(super) fn try_step(&self, machine: MachineId, input: Input) -> Arc<Outcome> {
+        let memory = self.memory.read().expect("nobody panics with it");
+        let key = (machine, input);
+        if let Some(known) = memory.steps.get(&key).or_else(|| memory.tried.get(&key)) {
+            return Arc::clone(known);
+        }
+        let history = memory.states[machine as usize].history;
+        drop(memory);
+        let outcome = Arc::new(self.take(machine, history, input));
+        self.memory.write().expect("nobody panics with it").tried.insert(key, Arc::clone(&outcome));
+        outcome
+    }
+
+    pub(super) fn sent_count(&self) -> usize {
+        self.memory.read().expect("nobody panics with it").sent.iter().map(BTreeSet::len).sum()
+    }
+
+    /// What was ever sent on each stream, but what comes once in a session.
+    pub(super) fn sent(&self) -> [Vec<MessageId>; STREAMS] {
+        let memory = self.memory.read().expect("nobody panics with it");
+        std::array::from_fn(|stream| memory.sent[stream].iter().copied().collect())
     }
 
     /// Takes every known step again from every other history that is known to lead to where it begins.
@@ -636,6 +675,7 @@ impl Machine {
             Machine::Slice(slice) => Facts {
                 decided: shards.map(|shard| slice.decided(shard)),
                 through: [slice.through(); SLICES],
+                received: slice.received(),
                 kept: slice.frames_kept(),
                 ..Facts::default()
             },
