@@ -78,7 +78,7 @@ pub fn check(script: &Script, options: Options, progress: &dyn Fn(usize)) -> Rep
             return report;
         }
         let verified = cluster.reduction().verify();
-        eprintln!("{} states {} steps {:.1}s {verified:?} sent {}", report.states, report.steps, report.seconds, cluster.machines().sent_count());
+        eprintln!("{} states {} steps {:.1}s {verified:?} ", report.states, report.steps, report.seconds);
         if verified.refuted == 0 {
             return report;
         }

@@ -58,6 +58,8 @@ pub struct State {
     /// Which events' retirements were announced, one bit each.
     announced: u16,
     crashes: u8,
+    /// Who crashed last; only noted where runs are reduced.
+    victim: Option<Node>,
     duplicates: u8,
     /// What will come again.
     again: Option<(u8, MessageId)>,
@@ -296,7 +298,7 @@ impl Cluster {
                 let from = usize::try_from(stable.0 - self.plan.start.0).expect("few events");
                 let to = Stream::Log(slice).index();
                 let backlog: Vec<MessageId> = state.log().iter().skip(from).copied().collect();
-                backlog.into_iter().for_each(|frame| state.push(to, frame));
+                backlog.into_iter().for_each(|frame| self.push(state, to, frame));
                 state.searched[usize::from(slice)] = u8::try_from(from).expect("few events");
                 self.machines.begin(Begin::Slice(slice, cut))
             }
@@ -346,6 +348,9 @@ impl Cluster {
     fn deliver(&self, state: &mut State, index: usize, message: MessageId) {
         let reader = self.streams[index].reader();
         let machine = state.machines[reader.index()].expect("whole streams have a reader");
+        if self.reducible(state) && !self.reduction.fits(state.victim, machine, self.streams[index], message) {
+            self.reduction.disable();
+        }
         let outcome = self.machines.step(machine, Input::Message(self.streams[index], message));
         state.machines[reader.index()] = Some(outcome.next);
         self.follow(state, reader, index, &outcome);
@@ -394,7 +399,7 @@ impl Cluster {
             for at in 0..usize::from(state.lengths[index]) {
                 let message = state.queue(index)[at];
                 let repeats = matches!(message.kind(), Kind::Repeatable | Kind::News);
-                if repeats && self.reduction.inert(machine, index, message, &heads) {
+                if repeats && self.reduction.inert(state.victim, machine, index, message, &heads) {
                     state.remove(index, at);
                     return true;
                 }
@@ -403,9 +408,12 @@ impl Cluster {
                 Node::Shard(shard) => balancer.decided[usize::from(shard)],
                 Node::Slice(_) | Node::Balancer => EventId::ZERO,
             };
-            if self.reduction.eager(machine, index, state.queue(index), &heads, told) {
+            let eager = self.reduction.eager(state.victim, machine, index, state.queue(index), &heads, told);
+            for _ in 0..eager {
                 let message = state.pop(index);
                 self.deliver(state, index, message);
+            }
+            if eager > 0 {
                 return true;
             }
         }
@@ -443,6 +451,13 @@ impl Cluster {
         }
     }
 
+    fn push(&self, state: &mut State, index: usize, message: MessageId) {
+        state.push(index, message);
+        if self.faults.reduced {
+            self.reduction.note(state.victim, index, message);
+        }
+    }
+
     /// Checks what came of a step of `node`, and sends what it wants sent.
     fn follow(&self, state: &mut State, node: Node, index: usize, outcome: &Outcome) {
         if let Some(wrong) = &outcome.wrong {
@@ -466,7 +481,7 @@ impl Cluster {
         for &(stream, message) in &outcome.sends {
             let to = stream.index();
             if state.is_whole(to) {
-                state.push(to, message);
+                self.push(state, to, message);
             }
         }
         if let Some(fetch) = outcome.fetch {
@@ -478,6 +493,7 @@ impl Cluster {
         if outcome.behind {
             self.stop(state, node);
             if self.faults.reduced {
+                self.reduction.disable();
                 self.restart(state, node);
             }
         }
@@ -551,7 +567,7 @@ impl Cluster {
         for slice in 0..SLICES as u8 {
             let index = Stream::Log(slice).index();
             if state.is_whole(index) {
-                state.push(index, frame);
+                self.push(state, index, frame);
             }
         }
     }
@@ -577,6 +593,7 @@ impl Model for Cluster {
             unstored: false,
             announced: 0,
             crashes: self.faults.crashes,
+            victim: None,
             duplicates: self.faults.duplicates,
             again: None,
             wrong: None,
@@ -676,6 +693,7 @@ impl Model for Cluster {
             Action::Restart(node) => self.restart(state, node),
             Action::Reset(node) => {
                 state.crashes -= 1;
+                state.victim = Some(node);
                 self.stop(state, node);
                 self.restart(state, node);
             }

@@ -10,7 +10,7 @@
 
 use std::{
     cell::{Cell, RefCell},
-    collections::{BTreeSet, HashMap},
+    collections::HashMap,
     fmt,
     hash::BuildHasher,
     panic::{self, AssertUnwindSafe},
@@ -32,7 +32,7 @@ use dovetail_core::{
 use super::{
     canon::canonical,
     script::Plan,
-    wire::{Message, Node, SHARDS, SLICES, STREAMS, Stream, shard_id, slice_id},
+    wire::{Message, Node, SHARDS, SLICES, Stream, shard_id, slice_id},
 };
 use crate::net;
 
@@ -183,8 +183,6 @@ struct Memory {
     steps: HashMap<(MachineId, Input), Arc<Outcome>>,
     /// Steps that were only looked at, not taken in any run so far.
     tried: HashMap<(MachineId, Input), Arc<Outcome>>,
-    /// What was ever sent on each stream, but what comes once in a session.
-    sent: [BTreeSet<MessageId>; STREAMS],
     begun: HashMap<Begin, Result<MachineId, String>>,
     messages: Vec<Arc<Message>>,
     message_by_text: HashMap<String, MessageId>,
@@ -280,14 +278,6 @@ impl Machines {
         let mut memory = self.memory.write().expect("nobody panics with it");
         memory.tried.remove(&(machine, input));
         memory.steps.insert((machine, input), Arc::clone(&outcome));
-        for &(stream, message) in &outcome.sends {
-            if matches!(message.kind(), Kind::Repeatable | Kind::News) {
-                memory.sent[stream.index()].insert(message);
-            }
-        }
-        if let Input::Record(frame) = input {
-            (0..SLICES as u8).for_each(|slice| _ = memory.sent[Stream::Log(slice).index()].insert(frame));
-        }
         outcome
     }
 
@@ -303,16 +293,6 @@ impl Machines {
         let outcome = Arc::new(self.take(machine, history, input));
         self.memory.write().expect("nobody panics with it").tried.insert(key, Arc::clone(&outcome));
         outcome
-    }
-
-    pub(super) fn sent_count(&self) -> usize {
-        self.memory.read().expect("nobody panics with it").sent.iter().map(BTreeSet::len).sum()
-    }
-
-    /// What was ever sent on each stream, but what comes once in a session.
-    pub(super) fn sent(&self) -> [Vec<MessageId>; STREAMS] {
-        let memory = self.memory.read().expect("nobody panics with it");
-        std::array::from_fn(|stream| memory.sent[stream].iter().copied().collect())
     }
 
     /// Takes every known step again from every other history that is known to lead to where it begins.

@@ -1,8 +1,12 @@
 //! Which deliveries need not be delayed, and which messages need not be kept, found out from the machines themselves.
 
 use std::{
-    collections::{HashMap, HashSet},
-    sync::{Arc, RwLock},
+    cell::RefCell,
+    collections::{BTreeSet, HashMap, HashSet},
+    sync::{
+        Arc, RwLock,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
 };
 
 use dovetail_core::{EventId, Retirement};
@@ -10,7 +14,7 @@ use dovetail_core::{EventId, Retirement};
 use super::{
     machines::{Input, Kind, MachineId, Machines, MessageId, Outcome},
     script::Plan,
-    wire::{Message, Node, STREAMS, Stream},
+    wire::{Message, NODES, Node, STREAMS, Stream},
 };
 use crate::net;
 
@@ -19,6 +23,12 @@ pub(super) type Heads = [Option<MessageId>; STREAMS];
 
 /// A node reads at most so many streams.
 const READ_MAX: usize = 4;
+
+/// Messages of one stream, one behind the other.
+type Word = [Option<MessageId>; WORD_MAX];
+
+/// The longest that is considered.
+const WORD_MAX: usize = 4;
 
 /// What is claimed of a message that waits for its reader.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -32,9 +42,10 @@ enum Claim {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Key {
     claim: Claim,
+    victim: Option<Node>,
     machine: MachineId,
     stream: u8,
-    message: MessageId,
+    word: Word,
     heads: [Option<MessageId>; READ_MAX],
     /// Of a shard: the watermark that the balancer has of it.
     told: EventId,
@@ -45,9 +56,10 @@ struct Memo {
     known: HashMap<Key, bool>,
     used: HashSet<Key>,
     refuted: HashSet<Key>,
-    sent: Arc<[Vec<MessageId>; STREAMS]>,
-    sent_count: usize,
 }
+
+/// What was ever sent on each stream before a crash, and after one of a node; but not what comes once in a session.
+type Sent = [[BTreeSet<MessageId>; STREAMS]; NODES];
 
 /// What is known of claims.
 #[derive(Debug)]
@@ -56,6 +68,9 @@ pub(super) struct Reduction {
     plan: Arc<Plan>,
     streams: [Stream; STREAMS],
     memo: RwLock<Memo>,
+    sent: RwLock<Arc<Sent>>,
+    serial: u64,
+    disabled: AtomicBool,
 }
 
 /// What the claims rest on.
@@ -68,57 +83,82 @@ pub(super) struct Verified {
     pub(super) hold: usize,
     /// Pairs of messages that were given to a machine in both orders.
     pub(super) diamonds: usize,
+    /// Whether something happened that claims do not allow for.
+    pub(super) disabled: bool,
 }
 
 impl Reduction {
     pub(super) fn new(machines: Arc<Machines>, plan: Arc<Plan>) -> Reduction {
-        Reduction { machines, plan, streams: Stream::all(), memo: RwLock::default() }
+        static SERIAL: AtomicU64 = AtomicU64::new(0);
+        let serial = SERIAL.fetch_add(1, Ordering::Relaxed);
+        let (memo, sent, disabled) = (RwLock::default(), RwLock::default(), AtomicBool::new(false));
+        Reduction { machines, plan, streams: Stream::all(), memo, sent, serial, disabled }
     }
 
-    pub(super) fn inert(&self, machine: MachineId, stream: usize, message: MessageId, heads: &Heads) -> bool {
-        self.claim(self.key(Claim::Inert, machine, stream, message, heads, EventId::ZERO))
+    /// Something happened that claims do not allow for.
+    pub(super) fn disable(&self) {
+        self.disabled.store(true, Ordering::Relaxed);
     }
 
+    /// Notes that a message was sent.
+    pub(super) fn note(&self, victim: Option<Node>, stream: usize, message: MessageId) {
+        let key = (self.serial, victim, stream, message);
+        if !NOTED.with_borrow_mut(|noted| noted.insert(key)) {
+            return;
+        }
+        if matches!(message.kind(), Kind::Repeatable | Kind::News) {
+            let mut sent = self.sent.write().expect("nobody panics with it");
+            let after = victim.map_or(0, Node::index);
+            if !sent[after][stream].contains(&message) {
+                Arc::make_mut(&mut sent)[after][stream].insert(message);
+            }
+        }
+    }
+
+    pub(super) fn inert(
+        &self,
+        victim: Option<Node>,
+        machine: MachineId, stream: usize,
+        message: MessageId,
+        heads: &Heads,
+    ) -> bool {
+        self.claim(self.key(Claim::Inert, (victim, machine), stream, &[message], heads, EventId::ZERO))
+    }
+
+    /// How many messages of a stream may as well be read now. A frame without events is read with what is before it.
     pub(super) fn eager(
         &self,
+        victim: Option<Node>,
         machine: MachineId,
         stream: usize,
         queue: &[MessageId],
         heads: &Heads,
         told: EventId,
-    ) -> bool {
-        let key = self.key(Claim::Eager, machine, stream, queue[0], heads, told);
-        if !self.claim(key) {
-            return false;
-        }
-        // Frames without events behind it are read with it.
-        let mut next = self.machines.try_step(machine, Input::Message(self.streams[stream], queue[0])).next;
-        for &message in queue[1..].iter().take_while(|message| message.kind() == Kind::News) {
-            let mut behind = key;
-            (behind.machine, behind.message) = (next, message);
-            if !self.claim(behind) {
-                return false;
-            }
-            next = self.machines.try_step(next, Input::Message(self.streams[stream], message)).next;
-        }
-        true
+    ) -> usize {
+        let ends = |&len: &usize| queue.get(len).is_none_or(|next| next.kind() != Kind::News);
+        let holds = |&len: &usize| self.claim(self.key(Claim::Eager, (victim, machine), stream, &queue[..len], heads, told));
+        (1..=queue.len().min(WORD_MAX)).filter(ends).find(holds).unwrap_or(0)
     }
 
     fn key(
         &self,
         claim: Claim,
-        machine: MachineId,
+        (victim, machine): (Option<Node>, MachineId),
         stream: usize,
-        message: MessageId,
+        messages: &[MessageId],
         heads: &Heads,
         told: EventId,
     ) -> Key {
         let mut near = [None; READ_MAX];
         let read = self.read_by(self.streams[stream].reader());
-        read.zip(&mut near).for_each(|((index, _), near)| *near = heads[index]);
-        // Of the stream itself only what comes before the message matters.
+        for ((index, _), near) in read.zip(&mut near) {
+            // What is read eagerly is the first of its stream itself.
+            *near = heads[index].filter(|_| claim == Claim::Inert || index != stream);
+        }
+        let mut word = [None; WORD_MAX];
+        word.iter_mut().zip(messages).for_each(|(place, &message)| *place = Some(message));
         let stream = u8::try_from(stream).expect("few streams");
-        Key { claim, machine, stream, message, heads: near, told }
+        Key { claim, victim, machine, stream, word, heads: near, told }
     }
 
     fn read_by(&self, node: Node) -> impl Iterator<Item = (usize, Stream)> + '_ {
@@ -127,6 +167,9 @@ impl Reduction {
 
     /// Whether a claim holds as far as is known; that it was used is noted.
     fn claim(&self, key: Key) -> bool {
+        if self.disabled.load(Ordering::Relaxed) {
+            return false;
+        }
         let memo = self.memo.read().expect("nobody panics with it");
         if memo.refuted.contains(&key) {
             return false;
@@ -165,39 +208,49 @@ impl Reduction {
 
     /// Whether a claim holds where it is made, and what it rests on further on.
     fn local(&self, key: Key, rests_on: &mut Vec<Key>, diamonds: &mut usize) -> bool {
-        let Key { claim, machine, stream, message, heads, told } = key;
+        let Key { claim, victim, machine, stream, word, heads, told } = key;
         let own = self.streams[usize::from(stream)];
-        let first = self.machines.try_step(machine, Input::Message(own, message));
+        let read = self.read_word(machine, own, word);
         let fits = match claim {
-            Claim::Inert => nothing(&first, machine),
+            Claim::Inert => nothing(&read[0], machine),
             Claim::Eager => {
-                first.wrong.is_none()
-                    && !first.behind
-                    && first.decided.is_none_or(|(_, through)| through <= told)
-                    && first.sends.iter().all(|(_, message)| message.kind() != Kind::News)
+                let local = |read: &Arc<Outcome>| {
+                    read.wrong.is_none()
+                        && !read.behind
+                        && read.decided.is_none_or(|(_, through)| through <= told)
+                        && read.sends.iter().all(|(_, message)| message.kind() != Kind::News)
+                };
+                let (last, before) = read.split_last().expect("a word is not empty");
+                read.iter().all(local) && before.iter().all(|read| read.fetch.is_none()) && last.wrong.is_none()
             }
         };
         if !fits {
             return false;
         }
-        let sent = self.sent();
+        if word[1].is_some() {
+            let mut rest = key;
+            rest.machine = read[0].next;
+            rest.word = [word[1], word[2], word[3], None];
+            rests_on.push(rest);
+        }
+        let sent = Arc::clone(&self.sent.read().expect("nobody panics with it"));
         for (near, (index, other)) in self.read_by(own.reader()).enumerate() {
             if claim == Claim::Eager && index == usize::from(stream) {
                 continue;
             }
-            let head = heads[near];
-            let may_come: &[MessageId] = match &head {
-                Some(head) => std::slice::from_ref(head),
-                None => &sent[index],
-            };
-            for &next in may_come {
-                if head.is_none() && !self.fits(machine, other, next) {
-                    continue;
+            let may_come: Vec<MessageId> = match heads[near] {
+                Some(head) => vec![head],
+                None => {
+                    let after = victim.map_or(0, Node::index);
+                    let sent = sent[0][index].union(&sent[after][index]).copied();
+                    sent.filter(|&next| self.fits(victim, machine, other, next)).collect()
                 }
+            };
+            for next in may_come {
                 let then = self.machines.try_step(machine, Input::Message(other, next));
                 if claim == Claim::Eager {
                     *diamonds += 1;
-                    if !self.diamond((machine, own, message, &first), (other, next, &then)) {
+                    if !self.diamond((own, word, &read), (other, next, &then)) {
                         return false;
                     }
                 }
@@ -221,18 +274,28 @@ impl Reduction {
         true
     }
 
-    /// Whether two messages of different streams come to the same in both orders: the same state, the same sent on each stream,
-    /// and each does what it does alone.
+    fn read_word(&self, machine: MachineId, stream: Stream, word: Word) -> Vec<Arc<Outcome>> {
+        let mut at = machine;
+        let read = word.iter().flatten().map(|&message| {
+            let outcome = self.machines.try_step(at, Input::Message(stream, message));
+            at = outcome.next;
+            outcome
+        });
+        read.collect()
+    }
+
+    /// Whether a word and a message of another stream come to the same in both orders: the same state, the same sent on each
+    /// stream, and each does what it does alone.
     fn diamond(
         &self,
-        (machine, own, message, first): (MachineId, Stream, MessageId, &Outcome),
-        (other, next, then): (Stream, MessageId, &Outcome),
+        (own, word, read): (Stream, Word, &[Arc<Outcome>]),
+        (other, next, then): (Stream, MessageId, &Arc<Outcome>),
     ) -> bool {
-        let after_first = self.machines.try_step(first.next, Input::Message(other, next));
-        if then.wrong.is_some() || after_first.wrong.is_some() {
-            return then.wrong.is_some() && after_first.wrong.is_some();
+        let after_word = self.machines.try_step(read[read.len() - 1].next, Input::Message(other, next));
+        if then.wrong.is_some() || after_word.wrong.is_some() {
+            return then.wrong.is_some() && after_word.wrong.is_some();
         }
-        let after_then = self.machines.try_step(then.next, Input::Message(own, message));
+        let read_then = self.read_word(then.next, own, word);
         let alike = |one: &Outcome, other: &Outcome| {
             one.wrong == other.wrong
                 && one.announced == other.announced
@@ -240,46 +303,42 @@ impl Reduction {
                 && one.fetch == other.fetch
                 && one.behind == other.behind
         };
-        let _ = machine;
-        after_first.next == after_then.next
-            && alike(first, &after_then)
-            && alike(then, &after_first)
-            && self.streams.iter().all(|stream| {
-                let of = |outcome: &Outcome| -> Vec<MessageId> {
-                    outcome.sends.iter().filter(|(to, _)| to == stream).map(|&(_, message)| message).collect()
-                };
-                [of(first), of(&after_first)].concat() == [of(then), of(&after_then)].concat()
-            })
+        let of = |stream: Stream, one: &[Arc<Outcome>], other: &[Arc<Outcome>]| -> Vec<MessageId> {
+            let sends = one.iter().chain(other).flat_map(|outcome| &outcome.sends);
+            sends.filter(|&&(to, _)| to == stream).map(|&(_, message)| message).collect()
+        };
+        let (after, then) = (std::slice::from_ref(&after_word), std::slice::from_ref(then));
+        after_word.next == read_then[read_then.len() - 1].next
+            && alike(&then[0], &after_word)
+            && read.iter().zip(&read_then).all(|(one, other)| alike(one, other))
+            && self.streams.iter().all(|&stream| of(stream, read, after) == of(stream, then, &read_then))
     }
 
-    /// Whether a message can be the next of a stream. What a cursor passes over is left out, and what it would refuse.
-    fn fits(&self, machine: MachineId, stream: Stream, message: MessageId) -> bool {
+    /// Whether a message can be the next of a stream. What a cursor passes over is left out, and what it would refuse; and, but
+    /// for a shard that began anew, what repeats decisions.
+    pub(super) fn fits(&self, victim: Option<Node>, machine: MachineId, stream: Stream, message: MessageId) -> bool {
         let facts = self.machines.facts(machine);
         let message = self.machines.message(message);
         match (stream, &*message) {
             (Stream::Candidates(slice, _), Message::Wire(net::Message::Candidates(frame))) => {
                 let received = facts.through[usize::from(slice)];
-                frame.after <= received && frame.through >= received
+                // One that began anew sends again what was received.
+                let old = victim == Some(stream.server()) && frame.through <= received;
+                frame.after <= received && (frame.through >= received || old)
             }
             (Stream::Log(_), Message::Wire(net::Message::Log(frame))) => {
                 frame.after <= facts.received && frame.through > facts.received
             }
+            (Stream::Decisions(shard, reader), Message::Wire(net::Message::Decisions(frame))) => {
+                let told = facts.decided[usize::from(shard)];
+                let grant = |x| matches!(reader, Node::Shard(own) if x > facts.decided[usize::from(own)]);
+                victim == Some(stream.server())
+                    || frame.decided.is_some_and(|decided| decided > told)
+                    || frame.retirements.iter().any(|retirement| retirement.x > told)
+                    || frame.grants.iter().any(|offer| grant(offer.x))
+            }
             _ => true,
         }
-    }
-
-    fn sent(&self) -> Arc<[Vec<MessageId>; STREAMS]> {
-        let count = self.machines.sent_count();
-        let memo = self.memo.read().expect("nobody panics with it");
-        if memo.sent_count == count {
-            return Arc::clone(&memo.sent);
-        }
-        drop(memo);
-        let sent = Arc::new(self.machines.sent());
-        let mut memo = self.memo.write().expect("nobody panics with it");
-        memo.sent = Arc::clone(&sent);
-        memo.sent_count = sent.iter().map(Vec::len).sum();
-        sent
     }
 
     /// Looks at every claim that was used again, now that all messages are known.
@@ -321,6 +380,7 @@ impl Reduction {
             memo.known.insert(key, !failed.contains(&key));
         }
         memo.refuted.extend(&failed);
+        verified.disabled = self.disabled.load(Ordering::Relaxed);
         verified.used = used.len();
         verified.refuted = used.iter().filter(|key| failed.contains(key)).count();
         verified.hold = rests.len() - failed.len();
@@ -332,4 +392,9 @@ impl Reduction {
 fn nothing(outcome: &Outcome, machine: MachineId) -> bool {
     let told = outcome.wrong.is_none() && !outcome.behind && outcome.fetch.is_none() && outcome.decided.is_none();
     told && outcome.next == machine && outcome.sends.is_empty() && outcome.announced.is_empty()
+}
+
+thread_local! {
+    /// What this thread has noted, so that threads do not contend.
+    static NOTED: RefCell<HashSet<(u64, Option<Node>, usize, MessageId)>> = RefCell::default();
 }
