@@ -14,6 +14,7 @@ const CALM: Faults = Faults {
     growing: false,
     reconnect: Reconnect::Together,
     lazy_store: false,
+    late_hellos: false,
     reduced: true,
 };
 const CRASH: Faults = Faults { crashes: 1, ..CALM };

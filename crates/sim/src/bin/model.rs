@@ -50,6 +50,9 @@ struct Arguments {
     /// The balancer stores results, and slices hear of the stable cut, at any time later, not at once.
     #[arg(long)]
     lazy_store: bool,
+    /// After a crash hellos and the store's answers are read at any time, not at once.
+    #[arg(long)]
+    late_hellos: bool,
     /// Explores every order, also of deliveries that are known to make no difference.
     #[arg(long)]
     unreduced: bool,
@@ -128,6 +131,7 @@ fn options(arguments: &Arguments, planted: Option<Bug>) -> Options {
         growing: arguments.growing,
         reconnect: if arguments.apart { Reconnect::Apart } else { Reconnect::Together },
         lazy_store: arguments.lazy_store,
+        late_hellos: arguments.late_hellos,
         reduced: !arguments.unreduced,
     };
     Options {

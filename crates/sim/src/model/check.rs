@@ -79,7 +79,7 @@ pub fn check(script: &Script, options: Options, progress: &dyn Fn(usize)) -> Rep
         }
         let verified = cluster.reduction().verify();
         eprintln!("{} states {} steps {:.1}s {verified:?} ", report.states, report.steps, report.seconds);
-        if verified.refuted == 0 {
+        if verified.refuted == 0 && !(verified.disabled && verified.used > 0) {
             return report;
         }
     }

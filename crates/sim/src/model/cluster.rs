@@ -26,6 +26,8 @@ pub struct Faults {
     pub reconnect: Reconnect,
     /// Whether results are stored at any time later; if not, at once.
     pub lazy_store: bool,
+    /// Whether a hello, and what the store answers to its reader, may be read later than at once.
+    pub late_hellos: bool,
     /// Whether orders that are known to make no difference are left out (`Cluster::at_once`).
     pub reduced: bool,
 }
@@ -348,8 +350,8 @@ impl Cluster {
     fn deliver(&self, state: &mut State, index: usize, message: MessageId) {
         let reader = self.streams[index].reader();
         let machine = state.machines[reader.index()].expect("whole streams have a reader");
-        if self.reducible(state) && !self.reduction.fits(state.victim, machine, self.streams[index], message) {
-            self.reduction.disable();
+        if self.reducible(state) {
+            self.reduction.note_read(state.victim, machine, index, message);
         }
         let outcome = self.machines.step(machine, Input::Message(self.streams[index], message));
         state.machines[reader.index()] = Some(outcome.next);
@@ -437,6 +439,9 @@ impl Cluster {
     fn at_once(&self, state: &State, index: usize, last: bool) -> bool {
         if !self.faults.reduced {
             return false;
+        }
+        if !self.faults.late_hellos && matches!(state.queue(index)[0].kind(), Kind::Once | Kind::Stored) {
+            return true;
         }
         let searched = |slice: u8| state.searched[usize::from(slice)] == state.lengths[LOG];
         match self.streams[index] {

@@ -12,7 +12,7 @@ use std::{
     cell::{Cell, RefCell},
     collections::HashMap,
     fmt,
-    hash::BuildHasher,
+    hash::{BuildHasher, Hasher},
     panic::{self, AssertUnwindSafe},
     rc::Rc,
     sync::{
@@ -684,7 +684,43 @@ fn digest(text: &str) -> u128 {
     u128::from(high) << 64 | u128::from(low)
 }
 
-type Near = HashMap<(u64, MachineId, Input), Rc<Outcome>, std::hash::BuildHasherDefault<std::hash::DefaultHasher>>;
+/// A hasher for small keys of our own.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Quick(u64);
+
+impl Hasher for Quick {
+    fn finish(&self) -> u64 {
+        self.0 ^ self.0 >> 32
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|&byte| self.write_u64(u64::from(byte)));
+    }
+
+    fn write_u8(&mut self, word: u8) {
+        self.write_u64(u64::from(word));
+    }
+
+    fn write_u32(&mut self, word: u32) {
+        self.write_u64(u64::from(word));
+    }
+
+    fn write_u64(&mut self, word: u64) {
+        self.0 = (self.0.rotate_left(5) ^ word).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    }
+
+    fn write_usize(&mut self, word: usize) {
+        self.write_u64(word as u64);
+    }
+
+    fn write_isize(&mut self, word: isize) {
+        self.write_u64(word as u64);
+    }
+}
+
+pub(super) type QuickBuilder = std::hash::BuildHasherDefault<Quick>;
+
+type Near = HashMap<(u64, MachineId, Input), Rc<Outcome>, QuickBuilder>;
 
 thread_local! {
     /// What this thread has looked up, so that threads do not contend.

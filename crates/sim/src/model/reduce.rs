@@ -12,7 +12,7 @@ use std::{
 use dovetail_core::{EventId, Retirement};
 
 use super::{
-    machines::{Input, Kind, MachineId, Machines, MessageId, Outcome},
+    machines::{Input, Kind, MachineId, Machines, MessageId, Outcome, QuickBuilder},
     script::Plan,
     wire::{Message, NODES, Node, STREAMS, Stream},
 };
@@ -70,6 +70,7 @@ pub(super) struct Reduction {
     memo: RwLock<Memo>,
     sent: RwLock<Arc<Sent>>,
     serial: u64,
+    round: AtomicU64,
     disabled: AtomicBool,
 }
 
@@ -92,12 +93,23 @@ impl Reduction {
         static SERIAL: AtomicU64 = AtomicU64::new(0);
         let serial = SERIAL.fetch_add(1, Ordering::Relaxed);
         let (memo, sent, disabled) = (RwLock::default(), RwLock::default(), AtomicBool::new(false));
-        Reduction { machines, plan, streams: Stream::all(), memo, sent, serial, disabled }
+        Reduction { machines, plan, streams: Stream::all(), memo, sent, serial, round: AtomicU64::new(0), disabled }
     }
 
     /// Something happened that claims do not allow for.
     pub(super) fn disable(&self) {
         self.disabled.store(true, Ordering::Relaxed);
+    }
+
+    /// Notes that a message is read: it has to be one that claims allow for.
+    pub(super) fn note_read(&self, victim: Option<Node>, machine: MachineId, stream: usize, message: MessageId) {
+        let key = (self.serial, victim, machine, stream, message);
+        if !FIT.with_borrow(|fit| fit.contains(&key)) {
+            if !self.fits(victim, machine, self.streams[stream], message) {
+                self.disable();
+            }
+            FIT.with_borrow_mut(|fit| fit.insert(key));
+        }
     }
 
     /// Notes that a message was sent.
@@ -170,14 +182,25 @@ impl Reduction {
         if self.disabled.load(Ordering::Relaxed) {
             return false;
         }
+        let age = (self.serial, self.round.load(Ordering::Relaxed));
+        let near = NEAR.with_borrow_mut(|(near_age, near)| {
+            if *near_age != age {
+                *near_age = age;
+                near.clear();
+            }
+            near.get(&key).copied()
+        });
+        near.unwrap_or_else(|| {
+            let holds = self.claim_far(key);
+            NEAR.with_borrow_mut(|(_, near)| near.insert(key, holds));
+            holds
+        })
+    }
+
+    fn claim_far(&self, key: Key) -> bool {
         let memo = self.memo.read().expect("nobody panics with it");
         if memo.refuted.contains(&key) {
             return false;
-        }
-        match memo.known.get(&key) {
-            Some(false) => return false,
-            Some(true) if memo.used.contains(&key) => return true,
-            _ => {}
         }
         drop(memo);
         let mut diamonds = 0;
@@ -316,7 +339,7 @@ impl Reduction {
 
     /// Whether a message can be the next of a stream. What a cursor passes over is left out, and what it would refuse; and, but
     /// for a shard that began anew, what repeats decisions.
-    pub(super) fn fits(&self, victim: Option<Node>, machine: MachineId, stream: Stream, message: MessageId) -> bool {
+    fn fits(&self, victim: Option<Node>, machine: MachineId, stream: Stream, message: MessageId) -> bool {
         let facts = self.machines.facts(machine);
         let message = self.machines.message(message);
         match (stream, &*message) {
@@ -333,6 +356,7 @@ impl Reduction {
                 let told = facts.decided[usize::from(shard)];
                 let grant = |x| matches!(reader, Node::Shard(own) if x > facts.decided[usize::from(own)]);
                 victim == Some(stream.server())
+                    || victim == Some(reader)
                     || frame.decided.is_some_and(|decided| decided > told)
                     || frame.retirements.iter().any(|retirement| retirement.x > told)
                     || frame.grants.iter().any(|offer| grant(offer.x))
@@ -344,6 +368,7 @@ impl Reduction {
     /// Looks at every claim that was used again, now that all messages are known.
     pub(super) fn verify(&self) -> Verified {
         let mut verified = Verified::default();
+        self.round.fetch_add(1, Ordering::Relaxed);
         let used = {
             let mut memo = self.memo.write().expect("nobody panics with it");
             memo.known.clear();
@@ -396,5 +421,9 @@ fn nothing(outcome: &Outcome, machine: MachineId) -> bool {
 
 thread_local! {
     /// What this thread has noted, so that threads do not contend.
-    static NOTED: RefCell<HashSet<(u64, Option<Node>, usize, MessageId)>> = RefCell::default();
+    static NOTED: RefCell<HashSet<(u64, Option<Node>, usize, MessageId), QuickBuilder>> = RefCell::default();
+    /// What this thread has looked up in a round of one reduction.
+    static NEAR: RefCell<((u64, u64), HashMap<Key, bool, QuickBuilder>)> = RefCell::default();
+    /// Steps that were found to fit.
+    static FIT: RefCell<HashSet<(u64, Option<Node>, MachineId, usize, MessageId), QuickBuilder>> = RefCell::default();
 }
