@@ -11,7 +11,7 @@ use clap::{Parser, ValueEnum};
 use dovetail_core::planted::Bug;
 use dovetail_sim::{
     model::{
-        check::{Options, Report, check},
+        check::{Claims, Options, Report, check},
         cluster::{Faults, Reconnect},
         script::{Relation, Script, families},
     },
@@ -210,6 +210,8 @@ fn print_report(arguments: &Arguments, report: &Report) {
             "{:>42}machines: {machine_states} states, {machine_steps} steps, {audited} audited, {differ} differ",
             ""
         );
+        let Claims { used, hold, diamonds, rounds } = report.claims;
+        println!("{:>42}claims: {used} used, {hold} hold, {diamonds} diamonds, {rounds} rounds", "");
     }
     if let Some(found) = &report.counterexample {
         println!("{:>42}{}: {}", "", found.property, found.what);

@@ -31,6 +31,22 @@ pub struct Options {
     pub audit: bool,
 }
 
+/// Runs at random before the first round.
+const WALKS: u64 = 300;
+
+/// What was left out rests on claims (`super::reduce`), every one of which was looked at again in the end.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub struct Claims {
+    /// Claims by which something was left out.
+    pub used: usize,
+    /// These, and those that they rest on.
+    pub hold: usize,
+    /// Pairs of messages that were given to a machine in both orders for that.
+    pub diamonds: usize,
+    /// Times that all was explored, until no claim failed.
+    pub rounds: usize,
+}
+
 /// What came of it.
 #[derive(Clone, Debug, Serialize)]
 pub struct Report {
@@ -52,6 +68,8 @@ pub struct Report {
     pub machine_steps: usize,
     /// Machine steps taken again from another history, and how many of them differed.
     pub audited: (usize, usize),
+    /// What the reduction rests on.
+    pub claims: Claims,
     /// What is wrong, and how it comes about.
     pub counterexample: Option<Counterexample>,
 }
@@ -72,14 +90,22 @@ pub struct Counterexample {
 pub fn check(script: &Script, options: Options, progress: &dyn Fn(usize)) -> Report {
     let started = Instant::now();
     let cluster = Cluster::new(script, options.faults, options.planted);
+    if !options.faults.reduced {
+        return check_once(script, cluster, options, started, progress);
+    }
+    cluster.stroll(WALKS);
+    let _ = cluster.reduction().verify();
+    let mut rounds = 0;
     loop {
-        let report = check_once(script, cluster.clone(), options, started, progress);
-        if report.counterexample.is_some() || !options.faults.reduced || options.steps_max.is_some() {
+        rounds += 1;
+        let mut report = check_once(script, cluster.clone(), options, started, progress);
+        if report.counterexample.is_some() || !report.exhausted {
             return report;
         }
         let verified = cluster.reduction().verify();
-        eprintln!("{} states {} steps {:.1}s {verified:?} ", report.states, report.steps, report.seconds);
-        if verified.refuted == 0 && !(verified.disabled && verified.used > 0) {
+        if verified.holds() {
+            report.seconds = started.elapsed().as_secs_f64();
+            report.claims = Claims { used: verified.used, hold: verified.hold, diamonds: verified.diamonds, rounds };
             return report;
         }
     }
@@ -137,6 +163,7 @@ fn report(
         machine_states,
         machine_steps,
         audited: (audit.steps, audit.differ),
+        claims: Claims::default(),
         counterexample,
     }
 }

@@ -200,6 +200,26 @@ impl Cluster {
         &self.reduction
     }
 
+    /// Walks at random, so that claims are first made with many messages known.
+    pub(super) fn stroll(&self, walks: u64) {
+        let mut drawn = 0x9E37_79B9_7F4A_7C15u64;
+        for _ in 0..walks {
+            let mut state = self.init_states().pop().expect("there is one");
+            let mut actions = Vec::new();
+            loop {
+                actions.clear();
+                self.actions(&state, &mut actions);
+                drawn ^= drawn << 13;
+                drawn ^= drawn >> 7;
+                drawn ^= drawn << 17;
+                let count = u64::try_from(actions.len()).expect("few actions");
+                let Some(&action) = actions.get(usize::try_from(drawn % count.max(1)).expect("few actions")) else { break };
+                let Some(next) = self.next_state(&state, action) else { break };
+                state = next;
+            }
+        }
+    }
+
     /// What an action does in a state, for people.
     #[must_use]
     pub fn describe(&self, state: &State, action: Action) -> String {
@@ -347,12 +367,18 @@ impl Cluster {
         self.follow(state, stream.server(), index, &outcome);
     }
 
+    fn deliver_first(&self, state: &mut State, index: usize) {
+        let message = state.pop(index);
+        if self.reducible(state) {
+            let machine = state.machines[self.streams[index].reader().index()].expect("whole streams have a reader");
+            self.reduction.note_read(state.victim, machine, index, message);
+        }
+        self.deliver(state, index, message);
+    }
+
     fn deliver(&self, state: &mut State, index: usize, message: MessageId) {
         let reader = self.streams[index].reader();
         let machine = state.machines[reader.index()].expect("whole streams have a reader");
-        if self.reducible(state) {
-            self.reduction.note_read(state.victim, machine, index, message);
-        }
         let outcome = self.machines.step(machine, Input::Message(self.streams[index], message));
         state.machines[reader.index()] = Some(outcome.next);
         self.follow(state, reader, index, &outcome);
@@ -370,8 +396,7 @@ impl Cluster {
             let last = self.last(state);
             let at_once = |&index: &usize| state.lengths[index] > 0 && self.at_once(state, index, last);
             if let Some(index) = (0..STREAMS).find(at_once) {
-                let message = state.pop(index);
-                self.deliver(state, index, message);
+                self.deliver_first(state, index);
             } else if !self.faults.lazy_store && state.unstored {
                 self.store(state);
             } else if !self.reducible(state) || !self.reduce(state) {
@@ -382,16 +407,13 @@ impl Cluster {
 
     /// Whether no node will begin anew any more.
     fn reducible(&self, state: &State) -> bool {
-        self.faults.reduced && state.crashes == 0 && state.all_whole()
+        self.faults.reduced && state.crashes == 0 && state.all_whole() && state.again.is_none()
     }
 
     /// Drops a message that changes nothing whenever it is read, or delivers one that may as well be read now. False when
     /// there is none.
     fn reduce(&self, state: &mut State) -> bool {
-        let heads: [Option<MessageId>; STREAMS] = std::array::from_fn(|index| {
-            state.queue(index).first().copied().filter(|head| matches!(head.kind(), Kind::Once | Kind::Stored))
-        });
-        let balancer = self.machines.facts(state.machines[0].expect("it does not crash"));
+        let heads = self.heads(state);
         for index in 0..STREAMS {
             if state.lengths[index] == 0 {
                 continue;
@@ -406,14 +428,13 @@ impl Cluster {
                     return true;
                 }
             }
-            let told = match reader {
-                Node::Shard(shard) => balancer.decided[usize::from(shard)],
-                Node::Slice(_) | Node::Balancer => EventId::ZERO,
-            };
+            let told = self.told(state, reader);
             let eager = self.reduction.eager(state.victim, machine, index, state.queue(index), &heads, told);
+            if !self.harmless(state, index, eager) {
+                continue;
+            }
             for _ in 0..eager {
-                let message = state.pop(index);
-                self.deliver(state, index, message);
+                self.deliver_first(state, index);
             }
             if eager > 0 {
                 return true;
@@ -422,10 +443,63 @@ impl Cluster {
         false
     }
 
+    /// Whether a crash of `victim` may as well come later: after something that comes to the same before it and after it.
+    fn crashes_later(&self, state: &State, victim: Node) -> bool {
+        let calm = state.crashes == 1 && state.all_whole() && state.again.is_none();
+        if !calm || self.faults.reconnect == Reconnect::Apart {
+            return false;
+        }
+        (0..STREAMS).any(|index| {
+            let (reader, queue) = (self.streams[index].reader(), state.queue(index));
+            let once = |head: &MessageId| matches!(head.kind(), Kind::Once | Kind::Stored);
+            let apart = reader != victim && self.streams[index].server() != victim && reader != Node::Balancer;
+            if !apart || queue.first().is_none_or(once) {
+                return false;
+            }
+            let machine = state.machines[reader.index()].expect("all streams are whole");
+            let told = self.told(state, reader);
+            let eager = self.reduction.eager_through_crash(victim, machine, index, queue, told);
+            eager > 0 && self.harmless(state, index, eager)
+        })
+    }
+
+    /// The watermark that the balancer has of a shard.
+    fn told(&self, state: &State, reader: Node) -> EventId {
+        match reader {
+            Node::Shard(shard) => {
+                let balancer = state.machines[Node::Balancer.index()].expect("it does not crash");
+                self.machines.facts(balancer).decided[usize::from(shard)]
+            }
+            Node::Slice(_) | Node::Balancer => EventId::ZERO,
+        }
+    }
+
+    /// The first messages of streams, where nothing can come before them.
+    fn heads(&self, state: &State) -> [Option<MessageId>; STREAMS] {
+        std::array::from_fn(|index| {
+            state.queue(index).first().copied().filter(|head| matches!(head.kind(), Kind::Once | Kind::Stored))
+        })
+    }
+
+    /// Whether none of the first messages of a stream, once read, changes anything when it comes again.
+    fn harmless(&self, state: &State, index: usize, len: usize) -> bool {
+        if state.duplicates == 0 {
+            return true;
+        }
+        let heads = self.heads(state);
+        let mut machine = state.machines[self.streams[index].reader().index()].expect("whole streams have a reader");
+        state.queue(index)[..len].iter().all(|&message| {
+            machine = self.machines.try_step(machine, Input::Message(self.streams[index], message)).next;
+            let repeats = matches!(message.kind(), Kind::Repeatable | Kind::News);
+            let crash = (state.victim, state.crashes > 0);
+            !repeats || self.reduction.harmless(crash, machine, index, message, &heads)
+        })
+    }
+
     /// Whether nothing can go wrong any more, and no event come. A hello in flight may yet send its reader back to the cut.
     fn last(&self, state: &State) -> bool {
         let calm = |message: &MessageId| matches!(message.kind(), Kind::Repeatable | Kind::News);
-        let over = state.crashes == 0 && state.duplicates == 0 && state.again.is_none();
+        let over = state.crashes == 0 && state.again.is_none();
         over && state.ended && state.all_whole() && state.messages.iter().all(calm)
     }
 
@@ -447,10 +521,10 @@ impl Cluster {
         match self.streams[index] {
             Stream::Decisions(_, Node::Balancer) | Stream::Stable(_) => true,
             Stream::Candidates(..) => state.queue(index)[0].kind() == Kind::News,
-            Stream::Decisions(_, Node::Slice(slice)) => last && searched(slice),
+            Stream::Decisions(_, Node::Slice(slice)) => last && searched(slice) && self.harmless(state, index, 1),
             Stream::Decisions(_, Node::Shard(shard)) => {
                 let drained = |slice| searched(slice) && state.lengths[Stream::Candidates(slice, shard).index()] == 0;
-                last && (0..SLICES as u8).all(drained)
+                last && (0..SLICES as u8).all(drained) && self.harmless(state, index, 1)
             }
             Stream::Log(_) => false,
         }
@@ -491,7 +565,12 @@ impl Cluster {
         }
         if let Some(fetch) = outcome.fetch {
             match self.fetched(state, fetch) {
-                Ok(stored) => state.push_front(index, stored),
+                Ok(stored) => {
+                    state.push_front(index, stored);
+                    if self.faults.reduced {
+                        self.reduction.note(state.victim, index, stored);
+                    }
+                }
                 Err(wrong) => state.wrong = Some(Box::new(Wrong::Refused(format!("{node}: {wrong}")))),
             }
         }
@@ -637,7 +716,9 @@ impl Model for Cluster {
             let Some(message) = state.queue(index).first() else { continue };
             let index = u8::try_from(index).expect("few streams");
             actions.push(Action::Deliver(index));
-            if state.duplicates > 0 && matches!(message.kind(), Kind::Repeatable | Kind::News) {
+            let repeats = matches!(message.kind(), Kind::Repeatable | Kind::News);
+            let makes_a_difference = || !self.faults.reduced || !self.harmless(state, usize::from(index), 1);
+            if state.duplicates > 0 && repeats && makes_a_difference() {
                 actions.push(Action::DeliverTwice(index));
             }
         }
@@ -652,7 +733,11 @@ impl Model for Cluster {
         let up = |node: Node| state.machines[node.index()].is_some();
         for node in Node::mortal() {
             match (up(node), state.crashes > 0) {
-                (true, true) if self.faults.reduced => actions.push(Action::Reset(node)),
+                (true, true) if self.faults.reduced => {
+                    if !self.crashes_later(state, node) {
+                        actions.push(Action::Reset(node));
+                    }
+                }
                 (true, true) => actions.push(Action::Crash(node)),
                 (true, false) => {}
                 (false, _) => actions.push(Action::Restart(node)),
@@ -677,10 +762,7 @@ impl Model for Cluster {
                 self.write(state, self.machines.facts(balancer).stable);
             }
             Action::Store => self.store(state),
-            Action::Deliver(index) => {
-                let message = state.pop(usize::from(index));
-                self.deliver(state, usize::from(index), message);
-            }
+            Action::Deliver(index) => self.deliver_first(state, usize::from(index)),
             Action::DeliverTwice(index) => {
                 let message = state.pop(usize::from(index));
                 state.duplicates -= 1;

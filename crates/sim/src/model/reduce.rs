@@ -35,8 +35,12 @@ const WORD_MAX: usize = 4;
 enum Claim {
     /// Whatever else is read before it, it changes nothing.
     Inert,
+    /// The same, and any other node may yet crash.
+    InertThroughCrash,
     /// Whatever else is read before it, reading it first comes to the same.
     Eager,
+    /// The same, and the node that is named as the victim may yet crash and subscribe to the reader.
+    EagerThroughCrash,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -53,13 +57,16 @@ struct Key {
 
 #[derive(Debug, Default)]
 struct Memo {
-    known: HashMap<Key, bool>,
-    used: HashSet<Key>,
-    refuted: HashSet<Key>,
+    known: HashMap<Key, bool, QuickBuilder>,
+    used: HashSet<Key, QuickBuilder>,
+    refuted: HashSet<Key, QuickBuilder>,
 }
 
 /// What was ever sent on each stream before a crash, and after one of a node; but not what comes once in a session.
 type Sent = [[BTreeSet<MessageId>; STREAMS]; NODES];
+
+/// What is read, of which stream, after the crash of a node or before any.
+type Read = HashSet<(u64, Option<Node>, MachineId, usize, MessageId), QuickBuilder>;
 
 /// What is known of claims.
 #[derive(Debug)]
@@ -86,6 +93,13 @@ pub(super) struct Verified {
     pub(super) diamonds: usize,
     /// Whether something happened that claims do not allow for.
     pub(super) disabled: bool,
+}
+
+impl Verified {
+    /// Whether all that was left out was rightly left out.
+    pub(super) fn holds(self) -> bool {
+        self.used == 0 || self.refuted == 0 && !self.disabled
+    }
 }
 
 impl Reduction {
@@ -118,13 +132,28 @@ impl Reduction {
         if !NOTED.with_borrow_mut(|noted| noted.insert(key)) {
             return;
         }
-        if matches!(message.kind(), Kind::Repeatable | Kind::News) {
-            let mut sent = self.sent.write().expect("nobody panics with it");
-            let after = victim.map_or(0, Node::index);
-            if !sent[after][stream].contains(&message) {
-                Arc::make_mut(&mut sent)[after][stream].insert(message);
-            }
+        let mut sent = self.sent.write().expect("nobody panics with it");
+        let after = victim.map_or(0, Node::index);
+        if !sent[after][stream].contains(&message) {
+            Arc::make_mut(&mut sent)[after][stream].insert(message);
         }
+    }
+
+    /// Whether a message that was read, which brought its reader to `machine`, changes nothing when it comes again, whatever is
+    /// read before that.
+    pub(super) fn harmless(
+        &self,
+        (victim, crashes): (Option<Node>, bool),
+        machine: MachineId,
+        stream: usize,
+        message: MessageId,
+        heads: &Heads,
+    ) -> bool {
+        let mut heads = *heads;
+        // It was the first of its stream; what the store answers would be read before it comes again.
+        heads[stream] = None;
+        let claim = if crashes { Claim::InertThroughCrash } else { Claim::Inert };
+        self.claim(self.key(claim, (victim, machine), stream, &[message], &heads, EventId::ZERO))
     }
 
     pub(super) fn inert(
@@ -147,9 +176,22 @@ impl Reduction {
         heads: &Heads,
         told: EventId,
     ) -> usize {
-        let ends = |&len: &usize| queue.get(len).is_none_or(|next| next.kind() != Kind::News);
-        let holds = |&len: &usize| self.claim(self.key(Claim::Eager, (victim, machine), stream, &queue[..len], heads, told));
-        (1..=queue.len().min(WORD_MAX)).filter(ends).find(holds).unwrap_or(0)
+        let key = |len: usize| self.key(Claim::Eager, (victim, machine), stream, &queue[..len], heads, told);
+        words(queue).find(|&len| self.claim(key(len))).unwrap_or(0)
+    }
+
+    /// How many messages of a stream may as well be read before `victim` crashes as after it.
+    pub(super) fn eager_through_crash(
+        &self,
+        victim: Node,
+        machine: MachineId,
+        stream: usize,
+        queue: &[MessageId],
+        told: EventId,
+    ) -> usize {
+        let (claim, on) = (Claim::EagerThroughCrash, (Some(victim), machine));
+        let key = |len: usize| self.key(claim, on, stream, &queue[..len], &[None; STREAMS], told);
+        words(queue).find(|&len| self.claim(key(len))).unwrap_or(0)
     }
 
     fn key(
@@ -165,7 +207,11 @@ impl Reduction {
         let read = self.read_by(self.streams[stream].reader());
         for ((index, _), near) in read.zip(&mut near) {
             // What is read eagerly is the first of its stream itself.
-            *near = heads[index].filter(|_| claim == Claim::Inert || index != stream);
+            *near = match claim {
+                Claim::Inert => heads[index],
+                Claim::InertThroughCrash | Claim::EagerThroughCrash => None,
+                Claim::Eager => heads[index].filter(|_| index != stream),
+            };
         }
         let mut word = [None; WORD_MAX];
         word.iter_mut().zip(messages).for_each(|(place, &message)| *place = Some(message));
@@ -231,12 +277,12 @@ impl Reduction {
 
     /// Whether a claim holds where it is made, and what it rests on further on.
     fn local(&self, key: Key, rests_on: &mut Vec<Key>, diamonds: &mut usize) -> bool {
-        let Key { claim, victim, machine, stream, word, heads, told } = key;
+        let Key { claim, machine, stream, word, heads, told, .. } = key;
         let own = self.streams[usize::from(stream)];
         let read = self.read_word(machine, own, word);
         let fits = match claim {
-            Claim::Inert => nothing(&read[0], machine),
-            Claim::Eager => {
+            Claim::Inert | Claim::InertThroughCrash => nothing(&read[0], machine),
+            Claim::Eager | Claim::EagerThroughCrash => {
                 let local = |read: &Arc<Outcome>| {
                     read.wrong.is_none()
                         && !read.behind
@@ -250,28 +296,32 @@ impl Reduction {
         if !fits {
             return false;
         }
+        if claim == Claim::EagerThroughCrash && !self.served_alike(key, &read) {
+            return false;
+        }
+        let (eager, through_crash) = match claim {
+            Claim::Inert => (false, false),
+            Claim::InertThroughCrash => (false, true),
+            Claim::Eager => (true, false),
+            Claim::EagerThroughCrash => (true, true),
+        };
         if word[1].is_some() {
             let mut rest = key;
             rest.machine = read[0].next;
             rest.word = [word[1], word[2], word[3], None];
             rests_on.push(rest);
         }
-        let sent = Arc::clone(&self.sent.read().expect("nobody panics with it"));
         for (near, (index, other)) in self.read_by(own.reader()).enumerate() {
-            if claim == Claim::Eager && index == usize::from(stream) {
+            if eager && index == usize::from(stream) {
                 continue;
             }
-            let may_come: Vec<MessageId> = match heads[near] {
+            let may_come = match heads[near] {
                 Some(head) => vec![head],
-                None => {
-                    let after = victim.map_or(0, Node::index);
-                    let sent = sent[0][index].union(&sent[after][index]).copied();
-                    sent.filter(|&next| self.fits(victim, machine, other, next)).collect()
-                }
+                None => self.may_come(key, index),
             };
             for next in may_come {
                 let then = self.machines.try_step(machine, Input::Message(other, next));
-                if claim == Claim::Eager {
+                if eager {
                     *diamonds += 1;
                     if !self.diamond((own, word, &read), (other, next, &then)) {
                         return false;
@@ -284,10 +334,13 @@ impl Reduction {
                     return false;
                 }
                 let mut heads = heads;
-                heads[near] = then.fetch.map(|fetch| {
+                let heads_near = then.fetch.map(|fetch| {
                     let stored: Vec<Retirement> = self.plan.decided(fetch.after, fetch.through).collect();
                     self.machines.intern(Message::Stored(fetch, stored.into()))
                 });
+                if !through_crash {
+                    heads[near] = heads_near;
+                }
                 let further = Key { machine: then.next, heads, ..key };
                 if further != key {
                     rests_on.push(further);
@@ -295,6 +348,64 @@ impl Reduction {
             }
         }
         true
+    }
+
+    /// Whether a victim that begins anew is served alike before a word is read and after it: what it is told first and what
+    /// it is told by the word come to the same messages. And whether the reader asks it for the same.
+    fn served_alike(&self, key: Key, read: &[Arc<Outcome>]) -> bool {
+        let victim = key.victim.expect("it is named");
+        let reader = self.streams[usize::from(key.stream)].reader();
+        let after = read[read.len() - 1].next;
+        if read.iter().any(|read| read.sends.iter().any(|(to, _)| to.reader() == Node::Balancer)) {
+            return false;
+        }
+        let [one, other] = [key.machine, after].map(|machine| self.machines.facts(machine));
+        let asks_alike = match victim {
+            Node::Slice(slice) => one.through[usize::from(slice)] == other.through[usize::from(slice)],
+            Node::Shard(shard) => one.decided[usize::from(shard)] == other.decided[usize::from(shard)],
+            Node::Balancer => false,
+        };
+        let asks_alike = asks_alike || matches!((victim, reader), (Node::Slice(_), Node::Slice(_)));
+        let served = |stream: &&Stream| stream.server() == reader && stream.reader() == victim;
+        asks_alike
+            && self.streams.iter().filter(served).all(|&stream| {
+                self.plan.cursors().all(|cursor| {
+                    let [before, after] = [key.machine, after]
+                        .map(|machine| self.machines.try_step(machine, Input::Subscribe(stream, cursor)));
+                    let told = read.iter().flat_map(|read| &read.sends).filter(|(to, _)| *to == stream);
+                    before.sends.iter().chain(told).eq(&after.sends)
+                })
+            })
+    }
+
+    /// The messages that may be the next of a stream.
+    fn may_come(&self, key: Key, index: usize) -> Vec<MessageId> {
+        let Key { claim, victim, machine, stream, .. } = key;
+        let (stream, other) = (self.streams[usize::from(stream)], self.streams[index]);
+        let sent = Arc::clone(&self.sent.read().expect("nobody panics with it"));
+        let of = |victim: Option<Node>| {
+            let sent = sent[victim.map_or(0, Node::index)][index].iter().copied();
+            sent.filter(move |&next| self.fits(victim, machine, other, next))
+        };
+        let repeats = |next: &MessageId| matches!(next.kind(), Kind::Repeatable | Kind::News);
+        match (claim, victim) {
+            (Claim::InertThroughCrash, _) => {
+                let others = Node::mortal().filter(|&node| node != stream.server() && node != stream.reader());
+                let all: BTreeSet<MessageId> = of(victim).chain(others.flat_map(|node| of(Some(node)))).collect();
+                all.into_iter().collect()
+            }
+            (Claim::EagerThroughCrash, _) => {
+                let all: BTreeSet<MessageId> = of(None).chain(of(victim)).collect();
+                all.into_iter().collect()
+            }
+            (_, None) => of(None).filter(repeats).collect(),
+            (_, Some(_)) => {
+                // What was sent before the crash may come after it.
+                let before = sent[0][index].iter().copied().filter(|&next| self.fits(victim, machine, other, next));
+                let all: BTreeSet<MessageId> = of(victim).chain(before).filter(repeats).collect();
+                all.into_iter().collect()
+            }
+        }
     }
 
     fn read_word(&self, machine: MachineId, stream: Stream, word: Word) -> Vec<Arc<Outcome>> {
@@ -374,7 +485,7 @@ impl Reduction {
             memo.known.clear();
             std::mem::take(&mut memo.used)
         };
-        let mut rests: HashMap<Key, Vec<Key>> = HashMap::new();
+        let mut rests: HashMap<Key, Vec<Key>, QuickBuilder> = HashMap::default();
         let mut fail: Vec<Key> = Vec::new();
         let mut open: Vec<Key> = used.iter().copied().collect();
         while let Some(key) = open.pop() {
@@ -390,11 +501,11 @@ impl Reduction {
             rests.insert(key, rests_on);
         }
         // What rests on a claim that fails, fails.
-        let mut above: HashMap<Key, Vec<Key>> = HashMap::new();
+        let mut above: HashMap<Key, Vec<Key>, QuickBuilder> = HashMap::default();
         for (&key, rests_on) in &rests {
             rests_on.iter().for_each(|&on| above.entry(on).or_default().push(key));
         }
-        let mut failed: HashSet<Key> = HashSet::new();
+        let mut failed: HashSet<Key, QuickBuilder> = HashSet::default();
         while let Some(key) = fail.pop() {
             if failed.insert(key) {
                 fail.extend(above.get(&key).into_iter().flatten());
@@ -413,6 +524,12 @@ impl Reduction {
     }
 }
 
+/// Lengths of what may be read as one: a frame without events is read with what is before it.
+fn words(queue: &[MessageId]) -> impl Iterator<Item = usize> + '_ {
+    let ends = |&len: &usize| queue.get(len).is_none_or(|next| next.kind() != Kind::News);
+    (1..=queue.len().min(WORD_MAX)).filter(ends)
+}
+
 /// Nothing comes of a step.
 fn nothing(outcome: &Outcome, machine: MachineId) -> bool {
     let told = outcome.wrong.is_none() && !outcome.behind && outcome.fetch.is_none() && outcome.decided.is_none();
@@ -425,5 +542,5 @@ thread_local! {
     /// What this thread has looked up in a round of one reduction.
     static NEAR: RefCell<((u64, u64), HashMap<Key, bool, QuickBuilder>)> = RefCell::default();
     /// Steps that were found to fit.
-    static FIT: RefCell<HashSet<(u64, Option<Node>, MachineId, usize, MessageId), QuickBuilder>> = RefCell::default();
+    static FIT: RefCell<Read> = RefCell::default();
 }
