@@ -11,6 +11,7 @@
 //! | [`wire`] | nodes, streams, messages |
 //! | `machines`, `canon` | the real machines, memoized, and when two of their states are one |
 //! | [`cluster`] | the model: states, actions, properties |
+//! | `reduce` | what need not be explored, because it comes to the same |
 //! | [`check`] | a run of the checker |
 
 mod canon;

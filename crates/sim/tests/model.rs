@@ -3,7 +3,7 @@
 
 use dovetail_core::planted::Bug;
 use dovetail_sim::model::{
-    check::{Options, Report, check},
+    check::{Options, Report, check, rests},
     cluster::{Faults, Reconnect},
     script::{Op, Relation, Script, families},
 };
@@ -81,6 +81,31 @@ fn every_run_while_the_log_grows_decides_what_the_oracle_decides() {
 fn every_run_of_one_element_with_a_crash_and_a_duplicate_decides_what_the_oracle_decides() {
     let faults = Faults { crashes: 1, duplicates: 1, ..CALM };
     check_all(&arrivals(0, &[0]), faults);
+}
+
+#[test]
+fn every_run_of_two_elements_with_a_crash_and_a_duplicate_decides_what_the_oracle_decides() {
+    let faults = Faults { crashes: 1, duplicates: 1, ..CALM };
+    let report = check_all(&arrivals(1, &[0, 1]), faults);
+    assert!(report.claims.diamonds > 1_000, "{report:#?}");
+}
+
+/// What is left out leaves out no way to end.
+fn check_rests(script: &Script, faults: Faults) {
+    let [all, reduced, both] = rests(script, faults);
+    assert!(
+        all > 0 && all == reduced && all == both,
+        "{script}: {all} without reduction, {reduced} with it, {both} both"
+    );
+}
+
+#[test]
+fn a_reduced_cluster_comes_to_rest_in_every_way_that_it_can() {
+    let one = arrivals(0, &[0]);
+    check_rests(&one, CALM);
+    check_rests(&one, DUPLICATE);
+    check_rests(&one, CRASH);
+    check_rests(&arrivals(1, &[0, 1]), CALM);
 }
 
 /// A planted bug shows, in words that contain `told`.

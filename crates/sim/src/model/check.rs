@@ -1,6 +1,8 @@
 //! A run of the checker over one script.
 
 use std::{
+    collections::{BTreeSet, HashSet},
+    hash::{BuildHasher, BuildHasherDefault, DefaultHasher},
     thread,
     time::{Duration, Instant},
 };
@@ -10,8 +12,10 @@ use serde::Serialize;
 use stateright::{Checker, HasDiscoveries, Model};
 
 use super::{
-    cluster::{Cluster, Faults},
+    cluster::{Cluster, Faults, State},
+    machines::MachineId,
     script::Script,
+    wire::NODES,
 };
 
 /// How to check.
@@ -109,6 +113,44 @@ pub fn check(script: &Script, options: Options, progress: &dyn Fn(usize)) -> Rep
             return report;
         }
     }
+}
+
+/// In how many ways a cluster can come to rest without a reduction, with it, and both: a plain search, to test the reduction.
+///
+/// A way is the state of every machine.
+#[must_use]
+pub fn rests(script: &Script, faults: Faults) -> [usize; 3] {
+    let plain = Cluster::new(script, Faults { reduced: false, ..faults }, None);
+    let reduced = plain.with(Faults { reduced: true, ..faults });
+    let all = search(&plain);
+    let some = loop {
+        let some = search(&reduced);
+        if reduced.reduction().verify().holds() {
+            break some;
+        }
+    };
+    [all.len(), some.len(), all.intersection(&some).count()]
+}
+
+type Rest = [Option<MachineId>; NODES];
+
+fn search(cluster: &Cluster) -> BTreeSet<Rest> {
+    let mut open = cluster.init_states();
+    let mut seen: HashSet<u64> = open.iter().map(fingerprint).collect();
+    let (mut rests, mut actions) = (BTreeSet::new(), Vec::new());
+    while let Some(state) = open.pop() {
+        assert_eq!(cluster.wrong(&state), None);
+        rests.extend(cluster.rest(&state));
+        actions.clear();
+        cluster.actions(&state, &mut actions);
+        let nexts = actions.iter().filter_map(|&action| cluster.next_state(&state, action));
+        open.extend(nexts.filter(|next| seen.insert(fingerprint(next))));
+    }
+    rests
+}
+
+fn fingerprint(state: &State) -> u64 {
+    BuildHasherDefault::<DefaultHasher>::default().hash_one(state)
 }
 
 fn check_once(

@@ -6,8 +6,8 @@ use dovetail_core::{EventId, EventKind, Retirement, planted::Bug, shard::Fetch};
 use stateright::{Model, Property};
 
 use super::{
-    reduce::Reduction,
     machines::{Begin, Input, Kind, MachineId, Machines, MessageId, Outcome},
+    reduce::Reduction,
     script::{Plan, Script},
     wire::{Message, NODES, Node, SHARDS, SLICES, STREAMS, Stream, shard_id},
 };
@@ -190,6 +190,18 @@ impl Cluster {
         Cluster { faults, machines, reduction, plan, streams: Stream::all() }
     }
 
+    /// The same cluster with other faults; machines' states have the same numbers.
+    #[must_use]
+    pub(super) fn with(&self, faults: Faults) -> Cluster {
+        let reduction = Arc::new(Reduction::new(Arc::clone(&self.machines), Arc::clone(&self.plan)));
+        Cluster { faults, reduction, ..self.clone() }
+    }
+
+    /// The machines, if nothing will happen any more.
+    pub(super) fn rest(&self, state: &State) -> Option<[Option<MachineId>; NODES]> {
+        state.quiet().then_some(state.machines)
+    }
+
     /// The machines.
     pub(super) fn machines(&self) -> &Machines {
         &self.machines
@@ -213,7 +225,9 @@ impl Cluster {
                 drawn ^= drawn >> 7;
                 drawn ^= drawn << 17;
                 let count = u64::try_from(actions.len()).expect("few actions");
-                let Some(&action) = actions.get(usize::try_from(drawn % count.max(1)).expect("few actions")) else { break };
+                let Some(&action) = actions.get(usize::try_from(drawn % count.max(1)).expect("few actions")) else {
+                    break;
+                };
                 let Some(next) = self.next_state(&state, action) else { break };
                 state = next;
             }

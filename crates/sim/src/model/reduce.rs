@@ -1,4 +1,32 @@
 //! Which deliveries need not be delayed, and which messages need not be kept, found out from the machines themselves.
+//!
+//! Two deliveries to different nodes commute: each takes from the front of one stream and adds to the back of others. So what
+//! can make a difference is the order in which one node reads its streams. A *claim* is about a node's state and the first
+//! messages of one of its streams, the *word*. It is made with all that may be read before the word: whatever was ever sent on
+//! the other streams, where the cursor lets it pass. [`Reduction::local`] gives the machine both, in both orders, and the claim
+//! also rests on itself in the state behind each of these messages. So it covers every delay of the word.
+//!
+//! | claim | what has to hold, here and further on | so |
+//! |---|---|---|
+//! | `Inert` | reading it changes nothing, sends nothing | it is dropped, or its repetition is left out |
+//! | `Eager` | both orders: the same state, on each stream the same messages in the same order, and each message does what it does alone; it moves no watermark above what the balancer has, and no slice tells news by it | it is read at once |
+//! | `EagerThroughCrash` | the same, and who begins anew is served the same messages before and after, and asked for the same | the crash comes after it |
+//!
+//! *Why that is enough.* Take a run that reads the word later, or never, and read it first instead. Nothing else at the node comes
+//! out differently, by the diamonds, one after the other; nothing elsewhere does, since the same is sent. What reaches other nodes
+//! at once ([`super::cluster`]: watermarks to the balancer, stable cuts, news) is not sent by it. So each state that is wrong
+//! is reached by a run that reads the word first, and by induction on the length of the run by one that the checker takes. Words
+//! of several messages also claim each of their ends where it begins, since others may come in between.
+//!
+//! *All that was ever sent* is known only in the end. Claims are made with what is known so far, and [`Reduction::verify`] looks
+//! at all of them again; when one fails, it is never made again and all is explored anew. In the end the messages of the
+//! reduced runs are all messages: take a run that sends another one first; up to there it is as some reduced run.
+//!
+//! *A crash and its restart are one step.* Nobody hears from a node that is down, and what is sent to it is lost as well when it
+//! crashes later; so in every run the crash can be moved to just before the restart.
+//!
+//! This is for machines that nobody begins anew: after the last crash, while every stream is whole. Should a machine begin anew
+//! all the same, or read what no claim allows for, no claim is made any more, and all is explored without.
 
 use std::{
     cell::RefCell,
@@ -159,7 +187,8 @@ impl Reduction {
     pub(super) fn inert(
         &self,
         victim: Option<Node>,
-        machine: MachineId, stream: usize,
+        machine: MachineId,
+        stream: usize,
         message: MessageId,
         heads: &Heads,
     ) -> bool {
@@ -267,8 +296,8 @@ impl Reduction {
         memo.known.insert(key, true);
         drop(memo);
         let mut rests_on = Vec::new();
-        let holds = self.local(key, &mut rests_on, diamonds)
-            && rests_on.into_iter().all(|key| self.explore(key, diamonds));
+        let holds =
+            self.local(key, &mut rests_on, diamonds) && rests_on.into_iter().all(|key| self.explore(key, diamonds));
         if !holds {
             self.memo.write().expect("nobody panics with it").known.insert(key, false);
         }
