@@ -186,14 +186,15 @@ impl Cluster {
     pub fn new(script: &Script, faults: Faults, planted: Option<Bug>) -> Cluster {
         let plan = Arc::new(Plan::new(script));
         let machines = Arc::new(Machines::new(Arc::clone(&plan), planted));
-        let reduction = Arc::new(Reduction::new(Arc::clone(&machines), Arc::clone(&plan)));
+        let reduction = Arc::new(Reduction::new(Arc::clone(&machines), Arc::clone(&plan), faults.crashes > 1));
         Cluster { faults, machines, reduction, plan, streams: Stream::all() }
     }
 
     /// The same cluster with other faults; machines' states have the same numbers.
     #[must_use]
     pub(super) fn with(&self, faults: Faults) -> Cluster {
-        let reduction = Arc::new(Reduction::new(Arc::clone(&self.machines), Arc::clone(&self.plan)));
+        let reduction =
+            Arc::new(Reduction::new(Arc::clone(&self.machines), Arc::clone(&self.plan), faults.crashes > 1));
         Cluster { faults, reduction, ..self.clone() }
     }
 
@@ -383,7 +384,7 @@ impl Cluster {
 
     fn deliver_first(&self, state: &mut State, index: usize) {
         let message = state.pop(index);
-        if self.reducible(state) {
+        if self.faults.reduced && state.all_whole() {
             let machine = state.machines[self.streams[index].reader().index()].expect("whole streams have a reader");
             self.reduction.note_read(state.victim, machine, index, message);
         }
@@ -421,7 +422,12 @@ impl Cluster {
 
     /// Whether no node will begin anew any more.
     fn reducible(&self, state: &State) -> bool {
-        self.faults.reduced && state.crashes == 0 && state.all_whole() && state.again.is_none()
+        self.faults.reduced && state.crashes == 0 && state.all_whole() && self.no_repeats(state)
+    }
+
+    /// Whether nothing comes again, or only what makes no difference then.
+    fn no_repeats(&self, state: &State) -> bool {
+        state.again.is_none() && (state.duplicates == 0 || self.reduction.repeats_are_harmless())
     }
 
     /// Drops a message that changes nothing whenever it is read, or delivers one that may as well be read now. False when
@@ -459,7 +465,7 @@ impl Cluster {
 
     /// Whether a crash of `victim` may as well come later: after something that comes to the same before it and after it.
     fn crashes_later(&self, state: &State, victim: Node) -> bool {
-        let calm = state.crashes == 1 && state.all_whole() && state.again.is_none();
+        let calm = state.crashes == 1 && state.all_whole() && self.no_repeats(state);
         if !calm || self.faults.reconnect == Reconnect::Apart {
             return false;
         }
@@ -513,7 +519,7 @@ impl Cluster {
     /// Whether nothing can go wrong any more, and no event come. A hello in flight may yet send its reader back to the cut.
     fn last(&self, state: &State) -> bool {
         let calm = |message: &MessageId| matches!(message.kind(), Kind::Repeatable | Kind::News);
-        let over = state.crashes == 0 && state.again.is_none();
+        let over = state.crashes == 0 && self.no_repeats(state);
         over && state.ended && state.all_whole() && state.messages.iter().all(calm)
     }
 
@@ -733,6 +739,7 @@ impl Model for Cluster {
             let repeats = matches!(message.kind(), Kind::Repeatable | Kind::News);
             let makes_a_difference = || !self.faults.reduced || !self.harmless(state, usize::from(index), 1);
             if state.duplicates > 0 && repeats && makes_a_difference() {
+                self.reduction.note_harmful();
                 actions.push(Action::DeliverTwice(index));
             }
         }

@@ -106,7 +106,12 @@ pub(super) struct Reduction {
     sent: RwLock<Arc<Sent>>,
     serial: u64,
     round: AtomicU64,
+    /// Whether a node may crash after another one did: then anything that was ever sent may come.
+    many: bool,
     disabled: AtomicBool,
+    /// Whether a message was found that makes a difference when it comes again; then no claim is made before it has.
+    harmful: AtomicBool,
+    changed: AtomicBool,
 }
 
 /// What the claims rest on.
@@ -119,28 +124,53 @@ pub(super) struct Verified {
     pub(super) hold: usize,
     /// Pairs of messages that were given to a machine in both orders.
     pub(super) diamonds: usize,
-    /// Whether something happened that claims do not allow for.
-    pub(super) disabled: bool,
+    /// Whether something happened that claims do not allow for, and that was not known before.
+    pub(super) changed: bool,
 }
 
 impl Verified {
     /// Whether all that was left out was rightly left out.
     pub(super) fn holds(self) -> bool {
-        self.used == 0 || self.refuted == 0 && !self.disabled
+        self.refuted == 0 && !self.changed
     }
 }
 
 impl Reduction {
-    pub(super) fn new(machines: Arc<Machines>, plan: Arc<Plan>) -> Reduction {
+    pub(super) fn new(machines: Arc<Machines>, plan: Arc<Plan>, many: bool) -> Reduction {
         static SERIAL: AtomicU64 = AtomicU64::new(0);
         let serial = SERIAL.fetch_add(1, Ordering::Relaxed);
-        let (memo, sent, disabled) = (RwLock::default(), RwLock::default(), AtomicBool::new(false));
-        Reduction { machines, plan, streams: Stream::all(), memo, sent, serial, round: AtomicU64::new(0), disabled }
+        Reduction {
+            machines,
+            plan,
+            streams: Stream::all(),
+            memo: RwLock::default(),
+            sent: RwLock::default(),
+            serial,
+            round: AtomicU64::new(0),
+            many,
+            disabled: AtomicBool::new(false),
+            harmful: AtomicBool::new(false),
+            changed: AtomicBool::new(false),
+        }
     }
 
     /// Something happened that claims do not allow for.
     pub(super) fn disable(&self) {
-        self.disabled.store(true, Ordering::Relaxed);
+        if !self.disabled.swap(true, Ordering::Relaxed) {
+            self.changed.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// A message makes a difference when it comes again.
+    pub(super) fn note_harmful(&self) {
+        if !self.harmful.swap(true, Ordering::Relaxed) {
+            self.changed.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether claims can be made while a message may yet come again.
+    pub(super) fn repeats_are_harmless(&self) -> bool {
+        !self.harmful.load(Ordering::Relaxed)
     }
 
     /// Notes that a message is read: it has to be one that claims allow for.
@@ -412,29 +442,25 @@ impl Reduction {
         let Key { claim, victim, machine, stream, .. } = key;
         let (stream, other) = (self.streams[usize::from(stream)], self.streams[index]);
         let sent = Arc::clone(&self.sent.read().expect("nobody panics with it"));
-        let of = |victim: Option<Node>| {
-            let sent = sent[victim.map_or(0, Node::index)][index].iter().copied();
-            sent.filter(move |&next| self.fits(victim, machine, other, next))
-        };
+        // What was sent before a crash may come after it. Hellos, and what the store answers, only come after one of an end of
+        // the stream; where it has been that is known, see `Heads`.
         let repeats = |next: &MessageId| matches!(next.kind(), Kind::Repeatable | Kind::News);
-        match (claim, victim) {
-            (Claim::InertThroughCrash, _) => {
-                let others = Node::mortal().filter(|&node| node != stream.server() && node != stream.reader());
-                let all: BTreeSet<MessageId> = of(victim).chain(others.flat_map(|node| of(Some(node)))).collect();
-                all.into_iter().collect()
-            }
-            (Claim::EagerThroughCrash, _) => {
-                let all: BTreeSet<MessageId> = of(None).chain(of(victim)).collect();
-                all.into_iter().collect()
-            }
-            (_, None) => of(None).filter(repeats).collect(),
-            (_, Some(_)) => {
-                // What was sent before the crash may come after it.
-                let before = sent[0][index].iter().copied().filter(|&next| self.fits(victim, machine, other, next));
-                let all: BTreeSet<MessageId> = of(victim).chain(before).filter(repeats).collect();
-                all.into_iter().collect()
+        let through_crash = matches!(claim, Claim::InertThroughCrash | Claim::EagerThroughCrash);
+        let mut all = BTreeSet::new();
+        for after in [None].into_iter().chain(Node::mortal().map(Some)) {
+            let crashes = match (claim, after) {
+                (_, None) => true,
+                (Claim::InertThroughCrash, Some(node)) => node != stream.server() && node != stream.reader(),
+                (_, after) => after == victim,
+            };
+            if crashes || self.many {
+                let sent = sent[after.map_or(0, Node::index)][index].iter().copied();
+                let as_of = if through_crash { after } else { victim };
+                let fits = |next: &MessageId| self.fits(as_of, machine, other, *next);
+                all.extend(sent.filter(|next| repeats(next) || through_crash && after.is_some()).filter(fits));
             }
         }
+        all.into_iter().collect()
     }
 
     fn read_word(&self, machine: MachineId, stream: Stream, word: Word) -> Vec<Arc<Outcome>> {
@@ -480,13 +506,14 @@ impl Reduction {
     /// Whether a message can be the next of a stream. What a cursor passes over is left out, and what it would refuse; and, but
     /// for a shard that began anew, what repeats decisions.
     fn fits(&self, victim: Option<Node>, machine: MachineId, stream: Stream, message: MessageId) -> bool {
+        let anew = |node| self.many || victim == Some(node);
         let facts = self.machines.facts(machine);
         let message = self.machines.message(message);
         match (stream, &*message) {
             (Stream::Candidates(slice, _), Message::Wire(net::Message::Candidates(frame))) => {
                 let received = facts.through[usize::from(slice)];
                 // One that began anew sends again what was received.
-                let old = victim == Some(stream.server()) && frame.through <= received;
+                let old = anew(stream.server()) && frame.through <= received;
                 frame.after <= received && (frame.through >= received || old)
             }
             (Stream::Log(_), Message::Wire(net::Message::Log(frame))) => {
@@ -495,8 +522,8 @@ impl Reduction {
             (Stream::Decisions(shard, reader), Message::Wire(net::Message::Decisions(frame))) => {
                 let told = facts.decided[usize::from(shard)];
                 let grant = |x| matches!(reader, Node::Shard(own) if x > facts.decided[usize::from(own)]);
-                victim == Some(stream.server())
-                    || victim == Some(reader)
+                anew(stream.server())
+                    || anew(reader)
                     || frame.decided.is_some_and(|decided| decided > told)
                     || frame.retirements.iter().any(|retirement| retirement.x > told)
                     || frame.grants.iter().any(|offer| grant(offer.x))
@@ -545,7 +572,7 @@ impl Reduction {
             memo.known.insert(key, !failed.contains(&key));
         }
         memo.refuted.extend(&failed);
-        verified.disabled = self.disabled.load(Ordering::Relaxed);
+        verified.changed = self.changed.swap(false, Ordering::Relaxed);
         verified.used = used.len();
         verified.refuted = used.iter().filter(|key| failed.contains(key)).count();
         verified.hold = rests.len() - failed.len();
