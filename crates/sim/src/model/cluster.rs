@@ -526,8 +526,9 @@ impl Cluster {
     /// Whether the first message of a stream is delivered as soon as it is the first, and not at any time later.
     ///
     /// What the balancer reads and says of the stable cut is: its lateness is that of [`Action::Store`]. So is a frame of candidates
-    /// without events: a shard only forgets when it takes one, and it may forget too early but not too late. The rest
-    /// follows from what can still happen when nothing can go wrong any more. A slice that has searched the whole log says
+    /// without events: a shard only forgets when it takes one, and it may forget too early but not too late. A hello, and what
+    /// the store answers to its reader, are read at once unless [`Faults::late_hellos`] says otherwise; that leaves runs out, those
+    /// in which a reader hears much else between a server's restart and its hello. The rest follows from what can still happen when nothing can go wrong any more. A slice that has searched the whole log says
     /// nothing more but such frames, so that it makes no difference when it hears of decisions. A shard that has read all
     /// candidates has one stream left that anything can come on, so that nothing can overtake its first message.
     fn at_once(&self, state: &State, index: usize, last: bool) -> bool {
