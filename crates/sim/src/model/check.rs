@@ -14,6 +14,7 @@ use stateright::{Checker, HasDiscoveries, Model};
 use super::{
     cluster::{Cluster, Faults, State},
     machines::MachineId,
+    reduce::Verified,
     script::Script,
     wire::NODES,
 };
@@ -95,23 +96,17 @@ pub fn check(script: &Script, options: Options, progress: &dyn Fn(usize)) -> Rep
     let started = Instant::now();
     let cluster = Cluster::new(script, options.faults, options.planted);
     if !options.faults.reduced {
-        return check_once(script, cluster, options, started, progress);
+        return check_once(script, cluster, options, started, progress).expect("it rests on no claim");
     }
     cluster.stroll(WALKS);
     let _ = cluster.reduction().verify();
-    let mut rounds = 0;
+    let mut rounds = 1;
     loop {
+        if let Some(mut report) = check_once(script, cluster.clone(), options, started, progress) {
+            report.claims.rounds = rounds;
+            return report;
+        }
         rounds += 1;
-        let mut report = check_once(script, cluster.clone(), options, started, progress);
-        if report.counterexample.is_some() || !report.exhausted {
-            return report;
-        }
-        let verified = cluster.reduction().verify();
-        if verified.holds() {
-            report.seconds = started.elapsed().as_secs_f64();
-            report.claims = Claims { used: verified.used, hold: verified.hold, diamonds: verified.diamonds, rounds };
-            return report;
-        }
     }
 }
 
@@ -153,13 +148,14 @@ fn fingerprint(state: &State) -> u64 {
     BuildHasherDefault::<DefaultHasher>::default().hash_one(state)
 }
 
+/// None when the search rested on a claim that does not hold. What it found then may be no run at all.
 fn check_once(
     script: &Script,
     cluster: Cluster,
     options: Options,
     started: Instant,
     progress: &dyn Fn(usize),
-) -> Report {
+) -> Option<Report> {
     let mut builder = cluster.checker().threads(options.threads).finish_when(HasDiscoveries::AnyFailures);
     if let Some(most) = options.steps_max {
         builder = builder.target_state_count(most);
@@ -177,14 +173,19 @@ fn report(
     started: Instant,
     checker: impl Checker<Cluster>,
     progress: &dyn Fn(usize),
-) -> Report {
+) -> Option<Report> {
     while !checker.is_done() {
         thread::sleep(Duration::from_millis(1));
         progress(checker.unique_state_count());
     }
     let checker = checker.join();
-    let seconds = started.elapsed().as_secs_f64();
     let cluster = checker.model();
+    let verified = options.faults.reduced.then(|| cluster.reduction().verify()).unwrap_or_default();
+    if !verified.holds() {
+        return None;
+    }
+    let Verified { used, hold, diamonds, .. } = verified;
+    let seconds = started.elapsed().as_secs_f64();
     let discoveries = checker.discoveries();
     let shortest = discoveries.into_iter().min_by_key(|(_, path)| path.clone().into_actions().len());
     let counterexample = shortest.map(|(property, path)| {
@@ -195,7 +196,7 @@ fn report(
     });
     let audit = if options.audit { cluster.machines().audit() } else { Default::default() };
     let (machine_states, machine_steps) = cluster.machines().known();
-    Report {
+    Some(Report {
         script: script.to_string(),
         states: checker.unique_state_count(),
         steps: checker.state_count(),
@@ -205,7 +206,7 @@ fn report(
         machine_states,
         machine_steps,
         audited: (audit.steps, audit.differ),
-        claims: Claims::default(),
+        claims: Claims { used, hold, diamonds, rounds: 1 },
         counterexample,
-    }
+    })
 }
