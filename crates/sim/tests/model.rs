@@ -26,7 +26,8 @@ const ALL: u16 = 0b111;
 fn run(script: &Script, faults: Faults, planted: Option<Bug>) -> Report {
     // Breadth first finds a shortest counterexample; with a crash it would go through nearly all states before that.
     let breadth_first = planted.is_some() && faults.crashes == 0;
-    let options = Options { faults, planted, breadth_first, threads: 2, steps_max: None, audit: planted.is_none() };
+    // With one thread, what the reduction leaves out is the same in every run.
+    let options = Options { faults, planted, breadth_first, threads: 1, steps_max: None, audit: planted.is_none() };
     check(script, options, &|_| {})
 }
 

@@ -65,8 +65,8 @@ struct Arguments {
     /// Takes every step of a machine again from other histories that lead to the same state.
     #[arg(long)]
     audit: bool,
-    /// Threads; 0 for one per processor.
-    #[arg(long, default_value_t = 0)]
+    /// Threads; 0 for one per processor. With several, the reduction finds less to leave out, or nothing.
+    #[arg(long, default_value_t = 1)]
     threads: usize,
     /// Prints a counterexample's steps.
     #[arg(long)]
