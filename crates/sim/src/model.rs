@@ -11,11 +11,13 @@
 //! | [`wire`] | nodes, streams, messages |
 //! | `machines`, `canon` | the real machines, memoized, and when two of their states are one |
 //! | [`cluster`] | the model: states, actions, properties |
+//! | `reduce` | what need not be explored, because it comes to the same |
 //! | [`check`] | a run of the checker |
 
 mod canon;
 pub mod check;
 pub mod cluster;
 mod machines;
+mod reduce;
 pub mod script;
 pub mod wire;

@@ -11,7 +11,7 @@ use clap::{Parser, ValueEnum};
 use dovetail_core::planted::Bug;
 use dovetail_sim::{
     model::{
-        check::{Options, Report, check},
+        check::{Claims, Options, Report, check},
         cluster::{Faults, Reconnect},
         script::{Relation, Script, families},
     },
@@ -50,6 +50,9 @@ struct Arguments {
     /// The balancer stores results, and slices hear of the stable cut, at any time later, not at once.
     #[arg(long)]
     lazy_store: bool,
+    /// After a crash hellos and the store's answers are read at any time, not at once.
+    #[arg(long)]
+    late_hellos: bool,
     /// Explores every order, also of deliveries that are known to make no difference.
     #[arg(long)]
     unreduced: bool,
@@ -62,8 +65,8 @@ struct Arguments {
     /// Takes every step of a machine again from other histories that lead to the same state.
     #[arg(long)]
     audit: bool,
-    /// Threads; 0 for one per processor.
-    #[arg(long, default_value_t = 0)]
+    /// Threads; 0 for one per processor. With several, the reduction finds less to leave out, or nothing.
+    #[arg(long, default_value_t = 1)]
     threads: usize,
     /// Prints a counterexample's steps.
     #[arg(long)]
@@ -128,6 +131,7 @@ fn options(arguments: &Arguments, planted: Option<Bug>) -> Options {
         growing: arguments.growing,
         reconnect: if arguments.apart { Reconnect::Apart } else { Reconnect::Together },
         lazy_store: arguments.lazy_store,
+        late_hellos: arguments.late_hellos,
         reduced: !arguments.unreduced,
     };
     Options {
@@ -206,6 +210,8 @@ fn print_report(arguments: &Arguments, report: &Report) {
             "{:>42}machines: {machine_states} states, {machine_steps} steps, {audited} audited, {differ} differ",
             ""
         );
+        let Claims { used, hold, diamonds, rounds } = report.claims;
+        println!("{:>42}claims: {used} used, {hold} hold, {diamonds} diamonds, {rounds} rounds", "");
     }
     if let Some(found) = &report.counterexample {
         println!("{:>42}{}: {}", "", found.property, found.what);

@@ -1,6 +1,8 @@
 //! A run of the checker over one script.
 
 use std::{
+    collections::{BTreeSet, HashSet},
+    hash::{BuildHasher, BuildHasherDefault, DefaultHasher},
     thread,
     time::{Duration, Instant},
 };
@@ -10,8 +12,11 @@ use serde::Serialize;
 use stateright::{Checker, HasDiscoveries, Model};
 
 use super::{
-    cluster::{Cluster, Faults},
+    cluster::{Cluster, Faults, State},
+    machines::MachineId,
+    reduce::Verified,
     script::Script,
+    wire::NODES,
 };
 
 /// How to check.
@@ -29,6 +34,22 @@ pub struct Options {
     pub steps_max: Option<usize>,
     /// Takes steps of machines again from other histories.
     pub audit: bool,
+}
+
+/// Runs at random before the first round.
+const WALKS: u64 = 300;
+
+/// What was left out rests on claims (`super::reduce`), every one of which was looked at again in the end.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub struct Claims {
+    /// Claims by which something was left out.
+    pub used: usize,
+    /// These, and those that they rest on.
+    pub hold: usize,
+    /// Pairs of messages that were given to a machine in both orders for that.
+    pub diamonds: usize,
+    /// Times that all was explored, until no claim failed.
+    pub rounds: usize,
 }
 
 /// What came of it.
@@ -52,6 +73,8 @@ pub struct Report {
     pub machine_steps: usize,
     /// Machine steps taken again from another history, and how many of them differed.
     pub audited: (usize, usize),
+    /// What the reduction rests on.
+    pub claims: Claims,
     /// What is wrong, and how it comes about.
     pub counterexample: Option<Counterexample>,
 }
@@ -72,6 +95,67 @@ pub struct Counterexample {
 pub fn check(script: &Script, options: Options, progress: &dyn Fn(usize)) -> Report {
     let started = Instant::now();
     let cluster = Cluster::new(script, options.faults, options.planted);
+    if !options.faults.reduced {
+        return check_once(script, cluster, options, started, progress).expect("it rests on no claim");
+    }
+    cluster.stroll(WALKS);
+    let _ = cluster.reduction().verify();
+    let mut rounds = 1;
+    loop {
+        if let Some(mut report) = check_once(script, cluster.clone(), options, started, progress) {
+            report.claims.rounds = rounds;
+            return report;
+        }
+        rounds += 1;
+    }
+}
+
+/// In how many ways a cluster can come to rest without a reduction, with it, and both: a plain search, to test the reduction.
+///
+/// A way is the state of every machine.
+#[must_use]
+pub fn rests(script: &Script, faults: Faults) -> [usize; 3] {
+    let plain = Cluster::new(script, Faults { reduced: false, ..faults }, None);
+    let reduced = plain.with(Faults { reduced: true, ..faults });
+    let all = search(&plain);
+    let some = loop {
+        let some = search(&reduced);
+        if reduced.reduction().verify().holds() {
+            break some;
+        }
+    };
+    [all.len(), some.len(), all.intersection(&some).count()]
+}
+
+type Rest = [Option<MachineId>; NODES];
+
+fn search(cluster: &Cluster) -> BTreeSet<Rest> {
+    let mut open = cluster.init_states();
+    let mut seen: HashSet<u64> = open.iter().map(fingerprint).collect();
+    let (mut rests, mut actions) = (BTreeSet::new(), Vec::new());
+    while let Some(state) = open.pop() {
+        assert_eq!(cluster.wrong(&state), None);
+        rests.extend(cluster.rest(&state));
+        actions.clear();
+        cluster.actions(&state, &mut actions);
+        let nexts = actions.iter().filter_map(|&action| cluster.next_state(&state, action));
+        open.extend(nexts.filter(|next| seen.insert(fingerprint(next))));
+    }
+    rests
+}
+
+fn fingerprint(state: &State) -> u64 {
+    BuildHasherDefault::<DefaultHasher>::default().hash_one(state)
+}
+
+/// None when the search rested on a claim that does not hold. What it found then may be no run at all.
+fn check_once(
+    script: &Script,
+    cluster: Cluster,
+    options: Options,
+    started: Instant,
+    progress: &dyn Fn(usize),
+) -> Option<Report> {
     let mut builder = cluster.checker().threads(options.threads).finish_when(HasDiscoveries::AnyFailures);
     if let Some(most) = options.steps_max {
         builder = builder.target_state_count(most);
@@ -89,14 +173,19 @@ fn report(
     started: Instant,
     checker: impl Checker<Cluster>,
     progress: &dyn Fn(usize),
-) -> Report {
+) -> Option<Report> {
     while !checker.is_done() {
         thread::sleep(Duration::from_millis(1));
         progress(checker.unique_state_count());
     }
     let checker = checker.join();
-    let seconds = started.elapsed().as_secs_f64();
     let cluster = checker.model();
+    let verified = options.faults.reduced.then(|| cluster.reduction().verify()).unwrap_or_default();
+    if !verified.holds() {
+        return None;
+    }
+    let Verified { used, hold, diamonds, .. } = verified;
+    let seconds = started.elapsed().as_secs_f64();
     let discoveries = checker.discoveries();
     let shortest = discoveries.into_iter().min_by_key(|(_, path)| path.clone().into_actions().len());
     let counterexample = shortest.map(|(property, path)| {
@@ -107,7 +196,7 @@ fn report(
     });
     let audit = if options.audit { cluster.machines().audit() } else { Default::default() };
     let (machine_states, machine_steps) = cluster.machines().known();
-    Report {
+    Some(Report {
         script: script.to_string(),
         states: checker.unique_state_count(),
         steps: checker.state_count(),
@@ -117,6 +206,7 @@ fn report(
         machine_states,
         machine_steps,
         audited: (audit.steps, audit.differ),
+        claims: Claims { used, hold, diamonds, rounds: 1 },
         counterexample,
-    }
+    })
 }

@@ -7,6 +7,7 @@ use stateright::{Model, Property};
 
 use super::{
     machines::{Begin, Input, Kind, MachineId, Machines, MessageId, Outcome},
+    reduce::Reduction,
     script::{Plan, Script},
     wire::{Message, NODES, Node, SHARDS, SLICES, STREAMS, Stream, shard_id},
 };
@@ -25,6 +26,8 @@ pub struct Faults {
     pub reconnect: Reconnect,
     /// Whether results are stored at any time later; if not, at once.
     pub lazy_store: bool,
+    /// Whether a hello, and what the store answers to its reader, may be read later than at once.
+    pub late_hellos: bool,
     /// Whether orders that are known to make no difference are left out (`Cluster::at_once`).
     pub reduced: bool,
 }
@@ -57,6 +60,8 @@ pub struct State {
     /// Which events' retirements were announced, one bit each.
     announced: u16,
     crashes: u8,
+    /// Who crashed last; only noted where runs are reduced.
+    victim: Option<Node>,
     duplicates: u8,
     /// What will come again.
     again: Option<(u8, MessageId)>,
@@ -95,6 +100,11 @@ impl State {
     fn pop(&mut self, stream: usize) -> MessageId {
         self.lengths[stream] -= 1;
         self.messages.remove(self.offset(stream))
+    }
+
+    fn remove(&mut self, stream: usize, at: usize) {
+        self.lengths[stream] -= 1;
+        self.messages.remove(self.offset(stream) + at);
     }
 
     fn clear(&mut self, stream: usize) {
@@ -154,16 +164,19 @@ pub enum Action {
     Crash(Node),
     /// A node that is down begins anew at the cut.
     Restart(Node),
+    /// The two in one.
+    Reset(Node),
     /// The reader of a broken stream subscribes from its cursor.
     Subscribe(u8),
 }
 
 /// A script with its faults.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Cluster {
     faults: Faults,
     plan: Arc<Plan>,
-    machines: Machines,
+    machines: Arc<Machines>,
+    reduction: Arc<Reduction>,
     streams: [Stream; STREAMS],
 }
 
@@ -172,12 +185,54 @@ impl Cluster {
     #[must_use]
     pub fn new(script: &Script, faults: Faults, planted: Option<Bug>) -> Cluster {
         let plan = Arc::new(Plan::new(script));
-        Cluster { faults, machines: Machines::new(Arc::clone(&plan), planted), plan, streams: Stream::all() }
+        let machines = Arc::new(Machines::new(Arc::clone(&plan), planted));
+        let reduction = Arc::new(Reduction::new(Arc::clone(&machines), Arc::clone(&plan), faults.crashes > 1));
+        Cluster { faults, machines, reduction, plan, streams: Stream::all() }
+    }
+
+    /// The same cluster with other faults; machines' states have the same numbers.
+    #[must_use]
+    pub(super) fn with(&self, faults: Faults) -> Cluster {
+        let reduction =
+            Arc::new(Reduction::new(Arc::clone(&self.machines), Arc::clone(&self.plan), faults.crashes > 1));
+        Cluster { faults, reduction, ..self.clone() }
+    }
+
+    /// The machines, if nothing will happen any more.
+    pub(super) fn rest(&self, state: &State) -> Option<[Option<MachineId>; NODES]> {
+        state.quiet().then_some(state.machines)
     }
 
     /// The machines.
     pub(super) fn machines(&self) -> &Machines {
         &self.machines
+    }
+
+    /// What is left out because it makes no difference.
+    pub(super) fn reduction(&self) -> &Reduction {
+        &self.reduction
+    }
+
+    /// Walks at random, so that claims are first made with many messages known.
+    pub(super) fn stroll(&self, walks: u64) {
+        let mut drawn = 0x9E37_79B9_7F4A_7C15u64;
+        for _ in 0..walks {
+            let mut state = self.init_states().pop().expect("there is one");
+            let mut actions = Vec::new();
+            loop {
+                actions.clear();
+                self.actions(&state, &mut actions);
+                drawn ^= drawn << 13;
+                drawn ^= drawn >> 7;
+                drawn ^= drawn << 17;
+                let count = u64::try_from(actions.len()).expect("few actions");
+                let Some(&action) = actions.get(usize::try_from(drawn % count.max(1)).expect("few actions")) else {
+                    break;
+                };
+                let Some(next) = self.next_state(&state, action) else { break };
+                state = next;
+            }
+        }
     }
 
     /// What an action does in a state, for people.
@@ -198,6 +253,7 @@ impl Cluster {
             }
             Action::Crash(node) => format!("{node} CRASHES"),
             Action::Restart(node) => format!("{node} begins anew at the cut"),
+            Action::Reset(node) => format!("{node} CRASHES and begins anew at the cut"),
             Action::Subscribe(stream) => format!("{}: subscribes", self.streams[usize::from(stream)]),
         }
     }
@@ -279,15 +335,35 @@ impl Cluster {
                 let from = usize::try_from(stable.0 - self.plan.start.0).expect("few events");
                 let to = Stream::Log(slice).index();
                 let backlog: Vec<MessageId> = state.log().iter().skip(from).copied().collect();
-                backlog.into_iter().for_each(|frame| state.push(to, frame));
+                backlog.into_iter().for_each(|frame| self.push(state, to, frame));
                 state.searched[usize::from(slice)] = u8::try_from(from).expect("few events");
                 self.machines.begin(Begin::Slice(slice, cut))
             }
-            Node::Shard(shard) => self.machines.begin(Begin::Shard(shard, stable)),
+            Node::Shard(shard) => {
+                // What is above the cut it has to announce again (R5).
+                let again = self.plan.decided(stable, self.end(state));
+                let again = again.filter(|told| self.plan.placement.home_of(told.element) == shard_id(shard));
+                again.for_each(|told| state.announced &= !self.bit(told.x));
+                self.machines.begin(Begin::Shard(shard, stable))
+            }
         };
         match begun {
             Ok(machine) => state.machines[node.index()] = Some(machine),
             Err(error) => state.wrong = Some(Box::new(Wrong::Refused(format!("{node}: {error}")))),
+        }
+    }
+
+    /// A node begins anew, and with it what streams come back at once.
+    fn restart(&self, state: &mut State, node: Node) {
+        self.start(state, node);
+        if self.faults.reconnect == Reconnect::Apart {
+            return;
+        }
+        for (index, stream) in self.streams.iter().enumerate() {
+            let up = [stream.server(), stream.reader()].iter().all(|node| state.machines[node.index()].is_some());
+            if !state.is_whole(index) && up && state.wrong.is_none() {
+                self.subscribe(state, index);
+            }
         }
     }
 
@@ -304,6 +380,15 @@ impl Cluster {
         state.whole |= 1 << index;
         let outcome = self.machines.step(server, Input::Subscribe(stream, cursor));
         self.follow(state, stream.server(), index, &outcome);
+    }
+
+    fn deliver_first(&self, state: &mut State, index: usize) {
+        let message = state.pop(index);
+        if self.faults.reduced && state.all_whole() {
+            let machine = state.machines[self.streams[index].reader().index()].expect("whole streams have a reader");
+            self.reduction.note_read(state.victim, machine, index, message);
+        }
+        self.deliver(state, index, message);
     }
 
     fn deliver(&self, state: &mut State, index: usize, message: MessageId) {
@@ -326,44 +411,150 @@ impl Cluster {
             let last = self.last(state);
             let at_once = |&index: &usize| state.lengths[index] > 0 && self.at_once(state, index, last);
             if let Some(index) = (0..STREAMS).find(at_once) {
-                let message = state.pop(index);
-                self.deliver(state, index, message);
+                self.deliver_first(state, index);
             } else if !self.faults.lazy_store && state.unstored {
                 self.store(state);
-            } else {
+            } else if !self.reducible(state) || !self.reduce(state) {
                 return;
             }
         }
     }
 
+    /// Whether no node will begin anew any more.
+    fn reducible(&self, state: &State) -> bool {
+        self.faults.reduced && state.crashes == 0 && state.all_whole() && self.no_repeats(state)
+    }
+
+    /// Whether nothing comes again, or only what makes no difference then.
+    fn no_repeats(&self, state: &State) -> bool {
+        state.again.is_none() && (state.duplicates == 0 || self.reduction.repeats_are_harmless())
+    }
+
+    /// Drops a message that changes nothing whenever it is read, or delivers one that may as well be read now. False when
+    /// there is none.
+    fn reduce(&self, state: &mut State) -> bool {
+        let heads = self.heads(state);
+        for index in 0..STREAMS {
+            if state.lengths[index] == 0 {
+                continue;
+            }
+            let reader = self.streams[index].reader();
+            let machine = state.machines[reader.index()].expect("all streams are whole");
+            for at in 0..usize::from(state.lengths[index]) {
+                let message = state.queue(index)[at];
+                let repeats = matches!(message.kind(), Kind::Repeatable | Kind::News);
+                if repeats && self.reduction.inert(state.victim, machine, index, message, &heads) {
+                    state.remove(index, at);
+                    return true;
+                }
+            }
+            let told = self.told(state, reader);
+            let eager = self.reduction.eager(state.victim, machine, index, state.queue(index), &heads, told);
+            if !self.harmless(state, index, eager) {
+                continue;
+            }
+            for _ in 0..eager {
+                self.deliver_first(state, index);
+            }
+            if eager > 0 {
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Whether a crash of `victim` may as well come later: after something that comes to the same before it and after it.
+    fn crashes_later(&self, state: &State, victim: Node) -> bool {
+        let calm = state.crashes == 1 && state.all_whole() && self.no_repeats(state);
+        if !calm || self.faults.reconnect == Reconnect::Apart {
+            return false;
+        }
+        (0..STREAMS).any(|index| {
+            let (reader, queue) = (self.streams[index].reader(), state.queue(index));
+            let once = |head: &MessageId| matches!(head.kind(), Kind::Once | Kind::Stored);
+            let apart = reader != victim && self.streams[index].server() != victim && reader != Node::Balancer;
+            if !apart || queue.first().is_none_or(once) {
+                return false;
+            }
+            let machine = state.machines[reader.index()].expect("all streams are whole");
+            let told = self.told(state, reader);
+            let eager = self.reduction.eager_through_crash(victim, machine, index, queue, told);
+            eager > 0 && self.harmless(state, index, eager)
+        })
+    }
+
+    /// The watermark that the balancer has of a shard.
+    fn told(&self, state: &State, reader: Node) -> EventId {
+        match reader {
+            Node::Shard(shard) => {
+                let balancer = state.machines[Node::Balancer.index()].expect("it does not crash");
+                self.machines.facts(balancer).decided[usize::from(shard)]
+            }
+            Node::Slice(_) | Node::Balancer => EventId::ZERO,
+        }
+    }
+
+    /// The first messages of streams, where nothing can come before them.
+    fn heads(&self, state: &State) -> [Option<MessageId>; STREAMS] {
+        std::array::from_fn(|index| {
+            state.queue(index).first().copied().filter(|head| matches!(head.kind(), Kind::Once | Kind::Stored))
+        })
+    }
+
+    /// Whether none of the first messages of a stream, once read, changes anything when it comes again.
+    fn harmless(&self, state: &State, index: usize, len: usize) -> bool {
+        if state.duplicates == 0 {
+            return true;
+        }
+        let heads = self.heads(state);
+        let mut machine = state.machines[self.streams[index].reader().index()].expect("whole streams have a reader");
+        state.queue(index)[..len].iter().all(|&message| {
+            machine = self.machines.try_step(machine, Input::Message(self.streams[index], message)).next;
+            let repeats = matches!(message.kind(), Kind::Repeatable | Kind::News);
+            let crash = (state.victim, state.crashes > 0);
+            !repeats || self.reduction.harmless(crash, machine, index, message, &heads)
+        })
+    }
+
     /// Whether nothing can go wrong any more, and no event come. A hello in flight may yet send its reader back to the cut.
     fn last(&self, state: &State) -> bool {
         let calm = |message: &MessageId| matches!(message.kind(), Kind::Repeatable | Kind::News);
-        let over = state.crashes == 0 && state.duplicates == 0 && state.again.is_none();
+        let over = state.crashes == 0 && self.no_repeats(state);
         over && state.ended && state.all_whole() && state.messages.iter().all(calm)
     }
 
     /// Whether the first message of a stream is delivered as soon as it is the first, and not at any time later.
     ///
     /// What the balancer reads and says of the stable cut is: its lateness is that of [`Action::Store`]. So is a frame of candidates
-    /// without events: a shard only forgets when it takes one, and it may forget too early but not too late. The rest
-    /// follows from what can still happen when nothing can go wrong any more. A slice that has searched the whole log says
+    /// without events: a shard only forgets when it takes one, and it may forget too early but not too late. A hello, and what
+    /// the store answers to its reader, are read at once unless [`Faults::late_hellos`] says otherwise; that leaves runs out, those
+    /// in which a reader hears much else between a server's restart and its hello. The rest follows from what can still happen when nothing can go wrong any more. A slice that has searched the whole log says
     /// nothing more but such frames, so that it makes no difference when it hears of decisions. A shard that has read all
     /// candidates has one stream left that anything can come on, so that nothing can overtake its first message.
     fn at_once(&self, state: &State, index: usize, last: bool) -> bool {
         if !self.faults.reduced {
             return false;
         }
+        if !self.faults.late_hellos && matches!(state.queue(index)[0].kind(), Kind::Once | Kind::Stored) {
+            return true;
+        }
         let searched = |slice: u8| state.searched[usize::from(slice)] == state.lengths[LOG];
         match self.streams[index] {
             Stream::Decisions(_, Node::Balancer) | Stream::Stable(_) => true,
             Stream::Candidates(..) => state.queue(index)[0].kind() == Kind::News,
-            Stream::Decisions(_, Node::Slice(slice)) => last && searched(slice),
+            Stream::Decisions(_, Node::Slice(slice)) => last && searched(slice) && self.harmless(state, index, 1),
             Stream::Decisions(_, Node::Shard(shard)) => {
                 let drained = |slice| searched(slice) && state.lengths[Stream::Candidates(slice, shard).index()] == 0;
-                last && (0..SLICES as u8).all(drained)
+                last && (0..SLICES as u8).all(drained) && self.harmless(state, index, 1)
             }
             Stream::Log(_) => false,
+        }
+    }
+
+    fn push(&self, state: &mut State, index: usize, message: MessageId) {
+        state.push(index, message);
+        if self.faults.reduced {
+            self.reduction.note(state.victim, index, message);
         }
     }
 
@@ -390,17 +581,26 @@ impl Cluster {
         for &(stream, message) in &outcome.sends {
             let to = stream.index();
             if state.is_whole(to) {
-                state.push(to, message);
+                self.push(state, to, message);
             }
         }
         if let Some(fetch) = outcome.fetch {
             match self.fetched(state, fetch) {
-                Ok(stored) => state.push_front(index, stored),
+                Ok(stored) => {
+                    state.push_front(index, stored);
+                    if self.faults.reduced {
+                        self.reduction.note(state.victim, index, stored);
+                    }
+                }
                 Err(wrong) => state.wrong = Some(Box::new(Wrong::Refused(format!("{node}: {wrong}")))),
             }
         }
         if outcome.behind {
             self.stop(state, node);
+            if self.faults.reduced {
+                self.reduction.disable();
+                self.restart(state, node);
+            }
         }
     }
 
@@ -472,7 +672,7 @@ impl Cluster {
         for slice in 0..SLICES as u8 {
             let index = Stream::Log(slice).index();
             if state.is_whole(index) {
-                state.push(index, frame);
+                self.push(state, index, frame);
             }
         }
     }
@@ -498,6 +698,7 @@ impl Model for Cluster {
             unstored: false,
             announced: 0,
             crashes: self.faults.crashes,
+            victim: None,
             duplicates: self.faults.duplicates,
             again: None,
             wrong: None,
@@ -536,7 +737,10 @@ impl Model for Cluster {
             let Some(message) = state.queue(index).first() else { continue };
             let index = u8::try_from(index).expect("few streams");
             actions.push(Action::Deliver(index));
-            if state.duplicates > 0 && matches!(message.kind(), Kind::Repeatable | Kind::News) {
+            let repeats = matches!(message.kind(), Kind::Repeatable | Kind::News);
+            let makes_a_difference = || !self.faults.reduced || !self.harmless(state, usize::from(index), 1);
+            if state.duplicates > 0 && repeats && makes_a_difference() {
+                self.reduction.note_harmful();
                 actions.push(Action::DeliverTwice(index));
             }
         }
@@ -551,6 +755,11 @@ impl Model for Cluster {
         let up = |node: Node| state.machines[node.index()].is_some();
         for node in Node::mortal() {
             match (up(node), state.crashes > 0) {
+                (true, true) if self.faults.reduced => {
+                    if !self.crashes_later(state, node) {
+                        actions.push(Action::Reset(node));
+                    }
+                }
                 (true, true) => actions.push(Action::Crash(node)),
                 (true, false) => {}
                 (false, _) => actions.push(Action::Restart(node)),
@@ -575,10 +784,7 @@ impl Model for Cluster {
                 self.write(state, self.machines.facts(balancer).stable);
             }
             Action::Store => self.store(state),
-            Action::Deliver(index) => {
-                let message = state.pop(usize::from(index));
-                self.deliver(state, usize::from(index), message);
-            }
+            Action::Deliver(index) => self.deliver_first(state, usize::from(index)),
             Action::DeliverTwice(index) => {
                 let message = state.pop(usize::from(index));
                 state.duplicates -= 1;
@@ -593,17 +799,12 @@ impl Model for Cluster {
                 state.crashes -= 1;
                 self.stop(state, node);
             }
-            Action::Restart(node) => {
-                self.start(state, node);
-                if self.faults.reconnect == Reconnect::Together {
-                    for index in 0..STREAMS {
-                        let ends = [self.streams[index].server(), self.streams[index].reader()];
-                        let up = ends.iter().all(|node| state.machines[node.index()].is_some());
-                        if !state.is_whole(index) && up && state.wrong.is_none() {
-                            self.subscribe(state, index);
-                        }
-                    }
-                }
+            Action::Restart(node) => self.restart(state, node),
+            Action::Reset(node) => {
+                state.crashes -= 1;
+                state.victim = Some(node);
+                self.stop(state, node);
+                self.restart(state, node);
             }
             Action::Subscribe(index) => self.subscribe(state, usize::from(index)),
         }

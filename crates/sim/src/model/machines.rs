@@ -12,7 +12,7 @@ use std::{
     cell::{Cell, RefCell},
     collections::HashMap,
     fmt,
-    hash::BuildHasher,
+    hash::{BuildHasher, Hasher},
     panic::{self, AssertUnwindSafe},
     rc::Rc,
     sync::{
@@ -40,7 +40,7 @@ use crate::net;
 /// A machine's state.
 pub(super) type MachineId = u32;
 /// A message: its number, and in the lowest bits what the model has to know of it at every step.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) struct MessageId(u32);
 
 /// What the model has to know of a message.
@@ -148,6 +148,8 @@ pub(super) struct Facts {
     pub(super) decided: [EventId; SHARDS],
     /// Slices' `through`; for a slice its own in both places.
     pub(super) through: [EventId; SLICES],
+    /// Of a slice: what it has received of the log.
+    pub(super) received: EventId,
     /// The balancer's stable cut.
     pub(super) stable: EventId,
     /// The elements that the balancer would still withdraw or reprobe, one bit each, by the event of their arrival.
@@ -180,6 +182,8 @@ struct Memory {
     states: Vec<Known>,
     by_text: HashMap<u128, MachineId>,
     steps: HashMap<(MachineId, Input), Arc<Outcome>>,
+    /// Steps that were only looked at, not taken in any run so far.
+    tried: HashMap<(MachineId, Input), Arc<Outcome>>,
     begun: HashMap<Begin, Result<MachineId, String>>,
     messages: Vec<Arc<Message>>,
     message_by_text: HashMap<String, MessageId>,
@@ -271,9 +275,24 @@ impl Machines {
         if let Some(known) = self.memory.read().expect("nobody panics with it").steps.get(&(machine, input)) {
             return Arc::clone(known);
         }
-        let history = self.memory.read().expect("nobody panics with it").states[machine as usize].history;
+        let outcome = self.try_step(machine, input);
+        let mut memory = self.memory.write().expect("nobody panics with it");
+        memory.tried.remove(&(machine, input));
+        memory.steps.insert((machine, input), Arc::clone(&outcome));
+        outcome
+    }
+
+    /// What would come of giving a machine an input, whether or not any run does.
+    pub(super) fn try_step(&self, machine: MachineId, input: Input) -> Arc<Outcome> {
+        let memory = self.memory.read().expect("nobody panics with it");
+        let key = (machine, input);
+        if let Some(known) = memory.steps.get(&key).or_else(|| memory.tried.get(&key)) {
+            return Arc::clone(known);
+        }
+        let history = memory.states[machine as usize].history;
+        drop(memory);
         let outcome = Arc::new(self.take(machine, history, input));
-        self.memory.write().expect("nobody panics with it").steps.insert((machine, input), Arc::clone(&outcome));
+        self.memory.write().expect("nobody panics with it").tried.insert(key, Arc::clone(&outcome));
         outcome
     }
 
@@ -640,6 +659,7 @@ impl Machine {
             Machine::Slice(slice) => Facts {
                 decided: shards.map(|shard| slice.decided(shard)),
                 through: [slice.through(); SLICES],
+                received: slice.received(),
                 kept: slice.frames_kept(),
                 ..Facts::default()
             },
@@ -668,7 +688,43 @@ fn digest(text: &str) -> u128 {
     u128::from(high) << 64 | u128::from(low)
 }
 
-type Near = HashMap<(u64, MachineId, Input), Rc<Outcome>, std::hash::BuildHasherDefault<std::hash::DefaultHasher>>;
+/// A hasher for small keys of our own.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Quick(u64);
+
+impl Hasher for Quick {
+    fn finish(&self) -> u64 {
+        self.0 ^ self.0 >> 32
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|&byte| self.write_u64(u64::from(byte)));
+    }
+
+    fn write_u8(&mut self, word: u8) {
+        self.write_u64(u64::from(word));
+    }
+
+    fn write_u32(&mut self, word: u32) {
+        self.write_u64(u64::from(word));
+    }
+
+    fn write_u64(&mut self, word: u64) {
+        self.0 = (self.0.rotate_left(5) ^ word).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    }
+
+    fn write_usize(&mut self, word: usize) {
+        self.write_u64(word as u64);
+    }
+
+    fn write_isize(&mut self, word: isize) {
+        self.write_u64(word as u64);
+    }
+}
+
+pub(super) type QuickBuilder = std::hash::BuildHasherDefault<Quick>;
+
+type Near = HashMap<(u64, MachineId, Input), Rc<Outcome>, QuickBuilder>;
 
 thread_local! {
     /// What this thread has looked up, so that threads do not contend.

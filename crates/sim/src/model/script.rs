@@ -192,6 +192,11 @@ impl Plan {
         EventId(self.start.0 + self.events.len() as u64)
     }
 
+    /// From the start to the last event.
+    pub(super) fn cursors(&self) -> impl Iterator<Item = EventId> {
+        (self.start.0..=self.end().0).map(EventId)
+    }
+
     /// `time(x)`.
     pub(super) fn time_ms(&self, x: EventId) -> u64 {
         let event = &self.events[self.at(x)];
