@@ -180,7 +180,7 @@ fn report(
     }
     let checker = checker.join();
     let cluster = checker.model();
-    let verified = options.faults.reduced.then(|| cluster.reduction().verify()).unwrap_or_default();
+    let verified = if options.faults.reduced { cluster.reduction().verify() } else { Verified::default() };
     if !verified.holds() {
         return None;
     }

@@ -592,11 +592,16 @@ fn nothing(outcome: &Outcome, machine: MachineId) -> bool {
     told && outcome.next == machine && outcome.sends.is_empty() && outcome.announced.is_empty()
 }
 
+/// Messages that were noted, by reduction, who crashed, and stream.
+type Noted = HashSet<(u64, Option<Node>, usize, MessageId), QuickBuilder>;
+/// Claims that were looked up, and in which round of which reduction.
+type Near = ((u64, u64), HashMap<Key, bool, QuickBuilder>);
+
 thread_local! {
     /// What this thread has noted, so that threads do not contend.
-    static NOTED: RefCell<HashSet<(u64, Option<Node>, usize, MessageId), QuickBuilder>> = RefCell::default();
+    static NOTED: RefCell<Noted> = RefCell::default();
     /// What this thread has looked up in a round of one reduction.
-    static NEAR: RefCell<((u64, u64), HashMap<Key, bool, QuickBuilder>)> = RefCell::default();
+    static NEAR: RefCell<Near> = RefCell::default();
     /// Steps that were found to fit.
     static FIT: RefCell<Read> = RefCell::default();
 }
