@@ -107,4 +107,6 @@ each_is_found! {
     trimming_results_above_the_cut_is_found: ResultsTrimmedAboveCut,
     going_on_without_refused_retirements_is_found: RefusedGoesOn,
     serving_frames_that_know_too_little_is_found: StaleCandidatesServed,
+    knowing_a_pool_whole_before_events_in_flight_are_decided_is_found: WholeTooEarly,
+    knowing_a_pool_whole_without_those_who_waited_before_is_found: WholeWithoutOlder,
 }
