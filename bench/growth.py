@@ -172,7 +172,9 @@ def main():
     unknown = [name for name in only if name not in SWEEPS]
     if unknown:
         sys.exit(f"--only: {unknown[0]} is none of {', '.join(SWEEPS)}")
-    os.environ.get("NO_BUILD") or subprocess.run(["cargo", "build", "--release", "--quiet", "--bins"], check=True)
+    # Who has just built everything may say so.
+    if not os.environ.get("NO_BUILD"):
+        subprocess.run(["cargo", "build", "--release", "--quiet", "--bins"], check=True)
     sweeps = {"slices": by_slices, "shards": by_shards, "waiting": lambda: by_waiting(asked.waiting_max),
               "elements": by_elements}
     told = {}
