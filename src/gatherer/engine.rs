@@ -10,7 +10,10 @@ use dovetail_core::{
 };
 use tokio::sync::{mpsc, oneshot};
 
-use crate::{crash, pb, rpc::Later};
+use crate::{
+    crash, pb,
+    rpc::{Later, Next},
+};
 
 /// Decision frames that wait for a subscriber. Reaching it ends the subscription; the reader resumes from its cursor.
 const SUBSCRIBER_FRAMES: usize = 4096;
@@ -141,15 +144,14 @@ impl Engine {
     /// Handles events until the inbox closes, or one cannot be applied.
     pub(crate) async fn run(mut self, mut inbox: mpsc::Receiver<Event>) -> Result<(), ShardError> {
         loop {
-            // Not biased: an inbox that is never empty must not hold back what waits.
-            let event = tokio::select! {
-                event = inbox.recv() => event,
-                () = self.later.due() => {
+            let event = match self.later.or(&mut inbox).await {
+                Next::Event(event) => event,
+                Next::Due => {
                     self.send(|_| true);
                     continue;
                 }
+                Next::Closed => return Ok(()),
             };
-            let Some(event) = event else { return Ok(()) };
             self.on_event(event)?;
             for _ in 1..BATCH {
                 match inbox.try_recv() {

@@ -17,7 +17,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::{
     crash, pb,
-    rpc::{self, Later, LinkError},
+    rpc::{self, Later, LinkError, Next},
 };
 
 /// Messages that wait for a subscriber. Reaching it ends the subscription; the gatherer resumes from its cursors.
@@ -172,15 +172,14 @@ impl Engine {
     /// Handles events until the inbox closes, or one cannot be understood.
     pub(crate) async fn run(mut self, mut inbox: mpsc::Receiver<Event>) -> Result<(), FrameError> {
         loop {
-            // Not biased: an inbox that is never empty must not hold back what waits.
-            let event = tokio::select! {
-                event = inbox.recv() => event,
-                () = self.later.due() => {
+            let event = match self.later.or(&mut inbox).await {
+                Next::Event(event) => event,
+                Next::Due => {
                     self.send(|_| true);
                     continue;
                 }
+                Next::Closed => return Ok(()),
             };
-            let Some(event) = event else { return Ok(()) };
             let mut brief = self.handle(event)?;
             for _ in 1..BATCH {
                 match inbox.try_recv() {

@@ -2,7 +2,10 @@
 
 use std::{pin::Pin, time::Duration};
 
-use tokio::time::{Instant, Sleep, sleep};
+use tokio::{
+    sync::mpsc,
+    time::{Instant, Sleep, sleep},
+};
 
 /// Longest time that something waits for a message to travel with. Only what nobody can be waiting for is held back: what lets
 /// others forget, and watermarks that are not far behind. Nothing is forgotten above the stable cut, which moves as often as the
@@ -15,6 +18,17 @@ pub struct Later {
     /// Made once, and set again.
     sleep: Option<Pin<Box<Sleep>>>,
     armed: bool,
+}
+
+/// What an engine does next.
+#[derive(Debug)]
+pub enum Next<E> {
+    /// It handles an event.
+    Event(E),
+    /// It sends what waits.
+    Due,
+    /// It ends: nobody tells it anything any more.
+    Closed,
 }
 
 impl Later {
@@ -30,8 +44,17 @@ impl Later {
         }
     }
 
+    /// The next event of an inbox, unless what waits has waited long enough. May be dropped and asked again.
+    pub async fn or<E>(&mut self, inbox: &mut mpsc::Receiver<E>) -> Next<E> {
+        // Not biased: an inbox that is never empty must not hold back what waits.
+        tokio::select! {
+            event = inbox.recv() => event.map_or(Next::Closed, Next::Event),
+            () = self.due() => Next::Due,
+        }
+    }
+
     /// Returns once what waits has waited long enough; never when nothing does. May be dropped and asked again.
-    pub async fn due(&mut self) {
+    async fn due(&mut self) {
         match &mut self.sleep {
             Some(sleep) if self.armed => {
                 sleep.await;
