@@ -169,25 +169,40 @@ impl Client {
     ) -> Result<Checked, SubmitError> {
         let definition = &pool.definition;
         let Client { key, payload, ttl_ms, idempotency_key } = self;
-        let name = || definition.name.clone();
-        if key.is_empty() || key.len() > KEY_BYTES_MAX {
-            return Err(SubmitError::KeyLength { found: key.len() });
-        }
-        if idempotency_key.len() > KEY_BYTES_MAX {
-            return Err(SubmitError::IdempotencyKeyLength { found: idempotency_key.len() });
-        }
-        let bound = payload_max(pool, limits);
-        if payload.len() as u64 > bound {
-            return Err(SubmitError::Payload { pool: name(), key: (*key).into(), found: payload.len(), bound });
-        }
         let ttl_ms = ttl_ms.unwrap_or(definition.ttl_ms);
-        if ttl_ms > DELAY_MS_MAX {
-            return Err(SubmitError::Ttl { key: (*key).into(), found: ttl_ms });
-        }
+        check_client(pool, limits, key.as_bytes(), payload.len(), ttl_ms, idempotency_key.len())?;
+        let name = || definition.name.clone();
         let row = row().map_err(|source| SubmitError::Row { pool: name(), key: (*key).into(), source })?;
         let client = ClientPart { key, payload, ttl_ms, idempotency_key };
         Ok(Checked { pool: pool.id, row: Arc::new(row), client })
     }
+}
+
+/// Checks the bounds of what comes with the attributes.
+fn check_client(
+    pool: &Pool,
+    limits: &LedgerLimits,
+    key: &[u8],
+    payload_bytes: usize,
+    ttl_ms: u64,
+    idempotency_key_bytes: usize,
+) -> Result<(), SubmitError> {
+    let definition = &pool.definition;
+    if key.is_empty() || key.len() > KEY_BYTES_MAX {
+        return Err(SubmitError::KeyLength { found: key.len() });
+    }
+    if idempotency_key_bytes > KEY_BYTES_MAX {
+        return Err(SubmitError::IdempotencyKeyLength { found: idempotency_key_bytes });
+    }
+    let bound = bound(definition.payload_bytes_max, limits.payload_bytes_max).min(PAYLOAD_BYTES_CAP);
+    if payload_bytes as u64 > bound {
+        let pool = definition.name.clone();
+        return Err(SubmitError::Payload { pool, key: text(key), found: payload_bytes, bound });
+    }
+    if ttl_ms > DELAY_MS_MAX {
+        return Err(SubmitError::Ttl { key: text(key), found: ttl_ms });
+    }
+    Ok(())
 }
 
 /// A submission that fits its pool. Whether it is let in depends on what else waits.
@@ -216,18 +231,15 @@ pub fn check_columns(
     attributes: Vec<Column>,
     mut clients: ClientColumns,
 ) -> Option<Batch> {
-    let definition = &pool.definition;
-    let payload_max = payload_max(pool, limits);
     let count = clients.keys.len();
-    if clients.ttls_ms.is_none() && definition.ttl_ms > 0 {
-        clients.ttls_ms = Some(numbers((0..count).map(|_| definition.ttl_ms.to_le_bytes())));
+    let ttl_ms = pool.definition.ttl_ms;
+    if clients.ttls_ms.is_none() && ttl_ms > 0 {
+        clients.ttls_ms = Some(numbers((0..count).map(|_| ttl_ms.to_le_bytes())));
     }
     let fits = |row: usize| {
-        let key = clients.key(row).len();
-        (1..=KEY_BYTES_MAX).contains(&key)
-            && clients.idempotency_key(row).len() <= KEY_BYTES_MAX
-            && clients.payload(row).len() as u64 <= payload_max
-            && clients.ttl_ms(row) <= DELAY_MS_MAX
+        let (key, payload_bytes) = (clients.key(row), clients.payload(row).len());
+        let idempotency_key_bytes = clients.idempotency_key(row).len();
+        check_client(pool, limits, key, payload_bytes, clients.ttl_ms(row), idempotency_key_bytes).is_ok()
     };
     let texts = |column: &Column| {
         let fits = |row: usize| {
@@ -337,10 +349,6 @@ impl Ledger {
             Err(Stopped::Refused(error)) => Err(error),
         }
     }
-}
-
-fn payload_max(pool: &Pool, limits: &LedgerLimits) -> u64 {
-    bound(pool.definition.payload_bytes_max, limits.payload_bytes_max).min(PAYLOAD_BYTES_CAP)
 }
 
 fn text(bytes: &[u8]) -> String {
