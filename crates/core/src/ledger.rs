@@ -18,6 +18,8 @@ use std::{
     sync::Arc,
 };
 
+use dovetail_rule::Split;
+
 pub use admit::{
     Admission, Admitted, Checked, Client, KEY_BYTES_MAX, PAYLOAD_BYTES_CAP, Stopped, Submission, SubmitError,
     check_columns,
@@ -30,8 +32,6 @@ pub use types::{
     ClientPart, DecisionError, EndView, Entry, LedgerLimits, Outcome, OutcomeEnd, OutcomeView, Outcomes, PoolCounts,
     PoolEntry, Status,
 };
-
-use dovetail_rule::Split;
 
 use crate::{
     DefineError, ElementId, EventId, EventKind, Place, Pool, PoolId, Retirement, ShardId, WithdrawReason,

@@ -177,9 +177,18 @@ impl Elements {
 
     #[inline]
     pub(super) fn view(&self, at: At) -> View<'_> {
-        let segment = self.segments[at.segment as usize].as_ref().expect("a row that is named is kept");
+        let segment = self.segment(at.segment);
         let row = at.row as usize;
         View { batch: &segment.batch, row: segment.from + row, arrived_ms: segment.who(row).1 }
+    }
+
+    #[inline]
+    fn segment(&self, number: u32) -> &Segment {
+        self.segments[number as usize].as_ref().expect("a segment that is named is kept")
+    }
+
+    fn segment_mut(&mut self, number: u32) -> &mut Segment {
+        self.segments[number as usize].as_mut().expect("a segment that is named is kept")
     }
 
     /// Elements that arrive one after the other.
@@ -218,7 +227,7 @@ impl Elements {
     pub(super) fn end(&mut self, element: ElementId, at: At, x: EventId) {
         self.slots.set(element, ENDED | x.0);
         self.waiting -= 1;
-        let segment = self.segments[at.segment as usize].as_mut().expect("a row that waits is kept");
+        let segment = self.segment_mut(at.segment);
         segment.waiting -= 1;
         if segment.listed {
             let pool = segment.batch.pool();
@@ -230,13 +239,12 @@ impl Elements {
 
     /// One that ended is stable: its row is needed no longer.
     pub(super) fn release(&mut self, at: At) {
-        let segment = self.segments[at.segment as usize].as_mut().expect("a row that is named is kept");
-        segment.kept -= 1;
+        self.segment_mut(at.segment).kept -= 1;
         self.free_if_empty(at.segment);
     }
 
     fn free_if_empty(&mut self, number: u32) {
-        let segment = self.segments[number as usize].as_mut().expect("it is there");
+        let segment = self.segment_mut(number);
         if segment.kept > 0 {
             return;
         }
@@ -281,9 +289,7 @@ impl Elements {
         let listed = self.sparse.remove(&pool).expect("something is listed").segments;
         let mut moved: Vec<(u32, usize, (ElementId, u64))> = Vec::new();
         for &number in &listed {
-            let segment = self.segments[number as usize].as_mut().expect("listed segments are not freed");
-            segment.listed = false;
-            let segment = self.segments[number as usize].as_ref().expect("listed segments are not freed");
+            let segment = self.segment(number);
             let waits = (0..).zip(0..segment.len()).filter_map(|(row, at)| {
                 let (element, arrived_ms) = segment.who(at);
                 let waits = self.waits(element) == Some(At { segment: number, row });
@@ -292,16 +298,18 @@ impl Elements {
             moved.extend(waits);
         }
         moved.sort_unstable_by_key(|&(.., (element, _))| element);
-        let batch = |number: u32| &*self.segments[number as usize].as_ref().expect("it was listed").batch;
-        let picked = moved.iter().map(|&(number, row, _)| (batch(number), row));
+        let picked = moved.iter().map(|&(number, row, _)| (&*self.segment(number).batch, row));
         let together = Batch::pick(picked);
         for &(number, ..) in &moved {
-            let segment = self.segments[number as usize].as_mut().expect("it was listed");
+            let segment = self.segment_mut(number);
             segment.waiting -= 1;
             segment.kept -= 1;
         }
         self.waiting -= moved.len();
-        listed.into_iter().for_each(|number| self.free_if_empty(number));
+        for number in listed {
+            self.segment_mut(number).listed = false;
+            self.free_if_empty(number);
+        }
         if let Some(batch) = together {
             self.restore(Arc::new(batch), moved.into_iter().map(|(.., who)| who).collect());
         }
