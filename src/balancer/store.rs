@@ -16,7 +16,7 @@ use std::{
 use dovetail_core::{
     Event, EventId, EventKind, LogFrame, Retirement,
     batch::{KeySecret, Run},
-    ledger::{ClientPart, Ledger, LedgerLimits, Outcome},
+    ledger::{ClientPart, Ledger, LedgerLimits},
 };
 use dovetail_log::{
     AppendError, EmbeddedLog, GROUP_BYTES_MAX, Log, LogReader, Options, RECORD_BYTES_LIMIT, Record,
@@ -200,13 +200,13 @@ fn replay(
     results_floor: EventId,
 ) -> Result<(u64, u64), String> {
     let from = ledger.recorded();
-    let outcomes = |record: &Record| convert::result_record(record).map_err(|error| error.to_string());
+    let outcomes = |record: &Record| convert::result_chunk(record).map_err(|error| error.to_string());
     // Of results before the checkpoint, the latest.
     let recent = EventId(results.trim_point(REMEMBERED_BYTES)).max(results_floor).min(from);
     let reader = results.reader();
     let mut results = Records::new(&*reader, recent);
     while let Some(record) = results.next_through(from.0)? {
-        outcomes(&record)?.iter().for_each(|outcome| ledger.remember(outcome));
+        outcomes(&record)?.iter().flat_map(OutcomeChunk::iter).for_each(|outcome| ledger.remember(&outcome));
     }
     let mut frames = Records::new(log, from);
     let (mut told, mut bytes) = (0, 0);
@@ -233,11 +233,13 @@ fn replay(
         }
         time_ms = frame.time_ms;
         while let Some(record) = results.next_through(frame.through.0)? {
-            let outcomes = outcomes(&record)?;
-            // One that reaches over the checkpoint's cut is in it up to there.
-            let (before, after): (Vec<_>, Vec<_>) = outcomes.into_iter().partition(|outcome| outcome.x <= from);
-            before.iter().for_each(|outcome| ledger.remember(outcome));
-            let retirements: Vec<Retirement> = after.iter().map(Outcome::retirement).collect();
+            let mut retirements: Vec<Retirement> = Vec::new();
+            if let Some(outcomes) = outcomes(&record)? {
+                // One that reaches over the checkpoint's cut is in it up to there.
+                let after = outcomes.after(from);
+                (0..after).for_each(|index| ledger.remember(&outcomes.get(index)));
+                retirements.extend((after..outcomes.len()).map(|index| outcomes.retirement(index)));
+            }
             let restored = ledger.restore(EventId(record.through), &retirements);
             restored.map_err(|error| error.to_string())?;
         }
@@ -505,7 +507,7 @@ fn drop_old(results: &mut EmbeddedLog, retention: Retention, may_trim: EventId) 
     let too_old = |last: u64| {
         let first = reader.read_after(last, 1).ok()?;
         let outcomes = convert::result_chunk(first.first()?).ok()??;
-        Some(outcomes.get(0).time_ms < oldest_ms)
+        Some(outcomes.time_ms(0) < oldest_ms)
     };
     let segments = results.segments();
     let aged = segments.iter().take_while(|segment| too_old(segment.last) == Some(true)).last();
@@ -551,7 +553,10 @@ fn close(log: EmbeddedLog) {
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
-    use dovetail_core::{ElementId, PoolId, ledger::OutcomeEnd};
+    use dovetail_core::{
+        ElementId, PoolId,
+        ledger::{Outcome, OutcomeEnd},
+    };
 
     use super::*;
     use crate::convert::OutcomeWriter;
