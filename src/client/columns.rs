@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use dovetail_core::batch::{Column, Strings, StringsWriter, column::numbers as packed};
+use dovetail_core::batch::{Column, StringsWriter, column::numbers as packed};
 use dovetail_rule::{ATTRIBUTES_MAX, NAME_BYTES_MAX, Value};
 
 use crate::{
@@ -107,7 +107,8 @@ impl Columns {
     /// The payload of each, empty for none.
     #[must_use]
     pub fn payloads<B: AsRef<[u8]>>(mut self, payloads: impl IntoIterator<Item = B>) -> Columns {
-        self.0.payloads = any(payloads.into_iter().collect()).map(|payloads| byte_strings_pb(&payloads));
+        self.0.payloads =
+            payloads.into_iter().collect::<StringsWriter>().finish_if_any().map(|payloads| byte_strings_pb(&payloads));
         self
     }
 
@@ -121,7 +122,7 @@ impl Columns {
     /// The idempotency key of each, empty for none.
     #[must_use]
     pub fn idempotency_keys<K: AsRef<str>>(mut self, keys: impl IntoIterator<Item = K>) -> Columns {
-        self.0.idempotency_keys = any(texts(keys)).map(|keys| texts_pb(&keys));
+        self.0.idempotency_keys = texts(keys).finish_if_any().map(|keys| texts_pb(&keys));
         self
     }
 
@@ -176,11 +177,6 @@ fn texts<S: AsRef<str>>(texts: impl IntoIterator<Item = S>) -> StringsWriter {
     let mut writer = StringsWriter::default();
     texts.into_iter().for_each(|text| writer.push(text.as_ref().as_bytes()));
     writer
-}
-
-/// None when all are empty.
-fn any(strings: StringsWriter) -> Option<Strings> {
-    (!strings.has_no_bytes()).then(|| strings.finish())
 }
 
 /// A column of an attribute that every element has.

@@ -1,11 +1,12 @@
 //! Matches as columns, as clients watch them.
 
-use dovetail_core::{EventId, batch::Strings};
+use bytes::Bytes;
+use dovetail_core::{EventId, batch::column::number};
 
 use super::{
     ConvertError,
-    columns::{byte_strings, byte_strings_pb, fixed, texts, texts_pb},
-    outcomes::{EndWriter, Ends, OutcomeChunk},
+    columns::fixed,
+    outcomes::{EndWriter, Ends, OutcomeChunk, after},
 };
 use crate::pb;
 
@@ -45,18 +46,13 @@ impl MatchWriter {
         if self.cursors.is_empty() {
             return None;
         }
-        let end = |ends: Ends| pb::MatchedElementColumns {
-            payloads: ends.payloads.as_ref().map(byte_strings_pb),
-            keys: Some(texts_pb(&ends.keys)),
-            ids: ends.ids,
-        };
         Some(pb::MatchColumns {
             cursors: self.cursors.into(),
             times_ms: self.times_ms.into(),
             pool_places: if self.pools.len() > 1 { self.pool_places.into() } else { Vec::new().into() },
             pools: self.pools,
-            a: Some(end(self.a.take())),
-            b: Some(end(self.b.take())),
+            a: Some(self.a.take().pb()),
+            b: Some(self.b.take().pb()),
         })
     }
 }
@@ -64,22 +60,13 @@ impl MatchWriter {
 /// Matches in columns that fit each other.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct MatchedColumns {
-    cursors: Vec<u64>,
-    times_ms: Vec<u64>,
+    cursors: Bytes,
+    times_ms: Bytes,
     pools: Vec<String>,
+    /// By match.
     pool_places: Vec<u32>,
-    ends: Option<[MatchedEnds; 2]>,
-}
-
-#[derive(Clone, Debug, PartialEq)]
-struct MatchedEnds {
-    ids: Vec<u64>,
-    keys: Strings,
-    payloads: Option<Strings>,
-}
-
-fn words(bytes: &[u8]) -> Vec<u64> {
-    bytes.as_chunks().0.iter().map(|word| u64::from_le_bytes(*word)).collect()
+    /// None when there are no matches.
+    ends: Option<[Ends; 2]>,
 }
 
 impl MatchedColumns {
@@ -89,8 +76,6 @@ impl MatchedColumns {
     /// When the columns do not fit each other.
     pub fn read(sent: &pb::MatchColumns) -> Result<MatchedColumns, ConvertError> {
         let count = sent.cursors.len() / 8;
-        fixed::<8>("cursors", count, &sent.cursors)?;
-        fixed::<8>("times_ms", count, &sent.times_ms)?;
         let pool_places: Vec<u32> = if sent.pool_places.is_empty() {
             vec![0; count]
         } else {
@@ -100,28 +85,19 @@ impl MatchedColumns {
         if pool_places.iter().any(|&place| place as usize >= sent.pools.len()) {
             return Err(ConvertError::Missing("pools"));
         }
-        let ends = |sent: Option<&pb::MatchedElementColumns>, what: &'static str| {
-            let sent = sent.ok_or(ConvertError::Missing(what))?;
-            fixed::<8>("ids", count, &sent.ids)?;
-            Ok::<_, ConvertError>(MatchedEnds {
-                ids: words(&sent.ids),
-                keys: texts(count, sent.keys.as_ref().ok_or(ConvertError::Missing("keys"))?)?,
-                payloads: sent.payloads.as_ref().map(|column| byte_strings(count, column)).transpose()?,
-            })
-        };
         Ok(MatchedColumns {
-            cursors: words(&sent.cursors),
-            times_ms: words(&sent.times_ms),
+            cursors: fixed::<8>("cursors", count, &sent.cursors)?,
+            times_ms: fixed::<8>("times_ms", count, &sent.times_ms)?,
             pools: sent.pools.clone(),
             pool_places,
-            ends: Some([ends(sent.a.as_ref(), "a")?, ends(sent.b.as_ref(), "b")?]),
+            ends: Some([Ends::read(count, sent.a.as_ref(), "a")?, Ends::read(count, sent.b.as_ref(), "b")?]),
         })
     }
 
     /// How many.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.cursors.len()
+        self.cursors.len() / 8
     }
 
     /// Whether there are none.
@@ -133,13 +109,13 @@ impl MatchedColumns {
     /// The first one after a cursor; as many as there are when there is none.
     #[must_use]
     pub fn after(&self, cursor: EventId) -> usize {
-        self.cursors.partition_point(|&x| x <= cursor.0)
+        after(&self.cursors, cursor)
     }
 
     /// The event that completed one, and its time in milliseconds.
     #[must_use]
     pub fn cursor(&self, index: usize) -> (u64, u64) {
-        (self.cursors[index], self.times_ms[index])
+        (number(&self.cursors, index), number(&self.times_ms, index))
     }
 
     /// The name of its pool.
@@ -151,13 +127,7 @@ impl MatchedColumns {
     /// The id, the key and the payload of each of its ends, the lower id first.
     #[must_use]
     pub fn ends(&self, index: usize) -> [(u64, &str, &[u8]); 2] {
-        let end = |ends: &'_ MatchedEnds| ends.ids[index];
         let ends = self.ends.as_ref().expect("there is a match");
-        let [a, b] = ends;
-        [(end(a), a.keys.text(index), payload(a, index)), (end(b), b.keys.text(index), payload(b, index))]
+        ends.each_ref().map(|ends| (number(&ends.ids, index), ends.keys.text(index), ends.payload(index)))
     }
-}
-
-fn payload(ends: &MatchedEnds, index: usize) -> &[u8] {
-    ends.payloads.as_ref().map_or(&[], |payloads| payloads.get(index))
 }

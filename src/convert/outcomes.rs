@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use dovetail_core::{
     ElementId, EventId, PoolId, Retirement, WithdrawReason,
-    batch::{Strings, StringsWriter},
+    batch::{Strings, StringsWriter, column::number},
     ledger::{EndView, Outcome, OutcomeEnd, OutcomeView, Outcomes},
 };
 use dovetail_log::Record;
@@ -41,32 +41,29 @@ pub(super) struct Ends {
     pub(super) payloads: Option<Strings>,
 }
 
-fn word(words: &[u8], index: usize) -> u64 {
-    u64::from_le_bytes(words[8 * index..8 * index + 8].try_into().expect("eight bytes"))
-}
-
 impl Ends {
-    fn read(count: usize, sent: Option<&pb::EndColumns>, what: &'static str) -> Result<Ends, ConvertError> {
-        let sent = sent.ok_or(ConvertError::Missing(what))?;
+    /// Checks columns of elements.
+    pub(super) fn read(count: usize, sent: Option<&pb::EndColumns>, what: &'static str) -> Result<Ends, ConvertError> {
+        let pb::EndColumns { ids, keys, payloads } = sent.ok_or(ConvertError::Missing(what))?;
         Ok(Ends {
-            ids: fixed::<8>("ids", count, &sent.ids)?,
-            keys: texts(count, sent.keys.as_ref().ok_or(ConvertError::Missing("keys"))?)?,
-            payloads: sent.payloads.as_ref().map(|column| byte_strings(count, column)).transpose()?,
+            ids: fixed::<8>("ids", count, ids)?,
+            keys: texts(count, keys.as_ref().ok_or(ConvertError::Missing("keys"))?)?,
+            payloads: payloads.as_ref().map(|column| byte_strings(count, column)).transpose()?,
         })
     }
 
-    fn pb(&self) -> pb::EndColumns {
+    pub(super) fn pb(&self) -> pb::EndColumns {
         let payloads = self.payloads.as_ref().map(byte_strings_pb);
         pb::EndColumns { ids: self.ids.clone(), keys: Some(texts_pb(&self.keys)), payloads }
     }
 
     /// None where there is no element. Ids begin at 1.
     fn id(&self, index: usize) -> Option<ElementId> {
-        let id = word(&self.ids, index);
+        let id = number(&self.ids, index);
         (id > 0).then_some(ElementId(id))
     }
 
-    fn payload(&self, index: usize) -> &[u8] {
+    pub(super) fn payload(&self, index: usize) -> &[u8] {
         self.payloads.as_ref().map_or(&[], |payloads| payloads.get(index))
     }
 
@@ -79,6 +76,11 @@ impl Ends {
     fn bytes(&self, index: usize) -> usize {
         self.keys.get(index).len() + self.payload(index).len()
     }
+}
+
+/// How many of ascending events are at or below a cursor.
+pub(super) fn after(xs: &[u8], cursor: EventId) -> usize {
+    xs.as_chunks().0.partition_point(|x| u64::from_le_bytes(*x) <= cursor.0)
 }
 
 impl OutcomeChunk {
@@ -123,7 +125,7 @@ impl OutcomeChunk {
     /// The event of one of them.
     #[must_use]
     pub fn x(&self, index: usize) -> EventId {
-        EventId(word(&self.xs, index))
+        EventId(number(&self.xs, index))
     }
 
     /// The event of the last.
@@ -135,8 +137,7 @@ impl OutcomeChunk {
     /// The first one after a cursor; as many as there are when there is none.
     #[must_use]
     pub fn after(&self, cursor: EventId) -> usize {
-        let xs = self.xs.as_chunks::<8>().0;
-        xs.partition_point(|x| u64::from_le_bytes(*x) <= cursor.0)
+        after(&self.xs, cursor)
     }
 
     /// The pool of one of them.
@@ -155,7 +156,7 @@ impl OutcomeChunk {
     /// `time(x)` of one of them, in milliseconds.
     #[must_use]
     pub fn time_ms(&self, index: usize) -> u64 {
-        word(&self.times_ms, index)
+        number(&self.times_ms, index)
     }
 
     /// The columns that the ends of a match are in, the one with the lower id first; none of a withdrawal.
@@ -231,13 +232,12 @@ impl EndWriter {
     }
 
     pub(super) fn push_of(&mut self, ends: &Ends, index: usize) {
-        self.push(word(&ends.ids, index), ends.keys.get(index), ends.payload(index));
+        self.push(number(&ends.ids, index), ends.keys.get(index), ends.payload(index));
     }
 
     pub(super) fn take(&mut self) -> Ends {
         let EndWriter { ids, keys, payloads } = std::mem::take(self);
-        let payloads = (!payloads.has_no_bytes()).then(|| payloads.finish());
-        Ends { ids: ids.into(), keys: keys.finish(), payloads }
+        Ends { ids: ids.into(), keys: keys.finish(), payloads: payloads.finish_if_any() }
     }
 }
 

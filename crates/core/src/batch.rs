@@ -89,9 +89,7 @@ impl ClientColumns {
     #[must_use]
     #[inline]
     pub fn ttl_ms(&self, index: usize) -> u64 {
-        let at = 8 * index;
-        let ttl = |ttls: &Bytes| u64::from_le_bytes(ttls[at..at + 8].try_into().expect("eight bytes"));
-        self.ttls_ms.as_ref().map_or(0, ttl)
+        self.ttls_ms.as_ref().map_or(0, |ttls_ms| column::number(ttls_ms, index))
     }
 
     /// The idempotency key of an element, empty for none.
@@ -143,18 +141,6 @@ pub struct ClientWriter {
 }
 
 impl ClientWriter {
-    /// How many elements.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.keys.len()
-    }
-
-    /// Whether there are none.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
     /// Adds what belongs to an element.
     #[inline]
     pub fn push(&mut self, key: &[u8], payload: &[u8], ttl_ms: u64, idempotency_key: &[u8]) {
@@ -174,12 +160,11 @@ impl ClientWriter {
     /// What was added.
     #[must_use]
     pub fn finish(self) -> ClientColumns {
-        let any = |writer: StringsWriter| (!writer.has_no_bytes()).then(|| writer.finish());
         ClientColumns {
             keys: self.keys.finish(),
-            payloads: any(self.payloads),
+            payloads: self.payloads.finish_if_any(),
             ttls_ms: self.any_ttl.then(|| self.ttls_ms.into()),
-            idempotency_keys: any(self.idempotency_keys),
+            idempotency_keys: self.idempotency_keys.finish_if_any(),
         }
     }
 }
@@ -326,8 +311,7 @@ impl Run {
 }
 
 /// The columns of rows of one schema, in its order.
-#[must_use]
-pub fn columns_of<'a>(rows: impl ExactSizeIterator<Item = &'a Row> + Clone) -> Vec<Column> {
+fn columns_of<'a>(rows: impl ExactSizeIterator<Item = &'a Row> + Clone) -> Vec<Column> {
     let width = rows.clone().next().map_or(0, |row| row.values().len());
     assert!(rows.clone().all(|row| row.values().len() == width), "rows of one pool have one schema");
     (0..width).map(|attribute| Column::of(rows.clone().map(|row| row.values()[attribute].as_ref()))).collect()

@@ -93,34 +93,9 @@ pub struct StringsWriter {
 }
 
 impl StringsWriter {
-    /// With room for so many strings of so many bytes in all.
-    #[must_use]
-    pub fn with_capacity(strings: usize, bytes: usize) -> StringsWriter {
-        StringsWriter { bytes: Vec::with_capacity(bytes), ends: Vec::with_capacity(4 * strings) }
-    }
-
     /// How many there are.
-    #[must_use]
-    pub fn len(&self) -> usize {
+    fn count(&self) -> usize {
         self.ends.len() / 4
-    }
-
-    /// Whether there are none.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.ends.is_empty()
-    }
-
-    /// Whether all are empty.
-    #[must_use]
-    pub fn has_no_bytes(&self) -> bool {
-        self.bytes.is_empty()
-    }
-
-    /// Bytes of all of them.
-    #[must_use]
-    pub fn bytes(&self) -> usize {
-        self.bytes.len()
     }
 
     /// Adds one.
@@ -134,6 +109,12 @@ impl StringsWriter {
     #[must_use]
     pub fn finish(self) -> Strings {
         Strings { bytes: self.bytes.into(), ends: self.ends.into() }
+    }
+
+    /// What was added; none when all are empty.
+    #[must_use]
+    pub fn finish_if_any(self) -> Option<Strings> {
+        (!self.bytes.is_empty()).then(|| self.finish())
     }
 }
 
@@ -232,7 +213,7 @@ impl Column {
                         Some(Value::StringList(list)) => list.iter().for_each(|entry| entries.push(entry.as_bytes())),
                         Some(_) => mixed(),
                     }
-                    push_end(&mut ends, entries.len());
+                    push_end(&mut ends, entries.count());
                 }
                 Values::StringLists { entries: entries.finish(), ends: ends.into() }
             }
@@ -279,7 +260,7 @@ impl Column {
                     if let Values::StringLists { entries, ends } = &column.values {
                         list_range(ends, index).for_each(|entry| into.push(entries.get(entry)));
                     }
-                    push_end(&mut into_ends, into.len());
+                    push_end(&mut into_ends, into.count());
                 }
                 Values::StringLists { entries: into.finish(), ends: into_ends.into() }
             }
@@ -403,6 +384,13 @@ fn list_range(ends: &[u8], index: usize) -> std::ops::Range<usize> {
 
 fn mixed() -> ! {
     panic!("the values of one attribute are of one kind")
+}
+
+/// One of the little-endian numbers of 8 bytes.
+#[must_use]
+#[inline]
+pub fn number(words: &[u8], index: usize) -> u64 {
+    u64::from_le_bytes(word(words, index))
 }
 
 /// Numbers of one size.
