@@ -94,8 +94,11 @@ impl Shard {
     #[must_use]
     pub fn on_slice_subscribed(&mut self, slice: SliceId, known: EventId) -> Option<Fetch> {
         self.slices[slice.0 as usize].known = known;
-        let needed = known < self.floor && !self.planted.is(Bug::R3NoFetch);
-        needed.then_some(Fetch { after: known, through: self.floor })
+        if known < self.floor && !self.planted.is(Bug::R3NoFetch) {
+            return Some(Fetch { after: known, through: self.floor });
+        }
+        self.forget();
+        None
     }
 
     /// Another shard answered a subscription: it no longer keeps what is at or below `floor`. What is returned has to be
