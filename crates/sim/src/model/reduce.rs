@@ -516,6 +516,10 @@ impl Reduction {
                 let old = anew(stream.server()) && frame.through <= received;
                 frame.after <= received && (frame.through >= received || old)
             }
+            // A slice keeps what is above the stable cut, and that is never above a shard's watermark.
+            (Stream::Candidates(_, shard), Message::Wire(net::Message::CandidatesHello { floor, .. })) => {
+                *floor <= facts.decided[usize::from(shard)]
+            }
             (Stream::Log(_), Message::Wire(net::Message::Log(frame))) => {
                 frame.after <= facts.received && frame.through > facts.received
             }
