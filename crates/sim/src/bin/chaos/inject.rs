@@ -71,7 +71,7 @@ impl Injector {
                 for &node in nodes {
                     cluster.kill(node).await?;
                 }
-                self.shared.journal.killed();
+                self.shared.journal.killed(planned.fault.to_string(), planned.lasts());
                 sleep(planned.lasts()).await;
                 for &node in nodes {
                     self.start(node).await?;

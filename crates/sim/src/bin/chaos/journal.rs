@@ -25,17 +25,25 @@ struct Inner {
     checks: BTreeMap<&'static str, u64>,
     /// Faults that are not over.
     going_on: u64,
+    /// By the wall clock: when the last fault began or was over.
+    changed_ms: u64,
+    /// Whether a match was seen that came about after that, and whether one had been when the last fault began.
+    well: bool,
+    was_well: bool,
     /// Kills that no match has followed yet.
     killed: Vec<Kill>,
     recoveries: Vec<Recovery>,
     catch_ups: Vec<Duration>,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Kill {
+    what: String,
     /// By the wall clock, as events have it.
     wall_ms: u64,
     at: Instant,
+    /// How long it stays down, as planned.
+    down: Duration,
     alone: bool,
 }
 
@@ -43,9 +51,15 @@ struct Kill {
 #[derive(Clone, Copy, Debug)]
 pub struct Recovery {
     pub took: Duration,
-    /// Whether nothing else went wrong from the one to the other.
+    /// Without the time that nobody started it.
+    pub took_up: Duration,
+    /// Whether nothing else went wrong from the one to the other, and the cluster was well before: what was broken before shows
+    /// after it is mended, until a timeout.
     pub alone: bool,
 }
+
+/// A recovery that takes so long is told of in the timeline.
+const SLOW: Duration = Duration::from_secs(1);
 
 /// What a run amounted to.
 #[derive(Clone, Debug, Default)]
@@ -57,6 +71,13 @@ pub struct Sums {
     pub recoveries: Vec<Recovery>,
     /// From the healing of a round to everything decided and seen.
     pub catch_ups: Vec<Duration>,
+}
+
+impl Inner {
+    fn changed(&mut self) {
+        self.changed_ms = dovetail::rpc::now_ms();
+        self.well = false;
+    }
 }
 
 impl fmt::Debug for Journal {
@@ -76,6 +97,9 @@ impl Journal {
             counts: BTreeMap::new(),
             checks: BTreeMap::new(),
             going_on: 0,
+            changed_ms: 0,
+            well: false,
+            was_well: false,
             killed: Vec::new(),
             recoveries: Vec::new(),
             catch_ups: Vec::new(),
@@ -132,29 +156,48 @@ impl Journal {
         let mut inner = self.inner();
         *inner.faults.entry(kind).or_default() += 1;
         inner.going_on += 1;
+        inner.was_well = inner.well;
+        inner.changed();
         inner.killed.iter_mut().for_each(|kill| kill.alone = false);
     }
 
     /// A fault is over.
     pub fn fault_over(&self) {
-        self.inner().going_on -= 1;
+        let mut inner = self.inner();
+        inner.going_on -= 1;
+        inner.changed();
     }
 
-    /// Processes were killed, by a fault that has begun.
-    pub fn killed(&self) {
+    /// Processes were killed, by a fault that has begun; they stay down for so long.
+    pub fn killed(&self, what: String, down: Duration) {
         let mut inner = self.inner();
         if inner.killed.len() < PENDING_MAX {
-            let alone = inner.going_on == 1;
-            inner.killed.push(Kill { wall_ms: dovetail::rpc::now_ms(), at: Instant::now(), alone });
+            let alone = inner.going_on == 1 && inner.was_well;
+            inner.killed.push(Kill { what, wall_ms: dovetail::rpc::now_ms(), at: Instant::now(), down, alone });
         }
     }
 
     /// A watcher saw a match whose last event has this time. The balancer's clock is this one's.
     pub fn matched(&self, time_ms: u64) {
         let mut inner = self.inner();
-        let (over, pending): (Vec<Kill>, _) = inner.killed.iter().partition(|kill| kill.wall_ms < time_ms);
-        inner.recoveries.extend(over.iter().map(|kill| Recovery { took: kill.at.elapsed(), alone: kill.alone }));
-        inner.killed = pending;
+        inner.well |= time_ms > inner.changed_ms;
+        let over: Vec<Kill> = inner.killed.extract_if(.., |kill| kill.wall_ms < time_ms).collect();
+        let recovered = over.iter().map(|kill| {
+            let took = kill.at.elapsed();
+            Recovery { took, took_up: took.saturating_sub(kill.down), alone: kill.alone }
+        });
+        let recovered: Vec<Recovery> = recovered.collect();
+        inner.recoveries.extend(&recovered);
+        drop(inner);
+        for (kill, Recovery { took, took_up, alone }) in over.iter().zip(recovered) {
+            if took_up > SLOW {
+                let beside = if alone { "nothing else" } else { "something else, or something that had just been" };
+                self.note(format!(
+                    "{took:?} from {} to a match, down for {:?}; {beside} was broken",
+                    kill.what, kill.down
+                ));
+            }
+        }
     }
 
     /// A healed cluster has caught up.

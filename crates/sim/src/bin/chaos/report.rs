@@ -112,14 +112,12 @@ pub fn json(options: &Options, sums: &Sums, took: Duration, record: Option<&Path
 }
 
 /// The times that are told of. A match counts for a kill when its last event came after it.
-fn times(sums: &Sums) -> [(&'static str, Vec<Duration>); 3] {
-    let recoveries = |alone: bool| {
-        let counted = sums.recoveries.iter().filter(|recovery| recovery.alone || !alone);
-        counted.map(|recovery| recovery.took).collect()
-    };
+fn times(sums: &Sums) -> [(&'static str, Vec<Duration>); 4] {
+    let alone = || sums.recoveries.iter().filter(|recovery| recovery.alone);
     [
-        ("from a kill to the next match, nothing else broken", recoveries(true)),
-        ("from a kill to the next match, all", recoveries(false)),
+        ("from a kill to the next match, nothing else broken", alone().map(|recovery| recovery.took).collect()),
+        ("the same, without the time nobody started it", alone().map(|recovery| recovery.took_up).collect()),
+        ("from a kill to the next match, all", sums.recoveries.iter().map(|recovery| recovery.took).collect()),
         ("from healing everything to having caught up", sums.catch_ups.clone()),
     ]
 }
