@@ -525,7 +525,8 @@ impl Reduction {
             }
             (Stream::Decisions(shard, reader), Message::Wire(net::Message::Decisions(frame))) => {
                 let told = facts.decided[usize::from(shard)];
-                let grant = |x| matches!(reader, Node::Shard(own) if x > facts.decided[usize::from(own)]);
+                // One that grants what the reader has decided without it has not yet said that it decided.
+                let grant = |x| matches!(reader, Node::Shard(own) if x > facts.decided[usize::from(own)].min(told));
                 anew(stream.server())
                     || anew(reader)
                     || frame.decided.is_some_and(|decided| decided > told)
