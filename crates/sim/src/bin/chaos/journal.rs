@@ -182,20 +182,14 @@ impl Journal {
         let mut inner = self.inner();
         inner.well |= time_ms > inner.changed_ms;
         let over: Vec<Kill> = inner.killed.extract_if(.., |kill| kill.wall_ms < time_ms).collect();
-        let recovered = over.iter().map(|kill| {
-            let took = kill.at.elapsed();
-            Recovery { took, took_up: took.saturating_sub(kill.down), alone: kill.alone }
-        });
-        let recovered: Vec<Recovery> = recovered.collect();
-        inner.recoveries.extend(&recovered);
         drop(inner);
-        for (kill, Recovery { took, took_up, alone }) in over.iter().zip(recovered) {
+        for Kill { what, at, down, alone, .. } in over {
+            let took = at.elapsed();
+            let took_up = took.saturating_sub(down);
+            self.inner().recoveries.push(Recovery { took, took_up, alone });
             if took_up > SLOW {
                 let beside = if alone { "nothing else" } else { "something else, or something that had just been" };
-                self.note(format!(
-                    "{took:?} from {} to a match, down for {:?}; {beside} was broken",
-                    kill.what, kill.down
-                ));
+                self.note(format!("{took:?} from {what} to a match, down for {down:?}; {beside} was broken"));
             }
         }
     }
