@@ -29,7 +29,7 @@ use tokio::sync::{Semaphore, watch as signal};
 
 use crate::{
     convert::OutcomeChunk,
-    rpc::{self, Identity, Inbox, Links, Listener, RunError},
+    rpc::{self, Identity, Inbox, Links, Listener, Neighbours, RunError},
     settings::{Role, Settings},
     shutdown::Shutdown,
 };
@@ -102,7 +102,13 @@ pub async fn open(settings: &Settings) -> Result<Opened, RunError> {
 ///
 /// # Errors
 /// When its log cannot be read or written, it cannot listen, or its server fails.
-pub async fn run(opened: Opened, settings: Settings, listener: Listener, stop: Shutdown) -> Result<(), RunError> {
+pub async fn run(
+    opened: Opened,
+    settings: Settings,
+    listener: Listener,
+    neighbours: Neighbours,
+    stop: Shutdown,
+) -> Result<(), RunError> {
     let Opened(store) = opened;
     let ledger_limits = store.ledger_limits;
     let cluster = settings.cluster.clone();
@@ -130,7 +136,7 @@ pub async fn run(opened: Opened, settings: Settings, listener: Listener, stop: S
         waits: Limit::new(limits.waits_max, "calls wait for an element", "waits_max"),
         feeds: Limit::new(FEEDS, "streams to other nodes are open", "the most of a balancer"),
         explanations: Semaphore::new(EXPLANATIONS),
-        links: Links::default(),
+        links: Links::new(neighbours),
         started_ms: rpc::now_ms(),
         settings,
     });

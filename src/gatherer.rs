@@ -14,7 +14,7 @@ use dovetail_core::{
 
 use crate::{
     convert, crash, pb,
-    rpc::{self, Behind, CutAnswer, Diskless, Health, Inbox, Link, LinkError, Listener, RunError},
+    rpc::{self, Behind, CutAnswer, Diskless, Health, Inbox, Link, LinkError, Listener, Neighbours, RunError},
     settings::{Role, Settings},
     shutdown::Shutdown,
 };
@@ -30,8 +30,13 @@ type Node = Diskless<Event>;
 ///
 /// # Errors
 /// When it cannot listen, or its server fails.
-pub async fn run(settings: Settings, listener: Listener, stop: Shutdown) -> Result<(), RunError> {
-    let node = Node::new(Role::Gatherer, settings);
+pub async fn run(
+    settings: Settings,
+    listener: Listener,
+    neighbours: Neighbours,
+    stop: Shutdown,
+) -> Result<(), RunError> {
+    let node = Node::new(Role::Gatherer, settings, neighbours);
     let (served, told) = (Arc::clone(&node), stop.clone());
     node.run(listener, stop, |routes| service::add(routes, &served, &told), session).await
 }
@@ -64,7 +69,6 @@ async fn session(node: Arc<Node>, health: Health, session: Shutdown) -> String {
     for (matcher, address) in (0..).zip(&node.settings.node.addresses.matchers) {
         let reader = MatcherReader {
             link: node.links.add(Role::Matcher, matcher, address, "candidates"),
-            address: address.clone(),
             slices: node.identity.cluster.slices_of(matcher).map(SliceId).collect(),
             node: Arc::clone(&node),
             inbox: inbox.clone(),
@@ -92,7 +96,7 @@ async fn session(node: Arc<Node>, health: Health, session: Shutdown) -> String {
 /// The log and its cut, asked for until there is an answer. None when told to stop.
 async fn read_cut(node: &Node, link: &Link, session: &Shutdown) -> Option<CutAnswer> {
     link.keep(session, || async {
-        let answer = rpc::ask_cut(&node.identity, node.balancer(), link.traffic()).await?;
+        let answer = rpc::ask_cut(&node.identity, link.way()).await?;
         link.read(answer.cut);
         Ok(answer)
     })
@@ -107,14 +111,13 @@ async fn outdated(node: &Node, link: &Link, session: &Shutdown, log_id: &str, in
             () = session.given() => return "told to stop".into(),
             () = tokio::time::sleep(Duration::from_secs(2)) => {}
         }
-        let CutAnswer { log_id: found, cut, .. } =
-            match rpc::ask_cut(&node.identity, node.balancer(), link.traffic()).await {
-                Ok(answer) => answer,
-                Err(error) => {
-                    link.failed(&error);
-                    continue;
-                }
-            };
+        let CutAnswer { log_id: found, cut, .. } = match rpc::ask_cut(&node.identity, link.way()).await {
+            Ok(answer) => answer,
+            Err(error) => {
+                link.failed(&error);
+                continue;
+            }
+        };
         if found != log_id {
             return format!("the balancer's log is {found}, this session's was {log_id}");
         }
@@ -131,7 +134,6 @@ async fn outdated(node: &Node, link: &Link, session: &Shutdown, log_id: &str, in
 struct MatcherReader {
     node: Arc<Node>,
     link: Arc<Link>,
-    address: String,
     slices: Vec<SliceId>,
     inbox: Inbox<Event>,
     /// Retirements above this could be fetched when the session began.
@@ -157,8 +159,7 @@ impl MatcherReader {
             known_min: self.stored.min(floor).0,
             cursors: cursors.iter().map(cursor).collect(),
         };
-        let mut client = rpc::candidates_client(&self.address, self.link.traffic())?;
-        let mut stream = client.candidates(request).await?.into_inner();
+        let mut stream = self.link.way().candidates(request).await?;
         let Some(Message::Hello(hello)) = stream.message().await?.and_then(|response| response.message) else {
             return Err(LinkError::NoHello);
         };
@@ -217,7 +218,7 @@ async fn read_peer_once(
     inbox: &Inbox<Event>,
 ) -> Result<Infallible, LinkError> {
     let after = inbox.ask(|reply| Event::Cursors { reply }).await?.decided[shard.0 as usize];
-    let (floor, decisions) = node.subscribe_to(link, shard, after).await?;
+    let (floor, decisions) = node.subscribe_to(link, after).await?;
     if let Some(needed) = inbox.ask(|reply| Event::PeerSubscribed { shard, floor, reply }).await? {
         fetch(node, inbox, needed).await?;
     }

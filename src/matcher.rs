@@ -11,7 +11,7 @@ use std::{convert::Infallible, sync::Arc};
 use dovetail_core::{ShardId, SliceId};
 
 use crate::{
-    rpc::{Behind, Diskless, Inbox, Link, LinkError, Listener, RunError},
+    rpc::{Behind, Diskless, Inbox, Link, LinkError, Listener, Neighbours, RunError},
     settings::{Role, Settings},
     shutdown::Shutdown,
 };
@@ -27,8 +27,13 @@ type Node = Diskless<Event>;
 ///
 /// # Errors
 /// When it cannot listen, or its server fails.
-pub async fn run(settings: Settings, listener: Listener, stop: Shutdown) -> Result<(), RunError> {
-    let node = Node::new(Role::Matcher, settings);
+pub async fn run(
+    settings: Settings,
+    listener: Listener,
+    neighbours: Neighbours,
+    stop: Shutdown,
+) -> Result<(), RunError> {
+    let node = Node::new(Role::Matcher, settings, neighbours);
     let (served, told) = (Arc::clone(&node), stop.clone());
     node.run(listener, stop, |routes| service::add(routes, &served, &told), feed::session).await
 }
@@ -57,7 +62,7 @@ async fn read_decisions_once(
     inbox: &Inbox<Event>,
 ) -> Result<Infallible, LinkError> {
     let after = inbox.ask(|reply| Event::Cursors { reply }).await?.decided[shard.0 as usize];
-    let (floor, decisions) = node.subscribe_to(link, shard, after).await?;
+    let (floor, decisions) = node.subscribe_to(link, after).await?;
     if floor > after {
         let retirements = node.fetch(after, floor).await?;
         inbox.tell(Event::Stored { shard, through: floor, retirements }).await?;

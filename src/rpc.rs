@@ -9,10 +9,11 @@ mod peer;
 mod serve;
 mod slot;
 mod traffic;
+mod way;
 
 pub use clients::{
-    CutAnswer, Decisions, ResponseStream, ask_cut, candidates_client, feed_client, fetch_retirements, inspect,
-    subscribe_decisions, unavailable, until_stopped,
+    CutAnswer, Decisions, ResponseStream, ask_cut, fetch_retirements, inspect, subscribe_decisions, unavailable,
+    until_stopped,
 };
 pub use diskless::Diskless;
 pub use inbox::Inbox;
@@ -22,6 +23,7 @@ pub use peer::Identity;
 pub use serve::{Health, Listener, RunError, routes, serve_with};
 pub use slot::Slot;
 pub use traffic::{Counted, Traffic};
+pub use way::{Messages, Near, Neighbours, Way};
 
 /// Largest message between nodes, in bytes. A candidate frame of a full log frame with full lists stays below it.
 pub const NODE_MESSAGE_BYTES_MAX: usize = 256 << 20;

@@ -154,6 +154,19 @@ pub struct NodeSettings {
     pub limits: Limits,
 }
 
+impl NodeSettings {
+    /// Where the other nodes find this one.
+    #[must_use]
+    pub fn address(&self) -> &str {
+        let Addresses { balancer, matchers, gatherers } = &self.addresses;
+        match self.role {
+            Role::Balancer => balancer,
+            Role::Matcher => &matchers[self.index as usize],
+            Role::Gatherer => &gatherers[self.index as usize],
+        }
+    }
+}
+
 /// Where the nodes are. Each is a URL that tonic can dial, without a path.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Addresses {

@@ -1,4 +1,5 @@
-//! `dovetail up`: every role in one process, over loopback sockets, by the same shells as the role binaries.
+//! `dovetail up`: every role in one process, by the same shells as the role binaries. Each listens at a loopback socket, for
+//! clients and for people; to one another they hand their messages as they are.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
@@ -6,7 +7,7 @@ use futures::future::try_join_all;
 
 use crate::{
     balancer, gatherer, matcher,
-    rpc::{Listener, RunError},
+    rpc::{Listener, Neighbours, RunError},
     settings::{Addresses, NodeSettings, Role, Settings, UpSettings},
     shutdown::Shutdown,
 };
@@ -53,17 +54,19 @@ pub async fn run(settings: UpSettings, stop: Shutdown, started: impl FnOnce(&Sta
             limits: settings.limits.clone(),
         },
     };
+    let all = [&addresses.balancer].into_iter().chain(&addresses.matchers).chain(&addresses.gatherers);
+    let neighbours = Neighbours::new(all.cloned());
     let mut roles = tokio::task::JoinSet::new();
     let of_balancer = node(Role::Balancer, 0, places.balancer);
     let opened = balancer::open(&of_balancer).await?;
-    roles.spawn(balancer::run(opened, of_balancer, balancer, stop.clone()));
+    roles.spawn(balancer::run(opened, of_balancer, balancer, neighbours.clone(), stop.clone()));
     for (index, listener) in (0..).zip(matchers) {
         let settings = node(Role::Matcher, index, listener.address());
-        roles.spawn(matcher::run(settings, listener, stop.clone()));
+        roles.spawn(matcher::run(settings, listener, neighbours.clone(), stop.clone()));
     }
     for (index, listener) in (0..).zip(gatherers) {
         let settings = node(Role::Gatherer, index, listener.address());
-        roles.spawn(gatherer::run(settings, listener, stop.clone()));
+        roles.spawn(gatherer::run(settings, listener, neighbours.clone(), stop.clone()));
     }
     started(&places);
     let mut outcome = Ok(());

@@ -18,8 +18,7 @@ pub(super) async fn read(node: Arc<Node>, link: Arc<Link>, shard: ShardId, stop:
 
 async fn read_once(node: &Node, link: &Link, shard: ShardId) -> Result<Infallible, LinkError> {
     let after = node.events.ask(|reply| Event::Mark { shard, reply }).await?;
-    let address = &node.settings.node.addresses.gatherers[shard.0 as usize];
-    let (floor, decisions) = rpc::subscribe_decisions(&node.identity, address, after, link.traffic()).await?;
+    let (floor, decisions) = rpc::subscribe_decisions(&node.identity, link.way(), after).await?;
     if floor > after {
         // A shard forgets only what this node has said is on its disk.
         let text = format!("{shard} keeps decisions after {floor}, and this log's results end at {after}");

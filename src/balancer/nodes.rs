@@ -14,7 +14,7 @@ use crate::{
         feed_service_server::{FeedService, FeedServiceServer},
         inspect_service_server::{InspectService, InspectServiceServer},
     },
-    rpc::{self, NODE_MESSAGE_BYTES_MAX, ResponseStream},
+    rpc::{self, NODE_MESSAGE_BYTES_MAX, Near, ResponseStream},
     shutdown::Shutdown,
 };
 
@@ -26,9 +26,10 @@ struct Service {
     stop: Shutdown,
 }
 
-/// Adds the services for nodes and operators.
+/// Adds the services for nodes and operators, and offers them to the other nodes of the process.
 pub(super) fn add(routes: Routes, node: &Arc<Node>, stop: &Shutdown) -> Routes {
     let service = || Service { node: Arc::clone(node), stop: stop.clone() };
+    node.links.offer(node.settings.node.address(), Near::Feed(Arc::new(service())));
     let feed = FeedServiceServer::new(service()).max_encoding_message_size(NODE_MESSAGE_BYTES_MAX);
     routes.add_service(feed).add_service(InspectServiceServer::new(service()))
 }

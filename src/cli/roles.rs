@@ -2,7 +2,7 @@
 
 use crate::{
     balancer, gatherer, matcher,
-    rpc::Listener,
+    rpc::{Listener, Neighbours},
     settings::{Settings, UpSettings},
     shutdown::Shutdown,
     up,
@@ -13,19 +13,19 @@ pub use crate::{rpc::RunError, up::Started};
 pub async fn run_balancer(settings: Settings, shutdown: Shutdown) -> Result<(), RunError> {
     let listener = Listener::bind(settings.node.listen).await?;
     let opened = balancer::open(&settings).await?;
-    balancer::run(opened, settings, listener, shutdown).await
+    balancer::run(opened, settings, listener, Neighbours::default(), shutdown).await
 }
 
 /// Runs a matcher until the signal, then drains it.
 pub async fn run_matcher(settings: Settings, shutdown: Shutdown) -> Result<(), RunError> {
     let listener = Listener::bind(settings.node.listen).await?;
-    matcher::run(settings, listener, shutdown).await
+    matcher::run(settings, listener, Neighbours::default(), shutdown).await
 }
 
 /// Runs a gatherer until the signal, then drains it.
 pub async fn run_gatherer(settings: Settings, shutdown: Shutdown) -> Result<(), RunError> {
     let listener = Listener::bind(settings.node.listen).await?;
-    gatherer::run(settings, listener, shutdown).await
+    gatherer::run(settings, listener, Neighbours::default(), shutdown).await
 }
 
 /// Runs every role in this process until the signal, then drains them. Calls `started` once, when clients can connect.

@@ -15,7 +15,7 @@ use crate::{
         decisions_service_server::{DecisionsService, DecisionsServiceServer},
         inspect_service_server::{InspectService, InspectServiceServer},
     },
-    rpc::{self, NODE_MESSAGE_BYTES_MAX},
+    rpc::{self, NODE_MESSAGE_BYTES_MAX, Near},
     shutdown::Shutdown,
 };
 
@@ -24,9 +24,10 @@ struct Service {
     stop: Shutdown,
 }
 
-/// Adds the gatherer's services.
+/// Adds the gatherer's services, and offers them to the other nodes of the process.
 pub(super) fn add(routes: Routes, node: &Arc<Node>, stop: &Shutdown) -> Routes {
     let service = || Service { node: Arc::clone(node), stop: stop.clone() };
+    node.offer(Near::Decisions(Arc::new(service())));
     let decisions = DecisionsServiceServer::new(service()).max_encoding_message_size(NODE_MESSAGE_BYTES_MAX);
     routes.add_service(decisions).add_service(InspectServiceServer::new(service()))
 }

@@ -10,12 +10,12 @@ use dovetail_core::{
 use super::{Engine, Event, INBOX, Node, read_decisions, slices};
 use crate::{
     convert, crash, pb,
-    rpc::{self, Behind, CutAnswer, Health, Inbox, Link, LinkError},
+    rpc::{self, Behind, CutAnswer, Health, Inbox, Link, LinkError, Messages},
     settings::Role,
     shutdown::Shutdown,
 };
 
-type Feed = tonic::Streaming<pb::FeedResponse>;
+type Feed = Messages<pb::FeedResponse>;
 
 /// Runs one session and says why it ended.
 pub(super) async fn session(node: Arc<Node>, health: Health, session: Shutdown) -> String {
@@ -82,8 +82,7 @@ async fn read_feed(
         let mut feed = match begun {
             Some(feed) => feed,
             None => {
-                let CutAnswer { log_id: found, cut, .. } =
-                    rpc::ask_cut(&node.identity, node.balancer(), link.traffic()).await?;
+                let CutAnswer { log_id: found, cut, .. } = rpc::ask_cut(&node.identity, link.way()).await?;
                 if found != log_id {
                     return Ok(format!("the balancer's log is {found}, this session's was {log_id}"));
                 }
@@ -130,13 +129,12 @@ async fn on_message(link: &Link, inbox: &Inbox<Event>, message: pb::FeedResponse
 }
 
 async fn subscribe(node: &Node, link: &Link, after: Option<EventId>) -> Result<(pb::FeedHello, Feed), LinkError> {
-    let mut client = rpc::feed_client(node.balancer(), link.traffic())?;
     let request = pb::FeedRequest {
         peer: Some(node.identity.pb()),
         slices: slices(node).map(|slice| slice.0).collect(),
         after: after.map(|after| after.0),
     };
-    let mut feed = client.feed(request).await.map_err(rpc::or_behind)?.into_inner();
+    let mut feed = link.way().feed(request).await.map_err(rpc::or_behind)?;
     match feed.message().await?.and_then(|message| message.message) {
         Some(pb::feed_response::Message::Hello(hello)) => Ok((hello, feed)),
         _ => Err(LinkError::NoHello),

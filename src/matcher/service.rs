@@ -20,7 +20,7 @@ use crate::{
         candidates_service_server::{CandidatesService, CandidatesServiceServer},
         inspect_service_server::{InspectService, InspectServiceServer},
     },
-    rpc::{self, NODE_MESSAGE_BYTES_MAX},
+    rpc::{self, NODE_MESSAGE_BYTES_MAX, Near},
     shutdown::Shutdown,
 };
 
@@ -29,9 +29,10 @@ struct Service {
     stop: Shutdown,
 }
 
-/// Adds the matcher's services.
+/// Adds the matcher's services, and offers them to the other nodes of the process.
 pub(super) fn add(routes: Routes, node: &Arc<Node>, stop: &Shutdown) -> Routes {
     let service = || Service { node: Arc::clone(node), stop: stop.clone() };
+    node.offer(Near::Candidates(Arc::new(service())));
     let candidates = CandidatesServiceServer::new(service()).max_encoding_message_size(NODE_MESSAGE_BYTES_MAX);
     routes.add_service(candidates).add_service(InspectServiceServer::new(service()))
 }

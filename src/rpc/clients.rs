@@ -4,17 +4,10 @@ use std::{convert::Infallible, pin::Pin};
 
 use dovetail_core::{DecisionFrame, EventId, Retirement, Ring};
 use futures::{Stream, StreamExt, future, stream};
-use tonic::{Status, transport::Channel};
+use tonic::Status;
 
-use super::{Identity, Link, LinkError, NODE_MESSAGE_BYTES_MAX, Traffic, dial, or_behind};
-use crate::{
-    convert,
-    pb::{
-        self, candidates_service_client::CandidatesServiceClient, decisions_service_client::DecisionsServiceClient,
-        feed_service_client::FeedServiceClient,
-    },
-    shutdown::Shutdown,
-};
+use super::{Identity, Link, LinkError, Messages, Way, or_behind};
+use crate::{convert, pb, shutdown::Shutdown};
 
 /// A stream of responses.
 pub type ResponseStream<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
@@ -39,31 +32,9 @@ pub fn unavailable(error: LinkError) -> Status {
     Status::unavailable(error.to_string())
 }
 
-fn channel(address: &str, traffic: &Traffic) -> Result<Channel, LinkError> {
-    dial(address, traffic).map_err(|error| LinkError::Status(Status::invalid_argument(format!("{address}: {error}"))))
-}
-
-/// The balancer's feed.
-///
-/// # Errors
-/// When the address is not a URL.
-pub fn feed_client(balancer: &str, traffic: &Traffic) -> Result<FeedServiceClient<Channel>, LinkError> {
-    let client = FeedServiceClient::new(channel(balancer, traffic)?);
-    Ok(client.max_decoding_message_size(NODE_MESSAGE_BYTES_MAX))
-}
-
-/// A matcher's candidates.
-///
-/// # Errors
-/// When the address is not a URL.
-pub fn candidates_client(matcher: &str, traffic: &Traffic) -> Result<CandidatesServiceClient<Channel>, LinkError> {
-    let client = CandidatesServiceClient::new(channel(matcher, traffic)?);
-    Ok(client.max_decoding_message_size(NODE_MESSAGE_BYTES_MAX))
-}
-
 /// A subscription at a shard.
 #[derive(Debug)]
-pub struct Decisions(tonic::Streaming<pb::DecisionsResponse>);
+pub struct Decisions(Messages<pb::DecisionsResponse>);
 
 impl Decisions {
     /// Hands decisions on until the stream breaks, and notes on the link how far it has come.
@@ -106,14 +77,10 @@ impl Decisions {
 /// When the shard cannot be reached, or is a stranger.
 pub async fn subscribe_decisions(
     identity: &Identity,
-    gatherer: &str,
+    gatherer: &Way,
     after: EventId,
-    traffic: &Traffic,
 ) -> Result<(EventId, Decisions), LinkError> {
-    let client = DecisionsServiceClient::new(channel(gatherer, traffic)?);
-    let mut client = client.max_decoding_message_size(NODE_MESSAGE_BYTES_MAX);
-    let request = pb::DecisionsRequest { peer: Some(identity.pb()), after: after.0 };
-    let mut stream = client.decisions(request).await?.into_inner();
+    let mut stream = gatherer.decisions(pb::DecisionsRequest { peer: Some(identity.pb()), after: after.0 }).await?;
     match stream.message().await?.and_then(|response| response.message) {
         Some(pb::decisions_response::Message::Hello(hello)) => {
             identity.check(hello.peer.as_ref())?;
@@ -128,9 +95,9 @@ pub async fn subscribe_decisions(
 ///
 /// # Errors
 /// When the balancer cannot be reached, or is a stranger.
-pub async fn ask_cut(identity: &Identity, balancer: &str, traffic: &Traffic) -> Result<CutAnswer, LinkError> {
+pub async fn ask_cut(identity: &Identity, balancer: &Way) -> Result<CutAnswer, LinkError> {
     let peer = pb::Peer { log_id: String::new(), ..identity.pb() };
-    let answer = feed_client(balancer, traffic)?.cut(pb::CutRequest { peer: Some(peer) }).await?.into_inner();
+    let answer = balancer.cut(pb::CutRequest { peer: Some(peer) }).await?;
     Ok(CutAnswer {
         log_id: answer.peer.map(|peer| peer.log_id).unwrap_or_default(),
         cut: EventId(answer.cut),
@@ -155,14 +122,12 @@ pub struct CutAnswer {
 /// When the balancer cannot be reached, or has no such range.
 pub async fn fetch_retirements(
     identity: &Identity,
-    balancer: &str,
+    balancer: &Way,
     after: EventId,
     through: EventId,
 ) -> Result<Vec<Retirement>, LinkError> {
     let request = pb::RetirementsRequest { peer: Some(identity.pb()), after: after.0, through: through.0 };
-    // Of no link: it is asked for once in a while, in place of what a link would have brought.
-    let mut client = feed_client(balancer, &Traffic::default())?;
-    let mut stream = client.retirements(request).await.map_err(or_behind)?.into_inner();
+    let mut stream = balancer.retirements(request).await.map_err(or_behind)?;
     let mut retirements = Vec::new();
     while let Some(part) = stream.message().await.map_err(or_behind)? {
         retirements.extend(part.retirements.into_iter().map(convert::retirement));

@@ -6,7 +6,7 @@ use dovetail_core::{EventId, Placement, Retirement, Ring, ShardId};
 use tokio::sync::oneshot;
 use tonic::{Status, service::Routes};
 
-use super::{Decisions, Health, Identity, Inbox, Link, LinkError, Links, Listener, RunError, Slot};
+use super::{Decisions, Health, Identity, Inbox, Link, LinkError, Links, Listener, Near, Neighbours, RunError, Slot};
 use crate::{
     pb,
     settings::{Role, Settings},
@@ -33,16 +33,16 @@ pub struct Diskless<E> {
 }
 
 impl<E: Send + 'static> Diskless<E> {
-    /// A node that has not begun a session.
+    /// A node that has not begun a session, and who else is in its process.
     #[must_use]
-    pub fn new(role: Role, settings: Settings) -> Arc<Diskless<E>> {
+    pub fn new(role: Role, settings: Settings, neighbours: Neighbours) -> Arc<Diskless<E>> {
         let cluster = settings.cluster.clone();
         let ring = Arc::new(Ring::new(cluster.gatherers, cluster.virtual_nodes));
         Arc::new(Diskless {
             placement: Placement::new(cluster.slices, cluster.block, ring),
             identity: Identity::new(cluster, role, settings.node.index),
             engine: Slot::default(),
-            links: Links::default(),
+            links: Links::new(neighbours),
             started_ms: super::now_ms(),
             settings,
         })
@@ -93,6 +93,11 @@ impl<E: Send + 'static> Diskless<E> {
         self.engine.get()?.ask(event).await.map_err(super::unavailable)
     }
 
+    /// Offers what it serves to the other nodes of its process.
+    pub fn offer(&self, service: Near) {
+        self.links.offer(self.settings.node.address(), service);
+    }
+
     /// Where the balancer is.
     #[must_use]
     pub fn balancer(&self) -> &str {
@@ -109,14 +114,8 @@ impl<E: Send + 'static> Diskless<E> {
     ///
     /// # Errors
     /// When the shard cannot be reached, or is a stranger.
-    pub async fn subscribe_to(
-        &self,
-        link: &Link,
-        shard: ShardId,
-        after: EventId,
-    ) -> Result<(EventId, Decisions), LinkError> {
-        let address = &self.settings.node.addresses.gatherers[shard.0 as usize];
-        super::subscribe_decisions(&self.identity, address, after, link.traffic()).await
+    pub async fn subscribe_to(&self, link: &Link, after: EventId) -> Result<(EventId, Decisions), LinkError> {
+        super::subscribe_decisions(&self.identity, link.way(), after).await
     }
 
     /// Retirements `(after, through]` from the balancer's store.
@@ -124,7 +123,7 @@ impl<E: Send + 'static> Diskless<E> {
     /// # Errors
     /// When the balancer cannot be reached, or has no such range.
     pub async fn fetch(&self, after: EventId, through: EventId) -> Result<Vec<Retirement>, LinkError> {
-        super::fetch_retirements(&self.identity, self.balancer(), after, through).await
+        super::fetch_retirements(&self.identity, &self.links.way(self.balancer()), after, through).await
     }
 
     /// The answer to `Inspect`; without a state while the node starts. `highest` is the highest event it knows of.

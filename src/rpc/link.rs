@@ -16,7 +16,7 @@ use tonic::{
     transport::{Channel, Endpoint},
 };
 
-use super::Traffic;
+use super::{Near, Neighbours, Traffic, Way};
 use crate::{convert::ConvertError, pb, settings::Role, shutdown::Shutdown};
 
 const BACKOFF_MIN: Duration = Duration::from_millis(20);
@@ -103,7 +103,7 @@ pub fn dial(address: &str, traffic: &Traffic) -> Result<Channel, tonic::transpor
 pub struct Link {
     role: Role,
     index: u32,
-    address: String,
+    way: Way,
     stream: String,
     connected: AtomicBool,
     /// Whether it ever was connected.
@@ -111,7 +111,6 @@ pub struct Link {
     cursor: AtomicU64,
     reconnects: AtomicU64,
     last_error: Mutex<String>,
-    traffic: Traffic,
 }
 
 impl Link {
@@ -123,14 +122,14 @@ impl Link {
                 self.reconnects.store(0, Ordering::Relaxed);
                 self.last_error.lock().unwrap_or_else(PoisonError::into_inner).clear();
             }
-            tracing::info!(peer = %self.role, index = self.index, address = self.address, stream = self.stream, cursor = %cursor, "subscribed");
+            tracing::info!(peer = %self.role, index = self.index, address = self.way.address(), stream = self.stream, cursor = %cursor, "subscribed");
         }
         self.cursor.store(cursor.0, Ordering::Relaxed);
     }
 
-    /// What goes through its connections, one after the other.
-    pub fn traffic(&self) -> &Traffic {
-        &self.traffic
+    /// Where it subscribes.
+    pub fn way(&self) -> &Way {
+        &self.way
     }
 
     /// Subscribes again and again until told to stop. `once` is one subscription, from the current cursor until it breaks;
@@ -166,7 +165,7 @@ impl Link {
 
     /// The subscription broke, or could not be set up.
     pub fn failed(&self, error: &LinkError) {
-        let (role, index, address, text) = (self.role, self.index, &self.address, error.to_string());
+        let (role, index, address, text) = (self.role, self.index, self.way.address(), error.to_string());
         self.connected.store(false, Ordering::Relaxed);
         let tries = self.reconnects.fetch_add(1, Ordering::Relaxed);
         let mut last = self.last_error.lock().unwrap_or_else(PoisonError::into_inner);
@@ -180,37 +179,56 @@ impl Link {
 }
 
 /// All subscriptions of a node.
-#[derive(Clone, Debug, Default)]
-pub struct Links(Arc<Mutex<Vec<Arc<Link>>>>);
+#[derive(Clone, Debug)]
+pub struct Links {
+    links: Arc<Mutex<Vec<Arc<Link>>>>,
+    neighbours: Neighbours,
+}
 
 impl Links {
+    /// None yet, of a node that has such neighbours in its process.
+    #[must_use]
+    pub fn new(neighbours: Neighbours) -> Links {
+        Links { links: Arc::default(), neighbours }
+    }
+
+    /// Offers what this node serves at `address` to its neighbours.
+    pub fn offer(&self, address: &str, service: Near) {
+        self.neighbours.offer(address, service);
+    }
+
+    /// The way to a node, of no subscription.
+    #[must_use]
+    pub fn way(&self, address: &str) -> Way {
+        Way::new(address, &self.neighbours)
+    }
+
     /// A new subscription at a node.
     pub fn add(&self, role: Role, index: u32, address: &str, stream: impl Into<String>) -> Arc<Link> {
         let link = Arc::new(Link {
             role,
             index,
-            address: address.to_owned(),
+            way: self.way(address),
             stream: stream.into(),
             connected: AtomicBool::new(false),
             stood: AtomicBool::new(false),
             cursor: AtomicU64::new(0),
             reconnects: AtomicU64::new(0),
             last_error: Mutex::default(),
-            traffic: Traffic::default(),
         });
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&link));
+        self.links.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&link));
         link
     }
 
     /// Forgets all of them, when a session ends.
     pub fn clear(&self) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.links.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
     /// For `Inspect`: `highest` is the highest event this node knows of.
     #[must_use]
     pub fn pb(&self, highest: EventId) -> Vec<pb::PeerLink> {
-        let links = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let links = self.links.lock().unwrap_or_else(PoisonError::into_inner);
         links
             .iter()
             .map(|link| {
@@ -218,14 +236,14 @@ impl Links {
                 pb::PeerLink {
                     role: pb::Role::from(link.role).into(),
                     index: link.index,
-                    address: link.address.clone(),
+                    address: link.way.address().to_owned(),
                     stream: link.stream.clone(),
                     connected: link.connected.load(Ordering::Relaxed),
                     cursor,
                     lag: highest.0.saturating_sub(cursor),
                     last_error: link.last_error.lock().unwrap_or_else(PoisonError::into_inner).clone(),
                     reconnects: link.reconnects.load(Ordering::Relaxed),
-                    received_bytes: link.traffic.received(),
+                    received_bytes: link.way.traffic().received(),
                 }
             })
             .collect()

@@ -93,9 +93,7 @@ fn without_any_source_the_three_roles_find_each_other_on_one_host() {
     for (role, port) in [(Role::Balancer, 7400), (Role::Matcher, 7401), (Role::Gatherer, 7402)] {
         let settings = Sources::default().load(role).unwrap();
         assert_eq!(settings.node.listen.port(), port);
-        let addresses = &settings.node.addresses;
-        let own = [&addresses.balancer, &addresses.matchers[0], &addresses.gatherers[0]][role as usize];
-        assert_eq!(own, &format!("http://127.0.0.1:{port}"));
+        assert_eq!(settings.node.address(), format!("http://127.0.0.1:{port}"));
         assert_eq!(settings.cluster.list_max, 256);
         assert_eq!(settings.node.limits.frame_age_ms_max, 2);
     }

@@ -1,0 +1,238 @@
+//! Ways to other nodes: over a socket, or by calling the service of a node of the same process.
+//!
+//! Both ways go to the same service, with the same messages. Within a process they are handed over as they are: nothing is
+//! encoded, and columns of bytes are shared.
+
+use std::sync::{Arc, OnceLock};
+
+use tonic::{Request, Status, Streaming, transport::Channel};
+
+use super::{NODE_MESSAGE_BYTES_MAX, ResponseStream, Traffic, dial};
+use crate::pb::{
+    self, candidates_service_client::CandidatesServiceClient, candidates_service_server::CandidatesService,
+    decisions_service_client::DecisionsServiceClient, decisions_service_server::DecisionsService,
+    feed_service_client::FeedServiceClient, feed_service_server::FeedService,
+};
+
+/// What a balancer serves to nodes.
+pub type NearFeed = dyn FeedService<
+        FeedStream = ResponseStream<pb::FeedResponse>,
+        RetirementsStream = ResponseStream<pb::RetirementsResponse>,
+    >;
+/// What a matcher serves to nodes.
+pub type NearCandidates = dyn CandidatesService<CandidatesStream = ResponseStream<pb::CandidatesResponse>>;
+/// What a gatherer serves to nodes.
+pub type NearDecisions = dyn DecisionsService<DecisionsStream = ResponseStream<pb::DecisionsResponse>>;
+
+/// The nodes of one process, by address. A node alone in its process has none.
+#[derive(Clone, Debug, Default)]
+pub struct Neighbours(Arc<[Neighbour]>);
+
+#[derive(Debug)]
+struct Neighbour {
+    address: String,
+    service: OnceLock<Near>,
+}
+
+/// The service of a node in this process.
+#[derive(Clone)]
+pub enum Near {
+    /// Of the balancer.
+    Feed(Arc<NearFeed>),
+    /// Of a matcher.
+    Candidates(Arc<NearCandidates>),
+    /// Of a gatherer.
+    Decisions(Arc<NearDecisions>),
+}
+
+impl std::fmt::Debug for Near {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Near::Feed(_) => "feed",
+            Near::Candidates(_) => "candidates",
+            Near::Decisions(_) => "decisions",
+        })
+    }
+}
+
+impl Neighbours {
+    /// Nodes that will offer their services under these addresses.
+    pub fn new(addresses: impl IntoIterator<Item = String>) -> Neighbours {
+        let neighbour = |address| Neighbour { address, service: OnceLock::new() };
+        Neighbours(addresses.into_iter().map(neighbour).collect())
+    }
+
+    /// Offers a service to the others of the process. Without others, nothing happens.
+    pub fn offer(&self, address: &str, service: Near) {
+        if let Some(neighbour) = self.find(address) {
+            // Each node offers one, once.
+            _ = neighbour.service.set(service);
+        }
+    }
+
+    fn find(&self, address: &str) -> Option<&Neighbour> {
+        self.0.iter().find(|neighbour| neighbour.address == address)
+    }
+
+    /// None when no node of this process has the address.
+    fn service(&self, address: &str) -> Option<Result<&Near, Status>> {
+        let neighbour = self.find(address)?;
+        Some(neighbour.service.get().ok_or_else(|| Status::unavailable("the node is starting")))
+    }
+}
+
+/// The way to one node.
+#[derive(Clone, Debug)]
+pub struct Way {
+    address: String,
+    traffic: Traffic,
+    neighbours: Neighbours,
+}
+
+/// What follows of a response.
+pub enum Messages<T> {
+    /// From a socket.
+    Far(Streaming<T>),
+    /// From a node of this process.
+    Near(ResponseStream<T>),
+}
+
+impl<T> std::fmt::Debug for Messages<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Messages::Far(_) => "messages from a socket",
+            Messages::Near(_) => "messages of this process",
+        })
+    }
+}
+
+impl<T> Messages<T> {
+    /// The next; None at the end.
+    ///
+    /// # Errors
+    /// With what ended the stream before that.
+    pub async fn message(&mut self) -> Result<Option<T>, Status> {
+        use futures::TryStreamExt as _;
+        match self {
+            Messages::Far(stream) => stream.message().await,
+            Messages::Near(stream) => stream.try_next().await,
+        }
+    }
+}
+
+/// An address at which another role is than should be.
+fn other_role(address: &str, near: &Near) -> Status {
+    Status::unimplemented(format!("the node at {address} serves {near:?}"))
+}
+
+impl Way {
+    /// To the node at `address`.
+    pub fn new(address: &str, neighbours: &Neighbours) -> Way {
+        Way { address: address.to_owned(), traffic: Traffic::default(), neighbours: neighbours.clone() }
+    }
+
+    /// Where it leads.
+    #[must_use]
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// What went through its sockets; nothing when there are none.
+    #[must_use]
+    pub fn traffic(&self) -> &Traffic {
+        &self.traffic
+    }
+
+    fn channel(&self) -> Result<Channel, Status> {
+        dial(&self.address, &self.traffic)
+            .map_err(|error| Status::invalid_argument(format!("{}: {error}", self.address)))
+    }
+
+    fn near(&self) -> Result<Option<&Near>, Status> {
+        self.neighbours.service(&self.address).transpose()
+    }
+
+    fn near_feed(&self) -> Result<Option<&NearFeed>, Status> {
+        match self.near()? {
+            None => Ok(None),
+            Some(Near::Feed(service)) => Ok(Some(&**service)),
+            Some(near) => Err(other_role(&self.address, near)),
+        }
+    }
+
+    fn far_feed(&self) -> Result<FeedServiceClient<Channel>, Status> {
+        Ok(FeedServiceClient::new(self.channel()?).max_decoding_message_size(NODE_MESSAGE_BYTES_MAX))
+    }
+
+    /// Subscribes to the balancer's feed.
+    ///
+    /// # Errors
+    /// When it refuses, or cannot be reached.
+    pub async fn feed(&self, request: pb::FeedRequest) -> Result<Messages<pb::FeedResponse>, Status> {
+        Ok(match self.near_feed()? {
+            Some(near) => Messages::Near(near.feed(Request::new(request)).await?.into_inner()),
+            None => Messages::Far(self.far_feed()?.feed(request).await?.into_inner()),
+        })
+    }
+
+    /// Asks the balancer for the stable cut.
+    ///
+    /// # Errors
+    /// When it refuses, or cannot be reached.
+    pub async fn cut(&self, request: pb::CutRequest) -> Result<pb::CutResponse, Status> {
+        Ok(match self.near_feed()? {
+            Some(near) => near.cut(Request::new(request)).await?.into_inner(),
+            None => self.far_feed()?.cut(request).await?.into_inner(),
+        })
+    }
+
+    /// Asks the balancer for retirements of its store.
+    ///
+    /// # Errors
+    /// When it refuses, or cannot be reached.
+    pub async fn retirements(
+        &self,
+        request: pb::RetirementsRequest,
+    ) -> Result<Messages<pb::RetirementsResponse>, Status> {
+        Ok(match self.near_feed()? {
+            Some(near) => Messages::Near(near.retirements(Request::new(request)).await?.into_inner()),
+            None => Messages::Far(self.far_feed()?.retirements(request).await?.into_inner()),
+        })
+    }
+
+    /// Subscribes to a matcher's candidates.
+    ///
+    /// # Errors
+    /// When it refuses, or cannot be reached.
+    pub async fn candidates(&self, request: pb::CandidatesRequest) -> Result<Messages<pb::CandidatesResponse>, Status> {
+        match self.near()? {
+            Some(Near::Candidates(near)) => {
+                Ok(Messages::Near(near.candidates(Request::new(request)).await?.into_inner()))
+            }
+            Some(near) => Err(other_role(&self.address, near)),
+            None => {
+                let client = CandidatesServiceClient::new(self.channel()?);
+                let mut client = client.max_decoding_message_size(NODE_MESSAGE_BYTES_MAX);
+                Ok(Messages::Far(client.candidates(request).await?.into_inner()))
+            }
+        }
+    }
+
+    /// Subscribes to a gatherer's decisions.
+    ///
+    /// # Errors
+    /// When it refuses, or cannot be reached.
+    pub async fn decisions(&self, request: pb::DecisionsRequest) -> Result<Messages<pb::DecisionsResponse>, Status> {
+        match self.near()? {
+            Some(Near::Decisions(near)) => {
+                Ok(Messages::Near(near.decisions(Request::new(request)).await?.into_inner()))
+            }
+            Some(near) => Err(other_role(&self.address, near)),
+            None => {
+                let client = DecisionsServiceClient::new(self.channel()?);
+                let mut client = client.max_decoding_message_size(NODE_MESSAGE_BYTES_MAX);
+                Ok(Messages::Far(client.decisions(request).await?.into_inner()))
+            }
+        }
+    }
+}
