@@ -139,7 +139,7 @@ fn a_segment_that_a_full_disk_cut_short_does_not_keep_the_space_others_need() {
     let hook = {
         let fault = fault.clone();
         move |op: &DiskOp<'_>| {
-            fault.strike(matches!(op, DiskOp::Write { file, offset, .. } if is(file, "spare") && *offset > 0))
+            fault.strike(matches!(op, DiskOp::Write { file, offset, .. } if is(file, "spare") && *offset >= 1 << 20))
         }
     };
     let options = Options { segment_bytes: 2 << 20, ..hooked(hook) };

@@ -222,6 +222,7 @@ impl EmbeddedLog {
         self.disk.sync_dir("log.roll.sync-folder", &self.dir)?;
         let seed = Seed::new(self.log_id, ordinal);
         self.active = Active { file, ordinal, capacity, seed, end: SEGMENT_HEADER_BYTES as u64 };
+        self.housekeeper.filled(self.active.end, capacity);
         self.index = IndexBuilder::new();
         self.published.push(Segment::empty(&header));
         self.watermark.write_through(self.mark())
@@ -243,6 +244,7 @@ impl EmbeddedLog {
         self.last = records[records.len() - 1].through;
         self.watermark.write(self.mark())?;
         self.housekeeper.watermark_written();
+        self.housekeeper.filled(self.active.end, self.active.capacity);
         self.published.extend(self.active.end, self.last, &mut self.index);
         crash::point("log.append.acknowledge");
         Ok(())

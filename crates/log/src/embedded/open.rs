@@ -2,7 +2,6 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use super::format::{SEGMENT_HEADER_BYTES, Seed, SegmentHeader};
 use super::housekeeper::{Housekeeper, make_spare, remove_spare};
@@ -104,8 +103,7 @@ fn create(disk: &Disk, dir: &Path, options: &Options) -> Result<Identity, OpenEr
         source: std::io::Error::other(error),
     })?;
     let identity = Identity { log_id: u128::from_le_bytes(id), cluster: options.cluster.clone() };
-    let mut first =
-        make_spare(disk, dir, options.planned_bytes(1), &AtomicBool::new(false))?.expect("nobody stops this one");
+    let mut first = make_spare(disk, dir, options.planned_bytes(1))?;
     let header =
         SegmentHeader { log_id: identity.log_id, ordinal: 1, capacity: first.capacity, base: 0, previous_end: 0 };
     first.file.write_at("log.create.write", &header.encode(), 0)?;
