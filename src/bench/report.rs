@@ -94,6 +94,9 @@ pub struct RoleReport {
     pub peak_memory_bytes: u64,
 }
 
+/// The kind of a cluster whose roles hand messages to one another in memory.
+pub const ONE_PROCESS: &str = "one process";
+
 /// A kind of stream.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct StreamReport {
@@ -411,7 +414,7 @@ impl ClusterReport {
     fn of(target: &Target, last: Option<&Measured>) -> ClusterReport {
         match target {
             Target::Own(shape) => ClusterReport {
-                kind: if shape.up { "one process" } else { "processes" },
+                kind: if shape.up { ONE_PROCESS } else { "processes" },
                 server: None,
                 matchers: shape.matchers as usize,
                 gatherers: shape.gatherers as usize,

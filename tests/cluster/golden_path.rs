@@ -108,7 +108,23 @@ async fn the_csv_example_prints_the_lines_of_the_oracle() {
     assert!(code == Some(0) && stdout.contains("rides"), "{stdout}");
     let (code, stdout, _) = up.run(&["status"]).await;
     assert!(code == Some(0) && stdout.starts_with("balancer 0 at "), "{stdout}");
+    for links in [links(&up, &up.server()).await, links(&up, &gatherer_of(&up).await).await] {
+        let in_memory = |link: &serde_json::Value| link["connected"] == true && link["received_bytes"] == 0;
+        assert!(links.len() >= 2 && links.iter().all(in_memory), "roles of one process need no sockets: {links:?}");
+    }
     up.stop().await;
+}
+
+/// What a node reads, by its status.
+async fn links(up: &Up, server: &str) -> Vec<serde_json::Value> {
+    let (code, stdout, stderr) = up.run(&["status", "--json", "--server", server]).await;
+    assert_eq!(code, Some(0), "{stderr}");
+    let status: serde_json::Value = serde_json::from_str(&stdout).unwrap();
+    status["links"].as_array().unwrap().clone()
+}
+
+async fn gatherer_of(up: &Up) -> String {
+    links(up, &up.server()).await[0]["address"].as_str().unwrap().to_owned()
 }
 
 /// A command whose output is read while it runs.

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use crate::bench::latency::{Latencies, Quantiles};
-use crate::bench::report::{Measured, Report, ResultReport, RoleReport, Spread, StreamReport};
+use crate::bench::report::{Measured, ONE_PROCESS, Report, ResultReport, RoleReport, Spread, StreamReport};
 use crate::bench::{Form, plot};
 use crate::cli::table::{Table, printable, thousands};
 
@@ -170,6 +170,9 @@ fn streams(text: &mut String, report: &Report) {
         let same = |other: &&StreamReport| (&other.stream, other.from, other.to) == (&wire.stream, wire.from, wire.to);
         let bytes =
             median(&report.rounds, |round| round.streams.iter().find(same).map_or(0.0, |stream| stream.bytes as f64));
+        if bytes == 0.0 {
+            continue;
+        }
         table.row([
             wire.stream.clone(),
             wire.from.to_owned(),
@@ -179,6 +182,9 @@ fn streams(text: &mut String, report: &Report) {
         ]);
     }
     let _ = write!(text, "\n{}", table.render(0));
+    if report.cluster.kind == ONE_PROCESS {
+        text.push_str("roles of one process hand their messages over in memory\n");
+    }
 }
 
 fn work(text: &mut String, report: &Report) {
