@@ -6,10 +6,12 @@ use std::collections::VecDeque;
 
 use crate::EventId;
 
-/// A slice searches at most so many events ahead of the decided watermark, in units of `list_max`. Further ahead it would
-/// mostly find anchors that are taken already, each at the cost of a test and of a candidate: one that fell behind would
-/// stay behind.
+/// A slice searches at most so many events ahead of the decided watermark, in units of `list_max`, where it has listed more than
+/// `list_max` candidates above it. Further ahead it would mostly find anchors that are taken already, each at the cost of a test
+/// and of a candidate: one that fell behind would stay behind.
 const EVENTS: u64 = 4;
+/// The same where few candidates are listed: then little is taken, and to search on is better than to wait.
+const EVENTS_SPARSE: u64 = 16;
 /// The same for the candidates it has listed above the watermark: where nearly everything matches, few events make many.
 const CANDIDATES: usize = 32;
 /// Where it settles matches itself nothing is searched in vain; this only bounds the frames it keeps.
@@ -95,20 +97,55 @@ impl Ahead {
         while let Some((_, candidates)) = self.listed.pop_front_if(|(x, _)| *x <= known) {
             self.candidates -= candidates;
         }
-        let events_max = EVENTS * self.list_max as u64;
-        if x.0.saturating_sub(known.0) > events_max {
-            return Some(EventId(x.0 - events_max));
+        let (ahead, unit) = (x.0.saturating_sub(known.0), self.list_max as u64);
+        if ahead > EVENTS_SPARSE * unit {
+            return Some(EventId(x.0 - EVENTS_SPARSE * unit));
         }
-        let mut excess = self.candidates.saturating_sub(CANDIDATES * self.list_max);
-        if excess == 0 {
-            return None;
+        if ahead <= EVENTS * unit {
+            return self.below(CANDIDATES * self.list_max);
         }
-        // Once this probe is decided, the rest is within bounds.
+        let near = EventId(x.0 - EVENTS * unit);
+        self.below(self.list_max).map(|until| until.min(near))
+    }
+
+    /// The watermark at which no more than so many candidates are listed above it; none when that is so by now.
+    fn below(&self, candidates_max: usize) -> Option<EventId> {
+        let mut excess = self.candidates.checked_sub(candidates_max).filter(|&excess| excess > 0)?;
         let enough = self.listed.iter().find(|(_, candidates)| {
             let enough = excess <= *candidates;
             excess = excess.saturating_sub(*candidates);
             enough
         });
         enough.map(|&(x, _)| x)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Searches from event 1 on while nothing is decided, each finding so many; returns the event that waits, and for what.
+    fn waits(list_max: usize, candidates: impl Fn(u64) -> usize) -> (u64, u64) {
+        let mut ahead = Ahead::new(list_max);
+        let mut x = EventId(1);
+        while ahead.may_search(x, EventId::ZERO) {
+            ahead.searched(x, candidates(x.0));
+            x = x.next();
+        }
+        let (at, until) = ahead.waiting.unwrap();
+        assert_eq!((at, ahead.may_search(x, until.prev()), ahead.may_search(x, until)), (x, false, true));
+        (x.0, until.0)
+    }
+
+    #[test]
+    fn a_slice_searches_the_further_ahead_the_less_it_finds() {
+        assert_eq!(waits(10, |_| 0), (161, 1));
+        assert_eq!(waits(10, |x| usize::from(x % 16 == 0)), (161, 1));
+        // Ten candidates are enough above 40 events; with the 11th it waits for whichever comes first.
+        assert_eq!(waits(10, |x| usize::from(x % 8 == 0)), (89, 8));
+        assert_eq!(waits(10, |_| 1), (41, 1));
+        // 320 are enough above any.
+        assert_eq!(waits(10, |_| 100), (5, 1));
+        assert_eq!(waits(10, |x| if x == 3 { 321 } else { 0 }), (4, 3));
     }
 }
