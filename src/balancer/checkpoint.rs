@@ -6,8 +6,8 @@
 use std::thread;
 
 use dovetail_core::{
-    EventId, EventKind, LogFrame,
-    ledger::{Base, ClientPart, Fold, Kept, Ledger, LedgerLimits},
+    EventId,
+    ledger::{Base, Fold, Kept, Ledger, LedgerLimits},
 };
 use dovetail_log::{
     LogReader,
@@ -16,11 +16,8 @@ use dovetail_log::{
 use thiserror::Error;
 use tokio::sync::mpsc;
 
-use super::{
-    messages::Written,
-    store::{Records, events},
-};
-use crate::convert::{self, ConvertError, KeptChunk, LoggedFrame, ReadChunks};
+use super::{messages::Written, store::Records};
+use crate::convert::{self, ConvertError, KeptChunk, Part, PartFrame, ReadChunks};
 
 /// A checkpoint that was made.
 #[derive(Clone, Copy, Debug, Default)]
@@ -81,13 +78,22 @@ impl Maker {
         let mut fold = Fold::new(base, through, *idempotency_max);
         let mut records = Records::new(&**results, after);
         while let Some(record) = records.next().map_err(CheckpointError::Log)? {
-            convert::result_record(&record)?.iter().for_each(|outcome| fold.on_outcome(outcome));
+            if let Some(outcomes) = convert::result_chunk(&record)? {
+                for index in 0..outcomes.len() {
+                    fold.on_retirement(outcomes.retirement(index), outcomes.pool(index), outcomes.reason(index));
+                }
+            }
             if record.through >= through.0 {
                 break;
             }
         }
-        each_event(&**log, after, through, stops, |frame, x, kind, client| {
-            fold.on_event(x, frame.time_ms, kind, client.as_ref());
+        each_frame(&**log, after, through, stops, |frame| {
+            for part in &frame.events {
+                match part {
+                    Part::Event(event) => fold.on_event(event.x, frame.time_ms, &event.kind, None),
+                    Part::Arrivals(first, run) => fold.on_arrivals(*first, frame.time_ms, run),
+                }
+            }
             Ok(())
         })?;
         let mut writer = checkpoints.begin(through.0)?;
@@ -103,11 +109,15 @@ impl Maker {
                 write(&mut writer, chunk.push(&kept))?;
             }
         }
-        each_event(&**log, after, through, stops, |frame, x, kind, client| {
-            match fold.arrived(x, frame.time_ms, kind, client) {
-                Some(kept) => write(&mut writer, chunk.push(&kept)),
-                None => Ok(()),
+        each_frame(&**log, after, through, stops, |frame| {
+            let runs = frame.events.iter().filter_map(|part| match part {
+                Part::Arrivals(first, run) => Some((*first, run)),
+                Part::Event(_) => None,
+            });
+            for kept in runs.flat_map(|(first, run)| fold.arrived_of(first, frame.time_ms, run)) {
+                write(&mut writer, chunk.push(&kept))?;
             }
+            Ok(())
         })?;
         write(&mut writer, chunk.take())?;
         writer.commit()?;
@@ -124,25 +134,21 @@ fn write(writer: &mut CheckpointWriter<'_>, chunk: Option<Vec<u8>>) -> Result<()
     Ok(chunk.map_or(Ok(()), |chunk| writer.chunk(&chunk))?)
 }
 
-/// The events of the log in `(after, through]`, with the client parts of arrivals.
-fn each_event(
+/// The frames of the log that have events in `(after, through]`.
+fn each_frame(
     log: &dyn LogReader,
     after: EventId,
     through: EventId,
     stops: &dyn Fn() -> bool,
-    mut each: impl FnMut(&LogFrame, EventId, &EventKind, Option<ClientPart>) -> Result<(), CheckpointError>,
+    mut each: impl FnMut(&PartFrame) -> Result<(), CheckpointError>,
 ) -> Result<(), CheckpointError> {
     let mut records = Records::new(log, after);
     while let Some(record) = records.next().map_err(CheckpointError::Log)? {
         if stops() {
             return Err(CheckpointError::Stopped);
         }
-        let LoggedFrame { frame, clients } = convert::log_record(&record)?;
-        for (event, client) in events(&frame, clients) {
-            if event.x > after && event.x <= through {
-                each(&frame, event.x, &event.kind, client)?;
-            }
-        }
+        let frame = convert::log_parts(&record, None)?;
+        each(&frame)?;
         if frame.through >= through {
             break;
         }

@@ -14,9 +14,9 @@ use std::{
 };
 
 use dovetail_core::{
-    Event, EventId, EventKind, LogFrame, Retirement,
+    EventId, Retirement,
     batch::{KeySecret, Run},
-    ledger::{ClientPart, Ledger, LedgerLimits},
+    ledger::{Ledger, LedgerLimits},
 };
 use dovetail_log::{
     AppendError, EmbeddedLog, GROUP_BYTES_MAX, Log, LogReader, Options, RECORD_BYTES_LIMIT, Record,
@@ -178,15 +178,6 @@ fn options(cluster: &str) -> Options {
     let mut options = Options::new(cluster);
     options.record_bytes_max = RECORD_BYTES_LIMIT;
     options
-}
-
-/// The events of a logged frame, each arrival with its client part.
-pub(super) fn events(frame: &LogFrame, clients: Vec<ClientPart>) -> impl Iterator<Item = (&Event, Option<ClientPart>)> {
-    let mut clients = clients.into_iter();
-    frame.events.iter().map(move |event| {
-        let arrives = matches!(event.kind, EventKind::Arrival { .. });
-        (event, if arrives { clients.next() } else { None })
-    })
 }
 
 /// Reads the log after a ledger's checkpoint into it, and the results along with it; results before the checkpoint say what

@@ -169,16 +169,21 @@ impl OutcomeChunk {
     /// One of them.
     #[must_use]
     pub fn get(&self, index: usize) -> Outcome {
-        let anchor = self.anchors.get(index);
-        let why = || reason(self.reasons[index].into()).expect("it was checked");
         Outcome {
             x: self.x(index),
             pool: self.pool(index),
             time_ms: self.time_ms(index),
             element: self.elements.get(index).expect("it was checked"),
-            reason: anchor.is_none().then(why),
-            anchor,
+            reason: self.reason(index),
+            anchor: self.anchors.get(index),
         }
+    }
+
+    /// Why the element of one of them was withdrawn; none of a match.
+    #[must_use]
+    pub fn reason(&self, index: usize) -> Option<WithdrawReason> {
+        let why = || reason(self.reasons[index].into()).expect("it was checked");
+        self.anchors.id(index).is_none().then(why)
     }
 
     /// All of them.

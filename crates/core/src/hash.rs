@@ -4,7 +4,7 @@
 //! collide: for those there is the standard library's map.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::HashMap,
     hash::{BuildHasherDefault, Hasher},
 };
 
@@ -12,8 +12,6 @@ use crate::ElementId;
 
 /// By the ids of elements.
 pub(crate) type ElementMap<V> = HashMap<ElementId, V, BuildHasherDefault<IdHasher>>;
-/// Ids of elements.
-pub(crate) type ElementSet = HashSet<ElementId, BuildHasherDefault<IdHasher>>;
 
 /// Spreads ids over all bits: tables take the lowest for the place and the highest to compare.
 #[derive(Clone, Copy, Debug, Default)]

@@ -9,6 +9,7 @@ mod admit;
 mod checkpoint;
 mod elements;
 mod ended;
+mod ids;
 mod slots;
 mod types;
 

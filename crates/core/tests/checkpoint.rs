@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use dovetail_core::{
     ElementId, EventId, EventKind, PoolDefinition, PoolId, Retirement, ShardId, WithdrawReason,
-    batch::KeySecret,
+    batch::{Batch, KeySecret, Run},
     ledger::{Admission, Base, ClientPart, Fold, Kept, Ledger, LedgerLimits, Outcome, Status, Submission},
     oracle::Oracle,
 };
@@ -133,16 +133,52 @@ impl History {
 
 /// The next checkpoint, made as a balancer makes it.
 fn fold(history: &History, (base, kept): (Base, Vec<Kept>), through: EventId) -> (Base, Vec<Kept>) {
-    let mut fold = Fold::new(base, through, LIMITS.idempotency_max);
+    let mut fold = Fold::new(base.clone(), through, LIMITS.idempotency_max);
     history.outcomes.iter().for_each(|outcome| fold.on_outcome(outcome));
     for logged in &history.log {
         fold.on_event(logged.x, logged.time_ms, &logged.kind, logged.client.as_ref());
     }
-    let old = kept.into_iter().filter_map(|kept| fold.keep(kept));
+    let old = kept.iter().filter_map(|kept| fold.keep(kept.clone()));
     let arrived = history.log.iter().filter_map(|one| fold.arrived(one.x, one.time_ms, &one.kind, one.client.clone()));
-    let kept: Vec<Kept> = old.chain(arrived).collect();
-    assert!(kept.is_sorted_by(|one, next| one.element < next.element));
-    (fold.base(), kept)
+    let made: Vec<Kept> = old.chain(arrived).collect();
+    assert!(made.is_sorted_by(|one, next| one.element < next.element));
+    let made = (fold.base(), made);
+    assert_eq!(fold_runs(history, (base, kept), through), made, "by runs, and one by one");
+    made
+}
+
+/// The same from neighbouring arrivals of a frame and pool at a time.
+fn fold_runs(history: &History, (base, kept): (Base, Vec<Kept>), through: EventId) -> (Base, Vec<Kept>) {
+    let mut fold = Fold::new(base, through, LIMITS.idempotency_max);
+    for outcome in &history.outcomes {
+        fold.on_retirement(outcome.retirement(), outcome.pool, outcome.reason);
+    }
+    let arrives = |logged: &Logged| match &logged.kind {
+        EventKind::Arrival { pool, row } => Some((*pool, Arc::clone(row))),
+        _ => None,
+    };
+    let alike = |one: &Logged, next: &Logged| {
+        let pools = [one, next].map(|logged| arrives(logged).map(|(pool, _)| pool));
+        pools[0].is_some() && pools[0] == pools[1] && one.time_ms == next.time_ms
+    };
+    let mut runs = Vec::new();
+    for logged in history.log.chunk_by(alike) {
+        let Logged { x, time_ms, kind, client } = &logged[0];
+        match arrives(&logged[0]) {
+            None => fold.on_event(*x, *time_ms, kind, client.as_ref()),
+            Some((pool, _)) => {
+                let rows: Vec<_> = logged.iter().filter_map(arrives).collect();
+                let clients = logged.iter().map(|logged| logged.client.as_ref().unwrap());
+                let elements: Vec<_> = rows.iter().map(|(_, row)| &**row).zip(clients).collect();
+                let run = Run::all(Arc::new(Batch::of(pool, &elements, LIMITS.key_secret)));
+                fold.on_arrivals(*x, *time_ms, &run);
+                runs.push((*x, *time_ms, run));
+            }
+        }
+    }
+    let old = kept.into_iter().filter_map(|kept| fold.keep(kept));
+    let arrived = runs.iter().flat_map(|(x, time_ms, run)| fold.arrived_of(*x, *time_ms, run));
+    (fold.base(), old.chain(arrived).collect())
 }
 
 /// A ledger from a checkpoint, and from what the log and the results have after it.

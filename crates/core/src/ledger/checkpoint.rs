@@ -6,7 +6,7 @@
 //! Invariants: C1 a ledger that starts from a checkpoint says and offers what one that read the whole log does, except of what
 //! the results have dropped; C2 elements leave in ascending order.
 
-use std::sync::Arc;
+use std::{ops::Range, sync::Arc};
 
 use bytes::Bytes;
 use dovetail_rule::Row;
@@ -14,11 +14,12 @@ use dovetail_rule::Row;
 use super::{
     ClientPart, Ledger, LedgerLimits, Outcome, PoolCounts, PoolEntry, Timer, due_next,
     ended::{Idempotency, Remembered},
+    ids::Ids,
 };
 use crate::{
-    DefineError, ElementId, EventId, EventKind, Pool, PoolDefinition, PoolId, WithdrawReason,
-    batch::Batch,
-    hash::{ElementMap, ElementSet},
+    DefineError, ElementId, EventId, EventKind, Pool, PoolDefinition, PoolId, Retirement, WithdrawReason,
+    batch::{Batch, Run},
+    hash::ElementMap,
 };
 
 /// The state at a cut, but for the elements that wait.
@@ -90,7 +91,7 @@ pub struct Fold {
     base: Base,
     idempotency: Idempotency,
     /// Retired since the old cut.
-    ended: ElementSet,
+    ended: Ids,
     /// Times of the events by which elements searched again.
     searched: ElementMap<Vec<u64>>,
 }
@@ -105,7 +106,7 @@ impl Fold {
         }
         let after = base.through;
         let base = Base { through, idempotency: Vec::new(), ..base };
-        Fold { after, base, idempotency, ended: ElementSet::default(), searched: ElementMap::default() }
+        Fold { after, base, idempotency, ended: Ids::default(), searched: ElementMap::default() }
     }
 
     /// Whether an event or outcome is between the two cuts.
@@ -116,15 +117,20 @@ impl Fold {
 
     /// Takes an outcome; one that is not between the cuts is passed over.
     pub fn on_outcome(&mut self, outcome: &Outcome) {
-        if !self.covers(outcome.x) {
+        self.on_retirement(outcome.retirement(), outcome.pool, outcome.reason);
+    }
+
+    /// The same, of what a checkpoint needs of an outcome.
+    pub fn on_retirement(&mut self, told: Retirement, pool: PoolId, reason: Option<WithdrawReason>) {
+        if !self.covers(told.x) {
             return;
         }
-        self.ended.extend(outcome.retirement().ends());
+        told.ends().for_each(|element| self.ended.insert(element));
         // Of a pool that is defined between the cuts nothing is known yet.
-        let pools = self.base.pools.len().max(outcome.pool.0 as usize + 1);
+        let pools = self.base.pools.len().max(pool.0 as usize + 1);
         self.base.pools.resize_with(pools, PoolBase::unknown);
-        let counts = &mut self.base.pools[outcome.pool.0 as usize];
-        match outcome.reason {
+        let counts = &mut self.base.pools[pool.0 as usize];
+        match reason {
             None => counts.matches += 1,
             Some(WithdrawReason::Client) => counts.withdrawn += 1,
             Some(WithdrawReason::Expired) => counts.expired += 1,
@@ -149,12 +155,36 @@ impl Fold {
                 self.idempotency.insert(*pool, client, row, ElementId::from(x));
             }
             EventKind::Reprobe { element, .. } => {
-                if !self.ended.contains(element) {
+                if !self.ended.contains(*element) {
                     self.searched.entry(*element).or_default().push(time_ms);
                 }
             }
             EventKind::Withdrawal { .. } => {}
         }
+    }
+
+    /// Takes arrivals of a frame with this time; those that are not between the cuts are passed over.
+    pub fn on_arrivals(&mut self, first: EventId, time_ms: u64, run: &Run) {
+        let rows = self.covered(first, run);
+        if rows.is_empty() {
+            return;
+        }
+        self.base.time_ms = time_ms;
+        let Run { batch, rows: Range { start, .. } } = run;
+        if batch.clients().idempotency_keys.is_some() {
+            for row in rows {
+                let element = ElementId(first.0 + (row - start) as u64);
+                self.idempotency.insert(batch.pool(), &batch.clients().get(row), &batch.row(row), element);
+            }
+        }
+    }
+
+    /// The rows of arrivals that are between the cuts.
+    fn covered(&self, first: EventId, run: &Run) -> Range<usize> {
+        // How many of them are below an event.
+        let below = |x: EventId| (x.0.saturating_sub(first.0)).min(run.rows.len() as u64) as usize;
+        let row = |x: EventId| run.rows.start + below(x);
+        row(self.after.next())..row(self.base.through.next())
     }
 
     /// All but the elements, once all events were taken.
@@ -167,7 +197,7 @@ impl Fold {
     /// What has become of an element of the old checkpoint; none if it waits no longer.
     #[must_use]
     pub fn keep(&self, mut kept: Kept) -> Option<Kept> {
-        if self.ended.contains(&kept.element) {
+        if self.ended.contains(kept.element) {
             return None;
         }
         if let Some(times) = self.searched.get(&kept.element) {
@@ -184,21 +214,39 @@ impl Fold {
     pub fn arrived(&self, x: EventId, time_ms: u64, kind: &EventKind, client: Option<ClientPart>) -> Option<Kept> {
         let EventKind::Arrival { pool, row } = kind else { return None };
         let element = ElementId::from(x);
-        if !self.covers(x) || self.ended.contains(&element) {
+        if !self.covers(x) || self.ended.contains(element) {
             return None;
         }
-        let ClientPart { key, payload, ttl_ms, .. } = client.expect("an arrival comes with its client part");
+        let client = client.expect("an arrival comes with its client part");
+        self.keep(self.arrival(element, *pool, Arc::clone(row), time_ms, client))
+    }
+
+    /// Those of some arrivals between the cuts that still wait.
+    pub fn arrived_of<'a>(&'a self, first: EventId, time_ms: u64, run: &'a Run) -> impl Iterator<Item = Kept> + 'a {
+        let Run { batch, rows: Range { start, .. } } = run;
+        self.covered(first, run).filter_map(move |row| {
+            let element = ElementId(first.0 + (row - start) as u64);
+            if self.ended.contains(element) {
+                return None;
+            }
+            let (attributes, client) = (Arc::new(batch.row(row)), batch.clients().get(row));
+            self.keep(self.arrival(element, batch.pool(), attributes, time_ms, client))
+        })
+    }
+
+    fn arrival(&self, element: ElementId, pool: PoolId, row: Arc<Row>, time_ms: u64, client: ClientPart) -> Kept {
+        let ClientPart { key, payload, ttl_ms, .. } = client;
         let schedule = &self.base.pools[pool.0 as usize].definition.reprobe_ms;
-        self.keep(Kept {
+        Kept {
             element,
-            pool: *pool,
-            row: Arc::clone(row),
+            pool,
+            row,
             arrived_ms: time_ms,
             key,
             payload,
             expire_ms: super::expires(time_ms, ttl_ms),
             reprobe_ms: due_next(schedule, time_ms, None, time_ms),
-        })
+        }
     }
 }
 
