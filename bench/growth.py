@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """How the work of a cluster grows with slices, shards, waiting elements and elements: tables and plots of `dovetail bench`.
-Started by bench/growth. Builds what it runs. Python's standard library is all it takes.
+Started by bench/growth. Builds what it runs.
 
 Bytes, probes and candidates are counts, and the same on every machine; CPU time and memory are this machine's.
 """
@@ -8,11 +8,11 @@ Bytes, probes and candidates are counts, and the same on every machine; CPU time
 import argparse
 import json
 import os
-import subprocess
 import sys
 import tempfile
 
-DOVETAIL = "target/release/dovetail"
+from measure import bench, build, measures
+
 SWEEPS = "slices shards waiting elements".split()
 
 
@@ -23,38 +23,6 @@ def arguments():
                         help="most elements waiting (default: %(default)s; 10000000 takes 10 GB of disk and a while)")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     return parser.parse_args()
-
-
-def bench(*flags, pool=None, elements=None):
-    """One round of `dovetail bench`."""
-    command = [DOVETAIL, "bench", "--json", *map(str, flags)]
-    if pool:
-        command += ["--pool-file", pool, "--input", elements]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=1_800)
-    if done.returncode != 0:
-        sys.exit(f"{' '.join(command)}: {done.stderr or done.stdout}")
-    told = json.loads(done.stdout)
-    if not told["summary"]["correct"]:
-        sys.exit(f"{' '.join(command)}: a wrong result")
-    return told
-
-
-def measures(told):
-    """What one round cost, by element."""
-    count, round_ = told["elements"], told["rounds"][0]
-    usage = {role["role"]: role for role in round_["usage"]}
-    streams = {}
-    for stream in round_["streams"]:
-        name = f"{stream['stream']} to {stream['to']}" if stream["stream"] == "decisions" else stream["stream"]
-        streams[name] = streams.get(name, 0) + stream["bytes"] / count
-    return {
-        "elements_per_s": told["summary"]["elements_per_s"]["median"],
-        "cpu_us": {role: 1e6 * used["cpu_seconds"] / count for role, used in usage.items()},
-        "peak_bytes": {role: used["peak_memory_bytes"] for role, used in usage.items()},
-        "stream_bytes": streams,
-        "probes": round_["search"]["probes"] / count,
-        "candidates_per_probe": round_["search"]["candidates_per_probe"],
-    }
 
 
 def by_slices():
@@ -172,9 +140,7 @@ def main():
     unknown = [name for name in only if name not in SWEEPS]
     if unknown:
         sys.exit(f"--only: {unknown[0]} is none of {', '.join(SWEEPS)}")
-    # Who has just built everything may say so.
-    if not os.environ.get("NO_BUILD"):
-        subprocess.run(["cargo", "build", "--release", "--quiet", "--bins"], check=True)
+    build()
     sweeps = {"slices": by_slices, "shards": by_shards, "waiting": lambda: by_waiting(asked.waiting_max),
               "elements": by_elements}
     told = {}
