@@ -77,6 +77,7 @@ pub async fn run(settings: UpSettings, stop: Shutdown, started: impl FnOnce(&Sta
         }
         outcome = outcome.and(ended);
     }
+    neighbours.part();
     outcome
 }
 

@@ -3,7 +3,7 @@
 //! Both ways go to the same service, with the same messages. Within a process they are handed over as they are: nothing is
 //! encoded, and columns of bytes are shared.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tonic::{Request, Status, Streaming, transport::Channel};
 
@@ -31,7 +31,7 @@ pub struct Neighbours(Arc<[Neighbour]>);
 #[derive(Debug)]
 struct Neighbour {
     address: String,
-    service: OnceLock<Near>,
+    service: Mutex<Option<Near>>,
 }
 
 /// The service of a node in this process.
@@ -58,16 +58,20 @@ impl std::fmt::Debug for Near {
 impl Neighbours {
     /// Nodes that will offer their services under these addresses.
     pub fn new(addresses: impl IntoIterator<Item = String>) -> Neighbours {
-        let neighbour = |address| Neighbour { address, service: OnceLock::new() };
+        let neighbour = |address| Neighbour { address, service: Mutex::default() };
         Neighbours(addresses.into_iter().map(neighbour).collect())
     }
 
     /// Offers a service to the others of the process. Without others, nothing happens.
     pub fn offer(&self, address: &str, service: Near) {
         if let Some(neighbour) = self.find(address) {
-            // Each node offers one, once.
-            _ = neighbour.service.set(service);
+            neighbour.set(Some(service));
         }
+    }
+
+    /// Takes all offers back, when the nodes have ended: a service has its node, and the node has its neighbours.
+    pub fn part(&self) {
+        self.0.iter().for_each(|neighbour| neighbour.set(None));
     }
 
     fn find(&self, address: &str) -> Option<&Neighbour> {
@@ -75,9 +79,15 @@ impl Neighbours {
     }
 
     /// None when no node of this process has the address.
-    fn service(&self, address: &str) -> Option<Result<&Near, Status>> {
-        let neighbour = self.find(address)?;
-        Some(neighbour.service.get().ok_or_else(|| Status::unavailable("the node is starting")))
+    fn service(&self, address: &str) -> Option<Result<Near, Status>> {
+        let service = self.find(address)?.service.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        Some(service.ok_or_else(|| Status::unavailable("the node is starting, or has stopped")))
+    }
+}
+
+impl Neighbour {
+    fn set(&self, service: Option<Near>) {
+        *self.service.lock().unwrap_or_else(PoisonError::into_inner) = service;
     }
 }
 
@@ -148,15 +158,15 @@ impl Way {
             .map_err(|error| Status::invalid_argument(format!("{}: {error}", self.address)))
     }
 
-    fn near(&self) -> Result<Option<&Near>, Status> {
+    fn near(&self) -> Result<Option<Near>, Status> {
         self.neighbours.service(&self.address).transpose()
     }
 
-    fn near_feed(&self) -> Result<Option<&NearFeed>, Status> {
+    fn near_feed(&self) -> Result<Option<Arc<NearFeed>>, Status> {
         match self.near()? {
             None => Ok(None),
-            Some(Near::Feed(service)) => Ok(Some(&**service)),
-            Some(near) => Err(other_role(&self.address, near)),
+            Some(Near::Feed(service)) => Ok(Some(service)),
+            Some(near) => Err(other_role(&self.address, &near)),
         }
     }
 
@@ -209,7 +219,7 @@ impl Way {
             Some(Near::Candidates(near)) => {
                 Ok(Messages::Near(near.candidates(Request::new(request)).await?.into_inner()))
             }
-            Some(near) => Err(other_role(&self.address, near)),
+            Some(near) => Err(other_role(&self.address, &near)),
             None => {
                 let client = CandidatesServiceClient::new(self.channel()?);
                 let mut client = client.max_decoding_message_size(NODE_MESSAGE_BYTES_MAX);
@@ -227,7 +237,7 @@ impl Way {
             Some(Near::Decisions(near)) => {
                 Ok(Messages::Near(near.decisions(Request::new(request)).await?.into_inner()))
             }
-            Some(near) => Err(other_role(&self.address, near)),
+            Some(near) => Err(other_role(&self.address, &near)),
             None => {
                 let client = DecisionsServiceClient::new(self.channel()?);
                 let mut client = client.max_decoding_message_size(NODE_MESSAGE_BYTES_MAX);
