@@ -147,7 +147,7 @@ fn each_frame(
         if stops() {
             return Err(CheckpointError::Stopped);
         }
-        let frame = convert::log_parts(&record, None)?;
+        let frame = convert::log_parts(&record, false)?;
         each(&frame)?;
         if frame.through >= through {
             break;

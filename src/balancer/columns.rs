@@ -1,10 +1,8 @@
 //! Batches of submissions on their way to the engine: checked, as columns.
 
-use std::sync::Arc;
-
 use dovetail_core::{
     Pool,
-    batch::{Batch, Column, KeySecret},
+    batch::{Column, KeySecret, Keyed},
     ledger::{Checked, Client, LedgerLimits, check_columns},
 };
 use dovetail_rule::{Row, Value, ValueKind};
@@ -18,7 +16,7 @@ pub(crate) struct Submitting {
     /// How many there are of both.
     pub(crate) count: usize,
     /// None when all were refused.
-    pub(crate) batch: Option<Arc<Batch>>,
+    pub(crate) batch: Option<Keyed>,
     /// By row of the batch, its place among all; none when the batch is all.
     pub(crate) places: Option<Box<[u32]>>,
     /// By place, ascending.
@@ -39,7 +37,7 @@ impl Submitting {
                 Err(why) => refused.push((place, why)),
             }
         }
-        let batch = Checked::batch(&checked, secret).map(Arc::new);
+        let batch = Checked::batch(&checked).map(|batch| Keyed::new(batch, secret));
         let places = (!refused.is_empty()).then(|| places.into());
         Submitting { count, batch, places, refused }
     }
@@ -54,7 +52,7 @@ impl Submitting {
             };
             let attributes = order.iter().map(attribute).collect();
             if let Some(batch) = check_columns(pool, limits, attributes, columns.clients().compact()) {
-                let batch = (!batch.is_empty()).then(|| Arc::new(batch));
+                let batch = (!batch.is_empty()).then(|| Keyed::new(batch, limits.key_secret));
                 return Submitting { count: columns.count(), batch, places: None, refused: Vec::new() };
             }
         }

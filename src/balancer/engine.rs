@@ -370,19 +370,20 @@ impl Engine {
     fn submit(&mut self, elements: Submitting) -> Submitted {
         let Submitting { count, batch, places, refused } = elements;
         let mut submitted = Submitted { ids: vec![0; count], refused };
-        let Some(batch) = batch else { return submitted };
+        let Some(keyed) = batch else { return submitted };
+        let batch = keyed.batch();
         let place = |row: usize| places.as_ref().map_or(row, |places| places[row] as usize);
         let refused_before = submitted.refused.len();
         let now_ms = rpc::now_ms();
         let mut row = 0;
         while row < batch.len() {
-            let (to, bytes) = self.fits(&batch, row);
+            let (to, bytes) = self.fits(batch, row);
             let (first, time_ms) = (self.sequencer.assigned().next(), self.sequencer.time_at(now_ms));
-            let run = Run { batch: Arc::clone(&batch), rows: row..to };
-            let Admitted { count, stopped } = self.ledger.admit_run(first, time_ms, &run);
+            let Admitted { count, stopped } = self.ledger.admit_run(first, time_ms, &keyed, row..to);
             if count > 0 {
                 (row..row + count).zip(first.0..).for_each(|(row, id)| submitted.ids[place(row)] = id);
-                let part = |first| Part::Arrivals(first, Run { rows: row..row + count, ..run });
+                let run = Run { batch: Arc::clone(batch), rows: row..row + count };
+                let part = |first| Part::Arrivals(first, run);
                 self.sequencer.push_run(now_ms, self.ledger.stable(), count, bytes, part);
                 row += count;
                 if self.sequencer.full() {

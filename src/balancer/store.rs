@@ -117,8 +117,7 @@ impl Store {
             _ => {}
         }
         let results_floor = results_floor(&results).map_err(cannot)?;
-        let secret = ledger_limits.key_secret;
-        let replayed = replay(&mut ledger, secret, time_ms, &*log.reader(), &results, results_floor).map_err(cannot)?;
+        let replayed = replay(&mut ledger, time_ms, &*log.reader(), &results, results_floor).map_err(cannot)?;
         ledger.on_results_trimmed(results_floor);
         tracing::info!(
             checkpoint = %from,
@@ -184,7 +183,6 @@ fn options(cluster: &str) -> Options {
 /// became of elements. Returns the time of the last event, and the bytes of log that were read.
 fn replay(
     ledger: &mut Ledger,
-    secret: KeySecret,
     mut time_ms: u64,
     log: &dyn LogReader,
     results: &EmbeddedLog,
@@ -203,7 +201,7 @@ fn replay(
     let (mut told, mut bytes) = (0, 0);
     while let Some(record) = frames.next()? {
         bytes += record.bytes.len() as u64;
-        let frame = convert::log_parts(&record, Some(secret)).map_err(|error| error.to_string())?;
+        let frame = convert::log_parts(&record, true).map_err(|error| error.to_string())?;
         for part in &frame.events {
             // The frame that the checkpoint's cut is in begins before it.
             match part {

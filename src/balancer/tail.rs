@@ -32,7 +32,7 @@ impl Entry for PublishedFrame {
     }
 
     fn decode(record: &Record) -> Result<Vec<PublishedFrame>, ConvertError> {
-        Ok(vec![PublishedFrame::new(Arc::new(convert::log_parts(record, None)?))])
+        Ok(vec![PublishedFrame::new(Arc::new(convert::log_parts(record, false)?))])
     }
 }
 

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use bytes::Bytes;
 use dovetail_core::{
     ElementId, Event, EventId, EventKind, Frame, LogFrame, PoolId, WithdrawReason,
-    batch::{Batch, ClientColumns, ClientWriter, Column, KeySecret, Run, pick_columns},
+    batch::{Batch, ClientColumns, ClientWriter, Column, Run, pick_columns},
     ledger::ClientPart,
 };
 use dovetail_log::Record;
@@ -208,16 +208,14 @@ fn client_columns_pb(clients: &ClientColumns) -> pb::ClientColumns {
 /// # Errors
 /// When the record is not one, or its parts do not fit together.
 pub fn log_record(record: &Record) -> Result<LoggedFrame, ConvertError> {
-    Ok(LoggedFrame::of(&log_parts(record, None)?))
+    Ok(LoggedFrame::of(&log_parts(record, false)?))
 }
 
-/// A frame read back from the log. It shares the record's bytes, unless it is to be kept: then it comes with the secret that
-/// keys are remembered by.
+/// A frame read back from the log. It shares the record's bytes, unless it is to be kept.
 ///
 /// # Errors
 /// When the record is not one, or its parts do not fit together.
-pub fn log_parts(record: &Record, kept: Option<KeySecret>) -> Result<PartFrame, ConvertError> {
-    let secret = kept.unwrap_or_default();
+pub fn log_parts(record: &Record, kept: bool) -> Result<PartFrame, ConvertError> {
     let decoded: pb::LogRecord = decode(record)?;
     let frame = decoded.columnar_frame.or(decoded.frame).ok_or(ConvertError::Missing("frame"))?;
     let (after, through) = (frame.after, frame.through);
@@ -256,11 +254,11 @@ pub fn log_parts(record: &Record, kept: Option<KeySecret>) -> Result<PartFrame, 
     }
     let mut parts = events;
     if let ([columns], true) = (&*columns, frame.arrivals.len() == 1 && arrived_alone(&arrived)) {
-        let batch = Batch::new(arrived[0].1, columns.clone(), clients, secret);
-        let batch = Arc::new(if kept.is_some() { batch.compact() } else { batch });
+        let batch = Batch::new(arrived[0].1, columns.clone(), clients);
+        let batch = Arc::new(if kept { batch.compact() } else { batch });
         parts.extend(runs(&arrived, &batch));
     } else {
-        parts.extend(mixed(&arrived, &columns, &clients, secret));
+        parts.extend(mixed(&arrived, &columns, &clients));
     }
     parts.sort_by_key(|part| ends(part).0);
     check_order(after, through, parts.iter().map(ends))?;
@@ -305,12 +303,7 @@ fn runs(arrived: &[(EventId, PoolId, Arrived)], batch: &Arc<Batch>) -> Vec<Part>
 }
 
 /// Arrivals of several pools, or logged by an earlier version: a batch for each run of one pool.
-fn mixed(
-    arrived: &[(EventId, PoolId, Arrived)],
-    columns: &[Vec<Column>],
-    clients: &ClientColumns,
-    secret: KeySecret,
-) -> Vec<Part> {
+fn mixed(arrived: &[(EventId, PoolId, Arrived)], columns: &[Vec<Column>], clients: &ClientColumns) -> Vec<Part> {
     let mut client = 0;
     let neighbours = arrived.chunk_by(|(one, pool, _), (next, of, _)| next.0 == one.0 + 1 && pool == of);
     let run = |run: &[(EventId, PoolId, Arrived)]| {
@@ -322,7 +315,7 @@ fn mixed(
         let parts: Vec<ClientPart> = (client..client + run.len()).map(|client| clients.get(client)).collect();
         client += run.len();
         let elements: Vec<_> = rows.iter().map(|row| &**row).zip(&parts).collect();
-        Part::Arrivals(run[0].0, Run::all(Arc::new(Batch::of(run[0].1, &elements, secret))))
+        Part::Arrivals(run[0].0, Run::all(Arc::new(Batch::of(run[0].1, &elements))))
     };
     neighbours.map(run).collect()
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use dovetail_core::{
     ElementId, Event, EventId, EventKind, LogFrame, PoolId, WithdrawReason,
-    batch::{Batch, ClientWriter, Column, KeySecret, Run},
+    batch::{Batch, ClientWriter, Column, Run},
     ledger::{ClientPart, Outcome, OutcomeEnd},
 };
 use dovetail_log::Record;
@@ -105,7 +105,7 @@ fn in_parts(frame: &LogFrame, clients: &[ClientPart], most: usize) -> PartFrame 
             elements.push((row, client));
         }
         let rows = from..elements.len() - from;
-        let batch = Arc::new(Batch::of(pool, &elements, KeySecret::default()));
+        let batch = Arc::new(Batch::of(pool, &elements));
         parts.push(Part::Arrivals(first, Run { batch, rows }));
     };
     for event in &frame.events {
@@ -140,7 +140,7 @@ fn frames_and_log_records_come_back_as_they_went() {
             let record = log_record_pb(&parts);
             let read = log_record(&record).unwrap();
             assert_eq!((&*read.frame, &read.clients), (&frame, &clients));
-            let kept = LoggedFrame::of(&log_parts(&record, Some(KeySecret([1, 2]))).unwrap());
+            let kept = LoggedFrame::of(&log_parts(&record, true).unwrap());
             assert_eq!((&*kept.frame, &kept.clients), (&frame, &clients));
         }
     }
@@ -153,7 +153,7 @@ fn an_attribute_that_nobody_has_comes_back_as_it_went() {
     (0..9).for_each(|key: u8| keys.push(&[b'a' + key], b"", 0, b""));
     let ints = Column::of([Some(&Value::Int(5)); 9].into_iter());
     let columns = vec![Column::missing(9), ints];
-    let batch = Arc::new(Batch::new(PoolId(0), columns, keys.finish(), KeySecret::default()));
+    let batch = Arc::new(Batch::new(PoolId(0), columns, keys.finish()));
     for rows in [0..9, 2..3, 1..9] {
         let run = Run { batch: Arc::clone(&batch), rows: rows.clone() };
         let (after, through) = (EventId(4), EventId(4 + rows.len() as u64));

@@ -176,34 +176,31 @@ pub struct Batch {
     /// In the order of the schema.
     attributes: Box<[Column]>,
     clients: ClientColumns,
-    fingerprints: Box<[Fingerprint]>,
 }
 
 impl Batch {
     /// A batch of columns that were checked: each has an entry for each key.
     #[must_use]
-    pub fn new(pool: PoolId, attributes: Vec<Column>, clients: ClientColumns, secret: KeySecret) -> Batch {
-        let keys = 0..clients.keys.len();
-        let fingerprints = keys.map(|index| secret.fingerprint(pool, clients.key(index))).collect();
-        Batch { pool, attributes: attributes.into(), clients, fingerprints }
+    pub fn new(pool: PoolId, attributes: Vec<Column>, clients: ClientColumns) -> Batch {
+        Batch { pool, attributes: attributes.into(), clients }
     }
 
     /// A batch without elements.
     #[must_use]
     pub fn nobody(pool: PoolId) -> Batch {
-        Batch { pool, attributes: Box::default(), clients: ClientColumns::default(), fingerprints: Box::default() }
+        Batch { pool, attributes: Box::default(), clients: ClientColumns::default() }
     }
 
     /// A batch of elements that were checked. Rows are of one schema.
     #[must_use]
-    pub fn of(pool: PoolId, elements: &[(&Row, &ClientPart)], secret: KeySecret) -> Batch {
+    pub fn of(pool: PoolId, elements: &[(&Row, &ClientPart)]) -> Batch {
         let rows = elements.iter().map(|(row, _)| *row);
         let mut clients = ClientWriter::default();
         for (_, client) in elements {
             let ClientPart { key, payload, ttl_ms, idempotency_key } = client;
             clients.push(key.as_bytes(), payload, *ttl_ms, idempotency_key.as_bytes());
         }
-        Batch::new(pool, columns_of(rows), clients.finish(), secret)
+        Batch::new(pool, columns_of(rows), clients.finish())
     }
 
     /// Elements picked from batches of one pool, in the order given.
@@ -212,8 +209,7 @@ impl Batch {
         let pool = picked.clone().next()?.0.pool;
         let mut clients = ClientWriter::default();
         picked.clone().for_each(|(batch, index)| clients.push_of(&batch.clients, index));
-        let fingerprints = picked.clone().map(|(batch, index)| batch.fingerprints[index]).collect();
-        Some(Batch { pool, attributes: pick_columns(picked).into(), clients: clients.finish(), fingerprints })
+        Some(Batch { pool, attributes: pick_columns(picked).into(), clients: clients.finish() })
     }
 
     /// A copy of its own: what it was made from may be larger.
@@ -238,13 +234,13 @@ impl Batch {
     /// How many elements.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.fingerprints.len()
+        self.clients.keys.len()
     }
 
     /// Whether there are none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.fingerprints.is_empty()
+        self.len() == 0
     }
 
     /// In the order of the schema.
@@ -262,8 +258,8 @@ impl Batch {
     /// What stands for the key of an element.
     #[must_use]
     #[inline]
-    pub fn fingerprint(&self, index: usize) -> Fingerprint {
-        self.fingerprints[index]
+    pub fn fingerprint(&self, secret: KeySecret, index: usize) -> Fingerprint {
+        secret.fingerprint(self.pool, self.clients.key(index))
     }
 
     /// The attributes of an element.
@@ -283,6 +279,35 @@ impl Batch {
         let attributes: usize = self.attributes.iter().map(|column| 12 + column.texts(index).sum::<usize>()).sum();
         let clients = &self.clients;
         attributes + clients.key(index).len() + clients.payload(index).len() + clients.idempotency_key(index).len()
+    }
+}
+
+/// A batch that is to be let in, and what stands for its keys: made beside who lets it in, and kept no longer than that takes.
+#[derive(Debug)]
+pub struct Keyed {
+    batch: Arc<Batch>,
+    fingerprints: Box<[Fingerprint]>,
+}
+
+impl Keyed {
+    /// Of all elements of a batch.
+    #[must_use]
+    pub fn new(batch: Batch, secret: KeySecret) -> Keyed {
+        let fingerprints = (0..batch.len()).map(|index| batch.fingerprint(secret, index)).collect();
+        Keyed { batch: Arc::new(batch), fingerprints }
+    }
+
+    /// The batch.
+    #[must_use]
+    pub fn batch(&self) -> &Arc<Batch> {
+        &self.batch
+    }
+
+    /// What stands for the key of an element.
+    #[must_use]
+    #[inline]
+    pub fn fingerprint(&self, index: usize) -> Fingerprint {
+        self.fingerprints[index]
     }
 }
 

@@ -158,7 +158,7 @@ impl Ledger {
             }
             EventKind::Arrival { pool, row } => {
                 let client = client.expect("an arrival comes with its client part");
-                let batch = Batch::of(*pool, &[(row, &client)], self.limits.key_secret);
+                let batch = Batch::of(*pool, &[(row, &client)]);
                 self.record_run(x, time_ms, &Run::all(Arc::new(batch)));
                 return Ok(());
             }
@@ -185,7 +185,7 @@ impl Ledger {
         assert!(first > self.recorded, "{first} is recorded after {}", self.recorded);
         let ids = (first.0..).map(ElementId);
         for (row, element) in run.rows.clone().zip(ids) {
-            self.keys.insert(run.batch.fingerprint(row), element);
+            self.keys.insert(run.batch.fingerprint(self.limits.key_secret, row), element);
             self.remember_idempotency(&run.batch, row, element);
         }
         self.arrive(first, time_ms, run);
@@ -506,7 +506,7 @@ impl Ledger {
         let views: Vec<_> = ats.into_iter().map(|at| Some(self.elements.view(at?))).collect();
         let ending = |view: View<'_>| Ending {
             pool: view.batch.pool(),
-            key: view.batch.fingerprint(view.row),
+            key: view.batch.fingerprint(self.limits.key_secret, view.row),
             expire_ms: expires(view.arrived_ms, view.batch.clients().ttl_ms(view.row)),
         };
         views.into_iter().map(|view| view.map(ending)).collect()

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use dovetail_core::{
     ElementId, EventId, EventKind, PoolDefinition, PoolId, Retirement, ShardId, WithdrawReason,
-    batch::{KeySecret, Run},
+    batch::{KeySecret, Keyed},
     ledger::{Admission, Admitted, Checked, Ledger, LedgerLimits, Outcome, Status, Stopped, Submission},
 };
 use dovetail_rule::{Value, ValueKind};
@@ -106,13 +106,12 @@ impl Pair {
         let defined = &self.batches.pool(pool).pool;
         let checked: Vec<Checked> =
             submissions.into_iter().map(|submission| submission.check(defined, &LIMITS).unwrap()).collect();
-        let batch = Arc::new(Checked::batch(&checked, LIMITS.key_secret).unwrap());
+        let batch = Keyed::new(Checked::batch(&checked).unwrap(), LIMITS.key_secret);
         let (mut row, mut x, mut found) = (0, before, Vec::new());
-        while row < batch.len() {
+        while row < checked.len() {
             // A frame may be full in the middle of a batch.
-            let rows = row..batch.len().min(row + 1 + random.below(200) as usize);
-            let run = Run { batch: Arc::clone(&batch), rows };
-            let Admitted { count, stopped } = self.batches.admit_run(EventId(x + 1), self.time_ms, &run);
+            let rows = row..checked.len().min(row + 1 + random.below(200) as usize);
+            let Admitted { count, stopped } = self.batches.admit_run(EventId(x + 1), self.time_ms, &batch, rows);
             found.extend((x + 1..=x + count as u64).map(|x| format!("x{x}")));
             (row, x) = (row + count, x + count as u64);
             row += usize::from(stopped.is_some());

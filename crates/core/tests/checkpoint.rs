@@ -170,7 +170,7 @@ fn fold_runs(history: &History, (base, kept): (Base, Vec<Kept>), through: EventI
                 let rows: Vec<_> = logged.iter().filter_map(arrives).collect();
                 let clients = logged.iter().map(|logged| logged.client.as_ref().unwrap());
                 let elements: Vec<_> = rows.iter().map(|(_, row)| &**row).zip(clients).collect();
-                let run = Run::all(Arc::new(Batch::of(pool, &elements, LIMITS.key_secret)));
+                let run = Run::all(Arc::new(Batch::of(pool, &elements)));
                 fold.on_arrivals(*x, *time_ms, &run);
                 runs.push((*x, *time_ms, run));
             }

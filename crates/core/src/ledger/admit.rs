@@ -1,6 +1,6 @@
 //! What a balancer lets in.
 
-use std::sync::Arc;
+use std::{ops::Range, sync::Arc};
 
 use bytes::Bytes;
 use dovetail_rule::{LIST_LEN_MAX, Row, RowError, STRING_BYTES_MAX, Value, ValueKind};
@@ -9,7 +9,7 @@ use thiserror::Error;
 use super::{ClientPart, Ledger, LedgerLimits, PoolEntry};
 use crate::{
     ElementId, EventId, Pool, PoolId,
-    batch::{Batch, ClientColumns, Column, KeySecret, Run, column::numbers},
+    batch::{Batch, ClientColumns, Column, Fingerprint, Keyed, Run, column::numbers},
     pool::DELAY_MS_MAX,
 };
 
@@ -216,9 +216,9 @@ pub struct Checked {
 impl Checked {
     /// A batch of them, of one pool; none when there are none.
     #[must_use]
-    pub fn batch(checked: &[Checked], secret: KeySecret) -> Option<Batch> {
+    pub fn batch(checked: &[Checked]) -> Option<Batch> {
         let elements: Vec<_> = checked.iter().map(|checked| (&*checked.row, &checked.client)).collect();
-        Some(Batch::of(checked.first()?.pool, &elements, secret))
+        Some(Batch::of(checked.first()?.pool, &elements))
     }
 }
 
@@ -249,7 +249,7 @@ pub fn check_columns(
         !matches!(column.kind(), Some(ValueKind::String | ValueKind::StringList)) || (0..count).all(fits)
     };
     let fit = (0..count).all(fits) && attributes.iter().all(texts);
-    fit.then(|| Batch::new(pool.id, attributes, clients, limits.key_secret))
+    fit.then(|| Batch::new(pool.id, attributes, clients))
 }
 
 /// How far a run of elements was let in.
@@ -271,42 +271,50 @@ pub enum Stopped {
 }
 
 impl Ledger {
-    /// Lets in elements one after the other, with ids from `first` on, up to the first one that is none to be let in. They
-    /// are recorded then as arrivals of that time.
+    /// Lets in some elements of a batch one after the other, with ids from `first` on, up to the first one that is none to be let
+    /// in. They are recorded then as arrivals of that time.
     ///
     /// # Panics
     /// When `first` is not after all that was recorded, or the pool is not known here.
-    pub fn admit_run(&mut self, first: EventId, time_ms: u64, run: &Run) -> Admitted {
+    pub fn admit_run(&mut self, first: EventId, time_ms: u64, keyed: &Keyed, rows: Range<usize>) -> Admitted {
         assert!(first > self.recorded, "{first} is recorded after {}", self.recorded);
         let (mut count, mut stopped) = (0, None);
         // Keys are all over the memory. Asked for one after the other, each would be waited for.
-        let taken = run.rows.clone().filter(|&row| self.keys.get(run.batch.fingerprint(row)).is_some());
+        let taken = rows.clone().filter(|&row| self.keys.get(keyed.fingerprint(row)).is_some());
         std::hint::black_box(taken.count());
-        for row in run.rows.clone() {
+        for row in rows.clone() {
             let element = ElementId(first.0 + count as u64);
-            if let Err(why) = self.admit_row(&run.batch, row, element, count as u64) {
+            if let Err(why) = self.admit_row(keyed, row, element, count as u64) {
                 stopped = Some(why);
                 break;
             }
             count += 1;
         }
         if count > 0 {
-            let rows = run.rows.start..run.rows.start + count;
-            self.arrive(first, time_ms, &Run { batch: Arc::clone(&run.batch), rows });
+            let rows = rows.start..rows.start + count;
+            self.arrive(first, time_ms, &Run { batch: Arc::clone(keyed.batch()), rows });
         }
         Admitted { count, stopped }
     }
 
     /// Takes the keys of an element that may be let in; `before` others of its run are, and do not count as waiting yet.
-    fn admit_row(&mut self, batch: &Batch, row: usize, element: ElementId, before: u64) -> Result<(), Stopped> {
-        self.check_row(batch, row, ElementId(element.0 - before), before)?;
-        self.keys.insert(batch.fingerprint(row), element);
+    fn admit_row(&mut self, keyed: &Keyed, row: usize, element: ElementId, before: u64) -> Result<(), Stopped> {
+        let (batch, key) = (keyed.batch(), keyed.fingerprint(row));
+        self.check_row(batch, row, key, ElementId(element.0 - before), before)?;
+        self.keys.insert(key, element);
         self.remember_idempotency(batch, row, element);
         Ok(())
     }
 
     /// Checks what depends on other elements; `before` of them, from `first` on, do not count as waiting yet.
-    fn check_row(&self, batch: &Batch, row: usize, first: ElementId, before: u64) -> Result<(), Stopped> {
+    fn check_row(
+        &self,
+        batch: &Batch,
+        row: usize,
+        key: Fingerprint,
+        first: ElementId,
+        before: u64,
+    ) -> Result<(), Stopped> {
         let clients = batch.clients();
         if !clients.idempotency_key(row).is_empty()
             && let Some((element, same)) = self.idempotency.find(batch.pool(), &clients.get(row), &batch.row(row))
@@ -320,7 +328,7 @@ impl Ledger {
         let name = || definition.name.clone();
         // One that waits no longer is only remembered by its key.
         let waits = |holder: ElementId| holder >= first || self.elements.waits(holder).is_some();
-        if let Some(element) = self.keys.get(batch.fingerprint(row)).filter(|&holder| waits(holder)) {
+        if let Some(element) = self.keys.get(key).filter(|&holder| waits(holder)) {
             let key = text(clients.key(row));
             return Err(Stopped::Refused(SubmitError::KeyWaiting { pool: name(), key, element }));
         }
@@ -342,8 +350,9 @@ impl Ledger {
     pub fn admit(&self, pool: &str, submission: Submission) -> Result<Admission, SubmitError> {
         let entry = self.pool_named(pool).ok_or_else(|| SubmitError::UnknownPool(pool.to_owned()))?;
         let Checked { pool, row, client } = submission.check(&entry.pool, &self.limits)?;
-        let batch = Batch::of(pool, &[(&row, &client)], self.limits.key_secret);
-        match self.check_row(&batch, 0, ElementId(u64::MAX), 0) {
+        let batch = Batch::of(pool, &[(&row, &client)]);
+        let key = batch.fingerprint(self.limits.key_secret, 0);
+        match self.check_row(&batch, 0, key, ElementId(u64::MAX), 0) {
             Ok(()) => Ok(Admission::New { pool, row, client }),
             Err(Stopped::Retry(element)) => Ok(Admission::Retry(element)),
             Err(Stopped::Refused(error)) => Err(error),

@@ -298,10 +298,10 @@ impl Ledger {
         for kept in kept.chunk_by(|one, next| one.pool == next.pool) {
             let clients: Vec<ClientPart> = kept.iter().map(Kept::client).collect();
             let elements: Vec<_> = kept.iter().zip(&clients).map(|(kept, client)| (&*kept.row, client)).collect();
-            let batch = Batch::of(kept[0].pool, &elements, self.limits.key_secret);
+            let batch = Batch::of(kept[0].pool, &elements);
             self.pools[kept[0].pool.0 as usize].counts.waiting += kept.len() as u64;
             for (row, &Kept { element, expire_ms, reprobe_ms, .. }) in kept.iter().enumerate() {
-                self.keys.insert(batch.fingerprint(row), element);
+                self.keys.insert(batch.fingerprint(self.limits.key_secret, row), element);
                 self.timers.extend(expire_ms.map(|due_ms| (due_ms, element, Timer::Expire)));
                 self.timers.extend(reprobe_ms.map(|due_ms| (due_ms, element, Timer::Reprobe)));
                 self.reprobes.extend(reprobe_ms.map(|due_ms| (element, due_ms)));
