@@ -37,7 +37,7 @@ pub(crate) fn make_spare(disk: &Disk, dir: &Path, capacity: u64) -> Result<Spare
     Ok(made.expect("it was told to go on"))
 }
 
-/// Makes a spare of `capacity`, or None when it is told not to go on: asked after each chunk, with the bytes that are zeroed. What
+/// Makes a spare of `capacity`, or None when it is told not to go on: asked between chunks, with the bytes that are zeroed. What
 /// could not be finished does not stay: on a disk that is full, others need the space.
 fn make_spare_while(
     disk: &Disk,
@@ -81,7 +81,7 @@ fn zero_spare(
             file.sync("log.spare.sync-some")?;
             synced = written;
         }
-        if !go_on(written) {
+        if written < capacity && !go_on(written) {
             return Ok(None);
         }
     }
