@@ -102,7 +102,7 @@ pub struct Way {
 /// What follows of a response.
 pub enum Messages<T> {
     /// From a socket.
-    Far(Streaming<T>),
+    Far(Box<Streaming<T>>),
     /// From a node of this process.
     Near(ResponseStream<T>),
 }
@@ -181,7 +181,7 @@ impl Way {
     pub async fn feed(&self, request: pb::FeedRequest) -> Result<Messages<pb::FeedResponse>, Status> {
         Ok(match self.near_feed()? {
             Some(near) => Messages::Near(near.feed(Request::new(request)).await?.into_inner()),
-            None => Messages::Far(self.far_feed()?.feed(request).await?.into_inner()),
+            None => Messages::Far(Box::new(self.far_feed()?.feed(request).await?.into_inner())),
         })
     }
 
@@ -206,7 +206,7 @@ impl Way {
     ) -> Result<Messages<pb::RetirementsResponse>, Status> {
         Ok(match self.near_feed()? {
             Some(near) => Messages::Near(near.retirements(Request::new(request)).await?.into_inner()),
-            None => Messages::Far(self.far_feed()?.retirements(request).await?.into_inner()),
+            None => Messages::Far(Box::new(self.far_feed()?.retirements(request).await?.into_inner())),
         })
     }
 
@@ -223,7 +223,7 @@ impl Way {
             None => {
                 let client = CandidatesServiceClient::new(self.channel()?);
                 let mut client = client.max_decoding_message_size(NODE_MESSAGE_BYTES_MAX);
-                Ok(Messages::Far(client.candidates(request).await?.into_inner()))
+                Ok(Messages::Far(Box::new(client.candidates(request).await?.into_inner())))
             }
         }
     }
@@ -241,7 +241,7 @@ impl Way {
             None => {
                 let client = DecisionsServiceClient::new(self.channel()?);
                 let mut client = client.max_decoding_message_size(NODE_MESSAGE_BYTES_MAX);
-                Ok(Messages::Far(client.decisions(request).await?.into_inner()))
+                Ok(Messages::Far(Box::new(client.decisions(request).await?.into_inner())))
             }
         }
     }

@@ -12,7 +12,7 @@ use dovetail_sim::{
 /// Without optimization a run takes twenty times as long.
 const SEEDS: u64 = if cfg!(debug_assertions) { 150 } else { 3_000 };
 /// Every planted bug is found by then; the rarest takes about two thousand.
-const HUNT_MAX: u64 = 10_000;
+const HUNT_MAX: u64 = 50_000;
 
 #[test]
 fn clusters_decide_what_the_sequential_program_decides() {
