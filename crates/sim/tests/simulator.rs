@@ -11,7 +11,7 @@ use dovetail_sim::{
 
 /// Without optimization a run takes twenty times as long.
 const SEEDS: u64 = if cfg!(debug_assertions) { 150 } else { 3_000 };
-/// Every planted bug is found by then; the rarest takes about two thousand.
+/// Every planted bug is found by then; the rarest takes ten to forty thousand.
 const HUNT_MAX: u64 = 50_000;
 
 #[test]
