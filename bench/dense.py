@@ -7,11 +7,7 @@ CPU time and candidates are by element. The bar is the logarithm of the rate: a 
 import argparse
 import math
 
-from measure import bench, build, measures
-
-
-def listed(kind):
-    return lambda text: [kind(value) for value in text.split(",")]
+from measure import bench, build, listed, measures
 
 
 def arguments():

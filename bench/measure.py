@@ -14,6 +14,11 @@ def build():
         subprocess.run(["cargo", "build", "--release", "--quiet", "--bins"], check=True)
 
 
+def listed(kind):
+    """Reads a flag's value, split at commas."""
+    return lambda text: [kind(value) for value in text.split(",")]
+
+
 def bench(*flags, pool=None, elements=None):
     """One round of `dovetail bench`."""
     command = [DOVETAIL, "bench", "--json", *map(str, flags)]

@@ -9,14 +9,14 @@ import argparse
 import os
 import time
 
-from measure import bench, build
+from measure import bench, build, listed
 
 MEMORY = "/dev/shm"
 
 
 def arguments():
     parser = argparse.ArgumentParser(prog="bash bench/tail", description="How fast a cluster answers at fixed rates.")
-    parser.add_argument("--rates", type=lambda text: [int(rate) for rate in text.split(",")], metavar="R,..",
+    parser.add_argument("--rates", type=listed(int), metavar="R,..",
                         help="elements a second (default: 1000, 10000, 10 %% and 50 %% of the most)")
     parser.add_argument("--seconds", type=int, default=10, metavar="S", help="of each run (default: %(default)s)")
     parser.add_argument("--rest", type=int, default=5, metavar="S", help="before each run (default: %(default)s)")

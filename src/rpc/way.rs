@@ -130,11 +130,6 @@ impl<T> Messages<T> {
     }
 }
 
-/// An address at which another role is than should be.
-fn other_role(address: &str, near: &Near) -> Status {
-    Status::unimplemented(format!("the node at {address} serves {near:?}"))
-}
-
 impl Way {
     /// To the node at `address`.
     pub fn new(address: &str, neighbours: &Neighbours) -> Way {
@@ -158,20 +153,35 @@ impl Way {
             .map_err(|error| Status::invalid_argument(format!("{}: {error}", self.address)))
     }
 
-    fn near(&self) -> Result<Option<Near>, Status> {
-        self.neighbours.service(&self.address).transpose()
+    /// The service of a node of this process, if it leads to one; `of_role` tells one of the right role.
+    fn near<S>(&self, of_role: impl FnOnce(&Near) -> Option<S>) -> Result<Option<S>, Status> {
+        let Some(near) = self.neighbours.service(&self.address).transpose()? else { return Ok(None) };
+        let other = || Status::unimplemented(format!("the node at {} serves {near:?}", self.address));
+        of_role(&near).map(Some).ok_or_else(other)
     }
 
     fn near_feed(&self) -> Result<Option<Arc<NearFeed>>, Status> {
-        match self.near()? {
-            None => Ok(None),
-            Some(Near::Feed(service)) => Ok(Some(service)),
-            Some(near) => Err(other_role(&self.address, &near)),
-        }
+        self.near(|near| if let Near::Feed(service) = near { Some(Arc::clone(service)) } else { None })
+    }
+
+    fn near_candidates(&self) -> Result<Option<Arc<NearCandidates>>, Status> {
+        self.near(|near| if let Near::Candidates(service) = near { Some(Arc::clone(service)) } else { None })
+    }
+
+    fn near_decisions(&self) -> Result<Option<Arc<NearDecisions>>, Status> {
+        self.near(|near| if let Near::Decisions(service) = near { Some(Arc::clone(service)) } else { None })
     }
 
     fn far_feed(&self) -> Result<FeedServiceClient<Channel>, Status> {
         Ok(FeedServiceClient::new(self.channel()?).max_decoding_message_size(NODE_MESSAGE_BYTES_MAX))
+    }
+
+    fn far_candidates(&self) -> Result<CandidatesServiceClient<Channel>, Status> {
+        Ok(CandidatesServiceClient::new(self.channel()?).max_decoding_message_size(NODE_MESSAGE_BYTES_MAX))
+    }
+
+    fn far_decisions(&self) -> Result<DecisionsServiceClient<Channel>, Status> {
+        Ok(DecisionsServiceClient::new(self.channel()?).max_decoding_message_size(NODE_MESSAGE_BYTES_MAX))
     }
 
     /// Subscribes to the balancer's feed.
@@ -215,17 +225,10 @@ impl Way {
     /// # Errors
     /// When it refuses, or cannot be reached.
     pub async fn candidates(&self, request: pb::CandidatesRequest) -> Result<Messages<pb::CandidatesResponse>, Status> {
-        match self.near()? {
-            Some(Near::Candidates(near)) => {
-                Ok(Messages::Near(near.candidates(Request::new(request)).await?.into_inner()))
-            }
-            Some(near) => Err(other_role(&self.address, &near)),
-            None => {
-                let client = CandidatesServiceClient::new(self.channel()?);
-                let mut client = client.max_decoding_message_size(NODE_MESSAGE_BYTES_MAX);
-                Ok(Messages::Far(Box::new(client.candidates(request).await?.into_inner())))
-            }
-        }
+        Ok(match self.near_candidates()? {
+            Some(near) => Messages::Near(near.candidates(Request::new(request)).await?.into_inner()),
+            None => Messages::Far(Box::new(self.far_candidates()?.candidates(request).await?.into_inner())),
+        })
     }
 
     /// Subscribes to a gatherer's decisions.
@@ -233,16 +236,9 @@ impl Way {
     /// # Errors
     /// When it refuses, or cannot be reached.
     pub async fn decisions(&self, request: pb::DecisionsRequest) -> Result<Messages<pb::DecisionsResponse>, Status> {
-        match self.near()? {
-            Some(Near::Decisions(near)) => {
-                Ok(Messages::Near(near.decisions(Request::new(request)).await?.into_inner()))
-            }
-            Some(near) => Err(other_role(&self.address, &near)),
-            None => {
-                let client = DecisionsServiceClient::new(self.channel()?);
-                let mut client = client.max_decoding_message_size(NODE_MESSAGE_BYTES_MAX);
-                Ok(Messages::Far(Box::new(client.decisions(request).await?.into_inner())))
-            }
-        }
+        Ok(match self.near_decisions()? {
+            Some(near) => Messages::Near(near.decisions(Request::new(request)).await?.into_inner()),
+            None => Messages::Far(Box::new(self.far_decisions()?.decisions(request).await?.into_inner())),
+        })
     }
 }
