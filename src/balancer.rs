@@ -117,10 +117,11 @@ pub async fn run(
     let ring = Arc::new(Ring::new(cluster.gatherers, cluster.virtual_nodes));
     let (requests, request_inbox) = Inbox::new(REQUESTS);
     let (events, event_inbox) = Inbox::new(EVENTS);
-    let (engine, parts) = Engine::start(store, &settings, request_inbox, event_inbox)?;
+    let placement = Placement::new(cluster.slices, cluster.block, ring);
+    let (engine, parts) = Engine::start(store, &settings, placement.clone(), request_inbox, event_inbox)?;
     let limits = settings.node.limits.clone();
     let node = Arc::new(Node {
-        placement: Placement::new(cluster.slices, cluster.block, ring),
+        placement,
         identity,
         requests,
         events,

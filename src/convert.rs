@@ -9,6 +9,7 @@ mod frames;
 mod matches;
 mod outcomes;
 mod pools;
+mod reach;
 mod submitted;
 #[cfg(test)]
 mod tests;
@@ -27,6 +28,7 @@ pub use outcomes::{
     results_begin_pb,
 };
 pub use pools::{pool_definition, pool_definition_pb, slice_cut_part, submission, waiting_pb};
+pub use reach::{reach, reach_pb};
 pub use submitted::SubmittedColumns;
 
 use std::sync::Arc;

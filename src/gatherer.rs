@@ -164,7 +164,11 @@ impl MatcherReader {
             return Err(LinkError::NoHello);
         };
         node.identity.check(hello.peer.as_ref())?;
-        let known = check_slices(&cursors, &hello.slices)?;
+        let known = match check_slices(&cursors, &hello.slices) {
+            // What is gone was known not to concern this shard before the answer came: it asks again.
+            Err(LinkError::Behind(_)) if self.reached(&hello.slices).await? => return Err(LinkError::Ended),
+            known => known?,
+        };
         if let Some(needed) = self.inbox.ask(|reply| Event::SlicesSubscribed { known, reply }).await? {
             fetch(node, &self.inbox, needed).await?;
         }
@@ -182,6 +186,12 @@ impl MatcherReader {
             self.link.read(lowest(&cursors).unwrap_or_default());
         }
         Err(LinkError::Ended)
+    }
+
+    /// Whether the shard has reached the floors by now.
+    async fn reached(&self, slices: &[pb::SliceHello]) -> Result<bool, LinkError> {
+        let Cursors { through, .. } = self.inbox.ask(|reply| Event::Cursors { reply }).await?;
+        Ok(slices.iter().all(|hello| through[hello.slice as usize].0 >= hello.floor))
     }
 }
 

@@ -17,7 +17,7 @@ pub use clients::{
 };
 pub use diskless::Diskless;
 pub use inbox::Inbox;
-pub use later::{Later, Next};
+pub use later::{LATER, Later, Next};
 pub use link::{Behind, Link, LinkError, Links, dial, or_behind};
 pub use peer::Identity;
 pub use serve::{Health, Listener, RunError, routes, serve_with};

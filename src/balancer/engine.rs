@@ -6,7 +6,7 @@
 use std::{collections::VecDeque, sync::Arc, thread::JoinHandle, time::Duration};
 
 use dovetail_core::{
-    DecisionFrame, ElementId, EventId, EventKind, Pool, PoolDefinition, PoolId, ShardId, WithdrawReason,
+    DecisionFrame, ElementId, EventId, EventKind, Placement, Pool, PoolDefinition, PoolId, ShardId, WithdrawReason,
     batch::{Batch, Run},
     ledger::{Admitted, Entry, Ledger, Status, Stopped},
     sequencer::{FrameLimits, Sequencer},
@@ -20,7 +20,7 @@ use tokio::{
 use super::{
     checkpoint::{self, CheckpointError, Made},
     columns::Submitting,
-    frame::PublishedFrame,
+    frame::{self, PublishedFrame},
     messages::{
         DefinePoolError, Defined, Disk, DiskFull, ElementName, Event, Explaining, Found, POOLS_MAX, PoolSummary, Reply,
         Request, Submitted, WaitingPart, Withdrawing, Written,
@@ -107,6 +107,7 @@ pub(crate) struct Engine {
     frames: Arc<Tail<PublishedFrame>>,
     outcomes: Arc<Tail<OutcomeChunk>>,
     pools: Arc<Pools>,
+    placement: Placement,
     stable: watch::Sender<EventId>,
     log: mpsc::UnboundedSender<LogWork>,
     results: mpsc::UnboundedSender<ResultsWork>,
@@ -133,6 +134,7 @@ impl Engine {
     pub(crate) fn start(
         store: Store,
         settings: &Settings,
+        placement: Placement,
         requests: mpsc::Receiver<Request>,
         events: mpsc::Receiver<Event>,
     ) -> Result<(Engine, Parts), RunError> {
@@ -190,6 +192,7 @@ impl Engine {
             frames,
             outcomes,
             pools,
+            placement,
             stable,
             written,
             requests,
@@ -305,7 +308,9 @@ impl Engine {
     }
 
     fn take_frame(&mut self) {
-        if let Some(frame) = self.sequencer.take() {
+        if let Some(mut frame) = self.sequencer.take() {
+            frame.reach = frame::reach(&frame, &self.pools, &self.placement);
+            self.ledger.on_frame(frame.after, frame.through, &frame.reach);
             self.queued += 1;
             self.pacing.taken(frame.through, self.ledger.decided());
             crash::point("balancer.frame.write");
@@ -498,6 +503,7 @@ impl Engine {
             let decided = ResultsWork::Append(Decided { through, outcomes });
             self.writers_gone |= self.results.send(decided).is_err();
         }
+        self.move_stable();
         Ok(())
     }
 
@@ -517,12 +523,9 @@ impl Engine {
             }
             Written::Results(through) => {
                 let through = through?;
-                self.ledger.on_stable(through);
-                self.frames.trim(through);
+                self.ledger.on_stored(through);
                 self.outcomes.trim(through);
-                crash::point("balancer.stable.publish");
-                self.stable.send_replace(through);
-                self.begin_checkpoint();
+                self.move_stable();
             }
             Written::Checkpoint(made) => self.on_checkpoint(made),
             Written::Sized(Disk::Log, bytes) => self.stored.log_bytes = bytes,
@@ -546,6 +549,17 @@ impl Engine {
             }
         }
         Ok(())
+    }
+
+    /// Tells the stable cut, if it has moved.
+    fn move_stable(&mut self) {
+        let stable = self.ledger.stable();
+        if stable > *self.stable.borrow() {
+            self.frames.trim(stable);
+            crash::point("balancer.stable.publish");
+            self.stable.send_replace(stable);
+            self.begin_checkpoint();
+        }
     }
 
     /// Makes the next checkpoint if it is due, or if what it replaces may make room on a full disk.

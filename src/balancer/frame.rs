@@ -2,11 +2,14 @@
 
 use std::sync::{Arc, OnceLock};
 
-use dovetail_core::{ElementId, Placement, PoolId, SliceId, batch::Run};
+use dovetail_core::{ElementId, EventId, Place, Placement, Pool, Reach, SliceId, batch::Run};
 use dovetail_rule::{Row, Split};
 
 use super::pools::Pools;
 use crate::convert::{Part, PartFrame};
+
+/// A frame of more events than so many for each slice and shard concerns nearly all of them: it is not found out then.
+const REACH_EVENTS_MAX: u64 = 2;
 
 /// A frame on disk, and who needs which event of it: found out once for all readers.
 #[derive(Debug)]
@@ -47,26 +50,51 @@ impl PublishedFrame {
     pub(crate) fn owners(&self, pools: &Pools, placement: &Placement) -> &[Owners] {
         self.owners.get_or_init(|| {
             pools.with(|pools| {
-                let pool = |id: PoolId| &*pools[id.0 as usize];
-                let owners = |part: &Part| match part {
-                    Part::Event(event) => {
-                        event.only_at(pool).map_or(Owners::All, |place| Owners::Each([placement.owner(place)].into()))
-                    }
-                    Part::Arrivals(first, Run { batch, rows }) => {
-                        let pool = pool(batch.pool());
-                        if pool.split() == Split::Index {
-                            return Owners::All;
-                        }
-                        let mut row = Row::from_values([]);
-                        let owner = |(at, element): (usize, u64)| {
-                            row.set_values(batch.values(at));
-                            placement.owner(pool.place(ElementId(element), &row))
-                        };
-                        Owners::Each(rows.clone().zip(first.0..).map(owner).collect())
+                let owners = |part: &Part| {
+                    let mut slices = Vec::new();
+                    match each_place(part, pools, |_, place| slices.push(placement.owner(place))) {
+                        true => Owners::Each(slices.into()),
+                        false => Owners::All,
                     }
                 };
                 self.frame.events.iter().map(owners).collect()
             })
         })
+    }
+}
+
+/// Who has anything to do with the events of a frame.
+pub(crate) fn reach(frame: &PartFrame, pools: &Pools, placement: &Placement) -> Reach {
+    let pairs = u64::from(placement.slices()) * u64::from(placement.shards());
+    if frame.through.0 - frame.after.0 > REACH_EVENTS_MAX * pairs {
+        return Reach::All;
+    }
+    let mut reach = Reach::nobody();
+    let mut add = |x, place| reach.add(x, Some(place), placement);
+    match pools.with(|pools| frame.events.iter().all(|part| each_place(part, pools, &mut add))) {
+        true => reach,
+        false => Reach::All,
+    }
+}
+
+/// The place of each event of a part, where one slice alone searches for its element. False when they matter everywhere.
+fn each_place(part: &Part, pools: &[Arc<Pool>], mut each: impl FnMut(EventId, Place)) -> bool {
+    match part {
+        Part::Event(event) => {
+            let place = event.only_at(|pool| &*pools[pool.0 as usize]);
+            place.inspect(|&place| each(event.x, place)).is_some()
+        }
+        Part::Arrivals(first, Run { batch, rows }) => {
+            let pool = &pools[batch.pool().0 as usize];
+            if pool.split() == Split::Index {
+                return false;
+            }
+            let mut row = Row::from_values([]);
+            for (at, x) in rows.clone().zip((first.0..).map(EventId)) {
+                row.set_values(batch.values(at));
+                each(x, pool.place(ElementId::from(x), &row));
+            }
+            true
+        }
     }
 }

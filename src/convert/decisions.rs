@@ -4,6 +4,7 @@ use dovetail_core::{
     CandidateFrame, Claim, Close, DecisionFrame, ElementId, EventId, Grant, ProbeList, Retirement, SliceId,
 };
 
+use super::{reach, reach_pb};
 use crate::pb;
 
 /// A candidate frame from the wire, and the slice that made it.
@@ -26,6 +27,7 @@ pub fn candidate_frame(frame: pb::CandidateFrame) -> (SliceId, CandidateFrame) {
         through: EventId(frame.through),
         known: EventId(frame.known),
         stable: EventId(frame.stable),
+        reach: reach(frame.reach),
         probes: frame.probes.into_iter().map(list).collect(),
         claims: frame.claims.into_iter().map(claim).collect(),
         closes: frame.closes.into_iter().map(close).collect(),
@@ -49,6 +51,7 @@ pub fn candidate_frame_pb(slice: SliceId, frame: &CandidateFrame) -> pb::Candida
         through: frame.through.0,
         known: frame.known.0,
         stable: frame.stable.0,
+        reach: reach_pb(&frame.reach),
         probes: frame.probes.iter().map(list).collect(),
         claims: frame.claims.iter().map(claim).collect(),
         closes: frame.closes.iter().map(close).collect(),

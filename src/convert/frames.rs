@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use bytes::Bytes;
 use dovetail_core::{
-    ElementId, Event, EventId, EventKind, Frame, LogFrame, PoolId, WithdrawReason,
+    ElementId, Event, EventId, EventKind, Frame, LogFrame, PoolId, Reach, WithdrawReason,
     batch::{Batch, ClientColumns, ClientWriter, Column, Run, pick_columns},
     ledger::ClientPart,
 };
@@ -15,7 +15,7 @@ use prost::Message;
 use super::{
     ConvertError,
     columns::{self, byte_strings_pb, column_pb, fixed, texts_pb},
-    pool_definition, pool_definition_pb, row, row_pb,
+    pool_definition, pool_definition_pb, reach, reach_pb, row, row_pb,
 };
 use crate::pb;
 
@@ -58,7 +58,8 @@ impl LoggedFrame {
             }
         }
         let &Frame { after, through, time_ms, stable, .. } = frame;
-        LoggedFrame { frame: Arc::new(LogFrame { after, through, time_ms, stable, events }), clients }
+        let reach = frame.reach.clone();
+        LoggedFrame { frame: Arc::new(LogFrame { after, through, time_ms, stable, reach, events }), clients }
     }
 }
 
@@ -86,6 +87,7 @@ pub fn log_frame(frame: pb::LogFrame) -> Result<LogFrame, ConvertError> {
         through: EventId(frame.through),
         time_ms: frame.time_ms,
         stable: EventId(frame.stable),
+        reach: reach(frame.reach),
         events,
     })
 }
@@ -112,15 +114,20 @@ fn arrivals(after: u64, arrivals: &pb::Arrivals) -> Result<(Vec<EventId>, Vec<Co
     Ok((xs, columns.collect::<Result<_, _>>()?))
 }
 
-/// A frame, as sent to who needs all of it.
+/// A frame, with all its events. It does not say who is concerned.
 #[must_use]
 pub fn log_frame_pb(frame: &PartFrame) -> pb::LogFrame {
-    log_frame_part_pb(frame, |_, _| true)
+    log_frame_part_pb(frame, (frame.after, &Reach::All), |_, _| true)
 }
 
-/// A frame with some of its events, as sent. `with` tells which: by the part's place in the frame, and the event's in the part.
+/// A frame with some of its events, as sent. `with` tells which: by the part's place in the frame, and the event's in the part. It
+/// stands for frames before it as well, from `after` on, of which nothing is needed; `reach` is that of all of them.
 #[must_use]
-pub fn log_frame_part_pb(frame: &PartFrame, with: impl Fn(usize, usize) -> bool) -> pb::LogFrame {
+pub fn log_frame_part_pb(
+    frame: &PartFrame,
+    (after, reach): (EventId, &Reach),
+    with: impl Fn(usize, usize) -> bool,
+) -> pb::LogFrame {
     let mut events = Vec::new();
     let mut arrivals: BTreeMap<PoolId, Picked<'_>> = BTreeMap::new();
     for (place, part) in frame.events.iter().enumerate() {
@@ -129,7 +136,7 @@ pub fn log_frame_part_pb(frame: &PartFrame, with: impl Fn(usize, usize) -> bool)
             Part::Arrivals(first, Run { batch, rows }) => {
                 let picked = arrivals.entry(batch.pool()).or_default();
                 for (at, row) in rows.clone().enumerate().filter(|&(at, _)| with(place, at)) {
-                    let distance = u32::try_from(first.0 + at as u64 - frame.after.0);
+                    let distance = u32::try_from(first.0 + at as u64 - after.0);
                     let distance = distance.expect("a frame has fewer events");
                     picked.distances.extend_from_slice(&distance.to_le_bytes());
                     picked.rows.push((batch, row));
@@ -146,12 +153,13 @@ pub fn log_frame_part_pb(frame: &PartFrame, with: impl Fn(usize, usize) -> bool)
         pb::Arrivals { pool: pool.0, distances: distances.into(), columns }
     });
     pb::LogFrame {
-        after: frame.after.0,
+        after: after.0,
         through: frame.through.0,
         time_ms: frame.time_ms,
         stable: frame.stable.0,
         events,
         arrivals: arrivals.collect(),
+        reach: reach_pb(reach),
     }
 }
 
@@ -267,6 +275,7 @@ pub fn log_parts(record: &Record, kept: bool) -> Result<PartFrame, ConvertError>
         through: EventId(through),
         time_ms: frame.time_ms,
         stable: EventId(frame.stable),
+        reach: Reach::All,
         events: parts,
     })
 }

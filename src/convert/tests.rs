@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use dovetail_core::{
-    ElementId, Event, EventId, EventKind, LogFrame, PoolId, WithdrawReason,
+    ElementId, Event, EventId, EventKind, LogFrame, PoolId, Reach, WithdrawReason,
     batch::{Batch, ClientWriter, Column, Run},
     ledger::{ClientPart, Outcome, OutcomeEnd},
 };
@@ -64,7 +64,7 @@ impl Draws {
             events.push(Event { x: EventId(x), kind });
         }
         let (after, through) = (EventId(after), EventId(x + 1));
-        (LogFrame { after, through, time_ms: 1_000, stable: EventId(3), events }, clients)
+        (LogFrame { after, through, time_ms: 1_000, stable: EventId(3), reach: Reach::All, events }, clients)
     }
 
     fn client(&mut self) -> ClientPart {
@@ -158,7 +158,7 @@ fn an_attribute_that_nobody_has_comes_back_as_it_went() {
         let run = Run { batch: Arc::clone(&batch), rows: rows.clone() };
         let (after, through) = (EventId(4), EventId(4 + rows.len() as u64));
         let events = vec![Part::Arrivals(EventId(5), run)];
-        let frame = PartFrame { after, through, time_ms: 1, stable: EventId(0), events };
+        let frame = PartFrame { after, through, time_ms: 1, stable: EventId(0), reach: Reach::All, events };
         let expected = LoggedFrame::of(&frame);
         assert_eq!(log_frame(log_frame_pb(&frame)).unwrap(), *expected.frame);
         let read = log_record(&log_record_pb(&frame)).unwrap();
@@ -187,7 +187,7 @@ fn a_part_of_a_frame_has_the_events_chosen_and_covers_the_others() {
                 Some(before)
             })
             .collect();
-        let part = log_frame(log_frame_part_pb(&parts, |place, at| (before[place] + at) % 3 == 1)).unwrap();
+        let part = log_frame(log_frame_part_pb(&parts, (parts.after, &parts.reach), |place, at| (before[place] + at) % 3 == 1)).unwrap();
         let chosen = frame.events.iter().enumerate().filter(|(place, _)| place % 3 == 1);
         let events: Vec<Event> = chosen.map(|(_, event)| event.clone()).collect();
         assert_eq!(part, LogFrame { events, ..frame });

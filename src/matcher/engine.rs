@@ -131,20 +131,21 @@ struct Subscriber {
     messages: mpsc::Sender<Vec<SliceFrame>>,
     /// What comes next.
     next: Vec<SliceFrame>,
-    /// Whether it is waited for: news of what may be forgotten is not.
+    /// Whether it is waited for: news of what may be forgotten is not, nor are events that do not concern the reader.
     due: bool,
 }
 
 impl Subscriber {
-    fn add(&mut self, slice: SliceId, frame: Arc<CandidateFrame>) {
-        let news = frame.after == frame.through;
-        self.due |= !news;
-        if news && let Some(last) = self.next.iter_mut().rfind(|(of, _)| *of == slice) {
-            // The newest says it all, in place of news and behind what was found.
-            if last.1.after == last.1.through {
-                last.1 = frame;
-                return;
-            }
+    fn add(&mut self, slice: SliceId, mut frame: Arc<CandidateFrame>) {
+        self.due |= frame.reach.has(|of| of == slice);
+        // Behind what was found, one that says nothing else says all that others like it said.
+        if frame.finds_nothing()
+            && let Some((_, last)) = self.next.iter_mut().rfind(|(of, _)| *of == slice)
+            && last.finds_nothing()
+        {
+            Arc::make_mut(&mut frame).follow(last);
+            *last = frame;
+            return;
         }
         self.next.push((slice, frame));
     }

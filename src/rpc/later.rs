@@ -8,9 +8,9 @@ use tokio::{
 };
 
 /// Longest time that something waits for a message to travel with. Only what nobody can be waiting for is held back: what lets
-/// others forget, and watermarks that are not far behind. Nothing is forgotten above the stable cut, which moves as often as the
-/// balancer writes results: every 20 ms.
-const WAIT: Duration = Duration::from_millis(20);
+/// others forget, watermarks that are not far behind, and frames that do not concern the reader. Nothing is forgotten above the stable
+/// cut, which moves as often as the balancer writes results: every 20 ms.
+pub const LATER: Duration = Duration::from_millis(20);
 
 /// Whether there is something that waits, and until when.
 #[derive(Debug, Default)]
@@ -39,8 +39,8 @@ impl Later {
         }
         self.armed = true;
         match &mut self.sleep {
-            Some(sleep) => sleep.as_mut().reset(Instant::now() + WAIT),
-            None => self.sleep = Some(Box::pin(sleep(WAIT))),
+            Some(sleep) => sleep.as_mut().reset(Instant::now() + LATER),
+            None => self.sleep = Some(Box::pin(sleep(LATER))),
         }
     }
 
@@ -81,7 +81,7 @@ mod tests {
             assert_eq!(later.due().now_or_never(), None);
             later.arm();
             later.due().await;
-            assert!(began.elapsed() >= WAIT);
+            assert!(began.elapsed() >= LATER);
             assert_eq!(later.due().now_or_never(), None);
         }
     }

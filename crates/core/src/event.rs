@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use dovetail_rule::{Row, Split};
 
-use crate::{ElementId, EventId, Place, Pool, PoolDefinition, PoolId};
+use crate::{ElementId, EventId, Place, Pool, PoolDefinition, PoolId, Reach};
 
 /// Why an element was withdrawn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,6 +104,8 @@ pub struct Frame<E> {
     pub time_ms: u64,
     /// The stable cut when the frame was opened. No reprobe or withdrawal in it names an element retired at or below.
     pub stable: EventId,
+    /// Who has anything to do with its events. Not logged: all, in a frame that was read back.
+    pub reach: Reach,
     /// The events, ascending.
     pub events: Vec<E>,
 }

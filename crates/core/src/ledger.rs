@@ -35,9 +35,11 @@ pub use types::{
 };
 
 use crate::{
-    DefineError, ElementId, EventId, EventKind, Place, Pool, PoolId, Retirement, ShardId, WithdrawReason,
+    DefineError, ElementId, EventId, EventKind, Place, Pool, PoolId, Reach, Retirement, ShardId, WithdrawReason,
     batch::{Batch, Fingerprint, Run},
     hash::ElementMap,
+    planted::{Bug, Planted},
+    reach::Mark,
     slice::{SliceCut, WHOLE_MAX, WaitingElement},
 };
 
@@ -62,13 +64,33 @@ pub struct Ledger {
     naming: BTreeMap<EventId, (ElementId, Option<WithdrawReason>)>,
     /// Decisions above the decided watermark.
     retirements: BTreeMap<EventId, Retirement>,
-    marks: Vec<EventId>,
+    shards: Vec<ShardMark>,
+    /// It is known of every event up to here which shards it concerns.
+    horizon: EventId,
     decided: EventId,
+    /// Outcomes up to here are on disk.
+    stored: EventId,
     stable: EventId,
+    planted: Planted,
     /// Elements retired in `(stable, decided]`.
     unstable: VecDeque<Unstable>,
     ended: Ended,
     idempotency: Idempotency,
+}
+
+/// How far a shard is.
+#[derive(Clone, Copy, Debug)]
+struct ShardMark {
+    /// What it told.
+    told: EventId,
+    /// What is known without it beside that: it has nothing to say of events that do not concern it.
+    mark: Mark,
+}
+
+impl ShardMark {
+    fn new(told: EventId) -> ShardMark {
+        ShardMark { told, mark: Mark::new(told) }
+    }
 }
 
 /// An element retired above the stable cut.
@@ -125,13 +147,22 @@ impl Ledger {
             recorded: EventId::ZERO,
             naming: BTreeMap::new(),
             retirements: BTreeMap::new(),
-            marks: vec![EventId::ZERO; shards as usize],
+            shards: vec![ShardMark::new(EventId::ZERO); shards as usize],
+            horizon: EventId::ZERO,
             decided: EventId::ZERO,
+            stored: EventId::ZERO,
             stable: EventId::ZERO,
+            planted: Planted::default(),
             unstable: VecDeque::new(),
             ended: Ended::new(limits.ended_max),
             idempotency: Idempotency::new(limits.idempotency_max),
         }
+    }
+
+    /// Plants a bug.
+    #[cfg(feature = "planted")]
+    pub fn plant(&mut self, planted: Planted) {
+        self.planted = planted;
     }
 
     /// Records an event that was given its id, or is read back from the log. `client` belongs to an arrival.
@@ -243,10 +274,37 @@ impl Ledger {
         if told > self.recorded {
             return Err(DecisionError::Future { shard, told, recorded: self.recorded });
         }
-        let mark = &mut self.marks[shard.0 as usize];
-        *mark = told.max(*mark);
-        let decided = self.marks.iter().copied().min().expect("a cluster has a shard");
-        self.advance(decided, out)
+        let of = &mut self.shards[shard.0 as usize];
+        of.told = told.max(of.told);
+        of.mark.told(told);
+        self.pass_shards();
+        let decided = self.shards.iter().map(|shard| shard.mark.through()).min().expect("a cluster has a shard");
+        self.advance(decided, out)?;
+        self.move_stable();
+        Ok(())
+    }
+
+    /// A frame `(after, through]` was taken from those that are recorded: this is who has anything to do with its events. What was not
+    /// taken before, as in a log that is read back, concerns all.
+    pub fn on_frame(&mut self, after: EventId, through: EventId, reach: &Reach) {
+        // Before anybody is concerned by what comes now.
+        self.pass_shards();
+        if after > self.horizon {
+            self.shards.iter_mut().for_each(|shard| shard.mark.concerns(after));
+        }
+        match reach {
+            Reach::All => self.shards.iter_mut().for_each(|shard| shard.mark.concerns(through)),
+            Reach::Pairs(_) if self.planted.is(Bug::ShardsPassed) => {}
+            Reach::Pairs(pairs) => {
+                pairs.iter().for_each(|pair| self.shards[pair.shard.0 as usize].mark.concerns(pair.last));
+            }
+        }
+        self.horizon = through;
+    }
+
+    /// Passes every shard that nothing concerns, up to where that is known.
+    fn pass_shards(&mut self) {
+        self.shards.iter_mut().for_each(|shard| shard.mark.pass(self.horizon));
     }
 
     /// Takes what the store says was decided up to `through`, when a balancer starts.
@@ -257,21 +315,28 @@ impl Ledger {
         for &retirement in retirements {
             self.on_retirement(retirement)?;
         }
-        for shard in 0..self.marks.len() {
+        for shard in 0..self.shards.len() {
             let shard = ShardId(u32::try_from(shard).expect("few shards"));
             self.on_decided(shard, through, &mut ())?;
         }
-        self.on_stable(through);
+        self.on_stored(through);
         Ok(())
     }
 
-    /// Outcomes up to `through` are on disk: the cut moves there.
+    /// Outcomes up to `through` are on disk: the cut moves there, or to where the last shard has been. One that nothing concerned may
+    /// be told of it later, and asks for what is above its own watermark if it has to read again.
     ///
     /// # Panics
     /// When they are not decided.
-    pub fn on_stable(&mut self, through: EventId) {
-        assert!(through <= self.decided, "{through} is stable before it is decided at {}", self.decided);
-        self.stable = through.max(self.stable);
+    pub fn on_stored(&mut self, through: EventId) {
+        assert!(through <= self.decided, "{through} is stored before it is decided at {}", self.decided);
+        self.stored = through.max(self.stored);
+        self.move_stable();
+    }
+
+    fn move_stable(&mut self) {
+        let told = self.shards.iter().map(|shard| shard.told).min().expect("a cluster has a shard");
+        self.stable = self.stored.min(told).max(self.stable);
         while let Some(Unstable { at, .. }) = self.unstable.pop_front_if(|unstable| unstable.x <= self.stable) {
             self.elements.release(at);
         }
@@ -381,10 +446,10 @@ impl Ledger {
         self.decided
     }
 
-    /// A shard's watermark as known here.
+    /// Up to where a shard has nothing more to say; where to resume its decisions.
     #[must_use]
     pub fn mark(&self, shard: ShardId) -> EventId {
-        self.marks[shard.0 as usize]
+        self.shards[shard.0 as usize].mark.through()
     }
 
     /// The stable cut.

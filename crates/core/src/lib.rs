@@ -14,6 +14,7 @@
 //! | [`shard`] | one shard's elements, and what it decides about them | 3.2 |
 //! | [`explain`] | why an element is waiting | 5 |
 //! | [`ring`], [`placement`] | which slice owns and which shard homes an element | 3.2 |
+//! | [`reach`] | who has anything to do with an event | 3.2 |
 
 pub mod batch;
 pub mod event;
@@ -26,6 +27,7 @@ pub mod oracle;
 pub mod placement;
 pub mod planted;
 pub mod pool;
+pub mod reach;
 pub mod ring;
 pub mod sequencer;
 pub mod shard;
@@ -36,4 +38,5 @@ pub use ids::{ElementId, EventId, PoolId, ShardId, SliceId};
 pub use message::{CandidateFrame, Claim, Close, DecisionFrame, Grant, ProbeList, Retirement};
 pub use placement::{Place, Placement};
 pub use pool::{DefineError, Pool, PoolDefinition};
+pub use reach::Reach;
 pub use ring::Ring;

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::{ElementId, EventId};
+use crate::{ElementId, EventId, Reach};
 
 /// What one slice found in events `(after, through]`, for one shard.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,6 +15,8 @@ pub struct CandidateFrame {
     pub known: EventId,
     /// The highest stable cut the slice has heard of.
     pub stable: EventId,
+    /// Which slices, this one among them, may have something for the shard up to `through`, and perhaps somewhat beyond.
+    pub reach: Reach,
     /// Probes whose prober is homed at the shard, ascending by `x`.
     pub probes: Vec<ProbeList>,
     /// Claims on anchors homed at the shard, ascending by `x`.
@@ -23,6 +25,21 @@ pub struct CandidateFrame {
     pub closes: Vec<Close>,
     /// What the slice decided itself, in pools where it alone searches, homed at the shard; ascending by `x`.
     pub settled: Vec<Retirement>,
+}
+
+impl CandidateFrame {
+    /// Whether it only says how far the slice is.
+    #[must_use]
+    pub fn finds_nothing(&self) -> bool {
+        self.probes.is_empty() && self.claims.is_empty() && self.closes.is_empty() && self.settled.is_empty()
+    }
+
+    /// Stands for the frame before it as well, in which nothing was found.
+    pub fn follow(&mut self, before: &CandidateFrame) {
+        debug_assert!(before.finds_nothing() && before.through >= self.after, "{before:?} is not before {self:?}");
+        self.after = before.after;
+        self.reach.join(&before.reach);
+    }
 }
 
 /// A probe and the anchors of one slice that satisfy the rule.

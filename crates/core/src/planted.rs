@@ -69,11 +69,17 @@ pub enum Bug {
     WholeTooEarly,
     /// A slice takes a pool for known whole while others' anchors wait that it has not kept.
     WholeWithoutOlder,
+    /// A shard passes slices that it should hear from.
+    ReachIgnored,
+    /// A slice that waits in the midst of a frame does not say who is concerned by it.
+    ReachUntold,
+    /// The balancer passes shards that it should hear from.
+    ShardsPassed,
 }
 
 impl Bug {
     /// All of them; `--planted N` counts from 1.
-    pub const ALL: [Bug; 31] = [
+    pub const ALL: [Bug; 34] = [
         Bug::ProbeNotComplete,
         Bug::ClaimBeforeOwnProbe,
         Bug::ListFactorOne,
@@ -105,6 +111,9 @@ impl Bug {
         Bug::StaleCandidatesServed,
         Bug::WholeTooEarly,
         Bug::WholeWithoutOlder,
+        Bug::ReachIgnored,
+        Bug::ReachUntold,
+        Bug::ShardsPassed,
     ];
 }
 

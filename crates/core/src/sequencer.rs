@@ -5,7 +5,7 @@
 //! large frames.
 //! Invariants: Q1 ids are strictly increasing and dense; Q2 `time_ms` never decreases, whatever the clock does.
 
-use crate::{Event, EventId, EventKind, Frame};
+use crate::{Event, EventId, EventKind, Frame, Reach};
 
 /// Bounds of one frame. Reaching any of the first two makes it due at once.
 #[derive(Clone, Copy, Debug)]
@@ -65,7 +65,7 @@ impl<E> Sequencer<E> {
         self.assigned = EventId(after.0 + count as u64);
         let frame = self.open.get_or_insert_with(|| {
             self.time_ms = self.time_ms.max(now_ms);
-            Frame { after, through: after, time_ms: self.time_ms, stable, events: Vec::new() }
+            Frame { after, through: after, time_ms: self.time_ms, stable, reach: Reach::All, events: Vec::new() }
         });
         frame.through = self.assigned;
         frame.events.push(events(after.next()));

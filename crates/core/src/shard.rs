@@ -2,7 +2,7 @@
 //!
 //! Keeps the timeline of every element homed here that has something in flight, grants an anchor to the probe that is its
 //! best, and accepts a pair when it is the best of both ends and both are sure of it. What a slice settled itself is certain: it
-//! is passed on to the balancer, and nobody else needs to know.
+//! is passed on to the balancer, and nobody else needs to know. A slice that no event concerns need not say so: the others do.
 //! Invariants: G1 a shard acts only on what no lower candidate can still change; G2 the decided watermark never
 //! goes back, and never passes an undecided event homed here; G3 what is decided is never undone; G4 memory follows
 //! what is in flight: at or below `floor` nothing is remembered.
@@ -13,16 +13,17 @@ mod types;
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
 use crate::{
-    CandidateFrame, Claim, Close, DecisionFrame, ElementId, EventId, Grant, Placement, ProbeList, Retirement, ShardId,
-    SliceId,
+    CandidateFrame, Claim, Close, DecisionFrame, ElementId, EventId, Grant, Placement, ProbeList, Reach, Retirement,
+    ShardId, SliceId,
     planted::{Bug, Planted},
+    reach::Mark,
 };
 use timeline::Timelines;
 pub use types::{DecisionBacklog, Fetch, Reader, ShardEffect, ShardError};
 
 #[derive(Clone, Debug)]
 struct SliceMark {
-    through: EventId,
+    mark: Mark,
     /// The lowest `known` of any frame that may still come.
     known: EventId,
     /// What it settled above the stable cut, ascending.
@@ -36,7 +37,9 @@ pub struct Shard {
     placement: Placement,
     planted: Planted,
     slices: Vec<SliceMark>,
-    /// The lowest `through` of all slices: at or below it every candidate has been heard.
+    /// It is known of every event up to here which slices it concerns.
+    horizon: EventId,
+    /// The lowest mark of all slices: at or below it every candidate has been heard.
     complete: EventId,
     /// Watermarks of all shards, this one's among them.
     decided: Vec<EventId>,
@@ -62,11 +65,12 @@ impl Shard {
     #[must_use]
     pub fn new(placement: Placement, id: ShardId, cut: EventId) -> Shard {
         let slices =
-            vec![SliceMark { through: cut, known: cut, settled: VecDeque::new() }; placement.slices() as usize];
+            vec![SliceMark { mark: Mark::new(cut), known: cut, settled: VecDeque::new() }; placement.slices() as usize];
         Shard {
             id,
             slices,
             planted: Planted::default(),
+            horizon: cut,
             complete: cut,
             decided: vec![cut; placement.shards() as usize],
             timelines: Timelines::default(),
@@ -119,18 +123,21 @@ impl Shard {
         frame: &CandidateFrame,
         out: &mut Vec<ShardEffect>,
     ) -> Result<(), ShardError> {
-        let received = self.slices[slice.0 as usize].through;
+        let of = &mut self.slices[slice.0 as usize];
+        let received = of.mark.through();
         if frame.after > received {
             return Err(ShardError::Gap { slice, after: frame.after, received });
         }
+        // Of one that the slice was passed in, this alone is news.
+        of.known = frame.known.max(of.known);
+        self.stable = frame.stable.max(self.stable);
         if frame.through < received && !self.planted.is(Bug::DuplicateFrameApplied) {
+            self.forget();
             return Ok(());
         }
         self.check_homes(frame)?;
-        let mark = &mut self.slices[slice.0 as usize];
-        mark.through = frame.through.max(received);
-        mark.known = frame.known.max(mark.known);
-        self.stable = frame.stable.max(self.stable);
+        self.slices[slice.0 as usize].mark.told(frame.through);
+        self.pass_slices(frame);
         let after = if self.planted.is(Bug::DuplicateFrameApplied) { frame.after } else { received };
         frame.probes.iter().filter(|list| list.x > after).for_each(|list| self.add_probe(list));
         frame.claims.iter().filter(|claim| claim.x > after).for_each(|claim| self.add_claim(claim));
@@ -236,10 +243,10 @@ impl Shard {
         self.decided[shard.0 as usize]
     }
 
-    /// The last event a slice has searched; where to resume its candidates.
+    /// Up to where nothing more comes of a slice; where to resume its candidates.
     #[must_use]
     pub fn through(&self, slice: SliceId) -> EventId {
-        self.slices[slice.0 as usize].through
+        self.slices[slice.0 as usize].mark.through()
     }
 
     /// At or below this nothing is remembered.
@@ -335,9 +342,22 @@ impl Shard {
         }
     }
 
+    /// Passes every slice that nothing concerns for this shard, up to where that is known.
+    fn pass_slices(&mut self, frame: &CandidateFrame) {
+        self.horizon = frame.through.max(self.horizon);
+        match &frame.reach {
+            Reach::All => self.slices.iter_mut().for_each(|slice| slice.mark.concerns(frame.through)),
+            Reach::Pairs(_) if self.planted.is(Bug::ReachIgnored) => {}
+            Reach::Pairs(pairs) => {
+                pairs.iter().for_each(|pair| self.slices[pair.slice.0 as usize].mark.concerns(pair.last));
+            }
+        }
+        self.slices.iter_mut().for_each(|slice| slice.mark.pass(self.horizon));
+    }
+
     /// Looks again at whoever waited for every slice to have searched so far.
     fn wake_complete(&mut self) {
-        self.complete = self.slices.iter().map(|mark| mark.through).min().expect("a placement has a slice");
+        self.complete = self.slices.iter().map(|slice| slice.mark.through()).min().expect("a placement has a slice");
         while let Some(&(x, element)) = self.wake.first()
             && x <= self.complete
         {

@@ -27,8 +27,8 @@ use dovetail_rule::{
 };
 
 use crate::{
-    DecisionFrame, ElementId, Event, EventId, EventKind, LogFrame, Place, Placement, PoolId, Retirement, ShardId,
-    SliceId,
+    DecisionFrame, ElementId, Event, EventId, EventKind, LogFrame, Place, Placement, PoolId, Reach, Retirement,
+    ShardId, SliceId,
     planted::{Bug, Planted},
 };
 use ahead::Ahead;
@@ -322,14 +322,14 @@ impl Slice {
                 // What is not in the frame is nothing to this slice, and so is searched.
                 self.through = event.x.prev();
                 if !self.search_event(event, frame.time_ms)? {
-                    self.flush(out);
+                    self.flush(&frame, out);
                     return Ok(());
                 }
                 self.through = event.x;
             }
             self.through = frame.through;
             self.pending.pop_front();
-            self.flush(out);
+            self.flush(&frame, out);
             self.nameless = frame.stable;
         }
         self.bury(self.through.next());
@@ -523,7 +523,11 @@ impl Slice {
         }
     }
 
-    fn flush(&mut self, out: &mut Vec<SliceEffect>) {
-        self.frames.flush(self.through, self.known(), self.stable, out);
+    /// Sends what was found so far in a frame.
+    fn flush(&mut self, frame: &LogFrame, out: &mut Vec<SliceEffect>) {
+        // Of what was searched already and of what comes: a pair's last event may be either.
+        let untold = self.through < frame.through && self.planted.is(Bug::ReachUntold);
+        let reach = if untold { &Reach::nobody() } else { &frame.reach };
+        self.frames.flush(self.through, reach, (self.known(), self.stable), out);
     }
 }

@@ -158,7 +158,7 @@ impl Pair {
         assert_eq!(said[0], said[1]);
         if random.below(2) == 0 {
             for ledger in [&mut self.one_by_one, &mut self.batches] {
-                ledger.on_stable(through);
+                ledger.on_stored(through);
             }
         }
     }

@@ -127,7 +127,7 @@ impl History {
     fn settle(&mut self, through: EventId) {
         let through = through.max(self.ledger.stable());
         self.ledger.on_decided(ShardId(0), through, &mut self.outcomes).unwrap();
-        self.ledger.on_stable(through);
+        self.ledger.on_stored(through);
     }
 }
 

@@ -49,7 +49,7 @@ fn check(shards: u32, transcript: &str) {
             out.iter().map(outcome).chain(done.err().map(|error| error.to_string())).collect()
         }
         ["stable", through] => {
-            ledger.on_stable(event(through));
+            ledger.on_stored(event(through));
             vec![]
         }
         ["restore", through, words @ ..] => {

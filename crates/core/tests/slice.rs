@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use common::{element, event, number, retirement, shard};
 use dovetail_core::{
-    CandidateFrame, DecisionFrame, Event, EventId, EventKind, LogFrame, Placement, PoolDefinition, PoolId, Ring,
+    CandidateFrame, DecisionFrame, Event, EventId, EventKind, LogFrame, Placement, PoolDefinition, PoolId, Reach, Ring,
     SliceId, WithdrawReason,
     slice::{Slice, SliceCut, SliceEffect, WaitingElement},
 };
@@ -116,7 +116,7 @@ fn frame(rule: &str, x: EventId, words: &[&str]) -> LogFrame {
         other => panic!("{other:?} is no event"),
     };
     let events = vec![Event { x, kind }];
-    LogFrame { after, through: x, time_ms: x.0 * 1000, stable, events }
+    LogFrame { after, through: x, time_ms: x.0 * 1000, stable, reach: Reach::All, events }
 }
 
 fn pool(rule: &str) -> Arc<PoolDefinition> {

@@ -55,7 +55,7 @@ pub fn check_watermark(cx: &Cx, shard: &Shard, before: EventId) -> Result<(), Vi
         let (what, bound_by) = (format!("watermark of {}", shard.id()), "what it was".to_owned());
         return Err(Violation::Watermark { what, found, bound_by, bound: before });
     }
-    cx.truth.check_searched("a shard's watermark", found)?;
+    cx.truth.check_searched("a shard's watermark", Some(shard.id()), found)?;
     cx.truth.on_shard_decided(shard.id(), before, found)
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use dovetail_core::shard::Fetch;
+use dovetail_core::{EventId, shard::Fetch};
 
 use crate::net::{Call, CallId, LinkId, Message, Net, Node, Request, StreamId, Time, Timer};
 
@@ -13,6 +13,8 @@ pub struct Link {
     id: LinkId,
     server: Node,
     stream: Option<StreamId>,
+    /// The cursor that candidates were asked for after.
+    asked: EventId,
     fetch: Option<(CallId, Fetch)>,
     held: VecDeque<Message>,
 }
@@ -20,7 +22,7 @@ pub struct Link {
 impl Link {
     /// A subscription that is made after a short while.
     pub fn new(net: &mut Net, reader: Node, id: LinkId, server: Node) -> Link {
-        let link = Link { reader, id, server, stream: None, fetch: None, held: VecDeque::new() };
+        let link = Link { reader, id, server, stream: None, asked: EventId::ZERO, fetch: None, held: VecDeque::new() };
         link.later(net);
         link
     }
@@ -28,6 +30,9 @@ impl Link {
     /// Asks for a stream, when there is none.
     pub fn subscribe(&mut self, net: &mut Net, request: Request) {
         if self.stream.is_none() {
+            if let Request::Candidates { after, .. } = request {
+                self.asked = after;
+            }
             self.stream = Some(net.open(self.reader, self.id, self.server, request));
         }
     }
@@ -36,6 +41,15 @@ impl Link {
     #[must_use]
     pub fn reads(&self, stream: StreamId) -> bool {
         self.stream == Some(stream)
+    }
+
+    /// Gives up the stream, to ask again, when nothing comes on it because it was asked for from below `floor`.
+    pub fn ask_again_below(&mut self, net: &mut Net, floor: EventId) -> bool {
+        let below = self.asked < floor;
+        if let Some(stream) = self.stream.filter(|_| below) {
+            net.sever(stream);
+        }
+        below
     }
 
     /// The stream is gone: subscribes again after a while. False when it was not the one that is read.

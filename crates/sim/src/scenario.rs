@@ -32,6 +32,8 @@ pub struct Scenario {
     pub ahead_anchors_min: usize,
     /// Up to how many waiting elements slices know a pool whole, and how often a cut tells them, in a thousand.
     pub whole: (usize, u64),
+    /// How often, in a thousand, a frame tells who is concerned by it.
+    pub reach_permille: u64,
     /// Bounds of frames.
     pub frame: FrameLimits,
     /// Bounds of the ledger.
@@ -161,6 +163,9 @@ const KEEP_DICE: u64 = 536;
 /// Chosen so that the seeds of [`crate::regressions`] know no pool whole, as none did when these were found.
 const WHOLE_DICE: u64 = 201;
 
+/// Chosen so that the seeds of [`crate::regressions`] tell nobody's reach, as none did when these were found.
+const REACH_DICE: u64 = 8;
+
 impl Scenario {
     /// What `seed` stands for.
     #[must_use]
@@ -187,6 +192,7 @@ impl Scenario {
             list_max: rng.pick(&[2, 2, 3, 4, 8, 16, 256]),
             ahead_anchors_min: dice.fork(7).pick(&[0, 1, 4, 16, 64, 1024]),
             whole: draw_whole(&mut dice.fork(WHOLE_DICE)),
+            reach_permille: dice.fork(REACH_DICE).pick(&[0, 500, 1000, 1000]),
             frame,
             ledger: LedgerLimits {
                 waiting_max: rng.pick(&[10, 100_000, 100_000, 100_000, 100_000]),

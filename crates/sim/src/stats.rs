@@ -95,6 +95,10 @@ stats! {
     stalls,
     /// Searches that were looked ahead for.
     looked_ahead,
+    /// Frames of the log that told who alone is concerned.
+    reach_told,
+    /// Candidates asked for again, since they were gone but not needed any more.
+    asked_again,
     /// Events lost in crashes, because they were not on disk.
     events_lost,
     /// Outcomes told again after a crash of the balancer.

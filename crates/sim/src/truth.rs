@@ -38,6 +38,8 @@ struct Decided {
     retirement: Option<Retirement>,
     time_ms: u64,
     reason: Option<WithdrawReason>,
+    /// The slice and the shard that alone are concerned; none when all are.
+    only: Option<(SliceId, ShardId)>,
     /// Whether a shard has announced it.
     announced: bool,
     /// Whether a client could have seen it.
@@ -148,7 +150,9 @@ impl Truth {
             for end in retirement.iter().flat_map(Retirement::ends) {
                 self.elements.get_mut(&end).expect("it arrived").ended = Some(event.x);
             }
-            self.events.push(Decided { retirement, time_ms: frame.time_ms, reason, ..Decided::default() });
+            let only = event.only_at(|pool| &self.pools[pool.0 as usize]);
+            let only = only.map(|place| (self.placement.owner(place), self.placement.home(place)));
+            self.events.push(Decided { retirement, time_ms: frame.time_ms, reason, only, ..Decided::default() });
         }
         Ok(())
     }
@@ -220,15 +224,18 @@ impl Truth {
         Ok(())
     }
 
-    /// A watermark of decisions: every slice has been there.
+    /// A watermark of the decisions of one shard, or of all: every slice has searched what concerns it and them.
     ///
     /// # Errors
     /// When one has not.
-    pub fn check_searched(&self, what: &str, found: EventId) -> Result<(), Violation> {
-        let bound = self.searched.iter().copied().min().expect("a placement has a slice");
-        if found <= bound {
-            return Ok(());
-        }
+    pub fn check_searched(&self, what: &str, of: Option<ShardId>, found: EventId) -> Result<(), Violation> {
+        let unsearched = |(slice, &searched): (SliceId, &EventId)| {
+            let missed = self.events.get(index(searched.next())..=index(found)).unwrap_or_default();
+            let concerns = |(only, home)| only == slice && of.is_none_or(|shard| shard == home);
+            let first = missed.iter().position(|event| event.only.is_none_or(concerns))?;
+            Some(EventId(searched.0 + first as u64))
+        };
+        let Some(bound) = (0..).map(SliceId).zip(&self.searched).filter_map(unsearched).min() else { return Ok(()) };
         let bound_by = "what every slice has searched".to_owned();
         Err(Violation::Watermark { what: what.to_owned(), found, bound_by, bound })
     }

@@ -6,7 +6,7 @@
 use std::{sync::Arc, time::Duration};
 
 use dovetail_core::{
-    DecisionFrame, Event, EventId, EventKind, LogFrame, Placement, PoolDefinition, PoolId, Retirement, Ring, ShardId,
+    DecisionFrame, Event, EventId, EventKind, LogFrame, Placement, PoolDefinition, PoolId, Reach, Retirement, Ring, ShardId,
     SliceId,
     shard::{Shard, ShardEffect},
     slice::{Slice, SliceCut, SliceEffect},
@@ -34,7 +34,7 @@ impl Log<'_> {
     fn definition(&self) -> Arc<LogFrame> {
         let kind = EventKind::PoolDefined { pool: PoolId(0), definition: Arc::clone(&self.pool) };
         let events = vec![Event { x: EventId(1), kind }];
-        Arc::new(LogFrame { after: EventId(0), through: EventId(1), time_ms: 0, stable: EventId(0), events })
+        Arc::new(LogFrame { after: EventId(0), through: EventId(1), time_ms: 0, stable: EventId(0), reach: Reach::All, events })
     }
 
     fn frames(&self, from: usize) -> Vec<Arc<LogFrame>> {
@@ -48,7 +48,7 @@ impl Log<'_> {
         let events = (start..end).map(|at| Event { x: EventId(at as u64 + 2), kind: arrival(at) }).collect();
         // Nobody reads slower than a few frames behind.
         let stable = EventId(after.0.saturating_sub(FRAMES as u64 * FRAME as u64));
-        Arc::new(LogFrame { after, through, time_ms: 0, stable, events })
+        Arc::new(LogFrame { after, through, time_ms: 0, stable, reach: Reach::All, events })
     }
 }
 

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use dovetail_rule::Row;
 
 use super::{
-    ClientPart, Ledger, LedgerLimits, Outcome, PoolCounts, PoolEntry, Timer, due_next,
+    ClientPart, Ledger, LedgerLimits, Outcome, PoolCounts, PoolEntry, ShardMark, Timer, due_next,
     ended::{Idempotency, Remembered},
     ids::Ids,
 };
@@ -284,8 +284,8 @@ impl Ledger {
         }
         ledger.recorded = base.through;
         ledger.decided = base.through;
-        ledger.stable = base.through;
-        ledger.marks.fill(base.through);
+        (ledger.stored, ledger.stable) = (base.through, base.through);
+        ledger.shards.fill(ShardMark::new(base.through));
         ledger.times.push_back((base.through, base.time_ms));
         Ok(ledger)
     }

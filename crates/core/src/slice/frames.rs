@@ -3,7 +3,7 @@
 use std::{collections::VecDeque, mem, sync::Arc};
 
 use super::{Behind, CandidateBacklog, SliceEffect};
-use crate::{CandidateFrame, Claim, Close, ElementId, EventId, ProbeList, Retirement, ShardId};
+use crate::{CandidateFrame, Claim, Close, ElementId, EventId, ProbeList, Reach, Retirement, ShardId};
 
 #[derive(Debug)]
 pub(super) struct Frames {
@@ -47,24 +47,32 @@ impl Frames {
         self.shards[home.0 as usize].settled.push(retirement);
     }
 
-    /// Sends and keeps what was found in events up to `through`; nothing when there was no event.
-    pub(super) fn flush(&mut self, through: EventId, known: EventId, stable: EventId, out: &mut Vec<SliceEffect>) {
+    /// Sends and keeps what was found in events up to `through`; nothing when there was no event. `reach` is that of these events, and
+    /// perhaps of some after them.
+    pub(super) fn flush(
+        &mut self,
+        through: EventId,
+        reach: &Reach,
+        (known, stable): (EventId, EventId),
+        out: &mut Vec<SliceEffect>,
+    ) {
         if through == self.flushed {
             return;
         }
-        for (shard, frames) in self.shards.iter_mut().enumerate() {
+        for (shard, frames) in (0..).map(ShardId).zip(&mut self.shards) {
             let frame = Arc::new(CandidateFrame {
                 after: self.flushed,
                 through,
                 known,
                 stable,
+                reach: reach.of_shard(shard),
                 probes: mem::take(&mut frames.probes),
                 claims: mem::take(&mut frames.claims),
                 closes: mem::take(&mut frames.closes),
                 settled: mem::take(&mut frames.settled),
             });
             frames.kept.push_back(Arc::clone(&frame));
-            out.push(SliceEffect::Frame { to: ShardId(u32::try_from(shard).expect("few shards")), frame });
+            out.push(SliceEffect::Frame { to: shard, frame });
         }
         self.flushed = through;
         self.said = (known, stable);
@@ -88,7 +96,8 @@ impl Frames {
     fn without_events(&self, known: EventId, stable: EventId) -> CandidateFrame {
         let (after, through) = (self.flushed, self.flushed);
         let (probes, claims, closes, settled) = (vec![], vec![], vec![], vec![]);
-        CandidateFrame { after, through, known, stable, probes, claims, closes, settled }
+        let reach = Reach::nobody();
+        CandidateFrame { after, through, known, stable, reach, probes, claims, closes, settled }
     }
 
     pub(super) fn trim(&mut self, stable: EventId) {

@@ -437,7 +437,7 @@ impl Machines {
             }
             Input::Store => {
                 let through = ledger.decided();
-                ledger.on_stable(through);
+                ledger.on_stored(through);
                 let stable = self.intern(Message::stable(through));
                 outcome.sends.extend((0..SLICES as u8).map(|slice| (Stream::Stable(slice), stable)));
             }

@@ -3,7 +3,7 @@
 use std::{fmt, sync::Arc};
 
 use dovetail_core::{
-    ElementId, Event, EventId, EventKind, LogFrame, Placement, PoolDefinition, PoolId, Retirement, Ring,
+    ElementId, Event, EventId, EventKind, LogFrame, Placement, PoolDefinition, PoolId, Reach, Retirement, Ring,
     WithdrawReason, oracle::Oracle,
 };
 use dovetail_rule::{Row, Schema, Value, ValueKind};
@@ -209,7 +209,7 @@ impl Plan {
     /// The frame of an event, opened when the stable cut was `stable`.
     pub(super) fn frame(&self, x: EventId, stable: EventId) -> LogFrame {
         let events = vec![self.events[self.at(x)].clone()];
-        LogFrame { after: x.prev(), through: x, time_ms: self.time_ms(x), stable, events }
+        LogFrame { after: x.prev(), through: x, time_ms: self.time_ms(x), stable, reach: Reach::All, events }
     }
 
     /// What the oracle decides at an event.

@@ -265,6 +265,11 @@ impl Gatherer {
         if shard.through(slice) < floor {
             return Fate::Behind;
         }
+        // It was passed in the slice since it asked.
+        if live.slices[slice.0 as usize].ask_again_below(&mut cx.net, floor) {
+            cx.stats.asked_again += 1;
+            return Fate::Goes;
+        }
         if let Some(fetch) = shard.on_slice_subscribed(slice, known) {
             cx.stats.slice_fetches += 1;
             cx.provoke();

@@ -66,7 +66,9 @@ impl Balancer {
 
     pub(super) fn take_frame(&mut self, cx: &mut Cx) {
         let live = self.live.as_mut().expect("a node that is up is live");
-        if let Some(frame) = live.sequencer.take() {
+        if let Some(mut frame) = live.sequencer.take() {
+            frame.reach = live.reach(cx, &frame);
+            live.ledger.on_frame(frame.after, frame.through, &frame.reach);
             self.disk.log.append(LogRecord { frame: Arc::new(frame), clients: mem::take(&mut live.clients) });
             self.sync_log(cx);
         }
@@ -131,14 +133,23 @@ impl Balancer {
         }
         let live = self.live.as_mut().expect("a node that is up is live");
         self.disk.results.end_sync();
-        self.stable = self.disk.stable();
-        live.ledger.on_stable(self.stable);
-        for &feed in live.feeds.iter().flatten() {
-            cx.net.send(feed, Message::Stable(self.stable), &mut cx.stats);
-        }
+        live.ledger.on_stored(self.disk.stable());
+        self.tell_stable(cx);
         self.write_results(cx);
         self.begin_checkpoint(cx)?;
         Ok(Fate::Goes)
+    }
+
+    /// Tells the stable cut, if it has moved.
+    pub(super) fn tell_stable(&mut self, cx: &mut Cx) {
+        let live = self.live.as_mut().expect("a node that is up is live");
+        if live.ledger.stable() == self.stable {
+            return;
+        }
+        self.stable = live.ledger.stable();
+        for &feed in live.feeds.iter().flatten() {
+            cx.net.send(feed, Message::Stable(self.stable), &mut cx.stats);
+        }
     }
 
     /// Whether the disk was full when it was last written to. Then nothing is let in, and nothing acknowledged.

@@ -1,0 +1,165 @@
+//! Who has anything to do with a run of events, so that nobody waits for the others.
+//!
+//! An event of a pool that is split by key is searched by one slice, and what comes of it is announced by one shard. The balancer
+//! knows both when it logs the event, and says so. A shard then knows of every other slice that it has found nothing, without a
+//! message from it, and the balancer the same of every other shard: a frame of one element takes three messages, however many
+//! nodes there are. The others are told later, of many frames at a time.
+//!
+//! Whoever does not know who is concerned takes it that all are, which is always safe.
+
+use crate::{EventId, Place, Placement, ShardId, SliceId};
+
+/// Which slices may have something for which shards in a run of events.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Reach {
+    /// Every slice for every shard, or it is not known.
+    #[default]
+    All,
+    /// For these alone, ascending.
+    Pairs(Vec<Pair>),
+}
+
+/// A slice that may have something for a shard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Pair {
+    /// Who searches.
+    pub slice: SliceId,
+    /// Who announces what was found.
+    pub shard: ShardId,
+    /// The last event of the run that concerns both.
+    pub last: EventId,
+}
+
+impl Reach {
+    /// Nobody: to add to.
+    #[must_use]
+    pub fn nobody() -> Reach {
+        Reach::Pairs(Vec::new())
+    }
+
+    /// Adds event `x`, above all before. It has a place when one slice alone searches for its element
+    /// ([`Event::only_at`](crate::Event::only_at)).
+    pub fn add(&mut self, x: EventId, only_at: Option<Place>, placement: &Placement) {
+        match only_at {
+            Some(place) => self.add_pair(Pair { slice: placement.owner(place), shard: placement.home(place), last: x }),
+            None => *self = Reach::All,
+        }
+    }
+
+    /// Adds the reach of another run.
+    pub fn join(&mut self, other: &Reach) {
+        match other {
+            Reach::All => *self = Reach::All,
+            Reach::Pairs(pairs) => pairs.iter().for_each(|&pair| self.add_pair(pair)),
+        }
+    }
+
+    fn add_pair(&mut self, pair: Pair) {
+        let Reach::Pairs(pairs) = self else { return };
+        match pairs.binary_search_by_key(&(pair.slice, pair.shard), |pair| (pair.slice, pair.shard)) {
+            Ok(at) => pairs[at].last = pairs[at].last.max(pair.last),
+            Err(at) => pairs.insert(at, pair),
+        }
+    }
+
+    /// Only what concerns a shard.
+    #[must_use]
+    pub fn of_shard(&self, shard: ShardId) -> Reach {
+        match self {
+            Reach::All => Reach::All,
+            Reach::Pairs(pairs) => Reach::Pairs(pairs.iter().filter(|pair| pair.shard == shard).copied().collect()),
+        }
+    }
+
+    /// Whether one of some slices may have something for anybody.
+    pub fn has(&self, mut slices: impl FnMut(SliceId) -> bool) -> bool {
+        match self {
+            Reach::All => true,
+            Reach::Pairs(pairs) => pairs.iter().any(|pair| slices(pair.slice)),
+        }
+    }
+}
+
+/// How far somebody is through the log, told or known without him.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Mark {
+    through: EventId,
+    /// The last event that concerns him, as far as it is known who is concerned.
+    due: EventId,
+}
+
+impl Mark {
+    pub(crate) fn new(through: EventId) -> Mark {
+        Mark { through, due: through }
+    }
+
+    /// There is nothing of his that is not known at or below this.
+    pub(crate) fn through(self) -> EventId {
+        self.through
+    }
+
+    /// He has told of everything up to there.
+    pub(crate) fn told(&mut self, through: EventId) {
+        self.through = through.max(self.through);
+    }
+
+    /// Event `x` concerns him.
+    pub(crate) fn concerns(&mut self, x: EventId) {
+        self.due = x.max(self.due);
+    }
+
+    /// It is known of every event up to there whether it concerns him.
+    pub(crate) fn pass(&mut self, horizon: EventId) {
+        if self.through >= self.due {
+            self.through = horizon.max(self.through);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pair(slice: u32, shard: u32, last: u64) -> Pair {
+        Pair { slice: SliceId(slice), shard: ShardId(shard), last: EventId(last) }
+    }
+
+    fn reach(pairs: &[(u32, u32, u64)]) -> Reach {
+        Reach::Pairs(pairs.iter().map(|&(slice, shard, last)| pair(slice, shard, last)).collect())
+    }
+
+    #[test]
+    fn a_pair_is_there_once_with_its_last_event() {
+        let mut joined = reach(&[(0, 1, 3), (2, 0, 4)]);
+        joined.join(&reach(&[(0, 0, 5), (2, 0, 9)]));
+        joined.join(&reach(&[(2, 0, 7)]));
+        assert_eq!(joined, reach(&[(0, 0, 5), (0, 1, 3), (2, 0, 9)]));
+        assert_eq!(joined.of_shard(ShardId(0)), reach(&[(0, 0, 5), (2, 0, 9)]));
+        assert_eq!([0, 1, 2].map(|slice| joined.has(|of| of.0 == slice)), [true, false, true]);
+    }
+
+    #[test]
+    fn what_concerns_all_stays_so() {
+        let mut joined = reach(&[(0, 1, 3)]);
+        joined.join(&Reach::All);
+        joined.join(&reach(&[(0, 1, 9)]));
+        assert_eq!((joined.of_shard(ShardId(3)), joined.has(|_| false)), (Reach::All, true));
+    }
+
+    #[test]
+    fn who_is_not_concerned_is_passed_and_who_is_has_to_tell() {
+        let mut mark = Mark::new(EventId(10));
+        let mut through = |told: u64, concerns: u64, horizon: u64| {
+            mark.told(EventId(told));
+            mark.concerns(EventId(concerns));
+            mark.pass(EventId(horizon));
+            mark.through().0
+        };
+        assert_eq!(through(0, 0, 20), 20);
+        assert_eq!(through(0, 25, 30), 20);
+        assert_eq!(through(24, 0, 40), 24);
+        assert_eq!(through(25, 0, 40), 40);
+        // What is told late changes nothing.
+        assert_eq!(through(30, 12, 40), 40);
+    }
+}
