@@ -99,6 +99,8 @@ stats! {
     reach_told,
     /// Candidates asked for again, since they were gone but not needed any more.
     asked_again,
+    /// Candidate frames held back, since they did not concern the reader.
+    held,
     /// Events lost in crashes, because they were not on disk.
     events_lost,
     /// Outcomes told again after a crash of the balancer.
@@ -143,6 +145,10 @@ impl Stats {
                 s.disk_errors, s.disk_full, s.refused_full
             ),
             format!("  retries    {}, {} of them answered from a checkpoint", s.retries, s.retries_from_checkpoint),
+            format!(
+                "  reach      {} frames that told, {} of candidates held, {} asked for again",
+                s.reach_told, s.held, s.asked_again
+            ),
             format!(
                 "  search     {} stalls, {} looked ahead for, longest list {}",
                 s.stalls, s.looked_ahead, s.list_longest

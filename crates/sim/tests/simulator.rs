@@ -109,4 +109,7 @@ each_is_found! {
     serving_frames_that_know_too_little_is_found: StaleCandidatesServed,
     knowing_a_pool_whole_before_events_in_flight_are_decided_is_found: WholeTooEarly,
     knowing_a_pool_whole_without_those_who_waited_before_is_found: WholeWithoutOlder,
+    passing_slices_that_may_have_found_something_is_found: ReachIgnored,
+    not_saying_who_is_concerned_by_half_a_frame_is_found: ReachUntold,
+    passing_shards_that_may_have_something_to_say_is_found: ShardsPassed,
 }

@@ -1,9 +1,9 @@
 //! A matcher: reads the feed and every shard's decisions, runs its slices, serves their candidates.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use dovetail_core::{
-    EventId, ShardId, SliceId,
+    CandidateFrame, EventId, ShardId, SliceId,
     planted::Bug,
     shard::Fetch,
     slice::{FrameError, Slice, SliceCut, SliceEffect},
@@ -13,10 +13,13 @@ use crate::{
     checks,
     cx::Cx,
     link::Link,
-    net::{CallId, LinkId, Message, Node, Reply, Request, StreamId, Timer},
+    net::{CallId, LinkId, Message, Node, Reply, Request, StreamId, Time, Timer},
     nodes::Fate,
     violation::Violation,
 };
+
+/// Longest time that what does not concern a reader is held.
+const HELD_MS: Time = 100;
 
 /// A matcher.
 #[derive(Debug)]
@@ -35,6 +38,8 @@ struct Live {
     slices: Vec<Slice>,
     /// Who reads which slice's candidates.
     readers: Vec<(SliceId, ShardId, StreamId)>,
+    /// For readers that no event in them concerns; later.
+    held: BTreeMap<(SliceId, ShardId), Arc<CandidateFrame>>,
 }
 
 impl Matcher {
@@ -47,7 +52,7 @@ impl Matcher {
     /// Starts with nothing, from the cut.
     pub fn start(&mut self, cx: &mut Cx) {
         let feed = Link::new(&mut cx.net, self.node(), LinkId::Feed, Node::Balancer);
-        self.live = Some(Live { feed, decisions: Vec::new(), slices: Vec::new(), readers: Vec::new() });
+        self.live = Some(Live { feed, decisions: Vec::new(), slices: Vec::new(), readers: Vec::new(), held: BTreeMap::new() });
     }
 
     /// Loses everything.
@@ -87,6 +92,8 @@ impl Matcher {
             }
             !replaced
         });
+        // It is in the backlog.
+        live.held.remove(&(slice, shard));
         let floor = served.floor();
         let overlap = after >= floor && cx.rng.chance(cx.scenario.net.overlap_permille);
         let from = if overlap { EventId(cx.rng.range(floor.0, after.0)) } else { after };
@@ -180,6 +187,11 @@ impl Matcher {
                 let after = self.cursor(shard);
                 let live = self.live.as_mut().expect("a node that is up is live");
                 live.decisions[shard.0 as usize].subscribe(&mut cx.net, Request::Decisions { after });
+            }
+            Timer::Publish => {
+                for ((slice, shard), frame) in std::mem::take(&mut live.held) {
+                    live.send(cx, (slice, shard), frame);
+                }
             }
             Timer::CallTimeout(id) => live.decisions.iter_mut().for_each(|link| link.timed_out(&mut cx.net, id)),
             other => unreachable!("a matcher sets no {other:?}"),
@@ -289,7 +301,7 @@ impl Matcher {
         mut give: impl FnMut(&mut Slice, &mut Vec<SliceEffect>) -> Result<(), FrameError>,
     ) -> Result<(), Violation> {
         let live = self.live.as_mut().expect("a node that is up is live");
-        let mut effects = Vec::new();
+        let (mut effects, mut found) = (Vec::new(), Vec::new());
         for slice in &mut live.slices {
             give(slice, &mut effects).map_err(|source| Violation::Slice { matcher: self.index, source })?;
             if cx.twice {
@@ -300,13 +312,42 @@ impl Matcher {
             cx.truth.on_searched(slice.id(), slice.through())?;
             for SliceEffect::Frame { to, frame } in effects.drain(..) {
                 checks::check_frame(cx, slice, &frame)?;
-                let mut readers = live.readers.iter();
-                if let Some(&(.., stream)) = readers.find(|&&(of, shard, _)| of == slice.id() && shard == to) {
-                    cx.net.send(stream, Message::Candidates(frame), &mut cx.stats);
-                }
+                found.push(((slice.id(), to), frame));
+            }
+        }
+        for (to, frame) in found {
+            if live.hold_or_send(cx, to, frame) {
+                cx.net.timer(Node::Matcher(self.index), cx.rng.range(1, HELD_MS), Timer::Publish);
             }
         }
         Ok(())
+    }
+}
+
+impl Live {
+    /// Sends a frame behind what was held, or holds it if it does not concern the reader. True when it is the first.
+    fn hold_or_send(&mut self, cx: &mut Cx, to: (SliceId, ShardId), mut frame: Arc<CandidateFrame>) -> bool {
+        let held = self.held.remove(&to);
+        let first = held.is_none();
+        match held {
+            Some(held) if frame.finds_nothing() => Arc::make_mut(&mut frame).follow(&held),
+            Some(held) => self.send(cx, to, held),
+            None => {}
+        }
+        let hold = cx.scenario.reach_permille > 0 && !frame.reach.has(|slice| slice == to.0);
+        if !(hold && cx.rng.chance(cx.scenario.net.batch_permille)) {
+            self.send(cx, to, frame);
+            return false;
+        }
+        cx.stats.held += 1;
+        self.held.insert(to, frame);
+        first
+    }
+
+    fn send(&self, cx: &mut Cx, (slice, shard): (SliceId, ShardId), frame: Arc<CandidateFrame>) {
+        if let Some(&(.., stream)) = self.readers.iter().find(|&&(of, to, _)| (of, to) == (slice, shard)) {
+            cx.net.send(stream, Message::Candidates(frame), &mut cx.stats);
+        }
     }
 }
 

@@ -36,6 +36,7 @@ impl Balancer {
         let cut = base.through;
         let ledger = Ledger::from_checkpoint(cx.scenario.ledger, cx.scenario.placement.shards(), base);
         let mut ledger = ledger.expect("what was defined once compiles again");
+        ledger.plant(cx.planted());
         ledger.keep(kept);
         let outcomes = self.disk.results.safe().iter().flat_map(|record| &record.outcomes);
         outcomes.take_while(|outcome| outcome.x <= cut).for_each(|outcome| ledger.remember(outcome));
