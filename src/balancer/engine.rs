@@ -309,7 +309,7 @@ impl Engine {
 
     fn take_frame(&mut self) {
         if let Some(mut frame) = self.sequencer.take() {
-            frame.reach = frame::reach(&frame, &self.pools, &self.placement);
+            frame.reach = frame::reach(&frame, &self.ledger, &self.placement);
             self.ledger.on_frame(frame.after, frame.through, &frame.reach);
             self.queued += 1;
             self.pacing.taken(frame.through, self.ledger.decided());

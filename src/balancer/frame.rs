@@ -2,7 +2,9 @@
 
 use std::sync::{Arc, OnceLock};
 
-use dovetail_core::{ElementId, EventId, Place, Placement, Pool, Reach, SliceId, batch::Run};
+use dovetail_core::{
+    ElementId, Event, EventId, Place, Placement, Pool, PoolId, Reach, SliceId, batch::Run, ledger::Ledger,
+};
 use dovetail_rule::{Row, Split};
 
 use super::pools::Pools;
@@ -50,9 +52,11 @@ impl PublishedFrame {
     pub(crate) fn owners(&self, pools: &Pools, placement: &Placement) -> &[Owners] {
         self.owners.get_or_init(|| {
             pools.with(|pools| {
+                let pool = |id: PoolId| &*pools[id.0 as usize];
                 let owners = |part: &Part| {
                     let mut slices = Vec::new();
-                    match each_place(part, pools, |_, place| slices.push(placement.owner(place))) {
+                    let add = |_, place| slices.push(placement.owner(place));
+                    match each_place(part, pool, |event| event.only_at(pool), add) {
                         true => Owners::Each(slices.into()),
                         false => Owners::All,
                     }
@@ -64,28 +68,31 @@ impl PublishedFrame {
 }
 
 /// Who has anything to do with the events of a frame.
-pub(crate) fn reach(frame: &PartFrame, pools: &Pools, placement: &Placement) -> Reach {
+pub(crate) fn reach(frame: &PartFrame, ledger: &Ledger, placement: &Placement) -> Reach {
     let pairs = u64::from(placement.slices()) * u64::from(placement.shards());
     if frame.through.0 - frame.after.0 > REACH_EVENTS_MAX * pairs {
         return Reach::All;
     }
     let mut reach = Reach::nobody();
+    let pool = |id| &ledger.pool(id).pool;
     let mut add = |x, place| reach.add(x, Some(place), placement);
-    match pools.with(|pools| frame.events.iter().all(|part| each_place(part, pools, &mut add))) {
+    match frame.events.iter().all(|part| each_place(part, pool, |event| ledger.only_at(event), &mut add)) {
         true => reach,
         false => Reach::All,
     }
 }
 
-/// The place of each event of a part, where one slice alone searches for its element. False when they matter everywhere.
-fn each_place(part: &Part, pools: &[Arc<Pool>], mut each: impl FnMut(EventId, Place)) -> bool {
+/// The place of each event of a part, where one slice alone is concerned by it. False when they matter everywhere.
+fn each_place<'p>(
+    part: &Part,
+    pool: impl Fn(PoolId) -> &'p Pool,
+    only_at: impl Fn(&Event) -> Option<Place>,
+    mut each: impl FnMut(EventId, Place),
+) -> bool {
     match part {
-        Part::Event(event) => {
-            let place = event.only_at(|pool| &*pools[pool.0 as usize]);
-            place.inspect(|&place| each(event.x, place)).is_some()
-        }
+        Part::Event(event) => only_at(event).inspect(|&place| each(event.x, place)).is_some(),
         Part::Arrivals(first, Run { batch, rows }) => {
-            let pool = &pools[batch.pool().0 as usize];
+            let pool = pool(batch.pool());
             if pool.split() == Split::Index {
                 return false;
             }

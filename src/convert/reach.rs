@@ -1,9 +1,6 @@
 //! Who has anything to do with a run of events.
 
-use dovetail_core::{
-    EventId, Reach, ShardId, SliceId,
-    reach::Pair,
-};
+use dovetail_core::{EventId, Reach, ShardId, SliceId, reach::Pair};
 
 use crate::pb;
 

@@ -187,7 +187,10 @@ fn a_part_of_a_frame_has_the_events_chosen_and_covers_the_others() {
                 Some(before)
             })
             .collect();
-        let part = log_frame(log_frame_part_pb(&parts, (parts.after, &parts.reach), |place, at| (before[place] + at) % 3 == 1)).unwrap();
+        let part = log_frame(log_frame_part_pb(&parts, (parts.after, &parts.reach), |place, at| {
+            (before[place] + at) % 3 == 1
+        }))
+        .unwrap();
         let chosen = frame.events.iter().enumerate().filter(|(place, _)| place % 3 == 1);
         let events: Vec<Event> = chosen.map(|(_, event)| event.clone()).collect();
         assert_eq!(part, LogFrame { events, ..frame });

@@ -35,7 +35,7 @@ pub use types::{
 };
 
 use crate::{
-    DefineError, ElementId, EventId, EventKind, Place, Pool, PoolId, Reach, Retirement, ShardId, WithdrawReason,
+    DefineError, ElementId, Event, EventId, EventKind, Place, Pool, PoolId, Reach, Retirement, ShardId, WithdrawReason,
     batch::{Batch, Fingerprint, Run},
     hash::ElementMap,
     planted::{Bug, Planted},
@@ -282,6 +282,19 @@ impl Ledger {
         self.advance(decided, out)?;
         self.move_stable();
         Ok(())
+    }
+
+    /// The place of an event's element, when one slice alone is concerned by it. Knows more than [`Event::only_at`]: withdrawals do not
+    /// say where their elements belong.
+    #[must_use]
+    pub fn only_at(&self, event: &Event) -> Option<Place> {
+        let &EventKind::Withdrawal { element, pool, .. } = &event.kind else {
+            return event.only_at(|pool| &self.pool(pool).pool);
+        };
+        let pool = &self.pool(pool).pool;
+        let at = self.elements.waits(element).filter(|_| pool.split() != Split::Index)?;
+        let view = self.elements.view(at);
+        Some(pool.place(element, &view.batch.row(view.row)))
     }
 
     /// A frame `(after, through]` was taken from those that are recorded: this is who has anything to do with its events. What was not

@@ -7,8 +7,8 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use dovetail_core::{
-    DecisionFrame, ElementId, Event, EventId, EventKind, LogFrame, Placement, PoolDefinition, PoolId, Reach, Retirement, Ring,
-    ShardId, SliceId, WithdrawReason,
+    DecisionFrame, ElementId, Event, EventId, EventKind, LogFrame, Placement, PoolDefinition, PoolId, Reach,
+    Retirement, Ring, ShardId, SliceId, WithdrawReason,
     oracle::Oracle,
     slice::{Slice, SliceCut, SliceEffect},
 };
@@ -98,7 +98,14 @@ fn log(random: &mut Random, rules: &[&str], events: u64) -> Vec<Arc<LogFrame>> {
             };
             entries.push(Event { x: EventId(x), kind });
         }
-        frames.push(Arc::new(LogFrame { after, through: EventId(x), time_ms, stable: EventId::ZERO, reach: Reach::All, events: entries }));
+        frames.push(Arc::new(LogFrame {
+            after,
+            through: EventId(x),
+            time_ms,
+            stable: EventId::ZERO,
+            reach: Reach::All,
+            events: entries,
+        }));
     }
     frames
 }

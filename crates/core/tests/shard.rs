@@ -107,7 +107,8 @@ fn decisions(words: &[&str]) -> DecisionFrame {
 fn candidates(after: EventId, through: EventId, words: &[&str]) -> CandidateFrame {
     let (known, stable) = (EventId::ZERO, EventId::ZERO);
     let (probes, claims, closes, settled) = (vec![], vec![], vec![], vec![]);
-    let mut frame = CandidateFrame { after, through, known, stable, reach: Reach::All, probes, claims, closes, settled };
+    let mut frame =
+        CandidateFrame { after, through, known, stable, reach: Reach::All, probes, claims, closes, settled };
     for part in words.split(|&word| word == ",").filter(|part| !part.is_empty()) {
         match part {
             ["known", known, "stable", stable] => (frame.known, frame.stable) = (event(known), event(stable)),

@@ -4,12 +4,12 @@ use std::{collections::HashMap, sync::Arc};
 
 use bytes::Bytes;
 use dovetail_core::{
-    ElementId, EventId, EventKind, LogFrame, Place, Placement, Pool, PoolId, Retirement, ShardId, SliceId,
+    ElementId, Event, EventId, EventKind, LogFrame, Place, Placement, Pool, PoolId, Retirement, ShardId, SliceId,
     WithdrawReason,
     ledger::{ClientPart, Outcome, OutcomeEnd},
     oracle::Oracle,
 };
-use dovetail_rule::Row;
+use dovetail_rule::{Row, Split};
 
 use crate::violation::Violation;
 
@@ -150,11 +150,22 @@ impl Truth {
             for end in retirement.iter().flat_map(Retirement::ends) {
                 self.elements.get_mut(&end).expect("it arrived").ended = Some(event.x);
             }
-            let only = event.only_at(|pool| &self.pools[pool.0 as usize]);
+            let only = self.only_at(event);
             let only = only.map(|place| (self.placement.owner(place), self.placement.home(place)));
             self.events.push(Decided { retirement, time_ms: frame.time_ms, reason, only, ..Decided::default() });
         }
         Ok(())
+    }
+
+    /// The place of an event's element, when one slice alone is concerned by it.
+    fn only_at(&self, event: &Event) -> Option<Place> {
+        let pool = |pool: PoolId| &self.pools[pool.0 as usize];
+        match event.kind {
+            EventKind::Withdrawal { element, pool: of, .. } if pool(of).split() != Split::Index => {
+                Some(self.place(element))
+            }
+            _ => event.only_at(pool),
+        }
     }
 
     /// A shard announces a retirement.

@@ -6,8 +6,8 @@
 use std::{sync::Arc, time::Duration};
 
 use dovetail_core::{
-    DecisionFrame, Event, EventId, EventKind, LogFrame, Placement, PoolDefinition, PoolId, Reach, Retirement, Ring, ShardId,
-    SliceId,
+    DecisionFrame, Event, EventId, EventKind, LogFrame, Placement, PoolDefinition, PoolId, Reach, Retirement, Ring,
+    ShardId, SliceId,
     shard::{Shard, ShardEffect},
     slice::{Slice, SliceCut, SliceEffect},
 };
@@ -34,7 +34,14 @@ impl Log<'_> {
     fn definition(&self) -> Arc<LogFrame> {
         let kind = EventKind::PoolDefined { pool: PoolId(0), definition: Arc::clone(&self.pool) };
         let events = vec![Event { x: EventId(1), kind }];
-        Arc::new(LogFrame { after: EventId(0), through: EventId(1), time_ms: 0, stable: EventId(0), reach: Reach::All, events })
+        Arc::new(LogFrame {
+            after: EventId(0),
+            through: EventId(1),
+            time_ms: 0,
+            stable: EventId(0),
+            reach: Reach::All,
+            events,
+        })
     }
 
     fn frames(&self, from: usize) -> Vec<Arc<LogFrame>> {

@@ -6,7 +6,7 @@ mod storage;
 use std::sync::Arc;
 
 use dovetail_core::{
-    DecisionFrame, ElementId, Event, EventId, EventKind, LogFrame, Place, Reach, ShardId,
+    DecisionFrame, ElementId, Event, EventId, EventKind, LogFrame, Reach, ShardId,
     ledger::{Admission, ClientPart, Ledger, Outcome, Status, Submission, SubmitError},
     sequencer::Sequencer,
 };
@@ -404,24 +404,21 @@ impl Live {
         Ok(())
     }
 
-    fn place(&self, event: &Event) -> Option<Place> {
-        event.only_at(|pool| &self.ledger.pool(pool).pool)
-    }
-
     /// Who is concerned by a frame, which most often tells.
     fn reach(&self, cx: &mut Cx, frame: &LogFrame) -> Reach {
         if !cx.rng.chance(cx.scenario.reach_permille) {
             return Reach::All;
         }
         let mut reach = Reach::nobody();
-        frame.events.iter().for_each(|event| reach.add(event.x, self.place(event), &cx.scenario.placement));
+        frame.events.iter().for_each(|event| reach.add(event.x, self.ledger.only_at(event), &cx.scenario.placement));
         cx.stats.reach_told += u64::from(reach != Reach::All);
         reach
     }
 
     /// A frame as a matcher needs it: without elements that only others search for. It still covers their ids.
     fn share(&self, cx: &Cx, matcher: usize, frame: &Arc<LogFrame>) -> Arc<LogFrame> {
-        let needed = |event: &&Event| self.place(event).is_none_or(|place| cx.scenario.owns(matcher, place));
+        let place = |event: &Event| event.only_at(|pool| &self.ledger.pool(pool).pool);
+        let needed = |event: &&Event| place(event).is_none_or(|place| cx.scenario.owns(matcher, place));
         let events = frame.events.iter().filter(needed).cloned().collect();
         Arc::new(LogFrame { events, reach: frame.reach.clone(), ..**frame })
     }

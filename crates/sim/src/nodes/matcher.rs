@@ -52,7 +52,8 @@ impl Matcher {
     /// Starts with nothing, from the cut.
     pub fn start(&mut self, cx: &mut Cx) {
         let feed = Link::new(&mut cx.net, self.node(), LinkId::Feed, Node::Balancer);
-        self.live = Some(Live { feed, decisions: Vec::new(), slices: Vec::new(), readers: Vec::new(), held: BTreeMap::new() });
+        self.live =
+            Some(Live { feed, decisions: Vec::new(), slices: Vec::new(), readers: Vec::new(), held: BTreeMap::new() });
     }
 
     /// Loses everything.
