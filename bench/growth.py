@@ -13,7 +13,7 @@ import tempfile
 
 from measure import bench, build, measures
 
-SWEEPS = "slices shards waiting elements".split()
+SWEEPS = "slices shards nodes waiting elements".split()
 
 
 def arguments():
@@ -58,6 +58,21 @@ def by_shards():
             "to gatherers B": streams.get("decisions to gatherers", 0),
         }))
     return "shards", "W5, 20,000 elements, 4 slices, 2 matchers; by element", rows, "to matchers B"
+
+
+def by_nodes():
+    """W2 at a low rate, a frame for nearly every element: what a frame costs where few nodes are concerned by it. At match
+    probability 0.5 and split by element all are."""
+    rows = []
+    for nodes in [1, 2, 4, 8]:
+        row = {}
+        for name, load in ("keyed", ["--workload", "w2"]), ("by element", ["--match-probability", 0.5]):
+            told = bench(*load, "--rate", 1_000, "--elements", 5_000, "--slices", 16, "--matchers", nodes,
+                         "--gatherers", nodes)
+            row[f"{name}, us"] = sum(measures(told)["cpu_us"].values())
+            row[f"{name}, ms"] = told["summary"]["submit_to_match"]["p50_ms"]
+        rows.append((nodes, row))
+    return "nodes", "1,000 elements/s, so many matchers and gatherers; all nodes' CPU by element, matched p50", rows, "keyed, us"
 
 
 PAYLOAD = "x" * 83
@@ -141,7 +156,7 @@ def main():
     if unknown:
         sys.exit(f"--only: {unknown[0]} is none of {', '.join(SWEEPS)}")
     build()
-    sweeps = {"slices": by_slices, "shards": by_shards, "waiting": lambda: by_waiting(asked.waiting_max),
+    sweeps = {"slices": by_slices, "shards": by_shards, "nodes": by_nodes, "waiting": lambda: by_waiting(asked.waiting_max),
               "elements": by_elements}
     told = {}
     for name in only:

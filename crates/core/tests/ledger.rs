@@ -8,9 +8,10 @@ use std::sync::Arc;
 
 use common::{element, event, number, retirement, shard};
 use dovetail_core::{
-    EventId, EventKind, PoolDefinition, PoolId, WithdrawReason,
+    EventId, EventKind, PoolDefinition, PoolId, Reach, SliceId, WithdrawReason,
     batch::KeySecret,
     ledger::{Admission, ClientPart, Ledger, LedgerLimits, Outcome, Status, Submission},
+    reach::Pair,
 };
 use dovetail_rule::{Row, Schema};
 
@@ -48,10 +49,19 @@ fn check(shards: u32, transcript: &str) {
             let done = ledger.on_decided(shard(from), event(told), &mut out);
             out.iter().map(outcome).chain(done.err().map(|error| error.to_string())).collect()
         }
-        ["stable", through] => {
+        ["frame", after, through, "all"] => {
+            ledger.on_frame(event(after), event(through), &Reach::All);
+            vec![]
+        }
+        ["frame", after, through, pairs @ ..] => {
+            ledger.on_frame(event(after), event(through), &reach(pairs));
+            vec![]
+        }
+        ["stored", through] => {
             ledger.on_stored(event(through));
             vec![]
         }
+        ["marks"] => vec![format!("decided {} stable {}", ledger.decided(), ledger.stable())],
         ["restore", through, words @ ..] => {
             let retirements: Vec<_> = words.split(|&word| word == ",").map(retirement).collect();
             ledger.restore(event(through), &retirements).unwrap();
@@ -101,6 +111,12 @@ fn record(ledger: &mut Ledger, x: &mut u64, at: u64, kind: &EventKind, client: O
         EventKind::Reprobe { element, .. } => format!("x{x} reprobe of {element}"),
         EventKind::PoolDefined { pool, .. } => format!("x{x} {pool}"),
     }]
+}
+
+/// `g0 x2 g1 x4`
+fn reach(words: &[&str]) -> Reach {
+    let pair = |pair: &[&str]| Pair { slice: SliceId(0), shard: shard(pair[0]), last: event(pair[1]) };
+    Reach::Pairs(words.chunks(2).map(pair).collect())
 }
 
 fn outcome(outcome: &Outcome) -> String {
@@ -370,10 +386,10 @@ fn the_cut_has_what_waited_at_it_and_leaves_out_who_did_not() {
         > x3 at 0: bob with ann
         cut
         > x0 waiting [] left out []
-        stable x3
+        stored x3
         cut
         > x3 waiting [] left out [e2 e3]
-        stable x4
+        stored x4
         withdraw e4 20
         > x8 withdrawal of e4, Client
         retired x8 e4
@@ -381,7 +397,7 @@ fn the_cut_has_what_waited_at_it_and_leaves_out_who_did_not() {
         > x8 at 20: cid Client
         cut
         > x4 waiting [e4] left out [e2 e3]
-        stable x8
+        stored x8
         cut
         > x8 waiting [] left out []
         ",
@@ -421,4 +437,72 @@ fn an_event_is_recorded_once() {
     ledger.record(EventId(1), 0, &kind, None).unwrap();
     let row = Arc::new(Row::new(&Schema::new([]).unwrap(), vec![]).unwrap());
     let _ = ledger.record(EventId(1), 0, &EventKind::Arrival { pool: PoolId(0), row }, None);
+}
+
+#[test]
+fn a_shard_that_nothing_concerns_is_passed_but_not_by_the_cut() {
+    check(
+        2,
+        "
+        frame x0 x1 all
+        decided g0 x1
+        decided g1 x1
+        submit ann
+        > x2 arrival
+        submit bob
+        > x3 arrival
+        frame x1 x3 g0 x3
+        retired x3 e3 e2
+        decided g0 x2
+        marks
+        > decided x2 stable x0
+        decided g0 x3
+        > x3 at 0: bob with ann
+        stored x3
+        marks
+        > decided x3 stable x1
+        decided g1 x3
+        marks
+        > decided x3 stable x3
+        ",
+    );
+}
+
+#[test]
+fn a_shard_that_is_concerned_is_waited_for() {
+    check(
+        2,
+        "
+        frame x0 x1 g0 x1
+        submit ann
+        > x2 arrival
+        frame x1 x2 g1 x2
+        decided g0 x1
+        marks
+        > decided x1 stable x0
+        decided g1 x2
+        marks
+        > decided x2 stable x0
+        ",
+    );
+}
+
+#[test]
+fn what_was_not_taken_before_concerns_all() {
+    check(
+        2,
+        "
+        submit ann
+        > x2 arrival
+        submit bob
+        > x3 arrival
+        frame x2 x3 g0 x3
+        decided g0 x3
+        marks
+        > decided x0 stable x0
+        decided g1 x2
+        marks
+        > decided x3 stable x0
+        ",
+    );
 }

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use common::{element, event, retirement, shard, slice};
 use dovetail_core::{
     CandidateFrame, Claim, Close, DecisionFrame, ElementId, EventId, Grant, Placement, ProbeList, Reach, Ring, ShardId,
+    reach::Pair,
     shard::{Fetch, Reader, Shard, ShardEffect, ShardError},
 };
 
@@ -103,7 +104,7 @@ fn decisions(words: &[&str]) -> DecisionFrame {
     frame
 }
 
-/// `known x2 stable x1 , probe x3 e3 e1 e2 , claim x3 e3 e1 , close x4 e2`
+/// `concerns s0 x2 s1 x4 , known x2 stable x1 , probe x3 e3 e1 e2 , claim x3 e3 e1 , close x4 e2`
 fn candidates(after: EventId, through: EventId, words: &[&str]) -> CandidateFrame {
     let (known, stable) = (EventId::ZERO, EventId::ZERO);
     let (probes, claims, closes, settled) = (vec![], vec![], vec![], vec![]);
@@ -112,6 +113,7 @@ fn candidates(after: EventId, through: EventId, words: &[&str]) -> CandidateFram
     for part in words.split(|&word| word == ",").filter(|part| !part.is_empty()) {
         match part {
             ["known", known, "stable", stable] => (frame.known, frame.stable) = (event(known), event(stable)),
+            ["concerns", words @ ..] => frame.reach = reach(words),
             ["settled", words @ ..] => frame.settled.push(retirement(words)),
             ["probe", x, prober, anchors @ ..] => {
                 let anchors = anchors.iter().map(|anchor| element(anchor)).collect();
@@ -127,6 +129,12 @@ fn candidates(after: EventId, through: EventId, words: &[&str]) -> CandidateFram
     frame
 }
 
+/// `s0 x2 s1 x4`
+fn reach(words: &[&str]) -> Reach {
+    let pair = |pair: &[&str]| Pair { slice: slice(pair[0]), shard: ShardId(0), last: event(pair[1]) };
+    Reach::Pairs(words.chunks(2).map(pair).collect())
+}
+
 #[test]
 fn a_probe_is_decided_once_every_slice_has_searched_it() {
     check(
@@ -138,6 +146,78 @@ fn a_probe_is_decided_once_every_slice_has_searched_it() {
         s0 x1 x2
         > x2: e2 with e1
         > decided x2
+        ",
+    );
+}
+
+#[test]
+fn a_slice_that_nothing_concerns_is_passed() {
+    check(
+        3,
+        "
+        s0 x0 x1 concerns s0 x1
+        > decided x1
+        s0 x1 x4 concerns s0 x4 s1 x3
+        s1 x0 x2 concerns s0 x1
+        > decided x2
+        s1 x2 x3 concerns s1 x3
+        > decided x4
+        s2 x0 x2 concerns s0 x1
+        s0 x4 x5
+        s1 x3 x5
+        s2 x2 x5
+        > decided x5
+        ",
+    );
+}
+
+#[test]
+fn what_concerns_a_slice_that_is_behind_is_waited_for() {
+    check(
+        2,
+        "
+        s0 x0 x4 concerns s0 x4 s1 x2
+        s0 x4 x6 concerns s0 x6
+        s1 x0 x1 concerns s1 x2
+        > decided x1
+        s1 x1 x2 concerns s1 x2 , settled x2 e2 e1
+        > to balancers: x2: e2 with e1
+        > decided x6
+        ",
+    );
+}
+
+#[test]
+fn a_slice_that_waits_in_the_midst_of_a_frame_tells_of_all_of_it() {
+    check(
+        2,
+        "
+        s0 x0 x3 concerns s0 x9 s1 x8
+        s1 x0 x5 concerns s0 x9 s1 x8
+        > decided x3
+        s0 x3 x9 concerns s0 x9 s1 x8
+        > decided x5
+        s1 x5 x9 concerns s0 x9 s1 x8
+        > decided x9
+        ",
+    );
+}
+
+#[test]
+fn frames_of_a_passed_slice_come_late_and_tell_what_may_be_forgotten() {
+    check(
+        2,
+        "
+        s0 x0 x6 concerns s0 x6
+        > decided x6
+        s1 x0 x4 concerns s0 x4 , known x4 stable x4
+        s0 x6 x6 concerns , known x5 stable x4
+        g1 decided x6
+        kept
+        > 0 timelines, 0 retirements, floor x4
+        s1 x4 x7
+        s0 x6 x7
+        > decided x7
         ",
     );
 }
