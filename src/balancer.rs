@@ -10,6 +10,7 @@ mod decisions;
 mod engine;
 mod errors;
 mod explain;
+mod follower;
 mod frame;
 mod limit;
 mod messages;
