@@ -7,6 +7,7 @@ mod checkpoint;
 mod clients;
 mod columns;
 mod decisions;
+mod ease;
 mod engine;
 mod errors;
 mod explain;

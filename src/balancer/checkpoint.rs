@@ -16,7 +16,11 @@ use dovetail_log::{
 use thiserror::Error;
 use tokio::sync::mpsc;
 
-use super::{messages::Written, store::Records};
+use super::{
+    ease::{Ease, Hurry},
+    messages::Written,
+    store::Records,
+};
 use crate::convert::{self, ConvertError, KeptChunk, Part, PartFrame, ReadChunks};
 
 /// A checkpoint that was made.
@@ -47,6 +51,9 @@ pub(crate) enum CheckpointError {
     Pool(#[from] dovetail_core::DefineError),
 }
 
+/// What is done after each step of making one.
+type Step<'a> = dyn FnMut() -> Result<(), CheckpointError> + 'a;
+
 /// What checkpoints are made from.
 pub(crate) struct Maker {
     pub(crate) checkpoints: Checkpoints,
@@ -66,8 +73,8 @@ impl Maker {
         })
     }
 
-    /// Makes a checkpoint of a cut that is stable; gives up when the node stops.
-    fn make(&mut self, through: EventId, stops: &dyn Fn() -> bool) -> Result<Made, CheckpointError> {
+    /// Makes a checkpoint of a cut that is stable. `step` is called after each step of it, and may end it.
+    fn make(&mut self, through: EventId, step: &mut Step<'_>) -> Result<Made, CheckpointError> {
         let Maker { checkpoints, log, results, idempotency_max } = self;
         let mut old = match newest(checkpoints) {
             Some(info) => Old::open(checkpoints.read(info)?)?,
@@ -83,11 +90,12 @@ impl Maker {
                     fold.on_retirement(outcomes.retirement(index), outcomes.pool(index), outcomes.reason(index));
                 }
             }
+            step()?;
             if record.through >= through.0 {
                 break;
             }
         }
-        each_frame(&**log, after, through, stops, |frame| {
+        each_frame(&**log, after, through, step, |frame| {
             for part in &frame.events {
                 match part {
                     Part::Event(event) => fold.on_event(event.x, frame.time_ms, &event.kind, None),
@@ -102,14 +110,12 @@ impl Maker {
         }
         let mut chunk = KeptChunk::default();
         while let Some(elements) = old.next()? {
-            if stops() {
-                return Err(CheckpointError::Stopped);
-            }
+            step()?;
             for kept in elements.into_iter().filter_map(|kept| fold.keep(kept)) {
                 write(&mut writer, chunk.push(&kept))?;
             }
         }
-        each_frame(&**log, after, through, stops, |frame| {
+        each_frame(&**log, after, through, step, |frame| {
             let runs = frame.events.iter().filter_map(|part| match part {
                 Part::Arrivals(first, run) => Some((*first, run)),
                 Part::Event(_) => None,
@@ -139,14 +145,12 @@ fn each_frame(
     log: &dyn LogReader,
     after: EventId,
     through: EventId,
-    stops: &dyn Fn() -> bool,
+    step: &mut Step<'_>,
     mut each: impl FnMut(&PartFrame) -> Result<(), CheckpointError>,
 ) -> Result<(), CheckpointError> {
     let mut records = Records::new(log, after);
     while let Some(record) = records.next().map_err(CheckpointError::Log)? {
-        if stops() {
-            return Err(CheckpointError::Stopped);
-        }
+        step()?;
         let frame = convert::log_parts(&record, false)?;
         each(&frame)?;
         if frame.through >= through {
@@ -216,16 +220,21 @@ pub(crate) fn read_ledger(
     }
 }
 
-/// Starts the thread that makes checkpoints of the cuts it is told.
+/// Starts the thread that makes checkpoints of the cuts it is told, a little at a time unless there is `hurry`.
 pub(crate) fn make_checkpoints(
     mut maker: Maker,
     mut cuts: mpsc::UnboundedReceiver<EventId>,
+    hurry: Hurry,
     written: mpsc::UnboundedSender<Written>,
 ) -> std::io::Result<thread::JoinHandle<()>> {
     thread::Builder::new().name("checkpoint".into()).spawn(move || {
         while let Some(through) = cuts.blocking_recv() {
             let began = std::time::Instant::now();
-            let made = maker.make(through, &|| cuts.is_closed());
+            let mut ease = Ease::new(hurry.clone());
+            let made = maker.make(through, &mut || {
+                ease.rest();
+                if cuts.is_closed() { Err(CheckpointError::Stopped) } else { Ok(()) }
+            });
             match &made {
                 Ok(made) => {
                     let took_ms = began.elapsed().as_millis() as u64;

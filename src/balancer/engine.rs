@@ -20,6 +20,7 @@ use tokio::{
 use super::{
     checkpoint::{self, CheckpointError, Made},
     columns::Submitting,
+    ease::Hurry,
     frame::{self, PublishedFrame},
     messages::{
         DefinePoolError, Defined, Disk, DiskFull, ElementName, Event, Explaining, Found, POOLS_MAX, PoolSummary, Reply,
@@ -71,6 +72,8 @@ struct CheckpointPlan {
     bytes: u64,
     /// Fewest bytes of log between two.
     bytes_min: u64,
+    /// The one being made is late: the log has grown by what the next one waits for.
+    hurry: Hurry,
 }
 
 impl CheckpointPlan {
@@ -81,7 +84,17 @@ impl CheckpointPlan {
 
     /// A checkpoint costs as much as it is large; the log is allowed to grow by as much in between.
     fn is_due(&self, stable: EventId) -> bool {
-        self.is_of_use(stable) && self.bytes >= self.bytes_min.max(self.made.bytes)
+        self.is_of_use(stable) && self.bytes >= self.bytes_max()
+    }
+
+    fn bytes_max(&self) -> u64 {
+        self.bytes_min.max(self.made.bytes)
+    }
+
+    /// The log has grown, or there is no room for it to grow.
+    fn logged(&mut self, bytes: u64, full: bool) {
+        self.bytes += bytes;
+        self.hurry.set(full || self.bytes >= self.bytes_max());
     }
 }
 
@@ -158,10 +171,11 @@ impl Engine {
         let (log_frames, frames_inbox) = mpsc::unbounded_channel();
         let (results_decided, decided_inbox) = mpsc::unbounded_channel();
         let (written_out, written) = mpsc::unbounded_channel();
+        let hurry = Hurry::default();
         let threads = [
             store::write_log(log, frames_inbox, written_out.clone()),
             store::write_results(results, retention, decided_inbox, written_out.clone()),
-            checkpoint::make_checkpoints(maker, cuts_inbox, written_out),
+            checkpoint::make_checkpoints(maker, cuts_inbox, hurry.clone(), written_out),
         ];
         let threads = threads.into_iter().collect::<Result<_, _>>().map_err(|_| RunError::Part("a writing thread"))?;
         let (stable, stable_out) = watch::channel(ledger.stable());
@@ -184,7 +198,13 @@ impl Engine {
             log: log_frames,
             results: results_decided,
             cuts,
-            checkpoints: CheckpointPlan { made, making: false, bytes: log_bytes, bytes_min: limits.checkpoint_bytes },
+            checkpoints: CheckpointPlan {
+                made,
+                making: false,
+                bytes: log_bytes,
+                bytes_min: limits.checkpoint_bytes,
+                hurry,
+            },
             stored,
             disk_use,
             full: [false; 2],
@@ -515,7 +535,7 @@ impl Engine {
                 self.durable = frames.last().map_or(self.durable, |frame| frame.through);
                 crash::point("balancer.frame.publish");
                 self.frames.publish(frames.into_iter().map(|frame| Arc::new(PublishedFrame::new(frame))), self.durable);
-                self.checkpoints.bytes += bytes;
+                self.checkpoints.logged(bytes, self.is_full());
                 while let Some(ack) = self.acks.pop_front_if(|ack| ack.at <= self.durable) {
                     crash::point("balancer.acknowledge");
                     (ack.say)(Ok(()));
@@ -542,6 +562,7 @@ impl Engine {
                 if full {
                     self.begin_checkpoint();
                 }
+                self.checkpoints.logged(0, self.is_full());
                 if full && disk == Disk::Log {
                     // What they were for may come to the disk later; until then nobody is kept waiting.
                     self.acks.drain(..).for_each(|ack| (ack.say)(Err(DiskFull)));
@@ -568,6 +589,7 @@ impl Engine {
         if self.checkpoints.is_due(stable) || (self.is_full() && self.checkpoints.is_of_use(stable)) {
             crash::point("balancer.checkpoint.begin");
             (self.checkpoints.making, self.checkpoints.bytes) = (true, 0);
+            self.checkpoints.logged(0, self.is_full());
             self.writers_gone |= self.cuts.send(stable).is_err();
         }
     }

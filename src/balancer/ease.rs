@@ -1,0 +1,75 @@
+//! Work in the background that leaves the processors to others: a little at a time, with rests, until it is pressed for time.
+//!
+//! Not a lower priority: a thread of that may get next to nothing where all processors are busy, and cannot raise it again. What
+//! rests is bounded by its own clock, and whoever wakes from a rest has a short turn.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+/// Longest turn between two rests, give or take one step of the work.
+const TURN: Duration = Duration::from_millis(1);
+/// A rest is so many times as long as the turn before: the work takes at most a fourth of a processor.
+const REST: u32 = 3;
+/// Longest rest: one step may have waited for the disk, which is a rest by itself.
+const REST_MAX: Duration = Duration::from_millis(20);
+
+/// Tells a background work that it is pressed for time. All clones are one.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Hurry(Arc<AtomicBool>);
+
+impl Hurry {
+    /// No rests from now on, or rests again.
+    pub(crate) fn set(&self, hurry: bool) {
+        self.0.store(hurry, Ordering::Relaxed);
+    }
+}
+
+/// The rests of a work under way.
+#[derive(Debug)]
+pub(crate) struct Ease {
+    hurry: Hurry,
+    began: Instant,
+}
+
+impl Ease {
+    pub(crate) fn new(hurry: Hurry) -> Ease {
+        Ease { hurry, began: Instant::now() }
+    }
+
+    /// Rests if the turn was long enough. To be called after each step.
+    pub(crate) fn rest(&mut self) {
+        let turn = self.began.elapsed();
+        if turn < TURN || self.hurry.0.load(Ordering::Relaxed) {
+            return;
+        }
+        thread::sleep((turn * REST).min(REST_MAX));
+        self.began = Instant::now();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_rests_after_a_turn_and_not_when_pressed() {
+        let hurry = Hurry::default();
+        let mut ease = Ease::new(hurry.clone());
+        let mut turn = |hurried| {
+            hurry.set(hurried);
+            thread::sleep(TURN);
+            let began = Instant::now();
+            ease.rest();
+            began.elapsed()
+        };
+        assert!(turn(false) >= TURN * REST);
+        // It is a while since the turn began, so it would be the longest rest.
+        assert!(turn(true) < REST_MAX);
+    }
+}
