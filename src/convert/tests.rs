@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use dovetail_core::{
-    ElementId, Event, EventId, EventKind, LogFrame, PoolId, Reach, WithdrawReason,
+    ElementId, Event, EventId, EventKind, LogFrame, PoolId, Reach, ShardId, SliceId, WithdrawReason,
     batch::{Batch, ClientWriter, Column, Run},
     ledger::{ClientPart, Outcome, OutcomeEnd},
+    reach::Pair,
 };
 use dovetail_log::Record;
 use dovetail_rule::{Row, Value};
@@ -122,7 +123,7 @@ fn in_parts(frame: &LogFrame, clients: &[ClientPart], most: usize) -> PartFrame 
     }
     flush(&mut run, &mut parts);
     let &LogFrame { after, through, time_ms, stable, .. } = frame;
-    PartFrame { after, through, time_ms, stable, events: parts }
+    PartFrame { after, through, time_ms, stable, reach: frame.reach.clone(), events: parts }
 }
 
 fn logged(frame: &LogFrame, clients: &[ClientPart]) -> Record {
@@ -172,7 +173,7 @@ fn an_attribute_that_nobody_has_comes_back_as_it_went() {
 fn a_part_of_a_frame_has_the_events_chosen_and_covers_the_others() {
     let mut draws = Draws(2);
     for _ in 0..500 {
-        let (frame, clients) = draws.frame(0);
+        let (frame, clients) = draws.frame(7);
         let parts = in_parts(&frame, &clients, 4);
         // By part, how many events come before it.
         let before: Vec<usize> = parts
@@ -187,13 +188,14 @@ fn a_part_of_a_frame_has_the_events_chosen_and_covers_the_others() {
                 Some(before)
             })
             .collect();
-        let part = log_frame(log_frame_part_pb(&parts, (parts.after, &parts.reach), |place, at| {
-            (before[place] + at) % 3 == 1
-        }))
-        .unwrap();
+        // It stands for four events before it as well.
+        let after = EventId(3);
+        let reach = Reach::Pairs(vec![Pair { slice: SliceId(2), shard: ShardId(1), last: EventId(8) }]);
+        let with = |place: usize, at| (before[place] + at) % 3 == 1;
+        let part = log_frame(log_frame_part_pb(&parts, (after, &reach), with)).unwrap();
         let chosen = frame.events.iter().enumerate().filter(|(place, _)| place % 3 == 1);
         let events: Vec<Event> = chosen.map(|(_, event)| event.clone()).collect();
-        assert_eq!(part, LogFrame { events, ..frame });
+        assert_eq!(part, LogFrame { after, reach, events, ..frame });
     }
 }
 
