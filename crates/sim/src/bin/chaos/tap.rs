@@ -19,7 +19,7 @@ use dovetail::{
     rpc::{Identity, NODE_MESSAGE_BYTES_MAX},
     settings::{ClusterSettings, Role},
 };
-use dovetail_core::{EventId, LogFrame};
+use dovetail_core::{EventId, LogFrame, Reach};
 use tokio::time::sleep;
 use tonic::{Code, Status};
 
@@ -104,8 +104,8 @@ impl Tap {
             return Err(Status::data_loss(text));
         }
         *cursor = frame.through;
-        // The truth ends with the run.
-        _ = self.frames.send(frame);
+        // Who is concerned is not logged: nothing else may differ. The truth ends with the run.
+        _ = self.frames.send(LogFrame { reach: Reach::All, ..frame });
         Ok(())
     }
 }
