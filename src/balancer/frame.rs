@@ -10,9 +10,6 @@ use dovetail_rule::{Row, Split};
 use super::pools::Pools;
 use crate::convert::{Part, PartFrame};
 
-/// A frame of more events than so many for each slice and shard concerns nearly all of them: it is not found out then.
-const REACH_EVENTS_MAX: u64 = 2;
-
 /// A frame on disk, and who needs which event of it: found out once for all readers.
 #[derive(Debug)]
 pub(crate) struct PublishedFrame {
@@ -67,10 +64,11 @@ impl PublishedFrame {
     }
 }
 
-/// Who has anything to do with the events of a frame.
+/// Who has anything to do with the events of a frame. One of more events than there are pairs of slice and shard concerns most of them:
+/// then it is not found out.
 pub(crate) fn reach(frame: &PartFrame, ledger: &Ledger, placement: &Placement) -> Reach {
     let pairs = u64::from(placement.slices()) * u64::from(placement.shards());
-    if frame.through.0 - frame.after.0 > REACH_EVENTS_MAX * pairs {
+    if frame.through.0 - frame.after.0 > pairs {
         return Reach::All;
     }
     let mut reach = Reach::nobody();

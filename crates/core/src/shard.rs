@@ -349,7 +349,12 @@ impl Shard {
             Reach::All => self.slices.iter_mut().for_each(|slice| slice.mark.concerns(frame.through)),
             Reach::Pairs(_) if self.planted.is(Bug::ReachIgnored) => {}
             Reach::Pairs(pairs) => {
-                pairs.iter().for_each(|pair| self.slices[pair.slice.0 as usize].mark.concerns(pair.last));
+                for pair in pairs {
+                    // There is no other slice than these, whatever a message says.
+                    if let Some(slice) = self.slices.get_mut(pair.slice.0 as usize) {
+                        slice.mark.concerns(pair.last);
+                    }
+                }
             }
         }
         self.slices.iter_mut().for_each(|slice| slice.mark.pass(self.horizon));
