@@ -2,13 +2,17 @@
 
 use std::time::Duration;
 
-use dovetail::client::{by_key, value};
+use dovetail::client::{by_id, by_key, value};
+use dovetail::convert;
 use dovetail::pb::{Attribute, AttributeType, ElementState, PoolDefinition, Submission};
+use dovetail_core::{ElementId, Placement, Pool, PoolId, Ring};
+use dovetail_rule::{Row, Value};
 use tokio::sync::oneshot;
 
 use crate::harness::{Cluster, PATIENCE, SEVEN, Which, heavy, until, within};
 use crate::history::History;
 use crate::load::{Load, Watcher, settled};
+use crate::time::{EQUAL, player, pool};
 use crate::workload::{Answer, Workload, position, submissions};
 
 /// Longest time a cluster may take to recover and to decide what is left.
@@ -168,6 +172,50 @@ async fn a_gatherer_that_hangs_holds_the_result_back_and_does_not_change_it() {
     History::of(&mut cluster).await.check(&matches);
 }
 
+/// Skills whose elements matcher `matcher` alone searches for, and gatherer `gatherer` alone announces, in a pool split by skill.
+fn skills_of(matcher: u32, gatherer: u32, definition: &PoolDefinition) -> impl Iterator<Item = i64> {
+    let pool = Pool::compile(PoolId(0), convert::pool_definition(definition.clone()).unwrap().into()).unwrap();
+    // The defaults of the settings.
+    let placement = Placement::new(SEVEN.slices, 64, Ring::new(SEVEN.gatherers, 160).into());
+    (0..).filter(move |&skill| {
+        let place = pool.place(ElementId(1), &Row::from_values([Some(Value::Int(skill))]));
+        placement.owner(place).0 % SEVEN.matchers == matcher && placement.home(place).0 == gatherer
+    })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nodes_that_hang_hold_up_what_concerns_them_and_nothing_before() {
+    let definition = pool(EQUAL);
+    let mut cluster = Cluster::start("concerned", SEVEN).await;
+    let client = cluster.client().await;
+    client.define_pool(definition.clone()).await.unwrap();
+    // Who defines a pool concerns all of them.
+    let told = async || (cluster.balancer_state().await.stable >= 1).then_some(());
+    until("everybody knows the pool", told).await;
+    let hanging = [Which::Matcher(1), Which::Matcher(2), Which::Gatherer(1), Which::Gatherer(2)];
+    hanging.iter().for_each(|&which| cluster.node(which).signal("STOP"));
+    let pair = async |skill: i64| {
+        let first = client.submit_one("duel", player(&format!("{skill}-a"), skill)).await.unwrap();
+        client.submit_one("duel", player(&format!("{skill}-b"), skill)).await.unwrap();
+        by_id(first)
+    };
+    for skill in skills_of(0, 0, &definition).take(5) {
+        let found = client.get(pair(skill).await, PATIENCE).await.unwrap();
+        assert_eq!(found.state(), ElementState::Matched, "two of seven nodes are enough for skill {skill}");
+    }
+    let state = cluster.balancer_state().await;
+    assert!(state.stable < state.decided, "the cut does not pass who has not been there: {state:?}");
+    for (matcher, gatherer) in [(1, 0), (0, 2)] {
+        let skill = skills_of(matcher, gatherer, &definition).next().unwrap();
+        let found = client.get(pair(skill).await, Duration::from_millis(300)).await.unwrap();
+        assert_eq!(found.state(), ElementState::Waiting, "matcher {matcher} or gatherer {gatherer} hangs");
+    }
+    hanging.iter().for_each(|&which| cluster.node(which).signal("CONT"));
+    let matches = settled(&client, "duel", 0, SETTLES_IN).await;
+    assert_eq!(matches.len(), 7);
+    History::of(&mut cluster).await.check(&matches);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn widening_rules_withdrawals_and_expiry_stay_exact_while_everyone_dies_in_turn() {
     let _heavy = heavy().await;
@@ -230,7 +278,7 @@ async fn widening_rules_withdrawals_and_expiry_stay_exact_while_everyone_dies_in
     let matches = settled(&client, "widening", 0, SETTLES_IN).await;
     let mut states = [0; 5];
     for &id in &load.ids {
-        let state = client.get(dovetail::client::by_id(id), Duration::ZERO).await.unwrap().state;
+        let state = client.get(by_id(id), Duration::ZERO).await.unwrap().state;
         states[state as usize] += 1;
     }
     let pools = client.list_pools().await.unwrap();
