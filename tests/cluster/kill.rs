@@ -201,7 +201,11 @@ async fn nodes_that_hang_hold_up_what_concerns_them_and_nothing_before() {
     };
     for skill in skills_of(0, 0, &definition).take(5) {
         let found = client.get(pair(skill).await, PATIENCE).await.unwrap();
-        assert_eq!(found.state(), ElementState::Matched, "two of seven nodes are enough for skill {skill}");
+        assert_eq!(
+            found.state(),
+            ElementState::Matched,
+            "a balancer, a matcher and a gatherer are enough for skill {skill}"
+        );
     }
     let state = cluster.balancer_state().await;
     assert!(state.stable < state.decided, "the cut does not pass who has not been there: {state:?}");
