@@ -39,7 +39,7 @@ use crate::{
     batch::{Batch, Fingerprint, Run},
     hash::ElementMap,
     planted::{Bug, Planted},
-    reach::Mark,
+    reach::Marks,
     slice::{SliceCut, WHOLE_MAX, WaitingElement},
 };
 
@@ -64,9 +64,10 @@ pub struct Ledger {
     naming: BTreeMap<EventId, (ElementId, Option<WithdrawReason>)>,
     /// Decisions above the decided watermark.
     retirements: BTreeMap<EventId, Retirement>,
-    shards: Vec<ShardMark>,
-    /// It is known of every event up to here which shards it concerns.
-    horizon: EventId,
+    /// What each shard told.
+    told: Vec<EventId>,
+    /// What is known without them beside that: they have nothing to say of events that do not concern them.
+    marks: Marks,
     decided: EventId,
     /// Outcomes up to here are on disk.
     stored: EventId,
@@ -76,21 +77,6 @@ pub struct Ledger {
     unstable: VecDeque<Unstable>,
     ended: Ended,
     idempotency: Idempotency,
-}
-
-/// How far a shard is.
-#[derive(Clone, Copy, Debug)]
-struct ShardMark {
-    /// What it told.
-    told: EventId,
-    /// What is known without it beside that: it has nothing to say of events that do not concern it.
-    mark: Mark,
-}
-
-impl ShardMark {
-    fn new(told: EventId) -> ShardMark {
-        ShardMark { told, mark: Mark::new(told) }
-    }
 }
 
 /// An element retired above the stable cut.
@@ -147,8 +133,8 @@ impl Ledger {
             recorded: EventId::ZERO,
             naming: BTreeMap::new(),
             retirements: BTreeMap::new(),
-            shards: vec![ShardMark::new(EventId::ZERO); shards as usize],
-            horizon: EventId::ZERO,
+            told: vec![EventId::ZERO; shards as usize],
+            marks: Marks::new(shards as usize, EventId::ZERO),
             decided: EventId::ZERO,
             stored: EventId::ZERO,
             stable: EventId::ZERO,
@@ -274,12 +260,11 @@ impl Ledger {
         if told > self.recorded {
             return Err(DecisionError::Future { shard, told, recorded: self.recorded });
         }
-        let of = &mut self.shards[shard.0 as usize];
-        of.told = told.max(of.told);
-        of.mark.told(told);
-        self.pass_shards();
-        let decided = self.shards.iter().map(|shard| shard.mark.through()).min().expect("a cluster has a shard");
-        self.advance(decided, out)?;
+        let of = &mut self.told[shard.0 as usize];
+        *of = told.max(*of);
+        self.marks.told(shard.0 as usize, told);
+        self.marks.pass();
+        self.advance(self.marks.lowest(), out)?;
         self.move_stable();
         Ok(())
     }
@@ -301,23 +286,10 @@ impl Ledger {
     /// taken before, as in a log that is read back, concerns all.
     pub fn on_frame(&mut self, after: EventId, through: EventId, reach: &Reach) {
         // Before anybody is concerned by what comes now.
-        self.pass_shards();
-        if after > self.horizon {
-            self.shards.iter_mut().for_each(|shard| shard.mark.concerns(after));
-        }
-        match reach {
-            Reach::All => self.shards.iter_mut().for_each(|shard| shard.mark.concerns(through)),
-            Reach::Pairs(_) if self.planted.is(Bug::ShardsPassed) => {}
-            Reach::Pairs(pairs) => {
-                pairs.iter().for_each(|pair| self.shards[pair.shard.0 as usize].mark.concerns(pair.last));
-            }
-        }
-        self.horizon = through;
-    }
-
-    /// Passes every shard that nothing concerns, up to where that is known.
-    fn pass_shards(&mut self) {
-        self.shards.iter_mut().for_each(|shard| shard.mark.pass(self.horizon));
+        self.marks.pass();
+        let ignored = self.planted.is(Bug::ShardsPassed) && *reach != Reach::All;
+        let reach = if ignored { &Reach::nobody() } else { reach };
+        self.marks.concern((after, through), reach, |pair| pair.shard.0);
     }
 
     /// Takes what the store says was decided up to `through`, when a balancer starts.
@@ -328,7 +300,7 @@ impl Ledger {
         for &retirement in retirements {
             self.on_retirement(retirement)?;
         }
-        for shard in 0..self.shards.len() {
+        for shard in 0..self.told.len() {
             let shard = ShardId(u32::try_from(shard).expect("few shards"));
             self.on_decided(shard, through, &mut ())?;
         }
@@ -348,7 +320,7 @@ impl Ledger {
     }
 
     fn move_stable(&mut self) {
-        let told = self.shards.iter().map(|shard| shard.told).min().expect("a cluster has a shard");
+        let told = self.told.iter().copied().min().expect("a cluster has a shard");
         self.stable = self.stored.min(told).max(self.stable);
         while let Some(Unstable { at, .. }) = self.unstable.pop_front_if(|unstable| unstable.x <= self.stable) {
             self.elements.release(at);
@@ -462,7 +434,7 @@ impl Ledger {
     /// Up to where a shard has nothing more to say; where to resume its decisions.
     #[must_use]
     pub fn mark(&self, shard: ShardId) -> EventId {
-        self.shards[shard.0 as usize].mark.through()
+        self.marks.through(shard.0 as usize)
     }
 
     /// The stable cut.

@@ -80,38 +80,75 @@ impl Reach {
     }
 }
 
-/// How far somebody is through the log, told or known without him.
+/// How far each of some is through the log, told by himself or known without him.
+#[derive(Debug)]
+pub(crate) struct Marks {
+    each: Vec<Mark>,
+    /// It is known of every event up to here whom it concerns.
+    horizon: EventId,
+}
+
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Mark {
+struct Mark {
     through: EventId,
     /// The last event that concerns him, as far as it is known who is concerned.
     due: EventId,
 }
 
-impl Mark {
-    pub(crate) fn new(through: EventId) -> Mark {
-        Mark { through, due: through }
+impl Marks {
+    /// So many, all of whom are there.
+    pub(crate) fn new(count: usize, through: EventId) -> Marks {
+        Marks { each: vec![Mark { through, due: through }; count], horizon: through }
     }
 
     /// There is nothing of his that is not known at or below this.
-    pub(crate) fn through(self) -> EventId {
-        self.through
+    pub(crate) fn through(&self, index: usize) -> EventId {
+        self.each[index].through
+    }
+
+    /// Where the last of them is.
+    pub(crate) fn lowest(&self) -> EventId {
+        self.each.iter().map(|mark| mark.through).min().expect("a cluster has one of each")
     }
 
     /// He has told of everything up to there.
-    pub(crate) fn told(&mut self, through: EventId) {
-        self.through = through.max(self.through);
+    pub(crate) fn told(&mut self, index: usize, through: EventId) {
+        let mark = &mut self.each[index];
+        mark.through = through.max(mark.through);
     }
 
-    /// Event `x` concerns him.
-    pub(crate) fn concerns(&mut self, x: EventId) {
-        self.due = x.max(self.due);
+    /// Events `(after, through]` concern whom `reach` says; what was not known before concerns all. `index` tells whom of a pair.
+    pub(crate) fn concern(
+        &mut self,
+        (after, through): (EventId, EventId),
+        reach: &Reach,
+        index: impl Fn(&Pair) -> u32,
+    ) {
+        if after > self.horizon {
+            self.concern_all(after);
+        }
+        match reach {
+            Reach::All => self.concern_all(through),
+            Reach::Pairs(pairs) => {
+                for pair in pairs {
+                    // There are no others than these, whatever a message says.
+                    if let Some(mark) = self.each.get_mut(index(pair) as usize) {
+                        mark.due = pair.last.max(mark.due);
+                    }
+                }
+            }
+        }
+        self.horizon = through.max(self.horizon);
     }
 
-    /// It is known of every event up to there whether it concerns him.
-    pub(crate) fn pass(&mut self, horizon: EventId) {
-        if self.through >= self.due {
-            self.through = horizon.max(self.through);
+    fn concern_all(&mut self, x: EventId) {
+        self.each.iter_mut().for_each(|mark| mark.due = x.max(mark.due));
+    }
+
+    /// Passes everyone whom nothing concerns that he has not told of, up to where that is known.
+    pub(crate) fn pass(&mut self) {
+        for mark in self.each.iter_mut().filter(|mark| mark.through >= mark.due) {
+            mark.through = self.horizon.max(mark.through);
         }
     }
 }
@@ -148,12 +185,13 @@ mod tests {
 
     #[test]
     fn who_is_not_concerned_is_passed_and_who_is_has_to_tell() {
-        let mut mark = Mark::new(EventId(10));
+        let mut marks = Marks::new(2, EventId(10));
         let mut through = |told: u64, concerns: u64, horizon: u64| {
-            mark.told(EventId(told));
-            mark.concerns(EventId(concerns));
-            mark.pass(EventId(horizon));
-            mark.through().0
+            marks.told(0, EventId(told));
+            let after = marks.horizon;
+            marks.concern((after, EventId(horizon)), &reach(&[(0, 0, concerns)]), |pair| pair.slice.0);
+            marks.pass();
+            marks.through(0).0
         };
         assert_eq!(through(0, 0, 20), 20);
         assert_eq!(through(0, 25, 30), 20);
@@ -161,5 +199,17 @@ mod tests {
         assert_eq!(through(25, 0, 40), 40);
         // What is told late changes nothing.
         assert_eq!(through(30, 12, 40), 40);
+        assert_eq!((marks.through(1), marks.lowest()), (EventId(40), EventId(40)));
+    }
+
+    #[test]
+    fn what_was_not_known_before_concerns_all_and_a_stranger_nobody() {
+        let mut marks = Marks::new(2, EventId(10));
+        marks.concern((EventId(15), EventId(20)), &reach(&[(7, 0, 20)]), |pair| pair.slice.0);
+        marks.told(0, EventId(14));
+        marks.told(1, EventId(15));
+        marks.pass();
+        assert_eq!([0, 1].map(|index| marks.through(index)), [EventId(14), EventId(20)]);
+        assert_eq!(marks.lowest(), EventId(14));
     }
 }

@@ -16,14 +16,13 @@ use crate::{
     CandidateFrame, Claim, Close, DecisionFrame, ElementId, EventId, Grant, Placement, ProbeList, Reach, Retirement,
     ShardId, SliceId,
     planted::{Bug, Planted},
-    reach::Mark,
+    reach::Marks,
 };
 use timeline::Timelines;
 pub use types::{DecisionBacklog, Fetch, Reader, ShardEffect, ShardError};
 
 #[derive(Clone, Debug)]
-struct SliceMark {
-    mark: Mark,
+struct SliceState {
     /// The lowest `known` of any frame that may still come.
     known: EventId,
     /// What it settled above the stable cut, ascending.
@@ -36,10 +35,10 @@ pub struct Shard {
     id: ShardId,
     placement: Placement,
     planted: Planted,
-    slices: Vec<SliceMark>,
-    /// It is known of every event up to here which slices it concerns.
-    horizon: EventId,
-    /// The lowest mark of all slices: at or below it every candidate has been heard.
+    slices: Vec<SliceState>,
+    /// How far each slice is, as to what concerns this shard.
+    marks: Marks,
+    /// The lowest of these: at or below it every candidate has been heard.
     complete: EventId,
     /// Watermarks of all shards, this one's among them.
     decided: Vec<EventId>,
@@ -64,13 +63,12 @@ impl Shard {
     /// Starts at a cut, with nothing undecided at or below it; cut 0 is before every event.
     #[must_use]
     pub fn new(placement: Placement, id: ShardId, cut: EventId) -> Shard {
-        let slices =
-            vec![SliceMark { mark: Mark::new(cut), known: cut, settled: VecDeque::new() }; placement.slices() as usize];
+        let slices = placement.slices() as usize;
         Shard {
             id,
-            slices,
+            slices: vec![SliceState { known: cut, settled: VecDeque::new() }; slices],
+            marks: Marks::new(slices, cut),
             planted: Planted::default(),
-            horizon: cut,
             complete: cut,
             decided: vec![cut; placement.shards() as usize],
             timelines: Timelines::default(),
@@ -123,12 +121,12 @@ impl Shard {
         frame: &CandidateFrame,
         out: &mut Vec<ShardEffect>,
     ) -> Result<(), ShardError> {
-        let of = &mut self.slices[slice.0 as usize];
-        let received = of.mark.through();
+        let received = self.through(slice);
         if frame.after > received {
             return Err(ShardError::Gap { slice, after: frame.after, received });
         }
         // Of one that the slice was passed in, this alone is news.
+        let of = &mut self.slices[slice.0 as usize];
         of.known = frame.known.max(of.known);
         self.stable = frame.stable.max(self.stable);
         if frame.through < received && !self.planted.is(Bug::DuplicateFrameApplied) {
@@ -136,7 +134,7 @@ impl Shard {
             return Ok(());
         }
         self.check_homes(frame)?;
-        self.slices[slice.0 as usize].mark.told(frame.through);
+        self.marks.told(slice.0 as usize, frame.through);
         self.pass_slices(frame);
         let after = if self.planted.is(Bug::DuplicateFrameApplied) { frame.after } else { received };
         frame.probes.iter().filter(|list| list.x > after).for_each(|list| self.add_probe(list));
@@ -246,7 +244,7 @@ impl Shard {
     /// Up to where nothing more comes of a slice; where to resume its candidates.
     #[must_use]
     pub fn through(&self, slice: SliceId) -> EventId {
-        self.slices[slice.0 as usize].mark.through()
+        self.marks.through(slice.0 as usize)
     }
 
     /// At or below this nothing is remembered.
@@ -344,25 +342,15 @@ impl Shard {
 
     /// Passes every slice that nothing concerns for this shard, up to where that is known.
     fn pass_slices(&mut self, frame: &CandidateFrame) {
-        self.horizon = frame.through.max(self.horizon);
-        match &frame.reach {
-            Reach::All => self.slices.iter_mut().for_each(|slice| slice.mark.concerns(frame.through)),
-            Reach::Pairs(_) if self.planted.is(Bug::ReachIgnored) => {}
-            Reach::Pairs(pairs) => {
-                for pair in pairs {
-                    // There is no other slice than these, whatever a message says.
-                    if let Some(slice) = self.slices.get_mut(pair.slice.0 as usize) {
-                        slice.mark.concerns(pair.last);
-                    }
-                }
-            }
-        }
-        self.slices.iter_mut().for_each(|slice| slice.mark.pass(self.horizon));
+        let ignored = self.planted.is(Bug::ReachIgnored) && frame.reach != Reach::All;
+        let reach = if ignored { &Reach::nobody() } else { &frame.reach };
+        self.marks.concern((frame.after, frame.through), reach, |pair| pair.slice.0);
+        self.marks.pass();
     }
 
     /// Looks again at whoever waited for every slice to have searched so far.
     fn wake_complete(&mut self) {
-        self.complete = self.slices.iter().map(|slice| slice.mark.through()).min().expect("a placement has a slice");
+        self.complete = self.marks.lowest();
         while let Some(&(x, element)) = self.wake.first()
             && x <= self.complete
         {

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use dovetail_rule::Row;
 
 use super::{
-    ClientPart, Ledger, LedgerLimits, Outcome, PoolCounts, PoolEntry, ShardMark, Timer, due_next,
+    ClientPart, Ledger, LedgerLimits, Outcome, PoolCounts, PoolEntry, Timer, due_next,
     ended::{Idempotency, Remembered},
     ids::Ids,
 };
@@ -20,6 +20,7 @@ use crate::{
     DefineError, ElementId, EventId, EventKind, Pool, PoolDefinition, PoolId, Retirement, WithdrawReason,
     batch::{Batch, Run},
     hash::ElementMap,
+    reach::Marks,
 };
 
 /// The state at a cut, but for the elements that wait.
@@ -285,7 +286,8 @@ impl Ledger {
         ledger.recorded = base.through;
         ledger.decided = base.through;
         (ledger.stored, ledger.stable) = (base.through, base.through);
-        ledger.shards.fill(ShardMark::new(base.through));
+        ledger.told.fill(base.through);
+        ledger.marks = Marks::new(ledger.told.len(), base.through);
         ledger.times.push_back((base.through, base.time_ms));
         Ok(ledger)
     }
