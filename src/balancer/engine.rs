@@ -91,9 +91,8 @@ impl CheckpointPlan {
         self.bytes_min.max(self.made.bytes)
     }
 
-    /// The log has grown, or there is no room for it to grow.
-    fn logged(&mut self, bytes: u64, full: bool) {
-        self.bytes += bytes;
+    /// Presses the one being made, or does not: the log may have grown, or there may be no room for it to grow.
+    fn press(&self, full: bool) {
         self.hurry.set(full || self.bytes >= self.bytes_max());
     }
 }
@@ -535,7 +534,8 @@ impl Engine {
                 self.durable = frames.last().map_or(self.durable, |frame| frame.through);
                 crash::point("balancer.frame.publish");
                 self.frames.publish(frames.into_iter().map(|frame| Arc::new(PublishedFrame::new(frame))), self.durable);
-                self.checkpoints.logged(bytes, self.is_full());
+                self.checkpoints.bytes += bytes;
+                self.checkpoints.press(self.is_full());
                 while let Some(ack) = self.acks.pop_front_if(|ack| ack.at <= self.durable) {
                     crash::point("balancer.acknowledge");
                     (ack.say)(Ok(()));
@@ -562,7 +562,7 @@ impl Engine {
                 if full {
                     self.begin_checkpoint();
                 }
-                self.checkpoints.logged(0, self.is_full());
+                self.checkpoints.press(self.is_full());
                 if full && disk == Disk::Log {
                     // What they were for may come to the disk later; until then nobody is kept waiting.
                     self.acks.drain(..).for_each(|ack| (ack.say)(Err(DiskFull)));
@@ -589,7 +589,7 @@ impl Engine {
         if self.checkpoints.is_due(stable) || (self.is_full() && self.checkpoints.is_of_use(stable)) {
             crash::point("balancer.checkpoint.begin");
             (self.checkpoints.making, self.checkpoints.bytes) = (true, 0);
-            self.checkpoints.logged(0, self.is_full());
+            self.checkpoints.press(self.is_full());
             self.writers_gone |= self.cuts.send(stable).is_err();
         }
     }
