@@ -9,9 +9,10 @@ use serde::Serialize;
 use super::arguments::{ElementArgs, ServerArgs, duration_ms};
 use super::error::CliError;
 use super::match_json::{self, MatchJson, PayloadJson};
-use super::output;
 use super::table::printable;
+use super::{output, schema};
 use crate::client::WAIT_MAX;
+use crate::convert;
 use crate::pb::value::Kind;
 use crate::pb::{self, ElementState, EndReason, WithdrawOutcome};
 
@@ -133,7 +134,11 @@ impl<'a> From<&'a pb::GetElementResponse> for ElementJson<'a> {
             key: &element.key,
             state: state_name(element.state()),
             arrived_ms: element.arrived_ms,
-            attributes: element.attributes.iter().map(|(name, value)| (name.as_str(), value_json(value))).collect(),
+            attributes: element
+                .attributes
+                .iter()
+                .map(|(name, value)| (name.as_str(), attribute_json(element, name, value)))
+                .collect(),
             payload: PayloadJson::of(&element.payload),
             ended_at: element.ended_at,
             r#match: found(&element.r#match),
@@ -149,6 +154,17 @@ fn is_zero(number: &u64) -> bool {
 
 fn found(found: &Option<pb::Match>) -> Option<MatchJson<'_>> {
     found.as_ref().map(MatchJson::from)
+}
+
+/// An attribute as files have it: a time as a time.
+fn attribute_json(element: &pb::GetElementResponse, name: &str, value: &pb::Value) -> serde_json::Value {
+    let declared = element.attribute_types.get(name).and_then(|number| convert::kind(*number).ok());
+    match (&value.kind, declared) {
+        (Some(Kind::IntValue(int)), Some(declared)) => {
+            schema::written(*int, declared).map_or_else(|| (*int).into(), serde_json::Value::from)
+        }
+        _ => value_json(value),
+    }
 }
 
 fn value_json(value: &pb::Value) -> serde_json::Value {
@@ -194,7 +210,8 @@ pub fn describe(element: &pb::GetElementResponse) -> String {
     text.push('\n');
     let attributes: BTreeMap<_, _> = element.attributes.iter().collect();
     for (name, value) in attributes {
-        let _ = writeln!(text, "  {} = {}", printable(name), printable(&value_json(value).to_string()));
+        let _ =
+            writeln!(text, "  {} = {}", printable(name), printable(&attribute_json(element, name, value).to_string()));
     }
     if let Some(payload) = PayloadJson::of(&element.payload) {
         let _ = writeln!(text, "  payload = {}", printable(match_json::line(&payload).trim_end()));
@@ -255,6 +272,25 @@ mod tests {
                         payload = \"hi\"\n";
         assert_eq!(describe(&waiting()), expected);
         assert_eq!(describe(&matched()), "element 3 (p3) in pool duel: matched: 3 (p3) with 7 (p7) at 7\n");
+    }
+
+    #[test]
+    fn times_are_shown_so_that_they_can_be_submitted_again() {
+        let types = [("start", pb::AttributeType::Timestamp), ("length", pb::AttributeType::Duration)];
+        let of = |start: i64, length: i64| pb::GetElementResponse {
+            attributes: [("start".to_owned(), value::int(start)), ("length".to_owned(), value::int(length))].into(),
+            attribute_types: types.map(|(name, declared)| (name.to_owned(), declared.into())).into(),
+            ..waiting()
+        };
+        let new_year = of(1_767_225_600_500, -90_000);
+        let expected = "  length = \"-1m30s\"\n  start = \"2026-01-01T00:00:00.5Z\"\n";
+        assert!(describe(&new_year).contains(expected), "{}", describe(&new_year));
+        let json = serde_json::to_value(ElementJson::from(&new_year)).unwrap();
+        assert_eq!(json["attributes"], serde_json::json!({ "start": "2026-01-01T00:00:00.5Z", "length": "-1m30s" }));
+        // There is no such year.
+        let json = serde_json::to_value(ElementJson::from(&of(i64::MAX, i64::MIN))).unwrap();
+        let expected = serde_json::json!({ "start": i64::MAX, "length": "-2562047788015h12m55s808ms" });
+        assert_eq!(json["attributes"], expected);
     }
 
     #[test]
