@@ -28,6 +28,7 @@ use super::{
     },
     pacing::Pacing,
     pools::Pools,
+    presence::Standing,
     store::{self, Decided, LogWork, RESULT_BYTES, ResultsWork, Retention, Store},
     tail::Tail,
     waiters::Waiters,
@@ -116,6 +117,7 @@ pub(crate) struct Engine {
     acks: VecDeque<Ack>,
     outcomes_new: OutcomeWriter,
     waiters: Waiters,
+    standing: Standing,
     frames: Arc<Tail<PublishedFrame>>,
     outcomes: Arc<Tail<OutcomeChunk>>,
     pools: Arc<Pools>,
@@ -194,6 +196,7 @@ impl Engine {
             acks: VecDeque::new(),
             outcomes_new: OutcomeWriter::new(RESULT_BYTES),
             waiters: Waiters::default(),
+            standing: Standing::default(),
             log: log_frames,
             results: results_decided,
             cuts,
@@ -242,6 +245,7 @@ impl Engine {
             self.handle_waiting()?;
             self.write_timers();
             self.seal();
+            self.standing.look(self.ledger.decided(), self.durable, Instant::now());
             if self.writers_gone {
                 // One that met an error said so; this one panicked.
                 while let Ok(written) = self.written.try_recv() {
@@ -498,6 +502,10 @@ impl Engine {
             }
             Event::Cut { owned, reply } => _ = reply.send(self.ledger.cut(owned)),
             Event::Assigned { reply } => _ = reply.send(self.sequencer.assigned()),
+            Event::Standing { reply } => {
+                let still = self.standing.still_for(Instant::now());
+                _ = reply.send((still, self.ledger.decided(), self.durable));
+            }
             Event::Inspect { reply } => _ = reply.send(self.inspect()),
         }
         Ok(())
@@ -692,6 +700,10 @@ impl Engine {
             client_streams: 0,
             shards: Vec::new(),
             stored: Some(self.stored()),
+            // Who is there is for the service to tell.
+            awaited: Vec::new(),
+            undecided_ms: self.standing.still_for(Instant::now()).map_or(0, rpc::ms),
+            in_flight_max: self.in_flight_max,
         }
     }
 }
