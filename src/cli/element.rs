@@ -10,15 +10,16 @@ use super::arguments::{ElementArgs, ServerArgs, duration_ms};
 use super::error::CliError;
 use super::match_json::{self, MatchJson, PayloadJson};
 use super::table::printable;
-use super::{output, schema};
-use crate::client::WAIT_MAX;
+use super::{duration, notices, output, schema};
+use crate::client::{Client, WAIT_MAX};
 use crate::convert;
 use crate::pb::value::Kind;
 use crate::pb::{self, ElementState, EndReason, WithdrawOutcome};
 
 /// Flags of `dovetail get`.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Examples:\n  dovetail get 17\n  dovetail get --pool duel --key p1 --wait 5s")]
+#[command(after_help = "Examples:\n  dovetail get 17\n  dovetail get --pool duel --key p1 --wait 5s\n\n\
+    Exits with 3 when --wait is over and the element still waits, or its state at --at is not decided yet.")]
 pub struct GetArgs {
     #[command(flatten)]
     element: ElementArgs,
@@ -37,7 +38,9 @@ pub struct GetArgs {
 
 /// Flags of `dovetail withdraw`.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Examples:\n  dovetail withdraw 17\n  dovetail withdraw --pool duel --key p1")]
+#[command(after_help = "Examples:\n  dovetail withdraw 17\n  dovetail withdraw --pool duel --key p1\n\n\
+    Exits with 0 when the element is withdrawn, by this call or an earlier one; with 1 when it was matched before,\n\
+    has expired, or is not known.")]
 pub struct WithdrawArgs {
     #[command(flatten)]
     element: ElementArgs,
@@ -58,24 +61,34 @@ fn wait(text: &str) -> Result<u64, String> {
 
 /// Shows an element.
 pub async fn get(arguments: GetArgs) -> Result<(), CliError> {
-    let client = arguments.server.connect().await?;
-    let wait = Duration::from_millis(arguments.wait.unwrap_or_default());
-    let found = client.get_at(arguments.element.reference(), wait, arguments.at).await?;
+    let wait_ms = arguments.wait.unwrap_or_default();
+    let get = async |client: Client| {
+        let asking = client.get_at(arguments.element.reference(), Duration::from_millis(wait_ms), arguments.at);
+        Ok(notices::during(&client, asking).await?)
+    };
+    let found = arguments.server.run(get).await?;
     let text = match arguments.json {
         true => match_json::line(&ElementJson::from(&found)),
         false => describe(&found),
     };
-    Ok(output::print(&text)?)
+    output::print(&text)?;
+    if wait_ms > 0 && found.state() == ElementState::Waiting {
+        let waited = duration::format_ms(wait_ms);
+        return Err(CliError::TimedOut(format!("element {} still waits after {waited}, which is --wait", found.id)));
+    }
+    Ok(())
 }
 
-/// Takes an element back. Fails when it was matched before, or is not known.
+/// Takes an element back. Fails when it is not withdrawn: it was matched before, has expired, or is not known. Whoever asks again
+/// because an answer was lost hears that it is withdrawn already, which is what was wanted.
 pub async fn withdraw(arguments: WithdrawArgs) -> Result<(), CliError> {
-    let client = arguments.server.connect().await?;
-    let answer = client.withdraw(arguments.element.reference()).await?;
+    let withdraw =
+        async |client: Client| Ok(notices::during(&client, client.withdraw(arguments.element.reference())).await?);
+    let answer = arguments.server.run(withdraw).await?;
     let (outcome, worked) = match answer.outcome() {
         WithdrawOutcome::Withdrawn => ("withdrawn", true),
         WithdrawOutcome::AlreadyMatched => ("already matched", false),
-        WithdrawOutcome::AlreadyWithdrawn if answer.reason() == EndReason::Expired => ("already expired", true),
+        WithdrawOutcome::AlreadyWithdrawn if answer.reason() == EndReason::Expired => ("already expired", false),
         WithdrawOutcome::AlreadyWithdrawn => ("already withdrawn", true),
         WithdrawOutcome::Unknown => ("no such element, or no longer remembered", false),
         WithdrawOutcome::Unspecified => ("answered with an outcome this build does not know", false),

@@ -11,6 +11,7 @@ use super::error::CliError;
 use super::schema::{self, PoolSchema};
 use super::table::{Table, thousands};
 use super::{duration, match_json, output, pool_file, rule};
+use crate::client::Client;
 use crate::{convert, pb};
 
 /// Commands of `dovetail pool`.
@@ -105,7 +106,7 @@ async fn define(arguments: DefineArgs) -> Result<(), CliError> {
     };
     let name = definition.name.clone();
     let doubts = rule::doubts(&definition.rule, PoolSchema::of(&definition).attributes);
-    let defined = server.connect().await?.define_pool(definition).await?;
+    let defined = server.run(async |client: Client| Ok(client.define_pool(definition).await?)).await?;
     let how = match defined.created {
         true => "is defined",
         false => "was defined before, just like this",
@@ -116,7 +117,7 @@ async fn define(arguments: DefineArgs) -> Result<(), CliError> {
 }
 
 async fn list(arguments: ListArgs) -> Result<(), CliError> {
-    let pools = arguments.server.connect().await?.list_pools().await?;
+    let pools = arguments.server.run(async |client: Client| Ok(client.list_pools().await?)).await?;
     let text = match arguments.json {
         true => pools.iter().map(status_json).map(|json| match_json::line(&json)).collect(),
         false => table(&pools),

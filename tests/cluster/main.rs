@@ -15,6 +15,7 @@ mod history;
 mod kill;
 mod load;
 mod outcomes;
+mod presence;
 mod search;
 mod time;
 mod workload;

@@ -1,95 +1,27 @@
-//! `dovetail status`: what nodes say about themselves.
+//! A node's state for people.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::time::Duration;
 
-use super::error::CliError;
-use super::table::{Table, printable, thousands};
-use super::{DEFAULT_SERVER, duration, match_json, output};
-use crate::client::Client;
+use crate::cli::notices::{self, role_name};
+use crate::cli::table::{Table, printable, thousands};
+use crate::cli::{duration, time};
+use crate::pb;
 use crate::pb::inspect_response::State;
-use crate::pb::{self, Role};
-use crate::rpc;
-
-mod json;
-
-/// Longest time one node may take to answer.
-const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 
 /// Hot keys shown of each slice and pool.
 const HOT_KEYS: usize = 3;
 
-/// Flags of `dovetail status`.
-#[derive(Debug, clap::Args)]
-#[command(after_help = "\
-Examples:
-  dovetail status
-  dovetail status --server http://10.0.0.1:7400,http://10.0.0.2:7401,http://10.0.0.5:7402
-
-Watermarks are event ids: stable <= decided <= durable <= assigned. Lag is in events.")]
-pub struct StatusArgs {
-    /// The nodes to ask, of any role; may be repeated
-    #[arg(long, value_name = "URL,..", value_delimiter = ',', env = "DOVETAIL_SERVER", hide_env_values = true,
-          default_value = DEFAULT_SERVER)]
-    server: Vec<String>,
-    /// Print a JSON object a line
-    #[arg(long)]
-    json: bool,
-}
-
-/// Asks every node. Fails when one does not answer, after having shown the others.
-pub async fn run(arguments: StatusArgs) -> Result<(), CliError> {
-    let mut all_worked = true;
-    for (index, server) in arguments.server.iter().enumerate() {
-        match inspect(server).await {
-            Ok(node) if arguments.json => output::print(&match_json::line(&json::node(server, &node)))?,
-            Ok(node) => {
-                let space = if index == 0 { "" } else { "\n" };
-                output::print(&format!("{space}{}", describe(server, &node, rpc::now_ms())))?;
-            }
-            Err(error) => {
-                // This one names the server itself.
-                let named = matches!(error, CliError::NoServer { .. });
-                eprintln!("error: {}{error}", if named { String::new() } else { format!("{server}: ") });
-                all_worked = false;
-            }
-        }
-    }
-    match all_worked {
-        true => Ok(()),
-        false => Err(CliError::Reported),
-    }
-}
-
-async fn inspect(server: &str) -> Result<pb::InspectResponse, CliError> {
-    let answer = tokio::time::timeout(ANSWER_WITHIN, async { Client::connect(server).await?.inspect().await }).await;
-    match answer {
-        Ok(answer) => Ok(answer?),
-        Err(_) => {
-            let reason = format!("no answer within {} s", ANSWER_WITHIN.as_secs());
-            Err(CliError::NoServer { url: server.to_owned(), reason })
-        }
-    }
-}
-
-fn role_name(role: Role) -> &'static str {
-    match role {
-        Role::Unspecified => "unknown role",
-        Role::Balancer => "balancer",
-        Role::Matcher => "matcher",
-        Role::Gatherer => "gatherer",
-    }
-}
-
-fn describe(server: &str, node: &pb::InspectResponse, now_ms: u64) -> String {
+/// What a node says about itself.
+pub(super) fn describe(server: &str, node: &pb::InspectResponse, now_ms: u64) -> String {
     let up = now_ms.saturating_sub(node.started_ms) / 1000 * 1000;
     let mut text = format!(
-        "{} {} at {server}, build {}, up {}\n  {} (digest {:016x})\n",
+        "{} {} at {server}, build {}, up {} since {} UTC\n  {} (digest {:016x})\n",
         role_name(node.role()),
         node.index,
         printable(&node.build),
         duration::format_ms(up),
+        time::date_time(node.started_ms),
         printable(&node.settings),
         node.settings_digest
     );
@@ -121,6 +53,13 @@ fn balancer(text: &mut String, state: &pb::BalancerState) {
         state.client_streams,
         printable(&state.log_id)
     );
+    let still = notices::still(state);
+    for node in state.awaited.iter().filter(|_| still.is_none()) {
+        let _ = writeln!(text, "  decisions will wait for {} if an event concerns it", notices::awaited(node));
+    }
+    if let Some(still) = still {
+        let _ = writeln!(text, "  {still}");
+    }
     if let Some(stored) = &state.stored {
         on_disk(text, stored);
     }
@@ -259,7 +198,10 @@ fn links(text: &mut String, links: &[pb::PeerLink]) {
                 printable(&link.stream).to_string(),
                 format!("{} {}", role_name(link.role()), link.index),
                 link.address.clone(),
-                if link.connected { "connected" } else { "down" }.to_owned(),
+                match link.connected {
+                    true => "connected".to_owned(),
+                    false => format!("down {}", duration::format_ms(link.down_ms / 1000 * 1000)),
+                },
                 link.cursor.to_string(),
                 thousands(link.lag),
                 link.reconnects.to_string(),
@@ -273,6 +215,8 @@ fn links(text: &mut String, links: &[pb::PeerLink]) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::status::json;
+    use crate::pb::Role;
 
     fn node() -> pb::InspectResponse {
         pb::InspectResponse {
@@ -294,8 +238,10 @@ mod tests {
                 stream: "decisions".to_owned(),
                 reconnects: 2,
                 received_bytes: 70,
+                down_ms: 40_500,
             }],
             ring: vec![pb::RingShare { shard: 0, permille: 487 }, pb::RingShare { shard: 1, permille: 513 }],
+            nodes: vec![pb::NodeAddress { role: Role::Gatherer.into(), index: 1, address: "http://g:1".to_owned() }],
             state: Some(State::Balancer(pb::BalancerState {
                 assigned: 2000,
                 durable: 1990,
@@ -315,6 +261,15 @@ mod tests {
                     full: true,
                     ..Default::default()
                 }),
+                awaited: vec![pb::AwaitedNode {
+                    role: Role::Gatherer.into(),
+                    index: 1,
+                    address: "http://g:1".to_owned(),
+                    down_ms: 40_500,
+                    ..Default::default()
+                }],
+                undecided_ms: 3000,
+                in_flight_max: 4000,
             })),
         }
     }
@@ -322,17 +277,18 @@ mod tests {
     #[test]
     fn a_node_is_described_for_people() {
         let expected = "\
-balancer 0 at http://b:1, build 0.1.0, up 1m30s
+balancer 0 at http://b:1, build 0.1.0, up 1m30s since 1970-01-01 00:00:01.000 UTC
   cluster \"c\" (digest 00000000000000ff)
   assigned 2000, durable 1990, decided 9, stable 8
   5 waiting, 1,991 in flight, 1 client streams, log ab
+  decisions wait for gatherer 1 (http://g:1, down for 40s)
   checkpoint at 7 (2,930 KiB), log after 5 (2 KiB), results after 0 (1 KiB)
   the disk is full: submissions are refused until there is room
   pool  waiting
   duel        5
   shards decided: g0 9
-  reads      of          address     state  cursor    lag  reconnects  last error
-  decisions  gatherer 1  http://g:1  down        9  1,234           2  refused
+  reads      of          address     state     cursor    lag  reconnects  last error
+  decisions  gatherer 1  http://g:1  down 40s       9  1,234           2  refused
   ring: shard 0 48.7 %, shard 1 51.3 %
 ";
         assert_eq!(describe("http://b:1", &node(), 91_500), expected);
@@ -370,5 +326,8 @@ balancer 0 at http://b:1, build 0.1.0, up 1m30s
         assert_eq!(json["balancer"]["pools"][0]["waiting"], 5);
         assert_eq!(json["links"][0]["lag"], 1234);
         assert_eq!(json["ring"][1]["permille"], 513);
+        assert_eq!(json["balancer"]["awaited"][0]["down_ms"], 40_500);
+        assert_eq!(json["balancer"]["undecided_ms"], 3000);
+        assert_eq!(json["nodes"][0]["address"], "http://g:1");
     }
 }
