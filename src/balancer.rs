@@ -13,19 +13,22 @@ mod errors;
 mod explain;
 mod follower;
 mod frame;
+mod held;
 mod limit;
 mod messages;
 mod nodes;
 mod pacing;
 mod pools;
-mod presence;
 mod store;
 mod submit;
 mod tail;
 mod waiters;
 mod watch;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, atomic::AtomicU64},
+    time::Duration,
+};
 
 use dovetail_core::{EventId, Placement, Ring, ledger::LedgerLimits};
 use tokio::sync::{Semaphore, watch as signal};
@@ -41,7 +44,6 @@ use frame::PublishedFrame;
 use limit::Limit;
 use messages::{Event, Request};
 use pools::Pools;
-use presence::Followers;
 use store::Store;
 use tail::Tail;
 
@@ -78,14 +80,14 @@ pub(crate) struct Node {
     pub(crate) ledger_limits: LedgerLimits,
     /// Bytes of submissions that may wait for the engine.
     pub(crate) request_bytes: Arc<Semaphore>,
+    /// How many streams of submissions have begun.
+    pub(crate) streams: AtomicU64,
     pub(crate) watchers: Limit,
     pub(crate) submit_streams: Limit,
     pub(crate) calls: Limit,
     pub(crate) waits: Limit,
     pub(crate) feeds: Limit,
     pub(crate) explanations: Semaphore,
-    /// Which matchers follow the log.
-    pub(crate) followers: Arc<Followers>,
     pub(crate) links: Links,
     pub(crate) started_ms: u64,
 }
@@ -137,13 +139,13 @@ pub async fn run(
         pools: parts.pools,
         ledger_limits,
         request_bytes: Arc::new(Semaphore::new(REQUEST_BYTES as usize)),
+        streams: AtomicU64::new(0),
         watchers: Limit::new(limits.watchers_max, "watchers are open", "watchers_max"),
         submit_streams: Limit::new(limits.submit_streams_max, "submit streams are open", "submit_streams_max"),
         calls: Limit::new(limits.calls_max, "calls are under way", "calls_max"),
         waits: Limit::new(limits.waits_max, "calls wait for an element", "waits_max"),
         feeds: Limit::new(FEEDS, "streams to other nodes are open", "the most of a balancer"),
         explanations: Semaphore::new(EXPLANATIONS),
-        followers: Followers::new(cluster.matchers),
         links: Links::new(neighbours),
         started_ms: rpc::now_ms(),
         settings,
@@ -156,7 +158,6 @@ pub async fn run(
         let link = node.links.add(Role::Gatherer, shard.0, address, "decisions");
         tokio::spawn(decisions::read(Arc::clone(&node), link, shard, stop.clone()));
     }
-    tokio::spawn(presence::tell(Arc::clone(&node), stop.clone()));
     let (routes, health) = rpc::routes(&stop).await?;
     health.set(true).await;
     let routes = nodes::add(clients::add(routes, &node, &stop), &node, &stop);

@@ -178,17 +178,6 @@ pub struct Addresses {
     pub gatherers: Vec<String>,
 }
 
-impl Addresses {
-    /// Every node with its role and index: the balancer, the matchers, the gatherers.
-    pub fn all(&self) -> impl Iterator<Item = (Role, u32, &str)> {
-        let of = |role, addresses| {
-            (0..).zip(addresses).map(move |(index, address): (u32, &String)| (role, index, &**address))
-        };
-        let balancer = std::iter::once((Role::Balancer, 0, &*self.balancer));
-        balancer.chain(of(Role::Matcher, &self.matchers)).chain(of(Role::Gatherer, &self.gatherers))
-    }
-}
-
 /// What is logged, and how.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogSettings {
@@ -219,6 +208,9 @@ pub struct Limits {
     pub payload_bytes_max: usize,
     /// Most events assigned whose outcome is not on disk yet. Above it submissions wait.
     pub in_flight_max: usize,
+    /// Longest time that a submission is held whose key belongs to an element that is not decided, in milliseconds; so are reads and
+    /// withdrawals by key. Then the submission is refused with UNAVAILABLE, and the others are answered by what is known.
+    pub hold_ms_max: u64,
     /// Most events in one frame of the log. A frame that reaches it is closed.
     pub frame_events_max: usize,
     /// Most bytes in one frame of the log. A frame that reaches it is closed.

@@ -1,12 +1,14 @@
 //! What clients use: `MatchService`.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use dovetail_core::{
     ElementId, EventId, WithdrawReason,
     ledger::{KEY_BYTES_MAX, Outcome},
 };
-use dovetail_rule::AttributeType;
 use prost::Message;
 use tokio::{
     sync::{OwnedSemaphorePermit, oneshot, watch as signal},
@@ -63,6 +65,11 @@ impl Node {
     /// Asks the engine something that makes no event.
     pub(super) async fn ask<T>(&self, event: impl FnOnce(oneshot::Sender<T>) -> Event) -> Result<T, Status> {
         self.events.ask(event).await.map_err(errors::stopping)
+    }
+
+    /// The number of a stream of submissions that begins; one that is submitted alone is a stream, too.
+    pub(super) fn next_stream(&self) -> u64 {
+        self.streams.fetch_add(1, Ordering::Relaxed)
     }
 
     /// Room for a submission of so many bytes.
@@ -192,7 +199,8 @@ impl MatchService for Service {
         let pool = pool.as_deref().ok_or(request.pool);
         let checked = submit::check(&self.node, &pool, || convert::submission(element));
         let elements = Submitting::rows(vec![checked], self.node.ledger_limits.key_secret);
-        let submitted = self.request(|reply| Request::Submit { elements, reply, room }).await?;
+        let stream = self.node.next_stream();
+        let submitted = self.request(|reply| Request::Submit { elements, stream, reply, room }).await?;
         match (submitted.refused.first(), submitted.ids.first()) {
             (Some((_, refused)), _) => Err(Status::new(errors::row_code(refused), refused.to_string())),
             (None, Some(&id)) => Ok(Response::new(pb::SubmitOneResponse { id })),
@@ -377,21 +385,15 @@ pub(super) fn waiting(
     entry: &dovetail_core::ledger::Entry,
 ) -> pb::GetElementResponse {
     let named = pool.attributes.iter().zip(entry.row.values());
-    let attributes: HashMap<_, _> = named
-        .filter_map(|((name, _), value)| value.as_ref().map(|value| (name.clone(), convert::value_pb(Some(value)))))
-        .collect();
-    // An int or a string says what it is; an int that is a time does not.
-    let times = pool.attributes.iter().filter(|(name, declared)| {
-        matches!(declared, AttributeType::Timestamp | AttributeType::Duration) && attributes.contains_key(name)
-    });
+    let attributes = named
+        .filter_map(|((name, _), value)| value.as_ref().map(|value| (name.clone(), convert::value_pb(Some(value)))));
     pb::GetElementResponse {
         id: element.0,
         pool: pool.name.clone(),
         key: entry.key.as_ref().to_owned(),
         state: pb::ElementState::Waiting.into(),
         arrived_ms: entry.arrived_ms,
-        attribute_types: times.map(|(name, declared)| (name.clone(), convert::kind_pb(*declared).into())).collect(),
-        attributes,
+        attributes: attributes.collect(),
         payload: entry.payload.clone(),
         ..Default::default()
     }

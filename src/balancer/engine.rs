@@ -8,7 +8,8 @@ use std::{collections::VecDeque, sync::Arc, thread::JoinHandle, time::Duration};
 use dovetail_core::{
     DecisionFrame, ElementId, EventId, EventKind, Placement, Pool, PoolDefinition, PoolId, ShardId, WithdrawReason,
     batch::{Batch, Run},
-    ledger::{Admitted, Entry, Ledger, Status, Stopped},
+    clock::EventClock,
+    ledger::{Admitted, Entry, Ledger, Status, Stopped, Timing},
     sequencer::{FrameLimits, Sequencer},
 };
 use dovetail_log::{DiskUse, Log};
@@ -19,16 +20,15 @@ use tokio::{
 
 use super::{
     checkpoint::{self, CheckpointError, Made},
-    columns::Submitting,
     ease::Hurry,
     frame::{self, PublishedFrame},
+    held::{Admitting, Held, HeldRequests},
     messages::{
         DefinePoolError, Defined, Disk, DiskFull, ElementName, Event, Explaining, Found, POOLS_MAX, PoolSummary, Reply,
-        Request, Submitted, WaitingPart, Withdrawing, Written,
+        Request, WaitingPart, Withdrawing, Written,
     },
     pacing::Pacing,
     pools::Pools,
-    presence::Standing,
     store::{self, Decided, LogWork, RESULT_BYTES, ResultsWork, Retention, Store},
     tail::Tail,
     waiters::Waiters,
@@ -51,6 +51,10 @@ const BATCH: usize = 256;
 const TIMERS: usize = 4096;
 /// Elements looked at for one part of a pool's waiting elements.
 const WAITING_PART: usize = 4096;
+/// Longest time without a look at the clock while a timer is set, in milliseconds: the clock may be set ahead.
+const LOOK_MS: u64 = 500;
+/// The same while none is.
+const LOOK_MS_IDLE: u64 = 60_000;
 /// What an event takes in a frame beside its attributes, key and payload, in bytes.
 const EVENT_BYTES: usize = 48;
 
@@ -98,6 +102,25 @@ impl CheckpointPlan {
     }
 }
 
+/// Event time, by this machine's clocks.
+#[derive(Debug)]
+struct Clock {
+    event: EventClock,
+    /// The monotonic clock's zero.
+    began: std::time::Instant,
+}
+
+impl Clock {
+    fn new(time_ms: u64) -> Clock {
+        Clock { event: EventClock::new(time_ms, 0), began: std::time::Instant::now() }
+    }
+
+    fn now_ms(&mut self) -> u64 {
+        let monotonic_ms = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.event.read(rpc::now_ms(), monotonic_ms)
+    }
+}
+
 /// Something to say once an event is on disk, or is not for lack of room.
 struct Ack {
     at: EventId,
@@ -108,6 +131,11 @@ struct Ack {
 pub(crate) struct Engine {
     sequencer: Sequencer<Part>,
     ledger: Ledger,
+    clock: Clock,
+    /// A request that was taken from the inbox, before what is due was written.
+    next: Option<Request>,
+    /// Requests that depend on what is not decided.
+    held: HeldRequests,
     in_flight_max: u64,
     durable: EventId,
     /// Frames on their way to the disk.
@@ -117,7 +145,6 @@ pub(crate) struct Engine {
     acks: VecDeque<Ack>,
     outcomes_new: OutcomeWriter,
     waiters: Waiters,
-    standing: Standing,
     frames: Arc<Tail<PublishedFrame>>,
     outcomes: Arc<Tail<OutcomeChunk>>,
     pools: Arc<Pools>,
@@ -190,13 +217,15 @@ impl Engine {
         let mut engine = Engine {
             sequencer: Sequencer::new(frame_limits(limits), ledger.recorded(), time_ms),
             durable: ledger.recorded(),
+            clock: Clock::new(time_ms),
+            next: None,
+            held: HeldRequests::new(limits.hold_ms_max),
             in_flight_max: limits.in_flight_max as u64,
             queued: 0,
             pacing: Pacing::default(),
             acks: VecDeque::new(),
             outcomes_new: OutcomeWriter::new(RESULT_BYTES),
             waiters: Waiters::default(),
-            standing: Standing::default(),
             log: log_frames,
             results: results_decided,
             cuts,
@@ -233,19 +262,17 @@ impl Engine {
         loop {
             let due = self.due();
             // Nothing is taken while the disk is full, but who asks is told so.
-            let taking = self.taking() || self.is_full();
+            let taking = self.next.is_none() && (self.taking() || self.is_full());
             tokio::select! {
                 biased;
                 Some(written) = self.written.recv() => self.on_written(written)?,
                 Some(event) = self.events.recv() => self.on_event(event)?,
-                Some(request) = self.requests.recv(), if taking => self.on_request(request),
+                Some(request) = self.requests.recv(), if taking => self.next = Some(request),
                 () = tokio::time::sleep_until(due) => {}
                 () = stop.given() => break,
             }
             self.handle_waiting()?;
-            self.write_timers();
             self.seal();
-            self.standing.look(self.ledger.decided(), self.durable, Instant::now());
             if self.writers_gone {
                 // One that met an error said so; this one panicked.
                 while let Ok(written) = self.written.try_recv() {
@@ -259,20 +286,30 @@ impl Engine {
 
     /// Handles what else has come, so that a flood makes large frames.
     fn handle_waiting(&mut self) -> Result<(), RunError> {
+        // It may have been open while this process stood still.
+        self.seal();
+        let timely = self.keep_time();
         for _ in 0..BATCH {
             if let Ok(written) = self.written.try_recv() {
                 self.on_written(written)?;
             } else if let Ok(event) = self.events.try_recv() {
                 self.on_event(event)?;
-            } else if self.taking()
-                && let Ok(request) = self.requests.try_recv()
-            {
+            } else if let Some(request) = self.next_request(timely) {
                 self.on_request(request);
             } else {
                 break;
             }
         }
+        self.go_on(timely);
         Ok(())
+    }
+
+    /// The next request, if what is due was written, and there is room.
+    fn next_request(&mut self, timely: bool) -> Option<Request> {
+        if !(self.is_full() || (timely && self.taking())) {
+            return None;
+        }
+        self.next.take().or_else(|| self.requests.try_recv().ok())
     }
 
     async fn finish(mut self) -> Result<(), RunError> {
@@ -300,30 +337,44 @@ impl Engine {
     }
 
     /// When something is to be done though nothing comes.
-    fn due(&self) -> Instant {
+    fn due(&mut self) -> Instant {
+        let now_ms = self.clock.now_ms();
         let frame = self.sequencer.due_ms().filter(|_| self.queued < FRAMES_QUEUED);
-        let now_ms = rpc::now_ms();
         // One that is due by the clock but not by the open frame's time waits for that frame to be taken, which wakes this loop.
         let ready = |due_ms: &u64| *due_ms > now_ms || *due_ms <= self.sequencer.time_at(now_ms);
         let timer = self.ledger.next_due_ms().filter(ready).filter(|_| self.taking());
-        let due_ms = frame.into_iter().chain(timer).min();
-        let wait_ms = due_ms.map_or(60_000, |due_ms| due_ms.saturating_sub(now_ms).min(60_000));
+        // The wall clock may be set ahead while this waits.
+        let look_ms = self.ledger.next_due_ms().map_or(LOOK_MS_IDLE, |_| LOOK_MS);
+        let due_ms = frame.into_iter().chain(timer).chain(self.held.deadline_ms()).min();
+        let wait_ms = due_ms.map_or(look_ms, |due_ms| due_ms.saturating_sub(now_ms).min(look_ms));
         Instant::now() + Duration::from_millis(wait_ms)
     }
 
-    fn write_timers(&mut self) {
-        if self.taking() {
-            // By the time their events will have: a reprobe that is written too early finds nothing, and is lost.
-            let time_ms = self.sequencer.time_at(rpc::now_ms());
-            for kind in self.ledger.due(time_ms, TIMERS) {
-                self.push(kind);
+    /// Writes what is due, and lets time pass. Whether all of it is written: only then may clients make events.
+    fn keep_time(&mut self) -> bool {
+        let now_ms = self.clock.now_ms();
+        let mut left = TIMERS;
+        while left > 0 && self.taking() {
+            match self.ledger.advance_time(&mut self.sequencer, now_ms, left) {
+                Timing::Done => return true,
+                Timing::FrameFirst if self.sequencer.due_ms().is_some_and(|due_ms| due_ms <= now_ms) => {
+                    self.take_frame();
+                }
+                // It is young, and its time is nearly now's.
+                Timing::FrameFirst => return true,
+                Timing::Due(events) => {
+                    left -= events.len();
+                    events.into_iter().for_each(|kind| _ = self.push(kind));
+                }
             }
         }
+        false
     }
 
     /// Sends the open frame to the log when the disk is idle and the cluster not busy, or the frame is full or old.
     fn seal(&mut self) {
-        let due = self.sequencer.due_ms().is_some_and(|due_ms| due_ms <= rpc::now_ms());
+        let now_ms = self.clock.now_ms();
+        let due = self.sequencer.due_ms().is_some_and(|due_ms| due_ms <= now_ms);
         let paced = self.pacing.allows(self.ledger.decided());
         if (self.queued == 0 && paced) || (due && self.queued < FRAMES_QUEUED) {
             self.take_frame();
@@ -351,7 +402,7 @@ impl Engine {
             };
         let stable = self.ledger.stable();
         let part = |x| Part::Event(dovetail_core::Event { x, kind: kind.clone() });
-        let (x, time_ms) = self.sequencer.push_run(rpc::now_ms(), stable, 1, bytes, part);
+        let (x, time_ms) = self.sequencer.push_run(stable, 1, bytes, part);
         let recorded = self.ledger.record(x, time_ms, &kind, None);
         recorded.expect("a pool was compiled before its event is written");
         if let EventKind::PoolDefined { pool, .. } = &kind {
@@ -379,57 +430,114 @@ impl Engine {
             return request.refuse(DiskFull);
         }
         match request {
-            Request::Submit { elements, reply, room } => {
-                drop(room);
-                let submitted = self.submit(elements);
-                self.ack(reply, submitted);
+            Request::Submit { elements, stream, reply, room } => {
+                self.take(stream, Held::Submit(Box::new(Admitting::new(elements, reply, room))));
             }
             Request::Define { definition, reply } => {
                 let defined = self.define(definition);
                 self.ack(reply, defined);
             }
-            Request::Withdraw { element, reply } => {
-                let withdrawing = self.withdraw(&element);
-                self.ack(reply, withdrawing);
+            Request::Withdraw { element, reply } => self.take_alone(Held::Withdraw { element, reply }),
+        }
+    }
+
+    /// Takes a request that may have to be held.
+    fn take(&mut self, stream: u64, request: Held) {
+        if let Err(request) = self.held.behind(stream, request) {
+            self.handle(stream, request, None, false);
+        }
+    }
+
+    fn take_alone(&mut self, request: Held) {
+        let stream = self.held.alone();
+        self.take(stream, request);
+    }
+
+    /// Goes on with requests that are held no longer.
+    fn go_on(&mut self, timely: bool) {
+        while self.is_full() || (timely && self.taking()) {
+            let now_ms = self.clock.now_ms();
+            let Some(freed) = self.held.next(self.ledger.decided(), now_ms) else { break };
+            let refused = self.is_full() && freed.request.writes();
+            let request = if refused { freed.request.refuse(DiskFull) } else { Some(freed.request) };
+            if let Some(request) = request {
+                self.handle(freed.stream, request, freed.asked, freed.over);
             }
         }
     }
 
-    fn submit(&mut self, elements: Submitting) -> Submitted {
-        let Submitting { count, batch, places, refused } = elements;
-        let mut submitted = Submitted { ids: vec![0; count], refused };
-        let Some(keyed) = batch else { return submitted };
+    /// Does what is asked for, or holds it until what it depends on is decided. `asked` is the event that it was held for, `over`
+    /// whether that took too long.
+    fn handle(&mut self, stream: u64, mut request: Held, asked: Option<EventId>, over: bool) {
+        let undecided = match &mut request {
+            Held::Submit(admitting) => self.admit(admitting, asked, over),
+            Held::Withdraw { element, .. } | Held::Get { element, .. } | Held::Explain { element, .. } => {
+                self.undecided(element, asked).filter(|_| !over)
+            }
+        };
+        if let Some(until) = undecided {
+            let now_ms = self.clock.now_ms();
+            return self.held.hold(stream, until, now_ms, request);
+        }
+        match request {
+            Held::Submit(admitting) => {
+                let (submitted, reply) = admitting.finish();
+                self.ack(reply, submitted);
+            }
+            Held::Withdraw { element, reply } => {
+                let withdrawing = self.withdraw(&element);
+                self.ack(reply, withdrawing);
+            }
+            Held::Get { element, wait, reply } => {
+                let found = self.get(&element, wait);
+                _ = reply.send((found, self.ledger.decided()));
+            }
+            Held::Explain { element, reply } => _ = reply.send(self.explain(&element)),
+        }
+    }
+
+    /// Up to where the log has to be decided before it is known whether the element of a key still waits; none when it is known, or
+    /// the element is named by its id.
+    fn undecided(&self, name: &ElementName, asked: Option<EventId>) -> Option<EventId> {
+        match name {
+            ElementName::Id(_) => None,
+            ElementName::Key { .. } => self.ledger.undecided(self.find(name)?, asked),
+        }
+    }
+
+    /// Lets elements in, up to one that depends on what is not decided: then up to where that has to be. When it was held for too
+    /// long, or too much is held already, such elements are refused.
+    fn admit(&mut self, admitting: &mut Admitting, mut asked: Option<EventId>, over: bool) -> Option<EventId> {
+        let keyed = admitting.batch.take()?;
         let batch = keyed.batch();
-        let place = |row: usize| places.as_ref().map_or(row, |places| places[row] as usize);
-        let refused_before = submitted.refused.len();
-        let now_ms = rpc::now_ms();
-        let mut row = 0;
-        while row < batch.len() {
+        let mut undecided = None;
+        while admitting.row < batch.len() && undecided.is_none() {
+            let row = admitting.row;
             let (to, bytes) = self.fits(batch, row);
-            let (first, time_ms) = (self.sequencer.assigned().next(), self.sequencer.time_at(now_ms));
-            let Admitted { count, stopped } = self.ledger.admit_run(first, time_ms, &keyed, row..to);
+            let (first, time_ms) = (self.sequencer.assigned().next(), self.sequencer.time_ms());
+            let Admitted { count, stopped } = self.ledger.admit_run(first, time_ms, &keyed, row..to, asked.take());
             if count > 0 {
-                (row..row + count).zip(first.0..).for_each(|(row, id)| submitted.ids[place(row)] = id);
+                admitting.let_in(count, first);
                 let run = Run { batch: Arc::clone(batch), rows: row..row + count };
                 let part = |first| Part::Arrivals(first, run);
-                self.sequencer.push_run(now_ms, self.ledger.stable(), count, bytes, part);
-                row += count;
+                self.sequencer.push_run(self.ledger.stable(), count, bytes, part);
                 if self.sequencer.full() {
                     self.take_frame();
                 }
             }
-            if let Some(stopped) = stopped {
-                match stopped {
-                    Stopped::Retry(element) => submitted.ids[place(row)] = element.0,
-                    Stopped::Refused(why) => submitted.refused.push((place(row) as u32, why.into())),
+            match stopped {
+                None => {}
+                Some(Stopped::Retry(element)) => admitting.let_in(1, element.arrival()),
+                Some(Stopped::Refused(why)) => admitting.refuse(why.into()),
+                Some(Stopped::Undecided(_)) if over || self.held.is_full() => {
+                    let held_ms = if over { self.held.ms_max() } else { 0 };
+                    admitting.refuse(self.ledger.held_in_vain(batch, admitting.row, held_ms).into());
                 }
-                row += 1;
+                Some(Stopped::Undecided(until)) => undecided = Some(until),
             }
         }
-        if refused_before > 0 {
-            submitted.refused.sort_by_key(|&(place, _)| place);
-        }
-        submitted
+        admitting.batch = Some(keyed);
+        undecided
     }
 
     /// Up to which row, from `row` on and at least that one, elements fit the open frame, and how many bytes they take.
@@ -489,11 +597,8 @@ impl Engine {
         match event {
             Event::Decisions { shard, frame } => self.on_decisions(shard, &frame)?,
             Event::Mark { shard, reply } => _ = reply.send(self.ledger.mark(shard)),
-            Event::Get { element, wait, reply } => {
-                let found = self.get(&element, wait);
-                _ = reply.send((found, self.ledger.decided()));
-            }
-            Event::Explain { element, reply } => _ = reply.send(self.explain(&element)),
+            Event::Get { element, wait, reply } => self.take_alone(Held::Get { element, wait, reply }),
+            Event::Explain { element, reply } => self.take_alone(Held::Explain { element, reply }),
             Event::Waiting { pool, after, reply } => _ = reply.send(self.waiting_part(pool, after)),
             Event::Pools { reply } => _ = reply.send(self.pools()),
             Event::PoolNames { reply } => {
@@ -502,10 +607,6 @@ impl Engine {
             }
             Event::Cut { owned, reply } => _ = reply.send(self.ledger.cut(owned)),
             Event::Assigned { reply } => _ = reply.send(self.sequencer.assigned()),
-            Event::Standing { reply } => {
-                let still = self.standing.still_for(Instant::now());
-                _ = reply.send((still, self.ledger.decided(), self.durable));
-            }
             Event::Inspect { reply } => _ = reply.send(self.inspect()),
         }
         Ok(())
@@ -646,7 +747,7 @@ impl Engine {
                 pool: self.ledger.pool(entry.pool).pool.clone(),
                 element,
                 entry,
-                time_ms: self.sequencer.time_at(rpc::now_ms()),
+                time_ms: self.sequencer.time_at(self.clock.event.last_ms()),
             },
             not => Explaining::Not(not),
         }
@@ -681,7 +782,9 @@ impl Engine {
         }
     }
 
-    fn inspect(&self) -> pb::BalancerState {
+    fn inspect(&mut self) -> pb::BalancerState {
+        let now_ms = self.clock.now_ms();
+        let (held, held_ms) = self.held.counts(now_ms);
         let count = |summary: PoolSummary| pb::PoolCount {
             pool: summary.definition.name.clone(),
             waiting: summary.counts.waiting,
@@ -700,10 +803,9 @@ impl Engine {
             client_streams: 0,
             shards: Vec::new(),
             stored: Some(self.stored()),
-            // Who is there is for the service to tell.
-            awaited: Vec::new(),
-            undecided_ms: self.standing.still_for(Instant::now()).map_or(0, rpc::ms),
-            in_flight_max: self.in_flight_max,
+            held: held as u64,
+            held_ms,
+            clock_ahead_ms: now_ms.saturating_sub(rpc::now_ms()),
         }
     }
 }

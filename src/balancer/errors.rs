@@ -47,6 +47,7 @@ pub(super) fn row_code(refused: &RowRefused) -> Code {
             | SubmitError::Ttl { .. } => Code::InvalidArgument,
             SubmitError::KeyWaiting { .. } | SubmitError::IdempotencyMismatch { .. } => Code::AlreadyExists,
             SubmitError::PoolFull { .. } | SubmitError::TotalFull { .. } => Code::ResourceExhausted,
+            SubmitError::Undecided { .. } => Code::Unavailable,
         },
     }
 }

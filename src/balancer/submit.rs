@@ -66,6 +66,7 @@ async fn read(
             return;
         }
     };
+    let stream = node.next_stream();
     loop {
         let message = tokio::select! {
             message = requests.message() => message,
@@ -74,7 +75,7 @@ async fn read(
         let answer = match message {
             Ok(None) => return,
             Ok(Some(request)) => tokio::select! {
-                taken = take(&node, request) => taken.map_or_else(Answer::Last, Answer::Soon),
+                taken = take(&node, stream, request) => taken.map_or_else(Answer::Last, Answer::Soon),
                 () = stop.given() => Answer::Last(errors::stopping(())),
                 // The client left while nothing could be taken; what it sent was not answered.
                 () = answers.closed() => return,
@@ -91,6 +92,7 @@ async fn read(
 
 async fn take(
     node: &Node,
+    stream: u64,
     request: pb::SubmitRequest,
 ) -> Result<oneshot::Receiver<Result<Submitted, DiskFull>>, Status> {
     let bytes = request.encoded_len();
@@ -123,7 +125,7 @@ async fn take(
         }
     };
     let (reply, submitted) = oneshot::channel();
-    let request = Request::Submit { elements, reply, room };
+    let request = Request::Submit { elements, stream, reply, room };
     node.requests.tell(request).await.map_err(errors::stopping)?;
     Ok(submitted)
 }

@@ -72,6 +72,7 @@ fn limits(layers: &Layers) -> Result<Limits, SettingsError> {
         waiting_total_max: cap("limits.waiting_total_max")?,
         payload_bytes_max: cap("limits.payload_bytes_max")?,
         in_flight_max: cap("limits.in_flight_max")?,
+        hold_ms_max: count(layers, "limits.hold_ms_max")?,
         frame_events_max: cap("limits.frame_events_max")?,
         frame_bytes_max: cap("limits.frame_bytes_max")?,
         frame_age_ms_max: count(layers, "limits.frame_age_ms_max")?,

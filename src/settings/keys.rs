@@ -134,6 +134,13 @@ pub const SETTINGS: &[Setting] = &[
         "Most events whose outcome is not on disk yet; above it submissions wait",
     ),
     count(
+        "limits.hold_ms_max",
+        "hold-ms-max",
+        "10000",
+        (0, 600_000),
+        "Longest time a submission is held because its key's element is not decided, in milliseconds; then it is refused",
+    ),
+    count(
         "limits.frame_events_max",
         "frame-events-max",
         "4096",

@@ -7,7 +7,7 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use dovetail_rule::{Side, Value, Verdict, expr::CompareOp};
 
-use crate::{ElementId, Pool, pool::waited, slice::WaitingElement};
+use crate::{ElementId, Pool, ledger::searches, pool::waited, slice::WaitingElement};
 
 /// Most near misses that can be asked for.
 pub const NEAREST_MAX: usize = 100;
@@ -181,9 +181,8 @@ impl Explainer {
 
     /// When an element searches again, ascending.
     fn searches(&self, of: &WaitingElement) -> impl Iterator<Item = u64> + use<'_> {
-        let (arrived_ms, now_ms) = (of.arrived_ms, self.time_ms);
-        let schedule = self.pool.definition.reprobe_ms.iter();
-        schedule.map(move |after_ms| arrived_ms.saturating_add(*after_ms)).filter(move |&at_ms| at_ms > now_ms)
+        let now_ms = self.time_ms;
+        searches(&self.pool.definition.reprobe_ms, of.arrived_ms).filter(move |&at_ms| at_ms > now_ms)
     }
 
     fn sides<'a>(&'a self, other: &'a WaitingElement, time_ms: u64) -> [Side<'a>; 2] {

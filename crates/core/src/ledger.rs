@@ -11,6 +11,7 @@ mod elements;
 mod ended;
 mod ids;
 mod slots;
+mod timers;
 mod types;
 
 use std::{
@@ -29,6 +30,9 @@ pub use checkpoint::{Base, Fold, Kept, PoolBase};
 use elements::{At, Elements, Slot, View};
 pub use ended::Remembered;
 use ended::{Ended, Idempotency, Keys};
+pub(crate) use timers::searches;
+pub use timers::{STRIDE_MS, Timing};
+use timers::{Timers, due_next, expires};
 pub use types::{
     ClientPart, DecisionError, EndView, Entry, LedgerLimits, Outcome, OutcomeEnd, OutcomeView, Outcomes, PoolCounts,
     PoolEntry, Status,
@@ -56,7 +60,7 @@ pub struct Ledger {
     reprobes: ElementMap<u64>,
     /// Which element has a key, or had it last, of those that wait or are remembered.
     keys: Keys,
-    timers: BTreeSet<(u64, ElementId, Timer)>,
+    timers: Timers,
     /// Times of events above the decided watermark: the last event of a run, and its time.
     times: VecDeque<(EventId, u64)>,
     recorded: EventId,
@@ -110,12 +114,6 @@ impl fmt::Debug for Unstable {
     }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Timer {
-    Reprobe,
-    Expire,
-}
-
 impl Ledger {
     /// Before every event, in a cluster of `shards` shards.
     #[must_use]
@@ -128,7 +126,7 @@ impl Ledger {
             closing: ElementMap::default(),
             reprobes: ElementMap::default(),
             keys: Keys::default(),
-            timers: BTreeSet::new(),
+            timers: Timers::default(),
             times: VecDeque::new(),
             recorded: EventId::ZERO,
             naming: BTreeMap::new(),
@@ -206,36 +204,6 @@ impl Ledger {
             self.remember_idempotency(&run.batch, row, element);
         }
         self.arrive(first, time_ms, run);
-    }
-
-    /// Reprobes and expiries that are due, at most `most`. Each is offered once; record the event that comes of it.
-    pub fn due(&mut self, now_ms: u64, most: usize) -> Vec<EventKind> {
-        let mut events = Vec::new();
-        while events.len() < most
-            && let Some(&(due_ms, element, timer)) = self.timers.first()
-            && due_ms <= now_ms
-        {
-            self.timers.pop_first();
-            let Some(at) = self.elements.waits(element).filter(|_| !self.closing.contains_key(&element)) else {
-                continue;
-            };
-            let view = self.elements.view(at);
-            let pool = view.batch.pool();
-            events.push(match timer {
-                Timer::Expire => EventKind::Withdrawal { element, pool, reason: WithdrawReason::Expired },
-                Timer::Reprobe => {
-                    let row = Arc::new(view.batch.row(view.row));
-                    EventKind::Reprobe { element, pool, arrived_ms: view.arrived_ms, row }
-                }
-            });
-        }
-        events
-    }
-
-    /// When the next reprobe or expiry is due, in milliseconds since 1970.
-    #[must_use]
-    pub fn next_due_ms(&self) -> Option<u64> {
-        self.timers.first().map(|&(due_ms, ..)| due_ms)
     }
 
     /// Takes a decision of a shard.
@@ -500,8 +468,8 @@ impl Ledger {
         if reprobe_ms.is_some() || clients.ttls_ms.is_some() {
             for (row, element) in run.rows.clone().zip((first.0..).map(ElementId)) {
                 let expire_ms = expires(time_ms, clients.ttl_ms(row));
-                self.timers.extend(expire_ms.map(|due_ms| (due_ms, element, Timer::Expire)));
-                self.timers.extend(reprobe_ms.map(|due_ms| (due_ms, element, Timer::Reprobe)));
+                self.timers.expires(element, expire_ms);
+                self.timers.searches(element, reprobe_ms);
                 self.reprobes.extend(reprobe_ms.map(|due_ms| (element, due_ms)));
             }
         }
@@ -522,8 +490,8 @@ impl Ledger {
         let schedule = &self.pool(view.batch.pool()).pool.definition.reprobe_ms;
         let was_ms = self.reprobes.get(&element).copied();
         let next = due_next(schedule, view.arrived_ms, was_ms, time_ms);
-        was_ms.map(|due_ms| self.timers.remove(&(due_ms, element, Timer::Reprobe)));
-        self.timers.extend(next.map(|due_ms| (due_ms, element, Timer::Reprobe)));
+        self.timers.searches_not(element, was_ms);
+        self.timers.searches(element, next);
         match next {
             Some(due_ms) => self.reprobes.insert(element, due_ms),
             None => self.reprobes.remove(&element),
@@ -594,11 +562,9 @@ impl Ledger {
         let at = self.elements.waits(id).ok_or(DecisionError::NotWaiting { element: id, told })?;
         let Ending { pool, key, expire_ms } = ending;
         self.pools[pool.0 as usize].counts.waiting -= 1;
-        expire_ms.map(|due_ms| self.timers.remove(&(due_ms, id, Timer::Expire)));
-        if !self.reprobes.is_empty()
-            && let Some(due_ms) = self.reprobes.remove(&id)
-        {
-            self.timers.remove(&(due_ms, id, Timer::Reprobe));
+        self.timers.expires_not(id, expire_ms);
+        if !self.reprobes.is_empty() {
+            self.timers.searches_not(id, self.reprobes.remove(&id));
         }
         if !self.closing.is_empty() {
             self.closing.remove(&id);
@@ -625,16 +591,4 @@ impl Ledger {
         }
         self.times.front().map_or(0, |&(_, time_ms)| time_ms)
     }
-}
-
-/// When an element that arrived at `time_ms` ends its stay; none for a time to live of 0.
-fn expires(time_ms: u64, ttl_ms: u64) -> Option<u64> {
-    (ttl_ms > 0).then(|| time_ms.saturating_add(ttl_ms))
-}
-
-/// When an element that searched at `time_ms`, and was to at `was_due_ms`, searches next: the first of the schedule after both.
-/// So a stop skips what it missed but one; and the event may have come into a frame that is older than what was due.
-fn due_next(schedule: &[u64], arrived_ms: u64, was_due_ms: Option<u64>, time_ms: u64) -> Option<u64> {
-    let done_ms = was_due_ms.map_or(time_ms, |due_ms| due_ms.max(time_ms));
-    schedule.iter().map(|after| arrived_ms + after).find(|&due_ms| due_ms > done_ms)
 }

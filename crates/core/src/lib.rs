@@ -8,7 +8,9 @@
 //! |---|---|---|
 //! | [`oracle`] | the sequential program that defines the result | 2 |
 //! | [`sequencer`] | gives ids, builds log frames | 3 |
+//! | [`clock`] | the time of events, of two clocks | 4 |
 //! | [`batch`] | elements in columns | 4 |
+//! | [`hold`] | requests that wait for a decision | 4 |
 //! | [`ledger`] | what the balancer knows: elements, keys, timers, the cut | 4 |
 //! | [`mod@slice`] | one worker index's share of the pair space | 3.1 |
 //! | [`shard`] | one shard's elements, and what it decides about them | 3.2 |
@@ -17,9 +19,11 @@
 //! | [`reach`] | who has anything to do with an event | 3.2 |
 
 pub mod batch;
+pub mod clock;
 pub mod event;
 pub mod explain;
 mod hash;
+pub mod hold;
 pub mod ids;
 pub mod ledger;
 pub mod message;

@@ -75,11 +75,21 @@ pub enum Bug {
     ReachUntold,
     /// The balancer passes shards that it should hear from.
     ShardsPassed,
+    /// Time passes timers that are due and not written.
+    TimersPassed,
+    /// Elements search before others expire whose time is over.
+    SearchesBeforeExpiries,
+    /// A submission is refused for a key whose element is not decided.
+    UndecidedRefused,
+    /// A submission is let in though the element that has its key is not decided.
+    UndecidedAdmitted,
+    /// What follows a held submission in its stream overtakes it.
+    HeldOvertaken,
 }
 
 impl Bug {
     /// All of them; `--planted N` counts from 1.
-    pub const ALL: [Bug; 34] = [
+    pub const ALL: [Bug; 39] = [
         Bug::ProbeNotComplete,
         Bug::ClaimBeforeOwnProbe,
         Bug::ListFactorOne,
@@ -114,6 +124,11 @@ impl Bug {
         Bug::ReachIgnored,
         Bug::ReachUntold,
         Bug::ShardsPassed,
+        Bug::TimersPassed,
+        Bug::SearchesBeforeExpiries,
+        Bug::UndecidedRefused,
+        Bug::UndecidedAdmitted,
+        Bug::HeldOvertaken,
     ];
 }
 

@@ -3,7 +3,9 @@
 //! A frame is open from its first event until it is taken. It is due when it is full (in events or bytes) or old; whoever
 //! writes the log may take it earlier, and does when the disk is idle, so that one element goes at once and a flood goes in
 //! large frames.
-//! Invariants: Q1 ids are strictly increasing and dense; Q2 `time_ms` never decreases, whatever the clock does.
+//! Invariants: Q1 ids are strictly increasing and dense; Q2 `time_ms` never decreases, whatever the clock does; Q3 time comes from
+//! [`advance`](Sequencer::advance) alone, and who calls it writes every timer that is due before time passes it
+//! ([`Ledger::advance_time`](crate::ledger::Ledger::advance_time)): nobody is matched who should have expired.
 
 use crate::{Event, EventId, EventKind, Frame, Reach};
 
@@ -23,6 +25,7 @@ pub struct FrameLimits {
 pub struct Sequencer<E = Event> {
     limits: FrameLimits,
     assigned: EventId,
+    /// Of the next frame.
     time_ms: u64,
     open: Option<Frame<E>>,
     open_bytes: usize,
@@ -31,8 +34,8 @@ pub struct Sequencer<E = Event> {
 impl Sequencer {
     /// Gives `kind` the next id and puts it into the open frame. Returns the id and the event's time. For `stable` see
     /// [`push_run`](Sequencer::push_run).
-    pub fn push(&mut self, now_ms: u64, stable: EventId, kind: EventKind, bytes: usize) -> (EventId, u64) {
-        self.push_run(now_ms, stable, 1, bytes, |x| Event { x, kind })
+    pub fn push(&mut self, stable: EventId, kind: EventKind, bytes: usize) -> (EventId, u64) {
+        self.push_run(stable, 1, bytes, |x| Event { x, kind })
     }
 }
 
@@ -54,7 +57,6 @@ impl<E> Sequencer<E> {
     /// When `count` is 0.
     pub fn push_run(
         &mut self,
-        now_ms: u64,
         stable: EventId,
         count: usize,
         bytes: usize,
@@ -63,9 +65,14 @@ impl<E> Sequencer<E> {
         assert!(count > 0, "a run of no events");
         let after = self.assigned;
         self.assigned = EventId(after.0 + count as u64);
-        let frame = self.open.get_or_insert_with(|| {
-            self.time_ms = self.time_ms.max(now_ms);
-            Frame { after, through: after, time_ms: self.time_ms, stable, reach: Reach::All, events: Vec::new() }
+        let time_ms = self.time_ms;
+        let frame = self.open.get_or_insert_with(|| Frame {
+            after,
+            through: after,
+            time_ms,
+            stable,
+            reach: Reach::All,
+            events: Vec::new(),
         });
         frame.through = self.assigned;
         frame.events.push(events(after.next()));
@@ -79,7 +86,18 @@ impl<E> Sequencer<E> {
         self.assigned
     }
 
-    /// The time the next event will have if it comes at `now_ms`.
+    /// It is `now_ms`: the next frame that is opened has this time, unless an earlier one had a later.
+    pub fn advance(&mut self, now_ms: u64) {
+        self.time_ms = self.time_ms.max(now_ms);
+    }
+
+    /// The time of the next event: the open frame's, or that of the one it will open.
+    #[must_use]
+    pub fn time_ms(&self) -> u64 {
+        self.time_at(0)
+    }
+
+    /// The time of the next event once it is `now_ms`.
     #[must_use]
     pub fn time_at(&self, now_ms: u64) -> u64 {
         self.open.as_ref().map_or(self.time_ms.max(now_ms), |frame| frame.time_ms)
@@ -130,7 +148,8 @@ mod tests {
     }
 
     fn push(sequencer: &mut Sequencer, now_ms: u64, bytes: usize) -> (u64, u64) {
-        let (x, time_ms) = sequencer.push(now_ms, EventId(0), event(), bytes);
+        sequencer.advance(now_ms);
+        let (x, time_ms) = sequencer.push(EventId(0), event(), bytes);
         (x.0, time_ms)
     }
 
@@ -169,9 +188,11 @@ mod tests {
     #[test]
     fn a_run_of_events_gets_ids_one_after_the_other_and_counts_as_so_many() {
         let mut sequencer: Sequencer<(EventId, &str)> = Sequencer::new(LIMITS, EventId(9), 0);
-        assert_eq!(sequencer.push_run(7, EventId(0), 2, 10, |first| (first, "two")), (EventId(10), 7));
+        sequencer.advance(7);
+        assert_eq!(sequencer.push_run(EventId(0), 2, 10, |first| (first, "two")), (EventId(10), 7));
         assert_eq!((sequencer.full(), sequencer.events_left(), sequencer.bytes_left()), (false, 1, 90));
-        sequencer.push_run(8, EventId(0), 1, 10, |first| (first, "one"));
+        sequencer.advance(8);
+        sequencer.push_run(EventId(0), 1, 10, |first| (first, "one"));
         assert!(sequencer.full());
         let frame = sequencer.take().unwrap();
         assert_eq!(frame.events, [(EventId(10), "two"), (EventId(12), "one")]);
@@ -181,8 +202,8 @@ mod tests {
     #[test]
     fn a_frame_claims_only_the_stable_cut_its_first_event_saw() {
         let mut sequencer = Sequencer::new(LIMITS, EventId(9), 0);
-        sequencer.push(0, EventId(4), event(), 1);
-        sequencer.push(0, EventId(7), event(), 1);
+        sequencer.push(EventId(4), event(), 1);
+        sequencer.push(EventId(7), event(), 1);
         assert_eq!(sequencer.take().unwrap().stable, EventId(4));
     }
 }

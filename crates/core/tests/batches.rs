@@ -10,7 +10,7 @@ use dovetail_core::{
     batch::{KeySecret, Keyed},
     ledger::{Admission, Admitted, Checked, Ledger, LedgerLimits, Outcome, Status, Stopped, Submission},
 };
-use dovetail_rule::{AttributeType, Value};
+use dovetail_rule::{Value, ValueKind};
 
 const LIMITS: LedgerLimits = LedgerLimits {
     waiting_max: 3_000,
@@ -34,7 +34,7 @@ impl Random {
 fn pool(number: u64) -> PoolDefinition {
     PoolDefinition {
         name: format!("pool{number}"),
-        attributes: vec![("n".to_owned(), AttributeType::Int), ("s".to_owned(), AttributeType::String)],
+        attributes: vec![("n".to_owned(), ValueKind::Int), ("s".to_owned(), ValueKind::String)],
         rule: "a.n == b.n".to_owned(),
         ttl_ms: [0, 900, 0][number as usize],
         reprobe_ms: if number == 2 { vec![100, 300] } else { Vec::new() },
@@ -92,7 +92,7 @@ impl Pair {
         let mut said = Vec::new();
         let before = self.x;
         for submission in submissions.clone() {
-            said.push(match self.one_by_one.admit(&name, submission) {
+            said.push(match self.one_by_one.admit(&name, submission, None) {
                 Ok(Admission::New { pool, row, client }) => {
                     self.x += 1;
                     let kind = EventKind::Arrival { pool, row };
@@ -100,6 +100,7 @@ impl Pair {
                     format!("x{}", self.x)
                 }
                 Ok(Admission::Retry(element)) => format!("made {element}"),
+                Ok(Admission::Undecided(asked)) => format!("undecided at {asked}"),
                 Err(error) => error.to_string(),
             });
         }
@@ -111,13 +112,14 @@ impl Pair {
         while row < checked.len() {
             // A frame may be full in the middle of a batch.
             let rows = row..checked.len().min(row + 1 + random.below(200) as usize);
-            let Admitted { count, stopped } = self.batches.admit_run(EventId(x + 1), self.time_ms, &batch, rows);
+            let Admitted { count, stopped } = self.batches.admit_run(EventId(x + 1), self.time_ms, &batch, rows, None);
             found.extend((x + 1..=x + count as u64).map(|x| format!("x{x}")));
             (row, x) = (row + count, x + count as u64);
             row += usize::from(stopped.is_some());
             found.extend(stopped.map(|stopped| match stopped {
                 Stopped::Retry(element) => format!("made {element}"),
                 Stopped::Refused(error) => error.to_string(),
+                Stopped::Undecided(asked) => format!("undecided at {asked}"),
             }));
         }
         assert_eq!(found, said);

@@ -10,7 +10,7 @@ use dovetail_core::{
     ledger::{Admission, Base, ClientPart, Fold, Kept, Ledger, LedgerLimits, Outcome, Status, Submission},
     oracle::Oracle,
 };
-use dovetail_rule::{AttributeType, Value};
+use dovetail_rule::{Value, ValueKind};
 
 const LIMITS: LedgerLimits = LedgerLimits {
     waiting_max: 1000,
@@ -51,7 +51,7 @@ struct History {
 fn pool(number: u64) -> PoolDefinition {
     PoolDefinition {
         name: format!("pool{number}"),
-        attributes: vec![("n".to_owned(), AttributeType::Int)],
+        attributes: vec![("n".to_owned(), ValueKind::Int)],
         rule: "abs(a.n - b.n) <= a.waited / 50".to_owned(),
         ttl_ms: [0, 400][number as usize % 2],
         reprobe_ms: vec![30, 60, 61, 200],
@@ -84,7 +84,7 @@ impl History {
             idempotency_key: if random.below(2) == 0 { format!("i{}", random.below(40)) } else { String::new() },
             ..Submission::default()
         };
-        if let Ok(Admission::New { pool, row, client }) = self.ledger.admit(&name, submission) {
+        if let Ok(Admission::New { pool, row, client }) = self.ledger.admit(&name, submission, None) {
             self.push(EventKind::Arrival { pool, row }, Some(client));
         }
     }
@@ -216,7 +216,7 @@ fn said(ledger: &mut Ledger, elements: u64) -> Vec<String> {
         for key in 0..40 {
             let submission =
                 Submission { key: "new".to_owned(), idempotency_key: format!("i{key}"), ..Submission::default() };
-            said.push(format!("{key} {:?}", ledger.admit(&format!("pool{pool}"), submission).map(|_| ())));
+            said.push(format!("{key} {:?}", ledger.admit(&format!("pool{pool}"), submission, None).map(|_| ())));
         }
     }
     said.push(format!("{:?}", ledger.due(u64::MAX, usize::MAX)));

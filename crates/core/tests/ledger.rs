@@ -8,10 +8,11 @@ use std::sync::Arc;
 
 use common::{element, event, number, retirement, shard};
 use dovetail_core::{
-    EventId, EventKind, PoolDefinition, PoolId, Reach, SliceId, WithdrawReason,
+    ElementId, EventId, EventKind, PoolDefinition, PoolId, Reach, ShardId, SliceId, WithdrawReason,
     batch::KeySecret,
-    ledger::{Admission, ClientPart, Ledger, LedgerLimits, Outcome, Status, Submission},
+    ledger::{Admission, ClientPart, Ledger, LedgerLimits, Outcome, Status, Submission, Timing},
     reach::Pair,
+    sequencer::{FrameLimits, Sequencer},
 };
 use dovetail_rule::{Row, Schema};
 
@@ -23,6 +24,8 @@ const LIMITS: LedgerLimits = LedgerLimits {
     idempotency_max: 2,
     key_secret: KeySecret([0; 2]),
 };
+
+const FRAME: FrameLimits = FrameLimits { events_max: 100, bytes_max: 10_000, age_ms_max: 5 };
 
 /// A ledger of `shards` shards, with the pool `duel` defined by `x1`.
 fn check(shards: u32, transcript: &str) {
@@ -79,10 +82,10 @@ fn check(shards: u32, transcript: &str) {
     });
 }
 
-/// `submit KEY at 5 ttl 30 once KEY payload 4 pool NAME`
+/// `submit KEY at 5 ttl 30 once KEY payload 4 pool NAME asked x7`
 fn submit(ledger: &mut Ledger, x: &mut u64, words: &[&str]) -> Vec<String> {
     let mut submission = Submission { key: words[0].to_owned(), ..Submission::default() };
-    let (mut at, mut pool) = (0, "duel");
+    let (mut at, mut pool, mut asked) = (0, "duel", None);
     for pair in words[1..].chunks(2) {
         match pair[0] {
             "at" => at = number(pair[1]),
@@ -90,14 +93,16 @@ fn submit(ledger: &mut Ledger, x: &mut u64, words: &[&str]) -> Vec<String> {
             "once" => submission.idempotency_key = pair[1].to_owned(),
             "payload" => submission.payload = vec![0; usize::try_from(number(pair[1])).unwrap()].into(),
             "pool" => pool = pair[1],
+            "asked" => asked = Some(event(pair[1])),
             other => panic!("{other:?} is no part of a submission"),
         }
     }
-    match ledger.admit(pool, submission) {
+    match ledger.admit(pool, submission, asked) {
         Ok(Admission::New { pool, row, client }) => {
             record(ledger, x, at, &EventKind::Arrival { pool, row }, Some(client))
         }
         Ok(Admission::Retry(element)) => vec![format!("made {element}")],
+        Ok(Admission::Undecided(asked)) => vec![format!("undecided at {asked}")],
         Err(error) => vec![error.to_string()],
     }
 }
@@ -144,6 +149,19 @@ fn pool() -> Arc<PoolDefinition> {
     })
 }
 
+fn defined() -> EventKind {
+    EventKind::PoolDefined { pool: PoolId(0), definition: pool() }
+}
+
+fn arrival() -> EventKind {
+    EventKind::Arrival { pool: PoolId(0), row: Arc::new(Row::from_named(&Schema::default(), []).unwrap()) }
+}
+
+/// Of an element that expires 30 ms after its arrival.
+fn client(number: u64) -> ClientPart {
+    ClientPart { key: format!("k{number}").into(), payload: "".into(), ttl_ms: 30, idempotency_key: "".into() }
+}
+
 #[test]
 fn reprobes_follow_the_schedule_and_a_stop_skips_what_it_missed_but_one() {
     check(
@@ -151,11 +169,12 @@ fn reprobes_follow_the_schedule_and_a_stop_skips_what_it_missed_but_one() {
         "
         submit ann at 100
         > x2 arrival
-        due 109
         due 110
+        due 111
         > x3 reprobe of e2
-        due 110
-        due 125
+        due 111
+        due 120
+        due 121
         > x4 reprobe of e2
         due 999
         submit bob at 1000
@@ -192,7 +211,7 @@ fn a_time_to_live_ends_once_and_ends_the_reprobes() {
         "
         submit ann at 100 ttl 15
         > x2 arrival
-        due 110
+        due 111
         > x3 reprobe of e2
         due 115
         > x4 withdrawal of e2, Expired
@@ -264,9 +283,16 @@ fn a_key_is_free_again_once_its_element_is_decided() {
         submit ann
         > x2 arrival
         submit ann
+        > undecided at x2
+        decided g0 x2
+        submit ann asked x2
+        > key \"ann\" is waiting in pool \"duel\" already, as element 2
+        submit ann
         > key \"ann\" is waiting in pool \"duel\" already, as element 2
         submit bob
         > x3 arrival
+        submit ann
+        > undecided at x3
         retired x3 e3 e2
         decided g0 x3
         > x3 at 0: bob with ann
@@ -280,6 +306,68 @@ fn a_key_is_free_again_once_its_element_is_decided() {
         > e3
         ",
     );
+}
+
+/// Somebody who asked while ann waited as e2 is told of e4 only once that is decided, too: between the two the key was free.
+#[test]
+fn a_key_that_was_taken_again_is_undecided_again() {
+    check(
+        1,
+        "
+        submit ann
+        > x2 arrival
+        submit bob
+        > x3 arrival
+        submit ann
+        > undecided at x3
+        retired x3 e3 e2
+        decided g0 x3
+        > x3 at 0: bob with ann
+        submit ann
+        > x4 arrival
+        submit ann asked x3
+        > undecided at x4
+        decided g0 x4
+        submit ann asked x4
+        > key \"ann\" is waiting in pool \"duel\" already, as element 4
+        ",
+    );
+}
+
+/// What is due is written before time passes it: first who expires, then who searches, in steps.
+#[test]
+fn time_waits_for_what_is_due() {
+    let mut ledger = Ledger::new(LIMITS, 1);
+    let mut sequencer: Sequencer = Sequencer::new(FRAME, EventId::ZERO, 0);
+    let mut advance = |ledger: &mut Ledger, kinds: &[EventKind], now_ms: u64, most: usize| {
+        for kind in kinds {
+            let (x, time_ms) = sequencer.push(EventId(0), kind.clone(), 0);
+            let client = matches!(kind, EventKind::Arrival { .. }).then(|| client(x.0));
+            ledger.record(x, time_ms, kind, client).unwrap();
+        }
+        let frame = sequencer.take().map(|frame| format!("frame at {}", frame.time_ms));
+        let timing = ledger.advance_time(&mut sequencer, now_ms, most);
+        (frame.unwrap_or_default(), sequencer.time_ms(), timing)
+    };
+    let done = |frame: &str, time_ms| (frame.to_owned(), time_ms, Timing::Done);
+    assert_eq!(advance(&mut ledger, &[defined()], 100, 9), done("frame at 0", 100));
+    // Two elements at 100: they expire at 130, and are to search at 111 and 121.
+    assert_eq!(advance(&mut ledger, &[arrival(), arrival()], 110, 9), done("frame at 100", 110));
+    // A stop until 200. Who searches at 111 does so at 121, and time stays there until that is written.
+    let (_, time_ms, searches) = advance(&mut ledger, &[], 200, 9);
+    let Timing::Due(searches) = searches else { panic!("{searches:?}") };
+    assert!(time_ms == 121 && searches.iter().all(|kind| matches!(kind, EventKind::Reprobe { .. })), "{searches:?}");
+    // That was the search at 121 as well. Both expire at 130, which is written at 140, one after the other.
+    let (frame, time_ms, first) = advance(&mut ledger, &searches, 200, 1);
+    let withdrawal = |element| EventKind::Withdrawal {
+        element: ElementId(element),
+        pool: PoolId(0),
+        reason: WithdrawReason::Expired,
+    };
+    assert_eq!((frame.as_str(), time_ms, &first), ("frame at 121", 140, &Timing::Due(vec![withdrawal(2)])));
+    let (frame, time_ms, second) = advance(&mut ledger, &[withdrawal(2)], 200, 1);
+    assert_eq!((frame.as_str(), time_ms, &second), ("frame at 140", 140, &Timing::Due(vec![withdrawal(3)])));
+    assert_eq!(advance(&mut ledger, &[withdrawal(3)], 200, 1), done("frame at 140", 200));
 }
 
 #[test]
@@ -300,6 +388,9 @@ fn what_cannot_be_let_in_is_refused_with_its_bound() {
         submit cid
         > x4 arrival
         submit dee
+        > undecided at x4
+        decided g0 x4
+        submit dee asked x4
         > pool \"duel\" has 3 elements waiting, which is its waiting_max
         ",
     );
@@ -312,8 +403,10 @@ fn all_pools_together_have_a_bound_beside_their_own() {
     ledger.record(EventId(1), 0, &kind, None).unwrap();
     let mut x = 1;
     let answers: Vec<String> = ["a", "b", "c"].iter().flat_map(|key| submit(&mut ledger, &mut x, &[key])).collect();
+    assert_eq!(answers, ["x2 arrival", "x3 arrival", "undecided at x3"]);
+    ledger.on_decided(ShardId(0), EventId(3), &mut ()).unwrap();
     let full = "2 elements wait in all pools together, which is waiting_total_max";
-    assert_eq!(answers, ["x2 arrival", "x3 arrival", full]);
+    assert_eq!(submit(&mut ledger, &mut x, &["c", "asked", "x3"]), [full]);
 }
 
 #[test]
@@ -331,6 +424,7 @@ fn a_retry_makes_no_second_element_while_its_key_is_remembered() {
         > x3 arrival
         submit cid once k3
         > x4 arrival
+        decided g0 x4
         submit ann once k1
         > key \"ann\" is waiting in pool \"duel\" already, as element 2
         ",
@@ -377,7 +471,7 @@ fn the_cut_has_what_waited_at_it_and_leaves_out_who_did_not() {
         > x3 arrival
         submit cid
         > x4 arrival
-        due 10
+        due 11
         > x5 reprobe of e2
         > x6 reprobe of e3
         > x7 reprobe of e4
@@ -435,7 +529,7 @@ fn an_event_is_recorded_once() {
     let mut ledger = Ledger::new(LIMITS, 1);
     let kind = EventKind::PoolDefined { pool: PoolId(0), definition: pool() };
     ledger.record(EventId(1), 0, &kind, None).unwrap();
-    let row = Arc::new(Row::new(&Schema::new::<dovetail_rule::AttributeType>([]).unwrap(), vec![]).unwrap());
+    let row = Arc::new(Row::new(&Schema::new([]).unwrap(), vec![]).unwrap());
     let _ = ledger.record(EventId(1), 0, &EventKind::Arrival { pool: PoolId(0), row }, None);
 }
 

@@ -6,10 +6,9 @@ use dovetail_core::{ElementId, EventId, ledger::Submission};
 use crate::{
     cx::Cx,
     net::{Node, Step},
-    nodes::Balancer,
+    nodes::{Balancer, Submitted},
     pools::draw_attributes,
     rng::Rng,
-    truth::differs,
     violation::Violation,
 };
 
@@ -17,6 +16,10 @@ use crate::{
 #[derive(Debug)]
 pub struct Clients {
     rng: Rng,
+    /// Which stream the next submission goes into.
+    streams: Rng,
+    /// Submissions so far.
+    submitted: u64,
     left: u64,
     /// Submissions that can be made again: those with an idempotency key.
     made: Vec<(String, Submission)>,
@@ -26,7 +29,7 @@ impl Clients {
     /// Clients that have done nothing yet.
     #[must_use]
     pub fn new(rng: Rng, actions: u64) -> Clients {
-        Clients { rng, left: actions, made: Vec::new() }
+        Clients { streams: rng.fork(1), submitted: 0, rng, left: actions, made: Vec::new() }
     }
 
     /// Does something, and says when to do the next thing.
@@ -85,19 +88,9 @@ impl Clients {
         if !submission.idempotency_key.is_empty() && !again {
             self.made.push((pool.clone(), submission.clone()));
         }
-        let entry = balancer.ledger().and_then(|ledger| ledger.pool_named(&pool)).expect("it is defined");
-        let acknowledged = cx.truth.made(entry.pool.id, &submission.idempotency_key);
-        // Keys above the durable log may have made the balancer forget others, so they count as well.
-        let ahead = balancer.assigned().0 - cx.truth.durable().0;
-        let told = balancer.submit(cx, &pool, submission);
-        cx.stats.refused += u64::from(told.is_err());
-        if let Some((element, newer)) = acknowledged
-            && newer as u64 + ahead < cx.scenario.ledger.idempotency_max as u64
-            && told != Ok(Some(element))
-        {
-            return Err(differs("answer to a retry", format!("{told:?}"), element.to_string()));
-        }
-        Ok(())
+        let stream = self.streams.below(cx.scenario.streams.0);
+        self.submitted += 1;
+        balancer.submit(cx, stream, Submitted { number: self.submitted, pool, submission, asked: None })
     }
 
     fn draw_submission(&mut self, cx: &Cx, assigned: EventId, defined: u64) -> (String, Submission) {

@@ -4,7 +4,7 @@ mod balancer;
 mod gatherer;
 mod matcher;
 
-pub use balancer::Balancer;
+pub use balancer::{Balancer, Submitted};
 pub use gatherer::Gatherer;
 pub use matcher::Matcher;
 

@@ -19,6 +19,10 @@ pub const REMEMBERS_ALL: usize = 100_000;
 /// The dice that say which pools have rules of the later kinds. Chosen so that the regressions' seeds mean what they meant.
 const VARIED: u64 = 59;
 
+/// The dice for streams of submissions and for clocks that are set: later than the others, whose seeds mean what they meant.
+const STREAM_DICE: u64 = 31;
+const CLOCK_DICE: u64 = 32;
+
 /// Everything a run is made of, but its dice.
 #[derive(Clone, Debug)]
 pub struct Scenario {
@@ -48,6 +52,19 @@ pub struct Scenario {
     pub disk: DiskPlan,
     /// What of the past is kept, and how disks fail.
     pub keep: KeepPlan,
+    /// How many streams clients submit in, and how long one is held at most.
+    pub streams: (u64, u64),
+    /// How the balancer's wall clock is set.
+    pub clock: ClockPlan,
+}
+
+/// How a wall clock is set while it runs.
+#[derive(Clone, Copy, Debug)]
+pub struct ClockPlan {
+    /// How often, in a thousand times that it is read.
+    pub set_permille: u64,
+    /// By at most so many milliseconds, back or ahead.
+    pub set_ms: u64,
 }
 
 /// What clients do.
@@ -208,6 +225,8 @@ impl Scenario {
             faults: draw_faults(&mut dice.fork(4)),
             disk: draw_disk(&mut dice.fork(5)),
             keep: KeepPlan::default(),
+            streams: draw_streams(&mut dice.fork(STREAM_DICE)),
+            clock: draw_clock(&mut dice.fork(CLOCK_DICE)),
         };
         let mut rng = dice.fork(KEEP_DICE);
         if rng.chance(750) {
@@ -250,6 +269,15 @@ fn small(number: u64) -> u32 {
 
 fn draw_whole(rng: &mut Rng) -> (usize, u64) {
     (rng.pick(&[0, 0, 0, 1, 4, 8, 16, 64, 1024]), rng.pick(&[0, 500, 1000]))
+}
+
+fn draw_streams(rng: &mut Rng) -> (u64, u64) {
+    (rng.pick(&[1, 3, 1_000_000]), rng.pick(&[5, 500, 60_000, 60_000]))
+}
+
+fn draw_clock(rng: &mut Rng) -> ClockPlan {
+    let set_permille = if rng.chance(700) { 0 } else { rng.pick(&[10, 100]) };
+    ClockPlan { set_permille, set_ms: rng.pick(&[50, 1_000]) }
 }
 
 fn draw_work(dice: &Rng) -> WorkPlan {

@@ -81,6 +81,12 @@ stats! {
     retries,
     /// Those answered by what a checkpoint remembered.
     retries_from_checkpoint,
+    /// Times that a submission was held, since the element that has its key was not decided.
+    held_rows,
+    /// Submissions that waited behind one of their stream that was held.
+    held_behind,
+    /// Submissions that were held for as long as may be, and not decided.
+    held_in_vain,
     /// Nodes paused.
     pauses,
     /// Streams broken otherwise.
@@ -145,6 +151,10 @@ impl Stats {
                 s.disk_errors, s.disk_full, s.refused_full
             ),
             format!("  retries    {}, {} of them answered from a checkpoint", s.retries, s.retries_from_checkpoint),
+            format!(
+                "  keys       {} submissions held, {} more behind them, {} in vain",
+                s.held_rows, s.held_behind, s.held_in_vain
+            ),
             format!(
                 "  reach      {} frames that told, {} of candidates held, {} asked for again",
                 s.reach_told, s.held, s.asked_again

@@ -26,6 +26,8 @@ pub struct Truth {
     made: HashMap<(PoolId, Box<str>), (ElementId, usize)>,
     /// How many elements were made with an idempotency key.
     keyed: usize,
+    /// The element that had a key last.
+    keys: HashMap<(PoolId, Arc<str>), ElementId>,
     /// How far each slice ever got.
     searched: Vec<EventId>,
     /// The stable cut that the last frame of the durable log names.
@@ -53,7 +55,8 @@ struct Known {
     key: Arc<str>,
     payload: Bytes,
     ended: Option<EventId>,
-    expires: bool,
+    /// When its time to live ends.
+    expires_ms: Option<u64>,
     arrived_ms: u64,
     /// When it searched again, last.
     searched_ms: u64,
@@ -74,6 +77,7 @@ impl Truth {
             pools: Vec::new(),
             made: HashMap::new(),
             keyed: 0,
+            keys: HashMap::new(),
             named: EventId::ZERO,
         }
     }
@@ -129,6 +133,7 @@ impl Truth {
         self.named = frame.stable;
         let mut clients = clients.iter();
         for event in &frame.events {
+            self.check_time(event, frame.time_ms)?;
             let decided = self.oracle.on_event(event.x, frame.time_ms, &event.kind);
             let retirement = decided.expect("what the ledger recorded compiles");
             let reason = match &event.kind {
@@ -138,7 +143,7 @@ impl Truth {
             match &event.kind {
                 EventKind::Arrival { pool, row } => {
                     let client = clients.next().expect("an arrival has a client part");
-                    self.on_arrival(event.x.into(), frame.time_ms, (*pool, row), client);
+                    self.on_arrival(event.x.into(), frame.time_ms, (*pool, row), client)?;
                 }
                 EventKind::Reprobe { element, .. } => self.on_reprobe(*element, frame.time_ms)?,
                 EventKind::PoolDefined { pool, definition } => {
@@ -259,9 +264,9 @@ impl Truth {
         for element in self.oracle.waiting() {
             let known = &self.elements[&element];
             let schedule = &self.pools[known.pool.0 as usize].definition.reprobe_ms;
-            let last_ms = schedule.iter().max().map_or(0, |last| known.arrived_ms + last);
-            if known.expires || known.searched_ms < last_ms {
-                let found = format!("searched at {}, expires {}", known.searched_ms, known.expires);
+            let last_ms = schedule.iter().max().map_or(0, |last| known.arrived_ms + last + 1);
+            if known.expires_ms.is_some() || known.searched_ms < last_ms {
+                let found = format!("searched at {}, expires {:?}", known.searched_ms, known.expires_ms);
                 return Err(differs(format!("timers of {element}"), found, format!("searched at {last_ms} or later")));
             }
         }
@@ -289,7 +294,54 @@ impl Truth {
         self.elements[&element].place
     }
 
-    fn on_arrival(&mut self, element: ElementId, time_ms: u64, (pool, row): (PoolId, &Row), client: &ClientPart) {
+    /// What searches finds nobody whose time to live is over, and what arrives nobody who is still to search.
+    fn check_time(&self, event: &Event, time_ms: u64) -> Result<(), Violation> {
+        let arrives = matches!(event.kind, EventKind::Arrival { .. });
+        if !arrives && !matches!(event.kind, EventKind::Reprobe { .. }) {
+            return Ok(());
+        }
+        for element in self.oracle.waiting() {
+            let known = &self.elements[&element];
+            let schedule = &self.pools[known.pool.0 as usize].definition.reprobe_ms;
+            let due_ms = schedule.iter().map(|delay| known.arrived_ms + delay + 1).filter(|&due| due <= time_ms).max();
+            let searched = !arrives || due_ms.is_none_or(|due_ms| known.searched_ms >= due_ms);
+            if known.expires_ms.is_some_and(|due_ms| due_ms <= time_ms) || !searched {
+                let found = format!("expires {:?}, was to search {due_ms:?}", known.expires_ms);
+                let expected = format!("nothing due at {time_ms} is left at {}", event.x);
+                return Err(differs(format!("timers of {element}"), found, expected));
+            }
+        }
+        Ok(())
+    }
+
+    /// A submission was refused because `holder` waits under its key; it was made when events up to `asked` had ids.
+    ///
+    /// # Errors
+    /// When the log says that it did not wait any more, or nothing yet.
+    pub fn check_refused(&self, holder: ElementId, asked: EventId) -> Result<(), Violation> {
+        let at = asked.max(holder.arrival());
+        self.check_bound(|| format!("refusal for the key of {holder} at {at}"), at)?;
+        match self.elements[&holder].ended {
+            Some(ended) if ended <= at => {
+                let found = format!("refused for {holder} at {at}");
+                Err(differs("a submission", found, format!("let in: it had ended at {ended}")))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn on_arrival(
+        &mut self,
+        element: ElementId,
+        time_ms: u64,
+        (pool, row): (PoolId, &Row),
+        client: &ClientPart,
+    ) -> Result<(), Violation> {
+        let before = self.keys.insert((pool, Arc::clone(&client.key)), element);
+        if let Some(before) = before.filter(|before| self.elements[before].ended.is_none()) {
+            let found = format!("{before} waits under it, and {element}");
+            return Err(differs(format!("key {:?}", client.key), found, "one element".to_owned()));
+        }
         let ClientPart { key, payload, idempotency_key, ttl_ms } = client.clone();
         if !idempotency_key.is_empty() {
             self.keyed += 1;
@@ -297,10 +349,12 @@ impl Truth {
         }
         let defined = &self.pools[pool.0 as usize];
         let (place, reprobes_left) = (defined.place(element, row), defined.definition.reprobe_ms.len());
-        let (ended, expires, searched_ms) = (None, ttl_ms > 0, 0);
+        let expires_ms = (ttl_ms > 0).then(|| time_ms + ttl_ms);
+        let (ended, searched_ms) = (None, 0);
         let known =
-            Known { pool, place, key, payload, ended, expires, arrived_ms: time_ms, searched_ms, reprobes_left };
+            Known { pool, place, key, payload, ended, expires_ms, arrived_ms: time_ms, searched_ms, reprobes_left };
         self.elements.insert(element, known);
+        Ok(())
     }
 
     fn on_reprobe(&mut self, element: ElementId, time_ms: u64) -> Result<(), Violation> {

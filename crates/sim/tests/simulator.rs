@@ -33,6 +33,7 @@ fn clusters_decide_what_the_sequential_program_decides() {
     assert!(SEEDS < 3_000 || (rare.iter().all(|&count| count > 0) && stats.matchers_refused_fetch > 0), "{stats:?}");
     assert!(stats.peer_fetches > 0 && stats.matcher_fetches > 0 && stats.restarts_behind > 0, "{stats:?}");
     assert!(stats.looked_ahead > SEEDS, "{stats:?}");
+    assert!(stats.held_rows > SEEDS / 2 && stats.held_behind > SEEDS / 20 && stats.held_in_vain > 0, "{stats:?}");
 }
 
 #[test]
@@ -112,4 +113,9 @@ each_is_found! {
     passing_slices_that_may_have_found_something_is_found: ReachIgnored,
     not_saying_who_is_concerned_by_half_a_frame_is_found: ReachUntold,
     passing_shards_that_may_have_something_to_say_is_found: ShardsPassed,
+    time_that_passes_timers_is_found: TimersPassed,
+    searching_before_others_expire_is_found: SearchesBeforeExpiries,
+    refusing_for_a_key_that_is_not_decided_is_found: UndecidedRefused,
+    letting_in_a_key_that_is_not_decided_is_found: UndecidedAdmitted,
+    overtaking_what_is_held_is_found: HeldOvertaken,
 }

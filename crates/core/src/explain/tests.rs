@@ -1,4 +1,4 @@
-use dovetail_rule::{AttributeType, Row};
+use dovetail_rule::{Row, ValueKind};
 
 use super::*;
 use crate::{PoolDefinition, PoolId};
@@ -6,8 +6,7 @@ use crate::{PoolDefinition, PoolId};
 const RULE: &str = "a.region == b.region && a.role != b.role && abs(a.skill - b.skill) <= 50 + a.waited / 100";
 
 fn pool(rule: &str, reprobe_ms: &[u64]) -> Pool {
-    let attributes =
-        [("region", AttributeType::String), ("role", AttributeType::String), ("skill", AttributeType::Int)];
+    let attributes = [("region", ValueKind::String), ("role", ValueKind::String), ("skill", ValueKind::Int)];
     let definition = PoolDefinition {
         name: "duel".into(),
         attributes: attributes.map(|(name, kind)| (name.to_owned(), kind)).into(),
@@ -80,12 +79,12 @@ fn the_nearest_miss_fails_least_and_says_by_how_much() {
 #[test]
 fn a_widening_rule_says_which_search_will_find_the_pair() {
     let pool = pool(RULE, &[5_000, 12_000]);
-    // a is e2, which has waited 8 s now. It allows 150 at 12 s (searched by nobody), e2 searches at 14 s, e9 at 14 s and 21 s.
+    // a is e2, which has waited 8 s now. It allows 150 at 12 s (searched by nobody), e2 searches a millisecond after 14 s, e9 after 14 s and 21 s.
     let found =
         explain(&pool, &[waits(&pool, 2, "eu", "healer", Some(1660)), waits(&pool, 3, "us", "healer", Some(1))]);
-    assert_eq!(found.nearest[0].acceptable_at_ms, Some(14_000));
+    assert_eq!(found.nearest[0].acceptable_at_ms, Some(14_001));
     assert_eq!(found.nearest[1].acceptable_at_ms, None, "no time makes regions equal");
-    assert_eq!(found.prospect, Some(Prospect { at_ms: 14_000, element: ElementId(2), key: "k2".into() }));
+    assert_eq!(found.prospect, Some(Prospect { at_ms: 14_001, element: ElementId(2), key: "k2".into() }));
 }
 
 #[test]
@@ -93,7 +92,7 @@ fn a_pair_that_is_acceptable_waits_for_one_of_the_two_to_search() {
     let pool = pool(RULE, &[30_000]);
     let found = explain(&pool, &[waits(&pool, 2, "eu", "healer", Some(1500))]);
     assert_eq!(found.acceptable, 1);
-    assert_eq!(found.prospect.unwrap().at_ms, 32_000);
+    assert_eq!(found.prospect.unwrap().at_ms, 32_001);
 }
 
 #[test]

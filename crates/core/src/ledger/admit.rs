@@ -10,6 +10,7 @@ use super::{ClientPart, Ledger, LedgerLimits, PoolEntry};
 use crate::{
     ElementId, EventId, Pool, PoolId,
     batch::{Batch, ClientColumns, Column, Fingerprint, Keyed, Run, column::numbers},
+    planted::Bug,
     pool::DELAY_MS_MAX,
 };
 
@@ -47,6 +48,8 @@ pub enum Admission {
     },
     /// A retry of the submission that made this element.
     Retry(ElementId),
+    /// Whether it is let in depends on what is not decided yet: hold it, and ask again with this position.
+    Undecided(EventId),
 }
 
 /// Why a submission is refused.
@@ -76,6 +79,18 @@ pub enum SubmitError {
         key: String,
         /// The element that has it.
         element: ElementId,
+    },
+    /// Whether it can be let in was not decided in time.
+    #[error(
+        "pool {pool:?}: whether key {key:?} is free was not decided within {held_ms} ms; try again, and see whether a node is down"
+    )]
+    Undecided {
+        /// The pool.
+        pool: String,
+        /// The key.
+        key: String,
+        /// How long it was held, in milliseconds.
+        held_ms: u64,
     },
     /// The attributes do not fit the schema.
     #[error("pool {pool:?}, key {key:?}: {source}")]
@@ -261,22 +276,43 @@ pub struct Admitted {
     pub stopped: Option<Stopped>,
 }
 
-/// Why an element is not let in.
+/// Why an element is not let in, or not yet.
 #[derive(Debug)]
 pub enum Stopped {
     /// It is a retry of the submission that made this element.
     Retry(ElementId),
     /// It is refused.
     Refused(SubmitError),
+    /// That depends on what is not decided yet: hold it, and ask again with this position once it is decided.
+    Undecided(EventId),
 }
 
 impl Ledger {
+    /// Why a row is refused that was held in vain.
+    #[must_use]
+    pub fn held_in_vain(&self, batch: &Batch, row: usize, held_ms: u64) -> SubmitError {
+        let pool = self.pool(batch.pool()).pool.definition.name.clone();
+        SubmitError::Undecided { pool, key: text(batch.clients().key(row)), held_ms }
+    }
+
     /// Lets in some elements of a batch one after the other, with ids from `first` on, up to the first one that is none to be let
     /// in. They are recorded then as arrivals of that time.
     ///
+    /// An element is refused for another only if that one waits after everything that has an id when it is asked for. What is not
+    /// decided cannot be known yet: then it is [undecided](Stopped::Undecided), and is asked for again with the position of the
+    /// first time in `asked`, which belongs to the first row. Once decided up to there, the answer is the log's: that of the
+    /// sequential program at some point between the question and the answer.
+    ///
     /// # Panics
     /// When `first` is not after all that was recorded, or the pool is not known here.
-    pub fn admit_run(&mut self, first: EventId, time_ms: u64, keyed: &Keyed, rows: Range<usize>) -> Admitted {
+    pub fn admit_run(
+        &mut self,
+        first: EventId,
+        time_ms: u64,
+        keyed: &Keyed,
+        rows: Range<usize>,
+        asked: Option<EventId>,
+    ) -> Admitted {
         assert!(first > self.recorded, "{first} is recorded after {}", self.recorded);
         let (mut count, mut stopped) = (0, None);
         // Keys are all over the memory. Asked for one after the other, each would be waited for.
@@ -284,7 +320,8 @@ impl Ledger {
         std::hint::black_box(taken.count());
         for row in rows.clone() {
             let element = ElementId(first.0 + count as u64);
-            if let Err(why) = self.admit_row(keyed, row, element, count as u64) {
+            let asked = asked.filter(|_| row == rows.start);
+            if let Err(why) = self.admit_row(keyed, row, element, count as u64, asked) {
                 stopped = Some(why);
                 break;
             }
@@ -298,9 +335,16 @@ impl Ledger {
     }
 
     /// Takes the keys of an element that may be let in; `before` others of its run are, and do not count as waiting yet.
-    fn admit_row(&mut self, keyed: &Keyed, row: usize, element: ElementId, before: u64) -> Result<(), Stopped> {
+    fn admit_row(
+        &mut self,
+        keyed: &Keyed,
+        row: usize,
+        element: ElementId,
+        before: u64,
+        asked: Option<EventId>,
+    ) -> Result<(), Stopped> {
         let (batch, key) = (keyed.batch(), keyed.fingerprint(row));
-        self.check_row(batch, row, key, ElementId(element.0 - before), before)?;
+        self.check_row(batch, row, key, ElementId(element.0 - before), before, asked)?;
         self.keys.insert(key, element);
         self.remember_idempotency(batch, row, element);
         Ok(())
@@ -314,6 +358,7 @@ impl Ledger {
         key: Fingerprint,
         first: ElementId,
         before: u64,
+        asked: Option<EventId>,
     ) -> Result<(), Stopped> {
         let clients = batch.clients();
         if !clients.idempotency_key(row).is_empty()
@@ -328,33 +373,60 @@ impl Ledger {
         let name = || definition.name.clone();
         // One that waits no longer is only remembered by its key.
         let waits = |holder: ElementId| holder >= first || self.elements.waits(holder).is_some();
+        // The last event before this one would be.
+        let last = EventId(first.0 + before - 1);
         if let Some(element) = self.keys.get(key).filter(|&holder| waits(holder)) {
+            // It may be another than the one that was asked about.
+            let asked = asked.filter(|&asked| element.arrival() <= asked).unwrap_or(last);
             let key = text(clients.key(row));
-            return Err(Stopped::Refused(SubmitError::KeyWaiting { pool: name(), key, element }));
+            return self.refuse_at(asked, || SubmitError::KeyWaiting { pool: name(), key, element });
         }
+        let asked = asked.unwrap_or(last);
         let most = bound(definition.waiting_max, self.limits.waiting_max);
         if counts.waiting + before >= most {
-            return Err(Stopped::Refused(SubmitError::PoolFull { pool: name(), bound: most }));
+            return self.refuse_at(asked, || SubmitError::PoolFull { pool: name(), bound: most });
         }
         let most = self.limits.waiting_total_max;
         if self.elements.waiting() as u64 + before >= most {
-            return Err(Stopped::Refused(SubmitError::TotalFull { bound: most }));
+            return self.refuse_at(asked, || SubmitError::TotalFull { bound: most });
         }
         Ok(())
     }
 
-    /// Checks a submission. What is admitted has to be given an id and recorded before the next one is checked.
+    /// Refuses what was asked for after event `asked`, if the elements it is refused for are known to have waited then.
+    fn refuse_at(&self, asked: EventId, why: impl FnOnce() -> SubmitError) -> Result<(), Stopped> {
+        let undecided = self.decided < asked;
+        if undecided && self.planted.is(Bug::UndecidedAdmitted) {
+            return Ok(());
+        }
+        if undecided && !self.planted.is(Bug::UndecidedRefused) {
+            return Err(Stopped::Undecided(asked));
+        }
+        Err(Stopped::Refused(why()))
+    }
+
+    /// Whether an element that waits as far as has been decided may have ended by an event that has an id: then, up to where that
+    /// has to be decided. `asked` is what this answered the first time.
+    #[must_use]
+    pub fn undecided(&self, element: ElementId, asked: Option<EventId>) -> Option<EventId> {
+        let asked = asked.filter(|&asked| element.arrival() <= asked).unwrap_or(self.recorded);
+        (self.decided < asked && self.elements.waits(element).is_some()).then_some(asked)
+    }
+
+    /// Checks a submission. What is admitted has to be given an id and recorded before the next one is checked. `asked` as for
+    /// [`admit_run`](Ledger::admit_run).
     ///
     /// # Errors
     /// When it cannot be let in, with the value and the bound.
-    pub fn admit(&self, pool: &str, submission: Submission) -> Result<Admission, SubmitError> {
+    pub fn admit(&self, pool: &str, submission: Submission, asked: Option<EventId>) -> Result<Admission, SubmitError> {
         let entry = self.pool_named(pool).ok_or_else(|| SubmitError::UnknownPool(pool.to_owned()))?;
         let Checked { pool, row, client } = submission.check(&entry.pool, &self.limits)?;
         let batch = Batch::of(pool, &[(&row, &client)]);
         let key = batch.fingerprint(self.limits.key_secret, 0);
-        match self.check_row(&batch, 0, key, ElementId(u64::MAX), 0) {
+        match self.check_row(&batch, 0, key, ElementId::from(self.recorded.next()), 0, asked) {
             Ok(()) => Ok(Admission::New { pool, row, client }),
             Err(Stopped::Retry(element)) => Ok(Admission::Retry(element)),
+            Err(Stopped::Undecided(asked)) => Ok(Admission::Undecided(asked)),
             Err(Stopped::Refused(error)) => Err(error),
         }
     }

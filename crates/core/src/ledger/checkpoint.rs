@@ -12,7 +12,7 @@ use bytes::Bytes;
 use dovetail_rule::Row;
 
 use super::{
-    ClientPart, Ledger, LedgerLimits, Outcome, PoolCounts, PoolEntry, Timer, due_next,
+    ClientPart, Ledger, LedgerLimits, Outcome, PoolCounts, PoolEntry, due_next,
     ended::{Idempotency, Remembered},
     ids::Ids,
 };
@@ -304,8 +304,8 @@ impl Ledger {
             self.pools[kept[0].pool.0 as usize].counts.waiting += kept.len() as u64;
             for (row, &Kept { element, expire_ms, reprobe_ms, .. }) in kept.iter().enumerate() {
                 self.keys.insert(batch.fingerprint(self.limits.key_secret, row), element);
-                self.timers.extend(expire_ms.map(|due_ms| (due_ms, element, Timer::Expire)));
-                self.timers.extend(reprobe_ms.map(|due_ms| (due_ms, element, Timer::Reprobe)));
+                self.timers.expires(element, expire_ms);
+                self.timers.searches(element, reprobe_ms);
                 self.reprobes.extend(reprobe_ms.map(|due_ms| (element, due_ms)));
             }
             let who = kept.iter().map(|kept| (kept.element, kept.arrived_ms)).collect();

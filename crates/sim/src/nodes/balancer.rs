@@ -1,13 +1,18 @@
 //! The balancer: gives ids, logs, broadcasts what is durable, takes decisions, stores and publishes outcomes.
 
+mod admission;
 mod checkpoint;
 mod storage;
 
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
+
+use admission::Clock;
+pub use admission::Submitted;
 
 use dovetail_core::{
-    DecisionFrame, ElementId, Event, EventId, EventKind, LogFrame, Reach, ShardId,
-    ledger::{Admission, ClientPart, Ledger, Outcome, Status, Submission, SubmitError},
+    DecisionFrame, Event, EventId, EventKind, LogFrame, Reach, ShardId,
+    hold::Holds,
+    ledger::{ClientPart, Ledger, Outcome},
     sequencer::Sequencer,
 };
 
@@ -58,8 +63,11 @@ struct Live {
     frame_due_ms: Option<u64>,
     /// When a timer for the ledger's timers is set.
     due_at: Option<Time>,
-    /// How far this incarnation's clock is ahead of the first one's, less [`EPOCH_MS`].
-    clock_ms: u64,
+    clock: Clock,
+    /// Submissions whose keys' elements are not decided.
+    holds: Holds<Submitted>,
+    /// The last submission of each stream that was let in.
+    streams: HashMap<u64, u64>,
     /// The checkpoint it started from.
     cut: EventId,
     /// The disk was full when it was last written to.
@@ -92,16 +100,23 @@ impl Balancer {
         let links = cx.scenario.placement.each_shard().map(|shard| {
             Link::new(&mut cx.net, Node::Balancer, LinkId::Shard(shard), Node::Gatherer(shard.0 as usize))
         });
+        let links = links.collect();
+        let ahead_ms = EPOCH_MS - cx.rng.below(cx.scenario.faults.skew_ms + 1);
+        let clock = Clock::new(time_ms, ahead_ms, cx);
+        let mut holds = Holds::new(cx.scenario.streams.1);
+        holds.plant(cx.planted());
         self.live = Some(Live {
             sequencer: Sequencer::new(cx.scenario.frame, last, time_ms),
             clients: Vec::new(),
             outcomes: Vec::new(),
             written: ledger.stable(),
-            links: links.collect(),
+            links,
             feeds: vec![None; cx.scenario.matchers],
             frame_due_ms: None,
             due_at: None,
-            clock_ms: EPOCH_MS - cx.rng.below(cx.scenario.faults.skew_ms + 1),
+            clock,
+            holds,
+            streams: HashMap::new(),
             cut: self.disk.checkpoint.base.through,
             full: false,
             ledger,
@@ -151,51 +166,6 @@ impl Balancer {
     #[must_use]
     pub fn assigned(&self) -> EventId {
         self.live.as_ref().map_or(EventId::ZERO, |live| live.sequencer.assigned())
-    }
-
-    /// A client submits an element. Returns the one it is told, when it had submitted it before.
-    ///
-    /// # Errors
-    /// What the ledger refuses it for.
-    pub fn submit(
-        &mut self,
-        cx: &mut Cx,
-        pool: &str,
-        submission: Submission,
-    ) -> Result<Option<ElementId>, SubmitError> {
-        let live = self.live.as_mut().expect("clients wait for a balancer that is up");
-        match live.ledger.admit(pool, submission)? {
-            Admission::New { pool, row, client } => {
-                self.push(cx, EventKind::Arrival { pool, row }, Some(client));
-                Ok(None)
-            }
-            Admission::Retry(element) => {
-                cx.stats.retries += 1;
-                cx.stats.retries_from_checkpoint += u64::from(element.arrival() <= live.cut);
-                Ok(Some(element))
-            }
-        }
-    }
-
-    /// A client withdraws an element, if it waits.
-    pub fn withdraw(&mut self, cx: &mut Cx, element: ElementId) {
-        let pool = self.ledger().and_then(|ledger| match ledger.status(element) {
-            Status::Waiting(entry) if entry.closing.is_none() => Some(entry.pool),
-            _ => None,
-        });
-        if let Some(pool) = pool {
-            let reason = dovetail_core::WithdrawReason::Client;
-            self.push(cx, EventKind::Withdrawal { element, pool, reason }, None);
-        }
-    }
-
-    /// A client defines a pool that is not defined yet.
-    pub fn define(&mut self, cx: &mut Cx, definition: &dovetail_core::PoolDefinition) {
-        let Some(live) = &self.live else { return };
-        if live.ledger.pool_named(&definition.name).is_none() {
-            let pool = live.ledger.next_pool();
-            self.push(cx, EventKind::PoolDefined { pool, definition: Arc::new(definition.clone()) }, None);
-        }
     }
 
     /// Someone subscribes to the log.
@@ -303,7 +273,7 @@ impl Balancer {
             }
             Timer::Frame => {
                 live.frame_due_ms = None;
-                let now_ms = live.clock_ms + cx.net.now();
+                let now_ms = live.clock.read(cx.net.now());
                 if live.sequencer.due_ms().is_some_and(|due_ms| due_ms <= now_ms) {
                     self.take_frame(cx);
                 }
@@ -312,8 +282,11 @@ impl Balancer {
             Timer::LogSynced => return self.on_log_synced(cx),
             Timer::ResultsSynced => return self.on_results_synced(cx),
             Timer::CheckpointSynced => return Ok(self.on_checkpoint_synced(cx)),
-            Timer::DiskRetry => self.on_disk_retry(cx),
-            Timer::Due => self.on_due(cx),
+            Timer::DiskRetry => {
+                self.on_disk_retry(cx);
+                self.free(cx)?;
+            }
+            Timer::Due => self.on_due(cx)?,
             Timer::Subscribe(_) | Timer::CallTimeout(_) | Timer::Publish => {
                 unreachable!("a balancer sets no {timer:?}")
             }
@@ -329,8 +302,7 @@ impl Balancer {
             EventKind::Reprobe { .. } => cx.stats.reprobes += 1,
             _ => {}
         }
-        let now_ms = live.clock_ms + cx.net.now();
-        let (x, time_ms) = live.sequencer.push(now_ms, live.ledger.stable(), kind.clone(), EVENT_BYTES);
+        let (x, time_ms) = live.sequencer.push(live.ledger.stable(), kind.clone(), EVENT_BYTES);
         live.clients.extend(client.clone());
         live.ledger.record(x, time_ms, &kind, client).expect("drawn pools compile");
         if live.sequencer.full() || (self.disk.log.idle() && cx.rng.chance(cx.scenario.disk.eager_permille)) {
@@ -354,36 +326,32 @@ impl Balancer {
         cx.truth.check_searched("decided watermark", None, through)?;
         self.tell_stable(cx);
         self.write_results(cx);
-        self.set_timers(cx);
-        Ok(())
+        self.free(cx)
     }
 
-    fn on_due(&mut self, cx: &mut Cx) {
+    fn on_due(&mut self, cx: &mut Cx) -> Result<(), Violation> {
         let live = self.live.as_mut().expect("a node that is up is live");
         live.due_at = None;
         if live.full {
             // It comes again with the room.
-            return;
+            return Ok(());
         }
-        let now_ms = live.clock_ms + cx.net.now();
         let most = cx.rng.index(8) + 1;
-        let time_ms = live.sequencer.time_at(now_ms);
-        for kind in live.ledger.due(time_ms, most) {
-            self.push(cx, kind, None);
-        }
-        self.set_timers(cx);
+        self.write_due(cx, most);
+        self.free(cx)
     }
 
     /// Sets timers for the open frame and for what the ledger has next.
     fn set_timers(&mut self, cx: &mut Cx) {
         let live = self.live.as_mut().expect("a node that is up is live");
         let now = cx.net.now();
-        let now_ms = live.clock_ms + now;
+        let now_ms = live.clock.read(now);
         if let Some(due_ms) = live.sequencer.due_ms().filter(|&due_ms| live.frame_due_ms != Some(due_ms)) {
             live.frame_due_ms = Some(due_ms);
             cx.net.timer(Node::Balancer, due_ms.saturating_sub(now_ms), Timer::Frame);
         }
-        if let Some(due_ms) = live.ledger.next_due_ms() {
+        let due_ms = live.ledger.next_due_ms().into_iter().chain(live.holds.deadline_ms()).min();
+        if let Some(due_ms) = due_ms {
             let at = now + due_ms.saturating_sub(now_ms).max(1);
             if live.due_at.is_none_or(|set| at < set) {
                 live.due_at = Some(at);

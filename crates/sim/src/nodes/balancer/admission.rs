@@ -1,0 +1,191 @@
+//! What clients ask of the balancer, and time: timers are written before time passes them, and submissions are held whose keys'
+//! elements are not decided.
+
+use dovetail_core::{
+    ElementId, EventId, EventKind,
+    clock::EventClock,
+    ledger::{Admission, Status, Submission, SubmitError, Timing},
+};
+
+use super::{Balancer, Live};
+use crate::{cx::Cx, net::Time, rng::Rng, scenario::ClockPlan, truth::differs, violation::Violation};
+
+/// A submission of one of the clients' streams.
+#[derive(Debug)]
+pub struct Submitted {
+    /// Counts all submissions.
+    pub number: u64,
+    /// The pool's name.
+    pub pool: String,
+    /// The element.
+    pub submission: Submission,
+    /// The highest id when it was first looked at.
+    pub asked: Option<EventId>,
+}
+
+/// The balancer's clocks: a wall clock that somebody sets, and the simulation's own, which always goes on.
+#[derive(Debug)]
+pub(super) struct Clock {
+    event: EventClock,
+    /// How far the wall clock is ahead of the simulation's.
+    ahead_ms: i64,
+    plan: ClockPlan,
+    rng: Rng,
+}
+
+impl Clock {
+    pub(super) fn new(time_ms: u64, ahead_ms: u64, cx: &Cx) -> Clock {
+        let rng = cx.rng.fork(ahead_ms ^ cx.net.now());
+        let event = EventClock::new(time_ms, cx.net.now());
+        Clock { event, ahead_ms: ahead_ms.cast_signed(), plan: cx.scenario.clock, rng }
+    }
+
+    pub(super) fn read(&mut self, now: Time) -> u64 {
+        if self.plan.set_permille > 0 && self.rng.chance(self.plan.set_permille) {
+            let by_ms = self.rng.below(2 * self.plan.set_ms).cast_signed() - self.plan.set_ms.cast_signed();
+            self.ahead_ms = (self.ahead_ms + by_ms).max(0);
+        }
+        self.event.read(now.saturating_add_signed(self.ahead_ms), now)
+    }
+}
+
+impl Balancer {
+    /// A client submits an element.
+    ///
+    /// # Errors
+    /// When a balancer has forgotten what it had acknowledged, or refuses what it should not.
+    pub fn submit(&mut self, cx: &mut Cx, stream: u64, submitted: Submitted) -> Result<(), Violation> {
+        let live = self.live.as_mut().expect("clients wait for a balancer that is up");
+        match live.holds.behind(stream, submitted) {
+            Ok(()) => {
+                cx.stats.held_behind += 1;
+                Ok(())
+            }
+            Err(submitted) => self.admit(cx, stream, submitted, None, false),
+        }
+    }
+
+    /// Goes on with what is held no longer.
+    pub(super) fn free(&mut self, cx: &mut Cx) -> Result<(), Violation> {
+        while !self.full() {
+            let live = self.live.as_mut().expect("a node that is up is live");
+            let now_ms = live.clock.read(cx.net.now());
+            let Some(freed) = live.holds.next(live.ledger.decided(), now_ms) else { break };
+            self.admit(cx, freed.stream, freed.request, freed.asked, freed.over)?;
+        }
+        self.set_timers(cx);
+        Ok(())
+    }
+
+    fn admit(
+        &mut self,
+        cx: &mut Cx,
+        stream: u64,
+        mut submitted: Submitted,
+        asked: Option<EventId>,
+        over: bool,
+    ) -> Result<(), Violation> {
+        self.keep_time(cx);
+        let live = self.live.as_mut().expect("a node that is up is live");
+        let first_asked = *submitted.asked.get_or_insert(live.sequencer.assigned());
+        let Submitted { number, pool, submission, .. } = &submitted;
+        let expected = live.acknowledged(cx, pool, submission);
+        let told = live.ledger.admit(pool, submission.clone(), asked);
+        let retried = match told {
+            Ok(Admission::Retry(element)) => Some(element),
+            _ => None,
+        };
+        if expected.is_some() && retried != expected {
+            return Err(differs("answer to a retry", format!("{told:?}"), format!("{expected:?}")));
+        }
+        match told {
+            Ok(Admission::New { pool, row, client }) => {
+                let last = live.streams.insert(stream, *number).unwrap_or_default();
+                if last > *number {
+                    let found = format!("submission {number} after {last}");
+                    return Err(differs(format!("order of stream {stream}"), found, "as they came".to_owned()));
+                }
+                self.push(cx, EventKind::Arrival { pool, row }, Some(client));
+            }
+            Ok(Admission::Retry(element)) => {
+                cx.stats.retries += 1;
+                cx.stats.retries_from_checkpoint += u64::from(element.arrival() <= live.cut);
+            }
+            Ok(Admission::Undecided(_)) if over => cx.stats.held_in_vain += 1,
+            Ok(Admission::Undecided(until)) => {
+                cx.stats.held_rows += 1;
+                let now_ms = live.clock.read(cx.net.now());
+                live.holds.hold(stream, until, now_ms, submitted);
+            }
+            Err(error) => {
+                cx.stats.refused += 1;
+                if let SubmitError::KeyWaiting { element, .. } = error {
+                    cx.truth.check_refused(element, first_asked)?;
+                }
+            }
+        }
+        self.set_timers(cx);
+        Ok(())
+    }
+
+    /// A client withdraws an element, if it waits.
+    pub fn withdraw(&mut self, cx: &mut Cx, element: ElementId) {
+        self.keep_time(cx);
+        let pool = self.ledger().and_then(|ledger| match ledger.status(element) {
+            Status::Waiting(entry) if entry.closing.is_none() => Some(entry.pool),
+            _ => None,
+        });
+        if let Some(pool) = pool {
+            let reason = dovetail_core::WithdrawReason::Client;
+            self.push(cx, EventKind::Withdrawal { element, pool, reason }, None);
+        }
+    }
+
+    /// A client defines a pool that is not defined yet.
+    pub fn define(&mut self, cx: &mut Cx, definition: &dovetail_core::PoolDefinition) {
+        let Some(live) = &self.live else { return };
+        if live.ledger.pool_named(&definition.name).is_none() {
+            self.keep_time(cx);
+            let pool = self.ledger().expect("it is live").next_pool();
+            self.push(cx, EventKind::PoolDefined { pool, definition: std::sync::Arc::new(definition.clone()) }, None);
+        }
+    }
+
+    /// Writes all that is due, so that the next event may have the clock's time.
+    fn keep_time(&mut self, cx: &mut Cx) {
+        while !self.write_due(cx, usize::MAX) {}
+    }
+
+    /// Writes some of what is due, at most `most`. Whether that was all for now.
+    pub(super) fn write_due(&mut self, cx: &mut Cx, most: usize) -> bool {
+        let live = self.live.as_mut().expect("a node that is up is live");
+        let now_ms = live.clock.read(cx.net.now());
+        match live.ledger.advance_time(&mut live.sequencer, now_ms, most) {
+            Timing::Done => true,
+            Timing::FrameFirst => {
+                let due = live.sequencer.due_ms().is_some_and(|due_ms| due_ms <= now_ms);
+                if due {
+                    self.take_frame(cx);
+                }
+                !due
+            }
+            Timing::Due(events) => {
+                for kind in events {
+                    self.push(cx, kind, None);
+                }
+                false
+            }
+        }
+    }
+}
+
+impl Live {
+    /// The element that a retry has to be answered with, if its first try was acknowledged and has to be remembered.
+    fn acknowledged(&self, cx: &Cx, pool: &str, submission: &Submission) -> Option<ElementId> {
+        let pool = self.ledger.pool_named(pool).expect("it is defined").pool.id;
+        let (element, newer) = cx.truth.made(pool, &submission.idempotency_key)?;
+        // Keys above the durable log may have made the balancer forget others, so they count as well.
+        let ahead = self.sequencer.assigned().0 - cx.truth.durable().0;
+        (newer as u64 + ahead < cx.scenario.ledger.idempotency_max as u64).then_some(element)
+    }
+}
