@@ -396,8 +396,13 @@ impl Cluster {
 
     /// The same, with a variable in its environment.
     pub fn spawn_env(&mut self, which: Which, name: &str, value: &str) {
+        self.spawn_with(which, &[(name, value)]);
+    }
+
+    /// The same, with variables in its environment.
+    pub fn spawn_with(&mut self, which: Which, variables: &[(&str, &str)]) {
         let mut command = self.command(which);
-        command.env(name, value);
+        command.envs(variables.iter().copied());
         self.spawn_command(which, command);
     }
 

@@ -1,0 +1,155 @@
+//! What time is to a cluster: elements expire and search again when they are due, whatever the balancer's clocks and stops do.
+
+use std::fs::{self, File};
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use dovetail::client::{Client, by_id};
+use dovetail::pb::{ElementState, PoolDefinition};
+
+use crate::harness::{Cluster, PATIENCE, SMALL, Which, until};
+use crate::load::{settled, submit};
+use crate::time::{EQUAL, WAIT, player, pool, start};
+
+/// Elements that expire while the balancer cannot see to it.
+const EXPIRE: i64 = 3_000;
+
+/// A wall clock that a test sets.
+struct WallClock {
+    library: PathBuf,
+    file: PathBuf,
+}
+
+impl WallClock {
+    fn new(cluster: &Cluster) -> WallClock {
+        let [library, file] = ["clock.so", "clock"].map(|name| cluster.place.folder.join(name));
+        let mut compiler = Command::new("cc");
+        compiler.args(["-shared", "-fPIC", "-O1", "-o"]).arg(&library);
+        let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/foreign/clock.c");
+        assert!(compiler.arg(source).status().unwrap().success(), "a C compiler is needed to build, and for this");
+        let clock = WallClock { library, file };
+        fs::write(&clock.file, 0_i64.to_ne_bytes()).unwrap();
+        clock
+    }
+
+    /// Sets it so far ahead of this machine's, or back.
+    fn set(&self, ahead_ms: i64) {
+        File::options().write(true).open(&self.file).unwrap().write_all(&ahead_ms.to_ne_bytes()).unwrap();
+    }
+
+    /// Starts the balancer anew, with this clock.
+    async fn of_balancer(&self, cluster: &mut Cluster) -> Client {
+        cluster.kill(Which::Balancer);
+        let variables = [("LD_PRELOAD", &self.library), ("CLOCK_FILE", &self.file)];
+        cluster.spawn_with(Which::Balancer, &variables.map(|(name, path)| (name, path.to_str().unwrap())));
+        cluster.serving(Which::Balancer).await;
+        cluster.client().await
+    }
+}
+
+fn now_ms() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as u64
+}
+
+/// Those who wait for partners, with a second to live; and when the last of them has to expire.
+async fn submit_mortals(client: &Client) -> u64 {
+    let ids = submit(client, "duel", (0..EXPIRE).map(|number| player(&format!("old{number}"), number)).collect()).await;
+    let newest = client.get(by_id(*ids.last().unwrap()), Duration::ZERO).await.unwrap();
+    newest.arrived_ms + 1_000
+}
+
+/// Partners for all of them, who come when all have expired: nobody is matched.
+async fn check_expired(client: &Client) {
+    submit(client, "duel", (0..EXPIRE).rev().map(|number| player(&format!("new{number}"), number)).collect()).await;
+    assert_eq!(settled(client, "duel", 0, PATIENCE).await.len(), 0, "matched after their time was over");
+    until("all have expired", async || (client.list_pools().await.unwrap()[0].expired >= EXPIRE as u64).then_some(()))
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_expired_while_the_balancer_was_down_is_not_matched() {
+    let (mut cluster, client) = start("expired-down", PoolDefinition { ttl_ms: 1_000, ..pool(EQUAL) }).await;
+    let expired_ms = submit_mortals(&client).await;
+    cluster.kill(Which::Balancer);
+    until("all have expired", async || (now_ms() > expired_ms + 100).then_some(())).await;
+    cluster.spawn(Which::Balancer);
+    let client = until("the server takes connections", async || Client::connect(cluster.server()).await.ok()).await;
+    check_expired(&client).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_expired_while_the_balancer_stood_still_is_not_matched() {
+    let (mut cluster, client) = start("expired-still", PoolDefinition { ttl_ms: 1_000, ..pool(EQUAL) }).await;
+    let expired_ms = submit_mortals(&client).await;
+    cluster.node(Which::Balancer).signal("STOP");
+    until("all have expired", async || (now_ms() > expired_ms + 100).then_some(())).await;
+    cluster.node(Which::Balancer).signal("CONT");
+    check_expired(&client).await;
+}
+
+/// A reprobe that is due after a second, and a rule that asks for more than a second.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_searches_after_a_delay_has_waited_for_longer() {
+    let rule = "a.skill == b.skill && max(a.waited, b.waited) > 300";
+    let (_cluster, client) = start("strictly-after", PoolDefinition { reprobe_ms: vec![300], ..pool(rule) }).await;
+    for number in 0..200 {
+        let both = ["a", "b"].map(|side| player(&format!("{side}{number}"), number)).to_vec();
+        submit(&client, "duel", both).await;
+    }
+    until("everybody is matched", async || {
+        let pool = client.list_pools().await.unwrap().remove(0);
+        (pool.matches == 200 && pool.waiting == 0).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn time_goes_on_while_the_wall_clock_stands_behind() {
+    let mut cluster = Cluster::start("set-back", SMALL).await;
+    let clock = WallClock::new(&cluster);
+    let client = clock.of_balancer(&mut cluster).await;
+    let rule = "a.skill == b.skill && max(a.waited, b.waited) > 400";
+    client.define_pool(PoolDefinition { ttl_ms: 800, reprobe_ms: vec![400], ..pool(rule) }).await.unwrap();
+    client.submit_one("duel", player("before", 9)).await.unwrap();
+    clock.set(-3_600_000);
+    let began = Instant::now();
+    let ids = submit(&client, "duel", vec![player("ann", 1), player("bob", 1), player("cid", 2)]).await;
+    let ann = client.get(by_id(ids[0]), WAIT).await.unwrap();
+    assert_eq!(ann.state(), ElementState::Matched, "after {:?}", began.elapsed());
+    let cid = client.get(by_id(ids[2]), WAIT).await.unwrap();
+    let took = began.elapsed();
+    assert_eq!(cid.state(), ElementState::Expired);
+    assert!(took >= Duration::from_millis(750) && took < Duration::from_secs(20), "{took:?}");
+    let ahead_ms = cluster.balancer_state().await.clock_ahead_ms;
+    assert!((3_590_000..=3_601_000).contains(&ahead_ms), "{ahead_ms}");
+    // A balancer that starts on a clock of the past goes on from the log's time.
+    submit(&client, "duel", vec![player("dan", 3)]).await;
+    let client = clock.of_balancer(&mut cluster).await;
+    let dan = client.get(dovetail::client::by_key("duel", "dan"), WAIT).await.unwrap();
+    assert_eq!(dan.state(), ElementState::Expired);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_idle_cluster_sees_within_a_second_that_the_clock_was_set_ahead() {
+    let mut cluster = Cluster::start("set-ahead", SMALL).await;
+    let clock = WallClock::new(&cluster);
+    let client = clock.of_balancer(&mut cluster).await;
+    client.define_pool(PoolDefinition { ttl_ms: 600_000, ..pool(EQUAL) }).await.unwrap();
+    let id = client.submit_one("duel", player("ann", 1)).await.unwrap();
+    let waits = {
+        let client = client.clone();
+        tokio::spawn(async move { client.get(by_id(id), WAIT).await.unwrap() })
+    };
+    // Nothing comes that could wake the balancer.
+    until("the call waits", async || (cluster.balancer_state().await.decided >= id).then_some(())).await;
+    let began = Instant::now();
+    clock.set(700_000);
+    assert_eq!(waits.await.unwrap().state(), ElementState::Expired);
+    assert!(
+        began.elapsed() < Duration::from_secs(10),
+        "{:?}, of which the balancer's are at most 0.5 s",
+        began.elapsed()
+    );
+}
