@@ -19,6 +19,7 @@ mod messages;
 mod nodes;
 mod pacing;
 mod pools;
+mod presence;
 mod store;
 mod submit;
 mod tail;
@@ -44,6 +45,7 @@ use frame::PublishedFrame;
 use limit::Limit;
 use messages::{Event, Request};
 use pools::Pools;
+use presence::Followers;
 use store::Store;
 use tail::Tail;
 
@@ -88,6 +90,8 @@ pub(crate) struct Node {
     pub(crate) waits: Limit,
     pub(crate) feeds: Limit,
     pub(crate) explanations: Semaphore,
+    /// Which matchers follow the log.
+    pub(crate) followers: Arc<Followers>,
     pub(crate) links: Links,
     pub(crate) started_ms: u64,
 }
@@ -146,6 +150,7 @@ pub async fn run(
         waits: Limit::new(limits.waits_max, "calls wait for an element", "waits_max"),
         feeds: Limit::new(FEEDS, "streams to other nodes are open", "the most of a balancer"),
         explanations: Semaphore::new(EXPLANATIONS),
+        followers: Followers::new(cluster.matchers),
         links: Links::new(neighbours),
         started_ms: rpc::now_ms(),
         settings,
@@ -158,6 +163,7 @@ pub async fn run(
         let link = node.links.add(Role::Gatherer, shard.0, address, "decisions");
         tokio::spawn(decisions::read(Arc::clone(&node), link, shard, stop.clone()));
     }
+    tokio::spawn(presence::tell(Arc::clone(&node), stop.clone()));
     let (routes, health) = rpc::routes(&stop).await?;
     health.set(true).await;
     let routes = nodes::add(clients::add(routes, &node, &stop), &node, &stop);

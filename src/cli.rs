@@ -1,7 +1,7 @@
 //! The command lines: `dovetail` with its subcommands, and the binaries of the roles.
 //!
-//! Results go to stdout, everything else to stderr. Exit codes: 0 only when all of it worked, 2 for wrong usage, 1
-//! otherwise.
+//! Results go to stdout, everything else to stderr. Exit codes: 0 only when all of it worked, 2 for wrong usage or settings, 3 when
+//! the time that was given for it ran out, 1 otherwise.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "printing is what a command line is for")]
 
 mod arguments;
@@ -12,6 +12,7 @@ mod error;
 mod explain;
 mod input;
 mod match_json;
+mod notices;
 mod oracle;
 mod output;
 mod pool;
@@ -24,6 +25,7 @@ mod status;
 mod submit;
 mod table;
 mod telemetry;
+mod time;
 mod up;
 mod watch;
 
@@ -43,7 +45,9 @@ First steps:
   dovetail up                                            a whole cluster, in this process
   dovetail pool define --file examples/players.toml      which elements match
   dovetail submit --pool duel examples/players.ndjson    elements in
-  dovetail watch --pool duel                             pairs out";
+  dovetail watch --pool duel                             pairs out
+
+Exit codes: 0 all of it worked, 1 something failed, 2 wrong usage or settings, 3 the time given for it ran out.";
 
 /// Matches elements in pairs: players and opponents, riders and drivers, halves of an event
 #[derive(Debug, Parser)]
@@ -127,6 +131,10 @@ fn exit_code(outcome: Result<(), CliError>) -> ExitCode {
         Err(error @ (CliError::Settings(_) | CliError::Arguments(_))) => {
             eprintln!("error: {error}");
             ExitCode::from(2)
+        }
+        Err(error) if error.is_time_out() => {
+            eprintln!("error: {error}");
+            ExitCode::from(3)
         }
         Err(error) => {
             eprintln!("error: {error}");

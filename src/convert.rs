@@ -33,7 +33,7 @@ pub use submitted::SubmittedColumns;
 
 use std::sync::Arc;
 
-use dovetail_rule::{ATTRIBUTES_MAX, NAME_BYTES_MAX, Row, Value, ValueKind};
+use dovetail_rule::{ATTRIBUTES_MAX, AttributeType, NAME_BYTES_MAX, Row, Value};
 use thiserror::Error;
 
 use crate::pb;
@@ -147,26 +147,36 @@ pub(crate) fn row_pb(row: &Row) -> pb::Row {
 ///
 /// # Errors
 /// When the number is none.
-pub fn kind(number: i32) -> Result<ValueKind, ConvertError> {
-    use pb::AttributeType as Type;
-    match Type::try_from(number) {
-        Ok(Type::Int) => Ok(ValueKind::Int),
-        Ok(Type::Double) => Ok(ValueKind::Double),
-        Ok(Type::String) => Ok(ValueKind::String),
-        Ok(Type::Bool) => Ok(ValueKind::Bool),
-        Ok(Type::StringList) => Ok(ValueKind::StringList),
-        Ok(Type::Unspecified) | Err(_) => Err(ConvertError::Enum { what: "attribute type", found: number }),
-    }
+pub fn kind(number: i32) -> Result<AttributeType, ConvertError> {
+    let declared = pb::AttributeType::try_from(number).ok().and_then(attribute_type);
+    declared.ok_or(ConvertError::Enum { what: "attribute type", found: number })
+}
+
+/// The type of an attribute; none for one that this build does not know.
+#[must_use]
+pub fn attribute_type(declared: pb::AttributeType) -> Option<AttributeType> {
+    Some(match declared {
+        pb::AttributeType::Unspecified => return None,
+        pb::AttributeType::Int => AttributeType::Int,
+        pb::AttributeType::Double => AttributeType::Double,
+        pb::AttributeType::String => AttributeType::String,
+        pb::AttributeType::Bool => AttributeType::Bool,
+        pb::AttributeType::StringList => AttributeType::StringList,
+        pb::AttributeType::Timestamp => AttributeType::Timestamp,
+        pb::AttributeType::Duration => AttributeType::Duration,
+    })
 }
 
 /// The type of an attribute, as sent.
 #[must_use]
-pub fn kind_pb(kind: ValueKind) -> pb::AttributeType {
-    match kind {
-        ValueKind::Int => pb::AttributeType::Int,
-        ValueKind::Double => pb::AttributeType::Double,
-        ValueKind::String => pb::AttributeType::String,
-        ValueKind::Bool => pb::AttributeType::Bool,
-        ValueKind::StringList => pb::AttributeType::StringList,
+pub fn kind_pb(declared: AttributeType) -> pb::AttributeType {
+    match declared {
+        AttributeType::Int => pb::AttributeType::Int,
+        AttributeType::Double => pb::AttributeType::Double,
+        AttributeType::String => pb::AttributeType::String,
+        AttributeType::Bool => pb::AttributeType::Bool,
+        AttributeType::StringList => pb::AttributeType::StringList,
+        AttributeType::Timestamp => pb::AttributeType::Timestamp,
+        AttributeType::Duration => pb::AttributeType::Duration,
     }
 }

@@ -18,7 +18,7 @@ pub use clients::{
 pub use diskless::Diskless;
 pub use inbox::Inbox;
 pub use later::{LATER, Later, Next};
-pub use link::{Behind, Link, LinkError, Links, dial, or_behind};
+pub use link::{Behind, Down, Link, LinkError, Links, dial, or_behind};
 pub use peer::Identity;
 pub use serve::{Health, Listener, RunError, routes, serve_with};
 pub use slot::Slot;
@@ -33,4 +33,10 @@ pub const NODE_MESSAGE_BYTES_MAX: usize = 256 << 20;
 pub fn now_ms() -> u64 {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     since.map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+}
+
+/// A duration in whole milliseconds.
+#[must_use]
+pub fn ms(duration: std::time::Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

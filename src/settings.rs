@@ -178,6 +178,17 @@ pub struct Addresses {
     pub gatherers: Vec<String>,
 }
 
+impl Addresses {
+    /// Every node with its role and index: the balancer, the matchers, the gatherers.
+    pub fn all(&self) -> impl Iterator<Item = (Role, u32, &str)> {
+        let of = |role, addresses| {
+            (0..).zip(addresses).map(move |(index, address): (u32, &String)| (role, index, &**address))
+        };
+        let balancer = std::iter::once((Role::Balancer, 0, &*self.balancer));
+        balancer.chain(of(Role::Matcher, &self.matchers)).chain(of(Role::Gatherer, &self.gatherers))
+    }
+}
+
 /// What is logged, and how.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogSettings {

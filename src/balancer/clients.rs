@@ -1,6 +1,7 @@
 //! What clients use: `MatchService`.
 
 use std::{
+    collections::HashMap,
     sync::{Arc, atomic::Ordering},
     time::Duration,
 };
@@ -9,6 +10,7 @@ use dovetail_core::{
     ElementId, EventId, WithdrawReason,
     ledger::{KEY_BYTES_MAX, Outcome},
 };
+use dovetail_rule::AttributeType;
 use prost::Message;
 use tokio::{
     sync::{OwnedSemaphorePermit, oneshot, watch as signal},
@@ -385,15 +387,21 @@ pub(super) fn waiting(
     entry: &dovetail_core::ledger::Entry,
 ) -> pb::GetElementResponse {
     let named = pool.attributes.iter().zip(entry.row.values());
-    let attributes = named
-        .filter_map(|((name, _), value)| value.as_ref().map(|value| (name.clone(), convert::value_pb(Some(value)))));
+    let attributes: HashMap<_, _> = named
+        .filter_map(|((name, _), value)| value.as_ref().map(|value| (name.clone(), convert::value_pb(Some(value)))))
+        .collect();
+    // An int or a string says what it is; an int that is a time does not.
+    let times = pool.attributes.iter().filter(|(name, declared)| {
+        matches!(declared, AttributeType::Timestamp | AttributeType::Duration) && attributes.contains_key(name)
+    });
     pb::GetElementResponse {
         id: element.0,
         pool: pool.name.clone(),
         key: entry.key.as_ref().to_owned(),
         state: pb::ElementState::Waiting.into(),
         arrived_ms: entry.arrived_ms,
-        attributes: attributes.collect(),
+        attribute_types: times.map(|(name, declared)| (name.clone(), convert::kind_pb(*declared).into())).collect(),
+        attributes,
         payload: entry.payload.clone(),
         ..Default::default()
     }

@@ -29,6 +29,7 @@ use super::{
     },
     pacing::Pacing,
     pools::Pools,
+    presence::Standing,
     store::{self, Decided, LogWork, RESULT_BYTES, ResultsWork, Retention, Store},
     tail::Tail,
     waiters::Waiters,
@@ -145,6 +146,7 @@ pub(crate) struct Engine {
     acks: VecDeque<Ack>,
     outcomes_new: OutcomeWriter,
     waiters: Waiters,
+    standing: Standing,
     frames: Arc<Tail<PublishedFrame>>,
     outcomes: Arc<Tail<OutcomeChunk>>,
     pools: Arc<Pools>,
@@ -226,6 +228,7 @@ impl Engine {
             acks: VecDeque::new(),
             outcomes_new: OutcomeWriter::new(RESULT_BYTES),
             waiters: Waiters::default(),
+            standing: Standing::default(),
             log: log_frames,
             results: results_decided,
             cuts,
@@ -273,6 +276,7 @@ impl Engine {
             }
             self.handle_waiting()?;
             self.seal();
+            self.standing.look(self.ledger.decided(), self.durable, Instant::now());
             if self.writers_gone {
                 // One that met an error said so; this one panicked.
                 while let Ok(written) = self.written.try_recv() {
@@ -607,6 +611,10 @@ impl Engine {
             }
             Event::Cut { owned, reply } => _ = reply.send(self.ledger.cut(owned)),
             Event::Assigned { reply } => _ = reply.send(self.sequencer.assigned()),
+            Event::Standing { reply } => {
+                let still = self.standing.still_for(Instant::now());
+                _ = reply.send((still, self.ledger.decided(), self.durable));
+            }
             Event::Inspect { reply } => _ = reply.send(self.inspect()),
         }
         Ok(())
@@ -803,6 +811,10 @@ impl Engine {
             client_streams: 0,
             shards: Vec::new(),
             stored: Some(self.stored()),
+            // Who is there is for the service to tell.
+            awaited: Vec::new(),
+            undecided_ms: self.standing.still_for(Instant::now()).map_or(0, rpc::ms),
+            in_flight_max: self.in_flight_max,
             held: held as u64,
             held_ms,
             clock_ahead_ms: now_ms.saturating_sub(rpc::now_ms()),

@@ -1,6 +1,6 @@
 //! What a balancer's engine hears, and what it answers.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use dovetail_core::{
     DecisionFrame, DefineError, ElementId, EventId, Place, Pool, PoolDefinition, PoolId, ShardId,
@@ -80,6 +80,8 @@ pub(crate) enum Event {
     Cut { owned: Box<dyn OwnedBy>, reply: oneshot::Sender<SliceCut> },
     /// The highest id given.
     Assigned { reply: oneshot::Sender<EventId> },
+    /// For how long events have waited for a decision while none was made, what is decided, and what is on disk.
+    Standing { reply: oneshot::Sender<(Option<Duration>, EventId, EventId)> },
     /// Somebody looks.
     Inspect { reply: oneshot::Sender<pb::BalancerState> },
 }

@@ -42,7 +42,8 @@ impl FeedService for Service {
     async fn feed(&self, request: Request<pb::FeedRequest>) -> Result<Response<Self::FeedStream>, Status> {
         let request = request.into_inner();
         let node = &self.node;
-        node.identity.check(request.peer.as_ref())?;
+        let peer = request.peer.as_ref();
+        node.identity.check(peer).inspect_err(|refusal| node.followers.refused(peer, refusal.message()))?;
         let open = node.feeds.take()?;
         let slices = check_slices(node, &request.slices)?;
         let (after, parts) = match request.after.map(EventId) {
@@ -63,12 +64,13 @@ impl FeedService for Service {
                 (cut.through, Some(cut_parts(cut)))
             }
         };
+        let follows = node.followers.come(peer);
         let hello = pb::FeedHello { peer: Some(node.identity.pb()), after: after.0 };
         let first = stream::once(async { Ok(Message::Hello(hello)) });
         let parts = stream::iter(parts.into_iter().flatten()).map(|part| Ok(Message::Cut(part)));
         let messages = first.chain(parts).chain(follower::frames_and_stable(Arc::clone(node), slices, after));
         let responses = messages.map(move |message| {
-            let _ = &open;
+            let _ = (&open, &follows);
             message.map(|message| pb::FeedResponse { message: Some(message) })
         });
         Ok(Response::new(rpc::until_stopped(responses, self.stop.clone())))
@@ -155,7 +157,9 @@ impl InspectService for Service {
         let node = &self.node;
         let mut state = node.ask(|reply| Event::Inspect { reply }).await?;
         state.client_streams = (node.watchers.taken() + node.submit_streams.taken()) as u64;
-        let mut response = rpc::inspect(&node.identity, node.placement.ring(), node.started_ms);
+        let mut response =
+            rpc::inspect(&node.identity, &node.settings.node.addresses, node.placement.ring(), node.started_ms);
+        state.awaited = node.awaited();
         response.links = node.links.pb(EventId(state.durable));
         state.shards =
             response.links.iter().map(|link| pb::ShardMark { shard: link.index, decided: link.cursor }).collect();

@@ -1,5 +1,9 @@
 //! Arguments that several commands share.
 
+use std::time::Duration;
+
+use tokio::time::Instant;
+
 use super::error::CliError;
 use super::{DEFAULT_SERVER, duration};
 use crate::client::{Client, by_id, by_key};
@@ -11,12 +15,41 @@ pub struct ServerArgs {
     /// The balancer to talk to
     #[arg(long, value_name = "URL", env = "DOVETAIL_SERVER", default_value = DEFAULT_SERVER, hide_env_values = true)]
     pub server: String,
+    /// Longest time the command may take, connecting included; then it ends with exit code 3. Without it, as long as it takes
+    #[arg(long, value_name = "DURATION", env = "DOVETAIL_TIMEOUT", hide_env_values = true, value_parser = duration_ms)]
+    timeout: Option<u64>,
 }
 
 impl ServerArgs {
-    /// Connects to it.
-    pub async fn connect(&self) -> Result<Client, CliError> {
-        Ok(Client::connect(self.server.as_str()).await?)
+    /// Connects to it, and does something with it, within the time that there is for it.
+    pub async fn run<T>(&self, work: impl AsyncFnOnce(Client) -> Result<T, CliError>) -> Result<T, CliError> {
+        // On the heap: some of what commands do is large.
+        let work = Box::pin(async { work(Client::connect(self.server.as_str()).await?).await });
+        match self.timeout {
+            None => work.await,
+            Some(ms) => {
+                tokio::time::timeout(Duration::from_millis(ms), work).await.unwrap_or_else(|_| Err(self.timed_out(ms)))
+            }
+        }
+    }
+
+    /// What comes when the time is over, counted from now. Never, when there is all the time.
+    pub fn deadline(&self) -> impl Future<Output = CliError> {
+        let over = self.timeout.map(|ms| (ms, Instant::now() + Duration::from_millis(ms)));
+        async move {
+            match over {
+                None => std::future::pending().await,
+                Some((ms, at)) => {
+                    tokio::time::sleep_until(at).await;
+                    self.timed_out(ms)
+                }
+            }
+        }
+    }
+
+    fn timed_out(&self, ms: u64) -> CliError {
+        let (within, server) = (duration::format_ms(ms), &self.server);
+        CliError::TimedOut(format!("not done within {within}, which is --timeout, with the server at {server}"))
     }
 }
 

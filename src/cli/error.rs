@@ -77,9 +77,23 @@ pub enum CliError {
     /// A rule that cannot be, or attributes that cannot.
     #[error("{0}")]
     Rule(String),
+    /// The time that was given for it ran out.
+    #[error("{0}")]
+    TimedOut(String),
     /// What went wrong was said when it did; only the exit code is left to tell.
     #[error("not all of it worked")]
     Reported,
+}
+
+impl CliError {
+    /// Whether the time that was given ran out; there may be nothing else wrong.
+    pub fn is_time_out(&self) -> bool {
+        match self {
+            CliError::TimedOut(_) => true,
+            CliError::Client(error) => error.code() == Some(tonic::Code::DeadlineExceeded),
+            _ => false,
+        }
+    }
 }
 
 impl From<ClientError> for CliError {

@@ -9,6 +9,7 @@ use super::element::{self, ElementJson};
 use super::error::CliError;
 use super::table::{Table, printable, thousands};
 use super::{duration, match_json, output};
+use crate::client::Client;
 use crate::pb::{self, ElementState};
 
 /// Flags of `dovetail explain`.
@@ -29,8 +30,8 @@ pub struct ExplainArgs {
 
 /// Shows why an element is waiting; of one that is not, what became of it.
 pub async fn run(arguments: ExplainArgs) -> Result<(), CliError> {
-    let client = arguments.server.connect().await?;
-    let explained = client.explain(arguments.element.reference(), arguments.nearest).await?;
+    let explain = async |client: Client| Ok(client.explain(arguments.element.reference(), arguments.nearest).await?);
+    let explained = arguments.server.run(explain).await?;
     let text = match arguments.json {
         true => match_json::line(&ExplainJson::from(&explained)),
         false => describe(&explained),

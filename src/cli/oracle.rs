@@ -17,10 +17,10 @@ use super::error::CliError;
 use super::input::{Element, InputArgs};
 use super::match_json::{self, MatchJson};
 use super::pool_file;
-use super::schema::{self, PoolSchema};
+use super::schema::PoolSchema;
 use super::table::printable;
-use crate::pb;
 use crate::pb::value::Kind;
+use crate::{convert, pb};
 
 /// Longest key, in bytes, as the balancer has it.
 const KEY_BYTES_MAX: usize = 256;
@@ -153,7 +153,8 @@ impl Sequence {
 }
 
 fn core_definition(definition: &pb::PoolDefinition) -> PoolDefinition {
-    let typed = |attribute: &pb::Attribute| Some((attribute.name.clone(), schema::kind(attribute.r#type())?));
+    let typed =
+        |attribute: &pb::Attribute| Some((attribute.name.clone(), convert::attribute_type(attribute.r#type())?));
     PoolDefinition {
         name: definition.name.clone(),
         attributes: definition.attributes.iter().filter_map(typed).collect(),
@@ -181,7 +182,7 @@ mod tests {
     use crate::client::value;
 
     fn sequence(rule: &str) -> Sequence {
-        let attributes = vec![schema::attribute("skill".to_owned(), dovetail_rule::ValueKind::Int)];
+        let attributes = vec![crate::cli::schema::attribute("skill".to_owned(), dovetail_rule::ValueKind::Int)];
         let definition =
             pb::PoolDefinition { name: "duel".to_owned(), attributes, rule: rule.to_owned(), ..Default::default() };
         Sequence::new(&definition).unwrap_or_else(|error| panic!("{error}"))

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Subcommand;
-use dovetail_rule::ValueKind;
+use dovetail_rule::{AttributeType, TypeError};
 use serde_json::json;
 
 use super::arguments::{ServerArgs, duration_ms};
@@ -11,7 +11,8 @@ use super::error::CliError;
 use super::schema::{self, PoolSchema};
 use super::table::{Table, thousands};
 use super::{duration, match_json, output, pool_file, rule};
-use crate::pb;
+use crate::client::Client;
+use crate::{convert, pb};
 
 /// Commands of `dovetail pool`.
 #[derive(Debug, Subcommand)]
@@ -29,7 +30,7 @@ Examples:
       --rule 'a.region == b.region && abs(a.skill - b.skill) <= 25 + a.waited / 200' \\
       --ttl 60s --reprobe 5s,10s
 
-Types are int, double, string, bool and list<string>. In a rule, a has the lower id, and waited \
+Types are int, double, string, bool, list<string>, timestamp and duration. In a rule, a has the lower id, and waited \
 is in milliseconds. A rule that widens with waited finds more only when the element searches \
 again: see --reprobe.";
 
@@ -45,7 +46,7 @@ pub struct DefineArgs {
     file: Option<PathBuf>,
     /// An attribute and its type; may be repeated
     #[arg(long, value_name = "NAME=TYPE", value_parser = attribute)]
-    attribute: Vec<(String, ValueKind)>,
+    attribute: Vec<(String, AttributeType)>,
     /// Which pairs match: a CEL expression over a and b
     #[arg(long, value_name = "RULE", required_unless_present = "file")]
     rule: Option<String>,
@@ -76,9 +77,9 @@ pub struct ListArgs {
 }
 
 /// An attribute and its type, for clap.
-pub fn attribute(text: &str) -> Result<(String, ValueKind), String> {
+pub fn attribute(text: &str) -> Result<(String, AttributeType), String> {
     let (name, kind) = text.split_once('=').ok_or("expected NAME=TYPE, such as skill=int")?;
-    Ok((name.to_owned(), kind.parse().map_err(|error: dovetail_rule::KindError| error.to_string())?))
+    Ok((name.to_owned(), kind.parse().map_err(|error: TypeError| error.to_string())?))
 }
 
 /// Runs a command of `dovetail pool`.
@@ -105,7 +106,7 @@ async fn define(arguments: DefineArgs) -> Result<(), CliError> {
     };
     let name = definition.name.clone();
     let doubts = rule::doubts(&definition.rule, PoolSchema::of(&definition).attributes);
-    let defined = server.connect().await?.define_pool(definition).await?;
+    let defined = server.run(async |client: Client| Ok(client.define_pool(definition).await?)).await?;
     let how = match defined.created {
         true => "is defined",
         false => "was defined before, just like this",
@@ -116,7 +117,7 @@ async fn define(arguments: DefineArgs) -> Result<(), CliError> {
 }
 
 async fn list(arguments: ListArgs) -> Result<(), CliError> {
-    let pools = arguments.server.connect().await?.list_pools().await?;
+    let pools = arguments.server.run(async |client: Client| Ok(client.list_pools().await?)).await?;
     let text = match arguments.json {
         true => pools.iter().map(status_json).map(|json| match_json::line(&json)).collect(),
         false => table(&pools),
@@ -151,7 +152,7 @@ fn table(pools: &[pb::PoolStatus]) -> String {
 }
 
 fn type_name(attribute: &pb::Attribute) -> &'static str {
-    schema::kind(attribute.r#type()).map_or("unknown", ValueKind::name)
+    convert::attribute_type(attribute.r#type()).map_or("unknown", AttributeType::name)
 }
 
 fn status_json(status: &pb::PoolStatus) -> serde_json::Value {

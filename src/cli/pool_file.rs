@@ -21,7 +21,7 @@ use std::fmt;
 use std::fs;
 use std::path::Path;
 
-use dovetail_rule::ValueKind;
+use dovetail_rule::AttributeType;
 use serde::Deserialize;
 use serde::de::{Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 
@@ -83,7 +83,7 @@ impl<'de> Deserialize<'de> for Duration {
 
 /// In the order of the file.
 #[derive(Debug, Default)]
-struct Attributes(Vec<(String, ValueKind)>);
+struct Attributes(Vec<(String, AttributeType)>);
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -92,7 +92,7 @@ struct AttributeEntry {
     r#type: Kind,
 }
 
-struct Kind(ValueKind);
+struct Kind(AttributeType);
 
 impl<'de> Deserialize<'de> for Kind {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Kind, D::Error> {
@@ -133,9 +133,9 @@ impl<'de> Deserialize<'de> for Attributes {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::pb::AttributeType;
+    use crate::pb::AttributeType as Type;
 
-    fn names(definition: &pb::PoolDefinition) -> Vec<(&str, AttributeType)> {
+    fn names(definition: &pb::PoolDefinition) -> Vec<(&str, Type)> {
         definition.attributes.iter().map(|attribute| (attribute.name.as_str(), attribute.r#type())).collect()
     }
 
@@ -148,12 +148,8 @@ mod tests {
         assert_eq!((pool.name.as_str(), pool.rule.as_str()), ("duel", "true"));
         assert_eq!((pool.ttl_ms, pool.reprobe_ms.as_slice()), (60_000, [5000, 10_000].as_slice()));
         assert_eq!((pool.waiting_max, pool.payload_bytes_max), (10, 20));
-        let expected = [
-            ("skill", AttributeType::Int),
-            ("region", AttributeType::String),
-            ("maps", AttributeType::StringList),
-            ("x", AttributeType::Double),
-        ];
+        let expected =
+            [("skill", Type::Int), ("region", Type::String), ("maps", Type::StringList), ("x", Type::Double)];
         assert_eq!(names(&pool), expected);
     }
 
@@ -161,7 +157,7 @@ mod tests {
     fn attributes_may_be_an_array() {
         let text = "name = \"duel\"\nrule = 'true'\n\
                     attributes = [{ name = \"b\", type = \"bool\" }, { name = \"a\", type = \"list\" }]\n";
-        assert_eq!(names(&parse(text).unwrap()), [("b", AttributeType::Bool), ("a", AttributeType::StringList)]);
+        assert_eq!(names(&parse(text).unwrap()), [("b", Type::Bool), ("a", Type::StringList)]);
     }
 
     #[test]
@@ -169,7 +165,10 @@ mod tests {
         for (text, expected) in [
             ("name = \"duel\"\nrule = 'true'\nttl = \"soon\"\n", "\"soon\" is not a duration"),
             ("name = \"duel\"\nrule = 'true'\nttk = \"5s\"\n", "unknown field `ttk`"),
-            ("name = \"duel\"\nrule = 'true'\n[attributes]\nskill = \"number\"\n", "unknown kind \"number\""),
+            (
+                "name = \"duel\"\nrule = 'true'\n[attributes]\nskill = \"number\"\n",
+                "unknown type \"number\" (did you mean \"double\"?)",
+            ),
             ("rule = 'true'\n", "missing field `name`"),
         ] {
             let error = parse(text).unwrap_err();

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Subcommand;
-use dovetail_rule::{Conjunct, Rule, Schema, ValueKind, Warning};
+use dovetail_rule::{AttributeType, Conjunct, Rule, Schema, Warning};
 use serde::Serialize;
 
 use super::error::CliError;
@@ -36,7 +36,7 @@ pub struct PlanArgs {
     file: Option<PathBuf>,
     /// An attribute and its type; may be repeated
     #[arg(long, value_name = "NAME=TYPE", value_parser = attribute)]
-    attribute: Vec<(String, ValueKind)>,
+    attribute: Vec<(String, AttributeType)>,
     /// Print a JSON object
     #[arg(long)]
     json: bool,
@@ -62,13 +62,13 @@ pub fn run(command: RuleCommand) -> Result<(), CliError> {
 }
 
 /// Compiles a rule as a balancer would.
-fn compile(source: &str, attributes: Vec<(String, ValueKind)>) -> Result<Rule, CliError> {
+fn compile(source: &str, attributes: Vec<(String, AttributeType)>) -> Result<Rule, CliError> {
     let schema = Schema::new(attributes).map_err(|error| CliError::Rule(error.to_string()))?;
     Rule::compile(source, &schema).map_err(|error| CliError::Rule(error.render(source)))
 }
 
 /// What may be a mistake in the rule of a pool; nothing where it does not compile here.
-pub fn doubts(source: &str, attributes: Vec<(String, ValueKind)>) -> Vec<Warning> {
+pub fn doubts(source: &str, attributes: Vec<(String, AttributeType)>) -> Vec<Warning> {
     let warnings = compile(source, attributes).map(|rule| rule.plan().warnings().to_vec()).unwrap_or_default();
     // That an element needs its key is what keys are for.
     warnings.into_iter().filter(|warning| !matches!(warning, Warning::KeyMayBeMissing { .. })).collect()

@@ -1,8 +1,9 @@
 //! A pool's schema as the command line needs it: to type what files contain.
 
-use dovetail_rule::ValueKind;
+use dovetail_rule::{AttributeType as Type, format_duration, format_timestamp, parse_duration, parse_timestamp};
 
-use crate::pb::{self, AttributeType};
+use crate::convert;
+use crate::pb;
 
 /// The pool that elements are typed for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -10,21 +11,22 @@ pub struct PoolSchema {
     /// The pool's name.
     pub pool: String,
     /// Its attributes, in order.
-    pub attributes: Vec<(String, ValueKind)>,
+    pub attributes: Vec<(String, Type)>,
 }
 
 impl PoolSchema {
     /// The schema in a definition. An attribute of a type this build does not know is left out: it cannot be submitted.
     pub fn of(definition: &pb::PoolDefinition) -> PoolSchema {
-        let typed = |attribute: &pb::Attribute| Some((attribute.name.clone(), kind(attribute.r#type())?));
+        let typed =
+            |attribute: &pb::Attribute| Some((attribute.name.clone(), convert::attribute_type(attribute.r#type())?));
         PoolSchema {
             pool: definition.name.clone(),
             attributes: definition.attributes.iter().filter_map(typed).collect(),
         }
     }
 
-    /// The attribute's kind, or why there is none.
-    pub fn kind_of(&self, name: &str) -> Result<ValueKind, String> {
+    /// The attribute's type, or why there is none.
+    pub fn kind_of(&self, name: &str) -> Result<Type, String> {
         match self.attributes.iter().find(|(known, _)| known == name) {
             Some(&(_, kind)) => Ok(kind),
             None => Err(format!("unknown attribute {name:?}; pool {:?} has {}", self.pool, self.names())),
@@ -40,7 +42,7 @@ impl PoolSchema {
     }
 
     /// Why a value does not fit its attribute.
-    pub fn mismatch(&self, name: &str, found: &str, declared: ValueKind) -> String {
+    pub fn mismatch(&self, name: &str, found: &str, declared: Type) -> String {
         format!("attribute {name:?} is {}, but pool {:?} declares {declared}", shorten(found), self.pool)
     }
 }
@@ -54,30 +56,27 @@ fn shorten(found: &str) -> String {
     }
 }
 
-/// The kind of a declared type; none for a type this build does not know.
-pub fn kind(declared: AttributeType) -> Option<ValueKind> {
-    match declared {
-        AttributeType::Unspecified => None,
-        AttributeType::Int => Some(ValueKind::Int),
-        AttributeType::Double => Some(ValueKind::Double),
-        AttributeType::String => Some(ValueKind::String),
-        AttributeType::Bool => Some(ValueKind::Bool),
-        AttributeType::StringList => Some(ValueKind::StringList),
-    }
-}
-
-/// The declared type of a kind.
-pub fn declared(kind: ValueKind) -> AttributeType {
-    match kind {
-        ValueKind::Int => AttributeType::Int,
-        ValueKind::Double => AttributeType::Double,
-        ValueKind::String => AttributeType::String,
-        ValueKind::Bool => AttributeType::Bool,
-        ValueKind::StringList => AttributeType::StringList,
-    }
-}
-
 /// An attribute of a definition.
-pub fn attribute(name: String, kind: ValueKind) -> pb::Attribute {
-    pb::Attribute { name, r#type: declared(kind).into() }
+pub fn attribute(name: String, declared: impl Into<Type>) -> pb::Attribute {
+    pb::Attribute { name, r#type: convert::kind_pb(declared.into()).into() }
+}
+
+/// What a text says of a time or duration, in milliseconds: RFC 3339, `1h30m`, or the milliseconds themselves. None for other
+/// types, and for text that is neither.
+pub fn milliseconds(text: &str, declared: Type) -> Option<i64> {
+    let parse = match declared {
+        Type::Timestamp => parse_timestamp,
+        Type::Duration => parse_duration,
+        _ => return None,
+    };
+    text.trim().parse().ok().or_else(|| parse(text).ok())
+}
+
+/// An int of an attribute as people and files write it; none where it is a plain number.
+pub fn written(int: i64, declared: Type) -> Option<String> {
+    match declared {
+        Type::Timestamp => format_timestamp(int),
+        Type::Duration => Some(format_duration(int)),
+        _ => None,
+    }
 }

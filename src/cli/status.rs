@@ -1,57 +1,91 @@
-//! `dovetail status`: what nodes say about themselves.
+//! `dovetail status`: what nodes say about themselves, and what is wrong with the cluster.
 
-use std::collections::BTreeMap;
-use std::fmt::Write as _;
+use std::collections::BTreeSet;
+use std::io::{self, IsTerminal as _};
 use std::time::Duration;
 
+use futures::future::join_all;
+
+use self::check::Finding;
+use super::arguments::duration_ms;
 use super::error::CliError;
-use super::table::{Table, printable, thousands};
-use super::{DEFAULT_SERVER, duration, match_json, output};
+use super::{DEFAULT_SERVER, duration, match_json, output, time};
 use crate::client::Client;
-use crate::pb::inspect_response::State;
 use crate::pb::{self, Role};
 use crate::rpc;
+use crate::shutdown::Shutdown;
 
+mod check;
 mod json;
-
-/// Longest time one node may take to answer.
-const ANSWER_WITHIN: Duration = Duration::from_secs(5);
-
-/// Hot keys shown of each slice and pool.
-const HOT_KEYS: usize = 3;
+mod text;
 
 /// Flags of `dovetail status`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
-  dovetail status
+  dovetail status --all
+  dovetail status --all --watch
+  dovetail status --check --server http://10.0.0.1:7400
   dovetail status --server http://10.0.0.1:7400,http://10.0.0.2:7401,http://10.0.0.5:7402
 
-Watermarks are event ids: stable <= decided <= durable <= assigned. Lag is in events.")]
+Watermarks are event ids: stable <= decided <= durable <= assigned. Lag is in events.
+--check prints a line for each thing that is wrong, and exits with 1; with 0 when nothing is.")]
 pub struct StatusArgs {
     /// The nodes to ask, of any role; may be repeated
     #[arg(long, value_name = "URL,..", value_delimiter = ',', env = "DOVETAIL_SERVER", hide_env_values = true,
           default_value = DEFAULT_SERVER)]
     server: Vec<String>,
+    /// Ask every node of the cluster, at the addresses that the first node which answers has in its settings
+    #[arg(long)]
+    all: bool,
+    /// Ask again and again, until interrupted [default interval: 2s]
+    #[arg(long, value_name = "INTERVAL", num_args = 0..=1, default_missing_value = "2s", value_parser = interval)]
+    watch: Option<u64>,
+    /// Say only what is wrong, with all nodes; exit with 1 if anything is
+    #[arg(long, conflicts_with = "watch")]
+    check: bool,
     /// Print a JSON object a line
     #[arg(long)]
     json: bool,
+    /// Longest time a node may take to answer
+    #[arg(long, value_name = "DURATION", env = "DOVETAIL_TIMEOUT", hide_env_values = true, default_value = "5s",
+          value_parser = duration_ms)]
+    timeout: u64,
+}
+
+fn interval(text: &str) -> Result<u64, String> {
+    match duration_ms(text).map_err(|error| error.to_string())? {
+        ms @ 100.. => Ok(ms),
+        _ => Err(format!("{text} is too short, at least 100ms")),
+    }
+}
+
+/// A node that was asked.
+struct Asked {
+    server: String,
+    /// What it is by the settings of another; none for one that was named on the command line.
+    expected: Option<(Role, u32)>,
+    answer: Result<pb::InspectResponse, CliError>,
 }
 
 /// Asks every node. Fails when one does not answer, after having shown the others.
 pub async fn run(arguments: StatusArgs) -> Result<(), CliError> {
+    if let Some(every_ms) = arguments.watch {
+        return watch(&arguments, Duration::from_millis(every_ms)).await;
+    }
+    let nodes = ask(&arguments).await;
+    if arguments.check {
+        return report(&check::findings(&nodes), nodes.len(), arguments.json);
+    }
     let mut all_worked = true;
-    for (index, server) in arguments.server.iter().enumerate() {
-        match inspect(server).await {
-            Ok(node) if arguments.json => output::print(&match_json::line(&json::node(server, &node)))?,
-            Ok(node) => {
-                let space = if index == 0 { "" } else { "\n" };
-                output::print(&format!("{space}{}", describe(server, &node, rpc::now_ms())))?;
+    for (index, node) in nodes.iter().enumerate() {
+        match &node.answer {
+            Ok(_) => {
+                let space = if index == 0 || arguments.json { "" } else { "\n" };
+                output::print(&format!("{space}{}", describe(node, arguments.json)))?;
             }
             Err(error) => {
-                // This one names the server itself.
-                let named = matches!(error, CliError::NoServer { .. });
-                eprintln!("error: {}{error}", if named { String::new() } else { format!("{server}: ") });
+                eprintln!("error: {}", named(node, error));
                 all_worked = false;
             }
         }
@@ -62,333 +96,100 @@ pub async fn run(arguments: StatusArgs) -> Result<(), CliError> {
     }
 }
 
-async fn inspect(server: &str) -> Result<pb::InspectResponse, CliError> {
-    let answer = tokio::time::timeout(ANSWER_WITHIN, async { Client::connect(server).await?.inspect().await }).await;
-    match answer {
-        Ok(answer) => Ok(answer?),
-        Err(_) => {
-            let reason = format!("no answer within {} s", ANSWER_WITHIN.as_secs());
-            Err(CliError::NoServer { url: server.to_owned(), reason })
+/// Shows all nodes again and again. One that does not answer stands where it would.
+async fn watch(arguments: &StatusArgs, every: Duration) -> Result<(), CliError> {
+    let interrupted = Shutdown::on_signals().map_err(CliError::Runtime)?;
+    let clear = io::stdout().is_terminal() && !arguments.json;
+    loop {
+        let nodes = tokio::select! {
+            nodes = ask(arguments) => nodes,
+            () = interrupted.given() => return Ok(()),
+        };
+        let mut page = String::new();
+        if !arguments.json {
+            let now = time::date_time(rpc::now_ms());
+            page = format!("{now} UTC, every {}\n", duration::format_ms(every.as_millis() as u64));
         }
-    }
-}
-
-fn role_name(role: Role) -> &'static str {
-    match role {
-        Role::Unspecified => "unknown role",
-        Role::Balancer => "balancer",
-        Role::Matcher => "matcher",
-        Role::Gatherer => "gatherer",
-    }
-}
-
-fn describe(server: &str, node: &pb::InspectResponse, now_ms: u64) -> String {
-    let up = now_ms.saturating_sub(node.started_ms) / 1000 * 1000;
-    let mut text = format!(
-        "{} {} at {server}, build {}, up {}\n  {} (digest {:016x})\n",
-        role_name(node.role()),
-        node.index,
-        printable(&node.build),
-        duration::format_ms(up),
-        printable(&node.settings),
-        node.settings_digest
-    );
-    match &node.state {
-        None => {}
-        Some(State::Balancer(state)) => balancer(&mut text, state),
-        Some(State::Matcher(state)) => matcher(&mut text, state),
-        Some(State::Gatherer(state)) => gatherer(&mut text, state),
-    }
-    links(&mut text, &node.links);
-    if !node.ring.is_empty() {
-        let share =
-            |share: &pb::RingShare| format!("shard {} {}.{} %", share.shard, share.permille / 10, share.permille % 10);
-        let _ = writeln!(text, "  ring: {}", node.ring.iter().map(share).collect::<Vec<_>>().join(", "));
-    }
-    text
-}
-
-/// The clock's own roundings are not worth a line, in milliseconds.
-const CLOCK_AHEAD_MS: u64 = 10;
-
-fn balancer(text: &mut String, state: &pb::BalancerState) {
-    let _ = writeln!(
-        text,
-        "  assigned {}, durable {}, decided {}, stable {}\n  {} waiting, {} in flight, {} client streams, log {}",
-        state.assigned,
-        state.durable,
-        state.decided,
-        state.stable,
-        thousands(state.waiting),
-        thousands(state.assigned.saturating_sub(state.decided)),
-        state.client_streams,
-        printable(&state.log_id)
-    );
-    if state.held > 0 {
-        let held = Duration::from_millis(state.held_ms);
-        let _ = writeln!(
-            text,
-            "  {} requests held until their keys' elements are decided, the first for {held:.1?}",
-            thousands(state.held)
-        );
-    }
-    if state.clock_ahead_ms > CLOCK_AHEAD_MS {
-        let ahead = Duration::from_millis(state.clock_ahead_ms);
-        let _ = writeln!(text, "  event time is {ahead:.1?} ahead of the wall clock, which was set back");
-    }
-    if let Some(stored) = &state.stored {
-        on_disk(text, stored);
-    }
-    if !state.pools.is_empty() {
-        let mut table = Table::new(&["pool", ">waiting"]);
-        for pool in &state.pools {
-            table.row([pool.pool.clone(), thousands(pool.waiting)]);
-        }
-        text.push_str(&table.render(2));
-    }
-    shard_marks(text, &state.shards);
-}
-
-fn on_disk(text: &mut String, stored: &pb::StoredState) {
-    let kib = |bytes: u64| format!("{} KiB", thousands(bytes.div_ceil(1024)));
-    let _ = match stored.checkpoint {
-        0 => write!(text, "  no checkpoint yet"),
-        through => write!(text, "  checkpoint at {through} ({})", kib(stored.checkpoint_bytes)),
-    };
-    let _ = writeln!(
-        text,
-        ", log after {} ({}), results after {} ({})",
-        stored.log_floor,
-        kib(stored.log_bytes),
-        stored.results_floor,
-        kib(stored.results_bytes)
-    );
-    if !stored.checkpoint_error.is_empty() {
-        let _ = writeln!(text, "  the last checkpoint was not made: {}", printable(&stored.checkpoint_error));
-    }
-    if stored.full {
-        text.push_str("  the disk is full: submissions are refused until there is room\n");
-    }
-}
-
-fn matcher(text: &mut String, state: &pb::MatcherState) {
-    let mut table = Table::new(&[
-        "slice",
-        ">through",
-        ">decided",
-        ">pending",
-        ">frames kept",
-        ">candidates",
-        ">stalls",
-        ">waiting",
-    ]);
-    for slice in &state.slices {
-        table.row([
-            slice.slice.to_string(),
-            slice.through.to_string(),
-            slice.decided.to_string(),
-            thousands(slice.pending),
-            thousands(slice.frames_kept),
-            thousands(slice.candidates),
-            format!("{}{}", thousands(slice.stalls), if slice.stalled { " (now)" } else { "" }),
-            thousands(slice.pools.iter().map(|pool| pool.waiting).sum()),
-        ]);
-    }
-    text.push_str(&table.render(2));
-    pools(text, &state.slices);
-    shard_marks(text, &state.shards);
-}
-
-fn gatherer(text: &mut String, state: &pb::GathererState) {
-    let _ = writeln!(
-        text,
-        "  shard {}: decided {}, {} undecided, {} timelines, {} accepted, {} retirements kept above {}",
-        state.shard,
-        state.decided,
-        thousands(state.undecided),
-        thousands(state.timelines),
-        thousands(state.accepted),
-        thousands(state.retirements_kept),
-        state.floor
-    );
-    if !state.slices.is_empty() {
-        let mark = |mark: &pb::SliceMark| format!("s{} {}", mark.slice, mark.through);
-        let _ = writeln!(text, "  slices through: {}", state.slices.iter().map(mark).collect::<Vec<_>>().join(", "));
-    }
-    shard_marks(text, &state.shards);
-}
-
-fn shard_marks(text: &mut String, marks: &[pb::ShardMark]) {
-    if !marks.is_empty() {
-        let mark = |mark: &pb::ShardMark| format!("g{} {}", mark.shard, mark.decided);
-        let _ = writeln!(text, "  shards decided: {}", marks.iter().map(mark).collect::<Vec<_>>().join(", "));
-    }
-}
-
-/// By pool, what a matcher's slices have together.
-fn pools(text: &mut String, slices: &[pb::SliceState]) {
-    let mut pools: BTreeMap<&str, Vec<(u32, &pb::PoolCount)>> = BTreeMap::new();
-    for slice in slices {
-        for pool in &slice.pools {
-            pools.entry(&pool.pool).or_default().push((slice.slice, pool));
-        }
-    }
-    if pools.is_empty() {
-        return;
-    }
-    let mut table = Table::new(&["pool", "split by", ">waiting here", ">rule errors"]);
-    let mut hot = Table::new(&["hot key in", "slice", ">of its searches", ">waiting", "key"]);
-    let mut any_hot = false;
-    for (name, counts) in pools {
-        table.row([
-            name.to_owned(),
-            counts[0].1.split.clone(),
-            thousands(counts.iter().map(|(_, pool)| pool.waiting).sum()),
-            thousands(counts.iter().map(|(_, pool)| pool.rule_errors).sum()),
-        ]);
-        for (slice, pool) in counts {
-            for key in pool.hot_keys.iter().take(HOT_KEYS) {
-                any_hot = true;
-                hot.row([
-                    name.to_owned(),
-                    slice.to_string(),
-                    format!("{}.{} %", key.searches_permille / 10, key.searches_permille % 10),
-                    thousands(key.waiting),
-                    key.key.clone(),
-                ]);
+        for node in &nodes {
+            match (&node.answer, arguments.json) {
+                (Ok(_), true) => page.push_str(&describe(node, true)),
+                (Ok(_), false) => page.push_str(&format!("\n{}", describe(node, false))),
+                (Err(error), true) => eprintln!("error: {}", named(node, error)),
+                (Err(error), false) => page.push_str(&format!("\nerror: {}\n", named(node, error))),
             }
         }
-    }
-    text.push_str(&table.render(2));
-    if any_hot {
-        text.push_str(&hot.render(2));
+        let before = if clear { "\x1b[H\x1b[2J" } else { "" };
+        let after = if clear || arguments.json { "" } else { "\n" };
+        output::print(&format!("{before}{page}{after}"))?;
+        tokio::select! {
+            () = tokio::time::sleep(every) => {}
+            () = interrupted.given() => return Ok(()),
+        }
     }
 }
 
-fn links(text: &mut String, links: &[pb::PeerLink]) {
-    if !links.is_empty() {
-        let mut table =
-            Table::new(&["reads", "of", "address", "state", ">cursor", ">lag", ">reconnects", "last error"]);
-        for link in links {
-            table.row([
-                printable(&link.stream).to_string(),
-                format!("{} {}", role_name(link.role()), link.index),
-                link.address.clone(),
-                if link.connected { "connected" } else { "down" }.to_owned(),
-                link.cursor.to_string(),
-                thousands(link.lag),
-                link.reconnects.to_string(),
-                link.last_error.clone(),
-            ]);
-        }
-        text.push_str(&table.render(2));
+fn describe(node: &Asked, as_json: bool) -> String {
+    match (&node.answer, as_json) {
+        (Ok(answer), true) => match_json::line(&json::node(&node.server, answer)),
+        (Ok(answer), false) => text::describe(&node.server, answer, rpc::now_ms()),
+        (Err(_), _) => String::new(),
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+/// An error with the node it is of.
+fn named(node: &Asked, error: &CliError) -> String {
+    let who =
+        node.expected.map_or(String::new(), |(role, index)| format!("{} {index}: ", super::notices::role_name(role)));
+    // This one names the server itself.
+    let server = if matches!(error, CliError::NoServer { .. }) { String::new() } else { format!("{}: ", node.server) };
+    format!("{who}{server}{error}")
+}
 
-    fn node() -> pb::InspectResponse {
-        pb::InspectResponse {
-            role: Role::Balancer.into(),
-            index: 0,
-            cluster: "c".to_owned(),
-            settings: "cluster \"c\"".to_owned(),
-            settings_digest: 255,
-            build: "0.1.0".to_owned(),
-            started_ms: 1000,
-            links: vec![pb::PeerLink {
-                role: Role::Gatherer.into(),
-                index: 1,
-                address: "http://g:1".to_owned(),
-                connected: false,
-                cursor: 9,
-                lag: 1234,
-                last_error: "refused".to_owned(),
-                stream: "decisions".to_owned(),
-                reconnects: 2,
-                received_bytes: 70,
-            }],
-            ring: vec![pb::RingShare { shard: 0, permille: 487 }, pb::RingShare { shard: 1, permille: 513 }],
-            state: Some(State::Balancer(pb::BalancerState {
-                assigned: 2000,
-                durable: 1990,
-                decided: 9,
-                stable: 8,
-                pools: vec![pb::PoolCount { pool: "duel".to_owned(), waiting: 5, ..Default::default() }],
-                log_id: "ab".to_owned(),
-                waiting: 5,
-                client_streams: 1,
-                shards: vec![pb::ShardMark { shard: 0, decided: 9 }],
-                held: 3,
-                held_ms: 1500,
-                clock_ahead_ms: 2000,
-                stored: Some(pb::StoredState {
-                    checkpoint: 7,
-                    checkpoint_bytes: 3_000_000,
-                    log_floor: 5,
-                    log_bytes: 2048,
-                    results_bytes: 1,
-                    full: true,
-                    ..Default::default()
-                }),
-            })),
+/// A line for each finding. Fails if there is any.
+fn report(findings: &[Finding], nodes: usize, as_json: bool) -> Result<(), CliError> {
+    let lines: String = findings.iter().map(|finding| finding.line(as_json)).collect();
+    match (findings.is_empty(), as_json) {
+        (true, true) => Ok(()),
+        (true, false) => Ok(output::print(&format!("ok: {nodes} nodes, nothing is wrong\n"))?),
+        (false, _) => {
+            output::print(&lines)?;
+            Err(CliError::Reported)
         }
     }
+}
 
-    #[test]
-    fn a_node_is_described_for_people() {
-        let expected = "\
-balancer 0 at http://b:1, build 0.1.0, up 1m30s
-  cluster \"c\" (digest 00000000000000ff)
-  assigned 2000, durable 1990, decided 9, stable 8
-  5 waiting, 1,991 in flight, 1 client streams, log ab
-  3 requests held until their keys' elements are decided, the first for 1.5s
-  event time is 2.0s ahead of the wall clock, which was set back
-  checkpoint at 7 (2,930 KiB), log after 5 (2 KiB), results after 0 (1 KiB)
-  the disk is full: submissions are refused until there is room
-  pool  waiting
-  duel        5
-  shards decided: g0 9
-  reads      of          address     state  cursor    lag  reconnects  last error
-  decisions  gatherer 1  http://g:1  down        9  1,234           2  refused
-  ring: shard 0 48.7 %, shard 1 51.3 %
-";
-        assert_eq!(describe("http://b:1", &node(), 91_500), expected);
+/// Asks the nodes that were named, and then all that they know of, if that is wanted. In order of role and index; those first
+/// that were named and did not answer.
+async fn ask(arguments: &StatusArgs) -> Vec<Asked> {
+    let within = Duration::from_millis(arguments.timeout);
+    let named = arguments.server.iter().map(|server| inspect(server.clone(), None, within));
+    let mut nodes = join_all(named).await;
+    if arguments.all || arguments.check {
+        let answered = || nodes.iter().filter_map(|node| node.answer.as_ref().ok());
+        let there: BTreeSet<_> = answered().map(|answer| (answer.role(), answer.index)).collect();
+        let told = answered().next().map(|answer| answer.nodes.clone()).unwrap_or_default();
+        let others = told.into_iter().filter(|node| !there.contains(&(node.role(), node.index)));
+        let others = others.map(|node| {
+            let who = (node.role(), node.index);
+            inspect(node.address, Some(who), within)
+        });
+        nodes.extend(join_all(others).await);
+        nodes.sort_by_key(|node| {
+            let answered = node.answer.as_ref().ok().map(|answer| (answer.role(), answer.index));
+            node.expected.or(answered)
+        });
     }
+    nodes
+}
 
-    #[test]
-    fn a_matcher_shows_how_pools_are_split_and_which_keys_are_hot() {
-        let pool = |split: &str, waiting, hot_keys| pb::PoolCount {
-            pool: "duel".to_owned(),
-            waiting,
-            split: split.to_owned(),
-            hot_keys,
-            ..Default::default()
-        };
-        let hot = pb::HotKey { key: "region = \"eu\"".to_owned(), searches_permille: 905, waiting: 1_300 };
-        let slice =
-            |slice, hot_keys| pb::SliceState { slice, pools: vec![pool("key", 700, hot_keys)], ..Default::default() };
-        let mut text = String::new();
-        pools(&mut text, &[slice(0, vec![]), slice(2, vec![hot])]);
-        let expected = "  \
-  pool  split by  waiting here  rule errors
-  duel  key              1,400            0
-  hot key in  slice  of its searches  waiting  key
-  duel        2               90.5 %    1,300  region = \"eu\"
-";
-        assert_eq!(text, expected);
-    }
-
-    #[test]
-    fn a_node_is_one_json_object_for_machines() {
-        let json = json::node("http://b:1", &node());
-        assert_eq!(json["role"], "balancer");
-        assert_eq!(json["settings_digest"], "00000000000000ff");
-        assert_eq!(json["balancer"]["durable"], 1990);
-        assert_eq!(json["balancer"]["pools"][0]["waiting"], 5);
-        assert_eq!(json["links"][0]["lag"], 1234);
-        assert_eq!(json["ring"][1]["permille"], 513);
-    }
+async fn inspect(server: String, expected: Option<(Role, u32)>, within: Duration) -> Asked {
+    let answer = tokio::time::timeout(within, async { Client::connect(server.as_str()).await?.inspect().await });
+    let answer = match answer.await {
+        Ok(answer) => answer.map_err(CliError::from),
+        Err(_) => {
+            let reason = format!("no answer within {}", duration::format_ms(within.as_millis() as u64));
+            Err(CliError::NoServer { url: server.clone(), reason })
+        }
+    };
+    Asked { server, expected, answer }
 }

@@ -14,8 +14,8 @@ use self::report::Report;
 use super::arguments::ServerArgs;
 use super::error::CliError;
 use super::input::{Element, Elements, InputArgs, Malformed};
-use super::output;
 use super::schema::PoolSchema;
+use super::{notices, output};
 use crate::client::{Answer, Client, ClientError, SubmitOptions, SubmitStream};
 use crate::pb;
 use crate::shutdown::Shutdown;
@@ -65,12 +65,30 @@ pub struct SubmitArgs {
 
 /// Submits, and prints the closing summary.
 pub async fn run(arguments: SubmitArgs) -> Result<(), CliError> {
-    let client = arguments.server.connect().await?;
+    let late = arguments.server.deadline();
+    let (client, mut submission) = arguments.server.run(async |client: Client| begin(client, &arguments).await).await?;
+    let ended = tokio::select! {
+        biased;
+        ended = notices::during(&client, submission.run()) => ended,
+        error = late => Ended::Late(error),
+    };
+    let in_doubt = submission.in_doubt();
+    let complete = submission.report.close(&ended, in_doubt)?;
+    output::print(&complete.summary)?;
+    match (ended, complete.all_worked) {
+        (Ended::Late(error), _) => Err(error),
+        (_, true) => Ok(()),
+        (_, false) => Err(CliError::Reported),
+    }
+}
+
+/// All that there is to do before the first element.
+async fn begin(client: Client, arguments: &SubmitArgs) -> Result<(Client, Submission), CliError> {
     let schema = pool_schema(&client, &arguments.pool).await?;
     let elements = read_ahead(arguments.input.open(schema)?);
     let options = SubmitOptions { in_flight: arguments.in_flight.into() };
     let stream = client.submit(arguments.pool.as_str(), options).await?;
-    let mut submission = Submission {
+    let submission = Submission {
         stream,
         elements,
         batch_max: arguments.batch.into(),
@@ -80,14 +98,7 @@ pub async fn run(arguments: SubmitArgs) -> Result<(), CliError> {
         unanswered: VecDeque::new(),
         report: Report::new(arguments.input.name(), io::stderr().is_terminal()),
     };
-    let ended = submission.run().await;
-    let in_doubt = submission.in_doubt();
-    let complete = submission.report.close(ended, in_doubt)?;
-    output::print(&complete.summary)?;
-    match complete.all_worked {
-        true => Ok(()),
-        false => Err(CliError::Reported),
-    }
+    Ok((client, submission))
 }
 
 /// The pool's schema, or which pools there are.
@@ -130,6 +141,8 @@ enum Ended {
     Interrupted,
     /// The connection broke, or the server ended the stream.
     Failed(ClientError),
+    /// The time for it ran out.
+    Late(CliError),
 }
 
 struct Submission {
@@ -208,9 +221,9 @@ impl Submission {
 
     async fn send(&mut self) -> Result<(), ClientError> {
         let (lines, rows) = self.filling.drain(..).map(|element| (element.line, element.submission)).unzip();
-        let answer = self.stream.send(rows).await;
+        // Before it is sent: whoever stops waiting for that must know of it.
         self.unanswered.push_back(lines);
-        if let Some(answer) = answer? {
+        if let Some(answer) = self.stream.send(rows).await? {
             self.answered(&answer);
         }
         Ok(())

@@ -6,6 +6,7 @@ use super::arguments::{ServerArgs, duration_ms};
 use super::error::CliError;
 use super::match_json::{self, EndedJson, MatchJson};
 use super::table::printable;
+use super::{notices, time};
 use crate::client::{Client, Part, WatchOptions};
 use crate::pb;
 use crate::pb::outcome;
@@ -39,11 +40,11 @@ pub struct WatchArgs {
 
 /// Prints matches until interrupted, or until all are settled.
 pub async fn run(arguments: WatchArgs) -> Result<(), CliError> {
-    let client = arguments.server.connect().await?;
-    match arguments.outcomes {
-        true => print::<pb::WatchOutcomesResponse>(client, arguments).await,
-        false => print::<pb::WatchMatchesResponse>(client, arguments).await,
-    }
+    let watch = async |client: Client| match arguments.outcomes {
+        true => notices::during(&client, print::<pb::WatchOutcomesResponse>(&client, &arguments)).await,
+        false => notices::during(&client, print::<pb::WatchMatchesResponse>(&client, &arguments)).await,
+    };
+    arguments.server.run(watch).await
 }
 
 /// What is printed of a message.
@@ -74,10 +75,10 @@ impl Printed for pb::WatchOutcomesResponse {
     }
 }
 
-async fn print<P: Printed>(client: Client, arguments: WatchArgs) -> Result<(), CliError> {
+async fn print<P: Printed>(client: &Client, arguments: &WatchArgs) -> Result<(), CliError> {
     let json = arguments.json;
     let mut watch = client.watch_as::<P>(WatchOptions {
-        pool: arguments.pool.unwrap_or_default(),
+        pool: arguments.pool.clone().unwrap_or_default(),
         after: arguments.from,
         until_settled: arguments.until_settled,
         retry_max: std::time::Duration::from_millis(arguments.retry),
@@ -111,25 +112,25 @@ fn match_row(found: &pb::Match) -> String {
         Some(end) => format!("{} ({})", printable(&end.key), end.id),
         None => String::new(),
     };
-    row(&found.cursor.to_string(), &printable(&found.pool), &end(&found.a), &end(&found.b), &clock(found.time_ms))
+    row(
+        &found.cursor.to_string(),
+        &printable(&found.pool),
+        &end(&found.a),
+        &end(&found.b),
+        &time::date_time(found.time_ms),
+    )
 }
 
 /// The reason stands where the partner would.
 fn ended_row(outcome: &pb::Outcome, ended: &pb::Ended) -> String {
     let element = format!("{} ({})", printable(&ended.key), ended.id);
     let reason = format!("- {}", match_json::reason_name(ended.reason()));
-    row(&outcome.cursor.to_string(), &printable(&outcome.pool), &element, &reason, &clock(outcome.time_ms))
+    row(&outcome.cursor.to_string(), &printable(&outcome.pool), &element, &reason, &time::date_time(outcome.time_ms))
 }
 
 /// The rows before are gone already, so the columns cannot fit the widest cell; these fit most.
 fn row(cursor: &str, pool: &str, a: &str, b: &str, time: &str) -> String {
     format!("{cursor:>10}  {pool:<12}  {a:<28}  {b:<28}  {time}\n")
-}
-
-/// The time of day in UTC.
-fn clock(time_ms: u64) -> String {
-    let seconds = time_ms / 1000 % 86_400;
-    format!("{:02}:{:02}:{:02}.{:03}", seconds / 3600, seconds / 60 % 60, seconds % 60, time_ms % 1000)
 }
 
 #[cfg(test)]
@@ -146,8 +147,10 @@ mod tests {
             b: end(17, "bob\u{7}"),
             time_ms: 1_700_000_000_042,
         };
-        let expected =
-            format!("{:>10}  {:<12}  {:<28}  {:<28}  22:13:20.042\n", 17, "duel", "ada (3)", "bob\\u{7} (17)");
+        let expected = format!(
+            "{:>10}  {:<12}  {:<28}  {:<28}  2023-11-14 22:13:20.042\n",
+            17, "duel", "ada (3)", "bob\\u{7} (17)"
+        );
         assert_eq!(match_row(&found), expected);
     }
 
@@ -164,7 +167,10 @@ mod tests {
         let mut text = String::new();
         let part = pb::WatchOutcomesResponse { outcomes: vec![outcome], settled: 9 };
         part.lines(false, &mut text);
-        assert_eq!(text, format!("{:>10}  {:<12}  {:<28}  {:<28}  22:13:20.042\n", 9, "duel", "ada (3)", "- expired"));
+        assert_eq!(
+            text,
+            format!("{:>10}  {:<12}  {:<28}  {:<28}  2023-11-14 22:13:20.042\n", 9, "duel", "ada (3)", "- expired")
+        );
         text.clear();
         part.lines(true, &mut text);
         assert_eq!(

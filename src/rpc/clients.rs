@@ -7,7 +7,11 @@ use futures::{Stream, StreamExt, future, stream};
 use tonic::Status;
 
 use super::{Identity, Link, LinkError, Messages, Way, or_behind};
-use crate::{convert, pb, shutdown::Shutdown};
+use crate::{
+    convert, pb,
+    settings::{Addresses, Role},
+    shutdown::Shutdown,
+};
 
 /// A stream of responses.
 pub type ResponseStream<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
@@ -132,14 +136,19 @@ pub async fn fetch_retirements(
     while let Some(part) = stream.message().await.map_err(or_behind)? {
         retirements.extend(part.retirements.into_iter().map(convert::retirement));
     }
-    tracing::info!(after = %after, through = %through, retirements = retirements.len(), "fetched from the store");
+    tracing::info!(after = after.0, through = through.0, retirements = retirements.len(), "fetched from the store");
     Ok(retirements)
 }
 
 /// What every role says of itself; the role adds links and state.
 #[must_use]
-pub fn inspect(identity: &Identity, ring: &Ring, started_ms: u64) -> pb::InspectResponse {
+pub fn inspect(identity: &Identity, addresses: &Addresses, ring: &Ring, started_ms: u64) -> pb::InspectResponse {
     let shares = ring.shares_permille(4096);
+    let node = |(role, index, address): (Role, u32, &str)| pb::NodeAddress {
+        role: pb::Role::from(role).into(),
+        index,
+        address: address.to_owned(),
+    };
     pb::InspectResponse {
         role: pb::Role::from(identity.role).into(),
         index: identity.index,
@@ -151,5 +160,6 @@ pub fn inspect(identity: &Identity, ring: &Ring, started_ms: u64) -> pb::Inspect
         links: Vec::new(),
         ring: (0..).zip(shares).map(|(shard, permille)| pb::RingShare { shard, permille }).collect(),
         state: None,
+        nodes: addresses.all().map(node).collect(),
     }
 }

@@ -129,7 +129,8 @@ impl<E: Send + 'static> Diskless<E> {
     /// The answer to `Inspect`; without a state while the node starts. `highest` is the highest event it knows of.
     #[must_use]
     pub fn inspect(&self, highest: u64, state: Option<pb::inspect_response::State>) -> pb::InspectResponse {
-        let mut response = super::inspect(&self.identity, self.placement.ring(), self.started_ms);
+        let mut response =
+            super::inspect(&self.identity, &self.settings.node.addresses, self.placement.ring(), self.started_ms);
         response.links = self.links.pb(EventId(highest));
         response.state = state;
         response

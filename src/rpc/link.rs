@@ -2,10 +2,10 @@
 
 use std::{
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use dovetail_core::EventId;
@@ -16,8 +16,8 @@ use tonic::{
     transport::{Channel, Endpoint},
 };
 
-use super::{Near, Neighbours, Traffic, Way};
-use crate::{convert::ConvertError, pb, settings::Role, shutdown::Shutdown};
+use super::{Near, Neighbours, Traffic, Way, peer};
+use crate::{convert::ConvertError, pb, rpc, settings::Role, shutdown::Shutdown};
 
 const BACKOFF_MIN: Duration = Duration::from_millis(20);
 const BACKOFF_MAX: Duration = Duration::from_secs(1);
@@ -47,6 +47,13 @@ pub enum LinkError {
     /// This node's engine stopped.
     #[error("this node starts again")]
     Stopped,
+}
+
+impl LinkError {
+    /// Whether the two nodes disagree about what the cluster must agree on.
+    fn is_other_settings(&self) -> bool {
+        matches!(self, LinkError::Status(status) if peer::is_other_settings(status))
+    }
 }
 
 /// Ends the session of a node that needs what its peers no longer keep: it starts again from the cut.
@@ -110,7 +117,31 @@ pub struct Link {
     stood: AtomicBool,
     cursor: AtomicU64,
     reconnects: AtomicU64,
-    last_error: Mutex<String>,
+    broken: Mutex<Broken>,
+}
+
+/// How a subscription broke last.
+#[derive(Debug)]
+struct Broken {
+    since: Instant,
+    error: String,
+}
+
+/// A subscription that does not stand.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Down {
+    /// Whose.
+    pub role: Role,
+    /// Its index among its role.
+    pub index: u32,
+    /// Where it is.
+    pub address: String,
+    /// For how long.
+    pub since: Duration,
+    /// Whether it never stood.
+    pub never: bool,
+    /// Why the last try failed; empty before that.
+    pub why: String,
 }
 
 impl Link {
@@ -120,9 +151,9 @@ impl Link {
             if !self.stood.swap(true, Ordering::Relaxed) {
                 // Peers that start together miss each other at first: that is no failure to tell of.
                 self.reconnects.store(0, Ordering::Relaxed);
-                self.last_error.lock().unwrap_or_else(PoisonError::into_inner).clear();
+                self.broken().error.clear();
             }
-            tracing::info!(peer = %self.role, index = self.index, address = self.way.address(), stream = self.stream, cursor = %cursor, "subscribed");
+            tracing::info!(peer = %self.role, index = self.index, address = self.way.address(), stream = self.stream, cursor = cursor.0, "subscribed");
         }
         self.cursor.store(cursor.0, Ordering::Relaxed);
     }
@@ -166,15 +197,58 @@ impl Link {
     /// The subscription broke, or could not be set up.
     pub fn failed(&self, error: &LinkError) {
         let (role, index, address, text) = (self.role, self.index, self.way.address(), error.to_string());
-        self.connected.store(false, Ordering::Relaxed);
+        let mut broken = self.broken();
+        if self.connected.swap(false, Ordering::Relaxed) {
+            broken.since = Instant::now();
+        }
         let tries = self.reconnects.fetch_add(1, Ordering::Relaxed);
-        let mut last = self.last_error.lock().unwrap_or_else(PoisonError::into_inner);
         // A peer that is down is news once, not at every try; one that is not up yet only when it takes long.
-        let stood = self.stood.load(Ordering::Relaxed);
-        if if stood { *last != text } else { tries == STARTING_TRIES } {
+        let (stood, other) = (self.stood.load(Ordering::Relaxed), broken.error != text);
+        if error.is_other_settings() {
+            // Trying again does not help: somebody has to change them.
+            if other {
+                tracing::error!(peer = %role, index, address, stream = self.stream, error = text, "the cluster settings of this node and of its peer differ");
+            }
+        } else if if stood { other } else { tries == STARTING_TRIES } {
             tracing::warn!(peer = %role, index, address, stream = self.stream, error = text, "not subscribed, trying again");
         }
-        *last = text;
+        broken.error = text;
+    }
+
+    fn broken(&self) -> MutexGuard<'_, Broken> {
+        self.broken.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How it is down; none while it stands.
+    fn down(&self) -> Option<Down> {
+        let broken = self.broken();
+        let down = || Down {
+            role: self.role,
+            index: self.index,
+            address: self.way.address().to_owned(),
+            since: broken.since.elapsed(),
+            never: !self.stood.load(Ordering::Relaxed),
+            why: broken.error.clone(),
+        };
+        (!self.connected.load(Ordering::Relaxed)).then(down)
+    }
+
+    fn pb(&self, highest: EventId) -> pb::PeerLink {
+        let cursor = self.cursor.load(Ordering::Relaxed);
+        let down = self.down();
+        pb::PeerLink {
+            role: pb::Role::from(self.role).into(),
+            index: self.index,
+            address: self.way.address().to_owned(),
+            stream: self.stream.clone(),
+            connected: down.is_none(),
+            cursor,
+            lag: highest.0.saturating_sub(cursor),
+            last_error: self.broken().error.clone(),
+            reconnects: self.reconnects.load(Ordering::Relaxed),
+            received_bytes: self.way.traffic().received(),
+            down_ms: down.map_or(0, |down| rpc::ms(down.since)),
+        }
     }
 }
 
@@ -214,7 +288,7 @@ impl Links {
             stood: AtomicBool::new(false),
             cursor: AtomicU64::new(0),
             reconnects: AtomicU64::new(0),
-            last_error: Mutex::default(),
+            broken: Mutex::new(Broken { since: Instant::now(), error: String::new() }),
         });
         self.links.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&link));
         link
@@ -225,27 +299,15 @@ impl Links {
         self.links.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
+    /// Those that do not stand.
+    #[must_use]
+    pub fn down(&self) -> Vec<Down> {
+        self.links.lock().unwrap_or_else(PoisonError::into_inner).iter().filter_map(|link| link.down()).collect()
+    }
+
     /// For `Inspect`: `highest` is the highest event this node knows of.
     #[must_use]
     pub fn pb(&self, highest: EventId) -> Vec<pb::PeerLink> {
-        let links = self.links.lock().unwrap_or_else(PoisonError::into_inner);
-        links
-            .iter()
-            .map(|link| {
-                let cursor = link.cursor.load(Ordering::Relaxed);
-                pb::PeerLink {
-                    role: pb::Role::from(link.role).into(),
-                    index: link.index,
-                    address: link.way.address().to_owned(),
-                    stream: link.stream.clone(),
-                    connected: link.connected.load(Ordering::Relaxed),
-                    cursor,
-                    lag: highest.0.saturating_sub(cursor),
-                    last_error: link.last_error.lock().unwrap_or_else(PoisonError::into_inner).clone(),
-                    reconnects: link.reconnects.load(Ordering::Relaxed),
-                    received_bytes: link.way.traffic().received(),
-                }
-            })
-            .collect()
+        self.links.lock().unwrap_or_else(PoisonError::into_inner).iter().map(|link| link.pb(highest)).collect()
     }
 }

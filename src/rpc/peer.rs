@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use tonic::Status;
+use tonic::{Status, metadata::MetadataValue};
 
 use crate::{
     pb,
@@ -20,6 +20,27 @@ impl From<Role> for pb::Role {
     }
 }
 
+impl TryFrom<pb::Role> for Role {
+    type Error = ();
+
+    fn try_from(role: pb::Role) -> Result<Role, ()> {
+        match role {
+            pb::Role::Unspecified => Err(()),
+            pb::Role::Balancer => Ok(Role::Balancer),
+            pb::Role::Matcher => Ok(Role::Matcher),
+            pb::Role::Gatherer => Ok(Role::Gatherer),
+        }
+    }
+}
+
+/// Marks a refusal for other cluster settings, beside its message for people.
+const OTHER_SETTINGS: &str = "dovetail-other-settings";
+
+/// Whether a refusal is one for other cluster settings.
+pub(super) fn is_other_settings(status: &Status) -> bool {
+    status.metadata().contains_key(OTHER_SETTINGS)
+}
+
 /// Who this node is, as it tells its peers.
 #[derive(Clone, Debug)]
 pub struct Identity {
@@ -30,13 +51,15 @@ pub struct Identity {
     /// Its index among its role.
     pub index: u32,
     log_id: Arc<Mutex<String>>,
+    /// Whom it refused last, and why: told once.
+    refused: Arc<Mutex<String>>,
 }
 
 impl Identity {
     /// A node that has read no log yet.
     #[must_use]
     pub fn new(cluster: ClusterSettings, role: Role, index: u32) -> Identity {
-        Identity { cluster, role, index, log_id: Arc::default() }
+        Identity { cluster, role, index, log_id: Arc::default(), refused: Arc::default() }
     }
 
     /// From now on this node's state comes from this log; empty for none.
@@ -73,10 +96,13 @@ impl Identity {
             peer.ok_or_else(|| Status::invalid_argument("the request does not say who sends it: peer is missing"))?;
         let own = self.cluster.digest();
         if peer.settings_digest != own {
-            return Err(Status::failed_precondition(format!(
+            let mut refusal = Status::failed_precondition(format!(
                 "the peer's cluster settings ({}; digest {:016x}) are not those of this {} ({}; digest {own:016x})",
                 peer.settings, peer.settings_digest, self.role, self.cluster
-            )));
+            ));
+            refusal.metadata_mut().insert(OTHER_SETTINGS, MetadataValue::from_static("true"));
+            self.tell_refused(peer, refusal.message());
+            return Err(refusal);
         }
         let log_id = self.log_id();
         if !log_id.is_empty() && !peer.log_id.is_empty() && log_id != peer.log_id {
@@ -87,6 +113,16 @@ impl Identity {
             )));
         }
         Ok(())
+    }
+
+    /// Logs whom it refused, unless that is what it logged last: a stranger tries again and again.
+    fn tell_refused(&self, peer: &pb::Peer, error: &str) {
+        let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        if *refused != error {
+            let role = Role::try_from(peer.role()).map_or("unknown role", Role::name);
+            tracing::error!(peer = role, index = peer.index, error, "refused a node with other cluster settings");
+            error.clone_into(&mut refused);
+        }
     }
 }
 
@@ -128,5 +164,7 @@ mod tests {
         assert_eq!(refused.code(), tonic::Code::FailedPrecondition);
         assert!(refused.message().contains("slices 4"), "{}", refused.message());
         assert!(refused.message().contains("slices 6"), "{}", refused.message());
+        assert!(is_other_settings(&refused));
+        assert!(!is_other_settings(&Status::failed_precondition("another reason")));
     }
 }

@@ -193,7 +193,7 @@ fn watch_prints_a_table_for_people() {
     let found: Vec<Vec<String>> = stdout.lines().map(words).collect();
     assert_eq!(code, Some(0));
     assert_eq!(found[0], ["cursor", "pool", "a", "(id)", "b", "(id)", "time", "(UTC)"]);
-    assert_eq!(found[1], ["3", "duel", "p2", "(2)", "p3", "(3)", "00:00:00.000"]);
+    assert_eq!(found[1], ["3", "duel", "p2", "(2)", "p3", "(3)", "1970-01-01", "00:00:00.000"]);
 }
 
 /// The first line that a watch prints, while it goes on.
@@ -304,6 +304,62 @@ fn withdraw_fails_when_the_element_was_matched_before() {
         fake.script().withdraw = Some(answer);
         assert_eq!(run(Some(&fake), &["withdraw", "3"]), done(code, text, ""));
     }
+}
+
+#[test]
+fn withdraw_fails_when_the_element_has_expired() {
+    let fake = Fake::start();
+    let (outcome, reason) = (WithdrawOutcome::AlreadyWithdrawn.into(), pb::EndReason::Expired.into());
+    fake.script().withdraw = Some(pb::WithdrawResponse { outcome, reason, position: 9, ..Default::default() });
+    assert_eq!(run(Some(&fake), &["withdraw", "3"]), done(1, "already expired at 9\n", ""));
+}
+
+#[test]
+fn an_element_that_still_waits_when_the_wait_is_over_is_shown_and_exits_with_3() {
+    let fake = Fake::start();
+    let waiting = pb::GetElementResponse {
+        id: 3,
+        pool: "duel".to_owned(),
+        key: "p3".to_owned(),
+        state: ElementState::Waiting.into(),
+        ..Default::default()
+    };
+    fake.script().element = Some(waiting);
+    let shown = "element 3 (p3) in pool duel: waiting\n";
+    assert_eq!(run(Some(&fake), &["get", "3"]), done(0, shown, ""));
+    let late = "error: element 3 still waits after 200ms, which is --wait\n";
+    assert_eq!(run(Some(&fake), &["get", "3", "--wait", "200ms"]), done(3, shown, late));
+}
+
+#[test]
+fn a_command_ends_with_3_when_its_time_is_over() {
+    // Takes connections and says nothing.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", silent.local_addr().unwrap());
+    for command in
+        ["get 3", "withdraw 3", "explain 3", "pool list", "pool define d --rule true", "submit --pool duel -"]
+    {
+        let arguments: Vec<&str> = command.split(' ').chain(["--timeout", "300ms", "--server", &url]).collect();
+        let late = format!("error: not done within 300ms, which is --timeout, with the server at {url}\n");
+        assert_eq!(run(None, &arguments), done(3, "", &late), "{command}");
+    }
+    let (code, _, stderr) = run(None, &["status", "--timeout", "300ms", "--server", &url]);
+    assert_eq!(code, Some(1));
+    assert!(stderr.starts_with(&format!("error: no server at {url}: no answer within 300ms")), "{stderr}");
+}
+
+#[test]
+fn a_watch_and_a_submission_end_with_3_and_say_what_is_in_doubt() {
+    let fake = Fake::start();
+    fake.script().watches = [WatchCall { sends: vec![part(&[3], 3)], ends: None }].into();
+    let (code, stdout, stderr) = run(Some(&fake), &["watch", "--json", "--timeout", "500ms"]);
+    assert_eq!((code, stdout.lines().count()), (Some(3), 1));
+    assert!(stderr.starts_with("error: not done within 500ms"), "{stderr}");
+    fake.hold_answers();
+    let (code, stdout, stderr) = submit(&fake, "ndjson", &lines(&["a", "b"]), &["--timeout", "500ms"]);
+    assert_eq!((code, stdout.as_str()), (Some(3), "submitted 0 elements in T, 0 refused\n"));
+    let doubt = "FILE: lines 1 to 2 were sent and not answered: they may have been taken\nerror: not done within 500ms";
+    assert!(stderr.starts_with(doubt), "{stderr}");
 }
 
 #[test]

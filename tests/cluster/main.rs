@@ -17,6 +17,7 @@ mod keys;
 mod kill;
 mod load;
 mod outcomes;
+mod presence;
 mod search;
 mod time;
 mod workload;

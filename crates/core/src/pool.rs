@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use dovetail_rule::{Row, Rule, RuleError, Schema, SchemaError, Side, Split, ValueKind};
+use dovetail_rule::{AttributeType, Row, Rule, RuleError, Schema, SchemaError, Side, Split};
 use thiserror::Error;
 
 use crate::{ElementId, PoolId, ledger::PAYLOAD_BYTES_CAP, placement::Place};
@@ -20,7 +20,7 @@ pub struct PoolDefinition {
     /// Unique in the cluster.
     pub name: String,
     /// The schema, in order.
-    pub attributes: Vec<(String, ValueKind)>,
+    pub attributes: Vec<(String, AttributeType)>,
     /// A CEL expression over `a` (lower id) and `b` (higher id).
     pub rule: String,
     /// Time to live of elements that bring none, in milliseconds; 0 for none.

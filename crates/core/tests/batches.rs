@@ -10,7 +10,7 @@ use dovetail_core::{
     batch::{KeySecret, Keyed},
     ledger::{Admission, Admitted, Checked, Ledger, LedgerLimits, Outcome, Status, Stopped, Submission},
 };
-use dovetail_rule::{Value, ValueKind};
+use dovetail_rule::{AttributeType, Value};
 
 const LIMITS: LedgerLimits = LedgerLimits {
     waiting_max: 3_000,
@@ -34,7 +34,7 @@ impl Random {
 fn pool(number: u64) -> PoolDefinition {
     PoolDefinition {
         name: format!("pool{number}"),
-        attributes: vec![("n".to_owned(), ValueKind::Int), ("s".to_owned(), ValueKind::String)],
+        attributes: vec![("n".to_owned(), AttributeType::Int), ("s".to_owned(), AttributeType::String)],
         rule: "a.n == b.n".to_owned(),
         ttl_ms: [0, 900, 0][number as usize],
         reprobe_ms: if number == 2 { vec![100, 300] } else { Vec::new() },

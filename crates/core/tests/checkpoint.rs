@@ -10,7 +10,7 @@ use dovetail_core::{
     ledger::{Admission, Base, ClientPart, Fold, Kept, Ledger, LedgerLimits, Outcome, Status, Submission},
     oracle::Oracle,
 };
-use dovetail_rule::{Value, ValueKind};
+use dovetail_rule::{AttributeType, Value};
 
 const LIMITS: LedgerLimits = LedgerLimits {
     waiting_max: 1000,
@@ -51,7 +51,7 @@ struct History {
 fn pool(number: u64) -> PoolDefinition {
     PoolDefinition {
         name: format!("pool{number}"),
-        attributes: vec![("n".to_owned(), ValueKind::Int)],
+        attributes: vec![("n".to_owned(), AttributeType::Int)],
         rule: "abs(a.n - b.n) <= a.waited / 50".to_owned(),
         ttl_ms: [0, 400][number as usize % 2],
         reprobe_ms: vec![30, 60, 61, 200],

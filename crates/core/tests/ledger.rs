@@ -529,7 +529,7 @@ fn an_event_is_recorded_once() {
     let mut ledger = Ledger::new(LIMITS, 1);
     let kind = EventKind::PoolDefined { pool: PoolId(0), definition: pool() };
     ledger.record(EventId(1), 0, &kind, None).unwrap();
-    let row = Arc::new(Row::new(&Schema::new([]).unwrap(), vec![]).unwrap());
+    let row = Arc::new(Row::new(&Schema::new::<dovetail_rule::AttributeType>([]).unwrap(), vec![]).unwrap());
     let _ = ledger.record(EventId(1), 0, &EventKind::Arrival { pool: PoolId(0), row }, None);
 }
 

@@ -12,7 +12,7 @@ use dovetail_core::{
     oracle::Oracle,
     slice::{Slice, SliceCut, SliceEffect},
 };
-use dovetail_rule::{Row, Value, ValueKind};
+use dovetail_rule::{AttributeType, Row, Value};
 
 /// A small seeded generator (SplitMix64), so that a failing seed can be run again.
 struct Random(u64);
@@ -47,12 +47,12 @@ const BY_KEY: [&str; 6] = [
 
 fn definition(number: usize, rule: &str) -> Arc<PoolDefinition> {
     let attributes = [
-        ("n", ValueKind::Int),
-        ("m", ValueKind::Int),
-        ("x", ValueKind::Double),
-        ("y", ValueKind::Double),
-        ("s", ValueKind::String),
-        ("tags", ValueKind::StringList),
+        ("n", AttributeType::Int),
+        ("m", AttributeType::Int),
+        ("x", AttributeType::Double),
+        ("y", AttributeType::Double),
+        ("s", AttributeType::String),
+        ("tags", AttributeType::StringList),
     ];
     Arc::new(PoolDefinition {
         name: format!("pool{number}"),

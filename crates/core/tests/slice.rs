@@ -15,7 +15,7 @@ use dovetail_core::{
     SliceId, WithdrawReason,
     slice::{Slice, SliceCut, SliceEffect, WaitingElement},
 };
-use dovetail_rule::{Row, Schema, Value, ValueKind};
+use dovetail_rule::{AttributeType, Row, Schema, Value};
 
 const BAND: &str = "abs(a.v - b.v) <= 10";
 const KEY: &str = "a.v == b.v";
@@ -122,7 +122,7 @@ fn frame(rule: &str, x: EventId, words: &[&str]) -> LogFrame {
 fn pool(rule: &str) -> Arc<PoolDefinition> {
     Arc::new(PoolDefinition {
         name: "duel".into(),
-        attributes: vec![("v".into(), ValueKind::Int)],
+        attributes: vec![("v".into(), AttributeType::Int)],
         rule: rule.into(),
         ttl_ms: 0,
         reprobe_ms: vec![],
@@ -132,7 +132,7 @@ fn pool(rule: &str) -> Arc<PoolDefinition> {
 }
 
 fn row(v: &str) -> Arc<Row> {
-    let schema = Schema::new([("v".to_owned(), ValueKind::Int)]).unwrap();
+    let schema = Schema::new([("v".to_owned(), AttributeType::Int)]).unwrap();
     Arc::new(Row::new(&schema, vec![Some(Value::Int(v.parse().unwrap()))]).unwrap())
 }
 

@@ -5,16 +5,18 @@ use crate::check::{Checked, Checker, to_double};
 use crate::error::{Reason, Refusal, Span};
 use crate::expr::{Expr, TextOp};
 use crate::suggest::nearest;
+use crate::times::{TimeError, parse_duration, parse_timestamp};
 use crate::value::{Value, ValueKind};
 
 /// Most arguments of `min` and `max`.
 pub const ARGUMENTS_MAX: usize = 8;
 
 /// Every function, with how it is called when the call has the wrong form. `size` has both forms.
-const USAGE: [(&str, &str); 10] = [
+const USAGE: [(&str, &str); 12] = [
     ("abs", "abs(x)"),
     ("contains", "text.contains(part)"),
     ("double", "double(x)"),
+    ("duration", "duration(\"1h30m\")"),
     ("endsWith", "text.endsWith(part)"),
     ("has", "has(a.name)"),
     ("intersects", "list.intersects(list)"),
@@ -22,26 +24,14 @@ const USAGE: [(&str, &str); 10] = [
     ("min", "min(x, y)"),
     ("size", "size(x)"),
     ("startsWith", "text.startsWith(part)"),
+    ("timestamp", "timestamp(\"2026-01-01T00:00:00Z\")"),
 ];
 
 const MACROS: [&str; 6] = ["all", "exists", "exists_one", "existsOne", "filter", "map"];
 
-/// CEL functions that rules leave out: conversions, times, and regular expressions, whose cost has no useful bound.
-const LEFT_OUT: [&str; 13] = [
-    "bool",
-    "bytes",
-    "duration",
-    "dyn",
-    "int",
-    "join",
-    "matches",
-    "replace",
-    "split",
-    "string",
-    "timestamp",
-    "type",
-    "uint",
-];
+/// CEL functions that rules leave out: conversions, and regular expressions, whose cost has no useful bound.
+const LEFT_OUT: [&str; 11] =
+    ["bool", "bytes", "dyn", "int", "join", "matches", "replace", "split", "string", "type", "uint"];
 
 impl Checker<'_> {
     pub(crate) fn function(&self, name: &str, name_span: Span, arguments: &[Node]) -> Checked {
@@ -65,6 +55,8 @@ impl Checker<'_> {
             }
             "min" => self.extreme(false, "min", name_span, arguments),
             "max" => self.extreme(true, "max", name_span, arguments),
+            "timestamp" => self.time("timestamp", name_span, arguments, parse_timestamp),
+            "duration" => self.time("duration", name_span, arguments, parse_duration),
             _ => Err(refuse_call(name, name_span)),
         }
     }
@@ -123,6 +115,22 @@ impl Checker<'_> {
         }
     }
 
+    /// A time or a duration as the int it is.
+    fn time(
+        &self,
+        name: &'static str,
+        name_span: Span,
+        arguments: &[Node],
+        parse: fn(&str) -> Result<i64, TimeError>,
+    ) -> Checked {
+        let [node] = self.arguments(name, "1 argument", name_span, arguments)?;
+        let Syntax::Text(text) = &node.syntax else {
+            return Err(Refusal::new(node.span, Reason::TimeArgument { name, usage: usage(name) }));
+        };
+        let ms = parse(text).map_err(|source| Refusal::new(node.span, Reason::Time(source)))?;
+        Ok(Expr::Literal(Value::Int(ms)))
+    }
+
     fn extreme(&self, max: bool, name: &'static str, name_span: Span, arguments: &[Node]) -> Checked {
         if !(2..=ARGUMENTS_MAX).contains(&arguments.len()) {
             let reason = Reason::Arguments { name, takes: "2 to 8 arguments", given: arguments.len() };
@@ -134,6 +142,11 @@ impl Checker<'_> {
         let of = of.into_iter().map(|operand| if double { to_double(operand) } else { operand }).collect();
         Ok(Expr::Extreme { max, kind, of })
     }
+}
+
+/// How a function is called.
+fn usage(name: &str) -> &'static str {
+    USAGE.iter().find(|(known, _)| *known == name).map_or("", |(_, usage)| usage)
 }
 
 /// Why there is no such function, or not in this form.

@@ -4,6 +4,7 @@ use std::fmt;
 
 use crate::cost::COST_MAX;
 use crate::parse::{DEPTH_MAX, SOURCE_BYTES_MAX};
+use crate::times::TimeError;
 use crate::value::{LIST_LEN_MAX, STRING_BYTES_MAX, ValueKind};
 
 /// Why an evaluation has no answer. It counts as "no match", and the caller counts it.
@@ -231,6 +232,17 @@ pub enum Reason {
     /// `has` of something other than an attribute.
     #[error("\"has\" takes an attribute, as in has(a.name)")]
     HasArgument,
+    /// A time or duration of something other than a text written in the rule.
+    #[error("{name:?} takes a text in quotes, as in {usage}")]
+    TimeArgument {
+        /// `timestamp` or `duration`.
+        name: &'static str,
+        /// How to call it.
+        usage: &'static str,
+    },
+    /// A text that is no time or no duration.
+    #[error(transparent)]
+    Time(TimeError),
     /// An operand of the wrong kind.
     #[error("{text} is {found}, but {operator:?} needs {needs}")]
     Operand {

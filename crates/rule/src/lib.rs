@@ -56,7 +56,9 @@ mod rule;
 mod schema;
 mod suggest;
 pub mod table;
+mod times;
 mod token;
+mod types;
 mod value;
 
 pub use calls::ARGUMENTS_MAX;
@@ -67,4 +69,6 @@ pub use plan::{Conjunct, Plan, Role, Split, Verdict, Warning};
 pub use row::{Row, RowError};
 pub use rule::{Rule, Side};
 pub use schema::{ATTRIBUTES_MAX, Attribute, NAME_BYTES_MAX, Schema, SchemaError};
-pub use value::{KindError, LIST_LEN_MAX, STRING_BYTES_MAX, Value, ValueKind};
+pub use times::{TimeError, format_duration, format_timestamp, parse_duration, parse_timestamp};
+pub use types::{AttributeType, TypeError};
+pub use value::{LIST_LEN_MAX, STRING_BYTES_MAX, Value, ValueKind};

@@ -5,6 +5,7 @@
 //! `from_values` only what can be seen without a schema, that there is no NaN; [`Row::check`] tells about the others.
 
 use crate::schema::Schema;
+use crate::types::AttributeType;
 use crate::value::{LIST_LEN_MAX, STRING_BYTES_MAX, Value, ValueKind};
 
 /// The values of one element. `None` is a missing attribute.
@@ -23,14 +24,14 @@ pub enum RowError {
         declared: usize,
     },
     /// A value of another kind than declared.
-    #[error("attribute {name:?} is {found}, but the schema declares {declared}")]
+    #[error("attribute {name:?} is {found}, but the schema declares {declared}{}", declared.unit())]
     Kind {
         /// The attribute.
         name: String,
         /// The kind of the value given.
         found: ValueKind,
-        /// The kind declared.
-        declared: ValueKind,
+        /// The type declared.
+        declared: AttributeType,
     },
     /// An int for a double attribute, and no double is equal to it.
     #[error("attribute {name:?} is {value}, which no double represents exactly, and the schema declares double")]
@@ -88,9 +89,9 @@ impl Row {
             if std::mem::replace(&mut given[index], true) {
                 return Err(RowError::Duplicate { name });
             }
-            let declared = schema.attributes()[index].kind;
+            let declared = schema.attributes()[index].declared;
             let value = match value {
-                Value::Int(int) if declared == ValueKind::Double => match exact_double(int) {
+                Value::Int(int) if declared == AttributeType::Double => match exact_double(int) {
                     Some(double) => Value::Double(double),
                     None => return Err(RowError::Inexact { name, value: int }),
                 },
@@ -133,7 +134,7 @@ impl Row {
             | (Some(Value::Int(_)), ValueKind::Int)
             | (Some(Value::Double(_)), ValueKind::Double)
             | (Some(Value::Bool(_)), ValueKind::Bool) => Ok(()),
-            (Some(value), kind) => check_value(&attribute.name, kind, value),
+            (Some(value), _) => check_value(&attribute.name, attribute.declared, value),
         })
     }
 
@@ -165,8 +166,8 @@ fn present(value: Value) -> Option<Value> {
     }
 }
 
-fn check_value(name: &str, declared: ValueKind, value: &Value) -> Result<(), RowError> {
-    if value.kind() != declared {
+fn check_value(name: &str, declared: AttributeType, value: &Value) -> Result<(), RowError> {
+    if value.kind() != declared.kind() {
         return Err(RowError::Kind { name: name.to_owned(), found: value.kind(), declared });
     }
     let check_string = |text: &str| match text.len() {

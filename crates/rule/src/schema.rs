@@ -1,5 +1,6 @@
 //! The attributes a pool's elements may have: names and kinds, in an order that rows follow.
 
+use crate::types::AttributeType;
 use crate::value::ValueKind;
 
 /// Most attributes in one schema. A schema with more is refused.
@@ -43,6 +44,8 @@ pub struct Attribute {
     pub name: String,
     /// The kind every value of it has.
     pub kind: ValueKind,
+    /// What it is declared as: the kind, or what an int of it means.
+    pub declared: AttributeType,
 }
 
 /// Why a list of attributes is no schema.
@@ -95,14 +98,17 @@ pub struct Schema {
 
 impl Schema {
     /// A schema of these attributes, in this order.
-    pub fn new(attributes: impl IntoIterator<Item = (String, ValueKind)>) -> Result<Schema, SchemaError> {
+    pub fn new<T: Into<AttributeType>>(
+        attributes: impl IntoIterator<Item = (String, T)>,
+    ) -> Result<Schema, SchemaError> {
         let mut checked = Vec::new();
-        for (index, (name, kind)) in attributes.into_iter().enumerate() {
+        for (index, (name, declared)) in attributes.into_iter().enumerate() {
             if index == ATTRIBUTES_MAX {
                 return Err(SchemaError::TooMany);
             }
             check_name(index, &name)?;
-            checked.push(Attribute { name, kind });
+            let declared = declared.into();
+            checked.push(Attribute { name, kind: declared.kind(), declared });
         }
         let mut by_name: Vec<usize> = (0..checked.len()).collect();
         by_name.sort_by_key(|&index| checked[index].name.as_str());

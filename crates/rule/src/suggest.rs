@@ -1,29 +1,18 @@
 //! "Did you mean": the known name nearest to a misspelt one.
 
+use strsim::osa_distance;
+
 /// Most edits apart that two names may be for one to be suggested for the other.
 const DISTANCE_MAX: usize = 2;
 
 /// The nearest of `known` to `name`, the first of several equally near; none if none is near.
 pub(crate) fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<String> {
+    // Names of very different lengths are not compared: what a client sends may be long.
     let near = known.filter(|candidate| candidate.len().abs_diff(name.len()) <= DISTANCE_MAX);
-    let best = near.map(|candidate| (distance(name.as_bytes(), candidate.as_bytes()), candidate)).min_by_key(|it| it.0);
+    let best = near.map(|candidate| (osa_distance(name, candidate), candidate)).min_by_key(|(edits, _)| *edits);
     // Of a name of two letters, two edits leave nothing.
     let limit = DISTANCE_MAX.min(name.len().saturating_sub(1));
     best.filter(|(edits, _)| *edits <= limit).map(|(_, candidate)| candidate.to_owned())
-}
-
-/// Fewest insertions, deletions and replacements of a byte that turn one name into the other (Levenshtein).
-fn distance(left: &[u8], right: &[u8]) -> usize {
-    let mut row: Vec<usize> = (0..=right.len()).collect();
-    for (i, l) in left.iter().enumerate() {
-        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
-        for (j, r) in right.iter().enumerate() {
-            let replaced = diagonal + usize::from(l != r);
-            diagonal = row[j + 1];
-            row[j + 1] = replaced.min(diagonal + 1).min(row[j] + 1);
-        }
-    }
-    row[right.len()]
 }
 
 #[cfg(test)]

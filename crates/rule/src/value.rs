@@ -1,7 +1,6 @@
 //! The values an attribute can have, and their kinds.
 
 use std::fmt;
-use std::str::FromStr;
 
 /// Longest string value, and longest entry of a list, in bytes. A row with a longer one is refused: a rule's cost is
 /// bounded by it.
@@ -50,26 +49,6 @@ impl ValueKind {
 impl fmt::Display for ValueKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.name())
-    }
-}
-
-/// A name that is no kind of value.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("unknown kind {name:?}: one of int, double, string, bool, list<string>")]
-pub struct KindError {
-    /// The name as given.
-    pub name: String,
-}
-
-impl FromStr for ValueKind {
-    type Err = KindError;
-
-    /// Reads what `Display` prints, and `list` for `list<string>`.
-    fn from_str(name: &str) -> Result<ValueKind, KindError> {
-        if name == "list" {
-            return Ok(ValueKind::StringList);
-        }
-        ValueKind::ALL.into_iter().find(|kind| kind.name() == name).ok_or_else(|| KindError { name: name.to_owned() })
     }
 }
 

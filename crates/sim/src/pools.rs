@@ -1,7 +1,7 @@
 //! Pools and elements: rules from sparse to all-match, through the real rule compiler.
 
 use dovetail_core::PoolDefinition;
-use dovetail_rule::{Value, ValueKind};
+use dovetail_rule::{AttributeType, Value};
 
 use crate::rng::Rng;
 
@@ -24,11 +24,11 @@ pub fn draw_pools(rng: &mut Rng) -> Vec<PoolPlan> {
 
 fn draw_pool(rng: &mut Rng, number: u64) -> PoolPlan {
     let attributes = [
-        ("hash", ValueKind::Int),
-        ("skill", ValueKind::Int),
-        ("share", ValueKind::Double),
-        ("role", ValueKind::String),
-        ("open", ValueKind::Bool),
+        ("hash", AttributeType::Int),
+        ("skill", AttributeType::Int),
+        ("share", AttributeType::Double),
+        ("role", AttributeType::String),
+        ("open", AttributeType::Bool),
     ];
     let definition = PoolDefinition {
         name: format!("pool{number}"),
@@ -85,7 +85,7 @@ fn draw_rest(rng: &mut Rng, density: u64, width: u64, hashed: &str) -> String {
 pub fn vary(mut pools: Vec<PoolPlan>, rng: &mut Rng) -> Vec<PoolPlan> {
     for plan in &mut pools {
         if rng.chance(400) {
-            plan.definition.attributes.push(("tags".to_owned(), ValueKind::StringList));
+            plan.definition.attributes.push(("tags".to_owned(), AttributeType::StringList));
             plan.definition.rule = draw_other_rule(rng);
         }
     }

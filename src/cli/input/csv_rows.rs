@@ -7,10 +7,10 @@ use std::collections::{HashMap, VecDeque};
 use std::io::{self, Read};
 
 use csv::StringRecord;
-use dovetail_rule::ValueKind;
+use dovetail_rule::AttributeType;
 
 use super::{Element, LINE_BYTES_MAX, Malformed};
-use crate::cli::schema::PoolSchema;
+use crate::cli::schema::{PoolSchema, milliseconds};
 use crate::client::value;
 use crate::pb;
 
@@ -24,7 +24,7 @@ enum Column {
     Payload,
     TtlMs,
     IdempotencyKey,
-    Attribute(String, ValueKind),
+    Attribute(String, AttributeType),
 }
 
 /// The elements of a file.
@@ -147,13 +147,14 @@ fn set(submission: &mut pb::Submission, column: &Column, cell: &str, schema: &Po
     Ok(())
 }
 
-fn typed(cell: &str, kind: ValueKind) -> Option<pb::Value> {
+fn typed(cell: &str, kind: AttributeType) -> Option<pb::Value> {
     match kind {
-        ValueKind::Int => cell.trim().parse().ok().map(value::int),
-        ValueKind::Double => cell.trim().parse().ok().map(value::double),
-        ValueKind::Bool => cell.trim().parse().ok().map(value::bool),
-        ValueKind::String => Some(value::string(cell)),
-        ValueKind::StringList => Some(value::string_list(cell.split('|'))),
+        AttributeType::Int => cell.trim().parse().ok().map(value::int),
+        AttributeType::Double => cell.trim().parse().ok().map(value::double),
+        AttributeType::Bool => cell.trim().parse().ok().map(value::bool),
+        AttributeType::String => Some(value::string(cell)),
+        AttributeType::StringList => Some(value::string_list(cell.split('|'))),
+        AttributeType::Timestamp | AttributeType::Duration => milliseconds(cell, kind).map(value::int),
     }
 }
 

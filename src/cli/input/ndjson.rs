@@ -7,13 +7,13 @@ use std::io::{self, BufRead, BufReader, Read};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use dovetail_rule::ValueKind;
+use dovetail_rule::AttributeType;
 use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::{Number, Value as Json};
 
 use super::{Element, LINE_BYTES_MAX, Malformed};
-use crate::cli::schema::PoolSchema;
+use crate::cli::schema::{PoolSchema, milliseconds};
 use crate::client::value;
 use crate::pb;
 
@@ -214,13 +214,18 @@ fn typed(name: &str, json: Json, schema: &PoolSchema) -> Result<Option<pb::Value
     let kind = schema.kind_of(name)?;
     let value = match (kind, json) {
         (_, Json::Null) => return Ok(None),
-        (ValueKind::Int, Json::Number(number)) => exact_int(&number).map(value::int).ok_or(Json::Number(number)),
-        (ValueKind::Double, Json::Number(number)) => {
+        (AttributeType::Int | AttributeType::Timestamp | AttributeType::Duration, Json::Number(number)) => {
+            exact_int(&number).map(value::int).ok_or(Json::Number(number))
+        }
+        (AttributeType::Timestamp | AttributeType::Duration, Json::String(text)) => {
+            milliseconds(&text, kind).map(value::int).ok_or(Json::String(text))
+        }
+        (AttributeType::Double, Json::Number(number)) => {
             exact_double(&number).map(value::double).ok_or(Json::Number(number))
         }
-        (ValueKind::String, Json::String(text)) => Ok(value::string(text)),
-        (ValueKind::Bool, Json::Bool(flag)) => Ok(value::bool(flag)),
-        (ValueKind::StringList, Json::Array(list)) => strings(list).map(value::string_list),
+        (AttributeType::String, Json::String(text)) => Ok(value::string(text)),
+        (AttributeType::Bool, Json::Bool(flag)) => Ok(value::bool(flag)),
+        (AttributeType::StringList, Json::Array(list)) => strings(list).map(value::string_list),
         (_, other) => Err(other),
     };
     value.map(Some).map_err(|found| schema.mismatch(name, &found.to_string(), kind))

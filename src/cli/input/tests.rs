@@ -1,6 +1,6 @@
 use std::io::Cursor;
 
-use dovetail_rule::ValueKind;
+use dovetail_rule::AttributeType;
 
 use super::*;
 use crate::client::value;
@@ -10,12 +10,12 @@ fn schema() -> PoolSchema {
     PoolSchema {
         pool: "duel".to_owned(),
         attributes: vec![
-            attribute("region", ValueKind::String),
-            attribute("skill", ValueKind::Int),
-            attribute("x", ValueKind::Double),
-            attribute("pro", ValueKind::Bool),
-            attribute("maps", ValueKind::StringList),
-            attribute("key", ValueKind::Int),
+            attribute("region", AttributeType::String),
+            attribute("skill", AttributeType::Int),
+            attribute("x", AttributeType::Double),
+            attribute("pro", AttributeType::Bool),
+            attribute("maps", AttributeType::StringList),
+            attribute("key", AttributeType::Int),
         ],
     }
 }
@@ -206,4 +206,46 @@ fn a_csv_header_must_fit_the_pool() {
 fn a_csv_record_without_end_is_cut_off() {
     let text = format!("key\nada\n\"{}", "x".repeat(8 * LINE_BYTES_MAX));
     check(text, Format::Csv, &["2 ada", "3: the record is longer than 1048576 bytes (fatal)"]);
+}
+
+#[test]
+fn times_and_durations_read_alike_from_both_formats() {
+    let times = [("start", AttributeType::Timestamp), ("length", AttributeType::Duration)];
+    let schema = PoolSchema {
+        pool: "slots".to_owned(),
+        attributes: times.map(|(name, declared)| (name.to_owned(), declared)).into(),
+    };
+    let read = |format: Format, text: String| {
+        let mut all = read(Box::new(Cursor::new(text.into_bytes())), format, schema.clone()).unwrap();
+        all.next().unwrap().map(|read| read.submission.attributes).map_err(|error| error.reason)
+    };
+    let new_year = 1_767_225_600_000;
+    for (name, text, ms) in [
+        ("start", "2026-01-01T00:00:00Z", Some(new_year)),
+        ("start", "2026-01-01T02:00:00.5+02:00", Some(new_year + 500)),
+        ("start", "1767225600000", Some(new_year)),
+        ("start", "-1", Some(-1)),
+        ("start", "2026-01-01T00:00:00", None),
+        ("start", "2026-01-01", None),
+        ("start", "5s", None),
+        ("length", "5s", Some(5_000)),
+        ("length", "1h30m", Some(5_400_000)),
+        ("length", "-250ms", Some(-250)),
+        ("length", "250", Some(250)),
+        ("length", "9223372036854775808", None),
+        ("length", "5", Some(5)),
+        ("length", "1us", None),
+        ("length", "soon", None),
+    ] {
+        let json = read(Format::Ndjson, format!("{{\"key\":\"p\",\"attributes\":{{\"{name}\":\"{text}\"}}}}"));
+        let csv = read(Format::Csv, format!("key,{name}\np,{text}\n"));
+        assert_eq!(json, csv, "{name} {text}");
+        match ms {
+            Some(ms) => assert_eq!(json.unwrap()[name], value::int(ms), "{name} {text}"),
+            None => assert!(json.unwrap_err().contains(text), "{name} {text}"),
+        }
+    }
+    let number = r#"{"key":"p","attributes":{"start":1767225600000,"length":250}}"#;
+    let attributes = read(Format::Ndjson, number.to_owned()).unwrap();
+    assert_eq!((&attributes["start"], &attributes["length"]), (&value::int(new_year), &value::int(250)));
 }

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::role_name;
+use crate::cli::notices::role_name;
 use crate::pb;
 use crate::pb::inspect_response::State;
 
@@ -17,6 +17,7 @@ pub(super) fn node(server: &str, node: &pb::InspectResponse) -> Value {
         "build": node.build,
         "started_ms": node.started_ms,
         "links": node.links.iter().map(link).collect::<Vec<_>>(),
+        "nodes": node.nodes.iter().map(address).collect::<Vec<_>>(),
         "ring": node.ring.iter().map(|s| json!({ "shard": s.shard, "permille": s.permille })).collect::<Vec<_>>(),
     });
     let state = match &node.state {
@@ -41,6 +42,22 @@ fn link(link: &pb::PeerLink) -> Value {
         "stream": link.stream,
         "received_bytes": link.received_bytes,
         "reconnects": link.reconnects,
+        "down_ms": link.down_ms,
+    })
+}
+
+fn address(node: &pb::NodeAddress) -> Value {
+    json!({ "role": role_name(node.role()), "index": node.index, "address": node.address })
+}
+
+fn awaited(node: &pb::AwaitedNode) -> Value {
+    json!({
+        "role": role_name(node.role()),
+        "index": node.index,
+        "address": node.address,
+        "down_ms": node.down_ms,
+        "never_seen": node.never_seen,
+        "why": node.why,
     })
 }
 
@@ -59,6 +76,9 @@ fn balancer(state: &pb::BalancerState) -> Value {
         "held_ms": state.held_ms,
         "clock_ahead_ms": state.clock_ahead_ms,
         "stored": state.stored.as_ref().map(stored),
+        "awaited": state.awaited.iter().map(awaited).collect::<Vec<_>>(),
+        "undecided_ms": state.undecided_ms,
+        "in_flight_max": state.in_flight_max,
     })
 }
 

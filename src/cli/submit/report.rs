@@ -73,7 +73,7 @@ impl Report {
     }
 
     /// The summary; and on stderr why it ended early, and what is in doubt.
-    pub(super) fn close(&self, ended: Ended, in_doubt: Option<(u64, u64)>) -> Result<Complete, CliError> {
+    pub(super) fn close(&self, ended: &Ended, in_doubt: Option<(u64, u64)>) -> Result<Complete, CliError> {
         if self.live {
             eprint!("\r\x1b[K");
         }
@@ -85,6 +85,8 @@ impl Report {
             }
             Ended::Interrupted => self.say("interrupted"),
             Ended::Failed(error) => self.say(&format!("error: {error}")),
+            // Said last, with the exit code.
+            Ended::Late(_) => {}
         }
         if let Some((first, last)) = in_doubt {
             let input = &self.input;
@@ -145,7 +147,7 @@ mod tests {
 
     #[test]
     fn it_worked_only_when_every_line_was_read_answered_and_taken() {
-        let worked = |report: &Report, ended, in_doubt| report.close(ended, in_doubt).unwrap().all_worked;
+        let worked = |report: &Report, ended, in_doubt| report.close(&ended, in_doubt).unwrap().all_worked;
         assert!(worked(&report(), Ended::Input, None));
         assert!(!worked(&report(), Ended::Input, Some((1, 2))));
         assert!(!worked(&report(), Ended::Interrupted, None));

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use dovetail_core::PoolDefinition;
-use dovetail_rule::{Row, Value, ValueKind};
+use dovetail_rule::{AttributeType, Row, Value};
 
 /// The output of SplitMix64 for a state.
 pub fn mix(state: u64) -> u64 {
@@ -92,7 +92,7 @@ impl Ints {
     }
 
     pub fn pool(&self) -> Arc<PoolDefinition> {
-        pool(self.names.iter().map(|&name| (name.to_owned(), ValueKind::Int)).collect(), self.rule.to_owned())
+        pool(self.names.iter().map(|&name| (name.to_owned(), AttributeType::Int)).collect(), self.rule.to_owned())
     }
 
     pub fn row(&self, at: usize) -> Arc<Row> {
@@ -136,8 +136,8 @@ impl Points {
         format!("{} < {}", squares.join(" + "), self.limit)
     }
 
-    pub fn attributes() -> Vec<(String, ValueKind)> {
-        (0..8).map(|k| (format!("x{k}"), ValueKind::Double)).collect()
+    pub fn attributes() -> Vec<(String, AttributeType)> {
+        (0..8).map(|k| (format!("x{k}"), AttributeType::Double)).collect()
     }
 
     pub fn pool(&self) -> Arc<PoolDefinition> {
@@ -149,7 +149,7 @@ impl Points {
     }
 }
 
-fn pool(attributes: Vec<(String, ValueKind)>, rule: String) -> Arc<PoolDefinition> {
+fn pool(attributes: Vec<(String, AttributeType)>, rule: String) -> Arc<PoolDefinition> {
     Arc::new(PoolDefinition {
         name: "bench".to_owned(),
         attributes,

@@ -1,4 +1,4 @@
-use dovetail_rule::{Row, ValueKind};
+use dovetail_rule::{AttributeType, Row};
 
 use super::*;
 use crate::{PoolDefinition, PoolId};
@@ -6,7 +6,8 @@ use crate::{PoolDefinition, PoolId};
 const RULE: &str = "a.region == b.region && a.role != b.role && abs(a.skill - b.skill) <= 50 + a.waited / 100";
 
 fn pool(rule: &str, reprobe_ms: &[u64]) -> Pool {
-    let attributes = [("region", ValueKind::String), ("role", ValueKind::String), ("skill", ValueKind::Int)];
+    let attributes =
+        [("region", AttributeType::String), ("role", AttributeType::String), ("skill", AttributeType::Int)];
     let definition = PoolDefinition {
         name: "duel".into(),
         attributes: attributes.map(|(name, kind)| (name.to_owned(), kind)).into(),

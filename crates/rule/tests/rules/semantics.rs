@@ -2,7 +2,7 @@
 
 use dovetail_rule::{EvalError, Rule, Value};
 
-use crate::{constant, holds, schema, test};
+use crate::{constant, holds, refused, schema, test};
 
 const OVERFLOW: Result<bool, EvalError> = Err(EvalError::Overflow);
 const BY_ZERO: Result<bool, EvalError> = Err(EvalError::DivisionByZero);
@@ -323,4 +323,46 @@ fn the_example_of_the_design_widens_with_time() {
         "a.region == b.region && a.role != b.role \
          && abs(a.skill - b.skill) <= 25 + 5 * min(a.waited, b.waited) / 1000"
     );
+}
+
+#[test]
+fn times_and_durations_are_ints_that_are_written_as_in_cel() {
+    holds("timestamp('2026-01-01T00:00:00Z') == 1767225600000 && timestamp('1970-01-01T00:00:00Z') == 0");
+    holds("duration('1h30m') == 5400000 && duration('-1.5s') == -1500 && duration('0') == 0");
+    holds("timestamp('2026-01-01T00:00:00Z') - timestamp('2025-12-31T00:00:00Z') == duration('24h')");
+    holds("timestamp('2026-01-01T02:00:00+02:00') + duration('1s') == timestamp(\"2026-01-01T00:00:01Z\")");
+    holds("a.waited == duration('1s') && max(a.waited, b.waited) <= duration('2s')");
+    assert_eq!(constant("duration('2562047788015h') + duration('2562047788015h') > 0"), Err(EvalError::Overflow));
+    let near = "abs(a.i - b.i) <= duration('30m')";
+    let at = |ms: i64| [("i", Value::Int(ms))];
+    assert_eq!(test(near, &at(1_767_225_600_000), &at(1_767_227_400_000)), Ok(true));
+    assert_eq!(test(near, &at(1_767_225_600_000), &at(1_767_227_400_001)), Ok(false));
+    assert_eq!(test(near, &at(i64::MIN), &at(i64::MAX)), Err(EvalError::Overflow));
+}
+
+#[test]
+fn what_is_no_time_is_refused_with_its_place() {
+    let says = "is not a time of RFC 3339, such as \"2026-01-01T00:00:00Z\"";
+    refused("a.i < timestamp('soon')", &format!("rule:1:17: \"soon\" {says}"));
+    refused("a.i < timestamp('2026-02-30T00:00:00Z')", &format!("rule:1:17: \"2026-02-30T00:00:00Z\" {says}"));
+    refused(
+        "a.i < timestamp('2026-01-01T00:00:00')",
+        "rule:1:17: \"2026-01-01T00:00:00\" has no offset: end it with \"Z\" for UTC, or with one such as \"+02:00\"",
+    );
+    refused(
+        "a.i < duration('5')",
+        "rule:1:16: \"5\" is not a duration, such as \"250ms\", \"5s\", \"1.5h\" or \"1h30m\"",
+    );
+    refused("a.i < duration('1us')", "rule:1:16: \"1us\" is finer than a millisecond");
+    refused(
+        "a.i < duration('106751991168d')",
+        "rule:1:16: \"106751991168d\" is too long: a duration is an int of milliseconds, at most 9223372036854775807",
+    );
+    refused("a.i < duration(5)", "rule:1:16: \"duration\" takes a text in quotes, as in duration(\"1h30m\")");
+    refused(
+        "timestamp(a.s) < 5",
+        "rule:1:11: \"timestamp\" takes a text in quotes, as in timestamp(\"2026-01-01T00:00:00Z\")",
+    );
+    refused("timestamp() < 5", "rule:1:1: \"timestamp\" takes 1 argument, but is given 0");
+    refused("a.i / duration('0s') == 1", "rule:1:7: division by zero");
 }

@@ -6,7 +6,7 @@ use dovetail_core::{
     ElementId, Event, EventId, EventKind, LogFrame, Placement, PoolDefinition, PoolId, Reach, Retirement, Ring,
     WithdrawReason, oracle::Oracle,
 };
-use dovetail_rule::{Row, Schema, Value, ValueKind};
+use dovetail_rule::{AttributeType, Row, Schema, Value};
 use serde::Serialize;
 
 use super::wire::SHARDS;
@@ -174,7 +174,7 @@ impl Plan {
         let placement = Placement::new(2, 1, Arc::new(Ring::new(u32::try_from(SHARDS).expect("few"), 8)));
         let definition = Arc::new(PoolDefinition {
             name: "model".to_owned(),
-            attributes: vec![("n".to_owned(), ValueKind::Int)],
+            attributes: vec![("n".to_owned(), AttributeType::Int)],
             rule: script.relation.rule(script.homes.len()),
             ttl_ms: 0,
             reprobe_ms: Vec::new(),
