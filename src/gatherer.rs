@@ -58,7 +58,7 @@ async fn session(node: Arc<Node>, health: Health, session: Shutdown) -> String {
         return "told to stop".into();
     };
     node.identity.reads_log(&log_id);
-    tracing::info!(cut = %cut, "starting from the cut");
+    tracing::info!(cut = cut.0, "starting from the cut");
     crash::point("gatherer.session.begin");
     let (inbox, events) = Inbox::new(INBOX);
     let shard = Shard::new(node.placement.clone(), own_shard(&node), cut);

@@ -238,10 +238,10 @@ pub(crate) fn make_checkpoints(
             match &made {
                 Ok(made) => {
                     let took_ms = began.elapsed().as_millis() as u64;
-                    tracing::info!(cut = %made.through, bytes = made.bytes, took_ms, "made a checkpoint");
+                    tracing::info!(cut = made.through.0, bytes = made.bytes, took_ms, "made a checkpoint");
                 }
                 Err(CheckpointError::Stopped) => return,
-                Err(error) => tracing::warn!(cut = %through, error = %error, "no checkpoint was made; the log stays"),
+                Err(error) => tracing::warn!(cut = through.0, error = %error, "no checkpoint was made; the log stays"),
             }
             // The engine may be gone already.
             _ = written.send(Written::Checkpoint(made));

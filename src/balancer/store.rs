@@ -104,7 +104,7 @@ impl Store {
         let from = ledger.stable();
         match results.last() {
             0 if from > EventId::ZERO => {
-                tracing::warn!(checkpoint = %from, "there are no results; those before the checkpoint are gone");
+                tracing::warn!(checkpoint = from.0, "there are no results; those before the checkpoint are gone");
                 results.append(&[convert::results_begin_pb(from)])?;
             }
             // With a gap in them they would not be what they say they are.
@@ -120,9 +120,9 @@ impl Store {
         let replayed = replay(&mut ledger, time_ms, &*log.reader(), &results, results_floor).map_err(cannot)?;
         ledger.on_results_trimmed(results_floor);
         tracing::info!(
-            checkpoint = %from,
-            last = %ledger.recorded(),
-            stable = %ledger.stable(),
+            checkpoint = from.0,
+            last = ledger.recorded().0,
+            stable = ledger.stable().0,
             waiting = ledger.waiting(),
             pools = ledger.pools().len(),
             "the log was read back"
@@ -234,7 +234,7 @@ fn replay(
         }
         if frame.through.0 / 1_000_000 > told {
             told = frame.through.0 / 1_000_000;
-            tracing::info!(through = %frame.through, last = log.last(), "reading the log back");
+            tracing::info!(through = frame.through.0, last = log.last(), "reading the log back");
         }
     }
     match results.next()? {

@@ -9,7 +9,8 @@ use crate::settings::{LogFormat, LogSettings};
 /// Sends the process's logs to stderr. Call once; a second call changes nothing.
 pub fn init(settings: &LogSettings) {
     // The settings were checked; a filter that does not parse cannot come here.
-    let filter = EnvFilter::new(&settings.filter);
+    // One that names modules only is no wish to miss the errors of others; a level of its own comes later, and counts.
+    let filter = EnvFilter::new(format!("error,{}", settings.filter));
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
     let set = match settings.format {
         LogFormat::Text => builder.with_ansi(io::stderr().is_terminal()).try_init(),

@@ -25,7 +25,7 @@ pub(super) async fn session(node: Arc<Node>, health: Health, session: Shutdown) 
     };
     node.identity.reads_log(&log_id);
     let at = cut.through;
-    tracing::info!(cut = %at, waiting = cut.waiting.len(), pools = cut.pools.len(), "starting from the cut");
+    tracing::info!(cut = at.0, waiting = cut.waiting.len(), pools = cut.pools.len(), "starting from the cut");
     crash::point("matcher.session.begin");
     let list_max = node.identity.cluster.list_max as usize;
     let each = slices(&node).map(|slice| Slice::new(node.placement.clone(), slice, list_max, cut.clone()));

@@ -8,7 +8,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{service::Routes, transport::Server};
 use tonic_health::ServingStatus;
 
-use crate::{pb, shutdown::Shutdown};
+use crate::{pb, rpc, shutdown::Shutdown};
 
 /// Longest time from accepting a connection to its first byte.
 const PREFACE_MAX: Duration = Duration::from_secs(10);
@@ -112,7 +112,7 @@ impl Listener {
         tokio::select! {
             served = server => Ok(served?),
             () = deadline => {
-                tracing::warn!(drain_ms = drain.as_millis(), "open requests did not end in time and are cut off");
+                tracing::warn!(drain_ms = rpc::ms(drain), "open requests did not end in time and are cut off");
                 Ok(())
             }
         }

@@ -6,7 +6,7 @@ use std::str::FromStr as _;
 
 use figment::value::Value;
 use tonic::transport::Uri;
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::{EnvFilter, filter::LevelFilter};
 
 use super::keys::{self, Kind};
 use super::layers::Layers;
@@ -115,8 +115,10 @@ fn data(layers: &Layers) -> Result<PathBuf, SettingsError> {
 
 fn log(layers: &Layers) -> Result<LogSettings, SettingsError> {
     let (filter, origin) = text(layers, "node.log")?;
-    if EnvFilter::try_new(&filter).is_err() {
-        return Err(form("node.log", &filter, "a level or directives, such as info,dovetail=debug", origin));
+    if !is_filter(&filter) {
+        let allowed =
+            "off, error, warn, info, debug or trace, or also targets with levels, such as info,dovetail=debug";
+        return Err(form("node.log", &filter, allowed, origin));
     }
     let (format, origin) = text(layers, "node.log_format")?;
     let format = match format.as_str() {
@@ -125,6 +127,27 @@ fn log(layers: &Layers) -> Result<LogSettings, SettingsError> {
         _ => return Err(form("node.log_format", &format, "text or json", origin)),
     };
     Ok(LogSettings { filter, format })
+}
+
+/// Whether a log filter says what it was meant to. tracing takes any word that is no level for the name of a module, and is silent
+/// about all others then.
+fn is_filter(filter: &str) -> bool {
+    let is_level = |text: &str| !text.is_empty() && text.parse::<LevelFilter>().is_ok();
+    let mut depth = 0_i32;
+    // A span's fields, in brackets, may have commas and equal signs of their own.
+    let outside = |c: char| {
+        depth += i32::from(matches!(c, '[' | '{')) - i32::from(matches!(c, ']' | '}'));
+        depth <= 0 && c == ','
+    };
+    let mut parts = filter.split(outside).map(str::trim).filter(|part| !part.is_empty());
+    let means = |part: &str| match part.rsplit_once('=') {
+        Some((target, level)) if !level.contains(['[', '{', ']', '}']) => {
+            !target.trim().is_empty() && is_level(level.trim())
+        }
+        // One of our own modules, with all that it says.
+        _ => is_level(part) || part.starts_with("dovetail"),
+    };
+    parts.all(means) && EnvFilter::try_new(filter).is_ok()
 }
 
 fn index(layers: &Layers, role: Role, addresses: &Addresses) -> Result<u32, SettingsError> {

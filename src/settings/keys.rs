@@ -103,7 +103,13 @@ pub const SETTINGS: &[Setting] = &[
     text("node.listen", "listen", "0.0.0.0:7400", "IP:PORT", "Where to listen; port 0 takes a free one"),
     count("node.index", "index", "0", (0, 1023), "Which node of its role this is, from 0"),
     text("node.data", "data", "/var/lib/dovetail", "DIR", "Folder of the log; only a balancer has one"),
-    text("node.log", "log", "info", "FILTER", "What to log: error, warn, info, debug, trace, or info,dovetail=debug"),
+    text(
+        "node.log",
+        "log",
+        "info",
+        "FILTER",
+        "What to log: off, error, warn, info, debug, trace, or info,dovetail=debug",
+    ),
     text("node.log_format", "log-format", "text", "FORM", "How to log, to stderr: text or json"),
     count(
         "limits.waiting_max",

@@ -153,6 +153,35 @@ fn a_refusal_names_the_value_the_bound_and_where_it_came_from() {
 }
 
 #[test]
+fn a_log_filter_that_is_no_level_is_refused_wherever_it_is_given() {
+    let refused = |value: &str, from: &str| {
+        format!(
+            "node.log is {value:?}, but must be off, error, warn, info, debug or trace, or also targets with levels, such as \
+             info,dovetail=debug (from {from})"
+        )
+    };
+    let nonsense = |from| refused("nonsense", from);
+    check("", &[], &[("node.log", "nonsense")], Err(&nonsense("flag --log")));
+    check("", &[("DOVETAIL_LOG", "nonsense")], &[], Err(&nonsense("environment variable DOVETAIL_LOG")));
+    check("[node]\nlog = \"nonsense\"\n", &[], &[], Err(&nonsense("settings file FILE")));
+    for value in ["verbose", "info,nonsense", "dovetail=loud", "=info", "dovetail=", "info;debug", "h2", "infos"] {
+        check("", &[], &[("node.log", value)], Err(&refused(value, "flag --log")));
+    }
+    for value in [
+        "off",
+        "ERROR",
+        "info",
+        "info,dovetail=debug",
+        "dovetail=trace,h2=warn",
+        "dovetail::rpc",
+        "warn,h2[a{b=1,c=2}]=debug",
+        "",
+    ] {
+        check("", &[], &[("node.log", value)], Ok(()));
+    }
+}
+
+#[test]
 fn a_refused_address_is_shown() {
     for url in ["10.0.0.2:7401", "ftp://a:1", "http://", "http://a:1/x", "http://me@a:1", ""] {
         let refused = format!(

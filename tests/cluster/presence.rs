@@ -1,9 +1,10 @@
 //! Who is there: what a balancer, its log and the commands say when a node is away, hangs, or has other settings.
 
+use std::collections::BTreeMap;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use dovetail::client::{Client, value};
+use dovetail::client::{Client, SubmitOptions, WatchOptions, value};
 use dovetail::pb::{Attribute, AttributeType, AwaitedNode, PoolDefinition, Role, Submission};
 use tonic_health::pb::health_check_response::ServingStatus;
 
@@ -151,6 +152,80 @@ async fn a_gatherer_that_hangs_is_told_apart_once_its_connection_times_out() {
     says(&watch, &format!("decisions wait for gatherer 1 ({url}, down for ")).await;
     cluster.node(Which::Gatherer(1)).signal("CONT");
     says(&watch, "decisions go on").await;
+}
+
+/// What a value is, as an index of logs sees it.
+fn kind(value: &serde_json::Value) -> &'static str {
+    match value {
+        serde_json::Value::Null => "null",
+        serde_json::Value::Bool(_) => "bool",
+        serde_json::Value::Number(_) => "number",
+        serde_json::Value::String(_) => "string",
+        serde_json::Value::Array(_) => "array",
+        serde_json::Value::Object(_) => "object",
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_field_of_the_json_logs_has_one_type_whoever_writes_it() {
+    let flags = [("log-format", "json"), ("checkpoint-bytes", "1048576"), ("drain-ms-max", "200")];
+    let mut cluster = Cluster::start_with("json", FIVE, &flags).await;
+    let client = cluster.client().await;
+    define(&client).await;
+    // Enough for a checkpoint.
+    let mut stream = client.submit("duel", SubmitOptions::default()).await.unwrap();
+    for batch in 0..60 {
+        let element = |number: i64| Submission {
+            key: format!("{batch}-{number}"),
+            attributes: [("skill".to_owned(), value::int(batch * 1000 + number))].into(),
+            payload: vec![7; 200].into(),
+            ..Default::default()
+        };
+        stream.send((0..200).map(element).collect()).await.unwrap();
+    }
+    stream.finish().await.unwrap();
+    says(cluster.node(Which::Balancer), "made a checkpoint").await;
+    cluster.kill(Which::Matcher(1));
+    submit(&client, "waits", 1_000_000).await;
+    says(cluster.node(Which::Balancer), "decisions stand still").await;
+    let stranger = cluster.command_with(Which::Matcher(1), &[("list-max", "99")]);
+    let stranger = cluster.extra("stranger", stranger);
+    says(&stranger, "the cluster settings of this node and of its peer differ").await;
+    drop(stranger);
+    cluster.spawn(Which::Matcher(1));
+    says(cluster.node(Which::Balancer), "decisions go on").await;
+    cluster.kill(Which::Gatherer(0));
+    cluster.spawn(Which::Gatherer(0));
+    // One that is told to stop while a watch is open, and one that comes back.
+    let mut watch = client.watch(WatchOptions::default());
+    assert!(watch.next().await.unwrap().is_some());
+    assert_eq!(cluster.stop(Which::Balancer).await.code(), Some(0));
+    cluster.spawn(Which::Balancer);
+    for which in cluster.all() {
+        cluster.serving(which).await;
+    }
+    let mut kinds: BTreeMap<String, (&str, String)> = BTreeMap::new();
+    for entry in std::fs::read_dir(&cluster.place.folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_none_or(|ending| ending != "log") {
+            continue;
+        }
+        for line in std::fs::read_to_string(&path).unwrap().lines().filter(|line| !line.starts_with("--- ")) {
+            let object: serde_json::Value = serde_json::from_str(line).unwrap_or_else(|_| panic!("no JSON: {line}"));
+            for (name, value) in object.as_object().unwrap() {
+                let (known, first) = kinds.entry(name.clone()).or_insert_with(|| (kind(value), line.to_owned()));
+                assert_eq!(kind(value), *known, "{name} in\n{line}\nand in\n{first}");
+            }
+        }
+    }
+    for name in
+        ["cut", "cursor", "index", "checkpoint", "last", "stable", "waiting", "took_ms", "still_ms", "undecided"]
+    {
+        assert_eq!(kinds.get(name).map(|(kind, _)| *kind), Some("number"), "{name}");
+    }
+    for name in ["error", "peer", "address", "stream", "awaited", "signal"] {
+        assert_eq!(kinds.get(name).map(|(kind, _)| *kind), Some("string"), "{name}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
