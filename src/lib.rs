@@ -1,5 +1,8 @@
 //! gRPC shells, client and binaries of Dovetail. The state machines are in `dovetail-core`.
 
+/// What the binaries say they are: the version, and what it was built from, where that is known.
+pub const VERSION: &str = env!("DOVETAIL_VERSION");
+
 pub mod balancer;
 pub mod bench;
 pub mod cli;

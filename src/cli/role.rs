@@ -35,7 +35,7 @@ pub fn command(role: Role) -> Command {
     };
     let command = Command::new(name)
         .about(about)
-        .version(env!("CARGO_PKG_VERSION"))
+        .version(crate::VERSION)
         .after_help(format!("Example:\n  {example}\n\n{HELP_NAMES}"));
     RoleFlags::augment(command, role)
 }

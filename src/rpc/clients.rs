@@ -155,7 +155,7 @@ pub fn inspect(identity: &Identity, addresses: &Addresses, ring: &Ring, started_
         cluster: identity.cluster.name.clone(),
         settings: identity.cluster.to_string(),
         settings_digest: identity.cluster.digest(),
-        build: env!("CARGO_PKG_VERSION").to_owned(),
+        build: crate::VERSION.to_owned(),
         started_ms,
         links: Vec::new(),
         ring: (0..).zip(shares).map(|(shard, permille)| pb::RingShare { shard, permille }).collect(),
