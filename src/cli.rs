@@ -21,6 +21,7 @@ pub mod role;
 pub mod roles;
 mod rule;
 mod schema;
+mod shells;
 mod status;
 mod submit;
 mod table;
@@ -51,7 +52,7 @@ Exit codes: 0 all of it worked, 1 something failed, 2 wrong usage or settings, 3
 
 /// Matches elements in pairs: players and opponents, riders and drivers, halves of an event
 #[derive(Debug, Parser)]
-#[command(name = "dovetail", version, arg_required_else_help = true, after_help = FIRST_STEPS)]
+#[command(name = "dovetail", version = crate::VERSION, arg_required_else_help = true, after_help = FIRST_STEPS)]
 pub struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -83,6 +84,10 @@ enum Command {
     Oracle(oracle::OracleArgs),
     /// Measure a cluster: throughput, latencies, what they cost, and whether the result is right
     Bench(bench::BenchArgs),
+    /// Print the completions of a shell
+    Completions(shells::CompletionsArgs),
+    /// Write man pages
+    Man(shells::ManArgs),
 }
 
 /// Runs the `dovetail` binary.
@@ -103,6 +108,8 @@ async fn run(cli: Cli) -> Result<(), CliError> {
         Command::Rule(command) => rule::run(command),
         Command::Oracle(arguments) => oracle::run(&arguments),
         Command::Bench(arguments) => bench::run(arguments).await,
+        Command::Completions(arguments) => shells::completions(&arguments),
+        Command::Man(arguments) => shells::man(&arguments),
     }
 }
 
@@ -174,6 +181,16 @@ mod tests {
             "rule plan a.x==b.x --attribute x=int --json",
             "rule plan --file pool.toml",
             "status --server http://a:1,http://b:2 --server http://c:3 --json",
+            "status --all --watch --server http://a:1",
+            "status --all --watch 5s",
+            "status --check --json --timeout 1s",
+            "withdraw 17 --timeout 5s",
+            "completions bash",
+            "completions zsh --program dovetail-matcher",
+            "man --out DIR",
+            "up --json",
+            "submit --pool duel --json FILE",
+            "pool define duel --rule true --json",
             "oracle POOLFILE FILE",
             "bench --workload w5 --elements 20000 --matchers 4 --gatherers 2 --slices 8 --data /dev/shm --rounds 3 --json",
             "bench --up --clients 4 --batch 64 --in-flight 8 --rate 50000 --payload-bytes 0",
@@ -198,6 +215,11 @@ mod tests {
             "get 17 --key p1 --pool duel",
             "get --key p1",
             "get 17 --wait 2m",
+            "get 17 --timeout soon",
+            "status --watch 1ms",
+            "status --watch --check",
+            "completions csh",
+            "man",
             "withdraw --pool duel",
             "explain",
             "explain 17 --nearest 101",

@@ -120,7 +120,7 @@ fn flags() -> BTreeSet<String> {
 /// Keys, variables and flags of all settings.
 fn names() -> BTreeSet<String> {
     let mut names: BTreeSet<String> = PROGRAMS.into_iter().flat_map(known_names).collect();
-    names.insert("DOVETAIL_SERVER".to_owned());
+    names.extend(["DOVETAIL_SERVER", "DOVETAIL_TIMEOUT", "DOVETAIL_BUILD_ID"].map(str::to_owned));
     // Of tests, which the contributors' page names.
     for (name, test) in [
         ("DOVETAIL_LOG_SEEDS", "crates/log/tests/histories.rs"),

@@ -5,11 +5,13 @@ mod text;
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
+use super::arguments::duration_ms;
 use super::error::CliError;
 use super::input::InputArgs;
 use super::schema::PoolSchema;
-use super::{match_json, output, pool_file};
+use super::{duration, match_json, output, pool_file};
 use crate::bench::workload::{CIRCLE, Workload};
 use crate::bench::{self, Form, Manner, Pace, Plan, Shape, Source, Target};
 use crate::shutdown::Shutdown;
@@ -49,6 +51,9 @@ pub struct BenchArgs {
     /// How often, each time with a cluster (or a pool) of its own; rates are given as median, least and most
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1000))]
     rounds: u16,
+    /// Longest time for all of it; then it ends with exit code 3. Without it, as long as it takes
+    #[arg(long, value_name = "DURATION", env = "DOVETAIL_TIMEOUT", hide_env_values = true, value_parser = duration_ms)]
+    timeout: Option<u64>,
     /// Print one JSON object
     #[arg(long)]
     json: bool,
@@ -150,6 +155,7 @@ pub async fn run(arguments: BenchArgs) -> Result<(), CliError> {
     let report = tokio::select! {
         biased;
         () = shutdown.given() => None,
+        error = over(arguments.timeout) => return Err(error),
         report = bench::run(&plan, told) => Some(report),
     };
     let report = match report {
@@ -170,6 +176,13 @@ pub async fn run(arguments: BenchArgs) -> Result<(), CliError> {
             Err(CliError::Reported)
         }
     }
+}
+
+/// Comes when the time is over; never, when there is all the time.
+async fn over(timeout: Option<u64>) -> CliError {
+    let Some(ms) = timeout else { return std::future::pending().await };
+    tokio::time::sleep(Duration::from_millis(ms)).await;
+    CliError::TimedOut(format!("not done within {}, which is --timeout", duration::format_ms(ms)))
 }
 
 fn plan(arguments: &BenchArgs) -> Result<Plan, CliError> {

@@ -68,6 +68,14 @@ pub enum CliError {
         /// Why.
         reason: String,
     },
+    /// What was to be written cannot be.
+    #[error("cannot write to {}: {error}", path.display())]
+    Output {
+        /// The folder.
+        path: PathBuf,
+        /// The operating system's reason.
+        error: io::Error,
+    },
     /// A duration that is none.
     #[error(transparent)]
     Duration(#[from] DurationError),

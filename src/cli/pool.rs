@@ -62,6 +62,9 @@ pub struct DefineArgs {
     /// Largest payload in bytes; without it, the server's default
     #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
     payload_bytes_max: u64,
+    /// Print a JSON object
+    #[arg(long)]
+    json: bool,
     #[command(flatten)]
     server: ServerArgs,
 }
@@ -107,6 +110,12 @@ async fn define(arguments: DefineArgs) -> Result<(), CliError> {
     let name = definition.name.clone();
     let doubts = rule::doubts(&definition.rule, PoolSchema::of(&definition).attributes);
     let defined = server.run(async |client: Client| Ok(client.define_pool(definition).await?)).await?;
+    if arguments.json {
+        let notes: Vec<String> = doubts.iter().map(ToString::to_string).collect();
+        let (created, at) = (defined.created, defined.defined_at);
+        let object = json!({ "pool": name, "created": created, "defined_at": at, "notes": notes });
+        return Ok(output::print(&match_json::line(&object))?);
+    }
     let how = match defined.created {
         true => "is defined",
         false => "was defined before, just like this",

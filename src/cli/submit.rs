@@ -59,6 +59,9 @@ pub struct SubmitArgs {
     /// Most messages without an answer
     #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=1024))]
     in_flight: u16,
+    /// Print a JSON object for each line, with its id or why it was not taken, and one for all of them
+    #[arg(long)]
+    json: bool,
     #[command(flatten)]
     server: ServerArgs,
 }
@@ -96,7 +99,7 @@ async fn begin(client: Client, arguments: &SubmitArgs) -> Result<(Client, Submis
         shutdown: Shutdown::on_signals().map_err(CliError::Runtime)?,
         filling: Vec::new(),
         unanswered: VecDeque::new(),
-        report: Report::new(arguments.input.name(), io::stderr().is_terminal()),
+        report: Report::new(arguments.input.name(), io::stderr().is_terminal(), arguments.json),
     };
     Ok((client, submission))
 }

@@ -4,9 +4,11 @@ use std::env;
 use std::fmt::Write as _;
 use std::path::Path;
 
+use serde_json::json;
+
 use super::error::CliError;
 use super::roles::{self, Started};
-use super::{output, telemetry};
+use super::{match_json, output, telemetry};
 use crate::settings::{HELP_NAMES, UpFlags, UpSettings};
 use crate::shutdown::Shutdown;
 use crate::up::local_url;
@@ -17,6 +19,9 @@ use crate::up::local_url;
 pub struct UpArgs {
     #[command(flatten)]
     settings: UpFlags,
+    /// Print a JSON object once clients can connect, in place of what is for people
+    #[arg(long)]
+    json: bool,
 }
 
 /// Runs the whole cluster until SIGTERM or SIGINT.
@@ -28,9 +33,25 @@ pub async fn run(arguments: UpArgs) -> Result<(), CliError> {
     let started = move |started: &Started| {
         let program = env::args().next().filter(|name| name.contains('/')).unwrap_or_else(|| "dovetail".to_owned());
         // Whoever closed our stdout does not want to read it.
-        let _ = output::print(&banner(&told, started, &program, Path::new("examples/players.toml").exists()));
+        let _ = output::print(&match arguments.json {
+            true => match_json::line(&object(&told, started)),
+            false => banner(&told, started, &program, Path::new("examples/players.toml").exists()),
+        });
     };
     Ok(roles::run_up(settings, shutdown, started).await?)
+}
+
+/// What runs where, for machines.
+fn object(settings: &UpSettings, started: &Started) -> serde_json::Value {
+    json!({
+        "version": crate::VERSION,
+        "cluster": settings.cluster.name,
+        "server": local_url(started.balancer),
+        "data": settings.data.display().to_string(),
+        "balancer": started.balancer.to_string(),
+        "matchers": started.matchers.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        "gatherers": started.gatherers.iter().map(ToString::to_string).collect::<Vec<_>>(),
+    })
 }
 
 /// What runs where, and what to do next.

@@ -343,6 +343,8 @@ fn a_command_ends_with_3_when_its_time_is_over() {
         let late = format!("error: not done within 300ms, which is --timeout, with the server at {url}\n");
         assert_eq!(run(None, &arguments), done(3, "", &late), "{command}");
     }
+    let bench = ["bench", "--timeout", "300ms", "--elements", "100", "--server", &url];
+    assert_eq!(run(None, &bench), done(3, "", "error: not done within 300ms, which is --timeout\n"));
     let (code, _, stderr) = run(None, &["status", "--timeout", "300ms", "--server", &url]);
     assert_eq!(code, Some(1));
     assert!(stderr.starts_with(&format!("error: no server at {url}: no answer within 300ms")), "{stderr}");
@@ -360,6 +362,124 @@ fn a_watch_and_a_submission_end_with_3_and_say_what_is_in_doubt() {
     assert_eq!((code, stdout.as_str()), (Some(3), "submitted 0 elements in T, 0 refused\n"));
     let doubt = "FILE: lines 1 to 2 were sent and not answered: they may have been taken\nerror: not done within 500ms";
     assert!(stderr.starts_with(doubt), "{stderr}");
+}
+
+/// The objects that a command prints.
+fn objects(stdout: &str) -> Vec<serde_json::Value> {
+    stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+#[test]
+fn submit_tells_machines_what_became_of_each_line() {
+    let fake = Fake::start();
+    let text = format!("{}{{\n{}", lines(&["a", "bad"]), lines(&["c"]));
+    let (code, stdout, _) = submit(&fake, "ndjson", &text, &["--json", "--keep-going"]);
+    let found = objects(&stdout);
+    assert_eq!((code, found.len()), (Some(1), 5));
+    // Malformed lines are told when they are read, the others when they are answered.
+    let line = |number: u64| found.iter().find(|object| object["line"] == number).unwrap();
+    assert_eq!(line(1), &serde_json::json!({ "line": 1, "id": 2 }));
+    let refused = serde_json::json!({ "code": "ALREADY_EXISTS", "message": "key \"bad\" is already waiting" });
+    assert_eq!(line(2)["refused"], refused);
+    assert!(line(3)["malformed"].as_str().unwrap().starts_with("EOF while parsing"));
+    assert_eq!(line(4), &serde_json::json!({ "line": 4, "id": 3 }));
+    let all = &found[4];
+    let counts = ["submitted", "refused", "malformed", "first_id", "last_id"].map(|name| all[name].as_u64().unwrap());
+    assert_eq!(counts, [2, 1, 1, 2, 3]);
+}
+
+#[test]
+fn pool_define_tells_machines_what_was_defined() {
+    let fake = Fake::start();
+    let define = ["pool", "define", "duel", "--attribute", "skill=int", "--rule", "a.skill > b.skill", "--json"];
+    let (code, stdout, stderr) = run(Some(&fake), &define);
+    let found = objects(&stdout);
+    assert_eq!((code, stderr.as_str(), found.len()), (Some(0), "", 1));
+    assert_eq!(
+        (&found[0]["pool"], &found[0]["created"], &found[0]["defined_at"]),
+        (&"duel".into(), &true.into(), &1.into())
+    );
+    assert!(found[0]["notes"][0].as_str().unwrap().contains("a and b exchanged"));
+}
+
+#[test]
+fn the_version_says_what_was_built_and_how() {
+    for binary in [
+        env!("CARGO_BIN_EXE_dovetail"),
+        env!("CARGO_BIN_EXE_dovetail-balancer"),
+        env!("CARGO_BIN_EXE_dovetail-matcher"),
+        env!("CARGO_BIN_EXE_dovetail-gatherer"),
+    ] {
+        let output = Command::new(binary).arg("--version").output().unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        let (name, version) = text.trim_end().split_once(' ').unwrap();
+        assert!(binary.ends_with(name), "{text}");
+        assert_eq!(version, dovetail::VERSION);
+        let profile = if cfg!(debug_assertions) { "debug)" } else { "release)" };
+        assert!(
+            version.starts_with(&format!("{} (", env!("CARGO_PKG_VERSION"))) && version.ends_with(profile),
+            "{version}"
+        );
+    }
+}
+
+#[test]
+fn completions_of_every_program_are_scripts_of_the_shell() {
+    for program in ["dovetail", "dovetail-balancer", "dovetail-matcher", "dovetail-gatherer"] {
+        for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+            let (code, stdout, stderr) = run(None, &["completions", shell, "--program", program]);
+            assert_eq!((code, stderr.as_str()), (Some(0), ""), "{shell} {program}");
+            assert!(stdout.contains(program), "{shell} {program}");
+            if shell == "bash" {
+                let path = file("bash", &stdout);
+                assert!(Command::new("bash").arg("-n").arg(path).status().unwrap().success(), "{program}");
+            }
+        }
+    }
+}
+
+#[test]
+fn bash_completes_commands_and_their_flags() {
+    let path = file("bash", &run(None, &["completions", "bash"]).1);
+    // As bash calls it for `dovetail` and what follows.
+    let complete = |words: &str| {
+        let script = "source \"$0\"; COMP_WORDS=(dovetail $1); COMP_CWORD=${#COMP_WORDS[@]}; COMP_WORDS+=(\"$2\"); \
+                      _dovetail dovetail \"$2\" \"${COMP_WORDS[COMP_CWORD-1]}\"; echo \"${COMPREPLY[@]}\"";
+        let (before, last) = words.rsplit_once(' ').unwrap_or(("", words));
+        let output = Command::new("bash").args(["-c", script]).arg(&path).args([before, last]).output().unwrap();
+        String::from_utf8(output.stdout).unwrap().trim_end().to_owned()
+    };
+    assert_eq!(complete("wi"), "withdraw");
+    assert_eq!(complete("status --che"), "--check");
+    assert_eq!(complete("pool def"), "define");
+}
+
+#[test]
+fn man_pages_of_every_command_are_written_and_can_be_read() {
+    let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("man-pages/man1");
+    let (code, stdout, stderr) = run(None, &["man", "--out", folder.to_str().unwrap()]);
+    assert_eq!((code, stderr.as_str()), (Some(0), ""));
+    assert!(stdout.ends_with(&format!("pages are in {}\n", folder.display())), "{stdout}");
+    let has_man = Command::new("man").arg("--version").stdout(Stdio::null()).status().is_ok_and(|done| done.success());
+    for (page, part) in [
+        ("dovetail", "withdraw"),
+        ("dovetail-pool-define", "--attribute"),
+        ("dovetail-status", "--check"),
+        ("dovetail-balancer", "--in-flight-max"),
+        ("dovetail-matcher", "--index"),
+        ("dovetail-gatherer", "--index"),
+    ] {
+        let path = folder.join(format!("{page}.1"));
+        assert!(fs::read_to_string(&path).unwrap().starts_with(".ie"), "{page} is a page");
+        if has_man {
+            let shown = Command::new("man").arg("-l").arg(&path).env("MANPAGER", "cat").output().unwrap();
+            let text = String::from_utf8_lossy(&shown.stdout).replace('\u{2010}', "-");
+            assert!(shown.status.success() && text.contains(part), "{page}: {text}");
+        }
+    }
+    let (code, _, stderr) = run(None, &["man", "--out", "/proc/nowhere"]);
+    assert_eq!(code, Some(1));
+    assert!(stderr.starts_with("error: cannot write to /proc/nowhere: "), "{stderr}");
 }
 
 #[test]

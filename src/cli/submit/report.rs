@@ -1,14 +1,17 @@
-//! What `submit` says: refusals and malformed lines as they come, progress, and the closing summary.
+//! What `submit` says: refusals and malformed lines as they come, progress, and the closing summary. With `--json`, on stdout, what
+//! became of each line.
 
 use std::io::{self, Write as _};
 use std::time::{Duration, Instant};
 
+use serde_json::json;
 use tonic::Code;
 
 use super::Ended;
 use crate::cli::error::CliError;
 use crate::cli::input::Malformed;
 use crate::cli::table::{printable, thousands};
+use crate::cli::{match_json, output};
 use crate::client::{Answer, code_name};
 
 /// What became of the lines so far.
@@ -17,6 +20,8 @@ pub(super) struct Report {
     input: String,
     /// Whether stderr shows a line that moves.
     live: bool,
+    /// Whether stdout is for machines.
+    json: bool,
     started: Instant,
     submitted: u64,
     refused: u64,
@@ -35,13 +40,16 @@ pub(super) struct Complete {
 }
 
 impl Report {
-    pub(super) fn new(input: String, live: bool) -> Report {
-        Report { input, live, started: Instant::now(), submitted: 0, refused: 0, malformed: 0, ids: None }
+    pub(super) fn new(input: String, live: bool, json: bool) -> Report {
+        Report { input, live, json, started: Instant::now(), submitted: 0, refused: 0, malformed: 0, ids: None }
     }
 
     pub(super) fn malformed(&mut self, malformed: &Malformed) {
         self.malformed += 1;
         self.say(&format!("{}:{}: malformed: {}", self.input, malformed.line, malformed.reason));
+        if self.json {
+            self.print(&match_json::line(&json!({ "line": malformed.line, "malformed": malformed.reason })));
+        }
     }
 
     pub(super) fn answered(&mut self, lines: &[u64], answer: &Answer) {
@@ -56,6 +64,14 @@ impl Report {
             let code = code_name(Code::from_i32(refusal.code as i32));
             self.say(&format!("{}:{line}: refused: {} ({code})", self.input, refusal.message));
         }
+        if self.json {
+            self.print(&outcomes(lines, answer));
+        }
+    }
+
+    /// Prints for machines. One that has stopped reading is not printed to any more; what is submitted is submitted.
+    fn print(&mut self, text: &str) {
+        self.json = output::print(text).is_ok();
     }
 
     /// Moves the progress line, if there is one.
@@ -97,6 +113,16 @@ impl Report {
     }
 
     fn summary(&self, elapsed: Duration) -> String {
+        if self.json {
+            return match_json::line(&json!({
+                "submitted": self.submitted,
+                "refused": self.refused,
+                "malformed": self.malformed,
+                "first_id": self.ids.map(|(first, _)| first),
+                "last_id": self.ids.map(|(_, last)| last),
+                "elapsed_ms": elapsed.as_millis() as u64,
+            }));
+        }
         let ids = self.ids.map_or(String::new(), |(first, last)| format!(", ids {first}..{last}"));
         let malformed = match self.malformed {
             0 => String::new(),
@@ -117,6 +143,23 @@ impl Report {
     }
 }
 
+/// What became of each line of a batch.
+fn outcomes(lines: &[u64], answer: &Answer) -> String {
+    let mut refusals = answer.refusals.iter().peekable();
+    let mut text = String::new();
+    for (row, (line, id)) in (0..).zip(lines.iter().zip(&answer.ids)) {
+        let outcome = match refusals.next_if(|refusal| refusal.row == row) {
+            None => json!({ "line": line, "id": id }),
+            Some(refusal) => {
+                let code = code_name(Code::from_i32(refusal.code as i32));
+                json!({ "line": line, "refused": { "code": code, "message": refusal.message } })
+            }
+        };
+        text.push_str(&match_json::line(&outcome));
+    }
+    text
+}
+
 fn rate(count: u64, elapsed: Duration) -> String {
     thousands((count as f64 / elapsed.as_secs_f64().max(1e-9)).round() as u64)
 }
@@ -127,7 +170,7 @@ mod tests {
     use crate::pb::Refusal;
 
     fn report() -> Report {
-        Report::new("f".to_owned(), false)
+        Report::new("f".to_owned(), false, false)
     }
 
     #[test]
