@@ -22,7 +22,7 @@ pub enum ClientError {
         reason: String,
     },
     /// The server answered with an error, with what it said about it.
-    #[error("{} ({})", described(.0), code_name(.0.code()))]
+    #[error("{}", with_code(.0))]
     Refused(Box<Status>),
     /// The connection broke. What was sent and not answered may or may not have been taken.
     #[error("the connection was lost: {reason}")]
@@ -64,6 +64,15 @@ impl From<Status> for ClientError {
             Some(source) => ClientError::Lost { reason: deepest(source) },
             None => ClientError::Refused(Box::new(status)),
         }
+    }
+}
+
+/// The message, and the code at the end of its first line. A refused rule has two more: the line, and carets under the place.
+fn with_code(status: &Status) -> String {
+    let (message, code) = (described(status), code_name(status.code()));
+    match message.split_once('\n') {
+        Some((first, rest)) => format!("{first} ({code})\n{rest}"),
+        None => format!("{message} ({code})"),
     }
 }
 

@@ -572,7 +572,7 @@ notes     an element without region never matches
 
 #[test]
 fn a_rule_that_cannot_be_is_shown_with_the_place() {
-    let expected = "error: rule:1:3: unknown attribute \"skil\" (did you mean \"skill\"?)\na.skil == b.skill\n  ^^^^\n";
+    let expected = "error: rule:1:3: unknown attribute \"skil\" (did you mean \"skill\"?); there are skill, waited\na.skil == b.skill\n  ^^^^\n";
     let found = run(None, &["rule", "plan", "a.skil == b.skill", "--attribute", "skill=int"]);
     assert_eq!(found, done(1, "", expected));
 }

@@ -47,13 +47,15 @@ pub enum DefineError {
         /// What is wrong with them.
         source: SchemaError,
     },
-    /// The rule is not one.
-    #[error("pool {pool:?}: {source}")]
+    /// The rule is not one. The text shows the line, and carets under the place.
+    #[error("pool {pool:?}: {shown}")]
     Rule {
         /// The pool.
         pool: String,
         /// What is wrong with it, and where.
-        source: RuleError,
+        source: Box<RuleError>,
+        /// The error with its line.
+        shown: String,
     },
     /// The reprobe schedule is too long.
     #[error("pool {pool:?} has {found} reprobes, at most {REPROBES_MAX}")]
@@ -133,7 +135,10 @@ impl Pool {
         check_bounds(&definition)?;
         let schema = Schema::new(definition.attributes.iter().cloned())
             .map_err(|source| DefineError::Schema { pool: pool.clone(), source })?;
-        let rule = Rule::compile(&definition.rule, &schema).map_err(|source| DefineError::Rule { pool, source })?;
+        let rule = Rule::compile(&definition.rule, &schema).map_err(|source| {
+            let shown = source.render(&definition.rule);
+            DefineError::Rule { pool, source: Box::new(source), shown }
+        })?;
         Ok(Pool { id, definition, schema, rule })
     }
 

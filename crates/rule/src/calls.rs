@@ -4,6 +4,8 @@ use crate::ast::{Node, Syntax};
 use crate::check::{Checked, Checker, to_double};
 use crate::error::{Reason, Refusal, Span};
 use crate::expr::{Expr, TextOp};
+use crate::help;
+use crate::literal::excerpt;
 use crate::suggest::nearest;
 use crate::times::{TimeError, parse_duration, parse_timestamp};
 use crate::value::{Value, ValueKind};
@@ -64,8 +66,8 @@ impl Checker<'_> {
     pub(crate) fn method(&self, receiver: &Node, name: &str, name_span: Span, arguments: &[Node]) -> Checked {
         let text = |op, operator| {
             let [part] = self.arguments(operator, "1 argument", name_span, arguments)?;
-            let text = Box::new(self.string(receiver, operator)?);
-            Ok(Expr::Text { op, text, part: Box::new(self.string(part, operator)?) })
+            let text = Box::new(self.string_beside(receiver, operator, part)?);
+            Ok(Expr::Text { op, text, part: Box::new(self.string_beside(part, operator, receiver)?) })
         };
         match name {
             "startsWith" => text(TextOp::StartsWith, "startsWith"),
@@ -77,8 +79,8 @@ impl Checker<'_> {
             }
             "intersects" => {
                 let [right] = self.arguments("intersects", "1 argument", name_span, arguments)?;
-                let left = Box::new(self.string_list(receiver, "intersects")?);
-                Ok(Expr::Intersects { left, right: Box::new(self.string_list(right, "intersects")?) })
+                let left = Box::new(self.list_beside(receiver, "intersects", right)?);
+                Ok(Expr::Intersects { left, right: Box::new(self.list_beside(right, "intersects", receiver)?) })
             }
             _ => Err(refuse_call(name, name_span)),
         }
@@ -111,7 +113,7 @@ impl Checker<'_> {
         let of = self.expr(node)?;
         match of.kind() {
             kind @ (ValueKind::String | ValueKind::StringList) => Ok(Expr::Size { kind, of: Box::new(of) }),
-            found => Err(self.misfit(node, found, "size", "string or list<string>")),
+            found => Err(self.misfit(node, found, "size", "string or list<string>", None)),
         }
     }
 
@@ -151,15 +153,20 @@ fn usage(name: &str) -> &'static str {
 
 /// Why there is no such function, or not in this form.
 fn refuse_call(name: &str, name_span: Span) -> Refusal {
-    let reason = if let Some(&(name, usage)) = USAGE.iter().find(|(known, _)| *known == name) {
-        Reason::CallForm { name, usage }
+    let instead = help::function(name).map(str::to_owned);
+    let (reason, help) = if let Some(&(name, usage)) = USAGE.iter().find(|(known, _)| *known == name) {
+        (Reason::CallForm { name, usage }, None)
+    } else if let Some((found, meant)) = help::operator(name) {
+        (Reason::NotAnOperator { found, meant }, None)
     } else if MACROS.contains(&name) {
-        Reason::Unsupported { what: format!("macro {name:?}") }
+        (Reason::Unsupported { what: format!("macro {name:?}") }, instead)
     } else if LEFT_OUT.contains(&name) {
-        Reason::Unsupported { what: format!("function {name:?}") }
+        (Reason::Unsupported { what: format!("function {name:?}") }, instead)
     } else {
-        let suggestion = nearest(name, USAGE.iter().map(|(known, _)| *known));
-        Reason::UnknownFunction { name: name.to_owned(), suggestion }
+        let known = || USAGE.iter().map(|(known, _)| *known);
+        let suggestion = if instead.is_none() { nearest(name, known()) } else { None };
+        let reason = Reason::UnknownFunction { name: excerpt(name), suggestion };
+        (reason, instead.or_else(|| Some(format!("there are {}", help::names(known())))))
     };
-    Refusal::new(name_span, reason)
+    Refusal::new(name_span, reason).help(help)
 }

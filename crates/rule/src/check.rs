@@ -6,6 +6,7 @@
 use crate::ast::{Node, Syntax};
 use crate::error::{Reason, Refusal, Span};
 use crate::expr::{ArithmeticOp, AttributeRef, Comparands, CompareOp, End, Expr};
+use crate::help;
 use crate::literal::excerpt;
 use crate::row::exact_double;
 use crate::schema::{Schema, WAITED};
@@ -93,12 +94,37 @@ impl Checker<'_> {
         let found = expr.kind();
         match fits(found) {
             true => Ok(expr),
-            false => Err(self.misfit(node, found, operator, needs)),
+            false => Err(self.misfit(node, found, operator, needs, None)),
         }
     }
 
-    pub(crate) fn misfit(&self, node: &Node, found: ValueKind, operator: &'static str, needs: &'static str) -> Refusal {
-        Refusal::new(node.span, Reason::Operand { text: self.text(node.span), found, operator, needs })
+    /// An operand of the wrong kind. `other` is the one beside it, as far as that tells what was meant.
+    pub(crate) fn misfit(
+        &self,
+        node: &Node,
+        found: ValueKind,
+        operator: &'static str,
+        needs: &'static str,
+        other: Option<&Node>,
+    ) -> Refusal {
+        let help = help::operand(node, found, operator, other, |node| self.text(node.span));
+        Refusal::new(node.span, Reason::Operand { text: self.text(node.span), found, operator, needs }).help(help)
+    }
+
+    /// `node`, which must be a string, beside `other`.
+    pub(crate) fn string_beside(&self, node: &Node, operator: &'static str, other: &Node) -> Checked {
+        match self.expr(node)? {
+            expr if expr.kind() == ValueKind::String => Ok(expr),
+            expr => Err(self.misfit(node, expr.kind(), operator, "string", Some(other))),
+        }
+    }
+
+    /// `node`, which must be a list, beside `other`.
+    pub(crate) fn list_beside(&self, node: &Node, operator: &'static str, other: &Node) -> Checked {
+        match self.expr(node)? {
+            expr if expr.kind() == ValueKind::StringList => Ok(expr),
+            expr => Err(self.misfit(node, expr.kind(), operator, "list<string>", Some(other))),
+        }
     }
 
     pub(crate) fn bool(&self, node: &Node, operator: &'static str) -> Checked {
@@ -109,18 +135,11 @@ impl Checker<'_> {
         self.operand(node, operator, "int or double", ValueKind::is_number)
     }
 
-    pub(crate) fn string(&self, node: &Node, operator: &'static str) -> Checked {
-        self.operand(node, operator, "string", |kind| kind == ValueKind::String)
-    }
-
-    pub(crate) fn string_list(&self, node: &Node, operator: &'static str) -> Checked {
-        self.operand(node, operator, "list<string>", |kind| kind == ValueKind::StringList)
-    }
-
     fn bare_name(&self, span: Span, name: &str) -> Refusal {
+        let help = help::name(name, self.schema);
         let name = name.to_owned();
         let known = matches!(&*name, "a" | "b");
-        Refusal::new(span, if known { Reason::BareElement { name } } else { Reason::UnknownName { name } })
+        Refusal::new(span, if known { Reason::BareElement { name } } else { Reason::UnknownName { name } }).help(help)
     }
 
     fn select(&self, of: &Node, name: &str, name_span: Span) -> Checked {
@@ -138,8 +157,11 @@ impl Checker<'_> {
         }
         let Some(index) = self.schema.index_of(name) else {
             let declared = self.schema.attributes().iter().map(|attribute| attribute.name.as_str());
-            let suggestion = nearest(name, declared.chain([WAITED]));
-            return Err(Refusal::new(name_span, Reason::UnknownAttribute { name: name.to_owned(), suggestion }));
+            let there_are = help::names(declared.clone().chain([WAITED]));
+            let help = help::attribute(name).map_or_else(|| format!("there are {there_are}"), str::to_owned);
+            let suggestion = help::attribute(name).is_none().then(|| nearest(name, declared.chain([WAITED]))).flatten();
+            let refusal = Refusal::new(name_span, Reason::UnknownAttribute { name: excerpt(name), suggestion });
+            return Err(refusal.help(Some(help)));
         };
         let kind = self.schema.attributes()[index].kind;
         Ok(Expr::Attribute(AttributeRef { end, index, kind, name: name.into() }))
@@ -161,9 +183,15 @@ impl Checker<'_> {
         let (left_expr, right_expr) = (self.expr(left)?, self.expr(right)?);
         let ordered = |kind| matches!(kind, ValueKind::Int | ValueKind::Double | ValueKind::String);
         if !matches!(op, CompareOp::Eq | CompareOp::Ne) && !ordered(left_expr.kind()) {
-            return Err(self.misfit(left, left_expr.kind(), operator, "int, double or string"));
+            return Err(self.misfit(left, left_expr.kind(), operator, "int, double or string", Some(right)));
         }
-        compare(op, operator, place, left_expr, right_expr)
+        let entry = |list: &Node, entry: &Node| format!("write {} in {}", self.text(entry.span), self.text(list.span));
+        let help = match (left_expr.kind(), right_expr.kind()) {
+            (ValueKind::StringList, ValueKind::String) => Some(entry(left, right)),
+            (ValueKind::String, ValueKind::StringList) => Some(entry(right, left)),
+            _ => None,
+        };
+        compare(op, operator, place, left_expr, right_expr).map_err(|refusal| refusal.help(help))
     }
 
     fn arithmetic(&self, operator: &'static str, place: Span, left: &Node, right: &Node) -> Checked {
@@ -178,7 +206,7 @@ impl Checker<'_> {
         if op == ArithmeticOp::Rem {
             for (node, expr) in [(left, &left_expr), (right, &right_expr)] {
                 if expr.kind() == ValueKind::Double {
-                    return Err(self.misfit(node, ValueKind::Double, operator, "int"));
+                    return Err(self.misfit(node, ValueKind::Double, operator, "int", None));
                 }
             }
         }
@@ -192,8 +220,8 @@ impl Checker<'_> {
 
     fn membership(&self, left: &Node, right: &Node) -> Checked {
         let Syntax::List(entries) = &right.syntax else {
-            let list = Box::new(self.string_list(right, "in")?);
-            return Ok(Expr::InList { needle: Box::new(self.string(left, "in")?), list });
+            let list = Box::new(self.list_beside(right, "in", left)?);
+            return Ok(Expr::InList { needle: Box::new(self.string_beside(left, "in", right)?), list });
         };
         if entries.is_empty() {
             return Err(Refusal::new(right.span, Reason::EmptyIn));

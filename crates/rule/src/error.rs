@@ -3,6 +3,7 @@
 use std::fmt;
 
 use crate::cost::COST_MAX;
+use crate::excerpt;
 use crate::parse::{DEPTH_MAX, SOURCE_BYTES_MAX};
 use crate::times::TimeError;
 use crate::value::{LIST_LEN_MAX, STRING_BYTES_MAX, ValueKind};
@@ -34,9 +35,10 @@ impl Span {
     }
 }
 
-/// Why a rule is refused: the place and the reason. Prints as `rule:<line>:<column>: <reason>`.
+/// Why a rule is refused: the place, the reason, and perhaps what to write instead. Prints as
+/// `rule:<line>:<column>: <reason>; <help>`.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("rule:{line}:{column}: {reason}")]
+#[error("rule:{line}:{column}: {reason}{}", Help(.help))]
 pub struct RuleError {
     /// The line the offending part begins on, from 1.
     pub line: usize,
@@ -46,11 +48,13 @@ pub struct RuleError {
     pub span: Span,
     /// What is wrong with it.
     pub reason: Reason,
+    /// What to write instead, where that is known.
+    pub help: Option<String>,
 }
 
 impl RuleError {
     pub(crate) fn new(source: &str, refusal: Refusal) -> RuleError {
-        let (span, reason) = *refusal.0;
+        let Refused { span, reason, help } = *refusal.0;
         let before = &source[..span.start];
         let line_start = before.rfind('\n').map_or(0, |at| at + 1);
         RuleError {
@@ -58,13 +62,14 @@ impl RuleError {
             column: before[line_start..].chars().count() + 1,
             span,
             reason,
+            help,
         }
     }
 
     /// The error, the source line it is on, and carets under the offending part:
     ///
     /// ```text
-    /// rule:1:1: a.skill is int, but "||" needs bool
+    /// rule:1:1: a.skill is int, but "||" needs bool; write a.skill != 0
     /// a.skill || a.role == b.role
     /// ^^^^^^^
     /// ```
@@ -75,23 +80,38 @@ impl RuleError {
         let Some((before, after)) = split.filter(|_| source.len() <= SOURCE_BYTES_MAX) else { return self.to_string() };
         let line_start = before.rfind('\n').map_or(0, |at| at + 1);
         let line_end = after.find('\n').map_or(source.len(), |at| before.len() + at);
-        let marked = source.get(before.len()..self.span.end.min(line_end)).map_or(0, |text| text.chars().count());
-        // A tab stays a tab so that the carets stay under the text; other control characters would move the cursor.
-        let shown = source[line_start..line_end].chars().map(|c| if c.is_control() && c != '\t' { ' ' } else { c });
-        let indent = before[line_start..].chars().map(|c| if c == '\t' { '\t' } else { ' ' });
-        let (shown, indent) = (shown.collect::<String>(), indent.collect::<String>());
-        format!("{self}\n{shown}\n{indent}{}", "^".repeat(marked.max(1)))
+        let marked_end = self.span.end.clamp(before.len(), line_end);
+        let marked = source.get(before.len()..marked_end).unwrap_or_default();
+        let line = excerpt::Line {
+            before: &before[line_start..],
+            marked,
+            after: &source[before.len() + marked.len()..line_end],
+        };
+        format!("{self}\n{}", line.shown())
     }
 }
 
 /// A refusal before its place is turned into a line and a column. In a box, because the parser's recursion carries it in
 /// every frame.
 #[derive(Debug)]
-pub(crate) struct Refusal(Box<(Span, Reason)>);
+pub(crate) struct Refusal(Box<Refused>);
+
+#[derive(Debug)]
+struct Refused {
+    span: Span,
+    reason: Reason,
+    help: Option<String>,
+}
 
 impl Refusal {
     pub(crate) fn new(span: Span, reason: Reason) -> Refusal {
-        Refusal(Box::new((span, reason)))
+        Refusal(Box::new(Refused { span, reason, help: None }))
+    }
+
+    /// The refusal, with what to write instead.
+    pub(crate) fn help(mut self, help: Option<impl Into<String>>) -> Refusal {
+        self.0.help = help.map(Into::into);
+        self
     }
 }
 
@@ -295,6 +315,17 @@ pub enum Reason {
         /// Its cost.
         cost: u64,
     },
+}
+
+struct Help<'a>(&'a Option<String>);
+
+impl fmt::Display for Help<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(help) => write!(f, "; {help}"),
+            None => Ok(()),
+        }
+    }
 }
 
 struct DidYouMean<'a>(&'a Option<String>);

@@ -16,6 +16,7 @@
 
 use crate::ast::{Node, Syntax};
 use crate::error::{Reason, Refusal, Span};
+use crate::help;
 use crate::literal::excerpt;
 use crate::schema::RESERVED;
 use crate::token::{Spanned, Token, tokens};
@@ -81,11 +82,19 @@ impl Parser<'_> {
             Token::End => "the end of the rule".to_owned(),
             _ => format!("\"{}\"", excerpt(&self.source[span.start..span.end])),
         };
+        if let Token::Word(word) = self.peek()
+            && let Some((found, meant)) = help::operator(word)
+        {
+            let next = self.tokens.get(self.at + 1).map(|next| &next.token);
+            let not_in = meant == "!" && matches!(next, Some(Token::Word(word)) if &**word == "in");
+            let help = not_in.then_some("what is not in a list is !(x in a.list)");
+            return Refusal::new(span, Reason::NotAnOperator { found, meant }).help(help);
+        }
         Refusal::new(span, Reason::Expected { expected, found })
     }
 
-    fn unsupported<T>(span: Span, what: &str) -> Result<T, Refusal> {
-        Err(Refusal::new(span, Reason::Unsupported { what: what.to_owned() }))
+    fn unsupported<T>(span: Span, what: &str, instead: Option<&str>) -> Result<T, Refusal> {
+        Err(Refusal::new(span, Reason::Unsupported { what: what.to_owned() }).help(instead))
     }
 
     fn node(span: Span, syntax: Syntax) -> Parsed {
@@ -197,14 +206,24 @@ impl Parser<'_> {
     fn members(&mut self, mut of: Node) -> Parsed {
         loop {
             match self.peek() {
-                Token::Sign("[") => return Self::unsupported(self.span(), "indexing"),
-                Token::Sign("{") => return Self::unsupported(self.span(), "message construction"),
+                Token::Sign("[") => {
+                    return Self::unsupported(
+                        self.span(),
+                        "indexing",
+                        Some(match self.tokens[self.at + 1].token {
+                            Token::Text(_) => "an attribute is named after a dot, as in a.name",
+                            _ => "write \"x\" in a.list, or submit the entry as an attribute",
+                        }),
+                    );
+                }
+                Token::Sign("{") => return Self::unsupported(self.span(), "message construction", None),
                 Token::Sign(".") => {}
                 _ => return Ok(of),
             }
             self.advance();
             if matches!(self.peek(), Token::Sign("?")) {
-                return Self::unsupported(self.span(), "optional selection");
+                let instead = Some("any attribute may be missing, which has(a.x) tells");
+                return Self::unsupported(self.span(), "optional selection", instead);
             }
             let Token::Word(name) = self.peek() else { return Err(self.expected("a name")) };
             let name = name.clone();
@@ -238,8 +257,8 @@ impl Parser<'_> {
                 let entries = self.list("]")?;
                 return self.finished(span, Syntax::List(entries));
             }
-            Token::Sign("{") => return Self::unsupported(span, "map literal"),
-            Token::Sign(".") => return Self::unsupported(span, "leading \".\""),
+            Token::Sign("{") => return Self::unsupported(span, "map literal", None),
+            Token::Sign(".") => return Self::unsupported(span, "leading \".\"", None),
             Token::Sign(_) | Token::End => return Err(self.expected("an expression")),
         };
         self.advance();
@@ -249,7 +268,10 @@ impl Parser<'_> {
     fn parenthesised(&mut self) -> Parsed {
         let open = self.advance();
         let inner = self.expr()?;
-        let Some(close) = self.take(")") else { return Err(self.expected("an operator or \")\"")) };
+        let Some(close) = self.take(")") else {
+            let list = matches!(self.peek(), Token::Sign(",")).then_some("a list is written with [ ], as in [1, 2]");
+            return Err(self.expected("an operator or \")\"").help(list));
+        };
         // The brackets become part of the place, not of the tree.
         Ok(Node { span: open.to(close), ..inner })
     }
@@ -261,7 +283,11 @@ impl Parser<'_> {
                 self.advance();
                 return Self::node(span, Syntax::Bool(&*word == "true"));
             }
-            "null" => return Self::unsupported(span, "null"),
+            "null" => return Self::unsupported(span, "null", help::reserved("null")),
+            // `not x`, and not an element called so.
+            "not" | "NOT" if matches!(self.tokens[self.at + 1].token, Token::Word(_)) => {
+                return Err(self.expected("an expression"));
+            }
             "in" => return Err(self.expected("an expression")),
             _ => self.refuse_reserved(&word)?,
         }
@@ -277,7 +303,10 @@ impl Parser<'_> {
 
     fn refuse_reserved(&self, word: &str) -> Result<(), Refusal> {
         match RESERVED.contains(&word) {
-            true => Err(Refusal::new(self.span(), Reason::Reserved { word: word.to_owned() })),
+            true => {
+                let refusal = Refusal::new(self.span(), Reason::Reserved { word: word.to_owned() });
+                Err(refusal.help(help::reserved(word)))
+            }
             false => Ok(()),
         }
     }
@@ -287,7 +316,7 @@ impl Parser<'_> {
         let mut entries = Vec::new();
         while self.take(close).is_none() {
             if close == "]" && matches!(self.peek(), Token::Sign("?")) {
-                return Self::unsupported(self.span(), "optional entry");
+                return Self::unsupported(self.span(), "optional entry", None);
             }
             entries.push(self.expr()?);
             match self.take(",") {

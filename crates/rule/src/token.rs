@@ -30,7 +30,27 @@ const SIGNS: [&str; 24] = [
 ];
 
 /// What people write who think of another language.
-const MISTAKEN: [(&str, &str); 4] = [("===", "=="), ("=", "=="), ("&", "&&"), ("|", "||")];
+const MISTAKEN: [(&str, &str); 15] = [
+    ("=", "=="),
+    ("&", "&&"),
+    ("|", "||"),
+    ("≤", "<="),
+    ("≥", ">="),
+    ("≠", "!="),
+    ("−", "-"),
+    ("×", "*"),
+    ("÷", "/"),
+    ("“", "\""),
+    ("”", "\""),
+    ("‘", "'"),
+    ("’", "'"),
+    ("`", "'"),
+    ("#", "//"),
+];
+
+/// The same, of what would begin with a sign that there is.
+const MISTAKEN_FIRST: [(&str, &str); 6] =
+    [("===", "=="), ("!==", "!="), ("<>", "!="), ("=<", "<="), ("=>", ">="), ("**", "*")];
 
 /// Every token of `source`, the last being `End`.
 pub(crate) fn tokens(source: &str) -> Result<Vec<Spanned>, Refusal> {
@@ -98,15 +118,19 @@ impl Lexer<'_> {
 
     fn sign(&mut self, first: char) -> Result<Token, Refusal> {
         let here = |len: usize| Span { start: self.at, end: self.at + len };
-        if self.rest().starts_with("===") {
-            return Err(Refusal::new(here(3), Reason::NotAnOperator { found: "===", meant: "==" }));
+        let mistaken = |(found, meant): (&'static str, &'static str)| {
+            Refusal::new(here(found.len()), Reason::NotAnOperator { found, meant })
+        };
+        let begins = |(found, _): &(&str, &str)| self.rest().starts_with(found);
+        if let Some(other) = MISTAKEN_FIRST.into_iter().find(begins) {
+            return Err(mistaken(other));
         }
         if let Some(sign) = SIGNS.into_iter().find(|sign| self.rest().starts_with(sign)) {
             self.at += sign.len();
             return Ok(Token::Sign(sign));
         }
-        if let Some((found, meant)) = MISTAKEN.into_iter().find(|(found, _)| self.rest().starts_with(found)) {
-            return Err(Refusal::new(here(found.len()), Reason::NotAnOperator { found, meant }));
+        if let Some(other) = MISTAKEN.into_iter().find(begins) {
+            return Err(mistaken(other));
         }
         Err(Refusal::new(here(first.len_utf8()), Reason::Character { found: first }))
     }

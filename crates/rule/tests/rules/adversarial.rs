@@ -113,7 +113,7 @@ fn huge_literals_are_refused() {
     refused(&format!("a.l == [{}]", "'',".repeat(65)), "rule:1:8: list has 65 entries, at most 64");
     assert!(Rule::compile(&format!("a.i in [{}]", "1,".repeat(400)), &schema()).is_ok());
     let name = "n".repeat(1000);
-    refused(&format!("a.{name}"), &format!("rule:1:3: unknown attribute {name:?}"));
+    refused(&format!("a.{name}"), &format!("rule:1:3: unknown attribute \"{}...\"", &name[..40]));
 }
 
 #[test]

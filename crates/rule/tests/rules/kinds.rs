@@ -100,7 +100,8 @@ fn unknown_names_are_refused_with_the_nearest() {
     )
     .unwrap();
     let check = |source: &str, message: &str| {
-        assert_eq!(Rule::compile(source, &schema).unwrap_err().to_string(), message, "{source}");
+        let error = Rule::compile(source, &schema).unwrap_err();
+        assert_eq!(format!("rule:{}:{}: {}", error.line, error.column, error.reason), message, "{source}");
     };
     check("a.skil == 1", "rule:1:3: unknown attribute \"skil\" (did you mean \"skill\"?)");
     check("1 == b.Region", "rule:1:8: unknown attribute \"Region\" (did you mean \"region\"?)");

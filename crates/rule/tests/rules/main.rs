@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod adversarial;
+mod help;
 mod kinds;
 mod plans;
 mod printing;
@@ -44,6 +45,16 @@ fn holds(source: &str) {
 fn refused(source: &str, message: &str) {
     match Rule::compile(source, &schema()) {
         Ok(rule) => panic!("{source:?} compiles to {}", rule.expr()),
-        Err(error) => assert_eq!(error.to_string(), message, "{source:?}"),
+        Err(error) => {
+            let found = format!("rule:{}:{}: {}", error.line, error.column, error.reason);
+            assert_eq!(found, message, "{source:?}");
+        }
     }
+}
+
+/// The rule is refused, and this is said to write instead.
+fn helped(source: &str, help: &str) {
+    let error = Rule::compile(source, &schema()).expect_err(source);
+    assert_eq!(error.help.as_deref(), Some(help), "{source:?}: {error}");
+    assert!(error.to_string().ends_with(&format!("; {help}")), "{error}");
 }

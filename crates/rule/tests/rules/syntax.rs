@@ -163,13 +163,13 @@ fn an_error_is_shown_under_its_line() {
     let render = |source: &str| Rule::compile(source, &schema()).unwrap_err().render(source);
     assert_eq!(
         render("a.i || a.f"),
-        "rule:1:1: a.i is int, but \"||\" needs bool\n\
+        "rule:1:1: a.i is int, but \"||\" needs bool; write a.i != 0\n\
          a.i || a.f\n\
          ^^^"
     );
     assert_eq!(
         render("a.f &&\n\t'é' == a.x && // why\n b.f"),
-        "rule:2:11: unknown attribute \"x\"\n\
+        "rule:2:11: unknown attribute \"x\"; there are i, j, d, e, s, t, f, g, l, m, waited\n\
          \t'é' == a.x && // why\n\
          \t         ^"
     );
