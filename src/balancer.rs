@@ -15,6 +15,7 @@ mod follower;
 mod frame;
 mod held;
 mod limit;
+mod list;
 mod messages;
 mod nodes;
 mod pacing;

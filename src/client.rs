@@ -119,9 +119,29 @@ impl Client {
         Ok(self.service().define_pool(request).await?.into_inner())
     }
 
-    /// All pools, by name.
+    /// All pools with their definitions, by name. Reads page after page.
     pub async fn list_pools(&self) -> Result<Vec<pb::PoolStatus>, ClientError> {
-        Ok(self.service().list_pools(pb::ListPoolsRequest {}).await?.into_inner().pools)
+        let mut request = pb::ListPoolsRequest { view: pb::PoolView::Full.into(), ..Default::default() };
+        let mut pools = Vec::new();
+        loop {
+            let page = self.list_pools_page(request.clone()).await?;
+            pools.extend(page.pools);
+            if page.next_page_token.is_empty() {
+                return Ok(pools);
+            }
+            request.page_token = page.next_page_token;
+        }
+    }
+
+    /// A page of the pools.
+    pub async fn list_pools_page(&self, request: pb::ListPoolsRequest) -> Result<pb::ListPoolsResponse, ClientError> {
+        Ok(self.service().list_pools(request).await?.into_inner())
+    }
+
+    /// One pool, by its name. NOT_FOUND when there is none.
+    pub async fn get_pool(&self, name: impl Into<String>) -> Result<pb::PoolStatus, ClientError> {
+        let answer = self.service().get_pool(pb::GetPoolRequest { name: name.into() }).await?.into_inner();
+        answer.pool.ok_or_else(|| ClientError::Answer("a pool without a pool".to_owned()))
     }
 
     /// A pipelined stream of batches into one pool.

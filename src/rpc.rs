@@ -2,6 +2,7 @@
 
 mod clients;
 mod diskless;
+mod fault;
 mod inbox;
 mod later;
 mod link;
@@ -12,10 +13,11 @@ mod traffic;
 mod way;
 
 pub use clients::{
-    CutAnswer, Decisions, ResponseStream, ask_cut, fetch_retirements, inspect, subscribe_decisions, unavailable,
+    CutAnswer, Decisions, ResponseStream, ask_cut, fetch_retirements, fit, inspect, subscribe_decisions, unavailable,
     until_stopped,
 };
 pub use diskless::Diskless;
+pub use fault::{DOMAIN, Fault, Reason, Resource, cut, cut_message};
 pub use inbox::Inbox;
 pub use later::{LATER, Later, Next};
 pub use link::{Behind, Down, Link, LinkError, Links, dial, or_behind};

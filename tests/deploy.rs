@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 
 use clap::{CommandFactory as _, Parser as _};
 use dovetail::cli::{Cli, role};
+use dovetail::client::code_name;
+use dovetail::rpc::Reason;
 use dovetail::settings::keys::{Kind, SECTIONS, SETTINGS, Setting};
 use dovetail::settings::{Program, Role, RoleFlags, Sources, known_names};
 use dovetail_rule::{Rule, Schema, ValueKind};
@@ -302,16 +304,50 @@ fn settings_table() -> String {
 
 #[test]
 fn the_settings_table_of_the_operations_page_is_that_of_the_code() {
-    const MARKS: (&str, &str) = ("<!-- settings -->\n", "<!-- end of settings -->");
-    let page = read("docs/operations.md");
-    let (before, rest) = page.split_once(MARKS.0).expect("the page marks where the table begins");
-    let (table, after) = rest.split_once(MARKS.1).expect("the page marks where the table ends");
+    check_table("docs/operations.md", "settings", &settings_table());
+}
+
+/// The reasons of errors: what the protocol says of each, and what the code makes of it.
+fn reasons_table() -> String {
+    let proto = read("proto/dovetail/v1/match.proto");
+    let (_, body) = proto.split_once("enum ErrorReason {\n").unwrap();
+    let (body, _) = body.split_once("\n}").unwrap();
+    let mut table = "| reason | code | when | try again after |\n|---|---|---|---|\n".to_owned();
+    let mut when = String::new();
+    for line in body.lines().map(str::trim) {
+        if let Some(comment) = line.strip_prefix("// ") {
+            when = [when.as_str(), comment].join(" ").trim().to_owned();
+            continue;
+        }
+        let (name, _) = line.split_once(" = ").unwrap();
+        let reason = Reason::from_str_name(name).unwrap();
+        let when = std::mem::take(&mut when);
+        if reason != Reason::Unspecified {
+            let after = reason.retry_after().map(|after| format!("{} ms", after.as_millis())).unwrap_or_default();
+            let code = code_name(reason.code());
+            table.push_str(&format!("| `{}` | {code} | {} | {after} |\n", reason.name(), when.trim_end_matches('.')));
+        }
+    }
+    table
+}
+
+#[test]
+fn the_table_of_reasons_on_the_page_for_clients_is_that_of_the_code() {
+    check_table("docs/clients.md", "reasons", &reasons_table());
+}
+
+/// A page has this table between its marks; `UPDATE_DOCS=1` writes it.
+fn check_table(path: &str, name: &str, code: &str) {
+    let marks = (format!("<!-- {name} -->\n"), format!("<!-- end of {name} -->"));
+    let page = read(path);
+    let (before, rest) = page.split_once(&marks.0).expect("the page marks where the table begins");
+    let (table, after) = rest.split_once(&marks.1).expect("the page marks where the table ends");
     if std::env::var_os("UPDATE_DOCS").is_some() {
-        let page = [before, MARKS.0, &settings_table(), MARKS.1, after].concat();
-        fs::write(root().join("docs/operations.md"), page).unwrap();
+        let page = [before, &marks.0, code, &marks.1, after].concat();
+        fs::write(root().join(path), page).unwrap();
         return;
     }
-    let (page, code) = (table.lines().collect::<Vec<_>>(), settings_table());
+    let page = table.lines().collect::<Vec<_>>();
     let stale: Vec<&str> = code.lines().filter(|line| !page.contains(line)).collect();
     assert!(stale.is_empty(), "these lines are new; UPDATE_DOCS=1 writes the table anew:\n{}", stale.join("\n"));
     assert_eq!(table, code, "the table has lines that are no more; UPDATE_DOCS=1 writes it anew");

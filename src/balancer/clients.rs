@@ -21,8 +21,9 @@ use tonic::{Response, Status, Streaming, service::Routes};
 use super::{
     Node, REQUEST_BYTES,
     columns::Submitting,
-    errors, explain,
-    messages::{ElementName, Event, Found, PoolSummary, Reply, Request, Withdrawing},
+    errors::{self, RequestError},
+    explain, list,
+    messages::{ElementName, Event, Found, Reply, Request, Withdrawing},
     submit,
     tail::TailError,
     watch::{self, Items, Names, Watch},
@@ -84,9 +85,12 @@ impl Node {
     pub(super) async fn outcome(&self, x: EventId) -> Result<Option<Outcome>, Status> {
         match self.outcomes.find(x).await {
             Ok(Some(outcome)) => Ok(Some(outcome)),
-            Ok(None) => Err(Status::internal(format!("the outcome of event {} is not in the results", x.0))),
+            Ok(None) => {
+                let text = format!("the outcome of event {} is not in the results", x.0);
+                Err(RequestError::Internal(text).into())
+            }
             Err(TailError::Trimmed { .. }) => Ok(None),
-            Err(error) => Err(errors::tail(&error)),
+            Err(error) => Err(errors::tail(error)),
         }
     }
 
@@ -96,38 +100,33 @@ impl Node {
     }
 }
 
-fn element_name(element: Option<pb::ElementRef>) -> Result<ElementName, Status> {
+fn element_name(element: Option<pb::ElementRef>) -> Result<ElementName, RequestError> {
     match element.and_then(|element| element.r#ref) {
         Some(pb::element_ref::Ref::Id(id)) => Ok(ElementName::Id(ElementId(id))),
         Some(pb::element_ref::Ref::Key(key)) => {
             errors::check_pool_name(&key.pool)?;
             if key.key.len() > KEY_BYTES_MAX {
-                let text = format!("key is {} bytes, at most {KEY_BYTES_MAX}", key.key.len());
-                return Err(Status::invalid_argument(text));
+                return Err(RequestError::KeyLength { field: "key", found: key.key.len() });
             }
             Ok(ElementName::Key { pool: key.pool, key: key.key })
         }
-        None => Err(Status::invalid_argument("no element is named: set element.id, or element.key with pool and key")),
-    }
-}
-
-fn describe(name: &ElementName) -> String {
-    match name {
-        ElementName::Id(element) => format!("element {}", element.0),
-        ElementName::Key { pool, key } => format!("element with key {key:?} in pool {pool:?}"),
+        None => {
+            let field = "element.id, or element.key with pool and key";
+            Err(RequestError::Missing { what: "no element is named", field })
+        }
     }
 }
 
 /// No such element.
 pub(super) fn unknown(name: &ElementName) -> Status {
-    Status::not_found(format!("{} is not known", describe(name)))
+    RequestError::UnknownElement(name.clone()).into()
 }
 
 impl Service {
     /// Asks the engine for something that makes an event. Answered once it is on disk, or refused when the node stops.
     async fn request<T>(&self, request: impl FnOnce(Reply<T>) -> Request) -> Result<T, Status> {
         let answer = self.unless_stopped(self.node.requests.ask(request)).await?;
-        answer.map_err(errors::stopping)?.map_err(errors::disk_full)
+        Ok(answer.map_err(errors::stopping)?.map_err(RequestError::from)?)
     }
 
     async fn unless_stopped<T>(&self, future: impl Future<Output = T>) -> Result<T, Status> {
@@ -138,15 +137,17 @@ impl Service {
     }
 
     /// Waits until everything up to `at` is there.
-    async fn reach(&self, what: &str, mut there: signal::Receiver<EventId>, at: EventId, by: By) -> Result<(), Status> {
+    async fn reach(
+        &self,
+        what: &'static str,
+        mut there: signal::Receiver<EventId>,
+        at: EventId,
+        by: By,
+    ) -> Result<(), Status> {
         let reached = async { there.wait_for(|there| *there >= at).await.map(drop) };
         match self.unless_stopped(tokio::time::timeout_at(by.until, reached)).await? {
             Ok(reached) => reached.map_err(errors::stopping),
-            Err(_) => {
-                let (at, there, ms) = (at.0, there.borrow().0, by.ms);
-                let text = format!("position {at} is not {what} after {ms} ms: everything up to {there} is");
-                Err(Status::deadline_exceeded(text))
-            }
+            Err(_) => Err(RequestError::NotReached { what, at, there: *there.borrow(), ms: by.ms }.into()),
         }
     }
 
@@ -159,7 +160,7 @@ impl Service {
         let node = &self.node;
         let assigned = node.ask(|reply| Event::Assigned { reply }).await?;
         if after > assigned.0 {
-            return Err(errors::future("cursor", after, assigned));
+            return Err(RequestError::Future { what: "cursor", found: after, highest: assigned }.into());
         }
         let pool = match pool {
             "" => None,
@@ -195,7 +196,8 @@ impl MatchService for Service {
         let _call = self.node.calls.take()?;
         let request = request.into_inner();
         let room = self.node.request_room(request.encoded_len()).await?;
-        let element = request.element.ok_or_else(|| Status::invalid_argument("no element is given: set element"))?;
+        let missing = RequestError::Missing { what: "no element is given", field: "element" };
+        let element = request.element.ok_or(missing)?;
         errors::check_pool_name(&request.pool)?;
         let pool = self.node.pools.named(&request.pool);
         let pool = pool.as_deref().ok_or(request.pool);
@@ -203,10 +205,10 @@ impl MatchService for Service {
         let elements = Submitting::rows(vec![checked], self.node.ledger_limits.key_secret);
         let stream = self.node.next_stream();
         let submitted = self.request(|reply| Request::Submit { elements, stream, reply, room }).await?;
-        match (submitted.refused.first(), submitted.ids.first()) {
-            (Some((_, refused)), _) => Err(Status::new(errors::row_code(refused), refused.to_string())),
+        match (submitted.refused.into_iter().next(), submitted.ids.first()) {
+            (Some((_, refused)), _) => Err(RequestError::Row(refused).into()),
             (None, Some(&id)) => Ok(Response::new(pb::SubmitOneResponse { id })),
-            (None, None) => Err(Status::internal("one row has one outcome")),
+            (None, None) => Err(RequestError::Internal("one row has one outcome".to_owned()).into()),
         }
     }
 
@@ -250,7 +252,8 @@ impl MatchService for Service {
     ) -> Result<Response<pb::GetElementResponse>, Status> {
         let pb::GetElementRequest { element, wait_ms, at } = request.into_inner();
         if wait_ms > WAIT_MS_MAX {
-            return Err(Status::invalid_argument(format!("wait_ms is {wait_ms}, at most {WAIT_MS_MAX}")));
+            let (found, most) = (wait_ms.into(), WAIT_MS_MAX.into());
+            return Err(RequestError::Above { field: "wait_ms", found, most }.into());
         }
         let name = element_name(element)?;
         let node = &self.node;
@@ -259,7 +262,7 @@ impl MatchService for Service {
         if at > 0 {
             let assigned = node.ask(|reply| Event::Assigned { reply }).await?;
             if at > assigned.0 {
-                return Err(errors::future("position", at, assigned));
+                return Err(RequestError::Future { what: "position", found: at, highest: assigned }.into());
             }
             self.reach("decided", node.outcomes.watch(), EventId(at), by).await?;
         }
@@ -323,35 +326,43 @@ impl MatchService for Service {
         request: tonic::Request<pb::DefinePoolRequest>,
     ) -> Result<Response<pb::DefinePoolResponse>, Status> {
         let _call = self.node.calls.take()?;
-        let pool = request.into_inner().pool.ok_or_else(|| Status::invalid_argument("no pool is given: set pool"))?;
-        let definition = convert::pool_definition(pool).map_err(|error| Status::invalid_argument(error.to_string()))?;
+        let missing = RequestError::Missing { what: "no pool is given", field: "pool" };
+        let pool = request.into_inner().pool.ok_or(missing)?;
+        let definition = convert::pool_definition(pool).map_err(RequestError::Definition)?;
         let defined = self.request(|reply| Request::Define { definition, reply }).await?;
-        let defined = defined.map_err(|error| errors::define(&error))?;
+        let defined = defined.map_err(RequestError::Define)?;
         Ok(Response::new(pb::DefinePoolResponse { defined_at: defined.at.0, created: defined.created }))
     }
 
     async fn list_pools(
         &self,
-        _: tonic::Request<pb::ListPoolsRequest>,
+        request: tonic::Request<pb::ListPoolsRequest>,
     ) -> Result<Response<pb::ListPoolsResponse>, Status> {
-        let pools = self.node.ask(|reply| Event::Pools { reply }).await?;
-        let status = |pool: PoolSummary| pb::PoolStatus {
-            pool: Some(convert::pool_definition_pb(&pool.definition)),
-            defined_at: pool.defined_at.0,
-            waiting: pool.counts.waiting,
-            matches: pool.counts.matches,
-            withdrawn: pool.counts.withdrawn,
-            expired: pool.counts.expired,
-        };
-        Ok(Response::new(pb::ListPoolsResponse { pools: pools.into_iter().map(status).collect() }))
+        let _call = self.node.calls.take()?;
+        let all = self.node.ask(|reply| Event::Pools { reply }).await?;
+        Ok(Response::new(list::pools(&all, request.into_inner())?))
+    }
+
+    async fn get_pool(
+        &self,
+        request: tonic::Request<pb::GetPoolRequest>,
+    ) -> Result<Response<pb::GetPoolResponse>, Status> {
+        let _call = self.node.calls.take()?;
+        let name = request.into_inner().name;
+        errors::check_pool_name(&name)?;
+        let asked = name.clone();
+        let pool = self.node.ask(|reply| Event::Pool { name: asked, reply }).await?;
+        let pool = pool.ok_or(RequestError::UnknownPool(name))?;
+        Ok(Response::new(pb::GetPoolResponse { pool: Some(list::status(&pool, pb::PoolView::Full)) }))
     }
 }
 
 async fn pool_number(node: &Node, name: &str) -> Result<dovetail_core::PoolId, Status> {
     let names = node.ask(|reply| Event::PoolNames { reply }).await?;
     let number = names.iter().position(|known| &**known == name);
-    let number = number.ok_or_else(|| Status::not_found(format!("pool {name:?} is not defined")))?;
-    Ok(dovetail_core::PoolId(u32::try_from(number).map_err(|_| Status::internal("too many pools"))?))
+    let number = number.ok_or_else(|| RequestError::UnknownPool(name.to_owned()))?;
+    let number = u32::try_from(number).map_err(|_| RequestError::Internal("too many pools".to_owned()))?;
+    Ok(dovetail_core::PoolId(number))
 }
 
 /// What became of an element, by the outcome that ended its waiting.

@@ -604,6 +604,7 @@ impl Engine {
             Event::Get { element, wait, reply } => self.take_alone(Held::Get { element, wait, reply }),
             Event::Explain { element, reply } => self.take_alone(Held::Explain { element, reply }),
             Event::Waiting { pool, after, reply } => _ = reply.send(self.waiting_part(pool, after)),
+            Event::Pool { name, reply } => _ = reply.send(self.ledger.pool_named(&name).map(PoolSummary::of)),
             Event::Pools { reply } => _ = reply.send(self.pools()),
             Event::PoolNames { reply } => {
                 let names = self.ledger.pools().iter().map(|entry| entry.pool.definition.name.as_str().into());
@@ -768,12 +769,7 @@ impl Engine {
     }
 
     fn pools(&self) -> Vec<PoolSummary> {
-        let summary = |entry: &dovetail_core::ledger::PoolEntry| PoolSummary {
-            definition: Arc::clone(&entry.pool.definition),
-            defined_at: entry.defined_at,
-            counts: entry.counts,
-        };
-        let mut pools: Vec<_> = self.ledger.pools().iter().map(summary).collect();
+        let mut pools: Vec<_> = self.ledger.pools().iter().map(PoolSummary::of).collect();
         pools.sort_by(|a, b| a.definition.name.cmp(&b.definition.name));
         pools
     }
@@ -818,6 +814,8 @@ impl Engine {
             held: held as u64,
             held_ms,
             clock_ahead_ms: now_ms.saturating_sub(rpc::now_ms()),
+            // Told where the answer is made.
+            pools_left_out: 0,
         }
     }
 }

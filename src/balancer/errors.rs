@@ -1,81 +1,386 @@
-//! Errors as gRPC statuses: one exhaustive match for each.
+//! What a balancer refuses, and how it says so: one exhaustive match from errors to a [`Fault`], which becomes a status or a row's
+//! refusal.
 
-use dovetail_core::{DefineError, EventId, ledger::SubmitError, pool::POOL_NAME_BYTES_MAX};
-use tonic::{Code, Status};
+use dovetail_core::{
+    DefineError, EventId,
+    ledger::{KEY_BYTES_MAX, PAYLOAD_BYTES_CAP, SubmitError},
+    pool::{DELAY_MS_MAX, POOL_NAME_BYTES_MAX, REPROBES_MAX},
+};
+use dovetail_rule::{LIST_LEN_MAX, RowError, STRING_BYTES_MAX};
+use thiserror::Error;
+use tonic::Status;
 
 use super::{
-    messages::{DefinePoolError, DiskFull, RowRefused},
+    messages::{DefinePoolError, DiskFull, ElementName, POOLS_MAX, RowRefused},
+    submit::ROWS_MAX,
     tail::TailError,
 };
+use crate::{
+    convert::ConvertError,
+    rpc::{Fault, Reason, Resource},
+};
+
+/// Why a request is refused.
+#[derive(Debug, Error)]
+pub(super) enum RequestError {
+    /// A field that must be set is not.
+    #[error("{what}: set {field}")]
+    Missing { what: &'static str, field: &'static str },
+    /// A number is above its bound.
+    #[error("{field} is {found}, at most {most}")]
+    Above { field: &'static str, found: u64, most: u64 },
+    /// No pool can have that name.
+    #[error("pool name is {found} bytes, at most {POOL_NAME_BYTES_MAX}")]
+    PoolName { found: usize },
+    /// No element can have that key.
+    #[error("{field} is {found} bytes, at most {KEY_BYTES_MAX}")]
+    KeyLength { field: &'static str, found: usize },
+    /// A batch has too many rows.
+    #[error("a batch of {found} rows, at most {ROWS_MAX}")]
+    BatchSize { found: usize },
+    /// Columns that do not fit each other.
+    #[error(transparent)]
+    Columns(ConvertError),
+    /// A definition that cannot be read.
+    #[error(transparent)]
+    Definition(ConvertError),
+    /// A page token that was not handed out.
+    #[error("page_token {0:?} is none that this call hands out")]
+    PageToken(String),
+    /// A view that there is not.
+    #[error("view is {0}, which is none; 0 to 2 are")]
+    View(i32),
+    /// No such pool.
+    #[error("pool {0:?} is not defined")]
+    UnknownPool(String),
+    /// No such element.
+    #[error("{0} is not known")]
+    UnknownElement(ElementName),
+    /// An element that is not let in.
+    #[error(transparent)]
+    Row(#[from] RowRefused),
+    /// A pool that is not defined.
+    #[error(transparent)]
+    Define(#[from] DefinePoolError),
+    /// A cap of things at a time is reached.
+    #[error("{most} {what}, which is {name}")]
+    Limit { most: usize, what: &'static str, name: &'static str },
+    /// Not acknowledged, but perhaps on its way to the disk: a retry with the same idempotency key finds out.
+    #[error("the balancer's disk is full, and this was not acknowledged; try again, with the same idempotency key")]
+    DiskFull,
+    /// A cursor or position above the highest id.
+    #[error("{what} {found} is from the future: the highest id is {}", highest.0)]
+    Future { what: &'static str, found: u64, highest: EventId },
+    /// A follower that cannot go on.
+    #[error(transparent)]
+    Tail(#[from] TailError),
+    /// A position is not there in time.
+    #[error("position {} is not {what} after {ms} ms: everything up to {} is", at.0, there.0)]
+    NotReached { what: &'static str, at: EventId, there: EventId, ms: u32 },
+    /// The engine is gone.
+    #[error("the node is stopping")]
+    Stopping,
+    /// A fault of this node.
+    #[error("{0}")]
+    Internal(String),
+}
+
+impl RequestError {
+    fn fault(&self) -> Fault {
+        let fault = |reason| Fault::new(reason, self.to_string());
+        match self {
+            RequestError::Missing { field, .. } => fault(Reason::FieldMissing).at(*field),
+            RequestError::Above { field, found, most } => {
+                fault(Reason::OutOfBounds).at(*field).with("value", found).with("bound", most)
+            }
+            RequestError::PoolName { found } => {
+                fault(Reason::PoolName).at("pool").with("value", found).with("bound", POOL_NAME_BYTES_MAX)
+            }
+            RequestError::KeyLength { field, found } => {
+                fault(Reason::KeyLength).at(*field).with("value", found).with("bound", KEY_BYTES_MAX)
+            }
+            RequestError::BatchSize { found } => {
+                fault(Reason::BatchSize).at("batch").with("value", found).with("bound", ROWS_MAX)
+            }
+            RequestError::Columns(_) => fault(Reason::ColumnsMalformed).at("columns"),
+            RequestError::Definition(_) => fault(Reason::MessageMalformed).at("pool"),
+            RequestError::PageToken(token) => fault(Reason::PageToken).at("page_token").with("value", token),
+            RequestError::View(view) => fault(Reason::OutOfBounds).at("view").with("value", view).with("bound", 2),
+            RequestError::UnknownPool(pool) => fault(Reason::PoolUnknown).of(Resource::Pool, pool).with("pool", pool),
+            RequestError::UnknownElement(ElementName::Id(element)) => {
+                fault(Reason::ElementUnknown).of(Resource::Element, element.0.to_string()).with("element", element.0)
+            }
+            RequestError::UnknownElement(ElementName::Key { pool, key }) => {
+                fault(Reason::ElementUnknown).of(Resource::Element, key).with("pool", pool).with("key", key)
+            }
+            RequestError::Row(row) => of_row(row, fault(row_reason(row))),
+            RequestError::Define(error) => of_definition(error, fault),
+            RequestError::Limit { most, name, .. } => {
+                fault(Reason::TooManyCalls).with("limit", name).with("bound", most)
+            }
+            RequestError::DiskFull => fault(Reason::DiskFull),
+            RequestError::Future { found, highest, .. } => {
+                fault(Reason::CursorFromFuture).with("value", found).with("bound", highest.0)
+            }
+            RequestError::Tail(error) => of_tail(error, fault),
+            RequestError::NotReached { at, there, .. } => {
+                fault(Reason::PositionNotReached).with("value", at.0).with("reached", there.0)
+            }
+            RequestError::Stopping => fault(Reason::NodeStopping),
+            RequestError::Internal(_) => fault(Reason::Internal),
+        }
+    }
+}
+
+impl From<RequestError> for Status {
+    fn from(error: RequestError) -> Status {
+        error.fault().into()
+    }
+}
+
+impl From<DiskFull> for RequestError {
+    fn from(DiskFull: DiskFull) -> RequestError {
+        RequestError::DiskFull
+    }
+}
 
 /// The engine is gone: the node is stopping.
 pub(super) fn stopping<E>(_: E) -> Status {
-    Status::unavailable("the node is stopping")
-}
-
-/// Not acknowledged, but perhaps on its way to the disk: a retry with the same idempotency key finds out.
-pub(super) fn disk_full(DiskFull: DiskFull) -> Status {
-    Status::resource_exhausted(
-        "the balancer's disk is full, and this was not acknowledged; try again, with the same idempotency key",
-    )
+    RequestError::Stopping.into()
 }
 
 /// Refuses names that no pool can have, before anything is made of them.
-pub(super) fn check_pool_name(name: &str) -> Result<(), Status> {
-    if name.len() > POOL_NAME_BYTES_MAX {
-        let text = format!("pool name is {} bytes, at most {POOL_NAME_BYTES_MAX}", name.len());
-        return Err(Status::invalid_argument(text));
+pub(super) fn check_pool_name(name: &str) -> Result<(), RequestError> {
+    match name.len() {
+        0..=POOL_NAME_BYTES_MAX => Ok(()),
+        found => Err(RequestError::PoolName { found }),
     }
-    Ok(())
 }
 
-/// A cursor or position above the highest id.
-pub(super) fn future(what: &str, found: u64, assigned: EventId) -> Status {
-    Status::out_of_range(format!("{what} {found} is from the future: the highest id is {}", assigned.0))
-}
-
-/// The code of a refused row.
-pub(super) fn row_code(refused: &RowRefused) -> Code {
+/// Why a row was refused, for programs. Cheap: there may be many.
+pub(super) fn row_reason(refused: &RowRefused) -> Reason {
     match refused {
-        RowRefused::Convert(_) => Code::InvalidArgument,
+        RowRefused::Convert(error) => convert_reason(error),
         RowRefused::Submit(error) => match error {
-            SubmitError::UnknownPool(_) => Code::NotFound,
-            SubmitError::KeyLength { .. }
+            SubmitError::UnknownPool(_) => Reason::PoolUnknown,
+            SubmitError::KeyLength { .. } => Reason::KeyLength,
+            SubmitError::IdempotencyKeyLength { .. } => Reason::IdempotencyKeyLength,
+            SubmitError::KeyWaiting { .. } => Reason::KeyWaiting,
+            SubmitError::Row { source, .. } => attribute_reason(source),
+            SubmitError::Payload { .. } => Reason::PayloadSize,
+            SubmitError::Ttl { .. } => Reason::TtlLength,
+            SubmitError::PoolFull { .. } => Reason::PoolFull,
+            SubmitError::TotalFull { .. } => Reason::AllPoolsFull,
+            SubmitError::IdempotencyMismatch { .. } => Reason::IdempotencyKeyReused,
+            SubmitError::Undecided { .. } => Reason::KeyUndecided,
+        },
+    }
+}
+
+/// The element that has the key of a refused row, or that its idempotency key made.
+pub(super) fn row_holder(refused: &RowRefused) -> Option<u64> {
+    match refused {
+        RowRefused::Submit(
+            SubmitError::KeyWaiting { element, .. } | SubmitError::IdempotencyMismatch { element, .. },
+        ) => Some(element.0),
+        RowRefused::Submit(
+            SubmitError::UnknownPool(_)
+            | SubmitError::KeyLength { .. }
             | SubmitError::IdempotencyKeyLength { .. }
             | SubmitError::Row { .. }
             | SubmitError::Payload { .. }
-            | SubmitError::Ttl { .. } => Code::InvalidArgument,
-            SubmitError::KeyWaiting { .. } | SubmitError::IdempotencyMismatch { .. } => Code::AlreadyExists,
-            SubmitError::PoolFull { .. } | SubmitError::TotalFull { .. } => Code::ResourceExhausted,
-            SubmitError::Undecided { .. } => Code::Unavailable,
+            | SubmitError::Ttl { .. }
+            | SubmitError::Undecided { .. }
+            | SubmitError::PoolFull { .. }
+            | SubmitError::TotalFull { .. },
+        )
+        | RowRefused::Convert(_) => None,
+    }
+}
+
+fn of_row(refused: &RowRefused, fault: Fault) -> Fault {
+    match refused {
+        RowRefused::Convert(error) => of_convert(error, fault),
+        RowRefused::Submit(error) => match error {
+            SubmitError::UnknownPool(pool) => fault.of(Resource::Pool, pool).with("pool", pool),
+            SubmitError::KeyLength { found } => {
+                fault.at("element.key").with("value", found).with("bound", KEY_BYTES_MAX)
+            }
+            SubmitError::IdempotencyKeyLength { found } => {
+                fault.at("element.idempotency_key").with("value", found).with("bound", KEY_BYTES_MAX)
+            }
+            SubmitError::KeyWaiting { pool, key, element } => {
+                let fault = fault.of(Resource::Element, element.0.to_string());
+                fault.with("pool", pool).with("key", key).with("element", element.0)
+            }
+            SubmitError::Row { pool, key, source } => of_attribute(source, fault).with("pool", pool).with("key", key),
+            SubmitError::Payload { pool, key, found, bound } => {
+                let fault = fault.at("element.payload").with("value", found).with("bound", bound);
+                fault.with("pool", pool).with("key", key)
+            }
+            SubmitError::Ttl { key, found } => {
+                fault.at("element.ttl_ms").with("value", found).with("bound", DELAY_MS_MAX).with("key", key)
+            }
+            SubmitError::Undecided { pool, key, held_ms } => {
+                fault.with("pool", pool).with("key", key).with("held_ms", held_ms)
+            }
+            SubmitError::PoolFull { pool, bound } => {
+                fault.with("pool", pool).with("limit", "waiting_max").with("bound", bound)
+            }
+            SubmitError::TotalFull { bound } => fault.with("limit", "waiting_total_max").with("bound", bound),
+            SubmitError::IdempotencyMismatch { key, element } => {
+                let fault = fault.of(Resource::Element, element.0.to_string());
+                fault.with("key", key).with("element", element.0)
+            }
         },
     }
 }
 
-/// A refused definition.
-pub(super) fn define(error: &DefinePoolError) -> Status {
-    let code = match error {
-        DefinePoolError::Redefined(_) => Code::AlreadyExists,
-        DefinePoolError::TooMany => Code::ResourceExhausted,
+fn attribute_reason(error: &RowError) -> Reason {
+    match error {
+        RowError::Arity { .. } => Reason::MessageMalformed,
+        RowError::Kind { .. } | RowError::Inexact { .. } => Reason::AttributeType,
+        RowError::Unknown { .. } => Reason::AttributeUnknown,
+        RowError::Duplicate { .. } => Reason::AttributeRepeated,
+        RowError::StringTooLong { .. } | RowError::ListTooLong { .. } => Reason::AttributeTooLong,
+    }
+}
+
+fn of_attribute(error: &RowError, fault: Fault) -> Fault {
+    let at = |fault: Fault, name: &String| fault.at(format!("element.attributes[{name:?}]")).with("attribute", name);
+    match error {
+        RowError::Arity { found, declared } => fault.at("element").with("value", found).with("bound", declared),
+        RowError::Kind { name, found, declared } => {
+            at(fault, name).with("value", found.name()).with("bound", declared.name())
+        }
+        RowError::Inexact { name, value } => at(fault, name).with("value", value),
+        RowError::Unknown { name } | RowError::Duplicate { name } => at(fault, name),
+        RowError::StringTooLong { name, bytes } => at(fault, name).with("value", bytes).with("bound", STRING_BYTES_MAX),
+        RowError::ListTooLong { name, len } => at(fault, name).with("value", len).with("bound", LIST_LEN_MAX),
+    }
+}
+
+fn convert_reason(error: &ConvertError) -> Reason {
+    match error {
+        ConvertError::NoValue(_) => Reason::AttributeNoValue,
+        ConvertError::Column(_)
+        | ConvertError::AttributeColumns { .. }
+        | ConvertError::AttributeName { .. }
+        | ConvertError::AttributeColumn { .. } => Reason::ColumnsMalformed,
+        ConvertError::Missing(_)
+        | ConvertError::Enum { .. }
+        | ConvertError::Clients { .. }
+        | ConvertError::Order { .. }
+        | ConvertError::Record { .. } => Reason::MessageMalformed,
+    }
+}
+
+fn of_convert(error: &ConvertError, fault: Fault) -> Fault {
+    match error {
+        ConvertError::NoValue(name) => fault.at(format!("element.attributes[{name:?}]")).with("attribute", name),
+        ConvertError::Missing(field) => fault.at(*field),
+        ConvertError::Enum { what, found } => fault.at(*what).with("value", found),
+        ConvertError::AttributeColumns { found } => fault.at("columns.attributes").with("value", found),
+        ConvertError::AttributeName { found } => fault.at("columns.attributes.name").with("value", found),
+        ConvertError::AttributeColumn { name, .. } => fault.at(format!("columns.attributes[{name:?}]")),
+        ConvertError::Column(_) => fault.at("columns"),
+        ConvertError::Clients { .. } | ConvertError::Order { .. } | ConvertError::Record { .. } => fault.at("element"),
+    }
+}
+
+fn of_definition(error: &DefinePoolError, fault: impl Fn(Reason) -> Fault) -> Fault {
+    match error {
+        DefinePoolError::Redefined(pool) => {
+            fault(Reason::PoolDefinedOtherwise).of(Resource::Pool, pool).with("pool", pool)
+        }
+        DefinePoolError::TooMany => fault(Reason::TooManyPools).with("bound", POOLS_MAX),
         DefinePoolError::Define(error) => match error {
-            DefineError::Name(_)
-            | DefineError::Schema { .. }
-            | DefineError::Rule { .. }
-            | DefineError::ReprobeCount { .. }
-            | DefineError::ReprobeOrder { .. }
-            | DefineError::Delay { .. }
-            | DefineError::PayloadBound { .. } => Code::InvalidArgument,
+            DefineError::Name(name) => {
+                fault(Reason::PoolName).at("pool.name").with("value", name).with("bound", POOL_NAME_BYTES_MAX)
+            }
+            DefineError::Schema { pool, .. } => fault(Reason::PoolAttributes).at("pool.attributes").with("pool", pool),
+            DefineError::Rule { pool, .. } => fault(Reason::PoolRule).at("pool.rule").with("pool", pool),
+            DefineError::ReprobeCount { pool, found } => {
+                let fault = fault(Reason::PoolReprobes).at("pool.reprobe_ms").with("pool", pool);
+                fault.with("value", found).with("bound", REPROBES_MAX)
+            }
+            DefineError::ReprobeOrder { pool, before, found } => {
+                let fault = fault(Reason::PoolReprobes).at("pool.reprobe_ms").with("pool", pool);
+                fault.with("value", found).with("bound", before)
+            }
+            DefineError::Delay { pool, found, .. } => {
+                let fault = fault(Reason::PoolDelay).at("pool").with("pool", pool);
+                fault.with("value", found).with("bound", DELAY_MS_MAX)
+            }
+            DefineError::PayloadBound { pool, found } => {
+                let fault = fault(Reason::PoolPayloadBound).at("pool.payload_bytes_max").with("pool", pool);
+                fault.with("value", found).with("bound", PAYLOAD_BYTES_CAP)
+            }
         },
-    };
-    Status::new(code, error.to_string())
+    }
+}
+
+fn of_tail(error: &TailError, fault: impl Fn(Reason) -> Fault) -> Fault {
+    match error {
+        TailError::Closed => fault(Reason::NodeStopping),
+        TailError::Trimmed { cursor, floor } => {
+            fault(Reason::CursorTooOld).with("value", cursor.0).with("oldest", floor.0)
+        }
+        TailError::Read(_) | TailError::Convert(_) | TailError::Missing { .. } => fault(Reason::LogUnreadable),
+        TailError::Thread => fault(Reason::Internal),
+    }
 }
 
 /// A follower that cannot go on.
-pub(super) fn tail(error: &TailError) -> Status {
-    match error {
-        TailError::Closed => stopping(()),
-        TailError::Trimmed { .. } => Status::out_of_range(error.to_string()),
-        TailError::Read(_) | TailError::Convert(_) | TailError::Missing { .. } => Status::data_loss(error.to_string()),
-        TailError::Thread => Status::internal(error.to_string()),
+pub(super) fn tail(error: TailError) -> Status {
+    RequestError::Tail(error).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use tonic::Code;
+    use tonic_types::StatusExt as _;
+
+    use super::*;
+
+    #[test]
+    fn a_status_names_the_reason_the_values_the_field_and_the_holder() {
+        let waiting =
+            SubmitError::KeyWaiting { pool: "duel".into(), key: "ada".into(), element: dovetail_core::ElementId(7) };
+        let status = Status::from(RequestError::Row(waiting.into()));
+        let details = status.get_error_details();
+        assert_eq!(
+            (status.code(), details.error_info().unwrap().reason.as_str()),
+            (Code::AlreadyExists, "KEY_WAITING")
+        );
+        assert_eq!(details.error_info().unwrap().metadata["element"], "7");
+        assert_eq!(details.resource_info().unwrap().resource_name, "7");
+        let trimmed = TailError::Trimmed { cursor: EventId(3), floor: EventId(99) };
+        let details = Status::from(RequestError::Tail(trimmed)).get_error_details();
+        assert_eq!(details.error_info().unwrap().metadata["oldest"], "99");
+        let row = RowError::Kind {
+            name: "skill".into(),
+            found: dovetail_rule::ValueKind::String,
+            declared: dovetail_rule::ValueKind::Int.into(),
+        };
+        let row = SubmitError::Row { pool: "duel".into(), key: "ada".into(), source: row };
+        let details = Status::from(RequestError::Row(row.into())).get_error_details();
+        let violation = &details.bad_request().unwrap().field_violations[0];
+        assert_eq!(violation.field, "element.attributes[\"skill\"]");
+        assert!(violation.description.contains("is string"), "{violation:?}");
+    }
+
+    #[test]
+    fn what_a_client_sent_is_not_sent_back_whole() {
+        let name = "n".repeat(1 << 20);
+        for error in [
+            RequestError::UnknownPool(name.clone()),
+            RequestError::PageToken(name.clone()),
+            RequestError::Define(DefineError::Name(name.clone()).into()),
+            RequestError::Row(ConvertError::NoValue(name.clone()).into()),
+        ] {
+            let status = Status::from(error);
+            assert!(status.message().len() < 2048 && status.details().len() < 6144, "{}", status.message());
+        }
     }
 }

@@ -4,21 +4,28 @@ use dovetail_core::{
     ElementId, Pool,
     explain::{Explainer, Explanation, Failed, NEAREST_MAX, NearMiss},
 };
+use prost::Message as _;
 use tonic::Status;
 
 use super::{
-    Node, clients, errors,
+    Node, clients,
+    errors::{self, RequestError},
     messages::{ElementName, Event, Explaining, Found},
 };
-use crate::pb;
+use crate::{pb, rpc};
 
 /// Near misses shown when the request does not say how many.
 const NEAREST: u32 = 5;
+/// Most bytes of all near misses of an answer.
+const NEAREST_BYTES: usize = 1 << 20;
+/// Most bytes of one reason. It shows values, and a list can be 16 KiB.
+const REASON_BYTES: usize = 2048;
 
 /// Explains why an element waits; of one that does not, says what became of it.
 pub(super) async fn explain(node: &Node, name: ElementName, nearest: u32) -> Result<pb::ExplainResponse, Status> {
     if nearest as usize > NEAREST_MAX {
-        return Err(Status::invalid_argument(format!("nearest is {nearest}, at most {NEAREST_MAX}")));
+        let (found, most) = (nearest.into(), NEAREST_MAX as u64);
+        return Err(RequestError::Above { field: "nearest", found, most }.into());
     }
     let nearest = if nearest == 0 { NEAREST } else { nearest } as usize;
     let _permit = node.explanations.acquire().await.map_err(errors::stopping)?;
@@ -54,7 +61,7 @@ async fn look_at_all(node: &Node, pool: &Pool, mut explainer: Explainer) -> Resu
             part.elements.iter().for_each(|(waiting, key)| explainer.look_at(waiting, key));
             explainer
         });
-        explainer = looked.await.map_err(|error| Status::internal(error.to_string()))?;
+        explainer = looked.await.map_err(|error| RequestError::Internal(error.to_string()))?;
     }
     Ok(explainer.finish())
 }
@@ -77,16 +84,29 @@ fn explanation_pb(pool: &Pool, explanation: Explanation) -> pb::ExplainResponse 
         conjuncts: conjuncts.collect(),
         rule_errors: explanation.rule_errors,
         acceptable: explanation.acceptable,
-        nearest: explanation.nearest.into_iter().map(near_miss_pb).collect(),
+        nearest: nearest_that_fit(explanation.nearest),
         prospect,
         ..Default::default()
     }
 }
 
+/// The nearest, as many as an answer has room for: reasons show the values, and lists may be long.
+fn nearest_that_fit(nearest: Vec<NearMiss>) -> Vec<pb::NearMiss> {
+    let mut left = NEAREST_BYTES;
+    let all = nearest.into_iter().map(near_miss_pb);
+    all.take_while(|miss| {
+        let bytes = miss.encoded_len();
+        let fits = bytes <= left;
+        left = left.saturating_sub(bytes);
+        fits
+    })
+    .collect()
+}
+
 fn near_miss_pb(miss: NearMiss) -> pb::NearMiss {
     let failed = |failed: Failed| pb::FailedConjunct {
         conjunct: failed.conjunct as u32,
-        reason: failed.reason,
+        reason: rpc::cut(failed.reason, REASON_BYTES),
         off_by: failed.off_by,
     };
     pb::NearMiss {
@@ -94,5 +114,26 @@ fn near_miss_pb(miss: NearMiss) -> pb::NearMiss {
         key: miss.key.as_ref().to_owned(),
         failed: miss.failed.into_iter().map(failed).collect(),
         acceptable_at_ms: miss.acceptable_at_ms.unwrap_or_default(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn near_misses_with_the_longest_values_fit_an_answer() {
+        let failed = || Failed { conjunct: 0, reason: "x".repeat(32 << 10), off_by: None };
+        let miss = |number| NearMiss {
+            element: ElementId(number),
+            key: "k".repeat(256).into(),
+            failed: (0..64).map(|_| failed()).collect(),
+            acceptable_at_ms: None,
+        };
+        let fit = nearest_that_fit((1..=NEAREST_MAX as u64).map(miss).collect());
+        let bytes: usize = fit.iter().map(|miss| miss.encoded_len()).sum();
+        assert!(!fit.is_empty() && bytes <= NEAREST_BYTES, "{} near misses of {bytes} bytes", fit.len());
+        assert_eq!(fit[0].id, 1, "the nearest stay");
+        assert!(fit[0].failed[0].reason.contains("bytes ...]"));
     }
 }

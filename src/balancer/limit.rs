@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tonic::Status;
+
+use super::errors::RequestError;
 
 /// A cap, and how much of it is taken.
 #[derive(Debug)]
@@ -22,14 +23,14 @@ impl Limit {
     }
 
     /// One more, for as long as the permit is held.
-    pub(crate) fn take(&self) -> Result<OwnedSemaphorePermit, Status> {
+    pub(super) fn take(&self) -> Result<OwnedSemaphorePermit, RequestError> {
         let Limit { most, what, name, .. } = self;
-        let full = |_| Status::resource_exhausted(format!("{most} {what}, which is {name}"));
+        let full = |_| RequestError::Limit { most: *most, what, name };
         Arc::clone(&self.permits).try_acquire_owned().map_err(full)
     }
 
     /// How many there are.
-    pub(crate) fn taken(&self) -> usize {
+    pub(super) fn taken(&self) -> usize {
         self.most - self.permits.available_permits()
     }
 }

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use dovetail_core::{
     DecisionFrame, DefineError, ElementId, EventId, Place, Pool, PoolDefinition, PoolId, ShardId,
-    ledger::{Entry, Outcome, PoolCounts, SubmitError},
+    ledger::{Entry, Outcome, PoolCounts, PoolEntry, SubmitError},
     slice::{SliceCut, WaitingElement},
 };
 use dovetail_log::AppendError;
@@ -72,7 +72,9 @@ pub(crate) enum Event {
     Explain { element: ElementName, reply: oneshot::Sender<Explaining> },
     /// Elements waiting in a pool, ascending, after one of them.
     Waiting { pool: PoolId, after: ElementId, reply: oneshot::Sender<WaitingPart> },
-    /// All pools.
+    /// A pool by its name.
+    Pool { name: String, reply: oneshot::Sender<Option<PoolSummary>> },
+    /// All pools, by name.
     Pools { reply: oneshot::Sender<Vec<PoolSummary>> },
     /// The names of pools by their numbers.
     PoolNames { reply: oneshot::Sender<Vec<Arc<str>>> },
@@ -121,9 +123,11 @@ pub(crate) enum Disk {
 }
 
 /// An element as a client names it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Error)]
 pub(crate) enum ElementName {
+    #[error("element {}", .0.0)]
     Id(ElementId),
+    #[error("element with key {key:?} in pool {pool:?}")]
     Key { pool: String, key: String },
 }
 
@@ -215,4 +219,11 @@ pub(crate) struct PoolSummary {
     pub(crate) definition: Arc<PoolDefinition>,
     pub(crate) defined_at: EventId,
     pub(crate) counts: PoolCounts,
+}
+
+impl PoolSummary {
+    pub(crate) fn of(entry: &PoolEntry) -> PoolSummary {
+        let definition = Arc::clone(&entry.pool.definition);
+        PoolSummary { definition, defined_at: entry.defined_at, counts: entry.counts }
+    }
 }

@@ -14,7 +14,7 @@ use crate::{
         feed_service_server::{FeedService, FeedServiceServer},
         inspect_service_server::{InspectService, InspectServiceServer},
     },
-    rpc::{self, NODE_MESSAGE_BYTES_MAX, Near, ResponseStream},
+    rpc::{self, Fault, NODE_MESSAGE_BYTES_MAX, Near, Reason, ResponseStream},
     shutdown::Shutdown,
 };
 
@@ -50,11 +50,11 @@ impl FeedService for Service {
             Some(after) => {
                 let durable = node.frames.head();
                 if after > durable {
-                    return Err(Status::failed_precondition(format!(
-                        "the log ends at {durable}, but {after} was read"
-                    )));
+                    let text = format!("the log ends at {durable}, but {after} was read");
+                    let fault = Fault::new(Reason::PeerDiffers, text).with("value", after.0);
+                    return Err(fault.with("bound", durable.0).into());
                 }
-                node.frames.check_kept(after).map_err(|error| errors::tail(&error))?;
+                node.frames.check_kept(after).map_err(|error| errors::tail(error))?;
                 (after, None)
             }
             None => {
@@ -93,7 +93,8 @@ impl FeedService for Service {
         // OUT_OF_RANGE is for what is gone: whoever hears it starts from the cut.
         if through > stable {
             let text = format!("retirements up to {through} were asked for, stable is {stable}");
-            return Err(Status::failed_precondition(text));
+            let fault = Fault::new(Reason::PeerDiffers, text).with("value", through.0);
+            return Err(fault.with("bound", stable.0).into());
         }
         let (node, open) = (Arc::clone(&self.node), self.node.feeds.take()?);
         let parts = stream::try_unfold(after, move |cursor| {
@@ -103,7 +104,7 @@ impl FeedService for Service {
                 if cursor >= through {
                     return Ok(None);
                 }
-                let step = node.outcomes.after(cursor).await.map_err(|error| errors::tail(&error))?;
+                let step = node.outcomes.after(cursor).await.map_err(|error| errors::tail(error))?;
                 let retirements = step.entries.iter().flat_map(|chunk| {
                     let within = chunk.after(cursor)..chunk.after(through);
                     within.map(|index| convert::retirement_pb(&chunk.retirement(index)))
@@ -119,7 +120,10 @@ impl FeedService for Service {
 fn check_slices(node: &Node, slices: &[u32]) -> Result<BTreeSet<SliceId>, Status> {
     let most = node.placement.slices();
     match slices.iter().find(|&&slice| slice >= most) {
-        Some(slice) => Err(Status::invalid_argument(format!("slice s{slice} is not below {most}"))),
+        Some(slice) => {
+            let fault = Fault::new(Reason::OutOfBounds, format!("slice s{slice} is not below {most}")).at("slices");
+            Err(fault.with("value", slice).with("bound", most).into())
+        }
         None => Ok(slices.iter().copied().map(SliceId).collect()),
     }
 }
@@ -164,6 +168,7 @@ impl InspectService for Service {
         state.shards =
             response.links.iter().map(|link| pb::ShardMark { shard: link.index, decided: link.cursor }).collect();
         response.state = Some(pb::inspect_response::State::Balancer(state));
+        rpc::fit(&mut response);
         Ok(Response::new(response))
     }
 }

@@ -15,13 +15,13 @@ use tonic::{Status, Streaming};
 use super::{
     Node,
     columns::Submitting,
-    errors,
+    errors::{self, RequestError},
     messages::{DiskFull, Request, RowRefused, Submitted},
 };
 use crate::{
     convert::{self, ConvertError, SubmittedColumns},
     pb::{self, submit_request::Batch},
-    rpc::ResponseStream,
+    rpc::{self, ResponseStream},
     shutdown::Shutdown,
 };
 
@@ -29,6 +29,8 @@ use crate::{
 const BATCHES: usize = 64;
 /// Most rows of a batch.
 pub(super) const ROWS_MAX: usize = 65_536;
+/// About the most bytes of text that the refusals of one answer have.
+const REFUSAL_TEXTS: usize = 1 << 20;
 
 enum Answer {
     Soon(oneshot::Receiver<Result<Submitted, DiskFull>>),
@@ -46,7 +48,7 @@ pub(super) fn serve(
     Box::pin(ReceiverStream::new(waiting).then(async |answer| match answer {
         Answer::Soon(submitted) => match submitted.await.map_err(errors::stopping)? {
             Ok(submitted) => Ok(response(submitted)),
-            Err(full) => Err(errors::disk_full(full)),
+            Err(full) => Err(RequestError::from(full).into()),
         },
         Answer::Last(status) => Err(status),
     }))
@@ -62,7 +64,7 @@ async fn read(
     let _open = match node.submit_streams.take() {
         Ok(open) => open,
         Err(refused) => {
-            _ = answers.send(Answer::Last(refused)).await;
+            _ = answers.send(Answer::Last(refused.into())).await;
             return;
         }
     };
@@ -97,15 +99,14 @@ async fn take(
 ) -> Result<oneshot::Receiver<Result<Submitted, DiskFull>>, Status> {
     let bytes = request.encoded_len();
     errors::check_pool_name(&request.pool)?;
-    let batch = request
-        .batch
-        .ok_or_else(|| Status::invalid_argument("a SubmitRequest without a batch; set rows or columns"))?;
+    let missing = RequestError::Missing { what: "a SubmitRequest without a batch", field: "rows or columns" };
+    let batch = request.batch.ok_or(missing)?;
     let count = match &batch {
         Batch::Rows(rows) => rows.rows.len(),
         Batch::Columns(columns) => columns.count as usize,
     };
     if count > ROWS_MAX {
-        return Err(Status::invalid_argument(format!("a batch of {count} rows, at most {ROWS_MAX}")));
+        return Err(RequestError::BatchSize { found: count }.into());
     }
     let room = node.request_room(bytes).await?;
     let pool = node.pools.named(&request.pool);
@@ -116,8 +117,7 @@ async fn take(
             Submitting::rows(checked.collect(), secret)
         }
         (Batch::Columns(columns), pool) => {
-            let columns =
-                SubmittedColumns::read(columns).map_err(|error| Status::invalid_argument(error.to_string()))?;
+            let columns = SubmittedColumns::read(columns).map_err(RequestError::Columns)?;
             match pool {
                 Ok(pool) => Submitting::columns(&columns, pool, &node.ledger_limits),
                 Err(name) => Submitting::rows((0..count).map(|_| Err(unknown_pool(&name))).collect(), secret),
@@ -146,11 +146,44 @@ fn unknown_pool(name: &str) -> RowRefused {
     SubmitError::UnknownPool(name.to_owned()).into()
 }
 
+/// The answer to a batch. It fits what clients take, whatever was refused: beyond so many bytes of text, refusals come without.
 fn response(submitted: Submitted) -> pb::SubmitResponse {
-    let refusal = |(row, refused): &(u32, RowRefused)| pb::Refusal {
-        row: *row,
-        code: i32::from(errors::row_code(refused)).unsigned_abs(),
-        message: refused.to_string(),
+    let (mut bytes, mut messages_left_out) = (0, false);
+    let refusal = |(row, refused): &(u32, RowRefused)| {
+        let reason = errors::row_reason(refused);
+        messages_left_out |= bytes >= REFUSAL_TEXTS;
+        let message = if messages_left_out { String::new() } else { rpc::cut_message(refused.to_string()) };
+        bytes += message.len();
+        pb::Refusal {
+            row: *row,
+            code: i32::from(reason.code()).unsigned_abs(),
+            message,
+            reason: reason.into(),
+            holder: errors::row_holder(refused).unwrap_or_default(),
+        }
     };
-    pb::SubmitResponse { refusals: submitted.refused.iter().map(refusal).collect(), ids: submitted.ids }
+    let refusals = submitted.refused.iter().map(refusal).collect();
+    pb::SubmitResponse { refusals, ids: submitted.ids, messages_left_out }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_answer_to_the_largest_batch_fits_what_clients_take_though_each_row_is_refused() {
+        let refused = |row| {
+            let key = "k".repeat(256);
+            let element = dovetail_core::ElementId(u64::MAX);
+            (row, SubmitError::KeyWaiting { pool: "p".repeat(64), key, element }.into())
+        };
+        let refused: Vec<_> = (0..ROWS_MAX as u32).map(refused).collect();
+        let answer = response(Submitted { ids: vec![0; ROWS_MAX], refused });
+        assert!(answer.encoded_len() < 3 << 20, "{} bytes", answer.encoded_len());
+        assert_eq!(answer.refusals.len(), ROWS_MAX);
+        assert!(answer.messages_left_out && answer.refusals[0].message.contains("is waiting in pool"));
+        let last = answer.refusals.last().unwrap();
+        assert_eq!((last.message.as_str(), last.reason()), ("", pb::ErrorReason::KeyWaiting));
+        assert_eq!((last.row, last.code, last.holder), (ROWS_MAX as u32 - 1, 6, u64::MAX));
+    }
 }

@@ -18,6 +18,8 @@ use crate::{
 
 /// About the most bytes of one message; most gRPC clients take no more than 4 MiB.
 const MESSAGE_BYTES: usize = 1 << 20;
+/// What a message of its own adds to an outcome, beside the name of its pool: tags, lengths and numbers.
+const ROW_BYTES: usize = 96;
 
 /// Some of what a stream consists of.
 pub(super) trait Items: Default + Send + 'static {
@@ -25,6 +27,10 @@ pub(super) trait Items: Default + Send + 'static {
     type Response: Send + 'static;
     /// Adds what the stream says of an outcome, if anything.
     fn push(&mut self, outcomes: &OutcomeChunk, index: usize, pool: &str);
+    /// Never fewer bytes than what the stream says of an outcome takes.
+    fn bytes(outcomes: &OutcomeChunk, index: usize, pool: &str) -> usize {
+        ROW_BYTES + 2 * pool.len() + outcomes.bytes(index)
+    }
     /// All of them, and up to where there is nothing else.
     fn response(self, settled: EventId) -> Self::Response;
 }
@@ -43,6 +49,10 @@ impl Items for Vec<pb::Match> {
 
 impl Items for MatchWriter {
     type Response = pb::WatchMatchesResponse;
+
+    fn bytes(outcomes: &OutcomeChunk, index: usize, _: &str) -> usize {
+        outcomes.bytes(index)
+    }
 
     fn push(&mut self, outcomes: &OutcomeChunk, index: usize, pool: &str) {
         self.push(outcomes, index, pool);
@@ -122,7 +132,7 @@ impl<T: Items> Watcher<T> {
             match node.outcomes.after(after).await {
                 // Trimmed since the floor was read.
                 Err(TailError::Trimmed { .. }) if watch.after == EventId::ZERO => {}
-                step => break (after, step.map_err(|error| errors::tail(&error))?),
+                step => break (after, step.map_err(|error| errors::tail(error))?),
             }
         };
         watch.after = step.cursor;
@@ -137,8 +147,9 @@ impl<T: Items> Watcher<T> {
                 }
                 let pool = chunk.pool(index);
                 if watch.pool.is_none_or(|of| of == pool) {
-                    bytes += chunk.bytes(index);
-                    items.push(chunk, index, names.get(node, pool).await?);
+                    let name = names.get(node, pool).await?;
+                    bytes += T::bytes(chunk, index, name);
+                    items.push(chunk, index, name);
                 }
             }
         }

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
+use tonic::Code;
 
 use self::report::Report;
 use super::arguments::ServerArgs;
@@ -104,19 +105,28 @@ async fn begin(client: Client, arguments: &SubmitArgs) -> Result<(Client, Submis
     Ok((client, submission))
 }
 
+/// Pools that are named when the one asked for is not there.
+const POOLS_NAMED: u32 = 20;
+
 /// The pool's schema, or which pools there are.
 async fn pool_schema(client: &Client, pool: &str) -> Result<PoolSchema, CliError> {
-    let pools: Vec<pb::PoolDefinition> =
-        client.list_pools().await?.into_iter().filter_map(|status| status.pool).collect();
-    if let Some(definition) = pools.iter().find(|definition| definition.name == pool) {
-        return Ok(PoolSchema::of(definition));
+    match client.get_pool(pool).await {
+        Ok(status) => Ok(PoolSchema::of(&status.pool.unwrap_or_default())),
+        Err(error) if error.code() == Some(Code::NotFound) => Err(no_pool(client, pool).await?),
+        Err(error) => Err(error.into()),
     }
-    let names: Vec<&str> = pools.iter().map(|definition| definition.name.as_str()).take(20).collect();
+}
+
+async fn no_pool(client: &Client, pool: &str) -> Result<CliError, CliError> {
+    let some = pb::ListPoolsRequest { page_size: POOLS_NAMED, view: pb::PoolView::Basic.into(), ..Default::default() };
+    let pools = client.list_pools_page(some).await?;
+    let names: Vec<String> = pools.pools.into_iter().filter_map(|status| Some(status.pool?.name)).collect();
+    let more = if pools.next_page_token.is_empty() { "" } else { ", and more" };
     let there_are = match names.is_empty() {
         true => "there are no pools yet; define one with \"dovetail pool define\"".to_owned(),
-        false => format!("there are: {}", names.join(", ")),
+        false => format!("there are: {}{more}", names.join(", ")),
     };
-    Err(CliError::NoPool { pool: pool.to_owned(), there_are })
+    Ok(CliError::NoPool { pool: pool.to_owned(), there_are })
 }
 
 /// Reads on a thread of its own, which ends with the file, or when nobody listens any more.

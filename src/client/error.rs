@@ -3,6 +3,9 @@
 use std::error::Error;
 
 use tonic::{Code, Status};
+use tonic_types::{ErrorInfo, StatusExt as _};
+
+use crate::rpc::{DOMAIN, Reason};
 
 /// Why a call failed.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -40,6 +43,27 @@ impl ClientError {
     pub fn code(&self) -> Option<Code> {
         match self {
             ClientError::Refused(status) => Some(status.code()),
+            ClientError::Url { .. }
+            | ClientError::Connect { .. }
+            | ClientError::Lost { .. }
+            | ClientError::Answer(_) => None,
+        }
+    }
+
+    /// Why the server refused, where it said so.
+    pub fn reason(&self) -> Option<Reason> {
+        let info = self.info()?;
+        Reason::from_str_name(&format!("ERROR_REASON_{}", info.reason))
+    }
+
+    /// A value that the server named beside the reason, such as `element` or `oldest`.
+    pub fn value(&self, name: &str) -> Option<String> {
+        self.info()?.metadata.remove(name)
+    }
+
+    fn info(&self) -> Option<ErrorInfo> {
+        match self {
+            ClientError::Refused(status) => status.get_details_error_info().filter(|info| info.domain == DOMAIN),
             ClientError::Url { .. }
             | ClientError::Connect { .. }
             | ClientError::Lost { .. }

@@ -147,12 +147,23 @@ impl SubmitStream {
 }
 
 fn checked(response: pb::SubmitResponse, size: usize) -> Result<Answer, ClientError> {
-    let pb::SubmitResponse { ids, refusals } = response;
+    let pb::SubmitResponse { ids, mut refusals, .. } = response;
     let refused = ids.iter().filter(|&&id| id == 0).count();
     let named = |refusal: &pb::Refusal| ids.get(refusal.row as usize) == Some(&0);
     if ids.len() != size || refusals.len() != refused || !refusals.iter().all(named) {
         let found = format!("{} ids and {} refusals for {size} elements", ids.len(), refusals.len());
         return Err(ClientError::Answer(found));
     }
+    for refusal in refusals.iter_mut().filter(|refusal| refusal.message.is_empty()) {
+        refusal.message = left_out(refusal);
+    }
     Ok(Answer { ids, refusals })
+}
+
+/// In place of a text that the server left out, because so many rows were refused.
+fn left_out(refusal: &pb::Refusal) -> String {
+    match refusal.holder {
+        0 => refusal.reason().name().to_owned(),
+        holder => format!("{}: element {holder}", refusal.reason().name()),
+    }
 }

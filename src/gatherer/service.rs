@@ -15,7 +15,7 @@ use crate::{
         decisions_service_server::{DecisionsService, DecisionsServiceServer},
         inspect_service_server::{InspectService, InspectServiceServer},
     },
-    rpc::{self, NODE_MESSAGE_BYTES_MAX, Near},
+    rpc::{self, Fault, NODE_MESSAGE_BYTES_MAX, Near, Reason},
     shutdown::Shutdown,
 };
 
@@ -46,7 +46,11 @@ impl DecisionsService for Service {
             Some(peer) if peer.role() == pb::Role::Gatherer => {
                 if peer.index >= self.node.placement.shards() || peer.index == identity.index {
                     let own = super::own_shard(&self.node);
-                    return Err(Status::invalid_argument(format!("shard {own} has no peer g{}", peer.index)));
+                    let text = format!("shard {own} has no peer g{}", peer.index);
+                    return Err(Fault::new(Reason::OutOfBounds, text)
+                        .at("peer.index")
+                        .with("value", peer.index)
+                        .into());
                 }
                 Reader::Shard(ShardId(peer.index))
             }

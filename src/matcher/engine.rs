@@ -344,6 +344,8 @@ fn slice_state(slice: &Slice, stalled: Duration) -> pb::SliceState {
         candidates: slice.stats().candidates,
         probes: slice.stats().probes,
         stalled_ms: stalled.as_millis() as u64,
+        // Told where the answer is made.
+        pools_left_out: 0,
     }
 }
 

@@ -20,7 +20,7 @@ use crate::{
         candidates_service_server::{CandidatesService, CandidatesServiceServer},
         inspect_service_server::{InspectService, InspectServiceServer},
     },
-    rpc::{self, NODE_MESSAGE_BYTES_MAX, Near},
+    rpc::{self, Fault, NODE_MESSAGE_BYTES_MAX, Near, Reason},
     shutdown::Shutdown,
 };
 
@@ -48,7 +48,9 @@ impl CandidatesService for Service {
         self.node.identity.check(request.peer.as_ref())?;
         let (shard, shards) = (ShardId(request.shard), self.node.placement.shards());
         if shard.0 >= shards {
-            return Err(Status::invalid_argument(format!("shard {shard} is not below {shards}")));
+            let text = format!("shard {shard} is not below {shards}");
+            let fault = Fault::new(Reason::OutOfBounds, text).at("shard");
+            return Err(fault.with("value", shard.0).with("bound", shards).into());
         }
         let cursors = cursors(&self.node, &request.cursors)?;
         let known_min = EventId(request.known_min);
@@ -77,11 +79,12 @@ fn cursors(node: &Node, asked: &[pb::SliceCursor]) -> Result<Vec<(SliceId, Event
             slices.map(|slice| slice.to_string()).collect::<Vec<_>>().join(", ")
         };
         let asked = named(&mut asked.iter().map(|cursor| SliceId(cursor.slice)));
-        return Err(Status::invalid_argument(format!(
+        let text = format!(
             "matcher {} runs {}, but [{asked}] were asked for; do both run the same version?",
             node.identity.index,
             named(&mut own.into_iter()),
-        )));
+        );
+        return Err(Fault::new(Reason::OutOfBounds, text).at("cursors").into());
     }
     Ok(cursors.into_iter().collect())
 }

@@ -4,9 +4,10 @@ use std::{convert::Infallible, pin::Pin};
 
 use dovetail_core::{DecisionFrame, EventId, Retirement, Ring};
 use futures::{Stream, StreamExt, future, stream};
+use prost::Message as _;
 use tonic::Status;
 
-use super::{Identity, Link, LinkError, Messages, Way, or_behind};
+use super::{Fault, Identity, Link, LinkError, Messages, Reason, Way, cut, or_behind};
 use crate::{
     convert, pb,
     settings::{Addresses, Role},
@@ -25,7 +26,7 @@ pub fn until_stopped<T: Send + 'static>(
         let stop = stop.clone();
         async move { stop.given().await }
     };
-    let stopped = move || stop.is_given().then(|| Err(Status::unavailable("the node is stopping")));
+    let stopped = move || stop.is_given().then(|| Err(Fault::new(Reason::NodeStopping, "the node is stopping").into()));
     let last = stream::once(async move { stopped() }).filter_map(future::ready);
     Box::pin(messages.take_until(given).chain(last))
 }
@@ -33,7 +34,7 @@ pub fn until_stopped<T: Send + 'static>(
 /// The engine of this node stopped: the caller tries again.
 #[must_use]
 pub fn unavailable(error: LinkError) -> Status {
-    Status::unavailable(error.to_string())
+    Fault::new(Reason::NodeStopping, error.to_string()).into()
 }
 
 /// A subscription at a shard.
@@ -161,5 +162,103 @@ pub fn inspect(identity: &Identity, addresses: &Addresses, ring: &Ring, started_
         ring: (0..).zip(shares).map(|(shard, permille)| pb::RingShare { shard, permille }).collect(),
         state: None,
         nodes: addresses.all().map(node).collect(),
+    }
+}
+
+/// Most bytes of an answer to `Inspect`, and of the pools of a matcher's slices together.
+const INSPECT_BYTES: usize = 3 << 20;
+/// Most bytes of an error that a link shows.
+const LINK_ERROR_BYTES: usize = 512;
+
+/// Leaves out what would make an answer larger than clients take: a matcher with many slices and thousands of pools has megabytes to
+/// tell. Pools in which nothing waits go first.
+pub fn fit(response: &mut pb::InspectResponse) {
+    use pb::inspect_response::State;
+    for link in &mut response.links {
+        link.last_error = cut(std::mem::take(&mut link.last_error), LINK_ERROR_BYTES);
+    }
+    if let Some(State::Balancer(state)) = &mut response.state {
+        state.awaited.iter_mut().for_each(|node| node.why = cut(std::mem::take(&mut node.why), LINK_ERROR_BYTES));
+    }
+    if response.encoded_len() <= INSPECT_BYTES {
+        return;
+    }
+    match &mut response.state {
+        Some(State::Balancer(state)) => state.pools_left_out = fit_pools(&mut state.pools, INSPECT_BYTES / 2),
+        Some(State::Matcher(state)) => {
+            let each = INSPECT_BYTES / 2 / state.slices.len().max(1);
+            for slice in &mut state.slices {
+                slice.pools_left_out = fit_pools(&mut slice.pools, each);
+            }
+        }
+        Some(State::Gatherer(_)) | None => {}
+    }
+}
+
+/// Keeps so many bytes of pools, in their order. Returns how many are left out.
+fn fit_pools(pools: &mut Vec<pb::PoolCount>, bytes_max: usize) -> u64 {
+    let all = pools.len();
+    // With their tags and lengths.
+    let mut by_waiting: Vec<(u64, usize)> =
+        pools.iter().enumerate().map(|(index, pool)| (pool.waiting, index)).collect();
+    by_waiting.sort_by_key(|&(waiting, index)| (std::cmp::Reverse(waiting), index));
+    let (mut kept, mut bytes) = (vec![false; all], 0);
+    for (_, index) in by_waiting {
+        bytes += pools[index].encoded_len() + 8;
+        if bytes > bytes_max {
+            break;
+        }
+        kept[index] = true;
+    }
+    let mut kept = kept.into_iter();
+    pools.retain(|_| kept.next() == Some(true));
+    (all - pools.len()) as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pools() -> Vec<pb::PoolCount> {
+        let hot = || pb::HotKey { key: "k".repeat(200), searches_permille: 999, waiting: 5 };
+        let pool = |number: u64| pb::PoolCount {
+            pool: format!("{number:064}"),
+            waiting: number % 10,
+            hot_keys: (0..3).map(|_| hot()).collect(),
+            ..Default::default()
+        };
+        (0..10_000).map(pool).collect()
+    }
+
+    #[test]
+    fn the_state_of_many_slices_and_pools_fits_and_says_what_is_missing() {
+        let slice = |slice| pb::SliceState { slice, pools: pools(), ..Default::default() };
+        let state = pb::MatcherState { slices: (0..64).map(slice).collect(), shards: Vec::new() };
+        let mut response = pb::InspectResponse {
+            state: Some(pb::inspect_response::State::Matcher(state)),
+            links: vec![pb::PeerLink { last_error: "e".repeat(1 << 20), ..Default::default() }],
+            ..Default::default()
+        };
+        fit(&mut response);
+        assert!(response.encoded_len() <= INSPECT_BYTES, "{} bytes", response.encoded_len());
+        let Some(pb::inspect_response::State::Matcher(state)) = response.state else { panic!("no matcher") };
+        for slice in state.slices {
+            assert_eq!(slice.pools.len() as u64 + slice.pools_left_out, 10_000);
+            assert!(
+                !slice.pools.is_empty() && slice.pools.iter().all(|pool| pool.waiting == 9),
+                "those with most stay"
+            );
+            assert!(slice.pools.is_sorted_by_key(|pool| pool.pool.clone()), "in their order");
+        }
+    }
+
+    #[test]
+    fn what_fits_is_left_as_it_is() {
+        let state = pb::BalancerState { pools: pools()[..100].to_vec(), ..Default::default() };
+        let state = Some(pb::inspect_response::State::Balancer(state));
+        let response = pb::InspectResponse { state, ..Default::default() };
+        let mut fitted = response.clone();
+        fit(&mut fitted);
+        assert_eq!(fitted, response);
     }
 }

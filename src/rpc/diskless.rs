@@ -133,6 +133,7 @@ impl<E: Send + 'static> Diskless<E> {
             super::inspect(&self.identity, &self.settings.node.addresses, self.placement.ring(), self.started_ms);
         response.links = self.links.pb(EventId(highest));
         response.state = state;
+        super::fit(&mut response);
         response
     }
 }

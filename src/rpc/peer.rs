@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tonic::{Status, metadata::MetadataValue};
 
+use super::{Fault, Reason};
 use crate::{
     pb,
     settings::{ClusterSettings, Role},
@@ -92,14 +93,15 @@ impl Identity {
     /// # Errors
     /// FAILED_PRECONDITION for a stranger, showing what both sides have.
     pub fn check(&self, peer: Option<&pb::Peer>) -> Result<(), Status> {
-        let peer =
-            peer.ok_or_else(|| Status::invalid_argument("the request does not say who sends it: peer is missing"))?;
+        let missing = || Fault::new(Reason::FieldMissing, "the request does not say who sends it: peer is missing");
+        let peer = peer.ok_or_else(|| missing().at("peer"))?;
         let own = self.cluster.digest();
         if peer.settings_digest != own {
-            let mut refusal = Status::failed_precondition(format!(
+            let text = format!(
                 "the peer's cluster settings ({}; digest {:016x}) are not those of this {} ({}; digest {own:016x})",
                 peer.settings, peer.settings_digest, self.role, self.cluster
-            ));
+            );
+            let mut refusal = Status::from(Fault::new(Reason::PeerDiffers, text));
             refusal.metadata_mut().insert(OTHER_SETTINGS, MetadataValue::from_static("true"));
             self.tell_refused(peer, refusal.message());
             return Err(refusal);
@@ -108,9 +110,8 @@ impl Identity {
         if !log_id.is_empty() && !peer.log_id.is_empty() && log_id != peer.log_id {
             let role = self.role;
             let found = &peer.log_id;
-            return Err(Status::failed_precondition(format!(
-                "the peer's log is {found}, that of this {role} is {log_id}"
-            )));
+            let text = format!("the peer's log is {found}, that of this {role} is {log_id}");
+            return Err(Fault::new(Reason::PeerDiffers, text).into());
         }
         Ok(())
     }

@@ -3,6 +3,8 @@
 use tokio::sync::watch;
 use tonic::Status;
 
+use super::{Fault, Reason};
+
 /// Holds the way into a node's engine. Empty while the node starts or starts again.
 #[derive(Clone, Debug)]
 pub struct Slot<T>(watch::Sender<Option<T>>);
@@ -24,6 +26,9 @@ impl<T: Clone> Slot<T> {
     /// # Errors
     /// UNAVAILABLE while the node starts: the caller tries again.
     pub fn get(&self) -> Result<T, Status> {
-        self.0.borrow().clone().ok_or_else(|| Status::unavailable("the node is starting and has no state yet"))
+        self.0
+            .borrow()
+            .clone()
+            .ok_or_else(|| Fault::new(Reason::NodeStarting, "the node is starting and has no state yet").into())
     }
 }

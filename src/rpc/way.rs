@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tonic::{Request, Status, Streaming, transport::Channel};
 
-use super::{NODE_MESSAGE_BYTES_MAX, ResponseStream, Traffic, dial};
+use super::{Fault, NODE_MESSAGE_BYTES_MAX, Reason, ResponseStream, Traffic, dial};
 use crate::pb::{
     self, candidates_service_client::CandidatesServiceClient, candidates_service_server::CandidatesService,
     decisions_service_client::DecisionsServiceClient, decisions_service_server::DecisionsService,
@@ -81,7 +81,7 @@ impl Neighbours {
     /// None when no node of this process has the address.
     fn service(&self, address: &str) -> Option<Result<Near, Status>> {
         let service = self.find(address)?.service.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        Some(service.ok_or_else(|| Status::unavailable("the node is starting, or has stopped")))
+        Some(service.ok_or_else(|| Fault::new(Reason::NodeStarting, "the node is starting, or has stopped").into()))
     }
 }
 

@@ -169,7 +169,8 @@ impl Service {
             if element.key.starts_with("bad") {
                 let message = format!("key {:?} is already waiting", element.key);
                 let code = Code::AlreadyExists as u32;
-                response.refusals.push(pb::Refusal { row: row as u32, code, message });
+                let reason = pb::ErrorReason::KeyWaiting.into();
+                response.refusals.push(pb::Refusal { row: row as u32, code, message, reason, holder: 1 });
                 response.ids.push(0);
             } else {
                 response.ids.push(*next_id);
@@ -309,16 +310,30 @@ impl MatchService for Service {
         Ok(Response::new(pb::DefinePoolResponse { defined_at: 1, created: true }))
     }
 
-    async fn list_pools(&self, _: Request<pb::ListPoolsRequest>) -> Result<Response<pb::ListPoolsResponse>, Status> {
-        let status = |pool: &pb::PoolDefinition| pb::PoolStatus {
-            pool: Some(pool.clone()),
-            defined_at: 1,
-            waiting: 1234,
-            ..Default::default()
-        };
-        let pools = self.script.lock().unwrap().pools.iter().map(status).collect();
-        Ok(Response::new(pb::ListPoolsResponse { pools }))
+    async fn list_pools(
+        &self,
+        request: Request<pb::ListPoolsRequest>,
+    ) -> Result<Response<pb::ListPoolsResponse>, Status> {
+        let request = request.into_inner();
+        let all = self.script.lock().unwrap().pools.clone();
+        // Two on a page, whatever is asked for: a page may have fewer.
+        let from = request.page_token.parse().unwrap_or(0);
+        let pools = all.iter().skip(from).take(2).map(status).collect();
+        let next_page_token = if from + 2 < all.len() { (from + 2).to_string() } else { String::new() };
+        Ok(Response::new(pb::ListPoolsResponse { pools, next_page_token, view: request.view }))
     }
+
+    async fn get_pool(&self, request: Request<pb::GetPoolRequest>) -> Result<Response<pb::GetPoolResponse>, Status> {
+        let name = request.into_inner().name;
+        let pools = self.script.lock().unwrap().pools.clone();
+        let pool = pools.iter().find(|pool| pool.name == name).map(status);
+        let unknown = || Status::not_found(format!("pool {name:?} is not defined"));
+        Ok(Response::new(pb::GetPoolResponse { pool: Some(pool.ok_or_else(unknown)?) }))
+    }
+}
+
+fn status(pool: &pb::PoolDefinition) -> pb::PoolStatus {
+    pb::PoolStatus { pool: Some(pool.clone()), defined_at: 1, waiting: 1234, ..Default::default() }
 }
 
 #[tonic::async_trait]

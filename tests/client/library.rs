@@ -170,6 +170,18 @@ async fn a_watch_survives_the_death_of_the_server() {
 }
 
 #[tokio::test]
+async fn all_pools_are_read_page_after_page() {
+    let fake = Fake::start();
+    let named = |name: &str| pb::PoolDefinition { name: name.to_owned(), ..Default::default() };
+    fake.script().pools = ["a", "b", "c", "d", "e"].map(named).into();
+    let client = connect(&fake).await;
+    let names = client.list_pools().await.unwrap().into_iter().map(|status| status.pool.unwrap().name);
+    assert_eq!(names.collect::<Vec<_>>(), ["a", "b", "c", "d", "e"]);
+    assert_eq!(client.get_pool("d").await.unwrap().waiting, 1234);
+    assert_eq!(client.get_pool("f").await.unwrap_err().code(), Some(Code::NotFound));
+}
+
+#[tokio::test]
 async fn nobody_there_is_told_apart_from_a_refusal() {
     let mut fake = Fake::start();
     let client = connect(&fake).await;

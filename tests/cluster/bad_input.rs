@@ -8,7 +8,9 @@ use dovetail::client::{Client, ClientError, Columns, SubmitOptions, by_id, by_ke
 use dovetail::pb::candidates_service_client::CandidatesServiceClient;
 use dovetail::pb::match_service_client::MatchServiceClient;
 use dovetail::pb::{self, Attribute, AttributeType, ElementState, PoolDefinition, Submission};
+use dovetail::rpc::Reason;
 use tonic::{Code, Status};
+use tonic_types::StatusExt as _;
 
 use crate::harness::{Cluster, Place, SMALL, Shape, Which, channel, dovetail, inspect, program, run, until};
 use crate::load::{settled, submit};
@@ -145,6 +147,83 @@ async fn an_idempotency_key_with_another_body_is_refused_and_with_the_same_gets_
     let partner = it.client.submit_one("duel", player("partner", 77)).await.unwrap();
     assert_eq!(partner, first + 1);
     it.still_matches(partner).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn errors_tell_programs_the_reason_and_the_values() {
+    let it = Disturbed::start("reasons").await;
+    let error = it.client.submit_one("duel", player("waits", 1)).await.unwrap_err();
+    assert_eq!(error.reason(), Some(Reason::KeyWaiting));
+    assert_eq!(error.value("element"), Some(it.waiting.to_string()), "who has the key");
+    let error = it.client.get(by_key("duel", "nobody"), Duration::ZERO).await.unwrap_err();
+    assert_eq!((error.reason(), error.value("key")), (Some(Reason::ElementUnknown), Some("nobody".to_owned())));
+    let request = pb::WatchMatchesRequest { after: 1_000_000, ..Default::default() };
+    let error = ClientError::from(it.raw().watch_matches(request).await.unwrap_err());
+    assert_eq!((error.reason(), error.value("bound")), (Some(Reason::CursorFromFuture), Some(it.waiting.to_string())));
+    let long = pb::GetElementRequest { element: Some(by_id(it.waiting)), wait_ms: 60_001, at: 0 };
+    let details = it.raw().get_element(long).await.unwrap_err().get_error_details();
+    assert_eq!(details.bad_request().unwrap().field_violations[0].field, "wait_ms");
+    // A name of a megabyte is not sent back: the answer would be larger than clients take.
+    let mut huge = player("huge", 1);
+    huge.attributes.insert("n".repeat(1 << 20), value::int(1));
+    let error = it.client.submit_one("duel", huge.clone()).await.unwrap_err();
+    assert_eq!(error.reason(), Some(Reason::AttributeUnknown), "{error}");
+    assert!(error.to_string().len() < 2048);
+    let mut stream = it.client.submit("duel", SubmitOptions::default()).await.unwrap();
+    stream.send_rows(vec![huge]).await.unwrap();
+    let answer = stream.answer().await.unwrap().unwrap();
+    assert_eq!(answer.refusals[0].reason(), Reason::AttributeUnknown);
+    assert!(answer.refusals[0].message.len() < 2048);
+    it.undisturbed().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_batch_of_which_every_row_is_refused_is_answered_within_what_clients_take() {
+    let it = Disturbed::start("all-refused").await;
+    let rows: Vec<_> = (0..65_536).map(|_| player("waits", 1)).collect();
+    let columns = Columns::of(&rows).unwrap();
+    let mut stream = it.client.submit("duel", SubmitOptions::default()).await.unwrap();
+    stream.send_columns(columns).await.unwrap();
+    let answer = stream.answer().await.unwrap().unwrap();
+    assert_eq!(answer.refusals.len(), 65_536);
+    let bytes: usize = answer.refusals.iter().map(|refusal| refusal.message.len()).sum();
+    assert!(bytes < 3 << 20, "{bytes} bytes of text");
+    let last = answer.refusals.last().unwrap();
+    assert_eq!((last.reason(), last.holder, last.code), (Reason::KeyWaiting, it.waiting, 6));
+    assert_eq!(last.message, format!("KEY_WAITING: element {}", it.waiting), "the server left its text out");
+    drop(stream);
+    it.undisturbed().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pools_are_listed_in_pages_and_looked_up_by_name() {
+    let it = Disturbed::start("pages").await;
+    for number in 0..5 {
+        it.client.define_pool(pool(&format!("p{number}"), "a.skill == b.skill")).await.unwrap();
+    }
+    let ask = |page_token: &str, view: pb::PoolView| pb::ListPoolsRequest {
+        page_size: 4,
+        page_token: page_token.to_owned(),
+        view: view.into(),
+    };
+    let first = it.client.list_pools_page(ask("", pb::PoolView::Basic)).await.unwrap();
+    let names = |page: &pb::ListPoolsResponse| {
+        page.pools.iter().map(|status| status.pool.clone().unwrap().name).collect::<Vec<_>>()
+    };
+    assert_eq!(
+        (names(&first), first.view()),
+        (["duel", "p0", "p1", "p2"].map(str::to_owned).into(), pb::PoolView::Basic)
+    );
+    assert_eq!((first.pools[0].waiting, first.pools[0].pool.as_ref().unwrap().rule.as_str()), (1, ""));
+    let second = it.client.list_pools_page(ask(&first.next_page_token, pb::PoolView::Unspecified)).await.unwrap();
+    assert_eq!((names(&second), second.next_page_token.as_str()), (["p3", "p4"].map(str::to_owned).into(), ""));
+    assert_eq!(second.pools[0].pool.as_ref().unwrap().rule, "a.skill == b.skill");
+    assert_eq!(it.client.list_pools().await.unwrap().len(), 6);
+    let duel = it.client.get_pool("duel").await.unwrap();
+    assert_eq!((duel.pool, duel.waiting), (Some(pool("duel", "a.skill == b.skill")), 1));
+    check(it.client.get_pool("duet").await, Code::NotFound, &["pool \"duet\" is not defined"]);
+    check(it.client.get_pool("d".repeat(65)).await, Code::InvalidArgument, &["65 bytes", "at most 64"]);
+    check(it.client.list_pools_page(ask("duet", pb::PoolView::Full)).await, Code::InvalidArgument, &["\"duet\""]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

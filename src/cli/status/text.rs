@@ -259,6 +259,7 @@ mod tests {
             ring: vec![pb::RingShare { shard: 0, permille: 487 }, pb::RingShare { shard: 1, permille: 513 }],
             nodes: vec![pb::NodeAddress { role: Role::Gatherer.into(), index: 1, address: "http://g:1".to_owned() }],
             state: Some(State::Balancer(pb::BalancerState {
+                pools_left_out: 0,
                 assigned: 2000,
                 durable: 1990,
                 decided: 9,

@@ -195,7 +195,7 @@ mod tests {
         assert!(!worked(&report(), Ended::Input, Some((1, 2))));
         assert!(!worked(&report(), Ended::Interrupted, None));
         let mut refused = report();
-        let refusal = Refusal { row: 0, code: 6, message: "key \"p1\" is waiting".to_owned() };
+        let refusal = Refusal { row: 0, code: 6, message: "key \"p1\" is waiting".to_owned(), ..Default::default() };
         refused.answered(&[7], &Answer { ids: vec![0], refusals: vec![refusal] });
         assert!(!worked(&refused, Ended::Input, None));
     }
