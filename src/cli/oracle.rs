@@ -3,15 +3,14 @@
 //! The pool definition is event 1, so the first element is 2. Every element has the same time: nothing has waited, nothing
 //! expires, nothing searches again.
 
-use std::collections::{HashMap, HashSet};
 use std::io::{self, BufWriter, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use bytes::Bytes;
+use dovetail_core::batch::KeySecret;
+use dovetail_core::ledger::{Admission, Ledger, LedgerLimits, Outcome, OutcomeEnd};
 use dovetail_core::oracle::Oracle;
-use dovetail_core::{ElementId, EventId, EventKind, Pool, PoolDefinition, PoolId, Retirement};
-use dovetail_rule::{Row, Value};
+use dovetail_core::{EventId, EventKind, PoolId, ShardId};
 
 use super::error::CliError;
 use super::input::{Element, InputArgs};
@@ -19,14 +18,17 @@ use super::match_json::{self, MatchJson};
 use super::pool_file;
 use super::schema::PoolSchema;
 use super::table::printable;
-use crate::pb::value::Kind;
 use crate::{convert, pb};
 
-/// Longest key, in bytes, as the balancer has it.
-const KEY_BYTES_MAX: usize = 256;
-
-/// Largest payload of a pool that does not say otherwise, as the balancer has it by default.
-const PAYLOAD_BYTES_MAX: usize = 4096;
+/// A balancer's bounds, as they are by default.
+const LIMITS: LedgerLimits = LedgerLimits {
+    waiting_max: 10_000_000,
+    waiting_total_max: 50_000_000,
+    payload_bytes_max: 4096,
+    ended_max: 4_000_000,
+    idempotency_max: 1_000_000,
+    key_secret: KeySecret([0; 2]),
+};
 
 const THE_POOL: PoolId = PoolId(0);
 
@@ -72,108 +74,68 @@ pub fn run(arguments: &OracleArgs) -> Result<(), CliError> {
         }
     }
     stdout.flush()?;
-    eprintln!("{} elements, {} matches, {} waiting", sequence.elements, sequence.matches, sequence.waiting.len());
+    eprintln!("{} elements, {} matches, {} waiting", sequence.elements, sequence.matches, sequence.ledger.waiting());
     match all_worked {
         true => Ok(()),
         false => Err(CliError::Reported),
     }
 }
 
-/// The oracle, with what the balancer would add to its answers.
+/// The oracle, and beside it the ledger of a balancer, in which everything is decided at once: what is let in, and why the rest is
+/// not, is said by the code that a cluster runs.
 struct Sequence {
     oracle: Oracle,
-    pool: Pool,
-    payload_bytes_max: usize,
+    ledger: Ledger,
+    pool: String,
     last: EventId,
-    waiting: HashMap<ElementId, (String, Bytes)>,
-    keys: HashSet<String>,
     elements: u64,
     matches: u64,
 }
 
 impl Sequence {
     fn new(definition: &pb::PoolDefinition) -> Result<Sequence, CliError> {
-        let payload_bytes_max = match definition.payload_bytes_max {
-            0 => PAYLOAD_BYTES_MAX,
-            bytes => bytes as usize,
-        };
-        let definition = Arc::new(core_definition(definition));
-        let pool = Pool::compile(THE_POOL, Arc::clone(&definition))?;
-        let mut oracle = Oracle::new();
-        let x = EventId(1);
-        oracle.on_event(x, 0, &EventKind::PoolDefined { pool: THE_POOL, definition })?;
-        Ok(Sequence {
-            oracle,
-            pool,
-            payload_bytes_max,
-            last: x,
-            waiting: HashMap::new(),
-            keys: HashSet::new(),
-            elements: 0,
-            matches: 0,
-        })
+        let definition = convert::pool_definition(definition.clone());
+        let definition = Arc::new(definition.map_err(|error| CliError::Arguments(error.to_string()))?);
+        let pool = definition.name.clone();
+        let (mut oracle, mut ledger) = (Oracle::new(), Ledger::new(LIMITS, 1));
+        let (x, kind) = (EventId(1), EventKind::PoolDefined { pool: THE_POOL, definition });
+        ledger.record(x, 0, &kind, None)?;
+        oracle.on_event(x, 0, &kind)?;
+        Ok(Sequence { oracle, ledger, pool, last: x, elements: 0, matches: 0 })
     }
 
     /// The match that the element completes, or why a balancer would refuse it.
     fn submit(&mut self, submission: pb::Submission) -> Result<Option<pb::Match>, String> {
-        let pb::Submission { key, attributes, payload, .. } = submission;
-        if key.is_empty() || key.len() > KEY_BYTES_MAX {
-            return Err(format!("key is {} bytes, must be 1 to {KEY_BYTES_MAX}", key.len()));
-        }
-        if payload.len() > self.payload_bytes_max {
-            return Err(format!("payload is {} bytes, at most {}", payload.len(), self.payload_bytes_max));
-        }
-        if self.keys.contains(&key) {
-            return Err(format!("key {key:?} is already waiting"));
-        }
-        let named = attributes.into_iter().filter_map(|(name, value)| Some((name, rule_value(value)?)));
-        let row = Arc::new(Row::from_named(&self.pool.schema, named).map_err(|error| error.to_string())?);
-        let x = self.last.next();
-        let decided = self.oracle.on_event(x, 0, &EventKind::Arrival { pool: THE_POOL, row });
-        let decided = decided.map_err(|error| error.to_string())?;
-        self.last = x;
+        let text = |error: &dyn std::error::Error| error.to_string();
+        let submission = convert::submission(submission).map_err(|error| text(&error))?;
+        let admitted = self.ledger.admit(&self.pool, submission, None).map_err(|error| text(&error))?;
         self.elements += 1;
-        self.keys.insert(key.clone());
-        self.waiting.insert(ElementId::from(x), (key, payload));
-        Ok(decided.and_then(|retirement| self.matched(retirement)))
-    }
-
-    fn matched(&mut self, retirement: Retirement) -> Option<pb::Match> {
-        let Retirement { x, element, anchor } = retirement;
-        let mut end = |id: ElementId| {
-            let (key, payload) = self.waiting.remove(&id)?;
-            self.keys.remove(&key);
-            Some(pb::MatchedElement { id: id.0, key, payload })
+        let (kind, client) = match admitted {
+            Admission::New { pool, row, client } => (EventKind::Arrival { pool, row }, client),
+            // It has its id already.
+            Admission::Retry(_) => return Ok(None),
+            Admission::Undecided(_) => unreachable!("everything is decided at once"),
         };
-        let anchor = anchor?;
-        let (a, b) = (end(anchor.min(element)), end(anchor.max(element)));
+        let x = self.last.next();
+        self.last = x;
+        let decided = self.oracle.on_event(x, 0, &kind).map_err(|error| text(&error))?;
+        self.ledger.record(x, 0, &kind, Some(client)).map_err(|error| text(&error))?;
+        let mut outcomes: Vec<Outcome> = Vec::new();
+        let told = decided.map_or(Ok(()), |retirement| self.ledger.on_retirement(retirement));
+        let told = told.and_then(|()| self.ledger.on_decided(ShardId(0), x, &mut outcomes));
+        told.map_err(|error| text(&error))?;
+        self.ledger.on_stored(x);
+        Ok(outcomes.pop().and_then(|outcome| self.matched(outcome)))
+    }
+
+    fn matched(&mut self, outcome: Outcome) -> Option<pb::Match> {
+        let (one, other) = (outcome.element, outcome.anchor?);
+        let (a, b) = if one.id < other.id { (one, other) } else { (other, one) };
+        let end = |end: OutcomeEnd| pb::MatchedElement { id: end.id.0, key: (*end.key).into(), payload: end.payload };
         self.matches += 1;
-        Some(pb::Match { cursor: x.0, pool: self.pool.definition.name.clone(), a, b, time_ms: 0 })
+        let (a, b) = (Some(end(a)), Some(end(b)));
+        Some(pb::Match { cursor: outcome.x.0, pool: self.pool.clone(), a, b, time_ms: 0 })
     }
-}
-
-fn core_definition(definition: &pb::PoolDefinition) -> PoolDefinition {
-    let typed =
-        |attribute: &pb::Attribute| Some((attribute.name.clone(), convert::attribute_type(attribute.r#type())?));
-    PoolDefinition {
-        name: definition.name.clone(),
-        attributes: definition.attributes.iter().filter_map(typed).collect(),
-        rule: definition.rule.clone(),
-        ttl_ms: definition.ttl_ms,
-        reprobe_ms: definition.reprobe_ms.clone(),
-        waiting_max: definition.waiting_max,
-        payload_bytes_max: definition.payload_bytes_max,
-    }
-}
-
-fn rule_value(value: pb::Value) -> Option<Value> {
-    Some(match value.kind? {
-        Kind::IntValue(value) => Value::Int(value),
-        Kind::DoubleValue(value) => Value::Double(value),
-        Kind::StringValue(value) => Value::String(value.into()),
-        Kind::BoolValue(value) => Value::Bool(value),
-        Kind::StringListValue(list) => Value::StringList(list.values.into_iter().map(Into::into).collect()),
-    })
 }
 
 #[cfg(test)]
@@ -181,11 +143,13 @@ mod tests {
     use super::*;
     use crate::client::value;
 
-    fn sequence(rule: &str) -> Sequence {
+    fn definition(rule: &str) -> pb::PoolDefinition {
         let attributes = vec![crate::cli::schema::attribute("skill".to_owned(), dovetail_rule::ValueKind::Int)];
-        let definition =
-            pb::PoolDefinition { name: "duel".to_owned(), attributes, rule: rule.to_owned(), ..Default::default() };
-        Sequence::new(&definition).unwrap_or_else(|error| panic!("{error}"))
+        pb::PoolDefinition { name: "duel".to_owned(), attributes, rule: rule.to_owned(), ..Default::default() }
+    }
+
+    fn sequence(rule: &str) -> Sequence {
+        Sequence::new(&definition(rule)).unwrap_or_else(|error| panic!("{error}"))
     }
 
     fn player(key: &str, skill: i64) -> pb::Submission {
@@ -215,10 +179,23 @@ mod tests {
     }
 
     #[test]
+    fn a_retry_is_no_new_element_and_a_full_pool_takes_none() {
+        let mut definition = definition("a.skill == b.skill");
+        definition.waiting_max = 2;
+        let mut sequence = Sequence::new(&definition).unwrap_or_else(|error| panic!("{error}"));
+        let once = pb::Submission { idempotency_key: "i1".to_owned(), ..player("ada", 1) };
+        assert_eq!([sequence.submit(once.clone()), sequence.submit(once)], [Ok(None), Ok(None)]);
+        assert_eq!(sequence.submit(player("bob", 2)), Ok(None));
+        let full = sequence.submit(player("bea", 2)).unwrap_err();
+        assert_eq!(full, "pool \"duel\" has 2 elements waiting, which is its waiting_max");
+        assert_eq!(sequence.last, EventId(3));
+    }
+
+    #[test]
     fn a_refused_element_takes_no_id() {
         let expected = [
-            "key \"ada\" is already waiting",
-            "key is 0 bytes, must be 1 to 256",
+            "key \"ada\" is waiting in pool \"duel\" already, as element 2",
+            "key is 0 bytes, at least 1 and at most 256",
             r#"{"cursor":3,"pool":"duel","a":{"id":2,"key":"ada"},"b":{"id":3,"key":"bob"}}"#,
         ];
         check("a.skill == b.skill", &[("ada", 1), ("ada", 1), ("", 1), ("bob", 1), ("ada", 1)], &expected);

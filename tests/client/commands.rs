@@ -543,7 +543,7 @@ fn the_oracle_tells_malformed_and_refused_lines() {
         stdout,
         "{\"cursor\":3,\"pool\":\"duel\",\"a\":{\"id\":2,\"key\":\"a\"},\"b\":{\"id\":3,\"key\":\"c\"}}\n"
     );
-    let expected = "FILE:2: refused: key \"a\" is already waiting\n\
+    let expected = "FILE:2: refused: key \"a\" is waiting in pool \"duel\" already, as element 2\n\
                     FILE:3: malformed: attribute \"skill\" is \"1\", but pool \"duel\" declares int\n\
                     2 elements, 1 matches, 0 waiting\n";
     assert_eq!(stderr.replace(name, "FILE"), expected);
