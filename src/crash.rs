@@ -1,8 +1,16 @@
 //! Named places between the disk and the wire at which a test can end a process: see [`dovetail_log::crash`].
 //!
-//! A name says what would have been done next. Nothing is compiled unless the feature `crash-points` is on.
+//! A name says what would have been done next. They are in every build, and do
+//! nothing unless a test asks.
 
-pub use dovetail_log::crash::{Point, VARIABLE, point};
+pub use dovetail_log::crash::{Point, TEST_VARIABLE, VARIABLE, asked_for, point};
+
+/// Says in the log that this process is going to end itself, so that nobody takes it for a fault.
+pub fn say_if_asked_for() {
+    if let Some(point) = asked_for() {
+        tracing::warn!(point, "a test asked this process to end");
+    }
+}
 
 /// Every place of a balancer, beside those of its log.
 pub const BALANCER: &[Point] = &[

@@ -127,6 +127,7 @@ fn names() -> BTreeSet<String> {
     for (name, test) in [
         ("DOVETAIL_LOG_SEEDS", "crates/log/tests/histories.rs"),
         ("DOVETAIL_CRASH_ROUNDS", "tests/cluster/crash_points.rs"),
+        ("DOVETAIL_TEST", "crates/log/src/crash.rs"),
     ] {
         assert!(read(test).contains(name), "{test} reads no {name}");
         names.insert(name.to_owned());
@@ -218,7 +219,8 @@ fn sources_of_the_code() -> String {
         }
     }
     let mut text = String::new();
-    for folder in ["src", "crates/core/src", "crates/log/src", "crates/rule/src", "crates/sim/src"] {
+    for folder in ["src", "crates/core/src", "crates/log/src", "crates/rule/src", "crates/sim/src", "crates/chaos/src"]
+    {
         collect(&root().join(folder), &mut text);
     }
     text

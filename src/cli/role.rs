@@ -43,6 +43,7 @@ pub fn command(role: Role) -> Command {
 fn run(role: Role, matches: &ArgMatches) -> Result<(), CliError> {
     let settings = RoleFlags::from_matches(matches).load(role)?;
     telemetry::init(&settings.node.log);
+    crate::crash::say_if_asked_for();
     let runtime = match role {
         Role::Balancer => runtime()?,
         Role::Matcher | Role::Gatherer => single_runtime()?,

@@ -24,7 +24,8 @@ async fn check(which: Which, point: Point, visit: u64) {
     let client = cluster.client().await;
     client.define_pool(Workload::W1.pool("w1", N)).await.unwrap();
     cluster.kill(which);
-    cluster.spawn_env(which, crash::VARIABLE, &format!("{point}:{visit}"));
+    let asked = format!("{point}:{visit}");
+    cluster.spawn_with(which, &[(crash::TEST_VARIABLE, "1"), (crash::VARIABLE, &asked)]);
     if which == Which::Balancer {
         // Somebody asks for the cut.
         cluster.kill(Which::Matcher(0));
@@ -39,6 +40,7 @@ async fn check(which: Which, point: Point, visit: u64) {
     let dies = async {
         let status = within(PATIENCE, &format!("coming to {point}:{visit}"), cluster.ended(which)).await;
         assert_eq!(status.signal(), Some(SIGABRT), "{point}:{visit} ended {which:?} with {status}");
+        assert!(cluster.log_text(which).contains("a test asked this process to end"), "{point}: it did not say so");
         cluster.spawn(which);
         cluster.serving(which).await;
     };

@@ -406,9 +406,17 @@ impl Cluster {
         self.spawn_command(which, command);
     }
 
+    /// What all processes of a node have written to stderr.
+    pub fn log_text(&self, which: Which) -> String {
+        fs::read_to_string(self.log(which)).unwrap()
+    }
+
+    fn log(&self, which: Which) -> PathBuf {
+        self.place.folder.join(format!("{}.log", which.name()))
+    }
+
     fn spawn_command(&mut self, which: Which, command: Command) {
-        let log = self.place.folder.join(format!("{}.log", which.name()));
-        let process = Process::start(command, log);
+        let process = Process::start(command, self.log(which));
         assert!(self.nodes.insert(which, process).is_none(), "{which:?} runs already");
     }
 

@@ -1,8 +1,9 @@
 //! Deliberate protocol bugs, for the simulator to find.
 //!
-//! Each is a line of the protocol left out. With the feature `planted` off, which is how the binaries are built,
-//! [`Planted::is`] is a constant `false` and the compiler removes the branch. A build of the whole workspace turns the feature on for
-//! all of it, because the simulator needs it; then nothing is planted unless the simulator plants it.
+//! Each is a line of the protocol left out. This package has no such switch: [`Planted::is`] is a constant `false`, and the
+//! compiler removes the branch. Only the simulator's package, `dovetail-core-planted`, has it: the same sources, compiled with the
+//! feature `planted`. So no program that serves anybody contains a bug to plant, and a build of the whole workspace does not turn
+//! them on for all of it.
 
 /// A line of the protocol that is left out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

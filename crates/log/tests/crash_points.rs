@@ -1,9 +1,6 @@
 //! A process that ends at any of the named places loses nothing it acknowledged, and goes on when it is started again.
 //!
-//! `cargo test --release -p dovetail-log --features crash-points --test crash_points`; without the feature there is nothing
-//! here. `DOVETAIL_CRASH_ROUNDS` says how often each place is visited (3), each time one visit later where there are more.
-
-#![cfg(feature = "crash-points")]
+//! `DOVETAIL_CRASH_ROUNDS` says how often each place is visited (3), each time one visit later where there are more.
 
 mod common;
 
@@ -156,7 +153,7 @@ fn run(dir: &Path, point: Option<&str>) -> Output {
     let mut command = Command::new(std::env::current_exe().expect("this program"));
     command.args(["--exact", "the_process_that_ends", "--nocapture"]).env(FOLDER, dir).env_remove(crash::VARIABLE);
     if let Some(point) = point {
-        command.env(crash::VARIABLE, point);
+        command.env(crash::VARIABLE, point).env(crash::TEST_VARIABLE, "1");
     }
     command.output().expect("a child")
 }

@@ -134,7 +134,7 @@ fn quantiles(times: &[Duration]) -> Option<[u64; 4]> {
 pub fn again(options: &Options) -> String {
     let shape = options.place.shape;
     format!(
-        "cargo run --release -p dovetail-sim --bin chaos -- --seed {} --seconds {} --matchers {} --gatherers {} --slices {} --rate {}",
+        "cargo run --release -p dovetail-chaos -- --seed {} --seconds {} --matchers {} --gatherers {} --slices {} --rate {}",
         options.seed,
         options.lasts.as_secs(),
         shape.matchers,
