@@ -22,7 +22,7 @@ pub use decisions::{
 pub use frames::{
     LoggedFrame, Part, PartFrame, log_frame, log_frame_part_pb, log_frame_pb, log_parts, log_record, log_record_pb,
 };
-pub use matches::{MatchWriter, MatchedColumns};
+pub use matches::{MatchWriter, MatchedColumns, MatchedEnd};
 pub use outcomes::{
     OutcomeChunk, OutcomeWriter, outcome, outcome_bytes, result_chunk, result_record, result_record_pb, results_begin,
     results_begin_pb,

@@ -551,7 +551,12 @@ mod tests {
     use crate::convert::OutcomeWriter;
 
     fn outcomes(count: u64, payload_bytes: usize) -> Vec<Arc<OutcomeChunk>> {
-        let end = |id| OutcomeEnd { id: ElementId(id), key: "k".into(), payload: Bytes::from(vec![7; payload_bytes]) };
+        let end = |id| OutcomeEnd {
+            id: ElementId(id),
+            key: "k".into(),
+            payload: Bytes::from(vec![7; payload_bytes]),
+            arrived_ms: Some(3),
+        };
         let outcome = |x| Outcome {
             x: EventId(x),
             pool: PoolId(0),

@@ -179,15 +179,16 @@ pub(super) fn match_pb(outcome: &Outcome, pool: &str) -> Option<pb::Match> {
         id: end.id.0,
         key: end.key.as_ref().to_owned(),
         payload: end.payload.clone(),
+        arrived_ms: end.arrived_ms,
     };
     let (a, b) = (Some(end(a)), Some(end(b)));
     Some(pb::Match { cursor: outcome.x.0, pool: pool.to_owned(), a, b, time_ms: outcome.time_ms })
 }
 
 fn ended_pb(outcome: &Outcome) -> pb::Ended {
-    let OutcomeEnd { id, key, payload } = &outcome.element;
+    let OutcomeEnd { id, key, payload, arrived_ms } = &outcome.element;
     let reason = end_reason(outcome).into();
-    pb::Ended { id: id.0, key: key.as_ref().to_owned(), payload: payload.clone(), reason }
+    pb::Ended { id: id.0, key: key.as_ref().to_owned(), payload: payload.clone(), reason, arrived_ms: *arrived_ms }
 }
 
 /// Why an element waits no longer, though it was not matched; unspecified for a match.

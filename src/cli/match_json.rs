@@ -14,6 +14,8 @@ pub struct MatchJson<'a> {
     pool: &'a str,
     a: EndJson<'a>,
     b: EndJson<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    time_ms: Option<u64>,
 }
 
 #[derive(Debug, Serialize)]
@@ -22,6 +24,8 @@ struct EndJson<'a> {
     key: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     payload: Option<PayloadJson<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    waited_ms: Option<u64>,
 }
 
 /// The end of an element's waiting without a match, as a line: `{"cursor":..,"pool":..,"ended":{"id":..,"key":..},"reason":..}`.
@@ -31,16 +35,25 @@ pub struct EndedJson<'a> {
     pool: &'a str,
     ended: EndJson<'a>,
     reason: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    time_ms: Option<u64>,
+}
+
+/// How long an element had waited at a time, if it is known when it arrived.
+pub fn waited_ms(time_ms: u64, arrived_ms: Option<u64>) -> Option<u64> {
+    arrived_ms.map(|arrived_ms| time_ms.saturating_sub(arrived_ms))
 }
 
 impl<'a> EndedJson<'a> {
-    /// Of an outcome that is one.
-    pub fn of(outcome: &'a pb::Outcome, ended: &'a pb::Ended) -> EndedJson<'a> {
+    /// Of an outcome that is one. `times`: with when that was, and how long the element had waited.
+    pub fn of(outcome: &'a pb::Outcome, ended: &'a pb::Ended, times: bool) -> EndedJson<'a> {
+        let waited_ms = waited_ms(outcome.time_ms, ended.arrived_ms).filter(|_| times);
         EndedJson {
             cursor: outcome.cursor,
             pool: &outcome.pool,
-            ended: EndJson { id: ended.id, key: &ended.key, payload: PayloadJson::of(&ended.payload) },
+            ended: EndJson { id: ended.id, key: &ended.key, payload: PayloadJson::of(&ended.payload), waited_ms },
             reason: reason_name(ended.reason()),
+            time_ms: times.then_some(outcome.time_ms),
         }
     }
 }
@@ -80,13 +93,25 @@ impl PayloadJson<'_> {
 
 impl<'a> From<&'a pb::Match> for MatchJson<'a> {
     fn from(found: &'a pb::Match) -> MatchJson<'a> {
+        MatchJson::of(found, false)
+    }
+}
+
+impl<'a> MatchJson<'a> {
+    /// `times`: with when the match was made, and how long each end had waited.
+    pub fn of(found: &'a pb::Match, times: bool) -> MatchJson<'a> {
         let ends = [&found.a, &found.b].map(|end| match end {
-            Some(end) => EndJson { id: end.id, key: &end.key, payload: PayloadJson::of(&end.payload) },
+            Some(end) => EndJson {
+                id: end.id,
+                key: &end.key,
+                payload: PayloadJson::of(&end.payload),
+                waited_ms: waited_ms(found.time_ms, end.arrived_ms).filter(|_| times),
+            },
             // A server always sends both ends.
-            None => EndJson { id: 0, key: "", payload: None },
+            None => EndJson { id: 0, key: "", payload: None, waited_ms: None },
         });
         let [a, b] = ends;
-        MatchJson { cursor: found.cursor, pool: &found.pool, a, b }
+        MatchJson { cursor: found.cursor, pool: &found.pool, a, b, time_ms: times.then_some(found.time_ms) }
     }
 }
 
@@ -103,7 +128,12 @@ mod tests {
     use super::*;
 
     fn end(id: u64, payload: &'static [u8]) -> Option<pb::MatchedElement> {
-        Some(pb::MatchedElement { id, key: format!("p{id}"), payload: Bytes::from_static(payload) })
+        Some(pb::MatchedElement {
+            id,
+            key: format!("p{id}"),
+            payload: Bytes::from_static(payload),
+            arrived_ms: Some(2),
+        })
     }
 
     #[test]
@@ -111,6 +141,16 @@ mod tests {
         let found = pb::Match { cursor: 7, pool: "duel".to_owned(), a: end(3, b""), b: end(7, b""), time_ms: 5 };
         let expected = r#"{"cursor":7,"pool":"duel","a":{"id":3,"key":"p3"},"b":{"id":7,"key":"p7"}}"#;
         assert_eq!(line(&MatchJson::from(&found)), format!("{expected}\n"));
+    }
+
+    #[test]
+    fn a_match_shows_how_long_its_ends_had_waited_when_times_are_asked_for() {
+        let mut found = pb::Match { cursor: 7, pool: "duel".to_owned(), a: end(3, b""), b: end(7, b""), time_ms: 5 };
+        // Of a match that an earlier version stored, nobody knows.
+        found.b.as_mut().unwrap().arrived_ms = None;
+        let expected =
+            r#"{"cursor":7,"pool":"duel","a":{"id":3,"key":"p3","waited_ms":3},"b":{"id":7,"key":"p7"},"time_ms":5}"#;
+        assert_eq!(line(&MatchJson::of(&found, true)), format!("{expected}\n"));
     }
 
     #[test]

@@ -131,7 +131,12 @@ impl Sequence {
     fn matched(&mut self, outcome: Outcome) -> Option<pb::Match> {
         let (one, other) = (outcome.element, outcome.anchor?);
         let (a, b) = if one.id < other.id { (one, other) } else { (other, one) };
-        let end = |end: OutcomeEnd| pb::MatchedElement { id: end.id.0, key: (*end.key).into(), payload: end.payload };
+        let end = |end: OutcomeEnd| pb::MatchedElement {
+            id: end.id.0,
+            key: (*end.key).into(),
+            payload: end.payload,
+            arrived_ms: end.arrived_ms,
+        };
         self.matches += 1;
         let (a, b) = (Some(end(a)), Some(end(b)));
         Some(pb::Match { cursor: outcome.x.0, pool: self.pool.clone(), a, b, time_ms: 0 })

@@ -11,7 +11,7 @@ use tonic::transport::Channel;
 use dovetail_core::EventId;
 
 use super::ClientError;
-use crate::convert::MatchedColumns;
+use crate::convert::{MatchedColumns, MatchedEnd};
 use crate::pb;
 use crate::pb::match_service_client::MatchServiceClient;
 
@@ -78,6 +78,8 @@ pub struct EndView<'a> {
     pub key: &'a str,
     /// The client's payload.
     pub payload: &'a [u8],
+    /// When it arrived, milliseconds since 1970 by the balancer's clock; none of a match that an earlier version stored.
+    pub arrived_ms: Option<u64>,
 }
 
 impl MatchColumns {
@@ -100,7 +102,10 @@ impl MatchColumns {
     pub fn iter(&self) -> impl ExactSizeIterator<Item = MatchView<'_>> + DoubleEndedIterator {
         (self.from..self.columns.len()).map(|index| {
             let (cursor, time_ms) = self.columns.cursor(index);
-            let [a, b] = self.columns.ends(index).map(|(id, key, payload)| EndView { id, key, payload });
+            let [a, b] = self.columns.ends(index).map(|end| {
+                let MatchedEnd { id, key, payload, arrived_ms } = end;
+                EndView { id, key, payload, arrived_ms }
+            });
             MatchView { cursor, pool: self.columns.pool(index), time_ms, a, b }
         })
     }

@@ -124,10 +124,28 @@ impl MatchedColumns {
         &self.pools[self.pool_places[index] as usize]
     }
 
-    /// The id, the key and the payload of each of its ends, the lower id first.
+    /// Its ends, the lower id first.
     #[must_use]
-    pub fn ends(&self, index: usize) -> [(u64, &str, &[u8]); 2] {
+    pub fn ends(&self, index: usize) -> [MatchedEnd<'_>; 2] {
         let ends = self.ends.as_ref().expect("there is a match");
-        ends.each_ref().map(|ends| (number(&ends.ids, index), ends.keys.text(index), ends.payload(index)))
+        ends.each_ref().map(|ends| MatchedEnd {
+            id: number(&ends.ids, index),
+            key: ends.keys.text(index),
+            payload: ends.payload(index),
+            arrived_ms: ends.arrived_ms(index),
+        })
     }
+}
+
+/// An end of a match, in its columns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MatchedEnd<'a> {
+    /// Its id.
+    pub id: u64,
+    /// The client's key.
+    pub key: &'a str,
+    /// The client's payload.
+    pub payload: &'a [u8],
+    /// When it arrived, milliseconds since 1970; none where that is not known.
+    pub arrived_ms: Option<u64>,
 }

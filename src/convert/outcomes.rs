@@ -39,22 +39,29 @@ pub(super) struct Ends {
     pub(super) ids: Bytes,
     pub(super) keys: Strings,
     pub(super) payloads: Option<Strings>,
+    /// None when it is known of none.
+    pub(super) arrived_ms: Option<Bytes>,
 }
 
 impl Ends {
     /// Checks columns of elements.
     pub(super) fn read(count: usize, sent: Option<&pb::EndColumns>, what: &'static str) -> Result<Ends, ConvertError> {
-        let pb::EndColumns { ids, keys, payloads } = sent.ok_or(ConvertError::Missing(what))?;
+        let pb::EndColumns { ids, keys, payloads, arrived_ms } = sent.ok_or(ConvertError::Missing(what))?;
         Ok(Ends {
             ids: fixed::<8>("ids", count, ids)?,
             keys: texts(count, keys.as_ref().ok_or(ConvertError::Missing("keys"))?)?,
             payloads: payloads.as_ref().map(|column| byte_strings(count, column)).transpose()?,
+            arrived_ms: match arrived_ms.is_empty() {
+                true => None,
+                false => Some(fixed::<8>("arrived_ms", count, arrived_ms)?),
+            },
         })
     }
 
     pub(super) fn pb(&self) -> pb::EndColumns {
         let payloads = self.payloads.as_ref().map(byte_strings_pb);
-        pb::EndColumns { ids: self.ids.clone(), keys: Some(texts_pb(&self.keys)), payloads }
+        let arrived_ms = self.arrived_ms.clone().unwrap_or_default();
+        pb::EndColumns { ids: self.ids.clone(), keys: Some(texts_pb(&self.keys)), payloads, arrived_ms }
     }
 
     /// None where there is no element. Ids begin at 1.
@@ -67,10 +74,16 @@ impl Ends {
         self.payloads.as_ref().map_or(&[], |payloads| payloads.get(index))
     }
 
+    /// When one arrived, if that is known.
+    pub(super) fn arrived_ms(&self, index: usize) -> Option<u64> {
+        let arrived_ms = number(self.arrived_ms.as_ref()?, index);
+        (arrived_ms > 0).then_some(arrived_ms)
+    }
+
     fn get(&self, index: usize) -> Option<OutcomeEnd> {
         let id = self.id(index)?;
         let payload = Bytes::copy_from_slice(self.payload(index));
-        Some(OutcomeEnd { id, key: self.keys.text(index).into(), payload })
+        Some(OutcomeEnd { id, key: self.keys.text(index).into(), payload, arrived_ms: self.arrived_ms(index) })
     }
 
     fn bytes(&self, index: usize) -> usize {
@@ -218,31 +231,48 @@ pub(super) struct EndWriter {
     ids: Vec<u8>,
     keys: StringsWriter,
     payloads: StringsWriter,
+    /// 0 where it is not known.
+    arrived_ms: Vec<u8>,
+    /// Whether it is known of any.
+    any_arrived: bool,
 }
 
 impl EndWriter {
-    fn push(&mut self, id: u64, key: &[u8], payload: &[u8]) {
+    fn push(&mut self, id: u64, key: &[u8], payload: &[u8], arrived_ms: u64) {
         self.ids.extend_from_slice(&id.to_le_bytes());
         self.keys.push(key);
         self.payloads.push(payload);
+        self.push_arrived(arrived_ms);
+    }
+
+    fn push_end(&mut self, end: &OutcomeEnd) {
+        self.push(end.id.0, end.key.as_bytes(), &end.payload, end.arrived_ms.unwrap_or_default());
+    }
+
+    fn push_arrived(&mut self, arrived_ms: u64) {
+        self.arrived_ms.extend_from_slice(&arrived_ms.to_le_bytes());
+        self.any_arrived |= arrived_ms > 0;
     }
 
     /// Adds many, column by column: they are all over the memory, and so the processor waits for many at a time.
     fn push_views<'a>(&mut self, ends: impl Iterator<Item = Option<EndView<'a>>> + Clone) {
         for end in ends.clone() {
             self.ids.extend_from_slice(&end.map_or(0, |end| end.id.0).to_le_bytes());
+            self.push_arrived(end.map_or(0, |end| end.arrived_ms));
         }
         ends.clone().for_each(|end| self.keys.push(end.as_ref().map_or(&[], EndView::key)));
         ends.for_each(|end| self.payloads.push(end.as_ref().map_or(&[], EndView::payload)));
     }
 
     pub(super) fn push_of(&mut self, ends: &Ends, index: usize) {
-        self.push(number(&ends.ids, index), ends.keys.get(index), ends.payload(index));
+        let arrived_ms = ends.arrived_ms(index).unwrap_or_default();
+        self.push(number(&ends.ids, index), ends.keys.get(index), ends.payload(index), arrived_ms);
     }
 
     pub(super) fn take(&mut self) -> Ends {
-        let EndWriter { ids, keys, payloads } = std::mem::take(self);
-        Ends { ids: ids.into(), keys: keys.finish(), payloads: payloads.finish_if_any() }
+        let EndWriter { ids, keys, payloads, arrived_ms, any_arrived } = std::mem::take(self);
+        let arrived_ms = any_arrived.then(|| arrived_ms.into());
+        Ends { ids: ids.into(), keys: keys.finish(), payloads: payloads.finish_if_any(), arrived_ms }
     }
 }
 
@@ -295,11 +325,10 @@ impl OutcomeWriter {
     /// Adds one that was taken apart.
     pub fn push_outcome(&mut self, outcome: &Outcome) {
         self.push_head(outcome.x, outcome.pool, outcome.time_ms, outcome.reason);
-        let OutcomeEnd { id, key, payload } = &outcome.element;
-        self.elements.push(id.0, key.as_bytes(), payload);
+        self.elements.push_end(&outcome.element);
         match &outcome.anchor {
-            None => self.anchors.push(0, &[], &[]),
-            Some(OutcomeEnd { id, key, payload }) => self.anchors.push(id.0, key.as_bytes(), payload),
+            None => self.anchors.push(0, &[], &[], 0),
+            Some(anchor) => self.anchors.push_end(anchor),
         }
         self.count(outcome_bytes(outcome));
     }
@@ -395,8 +424,12 @@ pub fn result_chunk(record: &Record) -> Result<Option<OutcomeChunk>, ConvertErro
 /// # Errors
 /// When it is not complete.
 pub fn outcome(outcome: pb::StoredOutcome) -> Result<Outcome, ConvertError> {
-    let end =
-        |end: pb::OutcomeEnd| OutcomeEnd { id: ElementId(end.id), key: end.key.into(), payload: compact(end.payload) };
+    let end = |end: pb::OutcomeEnd| OutcomeEnd {
+        id: ElementId(end.id),
+        key: end.key.into(),
+        payload: compact(end.payload),
+        arrived_ms: None,
+    };
     let anchor = outcome.anchor.map(end);
     let reason = if anchor.is_some() { None } else { Some(reason(outcome.reason)?) };
     Ok(Outcome {

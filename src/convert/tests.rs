@@ -78,7 +78,12 @@ impl Draws {
     }
 
     fn outcome(&mut self, x: u64) -> Outcome {
-        let mut end = |id| OutcomeEnd { id: ElementId(id), key: self.text().into(), payload: self.text().into() };
+        let mut end = |id| OutcomeEnd {
+            id: ElementId(id),
+            key: self.text().into(),
+            payload: self.text().into(),
+            arrived_ms: Some(self.below(9)).filter(|&ms| ms > 0),
+        };
         let (element, anchor) = (end(x), end(x + 100));
         let matched = self.below(3) > 0;
         Outcome {
@@ -243,6 +248,24 @@ fn records_of_a_version_without_columns_are_read() {
     let record = pb::ResultRecord { through: 9, outcomes: vec![stored], ..Default::default() };
     let read = result_record(&Record::new(9, record.encode_to_vec())).unwrap();
     assert_eq!((read[0].element.id, read[0].anchor.as_ref().unwrap().id), (ElementId(9), ElementId(3)));
+    assert_eq!(read[0].element.arrived_ms, None);
+}
+
+#[test]
+fn outcomes_of_a_version_that_did_not_store_when_elements_arrived_are_read() {
+    let mut writer = OutcomeWriter::new(usize::MAX);
+    writer.push_outcome(&Draws(5).outcome(9));
+    let record = result_record_pb(EventId(9), writer.take().first().map(|chunk| &**chunk));
+    let mut stored = pb::ResultRecord::decode(record.bytes.clone()).unwrap();
+    let columns = stored.columns.as_mut().unwrap();
+    for ends in [&mut columns.elements, &mut columns.anchors] {
+        ends.as_mut().unwrap().arrived_ms = Bytes::new();
+    }
+    let read = result_record(&Record::new(9, stored.encode_to_vec())).unwrap();
+    assert_eq!((read[0].x, read[0].element.arrived_ms), (EventId(9), None));
+    // A column of another length is damage.
+    stored.columns.as_mut().unwrap().elements.as_mut().unwrap().arrived_ms = Bytes::from_static(&[0; 4]);
+    assert!(result_record(&Record::new(9, stored.encode_to_vec())).is_err());
 }
 
 #[test]

@@ -192,7 +192,7 @@ fn watch_prints_a_table_for_people() {
     let words = |line: &str| line.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
     let found: Vec<Vec<String>> = stdout.lines().map(words).collect();
     assert_eq!(code, Some(0));
-    assert_eq!(found[0], ["cursor", "pool", "a", "(id)", "b", "(id)", "time", "(UTC)"]);
+    assert_eq!(found[0], ["cursor", "pool", "a", "(id)", "b", "(id)", "time", "(UTC)", "waited", "(a,", "b)"]);
     assert_eq!(found[1], ["3", "duel", "p2", "(2)", "p3", "(3)", "1970-01-01", "00:00:00.000"]);
 }
 

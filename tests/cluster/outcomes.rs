@@ -53,7 +53,8 @@ async fn columns_after(client: &Client, pool: &str, after: u64) -> Vec<pb::Match
     let mut matches = Vec::new();
     while let Some(part) = within(PATIENCE, "settling", watch.next()).await.unwrap() {
         let end = |end: EndView<'_>| {
-            Some(pb::MatchedElement { id: end.id, key: end.key.to_owned(), payload: end.payload.to_vec().into() })
+            let (key, payload) = (end.key.to_owned(), end.payload.to_vec().into());
+            Some(pb::MatchedElement { id: end.id, key, payload, arrived_ms: end.arrived_ms })
         };
         matches.extend(part.iter().map(|found| {
             let MatchView { cursor, pool, time_ms, a, b } = found;
@@ -88,6 +89,36 @@ async fn matches_watched_as_columns_are_those_watched_as_rows() {
             }
         }
         // From the results on the disk, too.
+        cluster.kill(Which::Balancer);
+        cluster.spawn(Which::Balancer);
+        cluster.serving(Which::Balancer).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_match_tells_how_long_its_elements_had_waited_also_after_a_restart() {
+    let (mut cluster, client) = start("waited", pool(EQUAL)).await;
+    let first = client.submit_one("duel", player("first", 1)).await.unwrap();
+    let waiting = client.get_at(by_id(first), Duration::ZERO, first).await.unwrap();
+    // Another millisecond, so that the two have waited differently.
+    until("time goes on", async || {
+        let explained = client.explain(by_id(first), 1).await.unwrap();
+        (explained.time_ms > waiting.arrived_ms).then_some(())
+    })
+    .await;
+    client.submit_one("duel", player("second", 1)).await.unwrap();
+    for _ in 0..2 {
+        let client = cluster.client().await;
+        let found = settled(&client, "duel", 0, PATIENCE).await.remove(0);
+        let arrived = [&found.a, &found.b].map(|end| end.as_ref().unwrap().arrived_ms.unwrap());
+        assert_eq!(arrived, [waiting.arrived_ms, found.time_ms]);
+        let waited = found.time_ms - waiting.arrived_ms;
+        assert!(waited > 0, "the first waited for the second");
+        let watch = ["watch", "--json", "--times", "--until-settled"];
+        let (code, stdout, _) = dovetail(&cluster.server(), &watch).await;
+        let line: serde_json::Value = serde_json::from_str(&stdout).unwrap();
+        assert_eq!((code, &line["time_ms"]), (Some(0), &found.time_ms.into()));
+        assert_eq!((&line["a"]["waited_ms"], &line["b"]["waited_ms"]), (&waited.into(), &0.into()));
         cluster.kill(Which::Balancer);
         cluster.spawn(Which::Balancer);
         cluster.serving(Which::Balancer).await;

@@ -171,8 +171,9 @@ mod tests {
     }
 
     fn found(cursor: u64, ends: [(u64, u64); 2]) -> Match {
-        let [a, b] =
-            ends.map(|(id, serial)| Some(pb::MatchedElement { id, key: key(serial), payload: payload(serial).into() }));
+        let [a, b] = ends.map(|(id, serial)| {
+            Some(pb::MatchedElement { id, key: key(serial), payload: payload(serial).into(), ..Default::default() })
+        });
         Match { cursor, pool: "keyed".to_owned(), a, b, time_ms: 1 }
     }
 

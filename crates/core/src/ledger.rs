@@ -578,7 +578,7 @@ impl Ledger {
     fn view(&self, retired: &Retired) -> OutcomeView<'_> {
         let end = |(id, at)| {
             let view = self.elements.view(at);
-            EndView { id, clients: view.batch.clients(), row: view.row }
+            EndView { id, arrived_ms: view.arrived_ms, clients: view.batch.clients(), row: view.row }
         };
         let &Retired { x, pool, time_ms, element, anchor, reason } = retired;
         OutcomeView { x, pool, time_ms, element: end(element), anchor: anchor.map(end), reason }

@@ -371,7 +371,8 @@ impl Truth {
         let event = &self.events[index(told.x)];
         let end = |id: ElementId| {
             let known = &self.elements[&id];
-            OutcomeEnd { id, key: Arc::clone(&known.key), payload: known.payload.clone() }
+            let arrived_ms = Some(known.arrived_ms);
+            OutcomeEnd { id, key: Arc::clone(&known.key), payload: known.payload.clone(), arrived_ms }
         };
         let expected = Outcome {
             x: told.x,

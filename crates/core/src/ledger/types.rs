@@ -101,6 +101,8 @@ pub struct OutcomeEnd {
     pub key: Arc<str>,
     /// The client's payload.
     pub payload: Bytes,
+    /// When it arrived, in milliseconds; none of what was stored without it.
+    pub arrived_ms: Option<u64>,
 }
 
 /// An outcome as it leaves the ledger, before anything of it is copied.
@@ -125,6 +127,8 @@ pub struct OutcomeView<'a> {
 pub struct EndView<'a> {
     /// Its id.
     pub id: ElementId,
+    /// When it arrived, in milliseconds.
+    pub arrived_ms: u64,
     pub(super) clients: &'a ClientColumns,
     pub(super) row: usize,
 }
@@ -151,6 +155,7 @@ impl OutcomeView<'_> {
             id: end.id,
             key: end.clients.keys.text(end.row).into(),
             payload: Bytes::copy_from_slice(end.payload()),
+            arrived_ms: Some(end.arrived_ms),
         };
         Outcome {
             x: self.x,
