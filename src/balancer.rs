@@ -27,17 +27,14 @@ mod tail;
 mod waiters;
 mod watch;
 
-use std::{
-    sync::{Arc, atomic::AtomicU64},
-    time::Duration,
-};
+use std::sync::{Arc, atomic::AtomicU64};
 
 use dovetail_core::{EventId, Placement, Ring, ledger::LedgerLimits};
 use tokio::sync::{Semaphore, watch as signal};
 
 use crate::{
     convert::OutcomeChunk,
-    rpc::{self, Identity, Inbox, Links, Listener, Neighbours, RunError},
+    rpc::{self, Edge, Identity, Inbox, Links, Listener, Neighbours, RunError},
     settings::{Role, Settings},
     shutdown::Shutdown,
 };
@@ -165,10 +162,11 @@ pub async fn run(
         tokio::spawn(decisions::read(Arc::clone(&node), link, shard, stop.clone()));
     }
     tokio::spawn(presence::tell(Arc::clone(&node), stop.clone()));
-    let (routes, health) = rpc::routes(&stop).await?;
+    let edge = Edge::new(&node.identity, &node.settings.node);
+    let (routes, health) = rpc::routes(&edge, &stop).await?;
     health.set(true).await;
     let routes = nodes::add(clients::add(routes, &node, &stop), &node, &stop);
-    let serving = listener.serve(routes, stop.clone(), Duration::from_millis(limits.drain_ms_max));
+    let serving = listener.serve(routes, edge, stop.clone(), &limits);
     let served = tokio::select! {
         served = serving => served,
         // The engine ends by itself only when it failed.

@@ -2,6 +2,7 @@
 
 mod clients;
 mod diskless;
+mod edge;
 mod fault;
 mod inbox;
 mod later;
@@ -17,6 +18,7 @@ pub use clients::{
     until_stopped,
 };
 pub use diskless::Diskless;
+pub use edge::Edge;
 pub use fault::{DOMAIN, Fault, Reason, Resource, cut, cut_message};
 pub use inbox::Inbox;
 pub use later::{LATER, Later, Next};

@@ -247,6 +247,11 @@ pub struct Limits {
     pub waits_max: usize,
     /// Most open Submit streams. Above it new ones are refused with RESOURCE_EXHAUSTED.
     pub submit_streams_max: usize,
+    /// Most calls and streams of clients of all kinds together, health watches and reflection included. More are refused with
+    /// RESOURCE_EXHAUSTED; other nodes and operators are not counted.
+    pub streams_max: usize,
+    /// Most calls and streams of one connection. More wait in the client, without a word: above what the other caps let one client do.
+    pub connection_streams_max: usize,
     /// Largest gRPC message from a client, in bytes. A larger one is refused with OUT_OF_RANGE by the transport.
     pub message_bytes_max: usize,
     /// Longest time open requests may take once the node is told to stop, in milliseconds. Then they are cut off.

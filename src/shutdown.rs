@@ -3,7 +3,7 @@
 use std::io;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 /// Tells everything in the process to stop. Clones share the signal; once given it stays.
 #[derive(Debug, Clone, Default)]
@@ -47,6 +47,11 @@ impl Shutdown {
     /// Returns once the signal is given. Can be dropped and called again.
     pub async fn given(&self) {
         self.0.cancelled().await;
+    }
+
+    /// The same as a future of its own.
+    pub fn given_owned(&self) -> WaitForCancellationFutureOwned {
+        self.0.clone().cancelled_owned()
     }
 
     /// A signal that is given with this one, or by itself: to stop one role and not its neighbours.

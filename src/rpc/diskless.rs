@@ -6,7 +6,9 @@ use dovetail_core::{EventId, Placement, Retirement, Ring, ShardId};
 use tokio::sync::oneshot;
 use tonic::{Status, service::Routes};
 
-use super::{Decisions, Health, Identity, Inbox, Link, LinkError, Links, Listener, Near, Neighbours, RunError, Slot};
+use super::{
+    Decisions, Edge, Health, Identity, Inbox, Link, LinkError, Links, Listener, Near, Neighbours, RunError, Slot,
+};
 use crate::{
     pb,
     settings::{Role, Settings},
@@ -63,9 +65,10 @@ impl<E: Send + 'static> Diskless<E> {
         F: Future<Output = String> + Send,
     {
         tracing::info!(address = %listener.address(), role = %self.identity.role, index = self.identity.index, "listening");
-        let (routes, health) = super::routes(&stop).await?;
-        let drain = Duration::from_millis(self.settings.node.limits.drain_ms_max);
-        let serving = listener.serve(services(routes), stop.clone(), drain);
+        let edge = Edge::new(&self.identity, &self.settings.node);
+        let (routes, health) = super::routes(&edge, &stop).await?;
+        let limits = self.settings.node.limits.clone();
+        let serving = listener.serve(services(routes), edge, stop.clone(), &limits);
         let (node, told) = (self, stop.clone());
         let sessions = async move {
             while !told.is_given() {

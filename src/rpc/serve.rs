@@ -8,12 +8,15 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{service::Routes, transport::Server};
 use tonic_health::ServingStatus;
 
-use crate::{pb, rpc, shutdown::Shutdown};
+use super::edge::{Edge, HEALTH, REFLECTION, services_of};
+use crate::{pb, rpc, settings::Limits, shutdown::Shutdown};
 
 /// Longest time from accepting a connection to its first byte.
 const PREFACE_MAX: Duration = Duration::from_secs(10);
 /// How long to wait when a connection could not be accepted.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
+/// Between the end of the last call and that of the server.
+const LAST_ANSWERS: Duration = Duration::from_millis(200);
 
 /// Why a node could not start, or stopped without being told to.
 #[derive(Debug, Error)]
@@ -89,30 +92,38 @@ impl Listener {
         self.address
     }
 
-    /// Serves until the signal, then gives open requests `drain` to end.
+    /// Serves until the signal, then gives open calls `drain_ms_max` to end. What is open by itself, as health watches and idle
+    /// connections are, is not waited for.
     ///
     /// # Errors
     /// When the server fails.
-    pub async fn serve(self, routes: Routes, stop: Shutdown, drain: Duration) -> Result<(), RunError> {
+    pub async fn serve(self, routes: Routes, edge: Edge, stop: Shutdown, limits: &Limits) -> Result<(), RunError> {
         let connections = accept(self.listener);
         let server = Server::builder()
-            .max_concurrent_streams(4096)
+            .max_concurrent_streams(u32::try_from(limits.connection_streams_max).unwrap_or(u32::MAX))
             .http2_max_local_error_reset_streams(Some(1024))
             .http2_keepalive_interval(Some(Duration::from_secs(20)))
             .http2_keepalive_timeout(Some(Duration::from_secs(20)))
             .http2_max_header_list_size(16 << 10)
             .initial_stream_window_size(4 << 20)
             .initial_connection_window_size(16 << 20)
+            .layer(edge.clone())
             .add_routes(routes)
             .serve_with_incoming_shutdown(connections, async { stop.given().await });
-        let deadline = async {
+        let drain = Duration::from_millis(limits.drain_ms_max);
+        let drained = async {
             stop.given().await;
-            tokio::time::sleep(drain).await;
+            let drained = tokio::time::timeout(drain, edge.drained()).await;
+            // For the last answers to leave, and the connections to close.
+            tokio::time::sleep(LAST_ANSWERS).await;
+            drained
         };
         tokio::select! {
             served = server => Ok(served?),
-            () = deadline => {
-                tracing::warn!(drain_ms = rpc::ms(drain), "open requests did not end in time and are cut off");
+            drained = drained => {
+                if drained.is_err() {
+                    tracing::warn!(drain_ms = rpc::ms(drain), "open requests did not end in time and are cut off");
+                }
                 Ok(())
             }
         }
@@ -167,36 +178,49 @@ fn accept(listener: tokio::net::TcpListener) -> ReceiverStream<std::io::Result<T
     ReceiverStream::new(connections)
 }
 
-/// Routes with reflection (v1 for most clients, v1alpha for some) and health; the role adds its services.
+/// Routes with reflection (v1 for most clients, v1alpha for some) and health; the role adds its services. Both name what the role
+/// serves, and nothing else.
 ///
 /// # Errors
 /// When the descriptors do not decode.
-pub async fn routes(stop: &Shutdown) -> Result<(Routes, Health), RunError> {
-    let reflection = || {
-        tonic_reflection::server::Builder::configure()
+pub async fn routes(edge: &Edge, stop: &Shutdown) -> Result<(Routes, Health), RunError> {
+    let services = services_of(edge.role());
+    let reflection = |own: &str| {
+        let builder = tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(pb::DESCRIPTORS)
-            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET);
+        let names = services.iter().copied().chain([HEALTH, own]);
+        names.fold(builder, |builder, name| builder.with_service_name(name))
     };
     let (reporter, health) = tonic_health::server::health_reporter();
-    let health_of_node = Health(reporter);
+    let health_of_node = Health { reporter, services };
     health_of_node.set(false).await;
-    let (stopping, stop) = (health_of_node.clone(), stop.clone());
+    let (stopping, edge, stop) = (health_of_node.clone(), edge.clone(), stop.clone());
     tokio::spawn(async move {
         stop.given().await;
         stopping.set(false).await;
+        // Whoever watches hears that first.
+        edge.end_quiet();
     });
-    let routes = Routes::new(health).add_service(reflection().build_v1()?).add_service(reflection().build_v1alpha()?);
+    let routes = Routes::new(health)
+        .add_service(reflection(REFLECTION[0]).build_v1()?)
+        .add_service(reflection(REFLECTION[1]).build_v1alpha()?);
     Ok((routes, health_of_node))
 }
 
-/// What a node answers to health checks.
+/// What a node answers to health checks: of all of it (no name), and of each service of its role.
 #[derive(Clone, Debug)]
-pub struct Health(tonic_health::server::HealthReporter);
+pub struct Health {
+    reporter: tonic_health::server::HealthReporter,
+    services: &'static [&'static str],
+}
 
 impl Health {
     /// SERVING once the node has state and can do its part; NOT_SERVING while it starts and when it stops.
     pub async fn set(&self, serving: bool) {
         let status = if serving { ServingStatus::Serving } else { ServingStatus::NotServing };
-        self.0.set_service_status("", status).await;
+        for name in self.services.iter().chain(&[""]) {
+            self.reporter.set_service_status(name, status).await;
+        }
     }
 }

@@ -85,6 +85,8 @@ fn limits(layers: &Layers) -> Result<Limits, SettingsError> {
         calls_max: cap("limits.calls_max")?,
         waits_max: cap("limits.waits_max")?,
         submit_streams_max: cap("limits.submit_streams_max")?,
+        streams_max: cap("limits.streams_max")?,
+        connection_streams_max: cap("limits.connection_streams_max")?,
         message_bytes_max: cap("limits.message_bytes_max")?,
         drain_ms_max: count(layers, "limits.drain_ms_max")?,
     };

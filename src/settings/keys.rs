@@ -225,6 +225,20 @@ pub const SETTINGS: &[Setting] = &[
         "Most open Submit streams; more are refused",
     ),
     count(
+        "limits.streams_max",
+        "streams-max",
+        "262144",
+        (16, 10_000_000),
+        "Most calls and streams of clients of all kinds; more are refused",
+    ),
+    count(
+        "limits.connection_streams_max",
+        "connection-streams-max",
+        "131072",
+        (16, 1_000_000),
+        "Most calls and streams of one connection; more wait in the client, as gRPC has it",
+    ),
+    count(
         "limits.message_bytes_max",
         "message-bytes-max",
         "4194304",

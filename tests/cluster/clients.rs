@@ -7,16 +7,16 @@ use serde_json::Value;
 
 use crate::harness::{Cluster, Place, Process, SEVEN, SMALL, Which, program, run, until};
 
-/// What every node serves, with reflection itself, which names itself by the version it was asked in.
-const SERVICES: [&str; 7] = [
-    "dovetail.v1.CandidatesService",
-    "dovetail.v1.DecisionsService",
-    "dovetail.v1.FeedService",
-    "dovetail.v1.InspectService",
-    "dovetail.v1.MatchService",
-    "grpc.health.v1.Health",
-    "grpc.reflection.v1.ServerReflection",
-];
+/// What a node serves, with reflection itself, which names itself by the version it was asked in.
+fn services(which: Which) -> Vec<String> {
+    let own: &[&str] = match which {
+        Which::Balancer => &["FeedService", "InspectService", "MatchService"],
+        Which::Matcher(_) => &["CandidatesService", "InspectService"],
+        Which::Gatherer(_) => &["DecisionsService", "InspectService"],
+    };
+    let own = own.iter().map(|name| format!("dovetail.v1.{name}"));
+    own.chain(["grpc.health.v1.Health", "grpc.reflection.v1.ServerReflection"].map(str::to_owned)).collect()
+}
 
 /// Where `tests/foreign/install.sh` puts the tools.
 fn tools() -> PathBuf {
@@ -33,18 +33,23 @@ async fn a_python_client_needs_nothing_but_reflection() {
     if !python.exists() {
         missing("Python with grpcio-reflection");
     }
+    const NODES: [Which; 3] = [Which::Balancer, Which::Matcher(2), Which::Gatherer(1)];
     let cluster = Cluster::start("python", SEVEN).await;
     let mut command = Command::new(python);
     command.current_dir(env!("CARGO_MANIFEST_DIR")).arg("tests/foreign/client.py");
-    command.args([Which::Balancer, Which::Matcher(2), Which::Gatherer(1)].map(|which| cluster.address(which)));
+    command.args(NODES.map(|which| cluster.address(which)));
     let (code, stdout, stderr) = run(command).await;
     assert_eq!(code, Some(0), "{stdout}\n{stderr}");
     let seen: Value = serde_json::from_str(&stdout).unwrap();
     assert_eq!((&seen["defined_at"], &seen["matches"], &seen["resumed"]), (&1.into(), &1000.into(), &500.into()));
     assert_eq!(seen["ids"], serde_json::json!([2, 2001]));
     // This library asks by v1alpha, grpcurl by v1.
-    let services = SERVICES.map(|name| name.replace(".v1.Server", ".v1alpha.Server"));
-    assert_eq!(seen["services"], serde_json::json!([services, services, services]));
+    let services = NODES.map(|which| {
+        services(which).iter().map(|name| name.replace(".v1.Server", ".v1alpha.Server")).collect::<Vec<_>>()
+    });
+    assert_eq!(seen["services"], serde_json::json!(services));
+    assert_eq!(seen["deadlines"], serde_json::json!(["DEADLINE_EXCEEDED"]), "a client's own deadline is told as such");
+    assert_eq!(seen["details"]["reason"], "KEY_WAITING");
     assert_eq!(seen["methods"].as_array().unwrap().len(), 10);
     let check = |call: &str, code: &str, says: &[&str]| {
         assert_eq!(seen[call]["code"], code, "{seen}");
@@ -52,9 +57,9 @@ async fn a_python_client_needs_nothing_but_reflection() {
         assert!(says.iter().all(|part| message.contains(part)), "{message}");
     };
     check("wrong_type", "INVALID_ARGUMENT", &["\"skill\"", "string", "int"]);
-    check("future", "OUT_OF_RANGE", &["1000000000000", "2001"]);
+    check("future", "OUT_OF_RANGE", &["1000000000000", "2002"]);
     let state = cluster.balancer_state().await;
-    assert_eq!((state.assigned, state.waiting), (2001, 0), "what was refused left nothing behind");
+    assert_eq!((state.assigned, state.waiting), (2002, 1), "what was refused left nothing behind");
 }
 
 /// grpcurl; or `buf curl`, where there was no Go to install it.
@@ -123,8 +128,7 @@ async fn grpcurl_does_on_every_role_what_the_readme_shows() {
         [(Which::Balancer, "ROLE_BALANCER"), (Which::Matcher(0), "ROLE_MATCHER"), (Which::Gatherer(0), "ROLE_GATHERER")]
     {
         let address = cluster.address(which);
-        let services = curl.services(&address).await;
-        assert!(SERVICES.iter().all(|service| services.iter().any(|found| found == service)), "{services:?}");
+        assert_eq!(curl.services(&address).await, services(which));
         let health = curl.call(&address, "grpc.health.v1.Health/Check", "{}").await.unwrap();
         assert_eq!(health["status"], "SERVING", "{which:?}");
         let state = curl.call(&address, "dovetail.v1.InspectService/Inspect", "{}").await.unwrap();
@@ -164,6 +168,9 @@ async fn grpcurl_does_on_every_role_what_the_readme_shows() {
     let refused = call("SubmitOne", &element("ann", "").replace("chat", "chess")).await.unwrap_err();
     assert!(refused.contains("NotFound") || refused.contains("not_found"), "{refused}");
     assert!(refused.contains("chess"), "{refused}");
+    let other = cluster.address(Which::Matcher(0));
+    let list = curl.call(&other, "dovetail.v1.MatchService/ListPools", "{}").await.unwrap_err();
+    assert!(list.contains("nimplemented") && list.contains(&address), "{list}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -9,6 +9,7 @@ mod clients;
 mod clocks;
 mod crash_points;
 mod disk;
+mod edge;
 mod exact;
 mod golden_path;
 mod harness;

@@ -42,7 +42,7 @@ class Service:
             request_serializer=lambda message: message.SerializeToString(),
             response_deserializer=message_factory.GetMessageClass(described.output_type).FromString,
         )
-        return call(requests, timeout=DEADLINE_S, **options)
+        return call(requests, **{"timeout": DEADLINE_S, **options})
 
 
 def submission(service, number, **more):
@@ -115,6 +115,29 @@ def outcomes(service, matches):
     assert [outcome.match.SerializeToString() for outcome in seen] == [found.SerializeToString() for found in matches]
 
 
+def deadlines(service, waiting):
+    """Long polls and a watch with deadlines of their own: whoever notices first, the code is that of gRPC."""
+    request = service.type("GetElementRequest")(wait_ms=5000)
+    request.element.id = waiting
+    watch = service.type("WatchMatchesRequest")(after=waiting)
+    calls = [lambda: service.call("GetElement", request, timeout=0.05)] * 20
+    calls += [lambda: list(service.call("WatchMatches", watch, timeout=0.05))] * 5
+    return sorted({refused(call)["code"] for call in calls})
+
+
+def key_waiting(service, waiting):
+    """The details that come with an error, read as any client can: they are messages of google.rpc."""
+    request = service.type("SubmitOneRequest")(pool="foreign", element=submission(service, 10**6))
+    try:
+        service.call("SubmitOne", request)
+    except grpc.RpcError as error:
+        trailers = dict(error.trailing_metadata())
+    details = trailers["grpc-status-details-bin"]
+    assert b"type.googleapis.com/google.rpc.ErrorInfo" in details, details
+    assert str(waiting).encode() in details, "the element that has the key"
+    return {"reason": "KEY_WAITING" if b"KEY_WAITING" in details else repr(details)}
+
+
 def wrong_type(service):
     request = service.type("SubmitOneRequest")(pool="foreign", element=submission(service, 1, idempotency_key="wrong"))
     request.element.attributes["skill"].string_value = "high"
@@ -136,7 +159,11 @@ def main(address, *others):
         check(ids, matches)
         outcomes(service, matches)
         middle = len(matches) // 2
+        request = service.type("SubmitOneRequest")(pool="foreign", element=submission(service, 10**6))
+        waiting = service.call("SubmitOne", request).id
         seen = {
+            "deadlines": deadlines(service, waiting),
+            "details": key_waiting(service, waiting),
             "services": [services(node) for node in (address, *others)],
             "methods": sorted(service.methods),
             "defined_at": defined_at,

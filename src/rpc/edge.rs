@@ -1,0 +1,510 @@
+//! What is done with every call before its service sees it, and with every answer after that.
+//!
+//! Calls of services that the node does not serve are told where to go; a client's own deadline ends its call with
+//! DEADLINE_EXCEEDED; calls are counted, so that there is a most, and so that a stop knows for whom it waits. Streams that would never
+//! end by themselves and carry nothing of value (health watches, reflection) end with the stop.
+//! Invariant: E1 a call counts from its headers until the last byte of its answer is handed to the connection, or it is dropped.
+
+use std::{
+    collections::BTreeMap,
+    convert::Infallible,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http_body::{Frame, SizeHint};
+use prost::Message as _;
+use prost_types::FileDescriptorSet;
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::{Instant, Sleep},
+};
+use tokio_util::{
+    sync::WaitForCancellationFutureOwned,
+    task::{TaskTracker, task_tracker::TaskTrackerToken},
+};
+use tonic::{
+    Status,
+    body::Body,
+    codegen::http::{HeaderMap, Request, Response},
+    service::Routes,
+};
+use tower::{Layer, Service};
+
+use super::{Fault, Identity, Reason};
+use crate::{
+    pb::{
+        self, candidates_service_server, decisions_service_server, feed_service_server, inspect_service_server,
+        match_service_server,
+    },
+    settings::{NodeSettings, Role},
+    shutdown::Shutdown,
+};
+
+/// Health, as every role serves it.
+pub(super) const HEALTH: &str = "grpc.health.v1.Health";
+/// Reflection, in the versions that clients ask in.
+pub(super) const REFLECTION: [&str; 2] =
+    ["grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection"];
+
+/// Before a client's deadline passes here, the call ends by it: so much before the transport would end it, with CANCELLED.
+const AHEAD: Duration = Duration::from_millis(2);
+
+/// The services of a role, beside health and reflection.
+#[must_use]
+pub fn services_of(role: Role) -> &'static [&'static str] {
+    match role {
+        Role::Balancer => &[
+            match_service_server::SERVICE_NAME,
+            feed_service_server::SERVICE_NAME,
+            inspect_service_server::SERVICE_NAME,
+        ],
+        Role::Matcher => &[candidates_service_server::SERVICE_NAME, inspect_service_server::SERVICE_NAME],
+        Role::Gatherer => &[decisions_service_server::SERVICE_NAME, inspect_service_server::SERVICE_NAME],
+    }
+}
+
+/// The edge of a node. Clones are of the same one.
+#[derive(Clone, Debug)]
+pub struct Edge(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    role: Role,
+    /// `matcher 1 of cluster "c"`.
+    here: String,
+    index: u32,
+    balancer: String,
+    /// The methods of our services, whoever serves them.
+    methods: BTreeMap<String, Vec<String>>,
+    /// Calls of clients at a time.
+    calls: Arc<Semaphore>,
+    calls_max: usize,
+    /// Those that a stop waits for.
+    open: TaskTracker,
+    /// Ends the others. Given once health watches were told that the node is stopping.
+    quiet: Shutdown,
+}
+
+/// What kind of call it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    /// Of a client: counted, and waited for.
+    Call,
+    /// Of another node or an operator: never refused because clients are many.
+    Node,
+    /// Ends with the stop.
+    Quiet,
+}
+
+impl Edge {
+    /// The edge of a node.
+    #[must_use]
+    pub fn new(identity: &Identity, node: &NodeSettings) -> Edge {
+        let descriptors = FileDescriptorSet::decode(pb::DESCRIPTORS).unwrap_or_default();
+        let services = descriptors.file.iter().flat_map(|file| &file.service);
+        let methods = services.map(|service| {
+            let methods = service.method.iter().map(|method| method.name().to_owned());
+            (format!("dovetail.v1.{}", service.name()), methods.collect())
+        });
+        let (role, index, name) = (identity.role, identity.index, &identity.cluster.name);
+        Edge(Arc::new(Shared {
+            role,
+            here: format!("{role} {index} of cluster {name:?}"),
+            index,
+            balancer: node.addresses.balancer.clone(),
+            methods: methods.collect(),
+            calls: Arc::new(Semaphore::new(node.limits.streams_max)),
+            calls_max: node.limits.streams_max,
+            open: TaskTracker::new(),
+            quiet: Shutdown::new(),
+        }))
+    }
+
+    /// The role whose services are let through.
+    pub(super) fn role(&self) -> Role {
+        self.0.role
+    }
+
+    /// Ends the streams that would never end by themselves.
+    pub(super) fn end_quiet(&self) {
+        self.0.quiet.give();
+    }
+
+    /// Returns once no call is open that a stop waits for.
+    pub(super) async fn drained(&self) {
+        self.0.open.close();
+        self.0.open.wait().await;
+    }
+}
+
+impl Shared {
+    /// Why a call of this service and method is none of this node.
+    fn refuse(&self, service: &str, method: &str) -> Option<Fault> {
+        let here = &self.here;
+        if service == HEALTH || REFLECTION.contains(&service) {
+            return None;
+        }
+        let own = services_of(self.role);
+        let told = |fault: Fault| fault.with("role", self.role).with("index", self.index);
+        match self.methods.get(service) {
+            Some(methods) if own.contains(&service) => {
+                let known = methods.iter().any(|known| known == method);
+                let text =
+                    || format!("{service} has no method {method:?} in this version; it has {}", methods.join(", "));
+                (!known).then(|| told(Fault::new(Reason::MethodUnknown, text())))
+            }
+            Some(_) => {
+                let by = match Role::ALL.into_iter().find(|role| services_of(*role).contains(&service)) {
+                    Some(Role::Balancer) => format!("the balancer serves it, at {}", self.balancer),
+                    Some(role @ (Role::Matcher | Role::Gatherer)) => format!("{role}s serve it, to other nodes"),
+                    None => "no node serves it".to_owned(),
+                };
+                let text = format!("this is {here}, which does not serve {service}: {by}");
+                Some(told(Fault::new(Reason::OtherNode, text)).with("balancer", &self.balancer))
+            }
+            None => {
+                let text = format!("this is {here}, which does not serve {service:?}, but {}", own.join(", "));
+                Some(told(Fault::new(Reason::MethodUnknown, text)))
+            }
+        }
+    }
+
+    fn kind(service: &str, method: &str) -> Kind {
+        match service {
+            HEALTH if method == "Watch" => Kind::Quiet,
+            _ if REFLECTION.contains(&service) => Kind::Quiet,
+            match_service_server::SERVICE_NAME => Kind::Call,
+            _ => Kind::Node,
+        }
+    }
+
+    /// Lets a call in, or says why not.
+    fn admit(&self, path: &str) -> Result<Admitted, Fault> {
+        let (service, method) = path.trim_start_matches('/').split_once('/').unwrap_or((path, ""));
+        if let Some(fault) = self.refuse(service, method) {
+            return Err(fault);
+        }
+        let kind = Shared::kind(service, method);
+        let most = self.calls_max;
+        let full = |_| {
+            let text = format!("{most} calls and streams of clients are open, which is streams_max");
+            Fault::new(Reason::TooManyCalls, text).with("limit", "streams_max").with("bound", most)
+        };
+        let permit = match kind {
+            Kind::Node => None,
+            Kind::Call | Kind::Quiet => Some(Arc::clone(&self.calls).try_acquire_owned().map_err(full)?),
+        };
+        let open = (kind != Kind::Quiet).then(|| self.open.token());
+        let quiet = (kind == Kind::Quiet).then(|| self.quiet.clone());
+        Ok(Admitted { quiet, counted: Counted { _permit: permit, _open: open } })
+    }
+}
+
+/// A call that was let in.
+struct Admitted {
+    /// What ends it, when a stop does.
+    quiet: Option<Shutdown>,
+    counted: Counted,
+}
+
+/// Counts a call until it is dropped.
+struct Counted {
+    _permit: Option<OwnedSemaphorePermit>,
+    _open: Option<TaskTrackerToken>,
+}
+
+impl Layer<Routes> for Edge {
+    type Service = Edged;
+
+    fn layer(&self, routes: Routes) -> Edged {
+        Edged { routes, shared: Arc::clone(&self.0) }
+    }
+}
+
+/// Services behind an edge.
+#[derive(Clone, Debug)]
+pub struct Edged {
+    routes: Routes,
+    shared: Arc<Shared>,
+}
+
+impl Service<Request<Body>> for Edged {
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Service::<Request<Body>>::poll_ready(&mut self.routes, cx)
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        let Admitted { quiet, counted } = match self.shared.admit(request.uri().path()) {
+            Ok(admitted) => admitted,
+            Err(fault) => return Box::pin(std::future::ready(Ok(Status::from(fault).into_http()))),
+        };
+        let deadline = timeout(request.headers()).map(|timeout| (timeout, Instant::now() + ahead(timeout)));
+        let request = match &quiet {
+            None => request,
+            // Reflection reads on until its client ends the stream.
+            Some(quiet) => request.map(|body| Body::new(Guarded::new(body).until(quiet.clone()))),
+        };
+        let answer = self.routes.call(request);
+        Box::pin(async move {
+            let response = match deadline {
+                None => answer.await?,
+                Some((timeout, at)) => match tokio::time::timeout_at(at, answer).await {
+                    Ok(response) => response?,
+                    Err(_) => return Ok(deadline_passed(timeout).into_http()),
+                },
+            };
+            Ok(response.map(|body| {
+                let mut guarded = Guarded::new(body).counted(counted);
+                if let Some((timeout, at)) = deadline {
+                    guarded = guarded.by(timeout, at);
+                }
+                if let Some(quiet) = quiet {
+                    guarded = guarded.until(quiet);
+                }
+                Body::new(guarded)
+            }))
+        })
+    }
+}
+
+fn deadline_passed(timeout: Duration) -> Status {
+    let text = format!("the deadline of this call passed: {timeout:?} after it came, it was not answered");
+    Fault::new(Reason::DeadlinePassed, text).with("timeout_ms", timeout.as_millis()).into()
+}
+
+fn stopping() -> Status {
+    Fault::new(Reason::NodeStopping, "the node is stopping").into()
+}
+
+/// After how long a call with this timeout ends here.
+fn ahead(timeout: Duration) -> Duration {
+    timeout.saturating_sub(AHEAD).max(timeout / 2)
+}
+
+/// What a client says it waits at most: up to eight digits and a unit.
+fn timeout(headers: &HeaderMap) -> Option<Duration> {
+    let text = headers.get("grpc-timeout")?.to_str().ok()?;
+    let (number, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+    if number.is_empty() || number.len() > 8 || !number.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    let number: u64 = number.parse().ok()?;
+    match unit {
+        "H" => Some(Duration::from_secs(number * 3600)),
+        "M" => Some(Duration::from_secs(number * 60)),
+        "S" => Some(Duration::from_secs(number)),
+        "m" => Some(Duration::from_millis(number)),
+        "u" => Some(Duration::from_micros(number)),
+        "n" => Some(Duration::from_nanos(number)),
+        _ => None,
+    }
+}
+
+/// A body that ends when its time is over.
+struct Guarded {
+    body: Body,
+    deadline: Option<(Duration, Pin<Box<Sleep>>)>,
+    quiet: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
+    _counted: Option<Counted>,
+}
+
+impl Guarded {
+    fn new(body: Body) -> Guarded {
+        Guarded { body, deadline: None, quiet: None, _counted: None }
+    }
+
+    /// Counts until this is dropped.
+    fn counted(self, counted: Counted) -> Guarded {
+        Guarded { _counted: Some(counted), ..self }
+    }
+
+    /// Ends at this time, with DEADLINE_EXCEEDED.
+    fn by(self, timeout: Duration, at: Instant) -> Guarded {
+        Guarded { deadline: Some((timeout, Box::pin(tokio::time::sleep_until(at)))), ..self }
+    }
+
+    /// Ends with the signal, with UNAVAILABLE, once all is sent that is there.
+    fn until(self, signal: Shutdown) -> Guarded {
+        Guarded { quiet: Some(Box::pin(signal.given_owned())), ..self }
+    }
+
+    /// The last frame. What made the body goes at once.
+    fn end(&mut self, status: &Status) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        (self.body, self.deadline, self.quiet) = (Body::empty(), None, None);
+        let mut trailers = HeaderMap::new();
+        Poll::Ready(Some(match status.add_header(&mut trailers) {
+            Ok(()) => Ok(Frame::trailers(trailers)),
+            Err(error) => Err(error),
+        }))
+    }
+}
+
+impl http_body::Body for Guarded {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        // First: a stream that always has something would go on for ever.
+        if let Some((timeout, sleep)) = &mut self.deadline
+            && sleep.as_mut().poll(cx).is_ready()
+        {
+            let status = deadline_passed(*timeout);
+            return self.end(&status);
+        }
+        if let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(cx) {
+            return Poll::Ready(frame);
+        }
+        if let Some(quiet) = &mut self.quiet
+            && quiet.as_mut().poll(cx).is_ready()
+        {
+            return self.end(&stopping());
+        }
+        Poll::Pending
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http_body::Body as _;
+    use tonic::Code;
+    use tonic_types::StatusExt as _;
+
+    use super::*;
+
+    #[test]
+    fn timeouts_are_read_as_grpc_writes_them() {
+        let read = |text: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert("grpc-timeout", text.parse().unwrap());
+            timeout(&headers)
+        };
+        assert_eq!(read("1H"), Some(Duration::from_secs(3600)));
+        assert_eq!(read("2M"), Some(Duration::from_secs(120)));
+        assert_eq!(read("3S"), Some(Duration::from_secs(3)));
+        assert_eq!(read("99999999m"), Some(Duration::from_millis(99_999_999)));
+        assert_eq!(read("4u"), Some(Duration::from_micros(4)));
+        assert_eq!(read("5n"), Some(Duration::from_nanos(5)));
+        for text in ["", "m", "5", "5x", "-5m", "+5m", "123456789m", "5é"] {
+            let mut headers = HeaderMap::new();
+            headers.insert("grpc-timeout", tonic::codegen::http::HeaderValue::from_bytes(text.as_bytes()).unwrap());
+            assert_eq!(timeout(&headers), None, "{text:?}");
+        }
+        assert_eq!(timeout(&HeaderMap::new()), None);
+    }
+
+    fn shared(role: Role, calls_max: usize) -> Shared {
+        let descriptors =
+            [("MatchService", "Submit"), ("CandidatesService", "Candidates"), ("InspectService", "Inspect")];
+        Shared {
+            role,
+            here: format!("{role} 1 of cluster \"c\""),
+            index: 1,
+            balancer: "http://10.0.0.1:7400".to_owned(),
+            methods: descriptors.map(|(name, method)| (format!("dovetail.v1.{name}"), vec![method.to_owned()])).into(),
+            calls: Arc::new(Semaphore::new(calls_max)),
+            calls_max,
+            open: TaskTracker::new(),
+            quiet: Shutdown::new(),
+        }
+    }
+
+    fn refused(shared: &Shared, path: &str) -> Status {
+        shared.admit(path).err().unwrap_or_else(|| panic!("{path} was let in")).into()
+    }
+
+    #[test]
+    fn a_call_of_another_nodes_service_is_told_where_to_go() {
+        let matcher = shared(Role::Matcher, 1);
+        let status = refused(&matcher, "/dovetail.v1.MatchService/Submit");
+        assert_eq!(status.code(), Code::Unimplemented);
+        let text = "this is matcher 1 of cluster \"c\", which does not serve dovetail.v1.MatchService: the balancer serves it, \
+                    at http://10.0.0.1:7400";
+        assert_eq!(status.message(), text);
+        let info = status.get_error_details().error_info().unwrap().clone();
+        assert_eq!((info.reason.as_str(), info.metadata["balancer"].as_str()), ("OTHER_NODE", "http://10.0.0.1:7400"));
+        let status = refused(&shared(Role::Balancer, 1), "/dovetail.v1.CandidatesService/Candidates");
+        assert!(status.message().contains("matchers serve it"), "{}", status.message());
+        for path in ["/", "", "/x", "/a.B/C", "//", "/dovetail.v1.InspectService", "/dovetail.v1.InspectService/Expect"]
+        {
+            assert_eq!(refused(&matcher, path).code(), Code::Unimplemented, "{path:?}");
+        }
+        assert!(matcher.admit("/dovetail.v1.InspectService/Inspect").is_ok());
+    }
+
+    #[test]
+    fn when_clients_are_too_many_more_are_refused_and_nodes_and_operators_are_not() {
+        let balancer = shared(Role::Balancer, 2);
+        let watch = balancer.admit("/grpc.health.v1.Health/Watch").unwrap_or_else(|_| panic!("there is room"));
+        let call = balancer.admit("/dovetail.v1.MatchService/Submit").unwrap_or_else(|_| panic!("there is room"));
+        let status = refused(&balancer, "/dovetail.v1.MatchService/Submit");
+        assert_eq!(status.code(), Code::ResourceExhausted);
+        assert!(
+            status.message().contains("2 calls") && status.message().contains("streams_max"),
+            "{}",
+            status.message()
+        );
+        assert!(balancer.admit("/grpc.health.v1.Health/Check").is_ok());
+        assert!(balancer.admit("/dovetail.v1.InspectService/Inspect").is_ok());
+        drop((watch, call));
+        assert!(balancer.admit("/dovetail.v1.MatchService/Submit").is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_stop_waits_for_calls_and_not_for_health_watches() {
+        let balancer = shared(Role::Balancer, 9);
+        let _watch = balancer.admit("/grpc.health.v1.Health/Watch");
+        let call = balancer.admit("/dovetail.v1.MatchService/Submit");
+        balancer.open.close();
+        let waits = tokio::time::timeout(Duration::from_millis(1), balancer.open.wait()).await;
+        assert!(waits.is_err(), "a call is open");
+        drop(call);
+        balancer.open.wait().await;
+    }
+
+    #[tokio::test]
+    async fn a_stream_ends_at_the_clients_deadline_and_at_the_signal() {
+        let endless = || Body::new(never());
+        let by = Guarded::new(endless()).by(Duration::from_millis(5), Instant::now() + Duration::from_millis(5));
+        assert_eq!(last_code(by).await, "4");
+        let signal = Shutdown::new();
+        let until = Guarded::new(endless()).until(signal.clone());
+        signal.give();
+        assert_eq!(last_code(until).await, "14");
+    }
+
+    /// A body that never has anything.
+    fn never() -> impl http_body::Body<Data = Bytes, Error = Status> + Send + 'static {
+        struct Never;
+        impl http_body::Body for Never {
+            type Data = Bytes;
+            type Error = Status;
+            fn poll_frame(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+                Poll::Pending
+            }
+        }
+        Never
+    }
+
+    async fn last_code(mut body: Guarded) -> String {
+        let frame = std::future::poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await.unwrap().unwrap();
+        let code = frame.trailers_ref().unwrap()["grpc-status"].to_str().unwrap().to_owned();
+        assert!(body.is_end_stream());
+        code
+    }
+}
