@@ -41,7 +41,7 @@ pub struct OracleArgs {
     pool: PathBuf,
     #[command(flatten)]
     input: InputArgs,
-    /// Go on after a malformed line, instead of stopping there
+    /// Count malformed lines and pass over them, instead of stopping at the first
     #[arg(long)]
     keep_going: bool,
 }
@@ -68,6 +68,7 @@ pub fn run(arguments: &OracleArgs) -> Result<(), CliError> {
                 eprintln!("{name}:{line}: {how}: {}", printable(&why));
                 all_worked = false;
                 if stop {
+                    eprintln!("stopped at the malformed line; --keep-going passes over those after which it can go on");
                     break;
                 }
             }

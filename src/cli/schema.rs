@@ -25,12 +25,15 @@ impl PoolSchema {
         }
     }
 
-    /// The attribute's type, or why there is none.
-    pub fn kind_of(&self, name: &str) -> Result<Type, String> {
-        match self.attributes.iter().find(|(known, _)| known == name) {
-            Some(&(_, kind)) => Ok(kind),
-            None => Err(format!("unknown attribute {name:?}; pool {:?} has {}", self.pool, self.names())),
-        }
+    /// An attribute's place, its name and its type; none for an unknown one.
+    pub fn find(&self, name: &str) -> Option<(usize, &str, Type)> {
+        let mut known = self.attributes.iter().enumerate();
+        known.find(|(_, (known, _))| known == name).map(|(place, (name, declared))| (place, name.as_str(), *declared))
+    }
+
+    /// Why there is no attribute of this name.
+    pub fn unknown(&self, name: &str) -> String {
+        format!("unknown attribute {:?}; pool {:?} has {}", shorten(name), self.pool, self.names())
     }
 
     /// The attributes in words.
@@ -48,7 +51,7 @@ impl PoolSchema {
 }
 
 /// Long values are not repeated in full.
-fn shorten(found: &str) -> String {
+pub fn shorten(found: &str) -> String {
     const CHARS_MAX: usize = 60;
     match found.char_indices().nth(CHARS_MAX) {
         Some((end, _)) => format!("{}...", &found[..end]),

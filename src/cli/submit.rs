@@ -40,7 +40,10 @@ CSV; an empty cell is a missing attribute, lists are separated by |:
 
 Examples:
   dovetail submit --pool duel examples/players.ndjson
-  producer | dovetail submit --pool duel -";
+  dovetail submit --pool duel --delimiter ';' --key-column Player --rename 'Skill Level=skill' --null NA ranks.csv
+  producer | dovetail submit --pool duel -
+
+docs/files.md says how every value is read.";
 
 /// Flags of `dovetail submit`.
 #[derive(Debug, clap::Args)]
@@ -51,7 +54,7 @@ pub struct SubmitArgs {
     /// The pool to submit to
     #[arg(long, value_name = "POOL")]
     pool: String,
-    /// Go on after a malformed line, instead of stopping there
+    /// Count malformed lines and pass over them, instead of stopping at the first
     #[arg(long)]
     keep_going: bool,
     /// Most elements in a message
@@ -148,8 +151,8 @@ fn read_ahead(elements: Elements) -> mpsc::Receiver<Result<Element, Malformed>> 
 enum Ended {
     /// Every line was read.
     Input,
-    /// A malformed line, and no `--keep-going`.
-    Malformed,
+    /// A malformed line, and no `--keep-going`, or no way to go on.
+    Malformed(Malformed),
     /// SIGINT or SIGTERM.
     Interrupted,
     /// The connection broke, or the server ended the stream.
@@ -202,8 +205,8 @@ impl Submission {
                     if self.filling.is_empty() {
                         full_by = Instant::now() + LINGER;
                     }
-                    if !self.take(arrived.drain(..)) {
-                        return Ok(Ended::Malformed);
+                    if let Some(malformed) = self.take(arrived.drain(..)) {
+                        return Ok(Ended::Malformed(malformed));
                     }
                     if self.filling.len() == self.batch_max {
                         self.send().await?;
@@ -216,20 +219,20 @@ impl Submission {
         }
     }
 
-    /// False when it is time to stop.
-    fn take(&mut self, arrived: impl Iterator<Item = Result<Element, Malformed>>) -> bool {
+    /// What to stop at. Nothing after it is taken.
+    fn take(&mut self, arrived: impl Iterator<Item = Result<Element, Malformed>>) -> Option<Malformed> {
         for element in arrived {
             match element {
                 Ok(element) => self.filling.push(element),
                 Err(malformed) => {
                     self.report.malformed(&malformed);
                     if !self.keep_going || malformed.fatal {
-                        return false;
+                        return Some(malformed);
                     }
                 }
             }
         }
-        true
+        None
     }
 
     async fn send(&mut self) -> Result<(), ClientError> {

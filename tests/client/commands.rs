@@ -87,8 +87,10 @@ fn submit_stops_at_a_malformed_line_after_submitting_those_before_it() {
     let expected = done(
         1,
         "submitted 2 elements in T, ids 2..3, 0 refused, 1 malformed\n",
-        "FILE:3: malformed: EOF while parsing a value, at column 7\n\
-         stopped at the malformed line; what stands before it was submitted (see --keep-going)\n",
+        "FILE:3: malformed: EOF while parsing a value, at column 7; an element is one line, unless the file begins with a line \
+         that is only { or with [, for an array\n\
+         stopped at the malformed line; what stands before it was submitted. Once it is mended, --from-line 3 goes on; \
+         --keep-going passes over such lines\n",
     );
     assert_eq!(submit(&fake, "ndjson", text, &[]), expected);
     assert_eq!(fake.keys().concat(), ["a", "b"]);
@@ -97,15 +99,69 @@ fn submit_stops_at_a_malformed_line_after_submitting_those_before_it() {
 #[test]
 fn submit_goes_on_after_malformed_lines_when_told_to() {
     let fake = Fake::start();
-    let text = "{\"key\":\"a\"}\n{\"key\":7}\n{\"key\":\"c\",\"attributes\":{\"skill\":1.5}}\n{\"key\":\"d\"}\n";
+    let text = "{\"key\":\"a\"}\n{\"key\":7.5}\n{\"key\":\"c\",\"attributes\":{\"skill\":1.5}}\n{\"key\":\"d\"}\n";
     let expected = done(
         1,
         "submitted 2 elements in T, ids 2..3, 0 refused, 2 malformed\n",
-        "FILE:2: malformed: invalid type: integer `7`, expected a string, at column 8\n\
+        "FILE:2: malformed: key is 7.5, not a string or a whole number\n\
          FILE:3: malformed: attribute \"skill\" is 1.5, but pool \"duel\" declares int\n",
     );
     assert_eq!(submit(&fake, "ndjson", text, &["--keep-going"]), expected);
     assert_eq!(fake.keys().concat(), ["a", "d"]);
+}
+
+#[test]
+fn submit_begins_at_the_line_where_it_stopped() {
+    let fake = Fake::start();
+    let text = "{\"key\":\"a\"}\n{\"key\":\"b\"}\n{\"key\":\n{\"key\":\"bad\"}\n";
+    assert_eq!(submit(&fake, "ndjson", text, &["--batch", "1"]).0, Some(1));
+    assert_eq!(fake.keys().concat(), ["a", "b"], "nothing after the malformed line");
+    let mended = text.replace("{\"key\":\n", "{\"key\":\"c\"}\n");
+    let expected = done(
+        1,
+        "submitted 1 elements in T, ids 2..2, 1 refused\n",
+        "FILE:4: refused: key \"bad\" is already waiting (ALREADY_EXISTS)\n",
+    );
+    assert_eq!(submit(&fake, "ndjson", &mended, &["--from-line", "3"]), expected, "the lines are the file's own");
+    assert_eq!(fake.keys().concat(), ["a", "b", "c", "bad"]);
+}
+
+#[test]
+fn submit_takes_nothing_of_a_row_whose_quote_is_never_closed() {
+    let fake = Fake::start();
+    let expected = done(
+        1,
+        "submitted 1 elements in T, ids 2..2, 0 refused, 1 malformed\n",
+        "FILE:4: malformed: the quote that opens here is never closed; a quote inside a cell is written twice, in quotes\n\
+         stopped at the malformed line; what stands before it was submitted. Once it is mended, --from-line 3 goes on; \
+         nothing after it can be read\n",
+    );
+    let text = "key,payload,region\na,1,eu\nb,\"two\nlines\",\"5 inch\nc,3,eu\n";
+    assert_eq!(submit(&fake, "csv", text, &["--keep-going"]), expected);
+    assert_eq!(fake.keys().concat(), ["a"]);
+}
+
+#[test]
+fn submit_reads_a_spreadsheet_as_told() {
+    let fake = Fake::start();
+    let text = "\u{feff};Player;Skill Level;Region;Notes\r\n0;p1;1500.0;eu;-\r\n1;p2;NA;(none);x\r\n";
+    let told =
+        ["--delimiter", ";", "--key-column", "Player", "--rename", "Skill Level=skill", "--rename", "Region=region"];
+    let more = ["--null", "NA,-", "--empty", "(none)", "--ignore-unknown"];
+    let expected = done(0, "submitted 2 elements in T, ids 2..3, 0 refused\n", "");
+    assert_eq!(submit(&fake, "csv", text, &[&told[..], &more].concat()), expected);
+    let script = fake.script();
+    let rows: Vec<_> = script.batches.iter().flatten().collect();
+    assert_eq!((rows[0].key.as_str(), rows[1].key.as_str()), ("p1", "p2"));
+    assert_eq!(rows[0].attributes["skill"], dovetail::client::value::int(1500));
+    assert_eq!(rows[1].attributes, [("region".to_owned(), dovetail::client::value::string(""))].into());
+}
+
+#[test]
+fn options_of_csv_are_wrong_usage_for_json() {
+    let expected = "error: --null is for CSV, but FILE is read as JSON; see --format\n";
+    let (code, _, stderr) = submit(&Fake::start(), "ndjson", "", &["--null", "NA"]);
+    assert_eq!((code, stderr.as_str()), (Some(2), expected));
 }
 
 #[test]
@@ -128,7 +184,8 @@ fn submit_says_what_is_in_doubt_when_the_connection_breaks() {
         submit(&fake, "ndjson", &lines(&["a", "b", "c", "d"]), &["--batch", "2", "--in-flight", "1"]);
     assert_eq!((code, stdout.as_str()), (Some(1), "submitted 2 elements in T, ids 2..3, 0 refused\n"));
     let expected = "error: the node is going down (UNAVAILABLE)\n\
-                    FILE: lines 3 to 4 were sent and not answered: they may have been taken\n";
+                    FILE: lines 3 to 4 were sent and not answered: they may have been taken\n\
+                    --from-line 3 goes on from here\n";
     assert_eq!(stderr, expected);
 }
 
@@ -360,7 +417,8 @@ fn a_watch_and_a_submission_end_with_3_and_say_what_is_in_doubt() {
     fake.hold_answers();
     let (code, stdout, stderr) = submit(&fake, "ndjson", &lines(&["a", "b"]), &["--timeout", "500ms"]);
     assert_eq!((code, stdout.as_str()), (Some(3), "submitted 0 elements in T, 0 refused\n"));
-    let doubt = "FILE: lines 1 to 2 were sent and not answered: they may have been taken\nerror: not done within 500ms";
+    let doubt = "FILE: lines 1 to 2 were sent and not answered: they may have been taken\n\
+                 --from-line 1 goes on from here\nerror: not done within 500ms";
     assert!(stderr.starts_with(doubt), "{stderr}");
 }
 

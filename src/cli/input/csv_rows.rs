@@ -1,7 +1,7 @@
 //! CSV with a header: `key`, the pool's attributes, and optionally `payload`, `ttl_ms` and `idempotency_key`.
 //!
 //! An empty cell is a missing attribute, lists are separated by `|`, and an attribute whose name is one of the other
-//! columns' is written `attributes.key`.
+//! columns' is written `attributes.key`. A quote that is never closed is fatal: what stands after it is not known.
 
 use std::collections::{HashMap, VecDeque};
 use std::io::{self, Read};
@@ -9,28 +9,22 @@ use std::io::{self, Read};
 use csv::StringRecord;
 use dovetail_rule::AttributeType;
 
-use super::{Element, LINE_BYTES_MAX, Malformed};
-use crate::cli::schema::{PoolSchema, milliseconds};
+use super::csv_header::{Column, columns};
+use super::json_element::ttl_ms;
+use super::typed::{self, Written};
+use super::{Element, LINE_BYTES_MAX, Malformed, ReadingArgs};
+use crate::cli::schema::PoolSchema;
 use crate::client::value;
 use crate::pb;
 
 /// Bytes read from the file at a time.
 const READ_BYTES: usize = 256 * 1024;
 
-/// What a column holds.
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Column {
-    Key,
-    Payload,
-    TtlMs,
-    IdempotencyKey,
-    Attribute(String, AttributeType),
-}
-
 /// The elements of a file.
 pub(super) struct Rows {
     reader: csv::Reader<Source>,
     schema: PoolSchema,
+    options: ReadingArgs,
     columns: Vec<Column>,
     record: StringRecord,
     ended: bool,
@@ -38,12 +32,20 @@ pub(super) struct Rows {
 
 impl Rows {
     /// Reads the header.
-    pub(super) fn new(reader: Box<dyn Read + Send>, schema: PoolSchema) -> Result<Rows, Malformed> {
-        let mut reader =
-            csv::ReaderBuilder::new().flexible(true).buffer_capacity(READ_BYTES).from_reader(Source::new(reader));
+    pub(super) fn new(
+        reader: Box<dyn Read + Send>,
+        schema: PoolSchema,
+        options: ReadingArgs,
+    ) -> Result<Rows, Malformed> {
+        let mut builder = csv::ReaderBuilder::new();
+        builder.flexible(true).delimiter(options.delimiter()).buffer_capacity(READ_BYTES);
+        let mut reader = builder.from_reader(Source::new(reader));
         let header = reader.headers().map_err(|error| Malformed::fatal(1, reason(&error)))?.clone();
-        let columns = columns(&header, &schema).map_err(|reason| Malformed::fatal(1, reason))?;
-        Ok(Rows { reader, schema, columns, record: StringRecord::new(), ended: false })
+        if reader.get_ref().exhausted && !header.is_empty() {
+            return Err(unclosed(1, &header));
+        }
+        let columns = columns(&header, &schema, &options).map_err(|reason| Malformed::fatal(1, reason))?;
+        Ok(Rows { reader, schema, options, columns, record: StringRecord::new(), ended: false })
     }
 
     fn element(&self, line: u64) -> Result<Element, Malformed> {
@@ -54,19 +56,39 @@ impl Rows {
         }
         let mut submission = pb::Submission::default();
         for (column, cell) in self.columns.iter().zip(&self.record) {
-            set(&mut submission, column, cell, &self.schema).map_err(|reason| Malformed::skippable(line, reason))?;
+            self.set(&mut submission, column, cell).map_err(|reason| Malformed::skippable(line, reason))?;
         }
         Ok(Element { line, submission })
     }
-}
 
-impl Iterator for Rows {
-    type Item = Result<Element, Malformed>;
-
-    fn next(&mut self) -> Option<Result<Element, Malformed>> {
-        if self.ended {
-            return None;
+    fn set(&self, submission: &mut pb::Submission, column: &Column, cell: &str) -> Result<(), String> {
+        if cell.is_empty() || *column == Column::PassedOver || self.options.null.iter().any(|null| null == cell.trim())
+        {
+            return Ok(());
         }
+        let empty = self.options.empty.as_deref() == Some(cell);
+        match column {
+            Column::PassedOver => {}
+            Column::Key | Column::Payload | Column::IdempotencyKey if empty => {}
+            Column::Key => submission.key = cell.to_owned(),
+            Column::Payload => submission.payload = cell.to_owned().into(),
+            Column::IdempotencyKey => submission.idempotency_key = cell.to_owned(),
+            Column::TtlMs => submission.ttl_ms = Some(ttl_ms(cell, Written::Cell(cell))?),
+            Column::Attribute(name, declared) => {
+                let value = match declared {
+                    AttributeType::String if empty => value::string(""),
+                    AttributeType::StringList if empty => value::string_list([""; 0]),
+                    _ => typed::value_of(&self.schema, name, Written::Cell(cell), *declared)?,
+                };
+                let attributes: &mut HashMap<String, pb::Value> = &mut submission.attributes;
+                attributes.insert(name.clone(), value);
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads a record; none at the end. Malformed are records that cannot be read, whatever is in them.
+    fn read(&mut self) -> Option<Result<u64, Malformed>> {
         self.reader.get_mut().left = READ_BYTES + LINE_BYTES_MAX;
         let read = self.reader.read_record(&mut self.record);
         let start = match &read {
@@ -74,24 +96,63 @@ impl Iterator for Rows {
             Err(error) => error.position(),
         };
         let start = start.unwrap_or(self.reader.position()).byte();
-        let line = self.reader.get_mut().line_of(start);
-        match read {
-            Ok(false) => {
-                self.ended = true;
-                None
-            }
+        let source = self.reader.get_mut();
+        let line = source.line_of(start);
+        // It ended with the file, although that ends with a line feed.
+        let in_quotes = source.exhausted;
+        Some(match read {
+            Ok(false) => return None,
+            Ok(true) if in_quotes => Err(unclosed(line, &self.record)),
             Ok(true) if self.record.as_slice().len() > LINE_BYTES_MAX => {
-                Some(Err(Malformed::skippable(line, Source::EXCEEDED)))
+                Err(Malformed::skippable(line, Source::EXCEEDED))
             }
-            Ok(true) => Some(self.element(line)),
+            Ok(true) => Ok(line),
+            Err(_) if in_quotes => Err(unclosed(line, &StringRecord::new())),
             Err(error) => {
                 // Bytes that are not UTF-8 spoil one record; anything else leaves us not knowing where the next begins.
                 let fatal = !matches!(error.kind(), csv::ErrorKind::Utf8 { .. });
-                self.ended = fatal;
-                Some(Err(Malformed { line, reason: reason(&error), fatal }))
+                Err(Malformed { fatal, ..Malformed::skippable(line, reason(&error)) })
+            }
+        })
+    }
+}
+
+impl Iterator for Rows {
+    type Item = Result<Element, Malformed>;
+
+    fn next(&mut self) -> Option<Result<Element, Malformed>> {
+        while !self.ended {
+            match self.read() {
+                None => self.ended = true,
+                Some(Ok(line)) if line < self.options.from_line => {}
+                Some(Ok(line)) => return Some(self.element(line)),
+                Some(Err(malformed)) if malformed.from_line < self.options.from_line && !malformed.fatal => {}
+                Some(Err(malformed)) => {
+                    self.ended = malformed.fatal;
+                    return Some(Err(malformed));
+                }
             }
         }
+        None
     }
+}
+
+/// The last cell of the file's last record, which begins on this line, has a quote that is not closed.
+fn unclosed(line: u64, record: &StringRecord) -> Malformed {
+    let last = record.iter().next_back().map_or(0, str::len);
+    let before = &record.as_slice()[..record.as_slice().len() - last];
+    let opened = line + lines_ended(before.as_bytes());
+    let reason = "the quote that opens here is never closed; a quote inside a cell is written twice, in quotes";
+    Malformed { line: opened, from_line: line, ..Malformed::fatal(line, reason) }
+}
+
+/// Line ends in it: LF, CRLF or CR.
+fn lines_ended(bytes: &[u8]) -> u64 {
+    let breaks = bytes.iter().enumerate().filter(|&(index, byte)| match byte {
+        b'\n' => index == 0 || bytes[index - 1] != b'\r',
+        byte => *byte == b'\r',
+    });
+    breaks.count() as u64
 }
 
 fn reason(error: &csv::Error) -> String {
@@ -102,79 +163,34 @@ fn reason(error: &csv::Error) -> String {
     }
 }
 
-fn columns(header: &StringRecord, schema: &PoolSchema) -> Result<Vec<Column>, String> {
-    let mut columns: Vec<Column> = Vec::new();
-    for name in header {
-        let column = match name.trim() {
-            "key" => Column::Key,
-            "payload" => Column::Payload,
-            "ttl_ms" => Column::TtlMs,
-            "idempotency_key" => Column::IdempotencyKey,
-            name => {
-                let name = name.strip_prefix("attributes.").unwrap_or(name);
-                Column::Attribute(name.to_owned(), schema.kind_of(name)?)
-            }
-        };
-        if columns.contains(&column) {
-            return Err(format!("the header has {name:?} twice"));
-        }
-        columns.push(column);
-    }
-    match columns.contains(&Column::Key) {
-        true => Ok(columns),
-        false => Err("the header has no column \"key\"".to_owned()),
-    }
-}
-
-fn set(submission: &mut pb::Submission, column: &Column, cell: &str, schema: &PoolSchema) -> Result<(), String> {
-    match column {
-        Column::Key => submission.key = cell.to_owned(),
-        Column::Payload => submission.payload = cell.to_owned().into(),
-        Column::IdempotencyKey => submission.idempotency_key = cell.to_owned(),
-        Column::TtlMs if cell.is_empty() => {}
-        Column::TtlMs => {
-            let ttl_ms =
-                cell.trim().parse().map_err(|_| format!("ttl_ms is {cell:?}, not a number of milliseconds"))?;
-            submission.ttl_ms = Some(ttl_ms);
-        }
-        Column::Attribute(..) if cell.is_empty() => {}
-        Column::Attribute(name, kind) => {
-            let value = typed(cell, *kind).ok_or_else(|| schema.mismatch(name, &format!("{cell:?}"), *kind))?;
-            let attributes: &mut HashMap<String, pb::Value> = &mut submission.attributes;
-            attributes.insert(name.clone(), value);
-        }
-    }
-    Ok(())
-}
-
-fn typed(cell: &str, kind: AttributeType) -> Option<pb::Value> {
-    match kind {
-        AttributeType::Int => cell.trim().parse().ok().map(value::int),
-        AttributeType::Double => cell.trim().parse().ok().map(value::double),
-        AttributeType::Bool => cell.trim().parse().ok().map(value::bool),
-        AttributeType::String => Some(value::string(cell)),
-        AttributeType::StringList => Some(value::string_list(cell.split('|'))),
-        AttributeType::Timestamp | AttributeType::Duration => milliseconds(cell, kind).map(value::int),
-    }
-}
-
 /// The file below the parser. Stops a record that never ends, such as one with a quote that is never closed, before it
 /// fills the memory, and knows which line a byte is on. The parser's own line numbers are one short after CRLF and blank
 /// lines, because it counts a line feed only when it comes to the next record.
+///
+/// The parser takes the end of a file for the end of a quoted cell. So the file gets a line feed at its end: what goes on after it
+/// is inside quotes.
 struct Source {
     reader: Box<dyn Read + Send>,
     left: usize,
     offset: u64,
     /// Line breaks the parser has been given and has not passed: where, and whether it is a line feed.
     breaks: VecDeque<(u64, bool)>,
+    /// Just after the last carriage return that was passed: a line feed there ends the same line.
+    after_return: u64,
     line: u64,
+    /// Whether the line feed at the end has been given.
+    fed: bool,
+    /// Whether the parser has asked for more after that.
+    exhausted: bool,
 }
 
 impl Source {
     const EXCEEDED: &str = "the record is longer than 1048576 bytes";
 
     fn new(reader: Box<dyn Read + Send>) -> Source {
-        Source { reader, left: READ_BYTES + LINE_BYTES_MAX, offset: 0, breaks: VecDeque::new(), line: 1 }
+        let breaks = VecDeque::new();
+        let left = READ_BYTES + LINE_BYTES_MAX;
+        Source { reader, left, offset: 0, breaks, after_return: 0, line: 1, fed: false, exhausted: false }
     }
 
     /// The line of the first cell of a record that the parser began at `start`. Never goes back.
@@ -182,7 +198,10 @@ impl Source {
         while let Some(&(offset, feed)) = self.breaks.front()
             && offset <= start
         {
-            self.line += u64::from(feed);
+            self.line += u64::from(!feed || offset != self.after_return);
+            if !feed {
+                self.after_return = offset + 1;
+            }
             start += u64::from(offset == start);
             self.breaks.pop_front();
         }
@@ -195,12 +214,19 @@ const _: () = assert!(LINE_BYTES_MAX == 1_048_576, "the text of EXCEEDED says so
 impl Read for Source {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         if self.left == 0 {
-            return Err(io::Error::other(Source::EXCEEDED));
+            return Err(io::Error::other(format!("{}; is a quote not closed?", Source::EXCEEDED)));
         }
         let most = buffer.len().min(self.left);
-        let read = self.reader.read(&mut buffer[..most])?;
-        let broken = (self.offset..).zip(&buffer[..read]).filter(|(_, byte)| matches!(byte, b'\r' | b'\n'));
-        self.breaks.extend(broken.map(|(offset, &byte)| (offset, byte == b'\n')));
+        let mut read = self.reader.read(&mut buffer[..most])?;
+        for at in memchr::memchr2_iter(b'\r', b'\n', &buffer[..read]) {
+            self.breaks.push_back((self.offset + at as u64, buffer[at] == b'\n'));
+        }
+        if read == 0 && most > 0 {
+            self.exhausted = self.fed;
+            read = usize::from(!self.fed);
+            self.fed = true;
+            buffer[0] = b'\n';
+        }
         self.left -= read;
         self.offset += read as u64;
         Ok(read)

@@ -1,260 +1,289 @@
-//! One JSON object a line:
-//! `{"key":"p1","attributes":{"region":"eu","skill":1500},"payload":"...","ttl_ms":60000,"idempotency_key":"..."}`.
+//! JSON: one object a line. Also a file that is an array of objects, and one of pretty-printed objects.
+//!
+//! The beginning of the file says which it is: `[` for an array, a line that is only `{` for pretty-printed objects. Whatever it
+//! is, no more than one element is held. On lines, a malformed one spoils none but itself; in the other two an element ends where its
+//! brackets do, so an element that is never closed takes the rest of the file with it, and is fatal.
 
-use std::collections::HashMap;
-use std::fmt;
 use std::io::{self, BufRead, BufReader, Read};
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-use dovetail_rule::AttributeType;
-use serde::Deserialize;
-use serde::de::{Deserializer, MapAccess, Visitor};
-use serde_json::{Number, Value as Json};
-
+use super::json_element::Reading;
+use super::json_scan::Scan;
 use super::{Element, LINE_BYTES_MAX, Malformed};
-use crate::cli::schema::{PoolSchema, milliseconds};
-use crate::client::value;
-use crate::pb;
 
 /// Bytes read from the file at a time.
 const READ_BYTES: usize = 256 * 1024;
 
-/// Doubles hold every whole number below it.
-const DOUBLE_EXACT_BELOW: f64 = 9_007_199_254_740_992.0;
+const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
 
 /// The elements of a file.
-pub(super) struct Lines {
+pub(super) struct Json {
     reader: BufReader<Box<dyn Read + Send>>,
-    schema: PoolSchema,
+    reading: Reading,
+    /// Elements that begin before it are passed over.
+    from_line: u64,
+    /// The line that the next byte is on, from 1.
     line: u64,
+    /// The text of the element.
     buffer: Vec<u8>,
-    ended: bool,
+    layout: Layout,
 }
 
-impl Lines {
-    pub(super) fn new(reader: Box<dyn Read + Send>, schema: PoolSchema) -> Lines {
-        let reader = BufReader::with_capacity(READ_BYTES, reader);
-        Lines { reader, schema, line: 0, buffer: Vec::new(), ended: false }
-    }
+/// How elements stand in the file.
+#[derive(Clone, Copy)]
+enum Layout {
+    /// Nothing was read yet.
+    Unknown,
+    /// One a line; `first` until the first that is not blank.
+    Lines { first: bool },
+    /// One after the other.
+    Objects,
+    /// Between brackets, which begin on line `from`.
+    Array { from: u64, first: bool },
+    /// There are no more.
+    Ended,
 }
 
-impl Iterator for Lines {
-    type Item = Result<Element, Malformed>;
-
-    fn next(&mut self) -> Option<Result<Element, Malformed>> {
-        while !self.ended {
-            self.line += 1;
-            let line = self.line;
-            match next_line(&mut self.reader, &mut self.buffer) {
-                Ok(Line::End) => self.ended = true,
-                Ok(Line::TooLong) => {
-                    let reason = format!("the line is longer than {LINE_BYTES_MAX} bytes");
-                    return Some(Err(Malformed::skippable(line, reason)));
-                }
-                Ok(Line::Read) => {
-                    let text = content(&self.buffer, line);
-                    if !text.is_empty() {
-                        let parsed = parse(text, &self.schema);
-                        return Some(match parsed {
-                            Ok(submission) => Ok(Element { line, submission }),
-                            Err(reason) => Err(Malformed::skippable(line, reason)),
-                        });
-                    }
-                }
-                Err(error) => {
-                    self.ended = true;
-                    return Some(Err(Malformed::fatal(line, error.to_string())));
-                }
-            }
-        }
-        None
-    }
-}
-
-enum Line {
-    Read,
-    TooLong,
+/// What was read: `Json::buffer` has it.
+enum Text {
+    /// An element's, which begins on this line.
+    Whole(u64),
+    /// The same, but longer than it may be, and not held.
+    TooLong(u64),
     End,
 }
 
-/// Reads a line into `buffer`; one that is too long is consumed and dropped.
-fn next_line(reader: &mut impl BufRead, buffer: &mut Vec<u8>) -> io::Result<Line> {
-    buffer.clear();
-    let mut any = false;
-    let mut too_long = false;
-    loop {
-        let available = match reader.fill_buf() {
-            Ok(available) => available,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            Err(error) => return Err(error),
-        };
-        let newline = memchr(available);
-        let part = &available[..newline.unwrap_or(available.len())];
-        any |= !available.is_empty();
-        too_long |= buffer.len() + part.len() > LINE_BYTES_MAX;
-        if !too_long {
-            buffer.extend_from_slice(part);
+/// Why nothing after it can be read.
+enum Broken {
+    Io(io::Error),
+    At(u64, String),
+}
+
+impl From<io::Error> for Broken {
+    fn from(error: io::Error) -> Broken {
+        Broken::Io(error)
+    }
+}
+
+impl Json {
+    pub(super) fn new(reader: Box<dyn Read + Send>, reading: Reading, from_line: u64) -> Json {
+        let reader = BufReader::with_capacity(READ_BYTES, reader);
+        Json { reader, reading, from_line, line: 1, buffer: Vec::new(), layout: Layout::Unknown }
+    }
+
+    fn read(&mut self) -> Result<Text, Broken> {
+        if matches!(self.layout, Layout::Unknown) {
+            self.begin()?;
         }
-        let ends = newline.is_some() || available.is_empty();
-        let used = part.len() + usize::from(newline.is_some());
-        reader.consume(used);
-        if ends {
-            return Ok(match (any, too_long) {
-                (false, _) => Line::End,
-                (true, true) => Line::TooLong,
-                (true, false) => Line::Read,
+        match self.layout {
+            Layout::Unknown | Layout::Ended => Ok(Text::End),
+            Layout::Lines { first } => self.next_line(first),
+            Layout::Objects => self.next_object(),
+            Layout::Array { from, first } => self.next_of_array(from, first),
+        }
+    }
+
+    /// Finds the first byte that means something.
+    fn begin(&mut self) -> io::Result<()> {
+        for &byte in BYTE_ORDER_MARK {
+            if self.peek()? != Some(byte) {
+                break;
+            }
+            self.reader.consume(1);
+        }
+        self.layout = match self.next_visible()? {
+            Some(b'[') => {
+                self.reader.consume(1);
+                Layout::Array { from: self.line, first: true }
+            }
+            _ => Layout::Lines { first: true },
+        };
+        Ok(())
+    }
+
+    /// The next line that is not blank.
+    fn next_line(&mut self, first: bool) -> Result<Text, Broken> {
+        loop {
+            let line = self.line;
+            let passed_over = line < self.from_line && !first;
+            let (read, too_long) = self.take_line(passed_over)?;
+            if !read {
+                return Ok(Text::End);
+            }
+            let text = self.buffer.trim_ascii();
+            if passed_over || (text.is_empty() && !too_long) {
+                continue;
+            }
+            self.layout = Layout::Lines { first: false };
+            if first && text == b"{" {
+                self.layout = Layout::Objects;
+                self.buffer.truncate(0);
+                self.buffer.extend_from_slice(b"{\n");
+                return self.rest_of_value(line, 1);
+            }
+            return Ok(if too_long { Text::TooLong(line) } else { Text::Whole(line) });
+        }
+    }
+
+    /// Reads a line into the buffer: whether there was one, and whether it is too long, and so not held. One to pass over is not.
+    fn take_line(&mut self, passed_over: bool) -> io::Result<(bool, bool)> {
+        self.buffer.clear();
+        let (mut any, mut too_long) = (false, false);
+        loop {
+            let available = fill(&mut self.reader)?;
+            let feed = memchr::memchr(b'\n', available);
+            let part = &available[..feed.unwrap_or(available.len())];
+            any |= !available.is_empty();
+            too_long |= self.buffer.len() + part.len() > LINE_BYTES_MAX;
+            if !too_long && !passed_over {
+                self.buffer.extend_from_slice(part);
+            }
+            let ends = feed.is_some() || available.is_empty();
+            let used = part.len() + usize::from(feed.is_some());
+            self.reader.consume(used);
+            if ends {
+                self.line += 1;
+                return Ok((any, too_long));
+            }
+        }
+    }
+
+    fn next_object(&mut self) -> Result<Text, Broken> {
+        match self.next_visible()? {
+            None => Ok(Text::End),
+            Some(_) => self.value(),
+        }
+    }
+
+    fn next_of_array(&mut self, from: u64, first: bool) -> Result<Text, Broken> {
+        let unclosed = || Broken::At(from, "the array that begins here is never closed".to_owned());
+        match self.next_visible()?.ok_or_else(unclosed)? {
+            b']' => {
+                self.reader.consume(1);
+                return match self.next_visible()? {
+                    None => Ok(Text::End),
+                    Some(_) => Err(self.unexpected("nothing after the array's end")),
+                };
+            }
+            b',' if !first => {
+                self.reader.consume(1);
+                if self.next_visible()?.ok_or_else(unclosed)? == b']' {
+                    return Err(self.unexpected("an element after the comma"));
+                }
+            }
+            _ if !first => return Err(self.unexpected("a comma, or the array's end")),
+            _ => {}
+        }
+        self.layout = Layout::Array { from, first: false };
+        self.value()
+    }
+
+    /// Reads a value, of whatever kind, into the buffer.
+    fn value(&mut self) -> Result<Text, Broken> {
+        self.buffer.clear();
+        match self.peek()? {
+            Some(b',' | b':' | b'}' | b']') => Err(self.unexpected("an element")),
+            _ => self.rest_of_value(self.line, 0),
+        }
+    }
+
+    /// Reads the rest of a value whose beginning is in the buffer, at a depth of so many open brackets.
+    fn rest_of_value(&mut self, from: u64, depth: u64) -> Result<Text, Broken> {
+        let mut scan = Scan::at_depth(depth);
+        let mut too_long = false;
+        loop {
+            let available = fill(&mut self.reader)?;
+            if available.is_empty() {
+                let unclosed = || Broken::At(from, "the element that begins here is never closed".to_owned());
+                return if scan.may_end() { Ok(whole(from, too_long)) } else { Err(unclosed()) };
+            }
+            let end = available.iter().position(|&byte| scan.ends_before(byte));
+            let part = &available[..end.unwrap_or(available.len())];
+            self.line += memchr::memchr_iter(b'\n', part).count() as u64;
+            too_long |= self.buffer.len() + part.len() > LINE_BYTES_MAX;
+            if !too_long {
+                self.buffer.extend_from_slice(part);
+            }
+            let used = part.len();
+            self.reader.consume(used);
+            if end.is_some() {
+                return Ok(whole(from, too_long));
+            }
+        }
+    }
+
+    /// The next byte that is not blank.
+    fn next_visible(&mut self) -> io::Result<Option<u8>> {
+        loop {
+            match self.peek()? {
+                Some(byte) if byte.is_ascii_whitespace() => {
+                    self.line += u64::from(byte == b'\n');
+                    self.reader.consume(1);
+                }
+                other => return Ok(other),
+            }
+        }
+    }
+
+    fn peek(&mut self) -> io::Result<Option<u8>> {
+        Ok(fill(&mut self.reader)?.first().copied())
+    }
+
+    fn unexpected(&mut self, expected: &str) -> Broken {
+        match self.peek() {
+            Ok(Some(found)) => Broken::At(self.line, format!("expected {expected}, not {:?}", char::from(found))),
+            Ok(None) => Broken::At(self.line, format!("expected {expected}, not the file's end")),
+            Err(error) => Broken::Io(error),
+        }
+    }
+}
+
+fn whole(from: u64, too_long: bool) -> Text {
+    if too_long { Text::TooLong(from) } else { Text::Whole(from) }
+}
+
+fn fill(reader: &mut BufReader<Box<dyn Read + Send>>) -> io::Result<&[u8]> {
+    loop {
+        match reader.fill_buf() {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            // Once more, for the borrow: what is there is not read again.
+            Ok(_) => return reader.fill_buf(),
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+impl Iterator for Json {
+    type Item = Result<Element, Malformed>;
+
+    fn next(&mut self) -> Option<Result<Element, Malformed>> {
+        loop {
+            let (line, too_long) = match self.read() {
+                Ok(Text::End) => {
+                    self.layout = Layout::Ended;
+                    return None;
+                }
+                Ok(Text::Whole(line)) => (line, false),
+                Ok(Text::TooLong(line)) => (line, true),
+                Err(broken) => {
+                    self.layout = Layout::Ended;
+                    return Some(Err(match broken {
+                        Broken::Io(error) => Malformed::fatal(self.line, error.to_string()),
+                        Broken::At(line, reason) => Malformed::fatal(line, reason),
+                    }));
+                }
+            };
+            if line < self.from_line {
+                continue;
+            }
+            if too_long {
+                let reason = format!("the element is longer than {LINE_BYTES_MAX} bytes");
+                return Some(Err(Malformed::skippable(line, reason)));
+            }
+            let parsed = self.reading.element(self.buffer.trim_ascii(), line);
+            return Some(match parsed {
+                Ok(submission) => Ok(Element { line, submission }),
+                Err(reason) => Err(Malformed::skippable(line, reason)),
             });
         }
     }
-}
-
-fn memchr(bytes: &[u8]) -> Option<usize> {
-    bytes.iter().position(|&byte| byte == b'\n')
-}
-
-/// The line without blanks around it; the first one also without a byte-order mark.
-fn content(buffer: &[u8], line: u64) -> &[u8] {
-    let text = match line {
-        1 => buffer.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(buffer),
-        _ => buffer,
-    };
-    text.trim_ascii()
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct ElementLine {
-    key: String,
-    #[serde(default)]
-    attributes: Pairs,
-    payload: Option<Payload>,
-    ttl_ms: Option<u64>,
-    #[serde(default)]
-    idempotency_key: String,
-}
-
-#[derive(Deserialize)]
-#[serde(untagged, expecting = "a payload is a string or {\"base64\":\"..\"}")]
-enum Payload {
-    Text(String),
-    Binary(Binary),
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Binary {
-    base64: String,
-}
-
-/// The members of an object, so that a repeated one is noticed.
-#[derive(Default)]
-struct Pairs(Vec<(String, Json)>);
-
-impl<'de> Deserialize<'de> for Pairs {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Pairs, D::Error> {
-        struct Members;
-        impl<'de> Visitor<'de> for Members {
-            type Value = Pairs;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object of attributes")
-            }
-
-            fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<Pairs, M::Error> {
-                let mut pairs = Vec::new();
-                while let Some(pair) = map.next_entry()? {
-                    pairs.push(pair);
-                }
-                Ok(Pairs(pairs))
-            }
-        }
-        deserializer.deserialize_map(Members)
-    }
-}
-
-fn parse(text: &[u8], schema: &PoolSchema) -> Result<pb::Submission, String> {
-    let line: ElementLine = serde_json::from_slice(text).map_err(|error| reason(&error))?;
-    let mut attributes = HashMap::with_capacity(line.attributes.0.len());
-    for (name, json) in line.attributes.0 {
-        let value = typed(&name, json, schema)?;
-        if let Some(value) = value
-            && attributes.insert(name.clone(), value).is_some()
-        {
-            return Err(format!("attribute {name:?} is given twice"));
-        }
-    }
-    let payload = match line.payload {
-        None => Vec::new(),
-        Some(Payload::Text(text)) => text.into_bytes(),
-        Some(Payload::Binary(Binary { base64 })) => {
-            STANDARD.decode(base64).map_err(|error| format!("payload is not base64: {error}"))?
-        }
-    };
-    Ok(pb::Submission {
-        key: line.key,
-        attributes,
-        payload: payload.into(),
-        ttl_ms: line.ttl_ms,
-        idempotency_key: line.idempotency_key,
-    })
-}
-
-/// serde_json's words, with the column only: it knows nothing of the file's lines.
-fn reason(error: &serde_json::Error) -> String {
-    let text = error.to_string();
-    match text.rsplit_once(" at line ") {
-        Some((what, _)) => format!("{what}, at column {}", error.column()),
-        None => text,
-    }
-}
-
-/// The attribute's value as the pool declares it; none for null, which is a missing attribute.
-fn typed(name: &str, json: Json, schema: &PoolSchema) -> Result<Option<pb::Value>, String> {
-    let kind = schema.kind_of(name)?;
-    let value = match (kind, json) {
-        (_, Json::Null) => return Ok(None),
-        (AttributeType::Int | AttributeType::Timestamp | AttributeType::Duration, Json::Number(number)) => {
-            exact_int(&number).map(value::int).ok_or(Json::Number(number))
-        }
-        (AttributeType::Timestamp | AttributeType::Duration, Json::String(text)) => {
-            milliseconds(&text, kind).map(value::int).ok_or(Json::String(text))
-        }
-        (AttributeType::Double, Json::Number(number)) => {
-            exact_double(&number).map(value::double).ok_or(Json::Number(number))
-        }
-        (AttributeType::String, Json::String(text)) => Ok(value::string(text)),
-        (AttributeType::Bool, Json::Bool(flag)) => Ok(value::bool(flag)),
-        (AttributeType::StringList, Json::Array(list)) => strings(list).map(value::string_list),
-        (_, other) => Err(other),
-    };
-    value.map(Some).map_err(|found| schema.mismatch(name, &found.to_string(), kind))
-}
-
-/// The integer that a JSON number is, if 64 bits hold it. `1500.0` is one, `1500.5` is not.
-fn exact_int(number: &Number) -> Option<i64> {
-    number.as_i64().or_else(|| {
-        let double = number.as_f64().filter(|_| number.is_f64())?;
-        (double.fract() == 0.0 && double.abs() < DOUBLE_EXACT_BELOW).then_some(double as i64)
-    })
-}
-
-/// The double that a JSON number is. A fraction is rounded, as everywhere; a whole number must not need rounding.
-fn exact_double(number: &Number) -> Option<f64> {
-    match number.as_i128() {
-        Some(whole) => Some(whole as f64).filter(|&double| double as i128 == whole),
-        None => number.as_f64(),
-    }
-}
-
-fn strings(list: Vec<Json>) -> Result<Vec<String>, Json> {
-    let all = list.iter().all(Json::is_string);
-    if !all {
-        return Err(Json::Array(list));
-    }
-    let text = |entry| match entry {
-        Json::String(text) => Some(text),
-        _ => None,
-    };
-    Ok(list.into_iter().filter_map(text).collect())
 }

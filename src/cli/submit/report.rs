@@ -28,6 +28,8 @@ pub(super) struct Report {
     malformed: u64,
     /// First and last id.
     ids: Option<(u64, u64)>,
+    /// The last line with an answer.
+    answered: Option<u64>,
 }
 
 /// The end of it.
@@ -41,7 +43,17 @@ pub(super) struct Complete {
 
 impl Report {
     pub(super) fn new(input: String, live: bool, json: bool) -> Report {
-        Report { input, live, json, started: Instant::now(), submitted: 0, refused: 0, malformed: 0, ids: None }
+        Report {
+            input,
+            live,
+            json,
+            started: Instant::now(),
+            submitted: 0,
+            refused: 0,
+            malformed: 0,
+            ids: None,
+            answered: None,
+        }
     }
 
     pub(super) fn malformed(&mut self, malformed: &Malformed) {
@@ -53,6 +65,7 @@ impl Report {
     }
 
     pub(super) fn answered(&mut self, lines: &[u64], answer: &Answer) {
+        self.answered = lines.last().copied().or(self.answered);
         for &id in answer.ids.iter().filter(|&&id| id != 0) {
             self.submitted += 1;
             let first = self.ids.map_or(id, |(first, _)| first);
@@ -96,9 +109,7 @@ impl Report {
         let completed = matches!(ended, Ended::Input);
         match ended {
             Ended::Input => {}
-            Ended::Malformed => {
-                self.say("stopped at the malformed line; what stands before it was submitted (see --keep-going)");
-            }
+            Ended::Malformed(malformed) => self.stopped(malformed),
             Ended::Interrupted => self.say("interrupted"),
             Ended::Failed(error) => self.say(&format!("error: {error}")),
             // Said last, with the exit code.
@@ -108,8 +119,24 @@ impl Report {
             let input = &self.input;
             self.say(&format!("{input}: lines {first} to {last} were sent and not answered: they may have been taken"));
         }
+        let go_on_at = in_doubt.map(|(first, _)| first).or(self.answered.map(|last| last + 1));
+        if let (Ended::Interrupted | Ended::Failed(_) | Ended::Late(_), Some(line)) = (ended, go_on_at) {
+            self.say(&format!("--from-line {line} goes on from here"));
+        }
         let all_worked = completed && in_doubt.is_none() && self.refused == 0 && self.malformed == 0;
         Ok(Complete { summary: self.summary(self.started.elapsed()), all_worked })
+    }
+
+    fn stopped(&self, malformed: &Malformed) {
+        let line = malformed.from_line;
+        let pass_over = match malformed.fatal {
+            true => "nothing after it can be read",
+            false => "--keep-going passes over such lines",
+        };
+        self.say(&format!(
+            "stopped at the malformed line; what stands before it was submitted. Once it is mended, --from-line {line} goes on; \
+             {pass_over}"
+        ));
     }
 
     fn summary(&self, elapsed: Duration) -> String {
