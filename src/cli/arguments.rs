@@ -63,7 +63,7 @@ pub struct ElementArgs {
     #[arg(long, value_name = "POOL", requires = "key")]
     pool: Option<String>,
     /// The key it was submitted with
-    #[arg(long, value_name = "KEY", requires = "pool")]
+    #[arg(long, value_name = "KEY", requires = "pool", allow_hyphen_values = true)]
     key: Option<String>,
 }
 
