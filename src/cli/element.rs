@@ -184,7 +184,7 @@ fn value_json(value: &pb::Value) -> serde_json::Value {
     match &value.kind {
         None => serde_json::Value::Null,
         Some(Kind::IntValue(value)) => (*value).into(),
-        Some(Kind::DoubleValue(value)) => (*value).into(),
+        Some(Kind::DoubleValue(value)) => match_json::double(*value),
         Some(Kind::StringValue(value)) => value.as_str().into(),
         Some(Kind::BoolValue(value)) => (*value).into(),
         Some(Kind::StringListValue(list)) => list.values.clone().into(),
@@ -223,8 +223,12 @@ pub fn describe(element: &pb::GetElementResponse) -> String {
     text.push('\n');
     let attributes: BTreeMap<_, _> = element.attributes.iter().collect();
     for (name, value) in attributes {
-        let _ =
-            writeln!(text, "  {} = {}", printable(name), printable(&attribute_json(element, name, value).to_string()));
+        let shown = match value.kind {
+            Some(Kind::DoubleValue(double)) => match_json::no_number(double).map(str::to_owned),
+            _ => None,
+        };
+        let shown = shown.unwrap_or_else(|| attribute_json(element, name, value).to_string());
+        let _ = writeln!(text, "  {} = {}", printable(name), printable(&shown));
     }
     if let Some(payload) = PayloadJson::of(&element.payload) {
         let _ = writeln!(text, "  payload = {}", printable(match_json::line(&payload).trim_end()));
@@ -304,6 +308,27 @@ mod tests {
         let json = serde_json::to_value(ElementJson::from(&of(i64::MAX, i64::MIN))).unwrap();
         let expected = serde_json::json!({ "start": i64::MAX, "length": "-2562047788015h12m55s808ms" });
         assert_eq!(json["attributes"], expected);
+    }
+
+    #[test]
+    fn infinity_is_shown_as_what_it_is() {
+        let attributes = [("x", f64::INFINITY), ("y", f64::NEG_INFINITY), ("z", 0.5)];
+        let attributes = attributes.map(|(name, double)| (name.to_owned(), value::double(double))).into();
+        let element = pb::GetElementResponse { attributes, ..waiting() };
+        let text = describe(&element);
+        assert!(text.contains("  x = Infinity\n  y = -Infinity\n  z = 0.5\n"), "{text}");
+        let line = match_json::line(&ElementJson::from(&element));
+        assert!(line.contains(r#""attributes":{"x":"Infinity","y":"-Infinity","z":0.5}"#), "{line}");
+    }
+
+    #[test]
+    fn names_that_hide_or_turn_text_around_are_escaped_for_people_and_exact_for_machines() {
+        let attributes = [("region".to_owned(), value::string("e\u{202e}u"))].into();
+        let element = pb::GetElementResponse { key: "p\u{200b}1".to_owned(), attributes, ..waiting() };
+        let text = describe(&element);
+        assert!(text.starts_with("element 3 (p\\u{200b}1) in pool duel") && text.contains("\"e\\u{202e}u\""), "{text}");
+        let line = match_json::line(&ElementJson::from(&element));
+        assert!(line.contains("p\u{200b}1") && line.contains("e\u{202e}u"), "{line}");
     }
 
     #[test]

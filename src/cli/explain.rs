@@ -137,7 +137,7 @@ struct FailedJson<'a> {
     conjunct: u32,
     reason: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
-    off_by: Option<f64>,
+    off_by: Option<serde_json::Value>,
 }
 
 #[derive(Serialize)]
@@ -171,7 +171,7 @@ impl<'a> From<&'a pb::ExplainResponse> for WaitingJson<'a> {
         let failed = |one: &'a pb::FailedConjunct| FailedJson {
             conjunct: one.conjunct,
             reason: &one.reason,
-            off_by: one.off_by,
+            off_by: one.off_by.map(match_json::double),
         };
         let miss = |one: &'a pb::NearMiss| NearMissJson {
             id: one.id,
@@ -266,6 +266,10 @@ first match in sight: bob (9) in 1s600ms
         assert_eq!(json["conjuncts"][0]["turned_away"], 1_100);
         assert_eq!(json["nearest"][0]["failed"][0]["off_by"], 61.0);
         assert_eq!(json["prospect"]["at_ms"], 15_000);
+        let mut far = explained();
+        far.nearest[0].failed[0].off_by = Some(f64::INFINITY);
+        let json = serde_json::to_value(ExplainJson::from(&far)).unwrap();
+        assert_eq!(json["nearest"][0]["failed"][0]["off_by"], "Infinity");
         assert_eq!(json["searches_at_ms"], 16_000);
     }
 }

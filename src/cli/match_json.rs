@@ -115,6 +115,24 @@ impl<'a> MatchJson<'a> {
     }
 }
 
+/// A double. What JSON has no number for is the string that proto3's JSON has for it, and that `submit` reads.
+pub fn double(double: f64) -> serde_json::Value {
+    match no_number(double) {
+        Some(name) => name.into(),
+        None => double.into(),
+    }
+}
+
+/// The name of a double that is no number.
+pub fn no_number(double: f64) -> Option<&'static str> {
+    match double {
+        f64::INFINITY => Some("Infinity"),
+        f64::NEG_INFINITY => Some("-Infinity"),
+        _ if double.is_nan() => Some("NaN"),
+        _ => None,
+    }
+}
+
 /// The line, with its newline.
 pub fn line(value: &impl Serialize) -> String {
     // Our own structs have string keys and no failing parts.

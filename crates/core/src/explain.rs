@@ -131,9 +131,11 @@ impl Explainer {
         let failed: Vec<(usize, Verdict)> =
             verdicts.filter(|(_, verdict)| matches!(verdict, Verdict::Fails | Verdict::Missing)).collect();
         let &(first, verdict) = failed.first().expect("a rule that is not true has a conjunct that is not");
+        let conjunct = &self.pool.rule.plan().conjuncts()[first];
+        let missing = verdict == Verdict::Missing && conjunct.no_number(a, b).is_none();
         let counted = &mut self.explanation.conjuncts[first];
         counted.elements += 1;
-        counted.missing += u64::from(verdict == Verdict::Missing);
+        counted.missing += u64::from(missing);
         // Only time can change the mind of a rule about two elements.
         let timed = failed.iter().all(|&(index, _)| self.timed[index]);
         let acceptable_at_ms = if timed { self.expect(other, key) } else { None };
@@ -196,7 +198,8 @@ impl Explainer {
 fn reason(conjunct: &dovetail_rule::Conjunct, verdict: Verdict, a: Side<'_>, b: Side<'_>) -> (String, Option<f64>) {
     let text = conjunct.text();
     if verdict == Verdict::Missing {
-        return (format!("{text}: an attribute is missing"), None);
+        let why = conjunct.no_number(a, b).unwrap_or_else(|| "an attribute is missing".to_owned());
+        return (format!("{text}: {why}"), None);
     }
     let (Some((_, left_expr, right_expr)), Some((left, op, right))) = (conjunct.comparison(), conjunct.sides(a, b))
     else {
@@ -205,7 +208,8 @@ fn reason(conjunct: &dovetail_rule::Conjunct, verdict: Verdict, a: Side<'_>, b: 
     let (Some(left_number), Some(right_number)) = (number(&left), number(&right)) else {
         return (format!("{text}: {left_expr} is {left}, {right_expr} is {right}"), None);
     };
-    let off_by = (left_number - right_number).abs();
+    // Of two that are infinite the difference is no number.
+    let off_by = if left_number == right_number { 0.0 } else { (left_number - right_number).abs() };
     let allowed = match op {
         CompareOp::Eq => format!("{right} is asked for"),
         CompareOp::Ne => format!("anything but {right} is asked for"),
@@ -216,6 +220,7 @@ fn reason(conjunct: &dovetail_rule::Conjunct, verdict: Verdict, a: Side<'_>, b: 
     };
     match op {
         CompareOp::Ne => (format!("{left_expr} is {left}, {allowed}"), None),
+        _ if off_by.is_infinite() => (format!("{left_expr} is {left}, {allowed}: off by Infinity"), Some(off_by)),
         _ => (format!("{left_expr} is {left}, {allowed}: off by {off_by}"), Some(off_by)),
     }
 }

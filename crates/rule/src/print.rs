@@ -53,11 +53,13 @@ impl Display for TextOp {
     }
 }
 
-/// Prints as a CEL literal.
+/// Prints as a CEL literal; infinity, which has none, by its name.
 impl Display for Value {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match self {
             Value::Int(int) => write!(f, "{int}"),
+            Value::Double(f64::INFINITY) => f.write_str("Infinity"),
+            Value::Double(f64::NEG_INFINITY) => f.write_str("-Infinity"),
             Value::Double(double) => write!(f, "{double:?}"),
             Value::Bool(bool) => write!(f, "{bool}"),
             Value::String(text) => quoted(f, text),

@@ -102,3 +102,39 @@ fn errors_are_counted_and_nobody_is_blamed() {
     let found = explain(&pool, &[waits(&pool, 2, "eu", "healer", Some(1500))]);
     assert_eq!((found.rule_errors, found.nearest.len()), (1, 0));
 }
+
+#[test]
+fn what_arithmetic_has_no_number_for_is_not_called_missing() {
+    let attributes = [("x", AttributeType::Double), ("y", AttributeType::Double)];
+    let definition = PoolDefinition {
+        name: "far".into(),
+        attributes: attributes.map(|(name, kind)| (name.to_owned(), kind)).into(),
+        rule: "has(a.y) ? abs(a.x - b.x) <= 10.0 : a.x < b.x".into(),
+        ttl_ms: 0,
+        reprobe_ms: Vec::new(),
+        waiting_max: 0,
+        payload_bytes_max: 0,
+    };
+    let pool = Pool::compile(PoolId(0), Arc::new(definition)).unwrap();
+    let waits = |id: u64, x: Option<f64>, y: Option<f64>| {
+        let values =
+            [("x", x), ("y", y)].into_iter().filter_map(|(name, x)| Some((name.to_owned(), Value::Double(x?))));
+        let row = Arc::new(Row::from_named(&pool.schema, values).unwrap());
+        WaitingElement { element: ElementId(id), pool: PoolId(0), arrived_ms: 0, row }
+    };
+    let explain = |x: Option<f64>, y: Option<f64>| {
+        let mut explainer = Explainer::new(pool.clone(), waits(9, Some(f64::INFINITY), None), 0, 3);
+        explainer.look_at(&waits(1, x, y), &"k1".into());
+        let found = explainer.finish();
+        let missing: u64 = found.conjuncts.iter().map(|one| one.missing).sum();
+        let failed = &found.nearest[0].failed[0];
+        (failed.reason.rsplit_once(" : a.x < b.x").map_or(failed.reason.clone(), |(_, why)| why.to_owned()), missing)
+    };
+    // y is missing on one side, and nothing looks at that.
+    let infinite = explain(Some(f64::INFINITY), Some(1.0));
+    assert_eq!(infinite, (": a.x - b.x is not a number: Infinity - Infinity".to_owned(), 0));
+    assert_eq!(explain(None, Some(1.0)), (": an attribute is missing".to_owned(), 1));
+    let pool = self::pool("a.skill < b.skill", &[]);
+    let found = self::explain(&pool, &[self::waits(&pool, 1, "eu", "tank", Some(1500))]);
+    assert_eq!(found.nearest[0].failed[0].off_by, Some(0.0));
+}

@@ -36,7 +36,7 @@ pub enum Verdict {
     Holds,
     /// It is false.
     Fails,
-    /// Something it needs is missing.
+    /// Something it needs is missing, or arithmetic gives no number; [`Conjunct::no_number`] tells which.
     Missing,
     /// It went wrong.
     Error(EvalError),
@@ -87,6 +87,16 @@ impl Conjunct {
         }
     }
 
+    /// What arithmetic gives no number for, if that is why the verdict on a pair is [`Verdict::Missing`]: every attribute that was
+    /// looked at is there. In words, with the values: `a.x - b.x is not a number: Infinity - Infinity`.
+    pub fn no_number(&self, a: Side<'_>, b: Side<'_>) -> Option<String> {
+        let pair = Pair { a, b };
+        let Some(Cause::NoNumber(of)) = cause(&pair, &self.expr) else { return None };
+        let Expr::Arithmetic { op, left, right, .. } = of else { return None };
+        let (left, right) = (value(&pair, left).ok()?, value(&pair, right).ok()?);
+        Some(format!("{of} is not a number: {left} {op} {right}"))
+    }
+
     /// The two sides of a comparison, if it is one. `sides` says what they are on a pair.
     pub fn comparison(&self) -> Option<(CompareOp, &Expr, &Expr)> {
         match &self.expr {
@@ -100,6 +110,37 @@ impl Conjunct {
         let (op, left, right) = self.comparison()?;
         let pair = Pair { a, b };
         Some((value(&pair, left).ok()?, op, value(&pair, right).ok()?))
+    }
+}
+
+/// Why an expression is missing on a pair.
+enum Cause<'e> {
+    /// So is an attribute.
+    Attribute,
+    /// All its operands have values.
+    NoNumber(&'e Expr),
+}
+
+/// None for one that has a value, or is an error. Looks only at what evaluation looks at.
+fn cause<'e>(pair: &Pair<Side<'_>>, expr: &'e Expr) -> Option<Cause<'e>> {
+    if value(pair, expr).err() != Some(Absent::Missing) {
+        return None;
+    }
+    match expr {
+        Expr::Attribute(_) => Some(Cause::Attribute),
+        Expr::Choice { condition, then, otherwise } => match pair.bool(condition) {
+            Ok(chosen) => cause(pair, if chosen { then } else { otherwise }),
+            Err(_) => cause(pair, condition),
+        },
+        _ => {
+            let mut found = None;
+            expr.for_each_operand(|operand| match (cause(pair, operand), &found) {
+                (Some(Cause::Attribute), _) => found = Some(Cause::Attribute),
+                (Some(no_number), None) => found = Some(no_number),
+                _ => {}
+            });
+            found.or(Some(Cause::NoNumber(expr)))
+        }
     }
 }
 
