@@ -136,18 +136,23 @@ fn exit_code(outcome: Result<(), CliError>) -> ExitCode {
         }
         Err(CliError::Reported) => ExitCode::FAILURE,
         Err(error @ (CliError::Settings(_) | CliError::Arguments(_))) => {
-            eprintln!("error: {error}");
+            complain(&error);
             ExitCode::from(2)
         }
         Err(error) if error.is_time_out() => {
-            eprintln!("error: {error}");
+            complain(&error);
             ExitCode::from(3)
         }
         Err(error) => {
-            eprintln!("error: {error}");
+            complain(&error);
             ExitCode::FAILURE
         }
     }
+}
+
+/// Errors quote what clients and files say.
+fn complain(error: &CliError) {
+    eprintln!("error: {}", table::printable_lines(&error.to_string()));
 }
 
 #[cfg(test)]
@@ -170,11 +175,17 @@ mod tests {
             "pool list --json --server http://a:1",
             "submit --pool duel -",
             "submit --pool duel --format csv --keep-going --batch 1 --in-flight 1 FILE",
+            "submit --pool duel --delimiter ; --key-column id --columns id,skill --rename Elo=skill --null NA,- FILE.csv",
+            "submit --pool duel --delimiter tab --empty - --ignore-unknown --from-line 17 FILE",
+            "oracle --delimiter ; --null -,-1 POOLFILE FILE.csv",
             "watch --pool duel --json --from 17 --until-settled",
             "watch --outcomes --json",
             "get 17 --wait 5s --json",
             "get 17 --at 20",
             "get --pool duel --key p1",
+            "get --pool duel --key -5",
+            "withdraw --pool duel --key -5",
+            "explain --key -p- --pool duel",
             "withdraw --pool duel --key p1",
             "explain 17 --json",
             "explain --pool duel --key p1 --nearest 100",
@@ -211,6 +222,11 @@ mod tests {
             "pool define duel --rule true --ttl soon",
             "submit FILE",
             "submit --pool duel --batch 0 FILE",
+            "submit --pool duel --delimiter ab FILE",
+            "submit --pool duel --delimiter \" FILE",
+            "submit --pool duel --delimiter § FILE",
+            "submit --pool duel --rename skill FILE",
+            "submit --pool duel --from-line 0 FILE",
             "get",
             "get 17 --key p1 --pool duel",
             "get --key p1",
