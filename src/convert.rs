@@ -27,7 +27,7 @@ pub use outcomes::{
     OutcomeChunk, OutcomeWriter, outcome, outcome_bytes, result_chunk, result_record, result_record_pb, results_begin,
     results_begin_pb,
 };
-pub use pools::{pool_definition, pool_definition_pb, slice_cut_part, submission, waiting_pb};
+pub use pools::{note_pb, pool_definition, pool_definition_pb, slice_cut_part, submission, waiting_pb};
 pub use reach::{reach, reach_pb};
 pub use submitted::SubmittedColumns;
 

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use clap::{CommandFactory as _, Parser as _};
 use dovetail::cli::{Cli, role};
@@ -11,7 +12,8 @@ use dovetail::client::code_name;
 use dovetail::rpc::Reason;
 use dovetail::settings::keys::{Kind, SECTIONS, SETTINGS, Setting};
 use dovetail::settings::{Program, Role, RoleFlags, Sources, known_names};
-use dovetail_rule::{Rule, Schema, ValueKind};
+use dovetail_core::{Pool, PoolDefinition, PoolId};
+use dovetail_rule::AttributeType;
 use serde_yaml_ng::Value as Yaml;
 
 const PROGRAMS: [Program; 4] =
@@ -186,7 +188,7 @@ fn every_flag_variable_and_setting_on_the_pages_and_in_deploy_exists() {
 }
 
 #[test]
-fn every_rule_on_the_rules_page_compiles() {
+fn every_rule_on_the_rules_page_compiles_and_is_free_of_notes() {
     let page = read("docs/rules.md");
     let blocks = |info: &str| -> Vec<String> {
         let open = format!("```{info}\n");
@@ -194,16 +196,25 @@ fn every_rule_on_the_rules_page_compiles() {
     };
     let attributes = &blocks("text")[0];
     let schema = attributes.split_whitespace().map(|attribute| {
-        let (name, kind) = attribute.split_once('=').unwrap();
-        let kinds = [ValueKind::Int, ValueKind::Double, ValueKind::String, ValueKind::Bool, ValueKind::StringList];
-        let kind = kinds.into_iter().find(|known| known.to_string() == kind);
-        (name.to_owned(), kind.unwrap_or_else(|| panic!("{attribute}: no such type")))
+        let (name, declared) = attribute.split_once('=').unwrap();
+        (name.to_owned(), declared.parse().unwrap_or_else(|error| panic!("{attribute}: {error}")))
     });
-    let schema = Schema::new(schema).unwrap();
+    let attributes: Vec<(String, AttributeType)> = schema.collect();
     let rules = blocks("cel");
     assert!(rules.len() >= 5, "only {} rules were found", rules.len());
     for rule in rules {
-        Rule::compile(&rule, &schema).unwrap_or_else(|error| panic!("{rule}\n{error}"));
+        let definition = PoolDefinition {
+            name: "page".to_owned(),
+            attributes: attributes.clone(),
+            reprobe_ms: if rule.contains("waited") { vec![5_000, 10_000] } else { vec![] },
+            rule,
+            ttl_ms: 60_000,
+            waiting_max: 0,
+            payload_bytes_max: 0,
+        };
+        let rule = definition.rule.clone();
+        let pool = Pool::compile(PoolId(0), Arc::new(definition)).unwrap_or_else(|error| panic!("{rule}\n{error}"));
+        assert_eq!(pool.notes(), [], "{rule}");
     }
 }
 

@@ -106,7 +106,21 @@ fn boolean(bytes: &mut Bytes<'_>, depth: usize) -> String {
 
 fn number(bytes: &mut Bytes<'_>, depth: usize) -> String {
     if depth == 0 {
-        let literals = ["0", "1", "-1", "25", "0.5", "-0.0", "1e300", "9223372036854775807", "-9223372036854775808"];
+        let literals = [
+            "0",
+            "1",
+            "-1",
+            "25",
+            "0.5",
+            "-0.0",
+            "1e300",
+            "9223372036854775807",
+            "-9223372036854775808",
+            "duration('1h30m')",
+            "duration('-9223372036854775808ms')",
+            "timestamp('2026-01-01T00:00:00Z')",
+            "timestamp('1969-12-31T23:59:60-01:00')",
+        ];
         return match bytes.below(3) {
             0 => bytes.pick(&literals).to_owned(),
             _ => format!("{}.{}", end(bytes), bytes.pick(&["i", "j", "d", "e", "waited"])),

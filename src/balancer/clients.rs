@@ -331,7 +331,8 @@ impl MatchService for Service {
         let definition = convert::pool_definition(pool).map_err(RequestError::Definition)?;
         let defined = self.request(|reply| Request::Define { definition, reply }).await?;
         let defined = defined.map_err(RequestError::Define)?;
-        Ok(Response::new(pb::DefinePoolResponse { defined_at: defined.at.0, created: defined.created }))
+        let notes = defined.notes.into_iter().map(convert::note_pb).collect();
+        Ok(Response::new(pb::DefinePoolResponse { defined_at: defined.at.0, created: defined.created, notes }))
     }
 
     async fn list_pools(

@@ -10,6 +10,7 @@ use dovetail_core::{
     batch::{Batch, Run},
     clock::EventClock,
     ledger::{Admitted, Entry, Ledger, Status, Stopped, Timing},
+    pool::Defaults,
     sequencer::{FrameLimits, Sequencer},
 };
 use dovetail_log::{DiskUse, Log};
@@ -135,6 +136,8 @@ pub(crate) struct Engine {
     clock: Clock,
     /// A request that was taken from the inbox, before what is due was written.
     next: Option<Request>,
+    /// What a pool has that does not say.
+    defaults: Defaults,
     /// Requests that depend on what is not decided.
     held: HeldRequests,
     in_flight_max: u64,
@@ -222,6 +225,10 @@ impl Engine {
             clock: Clock::new(time_ms),
             next: None,
             held: HeldRequests::new(limits.hold_ms_max),
+            defaults: Defaults {
+                waiting_max: limits.waiting_max as u64,
+                payload_bytes_max: limits.payload_bytes_max as u64,
+            },
             in_flight_max: limits.in_flight_max as u64,
             queued: 0,
             pacing: Pacing::default(),
@@ -561,18 +568,21 @@ impl Engine {
     }
 
     fn define(&mut self, definition: PoolDefinition) -> Result<Defined, DefinePoolError> {
+        // What is wrong by itself is told before how it differs from what is there.
+        let (pool, definition) = (self.ledger.next_pool(), Arc::new(definition));
+        let compiled = Pool::compile(pool, Arc::clone(&definition))?;
+        let notes = compiled.notes();
         if let Some(entry) = self.ledger.pool_named(&definition.name) {
-            if *entry.pool.definition != definition {
-                return Err(DefinePoolError::Redefined(definition.name));
+            let differences = entry.pool.differences(&compiled, self.defaults);
+            if !differences.0.is_empty() {
+                return Err(DefinePoolError::Redefined(definition.name.clone(), differences));
             }
-            return Ok(Defined { at: entry.defined_at, created: false });
+            return Ok(Defined { at: entry.defined_at, created: false, notes });
         }
         if self.ledger.pools().len() >= POOLS_MAX {
             return Err(DefinePoolError::TooMany);
         }
-        let (pool, definition) = (self.ledger.next_pool(), Arc::new(definition));
-        Pool::compile(pool, Arc::clone(&definition))?;
-        Ok(Defined { at: self.push(EventKind::PoolDefined { pool, definition }), created: true })
+        Ok(Defined { at: self.push(EventKind::PoolDefined { pool, definition }), created: true, notes })
     }
 
     fn withdraw(&mut self, name: &ElementName) -> Withdrawing {

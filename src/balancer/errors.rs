@@ -290,8 +290,14 @@ fn of_convert(error: &ConvertError, fault: Fault) -> Fault {
 
 fn of_definition(error: &DefinePoolError, fault: impl Fn(Reason) -> Fault) -> Fault {
     match error {
-        DefinePoolError::Redefined(pool) => {
-            fault(Reason::PoolDefinedOtherwise).of(Resource::Pool, pool).with("pool", pool)
+        DefinePoolError::Redefined(pool, differences) => {
+            let fault = fault(Reason::PoolDefinedOtherwise).of(Resource::Pool, pool).with("pool", pool);
+            match differences.0.first() {
+                Some(first) => {
+                    fault.with("field", &first.field).with("value", &first.given).with("defined", &first.defined)
+                }
+                None => fault,
+            }
         }
         DefinePoolError::TooMany => fault(Reason::TooManyPools).with("bound", POOLS_MAX),
         DefinePoolError::Define(error) => match error {

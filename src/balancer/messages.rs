@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Duration};
 use dovetail_core::{
     DecisionFrame, DefineError, ElementId, EventId, Place, Pool, PoolDefinition, PoolId, ShardId,
     ledger::{Entry, Outcome, PoolCounts, PoolEntry, SubmitError},
+    pool::{Differences, Note},
     slice::{SliceCut, WaitingElement},
 };
 use dovetail_log::AppendError;
@@ -154,6 +155,8 @@ pub(crate) enum RowRefused {
 pub(crate) struct Defined {
     pub(crate) at: EventId,
     pub(crate) created: bool,
+    /// What may be a mistake in it.
+    pub(crate) notes: Vec<Note>,
 }
 
 /// Why a pool is not defined.
@@ -161,8 +164,8 @@ pub(crate) struct Defined {
 pub(crate) enum DefinePoolError {
     #[error(transparent)]
     Define(#[from] DefineError),
-    #[error("pool {0:?} is defined already, with another definition; a definition cannot be changed")]
-    Redefined(String),
+    #[error("pool {0:?} is defined already, with another definition, which cannot be changed: {1}")]
+    Redefined(String, Differences),
     #[error("{POOLS_MAX} pools are defined, which is the most")]
     TooMany,
 }

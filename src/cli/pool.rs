@@ -8,9 +8,8 @@ use serde_json::json;
 
 use super::arguments::{ServerArgs, duration_ms};
 use super::error::CliError;
-use super::schema::{self, PoolSchema};
-use super::table::{Table, thousands};
-use super::{duration, match_json, output, pool_file, rule};
+use super::table::{Table, printable, thousands};
+use super::{duration, match_json, output, pool_file, schema};
 use crate::client::Client;
 use crate::{convert, pb};
 
@@ -108,10 +107,10 @@ async fn define(arguments: DefineArgs) -> Result<(), CliError> {
         },
     };
     let name = definition.name.clone();
-    let doubts = rule::doubts(&definition.rule, PoolSchema::of(&definition).attributes);
     let defined = server.run(async |client: Client| Ok(client.define_pool(definition).await?)).await?;
     if arguments.json {
-        let notes: Vec<String> = doubts.iter().map(ToString::to_string).collect();
+        let note = |note: &pb::Note| json!({ "code": note.code, "text": note.text });
+        let notes: Vec<_> = defined.notes.iter().map(note).collect();
         let (created, at) = (defined.created, defined.defined_at);
         let object = json!({ "pool": name, "created": created, "defined_at": at, "notes": notes });
         return Ok(output::print(&match_json::line(&object))?);
@@ -121,7 +120,7 @@ async fn define(arguments: DefineArgs) -> Result<(), CliError> {
         false => "was defined before, just like this",
     };
     output::print(&format!("pool {name:?} {how} (event {})\n", defined.defined_at))?;
-    doubts.iter().for_each(|doubt| eprintln!("note: {doubt}"));
+    defined.notes.iter().for_each(|note| eprintln!("note: {}", printable(&note.text)));
     Ok(())
 }
 

@@ -1,15 +1,17 @@
 //! `dovetail rule plan`: how a rule is searched, without a cluster.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use clap::Subcommand;
-use dovetail_rule::{AttributeType, Conjunct, Rule, Schema, Warning};
+use dovetail_core::{Pool, PoolId};
+use dovetail_rule::{AttributeType, Conjunct, Rule, Schema};
 use serde::Serialize;
 
 use super::error::CliError;
 use super::pool::attribute;
-use super::schema::PoolSchema;
 use super::{match_json, output, pool_file};
+use crate::convert;
 
 /// Commands of `dovetail rule`.
 #[derive(Debug, Subcommand)]
@@ -45,33 +47,34 @@ pub struct PlanArgs {
 /// Runs a command of `dovetail rule`.
 pub fn run(command: RuleCommand) -> Result<(), CliError> {
     let RuleCommand::Plan(arguments) = command;
-    let (source, attributes) = match arguments.file {
-        Some(path) => {
-            let definition = pool_file::read(&path)?;
-            let attributes = PoolSchema::of(&definition).attributes;
-            (definition.rule, attributes)
+    let (rule, notes) = match arguments.file {
+        Some(path) => of_pool(&path)?,
+        None => {
+            let rule = compile(&arguments.rule.unwrap_or_default(), arguments.attribute)?;
+            let notes = rule.plan().warnings().iter().map(ToString::to_string).collect();
+            (rule, notes)
         }
-        None => (arguments.rule.unwrap_or_default(), arguments.attribute),
     };
-    let rule = compile(&source, attributes)?;
     let text = match arguments.json {
-        true => match_json::line(&PlanJson::of(&rule)),
-        false => rule.plan().to_string(),
+        true => match_json::line(&PlanJson::of(&rule, notes)),
+        false => rule.plan().with_notes(&notes).to_string(),
     };
     Ok(output::print(&text)?)
+}
+
+/// The rule of a pool, and what may be a mistake in it and in the pool's times.
+fn of_pool(path: &Path) -> Result<(Rule, Vec<String>), CliError> {
+    let definition = convert::pool_definition(pool_file::read(path)?);
+    let definition = definition.map_err(|error| CliError::Rule(error.to_string()))?;
+    let pool = Pool::compile(PoolId(0), Arc::new(definition))?;
+    let notes = pool.notes().into_iter().map(|note| note.text).collect();
+    Ok((pool.rule, notes))
 }
 
 /// Compiles a rule as a balancer would.
 fn compile(source: &str, attributes: Vec<(String, AttributeType)>) -> Result<Rule, CliError> {
     let schema = Schema::new(attributes).map_err(|error| CliError::Rule(error.to_string()))?;
     Rule::compile(source, &schema).map_err(|error| CliError::Rule(error.render(source)))
-}
-
-/// What may be a mistake in the rule of a pool; nothing where it does not compile here.
-pub fn doubts(source: &str, attributes: Vec<(String, AttributeType)>) -> Vec<Warning> {
-    let warnings = compile(source, attributes).map(|rule| rule.plan().warnings().to_vec()).unwrap_or_default();
-    // That an element needs its key is what keys are for.
-    warnings.into_iter().filter(|warning| !matches!(warning, Warning::KeyMayBeMissing { .. })).collect()
 }
 
 #[derive(Serialize)]
@@ -81,6 +84,7 @@ struct PlanJson {
     key: Vec<String>,
     conjuncts: Vec<ConjunctJson>,
     cost: u64,
+    needs: Vec<String>,
     notes: Vec<String>,
 }
 
@@ -93,7 +97,7 @@ struct ConjunctJson {
 }
 
 impl PlanJson {
-    fn of(rule: &Rule) -> PlanJson {
+    fn of(rule: &Rule, notes: Vec<String>) -> PlanJson {
         let plan = rule.plan();
         let conjunct = |one: &Conjunct| ConjunctJson {
             text: one.text(),
@@ -107,7 +111,8 @@ impl PlanJson {
             key: plan.key_parts(),
             conjuncts: plan.conjuncts().iter().map(conjunct).collect(),
             cost: plan.cost(),
-            notes: plan.warnings().iter().map(Warning::to_string).collect(),
+            needs: plan.needed().iter().map(ToString::to_string).collect(),
+            notes,
         }
     }
 }

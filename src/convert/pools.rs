@@ -5,6 +5,7 @@ use std::sync::Arc;
 use dovetail_core::{
     ElementId, PoolDefinition, PoolId,
     ledger::Submission,
+    pool::Note,
     slice::{SliceCut, WaitingElement},
 };
 
@@ -41,6 +42,12 @@ pub fn pool_definition_pb(pool: &PoolDefinition) -> pb::PoolDefinition {
         waiting_max: pool.waiting_max,
         payload_bytes_max: pool.payload_bytes_max,
     }
+}
+
+/// A note, as sent.
+#[must_use]
+pub fn note_pb(note: Note) -> pb::Note {
+    pb::Note { code: note.code.name().to_owned(), text: note.text }
 }
 
 /// An element as a client submits it.

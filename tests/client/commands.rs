@@ -457,7 +457,9 @@ fn pool_define_tells_machines_what_was_defined() {
         (&found[0]["pool"], &found[0]["created"], &found[0]["defined_at"]),
         (&"duel".into(), &true.into(), &1.into())
     );
-    assert!(found[0]["notes"][0].as_str().unwrap().contains("a and b exchanged"));
+    let note = &found[0]["notes"][0];
+    assert_eq!(note["code"], "asymmetric");
+    assert!(note["text"].as_str().unwrap().contains("a and b exchanged"));
 }
 
 #[test]
@@ -619,13 +621,35 @@ columns   abs(a.skill - b.skill) <= 25  skill: band
 residual  none
 split     by key (region): elements of two keys never match
 cost      up to 13 units for each pair that columns let through
-notes     an element without region never matches
+needs     region, skill: an element without never matches
 ";
     assert_eq!(plan(&[]), done(0, expected, ""));
     let (code, stdout, stderr) = plan(&["--json"]);
     let json: serde_json::Value = serde_json::from_str(&stdout).unwrap();
     assert_eq!((code, stderr.as_str(), json["split"].as_str()), (Some(0), "", Some("key")));
     assert_eq!(json["conjuncts"][1]["how"], "skill: band");
+    assert_eq!((&json["needs"], &json["notes"]), (&serde_json::json!(["region", "skill"]), &serde_json::json!([])));
+}
+
+#[test]
+fn the_plan_of_a_pool_file_tells_how_its_rule_and_its_times_go_together() {
+    let text = "name = 'duel'\nrule = 'abs(a.skill - b.skill) <= 25 + a.waited / 1000'\nttl = '10s'\nreprobe = ['10s']\n\
+                attributes = { skill = 'int' }\n";
+    let (code, stdout, stderr) = run(None, &["rule", "plan", "--file", file("toml", text).to_str().unwrap()]);
+    assert_eq!((code, stderr.as_str()), (Some(0), ""));
+    for part in ["the reprobe at 10s never happens: an element expires after 10s (ttl)", "no element searches again"] {
+        assert!(stdout.contains(part), "{stdout}");
+    }
+}
+
+#[test]
+fn the_examples_are_free_of_notes() {
+    for pool in ["players.toml", "riders.toml"] {
+        let (code, stdout, stderr) = run(None, &["rule", "plan", "--json", "--file", &format!("examples/{pool}")]);
+        assert_eq!((code, stderr.as_str()), (Some(0), ""));
+        let json: serde_json::Value = serde_json::from_str(&stdout).unwrap();
+        assert_eq!(json["notes"], serde_json::json!([]), "{pool}");
+    }
 }
 
 #[test]

@@ -6,10 +6,11 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
-use dovetail::convert::{SubmittedColumns, value_pb};
+use dovetail::convert::{self, SubmittedColumns, value_pb};
 use dovetail::pb::inspect_service_server::{InspectService, InspectServiceServer};
 use dovetail::pb::match_service_server::{MatchService, MatchServiceServer};
 use dovetail::pb::{self, AttributeType};
+use dovetail_core::{Pool, PoolId};
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 use tokio::sync::{Semaphore, mpsc};
@@ -306,8 +307,19 @@ impl MatchService for Service {
         if pool.rule == "other" {
             return Err(Status::already_exists(format!("pool {:?} is defined with another rule", pool.name)));
         }
+        let compiled = convert::pool_definition(pool.clone()).ok().and_then(|definition| {
+            Some(
+                Pool::compile(PoolId(0), Arc::new(definition))
+                    .ok()?
+                    .notes()
+                    .into_iter()
+                    .map(convert::note_pb)
+                    .collect(),
+            )
+        });
         self.script.lock().unwrap().defined.push(pool);
-        Ok(Response::new(pb::DefinePoolResponse { defined_at: 1, created: true }))
+        let notes = compiled.unwrap_or_default();
+        Ok(Response::new(pb::DefinePoolResponse { defined_at: 1, created: true, notes }))
     }
 
     async fn list_pools(

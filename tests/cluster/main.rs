@@ -19,6 +19,7 @@ mod kill;
 mod load;
 mod outcomes;
 mod presence;
+mod rules;
 mod search;
 mod time;
 mod workload;

@@ -1,6 +1,12 @@
 //! Pools: a schema, a rule, and what applies to elements that bring nothing else.
 
+mod differences;
+mod notes;
+
 use std::sync::Arc;
+
+pub use differences::{Defaults, Difference, Differences};
+pub use notes::{Note, NoteCode};
 
 use dovetail_rule::{AttributeType, Row, Rule, RuleError, Schema, SchemaError, Side, Split};
 use thiserror::Error;

@@ -67,7 +67,7 @@ pub use calls::ARGUMENTS_MAX;
 pub use cost::COST_MAX;
 pub use error::{EvalError, Reason, RuleError, Span};
 pub use parse::{DEPTH_MAX, SOURCE_BYTES_MAX};
-pub use plan::{Conjunct, Plan, Role, Split, Verdict, Warning};
+pub use plan::{Conjunct, Needed, Plan, Role, Split, Verdict, Warning};
 pub use row::{Row, RowError};
 pub use rule::{Rule, Side};
 pub use schema::{ATTRIBUTES_MAX, Attribute, NAME_BYTES_MAX, Schema, SchemaError};

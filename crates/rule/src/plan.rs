@@ -15,6 +15,7 @@ mod distance;
 mod exact;
 mod key;
 mod lower;
+mod needed;
 mod normal;
 mod number;
 mod numeric;
@@ -28,6 +29,7 @@ mod tolerance;
 mod warning;
 
 pub use conjunct::{Conjunct, Role, Verdict};
+pub use needed::Needed;
 pub(crate) use range::Range;
 pub use warning::Warning;
 
@@ -45,6 +47,7 @@ use lower::{Kept, Leaf, Lower};
 #[derive(Debug)]
 pub struct Plan {
     conjuncts: Box<[Conjunct]>,
+    needed: Box<[Needed]>,
     warnings: Box<[Warning]>,
     key: Key,
     columns: Box<[Column]>,
@@ -112,11 +115,12 @@ impl Plan {
         // Stable: what is alike stays in the order written.
         conjuncts.sort_by(|(left, one), (right, other)| one.role.cmp(&other.role).then(left.total_cmp(right)));
         let conjuncts: Box<[Conjunct]> = conjuncts.into_iter().map(|(_, conjunct)| conjunct).collect();
-        let warnings = warning::warnings(&conjuncts, &key).into();
+        let needed: Box<[Needed]> = needed::needed(&conjuncts).into();
+        let warnings = warning::warnings(&conjuncts, &needed).into();
         let filters = [of_a.filter, of_b.filter];
         let Kept { columns, sums } = kept;
         let exact = exact::exact(&conjuncts, &key, &filters);
-        Plan { conjuncts, warnings, key, columns: columns.into(), sums: sums.into(), filters, exact }
+        Plan { conjuncts, needed, warnings, key, columns: columns.into(), sums: sums.into(), filters, exact }
     }
 
     /// The parts that must all hold, in the order they are looked at: key, columns (cheapest and most selective first),
@@ -128,6 +132,17 @@ impl Plan {
     /// What to know about the rule, most important first.
     pub fn warnings(&self) -> &[Warning] {
         &self.warnings
+    }
+
+    /// The attributes that an element never matches without, in the order of the schema.
+    pub fn needed(&self) -> &[Needed] {
+        &self.needed
+    }
+
+    /// The comparisons with `waited` that never hold while `a.waited` and `b.waited` are at most so many milliseconds, though they
+    /// could with more.
+    pub fn unreached(&self, waited_max: [i64; 2]) -> Vec<String> {
+        warning::unreached(&self.conjuncts, waited_max)
     }
 
     /// Whether the rule has a key, and so the pool is split by it.

@@ -94,29 +94,6 @@ impl Key {
     }
 }
 
-/// Every attribute without which an element has no key, by name, each once.
-pub(super) fn needed(key: &Key) -> Vec<String> {
-    let mut names = Vec::new();
-    for part in &key.parts {
-        match part {
-            Part::Same(of) => attributes(of, &mut names),
-            Part::Mirrored(f, g) => [f, g].into_iter().for_each(|of| attributes(of, &mut names)),
-        }
-    }
-    names
-}
-
-fn attributes(expr: &Expr, names: &mut Vec<String>) {
-    match expr {
-        Expr::Attribute(of) if !names.iter().any(|name| **name == *of.name) => names.push(of.name.to_string()),
-        // What decides is needed; the branch not taken may be missing, and so may be an operand when another decides.
-        Expr::Choice { condition, .. } => attributes(condition, names),
-        Expr::InItems { needle, .. } => attributes(needle, names),
-        Expr::And(_) | Expr::Or(_) => {}
-        _ => expr.for_each_operand(|operand| attributes(operand, names)),
-    }
-}
-
 /// An expression over one element, without the element's name where that is all there is.
 pub(super) fn bare(expr: &Expr) -> String {
     match expr {

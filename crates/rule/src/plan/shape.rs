@@ -115,6 +115,12 @@ fn look_for_failure(expr: &Expr, fails: &mut bool) {
 
 /// Where a number's value lies whatever the elements are, and in `fails` whether there may be an error instead.
 pub(super) fn natural(expr: &Expr, fails: &mut bool) -> Range {
+    natural_within(expr, [i64::MAX; 2], fails)
+}
+
+/// The same while `a.waited` and `b.waited` are at most so much.
+pub(super) fn natural_within(expr: &Expr, waited_max: [i64; 2], fails: &mut bool) -> Range {
+    let natural = |expr: &Expr, fails: &mut bool| natural_within(expr, waited_max, fails);
     let whole = |kind| match kind {
         ValueKind::Int => Range::Int(i64::MIN, i64::MAX),
         _ => Range::Double(f64::NEG_INFINITY, f64::INFINITY),
@@ -122,7 +128,7 @@ pub(super) fn natural(expr: &Expr, fails: &mut bool) -> Range {
     match expr {
         Expr::Literal(Value::Int(int)) => Range::Int(*int, *int),
         Expr::Literal(Value::Double(double)) => Range::Double(*double, *double),
-        Expr::Waited(_) => Range::Int(0, i64::MAX),
+        Expr::Waited(end) => Range::Int(0, waited_max[*end as usize]),
         Expr::Size { kind, of } => {
             look_for_failure(of, fails);
             Range::Int(0, if *kind == ValueKind::String { STRING_BYTES_MAX } else { LIST_LEN_MAX } as i64)

@@ -2,20 +2,43 @@
 
 use std::fmt::{self, Display, Formatter};
 
-use super::Plan;
 use super::conjunct::{Conjunct, Role};
+use super::{Needed, Plan, Warning};
 
 impl Display for Plan {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let notes: Vec<String> = self.warnings().iter().map(Warning::to_string).collect();
+        self.with_notes(&notes).fmt(f)
+    }
+}
+
+impl Plan {
+    /// The plan with these notes instead of its own warnings: those of a pool say more.
+    pub fn with_notes<'a>(&'a self, notes: &'a [String]) -> impl Display + 'a {
+        Noted { plan: self, notes }
+    }
+}
+
+struct Noted<'a> {
+    plan: &'a Plan,
+    notes: &'a [String],
+}
+
+impl Display for Noted<'_> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         for role in [Role::Key, Role::Columns, Role::Residual] {
-            section(f, role, self.conjuncts().iter().filter(|conjunct| conjunct.role() == role))?;
+            section(f, role, self.plan.conjuncts().iter().filter(|conjunct| conjunct.role() == role))?;
         }
-        writeln!(f, "{:<10}{}", "split", self.split_reason())?;
-        writeln!(f, "{:<10}{}", "cost", self.cost_text())?;
-        for (index, warning) in self.warnings().iter().enumerate() {
-            writeln!(f, "{:<10}{warning}", if index == 0 { "notes" } else { "" })?;
+        writeln!(f, "{:<10}{}", "split", self.plan.split_reason())?;
+        writeln!(f, "{:<10}{}", "cost", self.plan.cost_text())?;
+        if !self.plan.needed().is_empty() {
+            let needed: Vec<String> = self.plan.needed().iter().map(Needed::to_string).collect();
+            writeln!(f, "{:<10}{}: an element without never matches", "needs", needed.join(", "))?;
         }
-        Ok(())
+        self.notes
+            .iter()
+            .enumerate()
+            .try_for_each(|(index, note)| writeln!(f, "{:<10}{note}", if index == 0 { "notes" } else { "" }))
     }
 }
 

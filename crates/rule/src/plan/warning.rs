@@ -7,11 +7,12 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use super::conjunct::{Conjunct, Role};
-use super::key::{Key, needed};
+use super::needed::Needed;
+use super::normal::normal;
 use super::range::{self, Range};
-use super::shape::{Uses, natural};
+use super::shape::{Uses, natural, natural_within};
 use super::symmetry::{canonical, symmetric};
-use crate::expr::{CompareOp, Expr};
+use crate::expr::{CompareOp, End, Expr};
 use crate::value::Value;
 
 /// A residual from here on costs about a microsecond a pair.
@@ -33,10 +34,10 @@ pub enum Warning {
         /// The conjuncts that do not read the same both ways.
         conjuncts: Vec<String>,
     },
-    /// An element without the key's attributes never matches.
-    KeyMayBeMissing {
-        /// Their names.
-        attributes: Vec<String>,
+    /// An element without these attributes never matches, since a negation needs them.
+    MissingNeverMatches {
+        /// As `blocked`, or `blocked as b`.
+        needed: Vec<Needed>,
     },
     /// Every pair is tested by the rule itself: nothing turns anchors away before.
     EveryPairTested,
@@ -57,8 +58,16 @@ impl fmt::Display for Warning {
             Warning::Asymmetric { conjuncts } => {
                 write!(f, "not the same with a and b exchanged, so who arrives first matters: {}", conjuncts.join("; "))
             }
-            Warning::KeyMayBeMissing { attributes } => {
-                write!(f, "an element without {} never matches", attributes.join(" or "))
+            Warning::MissingNeverMatches { needed } => {
+                let names: Vec<String> = needed.iter().map(Needed::to_string).collect();
+                let end = needed.first().and_then(|one| one.end).unwrap_or(End::B);
+                let first = needed.first().map_or("x", |one| one.attribute.as_str());
+                write!(
+                    f,
+                    "an element without {} never matches, since the ! of what is missing is missing; to let it match, \
+                     write !has({end}.{first}) || ...",
+                    names.join(" or ")
+                )
             }
             Warning::EveryPairTested => f.write_str("no key and no column helps: every pair is tested one by one"),
             Warning::CostlyResidual { conjunct, cost } => {
@@ -69,7 +78,7 @@ impl fmt::Display for Warning {
 }
 
 /// The warnings about a rule made of these conjuncts, most important first.
-pub(super) fn warnings(conjuncts: &[Conjunct], key: &Key) -> Vec<Warning> {
+pub(super) fn warnings(conjuncts: &[Conjunct], needed: &[Needed]) -> Vec<Warning> {
     if conjuncts.is_empty() {
         return vec![Warning::AlwaysMatches];
     }
@@ -85,11 +94,43 @@ pub(super) fn warnings(conjuncts: &[Conjunct], key: &Key) -> Vec<Warning> {
             .filter(|one| one.role == Role::Residual && one.cost >= COST_NOTED)
             .map(|one| Warning::CostlyResidual { conjunct: one.text(), cost: one.cost }),
     );
-    let attributes = needed(key);
-    if !attributes.is_empty() {
-        found.push(Warning::KeyMayBeMissing { attributes });
+    let needed: Vec<Needed> = needed.iter().filter(|one| one.negated).cloned().collect();
+    if !needed.is_empty() {
+        found.push(Warning::MissingNeverMatches { needed });
     }
     found
+}
+
+/// The comparisons with `waited` that are never true while `a.waited` and `b.waited` are at most so much, though they could be.
+/// Of a choice also those that are never false.
+pub(super) fn unreached(conjuncts: &[Conjunct], waited_max: [i64; 2]) -> Vec<String> {
+    let mut found = Vec::new();
+    conjuncts.iter().for_each(|one| look_for_unreached(&one.expr, false, waited_max, &mut found));
+    found
+}
+
+/// With `either`, comparisons that are never false count as well. Each part is looked at once.
+fn look_for_unreached(expr: &Expr, either: bool, waited_max: [i64; 2], found: &mut Vec<String>) {
+    match expr {
+        Expr::Compare { left, .. } if left.kind().is_number() => {
+            if !expr.uses_time() {
+                return;
+            }
+            let opposite = either.then(|| normal(expr, true));
+            for of in [Some(expr), opposite.as_ref()].into_iter().flatten() {
+                let text = of.to_string();
+                if possible(of) && !possible_within(of, waited_max) && !found.contains(&text) {
+                    found.push(text);
+                }
+            }
+        }
+        Expr::Choice { condition, then, otherwise } => {
+            look_for_unreached(condition, true, waited_max, found);
+            look_for_unreached(then, either, waited_max, found);
+            look_for_unreached(otherwise, either, waited_max, found);
+        }
+        _ => expr.for_each_operand(|operand| look_for_unreached(operand, either, waited_max, found)),
+    }
 }
 
 /// The rule as a whole decides; the conjuncts whose mirror image is no conjunct are named.
@@ -162,6 +203,12 @@ fn mask(op: CompareOp) -> u8 {
 
 /// Whether the expression may be true, as far as its form tells.
 fn possible(expr: &Expr) -> bool {
+    possible_within(expr, [i64::MAX; 2])
+}
+
+/// The same while `a.waited` and `b.waited` are at most so much.
+fn possible_within(expr: &Expr, waited_max: [i64; 2]) -> bool {
+    let possible = |expr: &Expr| possible_within(expr, waited_max);
     match expr {
         Expr::And(of) => of.iter().all(possible),
         Expr::Or(of) => of.iter().any(possible),
@@ -173,7 +220,8 @@ fn possible(expr: &Expr) -> bool {
             if !left.kind().is_number() {
                 return !Uses::of(expr).constant();
             }
-            let (mut left, mut right) = (natural(left, &mut false), natural(right, &mut false));
+            let range = |of: &Expr| natural_within(of, waited_max, &mut false);
+            let (mut left, mut right) = (range(left), range(right));
             range::relate(*op, &mut left, &mut right) && !Uses::of(expr).constant()
         }
         Expr::Literal(literal) => *literal == Value::Bool(true),

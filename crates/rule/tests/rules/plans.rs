@@ -66,7 +66,7 @@ columns   abs(a.skill - b.skill) <= 25  skill: band
 residual  none
 split     by key (region, mode): elements of two keys never match
 cost      up to 16 units for each pair that columns let through
-notes     an element without region or mode never matches",
+needs     region, mode, skill: an element without never matches",
     );
     prints(
         "a.wants == b.role && b.wants == a.role && a.role.startsWith(b.region) \
@@ -79,8 +79,8 @@ columns   a.vip || a.tags.intersects(b.tags)  vip: bit; tags: a shared entry; th
 residual  a.role.startsWith(b.region)  up to 7 units
 split     by key ({wants, role}): elements of two keys never match
 cost      up to 7969 units for each pair that columns let through, 7 of them residual
-notes     not the same with a and b exchanged, so who arrives first matters: a.vip || a.tags.intersects(b.tags); a.role != b.region; a.role.startsWith(b.region)
-          an element without wants or role never matches",
+needs     region as b, role, wants: an element without never matches
+notes     not the same with a and b exchanged, so who arrives first matters: a.vip || a.tags.intersects(b.tags); a.role != b.region; a.role.startsWith(b.region)",
     );
     prints(
         "(a.x - b.x) * (a.x - b.x) + (a.y - b.y) * (a.y - b.y) < 0.5",
@@ -89,7 +89,8 @@ key       none
 columns   (a.x - b.x) * (a.x - b.x) + (a.y - b.y) * (a.y - b.y) < 0.5  x, y: squared distance
 residual  none
 split     by element: no equality of both elements' own values keeps elements apart
-cost      up to 17 units for each pair that columns let through",
+cost      up to 17 units for each pair that columns let through
+needs     x, y: an element without never matches",
     );
     prints(
         "true",
@@ -304,18 +305,15 @@ fn other_things_worth_knowing_are_told() {
     warns("true", &["matches every pair"]);
     warns("1 < 2 || a.vip", &["matches every pair"]);
     warns("has(a.skill) == has(b.skill)", &[]);
-    warns("a.mode == b.mode", &["an element without mode never matches"]);
+    warns("a.mode == b.mode", &[]);
     warns(
         "a.region < b.region || b.region < a.region",
         &["no key and no column helps: every pair is tested one by one"],
     );
     warns(
         "a.mode == b.mode && a.tags.intersects(b.tags) != (a.region < b.region || b.region < a.region)",
-        &[
-            "costs up to 7955 units on every pair that gets this far: \
-             a.tags.intersects(b.tags) != (a.region < b.region || b.region < a.region)",
-            "an element without mode never matches",
-        ],
+        &["costs up to 7955 units on every pair that gets this far: \
+             a.tags.intersects(b.tags) != (a.region < b.region || b.region < a.region)"],
     );
 }
 
@@ -382,12 +380,81 @@ fn bug_zero_and_minus_zero_were_one_literal_to_the_planner() {
     key("a.x / -0.0 == b.x / -0.0", &["a.x / -0.0"]);
 }
 
+/// What an element never matches without.
+fn needs(source: &str, needed: &[&str]) {
+    let found: Vec<String> = rule(source).plan().needed().iter().map(ToString::to_string).collect();
+    assert_eq!(found, needed, "{source}");
+}
+
+#[test]
+fn an_attribute_without_which_an_element_never_matches_is_told() {
+    needs("a.region == b.region && abs(a.skill - b.skill) <= 50", &["region", "skill"]);
+    needs("a.role != b.role && a.tags.intersects(b.tags)", &["role", "tags"]);
+    needs("!has(a.region) || !has(b.region) || a.region == b.region", &[]);
+    needs("has(a.region) && has(b.region)", &["region"]);
+    needs("a.region == b.region || a.region == 'any' && b.role == 'x'", &["region as a"]);
+    needs("a.role == 'driver' ? a.rating >= 4.0 : b.rating >= 4.0", &["role as a"]);
+    needs("a.role == 'driver' ? a.rating >= 4.0 : a.rating >= 3.0", &["role as a", "rating as a"]);
+    needs("!(a.role in b.tags)", &["role as a", "tags as b"]);
+    needs("!(a.role in b.tags) && !(b.role in a.tags)", &["role", "tags"]);
+    needs("a.mode in [a.skill, 1] && !(b.mode in [b.skill, 1])", &["mode", "skill as b"]);
+    needs("(a.vip && a.mode == 1) == (b.vip || b.mode == 1)", &[]);
+    needs("max(a.x, b.x) - min(a.y, 0.0) < a.width", &["width as a", "x", "y as a"]);
+    needs("true", &[]);
+    needs("a.mode == 1 && false", &[]);
+}
+
+#[test]
+fn a_negation_that_needs_what_may_be_missing_is_told() {
+    let without = |names: &str, guard: &str| {
+        format!(
+            "an element without {names} never matches, since the ! of what is missing is missing; to let it match, \
+             write !has({guard}) || ..."
+        )
+    };
+    let both = "!(a.role in b.tags) && !(b.role in a.tags) && a.role != b.role";
+    warns(both, &[&without("tags", "b.tags")]);
+    warns("!a.vip && !b.vip", &[&without("vip", "b.vip")]);
+    let disjoint = rule("!a.tags.intersects(b.tags)").plan().warnings().to_vec();
+    assert_eq!(disjoint.last().unwrap().to_string(), without("tags", "b.tags"));
+    warns("!(a.role in ['bot']) && !(b.role in ['bot'])", &[&without("role", "b.role")]);
+    let one_sided = rule("!(a.role in b.tags) && a.role == b.role").plan().warnings().to_vec();
+    assert!(one_sided.iter().any(|warning| warning.to_string() == without("tags as b", "b.tags")), "{one_sided:?}");
+    // Nothing is said where it is guarded, or needed anyway.
+    warns("(!has(b.tags) || !(a.role in b.tags)) && (!has(a.tags) || !(b.role in a.tags)) && a.role != b.role", &[]);
+    warns("(has(b.tags) ? !(a.role in b.tags) : true) && (has(a.tags) ? !(b.role in a.tags) : true)", &[]);
+    warns("!(a.role in ['bot']) && !(b.role in ['bot']) && a.role == b.role", &[]);
+}
+
+#[test]
+fn comparisons_that_are_not_reached_within_a_time_waited_are_told() {
+    let unreached = |source: &str, waited_max: [i64; 2], texts: &[&str]| {
+        assert_eq!(rule(source).plan().unreached(waited_max), texts, "{source}");
+    };
+    let (never, late) = ([i64::MAX, 10_001], [60_000, 10_001]);
+    unreached("min(a.waited, b.waited) > 10000", never, &[]);
+    unreached("min(a.waited, b.waited) > 10001", never, &["min(a.waited, b.waited) > 10001"]);
+    unreached("max(a.waited, b.waited) > 70000", never, &[]);
+    unreached("max(a.waited, b.waited) > 70000", late, &["max(a.waited, b.waited) > 70000"]);
+    unreached("a.waited > 20000 && b.waited > 20000", late, &["b.waited > 20000"]);
+    unreached("a.vip == b.vip || b.waited + 5 > 20000", late, &["b.waited + 5 > 20000"]);
+    unreached("!(b.waited < 20000)", late, &["b.waited >= 20000"]);
+    unreached("b.waited < 20000 ? a.vip : b.vip", late, &["b.waited >= 20000"]);
+    unreached("abs(a.skill - b.skill) <= 25 + min(a.waited, b.waited) / 1000", late, &[]);
+    unreached("b.waited < 20000", late, &[]);
+    // That never holds anyway.
+    unreached("b.waited < 0", late, &[]);
+    // Each part is looked at once: twice at every level would never end.
+    let nested = (0..60).fold("b.waited > 20000".to_owned(), |inner, _| format!("({inner}?a.vip:b.vip)"));
+    unreached(&nested, late, &["b.waited > 20000"]);
+}
+
 /// Every attribute of the key was said to be needed, those of a branch not taken and of an undecided `||` too.
 #[test]
 fn bug_what_a_key_can_do_without_was_said_to_be_needed() {
-    warns("(a.vip ? a.mode : a.skill) == (b.vip ? b.mode : b.skill)", &["an element without vip never matches"]);
-    warns("(a.vip || a.mode == 1) == (b.vip || b.mode == 1)", &[]);
-    warns("(a.mode in [a.skill, 1]) == (b.mode in [b.skill, 1])", &["an element without mode never matches"]);
+    needs("(a.vip ? a.mode : a.skill) == (b.vip ? b.mode : b.skill)", &["vip"]);
+    needs("(a.vip || a.mode == 1) == (b.vip || b.mode == 1)", &[]);
+    needs("(a.mode in [a.skill, 1]) == (b.mode in [b.skill, 1])", &["mode"]);
     let vip = element(&[("vip", true.into())]);
     assert_eq!(rule("(a.vip || a.mode == 1) == (b.vip || b.mode == 1)").test(side(&vip), side(&vip)), Ok(true));
 }

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 
 use crate::eval::{Absent, Pair};
+use crate::expr::End;
 use crate::random::draw::Random;
 use crate::random::world::World;
 use crate::random::{shaped, tree};
@@ -86,25 +87,23 @@ impl Run<'_> {
             assert_eq!(joined, told, "{}: conjuncts say {verdicts:?} of\n{a:?}\n{b:?}\n{plan}", self.context);
             let tested = self.rule.test(a, b);
             assert_eq!((tested == Ok(true), tested.is_err()), (told == Told::True, told == Told::Error));
+            for needed in plan.needed() {
+                let index = self.world.schema.index_of(&needed.attribute).expect("it is an attribute");
+                let at = |end: End| if end == End::A { a } else { b };
+                let ends = needed.end.map_or(vec![End::A, End::B], |end| vec![end]);
+                let there = ends.into_iter().all(|end| at(end).row.values()[index].is_some());
+                assert!(told != Told::True || there, "{}: needs {needed}\n{a:?}\n{b:?}\n{plan}", self.context);
+            }
+            let waited = [a, b].map(|side| side.waited_ms);
+            if let Some(text) = plan.unreached(waited).first() {
+                let whole = plan.conjuncts().iter().any(|one| one.text() == *text);
+                assert!(told != Told::True || !whole, "{}: {text} holds\n{a:?}\n{b:?}\n{plan}", self.context);
+            }
             for warning in plan.warnings() {
-                assert!(self.is_true(warning, a, b, told), "{}: {warning}\n{a:?}\n{b:?}\n{plan}", self.context);
+                assert!(is_true(warning, told), "{}: {warning}\n{a:?}\n{b:?}\n{plan}", self.context);
             }
         }
         told
-    }
-
-    /// Whether a warning agrees with what is told of a pair.
-    fn is_true(&self, warning: &Warning, a: Side<'_>, b: Side<'_>, told: Told) -> bool {
-        let lacks = |name: &String| {
-            let index = self.world.schema.index_of(name).expect("it is an attribute");
-            [a, b].iter().any(|side| side.row.values()[index].is_none())
-        };
-        match warning {
-            Warning::NeverMatches { .. } => told != Told::True,
-            Warning::AlwaysMatches => told == Told::True,
-            Warning::KeyMayBeMissing { attributes } => told != Told::True || !attributes.iter().any(lacks),
-            _ => true,
-        }
     }
 
     /// What the rule says of the prober and everyone who waits, one by one.
@@ -391,4 +390,13 @@ fn planned_columnar_keyed_and_hinted_searches_agree_with_the_rule() {
     assert!(seen.rules > rules / 2 && seen.keyed > rules / 20 && seen.filtered > rules / 4, "{seen:?}");
     assert!(seen.pairs > 300 * rules && seen.hinted > rules && seen.renumbered > 0, "{seen:?}");
     assert!(seen.told.iter().all(|&count| count > seen.pairs / 300), "{seen:?}");
+}
+
+/// Whether a warning agrees with what is told of a pair.
+fn is_true(warning: &Warning, told: Told) -> bool {
+    match warning {
+        Warning::NeverMatches { .. } => told != Told::True,
+        Warning::AlwaysMatches => told == Told::True,
+        _ => true,
+    }
 }

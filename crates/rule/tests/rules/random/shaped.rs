@@ -136,6 +136,7 @@ fn comparison(random: &mut Random) -> String {
 fn number(random: &mut Random, depth: usize) -> String {
     if depth == 0 || random.one_in(4) {
         return match random.below(9) {
+            0 if random.one_in(3) => format!("duration('{}ms')", random.below(6)),
             0 => random.below(6).to_string(),
             1 => format!("{}.5", random.below(4)),
             8 => random.pick(&["0.0", "-0.0", "-1", "1073741824", "1e18", "9223372036854775807"]).to_owned(),

@@ -36,7 +36,7 @@ fn random_bytes_never_panic() {
 
 #[test]
 fn random_tokens_never_panic() {
-    const TOKENS: [&str; 62] = [
+    const TOKENS: [&str; 68] = [
         "a",
         "b",
         ".",
@@ -98,6 +98,12 @@ fn random_tokens_never_panic() {
         "\n",
         "é",
         "double(",
+        "duration('1h30m')",
+        "timestamp('2026-01-01T00:00:00Z')",
+        "duration(",
+        "timestamp(",
+        "and",
+        "not",
         "9223372036854775808",
     ];
     let mut random = Random(2);

@@ -176,6 +176,7 @@ impl Tree {
             }
             Tree::Literal(Value::String(text)) => quoted(text),
             Tree::Literal(Value::Double(double)) => format!("{double:?}"),
+            Tree::Literal(Value::Int(int)) if random.one_in(8) => as_time(*int),
             Tree::Literal(Value::Int(int)) => int.to_string(),
             Tree::Literal(Value::Bool(bool)) => bool.to_string(),
             Tree::Attribute { of_a, name } => format!("{}.{name}", end(of_a)),
@@ -251,6 +252,15 @@ impl Tree {
             Tree::Call("abs" | "min" | "max", arguments) => arguments.iter().any(Tree::is_double),
             _ => false,
         }
+    }
+}
+
+/// An int as the time or duration that it stands for.
+fn as_time(int: i64) -> String {
+    match int {
+        0 => "timestamp('1970-01-01T01:00:00+01:00')".to_owned(),
+        -1000 => "timestamp('1969-12-31T23:59:59Z')".to_owned(),
+        int => format!("duration('{int}ms')"),
     }
 }
 
