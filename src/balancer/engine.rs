@@ -481,7 +481,7 @@ impl Engine {
     /// whether that took too long.
     fn handle(&mut self, stream: u64, mut request: Held, asked: Option<EventId>, over: bool) {
         let undecided = match &mut request {
-            Held::Submit(admitting) => self.admit(admitting, asked, over),
+            Held::Submit(admitting) => self.admit(admitting, over),
             Held::Withdraw { element, .. } | Held::Get { element, .. } | Held::Explain { element, .. } => {
                 self.undecided(element, asked).filter(|_| !over)
             }
@@ -518,17 +518,19 @@ impl Engine {
 
     /// Lets elements in, up to one that depends on what is not decided: then up to where that has to be. When it was held for too
     /// long, or too much is held already, such elements are refused.
-    fn admit(&mut self, admitting: &mut Admitting, mut asked: Option<EventId>, over: bool) -> Option<EventId> {
+    fn admit(&mut self, admitting: &mut Admitting, over: bool) -> Option<EventId> {
         let keyed = admitting.batch.take()?;
+        let mut asked = *admitting.asked.get_or_insert(self.ledger.recorded());
         let batch = keyed.batch();
         let mut undecided = None;
         while admitting.row < batch.len() && undecided.is_none() {
             let row = admitting.row;
             let (to, bytes) = self.fits(batch, row);
             let (first, time_ms) = (self.sequencer.assigned().next(), self.sequencer.time_ms());
-            let Admitted { count, stopped } = self.ledger.admit_run(first, time_ms, &keyed, row..to, asked.take());
+            let Admitted { count, stopped } = self.ledger.admit_run(first, time_ms, &keyed, row..to, asked);
             if count > 0 {
                 admitting.let_in(count, first);
+                asked = EventId(first.0 + count as u64 - 1);
                 let run = Run { batch: Arc::clone(batch), rows: row..row + count };
                 let part = |first| Part::Arrivals(first, run);
                 self.sequencer.push_run(self.ledger.stable(), count, bytes, part);
@@ -548,6 +550,7 @@ impl Engine {
             }
         }
         admitting.batch = Some(keyed);
+        admitting.asked = Some(asked);
         undecided
     }
 

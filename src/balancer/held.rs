@@ -61,6 +61,8 @@ pub(super) struct Admitting {
     unsorted: bool,
     /// The next row to let in.
     pub(super) row: usize,
+    /// The last event when the rows were asked for, or the last of them that was let in.
+    pub(super) asked: Option<EventId>,
     submitted: Submitted,
     pub(super) reply: Reply<Submitted>,
     room: OwnedSemaphorePermit,
@@ -71,7 +73,7 @@ impl Admitting {
         let Submitting { count, batch, places, refused } = elements;
         let unsorted = !refused.is_empty();
         let submitted = Submitted { ids: vec![0; count], refused };
-        Admitting { batch, places, unsorted, row: 0, submitted, reply, room }
+        Admitting { batch, places, unsorted, row: 0, asked: None, submitted, reply, room }
     }
 
     fn place(&self, row: usize) -> usize {

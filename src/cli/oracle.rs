@@ -109,7 +109,7 @@ impl Sequence {
     fn submit(&mut self, submission: pb::Submission) -> Result<Option<pb::Match>, String> {
         let text = |error: &dyn std::error::Error| error.to_string();
         let submission = convert::submission(submission).map_err(|error| text(&error))?;
-        let admitted = self.ledger.admit(&self.pool, submission, None).map_err(|error| text(&error))?;
+        let admitted = self.ledger.admit(&self.pool, submission, self.last).map_err(|error| text(&error))?;
         self.elements += 1;
         let (kind, client) = match admitted {
             Admission::New { pool, row, client } => (EventKind::Arrival { pool, row }, client),

@@ -394,11 +394,6 @@ impl Cluster {
         self.spawn_command(which, self.command(which));
     }
 
-    /// The same, with a variable in its environment.
-    pub fn spawn_env(&mut self, which: Which, name: &str, value: &str) {
-        self.spawn_with(which, &[(name, value)]);
-    }
-
     /// The same, with variables in its environment.
     pub fn spawn_with(&mut self, which: Which, variables: &[(&str, &str)]) {
         let mut command = self.command(which);

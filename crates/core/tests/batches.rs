@@ -92,7 +92,7 @@ impl Pair {
         let mut said = Vec::new();
         let before = self.x;
         for submission in submissions.clone() {
-            said.push(match self.one_by_one.admit(&name, submission, None) {
+            said.push(match self.one_by_one.admit(&name, submission, EventId(self.x)) {
                 Ok(Admission::New { pool, row, client }) => {
                     self.x += 1;
                     let kind = EventKind::Arrival { pool, row };
@@ -112,7 +112,8 @@ impl Pair {
         while row < checked.len() {
             // A frame may be full in the middle of a batch.
             let rows = row..checked.len().min(row + 1 + random.below(200) as usize);
-            let Admitted { count, stopped } = self.batches.admit_run(EventId(x + 1), self.time_ms, &batch, rows, None);
+            let Admitted { count, stopped } =
+                self.batches.admit_run(EventId(x + 1), self.time_ms, &batch, rows, EventId(x));
             found.extend((x + 1..=x + count as u64).map(|x| format!("x{x}")));
             (row, x) = (row + count, x + count as u64);
             row += usize::from(stopped.is_some());

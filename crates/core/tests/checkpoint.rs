@@ -84,7 +84,7 @@ impl History {
             idempotency_key: if random.below(2) == 0 { format!("i{}", random.below(40)) } else { String::new() },
             ..Submission::default()
         };
-        if let Ok(Admission::New { pool, row, client }) = self.ledger.admit(&name, submission, None) {
+        if let Ok(Admission::New { pool, row, client }) = self.ledger.admit(&name, submission, self.ledger.recorded()) {
             self.push(EventKind::Arrival { pool, row }, Some(client));
         }
     }
@@ -216,7 +216,10 @@ fn said(ledger: &mut Ledger, elements: u64) -> Vec<String> {
         for key in 0..40 {
             let submission =
                 Submission { key: "new".to_owned(), idempotency_key: format!("i{key}"), ..Submission::default() };
-            said.push(format!("{key} {:?}", ledger.admit(&format!("pool{pool}"), submission, None).map(|_| ())));
+            said.push(format!(
+                "{key} {:?}",
+                ledger.admit(&format!("pool{pool}"), submission, ledger.recorded()).map(|_| ())
+            ));
         }
     }
     said.push(format!("{:?}", ledger.due(u64::MAX, usize::MAX)));

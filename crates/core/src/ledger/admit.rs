@@ -48,7 +48,7 @@ pub enum Admission {
     },
     /// A retry of the submission that made this element.
     Retry(ElementId),
-    /// Whether it is let in depends on what is not decided yet: hold it, and ask again with this position.
+    /// Whether it is let in depends on what is not decided yet: hold it, and ask again once everything up to this event is.
     Undecided(EventId),
 }
 
@@ -283,7 +283,7 @@ pub enum Stopped {
     Retry(ElementId),
     /// It is refused.
     Refused(SubmitError),
-    /// That depends on what is not decided yet: hold it, and ask again with this position once it is decided.
+    /// That depends on what is not decided yet: hold it, and ask again once everything up to this event is.
     Undecided(EventId),
 }
 
@@ -298,10 +298,10 @@ impl Ledger {
     /// Lets in some elements of a batch one after the other, with ids from `first` on, up to the first one that is none to be let
     /// in. They are recorded then as arrivals of that time.
     ///
-    /// An element is refused for another only if that one waits after everything that has an id when it is asked for. What is not
-    /// decided cannot be known yet: then it is [undecided](Stopped::Undecided), and is asked for again with the position of the
-    /// first time in `asked`, which belongs to the first row. Once decided up to there, the answer is the log's: that of the
-    /// sequential program at some point between the question and the answer.
+    /// An element is refused for another only if that one is known to wait at some point between the question and the answer: after
+    /// event `asked`, which is the last one when the elements are asked for first, and after the elements before it. What is not
+    /// decided up to there cannot be known yet: then it is [undecided](Stopped::Undecided), and is asked for again, with the same
+    /// `asked`. So the answer is that of the sequential program.
     ///
     /// # Panics
     /// When `first` is not after all that was recorded, or the pool is not known here.
@@ -311,7 +311,7 @@ impl Ledger {
         time_ms: u64,
         keyed: &Keyed,
         rows: Range<usize>,
-        asked: Option<EventId>,
+        asked: EventId,
     ) -> Admitted {
         assert!(first > self.recorded, "{first} is recorded after {}", self.recorded);
         let (mut count, mut stopped) = (0, None);
@@ -320,7 +320,7 @@ impl Ledger {
         std::hint::black_box(taken.count());
         for row in rows.clone() {
             let element = ElementId(first.0 + count as u64);
-            let asked = asked.filter(|_| row == rows.start);
+            let asked = if count > 0 { element.arrival().prev() } else { asked };
             if let Err(why) = self.admit_row(keyed, row, element, count as u64, asked) {
                 stopped = Some(why);
                 break;
@@ -341,7 +341,7 @@ impl Ledger {
         row: usize,
         element: ElementId,
         before: u64,
-        asked: Option<EventId>,
+        asked: EventId,
     ) -> Result<(), Stopped> {
         let (batch, key) = (keyed.batch(), keyed.fingerprint(row));
         self.check_row(batch, row, key, ElementId(element.0 - before), before, asked)?;
@@ -358,7 +358,7 @@ impl Ledger {
         key: Fingerprint,
         first: ElementId,
         before: u64,
-        asked: Option<EventId>,
+        asked: EventId,
     ) -> Result<(), Stopped> {
         let clients = batch.clients();
         if !clients.idempotency_key(row).is_empty()
@@ -373,15 +373,12 @@ impl Ledger {
         let name = || definition.name.clone();
         // One that waits no longer is only remembered by its key.
         let waits = |holder: ElementId| holder >= first || self.elements.waits(holder).is_some();
-        // The last event before this one would be.
-        let last = EventId(first.0 + before - 1);
         if let Some(element) = self.keys.get(key).filter(|&holder| waits(holder)) {
-            // It may be another than the one that was asked about.
-            let asked = asked.filter(|&asked| element.arrival() <= asked).unwrap_or(last);
             let key = text(clients.key(row));
-            return self.refuse_at(asked, || SubmitError::KeyWaiting { pool: name(), key, element });
+            // It may have come since.
+            let at = asked.max(element.arrival());
+            return self.refuse_at(at, || SubmitError::KeyWaiting { pool: name(), key, element });
         }
-        let asked = asked.unwrap_or(last);
         let most = bound(definition.waiting_max, self.limits.waiting_max);
         if counts.waiting + before >= most {
             return self.refuse_at(asked, || SubmitError::PoolFull { pool: name(), bound: most });
@@ -393,14 +390,14 @@ impl Ledger {
         Ok(())
     }
 
-    /// Refuses what was asked for after event `asked`, if the elements it is refused for are known to have waited then.
-    fn refuse_at(&self, asked: EventId, why: impl FnOnce() -> SubmitError) -> Result<(), Stopped> {
-        let undecided = self.decided < asked;
+    /// Refuses an element for others that wait, if they are known to have waited after event `at`.
+    fn refuse_at(&self, at: EventId, why: impl FnOnce() -> SubmitError) -> Result<(), Stopped> {
+        let undecided = self.decided < at;
         if undecided && self.planted.is(Bug::UndecidedAdmitted) {
             return Ok(());
         }
         if undecided && !self.planted.is(Bug::UndecidedRefused) {
-            return Err(Stopped::Undecided(asked));
+            return Err(Stopped::Undecided(at));
         }
         Err(Stopped::Refused(why()))
     }
@@ -409,8 +406,8 @@ impl Ledger {
     /// has to be decided. `asked` is what this answered the first time.
     #[must_use]
     pub fn undecided(&self, element: ElementId, asked: Option<EventId>) -> Option<EventId> {
-        let asked = asked.filter(|&asked| element.arrival() <= asked).unwrap_or(self.recorded);
-        (self.decided < asked && self.elements.waits(element).is_some()).then_some(asked)
+        let at = asked.unwrap_or(self.recorded).max(element.arrival());
+        (self.decided < at && self.elements.waits(element).is_some()).then_some(at)
     }
 
     /// Checks a submission. What is admitted has to be given an id and recorded before the next one is checked. `asked` as for
@@ -418,7 +415,7 @@ impl Ledger {
     ///
     /// # Errors
     /// When it cannot be let in, with the value and the bound.
-    pub fn admit(&self, pool: &str, submission: Submission, asked: Option<EventId>) -> Result<Admission, SubmitError> {
+    pub fn admit(&self, pool: &str, submission: Submission, asked: EventId) -> Result<Admission, SubmitError> {
         let entry = self.pool_named(pool).ok_or_else(|| SubmitError::UnknownPool(pool.to_owned()))?;
         let Checked { pool, row, client } = submission.check(&entry.pool, &self.limits)?;
         let batch = Batch::of(pool, &[(&row, &client)]);

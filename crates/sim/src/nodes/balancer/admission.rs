@@ -61,7 +61,7 @@ impl Balancer {
                 cx.stats.held_behind += 1;
                 Ok(())
             }
-            Err(submitted) => self.admit(cx, stream, submitted, None, false),
+            Err(submitted) => self.admit(cx, stream, submitted, false),
         }
     }
 
@@ -71,23 +71,16 @@ impl Balancer {
             let live = self.live.as_mut().expect("a node that is up is live");
             let now_ms = live.clock.read(cx.net.now());
             let Some(freed) = live.holds.next(live.ledger.decided(), now_ms) else { break };
-            self.admit(cx, freed.stream, freed.request, freed.asked, freed.over)?;
+            self.admit(cx, freed.stream, freed.request, freed.over)?;
         }
         self.set_timers(cx);
         Ok(())
     }
 
-    fn admit(
-        &mut self,
-        cx: &mut Cx,
-        stream: u64,
-        mut submitted: Submitted,
-        asked: Option<EventId>,
-        over: bool,
-    ) -> Result<(), Violation> {
+    fn admit(&mut self, cx: &mut Cx, stream: u64, mut submitted: Submitted, over: bool) -> Result<(), Violation> {
         self.keep_time(cx);
         let live = self.live.as_mut().expect("a node that is up is live");
-        let first_asked = *submitted.asked.get_or_insert(live.sequencer.assigned());
+        let asked = *submitted.asked.get_or_insert(live.sequencer.assigned());
         let Submitted { number, pool, submission, .. } = &submitted;
         let expected = live.acknowledged(cx, pool, submission);
         let told = live.ledger.admit(pool, submission.clone(), asked);
@@ -120,7 +113,7 @@ impl Balancer {
             Err(error) => {
                 cx.stats.refused += 1;
                 if let SubmitError::KeyWaiting { element, .. } = error {
-                    cx.truth.check_refused(element, first_asked)?;
+                    cx.truth.check_refused(element, asked)?;
                 }
             }
         }
