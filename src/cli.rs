@@ -36,6 +36,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use tokio::runtime::{Builder, Runtime};
 
+use crate::client::ClientError;
 use error::CliError;
 
 /// Where a balancer is expected when nobody says otherwise.
@@ -135,7 +136,7 @@ fn exit_code(outcome: Result<(), CliError>) -> ExitCode {
             ExitCode::from(error.exit_code() as u8)
         }
         Err(CliError::Reported) => ExitCode::FAILURE,
-        Err(error @ (CliError::Settings(_) | CliError::Arguments(_))) => {
+        Err(error @ (CliError::Settings(_) | CliError::Arguments(_) | CliError::Client(ClientError::Url { .. }))) => {
             complain(&error);
             ExitCode::from(2)
         }

@@ -12,6 +12,8 @@ use dovetail_core::ledger::{Admission, Ledger, LedgerLimits, Outcome, OutcomeEnd
 use dovetail_core::oracle::Oracle;
 use dovetail_core::{EventId, EventKind, PoolId, ShardId};
 
+use serde_json::json;
+
 use super::error::CliError;
 use super::input::{Element, InputArgs};
 use super::match_json::{self, MatchJson};
@@ -44,6 +46,9 @@ pub struct OracleArgs {
     /// Count malformed lines and pass over them, instead of stopping at the first
     #[arg(long)]
     keep_going: bool,
+    /// Print a JSON object, too, for each line that is malformed or refused, and one for all lines; matches are JSON in any case
+    #[arg(long)]
+    json: bool,
 }
 
 /// Prints the matches as `watch --json` does.
@@ -66,6 +71,9 @@ pub fn run(arguments: &OracleArgs) -> Result<(), CliError> {
             Ok(Some(found)) => stdout.write_all(match_json::line(&MatchJson::from(&found)).as_bytes())?,
             Err((how, why, stop)) => {
                 eprintln!("{name}:{line}: {how}: {}", printable(&why));
+                if arguments.json {
+                    stdout.write_all(match_json::line(&json!({ "line": line, how: why })).as_bytes())?;
+                }
                 all_worked = false;
                 if stop {
                     eprintln!("stopped at the malformed line; --keep-going passes over those after which it can go on");
@@ -74,8 +82,13 @@ pub fn run(arguments: &OracleArgs) -> Result<(), CliError> {
             }
         }
     }
+    let (elements, matches, waiting) = (sequence.elements, sequence.matches, sequence.ledger.waiting());
+    if arguments.json {
+        let all = json!({ "elements": elements, "matches": matches, "waiting": waiting });
+        stdout.write_all(match_json::line(&all).as_bytes())?;
+    }
     stdout.flush()?;
-    eprintln!("{} elements, {} matches, {} waiting", sequence.elements, sequence.matches, sequence.ledger.waiting());
+    eprintln!("{elements} elements, {matches} matches, {waiting} waiting");
     match all_worked {
         true => Ok(()),
         false => Err(CliError::Reported),

@@ -256,7 +256,7 @@ fn outcomes_of_a_version_that_did_not_store_when_elements_arrived_are_read() {
     let mut writer = OutcomeWriter::new(usize::MAX);
     writer.push_outcome(&Draws(5).outcome(9));
     let record = result_record_pb(EventId(9), writer.take().first().map(|chunk| &**chunk));
-    let mut stored = pb::ResultRecord::decode(record.bytes.clone()).unwrap();
+    let mut stored = pb::ResultRecord::decode(record.bytes).unwrap();
     let columns = stored.columns.as_mut().unwrap();
     for ends in [&mut columns.elements, &mut columns.anchors] {
         ends.as_mut().unwrap().arrived_ms = Bytes::new();

@@ -609,6 +609,29 @@ fn the_oracle_tells_malformed_and_refused_lines() {
     assert_eq!(stderr.replace(name, "FILE"), expected);
 }
 
+#[test]
+fn the_oracle_tells_machines_what_it_did_not_take_and_sums_up() {
+    let pool = file("toml", "name = 'duel'\nrule = 'a.skill == b.skill'\nattributes = { skill = 'int' }\n");
+    let text = "{\"key\":\"a\",\"attributes\":{\"skill\":1}}\n{\"key\":\"a\"}\n{\"key\":\n{\"key\":\"c\",\"attributes\":{\"skill\":1}}\n";
+    let elements = file("ndjson", text);
+    let arguments = ["oracle", "--json", "--keep-going", pool.to_str().unwrap(), elements.to_str().unwrap()];
+    let (code, stdout, _) = run(None, &arguments);
+    let found = objects(&stdout);
+    assert_eq!((code, found.len()), (Some(1), 4), "{stdout}");
+    assert_eq!(found[0]["line"], 2);
+    assert!(found[0]["refused"].as_str().unwrap().contains("waiting"), "{stdout}");
+    assert!(found[1]["line"] == 3 && found[1]["malformed"].is_string(), "{stdout}");
+    assert_eq!(found[2]["a"]["key"], "a");
+    assert_eq!(found[3], serde_json::json!({ "elements": 2, "matches": 1, "waiting": 0 }));
+}
+
+#[test]
+fn a_server_that_is_no_url_is_wrong_usage() {
+    let (code, stdout, stderr) = run(None, &["pool", "list", "--server", "ftp//nowhere at all"]);
+    assert_eq!((code, stdout.as_str()), (Some(2), ""));
+    assert!(stderr.starts_with("error: ") && stderr.contains("nowhere at all"), "{stderr}");
+}
+
 const DUEL: &str = "a.region == b.region && abs(a.skill - b.skill) <= 25";
 
 #[test]

@@ -48,6 +48,43 @@ impl Up {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cluster_in_one_process_tells_machines_where_it_is_and_status_finds_all_of_it() {
+    let place = Place::new("up-json");
+    let mut command = program(env!("CARGO_BIN_EXE_dovetail"));
+    // A free port: only what is printed says which.
+    command.args(["up", "--json", "--listen", &format!("{}:0", place.ip), "--data"]).arg(place.folder.join("data"));
+    let stdout = place.folder.join("stdout");
+    command.stdout(std::fs::File::create(&stdout).unwrap());
+    let mut process = Process::start(command, place.folder.join("up.log"));
+    let started: serde_json::Value = until("it says where it is", async || {
+        serde_json::from_str(std::fs::read_to_string(&stdout).unwrap().lines().next()?).ok()
+    })
+    .await;
+    assert_eq!((&started["cluster"], &started["version"]), (&"dovetail".into(), &dovetail::VERSION.into()));
+    assert_eq!(["matchers", "gatherers"].map(|role| started[role].as_array().unwrap().len()), [2, 2]);
+    let server = started["server"].as_str().unwrap();
+    until("nothing is wrong", async || {
+        let (code, stdout, _) = dovetail(server, &["status", "--check"]).await;
+        (code == Some(0) && stdout == "ok: 5 nodes, nothing is wrong\n").then_some(())
+    })
+    .await;
+    let (code, stdout, _) = dovetail(server, &["status", "--all"]).await;
+    let roles = |name: &str| stdout.lines().filter(|line| line.starts_with(name)).count();
+    assert_eq!((code, ["balancer ", "matcher ", "gatherer "].map(roles)), (Some(0), [1, 2, 2]), "{stdout}");
+    // Again and again, until it is interrupted.
+    let mut watch = program(env!("CARGO_BIN_EXE_dovetail"));
+    let pages = place.folder.join("pages");
+    watch.args(["status", "--watch", "100ms", "--server", server]).stdout(std::fs::File::create(&pages).unwrap());
+    let mut watch = Process::start(watch, place.folder.join("watch.log"));
+    let shown = || std::fs::read_to_string(&pages).unwrap().matches("balancer 0 at ").count();
+    until("it has asked three times", async || (shown() >= 3).then_some(())).await;
+    watch.signal("INT");
+    assert_eq!(watch.ended().await.code(), Some(0), "{}", watch.log_text());
+    process.signal("TERM");
+    assert_eq!(process.ended().await.code(), Some(0));
+}
+
 async fn oracle(pool: &str, elements: &str) -> String {
     let mut command = program(env!("CARGO_BIN_EXE_dovetail"));
     command.args(["oracle", pool, elements]);
