@@ -142,7 +142,7 @@ fn named(node: &Asked, error: &CliError) -> String {
         node.expected.map_or(String::new(), |(role, index)| format!("{} {index}: ", super::notices::role_name(role)));
     // This one names the server itself.
     let server = if matches!(error, CliError::NoServer { .. }) { String::new() } else { format!("{}: ", node.server) };
-    format!("{who}{server}{error}")
+    super::table::printable(&format!("{who}{server}{error}")).into_owned()
 }
 
 /// A line for each finding. Fails if there is any.

@@ -11,6 +11,7 @@ mod crash_points;
 mod disk;
 mod edge;
 mod exact;
+mod files;
 mod golden_path;
 mod harness;
 mod history;

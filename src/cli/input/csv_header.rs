@@ -37,8 +37,10 @@ pub(super) fn columns(
     }
     match columns.contains(&Column::Key) {
         true => Ok(columns),
+        false if names.is_empty() => Err("the file is empty: there is no header".to_owned()),
         false => {
-            let names = shorten(&names.join(", ")).to_owned();
+            let names = names.join(", ");
+            let names = shorten(&names);
             Err(format!("the header has no column \"key\", but {names}; --key-column names the one to take for it"))
         }
     }

@@ -158,7 +158,7 @@ fn lines_ended(bytes: &[u8]) -> u64 {
 fn reason(error: &csv::Error) -> String {
     match error.kind() {
         csv::ErrorKind::Io(error) => error.to_string(),
-        csv::ErrorKind::Utf8 { err, .. } => format!("cell {} is not UTF-8", err.field() + 1),
+        csv::ErrorKind::Utf8 { err, .. } => format!("cell {} is not UTF-8; save the file as UTF-8", err.field() + 1),
         _ => error.to_string(),
     }
 }

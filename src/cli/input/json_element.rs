@@ -27,8 +27,8 @@ pub(super) struct Reading {
 impl Reading {
     /// Reads the text of one element. Errors say the line when it has several, of which the first is `first_line`.
     pub(super) fn element(&self, text: &[u8], first_line: u64) -> Result<pb::Submission, String> {
-        let text =
-            std::str::from_utf8(text).map_err(|error| format!("byte {} is not UTF-8", error.valid_up_to() + 1))?;
+        let text = std::str::from_utf8(text)
+            .map_err(|error| format!("byte {} is not UTF-8; save the file as UTF-8", error.valid_up_to() + 1))?;
         if !text.starts_with('{') {
             return Err(format!("an element is an object, such as {{\"key\":\"p1\"}}, and not {}", shorten(text)));
         }

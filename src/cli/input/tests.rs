@@ -205,7 +205,7 @@ fn a_malformed_csv_row_is_named_by_its_line_and_the_rest_is_read() {
             "5 ci\nd",
             "7: 2 cells, but the header has 3",
             "8: ttl_ms is \"soon\", not a number of milliseconds",
-            "9: cell 1 is not UTF-8",
+            "9: cell 1 is not UTF-8; save the file as UTF-8",
             "10 hal",
         ],
     );
@@ -217,7 +217,7 @@ fn a_csv_header_must_fit_the_pool() {
         format!("1: the header has no column \"key\", but {names}; --key-column names the one to take for it (fatal)")
     };
     check("skill,region\n1,eu\n", Format::Csv, &[&no_key("skill, region")]);
-    check("", Format::Csv, &[&no_key("")]);
+    check("", Format::Csv, &["1: the file is empty: there is no header (fatal)"]);
     check("key,key\n", Format::Csv, &["1: the header has \"key\" twice, or two columns for it (fatal)"]);
     let unknown = "1: unknown attribute \"Skill Level\"; pool \"duel\" has region, skill, x, pro, maps, key; --ignore-unknown passes \
                    over columns that it does not have, --columns chooses some, and --rename \"Skill Level=NAME\" takes this one for \
@@ -232,6 +232,14 @@ fn a_csv_header_must_fit_the_pool() {
         &["1: the header is one column, \"key;skill\": try --delimiter ';' (fatal)"],
     );
     check("key\tskill\n", Format::Csv, &["1: the header is one column, \"key\\tskill\": try --delimiter tab (fatal)"]);
+}
+
+#[test]
+fn text_that_is_not_utf_8_is_refused_with_what_to_do() {
+    let utf_16: Vec<u8> = [0xFEFF].into_iter().chain("key,skill\n".encode_utf16()).flat_map(u16::to_le_bytes).collect();
+    check(utf_16, Format::Csv, &["1: cell 1 is not UTF-8; save the file as UTF-8 (fatal)"]);
+    let latin = b"{\"key\":\"a\"}\n{\"key\":\"\xE9\"}\n".to_vec();
+    check(latin, Format::Ndjson, &["1 a", "2: byte 9 is not UTF-8; save the file as UTF-8"]);
 }
 
 #[test]
