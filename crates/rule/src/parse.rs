@@ -289,7 +289,7 @@ impl Parser<'_> {
                 return Err(self.expected("an expression"));
             }
             "in" => return Err(self.expected("an expression")),
-            _ => self.refuse_reserved(&word)?,
+            _ => self.refuse_reserved(&word).map_err(|refusal| refusal.help(help::reserved(&word)))?,
         }
         self.advance();
         match self.take("(") {
@@ -303,10 +303,7 @@ impl Parser<'_> {
 
     fn refuse_reserved(&self, word: &str) -> Result<(), Refusal> {
         match RESERVED.contains(&word) {
-            true => {
-                let refusal = Refusal::new(self.span(), Reason::Reserved { word: word.to_owned() });
-                Err(refusal.help(help::reserved(word)))
-            }
+            true => Err(Refusal::new(self.span(), Reason::Reserved { word: word.to_owned() })),
             false => Ok(()),
         }
     }

@@ -44,8 +44,8 @@ pub(super) fn needed(conjuncts: &[Conjunct]) -> Vec<Needed> {
         if both && end == End::B {
             continue;
         }
-        let negated = !plainly.contains_key(&(index, end)) && !(both && plainly.contains_key(&opposite));
-        found.push(Needed { attribute: name.to_string(), end: (!both).then_some(end), negated });
+        let needed_plainly = plainly.contains_key(&(index, end)) || both && plainly.contains_key(&opposite);
+        found.push(Needed { attribute: name.to_string(), end: (!both).then_some(end), negated: !needed_plainly });
     }
     found
 }
