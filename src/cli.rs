@@ -36,7 +36,6 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use tokio::runtime::{Builder, Runtime};
 
-use crate::client::ClientError;
 use error::CliError;
 
 /// Where a balancer is expected when nobody says otherwise.
@@ -136,7 +135,7 @@ fn exit_code(outcome: Result<(), CliError>) -> ExitCode {
             ExitCode::from(error.exit_code() as u8)
         }
         Err(CliError::Reported) => ExitCode::FAILURE,
-        Err(error @ (CliError::Settings(_) | CliError::Arguments(_) | CliError::Client(ClientError::Url { .. }))) => {
+        Err(error @ (CliError::Settings(_) | CliError::Arguments(_) | CliError::Address(_))) => {
             complain(&error);
             ExitCode::from(2)
         }

@@ -53,6 +53,7 @@ pub use error::{ClientError, code_name};
 pub use submit::{Answer, SubmitOptions, SubmitStream};
 pub use watch::{EndView, MatchColumns, MatchView, Part, Watch, WatchOptions};
 
+use crate::address::{self, AddressError};
 use crate::pb;
 use crate::pb::inspect_service_client::InspectServiceClient;
 use crate::pb::match_service_client::MatchServiceClient;
@@ -83,13 +84,11 @@ pub struct Client {
 }
 
 impl Client {
-    /// Connects to a URL such as `http://127.0.0.1:7400`. Fails at once when nobody listens there.
+    /// Connects to a URL such as `http://127.0.0.1:7400`, or `127.0.0.1:7400`. Fails at once when nobody listens there.
     pub async fn connect(url: impl Into<String>) -> Result<Client, ClientError> {
-        let url = url.into();
-        let endpoint = match Endpoint::from_shared(url.clone()) {
-            Ok(endpoint) if endpoint.uri().host().is_some() && endpoint.uri().scheme().is_some() => endpoint,
-            _ => return Err(ClientError::Url { url }),
-        };
+        let url = address::node_url(&url.into())?;
+        let none = |_| AddressError::Host { found: url.clone() };
+        let endpoint = Endpoint::from_shared(url.clone()).map_err(none)?;
         let endpoint = endpoint
             .connect_timeout(CONNECT_TIMEOUT)
             .http2_keep_alive_interval(KEEPALIVE.0)

@@ -3,6 +3,7 @@
 /// What the binaries say they are: the version, and what it was built from, where that is known.
 pub const VERSION: &str = env!("DOVETAIL_VERSION");
 
+pub mod address;
 pub mod balancer;
 pub mod bench;
 pub mod cli;

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use super::duration::DurationError;
 use super::roles::RunError;
+use crate::address::AddressError;
 use crate::bench::BenchError;
 use crate::client::ClientError;
 use crate::settings::SettingsError;
@@ -35,6 +36,9 @@ pub enum CliError {
         /// The operating system's reason.
         reason: String,
     },
+    /// The server's address is none.
+    #[error("--server: {0}")]
+    Address(AddressError),
     /// A call failed.
     #[error(transparent)]
     Client(ClientError),
@@ -108,6 +112,7 @@ impl From<ClientError> for CliError {
     fn from(error: ClientError) -> CliError {
         match error {
             ClientError::Connect { url, reason } => CliError::NoServer { url, reason },
+            ClientError::Url(error) => CliError::Address(error),
             error => CliError::Client(error),
         }
     }

@@ -5,17 +5,15 @@ use std::error::Error;
 use tonic::{Code, Status};
 use tonic_types::{ErrorInfo, StatusExt as _};
 
+use crate::address::AddressError;
 use crate::rpc::{DOMAIN, Reason};
 
 /// Why a call failed.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum ClientError {
-    /// Not a URL that can be dialled.
-    #[error("{url:?} is not a server's URL, such as http://127.0.0.1:7400")]
-    Url {
-        /// What was given.
-        url: String,
-    },
+    /// Not an address that can be dialled.
+    #[error(transparent)]
+    Url(#[from] AddressError),
     /// Nobody there, or not speaking HTTP/2.
     #[error("cannot connect to {url}: {reason}")]
     Connect {
@@ -43,10 +41,9 @@ impl ClientError {
     pub fn code(&self) -> Option<Code> {
         match self {
             ClientError::Refused(status) => Some(status.code()),
-            ClientError::Url { .. }
-            | ClientError::Connect { .. }
-            | ClientError::Lost { .. }
-            | ClientError::Answer(_) => None,
+            ClientError::Url(_) | ClientError::Connect { .. } | ClientError::Lost { .. } | ClientError::Answer(_) => {
+                None
+            }
         }
     }
 
@@ -64,10 +61,9 @@ impl ClientError {
     fn info(&self) -> Option<ErrorInfo> {
         match self {
             ClientError::Refused(status) => status.get_details_error_info().filter(|info| info.domain == DOMAIN),
-            ClientError::Url { .. }
-            | ClientError::Connect { .. }
-            | ClientError::Lost { .. }
-            | ClientError::Answer(_) => None,
+            ClientError::Url(_) | ClientError::Connect { .. } | ClientError::Lost { .. } | ClientError::Answer(_) => {
+                None
+            }
         }
     }
 
@@ -76,7 +72,7 @@ impl ClientError {
         match self {
             ClientError::Refused(status) => status.code() == Code::Unavailable,
             ClientError::Connect { .. } | ClientError::Lost { .. } => true,
-            ClientError::Url { .. } | ClientError::Answer(_) => false,
+            ClientError::Url(_) | ClientError::Answer(_) => false,
         }
     }
 }

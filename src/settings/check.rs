@@ -2,10 +2,8 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::str::FromStr as _;
 
 use figment::value::Value;
-use tonic::transport::Uri;
 use tracing_subscriber::{EnvFilter, filter::LevelFilter};
 
 use super::keys::{self, Kind};
@@ -14,6 +12,7 @@ use super::{
     Addresses, ClusterSettings, Limits, LogFormat, LogSettings, NodeSettings, Origin, Role, Settings, SettingsError,
     UpSettings,
 };
+use crate::address;
 
 /// Longest cluster name, in bytes.
 const NAME_BYTES_MAX: usize = 64;
@@ -169,7 +168,7 @@ fn index(layers: &Layers, role: Role, addresses: &Addresses) -> Result<u32, Sett
 
 fn one_url(layers: &Layers, key: &'static str) -> Result<String, SettingsError> {
     let (url, origin) = text(layers, key)?;
-    check_url(key, url, &origin)
+    check_url(key, &url, &origin)
 }
 
 fn urls(layers: &Layers, key: &'static str) -> Result<Vec<String>, SettingsError> {
@@ -177,7 +176,7 @@ fn urls(layers: &Layers, key: &'static str) -> Result<Vec<String>, SettingsError
     let Some(list) = value.as_array() else { return Err(not(key, &value, "a list of URLs", origin)) };
     node_bound(key, list.len() as i128, &origin)?;
     let url = |entry: &Value| match entry.as_str() {
-        Some(url) => check_url(key, url.to_owned(), &origin),
+        Some(url) => check_url(key, url, &origin),
         None => Err(not(key, entry, URL_FORM, origin.clone())),
     };
     list.iter().map(url).collect()
@@ -230,23 +229,12 @@ fn text(layers: &Layers, key: &'static str) -> Result<(String, Origin), Settings
 
 const URL_FORM: &str = "a URL such as http://10.0.0.2:7401";
 
-fn check_url(key: &'static str, url: String, origin: &Origin) -> Result<String, SettingsError> {
-    match is_node_url(&url) {
-        true => Ok(url),
-        false => Err(form(key, &url, URL_FORM, origin.clone())),
-    }
+fn check_url(key: &'static str, url: &str, origin: &Origin) -> Result<String, SettingsError> {
+    address::node_url(url).map_err(|source| SettingsError::Address { key, source, origin: origin.clone() })
 }
 
 fn is_url(value: &Value) -> bool {
-    value.as_str().is_some_and(is_node_url)
-}
-
-/// Scheme, host and port, and nothing after them: what tonic dials.
-pub(crate) fn is_node_url(url: &str) -> bool {
-    let Ok(uri) = Uri::from_str(url) else { return false };
-    let scheme = matches!(uri.scheme_str(), Some("http" | "https"));
-    let host = uri.host().is_some_and(|host| !host.is_empty()) && !url.contains('@');
-    scheme && host && matches!(uri.path(), "" | "/") && uri.query().is_none()
+    value.as_str().is_some_and(|text| address::node_url(text).is_ok())
 }
 
 fn form(key: &'static str, found: &str, expected: &str, origin: Origin) -> SettingsError {

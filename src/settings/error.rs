@@ -4,6 +4,8 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
+use crate::address::AddressError;
+
 /// Where a value came from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Origin {
@@ -66,6 +68,16 @@ pub enum SettingsError {
         found: String,
         /// What it must be.
         expected: String,
+        /// Where it came from.
+        origin: Origin,
+    },
+    /// An address that is none.
+    #[error("{key}: {source} (from {origin})")]
+    Address {
+        /// The setting.
+        key: &'static str,
+        /// What is wrong with it, and what to write.
+        source: AddressError,
         /// Where it came from.
         origin: Origin,
     },

@@ -183,10 +183,17 @@ fn a_log_filter_that_is_no_level_is_refused_wherever_it_is_given() {
 
 #[test]
 fn a_refused_address_is_shown() {
-    for url in ["10.0.0.2:7401", "ftp://a:1", "http://", "http://a:1/x", "http://me@a:1", ""] {
-        let refused = format!(
-            "cluster.matchers is {url:?}, but must be a URL such as http://10.0.0.2:7401 (from settings file FILE)"
-        );
+    for (url, says) in [
+        (
+            "https://a:1",
+            "\"https://a:1\" asks for TLS, which nodes do not speak yet; write http://a:1 for a connection that is not encrypted",
+        ),
+        ("ftp://a:1", "\"ftp://a:1\" begins with ftp://, which is not gRPC; write http://a:1"),
+        ("http://", "\"http://\" is not HOST:PORT, such as 127.0.0.1:7400 or http://balancer:7400"),
+        ("http://a:1/x", "\"http://a:1/x\" has \"/x\" after host and port; write http://a:1"),
+        ("http://me@a:1", "an address has a user before its host, but nodes know no users; write http://a:1"),
+    ] {
+        let refused = format!("cluster.matchers: {says} (from settings file FILE)");
         check(&format!("[cluster]\nmatchers = [{url:?}]\n"), &[], &[], Err(&refused));
     }
     let refused = "cluster.matchers is 0, but must be 1 to 1024 (from settings file FILE)";
@@ -251,7 +258,7 @@ fn every_default_is_within_its_bounds_and_every_name_is_taken_once() {
 #[test]
 fn every_setting_of_the_file_reaches_its_field() {
     let file = File::new(
-        "[cluster]\nname = \"c1\"\nslices = 7\nmatchers = [\"http://m:1\"]\ngatherers = [\"https://g:1\"]\n\
+        "[cluster]\nname = \"c1\"\nslices = 7\nmatchers = [\"http://m:1\"]\ngatherers = [\"http://g:1\"]\n\
          balancer = \"http://b:1/\"\nblock = 8\nvirtual_nodes = 9\nlist_max = 10\n\
          [node]\nlisten = \"[::1]:11\"\nindex = 0\ndata = \"/d\"\nlog = \"warn,dovetail=debug\"\nlog_format = \"json\"\n\
          [limits]\nwaiting_max = 12\nwaiting_total_max = 24\ncalls_max = 25\nwaits_max = 26\npayload_bytes_max = 13\nin_flight_max = 14\nhold_ms_max = 27\nframe_events_max = 15\n\
@@ -276,9 +283,9 @@ fn every_setting_of_the_file_reaches_its_field() {
             data: "/d".into(),
             log: LogSettings { filter: "warn,dovetail=debug".to_owned(), format: LogFormat::Json },
             addresses: Addresses {
-                balancer: "http://b:1/".to_owned(),
+                balancer: "http://b:1".to_owned(),
                 matchers: vec!["http://m:1".to_owned()],
-                gatherers: vec!["https://g:1".to_owned()],
+                gatherers: vec!["http://g:1".to_owned()],
             },
             limits: Limits {
                 waiting_max: 12,

@@ -193,6 +193,17 @@ async fn nobody_there_is_told_apart_from_a_refusal() {
     assert!(matches!(&error, ClientError::Connect { url, .. } if *url == fake.url()), "{error}");
     let error = client.list_pools().await.unwrap_err();
     assert!(matches!(error, ClientError::Lost { .. }), "{error}");
-    let error = Client::connect("not a url").await.unwrap_err();
-    assert!(matches!(error, ClientError::Url { .. }), "{error}");
+    for (url, says) in
+        [("not a url", "HOST:PORT"), ("https://127.0.0.1:1", "TLS"), ("http://ada:b@127.0.0.1:1", "user")]
+    {
+        let error = Client::connect(url).await.unwrap_err();
+        assert!(matches!(error, ClientError::Url(_)) && error.to_string().contains(says), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_host_and_a_port_are_enough() {
+    let fake = Fake::start();
+    let client = Client::connect(fake.url().strip_prefix("http://").unwrap()).await.unwrap();
+    assert_eq!((client.url(), client.list_pools().await.unwrap().len()), (fake.url().as_str(), 1));
 }
