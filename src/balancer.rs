@@ -8,6 +8,7 @@ mod clients;
 mod columns;
 mod decisions;
 mod ease;
+mod elements;
 mod engine;
 mod errors;
 mod explain;

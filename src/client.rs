@@ -185,6 +185,22 @@ impl Client {
         Ok(self.service().withdraw(request).await?.into_inner())
     }
 
+    /// A page of the elements that wait in a pool.
+    pub async fn list_elements(
+        &self,
+        request: pb::ListElementsRequest,
+    ) -> Result<pb::ListElementsResponse, ClientError> {
+        Ok(self.service().list_elements(request).await?.into_inner())
+    }
+
+    /// Takes a page of the elements that wait in a pool back. Go on with `next_page_token` until that is empty.
+    pub async fn withdraw_elements(
+        &self,
+        request: pb::WithdrawElementsRequest,
+    ) -> Result<pb::WithdrawElementsResponse, ClientError> {
+        Ok(self.service().withdraw_elements(request).await?.into_inner())
+    }
+
     /// The matches in order of their cursor, each once, across lost connections. Connects on the first
     /// [`next`](Watch::next).
     pub fn watch(&self, options: WatchOptions) -> Watch {

@@ -21,6 +21,7 @@ use tonic::{Response, Status, Streaming, service::Routes};
 use super::{
     Node, REQUEST_BYTES,
     columns::Submitting,
+    elements,
     errors::{self, RequestError},
     explain, list,
     messages::{ElementName, Event, Found, Reply, Request, Withdrawing},
@@ -154,10 +155,13 @@ impl Service {
     async fn watch<T: Items>(
         &self,
         pool: &str,
-        after: u64,
+        (after, from_now): (u64, bool),
         until_settled: bool,
     ) -> Result<Response<ResponseStream<T::Response>>, Status> {
         let node = &self.node;
+        if from_now && after > 0 {
+            return Err(RequestError::Conflict { fields: ["from_now", "after"] }.into());
+        }
         let assigned = node.ask(|reply| Event::Assigned { reply }).await?;
         if after > assigned.0 {
             return Err(RequestError::Future { what: "cursor", found: after, highest: assigned }.into());
@@ -170,7 +174,8 @@ impl Service {
             }
         };
         let permit = node.watchers.take()?;
-        let watch = Watch { pool, after: EventId(after), until: until_settled.then_some(assigned) };
+        let after = if from_now { node.outcomes.head() } else { EventId(after) };
+        let watch = Watch { pool, after, until: until_settled.then_some(assigned), tell_first: from_now };
         let stream = watch::serve::<T>(Arc::clone(node), watch, permit);
         Ok(Response::new(rpc::until_stopped(stream, self.stop.clone())))
     }
@@ -291,6 +296,24 @@ impl MatchService for Service {
         Ok(Response::new(response))
     }
 
+    async fn list_elements(
+        &self,
+        request: tonic::Request<pb::ListElementsRequest>,
+    ) -> Result<Response<pb::ListElementsResponse>, Status> {
+        let _call = self.node.calls.take()?;
+        let listed = elements::list(&self.node, request.into_inner());
+        self.unless_stopped(listed).await?.map(Response::new)
+    }
+
+    async fn withdraw_elements(
+        &self,
+        request: tonic::Request<pb::WithdrawElementsRequest>,
+    ) -> Result<Response<pb::WithdrawElementsResponse>, Status> {
+        let _call = self.node.calls.take()?;
+        let withdrawn = elements::withdraw(&self.node, request.into_inner());
+        self.unless_stopped(withdrawn).await?.map(Response::new)
+    }
+
     async fn explain(
         &self,
         request: tonic::Request<pb::ExplainRequest>,
@@ -305,11 +328,11 @@ impl MatchService for Service {
         &self,
         request: tonic::Request<pb::WatchMatchesRequest>,
     ) -> Result<Response<Self::WatchMatchesStream>, Status> {
-        let pb::WatchMatchesRequest { pool, after, until_settled, columns } = request.into_inner();
+        let pb::WatchMatchesRequest { pool, after, until_settled, columns, from_now } = request.into_inner();
         if columns {
-            self.watch::<MatchWriter>(&pool, after, until_settled).await
+            self.watch::<MatchWriter>(&pool, (after, from_now), until_settled).await
         } else {
-            self.watch::<Vec<pb::Match>>(&pool, after, until_settled).await
+            self.watch::<Vec<pb::Match>>(&pool, (after, from_now), until_settled).await
         }
     }
 
@@ -317,8 +340,8 @@ impl MatchService for Service {
         &self,
         request: tonic::Request<pb::WatchOutcomesRequest>,
     ) -> Result<Response<Self::WatchOutcomesStream>, Status> {
-        let pb::WatchOutcomesRequest { pool, after, until_settled } = request.into_inner();
-        self.watch::<Vec<pb::Outcome>>(&pool, after, until_settled).await
+        let pb::WatchOutcomesRequest { pool, after, until_settled, from_now } = request.into_inner();
+        self.watch::<Vec<pb::Outcome>>(&pool, (after, from_now), until_settled).await
     }
 
     async fn define_pool(

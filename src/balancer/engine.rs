@@ -26,7 +26,7 @@ use super::{
     held::{Admitting, Held, HeldRequests},
     messages::{
         DefinePoolError, Defined, Disk, DiskFull, ElementName, Event, Explaining, Found, POOLS_MAX, PoolSummary, Reply,
-        Request, WaitingPart, Withdrawing, Written,
+        Request, SelectedPart, WaitingPart, Withdrawing, Written,
     },
     pacing::Pacing,
     pools::Pools,
@@ -449,6 +449,12 @@ impl Engine {
                 self.ack(reply, defined);
             }
             Request::Withdraw { element, reply } => self.take_alone(Held::Withdraw { element, reply }),
+            // Ids are never held: nobody else can have them.
+            Request::WithdrawAll { elements, reply } => {
+                let withdraw = |element| self.withdraw(&ElementName::Id(element));
+                let withdrawing = elements.into_iter().map(withdraw).collect();
+                self.ack(reply, withdrawing);
+            }
         }
     }
 
@@ -616,6 +622,11 @@ impl Engine {
             Event::Mark { shard, reply } => _ = reply.send(self.ledger.mark(shard)),
             Event::Get { element, wait, reply } => self.take_alone(Held::Get { element, wait, reply }),
             Event::Explain { element, reply } => self.take_alone(Held::Explain { element, reply }),
+            Event::Select { pool, after, wanted, reply } => {
+                let (mut elements, next) = self.ledger.waiting_after(pool, after, WAITING_PART);
+                elements.retain(|(element, entry)| wanted(*element, entry));
+                _ = reply.send(SelectedPart { elements, next });
+            }
             Event::Waiting { pool, after, reply } => _ = reply.send(self.waiting_part(pool, after)),
             Event::Pool { name, reply } => _ = reply.send(self.ledger.pool_named(&name).map(PoolSummary::of)),
             Event::Pools { reply } => _ = reply.send(self.pools()),

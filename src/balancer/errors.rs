@@ -29,6 +29,9 @@ pub(super) enum RequestError {
     /// A number is above its bound.
     #[error("{field} is {found}, at most {most}")]
     Above { field: &'static str, found: u64, most: u64 },
+    /// Fields that exclude each other.
+    #[error("{} and {} are set, which exclude each other", fields[0], fields[1])]
+    Conflict { fields: [&'static str; 2] },
     /// No pool can have that name.
     #[error("pool name is {found} bytes, at most {POOL_NAME_BYTES_MAX}")]
     PoolName { found: usize },
@@ -44,6 +47,9 @@ pub(super) enum RequestError {
     /// A definition that cannot be read.
     #[error(transparent)]
     Definition(ConvertError),
+    /// A filter that no element of the pool can fit.
+    #[error("filter: {0}")]
+    Filter(RowRefused),
     /// A page token that was not handed out.
     #[error("page_token {0:?} is none that this call hands out")]
     PageToken(String),
@@ -93,6 +99,7 @@ impl RequestError {
             RequestError::Above { field, found, most } => {
                 fault(Reason::OutOfBounds).at(*field).with("value", found).with("bound", most)
             }
+            RequestError::Conflict { fields } => fault(Reason::FieldsConflict).at(fields[0]),
             RequestError::PoolName { found } => {
                 fault(Reason::PoolName).at("pool").with("value", found).with("bound", POOL_NAME_BYTES_MAX)
             }
@@ -104,6 +111,7 @@ impl RequestError {
             }
             RequestError::Columns(_) => fault(Reason::ColumnsMalformed).at("columns"),
             RequestError::Definition(_) => fault(Reason::MessageMalformed).at("pool"),
+            RequestError::Filter(row) => of_row(row, fault(row_reason(row))),
             RequestError::PageToken(token) => fault(Reason::PageToken).at("page_token").with("value", token),
             RequestError::View(view) => fault(Reason::OutOfBounds).at("view").with("value", view).with("bound", 2),
             RequestError::UnknownPool(pool) => fault(Reason::PoolUnknown).of(Resource::Pool, pool).with("pool", pool),

@@ -47,6 +47,8 @@ pub(crate) enum Request {
     Define { definition: PoolDefinition, reply: Reply<Result<Defined, DefinePoolError>> },
     /// An element to withdraw.
     Withdraw { element: ElementName, reply: Reply<Withdrawing> },
+    /// Elements to withdraw, by their ids.
+    WithdrawAll { elements: Vec<ElementId>, reply: Reply<Vec<Withdrawing>> },
 }
 
 impl Request {
@@ -56,6 +58,7 @@ impl Request {
             Request::Submit { reply, .. } => _ = reply.send(Err(why)),
             Request::Define { reply, .. } => _ = reply.send(Err(why)),
             Request::Withdraw { reply, .. } => _ = reply.send(Err(why)),
+            Request::WithdrawAll { reply, .. } => _ = reply.send(Err(why)),
         }
     }
 }
@@ -73,6 +76,8 @@ pub(crate) enum Event {
     Explain { element: ElementName, reply: oneshot::Sender<Explaining> },
     /// Elements waiting in a pool, ascending, after one of them.
     Waiting { pool: PoolId, after: ElementId, reply: oneshot::Sender<WaitingPart> },
+    /// The same of those that are wanted.
+    Select { pool: PoolId, after: ElementId, wanted: Box<dyn Wanted>, reply: oneshot::Sender<SelectedPart> },
     /// A pool by its name.
     Pool { name: String, reply: oneshot::Sender<Option<PoolSummary>> },
     /// All pools, by name.
@@ -96,6 +101,16 @@ impl<F: Fn(Place) -> bool + Send> OwnedBy for F {}
 impl std::fmt::Debug for dyn OwnedBy {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("OwnedBy")
+    }
+}
+
+/// Which elements somebody wants.
+pub(crate) trait Wanted: Fn(ElementId, &Entry) -> bool + Send {}
+impl<F: Fn(ElementId, &Entry) -> bool + Send> Wanted for F {}
+
+impl std::fmt::Debug for dyn Wanted {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Wanted")
     }
 }
 
@@ -212,6 +227,14 @@ pub(crate) enum Explaining {
 #[derive(Debug)]
 pub(crate) struct WaitingPart {
     pub(crate) elements: Vec<(WaitingElement, Arc<str>)>,
+    /// After which the others come; none when there are none.
+    pub(crate) next: Option<ElementId>,
+}
+
+/// Those of some elements that wait in a pool that are wanted.
+#[derive(Debug)]
+pub(crate) struct SelectedPart {
+    pub(crate) elements: Vec<(ElementId, Entry)>,
     /// After which the others come; none when there are none.
     pub(crate) next: Option<ElementId>,
 }

@@ -89,6 +89,8 @@ pub(super) struct Watch {
     pub(super) after: EventId,
     /// Ends once everything up to here is decided and sent.
     pub(super) until: Option<EventId>,
+    /// Tells at once where it begins.
+    pub(super) tell_first: bool,
 }
 
 struct Watcher<T> {
@@ -110,6 +112,10 @@ pub(super) fn serve<T: Items>(
     let watcher =
         Watcher::<T> { node, watch, names: Names::default(), ended: false, _permit: permit, item: PhantomData };
     stream::unfold(watcher, |mut watcher| async move {
+        if std::mem::take(&mut watcher.watch.tell_first) {
+            let begins = T::default().response(watcher.watch.after);
+            return Some((Ok(begins), watcher));
+        }
         if watcher.ended || watcher.watch.until.is_some_and(|until| watcher.watch.after >= until) {
             return None;
         }

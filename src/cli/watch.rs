@@ -28,9 +28,9 @@ pub struct WatchArgs {
     /// With --json, also when each match was made, and how long its elements had waited
     #[arg(long, requires = "json")]
     times: bool,
-    /// Start after this cursor; 0 is the beginning
-    #[arg(long, value_name = "CURSOR", default_value_t = 0)]
-    from: u64,
+    /// Start after this cursor; 0 is the beginning, and now what is decided from now on
+    #[arg(long, value_name = "CURSOR|now", default_value = "0", value_parser = from)]
+    from: From,
     /// End once everything submitted so far is decided
     #[arg(long)]
     until_settled: bool,
@@ -39,6 +39,20 @@ pub struct WatchArgs {
     retry: u64,
     #[command(flatten)]
     server: ServerArgs,
+}
+
+/// Where a watch begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum From {
+    Cursor(u64),
+    Now,
+}
+
+fn from(text: &str) -> Result<From, String> {
+    match text {
+        "now" => Ok(From::Now),
+        cursor => cursor.parse().map(From::Cursor).map_err(|_| "expected a cursor, such as 17, or now".to_owned()),
+    }
 }
 
 /// Prints matches until interrupted, or until all are settled.
@@ -91,7 +105,8 @@ async fn print<P: Printed>(client: &Client, arguments: &WatchArgs) -> Result<(),
     let form = if arguments.json { Form::Json { times: arguments.times } } else { Form::Table };
     let mut watch = client.watch_as::<P>(WatchOptions {
         pool: arguments.pool.clone().unwrap_or_default(),
-        after: arguments.from,
+        after: if let From::Cursor(cursor) = arguments.from { cursor } else { 0 },
+        from_now: arguments.from == From::Now,
         until_settled: arguments.until_settled,
         retry_max: std::time::Duration::from_millis(arguments.retry),
     });

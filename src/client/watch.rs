@@ -25,6 +25,8 @@ pub struct WatchOptions {
     pub pool: String,
     /// Only those after this cursor; 0 for all there are.
     pub after: u64,
+    /// Only those decided from the first call of [`next`](Watch::next) on, which tells at once where that is; `after` is 0 then.
+    pub from_now: bool,
     /// Ends once everything submitted before the call is decided and handed out. If the connection breaks meanwhile, before
     /// the call that resumed.
     pub until_settled: bool,
@@ -34,7 +36,13 @@ pub struct WatchOptions {
 
 impl Default for WatchOptions {
     fn default() -> WatchOptions {
-        WatchOptions { pool: String::new(), after: 0, until_settled: false, retry_max: Duration::from_secs(60) }
+        WatchOptions {
+            pool: String::new(),
+            after: 0,
+            from_now: false,
+            until_settled: false,
+            retry_max: Duration::from_secs(60),
+        }
     }
 }
 
@@ -138,8 +146,8 @@ async fn open_matches(
     after: u64,
     columns: bool,
 ) -> Result<Streaming<pb::WatchMatchesResponse>, tonic::Status> {
-    let WatchOptions { pool, until_settled, .. } = options.clone();
-    let request = pb::WatchMatchesRequest { pool, after, until_settled, columns };
+    let WatchOptions { pool, until_settled, from_now, .. } = options.clone();
+    let request = pb::WatchMatchesRequest { pool, after, until_settled, columns, from_now };
     Ok(service.watch_matches(request).await?.into_inner())
 }
 
@@ -201,8 +209,9 @@ impl Sealed for pb::WatchOutcomesResponse {
         options: &WatchOptions,
         after: u64,
     ) -> Result<Streaming<Self>, tonic::Status> {
-        let WatchOptions { pool, until_settled, .. } = options.clone();
-        Ok(service.watch_outcomes(pb::WatchOutcomesRequest { pool, after, until_settled }).await?.into_inner())
+        let WatchOptions { pool, until_settled, from_now, .. } = options.clone();
+        let request = pb::WatchOutcomesRequest { pool, after, until_settled, from_now };
+        Ok(service.watch_outcomes(request).await?.into_inner())
     }
 
     fn read(sent: Self) -> Result<Self, ClientError> {
@@ -255,6 +264,8 @@ impl<P: Part> Watch<P> {
             match self.receive().await {
                 Ok(Some(mut part)) => {
                     self.failing = None;
+                    // It knows where it is, and goes on from there.
+                    self.options.from_now = false;
                     // What was handed out before the connection broke goes.
                     self.cursor = part.drop_through(self.cursor).max(self.cursor);
                     return Ok(Some(part));

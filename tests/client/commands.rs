@@ -236,8 +236,13 @@ fn watch_prints_exact_json_lines_and_resumes() {
     );
     let arguments = ["watch", "--pool", "duel", "--json", "--from", "2", "--until-settled"];
     assert_eq!(run(Some(&fake), &arguments), done(0, stdout, ""));
-    let request =
-        |after| pb::WatchMatchesRequest { pool: "duel".to_owned(), after, until_settled: true, columns: false };
+    let request = |after| pb::WatchMatchesRequest {
+        pool: "duel".to_owned(),
+        after,
+        until_settled: true,
+        columns: false,
+        from_now: false,
+    };
     assert_eq!(fake.script().watched, [request(2), request(4)]);
 }
 

@@ -39,6 +39,9 @@ pub struct Script {
     pub watched: Vec<pb::WatchMatchesRequest>,
     pub element: Option<pb::GetElementResponse>,
     pub withdraw: Option<pb::WithdrawResponse>,
+    /// What was asked for of many elements.
+    pub listed: Vec<pb::ElementFilter>,
+    pub withdrawn: Vec<pb::WithdrawElementsRequest>,
 }
 
 #[derive(Clone)]
@@ -292,9 +295,9 @@ impl MatchService for Service {
         &self,
         request: Request<pb::WatchOutcomesRequest>,
     ) -> Result<Response<Self::WatchOutcomesStream>, Status> {
-        let pb::WatchOutcomesRequest { pool, after, until_settled } = request.into_inner();
+        let pb::WatchOutcomesRequest { pool, after, until_settled, from_now } = request.into_inner();
         // The matches of the script, each with an element that expired just before it.
-        let of_matches = Request::new(pb::WatchMatchesRequest { pool, after, until_settled, columns: false });
+        let of_matches = Request::new(pb::WatchMatchesRequest { pool, after, until_settled, columns: false, from_now });
         let matches = self.watch_matches(of_matches).await?.into_inner();
         Ok(Response::new(Box::pin(matches.map(|part| part.map(outcomes)))))
     }
@@ -333,6 +336,32 @@ impl MatchService for Service {
         let pools = all.iter().skip(from).take(2).map(status).collect();
         let next_page_token = if from + 2 < all.len() { (from + 2).to_string() } else { String::new() };
         Ok(Response::new(pb::ListPoolsResponse { pools, next_page_token, view: request.view }))
+    }
+
+    async fn list_elements(
+        &self,
+        request: Request<pb::ListElementsRequest>,
+    ) -> Result<Response<pb::ListElementsResponse>, Status> {
+        let request = request.into_inner();
+        let mut script = self.script.lock().unwrap();
+        script.listed.push(request.filter.unwrap_or_default());
+        let elements = script.element.iter().cloned().collect();
+        // One more page, which is empty.
+        let next_page_token = if request.page_token.is_empty() { "more".to_owned() } else { String::new() };
+        let elements = if next_page_token.is_empty() { Vec::new() } else { elements };
+        Ok(Response::new(pb::ListElementsResponse { elements, next_page_token }))
+    }
+
+    async fn withdraw_elements(
+        &self,
+        request: Request<pb::WithdrawElementsRequest>,
+    ) -> Result<Response<pb::WithdrawElementsResponse>, Status> {
+        let request = request.into_inner();
+        let next_page_token = if request.page_token.is_empty() { "more".to_owned() } else { String::new() };
+        self.script.lock().unwrap().withdrawn.push(request);
+        let (withdrawn, matched, ended, position) = (1000, 2, 3, 4711);
+        let counts = pb::WithdrawElementsResponse { withdrawn, matched, ended, position, next_page_token };
+        Ok(Response::new(counts))
     }
 
     async fn get_pool(&self, request: Request<pb::GetPoolRequest>) -> Result<Response<pb::GetPoolResponse>, Status> {

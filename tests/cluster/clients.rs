@@ -50,7 +50,7 @@ async fn a_python_client_needs_nothing_but_reflection() {
     assert_eq!(seen["services"], serde_json::json!(services));
     assert_eq!(seen["deadlines"], serde_json::json!(["DEADLINE_EXCEEDED"]), "a client's own deadline is told as such");
     assert_eq!(seen["details"]["reason"], "KEY_WAITING");
-    assert_eq!(seen["methods"].as_array().unwrap().len(), 10);
+    assert_eq!(seen["methods"].as_array().unwrap().len(), 12);
     let check = |call: &str, code: &str, says: &[&str]| {
         assert_eq!(seen[call]["code"], code, "{seen}");
         let message = seen[call]["message"].as_str().unwrap();

@@ -130,8 +130,13 @@ impl Watcher {
 
     /// Watches one stream to its end.
     pub async fn read(&mut self, until_settled: bool) -> Result<(), Status> {
-        let request =
-            WatchMatchesRequest { pool: self.pool.clone(), after: self.cursor, until_settled, columns: false };
+        let request = WatchMatchesRequest {
+            pool: self.pool.clone(),
+            after: self.cursor,
+            until_settled,
+            columns: false,
+            from_now: false,
+        };
         let client = MatchServiceClient::new(channel(&self.server));
         let mut stream = client.max_decoding_message_size(64 << 20).watch_matches(request).await?.into_inner();
         while let Some(response) = stream.next().await {
