@@ -8,6 +8,7 @@ mod arguments;
 mod bench;
 mod duration;
 mod element;
+mod elements;
 mod error;
 mod explain;
 mod input;
@@ -71,9 +72,11 @@ enum Command {
     Watch(watch::WatchArgs),
     /// Show an element and what became of it
     Get(element::GetArgs),
+    /// List the elements that wait in a pool
+    List(elements::ListArgs),
     /// Show why an element is still waiting
     Explain(explain::ExplainArgs),
-    /// Take a waiting element back
+    /// Take a waiting element back, or many
     Withdraw(element::WithdrawArgs),
     /// Show what nodes say about themselves
     Status(status::StatusArgs),
@@ -102,6 +105,7 @@ async fn run(cli: Cli) -> Result<(), CliError> {
         Command::Submit(arguments) => submit::run(arguments).await,
         Command::Watch(arguments) => watch::run(arguments).await,
         Command::Get(arguments) => element::get(arguments).await,
+        Command::List(arguments) => elements::list(arguments).await,
         Command::Explain(arguments) => explain::run(arguments).await,
         Command::Withdraw(arguments) => element::withdraw(arguments).await,
         Command::Status(arguments) => status::run(arguments).await,
@@ -185,6 +189,11 @@ mod tests {
             "get --pool duel --key p1",
             "get --pool duel --key -5",
             "withdraw --pool duel --key -5",
+            "withdraw --pool duel --all",
+            "withdraw --pool duel --key-prefix p --where region=eu --where skill=1500 --yes --json",
+            "list --pool duel",
+            "list --pool duel --key-prefix p --where region=eu --limit 5 --json",
+            "watch --from now",
             "explain --key -p- --pool duel",
             "withdraw --pool duel --key p1",
             "explain 17 --json",
@@ -237,6 +246,15 @@ mod tests {
             "completions csh",
             "man",
             "withdraw --pool duel",
+            "withdraw --all",
+            "withdraw --where region=eu",
+            "withdraw --pool duel --key p1 --all",
+            "withdraw --pool duel --all --key-prefix p",
+            "withdraw 17 --all",
+            "list",
+            "list --pool duel --limit 0",
+            "list --pool duel --where region",
+            "watch --from soon",
             "explain",
             "explain 17 --nearest 101",
             "rule plan",

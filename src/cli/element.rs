@@ -7,11 +7,12 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::arguments::{ElementArgs, ServerArgs, duration_ms};
+use super::elements::{self, FilterArgs, Many};
 use super::error::CliError;
 use super::match_json::{self, MatchJson, PayloadJson};
 use super::table::printable;
 use super::{duration, notices, output, schema};
-use crate::client::{Client, WAIT_MAX};
+use crate::client::{Client, WAIT_MAX, by_id, by_key};
 use crate::convert;
 use crate::pb::value::Kind;
 use crate::pb::{self, ElementState, EndReason, WithdrawOutcome};
@@ -38,12 +39,31 @@ pub struct GetArgs {
 
 /// Flags of `dovetail withdraw`.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Examples:\n  dovetail withdraw 17\n  dovetail withdraw --pool duel --key p1\n\n\
+#[command(after_help = "Examples:\n  dovetail withdraw 17\n  dovetail withdraw --pool duel --key p1\n  \
+    dovetail withdraw --pool duel --where region=eu --yes\n  dovetail withdraw --pool duel --all\n\n\
     Exits with 0 when the element is withdrawn, by this call or an earlier one; with 1 when it was matched before,\n\
     has expired, or is not known.")]
+#[command(group = clap::ArgGroup::new("which").required(true).multiple(true)
+    .args(["id", "key", "all", "key_prefix", "wheres"]))]
 pub struct WithdrawArgs {
+    /// The id its submission returned
+    #[arg(value_name = "ID", conflicts_with_all = ["pool", "key", "all", "key_prefix", "wheres"])]
+    id: Option<u64>,
+    /// The pool it is in
+    #[arg(long, value_name = "POOL")]
+    pool: Option<String>,
+    /// The key it was submitted with
+    #[arg(long, value_name = "KEY", requires = "pool", allow_hyphen_values = true,
+          conflicts_with_all = ["all", "key_prefix", "wheres"])]
+    key: Option<String>,
     #[command(flatten)]
-    element: ElementArgs,
+    filter: FilterArgs,
+    /// All elements that wait in the pool
+    #[arg(long, requires = "pool", conflicts_with_all = ["key_prefix", "wheres"])]
+    all: bool,
+    /// Withdraw many without being asked
+    #[arg(long)]
+    yes: bool,
     /// Print a JSON object
     #[arg(long)]
     json: bool,
@@ -82,8 +102,17 @@ pub async fn get(arguments: GetArgs) -> Result<(), CliError> {
 /// Takes an element back. Fails when it is not withdrawn: it was matched before, has expired, or is not known. Whoever asks again
 /// because an answer was lost hears that it is withdrawn already, which is what was wanted.
 pub async fn withdraw(arguments: WithdrawArgs) -> Result<(), CliError> {
-    let withdraw =
-        async |client: Client| Ok(notices::during(&client, client.withdraw(arguments.element.reference())).await?);
+    let element = match (arguments.id, &arguments.pool, &arguments.key) {
+        (Some(id), _, _) => by_id(id),
+        (None, Some(pool), Some(key)) => by_key(pool, key),
+        (None, pool, _) => {
+            // clap sees to it that there is a pool.
+            let pool = pool.as_deref().unwrap_or_default();
+            let many = || Many { pool, filter: &arguments.filter, yes: arguments.yes, json: arguments.json };
+            return arguments.server.run(async |client: Client| elements::withdraw(&client, many()).await).await;
+        }
+    };
+    let withdraw = async |client: Client| Ok(notices::during(&client, client.withdraw(element.clone())).await?);
     let answer = arguments.server.run(withdraw).await?;
     let (outcome, worked) = match answer.outcome() {
         WithdrawOutcome::Withdrawn => ("withdrawn", true),
@@ -178,6 +207,11 @@ fn attribute_json(element: &pb::GetElementResponse, name: &str, value: &pb::Valu
         }
         _ => value_json(value),
     }
+}
+
+/// An attribute as people read it.
+pub fn attribute_text(element: &pb::GetElementResponse, name: &str, value: &pb::Value) -> String {
+    printable(&attribute_json(element, name, value).to_string()).into_owned()
 }
 
 fn value_json(value: &pb::Value) -> serde_json::Value {

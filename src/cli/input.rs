@@ -16,6 +16,7 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
+use dovetail_rule::AttributeType;
 
 use self::json_element::Reading;
 use super::error::CliError;
@@ -204,6 +205,11 @@ impl InputArgs {
     fn ends_in(&self, ending: &str) -> bool {
         self.file.extension().is_some_and(|extension| extension.eq_ignore_ascii_case(ending))
     }
+}
+
+/// A value of an attribute, written as in a cell of CSV; or why it is none.
+pub fn cell(schema: &PoolSchema, name: &str, text: &str, declared: AttributeType) -> Result<pb::Value, String> {
+    typed::value_of(schema, name, typed::Written::Cell(text), declared)
 }
 
 /// Reads elements of a pool.

@@ -10,6 +10,7 @@ mod clocks;
 mod crash_points;
 mod disk;
 mod edge;
+mod elements;
 mod exact;
 mod files;
 mod golden_path;
