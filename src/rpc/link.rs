@@ -17,7 +17,7 @@ use tonic::{
 };
 
 use super::{Near, Neighbours, Traffic, Way, peer};
-use crate::{convert::ConvertError, pb, rpc, settings::Role, shutdown::Shutdown};
+use crate::{client::code_name, convert::ConvertError, pb, rpc, settings::Role, shutdown::Shutdown};
 
 const BACKOFF_MIN: Duration = Duration::from_millis(20);
 const BACKOFF_MAX: Duration = Duration::from_secs(1);
@@ -30,7 +30,7 @@ const SETTLED: Duration = Duration::from_secs(2);
 #[derive(Debug, Error)]
 pub enum LinkError {
     /// The other node, or the way to it.
-    #[error("{}: {}", .0.code(), .0.message())]
+    #[error("{}: {}", code_name(.0.code()), .0.message())]
     Status(#[from] Status),
     /// It said something that cannot be understood.
     #[error("the peer sent a message that cannot be understood: {0}")]

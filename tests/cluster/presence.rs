@@ -240,6 +240,7 @@ async fn a_node_with_other_settings_says_so_at_once_and_so_does_whoever_refuses_
     let line: serde_json::Value = serde_json::from_str(line).unwrap();
     assert_eq!((&line["level"], &line["peer"]), (&"ERROR".into(), &"balancer".into()));
     let error = line["error"].as_str().unwrap();
+    assert!(error.starts_with("FAILED_PRECONDITION: the peer's cluster settings"), "{error}");
     assert!(error.contains("list_max 99") && error.contains("list_max 256"), "{error}");
     let url = cluster.url(Which::Matcher(1));
     until("it answers health checks", async || health(&url).await.filter(|&is| is == ServingStatus::NotServing)).await;
