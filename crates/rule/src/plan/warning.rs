@@ -15,8 +15,8 @@ use super::symmetry::{canonical, symmetric};
 use crate::expr::{CompareOp, End, Expr};
 use crate::value::Value;
 
-/// A residual from here on costs about a microsecond a pair.
-const COST_NOTED: u64 = 512;
+/// A residual from here on costs about two microseconds a pair. Two lists in which something is looked up stay below.
+const COST_NOTED: u64 = 1024;
 
 /// Something to know about a rule. Prints as a sentence.
 #[derive(Debug, Clone, PartialEq, Eq)]
