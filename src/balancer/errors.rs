@@ -391,7 +391,7 @@ mod tests {
             RequestError::UnknownPool(name.clone()),
             RequestError::PageToken(name.clone()),
             RequestError::Define(DefineError::Name(name.clone()).into()),
-            RequestError::Row(ConvertError::NoValue(name.clone()).into()),
+            RequestError::Row(ConvertError::NoValue(name).into()),
         ] {
             let status = Status::from(error);
             assert!(status.message().len() < 2048 && status.details().len() < 6144, "{}", status.message());

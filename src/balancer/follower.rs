@@ -67,7 +67,7 @@ impl Follower {
                     Err(_) => return Ok(self.release().expect("something is held")),
                 },
             };
-            let step = step.map_err(|error| errors::tail(error))?;
+            let step = step.map_err(errors::tail)?;
             self.cursor = step.cursor;
             self.read.extend(step.entries);
         }

@@ -54,7 +54,7 @@ impl FeedService for Service {
                     let fault = Fault::new(Reason::PeerDiffers, text).with("value", after.0);
                     return Err(fault.with("bound", durable.0).into());
                 }
-                node.frames.check_kept(after).map_err(|error| errors::tail(error))?;
+                node.frames.check_kept(after).map_err(errors::tail)?;
                 (after, None)
             }
             None => {
@@ -104,7 +104,7 @@ impl FeedService for Service {
                 if cursor >= through {
                     return Ok(None);
                 }
-                let step = node.outcomes.after(cursor).await.map_err(|error| errors::tail(error))?;
+                let step = node.outcomes.after(cursor).await.map_err(errors::tail)?;
                 let retirements = step.entries.iter().flat_map(|chunk| {
                     let within = chunk.after(cursor)..chunk.after(through);
                     within.map(|index| convert::retirement_pb(&chunk.retirement(index)))

@@ -138,7 +138,7 @@ impl<T: Items> Watcher<T> {
             match node.outcomes.after(after).await {
                 // Trimmed since the floor was read.
                 Err(TailError::Trimmed { .. }) if watch.after == EventId::ZERO => {}
-                step => break (after, step.map_err(|error| errors::tail(error))?),
+                step => break (after, step.map_err(errors::tail)?),
             }
         };
         watch.after = step.cursor;

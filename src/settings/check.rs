@@ -230,7 +230,8 @@ fn text(layers: &Layers, key: &'static str) -> Result<(String, Origin), Settings
 const URL_FORM: &str = "a URL such as http://10.0.0.2:7401";
 
 fn check_url(key: &'static str, url: &str, origin: &Origin) -> Result<String, SettingsError> {
-    address::node_url(url).map_err(|source| SettingsError::Address { key, source, origin: origin.clone() })
+    let refused = |source| SettingsError::Address { key, source: Box::new(source), origin: origin.clone() };
+    address::node_url(url).map_err(refused)
 }
 
 fn is_url(value: &Value) -> bool {

@@ -77,7 +77,7 @@ pub enum SettingsError {
         /// The setting.
         key: &'static str,
         /// What is wrong with it, and what to write.
-        source: AddressError,
+        source: Box<AddressError>,
         /// Where it came from.
         origin: Origin,
     },
