@@ -27,6 +27,9 @@ use crate::pb;
 /// held.
 pub const LINE_BYTES_MAX: usize = 1 << 20;
 
+/// What some programs begin UTF-8 with. It means nothing.
+const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
+
 /// How elements are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Format {

@@ -12,7 +12,7 @@ use dovetail_rule::AttributeType;
 use super::csv_header::{Column, columns};
 use super::json_element::ttl_ms;
 use super::typed::{self, Written};
-use super::{Element, LINE_BYTES_MAX, Malformed, ReadingArgs};
+use super::{BYTE_ORDER_MARK, Element, LINE_BYTES_MAX, Malformed, ReadingArgs};
 use crate::cli::schema::PoolSchema;
 use crate::client::value;
 use crate::pb;
@@ -217,7 +217,10 @@ impl Read for Source {
             return Err(io::Error::other(format!("{}; is a quote not closed?", Source::EXCEEDED)));
         }
         let most = buffer.len().min(self.left);
-        let mut read = self.reader.read(&mut buffer[..most])?;
+        let mut read = match self.offset {
+            0 => first_bytes(&mut self.reader, &mut buffer[..most])?,
+            _ => self.reader.read(&mut buffer[..most])?,
+        };
         for at in memchr::memchr2_iter(b'\r', b'\n', &buffer[..read]) {
             self.breaks.push_back((self.offset + at as u64, buffer[at] == b'\n'));
         }
@@ -231,4 +234,22 @@ impl Read for Source {
         self.offset += read as u64;
         Ok(read)
     }
+}
+
+/// Reads the first bytes of the file after its byte-order mark. The parser knows one only when it comes in one piece, with more.
+fn first_bytes(reader: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
+    let mut read = 0;
+    while read < BYTE_ORDER_MARK.len().min(buffer.len()) {
+        match reader.read(&mut buffer[read..]) {
+            Ok(0) => break,
+            Ok(more) => read += more,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+        if buffer[..read].starts_with(BYTE_ORDER_MARK) {
+            buffer.copy_within(BYTE_ORDER_MARK.len()..read, 0);
+            read -= BYTE_ORDER_MARK.len();
+        }
+    }
+    Ok(read)
 }

@@ -8,12 +8,10 @@ use std::io::{self, BufRead, BufReader, Read};
 
 use super::json_element::Reading;
 use super::json_scan::Scan;
-use super::{Element, LINE_BYTES_MAX, Malformed};
+use super::{BYTE_ORDER_MARK, Element, LINE_BYTES_MAX, Malformed};
 
 /// Bytes read from the file at a time.
 const READ_BYTES: usize = 256 * 1024;
-
-const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
 
 /// The elements of a file.
 pub(super) struct Json {
@@ -155,8 +153,7 @@ impl Json {
     }
 
     fn next_of_array(&mut self, from: u64, first: bool) -> Result<Text, Broken> {
-        let unclosed = || Broken::At(from, "the array that begins here is never closed".to_owned());
-        match self.next_visible()?.ok_or_else(unclosed)? {
+        match self.next_visible()?.ok_or_else(|| self.unclosed(from))? {
             b']' => {
                 self.reader.consume(1);
                 return match self.next_visible()? {
@@ -166,7 +163,7 @@ impl Json {
             }
             b',' if !first => {
                 self.reader.consume(1);
-                if self.next_visible()?.ok_or_else(unclosed)? == b']' {
+                if self.next_visible()?.ok_or_else(|| self.unclosed(from))? == b']' {
                     return Err(self.unexpected("an element after the comma"));
                 }
             }
@@ -175,6 +172,11 @@ impl Json {
         }
         self.layout = Layout::Array { from, first: false };
         self.value()
+    }
+
+    /// Said of the file's last line: what stands before it was taken.
+    fn unclosed(&self, from: u64) -> Broken {
+        Broken::At(self.line, format!("the file ends here, and the array that begins on line {from} is not closed"))
     }
 
     /// Reads a value, of whatever kind, into the buffer.
