@@ -93,11 +93,14 @@ fn shell_lines(page: &str) -> Vec<String> {
 
 /// The simple commands of a line: what stands between pipes and the like, without redirections.
 fn commands(line: &str) -> Vec<Vec<String>> {
-    let words = shlex::split(line).unwrap_or_else(|| panic!("not a shell command: {line}"));
+    // A quoted semicolon separates nothing.
+    const QUOTED: &str = "quoted-semicolon";
+    let unquoted = line.replace("';'", QUOTED).replace("\";\"", QUOTED);
+    let words = shlex::split(&unquoted).unwrap_or_else(|| panic!("not a shell command: {line}"));
     let separate = |word: &String| matches!(word.as_str(), "|" | "||" | "&&" | "&" | ";" | "do" | "done");
     let simple = words.split(separate).map(|words| {
         let end = words.iter().position(|word| matches!(word.as_str(), ">" | "<" | "2>")).unwrap_or(words.len());
-        let mut words = words[..end].to_vec();
+        let mut words: Vec<_> = words[..end].iter().map(|word| word.replace(QUOTED, ";")).collect();
         // `cargo run --release -- up` is `dovetail up`.
         if words.starts_with(&["cargo".to_owned(), "run".to_owned()]) && !words.iter().any(|word| word == "-p") {
             let from = words.iter().position(|word| word == "--").expect("cargo run without --");
