@@ -123,6 +123,10 @@ async fn times_are_matched_as_ints_and_shown_as_times() {
     assert!(stdout.contains("length = \"-1m30s\"") && stdout.contains("start = \"2026-01-01T00:00:00Z\""), "{stdout}");
     let (_, stdout, _) = dovetail(&server, &["explain", &early.to_string()]).await;
     assert!(stdout.contains("start = \"2025-12-31T23:59:59.999Z\""), "{stdout}");
+    let list = ["list", "--pool", "slots", "--where", "start=2026-01-01T01:00:00+01:00", "--where", "length=-1m30s"];
+    let (code, stdout, stderr) = dovetail(&server, &list).await;
+    assert_eq!((code, stdout.lines().count()), (Some(0), 2), "{stdout}{stderr}");
+    assert!(stdout.contains("first") && stdout.contains("start=\"2026-01-01T00:00:00Z\""), "{stdout}");
     let second = client.submit_one("slots", element("second", new_year + 1_800_000)).await.unwrap();
     let ended = client.get(by_id(first), WAIT).await.unwrap();
     assert_eq!(ended.r#match.unwrap().b.unwrap().id, second);
