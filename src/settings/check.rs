@@ -134,17 +134,10 @@ fn log(layers: &Layers) -> Result<LogSettings, SettingsError> {
 /// about all others then.
 fn is_filter(filter: &str) -> bool {
     let is_level = |text: &str| !text.is_empty() && text.parse::<LevelFilter>().is_ok();
-    let mut depth = 0_i32;
-    // A span's fields, in brackets, may have commas and equal signs of their own.
-    let outside = |c: char| {
-        depth += i32::from(matches!(c, '[' | '{')) - i32::from(matches!(c, ']' | '}'));
-        depth <= 0 && c == ','
-    };
-    let mut parts = filter.split(outside).map(str::trim).filter(|part| !part.is_empty());
+    let mut parts = filter.split(',').map(str::trim).filter(|part| !part.is_empty());
+    // The last one: a span's field, in brackets, may have an equal sign of its own.
     let means = |part: &str| match part.rsplit_once('=') {
-        Some((target, level)) if !level.contains(['[', '{', ']', '}']) => {
-            !target.trim().is_empty() && is_level(level.trim())
-        }
+        Some((target, level)) => !target.trim().is_empty() && is_level(level.trim()),
         // One of our own modules, with all that it says.
         _ => is_level(part) || part.starts_with("dovetail"),
     };
