@@ -26,7 +26,7 @@ const EXAMPLES: &str = "\
 Examples:
   dovetail pool define --file examples/players.toml
   dovetail pool define duel --attribute region=string --attribute skill=int \\
-      --rule 'a.region == b.region && abs(a.skill - b.skill) <= 25 + a.waited / 200' \\
+      --rule 'a.region == b.region && abs(a.skill - b.skill) <= 25 + min(a.waited, b.waited) / 200' \\
       --ttl 60s --reprobe 5s,10s
 
 Types are int, double, string, bool, list<string>, timestamp and duration. In a rule, a has the lower id, and waited \
