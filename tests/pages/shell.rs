@@ -7,7 +7,7 @@ use std::fs::{self, File};
 use std::net::TcpStream;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::compare;
@@ -98,10 +98,10 @@ impl Shell {
         let command = run.command.replace("cargo run --release -- ", "dovetail ");
         let is_watch = command.starts_with("dovetail watch") && !command.contains("--until-settled");
         let goes_on = run.host.is_some() || command.ends_with('&') || command.starts_with("dovetail up") || is_watch;
-        let job = self.start(run, &command, is_watch);
         if !goes_on {
-            return self.finish(run, job);
+            return self.run_to_its_end(run, &command);
         }
+        let job = self.start(run, &command, is_watch);
         if let Some(address) = self.address(run, &command) {
             wait(&run.at, || TcpStream::connect(&address).is_ok().then_some(()), || format!("{address} is not served"));
         }
@@ -147,16 +147,27 @@ impl Shell {
         Some(format!("{host}:{port}"))
     }
 
-    /// Waits for the end of a command.
-    fn finish(&mut self, run: &Run, mut job: Job) {
-        let output = job.output.clone();
-        let printed = || self.page(&fs::read_to_string(&output).unwrap());
-        let status = wait(&run.at, || job.child.try_wait().unwrap(), || format!("it does not end: {}", printed()));
+    /// Runs a command that ends by itself. The status of nodes that have just started is asked for until it is as expected.
+    fn run_to_its_end(&mut self, run: &Run, command: &str) {
         let fails = run.expected.iter().any(|line| line.starts_with("error:"));
-        let printed = printed();
-        assert_eq!(!status.success(), fails, "{}: {}\n{status}\n{printed}", run.at, run.command);
-        let is_right = run.expected.is_empty() || compare::matches(&run.expected, &printed, run.numbers_vary);
-        assert!(is_right, "{}", differs(run, &printed));
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let job = self.start(run, command, false);
+            let (status, printed) = self.finish(run, job);
+            let is_right = run.expected.is_empty() || compare::matches(&run.expected, &printed, run.numbers_vary);
+            if is_right && status.success() != fails {
+                return;
+            }
+            let again = command.starts_with("dovetail status") && Instant::now() < deadline;
+            assert!(again, "{status}\n{}", differs(run, &printed));
+        }
+    }
+
+    /// Waits for the end of a command: how it ended, and what it printed.
+    fn finish(&self, run: &Run, mut job: Job) -> (ExitStatus, String) {
+        let printed = || self.page(&fs::read_to_string(&job.output).unwrap());
+        let status = wait(&run.at, || job.child.try_wait().unwrap(), || format!("it does not end: {}", printed()));
+        (status, printed())
     }
 
     /// Ctrl-C for everything that runs, which has to end well.
