@@ -672,7 +672,7 @@ fn the_plan_of_a_pool_file_tells_how_its_rule_and_its_times_go_together() {
 
 #[test]
 fn the_examples_are_free_of_notes() {
-    let files = ["examples", "examples/cookbook"].into_iter().flat_map(|folder| std::fs::read_dir(folder).unwrap());
+    let files = ["examples", "examples/cookbook"].into_iter().flat_map(|folder| fs::read_dir(folder).unwrap());
     let pools = files.map(|file| file.unwrap().path()).filter(|path| path.extension().is_some_and(|end| end == "toml"));
     let mut checked = 0;
     for pool in pools {
