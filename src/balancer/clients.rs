@@ -27,11 +27,10 @@ use super::{
     messages::{ElementName, Event, Found, Reply, Request, Withdrawing},
     submit,
     tail::TailError,
-    watch::{self, Items, Names, Watch},
+    watch::{self, Columns, Items, Names, Watch, WithArrivals},
 };
 use crate::{
-    convert::{self, MatchWriter},
-    pb,
+    convert, pb,
     pb::match_service_server::{MatchService, MatchServiceServer},
     rpc::{self, ResponseStream},
     shutdown::Shutdown,
@@ -328,11 +327,11 @@ impl MatchService for Service {
         &self,
         request: tonic::Request<pb::WatchMatchesRequest>,
     ) -> Result<Response<Self::WatchMatchesStream>, Status> {
-        let pb::WatchMatchesRequest { pool, after, until_settled, columns, from_now } = request.into_inner();
-        if columns {
-            self.watch::<MatchWriter>(&pool, (after, from_now), until_settled).await
-        } else {
-            self.watch::<Vec<pb::Match>>(&pool, (after, from_now), until_settled).await
+        let pb::WatchMatchesRequest { pool, after, until_settled, columns, from_now, arrivals } = request.into_inner();
+        match (columns, arrivals) {
+            (true, true) => self.watch::<WithArrivals>(&pool, (after, from_now), until_settled).await,
+            (true, false) => self.watch::<Columns>(&pool, (after, from_now), until_settled).await,
+            (false, _) => self.watch::<Vec<pb::Match>>(&pool, (after, from_now), until_settled).await,
         }
     }
 

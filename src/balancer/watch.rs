@@ -47,7 +47,11 @@ impl Items for Vec<pb::Match> {
     }
 }
 
-impl Items for MatchWriter {
+/// Matches as columns, with when their ends arrived.
+#[derive(Default)]
+pub(super) struct WithArrivals(MatchWriter);
+
+impl Items for WithArrivals {
     type Response = pb::WatchMatchesResponse;
 
     fn bytes(outcomes: &OutcomeChunk, index: usize, _: &str) -> usize {
@@ -55,11 +59,36 @@ impl Items for MatchWriter {
     }
 
     fn push(&mut self, outcomes: &OutcomeChunk, index: usize, pool: &str) {
-        self.push(outcomes, index, pool);
+        self.0.push(outcomes, index, pool);
     }
 
     fn response(self, settled: EventId) -> pb::WatchMatchesResponse {
-        pb::WatchMatchesResponse { matches: Vec::new(), settled: settled.0, columns: self.finish() }
+        pb::WatchMatchesResponse { matches: Vec::new(), settled: settled.0, columns: self.0.finish() }
+    }
+}
+
+/// Matches as columns.
+pub(super) struct Columns(MatchWriter);
+
+impl Default for Columns {
+    fn default() -> Columns {
+        Columns(MatchWriter::without_arrivals())
+    }
+}
+
+impl Items for Columns {
+    type Response = pb::WatchMatchesResponse;
+
+    fn bytes(outcomes: &OutcomeChunk, index: usize, _: &str) -> usize {
+        outcomes.bytes(index)
+    }
+
+    fn push(&mut self, outcomes: &OutcomeChunk, index: usize, pool: &str) {
+        self.0.push(outcomes, index, pool);
+    }
+
+    fn response(self, settled: EventId) -> pb::WatchMatchesResponse {
+        pb::WatchMatchesResponse { matches: Vec::new(), settled: settled.0, columns: self.0.finish() }
     }
 }
 

@@ -109,6 +109,7 @@ async fn print<P: Printed>(client: &Client, arguments: &WatchArgs) -> Result<(),
         from_now: arguments.from == From::Now,
         until_settled: arguments.until_settled,
         retry_max: std::time::Duration::from_millis(arguments.retry),
+        ..WatchOptions::default()
     });
     let mut heading = form == Form::Table;
     let mut text = String::new();

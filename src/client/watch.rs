@@ -30,6 +30,8 @@ pub struct WatchOptions {
     /// Ends once everything submitted before the call is decided and handed out. If the connection breaks meanwhile, before
     /// the call that resumed.
     pub until_settled: bool,
+    /// With [`watch_columns`](super::Client::watch_columns): also when the ends of matches arrived. Rows always have it.
+    pub arrivals: bool,
     /// Longest time to try to resume without hearing from the server. Then the last error is returned.
     pub retry_max: Duration,
 }
@@ -41,6 +43,7 @@ impl Default for WatchOptions {
             after: 0,
             from_now: false,
             until_settled: false,
+            arrivals: false,
             retry_max: Duration::from_secs(60),
         }
     }
@@ -146,8 +149,8 @@ async fn open_matches(
     after: u64,
     columns: bool,
 ) -> Result<Streaming<pb::WatchMatchesResponse>, tonic::Status> {
-    let WatchOptions { pool, until_settled, from_now, .. } = options.clone();
-    let request = pb::WatchMatchesRequest { pool, after, until_settled, columns, from_now };
+    let WatchOptions { pool, until_settled, from_now, arrivals, .. } = options.clone();
+    let request = pb::WatchMatchesRequest { pool, after, until_settled, columns, from_now, arrivals };
     Ok(service.watch_matches(request).await?.into_inner())
 }
 

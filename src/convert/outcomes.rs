@@ -235,9 +235,16 @@ pub(super) struct EndWriter {
     arrived_ms: Vec<u8>,
     /// Whether it is known of any.
     any_arrived: bool,
+    /// It is not asked for.
+    without_arrived: bool,
 }
 
 impl EndWriter {
+    /// Leaves out when elements arrived.
+    pub(super) fn without_arrived() -> EndWriter {
+        EndWriter { without_arrived: true, ..EndWriter::default() }
+    }
+
     fn push(&mut self, id: u64, key: &[u8], payload: &[u8], arrived_ms: u64) {
         self.ids.extend_from_slice(&id.to_le_bytes());
         self.keys.push(key);
@@ -265,12 +272,16 @@ impl EndWriter {
     }
 
     pub(super) fn push_of(&mut self, ends: &Ends, index: usize) {
-        let arrived_ms = ends.arrived_ms(index).unwrap_or_default();
-        self.push(number(&ends.ids, index), ends.keys.get(index), ends.payload(index), arrived_ms);
+        self.ids.extend_from_slice(&number(&ends.ids, index).to_le_bytes());
+        self.keys.push(ends.keys.get(index));
+        self.payloads.push(ends.payload(index));
+        if !self.without_arrived {
+            self.push_arrived(ends.arrived_ms(index).unwrap_or_default());
+        }
     }
 
     pub(super) fn take(&mut self) -> Ends {
-        let EndWriter { ids, keys, payloads, arrived_ms, any_arrived } = std::mem::take(self);
+        let EndWriter { ids, keys, payloads, arrived_ms, any_arrived, without_arrived: _ } = std::mem::take(self);
         let arrived_ms = any_arrived.then(|| arrived_ms.into());
         Ends { ids: ids.into(), keys: keys.finish(), payloads: payloads.finish_if_any(), arrived_ms }
     }

@@ -242,6 +242,7 @@ fn watch_prints_exact_json_lines_and_resumes() {
         until_settled: true,
         columns: false,
         from_now: false,
+        arrivals: false,
     };
     assert_eq!(fake.script().watched, [request(2), request(4)]);
 }

@@ -297,7 +297,14 @@ impl MatchService for Service {
     ) -> Result<Response<Self::WatchOutcomesStream>, Status> {
         let pb::WatchOutcomesRequest { pool, after, until_settled, from_now } = request.into_inner();
         // The matches of the script, each with an element that expired just before it.
-        let of_matches = Request::new(pb::WatchMatchesRequest { pool, after, until_settled, columns: false, from_now });
+        let of_matches = Request::new(pb::WatchMatchesRequest {
+            pool,
+            after,
+            until_settled,
+            columns: false,
+            from_now,
+            arrivals: false,
+        });
         let matches = self.watch_matches(of_matches).await?.into_inner();
         Ok(Response::new(Box::pin(matches.map(|part| part.map(outcomes)))))
     }

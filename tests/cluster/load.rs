@@ -136,6 +136,7 @@ impl Watcher {
             until_settled,
             columns: false,
             from_now: false,
+            arrivals: false,
         };
         let client = MatchServiceClient::new(channel(&self.server));
         let mut stream = client.max_decoding_message_size(64 << 20).watch_matches(request).await?.into_inner();

@@ -47,8 +47,8 @@ fn ended(outcomes: &[pb::Outcome]) -> BTreeMap<String, (u64, EndReason, Vec<u8>)
 }
 
 /// All matches after a cursor that are watched as columns, as rows.
-async fn columns_after(client: &Client, pool: &str, after: u64) -> Vec<pb::Match> {
-    let options = WatchOptions { pool: pool.to_owned(), after, until_settled: true, ..Default::default() };
+async fn columns_after(client: &Client, pool: &str, after: u64, arrivals: bool) -> Vec<pb::Match> {
+    let options = WatchOptions { pool: pool.to_owned(), after, until_settled: true, arrivals, ..Default::default() };
     let mut watch = client.watch_columns(options);
     let mut matches = Vec::new();
     while let Some(part) = within(PATIENCE, "settling", watch.next()).await.unwrap() {
@@ -63,6 +63,13 @@ async fn columns_after(client: &Client, pool: &str, after: u64) -> Vec<pb::Match
         }));
     }
     matches
+}
+
+fn without_arrivals(mut found: pb::Match) -> pb::Match {
+    for end in [&mut found.a, &mut found.b].into_iter().flatten() {
+        end.arrived_ms = None;
+    }
+    found
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -85,7 +92,11 @@ async fn matches_watched_as_columns_are_those_watched_as_rows() {
             assert_eq!(rows.len(), if pool.is_empty() { 60 } else { 30 });
             for skipped in [0, 1, 13, rows.len()] {
                 let after = rows[..skipped].last().map_or(0, |last| last.cursor);
-                assert_eq!(columns_after(&client, pool, after).await, rows[skipped..], "{pool:?} after {after}");
+                let rest = &rows[skipped..];
+                assert_eq!(columns_after(&client, pool, after, true).await, rest, "{pool:?} after {after}");
+                // When the ends arrived comes to who asks for it.
+                let without = columns_after(&client, pool, after, false).await;
+                assert_eq!(without, rest.iter().cloned().map(without_arrivals).collect::<Vec<_>>());
             }
         }
         // From the results on the disk, too.

@@ -176,7 +176,7 @@ impl Watcher {
         let retry_max = Duration::from_secs(24 * 3600);
         let after = self.cursor();
         let pool = self.pool_name();
-        let mut watch = client.watch(WatchOptions { pool, after, until_settled: false, retry_max, from_now: false });
+        let mut watch = client.watch(WatchOptions { pool, after, retry_max, ..WatchOptions::default() });
         loop {
             match watch.next().await {
                 Ok(Some(response)) => self.take_matches(&response),
@@ -233,8 +233,7 @@ fn broken(status: &Status) -> Result<(), String> {
 /// Reads what there is after a cursor, until everything submitted so far is settled.
 pub async fn read_again(client: &Client, after: u64) -> Result<Vec<Seen>, ClientError> {
     let retry_max = Duration::from_secs(60);
-    let mut watch =
-        client.watch(WatchOptions { pool: String::new(), after, until_settled: true, retry_max, from_now: false });
+    let mut watch = client.watch(WatchOptions { after, until_settled: true, retry_max, ..WatchOptions::default() });
     let mut seen = Vec::new();
     while let Some(response) = watch.next().await? {
         seen.extend(response.matches.iter().map(Seen::of));
