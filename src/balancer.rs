@@ -42,7 +42,7 @@ use crate::{
 use engine::Engine;
 use frame::PublishedFrame;
 use limit::Limit;
-use messages::{Event, Request};
+use messages::{Event, Look, Request};
 use pools::Pools;
 use presence::Followers;
 use store::Store;
@@ -54,10 +54,14 @@ const REQUESTS: usize = 1024;
 const REQUEST_BYTES: u32 = 256 << 20;
 /// Explanations at a time; more wait. Each tests an element with all others of its pool.
 const EXPLANATIONS: usize = 2;
+/// Calls at a time that look through a pool's waiting elements for those of a filter; more wait.
+const LISTINGS: usize = 2;
 /// Streams to other nodes, of the log and of the results. Each matcher and gatherer has one at a time.
 const FEEDS: usize = 4096;
 /// Decisions and questions that wait for the engine.
 const EVENTS: usize = 1024;
+/// Looks at waiting elements that wait for the engine.
+const LOOKS: usize = LISTINGS + EXPLANATIONS;
 
 /// What the parts of a balancer share.
 #[derive(Debug)]
@@ -69,6 +73,8 @@ pub(crate) struct Node {
     pub(crate) requests: Inbox<Request>,
     /// Everything else.
     pub(crate) events: Inbox<Event>,
+    /// What is looked at when there is nothing else.
+    pub(crate) looks: Inbox<Look>,
     /// Frames on disk.
     pub(crate) frames: Arc<Tail<PublishedFrame>>,
     /// Outcomes decided.
@@ -89,6 +95,7 @@ pub(crate) struct Node {
     pub(crate) waits: Limit,
     pub(crate) feeds: Limit,
     pub(crate) explanations: Semaphore,
+    pub(crate) listings: Semaphore,
     /// Which matchers follow the log.
     pub(crate) followers: Arc<Followers>,
     pub(crate) links: Links,
@@ -128,14 +135,16 @@ pub async fn run(
     let ring = Arc::new(Ring::new(cluster.gatherers, cluster.virtual_nodes));
     let (requests, request_inbox) = Inbox::new(REQUESTS);
     let (events, event_inbox) = Inbox::new(EVENTS);
+    let (looks, look_inbox) = Inbox::new(LOOKS);
     let placement = Placement::new(cluster.slices, cluster.block, ring);
-    let (engine, parts) = Engine::start(store, &settings, placement.clone(), request_inbox, event_inbox)?;
+    let (engine, parts) = Engine::start(store, &settings, placement.clone(), (request_inbox, event_inbox, look_inbox))?;
     let limits = settings.node.limits.clone();
     let node = Arc::new(Node {
         placement,
         identity,
         requests,
         events,
+        looks,
         frames: parts.frames,
         outcomes: parts.outcomes,
         stable: parts.stable,
@@ -149,6 +158,7 @@ pub async fn run(
         waits: Limit::new(limits.waits_max, "calls wait for an element", "waits_max"),
         feeds: Limit::new(FEEDS, "streams to other nodes are open", "the most of a balancer"),
         explanations: Semaphore::new(EXPLANATIONS),
+        listings: Semaphore::new(LISTINGS),
         followers: Followers::new(cluster.matchers),
         links: Links::new(neighbours),
         started_ms: rpc::now_ms(),

@@ -24,7 +24,7 @@ use super::{
     elements,
     errors::{self, RequestError},
     explain, list,
-    messages::{ElementName, Event, Found, Reply, Request, Withdrawing},
+    messages::{ElementName, Event, Found, Look, Reply, Request, Withdrawing},
     submit,
     tail::TailError,
     watch::{self, Columns, Items, Names, Watch, WithArrivals},
@@ -68,6 +68,11 @@ impl Node {
     /// Asks the engine something that makes no event.
     pub(super) async fn ask<T>(&self, event: impl FnOnce(oneshot::Sender<T>) -> Event) -> Result<T, Status> {
         self.events.ask(event).await.map_err(errors::stopping)
+    }
+
+    /// Asks the engine for some of the elements that wait.
+    pub(super) async fn look<T>(&self, look: impl FnOnce(oneshot::Sender<T>) -> Look) -> Result<T, Status> {
+        self.looks.ask(look).await.map_err(errors::stopping)
     }
 
     /// The number of a stream of submissions that begins; one that is submitted alone is a stream, too.

@@ -4,15 +4,16 @@
 //! Invariants: E1 a call looks at a bounded number of elements, and answers within what clients take; E2 an element that is not on disk
 //! is in no answer.
 
-use dovetail_core::{ElementId, PoolDefinition, PoolId, ledger::Entry, ledger::SubmitError};
-use dovetail_rule::Row;
+use dovetail_core::{ElementId, PoolDefinition, PoolId, batch::Batch, ledger::SubmitError};
+use dovetail_rule::{Row, Value};
 use prost::Message as _;
+use tokio::sync::SemaphorePermit;
 use tonic::Status;
 
 use super::{
     Node, clients, errors,
     errors::RequestError,
-    messages::{Event, Request, RowRefused, SelectedPart, Withdrawing},
+    messages::{Look, Request, RowRefused, SelectedPart, Withdrawing},
 };
 use crate::{
     convert::{self, ConvertError},
@@ -24,7 +25,7 @@ const PAGE: (u32, u32) = (1_000, 10_000);
 /// Most bytes of a page.
 const PAGE_BYTES: usize = 3 << 20;
 /// Parts that are looked at for one page: about a million elements.
-const PARTS_MAX: usize = 256;
+const PARTS_MAX: usize = 2048;
 /// Withdrawals that are handed to the engine at a time.
 const WITHDRAWALS: usize = 256;
 
@@ -34,7 +35,8 @@ struct Filter {
     pool: PoolId,
     definition: std::sync::Arc<PoolDefinition>,
     key_prefix: String,
-    attributes: Row,
+    /// By their places in the schema, what attributes have to be.
+    conditions: Vec<(usize, Value)>,
 }
 
 impl Filter {
@@ -46,21 +48,42 @@ impl Filter {
         let mut named = Vec::with_capacity(attributes.len());
         for (attribute, value) in attributes {
             let value = convert::value(value).ok_or_else(|| ConvertError::NoValue(attribute.clone()));
-            named.push((attribute, value.map_err(|error| RequestError::Filter(error.into()))?));
+            let value = value.map_err(|error| RequestError::Filter(error.into()))?;
+            // In a row it is a missing attribute; here it would be no condition, and more elements would fit.
+            if matches!(value, Value::Double(double) if double.is_nan()) {
+                return Err(RequestError::FilterNan(attribute));
+            }
+            named.push((attribute, value));
         }
         let refused = |source| RowRefused::from(SubmitError::Row { pool: name, key: String::new(), source });
-        let attributes = Row::from_named(&pool.schema, named).map_err(|error| RequestError::Filter(refused(error)))?;
-        Ok(Filter { pool: pool.id, definition: std::sync::Arc::clone(&pool.definition), key_prefix, attributes })
+        let count = named.len();
+        let row = Row::from_named(&pool.schema, named).map_err(|error| RequestError::Filter(refused(error)))?;
+        let set = row.values().iter().enumerate();
+        let conditions: Vec<_> = set.filter_map(|(place, value)| Some((place, value.clone()?))).collect();
+        if conditions.len() != count {
+            let text = format!("{count} conditions were named, and {} are set", conditions.len());
+            return Err(RequestError::Internal(text));
+        }
+        Ok(Filter { pool: pool.id, definition: std::sync::Arc::clone(&pool.definition), key_prefix, conditions })
     }
 
     fn is_of_all(&self) -> bool {
-        self.key_prefix.is_empty() && self.attributes.values().iter().all(Option::is_none)
+        self.key_prefix.is_empty() && self.conditions.is_empty()
     }
 
-    fn fits(&self, entry: &Entry) -> bool {
-        let wanted = self.attributes.values().iter().zip(entry.row.values());
-        entry.key.starts_with(&self.key_prefix)
-            && wanted.into_iter().all(|(wanted, has)| wanted.is_none() || wanted == has)
+    /// Whether an element of a batch fits.
+    fn fits(&self, batch: &Batch, row: usize) -> bool {
+        let has = |place: usize| batch.attributes().get(place).and_then(|column| column.get(row));
+        let fits = |(place, wanted): &(usize, Value)| has(*place).is_some_and(|has| same(wanted, &has));
+        batch.clients().key(row).starts_with(self.key_prefix.as_bytes()) && self.conditions.iter().all(fits)
+    }
+}
+
+/// Whether values are equal as a rule has it: 0.0 is -0.0.
+fn same(one: &Value, other: &Value) -> bool {
+    match (one, other) {
+        (Value::Double(one), Value::Double(other)) => one == other,
+        _ => one == other,
     }
 }
 
@@ -92,18 +115,25 @@ fn token(after: Option<ElementId>) -> String {
     after.map(|after| after.0.to_string()).unwrap_or_default()
 }
 
+/// Leave to look through a pool's elements.
+async fn listing(node: &Node) -> Result<SemaphorePermit<'_>, Status> {
+    node.listings.acquire().await.map_err(errors::stopping)
+}
+
 /// Some elements of a pool that fit a filter and are on disk, and after which to go on. At least one is looked at.
 async fn select(node: &Node, filter: &Filter, after: ElementId) -> Result<SelectedPart, Status> {
     let durable = node.frames.head();
     let (pool, filter) = (filter.pool, filter.clone());
-    let wanted = Box::new(move |element: ElementId, entry: &Entry| element.arrival() <= durable && filter.fits(entry));
-    node.ask(|reply| Event::Select { pool, after, wanted, reply }).await
+    let wanted =
+        Box::new(move |element: ElementId, batch: &Batch, row| element.arrival() <= durable && filter.fits(batch, row));
+    node.look(|reply| Look::Select { pool, after, wanted, reply }).await
 }
 
 /// A page of the elements that wait.
 pub(super) async fn list(node: &Node, request: pb::ListElementsRequest) -> Result<pb::ListElementsResponse, Status> {
     let filter = Filter::read(node, request.filter)?;
     let Page { after, most } = Page::read(request.page_size, request.page_token)?;
+    let _listing = listing(node).await?;
     let (mut elements, mut bytes, mut next) = (Vec::new(), 0, Some(after));
     for _ in 0..PARTS_MAX {
         let Some(after) = next else { break };
@@ -135,10 +165,17 @@ pub(super) async fn withdraw(
         return Err(RequestError::Missing { what: "nothing says which elements to withdraw", field }.into());
     }
     let Page { after, most } = Page::read(request.page_size, request.page_token)?;
-    let (mut written, mut next) = (Vec::new(), Some(after));
+    let (mut written, mut next, mut permit) = (Vec::new(), Some(after), None);
     'parts: for _ in 0..PARTS_MAX {
         let Some(after) = next else { break };
+        if permit.is_none() {
+            permit = Some(listing(node).await?);
+        }
         let part = select(node, &filter, after).await?;
+        if !part.elements.is_empty() {
+            // What follows may wait for room in the cluster, and nobody looks meanwhile.
+            permit = None;
+        }
         let elements: Vec<ElementId> = part.elements.into_iter().map(|(element, _)| element).collect();
         for some in elements.chunks(WITHDRAWALS) {
             let room = most - written.len();
@@ -155,6 +192,7 @@ pub(super) async fn withdraw(
         }
         next = part.next;
     }
+    drop(permit);
     let mut response = pb::WithdrawElementsResponse { next_page_token: token(next), ..Default::default() };
     for withdrawing in written {
         count(node, &mut response, withdrawing).await?;
@@ -191,6 +229,12 @@ async fn count(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn doubles_are_the_same_when_they_are_equal_as_numbers() {
+        assert!(same(&Value::Double(0.0), &Value::Double(-0.0)) && same(&Value::Int(1), &Value::Int(1)));
+        assert!(!same(&Value::Double(1.0), &Value::Double(2.0)) && !same(&Value::Int(1), &Value::Double(1.0)));
+    }
 
     #[test]
     fn a_token_is_where_the_page_before_ended() {

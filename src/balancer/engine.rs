@@ -1,4 +1,5 @@
-//! The task that owns the sequencer and the ledger: one inbox for what makes events, one for the rest, one clock.
+//! The task that owns the sequencer and the ledger: one inbox for what makes events, one for the rest, one clock. Looks at many
+//! elements have an inbox of their own, of which one small part is taken after a turn of the others: nobody waits for them.
 //!
 //! Nothing is acknowledged, broadcast or published before the log has it. The open frame goes to the log as soon as the
 //! disk is idle, so that one element goes at once and a flood goes in large frames.
@@ -6,7 +7,7 @@
 use std::{collections::VecDeque, sync::Arc, thread::JoinHandle, time::Duration};
 
 use dovetail_core::{
-    DecisionFrame, ElementId, EventId, EventKind, Placement, Pool, PoolDefinition, PoolId, ShardId, WithdrawReason,
+    DecisionFrame, ElementId, EventId, EventKind, Placement, Pool, PoolDefinition, ShardId, WithdrawReason,
     batch::{Batch, Run},
     clock::EventClock,
     ledger::{Admitted, Entry, Ledger, Status, Stopped, Timing},
@@ -25,8 +26,8 @@ use super::{
     frame::{self, PublishedFrame},
     held::{Admitting, Held, HeldRequests},
     messages::{
-        DefinePoolError, Defined, Disk, DiskFull, ElementName, Event, Explaining, Found, POOLS_MAX, PoolSummary, Reply,
-        Request, SelectedPart, WaitingPart, Withdrawing, Written,
+        DefinePoolError, Defined, Disk, DiskFull, ElementName, Event, Explaining, Found, Look, POOLS_MAX, PoolSummary,
+        Reply, Request, SelectedPart, WaitingPart, Withdrawing, Written,
     },
     pacing::Pacing,
     pools::Pools,
@@ -52,7 +53,7 @@ const BATCH: usize = 256;
 /// Reprobes and expiries written at a time.
 const TIMERS: usize = 4096;
 /// Elements looked at for one part of a pool's waiting elements.
-const WAITING_PART: usize = 4096;
+const WAITING_PART: usize = 512;
 /// Longest time without a look at the clock while a timer is set, in milliseconds: the clock may be set ahead.
 const LOOK_MS: u64 = 500;
 /// The same while none is.
@@ -169,6 +170,7 @@ pub(crate) struct Engine {
     written: mpsc::UnboundedReceiver<Written>,
     requests: mpsc::Receiver<Request>,
     events: mpsc::Receiver<Event>,
+    looks: mpsc::Receiver<Look>,
     threads: Vec<JoinHandle<()>>,
     /// Whether a writing thread has ended though it should not.
     writers_gone: bool,
@@ -181,8 +183,7 @@ impl Engine {
         store: Store,
         settings: &Settings,
         placement: Placement,
-        requests: mpsc::Receiver<Request>,
-        events: mpsc::Receiver<Event>,
+        (requests, events, looks): (mpsc::Receiver<Request>, mpsc::Receiver<Event>, mpsc::Receiver<Look>),
     ) -> Result<(Engine, Parts), RunError> {
         let Store { log_id, log, results, maker, ledger, time_ms, log_bytes, results_floor, ledger_limits: _ } = store;
         let limits = &settings.node.limits;
@@ -258,6 +259,7 @@ impl Engine {
             written,
             requests,
             events,
+            looks,
             threads,
             writers_gone: false,
             log_id,
@@ -273,16 +275,22 @@ impl Engine {
             let due = self.due();
             // Nothing is taken while the disk is full, but who asks is told so.
             let taking = self.next.is_none() && (self.taking() || self.is_full());
+            let mut look = None;
             tokio::select! {
                 biased;
                 Some(written) = self.written.recv() => self.on_written(written)?,
                 Some(event) = self.events.recv() => self.on_event(event)?,
                 Some(request) = self.requests.recv(), if taking => self.next = Some(request),
+                Some(next) = self.looks.recv() => look = Some(next),
                 () = tokio::time::sleep_until(due) => {}
                 () = stop.given() => break,
             }
             self.handle_waiting()?;
             self.seal();
+            // One after each turn: what comes meanwhile goes first, and a flood of it does not keep this waiting for ever.
+            if let Some(look) = look.or_else(|| self.looks.try_recv().ok()) {
+                self.look(look);
+            }
             self.standing.look(self.ledger.decided(), self.durable, Instant::now());
             if self.writers_gone {
                 // One that met an error said so; this one panicked.
@@ -622,12 +630,6 @@ impl Engine {
             Event::Mark { shard, reply } => _ = reply.send(self.ledger.mark(shard)),
             Event::Get { element, wait, reply } => self.take_alone(Held::Get { element, wait, reply }),
             Event::Explain { element, reply } => self.take_alone(Held::Explain { element, reply }),
-            Event::Select { pool, after, wanted, reply } => {
-                let (mut elements, next) = self.ledger.waiting_after(pool, after, WAITING_PART);
-                elements.retain(|(element, entry)| wanted(*element, entry));
-                _ = reply.send(SelectedPart { elements, next });
-            }
-            Event::Waiting { pool, after, reply } => _ = reply.send(self.waiting_part(pool, after)),
             Event::Pool { name, reply } => _ = reply.send(self.ledger.pool_named(&name).map(PoolSummary::of)),
             Event::Pools { reply } => _ = reply.send(self.pools()),
             Event::PoolNames { reply } => {
@@ -786,10 +788,18 @@ impl Engine {
         }
     }
 
-    fn waiting_part(&self, pool: PoolId, after: ElementId) -> WaitingPart {
-        let (elements, next) = self.ledger.waiting_after(pool, after, WAITING_PART);
-        let waits = |(element, entry): (ElementId, Entry)| (entry.waiting(element), entry.key);
-        WaitingPart { elements: elements.into_iter().map(waits).collect(), next }
+    fn look(&self, look: Look) {
+        match look {
+            Look::Waiting { pool, after, reply } => {
+                let (elements, next) = self.ledger.waiting_after(pool, after, WAITING_PART, |_, _, _| true);
+                let waits = |(element, entry): (ElementId, Entry)| (entry.waiting(element), entry.key);
+                _ = reply.send(WaitingPart { elements: elements.into_iter().map(waits).collect(), next });
+            }
+            Look::Select { pool, after, wanted, reply } => {
+                let (elements, next) = self.ledger.waiting_after(pool, after, WAITING_PART, wanted);
+                _ = reply.send(SelectedPart { elements, next });
+            }
+        }
     }
 
     fn pools(&self) -> Vec<PoolSummary> {

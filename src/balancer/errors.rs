@@ -50,6 +50,9 @@ pub(super) enum RequestError {
     /// A filter that no element of the pool can fit.
     #[error("filter: {0}")]
     Filter(RowRefused),
+    /// A condition that no element can fit: an attribute that is NaN is a missing one.
+    #[error("filter: attribute {0:?} is NaN, which is the same as none, and no element has it")]
+    FilterNan(String),
     /// A page token that was not handed out.
     #[error("page_token {0:?} is none that this call hands out")]
     PageToken(String),
@@ -112,6 +115,10 @@ impl RequestError {
             RequestError::Columns(_) => fault(Reason::ColumnsMalformed).at("columns"),
             RequestError::Definition(_) => fault(Reason::MessageMalformed).at("pool"),
             RequestError::Filter(row) => of_row(row, fault(row_reason(row))),
+            RequestError::FilterNan(attribute) => {
+                let at = format!("filter.attributes[{attribute:?}]");
+                fault(Reason::AttributeNoValue).at(at).with("attribute", attribute).with("value", "NaN")
+            }
             RequestError::PageToken(token) => fault(Reason::PageToken).at("page_token").with("value", token),
             RequestError::View(view) => fault(Reason::OutOfBounds).at("view").with("value", view).with("bound", 2),
             RequestError::UnknownPool(pool) => fault(Reason::PoolUnknown).of(Resource::Pool, pool).with("pool", pool),

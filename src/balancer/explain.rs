@@ -10,7 +10,7 @@ use tonic::Status;
 use super::{
     Node, clients,
     errors::{self, RequestError},
-    messages::{ElementName, Event, Explaining, Found},
+    messages::{ElementName, Event, Explaining, Found, Look},
 };
 use crate::{pb, rpc};
 
@@ -54,7 +54,7 @@ async fn look_at_all(node: &Node, pool: &Pool, mut explainer: Explainer) -> Resu
     let pool = pool.id;
     let mut next = Some(ElementId(0));
     while let Some(after) = next {
-        let part = node.ask(|reply| Event::Waiting { pool, after, reply }).await?;
+        let part = node.look(|reply| Look::Waiting { pool, after, reply }).await?;
         next = part.next;
         // A costly rule takes tens of microseconds a pair.
         let looked = tokio::task::spawn_blocking(move || {

@@ -4,6 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use dovetail_core::{
     DecisionFrame, DefineError, ElementId, EventId, Place, Pool, PoolDefinition, PoolId, ShardId,
+    batch::Batch,
     ledger::{Entry, Outcome, PoolCounts, PoolEntry, SubmitError},
     pool::{Differences, Note},
     slice::{SliceCut, WaitingElement},
@@ -74,10 +75,6 @@ pub(crate) enum Event {
     Get { element: ElementName, wait: bool, reply: oneshot::Sender<(Found, EventId)> },
     /// What an explanation needs of an element that waits.
     Explain { element: ElementName, reply: oneshot::Sender<Explaining> },
-    /// Elements waiting in a pool, ascending, after one of them.
-    Waiting { pool: PoolId, after: ElementId, reply: oneshot::Sender<WaitingPart> },
-    /// The same of those that are wanted.
-    Select { pool: PoolId, after: ElementId, wanted: Box<dyn Wanted>, reply: oneshot::Sender<SelectedPart> },
     /// A pool by its name.
     Pool { name: String, reply: oneshot::Sender<Option<PoolSummary>> },
     /// All pools, by name.
@@ -94,6 +91,15 @@ pub(crate) enum Event {
     Inspect { reply: oneshot::Sender<pb::BalancerState> },
 }
 
+/// A look at some of the elements that wait in a pool: taken after everything else, a small part at a time.
+#[derive(Debug)]
+pub(crate) enum Look {
+    /// Ascending, after one of them.
+    Waiting { pool: PoolId, after: ElementId, reply: oneshot::Sender<WaitingPart> },
+    /// The same of those that are wanted.
+    Select { pool: PoolId, after: ElementId, wanted: Box<dyn Wanted>, reply: oneshot::Sender<SelectedPart> },
+}
+
 /// Which elements somebody owns.
 pub(crate) trait OwnedBy: Fn(Place) -> bool + Send {}
 impl<F: Fn(Place) -> bool + Send> OwnedBy for F {}
@@ -104,9 +110,9 @@ impl std::fmt::Debug for dyn OwnedBy {
     }
 }
 
-/// Which elements somebody wants.
-pub(crate) trait Wanted: Fn(ElementId, &Entry) -> bool + Send {}
-impl<F: Fn(ElementId, &Entry) -> bool + Send> Wanted for F {}
+/// Which elements somebody wants, by their ids and the rows of batches.
+pub(crate) trait Wanted: Fn(ElementId, &Batch, usize) -> bool + Send {}
+impl<F: Fn(ElementId, &Batch, usize) -> bool + Send> Wanted for F {}
 
 impl std::fmt::Debug for dyn Wanted {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

@@ -211,3 +211,58 @@ async fn a_watch_that_begins_now_says_where_that_is_and_tells_of_nothing_before(
         dovetail(&cluster.server(), &["watch", "--json", "--from", "now", "--until-settled"]).await;
     assert_eq!((code, stdout.as_str()), (Some(0), ""), "{stderr}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_condition_that_is_nan_is_refused_and_zero_is_zero_whatever_its_sign() {
+    let cluster = Cluster::start("doubles", SMALL).await;
+    let client = cluster.client().await;
+    let rating = Attribute { name: "rating".to_owned(), r#type: AttributeType::Double.into() };
+    let mut definition = pool("duel");
+    definition.attributes.push(rating);
+    client.define_pool(definition).await.unwrap();
+    for (number, rating) in [0.0, -0.0, 1.5, f64::NAN].into_iter().enumerate() {
+        let mut player = player(&format!("p{number}"), number as i64, "eu");
+        player.attributes.insert("rating".to_owned(), value::double(rating));
+        client.submit_one("duel", player).await.unwrap();
+    }
+    // Beside another condition it would be none, and all that the other chooses would be withdrawn.
+    let nan = || filter("", &[("region", value::string("eu")), ("rating", value::double(f64::NAN))]);
+    let request = pb::WithdrawElementsRequest { filter: nan(), ..Default::default() };
+    let refused = client.withdraw_elements(request).await.unwrap_err();
+    assert_eq!(refused.reason(), Some(Reason::AttributeNoValue), "{refused}");
+    assert!(refused.to_string().contains("\"rating\" is NaN"), "{refused}");
+    let request = pb::ListElementsRequest { filter: nan(), ..Default::default() };
+    let refused = client.list_elements(request).await.unwrap_err();
+    assert_eq!(refused.reason(), Some(Reason::AttributeNoValue), "{refused}");
+    assert_eq!(client.get_pool("duel").await.unwrap().waiting, 4);
+    for zero in [0.0, -0.0] {
+        let zeros = listed(&client, filter("", &[("rating", value::double(zero))]), 0).await;
+        let keys: Vec<_> = zeros.into_iter().map(|element| element.key).collect();
+        assert_eq!(keys, ["p0", "p1"], "{zero:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn submissions_go_on_beside_many_who_list_elements_all_the_time() {
+    let (_cluster, client) = started("listers").await;
+    let listers: Vec<_> = (0..64)
+        .map(|_| {
+            let client = client.clone();
+            let request = || pb::ListElementsRequest { filter: filter("nobody", &[]), ..Default::default() };
+            tokio::spawn(async move {
+                loop {
+                    assert_eq!(client.list_elements(request()).await.unwrap().elements, []);
+                }
+            })
+        })
+        .collect();
+    // Who asks for everything that waits, all the time, once stopped every submission.
+    for number in 0..20 {
+        let player = player(&format!("beside{number}"), number, "beside");
+        within(PATIENCE, "a submission beside them", client.submit_one("duel", player)).await.unwrap();
+    }
+    for lister in listers {
+        assert!(!lister.is_finished(), "it lists on");
+        lister.abort();
+    }
+}

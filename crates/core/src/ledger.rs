@@ -47,6 +47,9 @@ use crate::{
     slice::{SliceCut, WHOLE_MAX, WaitingElement},
 };
 
+/// So many elements that ended are passed over in about the time in which one that waits is looked at.
+const ENDED_PER_WAITING: usize = 32;
+
 /// The balancer's knowledge.
 #[derive(Debug)]
 pub struct Ledger {
@@ -422,19 +425,31 @@ impl Ledger {
         self.elements.waiting_after(ElementId(0)).map(|(element, _)| element)
     }
 
-    /// Elements of a pool that are not known to be retired, among the next `most` of any pool after an element; and after which to
-    /// go on, if there are more.
+    /// Those elements of a pool that are wanted and not known to be retired, among the next `most` of any pool after an element; and
+    /// after which to go on, if there may be more. Only those that are wanted are copied. Those that ended are counted, too, but for
+    /// less: they are passed over quickly.
     #[must_use]
     pub fn waiting_after(
         &self,
         pool: PoolId,
         after: ElementId,
         most: usize,
+        wanted: impl Fn(ElementId, &Batch, usize) -> bool,
     ) -> (Vec<(ElementId, Entry)>, Option<ElementId>) {
-        let next = || self.elements.waiting_after(after).take(most);
-        let of_pool = next().filter(|&(_, at)| self.elements.view(at).batch.pool() == pool);
-        let last = next().nth(most.saturating_sub(1)).map(|(element, _)| element);
-        (of_pool.map(|(element, at)| (element, self.entry(element, at))).collect(), last)
+        let (mut found, mut left) = (Vec::new(), most.max(1) * ENDED_PER_WAITING);
+        for (element, at) in self.elements.known_after(after) {
+            if let Some(at) = at {
+                let view = self.elements.view(at);
+                if view.batch.pool() == pool && wanted(element, view.batch, view.row) {
+                    found.push((element, self.entry(element, at)));
+                }
+            }
+            left = left.saturating_sub(if at.is_some() { ENDED_PER_WAITING } else { 1 });
+            if left == 0 {
+                return (found, Some(element));
+            }
+        }
+        (found, None)
     }
 
     fn entry(&self, element: ElementId, at: At) -> Entry {

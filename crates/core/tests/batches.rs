@@ -189,7 +189,11 @@ impl Pair {
             said.extend((0..20_000).map(|key| format!("{:?}", ledger.find(PoolId(pool), &format!("k{key}")))));
             let mut after = Some(ElementId(0));
             while let Some(from) = after {
-                let (part, next) = ledger.waiting_after(PoolId(pool), from, 100);
+                let (part, next) = ledger.waiting_after(PoolId(pool), from, 100, |_, _, _| true);
+                let (every_third, _) =
+                    ledger.waiting_after(PoolId(pool), from, 100, |element, _, _| element.0 % 3 == 0);
+                let of_part = part.iter().filter(|(element, _)| element.0 % 3 == 0);
+                assert_eq!(format!("{every_third:?}"), format!("{:?}", of_part.collect::<Vec<_>>()));
                 said.push(format!("{part:?}"));
                 after = next;
             }

@@ -169,9 +169,14 @@ impl Elements {
 
     /// Those that wait, after one, ascending.
     pub(super) fn waiting_after(&self, element: ElementId) -> impl Iterator<Item = (ElementId, At)> + '_ {
-        self.slots.after(element).filter_map(|(element, word)| match slot(word) {
-            Slot::Waiting(at) => Some((element, at)),
-            Slot::Ended(_) | Slot::None => None,
+        self.known_after(element).filter_map(|(element, at)| at.map(|at| (element, at)))
+    }
+
+    /// Those that are known, after one, ascending, and where they are if they wait.
+    pub(super) fn known_after(&self, element: ElementId) -> impl Iterator<Item = (ElementId, Option<At>)> + '_ {
+        self.slots.after(element).map(|(element, word)| match slot(word) {
+            Slot::Waiting(at) => (element, Some(at)),
+            Slot::Ended(_) | Slot::None => (element, None),
         })
     }
 
