@@ -27,7 +27,7 @@ use super::{
     messages::{ElementName, Event, Found, Look, Reply, Request, Withdrawing},
     submit,
     tail::TailError,
-    watch::{self, Columns, Items, Names, Watch, WithArrivals},
+    watch::{self, Columns, Items, Names, Watch},
 };
 use crate::{
     convert, pb,
@@ -334,8 +334,8 @@ impl MatchService for Service {
     ) -> Result<Response<Self::WatchMatchesStream>, Status> {
         let pb::WatchMatchesRequest { pool, after, until_settled, columns, from_now, arrivals } = request.into_inner();
         match (columns, arrivals) {
-            (true, true) => self.watch::<WithArrivals>(&pool, (after, from_now), until_settled).await,
-            (true, false) => self.watch::<Columns>(&pool, (after, from_now), until_settled).await,
+            (true, true) => self.watch::<Columns<true>>(&pool, (after, from_now), until_settled).await,
+            (true, false) => self.watch::<Columns<false>>(&pool, (after, from_now), until_settled).await,
             (false, _) => self.watch::<Vec<pb::Match>>(&pool, (after, from_now), until_settled).await,
         }
     }

@@ -47,36 +47,16 @@ impl Items for Vec<pb::Match> {
     }
 }
 
-/// Matches as columns, with when their ends arrived.
-#[derive(Default)]
-pub(super) struct WithArrivals(MatchWriter);
+/// Matches as columns; with `ARRIVALS`, with when their ends arrived.
+pub(super) struct Columns<const ARRIVALS: bool>(MatchWriter);
 
-impl Items for WithArrivals {
-    type Response = pb::WatchMatchesResponse;
-
-    fn bytes(outcomes: &OutcomeChunk, index: usize, _: &str) -> usize {
-        outcomes.bytes(index)
-    }
-
-    fn push(&mut self, outcomes: &OutcomeChunk, index: usize, pool: &str) {
-        self.0.push(outcomes, index, pool);
-    }
-
-    fn response(self, settled: EventId) -> pb::WatchMatchesResponse {
-        pb::WatchMatchesResponse { matches: Vec::new(), settled: settled.0, columns: self.0.finish() }
+impl<const ARRIVALS: bool> Default for Columns<ARRIVALS> {
+    fn default() -> Self {
+        Columns(if ARRIVALS { MatchWriter::default() } else { MatchWriter::without_arrivals() })
     }
 }
 
-/// Matches as columns.
-pub(super) struct Columns(MatchWriter);
-
-impl Default for Columns {
-    fn default() -> Columns {
-        Columns(MatchWriter::without_arrivals())
-    }
-}
-
-impl Items for Columns {
+impl<const ARRIVALS: bool> Items for Columns<ARRIVALS> {
     type Response = pb::WatchMatchesResponse;
 
     fn bytes(outcomes: &OutcomeChunk, index: usize, _: &str) -> usize {
