@@ -13,7 +13,7 @@ use dovetail_core::{
 use dovetail_rule::AttributeType;
 use prost::Message;
 use tokio::{
-    sync::{OwnedSemaphorePermit, oneshot, watch as signal},
+    sync::{oneshot, watch as signal},
     time::Instant,
 };
 use tonic::{Response, Status, Streaming, service::Routes};
@@ -23,7 +23,9 @@ use super::{
     columns::Submitting,
     elements,
     errors::{self, RequestError},
-    explain, list,
+    explain,
+    held::Room,
+    list,
     messages::{ElementName, Event, Found, Look, Reply, Request, Withdrawing},
     submit,
     tail::TailError,
@@ -81,9 +83,10 @@ impl Node {
     }
 
     /// Room for a submission of so many bytes.
-    pub(super) async fn request_room(&self, bytes: usize) -> Result<OwnedSemaphorePermit, Status> {
-        let bytes = u32::try_from(bytes).unwrap_or(REQUEST_BYTES).clamp(1, REQUEST_BYTES);
-        Arc::clone(&self.request_bytes).acquire_many_owned(bytes).await.map_err(errors::stopping)
+    pub(super) async fn request_room(&self, bytes: usize) -> Result<Room, Status> {
+        let share = u32::try_from(bytes).unwrap_or(REQUEST_BYTES).clamp(1, REQUEST_BYTES);
+        let on_the_way = Arc::clone(&self.request_bytes).acquire_many_owned(share).await.map_err(errors::stopping)?;
+        Ok(Room { on_the_way: Some(on_the_way), _of_stream: None, bytes })
     }
 
     /// The outcome of an event that is decided; none when it is no longer kept.
@@ -275,8 +278,8 @@ impl MatchService for Service {
             }
             self.reach("decided", node.outcomes.watch(), EventId(at), by).await?;
         }
-        let (asked, wait) = (name.clone(), wait_ms > 0);
-        let (found, decided) = node.ask(|reply| Event::Get { element: asked, wait, reply }).await?;
+        let asked = name.clone();
+        let (found, decided) = node.ask(|reply| Event::Get { element: asked, wait_ms, reply }).await?;
         let mut response = match found {
             Found::Unknown => return Err(unknown(&name)),
             Found::Ended(element, x) => {

@@ -10,6 +10,7 @@ use dovetail_core::{
     DecisionFrame, ElementId, EventId, EventKind, Placement, Pool, PoolDefinition, ShardId, WithdrawReason,
     batch::{Batch, Run},
     clock::EventClock,
+    hold::Ticket,
     ledger::{Admitted, Entry, Ledger, Status, Stopped, Timing},
     pool::Defaults,
     sequencer::{FrameLimits, Sequencer},
@@ -363,9 +364,10 @@ impl Engine {
         let ready = |due_ms: &u64| *due_ms > now_ms || *due_ms <= self.sequencer.time_at(now_ms);
         let timer = self.ledger.next_due_ms().filter(ready).filter(|_| self.taking());
         // The wall clock may be set ahead while this waits.
-        let look_ms = self.ledger.next_due_ms().map_or(LOOK_MS_IDLE, |_| LOOK_MS);
-        let due_ms = frame.into_iter().chain(timer).chain(self.held.deadline_ms()).min();
-        let wait_ms = due_ms.map_or(look_ms, |due_ms| due_ms.saturating_sub(now_ms).min(look_ms));
+        let waits = self.ledger.next_due_ms().is_some() || !self.held.is_empty();
+        let look_ms = if waits { LOOK_MS } else { LOOK_MS_IDLE };
+        let due_ms = frame.into_iter().chain(timer).min().map(|due_ms| due_ms.saturating_sub(now_ms));
+        let wait_ms = due_ms.into_iter().chain(self.held.over_in_ms()).min().map_or(look_ms, |ms| ms.min(look_ms));
         Instant::now() + Duration::from_millis(wait_ms)
     }
 
@@ -469,7 +471,7 @@ impl Engine {
     /// Takes a request that may have to be held.
     fn take(&mut self, stream: u64, request: Held) {
         if let Err(request) = self.held.behind(stream, request) {
-            self.handle(stream, request, None, false);
+            self.handle(stream, request, None, None, true);
         }
     }
 
@@ -478,31 +480,47 @@ impl Engine {
         self.take(stream, request);
     }
 
-    /// Goes on with requests that are held no longer.
+    /// Goes on with requests that are held no longer. Where there is no room for events, with those that make none.
     fn go_on(&mut self, timely: bool) {
-        while self.is_full() || (timely && self.taking()) {
-            let now_ms = self.clock.now_ms();
-            let Some(freed) = self.held.next(self.ledger.decided(), now_ms) else { break };
+        loop {
+            let room = self.is_full() || (timely && self.taking());
+            let Some(freed) = self.held.next(self.ledger.decided(), room) else { break };
             let refused = self.is_full() && freed.request.writes();
             let request = if refused { freed.request.refuse(DiskFull) } else { Some(freed.request) };
-            if let Some(request) = request {
-                self.handle(freed.stream, request, freed.asked, freed.over);
+            match request {
+                None => {}
+                Some(request @ Held::Withdraw { .. }) if !room => {
+                    self.held.hold_on(freed.stream, freed.asked.unwrap_or_default(), request);
+                }
+                Some(request) => {
+                    let over = freed.over.then(|| self.held.held_ms(freed.ticket));
+                    self.handle(freed.stream, request, freed.ticket, over, room);
+                }
             }
         }
     }
 
-    /// Does what is asked for, or holds it until what it depends on is decided. `asked` is the event that it was held for, `over`
-    /// whether that took too long.
-    fn handle(&mut self, stream: u64, mut request: Held, asked: Option<EventId>, over: bool) {
+    /// Does what is asked for, or holds it until what it depends on is decided. `over` says for how long it was held in vain;
+    /// without `room` for events, nothing more of it is let in then.
+    fn handle(&mut self, stream: u64, mut request: Held, ticket: Option<Ticket>, over: Option<u64>, room: bool) {
+        let mut again = ticket;
         let undecided = match &mut request {
-            Held::Submit(admitting) => self.admit(admitting, over),
+            Held::Submit(admitting) => {
+                let undecided = self.admit(admitting, over, room);
+                // For another row it takes its turn behind others.
+                let row = admitting.row;
+                if admitting.held_row.replace(row) != Some(row) {
+                    again = None;
+                }
+                undecided
+            }
             Held::Withdraw { element, .. } | Held::Get { element, .. } | Held::Explain { element, .. } => {
-                self.undecided(element, asked).filter(|_| !over)
+                self.undecided(element).filter(|_| over.is_none())
             }
         };
         if let Some(until) = undecided {
-            let now_ms = self.clock.now_ms();
-            return self.held.hold(stream, until, now_ms, request);
+            request.fix(|name| self.find(name).map(ElementName::Id));
+            return self.held.hold(stream, until, request, again);
         }
         match request {
             Held::Submit(admitting) => {
@@ -513,8 +531,8 @@ impl Engine {
                 let withdrawing = self.withdraw(&element);
                 self.ack(reply, withdrawing);
             }
-            Held::Get { element, wait, reply } => {
-                let found = self.get(&element, wait);
+            Held::Get { element, wait_ms, reply } => {
+                let found = self.get(&element, wait_ms > 0);
                 _ = reply.send((found, self.ledger.decided()));
             }
             Held::Explain { element, reply } => _ = reply.send(self.explain(&element)),
@@ -523,22 +541,26 @@ impl Engine {
 
     /// Up to where the log has to be decided before it is known whether the element of a key still waits; none when it is known, or
     /// the element is named by its id.
-    fn undecided(&self, name: &ElementName, asked: Option<EventId>) -> Option<EventId> {
+    fn undecided(&self, name: &ElementName) -> Option<EventId> {
         match name {
             ElementName::Id(_) => None,
-            ElementName::Key { .. } => self.ledger.undecided(self.find(name)?, asked),
+            ElementName::Key { .. } => self.ledger.undecided(self.find(name)?),
         }
     }
 
-    /// Lets elements in, up to one that depends on what is not decided: then up to where that has to be. When it was held for too
-    /// long, or too much is held already, such elements are refused.
-    fn admit(&mut self, admitting: &mut Admitting, over: bool) -> Option<EventId> {
+    /// Lets elements in, up to one that depends on what is not decided: then up to where that has to be. When it was held in vain,
+    /// such elements are refused; and where there is no room for events, all that are left.
+    fn admit(&mut self, admitting: &mut Admitting, over: Option<u64>, room: bool) -> Option<EventId> {
         let keyed = admitting.batch.take()?;
         let mut asked = *admitting.asked.get_or_insert(self.ledger.recorded());
         let batch = keyed.batch();
         let mut undecided = None;
         while admitting.row < batch.len() && undecided.is_none() {
             let row = admitting.row;
+            if let Some(held_ms) = over.filter(|_| !room) {
+                admitting.refuse(self.ledger.held_in_vain(batch, row, held_ms).into());
+                continue;
+            }
             let (to, bytes) = self.fits(batch, row);
             let (first, time_ms) = (self.sequencer.assigned().next(), self.sequencer.time_ms());
             let Admitted { count, stopped } = self.ledger.admit_run(first, time_ms, &keyed, row..to, asked);
@@ -556,11 +578,12 @@ impl Engine {
                 None => {}
                 Some(Stopped::Retry(element)) => admitting.let_in(1, element.arrival()),
                 Some(Stopped::Refused(why)) => admitting.refuse(why.into()),
-                Some(Stopped::Undecided(_)) if over || self.held.is_full() => {
-                    let held_ms = if over { self.held.ms_max() } else { 0 };
-                    admitting.refuse(self.ledger.held_in_vain(batch, admitting.row, held_ms).into());
-                }
-                Some(Stopped::Undecided(until)) => undecided = Some(until),
+                Some(Stopped::Undecided(until)) => match over {
+                    Some(held_ms) => {
+                        admitting.refuse(self.ledger.held_in_vain(batch, admitting.row, held_ms).into());
+                    }
+                    None => undecided = Some(until),
+                },
             }
         }
         admitting.batch = Some(keyed);
@@ -628,7 +651,7 @@ impl Engine {
         match event {
             Event::Decisions { shard, frame } => self.on_decisions(shard, &frame)?,
             Event::Mark { shard, reply } => _ = reply.send(self.ledger.mark(shard)),
-            Event::Get { element, wait, reply } => self.take_alone(Held::Get { element, wait, reply }),
+            Event::Get { element, wait_ms, reply } => self.take_alone(Held::Get { element, wait_ms, reply }),
             Event::Explain { element, reply } => self.take_alone(Held::Explain { element, reply }),
             Event::Pool { name, reply } => _ = reply.send(self.ledger.pool_named(&name).map(PoolSummary::of)),
             Event::Pools { reply } => _ = reply.send(self.pools()),
@@ -710,6 +733,7 @@ impl Engine {
                 if full && disk == Disk::Log {
                     // What they were for may come to the disk later; until then nobody is kept waiting.
                     self.acks.drain(..).for_each(|ack| (ack.say)(Err(DiskFull)));
+                    self.held.refuse_writes(DiskFull);
                 }
             }
         }
@@ -822,7 +846,7 @@ impl Engine {
 
     fn inspect(&mut self) -> pb::BalancerState {
         let now_ms = self.clock.now_ms();
-        let (held, held_ms) = self.held.counts(now_ms);
+        let (held, held_ms) = self.held.counts();
         let count = |summary: PoolSummary| pb::PoolCount {
             pool: summary.definition.name.clone(),
             waiting: summary.counts.waiting,

@@ -2,10 +2,15 @@
 //!
 //! Which those are, and in which order they go on, is for `dovetail_core::hold`.
 
+use std::{
+    collections::HashMap,
+    time::{Duration, Instant},
+};
+
 use dovetail_core::{
     EventId,
     batch::Keyed,
-    hold::{Freed, Holds},
+    hold::{Freed, Holds, Ticket},
 };
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
@@ -14,23 +19,53 @@ use super::{
     messages::{DiskFull, ElementName, Explaining, Found, Reply, RowRefused, Submitted, Withdrawing},
 };
 
-/// Most bytes of submissions that are held, as they were encoded. What would be held above it is refused.
+/// Bytes of submissions, as they were encoded, above which the stream that has most of those that are held is held no longer.
 const HELD_BYTES_MAX: usize = 64 << 20;
+/// Longest time to hold a read that does not wait for its element.
+const READ_MS_MAX: u64 = 1_000;
+/// A withdrawal whose time is over, but for which there is no room in flight, is looked at again after this.
+const AGAIN_MS: u64 = 1_000;
+/// While this process stands still, the time to hold stands still as well, but for so much.
+const STEP: Duration = Duration::from_secs(1);
+/// Fewest reads between two looks for those whose clients have left.
+const SWEEP_MIN: usize = 1_024;
+
+/// The bytes that a submission may take of those that may wait for the engine.
+#[derive(Debug)]
+pub(crate) struct Room {
+    /// Of all clients: until it is handled, or held.
+    pub(crate) on_the_way: Option<OwnedSemaphorePermit>,
+    /// Of its stream: until it is answered. So a stream that is held is read no further.
+    pub(crate) _of_stream: Option<OwnedSemaphorePermit>,
+    /// As it was encoded.
+    pub(crate) bytes: usize,
+}
 
 /// What may have to be held.
 #[derive(Debug)]
 pub(super) enum Held {
     Submit(Box<Admitting>),
-    Withdraw { element: ElementName, reply: Reply<Withdrawing> },
-    Get { element: ElementName, wait: bool, reply: oneshot::Sender<(Found, EventId)> },
-    Explain { element: ElementName, reply: oneshot::Sender<Explaining> },
+    Withdraw {
+        element: ElementName,
+        reply: Reply<Withdrawing>,
+    },
+    /// Waits so many milliseconds for the element's end, if any.
+    Get {
+        element: ElementName,
+        wait_ms: u32,
+        reply: oneshot::Sender<(Found, EventId)>,
+    },
+    Explain {
+        element: ElementName,
+        reply: oneshot::Sender<Explaining>,
+    },
 }
 
 impl Held {
     /// Its share of the bytes that may be held.
     fn bytes(&self) -> usize {
         match self {
-            Held::Submit(admitting) => admitting.room.num_permits(),
+            Held::Submit(admitting) => admitting.room.bytes,
             Held::Withdraw { .. } | Held::Get { .. } | Held::Explain { .. } => 0,
         }
     }
@@ -38,6 +73,32 @@ impl Held {
     /// Whether it makes events: then it goes on only while there is room for some.
     pub(super) fn writes(&self) -> bool {
         matches!(self, Held::Submit(_) | Held::Withdraw { .. })
+    }
+
+    /// Whether it can be answered where there is no room for events: a read, and what is refused because its time is over.
+    fn needs_no_room(&self, over: bool) -> bool {
+        !self.writes() || over
+    }
+
+    /// Its client has left, and nothing of it was done.
+    fn is_gone(&self) -> bool {
+        match self {
+            // What was sent is let in all the same.
+            Held::Submit(_) => false,
+            Held::Withdraw { reply, .. } => reply.is_closed(),
+            Held::Get { reply, .. } => reply.is_closed(),
+            Held::Explain { reply, .. } => reply.is_closed(),
+        }
+    }
+
+    /// The element that a key named when it was asked for: the answer is about that one.
+    pub(super) fn fix(&mut self, found: impl FnOnce(&ElementName) -> Option<ElementName>) {
+        match self {
+            Held::Submit(_) => {}
+            Held::Withdraw { element, .. } | Held::Get { element, .. } | Held::Explain { element, .. } => {
+                *element = found(element).unwrap_or_else(|| element.clone());
+            }
+        }
     }
 
     /// Answers what makes events without making any; gives back what does not. Whoever asked may have gone away.
@@ -63,17 +124,19 @@ pub(super) struct Admitting {
     pub(super) row: usize,
     /// The last event when the rows were asked for, or the last of them that was let in.
     pub(super) asked: Option<EventId>,
+    /// The row that it was held for.
+    pub(super) held_row: Option<usize>,
     submitted: Submitted,
-    pub(super) reply: Reply<Submitted>,
-    room: OwnedSemaphorePermit,
+    reply: Reply<Submitted>,
+    room: Room,
 }
 
 impl Admitting {
-    pub(super) fn new(elements: Submitting, reply: Reply<Submitted>, room: OwnedSemaphorePermit) -> Admitting {
+    pub(super) fn new(elements: Submitting, reply: Reply<Submitted>, room: Room) -> Admitting {
         let Submitting { count, batch, places, refused } = elements;
         let unsorted = !refused.is_empty();
         let submitted = Submitted { ids: vec![0; count], refused };
-        Admitting { batch, places, unsorted, row: 0, asked: None, submitted, reply, room }
+        Admitting { batch, places, unsorted, row: 0, asked: None, held_row: None, submitted, reply, room }
     }
 
     fn place(&self, row: usize) -> usize {
@@ -106,19 +169,31 @@ impl Admitting {
     }
 }
 
-/// All that are held, with a bound in bytes.
+/// All that are held, with a bound in bytes, and the clock that their times are measured by.
 #[derive(Debug)]
 pub(super) struct HeldRequests {
     holds: Holds<Held>,
     bytes: usize,
-    ms_max: u64,
+    /// By stream.
+    bytes_of: HashMap<u64, usize>,
     /// Requests that are no part of a stream of submissions have streams of their own, numbered from the end.
     alone: u64,
+    now_ms: u64,
+    looked: Instant,
+    sweep_at: usize,
 }
 
 impl HeldRequests {
     pub(super) fn new(ms_max: u64) -> HeldRequests {
-        HeldRequests { holds: Holds::new(ms_max), bytes: 0, ms_max, alone: u64::MAX }
+        HeldRequests {
+            holds: Holds::new(ms_max),
+            bytes: 0,
+            bytes_of: HashMap::new(),
+            alone: u64::MAX,
+            now_ms: 1,
+            looked: Instant::now(),
+            sweep_at: SWEEP_MIN,
+        }
     }
 
     /// A stream for a request that is alone in it.
@@ -127,41 +202,125 @@ impl HeldRequests {
         self.alone
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.holds.is_empty()
+    }
+
     /// Puts a request behind those of its stream that are held. Gives it back when there are none.
-    pub(super) fn behind(&mut self, stream: u64, request: Held) -> Result<(), Held> {
-        let bytes = request.bytes();
+    pub(super) fn behind(&mut self, stream: u64, mut request: Held) -> Result<(), Held> {
+        if !self.holds.holds(stream) {
+            return Err(request);
+        }
+        self.count(stream, &mut request);
         self.holds.behind(stream, request)?;
-        self.bytes += bytes;
+        self.make_room();
         Ok(())
     }
 
-    pub(super) fn hold(&mut self, stream: u64, until: EventId, now_ms: u64, request: Held) {
-        self.bytes += request.bytes();
-        self.holds.hold(stream, until, now_ms, request);
+    /// Holds a request; with the ticket it left with, if it waits for the same as before.
+    pub(super) fn hold(&mut self, stream: u64, until: EventId, mut request: Held, again: Option<Ticket>) {
+        let now_ms = self.tick();
+        self.count(stream, &mut request);
+        let read_ms = match &request {
+            Held::Get { wait_ms: 0, .. } | Held::Explain { .. } => Some(READ_MS_MAX),
+            Held::Get { wait_ms, .. } => Some((*wait_ms).into()),
+            Held::Submit(_) | Held::Withdraw { .. } => None,
+        };
+        self.holds.hold(stream, until, now_ms, request, again);
+        if let Some(read_ms) = read_ms {
+            self.holds.end_by(stream, now_ms + read_ms);
+        }
+        self.make_room();
+        self.sweep();
     }
 
-    /// Whether no more may be held.
-    pub(super) fn is_full(&self) -> bool {
-        self.bytes >= HELD_BYTES_MAX
+    /// Holds a withdrawal on whose time is over, until there may be room for it.
+    pub(super) fn hold_on(&mut self, stream: u64, until: EventId, request: Held) {
+        let now_ms = self.tick();
+        self.holds.hold(stream, until, now_ms, request, None);
+        self.holds.end_by(stream, now_ms + AGAIN_MS);
     }
 
-    pub(super) fn next(&mut self, decided: EventId, now_ms: u64) -> Option<Freed<Held>> {
-        let freed = self.holds.next(decided, now_ms)?;
-        self.bytes -= freed.request.bytes();
+    /// The next one that may go on; where there is no `room` for events, of those that need none.
+    pub(super) fn next(&mut self, decided: EventId, room: bool) -> Option<Freed<Held>> {
+        let now_ms = self.tick();
+        let freed = self.holds.next(decided, now_ms, |request, over| room || request.needs_no_room(over))?;
+        let bytes = freed.request.bytes();
+        self.bytes -= bytes;
+        if bytes > 0
+            && let Some(of) = self.bytes_of.get_mut(&freed.stream)
+        {
+            *of -= bytes;
+            if *of == 0 {
+                self.bytes_of.remove(&freed.stream);
+            }
+        }
         Some(freed)
     }
 
-    pub(super) fn deadline_ms(&self) -> Option<u64> {
-        self.holds.deadline_ms()
+    /// For how long a request was held, in milliseconds.
+    pub(super) fn held_ms(&self, ticket: Option<Ticket>) -> u64 {
+        ticket.map_or(0, |ticket| self.now_ms.saturating_sub(ticket.since_ms()))
     }
 
-    pub(super) fn ms_max(&self) -> u64 {
-        self.ms_max
+    /// In how many milliseconds the next one's time is over.
+    pub(super) fn over_in_ms(&mut self) -> Option<u64> {
+        let now_ms = self.tick();
+        self.holds.deadline_ms().map(|deadline_ms| deadline_ms.saturating_sub(now_ms))
     }
 
-    /// How many are held, and for how long the first of them at `now_ms`.
-    pub(super) fn counts(&self, now_ms: u64) -> (usize, u64) {
-        let since_ms = self.holds.deadline_ms().map(|deadline_ms| deadline_ms.saturating_sub(self.ms_max));
-        (self.holds.len(), since_ms.map_or(0, |since_ms| now_ms.saturating_sub(since_ms)))
+    /// How many are held, and for how many milliseconds the first of them.
+    pub(super) fn counts(&mut self) -> (usize, u64) {
+        let now_ms = self.tick();
+        (self.holds.len(), self.holds.since_ms().map_or(0, |since_ms| now_ms.saturating_sub(since_ms)))
+    }
+
+    /// The disk is full: what makes events is told so.
+    pub(super) fn refuse_writes(&mut self, why: DiskFull) {
+        for request in self.holds.take_out(Held::writes) {
+            // They are alone in their streams; submissions with others behind them go on by themselves.
+            self.bytes -= request.bytes();
+            _ = request.refuse(why);
+        }
+        let streams: Vec<u64> = self.bytes_of.keys().copied().collect();
+        streams.into_iter().for_each(|stream| self.holds.end_by(stream, 0));
+        self.bytes_of.retain(|&stream, _| self.holds.holds(stream));
+    }
+
+    /// A clock that does not count when this process stands still: what was held meanwhile is decided first.
+    fn tick(&mut self) -> u64 {
+        let passed = self.looked.elapsed().min(STEP);
+        let passed_ms = u64::try_from(passed.as_millis()).unwrap_or(0);
+        if passed_ms > 0 {
+            self.looked = Instant::now();
+            self.now_ms += passed_ms;
+        }
+        self.now_ms
+    }
+
+    fn count(&mut self, stream: u64, request: &mut Held) {
+        let Held::Submit(admitting) = request else { return };
+        // It is not on its way any more, and others may come.
+        admitting.room.on_the_way = None;
+        self.bytes += admitting.room.bytes;
+        *self.bytes_of.entry(stream).or_default() += admitting.room.bytes;
+    }
+
+    /// Above the bound, the stream that has most is held no longer: of its first batch, the rows that are undecided are refused.
+    fn make_room(&mut self) {
+        if self.bytes > HELD_BYTES_MAX
+            && let Some((&stream, _)) = self.bytes_of.iter().max_by_key(|&(_, bytes)| bytes)
+        {
+            self.holds.end_by(stream, 0);
+        }
+    }
+
+    /// Forgets those whose clients have left, once they may be as many as the others.
+    fn sweep(&mut self) {
+        let held = self.holds.streams();
+        if held >= self.sweep_at {
+            self.holds.take_out(Held::is_gone);
+            self.sweep_at = SWEEP_MIN.max(2 * self.holds.streams());
+        }
     }
 }

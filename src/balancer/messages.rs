@@ -11,11 +11,12 @@ use dovetail_core::{
 };
 use dovetail_log::AppendError;
 use thiserror::Error;
-use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tokio::sync::oneshot;
 
 use super::{
     checkpoint::{CheckpointError, Made},
     columns::Submitting,
+    held::Room,
 };
 use crate::{
     convert::{ConvertError, PartFrame},
@@ -41,8 +42,8 @@ pub(crate) enum Request {
         /// Those of one stream are let in in the order in which they come.
         stream: u64,
         reply: Reply<Submitted>,
-        /// Its share of the bytes that may wait; given back when it is handled.
-        room: OwnedSemaphorePermit,
+        /// Its share of the bytes that may wait.
+        room: Room,
     },
     /// A pool to define.
     Define { definition: PoolDefinition, reply: Reply<Result<Defined, DefinePoolError>> },
@@ -71,8 +72,8 @@ pub(crate) enum Event {
     Decisions { shard: ShardId, frame: DecisionFrame },
     /// Where to resume a shard's decisions.
     Mark { shard: ShardId, reply: oneshot::Sender<EventId> },
-    /// What became of an element, and up to where that is decided. With `wait`, tell also when it has ended.
-    Get { element: ElementName, wait: bool, reply: oneshot::Sender<(Found, EventId)> },
+    /// What became of an element, and up to where that is decided. With `wait_ms`, tell also when it has ended.
+    Get { element: ElementName, wait_ms: u32, reply: oneshot::Sender<(Found, EventId)> },
     /// What an explanation needs of an element that waits.
     Explain { element: ElementName, reply: oneshot::Sender<Explaining> },
     /// A pool by its name.

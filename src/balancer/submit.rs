@@ -8,7 +8,7 @@ use dovetail_core::{
 };
 use futures::StreamExt;
 use prost::Message;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming};
 
@@ -16,6 +16,7 @@ use super::{
     Node,
     columns::Submitting,
     errors::{self, RequestError},
+    held::Room,
     messages::{DiskFull, Request, RowRefused, Submitted},
 };
 use crate::{
@@ -27,6 +28,8 @@ use crate::{
 
 /// Batches of one stream that may wait for the disk. The next one is read when the first of them is answered.
 const BATCHES: usize = 64;
+/// Bytes of batches of one stream that may wait to be let in, as they were encoded. One batch may be larger.
+const STREAM_BYTES: u32 = 16 << 20;
 /// Most rows of a batch.
 pub(super) const ROWS_MAX: usize = 65_536;
 /// About the most bytes of text that the refusals of one answer have.
@@ -69,6 +72,7 @@ async fn read(
         }
     };
     let stream = node.next_stream();
+    let room = Arc::new(Semaphore::new(STREAM_BYTES as usize));
     loop {
         let message = tokio::select! {
             message = requests.message() => message,
@@ -77,7 +81,7 @@ async fn read(
         let answer = match message {
             Ok(None) => return,
             Ok(Some(request)) => tokio::select! {
-                taken = take(&node, stream, request) => taken.map_or_else(Answer::Last, Answer::Soon),
+                taken = take(&node, stream, &room, request) => taken.map_or_else(Answer::Last, Answer::Soon),
                 () = stop.given() => Answer::Last(errors::stopping(())),
                 // The client left while nothing could be taken; what it sent was not answered.
                 () = answers.closed() => return,
@@ -95,6 +99,7 @@ async fn read(
 async fn take(
     node: &Node,
     stream: u64,
+    stream_room: &Arc<Semaphore>,
     request: pb::SubmitRequest,
 ) -> Result<oneshot::Receiver<Result<Submitted, DiskFull>>, Status> {
     let bytes = request.encoded_len();
@@ -108,7 +113,9 @@ async fn take(
     if count > ROWS_MAX {
         return Err(RequestError::BatchSize { found: count }.into());
     }
-    let room = node.request_room(bytes).await?;
+    let share = u32::try_from(bytes).unwrap_or(STREAM_BYTES).clamp(1, STREAM_BYTES);
+    let of_stream = Arc::clone(stream_room).acquire_many_owned(share).await.map_err(errors::stopping)?;
+    let room = Room { _of_stream: Some(of_stream), ..node.request_room(bytes).await? };
     let pool = node.pools.named(&request.pool);
     let secret = node.ledger_limits.key_secret;
     let elements = match (batch, pool.as_deref().ok_or(request.pool)) {

@@ -15,6 +15,22 @@ use crate::{
     planted::{Bug, Planted},
 };
 
+/// When a request was held first. It keeps its place among the others, and its deadline, when it is held again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ticket {
+    turn: u64,
+    since_ms: u64,
+    deadline_ms: u64,
+}
+
+impl Ticket {
+    /// When it was held first, in milliseconds.
+    #[must_use]
+    pub fn since_ms(&self) -> u64 {
+        self.since_ms
+    }
+}
+
 /// A request that leaves.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Freed<R> {
@@ -26,6 +42,8 @@ pub struct Freed<R> {
     pub asked: Option<EventId>,
     /// Its time is over: it cannot be held again.
     pub over: bool,
+    /// To hold it again with, if it waits for the same as before; none when it waited behind another.
+    pub ticket: Option<Ticket>,
 }
 
 /// All that are held. `R` is a request with what has been done of it.
@@ -48,16 +66,17 @@ pub struct Holds<R> {
 struct Stream<R> {
     head: Option<Head<R>>,
     behind: VecDeque<R>,
-    /// When its requests came, beside those of others.
-    turn: u64,
 }
 
 #[derive(Debug)]
 struct Head<R> {
     request: R,
     until: EventId,
-    deadline_ms: u64,
+    ticket: Ticket,
 }
+
+/// Heads that are looked at for one that may leave while others may not.
+const LOOK: usize = 1024;
 
 impl<R> Holds<R> {
     /// Nobody is held. Nobody will be for longer than `ms_max`.
@@ -89,13 +108,19 @@ impl<R> Holds<R> {
     /// How many requests are held, those behind others included.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.requests().count()
+        self.streams.values().map(|stream| usize::from(stream.head.is_some()) + stream.behind.len()).sum()
     }
 
-    /// The requests that are held, those behind others included.
-    pub fn requests(&self) -> impl Iterator<Item = &R> {
-        let heads = self.streams.values().filter_map(|stream| stream.head.as_ref()).map(|head| &head.request);
-        heads.chain(self.streams.values().flat_map(|stream| &stream.behind))
+    /// How many streams have requests that are held.
+    #[must_use]
+    pub fn streams(&self) -> usize {
+        self.streams.len()
+    }
+
+    /// Whether a stream has a request that is held.
+    #[must_use]
+    pub fn holds(&self, stream: u64) -> bool {
+        self.streams.contains_key(&stream)
     }
 
     /// Puts a request behind those of its stream that are held. Gives it back when there are none.
@@ -112,46 +137,78 @@ impl<R> Holds<R> {
         }
     }
 
-    /// Holds the first request of its stream until everything up to `until` is decided.
+    /// Holds the first request of its stream until everything up to `until` is decided; with the ticket it left with, if it waits for
+    /// the same as before.
     ///
     /// # Panics
     /// When another of the stream is held, and is not the one that left last.
-    pub fn hold(&mut self, stream: u64, until: EventId, now_ms: u64, request: R) {
+    pub fn hold(&mut self, stream: u64, until: EventId, now_ms: u64, request: R, again: Option<Ticket>) {
         self.open = self.open.filter(|&open| open != stream);
-        let turns = &mut self.turns;
-        let held = self.streams.entry(stream).or_insert_with(|| {
-            *turns += 1;
-            Stream { head: None, behind: VecDeque::new(), turn: *turns }
+        let ticket = again.unwrap_or_else(|| {
+            self.turns += 1;
+            Ticket { turn: self.turns, since_ms: now_ms, deadline_ms: now_ms.saturating_add(self.ms_max) }
         });
-        let deadline_ms = now_ms.saturating_add(self.ms_max);
-        if let Some(head) = held.head.replace(Head { request, until, deadline_ms }) {
+        let new = || Stream { head: None, behind: VecDeque::new() };
+        let held = self.streams.entry(stream).or_insert_with(new);
+        if let Some(head) = held.head.replace(Head { request, until, ticket }) {
             assert!(self.planted.is(Bug::HeldOvertaken), "stream {stream} has two first requests");
             held.behind.push_front(head.request);
-            self.heads.remove(&(head.until, held.turn, stream));
-            self.deadlines.remove(&(head.deadline_ms, stream));
+            self.heads.remove(&(head.until, head.ticket.turn, stream));
+            self.deadlines.remove(&(head.ticket.deadline_ms, stream));
         }
-        self.heads.insert((until, held.turn, stream));
-        self.deadlines.insert((deadline_ms, stream));
+        self.heads.insert((until, ticket.turn, stream));
+        self.deadlines.insert((ticket.deadline_ms, stream));
     }
 
     /// The next request that may go on when everything up to `decided` is. What it comes to has to be done before the next one is
-    /// asked for: it may be held again.
-    pub fn next(&mut self, decided: EventId, now_ms: u64) -> Option<Freed<R>> {
-        if let Some(stream) = self.open.take() {
+    /// asked for: it may be held again. `may` says of a request, and whether its time is over, that it may leave now.
+    pub fn next(&mut self, decided: EventId, now_ms: u64, may: impl Fn(&R, bool) -> bool) -> Option<Freed<R>> {
+        if let Some(stream) = self.open {
             let held = self.streams.get_mut(&stream).expect("a stream that is open is there");
-            let request = held.behind.pop_front().expect("an open stream has more");
+            if !may(held.behind.front().expect("an open stream has more"), false) {
+                return None;
+            }
+            let request = held.behind.pop_front().expect("it was just there");
             self.close(stream);
-            return Some(Freed { stream, request, asked: None, over: false });
+            return Some(Freed { stream, request, asked: None, over: false, ticket: None });
         }
-        let decided = self.heads.first().filter(|&&(until, ..)| until <= decided).map(|&(.., stream)| stream);
-        let over = || self.deadlines.first().filter(|&&(at_ms, _)| at_ms <= now_ms).map(|&(_, stream)| stream);
+        let head = |stream: u64| &self.streams[&stream].head.as_ref().expect("a head is there").request;
+        let heads = self.heads.iter().take_while(|&&(until, ..)| until <= decided).take(LOOK);
+        let decided = heads.map(|&(.., stream)| stream).find(|&stream| may(head(stream), false));
+        let late = self.deadlines.iter().take_while(|&&(at_ms, _)| at_ms <= now_ms).take(LOOK);
+        let over = || late.map(|&(_, stream)| stream).find(|&stream| may(head(stream), true));
         let stream = decided.or_else(over)?;
         let held = self.streams.get_mut(&stream).expect("a head has a stream");
-        let Head { request, until, deadline_ms } = held.head.take().expect("a head is there");
-        self.heads.remove(&(until, held.turn, stream));
-        self.deadlines.remove(&(deadline_ms, stream));
+        let Head { request, until, ticket } = held.head.take().expect("a head is there");
+        self.heads.remove(&(until, ticket.turn, stream));
+        self.deadlines.remove(&(ticket.deadline_ms, stream));
         self.close(stream);
-        Some(Freed { stream, request, asked: Some(until), over: decided.is_none() })
+        Some(Freed { stream, request, asked: Some(until), over: decided.is_none(), ticket: Some(ticket) })
+    }
+
+    /// Ends the time of a stream's first request at `at_ms`, if it would be later.
+    pub fn end_by(&mut self, stream: u64, at_ms: u64) {
+        if let Some(head) = self.streams.get_mut(&stream).and_then(|held| held.head.as_mut()) {
+            self.deadlines.remove(&(head.ticket.deadline_ms, stream));
+            head.ticket.deadline_ms = head.ticket.deadline_ms.min(at_ms);
+            self.deadlines.insert((head.ticket.deadline_ms, stream));
+        }
+    }
+
+    /// Takes out first requests that nobody waits behind, of which `gone` says that they are not wanted any more.
+    pub fn take_out(&mut self, gone: impl Fn(&R) -> bool) -> Vec<R> {
+        let alone =
+            |held: &Stream<R>| held.behind.is_empty() && held.head.as_ref().is_some_and(|head| gone(&head.request));
+        let streams: Vec<u64> =
+            self.streams.iter().filter(|(_, held)| alone(held)).map(|(&stream, _)| stream).collect();
+        let mut taken = Vec::with_capacity(streams.len());
+        for stream in streams {
+            let head = self.streams.remove(&stream).and_then(|held| held.head).expect("it was just there");
+            self.heads.remove(&(head.until, head.ticket.turn, stream));
+            self.deadlines.remove(&(head.ticket.deadline_ms, stream));
+            taken.push(head.request);
+        }
+        taken
     }
 
     /// When the next one's time is over, in milliseconds.
@@ -160,8 +217,15 @@ impl<R> Holds<R> {
         self.deadlines.first().map(|&(deadline_ms, _)| deadline_ms)
     }
 
+    /// Since when the first of them is held, in milliseconds.
+    #[must_use]
+    pub fn since_ms(&self) -> Option<u64> {
+        self.streams.values().filter_map(|held| held.head.as_ref()).map(|head| head.ticket.since_ms).min()
+    }
+
     /// A stream's first request has left: the next one follows, or nobody is held there any more.
     fn close(&mut self, stream: u64) {
+        self.open = None;
         if self.streams[&stream].behind.is_empty() {
             self.streams.remove(&stream);
         } else {
@@ -179,7 +243,7 @@ mod tests {
     }
 
     fn leave(holds: &mut Holds<&'static str>, decided: u64, now_ms: u64) -> Vec<String> {
-        std::iter::from_fn(|| holds.next(x(decided), now_ms))
+        std::iter::from_fn(|| holds.next(x(decided), now_ms, |_, _| true))
             .map(|freed| {
                 let asked = freed.asked.map_or(String::new(), |asked| format!(" asked at {asked}"));
                 format!("{}{asked}{}", freed.request, if freed.over { " over" } else { "" })
@@ -191,7 +255,7 @@ mod tests {
     fn a_request_leaves_when_its_event_is_decided_and_those_behind_it_follow() {
         let mut holds = Holds::new(100);
         assert_eq!(holds.behind(1, "a"), Err("a"), "nobody is held");
-        holds.hold(1, x(5), 0, "a");
+        holds.hold(1, x(5), 0, "a", None);
         assert_eq!([holds.behind(1, "b"), holds.behind(1, "c"), holds.behind(2, "d")], [Ok(()), Ok(()), Err("d")]);
         assert_eq!((holds.len(), holds.deadline_ms()), (3, Some(100)));
         assert_eq!(leave(&mut holds, 4, 99), [""; 0]);
@@ -202,36 +266,73 @@ mod tests {
     #[test]
     fn the_lowest_event_comes_first_and_then_who_came_first() {
         let mut holds = Holds::new(100);
-        holds.hold(7, x(9), 0, "late");
-        holds.hold(8, x(5), 0, "first");
-        holds.hold(3, x(5), 0, "second");
+        holds.hold(7, x(9), 0, "late", None);
+        holds.hold(8, x(5), 0, "first", None);
+        holds.hold(3, x(5), 0, "second", None);
         assert_eq!(leave(&mut holds, 9, 0), ["first asked at x5", "second asked at x5", "late asked at x9"]);
     }
 
     #[test]
     fn one_that_is_held_again_stays_before_those_behind_it() {
         let mut holds = Holds::new(100);
-        holds.hold(1, x(5), 0, "a");
+        holds.hold(1, x(5), 0, "a", None);
         holds.behind(1, "b").unwrap();
-        let freed = holds.next(x(5), 10).unwrap();
-        holds.hold(1, x(8), 10, freed.request);
+        let freed = holds.next(x(5), 10, |_, _| true).unwrap();
+        holds.hold(1, x(8), 10, freed.request, None);
         assert_eq!((leave(&mut holds, 7, 109), holds.deadline_ms()), (vec![], Some(110)));
         // The one behind may have to wait for itself.
-        assert_eq!(holds.next(x(8), 20).unwrap().request, "a");
-        let behind = holds.next(x(8), 20).unwrap();
+        assert_eq!(holds.next(x(8), 20, |_, _| true).unwrap().request, "a");
+        let behind = holds.next(x(8), 20, |_, _| true).unwrap();
         assert_eq!((behind.request, behind.asked), ("b", None));
-        holds.hold(1, x(12), 20, "b");
+        holds.hold(1, x(12), 20, "b", None);
         assert_eq!(leave(&mut holds, 12, 20), ["b asked at x12"]);
     }
 
     #[test]
     fn nobody_is_held_for_ever() {
         let mut holds = Holds::new(100);
-        holds.hold(1, x(5), 0, "a");
-        holds.hold(2, x(4), 50, "b");
+        holds.hold(1, x(5), 0, "a", None);
+        holds.hold(2, x(4), 50, "b", None);
         holds.behind(1, "c").unwrap();
         assert_eq!(leave(&mut holds, 0, 100), ["a asked at x5 over", "c"]);
         assert_eq!(leave(&mut holds, 0, 149), [""; 0]);
         assert_eq!(leave(&mut holds, 0, 150), ["b asked at x4 over"]);
+    }
+
+    #[test]
+    fn one_that_is_held_again_for_the_same_keeps_its_turn_and_its_deadline() {
+        let mut holds = Holds::new(100);
+        holds.hold(1, x(5), 0, "first", None);
+        holds.hold(2, x(5), 1, "second", None);
+        let freed = holds.next(x(5), 10, |_, _| true).unwrap();
+        holds.hold(1, x(6), 10, freed.request, freed.ticket);
+        let freed = holds.next(x(5), 10, |_, _| true).unwrap();
+        assert_eq!((freed.request, freed.ticket.unwrap().since_ms()), ("second", 1));
+        holds.hold(2, x(6), 10, freed.request, None);
+        assert_eq!((holds.deadline_ms(), holds.since_ms()), (Some(100), Some(0)));
+        assert_eq!(leave(&mut holds, 6, 10), ["first asked at x6", "second asked at x6"]);
+    }
+
+    #[test]
+    fn who_may_not_leave_stays_and_lets_others_go() {
+        let mut holds = Holds::new(100);
+        holds.hold(1, x(5), 0, "writes", None);
+        holds.hold(2, x(5), 0, "reads", None);
+        let reads = |request: &&str, _: bool| *request == "reads";
+        assert_eq!(holds.next(x(5), 0, reads).unwrap().request, "reads");
+        assert_eq!(holds.next(x(5), 500, reads), None);
+        assert_eq!(leave(&mut holds, 5, 500), ["writes asked at x5"]);
+    }
+
+    #[test]
+    fn a_time_can_be_ended_and_who_is_gone_taken_out() {
+        let mut holds = Holds::new(100);
+        holds.hold(1, x(5), 0, "large", None);
+        holds.behind(1, "behind").unwrap();
+        holds.hold(2, x(5), 0, "gone", None);
+        holds.end_by(1, 0);
+        assert_eq!(holds.take_out(|_| true), ["gone"], "nobody waits behind it");
+        assert_eq!(leave(&mut holds, 0, 1), ["large asked at x5 over", "behind"]);
+        assert!(holds.is_empty() && holds.deadline_ms().is_none());
     }
 }

@@ -403,11 +403,10 @@ impl Ledger {
     }
 
     /// Whether an element that waits as far as has been decided may have ended by an event that has an id: then, up to where that
-    /// has to be decided. `asked` is what this answered the first time.
+    /// has to be decided.
     #[must_use]
-    pub fn undecided(&self, element: ElementId, asked: Option<EventId>) -> Option<EventId> {
-        let at = asked.unwrap_or(self.recorded).max(element.arrival());
-        (self.decided < at && self.elements.waits(element).is_some()).then_some(at)
+    pub fn undecided(&self, element: ElementId) -> Option<EventId> {
+        (self.decided < self.recorded && self.elements.waits(element).is_some()).then_some(self.recorded)
     }
 
     /// Checks a submission. What is admitted has to be given an id and recorded before the next one is checked. `asked` as for

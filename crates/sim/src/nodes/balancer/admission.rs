@@ -4,6 +4,7 @@
 use dovetail_core::{
     ElementId, EventId, EventKind,
     clock::EventClock,
+    hold::Ticket,
     ledger::{Admission, Status, Submission, SubmitError, Timing},
 };
 
@@ -61,7 +62,7 @@ impl Balancer {
                 cx.stats.held_behind += 1;
                 Ok(())
             }
-            Err(submitted) => self.admit(cx, stream, submitted, false),
+            Err(submitted) => self.admit(cx, stream, submitted, None, false),
         }
     }
 
@@ -70,14 +71,21 @@ impl Balancer {
         while !self.full() {
             let live = self.live.as_mut().expect("a node that is up is live");
             let now_ms = live.clock.read(cx.net.now());
-            let Some(freed) = live.holds.next(live.ledger.decided(), now_ms) else { break };
-            self.admit(cx, freed.stream, freed.request, freed.over)?;
+            let Some(freed) = live.holds.next(live.ledger.decided(), now_ms, |_, _| true) else { break };
+            self.admit(cx, freed.stream, freed.request, freed.ticket, freed.over)?;
         }
         self.set_timers(cx);
         Ok(())
     }
 
-    fn admit(&mut self, cx: &mut Cx, stream: u64, mut submitted: Submitted, over: bool) -> Result<(), Violation> {
+    fn admit(
+        &mut self,
+        cx: &mut Cx,
+        stream: u64,
+        mut submitted: Submitted,
+        ticket: Option<Ticket>,
+        over: bool,
+    ) -> Result<(), Violation> {
         self.keep_time(cx);
         let live = self.live.as_mut().expect("a node that is up is live");
         let asked = *submitted.asked.get_or_insert(live.sequencer.assigned());
@@ -108,7 +116,7 @@ impl Balancer {
             Ok(Admission::Undecided(until)) => {
                 cx.stats.held_rows += 1;
                 let now_ms = live.clock.read(cx.net.now());
-                live.holds.hold(stream, until, now_ms, submitted);
+                live.holds.hold(stream, until, now_ms, submitted, ticket);
             }
             Err(error) => {
                 cx.stats.refused += 1;
