@@ -170,6 +170,27 @@ mod tests {
         Cli::command().debug_assert();
     }
 
+    /// Every command and what is below it, by name.
+    fn all_of(command: clap::Command) -> Vec<clap::Command> {
+        let below: Vec<_> = command.get_subcommands().cloned().flat_map(all_of).collect();
+        std::iter::once(command).chain(below).collect()
+    }
+
+    #[test]
+    fn examples_of_the_help_can_be_copied() {
+        let roles = crate::settings::Role::ALL.map(role::command);
+        for mut command in all_of(Cli::command()).into_iter().chain(roles) {
+            let name = command.get_name().to_owned();
+            let after = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            for example in after.lines().filter(|line| line.starts_with("  ")) {
+                assert!(example.chars().count() <= 100, "{name}: {example}");
+            }
+            let help = command.render_long_help().to_string();
+            let broken = help.lines().find(|line| line.trim() == "\\");
+            assert_eq!(broken, None, "{name}: {help}");
+        }
+    }
+
     #[test]
     fn the_forms_that_scripts_rely_on_are_understood() {
         for line in [

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::error::CliError;
-use super::{DEFAULT_SERVER, duration};
+use super::{DEFAULT_SERVER, duration, notices};
 use crate::client::{Client, by_id, by_key};
 use crate::pb;
 
@@ -47,6 +47,15 @@ impl ServerArgs {
         }
     }
 
+    /// Says, after an answer, whether it is of now: see [`notices::as_of`]. Within what is left of the time, which then is no error:
+    /// the answer is there.
+    pub async fn as_of(client: &Client, at: u64, late: impl Future<Output = CliError>) {
+        tokio::select! {
+            () = notices::as_of(client, at) => {}
+            _ = late => {}
+        }
+    }
+
     fn timed_out(&self, ms: u64) -> CliError {
         let (within, server) = (duration::format_ms(ms), &self.server);
         CliError::TimedOut(format!("not done within {within}, which is --timeout, with the server at {server}"))
@@ -55,9 +64,10 @@ impl ServerArgs {
 
 /// An element, by its id or by its key in a pool.
 #[derive(Debug, clap::Args)]
+#[command(group = clap::ArgGroup::new("which").required(true).args(["id", "key"]))]
 pub struct ElementArgs {
     /// The id its submission returned
-    #[arg(value_name = "ID", required_unless_present = "key", conflicts_with_all = ["key", "pool"])]
+    #[arg(value_name = "ID", conflicts_with = "pool", value_parser = id)]
     id: Option<u64>,
     /// The pool it is in
     #[arg(long, value_name = "POOL", requires = "key")]
@@ -68,6 +78,11 @@ pub struct ElementArgs {
 }
 
 impl ElementArgs {
+    /// The pool that its key is of.
+    pub fn pool(&self) -> Option<&str> {
+        self.pool.as_deref()
+    }
+
     /// As the protocol names it.
     pub fn reference(&self) -> pb::ElementRef {
         match (&self.pool, &self.key) {
@@ -76,6 +91,11 @@ impl ElementArgs {
             _ => by_id(self.id.unwrap_or_default()),
         }
     }
+}
+
+/// An element's id, for clap.
+pub fn id(text: &str) -> Result<u64, String> {
+    text.parse().map_err(|_| "an id is a number; a key needs --pool and --key".to_owned())
 }
 
 /// Milliseconds from text such as `60s`, for clap.

@@ -1,15 +1,17 @@
 //! `dovetail get` and `dovetail withdraw`: one element.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::time::Duration;
 
 use serde::Serialize;
 
-use super::arguments::{ElementArgs, ServerArgs, duration_ms};
+use super::arguments::{ElementArgs, ServerArgs, duration_ms, id};
 use super::elements::{self, FilterArgs, Many};
 use super::error::CliError;
 use super::match_json::{self, MatchJson, PayloadJson};
+use super::pool::{self, or_no_pool};
 use super::table::printable;
 use super::{duration, notices, output, schema};
 use crate::client::{Client, WAIT_MAX, by_id, by_key};
@@ -47,7 +49,8 @@ pub struct GetArgs {
     .args(["id", "key", "all", "key_prefix", "wheres"]))]
 pub struct WithdrawArgs {
     /// The id its submission returned
-    #[arg(value_name = "ID", conflicts_with_all = ["pool", "key", "all", "key_prefix", "wheres"])]
+    #[arg(value_name = "ID", conflicts_with_all = ["pool", "key", "all", "key_prefix", "wheres"],
+          value_parser = id)]
     id: Option<u64>,
     /// The pool it is in
     #[arg(long, value_name = "POOL")]
@@ -82,16 +85,21 @@ fn wait(text: &str) -> Result<u64, String> {
 /// Shows an element.
 pub async fn get(arguments: GetArgs) -> Result<(), CliError> {
     let wait_ms = arguments.wait.unwrap_or_default();
+    let late = arguments.server.deadline();
     let get = async |client: Client| {
         let asking = client.get_at(arguments.element.reference(), Duration::from_millis(wait_ms), arguments.at);
-        Ok(notices::during(&client, asking).await?)
+        let answer = notices::during(&client, asking).await;
+        Ok((or_no_pool(&client, arguments.element.pool(), answer).await?, client))
     };
-    let found = arguments.server.run(get).await?;
+    let (found, client) = arguments.server.run(get).await?;
     let text = match arguments.json {
         true => match_json::line(&ElementJson::from(&found)),
         false => describe(&found),
     };
     output::print(&text)?;
+    if found.state() == ElementState::Waiting {
+        ServerArgs::as_of(&client, found.at, late).await;
+    }
     if wait_ms > 0 && found.state() == ElementState::Waiting {
         let waited = duration::format_ms(wait_ms);
         return Err(CliError::TimedOut(format!("element {} still waits after {waited}, which is --wait", found.id)));
@@ -108,12 +116,29 @@ pub async fn withdraw(arguments: WithdrawArgs) -> Result<(), CliError> {
         (None, pool, _) => {
             // clap sees to it that there is a pool.
             let pool = pool.as_deref().unwrap_or_default();
-            let many = || Many { pool, filter: &arguments.filter, yes: arguments.yes, json: arguments.json };
-            return arguments.server.run(async |client: Client| elements::withdraw(&client, many()).await).await;
+            let sent = Cell::new(false);
+            let many =
+                || Many { pool, filter: &arguments.filter, yes: arguments.yes, json: arguments.json, sent: &sent };
+            let done = arguments.server.run(async |client: Client| elements::withdraw(&client, many()).await).await;
+            return or_in_doubt(done, sent.get(), "\"dovetail list\" with the same filter tells who still waits");
         }
     };
-    let withdraw = async |client: Client| Ok(notices::during(&client, client.withdraw(element.clone())).await?);
-    let answer = arguments.server.run(withdraw).await?;
+    let sent = Cell::new(false);
+    let withdraw = async |client: Client| {
+        sent.set(true);
+        let answer = notices::during(&client, client.withdraw(element.clone())).await;
+        let answer = or_no_pool(&client, arguments.pool.as_deref(), answer).await?;
+        match (answer.outcome(), &arguments.pool) {
+            (WithdrawOutcome::Unknown, Some(pool)) => pool::must_be(&client, pool).await?,
+            _ => {}
+        }
+        Ok(answer)
+    };
+    let tells = match arguments.id {
+        Some(id) => format!("\"dovetail get {id}\" tells"),
+        None => "\"dovetail get\" with the same pool and key tells".to_owned(),
+    };
+    let answer = or_in_doubt(arguments.server.run(withdraw).await, sent.get(), &tells)?;
     let (outcome, worked) = match answer.outcome() {
         WithdrawOutcome::Withdrawn => ("withdrawn", true),
         WithdrawOutcome::AlreadyMatched => ("already matched", false),
@@ -135,6 +160,16 @@ pub async fn withdraw(arguments: WithdrawArgs) -> Result<(), CliError> {
     match worked {
         true => Ok(()),
         false => Err(CliError::Reported),
+    }
+}
+
+/// What failed; and, when it was sent and its answer did not come, that it may take place all the same.
+fn or_in_doubt<T>(done: Result<T, CliError>, sent: bool, tells: &str) -> Result<T, CliError> {
+    match done {
+        Err(error) if sent && error.is_in_doubt() => {
+            Err(error.advised(format!("the withdrawal may still take place; {tells}")))
+        }
+        done => done,
     }
 }
 

@@ -1,5 +1,6 @@
 //! `dovetail list`, and `dovetail withdraw` of many: the elements that wait in a pool, chosen by key prefix and attributes.
 
+use std::cell::Cell;
 use std::io::{self, BufRead as _, IsTerminal as _};
 
 use serde_json::json;
@@ -7,6 +8,7 @@ use serde_json::json;
 use super::arguments::ServerArgs;
 use super::element::{self, ElementJson};
 use super::error::CliError;
+use super::pool::{self, or_no_pool};
 use super::schema::PoolSchema;
 use super::table::{Table, printable, thousands};
 use super::{duration, input, match_json, notices, output};
@@ -64,7 +66,7 @@ impl FilterArgs {
         if self.wheres.is_empty() {
             return Ok(filter);
         }
-        let schema = PoolSchema::of(&client.get_pool(pool).await?.pool.unwrap_or_default());
+        let schema = PoolSchema::of(&pool::definition(client, pool).await?);
         for (name, text) in &self.wheres {
             let unknown = || CliError::Arguments(schema.unknown(name));
             let (_, _, declared) = schema.find(name).ok_or_else(unknown)?;
@@ -92,7 +94,8 @@ pub async fn list(arguments: ListArgs) -> Result<(), CliError> {
         loop {
             let page_size = left.min(PAGE) as u32;
             let request = pb::ListElementsRequest { filter: Some(filter.clone()), page_size, page_token };
-            let page = client.list_elements(request).await?;
+            let page = client.list_elements(request).await;
+            let page = or_no_pool(&client, Some(&arguments.pool), page).await?;
             left -= page.elements.len() as u64;
             output::print(&text(&page.elements, arguments.json, printed == 0))?;
             printed += page.elements.len();
@@ -104,9 +107,13 @@ pub async fn list(arguments: ListArgs) -> Result<(), CliError> {
         if printed == 0 && !arguments.json {
             output::print("no such element waits\n")?;
         }
-        Ok(())
+        Ok(client)
     };
-    arguments.server.run(print).await
+    let late = arguments.server.deadline();
+    let client = arguments.server.run(print).await?;
+    // Also when nobody is listed: who was submitted since is in no answer yet.
+    ServerArgs::as_of(&client, 0, late).await;
+    Ok(())
 }
 
 fn text(elements: &[pb::GetElementResponse], json: bool, first: bool) -> String {
@@ -146,6 +153,8 @@ pub struct Many<'a> {
     /// Nobody is asked.
     pub yes: bool,
     pub json: bool,
+    /// Becomes true when the first is asked to be withdrawn.
+    pub sent: &'a Cell<bool>,
 }
 
 /// Withdraws page after page, and says what became of them.
@@ -156,10 +165,12 @@ pub async fn withdraw(client: &Client, many: Many<'_>) -> Result<(), CliError> {
     }
     let all = many.filter.words().is_empty();
     let (mut total, mut page_token) = (pb::WithdrawElementsResponse::default(), String::new());
+    many.sent.set(true);
     loop {
         let request =
             pb::WithdrawElementsRequest { filter: Some(filter.clone()), all, page_size: PAGE as u32, page_token };
-        let part = notices::during(client, client.withdraw_elements(request)).await?;
+        let part = notices::during(client, client.withdraw_elements(request)).await;
+        let part = or_no_pool(client, Some(many.pool), part).await?;
         total.withdrawn += part.withdrawn;
         total.matched += part.matched;
         total.ended += part.ended;

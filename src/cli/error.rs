@@ -92,6 +92,14 @@ pub enum CliError {
     /// The time that was given for it ran out.
     #[error("{0}")]
     TimedOut(String),
+    /// An error, and what can be done about it, or what is not known for it.
+    #[error("{error}; {advice}")]
+    Advised {
+        /// What went wrong.
+        error: Box<CliError>,
+        /// For whoever reads that.
+        advice: String,
+    },
     /// What went wrong was said when it did; only the exit code is left to tell.
     #[error("not all of it worked")]
     Reported,
@@ -102,9 +110,32 @@ impl CliError {
     pub fn is_time_out(&self) -> bool {
         match self {
             CliError::TimedOut(_) => true,
+            CliError::Advised { error, .. } => error.is_time_out(),
             CliError::Client(error) => error.code() == Some(tonic::Code::DeadlineExceeded),
             _ => false,
         }
+    }
+}
+
+impl CliError {
+    /// The same, with what can be done about it.
+    pub fn advised(self, advice: impl Into<String>) -> CliError {
+        CliError::Advised { error: Box::new(self), advice: advice.into() }
+    }
+
+    /// Whether what was asked for may take place all the same: its answer was not waited for, or did not come.
+    pub fn is_in_doubt(&self) -> bool {
+        let lost = match self {
+            CliError::Client(ClientError::Lost { .. }) => true,
+            CliError::Client(error) => error.code() == Some(tonic::Code::Unavailable),
+            _ => false,
+        };
+        lost || self.is_time_out()
+    }
+
+    /// The gRPC code, where the server sent one.
+    pub fn code(&self) -> Option<tonic::Code> {
+        if let CliError::Client(error) = self { error.code() } else { None }
     }
 }
 

@@ -7,8 +7,9 @@ use serde::Serialize;
 use super::arguments::{ElementArgs, ServerArgs};
 use super::element::{self, ElementJson};
 use super::error::CliError;
+use super::pool::or_no_pool;
 use super::table::{Table, printable, thousands};
-use super::{duration, match_json, output};
+use super::{duration, match_json, notices, output};
 use crate::client::Client;
 use crate::pb::{self, ElementState};
 
@@ -30,13 +31,22 @@ pub struct ExplainArgs {
 
 /// Shows why an element is waiting; of one that is not, what became of it.
 pub async fn run(arguments: ExplainArgs) -> Result<(), CliError> {
-    let explain = async |client: Client| Ok(client.explain(arguments.element.reference(), arguments.nearest).await?);
-    let explained = arguments.server.run(explain).await?;
+    let late = arguments.server.deadline();
+    let explain = async |client: Client| {
+        let asking = client.explain(arguments.element.reference(), arguments.nearest);
+        let answer = notices::during(&client, asking).await;
+        Ok((or_no_pool(&client, arguments.element.pool(), answer).await?, client))
+    };
+    let (explained, client) = arguments.server.run(explain).await?;
     let text = match arguments.json {
         true => match_json::line(&ExplainJson::from(&explained)),
         false => describe(&explained),
     };
-    Ok(output::print(&text)?)
+    output::print(&text)?;
+    if let Some(found) = explained.element.as_ref().filter(|found| found.state() == ElementState::Waiting) {
+        ServerArgs::as_of(&client, found.at, late).await;
+    }
+    Ok(())
 }
 
 fn describe(explained: &pb::ExplainResponse) -> String {

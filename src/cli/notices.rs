@@ -14,6 +14,8 @@ use crate::client::Client;
 use crate::pb::inspect_response::State;
 use crate::pb::{self, Role};
 
+/// Longest time for what is said beside an answer.
+const ONCE_WITHIN: Duration = Duration::from_secs(1);
 /// How often to ask.
 const ASK: Duration = Duration::from_secs(1);
 /// Longest time for an answer.
@@ -32,6 +34,25 @@ pub async fn during<T>(client: &Client, work: impl Future<Output = T>) -> T {
         done = work => done,
         never = tell(client) => match never {},
     }
+}
+
+/// Says after an answer of what is decided that decisions stand still, so that it is not of now. `at` is the position that it
+/// reflects, where it says so. Asks once; who does not answer is not waited for.
+pub async fn as_of(client: &Client, at: u64) {
+    if let Ok(Ok(node)) = timeout(ONCE_WITHIN, client.inspect()).await
+        && let Some(State::Balancer(state)) = &node.state
+        && let Some(text) = stale(state, at)
+    {
+        eprintln!("{text}");
+    }
+}
+
+/// Why an answer is not of now, in words; none while decisions go on.
+fn stale(state: &pb::BalancerState, at: u64) -> Option<String> {
+    let still = still(state)?;
+    let at = if at == 0 { state.stable } else { at };
+    let so = if state.awaited.is_empty() { ";" } else { ", so" };
+    Some(format!("{still}{so} this is as of event {at}"))
 }
 
 async fn tell(client: &Client) -> std::convert::Infallible {
@@ -191,6 +212,21 @@ mod tests {
         assert_eq!(still(&pb::BalancerState { undecided_ms: 9000, ..pb::BalancerState::default() }), None);
         let text = still(&pb::BalancerState { undecided_ms: 12_345, ..pb::BalancerState::default() }).unwrap();
         assert!(text.starts_with("nothing was decided for 12s, though every node is connected"), "{text}");
+    }
+
+    #[test]
+    fn an_answer_is_as_of_an_event_only_while_decisions_stand_still() {
+        let state = |undecided_ms, awaited: &[pb::AwaitedNode]| pb::BalancerState {
+            undecided_ms,
+            stable: 17,
+            awaited: awaited.to_vec(),
+            ..pb::BalancerState::default()
+        };
+        assert_eq!(stale(&state(0, &[away(1, 31_000, false)]), 0), None);
+        let expected = "decisions wait for matcher 1 (http://m1, down for 31s), so this is as of event 17";
+        assert_eq!(stale(&state(9000, &[away(1, 31_000, false)]), 0).as_deref(), Some(expected));
+        let text = stale(&state(12_000, &[]), 16).unwrap();
+        assert!(text.ends_with("see \"dovetail status --all\"; this is as of event 16"), "{text}");
     }
 
     #[test]

@@ -5,12 +5,13 @@ use std::path::PathBuf;
 use clap::Subcommand;
 use dovetail_rule::{AttributeType, TypeError};
 use serde_json::json;
+use tonic::Code;
 
 use super::arguments::{ServerArgs, duration_ms};
 use super::error::CliError;
 use super::table::{Table, printable, thousands};
 use super::{duration, match_json, output, pool_file, schema};
-use crate::client::Client;
+use crate::client::{Client, ClientError};
 use crate::{convert, pb};
 
 /// Commands of `dovetail pool`.
@@ -26,8 +27,8 @@ const EXAMPLES: &str = "\
 Examples:
   dovetail pool define --file examples/players.toml
   dovetail pool define duel --attribute region=string --attribute skill=int \\
-      --rule 'a.region == b.region && abs(a.skill - b.skill) <= 25 + min(a.waited, b.waited) / 200' \\
-      --ttl 60s --reprobe 5s,10s
+      --ttl 60s --reprobe 5s,10s --rule 'a.region == b.region
+      && abs(a.skill - b.skill) <= 25 + min(a.waited, b.waited) / 200'
 
 Types are int, double, string, bool, list<string>, timestamp and duration. In a rule, a has the lower id, and waited \
 is in milliseconds. A rule that widens with waited finds more only when the element searches \
@@ -36,9 +37,10 @@ again: see --reprobe.";
 /// Flags of `dovetail pool define`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
+#[command(group = clap::ArgGroup::new("which").required(true).args(["name", "file"]))]
 pub struct DefineArgs {
     /// The pool's name
-    #[arg(value_name = "NAME", required_unless_present = "file")]
+    #[arg(value_name = "NAME", requires = "rule")]
     name: Option<String>,
     /// A TOML file that defines the pool, instead of the other flags
     #[arg(long, value_name = "FILE", conflicts_with_all = ["name", "attribute", "rule", "ttl", "reprobe", "waiting_max", "payload_bytes_max"])]
@@ -47,7 +49,7 @@ pub struct DefineArgs {
     #[arg(long, value_name = "NAME=TYPE", value_parser = attribute)]
     attribute: Vec<(String, AttributeType)>,
     /// Which pairs match: a CEL expression over a and b
-    #[arg(long, value_name = "RULE", required_unless_present = "file")]
+    #[arg(long, value_name = "RULE")]
     rule: Option<String>,
     /// How long an element waits that does not say; without it, for ever
     #[arg(long, value_name = "DURATION", value_parser = duration_ms)]
@@ -107,7 +109,13 @@ async fn define(arguments: DefineArgs) -> Result<(), CliError> {
         },
     };
     let name = definition.name.clone();
-    let defined = server.run(async |client: Client| Ok(client.define_pool(definition).await?)).await?;
+    let defined = server.run(async |client: Client| Ok(client.define_pool(definition).await?)).await;
+    let defined = defined.map_err(|error| match error.code() {
+        Some(Code::AlreadyExists) => {
+            error.advised(format!("choose another name; the elements of {name} stay where they are"))
+        }
+        _ => error,
+    })?;
     if arguments.json {
         let note = |note: &pb::Note| json!({ "code": note.code, "text": note.text });
         let notes: Vec<_> = defined.notes.iter().map(note).collect();
@@ -157,6 +165,45 @@ fn table(pools: &[pb::PoolStatus]) -> String {
         ]);
     }
     table.render(0)
+}
+
+/// Pools that are named when the one asked for is not there.
+const POOLS_NAMED: u32 = 20;
+
+/// A pool's definition; or, when it is not defined, which pools there are.
+pub async fn definition(client: &Client, pool: &str) -> Result<pb::PoolDefinition, CliError> {
+    match client.get_pool(pool).await {
+        Ok(status) => Ok(status.pool.unwrap_or_default()),
+        Err(error) if error.code() == Some(Code::NotFound) => Err(none(client, pool).await?),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Fails when the pool is not defined.
+pub async fn must_be(client: &Client, pool: &str) -> Result<(), CliError> {
+    definition(client, pool).await.map(drop)
+}
+
+/// The answer about something in a pool. When it was not found because the pool is not there, that is the error.
+pub async fn or_no_pool<T>(client: &Client, pool: Option<&str>, answer: Result<T, ClientError>) -> Result<T, CliError> {
+    if let (Err(error), Some(pool)) = (&answer, pool)
+        && error.code() == Some(Code::NotFound)
+    {
+        must_be(client, pool).await?;
+    }
+    Ok(answer?)
+}
+
+async fn none(client: &Client, pool: &str) -> Result<CliError, CliError> {
+    let some = pb::ListPoolsRequest { page_size: POOLS_NAMED, view: pb::PoolView::Basic.into(), ..Default::default() };
+    let pools = client.list_pools_page(some).await?;
+    let names: Vec<String> = pools.pools.into_iter().filter_map(|status| Some(status.pool?.name)).collect();
+    let more = if pools.next_page_token.is_empty() { "" } else { ", and more" };
+    let there_are = match names.is_empty() {
+        true => "there are no pools yet; define one with \"dovetail pool define\"".to_owned(),
+        false => format!("there are: {}{more}", names.join(", ")),
+    };
+    Ok(CliError::NoPool { pool: pool.to_owned(), there_are })
 }
 
 fn type_name(attribute: &pb::Attribute) -> &'static str {

@@ -29,9 +29,10 @@ Examples:
 /// Flags of `dovetail rule plan`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
+#[command(group = clap::ArgGroup::new("which").required(true).args(["rule", "file"]))]
 pub struct PlanArgs {
     /// Which pairs match: a CEL expression over a and b
-    #[arg(value_name = "RULE", required_unless_present = "file")]
+    #[arg(value_name = "RULE")]
     rule: Option<String>,
     /// A TOML file that defines a pool, instead of rule and attributes
     #[arg(long, value_name = "FILE", conflicts_with_all = ["rule", "attribute"])]

@@ -12,8 +12,8 @@ use super::error::CliError;
 use super::{DEFAULT_SERVER, duration, match_json, output, time};
 use crate::client::Client;
 use crate::pb::{self, Role};
-use crate::rpc;
 use crate::shutdown::Shutdown;
+use crate::{address, rpc};
 
 mod check;
 mod json;
@@ -70,6 +70,8 @@ struct Asked {
 
 /// Asks every node. Fails when one does not answer, after having shown the others.
 pub async fn run(arguments: StatusArgs) -> Result<(), CliError> {
+    // What is no address is wrong usage, and not a node that is silent.
+    arguments.server.iter().try_for_each(|server| address::node_url(server).map(drop)).map_err(CliError::Address)?;
     if let Some(every_ms) = arguments.watch {
         return watch(&arguments, Duration::from_millis(every_ms)).await;
     }

@@ -9,16 +9,14 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
-use tonic::Code;
 
 use self::report::Report;
 use super::arguments::ServerArgs;
 use super::error::CliError;
 use super::input::{Element, Elements, InputArgs, Malformed};
 use super::schema::PoolSchema;
-use super::{notices, output};
+use super::{notices, output, pool};
 use crate::client::{Answer, Client, ClientError, SubmitOptions, SubmitStream};
-use crate::pb;
 use crate::shutdown::Shutdown;
 
 /// Elements read ahead of the batch being filled.
@@ -40,7 +38,8 @@ CSV; an empty cell is a missing attribute, lists are separated by |:
 
 Examples:
   dovetail submit --pool duel examples/players.ndjson
-  dovetail submit --pool duel --delimiter ';' --key-column Player --rename 'Skill Level=skill' --null NA ranks.csv
+  dovetail submit --pool duel --delimiter ';' --key-column Player \\
+      --rename 'Skill Level=skill' --null NA ranks.csv
   producer | dovetail submit --pool duel -
 
 docs/files.md says how every value is read.";
@@ -91,7 +90,7 @@ pub async fn run(arguments: SubmitArgs) -> Result<(), CliError> {
 
 /// All that there is to do before the first element.
 async fn begin(client: Client, arguments: &SubmitArgs) -> Result<(Client, Submission), CliError> {
-    let schema = pool_schema(&client, &arguments.pool).await?;
+    let schema = PoolSchema::of(&pool::definition(&client, &arguments.pool).await?);
     let elements = read_ahead(arguments.input.open(schema)?);
     let options = SubmitOptions { in_flight: arguments.in_flight.into() };
     let stream = client.submit(arguments.pool.as_str(), options).await?;
@@ -106,30 +105,6 @@ async fn begin(client: Client, arguments: &SubmitArgs) -> Result<(Client, Submis
         report: Report::new(arguments.input.name(), io::stderr().is_terminal(), arguments.json),
     };
     Ok((client, submission))
-}
-
-/// Pools that are named when the one asked for is not there.
-const POOLS_NAMED: u32 = 20;
-
-/// The pool's schema, or which pools there are.
-async fn pool_schema(client: &Client, pool: &str) -> Result<PoolSchema, CliError> {
-    match client.get_pool(pool).await {
-        Ok(status) => Ok(PoolSchema::of(&status.pool.unwrap_or_default())),
-        Err(error) if error.code() == Some(Code::NotFound) => Err(no_pool(client, pool).await?),
-        Err(error) => Err(error.into()),
-    }
-}
-
-async fn no_pool(client: &Client, pool: &str) -> Result<CliError, CliError> {
-    let some = pb::ListPoolsRequest { page_size: POOLS_NAMED, view: pb::PoolView::Basic.into(), ..Default::default() };
-    let pools = client.list_pools_page(some).await?;
-    let names: Vec<String> = pools.pools.into_iter().filter_map(|status| Some(status.pool?.name)).collect();
-    let more = if pools.next_page_token.is_empty() { "" } else { ", and more" };
-    let there_are = match names.is_empty() {
-        true => "there are no pools yet; define one with \"dovetail pool define\"".to_owned(),
-        false => format!("there are: {}{more}", names.join(", ")),
-    };
-    Ok(CliError::NoPool { pool: pool.to_owned(), there_are })
 }
 
 /// Reads on a thread of its own, which ends with the file, or when nobody listens any more.

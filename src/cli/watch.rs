@@ -5,6 +5,7 @@ use std::io::{self, Write as _};
 use super::arguments::{ServerArgs, duration_ms};
 use super::error::CliError;
 use super::match_json::{self, EndedJson, MatchJson};
+use super::pool::or_no_pool;
 use super::table::printable;
 use super::{duration, notices, time};
 use crate::client::{Client, Part, WatchOptions};
@@ -113,7 +114,7 @@ async fn print<P: Printed>(client: &Client, arguments: &WatchArgs) -> Result<(),
     });
     let mut heading = form == Form::Table;
     let mut text = String::new();
-    while let Some(part) = watch.next().await? {
+    while let Some(part) = or_no_pool(client, arguments.pool.as_deref(), watch.next().await).await? {
         text.clear();
         if std::mem::take(&mut heading) {
             text.push_str(&row("cursor", "pool", "a (id)", "b (id)", "time (UTC)", "waited (a, b)"));

@@ -10,7 +10,7 @@ use tonic::Status;
 use crate::fake::{Fake, WatchCall, found, part};
 
 /// What a command did: exit code, stdout, stderr.
-type Done = (Option<i32>, String, String);
+pub type Done = (Option<i32>, String, String);
 
 fn command(fake: Option<&Fake>, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_dovetail"));
@@ -22,14 +22,14 @@ fn command(fake: Option<&Fake>, arguments: &[&str]) -> Command {
     command
 }
 
-fn run(fake: Option<&Fake>, arguments: &[&str]) -> Done {
+pub fn run(fake: Option<&Fake>, arguments: &[&str]) -> Done {
     let output = command(fake, arguments).output().unwrap();
     let text = |bytes| String::from_utf8(bytes).unwrap();
     (output.status.code(), text(output.stdout), text(output.stderr))
 }
 
 /// A file of this name's ending, in cargo's folder for tests.
-fn file(ending: &str, text: &str) -> PathBuf {
+pub fn file(ending: &str, text: &str) -> PathBuf {
     static NUMBER: AtomicU32 = AtomicU32::new(0);
     let number = NUMBER.fetch_add(1, Ordering::Relaxed);
     let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("client-{number}.{ending}"));
@@ -42,7 +42,7 @@ fn lines(keys: &[&str]) -> String {
 }
 
 /// Submits the text; the file's name becomes FILE on stderr, and the time taken T on stdout.
-fn submit(fake: &Fake, ending: &str, text: &str, more: &[&str]) -> Done {
+pub fn submit(fake: &Fake, ending: &str, text: &str, more: &[&str]) -> Done {
     let path = file(ending, text);
     let name = path.to_str().unwrap();
     let (code, stdout, stderr) = run(Some(fake), &[&["submit", "--pool", "duel", name], more].concat());
@@ -53,7 +53,7 @@ fn submit(fake: &Fake, ending: &str, text: &str, more: &[&str]) -> Done {
     (code, stdout, stderr.replace(name, "FILE"))
 }
 
-fn done(code: i32, stdout: &str, stderr: &str) -> Done {
+pub fn done(code: i32, stdout: &str, stderr: &str) -> Done {
     (Some(code), stdout.to_owned(), stderr.to_owned())
 }
 
@@ -319,7 +319,12 @@ fn pool_define_says_the_same_by_flags_and_by_file() {
 #[test]
 fn a_refusal_is_one_readable_line() {
     let fake = Fake::start();
-    let expected = done(1, "", "error: pool \"duel\" is defined with another rule (ALREADY_EXISTS)\n");
+    let expected = done(
+        1,
+        "",
+        "error: pool \"duel\" is defined with another rule (ALREADY_EXISTS); choose another name; the elements of duel \
+                         stay where they are\n",
+    );
     assert_eq!(run(Some(&fake), &["pool", "define", "duel", "--rule", "other"]), expected);
     let expected = done(1, "", "error: element 17 is not known (NOT_FOUND)\n");
     assert_eq!(run(Some(&fake), &["get", "17"]), expected);
@@ -403,7 +408,11 @@ fn a_command_ends_with_3_when_its_time_is_over() {
         ["get 3", "withdraw 3", "explain 3", "pool list", "pool define d --rule true", "submit --pool duel -"]
     {
         let arguments: Vec<&str> = command.split(' ').chain(["--timeout", "300ms", "--server", &url]).collect();
-        let late = format!("error: not done within 300ms, which is --timeout, with the server at {url}\n");
+        let doubt = match command {
+            "withdraw 3" => "; the withdrawal may still take place; \"dovetail get 3\" tells",
+            _ => "",
+        };
+        let late = format!("error: not done within 300ms, which is --timeout, with the server at {url}{doubt}\n");
         assert_eq!(run(None, &arguments), done(3, "", &late), "{command}");
     }
     let bench = ["bench", "--timeout", "300ms", "--elements", "100", "--server", &url];

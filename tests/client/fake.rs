@@ -39,9 +39,21 @@ pub struct Script {
     pub watched: Vec<pb::WatchMatchesRequest>,
     pub element: Option<pb::GetElementResponse>,
     pub withdraw: Option<pb::WithdrawResponse>,
+    /// What it says about itself; without it, that it is gatherer 3.
+    pub node: Option<pb::InspectResponse>,
     /// What was asked for of many elements.
     pub listed: Vec<pb::ElementFilter>,
     pub withdrawn: Vec<pb::WithdrawElementsRequest>,
+}
+
+impl Script {
+    /// Whether there is such a pool; none is asked for with an empty name.
+    fn defined(&self, name: &str) -> Result<(), Status> {
+        match name.is_empty() || self.pools.iter().any(|pool| pool.name == name) {
+            true => Ok(()),
+            false => Err(Status::not_found(format!("pool {name:?} is not defined"))),
+        }
+    }
 }
 
 #[derive(Clone)]
@@ -281,7 +293,9 @@ impl MatchService for Service {
         request: Request<pb::WatchMatchesRequest>,
     ) -> Result<Response<Self::WatchMatchesStream>, Status> {
         let mut script = self.script.lock().unwrap();
-        script.watched.push(request.into_inner());
+        let request = request.into_inner();
+        script.defined(&request.pool)?;
+        script.watched.push(request);
         let Some(call) = script.watches.pop_front() else { return Err(Status::internal("no call was expected")) };
         let sends = tokio_stream::iter(call.sends.into_iter().map(Ok));
         Ok(Response::new(match call.ends {
@@ -351,7 +365,9 @@ impl MatchService for Service {
     ) -> Result<Response<pb::ListElementsResponse>, Status> {
         let request = request.into_inner();
         let mut script = self.script.lock().unwrap();
-        script.listed.push(request.filter.unwrap_or_default());
+        let filter = request.filter.unwrap_or_default();
+        script.defined(&filter.pool)?;
+        script.listed.push(filter);
         let elements = script.element.iter().cloned().collect();
         // One more page, which is empty.
         let next_page_token = if request.page_token.is_empty() { "more".to_owned() } else { String::new() };
@@ -387,6 +403,9 @@ fn status(pool: &pb::PoolDefinition) -> pb::PoolStatus {
 #[tonic::async_trait]
 impl InspectService for Service {
     async fn inspect(&self, _: Request<pb::InspectRequest>) -> Result<Response<pb::InspectResponse>, Status> {
+        if let Some(node) = self.script.lock().unwrap().node.clone() {
+            return Ok(Response::new(node));
+        }
         let role = pb::Role::Gatherer.into();
         Ok(Response::new(pb::InspectResponse { role, index: 3, ..Default::default() }))
     }
