@@ -35,7 +35,7 @@ use tokio::sync::{Semaphore, watch as signal};
 
 use crate::{
     convert::OutcomeChunk,
-    rpc::{self, Edge, Identity, Inbox, Links, Listener, Neighbours, RunError},
+    rpc::{self, Answers, Edge, Identity, Inbox, Links, Listener, Neighbours, RunError},
     settings::{Role, Settings},
     shutdown::Shutdown,
 };
@@ -56,6 +56,8 @@ const REQUEST_BYTES: u32 = 256 << 20;
 const EXPLANATIONS: usize = 2;
 /// Calls at a time that look through a pool's waiting elements for those of a filter; more wait.
 const LISTINGS: usize = 2;
+/// Bytes of large answers that their clients have not read.
+const ANSWERS_BYTES: usize = 64 << 20;
 /// Streams to other nodes, of the log and of the results. Each matcher and gatherer has one at a time.
 const FEEDS: usize = 4096;
 /// Decisions and questions that wait for the engine.
@@ -96,6 +98,8 @@ pub(crate) struct Node {
     pub(crate) feeds: Limit,
     pub(crate) explanations: Semaphore,
     pub(crate) listings: Semaphore,
+    /// Room for large answers.
+    pub(crate) answers: Answers,
     /// Which matchers follow the log.
     pub(crate) followers: Arc<Followers>,
     pub(crate) links: Links,
@@ -159,6 +163,7 @@ pub async fn run(
         feeds: Limit::new(FEEDS, "streams to other nodes are open", "the most of a balancer"),
         explanations: Semaphore::new(EXPLANATIONS),
         listings: Semaphore::new(LISTINGS),
+        answers: Answers::new(ANSWERS_BYTES),
         followers: Followers::new(cluster.matchers),
         links: Links::new(neighbours),
         started_ms: rpc::now_ms(),

@@ -19,7 +19,7 @@ use tokio::{
 use tonic::{Response, Status, Streaming, service::Routes};
 
 use super::{
-    Node, REQUEST_BYTES,
+    ANSWERS_BYTES, Node, REQUEST_BYTES,
     columns::Submitting,
     elements,
     errors::{self, RequestError},
@@ -34,12 +34,14 @@ use super::{
 use crate::{
     convert, pb,
     pb::match_service_server::{MatchService, MatchServiceServer},
-    rpc::{self, ResponseStream},
+    rpc::{self, AnswerRoom, ResponseStream},
     shutdown::Shutdown,
 };
 
 /// Longest time a `GetElement` may wait, in milliseconds.
 const WAIT_MS_MAX: u32 = 60_000;
+/// Most bytes of an answer: what clients take.
+const ANSWER_BYTES: usize = 4 << 20;
 
 struct Service {
     node: Arc<Node>,
@@ -87,6 +89,13 @@ impl Node {
         let share = u32::try_from(bytes).unwrap_or(REQUEST_BYTES).clamp(1, REQUEST_BYTES);
         let on_the_way = Arc::clone(&self.request_bytes).acquire_many_owned(share).await.map_err(errors::stopping)?;
         Ok(Room { on_the_way: Some(on_the_way), _of_stream: None, bytes })
+    }
+
+    /// Room for an answer that may be large: taken before it is made.
+    pub(super) async fn answer_room(&self) -> Result<AnswerRoom, Status> {
+        let what = "bytes of answers are kept for clients to read";
+        let full = || RequestError::Limit { most: ANSWERS_BYTES, what, name: "the most of a balancer" };
+        Ok(self.answers.room(ANSWER_BYTES).await.ok_or_else(full)?)
     }
 
     /// The outcome of an event that is decided; none when it is no longer kept.
@@ -309,7 +318,7 @@ impl MatchService for Service {
     ) -> Result<Response<pb::ListElementsResponse>, Status> {
         let _call = self.node.calls.take()?;
         let listed = elements::list(&self.node, request.into_inner());
-        self.unless_stopped(listed).await?.map(Response::new)
+        self.unless_stopped(listed).await?
     }
 
     async fn withdraw_elements(
@@ -328,7 +337,7 @@ impl MatchService for Service {
         let _call = self.node.calls.take()?;
         let request = request.into_inner();
         let name = element_name(request.element)?;
-        self.unless_stopped(explain::explain(&self.node, name, request.nearest)).await?.map(Response::new)
+        self.unless_stopped(explain::explain(&self.node, name, request.nearest)).await?
     }
 
     async fn watch_matches(
@@ -370,8 +379,9 @@ impl MatchService for Service {
         request: tonic::Request<pb::ListPoolsRequest>,
     ) -> Result<Response<pb::ListPoolsResponse>, Status> {
         let _call = self.node.calls.take()?;
+        let room = self.unless_stopped(self.node.answer_room()).await??;
         let all = self.node.ask(|reply| Event::Pools { reply }).await?;
-        Ok(Response::new(list::pools(&all, request.into_inner())?))
+        Ok(room.of(list::pools(&all, request.into_inner())?))
     }
 
     async fn get_pool(

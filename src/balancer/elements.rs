@@ -8,7 +8,7 @@ use dovetail_core::{ElementId, PoolDefinition, PoolId, batch::Batch, ledger::Sub
 use dovetail_rule::{Row, Value};
 use prost::Message as _;
 use tokio::sync::SemaphorePermit;
-use tonic::Status;
+use tonic::{Response, Status};
 
 use super::{
     Node, clients, errors,
@@ -130,10 +130,14 @@ async fn select(node: &Node, filter: &Filter, after: ElementId) -> Result<Select
 }
 
 /// A page of the elements that wait.
-pub(super) async fn list(node: &Node, request: pb::ListElementsRequest) -> Result<pb::ListElementsResponse, Status> {
+pub(super) async fn list(
+    node: &Node,
+    request: pb::ListElementsRequest,
+) -> Result<Response<pb::ListElementsResponse>, Status> {
     let filter = Filter::read(node, request.filter)?;
     let Page { after, most } = Page::read(request.page_size, request.page_token)?;
     let _listing = listing(node).await?;
+    let room = node.answer_room().await?;
     let (mut elements, mut bytes, mut next) = (Vec::new(), 0, Some(after));
     for _ in 0..PARTS_MAX {
         let Some(after) = next else { break };
@@ -144,14 +148,14 @@ pub(super) async fn list(node: &Node, request: pb::ListElementsRequest) -> Resul
             // With its tag and its length.
             bytes += shown.encoded_len() + 8;
             if elements.len() == most || (bytes > PAGE_BYTES && !elements.is_empty()) {
-                return Ok(pb::ListElementsResponse { elements, next_page_token: token(Some(last)) });
+                return Ok(room.of(pb::ListElementsResponse { elements, next_page_token: token(Some(last)) }));
             }
             elements.push(shown);
             last = element;
         }
         next = part.next;
     }
-    Ok(pb::ListElementsResponse { elements, next_page_token: token(next) })
+    Ok(room.of(pb::ListElementsResponse { elements, next_page_token: token(next) }))
 }
 
 /// Withdraws a page of the elements that wait, and says what became of them.

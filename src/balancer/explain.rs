@@ -5,7 +5,7 @@ use dovetail_core::{
     explain::{Explainer, Explanation, Failed, NEAREST_MAX, NearMiss},
 };
 use prost::Message as _;
-use tonic::Status;
+use tonic::{Response, Status};
 
 use super::{
     Node, clients,
@@ -22,13 +22,18 @@ const NEAREST_BYTES: usize = 1 << 20;
 const REASON_BYTES: usize = 2048;
 
 /// Explains why an element waits; of one that does not, says what became of it.
-pub(super) async fn explain(node: &Node, name: ElementName, nearest: u32) -> Result<pb::ExplainResponse, Status> {
+pub(super) async fn explain(
+    node: &Node,
+    name: ElementName,
+    nearest: u32,
+) -> Result<Response<pb::ExplainResponse>, Status> {
     if nearest as usize > NEAREST_MAX {
         let (found, most) = (nearest.into(), NEAREST_MAX as u64);
         return Err(RequestError::Above { field: "nearest", found, most }.into());
     }
     let nearest = if nearest == 0 { NEAREST } else { nearest } as usize;
     let _permit = node.explanations.acquire().await.map_err(errors::stopping)?;
+    let room = node.answer_room().await?;
     let asked = name.clone();
     match node.ask(|reply| Event::Explain { element: asked, reply }).await? {
         Explaining::Waiting { pool, element, entry, time_ms } => {
@@ -39,12 +44,12 @@ pub(super) async fn explain(node: &Node, name: ElementName, nearest: u32) -> Res
             response.element = Some(clients::waiting(element, &pool.definition, &entry));
             response.time_ms = time_ms;
             response.searches_at_ms = searches_at_ms.unwrap_or_default();
-            Ok(response)
+            Ok(room.of(response))
         }
         Explaining::Not(Found::Ended(element, x)) => {
             let outcome = node.outcome(x).await?.ok_or_else(|| clients::unknown(&name))?;
             let element = Some(clients::ended(node, element, &outcome).await?);
-            Ok(pb::ExplainResponse { element, ..Default::default() })
+            Ok(room.of(pb::ExplainResponse { element, ..Default::default() }))
         }
         Explaining::Not(Found::Unknown | Found::Waiting { .. }) => Err(clients::unknown(&name)),
     }

@@ -34,7 +34,7 @@ use tonic::{
 };
 use tower::{Layer, Service};
 
-use super::{Fault, Identity, Reason};
+use super::{AnswerRoom, Fault, Identity, Reason};
 use crate::{
     pb::{
         self, candidates_service_server, decisions_service_server, feed_service_server, inspect_service_server,
@@ -261,7 +261,12 @@ impl Service<Request<Body>> for Edged {
                     Err(_) => return Ok(deadline_passed(timeout).into_http()),
                 },
             };
-            Ok(response.map(|body| {
+            let (mut parts, body) = response.into_parts();
+            let body = match parts.extensions.remove::<AnswerRoom>() {
+                Some(room) => room.hold(body).await,
+                None => body,
+            };
+            Ok(Response::from_parts(parts, body).map(|body| {
                 let mut guarded = Guarded::new(body).counted(counted);
                 if let Some((timeout, at)) = deadline {
                     guarded = guarded.by(timeout, at);

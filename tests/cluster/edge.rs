@@ -2,11 +2,12 @@
 
 use std::time::{Duration, Instant};
 
-use dovetail::client::{Client, ClientError, by_id, value};
+use dovetail::client::{Client, ClientError, SubmitOptions, by_id, value};
 use dovetail::pb::match_service_client::MatchServiceClient;
 use dovetail::pb::{self, Attribute, AttributeType, PoolDefinition, Submission};
 use dovetail::rpc::Reason;
 use tonic::Code;
+use tonic::transport::{Channel, Endpoint};
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
@@ -132,4 +133,51 @@ async fn a_stop_does_not_wait_for_health_watches_reflection_and_idle_connections
         drop((idle, reflection));
     }
     drop(client);
+}
+
+/// Asks for a page of elements that is never read, on a channel that lets the node write only a little of it.
+async fn unread(channel: Channel) -> Result<tonic::Streaming<pb::ListElementsResponse>, tonic::Status> {
+    let filter = pb::ElementFilter { pool: "duel".to_owned(), ..Default::default() };
+    let request = pb::ListElementsRequest { filter: Some(filter), page_size: 10_000, ..Default::default() };
+    let mut grpc = tonic::client::Grpc::new(channel);
+    grpc.ready().await.unwrap();
+    let path = tonic::codegen::http::uri::PathAndQuery::from_static("/dovetail.v1.MatchService/ListElements");
+    let codec = tonic_prost::ProstCodec::default();
+    Ok(grpc.server_streaming(tonic::Request::new(request), path, codec).await?.into_inner())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn answers_that_are_not_read_are_bounded_and_others_are_told_so() {
+    let (cluster, client) = started("unread").await;
+    let mut stream = client.submit("duel", SubmitOptions::default()).await.unwrap();
+    let one = |number: i64| Submission { payload: vec![7; 4_000].into(), ..player(&format!("p{number}"), number) };
+    stream.send((0..900).map(one).collect()).await.unwrap();
+    stream.finish().await.unwrap();
+    let narrow = Endpoint::from_shared(cluster.server()).unwrap();
+    let narrow = narrow.initial_stream_window_size(1 << 16).initial_connection_window_size(1 << 16).connect_lazy();
+    // 64 MiB, of pages of 3 MiB.
+    let (mut kept, mut refused) = (Vec::new(), None);
+    while kept.len() < 40 && refused.is_none() {
+        match within(PATIENCE, "a page or a refusal", unread(narrow.clone())).await {
+            Ok(page) => kept.push(page),
+            Err(status) => refused = Some(status),
+        }
+    }
+    assert!((16..=22).contains(&kept.len()), "{} pages are kept", kept.len());
+    let refused = ClientError::from(refused.expect("there is no more room"));
+    assert_eq!(refused.reason(), Some(Reason::TooManyCalls), "{refused}");
+    assert!(refused.to_string().contains("67108864 bytes of answers"), "{refused}");
+    // Others are told at once, and submissions go on.
+    let list = || {
+        client.list_elements(pb::ListElementsRequest {
+            filter: Some(pb::ElementFilter { pool: "duel".to_owned(), ..Default::default() }),
+            ..Default::default()
+        })
+    };
+    let error = within(PATIENCE, "a refusal", list()).await.unwrap_err();
+    assert_eq!(error.reason(), Some(Reason::TooManyCalls), "{error}");
+    client.submit_one("duel", player("beside", -1)).await.unwrap();
+    drop(kept);
+    let listed = until("room for a page", async || list().await.ok()).await;
+    assert!(listed.elements.len() > 700);
 }
