@@ -50,6 +50,10 @@ pub(super) const HEALTH: &str = "grpc.health.v1.Health";
 pub(super) const REFLECTION: [&str; 2] =
     ["grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection"];
 
+/// Their methods.
+const HEALTH_METHODS: [&str; 2] = ["Check", "Watch"];
+const REFLECTION_METHODS: [&str; 1] = ["ServerReflectionInfo"];
+
 /// Before a client's deadline passes here, the call ends by it: so much before the transport would end it, with CANCELLED.
 const AHEAD: Duration = Duration::from_millis(2);
 
@@ -145,17 +149,17 @@ impl Shared {
     /// Why a call of this service and method is none of this node.
     fn refuse(&self, service: &str, method: &str) -> Option<Fault> {
         let here = &self.here;
-        if service == HEALTH || REFLECTION.contains(&service) {
-            return None;
-        }
         let own = services_of(self.role);
         let told = |fault: Fault| fault.with("role", self.role).with("index", self.index);
+        let unless_known = |methods: &[&str]| {
+            let text = || format!("{service} has no method {method:?} in this version; it has {}", methods.join(", "));
+            (!methods.contains(&method)).then(|| told(Fault::new(Reason::MethodUnknown, text())))
+        };
         match self.methods.get(service) {
+            _ if service == HEALTH => unless_known(&HEALTH_METHODS),
+            _ if REFLECTION.contains(&service) => unless_known(&REFLECTION_METHODS),
             Some(methods) if own.contains(&service) => {
-                let known = methods.iter().any(|known| known == method);
-                let text =
-                    || format!("{service} has no method {method:?} in this version; it has {}", methods.join(", "));
-                (!known).then(|| told(Fault::new(Reason::MethodUnknown, text())))
+                unless_known(&methods.iter().map(String::as_str).collect::<Vec<_>>())
             }
             Some(_) => {
                 let by = match Role::ALL.into_iter().find(|role| services_of(*role).contains(&service)) {
@@ -184,7 +188,7 @@ impl Shared {
 
     /// Lets a call in, or says why not.
     fn admit(&self, path: &str) -> Result<Admitted, Fault> {
-        let (service, method) = path.trim_start_matches('/').split_once('/').unwrap_or((path, ""));
+        let (service, method) = path.strip_prefix('/').unwrap_or(path).split_once('/').unwrap_or((path, ""));
         if let Some(fault) = self.refuse(service, method) {
             return Err(fault);
         }
@@ -450,6 +454,29 @@ mod tests {
             assert_eq!(refused(&matcher, path).code(), Code::Unimplemented, "{path:?}");
         }
         assert!(matcher.admit("/dovetail.v1.InspectService/Inspect").is_ok());
+    }
+
+    #[test]
+    fn a_method_that_no_service_has_is_told_so_also_of_health_and_reflection() {
+        let balancer = shared(Role::Balancer, 9);
+        for path in [
+            "/grpc.health.v1.Health/Chek",
+            "/grpc.health.v1.Health",
+            "/grpc.reflection.v1.ServerReflection/Ask",
+            "/grpc.reflection.v1alpha.ServerReflection/",
+            "/dovetail.v1.MatchService/Submitt",
+            // One slash too many is another path, which no service has.
+            "//dovetail.v1.MatchService/Submit",
+            "//grpc.health.v1.Health/Check",
+        ] {
+            let status = refused(&balancer, path);
+            let details = status.get_error_details();
+            assert_eq!(status.code(), Code::Unimplemented, "{path}");
+            assert_eq!(details.error_info().map(|info| info.reason.as_str()), Some("METHOD_UNKNOWN"), "{path}");
+        }
+        for path in ["/grpc.health.v1.Health/Check", "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo"] {
+            assert!(balancer.admit(path).is_ok(), "{path}");
+        }
     }
 
     #[test]
