@@ -138,8 +138,28 @@ fn describe(node: &Asked, as_json: bool) -> String {
     }
 }
 
+/// That a node does not answer, and which program is to be started again, under which address. Does not name the node.
+fn silent(node: &Asked, error: &CliError) -> String {
+    let CliError::NoServer { reason, .. } = error else { return error.to_string() };
+    let server = &node.server;
+    match node.expected {
+        Some((Role::Balancer, _)) => format!("no answer at {server}: {reason}; start dovetail-balancer there again"),
+        Some((role, index)) => {
+            let program = super::notices::role_name(role);
+            format!("no answer at {server}: {reason}; start dovetail-{program} --index {index} there again")
+        }
+        None => format!(
+            "no answer: {reason}; start the node of this address again, or name another with --server or DOVETAIL_SERVER"
+        ),
+    }
+}
+
 /// An error with the node it is of.
 fn named(node: &Asked, error: &CliError) -> String {
+    if let (Some((role, index)), CliError::NoServer { .. }) = (node.expected, error) {
+        let text = format!("{} {index}: {}", super::notices::role_name(role), silent(node, error));
+        return super::table::printable(&text).into_owned();
+    }
     let who =
         node.expected.map_or(String::new(), |(role, index)| format!("{} {index}: ", super::notices::role_name(role)));
     // This one names the server itself.

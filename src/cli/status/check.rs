@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::{Asked, named};
+use super::{Asked, silent};
 use crate::cli::notices::{self, role_name};
 use crate::cli::table::{printable, thousands};
 use crate::cli::{duration, match_json};
@@ -50,7 +50,7 @@ pub(super) fn findings(nodes: &[Asked]) -> Vec<Finding> {
         let answer = match &node.answer {
             Ok(answer) => answer,
             Err(error) => {
-                found("node_unreachable", named(node, error));
+                found("node_unreachable", silent(node, error));
                 continue;
             }
         };
@@ -190,9 +190,24 @@ mod tests {
         assert_eq!(kinds, ["wrong_node", "settings_differ", "node_unreachable"]);
         assert_eq!(found[0].text, "http://1 answers as matcher 1: check the addresses");
         assert_eq!(found[1].text, "has slices 7, but balancer 0 has slices 6");
-        assert!(found[2].text.starts_with("matcher 2: no server at http://m: refused"), "{}", found[2].text);
+        let text = "no answer at http://m: refused; start dovetail-matcher --index 2 there again";
+        assert_eq!(found[2].line(false), format!("node_unreachable: matcher 2: {text}\n"));
         let json = found[2].line(true);
         assert!(json.starts_with(r#"{"finding":"node_unreachable","node":"matcher 2","#), "{json}");
+        assert!(!found[2].text.contains("matcher 2"), "the node has a field of its own");
+    }
+
+    #[test]
+    fn a_server_that_was_named_and_is_silent_is_named_once() {
+        let refused = CliError::NoServer { url: "http://b".to_owned(), reason: "refused".to_owned() };
+        let silent = Asked { server: "http://b".to_owned(), expected: None, answer: Err(refused) };
+        check(
+            &[silent],
+            &[
+                "node_unreachable: http://b: no answer: refused; start the node of this address again, or name another with \
+               --server or DOVETAIL_SERVER",
+            ],
+        );
     }
 
     #[test]
