@@ -6,6 +6,7 @@ mod csv_header;
 mod csv_rows;
 mod json_element;
 mod json_scan;
+mod lines;
 mod ndjson;
 #[cfg(test)]
 mod tests;
@@ -14,11 +15,13 @@ mod typed;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use clap::ValueEnum;
 use dovetail_rule::AttributeType;
 
 use self::json_element::Reading;
+use self::lines::{Counted, Lines};
 use super::error::CliError;
 use super::schema::PoolSchema;
 use crate::pb;
@@ -88,6 +91,9 @@ pub struct InputArgs {
     format: Option<Format>,
     #[command(flatten)]
     reading: ReadingArgs,
+    /// How many lines were read.
+    #[arg(skip)]
+    lines: Arc<Lines>,
 }
 
 /// How to read them.
@@ -156,7 +162,7 @@ impl ReadingArgs {
 impl InputArgs {
     /// A file whose name says how it is written.
     pub fn of(file: PathBuf) -> InputArgs {
-        InputArgs { file, format: None, reading: ReadingArgs::default() }
+        InputArgs { file, format: None, reading: ReadingArgs::default(), lines: Arc::default() }
     }
 
     /// The file's name, for messages.
@@ -181,15 +187,34 @@ impl InputArgs {
             true => Box::new(io::stdin()),
             false => Box::new(self.open_file().map_err(|error| self.refused(error.to_string()))?),
         };
+        let reader = Box::new(Counted::new(reader, self.lines.clone()));
         read(reader, format, schema, reading).map_err(|malformed| self.refused(malformed.reason))
+    }
+
+    /// Fails when all was read, and `--from-line` is not in it. The line after the last is: a run that was interrupted there
+    /// has nothing left to do.
+    pub fn reached(&self) -> Result<(), CliError> {
+        let (from_line, lines) = (self.reading.from_line, self.lines.count());
+        match from_line > lines + 1 {
+            true => {
+                let lines = if lines == 1 { "is 1 line".to_owned() } else { format!("are {lines} lines") };
+                Err(self.refused(format!("--from-line is {from_line}, but there {lines}")))
+            }
+            false => Ok(()),
+        }
     }
 
     fn open_file(&self) -> io::Result<File> {
         let file = File::open(&self.file)?;
-        match file.metadata()?.is_dir() {
-            true => Err(io::Error::other("is a directory")),
-            false => Ok(file),
+        let metadata = file.metadata()?;
+        if metadata.is_dir() {
+            return Err(io::Error::other("is a directory"));
         }
+        // What is no plain file cannot be looked into without taking from it.
+        if metadata.is_file() && lines::is_zip(&file)? {
+            return Err(io::Error::other("this is a spreadsheet or zip file; save it as CSV"));
+        }
+        Ok(file)
     }
 
     fn refused(&self, reason: String) -> CliError {

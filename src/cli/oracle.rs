@@ -90,7 +90,7 @@ pub fn run(arguments: &OracleArgs) -> Result<(), CliError> {
     stdout.flush()?;
     eprintln!("{elements} elements, {matches} matches, {waiting} waiting");
     match all_worked {
-        true => Ok(()),
+        true => arguments.input.reached(),
         false => Err(CliError::Reported),
     }
 }

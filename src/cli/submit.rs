@@ -83,6 +83,7 @@ pub async fn run(arguments: SubmitArgs) -> Result<(), CliError> {
     output::print(&complete.summary)?;
     match (ended, complete.all_worked) {
         (Ended::Late(error), _) => Err(error),
+        (Ended::Input, true) => arguments.input.reached(),
         (_, true) => Ok(()),
         (_, false) => Err(CliError::Reported),
     }

@@ -127,6 +127,30 @@ fn submit_begins_at_the_line_where_it_stopped() {
 }
 
 #[test]
+fn submit_from_a_line_that_the_file_does_not_have_fails_and_says_how_many_there_are() {
+    let fake = Fake::start();
+    let nothing = "submitted 0 elements in T, 0 refused\n";
+    for (ending, text) in [("ndjson", "{\"key\":\"a\"}\n{\"key\":\"b\"}\n"), ("csv", "key\na")] {
+        let expected = done(1, nothing, "error: FILE: --from-line is 99999, but there are 2 lines\n");
+        assert_eq!(submit(&fake, ending, text, &["--from-line", "99999"]), expected, "{ending}");
+        // As a run says that was interrupted after the last line.
+        assert_eq!(submit(&fake, ending, text, &["--from-line", "3"]), done(0, nothing, ""), "{ending}");
+    }
+    let elements = file("ndjson", "{\"key\":\"a\"}\n");
+    let (code, _, stderr) =
+        run(None, &["oracle", "examples/players.toml", elements.to_str().unwrap(), "--from-line", "3"]);
+    assert!(code == Some(1) && stderr.ends_with("--from-line is 3, but there is 1 line\n"), "{stderr}");
+}
+
+#[test]
+fn a_spreadsheet_that_is_not_text_is_said_to_be_one() {
+    let expected = done(1, "", "error: FILE: this is a spreadsheet or zip file; save it as CSV\n");
+    for ending in ["xlsx", "csv", "ndjson"] {
+        assert_eq!(submit(&Fake::start(), ending, "PK\u{3}\u{4}\u{14}\0\u{6}\0", &[]), expected, "{ending}");
+    }
+}
+
+#[test]
 fn submit_takes_nothing_of_a_row_whose_quote_is_never_closed() {
     let fake = Fake::start();
     let expected = done(
