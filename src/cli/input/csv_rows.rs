@@ -89,14 +89,17 @@ impl Rows {
 
     /// Reads a record; none at the end. Malformed are records that cannot be read, whatever is in them.
     fn read(&mut self) -> Option<Result<u64, Malformed>> {
-        self.reader.get_mut().left = READ_BYTES + LINE_BYTES_MAX;
+        let begins = self.reader.position().byte();
+        self.reader.get_mut().begin(begins);
         let read = self.reader.read_record(&mut self.record);
         let start = match &read {
             Ok(_) => self.record.position(),
             Err(error) => error.position(),
         };
-        let start = start.unwrap_or(self.reader.position()).byte();
+        let start = start.map(csv::Position::byte);
         let source = self.reader.get_mut();
+        // One that was cut off has no position, and the parser's own is where it was cut off.
+        let start = start.unwrap_or(source.begins);
         let line = source.line_of(start);
         // It ended with the file, although that ends with a line feed.
         let in_quotes = source.exhausted;
@@ -171,7 +174,12 @@ fn reason(error: &csv::Error) -> String {
 /// is inside quotes.
 struct Source {
     reader: Box<dyn Read + Send>,
+    /// Bytes that may be read for the record. Blank lines before it do not count.
     left: usize,
+    /// Where the parser began the record, or the blank lines before it.
+    begins: u64,
+    /// What the line is known of: the breaks before it were passed.
+    passed: u64,
     offset: u64,
     /// Line breaks the parser has been given and has not passed: where, and whether it is a line feed.
     breaks: VecDeque<(u64, bool)>,
@@ -186,15 +194,31 @@ struct Source {
 
 impl Source {
     const EXCEEDED: &str = "the record is longer than 1048576 bytes";
+    const LEFT: usize = READ_BYTES + LINE_BYTES_MAX;
 
     fn new(reader: Box<dyn Read + Send>) -> Source {
         let breaks = VecDeque::new();
-        let left = READ_BYTES + LINE_BYTES_MAX;
-        Source { reader, left, offset: 0, breaks, after_return: 0, line: 1, fed: false, exhausted: false }
+        let (begins, passed, offset, after_return) = (0, 0, 0, 0);
+        let (left, line, fed, exhausted) = (Source::LEFT, 1, false, false);
+        Source { reader, left, begins, passed, offset, breaks, after_return, line, fed, exhausted }
+    }
+
+    /// The parser goes on to the next record, here.
+    fn begin(&mut self, begins: u64) {
+        (self.begins, self.left) = (begins, Source::LEFT);
+    }
+
+    /// Begins again after blank lines, if there was nothing else yet: there may be any number of them.
+    fn pass_blank_lines(&mut self) {
+        self.line_of(self.begins);
+        if self.passed == self.offset {
+            self.begin(self.offset);
+        }
     }
 
     /// The line of the first cell of a record that the parser began at `start`. Never goes back.
-    fn line_of(&mut self, mut start: u64) -> u64 {
+    fn line_of(&mut self, start: u64) -> u64 {
+        let mut start = start.max(self.passed);
         while let Some(&(offset, feed)) = self.breaks.front()
             && offset <= start
         {
@@ -205,6 +229,7 @@ impl Source {
             start += u64::from(offset == start);
             self.breaks.pop_front();
         }
+        self.passed = start;
         self.line
     }
 }
@@ -213,6 +238,7 @@ const _: () = assert!(LINE_BYTES_MAX == 1_048_576, "the text of EXCEEDED says so
 
 impl Read for Source {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.pass_blank_lines();
         if self.left == 0 {
             return Err(io::Error::other(format!("{}; is a quote not closed?", Source::EXCEEDED)));
         }

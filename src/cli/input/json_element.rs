@@ -173,7 +173,17 @@ fn name(json: &str, of: &str) -> Result<String, String> {
     if !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit()) {
         return Ok(json.to_owned());
     }
-    string(json).ok_or_else(|| format!("{of} is {}, not a string or a whole number", shorten(json)))
+    string(json)
+        .ok_or_else(|| format!("{of} is {}, {}", shorten(json), not_text(json, "not a string or a whole number")))
+}
+
+/// Why JSON is not the text it has to be. A string that cannot be read has what JSON can write and no text can have.
+fn not_text<'a>(json: &str, otherwise: &'a str) -> &'a str {
+    if json.starts_with('"') {
+        "which has half of a surrogate pair: a \\ud... escape without its other half"
+    } else {
+        otherwise
+    }
 }
 
 /// Milliseconds, as an int is written.
@@ -196,7 +206,10 @@ fn payload(json: &str) -> Result<Vec<u8>, String> {
     let binary = json.starts_with('{').then(|| serde_json::from_str::<Binary>(json).ok()).flatten();
     match binary {
         Some(Binary { base64 }) => STANDARD.decode(base64).map_err(|error| format!("payload is not base64: {error}")),
-        None => Err(format!("payload is {}, not a string or {{\"base64\":\"..\"}}", shorten(json))),
+        None => {
+            let why = not_text(json, "not a string or {\"base64\":\"..\"}");
+            Err(format!("payload is {}, {why}", shorten(json)))
+        }
     }
 }
 

@@ -66,6 +66,8 @@ pub(super) enum Unfit {
     Double,
     /// A whole number that no double equals.
     Inexact,
+    /// A string with an escape that no text can have.
+    HalfPair,
 }
 
 impl fmt::Display for Unfit {
@@ -75,6 +77,7 @@ impl fmt::Display for Unfit {
             Unfit::Int => write!(f, ", from {} to {}", i64::MIN, i64::MAX),
             Unfit::Double => write!(f, ", at most {:e}", f64::MAX),
             Unfit::Inexact => f.write_str(", and no double is exactly that"),
+            Unfit::HalfPair => f.write_str(", and half of a surrogate pair is no text"),
         }
     }
 }
@@ -104,7 +107,10 @@ pub(super) fn typed(written: Written<'_>, declared: AttributeType) -> Result<pb:
         AttributeType::Int => exact_int(written.bare()).map(value::int),
         AttributeType::Double => exact_double(written).map(value::double),
         AttributeType::Bool => flag(written.bare()).map(value::bool).ok_or(Unfit::Type),
-        AttributeType::String => written.text().map(value::string).ok_or(Unfit::Type),
+        AttributeType::String => written.text().map(value::string).ok_or(match written {
+            Written::Json(json) if json.starts_with('"') => Unfit::HalfPair,
+            _ => Unfit::Type,
+        }),
         AttributeType::StringList => match written {
             Written::Cell(cell) => Ok(value::string_list(cell.split('|'))),
             Written::Json(json) => {

@@ -77,6 +77,21 @@ fn a_csv_record_without_end_is_cut_off() {
 }
 
 #[test]
+fn any_number_of_blank_csv_lines_is_passed_over() {
+    let many = 3 * LINE_BYTES_MAX / 2;
+    for end in ["\n", "\r\n", "\r"] {
+        let blank = end.repeat(many);
+        let text = format!("key{end}{blank}ada{end}{end}\"b{end}ob\"{end}cy{end}{end}");
+        let (ada, bob, cy) = (many + 2, many + 4, many + 6);
+        check(text, Format::Csv, &[&format!("{ada} ada"), &format!("{bob} b{end}ob"), &format!("{cy} cy")]);
+    }
+    // Inside quotes they are the record's.
+    let text = format!("key\n{}\"{}\"\n", "\n".repeat(many), "\n".repeat(many));
+    let expected = format!("{}: the record is longer than 1048576 bytes; is a quote not closed? (fatal)", many + 2);
+    check(text, Format::Csv, &[&expected]);
+}
+
+#[test]
 fn a_csv_quote_that_is_never_closed_is_told_with_its_line() {
     let unclosed = |line: u64| {
         format!(

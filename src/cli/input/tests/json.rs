@@ -147,6 +147,30 @@ fn a_key_may_be_a_whole_number_and_is_its_digits() {
 }
 
 #[test]
+fn half_of_a_surrogate_pair_is_no_text() {
+    let half = |line: u64, of: &str, escape: &str| {
+        let why = "which has half of a surrogate pair: a \\ud... escape without its other half";
+        format!("{line}: {of} is \"{escape}\", {why}")
+    };
+    check(
+        r#"{"key":"\ud800"}
+{"key":"\ud83d\ude00"}
+{"key":"a","idempotency_key":"\udc00"}
+{"key":"a","payload":"\ud800x"}
+{"key":"a","attributes":{"region":"\ud800"}}
+"#,
+        Format::Ndjson,
+        &[
+            &half(1, "key", r"\ud800"),
+            "2 😀",
+            &half(3, "idempotency_key", r"\udc00"),
+            &half(4, "payload", r"\ud800x"),
+            r#"5: attribute "region" is "\ud800", but pool "duel" declares string, and half of a surrogate pair is no text"#,
+        ],
+    );
+}
+
+#[test]
 fn what_is_unknown_is_passed_over_when_that_is_asked_for() {
     let line = r#"{"id":7,"key":"p","state":["x"],"attributes":{"skill":1,"level":{"a":[]}}}"#;
     let options = ReadingArgs { ignore_unknown: true, ..ReadingArgs::default() };
