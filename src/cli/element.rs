@@ -128,9 +128,8 @@ pub async fn withdraw(arguments: WithdrawArgs) -> Result<(), CliError> {
         sent.set(true);
         let answer = notices::during(&client, client.withdraw(element.clone())).await;
         let answer = or_no_pool(&client, arguments.pool.as_deref(), answer).await?;
-        match (answer.outcome(), &arguments.pool) {
-            (WithdrawOutcome::Unknown, Some(pool)) => pool::must_be(&client, pool).await?,
-            _ => {}
+        if let (WithdrawOutcome::Unknown, Some(pool)) = (answer.outcome(), &arguments.pool) {
+            pool::must_be(&client, pool).await?;
         }
         Ok(answer)
     };

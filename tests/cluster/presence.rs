@@ -59,7 +59,7 @@ async fn check(test: &str, which: Which, name: &str, role: Role, index: u32) {
     let mut cluster = Cluster::start(test, FIVE).await;
     let (client, url) = (cluster.client().await, cluster.url(which));
     define(&client).await;
-    submit(&client, "first", 1).await;
+    let first = submit(&client, "first", 1).await.to_string();
     all_is_well(&cluster).await;
     cluster.kill(which);
     let watch = start(&cluster, "watch", &["watch", "--json"]);
@@ -77,13 +77,23 @@ async fn check(test: &str, which: Which, name: &str, role: Role, index: u32) {
     let (code, stdout, stderr) = dovetail(&cluster.server(), &["withdraw", &last, "--timeout", "4s"]).await;
     assert_eq!((code, stdout.as_str()), (Some(3), ""));
     assert!(stderr.contains(&notice) && stderr.contains("error: not done within 4s"), "{stderr}");
+    let doubt = format!("the withdrawal may still take place; \"dovetail get {last}\" tells");
+    assert!(stderr.contains(&doubt), "{stderr}");
+    for command in [&["get", &first][..], &["explain", &first], &["list", "--pool", "duel"]] {
+        let (code, stdout, stderr) = dovetail(&cluster.server(), command).await;
+        assert!(code == Some(0) && stdout.contains("first"), "{command:?}: {stdout}{stderr}");
+        assert!(stderr.contains(&notice) && stderr.contains("), so this is as of event "), "{command:?}: {stderr}");
+    }
     let (code, stdout, stderr) = dovetail(&cluster.server(), &["get", &last, "--wait", "3s", "--json"]).await;
     assert_eq!((code, stdout.lines().count()), (Some(3), 1), "{stdout}");
     assert!(stdout.starts_with('{') && stderr.contains(&notice), "{stdout}{stderr}");
     let (code, stdout, _) = dovetail(&cluster.server(), &["status", "--check"]).await;
     assert_eq!(code, Some(1));
     assert!(stdout.contains(&format!("decisions_stand_still: balancer 0: {notice}")), "{stdout}");
-    assert!(stdout.contains(&format!("node_unreachable: {name}: ")), "{stdout}");
+    let silent = stdout.lines().find(|line| line.starts_with("node_unreachable: ")).unwrap();
+    assert!(silent.starts_with(&format!("node_unreachable: {name}: no answer at {url}: ")), "{silent}");
+    let start = format!("; start dovetail-{} --index {index} there again", name.split(' ').next().unwrap());
+    assert!(silent.ends_with(&start), "{silent}");
     let (code, stdout, _) = dovetail(&cluster.server(), &["status", "--all", "--json"]).await;
     let nodes: Vec<serde_json::Value> = stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!((code, nodes.len()), (Some(1), 4));
