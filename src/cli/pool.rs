@@ -1,5 +1,6 @@
 //! `dovetail pool define` and `dovetail pool list`.
 
+use std::cell::Cell;
 use std::path::PathBuf;
 
 use clap::Subcommand;
@@ -109,8 +110,15 @@ async fn define(arguments: DefineArgs) -> Result<(), CliError> {
         },
     };
     let name = definition.name.clone();
-    let defined = server.run(async |client: Client| Ok(client.define_pool(definition).await?)).await;
-    let defined = defined.map_err(|error| match error.code() {
+    let sent = Cell::new(false);
+    let define = async |client: Client| {
+        sent.set(true);
+        Ok(client.define_pool(definition).await?)
+    };
+    let defined = server.run(define).await.map_err(|error| match error.code() {
+        _ if sent.get() && error.is_in_doubt() => {
+            error.advised("the pool may still be defined; the same command again tells")
+        }
         Some(Code::AlreadyExists) => {
             error.advised(format!("choose another name; the elements of {name} stay where they are"))
         }

@@ -434,6 +434,7 @@ fn a_command_ends_with_3_when_its_time_is_over() {
         let arguments: Vec<&str> = command.split(' ').chain(["--timeout", "300ms", "--server", &url]).collect();
         let doubt = match command {
             "withdraw 3" => "; the withdrawal may still take place; \"dovetail get 3\" tells",
+            "pool define d --rule true" => "; the pool may still be defined; the same command again tells",
             _ => "",
         };
         let late = format!("error: not done within 300ms, which is --timeout, with the server at {url}{doubt}\n");
