@@ -47,6 +47,9 @@ async fn away(cluster: &Cluster) -> AwaitedNode {
 }
 
 async fn all_is_well(cluster: &Cluster) {
+    // Who is away for a moment only is nothing wrong yet, but may never have been there.
+    until("the balancer knows all nodes", async || cluster.balancer_state().await.awaited.is_empty().then_some(()))
+        .await;
     until("nothing is wrong any more", async || {
         let (code, stdout, _) = dovetail(&cluster.server(), &["status", "--check"]).await;
         (code == Some(0) && stdout == "ok: 5 nodes, nothing is wrong\n").then_some(())
