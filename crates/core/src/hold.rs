@@ -56,8 +56,8 @@ pub struct Holds<R> {
     heads: BTreeSet<(EventId, u64, u64)>,
     /// When their times are over.
     deadlines: BTreeSet<(u64, u64)>,
-    /// The stream whose first request left last, if more wait behind it.
-    open: Option<u64>,
+    /// Streams whose first request has left, and behind which more wait.
+    open: BTreeSet<u64>,
     turns: u64,
     planted: Planted,
 }
@@ -87,7 +87,7 @@ impl<R> Holds<R> {
             streams: BTreeMap::new(),
             heads: BTreeSet::new(),
             deadlines: BTreeSet::new(),
-            open: None,
+            open: BTreeSet::new(),
             turns: 0,
             planted: Planted::default(),
         }
@@ -143,7 +143,7 @@ impl<R> Holds<R> {
     /// # Panics
     /// When another of the stream is held, and is not the one that left last.
     pub fn hold(&mut self, stream: u64, until: EventId, now_ms: u64, request: R, again: Option<Ticket>) {
-        self.open = self.open.filter(|&open| open != stream);
+        self.open.remove(&stream);
         let ticket = again.unwrap_or_else(|| {
             self.turns += 1;
             Ticket { turn: self.turns, since_ms: now_ms, deadline_ms: now_ms.saturating_add(self.ms_max) }
@@ -163,11 +163,10 @@ impl<R> Holds<R> {
     /// The next request that may go on when everything up to `decided` is. What it comes to has to be done before the next one is
     /// asked for: it may be held again. `may` says of a request, and whether its time is over, that it may leave now.
     pub fn next(&mut self, decided: EventId, now_ms: u64, may: impl Fn(&R, bool) -> bool) -> Option<Freed<R>> {
-        if let Some(stream) = self.open {
+        let behind = |stream: u64| self.streams[&stream].behind.front().expect("an open stream has more");
+        let open = self.open.iter().copied().find(|&stream| may(behind(stream), false));
+        if let Some(stream) = open {
             let held = self.streams.get_mut(&stream).expect("a stream that is open is there");
-            if !may(held.behind.front().expect("an open stream has more"), false) {
-                return None;
-            }
             let request = held.behind.pop_front().expect("it was just there");
             self.close(stream);
             return Some(Freed { stream, request, asked: None, over: false, ticket: None });
@@ -225,11 +224,11 @@ impl<R> Holds<R> {
 
     /// A stream's first request has left: the next one follows, or nobody is held there any more.
     fn close(&mut self, stream: u64) {
-        self.open = None;
         if self.streams[&stream].behind.is_empty() {
             self.streams.remove(&stream);
+            self.open.remove(&stream);
         } else {
-            self.open = Some(stream);
+            self.open.insert(stream);
         }
     }
 }
@@ -322,6 +321,23 @@ mod tests {
         assert_eq!(holds.next(x(5), 0, reads).unwrap().request, "reads");
         assert_eq!(holds.next(x(5), 500, reads), None);
         assert_eq!(leave(&mut holds, 5, 500), ["writes asked at x5"]);
+    }
+
+    /// One that needed room stood behind another that was refused for want of it, and kept readers from leaving.
+    #[test]
+    fn who_waits_behind_one_that_left_and_may_not_leave_lets_others_go() {
+        let mut holds = Holds::new(100);
+        holds.hold(1, x(5), 0, "writes", None);
+        holds.behind(1, "writes too").unwrap();
+        holds.hold(2, x(5), 0, "reads", None);
+        let reads = |request: &&str, over: bool| over || *request == "reads";
+        let mut leave_now = |now_ms| holds.next(x(4), now_ms, reads).map(|freed| freed.request);
+        assert_eq!(
+            [leave_now(99), leave_now(100), leave_now(100), leave_now(100)],
+            [None, Some("writes"), Some("reads"), None]
+        );
+        assert_eq!(leave(&mut holds, 4, 100), ["writes too"]);
+        assert!(holds.is_empty());
     }
 
     #[test]
