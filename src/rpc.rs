@@ -1,5 +1,7 @@
 //! What every role needs to serve and to subscribe: a hardened server, peers that know each other, links that resume.
 
+mod accept;
+mod caller;
 mod clients;
 mod diskless;
 mod edge;
@@ -14,6 +16,7 @@ mod slot;
 mod traffic;
 mod way;
 
+pub use caller::{Caller, ClientId, Connection};
 pub use clients::{
     CutAnswer, Decisions, ResponseStream, ask_cut, fetch_retirements, fit, inspect, subscribe_decisions, unavailable,
     until_stopped,

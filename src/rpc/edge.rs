@@ -34,7 +34,7 @@ use tonic::{
 };
 use tower::{Layer, Service};
 
-use super::{AnswerRoom, Fault, Identity, Reason};
+use super::{AnswerRoom, Caller, Fault, Identity, Reason};
 use crate::{
     pb::{
         self, candidates_service_server, decisions_service_server, feed_service_server, inspect_service_server,
@@ -245,7 +245,10 @@ impl Service<Request<Body>> for Edged {
         Service::<Request<Body>>::poll_ready(&mut self.routes, cx)
     }
 
-    fn call(&mut self, request: Request<Body>) -> Self::Future {
+    fn call(&mut self, mut request: Request<Body>) -> Self::Future {
+        if let Some(caller) = Caller::of(request.extensions()) {
+            request.extensions_mut().insert(caller);
+        }
         let Admitted { quiet, counted } = match self.shared.admit(request.uri().path()) {
             Ok(admitted) => admitted,
             Err(fault) => return Box::pin(std::future::ready(Ok(Status::from(fault).into_http()))),

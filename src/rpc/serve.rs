@@ -3,18 +3,15 @@
 use std::{net::SocketAddr, time::Duration};
 
 use thiserror::Error;
-use tokio::{net::TcpStream, sync::mpsc};
-use tokio_stream::wrappers::ReceiverStream;
 use tonic::{service::Routes, transport::Server};
 use tonic_health::ServingStatus;
 
-use super::edge::{Edge, HEALTH, REFLECTION, services_of};
+use super::{
+    accept::accept,
+    edge::{Edge, HEALTH, REFLECTION, services_of},
+};
 use crate::{pb, rpc, settings::Limits, shutdown::Shutdown};
 
-/// Longest time from accepting a connection to its first byte.
-const PREFACE_MAX: Duration = Duration::from_secs(10);
-/// How long to wait when a connection could not be accepted.
-const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
 /// Between the end of the last call and that of the server.
 const LAST_ANSWERS: Duration = Duration::from_millis(200);
 
@@ -149,33 +146,6 @@ pub async fn serve_with(
         }
     }
     sessions.await.map_err(|_| RunError::Part("the node's session"))
-}
-
-/// Connections that have said something. tonic waits for ever for one that has not, and keepalive does not cover it.
-fn accept(listener: tokio::net::TcpListener) -> ReceiverStream<std::io::Result<TcpStream>> {
-    let (accepted, connections) = mpsc::channel(64);
-    tokio::spawn(async move {
-        loop {
-            let stream = tokio::select! {
-                () = accepted.closed() => return,
-                stream = listener.accept() => stream,
-            };
-            let Ok((stream, _)) = stream else {
-                // Too many open files, most likely. They close by and by.
-                tokio::time::sleep(ACCEPT_AGAIN).await;
-                continue;
-            };
-            let accepted = accepted.clone();
-            tokio::spawn(async move {
-                let spoke = tokio::time::timeout(PREFACE_MAX, stream.peek(&mut [0])).await;
-                if matches!(spoke, Ok(Ok(1))) && stream.set_nodelay(true).is_ok() {
-                    // A server that stops takes no more.
-                    _ = accepted.send(Ok(stream)).await;
-                }
-            });
-        }
-    });
-    ReceiverStream::new(connections)
 }
 
 /// Routes with reflection (v1 for most clients, v1alpha for some) and health; the role adds its services. Both name what the role
