@@ -3,6 +3,8 @@
 mod accept;
 mod caller;
 mod clients;
+mod connections;
+mod descriptors;
 mod diskless;
 mod edge;
 mod fault;
@@ -11,6 +13,7 @@ mod later;
 mod link;
 mod peer;
 mod room;
+mod seldom;
 mod serve;
 mod slot;
 mod traffic;

@@ -247,6 +247,11 @@ pub struct Limits {
     pub waits_max: usize,
     /// Most open Submit streams. Above it new ones are refused with RESOURCE_EXHAUSTED.
     pub submit_streams_max: usize,
+    /// Most open connections, of nodes, clients and operators; at most as many as there are file descriptors beside those that the node
+    /// needs itself. Above it a new one takes the place of one that has no call open, or else is closed at once.
+    pub connections_max: usize,
+    /// The same from one address.
+    pub client_connections_max: usize,
     /// Most calls and streams of clients of all kinds together, health watches and reflection included. More are refused with
     /// RESOURCE_EXHAUSTED; other nodes and operators are not counted.
     pub streams_max: usize,

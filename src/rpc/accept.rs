@@ -2,31 +2,47 @@
 
 use std::{
     io,
+    net::IpAddr,
     pin::Pin,
     task::{Context, Poll},
     time::Duration,
 };
 
+use bytes::Bytes;
 use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::TcpStream,
+    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf},
+    net::{TcpListener, TcpStream},
     sync::mpsc,
 };
 use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::WaitForCancellationFutureOwned;
 use tonic::transport::server::Connected;
 
-use super::Connection;
+use super::{
+    Connection,
+    connections::{Bounds, Connections, Full, Place},
+    seldom::Seldom,
+};
 
-/// Longest time from accepting a connection to its first byte.
-const PREFACE_MAX: Duration = Duration::from_secs(10);
+/// Longest time from accepting a connection to the end of HTTP/2's preface.
+pub(super) const HANDSHAKE_MAX: Duration = Duration::from_secs(10);
 /// How long to wait when a connection could not be accepted.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
+/// Connections that are refused are told of in the log once in so long.
+const REFUSED_EVERY: Duration = Duration::from_secs(10);
+/// What a client of HTTP/2 says first.
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// A connection's socket.
 #[derive(Debug)]
 pub(super) struct Socket {
     stream: TcpStream,
+    /// What was read of it already.
+    begun: Bytes,
     connection: Connection,
+    /// Done when it has to go.
+    closed: Pin<Box<WaitForCancellationFutureOwned>>,
+    _place: Place,
 }
 
 impl Connected for Socket {
@@ -39,6 +55,14 @@ impl Connected for Socket {
 
 impl AsyncRead for Socket {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if !self.begun.is_empty() {
+            let bytes = self.begun.len().min(buffer.remaining());
+            buffer.put_slice(&self.begun.split_to(bytes));
+            return Poll::Ready(Ok(()));
+        }
+        if self.closed.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(Ok(()));
+        }
         Pin::new(&mut self.stream).poll_read(cx, buffer)
     }
 }
@@ -69,32 +93,146 @@ impl AsyncWrite for Socket {
     }
 }
 
-/// Connections that have said something. tonic waits for ever for one that has not, and keepalive does not cover it.
-pub(super) fn accept(listener: tokio::net::TcpListener) -> ReceiverStream<io::Result<Socket>> {
+/// Connections that have begun to speak HTTP/2. Whoever does not in time, or is one too many, is closed.
+pub(super) fn accept(
+    listener: TcpListener,
+    open: Connections,
+    handshake_max: Duration,
+) -> ReceiverStream<io::Result<Socket>> {
     let (accepted, connections) = mpsc::channel(64);
     tokio::spawn(async move {
-        let mut number = 0;
+        let (mut number, refused) = (0, Seldom::new(REFUSED_EVERY));
         loop {
             let stream = tokio::select! {
                 () = accepted.closed() => return,
                 stream = listener.accept() => stream,
             };
             let Ok((stream, from)) = stream else {
-                // Too many open files, most likely. They close by and by.
+                // Too many open files, most likely, of this machine. They close by and by.
                 tokio::time::sleep(ACCEPT_AGAIN).await;
                 continue;
             };
             number += 1;
             let connection = Connection { number, address: from.ip().to_canonical() };
+            let place = match open.admit(number, connection.address) {
+                Ok(place) => place,
+                // Dropped, and so closed: who waits in the listener's queue would take the place of others there.
+                Err(full) => {
+                    say_refused(&refused, full, open.bounds(), connection.address);
+                    continue;
+                }
+            };
             let accepted = accepted.clone();
             tokio::spawn(async move {
-                let spoke = tokio::time::timeout(PREFACE_MAX, stream.peek(&mut [0])).await;
-                if matches!(spoke, Ok(Ok(1))) && stream.set_nodelay(true).is_ok() {
+                if let Some(socket) = in_time(stream, connection, place, handshake_max).await {
                     // A server that stops takes no more.
-                    _ = accepted.send(Ok(Socket { stream, connection })).await;
+                    _ = accepted.send(Ok(socket)).await;
                 }
             });
         }
     });
     ReceiverStream::new(connections)
+}
+
+fn say_refused(seldom: &Seldom, full: Full, bounds: Bounds, address: IpAddr) {
+    let Some(left_out) = seldom.now() else { return };
+    let (limit, bound) = match full {
+        Full::Node => ("connections_max, or the open files of the process", bounds.node),
+        Full::Address => ("client_connections_max", bounds.address),
+    };
+    tracing::warn!(%address, limit, bound, left_out, "too many connections are open, and one more is closed");
+}
+
+/// The connection, once it speaks; none when it takes too long, breaks, or has to go.
+async fn in_time(stream: TcpStream, connection: Connection, place: Place, most: Duration) -> Option<Socket> {
+    let closed = place.close.clone();
+    tokio::select! {
+        socket = tokio::time::timeout(most, establish(stream, connection, place)) => socket.ok()?.ok(),
+        () = closed.cancelled() => None,
+    }
+}
+
+/// Everything that comes before HTTP/2's frames.
+async fn establish(mut stream: TcpStream, connection: Connection, place: Place) -> io::Result<Socket> {
+    stream.set_nodelay(true)?;
+    let (mut begun, mut bytes) = ([0; PREFACE.len()], 0);
+    // What is no preface is for the server to refuse.
+    while bytes < begun.len() && PREFACE.starts_with(&begun[..bytes]) {
+        match stream.read(&mut begun[bytes..]).await? {
+            0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+            more => bytes += more,
+        }
+    }
+    let closed = Box::pin(place.close.clone().cancelled_owned());
+    Ok(Socket { stream, begun: Bytes::copy_from_slice(&begun[..bytes]), connection, closed, _place: place })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use tokio::io::AsyncWriteExt as _;
+    use tokio_stream::StreamExt as _;
+
+    use super::*;
+
+    async fn listening(
+        bounds: Bounds,
+        handshake_max: Duration,
+    ) -> (ReceiverStream<io::Result<Socket>>, std::net::SocketAddr) {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        (accept(listener, Connections::new(bounds), handshake_max), address)
+    }
+
+    const MANY: Bounds = Bounds { node: 100, address: 100, process: usize::MAX };
+
+    #[tokio::test]
+    async fn what_came_before_the_frames_is_read_again_by_the_server() {
+        let (mut sockets, address) = listening(MANY, HANDSHAKE_MAX).await;
+        let mut client = TcpStream::connect(address).await.unwrap();
+        for part in [&PREFACE[..1], &PREFACE[1..], b"frames"] {
+            client.write_all(part).await.unwrap();
+        }
+        let mut socket = sockets.next().await.unwrap().unwrap();
+        let mut read = vec![0; PREFACE.len() + 6];
+        socket.read_exact(&mut read).await.unwrap();
+        assert_eq!(read, [PREFACE, b"frames"].concat());
+        assert_eq!((socket.connect_info().number, socket.connect_info().address), (1, Ipv4Addr::LOCALHOST.into()));
+    }
+
+    #[tokio::test]
+    async fn what_is_no_preface_is_handed_on_at_once() {
+        let (mut sockets, address) = listening(MANY, HANDSHAKE_MAX).await;
+        TcpStream::connect(address).await.unwrap().write_all(b"PUT").await.unwrap();
+        let mut socket = sockets.next().await.unwrap().unwrap();
+        let mut read = String::new();
+        socket.read_to_string(&mut read).await.unwrap();
+        assert_eq!(read, "PUT");
+    }
+
+    #[tokio::test]
+    async fn a_client_that_stops_within_the_preface_is_closed() {
+        let most = Duration::from_millis(50);
+        let (_sockets, address) = listening(MANY, most).await;
+        let mut client = TcpStream::connect(address).await.unwrap();
+        client.write_all(b"P").await.unwrap();
+        let began = std::time::Instant::now();
+        let closed = tokio::time::timeout(HANDSHAKE_MAX, client.read(&mut [0])).await.expect("it is closed in time");
+        assert_eq!(closed.unwrap_or(0), 0);
+        assert!(began.elapsed() >= most, "{:?}", began.elapsed());
+    }
+
+    #[tokio::test]
+    async fn one_connection_too_many_is_closed_at_once_and_one_that_has_to_go_ends() {
+        let (mut sockets, address) = listening(Bounds { node: 1, ..MANY }, HANDSHAKE_MAX).await;
+        let mut first = TcpStream::connect(address).await.unwrap();
+        first.write_all(PREFACE).await.unwrap();
+        let mut socket = sockets.next().await.unwrap().unwrap();
+        let mut second = TcpStream::connect(address).await.unwrap();
+        assert_eq!(second.read(&mut [0]).await.unwrap_or(0), 0);
+        socket.read_exact(&mut [0; PREFACE.len()]).await.unwrap();
+        socket._place.close.cancel();
+        assert_eq!(socket.read(&mut [0]).await.unwrap(), 0, "as if the client had ended it");
+    }
 }

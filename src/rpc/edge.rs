@@ -34,7 +34,10 @@ use tonic::{
 };
 use tower::{Layer, Service};
 
-use super::{AnswerRoom, Caller, Fault, Identity, Reason};
+use super::{
+    AnswerRoom, Caller, Fault, Identity, Reason,
+    connections::{Bounds, Connections, OpenCall},
+};
 use crate::{
     pb::{
         self, candidates_service_server, decisions_service_server, feed_service_server, inspect_service_server,
@@ -87,6 +90,8 @@ struct Shared {
     /// Calls of clients at a time.
     calls: Arc<Semaphore>,
     calls_max: usize,
+    /// What calls come by.
+    connections: Connections,
     /// Those that a stop waits for.
     open: TaskTracker,
     /// Ends the others. Given once health watches were told that the node is stopping.
@@ -123,6 +128,7 @@ impl Edge {
             methods: methods.collect(),
             calls: Arc::new(Semaphore::new(node.limits.streams_max)),
             calls_max: node.limits.streams_max,
+            connections: Connections::new(Bounds::of(node)),
             open: TaskTracker::new(),
             quiet: Shutdown::new(),
         }))
@@ -131,6 +137,11 @@ impl Edge {
     /// The role whose services are let through.
     pub(super) fn role(&self) -> Role {
         self.0.role
+    }
+
+    /// The connections of the node.
+    pub(super) fn connections(&self) -> Connections {
+        self.0.connections.clone()
     }
 
     /// Ends the streams that would never end by themselves.
@@ -187,7 +198,7 @@ impl Shared {
     }
 
     /// Lets a call in, or says why not.
-    fn admit(&self, path: &str) -> Result<Admitted, Fault> {
+    fn admit(&self, path: &str, caller: Option<&Caller>) -> Result<Admitted, Fault> {
         let (service, method) = path.strip_prefix('/').unwrap_or(path).split_once('/').unwrap_or((path, ""));
         if let Some(fault) = self.refuse(service, method) {
             return Err(fault);
@@ -204,7 +215,8 @@ impl Shared {
         };
         let open = (kind != Kind::Quiet).then(|| self.open.token());
         let quiet = (kind == Kind::Quiet).then(|| self.quiet.clone());
-        Ok(Admitted { quiet, counted: Counted { _permit: permit, _open: open } })
+        let of_connection = caller.map(|caller| self.connections.call(caller.connection.number));
+        Ok(Admitted { quiet, counted: Counted { _permit: permit, _open: open, _of_connection: of_connection } })
     }
 }
 
@@ -219,6 +231,7 @@ struct Admitted {
 struct Counted {
     _permit: Option<OwnedSemaphorePermit>,
     _open: Option<TaskTrackerToken>,
+    _of_connection: Option<OpenCall>,
 }
 
 impl Layer<Routes> for Edge {
@@ -246,10 +259,11 @@ impl Service<Request<Body>> for Edged {
     }
 
     fn call(&mut self, mut request: Request<Body>) -> Self::Future {
-        if let Some(caller) = Caller::of(request.extensions()) {
+        let caller = Caller::of(request.extensions());
+        if let Some(caller) = caller.clone() {
             request.extensions_mut().insert(caller);
         }
-        let Admitted { quiet, counted } = match self.shared.admit(request.uri().path()) {
+        let Admitted { quiet, counted } = match self.shared.admit(request.uri().path(), caller.as_ref()) {
             Ok(admitted) => admitted,
             Err(fault) => return Box::pin(std::future::ready(Ok(Status::from(fault).into_http()))),
         };
@@ -431,13 +445,14 @@ mod tests {
             methods: descriptors.map(|(name, method)| (format!("dovetail.v1.{name}"), vec![method.to_owned()])).into(),
             calls: Arc::new(Semaphore::new(calls_max)),
             calls_max,
+            connections: Connections::new(Bounds { node: 9, address: 9, process: 9 }),
             open: TaskTracker::new(),
             quiet: Shutdown::new(),
         }
     }
 
     fn refused(shared: &Shared, path: &str) -> Status {
-        shared.admit(path).err().unwrap_or_else(|| panic!("{path} was let in")).into()
+        shared.admit(path, None).err().unwrap_or_else(|| panic!("{path} was let in")).into()
     }
 
     #[test]
@@ -456,7 +471,7 @@ mod tests {
         {
             assert_eq!(refused(&matcher, path).code(), Code::Unimplemented, "{path:?}");
         }
-        assert!(matcher.admit("/dovetail.v1.InspectService/Inspect").is_ok());
+        assert!(matcher.admit("/dovetail.v1.InspectService/Inspect", None).is_ok());
     }
 
     #[test]
@@ -478,15 +493,15 @@ mod tests {
             assert_eq!(details.error_info().map(|info| info.reason.as_str()), Some("METHOD_UNKNOWN"), "{path}");
         }
         for path in ["/grpc.health.v1.Health/Check", "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo"] {
-            assert!(balancer.admit(path).is_ok(), "{path}");
+            assert!(balancer.admit(path, None).is_ok(), "{path}");
         }
     }
 
     #[test]
     fn when_clients_are_too_many_more_are_refused_and_nodes_and_operators_are_not() {
         let balancer = shared(Role::Balancer, 2);
-        let watch = balancer.admit("/grpc.health.v1.Health/Watch").unwrap_or_else(|_| panic!("there is room"));
-        let call = balancer.admit("/dovetail.v1.MatchService/Submit").unwrap_or_else(|_| panic!("there is room"));
+        let watch = balancer.admit("/grpc.health.v1.Health/Watch", None).unwrap_or_else(|_| panic!("there is room"));
+        let call = balancer.admit("/dovetail.v1.MatchService/Submit", None).unwrap_or_else(|_| panic!("there is room"));
         let status = refused(&balancer, "/dovetail.v1.MatchService/Submit");
         assert_eq!(status.code(), Code::ResourceExhausted);
         assert!(
@@ -494,17 +509,17 @@ mod tests {
             "{}",
             status.message()
         );
-        assert!(balancer.admit("/grpc.health.v1.Health/Check").is_ok());
-        assert!(balancer.admit("/dovetail.v1.InspectService/Inspect").is_ok());
+        assert!(balancer.admit("/grpc.health.v1.Health/Check", None).is_ok());
+        assert!(balancer.admit("/dovetail.v1.InspectService/Inspect", None).is_ok());
         drop((watch, call));
-        assert!(balancer.admit("/dovetail.v1.MatchService/Submit").is_ok());
+        assert!(balancer.admit("/dovetail.v1.MatchService/Submit", None).is_ok());
     }
 
     #[tokio::test]
     async fn a_stop_waits_for_calls_and_not_for_health_watches() {
         let balancer = shared(Role::Balancer, 9);
-        let _watch = balancer.admit("/grpc.health.v1.Health/Watch");
-        let call = balancer.admit("/dovetail.v1.MatchService/Submit");
+        let _watch = balancer.admit("/grpc.health.v1.Health/Watch", None);
+        let call = balancer.admit("/dovetail.v1.MatchService/Submit", None);
         balancer.open.close();
         let waits = tokio::time::timeout(Duration::from_millis(1), balancer.open.wait()).await;
         assert!(waits.is_err(), "a call is open");

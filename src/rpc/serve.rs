@@ -7,7 +7,7 @@ use tonic::{service::Routes, transport::Server};
 use tonic_health::ServingStatus;
 
 use super::{
-    accept::accept,
+    accept::{HANDSHAKE_MAX, accept},
     edge::{Edge, HEALTH, REFLECTION, services_of},
 };
 use crate::{pb, rpc, settings::Limits, shutdown::Shutdown};
@@ -95,7 +95,7 @@ impl Listener {
     /// # Errors
     /// When the server fails.
     pub async fn serve(self, routes: Routes, edge: Edge, stop: Shutdown, limits: &Limits) -> Result<(), RunError> {
-        let connections = accept(self.listener);
+        let connections = accept(self.listener, edge.connections(), HANDSHAKE_MAX);
         let server = Server::builder()
             .max_concurrent_streams(u32::try_from(limits.connection_streams_max).unwrap_or(u32::MAX))
             .http2_max_local_error_reset_streams(Some(1024))

@@ -84,6 +84,8 @@ fn limits(layers: &Layers) -> Result<Limits, SettingsError> {
         calls_max: cap("limits.calls_max")?,
         waits_max: cap("limits.waits_max")?,
         submit_streams_max: cap("limits.submit_streams_max")?,
+        connections_max: cap("limits.connections_max")?,
+        client_connections_max: cap("limits.client_connections_max")?,
         streams_max: cap("limits.streams_max")?,
         connection_streams_max: cap("limits.connection_streams_max")?,
         message_bytes_max: cap("limits.message_bytes_max")?,

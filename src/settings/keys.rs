@@ -225,6 +225,20 @@ pub const SETTINGS: &[Setting] = &[
         "Most open Submit streams; more are refused",
     ),
     count(
+        "limits.connections_max",
+        "connections-max",
+        "10000",
+        (16, 1_000_000),
+        "Most open connections, and never more than the process has file descriptors for; more are closed at once",
+    ),
+    count(
+        "limits.client_connections_max",
+        "client-connections-max",
+        "2000",
+        (1, 1_000_000),
+        "Most open connections from one address; more are closed at once",
+    ),
+    count(
         "limits.streams_max",
         "streams-max",
         "262144",

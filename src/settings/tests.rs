@@ -264,7 +264,7 @@ fn every_setting_of_the_file_reaches_its_field() {
          [limits]\nwaiting_max = 12\nwaiting_total_max = 24\ncalls_max = 25\nwaits_max = 26\npayload_bytes_max = 13\nin_flight_max = 14\nhold_ms_max = 27\nframe_events_max = 15\n\
          frame_bytes_max = 4096\nframe_age_ms_max = 17\nended_max = 18\nidempotency_max = 19\n\
          checkpoint_bytes = 1048576\nresults_bytes_max = 1048577\nresults_ms_max = 60000\nwatchers_max = 20\n\
-         submit_streams_max = 21\nstreams_max = 24\nconnection_streams_max = 25\nmessage_bytes_max = 65536\ndrain_ms_max = 23\n",
+         submit_streams_max = 21\nconnections_max = 28\nclient_connections_max = 29\nstreams_max = 24\nconnection_streams_max = 25\nmessage_bytes_max = 65536\ndrain_ms_max = 23\n",
     );
     let expected = Settings {
         cluster: ClusterSettings {
@@ -305,6 +305,8 @@ fn every_setting_of_the_file_reaches_its_field() {
                 calls_max: 25,
                 waits_max: 26,
                 submit_streams_max: 21,
+                connections_max: 28,
+                client_connections_max: 29,
                 streams_max: 24,
                 connection_streams_max: 25,
                 message_bytes_max: 65536,

@@ -8,8 +8,8 @@ use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
 use crate::crash::{self, Point};
 use crate::error::DiskError;
@@ -81,6 +81,8 @@ impl DiskUse {
 #[derive(Clone, Default)]
 pub(crate) struct Disk {
     hook: Option<Arc<dyn DiskHook>>,
+    /// Folders that were synced, open from then on: there may be no file descriptor left when it matters.
+    folders: Arc<Mutex<Vec<(PathBuf, Arc<File>)>>>,
     pub used: DiskUse,
 }
 
@@ -92,7 +94,7 @@ impl fmt::Debug for Disk {
 
 impl Disk {
     pub fn new(hook: Option<Arc<dyn DiskHook>>) -> Self {
-        Self { hook, used: DiskUse::default() }
+        Self { hook, folders: Arc::default(), used: DiskUse::default() }
     }
 
     fn announce(&self, point: Point, op: &DiskOp<'_>) -> io::Result<()> {
@@ -140,8 +142,19 @@ impl Disk {
     pub fn sync_dir(&self, point: Point, dir: &Path) -> Result<(), DiskError> {
         self.used.synced();
         self.announce(point, &DiskOp::SyncDir(dir))
-            .and_then(|()| File::open(dir)?.sync_all())
+            .and_then(|()| self.folder(dir)?.sync_all())
             .map_err(failed("sync folder", dir))
+    }
+
+    /// The folder, opened the first time.
+    fn folder(&self, dir: &Path) -> io::Result<Arc<File>> {
+        let mut folders = self.folders.lock().expect("no holder of this lock panics");
+        if let Some((_, folder)) = folders.iter().find(|(path, _)| path == dir) {
+            return Ok(Arc::clone(folder));
+        }
+        let folder = Arc::new(File::open(dir)?);
+        folders.push((dir.to_owned(), Arc::clone(&folder)));
+        Ok(folder)
     }
 }
 
