@@ -8,6 +8,7 @@ mod decisions;
 mod frames;
 mod matches;
 mod outcomes;
+mod parts;
 mod pools;
 mod reach;
 mod submitted;
@@ -19,6 +20,7 @@ pub use columns::ColumnError;
 pub use decisions::{
     candidate_frame, candidate_frame_pb, decision_frame, decision_frame_pb, retirement, retirement_pb,
 };
+use frames::event_pb;
 pub use frames::{
     LoggedFrame, Part, PartFrame, log_frame, log_frame_part_pb, log_frame_pb, log_parts, log_record, log_record_pb,
 };
@@ -27,6 +29,7 @@ pub use outcomes::{
     OutcomeChunk, OutcomeWriter, outcome, outcome_bytes, result_chunk, result_record, result_record_pb, results_begin,
     results_begin_pb,
 };
+pub use parts::{Filling, PART_BYTES, candidate_parts, decision_parts, log_frame_parts, retirement_part};
 pub use pools::{note_pb, pool_definition, pool_definition_pb, slice_cut_part, submission, waiting_pb};
 pub use reach::{reach, reach_pb};
 pub use submitted::SubmittedColumns;

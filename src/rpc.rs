@@ -37,8 +37,10 @@ pub use slot::Slot;
 pub use traffic::{Counted, Traffic};
 pub use way::{Messages, Near, Neighbours, Way};
 
-/// Largest message between nodes, in bytes. A candidate frame of a full log frame with full lists stays below it.
-pub const NODE_MESSAGE_BYTES_MAX: usize = 256 << 20;
+/// Largest message between nodes, in bytes. A message has [`PART_BYTES`](crate::convert::PART_BYTES) of items, or one item, and says
+/// who is concerned: the largest item is what one event may find for one shard (a claim on each of 65,536 anchors, 2.2 MiB), the
+/// longest reach that of every pair of 1,024 slices and 256 shards (3.3 MiB). `convert/parts.rs` tests that they fit.
+pub const NODE_MESSAGE_BYTES_MAX: usize = 8 << 20;
 
 /// Now, in milliseconds since 1970. The only clock of the shells; state machines are told.
 #[must_use]

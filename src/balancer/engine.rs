@@ -418,7 +418,7 @@ impl Engine {
         let bytes = EVENT_BYTES
             + match &kind {
                 EventKind::Arrival { row, .. } | EventKind::Reprobe { row, .. } => row.bytes(),
-                EventKind::PoolDefined { definition, .. } => definition.rule.len(),
+                EventKind::PoolDefined { definition, .. } => definition.bytes(),
                 EventKind::Withdrawal { .. } => 0,
             };
         let stable = self.ledger.stable();

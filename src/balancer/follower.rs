@@ -21,7 +21,7 @@ pub(super) fn frames_and_stable(
 ) -> impl Stream<Item = Result<Message, Status>> {
     let stable =
         tokio_stream::wrappers::WatchStream::new(node.stable.clone()).map(|stable| Ok(Message::Stable(stable.0)));
-    let follower = Follower { node, slices, cursor: after, read: VecDeque::new(), held: None };
+    let follower = Follower { node, slices, cursor: after, read: VecDeque::new(), held: None, ready: VecDeque::new() };
     let frames = stream::try_unfold(follower, |mut follower| async {
         let frame = follower.next().await?;
         Ok::<_, Status>(Some((frame, follower)))
@@ -38,6 +38,8 @@ struct Follower {
     read: VecDeque<Arc<PublishedFrame>>,
     /// Frames that do not concern it, which wait for one that does.
     held: Option<Held>,
+    /// Messages to send next: parts of a large frame.
+    ready: VecDeque<Message>,
 }
 
 /// Frames in which there is nothing for a matcher's slices.
@@ -54,17 +56,22 @@ impl Follower {
     /// The next frame that concerns the slices, with what they need of it; or what was held, once that has waited long enough.
     async fn next(&mut self) -> Result<Message, Status> {
         loop {
-            while let Some(frame) = self.read.pop_front() {
-                if let Some(message) = self.take(frame) {
-                    return Ok(message);
-                }
+            if let Some(message) = self.ready.pop_front() {
+                return Ok(message);
+            }
+            if let Some(frame) = self.read.pop_front() {
+                self.take(frame);
+                continue;
             }
             let next = self.node.frames.after(self.cursor);
             let step = match &self.held {
                 None => next.await,
                 Some(held) => match tokio::time::timeout_at(held.until, next).await {
                     Ok(step) => step,
-                    Err(_) => return Ok(self.release().expect("something is held")),
+                    Err(_) => {
+                        self.release();
+                        continue;
+                    }
                 },
             };
             let step = step.map_err(errors::tail)?;
@@ -74,7 +81,7 @@ impl Follower {
     }
 
     /// Takes the next frame: with what was held if it concerns the slices, and else it is held, too.
-    fn take(&mut self, frame: Arc<PublishedFrame>) -> Option<Message> {
+    fn take(&mut self, frame: Arc<PublishedFrame>) {
         let concerned = frame.frame().reach.has(|slice| self.slices.contains(&slice));
         let held = match self.held.take() {
             Some(mut held) => {
@@ -88,15 +95,18 @@ impl Follower {
         };
         let long_enough = held.until <= Instant::now();
         self.held = Some(held);
-        if concerned || long_enough { self.release() } else { None }
+        if concerned || long_enough {
+            self.release();
+        }
     }
 
-    /// What is held, as one frame: in all but the last there is nothing for the slices.
-    fn release(&mut self) -> Option<Message> {
-        let Held { after, last, reach, .. } = self.held.take()?;
+    /// What is held is sent next, as one frame: in all but the last there is nothing for the slices.
+    fn release(&mut self) {
+        let Some(Held { after, last, reach, .. }) = self.held.take() else { return };
         crash::point("balancer.frame.send");
         let owners = last.owners(&self.node.pools, &self.node.placement);
         let needed = |place: usize, at: usize| owners[place].of(at).is_none_or(|slice| self.slices.contains(&slice));
-        Some(Message::Frame(convert::log_frame_part_pb(last.frame(), (after, &reach), needed)))
+        let parts = convert::log_frame_parts(last.frame(), (after, &reach), needed);
+        self.ready.extend(parts.into_iter().map(Message::Frame));
     }
 }

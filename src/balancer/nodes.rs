@@ -2,13 +2,18 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use dovetail_core::{EventId, PoolDefinition, PoolId, SliceId, slice::SliceCut};
+use dovetail_core::{
+    ElementId, EventId, PoolDefinition, PoolId, SliceId,
+    slice::{SliceCut, WaitingElement},
+};
 use futures::{StreamExt, stream};
+use prost::Message as _;
 use tonic::{Request, Response, Status, service::Routes};
 
 use super::{Node, errors, follower, messages::Event};
 use crate::{
-    convert, crash, pb,
+    convert::{self, Filling},
+    crash, pb,
     pb::{
         feed_response::Message,
         feed_service_server::{FeedService, FeedServiceServer},
@@ -17,9 +22,6 @@ use crate::{
     rpc::{self, Fault, NODE_MESSAGE_BYTES_MAX, Near, Reason, ResponseStream},
     shutdown::Shutdown,
 };
-
-/// Elements in one part of a cut.
-const PART: usize = 4096;
 
 struct Service {
     node: Arc<Node>,
@@ -105,12 +107,15 @@ impl FeedService for Service {
                     return Ok(None);
                 }
                 let step = node.outcomes.after(cursor).await.map_err(errors::tail)?;
-                let retirements = step.entries.iter().flat_map(|chunk| {
+                let mut rest = step.entries.iter().flat_map(|chunk| {
                     let within = chunk.after(cursor)..chunk.after(through);
-                    within.map(|index| convert::retirement_pb(&chunk.retirement(index)))
+                    within.map(|index| chunk.retirement(index))
                 });
-                let retirements = retirements.collect();
-                Ok(Some((pb::RetirementsResponse { retirements }, step.cursor)))
+                let retirements = convert::retirement_part(rest.by_ref());
+                // What did not fit is read again.
+                let cut_off = rest.next().is_some();
+                let last = retirements.last().filter(|_| cut_off).map(|last| EventId(last.x));
+                Ok(Some((pb::RetirementsResponse { retirements }, last.unwrap_or(step.cursor))))
             }
         });
         Ok(Response::new(rpc::until_stopped(parts, self.stop.clone())))
@@ -130,28 +135,45 @@ fn check_slices(node: &Node, slices: &[u32]) -> Result<BTreeSet<SliceId>, Status
 
 /// The parts of a cut, the last one marked. There is always one. Each is made when it is sent.
 fn cut_parts(cut: SliceCut) -> impl Iterator<Item = pb::CutPart> {
-    let pool = |(pool, definition): &(PoolId, Arc<PoolDefinition>)| pb::PoolDefined {
-        pool: pool.0,
-        definition: Some(convert::pool_definition_pb(definition)),
-    };
-    let mut first = pb::CutPart {
-        pools: cut.pools.iter().map(pool).collect(),
-        whole: cut.whole.iter().map(|pool| pool.0).collect(),
-        left_out: cut.left_out.iter().map(|element| element.0).collect(),
-        ..Default::default()
-    };
-    let mut waiting = cut.waiting.into_iter();
-    let mut done = false;
+    enum Item {
+        Pool(PoolId, Arc<PoolDefinition>),
+        Whole(PoolId),
+        LeftOut(ElementId),
+        Waiting(WaitingElement),
+    }
+    let pools = cut.pools.into_iter().map(|(pool, definition)| Item::Pool(pool, definition));
+    let (whole, left_out) = (cut.whole.into_iter().map(Item::Whole), cut.left_out.into_iter().map(Item::LeftOut));
+    let mut items = pools.chain(whole).chain(left_out).chain(cut.waiting.into_iter().map(Item::Waiting)).peekable();
+    let (mut part, mut filling, mut done) = (pb::CutPart::default(), Filling::default(), false);
     std::iter::from_fn(move || {
         if done {
             return None;
         }
-        let mut part = std::mem::take(&mut first);
         crash::point("balancer.cut.send");
-        part.waiting = waiting.by_ref().take(PART).map(|waiting| convert::waiting_pb(&waiting)).collect();
-        done = waiting.len() == 0;
-        part.last = done;
-        Some(part)
+        let mut full = None;
+        while full.is_none()
+            && let Some(item) = items.next()
+        {
+            let mut next = pb::CutPart::default();
+            match item {
+                Item::Pool(pool, definition) => {
+                    let definition = Some(convert::pool_definition_pb(&definition));
+                    next.pools.push(pb::PoolDefined { pool: pool.0, definition });
+                }
+                Item::Whole(pool) => next.whole.push(pool.0),
+                Item::LeftOut(element) => next.left_out.push(element.0),
+                Item::Waiting(waiting) => next.waiting.push(convert::waiting_pb(&waiting)),
+            }
+            if filling.begins_next(next.encoded_len()) {
+                full = Some(std::mem::take(&mut part));
+            }
+            part.pools.append(&mut next.pools);
+            part.whole.append(&mut next.whole);
+            part.left_out.append(&mut next.left_out);
+            part.waiting.append(&mut next.waiting);
+        }
+        done = full.is_none();
+        Some(full.unwrap_or_else(|| pb::CutPart { last: true, ..std::mem::take(&mut part) }))
     })
 }
 
@@ -170,5 +192,53 @@ impl InspectService for Service {
         response.state = Some(pb::inspect_response::State::Balancer(state));
         rpc::fit(&mut response);
         Ok(Response::new(response))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use dovetail_rule::{AttributeType, Row, Value};
+
+    use super::*;
+
+    #[test]
+    fn a_cut_of_many_pools_and_fat_elements_comes_in_parts_of_a_mebibyte_and_says_the_same() {
+        let attributes: Vec<_> = (0..64).map(|n| (format!("{n:064}"), AttributeType::StringList)).collect();
+        let definition = |n: u32| PoolDefinition {
+            name: format!("{n:064}"),
+            attributes: attributes.clone(),
+            rule: "r".repeat(1024),
+            ttl_ms: 0,
+            reprobe_ms: vec![u64::MAX; 32],
+            waiting_max: 0,
+            payload_bytes_max: 0,
+        };
+        let list = || Value::StringList((0..64).map(|_| "x".repeat(256).into()).collect());
+        let row = Arc::new(Row::from_values((0..64).map(|_| Some(list())).collect::<Vec<_>>()));
+        let waiting =
+            |n| WaitingElement { element: ElementId(n), pool: PoolId(1), arrived_ms: 5, row: Arc::clone(&row) };
+        let cut = SliceCut {
+            through: EventId(1 << 40),
+            pools: (0..2000).map(|n| (PoolId(n), Arc::new(definition(n)))).collect(),
+            whole: (0..2000).map(PoolId).collect(),
+            left_out: (0..300_000).map(|n| ElementId(u64::MAX - n)).collect(),
+            waiting: (1..8).map(waiting).collect(),
+        };
+        let parts: Vec<pb::CutPart> = cut_parts(cut.clone()).collect();
+        let one_element = convert::waiting_pb(&cut.waiting[0]).encoded_len() + 64;
+        assert!(parts.iter().all(|part| part.encoded_len() <= convert::PART_BYTES.max(one_element)));
+        let (last, before) = parts.split_last().unwrap();
+        assert!(last.last && before.iter().all(|part| !part.last) && before.len() > 16, "{} parts", parts.len());
+        let mut read = SliceCut { through: cut.through, ..SliceCut::default() };
+        for part in parts {
+            convert::slice_cut_part(&mut read, part).unwrap();
+        }
+        assert_eq!(format!("{read:?}"), format!("{cut:?}"));
+    }
+
+    #[test]
+    fn a_cut_of_nothing_is_one_part() {
+        let parts: Vec<pb::CutPart> = cut_parts(SliceCut::default()).collect();
+        assert_eq!(parts, [pb::CutPart { last: true, ..Default::default() }]);
     }
 }

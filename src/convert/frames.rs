@@ -117,15 +117,17 @@ fn arrivals(after: u64, arrivals: &pb::Arrivals) -> Result<(Vec<EventId>, Vec<Co
 /// A frame, with all its events. It does not say who is concerned.
 #[must_use]
 pub fn log_frame_pb(frame: &PartFrame) -> pb::LogFrame {
-    log_frame_part_pb(frame, (frame.after, &Reach::All), |_, _| true)
+    log_frame_part_pb(frame, (frame.after, frame.through), &Reach::All, |_, _| true)
 }
 
 /// A frame with some of its events, as sent. `with` tells which: by the part's place in the frame, and the event's in the part. It
-/// stands for frames before it as well, from `after` on, of which nothing is needed; `reach` is that of all of them.
+/// stands for all events `(after, through]`, those of frames before it as well, of which nothing is needed; `reach` is that of all of
+/// them.
 #[must_use]
 pub fn log_frame_part_pb(
     frame: &PartFrame,
-    (after, reach): (EventId, &Reach),
+    (after, through): (EventId, EventId),
+    reach: &Reach,
     with: impl Fn(usize, usize) -> bool,
 ) -> pb::LogFrame {
     let mut events = Vec::new();
@@ -154,7 +156,7 @@ pub fn log_frame_part_pb(
     });
     pb::LogFrame {
         after: after.0,
-        through: frame.through.0,
+        through: through.0,
         time_ms: frame.time_ms,
         stable: frame.stable.0,
         events,
@@ -384,7 +386,7 @@ fn event(event: pb::Event) -> Result<Event, ConvertError> {
     Ok(Event { x: EventId(event.x), kind })
 }
 
-fn event_pb(event: &Event) -> pb::Event {
+pub(super) fn event_pb(event: &Event) -> pb::Event {
     use pb::event::Kind;
     let kind = match &event.kind {
         EventKind::Arrival { pool, row } => Kind::Arrival(pb::Arrival { pool: pool.0, row: Some(row_pb(row)) }),

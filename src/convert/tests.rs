@@ -197,7 +197,7 @@ fn a_part_of_a_frame_has_the_events_chosen_and_covers_the_others() {
         let after = EventId(3);
         let reach = Reach::Pairs(vec![Pair { slice: SliceId(2), shard: ShardId(1), last: EventId(8) }]);
         let with = |place: usize, at| (before[place] + at) % 3 == 1;
-        let part = log_frame(log_frame_part_pb(&parts, (after, &reach), with)).unwrap();
+        let part = log_frame(log_frame_part_pb(&parts, (after, parts.through), &reach, with)).unwrap();
         let chosen = frame.events.iter().enumerate().filter(|(place, _)| place % 3 == 1);
         let events: Vec<Event> = chosen.map(|(_, event)| event.clone()).collect();
         assert_eq!(part, LogFrame { after, reach, events, ..frame });

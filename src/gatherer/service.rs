@@ -61,10 +61,10 @@ impl DecisionsService for Service {
         let subscription = self.node.ask(|reply| Event::Subscribe { reader, after, reply }).await?;
         let floor = subscription.backlog.floor.0;
         let hello = Message::Hello(pb::DecisionsHello { peer: Some(identity.pb()), floor });
-        let backlog = Message::Frame(convert::decision_frame_pb(&subscription.backlog.decisions));
-        let live =
-            ReceiverStream::new(subscription.live).map(|frame| Message::Frame(convert::decision_frame_pb(&frame)));
-        let messages = stream::iter([hello, backlog]).chain(live);
+        let backlog = subscription.backlog.decisions;
+        let frames = stream::iter([backlog]).chain(ReceiverStream::new(subscription.live));
+        let frames = frames.flat_map(|frame| stream::iter(convert::decision_parts(&frame)).map(Message::Frame));
+        let messages = stream::iter([hello]).chain(frames);
         let responses = messages.map(|message| Ok(pb::DecisionsResponse { message: Some(message) }));
         Ok(Response::new(rpc::until_stopped(responses, self.stop.clone())))
     }

@@ -11,7 +11,7 @@ use tonic::{Request, Response, Status, service::Routes};
 
 use super::{
     Node,
-    engine::{Event, SliceFrame, SliceHello, Subscription},
+    engine::{Event, SliceHello, Subscription},
 };
 use crate::{
     convert, pb,
@@ -62,7 +62,9 @@ impl CandidatesService for Service {
         let hello = Message::Hello(pb::CandidatesHello { peer: Some(self.node.identity.pb()), slices });
         let backlog = backlog.into_iter().map(|frame| vec![frame]);
         let live = tokio_stream::wrappers::ReceiverStream::new(live);
-        let frames = stream::iter(backlog).chain(live).map(|frames| Message::Frames(frames_pb(&frames)));
+        let frames = stream::iter(backlog)
+            .chain(live)
+            .flat_map(|frames| stream::iter(convert::candidate_parts(&frames)).map(Message::Frames));
         let messages = stream::iter([hello]).chain(frames);
         let messages = messages.map(|message| Ok(pb::CandidatesResponse { message: Some(message) }));
         Ok(Response::new(rpc::until_stopped(messages, self.stop.clone())))
@@ -87,12 +89,6 @@ fn cursors(node: &Node, asked: &[pb::SliceCursor]) -> Result<Vec<(SliceId, Event
         return Err(Fault::new(Reason::OutOfBounds, text).at("cursors").into());
     }
     Ok(cursors.into_iter().collect())
-}
-
-fn frames_pb(frames: &[SliceFrame]) -> pb::CandidateFrames {
-    pb::CandidateFrames {
-        frames: frames.iter().map(|(slice, frame)| convert::candidate_frame_pb(*slice, frame)).collect(),
-    }
 }
 
 #[tonic::async_trait]

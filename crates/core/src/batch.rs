@@ -276,7 +276,8 @@ impl Batch {
     /// About how many bytes an element takes in a frame, without its key's and payload's ends.
     #[must_use]
     pub fn element_bytes(&self, index: usize) -> usize {
-        let attributes: usize = self.attributes.iter().map(|column| 12 + column.texts(index).sum::<usize>()).sum();
+        let attributes: usize =
+            self.attributes.iter().map(|column| 12 + column.texts(index).map(|text| 4 + text).sum::<usize>()).sum();
         let clients = &self.clients;
         attributes + clients.key(index).len() + clients.payload(index).len() + clients.idempotency_key(index).len()
     }

@@ -39,6 +39,15 @@ pub struct PoolDefinition {
     pub payload_bytes_max: u64,
 }
 
+impl PoolDefinition {
+    /// About how many bytes it takes in a frame of the log.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        let attributes: usize = self.attributes.iter().map(|(name, _)| 8 + name.len()).sum();
+        32 + self.name.len() + self.rule.len() + attributes + 10 * self.reprobe_ms.len()
+    }
+}
+
 /// Why a pool cannot be defined.
 #[derive(Clone, Debug, Error)]
 pub enum DefineError {
