@@ -213,8 +213,17 @@ pub struct Limits {
     /// Most elements waiting in a pool that does not say otherwise. Reaching it refuses new elements with
     /// RESOURCE_EXHAUSTED; nothing is evicted.
     pub waiting_max: usize,
-    /// Most elements waiting in all pools together. More are refused with RESOURCE_EXHAUSTED; nothing is evicted.
+    /// Most elements waiting in all pools together. More are refused with RESOURCE_EXHAUSTED; nothing is evicted. One pool gets at most
+    /// 7 of 9 parts, and every pool has a reserve, so that none fills all for the others; see `dovetail_core::ledger::room`.
     pub waiting_total_max: usize,
+    /// Most bytes of elements waiting in a pool, as the ledger counts them: 64 an element, 8 an attribute, 4 a text, and the bytes of
+    /// its key, its texts and its payload. Reaching it refuses new elements with RESOURCE_EXHAUSTED; nothing is evicted.
+    pub waiting_bytes_max: u64,
+    /// The same of all pools together. Shared as `waiting_total_max` is.
+    pub waiting_bytes_total_max: u64,
+    /// Largest element in bytes, without its payload: its key, its idempotency key, 8 an attribute, and 4 and its own for each text. A
+    /// larger one is refused with INVALID_ARGUMENT. Payloads have a bound of their own, so what a pool allows them goes on working.
+    pub element_bytes_max: u64,
     /// Largest payload in a pool that does not say otherwise, in bytes. A larger one is refused with INVALID_ARGUMENT.
     pub payload_bytes_max: usize,
     /// Most events assigned whose outcome is not on disk yet. Above it submissions wait.

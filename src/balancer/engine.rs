@@ -601,7 +601,7 @@ impl Engine {
         }
         let (mut to, mut bytes) = (row, 0);
         while to < batch.len() && (to == row || (to - row < events && bytes < bytes_left)) {
-            bytes += EVENT_BYTES + batch.element_bytes(to);
+            bytes += EVENT_BYTES + batch.frame_bytes(to);
             to += 1;
         }
         (to, bytes)

@@ -183,9 +183,13 @@ pub(super) fn row_reason(refused: &RowRefused) -> Reason {
             SubmitError::KeyWaiting { .. } => Reason::KeyWaiting,
             SubmitError::Row { source, .. } => attribute_reason(source),
             SubmitError::Payload { .. } => Reason::PayloadSize,
+            SubmitError::ElementBytes { .. } => Reason::ElementSize,
             SubmitError::Ttl { .. } => Reason::TtlLength,
-            SubmitError::PoolFull { .. } => Reason::PoolFull,
-            SubmitError::TotalFull { .. } => Reason::AllPoolsFull,
+            SubmitError::PoolFull { .. } | SubmitError::PoolBytesFull { .. } => Reason::PoolFull,
+            SubmitError::TotalFull { .. }
+            | SubmitError::ShareFull { .. }
+            | SubmitError::TotalBytesFull { .. }
+            | SubmitError::ShareBytesFull { .. } => Reason::AllPoolsFull,
             SubmitError::IdempotencyMismatch { .. } => Reason::IdempotencyKeyReused,
             SubmitError::Undecided { .. } => Reason::KeyUndecided,
         },
@@ -206,8 +210,13 @@ pub(super) fn row_holder(refused: &RowRefused) -> Option<u64> {
             | SubmitError::Payload { .. }
             | SubmitError::Ttl { .. }
             | SubmitError::Undecided { .. }
+            | SubmitError::ElementBytes { .. }
             | SubmitError::PoolFull { .. }
-            | SubmitError::TotalFull { .. },
+            | SubmitError::TotalFull { .. }
+            | SubmitError::ShareFull { .. }
+            | SubmitError::PoolBytesFull { .. }
+            | SubmitError::TotalBytesFull { .. }
+            | SubmitError::ShareBytesFull { .. },
         )
         | RowRefused::Convert(_) => None,
     }
@@ -233,6 +242,10 @@ fn of_row(refused: &RowRefused, fault: Fault) -> Fault {
                 let fault = fault.at("element.payload").with("value", found).with("bound", bound);
                 fault.with("pool", pool).with("key", key)
             }
+            SubmitError::ElementBytes { key, found, bound } => {
+                let fault = fault.at("element").with("limit", "element_bytes_max").with("key", key);
+                fault.with("value", found).with("bound", bound)
+            }
             SubmitError::Ttl { key, found } => {
                 fault.at("element.ttl_ms").with("value", found).with("bound", DELAY_MS_MAX).with("key", key)
             }
@@ -243,6 +256,21 @@ fn of_row(refused: &RowRefused, fault: Fault) -> Fault {
                 fault.with("pool", pool).with("limit", "waiting_max").with("bound", bound)
             }
             SubmitError::TotalFull { bound } => fault.with("limit", "waiting_total_max").with("bound", bound),
+            SubmitError::ShareFull { pool, own, all, bound } => {
+                let fault = fault.with("pool", pool).with("limit", "waiting_total_max").with("bound", bound);
+                fault.with("value", own).with("all", all)
+            }
+            SubmitError::PoolBytesFull { pool, own, bound, .. } => {
+                let fault = fault.with("pool", pool).with("limit", "waiting_bytes_max").with("bound", bound);
+                fault.with("value", own)
+            }
+            SubmitError::TotalBytesFull { all, bound, .. } => {
+                fault.with("limit", "waiting_bytes_total_max").with("bound", bound).with("value", all)
+            }
+            SubmitError::ShareBytesFull { pool, own, all, bound } => {
+                let fault = fault.with("pool", pool).with("limit", "waiting_bytes_total_max").with("bound", bound);
+                fault.with("value", own).with("all", all)
+            }
             SubmitError::IdempotencyMismatch { key, element } => {
                 let fault = fault.of(Resource::Element, element.0.to_string());
                 fault.with("key", key).with("element", element.0)

@@ -62,6 +62,7 @@ pub(super) fn status(pool: &PoolSummary, view: PoolView) -> pb::PoolStatus {
         matches: pool.counts.matches,
         withdrawn: pool.counts.withdrawn,
         expired: pool.counts.expired,
+        waiting_bytes: pool.counts.waiting_bytes,
     }
 }
 
@@ -88,7 +89,7 @@ mod tests {
                 payload_bytes_max: most,
             }),
             defined_at: EventId(most),
-            counts: PoolCounts { waiting: most, matches: most, withdrawn: most, expired: most },
+            counts: PoolCounts { waiting: most, waiting_bytes: most, matches: most, withdrawn: most, expired: most },
         };
         (0..count).map(summary).collect()
     }

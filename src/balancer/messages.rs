@@ -25,6 +25,8 @@ use crate::{
 
 /// Most pools of a cluster.
 pub(crate) const POOLS_MAX: usize = 10_000;
+// Each has its reserve of what all together may have waiting.
+const _: () = assert!(POOLS_MAX as u64 <= dovetail_core::ledger::room::POOLS);
 
 /// Where a request that makes events is answered.
 pub(crate) type Reply<T> = oneshot::Sender<Result<T, DiskFull>>;

@@ -26,6 +26,9 @@ use crate::{convert, pb};
 const LIMITS: LedgerLimits = LedgerLimits {
     waiting_max: 10_000_000,
     waiting_total_max: 50_000_000,
+    waiting_bytes_max: u64::MAX,
+    waiting_bytes_total_max: u64::MAX,
+    element_bytes_max: 65_536,
     payload_bytes_max: 4096,
     ended_max: 4_000_000,
     idempotency_max: 1_000_000,

@@ -235,6 +235,7 @@ fn status_json(status: &pb::PoolStatus) -> serde_json::Value {
         "payload_bytes_max": pool.payload_bytes_max,
         "defined_at": status.defined_at,
         "waiting": status.waiting,
+        "waiting_bytes": status.waiting_bytes,
         "matches": status.matches,
         "withdrawn": status.withdrawn,
         "expired": status.expired,

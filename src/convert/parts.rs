@@ -209,7 +209,7 @@ fn each_bytes(part: &Part) -> Box<dyn Iterator<Item = (EventId, usize)> + '_> {
         Part::Event(event) => Box::new([(event.x, event_pb(event).encoded_len() + NUMBER)].into_iter()),
         Part::Arrivals(first, Run { batch, rows }) => {
             let each = rows.clone().zip((first.0..).map(EventId));
-            Box::new(each.map(|(row, x)| (x, batch.element_bytes(row) + ARRIVAL)))
+            Box::new(each.map(|(row, x)| (x, batch.frame_bytes(row) + ARRIVAL)))
         }
     }
 }

@@ -44,6 +44,7 @@ impl Reason {
             | Reason::AttributeTooLong
             | Reason::AttributeNoValue
             | Reason::PayloadSize
+            | Reason::ElementSize
             | Reason::TtlLength
             | Reason::BatchSize
             | Reason::ColumnsMalformed
@@ -93,6 +94,7 @@ impl Reason {
             | Reason::AttributeTooLong
             | Reason::AttributeNoValue
             | Reason::PayloadSize
+            | Reason::ElementSize
             | Reason::TtlLength
             | Reason::BatchSize
             | Reason::ColumnsMalformed

@@ -69,6 +69,9 @@ fn limits(layers: &Layers) -> Result<Limits, SettingsError> {
     let limits = Limits {
         waiting_max: cap("limits.waiting_max")?,
         waiting_total_max: cap("limits.waiting_total_max")?,
+        waiting_bytes_max: count(layers, "limits.waiting_bytes_max")?,
+        waiting_bytes_total_max: count(layers, "limits.waiting_bytes_total_max")?,
+        element_bytes_max: count(layers, "limits.element_bytes_max")?,
         payload_bytes_max: cap("limits.payload_bytes_max")?,
         in_flight_max: cap("limits.in_flight_max")?,
         hold_ms_max: count(layers, "limits.hold_ms_max")?,

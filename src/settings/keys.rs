@@ -126,6 +126,27 @@ pub const SETTINGS: &[Setting] = &[
         "Most waiting elements in all pools together; more are refused",
     ),
     count(
+        "limits.waiting_bytes_max",
+        "waiting-bytes-max",
+        "4294967296",
+        (1_048_576, 1_099_511_627_776),
+        "Most bytes of waiting elements in a pool; more are refused",
+    ),
+    count(
+        "limits.waiting_bytes_total_max",
+        "waiting-bytes-total-max",
+        "17179869184",
+        (1_048_576, 10_995_116_277_760),
+        "Most bytes of waiting elements in all pools together; more are refused",
+    ),
+    count(
+        "limits.element_bytes_max",
+        "element-bytes-max",
+        "65536",
+        (1024, 2_097_152),
+        "Largest element, in bytes, without its payload; a larger one is refused",
+    ),
+    count(
         "limits.payload_bytes_max",
         "payload-bytes-max",
         "4096",

@@ -261,7 +261,7 @@ fn every_setting_of_the_file_reaches_its_field() {
         "[cluster]\nname = \"c1\"\nslices = 7\nmatchers = [\"http://m:1\"]\ngatherers = [\"http://g:1\"]\n\
          balancer = \"http://b:1/\"\nblock = 8\nvirtual_nodes = 9\nlist_max = 10\n\
          [node]\nlisten = \"[::1]:11\"\nindex = 0\ndata = \"/d\"\nlog = \"warn,dovetail=debug\"\nlog_format = \"json\"\n\
-         [limits]\nwaiting_max = 12\nwaiting_total_max = 24\ncalls_max = 25\nwaits_max = 26\npayload_bytes_max = 13\nin_flight_max = 14\nhold_ms_max = 27\nframe_events_max = 15\n\
+         [limits]\nwaiting_max = 12\nwaiting_total_max = 24\nwaiting_bytes_max = 1048577\nwaiting_bytes_total_max = 1048578\nelement_bytes_max = 1025\ncalls_max = 25\nwaits_max = 26\npayload_bytes_max = 13\nin_flight_max = 14\nhold_ms_max = 27\nframe_events_max = 15\n\
          frame_bytes_max = 4096\nframe_age_ms_max = 17\nended_max = 18\nidempotency_max = 19\n\
          checkpoint_bytes = 1048576\nresults_bytes_max = 1048577\nresults_ms_max = 60000\nwatchers_max = 20\n\
          submit_streams_max = 21\nconnections_max = 28\nclient_connections_max = 29\nstreams_max = 24\nconnection_streams_max = 25\nmessage_bytes_max = 65536\ndrain_ms_max = 23\n",
@@ -290,6 +290,9 @@ fn every_setting_of_the_file_reaches_its_field() {
             limits: Limits {
                 waiting_max: 12,
                 waiting_total_max: 24,
+                waiting_bytes_max: 1_048_577,
+                waiting_bytes_total_max: 1_048_578,
+                element_bytes_max: 1025,
                 payload_bytes_max: 13,
                 in_flight_max: 14,
                 hold_ms_max: 27,

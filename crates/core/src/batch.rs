@@ -8,7 +8,7 @@ use std::{
     fmt,
     hash::{Hash, Hasher},
     ops::Range,
-    sync::Arc,
+    sync::{Arc, OnceLock},
 };
 
 use bytes::Bytes;
@@ -18,6 +18,13 @@ use siphasher::sip128::SipHasher13;
 pub use column::{Column, Strings, StringsWriter, Values};
 
 use crate::{PoolId, ledger::ClientPart};
+
+/// What the ledger keeps of an element beside its attributes, key and payload, in bytes: its slot, its key's fingerprint, its times.
+pub const ELEMENT_BYTES: usize = 64;
+/// What an attribute takes, in bytes, whether or not the element has it: the other elements of a batch may.
+pub const ATTRIBUTE_BYTES: usize = 8;
+/// What a text takes in bytes beside its own, alone or in a list: where it ends.
+pub const TEXT_BYTES: usize = 4;
 
 /// Stands for a client's key in a pool: 128 bits that nobody who does not know the secret can make collide.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -176,19 +183,21 @@ pub struct Batch {
     /// In the order of the schema.
     attributes: Box<[Column]>,
     clients: ClientColumns,
+    /// By row: what it and those before it take while they wait.
+    weights: OnceLock<Box<[u32]>>,
 }
 
 impl Batch {
     /// A batch of columns that were checked: each has an entry for each key.
     #[must_use]
     pub fn new(pool: PoolId, attributes: Vec<Column>, clients: ClientColumns) -> Batch {
-        Batch { pool, attributes: attributes.into(), clients }
+        Batch { pool, attributes: attributes.into(), clients, weights: OnceLock::new() }
     }
 
     /// A batch without elements.
     #[must_use]
     pub fn nobody(pool: PoolId) -> Batch {
-        Batch { pool, attributes: Box::default(), clients: ClientColumns::default() }
+        Batch::new(pool, Vec::new(), ClientColumns::default())
     }
 
     /// A batch of elements that were checked. Rows are of one schema.
@@ -209,14 +218,14 @@ impl Batch {
         let pool = picked.clone().next()?.0.pool;
         let mut clients = ClientWriter::default();
         picked.clone().for_each(|(batch, index)| clients.push_of(&batch.clients, index));
-        Some(Batch { pool, attributes: pick_columns(picked).into(), clients: clients.finish() })
+        Some(Batch::new(pool, pick_columns(picked), clients.finish()))
     }
 
     /// A copy of its own: what it was made from may be larger.
     #[must_use]
     pub fn compact(self) -> Batch {
         let attributes = self.attributes.iter().map(Column::compact).collect();
-        Batch { attributes, clients: self.clients.compact(), ..self }
+        Batch::new(self.pool, attributes, self.clients.compact())
     }
 
     /// Bytes of all its columns.
@@ -273,14 +282,68 @@ impl Batch {
         self.attributes.iter().map(move |column| column.get(index))
     }
 
-    /// About how many bytes an element takes in a frame, without its key's and payload's ends.
+    /// The same elements without their idempotency keys, which only their arrival needs. Columns are shared.
+    #[must_use]
+    pub fn without_idempotency_keys(&self) -> Batch {
+        let clients = ClientColumns { idempotency_keys: None, ..self.clients.clone() };
+        Batch { pool: self.pool, attributes: self.attributes.clone(), clients, weights: self.weights.clone() }
+    }
+
+    /// The bytes of an element's attributes, as [`attribute_bytes`] counts them.
+    fn attribute_bytes(&self, index: usize) -> usize {
+        let texts = |column: &Column| column.texts(index).map(|bytes| TEXT_BYTES + bytes).sum::<usize>();
+        self.attributes.iter().map(|column| ATTRIBUTE_BYTES + texts(column)).sum()
+    }
+
+    /// The bytes of an element but for its payload: its attributes, its key and its idempotency key. What `element_bytes_max` bounds.
     #[must_use]
     pub fn element_bytes(&self, index: usize) -> usize {
-        let attributes: usize =
-            self.attributes.iter().map(|column| 12 + column.texts(index).map(|text| 4 + text).sum::<usize>()).sum();
         let clients = &self.clients;
-        attributes + clients.key(index).len() + clients.payload(index).len() + clients.idempotency_key(index).len()
+        self.attribute_bytes(index) + clients.key(index).len() + clients.idempotency_key(index).len()
     }
+
+    /// About how many bytes an element takes in a frame, without its key's and payload's ends.
+    #[must_use]
+    pub fn frame_bytes(&self, index: usize) -> usize {
+        4 * self.attributes.len() + self.element_bytes(index) + self.clients.payload(index).len()
+    }
+
+    /// What neighbouring elements take while they wait, in bytes: what the ledger keeps of each. The same for an element in whatever
+    /// batch it is.
+    #[must_use]
+    pub fn waiting_bytes(&self, rows: Range<usize>) -> u64 {
+        let weights = self.weights();
+        let through = |end: usize| end.checked_sub(1).map_or(0, |last| u64::from(weights[last]));
+        through(rows.end) - through(rows.start)
+    }
+
+    /// Finds out what elements take, once. Where there are many, the caller should not be one that others wait for.
+    pub fn weights(&self) -> &[u32] {
+        self.weights.get_or_init(|| {
+            let mut sum = 0_u32;
+            let weight = |index| {
+                let clients = self.clients.key(index).len() + self.clients.payload(index).len();
+                u32::try_from(ELEMENT_BYTES + self.attribute_bytes(index) + clients).expect("a message is smaller")
+            };
+            let through = |index| {
+                sum = sum.checked_add(weight(index)).expect("a batch is smaller than 4 GiB");
+                sum
+            };
+            (0..self.len()).map(through).collect()
+        })
+    }
+}
+
+/// The bytes of a row's attributes: 8 for each, and 4 and its own for each text.
+#[must_use]
+pub fn attribute_bytes(row: &Row) -> usize {
+    let text = |text: &str| TEXT_BYTES + text.len();
+    let value = |value: &Option<Value>| match value {
+        Some(Value::String(one)) => text(one),
+        Some(Value::StringList(list)) => list.iter().map(|entry| text(entry)).sum(),
+        Some(Value::Int(_) | Value::Double(_) | Value::Bool(_)) | None => 0,
+    };
+    row.values().iter().map(|one| ATTRIBUTE_BYTES + value(one)).sum()
 }
 
 /// A batch that is to be let in, and what stands for its keys: made beside who lets it in, and kept no longer than that takes.
@@ -295,6 +358,7 @@ impl Keyed {
     #[must_use]
     pub fn new(batch: Batch, secret: KeySecret) -> Keyed {
         let fingerprints = (0..batch.len()).map(|index| batch.fingerprint(secret, index)).collect();
+        batch.weights();
         Keyed { batch: Arc::new(batch), fingerprints }
     }
 

@@ -10,6 +10,7 @@ mod checkpoint;
 mod elements;
 mod ended;
 mod ids;
+pub mod room;
 mod slots;
 mod timers;
 mod types;
@@ -30,6 +31,7 @@ pub use checkpoint::{Base, Fold, Kept, PoolBase};
 use elements::{At, Elements, Slot, View};
 pub use ended::Remembered;
 use ended::{Ended, Idempotency, Keys};
+use room::Waiting;
 pub(crate) use timers::searches;
 pub use timers::{STRIDE_MS, Timing};
 use timers::{Timers, due_next, expires};
@@ -57,6 +59,10 @@ pub struct Ledger {
     pools: Vec<PoolEntry>,
     by_name: HashMap<Box<str>, PoolId>,
     elements: Elements,
+    /// How many elements wait in all pools.
+    waiting: Waiting,
+    /// What they take.
+    waiting_bytes: Waiting,
     /// The events that withdraw elements that wait.
     closing: ElementMap<EventId>,
     /// When elements that wait search again.
@@ -96,6 +102,7 @@ struct Unstable {
 /// What ending an element needs to know of it.
 struct Ending {
     pool: PoolId,
+    bytes: u64,
     key: Fingerprint,
     expire_ms: Option<u64>,
 }
@@ -126,6 +133,8 @@ impl Ledger {
             pools: Vec::new(),
             by_name: HashMap::new(),
             elements: Elements::default(),
+            waiting: Waiting::default(),
+            waiting_bytes: Waiting::default(),
             closing: ElementMap::default(),
             reprobes: ElementMap::default(),
             keys: Keys::default(),
@@ -420,6 +429,23 @@ impl Ledger {
         self.elements.waiting()
     }
 
+    /// The bytes they take, as [`Batch::waiting_bytes`] counts them.
+    #[must_use]
+    pub fn waiting_bytes(&self) -> u64 {
+        self.waiting_bytes.all
+    }
+
+    /// The same by pool, counted anew: what `waiting_bytes` and the pools' counts have to be.
+    #[must_use]
+    pub fn count_waiting_bytes(&self) -> BTreeMap<PoolId, u64> {
+        let mut counted: BTreeMap<PoolId, u64> = self.pools.iter().map(|entry| (entry.pool.id, 0)).collect();
+        for (_, at) in self.elements.waiting_after(ElementId(0)) {
+            let View { batch, row, .. } = self.elements.view(at);
+            *counted.entry(batch.pool()).or_default() += batch.waiting_bytes(row..row + 1);
+        }
+        counted
+    }
+
     /// The ids of the elements not known to be retired, ascending.
     pub fn waiting_ids(&self) -> impl Iterator<Item = ElementId> {
         self.elements.waiting_after(ElementId(0)).map(|(element, _)| element)
@@ -476,8 +502,8 @@ impl Ledger {
     /// Arrivals whose keys are taken.
     fn arrive(&mut self, first: EventId, time_ms: u64, run: &Run) {
         let count = run.rows.len() as u64;
-        let PoolEntry { pool, counts, .. } = &mut self.pools[run.batch.pool().0 as usize];
-        counts.waiting += count;
+        self.count_in(run.batch.pool(), count, run.batch.waiting_bytes(run.rows.clone()));
+        let PoolEntry { pool, .. } = self.pool(run.batch.pool());
         let reprobe_ms = due_next(&pool.definition.reprobe_ms, time_ms, None, time_ms);
         let clients = run.batch.clients();
         if reprobe_ms.is_some() || clients.ttls_ms.is_some() {
@@ -488,8 +514,35 @@ impl Ledger {
                 self.reprobes.extend(reprobe_ms.map(|due_ms| (element, due_ms)));
             }
         }
-        self.elements.arrive(first.into(), time_ms, run);
+        match clients.idempotency_keys {
+            None => self.elements.arrive(first.into(), time_ms, run),
+            // They are remembered by themselves; the element is kept as a checkpoint would have it.
+            Some(_) => {
+                let batch = Arc::new(run.batch.without_idempotency_keys());
+                self.elements.arrive(first.into(), time_ms, &Run { batch, rows: run.rows.clone() });
+            }
+        }
         self.recorded_at(EventId(first.0 + count - 1), time_ms);
+    }
+
+    /// Elements of a pool begin to wait.
+    fn count_in(&mut self, pool: PoolId, count: u64, bytes: u64) {
+        let counts = &mut self.pools[pool.0 as usize].counts;
+        self.waiting.add(counts.waiting, count, self.limits.waiting_total_max);
+        self.waiting_bytes.add(counts.waiting_bytes, bytes, self.limits.waiting_bytes_total_max);
+        counts.waiting += count;
+        counts.waiting_bytes += bytes;
+    }
+
+    /// One of them waits no longer.
+    fn count_out(&mut self, pool: PoolId, bytes: u64) {
+        let counts = &mut self.pools[pool.0 as usize].counts;
+        self.waiting.remove(counts.waiting, 1, self.limits.waiting_total_max);
+        counts.waiting -= 1;
+        if !self.planted.is(Bug::BytesKept) {
+            self.waiting_bytes.remove(counts.waiting_bytes, bytes, self.limits.waiting_bytes_total_max);
+            counts.waiting_bytes -= bytes;
+        }
     }
 
     fn remember_idempotency(&mut self, batch: &Batch, row: usize, element: ElementId) {
@@ -539,6 +592,7 @@ impl Ledger {
         let views: Vec<_> = ats.into_iter().map(|at| Some(self.elements.view(at?))).collect();
         let ending = |view: View<'_>| Ending {
             pool: view.batch.pool(),
+            bytes: view.batch.waiting_bytes(view.row..view.row + 1),
             key: view.batch.fingerprint(self.limits.key_secret, view.row),
             expire_ms: expires(view.arrived_ms, view.batch.clients().ttl_ms(view.row)),
         };
@@ -575,8 +629,8 @@ impl Ledger {
     fn end(&mut self, told: Retirement, id: ElementId, ending: Ending) -> Result<At, DecisionError> {
         // It may have ended, or moved, since it was looked up.
         let at = self.elements.waits(id).ok_or(DecisionError::NotWaiting { element: id, told })?;
-        let Ending { pool, key, expire_ms } = ending;
-        self.pools[pool.0 as usize].counts.waiting -= 1;
+        let Ending { pool, bytes, key, expire_ms } = ending;
+        self.count_out(pool, bytes);
         self.timers.expires_not(id, expire_ms);
         if !self.reprobes.is_empty() {
             self.timers.searches_not(id, self.reprobes.remove(&id));

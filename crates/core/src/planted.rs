@@ -86,11 +86,13 @@ pub enum Bug {
     UndecidedAdmitted,
     /// What follows a held submission in its stream overtakes it.
     HeldOvertaken,
+    /// The bytes of an element that ends are counted as waiting for ever.
+    BytesKept,
 }
 
 impl Bug {
     /// All of them; `--planted N` counts from 1.
-    pub const ALL: [Bug; 39] = [
+    pub const ALL: [Bug; 40] = [
         Bug::ProbeNotComplete,
         Bug::ClaimBeforeOwnProbe,
         Bug::ListFactorOne,
@@ -130,6 +132,7 @@ impl Bug {
         Bug::UndecidedRefused,
         Bug::UndecidedAdmitted,
         Bug::HeldOvertaken,
+        Bug::BytesKept,
     ];
 }
 

@@ -15,6 +15,9 @@ use dovetail_rule::{AttributeType, Value};
 const LIMITS: LedgerLimits = LedgerLimits {
     waiting_max: 3_000,
     waiting_total_max: 5_000,
+    waiting_bytes_max: 250_000,
+    waiting_bytes_total_max: 480_000,
+    element_bytes_max: 65_536,
     payload_bytes_max: 8,
     ended_max: 900,
     idempotency_max: 40,
@@ -213,6 +216,12 @@ fn batches_come_to_what_their_elements_would_one_by_one() {
                 2 | 3 => pair.decide(&mut random),
                 _ => pair.timers(&mut random),
             }
+            for ledger in [&pair.one_by_one, &pair.batches] {
+                let counted = ledger.count_waiting_bytes();
+                assert_eq!(ledger.waiting_bytes(), counted.values().sum::<u64>(), "seed {seed}, step {step}");
+                let by_pool = ledger.pools().iter().map(|entry| (entry.pool.id, entry.counts.waiting_bytes));
+                assert_eq!(by_pool.collect::<std::collections::BTreeMap<_, _>>(), counted, "seed {seed}, step {step}");
+            }
             if step % 100 == 99 {
                 let [one, other] = [&pair.one_by_one, &pair.batches].map(|ledger| Pair::said(ledger, pair.x));
                 let differ = one.iter().zip(&other).position(|(one, other)| one != other);
@@ -223,4 +232,32 @@ fn batches_come_to_what_their_elements_would_one_by_one() {
         let counts = |pool: u32| pair.batches.pool(PoolId(pool)).counts;
         assert!((0..3).any(|pool| counts(pool).matches > 500), "seed {seed}: {:?}", counts(0));
     }
+}
+
+#[test]
+fn an_element_takes_as_many_bytes_in_whatever_batch_it_is() {
+    let schema = pool(0);
+    let defined = dovetail_core::Pool::compile(PoolId(0), Arc::new(schema)).unwrap();
+    let mut random = Random(5);
+    let all: Vec<Checked> = (0..200).map(|_| submission(&mut random).check(&defined, &LIMITS).unwrap()).collect();
+    let together = Checked::batch(&all).unwrap();
+    for (row, checked) in all.iter().enumerate() {
+        let alone = Checked::batch(std::slice::from_ref(checked)).unwrap();
+        assert_eq!(together.waiting_bytes(row..row + 1), alone.waiting_bytes(0..1));
+        assert_eq!(together.element_bytes(row), alone.element_bytes(0));
+        let picked = dovetail_core::batch::Batch::pick([(&together, row), (&together, 0)].into_iter()).unwrap();
+        assert_eq!(picked.waiting_bytes(0..1), alone.waiting_bytes(0..1));
+    }
+    let sum: u64 = (0..200).map(|row| together.waiting_bytes(row..row + 1)).sum();
+    assert_eq!(together.waiting_bytes(0..200), sum);
+    // A key of 2 bytes, an int, a text of 3, and a payload of 4.
+    let one = Submission {
+        key: "ab".to_owned(),
+        attributes: vec![("n".to_owned(), Value::Int(1)), ("s".to_owned(), Value::String("xyz".into()))],
+        payload: vec![7; 4].into(),
+        idempotency_key: "once".to_owned(),
+        ..Submission::default()
+    };
+    let one = Checked::batch(&[one.check(&defined, &LIMITS).unwrap()]).unwrap();
+    assert_eq!((one.waiting_bytes(0..1), one.element_bytes(0)), (64 + 2 + 8 + 8 + 4 + 3 + 4, 2 + 8 + 8 + 4 + 3 + 4));
 }

@@ -15,6 +15,9 @@ use dovetail_rule::{AttributeType, Value};
 const LIMITS: LedgerLimits = LedgerLimits {
     waiting_max: 1000,
     waiting_total_max: 1000,
+    waiting_bytes_max: u64::MAX,
+    waiting_bytes_total_max: u64::MAX,
+    element_bytes_max: 65_536,
     payload_bytes_max: 4,
     ended_max: 30,
     idempotency_max: 12,

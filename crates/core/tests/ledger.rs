@@ -19,6 +19,9 @@ use dovetail_rule::{Row, Schema};
 const LIMITS: LedgerLimits = LedgerLimits {
     waiting_max: 3,
     waiting_total_max: 5,
+    waiting_bytes_max: u64::MAX,
+    waiting_bytes_total_max: u64::MAX,
+    element_bytes_max: 65_536,
     payload_bytes_max: 4,
     ended_max: 2,
     idempotency_max: 2,
@@ -410,6 +413,41 @@ fn all_pools_together_have_a_bound_beside_their_own() {
     ledger.on_decided(ShardId(0), EventId(3), &mut ()).unwrap();
     let full = "2 elements wait in all pools together, which is waiting_total_max";
     assert_eq!(submit(&mut ledger, &mut x, &["c", "asked", "x3"]), [full]);
+}
+
+#[test]
+fn the_bytes_of_what_waits_have_bounds_by_pool_and_in_all() {
+    // Each takes 64 bytes, and 1 for its key.
+    let limits = LedgerLimits { waiting_bytes_max: 2 * 65, ..LIMITS };
+    let refused = |limits: LedgerLimits| {
+        let mut ledger = Ledger::new(limits, 1);
+        let kind = EventKind::PoolDefined { pool: PoolId(0), definition: pool() };
+        ledger.record(EventId(1), 0, &kind, None).unwrap();
+        let mut x = 1;
+        let answers: Vec<String> = ["a", "b", "c"].iter().flat_map(|key| submit(&mut ledger, &mut x, &[key])).collect();
+        assert_eq!(answers, ["x2 arrival", "x3 arrival", "undecided at x3"]);
+        assert_eq!((ledger.waiting_bytes(), ledger.pool(PoolId(0)).counts.waiting_bytes), (130, 130));
+        ledger.on_decided(ShardId(0), EventId(3), &mut ()).unwrap();
+        submit(&mut ledger, &mut x, &["c", "asked", "x3"]).concat()
+    };
+    let own = "pool \"duel\" has 130 bytes of elements waiting, and 65 more are above 130, which is waiting_bytes_max";
+    assert_eq!(refused(limits), own);
+    let all = "130 bytes of elements wait in all pools together, and 65 more are above 190, which is \
+               waiting_bytes_total_max";
+    assert_eq!(refused(LedgerLimits { waiting_bytes_total_max: 190, ..LIMITS }), all);
+}
+
+#[test]
+fn an_element_has_a_bound_in_bytes_beside_its_payload() {
+    let ledger = |element_bytes_max| {
+        let mut ledger = Ledger::new(LedgerLimits { element_bytes_max, ..LIMITS }, 1);
+        let kind = EventKind::PoolDefined { pool: PoolId(0), definition: pool() };
+        ledger.record(EventId(1), 0, &kind, None).unwrap();
+        submit(&mut ledger, &mut 1, &["ann", "payload", "4", "once", "key"]).concat()
+    };
+    assert_eq!(ledger(3 + 3), "x2 arrival");
+    let large = "element with key \"ann\" is 6 bytes without its payload, at most 5, which is element_bytes_max";
+    assert_eq!(ledger(5), large);
 }
 
 #[test]

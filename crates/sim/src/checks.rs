@@ -148,11 +148,19 @@ pub fn check_ledger(cx: &Cx, ledger: &Ledger, assigned: EventId, results_floor: 
 
 fn check_counts(cx: &Cx, ledger: &Ledger, waiting: u64) -> Result<(), Violation> {
     let mut sum = PoolCounts::default();
-    for PoolCounts { waiting, matches, withdrawn, expired } in ledger.pools().iter().map(|entry| entry.counts) {
+    for PoolCounts { waiting, waiting_bytes, matches, withdrawn, expired } in
+        ledger.pools().iter().map(|entry| entry.counts)
+    {
         sum.waiting += waiting;
+        sum.waiting_bytes += waiting_bytes;
         sum.matches += matches;
         sum.withdrawn += withdrawn;
         sum.expired += expired;
+    }
+    let counted: u64 = ledger.count_waiting_bytes().values().sum();
+    if (ledger.waiting_bytes(), sum.waiting_bytes) != (counted, counted) {
+        let found = format!("{} in all, {} by pool", ledger.waiting_bytes(), sum.waiting_bytes);
+        return Err(differs("bytes waiting", found, counted.to_string()));
     }
     let (matches, withdrawals) = cx.truth.outcomes();
     let (found, expected) = ((sum.waiting, sum.matches, sum.withdrawn + sum.expired), (waiting, matches, withdrawals));

@@ -22,6 +22,8 @@ const VARIED: u64 = 59;
 /// The dice for streams of submissions and for clocks that are set: later than the others, whose seeds mean what they meant.
 const STREAM_DICE: u64 = 31;
 const CLOCK_DICE: u64 = 32;
+/// Bounds of what waits that are reached.
+const ROOM_DICE: u64 = 33;
 
 /// Everything a run is made of, but its dice.
 #[derive(Clone, Debug)]
@@ -215,6 +217,9 @@ impl Scenario {
             ledger: LedgerLimits {
                 waiting_max: rng.pick(&[10, 100_000, 100_000, 100_000, 100_000]),
                 waiting_total_max: u64::MAX,
+                waiting_bytes_max: u64::MAX,
+                waiting_bytes_total_max: u64::MAX,
+                element_bytes_max: 4_096,
                 payload_bytes_max: 100,
                 ended_max: rng.pick(&[3, REMEMBERS_ALL]),
                 idempotency_max: rng.pick(&[2, REMEMBERS_ALL]),
@@ -228,6 +233,7 @@ impl Scenario {
             streams: draw_streams(&mut dice.fork(STREAM_DICE)),
             clock: draw_clock(&mut dice.fork(CLOCK_DICE)),
         };
+        draw_room(&mut dice.fork(ROOM_DICE), &mut scenario.ledger);
         let mut rng = dice.fork(KEEP_DICE);
         if rng.chance(750) {
             scenario.keep = draw_keep(&mut rng);
@@ -273,6 +279,15 @@ fn draw_whole(rng: &mut Rng) -> (usize, u64) {
 
 fn draw_streams(rng: &mut Rng) -> (u64, u64) {
     (rng.pick(&[1, 3, 1_000_000]), rng.pick(&[5, 500, 60_000, 60_000]))
+}
+
+/// Few scenarios are about what there is no room for: an element that is not let in finds nothing.
+fn draw_room(rng: &mut Rng, ledger: &mut LedgerLimits) {
+    if rng.chance(120) {
+        ledger.waiting_total_max = rng.pick(&[12, 30, u64::MAX]);
+        ledger.waiting_bytes_max = rng.pick(&[700, u64::MAX]);
+        ledger.waiting_bytes_total_max = rng.pick(&[1_000, 3_000, u64::MAX]);
+    }
 }
 
 fn draw_clock(rng: &mut Rng) -> ClockPlan {

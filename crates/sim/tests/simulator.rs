@@ -118,4 +118,5 @@ each_is_found! {
     refusing_for_a_key_that_is_not_decided_is_found: UndecidedRefused,
     letting_in_a_key_that_is_not_decided_is_found: UndecidedAdmitted,
     overtaking_what_is_held_is_found: HeldOvertaken,
+    counting_the_bytes_of_what_ended_is_found: BytesKept,
 }

@@ -5,6 +5,8 @@
 use bytes::Bytes;
 use dovetail_rule::{Value, ValueKind};
 
+use super::TEXT_BYTES;
+
 /// Byte strings or texts, one after the other, and where each of them ends.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Strings {
@@ -315,6 +317,18 @@ impl Column {
             _ => (None, 0..0),
         };
         range.map(move |entry| of.map_or(0, |of| of.get(entry).len()))
+    }
+
+    /// The bytes of texts that are stored for an element, whether or not it has the attribute.
+    #[must_use]
+    pub fn stored_bytes(&self, index: usize) -> usize {
+        match &self.values {
+            Values::Strings(texts) => texts.get(index).len(),
+            Values::StringLists { entries, ends } => {
+                list_range(ends, index).map(|entry| TEXT_BYTES + entries.get(entry).len()).sum()
+            }
+            Values::None | Values::Ints(_) | Values::Doubles(_) | Values::Bools(_) => 0,
+        }
     }
 
     /// A copy of its own: what it was made from may be larger.

@@ -6,10 +6,13 @@ use bytes::Bytes;
 use dovetail_rule::{LIST_LEN_MAX, Row, RowError, STRING_BYTES_MAX, Value, ValueKind};
 use thiserror::Error;
 
-use super::{ClientPart, Ledger, LedgerLimits, PoolEntry};
+use super::{ClientPart, Ledger, LedgerLimits, PoolEntry, room::Room};
 use crate::{
     ElementId, EventId, Pool, PoolId,
-    batch::{Batch, ClientColumns, Column, Fingerprint, Keyed, Run, column::numbers},
+    batch::{
+        ATTRIBUTE_BYTES, Batch, ClientColumns, Column, Fingerprint, Keyed, Run, TEXT_BYTES, attribute_bytes,
+        column::numbers,
+    },
     planted::Bug,
     pool::DELAY_MS_MAX,
 };
@@ -114,6 +117,18 @@ pub enum SubmitError {
         /// The pool's bound.
         bound: u64,
     },
+    /// The element is too large.
+    #[error(
+        "element with key {key:?} is {found} bytes without its payload, at most {bound}, which is element_bytes_max"
+    )]
+    ElementBytes {
+        /// The key.
+        key: String,
+        /// Its bytes.
+        found: usize,
+        /// The bound.
+        bound: u64,
+    },
     /// The time to live is too long.
     #[error("ttl of key {key:?} is {found} ms, at most {DELAY_MS_MAX}")]
     Ttl {
@@ -134,6 +149,63 @@ pub enum SubmitError {
     #[error("{bound} elements wait in all pools together, which is waiting_total_max")]
     TotalFull {
         /// The bound.
+        bound: u64,
+    },
+    /// What is left of what all pools together may have is for pools that have less.
+    #[error(
+        "pool {pool:?} has {own} of the {all} elements waiting in all pools together; those left until {bound}, which is \
+         waiting_total_max, are for pools that have less"
+    )]
+    ShareFull {
+        /// The pool.
+        pool: String,
+        /// How many wait in it.
+        own: u64,
+        /// And in all.
+        all: u64,
+        /// The bound of all.
+        bound: u64,
+    },
+    /// The pool is full of bytes.
+    #[error(
+        "pool {pool:?} has {own} bytes of elements waiting, and {more} more are above {bound}, which is waiting_bytes_max"
+    )]
+    PoolBytesFull {
+        /// The pool.
+        pool: String,
+        /// What it has.
+        own: u64,
+        /// What the element takes.
+        more: u64,
+        /// The bound.
+        bound: u64,
+    },
+    /// All pools together are full of bytes.
+    #[error(
+        "{all} bytes of elements wait in all pools together, and {more} more are above {bound}, which is \
+         waiting_bytes_total_max"
+    )]
+    TotalBytesFull {
+        /// What they have.
+        all: u64,
+        /// What the element takes.
+        more: u64,
+        /// The bound.
+        bound: u64,
+    },
+    /// The bytes that are left of what all pools together may have are for pools that have less.
+    #[error(
+        "pool {pool:?} has {own} of the {all} bytes of elements waiting in all pools together; those left until {bound}, \
+         which is waiting_bytes_total_max, are for pools that have less"
+    )]
+    ShareBytesFull {
+        /// The pool.
+        pool: String,
+        /// What it has.
+        own: u64,
+        /// What all have.
+        all: u64,
+        /// The bound of all.
         bound: u64,
     },
     /// The idempotency key came with another body before.
@@ -188,6 +260,11 @@ impl Client {
         check_client(pool, limits, key.as_bytes(), payload.len(), ttl_ms, idempotency_key.len())?;
         let name = || definition.name.clone();
         let row = row().map_err(|source| SubmitError::Row { pool: name(), key: (*key).into(), source })?;
+        let bytes = attribute_bytes(&row) + key.len() + idempotency_key.len();
+        if bytes as u64 > limits.element_bytes_max {
+            let bound = limits.element_bytes_max;
+            return Err(SubmitError::ElementBytes { key: (*key).into(), found: bytes, bound });
+        }
         let client = ClientPart { key, payload, ttl_ms, idempotency_key };
         Ok(Checked { pool: pool.id, row: Arc::new(row), client })
     }
@@ -256,15 +333,26 @@ pub fn check_columns(
         let idempotency_key_bytes = clients.idempotency_key(row).len();
         check_client(pool, limits, key, payload_bytes, clients.ttl_ms(row), idempotency_key_bytes).is_ok()
     };
-    let texts = |column: &Column| {
-        let fits = |row: usize| {
+    // What each element takes, as `Batch::element_bytes` counts it.
+    let own = |row| clients.key(row).len() + clients.idempotency_key(row).len() + ATTRIBUTE_BYTES * attributes.len();
+    let mut bytes: Vec<usize> = (0..count).map(own).collect();
+    let mut texts = |column: &Column| {
+        let mut fits = |row: usize| {
             let mut texts = column.texts(row);
-            texts.len() <= LIST_LEN_MAX && texts.all(|bytes| bytes <= STRING_BYTES_MAX)
+            // Nothing is kept that no value stands for.
+            let known = column.has(row) || column.stored_bytes(row) == 0;
+            known
+                && texts.len() <= LIST_LEN_MAX
+                && texts.all(|text| {
+                    bytes[row] += TEXT_BYTES + text;
+                    text <= STRING_BYTES_MAX
+                })
         };
-        !matches!(column.kind(), Some(ValueKind::String | ValueKind::StringList)) || (0..count).all(fits)
+        !matches!(column.kind(), Some(ValueKind::String | ValueKind::StringList)) || (0..count).all(&mut fits)
     };
-    let fit = (0..count).all(fits) && attributes.iter().all(texts);
-    fit.then(|| Batch::new(pool.id, attributes, clients))
+    let fit = (0..count).all(fits) && attributes.iter().all(&mut texts);
+    let small = |&bytes: &usize| bytes as u64 <= limits.element_bytes_max;
+    (fit && bytes.iter().all(small)).then(|| Batch::new(pool.id, attributes, clients))
 }
 
 /// How far a run of elements was let in.
@@ -379,15 +467,30 @@ impl Ledger {
             let at = asked.max(element.arrival());
             return self.refuse_at(at, || SubmitError::KeyWaiting { pool: name(), key, element });
         }
-        let most = bound(definition.waiting_max, self.limits.waiting_max);
-        if counts.waiting + before >= most {
-            return self.refuse_at(asked, || SubmitError::PoolFull { pool: name(), bound: most });
+        let (own, all_max) = (counts.waiting, self.limits.waiting_total_max);
+        let elements = Room {
+            own: own + before,
+            waiting: self.waiting.with(own, before, all_max),
+            more: 1,
+            own_max: bound(definition.waiting_max, self.limits.waiting_max),
+            all_max,
+        };
+        if let Some(full) = elements.full() {
+            return self.refuse_at(asked, || elements.refused(full, name()));
         }
-        let most = self.limits.waiting_total_max;
-        if self.elements.waiting() as u64 + before >= most {
-            return self.refuse_at(asked, || SubmitError::TotalFull { bound: most });
+        let of_before = batch.waiting_bytes(row - before as usize..row);
+        let (own, all_max) = (counts.waiting_bytes, self.limits.waiting_bytes_total_max);
+        let bytes = Room {
+            own: own + of_before,
+            waiting: self.waiting_bytes.with(own, of_before, all_max),
+            more: batch.waiting_bytes(row..row + 1),
+            own_max: self.limits.waiting_bytes_max,
+            all_max,
+        };
+        match bytes.full() {
+            Some(full) => self.refuse_at(asked, || bytes.refused_bytes(full, name())),
+            None => Ok(()),
         }
-        Ok(())
     }
 
     /// Refuses an element for others that wait, if they are known to have waited after event `at`.

@@ -277,7 +277,7 @@ impl Ledger {
             let PoolBase { definition, defined_at, matches, withdrawn, expired } = pool;
             let pool = Pool::compile(PoolId(number), Arc::clone(&definition))?;
             ledger.by_name.insert(definition.name.as_str().into(), pool.id);
-            let counts = PoolCounts { waiting: 0, matches, withdrawn, expired };
+            let counts = PoolCounts { waiting: 0, waiting_bytes: 0, matches, withdrawn, expired };
             ledger.pools.push(PoolEntry { pool, defined_at, counts });
         }
         for remembered in base.idempotency {
@@ -301,7 +301,7 @@ impl Ledger {
             let clients: Vec<ClientPart> = kept.iter().map(Kept::client).collect();
             let elements: Vec<_> = kept.iter().zip(&clients).map(|(kept, client)| (&*kept.row, client)).collect();
             let batch = Batch::of(kept[0].pool, &elements);
-            self.pools[kept[0].pool.0 as usize].counts.waiting += kept.len() as u64;
+            self.count_in(kept[0].pool, kept.len() as u64, batch.waiting_bytes(0..batch.len()));
             for (row, &Kept { element, expire_ms, reprobe_ms, .. }) in kept.iter().enumerate() {
                 self.keys.insert(batch.fingerprint(self.limits.key_secret, row), element);
                 self.timers.expires(element, expire_ms);

@@ -395,6 +395,9 @@ impl Machines {
         let limits = LedgerLimits {
             waiting_max: 100,
             waiting_total_max: 100,
+            waiting_bytes_max: u64::MAX,
+            waiting_bytes_total_max: u64::MAX,
+            element_bytes_max: 65_536,
             payload_bytes_max: 100,
             ended_max: 100,
             idempotency_max: 100,
