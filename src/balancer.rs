@@ -22,6 +22,8 @@ mod nodes;
 mod pacing;
 mod pools;
 mod presence;
+mod refusals;
+mod shares;
 mod store;
 mod submit;
 mod tail;
@@ -45,6 +47,7 @@ use limit::Limit;
 use messages::{Event, Look, Request};
 use pools::Pools;
 use presence::Followers;
+use shares::Shares;
 use store::Store;
 use tail::Tail;
 
@@ -52,6 +55,12 @@ use tail::Tail;
 const REQUESTS: usize = 1024;
 /// Bytes of submissions that wait for the engine, as they were encoded. Above it the clients are held back.
 const REQUEST_BYTES: u32 = 256 << 20;
+/// The same of one client's streams.
+const CLIENT_REQUEST_BYTES: u32 = 64 << 20;
+/// Bytes of answers to batches that are made or will be, until their clients read them. Above it batches are refused.
+const BATCH_ANSWER_BYTES: u32 = 256 << 20;
+/// The same of one client. Above it the client's streams are read no further.
+const CLIENT_BATCH_ANSWER_BYTES: u32 = 64 << 20;
 /// Explanations at a time; more wait. Each tests an element with all others of its pool.
 const EXPLANATIONS: usize = 2;
 /// Calls at a time that look through a pool's waiting elements for those of a filter; more wait.
@@ -88,7 +97,9 @@ pub(crate) struct Node {
     /// What the ledger checks submissions against.
     pub(crate) ledger_limits: LedgerLimits,
     /// Bytes of submissions that may wait for the engine.
-    pub(crate) request_bytes: Arc<Semaphore>,
+    pub(crate) request_bytes: Shares,
+    /// Bytes of answers to batches that their clients have not read.
+    pub(crate) batch_answers: Shares,
     /// How many streams of submissions have begun.
     pub(crate) streams: AtomicU64,
     pub(crate) watchers: Limit,
@@ -154,7 +165,8 @@ pub async fn run(
         stable: parts.stable,
         pools: parts.pools,
         ledger_limits,
-        request_bytes: Arc::new(Semaphore::new(REQUEST_BYTES as usize)),
+        request_bytes: Shares::new(REQUEST_BYTES, CLIENT_REQUEST_BYTES),
+        batch_answers: Shares::new(BATCH_ANSWER_BYTES, CLIENT_BATCH_ANSWER_BYTES),
         streams: AtomicU64::new(0),
         watchers: Limit::new(limits.watchers_max, "watchers are open", "watchers_max"),
         submit_streams: Limit::new(limits.submit_streams_max, "submit streams are open", "submit_streams_max"),

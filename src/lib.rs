@@ -17,3 +17,4 @@ pub mod rpc;
 pub mod settings;
 pub mod shutdown;
 pub mod up;
+pub mod wire;

@@ -3,5 +3,7 @@
 
 tonic::include_proto!("dovetail.v1");
 
+pub use crate::wire::{Columns, Rows};
+
 /// The encoded descriptors of every file, for server reflection.
 pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/dovetail.bin"));

@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashMap,
+    convert::Infallible,
     sync::{Arc, atomic::Ordering},
     time::Duration,
 };
@@ -19,7 +20,7 @@ use tokio::{
 use tonic::{Response, Status, Streaming, service::Routes};
 
 use super::{
-    ANSWERS_BYTES, Node, REQUEST_BYTES,
+    ANSWERS_BYTES, Node,
     columns::Submitting,
     elements,
     errors::{self, RequestError},
@@ -34,7 +35,7 @@ use super::{
 use crate::{
     convert, pb,
     pb::match_service_server::{MatchService, MatchServiceServer},
-    rpc::{self, AnswerRoom, ResponseStream},
+    rpc::{self, AnswerRoom, Caller, ResponseStream},
     shutdown::Shutdown,
 };
 
@@ -84,11 +85,10 @@ impl Node {
         self.streams.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// Room for a submission of so many bytes.
-    pub(super) async fn request_room(&self, bytes: usize) -> Result<Room, Status> {
-        let share = u32::try_from(bytes).unwrap_or(REQUEST_BYTES).clamp(1, REQUEST_BYTES);
-        let on_the_way = Arc::clone(&self.request_bytes).acquire_many_owned(share).await.map_err(errors::stopping)?;
-        Ok(Room { on_the_way: Some(on_the_way), _of_stream: None, bytes })
+    /// Room for one element of so many bytes. It is its call that counts by client.
+    async fn request_room(&self, bytes: usize) -> Result<Room, Status> {
+        let taken = self.request_bytes.of(None).take(bytes, Duration::MAX).await;
+        Ok(Room { on_the_way: Some(taken.ok_or(()).map_err(errors::stopping)?), _of_stream: None, bytes })
     }
 
     /// Room for an answer that may be large: taken before it is made.
@@ -207,7 +207,8 @@ impl MatchService for Service {
         &self,
         request: tonic::Request<Streaming<pb::SubmitRequest>>,
     ) -> Result<Response<Self::SubmitStream>, Status> {
-        Ok(Response::new(submit::serve(Arc::clone(&self.node), request.into_inner(), self.stop.clone())))
+        let caller = Caller::of(request.extensions());
+        Ok(Response::new(submit::serve(Arc::clone(&self.node), caller, request.into_inner(), self.stop.clone())))
     }
 
     async fn submit_one(
@@ -216,18 +217,20 @@ impl MatchService for Service {
     ) -> Result<Response<pb::SubmitOneResponse>, Status> {
         let _call = self.node.calls.take()?;
         let request = request.into_inner();
-        let room = self.node.request_room(request.encoded_len()).await?;
+        let bytes = request.encoded_len();
         let missing = RequestError::Missing { what: "no element is given", field: "element" };
         let element = request.element.ok_or(missing)?;
         errors::check_pool_name(&request.pool)?;
         let pool = self.node.pools.named(&request.pool);
         let pool = pool.as_deref().ok_or(request.pool);
         let checked = submit::check(&self.node, &pool, || convert::submission(element));
-        let elements = Submitting::rows(vec![checked], self.node.ledger_limits.key_secret);
+        let Ok(elements) =
+            Submitting::rows::<Infallible>([Ok(checked)].into_iter(), self.node.ledger_limits.key_secret);
+        let room = self.node.request_room(bytes).await?;
         let stream = self.node.next_stream();
         let submitted = self.request(|reply| Request::Submit { elements, stream, reply, room }).await?;
-        match (submitted.refused.into_iter().next(), submitted.ids.first()) {
-            (Some((_, refused)), _) => Err(RequestError::Row(refused).into()),
+        match (submitted.refused.into_first(), submitted.ids.first()) {
+            (Some(refused), _) => Err(RequestError::Row(refused).into()),
             (None, Some(&id)) => Ok(Response::new(pb::SubmitOneResponse { id })),
             (None, None) => Err(RequestError::Internal("one row has one outcome".to_owned()).into()),
         }

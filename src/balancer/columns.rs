@@ -1,14 +1,19 @@
 //! Batches of submissions on their way to the engine: checked, as columns.
 
+use std::convert::Infallible;
+
 use dovetail_core::{
     Pool,
-    batch::{Column, KeySecret, Keyed},
+    batch::{Batch, Column, KeySecret, Keyed},
     ledger::{Checked, Client, LedgerLimits, check_columns},
 };
 use dovetail_rule::{Row, Value, ValueKind};
 
-use super::messages::RowRefused;
+use super::{messages::RowRefused, refusals::Refusals};
 use crate::convert::SubmittedColumns;
+
+/// Rows that are unpacked and checked before they become part of a batch.
+const ROWS_AT_A_TIME: usize = 1024;
 
 /// Elements to let in, and those that were refused already.
 #[derive(Debug)]
@@ -20,26 +25,40 @@ pub(crate) struct Submitting {
     /// By row of the batch, its place among all; none when the batch is all.
     pub(crate) places: Option<Box<[u32]>>,
     /// By place, ascending.
-    pub(crate) refused: Vec<(u32, RowRefused)>,
+    pub(crate) refused: Refusals,
 }
 
 impl Submitting {
-    /// From rows of one pool that were checked one by one.
-    pub(crate) fn rows(rows: Vec<Result<Checked, RowRefused>>, secret: KeySecret) -> Submitting {
-        let count = rows.len();
-        let (mut checked, mut places, mut refused) = (Vec::with_capacity(count), Vec::new(), Vec::new());
-        for (place, row) in (0..).zip(rows) {
-            match row {
+    /// From rows of one pool that are checked one by one. A row takes far more than its part of a batch, above all where a pool has many
+    /// attributes: so few of them are there at a time.
+    pub(crate) fn rows<E>(
+        rows: impl Iterator<Item = Result<Result<Checked, RowRefused>, E>>,
+        secret: KeySecret,
+    ) -> Result<Submitting, E> {
+        let (mut count, mut places, mut refused) = (0_u32, Vec::new(), Refusals::default());
+        let (mut checked, mut parts) = (Vec::new(), Vec::new());
+        for row in rows {
+            match row? {
                 Ok(row) => {
                     checked.push(row);
-                    places.push(place);
+                    places.push(count);
                 }
-                Err(why) => refused.push((place, why)),
+                Err(why) => refused.push(count, why),
+            }
+            count += 1;
+            if checked.len() == ROWS_AT_A_TIME {
+                parts.extend(Checked::batch(&checked));
+                checked.clear();
             }
         }
-        let batch = Checked::batch(&checked).map(|batch| Keyed::new(batch, secret));
+        parts.extend(Checked::batch(&checked));
+        drop(checked);
+        let all: Vec<(&Batch, usize)> =
+            parts.iter().flat_map(|batch| (0..batch.len()).map(move |row| (batch, row))).collect();
+        let batch = if parts.len() > 1 { Batch::pick(all.iter().copied()) } else { parts.pop() };
+        let batch = batch.map(|batch| Keyed::new(batch, secret));
         let places = (!refused.is_empty()).then(|| places.into());
-        Submitting { count, batch, places, refused }
+        Ok(Submitting { count: count as usize, batch, places, refused })
     }
 
     /// From columns. They mean what the same rows would.
@@ -53,7 +72,7 @@ impl Submitting {
             let attributes = order.iter().map(attribute).collect();
             if let Some(batch) = check_columns(pool, limits, attributes, columns.clients().compact()) {
                 let batch = (!batch.is_empty()).then(|| Keyed::new(batch, limits.key_secret));
-                return Submitting { count: columns.count(), batch, places: None, refused: Vec::new() };
+                return Submitting { count: columns.count(), batch, places: None, refused: Refusals::default() };
             }
         }
         let row = |index| match &order {
@@ -69,8 +88,10 @@ impl Submitting {
             ttl_ms: columns.ttl_ms(index),
             idempotency_key: columns.idempotency_key(index).into(),
         };
-        let rows = (0..columns.count()).map(|index| Ok(client(index).check(pool, limits, || row(index))?));
-        Submitting::rows(rows.collect(), limits.key_secret)
+        let rows =
+            (0..columns.count()).map(|index| Ok(client(index).check(pool, limits, || row(index)).map_err(Into::into)));
+        let Ok(submitting) = Submitting::rows::<Infallible>(rows, limits.key_secret);
+        submitting
     }
 }
 

@@ -41,6 +41,9 @@ pub(super) enum RequestError {
     /// A batch has too many rows.
     #[error("a batch of {found} rows, at most {ROWS_MAX}")]
     BatchSize { found: usize },
+    /// A row that cannot be read.
+    #[error("row {row}: {error}")]
+    RowMalformed { row: usize, error: prost::DecodeError },
     /// Columns that do not fit each other.
     #[error(transparent)]
     Columns(ConvertError),
@@ -112,6 +115,7 @@ impl RequestError {
             RequestError::BatchSize { found } => {
                 fault(Reason::BatchSize).at("batch").with("value", found).with("bound", ROWS_MAX)
             }
+            RequestError::RowMalformed { row, .. } => fault(Reason::MessageMalformed).at(format!("rows.rows[{row}]")),
             RequestError::Columns(_) => fault(Reason::ColumnsMalformed).at("columns"),
             RequestError::Definition(_) => fault(Reason::MessageMalformed).at("pool"),
             RequestError::Filter(row) => of_row(row, fault(row_reason(row))),

@@ -17,6 +17,7 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use super::{
     columns::Submitting,
     messages::{DiskFull, ElementName, Explaining, Found, Reply, RowRefused, Submitted, Withdrawing},
+    shares::Taken,
 };
 
 /// Bytes of submissions, as they were encoded, above which the stream that has most of those that are held is held no longer.
@@ -33,8 +34,8 @@ const SWEEP_MIN: usize = 1_024;
 /// The bytes that a submission may take of those that may wait for the engine.
 #[derive(Debug)]
 pub(crate) struct Room {
-    /// Of all clients: until it is handled, or held.
-    pub(crate) on_the_way: Option<OwnedSemaphorePermit>,
+    /// Of its client, and of all: until it is handled, or held.
+    pub(crate) on_the_way: Option<Taken>,
     /// Of its stream: until it is answered. So a stream that is held is read no further.
     pub(crate) _of_stream: Option<OwnedSemaphorePermit>,
     /// As it was encoded.
@@ -155,7 +156,7 @@ impl Admitting {
     /// The next row was refused.
     pub(super) fn refuse(&mut self, why: RowRefused) {
         let place = self.place(self.row) as u32;
-        self.submitted.refused.push((place, why));
+        self.submitted.refused.push(place, why);
         self.row += 1;
     }
 
@@ -163,7 +164,7 @@ impl Admitting {
     pub(super) fn finish(self) -> (Submitted, Reply<Submitted>) {
         let mut submitted = self.submitted;
         if self.unsorted {
-            submitted.refused.sort_by_key(|&(place, _)| place);
+            submitted.refused.sort();
         }
         (submitted, self.reply)
     }

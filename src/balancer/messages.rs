@@ -17,6 +17,7 @@ use super::{
     checkpoint::{CheckpointError, Made},
     columns::Submitting,
     held::Room,
+    refusals::Refusals,
 };
 use crate::{
     convert::{ConvertError, PartFrame},
@@ -162,7 +163,7 @@ pub(crate) struct Submitted {
     /// One by row; 0 for one that was refused.
     pub(crate) ids: Vec<u64>,
     /// Why rows were refused, in order.
-    pub(crate) refused: Vec<(u32, RowRefused)>,
+    pub(crate) refused: Refusals,
 }
 
 /// Why a row was refused.

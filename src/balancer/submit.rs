@@ -1,65 +1,154 @@
 //! The `Submit` stream: batches in, ids out, in order, with a bounded number of batches on the way.
 
-use std::sync::Arc;
+use std::{convert::Infallible, sync::Arc, time::Duration};
 
+use bytes::Bytes;
 use dovetail_core::{
     Pool,
-    ledger::{Checked, Submission, SubmitError},
+    ledger::{Checked, LedgerLimits, PAYLOAD_BYTES_CAP, Submission, SubmitError},
 };
-use futures::StreamExt;
+use futures::stream;
 use prost::Message;
-use tokio::sync::{Semaphore, mpsc, oneshot};
-use tokio_stream::wrappers::ReceiverStream;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tonic::{Status, Streaming};
 
 use super::{
-    Node,
+    BATCH_ANSWER_BYTES, Node, REQUEST_BYTES,
     columns::Submitting,
     errors::{self, RequestError},
     held::Room,
     messages::{DiskFull, Request, RowRefused, Submitted},
+    refusals::answer_bytes,
+    shares::{Share, Taken},
 };
 use crate::{
     convert::{self, ConvertError, SubmittedColumns},
     pb::{self, submit_request::Batch},
-    rpc::{self, ResponseStream},
+    rpc::{Caller, ResponseStream},
     shutdown::Shutdown,
+    wire,
 };
 
 /// Batches of one stream that may wait for the disk. The next one is read when the first of them is answered.
 const BATCHES: usize = 64;
-/// Bytes of batches of one stream that may wait to be let in, as they were encoded. One batch may be larger.
+/// Bytes of batches of one stream that may wait to be let in: as they were encoded, and of rows what they take as columns. One batch
+/// may be larger.
 const STREAM_BYTES: u32 = 16 << 20;
+/// Bytes of answers of one stream that its client has not read, and of those to batches that are on their way. Above it the stream is
+/// read no further.
+const STREAM_ANSWER_BYTES: u32 = 4 << 20;
+/// How long a batch waits for room among those of other clients. Then its stream ends: they may never read their answers.
+const STUCK: Duration = Duration::from_secs(30);
 /// Most rows of a batch.
-pub(super) const ROWS_MAX: usize = 65_536;
-/// About the most bytes of text that the refusals of one answer have.
-const REFUSAL_TEXTS: usize = 1 << 20;
+pub(super) const ROWS_MAX: usize = wire::ROWS_MAX;
+/// What a packed row takes beside the element, at most: names of attributes, tags and lengths.
+const ROW_NAMES_BYTES: u64 = 16 << 10;
 
 enum Answer {
-    Soon(oneshot::Receiver<Result<Submitted, DiskFull>>),
+    Soon(oneshot::Receiver<Result<Submitted, DiskFull>>, AnswerRoom),
     Last(Status),
+}
+
+/// Room for an answer, until its client has read it.
+struct AnswerRoom {
+    of_all: Taken,
+    of_stream: OwnedSemaphorePermit,
+}
+
+impl AnswerRoom {
+    /// Gives back what the answer does not need.
+    fn keep(&mut self, bytes: usize) {
+        self.of_all.keep(bytes);
+        drop(self.of_stream.split(self.of_stream.num_permits().saturating_sub(bytes)));
+    }
+}
+
+/// What the batches of one stream may take.
+struct StreamRoom {
+    requests: Arc<Semaphore>,
+    answers: Arc<Semaphore>,
+    client_requests: Share,
+    client_answers: Share,
+}
+
+impl StreamRoom {
+    fn new(node: &Node, caller: Option<&Caller>) -> StreamRoom {
+        let client = caller.map(|caller| &caller.client);
+        StreamRoom {
+            requests: Arc::new(Semaphore::new(STREAM_BYTES as usize)),
+            answers: Arc::new(Semaphore::new(STREAM_ANSWER_BYTES as usize)),
+            client_requests: node.request_bytes.of(client),
+            client_answers: node.batch_answers.of(client),
+        }
+    }
+
+    /// Waits while the client, or all together, have more answers than they may.
+    async fn answer(&self, rows: usize) -> Result<AnswerRoom, Status> {
+        let bytes = answer_bytes(rows);
+        let of_stream = take_of(&self.answers, bytes, STREAM_ANSWER_BYTES).await?;
+        let Some(of_all) = self.client_answers.take(bytes, STUCK).await else { return Err(stuck(BATCH_ANSWERS)) };
+        Ok(AnswerRoom { of_all, of_stream })
+    }
+
+    async fn request(&self, encoded: usize, bytes: usize) -> Result<Room, Status> {
+        let of_stream = take_of(&self.requests, bytes, STREAM_BYTES).await?;
+        let Some(on_the_way) = self.client_requests.take(bytes, STUCK).await else { return Err(stuck(REQUESTS)) };
+        Ok(Room { on_the_way: Some(on_the_way), _of_stream: Some(of_stream), bytes: encoded.max(bytes) })
+    }
+}
+
+/// What there is too much of, as an error has it, and how much there may be.
+type Most = (&'static str, u32);
+const REQUESTS: Most = ("bytes of submissions are on their way", REQUEST_BYTES);
+const BATCH_ANSWERS: Most = ("bytes of answers to batches are kept for clients to read", BATCH_ANSWER_BYTES);
+
+fn stuck((what, most): Most) -> Status {
+    RequestError::Limit { most: most as usize, what, name: "the most of a balancer" }.into()
+}
+
+async fn take_of(room: &Arc<Semaphore>, bytes: usize, most: u32) -> Result<OwnedSemaphorePermit, Status> {
+    let share = u32::try_from(bytes).unwrap_or(most).clamp(1, most);
+    Arc::clone(room).acquire_many_owned(share).await.map_err(errors::stopping)
 }
 
 /// Serves one stream.
 pub(super) fn serve(
     node: Arc<Node>,
+    caller: Option<Caller>,
     requests: Streaming<pb::SubmitRequest>,
     stop: Shutdown,
 ) -> ResponseStream<pb::SubmitResponse> {
     let (answers, waiting) = mpsc::channel(BATCHES);
-    tokio::spawn(read(node, requests, stop, answers));
-    Box::pin(ReceiverStream::new(waiting).then(async |answer| match answer {
-        Answer::Soon(submitted) => match submitted.await.map_err(errors::stopping)? {
-            Ok(submitted) => Ok(response(submitted)),
-            Err(full) => Err(RequestError::from(full).into()),
+    tokio::spawn(read(node, caller, requests, stop, answers));
+    // The room of an answer is given back when the next one is asked for: the connection has taken it by then.
+    Box::pin(stream::unfold(
+        (waiting, None),
+        async |(mut waiting, read): (mpsc::Receiver<Answer>, Option<AnswerRoom>)| {
+            drop(read);
+            let (answer, room) = match waiting.recv().await? {
+                Answer::Soon(submitted, mut room) => {
+                    let answer = answer(submitted).await;
+                    room.keep(answer.as_ref().map_or(0, Message::encoded_len));
+                    (answer, Some(room))
+                }
+                Answer::Last(status) => (Err(status), None),
+            };
+            Some((answer, (waiting, room)))
         },
-        Answer::Last(status) => Err(status),
-    }))
+    ))
+}
+
+async fn answer(submitted: oneshot::Receiver<Result<Submitted, DiskFull>>) -> Result<pb::SubmitResponse, Status> {
+    match submitted.await.map_err(errors::stopping)? {
+        Ok(submitted) => Ok(response(submitted)),
+        Err(full) => Err(RequestError::from(full).into()),
+    }
 }
 
 /// Reads batches until the client ends the stream, the node stops, or a batch cannot be taken.
 async fn read(
     node: Arc<Node>,
+    caller: Option<Caller>,
     mut requests: Streaming<pb::SubmitRequest>,
     stop: Shutdown,
     answers: mpsc::Sender<Answer>,
@@ -72,7 +161,7 @@ async fn read(
         }
     };
     let stream = node.next_stream();
-    let room = Arc::new(Semaphore::new(STREAM_BYTES as usize));
+    let room = StreamRoom::new(&node, caller.as_ref());
     loop {
         let message = tokio::select! {
             message = requests.message() => message,
@@ -81,7 +170,7 @@ async fn read(
         let answer = match message {
             Ok(None) => return,
             Ok(Some(request)) => tokio::select! {
-                taken = take(&node, stream, &room, request) => taken.map_or_else(Answer::Last, Answer::Soon),
+                taken = take(&node, stream, &room, request) => taken.map_or_else(Answer::Last, |(submitted, room)| Answer::Soon(submitted, room)),
                 () = stop.given() => Answer::Last(errors::stopping(())),
                 // The client left while nothing could be taken; what it sent was not answered.
                 () = answers.closed() => return,
@@ -99,42 +188,69 @@ async fn read(
 async fn take(
     node: &Node,
     stream: u64,
-    stream_room: &Arc<Semaphore>,
+    room: &StreamRoom,
     request: pb::SubmitRequest,
-) -> Result<oneshot::Receiver<Result<Submitted, DiskFull>>, Status> {
-    let bytes = request.encoded_len();
+) -> Result<(oneshot::Receiver<Result<Submitted, DiskFull>>, AnswerRoom), Status> {
+    let encoded = request.encoded_len();
     errors::check_pool_name(&request.pool)?;
     let missing = RequestError::Missing { what: "a SubmitRequest without a batch", field: "rows or columns" };
     let batch = request.batch.ok_or(missing)?;
     let count = match &batch {
-        Batch::Rows(rows) => rows.rows.len(),
+        Batch::Rows(rows) => rows.len(),
         Batch::Columns(columns) => columns.count as usize,
     };
     if count > ROWS_MAX {
         return Err(RequestError::BatchSize { found: count }.into());
     }
-    let share = u32::try_from(bytes).unwrap_or(STREAM_BYTES).clamp(1, STREAM_BYTES);
-    let of_stream = Arc::clone(stream_room).acquire_many_owned(share).await.map_err(errors::stopping)?;
-    let room = Room { _of_stream: Some(of_stream), ..node.request_room(bytes).await? };
     let pool = node.pools.named(&request.pool);
-    let secret = node.ledger_limits.key_secret;
-    let elements = match (batch, pool.as_deref().ok_or(request.pool)) {
+    let attributes = pool.as_deref().map_or(0, |pool| pool.schema.len());
+    let bytes = match &batch {
+        // As columns each has a place for each attribute, whether or not it has it.
+        Batch::Rows(_) => encoded + count * attributes * size_of::<u64>(),
+        Batch::Columns(_) => encoded,
+    };
+    let answer_room = room.answer(count).await?;
+    let room = room.request(encoded, bytes).await?;
+    let elements = check_batch(node, batch, pool.as_deref().ok_or(request.pool), count)?;
+    let (reply, submitted) = oneshot::channel();
+    let request = Request::Submit { elements, stream, reply, room };
+    node.requests.tell(request).await.map_err(errors::stopping)?;
+    Ok((submitted, answer_room))
+}
+
+/// Checks what can be told of a batch without the engine. The pool, or the name that none has.
+fn check_batch(
+    node: &Node,
+    batch: Batch,
+    pool: Result<&Pool, String>,
+    count: usize,
+) -> Result<Submitting, RequestError> {
+    let limits = &node.ledger_limits;
+    match (batch, pool) {
         (Batch::Rows(rows), pool) => {
-            let checked = rows.rows.into_iter().map(|row| check(node, &pool, || convert::submission(row)));
-            Submitting::rows(checked.collect(), secret)
+            let row_bytes_max = limits.element_bytes_max + PAYLOAD_BYTES_CAP + ROW_NAMES_BYTES;
+            let row = |(at, row): (usize, &Bytes)| match row.len() as u64 <= row_bytes_max {
+                true => match pb::Submission::decode(row.clone()) {
+                    Ok(row) => Ok(check(node, &pool, || convert::submission(row))),
+                    Err(error) => Err(RequestError::RowMalformed { row: at, error }),
+                },
+                // It is not unpacked: it may take many times as much then.
+                false => Ok(Err(too_large(row, limits))),
+            };
+            Submitting::rows(rows.packed().iter().enumerate().map(row), limits.key_secret)
         }
         (Batch::Columns(columns), pool) => {
             let columns = SubmittedColumns::read(columns).map_err(RequestError::Columns)?;
             match pool {
-                Ok(pool) => Submitting::columns(&columns, pool, &node.ledger_limits),
-                Err(name) => Submitting::rows((0..count).map(|_| Err(unknown_pool(&name))).collect(), secret),
+                Ok(pool) => Ok(Submitting::columns(&columns, pool, limits)),
+                Err(name) => {
+                    let rows = (0..count).map(|_| Ok(Err(unknown_pool(&name))));
+                    let Ok(refused) = Submitting::rows::<Infallible>(rows, limits.key_secret);
+                    Ok(refused)
+                }
             }
         }
-    };
-    let (reply, submitted) = oneshot::channel();
-    let request = Request::Submit { elements, stream, reply, room };
-    node.requests.tell(request).await.map_err(errors::stopping)?;
-    Ok(submitted)
+    }
 }
 
 /// Checks what can be told of a row without the engine. The pool, or the name that none has.
@@ -153,40 +269,31 @@ fn unknown_pool(name: &str) -> RowRefused {
     SubmitError::UnknownPool(name.to_owned()).into()
 }
 
+fn too_large(row: &Bytes, limits: &LedgerLimits) -> RowRefused {
+    SubmitError::ElementBytes { key: wire::key_of(row), found: row.len(), bound: limits.element_bytes_max }.into()
+}
+
 /// The answer to a batch. It fits what clients take, whatever was refused: beyond so many bytes of text, refusals come without.
 fn response(submitted: Submitted) -> pb::SubmitResponse {
-    let (mut bytes, mut messages_left_out) = (0, false);
-    let refusal = |(row, refused): &(u32, RowRefused)| {
-        let reason = errors::row_reason(refused);
-        messages_left_out |= bytes >= REFUSAL_TEXTS;
-        let message = if messages_left_out { String::new() } else { rpc::cut_message(refused.to_string()) };
-        bytes += message.len();
-        pb::Refusal {
-            row: *row,
-            code: i32::from(reason.code()).unsigned_abs(),
-            message,
-            reason: reason.into(),
-            holder: errors::row_holder(refused).unwrap_or_default(),
-        }
-    };
-    let refusals = submitted.refused.iter().map(refusal).collect();
+    let (refusals, messages_left_out) = submitted.refused.pb();
     pb::SubmitResponse { refusals, ids: submitted.ids, messages_left_out }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::balancer::refusals::Refusals;
 
     #[test]
     fn the_answer_to_the_largest_batch_fits_what_clients_take_though_each_row_is_refused() {
-        let refused = |row| {
+        let mut refused = Refusals::default();
+        for row in 0..ROWS_MAX as u32 {
             let key = "k".repeat(256);
             let element = dovetail_core::ElementId(u64::MAX);
-            (row, SubmitError::KeyWaiting { pool: "p".repeat(64), key, element }.into())
-        };
-        let refused: Vec<_> = (0..ROWS_MAX as u32).map(refused).collect();
+            refused.push(row, SubmitError::KeyWaiting { pool: "p".repeat(64), key, element }.into());
+        }
         let answer = response(Submitted { ids: vec![0; ROWS_MAX], refused });
-        assert!(answer.encoded_len() < 3 << 20, "{} bytes", answer.encoded_len());
+        assert!(answer.encoded_len() < answer_bytes(ROWS_MAX), "{} bytes", answer.encoded_len());
         assert_eq!(answer.refusals.len(), ROWS_MAX);
         assert!(answer.messages_left_out && answer.refusals[0].message.contains("is waiting in pool"));
         let last = answer.refusals.last().unwrap();

@@ -83,7 +83,7 @@ impl SubmitStream {
 
     /// Sends a batch as rows, whatever it costs; like [`send`](SubmitStream::send) otherwise.
     pub async fn send_rows(&mut self, rows: Vec<pb::Submission>) -> Result<Option<Answer>, ClientError> {
-        self.send_batch(rows.len(), Batch::Rows(pb::Rows { rows })).await
+        self.send_batch(rows.len(), Batch::Rows(pb::Rows::of(&rows))).await
     }
 
     /// Sends a batch of columns: the fastest way in. Like [`send`](SubmitStream::send) otherwise.

@@ -201,7 +201,7 @@ impl Service {
 /// A batch as rows.
 fn rows(batch: pb::submit_request::Batch) -> Vec<pb::Submission> {
     let columns = match batch {
-        pb::submit_request::Batch::Rows(rows) => return rows.rows,
+        pb::submit_request::Batch::Rows(rows) => return rows.unpacked().unwrap(),
         pb::submit_request::Batch::Columns(columns) => columns,
     };
     let read = SubmittedColumns::read(columns).unwrap();

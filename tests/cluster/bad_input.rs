@@ -444,7 +444,7 @@ async fn a_message_above_the_bound_is_out_of_range() {
     let huge = || Submission { payload: vec![0; 5 << 20].into(), ..player("huge", 1) };
     let request = pb::SubmitOneRequest { pool: "duel".to_owned(), element: Some(huge()) };
     refused(&it.raw().submit_one(request).await.unwrap_err(), Code::OutOfRange, &["too large", "4194304"]);
-    let batch = Some(pb::submit_request::Batch::Rows(pb::Rows { rows: vec![huge()] }));
+    let batch = Some(pb::submit_request::Batch::Rows(pb::Rows::of(&[huge()])));
     let request = pb::SubmitRequest { pool: "duel".to_owned(), batch };
     let mut stream = it.raw().submit(tokio_stream::iter([request])).await.unwrap().into_inner();
     refused(&stream.message().await.unwrap_err(), Code::OutOfRange, &["too large", "4194304"]);
