@@ -14,6 +14,7 @@ pub mod gatherer;
 pub mod matcher;
 pub mod pb;
 pub mod rpc;
+mod secret;
 pub mod settings;
 pub mod shutdown;
 pub mod up;

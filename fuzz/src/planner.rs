@@ -3,7 +3,7 @@
 //!
 //! Input: a byte that says whether a rule is generated or written; the decisions of the generator, or a text up to 0xff; rows.
 
-use dovetail_rule::table::{Hint, Prober, Table};
+use dovetail_rule::table::{Hint, Prober, Secret, Table};
 use dovetail_rule::{Row, Rule, Schema, Side, Verdict};
 
 use super::bytes::Bytes;
@@ -75,8 +75,9 @@ fn check_plan(rule: &Rule, schema: &Schema, sides: &[Side<'_>]) {
 fn check_table(rule: &Rule, schema: &Schema, sides: &[Side<'_>]) {
     const TIME_MS: u64 = 1 << 40;
     let arrived_ms = |side: &Side<'_>| TIME_MS - side.waited_ms.unsigned_abs();
-    let key = |side: &Side<'_>| rule.plan().key_hash(side.row);
-    let mut table = Table::new(rule, schema);
+    const SECRET: Secret = Secret([1, 2]);
+    let key = |side: &Side<'_>| rule.plan().bucket_hash(side.row, SECRET);
+    let mut table = Table::new(rule, schema, SECRET);
     let waiting: Vec<&Side<'_>> = sides.iter().chain(sides).chain(sides).collect();
     for (side, id) in waiting.iter().zip(0..) {
         table.insert(id, side.row, arrived_ms(side), key(side));

@@ -7,7 +7,6 @@
 use std::{
     collections::VecDeque,
     fmt,
-    hash::{BuildHasher, RandomState},
     sync::Arc,
     thread,
     time::{Duration, Instant},
@@ -31,6 +30,7 @@ use super::{
 use crate::{
     convert::{self, OutcomeChunk, Part, PartFrame},
     rpc::{self, RunError},
+    secret,
     settings::{Limits, Settings, keys::FRAME_BYTES_MAX},
 };
 
@@ -137,9 +137,8 @@ impl Store {
 /// The settings that bound what a ledger holds, and a new secret.
 fn ledger_limits(limits: &Limits) -> LedgerLimits {
     // Its keys are drawn at random.
-    let draw = || RandomState::new().hash_one(0);
     LedgerLimits {
-        key_secret: KeySecret([draw(), draw()]),
+        key_secret: KeySecret(secret::draw()),
         waiting_max: limits.waiting_max as u64,
         waiting_total_max: limits.waiting_total_max as u64,
         waiting_bytes_max: limits.waiting_bytes_max,

@@ -6,11 +6,13 @@ use dovetail_core::{
     EventId,
     slice::{Slice, SliceCut},
 };
+use dovetail_rule::table::Secret;
 
 use super::{Engine, Event, INBOX, Node, read_decisions, slices};
 use crate::{
     convert, crash, pb,
     rpc::{self, Behind, CutAnswer, Health, Inbox, Link, LinkError, Messages},
+    secret,
     settings::Role,
     shutdown::Shutdown,
 };
@@ -28,7 +30,8 @@ pub(super) async fn session(node: Arc<Node>, health: Health, session: Shutdown) 
     tracing::info!(cut = at.0, waiting = cut.waiting.len(), pools = cut.pools.len(), "starting from the cut");
     crash::point("matcher.session.begin");
     let list_max = node.identity.cluster.list_max as usize;
-    let each = slices(&node).map(|slice| Slice::new(node.placement.clone(), slice, list_max, cut.clone()));
+    let secret = Secret(secret::draw());
+    let each = slices(&node).map(|slice| Slice::new(node.placement.clone(), slice, list_max, secret, cut.clone()));
     let slices: Result<Vec<Slice>, _> = each.collect();
     let (behind, mut is_behind) = Behind::new();
     let engine = match slices {

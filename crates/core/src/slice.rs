@@ -22,8 +22,8 @@ use std::{
 };
 
 use dovetail_rule::{
-    Row, Split,
-    table::{self, Hint},
+    Row,
+    table::{self, Hint, Secret},
 };
 
 use crate::{
@@ -87,21 +87,28 @@ impl Prober<'_> {
 }
 
 impl Slice {
-    /// Starts at a cut; the default cut is before every event.
+    /// Starts at a cut; the default cut is before every event. The secret keys the tables of what waits; nothing that is found
+    /// depends on it.
     ///
     /// # Errors
     /// When a pool of the cut does not compile here.
     ///
     /// # Panics
     /// When `list_max` is below 2: a probe with one anchor listed and lost could not be decided.
-    pub fn new(placement: Placement, id: SliceId, list_max: usize, cut: SliceCut) -> Result<Slice, FrameError> {
+    pub fn new(
+        placement: Placement,
+        id: SliceId,
+        list_max: usize,
+        secret: Secret,
+        cut: SliceCut,
+    ) -> Result<Slice, FrameError> {
         assert!(list_max >= 2, "list_max is {list_max}, at least 2");
         let shards = placement.shards() as usize;
         let mut slice = Slice {
             id,
             list_max,
             planted: Planted::default(),
-            pools: Pools::default(),
+            pools: Pools::new(secret),
             retired: Retired::new(cut.through),
             flight: Flight::default(),
             nameless: EventId::ZERO,
@@ -125,10 +132,10 @@ impl Slice {
         let mut waiting = cut.waiting;
         waiting.sort_unstable_by_key(|waiting| waiting.element);
         for WaitingElement { element, pool, arrived_ms, row } in waiting {
-            let (place, key) = slice.place(cut.through, pool, element, &row)?;
+            let place = slice.place(cut.through, pool, element, &row)?;
             let all = slice.pools.get(cut.through, pool)?.is_whole();
             if all || slice.placement.owner(place) == id {
-                slice.pools.insert(element, pool, &row, arrived_ms, key);
+                slice.pools.insert(element, pool, &row, arrived_ms);
             }
         }
         Ok(slice)
@@ -386,7 +393,7 @@ impl Slice {
                 let Some(anchors) = self.probe(x, &prober, time_ms)? else { return Ok(false) };
                 self.list(x, prober.element, anchors, false);
                 if self.owns(prober.element) {
-                    self.pools.insert(prober.element, *pool, row, time_ms, None);
+                    self.pools.insert(prober.element, *pool, row, time_ms);
                 }
             }
             EventKind::Reprobe { element, pool, arrived_ms, row } => {
@@ -493,22 +500,11 @@ impl Slice {
         }
     }
 
-    /// Where an element belongs, and its key's hash if its pool has one. Its row is checked.
-    fn place(
-        &self,
-        x: EventId,
-        pool: PoolId,
-        element: ElementId,
-        row: &Row,
-    ) -> Result<(Place, Option<u64>), FrameError> {
+    /// Where an element belongs. Its row is checked.
+    fn place(&self, x: EventId, pool: PoolId, element: ElementId, row: &Row) -> Result<Place, FrameError> {
         let pool = &self.pools.get(x, pool)?.pool;
         row.check(&pool.schema).map_err(|source| FrameError::Row { x, source: Box::new(source) })?;
-        let place = pool.place(element, row);
-        let key = match (pool.split(), place) {
-            (Split::Key, Place::Key(key)) => Some(key),
-            _ => None,
-        };
-        Ok((place, key))
+        Ok(pool.place(element, row))
     }
 
     /// Whether an element of a pool that is split by index is an anchor here.

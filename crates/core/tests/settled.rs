@@ -12,7 +12,7 @@ use dovetail_core::{
     oracle::Oracle,
     slice::{Slice, SliceCut, SliceEffect},
 };
-use dovetail_rule::{AttributeType, Row, Value};
+use dovetail_rule::{AttributeType, Row, Value, table::Secret};
 
 /// A small seeded generator (SplitMix64), so that a failing seed can be run again.
 struct Random(u64);
@@ -148,7 +148,8 @@ fn check(seed: u64, slices: u32, rules: &[&str], events: u64) -> (u64, u64) {
     let (mut settled, mut waiting) = (Vec::new(), Vec::new());
     let (mut errors, mut looked_ahead) = (0, 0);
     for id in 0..slices {
-        let mut slice = Slice::new(placement.clone(), SliceId(id), 16, SliceCut::default()).unwrap();
+        let mut slice =
+            Slice::new(placement.clone(), SliceId(id), 16, Secret([seed, !seed]), SliceCut::default()).unwrap();
         for frame in &frames {
             let mut out = Vec::new();
             slice.on_frame(Arc::clone(frame), &mut out).unwrap();
@@ -190,4 +191,28 @@ fn slices_that_own_keys_settle_as_the_sequential_program_does() {
     let events = if cfg!(debug_assertions) { 1_500 } else { 4_000 };
     let errors: u64 = [1, 2, 5].into_iter().map(|slices| check(slices.into(), slices, &BY_KEY, events).1).sum();
     assert!(errors > 20, "{errors} errors");
+}
+
+#[test]
+fn what_slices_find_does_not_depend_on_their_secret() {
+    let rules = [BY_INDEX[0], BY_KEY[0], BY_INDEX[1], BY_KEY[1], BY_KEY[4]];
+    let frames = log(&mut Random(7), &rules, 1_500);
+    let placement = Placement::new(2, 8, Arc::new(Ring::new(3, 4)));
+    let found = |id: u32, secret: [u64; 2]| {
+        let (cut, mut out) = (SliceCut::default(), Vec::new());
+        let mut slice = Slice::new(placement.clone(), SliceId(id), 16, Secret(secret), cut).unwrap();
+        for frame in &frames {
+            slice.on_frame(Arc::clone(frame), &mut out).unwrap();
+            for shard in 0..3 {
+                let decided = DecisionFrame { retirements: vec![], grants: vec![], decided: Some(frame.through) };
+                slice.on_decisions(ShardId(shard), &decided, &mut out).unwrap();
+            }
+        }
+        (out, slice.pools().map(|pool| pool.rule_errors).sum::<u64>())
+    };
+    for id in 0..2 {
+        let expected = found(id, [0, 0]);
+        assert!(expected.0.len() > 100, "{} frames are compared", expected.0.len());
+        assert!(found(id, [u64::MAX, 0x5EED]) == expected, "slice {id}");
+    }
 }

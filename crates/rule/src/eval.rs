@@ -108,7 +108,7 @@ impl<'a> List<'a> {
         })
     }
 
-    pub(crate) fn iter(self) -> impl Iterator<Item = &'a str> {
+    pub(crate) fn iter(self) -> impl ExactSizeIterator<Item = &'a str> {
         (0..self.len()).map(move |index| self.get(index))
     }
 }

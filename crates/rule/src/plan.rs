@@ -39,6 +39,7 @@ use crate::cost::cost;
 use crate::expr::{End, Expr};
 use crate::filter::{Asked, Bound, Column, Node, Probe, Sum};
 use crate::row::Row;
+use crate::table::Secret;
 use ask::{Ask, Probing};
 use key::{Key, Share};
 use lower::{Kept, Leaf, Lower};
@@ -167,6 +168,12 @@ impl Plan {
     /// key is missing) match nobody. The same on every node and in every version. Without a key all hashes are equal.
     pub fn key_hash(&self, row: &Row) -> Option<u64> {
         self.key.hash(row)
+    }
+
+    /// The hash of an element's key as a [`Table`](crate::table::Table) with this secret tells keys apart. `None` where
+    /// [`key_hash`](Plan::key_hash) is. Unlike that one, it cannot be made to collide by who does not know the secret.
+    pub fn bucket_hash(&self, row: &Row, secret: Secret) -> Option<u64> {
+        self.key.bucket_hash(row, secret)
     }
 
     /// The parts of the key as CEL: `region`, `double(a.n) / 10.0`, or `{from, to}` for two that are exchanged.

@@ -17,6 +17,7 @@ mod kernel;
 mod layout;
 mod query;
 mod search;
+mod secret;
 mod slab;
 mod strings;
 #[cfg(test)]
@@ -38,6 +39,7 @@ use crate::table::query::Query;
 use crate::table::slab::{NONE, Slab};
 
 pub use search::{Ahead, Hint, Hints, Prober};
+pub use secret::Secret;
 pub(crate) use strings::Strings;
 
 /// Most elements of a bucket without blocks: testing so few costs no more than asking the filter.
@@ -95,15 +97,16 @@ impl fmt::Debug for Table {
 }
 
 impl Table {
-    /// An empty table for elements of a schema, searched by a rule compiled against it.
+    /// An empty table for elements of a schema, searched by a rule compiled against it. What is found does not depend on the
+    /// secret.
     #[must_use]
-    pub fn new(rule: &Rule, schema: &Schema) -> Table {
-        Table::with_shape(rule, schema, Shape::of(rule))
+    pub fn new(rule: &Rule, schema: &Schema, secret: Secret) -> Table {
+        Table::with_shape(rule, schema, secret, Shape::of(rule))
     }
 
-    fn with_shape(rule: &Rule, schema: &Schema, shape: Shape) -> Table {
+    fn with_shape(rule: &Rule, schema: &Schema, secret: Secret, shape: Shape) -> Table {
         let layout = Layout::new(&shape);
-        let mut slab = Slab::new(schema, shape.keyed, rule.uses_time());
+        let mut slab = Slab::new(schema, secret, shape.keyed, rule.uses_time());
         for literal in layout.literals() {
             slab.strings.intern(literal);
         }
@@ -124,7 +127,8 @@ impl Table {
         Table { held, query: Query::default(), queries: Vec::new(), lane: Lane::default() }
     }
 
-    /// Adds an element. `key` is its key's hash, `None` if it has none; it is not looked at if the rule has no key.
+    /// Adds an element. `key` is its key's hash under the table's secret ([`Plan::bucket_hash`](crate::Plan::bucket_hash)), `None` if it
+    /// has none; it is not looked at if the rule has no key.
     ///
     /// # Panics
     /// When its id is not above every id before, or the row is not of the table's schema.
@@ -263,7 +267,7 @@ impl Table {
         self.held.slab.arrived_ms(slot.0)
     }
 
-    /// How many elements wait whose key has that hash.
+    /// How many elements wait whose key has that hash, under the table's secret.
     #[must_use]
     pub fn waiting_with(&self, key: u64) -> usize {
         let held = &self.held;

@@ -6,7 +6,7 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use dovetail_rule::table::Table;
+use dovetail_rule::table::{Secret, Table};
 use dovetail_rule::{Row, Rule, Schema, Value, ValueKind};
 
 /// The system's, with the bytes that live counted.
@@ -128,7 +128,7 @@ fn a_waiting_element_takes_its_attributes_half_as_much_again_and_48_bytes() {
         let schema = Schema::new(case.attributes.iter().map(|&(name, kind)| (name.to_owned(), kind))).unwrap();
         let rule = Rule::compile(&case.rule, &schema).unwrap();
         let (before, resident_before) = (LIVE.load(Ordering::Relaxed), resident());
-        let mut table = Table::new(&rule, &schema);
+        let mut table = Table::new(&rule, &schema, Secret([1, 2]));
         let mut attributes = 0;
         for n in 1..=most_waiting {
             let row = Row::from_values((case.row)(n).into_iter().map(Some));

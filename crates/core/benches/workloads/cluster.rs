@@ -11,7 +11,7 @@ use dovetail_core::{
     shard::{Shard, ShardEffect},
     slice::{Slice, SliceCut, SliceEffect},
 };
-use dovetail_rule::Row;
+use dovetail_rule::{Row, table::Secret};
 
 use crate::common::timed;
 
@@ -67,7 +67,8 @@ fn pair(retirement: &Retirement) -> Option<(u32, u32)> {
 /// A slice that settles what it finds: the time it took, and the pairs.
 pub fn settled(log: &Log<'_>) -> (Duration, Vec<(u32, u32)>) {
     let placement = Placement::new(1, 64, Arc::new(Ring::new(1, 64)));
-    let mut slice = Slice::new(placement, SliceId(0), LIST_MAX, SliceCut::default()).expect("an empty cut");
+    let mut slice =
+        Slice::new(placement, SliceId(0), LIST_MAX, Secret([1, 2]), SliceCut::default()).expect("an empty cut");
     let (mut pairs, mut effects) = (Vec::with_capacity(log.n), Vec::new());
     let mut give = |frame: Arc<LogFrame>| {
         let decisions = DecisionFrame { decided: Some(frame.through), ..DecisionFrame::default() };
@@ -109,7 +110,9 @@ struct Cluster {
 impl Cluster {
     fn new(slices: u32, n: usize) -> Cluster {
         let placement = Placement::new(slices, 64, Arc::new(Ring::new(1, 64))).as_among_others();
-        let slice = |id| Slice::new(placement.clone(), id, LIST_MAX, SliceCut::default()).expect("an empty cut");
+        let slice = |id| {
+            Slice::new(placement.clone(), id, LIST_MAX, Secret([1, 2]), SliceCut::default()).expect("an empty cut")
+        };
         Cluster {
             slices: placement.each_slice().map(slice).collect(),
             shard: Shard::new(placement, ShardId(0), EventId(0)),

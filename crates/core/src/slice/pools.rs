@@ -7,7 +7,7 @@ use std::{collections::HashMap, mem, sync::Arc};
 
 use dovetail_rule::{
     Row, Split,
-    table::{Ahead as Probe, Hint, Hints, Prober, Slot, Table},
+    table::{Ahead as Probe, Hint, Hints, Prober, Secret, Slot, Table},
 };
 
 use super::{FrameError, HotKey, hot::HotKeys, whole::Others};
@@ -38,6 +38,8 @@ pub(super) struct Pools {
     pub(super) whole_max: usize,
     /// Searches that were looked ahead for.
     pub(super) looked_ahead: u64,
+    /// Of the tables.
+    secret: Secret,
     all: Vec<SlicePool>,
     /// Those that are split by index.
     by_index: Vec<PoolId>,
@@ -50,6 +52,7 @@ pub(super) struct Pools {
 pub(super) struct SlicePool {
     pub(super) pool: Pool,
     pub(super) anchors: Table,
+    secret: Secret,
     /// Whether this slice alone searches for its elements of the pool.
     pub(super) settled: bool,
     /// What is known of the anchors of other slices, where it does not.
@@ -69,21 +72,20 @@ struct LookedAhead {
     of: Vec<EventId>,
 }
 
-impl Default for Pools {
-    fn default() -> Pools {
+impl Pools {
+    pub(super) fn new(secret: Secret) -> Pools {
         Pools {
             planted: Planted::default(),
             ahead_anchors_min: AHEAD_ANCHORS_MIN,
             whole_max: WHOLE_MAX,
             looked_ahead: 0,
+            secret,
             all: Vec::new(),
             by_index: Vec::new(),
             map: None,
         }
     }
-}
 
-impl Pools {
     pub(super) fn define(
         &mut self,
         x: EventId,
@@ -111,10 +113,11 @@ impl Pools {
             let all = self.by_index.iter().filter_map(of_pool).flatten();
             self.map = Some(all.map(|(element, pool)| (ElementId(element), pool)).collect());
         }
-        let anchors = Table::new(&pool.rule, &pool.schema);
+        let anchors = Table::new(&pool.rule, &pool.schema, self.secret);
         let (hot, ahead, found) = (HotKeys::default(), LookedAhead::default(), Vec::new());
         let others = if self.whole_max == 0 && matches!(others, Others::Whole) { Others::Counted(0) } else { others };
-        self.all.push(SlicePool { pool, anchors, settled, others, rule_errors: 0, hot, ahead, found });
+        let secret = self.secret;
+        self.all.push(SlicePool { pool, anchors, secret, settled, others, rule_errors: 0, hot, ahead, found });
         Ok(())
     }
 
@@ -131,8 +134,9 @@ impl Pools {
     }
 
     /// Adds an anchor of any pool. Its row was checked.
-    pub(super) fn insert(&mut self, element: ElementId, pool: PoolId, row: &Row, arrived_ms: u64, key: Option<u64>) {
+    pub(super) fn insert(&mut self, element: ElementId, pool: PoolId, row: &Row, arrived_ms: u64) {
         let entry = &mut self.all[pool.0 as usize];
+        let key = entry.bucket_hash(row);
         entry.anchors.insert(element.0, row, arrived_ms, key);
         if let Some(map) = self.map.as_mut().filter(|_| !entry.settled) {
             map.insert(element, pool);
@@ -179,10 +183,10 @@ impl Pools {
             let slot = entry.anchors.find(id).expect("the table says so");
             all.insert(ElementId(id), (Arc::new(entry.anchors.row(slot)), entry.anchors.arrived_ms(slot)));
         }
-        entry.anchors = Table::new(&entry.pool.rule, &entry.pool.schema);
+        entry.anchors = Table::new(&entry.pool.rule, &entry.pool.schema, self.secret);
         entry.forget_hints();
         for (element, (row, arrived_ms)) in all {
-            self.insert(element, pool, &row, arrived_ms, None);
+            self.insert(element, pool, &row, arrived_ms);
         }
     }
 
@@ -230,18 +234,20 @@ impl SlicePool {
     }
 
     /// The lowest anchor that may be matched with the prober.
-    pub(super) fn first(
-        &mut self,
-        x: EventId,
-        prober: &super::Prober<'_>,
-        key: Option<u64>,
-        time_ms: u64,
-    ) -> Option<Slot> {
+    pub(super) fn first(&mut self, x: EventId, prober: &super::Prober<'_>, time_ms: u64) -> Option<Slot> {
+        let key = self.bucket_hash(prober.row);
         let SlicePool { anchors, rule_errors, hot, ahead, .. } = self;
         if let Some(key) = key {
             hot.searched(key, prober.row);
         }
         anchors.first(&prober.in_table(key, ahead.hint(x)), time_ms, rule_errors)
+    }
+
+    /// The hash that keys are told apart by here, if the pool is split by key.
+    #[inline]
+    fn bucket_hash(&self, row: &Row) -> Option<u64> {
+        let plan = self.pool.rule.plan();
+        if plan.keyed() { plan.bucket_hash(row, self.secret) } else { None }
     }
 
     /// Forgets what was found out ahead.

@@ -10,15 +10,15 @@ impl Slice {
     /// Settles an arrival: it is matched with the lowest anchor that satisfies the rule, or waits. False when it has to wait
     /// for the decided watermark.
     pub(super) fn settle_arrival(&mut self, x: EventId, prober: &Prober<'_>, time_ms: u64) -> Result<bool, FrameError> {
-        let (place, key) = self.place(x, prober.pool, prober.element, prober.row)?;
+        let place = self.place(x, prober.pool, prober.element, prober.row)?;
         if self.owner(place, prober.element) != self.id {
             return Ok(true);
         }
         if !self.ahead.may_settle(x, self.known()) {
             return Ok(false);
         }
-        if !self.settle(x, prober, (place, key), time_ms)? {
-            self.pools.insert(prober.element, prober.pool, prober.row, prober.arrived_ms, key);
+        if !self.settle(x, prober, place, time_ms)? {
+            self.pools.insert(prober.element, prober.pool, prober.row, prober.arrived_ms);
         }
         Ok(true)
     }
@@ -50,17 +50,11 @@ impl Slice {
         Ok(())
     }
 
-    /// Matches the prober, which has that place and key, with the lowest anchor that satisfies the rule. False when there is none.
-    fn settle(
-        &mut self,
-        x: EventId,
-        prober: &Prober<'_>,
-        (place, key): (Place, Option<u64>),
-        time_ms: u64,
-    ) -> Result<bool, FrameError> {
+    /// Matches the prober, which has that place, with the lowest anchor that satisfies the rule. False when there is none.
+    fn settle(&mut self, x: EventId, prober: &Prober<'_>, place: Place, time_ms: u64) -> Result<bool, FrameError> {
         self.stats.probes += 1;
         let pool = self.pools.get_mut(x, prober.pool)?;
-        let Some(slot) = pool.first(x, prober, key, time_ms) else { return Ok(false) };
+        let Some(slot) = pool.first(x, prober, time_ms) else { return Ok(false) };
         let anchor = ElementId(pool.anchors.id(slot));
         if !self.planted.is(Bug::SettledAnchorStays) {
             pool.anchors.remove(slot);

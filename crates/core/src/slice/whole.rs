@@ -95,7 +95,7 @@ impl Slice {
             EventKind::Arrival { pool, row } => {
                 let prober = Prober { element: ElementId::from(x), pool: *pool, row, arrived_ms: time_ms };
                 if self.match_whole(x, &prober, time_ms)?.is_none() {
-                    self.pools.insert(prober.element, *pool, row, time_ms, None);
+                    self.pools.insert(prober.element, *pool, row, time_ms);
                 }
                 *pool
             }
@@ -185,7 +185,7 @@ impl Slice {
         let pool = self.pools.get_mut(x, prober.pool)?;
         prober.row.check(&pool.pool.schema).map_err(|source| FrameError::Row { x, source: Box::new(source) })?;
         let errors = pool.rule_errors;
-        let found = pool.first(x, prober, None, time_ms);
+        let found = pool.first(x, prober, time_ms);
         if !own {
             // All slices come upon the same; one counts it.
             pool.rule_errors = errors;

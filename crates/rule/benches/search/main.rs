@@ -18,7 +18,7 @@ use std::{hint::black_box, time::Duration};
 use cases::{Case, Spread};
 use common::{Group, measuring, print_table, rate, ratio, timed};
 use criterion::Criterion;
-use dovetail_rule::table::{Hint, Prober, Slot, Table};
+use dovetail_rule::table::{Hint, Prober, Secret, Slot, Table};
 use dovetail_rule::{Row, Side};
 use hand::{Columns, Probe, Stream};
 
@@ -94,7 +94,7 @@ fn measure(criterion: &mut Criterion, case: Case, sizes: [usize; 3]) -> Measured
         let mut spread = Spread::new();
         let rows: Vec<Row> = (0..size).map(|_| case.anchor(&mut spread)).collect();
         let probes: Vec<Row> = (0..PROBES).map(|_| case.prober(&mut spread)).collect();
-        let mut table = Table::new(&rule, &schema);
+        let mut table = Table::new(&rule, &schema, Secret([1, 2]));
         for (row, id) in rows.iter().zip(1..) {
             table.insert(id, row, 0, None);
         }

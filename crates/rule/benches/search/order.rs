@@ -6,7 +6,7 @@
 use std::{collections::BTreeMap, hint::black_box};
 
 use criterion::Criterion;
-use dovetail_rule::table::{Hint, Prober, Table};
+use dovetail_rule::table::{Hint, Prober, Secret, Table};
 use dovetail_rule::{Row, Rule, Schema, Value, ValueKind};
 
 use crate::cases::Spread;
@@ -35,7 +35,7 @@ fn of_size(criterion: &mut Criterion, size: usize) -> Vec<Vec<String>> {
     let mut spread = Spread::new();
     let values: Vec<i64> = (0..size).map(|_| spread.below(VALUES) as i64).collect();
     let row = |value: i64| Row::from_values([Some(Value::Int(value))]);
-    let mut table = Table::new(&rule, &schema);
+    let mut table = Table::new(&rule, &schema, Secret([1, 2]));
     for (&value, id) in values.iter().zip(1..) {
         table.insert(id, &row(value), 0, None);
     }

@@ -1,7 +1,8 @@
 //! The key: what two elements must have in common, so that an element is compared with those of its own key only.
 //!
 //! Invariants: K1 whenever the rule is true or an error on a pair, both elements have a key and the keys' hashes are equal;
-//! K2 the hash is a fixed function of the values, the same on every node and in every version: placement depends on it.
+//! K2 the hash is a fixed function of the values, the same on every node and in every version: placement depends on it. The bucket
+//! hash is equal wherever the other is for equal values, and is nobody's but the table's whose secret it is made with.
 //!
 //! Elements of two keys are false or missing together, whatever else the rule says, so no error is lost by not looking.
 
@@ -11,6 +12,7 @@ use crate::eval::{List, Outcome, Pair};
 use crate::expr::{CompareOp, End, Expr};
 use crate::row::Row;
 use crate::rule::Side;
+use crate::table::Secret;
 use crate::value::{Value, ValueKind};
 
 /// One thing two elements must have in common. Expressions are over one element, written as `a`.
@@ -64,10 +66,25 @@ impl Key {
         let mut hash = SEED;
         for part in &self.parts {
             hash = match part {
-                Part::Same(of) => mix(hash ^ word(row, of)?),
+                Part::Same(of) => mix(hash ^ word(row, of, &Fixed)?),
                 Part::Mirrored(f, g) => {
-                    let (f, g) = (word(row, f)?, word(row, g)?);
+                    let (f, g) = (word(row, f, &Fixed)?, word(row, g, &Fixed)?);
                     mix(mix(hash ^ f.min(g)) ^ f.max(g))
+                }
+            };
+        }
+        Some(hash)
+    }
+
+    /// The same by a secret: of values that differ, whoever chose them, they are as good as random.
+    pub(super) fn bucket_hash(&self, row: &Row, secret: Secret) -> Option<u64> {
+        let mut hash = SEED;
+        for part in &self.parts {
+            hash = match part {
+                Part::Same(of) => secret.words(hash, word(row, of, &secret)?),
+                Part::Mirrored(f, g) => {
+                    let (f, g) = (word(row, f, &secret)?, word(row, g, &secret)?);
+                    secret.words(secret.words(hash, f.min(g)), f.max(g))
                 }
             };
         }
@@ -126,37 +143,66 @@ fn mix(word: u64) -> u64 {
     word ^ (word >> 31)
 }
 
-/// 64 bits of a value; equal values, int or double, have equal bits.
-#[inline(always)]
-fn word(row: &Row, of: &Expr) -> Option<u64> {
-    match of {
-        Expr::Attribute(attribute) if let Some(Value::Int(int)) = row.values()[attribute.index] => Some(int as u64),
-        _ => any_word(row, of),
+/// Makes words of texts: of numbers, the word is the number itself.
+trait Texts {
+    fn text(&self, text: &str) -> u64;
+    fn list(&self, list: List<'_>) -> u64;
+}
+
+/// The hash that placement depends on.
+struct Fixed;
+
+impl Texts for Fixed {
+    fn text(&self, text: &str) -> u64 {
+        text_word(SEED, text)
+    }
+
+    fn list(&self, list: List<'_>) -> u64 {
+        list_word(list)
     }
 }
 
-fn any_word(row: &Row, of: &Expr) -> Option<u64> {
+impl Texts for Secret {
+    fn text(&self, text: &str) -> u64 {
+        Secret::text(*self, text)
+    }
+
+    fn list(&self, list: List<'_>) -> u64 {
+        self.texts(list.iter())
+    }
+}
+
+/// 64 bits of a value; equal values, int or double, have equal bits.
+#[inline(always)]
+fn word(row: &Row, of: &Expr, texts: &impl Texts) -> Option<u64> {
+    match of {
+        Expr::Attribute(attribute) if let Some(Value::Int(int)) = row.values()[attribute.index] => Some(int as u64),
+        _ => any_word(row, of, texts),
+    }
+}
+
+fn any_word(row: &Row, of: &Expr, texts: &impl Texts) -> Option<u64> {
     if let Expr::Attribute(attribute) = of {
         return Some(match row.values()[attribute.index].as_ref()? {
             Value::Int(int) => *int as u64,
             Value::Double(double) => double_word(*double),
-            Value::String(text) => text_word(SEED, text),
+            Value::String(text) => texts.text(text),
             Value::Bool(bool) => u64::from(*bool),
-            Value::StringList(list) => list_word(List::Plain(list)),
+            Value::StringList(list) => texts.list(List::Plain(list)),
         });
     }
-    computed_word(row, of).ok()
+    computed_word(row, of, texts).ok()
 }
 
-fn computed_word(row: &Row, of: &Expr) -> Outcome<u64> {
+fn computed_word(row: &Row, of: &Expr, texts: &impl Texts) -> Outcome<u64> {
     let side = Side { row, waited_ms: 0 };
     let pair = Pair { a: side, b: side };
     Ok(match of.kind() {
         ValueKind::Int => pair.int(of)? as u64,
         ValueKind::Double => double_word(pair.double(of)?),
-        ValueKind::String => text_word(SEED, pair.string(of)?),
+        ValueKind::String => texts.text(pair.string(of)?),
         ValueKind::Bool => u64::from(pair.bool(of)?),
-        ValueKind::StringList => list_word(pair.list(of)?),
+        ValueKind::StringList => texts.list(pair.list(of)?),
     })
 }
 

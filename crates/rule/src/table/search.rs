@@ -21,7 +21,7 @@ pub struct Prober<'a> {
     pub row: &'a Row,
     /// When it arrived, in milliseconds.
     pub arrived_ms: u64,
-    /// Its key's hash; without one it meets nobody. Not looked at if the rule has no key.
+    /// Its key's hash under the table's secret; without one it meets nobody. Not looked at if the rule has no key.
     pub key: Option<u64>,
     /// What is known already.
     pub hint: Hint<'a>,

@@ -7,9 +7,9 @@ use crate::eval::{Element, List, unreachable_attribute};
 use crate::expr::AttributeRef;
 use crate::row::Row;
 use crate::schema::Schema;
-use crate::table::Strings;
 use crate::table::layout::{KEY_WORDS, KeyWords};
 use crate::table::values::{Values, grow};
+use crate::table::{Secret, Strings};
 use crate::value::Value;
 
 /// The id of a free slot: no element's.
@@ -36,14 +36,14 @@ pub(super) struct Slab {
 }
 
 impl Slab {
-    pub(super) fn new(schema: &Schema, keyed: bool, timed: bool) -> Slab {
+    pub(super) fn new(schema: &Schema, secret: Secret, keyed: bool, timed: bool) -> Slab {
         Slab {
             ids: Vec::new(),
             places: Vec::new(),
             keys: Vec::new(),
             arrivals: Vec::new(),
             columns: schema.attributes().iter().map(|attribute| Values::new(attribute.kind)).collect(),
-            strings: Strings::default(),
+            strings: Strings::new(secret),
             keyed,
             timed,
             free: NONE,

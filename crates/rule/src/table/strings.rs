@@ -1,16 +1,19 @@
 //! Interned strings, each with the number of its uses.
 //!
 //! Invariants: I1 a symbol is 1 or more, and stays its string's while that is in use; I2 a string whose last use is released is
-//! freed at once, and its symbol is given to the next new one, so that symbols stay small (signatures take them modulo 64).
+//! freed at once, and its symbol is given to the next new one, so that symbols stay small (signatures take them modulo 64); I3 nobody
+//! who does not know the secret can choose strings that collide.
 
 use hashbrown::HashTable;
 
 use crate::filter::SYMBOL_UNKNOWN;
+use crate::table::Secret;
 use crate::table::values::push;
 
 /// The strings of the waiting elements, and the literals of the plan.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Strings {
+    secret: Secret,
     /// By symbol, from 1 on. Not beside their uses, where four bytes of every entry would be padding.
     texts: Vec<Box<str>>,
     /// Uses; of a free entry, the next free one, plus one.
@@ -23,9 +26,15 @@ pub(crate) struct Strings {
 }
 
 impl Strings {
+    pub(crate) fn new(secret: Secret) -> Strings {
+        let (texts, uses) = (Vec::new(), Vec::new());
+        Strings { secret, texts, uses, table: HashTable::new(), free: 0, text_bytes: 0 }
+    }
+
     /// The string's symbol, with one more use.
     pub(crate) fn intern(&mut self, text: &str) -> u32 {
-        let hash = hash(text);
+        let secret = self.secret;
+        let hash = secret.text(text);
         if let Some(&index) = self.table.find(hash, |&index| &*self.texts[index as usize] == text) {
             self.uses[index as usize] += 1;
             return index + 1;
@@ -45,7 +54,7 @@ impl Strings {
         assert!(index < SYMBOL_UNKNOWN - 1, "fewer strings than symbols");
         self.text_bytes += text.len();
         let texts = &self.texts;
-        self.table.insert_unique(hash, index, |&index| self::hash(&texts[index as usize]));
+        self.table.insert_unique(hash, index, |&index| secret.text(&texts[index as usize]));
         index + 1
     }
 
@@ -60,7 +69,7 @@ impl Strings {
         *uses = std::mem::replace(&mut self.free, symbol);
         let text = std::mem::take(&mut self.texts[index as usize]);
         self.text_bytes -= text.len();
-        match self.table.find_entry(hash(&text), |&other| other == index) {
+        match self.table.find_entry(self.secret.text(&text), |&other| other == index) {
             Ok(found) => drop(found.remove()),
             Err(_) => unreachable!("an interned string is in the table"),
         }
@@ -68,7 +77,7 @@ impl Strings {
 
     /// The symbol of a string, or [`SYMBOL_UNKNOWN`].
     pub(crate) fn find(&self, text: &str) -> u32 {
-        match self.table.find(hash(text), |&index| &*self.texts[index as usize] == text) {
+        match self.table.find(self.secret.text(text), |&index| &*self.texts[index as usize] == text) {
             Some(&index) => index + 1,
             None => SYMBOL_UNKNOWN,
         }
@@ -87,10 +96,10 @@ impl Strings {
 
     /// Gives back what a past peak needed, as far as symbols in use allow.
     pub(crate) fn shrink(&mut self) {
-        let texts = &self.texts;
-        self.table.shrink_to_fit(|&index| hash(&texts[index as usize]));
+        let (secret, texts) = (self.secret, &self.texts);
+        self.table.shrink_to_fit(|&index| secret.text(&texts[index as usize]));
         if self.table.is_empty() {
-            *self = Strings::default();
+            *self = Strings::new(secret);
         }
     }
 
@@ -98,21 +107,4 @@ impl Strings {
         let entries = self.texts.capacity() * size_of::<Box<str>>() + self.uses.capacity() * size_of::<u32>();
         entries + self.table.allocation_size() + self.text_bytes
     }
-}
-
-/// Eight bytes at a time, multiplied and folded. Nothing but the speed of this table depends on it.
-fn hash(text: &str) -> u64 {
-    const ODD: u64 = 0x9E37_79B9_7F4A_7C15;
-    let fold = |state: u64, word: u64| {
-        let product = u128::from(state ^ word) * u128::from(ODD);
-        (product as u64) ^ (product >> 64) as u64
-    };
-    let mut state = (text.len() as u64).wrapping_mul(0xBF58_476D_1CE4_E5B9) ^ ODD;
-    let mut words = text.as_bytes().chunks_exact(8);
-    for word in words.by_ref() {
-        state = fold(state, u64::from_le_bytes(word.try_into().expect("8 bytes")));
-    }
-    let mut last = [0; 8];
-    last[..words.remainder().len()].copy_from_slice(words.remainder());
-    fold(fold(state, u64::from_le_bytes(last)), 0x94D0_49BB_1331_11EB)
 }

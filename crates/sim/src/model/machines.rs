@@ -29,6 +29,7 @@ use dovetail_core::{
     shard::{Fetch, Reader, Shard, ShardEffect},
     slice::{Slice, SliceCut, SliceEffect},
 };
+use dovetail_rule::table::Secret;
 
 use super::{
     canon::canonical,
@@ -376,7 +377,7 @@ impl Machines {
             Begin::Balancer => Machine::Balancer(Box::new(self.ledger())),
             Begin::Slice(slice, cut) => {
                 let cut = Arc::clone(&self.memory.read().expect("nobody panics with it").cuts[cut as usize]);
-                let slice = Slice::new(placement, slice_id(slice), LIST_MAX, SliceCut::clone(&cut));
+                let slice = Slice::new(placement, slice_id(slice), LIST_MAX, Secret([0, 0]), SliceCut::clone(&cut));
                 let mut slice = slice.map_err(|error| error.to_string())?;
                 slice.plant(planted);
                 // With two elements there is nothing to find out about lists.

@@ -8,6 +8,7 @@ use dovetail_core::{
     shard::Fetch,
     slice::{FrameError, Slice, SliceCut, SliceEffect},
 };
+use dovetail_rule::table::Secret;
 
 use crate::{
     checks,
@@ -262,7 +263,9 @@ impl Matcher {
             if !whole {
                 cut.whole.clear();
             }
-            let slice = Slice::new(placement.clone(), id, cx.scenario.list_max, cut);
+            // Another for every slice and every start: nothing may depend on it.
+            let secret = Secret([u64::from(id.0), cut.through.0]);
+            let slice = Slice::new(placement.clone(), id, cx.scenario.list_max, secret, cut);
             let mut slice = slice.map_err(|source| Violation::Slice { matcher: self.index, source })?;
             slice.plant(cx.planted());
             slice.look_ahead_from(cx.scenario.ahead_anchors_min);

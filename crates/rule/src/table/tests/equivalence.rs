@@ -13,7 +13,7 @@ use crate::random::draw::Random;
 use crate::random::world::World;
 use crate::random::{shaped, tree};
 use crate::table::kernel::Level;
-use crate::table::{Ahead, Hint, Hints, Prober, Slot, Table};
+use crate::table::{Ahead, Hint, Hints, Prober, Secret, Slot, Table};
 use crate::{Row, Rule, Side, ValueKind, Verdict, Warning};
 
 /// What a pair is to a rule.
@@ -49,6 +49,7 @@ struct Run<'a> {
     context: String,
     rule: Rule,
     world: &'a World,
+    secret: Secret,
     /// What keys' hashes are cut down to, so that some collide.
     mask: u64,
     table: Table,
@@ -62,7 +63,7 @@ struct Run<'a> {
 
 impl Run<'_> {
     fn key(&self, row: &Row) -> Option<u64> {
-        self.rule.plan().key_hash(row).map(|key| key & self.mask)
+        self.rule.plan().bucket_hash(row, self.secret).map(|key| key & self.mask)
     }
 
     /// What the rule says of one pair, and whether the plan's conjuncts say the same.
@@ -329,7 +330,8 @@ fn run(seed: u64, seen: &mut Seen) {
     seen.keyed += u64::from(plan.keyed());
     seen.filtered += u64::from(filtered);
     seen.residual_only += u64::from(!plan.keyed() && !filtered);
-    let table = Table::new(&rule, &world.schema);
+    let secret = Secret([random.0, !seed]);
+    let table = Table::new(&rule, &world.schema, secret);
     let target = random.pick(&[2, 6, 6, 6, 20, 20, 70, 150]);
     let target = if random.one_in(60) { 400 } else { target };
     let steps = if target > 100 { 3 * target } else { 60 };
@@ -337,6 +339,7 @@ fn run(seed: u64, seen: &mut Seen) {
         context: format!("seed {seed}: {source}"),
         rule,
         world: &world,
+        secret,
         mask: random.pick(&[u64::MAX, u64::MAX, 0xF, 0x1_0000_0001]),
         table,
         waiting: BTreeMap::new(),

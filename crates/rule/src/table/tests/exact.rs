@@ -1,6 +1,6 @@
 //! That an exact plan's filter is taken at its word only where that is as good as a test.
 
-use crate::table::{Hint, Prober, Table};
+use crate::table::{Hint, Prober, Secret, Table};
 use crate::{Row, Rule, Schema, Value, ValueKind};
 
 const NAMES: [(&str, ValueKind); 3] =
@@ -14,7 +14,7 @@ fn row(region: i64, name: &str, skill: Option<i64>) -> Row {
 fn check(rule: &str, waiting: &[Row], prober: &Row, expected: Option<u64>) {
     let schema = Schema::new(NAMES.map(|(name, kind)| (name.to_owned(), kind))).unwrap();
     let rule = Rule::compile(rule, &schema).unwrap();
-    let mut table = Table::new(&rule, &schema);
+    let mut table = Table::new(&rule, &schema, Secret([1, 2]));
     assert!(table.held.shape.exact.is_some(), "{} is exact", rule.source());
     for (id, row) in (1..).zip(waiting) {
         table.insert(id, row, 0, Some(7));

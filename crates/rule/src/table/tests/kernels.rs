@@ -4,6 +4,7 @@ use super::model::Random;
 use super::shapes::{column, schema};
 use crate::expr::End;
 use crate::filter::{Asked, Bound, Node, Operand, Probe, Store, Sum};
+use crate::table::Secret;
 use crate::table::block::Block;
 use crate::table::kernel::{Level, Scan};
 use crate::table::layout::{Lane, Layout, Root, Shape};
@@ -137,7 +138,7 @@ fn every_level_finds_what_plain_loops_find() {
         };
         let row = Row::from_values([]);
         let probe = Probe { side: Side { row: &row, waited_ms: 0 }, oldest_waited_ms: 0 };
-        query.ask(&layout, &shape, End::A, &probe, &Strings::default());
+        query.ask(&layout, &shape, End::A, &probe, &Strings::new(Secret([1, 2])));
         let scan = Scan { layout: &layout, root: layout.root(End::A), query: &query };
         let expected = scan.next(Level::Scalar, &blocks);
         for level in Level::all() {

@@ -2,12 +2,12 @@
 
 use super::model::{Random, row};
 use super::shapes::{CASES, Case, schema};
-use crate::table::Table;
+use crate::table::{Secret, Table};
 use crate::{Row, Rule};
 
 fn table(case: &Case) -> Table {
     let schema = schema();
-    Table::with_shape(&Rule::compile(case.rule, &schema).unwrap(), &schema, (case.shape)())
+    Table::with_shape(&Rule::compile(case.rule, &schema).unwrap(), &schema, Secret([1, 2]), (case.shape)())
 }
 
 fn insert(table: &mut Table, random: &mut Random, id: u64) -> Row {

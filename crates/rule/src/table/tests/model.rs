@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::shapes::{CASES, Case, schema};
 use crate::table::kernel::Level;
-use crate::table::{Ahead, Hint, Hints, Prober, Slot, Table};
+use crate::table::{Ahead, Hint, Hints, Prober, Secret, Slot, Table};
 use crate::{Row, Rule, Side, Value};
 
 /// xorshift64*
@@ -212,7 +212,7 @@ fn a_table_answers_as_a_plain_scan_does() {
     for (number, case) in CASES.iter().enumerate() {
         let rule = Rule::compile(case.rule, &schema).unwrap();
         for (at, level) in Level::all().into_iter().enumerate() {
-            let mut table = Table::with_shape(&rule, &schema, (case.shape)());
+            let mut table = Table::with_shape(&rule, &schema, Secret([number as u64, at as u64]), (case.shape)());
             table.held.level = level;
             let model = Model { rule: rule.clone(), waiting: BTreeMap::new() };
             let random = Random(0x5EED + number as u64 * 64 + at as u64);
