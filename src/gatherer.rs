@@ -36,7 +36,7 @@ pub async fn run(
     neighbours: Neighbours,
     stop: Shutdown,
 ) -> Result<(), RunError> {
-    let node = Node::new(Role::Gatherer, settings, neighbours);
+    let node = Node::new(Role::Gatherer, settings, &listener, neighbours);
     let (served, told) = (Arc::clone(&node), stop.clone());
     node.run(listener, stop, |routes| service::add(routes, &served, &told), session).await
 }
