@@ -8,7 +8,7 @@ use std::{
 use dovetail_core::{EventId, ledger::Outcome};
 use dovetail_log::{LogReader, ReadError, Record};
 use thiserror::Error;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 use super::frame::PublishedFrame;
 use crate::convert::{self, ConvertError, OutcomeChunk};
@@ -17,6 +17,8 @@ use crate::convert::{self, ConvertError, OutcomeChunk};
 const READ_BYTES: usize = 1 << 20;
 /// Most entries of one step.
 const STEP: usize = 4096;
+/// Most reads of the store at a time, each in a thread and with a file of its own; more wait, in the order in which they came.
+const READS: usize = 16;
 
 /// Something that is published in order and kept in a store.
 pub(crate) trait Entry: Sized + Send + Sync + 'static {
@@ -71,6 +73,7 @@ pub(crate) struct Tail<T> {
     /// The store has nothing at or below, whatever its own floor is.
     begins: EventId,
     store: Reader,
+    reads: Semaphore,
 }
 
 struct Reader(Arc<dyn LogReader>);
@@ -100,7 +103,7 @@ impl<T: Entry> Tail<T> {
     /// Nothing above `head`, and everything up to it in the store, but for what is at or below `begins`.
     pub(crate) fn new(head: EventId, begins: EventId, store: Box<dyn LogReader>) -> Tail<T> {
         let kept = RwLock::new(Kept { floor: head, entries: VecDeque::new() });
-        Tail { kept, head: watch::Sender::new(head), begins, store: Reader(store.into()) }
+        Tail { kept, head: watch::Sender::new(head), begins, store: Reader(store.into()), reads: Semaphore::new(READS) }
     }
 
     /// The lowest cursor that can be read after.
@@ -162,14 +165,20 @@ impl<T: Entry> Tail<T> {
 
     async fn stored_after(&self, cursor: EventId, head: EventId) -> Result<Step<T>, TailError> {
         self.check_kept(cursor)?;
-        let store = Arc::clone(&self.store.0);
-        let read = tokio::task::spawn_blocking(move || read_entries::<T>(&*store, cursor, READ_BYTES));
-        let (entries, through) = read.await.map_err(|_| TailError::Thread)??;
+        let (entries, through) = self.read(cursor, READ_BYTES).await?;
         if through <= cursor {
             return Err(TailError::Missing { after: cursor });
         }
         let entries = entries.into_iter().filter(|entry| entry.cursor() > cursor && entry.cursor() <= head);
         Ok(Step { entries: entries.map(Arc::new).collect(), cursor: through.min(head) })
+    }
+
+    /// The next entries of the store, and how far they reach.
+    async fn read(&self, after: EventId, bytes_max: usize) -> Result<(Vec<T>, EventId), TailError> {
+        let _one = self.reads.acquire().await.map_err(|_| TailError::Closed)?;
+        let store = Arc::clone(&self.store.0);
+        let read = tokio::task::spawn_blocking(move || read_entries::<T>(&*store, after, bytes_max));
+        read.await.map_err(|_| TailError::Thread)?
     }
 
     /// Refuses a cursor that is older than what is kept.
@@ -190,10 +199,8 @@ impl<T: Entry> Tail<T> {
             }
         }
         self.check_kept(x.prev())?;
-        let store = Arc::clone(&self.store.0);
         // One record: the first that reaches x.
-        let read = tokio::task::spawn_blocking(move || read_entries::<T>(&*store, x.prev(), 1));
-        let (entries, _) = read.await.map_err(|_| TailError::Thread)??;
+        let (entries, _) = self.read(x.prev(), 1).await?;
         Ok(entries.into_iter().find(|entry| entry.cursor() >= x).map(Arc::new))
     }
 }

@@ -10,7 +10,8 @@ use crate::settings::{LogFormat, LogSettings};
 pub fn init(settings: &LogSettings) {
     // The settings were checked; a filter that does not parse cannot come here.
     // One that names modules only is no wish to miss the errors of others; a level of its own comes later, and counts.
-    let filter = EnvFilter::new(format!("error,{}", settings.filter));
+    // What clients do wrong in HTTP/2 is told in errors of ours; a warning for each connection would fill the disk at their will.
+    let filter = EnvFilter::new(format!("error,h2=error,{}", settings.filter));
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
     let set = match settings.format {
         LogFormat::Text => builder.with_ansi(io::stderr().is_terminal()).try_init(),
