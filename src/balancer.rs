@@ -106,6 +106,8 @@ pub(crate) struct Node {
     pub(crate) submit_streams: Limit,
     pub(crate) calls: Limit,
     pub(crate) waits: Limit,
+    /// Calls that look through a pool.
+    pub(crate) scans: Limit,
     pub(crate) feeds: Limit,
     pub(crate) explanations: Semaphore,
     pub(crate) listings: Semaphore,
@@ -154,6 +156,8 @@ pub async fn run(
     let placement = Placement::new(cluster.slices, cluster.block, ring);
     let (engine, parts) = Engine::start(store, &settings, placement.clone(), (request_inbox, event_inbox, look_inbox))?;
     let limits = settings.node.limits.clone();
+    let percent = limits.client_share_percent;
+    let limit = |most, what, name| Limit::new(most, percent, what, name);
     let node = Arc::new(Node {
         placement,
         identity,
@@ -168,16 +172,17 @@ pub async fn run(
         request_bytes: Shares::new(REQUEST_BYTES, CLIENT_REQUEST_BYTES),
         batch_answers: Shares::new(BATCH_ANSWER_BYTES, CLIENT_BATCH_ANSWER_BYTES),
         streams: AtomicU64::new(0),
-        watchers: Limit::new(limits.watchers_max, "watchers are open", "watchers_max"),
-        submit_streams: Limit::new(limits.submit_streams_max, "submit streams are open", "submit_streams_max"),
-        calls: Limit::new(limits.calls_max, "calls are under way", "calls_max"),
-        waits: Limit::new(limits.waits_max, "calls wait for an element", "waits_max"),
-        feeds: Limit::new(FEEDS, "streams to other nodes are open", "the most of a balancer"),
+        watchers: limit(limits.watchers_max, "watchers are open", "watchers_max"),
+        submit_streams: limit(limits.submit_streams_max, "submit streams are open", "submit_streams_max"),
+        calls: limit(limits.calls_max, "calls are under way", "calls_max"),
+        waits: limit(limits.waits_max, "calls wait for an element", "waits_max"),
+        scans: limit(limits.scans_max, "calls look through a pool, or wait to", "scans_max"),
+        feeds: Limit::new(FEEDS, 100, "streams to other nodes are open", "the most of a balancer"),
         explanations: Semaphore::new(EXPLANATIONS),
         listings: Semaphore::new(LISTINGS),
-        answers: Answers::new(ANSWERS_BYTES),
+        answers: Answers::new(ANSWERS_BYTES, percent),
         followers: Followers::new(cluster.matchers),
-        links: Links::new(&cluster.name, neighbours, listener.tls()),
+        links: Links::new(neighbours),
         started_ms: rpc::now_ms(),
         settings,
     });

@@ -18,7 +18,6 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use crate::tls::TlsSettings;
 pub use error::{Origin, SettingsError};
 pub use flags::{HELP_NAMES, RoleFlags, UpFlags};
 pub use layers::{Sources, known_names};
@@ -74,8 +73,6 @@ pub struct UpSettings {
     pub data: PathBuf,
     /// What is logged, and how.
     pub log: LogSettings,
-    /// Certificates; none for plain text.
-    pub tls: Option<TlsSettings>,
     /// Caps, for every role.
     pub limits: Limits,
 }
@@ -151,8 +148,6 @@ pub struct NodeSettings {
     pub data: PathBuf,
     /// What is logged, and how.
     pub log: LogSettings,
-    /// Certificates; none for plain text.
-    pub tls: Option<TlsSettings>,
     /// The other nodes, as seen from this one.
     pub addresses: Addresses,
     /// Caps.
@@ -163,7 +158,12 @@ impl NodeSettings {
     /// Where the other nodes find this one.
     #[must_use]
     pub fn address(&self) -> &str {
-        self.addresses.of(self.role, self.index)
+        let Addresses { balancer, matchers, gatherers } = &self.addresses;
+        match self.role {
+            Role::Balancer => balancer,
+            Role::Matcher => &matchers[self.index as usize],
+            Role::Gatherer => &gatherers[self.index as usize],
+        }
     }
 }
 
@@ -179,16 +179,6 @@ pub struct Addresses {
 }
 
 impl Addresses {
-    /// Of a node that there is.
-    #[must_use]
-    pub fn of(&self, role: Role, index: u32) -> &str {
-        match role {
-            Role::Balancer => &self.balancer,
-            Role::Matcher => &self.matchers[index as usize],
-            Role::Gatherer => &self.gatherers[index as usize],
-        }
-    }
-
     /// Every node with its role and index: the balancer, the matchers, the gatherers.
     pub fn all(&self) -> impl Iterator<Item = (Role, u32, &str)> {
         let of = |role, addresses| {
@@ -259,7 +249,7 @@ pub struct Limits {
     pub results_ms_max: u64,
     /// Most open WatchMatches and WatchOutcomes streams. Above it new ones are refused with RESOURCE_EXHAUSTED.
     pub watchers_max: usize,
-    /// Most calls under way of those that are answered once: SubmitOne, Withdraw, GetElement, Explain, DefinePool. More are refused
+    /// Most calls under way of those that are answered once: SubmitOne, Withdraw, GetElement, DefinePool. More are refused
     /// with RESOURCE_EXHAUSTED.
     pub calls_max: usize,
     /// Most calls of GetElement that wait, beside `calls_max`. More are refused with RESOURCE_EXHAUSTED.
@@ -271,6 +261,20 @@ pub struct Limits {
     pub connections_max: usize,
     /// The same from one address.
     pub client_connections_max: usize,
+    /// Longest time that a connection has no call open, in milliseconds. Then it is closed. 0 is for ever.
+    pub connection_idle_ms_max: u64,
+    /// Age of a connection, in milliseconds, from which it takes no new calls: the client makes another, and streams that are open go on.
+    /// 0 is for ever.
+    pub connection_age_ms_max: u64,
+    /// What one client may take of each of the caps here, and of the bytes that are received and answered, in percent; one of its
+    /// connections takes half of that. More is refused with RESOURCE_EXHAUSTED.
+    pub client_share_percent: usize,
+    /// Most calls that look through a pool: Explain, ListElements, WithdrawElements. Above it new ones are refused with
+    /// RESOURCE_EXHAUSTED.
+    pub scans_max: usize,
+    /// Longest time without a batch on a Submit stream whose answers are given, in milliseconds. Then it is ended with
+    /// DEADLINE_EXCEEDED. 0 is for ever.
+    pub submit_idle_ms_max: u64,
     /// Most calls and streams of clients of all kinds together, health watches and reflection included. More are refused with
     /// RESOURCE_EXHAUSTED; other nodes and operators are not counted.
     pub streams_max: usize,

@@ -20,7 +20,7 @@ use tokio::{
 use tonic::{Response, Status, Streaming, service::Routes};
 
 use super::{
-    ANSWERS_BYTES, Node,
+    Node,
     columns::Submitting,
     elements,
     errors::{self, RequestError},
@@ -92,10 +92,10 @@ impl Node {
     }
 
     /// Room for an answer that may be large: taken before it is made.
-    pub(super) async fn answer_room(&self) -> Result<AnswerRoom, Status> {
+    pub(super) async fn answer_room(&self, caller: Option<&Caller>) -> Result<AnswerRoom, Status> {
         let what = "bytes of answers are kept for clients to read";
-        let full = || RequestError::Limit { most: ANSWERS_BYTES, what, name: "the most of a balancer" };
-        Ok(self.answers.room(ANSWER_BYTES).await.ok_or_else(full)?)
+        let full = |spent| RequestError::Limit { spent, what, name: "the most of a balancer" };
+        Ok(self.answers.room(caller, ANSWER_BYTES).await.map_err(full)?)
     }
 
     /// The outcome of an event that is decided; none when it is no longer kept.
@@ -139,6 +139,11 @@ pub(super) fn unknown(name: &ElementName) -> Status {
     RequestError::UnknownElement(name.clone()).into()
 }
 
+/// Whose call it is.
+fn caller<T>(request: &tonic::Request<T>) -> Option<Caller> {
+    Caller::of(request.extensions())
+}
+
 impl Service {
     /// Asks the engine for something that makes an event. Answered once it is on disk, or refused when the node stops.
     async fn request<T>(&self, request: impl FnOnce(Reply<T>) -> Request) -> Result<T, Status> {
@@ -170,6 +175,7 @@ impl Service {
 
     async fn watch<T: Items>(
         &self,
+        caller: Option<&Caller>,
         pool: &str,
         (after, from_now): (u64, bool),
         until_settled: bool,
@@ -189,7 +195,7 @@ impl Service {
                 Some(pool_number(node, name).await?)
             }
         };
-        let permit = node.watchers.take()?;
+        let permit = node.watchers.take(caller)?;
         let after = if from_now { node.outcomes.head() } else { EventId(after) };
         let watch = Watch { pool, after, until: until_settled.then_some(assigned), tell_first: from_now };
         let stream = watch::serve::<T>(Arc::clone(node), watch, permit);
@@ -207,7 +213,7 @@ impl MatchService for Service {
         &self,
         request: tonic::Request<Streaming<pb::SubmitRequest>>,
     ) -> Result<Response<Self::SubmitStream>, Status> {
-        let caller = Caller::of(request.extensions());
+        let caller = caller(&request);
         Ok(Response::new(submit::serve(Arc::clone(&self.node), caller, request.into_inner(), self.stop.clone())))
     }
 
@@ -215,7 +221,7 @@ impl MatchService for Service {
         &self,
         request: tonic::Request<pb::SubmitOneRequest>,
     ) -> Result<Response<pb::SubmitOneResponse>, Status> {
-        let _call = self.node.calls.take()?;
+        let _call = self.node.calls.take(caller(&request).as_ref())?;
         let request = request.into_inner();
         let bytes = request.encoded_len();
         let missing = RequestError::Missing { what: "no element is given", field: "element" };
@@ -240,7 +246,7 @@ impl MatchService for Service {
         &self,
         request: tonic::Request<pb::WithdrawRequest>,
     ) -> Result<Response<pb::WithdrawResponse>, Status> {
-        let _call = self.node.calls.take()?;
+        let _call = self.node.calls.take(caller(&request).as_ref())?;
         let name = element_name(request.into_inner().element)?;
         let unknown = || pb::WithdrawResponse { outcome: pb::WithdrawOutcome::Unknown.into(), ..Default::default() };
         let (outcome, position, own) = match self.request(|reply| Request::Withdraw { element: name, reply }).await? {
@@ -274,6 +280,7 @@ impl MatchService for Service {
         &self,
         request: tonic::Request<pb::GetElementRequest>,
     ) -> Result<Response<pb::GetElementResponse>, Status> {
+        let caller = caller(&request);
         let pb::GetElementRequest { element, wait_ms, at } = request.into_inner();
         if wait_ms > WAIT_MS_MAX {
             let (found, most) = (wait_ms.into(), WAIT_MS_MAX.into());
@@ -281,7 +288,10 @@ impl MatchService for Service {
         }
         let name = element_name(element)?;
         let node = &self.node;
-        let _call = if wait_ms > 0 || at > 0 { node.waits.take()? } else { node.calls.take()? };
+        let _call = match wait_ms > 0 || at > 0 {
+            true => node.waits.take(caller.as_ref())?,
+            false => node.calls.take(caller.as_ref())?,
+        };
         let by = By::in_ms(if wait_ms == 0 { WAIT_MS_MAX } else { wait_ms });
         if at > 0 {
             let assigned = node.ask(|reply| Event::Assigned { reply }).await?;
@@ -319,8 +329,8 @@ impl MatchService for Service {
         &self,
         request: tonic::Request<pb::ListElementsRequest>,
     ) -> Result<Response<pb::ListElementsResponse>, Status> {
-        let _call = self.node.calls.take()?;
-        let listed = elements::list(&self.node, request.into_inner());
+        let _call = self.node.scans.take(caller(&request).as_ref())?;
+        let listed = elements::list(&self.node, caller(&request), request.into_inner());
         self.unless_stopped(listed).await?
     }
 
@@ -328,7 +338,7 @@ impl MatchService for Service {
         &self,
         request: tonic::Request<pb::WithdrawElementsRequest>,
     ) -> Result<Response<pb::WithdrawElementsResponse>, Status> {
-        let _call = self.node.calls.take()?;
+        let _call = self.node.scans.take(caller(&request).as_ref())?;
         let withdrawn = elements::withdraw(&self.node, request.into_inner());
         self.unless_stopped(withdrawn).await?.map(Response::new)
     }
@@ -337,21 +347,25 @@ impl MatchService for Service {
         &self,
         request: tonic::Request<pb::ExplainRequest>,
     ) -> Result<Response<pb::ExplainResponse>, Status> {
-        let _call = self.node.calls.take()?;
+        let _call = self.node.scans.take(caller(&request).as_ref())?;
+        let caller = caller(&request);
         let request = request.into_inner();
         let name = element_name(request.element)?;
-        self.unless_stopped(explain::explain(&self.node, name, request.nearest)).await?
+        self.unless_stopped(explain::explain(&self.node, caller, name, request.nearest)).await?
     }
 
     async fn watch_matches(
         &self,
         request: tonic::Request<pb::WatchMatchesRequest>,
     ) -> Result<Response<Self::WatchMatchesStream>, Status> {
+        let caller = caller(&request);
         let pb::WatchMatchesRequest { pool, after, until_settled, columns, from_now, arrivals } = request.into_inner();
         match (columns, arrivals) {
-            (true, true) => self.watch::<Columns<true>>(&pool, (after, from_now), until_settled).await,
-            (true, false) => self.watch::<Columns<false>>(&pool, (after, from_now), until_settled).await,
-            (false, _) => self.watch::<Vec<pb::Match>>(&pool, (after, from_now), until_settled).await,
+            (true, true) => self.watch::<Columns<true>>(caller.as_ref(), &pool, (after, from_now), until_settled).await,
+            (true, false) => {
+                self.watch::<Columns<false>>(caller.as_ref(), &pool, (after, from_now), until_settled).await
+            }
+            (false, _) => self.watch::<Vec<pb::Match>>(caller.as_ref(), &pool, (after, from_now), until_settled).await,
         }
     }
 
@@ -359,15 +373,16 @@ impl MatchService for Service {
         &self,
         request: tonic::Request<pb::WatchOutcomesRequest>,
     ) -> Result<Response<Self::WatchOutcomesStream>, Status> {
+        let caller = caller(&request);
         let pb::WatchOutcomesRequest { pool, after, until_settled, from_now } = request.into_inner();
-        self.watch::<Vec<pb::Outcome>>(&pool, (after, from_now), until_settled).await
+        self.watch::<Vec<pb::Outcome>>(caller.as_ref(), &pool, (after, from_now), until_settled).await
     }
 
     async fn define_pool(
         &self,
         request: tonic::Request<pb::DefinePoolRequest>,
     ) -> Result<Response<pb::DefinePoolResponse>, Status> {
-        let _call = self.node.calls.take()?;
+        let _call = self.node.calls.take(caller(&request).as_ref())?;
         let missing = RequestError::Missing { what: "no pool is given", field: "pool" };
         let pool = request.into_inner().pool.ok_or(missing)?;
         let definition = convert::pool_definition(pool).map_err(RequestError::Definition)?;
@@ -381,8 +396,8 @@ impl MatchService for Service {
         &self,
         request: tonic::Request<pb::ListPoolsRequest>,
     ) -> Result<Response<pb::ListPoolsResponse>, Status> {
-        let _call = self.node.calls.take()?;
-        let room = self.unless_stopped(self.node.answer_room()).await??;
+        let _call = self.node.calls.take(caller(&request).as_ref())?;
+        let room = self.unless_stopped(self.node.answer_room(caller(&request).as_ref())).await??;
         let all = self.node.ask(|reply| Event::Pools { reply }).await?;
         Ok(room.of(list::pools(&all, request.into_inner())?))
     }
@@ -391,7 +406,7 @@ impl MatchService for Service {
         &self,
         request: tonic::Request<pb::GetPoolRequest>,
     ) -> Result<Response<pb::GetPoolResponse>, Status> {
-        let _call = self.node.calls.take()?;
+        let _call = self.node.calls.take(caller(&request).as_ref())?;
         let name = request.into_inner().name;
         errors::check_pool_name(&name)?;
         let asked = name.clone();

@@ -18,6 +18,7 @@ use super::{
 use crate::{
     convert::{self, ConvertError},
     pb,
+    rpc::Caller,
 };
 
 /// Elements of a page when the request does not say how many, and at most.
@@ -132,12 +133,13 @@ async fn select(node: &Node, filter: &Filter, after: ElementId) -> Result<Select
 /// A page of the elements that wait.
 pub(super) async fn list(
     node: &Node,
+    caller: Option<Caller>,
     request: pb::ListElementsRequest,
 ) -> Result<Response<pb::ListElementsResponse>, Status> {
     let filter = Filter::read(node, request.filter)?;
     let Page { after, most } = Page::read(request.page_size, request.page_token)?;
     let _listing = listing(node).await?;
-    let room = node.answer_room().await?;
+    let room = node.answer_room(caller.as_ref()).await?;
     let (mut elements, mut bytes, mut next) = (Vec::new(), 0, Some(after));
     for _ in 0..PARTS_MAX {
         let Some(after) = next else { break };

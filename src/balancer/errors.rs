@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     convert::ConvertError,
-    rpc::{Fault, Reason, Resource},
+    rpc::{Fault, Reason, Resource, Spent},
 };
 
 /// Why a request is refused.
@@ -75,8 +75,8 @@ pub(super) enum RequestError {
     #[error(transparent)]
     Define(#[from] DefinePoolError),
     /// A cap of things at a time is reached.
-    #[error("{most} {what}, which is {name}")]
-    Limit { most: usize, what: &'static str, name: &'static str },
+    #[error("{}", spent.text(what, name))]
+    Limit { spent: Spent, what: &'static str, name: &'static str },
     /// Not acknowledged, but perhaps on its way to the disk: a retry with the same idempotency key finds out.
     #[error("the balancer's disk is full, and this was not acknowledged; try again, with the same idempotency key")]
     DiskFull,
@@ -134,9 +134,7 @@ impl RequestError {
             }
             RequestError::Row(row) => of_row(row, fault(row_reason(row))),
             RequestError::Define(error) => of_definition(error, fault),
-            RequestError::Limit { most, name, .. } => {
-                fault(Reason::TooManyCalls).with("limit", name).with("bound", most)
-            }
+            RequestError::Limit { spent, what, name } => spent.fault(what, name),
             RequestError::DiskFull => fault(Reason::DiskFull),
             RequestError::Future { found, highest, .. } => {
                 fault(Reason::CursorFromFuture).with("value", found).with("bound", highest.0)

@@ -12,7 +12,10 @@ use super::{
     errors::{self, RequestError},
     messages::{ElementName, Event, Explaining, Found, Look},
 };
-use crate::{pb, rpc};
+use crate::{
+    pb,
+    rpc::{self, Caller},
+};
 
 /// Near misses shown when the request does not say how many.
 const NEAREST: u32 = 5;
@@ -24,6 +27,7 @@ const REASON_BYTES: usize = 2048;
 /// Explains why an element waits; of one that does not, says what became of it.
 pub(super) async fn explain(
     node: &Node,
+    caller: Option<Caller>,
     name: ElementName,
     nearest: u32,
 ) -> Result<Response<pb::ExplainResponse>, Status> {
@@ -33,7 +37,7 @@ pub(super) async fn explain(
     }
     let nearest = if nearest == 0 { NEAREST } else { nearest } as usize;
     let _permit = node.explanations.acquire().await.map_err(errors::stopping)?;
-    let room = node.answer_room().await?;
+    let room = node.answer_room(caller.as_ref()).await?;
     let asked = name.clone();
     match node.ask(|reply| Event::Explain { element: asked, reply }).await? {
         Explaining::Waiting { pool, element, entry, time_ms } => {

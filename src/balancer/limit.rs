@@ -1,16 +1,13 @@
-//! How many of something there may be at a time. One more is refused, with an error that names the cap.
+//! How many of something there may be at a time, in all and for one client. One more is refused, with an error that names the cap.
 
-use std::sync::Arc;
-
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use crate::rpc::{Caller, Share, Shares};
 
 use super::errors::RequestError;
 
 /// A cap, and how much of it is taken.
 #[derive(Debug)]
 pub(crate) struct Limit {
-    permits: Arc<Semaphore>,
-    most: usize,
+    shares: Shares,
     /// Of what, as `watches are open`.
     what: &'static str,
     /// The setting.
@@ -18,19 +15,19 @@ pub(crate) struct Limit {
 }
 
 impl Limit {
-    pub(crate) fn new(most: usize, what: &'static str, name: &'static str) -> Limit {
-        Limit { permits: Arc::new(Semaphore::new(most)), most, what, name }
+    /// So many, of which one client may have so many of a hundred.
+    pub(crate) fn new(most: usize, client_percent: usize, what: &'static str, name: &'static str) -> Limit {
+        Limit { shares: Shares::new(most, client_percent), what, name }
     }
 
-    /// One more, for as long as the permit is held.
-    pub(super) fn take(&self) -> Result<OwnedSemaphorePermit, RequestError> {
-        let Limit { most, what, name, .. } = self;
-        let full = |_| RequestError::Limit { most: *most, what, name };
-        Arc::clone(&self.permits).try_acquire_owned().map_err(full)
+    /// One more, for as long as the share is held.
+    pub(super) fn take(&self, caller: Option<&Caller>) -> Result<Share, RequestError> {
+        let Limit { shares, what, name } = self;
+        shares.take(caller, 1).map_err(|spent| RequestError::Limit { spent, what, name })
     }
 
     /// How many there are.
     pub(super) fn taken(&self) -> usize {
-        self.most - self.permits.available_permits()
+        self.shares.taken()
     }
 }

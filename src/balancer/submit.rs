@@ -24,7 +24,7 @@ use super::{
 use crate::{
     convert::{self, ConvertError, SubmittedColumns},
     pb::{self, submit_request::Batch},
-    rpc::{Caller, ResponseStream},
+    rpc::{Caller, ResponseStream, Spent},
     shutdown::Shutdown,
     wire,
 };
@@ -103,7 +103,7 @@ const REQUESTS: Most = ("bytes of submissions are on their way", REQUEST_BYTES);
 const BATCH_ANSWERS: Most = ("bytes of answers to batches are kept for clients to read", BATCH_ANSWER_BYTES);
 
 fn stuck((what, most): Most) -> Status {
-    RequestError::Limit { most: most as usize, what, name: "the most of a balancer" }.into()
+    RequestError::Limit { spent: Spent::All(most as usize), what, name: "the most of a balancer" }.into()
 }
 
 async fn take_of(room: &Arc<Semaphore>, bytes: usize, most: u32) -> Result<OwnedSemaphorePermit, Status> {
@@ -153,7 +153,7 @@ async fn read(
     stop: Shutdown,
     answers: mpsc::Sender<Answer>,
 ) {
-    let _open = match node.submit_streams.take() {
+    let _open = match node.submit_streams.take(caller.as_ref()) {
         Ok(open) => open,
         Err(refused) => {
             _ = answers.send(Answer::Last(refused.into())).await;

@@ -7,13 +7,13 @@ use dovetail_core::{
     ledger::{Outcome, OutcomeEnd},
 };
 use futures::{Stream, stream};
-use tokio::sync::OwnedSemaphorePermit;
 use tonic::Status;
 
 use super::{Node, errors, tail::TailError};
 use crate::{
     convert::{MatchWriter, OutcomeChunk},
     crash, pb,
+    rpc::Share,
 };
 
 /// About the most bytes of one message; most gRPC clients take no more than 4 MiB.
@@ -108,7 +108,7 @@ struct Watcher<T> {
     names: Names,
     ended: bool,
     /// Counts it.
-    _permit: OwnedSemaphorePermit,
+    _permit: Share,
     item: PhantomData<T>,
 }
 
@@ -116,7 +116,7 @@ struct Watcher<T> {
 pub(super) fn serve<T: Items>(
     node: Arc<Node>,
     watch: Watch,
-    permit: OwnedSemaphorePermit,
+    permit: Share,
 ) -> impl Stream<Item = Result<T::Response, Status>> {
     let watcher =
         Watcher::<T> { node, watch, names: Names::default(), ended: false, _permit: permit, item: PhantomData };

@@ -7,7 +7,6 @@ use tonic_types::{ErrorInfo, StatusExt as _};
 
 use crate::address::AddressError;
 use crate::rpc::{DOMAIN, Reason};
-use crate::tls::TlsError;
 
 /// Why a call failed.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -15,18 +14,6 @@ pub enum ClientError {
     /// Not an address that can be dialled.
     #[error(transparent)]
     Url(#[from] AddressError),
-    /// TLS, and nobody is trusted.
-    #[error(
-        "{url} asks for TLS, but no authority is named that signs the server's certificate: give --tls-ca or DOVETAIL_TLS_CA, \
-         a file in PEM (in a program, ConnectOptions::trust)"
-    )]
-    NoAuthority {
-        /// What was to be dialled.
-        url: String,
-    },
-    /// Certificates that cannot be used.
-    #[error(transparent)]
-    Tls(#[from] TlsError),
     /// Nobody there, or not speaking HTTP/2.
     #[error("cannot connect to {url}: {reason}")]
     Connect {
@@ -54,12 +41,9 @@ impl ClientError {
     pub fn code(&self) -> Option<Code> {
         match self {
             ClientError::Refused(status) => Some(status.code()),
-            ClientError::Url(_)
-            | ClientError::NoAuthority { .. }
-            | ClientError::Tls(_)
-            | ClientError::Connect { .. }
-            | ClientError::Lost { .. }
-            | ClientError::Answer(_) => None,
+            ClientError::Url(_) | ClientError::Connect { .. } | ClientError::Lost { .. } | ClientError::Answer(_) => {
+                None
+            }
         }
     }
 
@@ -77,12 +61,9 @@ impl ClientError {
     fn info(&self) -> Option<ErrorInfo> {
         match self {
             ClientError::Refused(status) => status.get_details_error_info().filter(|info| info.domain == DOMAIN),
-            ClientError::Url(_)
-            | ClientError::NoAuthority { .. }
-            | ClientError::Tls(_)
-            | ClientError::Connect { .. }
-            | ClientError::Lost { .. }
-            | ClientError::Answer(_) => None,
+            ClientError::Url(_) | ClientError::Connect { .. } | ClientError::Lost { .. } | ClientError::Answer(_) => {
+                None
+            }
         }
     }
 
@@ -91,9 +72,7 @@ impl ClientError {
         match self {
             ClientError::Refused(status) => status.code() == Code::Unavailable,
             ClientError::Connect { .. } | ClientError::Lost { .. } => true,
-            ClientError::Url(_) | ClientError::NoAuthority { .. } | ClientError::Tls(_) | ClientError::Answer(_) => {
-                false
-            }
+            ClientError::Url(_) | ClientError::Answer(_) => false,
         }
     }
 }

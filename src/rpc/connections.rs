@@ -19,7 +19,7 @@ use super::{
     descriptors::{self, Descriptor},
     ms,
 };
-use crate::settings::NodeSettings;
+use crate::{settings::NodeSettings, shutdown::Shutdown};
 
 /// How long a connection is left alone that made no call yet, and one that did.
 const SETTLED: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(10)];
@@ -189,6 +189,28 @@ impl Connections {
         OpenCall { connections: self.clone(), number }
     }
 
+    /// Closes those that have no call open for so many milliseconds, until the signal; none when it is 0.
+    pub(super) async fn close_idle(self, idle_ms_max: u64, stop: Shutdown) {
+        if idle_ms_max == 0 {
+            return;
+        }
+        let every = Duration::from_millis((idle_ms_max / 8).clamp(10, 60_000));
+        while tokio::time::timeout(every, stop.given()).await.is_err() {
+            self.close_older(idle_ms_max);
+        }
+    }
+
+    fn close_older(&self, idle_ms_max: u64) {
+        let (mut table, now) = (self.table(), self.now());
+        let old: Vec<Idle> =
+            table.idle.iter().filter(|idle| now - idle.since.min(now) >= idle_ms_max).copied().collect();
+        for idle in old {
+            if let Some(open) = table.remove(idle.number) {
+                open.close.cancel();
+            }
+        }
+    }
+
     /// How many are open.
     #[cfg(test)]
     fn count(&self) -> usize {
@@ -308,5 +330,20 @@ mod tests {
         connections.pass(Duration::from_secs(10));
         let next = connections.admit(4, from(2)).unwrap();
         assert!(own[0].close.is_cancelled() && !other.close.is_cancelled() && !next.close.is_cancelled());
+    }
+
+    #[test]
+    fn a_connection_without_a_call_is_closed_in_time_and_one_with_a_call_is_not() {
+        let connections = connections(9, 9);
+        let (idle, busy) = (connections.admit(1, from(1)).unwrap(), connections.admit(2, from(2)).unwrap());
+        let call = connections.call(2);
+        connections.pass(Duration::from_secs(60));
+        connections.close_older(60_001);
+        assert!(!idle.close.is_cancelled());
+        connections.close_older(60_000);
+        assert!(idle.close.is_cancelled() && !busy.close.is_cancelled());
+        drop(call);
+        connections.close_older(60_000);
+        assert!(!busy.close.is_cancelled(), "it has only just ended");
     }
 }

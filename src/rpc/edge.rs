@@ -18,10 +18,7 @@ use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 use prost::Message as _;
 use prost_types::FileDescriptorSet;
-use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore},
-    time::{Instant, Sleep},
-};
+use tokio::time::{Instant, Sleep};
 use tokio_util::{
     sync::WaitForCancellationFutureOwned,
     task::{TaskTracker, task_tracker::TaskTrackerToken},
@@ -35,8 +32,10 @@ use tonic::{
 use tower::{Layer, Service};
 
 use super::{
-    AnswerRoom, Caller, Fault, Identity, NodeCall, Reason,
+    AnswerRoom, Caller, Fault, Identity, Reason,
     connections::{Bounds, Connections, OpenCall},
+    intake::{Form, Intake},
+    shares::{Share, Shares},
 };
 use crate::{
     pb::{
@@ -59,6 +58,17 @@ const REFLECTION_METHODS: [&str; 1] = ["ServerReflectionInfo"];
 
 /// Before a client's deadline passes here, the call ends by it: so much before the transport would end it, with CANCELLED.
 const AHEAD: Duration = Duration::from_millis(2);
+
+/// Largest request of a client, in bytes, but for those of `Submit`, unless elements may be larger. A larger one is refused with
+/// INVALID_ARGUMENT.
+const CALL_BYTES_MAX: usize = 256 << 10;
+/// What a request for one element may have beside it: its payload, its keys, and the names of its attributes.
+const BESIDE_ELEMENT: usize = 128 << 10;
+/// Largest request between nodes, of operators, of health and of reflection, in bytes: a cursor for each of 1,024 slices fits. A larger
+/// one is refused with INVALID_ARGUMENT.
+const NODE_REQUEST_BYTES_MAX: usize = 64 << 10;
+/// What decoders take that were not told otherwise.
+const DECODER_BYTES: usize = 4 << 20;
 
 /// The services of a role, beside health and reflection.
 #[must_use]
@@ -84,14 +94,19 @@ struct Shared {
     /// `matcher 1 of cluster "c"`.
     here: String,
     index: u32,
-    /// The cluster whose nodes have to prove who they are, where there are certificates for that.
-    proving: Option<String>,
     balancer: String,
     /// The methods of our services, whoever serves them.
     methods: BTreeMap<String, Vec<String>>,
     /// Calls of clients at a time.
-    calls: Arc<Semaphore>,
-    calls_max: usize,
+    calls: Shares,
+    /// Requests on their way in.
+    intake: Intake,
+    /// Largest message of `Submit`.
+    message_bytes_max: usize,
+    /// Largest request of clients' other calls.
+    call_bytes_max: usize,
+    /// Longest time without a message on a `Submit` stream.
+    submit_idle: Option<Duration>,
     /// What calls come by.
     connections: Connections,
     /// Those that a stop waits for.
@@ -126,11 +141,13 @@ impl Edge {
             role,
             here: format!("{role} {index} of cluster {name:?}"),
             index,
-            proving: node.tls.as_ref().filter(|tls| tls.files.ca.is_some()).map(|_| name.clone()),
             balancer: node.addresses.balancer.clone(),
             methods: methods.collect(),
-            calls: Arc::new(Semaphore::new(node.limits.streams_max)),
-            calls_max: node.limits.streams_max,
+            calls: Shares::new(node.limits.streams_max, node.limits.client_share_percent),
+            intake: Intake::new(node.limits.client_share_percent),
+            message_bytes_max: node.limits.message_bytes_max,
+            call_bytes_max: call_bytes_max(node),
+            submit_idle: unless_zero(node.limits.submit_idle_ms_max),
             connections: Connections::new(Bounds::of(node)),
             open: TaskTracker::new(),
             quiet: Shutdown::new(),
@@ -200,13 +217,19 @@ impl Shared {
         }
     }
 
-    /// Refuses calls of nodes from whoever is none.
-    fn check_node(&self, caller: Option<&Caller>, service: &str, method: &str) -> Result<(), Fault> {
-        // A call without a connection is one of this process.
-        let (Some(cluster), Some(caller)) = (&self.proving, caller) else { return Ok(()) };
-        match NodeCall::of(service, method) {
-            Some(call) => call.check(cluster, caller.connection.proved.as_deref()),
-            None => Ok(()),
+    /// What a request of this method may be. Only `Submit` and reflection have more than one message.
+    fn form(&self, service: &str, method: &str) -> Form {
+        let one = |bytes, decoder_bytes| Form { bytes, decoder_bytes, idle: None };
+        match service {
+            match_service_server::SERVICE_NAME if method == "Submit" => {
+                let bytes = self.message_bytes_max;
+                Form { bytes, decoder_bytes: bytes, idle: Some(self.submit_idle) }
+            }
+            match_service_server::SERVICE_NAME => one(self.call_bytes_max, self.message_bytes_max),
+            _ if REFLECTION.contains(&service) => {
+                Form { idle: Some(None), ..one(NODE_REQUEST_BYTES_MAX, DECODER_BYTES) }
+            }
+            _ => one(NODE_REQUEST_BYTES_MAX, DECODER_BYTES),
         }
     }
 
@@ -216,21 +239,19 @@ impl Shared {
         if let Some(fault) = self.refuse(service, method) {
             return Err(fault);
         }
-        self.check_node(caller, service, method)?;
         let kind = Shared::kind(service, method);
-        let most = self.calls_max;
-        let full = |_| {
-            let text = format!("{most} calls and streams of clients are open, which is streams_max");
-            Fault::new(Reason::TooManyCalls, text).with("limit", "streams_max").with("bound", most)
-        };
         let permit = match kind {
             Kind::Node => None,
-            Kind::Call | Kind::Quiet => Some(Arc::clone(&self.calls).try_acquire_owned().map_err(full)?),
+            Kind::Call | Kind::Quiet => {
+                let taken = self.calls.take(caller, 1);
+                Some(taken.map_err(|spent| spent.fault("calls and streams of clients are open", "streams_max"))?)
+            }
         };
         let open = (kind != Kind::Quiet).then(|| self.open.token());
         let quiet = (kind == Kind::Quiet).then(|| self.quiet.clone());
         let of_connection = caller.map(|caller| self.connections.call(caller.connection.number));
-        Ok(Admitted { quiet, counted: Counted { _permit: permit, _open: open, _of_connection: of_connection } })
+        let form = self.form(service, method);
+        Ok(Admitted { quiet, form, counted: Counted { _permit: permit, _open: open, _of_connection: of_connection } })
     }
 }
 
@@ -238,12 +259,14 @@ impl Shared {
 struct Admitted {
     /// What ends it, when a stop does.
     quiet: Option<Shutdown>,
+    /// What its request may be.
+    form: Form,
     counted: Counted,
 }
 
 /// Counts a call until it is dropped.
 struct Counted {
-    _permit: Option<OwnedSemaphorePermit>,
+    _permit: Option<Share>,
     _open: Option<TaskTrackerToken>,
     _of_connection: Option<OpenCall>,
 }
@@ -277,11 +300,12 @@ impl Service<Request<Body>> for Edged {
         if let Some(caller) = caller.clone() {
             request.extensions_mut().insert(caller);
         }
-        let Admitted { quiet, counted } = match self.shared.admit(request.uri().path(), caller.as_ref()) {
+        let Admitted { quiet, form, counted } = match self.shared.admit(request.uri().path(), caller.as_ref()) {
             Ok(admitted) => admitted,
             Err(fault) => return Box::pin(std::future::ready(Ok(Status::from(fault).into_http()))),
         };
         let deadline = timeout(request.headers()).map(|timeout| (timeout, Instant::now() + ahead(timeout)));
+        let request = request.map(|body| self.shared.intake.receive(body, form, caller));
         let request = match &quiet {
             None => request,
             // Reflection reads on until its client ends the stream.
@@ -296,6 +320,9 @@ impl Service<Request<Body>> for Edged {
                     Err(_) => return Ok(deadline_passed(timeout).into_http()),
                 },
             };
+            if let Some(status) = malformed(response.headers()) {
+                return Ok(status.into_http());
+            }
             let (mut parts, body) = response.into_parts();
             let body = match parts.extensions.remove::<AnswerRoom>() {
                 Some(room) => room.hold(body).await,
@@ -322,6 +349,28 @@ fn deadline_passed(timeout: Duration) -> Status {
 
 fn stopping() -> Status {
     Fault::new(Reason::NodeStopping, "the node is stopping").into()
+}
+
+/// What stands for the error of a decoder, which takes it for the server's own: INTERNAL, without details.
+fn malformed(headers: &HeaderMap) -> Option<Status> {
+    if headers.get("grpc-status")? != "13" || headers.contains_key("grpc-status-details-bin") {
+        return None;
+    }
+    let status = Status::from_header_map(headers)?;
+    let text = status.message().strip_prefix("failed to decode Protobuf message: ")?;
+    let text = format!("the request is no message of its type: {text}");
+    Some(Fault::new(Reason::MessageMalformed, text).into())
+}
+
+/// An element with all that it may have fits.
+fn call_bytes_max(node: &NodeSettings) -> usize {
+    let element = usize::try_from(node.limits.element_bytes_max).unwrap_or(usize::MAX);
+    element.saturating_add(BESIDE_ELEMENT).max(CALL_BYTES_MAX)
+}
+
+/// A time; none when it is 0, for ever.
+fn unless_zero(milliseconds: u64) -> Option<Duration> {
+    (milliseconds > 0).then(|| Duration::from_millis(milliseconds))
 }
 
 /// After how long a call with this timeout ends here.
@@ -400,7 +449,11 @@ impl http_body::Body for Guarded {
             return self.end(&status);
         }
         if let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(cx) {
-            return Poll::Ready(frame);
+            let trailers = frame.as_ref().and_then(|frame| frame.as_ref().ok()?.trailers_ref());
+            return match trailers.and_then(malformed) {
+                Some(status) => self.end(&status),
+                None => Poll::Ready(frame),
+            };
         }
         if let Some(quiet) = &mut self.quiet
             && quiet.as_mut().poll(cx).is_ready()
@@ -455,11 +508,13 @@ mod tests {
             role,
             here: format!("{role} 1 of cluster \"c\""),
             index: 1,
-            proving: None,
             balancer: "http://10.0.0.1:7400".to_owned(),
             methods: descriptors.map(|(name, method)| (format!("dovetail.v1.{name}"), vec![method.to_owned()])).into(),
-            calls: Arc::new(Semaphore::new(calls_max)),
-            calls_max,
+            calls: Shares::new(calls_max, 100),
+            intake: Intake::new(100),
+            message_bytes_max: 1 << 20,
+            call_bytes_max: CALL_BYTES_MAX,
+            submit_idle: None,
             connections: Connections::new(Bounds { node: 9, address: 9, process: 9 }),
             open: TaskTracker::new(),
             quiet: Shutdown::new(),

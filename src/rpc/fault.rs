@@ -16,8 +16,8 @@ pub const DOMAIN: &str = "dovetail";
 
 /// Longest message, in bytes. Of a longer one the beginning and the end are kept: the bound is at the end.
 const MESSAGE_BYTES_MAX: usize = 1_280;
-/// Longest value of the details, in bytes, and longest description of a field.
-const VALUE_BYTES_MAX: usize = 256;
+/// Longest value that comes back of what somebody sent, in bytes, in texts and details; and longest description of a field.
+pub const ECHO_BYTES_MAX: usize = 256;
 
 impl Reason {
     /// As `ErrorInfo` has it: `KEY_WAITING`.
@@ -66,7 +66,6 @@ impl Reason {
             Reason::NodeStopping | Reason::NodeStarting | Reason::KeyUndecided => Code::Unavailable,
             Reason::OtherNode | Reason::MethodUnknown => Code::Unimplemented,
             Reason::PeerDiffers => Code::FailedPrecondition,
-            Reason::PeerUnproved => Code::PermissionDenied,
             Reason::LogUnreadable => Code::DataLoss,
             Reason::Internal => Code::Internal,
         }
@@ -118,7 +117,6 @@ impl Reason {
             | Reason::OtherNode
             | Reason::MethodUnknown
             | Reason::PeerDiffers
-            | Reason::PeerUnproved
             | Reason::LogUnreadable
             | Reason::Internal => None,
         }
@@ -191,28 +189,55 @@ impl Fault {
 impl From<Fault> for Status {
     fn from(fault: Fault) -> Status {
         let Fault { reason, message, metadata, field, resource } = fault;
-        let message = cut(message, MESSAGE_BYTES_MAX);
+        let message = cut(cut_quoted(message), MESSAGE_BYTES_MAX);
         let metadata: HashMap<String, String> =
-            metadata.into_iter().map(|(name, value)| (name.to_owned(), cut(value, VALUE_BYTES_MAX))).collect();
+            metadata.into_iter().map(|(name, value)| (name.to_owned(), cut(value, ECHO_BYTES_MAX))).collect();
         let mut details = ErrorDetails::with_error_info(reason.name(), DOMAIN, metadata);
         if let Some(field) = field {
-            let text = cut(message.clone(), VALUE_BYTES_MAX);
-            details.add_bad_request_violation(cut(field, VALUE_BYTES_MAX), text);
+            let text = cut(message.clone(), ECHO_BYTES_MAX);
+            details.add_bad_request_violation(cut(field, ECHO_BYTES_MAX), text);
         }
         if let Some(after) = reason.retry_after() {
             details.set_retry_info(Some(after));
         }
         if let Some((resource, name)) = resource {
-            details.set_resource_info(resource.name(), cut(name, VALUE_BYTES_MAX), "", "");
+            details.set_resource_info(resource.name(), cut(name, ECHO_BYTES_MAX), "", "");
         }
         Status::with_error_details(reason.code(), message, details)
     }
 }
 
+/// A text whose quoted parts, as `{:?}` writes them, have no more bytes than a value: whatever was sent, it does not come back whole.
+fn cut_quoted(text: String) -> String {
+    if text.len() <= ECHO_BYTES_MAX {
+        return text;
+    }
+    let (mut short, mut rest) = (String::with_capacity(text.len().min(MESSAGE_BYTES_MAX)), text.as_str());
+    while let Some(open) = rest.find('"') {
+        let (before, quoted) = rest.split_at(open + 1);
+        short.push_str(before);
+        let mut escaped = false;
+        let close = quoted.bytes().position(|byte| {
+            let closes = byte == b'"' && !escaped;
+            escaped = byte == b'\\' && !escaped;
+            closes
+        });
+        let Some(close) = close else {
+            rest = quoted;
+            break;
+        };
+        short.push_str(&cut(quoted[..close].to_owned(), ECHO_BYTES_MAX));
+        short.push('"');
+        rest = &quoted[close + 1..];
+    }
+    short.push_str(rest);
+    short
+}
+
 /// A text of so many bytes at most, for a message: what a client sent may be megabytes. The middle goes.
 #[must_use]
 pub fn cut_message(message: String) -> String {
-    cut(message, MESSAGE_BYTES_MAX)
+    cut(cut_quoted(message), MESSAGE_BYTES_MAX)
 }
 
 /// The same of any length.
@@ -266,6 +291,17 @@ mod tests {
         // Not more than three bytes for each of the message, and four for three of the details.
         let headers = 3 * status.message().len() + status.details().len() * 4 / 3;
         assert!(headers < 8 << 10, "{headers} bytes");
+    }
+
+    #[test]
+    fn values_are_cut_one_by_one_and_the_text_around_them_stays() {
+        let (name, other) = ("n".repeat(600), format!("{:?}", "\"quoted\" ".repeat(100)));
+        let fault = Fault::new(Reason::PoolUnknown, format!("pool {name:?} of {other} is not defined, \"duel\" is"));
+        let text = Status::from(fault).message().to_owned();
+        assert!(text.ends_with("is not defined, \"duel\" is") && text.contains("n\" of \""), "{text}");
+        assert!(text.len() < 2 * ECHO_BYTES_MAX + 60, "{} bytes: {text}", text.len());
+        let open = format!("no end: \"{}", "x".repeat(300));
+        assert_eq!(cut_quoted(open.clone()), open);
     }
 
     #[test]

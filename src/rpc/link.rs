@@ -17,14 +17,7 @@ use tonic::{
 };
 
 use super::{Near, Neighbours, Traffic, Way, peer};
-use crate::{
-    client::code_name,
-    convert::ConvertError,
-    pb, rpc,
-    settings::Role,
-    shutdown::Shutdown,
-    tls::{NodeName, Tls, Trust},
-};
+use crate::{client::code_name, convert::ConvertError, pb, rpc, settings::Role, shutdown::Shutdown};
 
 const BACKOFF_MIN: Duration = Duration::from_millis(20);
 const BACKOFF_MAX: Duration = Duration::from_secs(1);
@@ -97,12 +90,11 @@ pub fn or_behind(status: Status) -> LinkError {
     }
 }
 
-/// A channel to another node, connected when it is first used and again whenever it breaks. Its bytes are counted. Whoever answers has
-/// to be one that is trusted.
+/// A channel to another node, connected when it is first used and again whenever it breaks. Its bytes are counted.
 ///
 /// # Errors
 /// When the address is not a URL.
-pub fn dial(address: &str, traffic: &Traffic, trust: Trust) -> Result<Channel, tonic::transport::Error> {
+pub fn dial(address: &str, traffic: &Traffic) -> Result<Channel, tonic::transport::Error> {
     Ok(Endpoint::from_shared(address.to_owned())?
         .connect_timeout(Duration::from_secs(2))
         .http2_keep_alive_interval(Duration::from_secs(5))
@@ -110,7 +102,7 @@ pub fn dial(address: &str, traffic: &Traffic, trust: Trust) -> Result<Channel, t
         .keep_alive_while_idle(true)
         .initial_stream_window_size(4 << 20)
         .initial_connection_window_size(16 << 20)
-        .connect_with_connector_lazy(traffic.connector(trust)))
+        .connect_with_connector_lazy(traffic.connector()))
 }
 
 /// One subscription.
@@ -265,15 +257,13 @@ impl Link {
 pub struct Links {
     links: Arc<Mutex<Vec<Arc<Link>>>>,
     neighbours: Neighbours,
-    tls: Option<Tls>,
-    cluster: Arc<str>,
 }
 
 impl Links {
-    /// None yet, of a node of a cluster that has such neighbours in its process, and such certificates.
+    /// None yet, of a node that has such neighbours in its process.
     #[must_use]
-    pub fn new(cluster: &str, neighbours: Neighbours, tls: Option<Tls>) -> Links {
-        Links { links: Arc::default(), neighbours, tls, cluster: cluster.into() }
+    pub fn new(neighbours: Neighbours) -> Links {
+        Links { links: Arc::default(), neighbours }
     }
 
     /// Offers what this node serves at `address` to its neighbours.
@@ -283,10 +273,8 @@ impl Links {
 
     /// The way to a node, of no subscription.
     #[must_use]
-    pub fn way(&self, role: Role, index: u32, address: &str) -> Way {
-        let wanted = NodeName { cluster: self.cluster.to_string(), role, index };
-        let trust = Trust { tls: self.tls.clone(), wanted: Some(wanted), reread: false };
-        Way::new(address, &self.neighbours, trust)
+    pub fn way(&self, address: &str) -> Way {
+        Way::new(address, &self.neighbours)
     }
 
     /// A new subscription at a node.
@@ -294,7 +282,7 @@ impl Links {
         let link = Arc::new(Link {
             role,
             index,
-            way: self.way(role, index, address),
+            way: self.way(address),
             stream: stream.into(),
             connected: AtomicBool::new(false),
             stood: AtomicBool::new(false),

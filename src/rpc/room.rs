@@ -2,7 +2,7 @@
 //!
 //! A client may ask for many answers of megabytes on one connection and read none. So room is taken before an answer is made; the answer
 //! is encoded at once, since it is smaller then, and its room is given back with its last byte that was written to the connection.
-//! Who finds no room waits as long as others come and go; once nothing moves, waiting is of no use.
+//! Who finds no room waits as long as others come and go; once nothing moves, waiting is of no use. A client has a share of its own.
 //! Invariant: R1 the answers that were made and are not written yet take no more than the bound.
 
 use std::{
@@ -18,65 +18,67 @@ use std::{
 
 use bytes::Bytes;
 use http_body::Frame;
-use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore},
-    time::Instant,
-};
+use tokio::time::Instant;
 use tonic::{Response, Status, body::Body};
+
+use super::{Caller, Share, Shares, Spent};
 
 /// How long nothing moves before those who wait are sent away.
 const STUCK: Duration = Duration::from_secs(3);
 
 /// Room for so many bytes of answers. Clones are of the same.
 #[derive(Clone, Debug)]
-pub struct Answers(Arc<Shared>);
-
-#[derive(Debug)]
-struct Shared {
-    bytes: Arc<Semaphore>,
-    most: usize,
-    began: Instant,
-    /// When some was last taken or given back, in milliseconds since it began.
-    moved_ms: AtomicU64,
+pub struct Answers {
+    bytes: Shares,
+    moved: Arc<Moved>,
 }
 
-impl Shared {
-    fn moved(&self) -> Instant {
-        self.began + Duration::from_millis(self.moved_ms.load(Ordering::Relaxed))
+/// When some was last taken or given back, in milliseconds since it began.
+#[derive(Debug)]
+struct Moved {
+    began: Instant,
+    ms: AtomicU64,
+}
+
+impl Moved {
+    fn last(&self) -> Instant {
+        self.began + Duration::from_millis(self.ms.load(Ordering::Relaxed))
     }
 
-    fn moves(&self) {
-        self.moved_ms.store(super::ms(self.began.elapsed()), Ordering::Relaxed);
+    fn now(&self) {
+        self.ms.store(super::ms(self.began.elapsed()), Ordering::Relaxed);
     }
 }
 
 impl Answers {
-    /// Room for so many bytes.
+    /// Room for so many bytes, of which one client may take so many of a hundred.
     #[must_use]
-    pub fn new(most: usize) -> Answers {
-        let most = most.min(Semaphore::MAX_PERMITS);
-        let (bytes, began) = (Arc::new(Semaphore::new(most)), Instant::now());
-        Answers(Arc::new(Shared { bytes, most, began, moved_ms: AtomicU64::new(0) }))
+    pub fn new(most: usize, client_percent: usize) -> Answers {
+        let moved = Moved { began: Instant::now(), ms: AtomicU64::new(0) };
+        Answers { bytes: Shares::new(most, client_percent), moved: Arc::new(moved) }
     }
 
-    /// Takes room for an answer of at most so many bytes; none when there is none, and nobody gives any back.
-    pub async fn room(&self, bytes: usize) -> Option<AnswerRoom> {
-        let Answers(shared) = self;
-        let bytes = u32::try_from(bytes.min(shared.most)).unwrap_or(u32::MAX);
-        let mut taken = pin!(Arc::clone(&shared.bytes).acquire_many_owned(bytes));
+    /// Takes room for an answer of at most so many bytes.
+    ///
+    /// # Errors
+    /// When there is none, and nobody gives any back.
+    pub async fn room(&self, caller: Option<&Caller>, bytes: usize) -> Result<AnswerRoom, Spent> {
+        let bytes = bytes.min(self.bytes.most_for(caller));
         loop {
-            tokio::select! {
-                biased;
-                permit = &mut taken => {
-                    shared.moves();
-                    let permit = Mutex::new(permit.ok()?);
-                    return Some(AnswerRoom(Arc::new(Share { permit, shared: Arc::clone(shared) })));
+            let mut freed = pin!(self.bytes.freed());
+            // From here on nothing that is given back is missed.
+            _ = futures::poll!(freed.as_mut());
+            let spent = match self.bytes.take(caller, bytes) {
+                Ok(share) => {
+                    self.moved.now();
+                    let (share, moved) = (Mutex::new(share), Arc::clone(&self.moved));
+                    return Ok(AnswerRoom(Arc::new(Held { share, moved })));
                 }
-                () = tokio::time::sleep_until(shared.moved() + STUCK) => {
-                    if shared.moved() + STUCK <= Instant::now() {
-                        return None;
-                    }
-                }
+                Err(spent) => spent,
+            };
+            let stuck = tokio::time::timeout_at(self.moved.last() + STUCK, freed).await.is_err();
+            if stuck && self.moved.last() + STUCK <= Instant::now() {
+                return Err(spent);
             }
         }
     }
@@ -84,17 +86,17 @@ impl Answers {
 
 /// The room of one answer, given back with the last clone.
 #[derive(Clone, Debug)]
-pub struct AnswerRoom(Arc<Share>);
+pub struct AnswerRoom(Arc<Held>);
 
 #[derive(Debug)]
-struct Share {
-    permit: Mutex<OwnedSemaphorePermit>,
-    shared: Arc<Shared>,
+struct Held {
+    share: Mutex<Share>,
+    moved: Arc<Moved>,
 }
 
-impl Drop for Share {
+impl Drop for Held {
     fn drop(&mut self) {
-        self.shared.moves();
+        self.moved.now();
     }
 }
 
@@ -109,10 +111,8 @@ impl AnswerRoom {
 
     /// Gives back what is more than so many bytes.
     fn keep(&self, bytes: usize) {
-        let mut permit = self.0.permit.lock().unwrap_or_else(PoisonError::into_inner);
-        let more = permit.num_permits().saturating_sub(bytes);
-        drop(permit.split(more));
-        self.0.shared.moves();
+        self.0.share.lock().unwrap_or_else(PoisonError::into_inner).keep(bytes);
+        self.0.moved.now();
     }
 
     /// Encodes an answer, whose bytes keep the room.
@@ -121,7 +121,7 @@ impl AnswerRoom {
         while let Some(frame) = std::future::poll_fn(|cx| http_body::Body::poll_frame(Pin::new(&mut body), cx)).await {
             bytes += frame.as_ref().ok().and_then(Frame::data_ref).map_or(0, Bytes::len);
             let room = self.clone();
-            frames.push_back(frame.map(|frame| frame.map_data(|bytes| Bytes::from_owner(Held { bytes, _room: room }))));
+            frames.push_back(frame.map(|frame| frame.map_data(|bytes| Bytes::from_owner(Kept { bytes, _room: room }))));
         }
         self.keep(bytes);
         Body::new(Whole(frames))
@@ -129,12 +129,12 @@ impl AnswerRoom {
 }
 
 /// Bytes of an answer, wherever they are on their way.
-struct Held {
+struct Kept {
     bytes: Bytes,
     _room: AnswerRoom,
 }
 
-impl AsRef<[u8]> for Held {
+impl AsRef<[u8]> for Kept {
     fn as_ref(&self) -> &[u8] {
         &self.bytes
     }
@@ -159,6 +159,7 @@ impl http_body::Body for Whole {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::rpc::shares::tests::caller;
 
     fn body(bytes: &'static [u8]) -> Body {
         Body::new(Whole([Ok(Frame::data(Bytes::from_static(bytes)))].into()))
@@ -171,9 +172,9 @@ mod tests {
 
     #[tokio::test]
     async fn an_answer_keeps_the_room_of_its_bytes_until_the_last_of_them_is_gone() {
-        let answers = Answers::new(100);
-        let free = || answers.0.bytes.available_permits();
-        let room = answers.room(80).await.unwrap();
+        let answers = Answers::new(100, 25);
+        let free = || 100 - answers.bytes.taken();
+        let room = answers.room(None, 80).await.unwrap();
         assert_eq!(free(), 20);
         let mut held = room.hold(body(b"answer")).await;
         assert_eq!(free(), 94, "what it does not need");
@@ -189,13 +190,25 @@ mod tests {
 
     #[tokio::test]
     async fn who_finds_no_room_waits_for_others_and_not_for_those_who_never_go() {
-        let answers = Answers::new(100);
-        let first = answers.room(100).await.unwrap();
-        let (waits, ()) = tokio::join!(answers.room(100), async { drop(first) });
+        let answers = Answers::new(100, 25);
+        let first = answers.room(None, 100).await.unwrap();
+        let (waits, ()) = tokio::join!(answers.room(None, 100), async { drop(first) });
         let _never = waits.expect("the first gave it back");
-        let stuck = tokio::time::timeout(STUCK * 4, answers.room(1)).await;
-        assert!(stuck.expect("it does not wait for ever").is_none());
-        let at_once = tokio::time::timeout(STUCK / 2, answers.room(1)).await;
-        assert!(at_once.expect("nothing moved since").is_none());
+        let stuck = tokio::time::timeout(STUCK * 4, answers.room(None, 1)).await;
+        assert!(stuck.expect("it does not wait for ever").is_err());
+        let at_once = tokio::time::timeout(STUCK / 2, answers.room(None, 1)).await;
+        assert!(at_once.expect("nothing moved since").is_err());
+    }
+
+    #[tokio::test]
+    async fn a_client_that_reads_nothing_leaves_room_for_others() {
+        let answers = Answers::new(160, 25);
+        let (greedy, honest) = (caller(1, 1), caller(2, 2));
+        let _unread = answers.room(Some(&greedy), 1000).await.unwrap();
+        let began = Instant::now();
+        let spent = answers.room(Some(&greedy), 10).await.unwrap_err();
+        assert_eq!(spent, Spent::Connection(greedy.client, 20));
+        assert!(began.elapsed() < STUCK * 4);
+        assert!(answers.room(Some(&honest), 20).await.is_ok());
     }
 }

@@ -10,12 +10,7 @@ use super::{
     accept::{HANDSHAKE_MAX, accept},
     edge::{Edge, HEALTH, REFLECTION, services_of},
 };
-use crate::{
-    pb, rpc,
-    settings::{Limits, NodeSettings},
-    shutdown::Shutdown,
-    tls::{NodeName, Tls, TlsError},
-};
+use crate::{pb, rpc, settings::Limits, shutdown::Shutdown};
 
 /// Between the end of the last call and that of the server.
 const LAST_ANSWERS: Duration = Duration::from_millis(200);
@@ -31,9 +26,6 @@ pub enum RunError {
         /// Why.
         source: std::io::Error,
     },
-    /// Certificates cannot be used.
-    #[error(transparent)]
-    Tls(#[from] TlsError),
     /// The server failed.
     #[error("the gRPC server failed: {0}")]
     Serve(#[from] tonic::transport::Error),
@@ -77,7 +69,6 @@ fn hint(error: &std::io::Error) -> &'static str {
 pub struct Listener {
     listener: tokio::net::TcpListener,
     address: SocketAddr,
-    tls: Option<Tls>,
 }
 
 impl Listener {
@@ -89,29 +80,7 @@ impl Listener {
         let refused = |source| RunError::Listen { address, source };
         let listener = tokio::net::TcpListener::bind(address).await.map_err(refused)?;
         let address = listener.local_addr().map_err(refused)?;
-        Ok(Listener { listener, address, tls: None })
-    }
-
-    /// Binds where a node of a cluster listens, and reads its certificates, which have to name it.
-    ///
-    /// # Errors
-    /// When the address is taken or not this machine's, or certificates cannot be used.
-    pub async fn of(cluster: &str, node: &NodeSettings) -> Result<Listener, RunError> {
-        let own = NodeName { cluster: cluster.to_owned(), role: node.role, index: node.index };
-        let tls = node.tls.clone().map(|settings| Tls::load(settings, Some(own))).transpose()?;
-        Ok(Listener::bind(node.listen).await?.with(tls))
-    }
-
-    /// The same, in TLS if there are certificates.
-    #[must_use]
-    pub fn with(self, tls: Option<Tls>) -> Listener {
-        Listener { tls, ..self }
-    }
-
-    /// The certificates that it shows.
-    #[must_use]
-    pub fn tls(&self) -> Option<Tls> {
-        self.tls.clone()
+        Ok(Listener { listener, address })
     }
 
     /// Where it listens.
@@ -126,18 +95,21 @@ impl Listener {
     /// # Errors
     /// When the server fails.
     pub async fn serve(self, routes: Routes, edge: Edge, stop: Shutdown, limits: &Limits) -> Result<(), RunError> {
-        if let Some(tls) = self.tls.clone() {
-            tokio::spawn(tls.watch(stop.clone()));
+        let connections = accept(self.listener, edge.connections(), HANDSHAKE_MAX);
+        tokio::spawn(edge.connections().close_idle(limits.connection_idle_ms_max, stop.clone()));
+        let mut builder = Server::builder();
+        if limits.connection_age_ms_max > 0 {
+            builder = builder.max_connection_age(Duration::from_millis(limits.connection_age_ms_max));
         }
-        let connections = accept(self.listener, edge.connections(), HANDSHAKE_MAX, self.tls);
-        let server = Server::builder()
+        let server = builder
             .max_concurrent_streams(u32::try_from(limits.connection_streams_max).unwrap_or(u32::MAX))
             .http2_max_local_error_reset_streams(Some(1024))
             .http2_keepalive_interval(Some(Duration::from_secs(20)))
             .http2_keepalive_timeout(Some(Duration::from_secs(20)))
             .http2_max_header_list_size(16 << 10)
-            .initial_stream_window_size(4 << 20)
-            .initial_connection_window_size(16 << 20)
+            // What a client may send before it is read: streams that are held back fill theirs.
+            .initial_stream_window_size(1 << 20)
+            .initial_connection_window_size(4 << 20)
             .layer(edge.clone())
             .add_routes(routes)
             .serve_with_incoming_shutdown(connections, async { stop.given().await });

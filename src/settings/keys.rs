@@ -17,8 +17,6 @@ pub enum Kind {
         /// The most it may be.
         max: u64,
     },
-    /// True or false. Its flag needs no value.
-    Switch,
     /// Node addresses. `dovetail up`, which chooses the addresses itself, takes their number instead.
     Nodes {
         /// The most there may be.
@@ -50,10 +48,9 @@ pub const CONFIG: (&str, &str) = ("config", "DOVETAIL_CONFIG");
 pub const FRAME_BYTES_MAX: usize = 8 << 20;
 
 /// The sections of the file, with what `--help` says about each.
-pub const SECTIONS: [(&str, &str); 4] = [
+pub const SECTIONS: [(&str, &str); 3] = [
     ("cluster", "Cluster, the same on every node ([cluster] in the file)"),
     ("node", "This node ([node] in the file)"),
-    ("tls", "Certificates of this node ([tls] in the file)"),
     ("limits", "Limits of this node ([limits] in the file)"),
 ];
 
@@ -75,10 +72,6 @@ const fn count(
     help: &'static str,
 ) -> Setting {
     Setting { key, flag, kind: Kind::Count { min: bounds.0, max: bounds.1 }, default, value_name: "N", help }
-}
-
-const fn switch(key: &'static str, flag: &'static str, help: &'static str) -> Setting {
-    Setting { key, flag, kind: Kind::Switch, default: "false", value_name: "true|false", help }
 }
 
 const fn nodes(key: &'static str, flag: &'static str, max: u64, default: &'static str, help: &'static str) -> Setting {
@@ -107,13 +100,7 @@ pub const SETTINGS: &[Setting] = &[
         (2, 65_536),
         "Most candidates for one element in one message; a slice that needs more waits",
     ),
-    text(
-        "node.listen",
-        "listen",
-        "0.0.0.0:7400",
-        "IP:PORT",
-        "Where to listen; port 0 takes a free one. Without TLS, at loopback only, or with --insecure",
-    ),
+    text("node.listen", "listen", "0.0.0.0:7400", "IP:PORT", "Where to listen; port 0 takes a free one"),
     count("node.index", "index", "0", (0, 1023), "Which node of its role this is, from 0"),
     text("node.data", "data", "/var/lib/dovetail", "DIR", "Folder of the log; only a balancer has one"),
     text(
@@ -124,27 +111,6 @@ pub const SETTINGS: &[Setting] = &[
         "What to log: off, error, warn, info, debug, trace, or info,dovetail=debug",
     ),
     text("node.log_format", "log-format", "text", "FORM", "How to log, to stderr: text or json"),
-    switch(
-        "node.insecure",
-        "insecure",
-        "Listen without TLS at an address that others reach; without it that is refused, as all can read along",
-    ),
-    text(
-        "tls.cert",
-        "tls-cert",
-        "",
-        "FILE",
-        "This node's certificate in PEM, with what signed it but for the authority",
-    ),
-    text("tls.key", "tls-key", "", "FILE", "The key of the certificate, in PEM"),
-    text("tls.ca", "tls-ca", "", "FILE", "The authority that signs the certificates of nodes and clients, in PEM"),
-    text(
-        "tls.client_auth",
-        "tls-client-auth",
-        "optional",
-        "HOW",
-        "Certificates of clients: none, optional or required; nodes always show theirs",
-    ),
     count(
         "limits.waiting_max",
         "waiting-max",
@@ -263,7 +229,7 @@ pub const SETTINGS: &[Setting] = &[
         "calls-max",
         "10000",
         (1, 1_000_000),
-        "Most calls under way (SubmitOne, Withdraw, GetElement, Explain, DefinePool); more are refused",
+        "Most calls under way (SubmitOne, Withdraw, GetElement, DefinePool); more are refused",
     ),
     count(
         "limits.waits_max",
@@ -294,6 +260,41 @@ pub const SETTINGS: &[Setting] = &[
         "Most open connections from one address; more are closed at once",
     ),
     count(
+        "limits.connection_idle_ms_max",
+        "connection-idle-ms-max",
+        "1800000",
+        (0, 31_536_000_000),
+        "Longest time that a connection has no call open, in milliseconds; then it is closed; 0 is for ever",
+    ),
+    count(
+        "limits.connection_age_ms_max",
+        "connection-age-ms-max",
+        "86400000",
+        (0, 31_536_000_000),
+        "Age of a connection, in milliseconds, from which new calls need another; open ones go on; 0 is for ever",
+    ),
+    count(
+        "limits.client_share_percent",
+        "client-share-percent",
+        "25",
+        (1, 100),
+        "What one client may take of each cap of calls, streams and bytes, in percent; one connection takes half of it",
+    ),
+    count(
+        "limits.scans_max",
+        "scans-max",
+        "64",
+        (1, 10_000),
+        "Most calls that look through a pool (Explain, ListElements, WithdrawElements), beside calls_max; more are refused",
+    ),
+    count(
+        "limits.submit_idle_ms_max",
+        "submit-idle-ms-max",
+        "3600000",
+        (0, 31_536_000_000),
+        "Longest time without a batch on a Submit stream, in milliseconds; then it is ended; 0 is for ever",
+    ),
+    count(
         "limits.streams_max",
         "streams-max",
         "262144",
@@ -303,7 +304,7 @@ pub const SETTINGS: &[Setting] = &[
     count(
         "limits.connection_streams_max",
         "connection-streams-max",
-        "131072",
+        "16384",
         (16, 1_000_000),
         "Most calls and streams of one connection; more wait in the client, as gRPC has it",
     ),

@@ -24,6 +24,5 @@ mod presence;
 mod rules;
 mod search;
 mod time;
-mod tls;
 mod workload;
 mod workloads;

@@ -1,0 +1,254 @@
+//! Something of which there is so much at a time, and of which nobody takes all.
+//!
+//! What is taken is counted in all, by client and by connection. A client may take its share, which is a part of all, and one connection
+//! half of that: who holds as much as it may on one connection is in the way of nobody, not even of others at the same address.
+//! Invariants: S1 no more is taken than the bounds say; S2 what was taken is given back when its [`Share`] is dropped, wherever that is;
+//! S3 whoever has taken nothing takes no memory here.
+
+use std::{
+    collections::HashMap,
+    fmt,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use tokio::sync::Notify;
+
+use super::{Caller, ClientId, Fault, Reason};
+
+/// So much of something. Clones are of the same.
+#[derive(Clone, Debug)]
+pub struct Shares(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    all: usize,
+    of_client: usize,
+    of_connection: usize,
+    taken: Mutex<Taken>,
+    freed: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Taken {
+    all: usize,
+    clients: HashMap<ClientId, usize>,
+    connections: HashMap<u64, usize>,
+}
+
+/// Who has taken as much as it may.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Spent {
+    /// Everybody together.
+    All(usize),
+    /// A client.
+    Client(ClientId, usize),
+    /// One of its connections.
+    Connection(ClientId, usize),
+}
+
+impl Spent {
+    /// As an error says it: of what there is no more (`watchers are open`), and by which setting.
+    #[must_use]
+    pub fn text(&self, what: &str, name: &str) -> String {
+        match self {
+            Spent::All(most) => format!("{most} {what}, which is {name}"),
+            Spent::Client(client, most) => {
+                format!("{most} {what} for client {client}, which is its share of {name} (client_share_percent)")
+            }
+            Spent::Connection(client, most) => format!(
+                "{most} {what} for one connection of client {client}, which is half of a client's share of {name} \
+                 (client_share_percent); another connection may have more"
+            ),
+        }
+    }
+
+    /// As a refusal.
+    #[must_use]
+    pub fn fault(&self, what: &str, name: &'static str) -> Fault {
+        let fault = Fault::new(Reason::TooManyCalls, self.text(what, name)).with("limit", name);
+        match self {
+            Spent::All(most) => fault.with("bound", most),
+            Spent::Client(client, most) | Spent::Connection(client, most) => {
+                fault.with("bound", most).with("client", client)
+            }
+        }
+    }
+}
+
+impl fmt::Display for Spent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text("taken", "the bound"))
+    }
+}
+
+impl Shares {
+    /// So much in all, of which one client may take so many of a hundred.
+    #[must_use]
+    pub fn new(all: usize, client_percent: usize) -> Shares {
+        let part = (all as u128 * client_percent as u128).div_ceil(100);
+        let of_client = usize::try_from(part).unwrap_or(all).clamp(1, all.max(1));
+        let of_connection = of_client.div_ceil(2);
+        Shares(Arc::new(Shared { all, of_client, of_connection, taken: Mutex::default(), freed: Notify::new() }))
+    }
+
+    /// How much there is in all.
+    #[must_use]
+    pub fn all(&self) -> usize {
+        self.0.all
+    }
+
+    /// The most that one caller may ever have at a time.
+    #[must_use]
+    pub fn most_for(&self, caller: Option<&Caller>) -> usize {
+        if caller.is_some() { self.0.of_connection } else { self.0.all }
+    }
+
+    /// How much is taken.
+    #[must_use]
+    pub fn taken(&self) -> usize {
+        self.0.taken().all
+    }
+
+    /// Takes so much for this caller; none is this process itself, which has no share of its own to keep to.
+    ///
+    /// # Errors
+    /// When there is not so much left.
+    pub fn take(&self, caller: Option<&Caller>, count: usize) -> Result<Share, Spent> {
+        let Shared { all, of_client, of_connection, .. } = *self.0;
+        let mut taken = self.0.taken();
+        if taken.all + count > all {
+            return Err(Spent::All(all));
+        }
+        if let Some(Caller { client, connection }) = caller {
+            let client_has = taken.clients.get(client).copied().unwrap_or(0);
+            if client_has + count > of_client {
+                return Err(Spent::Client(client.clone(), of_client));
+            }
+            let connection_has = taken.connections.get(&connection.number).copied().unwrap_or(0);
+            if connection_has + count > of_connection {
+                return Err(Spent::Connection(client.clone(), of_connection));
+            }
+            taken.clients.insert(client.clone(), client_has + count);
+            taken.connections.insert(connection.number, connection_has + count);
+        }
+        taken.all += count;
+        let whose = caller.map(|caller| (caller.client.clone(), caller.connection.number));
+        Ok(Share { shared: Arc::clone(&self.0), whose, count })
+    }
+
+    /// Done when some was given back after this was called.
+    pub(super) async fn freed(&self) {
+        self.0.freed.notified().await;
+    }
+}
+
+impl Shared {
+    fn taken(&self) -> MutexGuard<'_, Taken> {
+        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What was taken, until it is dropped.
+#[derive(Debug)]
+pub struct Share {
+    shared: Arc<Shared>,
+    whose: Option<(ClientId, u64)>,
+    count: usize,
+}
+
+impl Share {
+    /// Gives back what is more than so much.
+    pub fn keep(&mut self, count: usize) {
+        let back = self.count.saturating_sub(count);
+        if back == 0 {
+            return;
+        }
+        self.count -= back;
+        let mut taken = self.shared.taken();
+        taken.all -= back;
+        if let Some((client, connection)) = &self.whose {
+            give_back(&mut taken.clients, client, back);
+            give_back(&mut taken.connections, connection, back);
+        }
+        drop(taken);
+        self.shared.freed.notify_waiters();
+    }
+}
+
+fn give_back<K: Eq + std::hash::Hash>(taken: &mut HashMap<K, usize>, whose: &K, back: usize) {
+    if let Some(count) = taken.get_mut(whose) {
+        *count -= back;
+        if *count == 0 {
+            taken.remove(whose);
+        }
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        self.keep(0);
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use std::net::IpAddr;
+
+    use super::*;
+    use crate::rpc::Connection;
+
+    /// A caller from an address that ends so, by a connection.
+    pub(in crate::rpc) fn caller(last: u8, number: u64) -> Caller {
+        let address = IpAddr::from([10, 0, 0, last]);
+        Caller { connection: Connection { number, address }, client: ClientId::Address(address) }
+    }
+
+    #[test]
+    fn one_client_takes_its_share_and_one_connection_half_of_it() {
+        let shares = Shares::new(16, 25);
+        let (one, two, three) = (caller(1, 1), caller(1, 2), caller(2, 3));
+        let client = one.client.clone();
+        let first = [shares.take(Some(&one), 1).unwrap(), shares.take(Some(&one), 1).unwrap()];
+        assert_eq!(shares.take(Some(&one), 1).unwrap_err(), Spent::Connection(client.clone(), 2));
+        let _second = [shares.take(Some(&two), 1).unwrap(), shares.take(Some(&two), 1).unwrap()];
+        assert_eq!(shares.take(Some(&two), 1).unwrap_err(), Spent::Client(client, 4));
+        assert!(shares.take(Some(&three), 2).is_ok(), "another client has a share of its own");
+        drop(first);
+        assert_eq!(shares.taken(), 2);
+        assert!(shares.take(Some(&one), 2).is_ok());
+    }
+
+    #[test]
+    fn nobody_takes_more_than_there_is_and_who_has_given_all_back_is_forgotten() {
+        let shares = Shares::new(3, 100);
+        let mut own = shares.take(None, 2).unwrap();
+        assert_eq!(shares.take(Some(&caller(1, 1)), 2).unwrap_err(), Spent::All(3));
+        own.keep(1);
+        let theirs = shares.take(Some(&caller(1, 1)), 2).unwrap();
+        assert_eq!(shares.taken(), 3);
+        drop((own, theirs));
+        let taken = shares.0.taken();
+        assert!(taken.all == 0 && taken.clients.is_empty() && taken.connections.is_empty());
+    }
+
+    #[test]
+    fn the_smallest_cap_is_one_for_whoever_comes() {
+        let shares = Shares::new(1, 1);
+        let only = shares.take(Some(&caller(1, 1)), 1).unwrap();
+        assert_eq!(shares.take(Some(&caller(2, 2)), 1).unwrap_err(), Spent::All(1));
+        drop(only);
+        assert!(shares.take(Some(&caller(2, 2)), 1).is_ok());
+    }
+
+    #[test]
+    fn a_refusal_names_the_setting_the_bound_and_the_client() {
+        let shares = Shares::new(8, 50);
+        let caller = caller(7, 1);
+        let _all = shares.take(Some(&caller), 2).unwrap();
+        let spent = shares.take(Some(&caller), 1).unwrap_err();
+        let text = spent.text("watchers are open", "watchers_max");
+        for part in ["2 watchers are open", "10.0.0.7", "watchers_max", "client_share_percent"] {
+            assert!(text.contains(part), "no {part:?} in {text}");
+        }
+    }
+}
