@@ -1,8 +1,8 @@
 //! Where a node is, as people write it: one parser for flags, settings and the client library.
 //!
-//! What would be ignored is refused, with what to write instead: a scheme that promises TLS, credentials, a path.
+//! What would be ignored is refused, with what to write instead: another scheme, credentials, a path.
 
-use std::net::Ipv6Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use thiserror::Error;
 
@@ -12,16 +12,6 @@ const SHOWN_MAX: usize = 128;
 /// Why an address is refused.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum AddressError {
-    /// TLS is asked for.
-    #[error(
-        "{found:?} asks for TLS, which nodes do not speak yet; write {instead} for a connection that is not encrypted"
-    )]
-    Tls {
-        /// What was given.
-        found: String,
-        /// What to write.
-        instead: String,
-    },
     /// Another scheme.
     #[error("{found:?} begins with {scheme}://, which is not gRPC; write {instead}")]
     Scheme {
@@ -71,14 +61,15 @@ pub enum AddressError {
         found: String,
     },
     /// No host, or none that can be.
-    #[error("{found:?} is not HOST:PORT, such as 127.0.0.1:7400 or http://balancer:7400")]
+    #[error("{found:?} is not HOST:PORT, such as 127.0.0.1:7400 or https://balancer:7400")]
     Host {
         /// What was given.
         found: String,
     },
 }
 
-/// The URL of a node from `http://HOST:PORT` or `HOST:PORT`: always `http://HOST:PORT`, without a slash at its end.
+/// The URL of a node from `http://HOST:PORT`, `https://HOST:PORT` or `HOST:PORT`, which is the first of them: without a slash at its
+/// end.
 ///
 /// # Errors
 /// When it is neither, with what to write.
@@ -99,13 +90,13 @@ pub fn node_url(text: &str) -> Result<String, AddressError> {
         )
     };
     let (host, port) = split(host_port, found)?;
-    let instead = format!("http://{host}:{}", port.unwrap_or(7400));
+    let secure = if scheme == "https" { "https" } else { "http" };
+    let instead = format!("{secure}://{host}:{}", port.unwrap_or(7400));
     if user {
         return Err(AddressError::User { instead });
     }
     match scheme {
-        "http" => {}
-        "https" => return Err(AddressError::Tls { found: found(), instead }),
+        "http" | "https" => {}
         scheme => {
             let scheme = crate::rpc::cut(scheme.to_owned(), SHOWN_MAX);
             return Err(AddressError::Scheme { found: found(), scheme, instead });
@@ -118,6 +109,24 @@ pub fn node_url(text: &str) -> Result<String, AddressError> {
         Some(_) => Ok(instead),
         None => Err(AddressError::NoPort { found: found(), instead }),
     }
+}
+
+/// The host of a node's URL, without brackets.
+#[must_use]
+pub fn host(url: &str) -> &str {
+    let after = url.split_once("://").map_or(url, |(_, after)| after);
+    after.rsplit_once(':').map_or(after, |(host, _)| host).trim_start_matches('[').trim_end_matches(']')
+}
+
+/// The loopback address that a node's URL names, if it names one.
+#[must_use]
+pub fn loopback(url: &str) -> Option<IpAddr> {
+    let host = host(url);
+    if host.eq_ignore_ascii_case("localhost") {
+        return Some(IpAddr::V4(Ipv4Addr::LOCALHOST));
+    }
+    let address: IpAddr = host.parse().ok()?;
+    address.to_canonical().is_loopback().then_some(address)
 }
 
 /// Host and port.
@@ -163,6 +172,7 @@ mod tests {
             ("[::1]:7400", "http://[::1]:7400"),
             ("http://[2001:db8::1]:65535", "http://[2001:db8::1]:65535"),
             (" localhost:7400 ", "http://localhost:7400"),
+            ("https://balancer:7400/", "https://balancer:7400"),
         ] {
             assert_eq!(node_url(text).as_deref(), Ok(url), "{text}");
         }
@@ -171,8 +181,8 @@ mod tests {
     #[test]
     fn what_would_be_ignored_is_refused_with_what_to_write() {
         for (text, says) in [
-            ("https://host:7400", &["TLS", "write http://host:7400"][..]),
-            ("https://host", &["TLS", "write http://host:7400"]),
+            ("https://host", &["no port", "write https://host:7400"][..]),
+            ("https://host:7400/path", &["\"/path\"", "write https://host:7400"]),
             ("ftp://host:21", &["ftp://", "write http://host:21"]),
             ("HTTP://host:21", &["HTTP://", "write http://host:21"]),
             ("dns:///host:7400", &["is not HOST:PORT"]),
@@ -194,6 +204,23 @@ mod tests {
         ] {
             let error = node_url(text).unwrap_err().to_string();
             assert!(says.iter().all(|part| error.contains(part)), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn loopback_is_what_others_do_not_reach() {
+        for url in ["http://127.0.0.2:1", "http://[::1]:1", "https://localhost:7400", "http://[::ffff:127.0.0.1]:1"] {
+            assert!(loopback(url).is_some(), "{url}");
+        }
+        for url in [
+            "http://10.0.0.1:1",
+            "http://balancer:1",
+            "http://localhost.example:1",
+            "http://[::]:1",
+            "http://0.0.0.0:1",
+            "",
+        ] {
+            assert_eq!(loopback(url), None, "{url}");
         }
     }
 

@@ -182,7 +182,7 @@ pub async fn run(
         listings: Semaphore::new(LISTINGS),
         answers: Answers::new(ANSWERS_BYTES, percent),
         followers: Followers::new(cluster.matchers),
-        links: Links::new(neighbours),
+        links: Links::new(&cluster.name, neighbours, listener.tls()),
         started_ms: rpc::now_ms(),
         settings,
     });

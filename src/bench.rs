@@ -27,7 +27,7 @@ pub use pace::Pace;
 pub use plot::plot;
 pub use source::{Form, Source};
 
-use crate::client::{Client, ClientError};
+use crate::client::{Client, ClientError, ConnectOptions};
 use cluster::Cluster;
 use counters::Nodes;
 use drive::{Load, Progress};
@@ -43,6 +43,8 @@ pub struct Plan {
     pub source: Arc<Source>,
     /// What it is submitted to.
     pub target: Target,
+    /// How to connect to a cluster that runs.
+    pub connect: ConnectOptions,
     /// How it is submitted.
     pub manner: Manner,
     /// How often all of it is done.
@@ -184,11 +186,17 @@ async fn measure(
     mut alive: impl FnMut() -> Result<(), BenchError>,
 ) -> Result<Measured, BenchError> {
     let pool = format!("bench-{}-{}-{round}", std::process::id(), crate::rpc::now_ms());
-    let client = Client::connect(server).await?;
+    let client = Client::connect_with(server, &plan.connect).await?;
     let defined_at = client.define_pool(plan.source.pool(&pool)).await?.defined_at;
-    let (before, own_before) = (Nodes::ask(server).await, Usage::own());
-    let load =
-        Load { server: server.to_owned(), pool, defined_at, source: Arc::clone(&plan.source), manner: plan.manner };
+    let (before, own_before) = (Nodes::ask(server, &plan.connect).await, Usage::own());
+    let load = Load {
+        server: server.to_owned(),
+        connect: plan.connect.clone(),
+        pool,
+        defined_at,
+        source: Arc::clone(&plan.source),
+        manner: plan.manner,
+    };
     let progress = Arc::new(Progress::default());
     let died = async {
         loop {
@@ -204,7 +212,7 @@ async fn measure(
         error = died => return Err(error),
     };
     let own = Usage::own().zip(own_before).map(|(after, before)| after.since(before));
-    let after = Nodes::ask(server).await;
+    let after = Nodes::ask(server, &plan.connect).await;
     let source = Arc::clone(&plan.source);
     // The sequential program computes for as long as it takes.
     let checked = tokio::task::spawn_blocking(move || {

@@ -6,6 +6,7 @@
 
 mod arguments;
 mod bench;
+mod certs;
 mod duration;
 mod element;
 mod elements;
@@ -87,6 +88,9 @@ enum Command {
     Oracle(oracle::OracleArgs),
     /// Measure a cluster: throughput, latencies, what they cost, and whether the result is right
     Bench(bench::BenchArgs),
+    /// Make and show certificates, for TLS
+    #[command(subcommand)]
+    Certs(certs::CertsCommand),
     /// Print the completions of a shell
     Completions(shells::CompletionsArgs),
     /// Write man pages
@@ -112,6 +116,7 @@ async fn run(cli: Cli) -> Result<(), CliError> {
         Command::Rule(command) => rule::run(command),
         Command::Oracle(arguments) => oracle::run(&arguments),
         Command::Bench(arguments) => bench::run(arguments).await,
+        Command::Certs(command) => certs::run(command),
         Command::Completions(arguments) => shells::completions(&arguments),
         Command::Man(arguments) => shells::man(&arguments),
     }
@@ -143,7 +148,7 @@ fn exit_code(outcome: Result<(), CliError>) -> ExitCode {
             ExitCode::from(error.exit_code() as u8)
         }
         Err(CliError::Reported) => ExitCode::FAILURE,
-        Err(error @ (CliError::Settings(_) | CliError::Arguments(_) | CliError::Address(_))) => {
+        Err(error @ (CliError::Settings(_) | CliError::Arguments(_) | CliError::Address(_) | CliError::Tls(_))) => {
             complain(&error);
             ExitCode::from(2)
         }
@@ -241,6 +246,15 @@ mod tests {
             "bench --up --clients 4 --batch 64 --in-flight 8 --rate 50000 --payload-bytes 0",
             "bench --one --rate 100 --clients 2",
             "bench --pool-file POOLFILE --input FILE --server http://a:1",
+            "bench --server https://a:1 --tls-ca FILE --tls-cert FILE --tls-key FILE",
+            "watch --server https://a:1 --tls-ca FILE",
+            "status --all --server https://a:1 --tls-ca FILE",
+            "certs init DIR --config FILE --client ada --client bob",
+            "certs init DIR --name c --balancer a,10.0.0.1 --matcher b --matcher c --gatherer d --days 30",
+            "certs client DIR ada --days 1",
+            "certs show FILE FILE",
+            "up --insecure --listen 0.0.0.0:7400",
+            "up --tls-cert FILE --tls-key FILE --tls-client-auth none",
         ] {
             let parsed = Cli::try_parse_from(format!("dovetail {line}").split(' '));
             assert!(parsed.is_ok(), "{line}: {}", parsed.unwrap_err());
@@ -300,6 +314,11 @@ mod tests {
             "bench --server http://a:1 --matchers 2",
             "bench --server http://a:1 --up",
             "bench --server http://a:1 --data DIR",
+            "certs init DIR",
+            "certs init DIR --config FILE --matcher a",
+            "certs client DIR",
+            "certs show",
+            "certs init DIR --config FILE --days 0",
         ] {
             let parsed = Cli::try_parse_from(format!("dovetail {line}").split(' '));
             assert_eq!(parsed.map(drop).map_err(|error| error.exit_code()), Err(2), "{line}");

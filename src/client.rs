@@ -44,9 +44,11 @@ mod submit;
 pub mod value;
 mod watch;
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use tonic::transport::{Channel, Endpoint};
+use tonic_health::pb::health_client::HealthClient;
 
 pub use columns::Columns;
 pub use error::{ClientError, code_name};
@@ -58,6 +60,7 @@ use crate::pb;
 use crate::pb::inspect_service_client::InspectServiceClient;
 use crate::pb::match_service_client::MatchServiceClient;
 use crate::rpc::Traffic;
+use crate::tls::{ClientAuth, Files, OwnFiles, Tls, TlsSettings, Trust};
 
 /// Longest time to set up a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -75,6 +78,30 @@ const WINDOW_BYTES: u32 = 4 << 20;
 /// Longest wait that [`Client::get`] asks for; the server's own bound.
 pub const WAIT_MAX: Duration = Duration::from_secs(60);
 
+/// How to connect, beside where to.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ConnectOptions {
+    /// For `https://`: the authority that signs the server's certificate, and our own certificate, if the server asks for one. Files in
+    /// PEM, which are read again when a connection is set up after they have changed.
+    pub tls: Files,
+}
+
+impl ConnectOptions {
+    /// Trusts servers whose certificate the authority in this file signs.
+    #[must_use]
+    pub fn trust(mut self, ca: impl Into<PathBuf>) -> ConnectOptions {
+        self.tls.ca = Some(ca.into());
+        self
+    }
+
+    /// Shows the certificate in this file, with its key in that one.
+    #[must_use]
+    pub fn show(mut self, cert: impl Into<PathBuf>, key: impl Into<PathBuf>) -> ConnectOptions {
+        self.tls.own = Some(OwnFiles { cert: cert.into(), key: key.into() });
+        self
+    }
+}
+
 /// A connection to a server. Clones share it; it is set up again by itself when it breaks.
 #[derive(Debug, Clone)]
 pub struct Client {
@@ -86,7 +113,13 @@ pub struct Client {
 impl Client {
     /// Connects to a URL such as `http://127.0.0.1:7400`, or `127.0.0.1:7400`. Fails at once when nobody listens there.
     pub async fn connect(url: impl Into<String>) -> Result<Client, ClientError> {
+        Client::connect_with(url, &ConnectOptions::default()).await
+    }
+
+    /// Connects as the options say. `https://` needs an authority that signs the server's certificate.
+    pub async fn connect_with(url: impl Into<String>, options: &ConnectOptions) -> Result<Client, ClientError> {
         let url = address::node_url(&url.into())?;
+        let trust = trust(&url, options)?;
         let none = |_| AddressError::Host { found: url.clone() };
         let endpoint = Endpoint::from_shared(url.clone()).map_err(none)?;
         let endpoint = endpoint
@@ -96,10 +129,27 @@ impl Client {
             .initial_stream_window_size(WINDOW_BYTES)
             .initial_connection_window_size(2 * WINDOW_BYTES);
         let traffic = Traffic::default();
-        match endpoint.connect_with_connector(traffic.connector()).await {
-            Ok(channel) => Ok(Client { url, channel, traffic }),
+        match endpoint.connect_with_connector(traffic.connector(trust)).await {
+            Ok(channel) => Client { url, channel, traffic }.proved().await,
             Err(error) => Err(ClientError::Connect { url, reason: error::deepest(&error) }),
         }
+    }
+
+    /// With TLS, a server says whether it takes our certificate only after the client is done with the handshake, and then there is no
+    /// call yet that could be told why. So one is made that every server answers.
+    async fn proved(self) -> Result<Client, ClientError> {
+        if self.url.starts_with("https://") {
+            let check = tonic_health::pb::HealthCheckRequest::default();
+            let mut health = HealthClient::new(self.channel.clone());
+            let answer = match tokio::time::timeout(CONNECT_TIMEOUT, health.check(check)).await {
+                Ok(answer) => answer.map(drop).map_err(ClientError::from),
+                Err(_) => Err(ClientError::Lost { reason: format!("no answer within {CONNECT_TIMEOUT:?}") }),
+            };
+            if let Err(ClientError::Lost { reason }) = answer {
+                return Err(ClientError::Connect { url: self.url, reason: self.traffic.broken().unwrap_or(reason) });
+            }
+        }
+        Ok(self)
     }
 
     /// The URL it was connected to.
@@ -235,6 +285,18 @@ impl Client {
             .max_decoding_message_size(MESSAGE_BYTES_MAX)
             .max_encoding_message_size(MESSAGE_BYTES_MAX)
     }
+}
+
+/// Whom to believe that it is the server.
+fn trust(url: &str, options: &ConnectOptions) -> Result<Trust, ClientError> {
+    if !url.starts_with("https://") {
+        return Ok(Trust::default());
+    }
+    if options.tls.ca.is_none() {
+        return Err(ClientError::NoAuthority { url: url.to_owned() });
+    }
+    let settings = TlsSettings { files: options.tls.clone(), clients: ClientAuth::None };
+    Ok(Trust { tls: Some(Tls::load(settings, None)?), wanted: None, reread: true })
 }
 
 /// Names an element by its id.

@@ -36,7 +36,7 @@ pub async fn run(
     neighbours: Neighbours,
     stop: Shutdown,
 ) -> Result<(), RunError> {
-    let node = Node::new(Role::Gatherer, settings, neighbours);
+    let node = Node::new(Role::Gatherer, settings, &listener, neighbours);
     let (served, told) = (Arc::clone(&node), stop.clone());
     node.run(listener, stop, |routes| service::add(routes, &served, &told), session).await
 }
@@ -111,6 +111,9 @@ async fn outdated(node: &Node, link: &Link, session: &Shutdown, log_id: &str, in
             () = session.given() => return "told to stop".into(),
             () = tokio::time::sleep(Duration::from_secs(2)) => {}
         }
+        // Before the cut is asked for: the cut only moves on, and what was forgotten by now was below it. The other way around, both may
+        // have moved on in between.
+        let Ok(Cursors { floor, .. }) = inbox.ask(|reply| Event::Cursors { reply }).await else { continue };
         let CutAnswer { log_id: found, cut, .. } = match rpc::ask_cut(&node.identity, link.way()).await {
             Ok(answer) => answer,
             Err(error) => {
@@ -122,8 +125,6 @@ async fn outdated(node: &Node, link: &Link, session: &Shutdown, log_id: &str, in
             return format!("the balancer's log is {found}, this session's was {log_id}");
         }
         link.read(cut);
-        let Ok(Cursors { floor, .. }) = inbox.ask(|reply| Event::Cursors { reply }).await else { continue };
-        // The cut only moves on, so it was not below the floor when it was told.
         if cut < floor {
             return format!("the balancer's results end at {cut}, this session has forgotten what is below {floor}");
         }

@@ -17,5 +17,6 @@ pub mod rpc;
 mod secret;
 pub mod settings;
 pub mod shutdown;
+pub mod tls;
 pub mod up;
 pub mod wire;

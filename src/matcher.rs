@@ -33,7 +33,7 @@ pub async fn run(
     neighbours: Neighbours,
     stop: Shutdown,
 ) -> Result<(), RunError> {
-    let node = Node::new(Role::Matcher, settings, neighbours);
+    let node = Node::new(Role::Matcher, settings, &listener, neighbours);
     let (served, told) = (Arc::clone(&node), stop.clone());
     node.run(listener, stop, |routes| service::add(routes, &served, &told), feed::session).await
 }

@@ -20,6 +20,7 @@ mod shares;
 mod slot;
 mod traffic;
 mod way;
+mod wire;
 
 pub use caller::{Caller, ClientId, Connection};
 pub use clients::{
@@ -32,13 +33,14 @@ pub use fault::{DOMAIN, ECHO_BYTES_MAX, Fault, Reason, Resource, cut, cut_messag
 pub use inbox::Inbox;
 pub use later::{LATER, Later, Next};
 pub use link::{Behind, Down, Link, LinkError, Links, dial, or_behind};
-pub use peer::Identity;
+pub use peer::{Identity, NodeCall};
 pub use room::{AnswerRoom, Answers};
 pub use serve::{Health, Listener, RunError, routes, serve_with};
 pub use shares::{Share, Shares, Spent};
 pub use slot::Slot;
-pub use traffic::{Counted, Traffic};
+pub use traffic::{Counted, Dialled, Traffic};
 pub use way::{Messages, Near, Neighbours, Way};
+pub use wire::Wire;
 
 /// Largest message between nodes, in bytes. A message has [`PART_BYTES`](crate::convert::PART_BYTES) of items, or one item, and says
 /// who is concerned: the largest item is what one event may find for one shard (a claim on each of 65,536 anchors, 2.2 MiB), the

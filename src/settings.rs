@@ -18,6 +18,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use crate::tls::TlsSettings;
 pub use error::{Origin, SettingsError};
 pub use flags::{HELP_NAMES, RoleFlags, UpFlags};
 pub use layers::{Sources, known_names};
@@ -73,6 +74,8 @@ pub struct UpSettings {
     pub data: PathBuf,
     /// What is logged, and how.
     pub log: LogSettings,
+    /// Certificates; none for plain text.
+    pub tls: Option<TlsSettings>,
     /// Caps, for every role.
     pub limits: Limits,
 }
@@ -148,6 +151,8 @@ pub struct NodeSettings {
     pub data: PathBuf,
     /// What is logged, and how.
     pub log: LogSettings,
+    /// Certificates; none for plain text.
+    pub tls: Option<TlsSettings>,
     /// The other nodes, as seen from this one.
     pub addresses: Addresses,
     /// Caps.
@@ -158,12 +163,7 @@ impl NodeSettings {
     /// Where the other nodes find this one.
     #[must_use]
     pub fn address(&self) -> &str {
-        let Addresses { balancer, matchers, gatherers } = &self.addresses;
-        match self.role {
-            Role::Balancer => balancer,
-            Role::Matcher => &matchers[self.index as usize],
-            Role::Gatherer => &gatherers[self.index as usize],
-        }
+        self.addresses.of(self.role, self.index)
     }
 }
 
@@ -179,6 +179,16 @@ pub struct Addresses {
 }
 
 impl Addresses {
+    /// Of a node that there is.
+    #[must_use]
+    pub fn of(&self, role: Role, index: u32) -> &str {
+        match role {
+            Role::Balancer => &self.balancer,
+            Role::Matcher => &self.matchers[index as usize],
+            Role::Gatherer => &self.gatherers[index as usize],
+        }
+    }
+
     /// Every node with its role and index: the balancer, the matchers, the gatherers.
     pub fn all(&self) -> impl Iterator<Item = (Role, u32, &str)> {
         let of = |role, addresses| {

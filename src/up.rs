@@ -10,6 +10,7 @@ use crate::{
     rpc::{Listener, Neighbours, RunError},
     settings::{Addresses, NodeSettings, Role, Settings, UpSettings},
     shutdown::Shutdown,
+    tls::Tls,
 };
 
 /// Where everything listens, once it does.
@@ -28,17 +29,20 @@ pub struct Started {
 /// # Errors
 /// When any role cannot start, or stops without being told to; the others are stopped then.
 pub async fn run(settings: UpSettings, stop: Shutdown, started: impl FnOnce(&Started)) -> Result<(), RunError> {
-    let balancer = Listener::bind(settings.listen).await?;
-    let matchers = bind(settings.cluster.matchers).await?;
-    let gatherers = bind(settings.cluster.gatherers).await?;
+    // Nodes of one process do not dial one another: whom the certificate names is for clients to see.
+    let tls = settings.tls.clone().map(|tls| Tls::load(tls, None)).transpose()?;
+    let balancer = Listener::bind(settings.listen).await?.with(tls.clone());
+    let matchers = bind(settings.cluster.matchers, tls.as_ref()).await?;
+    let gatherers = bind(settings.cluster.gatherers, tls.as_ref()).await?;
     let places = Started {
         balancer: balancer.address(),
         matchers: matchers.iter().map(Listener::address).collect(),
         gatherers: gatherers.iter().map(Listener::address).collect(),
     };
-    let urls = |addresses: &[SocketAddr]| addresses.iter().map(|&address| local_url(address)).collect();
+    let url = |address: SocketAddr| local_url(address, tls.is_some());
+    let urls = |addresses: &[SocketAddr]| addresses.iter().map(|&address| url(address)).collect();
     let addresses = Addresses {
-        balancer: local_url(places.balancer),
+        balancer: url(places.balancer),
         matchers: urls(&places.matchers),
         gatherers: urls(&places.gatherers),
     };
@@ -50,6 +54,7 @@ pub async fn run(settings: UpSettings, stop: Shutdown, started: impl FnOnce(&Sta
             listen,
             data: settings.data.clone(),
             log: settings.log.clone(),
+            tls: settings.tls.clone(),
             addresses: addresses.clone(),
             limits: settings.limits.clone(),
         },
@@ -81,17 +86,18 @@ pub async fn run(settings: UpSettings, stop: Shutdown, started: impl FnOnce(&Sta
     outcome
 }
 
-async fn bind(nodes: u32) -> Result<Vec<Listener>, RunError> {
+async fn bind(nodes: u32, tls: Option<&Tls>) -> Result<Vec<Listener>, RunError> {
     let any = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
-    try_join_all((0..nodes).map(|_| Listener::bind(any))).await
+    try_join_all((0..nodes).map(async |_| Ok(Listener::bind(any).await?.with(tls.cloned())))).await
 }
 
 /// How something on this machine reaches a listener, wildcard addresses included.
 #[must_use]
-pub fn local_url(listener: SocketAddr) -> String {
+pub fn local_url(listener: SocketAddr, tls: bool) -> String {
+    let scheme = if tls { "https" } else { "http" };
     match (listener.ip().is_unspecified(), listener.is_ipv6()) {
-        (true, false) => format!("http://127.0.0.1:{}", listener.port()),
-        (true, true) => format!("http://[::1]:{}", listener.port()),
-        (false, _) => format!("http://{listener}"),
+        (true, false) => format!("{scheme}://127.0.0.1:{}", listener.port()),
+        (true, true) => format!("{scheme}://[::1]:{}", listener.port()),
+        (false, _) => format!("{scheme}://{listener}"),
     }
 }

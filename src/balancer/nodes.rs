@@ -19,7 +19,7 @@ use crate::{
         feed_service_server::{FeedService, FeedServiceServer},
         inspect_service_server::{InspectService, InspectServiceServer},
     },
-    rpc::{self, Fault, NODE_MESSAGE_BYTES_MAX, Near, Reason, ResponseStream},
+    rpc::{self, Fault, NODE_MESSAGE_BYTES_MAX, Near, NodeCall, Reason, ResponseStream},
     shutdown::Shutdown,
 };
 
@@ -42,10 +42,12 @@ impl FeedService for Service {
     type RetirementsStream = ResponseStream<pb::RetirementsResponse>;
 
     async fn feed(&self, request: Request<pb::FeedRequest>) -> Result<Response<Self::FeedStream>, Status> {
-        let request = request.into_inner();
         let node = &self.node;
+        let peer = request.get_ref().peer.as_ref();
+        let admitted = node.identity.admit(NodeCall::Feed, &request, peer);
+        admitted.inspect_err(|refusal| node.followers.refused(peer, refusal.message()))?;
+        let request = request.into_inner();
         let peer = request.peer.as_ref();
-        node.identity.check(peer).inspect_err(|refusal| node.followers.refused(peer, refusal.message()))?;
         let open = node.feeds.take(None)?;
         let slices = check_slices(node, &request.slices)?;
         let (after, parts) = match request.after.map(EventId) {
@@ -79,7 +81,7 @@ impl FeedService for Service {
     }
 
     async fn cut(&self, request: Request<pb::CutRequest>) -> Result<Response<pb::CutResponse>, Status> {
-        self.node.identity.check(request.into_inner().peer.as_ref())?;
+        self.node.identity.admit(NodeCall::Cut, &request, request.get_ref().peer.as_ref())?;
         let cut = *self.node.stable.borrow();
         let results_floor = self.node.outcomes.floor().0;
         Ok(Response::new(pb::CutResponse { peer: Some(self.node.identity.pb()), cut: cut.0, results_floor }))
@@ -89,8 +91,8 @@ impl FeedService for Service {
         &self,
         request: Request<pb::RetirementsRequest>,
     ) -> Result<Response<Self::RetirementsStream>, Status> {
+        self.node.identity.admit(NodeCall::Retirements, &request, request.get_ref().peer.as_ref())?;
         let request = request.into_inner();
-        self.node.identity.check(request.peer.as_ref())?;
         let (after, through, stable) = (EventId(request.after), EventId(request.through), *self.node.stable.borrow());
         // OUT_OF_RANGE is for what is gone: whoever hears it starts from the cut.
         if through > stable {

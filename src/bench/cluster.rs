@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use super::BenchError;
 use super::counters::Nodes;
 use super::usage::Usage;
+use crate::client::ConnectOptions;
 use crate::settings::Role;
 
 /// Longest time until every node serves. The machine may be busy.
@@ -105,7 +106,7 @@ impl Cluster {
         let deadline = Instant::now() + STARTING_MAX;
         loop {
             cluster.check()?;
-            let nodes = Nodes::ask(&cluster.server).await;
+            let nodes = Nodes::ask(&cluster.server, &ConnectOptions::default()).await;
             if nodes.are_ready() && nodes.slices() == shape.slices as usize {
                 return Ok(cluster);
             }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use futures::future::join_all;
 
-use crate::client::Client;
+use crate::client::{Client, ConnectOptions};
 use crate::pb::inspect_response::State;
 use crate::pb::{self, Role};
 
@@ -24,11 +24,11 @@ pub struct Nodes {
 
 impl Nodes {
     /// Asks the balancer at a URL, and all nodes that it leads to.
-    pub async fn ask(balancer: &str) -> Nodes {
+    pub async fn ask(balancer: &str, options: &ConnectOptions) -> Nodes {
         let mut nodes = Nodes::default();
         let mut next = vec![balancer.to_owned()];
         for reads in [Role::Gatherer, Role::Matcher, Role::Unspecified] {
-            let answers = join_all(next.iter().map(|url| inspect(url))).await;
+            let answers = join_all(next.iter().map(|url| inspect(url, options))).await;
             let mut named: Vec<String> = Vec::new();
             for (url, answer) in next.iter().zip(answers) {
                 match answer {
@@ -164,8 +164,8 @@ fn role_name(role: Role) -> &'static str {
     }
 }
 
-async fn inspect(url: &str) -> Result<pb::InspectResponse, String> {
-    let answer = async { Client::connect(url).await?.inspect().await };
+async fn inspect(url: &str, options: &ConnectOptions) -> Result<pb::InspectResponse, String> {
+    let answer = async { Client::connect_with(url, options).await?.inspect().await };
     match tokio::time::timeout(ANSWER_WITHIN, answer).await {
         Ok(answer) => answer.map_err(|error| error.to_string()),
         Err(_) => Err(format!("no answer within {} s", ANSWER_WITHIN.as_secs())),

@@ -14,7 +14,9 @@ use tokio::task::JoinHandle;
 
 use super::source::Source;
 use super::{BenchError, Form, Manner};
-use crate::client::{Answer, Client, ClientError, MatchColumns, SubmitOptions, SubmitStream, Watch, WatchOptions};
+use crate::client::{
+    Answer, Client, ClientError, ConnectOptions, MatchColumns, SubmitOptions, SubmitStream, Watch, WatchOptions,
+};
 use crate::pb;
 
 /// Nothing acknowledged and nothing decided for so long is an error.
@@ -25,6 +27,8 @@ const STANDSTILL_MAX: Duration = Duration::from_secs(120);
 pub struct Load {
     /// The balancer.
     pub server: String,
+    /// How to connect to it.
+    pub connect: ConnectOptions,
     /// The pool; it is defined already.
     pub pool: String,
     /// The event that defined it.
@@ -108,14 +112,14 @@ impl<T> Drop for Task<T> {
 /// When a connection breaks, or an element is refused.
 pub async fn drive(load: Load, progress: &Arc<Progress>) -> Result<Driven, BenchError> {
     let n = load.source.len();
-    let watcher = Client::connect(load.server.as_str()).await?;
+    let watcher = Client::connect_with(load.server.as_str(), &load.connect).await?;
     let options = WatchOptions { pool: load.pool.clone(), after: load.defined_at, ..WatchOptions::default() };
     let watching = match load.manner.form {
         Form::Rows => Watching::Rows(watcher.watch(options)),
         Form::Columns | Form::One => Watching::Columns(watcher.watch_columns(options)),
     };
     let connect = (0..load.manner.clients).map(async |_| {
-        let client = Client::connect(load.server.as_str()).await?;
+        let client = Client::connect_with(load.server.as_str(), &load.connect).await?;
         let options = SubmitOptions { in_flight: load.manner.in_flight };
         let stream = match load.manner.form {
             Form::One => None,
@@ -345,6 +349,7 @@ mod tests {
     fn every_element_is_dealt_to_one_client() {
         let load = Arc::new(Load {
             server: String::new(),
+            connect: ConnectOptions::default(),
             pool: String::new(),
             defined_at: 1,
             source: Arc::new(Source::generated(Workload::W3, 10, None)),

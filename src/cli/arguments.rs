@@ -1,12 +1,13 @@
 //! Arguments that several commands share.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use super::error::CliError;
 use super::{DEFAULT_SERVER, duration, notices};
-use crate::client::{Client, by_id, by_key};
+use crate::client::{Client, ConnectOptions, by_id, by_key};
 use crate::pb;
 
 /// Which server to ask.
@@ -18,13 +19,49 @@ pub struct ServerArgs {
     /// Longest time the command may take, connecting included; then it ends with exit code 3. Without it, as long as it takes
     #[arg(long, value_name = "DURATION", env = "DOVETAIL_TIMEOUT", hide_env_values = true, value_parser = duration_ms)]
     timeout: Option<u64>,
+    #[command(flatten)]
+    connect: ConnectArgs,
+}
+
+/// How to connect to servers.
+#[derive(Debug, Clone, clap::Args)]
+#[command(next_help_heading = "Connection")]
+pub struct ConnectArgs {
+    /// For https://: the authority that signs the servers' certificates, in PEM
+    #[arg(long, value_name = "FILE", env = "DOVETAIL_TLS_CA", hide_env_values = true)]
+    tls_ca: Option<PathBuf>,
+    /// For https://: the certificate to show, in PEM
+    #[arg(long, value_name = "FILE", env = "DOVETAIL_TLS_CERT", hide_env_values = true)]
+    tls_cert: Option<PathBuf>,
+    /// The key of that certificate, in PEM
+    #[arg(long, value_name = "FILE", env = "DOVETAIL_TLS_KEY", hide_env_values = true)]
+    tls_key: Option<PathBuf>,
+}
+
+impl ConnectArgs {
+    /// As the client takes it.
+    pub fn options(&self) -> Result<ConnectOptions, CliError> {
+        // An empty variable is as good as none.
+        let file = |path: &Option<PathBuf>| path.clone().filter(|path| !path.as_os_str().is_empty());
+        let mut options = ConnectOptions::default();
+        options.tls.ca = file(&self.tls_ca);
+        match (file(&self.tls_cert), file(&self.tls_key)) {
+            (Some(cert), Some(key)) => Ok(options.show(cert, key)),
+            (None, None) => Ok(options),
+            (Some(_), None) => {
+                Err(CliError::Arguments("--tls-cert needs --tls-key, the key of the certificate".into()))
+            }
+            (None, Some(_)) => Err(CliError::Arguments("--tls-key needs --tls-cert, the certificate it is of".into())),
+        }
+    }
 }
 
 impl ServerArgs {
     /// Connects to it, and does something with it, within the time that there is for it.
     pub async fn run<T>(&self, work: impl AsyncFnOnce(Client) -> Result<T, CliError>) -> Result<T, CliError> {
         // On the heap: some of what commands do is large.
-        let work = Box::pin(async { work(Client::connect(self.server.as_str()).await?).await });
+        let options = self.connect.options()?;
+        let work = Box::pin(async { work(Client::connect_with(self.server.as_str(), &options).await?).await });
         match self.timeout {
             None => work.await,
             Some(ms) => {

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::arguments::duration_ms;
+use super::arguments::{ConnectArgs, duration_ms};
 use super::error::CliError;
 use super::input::InputArgs;
 use super::schema::PoolSchema;
@@ -105,6 +105,8 @@ struct LoadArgs {
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "What it is submitted to")]
 struct TargetArgs {
+    #[command(flatten)]
+    connect: ConnectArgs,
     /// The balancer of a cluster that runs, in place of one that is started
     #[arg(long, value_name = "URL", conflicts_with_all = ["up", "matchers", "gatherers", "slices", "data"])]
     server: Option<String>,
@@ -192,6 +194,7 @@ fn plan(arguments: &BenchArgs) -> Result<Plan, CliError> {
         name,
         source: Arc::new(source),
         target: target.target()?,
+        connect: target.connect.options()?,
         manner: Manner {
             clients: load.clients.into(),
             batch: load.batch.into(),

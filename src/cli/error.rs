@@ -39,6 +39,9 @@ pub enum CliError {
     /// The server's address is none.
     #[error("--server: {0}")]
     Address(AddressError),
+    /// TLS cannot be set up with what was given.
+    #[error(transparent)]
+    Tls(ClientError),
     /// A call failed.
     #[error(transparent)]
     Client(ClientError),
@@ -144,6 +147,7 @@ impl From<ClientError> for CliError {
         match error {
             ClientError::Connect { url, reason } => CliError::NoServer { url, reason },
             ClientError::Url(error) => CliError::Address(error),
+            error @ (ClientError::NoAuthority { .. } | ClientError::Tls(_)) => CliError::Tls(error),
             error => CliError::Client(error),
         }
     }

@@ -11,20 +11,20 @@ pub use crate::{rpc::RunError, up::Started};
 
 /// Runs a balancer until the signal, then drains it.
 pub async fn run_balancer(settings: Settings, shutdown: Shutdown) -> Result<(), RunError> {
-    let listener = Listener::bind(settings.node.listen).await?;
+    let listener = Listener::of(&settings.cluster.name, &settings.node).await?;
     let opened = balancer::open(&settings).await?;
     balancer::run(opened, settings, listener, Neighbours::default(), shutdown).await
 }
 
 /// Runs a matcher until the signal, then drains it.
 pub async fn run_matcher(settings: Settings, shutdown: Shutdown) -> Result<(), RunError> {
-    let listener = Listener::bind(settings.node.listen).await?;
+    let listener = Listener::of(&settings.cluster.name, &settings.node).await?;
     matcher::run(settings, listener, Neighbours::default(), shutdown).await
 }
 
 /// Runs a gatherer until the signal, then drains it.
 pub async fn run_gatherer(settings: Settings, shutdown: Shutdown) -> Result<(), RunError> {
-    let listener = Listener::bind(settings.node.listen).await?;
+    let listener = Listener::of(&settings.cluster.name, &settings.node).await?;
     gatherer::run(settings, listener, Neighbours::default(), shutdown).await
 }
 

@@ -7,10 +7,10 @@ use std::time::Duration;
 use futures::future::join_all;
 
 use self::check::Finding;
-use super::arguments::duration_ms;
+use super::arguments::{ConnectArgs, duration_ms};
 use super::error::CliError;
 use super::{DEFAULT_SERVER, duration, match_json, output, time};
-use crate::client::Client;
+use crate::client::{Client, ConnectOptions};
 use crate::pb::{self, Role};
 use crate::shutdown::Shutdown;
 use crate::{address, rpc};
@@ -51,6 +51,8 @@ pub struct StatusArgs {
     #[arg(long, value_name = "DURATION", env = "DOVETAIL_TIMEOUT", hide_env_values = true, default_value = "5s",
           value_parser = duration_ms)]
     timeout: u64,
+    #[command(flatten)]
+    connect: ConnectArgs,
 }
 
 fn interval(text: &str) -> Result<u64, String> {
@@ -72,10 +74,11 @@ struct Asked {
 pub async fn run(arguments: StatusArgs) -> Result<(), CliError> {
     // What is no address is wrong usage, and not a node that is silent.
     arguments.server.iter().try_for_each(|server| address::node_url(server).map(drop)).map_err(CliError::Address)?;
+    let options = arguments.connect.options()?;
     if let Some(every_ms) = arguments.watch {
-        return watch(&arguments, Duration::from_millis(every_ms)).await;
+        return watch(&arguments, &options, Duration::from_millis(every_ms)).await;
     }
-    let nodes = ask(&arguments).await;
+    let nodes = ask(&arguments, &options).await;
     if arguments.check {
         return report(&check::findings(&nodes), nodes.len(), arguments.json);
     }
@@ -99,12 +102,12 @@ pub async fn run(arguments: StatusArgs) -> Result<(), CliError> {
 }
 
 /// Shows all nodes again and again. One that does not answer stands where it would.
-async fn watch(arguments: &StatusArgs, every: Duration) -> Result<(), CliError> {
+async fn watch(arguments: &StatusArgs, options: &ConnectOptions, every: Duration) -> Result<(), CliError> {
     let interrupted = Shutdown::on_signals().map_err(CliError::Runtime)?;
     let clear = io::stdout().is_terminal() && !arguments.json;
     loop {
         let nodes = tokio::select! {
-            nodes = ask(arguments) => nodes,
+            nodes = ask(arguments, options) => nodes,
             () = interrupted.given() => return Ok(()),
         };
         let mut page = String::new();
@@ -182,9 +185,9 @@ fn report(findings: &[Finding], nodes: usize, as_json: bool) -> Result<(), CliEr
 
 /// Asks the nodes that were named, and then all that they know of, if that is wanted. In order of role and index; those first
 /// that were named and did not answer.
-async fn ask(arguments: &StatusArgs) -> Vec<Asked> {
+async fn ask(arguments: &StatusArgs, options: &ConnectOptions) -> Vec<Asked> {
     let within = Duration::from_millis(arguments.timeout);
-    let named = arguments.server.iter().map(|server| inspect(server.clone(), None, within));
+    let named = arguments.server.iter().map(|server| inspect(server.clone(), None, within, options));
     let mut nodes = join_all(named).await;
     if arguments.all || arguments.check {
         let answered = || nodes.iter().filter_map(|node| node.answer.as_ref().ok());
@@ -193,7 +196,7 @@ async fn ask(arguments: &StatusArgs) -> Vec<Asked> {
         let others = told.into_iter().filter(|node| !there.contains(&(node.role(), node.index)));
         let others = others.map(|node| {
             let who = (node.role(), node.index);
-            inspect(node.address, Some(who), within)
+            inspect(node.address, Some(who), within, options)
         });
         nodes.extend(join_all(others).await);
         nodes.sort_by_key(|node| {
@@ -204,8 +207,9 @@ async fn ask(arguments: &StatusArgs) -> Vec<Asked> {
     nodes
 }
 
-async fn inspect(server: String, expected: Option<(Role, u32)>, within: Duration) -> Asked {
-    let answer = tokio::time::timeout(within, async { Client::connect(server.as_str()).await?.inspect().await });
+async fn inspect(server: String, expected: Option<(Role, u32)>, within: Duration, options: &ConnectOptions) -> Asked {
+    let ask = async { Client::connect_with(server.as_str(), options).await?.inspect().await };
+    let answer = tokio::time::timeout(within, ask);
     let answer = match answer.await {
         Ok(answer) => answer.map_err(CliError::from),
         Err(_) => {

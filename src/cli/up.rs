@@ -47,7 +47,7 @@ fn object(settings: &UpSettings, started: &Started) -> serde_json::Value {
     json!({
         "version": crate::VERSION,
         "cluster": settings.cluster.name,
-        "server": local_url(started.balancer),
+        "server": local_url(started.balancer, settings.tls.is_some()),
         "data": settings.data.display().to_string(),
         "balancer": started.balancer.to_string(),
         "matchers": started.matchers.iter().map(ToString::to_string).collect::<Vec<_>>(),
@@ -58,7 +58,7 @@ fn object(settings: &UpSettings, started: &Started) -> serde_json::Value {
 /// What runs where, and what to do next.
 fn banner(settings: &UpSettings, started: &Started, program: &str, examples: bool) -> String {
     let cluster = &settings.cluster;
-    let server = local_url(started.balancer);
+    let server = local_url(started.balancer, settings.tls.is_some());
     let mut text = format!("Dovetail {}, cluster {:?}, is up.\n\n", env!("CARGO_PKG_VERSION"), cluster.name);
     let _ = writeln!(text, "  balancer     {:<22}  log in {}", started.balancer, settings.data.display());
     for (index, address) in (0..).zip(&started.matchers) {

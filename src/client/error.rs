@@ -7,6 +7,7 @@ use tonic_types::{ErrorInfo, StatusExt as _};
 
 use crate::address::AddressError;
 use crate::rpc::{DOMAIN, Reason};
+use crate::tls::TlsError;
 
 /// Why a call failed.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -14,6 +15,18 @@ pub enum ClientError {
     /// Not an address that can be dialled.
     #[error(transparent)]
     Url(#[from] AddressError),
+    /// TLS, and nobody is trusted.
+    #[error(
+        "{url} asks for TLS, but no authority is named that signs the server's certificate: give --tls-ca or DOVETAIL_TLS_CA, \
+         a file in PEM (in a program, ConnectOptions::trust)"
+    )]
+    NoAuthority {
+        /// What was to be dialled.
+        url: String,
+    },
+    /// Certificates that cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// Nobody there, or not speaking HTTP/2.
     #[error("cannot connect to {url}: {reason}")]
     Connect {
@@ -41,9 +54,12 @@ impl ClientError {
     pub fn code(&self) -> Option<Code> {
         match self {
             ClientError::Refused(status) => Some(status.code()),
-            ClientError::Url(_) | ClientError::Connect { .. } | ClientError::Lost { .. } | ClientError::Answer(_) => {
-                None
-            }
+            ClientError::Url(_)
+            | ClientError::NoAuthority { .. }
+            | ClientError::Tls(_)
+            | ClientError::Connect { .. }
+            | ClientError::Lost { .. }
+            | ClientError::Answer(_) => None,
         }
     }
 
@@ -61,9 +77,12 @@ impl ClientError {
     fn info(&self) -> Option<ErrorInfo> {
         match self {
             ClientError::Refused(status) => status.get_details_error_info().filter(|info| info.domain == DOMAIN),
-            ClientError::Url(_) | ClientError::Connect { .. } | ClientError::Lost { .. } | ClientError::Answer(_) => {
-                None
-            }
+            ClientError::Url(_)
+            | ClientError::NoAuthority { .. }
+            | ClientError::Tls(_)
+            | ClientError::Connect { .. }
+            | ClientError::Lost { .. }
+            | ClientError::Answer(_) => None,
         }
     }
 
@@ -72,7 +91,9 @@ impl ClientError {
         match self {
             ClientError::Refused(status) => status.code() == Code::Unavailable,
             ClientError::Connect { .. } | ClientError::Lost { .. } => true,
-            ClientError::Url(_) | ClientError::Answer(_) => false,
+            ClientError::Url(_) | ClientError::NoAuthority { .. } | ClientError::Tls(_) | ClientError::Answer(_) => {
+                false
+            }
         }
     }
 }

@@ -15,7 +15,7 @@ use crate::{
         decisions_service_server::{DecisionsService, DecisionsServiceServer},
         inspect_service_server::{InspectService, InspectServiceServer},
     },
-    rpc::{self, Fault, NODE_MESSAGE_BYTES_MAX, Near, Reason},
+    rpc::{self, Fault, NODE_MESSAGE_BYTES_MAX, Near, NodeCall, Reason},
     shutdown::Shutdown,
 };
 
@@ -39,9 +39,9 @@ impl DecisionsService for Service {
     type DecisionsStream = DecisionStream;
 
     async fn decisions(&self, request: Request<pb::DecisionsRequest>) -> Result<Response<DecisionStream>, Status> {
-        let request = request.into_inner();
         let identity = &self.node.identity;
-        identity.check(request.peer.as_ref())?;
+        identity.admit(NodeCall::Decisions, &request, request.get_ref().peer.as_ref())?;
+        let request = request.into_inner();
         let reader = match request.peer {
             Some(peer) if peer.role() == pb::Role::Gatherer => {
                 if peer.index >= self.node.placement.shards() || peer.index == identity.index {

@@ -85,16 +85,16 @@ async fn read_feed(
         let mut feed = match begun {
             Some(feed) => feed,
             None => {
+                // Before the cut is asked for: what is gone by now was below it.
+                let floor = inbox.ask(|reply| Event::Cursors { reply }).await?.floor;
                 let CutAnswer { log_id: found, cut, .. } = rpc::ask_cut(&node.identity, link.way()).await?;
                 if found != log_id {
                     return Ok(format!("the balancer's log is {found}, this session's was {log_id}"));
                 }
-                let cursors = inbox.ask(|reply| Event::Cursors { reply }).await?;
-                if cut < cursors.floor {
-                    let floor = cursors.floor;
+                if cut < floor {
                     return Ok(format!("the balancer's results end at {cut}, candidates below {floor} are gone here"));
                 }
-                let after = cursors.received;
+                let after = inbox.ask(|reply| Event::Cursors { reply }).await?.received;
                 let (hello, feed) = match subscribe(node, link, Some(after)).await {
                     Err(LinkError::Behind(reason)) => return Ok(reason),
                     subscribed => subscribed?,

@@ -20,7 +20,7 @@ use crate::{
         candidates_service_server::{CandidatesService, CandidatesServiceServer},
         inspect_service_server::{InspectService, InspectServiceServer},
     },
-    rpc::{self, Fault, NODE_MESSAGE_BYTES_MAX, Near, Reason},
+    rpc::{self, Fault, NODE_MESSAGE_BYTES_MAX, Near, NodeCall, Reason},
     shutdown::Shutdown,
 };
 
@@ -44,13 +44,18 @@ impl CandidatesService for Service {
     type CandidatesStream = CandidateStream;
 
     async fn candidates(&self, request: Request<pb::CandidatesRequest>) -> Result<Response<CandidateStream>, Status> {
+        self.node.identity.admit(NodeCall::Candidates, &request, request.get_ref().peer.as_ref())?;
         let request = request.into_inner();
-        self.node.identity.check(request.peer.as_ref())?;
         let (shard, shards) = (ShardId(request.shard), self.node.placement.shards());
         if shard.0 >= shards {
             let text = format!("shard {shard} is not below {shards}");
             let fault = Fault::new(Reason::OutOfBounds, text).at("shard");
             return Err(fault.with("value", shard.0).with("bound", shards).into());
+        }
+        // A gatherer is the shard of its index. Who asks for another's would take its place.
+        if let Some(peer) = request.peer.as_ref().filter(|peer| peer.index != shard.0) {
+            let text = format!("gatherer {} asks for the candidates of shard {shard}", peer.index);
+            return Err(Fault::new(Reason::OutOfBounds, text).at("shard").with("value", shard.0).into());
         }
         let cursors = cursors(&self.node, &request.cursors)?;
         let known_min = EventId(request.known_min);

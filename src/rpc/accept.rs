@@ -4,25 +4,28 @@ use std::{
     io,
     net::IpAddr,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll},
     time::Duration,
 };
 
 use bytes::Bytes;
 use tokio::{
-    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf},
+    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf},
     net::{TcpListener, TcpStream},
     sync::mpsc,
 };
+use tokio_rustls::server::TlsStream;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::WaitForCancellationFutureOwned;
 use tonic::transport::server::Connected;
 
 use super::{
-    Connection,
+    Connection, Wire,
     connections::{Bounds, Connections, Full, Place},
     seldom::Seldom,
 };
+use crate::tls::{Proved, Tls};
 
 /// Longest time from accepting a connection to the end of HTTP/2's preface.
 pub(super) const HANDSHAKE_MAX: Duration = Duration::from_secs(10);
@@ -30,13 +33,19 @@ pub(super) const HANDSHAKE_MAX: Duration = Duration::from_secs(10);
 const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
 /// Connections that are refused are told of in the log once in so long.
 const REFUSED_EVERY: Duration = Duration::from_secs(10);
+/// What the log says of handshakes that failed comes once in so long.
+const FAILED_EVERY: Duration = Duration::from_secs(1);
+/// The first byte of a client that speaks TLS: the record of a handshake.
+const TLS_BEGINS: u8 = 0x16;
+/// Most bytes that are read, and forgotten, of a client that speaks no TLS where it should.
+const PLAIN_BYTES_MAX: u64 = 64 << 10;
 /// What a client of HTTP/2 says first.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// A connection's socket.
 #[derive(Debug)]
 pub(super) struct Socket {
-    stream: TcpStream,
+    stream: Wire<TcpStream, TlsStream<TcpStream>>,
     /// What was read of it already.
     begun: Bytes,
     connection: Connection,
@@ -98,8 +107,10 @@ pub(super) fn accept(
     listener: TcpListener,
     open: Connections,
     handshake_max: Duration,
+    tls: Option<Tls>,
 ) -> ReceiverStream<io::Result<Socket>> {
     let (accepted, connections) = mpsc::channel(64);
+    let handshakes = Arc::new(Handshakes { tls, most: handshake_max, failed: Seldom::new(FAILED_EVERY) });
     tokio::spawn(async move {
         let (mut number, refused) = (0, Seldom::new(REFUSED_EVERY));
         loop {
@@ -113,7 +124,7 @@ pub(super) fn accept(
                 continue;
             };
             number += 1;
-            let connection = Connection { number, address: from.ip().to_canonical() };
+            let connection = Connection { number, address: from.ip().to_canonical(), proved: None };
             let place = match open.admit(number, connection.address) {
                 Ok(place) => place,
                 // Dropped, and so closed: who waits in the listener's queue would take the place of others there.
@@ -122,9 +133,9 @@ pub(super) fn accept(
                     continue;
                 }
             };
-            let accepted = accepted.clone();
+            let (accepted, handshakes) = (accepted.clone(), Arc::clone(&handshakes));
             tokio::spawn(async move {
-                if let Some(socket) = in_time(stream, connection, place, handshake_max).await {
+                if let Some(socket) = handshakes.in_time(stream, connection, place).await {
                     // A server that stops takes no more.
                     _ = accepted.send(Ok(socket)).await;
                 }
@@ -143,18 +154,82 @@ fn say_refused(seldom: &Seldom, full: Full, bounds: Bounds, address: IpAddr) {
     tracing::warn!(%address, limit, bound, left_out, "too many connections are open, and one more is closed");
 }
 
-/// The connection, once it speaks; none when it takes too long, breaks, or has to go.
-async fn in_time(stream: TcpStream, connection: Connection, place: Place, most: Duration) -> Option<Socket> {
-    let closed = place.close.clone();
-    tokio::select! {
-        socket = tokio::time::timeout(most, establish(stream, connection, place)) => socket.ok()?.ok(),
-        () = closed.cancelled() => None,
+/// What comes before HTTP/2's frames.
+struct Handshakes {
+    /// None for plain text.
+    tls: Option<Tls>,
+    /// How long all of it may take.
+    most: Duration,
+    /// Tells of handshakes of TLS that failed.
+    failed: Seldom,
+}
+
+impl Handshakes {
+    /// The connection, once it speaks; none when it takes too long, breaks, or has to go.
+    async fn in_time(&self, stream: TcpStream, connection: Connection, place: Place) -> Option<Socket> {
+        let closed = place.close.clone();
+        tokio::select! {
+            // On the heap: a handshake is large.
+            socket = tokio::time::timeout(self.most, Box::pin(self.establish(stream, connection, place))) => socket.ok()?.ok(),
+            () = closed.cancelled() => None,
+        }
+    }
+
+    async fn establish(&self, stream: TcpStream, mut connection: Connection, place: Place) -> io::Result<Socket> {
+        stream.set_nodelay(true)?;
+        let stream = match &self.tls {
+            None => Wire::Plain(stream),
+            Some(tls) => {
+                let (stream, proved) = self.encrypt(tls, stream, &connection).await?;
+                connection.proved = proved.map(Arc::new);
+                Wire::Tls(Box::new(stream))
+            }
+        };
+        begin(stream, connection, place).await
+    }
+
+    /// The handshake of TLS, and who is at the other end.
+    async fn encrypt(
+        &self,
+        tls: &Tls,
+        stream: TcpStream,
+        connection: &Connection,
+    ) -> io::Result<(TlsStream<TcpStream>, Option<Proved>)> {
+        let mut first = [0];
+        if stream.peek(&mut first).await? == 1 && first[0] != TLS_BEGINS {
+            return tell_plain(stream).await;
+        }
+        tls.accept(stream).await.inspect_err(|error| {
+            // Nothing was said: whoever looks whether a port is open.
+            let silent = error.kind() == io::ErrorKind::UnexpectedEof;
+            if !silent && let Some(left_out) = self.failed.now() {
+                tracing::warn!(address = %connection.address, %error, left_out, "a connection is refused: no handshake of TLS");
+            }
+        })
     }
 }
 
-/// Everything that comes before HTTP/2's frames.
-async fn establish(mut stream: TcpStream, connection: Connection, place: Place) -> io::Result<Socket> {
-    stream.set_nodelay(true)?;
+/// Tells a client that speaks HTTP/2 in plain text what is the matter, in its own language: frames of settings, and of going away with
+/// INADEQUATE_SECURITY.
+async fn tell_plain<T>(mut stream: TcpStream) -> io::Result<T> {
+    const TEXT: &[u8] = b"this port speaks TLS: write https://";
+    let mut frames = vec![0, 0, 0, 4, 0, 0, 0, 0, 0];
+    frames.extend([0, 0, 8 + TEXT.len() as u8, 7, 0, 0, 0, 0, 0]);
+    frames.extend([0, 0, 0, 0, 0, 0, 0, 12]);
+    frames.extend(TEXT);
+    stream.write_all(&frames).await?;
+    stream.shutdown().await?;
+    // Closed with bytes that nobody has read, the connection would be reset, and what was written lost.
+    tokio::io::copy(&mut stream.take(PLAIN_BYTES_MAX), &mut tokio::io::sink()).await?;
+    Err(io::Error::other("it speaks no TLS"))
+}
+
+/// Reads HTTP/2's preface.
+async fn begin(
+    mut stream: Wire<TcpStream, TlsStream<TcpStream>>,
+    connection: Connection,
+    place: Place,
+) -> io::Result<Socket> {
     let (mut begun, mut bytes) = ([0; PREFACE.len()], 0);
     // What is no preface is for the server to refuse.
     while bytes < begun.len() && PREFACE.starts_with(&begun[..bytes]) {
@@ -171,7 +246,6 @@ async fn establish(mut stream: TcpStream, connection: Connection, place: Place) 
 mod tests {
     use std::net::Ipv4Addr;
 
-    use tokio::io::AsyncWriteExt as _;
     use tokio_stream::StreamExt as _;
 
     use super::*;
@@ -182,7 +256,7 @@ mod tests {
     ) -> (ReceiverStream<io::Result<Socket>>, std::net::SocketAddr) {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
-        (accept(listener, Connections::new(bounds), handshake_max), address)
+        (accept(listener, Connections::new(bounds), handshake_max, None), address)
     }
 
     const MANY: Bounds = Bounds { node: 100, address: 100, process: usize::MAX };

@@ -7,6 +7,8 @@ use std::{fmt, net::IpAddr, sync::Arc};
 
 use tonic::codegen::http::Extensions;
 
+use crate::tls::Proved;
+
 /// A connection that was accepted. Clones are of the same.
 #[derive(Clone, Debug)]
 pub struct Connection {
@@ -14,6 +16,8 @@ pub struct Connection {
     pub number: u64,
     /// Where it comes from.
     pub address: IpAddr,
+    /// Who is at its other end, by a certificate that our authority signs; none in plain text, and of who showed none.
+    pub proved: Option<Arc<Proved>>,
 }
 
 /// Whose call it is: bounds by client count by this.
@@ -51,20 +55,29 @@ impl Caller {
             return Some(caller.clone());
         }
         let connection = extensions.get::<Connection>()?.clone();
-        Some(Caller { client: ClientId::Address(connection.address), connection })
+        let named = connection.proved.as_ref().map(|proved| ClientId::Name(proved.name()));
+        Some(Caller { client: named.unwrap_or(ClientId::Address(connection.address)), connection })
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{settings::Role, tls::NodeName};
 
     #[test]
-    fn who_proves_no_name_is_known_by_the_address() {
+    fn who_proves_a_name_is_known_by_it_and_who_does_not_by_the_address() {
         let mut extensions = Extensions::new();
         assert!(Caller::of(&extensions).is_none());
-        extensions.insert(Connection { number: 7, address: IpAddr::from([127, 0, 0, 9]) });
+        let connection = Connection { number: 7, address: IpAddr::from([127, 0, 0, 9]), proved: None };
+        extensions.insert(connection.clone());
         let caller = Caller::of(&extensions).unwrap();
         assert_eq!((caller.connection.number, caller.client.to_string()), (7, "127.0.0.9".to_owned()));
+        let matcher = NodeName { cluster: "c".to_owned(), role: Role::Matcher, index: 3 };
+        for (proved, name) in [(Proved::Client("shop".into()), "shop"), (Proved::Node(matcher), "matcher-3.c.dovetail")]
+        {
+            extensions.insert(Connection { proved: Some(Arc::new(proved)), ..connection.clone() });
+            assert_eq!(Caller::of(&extensions).unwrap().client, ClientId::Name(name.into()));
+        }
     }
 }

@@ -37,14 +37,14 @@ pub struct Diskless<E> {
 impl<E: Send + 'static> Diskless<E> {
     /// A node that has not begun a session, and who else is in its process.
     #[must_use]
-    pub fn new(role: Role, settings: Settings, neighbours: Neighbours) -> Arc<Diskless<E>> {
+    pub fn new(role: Role, settings: Settings, listener: &Listener, neighbours: Neighbours) -> Arc<Diskless<E>> {
         let cluster = settings.cluster.clone();
         let ring = Arc::new(Ring::new(cluster.gatherers, cluster.virtual_nodes));
         Arc::new(Diskless {
             placement: Placement::new(cluster.slices, cluster.block, ring),
+            links: Links::new(&cluster.name, neighbours, listener.tls()),
             identity: Identity::new(cluster, role, settings.node.index),
             engine: Slot::default(),
-            links: Links::new(neighbours),
             started_ms: super::now_ms(),
             settings,
         })
@@ -126,7 +126,8 @@ impl<E: Send + 'static> Diskless<E> {
     /// # Errors
     /// When the balancer cannot be reached, or has no such range.
     pub async fn fetch(&self, after: EventId, through: EventId) -> Result<Vec<Retirement>, LinkError> {
-        super::fetch_retirements(&self.identity, &self.links.way(self.balancer()), after, through).await
+        super::fetch_retirements(&self.identity, &self.links.way(Role::Balancer, 0, self.balancer()), after, through)
+            .await
     }
 
     /// The answer to `Inspect`; without a state while the node starts. `highest` is the highest event it knows of.

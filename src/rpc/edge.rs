@@ -32,7 +32,7 @@ use tonic::{
 use tower::{Layer, Service};
 
 use super::{
-    AnswerRoom, Caller, Fault, Identity, Reason,
+    AnswerRoom, Caller, Fault, Identity, NodeCall, Reason,
     connections::{Bounds, Connections, OpenCall},
     intake::{Form, Intake},
     shares::{Share, Shares},
@@ -94,6 +94,8 @@ struct Shared {
     /// `matcher 1 of cluster "c"`.
     here: String,
     index: u32,
+    /// The cluster whose nodes have to prove who they are, where there are certificates for that.
+    proving: Option<String>,
     balancer: String,
     /// The methods of our services, whoever serves them.
     methods: BTreeMap<String, Vec<String>>,
@@ -141,6 +143,7 @@ impl Edge {
             role,
             here: format!("{role} {index} of cluster {name:?}"),
             index,
+            proving: node.tls.as_ref().filter(|tls| tls.files.ca.is_some()).map(|_| name.clone()),
             balancer: node.addresses.balancer.clone(),
             methods: methods.collect(),
             calls: Shares::new(node.limits.streams_max, node.limits.client_share_percent),
@@ -217,6 +220,16 @@ impl Shared {
         }
     }
 
+    /// Refuses calls of nodes from whoever is none.
+    fn check_node(&self, caller: Option<&Caller>, service: &str, method: &str) -> Result<(), Fault> {
+        // A call without a connection is one of this process.
+        let (Some(cluster), Some(caller)) = (&self.proving, caller) else { return Ok(()) };
+        match NodeCall::of(service, method) {
+            Some(call) => call.check(cluster, caller.connection.proved.as_deref()),
+            None => Ok(()),
+        }
+    }
+
     /// What a request of this method may be. Only `Submit` and reflection have more than one message.
     fn form(&self, service: &str, method: &str) -> Form {
         let one = |bytes, decoder_bytes| Form { bytes, decoder_bytes, idle: None };
@@ -239,6 +252,7 @@ impl Shared {
         if let Some(fault) = self.refuse(service, method) {
             return Err(fault);
         }
+        self.check_node(caller, service, method)?;
         let kind = Shared::kind(service, method);
         let permit = match kind {
             Kind::Node => None,
@@ -508,6 +522,7 @@ mod tests {
             role,
             here: format!("{role} 1 of cluster \"c\""),
             index: 1,
+            proving: None,
             balancer: "http://10.0.0.1:7400".to_owned(),
             methods: descriptors.map(|(name, method)| (format!("dovetail.v1.{name}"), vec![method.to_owned()])).into(),
             calls: Shares::new(calls_max, 100),

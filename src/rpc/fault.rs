@@ -66,6 +66,7 @@ impl Reason {
             Reason::NodeStopping | Reason::NodeStarting | Reason::KeyUndecided => Code::Unavailable,
             Reason::OtherNode | Reason::MethodUnknown => Code::Unimplemented,
             Reason::PeerDiffers => Code::FailedPrecondition,
+            Reason::PeerUnproved => Code::PermissionDenied,
             Reason::LogUnreadable => Code::DataLoss,
             Reason::Internal => Code::Internal,
         }
@@ -117,6 +118,7 @@ impl Reason {
             | Reason::OtherNode
             | Reason::MethodUnknown
             | Reason::PeerDiffers
+            | Reason::PeerUnproved
             | Reason::LogUnreadable
             | Reason::Internal => None,
         }

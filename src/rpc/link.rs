@@ -17,7 +17,14 @@ use tonic::{
 };
 
 use super::{Near, Neighbours, Traffic, Way, peer};
-use crate::{client::code_name, convert::ConvertError, pb, rpc, settings::Role, shutdown::Shutdown};
+use crate::{
+    client::code_name,
+    convert::ConvertError,
+    pb, rpc,
+    settings::Role,
+    shutdown::Shutdown,
+    tls::{NodeName, Tls, Trust},
+};
 
 const BACKOFF_MIN: Duration = Duration::from_millis(20);
 const BACKOFF_MAX: Duration = Duration::from_secs(1);
@@ -90,11 +97,12 @@ pub fn or_behind(status: Status) -> LinkError {
     }
 }
 
-/// A channel to another node, connected when it is first used and again whenever it breaks. Its bytes are counted.
+/// A channel to another node, connected when it is first used and again whenever it breaks. Its bytes are counted. Whoever answers has
+/// to be one that is trusted.
 ///
 /// # Errors
 /// When the address is not a URL.
-pub fn dial(address: &str, traffic: &Traffic) -> Result<Channel, tonic::transport::Error> {
+pub fn dial(address: &str, traffic: &Traffic, trust: Trust) -> Result<Channel, tonic::transport::Error> {
     Ok(Endpoint::from_shared(address.to_owned())?
         .connect_timeout(Duration::from_secs(2))
         .http2_keep_alive_interval(Duration::from_secs(5))
@@ -102,7 +110,7 @@ pub fn dial(address: &str, traffic: &Traffic) -> Result<Channel, tonic::transpor
         .keep_alive_while_idle(true)
         .initial_stream_window_size(4 << 20)
         .initial_connection_window_size(16 << 20)
-        .connect_with_connector_lazy(traffic.connector()))
+        .connect_with_connector_lazy(traffic.connector(trust)))
 }
 
 /// One subscription.
@@ -257,13 +265,15 @@ impl Link {
 pub struct Links {
     links: Arc<Mutex<Vec<Arc<Link>>>>,
     neighbours: Neighbours,
+    tls: Option<Tls>,
+    cluster: Arc<str>,
 }
 
 impl Links {
-    /// None yet, of a node that has such neighbours in its process.
+    /// None yet, of a node of a cluster that has such neighbours in its process, and such certificates.
     #[must_use]
-    pub fn new(neighbours: Neighbours) -> Links {
-        Links { links: Arc::default(), neighbours }
+    pub fn new(cluster: &str, neighbours: Neighbours, tls: Option<Tls>) -> Links {
+        Links { links: Arc::default(), neighbours, tls, cluster: cluster.into() }
     }
 
     /// Offers what this node serves at `address` to its neighbours.
@@ -273,8 +283,10 @@ impl Links {
 
     /// The way to a node, of no subscription.
     #[must_use]
-    pub fn way(&self, address: &str) -> Way {
-        Way::new(address, &self.neighbours)
+    pub fn way(&self, role: Role, index: u32, address: &str) -> Way {
+        let wanted = NodeName { cluster: self.cluster.to_string(), role, index };
+        let trust = Trust { tls: self.tls.clone(), wanted: Some(wanted), reread: false };
+        Way::new(address, &self.neighbours, trust)
     }
 
     /// A new subscription at a node.
@@ -282,7 +294,7 @@ impl Links {
         let link = Arc::new(Link {
             role,
             index,
-            way: self.way(address),
+            way: self.way(role, index, address),
             stream: stream.into(),
             connected: AtomicBool::new(false),
             stood: AtomicBool::new(false),

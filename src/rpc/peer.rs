@@ -2,12 +2,13 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use tonic::{Status, metadata::MetadataValue};
+use tonic::{Request, Status, metadata::MetadataValue};
 
-use super::{ECHO_BYTES_MAX, Fault, Reason, cut};
+use super::{Caller, ECHO_BYTES_MAX, Fault, Reason, cut};
 use crate::{
-    pb,
+    pb::{self, candidates_service_server, decisions_service_server, feed_service_server},
     settings::{ClusterSettings, Role},
+    tls::{NodeName, Proved},
 };
 
 impl From<Role> for pb::Role {
@@ -31,6 +32,76 @@ impl TryFrom<pb::Role> for Role {
             pb::Role::Matcher => Ok(Role::Matcher),
             pb::Role::Gatherer => Ok(Role::Gatherer),
         }
+    }
+}
+
+/// What nodes ask of one another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NodeCall {
+    /// The log, of the balancer.
+    Feed,
+    /// The stable cut, of the balancer.
+    Cut,
+    /// Stored retirements, of the balancer.
+    Retirements,
+    /// Candidates, of a matcher.
+    Candidates,
+    /// Decisions, of a gatherer.
+    Decisions,
+}
+
+impl NodeCall {
+    /// All there are.
+    pub const ALL: [NodeCall; 5] =
+        [NodeCall::Feed, NodeCall::Cut, NodeCall::Retirements, NodeCall::Candidates, NodeCall::Decisions];
+
+    /// The service and the method.
+    #[must_use]
+    pub fn path(self) -> (&'static str, &'static str) {
+        match self {
+            NodeCall::Feed => (feed_service_server::SERVICE_NAME, "Feed"),
+            NodeCall::Cut => (feed_service_server::SERVICE_NAME, "Cut"),
+            NodeCall::Retirements => (feed_service_server::SERVICE_NAME, "Retirements"),
+            NodeCall::Candidates => (candidates_service_server::SERVICE_NAME, "Candidates"),
+            NodeCall::Decisions => (decisions_service_server::SERVICE_NAME, "Decisions"),
+        }
+    }
+
+    /// The call of a path, if it is one of nodes.
+    #[must_use]
+    pub fn of(service: &str, method: &str) -> Option<NodeCall> {
+        NodeCall::ALL.into_iter().find(|call| call.path() == (service, method))
+    }
+
+    /// The roles that make it.
+    #[must_use]
+    pub fn callers(self) -> &'static [Role] {
+        match self {
+            NodeCall::Feed => &[Role::Matcher],
+            NodeCall::Cut | NodeCall::Retirements => &[Role::Matcher, Role::Gatherer],
+            NodeCall::Candidates => &[Role::Gatherer],
+            NodeCall::Decisions => &[Role::Balancer, Role::Matcher, Role::Gatherer],
+        }
+    }
+
+    /// Lets only those make it who prove to be a node of the cluster, of a role that makes it.
+    ///
+    /// # Errors
+    /// PERMISSION_DENIED, with who it is for and who calls.
+    pub fn check(self, cluster: &str, proved: Option<&Proved>) -> Result<(), Fault> {
+        let found = match proved {
+            Some(Proved::Node(name)) if name.cluster == cluster && self.callers().contains(&name.role) => return Ok(()),
+            Some(proved) => proved.to_string(),
+            None => "who shows no certificate".to_owned(),
+        };
+        Err(self.refused(cluster, &found))
+    }
+
+    fn refused(self, cluster: &str, found: &str) -> Fault {
+        let roles = self.callers().iter().map(|role| format!("{role}s")).collect::<Vec<_>>().join(", ");
+        let method = self.path().1;
+        let text = format!("{method} is for {roles} of cluster {cluster:?}, and not for {found}");
+        Fault::new(Reason::PeerUnproved, text).with("method", method).with("cluster", cluster).with("found", found)
     }
 }
 
@@ -84,6 +155,31 @@ impl Identity {
             role: pb::Role::from(self.role).into(),
             index: self.index,
             log_id: self.log_id(),
+        }
+    }
+
+    /// Lets a call of another node through: of a role that makes it, of the same cluster, and of who the caller's certificate says it
+    /// is, where there is one. That there has to be one is for the edge to see to.
+    ///
+    /// # Errors
+    /// As [`check`](Identity::check); and PERMISSION_DENIED for who is not who it says, showing both.
+    pub fn admit<T>(&self, call: NodeCall, request: &Request<T>, peer: Option<&pb::Peer>) -> Result<(), Status> {
+        self.check(peer)?;
+        // The settings are the same, and so the name.
+        let (Some(peer), cluster) = (peer, &self.cluster.name) else { return Ok(()) };
+        let role = Role::try_from(peer.role()).ok().filter(|role| call.callers().contains(role));
+        let Some(role) = role else {
+            return Err(call.refused(cluster, &format!("a node that says it is {:?}", peer.role())).into());
+        };
+        let said = NodeName { cluster: cluster.clone(), role, index: peer.index };
+        let proved = Caller::of(request.extensions()).and_then(|caller| caller.connection.proved);
+        match proved.as_deref() {
+            Some(proved) if proved.node() != Some(&said) => {
+                let text = format!("the caller says that it is {said}, but its certificate says {proved}");
+                tracing::error!(said = %said, proved = %proved, "refused a node that is not who it says it is");
+                Err(Fault::new(Reason::PeerUnproved, text).with("said", said).with("proved", proved).into())
+            }
+            _ => Ok(()),
         }
     }
 

@@ -10,7 +10,12 @@ use super::{
     accept::{HANDSHAKE_MAX, accept},
     edge::{Edge, HEALTH, REFLECTION, services_of},
 };
-use crate::{pb, rpc, settings::Limits, shutdown::Shutdown};
+use crate::{
+    pb, rpc,
+    settings::{Limits, NodeSettings},
+    shutdown::Shutdown,
+    tls::{NodeName, Tls, TlsError},
+};
 
 /// Between the end of the last call and that of the server.
 const LAST_ANSWERS: Duration = Duration::from_millis(200);
@@ -26,6 +31,9 @@ pub enum RunError {
         /// Why.
         source: std::io::Error,
     },
+    /// Certificates cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// The server failed.
     #[error("the gRPC server failed: {0}")]
     Serve(#[from] tonic::transport::Error),
@@ -69,6 +77,7 @@ fn hint(error: &std::io::Error) -> &'static str {
 pub struct Listener {
     listener: tokio::net::TcpListener,
     address: SocketAddr,
+    tls: Option<Tls>,
 }
 
 impl Listener {
@@ -80,7 +89,29 @@ impl Listener {
         let refused = |source| RunError::Listen { address, source };
         let listener = tokio::net::TcpListener::bind(address).await.map_err(refused)?;
         let address = listener.local_addr().map_err(refused)?;
-        Ok(Listener { listener, address })
+        Ok(Listener { listener, address, tls: None })
+    }
+
+    /// Binds where a node of a cluster listens, and reads its certificates, which have to name it.
+    ///
+    /// # Errors
+    /// When the address is taken or not this machine's, or certificates cannot be used.
+    pub async fn of(cluster: &str, node: &NodeSettings) -> Result<Listener, RunError> {
+        let own = NodeName { cluster: cluster.to_owned(), role: node.role, index: node.index };
+        let tls = node.tls.clone().map(|settings| Tls::load(settings, Some(own))).transpose()?;
+        Ok(Listener::bind(node.listen).await?.with(tls))
+    }
+
+    /// The same, in TLS if there are certificates.
+    #[must_use]
+    pub fn with(self, tls: Option<Tls>) -> Listener {
+        Listener { tls, ..self }
+    }
+
+    /// The certificates that it shows.
+    #[must_use]
+    pub fn tls(&self) -> Option<Tls> {
+        self.tls.clone()
     }
 
     /// Where it listens.
@@ -95,7 +126,10 @@ impl Listener {
     /// # Errors
     /// When the server fails.
     pub async fn serve(self, routes: Routes, edge: Edge, stop: Shutdown, limits: &Limits) -> Result<(), RunError> {
-        let connections = accept(self.listener, edge.connections(), HANDSHAKE_MAX);
+        if let Some(tls) = self.tls.clone() {
+            tokio::spawn(tls.watch(stop.clone()));
+        }
+        let connections = accept(self.listener, edge.connections(), HANDSHAKE_MAX, self.tls);
         tokio::spawn(edge.connections().close_idle(limits.connection_idle_ms_max, stop.clone()));
         let mut builder = Server::builder();
         if limits.connection_age_ms_max > 0 {

@@ -200,7 +200,7 @@ pub(super) mod tests {
     /// A caller from an address that ends so, by a connection.
     pub(in crate::rpc) fn caller(last: u8, number: u64) -> Caller {
         let address = IpAddr::from([10, 0, 0, last]);
-        Caller { connection: Connection { number, address }, client: ClientId::Address(address) }
+        Caller { connection: Connection { number, address, proved: None }, client: ClientId::Address(address) }
     }
 
     #[test]

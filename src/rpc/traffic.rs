@@ -7,7 +7,7 @@ use std::{
     io,
     pin::Pin,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     task::{Context, Poll},
@@ -18,8 +18,12 @@ use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,
 };
+use tokio_rustls::client::TlsStream;
 use tonic::codegen::http::Uri;
 use tower::Service;
+
+use super::Wire;
+use crate::tls::Trust;
 
 /// The count of one connection, or of all that were set up with it. Clones share it.
 #[derive(Clone, Debug, Default)]
@@ -29,6 +33,8 @@ pub struct Traffic(Arc<Bytes>);
 struct Bytes {
     received: AtomicU64,
     sent: AtomicU64,
+    /// How reading broke last: the reason that those who wait for answers may not be told.
+    broken: Mutex<Option<String>>,
 }
 
 impl Traffic {
@@ -44,23 +50,80 @@ impl Traffic {
         self.0.sent.load(Ordering::Relaxed)
     }
 
-    /// Sets up connections that are counted here, without Nagle's delay.
+    /// How reading broke last, if it did.
+    #[must_use]
+    pub fn broken(&self) -> Option<String> {
+        self.0.broken.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Sets up connections that are counted here, without Nagle's delay; in TLS where the URL says so, with those who are trusted.
     pub fn connector(
         &self,
-    ) -> impl Service<Uri, Response = TokioIo<Counted<TcpStream>>, Error = io::Error, Future: Send> + Clone + Send + use<>
-    {
-        let traffic = self.clone();
+        trust: Trust,
+    ) -> impl Service<Uri, Response = TokioIo<Dialled>, Error = io::Error, Future: Send> + Clone + Send + use<> {
+        let (traffic, trust) = (self.clone(), Arc::new(trust));
         tower::service_fn(move |uri: Uri| {
-            let traffic = traffic.clone();
-            async move {
+            let (traffic, trust) = (traffic.clone(), Arc::clone(&trust));
+            // On the heap: a handshake is large.
+            Box::pin(async move {
                 let host = uri.host().ok_or_else(|| io::Error::other(format!("{uri} names no host")))?;
                 // An IPv6 address stands in brackets.
                 let host = host.trim_start_matches('[').trim_end_matches(']');
-                let stream = TcpStream::connect((host, uri.port_u16().unwrap_or(80))).await?;
+                let encrypted = uri.scheme_str() == Some("https");
+                let port = uri.port_u16().unwrap_or(if encrypted { 443 } else { 80 });
+                let stream = TcpStream::connect((host, port)).await?;
                 stream.set_nodelay(true)?;
-                Ok(TokioIo::new(Counted { stream, traffic }))
-            }
+                let counted = Counted { stream, traffic: traffic.clone() };
+                let stream = match encrypted {
+                    true => Wire::Tls(Box::new(trust.connect(host, counted).await?)),
+                    false => Wire::Plain(counted),
+                };
+                Ok(TokioIo::new(Dialled { stream, traffic }))
+            })
         })
+    }
+}
+
+/// A connection to another, counted below its encryption.
+#[derive(Debug)]
+pub struct Dialled {
+    stream: Wire<Counted<TcpStream>, TlsStream<Counted<TcpStream>>>,
+    traffic: Traffic,
+}
+
+impl AsyncRead for Dialled {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let read = Pin::new(&mut self.stream).poll_read(cx, buffer);
+        if let Poll::Ready(Err(error)) = &read {
+            *self.traffic.0.broken.lock().unwrap_or_else(PoisonError::into_inner) = Some(error.to_string());
+        }
+        read
+    }
+}
+
+impl AsyncWrite for Dialled {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, buffer)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffers: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(cx, buffers)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }
 
@@ -142,7 +205,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_address_without_a_host_is_an_error() {
-        let connected = Traffic::default().connector().call(Uri::from_static("/path")).await;
+        let connected = Traffic::default().connector(Trust::default()).call(Uri::from_static("/path")).await;
         assert_eq!(connected.map(drop).unwrap_err().to_string(), "/path names no host");
     }
 }

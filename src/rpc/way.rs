@@ -13,6 +13,7 @@ use crate::pb::{
     decisions_service_client::DecisionsServiceClient, decisions_service_server::DecisionsService,
     feed_service_client::FeedServiceClient, feed_service_server::FeedService,
 };
+use crate::tls::Trust;
 
 /// What a balancer serves to nodes.
 pub type NearFeed = dyn FeedService<
@@ -97,6 +98,7 @@ pub struct Way {
     address: String,
     traffic: Traffic,
     neighbours: Neighbours,
+    trust: Trust,
 }
 
 /// What follows of a response.
@@ -131,9 +133,9 @@ impl<T> Messages<T> {
 }
 
 impl Way {
-    /// To the node at `address`.
-    pub fn new(address: &str, neighbours: &Neighbours) -> Way {
-        Way { address: address.to_owned(), traffic: Traffic::default(), neighbours: neighbours.clone() }
+    /// To the node at `address`, which has to be one that is trusted.
+    pub fn new(address: &str, neighbours: &Neighbours, trust: Trust) -> Way {
+        Way { address: address.to_owned(), traffic: Traffic::default(), neighbours: neighbours.clone(), trust }
     }
 
     /// Where it leads.
@@ -149,7 +151,7 @@ impl Way {
     }
 
     fn channel(&self) -> Result<Channel, Status> {
-        dial(&self.address, &self.traffic)
+        dial(&self.address, &self.traffic, self.trust.clone())
             .map_err(|error| Status::invalid_argument(format!("{}: {error}", self.address)))
     }
 

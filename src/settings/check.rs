@@ -13,6 +13,7 @@ use super::{
     UpSettings,
 };
 use crate::address;
+use crate::tls::{ClientAuth, Files, OwnFiles, TlsSettings};
 
 /// Longest cluster name, in bytes.
 const NAME_BYTES_MAX: usize = 64;
@@ -24,12 +25,16 @@ pub(super) fn settings(layers: &Layers, role: Role) -> Result<Settings, Settings
         gatherers: urls(layers, "cluster.gatherers")?,
     };
     let cluster = cluster(layers, addresses.matchers.len() as u64, addresses.gatherers.len() as u64)?;
+    let tls = tls(layers)?;
+    one_scheme(layers, &addresses, tls.as_ref())?;
+    let index = index(layers, role, &addresses)?;
     let node = NodeSettings {
         role,
-        index: index(layers, role, &addresses)?,
-        listen: listen(layers)?,
+        index,
+        listen: listen(layers, tls.is_some(), addresses.of(role, index))?,
         data: data(layers)?,
         log: log(layers)?,
+        tls,
         addresses,
         limits: limits(layers)?,
     };
@@ -38,7 +43,9 @@ pub(super) fn settings(layers: &Layers, role: Role) -> Result<Settings, Settings
 
 pub(super) fn up(layers: &Layers) -> Result<UpSettings, SettingsError> {
     let cluster = cluster(layers, how_many(layers, "cluster.matchers")?, how_many(layers, "cluster.gatherers")?)?;
-    Ok(UpSettings { cluster, listen: listen(layers)?, data: data(layers)?, log: log(layers)?, limits: limits(layers)? })
+    let tls = tls(layers)?;
+    let listen = listen(layers, tls.is_some(), "")?;
+    Ok(UpSettings { cluster, listen, data: data(layers)?, log: log(layers)?, tls, limits: limits(layers)? })
 }
 
 fn cluster(layers: &Layers, matchers: u64, gatherers: u64) -> Result<ClusterSettings, SettingsError> {
@@ -111,9 +118,88 @@ fn name(layers: &Layers) -> Result<String, SettingsError> {
     Ok(name)
 }
 
-fn listen(layers: &Layers) -> Result<SocketAddr, SettingsError> {
+/// Where to listen. Without TLS only at loopback, unless it is said that the network may be trusted. A node that others reach at `own`,
+/// a loopback address, and that is not told where to listen, listens there.
+fn listen(layers: &Layers, tls: bool, own: &str) -> Result<SocketAddr, SettingsError> {
     let (listen, origin) = text(layers, "node.listen")?;
-    listen.parse().map_err(|_| form("node.listen", &listen, "IP:PORT, such as 127.0.0.1:7400 or [::]:7400", origin))
+    let expected = "IP:PORT, such as 127.0.0.1:7400 or [::]:7400";
+    let listen: SocketAddr = listen.parse().map_err(|_| form("node.listen", &listen, expected, origin.clone()))?;
+    if tls || listen.ip().to_canonical().is_loopback() || switch(layers, "node.insecure")? {
+        return Ok(listen);
+    }
+    match address::loopback(own) {
+        Some(loopback) if origin == Origin::Default => Ok(SocketAddr::new(loopback, listen.port())),
+        _ => Err(SettingsError::PlainText { listen, origin }),
+    }
+}
+
+fn tls(layers: &Layers) -> Result<Option<TlsSettings>, SettingsError> {
+    let file = |key| text(layers, key).map(|(path, _)| (!path.is_empty()).then(|| PathBuf::from(path)));
+    let (auth, origin) = text(layers, "tls.client_auth")?;
+    let clients = match auth.as_str() {
+        "none" => ClientAuth::None,
+        "optional" => ClientAuth::Optional,
+        "required" => ClientAuth::Required,
+        _ => return Err(form("tls.client_auth", &auth, "none, optional or required", origin)),
+    };
+    let own = match (file("tls.cert")?, file("tls.key")?) {
+        (Some(cert), Some(key)) => Some(OwnFiles { cert, key }),
+        (None, None) => None,
+        (None, Some(_)) => return Err(unfit(layers, "tls.key", "tls.cert, the certificate it is of, is not given")),
+        (Some(_), None) => return Err(unfit(layers, "tls.cert", "tls.key, its key, is not given")),
+    };
+    let ca = file("tls.ca")?;
+    match (own, ca) {
+        (_, None) if clients == ClientAuth::Required => {
+            Err(unfit(layers, "tls.client_auth", "tls.ca, which signs the certificates of clients, is not given"))
+        }
+        // An authority alone is what clients have in their environment.
+        (None, _) => Ok(None),
+        (own, ca) => Ok(Some(TlsSettings { files: Files { own, ca }, clients })),
+    }
+}
+
+/// Nodes speak TLS to one another, all of them, or none does: one that does not would be the place to listen at.
+fn one_scheme(layers: &Layers, addresses: &Addresses, tls: Option<&TlsSettings>) -> Result<(), SettingsError> {
+    let of = |key: &'static str, urls: &[String]| match (tls, urls.iter().find(|url| is_tls(url) != tls.is_some())) {
+        (_, None) => Ok(()),
+        (None, Some(url)) => Err((key, url.clone(), "tls.cert, tls.key and tls.ca are not given; TLS needs them")),
+        (Some(_), Some(url)) => {
+            Err((key, url.clone(), "tls.cert is given, and then all nodes speak TLS; write https://"))
+        }
+    };
+    let refused = |(key, url, reason)| {
+        let found = format!("{url:?}");
+        SettingsError::Tls { key, found, origin: layers.get(key).1, reason }
+    };
+    of("cluster.balancer", std::slice::from_ref(&addresses.balancer)).map_err(refused)?;
+    of("cluster.matchers", &addresses.matchers).map_err(refused)?;
+    of("cluster.gatherers", &addresses.gatherers).map_err(refused)?;
+    match tls {
+        Some(tls) if tls.files.ca.is_none() => Err(unfit(
+            layers,
+            "tls.ca",
+            "tls.cert is given, and other nodes are believed only with an authority that signs for them",
+        )),
+        _ => Ok(()),
+    }
+}
+
+fn is_tls(url: &str) -> bool {
+    url.starts_with("https://")
+}
+
+/// A setting of TLS without another that it needs.
+fn unfit(layers: &Layers, key: &'static str, reason: &'static str) -> SettingsError {
+    let (value, origin) = layers.get(key);
+    let found =
+        value.as_str().filter(|text| !text.is_empty()).map_or("not given".to_owned(), |text| format!("{text:?}"));
+    SettingsError::Tls { key, found, origin, reason }
+}
+
+fn switch(layers: &Layers, key: &'static str) -> Result<bool, SettingsError> {
+    let (value, origin) = layers.get(key);
+    value.to_bool().ok_or_else(|| not(key, &value, "true or false", origin))
 }
 
 fn data(layers: &Layers) -> Result<PathBuf, SettingsError> {

@@ -111,6 +111,29 @@ pub enum SettingsError {
         /// Where that came from.
         bound_origin: Origin,
     },
+    /// Others would read along.
+    #[error(
+        "node.listen is {listen} (from {origin}), which others reach, and there is no TLS: give --tls-cert, --tls-key and \
+         --tls-ca (dovetail certs init makes them), or listen at 127.0.0.1, or say --insecure if the network may be trusted"
+    )]
+    PlainText {
+        /// Where it would listen.
+        listen: std::net::SocketAddr,
+        /// Where that came from.
+        origin: Origin,
+    },
+    /// Settings of TLS that do not go together.
+    #[error("{key} is {found} (from {origin}), but {reason}")]
+    Tls {
+        /// The setting.
+        key: &'static str,
+        /// Its value, quoted, or that there is none.
+        found: String,
+        /// Where it came from.
+        origin: Origin,
+        /// What it does not fit.
+        reason: &'static str,
+    },
     /// An index for which there is no node.
     #[error(
         "node.index is {index} (from {origin}), but must be below {count}, \

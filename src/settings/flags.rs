@@ -92,15 +92,20 @@ fn flag(setting: &'static Setting, program: Program) -> Arg {
     let counted = program == Program::Up && matches!(setting.kind, Kind::Nodes { .. });
     let bounds = match setting.kind {
         Kind::Count { min, max } => format!("; {min} to {max}"),
-        Kind::Nodes { .. } | Kind::Text => String::new(),
+        Kind::Nodes { .. } | Kind::Text | Kind::Switch => String::new(),
     };
     let help = match (setting.flag, counted) {
         ("matchers", true) => "How many matchers",
         ("gatherers", true) => "How many gatherers",
         _ => setting.help,
     };
-    Arg::new(setting.key)
-        .long(setting.flag)
+    let arg = Arg::new(setting.key);
+    let arg = match setting.kind {
+        Kind::Switch => arg.num_args(0..=1).require_equals(true).default_missing_value("true"),
+        Kind::Text | Kind::Count { .. } | Kind::Nodes { .. } => arg,
+    };
+    let default = if default.is_empty() { "none" } else { default };
+    arg.long(setting.flag)
         .value_name(if counted { "N" } else { setting.value_name })
         // So that -1 is refused with the bounds, and not as an unknown flag.
         .allow_negative_numbers(true)

@@ -17,6 +17,8 @@ pub enum Kind {
         /// The most it may be.
         max: u64,
     },
+    /// True or false. Its flag needs no value.
+    Switch,
     /// Node addresses. `dovetail up`, which chooses the addresses itself, takes their number instead.
     Nodes {
         /// The most there may be.
@@ -48,9 +50,10 @@ pub const CONFIG: (&str, &str) = ("config", "DOVETAIL_CONFIG");
 pub const FRAME_BYTES_MAX: usize = 8 << 20;
 
 /// The sections of the file, with what `--help` says about each.
-pub const SECTIONS: [(&str, &str); 3] = [
+pub const SECTIONS: [(&str, &str); 4] = [
     ("cluster", "Cluster, the same on every node ([cluster] in the file)"),
     ("node", "This node ([node] in the file)"),
+    ("tls", "Certificates of this node ([tls] in the file)"),
     ("limits", "Limits of this node ([limits] in the file)"),
 ];
 
@@ -72,6 +75,10 @@ const fn count(
     help: &'static str,
 ) -> Setting {
     Setting { key, flag, kind: Kind::Count { min: bounds.0, max: bounds.1 }, default, value_name: "N", help }
+}
+
+const fn switch(key: &'static str, flag: &'static str, help: &'static str) -> Setting {
+    Setting { key, flag, kind: Kind::Switch, default: "false", value_name: "true|false", help }
 }
 
 const fn nodes(key: &'static str, flag: &'static str, max: u64, default: &'static str, help: &'static str) -> Setting {
@@ -100,7 +107,13 @@ pub const SETTINGS: &[Setting] = &[
         (2, 65_536),
         "Most candidates for one element in one message; a slice that needs more waits",
     ),
-    text("node.listen", "listen", "0.0.0.0:7400", "IP:PORT", "Where to listen; port 0 takes a free one"),
+    text(
+        "node.listen",
+        "listen",
+        "0.0.0.0:7400",
+        "IP:PORT",
+        "Where to listen; port 0 takes a free one. Without TLS, at loopback only, or with --insecure",
+    ),
     count("node.index", "index", "0", (0, 1023), "Which node of its role this is, from 0"),
     text("node.data", "data", "/var/lib/dovetail", "DIR", "Folder of the log; only a balancer has one"),
     text(
@@ -111,6 +124,27 @@ pub const SETTINGS: &[Setting] = &[
         "What to log: off, error, warn, info, debug, trace, or info,dovetail=debug",
     ),
     text("node.log_format", "log-format", "text", "FORM", "How to log, to stderr: text or json"),
+    switch(
+        "node.insecure",
+        "insecure",
+        "Listen without TLS at an address that others reach; without it that is refused, as all can read along",
+    ),
+    text(
+        "tls.cert",
+        "tls-cert",
+        "",
+        "FILE",
+        "This node's certificate in PEM, with what signed it but for the authority",
+    ),
+    text("tls.key", "tls-key", "", "FILE", "The key of the certificate, in PEM"),
+    text("tls.ca", "tls-ca", "", "FILE", "The authority that signs the certificates of nodes and clients, in PEM"),
+    text(
+        "tls.client_auth",
+        "tls-client-auth",
+        "optional",
+        "HOW",
+        "Certificates of clients: none, optional or required; nodes always show theirs",
+    ),
     count(
         "limits.waiting_max",
         "waiting-max",

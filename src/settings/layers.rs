@@ -77,6 +77,7 @@ fn parse(setting: &Setting, text: &str) -> Value {
     let number = || text.replace('_', "").parse::<u64>().ok();
     match setting.kind {
         Kind::Text => Value::from(text),
+        Kind::Switch => text.parse::<bool>().map_or_else(|_| Value::from(text), Value::from),
         Kind::Count { .. } => number().map_or_else(|| Value::from(text), Value::from),
         Kind::Nodes { .. } => match number() {
             Some(number) => Value::from(number),

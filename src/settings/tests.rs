@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::keys::{Kind, SETTINGS};
 use super::*;
+use crate::tls::{ClientAuth, Files, OwnFiles};
 
 /// A settings file that goes away with the test.
 struct File(PathBuf);
@@ -184,12 +185,8 @@ fn a_log_filter_that_is_no_level_is_refused_wherever_it_is_given() {
 #[test]
 fn a_refused_address_is_shown() {
     for (url, says) in [
-        (
-            "https://a:1",
-            "\"https://a:1\" asks for TLS, which nodes do not speak yet; write http://a:1 for a connection that is not encrypted",
-        ),
         ("ftp://a:1", "\"ftp://a:1\" begins with ftp://, which is not gRPC; write http://a:1"),
-        ("http://", "\"http://\" is not HOST:PORT, such as 127.0.0.1:7400 or http://balancer:7400"),
+        ("http://", "\"http://\" is not HOST:PORT, such as 127.0.0.1:7400 or https://balancer:7400"),
         ("http://a:1/x", "\"http://a:1/x\" has \"/x\" after host and port; write http://a:1"),
         ("http://me@a:1", "an address has a user before its host, but nodes know no users; write http://a:1"),
     ] {
@@ -200,6 +197,74 @@ fn a_refused_address_is_shown() {
     check("[cluster]\nmatchers = []\n", &[], &[], Err(refused));
     let refused = "cluster.matchers is 3, but must be a list of URLs (from flag --matchers)";
     check("", &[], &[("cluster.matchers", "3")], Err(refused));
+}
+
+#[test]
+fn plain_text_is_for_loopback_or_for_who_says_so() {
+    for listen in ["127.0.0.1:1", "127.7.7.7:1", "[::1]:1", "[::ffff:127.0.0.1]:1"] {
+        check("", &[], &[("node.listen", listen)], Ok(()));
+    }
+    for listen in ["0.0.0.0:1", "[::]:1", "10.0.0.1:1"] {
+        let refused = format!(
+            "node.listen is {listen} (from flag --listen), which others reach, and there is no TLS: give --tls-cert, --tls-key and \
+             --tls-ca (dovetail certs init makes them), or listen at 127.0.0.1, or say --insecure if the network may be trusted"
+        );
+        check("", &[], &[("node.listen", listen)], Err(&refused));
+        assert!(sources(None, &[], &[("node.listen", listen)]).load_up().is_err());
+        check("", &[], &[("node.listen", listen), ("node.insecure", "true")], Ok(()));
+        check("[node]\ninsecure = true\n", &[], &[("node.listen", listen)], Ok(()));
+        check("", &[("DOVETAIL_INSECURE", "true")], &[("node.listen", listen)], Ok(()));
+        let tls = [("node.listen", listen), ("tls.cert", "c"), ("tls.key", "k")];
+        assert!(sources(None, &[], &tls).load_up().is_ok());
+    }
+    let refused = "node.insecure is \"yes\", but must be true or false (from environment variable DOVETAIL_INSECURE)";
+    check("", &[("DOVETAIL_INSECURE", "yes")], &[("node.listen", "0.0.0.0:1")], Err(refused));
+    // Nobody was told where to listen: others look for the node at this machine.
+    assert_eq!(Sources::default().load(Role::Matcher).unwrap().node.listen.to_string(), "127.0.0.1:7401");
+    let others = sources(None, &[], &[("cluster.matchers", "http://10.0.0.1:7401")]);
+    assert!(matches!(others.load(Role::Matcher), Err(SettingsError::PlainText { .. })));
+}
+
+#[test]
+fn settings_of_tls_go_together_or_are_refused() {
+    let all = [("tls.cert", "c"), ("tls.key", "k"), ("tls.ca", "a")];
+    let urls = [
+        ("cluster.balancer", "https://b:1"),
+        ("cluster.matchers", "https://m:1"),
+        ("cluster.gatherers", "https://g:1"),
+    ];
+    check("", &[], &[all.as_slice(), &urls].concat(), Ok(()));
+    // What clients have in their environment makes no TLS of a node.
+    check("", &[], &[("tls.ca", "a")], Ok(()));
+    for (left_out, says) in [
+        (1, "tls.cert is \"c\" (from flag --tls-cert), but tls.key, its key, is not given"),
+        (0, "tls.key is \"k\" (from flag --tls-key), but tls.cert, the certificate it is of, is not given"),
+        (
+            2,
+            "tls.ca is not given (from the default), but tls.cert is given, and other nodes are believed only with an authority \
+             that signs for them",
+        ),
+    ] {
+        let mut given = all.to_vec();
+        given.remove(left_out);
+        check("", &[], &[given.as_slice(), &urls].concat(), Err(says));
+    }
+    let refused = "cluster.gatherers is \"http://g:1\" (from flag --gatherers), but tls.cert is given, and then all nodes speak \
+                   TLS; write https://";
+    check(
+        "",
+        &[],
+        &[all.as_slice(), &urls[..2], &[("cluster.gatherers", "https://f:1,http://g:1")]].concat(),
+        Err(refused),
+    );
+    let refused = "cluster.balancer is \"https://b:1\" (from flag --balancer), but tls.cert, tls.key and tls.ca are not given; \
+                   TLS needs them";
+    check("", &[], &urls, Err(refused));
+    let refused = "tls.client_auth is \"maybe\", but must be none, optional or required (from flag --tls-client-auth)";
+    check("", &[], &[("tls.client_auth", "maybe")], Err(refused));
+    let refused = "tls.client_auth is \"required\" (from flag --tls-client-auth), but tls.ca, which signs the certificates of \
+                   clients, is not given";
+    check("", &[], &[("tls.client_auth", "required"), ("tls.cert", "c"), ("tls.key", "k")], Err(refused));
 }
 
 #[test]
@@ -223,7 +288,7 @@ fn unknown_keys_are_refused_with_what_may_have_been_meant() {
         &[],
         Err("cluster.slices is a table, but must be a whole number (from settings file FILE)"),
     );
-    check("[tls]\n", &[], &[], Err("unknown setting \"tls\" in settings file FILE"));
+    check("[ssl]\n", &[], &[], Err("unknown setting \"ssl\" in settings file FILE"));
     check("cluster = 4\n", &[], &[], Err("unknown setting \"cluster\" in settings file FILE"));
 }
 
@@ -258,9 +323,10 @@ fn every_default_is_within_its_bounds_and_every_name_is_taken_once() {
 #[test]
 fn every_setting_of_the_file_reaches_its_field() {
     let file = File::new(
-        "[cluster]\nname = \"c1\"\nslices = 7\nmatchers = [\"http://m:1\"]\ngatherers = [\"http://g:1\"]\n\
-         balancer = \"http://b:1/\"\nblock = 8\nvirtual_nodes = 9\nlist_max = 10\n\
-         [node]\nlisten = \"[::1]:11\"\nindex = 0\ndata = \"/d\"\nlog = \"warn,dovetail=debug\"\nlog_format = \"json\"\n\
+        "[cluster]\nname = \"c1\"\nslices = 7\nmatchers = [\"https://m:1\"]\ngatherers = [\"https://g:1\"]\n\
+         balancer = \"https://b:1/\"\nblock = 8\nvirtual_nodes = 9\nlist_max = 10\n\
+         [node]\nlisten = \"[::1]:11\"\nindex = 0\ndata = \"/d\"\nlog = \"warn,dovetail=debug\"\nlog_format = \"json\"\ninsecure = false\n\
+         [tls]\ncert = \"/c.pem\"\nkey = \"/k.pem\"\nca = \"/a.pem\"\nclient_auth = \"required\"\n\
          [limits]\nwaiting_max = 12\nwaiting_total_max = 24\nwaiting_bytes_max = 1048577\nwaiting_bytes_total_max = 1048578\nelement_bytes_max = 1025\ncalls_max = 25\nwaits_max = 26\npayload_bytes_max = 13\nin_flight_max = 14\nhold_ms_max = 27\nframe_events_max = 15\n\
          frame_bytes_max = 4096\nframe_age_ms_max = 17\nended_max = 18\nidempotency_max = 19\n\
          checkpoint_bytes = 1048576\nresults_bytes_max = 1048577\nresults_ms_max = 60000\nwatchers_max = 20\n\
@@ -282,10 +348,17 @@ fn every_setting_of_the_file_reaches_its_field() {
             listen: "[::1]:11".parse().unwrap(),
             data: "/d".into(),
             log: LogSettings { filter: "warn,dovetail=debug".to_owned(), format: LogFormat::Json },
+            tls: Some(TlsSettings {
+                files: Files {
+                    own: Some(OwnFiles { cert: "/c.pem".into(), key: "/k.pem".into() }),
+                    ca: Some("/a.pem".into()),
+                },
+                clients: ClientAuth::Required,
+            }),
             addresses: Addresses {
-                balancer: "http://b:1".to_owned(),
-                matchers: vec!["http://m:1".to_owned()],
-                gatherers: vec!["http://g:1".to_owned()],
+                balancer: "https://b:1".to_owned(),
+                matchers: vec!["https://m:1".to_owned()],
+                gatherers: vec!["https://g:1".to_owned()],
             },
             limits: Limits {
                 waiting_max: 12,

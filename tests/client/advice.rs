@@ -116,7 +116,7 @@ fn what_is_missing_is_named_with_its_alternatives() {
 #[test]
 fn a_server_that_is_no_address_is_wrong_usage_for_every_command() {
     for command in ["status", "status --all", "status --check", "status --watch", "pool list", "get 3", "watch"] {
-        for server in ["x y", "https://127.0.0.1:1", "http://127.0.0.1:1,https://b"] {
+        for server in ["x y", "ftp://127.0.0.1:1", "http://127.0.0.1:1,https://b"] {
             let arguments: Vec<&str> = command.split(' ').chain(["--server", server]).collect();
             let (code, stdout, stderr) = run(None, &arguments);
             assert_eq!((code, stdout.as_str()), (Some(2), ""), "{command} {server}: {stderr}");

@@ -598,7 +598,13 @@ async fn a_gatherer_that_asks_for_other_slices_than_a_matcher_runs_is_refused_wi
     let peer = until("the matcher says who it is", async || {
         let told = inspect(&matcher).await?;
         let digest = told.settings_digest;
-        Some(pb::Peer { cluster: told.cluster, settings: told.settings, settings_digest: digest, ..Default::default() })
+        Some(pb::Peer {
+            cluster: told.cluster,
+            settings: told.settings,
+            settings_digest: digest,
+            role: pb::Role::Gatherer.into(),
+            ..Default::default()
+        })
     })
     .await;
     let mut client = CandidatesServiceClient::new(channel(&matcher));

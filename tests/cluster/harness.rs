@@ -13,9 +13,11 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use dovetail::client::Client;
+use dovetail::client::{Client, ConnectOptions};
 use dovetail::pb;
 use dovetail::pb::inspect_response::State;
+use dovetail::rpc::Traffic;
+use dovetail::tls::{ClientAuth, Tls, TlsSettings, Trust};
 use tokio::sync::{Mutex, MutexGuard};
 use tonic::transport::{Channel, Endpoint};
 use tonic_health::pb::health_check_response::ServingStatus;
@@ -282,6 +284,8 @@ pub struct Cluster {
     flags: Vec<(&'static str, &'static str)>,
     /// The disk of the balancer's data folder, if it has one of its own.
     disk: Option<SmallDisk>,
+    /// Where certificates are, if the cluster speaks TLS.
+    certs: Option<PathBuf>,
 }
 
 impl Cluster {
@@ -292,7 +296,7 @@ impl Cluster {
 
     /// The same, with flags of its own.
     pub async fn start_with(test: &str, shape: Shape, flags: &[(&'static str, &'static str)]) -> Cluster {
-        Cluster::start_at(Place::new(test), shape, flags, None).await
+        Cluster::start_at(Place::new(test), shape, flags, None, None).await
     }
 
     /// The same, with a balancer whose data folder is on a small disk, of which a part is taken already.
@@ -302,7 +306,15 @@ impl Cluster {
         for (name, mib) in fillers {
             disk.fill(name, *mib).await;
         }
-        Cluster::start_at(place, shape, &[], Some(disk)).await
+        Cluster::start_at(place, shape, &[], Some(disk), None).await
+    }
+
+    /// The same as `start_with`, with certificates of `dovetail certs init`, and one of a client named ada.
+    pub async fn start_secure(test: &str, shape: Shape, flags: &[(&'static str, &'static str)]) -> Cluster {
+        let place = Place::new(test);
+        let certs = place.folder.join("certs");
+        make_certificates(&place, shape, &certs).await;
+        Cluster::start_at(place, shape, flags, None, Some(certs)).await
     }
 
     async fn start_at(
@@ -310,8 +322,9 @@ impl Cluster {
         shape: Shape,
         flags: &[(&'static str, &'static str)],
         disk: Option<SmallDisk>,
+        certs: Option<PathBuf>,
     ) -> Cluster {
-        let mut cluster = Cluster { nodes: BTreeMap::new(), shape, place, flags: flags.to_vec(), disk };
+        let mut cluster = Cluster { nodes: BTreeMap::new(), shape, place, flags: flags.to_vec(), disk, certs };
         for which in cluster.all() {
             cluster.spawn(which);
         }
@@ -338,7 +351,31 @@ impl Cluster {
     }
 
     pub fn url(&self, which: Which) -> String {
-        format!("http://{}", self.address(which))
+        let scheme = if self.certs.is_some() { "https" } else { "http" };
+        format!("{scheme}://{}", self.address(which))
+    }
+
+    /// Where the certificates of a cluster with TLS are.
+    pub fn certs(&self) -> &Path {
+        self.certs.as_ref().unwrap()
+    }
+
+    /// How ada connects.
+    pub fn options(&self) -> ConnectOptions {
+        self.certs.as_ref().map(|certs| shows(&certs.join("client-ada"))).unwrap_or_default()
+    }
+
+    /// Runs `dovetail` to its end against the balancer, as ada.
+    pub async fn dovetail(&self, arguments: &[&str]) -> Done {
+        let mut command = program(env!("CARGO_BIN_EXE_dovetail"));
+        command.args(arguments).env("DOVETAIL_SERVER", self.server());
+        if let Some(certs) = &self.certs {
+            let ada = certs.join("client-ada");
+            for (variable, file) in [("CA", "ca"), ("CERT", "cert"), ("KEY", "key")] {
+                command.env(format!("DOVETAIL_TLS_{variable}"), ada.join(format!("{file}.pem")));
+            }
+        }
+        run(command).await
     }
 
     /// Where clients go.
@@ -380,6 +417,15 @@ impl Cluster {
             ("listen", self.address(which)),
             ("data", self.data().display().to_string()),
         ]);
+        if let Some(certs) = &self.certs {
+            let own = certs.join(match which {
+                Which::Balancer => "balancer-0".to_owned(),
+                _ => which.name(),
+            });
+            for (flag, file) in [("tls-cert", "cert.pem"), ("tls-key", "key.pem"), ("tls-ca", "ca.pem")] {
+                flags.insert(flag, own.join(file).display().to_string());
+            }
+        }
         flags.extend(self.flags.iter().chain(others).map(|&(flag, value)| (flag, value.to_owned())));
         let mut command = match &self.disk {
             Some(disk) if which == Which::Balancer => disk.command(path),
@@ -410,7 +456,8 @@ impl Cluster {
         self.place.folder.join(format!("{}.log", which.name()))
     }
 
-    fn spawn_command(&mut self, which: Which, command: Command) {
+    /// The same, with a command of its own.
+    pub fn spawn_command(&mut self, which: Which, command: Command) {
         let process = Process::start(command, self.log(which));
         assert!(self.nodes.insert(which, process).is_none(), "{which:?} runs already");
     }
@@ -432,9 +479,10 @@ impl Cluster {
 
     /// Waits until a node answers health checks with SERVING.
     pub async fn serving(&self, which: Which) {
-        let url = self.url(which);
+        let (url, options) = (self.url(which), self.options());
         until(&format!("{which:?} is serving"), async || {
-            (health(&url).await == Some(ServingStatus::Serving)).then_some(())
+            let channel = channel_with(&url, &options);
+            (health_over(channel).await == Some(ServingStatus::Serving)).then_some(())
         })
         .await;
     }
@@ -453,12 +501,12 @@ impl Cluster {
     }
 
     pub async fn client(&self) -> Client {
-        Client::connect(self.server()).await.unwrap()
+        Client::connect_with(self.server(), &self.options()).await.unwrap()
     }
 
     /// What a node says about itself. None when it does not answer.
     pub async fn inspect(&self, which: Which) -> Option<pb::InspectResponse> {
-        inspect(&self.url(which)).await
+        Client::connect_with(self.url(which), &self.options()).await.ok()?.inspect().await.ok()
     }
 
     pub async fn balancer_state(&self) -> pb::BalancerState {
@@ -474,9 +522,37 @@ pub fn channel(url: &str) -> Channel {
     Endpoint::from_shared(url.to_owned()).unwrap().connect_timeout(Duration::from_secs(2)).connect_lazy()
 }
 
+/// The same, with TLS where the URL says so.
+pub fn channel_with(url: &str, options: &ConnectOptions) -> Channel {
+    let endpoint = Endpoint::from_shared(url.to_owned()).unwrap().connect_timeout(Duration::from_secs(2));
+    let settings = TlsSettings { files: options.tls.clone(), clients: ClientAuth::None };
+    let tls = options.tls.ca.is_some().then(|| Tls::load(settings, None).unwrap());
+    endpoint.connect_with_connector_lazy(Traffic::default().connector(Trust { tls, ..Trust::default() }))
+}
+
+/// Shows the certificate of a folder that `dovetail certs` made, and trusts its authority.
+pub fn shows(folder: &Path) -> ConnectOptions {
+    ConnectOptions::default().trust(folder.join("ca.pem")).show(folder.join("cert.pem"), folder.join("key.pem"))
+}
+
+/// Makes certificates for all nodes of a cluster and for ada, or new ones of the same authority.
+pub async fn make_certificates(place: &Place, shape: Shape, certs: &Path) {
+    let mut command = program(env!("CARGO_BIN_EXE_dovetail"));
+    let host = place.ip.to_string();
+    command.args(["certs", "init"]).arg(certs).args(["--name", "tested", "--client", "ada", "--balancer", &host]);
+    (0..shape.matchers).for_each(|_| _ = command.args(["--matcher", &host]));
+    (0..shape.gatherers).for_each(|_| _ = command.args(["--gatherer", &host]));
+    let (code, _, stderr) = run(command).await;
+    assert_eq!(code, Some(0), "{stderr}");
+}
+
 /// What a server says to a health check. None when it does not answer.
 pub async fn health(url: &str) -> Option<ServingStatus> {
-    let answer = HealthClient::new(channel(url)).check(HealthCheckRequest::default()).await;
+    health_over(channel(url)).await
+}
+
+async fn health_over(channel: Channel) -> Option<ServingStatus> {
+    let answer = HealthClient::new(channel).check(HealthCheckRequest::default()).await;
     answer.ok().map(|answer: tonic::Response<HealthCheckResponse>| answer.into_inner().status())
 }
 

@@ -24,5 +24,6 @@ mod presence;
 mod rules;
 mod search;
 mod time;
+mod tls;
 mod workload;
 mod workloads;

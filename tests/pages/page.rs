@@ -1,7 +1,9 @@
 //! Reads a page: its commands with their outputs, in order, and the files it shows.
 
-/// What is not run: it builds, tests or installs the project, or sets up the reader's shell. Tests of their own cover most of it.
-pub const SKIPPED: [&str; 4] = ["cargo build", "cargo test", "bash tests/foreign/install.sh", "export PATH="];
+/// What is not run: it builds, tests or installs the project, sets up the reader's shell, or copies to hosts. Tests of their own cover
+/// most of it.
+pub const SKIPPED: [&str; 6] =
+    ["cargo build", "cargo test", "bash tests/foreign/install.sh", "export PATH=", "scp ", "for n in 0 1 2; do scp "];
 
 /// A page, as far as it is run.
 pub struct Page {

@@ -132,6 +132,12 @@ impl Shell {
             Some(_) => self.address(run, command).unwrap(),
         };
         shell.env("DOVETAIL_LISTEN", listen);
+        if let Some(own) = certificates(run, command) {
+            // Hosts that share a file system here have each their own in /etc/dovetail/tls there.
+            for (variable, file) in [("CERT", "cert"), ("KEY", "key"), ("CA", "ca")] {
+                shell.env(format!("DOVETAIL_TLS_{variable}"), self.folder.join(&own).join(format!("{file}.pem")));
+            }
+        }
         let child = shell.stdin(Stdio::null()).stdout(file.try_clone().unwrap()).stderr(file).spawn().unwrap();
         Job { child, output, is_watch }
     }
@@ -198,6 +204,15 @@ impl Drop for Shell {
             _ = fs::remove_dir_all(&self.folder);
         }
     }
+}
+
+/// Where the certificates of a node on a host were made.
+fn certificates(run: &Run, command: &str) -> Option<String> {
+    run.host.as_ref()?;
+    let mut words = command.strip_prefix("dovetail-")?.split(' ');
+    let role = words.next()?;
+    let index = words.skip_while(|word| *word != "--index").nth(1).unwrap_or("0");
+    Some(format!("certs/{role}-{index}"))
 }
 
 /// Where `tests/foreign/install.sh` puts programs.
