@@ -22,6 +22,7 @@ mod nodes;
 mod pacing;
 mod pools;
 mod presence;
+mod quota;
 mod refusals;
 mod shares;
 mod store;

@@ -168,6 +168,19 @@ impl Client {
         Ok(self.service().define_pool(request).await?.into_inner())
     }
 
+    /// Drops a pool: those who wait in it end with the reason `DROPPED`, and then its name is free. With `defined_at`, only the pool that
+    /// this event defined. Waits up to `wait`, at most [`WAIT_MAX`], for the pool to be gone; the answer says whether it is.
+    pub async fn drop_pool(
+        &self,
+        name: impl Into<String>,
+        defined_at: Option<u64>,
+        wait: Duration,
+    ) -> Result<pb::DropPoolResponse, ClientError> {
+        let (defined_at, wait_ms) = (defined_at.unwrap_or_default(), wait.min(WAIT_MAX).as_millis() as u32);
+        let request = pb::DropPoolRequest { name: name.into(), defined_at, wait_ms };
+        Ok(self.service().drop_pool(request).await?.into_inner())
+    }
+
     /// All pools with their definitions, by name. Reads page after page.
     pub async fn list_pools(&self) -> Result<Vec<pb::PoolStatus>, ClientError> {
         let mut request = pb::ListPoolsRequest { view: pb::PoolView::Full.into(), ..Default::default() };
@@ -257,8 +270,8 @@ impl Client {
         self.watch_as(options)
     }
 
-    /// Matches, and with them the elements that were withdrawn or expired, in order of their cursor, each once, across lost
-    /// connections.
+    /// Matches, and with them the elements that were withdrawn, expired, or were dropped with their pool, in order of their cursor,
+    /// each once, across lost connections.
     pub fn watch_outcomes(&self, options: WatchOptions) -> Watch<pb::WatchOutcomesResponse> {
         self.watch_as(options)
     }

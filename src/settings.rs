@@ -241,6 +241,10 @@ pub struct Limits {
     /// Longest time that a submission is held whose key belongs to an element that is not decided, in milliseconds; so are reads and
     /// withdrawals by key. Then the submission is refused with UNAVAILABLE, and the others are answered by what is known.
     pub hold_ms_max: u64,
+    /// Most pools whose names have one prefix. Above it the next is refused with RESOURCE_EXHAUSTED.
+    pub pools_prefix_max: usize,
+    /// Most pools that one client has defined. Above it the next is refused with RESOURCE_EXHAUSTED.
+    pub pools_client_max: usize,
     /// Most events in one frame of the log. A frame that reaches it is closed.
     pub frame_events_max: usize,
     /// Most bytes in one frame of the log. A frame that reaches it is closed.

@@ -8,7 +8,7 @@ use std::{
 };
 
 use dovetail_core::{
-    ElementId, EventId, WithdrawReason,
+    ElementId, EventId, PoolId, WithdrawReason,
     ledger::{KEY_BYTES_MAX, Outcome},
 };
 use dovetail_rule::AttributeType;
@@ -27,10 +27,10 @@ use super::{
     explain,
     held::Room,
     list,
-    messages::{ElementName, Event, Found, Look, Reply, Request, Withdrawing},
+    messages::{Dropping, ElementName, Event, Found, Look, Reply, Request, Withdrawing},
     submit,
     tail::TailError,
-    watch::{self, Columns, Items, Names, Watch},
+    watch::{self, Columns, Items, Watch},
 };
 use crate::{
     convert, pb,
@@ -112,8 +112,7 @@ impl Node {
     }
 
     async fn match_of(&self, outcome: &Outcome) -> Result<Option<pb::Match>, Status> {
-        let mut names = Names::default();
-        Ok(watch::match_pb(outcome, names.get(self, outcome.pool).await?))
+        Ok(watch::match_pb(outcome, &self.pools.name(outcome.pool)))
     }
 }
 
@@ -173,6 +172,23 @@ impl Service {
         }
     }
 
+    /// Waits until a pool is dropped, and that is on disk. False when the time is over.
+    async fn until_dropped(&self, pool: PoolId, by: By) -> Result<bool, Status> {
+        let mut drops = self.node.pools.drops();
+        let dropped = async {
+            loop {
+                match self.node.pools.dropped_at(pool) {
+                    Some(x) => break self.node.frames.watch().wait_for(|durable| *durable >= x).await.map(drop),
+                    None => drops.changed().await?,
+                }
+            }
+        };
+        match self.unless_stopped(tokio::time::timeout_at(by.until, dropped)).await? {
+            Ok(dropped) => dropped.map(|()| true).map_err(errors::stopping),
+            Err(_) => Ok(false),
+        }
+    }
+
     async fn watch<T: Items>(
         &self,
         caller: Option<&Caller>,
@@ -192,7 +208,8 @@ impl Service {
             "" => None,
             name => {
                 errors::check_pool_name(name)?;
-                Some(pool_number(node, name).await?)
+                let watched = node.pools.watched(name, *node.stable.borrow());
+                Some(watched.ok_or_else(|| RequestError::UnknownPool(name.to_owned()))?)
             }
         };
         let permit = node.watchers.take(caller)?;
@@ -384,12 +401,33 @@ impl MatchService for Service {
     ) -> Result<Response<pb::DefinePoolResponse>, Status> {
         let _call = self.node.calls.take(caller(&request).as_ref())?;
         let missing = RequestError::Missing { what: "no pool is given", field: "pool" };
+        let client = Caller::of(request.extensions()).map(|caller| caller.client);
         let pool = request.into_inner().pool.ok_or(missing)?;
         let definition = convert::pool_definition(pool).map_err(RequestError::Definition)?;
-        let defined = self.request(|reply| Request::Define { definition, reply }).await?;
+        let defined = self.request(|reply| Request::Define { definition, client, reply }).await?;
         let defined = defined.map_err(RequestError::Define)?;
         let notes = defined.notes.into_iter().map(convert::note_pb).collect();
         Ok(Response::new(pb::DefinePoolResponse { defined_at: defined.at.0, created: defined.created, notes }))
+    }
+
+    async fn drop_pool(
+        &self,
+        request: tonic::Request<pb::DropPoolRequest>,
+    ) -> Result<Response<pb::DropPoolResponse>, Status> {
+        let caller = caller(&request);
+        let pb::DropPoolRequest { name, defined_at, wait_ms } = request.into_inner();
+        if wait_ms > WAIT_MS_MAX {
+            let (found, most) = (wait_ms.into(), WAIT_MS_MAX.into());
+            return Err(RequestError::Above { field: "wait_ms", found, most }.into());
+        }
+        let limit = if wait_ms > 0 { &self.node.waits } else { &self.node.calls };
+        let _call = limit.take(caller.as_ref())?;
+        errors::check_pool_name(&name)?;
+        let (by, defined_at) = (By::in_ms(wait_ms), EventId(defined_at));
+        let dropping = self.request(|reply| Request::Drop { name, defined_at, reply }).await?;
+        let Dropping { pool, defined_at, closed_at, waiting } = dropping.map_err(RequestError::Drop)?;
+        let dropped = wait_ms > 0 && self.until_dropped(pool, by).await?;
+        Ok(Response::new(pb::DropPoolResponse { defined_at: defined_at.0, closed_at: closed_at.0, waiting, dropped }))
     }
 
     async fn list_pools(
@@ -416,14 +454,6 @@ impl MatchService for Service {
     }
 }
 
-async fn pool_number(node: &Node, name: &str) -> Result<dovetail_core::PoolId, Status> {
-    let names = node.ask(|reply| Event::PoolNames { reply }).await?;
-    let number = names.iter().position(|known| &**known == name);
-    let number = number.ok_or_else(|| RequestError::UnknownPool(name.to_owned()))?;
-    let number = u32::try_from(number).map_err(|_| RequestError::Internal("too many pools".to_owned()))?;
-    Ok(dovetail_core::PoolId(number))
-}
-
 /// What became of an element, by the outcome that ended its waiting.
 pub(super) async fn ended(
     node: &Node,
@@ -438,10 +468,11 @@ pub(super) async fn ended(
         None => pb::ElementState::Matched,
         Some(WithdrawReason::Client) => pb::ElementState::Withdrawn,
         Some(WithdrawReason::Expired) => pb::ElementState::Expired,
+        Some(WithdrawReason::Dropped) => pb::ElementState::Dropped,
     };
     Ok(pb::GetElementResponse {
         id: element.0,
-        pool: Names::default().get(node, outcome.pool).await?.to_owned(),
+        pool: node.pools.name(outcome.pool).as_ref().to_owned(),
         key: end.key.as_ref().to_owned(),
         state: state.into(),
         r#match: node.match_of(outcome).await?,

@@ -7,7 +7,7 @@
 use std::{collections::VecDeque, sync::Arc, thread::JoinHandle, time::Duration};
 
 use dovetail_core::{
-    DecisionFrame, ElementId, EventId, EventKind, Placement, Pool, PoolDefinition, ShardId, WithdrawReason,
+    DecisionFrame, ElementId, EventId, EventKind, Placement, Pool, PoolDefinition, PoolId, ShardId, WithdrawReason,
     batch::{Batch, Run},
     clock::EventClock,
     hold::Ticket,
@@ -27,12 +27,13 @@ use super::{
     frame::{self, PublishedFrame},
     held::{Admitting, Held, HeldRequests},
     messages::{
-        DefinePoolError, Defined, Disk, DiskFull, ElementName, Event, Explaining, Found, Look, POOLS_MAX, PoolSummary,
-        Reply, Request, SelectedPart, WaitingPart, Withdrawing, Written,
+        DefinePoolError, Defined, Disk, DiskFull, DropPoolError, Dropping, ElementName, Event, Explaining, Found, Look,
+        POOLS_MAX, PoolSummary, Reply, Request, SelectedPart, WaitingPart, Withdrawing, Written,
     },
     pacing::Pacing,
     pools::Pools,
     presence::Standing,
+    quota::Quotas,
     store::{self, Decided, LogWork, RESULT_BYTES, ResultsWork, Retention, Store},
     tail::Tail,
     waiters::Waiters,
@@ -40,7 +41,7 @@ use super::{
 use crate::{
     convert::{OutcomeChunk, OutcomeWriter, Part},
     crash, pb,
-    rpc::{self, RunError},
+    rpc::{self, ClientId, RunError},
     settings::{Limits, Settings},
     shutdown::Shutdown,
 };
@@ -53,6 +54,8 @@ const ACKS: usize = 65_536;
 const BATCH: usize = 256;
 /// Reprobes and expiries written at a time.
 const TIMERS: usize = 4096;
+/// Withdrawals written at a time of elements whose pools are dropped. What clients ask for goes in between.
+const DROPS: usize = 512;
 /// Elements looked at for one part of a pool's waiting elements.
 const WAITING_PART: usize = 512;
 /// Longest time without a look at the clock while a timer is set, in milliseconds: the clock may be set ahead.
@@ -140,6 +143,9 @@ pub(crate) struct Engine {
     next: Option<Request>,
     /// What a pool has that does not say.
     defaults: Defaults,
+    quotas: Quotas,
+    /// Pools dropped above the stable cut.
+    leaving: VecDeque<(EventId, PoolId)>,
     /// Requests that depend on what is not decided.
     held: HeldRequests,
     in_flight_max: u64,
@@ -214,7 +220,8 @@ impl Engine {
         ];
         let threads = threads.into_iter().collect::<Result<_, _>>().map_err(|_| RunError::Part("a writing thread"))?;
         let (stable, stable_out) = watch::channel(ledger.stable());
-        let pools = Arc::new(Pools::new(ledger.pools().iter().map(|entry| entry.pool.clone())));
+        let pools = Arc::new(Pools::new(&ledger));
+        let leaving = ledger.pools_leaving().filter_map(|entry| Some((entry.dropped_at?, entry.pool.id))).collect();
         let parts = Parts {
             frames: Arc::clone(&frames),
             outcomes: Arc::clone(&outcomes),
@@ -231,6 +238,8 @@ impl Engine {
                 waiting_max: limits.waiting_max as u64,
                 payload_bytes_max: limits.payload_bytes_max as u64,
             },
+            quotas: Quotas::new(limits.pools_prefix_max, limits.pools_client_max, &ledger),
+            leaving,
             in_flight_max: limits.in_flight_max as u64,
             queued: 0,
             pacing: Pacing::default(),
@@ -320,8 +329,21 @@ impl Engine {
                 break;
             }
         }
+        self.drop_some(timely);
         self.go_on(timely);
         Ok(())
+    }
+
+    /// Goes on with pools that are being dropped. Half of what may be in flight is left to clients.
+    fn drop_some(&mut self, timely: bool) {
+        if timely && self.may_drop() {
+            self.ledger.dropping(DROPS).into_iter().for_each(|kind| _ = self.push(kind));
+        }
+    }
+
+    fn may_drop(&self) -> bool {
+        let in_flight = self.sequencer.assigned().0 - self.ledger.stable().0;
+        self.ledger.has_dropping() && self.taking() && self.queued < 2 && in_flight < self.in_flight_max.div_ceil(2)
     }
 
     /// The next request, if what is due was written, and there is room.
@@ -367,6 +389,7 @@ impl Engine {
         let waits = self.ledger.next_due_ms().is_some() || !self.held.is_empty();
         let look_ms = if waits { LOOK_MS } else { LOOK_MS_IDLE };
         let due_ms = frame.into_iter().chain(timer).min().map(|due_ms| due_ms.saturating_sub(now_ms));
+        let due_ms = if self.may_drop() { Some(0) } else { due_ms };
         let wait_ms = due_ms.into_iter().chain(self.held.over_in_ms()).min().map_or(look_ms, |ms| ms.min(look_ms));
         Instant::now() + Duration::from_millis(wait_ms)
     }
@@ -419,15 +442,21 @@ impl Engine {
             + match &kind {
                 EventKind::Arrival { row, .. } | EventKind::Reprobe { row, .. } => row.bytes(),
                 EventKind::PoolDefined { definition, .. } => definition.bytes(),
-                EventKind::Withdrawal { .. } => 0,
+                EventKind::Withdrawal { .. } | EventKind::PoolClosed { .. } | EventKind::PoolDropped { .. } => 0,
             };
         let stable = self.ledger.stable();
         let part = |x| Part::Event(dovetail_core::Event { x, kind: kind.clone() });
         let (x, time_ms) = self.sequencer.push_run(stable, 1, bytes, part);
         let recorded = self.ledger.record(x, time_ms, &kind, None);
         recorded.expect("a pool was compiled before its event is written");
-        if let EventKind::PoolDefined { pool, .. } = &kind {
-            self.pools.add(self.ledger.pool(*pool).pool.clone());
+        match kind {
+            EventKind::PoolDefined { pool, .. } => self.pools.add(self.ledger.pool(pool).pool.clone()),
+            EventKind::PoolDropped { pool } => {
+                self.pools.end(pool, x);
+                self.quotas.dropped(pool, &self.ledger.pool_name(pool));
+                self.leaving.push_back((x, pool));
+            }
+            _ => {}
         }
         if self.sequencer.full() {
             self.take_frame();
@@ -454,9 +483,13 @@ impl Engine {
             Request::Submit { elements, stream, reply, room } => {
                 self.take(stream, Held::Submit(Box::new(Admitting::new(elements, reply, room))));
             }
-            Request::Define { definition, reply } => {
-                let defined = self.define(definition);
+            Request::Define { definition, client, reply } => {
+                let defined = self.define(definition, client);
                 self.ack(reply, defined);
+            }
+            Request::Drop { name, defined_at, reply } => {
+                let dropping = self.drop_pool(name, defined_at);
+                self.ack(reply, dropping);
             }
             Request::Withdraw { element, reply } => self.take_alone(Held::Withdraw { element, reply }),
             // Ids are never held: nobody else can have them.
@@ -607,22 +640,39 @@ impl Engine {
         (to, bytes)
     }
 
-    fn define(&mut self, definition: PoolDefinition) -> Result<Defined, DefinePoolError> {
+    fn define(&mut self, definition: PoolDefinition, client: Option<ClientId>) -> Result<Defined, DefinePoolError> {
         // What is wrong by itself is told before how it differs from what is there.
         let (pool, definition) = (self.ledger.next_pool(), Arc::new(definition));
         let compiled = Pool::compile(pool, Arc::clone(&definition))?;
         let notes = compiled.notes();
         if let Some(entry) = self.ledger.pool_named(&definition.name) {
+            if entry.closed_at.is_some() {
+                return Err(DefinePoolError::Dropping(definition.name.clone()));
+            }
             let differences = entry.pool.differences(&compiled, self.defaults);
             if !differences.0.is_empty() {
                 return Err(DefinePoolError::Redefined(definition.name.clone(), differences));
             }
             return Ok(Defined { at: entry.defined_at, created: false, notes });
         }
-        if self.ledger.pools().len() >= POOLS_MAX {
+        if self.ledger.pool_count() >= POOLS_MAX {
             return Err(DefinePoolError::TooMany);
         }
+        let within = self.quotas.check(&definition.name, client.as_ref());
+        within.map_err(|source| DefinePoolError::Quota { pool: definition.name.clone(), source })?;
+        self.quotas.defined(pool, &definition.name, client);
         Ok(Defined { at: self.push(EventKind::PoolDefined { pool, definition }), created: true, notes })
+    }
+
+    /// Closes a pool, if it is not closed. The rest follows.
+    fn drop_pool(&mut self, name: String, meant: EventId) -> Result<Dropping, DropPoolError> {
+        let Some(entry) = self.ledger.pool_named(&name) else { return Err(DropPoolError::Unknown(name)) };
+        let (pool, found, waiting) = (entry.pool.id, entry.defined_at, entry.counts.waiting);
+        if meant > EventId::ZERO && meant != found {
+            return Err(DropPoolError::Another { name, found, meant });
+        }
+        let closed_at = entry.closed_at.unwrap_or_else(|| self.push(EventKind::PoolClosed { pool }));
+        Ok(Dropping { pool, defined_at: found, closed_at, waiting })
     }
 
     fn withdraw(&mut self, name: &ElementName) -> Withdrawing {
@@ -655,10 +705,6 @@ impl Engine {
             Event::Explain { element, reply } => self.take_alone(Held::Explain { element, reply }),
             Event::Pool { name, reply } => _ = reply.send(self.ledger.pool_named(&name).map(PoolSummary::of)),
             Event::Pools { reply } => _ = reply.send(self.pools()),
-            Event::PoolNames { reply } => {
-                let names = self.ledger.pools().iter().map(|entry| entry.pool.definition.name.as_str().into());
-                _ = reply.send(names.collect());
-            }
             Event::Cut { owned, reply } => _ = reply.send(self.ledger.cut(owned)),
             Event::Assigned { reply } => _ = reply.send(self.sequencer.assigned()),
             Event::Standing { reply } => {
@@ -745,6 +791,9 @@ impl Engine {
         let stable = self.ledger.stable();
         if stable > *self.stable.borrow() {
             self.frames.trim(stable);
+            while let Some((_, pool)) = self.leaving.pop_front_if(|(x, _)| *x <= stable) {
+                self.pools.forget(pool, !self.ledger.pool_name(pool).starts_with('#'));
+            }
             crash::point("balancer.stable.publish");
             self.stable.send_replace(stable);
             self.begin_checkpoint();
@@ -827,7 +876,7 @@ impl Engine {
     }
 
     fn pools(&self) -> Vec<PoolSummary> {
-        let mut pools: Vec<_> = self.ledger.pools().iter().map(PoolSummary::of).collect();
+        let mut pools: Vec<_> = self.ledger.pools().map(PoolSummary::of).collect();
         pools.sort_by(|a, b| a.definition.name.cmp(&b.definition.name));
         pools
     }

@@ -11,7 +11,8 @@ use thiserror::Error;
 use tonic::Status;
 
 use super::{
-    messages::{DefinePoolError, DiskFull, ElementName, POOLS_MAX, RowRefused},
+    messages::{DefinePoolError, DiskFull, DropPoolError, ElementName, POOLS_MAX, RowRefused},
+    quota::QuotaError,
     submit::ROWS_MAX,
     tail::TailError,
 };
@@ -74,6 +75,9 @@ pub(super) enum RequestError {
     /// A pool that is not defined.
     #[error(transparent)]
     Define(#[from] DefinePoolError),
+    /// A pool that is not dropped.
+    #[error(transparent)]
+    Drop(#[from] DropPoolError),
     /// A cap of things at a time is reached.
     #[error("{}", spent.text(what, name))]
     Limit { spent: Spent, what: &'static str, name: &'static str },
@@ -134,6 +138,13 @@ impl RequestError {
             }
             RequestError::Row(row) => of_row(row, fault(row_reason(row))),
             RequestError::Define(error) => of_definition(error, fault),
+            RequestError::Drop(DropPoolError::Unknown(pool)) => {
+                fault(Reason::PoolUnknown).of(Resource::Pool, pool).with("pool", pool)
+            }
+            RequestError::Drop(DropPoolError::Another { name, found, meant }) => {
+                let fault = fault(Reason::PoolIsAnother).of(Resource::Pool, name).with("pool", name);
+                fault.at("defined_at").with("value", meant.0).with("defined_at", found.0)
+            }
             RequestError::Limit { spent, what, name } => spent.fault(what, name),
             RequestError::DiskFull => fault(Reason::DiskFull),
             RequestError::Future { found, highest, .. } => {
@@ -174,12 +185,19 @@ pub(super) fn check_pool_name(name: &str) -> Result<(), RequestError> {
     }
 }
 
+/// Whether a pool can have that name.
+pub(super) fn is_pool_name(name: &str) -> bool {
+    let named = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
+    (1..=POOL_NAME_BYTES_MAX).contains(&name.len()) && name.chars().all(named)
+}
+
 /// Why a row was refused, for programs. Cheap: there may be many.
 pub(super) fn row_reason(refused: &RowRefused) -> Reason {
     match refused {
         RowRefused::Convert(error) => convert_reason(error),
         RowRefused::Submit(error) => match error {
             SubmitError::UnknownPool(_) => Reason::PoolUnknown,
+            SubmitError::PoolDropping(_) => Reason::PoolDropping,
             SubmitError::KeyLength { .. } => Reason::KeyLength,
             SubmitError::IdempotencyKeyLength { .. } => Reason::IdempotencyKeyLength,
             SubmitError::KeyWaiting { .. } => Reason::KeyWaiting,
@@ -206,6 +224,7 @@ pub(super) fn row_holder(refused: &RowRefused) -> Option<u64> {
         ) => Some(element.0),
         RowRefused::Submit(
             SubmitError::UnknownPool(_)
+            | SubmitError::PoolDropping(_)
             | SubmitError::KeyLength { .. }
             | SubmitError::IdempotencyKeyLength { .. }
             | SubmitError::Row { .. }
@@ -228,7 +247,9 @@ fn of_row(refused: &RowRefused, fault: Fault) -> Fault {
     match refused {
         RowRefused::Convert(error) => of_convert(error, fault),
         RowRefused::Submit(error) => match error {
-            SubmitError::UnknownPool(pool) => fault.of(Resource::Pool, pool).with("pool", pool),
+            SubmitError::UnknownPool(pool) | SubmitError::PoolDropping(pool) => {
+                fault.of(Resource::Pool, pool).with("pool", pool)
+            }
             SubmitError::KeyLength { found } => {
                 fault.at("element.key").with("value", found).with("bound", KEY_BYTES_MAX)
             }
@@ -345,6 +366,15 @@ fn of_definition(error: &DefinePoolError, fault: impl Fn(Reason) -> Fault) -> Fa
             }
         }
         DefinePoolError::TooMany => fault(Reason::TooManyPools).with("bound", POOLS_MAX),
+        DefinePoolError::Quota { pool, source: QuotaError::Prefix { prefix, count } } => {
+            let fault = fault(Reason::PoolQuota).at("pool.name").with("pool", pool).with("prefix", prefix);
+            fault.with("limit", "pools_prefix_max").with("bound", count)
+        }
+        DefinePoolError::Quota { pool, source: QuotaError::Client { client, count } } => {
+            let fault = fault(Reason::PoolQuota).with("pool", pool).with("client", client);
+            fault.with("limit", "pools_client_max").with("bound", count)
+        }
+        DefinePoolError::Dropping(pool) => fault(Reason::PoolDropping).of(Resource::Pool, pool).with("pool", pool),
         DefinePoolError::Define(error) => match error {
             DefineError::Name(name) => {
                 fault(Reason::PoolName).at("pool.name").with("value", name).with("bound", POOL_NAME_BYTES_MAX)

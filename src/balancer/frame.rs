@@ -49,7 +49,7 @@ impl PublishedFrame {
     pub(crate) fn owners(&self, pools: &Pools, placement: &Placement) -> &[Owners] {
         self.owners.get_or_init(|| {
             pools.with(|pools| {
-                let pool = |id: PoolId| &*pools[id.0 as usize];
+                let pool = |id: PoolId| pools.get(id);
                 let owners = |part: &Part| {
                     let mut slices = Vec::new();
                     let add = |_, place| slices.push(placement.owner(place));
@@ -72,7 +72,7 @@ pub(crate) fn reach(frame: &PartFrame, ledger: &Ledger, placement: &Placement) -
         return Reach::All;
     }
     let mut reach = Reach::nobody();
-    let pool = |id| &ledger.pool(id).pool;
+    let pool = |id| ledger.find_pool(id).map(|entry| &entry.pool);
     let mut add = |x, place| reach.add(x, Some(place), placement);
     match frame.events.iter().all(|part| each_place(part, pool, |event| ledger.only_at(event), &mut add)) {
         true => reach,
@@ -80,20 +80,18 @@ pub(crate) fn reach(frame: &PartFrame, ledger: &Ledger, placement: &Placement) -
     }
 }
 
-/// The place of each event of a part, where one slice alone is concerned by it. False when they matter everywhere.
+/// The place of each event of a part, where one slice alone is concerned by it. False when they matter everywhere, or their pool is
+/// gone: then nobody minds them, but a node that reads old frames still needs its own.
 fn each_place<'p>(
     part: &Part,
-    pool: impl Fn(PoolId) -> &'p Pool,
+    pool: impl Fn(PoolId) -> Option<&'p Pool>,
     only_at: impl Fn(&Event) -> Option<Place>,
     mut each: impl FnMut(EventId, Place),
 ) -> bool {
     match part {
         Part::Event(event) => only_at(event).inspect(|&place| each(event.x, place)).is_some(),
         Part::Arrivals(first, Run { batch, rows }) => {
-            let pool = pool(batch.pool());
-            if pool.split() == Split::Index {
-                return false;
-            }
+            let Some(pool) = pool(batch.pool()).filter(|pool| pool.split() != Split::Index) else { return false };
             let mut row = Row::from_values([]);
             for (at, x) in rows.clone().zip((first.0..).map(EventId)) {
                 row.set_values(batch.values(at));

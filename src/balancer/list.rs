@@ -4,7 +4,10 @@
 
 use prost::Message as _;
 
-use super::{errors::RequestError, messages::PoolSummary};
+use super::{
+    errors::{self, RequestError},
+    messages::PoolSummary,
+};
 use crate::{convert, pb, pb::PoolView};
 
 /// Most bytes of a page.
@@ -24,7 +27,8 @@ pub(super) fn pools(all: &[PoolSummary], request: pb::ListPoolsRequest) -> Resul
         "" => 0,
         last => match all.binary_search_by(|pool| pool.definition.name.as_str().cmp(last)) {
             Ok(found) => found + 1,
-            // Pools are never removed.
+            // It was dropped meanwhile.
+            Err(place) if errors::is_pool_name(last) => place,
             Err(_) => return Err(RequestError::PageToken(page_token)),
         },
     };
@@ -63,6 +67,8 @@ pub(super) fn status(pool: &PoolSummary, view: PoolView) -> pb::PoolStatus {
         withdrawn: pool.counts.withdrawn,
         expired: pool.counts.expired,
         waiting_bytes: pool.counts.waiting_bytes,
+        dropping: pool.dropping,
+        dropped: pool.counts.dropped,
     }
 }
 
@@ -89,7 +95,15 @@ mod tests {
                 payload_bytes_max: most,
             }),
             defined_at: EventId(most),
-            counts: PoolCounts { waiting: most, waiting_bytes: most, matches: most, withdrawn: most, expired: most },
+            dropping: true,
+            counts: PoolCounts {
+                waiting: most,
+                waiting_bytes: most,
+                matches: most,
+                withdrawn: most,
+                expired: most,
+                dropped: most,
+            },
         };
         (0..count).map(summary).collect()
     }
@@ -130,7 +144,7 @@ mod tests {
 
     #[test]
     fn a_token_of_nobody_and_a_view_of_no_kind_are_refused() {
-        let token = pb::ListPoolsRequest { page_token: "nobody".to_owned(), ..Default::default() };
+        let token = pb::ListPoolsRequest { page_token: "no body".to_owned(), ..Default::default() };
         assert!(matches!(pools(&summaries(3, 1), token), Err(RequestError::PageToken(_))));
         let view = pb::ListPoolsRequest { view: 9, ..Default::default() };
         assert!(matches!(pools(&summaries(3, 1), view), Err(RequestError::View(9))));

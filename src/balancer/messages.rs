@@ -17,11 +17,13 @@ use super::{
     checkpoint::{CheckpointError, Made},
     columns::Submitting,
     held::Room,
+    quota::QuotaError,
     refusals::Refusals,
 };
 use crate::{
     convert::{ConvertError, PartFrame},
     pb,
+    rpc::ClientId,
 };
 
 /// Most pools of a cluster.
@@ -48,8 +50,10 @@ pub(crate) enum Request {
         /// Its share of the bytes that may wait.
         room: Room,
     },
-    /// A pool to define.
-    Define { definition: PoolDefinition, reply: Reply<Result<Defined, DefinePoolError>> },
+    /// A pool to define, and who wants it.
+    Define { definition: PoolDefinition, client: Option<ClientId>, reply: Reply<Result<Defined, DefinePoolError>> },
+    /// A pool to drop, if this event defined it; 0 for any.
+    Drop { name: String, defined_at: EventId, reply: Reply<Result<Dropping, DropPoolError>> },
     /// An element to withdraw.
     Withdraw { element: ElementName, reply: Reply<Withdrawing> },
     /// Elements to withdraw, by their ids.
@@ -62,6 +66,7 @@ impl Request {
         match self {
             Request::Submit { reply, .. } => _ = reply.send(Err(why)),
             Request::Define { reply, .. } => _ = reply.send(Err(why)),
+            Request::Drop { reply, .. } => _ = reply.send(Err(why)),
             Request::Withdraw { reply, .. } => _ = reply.send(Err(why)),
             Request::WithdrawAll { reply, .. } => _ = reply.send(Err(why)),
         }
@@ -83,8 +88,6 @@ pub(crate) enum Event {
     Pool { name: String, reply: oneshot::Sender<Option<PoolSummary>> },
     /// All pools, by name.
     Pools { reply: oneshot::Sender<Vec<PoolSummary>> },
-    /// The names of pools by their numbers.
-    PoolNames { reply: oneshot::Sender<Vec<Arc<str>>> },
     /// The state at the stable cut, with the elements that these slices own.
     Cut { owned: Box<dyn OwnedBy>, reply: oneshot::Sender<SliceCut> },
     /// The highest id given.
@@ -193,6 +196,29 @@ pub(crate) enum DefinePoolError {
     Redefined(String, Differences),
     #[error("{POOLS_MAX} pools are defined, which is the most")]
     TooMany,
+    #[error("pool {pool:?}: {source}")]
+    Quota { pool: String, source: QuotaError },
+    #[error("pool {0:?} is being dropped; its name is free once it is gone")]
+    Dropping(String),
+}
+
+/// A pool that is being dropped, and that is on disk.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Dropping {
+    pub(crate) pool: PoolId,
+    pub(crate) defined_at: EventId,
+    pub(crate) closed_at: EventId,
+    /// Elements that wait, as far as has been decided.
+    pub(crate) waiting: u64,
+}
+
+/// Why a pool is not dropped.
+#[derive(Debug, Error)]
+pub(crate) enum DropPoolError {
+    #[error("pool {0:?} is not defined")]
+    Unknown(String),
+    #[error("pool {name:?} was defined by event {}, and the one that is to be dropped by {}", found.0, meant.0)]
+    Another { name: String, found: EventId, meant: EventId },
 }
 
 /// How a withdrawal stands, once it is on disk.
@@ -254,12 +280,14 @@ pub(crate) struct SelectedPart {
 pub(crate) struct PoolSummary {
     pub(crate) definition: Arc<PoolDefinition>,
     pub(crate) defined_at: EventId,
+    pub(crate) dropping: bool,
     pub(crate) counts: PoolCounts,
 }
 
 impl PoolSummary {
     pub(crate) fn of(entry: &PoolEntry) -> PoolSummary {
         let definition = Arc::clone(&entry.pool.definition);
-        PoolSummary { definition, defined_at: entry.defined_at, counts: entry.counts }
+        let dropping = entry.closed_at.is_some();
+        PoolSummary { definition, defined_at: entry.defined_at, dropping, counts: entry.counts }
     }
 }

@@ -124,7 +124,7 @@ impl Store {
             last = ledger.recorded().0,
             stable = ledger.stable().0,
             waiting = ledger.waiting(),
-            pools = ledger.pools().len(),
+            pools = ledger.pool_count(),
             "the log was read back"
         );
         let (time_ms, log_bytes) = replayed;

@@ -9,7 +9,7 @@ use dovetail_core::{
 use futures::{Stream, stream};
 use tonic::Status;
 
-use super::{Node, errors, tail::TailError};
+use super::{Node, errors, pools::Dropped, tail::TailError};
 use crate::{
     convert::{MatchWriter, OutcomeChunk},
     crash, pb,
@@ -31,8 +31,8 @@ pub(super) trait Items: Default + Send + 'static {
     fn bytes(outcomes: &OutcomeChunk, index: usize, pool: &str) -> usize {
         ROW_BYTES + 2 * pool.len() + outcomes.bytes(index)
     }
-    /// All of them, and up to where there is nothing else.
-    fn response(self, settled: EventId) -> Self::Response;
+    /// All of them, up to where there is nothing else, and whether the pool was dropped, and so nothing will be.
+    fn response(self, settled: EventId, pool_dropped: bool) -> Self::Response;
 }
 
 impl Items for Vec<pb::Match> {
@@ -42,8 +42,8 @@ impl Items for Vec<pb::Match> {
         self.extend(match_pb(&outcomes.get(index), pool));
     }
 
-    fn response(self, settled: EventId) -> pb::WatchMatchesResponse {
-        pb::WatchMatchesResponse { matches: self, settled: settled.0, columns: None }
+    fn response(self, settled: EventId, pool_dropped: bool) -> pb::WatchMatchesResponse {
+        pb::WatchMatchesResponse { matches: self, settled: settled.0, columns: None, pool_dropped }
     }
 }
 
@@ -67,8 +67,8 @@ impl<const ARRIVALS: bool> Items for Columns<ARRIVALS> {
         self.0.push(outcomes, index, pool);
     }
 
-    fn response(self, settled: EventId) -> pb::WatchMatchesResponse {
-        pb::WatchMatchesResponse { matches: Vec::new(), settled: settled.0, columns: self.0.finish() }
+    fn response(self, settled: EventId, pool_dropped: bool) -> pb::WatchMatchesResponse {
+        pb::WatchMatchesResponse { matches: Vec::new(), settled: settled.0, columns: self.0.finish(), pool_dropped }
     }
 }
 
@@ -85,21 +85,34 @@ impl Items for Vec<pb::Outcome> {
         self.push(pb::Outcome { cursor, pool: pool.to_owned(), time_ms, outcome: Some(what) });
     }
 
-    fn response(self, settled: EventId) -> pb::WatchOutcomesResponse {
-        pb::WatchOutcomesResponse { outcomes: self, settled: settled.0 }
+    fn response(self, settled: EventId, pool_dropped: bool) -> pb::WatchOutcomesResponse {
+        pb::WatchOutcomesResponse { outcomes: self, settled: settled.0, pool_dropped }
     }
 }
 
 /// What a watcher wants.
 pub(super) struct Watch {
-    /// Only of this pool.
-    pub(super) pool: Option<PoolId>,
+    /// Only of this pool, and until it is dropped.
+    pub(super) pool: Option<(PoolId, Dropped)>,
     /// After this cursor; after 0 comes all there is.
     pub(super) after: EventId,
     /// Ends once everything up to here is decided and sent.
     pub(super) until: Option<EventId>,
     /// Tells at once where it begins.
     pub(super) tell_first: bool,
+}
+
+impl Watch {
+    /// Nothing more is wanted.
+    fn is_settled(&self) -> bool {
+        self.until.is_some_and(|until| self.after >= until)
+    }
+
+    /// Nothing more will ever come.
+    fn is_dropped(&self) -> bool {
+        let dropped = self.pool.as_ref().and_then(|(_, dropped)| dropped.get());
+        dropped.is_some_and(|&dropped| self.after >= dropped)
+    }
 }
 
 struct Watcher<T> {
@@ -122,11 +135,15 @@ pub(super) fn serve<T: Items>(
         Watcher::<T> { node, watch, names: Names::default(), ended: false, _permit: permit, item: PhantomData };
     stream::unfold(watcher, |mut watcher| async move {
         if std::mem::take(&mut watcher.watch.tell_first) {
-            let begins = T::default().response(watcher.watch.after);
+            let begins = T::default().response(watcher.watch.after, false);
             return Some((Ok(begins), watcher));
         }
-        if watcher.ended || watcher.watch.until.is_some_and(|until| watcher.watch.after >= until) {
+        if watcher.ended || watcher.watch.is_settled() {
             return None;
+        }
+        if watcher.watch.is_dropped() {
+            watcher.ended = true;
+            return Some((Ok(T::default().response(watcher.watch.after, true)), watcher));
         }
         let response = watcher.next().await;
         watcher.ended = response.is_err();
@@ -142,7 +159,7 @@ impl<T: Items> Watcher<T> {
             let after = if watch.after == EventId::ZERO { node.outcomes.floor() } else { watch.after };
             if watch.until.is_some_and(|until| after >= until) {
                 watch.after = after;
-                return Ok(T::default().response(after));
+                return Ok(T::default().response(after, false));
             }
             match node.outcomes.after(after).await {
                 // Trimmed since the floor was read.
@@ -161,28 +178,28 @@ impl<T: Items> Watcher<T> {
                     break 'step;
                 }
                 let pool = chunk.pool(index);
-                if watch.pool.is_none_or(|of| of == pool) {
-                    let name = names.get(node, pool).await?;
+                if watch.pool.as_ref().is_none_or(|(of, _)| *of == pool) {
+                    let name = names.get(node, pool);
                     bytes += T::bytes(chunk, index, name);
                     items.push(chunk, index, name);
                 }
             }
         }
         crash::point("balancer.outcomes.send");
-        Ok(items.response(watch.after))
+        Ok(items.response(watch.after, false))
     }
 }
 
-/// The names of pools, asked for when a number is new.
+/// The name of a pool, asked for when it is another than the last.
 #[derive(Default)]
-pub(super) struct Names(Vec<Arc<str>>);
+struct Names(Option<(PoolId, Arc<str>)>);
 
 impl Names {
-    pub(super) async fn get(&mut self, node: &Node, pool: PoolId) -> Result<&str, Status> {
-        if self.0.len() <= pool.0 as usize {
-            self.0 = node.ask(|reply| super::Event::PoolNames { reply }).await?;
+    fn get(&mut self, node: &Node, pool: PoolId) -> &str {
+        if self.0.as_ref().is_none_or(|(last, _)| *last != pool) {
+            self.0 = None;
         }
-        Ok(&self.0[pool.0 as usize])
+        &self.0.get_or_insert_with(|| (pool, node.pools.name(pool))).1
     }
 }
 
@@ -212,5 +229,6 @@ pub(super) fn end_reason(outcome: &Outcome) -> pb::EndReason {
         None => pb::EndReason::Unspecified,
         Some(WithdrawReason::Client) => pb::EndReason::Withdrawn,
         Some(WithdrawReason::Expired) => pb::EndReason::Expired,
+        Some(WithdrawReason::Dropped) => pb::EndReason::Dropped,
     }
 }

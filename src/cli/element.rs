@@ -142,6 +142,9 @@ pub async fn withdraw(arguments: WithdrawArgs) -> Result<(), CliError> {
         WithdrawOutcome::Withdrawn => ("withdrawn", true),
         WithdrawOutcome::AlreadyMatched => ("already matched", false),
         WithdrawOutcome::AlreadyWithdrawn if answer.reason() == EndReason::Expired => ("already expired", false),
+        WithdrawOutcome::AlreadyWithdrawn if answer.reason() == EndReason::Dropped => {
+            ("already dropped with its pool", false)
+        }
         WithdrawOutcome::AlreadyWithdrawn => ("already withdrawn", true),
         WithdrawOutcome::Unknown => ("no such element, or no longer remembered", false),
         WithdrawOutcome::Unspecified => ("answered with an outcome this build does not know", false),
@@ -266,6 +269,7 @@ fn state_name(state: ElementState) -> &'static str {
         ElementState::Matched => "matched",
         ElementState::Withdrawn => "withdrawn",
         ElementState::Expired => "expired",
+        ElementState::Dropped => "dropped",
     }
 }
 

@@ -64,6 +64,7 @@ pub fn reason_name(reason: pb::EndReason) -> &'static str {
         pb::EndReason::Unspecified => "unknown",
         pb::EndReason::Withdrawn => "withdrawn",
         pb::EndReason::Expired => "expired",
+        pb::EndReason::Dropped => "dropped",
     }
 }
 

@@ -1,4 +1,6 @@
-//! `dovetail pool define` and `dovetail pool list`.
+//! `dovetail pool define`, `dovetail pool list` and `dovetail pool drop`.
+
+mod drop;
 
 use std::cell::Cell;
 use std::path::PathBuf;
@@ -22,6 +24,8 @@ pub enum PoolCommand {
     Define(DefineArgs),
     /// List the pools and what is in them
     List(ListArgs),
+    /// Drop a pool: those who wait in it end, and its name is free
+    Drop(drop::DropArgs),
 }
 
 const EXAMPLES: &str = "\
@@ -92,6 +96,7 @@ pub async fn run(command: PoolCommand) -> Result<(), CliError> {
     match command {
         PoolCommand::Define(arguments) => define(arguments).await,
         PoolCommand::List(arguments) => list(arguments).await,
+        PoolCommand::Drop(arguments) => drop::run(arguments).await,
     }
 }
 
@@ -161,7 +166,7 @@ fn table(pools: &[pb::PoolStatus]) -> String {
         let reprobe: Vec<String> = pool.reprobe_ms.iter().map(|&ms| duration::format_ms(ms)).collect();
         let dash = |text: String| if text.is_empty() { "-".to_owned() } else { text };
         table.row([
-            pool.name.clone(),
+            if status.dropping { format!("{} (dropping)", pool.name) } else { pool.name.clone() },
             thousands(status.waiting),
             thousands(status.matches),
             thousands(status.withdrawn),
@@ -180,8 +185,13 @@ const POOLS_NAMED: u32 = 20;
 
 /// A pool's definition; or, when it is not defined, which pools there are.
 pub async fn definition(client: &Client, pool: &str) -> Result<pb::PoolDefinition, CliError> {
+    Ok(definition_of(client, pool).await?.pool.unwrap_or_default())
+}
+
+/// The same with what is in it.
+async fn definition_of(client: &Client, pool: &str) -> Result<pb::PoolStatus, CliError> {
     match client.get_pool(pool).await {
-        Ok(status) => Ok(status.pool.unwrap_or_default()),
+        Ok(status) => Ok(status),
         Err(error) if error.code() == Some(Code::NotFound) => Err(none(client, pool).await?),
         Err(error) => Err(error.into()),
     }
@@ -189,7 +199,7 @@ pub async fn definition(client: &Client, pool: &str) -> Result<pb::PoolDefinitio
 
 /// Fails when the pool is not defined.
 pub async fn must_be(client: &Client, pool: &str) -> Result<(), CliError> {
-    definition(client, pool).await.map(drop)
+    definition(client, pool).await.map(|_| ())
 }
 
 /// The answer about something in a pool. When it was not found because the pool is not there, that is the error.
@@ -239,5 +249,6 @@ fn status_json(status: &pb::PoolStatus) -> serde_json::Value {
         "matches": status.matches,
         "withdrawn": status.withdrawn,
         "expired": status.expired,
+        "dropping": status.dropping,
     })
 }

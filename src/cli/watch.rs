@@ -20,7 +20,7 @@ pub struct WatchArgs {
     /// Only this pool; without it, all of them
     #[arg(long, value_name = "POOL")]
     pool: Option<String>,
-    /// Print elements that were withdrawn or expired, too
+    /// Print elements that were withdrawn, expired or were dropped with their pool, too
     #[arg(long)]
     outcomes: bool,
     /// Print a JSON object a line
@@ -219,7 +219,7 @@ mod tests {
             outcome: Some(outcome::Outcome::Ended(ended)),
         };
         let mut text = String::new();
-        let part = pb::WatchOutcomesResponse { outcomes: vec![outcome], settled: 9 };
+        let part = pb::WatchOutcomesResponse { outcomes: vec![outcome], settled: 9, ..Default::default() };
         part.lines(Form::Table, &mut text);
         assert_eq!(
             text,

@@ -135,6 +135,8 @@ mod sealed {
             options: &WatchOptions,
             after: u64,
         ) -> impl Future<Output = Result<Streaming<Self::Sent>, tonic::Status>> + Send;
+        /// Whether the pool that is watched was dropped, and nothing more will come.
+        fn is_last(sent: &Self::Sent) -> bool;
         /// What a message says.
         fn read(sent: Self::Sent) -> Result<Self, ClientError>;
         /// Drops what is at or below a cursor. Returns the cursor after the rest.
@@ -165,8 +167,12 @@ impl Sealed for MatchColumns {
         open_matches(service, options, after, true).await
     }
 
+    fn is_last(sent: &pb::WatchMatchesResponse) -> bool {
+        sent.pool_dropped
+    }
+
     fn read(sent: pb::WatchMatchesResponse) -> Result<MatchColumns, ClientError> {
-        let pb::WatchMatchesResponse { matches, settled, columns } = sent;
+        let pb::WatchMatchesResponse { matches, settled, columns, pool_dropped: _ } = sent;
         // An earlier version knows no columns, and sends what a later one would not.
         if !matches.is_empty() {
             let text = "it sent rows where columns were asked for, as versions before columns do";
@@ -194,6 +200,10 @@ impl Sealed for pb::WatchMatchesResponse {
         open_matches(service, options, after, false).await
     }
 
+    fn is_last(sent: &Self) -> bool {
+        sent.pool_dropped
+    }
+
     fn read(sent: Self) -> Result<Self, ClientError> {
         Ok(sent)
     }
@@ -215,6 +225,10 @@ impl Sealed for pb::WatchOutcomesResponse {
         let WatchOptions { pool, until_settled, from_now, .. } = options.clone();
         let request = pb::WatchOutcomesRequest { pool, after, until_settled, from_now };
         Ok(service.watch_outcomes(request).await?.into_inner())
+    }
+
+    fn is_last(sent: &Self) -> bool {
+        sent.pool_dropped
     }
 
     fn read(sent: Self) -> Result<Self, ClientError> {
@@ -258,7 +272,7 @@ impl<P: Part> Watch<P> {
     }
 
     /// What comes next: some of them, perhaps none, and a new cursor. `None` when everything is settled and that was
-    /// asked for.
+    /// asked for, or when the pool that is watched was dropped and everything of it was handed out.
     ///
     /// A lost connection and UNAVAILABLE are met by resuming from the cursor, with growing pauses. Any other error, and
     /// these after `retry_max`, end the watch. Can be dropped and called again.
@@ -286,7 +300,9 @@ impl<P: Part> Watch<P> {
             Some(stream) => stream,
             none => none.insert(P::open(&mut self.service, &self.options, self.cursor).await?),
         };
-        stream.message().await?.map(P::read).transpose()
+        let message = stream.message().await?;
+        self.ended |= message.as_ref().is_some_and(P::is_last);
+        message.map(P::read).transpose()
     }
 
     async fn pause(&mut self, error: ClientError) -> Result<(), ClientError> {

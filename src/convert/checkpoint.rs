@@ -18,17 +18,36 @@ const KEPT_BYTES: usize = 1 << 20;
 
 /// All of a checkpoint but its elements, as chunks.
 pub fn base_chunks(base: &Base) -> impl Iterator<Item = Vec<u8>> {
-    let head = pb::CheckpointHead { through: base.through.0, time_ms: base.time_ms };
-    let first = pb::CheckpointChunk { head: Some(head), ..Default::default() };
-    let pools = base
-        .pools
+    let numbered = is_numbered(base);
+    let next_pool = numbered.then_some(base.next_pool.0);
+    let head = pb::CheckpointHead { through: base.through.0, time_ms: base.time_ms, next_pool };
+    let stop = if numbered { vec![pb::CheckpointPool::default()] } else { Vec::new() };
+    let first = pb::CheckpointChunk { head: Some(head), pools: stop, ..Default::default() };
+    let all: Vec<(&PoolId, &PoolBase)> = base.pools.iter().collect();
+    let chunks: Vec<Vec<pb::CheckpointPool>> = all
         .chunks(ENTRIES)
-        .map(|pools| pb::CheckpointChunk { pools: pools.iter().map(pool_pb).collect(), ..Default::default() });
+        .map(|pools| pools.iter().map(|&(id, pool)| pool_pb(*id, pool, numbered)).collect())
+        .collect();
+    let pools = chunks.into_iter().map(move |pools| match numbered {
+        true => pb::CheckpointChunk { numbered: pools, ..Default::default() },
+        false => pb::CheckpointChunk { pools, ..Default::default() },
+    });
+    let dropped = base
+        .dropped
+        .chunks(ENTRIES)
+        .map(|dropped| pb::CheckpointChunk { dropped: dropped.iter().map(dropped_pb).collect(), ..Default::default() });
     let remembered = base.idempotency.chunks(ENTRIES).map(|remembered| pb::CheckpointChunk {
         remembered: remembered.iter().map(remembered_pb).collect(),
         ..Default::default()
     });
-    [first].into_iter().chain(pools).chain(remembered).map(|chunk| chunk.encode_to_vec())
+    [first].into_iter().chain(pools).chain(dropped).chain(remembered).map(|chunk| chunk.encode_to_vec())
+}
+
+/// Whether the numbers of pools, or that one is being dropped, do not follow from their places: one was dropped, or is being.
+fn is_numbered(base: &Base) -> bool {
+    let in_place = |(place, (id, pool)): (u32, (&PoolId, &PoolBase))| id.0 == place && pool.closed_at.is_none();
+    let plain = (0..).zip(&base.pools).all(in_place) && base.next_pool.0 as usize == base.pools.len();
+    !plain || !base.dropped.is_empty()
 }
 
 /// Collects elements into chunks.
@@ -59,6 +78,7 @@ impl KeptChunk {
 pub struct ReadChunks {
     base: Base,
     has_head: bool,
+    numbered: bool,
 }
 
 impl ReadChunks {
@@ -73,10 +93,20 @@ impl ReadChunks {
         if let Some(head) = chunk.head {
             self.has_head = true;
             (self.base.through, self.base.time_ms) = (EventId(head.through), head.time_ms);
+            self.numbered = head.next_pool.is_some();
+            self.base.next_pool = PoolId(head.next_pool.unwrap_or_default());
         }
-        for pool in chunk.pools {
-            self.base.pools.push(self::pool(pool)?);
+        // With numbers, what is here only stops versions that know none.
+        for pool in chunk.pools.into_iter().filter(|_| !self.numbered) {
+            self.base.pools.insert(self.base.next_pool, self::pool(pool)?);
+            self.base.next_pool.0 += 1;
         }
+        for pool in chunk.numbered {
+            let number = PoolId(pool.pool.ok_or(ConvertError::Missing("pool"))?);
+            self.base.pools.insert(number, self::pool(pool)?);
+        }
+        let dropped = chunk.dropped.into_iter().map(|dropped| (PoolId(dropped.pool), dropped.name.into()));
+        self.base.dropped.extend(dropped);
         self.base.idempotency.extend(chunk.remembered.into_iter().map(remembered));
         chunk.kept.into_iter().map(kept).collect()
     }
@@ -90,13 +120,20 @@ impl ReadChunks {
     }
 }
 
-fn pool_pb(pool: &PoolBase) -> pb::CheckpointPool {
+fn dropped_pb((pool, name): &(PoolId, Arc<str>)) -> pb::CheckpointDroppedPool {
+    pb::CheckpointDroppedPool { pool: pool.0, name: name.as_ref().to_owned() }
+}
+
+fn pool_pb(id: PoolId, pool: &PoolBase, numbered: bool) -> pb::CheckpointPool {
     pb::CheckpointPool {
         definition: Some(pool_definition_pb(&pool.definition)),
         defined_at: pool.defined_at.0,
         matches: pool.matches,
         withdrawn: pool.withdrawn,
         expired: pool.expired,
+        pool: numbered.then_some(id.0),
+        closed_at: pool.closed_at.map(|x| x.0),
+        dropped: pool.dropped,
     }
 }
 
@@ -107,6 +144,8 @@ fn pool(pool: pb::CheckpointPool) -> Result<PoolBase, ConvertError> {
         matches: pool.matches,
         withdrawn: pool.withdrawn,
         expired: pool.expired,
+        closed_at: pool.closed_at.map(EventId),
+        dropped: pool.dropped,
     })
 }
 

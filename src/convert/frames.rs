@@ -351,6 +351,7 @@ pub(super) fn reason(number: i32) -> Result<WithdrawReason, ConvertError> {
     match pb::WithdrawReason::try_from(number) {
         Ok(pb::WithdrawReason::Client) => Ok(WithdrawReason::Client),
         Ok(pb::WithdrawReason::Expired) => Ok(WithdrawReason::Expired),
+        Ok(pb::WithdrawReason::Dropped) => Ok(WithdrawReason::Dropped),
         Ok(pb::WithdrawReason::Unspecified) | Err(_) => {
             Err(ConvertError::Enum { what: "withdraw reason", found: number })
         }
@@ -361,6 +362,7 @@ pub(super) fn reason_pb(reason: WithdrawReason) -> pb::WithdrawReason {
     match reason {
         WithdrawReason::Client => pb::WithdrawReason::Client,
         WithdrawReason::Expired => pb::WithdrawReason::Expired,
+        WithdrawReason::Dropped => pb::WithdrawReason::Dropped,
     }
 }
 
@@ -382,6 +384,8 @@ fn event(event: pb::Event) -> Result<Event, ConvertError> {
             pool: PoolId(defined.pool),
             definition: Arc::new(pool_definition(defined.definition.ok_or(ConvertError::Missing("definition"))?)?),
         },
+        Kind::PoolClosed(closed) => EventKind::PoolClosed { pool: PoolId(closed.pool) },
+        Kind::PoolDropped(dropped) => EventKind::PoolDropped { pool: PoolId(dropped.pool) },
     };
     Ok(Event { x: EventId(event.x), kind })
 }
@@ -404,6 +408,8 @@ pub(super) fn event_pb(event: &Event) -> pb::Event {
         EventKind::PoolDefined { pool, definition } => {
             Kind::PoolDefined(pb::PoolDefined { pool: pool.0, definition: Some(pool_definition_pb(definition)) })
         }
+        EventKind::PoolClosed { pool } => Kind::PoolClosed(pb::PoolClosed { pool: pool.0 }),
+        EventKind::PoolDropped { pool } => Kind::PoolDropped(pb::PoolDropped { pool: pool.0 }),
     };
     pb::Event { x: event.x.0, kind: Some(kind) }
 }

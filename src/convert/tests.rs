@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use dovetail_core::{
-    ElementId, Event, EventId, EventKind, LogFrame, PoolId, Reach, ShardId, SliceId, WithdrawReason,
+    ElementId, Event, EventId, EventKind, LogFrame, PoolDefinition, PoolId, Reach, ShardId, SliceId, WithdrawReason,
     batch::{Batch, ClientWriter, Column, Run},
-    ledger::{ClientPart, Outcome, OutcomeEnd},
+    ledger::{Base, ClientPart, Outcome, OutcomeEnd, PoolBase},
     reach::Pair,
 };
 use dovetail_log::Record;
@@ -55,7 +55,11 @@ impl Draws {
             let pool = PoolId(self.below(8) as u32);
             let element = ElementId(1 + self.below(x));
             let kind = match self.below(5) {
-                0 => EventKind::Withdrawal { element, pool, reason: WithdrawReason::Expired },
+                0 => match self.below(3) {
+                    0 => EventKind::PoolClosed { pool },
+                    1 => EventKind::PoolDropped { pool },
+                    _ => EventKind::Withdrawal { element, pool, reason: WithdrawReason::Dropped },
+                },
                 1 => EventKind::Reprobe { element, pool, arrived_ms: 7, row: self.row(pool) },
                 _ => {
                     clients.push(self.client());
@@ -345,5 +349,81 @@ fn every_flipped_byte_of_a_record_is_read_or_refused() {
             // Whatever it says, it must not panic. The log's checksums are what finds it.
             _ = log_record(&Record::new(record.through, bytes));
         }
+    }
+}
+
+fn pool_base(name: &str, closed_at: Option<EventId>) -> PoolBase {
+    let definition = PoolDefinition {
+        name: name.to_owned(),
+        attributes: Vec::new(),
+        rule: "true".to_owned(),
+        ttl_ms: 0,
+        reprobe_ms: Vec::new(),
+        waiting_max: 0,
+        payload_bytes_max: 0,
+    };
+    let (definition, defined_at) = (Arc::new(definition), EventId(3));
+    PoolBase {
+        definition,
+        defined_at,
+        closed_at,
+        matches: 1,
+        withdrawn: 2,
+        expired: 3,
+        dropped: 4 * closed_at.map_or(0, |x| x.0),
+    }
+}
+
+fn base(pools: &[(u32, Option<EventId>)], next_pool: u32, dropped: &[u32]) -> Base {
+    let pools = pools.iter().map(|&(id, closed_at)| (PoolId(id), pool_base(&format!("pool{id}"), closed_at)));
+    let dropped = dropped.iter().map(|&id| (PoolId(id), format!("old{id}").into()));
+    Base {
+        through: EventId(9),
+        time_ms: 1_000,
+        pools: pools.collect(),
+        next_pool: PoolId(next_pool),
+        dropped: dropped.collect(),
+        idempotency: Vec::new(),
+    }
+}
+
+fn read_base(chunks: impl Iterator<Item = Vec<u8>>) -> Result<Base, ConvertError> {
+    let mut read = ReadChunks::default();
+    for chunk in chunks {
+        assert!(read.read(&chunk)?.is_empty());
+    }
+    read.base()
+}
+
+#[test]
+fn a_checkpoint_has_the_numbers_of_its_pools_and_what_was_dropped() {
+    let many: Vec<_> = (0..600).map(|id| (2 * id, None)).collect();
+    let names: Vec<u32> = (0..600).map(|id| 2 * id + 1).collect();
+    for base in [
+        Base::default(),
+        base(&[(0, None), (1, None)], 2, &[]),
+        base(&[(0, None), (1, Some(EventId(7)))], 2, &[]),
+        base(&[(0, None), (5, None)], 9, &[3, 1]),
+        base(&[], 4, &[]),
+        base(&many, 1_200, &names),
+    ] {
+        assert_eq!(read_base(base_chunks(&base)).unwrap(), base);
+    }
+}
+
+#[test]
+fn a_checkpoint_without_drops_is_what_earlier_versions_wrote_and_one_with_them_stops_these() {
+    let chunks = |base: &Base| -> Vec<pb::CheckpointChunk> {
+        base_chunks(base).map(|chunk| pb::CheckpointChunk::decode(&*chunk).unwrap()).collect()
+    };
+    let plain = chunks(&base(&[(0, None), (1, None)], 2, &[]));
+    assert!(plain.iter().all(|chunk| chunk.numbered.is_empty() && chunk.dropped.is_empty()));
+    assert_eq!(plain[0].head.as_ref().unwrap().next_pool, None);
+    let pools: Vec<_> = plain.iter().flat_map(|chunk| &chunk.pools).collect();
+    assert!(pools.len() == 2 && pools.iter().all(|pool| pool.pool.is_none() && pool.definition.is_some()));
+    // An earlier version takes every pool for one with a definition.
+    for base in [base(&[(1, None)], 2, &[]), base(&[(0, Some(EventId(7)))], 1, &[]), base(&[(0, None)], 2, &[])] {
+        let pools: Vec<_> = chunks(&base).into_iter().flat_map(|chunk| chunk.pools).collect();
+        assert!(pools.len() == 1 && pools[0].definition.is_none(), "{pools:?}");
     }
 }

@@ -59,13 +59,14 @@ impl Reason {
             Reason::PoolFull
             | Reason::AllPoolsFull
             | Reason::TooManyPools
+            | Reason::PoolQuota
             | Reason::TooManyCalls
             | Reason::DiskFull => Code::ResourceExhausted,
             Reason::CursorFromFuture | Reason::CursorTooOld => Code::OutOfRange,
             Reason::PositionNotReached | Reason::DeadlinePassed => Code::DeadlineExceeded,
             Reason::NodeStopping | Reason::NodeStarting | Reason::KeyUndecided => Code::Unavailable,
             Reason::OtherNode | Reason::MethodUnknown => Code::Unimplemented,
-            Reason::PeerDiffers => Code::FailedPrecondition,
+            Reason::PeerDiffers | Reason::PoolDropping | Reason::PoolIsAnother => Code::FailedPrecondition,
             Reason::PeerUnproved => Code::PermissionDenied,
             Reason::LogUnreadable => Code::DataLoss,
             Reason::Internal => Code::Internal,
@@ -106,11 +107,14 @@ impl Reason {
             | Reason::PoolPayloadBound
             | Reason::PageToken
             | Reason::PoolUnknown
+            | Reason::PoolDropping
+            | Reason::PoolIsAnother
             | Reason::ElementUnknown
             | Reason::KeyWaiting
             | Reason::IdempotencyKeyReused
             | Reason::PoolDefinedOtherwise
             | Reason::TooManyPools
+            | Reason::PoolQuota
             | Reason::CursorFromFuture
             | Reason::CursorTooOld
             | Reason::PositionNotReached

@@ -82,6 +82,8 @@ fn limits(layers: &Layers) -> Result<Limits, SettingsError> {
         payload_bytes_max: cap("limits.payload_bytes_max")?,
         in_flight_max: cap("limits.in_flight_max")?,
         hold_ms_max: count(layers, "limits.hold_ms_max")?,
+        pools_prefix_max: cap("limits.pools_prefix_max")?,
+        pools_client_max: cap("limits.pools_client_max")?,
         frame_events_max: cap("limits.frame_events_max")?,
         frame_bytes_max: cap("limits.frame_bytes_max")?,
         frame_age_ms_max: count(layers, "limits.frame_age_ms_max")?,

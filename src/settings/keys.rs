@@ -202,6 +202,20 @@ pub const SETTINGS: &[Setting] = &[
         "Longest time a submission is held because its key's element is not decided, in milliseconds; then it is refused",
     ),
     count(
+        "limits.pools_prefix_max",
+        "pools-prefix-max",
+        "4000",
+        (1, 10_000),
+        "Most pools whose names have one prefix (up to the first dot, or else digit, - or _); more are refused",
+    ),
+    count(
+        "limits.pools_client_max",
+        "pools-client-max",
+        "8000",
+        (1, 10_000),
+        "Most pools that are there and that one client has defined since the balancer started; more are refused",
+    ),
+    count(
         "limits.frame_events_max",
         "frame-events-max",
         "4096",

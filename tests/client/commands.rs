@@ -247,7 +247,7 @@ fn watch_prints_exact_json_lines_and_resumes() {
     let calls = [
         WatchCall { sends: vec![part(&[3], 4)], ends: Some(Err(Status::unavailable("going down"))) },
         WatchCall {
-            sends: vec![pb::WatchMatchesResponse { matches: vec![with_payload], settled: 9, columns: None }],
+            sends: vec![pb::WatchMatchesResponse { matches: vec![with_payload], settled: 9, ..Default::default() }],
             ends: Some(Ok(())),
         },
     ];

@@ -44,6 +44,8 @@ pub struct Script {
     /// What was asked for of many elements.
     pub listed: Vec<pb::ElementFilter>,
     pub withdrawn: Vec<pb::WithdrawElementsRequest>,
+    /// How often a drop was asked for.
+    pub drops: u32,
 }
 
 impl Script {
@@ -162,7 +164,11 @@ pub fn found(cursor: u64) -> pb::Match {
 
 /// A message of matches at these cursors.
 pub fn part(cursors: &[u64], settled: u64) -> pb::WatchMatchesResponse {
-    pb::WatchMatchesResponse { matches: cursors.iter().map(|&cursor| found(cursor)).collect(), settled, columns: None }
+    pb::WatchMatchesResponse {
+        matches: cursors.iter().map(|&cursor| found(cursor)).collect(),
+        settled,
+        ..Default::default()
+    }
 }
 
 fn outcomes(part: pb::WatchMatchesResponse) -> pb::WatchOutcomesResponse {
@@ -175,7 +181,7 @@ fn outcomes(part: pb::WatchMatchesResponse) -> pb::WatchOutcomesResponse {
         ]
     };
     let outcomes = part.matches.into_iter().flat_map(both).collect();
-    pb::WatchOutcomesResponse { outcomes, settled: part.settled }
+    pb::WatchOutcomesResponse { outcomes, settled: part.settled, pool_dropped: part.pool_dropped }
 }
 
 impl Service {
@@ -385,6 +391,19 @@ impl MatchService for Service {
         let (withdrawn, matched, ended, position) = (1000, 2, 3, 4711);
         let counts = pb::WithdrawElementsResponse { withdrawn, matched, ended, position, next_page_token };
         Ok(Response::new(counts))
+    }
+
+    async fn drop_pool(&self, request: Request<pb::DropPoolRequest>) -> Result<Response<pb::DropPoolResponse>, Status> {
+        let pb::DropPoolRequest { name, defined_at, wait_ms } = request.into_inner();
+        let mut script = self.script.lock().unwrap();
+        if !script.pools.iter().any(|pool| pool.name == name) {
+            return Err(Status::not_found(format!("pool {name:?} is not defined")));
+        }
+        // The first call comes to the end of its time.
+        script.drops += 1;
+        let dropped = script.drops > 1;
+        assert!(wait_ms > 0);
+        Ok(Response::new(pb::DropPoolResponse { defined_at, closed_at: 7, waiting: 1234, dropped }))
     }
 
     async fn get_pool(&self, request: Request<pb::GetPoolRequest>) -> Result<Response<pb::GetPoolResponse>, Status> {

@@ -64,7 +64,10 @@ impl History {
                     self.arrived_ms.push(frame.time_ms);
                 }
                 EventKind::Reprobe { .. } => self.reprobes += 1,
-                EventKind::Withdrawal { .. } | EventKind::PoolDefined { .. } => {}
+                EventKind::Withdrawal { .. }
+                | EventKind::PoolDefined { .. }
+                | EventKind::PoolClosed { .. }
+                | EventKind::PoolDropped { .. } => {}
             }
             self.oracle.extend(oracle.on_event(event.x, frame.time_ms, &event.kind).unwrap());
         }

@@ -9,6 +9,7 @@ mod clients;
 mod clocks;
 mod crash_points;
 mod disk;
+mod drops;
 mod edge;
 mod elements;
 mod exact;

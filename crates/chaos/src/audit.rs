@@ -75,7 +75,7 @@ impl Audit {
             }
             // Whoever asked once and alone is told that it was he.
             WithdrawOutcome::AlreadyWithdrawn => match reason {
-                Some(WithdrawReason::Expired) => true,
+                Some(WithdrawReason::Expired | WithdrawReason::Dropped) => true,
                 Some(WithdrawReason::Client) => withdrawn.calls > 1,
                 None => false,
             },
@@ -85,6 +85,7 @@ impl Audit {
         let told = match reason {
             Some(WithdrawReason::Client) => EndReason::Withdrawn,
             Some(WithdrawReason::Expired) => EndReason::Expired,
+            Some(WithdrawReason::Dropped) => EndReason::Dropped,
             None => EndReason::Unspecified,
         };
         let same = fits && withdrawn.reason == told && same_match(truth, end, withdrawn.found.as_ref());
@@ -99,6 +100,7 @@ impl Audit {
             ElementState::Matched => end.is_some_and(|end| end.reason.is_none()),
             ElementState::Withdrawn => end.and_then(|end| end.reason) == Some(WithdrawReason::Client),
             ElementState::Expired => end.and_then(|end| end.reason) == Some(WithdrawReason::Expired),
+            ElementState::Dropped => end.and_then(|end| end.reason) == Some(WithdrawReason::Dropped),
             ElementState::Waiting | ElementState::Unspecified => false,
         };
         let same = fits

@@ -34,6 +34,7 @@ impl Decided {
             (Some((a, b)), _) => What::Pair(a.0, b.0),
             (None, Some(WithdrawReason::Client)) => What::Withdrawn(element.0),
             (None, Some(WithdrawReason::Expired)) => What::Expired(element.0),
+            (None, Some(WithdrawReason::Dropped)) => What::Dropped(element.0),
             (None, None) => What::Nothing,
         };
         Seen { cursor: x.0, what }
@@ -127,6 +128,7 @@ impl Truth {
                 None
             }
             EventKind::Withdrawal { reason, .. } => Some(*reason),
+            EventKind::PoolClosed { .. } | EventKind::PoolDropped { .. } => None,
         };
         match self.oracle.on_event(x, time_ms, kind) {
             Ok(None) => {}

@@ -13,6 +13,8 @@ pub enum WithdrawReason {
     Client,
     /// Its time to live ended.
     Expired,
+    /// Its pool is dropped.
+    Dropped,
 }
 
 /// One entry of the log.
@@ -32,21 +34,24 @@ impl Event {
             EventKind::Arrival { pool, .. } | EventKind::Reprobe { pool, .. } | EventKind::Withdrawal { pool, .. } => {
                 Some(*pool)
             }
-            EventKind::PoolDefined { .. } => None,
+            EventKind::PoolDefined { .. } | EventKind::PoolClosed { .. } | EventKind::PoolDropped { .. } => None,
         }
     }
 
     /// The place of its element, when one slice alone searches for it: elsewhere nobody can meet it. None when the event matters
-    /// everywhere.
+    /// everywhere, or `pool_of` does not know the pool.
     #[must_use]
-    pub fn only_at<'p>(&self, pool_of: impl Fn(PoolId) -> &'p Pool) -> Option<Place> {
+    pub fn only_at<'p>(&self, pool_of: impl Fn(PoolId) -> Option<&'p Pool>) -> Option<Place> {
         let (pool, element, row) = match &self.kind {
             EventKind::Arrival { pool, row } => (*pool, ElementId::from(self.x), row),
             EventKind::Reprobe { element, pool, row, .. } => (*pool, *element, row),
             // Small, and not known to be of a pool with a key.
-            EventKind::Withdrawal { .. } | EventKind::PoolDefined { .. } => return None,
+            EventKind::Withdrawal { .. }
+            | EventKind::PoolDefined { .. }
+            | EventKind::PoolClosed { .. }
+            | EventKind::PoolDropped { .. } => return None,
         };
-        let pool = pool_of(pool);
+        let pool = pool_of(pool)?;
         (pool.split() != Split::Index).then(|| pool.place(element, row))
     }
 }
@@ -87,6 +92,18 @@ pub enum EventKind {
         pool: PoolId,
         /// What the client defined.
         definition: Arc<PoolDefinition>,
+    },
+    /// A pool is being dropped: no element arrives in it any more, and none searches again. Those that wait are withdrawn by events
+    /// of their own.
+    PoolClosed {
+        /// Its number.
+        pool: PoolId,
+    },
+    /// A pool that was closed is gone: every event of it is decided and stable, and no element of it waits. No later event names it,
+    /// and no later pool has its number; its name may be another's.
+    PoolDropped {
+        /// Its number.
+        pool: PoolId,
     },
 }
 

@@ -7,6 +7,7 @@
 
 mod admit;
 mod checkpoint;
+mod drops;
 mod elements;
 mod ended;
 mod ids;
@@ -28,6 +29,8 @@ pub use admit::{
     check_columns,
 };
 pub use checkpoint::{Base, Fold, Kept, PoolBase};
+pub use drops::DROPPED_NAMES_MAX;
+use drops::Drops;
 use elements::{At, Elements, Slot, View};
 pub use ended::Remembered;
 use ended::{Ended, Idempotency, Keys};
@@ -52,11 +55,17 @@ use crate::{
 /// So many elements that ended are passed over in about the time in which one that waits is looked at.
 const ENDED_PER_WAITING: usize = 32;
 
+/// A pool is there as long as elements of it wait.
+const DEFINED: &str = "a pool of which elements wait is defined";
+
 /// The balancer's knowledge.
 #[derive(Debug)]
 pub struct Ledger {
     limits: LedgerLimits,
-    pools: Vec<PoolEntry>,
+    /// Those that are defined, and those whose end is not stable.
+    pools: BTreeMap<PoolId, PoolEntry>,
+    next_pool: PoolId,
+    drops: Drops,
     by_name: HashMap<Box<str>, PoolId>,
     elements: Elements,
     /// How many elements wait in all pools.
@@ -130,7 +139,9 @@ impl Ledger {
     pub fn new(limits: LedgerLimits, shards: u32) -> Ledger {
         Ledger {
             limits,
-            pools: Vec::new(),
+            pools: BTreeMap::new(),
+            next_pool: PoolId(0),
+            drops: Drops::default(),
             by_name: HashMap::new(),
             elements: Elements::default(),
             waiting: Waiting::default(),
@@ -178,10 +189,25 @@ impl Ledger {
         assert!(x > self.recorded, "{x} is recorded after {}", self.recorded);
         match kind {
             EventKind::PoolDefined { pool, definition } => {
-                assert_eq!(pool.0 as usize, self.pools.len(), "pools are numbered in order");
+                assert_eq!(*pool, self.next_pool, "pools are numbered in order");
                 let pool = Pool::compile(*pool, Arc::clone(definition))?;
-                self.by_name.insert(definition.name.as_str().into(), pool.id);
-                self.pools.push(PoolEntry { pool, defined_at: x, counts: PoolCounts::default() });
+                self.define(pool, x);
+            }
+            EventKind::PoolClosed { pool } => {
+                let entry = self.pools.get_mut(pool).expect("a pool is defined before it is closed");
+                if entry.closed_at.is_none() {
+                    (entry.closed_at, entry.last) = (Some(x), x);
+                    self.drops.close(*pool, entry.counts.waiting == 0);
+                }
+            }
+            EventKind::PoolDropped { pool } => {
+                let entry = self.pools.get_mut(pool).expect("a pool is defined before it is dropped");
+                entry.dropped_at = Some(x);
+                let name = entry.pool.definition.name.as_str();
+                if self.by_name.get(name) == Some(pool) {
+                    self.by_name.remove(name);
+                }
+                self.drops.drop(x, *pool);
             }
             EventKind::Arrival { pool, row } => {
                 let client = client.expect("an arrival comes with its client part");
@@ -189,19 +215,38 @@ impl Ledger {
                 self.record_run(x, time_ms, &Run::all(Arc::new(batch)));
                 return Ok(());
             }
-            EventKind::Withdrawal { element, reason, .. } => {
+            EventKind::Withdrawal { element, reason, pool } => {
+                self.named(*pool, x);
                 self.naming.insert(x, (*element, Some(*reason)));
                 if self.elements.waits(*element).is_some() {
                     self.closing.entry(*element).or_insert(x);
                 }
             }
-            EventKind::Reprobe { element, .. } => {
+            EventKind::Reprobe { element, pool, .. } => {
+                self.named(*pool, x);
                 self.naming.insert(x, (*element, None));
                 self.schedule_reprobe(*element, time_ms);
             }
         }
         self.recorded_at(x, time_ms);
         Ok(())
+    }
+
+    fn define(&mut self, pool: Pool, defined_at: EventId) -> &mut PoolEntry {
+        let id = pool.id;
+        self.next_pool = PoolId(id.0.checked_add(1).expect("fewer pools are ever defined"));
+        self.by_name.insert(pool.definition.name.as_str().into(), id);
+        let (closed_at, dropped_at, last) = (None, None, EventId::ZERO);
+        let counts = PoolCounts::default();
+        let entry = PoolEntry { pool, defined_at, closed_at, dropped_at, last, counts };
+        self.pools.entry(id).insert_entry(entry).into_mut()
+    }
+
+    /// Event `x` names a pool.
+    fn named(&mut self, pool: PoolId, x: EventId) {
+        if let Some(entry) = self.pools.get_mut(&pool).filter(|entry| entry.closed_at.is_some()) {
+            entry.last = x;
+        }
     }
 
     /// Records arrivals that were given ids from `first` on, or are read back from the log.
@@ -254,9 +299,9 @@ impl Ledger {
     #[must_use]
     pub fn only_at(&self, event: &Event) -> Option<Place> {
         let &EventKind::Withdrawal { element, pool, .. } = &event.kind else {
-            return event.only_at(|pool| &self.pool(pool).pool);
+            return event.only_at(|pool| Some(&self.find_pool(pool)?.pool));
         };
-        let pool = &self.pool(pool).pool;
+        let pool = &self.find_pool(pool)?.pool;
         let at = self.elements.waits(element).filter(|_| pool.split() != Split::Index)?;
         let view = self.elements.view(at);
         Some(pool.place(element, &view.batch.row(view.row)))
@@ -301,7 +346,11 @@ impl Ledger {
 
     fn move_stable(&mut self) {
         let told = self.told.iter().copied().min().expect("a cluster has a shard");
-        self.stable = self.stored.min(told).max(self.stable);
+        let stable = self.stored.min(told);
+        if stable > self.stable {
+            self.stable = stable;
+            self.forget_dropped();
+        }
         while let Some(Unstable { at, .. }) = self.unstable.pop_front_if(|unstable| unstable.x <= self.stable) {
             self.elements.release(at);
         }
@@ -335,7 +384,8 @@ impl Ledger {
         let waited = |element: &ElementId| self.elements.waits(*element).is_some() || known.contains(element);
         let left_out = |element: &ElementId| element.arrival() <= self.stable && !waited(element);
         let naming = self.naming.iter().filter(|&(&x, (element, _))| x > self.stable && left_out(element));
-        let defined = self.pools.iter().filter(|pool| pool.defined_at <= self.stable);
+        let left_in = |pool: &&PoolEntry| pool.dropped_at.is_none() || !self.planted.is(Bug::CutLeavesOutDropped);
+        let defined = self.pools.values().filter(|pool| pool.defined_at <= self.stable).filter(left_in);
         let pools = defined.map(|entry| (entry.pool.id, Arc::clone(&entry.pool.definition))).collect();
         let left_out = naming.map(|(_, &(element, _))| element).collect();
         SliceCut { through: self.stable, pools, waiting, whole, left_out }
@@ -343,17 +393,18 @@ impl Ledger {
 
     /// The pools that are split by index in which few wait at the stable cut.
     fn whole_at_cut(&self) -> BTreeSet<PoolId> {
-        let mut waiting = vec![0; self.pools.len()];
+        let mut waiting: HashMap<PoolId, usize> = HashMap::new();
         let elements = self.elements.waiting_after(ElementId(0));
         let unstable = self.unstable.iter().map(|unstable| (unstable.element, unstable.at));
         for (element, at) in elements.chain(unstable) {
             if element.arrival() <= self.stable {
-                waiting[self.elements.view(at).batch.pool().0 as usize] += 1;
+                *waiting.entry(self.elements.view(at).batch.pool()).or_default() += 1;
             }
         }
-        let defined = self.pools.iter().filter(|pool| pool.defined_at <= self.stable).map(|entry| &entry.pool);
+        let defined = self.pools.values().filter(|pool| pool.defined_at <= self.stable).map(|entry| &entry.pool);
         let by_index = defined.filter(|pool| pool.split() == Split::Index);
-        by_index.map(|pool| pool.id).filter(|pool| waiting[pool.0 as usize] <= WHOLE_MAX).collect()
+        let few = |pool: &PoolId| waiting.get(pool).is_none_or(|&waiting| waiting <= WHOLE_MAX);
+        by_index.map(|pool| pool.id).filter(few).collect()
     }
 
     /// What became of an element.
@@ -384,19 +435,35 @@ impl Ledger {
     /// When there is none.
     #[must_use]
     pub fn pool(&self, id: PoolId) -> &PoolEntry {
-        &self.pools[id.0 as usize]
+        self.find_pool(id).expect("a pool that is named is defined")
     }
 
-    /// All pools, in order of definition.
+    /// A pool by its number, if it is defined, or its end is not stable.
     #[must_use]
-    pub fn pools(&self) -> &[PoolEntry] {
-        &self.pools
+    pub fn find_pool(&self, id: PoolId) -> Option<&PoolEntry> {
+        self.pools.get(&id)
+    }
+
+    /// All pools that are defined, in order of definition, those that are being dropped among them.
+    pub fn pools(&self) -> impl Iterator<Item = &PoolEntry> {
+        self.pools.values().filter(|entry| entry.dropped_at.is_none())
+    }
+
+    /// How many these are.
+    #[must_use]
+    pub fn pool_count(&self) -> usize {
+        self.by_name.len()
+    }
+
+    /// Pools that are dropped by events above the stable cut, which nodes may still have to know.
+    pub fn pools_leaving(&self) -> impl Iterator<Item = &PoolEntry> {
+        self.pools.values().filter(|entry| entry.dropped_at.is_some())
     }
 
     /// The number the next pool gets.
     #[must_use]
     pub fn next_pool(&self) -> PoolId {
-        PoolId(u32::try_from(self.pools.len()).expect("few pools"))
+        self.next_pool
     }
 
     /// The last event recorded.
@@ -438,7 +505,7 @@ impl Ledger {
     /// The same by pool, counted anew: what `waiting_bytes` and the pools' counts have to be.
     #[must_use]
     pub fn count_waiting_bytes(&self) -> BTreeMap<PoolId, u64> {
-        let mut counted: BTreeMap<PoolId, u64> = self.pools.iter().map(|entry| (entry.pool.id, 0)).collect();
+        let mut counted: BTreeMap<PoolId, u64> = self.pools.keys().map(|&pool| (pool, 0)).collect();
         for (_, at) in self.elements.waiting_after(ElementId(0)) {
             let View { batch, row, .. } = self.elements.view(at);
             *counted.entry(batch.pool()).or_default() += batch.waiting_bytes(row..row + 1);
@@ -527,7 +594,7 @@ impl Ledger {
 
     /// Elements of a pool begin to wait.
     fn count_in(&mut self, pool: PoolId, count: u64, bytes: u64) {
-        let counts = &mut self.pools[pool.0 as usize].counts;
+        let counts = &mut self.pools.get_mut(&pool).expect(DEFINED).counts;
         self.waiting.add(counts.waiting, count, self.limits.waiting_total_max);
         self.waiting_bytes.add(counts.waiting_bytes, bytes, self.limits.waiting_bytes_total_max);
         counts.waiting += count;
@@ -536,7 +603,7 @@ impl Ledger {
 
     /// One of them waits no longer.
     fn count_out(&mut self, pool: PoolId, bytes: u64) {
-        let counts = &mut self.pools[pool.0 as usize].counts;
+        let counts = &mut self.pools.get_mut(&pool).expect(DEFINED).counts;
         self.waiting.remove(counts.waiting, 1, self.limits.waiting_total_max);
         counts.waiting -= 1;
         if !self.planted.is(Bug::BytesKept) {
@@ -617,12 +684,7 @@ impl Ledger {
             Some(_) => None,
             None => Some(withdrawn.ok_or(DecisionError::NoWithdrawal { told })?),
         };
-        let counts = &mut self.pools[pool.0 as usize].counts;
-        match reason {
-            None => counts.matches += 1,
-            Some(WithdrawReason::Client) => counts.withdrawn += 1,
-            Some(WithdrawReason::Expired) => counts.expired += 1,
-        }
+        self.pools.get_mut(&pool).expect(DEFINED).counts.count(reason);
         Ok(Retired { x: told.x, pool, time_ms, element: (element, at), anchor, reason })
     }
 

@@ -63,6 +63,14 @@ impl Oracle {
                 }
                 Ok(anchor.map(|anchor| Retirement { x, element: *element, anchor: Some(anchor) }))
             }
+            // What it means for those who wait is written as withdrawals.
+            EventKind::PoolClosed { .. } => Ok(None),
+            EventKind::PoolDropped { pool } => {
+                let waits = self.waiting.values().any(|waiting| waiting.pool == *pool);
+                assert!(!waits, "{x} drops {pool}, of which elements wait");
+                self.pools.remove(pool).expect("a pool is defined before it is dropped");
+                Ok(None)
+            }
             EventKind::Withdrawal { element, .. } => {
                 let waited = self.waiting.remove(element).is_some();
                 Ok(waited.then_some(Retirement { x, element: *element, anchor: None }))

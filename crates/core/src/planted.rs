@@ -88,11 +88,25 @@ pub enum Bug {
     HeldOvertaken,
     /// The bytes of an element that ends are counted as waiting for ever.
     BytesKept,
+    /// A pool is dropped while elements of it wait.
+    DroppedTooEarly,
+    /// Elements are let into a pool that is being dropped.
+    ClosedAdmits,
+    /// Some elements of a pool that is being dropped are not withdrawn.
+    DropLeavesElements,
+    /// A checkpoint forgets which pools are being dropped.
+    CheckpointForgetsClosed,
+    /// After a checkpoint a new pool gets the number of one that was dropped.
+    PoolNumberReused,
+    /// A slice forgets a pool once it is closed.
+    SliceForgetsClosed,
+    /// A cut leaves out pools that are dropped only above it.
+    CutLeavesOutDropped,
 }
 
 impl Bug {
     /// All of them; `--planted N` counts from 1.
-    pub const ALL: [Bug; 40] = [
+    pub const ALL: [Bug; 47] = [
         Bug::ProbeNotComplete,
         Bug::ClaimBeforeOwnProbe,
         Bug::ListFactorOne,
@@ -133,6 +147,13 @@ impl Bug {
         Bug::UndecidedAdmitted,
         Bug::HeldOvertaken,
         Bug::BytesKept,
+        Bug::DroppedTooEarly,
+        Bug::ClosedAdmits,
+        Bug::DropLeavesElements,
+        Bug::CheckpointForgetsClosed,
+        Bug::PoolNumberReused,
+        Bug::SliceForgetsClosed,
+        Bug::CutLeavesOutDropped,
     ];
 }
 

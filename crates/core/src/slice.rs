@@ -378,6 +378,13 @@ impl Slice {
             EventKind::PoolDefined { pool, definition } => {
                 self.pools.define(x, *pool, Arc::clone(definition), &self.placement, Others::Whole)?;
             }
+            EventKind::PoolClosed { pool } => {
+                if self.planted.is(Bug::SliceForgetsClosed) {
+                    self.pools.forget(*pool);
+                }
+            }
+            // Nothing of it is in flight. Who is not known to be retired yet will be, and is looked for in vain.
+            EventKind::PoolDropped { pool } => self.pools.forget(*pool),
             EventKind::Withdrawal { element, pool, .. } => {
                 if self.pools.get(x, *pool)?.settled {
                     self.settle_withdrawal(x, *element, *pool)?;

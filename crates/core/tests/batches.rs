@@ -186,7 +186,7 @@ impl Pair {
     fn said(ledger: &Ledger, last: u64) -> Vec<String> {
         let mut said =
             vec![format!("{} {:?}", ledger.waiting(), ledger.next_due_ms()), format!("{:?}", ledger.cut(|_| true))];
-        said.extend(ledger.pools().iter().map(|pool| format!("{:?}", pool.counts)));
+        said.extend(ledger.pools().map(|pool| format!("{:?}", pool.counts)));
         said.extend((0..=last).map(|id| format!("{:?}", ledger.status(ElementId(id)))));
         for pool in 0..POOLS as u32 {
             said.extend((0..20_000).map(|key| format!("{:?}", ledger.find(PoolId(pool), &format!("k{key}")))));
@@ -219,7 +219,7 @@ fn batches_come_to_what_their_elements_would_one_by_one() {
             for ledger in [&pair.one_by_one, &pair.batches] {
                 let counted = ledger.count_waiting_bytes();
                 assert_eq!(ledger.waiting_bytes(), counted.values().sum::<u64>(), "seed {seed}, step {step}");
-                let by_pool = ledger.pools().iter().map(|entry| (entry.pool.id, entry.counts.waiting_bytes));
+                let by_pool = ledger.pools().map(|entry| (entry.pool.id, entry.counts.waiting_bytes));
                 assert_eq!(by_pool.collect::<std::collections::BTreeMap<_, _>>(), counted, "seed {seed}, step {step}");
             }
             if step % 100 == 99 {

@@ -118,6 +118,8 @@ fn record(ledger: &mut Ledger, x: &mut u64, at: u64, kind: &EventKind, client: O
         EventKind::Withdrawal { element, reason, .. } => format!("x{x} withdrawal of {element}, {reason:?}"),
         EventKind::Reprobe { element, .. } => format!("x{x} reprobe of {element}"),
         EventKind::PoolDefined { pool, .. } => format!("x{x} {pool}"),
+        EventKind::PoolClosed { pool } => format!("x{x} closes {pool}"),
+        EventKind::PoolDropped { pool } => format!("x{x} drops {pool}"),
     }]
 }
 

@@ -141,6 +141,13 @@ pub fn check_ledger(cx: &Cx, ledger: &Ledger, assigned: EventId, results_floor: 
             return Err(differs(format!("status of {element}"), found, format!("ended by {ended:?}")));
         }
     }
+    let pools = ledger.pools().map(|entry| entry.pool.id);
+    let (found, expected) = (pools.collect::<Vec<_>>(), cx.truth.pools_left());
+    let closing = ledger.pools_closing() + ledger.pools_leaving().count();
+    if found != expected || closing > 0 || cut.pools.len() != found.len() {
+        let found = format!("{found:?}, {closing} closing or leaving, cut {:?}", cut.pools);
+        return Err(differs("pools at the end", found, format!("{expected:?}")));
+    }
     check_counts(cx, ledger, waiting.len() as u64)?;
     cx.truth.check_timers()?;
     cx.truth.check_complete()
@@ -148,22 +155,24 @@ pub fn check_ledger(cx: &Cx, ledger: &Ledger, assigned: EventId, results_floor: 
 
 fn check_counts(cx: &Cx, ledger: &Ledger, waiting: u64) -> Result<(), Violation> {
     let mut sum = PoolCounts::default();
-    for PoolCounts { waiting, waiting_bytes, matches, withdrawn, expired } in
-        ledger.pools().iter().map(|entry| entry.counts)
+    for PoolCounts { waiting, waiting_bytes, matches, withdrawn, expired, dropped } in
+        ledger.pools().map(|entry| entry.counts)
     {
         sum.waiting += waiting;
         sum.waiting_bytes += waiting_bytes;
         sum.matches += matches;
         sum.withdrawn += withdrawn;
         sum.expired += expired;
+        sum.dropped += dropped;
     }
     let counted: u64 = ledger.count_waiting_bytes().values().sum();
     if (ledger.waiting_bytes(), sum.waiting_bytes) != (counted, counted) {
         let found = format!("{} in all, {} by pool", ledger.waiting_bytes(), sum.waiting_bytes);
         return Err(differs("bytes waiting", found, counted.to_string()));
     }
-    let (matches, withdrawals) = cx.truth.outcomes();
-    let (found, expected) = ((sum.waiting, sum.matches, sum.withdrawn + sum.expired), (waiting, matches, withdrawals));
+    let (matches, withdrawals) = cx.truth.outcomes_of_pools_left();
+    let withdrawn = sum.withdrawn + sum.expired + sum.dropped;
+    let (found, expected) = ((sum.waiting, sum.matches, withdrawn), (waiting, matches, withdrawals));
     if found == expected {
         return Ok(());
     }

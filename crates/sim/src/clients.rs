@@ -18,6 +18,8 @@ pub struct Clients {
     rng: Rng,
     /// Which stream the next submission goes into.
     streams: Rng,
+    /// Which pools are dropped, and when.
+    drops: Rng,
     /// Submissions so far.
     submitted: u64,
     left: u64,
@@ -29,7 +31,7 @@ impl Clients {
     /// Clients that have done nothing yet.
     #[must_use]
     pub fn new(rng: Rng, actions: u64) -> Clients {
-        Clients { streams: rng.fork(1), submitted: 0, rng, left: actions, made: Vec::new() }
+        Clients { streams: rng.fork(1), drops: rng.fork(2), submitted: 0, rng, left: actions, made: Vec::new() }
     }
 
     /// Does something, and says when to do the next thing.
@@ -52,8 +54,19 @@ impl Clients {
         // The first pool before anything else, the others in mid-stream; all again now and then, which changes nothing.
         let defined = (all.saturating_sub(self.left) * pools / all + 1).min(pools);
         for number in 0..defined {
-            let definition = cx.scenario.work.pools[usize::try_from(number).expect("few pools")].definition.clone();
+            let mut definition = cx.scenario.work.pools[usize::try_from(number).expect("few pools")].definition.clone();
+            // One that was dropped comes again with another rule, which is split in another way.
+            let others = ["a.role == b.role", "abs(a.skill - b.skill) <= 5", "true"];
+            let next = balancer.ledger().map_or(0, |ledger| ledger.next_pool().0 as usize);
+            if let Some(again) = next.checked_sub(cx.scenario.work.pools.len()) {
+                definition.rule = others[again % others.len()].to_owned();
+            }
             balancer.define(cx, &definition);
+        }
+        if cx.scenario.work.drop_permille > 0 && self.drops.chance(cx.scenario.work.drop_permille) {
+            let number = usize::try_from(self.drops.below(defined)).expect("few pools");
+            let name = cx.scenario.work.pools[number].definition.name.clone();
+            balancer.drop_pool(cx, &name);
         }
         if self.rng.chance(cx.scenario.work.withdraw_permille) {
             let element = ElementId(self.rng.range(1, balancer.assigned().0.max(1)));

@@ -90,6 +90,8 @@ pub struct WorkPlan {
     pub keyed_permille: u64,
     /// How often a submission brings its own time to live.
     pub ttl_permille: u64,
+    /// How often a pool is dropped before an action.
+    pub drop_permille: u64,
 }
 
 /// How messages travel.
@@ -185,6 +187,9 @@ const WHOLE_DICE: u64 = 201;
 /// Chosen so that the seeds of [`crate::regressions`], and those that find the rarest planted bugs, tell nobody's reach, as none did
 /// when these were found.
 const REACH_DICE: u64 = 2648;
+
+/// Chosen so that the seeds of [`crate::regressions`] drop no pool, as none did when these were found.
+const DROP_DICE: u64 = 61;
 
 impl Scenario {
     /// What `seed` stands for.
@@ -308,7 +313,12 @@ fn draw_work(dice: &Rng) -> WorkPlan {
         retry_permille: rng.pick(&[0, 50]),
         keyed_permille: 100,
         ttl_permille: rng.pick(&[0, 0, 200, 600]),
+        drop_permille: draw_drops(&mut dice.fork(DROP_DICE)),
     }
+}
+
+fn draw_drops(rng: &mut Rng) -> u64 {
+    rng.pick(&[0, 0, 0, 0, 20, 60])
 }
 
 fn draw_net(rng: &mut Rng) -> NetPlan {

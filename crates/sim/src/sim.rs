@@ -137,6 +137,7 @@ impl Sim {
             [s.matchers_refused_feed, s.matchers_refused_fetch, s.matchers_refused_known, s.gatherers_refused];
         s.refused_runs = u64::from(refused.iter().any(|&refused| refused > 0));
         (self.cx.stats.matches, self.cx.stats.withdrawals) = outcomes;
+        self.cx.stats.pools_dropped = self.cx.truth.pools_dropped();
         Outcome { stats: self.cx.stats, fingerprint: self.cx.trace.fingerprint(), violation }
     }
 

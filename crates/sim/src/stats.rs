@@ -37,6 +37,8 @@ stats! {
     matches,
     /// Elements withdrawn by clients, or expired.
     withdrawals,
+    /// Pools dropped.
+    pools_dropped,
     /// Submissions refused, as they should be.
     refused,
     /// Messages sent.

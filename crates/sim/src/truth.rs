@@ -22,6 +22,8 @@ pub struct Truth {
     events: Vec<Decided>,
     elements: HashMap<ElementId, Known>,
     pools: Vec<Pool>,
+    /// By pool, when it was closed and when it was dropped.
+    drops: Vec<(Option<EventId>, Option<EventId>)>,
     /// Which element an idempotency key made last, and how many keys had made one by then.
     made: HashMap<(PoolId, Box<str>), (ElementId, usize)>,
     /// How many elements were made with an idempotency key.
@@ -75,6 +77,7 @@ impl Truth {
             events: vec![Decided::default()],
             elements: HashMap::new(),
             pools: Vec::new(),
+            drops: Vec::new(),
             made: HashMap::new(),
             keyed: 0,
             keys: HashMap::new(),
@@ -99,6 +102,21 @@ impl Truth {
         let retirements = || self.events.iter().filter_map(|event| event.retirement);
         let matches = retirements().filter(|retirement| retirement.anchor.is_some()).count();
         (matches as u64, (retirements().count() - matches) as u64)
+    }
+
+    /// The same of the pools that are not dropped.
+    #[must_use]
+    pub fn outcomes_of_pools_left(&self) -> (u64, u64) {
+        let left = |told: &Retirement| self.drops[self.elements[&told.element].pool.0 as usize].1.is_none();
+        let retirements = || self.events.iter().filter_map(|event| event.retirement).filter(left);
+        let matches = retirements().filter(|retirement| retirement.anchor.is_some()).count();
+        (matches as u64, (retirements().count() - matches) as u64)
+    }
+
+    /// How many pools were dropped.
+    #[must_use]
+    pub fn pools_dropped(&self) -> u64 {
+        self.drops.iter().filter(|(_, dropped)| dropped.is_some()).count() as u64
     }
 
     /// Every element of the durable log, and the event that ended it.
@@ -134,6 +152,7 @@ impl Truth {
         let mut clients = clients.iter();
         for event in &frame.events {
             self.check_time(event, frame.time_ms)?;
+            self.check_drops(event)?;
             let decided = self.oracle.on_event(event.x, frame.time_ms, &event.kind);
             let retirement = decided.expect("what the ledger recorded compiles");
             let reason = match &event.kind {
@@ -149,7 +168,10 @@ impl Truth {
                 EventKind::PoolDefined { pool, definition } => {
                     let pool = Pool::compile(*pool, Arc::clone(definition));
                     self.pools.push(pool.expect("what the ledger recorded compiles"));
+                    self.drops.push((None, None));
                 }
+                EventKind::PoolClosed { pool } => self.drops[pool.0 as usize].0 = Some(event.x),
+                EventKind::PoolDropped { pool } => self.drops[pool.0 as usize].1 = Some(event.x),
                 EventKind::Withdrawal { .. } => {}
             }
             for end in retirement.iter().flat_map(Retirement::ends) {
@@ -164,9 +186,9 @@ impl Truth {
 
     /// The place of an event's element, when one slice alone is concerned by it.
     fn only_at(&self, event: &Event) -> Option<Place> {
-        let pool = |pool: PoolId| &self.pools[pool.0 as usize];
+        let pool = |pool: PoolId| Some(&self.pools[pool.0 as usize]);
         match event.kind {
-            EventKind::Withdrawal { element, pool: of, .. } if pool(of).split() != Split::Index => {
+            EventKind::Withdrawal { element, pool: of, .. } if self.pools[of.0 as usize].split() != Split::Index => {
                 Some(self.place(element))
             }
             _ => event.only_at(pool),
@@ -264,6 +286,10 @@ impl Truth {
         for element in self.oracle.waiting() {
             let known = &self.elements[&element];
             let schedule = &self.pools[known.pool.0 as usize].definition.reprobe_ms;
+            if let (Some(closed), _) = self.drops[known.pool.0 as usize] {
+                let found = format!("{element} waits, and its pool was closed at {closed}");
+                return Err(differs("a pool at the end", found, "nobody waits in it".to_owned()));
+            }
             let last_ms = schedule.iter().max().map_or(0, |last| known.arrived_ms + last + 1);
             if known.expires_ms.is_some() || known.searched_ms < last_ms {
                 let found = format!("searched at {}, expires {:?}", known.searched_ms, known.expires_ms);
@@ -304,7 +330,9 @@ impl Truth {
             let known = &self.elements[&element];
             let schedule = &self.pools[known.pool.0 as usize].definition.reprobe_ms;
             let due_ms = schedule.iter().map(|delay| known.arrived_ms + delay + 1).filter(|&due| due <= time_ms).max();
-            let searched = !arrives || due_ms.is_none_or(|due_ms| known.searched_ms >= due_ms);
+            // Nobody searches in a pool that is being dropped.
+            let closed = self.drops[known.pool.0 as usize].0.is_some();
+            let searched = closed || !arrives || due_ms.is_none_or(|due_ms| known.searched_ms >= due_ms);
             if known.expires_ms.is_some_and(|due_ms| due_ms <= time_ms) || !searched {
                 let found = format!("expires {:?}, was to search {due_ms:?}", known.expires_ms);
                 let expected = format!("nothing due at {time_ms} is left at {}", event.x);
@@ -312,6 +340,40 @@ impl Truth {
             }
         }
         Ok(())
+    }
+
+    /// What a pool is dropped by comes in order; nothing arrives in one that is closed, and nothing names one that is gone.
+    fn check_drops(&self, event: &Event) -> Result<(), Violation> {
+        let wrong = |pool: PoolId, expected: &str| {
+            let found = format!("{:?} at {}, and it was closed and dropped at {:?}", event.kind, event.x, self.drops);
+            Err(differs(format!("an event of {pool}"), found, expected.to_owned()))
+        };
+        let of = |pool: PoolId| self.drops.get(pool.0 as usize).copied().unwrap_or_default();
+        match &event.kind {
+            EventKind::PoolDefined { pool, .. } if pool.0 as usize != self.pools.len() => wrong(*pool, "a new number"),
+            EventKind::PoolDefined { pool, definition } => {
+                let named = |pool: &Pool| pool.definition.name == definition.name && of(pool.id).1.is_none();
+                if self.pools.iter().any(named) { wrong(*pool, "a name that is free") } else { Ok(()) }
+            }
+            EventKind::PoolClosed { pool } if of(*pool) != (None, None) => wrong(*pool, "it was open"),
+            EventKind::PoolDropped { pool } => {
+                let waits = self.oracle.waiting().any(|element| self.elements[&element].pool == *pool);
+                let closed = matches!(of(*pool), (Some(_), None));
+                if waits || !closed { wrong(*pool, "it was closed, and nobody waited") } else { Ok(()) }
+            }
+            EventKind::Arrival { pool, .. } | EventKind::Reprobe { pool, .. } if of(*pool).0.is_some() => {
+                wrong(*pool, "it was open")
+            }
+            EventKind::Withdrawal { pool, .. } if of(*pool).1.is_some() => wrong(*pool, "it was there"),
+            _ => Ok(()),
+        }
+    }
+
+    /// At the end: every pool that was closed is dropped. Those that are not.
+    #[must_use]
+    pub fn pools_left(&self) -> Vec<PoolId> {
+        let left = self.pools.iter().zip(&self.drops).filter(|(_, (_, dropped))| dropped.is_none());
+        left.map(|(pool, _)| pool.id).collect()
     }
 
     /// A submission was refused because `holder` waits under its key; it was made when events up to `asked` had ids.

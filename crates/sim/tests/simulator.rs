@@ -32,7 +32,7 @@ fn clusters_decide_what_the_sequential_program_decides() {
     let rare = [stats.checkpoints_lost, stats.retries_from_checkpoint, stats.matchers_refused_feed];
     assert!(SEEDS < 3_000 || (rare.iter().all(|&count| count > 0) && stats.matchers_refused_fetch > 0), "{stats:?}");
     assert!(stats.peer_fetches > 0 && stats.matcher_fetches > 0 && stats.restarts_behind > 0, "{stats:?}");
-    assert!(stats.looked_ahead > SEEDS, "{stats:?}");
+    assert!(stats.looked_ahead > SEEDS && stats.pools_dropped > SEEDS / 5, "{stats:?}");
     assert!(stats.held_rows > SEEDS / 2 && stats.held_behind > SEEDS / 20 && stats.held_in_vain > 0, "{stats:?}");
 }
 
@@ -119,4 +119,11 @@ each_is_found! {
     letting_in_a_key_that_is_not_decided_is_found: UndecidedAdmitted,
     overtaking_what_is_held_is_found: HeldOvertaken,
     counting_the_bytes_of_what_ended_is_found: BytesKept,
+    dropping_a_pool_in_which_elements_wait_is_found: DroppedTooEarly,
+    letting_elements_into_a_pool_that_is_dropped_is_found: ClosedAdmits,
+    leaving_elements_of_a_dropped_pool_waiting_is_found: DropLeavesElements,
+    a_checkpoint_that_forgets_which_pools_are_dropped_is_found: CheckpointForgetsClosed,
+    a_pool_that_gets_the_number_of_another_is_found: PoolNumberReused,
+    a_slice_that_forgets_a_pool_too_early_is_found: SliceForgetsClosed,
+    a_cut_without_pools_that_are_dropped_later_is_found: CutLeavesOutDropped,
 }

@@ -38,6 +38,7 @@ pub enum What {
     Pair(u64, u64),
     Withdrawn(u64),
     Expired(u64),
+    Dropped(u64),
     /// Nothing that can be understood.
     Nothing,
 }
@@ -55,6 +56,7 @@ impl Seen {
             Some(EndedBy::Ended(ended)) => match ended.reason() {
                 EndReason::Withdrawn => What::Withdrawn(ended.id),
                 EndReason::Expired => What::Expired(ended.id),
+                EndReason::Dropped => What::Dropped(ended.id),
                 EndReason::Unspecified => What::Nothing,
             },
             Some(EndedBy::Match(_)) | None => What::Nothing,

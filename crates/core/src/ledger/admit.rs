@@ -73,6 +73,9 @@ pub enum SubmitError {
         /// Its length.
         found: usize,
     },
+    /// The pool is being dropped.
+    #[error("pool {0:?} is being dropped, and takes no more elements")]
+    PoolDropping(String),
     /// An element with this key waits.
     #[error("key {key:?} is waiting in pool {pool:?} already, as element {}", element.0)]
     KeyWaiting {
@@ -379,7 +382,7 @@ impl Ledger {
     /// Why a row is refused that was held in vain.
     #[must_use]
     pub fn held_in_vain(&self, batch: &Batch, row: usize, held_ms: u64) -> SubmitError {
-        let pool = self.pool(batch.pool()).pool.definition.name.clone();
+        let pool = self.pool_name(batch.pool()).as_ref().to_owned();
         SubmitError::Undecided { pool, key: text(batch.clients().key(row)), held_ms }
     }
 
@@ -392,7 +395,7 @@ impl Ledger {
     /// `asked`. So the answer is that of the sequential program.
     ///
     /// # Panics
-    /// When `first` is not after all that was recorded, or the pool is not known here.
+    /// When `first` is not after all that was recorded.
     pub fn admit_run(
         &mut self,
         first: EventId,
@@ -456,9 +459,17 @@ impl Ledger {
             let mismatch = || SubmitError::IdempotencyMismatch { key: key(), element };
             return Err(if same { Stopped::Retry(element) } else { Stopped::Refused(mismatch()) });
         }
-        let PoolEntry { pool, counts, .. } = self.pool(batch.pool());
+        // It may have been dropped since the element was checked.
+        let Some(entry) = self.find_pool(batch.pool()).filter(|entry| entry.dropped_at.is_none()) else {
+            let name = self.pool_name(batch.pool());
+            return Err(Stopped::Refused(SubmitError::UnknownPool(name.as_ref().to_owned())));
+        };
+        let PoolEntry { pool, counts, closed_at, .. } = entry;
         let definition = &pool.definition;
         let name = || definition.name.clone();
+        if closed_at.is_some() && !self.planted.is(Bug::ClosedAdmits) {
+            return Err(Stopped::Refused(SubmitError::PoolDropping(name())));
+        }
         // One that waits no longer is only remembered by its key.
         let waits = |holder: ElementId| holder >= first || self.elements.waits(holder).is_some();
         if let Some(element) = self.keys.get(key).filter(|&holder| waits(holder)) {

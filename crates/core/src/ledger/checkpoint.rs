@@ -6,13 +6,13 @@
 //! Invariants: C1 a ledger that starts from a checkpoint says and offers what one that read the whole log does, except of what
 //! the results have dropped; C2 elements leave in ascending order.
 
-use std::{ops::Range, sync::Arc};
+use std::{collections::BTreeMap, ops::Range, sync::Arc};
 
 use bytes::Bytes;
 use dovetail_rule::Row;
 
 use super::{
-    ClientPart, Ledger, LedgerLimits, Outcome, PoolCounts, PoolEntry, due_next,
+    ClientPart, DROPPED_NAMES_MAX, Ledger, LedgerLimits, Outcome, PoolCounts, due_next,
     ended::{Idempotency, Remembered},
     ids::Ids,
 };
@@ -30,8 +30,12 @@ pub struct Base {
     pub through: EventId,
     /// `time(through)` in milliseconds.
     pub time_ms: u64,
-    /// By number.
-    pub pools: Vec<PoolBase>,
+    /// The pools, by number.
+    pub pools: BTreeMap<PoolId, PoolBase>,
+    /// The number the next pool gets.
+    pub next_pool: PoolId,
+    /// Names of pools that are gone and decided something, in the order in which they were dropped.
+    pub dropped: Vec<(PoolId, Arc<str>)>,
     /// Idempotency keys, oldest first.
     pub idempotency: Vec<Remembered>,
 }
@@ -43,12 +47,16 @@ pub struct PoolBase {
     pub definition: Arc<PoolDefinition>,
     /// The event that defined it.
     pub defined_at: EventId,
+    /// The event that closed it, if it is being dropped.
+    pub closed_at: Option<EventId>,
     /// Matches decided.
     pub matches: u64,
     /// Elements withdrawn by clients.
     pub withdrawn: u64,
     /// Elements whose time to live ended.
     pub expired: u64,
+    /// Elements that waited when it was dropped.
+    pub dropped: u64,
 }
 
 /// An element that waits at a cut.
@@ -91,6 +99,8 @@ pub struct Fold {
     after: EventId,
     base: Base,
     idempotency: Idempotency,
+    /// Pools dropped since the old cut, in that order.
+    dropped: Vec<PoolId>,
     /// Retired since the old cut.
     ended: Ids,
     /// Times of the events by which elements searched again.
@@ -107,7 +117,8 @@ impl Fold {
         }
         let after = base.through;
         let base = Base { through, idempotency: Vec::new(), ..base };
-        Fold { after, base, idempotency, ended: Ids::default(), searched: ElementMap::default() }
+        let (dropped, ended, searched) = (Vec::new(), Ids::default(), ElementMap::default());
+        Fold { after, base, idempotency, dropped, ended, searched }
     }
 
     /// Whether an event or outcome is between the two cuts.
@@ -128,14 +139,10 @@ impl Fold {
         }
         told.ends().for_each(|element| self.ended.insert(element));
         // Of a pool that is defined between the cuts nothing is known yet.
-        let pools = self.base.pools.len().max(pool.0 as usize + 1);
-        self.base.pools.resize_with(pools, PoolBase::unknown);
-        let counts = &mut self.base.pools[pool.0 as usize];
-        match reason {
-            None => counts.matches += 1,
-            Some(WithdrawReason::Client) => counts.withdrawn += 1,
-            Some(WithdrawReason::Expired) => counts.expired += 1,
-        }
+        let pool = self.base.pools.entry(pool).or_insert_with(PoolBase::unknown);
+        let mut counts = pool.counts();
+        counts.count(reason);
+        pool.set_counts(counts);
     }
 
     /// Takes an event of a frame with this time; one that is not between the cuts is passed over. `client` belongs to an arrival.
@@ -146,11 +153,15 @@ impl Fold {
         self.base.time_ms = time_ms;
         match kind {
             EventKind::PoolDefined { pool, definition } => {
-                let pools = self.base.pools.len().max(pool.0 as usize + 1);
-                self.base.pools.resize_with(pools, PoolBase::unknown);
-                let known = &mut self.base.pools[pool.0 as usize];
+                let known = self.base.pools.entry(*pool).or_insert_with(PoolBase::unknown);
                 (known.definition, known.defined_at) = (Arc::clone(definition), x);
+                self.base.next_pool = self.base.next_pool.max(PoolId(pool.0 + 1));
             }
+            EventKind::PoolClosed { pool } => {
+                let known = self.base.pools.get_mut(pool).expect("a pool is defined before it is closed");
+                known.closed_at.get_or_insert(x);
+            }
+            EventKind::PoolDropped { pool } => self.dropped.push(*pool),
             EventKind::Arrival { pool, row } => {
                 let client = client.expect("an arrival comes with its client part");
                 self.idempotency.insert(*pool, client, row, ElementId::from(x));
@@ -191,8 +202,16 @@ impl Fold {
     /// All but the elements, once all events were taken.
     #[must_use]
     pub fn base(&self) -> Base {
-        let defined = self.base.pools.iter().take_while(|pool| pool.defined_at > EventId::ZERO);
-        Base { pools: defined.cloned().collect(), idempotency: self.idempotency.entries(), ..self.base.clone() }
+        let Base { mut pools, mut dropped, next_pool, through, time_ms, .. } = self.base.clone();
+        for id in &self.dropped {
+            let pool = pools.remove(id).expect("a pool is dropped once, after it was defined");
+            if pool.counts().outcomes() > 0 {
+                dropped.push((*id, pool.definition.name.as_str().into()));
+            }
+        }
+        dropped.drain(..dropped.len().saturating_sub(DROPPED_NAMES_MAX));
+        pools.retain(|_, pool| pool.defined_at > EventId::ZERO);
+        Base { pools, dropped, next_pool, through, time_ms, idempotency: self.idempotency.entries() }
     }
 
     /// What has become of an element of the old checkpoint; none if it waits no longer.
@@ -202,7 +221,7 @@ impl Fold {
             return None;
         }
         if let Some(times) = self.searched.get(&kept.element) {
-            let schedule = &self.base.pools[kept.pool.0 as usize].definition.reprobe_ms;
+            let schedule = &self.base.pools[&kept.pool].definition.reprobe_ms;
             for &time_ms in times {
                 kept.reprobe_ms = due_next(schedule, kept.arrived_ms, kept.reprobe_ms, time_ms);
             }
@@ -237,7 +256,7 @@ impl Fold {
 
     fn arrival(&self, element: ElementId, pool: PoolId, row: Arc<Row>, time_ms: u64, client: ClientPart) -> Kept {
         let ClientPart { key, payload, ttl_ms, .. } = client;
-        let schedule = &self.base.pools[pool.0 as usize].definition.reprobe_ms;
+        let schedule = &self.base.pools[&pool].definition.reprobe_ms;
         Kept {
             element,
             pool,
@@ -262,7 +281,19 @@ impl PoolBase {
             waiting_max: 0,
             payload_bytes_max: 0,
         };
-        PoolBase { definition: Arc::new(definition), defined_at: EventId::ZERO, matches: 0, withdrawn: 0, expired: 0 }
+        let (definition, defined_at, closed_at) = (Arc::new(definition), EventId::ZERO, None);
+        PoolBase { definition, defined_at, closed_at, matches: 0, withdrawn: 0, expired: 0, dropped: 0 }
+    }
+
+    /// Its counts, but for who waits.
+    fn counts(&self) -> PoolCounts {
+        let &PoolBase { matches, withdrawn, expired, dropped, .. } = self;
+        PoolCounts { matches, withdrawn, expired, dropped, ..PoolCounts::default() }
+    }
+
+    fn set_counts(&mut self, counts: PoolCounts) {
+        (self.matches, self.withdrawn) = (counts.matches, counts.withdrawn);
+        (self.expired, self.dropped) = (counts.expired, counts.dropped);
     }
 }
 
@@ -273,12 +304,18 @@ impl Ledger {
     /// When a pool does not compile here.
     pub fn from_checkpoint(limits: LedgerLimits, shards: u32, base: Base) -> Result<Ledger, DefineError> {
         let mut ledger = Ledger::new(limits, shards);
-        for (number, pool) in (0..).zip(base.pools) {
-            let PoolBase { definition, defined_at, matches, withdrawn, expired } = pool;
-            let pool = Pool::compile(PoolId(number), Arc::clone(&definition))?;
-            ledger.by_name.insert(definition.name.as_str().into(), pool.id);
-            let counts = PoolCounts { waiting: 0, waiting_bytes: 0, matches, withdrawn, expired };
-            ledger.pools.push(PoolEntry { pool, defined_at, counts });
+        for (id, pool) in base.pools {
+            let compiled = Pool::compile(id, Arc::clone(&pool.definition))?;
+            let entry = ledger.define(compiled, pool.defined_at);
+            entry.counts = pool.counts();
+            if let Some(closed_at) = pool.closed_at {
+                (entry.closed_at, entry.last) = (Some(closed_at), closed_at);
+                ledger.drops.close(id, false);
+            }
+        }
+        ledger.next_pool = base.next_pool.max(ledger.next_pool);
+        for (id, name) in base.dropped {
+            ledger.drops.remember(id, name);
         }
         for remembered in base.idempotency {
             ledger.idempotency.restore(remembered);

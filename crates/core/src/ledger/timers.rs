@@ -116,6 +116,9 @@ impl Ledger {
             };
             let view = self.elements.view(at);
             let pool = view.batch.pool();
+            if timer == Timer::Reprobe && self.pool(pool).closed_at.is_some() {
+                continue;
+            }
             events.push(match timer {
                 Timer::Expire => EventKind::Withdrawal { element, pool, reason: WithdrawReason::Expired },
                 Timer::Reprobe => {

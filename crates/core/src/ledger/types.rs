@@ -258,6 +258,26 @@ pub struct PoolCounts {
     pub withdrawn: u64,
     /// Elements whose time to live ended.
     pub expired: u64,
+    /// Elements that waited when the pool was dropped.
+    pub dropped: u64,
+}
+
+impl PoolCounts {
+    /// How many outcomes there were.
+    #[must_use]
+    pub fn outcomes(&self) -> u64 {
+        self.matches + self.withdrawn + self.expired + self.dropped
+    }
+
+    /// One more outcome: a match, or a withdrawal for that reason.
+    pub(super) fn count(&mut self, reason: Option<WithdrawReason>) {
+        match reason {
+            None => self.matches += 1,
+            Some(WithdrawReason::Client) => self.withdrawn += 1,
+            Some(WithdrawReason::Expired) => self.expired += 1,
+            Some(WithdrawReason::Dropped) => self.dropped += 1,
+        }
+    }
 }
 
 /// A pool with its counts.
@@ -267,6 +287,12 @@ pub struct PoolEntry {
     pub pool: Pool,
     /// The event that defined it.
     pub defined_at: EventId,
+    /// The event that closed it: it is being dropped.
+    pub closed_at: Option<EventId>,
+    /// The event that dropped it. It is kept until that is stable.
+    pub dropped_at: Option<EventId>,
+    /// The last event that names it, once it is closed.
+    pub(super) last: EventId,
     /// Its counts.
     pub counts: PoolCounts,
 }

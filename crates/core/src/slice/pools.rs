@@ -3,7 +3,11 @@
 //! An element's id does not tell its pool. Where few pools are split by index their tables are asked one after the other, which
 //! takes no memory; where many are, a map knows.
 
-use std::{collections::HashMap, mem, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashMap},
+    mem,
+    sync::Arc,
+};
 
 use dovetail_rule::{
     Row, Split,
@@ -28,6 +32,9 @@ const AHEAD_LISTED: usize = 4;
 /// The same where it takes the first: another may have taken that by then, but not often.
 const AHEAD_SETTLED: usize = 1;
 
+/// What is known of a pool that is asked for without an event: one before named it, and it is not dropped.
+const NAMED: &str = "a pool that is named is defined";
+
 /// All pools, by their numbers.
 #[derive(Debug)]
 pub(super) struct Pools {
@@ -40,7 +47,7 @@ pub(super) struct Pools {
     pub(super) looked_ahead: u64,
     /// Of the tables.
     secret: Secret,
-    all: Vec<SlicePool>,
+    all: BTreeMap<PoolId, SlicePool>,
     /// Those that are split by index.
     by_index: Vec<PoolId>,
     /// The pool of every element that waits in one of these; none while they are few.
@@ -80,7 +87,7 @@ impl Pools {
             whole_max: WHOLE_MAX,
             looked_ahead: 0,
             secret,
-            all: Vec::new(),
+            all: BTreeMap::new(),
             by_index: Vec::new(),
             map: None,
         }
@@ -95,11 +102,8 @@ impl Pools {
         others: Others,
     ) -> Result<(), FrameError> {
         // One that is defined already comes again when the log is read again.
-        if (id.0 as usize) < self.all.len() {
+        if self.all.contains_key(&id) {
             return Ok(());
-        }
-        if id.0 as usize > self.all.len() {
-            return Err(FrameError::UnknownPool { x, pool: PoolId(id.0 - 1) });
         }
         let pool =
             Pool::compile(id, definition).map_err(|source| FrameError::Define { x, source: Box::new(source) })?;
@@ -108,8 +112,7 @@ impl Pools {
             self.by_index.push(id);
         }
         if self.by_index.len() > ASKED_MAX && self.map.is_none() {
-            let of_pool =
-                |&id: &PoolId| self.all.get(id.0 as usize).map(|pool| pool.anchors.ids().map(move |e| (e, id)));
+            let of_pool = |&id: &PoolId| self.all.get(&id).map(|pool| pool.anchors.ids().map(move |e| (e, id)));
             let all = self.by_index.iter().filter_map(of_pool).flatten();
             self.map = Some(all.map(|(element, pool)| (ElementId(element), pool)).collect());
         }
@@ -117,25 +120,38 @@ impl Pools {
         let (hot, ahead, found) = (HotKeys::default(), LookedAhead::default(), Vec::new());
         let others = if self.whole_max == 0 && matches!(others, Others::Whole) { Others::Counted(0) } else { others };
         let secret = self.secret;
-        self.all.push(SlicePool { pool, anchors, secret, settled, others, rule_errors: 0, hot, ahead, found });
+        let pool = SlicePool { pool, anchors, secret, settled, others, rule_errors: 0, hot, ahead, found };
+        self.all.insert(id, pool);
         Ok(())
     }
 
+    /// Forgets a pool, which no later event names. Retirements of its elements may still become known.
+    pub(super) fn forget(&mut self, id: PoolId) {
+        let Some(entry) = self.all.remove(&id) else { return };
+        self.by_index.retain(|&pool| pool != id);
+        if let Some(map) = &mut self.map {
+            entry.anchors.ids().for_each(|element| _ = map.remove(&ElementId(element)));
+        }
+        if self.by_index.len() <= ASKED_MAX {
+            self.map = None;
+        }
+    }
+
     pub(super) fn get(&self, x: EventId, pool: PoolId) -> Result<&SlicePool, FrameError> {
-        self.all.get(pool.0 as usize).ok_or(FrameError::UnknownPool { x, pool })
+        self.all.get(&pool).ok_or(FrameError::UnknownPool { x, pool })
     }
 
     pub(super) fn get_mut(&mut self, x: EventId, pool: PoolId) -> Result<&mut SlicePool, FrameError> {
-        self.all.get_mut(pool.0 as usize).ok_or(FrameError::UnknownPool { x, pool })
+        self.all.get_mut(&pool).ok_or(FrameError::UnknownPool { x, pool })
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &SlicePool> {
-        self.all.iter()
+        self.all.values()
     }
 
     /// Adds an anchor of any pool. Its row was checked.
     pub(super) fn insert(&mut self, element: ElementId, pool: PoolId, row: &Row, arrived_ms: u64) {
-        let entry = &mut self.all[pool.0 as usize];
+        let entry = self.all.get_mut(&pool).expect(NAMED);
         let key = entry.bucket_hash(row);
         entry.anchors.insert(element.0, row, arrived_ms, key);
         if let Some(map) = self.map.as_mut().filter(|_| !entry.settled) {
@@ -146,25 +162,25 @@ impl Pools {
     /// Removes an anchor of a pool that is split by index. False when there is none.
     pub(super) fn remove(&mut self, element: ElementId) -> bool {
         let found = match &mut self.map {
-            Some(map) => map.remove(&element).map(|pool| (pool, self.all[pool.0 as usize].anchors.find(element.0))),
+            Some(map) => map.remove(&element).map(|pool| (pool, self.all[&pool].anchors.find(element.0))),
             None => self.by_index.iter().find_map(|&pool| {
-                let slot = self.all[pool.0 as usize].anchors.find(element.0)?;
+                let slot = self.all[&pool].anchors.find(element.0)?;
                 Some((pool, Some(slot)))
             }),
         };
         let Some((pool, Some(slot))) = found else { return false };
-        self.all[pool.0 as usize].anchors.remove(slot);
+        self.known_mut(pool).anchors.remove(slot);
         true
     }
 
     /// A pool that an event before named.
     pub(super) fn known_mut(&mut self, pool: PoolId) -> &mut SlicePool {
-        &mut self.all[pool.0 as usize]
+        self.all.get_mut(&pool).expect(NAMED)
     }
 
     /// Removes an anchor of a certain pool that is split by index. False when there is none.
     pub(super) fn remove_from(&mut self, pool: PoolId, element: ElementId) -> bool {
-        let anchors = &mut self.all[pool.0 as usize].anchors;
+        let anchors = &mut self.known_mut(pool).anchors;
         let Some(slot) = anchors.find(element.0) else { return false };
         anchors.remove(slot);
         if let Some(map) = &mut self.map {
@@ -175,7 +191,7 @@ impl Pools {
 
     /// Makes a pool's table anew, of the slice's own anchors and those of the others that were kept.
     pub(super) fn join(&mut self, pool: PoolId) {
-        let entry = &mut self.all[pool.0 as usize];
+        let entry = self.all.get_mut(&pool).expect(NAMED);
         let Others::Kept { since: mut all, .. } = mem::replace(&mut entry.others, Others::Whole) else {
             unreachable!("others are kept before they join");
         };
@@ -192,7 +208,7 @@ impl Pools {
 
     /// Looks ahead for the arrivals of a frame, pool by pool, so that anchors are read once for many of them.
     pub(super) fn look_ahead(&mut self, frame: &LogFrame, events: &[Event]) {
-        for entry in self.all.iter_mut().filter(|entry| entry.pool.split() == Split::Index) {
+        for entry in self.all.values_mut().filter(|entry| entry.pool.split() == Split::Index) {
             entry.ahead.of.clear();
             if entry.anchors.len() < self.ahead_anchors_min {
                 continue;

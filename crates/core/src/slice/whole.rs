@@ -122,7 +122,9 @@ impl Slice {
                 }
                 *pool
             }
-            EventKind::PoolDefined { .. } => unreachable!("its pool is known"),
+            EventKind::PoolDefined { .. } | EventKind::PoolClosed { .. } | EventKind::PoolDropped { .. } => {
+                unreachable!("it concerns no element")
+            }
         };
         if self.pools.get(x, pool)?.anchors.len() > self.pools.whole_max {
             self.know_own(pool);
@@ -168,7 +170,9 @@ impl Slice {
     /// Event `x` retired an element that waited when it was last heard of.
     pub(super) fn left(&mut self, x: EventId, element: ElementId) {
         let Some(pool) = self.flight.pool(x).filter(|_| !self.owns(element)) else { return };
-        match &mut self.pools.known_mut(pool).others {
+        // A pool that is dropped has no others left to count.
+        let Ok(entry) = self.pools.get_mut(x, pool) else { return };
+        match &mut entry.others {
             Others::Counted(waiting) => *waiting = waiting.checked_sub(1).expect("who leaves has waited"),
             Others::Kept { older, since } => {
                 if since.remove(&element).is_none() {

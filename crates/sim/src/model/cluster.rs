@@ -658,7 +658,10 @@ impl Cluster {
             EventKind::Withdrawal { element, .. } | EventKind::Reprobe { element, .. } => {
                 open >> self.plan.at(element.arrival()) & 1 == 1
             }
-            EventKind::Arrival { .. } | EventKind::PoolDefined { .. } => true,
+            EventKind::Arrival { .. }
+            | EventKind::PoolDefined { .. }
+            | EventKind::PoolClosed { .. }
+            | EventKind::PoolDropped { .. } => true,
         };
         if !allowed {
             state.ended = true;

@@ -188,6 +188,8 @@ impl fmt::Debug for Events<'_> {
             Kind::Withdrawal { element, .. } => format!("{} withdrawal {element}", event.x),
             Kind::Reprobe { element, .. } => format!("{} reprobe {element}", event.x),
             Kind::PoolDefined { pool, definition } => format!("{} {pool} {:?}", event.x, definition.rule),
+            Kind::PoolClosed { pool } => format!("{} closes {pool}", event.x),
+            Kind::PoolDropped { pool } => format!("{} drops {pool}", event.x),
         });
         f.debug_list().entries(events).finish()
     }

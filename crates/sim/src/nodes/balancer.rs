@@ -338,6 +338,7 @@ impl Balancer {
         }
         let most = cx.rng.index(8) + 1;
         self.write_due(cx, most);
+        self.write_dropping(cx, most);
         self.free(cx)
     }
 
@@ -350,7 +351,8 @@ impl Balancer {
             live.frame_due_ms = Some(due_ms);
             cx.net.timer(Node::Balancer, due_ms.saturating_sub(now_ms), Timer::Frame);
         }
-        let due_ms = live.ledger.next_due_ms().into_iter().chain(live.holds.deadline_ms()).min();
+        let dropping = live.ledger.has_dropping().then_some(now_ms);
+        let due_ms = live.ledger.next_due_ms().into_iter().chain(live.holds.deadline_ms()).chain(dropping).min();
         if let Some(due_ms) = due_ms {
             let at = now + due_ms.saturating_sub(now_ms).max(1);
             if live.due_at.is_none_or(|set| at < set) {
@@ -385,7 +387,7 @@ impl Live {
 
     /// A frame as a matcher needs it: without elements that only others search for. It still covers their ids.
     fn share(&self, cx: &Cx, matcher: usize, frame: &Arc<LogFrame>) -> Arc<LogFrame> {
-        let place = |event: &Event| event.only_at(|pool| &self.ledger.pool(pool).pool);
+        let place = |event: &Event| event.only_at(|pool| Some(&self.ledger.find_pool(pool)?.pool));
         let needed = |event: &&Event| place(event).is_none_or(|place| cx.scenario.owns(matcher, place));
         let events = frame.events.iter().filter(needed).cloned().collect();
         Arc::new(LogFrame { events, reach: frame.reach.clone(), ..**frame })

@@ -152,6 +152,23 @@ impl Balancer {
         }
     }
 
+    /// A client drops a pool, if it is not being dropped.
+    pub fn drop_pool(&mut self, cx: &mut Cx, name: &str) {
+        self.keep_time(cx);
+        let named = self.ledger().expect("clients wait for a balancer that is up").pool_named(name);
+        if let Some(pool) = named.filter(|entry| entry.closed_at.is_none()).map(|entry| entry.pool.id) {
+            self.push(cx, EventKind::PoolClosed { pool }, None);
+        }
+    }
+
+    /// Writes some of what pools that are being dropped come to.
+    pub(super) fn write_dropping(&mut self, cx: &mut Cx, most: usize) {
+        let live = self.live.as_mut().expect("a node that is up is live");
+        for kind in live.ledger.dropping(most) {
+            self.push(cx, kind, None);
+        }
+    }
+
     /// Writes all that is due, so that the next event may have the clock's time.
     fn keep_time(&mut self, cx: &mut Cx) {
         while !self.write_due(cx, usize::MAX) {}
@@ -183,7 +200,8 @@ impl Balancer {
 impl Live {
     /// The element that a retry has to be answered with, if its first try was acknowledged and has to be remembered.
     fn acknowledged(&self, cx: &Cx, pool: &str, submission: &Submission) -> Option<ElementId> {
-        let pool = self.ledger.pool_named(pool).expect("it is defined").pool.id;
+        // It may have been dropped since.
+        let pool = self.ledger.pool_named(pool)?.pool.id;
         let (element, newer) = cx.truth.made(pool, &submission.idempotency_key)?;
         // Keys above the durable log may have made the balancer forget others, so they count as well.
         let ahead = self.sequencer.assigned().0 - cx.truth.durable().0;

@@ -82,6 +82,12 @@ impl Balancer {
         if cx.planted().is(Bug::CheckpointForgetsKeys) {
             base.idempotency.clear();
         }
+        if cx.planted().is(Bug::CheckpointForgetsClosed) {
+            base.pools.values_mut().for_each(|pool| pool.closed_at = None);
+        }
+        if cx.planted().is(Bug::PoolNumberReused) {
+            base.next_pool = dovetail_core::PoolId(0);
+        }
         Checkpoint { base, kept }
     }
 

@@ -151,6 +151,9 @@ impl Balancer {
         for &feed in live.feeds.iter().flatten() {
             cx.net.send(feed, Message::Stable(self.stable), &mut cx.stats);
         }
+        if live.ledger.has_dropping() {
+            self.set_timers(cx);
+        }
     }
 
     /// Whether the disk was full when it was last written to. Then nothing is let in, and nothing acknowledged.

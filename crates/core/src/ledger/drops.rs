@@ -1,0 +1,169 @@
+//! Pools that are dropped: closed first, then emptied, then gone.
+//!
+//! A pool that is closed takes no more elements, and none of it searches again. Those that wait are withdrawn, some at a time, by events
+//! of their own: so each end is an outcome like any other, and a drop never makes a large event. Once nobody waits and all of it is
+//! stable the pool is dropped, which decides nothing: it frees the name and the memory. All of this follows from the log: a balancer that
+//! crashes in between goes on where the log ends.
+//! Invariants: D1 no event after its end names a pool; D2 no number is a pool's twice; D3 memory follows the pools that there are.
+
+use std::{
+    collections::{BTreeSet, VecDeque},
+    sync::Arc,
+};
+
+use super::{ENDED_PER_WAITING, Ledger, PoolEntry};
+use crate::{ElementId, EventId, EventKind, PoolId, WithdrawReason, planted::Bug};
+
+/// Most pools that are gone and whose names are remembered, for outcomes of theirs that are kept. Above it the one that was dropped
+/// first is forgotten: its outcomes then name it by its number.
+pub const DROPPED_NAMES_MAX: usize = 10_000;
+/// Closed pools that are looked at in one go for whether they can be dropped.
+const LOOKED_AT: usize = 256;
+
+/// What is under way.
+#[derive(Debug, Default)]
+pub(super) struct Drops {
+    /// Closed, and not dropped. Those that were looked at last are last.
+    closed: VecDeque<PoolId>,
+    /// So many of the first of them may be ready: they were not looked at since the stable cut moved.
+    unlooked: usize,
+    /// Closed pools whose elements are withdrawn, and the last one that was looked at: all of them in one go through all elements.
+    sweep: (BTreeSet<PoolId>, ElementId),
+    /// Closed pools that came since.
+    unswept: BTreeSet<PoolId>,
+    /// Dropped above the stable cut: a node that starts from the cut needs them.
+    leaving: VecDeque<(EventId, PoolId)>,
+    /// Names of pools that are gone, and that decided something, in the order in which they were dropped.
+    names: VecDeque<(PoolId, Arc<str>)>,
+}
+
+impl Drops {
+    /// A pool is closed.
+    pub(super) fn close(&mut self, pool: PoolId, empty: bool) {
+        self.closed.push_back(pool);
+        self.unlooked = self.closed.len();
+        if !empty {
+            self.unswept.insert(pool);
+        }
+    }
+
+    /// A closed pool is dropped.
+    pub(super) fn drop(&mut self, x: EventId, pool: PoolId) {
+        // It was taken when it was offered, but not when the log is read back.
+        if let Some(at) = self.closed.iter().position(|&closed| closed == pool) {
+            self.closed.remove(at);
+            self.unlooked = self.unlooked.min(self.closed.len());
+        }
+        self.sweep.0.remove(&pool);
+        self.unswept.remove(&pool);
+        self.leaving.push_back((x, pool));
+    }
+
+    /// Remembers the name of a pool that is gone.
+    pub(super) fn remember(&mut self, pool: PoolId, name: Arc<str>) {
+        self.names.push_back((pool, name));
+        if self.names.len() > DROPPED_NAMES_MAX {
+            self.names.pop_front();
+        }
+    }
+}
+
+impl Ledger {
+    /// What comes next of the pools that are being dropped: withdrawals of their elements, at most `most`, and the ends of those of which
+    /// everything is stable. Each is offered once: give it an id and record it.
+    pub fn dropping(&mut self, most: usize) -> Vec<EventKind> {
+        let mut events = self.sweep(most);
+        for _ in 0..self.drops.unlooked.min(LOOKED_AT) {
+            self.drops.unlooked -= 1;
+            let Some(pool) = self.drops.closed.pop_front() else { break };
+            if self.is_over(self.pool(pool)) {
+                events.push(EventKind::PoolDropped { pool });
+            } else {
+                self.drops.closed.push_back(pool);
+            }
+        }
+        events
+    }
+
+    /// Whether there may be more of that now, without anything else happening.
+    #[must_use]
+    pub fn has_dropping(&self) -> bool {
+        self.drops.unlooked > 0 || !self.drops.sweep.0.is_empty() || !self.drops.unswept.is_empty()
+    }
+
+    /// How many pools are closed and not dropped yet.
+    #[must_use]
+    pub fn pools_closing(&self) -> usize {
+        self.drops.closed.len()
+    }
+
+    /// The name of a pool that is defined, or that was and decided something that may be asked for.
+    #[must_use]
+    pub fn pool_name(&self, id: PoolId) -> Arc<str> {
+        if let Some(entry) = self.find_pool(id) {
+            return entry.pool.definition.name.as_str().into();
+        }
+        let known = self.drops.names.iter().rev().find(|(pool, _)| *pool == id);
+        known.map_or_else(|| nameless(id), |(_, name)| Arc::clone(name))
+    }
+
+    /// The names of pools that are gone and decided something that may be asked for, in the order in which they were dropped.
+    pub fn dropped_names(&self) -> impl Iterator<Item = (PoolId, &Arc<str>)> {
+        self.drops.names.iter().map(|(pool, name)| (*pool, name))
+    }
+
+    /// Nobody waits in it, and every event that names it is stable.
+    fn is_over(&self, entry: &PoolEntry) -> bool {
+        let over = entry.counts.waiting == 0 && entry.last <= self.stable;
+        over || self.planted.is(Bug::DroppedTooEarly)
+    }
+
+    /// Withdraws who waits in closed pools. Goes through all elements, some at a time.
+    fn sweep(&mut self, most: usize) -> Vec<EventKind> {
+        let mut events = Vec::new();
+        let mut left = most.max(1) * ENDED_PER_WAITING;
+        let Drops { sweep: (pools, after), unswept, .. } = &mut self.drops;
+        if pools.is_empty() {
+            (*pools, *after) = (std::mem::take(unswept), ElementId(0));
+        }
+        if pools.is_empty() {
+            return events;
+        }
+        let mut last = None;
+        for (element, at) in self.elements.known_after(*after) {
+            if let Some(at) = at {
+                let pool = self.elements.view(at).batch.pool();
+                let missed = self.planted.is(Bug::DropLeavesElements) && element.0.is_multiple_of(3);
+                if pools.contains(&pool) && !self.closing.contains_key(&element) && !missed {
+                    events.push(EventKind::Withdrawal { element, pool, reason: WithdrawReason::Dropped });
+                }
+            }
+            left = left.saturating_sub(if at.is_some() { ENDED_PER_WAITING } else { 1 });
+            if left == 0 || events.len() >= most {
+                last = Some(element);
+                break;
+            }
+        }
+        match last {
+            Some(element) => *after = element,
+            None => pools.clear(),
+        }
+        events
+    }
+
+    /// The stable cut has moved: nobody needs pools any more that were dropped at or below it.
+    pub(super) fn forget_dropped(&mut self) {
+        self.drops.unlooked = self.drops.closed.len();
+        while let Some((_, id)) = self.drops.leaving.pop_front_if(|(x, _)| *x <= self.stable) {
+            let entry = self.pools.remove(&id).expect("a pool is dropped once");
+            if entry.counts.outcomes() > 0 {
+                self.drops.remember(id, entry.pool.definition.name.as_str().into());
+            }
+        }
+    }
+}
+
+/// How a pool is called whose name is not known any more. No pool can have such a name.
+fn nameless(id: PoolId) -> Arc<str> {
+    format!("#{}", id.0).into()
+}
