@@ -38,7 +38,7 @@ use tokio::sync::{Semaphore, watch as signal};
 
 use crate::{
     convert::OutcomeChunk,
-    rpc::{self, Answers, Edge, Identity, Inbox, Links, Listener, Neighbours, RunError},
+    rpc::{self, Again, Answers, Edge, Identity, Inbox, Links, Listener, Neighbours, Readers, RunError},
     settings::{Role, Settings},
     shutdown::Shutdown,
 };
@@ -68,8 +68,10 @@ const EXPLANATIONS: usize = 2;
 const LISTINGS: usize = 2;
 /// Bytes of large answers that their clients have not read.
 const ANSWERS_BYTES: usize = 64 << 20;
-/// Streams to other nodes, of the log and of the results. Each matcher and gatherer has one at a time.
-const FEEDS: usize = 4096;
+/// Feeds of one matcher at a time: its own, that of a process that was it before, and of who looks on.
+const FEEDS_EACH: usize = 4;
+/// Streams of stored retirements to one node at a time.
+const FETCHES_EACH: usize = 4;
 /// Decisions and questions that wait for the engine.
 const EVENTS: usize = 1024;
 /// Looks at waiting elements that wait for the engine.
@@ -109,7 +111,8 @@ pub(crate) struct Node {
     pub(crate) waits: Limit,
     /// Calls that look through a pool.
     pub(crate) scans: Limit,
-    pub(crate) feeds: Limit,
+    pub(crate) feeds: Arc<Readers>,
+    pub(crate) fetches: Arc<Readers>,
     pub(crate) explanations: Semaphore,
     pub(crate) listings: Semaphore,
     /// Room for large answers.
@@ -159,6 +162,10 @@ pub async fn run(
     let limits = settings.node.limits.clone();
     let percent = limits.client_share_percent;
     let limit = |most, what, name| Limit::new(most, percent, what, name);
+    let links = Links::new(&cluster.name, neighbours, listener.tls());
+    let readers = |what, each, again| Readers::new(what, each, again, &settings.node.addresses, &links);
+    let (feeds, fetches) =
+        (readers("the log", FEEDS_EACH, Again::Replaces), readers("stored retirements", FETCHES_EACH, Again::Counts));
     let node = Arc::new(Node {
         placement,
         identity,
@@ -178,12 +185,13 @@ pub async fn run(
         calls: limit(limits.calls_max, "calls are under way", "calls_max"),
         waits: limit(limits.waits_max, "calls wait for an element", "waits_max"),
         scans: limit(limits.scans_max, "calls look through a pool, or wait to", "scans_max"),
-        feeds: Limit::new(FEEDS, 100, "streams to other nodes are open", "the most of a balancer"),
+        feeds,
+        fetches,
         explanations: Semaphore::new(EXPLANATIONS),
         listings: Semaphore::new(LISTINGS),
         answers: Answers::new(ANSWERS_BYTES, percent),
         followers: Followers::new(cluster.matchers),
-        links: Links::new(&cluster.name, neighbours, listener.tls()),
+        links,
         started_ms: rpc::now_ms(),
         settings,
     });

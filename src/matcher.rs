@@ -4,6 +4,7 @@
 
 mod engine;
 mod feed;
+mod floor;
 mod service;
 
 use std::{convert::Infallible, sync::Arc};

@@ -19,7 +19,7 @@ use crate::{
         feed_service_server::{FeedService, FeedServiceServer},
         inspect_service_server::{InspectService, InspectServiceServer},
     },
-    rpc::{self, Fault, NODE_MESSAGE_BYTES_MAX, Near, NodeCall, Reason, ResponseStream},
+    rpc::{self, Caller, Fault, NODE_MESSAGE_BYTES_MAX, Near, NodeCall, Process, Reason, ResponseStream},
     shutdown::Shutdown,
 };
 
@@ -33,7 +33,8 @@ pub(super) fn add(routes: Routes, node: &Arc<Node>, stop: &Shutdown) -> Routes {
     let service = || Service { node: Arc::clone(node), stop: stop.clone() };
     node.links.offer(node.settings.node.address(), Near::Feed(Arc::new(service())));
     let feed = FeedServiceServer::new(service()).max_encoding_message_size(NODE_MESSAGE_BYTES_MAX);
-    routes.add_service(feed).add_service(InspectServiceServer::new(service()))
+    let routes = routes.add_service(feed).add_service(InspectServiceServer::new(service()));
+    Process::add(routes, &node.identity)
 }
 
 #[tonic::async_trait]
@@ -46,10 +47,11 @@ impl FeedService for Service {
         let peer = request.get_ref().peer.as_ref();
         let admitted = node.identity.admit(NodeCall::Feed, &request, peer);
         admitted.inspect_err(|refusal| node.followers.refused(peer, refusal.message()))?;
-        let request = request.into_inner();
+        let (caller, request) = (Caller::of(request.extensions()), request.into_inner());
         let peer = request.peer.as_ref();
-        let open = node.feeds.take(None)?;
+        let refused = |refusal: &Status| node.followers.refused(peer, refusal.message());
         let slices = check_slices(node, &request.slices)?;
+        let reading = node.feeds.take(peer.expect("it was checked"), caller.as_ref()).await.inspect_err(refused)?;
         let (after, parts) = match request.after.map(EventId) {
             Some(after) => {
                 let durable = node.frames.head();
@@ -74,10 +76,10 @@ impl FeedService for Service {
         let parts = stream::iter(parts.into_iter().flatten()).map(|part| Ok(Message::Cut(part)));
         let messages = first.chain(parts).chain(follower::frames_and_stable(Arc::clone(node), slices, after));
         let responses = messages.map(move |message| {
-            let _ = (&open, &follows);
+            let _ = &follows;
             message.map(|message| pb::FeedResponse { message: Some(message) })
         });
-        Ok(Response::new(rpc::until_stopped(responses, self.stop.clone())))
+        Ok(Response::new(rpc::until_stopped(reading.of(responses), self.stop.clone())))
     }
 
     async fn cut(&self, request: Request<pb::CutRequest>) -> Result<Response<pb::CutResponse>, Status> {
@@ -92,7 +94,8 @@ impl FeedService for Service {
         request: Request<pb::RetirementsRequest>,
     ) -> Result<Response<Self::RetirementsStream>, Status> {
         self.node.identity.admit(NodeCall::Retirements, &request, request.get_ref().peer.as_ref())?;
-        let request = request.into_inner();
+        let (caller, request) = (Caller::of(request.extensions()), request.into_inner());
+        let peer = request.peer.as_ref();
         let (after, through, stable) = (EventId(request.after), EventId(request.through), *self.node.stable.borrow());
         // OUT_OF_RANGE is for what is gone: whoever hears it starts from the cut.
         if through > stable {
@@ -100,9 +103,9 @@ impl FeedService for Service {
             let fault = Fault::new(Reason::PeerDiffers, text).with("value", through.0);
             return Err(fault.with("bound", stable.0).into());
         }
-        let (node, open) = (Arc::clone(&self.node), self.node.feeds.take(None)?);
+        let node = Arc::clone(&self.node);
+        let reading = node.fetches.take(peer.expect("it was checked"), caller.as_ref()).await?;
         let parts = stream::try_unfold(after, move |cursor| {
-            let _ = &open;
             let node = Arc::clone(&node);
             async move {
                 if cursor >= through {
@@ -120,7 +123,7 @@ impl FeedService for Service {
                 Ok(Some((pb::RetirementsResponse { retirements }, last.unwrap_or(step.cursor))))
             }
         });
-        Ok(Response::new(rpc::until_stopped(parts, self.stop.clone())))
+        Ok(Response::new(rpc::until_stopped(reading.of(parts), self.stop.clone())))
     }
 }
 

@@ -4,6 +4,11 @@
 //! balancer publishes nothing above a watermark, a matcher is in no hurry to forget, and a peer waits for grants and retirements
 //! alone. What waits goes with the next message, or by itself after a short while.
 
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
+
 use dovetail_core::{
     CandidateFrame, DecisionFrame, EventId, Retirement, ShardId, SliceId,
     shard::{DecisionBacklog, Fetch, Reader, Shard, ShardEffect, ShardError},
@@ -17,6 +22,8 @@ use crate::{
 
 /// Decision frames that wait for a subscriber. Reaching it ends the subscription; the reader resumes from its cursor.
 const SUBSCRIBER_FRAMES: usize = 4096;
+/// Decisions in them. Reaching it ends the subscription as well: 24 MiB.
+const SUBSCRIBER_DECISIONS: usize = 1 << 20;
 /// Events handled before what came of them is sent.
 const BATCH: usize = 64;
 /// A matcher's watermark is held back by fewer events than this, and by fewer than half of `list_max`: its lists are hardly longer
@@ -42,11 +49,14 @@ pub(crate) enum Event {
     Stored { fetch: Fetch, retirements: Vec<Retirement> },
     /// Where to resume.
     Cursors { reply: oneshot::Sender<Cursors> },
-    /// Somebody subscribes to the decisions.
-    Subscribe { reader: Reader, after: EventId, reply: oneshot::Sender<Subscription> },
+    /// A node subscribes to the decisions, in place of what it had. It is known by its role and index.
+    Subscribe { who: Who, reader: Reader, after: EventId, reply: oneshot::Sender<Subscription> },
     /// Somebody looks.
     Inspect { reply: oneshot::Sender<pb::GathererState> },
 }
+
+/// A node, by role and index.
+pub(crate) type Who = (i32, u32);
 
 /// Where to resume.
 #[derive(Debug)]
@@ -64,6 +74,13 @@ pub(crate) struct Cursors {
 pub(crate) struct Subscription {
     pub(crate) backlog: DecisionBacklog,
     pub(crate) live: mpsc::Receiver<DecisionFrame>,
+    /// Decisions that wait in it: whoever takes a frame out counts it down.
+    pub(crate) unread: Arc<AtomicUsize>,
+}
+
+/// How many decisions a frame has.
+pub(crate) fn decisions(frame: &DecisionFrame) -> usize {
+    frame.retirements.len() + frame.grants.len() + 1
 }
 
 /// A shard and who reads it.
@@ -82,8 +99,10 @@ pub(crate) struct Engine {
 
 #[derive(Debug)]
 struct Subscriber {
+    who: Who,
     reader: Reader,
     frames: mpsc::Sender<DecisionFrame>,
+    unread: Arc<AtomicUsize>,
     /// What comes next.
     next: DecisionFrame,
     /// The watermark it was told.
@@ -128,6 +147,12 @@ impl Subscriber {
         }
         crash::point("gatherer.decisions.send");
         self.told = self.next.decided.unwrap_or(self.told);
+        let count = decisions(&self.next);
+        let unread = self.unread.fetch_add(count, Ordering::Relaxed);
+        // One frame may be larger.
+        if unread > 0 && unread + count > SUBSCRIBER_DECISIONS {
+            return false;
+        }
         self.frames.try_send(std::mem::take(&mut self.next)).is_ok()
     }
 }
@@ -182,7 +207,7 @@ impl Engine {
                 _ = reply.send(shard.on_peer_subscribed(peer, floor));
             }
             Event::Cursors { reply } => _ = reply.send(self.cursors()),
-            Event::Subscribe { reader, after, reply } => _ = reply.send(self.subscribe(reader, after)),
+            Event::Subscribe { who, reader, after, reply } => _ = reply.send(self.subscribe(who, reader, after)),
             Event::Inspect { reply } => _ = reply.send(self.inspect()),
         }
         Ok(())
@@ -215,15 +240,17 @@ impl Engine {
         }
     }
 
-    fn subscribe(&mut self, reader: Reader, after: EventId) -> Subscription {
+    fn subscribe(&mut self, who: Who, reader: Reader, after: EventId) -> Subscription {
         // What is not sent yet is in the backlog, and would come twice; it may, but a grant to no reader must not get lost.
         self.publish();
-        self.subscribers.retain(|subscriber| !subscriber.frames.is_closed());
+        self.subscribers.retain(|subscriber| subscriber.who != who && !subscriber.frames.is_closed());
         let (frames, live) = mpsc::channel(SUBSCRIBER_FRAMES);
+        let unread = Arc::<AtomicUsize>::default();
         let backlog = self.shard.subscribe(reader, after);
         let told = self.shard.watermark();
-        self.subscribers.push(Subscriber { reader, frames, next: DecisionFrame::default(), told });
-        Subscription { backlog, live }
+        let next = DecisionFrame::default();
+        self.subscribers.push(Subscriber { who, reader, frames, unread: Arc::clone(&unread), next, told });
+        Subscription { backlog, live, unread }
     }
 
     fn inspect(&self) -> pb::GathererState {

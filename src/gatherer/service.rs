@@ -1,13 +1,16 @@
 //! What a gatherer serves: decisions and inspection.
 
-use std::sync::Arc;
+use std::sync::{Arc, atomic::Ordering};
 
 use dovetail_core::{EventId, ShardId, shard::Reader};
 use futures::{StreamExt, stream};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, service::Routes};
 
-use super::{Node, engine::Event};
+use super::{
+    Node,
+    engine::{self, Event, Subscription},
+};
 use crate::{
     convert, pb,
     pb::{
@@ -15,7 +18,7 @@ use crate::{
         decisions_service_server::{DecisionsService, DecisionsServiceServer},
         inspect_service_server::{InspectService, InspectServiceServer},
     },
-    rpc::{self, Fault, NODE_MESSAGE_BYTES_MAX, Near, NodeCall, Reason},
+    rpc::{self, Caller, Fault, NODE_MESSAGE_BYTES_MAX, Near, NodeCall, Reason},
     shutdown::Shutdown,
 };
 
@@ -41,8 +44,9 @@ impl DecisionsService for Service {
     async fn decisions(&self, request: Request<pb::DecisionsRequest>) -> Result<Response<DecisionStream>, Status> {
         let identity = &self.node.identity;
         identity.admit(NodeCall::Decisions, &request, request.get_ref().peer.as_ref())?;
-        let request = request.into_inner();
-        let reader = match request.peer {
+        let (caller, request) = (Caller::of(request.extensions()), request.into_inner());
+        let peer = request.peer.as_ref().expect("it was checked");
+        let reader = match Some(peer) {
             Some(peer) if peer.role() == pb::Role::Gatherer => {
                 if peer.index >= self.node.placement.shards() || peer.index == identity.index {
                     let own = super::own_shard(&self.node);
@@ -57,16 +61,20 @@ impl DecisionsService for Service {
             Some(peer) if peer.role() == pb::Role::Balancer => Reader::Balancer,
             _ => Reader::Matcher,
         };
-        let after = EventId(request.after);
-        let subscription = self.node.ask(|reply| Event::Subscribe { reader, after, reply }).await?;
-        let floor = subscription.backlog.floor.0;
+        let (who, after) = ((peer.role, peer.index), EventId(request.after));
+        let reading = self.node.readers.take(peer, caller.as_ref()).await?;
+        let subscribed = self.node.ask(|reply| Event::Subscribe { who, reader, after, reply });
+        let Subscription { backlog, live, unread } = subscribed.await?;
+        let floor = backlog.floor.0;
         let hello = Message::Hello(pb::DecisionsHello { peer: Some(identity.pb()), floor });
-        let backlog = subscription.backlog.decisions;
-        let frames = stream::iter([backlog]).chain(ReceiverStream::new(subscription.live));
+        let live = ReceiverStream::new(live).inspect(move |frame| {
+            unread.fetch_sub(engine::decisions(frame), Ordering::Relaxed);
+        });
+        let frames = stream::iter([backlog.decisions]).chain(live);
         let frames = frames.flat_map(|frame| stream::iter(convert::decision_parts(&frame)).map(Message::Frame));
         let messages = stream::iter([hello]).chain(frames);
         let responses = messages.map(|message| Ok(pb::DecisionsResponse { message: Some(message) }));
-        Ok(Response::new(rpc::until_stopped(responses, self.stop.clone())))
+        Ok(Response::new(rpc::until_stopped(reading.of(responses), self.stop.clone())))
     }
 }
 

@@ -45,9 +45,12 @@ pub(crate) enum Event {
         shard: ShardId,
         /// One for each slice.
         cursors: Vec<(SliceId, EventId)>,
-        /// What its frames must know, or the session ends. Then there is no answer.
+        /// What its frames must know.
         known_min: EventId,
-        reply: oneshot::Sender<Subscription>,
+        /// The balancer has said that it keeps retirements above this alone: a slice whose frames know less starts anew with the
+        /// session, if its frames do not know enough. Then there is no answer.
+        results_floor: EventId,
+        reply: oneshot::Sender<Result<Subscription, KnowsLess>>,
     },
     /// Somebody looks.
     Inspect { reply: oneshot::Sender<pb::MatcherState> },
@@ -74,6 +77,13 @@ pub(crate) struct Subscription {
     /// Nothing when a slice no longer has what was asked for.
     pub(crate) backlog: Vec<SliceFrame>,
     pub(crate) live: mpsc::Receiver<Vec<SliceFrame>>,
+}
+
+/// The frames of a slice know less than their reader needs, and perhaps no more than the balancer can fill in.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct KnowsLess {
+    pub(crate) slice: SliceId,
+    pub(crate) known: EventId,
 }
 
 /// What a slice says first.
@@ -231,8 +241,8 @@ impl Engine {
             }
             // Whoever asked may have gone away meanwhile.
             Event::Cursors { reply } => _ = reply.send(self.cursors()),
-            Event::Subscribe { shard, cursors, known_min, reply } => {
-                if let Some(subscription) = self.subscribe(shard, &cursors, known_min) {
+            Event::Subscribe { shard, cursors, known_min, results_floor, reply } => {
+                if let Some(subscription) = self.subscribe(shard, &cursors, known_min, results_floor) {
                     _ = reply.send(subscription);
                 }
             }
@@ -277,21 +287,26 @@ impl Engine {
         }
     }
 
-    /// None when a slice knows too little: that ends the session.
+    /// None when a slice knows too little, and the balancer keeps no more: that ends the session (R8). What a reader says alone
+    /// never does.
     fn subscribe(
         &mut self,
         shard: ShardId,
         cursors: &[(SliceId, EventId)],
         known_min: EventId,
-    ) -> Option<Subscription> {
+        results_floor: EventId,
+    ) -> Option<Result<Subscription, KnowsLess>> {
         let (mut slices, mut frames, mut behind) = (Vec::new(), Vec::new(), false);
         for &(slice, after) in cursors {
             let own = self.slices.iter().find(|own| own.id() == slice);
             let served = own.expect("the service asks only for slices of this node");
             match served.subscribe(shard, after) {
-                Ok(backlog) if backlog.known < known_min => {
-                    self.start_anew(slice, backlog.known, known_min);
+                Ok(backlog) if backlog.known < known_min.min(results_floor) => {
+                    self.start_anew(slice, backlog.known, results_floor);
                     return None;
+                }
+                Ok(backlog) if backlog.known < known_min => {
+                    return Some(Err(KnowsLess { slice, known: backlog.known }));
                 }
                 Ok(backlog) => {
                     slices.push(SliceHello { slice, known: backlog.known, floor: served.floor() });
@@ -311,13 +326,13 @@ impl Engine {
         } else {
             self.subscribers.push(Subscriber { shard, messages, next: Vec::new(), due: false });
         }
-        Some(Subscription { slices, backlog: frames, live })
+        Some(Ok(Subscription { slices, backlog: frames, live }))
     }
 
     /// Frames that know so little name elements that are dead, and the retirements that would say so are gone from the store.
-    fn start_anew(&mut self, slice: SliceId, known: EventId, known_min: EventId) {
+    fn start_anew(&mut self, slice: SliceId, known: EventId, results_floor: EventId) {
         self.subscribers.clear();
-        let reason = format!("{slice} keeps frames that know {known}, and retirements are kept above {known_min}");
+        let reason = format!("{slice} keeps frames that know {known}, and retirements are kept above {results_floor}");
         // Told to the session, which ends.
         _ = self.behind.tell::<()>(Err(LinkError::Behind(reason)));
     }

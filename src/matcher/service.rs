@@ -11,7 +11,8 @@ use tonic::{Request, Response, Status, service::Routes};
 
 use super::{
     Node,
-    engine::{Event, SliceHello, Subscription},
+    engine::{Event, KnowsLess, SliceHello, Subscription},
+    floor::ResultsFloor,
 };
 use crate::{
     convert, pb,
@@ -20,18 +21,23 @@ use crate::{
         candidates_service_server::{CandidatesService, CandidatesServiceServer},
         inspect_service_server::{InspectService, InspectServiceServer},
     },
-    rpc::{self, Fault, NODE_MESSAGE_BYTES_MAX, Near, NodeCall, Reason},
+    rpc::{self, Caller, Fault, NODE_MESSAGE_BYTES_MAX, Near, NodeCall, Reason},
     shutdown::Shutdown,
 };
 
+/// Slices that an error names, at most.
+const SHOWN_MAX: usize = 32;
+
 struct Service {
     node: Arc<Node>,
+    floor: Arc<ResultsFloor>,
     stop: Shutdown,
 }
 
 /// Adds the matcher's services, and offers them to the other nodes of the process.
 pub(super) fn add(routes: Routes, node: &Arc<Node>, stop: &Shutdown) -> Routes {
-    let service = || Service { node: Arc::clone(node), stop: stop.clone() };
+    let floor = Arc::<ResultsFloor>::default();
+    let service = || Service { node: Arc::clone(node), floor: Arc::clone(&floor), stop: stop.clone() };
     node.offer(Near::Candidates(Arc::new(service())));
     let candidates = CandidatesServiceServer::new(service()).max_encoding_message_size(NODE_MESSAGE_BYTES_MAX);
     routes.add_service(candidates).add_service(InspectServiceServer::new(service()))
@@ -45,7 +51,8 @@ impl CandidatesService for Service {
 
     async fn candidates(&self, request: Request<pb::CandidatesRequest>) -> Result<Response<CandidateStream>, Status> {
         self.node.identity.admit(NodeCall::Candidates, &request, request.get_ref().peer.as_ref())?;
-        let request = request.into_inner();
+        let (caller, request) = (Caller::of(request.extensions()), request.into_inner());
+        let peer = request.peer.as_ref();
         let (shard, shards) = (ShardId(request.shard), self.node.placement.shards());
         if shard.0 >= shards {
             let text = format!("shard {shard} is not below {shards}");
@@ -58,9 +65,9 @@ impl CandidatesService for Service {
             return Err(Fault::new(Reason::OutOfBounds, text).at("shard").with("value", shard.0).into());
         }
         let cursors = cursors(&self.node, &request.cursors)?;
-        let known_min = EventId(request.known_min);
-        let subscribed = self.node.ask(|reply| Event::Subscribe { shard, cursors, known_min, reply }).await?;
-        let Subscription { slices, backlog, live } = subscribed;
+        let peer = peer.expect("it was checked");
+        let reading = self.node.readers.take(peer, caller.as_ref()).await?;
+        let Subscription { slices, backlog, live } = self.subscribe(shard, cursors, EventId(request.known_min)).await?;
         let hello =
             |hello: SliceHello| pb::SliceHello { slice: hello.slice.0, known: hello.known.0, floor: hello.floor.0 };
         let slices = slices.into_iter().map(hello).collect();
@@ -72,18 +79,51 @@ impl CandidatesService for Service {
             .flat_map(|frames| stream::iter(convert::candidate_parts(&frames)).map(Message::Frames));
         let messages = stream::iter([hello]).chain(frames);
         let messages = messages.map(|message| Ok(pb::CandidatesResponse { message: Some(message) }));
-        Ok(Response::new(rpc::until_stopped(messages, self.stop.clone())))
+        Ok(Response::new(rpc::until_stopped(reading.of(messages), self.stop.clone())))
     }
+}
+
+impl Service {
+    /// Subscribes. A reader that says that the balancer keeps too little for what a slice's frames know is believed once the balancer
+    /// says so itself.
+    async fn subscribe(
+        &self,
+        shard: ShardId,
+        cursors: Vec<(SliceId, EventId)>,
+        known_min: EventId,
+    ) -> Result<Subscription, Status> {
+        let ask = |results_floor| {
+            let cursors = cursors.clone();
+            self.node.ask(move |reply| Event::Subscribe { shard, cursors, known_min, results_floor, reply })
+        };
+        let less = match ask(EventId::ZERO).await? {
+            Ok(subscription) => return Ok(subscription),
+            Err(less) => less,
+        };
+        let floor = self.floor.get(&self.node).await?;
+        if less.known >= floor {
+            return Err(knows_less(less, known_min, floor));
+        }
+        ask(floor).await?.map_err(|less| knows_less(less, known_min, floor))
+    }
+}
+
+fn knows_less(KnowsLess { slice, known }: KnowsLess, known_min: EventId, floor: EventId) -> Status {
+    let text = format!(
+        "{slice} keeps frames that know {known}, and {known_min} is asked for; the balancer keeps retirements above {floor}"
+    );
+    Fault::new(Reason::CursorTooOld, text).at("known_min").with("value", known_min.0).with("bound", known.0).into()
 }
 
 /// Refuses a gatherer that does not ask for exactly the slices that run here: it would wait for the others for ever.
 fn cursors(node: &Node, asked: &[pb::SliceCursor]) -> Result<Vec<(SliceId, EventId)>, Status> {
     let own: BTreeSet<SliceId> = super::slices(node).collect();
+    // No more of them than there can be are looked at.
     let cursors: BTreeMap<SliceId, EventId> =
-        asked.iter().map(|cursor| (SliceId(cursor.slice), EventId(cursor.after))).collect();
+        asked.iter().take(own.len() + 1).map(|cursor| (SliceId(cursor.slice), EventId(cursor.after))).collect();
     if asked.len() != own.len() || !cursors.keys().eq(&own) {
         let named = |slices: &mut dyn Iterator<Item = SliceId>| {
-            slices.map(|slice| slice.to_string()).collect::<Vec<_>>().join(", ")
+            slices.take(SHOWN_MAX).map(|slice| slice.to_string()).collect::<Vec<_>>().join(", ")
         };
         let asked = named(&mut asked.iter().map(|cursor| SliceId(cursor.slice)));
         let asked = rpc::cut(asked, rpc::ECHO_BYTES_MAX);

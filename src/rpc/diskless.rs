@@ -3,11 +3,12 @@
 use std::{sync::Arc, time::Duration};
 
 use dovetail_core::{EventId, Placement, Retirement, Ring, ShardId};
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, oneshot};
 use tonic::{Status, service::Routes};
 
 use super::{
-    Decisions, Edge, Health, Identity, Inbox, Link, LinkError, Links, Listener, Near, Neighbours, RunError, Slot,
+    Again, Decisions, Edge, Health, Identity, Inbox, Link, LinkError, Links, Listener, Near, Neighbours, Process,
+    Readers, RunError, Slot,
 };
 use crate::{
     pb,
@@ -17,6 +18,8 @@ use crate::{
 
 /// Between one session and the next.
 const SESSION_AGAIN: Duration = Duration::from_millis(200);
+/// Fetches of retirements at a time; more wait. The balancer has not many more for a node.
+const FETCHES: usize = 2;
 
 /// A node without a disk, whose engine hears events `E`.
 #[derive(Debug)]
@@ -31,6 +34,9 @@ pub struct Diskless<E> {
     pub engine: Slot<Inbox<E>>,
     /// What it reads.
     pub links: Links,
+    /// Who reads it.
+    pub readers: Arc<Readers>,
+    fetches: Semaphore,
     started_ms: u64,
 }
 
@@ -40,11 +46,18 @@ impl<E: Send + 'static> Diskless<E> {
     pub fn new(role: Role, settings: Settings, listener: &Listener, neighbours: Neighbours) -> Arc<Diskless<E>> {
         let cluster = settings.cluster.clone();
         let ring = Arc::new(Ring::new(cluster.gatherers, cluster.virtual_nodes));
+        let what = match role {
+            Role::Matcher => "the candidates",
+            Role::Balancer | Role::Gatherer => "the decisions",
+        };
+        let links = Links::new(&cluster.name, neighbours, listener.tls());
         Arc::new(Diskless {
+            readers: Readers::new(what, 1, Again::Replaces, &settings.node.addresses, &links),
+            fetches: Semaphore::new(FETCHES),
             placement: Placement::new(cluster.slices, cluster.block, ring),
-            links: Links::new(&cluster.name, neighbours, listener.tls()),
             identity: Identity::new(cluster, role, settings.node.index),
             engine: Slot::default(),
+            links,
             started_ms: super::now_ms(),
             settings,
         })
@@ -68,7 +81,8 @@ impl<E: Send + 'static> Diskless<E> {
         let edge = Edge::new(&self.identity, &self.settings.node);
         let (routes, health) = super::routes(&edge, &stop).await?;
         let limits = self.settings.node.limits.clone();
-        let serving = listener.serve(services(routes), edge, stop.clone(), &limits);
+        let routes = Process::add(services(routes), &self.identity);
+        let serving = listener.serve(routes, edge, stop.clone(), &limits);
         let (node, told) = (self, stop.clone());
         let sessions = async move {
             while !told.is_given() {
@@ -126,6 +140,7 @@ impl<E: Send + 'static> Diskless<E> {
     /// # Errors
     /// When the balancer cannot be reached, or has no such range.
     pub async fn fetch(&self, after: EventId, through: EventId) -> Result<Vec<Retirement>, LinkError> {
+        let _permit = self.fetches.acquire().await.map_err(|_| LinkError::Stopped)?;
         super::fetch_retirements(&self.identity, &self.links.way(Role::Balancer, 0, self.balancer()), after, through)
             .await
     }

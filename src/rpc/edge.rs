@@ -40,7 +40,7 @@ use super::{
 use crate::{
     pb::{
         self, candidates_service_server, decisions_service_server, feed_service_server, inspect_service_server,
-        match_service_server,
+        match_service_server, node_service_server,
     },
     settings::{NodeSettings, Role},
     shutdown::Shutdown,
@@ -78,9 +78,18 @@ pub fn services_of(role: Role) -> &'static [&'static str] {
             match_service_server::SERVICE_NAME,
             feed_service_server::SERVICE_NAME,
             inspect_service_server::SERVICE_NAME,
+            node_service_server::SERVICE_NAME,
         ],
-        Role::Matcher => &[candidates_service_server::SERVICE_NAME, inspect_service_server::SERVICE_NAME],
-        Role::Gatherer => &[decisions_service_server::SERVICE_NAME, inspect_service_server::SERVICE_NAME],
+        Role::Matcher => &[
+            candidates_service_server::SERVICE_NAME,
+            inspect_service_server::SERVICE_NAME,
+            node_service_server::SERVICE_NAME,
+        ],
+        Role::Gatherer => &[
+            decisions_service_server::SERVICE_NAME,
+            inspect_service_server::SERVICE_NAME,
+            node_service_server::SERVICE_NAME,
+        ],
     }
 }
 

@@ -55,7 +55,9 @@ impl Reason {
             | Reason::PoolPayloadBound
             | Reason::PageToken => Code::InvalidArgument,
             Reason::PoolUnknown | Reason::ElementUnknown => Code::NotFound,
-            Reason::KeyWaiting | Reason::IdempotencyKeyReused | Reason::PoolDefinedOtherwise => Code::AlreadyExists,
+            Reason::KeyWaiting | Reason::IdempotencyKeyReused | Reason::PoolDefinedOtherwise | Reason::NodeTaken => {
+                Code::AlreadyExists
+            }
             Reason::PoolFull
             | Reason::AllPoolsFull
             | Reason::TooManyPools
@@ -78,9 +80,11 @@ impl Reason {
     pub fn retry_after(self) -> Option<Duration> {
         match self {
             Reason::TooManyCalls | Reason::NodeStarting => Some(Duration::from_millis(200)),
-            Reason::PoolFull | Reason::AllPoolsFull | Reason::NodeStopping | Reason::KeyUndecided => {
-                Some(Duration::from_secs(1))
-            }
+            Reason::PoolFull
+            | Reason::AllPoolsFull
+            | Reason::NodeStopping
+            | Reason::KeyUndecided
+            | Reason::NodeTaken => Some(Duration::from_secs(1)),
             Reason::DiskFull => Some(Duration::from_secs(10)),
             Reason::Unspecified
             | Reason::FieldMissing

@@ -122,6 +122,8 @@ pub struct Identity {
     pub role: Role,
     /// Its index among its role.
     pub index: u32,
+    /// A random number of this process, which only nodes are told; 0 where there is no randomness.
+    instance: u64,
     log_id: Arc<Mutex<String>>,
     /// Whom it refused last, and why: told once.
     refused: Arc<Mutex<String>>,
@@ -131,7 +133,8 @@ impl Identity {
     /// A node that has read no log yet.
     #[must_use]
     pub fn new(cluster: ClusterSettings, role: Role, index: u32) -> Identity {
-        Identity { cluster, role, index, log_id: Arc::default(), refused: Arc::default() }
+        let instance = getrandom::u64().unwrap_or_default();
+        Identity { cluster, role, index, instance, log_id: Arc::default(), refused: Arc::default() }
     }
 
     /// From now on this node's state comes from this log; empty for none.
@@ -155,6 +158,7 @@ impl Identity {
             role: pb::Role::from(self.role).into(),
             index: self.index,
             log_id: self.log_id(),
+            instance: self.instance,
         }
     }
 
@@ -181,6 +185,12 @@ impl Identity {
             }
             _ => Ok(()),
         }
+    }
+
+    /// Whether this process told this number to other nodes. Never for the 0 of versions that have none.
+    #[must_use]
+    pub fn is_process(&self, instance: u64) -> bool {
+        instance != 0 && instance == self.instance
     }
 
     /// Lets only nodes of the same cluster, with the same settings and the same log, through: what was decided for one log

@@ -11,7 +11,7 @@ use super::{Fault, NODE_MESSAGE_BYTES_MAX, Reason, ResponseStream, Traffic, dial
 use crate::pb::{
     self, candidates_service_client::CandidatesServiceClient, candidates_service_server::CandidatesService,
     decisions_service_client::DecisionsServiceClient, decisions_service_server::DecisionsService,
-    feed_service_client::FeedServiceClient, feed_service_server::FeedService,
+    feed_service_client::FeedServiceClient, feed_service_server::FeedService, node_service_client::NodeServiceClient,
 };
 use crate::tls::Trust;
 
@@ -184,6 +184,15 @@ impl Way {
 
     fn far_decisions(&self) -> Result<DecisionsServiceClient<Channel>, Status> {
         Ok(DecisionsServiceClient::new(self.channel()?).max_decoding_message_size(NODE_MESSAGE_BYTES_MAX))
+    }
+
+    /// Asks the node whether it is the process that calls itself so.
+    ///
+    /// # Errors
+    /// When it cannot be reached.
+    pub async fn confirm(&self, instance: u64) -> Result<bool, Status> {
+        let mut node = NodeServiceClient::new(self.channel()?);
+        Ok(node.confirm(pb::ConfirmRequest { instance }).await?.into_inner().own)
     }
 
     /// Subscribes to the balancer's feed.

@@ -19,7 +19,8 @@ use crate::harness::{
 async fn peer(cluster: &Cluster, role: pb::Role, index: u32) -> pb::Peer {
     let told = cluster.inspect(Which::Balancer).await.unwrap();
     let (settings, settings_digest) = (told.settings, told.settings_digest);
-    pb::Peer { cluster: told.cluster, settings, settings_digest, role: role.into(), index, log_id: String::new() }
+    let cluster = told.cluster;
+    pb::Peer { cluster, settings, settings_digest, role: role.into(), index, ..pb::Peer::default() }
 }
 
 fn refused(answer: Result<impl Sized, Status>, says: &[&str]) {

@@ -14,7 +14,7 @@ use crate::{
     checks,
     cx::Cx,
     link::Link,
-    net::{CallId, LinkId, Message, Node, Reply, Request, StreamId, Time, Timer},
+    net::{Call, CallId, LinkId, Message, Node, Reply, Request, StreamId, Time, Timer},
     nodes::Fate,
     violation::Violation,
 };
@@ -39,8 +39,21 @@ struct Live {
     slices: Vec<Slice>,
     /// Who reads which slice's candidates.
     readers: Vec<(SliceId, ShardId, StreamId)>,
+    /// Who says that a slice knows too little, until the balancer has said so itself.
+    doubted: Vec<Doubted>,
     /// For readers that no event in them concerns; later.
     held: BTreeMap<(SliceId, ShardId), Arc<CandidateFrame>>,
+}
+
+/// A subscription for which a slice's frames know less than its reader can fill in, as that says.
+#[derive(Debug)]
+struct Doubted {
+    call: CallId,
+    stream: StreamId,
+    slice: SliceId,
+    shard: ShardId,
+    after: EventId,
+    known_min: EventId,
 }
 
 impl Matcher {
@@ -53,8 +66,14 @@ impl Matcher {
     /// Starts with nothing, from the cut.
     pub fn start(&mut self, cx: &mut Cx) {
         let feed = Link::new(&mut cx.net, self.node(), LinkId::Feed, Node::Balancer);
-        self.live =
-            Some(Live { feed, decisions: Vec::new(), slices: Vec::new(), readers: Vec::new(), held: BTreeMap::new() });
+        self.live = Some(Live {
+            feed,
+            decisions: Vec::new(),
+            slices: Vec::new(),
+            readers: Vec::new(),
+            doubted: Vec::new(),
+            held: BTreeMap::new(),
+        });
     }
 
     /// Loses everything.
@@ -84,8 +103,10 @@ impl Matcher {
             return Fate::Goes;
         };
         if served.subscribe(shard, after).is_ok_and(|backlog| backlog.known < known_min) {
-            cx.stats.matchers_refused_known += 1;
-            return Fate::Behind;
+            // A reader is not believed: the balancer is asked.
+            let call = cx.net.call(Node::Matcher(self.index), Call::Cut);
+            live.doubted.push(Doubted { call, stream, slice, shard, after, known_min });
+            return Fate::Goes;
         }
         live.readers.retain(|&(of, to, before)| {
             let replaced = (of, to) == (slice, shard);
@@ -148,6 +169,9 @@ impl Matcher {
     /// # Errors
     /// When a slice refuses what it says.
     pub fn on_reply(&mut self, cx: &mut Cx, id: CallId, reply: &Reply) -> Result<Fate, Violation> {
+        if let Reply::Cut { floor, .. } = reply {
+            return Ok(self.on_floor(cx, id, *floor));
+        }
         let live = self.live.as_mut().expect("a node that is up is live");
         let mut links = live.decisions.iter_mut().zip(0..);
         let Some((held, shard)) = links.find_map(|(link, shard)| Some((link.fetched(id)?, ShardId(shard)))) else {
@@ -160,7 +184,7 @@ impl Matcher {
                 cx.stats.matchers_refused_fetch += 1;
                 return Ok(Fate::Behind);
             }
-            Reply::Cut { .. } => unreachable!("a matcher asks for no {reply:?}"),
+            Reply::Cut { .. } => unreachable!("it was taken before"),
         };
         self.each_slice(cx, |slice, out| slice.on_stored(shard, fetch.through, retirements, out))?;
         held.iter().try_for_each(|message| self.on_shard(cx, shard, message))?;
@@ -171,6 +195,7 @@ impl Matcher {
     pub fn on_lost(&mut self, cx: &mut Cx, stream: StreamId) {
         let live = self.live.as_mut().expect("a node that is up is live");
         live.readers.retain(|&(.., reader)| reader != stream);
+        live.doubted.retain(|doubted| doubted.stream != stream);
         live.feed.lost(&mut cx.net, stream);
         for link in &mut live.decisions {
             link.lost(&mut cx.net, stream);
@@ -195,7 +220,13 @@ impl Matcher {
                     live.send(cx, (slice, shard), frame);
                 }
             }
-            Timer::CallTimeout(id) => live.decisions.iter_mut().for_each(|link| link.timed_out(&mut cx.net, id)),
+            Timer::CallTimeout(id) => {
+                // It asks again.
+                for doubted in live.doubted.extract_if(.., |doubted| doubted.call == id) {
+                    cx.net.sever(doubted.stream);
+                }
+                live.decisions.iter_mut().for_each(|link| link.timed_out(&mut cx.net, id));
+            }
             other => unreachable!("a matcher sets no {other:?}"),
         }
     }
@@ -212,6 +243,21 @@ impl Matcher {
     /// Adds what its slices counted.
     pub fn count(&self, cx: &mut Cx) {
         self.slices().for_each(|slice| count(cx, slice));
+    }
+
+    /// The balancer keeps retirements above `floor`: a slice whose frames know less, and less than its reader needs, starts anew
+    /// with all of the matcher (R8). Other readers are refused, and ask again.
+    fn on_floor(&mut self, cx: &mut Cx, id: CallId, floor: EventId) -> Fate {
+        let live = self.live.as_mut().expect("a node that is up is live");
+        let Some(at) = live.doubted.iter().position(|doubted| doubted.call == id) else { return Fate::Goes };
+        let Doubted { stream, slice, shard, after, known_min, .. } = live.doubted.remove(at);
+        let served = live.slices.iter().find(|served| served.id() == slice).expect("it was asked for");
+        if served.subscribe(shard, after).is_ok_and(|backlog| backlog.known < known_min.min(floor)) {
+            cx.stats.matchers_refused_known += 1;
+            return Fate::Behind;
+        }
+        cx.net.sever(stream);
+        Fate::Goes
     }
 
     fn node(&self) -> Node {
