@@ -6,7 +6,7 @@
 use std::fmt;
 use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -192,6 +192,13 @@ impl DiskFile {
             .announce(point, &DiskOp::Sync(&self.path))
             .and_then(|()| self.file.sync_data())
             .map_err(failed("sync", &self.path))
+    }
+
+    /// Whether the file still has a name: what is written to a file that was deleted is gone once it is closed.
+    pub fn check_named(&self) -> Result<(), DiskError> {
+        let links = self.file.metadata().map_err(failed("look at", &self.path))?.nlink();
+        let deleted = || io::Error::other("it was deleted while it was open");
+        if links == 0 { Err(failed("go on in", &self.path)(deleted())) } else { Ok(()) }
     }
 
     /// Gives the file another name; its entry in the folder is durable once the folder is synced.

@@ -21,6 +21,91 @@ fn a_folder_that_is_open_is_refused_and_the_error_says_who_holds_it() {
 }
 
 #[test]
+fn a_folder_stays_locked_though_its_lock_file_is_deleted() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let (mut log, _) = open(dir.path());
+    std::fs::remove_file(dir.path().join("lock")).expect("the lock file is there");
+    for _ in 0..2 {
+        let error = open_error(dir.path());
+        assert!(matches!(&error, OpenError::Locked { .. }), "{error}");
+    }
+    log.append(&group(1, 1, 1)).expect("the owner goes on");
+    drop(log);
+    open(dir.path());
+}
+
+#[test]
+fn checkpoints_stay_locked_though_their_lock_file_is_deleted() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let held = Checkpoints::open(dir.path(), CheckpointOptions::new(7)).expect("a folder of its own");
+    std::fs::remove_file(dir.path().join("lock")).expect("the lock file is there");
+    let error = Checkpoints::open(dir.path(), CheckpointOptions::new(7)).expect_err("it is open");
+    assert!(matches!(&error, OpenError::Locked { .. }), "{error}");
+    drop(held);
+    Checkpoints::open(dir.path(), CheckpointOptions::new(7)).expect("it is free again");
+}
+
+#[test]
+fn a_version_that_locks_only_the_file_is_kept_out_and_keeps_others_out() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let (log, _) = open(dir.path());
+    let file = std::fs::File::open(dir.path().join("lock")).expect("the lock file is there");
+    assert!(file.try_lock().is_err(), "it is locked beside the folder");
+    drop(log);
+    file.try_lock().expect("it is free again");
+    assert!(matches!(open_error(dir.path()), OpenError::Locked { .. }));
+}
+
+/// Whoever renames a folder that is open takes the lock with it; a new one in its place is somebody else's.
+#[test]
+fn a_log_whose_folder_was_moved_or_replaced_begins_no_segment_there() {
+    for replaced in [false, true] {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let (path, moved) = (dir.path().join("log"), dir.path().join("moved"));
+        let (mut log, _) = open(&path);
+        log.append(&group(1, 1, 1)).expect("an append");
+        std::fs::rename(&path, &moved).expect("it can be renamed");
+        let other = replaced.then(|| open(&path).0);
+        log.append(&group(2, 2, 1)).expect("the segment is still the folder's, wherever that is");
+        let error = log.append(&group(3, 3, 100_000)).expect_err("the next segment would go to another folder");
+        assert!(matches!(&error, AppendError::Failed { file, .. } if *file == path), "{error}");
+        let why = if replaced { "another folder has its name" } else { "it was moved or removed" };
+        assert!(error.to_string().contains(why), "{error}");
+        assert!(matches!(log.append(&group(3, 3, 1)), Err(AppendError::Poisoned { .. })));
+        drop(log);
+        assert_eq!(path.exists(), replaced, "nothing was made in its place");
+        if let Some(mut other) = other {
+            other.append(&group(1, 1, 100_000)).expect("nobody took its files away");
+        }
+        assert_eq!(read_all(&open(&moved).0), [group(1, 1, 1), group(2, 2, 1)].concat());
+    }
+}
+
+#[test]
+fn checkpoints_whose_folder_was_replaced_are_not_written_into_the_new_one() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let path = dir.path().join("checkpoints");
+    let (mut checkpoints, _) = Checkpoints::open(&path, CheckpointOptions::new(7)).expect("a folder of its own");
+    let writer = checkpoints.begin(5).expect("the first");
+    std::fs::rename(&path, dir.path().join("moved")).expect("it can be renamed");
+    std::fs::create_dir(&path).expect("another in its place");
+    let error = writer.commit().expect_err("it would get its name elsewhere").to_string();
+    assert!(error.contains("another folder has its name"), "{error}");
+    assert_eq!(Folder::of(&path).0.len(), 0);
+}
+
+#[test]
+fn nothing_is_acknowledged_into_a_segment_that_was_deleted() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let (mut log, _) = open(dir.path());
+    log.append(&group(1, 1, 1)).expect("an append");
+    std::fs::remove_file(dir.path().join(segment(1))).expect("the segment is there");
+    let error = log.append(&group(2, 2, 1)).expect_err("it would be gone with the process").to_string();
+    assert!(error.contains("it was deleted while it was open"), "{error}");
+    assert_eq!(log.last(), 1, "and nobody reads it");
+}
+
+#[test]
 fn a_folder_of_another_cluster_is_refused_and_the_error_shows_both_names() {
     let dir = tempfile::tempdir().expect("a temporary folder");
     drop(EmbeddedLog::open(dir.path(), Options::new("berlin")).expect("the log opens"));

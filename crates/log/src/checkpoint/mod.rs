@@ -7,7 +7,7 @@
 //! is known to be damaged and a newer one is durable.
 //!
 //! ```text
-//! lock                       locked while the folder is open
+//! lock                       who has the folder open; it is locked itself meanwhile
 //! 00000000000000001234.ckpt  the state after the log's prefix up to 1234
 //! unfinished                 the one being written
 //! ```
@@ -52,7 +52,6 @@ mod read;
 mod write;
 
 use std::fmt;
-use std::fs::File;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -64,7 +63,7 @@ pub use write::CheckpointWriter;
 
 use crate::disk::{Disk, DiskHook};
 use crate::error::{DiskError, OpenError};
-use crate::lock::lock;
+use crate::lock::FolderLock;
 use format::Header;
 use write::UNFINISHED_FILE;
 
@@ -151,7 +150,7 @@ pub struct Checkpoints {
     /// Newest first.
     list: Vec<CheckpointInfo>,
     poisoned: Option<String>,
-    _lock: File,
+    lock: FolderLock,
 }
 
 impl Checkpoints {
@@ -164,7 +163,7 @@ impl Checkpoints {
         }
         let disk = Disk::new(disk_hook);
         disk.create_dir(dir)?;
-        let lock = lock(dir)?;
+        let lock = FolderLock::take(dir)?;
         let (throughs, unfinished) = names(dir)?;
         let list = throughs.iter().map(|through| read::look(&checkpoint_path(dir, *through), log_id, *through));
         let list = list.collect::<Result<_, _>>()?;
@@ -173,7 +172,7 @@ impl Checkpoints {
         }
         // The names that are there, too: the newest may be known to the page cache only.
         disk.sync_dir("checkpoint.open.sync-folder", dir)?;
-        let store = Self { dir: dir.to_owned(), log_id, keep, disk, list, poisoned: None, _lock: lock };
+        let store = Self { dir: dir.to_owned(), log_id, keep, disk, list, poisoned: None, lock };
         Ok((store, CheckpointsReport { unfinished }))
     }
 

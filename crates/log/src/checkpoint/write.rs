@@ -33,6 +33,7 @@ pub struct CheckpointWriter<'a> {
 
 impl<'a> CheckpointWriter<'a> {
     pub(super) fn create(store: &'a mut Checkpoints, header: Header) -> Result<Self, CheckpointError> {
+        store.lock.check()?;
         let path = store.dir.join(UNFINISHED_FILE);
         // Not overwritten but replaced: pages of an earlier attempt that failed must not count for this one.
         store.disk.remove("checkpoint.begin.remove", &path)?;
@@ -81,8 +82,11 @@ impl<'a> CheckpointWriter<'a> {
             bytes: self.totals.bytes,
             damage: None,
         };
-        let named = file
-            .rename("checkpoint.commit.rename", &info.file)
+        let named = self
+            .store
+            .lock
+            .check()
+            .and_then(|()| file.rename("checkpoint.commit.rename", &info.file))
             .and_then(|()| self.store.disk.sync_dir("checkpoint.commit.sync-folder", &self.store.dir));
         named.map_err(|error| self.store.poison(error))?;
         self.store.committed(info.clone());

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use crate::disk::{Disk, DiskFile, PAGE_BYTES};
 use crate::error::DiskError;
+use crate::lock::FolderLock;
 
 /// Longest time a watermark stays unsynced, give or take the zeroing of a part of a segment. Only damage to the last group that
 /// comes together with a loss of power within this time can be taken for a torn tail.
@@ -147,6 +148,8 @@ impl State {
 struct Shared {
     disk: Disk,
     dir: PathBuf,
+    /// Of the folder: files are made and removed in no other.
+    lock: Arc<FolderLock>,
     watermark: Arc<DiskFile>,
     state: Mutex<State>,
     changed: Condvar,
@@ -173,10 +176,17 @@ pub(crate) struct Housekeeper {
 
 impl Housekeeper {
     /// In the foreground there is no thread: spares are made when they are asked for.
-    pub fn start(disk: Disk, dir: PathBuf, watermark: Arc<DiskFile>, foreground: bool) -> Result<Self, DiskError> {
+    pub fn start(
+        disk: Disk,
+        dir: PathBuf,
+        lock: Arc<FolderLock>,
+        watermark: Arc<DiskFile>,
+        foreground: bool,
+    ) -> Result<Self, DiskError> {
         let shared = Arc::new(Shared {
             disk,
             dir,
+            lock,
             watermark,
             state: Mutex::default(),
             changed: Condvar::new(),
@@ -254,6 +264,7 @@ impl Housekeeper {
             }
             thread.join().expect("the housekeeper never panics");
         }
+        self.shared.lock.check()?;
         remove_spare(&self.shared.disk, &self.shared.dir)
     }
 }
@@ -275,7 +286,8 @@ fn run(shared: &Shared) {
         match task {
             Task::Spare(capacity) => {
                 let pause = |zeroed| pause(shared, zeroed, capacity);
-                let made = make_spare_while(&shared.disk, &shared.dir, capacity, pause);
+                let made = shared.lock.check();
+                let made = made.and_then(|()| make_spare_while(&shared.disk, &shared.dir, capacity, pause));
                 let mut state = shared.lock();
                 (state.making, state.urgent) = (false, false);
                 state.spare = made.ok().flatten();

@@ -7,7 +7,7 @@
 //!
 //! ```text
 //! meta                      whose log this is: cluster and log id; written last when the folder is created
-//! lock                      locked while the log is open
+//! lock                      who has the log open; the folder itself is locked meanwhile
 //! watermark                 what was acknowledged, in two slots
 //! 00000000000000000001.seg  records, in groups; each file is zeroed to its full length before it gets this name
 //! spare                     the next segment, being zeroed in the background
@@ -40,6 +40,8 @@
 //! 5. **A failed write or sync is final** ([`AppendError::Poisoned`]). The one exception
 //!    is a disk too full for the next segment, found before it has a name and before anything of the group was written.
 //! 6. **Every read is verified**; a record that does not check is an error with file and offset.
+//! 7. **Nothing is acknowledged into a file that was deleted**, nor in a folder that was moved or replaced: such an append fails,
+//!    and the failure is final.
 //!
 //! # Recovery
 //!
@@ -75,7 +77,6 @@ mod retention;
 mod watermark;
 
 use std::fmt;
-use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -92,6 +93,7 @@ use crate::crash;
 pub use crate::disk::DiskUse;
 use crate::disk::{Disk, DiskFile, PAGE_BYTES};
 use crate::error::{AppendError, DiskError, OpenError, Poisoned, TrimError};
+use crate::lock::FolderLock;
 use crate::log::{Log, LogReader, Record, check_order, check_sizes};
 use format::{SEGMENT_HEADER_BYTES, Seed, SegmentHeader};
 use housekeeper::Housekeeper;
@@ -117,7 +119,7 @@ pub struct EmbeddedLog {
     scratch: Vec<u8>,
     poisoned: Option<String>,
     closed: bool,
-    _lock: File,
+    lock: Arc<FolderLock>,
 }
 
 /// The segment being written.
@@ -208,6 +210,7 @@ impl EmbeddedLog {
 
     /// Makes the next segment durable in all but its name.
     fn prepare_segment(&self, ordinal: u64, capacity_min: u64) -> Result<(DiskFile, SegmentHeader), DiskError> {
+        self.lock.check()?;
         let housekeeper::Spare { file, capacity } = self.housekeeper.take_spare(capacity_min)?;
         let header =
             SegmentHeader { log_id: self.log_id, ordinal, capacity, base: self.last, previous_end: self.active.end };
@@ -239,6 +242,7 @@ impl EmbeddedLog {
         self.scratch.resize(usize::try_from(page_end - end).expect("it is in memory"), 0);
         self.active.file.write_at("log.append.write", &self.scratch, end)?;
         self.active.file.sync("log.append.sync")?;
+        self.active.file.check_named()?;
         self.disk.used.appended(bytes);
         self.active.end += bytes as u64;
         self.last = records[records.len() - 1].through;

@@ -13,13 +13,13 @@ use super::watermark::{Mark, Watermark};
 use super::{Active, EmbeddedLog};
 use crate::disk::{Disk, failed};
 use crate::error::OpenError;
-use crate::lock::lock;
+use crate::lock::FolderLock;
 
 pub(super) fn open(dir: &Path, options: Options) -> Result<(EmbeddedLog, OpenReport), OpenError> {
     options.validate()?;
     let disk = Disk::new(options.disk_hook.clone());
     disk.create_dir(dir)?;
-    let lock = lock(dir)?;
+    let lock = Arc::new(FolderLock::take(dir)?);
     let (identity, created) = match Identity::read(dir)? {
         Some(identity) => (identity, false),
         None => (create(&disk, dir, &options)?, true),
@@ -52,7 +52,8 @@ pub(super) fn open(dir: &Path, options: Options) -> Result<(EmbeddedLog, OpenRep
         torn: found.torn,
         watermark_slot_damaged,
     };
-    let housekeeper = Housekeeper::start(disk.clone(), dir.to_owned(), watermark.file(), options.foreground)?;
+    let (held, foreground) = (Arc::clone(&lock), options.foreground);
+    let housekeeper = Housekeeper::start(disk.clone(), dir.to_owned(), held, watermark.file(), foreground)?;
     housekeeper.want_spare(options.planned_bytes(ordinal + 1));
     let log = EmbeddedLog {
         dir: dir.to_owned(),
@@ -75,7 +76,7 @@ pub(super) fn open(dir: &Path, options: Options) -> Result<(EmbeddedLog, OpenRep
         scratch: Vec::new(),
         poisoned: None,
         closed: false,
-        _lock: lock,
+        lock,
     };
     Ok((log, report))
 }

@@ -50,6 +50,7 @@ impl EmbeddedLog {
         if count == 0 {
             return Ok(());
         }
+        self.lock.check()?;
         self.first_segment += count as u64;
         self.watermark.settle(self.mark())?;
         // A sync that failed in the background meanwhile may have been of what was just written.
