@@ -253,8 +253,14 @@ pub struct Limits {
     pub frame_age_ms_max: u64,
     /// Most matched and withdrawn elements that GetElement remembers. Above it the oldest are forgotten.
     pub ended_max: usize,
-    /// Most idempotency keys remembered. Above it the oldest are forgotten.
+    /// How long an idempotency key is remembered, at least, in milliseconds of event time. Then the same submission makes a new element.
+    pub idempotency_ms: u64,
+    /// Most idempotency keys remembered of one pool, at about 100 bytes each. Above it new submissions with such a key are refused
+    /// there with RESOURCE_EXHAUSTED until the oldest may be forgotten; none is forgotten early. At 0 none are remembered.
     pub idempotency_max: usize,
+    /// Most idempotency keys remembered of all pools together. Above it pools that have their share of it (this, divided by the number
+    /// of pools) already are refused more, as above; so there can be up to twice as many.
+    pub idempotency_total_max: usize,
     /// Bytes of log, or as many as the last checkpoint has, after which the next is made.
     pub checkpoint_bytes: u64,
     /// Most bytes of results. Above it the oldest go.

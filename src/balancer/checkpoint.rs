@@ -59,7 +59,7 @@ pub(crate) struct Maker {
     pub(crate) checkpoints: Checkpoints,
     pub(crate) log: Box<dyn LogReader>,
     pub(crate) results: Box<dyn LogReader>,
-    pub(crate) idempotency_max: usize,
+    pub(crate) ledger_limits: LedgerLimits,
 }
 
 impl Maker {
@@ -75,14 +75,14 @@ impl Maker {
 
     /// Makes a checkpoint of a cut that is stable. `step` is called after each step of it, and may end it.
     fn make(&mut self, through: EventId, step: &mut Step<'_>) -> Result<Made, CheckpointError> {
-        let Maker { checkpoints, log, results, idempotency_max } = self;
+        let Maker { checkpoints, log, results, ledger_limits } = self;
         let mut old = match newest(checkpoints) {
-            Some(info) => Old::open(checkpoints.read(info)?)?,
+            Some(info) => Old::open(checkpoints.read(info)?, ledger_limits)?,
             None => Old::default(),
         };
         let base = std::mem::take(&mut old.base);
         let after = base.through;
-        let mut fold = Fold::new(base, through, *idempotency_max);
+        let mut fold = Fold::new(base, through, ledger_limits);
         let mut records = Records::new(&**results, after);
         while let Some(record) = records.next().map_err(CheckpointError::Log)? {
             if let Some(outcomes) = convert::result_chunk(&record)? {
@@ -105,9 +105,11 @@ impl Maker {
             Ok(())
         })?;
         let mut writer = checkpoints.begin(through.0)?;
-        for chunk in convert::base_chunks(&fold.base()) {
+        let base = fold.base();
+        for chunk in convert::base_chunks(&base) {
             writer.chunk(&chunk)?;
         }
+        drop(base);
         let mut chunk = KeptChunk::default();
         while let Some(elements) = old.next()? {
             step()?;
@@ -170,8 +172,8 @@ struct Old {
 }
 
 impl Old {
-    fn open(mut reader: CheckpointReader) -> Result<Old, CheckpointError> {
-        let (base, first) = read_base(&mut reader)?;
+    fn open(mut reader: CheckpointReader, limits: &LedgerLimits) -> Result<Old, CheckpointError> {
+        let (base, first) = read_base(&mut reader, limits)?;
         Ok(Old { base, first: Some(first), rest: Some(reader) })
     }
 
@@ -185,8 +187,8 @@ impl Old {
 }
 
 /// The base, and the elements of the first chunk that has any.
-fn read_base(reader: &mut CheckpointReader) -> Result<(Base, Vec<Kept>), CheckpointError> {
-    let mut chunks = ReadChunks::default();
+fn read_base(reader: &mut CheckpointReader, limits: &LedgerLimits) -> Result<(Base, Vec<Kept>), CheckpointError> {
+    let mut chunks = ReadChunks::new(limits.key_secret);
     while let Some(chunk) = reader.next_chunk()? {
         let elements = chunks.read(chunk)?;
         if !elements.is_empty() {
@@ -204,7 +206,7 @@ pub(crate) fn read_ledger(
 ) -> Result<(Ledger, u64), CheckpointError> {
     /// Elements between two messages.
     const TOLD: usize = 1_000_000;
-    let (base, first) = read_base(reader)?;
+    let (base, first) = read_base(reader, &limits)?;
     let time_ms = base.time_ms;
     let mut ledger = Ledger::from_checkpoint(limits, shards, base)?;
     ledger.keep(first);

@@ -407,7 +407,12 @@ impl MatchService for Service {
         let defined = self.request(|reply| Request::Define { definition, client, reply }).await?;
         let defined = defined.map_err(RequestError::Define)?;
         let notes = defined.notes.into_iter().map(convert::note_pb).collect();
-        Ok(Response::new(pb::DefinePoolResponse { defined_at: defined.at.0, created: defined.created, notes }))
+        Ok(Response::new(pb::DefinePoolResponse {
+            defined_at: defined.at.0,
+            created: defined.created,
+            notes,
+            idempotency_ms: self.node.ledger_limits.idempotency_ms,
+        }))
     }
 
     async fn drop_pool(
@@ -437,7 +442,10 @@ impl MatchService for Service {
         let _call = self.node.calls.take(caller(&request).as_ref())?;
         let room = self.unless_stopped(self.node.answer_room(caller(&request).as_ref())).await??;
         let all = self.node.ask(|reply| Event::Pools { reply }).await?;
-        Ok(room.of(list::pools(&all, request.into_inner())?))
+        let mut answer = list::pools(&all, request.into_inner())?;
+        let idempotency_ms = self.node.ledger_limits.idempotency_ms;
+        answer.pools.iter_mut().for_each(|pool| pool.idempotency_ms = idempotency_ms);
+        Ok(room.of(answer))
     }
 
     async fn get_pool(
@@ -450,7 +458,9 @@ impl MatchService for Service {
         let asked = name.clone();
         let pool = self.node.ask(|reply| Event::Pool { name: asked, reply }).await?;
         let pool = pool.ok_or(RequestError::UnknownPool(name))?;
-        Ok(Response::new(pb::GetPoolResponse { pool: Some(list::status(&pool, pb::PoolView::Full)) }))
+        let mut pool = list::status(&pool, pb::PoolView::Full);
+        pool.idempotency_ms = self.node.ledger_limits.idempotency_ms;
+        Ok(Response::new(pb::GetPoolResponse { pool: Some(pool) }))
     }
 }
 

@@ -1,6 +1,8 @@
 //! What a balancer refuses, and how it says so: one exhaustive match from errors to a [`Fault`], which becomes a status or a row's
 //! refusal.
 
+use std::time::Duration;
+
 use dovetail_core::{
     DefineError, EventId,
     ledger::{KEY_BYTES_MAX, PAYLOAD_BYTES_CAP, SubmitError},
@@ -210,6 +212,7 @@ pub(super) fn row_reason(refused: &RowRefused) -> Reason {
             | SubmitError::ShareFull { .. }
             | SubmitError::TotalBytesFull { .. }
             | SubmitError::ShareBytesFull { .. } => Reason::AllPoolsFull,
+            SubmitError::IdempotencyFull { .. } => Reason::IdempotencyFull,
             SubmitError::IdempotencyMismatch { .. } => Reason::IdempotencyKeyReused,
             SubmitError::Undecided { .. } => Reason::KeyUndecided,
         },
@@ -237,7 +240,8 @@ pub(super) fn row_holder(refused: &RowRefused) -> Option<u64> {
             | SubmitError::ShareFull { .. }
             | SubmitError::PoolBytesFull { .. }
             | SubmitError::TotalBytesFull { .. }
-            | SubmitError::ShareBytesFull { .. },
+            | SubmitError::ShareBytesFull { .. }
+            | SubmitError::IdempotencyFull { .. },
         )
         | RowRefused::Convert(_) => None,
     }
@@ -293,6 +297,11 @@ fn of_row(refused: &RowRefused, fault: Fault) -> Fault {
             SubmitError::ShareBytesFull { pool, own, all, bound } => {
                 let fault = fault.with("pool", pool).with("limit", "waiting_bytes_total_max").with("bound", bound);
                 fault.with("value", own).with("all", all)
+            }
+            SubmitError::IdempotencyFull { pool, bound, total, room_ms } => {
+                let limit = if *total { "idempotency_total_max" } else { "idempotency_max" };
+                let fault = fault.with("pool", pool).with("limit", limit).with("bound", bound);
+                fault.with("room_ms", room_ms).after(Duration::from_millis(*room_ms))
             }
             SubmitError::IdempotencyMismatch { key, element } => {
                 let fault = fault.of(Resource::Element, element.0.to_string());

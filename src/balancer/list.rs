@@ -10,8 +10,9 @@ use super::{
 };
 use crate::{convert, pb, pb::PoolView};
 
-/// Most bytes of a page.
+/// Most bytes of a page, and of what the service adds to a pool.
 const PAGE_BYTES: usize = 3 << 20;
+const ADDED_BYTES: usize = 8;
 
 /// All pools, or the page that is asked for. `all` is by name.
 pub(super) fn pools(all: &[PoolSummary], request: pb::ListPoolsRequest) -> Result<pb::ListPoolsResponse, RequestError> {
@@ -42,7 +43,7 @@ fn page(rest: &[PoolSummary], most: usize, view: PoolView) -> pb::ListPoolsRespo
     for pool in rest.iter().take(most) {
         let status = status(pool, view);
         // With its tag and its length.
-        bytes += status.encoded_len() + 8;
+        bytes += status.encoded_len() + ADDED_BYTES + 8;
         if bytes > PAGE_BYTES && !pools.is_empty() {
             break;
         }
@@ -69,6 +70,8 @@ pub(super) fn status(pool: &PoolSummary, view: PoolView) -> pb::PoolStatus {
         waiting_bytes: pool.counts.waiting_bytes,
         dropping: pool.dropping,
         dropped: pool.counts.dropped,
+        // The same for all: for the service to tell.
+        idempotency_ms: 0,
     }
 }
 

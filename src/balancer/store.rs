@@ -128,8 +128,7 @@ impl Store {
             "the log was read back"
         );
         let (time_ms, log_bytes) = replayed;
-        let idempotency_max = settings.node.limits.idempotency_max;
-        let maker = Maker { checkpoints, log: log.reader(), results: results.reader(), idempotency_max };
+        let maker = Maker { checkpoints, log: log.reader(), results: results.reader(), ledger_limits };
         Ok(Store { log_id, log, results, maker, ledger, time_ms, log_bytes, results_floor, ledger_limits })
     }
 }
@@ -146,7 +145,9 @@ fn ledger_limits(limits: &Limits) -> LedgerLimits {
         element_bytes_max: limits.element_bytes_max,
         payload_bytes_max: limits.payload_bytes_max as u64,
         ended_max: limits.ended_max,
+        idempotency_ms: limits.idempotency_ms,
         idempotency_max: limits.idempotency_max,
+        idempotency_total_max: limits.idempotency_total_max,
     }
 }
 

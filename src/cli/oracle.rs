@@ -31,7 +31,9 @@ const LIMITS: LedgerLimits = LedgerLimits {
     element_bytes_max: 65_536,
     payload_bytes_max: 4096,
     ended_max: 4_000_000,
-    idempotency_max: 1_000_000,
+    idempotency_ms: 86_400_000,
+    idempotency_max: usize::MAX,
+    idempotency_total_max: usize::MAX,
     key_secret: KeySecret([0; 2]),
 };
 
@@ -125,7 +127,7 @@ impl Sequence {
     fn submit(&mut self, submission: pb::Submission) -> Result<Option<pb::Match>, String> {
         let text = |error: &dyn std::error::Error| error.to_string();
         let submission = convert::submission(submission).map_err(|error| text(&error))?;
-        let admitted = self.ledger.admit(&self.pool, submission, self.last).map_err(|error| text(&error))?;
+        let admitted = self.ledger.admit(0, &self.pool, submission, self.last).map_err(|error| text(&error))?;
         self.elements += 1;
         let (kind, client) = match admitted {
             Admission::New { pool, row, client } => (EventKind::Arrival { pool, row }, client),

@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use dovetail_core::{
     ElementId, EventId, PoolId,
+    batch::{Fingerprint, KeySecret},
     ledger::{Base, Kept, PoolBase, Remembered},
 };
 use prost::Message;
@@ -11,8 +13,10 @@ use prost::Message;
 use super::{ConvertError, pool_definition, pool_definition_pb, row, row_pb};
 use crate::pb;
 
-/// Most pools of a chunk, and most idempotency keys. The largest there are make less than 3 MiB.
+/// Most pools of a chunk. The largest there are make less than 3 MiB.
 const ENTRIES: usize = 256;
+/// Most idempotency keys of a chunk, of 44 bytes each.
+const KEYS: usize = 16_384;
 /// About the most bytes of elements in a chunk; one element more still fits a checkpoint's bound.
 const KEPT_BYTES: usize = 1 << 20;
 
@@ -20,7 +24,13 @@ const KEPT_BYTES: usize = 1 << 20;
 pub fn base_chunks(base: &Base) -> impl Iterator<Item = Vec<u8>> {
     let numbered = is_numbered(base);
     let next_pool = numbered.then_some(base.next_pool.0);
-    let head = pb::CheckpointHead { through: base.through.0, time_ms: base.time_ms, next_pool };
+    let key_secret = base.secret.map(|secret| secret.0.map(u64::to_le_bytes).as_flattened().to_vec());
+    let head = pb::CheckpointHead {
+        through: base.through.0,
+        time_ms: base.time_ms,
+        next_pool,
+        key_secret: key_secret.unwrap_or_default().into(),
+    };
     let stop = if numbered { vec![pb::CheckpointPool::default()] } else { Vec::new() };
     let first = pb::CheckpointChunk { head: Some(head), pools: stop, ..Default::default() };
     let all: Vec<(&PoolId, &PoolBase)> = base.pools.iter().collect();
@@ -36,10 +46,10 @@ pub fn base_chunks(base: &Base) -> impl Iterator<Item = Vec<u8>> {
         .dropped
         .chunks(ENTRIES)
         .map(|dropped| pb::CheckpointChunk { dropped: dropped.iter().map(dropped_pb).collect(), ..Default::default() });
-    let remembered = base.idempotency.chunks(ENTRIES).map(|remembered| pb::CheckpointChunk {
-        remembered: remembered.iter().map(remembered_pb).collect(),
-        ..Default::default()
-    });
+    let remembered = base
+        .idempotency
+        .chunks(KEYS)
+        .map(|remembered| pb::CheckpointChunk { keys: Some(remembered_pb(remembered)), ..Default::default() });
     [first].into_iter().chain(pools).chain(dropped).chain(remembered).map(|chunk| chunk.encode_to_vec())
 }
 
@@ -79,9 +89,17 @@ pub struct ReadChunks {
     base: Base,
     has_head: bool,
     numbered: bool,
+    /// What idempotency keys get to be known by, where they are there as they came.
+    secret: KeySecret,
 }
 
 impl ReadChunks {
+    /// A checkpoint from its beginning. One that has idempotency keys as they came gets this secret.
+    #[must_use]
+    pub fn new(secret: KeySecret) -> ReadChunks {
+        ReadChunks { secret, ..ReadChunks::default() }
+    }
+
     /// Takes a chunk, and returns the elements in it.
     ///
     /// # Errors
@@ -95,6 +113,7 @@ impl ReadChunks {
             (self.base.through, self.base.time_ms) = (EventId(head.through), head.time_ms);
             self.numbered = head.next_pool.is_some();
             self.base.next_pool = PoolId(head.next_pool.unwrap_or_default());
+            self.base.secret = Some(key_secret(&head.key_secret, self.secret)?);
         }
         // With numbers, what is here only stops versions that know none.
         for pool in chunk.pools.into_iter().filter(|_| !self.numbered) {
@@ -107,7 +126,11 @@ impl ReadChunks {
         }
         let dropped = chunk.dropped.into_iter().map(|dropped| (PoolId(dropped.pool), dropped.name.into()));
         self.base.dropped.extend(dropped);
-        self.base.idempotency.extend(chunk.remembered.into_iter().map(remembered));
+        let (secret, time_ms) = (self.base.secret.unwrap_or(self.secret), self.base.time_ms);
+        self.base.idempotency.extend(chunk.remembered.into_iter().map(|key| remembered(key, secret, time_ms)));
+        if let Some(keys) = &chunk.keys {
+            read_keys(keys, &mut self.base.idempotency)?;
+        }
         chunk.kept.into_iter().map(kept).collect()
     }
 
@@ -149,18 +172,51 @@ fn pool(pool: pb::CheckpointPool) -> Result<PoolBase, ConvertError> {
     })
 }
 
-fn remembered_pb(remembered: &Remembered) -> pb::RememberedKey {
-    pb::RememberedKey {
-        pool: remembered.pool.0,
-        key: remembered.key.as_ref().to_owned(),
-        element: remembered.element.0,
-        digest: remembered.digest,
+fn remembered_pb(remembered: &[Remembered]) -> pb::RememberedKeys {
+    fn column<const N: usize>(of: &[Remembered], bytes: impl Fn(&Remembered) -> [u8; N]) -> Bytes {
+        of.iter().flat_map(bytes).collect()
+    }
+    pb::RememberedKeys {
+        fingerprints: column(remembered, |key| key.key.to_bytes()),
+        elements: column(remembered, |key| key.element.0.to_le_bytes()),
+        digests: column(remembered, |key| key.digest.to_le_bytes()),
+        arrived_ms: column(remembered, |key| key.arrived_ms.to_le_bytes()),
+        pools: column(remembered, |key| key.pool.0.to_le_bytes()),
     }
 }
 
-fn remembered(remembered: pb::RememberedKey) -> Remembered {
+fn read_keys(keys: &pb::RememberedKeys, to: &mut Vec<Remembered>) -> Result<(), ConvertError> {
+    let (fingerprints, more) = keys.fingerprints.as_chunks::<16>();
+    let count = fingerprints.len();
+    let fit = [&keys.elements, &keys.digests, &keys.arrived_ms].iter().all(|column| column.len() == count * 8);
+    if !more.is_empty() || !fit || keys.pools.len() != count * 4 {
+        return Err(ConvertError::Missing("a column of the idempotency keys, or its end"));
+    }
+    let column = |column: &Bytes, row: usize| u64::from_le_bytes(column.as_chunks::<8>().0[row]);
+    to.extend((0..count).map(|row| Remembered {
+        pool: PoolId(u32::from_le_bytes(keys.pools.as_chunks::<4>().0[row])),
+        key: Fingerprint::from_bytes(fingerprints[row]),
+        element: ElementId(column(&keys.elements, row)),
+        digest: column(&keys.digests, row),
+        arrived_ms: column(&keys.arrived_ms, row),
+    }));
+    Ok(())
+}
+
+/// The secret of a checkpoint; `own` where it has none.
+fn key_secret(bytes: &[u8], own: KeySecret) -> Result<KeySecret, ConvertError> {
+    match bytes.as_chunks::<8>() {
+        ([], []) => Ok(own),
+        (&[one, other], []) => Ok(KeySecret([one, other].map(u64::from_le_bytes))),
+        _ => Err(ConvertError::Missing("a part of the secret of idempotency keys")),
+    }
+}
+
+/// A key as earlier versions kept it. They did not say since when: it is remembered as if from now on.
+fn remembered(remembered: pb::RememberedKey, secret: KeySecret, time_ms: u64) -> Remembered {
     let pb::RememberedKey { pool, key, element, digest } = remembered;
-    Remembered { pool: PoolId(pool), key: key.into(), element: ElementId(element), digest }
+    let key = secret.fingerprint(PoolId(pool), key.as_bytes());
+    Remembered { pool: PoolId(pool), key, element: ElementId(element), digest, arrived_ms: time_ms }
 }
 
 fn kept_pb(kept: &Kept) -> pb::KeptElement {
@@ -187,4 +243,75 @@ fn kept(kept: pb::KeptElement) -> Result<Kept, ConvertError> {
         expire_ms: kept.expire_ms,
         reprobe_ms: kept.reprobe_ms,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(chunks: impl IntoIterator<Item = Vec<u8>>, secret: KeySecret) -> Result<Base, ConvertError> {
+        let mut read = ReadChunks::new(secret);
+        for chunk in chunks {
+            assert!(read.read(&chunk)?.is_empty(), "a base has no elements");
+        }
+        read.base()
+    }
+
+    fn base(keys: usize) -> Base {
+        let secret = KeySecret([5, 6]);
+        let key = |number: usize| Remembered {
+            pool: PoolId(number as u32 % 3),
+            key: secret.fingerprint(PoolId(number as u32 % 3), number.to_string().as_bytes()),
+            element: ElementId(number as u64 + 10),
+            digest: number as u64 * 7,
+            arrived_ms: number as u64 / 2,
+        };
+        let idempotency = (0..keys).map(key).collect();
+        Base { through: EventId(99_999), time_ms: 88, idempotency, secret: Some(secret), ..Base::default() }
+    }
+
+    #[test]
+    fn idempotency_keys_are_read_as_they_were_written_with_the_secret_they_are_known_by() {
+        for keys in [0, 1, KEYS, 2 * KEYS + 1] {
+            assert_eq!(read(base_chunks(&base(keys)), KeySecret([1, 2])).unwrap(), base(keys), "{keys} keys");
+        }
+    }
+
+    /// Checkpoints of versions that remembered keys by their number.
+    #[test]
+    fn keys_of_earlier_versions_are_remembered_from_the_checkpoint_on() {
+        let old = pb::CheckpointChunk {
+            head: Some(pb::CheckpointHead { through: 7, time_ms: 500, ..Default::default() }),
+            remembered: vec![pb::RememberedKey { pool: 3, key: "once".to_owned(), element: 5, digest: 9 }],
+            ..Default::default()
+        };
+        let own = KeySecret([1, 2]);
+        let base = read([old.encode_to_vec()], own).unwrap();
+        assert_eq!((base.time_ms, base.secret), (500, Some(own)));
+        let key = own.fingerprint(PoolId(3), b"once");
+        let expected = Remembered { pool: PoolId(3), key, element: ElementId(5), digest: 9, arrived_ms: 500 };
+        assert_eq!(base.idempotency, [expected]);
+    }
+
+    #[test]
+    fn columns_that_do_not_fit_each_other_are_refused() {
+        let head = pb::CheckpointHead { key_secret: vec![0; 16].into(), ..Default::default() };
+        let good = remembered_pb(&base(3).idempotency);
+        let short = |column: &Bytes| column.slice(1..);
+        for keys in [
+            pb::RememberedKeys { fingerprints: short(&good.fingerprints), ..good.clone() },
+            pb::RememberedKeys { elements: short(&good.elements), ..good.clone() },
+            pb::RememberedKeys { digests: short(&good.digests), ..good.clone() },
+            pb::RememberedKeys { arrived_ms: short(&good.arrived_ms), ..good.clone() },
+            pb::RememberedKeys { pools: short(&good.pools), ..good.clone() },
+        ] {
+            let chunk = pb::CheckpointChunk { head: Some(head.clone()), keys: Some(keys), ..Default::default() };
+            assert!(read([chunk.encode_to_vec()], KeySecret::default()).is_err());
+        }
+        for bytes in [1, 8, 17] {
+            let head = pb::CheckpointHead { key_secret: vec![0; bytes].into(), ..Default::default() };
+            let chunk = pb::CheckpointChunk { head: Some(head), ..Default::default() };
+            assert!(read([chunk.encode_to_vec()], KeySecret::default()).is_err());
+        }
+    }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use dovetail_core::{
     ElementId, Event, EventId, EventKind, LogFrame, PoolDefinition, PoolId, Reach, ShardId, SliceId, WithdrawReason,
-    batch::{Batch, ClientWriter, Column, Run},
+    batch::{Batch, ClientWriter, Column, KeySecret, Run},
     ledger::{Base, ClientPart, Outcome, OutcomeEnd, PoolBase},
     reach::Pair,
 };
@@ -384,6 +384,7 @@ fn base(pools: &[(u32, Option<EventId>)], next_pool: u32, dropped: &[u32]) -> Ba
         next_pool: PoolId(next_pool),
         dropped: dropped.collect(),
         idempotency: Vec::new(),
+        secret: Some(KeySecret([7, 8])),
     }
 }
 
@@ -400,7 +401,7 @@ fn a_checkpoint_has_the_numbers_of_its_pools_and_what_was_dropped() {
     let many: Vec<_> = (0..600).map(|id| (2 * id, None)).collect();
     let names: Vec<u32> = (0..600).map(|id| 2 * id + 1).collect();
     for base in [
-        Base::default(),
+        Base { secret: Some(KeySecret::default()), ..Base::default() },
         base(&[(0, None), (1, None)], 2, &[]),
         base(&[(0, None), (1, Some(EventId(7)))], 2, &[]),
         base(&[(0, None), (5, None)], 9, &[3, 1]),

@@ -60,6 +60,7 @@ impl Reason {
             }
             Reason::PoolFull
             | Reason::AllPoolsFull
+            | Reason::IdempotencyFull
             | Reason::TooManyPools
             | Reason::PoolQuota
             | Reason::TooManyCalls
@@ -85,7 +86,8 @@ impl Reason {
             | Reason::NodeStopping
             | Reason::KeyUndecided
             | Reason::NodeTaken => Some(Duration::from_secs(1)),
-            Reason::DiskFull => Some(Duration::from_secs(10)),
+            // Who knows better says so with the fault.
+            Reason::DiskFull | Reason::IdempotencyFull => Some(Duration::from_secs(10)),
             Reason::Unspecified
             | Reason::FieldMissing
             | Reason::OutOfBounds
@@ -159,13 +161,14 @@ pub struct Fault {
     metadata: Vec<(&'static str, String)>,
     field: Option<String>,
     resource: Option<(Resource, String)>,
+    after: Option<Duration>,
 }
 
 impl Fault {
     /// A refusal with its text.
     #[must_use]
     pub fn new(reason: Reason, message: impl Into<String>) -> Fault {
-        Fault { reason, message: message.into(), metadata: Vec::new(), field: None, resource: None }
+        Fault { reason, message: message.into(), metadata: Vec::new(), field: None, resource: None, after: None }
     }
 
     /// With a value by its name: what was found, the bound, where to go on.
@@ -189,6 +192,13 @@ impl Fault {
         self
     }
 
+    /// The same call may work after this, not after the time that is usual for its reason.
+    #[must_use]
+    pub fn after(mut self, after: Duration) -> Fault {
+        self.after = Some(after);
+        self
+    }
+
     /// Why.
     #[must_use]
     pub fn reason(&self) -> Reason {
@@ -198,7 +208,7 @@ impl Fault {
 
 impl From<Fault> for Status {
     fn from(fault: Fault) -> Status {
-        let Fault { reason, message, metadata, field, resource } = fault;
+        let Fault { reason, message, metadata, field, resource, after } = fault;
         let message = cut(cut_quoted(message), MESSAGE_BYTES_MAX);
         let metadata: HashMap<String, String> =
             metadata.into_iter().map(|(name, value)| (name.to_owned(), cut(value, ECHO_BYTES_MAX))).collect();
@@ -207,7 +217,7 @@ impl From<Fault> for Status {
             let text = cut(message.clone(), ECHO_BYTES_MAX);
             details.add_bad_request_violation(cut(field, ECHO_BYTES_MAX), text);
         }
-        if let Some(after) = reason.retry_after() {
+        if let Some(after) = after.or(reason.retry_after()) {
             details.set_retry_info(Some(after));
         }
         if let Some((resource, name)) = resource {

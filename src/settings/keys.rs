@@ -248,7 +248,21 @@ pub const SETTINGS: &[Setting] = &[
         "idempotency-max",
         "1000000",
         (0, 1_000_000_000),
-        "Most idempotency keys to remember; then the oldest are forgotten",
+        "Most idempotency keys to remember of one pool; more are refused, not forgotten. At 0 none are remembered",
+    ),
+    count(
+        "limits.idempotency_total_max",
+        "idempotency-total-max",
+        "10000000",
+        (0, 1_000_000_000),
+        "The same of all pools together, at about 100 bytes each; a pool below its share of it goes on",
+    ),
+    count(
+        "limits.idempotency_ms",
+        "idempotency-ms",
+        "86400000",
+        (1_000, 3_153_600_000_000),
+        "How long an idempotency key is remembered, in milliseconds",
     ),
     count(
         "limits.checkpoint_bytes",

@@ -349,7 +349,7 @@ impl MatchService for Service {
         });
         self.script.lock().unwrap().defined.push(pool);
         let notes = compiled.unwrap_or_default();
-        Ok(Response::new(pb::DefinePoolResponse { defined_at: 1, created: true, notes }))
+        Ok(Response::new(pb::DefinePoolResponse { defined_at: 1, created: true, notes, ..Default::default() }))
     }
 
     async fn list_pools(

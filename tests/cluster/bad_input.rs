@@ -149,6 +149,41 @@ async fn an_idempotency_key_with_another_body_is_refused_and_with_the_same_gets_
     it.still_matches(partner).await;
 }
 
+/// Whoever submits a lot uses up the quota of its own pool, and nobody's key is forgotten for it.
+#[tokio::test(flavor = "multi_thread")]
+async fn idempotency_keys_are_remembered_whatever_others_submit_and_across_a_restart() {
+    let mut cluster = Cluster::start_with("remembered", SMALL, &[("idempotency-max", "20")]).await;
+    let client = cluster.client().await;
+    for name in ["duel", "other"] {
+        let defined = client.define_pool(pool(name, "a.skill > b.skill && a.skill < b.skill"));
+        assert_eq!(defined.await.unwrap().idempotency_ms, 86_400_000);
+    }
+    let once = |key: &str| Submission { idempotency_key: key.to_owned(), ..player(key, 1) };
+    let first = client.submit_one("duel", once("ida")).await.unwrap();
+    for number in 0..20 {
+        client.submit_one("other", once(&format!("k{number}"))).await.unwrap();
+    }
+    for restarts in 0..2 {
+        assert_eq!(client.submit_one("duel", once("ida")).await.unwrap(), first);
+        assert!(client.submit_one("other", once("k0")).await.unwrap() > first);
+        let error = client.submit_one("other", once("one more")).await.unwrap_err();
+        assert_eq!((error.code(), error.reason()), (Some(Code::ResourceExhausted), Some(Reason::IdempotencyFull)));
+        assert_eq!(error.value("pool"), Some("other".to_owned()));
+        assert_eq!(
+            (error.value("limit"), error.value("bound")),
+            (Some("idempotency_max".to_owned()), Some("20".to_owned()))
+        );
+        let room_ms: u64 = error.value("room_ms").unwrap().parse().unwrap();
+        assert!((86_000_000..=86_400_001).contains(&room_ms), "{room_ms}");
+        client.submit_one("other", player(&format!("unkeyed{restarts}"), 2)).await.unwrap();
+        client.submit_one("duel", once(&format!("later{restarts}"))).await.unwrap();
+        cluster.kill(Which::Balancer);
+        cluster.spawn(Which::Balancer);
+        cluster.serving(Which::Balancer).await;
+    }
+    assert_eq!(client.get_pool("other").await.unwrap().idempotency_ms, 86_400_000);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn errors_tell_programs_the_reason_and_the_values() {
     let it = Disturbed::start("reasons").await;

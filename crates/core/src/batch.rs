@@ -31,6 +31,20 @@ pub const TEXT_BYTES: usize = 4;
 pub struct Fingerprint([u64; 2]);
 
 impl Fingerprint {
+    /// As checkpoints have it.
+    #[must_use]
+    pub fn to_bytes(self) -> [u8; 16] {
+        let [one, other] = self.0;
+        (u128::from(one) | u128::from(other) << 64).to_le_bytes()
+    }
+
+    /// What [`to_bytes`](Fingerprint::to_bytes) gave.
+    #[must_use]
+    pub fn from_bytes(bytes: [u8; 16]) -> Fingerprint {
+        let both = u128::from_le_bytes(bytes);
+        Fingerprint([both as u64, (both >> 64) as u64])
+    }
+
     /// Which of so many parts it belongs to; independent of its hash.
     #[inline]
     pub(crate) fn share(self, parts: usize) -> usize {
@@ -44,8 +58,9 @@ impl Hash for Fingerprint {
     }
 }
 
-/// What fingerprints are made with. Drawn anew by every process; nothing that leaves it depends on it.
-#[derive(Clone, Copy, Default)]
+/// What fingerprints are made with. Drawn anew by every process. Nothing that leaves it depends on it but the fingerprints of
+/// idempotency keys in its checkpoints, which therefore have it, too.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
 pub struct KeySecret(pub [u64; 2]);
 
 impl fmt::Debug for KeySecret {

@@ -10,6 +10,7 @@ mod checkpoint;
 mod drops;
 mod elements;
 mod ended;
+mod idempotency;
 mod ids;
 pub mod room;
 mod slots;
@@ -32,8 +33,9 @@ pub use checkpoint::{Base, Fold, Kept, PoolBase};
 pub use drops::DROPPED_NAMES_MAX;
 use drops::Drops;
 use elements::{At, Elements, Slot, View};
-pub use ended::Remembered;
-use ended::{Ended, Idempotency, Keys};
+use ended::{Ended, Keys};
+use idempotency::Idempotency;
+pub use idempotency::Remembered;
 use room::Waiting;
 pub(crate) use timers::searches;
 pub use timers::{STRIDE_MS, Timing};
@@ -162,7 +164,7 @@ impl Ledger {
             planted: Planted::default(),
             unstable: VecDeque::new(),
             ended: Ended::new(limits.ended_max),
-            idempotency: Idempotency::new(limits.idempotency_max),
+            idempotency: Idempotency::new(&limits),
         }
     }
 
@@ -170,6 +172,7 @@ impl Ledger {
     #[cfg(feature = "planted")]
     pub fn plant(&mut self, planted: Planted) {
         self.planted = planted;
+        self.idempotency.plant(planted);
     }
 
     /// Records an event that was given its id, or is read back from the log. `client` belongs to an arrival.
@@ -258,7 +261,7 @@ impl Ledger {
         let ids = (first.0..).map(ElementId);
         for (row, element) in run.rows.clone().zip(ids) {
             self.keys.insert(run.batch.fingerprint(self.limits.key_secret, row), element);
-            self.remember_idempotency(&run.batch, row, element);
+            self.remember_idempotency(&run.batch, row, element, time_ms);
         }
         self.arrive(first, time_ms, run);
     }
@@ -438,6 +441,12 @@ impl Ledger {
         self.find_pool(id).expect("a pool that is named is defined")
     }
 
+    /// How many idempotency keys are remembered: of a pool, and of all.
+    #[must_use]
+    pub fn idempotency_keys(&self, pool: PoolId) -> (usize, usize) {
+        (self.idempotency.count(pool), self.idempotency.total())
+    }
+
     /// A pool by its number, if it is defined, or its end is not stable.
     #[must_use]
     pub fn find_pool(&self, id: PoolId) -> Option<&PoolEntry> {
@@ -560,6 +569,7 @@ impl Ledger {
 
     fn recorded_at(&mut self, x: EventId, time_ms: u64) {
         self.recorded = x;
+        self.idempotency.pass(time_ms);
         match self.times.back_mut() {
             Some((last, time)) if *time == time_ms => *last = x,
             _ => self.times.push_back((x, time_ms)),
@@ -612,9 +622,11 @@ impl Ledger {
         }
     }
 
-    fn remember_idempotency(&mut self, batch: &Batch, row: usize, element: ElementId) {
-        if !batch.clients().idempotency_key(row).is_empty() {
-            self.idempotency.insert(batch.pool(), &batch.clients().get(row), &batch.row(row), element);
+    fn remember_idempotency(&mut self, batch: &Batch, row: usize, element: ElementId, time_ms: u64) {
+        let clients = batch.clients();
+        if !clients.idempotency_key(row).is_empty() {
+            let remembered = self.idempotency.of(batch.pool(), &clients.get(row), &batch.row(row), element, time_ms);
+            remembered.into_iter().for_each(|remembered| self.idempotency.insert(remembered));
         }
     }
 

@@ -102,11 +102,15 @@ pub enum Bug {
     SliceForgetsClosed,
     /// A cut leaves out pools that are dropped only above it.
     CutLeavesOutDropped,
+    /// Idempotency keys are forgotten when there are too many, instead of refusing more.
+    IdempotencyForgottenByCount,
+    /// Idempotency keys are forgotten before their time.
+    IdempotencyForgottenEarly,
 }
 
 impl Bug {
     /// All of them; `--planted N` counts from 1.
-    pub const ALL: [Bug; 47] = [
+    pub const ALL: [Bug; 49] = [
         Bug::ProbeNotComplete,
         Bug::ClaimBeforeOwnProbe,
         Bug::ListFactorOne,
@@ -154,6 +158,8 @@ impl Bug {
         Bug::PoolNumberReused,
         Bug::SliceForgetsClosed,
         Bug::CutLeavesOutDropped,
+        Bug::IdempotencyForgottenByCount,
+        Bug::IdempotencyForgottenEarly,
     ];
 }
 

@@ -20,7 +20,9 @@ const LIMITS: LedgerLimits = LedgerLimits {
     element_bytes_max: 65_536,
     payload_bytes_max: 8,
     ended_max: 900,
+    idempotency_ms: 900,
     idempotency_max: 40,
+    idempotency_total_max: 70,
     key_secret: KeySecret([3, 4]),
 };
 const POOLS: u64 = 3;
@@ -95,7 +97,7 @@ impl Pair {
         let mut said = Vec::new();
         let before = self.x;
         for submission in submissions.clone() {
-            said.push(match self.one_by_one.admit(&name, submission, EventId(self.x)) {
+            said.push(match self.one_by_one.admit(self.time_ms, &name, submission, EventId(self.x)) {
                 Ok(Admission::New { pool, row, client }) => {
                     self.x += 1;
                     let kind = EventKind::Arrival { pool, row };

@@ -20,7 +20,9 @@ const LIMITS: LedgerLimits = LedgerLimits {
     element_bytes_max: 65_536,
     payload_bytes_max: 4,
     ended_max: 30,
+    idempotency_ms: 300,
     idempotency_max: 12,
+    idempotency_total_max: 20,
     key_secret: KeySecret([0; 2]),
 };
 
@@ -89,7 +91,9 @@ impl History {
             idempotency_key: if random.below(2) == 0 { format!("i{}", random.below(40)) } else { String::new() },
             ..Submission::default()
         };
-        if let Ok(Admission::New { pool, row, client }) = self.ledger.admit(&name, submission, self.ledger.recorded()) {
+        if let Ok(Admission::New { pool, row, client }) =
+            self.ledger.admit(self.time_ms, &name, submission, self.ledger.recorded())
+        {
             self.push(EventKind::Arrival { pool, row }, Some(client));
         }
     }
@@ -152,7 +156,7 @@ impl History {
 
 /// The next checkpoint, made as a balancer makes it.
 fn fold(history: &History, (base, kept): (Base, Vec<Kept>), through: EventId) -> (Base, Vec<Kept>) {
-    let mut fold = Fold::new(base.clone(), through, LIMITS.idempotency_max);
+    let mut fold = Fold::new(base.clone(), through, &LIMITS);
     history.outcomes.iter().for_each(|outcome| fold.on_outcome(outcome));
     for logged in &history.log {
         fold.on_event(logged.x, logged.time_ms, &logged.kind, logged.client.as_ref());
@@ -168,7 +172,7 @@ fn fold(history: &History, (base, kept): (Base, Vec<Kept>), through: EventId) ->
 
 /// The same from neighbouring arrivals of a frame and pool at a time.
 fn fold_runs(history: &History, (base, kept): (Base, Vec<Kept>), through: EventId) -> (Base, Vec<Kept>) {
-    let mut fold = Fold::new(base, through, LIMITS.idempotency_max);
+    let mut fold = Fold::new(base, through, &LIMITS);
     for outcome in &history.outcomes {
         fold.on_retirement(outcome.retirement(), outcome.pool, outcome.reason);
     }
@@ -197,7 +201,8 @@ fn fold_runs(history: &History, (base, kept): (Base, Vec<Kept>), through: EventI
     }
     let old = kept.into_iter().filter_map(|kept| fold.keep(kept));
     let arrived = runs.iter().flat_map(|(x, time_ms, run)| fold.arrived_of(*x, *time_ms, run));
-    (fold.base(), old.chain(arrived).collect())
+    let kept = old.chain(arrived).collect();
+    (fold.base(), kept)
 }
 
 /// A ledger from a checkpoint, and from what the log and the results have after it.
@@ -217,7 +222,7 @@ fn restart(history: &History, (base, kept): (Base, Vec<Kept>)) -> Ledger {
 }
 
 /// What a ledger says and offers.
-fn said(ledger: &mut Ledger, elements: u64) -> Vec<String> {
+fn said(ledger: &mut Ledger, elements: u64, time_ms: u64) -> Vec<String> {
     let mut said = vec![
         format!("{} {} {} {}", ledger.recorded(), ledger.decided(), ledger.stable(), ledger.waiting()),
         format!("{:?}", ledger.cut(|_| true)),
@@ -239,7 +244,7 @@ fn said(ledger: &mut Ledger, elements: u64) -> Vec<String> {
                 Submission { key: "new".to_owned(), idempotency_key: format!("i{key}"), ..Submission::default() };
             said.push(format!(
                 "{key} {:?}",
-                ledger.admit(&format!("pool{pool}"), submission, ledger.recorded()).map(|_| ())
+                ledger.admit(time_ms, &format!("pool{pool}"), submission, ledger.recorded()).map(|_| ())
             ));
         }
     }
@@ -277,7 +282,9 @@ fn a_ledger_from_a_chain_of_checkpoints_is_the_one_that_read_the_whole_log() {
         kept_most = kept_most.max(checkpoint.1.len());
         let mut restarted = restart(&history, checkpoint);
         let elements = history.log.len() as u64;
-        let (found, expected) = (said(&mut restarted, elements), said(&mut history.ledger, elements));
+        let now_ms = history.time_ms;
+        let found = said(&mut restarted, elements, now_ms);
+        let expected = said(&mut history.ledger, elements, now_ms);
         for (found, expected) in found.iter().zip(&expected) {
             assert_eq!(found, expected, "seed {seed}");
         }

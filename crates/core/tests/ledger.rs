@@ -24,7 +24,9 @@ const LIMITS: LedgerLimits = LedgerLimits {
     element_bytes_max: 65_536,
     payload_bytes_max: 4,
     ended_max: 2,
+    idempotency_ms: 100,
     idempotency_max: 2,
+    idempotency_total_max: 3,
     key_secret: KeySecret([0; 2]),
 };
 
@@ -100,7 +102,7 @@ fn submit(ledger: &mut Ledger, x: &mut u64, words: &[&str]) -> Vec<String> {
             other => panic!("{other:?} is no part of a submission"),
         }
     }
-    match ledger.admit(pool, submission, asked.unwrap_or(ledger.recorded())) {
+    match ledger.admit(at, pool, submission, asked.unwrap_or(ledger.recorded())) {
         Ok(Admission::New { pool, row, client }) => {
             record(ledger, x, at, &EventKind::Arrival { pool, row }, Some(client))
         }
@@ -463,15 +465,111 @@ fn a_retry_makes_no_second_element_while_its_key_is_remembered() {
         > made e2
         submit bob once k1
         > idempotency key \"k1\" made element 2 from another body
-        submit bob once k2
-        > x3 arrival
-        submit cid once k3
-        > x4 arrival
-        decided g0 x4
-        submit ann once k1
+        submit ann at 100 once k1
+        > made e2
+        submit ann at 101 once k1
+        > undecided at x2
+        decided g0 x2
+        submit ann at 101 once k1
         > key \"ann\" is waiting in pool \"duel\" already, as element 2
         ",
     );
+}
+
+#[test]
+fn no_more_keys_are_taken_than_are_remembered_and_none_is_forgotten_for_another() {
+    check(
+        1,
+        "
+        submit ann at 10 once k1
+        > x2 arrival
+        submit bob at 30 once k2
+        > x3 arrival
+        submit cid at 50 once k3
+        > 2 idempotency keys are remembered of pool \"duel\", which is idempotency_max: the oldest is forgotten in 61 ms; \
+          submissions without an idempotency key go on
+        submit ann at 50 once k1
+        > made e2
+        submit bob at 110 once k2
+        > made e3
+        submit cid at 110 once k3
+        > 2 idempotency keys are remembered of pool \"duel\", which is idempotency_max: the oldest is forgotten in 1 ms; \
+          submissions without an idempotency key go on
+        submit cid at 111 once k3
+        > x4 arrival
+        submit bob at 111 once k2
+        > made e3
+        ",
+    );
+}
+
+/// Pools `p0` to `p3`, each with a quota of 8, and 8 in all.
+fn four_pools() -> (Ledger, u64) {
+    let limits =
+        LedgerLimits { waiting_max: 99, waiting_total_max: 99, idempotency_max: 8, idempotency_total_max: 8, ..LIMITS };
+    let mut ledger = Ledger::new(limits, 1);
+    for number in 0..4 {
+        let definition = Arc::new(PoolDefinition { name: format!("p{number}"), ..PoolDefinition::clone(&pool()) });
+        let kind = EventKind::PoolDefined { pool: PoolId(number), definition };
+        ledger.record(EventId(u64::from(number) + 1), 0, &kind, None).unwrap();
+    }
+    (ledger, 4)
+}
+
+#[test]
+fn a_pool_that_uses_up_the_quota_of_all_leaves_each_other_its_share() {
+    let (mut ledger, mut x) = four_pools();
+    for number in 0..8 {
+        let key = format!("k{number}");
+        assert_eq!(submit(&mut ledger, &mut x, &[&key, "once", &key, "pool", "p0"]), [format!("x{x} arrival")]);
+    }
+    for number in 0..2 {
+        let key = format!("k{number}");
+        assert_eq!(submit(&mut ledger, &mut x, &[&key, "once", &key, "pool", "p1"]), [format!("x{x} arrival")]);
+    }
+    let full = submit(&mut ledger, &mut x, &["k3", "once", "k3", "pool", "p1"]);
+    assert_eq!(
+        full,
+        [
+            "8 idempotency keys are remembered of all pools together, which is idempotency_total_max, and pool \"p1\" has its \
+          share of them: the oldest is forgotten in 101 ms; submissions without an idempotency key go on"
+        ]
+    );
+    assert_eq!(submit(&mut ledger, &mut x, &["k0", "once", "k0", "pool", "p0"]), ["made e5"], "a retry goes on");
+    assert_eq!(submit(&mut ledger, &mut x, &["k9", "pool", "p1"]), [format!("x{x} arrival")], "so does what has none");
+    assert_eq!(ledger.idempotency_keys(PoolId(1)), (2, 10));
+}
+
+#[test]
+fn what_a_smaller_quota_finds_there_stays_for_its_time() {
+    let (mut large, mut x) = four_pools();
+    let keys: Vec<String> = (0..4).map(|number| format!("k{number}")).collect();
+    for key in &keys {
+        submit(&mut large, &mut x, &[key, "once", key, "pool", "p0"]);
+    }
+    let mut small = Ledger::new(LedgerLimits { waiting_max: 99, waiting_total_max: 99, ..LIMITS }, 1);
+    let definition = Arc::new(PoolDefinition { name: "p0".to_owned(), ..PoolDefinition::clone(&pool()) });
+    small.record(EventId(1), 0, &EventKind::PoolDefined { pool: PoolId(0), definition }, None).unwrap();
+    let mut x = 1;
+    for key in &keys {
+        let row = Arc::new(Row::from_named(&Schema::default(), []).unwrap());
+        let client = ClientPart {
+            key: key.as_str().into(),
+            payload: vec![].into(),
+            ttl_ms: 0,
+            idempotency_key: key.as_str().into(),
+        };
+        record(&mut small, &mut x, 0, &EventKind::Arrival { pool: PoolId(0), row }, Some(client));
+    }
+    for (key, number) in keys.iter().zip(2..) {
+        assert_eq!(
+            submit(&mut small, &mut x, &[key, "at", "100", "once", key, "pool", "p0"]),
+            [format!("made e{number}")]
+        );
+    }
+    assert_eq!(small.idempotency_keys(PoolId(0)), (4, 4));
+    submit(&mut small, &mut x, &["late", "at", "101", "pool", "p0"]);
+    assert_eq!(small.idempotency_keys(PoolId(0)), (0, 0));
 }
 
 #[test]

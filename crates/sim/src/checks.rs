@@ -7,7 +7,7 @@ use std::{
 
 use dovetail_core::{
     CandidateFrame, ElementId, EventId, LogFrame, Place,
-    ledger::{Ledger, PoolCounts, Status},
+    ledger::{Ledger, PoolCounts, Remembered, Status},
     shard::Shard,
     slice::Slice,
 };
@@ -108,8 +108,13 @@ pub fn check_checkpoint(cx: &Cx, checkpoint: &Checkpoint) -> Result<(), Violatio
         let found = kept.iter().map(|kept| kept.element.to_string()).collect::<Vec<_>>().join(" ");
         return Err(differs(format!("elements of the checkpoint at {}", base.through), found, "ascending".to_owned()));
     }
-    let most = cx.scenario.ledger.idempotency_max;
-    check_bound(|| format!("idempotency keys of the checkpoint at {}", base.through), base.idempotency.len(), most)
+    let over = |remembered: &Remembered| remembered.arrived_ms + cx.scenario.ledger.idempotency_ms < base.time_ms;
+    if !base.idempotency.is_sorted_by_key(|remembered| remembered.element) || base.idempotency.iter().any(over) {
+        let (what, found) =
+            (format!("idempotency keys of the checkpoint at {}", base.through), format!("{:?}", base.idempotency));
+        return Err(differs(what, found, format!("ascending, and of {} ms", cx.scenario.ledger.idempotency_ms)));
+    }
+    Ok(())
 }
 
 /// At the end, everything is decided and stable, and the ledger says of every element what the oracle says.

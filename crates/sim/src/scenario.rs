@@ -24,6 +24,8 @@ const STREAM_DICE: u64 = 31;
 const CLOCK_DICE: u64 = 32;
 /// Bounds of what waits that are reached.
 const ROOM_DICE: u64 = 33;
+/// The same for how long idempotency keys are remembered.
+const IDEMPOTENCY_DICE: u64 = 34;
 
 /// Everything a run is made of, but its dice.
 #[derive(Clone, Debug)]
@@ -227,7 +229,9 @@ impl Scenario {
                 element_bytes_max: 4_096,
                 payload_bytes_max: 100,
                 ended_max: rng.pick(&[3, REMEMBERS_ALL]),
+                idempotency_ms: 0,
                 idempotency_max: rng.pick(&[2, REMEMBERS_ALL]),
+                idempotency_total_max: REMEMBERS_ALL,
                 key_secret: KeySecret::default(),
             },
             work: draw_work(&dice),
@@ -253,6 +257,9 @@ impl Scenario {
             scenario.work.keyed_permille = rng.pick(&[100, 600]);
             scenario.ledger.idempotency_max = rng.pick(&[2, 10, REMEMBERS_ALL]);
         }
+        let mut rng = dice.fork(IDEMPOTENCY_DICE);
+        scenario.ledger.idempotency_ms = rng.pick(&[100, 1_000, 5_000, 1 << 40]);
+        scenario.ledger.idempotency_total_max = rng.pick(&[4, REMEMBERS_ALL, REMEMBERS_ALL]);
         scenario
     }
 

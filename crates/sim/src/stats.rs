@@ -83,6 +83,8 @@ stats! {
     retries,
     /// Those answered by what a checkpoint remembered.
     retries_from_checkpoint,
+    /// Submissions refused for the number of idempotency keys.
+    refused_idempotency,
     /// Times that a submission was held, since the element that has its key was not decided.
     held_rows,
     /// Submissions that waited behind one of their stream that was held.
@@ -152,7 +154,10 @@ impl Stats {
                 "  disk       {} errors, {} times full, {} actions turned away",
                 s.disk_errors, s.disk_full, s.refused_full
             ),
-            format!("  retries    {}, {} of them answered from a checkpoint", s.retries, s.retries_from_checkpoint),
+            format!(
+                "  retries    {}, {} of them answered from a checkpoint; {} refused for the number of keys",
+                s.retries, s.retries_from_checkpoint, s.refused_idempotency
+            ),
             format!(
                 "  keys       {} submissions held, {} more behind them, {} in vain",
                 s.held_rows, s.held_behind, s.held_in_vain

@@ -24,10 +24,10 @@ pub struct Truth {
     pools: Vec<Pool>,
     /// By pool, when it was closed and when it was dropped.
     drops: Vec<(Option<EventId>, Option<EventId>)>,
-    /// Which element an idempotency key made last, and how many keys had made one by then.
-    made: HashMap<(PoolId, Box<str>), (ElementId, usize)>,
-    /// How many elements were made with an idempotency key.
-    keyed: usize,
+    /// Which element an idempotency key made last, and when.
+    made: HashMap<(PoolId, Box<str>), (ElementId, u64)>,
+    /// When elements were made with an idempotency key, and in which pool.
+    keyed: Vec<(PoolId, u64)>,
     /// The element that had a key last.
     keys: HashMap<(PoolId, Arc<str>), ElementId>,
     /// How far each slice ever got.
@@ -79,7 +79,7 @@ impl Truth {
             pools: Vec::new(),
             drops: Vec::new(),
             made: HashMap::new(),
-            keyed: 0,
+            keyed: Vec::new(),
             keys: HashMap::new(),
             named: EventId::ZERO,
         }
@@ -124,11 +124,17 @@ impl Truth {
         self.elements.iter().map(|(&element, known)| (element, known.ended))
     }
 
-    /// The element that an idempotency key made, and how many other keys have made one since.
+    /// The element that an idempotency key made, and when.
     #[must_use]
-    pub fn made(&self, pool: PoolId, idempotency_key: &str) -> Option<(ElementId, usize)> {
-        let &(element, keyed) = self.made.get(&(pool, idempotency_key.into()))?;
-        Some((element, self.keyed - keyed))
+    pub fn made(&self, pool: PoolId, idempotency_key: &str) -> Option<(ElementId, u64)> {
+        self.made.get(&(pool, idempotency_key.into())).copied()
+    }
+
+    /// How many idempotency keys have made an element at or after a time: in a pool, and in all.
+    #[must_use]
+    pub fn keyed(&self, pool: PoolId, from_ms: u64) -> (usize, usize) {
+        let since = self.keyed.iter().filter(|&&(_, at_ms)| at_ms >= from_ms);
+        (since.clone().filter(|&&(of, _)| of == pool).count(), since.count())
     }
 
     /// How many elements the next frame of the log may still name though they are retired.
@@ -406,8 +412,8 @@ impl Truth {
         }
         let ClientPart { key, payload, idempotency_key, ttl_ms } = client.clone();
         if !idempotency_key.is_empty() {
-            self.keyed += 1;
-            self.made.insert((pool, idempotency_key), (element, self.keyed));
+            self.keyed.push((pool, time_ms));
+            self.made.insert((pool, idempotency_key), (element, time_ms));
         }
         let defined = &self.pools[pool.0 as usize];
         let (place, reprobes_left) = (defined.place(element, row), defined.definition.reprobe_ms.len());

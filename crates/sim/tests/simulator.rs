@@ -33,6 +33,7 @@ fn clusters_decide_what_the_sequential_program_decides() {
     assert!(SEEDS < 3_000 || (rare.iter().all(|&count| count > 0) && stats.matchers_refused_fetch > 0), "{stats:?}");
     assert!(stats.peer_fetches > 0 && stats.matcher_fetches > 0 && stats.restarts_behind > 0, "{stats:?}");
     assert!(stats.looked_ahead > SEEDS && stats.pools_dropped > SEEDS / 5, "{stats:?}");
+    assert!(stats.refused_idempotency > SEEDS / 20, "{stats:?}");
     assert!(stats.held_rows > SEEDS / 2 && stats.held_behind > SEEDS / 20 && stats.held_in_vain > 0, "{stats:?}");
 }
 
@@ -126,4 +127,6 @@ each_is_found! {
     a_pool_that_gets_the_number_of_another_is_found: PoolNumberReused,
     a_slice_that_forgets_a_pool_too_early_is_found: SliceForgetsClosed,
     a_cut_without_pools_that_are_dropped_later_is_found: CutLeavesOutDropped,
+    forgetting_idempotency_keys_by_count_is_found: IdempotencyForgottenByCount,
+    forgetting_idempotency_keys_before_their_time_is_found: IdempotencyForgottenEarly,
 }

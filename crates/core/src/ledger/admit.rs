@@ -6,7 +6,7 @@ use bytes::Bytes;
 use dovetail_rule::{LIST_LEN_MAX, Row, RowError, STRING_BYTES_MAX, Value, ValueKind};
 use thiserror::Error;
 
-use super::{ClientPart, Ledger, LedgerLimits, PoolEntry, room::Room};
+use super::{ClientPart, Ledger, LedgerLimits, PoolEntry, idempotency::Full, room::Room};
 use crate::{
     ElementId, EventId, Pool, PoolId,
     batch::{
@@ -211,6 +211,18 @@ pub enum SubmitError {
         /// The bound of all.
         bound: u64,
     },
+    /// As many idempotency keys are remembered as may be.
+    #[error("{}", idempotency_full(pool, *bound, *total, *room_ms))]
+    IdempotencyFull {
+        /// The pool.
+        pool: String,
+        /// The bound that is reached.
+        bound: usize,
+        /// Whether it is that of all pools together.
+        total: bool,
+        /// Until the oldest key of the pool is forgotten, in milliseconds.
+        room_ms: u64,
+    },
     /// The idempotency key came with another body before.
     #[error("idempotency key {key:?} made element {} from another body", element.0)]
     IdempotencyMismatch {
@@ -219,6 +231,17 @@ pub enum SubmitError {
         /// The element.
         element: ElementId,
     },
+}
+
+fn idempotency_full(pool: &str, bound: usize, total: bool, room_ms: u64) -> String {
+    let room = format!("the oldest is forgotten in {room_ms} ms; submissions without an idempotency key go on");
+    if total {
+        return format!(
+            "{bound} idempotency keys are remembered of all pools together, which is idempotency_total_max, and pool {pool:?} \
+             has its share of them: {room}"
+        );
+    }
+    format!("{bound} idempotency keys are remembered of pool {pool:?}, which is idempotency_max: {room}")
 }
 
 impl Submission {
@@ -405,6 +428,7 @@ impl Ledger {
         asked: EventId,
     ) -> Admitted {
         assert!(first > self.recorded, "{first} is recorded after {}", self.recorded);
+        self.idempotency.pass(time_ms);
         let (mut count, mut stopped) = (0, None);
         // Keys are all over the memory. Asked for one after the other, each would be waited for.
         let taken = rows.clone().filter(|&row| self.keys.get(keyed.fingerprint(row)).is_some());
@@ -412,7 +436,7 @@ impl Ledger {
         for row in rows.clone() {
             let element = ElementId(first.0 + count as u64);
             let asked = if count > 0 { element.arrival().prev() } else { asked };
-            if let Err(why) = self.admit_row(keyed, row, element, count as u64, asked) {
+            if let Err(why) = self.admit_row(keyed, row, (element, time_ms), count as u64, asked) {
                 stopped = Some(why);
                 break;
             }
@@ -430,14 +454,14 @@ impl Ledger {
         &mut self,
         keyed: &Keyed,
         row: usize,
-        element: ElementId,
+        (element, time_ms): (ElementId, u64),
         before: u64,
         asked: EventId,
     ) -> Result<(), Stopped> {
         let (batch, key) = (keyed.batch(), keyed.fingerprint(row));
-        self.check_row(batch, row, key, ElementId(element.0 - before), before, asked)?;
+        self.check_row(batch, row, key, (ElementId(element.0 - before), time_ms), before, asked)?;
         self.keys.insert(key, element);
-        self.remember_idempotency(batch, row, element);
+        self.remember_idempotency(batch, row, element, time_ms);
         Ok(())
     }
 
@@ -447,18 +471,11 @@ impl Ledger {
         batch: &Batch,
         row: usize,
         key: Fingerprint,
-        first: ElementId,
+        (first, time_ms): (ElementId, u64),
         before: u64,
         asked: EventId,
     ) -> Result<(), Stopped> {
-        let clients = batch.clients();
-        if !clients.idempotency_key(row).is_empty()
-            && let Some((element, same)) = self.idempotency.find(batch.pool(), &clients.get(row), &batch.row(row))
-        {
-            let key = || text(clients.idempotency_key(row));
-            let mismatch = || SubmitError::IdempotencyMismatch { key: key(), element };
-            return Err(if same { Stopped::Retry(element) } else { Stopped::Refused(mismatch()) });
-        }
+        self.check_idempotency(batch, row, time_ms)?;
         // It may have been dropped since the element was checked.
         let Some(entry) = self.find_pool(batch.pool()).filter(|entry| entry.dropped_at.is_none()) else {
             let name = self.pool_name(batch.pool());
@@ -473,7 +490,7 @@ impl Ledger {
         // One that waits no longer is only remembered by its key.
         let waits = |holder: ElementId| holder >= first || self.elements.waits(holder).is_some();
         if let Some(element) = self.keys.get(key).filter(|&holder| waits(holder)) {
-            let key = text(clients.key(row));
+            let key = text(batch.clients().key(row));
             // It may have come since.
             let at = asked.max(element.arrival());
             return self.refuse_at(at, || SubmitError::KeyWaiting { pool: name(), key, element });
@@ -504,6 +521,25 @@ impl Ledger {
         }
     }
 
+    /// Whether the idempotency key of an element made one already, or is one too many. That is known at once: it does not depend on
+    /// what is decided.
+    fn check_idempotency(&self, batch: &Batch, row: usize, time_ms: u64) -> Result<(), Stopped> {
+        let (clients, pool) = (batch.clients(), batch.pool());
+        let key = clients.idempotency_key(row);
+        if key.is_empty() {
+            return Ok(());
+        }
+        if let Some((element, same)) = self.idempotency.find(pool, key, || (clients.get(row), batch.row(row))) {
+            let mismatch = || SubmitError::IdempotencyMismatch { key: text(key), element };
+            return Err(if same { Stopped::Retry(element) } else { Stopped::Refused(mismatch()) });
+        }
+        let Some(Full { bound, total, room_ms }) = self.idempotency.full(pool, self.pool_count(), time_ms) else {
+            return Ok(());
+        };
+        let pool = self.pool_name(pool).as_ref().to_owned();
+        Err(Stopped::Refused(SubmitError::IdempotencyFull { pool, bound, total, room_ms }))
+    }
+
     /// Refuses an element for others that wait, if they are known to have waited after event `at`.
     fn refuse_at(&self, at: EventId, why: impl FnOnce() -> SubmitError) -> Result<(), Stopped> {
         let undecided = self.decided < at;
@@ -523,17 +559,25 @@ impl Ledger {
         (self.decided < self.recorded && self.elements.waits(element).is_some()).then_some(self.recorded)
     }
 
-    /// Checks a submission. What is admitted has to be given an id and recorded before the next one is checked. `asked` as for
+    /// Checks a submission, for an event of that time. What is admitted has to be given an id and recorded before the next one is
+    /// checked. `asked` as for
     /// [`admit_run`](Ledger::admit_run).
     ///
     /// # Errors
     /// When it cannot be let in, with the value and the bound.
-    pub fn admit(&self, pool: &str, submission: Submission, asked: EventId) -> Result<Admission, SubmitError> {
+    pub fn admit(
+        &mut self,
+        time_ms: u64,
+        pool: &str,
+        submission: Submission,
+        asked: EventId,
+    ) -> Result<Admission, SubmitError> {
+        self.idempotency.pass(time_ms);
         let entry = self.pool_named(pool).ok_or_else(|| SubmitError::UnknownPool(pool.to_owned()))?;
         let Checked { pool, row, client } = submission.check(&entry.pool, &self.limits)?;
         let batch = Batch::of(pool, &[(&row, &client)]);
         let key = batch.fingerprint(self.limits.key_secret, 0);
-        match self.check_row(&batch, 0, key, ElementId::from(self.recorded.next()), 0, asked) {
+        match self.check_row(&batch, 0, key, (ElementId::from(self.recorded.next()), time_ms), 0, asked) {
             Ok(()) => Ok(Admission::New { pool, row, client }),
             Err(Stopped::Retry(element)) => Ok(Admission::Retry(element)),
             Err(Stopped::Undecided(asked)) => Ok(Admission::Undecided(asked)),

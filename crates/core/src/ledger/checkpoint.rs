@@ -6,19 +6,23 @@
 //! Invariants: C1 a ledger that starts from a checkpoint says and offers what one that read the whole log does, except of what
 //! the results have dropped; C2 elements leave in ascending order.
 
-use std::{collections::BTreeMap, ops::Range, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::Range,
+    sync::Arc,
+};
 
 use bytes::Bytes;
 use dovetail_rule::Row;
 
 use super::{
     ClientPart, DROPPED_NAMES_MAX, Ledger, LedgerLimits, Outcome, PoolCounts, due_next,
-    ended::{Idempotency, Remembered},
+    idempotency::{FoldedKeys, Remembered},
     ids::Ids,
 };
 use crate::{
     DefineError, ElementId, EventId, EventKind, Pool, PoolDefinition, PoolId, Retirement, WithdrawReason,
-    batch::{Batch, Run},
+    batch::{Batch, KeySecret, Run},
     hash::ElementMap,
     reach::Marks,
 };
@@ -38,6 +42,8 @@ pub struct Base {
     pub dropped: Vec<(PoolId, Arc<str>)>,
     /// Idempotency keys, oldest first.
     pub idempotency: Vec<Remembered>,
+    /// What they are known by; none where there is no checkpoint yet.
+    pub secret: Option<KeySecret>,
 }
 
 /// A pool at a cut. Counts but `waiting`, which the elements make.
@@ -98,7 +104,7 @@ impl Kept {
 pub struct Fold {
     after: EventId,
     base: Base,
-    idempotency: Idempotency,
+    idempotency: FoldedKeys,
     /// Pools dropped since the old cut, in that order.
     dropped: Vec<PoolId>,
     /// Retired since the old cut.
@@ -108,15 +114,13 @@ pub struct Fold {
 }
 
 impl Fold {
-    /// From `base` to the cut `through`. `idempotency_max` as in [`LedgerLimits`].
+    /// From `base` to the cut `through`.
     #[must_use]
-    pub fn new(base: Base, through: EventId, idempotency_max: usize) -> Fold {
-        let mut idempotency = Idempotency::new(idempotency_max);
-        for remembered in &base.idempotency {
-            idempotency.restore(remembered.clone());
-        }
+    pub fn new(mut base: Base, through: EventId, limits: &LedgerLimits) -> Fold {
+        let keys = std::mem::take(&mut base.idempotency);
+        let idempotency = FoldedKeys::new(limits, base.secret.unwrap_or(limits.key_secret), keys);
         let after = base.through;
-        let base = Base { through, idempotency: Vec::new(), ..base };
+        let base = Base { through, ..base };
         let (dropped, ended, searched) = (Vec::new(), Ids::default(), ElementMap::default());
         Fold { after, base, idempotency, dropped, ended, searched }
     }
@@ -164,7 +168,7 @@ impl Fold {
             EventKind::PoolDropped { pool } => self.dropped.push(*pool),
             EventKind::Arrival { pool, row } => {
                 let client = client.expect("an arrival comes with its client part");
-                self.idempotency.insert(*pool, client, row, ElementId::from(x));
+                self.idempotency.arrived(*pool, client, row, ElementId::from(x), time_ms);
             }
             EventKind::Reprobe { element, .. } => {
                 if !self.ended.contains(*element) {
@@ -186,7 +190,8 @@ impl Fold {
         if batch.clients().idempotency_keys.is_some() {
             for row in rows {
                 let element = ElementId(first.0 + (row - start) as u64);
-                self.idempotency.insert(batch.pool(), &batch.clients().get(row), &batch.row(row), element);
+                let client = batch.clients().get(row);
+                self.idempotency.arrived(batch.pool(), &client, &batch.row(row), element, time_ms);
             }
         }
     }
@@ -199,9 +204,9 @@ impl Fold {
         row(self.after.next())..row(self.base.through.next())
     }
 
-    /// All but the elements, once all events were taken.
+    /// All but the elements, once all events were taken. The idempotency keys leave with it: there may be millions.
     #[must_use]
-    pub fn base(&self) -> Base {
+    pub fn base(&mut self) -> Base {
         let Base { mut pools, mut dropped, next_pool, through, time_ms, .. } = self.base.clone();
         for id in &self.dropped {
             let pool = pools.remove(id).expect("a pool is dropped once, after it was defined");
@@ -209,9 +214,14 @@ impl Fold {
                 dropped.push((*id, pool.definition.name.as_str().into()));
             }
         }
+        let (secret, mut idempotency) = self.idempotency.take(time_ms);
+        if !self.dropped.is_empty() {
+            let gone: BTreeSet<PoolId> = self.dropped.iter().copied().collect();
+            idempotency.retain(|key| !gone.contains(&key.pool));
+        }
         dropped.drain(..dropped.len().saturating_sub(DROPPED_NAMES_MAX));
         pools.retain(|_, pool| pool.defined_at > EventId::ZERO);
-        Base { pools, dropped, next_pool, through, time_ms, idempotency: self.idempotency.entries() }
+        Base { pools, dropped, next_pool, through, time_ms, idempotency, secret: Some(secret) }
     }
 
     /// What has become of an element of the old checkpoint; none if it waits no longer.
@@ -317,9 +327,7 @@ impl Ledger {
         for (id, name) in base.dropped {
             ledger.drops.remember(id, name);
         }
-        for remembered in base.idempotency {
-            ledger.idempotency.restore(remembered);
-        }
+        ledger.idempotency.restore(base.secret.unwrap_or(limits.key_secret), &base.idempotency);
         ledger.recorded = base.through;
         ledger.decided = base.through;
         (ledger.stored, ledger.stable) = (base.through, base.through);

@@ -156,6 +156,7 @@ impl Ledger {
         self.drops.unlooked = self.drops.closed.len();
         while let Some((_, id)) = self.drops.leaving.pop_front_if(|(x, _)| *x <= self.stable) {
             let entry = self.pools.remove(&id).expect("a pool is dropped once");
+            self.idempotency.forget_pool(id);
             if entry.counts.outcomes() > 0 {
                 self.drops.remember(id, entry.pool.definition.name.as_str().into());
             }

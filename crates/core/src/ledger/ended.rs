@@ -1,21 +1,12 @@
-//! Bounded memory of what has been: elements that no longer wait, and idempotency keys.
+//! Bounded memory of what has been: elements that no longer wait.
 
 use std::{
     collections::{HashMap, VecDeque},
-    hash::{BuildHasher, BuildHasherDefault, Hasher},
-    sync::Arc,
+    hash::{BuildHasherDefault, Hasher},
 };
 
-use dovetail_rule::{Row, Value};
-
-use super::{
-    ClientPart,
-    elements::{Elements, Slot},
-};
-use crate::{ElementId, EventId, PoolId, batch::Fingerprint, ring::FixedState};
-
-/// A key of a pool.
-type PoolKey = (PoolId, Arc<str>);
+use super::elements::{Elements, Slot};
+use crate::{ElementId, EventId, batch::Fingerprint};
 
 /// Which element has a key, or had it last, of those that wait or are remembered. In several maps, each of which grows at a time of
 /// its own: nobody waits until millions of keys have moved.
@@ -116,110 +107,4 @@ impl Ended {
             self.forget_oldest(elements, keys);
         }
     }
-}
-
-/// Idempotency keys, the latest ones, with the element each made and a digest of what was submitted.
-#[derive(Debug)]
-pub(super) struct Idempotency {
-    most: usize,
-    by_key: HashMap<PoolKey, (ElementId, u64)>,
-    /// With the element each made: a key that was forgotten can come again.
-    order: VecDeque<(PoolId, Arc<str>, ElementId)>,
-}
-
-/// An idempotency key as it is remembered.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Remembered {
-    /// The pool.
-    pub pool: PoolId,
-    /// The key.
-    pub key: Arc<str>,
-    /// The element it made.
-    pub element: ElementId,
-    /// Of what was submitted with it.
-    pub digest: u64,
-}
-
-impl Idempotency {
-    pub(super) fn new(most: usize) -> Idempotency {
-        Idempotency { most, by_key: HashMap::new(), order: VecDeque::new() }
-    }
-
-    pub(super) fn insert(&mut self, pool: PoolId, client: &ClientPart, row: &Row, element: ElementId) {
-        if !client.idempotency_key.is_empty() {
-            let digest = digest(client, row);
-            self.restore(Remembered { pool, key: (*client.idempotency_key).into(), element, digest });
-        }
-    }
-
-    /// Takes one that was remembered elsewhere, after all that are older.
-    pub(super) fn restore(&mut self, remembered: Remembered) {
-        if self.most == 0 {
-            return;
-        }
-        let Remembered { pool, key, element, digest } = remembered;
-        self.by_key.insert((pool, Arc::clone(&key)), (element, digest));
-        self.order.push_back((pool, key, element));
-        while self.order.len() > self.most
-            && let Some((pool, key, made)) = self.order.pop_front()
-        {
-            let oldest = (pool, key);
-            if self.by_key.get(&oldest).is_some_and(|&(element, _)| element == made) {
-                self.by_key.remove(&oldest);
-            }
-        }
-    }
-
-    /// All of them, oldest first.
-    pub(super) fn entries(&self) -> Vec<Remembered> {
-        let entry = |(pool, key, made): &(PoolId, Arc<str>, ElementId)| {
-            let &(element, digest) = self.by_key.get(&(*pool, Arc::clone(key)))?;
-            (element == *made).then(|| Remembered { pool: *pool, key: Arc::clone(key), element, digest })
-        };
-        self.order.iter().filter_map(entry).collect()
-    }
-
-    /// The element that a key made, and whether the same body made it.
-    pub(super) fn find(&self, pool: PoolId, client: &ClientPart, row: &Row) -> Option<(ElementId, bool)> {
-        if client.idempotency_key.is_empty() {
-            return None;
-        }
-        let (element, made_by) = *self.by_key.get(&(pool, Arc::from(&*client.idempotency_key)))?;
-        Some((element, made_by == digest(client, row)))
-    }
-}
-
-/// Kept in checkpoints, so it is the same in every version: the ring's hash, over our own bytes.
-fn digest(client: &ClientPart, row: &Row) -> u64 {
-    let mut hash = FixedState.build_hasher();
-    sized(&mut hash, client.key.as_bytes());
-    sized(&mut hash, &client.payload);
-    hash.write(&client.ttl_ms.to_le_bytes());
-    for value in row.values() {
-        match value {
-            None => hash.write(&[0]),
-            Some(Value::Int(int)) => tagged(&mut hash, 1, &int.to_le_bytes()),
-            Some(Value::Double(double)) => tagged(&mut hash, 2, &double.to_bits().to_le_bytes()),
-            Some(Value::String(string)) => {
-                hash.write(&[3]);
-                sized(&mut hash, string.as_bytes());
-            }
-            Some(Value::Bool(bool)) => tagged(&mut hash, 4, &[u8::from(*bool)]),
-            Some(Value::StringList(list)) => {
-                tagged(&mut hash, 5, &(list.len() as u64).to_le_bytes());
-                list.iter().for_each(|entry| sized(&mut hash, entry.as_bytes()));
-            }
-        }
-    }
-    hash.finish()
-}
-
-fn sized(hash: &mut impl Hasher, bytes: &[u8]) {
-    hash.write(&(bytes.len() as u64).to_le_bytes());
-    hash.write(bytes);
-}
-
-fn tagged(hash: &mut impl Hasher, tag: u8, bytes: &[u8]) {
-    hash.write(&[tag]);
-    hash.write(bytes);
 }

@@ -31,8 +31,14 @@ pub struct LedgerLimits {
     pub payload_bytes_max: u64,
     /// Most ended elements remembered. Above it the one that ended first is forgotten.
     pub ended_max: usize,
-    /// Most idempotency keys remembered. Above it the oldest is forgotten.
+    /// How long an idempotency key is remembered after its element arrived, at least, in milliseconds of event time.
+    pub idempotency_ms: u64,
+    /// Most idempotency keys remembered of a pool; at 0 none are remembered. When there are so many, new submissions with such a key
+    /// are refused until the oldest may be forgotten.
     pub idempotency_max: usize,
+    /// Most idempotency keys remembered of all pools together. When there are so many, new submissions with such a key are refused in
+    /// pools that have their share of it already; so there can be up to twice as many.
+    pub idempotency_total_max: usize,
     /// What keys are remembered by. No bound, but like these it is the ledger's for good.
     pub key_secret: KeySecret,
 }

@@ -401,7 +401,9 @@ impl Machines {
             element_bytes_max: 65_536,
             payload_bytes_max: 100,
             ended_max: 100,
+            idempotency_ms: 1_000,
             idempotency_max: 100,
+            idempotency_total_max: 100,
             key_secret: KeySecret::default(),
         };
         let mut ledger = Ledger::new(limits, u32::try_from(SHARDS).expect("few"));

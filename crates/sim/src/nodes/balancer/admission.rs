@@ -91,7 +91,7 @@ impl Balancer {
         let asked = *submitted.asked.get_or_insert(live.sequencer.assigned());
         let Submitted { number, pool, submission, .. } = &submitted;
         let expected = live.acknowledged(cx, pool, submission);
-        let told = live.ledger.admit(pool, submission.clone(), asked);
+        let told = live.ledger.admit(live.sequencer.time_ms(), pool, submission.clone(), asked);
         let retried = match told {
             Ok(Admission::Retry(element)) => Some(element),
             _ => None,
@@ -120,8 +120,10 @@ impl Balancer {
             }
             Err(error) => {
                 cx.stats.refused += 1;
-                if let SubmitError::KeyWaiting { element, .. } = error {
-                    cx.truth.check_refused(element, asked)?;
+                match error {
+                    SubmitError::KeyWaiting { element, .. } => cx.truth.check_refused(element, asked)?,
+                    SubmitError::IdempotencyFull { total, .. } => live.check_idempotency_full(cx, pool, total)?,
+                    _ => {}
                 }
             }
         }
@@ -202,9 +204,25 @@ impl Live {
     fn acknowledged(&self, cx: &Cx, pool: &str, submission: &Submission) -> Option<ElementId> {
         // It may have been dropped since.
         let pool = self.ledger.pool_named(pool)?.pool.id;
-        let (element, newer) = cx.truth.made(pool, &submission.idempotency_key)?;
-        // Keys above the durable log may have made the balancer forget others, so they count as well.
-        let ahead = self.sequencer.assigned().0 - cx.truth.durable().0;
-        (newer as u64 + ahead < cx.scenario.ledger.idempotency_max as u64).then_some(element)
+        let (element, made_ms) = cx.truth.made(pool, &submission.idempotency_key)?;
+        (self.sequencer.time_ms() <= made_ms + cx.scenario.ledger.idempotency_ms).then_some(element)
+    }
+
+    /// A submission was refused for the number of idempotency keys: there are so many that have to be remembered.
+    fn check_idempotency_full(&self, cx: &mut Cx, pool: &str, total: bool) -> Result<(), Violation> {
+        cx.stats.refused_idempotency += 1;
+        let limits = &cx.scenario.ledger;
+        let pool = self.ledger.pool_named(pool).expect("it is defined").pool.id;
+        let from_ms = self.sequencer.time_ms().saturating_sub(limits.idempotency_ms);
+        let (of_pool, all) = cx.truth.keyed(pool, from_ms);
+        // Those above the durable log are not among them yet.
+        let ahead = usize::try_from(self.sequencer.assigned().0 - cx.truth.durable().0).expect("few events");
+        let (found, bound) =
+            if total { (all, limits.idempotency_total_max) } else { (of_pool, limits.idempotency_max) };
+        if found + ahead >= bound {
+            return Ok(());
+        }
+        let what = format!("idempotency keys of {pool} when one more was refused");
+        Err(differs(what, format!("{found}, and {ahead} events are not on disk"), format!("at least {bound}")))
     }
 }

@@ -56,7 +56,7 @@ impl Balancer {
     /// The checkpoint of a cut, from the one before and what the log and the results have in between.
     fn fold(&self, cx: &Cx, through: EventId) -> Checkpoint {
         let Checkpoint { base, kept } = self.disk.checkpoint.clone();
-        let mut fold = Fold::new(base, through, cx.scenario.ledger.idempotency_max);
+        let mut fold = Fold::new(base, through, &cx.scenario.ledger);
         for outcome in self.disk.results.safe().iter().flat_map(|record| &record.outcomes) {
             if outcome.x != through || !cx.planted().is(Bug::CheckpointKeepsRetired) {
                 fold.on_outcome(outcome);

@@ -1,0 +1,323 @@
+//! Which element an idempotency key made, for as long as that is promised.
+//!
+//! A key is remembered for a time (event time) after its element arrived, whatever others submit meanwhile: what would be too much to
+//! remember is refused instead. A pool has a quota. All pools together have one, too, and when that is used up, a pool
+//! may still use the share that is its own if all share alike: no pool takes away what another needs. So at most twice the
+//! quota of all is remembered, at about a hundred bytes each.
+//! Invariants: I1 no key is forgotten before its time, unless its pool is dropped; I2 keys are forgotten in the order in which their elements arrived.
+
+use std::{
+    collections::{BTreeSet, HashMap, VecDeque},
+    hash::{BuildHasher, BuildHasherDefault, Hasher},
+};
+
+use dovetail_rule::{Row, Value};
+
+use super::{ClientPart, LedgerLimits, ended::FingerprintHasher};
+use crate::{
+    ElementId, PoolId,
+    batch::{Fingerprint, KeySecret},
+    planted::{Bug, Planted},
+    ring::FixedState,
+};
+
+/// Maps of keys. Each grows, and shrinks, at a time of its own: nobody waits until millions of keys have moved.
+const MAPS: usize = 64;
+/// A map that is emptier than a quarter is made smaller, unless it is this small.
+const SMALL: usize = 256;
+
+/// An idempotency key as it is remembered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Remembered {
+    /// The pool.
+    pub pool: PoolId,
+    /// What stands for the key, by the secret of the checkpoint that has it.
+    pub key: Fingerprint,
+    /// The element it made.
+    pub element: ElementId,
+    /// Of what was submitted with it.
+    pub digest: u64,
+    /// When the element arrived, in milliseconds.
+    pub arrived_ms: u64,
+}
+
+impl Remembered {
+    /// Whether it may be forgotten.
+    fn is_over(&self, keep_ms: u64, now_ms: u64) -> bool {
+        is_over(self.arrived_ms, keep_ms, now_ms)
+    }
+}
+
+fn is_over(arrived_ms: u64, keep_ms: u64, now_ms: u64) -> bool {
+    arrived_ms.saturating_add(keep_ms) < now_ms
+}
+
+/// Why no more keys of a pool are remembered now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Full {
+    /// The quota, and whether it is that of all pools together.
+    pub(super) bound: usize,
+    pub(super) total: bool,
+    /// Until the oldest key of the pool is forgotten, in milliseconds.
+    pub(super) room_ms: u64,
+}
+
+/// What a key made.
+#[derive(Clone, Copy, Debug)]
+struct Made {
+    element: ElementId,
+    digest: u64,
+}
+
+/// A key in the order of its pool.
+#[derive(Clone, Copy, Debug)]
+struct Turn {
+    key: Fingerprint,
+    /// A key that was forgotten can come again, and with a setting that has grown both are remembered.
+    element: ElementId,
+    arrived_ms: u64,
+}
+
+/// The keys that are remembered.
+#[derive(Debug)]
+pub(super) struct Idempotency {
+    secret: KeySecret,
+    keep_ms: u64,
+    pool_max: usize,
+    total_max: usize,
+    by_key: Box<[HashMap<Fingerprint, Made, BuildHasherDefault<FingerprintHasher>>]>,
+    /// Of each pool that has any, oldest first.
+    order: HashMap<PoolId, VecDeque<Turn>>,
+    /// When the oldest of each pool arrived.
+    oldest: BTreeSet<(u64, PoolId)>,
+    total: usize,
+    planted: Planted,
+}
+
+impl Idempotency {
+    pub(super) fn new(limits: &LedgerLimits) -> Idempotency {
+        Idempotency {
+            secret: limits.key_secret,
+            keep_ms: limits.idempotency_ms,
+            pool_max: limits.idempotency_max,
+            total_max: limits.idempotency_total_max,
+            by_key: (0..MAPS).map(|_| HashMap::default()).collect(),
+            order: HashMap::new(),
+            oldest: BTreeSet::new(),
+            total: 0,
+            planted: Planted::default(),
+        }
+    }
+
+    #[cfg(feature = "planted")]
+    pub(super) fn plant(&mut self, planted: Planted) {
+        self.planted = planted;
+    }
+
+    /// Goes on with what a checkpoint has, oldest first, and with its secret.
+    pub(super) fn restore(&mut self, secret: KeySecret, remembered: &[Remembered]) {
+        assert_eq!(self.total, 0, "keys by two secrets");
+        self.secret = secret;
+        remembered.iter().for_each(|&remembered| self.insert(remembered));
+    }
+
+    /// What is to be remembered of an element, if it has an idempotency key.
+    pub(super) fn of(
+        &self,
+        pool: PoolId,
+        client: &ClientPart,
+        row: &Row,
+        element: ElementId,
+        arrived_ms: u64,
+    ) -> Option<Remembered> {
+        of(self.secret, pool, client, row, element, arrived_ms)
+    }
+
+    /// Remembers a key; the quotas were asked before. Elements come in the order of their arrival.
+    pub(super) fn insert(&mut self, remembered: Remembered) {
+        // As an older version was told to: none.
+        if self.pool_max == 0 {
+            return;
+        }
+        let Remembered { pool, key, element, digest, arrived_ms } = remembered;
+        let order = self.order.entry(pool).or_default();
+        if order.is_empty() {
+            self.oldest.insert((arrived_ms, pool));
+        }
+        order.push_back(Turn { key, element, arrived_ms });
+        self.by_key[key.share(MAPS)].insert(key, Made { element, digest });
+        self.total += 1;
+        if self.planted.is(Bug::IdempotencyForgottenByCount) && self.count(pool) > self.pool_max {
+            self.forget_oldest(pool);
+        }
+    }
+
+    /// It is `now_ms`: forgets what need not be remembered.
+    pub(super) fn pass(&mut self, now_ms: u64) {
+        let early = self.planted.is(Bug::IdempotencyForgottenEarly);
+        let keep_ms = if early { self.keep_ms / 2 } else { self.keep_ms };
+        while let Some(&(arrived_ms, pool)) = self.oldest.first()
+            && is_over(arrived_ms, keep_ms, now_ms)
+        {
+            self.forget_oldest(pool);
+        }
+    }
+
+    fn forget_oldest(&mut self, pool: PoolId) {
+        let Some(order) = self.order.get_mut(&pool) else { return };
+        let Some(Turn { key, element, arrived_ms }) = order.pop_front() else { return };
+        match order.front() {
+            Some(next) if next.arrived_ms == arrived_ms => {}
+            next => {
+                self.oldest.remove(&(arrived_ms, pool));
+                self.oldest.extend(next.map(|next| (next.arrived_ms, pool)));
+            }
+        }
+        match order.len() {
+            0 => _ = self.order.remove(&pool),
+            left if order.capacity() > SMALL && left < order.capacity() / 4 => order.shrink_to(left * 2),
+            _ => {}
+        }
+        self.total -= 1;
+        let map = &mut self.by_key[key.share(MAPS)];
+        if map.get(&key).is_some_and(|made| made.element == element) {
+            map.remove(&key);
+            if map.capacity() > SMALL && map.len() < map.capacity() / 4 {
+                map.shrink_to(map.len() * 2);
+            }
+        }
+    }
+
+    /// Forgets the keys of a pool that is gone: nobody can ask for them.
+    pub(super) fn forget_pool(&mut self, pool: PoolId) {
+        while self.order.contains_key(&pool) {
+            self.forget_oldest(pool);
+        }
+    }
+
+    /// Whether one more key of a pool, which is one of `pools`, would be too many.
+    pub(super) fn full(&self, pool: PoolId, pools: usize, now_ms: u64) -> Option<Full> {
+        let count = self.count(pool);
+        let share = self.total_max / pools.max(1);
+        let (bound, total) = match () {
+            () if self.pool_max == 0 || self.planted.is(Bug::IdempotencyForgottenByCount) => return None,
+            () if count >= self.pool_max => (self.pool_max, false),
+            () if self.total >= self.total_max && count >= share => (self.total_max, true),
+            () => return None,
+        };
+        let oldest = self.order.get(&pool).and_then(VecDeque::front);
+        // Where a pool has none, some other's has to go.
+        let arrived_ms = oldest.map(|turn| turn.arrived_ms).or(self.oldest.first().map(|&(arrived_ms, _)| arrived_ms));
+        let over_ms = arrived_ms.unwrap_or(now_ms).saturating_add(self.keep_ms).saturating_add(1);
+        Some(Full { bound, total, room_ms: over_ms.saturating_sub(now_ms) })
+    }
+
+    /// How many keys of a pool are remembered.
+    pub(super) fn count(&self, pool: PoolId) -> usize {
+        self.order.get(&pool).map_or(0, VecDeque::len)
+    }
+
+    /// How many keys of all pools.
+    pub(super) fn total(&self) -> usize {
+        self.total
+    }
+
+    /// The element that a key made, and whether the same body made it. The body is looked at only where there is one.
+    pub(super) fn find(
+        &self,
+        pool: PoolId,
+        idempotency_key: &[u8],
+        body: impl FnOnce() -> (ClientPart, Row),
+    ) -> Option<(ElementId, bool)> {
+        if idempotency_key.is_empty() || self.total == 0 {
+            return None;
+        }
+        let key = self.secret.fingerprint(pool, idempotency_key);
+        let made = self.by_key[key.share(MAPS)].get(&key)?;
+        let (client, row) = body();
+        Some((made.element, made.digest == digest(&client, &row)))
+    }
+}
+
+/// What is to be remembered of an element, if it has an idempotency key.
+fn of(
+    secret: KeySecret,
+    pool: PoolId,
+    client: &ClientPart,
+    row: &Row,
+    element: ElementId,
+    arrived_ms: u64,
+) -> Option<Remembered> {
+    if client.idempotency_key.is_empty() {
+        return None;
+    }
+    let key = secret.fingerprint(pool, client.idempotency_key.as_bytes());
+    Some(Remembered { pool, key, element, digest: digest(client, row), arrived_ms })
+}
+
+/// Keys on their way from one checkpoint to the next: nobody asks for them, so they are only a list.
+#[derive(Debug)]
+pub(super) struct FoldedKeys {
+    secret: KeySecret,
+    keep_ms: u64,
+    none: bool,
+    /// Oldest first.
+    keys: VecDeque<Remembered>,
+}
+
+impl FoldedKeys {
+    pub(super) fn new(limits: &LedgerLimits, secret: KeySecret, keys: Vec<Remembered>) -> FoldedKeys {
+        FoldedKeys { secret, keep_ms: limits.idempotency_ms, none: limits.idempotency_max == 0, keys: keys.into() }
+    }
+
+    /// Takes an element that arrived, after all that are older.
+    pub(super) fn arrived(&mut self, pool: PoolId, client: &ClientPart, row: &Row, element: ElementId, now_ms: u64) {
+        self.keys.extend(of(self.secret, pool, client, row, element, now_ms).filter(|_| !self.none));
+        self.pass(now_ms);
+    }
+
+    fn pass(&mut self, now_ms: u64) {
+        while self.keys.pop_front_if(|oldest| oldest.is_over(self.keep_ms, now_ms)).is_some() {}
+    }
+
+    /// All that are remembered at a time, oldest first, and what they are known by. None are left here.
+    pub(super) fn take(&mut self, now_ms: u64) -> (KeySecret, Vec<Remembered>) {
+        self.pass(now_ms);
+        (self.secret, std::mem::take(&mut self.keys).into())
+    }
+}
+
+/// Kept in checkpoints, so it is the same in every version: the ring's hash, over our own bytes.
+fn digest(client: &ClientPart, row: &Row) -> u64 {
+    let mut hash = FixedState.build_hasher();
+    sized(&mut hash, client.key.as_bytes());
+    sized(&mut hash, &client.payload);
+    hash.write(&client.ttl_ms.to_le_bytes());
+    for value in row.values() {
+        match value {
+            None => hash.write(&[0]),
+            Some(Value::Int(int)) => tagged(&mut hash, 1, &int.to_le_bytes()),
+            Some(Value::Double(double)) => tagged(&mut hash, 2, &double.to_bits().to_le_bytes()),
+            Some(Value::String(string)) => {
+                hash.write(&[3]);
+                sized(&mut hash, string.as_bytes());
+            }
+            Some(Value::Bool(bool)) => tagged(&mut hash, 4, &[u8::from(*bool)]),
+            Some(Value::StringList(list)) => {
+                tagged(&mut hash, 5, &(list.len() as u64).to_le_bytes());
+                list.iter().for_each(|entry| sized(&mut hash, entry.as_bytes()));
+            }
+        }
+    }
+    hash.finish()
+}
+
+fn sized(hash: &mut impl Hasher, bytes: &[u8]) {
+    hash.write(&(bytes.len() as u64).to_le_bytes());
+    hash.write(bytes);
+}
+
+fn tagged(hash: &mut impl Hasher, tag: u8, bytes: &[u8]) {
+    hash.write(&[tag]);
+    hash.write(bytes);
+}
