@@ -204,7 +204,7 @@ pub async fn run(
         tokio::spawn(decisions::read(Arc::clone(&node), link, shard, stop.clone()));
     }
     tokio::spawn(presence::tell(Arc::clone(&node), stop.clone()));
-    let edge = Edge::new(&node.identity, &node.settings.node);
+    let edge = Edge::new(&node.identity, &node.settings.node, &stop)?;
     let (routes, health) = rpc::routes(&edge, &stop).await?;
     health.set(true).await;
     let routes = nodes::add(clients::add(routes, &node, &stop), &node, &stop);

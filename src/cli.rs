@@ -29,6 +29,7 @@ mod submit;
 mod table;
 mod telemetry;
 mod time;
+mod token;
 mod up;
 mod watch;
 
@@ -91,6 +92,9 @@ enum Command {
     /// Make and show certificates, for TLS
     #[command(subcommand)]
     Certs(certs::CertsCommand),
+    /// Make API keys
+    #[command(subcommand)]
+    Token(token::TokenCommand),
     /// Print the completions of a shell
     Completions(shells::CompletionsArgs),
     /// Write man pages
@@ -117,6 +121,7 @@ async fn run(cli: Cli) -> Result<(), CliError> {
         Command::Oracle(arguments) => oracle::run(&arguments),
         Command::Bench(arguments) => bench::run(arguments).await,
         Command::Certs(command) => certs::run(command),
+        Command::Token(command) => token::run(&command),
         Command::Completions(arguments) => shells::completions(&arguments),
         Command::Man(arguments) => shells::man(&arguments),
     }
@@ -238,6 +243,8 @@ mod tests {
             "completions bash",
             "completions zsh --program dovetail-matcher",
             "man --out DIR",
+            "token new game-1",
+            "token new game-1 --json",
             "up --json",
             "submit --pool duel --json FILE",
             "pool define duel --rule true --json",
@@ -283,6 +290,7 @@ mod tests {
             "status --watch 1ms",
             "status --watch --check",
             "completions csh",
+            "token new",
             "man",
             "withdraw --pool duel",
             "withdraw --all",

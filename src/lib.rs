@@ -4,6 +4,7 @@
 pub const VERSION: &str = env!("DOVETAIL_VERSION");
 
 pub mod address;
+pub mod auth;
 pub mod balancer;
 pub mod bench;
 pub mod cli;

@@ -23,6 +23,8 @@ pub use error::{Origin, SettingsError};
 pub use flags::{HELP_NAMES, RoleFlags, UpFlags};
 pub use layers::{Sources, known_names};
 
+use crate::auth::Rates;
+
 /// What a node does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Role {
@@ -78,6 +80,8 @@ pub struct UpSettings {
     pub tls: Option<TlsSettings>,
     /// Caps, for every role.
     pub limits: Limits,
+    /// Who may do what.
+    pub auth: AuthSettings,
 }
 
 /// What must be equal on every node. [`digest`](ClusterSettings::digest) covers every field.
@@ -157,6 +161,8 @@ pub struct NodeSettings {
     pub addresses: Addresses,
     /// Caps.
     pub limits: Limits,
+    /// Who may do what.
+    pub auth: AuthSettings,
 }
 
 impl NodeSettings {
@@ -304,6 +310,25 @@ pub struct Limits {
     pub message_bytes_max: usize,
     /// Longest time open requests may take once the node is told to stop, in milliseconds. Then they are cut off.
     pub drain_ms_max: u64,
+}
+
+/// Who may do what at a node, and how fast. The files are read again when they change.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct AuthSettings {
+    /// Who has which role in which pools. With it, what it does not grant is refused; without it, everybody may do everything.
+    pub policy: Option<PathBuf>,
+    /// API keys by name, hashed.
+    pub api_keys: Option<PathBuf>,
+    /// Public keys that verify tokens.
+    pub jwks: Option<PathBuf>,
+    /// The `iss` of tokens.
+    pub issuer: String,
+    /// One of the `aud` of tokens.
+    pub audience: String,
+    /// Where the audit log goes: a file, `-` for stderr, or nothing.
+    pub audit: String,
+    /// The rates of a client of which the policy says nothing else.
+    pub rates: Rates,
 }
 
 /// Which program reads the settings: defaults and flags differ a little.

@@ -57,6 +57,7 @@ pub async fn run(settings: UpSettings, stop: Shutdown, started: impl FnOnce(&Sta
             tls: settings.tls.clone(),
             addresses: addresses.clone(),
             limits: settings.limits.clone(),
+            auth: settings.auth.clone(),
         },
     };
     let all = [&addresses.balancer].into_iter().chain(&addresses.matchers).chain(&addresses.gatherers);

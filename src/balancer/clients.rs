@@ -9,9 +9,10 @@ use std::{
 
 use dovetail_core::{
     ElementId, EventId, PoolId, WithdrawReason,
-    ledger::{KEY_BYTES_MAX, Outcome},
+    ledger::{KEY_BYTES_MAX, Outcome, OutcomeEnd},
 };
 use dovetail_rule::AttributeType;
+use futures::StreamExt as _;
 use prost::Message;
 use tokio::{
     sync::{oneshot, watch as signal},
@@ -33,6 +34,7 @@ use super::{
     watch::{self, Columns, Items, Watch},
 };
 use crate::{
+    auth::{Access, Take, Verb, audit::What},
     convert, pb,
     pb::match_service_server::{MatchService, MatchServiceServer},
     rpc::{self, AnswerRoom, Caller, ResponseStream},
@@ -138,6 +140,11 @@ pub(super) fn unknown(name: &ElementName) -> Status {
     RequestError::UnknownElement(name.clone()).into()
 }
 
+/// What a call may do.
+fn access<T>(request: &tonic::Request<T>) -> Access {
+    Access::of(request.extensions())
+}
+
 /// Whose call it is.
 fn caller<T>(request: &tonic::Request<T>) -> Option<Caller> {
     Caller::of(request.extensions())
@@ -148,6 +155,33 @@ impl Service {
     async fn request<T>(&self, request: impl FnOnce(Reply<T>) -> Request) -> Result<T, Status> {
         let answer = self.unless_stopped(self.node.requests.ask(request)).await?;
         Ok(answer.map_err(errors::stopping)?.map_err(RequestError::from)?)
+    }
+
+    /// The element that a call may withdraw, and whether it is somebody else's; none when it is not known. From then on it is named by
+    /// its id: a key may be another's by now.
+    async fn withdrawable(&self, access: &Access, name: ElementName) -> Result<Option<(ElementName, bool)>, Status> {
+        if !access.is_asked() {
+            return Ok(Some((name, false)));
+        }
+        let node = &self.node;
+        if let ElementName::Key { pool, .. } = &name {
+            access.scope(Verb::Withdraw, pool)?;
+        }
+        let (found, _) = node.ask(|reply| Event::Get { element: name, wait_ms: 0, reply }).await?;
+        let (element, others) = match found {
+            Found::Unknown => return Ok(None),
+            Found::Waiting { element, pool, entry, .. } => {
+                access.may_of(Verb::Withdraw, &pool.name, &entry.owner)?;
+                (element, *entry.owner != *access.owner())
+            }
+            Found::Ended(element, x) => {
+                let Some(outcome) = node.outcome(x).await? else { return Ok(None) };
+                let pool = node.pools.name(outcome.pool);
+                access.may_of(Verb::Withdraw, &pool, &end_of(&outcome, element).owner)?;
+                (element, false)
+            }
+        };
+        Ok(Some((ElementName::Id(element), others)))
     }
 
     async fn unless_stopped<T>(&self, future: impl Future<Output = T>) -> Result<T, Status> {
@@ -191,7 +225,7 @@ impl Service {
 
     async fn watch<T: Items>(
         &self,
-        caller: Option<&Caller>,
+        (caller, access): (Option<&Caller>, Access),
         pool: &str,
         (after, from_now): (u64, bool),
         until_settled: bool,
@@ -204,6 +238,9 @@ impl Service {
         if after > assigned.0 {
             return Err(RequestError::Future { what: "cursor", found: after, highest: assigned }.into());
         }
+        let (all, named) = (pool.is_empty(), pool.to_owned());
+        let may = move || if all { access.may_everywhere(Verb::Watch) } else { access.may(Verb::Watch, &named) };
+        may()?;
         let pool = match pool {
             "" => None,
             name => {
@@ -215,7 +252,9 @@ impl Service {
         let permit = node.watchers.take(caller)?;
         let after = if from_now { node.outcomes.head() } else { EventId(after) };
         let watch = Watch { pool, after, until: until_settled.then_some(assigned), tell_first: from_now };
-        let stream = watch::serve::<T>(Arc::clone(node), watch, permit);
+        // The policy may change while it watches.
+        let stream =
+            watch::serve::<T>(Arc::clone(node), watch, permit).map(move |part| may().map_err(Status::from).and(part));
         Ok(Response::new(rpc::until_stopped(stream, self.stop.clone())))
     }
 }
@@ -230,8 +269,9 @@ impl MatchService for Service {
         &self,
         request: tonic::Request<Streaming<pb::SubmitRequest>>,
     ) -> Result<Response<Self::SubmitStream>, Status> {
-        let caller = caller(&request);
-        Ok(Response::new(submit::serve(Arc::clone(&self.node), caller, request.into_inner(), self.stop.clone())))
+        let (caller, access) = (caller(&request), access(&request));
+        let (node, stop) = (Arc::clone(&self.node), self.stop.clone());
+        Ok(Response::new(submit::serve(node, caller, request.into_inner(), access, stop)))
     }
 
     async fn submit_one(
@@ -239,8 +279,11 @@ impl MatchService for Service {
         request: tonic::Request<pb::SubmitOneRequest>,
     ) -> Result<Response<pb::SubmitOneResponse>, Status> {
         let _call = self.node.calls.take(caller(&request).as_ref())?;
+        let access = access(&request);
         let request = request.into_inner();
         let bytes = request.encoded_len();
+        access.may(Verb::Submit, &request.pool)?;
+        access.pace(Take { elements: 1, bytes: bytes as u64, ..Take::default() }, Duration::ZERO).await?;
         let missing = RequestError::Missing { what: "no element is given", field: "element" };
         let element = request.element.ok_or(missing)?;
         errors::check_pool_name(&request.pool)?;
@@ -249,6 +292,7 @@ impl MatchService for Service {
         let checked = submit::check(&self.node, &pool, || convert::submission(element));
         let Ok(elements) =
             Submitting::rows::<Infallible>([Ok(checked)].into_iter(), self.node.ledger_limits.key_secret);
+        let elements = elements.owned_by(access.owner());
         let room = self.node.request_room(bytes).await?;
         let stream = self.node.next_stream();
         let submitted = self.request(|reply| Request::Submit { elements, stream, reply, room }).await?;
@@ -264,8 +308,10 @@ impl MatchService for Service {
         request: tonic::Request<pb::WithdrawRequest>,
     ) -> Result<Response<pb::WithdrawResponse>, Status> {
         let _call = self.node.calls.take(caller(&request).as_ref())?;
+        let access = access(&request);
         let name = element_name(request.into_inner().element)?;
         let unknown = || pb::WithdrawResponse { outcome: pb::WithdrawOutcome::Unknown.into(), ..Default::default() };
+        let Some((name, others)) = self.withdrawable(&access, name).await? else { return Ok(Response::new(unknown())) };
         let (outcome, position, own) = match self.request(|reply| Request::Withdraw { element: name, reply }).await? {
             Withdrawing::Unknown => return Ok(Response::new(unknown())),
             Withdrawing::Ended(x) => match self.node.outcome(x).await? {
@@ -285,6 +331,9 @@ impl MatchService for Service {
             (None, true) => pb::WithdrawOutcome::Withdrawn,
             (None, false) => pb::WithdrawOutcome::AlreadyWithdrawn,
         };
+        if others && how == pb::WithdrawOutcome::Withdrawn {
+            access.tell(What::Withdrew, |line| line.element(outcome.element.id.0));
+        }
         Ok(Response::new(pb::WithdrawResponse {
             outcome: how.into(),
             r#match: found,
@@ -297,13 +346,16 @@ impl MatchService for Service {
         &self,
         request: tonic::Request<pb::GetElementRequest>,
     ) -> Result<Response<pb::GetElementResponse>, Status> {
-        let caller = caller(&request);
+        let (caller, access) = (caller(&request), access(&request));
         let pb::GetElementRequest { element, wait_ms, at } = request.into_inner();
         if wait_ms > WAIT_MS_MAX {
             let (found, most) = (wait_ms.into(), WAIT_MS_MAX.into());
             return Err(RequestError::Above { field: "wait_ms", found, most }.into());
         }
         let name = element_name(element)?;
+        if let ElementName::Key { pool, .. } = &name {
+            access.scope(Verb::Read, pool)?;
+        }
         let node = &self.node;
         let _call = match wait_ms > 0 || at > 0 {
             true => node.waits.take(caller.as_ref())?,
@@ -323,9 +375,11 @@ impl MatchService for Service {
             Found::Unknown => return Err(unknown(&name)),
             Found::Ended(element, x) => {
                 let outcome = node.outcome(x).await?.ok_or_else(|| unknown(&name))?;
+                may_read(node, &access, element, &outcome)?;
                 ended(node, element, &outcome).await?
             }
             Found::Waiting { element, pool, entry, ended: end } => {
+                access.may_of(Verb::Read, &pool.name, &entry.owner)?;
                 // What is not on disk may be gone after a crash, and its id another's.
                 self.reach("on disk", node.frames.watch(), element.arrival(), by).await?;
                 let end = async {
@@ -346,8 +400,11 @@ impl MatchService for Service {
         &self,
         request: tonic::Request<pb::ListElementsRequest>,
     ) -> Result<Response<pb::ListElementsResponse>, Status> {
-        let _call = self.node.scans.take(caller(&request).as_ref())?;
-        let listed = elements::list(&self.node, caller(&request), request.into_inner());
+        let (caller, access) = (caller(&request), access(&request));
+        let _call = self.node.scans.take(caller.as_ref())?;
+        let request = request.into_inner();
+        access.may(Verb::List, pool_of(&request.filter))?;
+        let listed = elements::list(&self.node, caller, request);
         self.unless_stopped(listed).await?
     }
 
@@ -356,8 +413,15 @@ impl MatchService for Service {
         request: tonic::Request<pb::WithdrawElementsRequest>,
     ) -> Result<Response<pb::WithdrawElementsResponse>, Status> {
         let _call = self.node.scans.take(caller(&request).as_ref())?;
-        let withdrawn = elements::withdraw(&self.node, request.into_inner());
-        self.unless_stopped(withdrawn).await?.map(Response::new)
+        let access = access(&request);
+        let request = request.into_inner();
+        let pool = pool_of(&request.filter).to_owned();
+        access.may(Verb::WithdrawMany, &pool)?;
+        let withdrawn = self.unless_stopped(elements::withdraw(&self.node, request)).await??;
+        if access.is_asked() && withdrawn.withdrawn > 0 {
+            access.tell(What::Withdrew, |line| line.pool(&pool).count(withdrawn.withdrawn));
+        }
+        Ok(Response::new(withdrawn))
     }
 
     async fn explain(
@@ -365,10 +429,13 @@ impl MatchService for Service {
         request: tonic::Request<pb::ExplainRequest>,
     ) -> Result<Response<pb::ExplainResponse>, Status> {
         let _call = self.node.scans.take(caller(&request).as_ref())?;
-        let caller = caller(&request);
+        let (caller, access) = (caller(&request), access(&request));
         let request = request.into_inner();
         let name = element_name(request.element)?;
-        self.unless_stopped(explain::explain(&self.node, caller, name, request.nearest)).await?
+        if let ElementName::Key { pool, .. } = &name {
+            access.scope(Verb::Read, pool)?;
+        }
+        self.unless_stopped(explain::explain(&self.node, (caller, &access), name, request.nearest)).await?
     }
 
     async fn watch_matches(
@@ -376,13 +443,12 @@ impl MatchService for Service {
         request: tonic::Request<pb::WatchMatchesRequest>,
     ) -> Result<Response<Self::WatchMatchesStream>, Status> {
         let caller = caller(&request);
+        let who = (caller.as_ref(), access(&request));
         let pb::WatchMatchesRequest { pool, after, until_settled, columns, from_now, arrivals } = request.into_inner();
         match (columns, arrivals) {
-            (true, true) => self.watch::<Columns<true>>(caller.as_ref(), &pool, (after, from_now), until_settled).await,
-            (true, false) => {
-                self.watch::<Columns<false>>(caller.as_ref(), &pool, (after, from_now), until_settled).await
-            }
-            (false, _) => self.watch::<Vec<pb::Match>>(caller.as_ref(), &pool, (after, from_now), until_settled).await,
+            (true, true) => self.watch::<Columns<true>>(who, &pool, (after, from_now), until_settled).await,
+            (true, false) => self.watch::<Columns<false>>(who, &pool, (after, from_now), until_settled).await,
+            (false, _) => self.watch::<Vec<pb::Match>>(who, &pool, (after, from_now), until_settled).await,
         }
     }
 
@@ -391,8 +457,9 @@ impl MatchService for Service {
         request: tonic::Request<pb::WatchOutcomesRequest>,
     ) -> Result<Response<Self::WatchOutcomesStream>, Status> {
         let caller = caller(&request);
+        let who = (caller.as_ref(), access(&request));
         let pb::WatchOutcomesRequest { pool, after, until_settled, from_now } = request.into_inner();
-        self.watch::<Vec<pb::Outcome>>(caller.as_ref(), &pool, (after, from_now), until_settled).await
+        self.watch::<Vec<pb::Outcome>>(who, &pool, (after, from_now), until_settled).await
     }
 
     async fn define_pool(
@@ -402,10 +469,16 @@ impl MatchService for Service {
         let _call = self.node.calls.take(caller(&request).as_ref())?;
         let missing = RequestError::Missing { what: "no pool is given", field: "pool" };
         let client = Caller::of(request.extensions()).map(|caller| caller.client);
+        let access = access(&request);
         let pool = request.into_inner().pool.ok_or(missing)?;
+        access.may(Verb::Define, &pool.name)?;
+        let name = pool.name.clone();
         let definition = convert::pool_definition(pool).map_err(RequestError::Definition)?;
         let defined = self.request(|reply| Request::Define { definition, client, reply }).await?;
         let defined = defined.map_err(RequestError::Define)?;
+        if defined.created {
+            access.tell(What::Defined, |line| line.pool(&name));
+        }
         let notes = defined.notes.into_iter().map(convert::note_pb).collect();
         Ok(Response::new(pb::DefinePoolResponse {
             defined_at: defined.at.0,
@@ -419,7 +492,7 @@ impl MatchService for Service {
         &self,
         request: tonic::Request<pb::DropPoolRequest>,
     ) -> Result<Response<pb::DropPoolResponse>, Status> {
-        let caller = caller(&request);
+        let (caller, access) = (caller(&request), access(&request));
         let pb::DropPoolRequest { name, defined_at, wait_ms } = request.into_inner();
         if wait_ms > WAIT_MS_MAX {
             let (found, most) = (wait_ms.into(), WAIT_MS_MAX.into());
@@ -428,9 +501,12 @@ impl MatchService for Service {
         let limit = if wait_ms > 0 { &self.node.waits } else { &self.node.calls };
         let _call = limit.take(caller.as_ref())?;
         errors::check_pool_name(&name)?;
+        access.may(Verb::Drop, &name)?;
+        let dropped_name = name.clone();
         let (by, defined_at) = (By::in_ms(wait_ms), EventId(defined_at));
         let dropping = self.request(|reply| Request::Drop { name, defined_at, reply }).await?;
         let Dropping { pool, defined_at, closed_at, waiting } = dropping.map_err(RequestError::Drop)?;
+        access.tell(What::Dropped, |line| line.pool(&dropped_name).count(waiting));
         let dropped = wait_ms > 0 && self.until_dropped(pool, by).await?;
         Ok(Response::new(pb::DropPoolResponse { defined_at: defined_at.0, closed_at: closed_at.0, waiting, dropped }))
     }
@@ -441,7 +517,11 @@ impl MatchService for Service {
     ) -> Result<Response<pb::ListPoolsResponse>, Status> {
         let _call = self.node.calls.take(caller(&request).as_ref())?;
         let room = self.unless_stopped(self.node.answer_room(caller(&request).as_ref())).await??;
-        let all = self.node.ask(|reply| Event::Pools { reply }).await?;
+        let mut all = self.node.ask(|reply| Event::Pools { reply }).await?;
+        let access = access(&request);
+        if access.is_asked() {
+            all.retain(|pool| access.sees(&pool.definition.name));
+        }
         let mut answer = list::pools(&all, request.into_inner())?;
         let idempotency_ms = self.node.ledger_limits.idempotency_ms;
         answer.pools.iter_mut().for_each(|pool| pool.idempotency_ms = idempotency_ms);
@@ -453,8 +533,10 @@ impl MatchService for Service {
         request: tonic::Request<pb::GetPoolRequest>,
     ) -> Result<Response<pb::GetPoolResponse>, Status> {
         let _call = self.node.calls.take(caller(&request).as_ref())?;
+        let access = access(&request);
         let name = request.into_inner().name;
         errors::check_pool_name(&name)?;
+        access.scope(Verb::See, &name)?;
         let asked = name.clone();
         let pool = self.node.ask(|reply| Event::Pool { name: asked, reply }).await?;
         let pool = pool.ok_or(RequestError::UnknownPool(name))?;
@@ -464,16 +546,34 @@ impl MatchService for Service {
     }
 }
 
+/// The pool that a filter names; none that it does not is granted by name.
+fn pool_of(filter: &Option<pb::ElementFilter>) -> &str {
+    filter.as_ref().map_or("", |filter| &filter.pool)
+}
+
+/// The end of an outcome that an element is.
+fn end_of(outcome: &Outcome, element: ElementId) -> &OutcomeEnd {
+    match &outcome.anchor {
+        Some(anchor) if anchor.id == element => anchor,
+        _ => &outcome.element,
+    }
+}
+
+/// Whether a call may know what became of an element.
+pub(super) fn may_read(node: &Node, access: &Access, element: ElementId, outcome: &Outcome) -> Result<(), Status> {
+    if access.is_asked() {
+        access.may_of(Verb::Read, &node.pools.name(outcome.pool), &end_of(outcome, element).owner)?;
+    }
+    Ok(())
+}
+
 /// What became of an element, by the outcome that ended its waiting.
 pub(super) async fn ended(
     node: &Node,
     element: ElementId,
     outcome: &Outcome,
 ) -> Result<pb::GetElementResponse, Status> {
-    let end = match &outcome.anchor {
-        Some(anchor) if anchor.id == element => anchor,
-        _ => &outcome.element,
-    };
+    let end = end_of(outcome, element);
     let state = match outcome.reason {
         None => pb::ElementState::Matched,
         Some(WithdrawReason::Client) => pb::ElementState::Withdrawn,

@@ -61,6 +61,14 @@ impl Submitting {
         Ok(Submitting { count: count as usize, batch, places, refused })
     }
 
+    /// Of which this is known to submit all; empty where nobody is asked.
+    pub(super) fn owned_by(mut self, owner: &str) -> Submitting {
+        if !owner.is_empty() {
+            self.batch = self.batch.map(|batch| batch.owned_by(owner));
+        }
+        self
+    }
+
     /// From columns. They mean what the same rows would.
     pub(super) fn columns(columns: &SubmittedColumns, pool: &Pool, limits: &LedgerLimits) -> Submitting {
         let order = order(columns, pool);

@@ -13,6 +13,7 @@ use super::{
     messages::{ElementName, Event, Explaining, Found, Look},
 };
 use crate::{
+    auth::{Access, Scope, Verb},
     pb,
     rpc::{self, Caller},
 };
@@ -27,7 +28,7 @@ const REASON_BYTES: usize = 2048;
 /// Explains why an element waits; of one that does not, says what became of it.
 pub(super) async fn explain(
     node: &Node,
-    caller: Option<Caller>,
+    (caller, access): (Option<Caller>, &Access),
     name: ElementName,
     nearest: u32,
 ) -> Result<Response<pb::ExplainResponse>, Status> {
@@ -41,10 +42,15 @@ pub(super) async fn explain(
     let asked = name.clone();
     match node.ask(|reply| Event::Explain { element: asked, reply }).await? {
         Explaining::Waiting { pool, element, entry, time_ms } => {
+            let scope = access.may_of(Verb::Read, &pool.definition.name, &entry.owner)?;
             let explainer = Explainer::new(pool.clone(), entry.waiting(element), time_ms, nearest);
             let searches_at_ms = explainer.searches_at_ms();
             let explanation = look_at_all(node, &pool, explainer).await?;
             let mut response = explanation_pb(&pool, explanation);
+            if scope == Scope::Own {
+                // Who else waits, and for what, is not its to know.
+                (response.nearest, response.prospect) = (Vec::new(), None);
+            }
             response.element = Some(clients::waiting(element, &pool.definition, &entry));
             response.time_ms = time_ms;
             response.searches_at_ms = searches_at_ms.unwrap_or_default();
@@ -52,6 +58,7 @@ pub(super) async fn explain(
         }
         Explaining::Not(Found::Ended(element, x)) => {
             let outcome = node.outcome(x).await?.ok_or_else(|| clients::unknown(&name))?;
+            clients::may_read(node, access, element, &outcome)?;
             let element = Some(clients::ended(node, element, &outcome).await?);
             Ok(room.of(pb::ExplainResponse { element, ..Default::default() }))
         }

@@ -559,6 +559,7 @@ mod tests {
             key: "k".into(),
             payload: Bytes::from(vec![7; payload_bytes]),
             arrived_ms: Some(3),
+            owner: "".into(),
         };
         let outcome = |x| Outcome {
             x: EventId(x),

@@ -22,6 +22,7 @@ use super::{
     shares::{Share, Taken},
 };
 use crate::{
+    auth::{self, Access, Take, Verb},
     convert::{self, ConvertError, SubmittedColumns},
     pb::{self, submit_request::Batch},
     rpc::{Caller, ResponseStream, Spent},
@@ -116,10 +117,11 @@ pub(super) fn serve(
     node: Arc<Node>,
     caller: Option<Caller>,
     requests: Streaming<pb::SubmitRequest>,
+    access: Access,
     stop: Shutdown,
 ) -> ResponseStream<pb::SubmitResponse> {
     let (answers, waiting) = mpsc::channel(BATCHES);
-    tokio::spawn(read(node, caller, requests, stop, answers));
+    tokio::spawn(read(node, caller, requests, access, stop, answers));
     // The room of an answer is given back when the next one is asked for: the connection has taken it by then.
     Box::pin(stream::unfold(
         (waiting, None),
@@ -150,6 +152,7 @@ async fn read(
     node: Arc<Node>,
     caller: Option<Caller>,
     mut requests: Streaming<pb::SubmitRequest>,
+    access: Access,
     stop: Shutdown,
     answers: mpsc::Sender<Answer>,
 ) {
@@ -170,7 +173,7 @@ async fn read(
         let answer = match message {
             Ok(None) => return,
             Ok(Some(request)) => tokio::select! {
-                taken = take(&node, stream, &room, request) => taken.map_or_else(Answer::Last, |(submitted, room)| Answer::Soon(submitted, room)),
+                taken = take(&node, &access, stream, &room, request) => taken.map_or_else(Answer::Last, |(submitted, room)| Answer::Soon(submitted, room)),
                 () = stop.given() => Answer::Last(errors::stopping(())),
                 // The client left while nothing could be taken; what it sent was not answered.
                 () = answers.closed() => return,
@@ -187,12 +190,14 @@ async fn read(
 
 async fn take(
     node: &Node,
+    access: &Access,
     stream: u64,
     room: &StreamRoom,
     request: pb::SubmitRequest,
 ) -> Result<(oneshot::Receiver<Result<Submitted, DiskFull>>, AnswerRoom), Status> {
     let encoded = request.encoded_len();
     errors::check_pool_name(&request.pool)?;
+    access.may(Verb::Submit, &request.pool)?;
     let missing = RequestError::Missing { what: "a SubmitRequest without a batch", field: "rows or columns" };
     let batch = request.batch.ok_or(missing)?;
     let count = match &batch {
@@ -202,6 +207,8 @@ async fn take(
     if count > ROWS_MAX {
         return Err(RequestError::BatchSize { found: count }.into());
     }
+    let taken = Take { elements: count as u64, bytes: encoded as u64, ..Take::default() };
+    access.pace(taken, auth::PATIENCE).await?;
     let pool = node.pools.named(&request.pool);
     let attributes = pool.as_deref().map_or(0, |pool| pool.schema.len());
     let bytes = match &batch {
@@ -211,7 +218,7 @@ async fn take(
     };
     let answer_room = room.answer(count).await?;
     let room = room.request(encoded, bytes).await?;
-    let elements = check_batch(node, batch, pool.as_deref().ok_or(request.pool), count)?;
+    let elements = check_batch(node, batch, pool.as_deref().ok_or(request.pool), count)?.owned_by(access.owner());
     let (reply, submitted) = oneshot::channel();
     let request = Request::Submit { elements, stream, reply, room };
     node.requests.tell(request).await.map_err(errors::stopping)?;

@@ -71,7 +71,8 @@ mod tests {
             drop(waiters.add(ElementId(number % 5_000)));
             assert!(waiters.count <= SWEEP_MIN + 2, "{} are remembered, one is there", waiters.count);
         }
-        let element = OutcomeEnd { id: ElementId(7), key: "k".into(), payload: Bytes::new(), arrived_ms: None };
+        let (key, owner) = ("k".into(), "".into());
+        let element = OutcomeEnd { id: ElementId(7), key, payload: Bytes::new(), arrived_ms: None, owner };
         let reason = Some(WithdrawReason::Client);
         let outcome = Outcome { x: EventId(9), pool: PoolId(0), time_ms: 1, element, anchor: None, reason };
         let mut writer = OutcomeWriter::new(usize::MAX);

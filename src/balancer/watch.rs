@@ -218,7 +218,7 @@ pub(super) fn match_pb(outcome: &Outcome, pool: &str) -> Option<pb::Match> {
 }
 
 fn ended_pb(outcome: &Outcome) -> pb::Ended {
-    let OutcomeEnd { id, key, payload, arrived_ms } = &outcome.element;
+    let OutcomeEnd { id, key, payload, arrived_ms, owner: _ } = &outcome.element;
     let reason = end_reason(outcome).into();
     pb::Ended { id: id.0, key: key.as_ref().to_owned(), payload: payload.clone(), reason, arrived_ms: *arrived_ms }
 }

@@ -229,6 +229,7 @@ fn kept_pb(kept: &Kept) -> pb::KeptElement {
         payload: kept.payload.clone(),
         expire_ms: kept.expire_ms,
         reprobe_ms: kept.reprobe_ms,
+        owner: kept.owner.as_ref().to_owned(),
     }
 }
 
@@ -242,6 +243,7 @@ fn kept(kept: pb::KeptElement) -> Result<Kept, ConvertError> {
         payload: super::frames::compact(kept.payload),
         expire_ms: kept.expire_ms,
         reprobe_ms: kept.reprobe_ms,
+        owner: kept.owner.into(),
     })
 }
 

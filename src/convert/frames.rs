@@ -210,6 +210,7 @@ fn client_columns_pb(clients: &ClientColumns) -> pb::ClientColumns {
         payloads: clients.payloads.as_ref().map(byte_strings_pb),
         ttls_ms: clients.ttls_ms.clone().unwrap_or_default(),
         idempotency_keys: clients.idempotency_keys.as_ref().map(texts_pb),
+        owners: clients.owners.as_ref().map(texts_pb),
     }
 }
 
@@ -332,9 +333,9 @@ fn mixed(arrived: &[(EventId, PoolId, Arrived)], columns: &[Vec<Column>], client
 }
 
 fn client_columns(count: usize, columns: &pb::ClientColumns) -> Result<ClientColumns, ConvertError> {
-    let pb::ClientColumns { keys, payloads, ttls_ms, idempotency_keys } = columns;
+    let pb::ClientColumns { keys, payloads, ttls_ms, idempotency_keys, owners } = columns;
     let keys = keys.as_ref().ok_or(ConvertError::Missing("keys"))?;
-    columns::clients(count, keys, payloads.as_ref(), ttls_ms, idempotency_keys.as_ref())
+    columns::clients(count, keys, payloads.as_ref(), ttls_ms, idempotency_keys.as_ref(), owners.as_ref())
 }
 
 pub(super) fn decode<M: Message + Default>(record: &Record) -> Result<M, ConvertError> {

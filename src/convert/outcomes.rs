@@ -41,6 +41,8 @@ pub(super) struct Ends {
     pub(super) payloads: Option<Strings>,
     /// None when it is known of none.
     pub(super) arrived_ms: Option<Bytes>,
+    /// Who submitted them; none when it is known of none. Stored, and never sent.
+    owners: Option<Strings>,
 }
 
 impl Ends {
@@ -55,7 +57,18 @@ impl Ends {
                 true => None,
                 false => Some(fixed::<8>("arrived_ms", count, arrived_ms)?),
             },
+            owners: None,
         })
+    }
+
+    /// The same with who submitted them.
+    fn owned(self, count: usize, owners: Option<&pb::TextColumn>) -> Result<Ends, ConvertError> {
+        let owners = owners.map(|column| texts(count, column)).transpose()?;
+        Ok(Ends { owners, ..self })
+    }
+
+    fn owner(&self, index: usize) -> &str {
+        self.owners.as_ref().map_or("", |owners| owners.text(index))
     }
 
     pub(super) fn pb(&self) -> pb::EndColumns {
@@ -83,7 +96,8 @@ impl Ends {
     fn get(&self, index: usize) -> Option<OutcomeEnd> {
         let id = self.id(index)?;
         let payload = Bytes::copy_from_slice(self.payload(index));
-        Some(OutcomeEnd { id, key: self.keys.text(index).into(), payload, arrived_ms: self.arrived_ms(index) })
+        let (key, owner) = (self.keys.text(index).into(), self.owner(index).into());
+        Some(OutcomeEnd { id, key, payload, arrived_ms: self.arrived_ms(index), owner })
     }
 
     fn bytes(&self, index: usize) -> usize {
@@ -105,8 +119,9 @@ impl OutcomeChunk {
             pools: fixed::<4>("pools", count, &sent.pools)?,
             times_ms: fixed::<8>("times_ms", count, &sent.times_ms)?,
             reasons: fixed::<1>("reasons", count, &sent.reasons)?,
-            elements: Ends::read(count, sent.elements.as_ref(), "elements")?,
-            anchors: Ends::read(count, sent.anchors.as_ref(), "anchors")?,
+            elements: Ends::read(count, sent.elements.as_ref(), "elements")?
+                .owned(count, sent.element_owners.as_ref())?,
+            anchors: Ends::read(count, sent.anchors.as_ref(), "anchors")?.owned(count, sent.anchor_owners.as_ref())?,
         };
         for index in 0..count {
             chunk.elements.id(index).ok_or(ConvertError::Missing("element"))?;
@@ -125,6 +140,8 @@ impl OutcomeChunk {
             reasons: self.reasons.clone(),
             elements: Some(self.elements.pb()),
             anchors: Some(self.anchors.pb()),
+            element_owners: self.elements.owners.as_ref().map(texts_pb),
+            anchor_owners: self.anchors.owners.as_ref().map(texts_pb),
         }
     }
 
@@ -231,6 +248,7 @@ pub(super) struct EndWriter {
     ids: Vec<u8>,
     keys: StringsWriter,
     payloads: StringsWriter,
+    owners: StringsWriter,
     /// 0 where it is not known.
     arrived_ms: Vec<u8>,
     /// Whether it is known of any.
@@ -245,15 +263,17 @@ impl EndWriter {
         EndWriter { without_arrived: true, ..EndWriter::default() }
     }
 
-    fn push(&mut self, id: u64, key: &[u8], payload: &[u8], arrived_ms: u64) {
+    fn push(&mut self, id: u64, key: &[u8], payload: &[u8], arrived_ms: u64, owner: &[u8]) {
         self.ids.extend_from_slice(&id.to_le_bytes());
         self.keys.push(key);
         self.payloads.push(payload);
+        self.owners.push(owner);
         self.push_arrived(arrived_ms);
     }
 
     fn push_end(&mut self, end: &OutcomeEnd) {
-        self.push(end.id.0, end.key.as_bytes(), &end.payload, end.arrived_ms.unwrap_or_default());
+        let arrived_ms = end.arrived_ms.unwrap_or_default();
+        self.push(end.id.0, end.key.as_bytes(), &end.payload, arrived_ms, end.owner.as_bytes());
     }
 
     fn push_arrived(&mut self, arrived_ms: u64) {
@@ -268,9 +288,11 @@ impl EndWriter {
             self.push_arrived(end.map_or(0, |end| end.arrived_ms));
         }
         ends.clone().for_each(|end| self.keys.push(end.as_ref().map_or(&[], EndView::key)));
-        ends.for_each(|end| self.payloads.push(end.as_ref().map_or(&[], EndView::payload)));
+        ends.clone().for_each(|end| self.payloads.push(end.as_ref().map_or(&[], EndView::payload)));
+        ends.for_each(|end| self.owners.push(end.as_ref().map_or(&[], EndView::owner)));
     }
 
+    /// As somebody is sent it: without who submitted it.
     pub(super) fn push_of(&mut self, ends: &Ends, index: usize) {
         self.ids.extend_from_slice(&number(&ends.ids, index).to_le_bytes());
         self.keys.push(ends.keys.get(index));
@@ -281,9 +303,11 @@ impl EndWriter {
     }
 
     pub(super) fn take(&mut self) -> Ends {
-        let EndWriter { ids, keys, payloads, arrived_ms, any_arrived, without_arrived: _ } = std::mem::take(self);
+        let EndWriter { ids, keys, payloads, owners, arrived_ms, any_arrived, without_arrived: _ } =
+            std::mem::take(self);
         let arrived_ms = any_arrived.then(|| arrived_ms.into());
-        Ends { ids: ids.into(), keys: keys.finish(), payloads: payloads.finish_if_any(), arrived_ms }
+        let (keys, payloads, owners) = (keys.finish(), payloads.finish_if_any(), owners.finish_if_any());
+        Ends { ids: ids.into(), keys, payloads, arrived_ms, owners }
     }
 }
 
@@ -338,7 +362,7 @@ impl OutcomeWriter {
         self.push_head(outcome.x, outcome.pool, outcome.time_ms, outcome.reason);
         self.elements.push_end(&outcome.element);
         match &outcome.anchor {
-            None => self.anchors.push(0, &[], &[], 0),
+            None => self.anchors.push(0, &[], &[], 0, &[]),
             Some(anchor) => self.anchors.push_end(anchor),
         }
         self.count(outcome_bytes(outcome));
@@ -354,7 +378,7 @@ impl OutcomeWriter {
 
 impl Outcomes for OutcomeWriter {
     fn push(&mut self, mut outcomes: &[OutcomeView<'_>]) {
-        let end = |end: &EndView<'_>| end.key().len() + end.payload().len();
+        let end = |end: &EndView<'_>| end.key().len() + end.payload().len() + end.owner().len();
         let size =
             |outcome: &OutcomeView<'_>| OUTCOME_BYTES + end(&outcome.element) + outcome.anchor.as_ref().map_or(0, end);
         while !outcomes.is_empty() {
@@ -402,7 +426,7 @@ pub fn results_begin(record: &Record) -> Result<bool, ConvertError> {
 /// About how many bytes an outcome takes in a record or a message; never fewer than it does.
 #[must_use]
 pub fn outcome_bytes(outcome: &Outcome) -> usize {
-    let end = |end: &OutcomeEnd| end.key.len() + end.payload.len();
+    let end = |end: &OutcomeEnd| end.key.len() + end.payload.len() + end.owner.len();
     OUTCOME_BYTES + end(&outcome.element) + outcome.anchor.as_ref().map_or(0, end)
 }
 
@@ -440,6 +464,7 @@ pub fn outcome(outcome: pb::StoredOutcome) -> Result<Outcome, ConvertError> {
         key: end.key.into(),
         payload: compact(end.payload),
         arrived_ms: None,
+        owner: "".into(),
     };
     let anchor = outcome.anchor.map(end);
     let reason = if anchor.is_some() { None } else { Some(reason(outcome.reason)?) };

@@ -322,8 +322,13 @@ mod tests {
     }
 
     fn part_frame(rows: &[Row]) -> PartFrame {
-        let client =
-            ClientPart { key: "k".into(), payload: bytes::Bytes::new(), ttl_ms: 0, idempotency_key: "".into() };
+        let client = ClientPart {
+            key: "k".into(),
+            payload: bytes::Bytes::new(),
+            ttl_ms: 0,
+            idempotency_key: "".into(),
+            owner: "".into(),
+        };
         let elements: Vec<_> = rows.iter().map(|row| (row, &client)).collect();
         let batch = Arc::new(Batch::of(PoolId(2), &elements));
         let reason = WithdrawReason::Client;

@@ -41,7 +41,8 @@ impl SubmittedColumns {
         };
         Ok(SubmittedColumns {
             count,
-            clients: columns::clients(count, &keys, payloads.as_ref(), &ttls_ms, idempotency_keys.as_ref())?,
+            // Who submits is not for the client to say.
+            clients: columns::clients(count, &keys, payloads.as_ref(), &ttls_ms, idempotency_keys.as_ref(), None)?,
             attributes: attributes.into_iter().map(attribute).collect::<Result<_, ConvertError>>()?,
         })
     }

@@ -78,6 +78,7 @@ impl Draws {
             payload: self.text().into(),
             ttl_ms: self.below(2) * 500,
             idempotency_key: if self.below(3) == 0 { self.text().into() } else { "".into() },
+            owner: if self.below(3) == 0 { self.text().into() } else { "".into() },
         }
     }
 
@@ -87,6 +88,7 @@ impl Draws {
             key: self.text().into(),
             payload: self.text().into(),
             arrived_ms: Some(self.below(9)).filter(|&ms| ms > 0),
+            owner: if self.below(3) == 0 { self.text().into() } else { "".into() },
         };
         let (element, anchor) = (end(x), end(x + 100));
         let matched = self.below(3) > 0;

@@ -78,7 +78,7 @@ impl<E: Send + 'static> Diskless<E> {
         F: Future<Output = String> + Send,
     {
         tracing::info!(address = %listener.address(), role = %self.identity.role, index = self.identity.index, "listening");
-        let edge = Edge::new(&self.identity, &self.settings.node);
+        let edge = Edge::new(&self.identity, &self.settings.node, &stop)?;
         let (routes, health) = super::routes(&edge, &stop).await?;
         let limits = self.settings.node.limits.clone();
         let routes = Process::add(services(routes), &self.identity);

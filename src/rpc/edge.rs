@@ -32,12 +32,13 @@ use tonic::{
 use tower::{Layer, Service};
 
 use super::{
-    AnswerRoom, Caller, Fault, Identity, NodeCall, Reason,
+    AnswerRoom, Caller, Fault, Identity, NodeCall, Reason, RunError,
     connections::{Bounds, Connections, OpenCall},
     intake::{Form, Intake},
     shares::{Share, Shares},
 };
 use crate::{
+    auth::{Auth, Let, OpenStream},
     pb::{
         self, candidates_service_server, decisions_service_server, feed_service_server, inspect_service_server,
         match_service_server, node_service_server,
@@ -99,6 +100,8 @@ pub struct Edge(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
+    /// Who may do what.
+    auth: Auth,
     role: Role,
     /// `matcher 1 of cluster "c"`.
     here: String,
@@ -140,7 +143,10 @@ enum Kind {
 impl Edge {
     /// The edge of a node.
     #[must_use]
-    pub fn new(identity: &Identity, node: &NodeSettings) -> Edge {
+    ///
+    /// # Errors
+    /// When it cannot know who may do what.
+    pub fn new(identity: &Identity, node: &NodeSettings, stop: &Shutdown) -> Result<Edge, RunError> {
         let descriptors = FileDescriptorSet::decode(pb::DESCRIPTORS).unwrap_or_default();
         let services = descriptors.file.iter().flat_map(|file| &file.service);
         let methods = services.map(|service| {
@@ -148,7 +154,8 @@ impl Edge {
             (format!("dovetail.v1.{}", service.name()), methods.collect())
         });
         let (role, index, name) = (identity.role, identity.index, &identity.cluster.name);
-        Edge(Arc::new(Shared {
+        Ok(Edge(Arc::new(Shared {
+            auth: Auth::open(&node.auth, stop)?,
             role,
             here: format!("{role} {index} of cluster {name:?}"),
             index,
@@ -163,7 +170,7 @@ impl Edge {
             connections: Connections::new(Bounds::of(node)),
             open: TaskTracker::new(),
             quiet: Shutdown::new(),
-        }))
+        })))
     }
 
     /// The role whose services are let through.
@@ -274,7 +281,8 @@ impl Shared {
         let quiet = (kind == Kind::Quiet).then(|| self.quiet.clone());
         let of_connection = caller.map(|caller| self.connections.call(caller.connection.number));
         let form = self.form(service, method);
-        Ok(Admitted { quiet, form, counted: Counted { _permit: permit, _open: open, _of_connection: of_connection } })
+        let counted = Counted { _permit: permit, _open: open, _of_connection: of_connection, _stream: None };
+        Ok(Admitted { quiet, form, counted })
     }
 }
 
@@ -292,6 +300,8 @@ struct Counted {
     _permit: Option<Share>,
     _open: Option<TaskTrackerToken>,
     _of_connection: Option<OpenCall>,
+    /// Of one client.
+    _stream: Option<OpenStream>,
 }
 
 impl Layer<Routes> for Edge {
@@ -319,14 +329,19 @@ impl Service<Request<Body>> for Edged {
     }
 
     fn call(&mut self, mut request: Request<Body>) -> Self::Future {
-        let caller = Caller::of(request.extensions());
-        if let Some(caller) = caller.clone() {
-            request.extensions_mut().insert(caller);
-        }
-        let Admitted { quiet, form, counted } = match self.shared.admit(request.uri().path(), caller.as_ref()) {
+        let mut caller = Caller::of(request.extensions());
+        // Whoever may not call takes nothing.
+        let admitted = self.shared.auth.admit(request.headers(), caller.as_mut(), request.uri().path());
+        let admitted = admitted.and_then(|auth| Ok((auth, self.shared.admit(request.uri().path(), caller.as_ref())?)));
+        let (Let { access, stream }, Admitted { quiet, form, mut counted }) = match admitted {
             Ok(admitted) => admitted,
             Err(fault) => return Box::pin(std::future::ready(Ok(Status::from(fault).into_http()))),
         };
+        counted._stream = stream;
+        request.extensions_mut().insert(access);
+        if let Some(caller) = caller.clone() {
+            request.extensions_mut().insert(caller);
+        }
         let deadline = timeout(request.headers()).map(|timeout| (timeout, Instant::now() + ahead(timeout)));
         let request = request.map(|body| self.shared.intake.receive(body, form, caller));
         let request = match &quiet {
@@ -528,6 +543,7 @@ mod tests {
         let descriptors =
             [("MatchService", "Submit"), ("CandidatesService", "Candidates"), ("InspectService", "Inspect")];
         Shared {
+            auth: Auth::default(),
             role,
             here: format!("{role} 1 of cluster \"c\""),
             index: 1,

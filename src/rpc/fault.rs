@@ -73,6 +73,9 @@ impl Reason {
             Reason::PeerUnproved => Code::PermissionDenied,
             Reason::LogUnreadable => Code::DataLoss,
             Reason::Internal => Code::Internal,
+            Reason::CredentialsMissing | Reason::CredentialsRefused => Code::Unauthenticated,
+            Reason::NotPermitted => Code::PermissionDenied,
+            Reason::RateLimited => Code::ResourceExhausted,
         }
     }
 
@@ -130,7 +133,12 @@ impl Reason {
             | Reason::PeerDiffers
             | Reason::PeerUnproved
             | Reason::LogUnreadable
-            | Reason::Internal => None,
+            | Reason::Internal
+            | Reason::CredentialsMissing
+            | Reason::CredentialsRefused
+            | Reason::NotPermitted
+            // It comes with the fault: after how long depends on who calls.
+            | Reason::RateLimited => None,
         }
     }
 }
@@ -197,6 +205,12 @@ impl Fault {
     pub fn after(mut self, after: Duration) -> Fault {
         self.after = Some(after);
         self
+    }
+
+    /// Its text.
+    #[must_use]
+    pub fn message(&self) -> &str {
+        &self.message
     }
 
     /// Why.

@@ -40,6 +40,9 @@ pub enum RunError {
     /// Reflection could not be set up.
     #[error("reflection cannot be set up: {0}")]
     Reflection(#[from] tonic_reflection::server::Error),
+    /// Who may do what is not known.
+    #[error("cannot know who may do what: {0}")]
+    Auth(#[from] crate::auth::AuthError),
     /// The log could not be opened.
     #[error("cannot open the log: {0}")]
     Open(#[from] dovetail_log::OpenError),

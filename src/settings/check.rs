@@ -9,10 +9,11 @@ use tracing_subscriber::{EnvFilter, filter::LevelFilter};
 use super::keys::{self, Kind};
 use super::layers::Layers;
 use super::{
-    Addresses, ClusterSettings, Limits, LogFormat, LogSettings, NodeSettings, Origin, Role, Settings, SettingsError,
-    UpSettings,
+    Addresses, AuthSettings, ClusterSettings, Limits, LogFormat, LogSettings, NodeSettings, Origin, Role, Settings,
+    SettingsError, UpSettings,
 };
 use crate::address;
+use crate::auth::Rates;
 use crate::tls::{ClientAuth, Files, OwnFiles, TlsSettings};
 
 /// Longest cluster name, in bytes.
@@ -37,6 +38,7 @@ pub(super) fn settings(layers: &Layers, role: Role) -> Result<Settings, Settings
         tls,
         addresses,
         limits: limits(layers)?,
+        auth: auth(layers)?,
     };
     Ok(Settings { cluster, node })
 }
@@ -45,7 +47,15 @@ pub(super) fn up(layers: &Layers) -> Result<UpSettings, SettingsError> {
     let cluster = cluster(layers, how_many(layers, "cluster.matchers")?, how_many(layers, "cluster.gatherers")?)?;
     let tls = tls(layers)?;
     let listen = listen(layers, tls.is_some(), "")?;
-    Ok(UpSettings { cluster, listen, data: data(layers)?, log: log(layers)?, tls, limits: limits(layers)? })
+    Ok(UpSettings {
+        cluster,
+        listen,
+        data: data(layers)?,
+        log: log(layers)?,
+        tls,
+        limits: limits(layers)?,
+        auth: auth(layers)?,
+    })
 }
 
 fn cluster(layers: &Layers, matchers: u64, gatherers: u64) -> Result<ClusterSettings, SettingsError> {
@@ -111,6 +121,37 @@ fn limits(layers: &Layers) -> Result<Limits, SettingsError> {
         drain_ms_max: count(layers, "limits.drain_ms_max")?,
     };
     Ok(limits)
+}
+
+fn auth(layers: &Layers) -> Result<AuthSettings, SettingsError> {
+    let file =
+        |key| Ok::<_, SettingsError>(Some(PathBuf::from(text(layers, key)?.0)).filter(|path| *path != PathBuf::new()));
+    let auth = AuthSettings {
+        policy: file("auth.policy")?,
+        api_keys: file("auth.api_keys")?,
+        jwks: file("auth.jwks")?,
+        issuer: text(layers, "auth.issuer")?.0,
+        audience: text(layers, "auth.audience")?.0,
+        audit: text(layers, "auth.audit")?.0,
+        rates: Rates {
+            elements_per_s: count(layers, "auth.elements_per_s")?,
+            calls_per_s: count(layers, "auth.calls_per_s")?,
+            bytes_per_s: count(layers, "auth.bytes_per_s")?,
+            streams: count(layers, "auth.streams")?,
+        },
+    };
+    let needs = |key, needed| {
+        let (found, origin) = text(layers, key)?;
+        Err(form(key, &found, needed, origin))
+    };
+    let credentials = [("auth.api_keys", auth.api_keys.is_some()), ("auth.jwks", auth.jwks.is_some())];
+    if let (None, Some((key, _))) = (&auth.policy, credentials.into_iter().find(|(_, is_set)| *is_set)) {
+        return needs(key, "a file beside auth.policy, which says who may do what; without a policy nobody is asked");
+    }
+    if auth.jwks.is_some() && (auth.issuer.is_empty() || auth.audience.is_empty()) {
+        return needs("auth.jwks", "a file beside auth.issuer and auth.audience, which tokens have to name");
+    }
+    Ok(auth)
 }
 
 fn name(layers: &Layers) -> Result<String, SettingsError> {

@@ -50,10 +50,11 @@ pub const CONFIG: (&str, &str) = ("config", "DOVETAIL_CONFIG");
 pub const FRAME_BYTES_MAX: usize = 8 << 20;
 
 /// The sections of the file, with what `--help` says about each.
-pub const SECTIONS: [(&str, &str); 4] = [
+pub const SECTIONS: [(&str, &str); 5] = [
     ("cluster", "Cluster, the same on every node ([cluster] in the file)"),
     ("node", "This node ([node] in the file)"),
     ("tls", "Certificates of this node ([tls] in the file)"),
+    ("auth", "Who may do what at this node ([auth] in the file)"),
     ("limits", "Limits of this node ([limits] in the file)"),
 ];
 
@@ -144,6 +145,52 @@ pub const SETTINGS: &[Setting] = &[
         "optional",
         "HOW",
         "Certificates of clients: none, optional or required; nodes always show theirs",
+    ),
+    text(
+        "auth.policy",
+        "policy",
+        "",
+        "FILE",
+        "Who may do what; what it does not grant is refused. Without it, all may do all",
+    ),
+    text("auth.api_keys", "api-keys", "", "FILE", "API keys by name, hashed, as `dovetail token new` prints them"),
+    text("auth.jwks", "jwks", "", "FILE", "Public keys of tokens, a JSON Web Key Set: EdDSA, ES256, RS256"),
+    text("auth.issuer", "token-issuer", "", "NAME", "Who issues tokens: their `iss`"),
+    text("auth.audience", "token-audience", "", "NAME", "Whom tokens are for: one of their `aud`"),
+    text(
+        "auth.audit",
+        "audit",
+        "",
+        "FILE",
+        "Where to log who connected, was refused, defined, dropped: JSON lines; - is stderr",
+    ),
+    count(
+        "auth.elements_per_s",
+        "elements-per-s",
+        "0",
+        (0, 1_000_000_000),
+        "Most elements a second of one client, 0 for any number; above it its streams are read later, its calls refused",
+    ),
+    count(
+        "auth.bytes_per_s",
+        "bytes-per-s",
+        "0",
+        (0, 1_000_000_000_000),
+        "Most bytes of submissions a second of one client, 0 for any number; the same",
+    ),
+    count(
+        "auth.calls_per_s",
+        "calls-per-s",
+        "0",
+        (0, 1_000_000_000),
+        "Most calls and streams begun a second by one client, 0 for any number; more are refused",
+    ),
+    count(
+        "auth.streams",
+        "client-streams",
+        "0",
+        (0, 1_000_000),
+        "Most open streams (Submit, WatchMatches, WatchOutcomes) of one client, 0 for any number; more are refused",
     ),
     count(
         "limits.waiting_max",

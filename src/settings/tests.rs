@@ -330,7 +330,9 @@ fn every_setting_of_the_file_reaches_its_field() {
          [limits]\nwaiting_max = 12\nwaiting_total_max = 24\nwaiting_bytes_max = 1048577\nwaiting_bytes_total_max = 1048578\nelement_bytes_max = 1025\ncalls_max = 25\nwaits_max = 26\npayload_bytes_max = 13\nin_flight_max = 14\nhold_ms_max = 27\npools_prefix_max = 38\npools_client_max = 39\nframe_events_max = 15\n\
          frame_bytes_max = 4096\nframe_age_ms_max = 17\nended_max = 18\nidempotency_max = 19\nidempotency_ms = 28000\nidempotency_total_max = 29\n\
          checkpoint_bytes = 1048576\nresults_bytes_max = 1048577\nresults_ms_max = 60000\nwatchers_max = 20\n\
-         submit_streams_max = 21\nconnections_max = 28\nclient_connections_max = 29\nconnection_idle_ms_max = 30\nconnection_age_ms_max = 31\nclient_share_percent = 32\nscans_max = 33\nsubmit_idle_ms_max = 34\nstreams_max = 24\nconnection_streams_max = 25\nmessage_bytes_max = 65536\ndrain_ms_max = 23\n",
+         submit_streams_max = 21\nconnections_max = 28\nclient_connections_max = 29\nconnection_idle_ms_max = 30\nconnection_age_ms_max = 31\nclient_share_percent = 32\nscans_max = 33\nsubmit_idle_ms_max = 34\nstreams_max = 24\nconnection_streams_max = 25\nmessage_bytes_max = 65536\ndrain_ms_max = 23\n\
+         [auth]\npolicy = \"/p\"\napi_keys = \"/k\"\njwks = \"/j\"\nissuer = \"i\"\naudience = \"a\"\naudit = \"-\"\n\
+         elements_per_s = 31\nbytes_per_s = 32\ncalls_per_s = 33\nstreams = 34\n",
     );
     let expected = Settings {
         cluster: ClusterSettings {
@@ -396,6 +398,15 @@ fn every_setting_of_the_file_reaches_its_field() {
                 connection_streams_max: 25,
                 message_bytes_max: 65536,
                 drain_ms_max: 23,
+            },
+            auth: AuthSettings {
+                policy: Some("/p".into()),
+                api_keys: Some("/k".into()),
+                jwks: Some("/j".into()),
+                issuer: "i".to_owned(),
+                audience: "a".to_owned(),
+                audit: "-".to_owned(),
+                rates: Rates { elements_per_s: 31, bytes_per_s: 32, calls_per_s: 33, streams: 34 },
             },
         },
     };

@@ -3,6 +3,7 @@
 //! Every test starts its own cluster on its own loopback address. Heavy tests take turns (`harness::heavy`).
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test fails by panicking, and shows the logs")]
 
+mod auth;
 mod bad_input;
 mod bench;
 mod clients;

@@ -90,6 +90,8 @@ pub struct ClientColumns {
     pub ttls_ms: Option<Bytes>,
     /// Texts, empty for none; none when all are empty.
     pub idempotency_keys: Option<Strings>,
+    /// Who submitted them, texts, empty where that is not known; none when all are empty. Nothing is decided by them.
+    pub owners: Option<Strings>,
 }
 
 impl ClientColumns {
@@ -121,6 +123,13 @@ impl ClientColumns {
         self.idempotency_keys.as_ref().map_or(&[], |keys| keys.get(index))
     }
 
+    /// Who submitted an element, empty where that is not known.
+    #[must_use]
+    #[inline]
+    pub fn owner(&self, index: usize) -> &[u8] {
+        self.owners.as_ref().map_or(&[], |owners| owners.get(index))
+    }
+
     /// A copy of its own: what it was made from may be larger.
     #[must_use]
     pub fn compact(&self) -> ClientColumns {
@@ -129,6 +138,7 @@ impl ClientColumns {
             payloads: self.payloads.as_ref().map(Strings::compact),
             ttls_ms: self.ttls_ms.as_ref().map(|ttls_ms| Bytes::copy_from_slice(ttls_ms)),
             idempotency_keys: self.idempotency_keys.as_ref().map(Strings::compact),
+            owners: self.owners.as_ref().map(Strings::compact),
         }
     }
 
@@ -137,7 +147,7 @@ impl ClientColumns {
     pub fn bytes(&self) -> usize {
         let any = |strings: &Option<Strings>| strings.as_ref().map_or(0, Strings::total_bytes);
         let ttls_ms = self.ttls_ms.as_ref().map_or(0, Bytes::len);
-        self.keys.total_bytes() + any(&self.payloads) + ttls_ms + any(&self.idempotency_keys)
+        self.keys.total_bytes() + any(&self.payloads) + ttls_ms + any(&self.idempotency_keys) + any(&self.owners)
     }
 
     /// What belongs to one element.
@@ -148,6 +158,7 @@ impl ClientColumns {
             payload: Bytes::copy_from_slice(self.payload(index)),
             ttl_ms: self.ttl_ms(index),
             idempotency_key: self.idempotency_keys.as_ref().map_or("", |keys| keys.text(index)).into(),
+            owner: self.owners.as_ref().map_or("", |owners| owners.text(index)).into(),
         }
     }
 }
@@ -160,23 +171,32 @@ pub struct ClientWriter {
     ttls_ms: Vec<u8>,
     any_ttl: bool,
     idempotency_keys: StringsWriter,
+    owners: StringsWriter,
 }
 
 impl ClientWriter {
-    /// Adds what belongs to an element.
+    /// Adds what belongs to an element of which it is not known who submitted it.
     #[inline]
     pub fn push(&mut self, key: &[u8], payload: &[u8], ttl_ms: u64, idempotency_key: &[u8]) {
+        self.push_owned(key, payload, ttl_ms, idempotency_key, &[]);
+    }
+
+    /// Adds what belongs to an element.
+    #[inline]
+    pub fn push_owned(&mut self, key: &[u8], payload: &[u8], ttl_ms: u64, idempotency_key: &[u8], owner: &[u8]) {
         self.keys.push(key);
         self.payloads.push(payload);
         self.ttls_ms.extend_from_slice(&ttl_ms.to_le_bytes());
         self.any_ttl |= ttl_ms > 0;
         self.idempotency_keys.push(idempotency_key);
+        self.owners.push(owner);
     }
 
     /// Adds an element's of another batch.
     #[inline]
     pub fn push_of(&mut self, from: &ClientColumns, index: usize) {
-        self.push(from.key(index), from.payload(index), from.ttl_ms(index), from.idempotency_key(index));
+        let (key, payload, ttl_ms) = (from.key(index), from.payload(index), from.ttl_ms(index));
+        self.push_owned(key, payload, ttl_ms, from.idempotency_key(index), from.owner(index));
     }
 
     /// What was added.
@@ -187,6 +207,7 @@ impl ClientWriter {
             payloads: self.payloads.finish_if_any(),
             ttls_ms: self.any_ttl.then(|| self.ttls_ms.into()),
             idempotency_keys: self.idempotency_keys.finish_if_any(),
+            owners: self.owners.finish_if_any(),
         }
     }
 }
@@ -221,10 +242,20 @@ impl Batch {
         let rows = elements.iter().map(|(row, _)| *row);
         let mut clients = ClientWriter::default();
         for (_, client) in elements {
-            let ClientPart { key, payload, ttl_ms, idempotency_key } = client;
-            clients.push(key.as_bytes(), payload, *ttl_ms, idempotency_key.as_bytes());
+            let ClientPart { key, payload, ttl_ms, idempotency_key, owner } = client;
+            clients.push_owned(key.as_bytes(), payload, *ttl_ms, idempotency_key.as_bytes(), owner.as_bytes());
         }
         Batch::new(pool, columns_of(rows), clients.finish())
+    }
+
+    /// The same elements, of which this is known to have submitted all; empty where that is not known.
+    #[must_use]
+    pub fn owned_by(mut self, owner: &str) -> Batch {
+        let count = self.len();
+        let owners = || std::iter::repeat_n(owner, count).collect::<StringsWriter>();
+        self.clients.owners = (!owner.is_empty()).then(|| owners().finish());
+        self.weights = OnceLock::new();
+        self
     }
 
     /// Elements picked from batches of one pool, in the order given.
@@ -320,7 +351,8 @@ impl Batch {
     /// About how many bytes an element takes in a frame, without its key's and payload's ends.
     #[must_use]
     pub fn frame_bytes(&self, index: usize) -> usize {
-        4 * self.attributes.len() + self.element_bytes(index) + self.clients.payload(index).len()
+        let clients = self.clients.payload(index).len() + self.clients.owner(index).len();
+        4 * self.attributes.len() + self.element_bytes(index) + clients
     }
 
     /// What neighbouring elements take while they wait, in bytes: what the ledger keeps of each. The same for an element in whatever
@@ -337,7 +369,8 @@ impl Batch {
         self.weights.get_or_init(|| {
             let mut sum = 0_u32;
             let weight = |index| {
-                let clients = self.clients.key(index).len() + self.clients.payload(index).len();
+                let clients = &self.clients;
+                let clients = clients.key(index).len() + clients.payload(index).len() + clients.owner(index).len();
                 u32::try_from(ELEMENT_BYTES + self.attribute_bytes(index) + clients).expect("a message is smaller")
             };
             let through = |index| {
@@ -381,6 +414,15 @@ impl Keyed {
     #[must_use]
     pub fn batch(&self) -> &Arc<Batch> {
         &self.batch
+    }
+
+    /// The same elements, of which this is known to have submitted all.
+    #[must_use]
+    pub fn owned_by(self, owner: &str) -> Keyed {
+        let batch = Arc::into_inner(self.batch).expect("nobody has it before it is let in");
+        let batch = batch.owned_by(owner);
+        batch.weights();
+        Keyed { batch: Arc::new(batch), ..self }
     }
 
     /// What stands for the key of an element.

@@ -556,13 +556,14 @@ impl Ledger {
 
     fn entry(&self, element: ElementId, at: At) -> Entry {
         let view = self.elements.view(at);
-        let ClientPart { key, payload, .. } = view.batch.clients().get(view.row);
+        let ClientPart { key, payload, owner, .. } = view.batch.clients().get(view.row);
         Entry {
             pool: view.batch.pool(),
             row: Arc::new(view.batch.row(view.row)),
             arrived_ms: view.arrived_ms,
             key,
             payload,
+            owner,
             closing: self.closing.get(&element).copied(),
         }
     }

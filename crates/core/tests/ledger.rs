@@ -166,7 +166,13 @@ fn arrival() -> EventKind {
 
 /// Of an element that expires 30 ms after its arrival.
 fn client(number: u64) -> ClientPart {
-    ClientPart { key: format!("k{number}").into(), payload: "".into(), ttl_ms: 30, idempotency_key: "".into() }
+    ClientPart {
+        key: format!("k{number}").into(),
+        payload: "".into(),
+        ttl_ms: 30,
+        idempotency_key: "".into(),
+        owner: "".into(),
+    }
 }
 
 #[test]
@@ -558,6 +564,7 @@ fn what_a_smaller_quota_finds_there_stays_for_its_time() {
             payload: vec![].into(),
             ttl_ms: 0,
             idempotency_key: key.as_str().into(),
+            owner: "".into(),
         };
         record(&mut small, &mut x, 0, &EventKind::Arrival { pool: PoolId(0), row }, Some(client));
     }

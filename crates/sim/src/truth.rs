@@ -56,6 +56,7 @@ struct Known {
     place: Place,
     key: Arc<str>,
     payload: Bytes,
+    owner: Arc<str>,
     ended: Option<EventId>,
     /// When its time to live ends.
     expires_ms: Option<u64>,
@@ -410,7 +411,7 @@ impl Truth {
             let found = format!("{before} waits under it, and {element}");
             return Err(differs(format!("key {:?}", client.key), found, "one element".to_owned()));
         }
-        let ClientPart { key, payload, idempotency_key, ttl_ms } = client.clone();
+        let ClientPart { key, payload, idempotency_key, ttl_ms, owner } = client.clone();
         if !idempotency_key.is_empty() {
             self.keyed.push((pool, time_ms));
             self.made.insert((pool, idempotency_key), (element, time_ms));
@@ -419,8 +420,18 @@ impl Truth {
         let (place, reprobes_left) = (defined.place(element, row), defined.definition.reprobe_ms.len());
         let expires_ms = (ttl_ms > 0).then(|| time_ms + ttl_ms);
         let (ended, searched_ms) = (None, 0);
-        let known =
-            Known { pool, place, key, payload, ended, expires_ms, arrived_ms: time_ms, searched_ms, reprobes_left };
+        let known = Known {
+            pool,
+            place,
+            key,
+            payload,
+            owner,
+            ended,
+            expires_ms,
+            arrived_ms: time_ms,
+            searched_ms,
+            reprobes_left,
+        };
         self.elements.insert(element, known);
         Ok(())
     }
@@ -440,7 +451,13 @@ impl Truth {
         let end = |id: ElementId| {
             let known = &self.elements[&id];
             let arrived_ms = Some(known.arrived_ms);
-            OutcomeEnd { id, key: Arc::clone(&known.key), payload: known.payload.clone(), arrived_ms }
+            OutcomeEnd {
+                id,
+                key: Arc::clone(&known.key),
+                payload: known.payload.clone(),
+                arrived_ms,
+                owner: Arc::clone(&known.owner),
+            }
         };
         let expected = Outcome {
             x: told.x,

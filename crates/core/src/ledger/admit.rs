@@ -291,7 +291,8 @@ impl Client {
             let bound = limits.element_bytes_max;
             return Err(SubmitError::ElementBytes { key: (*key).into(), found: bytes, bound });
         }
-        let client = ClientPart { key, payload, ttl_ms, idempotency_key };
+        // Who submits is known of a batch, not of its rows.
+        let client = ClientPart { key, payload, ttl_ms, idempotency_key, owner: "".into() };
         Ok(Checked { pool: pool.id, row: Arc::new(row), client })
     }
 }

@@ -80,6 +80,8 @@ pub struct Kept {
     pub key: Arc<str>,
     /// The client's payload.
     pub payload: Bytes,
+    /// Who submitted it; empty where that is not known.
+    pub owner: Arc<str>,
     /// When its time to live ends, if it does.
     pub expire_ms: Option<u64>,
     /// When it searches again, if it does.
@@ -94,6 +96,7 @@ impl Kept {
             payload: self.payload.clone(),
             ttl_ms: self.expire_ms.map_or(0, |due_ms| due_ms.saturating_sub(self.arrived_ms)),
             idempotency_key: "".into(),
+            owner: Arc::clone(&self.owner),
         }
     }
 }
@@ -265,7 +268,7 @@ impl Fold {
     }
 
     fn arrival(&self, element: ElementId, pool: PoolId, row: Arc<Row>, time_ms: u64, client: ClientPart) -> Kept {
-        let ClientPart { key, payload, ttl_ms, .. } = client;
+        let ClientPart { key, payload, ttl_ms, owner, .. } = client;
         let schedule = &self.base.pools[&pool].definition.reprobe_ms;
         Kept {
             element,
@@ -274,6 +277,7 @@ impl Fold {
             arrived_ms: time_ms,
             key,
             payload,
+            owner,
             expire_ms: super::expires(time_ms, ttl_ms),
             reprobe_ms: due_next(schedule, time_ms, None, time_ms),
         }

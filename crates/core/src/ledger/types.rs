@@ -54,6 +54,8 @@ pub struct ClientPart {
     pub ttl_ms: u64,
     /// Empty for none.
     pub idempotency_key: Box<str>,
+    /// Who submitted it; empty where that is not known.
+    pub owner: Arc<str>,
 }
 
 /// An element that waits, or whose retirement is not decided yet.
@@ -69,6 +71,8 @@ pub struct Entry {
     pub key: Arc<str>,
     /// The client's payload.
     pub payload: Bytes,
+    /// Who submitted it; empty where that is not known.
+    pub owner: Arc<str>,
     /// The event that withdraws it, if one was written.
     pub closing: Option<EventId>,
 }
@@ -117,6 +121,8 @@ pub struct OutcomeEnd {
     pub payload: Bytes,
     /// When it arrived, in milliseconds; none of what was stored without it.
     pub arrived_ms: Option<u64>,
+    /// Who submitted it; empty where that is not known.
+    pub owner: Arc<str>,
 }
 
 /// An outcome as it leaves the ledger, before anything of it is copied.
@@ -159,6 +165,12 @@ impl EndView<'_> {
     pub fn payload(&self) -> &[u8] {
         self.clients.payload(self.row)
     }
+
+    /// Who submitted it, a text, empty where that is not known.
+    #[must_use]
+    pub fn owner(&self) -> &[u8] {
+        self.clients.owner(self.row)
+    }
 }
 
 impl OutcomeView<'_> {
@@ -170,6 +182,7 @@ impl OutcomeView<'_> {
             key: end.clients.keys.text(end.row).into(),
             payload: Bytes::copy_from_slice(end.payload()),
             arrived_ms: Some(end.arrived_ms),
+            owner: end.clients.owners.as_ref().map_or("", |owners| owners.text(end.row)).into(),
         };
         Outcome {
             x: self.x,

@@ -437,6 +437,7 @@ impl Machines {
                         payload: bytes::Bytes::new(),
                         ttl_ms: 0,
                         idempotency_key: "".into(),
+                        owner: "".into(),
                     });
                     ledger.record(event.x, frame.time_ms, &event.kind, client).expect("it defines nothing");
                 }

@@ -1,0 +1,440 @@
+//! Who may do what: credentials, the policy, rates, and the record of it.
+//!
+//! The edge of a node asks [`Auth::admit`] of every call before anything of its message is read; services ask the [`Access`] that they
+//! find beside the request once they know the pool and the element. What an element's owner is follows from here, and is written into
+//! the log with the element; it never changes what is matched.
+//!
+//! Without a policy everything is as open as the network. With one, what it does not grant is refused, and calls that do not say who
+//! makes them are UNAUTHENTICATED. All files are read again when they change; a bad new one is refused in the log, and the old one
+//! stays.
+//! Invariants: U1 nothing a client sends is believed before it is verified, nor read beyond [`token::TOKEN_BYTES_MAX`]; U2 what is
+//! remembered of clients is bounded; U3 a credential that was believed is verified again when it expires, or keys change.
+
+mod access;
+pub mod api_keys;
+pub mod audit;
+mod files;
+mod identity;
+mod pace;
+mod pattern;
+pub mod policy;
+mod rate;
+pub mod table;
+pub mod token;
+
+use std::{
+    collections::{HashMap, HashSet},
+    io,
+    path::PathBuf,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use arc_swap::{ArcSwap, ArcSwapOption};
+use thiserror::Error;
+use tonic::codegen::http::HeaderMap;
+
+pub use access::{Access, PATIENCE};
+pub use identity::{Identity, Source, is_name};
+pub use pace::OpenStream;
+pub use rate::{Rates, Take};
+pub use table::{Role, Scope, Verb};
+
+use crate::{
+    rpc::{self, Caller, ClientId, Fault, Reason},
+    settings::AuthSettings,
+    shutdown::Shutdown,
+};
+use access::not_permitted;
+use api_keys::{ApiKeys, Hash, KEYS_BYTES_MAX};
+use audit::{Audit, Line, What};
+use files::Watched;
+use pace::{Pace, Paces};
+use policy::{Grants, POLICY_BYTES_MAX, Policy};
+use rate::TooFast;
+use token::{JWKS_BYTES_MAX, TOKEN_BYTES_MAX, TokenError, Verifier};
+
+/// How often files are looked at.
+const LOOK: Duration = Duration::from_secs(1);
+/// Credentials that were believed and are remembered; then those that expired go, or all.
+const BELIEVED: usize = 4096;
+/// Connections of which it is remembered that somebody was seen on them; then all are seen anew.
+const SEEN: usize = 8192;
+
+/// Why a node cannot know who may do what.
+#[derive(Debug, Error)]
+pub enum AuthError {
+    /// A file cannot be read.
+    #[error("cannot read {setting}, {path}: {source}")]
+    Read {
+        /// The setting that names it.
+        setting: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A file says nothing that can be used.
+    #[error("{setting}, {path}: {reason}")]
+    Content {
+        /// The setting that names it.
+        setting: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
+    /// The audit log cannot be opened.
+    #[error("cannot open the audit log {path}: {source}")]
+    Audit {
+        /// The file.
+        path: String,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+/// Who may do what, at a node. Clones are of the same.
+#[derive(Clone, Debug)]
+pub struct Auth(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    /// Whether there is a policy, and so everybody has to say who it is.
+    on: bool,
+    policy: ArcSwap<Policy>,
+    keys: ArcSwap<ApiKeys>,
+    verifier: ArcSwapOption<Verifier>,
+    believed: Mutex<HashMap<Hash, (Identity, u64)>>,
+    /// Counts how often keys were read.
+    generation: AtomicU64,
+    seen: Mutex<HashSet<(u64, ClientId)>>,
+    rates: Rates,
+    paces: Paces,
+    audit: Audit,
+}
+
+/// A call that was let in.
+#[derive(Debug, Default)]
+pub struct Let {
+    /// What it may do.
+    pub access: Access,
+    /// Counts it, if it is a stream.
+    pub stream: Option<OpenStream>,
+}
+
+impl Default for Auth {
+    /// Everybody may do everything.
+    fn default() -> Auth {
+        Auth::new(false, Rates::default(), Audit::default())
+    }
+}
+
+impl Auth {
+    fn new(on: bool, rates: Rates, audit: Audit) -> Auth {
+        Auth(Arc::new(Shared {
+            on,
+            policy: ArcSwap::default(),
+            keys: ArcSwap::default(),
+            verifier: ArcSwapOption::empty(),
+            believed: Mutex::default(),
+            generation: AtomicU64::new(0),
+            seen: Mutex::default(),
+            rates,
+            paces: Paces::new(),
+            audit,
+        }))
+    }
+
+    /// Reads all files, and reads them again when they change, until the signal.
+    ///
+    /// # Errors
+    /// When one of them cannot be read or used.
+    pub fn open(settings: &AuthSettings, stop: &Shutdown) -> Result<Auth, AuthError> {
+        let audit = match settings.audit.as_str() {
+            "" => Audit::default(),
+            path => Audit::open(path).map_err(|source| AuthError::Audit { path: path.to_owned(), source })?,
+        };
+        let auth = Auth::new(settings.policy.is_some(), settings.rates, audit);
+        let mut files = Files::new(settings);
+        files.each(|file, text| auth.take_in(file, settings, text))?;
+        if !files.0.is_empty() {
+            let (auth, settings, stop) = (auth.clone(), settings.clone(), stop.clone());
+            tokio::spawn(auth.follow(files, settings, stop));
+        }
+        Ok(auth)
+    }
+
+    async fn follow(self, mut files: Files, settings: AuthSettings, stop: Shutdown) {
+        loop {
+            tokio::select! {
+                () = tokio::time::sleep(LOOK) => {}
+                () = stop.given() => return,
+            }
+            let (auth, settings) = (self.clone(), settings.clone());
+            let looked = tokio::task::spawn_blocking(move || {
+                files.look(|file, text| auth.take_in(file, &settings, text), &auth.0.audit);
+                files
+            });
+            files = match looked.await {
+                Ok(files) => files,
+                Err(error) => return tracing::error!(%error, "policy and keys are no longer followed"),
+            };
+        }
+    }
+
+    /// Takes the new content of a file, if it can be used.
+    fn take_in(&self, file: Of, settings: &AuthSettings, text: &str) -> Result<String, String> {
+        let shared = &self.0;
+        let said = match file {
+            Of::Policy => {
+                shared.policy.store(Arc::new(policy::parse(text).map_err(|error| error.to_string())?));
+                return Ok("the policy".to_owned());
+            }
+            Of::Keys => {
+                let keys = api_keys::parse(text).map_err(|error| error.to_string())?;
+                let said = format!("{} API keys", keys.len());
+                shared.keys.store(Arc::new(keys));
+                said
+            }
+            Of::Jwks => {
+                let jwks = token::parse_jwks(text).map_err(|error| error.to_string())?;
+                let said = format!("{jwks:?} for tokens, and {} keys that are of no use", jwks.left_out);
+                let verifier = Verifier::new(jwks, &settings.issuer, &settings.audience);
+                shared.verifier.store(Some(Arc::new(verifier)));
+                said
+            }
+        };
+        // What was believed by the old keys is not by the new ones.
+        shared.generation.fetch_add(1, Ordering::SeqCst);
+        shared.believed.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        Ok(said)
+    }
+
+    fn audit(&self) -> &Audit {
+        &self.0.audit
+    }
+
+    fn grants(&self, identity: &Identity) -> Arc<Grants> {
+        self.0.policy.load().of(identity)
+    }
+
+    fn rates(&self, identity: Option<&Identity>) -> Rates {
+        identity.map_or(self.0.rates, |identity| self.grants(identity).rates(self.0.rates))
+    }
+
+    fn take(
+        &self,
+        identity: Option<&Identity>,
+        pace: &Pace,
+        take: Take,
+        patience: Duration,
+    ) -> Result<Duration, TooFast> {
+        self.0.paces.take(pace, &self.rates(identity), take, patience)
+    }
+
+    /// Lets a call in, or says why not. Finds out who calls; from then on the call is that client's.
+    ///
+    /// # Errors
+    /// UNAUTHENTICATED when it does not say who calls, or what it says is not to be believed; PERMISSION_DENIED when whoever calls may
+    /// do that nowhere; RESOURCE_EXHAUSTED when it calls too often.
+    pub fn admit(&self, headers: &HeaderMap, caller: Option<&mut Caller>, path: &str) -> Result<Let, Fault> {
+        // Without a connection it is a call from within the process.
+        let Some(caller) = caller else { return Ok(Let::default()) };
+        let (service, method) = path.strip_prefix('/').unwrap_or(path).split_once('/').unwrap_or((path, ""));
+        let Some(verb) = table::verb(service, method) else { return Ok(Let::default()) };
+        let identity =
+            self.identify(headers, caller, verb).inspect_err(|fault| self.tell_refused(caller, path, fault))?;
+        let rates = self.rates(identity.as_ref());
+        if verb == Verb::Node || (identity.is_none() && rates.is_unbounded() && !self.0.audit.is_open()) {
+            return Ok(Let::default());
+        }
+        let pace = (!rates.is_unbounded()).then(|| self.0.paces.of(&caller.client, &rates));
+        let access = Access::new(self, caller.clone(), identity, pace, method);
+        access.pace_call()?;
+        let is_stream = matches!((verb, method), (Verb::Watch, _) | (Verb::Submit, "Submit"));
+        let stream = if is_stream { access.open_stream()? } else { None };
+        self.tell_connected(caller);
+        Ok(Let { access, stream })
+    }
+
+    /// Who calls, if anybody has to say it; and whether it may do this anywhere.
+    fn identify(&self, headers: &HeaderMap, caller: &mut Caller, verb: Verb) -> Result<Option<Identity>, Fault> {
+        if !self.0.on {
+            return Ok(None);
+        }
+        // Between nodes it is certificates that count, which the services of nodes look at themselves.
+        if verb == Verb::Node {
+            return Ok(None);
+        }
+        let identity = match bearer(headers)? {
+            Some(credential) => self.believe(credential)?,
+            None => match &caller.client {
+                ClientId::Name(name) => Identity::new(Source::Certificate, name),
+                ClientId::Address(_) => return Err(missing()),
+            },
+        };
+        caller.client = ClientId::Name(Arc::clone(identity.full()));
+        match self.grants(&identity).scope_anywhere(verb) {
+            Scope::Nobody => Err(not_permitted(&identity, verb, None, "the policy grants it in no pool")),
+            Scope::Own | Scope::Anybody => Ok(Some(identity)),
+        }
+    }
+
+    /// Whose credential it is.
+    fn believe(&self, credential: &str) -> Result<Identity, Fault> {
+        let shared = &self.0;
+        if credential.len() > TOKEN_BYTES_MAX {
+            return Err(refused(TokenError::TooLong { found: credential.len() }));
+        }
+        let hash = api_keys::hash(credential);
+        let now_s = rpc::now_ms() / 1000;
+        let lock = || shared.believed.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((identity, until)) = lock().get(&hash)
+            && now_s < *until
+        {
+            return Ok(identity.clone());
+        }
+        let generation = shared.generation.load(Ordering::SeqCst);
+        let (identity, until) = if credential.starts_with(api_keys::PREFIX) {
+            let found = shared.keys.load().find(&hash).cloned();
+            (found.ok_or_else(|| refused(TokenError::UnknownKey))?, u64::MAX)
+        } else {
+            let verifier = shared.verifier.load();
+            let verifier = verifier.as_ref().ok_or_else(|| refused(TokenError::UnknownKey))?;
+            verifier.verify(credential).map_err(refused)?
+        };
+        let mut believed = lock();
+        if shared.generation.load(Ordering::SeqCst) == generation {
+            if believed.len() >= BELIEVED {
+                believed.retain(|_, (_, until)| now_s < *until);
+            }
+            if believed.len() >= BELIEVED {
+                believed.clear();
+            }
+            believed.insert(hash, (identity.clone(), until));
+        }
+        Ok(identity)
+    }
+
+    fn tell_refused(&self, caller: &Caller, path: &str, fault: &Fault) {
+        let line = || Line::new(What::Refused).by(Some(caller)).method(path).reason(fault.message());
+        self.0.audit.tell(line);
+    }
+
+    fn tell_connected(&self, caller: &Caller) {
+        if !self.0.audit.is_open() {
+            return;
+        }
+        let mut seen = self.0.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        if seen.len() >= SEEN {
+            seen.clear();
+        }
+        if seen.insert((caller.connection.number, caller.client.clone())) {
+            self.0.audit.tell(|| Line::new(What::Connected).by(Some(caller)));
+        }
+    }
+}
+
+/// The credential that a call comes with.
+fn bearer(headers: &HeaderMap) -> Result<Option<&str>, Fault> {
+    let mut all = headers.get_all("authorization").iter();
+    let Some(value) = all.next() else { return Ok(None) };
+    let malformed = || {
+        let text = "the call's `authorization` is not one `Bearer` and a token";
+        Fault::new(Reason::CredentialsRefused, text).with("why", "malformed")
+    };
+    if all.next().is_some() {
+        return Err(malformed());
+    }
+    let (scheme, credential) = value.to_str().ok().and_then(|text| text.split_once(' ')).ok_or_else(malformed)?;
+    match scheme.eq_ignore_ascii_case("bearer") && !credential.trim().is_empty() {
+        true => Ok(Some(credential.trim())),
+        false => Err(malformed()),
+    }
+}
+
+fn missing() -> Fault {
+    let text = "the call does not say who makes it: send `authorization: Bearer TOKEN`, or a client certificate";
+    Fault::new(Reason::CredentialsMissing, text)
+}
+
+fn refused(error: TokenError) -> Fault {
+    Fault::new(Reason::CredentialsRefused, error.to_string()).with("why", error.why())
+}
+
+/// Which file it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Of {
+    Policy,
+    Keys,
+    Jwks,
+}
+
+impl Of {
+    fn setting(self) -> &'static str {
+        match self {
+            Of::Policy => "auth.policy",
+            Of::Keys => "auth.api_keys",
+            Of::Jwks => "auth.jwks",
+        }
+    }
+}
+
+/// The files that are followed.
+#[derive(Debug)]
+struct Files(Vec<(Of, Watched)>);
+
+impl Files {
+    fn new(settings: &AuthSettings) -> Files {
+        let all = [
+            (Of::Policy, &settings.policy, POLICY_BYTES_MAX),
+            (Of::Keys, &settings.api_keys, KEYS_BYTES_MAX),
+            (Of::Jwks, &settings.jwks, JWKS_BYTES_MAX),
+        ];
+        let named = all.into_iter().filter_map(|(of, path, most)| Some((of, Watched::new(path.as_ref()?, most))));
+        Files(named.collect())
+    }
+
+    /// Reads all of them for the first time.
+    fn each(&mut self, mut take: impl FnMut(Of, &str) -> Result<String, String>) -> Result<(), AuthError> {
+        for (of, watched) in &mut self.0 {
+            let (setting, path) = (of.setting(), watched.path().to_owned());
+            let read = watched.changed().map_err(|source| AuthError::Read { setting, path: path.clone(), source })?;
+            let taken = read.map_or(Ok(String::new()), |text| take(*of, &text));
+            let said = taken.map_err(|reason| AuthError::Content { setting, path: path.clone(), reason })?;
+            tracing::info!(setting, path = %path.display(), "{said} is read");
+        }
+        Ok(())
+    }
+
+    /// Reads those that changed.
+    fn look(&mut self, mut take: impl FnMut(Of, &str) -> Result<String, String>, audit: &Audit) {
+        for (of, watched) in &mut self.0 {
+            let taken = match watched.changed() {
+                Ok(None) => continue,
+                Ok(Some(text)) => take(*of, &text),
+                Err(error) => Err(error.to_string()),
+            };
+            let (setting, path) = (of.setting(), watched.path().display().to_string());
+            match taken {
+                Ok(said) => {
+                    watched.is_news("");
+                    tracing::info!(setting, path, "{said} is read anew");
+                    audit.tell(|| Line::new(What::Reloaded).method(setting));
+                }
+                Err(reason) if watched.is_news(&reason) => {
+                    tracing::error!(setting, path, reason, "the new file is refused, and what was read before stays");
+                    audit.tell(|| Line::new(What::Reloaded).method(setting).reason(&reason));
+                }
+                Err(_) => {}
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
