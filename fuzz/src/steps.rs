@@ -1,8 +1,8 @@
 //! A second evaluator, which counts its steps: what the cost of a rule promises to bound.
 //!
 //! A step is one expression looked at, one item of an `in` compared, 64 bytes of two strings compared (a comparison is one step
-//! at least), or one byte of a string searched, searched for or counted. It goes wherever the crate's evaluator goes, and
-//! sorts and looks up in lists as that does. It also tells false from missing, which `Rule::test` does not.
+//! at least), two bytes of a string searched or searched for, or one byte of a string counted. It goes wherever the crate's
+//! evaluator goes, and sorts and looks up in lists as that does. It also tells false from missing, which `Rule::test` does not.
 
 use std::cmp::Ordering;
 
@@ -202,7 +202,7 @@ impl<'a> Walk<'a> {
                     text.ends_with(part)
                 }
                 TextOp::Contains => {
-                    self.steps += (text.len() + part.len()) as u64;
+                    self.steps += (text.len() + part.len()).div_ceil(2) as u64;
                     text.contains(part)
                 }
             })),

@@ -64,7 +64,7 @@ mod types;
 mod value;
 
 pub use calls::ARGUMENTS_MAX;
-pub use cost::COST_MAX;
+pub use cost::{COST_MAX, Longest};
 pub use error::{EvalError, Reason, RuleError, Span};
 pub use parse::{DEPTH_MAX, SOURCE_BYTES_MAX};
 pub use plan::{Conjunct, Needed, Plan, Role, Split, Verdict, Warning};

@@ -222,6 +222,11 @@ impl Plan {
         &self.sums
     }
 
+    /// Whether pairs are found without testing the rule on them, but for few.
+    pub fn is_exact(&self) -> bool {
+        self.exact.is_some()
+    }
+
     /// The attributes the key is made of, if the plan is exact: then the rule is true of a pair that agrees in them, when the
     /// filter lets it through on cells that are values and none of its bounds is `Always`.
     pub(crate) fn exact(&self) -> Option<&[usize]> {

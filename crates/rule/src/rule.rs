@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::check::check;
-use crate::cost::{COST_MAX, cost};
+use crate::cost::{COST_MAX, Longest, cost, cost_within};
 use crate::error::{EvalError, Reason, Refusal, RuleError, Span};
 use crate::eval::{Absent, Element, Outcome, Pair};
 use crate::expr::Expr;
@@ -91,6 +91,15 @@ impl Rule {
     /// The worst-case cost of one evaluation, in units; at most [`COST_MAX`].
     pub fn cost(&self) -> u64 {
         self.0.cost
+    }
+
+    /// The same on rows whose attributes are at most so long, by their place in the schema.
+    ///
+    /// # Panics
+    /// When they are fewer than the schema's attributes.
+    pub fn cost_within(&self, longest: &[Longest]) -> u64 {
+        assert!(longest.len() >= self.0.attributes, "a length for each attribute");
+        cost_within(&self.0.expr, longest)
     }
 }
 

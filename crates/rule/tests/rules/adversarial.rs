@@ -1,6 +1,6 @@
 //! Sources made to hurt: refused or bounded, on a small stack, without a panic.
 
-use dovetail_rule::{COST_MAX, DEPTH_MAX, Rule, SOURCE_BYTES_MAX};
+use dovetail_rule::{COST_MAX, DEPTH_MAX, Longest, Row, Rule, SOURCE_BYTES_MAX, Side, Value};
 
 use crate::{constant, refused, schema};
 
@@ -122,18 +122,55 @@ fn a_rules_cost_is_known_and_bounded() {
     assert_eq!(cost("true"), Ok(1));
     assert_eq!(cost("a.i + 1 == b.i"), Ok(5));
     assert_eq!(cost("a.s == b.s"), Ok(7), "strings are 4 units more");
+    assert_eq!(cost("a.s == 'x'"), Ok(4), "but for short ones");
     assert_eq!(cost("a.i in [1, 2, 3]"), Ok(8));
-    assert_eq!(cost("a.s in ['x', 'y']"), Ok(12));
+    assert_eq!(cost("a.s in ['x', 'y']"), Ok(6));
     assert_eq!(cost("a.s in b.l"), Ok(259), "a list may have 64 entries");
-    assert_eq!(cost("a.s in ['x'] || a.l == ['x', 'y']"), Ok(8 - 1 + 11 + 1));
+    assert_eq!(cost("a.s in ['x'] || a.l == ['x', 'y']"), Ok(4 + 5 + 1));
     let repeated = |unit: &str, times: usize| vec![unit; times].join(" || ");
     assert!(cost(&repeated("a.l.intersects(b.l)", 2)).is_ok());
     let error = cost(&repeated("a.l.intersects(b.l)", 3)).unwrap_err().to_string();
     assert_eq!(error, "rule:1:1: rule costs 23818 units at worst, at most 16384");
     assert!(cost(&repeated("a.l.intersects(b.l)", 40)).is_err());
-    assert!(cost(&repeated("a.s.contains(b.s)", 31)).is_ok());
-    assert!(cost(&repeated("a.s.contains(b.s)", 32)).is_err(), "more fit the source, but not the cost");
-    assert_eq!(cost("a.s.contains('xyz')"), Ok(3 + 256 + 3), "a literal is as long as it is");
+    assert_eq!(cost(&repeated("a.s.contains(b.s)", 48)), Ok(48 * 259 + 1), "no more fit the source");
+    assert_eq!(cost("a.s.contains('xyz')"), Ok(3 + (256 + 3_u64).div_ceil(2)), "a literal is as long as it is");
+}
+
+#[test]
+fn a_rule_costs_less_on_shorter_values() {
+    let schema = schema();
+    let within = |source: &str, bytes: u64, entries: u64| {
+        let rule = Rule::compile(source, &schema).unwrap();
+        rule.cost_within(&vec![Longest { bytes, entries }; schema.len()])
+    };
+    assert_eq!(within("a.s.contains(b.s)", 20, 0), 3 + 20);
+    assert_eq!(within("a.s in b.l", 20, 4), 3 + 4);
+    assert_eq!(within("a.l.intersects(b.l)", 65, 4), 3 + 2 * 64);
+    for source in ["a.s.contains(b.s)", "a.s in b.l", "a.l.intersects(b.l)", "a.l == b.l || a.s < b.s", "a.i < b.i"] {
+        assert_eq!(within(source, 256, 64), Rule::compile(source, &schema).unwrap().cost(), "{source}");
+    }
+}
+
+/// Every place a long part fits in is looked at, the first and the last included.
+#[test]
+fn long_parts_are_found_wherever_they_are() {
+    let schema = schema();
+    let rule = Rule::compile("a.s.contains(b.s)", &schema).unwrap();
+    let row = |text: &str| Row::from_named(&schema, [("s".to_owned(), Value::from(text))]).unwrap();
+    let contains = |text: &str, part: &str| {
+        let (text, part) = (row(text), row(part));
+        rule.test(Side { row: &text, waited_ms: 0 }, Side { row: &part, waited_ms: 0 }).unwrap()
+    };
+    let part = format!("{}b{}", "ab".repeat(40), "aä".repeat(26));
+    assert!(part.len() > 128);
+    let room = 256 - part.len();
+    for before in 0..=room {
+        let text = format!("{}{part}{}", "a".repeat(before), "b".repeat(room - before));
+        assert!(contains(&text, &part) && contains(&part, &part), "{before}");
+        let other = text.replacen("bb", "bc", 1);
+        assert_eq!(contains(&other, &part), other.contains(&part));
+    }
+    assert!(!contains(&part[..part.len() - 3], &part));
 }
 
 /// An `in` of mixed kinds was once rewritten to comparisons that each had a copy of the needle: 2^20 copies here.
