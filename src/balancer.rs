@@ -28,6 +28,7 @@ mod shares;
 mod store;
 mod submit;
 mod tail;
+mod turns;
 mod waiters;
 mod watch;
 

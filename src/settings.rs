@@ -251,6 +251,9 @@ pub struct Limits {
     pub pools_prefix_max: usize,
     /// Most pools that one client has defined. Above it the next is refused with RESOURCE_EXHAUSTED.
     pub pools_client_max: usize,
+    /// Most units of cost that one search may take in a slice at worst: the rule's cost on the longest values that wait, times the
+    /// elements that a slice may have to test. More elements are refused with RESOURCE_EXHAUSTED.
+    pub search_cost_max: u64,
     /// Most events in one frame of the log. A frame that reaches it is closed.
     pub frame_events_max: usize,
     /// Most bytes in one frame of the log. A frame that reaches it is closed.

@@ -16,6 +16,7 @@ use dovetail_core::{
     sequencer::{FrameLimits, Sequencer},
 };
 use dovetail_log::{DiskUse, Log};
+use dovetail_rule::Row;
 use tokio::{
     sync::{mpsc, watch},
     time::Instant,
@@ -36,6 +37,7 @@ use super::{
     quota::Quotas,
     store::{self, Decided, LogWork, RESULT_BYTES, ResultsWork, Retention, Store},
     tail::Tail,
+    turns::Turns,
     waiters::Waiters,
 };
 use crate::{
@@ -122,8 +124,13 @@ impl Clock {
         Clock { event: EventClock::new(time_ms, 0), began: std::time::Instant::now() }
     }
 
+    /// How long this engine has run.
+    fn lasted_ms(&self) -> u64 {
+        u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
     fn now_ms(&mut self) -> u64 {
-        let monotonic_ms = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let monotonic_ms = self.lasted_ms();
         self.event.read(rpc::now_ms(), monotonic_ms)
     }
 }
@@ -148,6 +155,8 @@ pub(crate) struct Engine {
     leaving: VecDeque<(EventId, PoolId)>,
     /// Requests that depend on what is not decided.
     held: HeldRequests,
+    /// Whose searches cost much, and whose turn it is.
+    turns: Turns,
     in_flight_max: u64,
     durable: EventId,
     /// Frames on their way to the disk.
@@ -234,6 +243,7 @@ impl Engine {
             clock: Clock::new(time_ms),
             next: None,
             held: HeldRequests::new(limits.hold_ms_max),
+            turns: Turns::new(),
             defaults: Defaults {
                 waiting_max: limits.waiting_max as u64,
                 payload_bytes_max: limits.payload_bytes_max as u64,
@@ -456,6 +466,11 @@ impl Engine {
                 self.quotas.dropped(pool, &self.ledger.pool_name(pool));
                 self.leaving.push_back((x, pool));
             }
+            EventKind::Reprobe { pool, row, .. } => {
+                // It cannot wait, but what it costs counts.
+                let units = self.ledger.search_cost(pool, || Row::clone(&row));
+                self.turns.add(pool, x, units, 1);
+            }
             _ => {}
         }
         if self.sequencer.full() {
@@ -594,12 +609,26 @@ impl Engine {
                 admitting.refuse(self.ledger.held_in_vain(batch, row, held_ms).into());
                 continue;
             }
-            let (to, bytes) = self.fits(batch, row);
+            let units = self.ledger.search_cost(batch.pool(), || batch.row(row));
+            let turn = match (self.turns.may(batch.pool(), units), over) {
+                (Ok(turn), _) => turn,
+                (Err(_), Some(held_ms)) => {
+                    self.turns.gave_up(batch.pool());
+                    admitting.refuse(self.ledger.busy_in_vain(batch, row, held_ms).into());
+                    continue;
+                }
+                (Err(until), None) => {
+                    undecided = Some(until);
+                    continue;
+                }
+            };
+            let (to, bytes) = self.fits(batch, row, turn);
             let (first, time_ms) = (self.sequencer.assigned().next(), self.sequencer.time_ms());
             let Admitted { count, stopped } = self.ledger.admit_run(first, time_ms, &keyed, row..to, asked);
             if count > 0 {
                 admitting.let_in(count, first);
                 asked = EventId(first.0 + count as u64 - 1);
+                self.turns.add(batch.pool(), asked, units, count);
                 let run = Run { batch: Arc::clone(batch), rows: row..row + count };
                 let part = |first| Part::Arrivals(first, run);
                 self.sequencer.push_run(self.ledger.stable(), count, bytes, part);
@@ -624,9 +653,10 @@ impl Engine {
         undecided
     }
 
-    /// Up to which row, from `row` on and at least that one, elements fit the open frame, and how many bytes they take.
-    fn fits(&self, batch: &Batch, row: usize) -> (usize, usize) {
-        let (events, bytes_left) = (self.sequencer.events_left(), self.sequencer.bytes_left());
+    /// Up to which row, from `row` on and at least that one, elements fit the open frame and are at most `most`, and how many bytes
+    /// they take.
+    fn fits(&self, batch: &Batch, row: usize, most: usize) -> (usize, usize) {
+        let (events, bytes_left) = (self.sequencer.events_left().min(most), self.sequencer.bytes_left());
         let all = batch.len() - row;
         let bytes = EVENT_BYTES * all + batch.bytes();
         if all <= events && bytes <= bytes_left {
@@ -726,6 +756,7 @@ impl Engine {
         }
         let through = self.ledger.decided();
         if through > before {
+            self.turns.decided(through, self.clock.lasted_ms());
             let outcomes = self.outcomes_new.take();
             // First: whoever waits for an element looks its outcome up at once.
             crash::point("balancer.outcomes.publish");
@@ -745,6 +776,7 @@ impl Engine {
                 let (frames, bytes) = frames?;
                 self.queued -= frames.len();
                 self.durable = frames.last().map_or(self.durable, |frame| frame.through);
+                self.turns.durable(self.durable, self.clock.lasted_ms());
                 crash::point("balancer.frame.publish");
                 self.frames.publish(frames.into_iter().map(|frame| Arc::new(PublishedFrame::new(frame))), self.durable);
                 self.checkpoints.bytes += bytes;
@@ -896,6 +928,7 @@ impl Engine {
     fn inspect(&mut self) -> pb::BalancerState {
         let now_ms = self.clock.now_ms();
         let (held, held_ms) = self.held.counts();
+        let (search_waits, search_cost) = self.turns.counts();
         let count = |summary: PoolSummary| pb::PoolCount {
             pool: summary.definition.name.clone(),
             waiting: summary.counts.waiting,
@@ -920,6 +953,8 @@ impl Engine {
             in_flight_max: self.in_flight_max,
             held: held as u64,
             held_ms,
+            search_waits,
+            search_cost,
             clock_ahead_ms: now_ms.saturating_sub(rpc::now_ms()),
             // Told where the answer is made.
             pools_left_out: 0,

@@ -215,6 +215,8 @@ pub(super) fn row_reason(refused: &RowRefused) -> Reason {
             SubmitError::IdempotencyFull { .. } => Reason::IdempotencyFull,
             SubmitError::IdempotencyMismatch { .. } => Reason::IdempotencyKeyReused,
             SubmitError::Undecided { .. } => Reason::KeyUndecided,
+            SubmitError::SearchCost { .. } => Reason::SearchCost,
+            SubmitError::SearchBusy { .. } => Reason::SearchBusy,
         },
     }
 }
@@ -235,6 +237,8 @@ pub(super) fn row_holder(refused: &RowRefused) -> Option<u64> {
             | SubmitError::Ttl { .. }
             | SubmitError::Undecided { .. }
             | SubmitError::ElementBytes { .. }
+            | SubmitError::SearchCost { .. }
+            | SubmitError::SearchBusy { .. }
             | SubmitError::PoolFull { .. }
             | SubmitError::TotalFull { .. }
             | SubmitError::ShareFull { .. }
@@ -277,6 +281,13 @@ fn of_row(refused: &RowRefused, fault: Fault) -> Fault {
                 fault.at("element.ttl_ms").with("value", found).with("bound", DELAY_MS_MAX).with("key", key)
             }
             SubmitError::Undecided { pool, key, held_ms } => {
+                fault.with("pool", pool).with("key", key).with("held_ms", held_ms)
+            }
+            SubmitError::SearchCost { pool, units, anchors, bound } => {
+                let fault = fault.with("pool", pool).with("limit", "search_cost_max").with("bound", bound);
+                fault.with("rule_cost", units).with("elements", anchors)
+            }
+            SubmitError::SearchBusy { pool, key, held_ms } => {
                 fault.with("pool", pool).with("key", key).with("held_ms", held_ms)
             }
             SubmitError::PoolFull { pool, bound } => {

@@ -98,7 +98,7 @@ impl Store {
             tracing::info!("a checkpoint that a crash had cut short was removed");
         }
         let cannot = |reason: String| RunError::Replay { folder: folder.display().to_string(), reason };
-        let ledger_limits = ledger_limits(&settings.node.limits);
+        let ledger_limits = ledger_limits(&settings.node.limits, settings.cluster.slices);
         let (mut ledger, time_ms) = restore(&mut checkpoints, &log, ledger_limits, settings.cluster.gatherers)
             .map_err(|error| cannot(error.to_string()))?;
         let from = ledger.stable();
@@ -134,7 +134,7 @@ impl Store {
 }
 
 /// The settings that bound what a ledger holds, and a new secret.
-fn ledger_limits(limits: &Limits) -> LedgerLimits {
+fn ledger_limits(limits: &Limits, slices: u32) -> LedgerLimits {
     // Its keys are drawn at random.
     LedgerLimits {
         key_secret: KeySecret(secret::draw()),
@@ -148,6 +148,8 @@ fn ledger_limits(limits: &Limits) -> LedgerLimits {
         idempotency_ms: limits.idempotency_ms,
         idempotency_max: limits.idempotency_max,
         idempotency_total_max: limits.idempotency_total_max,
+        search_cost_max: limits.search_cost_max,
+        slices,
     }
 }
 

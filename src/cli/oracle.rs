@@ -34,6 +34,8 @@ const LIMITS: LedgerLimits = LedgerLimits {
     idempotency_ms: 86_400_000,
     idempotency_max: usize::MAX,
     idempotency_total_max: usize::MAX,
+    search_cost_max: u64::MAX,
+    slices: 1,
     key_secret: KeySecret([0; 2]),
 };
 

@@ -2,7 +2,8 @@
 //!
 //! It answers from the runtime's own thread, so that a frame of few events goes from socket to socket without waking another.
 //! A long search blocks that thread, and says so: the runtime then reads and writes in another.
-//! What came of a batch of events goes to each gatherer as one message. What only lets it forget waits for what it needs.
+//! What came of a batch of events goes to each gatherer as one message, or of as many as were searched in a few milliseconds: what is
+//! found does not wait for a search that takes long. What only lets a gatherer forget waits for what it needs.
 
 use std::{
     sync::Arc,
@@ -26,6 +27,8 @@ const SUBSCRIBER_MESSAGES: usize = 4096;
 const BATCH: usize = 64;
 /// More events of the log than this are searched where blocking does not hold up reading and writing.
 const SEARCH_BRIEF: u64 = 256;
+/// So are events that will take longer than this, as far as the last ones tell.
+const SEARCH_TIME: Duration = Duration::from_millis(2);
 
 /// What a matcher's engine hears.
 #[derive(Debug)]
@@ -107,6 +110,8 @@ pub(crate) struct Engine {
     /// When the news that waits is sent.
     later: Later,
     effects: Vec<SliceEffect>,
+    /// What an event took of late.
+    per_event: Duration,
 }
 
 /// How long a slice has waited for the decided watermark. The slice itself reads no clock.
@@ -177,7 +182,16 @@ impl Engine {
     pub(crate) fn new(slices: Vec<Slice>, shards: u32, behind: rpc::Behind) -> Engine {
         let waits = vec![Waited::default(); slices.len()];
         let (subscribers, effects) = (Vec::new(), Vec::new());
-        Engine { slices, waits, shards, behind, subscribers, later: Later::default(), effects }
+        Engine {
+            slices,
+            waits,
+            shards,
+            behind,
+            subscribers,
+            later: Later::default(),
+            effects,
+            per_event: Duration::ZERO,
+        }
     }
 
     /// Handles events until the inbox closes, or one cannot be understood.
@@ -193,14 +207,11 @@ impl Engine {
             };
             let mut brief = self.handle(event)?;
             for _ in 1..BATCH {
-                match inbox.try_recv() {
-                    Ok(event) if brief => brief = self.handle(event)?,
-                    Ok(event) => {
-                        self.publish();
-                        brief = self.handle(event)?;
-                    }
-                    Err(_) => break,
+                let Ok(event) = inbox.try_recv() else { break };
+                if !brief || !self.is_brief(self.events_to_search(&event)) {
+                    self.publish();
                 }
+                brief = self.handle(event)?;
             }
             self.publish();
         }
@@ -208,12 +219,24 @@ impl Engine {
 
     /// Whether it was brief.
     fn handle(&mut self, event: Event) -> Result<bool, FrameError> {
-        let brief = self.events_to_search(&event) <= SEARCH_BRIEF;
-        match brief {
+        let events = self.events_to_search(&event);
+        if events == 0 {
+            self.on_event(event)?;
+            return Ok(true);
+        }
+        let began = Instant::now();
+        match self.is_brief(events) {
             true => self.on_event(event)?,
             false => tokio::task::block_in_place(|| self.on_event(event))?,
         }
-        Ok(brief)
+        let took = began.elapsed();
+        // What took long is believed at once, and forgotten bit by bit.
+        self.per_event = (took / u32::try_from(events).unwrap_or(u32::MAX)).max(self.per_event * 7 / 8);
+        Ok(events <= SEARCH_BRIEF && took <= SEARCH_TIME)
+    }
+
+    fn is_brief(&self, events: u64) -> bool {
+        events <= SEARCH_BRIEF && self.per_event.saturating_mul(events as u32) <= SEARCH_TIME
     }
 
     fn events_to_search(&self, event: &Event) -> u64 {

@@ -61,6 +61,8 @@ impl Reason {
             Reason::PoolFull
             | Reason::AllPoolsFull
             | Reason::IdempotencyFull
+            | Reason::SearchCost
+            | Reason::SearchBusy
             | Reason::TooManyPools
             | Reason::PoolQuota
             | Reason::TooManyCalls
@@ -86,6 +88,8 @@ impl Reason {
             Reason::TooManyCalls | Reason::NodeStarting => Some(Duration::from_millis(200)),
             Reason::PoolFull
             | Reason::AllPoolsFull
+            | Reason::SearchCost
+            | Reason::SearchBusy
             | Reason::NodeStopping
             | Reason::KeyUndecided
             | Reason::NodeTaken => Some(Duration::from_secs(1)),

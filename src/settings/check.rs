@@ -94,6 +94,7 @@ fn limits(layers: &Layers) -> Result<Limits, SettingsError> {
         hold_ms_max: count(layers, "limits.hold_ms_max")?,
         pools_prefix_max: cap("limits.pools_prefix_max")?,
         pools_client_max: cap("limits.pools_client_max")?,
+        search_cost_max: count(layers, "limits.search_cost_max")?,
         frame_events_max: cap("limits.frame_events_max")?,
         frame_bytes_max: cap("limits.frame_bytes_max")?,
         frame_age_ms_max: count(layers, "limits.frame_age_ms_max")?,

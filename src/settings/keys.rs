@@ -263,6 +263,13 @@ pub const SETTINGS: &[Setting] = &[
         "Most pools that are there and that one client has defined since the balancer started; more are refused",
     ),
     count(
+        "limits.search_cost_max",
+        "search-cost-max",
+        "134217728",
+        (1_048_576, 1 << 50),
+        "Most units of one search in a slice, a rule's cost times the elements it may test; more elements are refused",
+    ),
+    count(
         "limits.frame_events_max",
         "frame-events-max",
         "4096",

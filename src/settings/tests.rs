@@ -327,7 +327,7 @@ fn every_setting_of_the_file_reaches_its_field() {
          balancer = \"https://b:1/\"\nblock = 8\nvirtual_nodes = 9\nlist_max = 10\n\
          [node]\nlisten = \"[::1]:11\"\nindex = 0\ndata = \"/d\"\nlog = \"warn,dovetail=debug\"\nlog_format = \"json\"\ninsecure = false\n\
          [tls]\ncert = \"/c.pem\"\nkey = \"/k.pem\"\nca = \"/a.pem\"\nclient_auth = \"required\"\n\
-         [limits]\nwaiting_max = 12\nwaiting_total_max = 24\nwaiting_bytes_max = 1048577\nwaiting_bytes_total_max = 1048578\nelement_bytes_max = 1025\ncalls_max = 25\nwaits_max = 26\npayload_bytes_max = 13\nin_flight_max = 14\nhold_ms_max = 27\npools_prefix_max = 38\npools_client_max = 39\nframe_events_max = 15\n\
+         [limits]\nwaiting_max = 12\nwaiting_total_max = 24\nwaiting_bytes_max = 1048577\nwaiting_bytes_total_max = 1048578\nelement_bytes_max = 1025\ncalls_max = 25\nwaits_max = 26\npayload_bytes_max = 13\nin_flight_max = 14\nhold_ms_max = 27\npools_prefix_max = 38\npools_client_max = 39\nsearch_cost_max = 1048578\nframe_events_max = 15\n\
          frame_bytes_max = 4096\nframe_age_ms_max = 17\nended_max = 18\nidempotency_max = 19\nidempotency_ms = 28000\nidempotency_total_max = 29\n\
          checkpoint_bytes = 1048576\nresults_bytes_max = 1048577\nresults_ms_max = 60000\nwatchers_max = 20\n\
          submit_streams_max = 21\nconnections_max = 28\nclient_connections_max = 29\nconnection_idle_ms_max = 30\nconnection_age_ms_max = 31\nclient_share_percent = 32\nscans_max = 33\nsubmit_idle_ms_max = 34\nstreams_max = 24\nconnection_streams_max = 25\nmessage_bytes_max = 65536\ndrain_ms_max = 23\n\
@@ -373,6 +373,7 @@ fn every_setting_of_the_file_reaches_its_field() {
                 hold_ms_max: 27,
                 pools_prefix_max: 38,
                 pools_client_max: 39,
+                search_cost_max: 1_048_578,
                 frame_events_max: 15,
                 frame_bytes_max: 4096,
                 frame_age_ms_max: 17,

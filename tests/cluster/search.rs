@@ -130,3 +130,82 @@ async fn a_waiting_element_is_explained_and_so_is_what_became_of_it() {
     let refused = client.explain(by_id(lone), 101).await.unwrap_err();
     assert!(refused.to_string().contains("nearest is 101, at most 100"), "{refused}");
 }
+
+/// Everybody's place in a pool in which each search tests all who wait, by a rule that costs much.
+fn costly() -> PoolDefinition {
+    let attribute = |(name, kind): (&str, AttributeType)| Attribute { name: name.to_owned(), r#type: kind.into() };
+    let attributes = [("s", AttributeType::String), ("t", AttributeType::String), ("g", AttributeType::Int)];
+    PoolDefinition {
+        name: "costly".to_owned(),
+        attributes: attributes.map(attribute).into(),
+        rule: format!("a.g < b.g && ({})", ["a.s.contains(b.t)"; 20].join(" || ")),
+        ..PoolDefinition::default()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pool_whose_searches_cost_much_keeps_no_other_pool_waiting() {
+    let _heavy = heavy().await;
+    let cluster = Cluster::start("costly-pool", SMALL).await;
+    let client = cluster.client().await;
+    client.define_pool(costly()).await.unwrap();
+    client.define_pool(duel(&[])).await.unwrap();
+    let (text, part) = ("ab".repeat(128), format!("{}c", "ab".repeat(50)));
+    let element = |key: String, name: &str, text: &str, g| Submission {
+        key,
+        attributes: [(name.to_owned(), value::string(text)), ("g".to_owned(), value::int(g))].into(),
+        ..Submission::default()
+    };
+    // Those who wait have no part, and so are not searched for in one another.
+    submit(&client, "costly", (0..20_000).map(|n| element(format!("w{n}"), "s", &text, 0)).collect()).await;
+    let mut flood = tokio::task::JoinSet::new();
+    for n in 0..12 {
+        let (client, search) = (client.clone(), element(format!("p{n}"), "t", &part, 1));
+        flood.spawn(async move { client.submit_one("costly", search).await });
+    }
+    until("searches under way keep others of their pool waiting", async || {
+        let state = cluster.balancer_state().await;
+        (state.search_waits > 0 && state.search_cost > 0).then_some(())
+    })
+    .await;
+    let ann = client.submit_one("duel", player("ann", "eu", 1)).await.unwrap();
+    client.submit_one("duel", player("bob", "eu", 1)).await.unwrap();
+    until("ann is matched", async || {
+        (client.get(by_id(ann), Duration::ZERO).await.unwrap().state() == ElementState::Matched).then_some(())
+    })
+    .await;
+    let let_in = std::iter::from_fn(|| flood.try_join_next()).count();
+    assert!(let_in < 12, "elements of the costly pool still wait for their turns");
+    while let Some(let_in) = flood.join_next().await {
+        let_in.unwrap().unwrap();
+    }
+    let (code, stdout, _) = dovetail(&cluster.server(), &["status"]).await;
+    assert_eq!(code, Some(0), "{stdout}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_element_that_would_make_searches_cost_too_much_is_refused_with_what_it_costs() {
+    let cluster = Cluster::start_with("search-cost", SMALL, &[("search-cost-max", "1048576")]).await;
+    let client = cluster.client().await;
+    client.define_pool(costly()).await.unwrap();
+    let element = |n: u32| Submission {
+        key: format!("k{n}"),
+        attributes: [
+            ("s".to_owned(), value::string("x".repeat(256))),
+            ("t".to_owned(), value::string("y".repeat(256))),
+        ]
+        .into(),
+        ..Submission::default()
+    };
+    let mut refused = None;
+    for n in 0..2_000 {
+        if let Err(error) = client.submit_one("costly", element(n)).await {
+            refused = Some((n, error.to_string()));
+            break;
+        }
+    }
+    let (waiting, text) = refused.expect("a search of 20 contains among 2,000 costs more");
+    // A slice may test 201: each pair costs 5,185 units.
+    assert!((200..1_300).contains(&waiting), "{waiting}");
+    assert!(text.contains("which is search_cost_max") && text.contains("SEARCH_COST"), "{text}");
+}

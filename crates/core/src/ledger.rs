@@ -13,6 +13,7 @@ mod ended;
 mod idempotency;
 mod ids;
 pub mod room;
+mod search;
 mod slots;
 mod timers;
 mod types;
@@ -37,6 +38,8 @@ use ended::{Ended, Keys};
 use idempotency::Idempotency;
 pub use idempotency::Remembered;
 use room::Waiting;
+pub use search::SEARCH_COSTLY;
+use search::Searched;
 pub(crate) use timers::searches;
 pub use timers::{STRIDE_MS, Timing};
 use timers::{Timers, due_next, expires};
@@ -115,6 +118,8 @@ struct Ending {
     pool: PoolId,
     bytes: u64,
     key: Fingerprint,
+    /// What its search is counted by.
+    searched: Option<u64>,
     expire_ms: Option<u64>,
 }
 
@@ -240,9 +245,13 @@ impl Ledger {
         self.next_pool = PoolId(id.0.checked_add(1).expect("fewer pools are ever defined"));
         self.by_name.insert(pool.definition.name.as_str().into(), id);
         let (closed_at, dropped_at, last) = (None, None, EventId::ZERO);
-        let counts = PoolCounts::default();
-        let entry = PoolEntry { pool, defined_at, closed_at, dropped_at, last, counts };
+        let (counts, searched) = (PoolCounts::default(), Searched::new(&pool, &self.limits));
+        let entry = PoolEntry { pool, defined_at, closed_at, dropped_at, last, counts, searched };
         self.pools.entry(id).insert_entry(entry).into_mut()
+    }
+
+    fn pool_mut(&mut self, pool: PoolId) -> &mut PoolEntry {
+        self.pools.get_mut(&pool).expect(DEFINED)
     }
 
     /// Event `x` names a pool.
@@ -262,6 +271,7 @@ impl Ledger {
         for (row, element) in run.rows.clone().zip(ids) {
             self.keys.insert(run.batch.fingerprint(self.limits.key_secret, row), element);
             self.remember_idempotency(&run.batch, row, element, time_ms);
+            self.pool_mut(run.batch.pool()).arrived(&run.batch, row);
         }
         self.arrive(first, time_ms, run);
     }
@@ -674,9 +684,15 @@ impl Ledger {
             pool: view.batch.pool(),
             bytes: view.batch.waiting_bytes(view.row..view.row + 1),
             key: view.batch.fingerprint(self.limits.key_secret, view.row),
+            searched: self.searched_by(view),
             expire_ms: expires(view.arrived_ms, view.batch.clients().ttl_ms(view.row)),
         };
         views.into_iter().map(|view| view.map(ending)).collect()
+    }
+
+    fn searched_by(&self, view: View<'_>) -> Option<u64> {
+        let PoolEntry { pool, searched, .. } = self.pool(view.batch.pool());
+        searched.key(pool, view.batch, view.row)
     }
 
     /// Takes a decision that is final. `known` has what is known of its ends next.
@@ -704,8 +720,9 @@ impl Ledger {
     fn end(&mut self, told: Retirement, id: ElementId, ending: Ending) -> Result<At, DecisionError> {
         // It may have ended, or moved, since it was looked up.
         let at = self.elements.waits(id).ok_or(DecisionError::NotWaiting { element: id, told })?;
-        let Ending { pool, bytes, key, expire_ms } = ending;
+        let Ending { pool, bytes, key, searched, expire_ms } = ending;
         self.count_out(pool, bytes);
+        self.pool_mut(pool).left(searched);
         self.timers.expires_not(id, expire_ms);
         if !self.reprobes.is_empty() {
             self.timers.searches_not(id, self.reprobes.remove(&id));

@@ -23,6 +23,8 @@ const LIMITS: LedgerLimits = LedgerLimits {
     idempotency_ms: 900,
     idempotency_max: 40,
     idempotency_total_max: 70,
+    search_cost_max: u64::MAX,
+    slices: 1,
     key_secret: KeySecret([3, 4]),
 };
 const POOLS: u64 = 3;

@@ -23,6 +23,8 @@ const LIMITS: LedgerLimits = LedgerLimits {
     idempotency_ms: 300,
     idempotency_max: 12,
     idempotency_total_max: 20,
+    search_cost_max: u64::MAX,
+    slices: 1,
     key_secret: KeySecret([0; 2]),
 };
 

@@ -27,6 +27,8 @@ const LIMITS: LedgerLimits = LedgerLimits {
     idempotency_ms: 100,
     idempotency_max: 2,
     idempotency_total_max: 3,
+    search_cost_max: u64::MAX,
+    slices: 1,
     key_secret: KeySecret([0; 2]),
 };
 

@@ -232,6 +232,8 @@ impl Scenario {
                 idempotency_ms: 0,
                 idempotency_max: rng.pick(&[2, REMEMBERS_ALL]),
                 idempotency_total_max: REMEMBERS_ALL,
+                search_cost_max: u64::MAX,
+                slices: 1,
                 key_secret: KeySecret::default(),
             },
             work: draw_work(&dice),

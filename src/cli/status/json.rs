@@ -74,6 +74,8 @@ fn balancer(state: &pb::BalancerState) -> Value {
         "shards": shards(&state.shards),
         "held": state.held,
         "held_ms": state.held_ms,
+        "search_waits": state.search_waits,
+        "search_cost": state.search_cost,
         "clock_ahead_ms": state.clock_ahead_ms,
         "stored": state.stored.as_ref().map(stored),
         "awaited": state.awaited.iter().map(awaited).collect::<Vec<_>>(),

@@ -64,11 +64,19 @@ fn balancer(text: &mut String, state: &pb::BalancerState) {
     if let Some(still) = still {
         let _ = writeln!(text, "  {still}");
     }
+    if state.search_cost > 0 {
+        let _ = writeln!(
+            text,
+            "  searches under way cost up to {} units a slice; elements of their pools have waited {} times",
+            thousands(state.search_cost),
+            thousands(state.search_waits)
+        );
+    }
     if state.held > 0 {
         let held = Duration::from_millis(state.held_ms);
         let _ = writeln!(
             text,
-            "  {} requests held until their keys' elements are decided, the first for {held:.1?}",
+            "  {} requests held until what they depend on is decided, the first for {held:.1?}",
             thousands(state.held)
         );
     }
@@ -289,6 +297,8 @@ mod tests {
                 in_flight_max: 4000,
                 held: 3,
                 held_ms: 1500,
+                search_waits: 1_200,
+                search_cost: 67_108_864,
                 clock_ahead_ms: 2000,
             })),
         }
@@ -302,7 +312,8 @@ balancer 0 at http://b:1, build 0.1.0, up 1m30s since 1970-01-01 00:00:01.000 UT
   assigned 2000, durable 1990, decided 9, stable 8
   5 waiting, 1,991 in flight, 1 client streams, log ab
   decisions wait for gatherer 1 (http://g:1, down for 40s)
-  3 requests held until their keys' elements are decided, the first for 1.5s
+  searches under way cost up to 67,108,864 units a slice; elements of their pools have waited 1,200 times
+  3 requests held until what they depend on is decided, the first for 1.5s
   event time is 2.0s ahead of the wall clock, which was set back
   checkpoint at 7 (2,930 KiB), log after 5 (2 KiB), results after 0 (1 KiB)
   the disk is full: submissions are refused until there is room

@@ -223,6 +223,33 @@ pub enum SubmitError {
         /// Until the oldest key of the pool is forgotten, in milliseconds.
         room_ms: u64,
     },
+    /// One search would cost too much.
+    #[error(
+        "pool {pool:?}: one search tests up to {anchors} elements in a slice, and its rule costs up to {units} units on what waits: \
+         that is more than {bound}, which is search_cost_max; fewer or shorter elements may wait, or a rule that costs less"
+    )]
+    SearchCost {
+        /// The pool.
+        pool: String,
+        /// What the rule costs on a pair at worst, with this element.
+        units: u64,
+        /// Elements that a slice may have to test.
+        anchors: u64,
+        /// The bound on their product.
+        bound: u64,
+    },
+    /// Searches of its pool were under way for too long.
+    #[error(
+        "pool {pool:?}: key {key:?} waited {held_ms} ms for the pool's searches, which cost much, and was not let in"
+    )]
+    SearchBusy {
+        /// The pool.
+        pool: String,
+        /// The key.
+        key: String,
+        /// How long it was held, in milliseconds.
+        held_ms: u64,
+    },
     /// The idempotency key came with another body before.
     #[error("idempotency key {key:?} made element {} from another body", element.0)]
     IdempotencyMismatch {
@@ -410,6 +437,26 @@ impl Ledger {
         SubmitError::Undecided { pool, key: text(batch.clients().key(row)), held_ms }
     }
 
+    /// Why a row is refused that was held in vain for searches of its pool.
+    #[must_use]
+    pub fn busy_in_vain(&self, batch: &Batch, row: usize, held_ms: u64) -> SubmitError {
+        let pool = self.pool_name(batch.pool()).as_ref().to_owned();
+        SubmitError::SearchBusy { pool, key: text(batch.clients().key(row)), held_ms }
+    }
+
+    /// What one search of a pool costs at worst by now, in units, in a slice. `row` is who searches. 0 where that is never much.
+    pub fn search_cost(&self, pool: PoolId, row: impl FnOnce() -> Row) -> u64 {
+        let Some(PoolEntry { pool, counts, searched, .. }) = self.find_pool(pool) else { return 0 };
+        searched.cost(pool, counts.waiting, self.limits.slices, row)
+    }
+
+    /// What the rule of a pool costs on one pair of those who wait, and how many may wait for it (with one key, if it has one); none
+    /// where that bounds nothing.
+    #[must_use]
+    pub fn search_bound(&self, pool: PoolId) -> Option<(u64, u64)> {
+        self.pool(pool).searched.bound(&self.limits)
+    }
+
     /// Lets in some elements of a batch one after the other, with ids from `first` on, up to the first one that is none to be let
     /// in. They are recorded then as arrivals of that time.
     ///
@@ -463,6 +510,7 @@ impl Ledger {
         self.check_row(batch, row, key, (ElementId(element.0 - before), time_ms), before, asked)?;
         self.keys.insert(key, element);
         self.remember_idempotency(batch, row, element, time_ms);
+        self.pool_mut(batch.pool()).arrived(batch, row);
         Ok(())
     }
 
@@ -482,7 +530,7 @@ impl Ledger {
             let name = self.pool_name(batch.pool());
             return Err(Stopped::Refused(SubmitError::UnknownPool(name.as_ref().to_owned())));
         };
-        let PoolEntry { pool, counts, closed_at, .. } = entry;
+        let PoolEntry { pool, counts, searched, closed_at, .. } = entry;
         let definition = &pool.definition;
         let name = || definition.name.clone();
         if closed_at.is_some() && !self.planted.is(Bug::ClosedAdmits) {
@@ -516,9 +564,12 @@ impl Ledger {
             own_max: self.limits.waiting_bytes_max,
             all_max,
         };
-        match bytes.full() {
-            Some(full) => self.refuse_at(asked, || bytes.refused_bytes(full, name())),
-            None => Ok(()),
+        if let Some(full) = bytes.full() {
+            return self.refuse_at(asked, || bytes.refused_bytes(full, name()));
+        }
+        match searched.check(pool, &self.limits, counts.waiting + before, batch, row) {
+            Ok(()) => Ok(()),
+            Err(why) => self.refuse_at(asked, || why),
         }
     }
 
@@ -591,6 +642,6 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-fn bound(own: u64, default: u64) -> u64 {
+pub(super) fn bound(own: u64, default: u64) -> u64 {
     if own == 0 { default } else { own }
 }

@@ -353,6 +353,7 @@ impl Ledger {
             self.count_in(kept[0].pool, kept.len() as u64, batch.waiting_bytes(0..batch.len()));
             for (row, &Kept { element, expire_ms, reprobe_ms, .. }) in kept.iter().enumerate() {
                 self.keys.insert(batch.fingerprint(self.limits.key_secret, row), element);
+                self.pool_mut(batch.pool()).arrived(&batch, row);
                 self.timers.expires(element, expire_ms);
                 self.timers.searches(element, reprobe_ms);
                 self.reprobes.extend(reprobe_ms.map(|due_ms| (element, due_ms)));

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use dovetail_rule::Row;
 use thiserror::Error;
 
+use super::search::Searched;
 use crate::{
     ElementId, EventId, Pool, PoolId, Retirement, ShardId, WithdrawReason,
     batch::{ClientColumns, KeySecret},
@@ -39,6 +40,11 @@ pub struct LedgerLimits {
     /// Most idempotency keys remembered of all pools together. When there are so many, new submissions with such a key are refused in
     /// pools that have their share of it already; so there can be up to twice as many.
     pub idempotency_total_max: usize,
+    /// Most units of [cost](dovetail_rule::Rule::cost_within) that one search may take in one slice at worst: the rule's cost on the longest
+    /// values that wait, times the elements that a slice may have to test. Above it submissions are refused.
+    pub search_cost_max: u64,
+    /// Slices of the cluster, which share the elements of a pool that is split by index.
+    pub slices: u32,
     /// What keys are remembered by. No bound, but like these it is the ledger's for good.
     pub key_secret: KeySecret,
 }
@@ -314,4 +320,6 @@ pub struct PoolEntry {
     pub(super) last: EventId,
     /// Its counts.
     pub counts: PoolCounts,
+    /// What its searches cost.
+    pub(super) searched: Searched,
 }

@@ -404,6 +404,8 @@ impl Machines {
             idempotency_ms: 1_000,
             idempotency_max: 100,
             idempotency_total_max: 100,
+            search_cost_max: u64::MAX,
+            slices: 1,
             key_secret: KeySecret::default(),
         };
         let mut ledger = Ledger::new(limits, u32::try_from(SHARDS).expect("few"));
