@@ -5,6 +5,7 @@
 
 mod checkpoint;
 mod clients;
+mod clock;
 mod columns;
 mod decisions;
 mod ease;
@@ -34,7 +35,7 @@ mod watch;
 
 use std::sync::{Arc, atomic::AtomicU64};
 
-use dovetail_core::{EventId, Placement, Ring, ledger::LedgerLimits};
+use dovetail_core::{EventId, Placement, Ring, clock::Jump, ledger::LedgerLimits};
 use tokio::sync::{Semaphore, watch as signal};
 
 use crate::{
@@ -98,6 +99,8 @@ pub(crate) struct Node {
     pub(crate) stable: signal::Receiver<EventId>,
     /// Pools of the frames on disk.
     pub(crate) pools: Arc<Pools>,
+    /// The jump of the wall clock for which writes are refused.
+    pub(crate) clock: signal::Receiver<Option<Jump>>,
     /// What the ledger checks submissions against.
     pub(crate) ledger_limits: LedgerLimits,
     /// Bytes of submissions that may wait for the engine.
@@ -122,6 +125,18 @@ pub(crate) struct Node {
     pub(crate) followers: Arc<Followers>,
     pub(crate) links: Links,
     pub(crate) started_ms: u64,
+}
+
+/// Tells who checks whether what writes is taken.
+async fn tell_writes(health: rpc::Health, mut clock: signal::Receiver<Option<Jump>>, stop: Shutdown) {
+    loop {
+        let refused = clock.borrow_and_update().is_some();
+        health.set_writes(!refused).await;
+        tokio::select! {
+            changed = clock.changed() => if changed.is_err() { return },
+            () = stop.given() => return,
+        }
+    }
 }
 
 /// A data folder that was opened and read back.
@@ -177,6 +192,7 @@ pub async fn run(
         outcomes: parts.outcomes,
         stable: parts.stable,
         pools: parts.pools,
+        clock: parts.clock,
         ledger_limits,
         request_bytes: Shares::new(REQUEST_BYTES, CLIENT_REQUEST_BYTES),
         batch_answers: Shares::new(BATCH_ANSWER_BYTES, CLIENT_BATCH_ANSWER_BYTES),
@@ -208,6 +224,7 @@ pub async fn run(
     let edge = Edge::new(&node.identity, &node.settings.node, &stop)?;
     let (routes, health) = rpc::routes(&edge, &stop).await?;
     health.set(true).await;
+    tokio::spawn(tell_writes(health, node.clock.clone(), stop.clone()));
     let routes = nodes::add(clients::add(routes, &node, &stop), &node, &stop);
     let serving = listener.serve(routes, edge, stop.clone(), &limits);
     let served = tokio::select! {

@@ -7,6 +7,7 @@
 mod arguments;
 mod bench;
 mod certs;
+mod clock;
 mod duration;
 mod element;
 mod elements;
@@ -89,6 +90,9 @@ enum Command {
     Oracle(oracle::OracleArgs),
     /// Measure a cluster: throughput, latencies, what they cost, and whether the result is right
     Bench(bench::BenchArgs),
+    /// Tell a balancer that its wall clock is right
+    #[command(subcommand)]
+    Clock(clock::ClockCommand),
     /// Make and show certificates, for TLS
     #[command(subcommand)]
     Certs(certs::CertsCommand),
@@ -120,6 +124,7 @@ async fn run(cli: Cli) -> Result<(), CliError> {
         Command::Rule(command) => rule::run(command),
         Command::Oracle(arguments) => oracle::run(&arguments),
         Command::Bench(arguments) => bench::run(arguments).await,
+        Command::Clock(command) => clock::run(command).await,
         Command::Certs(command) => certs::run(command),
         Command::Token(command) => token::run(&command),
         Command::Completions(arguments) => shells::completions(&arguments),
@@ -256,6 +261,7 @@ mod tests {
             "bench --server https://a:1 --tls-ca FILE --tls-cert FILE --tls-key FILE",
             "watch --server https://a:1 --tls-ca FILE",
             "status --all --server https://a:1 --tls-ca FILE",
+            "clock accept --server http://a:1 --json",
             "certs init DIR --config FILE --client ada --client bob",
             "certs init DIR --name c --balancer a,10.0.0.1 --matcher b --matcher c --gatherer d --days 30",
             "certs client DIR ada --days 1",
@@ -322,6 +328,7 @@ mod tests {
             "bench --server http://a:1 --matchers 2",
             "bench --server http://a:1 --up",
             "bench --server http://a:1 --data DIR",
+            "clock",
             "certs init DIR",
             "certs init DIR --config FILE --matcher a",
             "certs client DIR",

@@ -59,6 +59,7 @@ use crate::address::{self, AddressError};
 use crate::pb;
 use crate::pb::inspect_service_client::InspectServiceClient;
 use crate::pb::match_service_client::MatchServiceClient;
+use crate::pb::operate_service_client::OperateServiceClient;
 use crate::rpc::Traffic;
 use crate::tls::{ClientAuth, Files, OwnFiles, Tls, TlsSettings, Trust};
 
@@ -285,6 +286,12 @@ impl Client {
     /// Any of these.
     pub fn watch_as<P: Part>(&self, options: WatchOptions) -> Watch<P> {
         Watch::new(self.service(), options)
+    }
+
+    /// Lets event time follow the balancer's wall clock, which jumped ahead too far to be followed without a word.
+    pub async fn accept_clock(&self) -> Result<pb::AcceptClockResponse, ClientError> {
+        let mut service = OperateServiceClient::new(self.channel.clone());
+        Ok(service.accept_clock(pb::AcceptClockRequest {}).await?.into_inner())
     }
 
     /// The node's state. Every role answers this.

@@ -270,6 +270,9 @@ pub struct Limits {
     /// Most idempotency keys remembered of all pools together. Above it pools that have their share of it (this, divided by the number
     /// of pools) already are refused more, as above; so there can be up to twice as many.
     pub idempotency_total_max: usize,
+    /// How far the balancer's wall clock may jump ahead at once and be followed, in milliseconds. Above it event time goes on with the
+    /// boot-time clock, and after ten seconds what writes is refused with UNAVAILABLE, until it is right or an operator accepts it.
+    pub clock_jump_ms_max: u64,
     /// Bytes of log, or as many as the last checkpoint has, after which the next is made.
     pub checkpoint_bytes: u64,
     /// Most bytes of results. Above it the oldest go.

@@ -6,7 +6,7 @@ use std::fmt;
 
 use crate::pb::{
     candidates_service_server, decisions_service_server, feed_service_server, inspect_service_server,
-    match_service_server,
+    match_service_server, operate_service_server,
 };
 
 /// What a call does, as far as permissions are concerned.
@@ -32,6 +32,8 @@ pub enum Verb {
     See,
     /// What nodes say about themselves: `Inspect`, reflection.
     Inspect,
+    /// What an operator tells the cluster: `AcceptClock`.
+    Operate,
     /// What nodes say to each other: `Feed`, `Cut`, `Retirements`, `Candidates`, `Decisions`.
     Node,
     /// What is not in this table.
@@ -40,7 +42,7 @@ pub enum Verb {
 
 impl Verb {
     /// All that can be granted.
-    pub const ALL: [Verb; 11] = [
+    pub const ALL: [Verb; 12] = [
         Verb::Submit,
         Verb::Read,
         Verb::List,
@@ -51,6 +53,7 @@ impl Verb {
         Verb::Drop,
         Verb::See,
         Verb::Inspect,
+        Verb::Operate,
         Verb::Node,
     ];
 
@@ -68,6 +71,7 @@ impl Verb {
             Verb::Drop => "drop",
             Verb::See => "see",
             Verb::Inspect => "inspect",
+            Verb::Operate => "operate",
             Verb::Node => "node",
             Verb::Other => "other",
         }
@@ -167,6 +171,7 @@ pub fn verb(service: &str, method: &str) -> Option<Verb> {
         ("grpc.health.v1.Health", _) => return None,
         ("grpc.reflection.v1.ServerReflection" | "grpc.reflection.v1alpha.ServerReflection", _) => Verb::Inspect,
         (inspect_service_server::SERVICE_NAME, _) => Verb::Inspect,
+        (operate_service_server::SERVICE_NAME, _) => Verb::Operate,
         (
             feed_service_server::SERVICE_NAME
             | candidates_service_server::SERVICE_NAME

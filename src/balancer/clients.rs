@@ -82,6 +82,13 @@ impl Node {
         self.looks.ask(look).await.map_err(errors::stopping)
     }
 
+    /// Refuses what writes while the wall clock cannot be believed.
+    pub(super) fn check_clock(&self) -> Result<(), RequestError> {
+        let Some(jump) = *self.clock.borrow() else { return Ok(()) };
+        let ahead = format!("{:.0?}", Duration::from_secs(jump.ahead_ms() / 1_000));
+        Err(RequestError::Clock { wall_ms: jump.wall_ms, event_ms: jump.event_ms, ahead })
+    }
+
     /// The number of a stream of submissions that begins; one that is submitted alone is a stream, too.
     pub(super) fn next_stream(&self) -> u64 {
         self.streams.fetch_add(1, Ordering::Relaxed)
@@ -153,6 +160,7 @@ fn caller<T>(request: &tonic::Request<T>) -> Option<Caller> {
 impl Service {
     /// Asks the engine for something that makes an event. Answered once it is on disk, or refused when the node stops.
     async fn request<T>(&self, request: impl FnOnce(Reply<T>) -> Request) -> Result<T, Status> {
+        self.node.check_clock()?;
         let answer = self.unless_stopped(self.node.requests.ask(request)).await?;
         Ok(answer.map_err(errors::stopping)?.map_err(RequestError::from)?)
     }

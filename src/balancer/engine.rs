@@ -9,7 +9,7 @@ use std::{collections::VecDeque, sync::Arc, thread::JoinHandle, time::Duration};
 use dovetail_core::{
     DecisionFrame, ElementId, EventId, EventKind, Placement, Pool, PoolDefinition, PoolId, ShardId, WithdrawReason,
     batch::{Batch, Run},
-    clock::EventClock,
+    clock::Jump,
     hold::Ticket,
     ledger::{Admitted, Entry, Ledger, Status, Stopped, Timing},
     pool::Defaults,
@@ -24,6 +24,7 @@ use tokio::{
 
 use super::{
     checkpoint::{self, CheckpointError, Made},
+    clock::Clock,
     ease::Hurry,
     frame::{self, PublishedFrame},
     held::{Admitting, Held, HeldRequests},
@@ -73,6 +74,8 @@ pub(crate) struct Parts {
     pub(crate) outcomes: Arc<Tail<OutcomeChunk>>,
     pub(crate) stable: watch::Receiver<EventId>,
     pub(crate) pools: Arc<Pools>,
+    /// The jump of the wall clock for which writes are refused.
+    pub(crate) clock: watch::Receiver<Option<Jump>>,
 }
 
 /// When checkpoints are made.
@@ -108,30 +111,6 @@ impl CheckpointPlan {
     /// Presses the one being made, or does not: the log may have grown, or there may be no room for it to grow.
     fn press(&self, full: bool) {
         self.hurry.set(full || self.bytes >= self.bytes_max());
-    }
-}
-
-/// Event time, by this machine's clocks.
-#[derive(Debug)]
-struct Clock {
-    event: EventClock,
-    /// The monotonic clock's zero.
-    began: std::time::Instant,
-}
-
-impl Clock {
-    fn new(time_ms: u64) -> Clock {
-        Clock { event: EventClock::new(time_ms, 0), began: std::time::Instant::now() }
-    }
-
-    /// How long this engine has run.
-    fn lasted_ms(&self) -> u64 {
-        u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX)
-    }
-
-    fn now_ms(&mut self) -> u64 {
-        let monotonic_ms = self.lasted_ms();
-        self.event.read(rpc::now_ms(), monotonic_ms)
     }
 }
 
@@ -231,7 +210,9 @@ impl Engine {
         let (stable, stable_out) = watch::channel(ledger.stable());
         let pools = Arc::new(Pools::new(&ledger));
         let leaving = ledger.pools_leaving().filter_map(|entry| Some((entry.dropped_at?, entry.pool.id))).collect();
+        let clock = Clock::open(&settings.node.data, time_ms, limits.clock_jump_ms_max);
         let parts = Parts {
+            clock: clock.refused(),
             frames: Arc::clone(&frames),
             outcomes: Arc::clone(&outcomes),
             stable: stable_out,
@@ -240,7 +221,7 @@ impl Engine {
         let mut engine = Engine {
             sequencer: Sequencer::new(frame_limits(limits), ledger.recorded(), time_ms),
             durable: ledger.recorded(),
-            clock: Clock::new(time_ms),
+            clock,
             next: None,
             held: HeldRequests::new(limits.hold_ms_max),
             turns: Turns::new(),
@@ -396,7 +377,7 @@ impl Engine {
         let ready = |due_ms: &u64| *due_ms > now_ms || *due_ms <= self.sequencer.time_at(now_ms);
         let timer = self.ledger.next_due_ms().filter(ready).filter(|_| self.taking());
         // The wall clock may be set ahead while this waits.
-        let waits = self.ledger.next_due_ms().is_some() || !self.held.is_empty();
+        let waits = self.ledger.next_due_ms().is_some() || !self.held.is_empty() || self.clock.jump().is_some();
         let look_ms = if waits { LOOK_MS } else { LOOK_MS_IDLE };
         let due_ms = frame.into_iter().chain(timer).min().map(|due_ms| due_ms.saturating_sub(now_ms));
         let due_ms = if self.may_drop() { Some(0) } else { due_ms };
@@ -741,6 +722,7 @@ impl Engine {
                 let still = self.standing.still_for(Instant::now());
                 _ = reply.send((still, self.ledger.decided(), self.durable));
             }
+            Event::AcceptClock { reply } => _ = reply.send(self.clock.accept()),
             Event::Inspect { reply } => _ = reply.send(self.inspect()),
         }
         Ok(())
@@ -887,7 +869,7 @@ impl Engine {
                 pool: self.ledger.pool(entry.pool).pool.clone(),
                 element,
                 entry,
-                time_ms: self.sequencer.time_at(self.clock.event.last_ms()),
+                time_ms: self.sequencer.time_at(self.clock.last_ms()),
             },
             not => Explaining::Not(not),
         }
@@ -956,6 +938,8 @@ impl Engine {
             search_waits,
             search_cost,
             clock_ahead_ms: now_ms.saturating_sub(rpc::now_ms()),
+            clock_jump_ms: self.clock.jump().map_or(0, |jump| jump.ahead_ms()),
+            clock_refuses: self.clock.refused().borrow().is_some(),
             // Told where the answer is made.
             pools_left_out: 0,
         }

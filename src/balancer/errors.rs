@@ -83,6 +83,12 @@ pub(super) enum RequestError {
     /// A cap of things at a time is reached.
     #[error("{}", spent.text(what, name))]
     Limit { spent: Spent, what: &'static str, name: &'static str },
+    /// The wall clock cannot be believed.
+    #[error(
+        "the balancer's wall clock says {wall_ms} ms since 1970, {ahead} more than the {event_ms} by its boot-time clock, and is not \
+         followed: set it right, or accept it by `dovetail clock accept`; reads go on"
+    )]
+    Clock { wall_ms: u64, event_ms: u64, ahead: String },
     /// Not acknowledged, but perhaps on its way to the disk: a retry with the same idempotency key finds out.
     #[error("the balancer's disk is full, and this was not acknowledged; try again, with the same idempotency key")]
     DiskFull,
@@ -148,6 +154,9 @@ impl RequestError {
                 fault.at("defined_at").with("value", meant.0).with("defined_at", found.0)
             }
             RequestError::Limit { spent, what, name } => spent.fault(what, name),
+            RequestError::Clock { wall_ms, event_ms, .. } => {
+                fault(Reason::ClockJumped).with("wall_ms", wall_ms).with("event_ms", event_ms)
+            }
             RequestError::DiskFull => fault(Reason::DiskFull),
             RequestError::Future { found, highest, .. } => {
                 fault(Reason::CursorFromFuture).with("value", found).with("bound", highest.0)

@@ -94,6 +94,8 @@ pub(crate) enum Event {
     Assigned { reply: oneshot::Sender<EventId> },
     /// For how long events have waited for a decision while none was made, what is decided, and what is on disk.
     Standing { reply: oneshot::Sender<(Option<Duration>, EventId, EventId)> },
+    /// An operator takes the wall clock for right. Answered with how far it was ahead, and event time.
+    AcceptClock { reply: oneshot::Sender<(u64, u64)> },
     /// Somebody looks.
     Inspect { reply: oneshot::Sender<pb::BalancerState> },
 }

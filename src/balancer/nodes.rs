@@ -18,6 +18,7 @@ use crate::{
         feed_response::Message,
         feed_service_server::{FeedService, FeedServiceServer},
         inspect_service_server::{InspectService, InspectServiceServer},
+        operate_service_server::{OperateService, OperateServiceServer},
     },
     rpc::{self, Caller, Fault, NODE_MESSAGE_BYTES_MAX, Near, NodeCall, Process, Reason, ResponseStream},
     shutdown::Shutdown,
@@ -34,6 +35,7 @@ pub(super) fn add(routes: Routes, node: &Arc<Node>, stop: &Shutdown) -> Routes {
     node.links.offer(node.settings.node.address(), Near::Feed(Arc::new(service())));
     let feed = FeedServiceServer::new(service()).max_encoding_message_size(NODE_MESSAGE_BYTES_MAX);
     let routes = routes.add_service(feed).add_service(InspectServiceServer::new(service()));
+    let routes = routes.add_service(OperateServiceServer::new(service()));
     Process::add(routes, &node.identity)
 }
 
@@ -180,6 +182,17 @@ fn cut_parts(cut: SliceCut) -> impl Iterator<Item = pb::CutPart> {
         done = full.is_none();
         Some(full.unwrap_or_else(|| pb::CutPart { last: true, ..std::mem::take(&mut part) }))
     })
+}
+
+#[tonic::async_trait]
+impl OperateService for Service {
+    async fn accept_clock(
+        &self,
+        _: Request<pb::AcceptClockRequest>,
+    ) -> Result<Response<pb::AcceptClockResponse>, Status> {
+        let (ahead_ms, event_ms) = self.node.ask(|reply| Event::AcceptClock { reply }).await?;
+        Ok(Response::new(pb::AcceptClockResponse { ahead_ms, event_ms }))
+    }
 }
 
 #[tonic::async_trait]

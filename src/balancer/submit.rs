@@ -196,6 +196,7 @@ async fn take(
     request: pb::SubmitRequest,
 ) -> Result<(oneshot::Receiver<Result<Submitted, DiskFull>>, AnswerRoom), Status> {
     let encoded = request.encoded_len();
+    node.check_clock()?;
     errors::check_pool_name(&request.pool)?;
     access.may(Verb::Submit, &request.pool)?;
     let missing = RequestError::Missing { what: "a SubmitRequest without a batch", field: "rows or columns" };

@@ -174,6 +174,15 @@ pub fn role_name(role: Role) -> &'static str {
     }
 }
 
+/// The wall clock is not followed.
+pub fn clock_jumped(state: &pb::BalancerState) -> String {
+    let ahead = duration::format_ms(state.clock_jump_ms / 1000 * 1000);
+    let refused = if state.clock_refuses { "submissions are refused" } else { "submissions will be refused soon" };
+    format!(
+        "the wall clock jumped ahead by {ahead} and is not followed; {refused} until it is right, or `dovetail clock accept`"
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -41,7 +41,7 @@ use crate::{
     auth::{Auth, Let, OpenStream},
     pb::{
         self, candidates_service_server, decisions_service_server, feed_service_server, inspect_service_server,
-        match_service_server, node_service_server,
+        match_service_server, node_service_server, operate_service_server,
     },
     settings::{NodeSettings, Role},
     shutdown::Shutdown,
@@ -77,6 +77,7 @@ pub fn services_of(role: Role) -> &'static [&'static str] {
     match role {
         Role::Balancer => &[
             match_service_server::SERVICE_NAME,
+            operate_service_server::SERVICE_NAME,
             feed_service_server::SERVICE_NAME,
             inspect_service_server::SERVICE_NAME,
             node_service_server::SERVICE_NAME,

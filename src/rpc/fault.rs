@@ -69,7 +69,9 @@ impl Reason {
             | Reason::DiskFull => Code::ResourceExhausted,
             Reason::CursorFromFuture | Reason::CursorTooOld => Code::OutOfRange,
             Reason::PositionNotReached | Reason::DeadlinePassed => Code::DeadlineExceeded,
-            Reason::NodeStopping | Reason::NodeStarting | Reason::KeyUndecided => Code::Unavailable,
+            Reason::NodeStopping | Reason::NodeStarting | Reason::KeyUndecided | Reason::ClockJumped => {
+                Code::Unavailable
+            }
             Reason::OtherNode | Reason::MethodUnknown => Code::Unimplemented,
             Reason::PeerDiffers | Reason::PoolDropping | Reason::PoolIsAnother => Code::FailedPrecondition,
             Reason::PeerUnproved => Code::PermissionDenied,
@@ -94,7 +96,7 @@ impl Reason {
             | Reason::KeyUndecided
             | Reason::NodeTaken => Some(Duration::from_secs(1)),
             // Who knows better says so with the fault.
-            Reason::DiskFull | Reason::IdempotencyFull => Some(Duration::from_secs(10)),
+            Reason::DiskFull | Reason::IdempotencyFull | Reason::ClockJumped => Some(Duration::from_secs(10)),
             Reason::Unspecified
             | Reason::FieldMissing
             | Reason::OutOfBounds

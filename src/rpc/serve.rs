@@ -11,7 +11,9 @@ use super::{
     edge::{Edge, HEALTH, REFLECTION, services_of},
 };
 use crate::{
-    pb, rpc,
+    pb,
+    pb::match_service_server,
+    rpc,
     settings::{Limits, NodeSettings},
     shutdown::Shutdown,
     tls::{NodeName, Tls, TlsError},
@@ -221,6 +223,9 @@ pub async fn routes(edge: &Edge, stop: &Shutdown) -> Result<(Routes, Health), Ru
     Ok((routes, health_of_node))
 }
 
+/// The name under which a health check asks whether submissions are taken.
+const WRITES: &str = "writes";
+
 /// What a node answers to health checks: of all of it (no name), and of each service of its role.
 #[derive(Clone, Debug)]
 pub struct Health {
@@ -234,6 +239,17 @@ impl Health {
         let status = if serving { ServingStatus::Serving } else { ServingStatus::NotServing };
         for name in self.services.iter().chain(&[""]) {
             self.reporter.set_service_status(name, status).await;
+        }
+        if !serving {
+            self.set_writes(false).await;
+        }
+    }
+
+    /// Whether what writes is taken, which is asked for under the name `writes`. Nodes that nobody writes to say nothing of it.
+    pub async fn set_writes(&self, serving: bool) {
+        if self.services.contains(&match_service_server::SERVICE_NAME) {
+            let status = if serving { ServingStatus::Serving } else { ServingStatus::NotServing };
+            self.reporter.set_service_status(WRITES, status).await;
         }
     }
 }

@@ -102,6 +102,7 @@ fn limits(layers: &Layers) -> Result<Limits, SettingsError> {
         idempotency_ms: count(layers, "limits.idempotency_ms")?,
         idempotency_max: cap("limits.idempotency_max")?,
         idempotency_total_max: cap("limits.idempotency_total_max")?,
+        clock_jump_ms_max: count(layers, "limits.clock_jump_ms_max")?,
         checkpoint_bytes: count(layers, "limits.checkpoint_bytes")?,
         results_bytes_max: count(layers, "limits.results_bytes_max")?,
         results_ms_max: count(layers, "limits.results_ms_max")?,

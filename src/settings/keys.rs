@@ -319,6 +319,13 @@ pub const SETTINGS: &[Setting] = &[
         "How long an idempotency key is remembered, in milliseconds",
     ),
     count(
+        "limits.clock_jump_ms_max",
+        "clock-jump-ms-max",
+        "3600000",
+        (1_000, 3_153_600_000_000),
+        "How far the wall clock may jump ahead and be followed, in milliseconds; more is for `dovetail clock accept`",
+    ),
+    count(
         "limits.checkpoint_bytes",
         "checkpoint-bytes",
         "268435456",

@@ -328,7 +328,7 @@ fn every_setting_of_the_file_reaches_its_field() {
          [node]\nlisten = \"[::1]:11\"\nindex = 0\ndata = \"/d\"\nlog = \"warn,dovetail=debug\"\nlog_format = \"json\"\ninsecure = false\n\
          [tls]\ncert = \"/c.pem\"\nkey = \"/k.pem\"\nca = \"/a.pem\"\nclient_auth = \"required\"\n\
          [limits]\nwaiting_max = 12\nwaiting_total_max = 24\nwaiting_bytes_max = 1048577\nwaiting_bytes_total_max = 1048578\nelement_bytes_max = 1025\ncalls_max = 25\nwaits_max = 26\npayload_bytes_max = 13\nin_flight_max = 14\nhold_ms_max = 27\npools_prefix_max = 38\npools_client_max = 39\nsearch_cost_max = 1048578\nframe_events_max = 15\n\
-         frame_bytes_max = 4096\nframe_age_ms_max = 17\nended_max = 18\nidempotency_max = 19\nidempotency_ms = 28000\nidempotency_total_max = 29\n\
+         frame_bytes_max = 4096\nframe_age_ms_max = 17\nended_max = 18\nidempotency_max = 19\nidempotency_ms = 28000\nidempotency_total_max = 29\nclock_jump_ms_max = 2900\n\
          checkpoint_bytes = 1048576\nresults_bytes_max = 1048577\nresults_ms_max = 60000\nwatchers_max = 20\n\
          submit_streams_max = 21\nconnections_max = 28\nclient_connections_max = 29\nconnection_idle_ms_max = 30\nconnection_age_ms_max = 31\nclient_share_percent = 32\nscans_max = 33\nsubmit_idle_ms_max = 34\nstreams_max = 24\nconnection_streams_max = 25\nmessage_bytes_max = 65536\ndrain_ms_max = 23\n\
          [auth]\npolicy = \"/p\"\napi_keys = \"/k\"\njwks = \"/j\"\nissuer = \"i\"\naudience = \"a\"\naudit = \"-\"\n\
@@ -381,6 +381,7 @@ fn every_setting_of_the_file_reaches_its_field() {
                 idempotency_ms: 28_000,
                 idempotency_max: 19,
                 idempotency_total_max: 29,
+                clock_jump_ms_max: 2_900,
                 checkpoint_bytes: 1_048_576,
                 results_bytes_max: 1_048_577,
                 results_ms_max: 60_000,

@@ -7,7 +7,9 @@ use std::process::Command;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use dovetail::client::{Client, by_id};
-use dovetail::pb::{ElementState, PoolDefinition};
+use dovetail::pb::{ElementState, PoolDefinition, Submission};
+use dovetail::rpc::Reason;
+use tonic::Code;
 
 use crate::harness::{Cluster, PATIENCE, SMALL, Which, until};
 use crate::load::{settled, submit};
@@ -152,4 +154,49 @@ async fn an_idle_cluster_sees_within_a_second_that_the_clock_was_set_ahead() {
         "{:?}, of which the balancer's are at most 0.5 s",
         began.elapsed()
     );
+}
+
+/// A year ahead is not followed: nobody expires, those who wait are matched, and after a while nobody may write. A restart
+/// changes nothing; the word of an operator does.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wall_clock_that_jumps_is_not_followed_without_an_operators_word() {
+    const YEAR: i64 = 365 * 24 * 3_600_000;
+    let mut cluster = Cluster::start("jumped", SMALL).await;
+    let clock = WallClock::new(&cluster);
+    let client = clock.of_balancer(&mut cluster).await;
+    client.define_pool(PoolDefinition { ttl_ms: 600_000, ..pool(EQUAL) }).await.unwrap();
+    let ann = client.submit_one("duel", player("ann", 1)).await.unwrap();
+    clock.set(YEAR);
+    let bob = client.submit_one("duel", player("bob", 1)).await.unwrap();
+    assert_eq!(client.get(by_id(bob), WAIT).await.unwrap().state(), ElementState::Matched);
+    clock.set(0);
+    let mortal = Submission { ttl_ms: Some(300), ..player("mortal", 2) };
+    let mortal = client.submit_one("duel", mortal).await.unwrap();
+    let ended = client.get(by_id(mortal), WAIT).await.unwrap();
+    assert_eq!(ended.state(), ElementState::Expired);
+    assert!(ended.arrived_ms.abs_diff(now_ms()) < 3_600_000, "event time is today's");
+    // It stays ahead: that is no slip.
+    clock.set(YEAR);
+    let number = std::sync::atomic::AtomicI64::new(10);
+    let refused = until("submissions are refused", async || {
+        let key = number.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        client.submit_one("duel", player(&format!("k{key}"), key)).await.err()
+    })
+    .await;
+    assert_eq!((refused.code(), refused.reason()), (Some(Code::Unavailable), Some(Reason::ClockJumped)), "{refused}");
+    assert!(refused.to_string().contains("dovetail clock accept"), "{refused}");
+    let state = cluster.balancer_state().await;
+    assert!(state.clock_refuses && state.clock_jump_ms > YEAR as u64 - 3_600_000, "{}", state.clock_jump_ms);
+    assert_eq!(client.get(by_id(ann), Duration::ZERO).await.unwrap().state(), ElementState::Matched, "reads go on");
+    cluster.kill(Which::Balancer);
+    let client = clock.of_balancer(&mut cluster).await;
+    client.submit_one("duel", player("cid", 3)).await.unwrap();
+    assert!(cluster.balancer_state().await.clock_jump_ms > 0, "a restart does not believe it");
+    let accepted = client.accept_clock().await.unwrap();
+    assert!(accepted.ahead_ms > YEAR as u64 - 3_600_000, "{}", accepted.ahead_ms);
+    let dan = client.submit_one("duel", player("dan", 4)).await.unwrap();
+    let dan = client.get(by_id(dan), Duration::ZERO).await.unwrap();
+    assert!(dan.arrived_ms > now_ms() + YEAR as u64 - 3_600_000);
+    let state = cluster.balancer_state().await;
+    assert!(state.clock_jump_ms == 0 && !state.clock_refuses);
 }

@@ -1,30 +1,88 @@
 //! The time of events, made of two clocks that only the caller can read.
 //!
-//! The wall clock says what time it is, but may be set back; the monotonic clock goes on whatever happens, but knows no date.
-//! Event time is the wall clock's, and goes on with the monotonic clock while the wall clock stands behind it: elements expire and
-//! search again after the time they were to wait. When the wall clock jumps ahead, event time follows at once.
-//! Invariant: T1 event time never goes back, and passes at least as fast as the monotonic clock.
+//! The wall clock says what time it is, but may be set, rightly or wrongly; the monotonic clock goes on whatever happens, but knows no
+//! date. Event time is the wall clock's, and goes on with the monotonic clock while the wall clock stands behind it: elements
+//! expire and search again after the time they were to wait. When the wall clock jumps ahead by little, event time follows at
+//! once. A jump above a bound is not taken over, because that could never be undone: event time goes on with the
+//! monotonic clock until the wall clock is back, or somebody [accepts](EventClock::accept) what it says.
+//! Invariants: T1 event time never goes back, and passes at least as fast as the monotonic clock; T2 it never gets ahead of the
+//! monotonic clock by more than the bound at once, unless that was accepted.
 
 /// Event time, in milliseconds since 1970.
 #[derive(Clone, Copy, Debug)]
 pub struct EventClock {
     now_ms: u64,
     monotonic_ms: u64,
+    jump_ms_max: u64,
+    /// Whether the wall clock is compared with what was: not at the first look of a clock that knows of nothing before.
+    compares: bool,
+    jump: Option<Jump>,
+}
+
+/// The wall clock is further ahead of event time than may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Jump {
+    /// What the wall clock said last.
+    pub wall_ms: u64,
+    /// Event time then.
+    pub event_ms: u64,
+    /// For how long it has been ahead, by the monotonic clock.
+    pub lasts_ms: u64,
+    since_ms: u64,
+}
+
+impl Jump {
+    /// How far ahead.
+    #[must_use]
+    pub fn ahead_ms(&self) -> u64 {
+        self.wall_ms - self.event_ms
+    }
 }
 
 impl EventClock {
-    /// A clock that does not go back behind `time_ms`, the time of the log's last event. `monotonic_ms` counts from anywhere.
+    /// A clock that does not go back behind `time_ms`, the time of the log's last event. `monotonic_ms` counts from anywhere. What
+    /// the wall clock says first is believed, as the log does not say how long nobody looked: T2 holds from then on.
     #[must_use]
-    pub fn new(time_ms: u64, monotonic_ms: u64) -> EventClock {
-        EventClock { now_ms: time_ms, monotonic_ms }
+    pub fn new(time_ms: u64, monotonic_ms: u64, jump_ms_max: u64) -> EventClock {
+        EventClock { now_ms: time_ms, monotonic_ms, jump_ms_max, compares: false, jump: None }
+    }
+
+    /// A clock that goes on where another was `known`, event time and monotonic clock, if that was the same monotonic clock.
+    #[must_use]
+    pub fn going_on(time_ms: u64, known: (u64, u64), jump_ms_max: u64) -> EventClock {
+        let (known_ms, monotonic_ms) = known;
+        EventClock { now_ms: time_ms.max(known_ms), monotonic_ms, jump_ms_max, compares: true, jump: None }
     }
 
     /// The time now, by what both clocks say.
     pub fn read(&mut self, wall_ms: u64, monotonic_ms: u64) -> u64 {
         let passed_ms = monotonic_ms.saturating_sub(self.monotonic_ms);
         self.monotonic_ms = self.monotonic_ms.max(monotonic_ms);
-        self.now_ms = self.now_ms.saturating_add(passed_ms).max(wall_ms);
+        self.now_ms = self.now_ms.saturating_add(passed_ms);
+        if self.compares && wall_ms.saturating_sub(self.now_ms) > self.jump_ms_max {
+            let since_ms = self.jump.map_or(self.monotonic_ms, |jump| jump.since_ms);
+            let lasts_ms = self.monotonic_ms - since_ms;
+            self.jump = Some(Jump { wall_ms, event_ms: self.now_ms, lasts_ms, since_ms });
+            return self.now_ms;
+        }
+        self.compares = true;
+        self.jump = None;
+        self.now_ms = self.now_ms.max(wall_ms);
         self.now_ms
+    }
+
+    /// Takes over what the wall clock says, however far ahead it is. How far it was.
+    pub fn accept(&mut self, wall_ms: u64) -> u64 {
+        self.jump = None;
+        let ahead_ms = wall_ms.saturating_sub(self.now_ms);
+        self.now_ms = self.now_ms.max(wall_ms);
+        ahead_ms
+    }
+
+    /// Why event time does not follow the wall clock, if it does not.
+    #[must_use]
+    pub fn jump(&self) -> Option<Jump> {
+        self.jump
     }
 
     /// The time when it was last read.
@@ -32,21 +90,33 @@ impl EventClock {
     pub fn last_ms(&self) -> u64 {
         self.now_ms
     }
+
+    /// The time and what the monotonic clock said when it was last read: what another goes on from.
+    #[must_use]
+    pub fn known(&self) -> (u64, u64) {
+        (self.now_ms, self.monotonic_ms)
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    const HOUR: u64 = 3_600_000;
+
+    fn clock(time_ms: u64, monotonic_ms: u64) -> EventClock {
+        EventClock::new(time_ms, monotonic_ms, HOUR)
+    }
+
     #[test]
     fn event_time_is_the_wall_clocks() {
-        let mut clock = EventClock::new(0, 7);
+        let mut clock = clock(0, 7);
         assert_eq!([clock.read(1_000, 7), clock.read(1_010, 17), clock.read(1_020, 27)], [1_000, 1_010, 1_020]);
     }
 
     #[test]
     fn it_goes_on_while_the_wall_clock_stands_behind() {
-        let mut clock = EventClock::new(0, 0);
+        let mut clock = clock(0, 0);
         assert_eq!(clock.read(10_000, 0), 10_000);
         // Set back by nine seconds.
         assert_eq!([clock.read(1_000, 5), clock.read(2_000, 1_005)], [10_005, 11_005]);
@@ -56,14 +126,63 @@ mod tests {
 
     #[test]
     fn it_goes_on_behind_a_log_of_the_future() {
-        let mut clock = EventClock::new(5_000, 100);
+        let mut clock = clock(5_000, 100);
         assert_eq!([clock.read(3_000, 100), clock.read(3_050, 150), clock.last_ms()], [5_000, 5_050, 5_050]);
     }
 
     #[test]
-    fn a_jump_ahead_is_followed_at_once_and_a_monotonic_clock_that_stands_is_not_counted() {
-        let mut clock = EventClock::new(0, 50);
+    fn a_small_jump_ahead_is_followed_at_once_and_a_monotonic_clock_that_stands_is_not_counted() {
+        let mut clock = clock(0, 50);
         assert_eq!([clock.read(1_000, 50), clock.read(61_000, 51), clock.read(61_000, 40)], [1_000, 61_000, 61_000]);
         assert_eq!(clock.read(0, 52), 61_001, "one millisecond has passed since it was 51");
+    }
+
+    #[test]
+    fn a_jump_of_just_the_bound_is_followed_and_one_of_more_is_not() {
+        let mut clock = clock(0, 0);
+        assert_eq!([clock.read(1_000, 0), clock.read(1_001 + HOUR, 1)], [1_000, 1_001 + HOUR]);
+        assert_eq!(clock.jump(), None);
+        assert_eq!(clock.read(1_003 + 2 * HOUR, 2), 1_002 + HOUR);
+        assert_eq!(clock.jump().map(|jump| jump.ahead_ms()), Some(HOUR + 1));
+    }
+
+    #[test]
+    fn a_year_ahead_for_two_seconds_leaves_no_trace() {
+        let year = 365 * 24 * HOUR;
+        let mut clock = clock(0, 0);
+        assert_eq!([clock.read(1_000, 0), clock.read(year, 500), clock.read(year, 2_500)], [1_000, 1_500, 3_500]);
+        let jump = clock.jump().unwrap();
+        assert_eq!((jump.wall_ms, jump.event_ms, jump.lasts_ms), (year, 3_500, 2_000));
+        assert_eq!([clock.read(3_600, 2_600), clock.read(4_000, 3_000)], [3_600, 4_000]);
+        assert_eq!(clock.jump(), None);
+    }
+
+    #[test]
+    fn what_is_accepted_is_taken_over_for_good() {
+        let mut clock = clock(0, 0);
+        assert_eq!([clock.read(1_000, 0), clock.read(9 * HOUR, 10)], [1_000, 1_010]);
+        assert_eq!((clock.accept(9 * HOUR), clock.jump()), (9 * HOUR - 1_010, None));
+        assert_eq!([clock.read(9 * HOUR + 1, 11), clock.read(1_000, 20)], [9 * HOUR + 1, 9 * HOUR + 10]);
+        assert_eq!(clock.accept(1_000), 0, "it never goes back");
+        assert_eq!(clock.last_ms(), 9 * HOUR + 10);
+    }
+
+    #[test]
+    fn a_clock_that_was_off_for_a_day_believes_what_the_wall_clock_says_first_and_nothing_after() {
+        let mut clock = clock(1_000, 0);
+        assert_eq!([clock.read(24 * HOUR, 5), clock.read(48 * HOUR, 6)], [24 * HOUR, 24 * HOUR + 1]);
+        assert!(clock.jump().is_some());
+    }
+
+    #[test]
+    fn one_that_goes_on_where_another_was_believes_nothing_else() {
+        let mut before = clock(0, 0);
+        before.read(1_000, 100);
+        let mut after = EventClock::going_on(900, before.known(), HOUR);
+        assert_eq!(after.read(9 * HOUR, 5_100), 6_000, "five seconds have passed");
+        assert!(after.jump().is_some());
+        assert_eq!(after.read(7_000, 5_200), 7_000);
+        let mut behind = EventClock::going_on(8_000, (1_000, 100), HOUR);
+        assert_eq!(behind.read(2_000, 200), 8_100, "but not before the log's last event");
     }
 }

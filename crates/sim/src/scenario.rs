@@ -69,6 +69,8 @@ pub struct ClockPlan {
     pub set_permille: u64,
     /// By at most so many milliseconds, back or ahead.
     pub set_ms: u64,
+    /// How far it may jump ahead and be followed.
+    pub jump_ms_max: u64,
 }
 
 /// What clients do.
@@ -306,7 +308,7 @@ fn draw_room(rng: &mut Rng, ledger: &mut LedgerLimits) {
 
 fn draw_clock(rng: &mut Rng) -> ClockPlan {
     let set_permille = if rng.chance(700) { 0 } else { rng.pick(&[10, 100]) };
-    ClockPlan { set_permille, set_ms: rng.pick(&[50, 1_000]) }
+    ClockPlan { set_permille, set_ms: rng.pick(&[50, 1_000]), jump_ms_max: rng.pick(&[300, u64::MAX]) }
 }
 
 fn draw_work(dice: &Rng) -> WorkPlan {

@@ -91,6 +91,9 @@ fn balancer(state: &pb::BalancerState, found: &mut impl FnMut(&'static str, Stri
             }
         }
     }
+    if state.clock_jump_ms > 0 {
+        found("clock_jumped", notices::clock_jumped(state));
+    }
     if let Some(stored) = &state.stored {
         if stored.full {
             found("disk_full", "the disk is full: submissions are refused until there is room".to_owned());

@@ -77,6 +77,8 @@ fn balancer(state: &pb::BalancerState) -> Value {
         "search_waits": state.search_waits,
         "search_cost": state.search_cost,
         "clock_ahead_ms": state.clock_ahead_ms,
+        "clock_jump_ms": state.clock_jump_ms,
+        "clock_refuses": state.clock_refuses,
         "stored": state.stored.as_ref().map(stored),
         "awaited": state.awaited.iter().map(awaited).collect::<Vec<_>>(),
         "undecided_ms": state.undecided_ms,

@@ -84,6 +84,9 @@ fn balancer(text: &mut String, state: &pb::BalancerState) {
         let ahead = Duration::from_millis(state.clock_ahead_ms);
         let _ = writeln!(text, "  event time is {ahead:.1?} ahead of the wall clock, which was set back");
     }
+    if state.clock_jump_ms > 0 {
+        let _ = writeln!(text, "  {}", notices::clock_jumped(state));
+    }
     if let Some(stored) = &state.stored {
         on_disk(text, stored);
     }
@@ -300,6 +303,8 @@ mod tests {
                 search_waits: 1_200,
                 search_cost: 67_108_864,
                 clock_ahead_ms: 2000,
+                clock_jump_ms: 0,
+                clock_refuses: false,
             })),
         }
     }

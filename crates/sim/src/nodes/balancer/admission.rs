@@ -37,7 +37,7 @@ pub(super) struct Clock {
 impl Clock {
     pub(super) fn new(time_ms: u64, ahead_ms: u64, cx: &Cx) -> Clock {
         let rng = cx.rng.fork(ahead_ms ^ cx.net.now());
-        let event = EventClock::new(time_ms, cx.net.now());
+        let event = EventClock::new(time_ms, cx.net.now(), cx.scenario.clock.jump_ms_max);
         Clock { event, ahead_ms: ahead_ms.cast_signed(), plan: cx.scenario.clock, rng }
     }
 
