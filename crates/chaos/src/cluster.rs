@@ -20,6 +20,7 @@ use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus,
 use super::{
     clients::channel,
     proxy::Proxies,
+    secure,
     shape::{End, Link, Node, Shape},
 };
 
@@ -60,7 +61,12 @@ impl Place {
     }
 
     pub fn url(&self, node: Node) -> String {
-        format!("http://{}", self.address(node))
+        format!("{}://{}", secure::scheme(), self.address(node))
+    }
+
+    /// Certificates, in a run with TLS.
+    pub fn certs(&self) -> PathBuf {
+        self.folder.join("certs")
     }
 
     pub fn data(&self) -> PathBuf {
@@ -84,7 +90,7 @@ impl Place {
 
     fn command(&self, node: Node, proxies: &Proxies) -> Command {
         let url = |to: Node| match proxies.address(Link { from: End::Node(node), to }) {
-            Some(proxy) => format!("http://{proxy}"),
+            Some(proxy) => format!("{}://{proxy}", secure::scheme()),
             // It is never dialled from here.
             None => self.url(to),
         };
@@ -108,6 +114,7 @@ impl Place {
             flags.push(("data", self.data().display().to_string()));
             flags.push(("checkpoint-bytes", CHECKPOINT_BYTES.to_string()));
         }
+        flags.extend(secure::flags(&self.certs(), node));
         let mut command = Command::new(self.program(node));
         for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("DOVETAIL_")) {
             command.env_remove(name);

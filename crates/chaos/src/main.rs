@@ -15,7 +15,7 @@
 //! | module | what it is |
 //! |---|---|
 //! | [`shape`], [`plan`], [`workload`] | what a seed stands for |
-//! | [`cluster`], [`proxy`], [`inject`] | processes and links, and what is done to them |
+//! | [`cluster`], [`proxy`], [`inject`], [`secure`] | processes and links, and what is done to them |
 //! | [`clients`], [`marks`], [`tap`] | who talks to the cluster |
 //! | [`truth`], [`audit`], [`disk`] | what must hold |
 //! | [`run`], [`journal`], [`report`] | a run, what happened in it, what is shown of it |
@@ -32,6 +32,7 @@ mod plan;
 mod proxy;
 mod report;
 mod run;
+mod secure;
 mod shape;
 mod tap;
 mod truth;
@@ -88,6 +89,9 @@ struct Arguments {
     /// Keeps the record of a run without violations too.
     #[arg(long)]
     keep: bool,
+    /// Nodes and clients speak TLS, with certificates on both sides.
+    #[arg(long)]
+    tls: bool,
     /// Prints JSON instead of text.
     #[arg(long)]
     json: bool,
@@ -120,6 +124,9 @@ fn chaos(arguments: &Arguments) -> io::Result<bool> {
         return Err(io::Error::new(io::ErrorKind::NotFound, text));
     }
     fs::create_dir_all(&options.place.folder)?;
+    if arguments.tls {
+        secure::make(&options.place.certs(), options.place.ip, options.place.shape)?;
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let began = Instant::now();
     let sums = runtime.block_on(run::run(options.clone(), Progress { quiet: arguments.json }))?;

@@ -15,6 +15,7 @@ use tokio::time::sleep;
 use super::{
     journal::{Journal, Sums},
     run::Options,
+    secure,
 };
 
 /// A line now and then, to stderr.
@@ -134,12 +135,13 @@ fn quantiles(times: &[Duration]) -> Option<[u64; 4]> {
 pub fn again(options: &Options) -> String {
     let shape = options.place.shape;
     format!(
-        "cargo run --release -p dovetail-chaos -- --seed {} --seconds {} --matchers {} --gatherers {} --slices {} --rate {}",
+        "cargo run --release -p dovetail-chaos -- --seed {} --seconds {} --matchers {} --gatherers {} --slices {} --rate {}{}",
         options.seed,
         options.lasts.as_secs(),
         shape.matchers,
         shape.gatherers,
         shape.slices,
-        options.rate
+        options.rate,
+        if secure::scheme() == "https" { " --tls" } else { "" }
     )
 }

@@ -32,6 +32,7 @@ use super::{
     plan,
     proxy::Proxies,
     report::Progress,
+    secure,
     shape::{End, Group, Link, Node},
     tap::Tap,
     truth::{Truth, lock},
@@ -224,7 +225,7 @@ impl Run {
     fn client_url(&self, group: Group) -> String {
         let link = Link { from: End::Clients(group), to: Node::Balancer };
         let address = self.injector.cluster.proxies.address(link).expect("every group has a link");
-        format!("http://{address}")
+        format!("{}://{address}", secure::scheme())
     }
 
     async fn round(&mut self, round: u64, left: Duration) {

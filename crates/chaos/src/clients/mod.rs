@@ -17,10 +17,11 @@ use std::{
 
 use dovetail::client::{Client, ClientError};
 use dovetail::pb::{EndReason, Match};
+use dovetail::rpc::Traffic;
 use tokio::sync::watch as signal;
 use tonic::transport::{Channel, Endpoint};
 
-use super::{journal::Journal, workload::Pool};
+use super::{journal::Journal, secure, workload::Pool};
 
 /// Longest wait for an answer before a call is given up and made again.
 pub const ANSWER: Duration = Duration::from_secs(6);
@@ -202,8 +203,9 @@ impl Shared {
 
     /// A connection, however long it takes.
     pub async fn connect(&self, url: &str) -> Client {
+        let options = secure::options();
         loop {
-            match tokio::time::timeout(ANSWER, Client::connect(url)).await {
+            match tokio::time::timeout(ANSWER, Client::connect_with(url, &options)).await {
                 Ok(Ok(client)) => return client,
                 Ok(Err(error)) => self.survive("connecting", &error).await,
                 Err(_) => self.journal.count("retries", 1),
@@ -214,8 +216,8 @@ impl Shared {
 
 /// A channel that is connected when it is used, and soon notices a silent end.
 pub fn channel(url: &str) -> Result<Channel, tonic::transport::Error> {
-    let endpoint = Endpoint::from_shared(url.to_owned())?.connect_timeout(Duration::from_secs(3)).tcp_nodelay(true);
+    let endpoint = Endpoint::from_shared(url.to_owned())?.connect_timeout(Duration::from_secs(3));
     let endpoint =
         endpoint.http2_keep_alive_interval(Duration::from_secs(3)).keep_alive_timeout(Duration::from_secs(6));
-    Ok(endpoint.connect_lazy())
+    Ok(endpoint.connect_with_connector_lazy(Traffic::default().connector(secure::trust())))
 }

@@ -9,6 +9,7 @@ use super::{POLL, Run};
 use crate::{
     clients::watch::{self, Seen},
     marks::inspect,
+    secure,
     shape::Node,
     truth::lock,
 };
@@ -76,7 +77,7 @@ impl Run {
     /// What there is to read since the last audit, on a new connection.
     async fn read_again(&self) -> Option<Vec<Seen>> {
         let reading = async {
-            let client = Client::connect(self.options.place.url(Node::Balancer)).await?;
+            let client = Client::connect_with(self.options.place.url(Node::Balancer), &secure::options()).await?;
             watch::read_again(&client, self.audit.through).await
         };
         match timeout(self.options.bound, reading).await {
