@@ -164,6 +164,7 @@ impl MatcherReader {
         let Some(Message::Hello(hello)) = stream.message().await?.and_then(|response| response.message) else {
             return Err(LinkError::NoHello);
         };
+        self.link.way().check(hello.peer.as_ref())?;
         node.identity.check(hello.peer.as_ref())?;
         let known = match check_slices(&cursors, &hello.slices) {
             // What is gone was known not to concern this shard before the answer came: it asks again.

@@ -24,7 +24,7 @@ mod traffic;
 mod way;
 mod wire;
 
-pub use caller::{Caller, ClientId, Connection};
+pub use caller::{Caller, ClientId, Connection, Port};
 pub use clients::{
     CutAnswer, Decisions, ResponseStream, ask_cut, fetch_retirements, fit, inspect, subscribe_decisions, unavailable,
     until_stopped,

@@ -151,6 +151,10 @@ pub struct NodeSettings {
     pub index: u32,
     /// Where it listens; port 0 takes a free one.
     pub listen: SocketAddr,
+    /// Where it listens for nodes only; none where it listens for clients.
+    pub listen_nodes: Option<SocketAddr>,
+    /// Where it listens for operators only; none where it listens for the others.
+    pub listen_operators: Option<SocketAddr>,
     /// The log's folder. Only a balancer has one.
     pub data: PathBuf,
     /// What is logged, and how.

@@ -52,6 +52,9 @@ pub async fn run(settings: UpSettings, stop: Shutdown, started: impl FnOnce(&Sta
             role,
             index,
             listen,
+            // Nodes of one process do not dial one another.
+            listen_nodes: None,
+            listen_operators: None,
             data: settings.data.clone(),
             log: settings.log.clone(),
             tls: settings.tls.clone(),

@@ -10,7 +10,7 @@ use crate::{
 };
 
 fn caller() -> Caller {
-    let connection = Connection { number: 1, address: IpAddr::from([10, 0, 0, 1]), proved: None };
+    let connection = Connection { number: 1, address: IpAddr::from([10, 0, 0, 1]), port: rpc::Port::ALL, proved: None };
     Caller { client: ClientId::Address(connection.address), connection }
 }
 

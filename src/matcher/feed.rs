@@ -62,6 +62,7 @@ pub(super) async fn session(node: Arc<Node>, health: Health, session: Shutdown) 
 async fn first_feed(node: &Node, link: &Link, session: &Shutdown) -> Option<(String, SliceCut, Feed)> {
     link.keep(session, || async {
         let (hello, mut feed) = subscribe(node, link, None).await?;
+        link.way().check(hello.peer.as_ref())?;
         node.identity.check(hello.peer.as_ref())?;
         let cut = read_cut(EventId(hello.after), &mut feed).await?;
         link.read(cut.through);
@@ -99,6 +100,7 @@ async fn read_feed(
                     Err(LinkError::Behind(reason)) => return Ok(reason),
                     subscribed => subscribed?,
                 };
+                link.way().check(hello.peer.as_ref())?;
                 node.identity.check(hello.peer.as_ref())?;
                 link.read(after);
                 feed

@@ -4,7 +4,10 @@ use std::{
     io,
     net::IpAddr,
     pin::Pin,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     task::{Context, Poll},
     time::Duration,
 };
@@ -21,7 +24,7 @@ use tokio_util::sync::WaitForCancellationFutureOwned;
 use tonic::transport::server::Connected;
 
 use super::{
-    Connection, Wire,
+    Connection, Port, Wire,
     connections::{Bounds, Connections, Full, Place},
     seldom::Seldom,
 };
@@ -102,20 +105,40 @@ impl AsyncWrite for Socket {
     }
 }
 
-/// Connections that have begun to speak HTTP/2. Whoever does not in time, or is one too many, is closed.
+/// Connections that have begun to speak HTTP/2, of all ports. Whoever does not in time, or is one too many, is closed.
 pub(super) fn accept(
-    listener: TcpListener,
+    listeners: Vec<(TcpListener, Port)>,
     open: Connections,
     handshake_max: Duration,
     tls: Option<Tls>,
 ) -> ReceiverStream<io::Result<Socket>> {
     let (accepted, connections) = mpsc::channel(64);
-    let handshakes = Arc::new(Handshakes { tls, most: handshake_max, failed: Seldom::new(FAILED_EVERY) });
-    tokio::spawn(async move {
-        let (mut number, refused) = (0, Seldom::new(REFUSED_EVERY));
+    let handshakes = Handshakes { tls, most: handshake_max, failed: Seldom::new(FAILED_EVERY) };
+    let entrance =
+        Entrance { accepted, open, number: AtomicU64::new(0), refused: Seldom::new(REFUSED_EVERY), handshakes };
+    let entrance = Arc::new(entrance);
+    for (listener, port) in listeners {
+        tokio::spawn(Arc::clone(&entrance).accept(listener, port));
+    }
+    ReceiverStream::new(connections)
+}
+
+/// What the ports of a node share.
+struct Entrance {
+    accepted: mpsc::Sender<io::Result<Socket>>,
+    open: Connections,
+    /// Of the last connection.
+    number: AtomicU64,
+    /// Tells of connections that were one too many.
+    refused: Seldom,
+    handshakes: Handshakes,
+}
+
+impl Entrance {
+    async fn accept(self: Arc<Self>, listener: TcpListener, port: Port) {
         loop {
             let stream = tokio::select! {
-                () = accepted.closed() => return,
+                () = self.accepted.closed() => return,
                 stream = listener.accept() => stream,
             };
             let Ok((stream, from)) = stream else {
@@ -123,26 +146,25 @@ pub(super) fn accept(
                 tokio::time::sleep(ACCEPT_AGAIN).await;
                 continue;
             };
-            number += 1;
-            let connection = Connection { number, address: from.ip().to_canonical(), proved: None };
-            let place = match open.admit(number, connection.address) {
+            let number = self.number.fetch_add(1, Ordering::Relaxed) + 1;
+            let connection = Connection { number, address: from.ip().to_canonical(), port, proved: None };
+            let place = match self.open.admit(number, connection.address) {
                 Ok(place) => place,
                 // Dropped, and so closed: who waits in the listener's queue would take the place of others there.
                 Err(full) => {
-                    say_refused(&refused, full, open.bounds(), connection.address);
+                    say_refused(&self.refused, full, self.open.bounds(), connection.address);
                     continue;
                 }
             };
-            let (accepted, handshakes) = (accepted.clone(), Arc::clone(&handshakes));
+            let entrance = Arc::clone(&self);
             tokio::spawn(async move {
-                if let Some(socket) = handshakes.in_time(stream, connection, place).await {
+                if let Some(socket) = entrance.handshakes.in_time(stream, connection, place).await {
                     // A server that stops takes no more.
-                    _ = accepted.send(Ok(socket)).await;
+                    _ = entrance.accepted.send(Ok(socket)).await;
                 }
             });
         }
-    });
-    ReceiverStream::new(connections)
+    }
 }
 
 fn say_refused(seldom: &Seldom, full: Full, bounds: Bounds, address: IpAddr) {
@@ -256,7 +278,7 @@ mod tests {
     ) -> (ReceiverStream<io::Result<Socket>>, std::net::SocketAddr) {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
-        (accept(listener, Connections::new(bounds), handshake_max, None), address)
+        (accept(vec![(listener, Port::ALL)], Connections::new(bounds), handshake_max, None), address)
     }
 
     const MANY: Bounds = Bounds { node: 100, address: 100, process: usize::MAX };

@@ -9,6 +9,34 @@ use tonic::codegen::http::Extensions;
 
 use crate::tls::Proved;
 
+/// Whom a port serves. Everybody, unless some have one of their own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Port {
+    /// Clients: `MatchService`.
+    pub clients: bool,
+    /// Other nodes: the feed, candidates, decisions.
+    pub nodes: bool,
+    /// Operators: `Inspect`, and reflection.
+    pub operators: bool,
+}
+
+impl Port {
+    /// A port for everybody.
+    pub const ALL: Port = Port { clients: true, nodes: true, operators: true };
+    /// A port for nodes only.
+    pub const NODES: Port = Port { clients: false, nodes: true, operators: false };
+    /// A port for operators only.
+    pub const OPERATORS: Port = Port { clients: false, nodes: false, operators: true };
+}
+
+impl fmt::Display for Port {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let all = [(self.clients, "clients"), (self.nodes, "nodes"), (self.operators, "operators")];
+        let served: Vec<_> = all.into_iter().filter(|(served, _)| *served).map(|(_, who)| who).collect();
+        f.write_str(&served.join(" and "))
+    }
+}
+
 /// A connection that was accepted. Clones are of the same.
 #[derive(Clone, Debug)]
 pub struct Connection {
@@ -16,6 +44,8 @@ pub struct Connection {
     pub number: u64,
     /// Where it comes from.
     pub address: IpAddr,
+    /// Whom the port it came by serves.
+    pub port: Port,
     /// Who is at its other end, by a certificate that our authority signs; none in plain text, and of who showed none.
     pub proved: Option<Arc<Proved>>,
 }
@@ -69,7 +99,7 @@ mod tests {
     fn who_proves_a_name_is_known_by_it_and_who_does_not_by_the_address() {
         let mut extensions = Extensions::new();
         assert!(Caller::of(&extensions).is_none());
-        let connection = Connection { number: 7, address: IpAddr::from([127, 0, 0, 9]), proved: None };
+        let connection = Connection { number: 7, address: IpAddr::from([127, 0, 0, 9]), port: Port::ALL, proved: None };
         extensions.insert(connection.clone());
         let caller = Caller::of(&extensions).unwrap();
         assert_eq!((caller.connection.number, caller.client.to_string()), (7, "127.0.0.9".to_owned()));

@@ -88,6 +88,7 @@ pub async fn subscribe_decisions(
     let mut stream = gatherer.decisions(pb::DecisionsRequest { peer: Some(identity.pb()), after: after.0 }).await?;
     match stream.message().await?.and_then(|response| response.message) {
         Some(pb::decisions_response::Message::Hello(hello)) => {
+            gatherer.check(hello.peer.as_ref())?;
             identity.check(hello.peer.as_ref())?;
             Ok((EventId(hello.floor), Decisions(stream)))
         }
@@ -103,6 +104,7 @@ pub async fn subscribe_decisions(
 pub async fn ask_cut(identity: &Identity, balancer: &Way) -> Result<CutAnswer, LinkError> {
     let peer = pb::Peer { log_id: String::new(), ..identity.pb() };
     let answer = balancer.cut(pb::CutRequest { peer: Some(peer) }).await?;
+    balancer.check(answer.peer.as_ref())?;
     Ok(CutAnswer {
         log_id: answer.peer.map(|peer| peer.log_id).unwrap_or_default(),
         cut: EventId(answer.cut),

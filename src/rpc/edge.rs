@@ -263,12 +263,30 @@ impl Shared {
         }
     }
 
+    /// Refuses calls by a port that serves others.
+    fn check_port(&self, caller: Option<&Caller>, service: &str) -> Result<(), Fault> {
+        let Some(port) = caller.map(|caller| caller.connection.port) else { return Ok(()) };
+        let (served, whom) = match service {
+            HEALTH => return Ok(()),
+            match_service_server::SERVICE_NAME => (port.clients, "clients"),
+            inspect_service_server::SERVICE_NAME => (port.operators, "operators"),
+            _ if REFLECTION.contains(&service) => (port.operators, "operators"),
+            _ => (port.nodes, "nodes"),
+        };
+        if served {
+            return Ok(());
+        }
+        let text = format!("this port of {} is for {port}; {service} is at its port for {whom}", self.here);
+        Err(Fault::new(Reason::OtherNode, text).with("role", self.role).with("index", self.index))
+    }
+
     /// Lets a call in, or says why not.
     fn admit(&self, path: &str, caller: Option<&Caller>) -> Result<Admitted, Fault> {
         let (service, method) = path.strip_prefix('/').unwrap_or(path).split_once('/').unwrap_or((path, ""));
         if let Some(fault) = self.refuse(service, method) {
             return Err(fault);
         }
+        self.check_port(caller, service)?;
         self.check_node(caller, service, method)?;
         let kind = Shared::kind(service, method);
         let permit = match kind {
@@ -518,6 +536,7 @@ mod tests {
     use tonic_types::StatusExt as _;
 
     use super::*;
+    use crate::rpc::{ClientId, Connection, Port};
 
     #[test]
     fn timeouts_are_read_as_grpc_writes_them() {
@@ -583,6 +602,40 @@ mod tests {
             assert_eq!(refused(&matcher, path).code(), Code::Unimplemented, "{path:?}");
         }
         assert!(matcher.admit("/dovetail.v1.InspectService/Inspect", None).is_ok());
+    }
+
+    #[test]
+    fn a_port_serves_those_it_is_for_and_names_the_port_for_the_others() {
+        let balancer = shared(Role::Balancer, 9);
+        let by = |port| {
+            let connection =
+                Connection { number: 1, address: std::net::Ipv4Addr::LOCALHOST.into(), port, proved: None };
+            Caller { client: ClientId::Address(connection.address), connection }
+        };
+        let clients = Port { clients: true, ..Port { nodes: false, operators: false, ..Port::ALL } };
+        let services = [
+            (match_service_server::SERVICE_NAME, clients, "its port for clients"),
+            (feed_service_server::SERVICE_NAME, Port::NODES, "its port for nodes"),
+            (inspect_service_server::SERVICE_NAME, Port::OPERATORS, "its port for operators"),
+            (REFLECTION[1], Port::OPERATORS, "its port for operators"),
+        ];
+        for (service, own, whom) in services {
+            for port in [clients, Port::NODES, Port::OPERATORS] {
+                match balancer.check_port(Some(&by(port)), service) {
+                    Ok(()) => assert_eq!(port, own, "{service}"),
+                    Err(fault) => {
+                        let text = Status::from(fault).message().to_owned();
+                        assert!(
+                            port != own && text.contains(whom) && text.contains(&format!("is for {port};")),
+                            "{text}"
+                        );
+                    }
+                }
+                assert!(balancer.check_port(Some(&by(port)), HEALTH).is_ok());
+            }
+            assert!(balancer.check_port(Some(&by(Port::ALL)), service).is_ok());
+            assert!(balancer.check_port(None, service).is_ok(), "a call of this process");
+        }
     }
 
     #[test]

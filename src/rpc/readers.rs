@@ -307,7 +307,10 @@ mod tests {
 
     fn caller(last: u8) -> Caller {
         let address = IpAddr::from([10, 0, 0, last]);
-        Caller { connection: Connection { number: 1, address, proved: None }, client: ClientId::Address(address) }
+        Caller {
+            connection: Connection { number: 1, address, port: crate::rpc::Port::ALL, proved: None },
+            client: ClientId::Address(address),
+        }
     }
 
     /// A stream that only ends with its place.

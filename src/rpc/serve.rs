@@ -3,10 +3,12 @@
 use std::{net::SocketAddr, time::Duration};
 
 use thiserror::Error;
+use tokio::net::TcpListener;
 use tonic::{service::Routes, transport::Server};
 use tonic_health::ServingStatus;
 
 use super::{
+    Port,
     accept::{HANDSHAKE_MAX, accept},
     edge::{Edge, HEALTH, REFLECTION, services_of},
 };
@@ -80,7 +82,8 @@ fn hint(error: &std::io::Error) -> &'static str {
 /// A bound socket. Bound before anything else starts, so that a taken port is the first thing a user hears of.
 #[derive(Debug)]
 pub struct Listener {
-    listener: tokio::net::TcpListener,
+    /// The first is that for clients.
+    listeners: Vec<(TcpListener, Port)>,
     address: SocketAddr,
     tls: Option<Tls>,
 }
@@ -92,9 +95,23 @@ impl Listener {
     /// When the address is taken or not this machine's.
     pub async fn bind(address: SocketAddr) -> Result<Listener, RunError> {
         let refused = |source| RunError::Listen { address, source };
-        let listener = tokio::net::TcpListener::bind(address).await.map_err(refused)?;
+        let listener = TcpListener::bind(address).await.map_err(refused)?;
         let address = listener.local_addr().map_err(refused)?;
-        Ok(Listener { listener, address, tls: None })
+        Ok(Listener { listeners: vec![(listener, Port::ALL)], address, tls: None })
+    }
+
+    /// A port of its own for some; the others no longer serve those.
+    async fn and(mut self, address: Option<SocketAddr>, port: Port) -> Result<Listener, RunError> {
+        let Some(address) = address else { return Ok(self) };
+        let listener = TcpListener::bind(address).await.map_err(|source| RunError::Listen { address, source })?;
+        for (_, other) in &mut self.listeners {
+            other.clients &= !port.clients;
+            other.nodes &= !port.nodes;
+            other.operators &= !port.operators;
+        }
+        tracing::info!(%address, serves = %port, "listening at a port of its own");
+        self.listeners.push((listener, port));
+        Ok(self)
     }
 
     /// Binds where a node of a cluster listens, and reads its certificates, which have to name it.
@@ -104,7 +121,8 @@ impl Listener {
     pub async fn of(cluster: &str, node: &NodeSettings) -> Result<Listener, RunError> {
         let own = NodeName { cluster: cluster.to_owned(), role: node.role, index: node.index };
         let tls = node.tls.clone().map(|settings| Tls::load(settings, Some(own))).transpose()?;
-        Ok(Listener::bind(node.listen).await?.with(tls))
+        let listener = Listener::bind(node.listen).await?.and(node.listen_nodes, Port::NODES).await?;
+        Ok(listener.and(node.listen_operators, Port::OPERATORS).await?.with(tls))
     }
 
     /// The same, in TLS if there are certificates.
@@ -119,7 +137,7 @@ impl Listener {
         self.tls.clone()
     }
 
-    /// Where it listens.
+    /// Where it listens for clients.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
@@ -134,7 +152,7 @@ impl Listener {
         if let Some(tls) = self.tls.clone() {
             tokio::spawn(tls.watch(stop.clone()));
         }
-        let connections = accept(self.listener, edge.connections(), HANDSHAKE_MAX, self.tls);
+        let connections = accept(self.listeners, edge.connections(), HANDSHAKE_MAX, self.tls);
         tokio::spawn(edge.connections().close_idle(limits.connection_idle_ms_max, stop.clone()));
         let mut builder = Server::builder();
         if limits.connection_age_ms_max > 0 {

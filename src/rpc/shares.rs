@@ -195,12 +195,15 @@ pub(super) mod tests {
     use std::net::IpAddr;
 
     use super::*;
-    use crate::rpc::Connection;
+    use crate::rpc::{Connection, Port};
 
     /// A caller from an address that ends so, by a connection.
     pub(in crate::rpc) fn caller(last: u8, number: u64) -> Caller {
         let address = IpAddr::from([10, 0, 0, last]);
-        Caller { connection: Connection { number, address, proved: None }, client: ClientId::Address(address) }
+        Caller {
+            connection: Connection { number, address, port: Port::ALL, proved: None },
+            client: ClientId::Address(address),
+        }
     }
 
     #[test]

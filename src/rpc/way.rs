@@ -13,6 +13,7 @@ use crate::pb::{
     decisions_service_client::DecisionsServiceClient, decisions_service_server::DecisionsService,
     feed_service_client::FeedServiceClient, feed_service_server::FeedService, node_service_client::NodeServiceClient,
 };
+use crate::settings::Role;
 use crate::tls::Trust;
 
 /// What a balancer serves to nodes.
@@ -150,6 +151,22 @@ impl Way {
         &self.traffic
     }
 
+    /// Refuses an answer of another node than the one that was dialled: an address in the wrong place of the settings. With certificates, its
+    /// certificate was that of the right one; this is for when there are none.
+    ///
+    /// # Errors
+    /// FAILED_PRECONDITION, with both.
+    pub fn check(&self, peer: Option<&pb::Peer>) -> Result<(), Status> {
+        let (Some(wanted), Some(peer)) = (&self.trust.wanted, peer) else { return Ok(()) };
+        if (pb::Role::from(wanted.role), wanted.index) == (peer.role(), peer.index) {
+            return Ok(());
+        }
+        let found = Role::try_from(peer.role()).map_or("a node of no role", Role::name);
+        let address = &self.address;
+        let text = format!("{wanted} was dialled at {address}, but who answers says that it is {found} {}", peer.index);
+        Err(Fault::new(Reason::PeerDiffers, text).into())
+    }
+
     fn channel(&self) -> Result<Channel, Status> {
         dial(&self.address, &self.traffic, self.trust.clone())
             .map_err(|error| Status::invalid_argument(format!("{}: {error}", self.address)))
@@ -251,5 +268,33 @@ impl Way {
             Some(near) => Messages::Near(near.decisions(Request::new(request)).await?.into_inner()),
             None => Messages::Far(Box::new(self.far_decisions()?.decisions(request).await?.into_inner())),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tls::NodeName;
+
+    #[test]
+    fn an_answer_of_another_node_than_was_dialled_is_refused_with_both() {
+        let wanted = NodeName { cluster: "c".to_owned(), role: Role::Matcher, index: 1 };
+        let trust = Trust { wanted: Some(wanted), ..Trust::default() };
+        let way = Way::new("http://10.0.0.2:7401", &Neighbours::default(), trust);
+        let peer = |role: pb::Role, index| pb::Peer { role: role.into(), index, ..Default::default() };
+        assert!(way.check(Some(&peer(pb::Role::Matcher, 1))).is_ok());
+        for (role, index, says) in [
+            (pb::Role::Matcher, 0, "it is matcher 0"),
+            (pb::Role::Gatherer, 1, "it is gatherer 1"),
+            (pb::Role::Unspecified, 1, "no role"),
+        ] {
+            let refused = way.check(Some(&peer(role, index))).unwrap_err();
+            assert_eq!(refused.code(), tonic::Code::FailedPrecondition);
+            let text = refused.message();
+            assert!(
+                text.contains("matcher 1 of cluster \"c\" was dialled at http://10.0.0.2:7401") && text.contains(says),
+                "{text}"
+            );
+        }
     }
 }

@@ -32,7 +32,9 @@ pub(super) fn settings(layers: &Layers, role: Role) -> Result<Settings, Settings
     let node = NodeSettings {
         role,
         index,
-        listen: listen(layers, tls.is_some(), addresses.of(role, index))?,
+        listen: listen(layers, "node.listen", tls.is_some(), addresses.of(role, index))?,
+        listen_nodes: other_port(layers, "node.listen_nodes", tls.is_some())?,
+        listen_operators: other_port(layers, "node.listen_operators", tls.is_some())?,
         data: data(layers)?,
         log: log(layers)?,
         tls,
@@ -46,7 +48,7 @@ pub(super) fn settings(layers: &Layers, role: Role) -> Result<Settings, Settings
 pub(super) fn up(layers: &Layers) -> Result<UpSettings, SettingsError> {
     let cluster = cluster(layers, how_many(layers, "cluster.matchers")?, how_many(layers, "cluster.gatherers")?)?;
     let tls = tls(layers)?;
-    let listen = listen(layers, tls.is_some(), "")?;
+    let listen = listen(layers, "node.listen", tls.is_some(), "")?;
     Ok(UpSettings {
         cluster,
         listen,
@@ -167,16 +169,24 @@ fn name(layers: &Layers) -> Result<String, SettingsError> {
 
 /// Where to listen. Without TLS only at loopback, unless it is said that the network may be trusted. A node that others reach at `own`,
 /// a loopback address, and that is not told where to listen, listens there.
-fn listen(layers: &Layers, tls: bool, own: &str) -> Result<SocketAddr, SettingsError> {
-    let (listen, origin) = text(layers, "node.listen")?;
+fn listen(layers: &Layers, key: &'static str, tls: bool, own: &str) -> Result<SocketAddr, SettingsError> {
+    let (listen, origin) = text(layers, key)?;
     let expected = "IP:PORT, such as 127.0.0.1:7400 or [::]:7400";
-    let listen: SocketAddr = listen.parse().map_err(|_| form("node.listen", &listen, expected, origin.clone()))?;
+    let listen: SocketAddr = listen.parse().map_err(|_| form(key, &listen, expected, origin.clone()))?;
     if tls || listen.ip().to_canonical().is_loopback() || switch(layers, "node.insecure")? {
         return Ok(listen);
     }
     match address::loopback(own) {
         Some(loopback) if origin == Origin::Default => Ok(SocketAddr::new(loopback, listen.port())),
-        _ => Err(SettingsError::PlainText { listen, origin }),
+        _ => Err(SettingsError::PlainText { key, listen, origin }),
+    }
+}
+
+/// A port for some of those whom the node serves; none when they share that of the others.
+fn other_port(layers: &Layers, key: &'static str, tls: bool) -> Result<Option<SocketAddr>, SettingsError> {
+    match text(layers, key)?.0.is_empty() {
+        true => Ok(None),
+        false => listen(layers, key, tls, "").map(Some),
     }
 }
 

@@ -113,10 +113,12 @@ pub enum SettingsError {
     },
     /// Others would read along.
     #[error(
-        "node.listen is {listen} (from {origin}), which others reach, and there is no TLS: give --tls-cert, --tls-key and \
+        "{key} is {listen} (from {origin}), which others reach, and there is no TLS: give --tls-cert, --tls-key and \
          --tls-ca (dovetail certs init makes them), or listen at 127.0.0.1, or say --insecure if the network may be trusted"
     )]
     PlainText {
+        /// The setting.
+        key: &'static str,
         /// Where it would listen.
         listen: std::net::SocketAddr,
         /// Where that came from.

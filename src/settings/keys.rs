@@ -115,6 +115,20 @@ pub const SETTINGS: &[Setting] = &[
         "IP:PORT",
         "Where to listen; port 0 takes a free one. Without TLS, at loopback only, or with --insecure",
     ),
+    text(
+        "node.listen_nodes",
+        "listen-nodes",
+        "",
+        "IP:PORT",
+        "Where other nodes are served, and nobody else; where clients are, if not given",
+    ),
+    text(
+        "node.listen_operators",
+        "listen-operators",
+        "",
+        "IP:PORT",
+        "Where operators are served (Inspect, reflection), and nobody else; where clients and nodes are, if not given",
+    ),
     count("node.index", "index", "0", (0, 1023), "Which node of its role this is, from 0"),
     text("node.data", "data", "/var/lib/dovetail", "DIR", "Folder of the log; only a balancer has one"),
     text(
@@ -479,6 +493,7 @@ impl Setting {
 
     /// Whether `program` has a flag for it. All settings may stand in a file that nodes share.
     pub fn is_flag_of(&self, program: Program) -> bool {
-        program != Program::Up || !matches!(self.key, "cluster.balancer" | "node.index")
+        program != Program::Up
+            || !matches!(self.key, "cluster.balancer" | "node.index" | "node.listen_nodes" | "node.listen_operators")
     }
 }

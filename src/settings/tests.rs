@@ -325,7 +325,7 @@ fn every_setting_of_the_file_reaches_its_field() {
     let file = File::new(
         "[cluster]\nname = \"c1\"\nslices = 7\nmatchers = [\"https://m:1\"]\ngatherers = [\"https://g:1\"]\n\
          balancer = \"https://b:1/\"\nblock = 8\nvirtual_nodes = 9\nlist_max = 10\n\
-         [node]\nlisten = \"[::1]:11\"\nindex = 0\ndata = \"/d\"\nlog = \"warn,dovetail=debug\"\nlog_format = \"json\"\ninsecure = false\n\
+         [node]\nlisten = \"[::1]:11\"\nlisten_nodes = \"10.0.0.1:12\"\nlisten_operators = \"127.0.0.1:13\"\nindex = 0\ndata = \"/d\"\nlog = \"warn,dovetail=debug\"\nlog_format = \"json\"\ninsecure = false\n\
          [tls]\ncert = \"/c.pem\"\nkey = \"/k.pem\"\nca = \"/a.pem\"\nclient_auth = \"required\"\n\
          [limits]\nwaiting_max = 12\nwaiting_total_max = 24\nwaiting_bytes_max = 1048577\nwaiting_bytes_total_max = 1048578\nelement_bytes_max = 1025\ncalls_max = 25\nwaits_max = 26\npayload_bytes_max = 13\nin_flight_max = 14\nhold_ms_max = 27\npools_prefix_max = 38\npools_client_max = 39\nsearch_cost_max = 1048578\nframe_events_max = 15\n\
          frame_bytes_max = 4096\nframe_age_ms_max = 17\nended_max = 18\nidempotency_max = 19\nidempotency_ms = 28000\nidempotency_total_max = 29\nclock_jump_ms_max = 2900\n\
@@ -348,6 +348,8 @@ fn every_setting_of_the_file_reaches_its_field() {
             role: Role::Gatherer,
             index: 0,
             listen: "[::1]:11".parse().unwrap(),
+            listen_nodes: Some("10.0.0.1:12".parse().unwrap()),
+            listen_operators: Some("127.0.0.1:13".parse().unwrap()),
             data: "/d".into(),
             log: LogSettings { filter: "warn,dovetail=debug".to_owned(), format: LogFormat::Json },
             tls: Some(TlsSettings {

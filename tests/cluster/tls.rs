@@ -219,6 +219,50 @@ async fn certificates_change_under_load_and_nobody_notices() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn clients_nodes_and_operators_can_have_ports_of_their_own() {
+    let mut cluster = Cluster::start_secure("tls-ports", SMALL, &[]).await;
+    let [nodes, operators] = [7410, 7420].map(|port| format!("{}:{port}", cluster.place.ip));
+    let to_nodes = format!("https://{nodes}");
+    for which in cluster.all() {
+        cluster.kill(which);
+        let own = [("listen-nodes", nodes.as_str()), ("listen-operators", &operators), ("balancer", &to_nodes)];
+        let flags = if which == Which::Balancer { &own[..] } else { &own[2..] };
+        let command = cluster.command_with(which, flags);
+        cluster.spawn_command(which, command);
+    }
+    let (code, _, stderr) = within(PATIENCE, "the balancer is there", async {
+        loop {
+            let done = cluster.dovetail(&["pool", "define", "any", "--rule", "true"]).await;
+            match done.0 {
+                Some(0) => return done,
+                _ => tokio::time::sleep(Duration::from_millis(50)).await,
+            }
+        }
+    })
+    .await;
+    assert_eq!(code, Some(0), "{stderr}");
+    let client = cluster.client().await;
+    let mut stream = client.submit("any", SubmitOptions::default()).await.unwrap();
+    let element = |key: &str| pb::Submission { key: key.to_owned(), ..Default::default() };
+    stream.send(vec![element("a"), element("b")]).await.unwrap();
+    let mut watch = client.watch(WatchOptions { pool: "any".to_owned(), ..WatchOptions::default() });
+    let mut matched = 0;
+    while matched == 0 {
+        let part = within(PATIENCE, "nodes reach the balancer at their port", watch.next()).await;
+        matched = part.unwrap().unwrap().matches.len();
+    }
+    // Everybody elsewhere is told where to go.
+    let error = client.inspect().await.unwrap_err().to_string();
+    assert!(error.contains("is for clients; dovetail.v1.InspectService is at its port for operators"), "{error}");
+    for (port, says) in [(&nodes, "is for nodes; "), (&operators, "is for operators; ")] {
+        let other = Client::connect_with(format!("https://{port}"), &cluster.options()).await.unwrap();
+        let error = other.list_pools().await.unwrap_err().to_string();
+        assert!(error.contains(says) && error.contains("at its port for clients"), "{error}");
+        assert_eq!(other.inspect().await.is_ok(), *port == operators);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn clients_are_told_at_once_what_is_the_matter() {
     let cluster = Cluster::start_secure("tls-clients", SMALL, &[("tls-client-auth", "required")]).await;
     let address = cluster.address(Which::Balancer);
