@@ -2,13 +2,12 @@
 
 use std::{
     collections::HashMap,
-    convert::Infallible,
     sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 
 use dovetail_core::{
-    ElementId, EventId, PoolId, WithdrawReason,
+    ElementId, EventId, Pool, PoolId, WithdrawReason,
     ledger::{KEY_BYTES_MAX, Outcome, OutcomeEnd},
 };
 use dovetail_rule::AttributeType;
@@ -22,7 +21,7 @@ use tonic::{Response, Status, Streaming, service::Routes};
 
 use super::{
     Node,
-    columns::Submitting,
+    columns::Checking,
     elements,
     errors::{self, RequestError},
     explain,
@@ -298,9 +297,9 @@ impl MatchService for Service {
         let pool = self.node.pools.named(&request.pool);
         let pool = pool.as_deref().ok_or(request.pool);
         let checked = submit::check(&self.node, &pool, || convert::submission(element));
-        let Ok(elements) =
-            Submitting::rows::<Infallible>([Ok(checked)].into_iter(), self.node.ledger_limits.key_secret);
-        let elements = elements.owned_by(access.owner());
+        let mut checking = Checking::default();
+        checking.push(checked).await;
+        let elements = checking.finish(self.node.ledger_limits.key_secret).owned_by(access.owner());
         let room = self.node.request_room(bytes).await?;
         let stream = self.node.next_stream();
         let submitted = self.request(|reply| Request::Submit { elements, stream, reply, room }).await?;
@@ -482,6 +481,9 @@ impl MatchService for Service {
         access.may(Verb::Define, &pool.name)?;
         let name = pool.name.clone();
         let definition = convert::pool_definition(pool).map_err(RequestError::Definition)?;
+        // What cannot be is refused here: it may be large, and nothing large waits for the engine.
+        let compiled = Pool::compile(PoolId(0), Arc::new(definition.clone()));
+        compiled.map_err(|error| RequestError::Define(error.into()))?;
         let defined = self.request(|reply| Request::Define { definition, client, reply }).await?;
         let defined = defined.map_err(RequestError::Define)?;
         if defined.created {

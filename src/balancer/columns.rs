@@ -1,7 +1,5 @@
 //! Batches of submissions on their way to the engine: checked, as columns.
 
-use std::convert::Infallible;
-
 use dovetail_core::{
     Pool,
     batch::{Batch, Column, KeySecret, Keyed},
@@ -14,6 +12,8 @@ use crate::convert::SubmittedColumns;
 
 /// Rows that are unpacked and checked before they become part of a batch.
 const ROWS_AT_A_TIME: usize = 1024;
+/// Rows that are checked before others go on.
+const ROWS_A_TURN: u32 = 256;
 
 /// Elements to let in, and those that were refused already.
 #[derive(Debug)]
@@ -29,38 +29,6 @@ pub(crate) struct Submitting {
 }
 
 impl Submitting {
-    /// From rows of one pool that are checked one by one. A row takes far more than its part of a batch, above all where a pool has many
-    /// attributes: so few of them are there at a time.
-    pub(crate) fn rows<E>(
-        rows: impl Iterator<Item = Result<Result<Checked, RowRefused>, E>>,
-        secret: KeySecret,
-    ) -> Result<Submitting, E> {
-        let (mut count, mut places, mut refused) = (0_u32, Vec::new(), Refusals::default());
-        let (mut checked, mut parts) = (Vec::new(), Vec::new());
-        for row in rows {
-            match row? {
-                Ok(row) => {
-                    checked.push(row);
-                    places.push(count);
-                }
-                Err(why) => refused.push(count, why),
-            }
-            count += 1;
-            if checked.len() == ROWS_AT_A_TIME {
-                parts.extend(Checked::batch(&checked));
-                checked.clear();
-            }
-        }
-        parts.extend(Checked::batch(&checked));
-        drop(checked);
-        let all: Vec<(&Batch, usize)> =
-            parts.iter().flat_map(|batch| (0..batch.len()).map(move |row| (batch, row))).collect();
-        let batch = if parts.len() > 1 { Batch::pick(all.iter().copied()) } else { parts.pop() };
-        let batch = batch.map(|batch| Keyed::new(batch, secret));
-        let places = (!refused.is_empty()).then(|| places.into());
-        Ok(Submitting { count: count as usize, batch, places, refused })
-    }
-
     /// Of which this is known to submit all; empty where nobody is asked.
     pub(super) fn owned_by(mut self, owner: &str) -> Submitting {
         if !owner.is_empty() {
@@ -70,7 +38,7 @@ impl Submitting {
     }
 
     /// From columns. They mean what the same rows would.
-    pub(super) fn columns(columns: &SubmittedColumns, pool: &Pool, limits: &LedgerLimits) -> Submitting {
+    pub(super) async fn columns(columns: &SubmittedColumns, pool: &Pool, limits: &LedgerLimits) -> Submitting {
         let order = order(columns, pool);
         if let Some(order) = &order {
             // The message may be larger than what is kept of it.
@@ -96,10 +64,56 @@ impl Submitting {
             ttl_ms: columns.ttl_ms(index),
             idempotency_key: columns.idempotency_key(index).into(),
         };
-        let rows =
-            (0..columns.count()).map(|index| Ok(client(index).check(pool, limits, || row(index)).map_err(Into::into)));
-        let Ok(submitting) = Submitting::rows::<Infallible>(rows, limits.key_secret);
-        submitting
+        let mut rows = Checking::default();
+        for index in 0..columns.count() {
+            rows.push(client(index).check(pool, limits, || row(index)).map_err(Into::into)).await;
+        }
+        rows.finish(limits.key_secret)
+    }
+}
+
+/// Rows of one pool that are checked one by one. A row takes far more than its part of a batch, above all where a pool has many
+/// attributes: so few of them are there at a time. And checking many takes a while, so that others go on in between.
+#[derive(Debug, Default)]
+pub(super) struct Checking {
+    count: u32,
+    checked: Vec<Checked>,
+    parts: Vec<Batch>,
+    places: Vec<u32>,
+    refused: Refusals,
+}
+
+impl Checking {
+    /// The next row.
+    pub(super) async fn push(&mut self, row: Result<Checked, RowRefused>) {
+        match row {
+            Ok(row) => {
+                self.checked.push(row);
+                self.places.push(self.count);
+            }
+            Err(why) => self.refused.push(self.count, why),
+        }
+        self.count += 1;
+        if self.checked.len() == ROWS_AT_A_TIME {
+            self.parts.extend(Checked::batch(&self.checked));
+            self.checked.clear();
+        }
+        if self.count.is_multiple_of(ROWS_A_TURN) {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// All rows came.
+    pub(super) fn finish(self, secret: KeySecret) -> Submitting {
+        let Checking { count, checked, mut parts, places, refused } = self;
+        parts.extend(Checked::batch(&checked));
+        drop(checked);
+        let all: Vec<(&Batch, usize)> =
+            parts.iter().flat_map(|batch| (0..batch.len()).map(move |row| (batch, row))).collect();
+        let batch = if parts.len() > 1 { Batch::pick(all.iter().copied()) } else { parts.pop() };
+        let batch = batch.map(|batch| Keyed::new(batch, secret));
+        let places = (!refused.is_empty()).then(|| places.into());
+        Submitting { count: count as usize, batch, places, refused }
     }
 }
 

@@ -4,7 +4,11 @@
 //! Invariants: E1 a call looks at a bounded number of elements, and answers within what clients take; E2 an element that is not on disk
 //! is in no answer.
 
-use dovetail_core::{ElementId, PoolDefinition, PoolId, batch::Batch, ledger::SubmitError};
+use dovetail_core::{
+    ElementId, PoolDefinition, PoolId,
+    batch::Batch,
+    ledger::{KEY_BYTES_MAX, SubmitError},
+};
 use dovetail_rule::{Row, Value};
 use prost::Message as _;
 use tokio::sync::SemaphorePermit;
@@ -45,6 +49,9 @@ impl Filter {
         let missing = RequestError::Missing { what: "no pool is named", field: "filter.pool" };
         let pb::ElementFilter { pool: name, key_prefix, attributes } = filter.ok_or(missing)?;
         errors::check_pool_name(&name)?;
+        if key_prefix.len() > KEY_BYTES_MAX {
+            return Err(RequestError::KeyLength { field: "filter.key_prefix", found: key_prefix.len() });
+        }
         let Some(pool) = node.pools.named(&name) else { return Err(RequestError::UnknownPool(name)) };
         let mut named = Vec::with_capacity(attributes.len());
         for (attribute, value) in attributes {

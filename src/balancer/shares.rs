@@ -1,7 +1,7 @@
 //! Bytes that all clients share, of which one client gets a part.
 //!
 //! A client's part is taken first, and what all share then: who waits for its own part keeps nothing from the others.
-//! Invariant: B1 no client has more than its part, and all together no more than there is; what is asked for above that counts as all.
+//! Invariant: M5 no client has more than its part, and all together no more than there is; what is asked for above that counts as all.
 
 use std::{
     collections::HashMap,

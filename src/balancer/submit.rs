@@ -1,6 +1,6 @@
 //! The `Submit` stream: batches in, ids out, in order, with a bounded number of batches on the way.
 
-use std::{convert::Infallible, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use dovetail_core::{
@@ -14,7 +14,7 @@ use tonic::{Status, Streaming};
 
 use super::{
     BATCH_ANSWER_BYTES, Node, REQUEST_BYTES,
-    columns::Submitting,
+    columns::{Checking, Submitting},
     errors::{self, RequestError},
     held::Room,
     messages::{DiskFull, Request, RowRefused, Submitted},
@@ -219,7 +219,7 @@ async fn take(
     };
     let answer_room = room.answer(count).await?;
     let room = room.request(encoded, bytes).await?;
-    let elements = check_batch(node, batch, pool.as_deref().ok_or(request.pool), count)?.owned_by(access.owner());
+    let elements = check_batch(node, batch, pool.as_deref().ok_or(request.pool), count).await?.owned_by(access.owner());
     let (reply, submitted) = oneshot::channel();
     let request = Request::Submit { elements, stream, reply, room };
     node.requests.tell(request).await.map_err(errors::stopping)?;
@@ -227,38 +227,42 @@ async fn take(
 }
 
 /// Checks what can be told of a batch without the engine. The pool, or the name that none has.
-fn check_batch(
+async fn check_batch(
     node: &Node,
     batch: Batch,
     pool: Result<&Pool, String>,
     count: usize,
 ) -> Result<Submitting, RequestError> {
     let limits = &node.ledger_limits;
+    let mut checking = Checking::default();
     match (batch, pool) {
         (Batch::Rows(rows), pool) => {
             let row_bytes_max = limits.element_bytes_max + PAYLOAD_BYTES_CAP + ROW_NAMES_BYTES;
-            let row = |(at, row): (usize, &Bytes)| match row.len() as u64 <= row_bytes_max {
-                true => match pb::Submission::decode(row.clone()) {
-                    Ok(row) => Ok(check(node, &pool, || convert::submission(row))),
-                    Err(error) => Err(RequestError::RowMalformed { row: at, error }),
-                },
-                // It is not unpacked: it may take many times as much then.
-                false => Ok(Err(too_large(row, limits))),
-            };
-            Submitting::rows(rows.packed().iter().enumerate().map(row), limits.key_secret)
+            for (at, packed) in rows.packed().iter().enumerate() {
+                let row = if packed.len() as u64 <= row_bytes_max {
+                    let row = pb::Submission::decode(packed.clone());
+                    let row = row.map_err(|error| RequestError::RowMalformed { row: at, error })?;
+                    check(node, &pool, || convert::submission(row))
+                } else {
+                    // It is not unpacked: it may take many times as much then.
+                    Err(too_large(packed, limits))
+                };
+                checking.push(row).await;
+            }
         }
         (Batch::Columns(columns), pool) => {
             let columns = SubmittedColumns::read(columns).map_err(RequestError::Columns)?;
             match pool {
-                Ok(pool) => Ok(Submitting::columns(&columns, pool, limits)),
+                Ok(pool) => return Ok(Submitting::columns(&columns, pool, limits).await),
                 Err(name) => {
-                    let rows = (0..count).map(|_| Ok(Err(unknown_pool(&name))));
-                    let Ok(refused) = Submitting::rows::<Infallible>(rows, limits.key_secret);
-                    Ok(refused)
+                    for _ in 0..count {
+                        checking.push(Err(unknown_pool(&name))).await;
+                    }
                 }
             }
         }
     }
+    Ok(checking.finish(limits.key_secret))
 }
 
 /// Checks what can be told of a row without the engine. The pool, or the name that none has.

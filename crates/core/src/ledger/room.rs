@@ -4,7 +4,7 @@
 //! eighth of all, in [`POOLS`] parts. What a pool has above its reserve counts against the rest, and of that a pool may have up to
 //! [`SHARE`] times what is left: so a pool that comes later finds more than its reserve. One pool alone gets 7 of 9 parts.
 //! Where the bound is small, there is no reserve, and the last ones go to whoever comes first.
-//! Invariants: R1 a pool that has less than its reserve is refused only for its own bound; R2 all pools together never have more than
+//! Invariants: M1 a pool that has less than its reserve is refused only for its own bound; M2 all pools together never have more than
 //! the bound.
 
 use super::SubmitError;
