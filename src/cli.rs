@@ -40,6 +40,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use tokio::runtime::{Builder, Runtime};
 
+use crate::memory;
 use error::CliError;
 
 /// Where a balancer is expected when nobody says otherwise.
@@ -136,14 +137,19 @@ async fn run(cli: Cli) -> Result<(), CliError> {
 const BLOCKING_THREADS: usize = 64;
 
 fn runtime() -> Result<Runtime, CliError> {
-    Builder::new_multi_thread().max_blocking_threads(BLOCKING_THREADS).enable_all().build().map_err(CliError::Runtime)
+    builder().build().map_err(CliError::Runtime)
+}
+
+fn builder() -> Builder {
+    let mut builder = Builder::new_multi_thread();
+    builder.max_blocking_threads(BLOCKING_THREADS).enable_all().on_thread_park(memory::on_park);
+    builder
 }
 
 /// For roles whose engine is most of what they do: between threads, a message is handed from one to the next, and each is woken
 /// for it. What takes long moves aside by itself.
 fn single_runtime() -> Result<Runtime, CliError> {
-    let mut builder = Builder::new_multi_thread();
-    builder.worker_threads(1).max_blocking_threads(BLOCKING_THREADS).enable_all().build().map_err(CliError::Runtime)
+    builder().worker_threads(1).build().map_err(CliError::Runtime)
 }
 
 /// Says what went wrong, and tells the shell.

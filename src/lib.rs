@@ -13,6 +13,7 @@ pub mod convert;
 pub mod crash;
 pub mod gatherer;
 pub mod matcher;
+pub mod memory;
 pub mod pb;
 pub mod rpc;
 mod secret;

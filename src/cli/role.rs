@@ -44,6 +44,7 @@ fn run(role: Role, matches: &ArgMatches) -> Result<(), CliError> {
     let settings = RoleFlags::from_matches(matches).load(role)?;
     telemetry::init(&settings.node.log);
     crate::crash::say_if_asked_for();
+    crate::memory::give_back().map_err(CliError::Runtime)?;
     let runtime = match role {
         Role::Balancer => runtime()?,
         Role::Matcher | Role::Gatherer => single_runtime()?,

@@ -29,6 +29,7 @@ pub async fn run(arguments: UpArgs) -> Result<(), CliError> {
     let settings = arguments.settings.load()?;
     telemetry::init(&settings.log);
     crate::crash::say_if_asked_for();
+    crate::memory::give_back().map_err(CliError::Runtime)?;
     let shutdown = Shutdown::on_signals().map_err(CliError::Runtime)?;
     let told = settings.clone();
     let started = move |started: &Started| {

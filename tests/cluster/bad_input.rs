@@ -480,7 +480,11 @@ async fn millions_of_empty_rows_or_columns_in_a_message_are_counted_and_refused(
     let empty = vec![Submission::default(); 1_500_000];
     let rows = pb::submit_request::Batch::Rows(pb::Rows::of(&empty));
     let attributes = vec![pb::AttributeColumn::default(); 1_500_000];
-    let columns = pb::submit_request::Batch::Columns(pb::Columns { attributes, ..Default::default() });
+    let columns = pb::submit_request::Batch::Columns(pb::Columns {
+        keys: Some(pb::TextColumn::default()),
+        attributes,
+        ..Default::default()
+    });
     for (batch, says) in [(rows, ["1500000 rows", "at most 65536"]), (columns, ["65 attribute columns", "at most 64"])]
     {
         let request = pb::SubmitRequest { pool: "duel".to_owned(), batch: Some(batch) };

@@ -51,7 +51,7 @@ pub use types::{
 use crate::{
     DefineError, ElementId, Event, EventId, EventKind, Place, Pool, PoolId, Reach, Retirement, ShardId, WithdrawReason,
     batch::{Batch, Fingerprint, Run},
-    hash::ElementMap,
+    hash::{ElementMap, shrink},
     planted::{Bug, Planted},
     reach::Marks,
     slice::{SliceCut, WHOLE_MAX, WaitingElement},
@@ -726,9 +726,11 @@ impl Ledger {
         self.timers.expires_not(id, expire_ms);
         if !self.reprobes.is_empty() {
             self.timers.searches_not(id, self.reprobes.remove(&id));
+            shrink(&mut self.reprobes);
         }
         if !self.closing.is_empty() {
             self.closing.remove(&id);
+            shrink(&mut self.closing);
         }
         self.elements.end(id, at, told.x);
         self.unstable.push_back(Unstable { x: told.x, element: id, at });

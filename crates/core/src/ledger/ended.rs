@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::elements::{Elements, Slot};
-use crate::{ElementId, EventId, batch::Fingerprint};
+use crate::{ElementId, EventId, batch::Fingerprint, hash::shrink};
 
 /// Which element has a key, or had it last, of those that wait or are remembered. In several maps, each of which grows at a time of
 /// its own: nobody waits until millions of keys have moved.
@@ -50,6 +50,7 @@ impl Keys {
         let map = self.map(key);
         if map.get(&key) == Some(&element) {
             map.remove(&key);
+            shrink(map);
         }
     }
 }
