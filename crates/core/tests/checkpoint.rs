@@ -252,7 +252,10 @@ fn said(ledger: &mut Ledger, elements: u64, time_ms: u64) -> Vec<String> {
     }
     said.push(format!("{:?}", ledger.due(u64::MAX, usize::MAX)));
     // In which order closed pools are looked at follows from when.
-    let mut dropping: Vec<String> = ledger.dropping(usize::MAX).iter().map(|kind| format!("{kind:?}")).collect();
+    let mut dropping = Vec::new();
+    while ledger.has_dropping() {
+        dropping.extend(ledger.dropping(100).iter().map(|kind| format!("{kind:?}")));
+    }
     dropping.sort();
     said.extend(dropping);
     said

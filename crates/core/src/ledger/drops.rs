@@ -121,7 +121,7 @@ impl Ledger {
     /// Withdraws who waits in closed pools. Goes through all elements, some at a time.
     fn sweep(&mut self, most: usize) -> Vec<EventKind> {
         let mut events = Vec::new();
-        let mut left = most.max(1) * ENDED_PER_WAITING;
+        let mut left = most.max(1).saturating_mul(ENDED_PER_WAITING);
         let Drops { sweep: (pools, after), unswept, .. } = &mut self.drops;
         if pools.is_empty() {
             (*pools, *after) = (std::mem::take(unswept), ElementId(0));
