@@ -397,8 +397,7 @@ impl Ledger {
         let waited = |element: &ElementId| self.elements.waits(*element).is_some() || known.contains(element);
         let left_out = |element: &ElementId| element.arrival() <= self.stable && !waited(element);
         let naming = self.naming.iter().filter(|&(&x, (element, _))| x > self.stable && left_out(element));
-        let left_in = |pool: &&PoolEntry| pool.dropped_at.is_none() || !self.planted.is(Bug::CutLeavesOutDropped);
-        let defined = self.pools.values().filter(|pool| pool.defined_at <= self.stable).filter(left_in);
+        let defined = self.pools.values().filter(|pool| pool.defined_at <= self.stable);
         let pools = defined.map(|entry| (entry.pool.id, Arc::clone(&entry.pool.definition))).collect();
         let left_out = naming.map(|(_, &(element, _))| element).collect();
         SliceCut { through: self.stable, pools, waiting, whole, left_out }

@@ -126,7 +126,6 @@ each_is_found! {
     a_checkpoint_that_forgets_which_pools_are_dropped_is_found: CheckpointForgetsClosed,
     a_pool_that_gets_the_number_of_another_is_found: PoolNumberReused,
     a_slice_that_forgets_a_pool_too_early_is_found: SliceForgetsClosed,
-    a_cut_without_pools_that_are_dropped_later_is_found: CutLeavesOutDropped,
     forgetting_idempotency_keys_by_count_is_found: IdempotencyForgottenByCount,
     forgetting_idempotency_keys_before_their_time_is_found: IdempotencyForgottenEarly,
 }
