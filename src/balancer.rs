@@ -40,14 +40,15 @@ use tokio::sync::{Semaphore, watch as signal};
 
 use crate::{
     convert::OutcomeChunk,
-    rpc::{self, Again, Answers, Edge, Identity, Inbox, Links, Listener, Neighbours, Readers, RunError},
+    pb,
+    rpc::{self, Again, Answers, Edge, Identity, Inbox, Links, Listener, Neighbours, Readers, Reads, RunError},
     settings::{Role, Settings},
     shutdown::Shutdown,
 };
-use engine::Engine;
+use engine::{Engine, Inboxes};
 use frame::PublishedFrame;
 use limit::Limit;
-use messages::{Event, Look, Request};
+use messages::{Event, Look, PoolSummary, Request};
 use pools::Pools;
 use presence::Followers;
 use shares::Shares;
@@ -74,8 +75,10 @@ const ANSWERS_BYTES: usize = 64 << 20;
 const FEEDS_EACH: usize = 4;
 /// Streams of stored retirements to one node at a time.
 const FETCHES_EACH: usize = 4;
-/// Decisions and questions that wait for the engine.
+/// Decisions that wait for the engine.
 const EVENTS: usize = 1024;
+/// Questions that wait for the engine.
+const READS: usize = 1024;
 /// Looks at waiting elements that wait for the engine.
 const LOOKS: usize = LISTINGS + EXPLANATIONS;
 
@@ -87,8 +90,10 @@ pub(crate) struct Node {
     pub(crate) placement: Placement,
     /// What makes events: taken only while there is room in flight.
     pub(crate) requests: Inbox<Request>,
-    /// Everything else.
+    /// What shards decided.
     pub(crate) events: Inbox<Event>,
+    /// Questions: they wait for what makes events.
+    pub(crate) reads: Inbox<Event>,
     /// What is looked at when there is nothing else.
     pub(crate) looks: Inbox<Look>,
     /// Frames on disk.
@@ -124,6 +129,9 @@ pub(crate) struct Node {
     /// Which matchers follow the log.
     pub(crate) followers: Arc<Followers>,
     pub(crate) links: Links,
+    /// All pools, by name, and the balancer's state: as many who ask share them.
+    pub(crate) listed: Reads<Vec<PoolSummary>>,
+    pub(crate) inspected: Reads<pb::InspectResponse>,
     pub(crate) started_ms: u64,
 }
 
@@ -172,9 +180,11 @@ pub async fn run(
     let ring = Arc::new(Ring::new(cluster.gatherers, cluster.virtual_nodes));
     let (requests, request_inbox) = Inbox::new(REQUESTS);
     let (events, event_inbox) = Inbox::new(EVENTS);
+    let (reads, read_inbox) = Inbox::new(READS);
     let (looks, look_inbox) = Inbox::new(LOOKS);
     let placement = Placement::new(cluster.slices, cluster.block, ring);
-    let (engine, parts) = Engine::start(store, &settings, placement.clone(), (request_inbox, event_inbox, look_inbox))?;
+    let inboxes = Inboxes { requests: request_inbox, events: event_inbox, reads: read_inbox, looks: look_inbox };
+    let (engine, parts) = Engine::start(store, &settings, placement.clone(), inboxes)?;
     let limits = settings.node.limits.clone();
     let percent = limits.client_share_percent;
     let limit = |most, what, name| Limit::new(most, percent, what, name);
@@ -187,6 +197,7 @@ pub async fn run(
         identity,
         requests,
         events,
+        reads,
         looks,
         frames: parts.frames,
         outcomes: parts.outcomes,
@@ -209,6 +220,8 @@ pub async fn run(
         answers: Answers::new(ANSWERS_BYTES, percent),
         followers: Followers::new(cluster.matchers),
         links,
+        listed: Reads::default(),
+        inspected: Reads::default(),
         started_ms: rpc::now_ms(),
         settings,
     });

@@ -73,7 +73,7 @@ pub(super) fn add(routes: Routes, node: &Arc<Node>, stop: &Shutdown) -> Routes {
 impl Node {
     /// Asks the engine something that makes no event.
     pub(super) async fn ask<T>(&self, event: impl FnOnce(oneshot::Sender<T>) -> Event) -> Result<T, Status> {
-        self.events.ask(event).await.map_err(errors::stopping)
+        self.reads.ask(event).await.map_err(errors::stopping)
     }
 
     /// Asks the engine for some of the elements that wait.
@@ -526,16 +526,28 @@ impl MatchService for Service {
         request: tonic::Request<pb::ListPoolsRequest>,
     ) -> Result<Response<pb::ListPoolsResponse>, Status> {
         let _call = self.node.calls.take(caller(&request).as_ref())?;
-        let room = self.unless_stopped(self.node.answer_room(caller(&request).as_ref())).await??;
-        let mut all = self.node.ask(|reply| Event::Pools { reply }).await?;
-        let access = access(&request);
-        if access.is_asked() {
-            all.retain(|pool| access.sees(&pool.definition.name));
-        }
-        let mut answer = list::pools(&all, request.into_inner())?;
-        let idempotency_ms = self.node.ledger_limits.idempotency_ms;
-        answer.pools.iter_mut().for_each(|pool| pool.idempotency_ms = idempotency_ms);
-        Ok(room.of(answer))
+        let (node, access) = (&self.node, access(&request));
+        let (caller, request) = (caller(&request), request.into_inner());
+        let listed = node.listed.answer(caller.as_ref(), || async {
+            let all = node.listed.get(|| async {
+                let mut all = node.ask(|reply| Event::Pools { reply }).await?;
+                all.sort_by(|a, b| a.definition.name.cmp(&b.definition.name));
+                Ok::<_, Status>(all)
+            });
+            let all = all.await?;
+            let mut answer = match access.is_asked() {
+                false => list::pools(&all, request)?,
+                true => {
+                    let seen = all.iter().filter(|pool| access.sees(&pool.definition.name));
+                    list::pools(&seen.cloned().collect::<Vec<_>>(), request)?
+                }
+            };
+            let idempotency_ms = node.ledger_limits.idempotency_ms;
+            answer.pools.iter_mut().for_each(|pool| pool.idempotency_ms = idempotency_ms);
+            let bytes = answer.encoded_len();
+            Ok((answer, bytes))
+        });
+        self.unless_stopped(listed).await?
     }
 
     async fn get_pool(

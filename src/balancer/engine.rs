@@ -1,5 +1,6 @@
-//! The task that owns the sequencer and the ledger: one inbox for what makes events, one for the rest, one clock. Looks at many
-//! elements have an inbox of their own, of which one small part is taken after a turn of the others: nobody waits for them.
+//! The task that owns the sequencer and the ledger: one inbox for what makes events, one for decisions, one for reads, one clock.
+//! Looks at many elements have an inbox of their own, of which one small part is taken after a turn of the others: nobody waits for
+//! them. Of the others, reads are taken one in four while writes wait, and writes as many as there are while no reads do.
 //!
 //! Nothing is acknowledged, broadcast or published before the log has it. The open frame goes to the log as soon as the
 //! disk is idle, so that one element goes at once and a flood goes in large frames.
@@ -61,12 +62,27 @@ const TIMERS: usize = 4096;
 const DROPS: usize = 512;
 /// Elements looked at for one part of a pool's waiting elements.
 const WAITING_PART: usize = 512;
+/// One of so many messages is a read while others wait: reads wait for writes, and a flood of neither keeps the other out.
+const READ_SHARE: usize = 4;
 /// Longest time without a look at the clock while a timer is set, in milliseconds: the clock may be set ahead.
 const LOOK_MS: u64 = 500;
 /// The same while none is.
 const LOOK_MS_IDLE: u64 = 60_000;
 /// What an event takes in a frame beside its attributes, key and payload, in bytes.
 const EVENT_BYTES: usize = 48;
+
+/// What an engine hears.
+#[derive(Debug)]
+pub(crate) struct Inboxes {
+    /// What makes events.
+    pub(crate) requests: mpsc::Receiver<Request>,
+    /// What shards decided.
+    pub(crate) events: mpsc::Receiver<Event>,
+    /// Questions.
+    pub(crate) reads: mpsc::Receiver<Event>,
+    /// Questions about many elements.
+    pub(crate) looks: mpsc::Receiver<Look>,
+}
 
 /// What others follow.
 pub(crate) struct Parts {
@@ -165,6 +181,7 @@ pub(crate) struct Engine {
     written: mpsc::UnboundedReceiver<Written>,
     requests: mpsc::Receiver<Request>,
     events: mpsc::Receiver<Event>,
+    reads: mpsc::Receiver<Event>,
     looks: mpsc::Receiver<Look>,
     threads: Vec<JoinHandle<()>>,
     /// Whether a writing thread has ended though it should not.
@@ -178,7 +195,7 @@ impl Engine {
         store: Store,
         settings: &Settings,
         placement: Placement,
-        (requests, events, looks): (mpsc::Receiver<Request>, mpsc::Receiver<Event>, mpsc::Receiver<Look>),
+        Inboxes { requests, events, reads, looks }: Inboxes,
     ) -> Result<(Engine, Parts), RunError> {
         let Store { log_id, log, results, maker, ledger, time_ms, log_bytes, results_floor, ledger_limits: _ } = store;
         let limits = &settings.node.limits;
@@ -260,6 +277,7 @@ impl Engine {
             written,
             requests,
             events,
+            reads,
             looks,
             threads,
             writers_gone: false,
@@ -282,6 +300,7 @@ impl Engine {
                 Some(written) = self.written.recv() => self.on_written(written)?,
                 Some(event) = self.events.recv() => self.on_event(event)?,
                 Some(request) = self.requests.recv(), if taking => self.next = Some(request),
+                Some(read) = self.reads.recv() => self.on_event(read)?,
                 Some(next) = self.looks.recv() => look = Some(next),
                 () = tokio::time::sleep_until(due) => {}
                 () = stop.given() => break,
@@ -309,13 +328,18 @@ impl Engine {
         // It may have been open while this process stood still.
         self.seal();
         let timely = self.keep_time();
-        for _ in 0..BATCH {
+        for message in 0..BATCH {
+            let read_first = message % READ_SHARE == 0;
             if let Ok(written) = self.written.try_recv() {
                 self.on_written(written)?;
             } else if let Ok(event) = self.events.try_recv() {
                 self.on_event(event)?;
+            } else if let Some(read) = read_first.then(|| self.reads.try_recv().ok()).flatten() {
+                self.on_event(read)?;
             } else if let Some(request) = self.next_request(timely) {
                 self.on_request(request);
+            } else if let Ok(read) = self.reads.try_recv() {
+                self.on_event(read)?;
             } else {
                 break;
             }
@@ -715,7 +739,7 @@ impl Engine {
             Event::Get { element, wait_ms, reply } => self.take_alone(Held::Get { element, wait_ms, reply }),
             Event::Explain { element, reply } => self.take_alone(Held::Explain { element, reply }),
             Event::Pool { name, reply } => _ = reply.send(self.ledger.pool_named(&name).map(PoolSummary::of)),
-            Event::Pools { reply } => _ = reply.send(self.pools()),
+            Event::Pools { reply } => _ = reply.send(self.ledger.pools().map(PoolSummary::of).collect()),
             Event::Cut { owned, reply } => _ = reply.send(self.ledger.cut(owned)),
             Event::Assigned { reply } => _ = reply.send(self.sequencer.assigned()),
             Event::Standing { reply } => {
@@ -889,12 +913,6 @@ impl Engine {
         }
     }
 
-    fn pools(&self) -> Vec<PoolSummary> {
-        let mut pools: Vec<_> = self.ledger.pools().map(PoolSummary::of).collect();
-        pools.sort_by(|a, b| a.definition.name.cmp(&b.definition.name));
-        pools
-    }
-
     fn stored(&self) -> pb::StoredState {
         let [log, results] = &self.disk_use;
         pb::StoredState {
@@ -922,7 +940,8 @@ impl Engine {
             durable: self.durable.0,
             decided: self.ledger.decided().0,
             stable: self.ledger.stable().0,
-            pools: self.pools().into_iter().map(count).collect(),
+            // Sorted where the answer is made.
+            pools: self.ledger.pools().map(PoolSummary::of).map(count).collect(),
             log_id: self.log_id.clone(),
             waiting: self.ledger.waiting() as u64,
             // The service counts its own streams.

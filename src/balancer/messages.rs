@@ -86,7 +86,7 @@ pub(crate) enum Event {
     Explain { element: ElementName, reply: oneshot::Sender<Explaining> },
     /// A pool by its name.
     Pool { name: String, reply: oneshot::Sender<Option<PoolSummary>> },
-    /// All pools, by name.
+    /// All pools, in no order.
     Pools { reply: oneshot::Sender<Vec<PoolSummary>> },
     /// The state at the stable cut, with the elements that these slices own.
     Cut { owned: Box<dyn OwnedBy>, reply: oneshot::Sender<SliceCut> },
@@ -100,7 +100,7 @@ pub(crate) enum Event {
     Inspect { reply: oneshot::Sender<pb::BalancerState> },
 }
 
-/// A look at some of the elements that wait in a pool: taken after everything else, a small part at a time.
+/// A look at some of the elements that wait: taken after everything else, a small part at a time.
 #[derive(Debug)]
 pub(crate) enum Look {
     /// Ascending, after one of them.
@@ -110,8 +110,8 @@ pub(crate) enum Look {
 }
 
 /// Which elements somebody owns.
-pub(crate) trait OwnedBy: Fn(Place) -> bool + Send {}
-impl<F: Fn(Place) -> bool + Send> OwnedBy for F {}
+pub(crate) trait OwnedBy: Fn(Place) -> bool + Send + Sync {}
+impl<F: Fn(Place) -> bool + Send + Sync> OwnedBy for F {}
 
 impl std::fmt::Debug for dyn OwnedBy {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -278,7 +278,7 @@ pub(crate) struct SelectedPart {
 }
 
 /// A pool for a list.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct PoolSummary {
     pub(crate) definition: Arc<PoolDefinition>,
     pub(crate) defined_at: EventId,

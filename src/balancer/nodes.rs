@@ -54,7 +54,7 @@ impl FeedService for Service {
         let refused = |refusal: &Status| node.followers.refused(peer, refusal.message());
         let slices = check_slices(node, &request.slices)?;
         let reading = node.feeds.take(peer.expect("it was checked"), caller.as_ref()).await.inspect_err(refused)?;
-        let (after, parts) = match request.after.map(EventId) {
+        let (after, cut) = match request.after.map(EventId) {
             Some(after) => {
                 let durable = node.frames.head();
                 if after > durable {
@@ -69,13 +69,13 @@ impl FeedService for Service {
                 let (placement, slices) = (node.placement.clone(), slices.clone());
                 let owned = Box::new(move |place| slices.contains(&placement.owner(place)));
                 let cut = node.ask(|reply| Event::Cut { owned, reply }).await?;
-                (cut.through, Some(cut_parts(cut)))
+                (cut.through, Some(cut))
             }
         };
         let follows = node.followers.come(peer);
         let hello = pb::FeedHello { peer: Some(node.identity.pb()), after: after.0 };
         let first = stream::once(async { Ok(Message::Hello(hello)) });
-        let parts = stream::iter(parts.into_iter().flatten()).map(|part| Ok(Message::Cut(part)));
+        let parts = stream::iter(cut.into_iter().flat_map(cut_parts)).map(|part| Ok(Message::Cut(part)));
         let messages = first.chain(parts).chain(follower::frames_and_stable(Arc::clone(node), slices, after));
         let responses = messages.map(move |message| {
             let _ = &follows;
@@ -140,8 +140,13 @@ fn check_slices(node: &Node, slices: &[u32]) -> Result<BTreeSet<SliceId>, Status
     }
 }
 
-/// The parts of a cut, the last one marked. There is always one. Each is made when it is sent.
+/// The parts of a cut, the last one marked. Each is made when it is sent.
 fn cut_parts(cut: SliceCut) -> impl Iterator<Item = pb::CutPart> {
+    split_cut(cut).chain([pb::CutPart { last: true, ..Default::default() }])
+}
+
+/// What a cut says, in messages that are not the last.
+fn split_cut(cut: SliceCut) -> impl Iterator<Item = pb::CutPart> {
     enum Item {
         Pool(PoolId, Arc<PoolDefinition>),
         Whole(PoolId),
@@ -150,17 +155,11 @@ fn cut_parts(cut: SliceCut) -> impl Iterator<Item = pb::CutPart> {
     }
     let pools = cut.pools.into_iter().map(|(pool, definition)| Item::Pool(pool, definition));
     let (whole, left_out) = (cut.whole.into_iter().map(Item::Whole), cut.left_out.into_iter().map(Item::LeftOut));
-    let mut items = pools.chain(whole).chain(left_out).chain(cut.waiting.into_iter().map(Item::Waiting)).peekable();
-    let (mut part, mut filling, mut done) = (pb::CutPart::default(), Filling::default(), false);
+    let mut items = pools.chain(whole).chain(left_out).chain(cut.waiting.into_iter().map(Item::Waiting));
+    let (mut part, mut filling) = (pb::CutPart::default(), Filling::default());
     std::iter::from_fn(move || {
-        if done {
-            return None;
-        }
         crash::point("balancer.cut.send");
-        let mut full = None;
-        while full.is_none()
-            && let Some(item) = items.next()
-        {
+        for item in items.by_ref() {
             let mut next = pb::CutPart::default();
             match item {
                 Item::Pool(pool, definition) => {
@@ -172,15 +171,15 @@ fn cut_parts(cut: SliceCut) -> impl Iterator<Item = pb::CutPart> {
                 Item::Waiting(waiting) => next.waiting.push(convert::waiting_pb(&waiting)),
             }
             if filling.begins_next(next.encoded_len()) {
-                full = Some(std::mem::take(&mut part));
+                return Some(std::mem::replace(&mut part, next));
             }
             part.pools.append(&mut next.pools);
             part.whole.append(&mut next.whole);
             part.left_out.append(&mut next.left_out);
             part.waiting.append(&mut next.waiting);
         }
-        done = full.is_none();
-        Some(full.unwrap_or_else(|| pb::CutPart { last: true, ..std::mem::take(&mut part) }))
+        let rest = std::mem::take(&mut part);
+        (rest != pb::CutPart::default()).then_some(rest)
     })
 }
 
@@ -197,19 +196,32 @@ impl OperateService for Service {
 
 #[tonic::async_trait]
 impl InspectService for Service {
-    async fn inspect(&self, _: Request<pb::InspectRequest>) -> Result<Response<pb::InspectResponse>, Status> {
+    async fn inspect(&self, request: Request<pb::InspectRequest>) -> Result<Response<pb::InspectResponse>, Status> {
+        let caller = Caller::of(request.extensions());
         let node = &self.node;
-        let mut state = node.ask(|reply| Event::Inspect { reply }).await?;
-        state.client_streams = (node.watchers.taken() + node.submit_streams.taken()) as u64;
+        let inspected = node.inspected.answer(caller.as_ref(), || async {
+            let response = node.inspected.get(|| node.inspect()).await?;
+            Ok(((*response).clone(), response.encoded_len()))
+        });
+        inspected.await
+    }
+}
+
+impl Node {
+    /// What it says of itself.
+    async fn inspect(&self) -> Result<pb::InspectResponse, Status> {
+        let mut state = self.ask(|reply| Event::Inspect { reply }).await?;
+        state.pools.sort_by(|a, b| a.pool.cmp(&b.pool));
+        state.client_streams = (self.watchers.taken() + self.submit_streams.taken()) as u64;
         let mut response =
-            rpc::inspect(&node.identity, &node.settings.node.addresses, node.placement.ring(), node.started_ms);
-        state.awaited = node.awaited();
-        response.links = node.links.pb(EventId(state.durable));
+            rpc::inspect(&self.identity, &self.settings.node.addresses, self.placement.ring(), self.started_ms);
+        state.awaited = self.awaited();
+        response.links = self.links.pb(EventId(state.durable));
         state.shards =
             response.links.iter().map(|link| pb::ShardMark { shard: link.index, decided: link.cursor }).collect();
         response.state = Some(pb::inspect_response::State::Balancer(state));
         rpc::fit(&mut response);
-        Ok(Response::new(response))
+        Ok(response)
     }
 }
 
@@ -242,21 +254,14 @@ mod tests {
             left_out: (0..300_000).map(|n| ElementId(u64::MAX - n)).collect(),
             waiting: (1..8).map(waiting).collect(),
         };
-        let parts: Vec<pb::CutPart> = cut_parts(cut.clone()).collect();
+        let parts: Vec<pb::CutPart> = split_cut(cut.clone()).collect();
         let one_element = convert::waiting_pb(&cut.waiting[0]).encoded_len() + 64;
         assert!(parts.iter().all(|part| part.encoded_len() <= convert::PART_BYTES.max(one_element)));
-        let (last, before) = parts.split_last().unwrap();
-        assert!(last.last && before.iter().all(|part| !part.last) && before.len() > 16, "{} parts", parts.len());
+        assert!(parts.iter().all(|part| !part.last) && parts.len() > 16, "{} parts", parts.len());
         let mut read = SliceCut { through: cut.through, ..SliceCut::default() };
         for part in parts {
             convert::slice_cut_part(&mut read, part).unwrap();
         }
         assert_eq!(format!("{read:?}"), format!("{cut:?}"));
-    }
-
-    #[test]
-    fn a_cut_of_nothing_is_one_part() {
-        let parts: Vec<pb::CutPart> = cut_parts(SliceCut::default()).collect();
-        assert_eq!(parts, [pb::CutPart { last: true, ..Default::default() }]);
     }
 }

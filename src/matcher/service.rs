@@ -7,6 +7,7 @@ use std::{
 
 use dovetail_core::{EventId, ShardId, SliceId};
 use futures::{StreamExt, stream};
+use prost::Message as _;
 use tonic::{Request, Response, Status, service::Routes};
 
 use super::{
@@ -139,11 +140,20 @@ fn cursors(node: &Node, asked: &[pb::SliceCursor]) -> Result<Vec<(SliceId, Event
 
 #[tonic::async_trait]
 impl InspectService for Service {
-    async fn inspect(&self, _: Request<pb::InspectRequest>) -> Result<Response<pb::InspectResponse>, Status> {
-        // A node that starts has no state yet, but its links say what it waits for.
-        let state = self.node.ask(|reply| Event::Inspect { reply }).await.ok();
-        let through = state.iter().flat_map(|state| &state.slices).map(|slice| slice.through);
-        let highest = through.max().unwrap_or_default();
-        Ok(Response::new(self.node.inspect(highest, state.map(pb::inspect_response::State::Matcher))))
+    async fn inspect(&self, request: Request<pb::InspectRequest>) -> Result<Response<pb::InspectResponse>, Status> {
+        let caller = Caller::of(request.extensions());
+        let node = &self.node;
+        let inspected = node.inspected.answer(caller.as_ref(), || async {
+            let response = node.inspected.get(|| async {
+                // A node that starts has no state yet, but its links say what it waits for.
+                let state = node.ask(|reply| Event::Inspect { reply }).await.ok();
+                let through = state.iter().flat_map(|state| &state.slices).map(|slice| slice.through);
+                let highest = through.max().unwrap_or_default();
+                Ok::<_, Status>(node.inspect(highest, state.map(pb::inspect_response::State::Matcher)))
+            });
+            let response = response.await?;
+            Ok(((*response).clone(), response.encoded_len()))
+        });
+        inspected.await
     }
 }

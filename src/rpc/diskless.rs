@@ -8,7 +8,7 @@ use tonic::{Status, service::Routes};
 
 use super::{
     Again, Decisions, Edge, Health, Identity, Inbox, Link, LinkError, Links, Listener, Near, Neighbours, Process,
-    Readers, RunError, Slot,
+    Readers, Reads, RunError, Slot,
 };
 use crate::{
     pb,
@@ -34,6 +34,8 @@ pub struct Diskless<E> {
     pub engine: Slot<Inbox<E>>,
     /// What it reads.
     pub links: Links,
+    /// What it says of itself.
+    pub inspected: Reads<pb::InspectResponse>,
     /// Who reads it.
     pub readers: Arc<Readers>,
     fetches: Semaphore,
@@ -54,6 +56,7 @@ impl<E: Send + 'static> Diskless<E> {
         Arc::new(Diskless {
             readers: Readers::new(what, 1, Again::Replaces, &settings.node.addresses, &links),
             fetches: Semaphore::new(FETCHES),
+            inspected: Reads::default(),
             placement: Placement::new(cluster.slices, cluster.block, ring),
             identity: Identity::new(cluster, role, settings.node.index),
             engine: Slot::default(),

@@ -1,0 +1,136 @@
+//! Answers that are the same for everybody who asks: lists of pools, the state of a node.
+//!
+//! They are made of snapshots that those who ask share: of what was there when the first of them asked or later, so that nobody is told
+//! less than was answered before he asked. Snapshots are made one at a time with a pause in between, and answers take turns by their
+//! bytes, so that however many ask, the engine and the processor are busy with it for a small part of the time.
+//! Invariants: A1 a snapshot is begun after everybody who gets it has asked; A2 between the beginnings of two is a pause; A3 answers
+//! take no more than so many bytes a second.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::{
+    sync::{Mutex, Semaphore},
+    time::{Instant, sleep, sleep_until},
+};
+use tonic::{Response, Status};
+
+use super::{AnswerRoom, Answers, Caller, Fault, Reason};
+
+/// Pause from the beginning of one snapshot to that of the next.
+const PAUSE: Duration = Duration::from_millis(50);
+/// Bytes of answers in a millisecond: 64 MiB in a second.
+const BYTES_PER_MS: usize = 64 << 10;
+/// Most bytes of one answer: what clients take.
+const ANSWER_BYTES: usize = 4 << 20;
+/// Bytes of answers that their readers have not read.
+const UNREAD_BYTES: usize = 32 << 20;
+/// What one client may have of them, of a hundred.
+const CLIENT_PERCENT: usize = 50;
+
+/// What those who ask share.
+#[derive(Debug)]
+pub struct Reads<T> {
+    /// The last snapshot, and when it was begun. Whoever makes the next holds it.
+    last: Mutex<Option<(Instant, Arc<T>)>>,
+    turn: Arc<Semaphore>,
+    unread: Answers,
+}
+
+impl<T> Default for Reads<T> {
+    fn default() -> Reads<T> {
+        Reads {
+            last: Mutex::default(),
+            turn: Arc::new(Semaphore::new(1)),
+            unread: Answers::new(UNREAD_BYTES, CLIENT_PERCENT),
+        }
+    }
+}
+
+impl<T> Reads<T> {
+    /// A snapshot that was begun after this was asked.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub async fn get<E, F>(&self, make: impl FnOnce() -> F) -> Result<Arc<T>, E>
+    where
+        F: Future<Output = Result<T, E>>,
+    {
+        let asked = Instant::now();
+        let mut last = self.last.lock().await;
+        if let Some((begun, snapshot)) = &*last {
+            if *begun > asked {
+                return Ok(Arc::clone(snapshot));
+            }
+            sleep_until(*begun + PAUSE).await;
+        }
+        let begun = Instant::now();
+        let snapshot = Arc::new(make().await?);
+        *last = Some((begun, Arc::clone(&snapshot)));
+        Ok(snapshot)
+    }
+
+    /// Room for an answer, and its turn: `make` makes it, and says how many bytes it has.
+    ///
+    /// # Errors
+    /// RESOURCE_EXHAUSTED while answers are not read, and what `make` fails with.
+    pub async fn answer<A, F>(&self, caller: Option<&Caller>, make: impl FnOnce() -> F) -> Result<Response<A>, Status>
+    where
+        F: Future<Output = Result<(A, usize), Status>>,
+    {
+        let room: AnswerRoom = self.unread.room(caller, ANSWER_BYTES).await.map_err(|_| {
+            let text = format!("{UNREAD_BYTES} bytes of such answers wait for those who asked to read them");
+            Fault::new(Reason::TooManyCalls, text).with("bound", UNREAD_BYTES)
+        })?;
+        let stopping = |_| Fault::new(Reason::NodeStopping, "the node is stopping");
+        let turn = Arc::clone(&self.turn).acquire_owned().await.map_err(stopping)?;
+        let (answer, bytes) = make().await?;
+        if let pause @ 1.. = bytes / BYTES_PER_MS {
+            tokio::spawn(async move {
+                sleep(Duration::from_millis(pause as u64)).await;
+                drop(turn);
+            });
+        }
+        Ok(room.of(answer))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        convert::Infallible,
+        sync::atomic::{AtomicU64, Ordering},
+    };
+
+    use futures::future::join_all;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn those_who_ask_at_once_share_a_snapshot_and_nobody_gets_one_from_before_he_asked() {
+        let (reads, made) = (Reads::<u64>::default(), AtomicU64::new(0));
+        let make = async || {
+            sleep(Duration::from_millis(3)).await;
+            Ok::<_, Infallible>(made.fetch_add(1, Ordering::Relaxed))
+        };
+        assert_eq!(*reads.get(&make).await.unwrap(), 0);
+        let began = Instant::now();
+        let shared = join_all((0..500).map(|_| reads.get(&make))).await;
+        assert!(shared.iter().all(|snapshot| **snapshot.as_ref().unwrap() == 1));
+        assert!(began.elapsed() >= PAUSE - Duration::from_millis(4), "{:?}", began.elapsed());
+        assert_eq!(*reads.get(&make).await.unwrap(), 2);
+    }
+
+    #[tokio::test]
+    async fn answers_take_turns_by_their_bytes() {
+        let reads = Reads::<()>::default();
+        let began = Instant::now();
+        for _ in 0..9 {
+            reads.answer(None, async || Ok(((), ANSWER_BYTES))).await.unwrap();
+        }
+        let least = Duration::from_millis((8 * ANSWER_BYTES / BYTES_PER_MS) as u64);
+        assert!(began.elapsed() >= least, "{:?}", began.elapsed());
+        for _ in 0..1000 {
+            reads.answer(None, async || Ok(((), 100))).await.unwrap();
+        }
+    }
+}
