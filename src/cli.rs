@@ -8,6 +8,7 @@ mod arguments;
 mod bench;
 mod certs;
 mod clock;
+mod context;
 mod duration;
 mod element;
 mod elements;
@@ -97,6 +98,9 @@ enum Command {
     /// Make and show certificates, for TLS
     #[command(subcommand)]
     Certs(certs::CertsCommand),
+    /// Name servers, and how to connect to each
+    #[command(subcommand)]
+    Context(context::ContextCommand),
     /// Make API keys
     #[command(subcommand)]
     Token(token::TokenCommand),
@@ -108,7 +112,7 @@ enum Command {
 
 /// Runs the `dovetail` binary.
 pub fn main() -> ExitCode {
-    exit_code(Cli::try_parse().map_err(CliError::Usage).and_then(|cli| runtime()?.block_on(run(cli))))
+    exit_code(context::parse().and_then(|cli| runtime()?.block_on(run(cli))))
 }
 
 async fn run(cli: Cli) -> Result<(), CliError> {
@@ -127,6 +131,7 @@ async fn run(cli: Cli) -> Result<(), CliError> {
         Command::Bench(arguments) => bench::run(arguments).await,
         Command::Clock(command) => clock::run(command).await,
         Command::Certs(command) => certs::run(command),
+        Command::Context(command) => context::run(command),
         Command::Token(command) => token::run(&command),
         Command::Completions(arguments) => shells::completions(&arguments),
         Command::Man(arguments) => shells::man(&arguments),
@@ -255,6 +260,12 @@ mod tests {
             "completions zsh --program dovetail-matcher",
             "man --out DIR",
             "token new game-1",
+            "context list",
+            "context use prod",
+            "context show",
+            "context set prod --server https://a:1 --tls-ca FILE --token-file FILE",
+            "pool list --token TOKEN --insecure",
+            "watch --token-file FILE",
             "token new game-1 --json",
             "up --json",
             "submit --pool duel --json FILE",
@@ -303,6 +314,9 @@ mod tests {
             "status --watch --check",
             "completions csh",
             "token new",
+            "context set prod",
+            "context use",
+            "watch --token a --token-file b",
             "man",
             "withdraw --pool duel",
             "withdraw --all",

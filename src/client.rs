@@ -38,6 +38,7 @@
 //! # }
 //! ```
 
+mod bearer;
 mod columns;
 mod error;
 mod submit;
@@ -47,14 +48,17 @@ mod watch;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Channel, Endpoint};
 use tonic_health::pb::health_client::HealthClient;
 
+pub use bearer::Token;
 pub use columns::Columns;
 pub use error::{ClientError, code_name};
 pub use submit::{Answer, SubmitOptions, SubmitStream};
 pub use watch::{EndView, MatchColumns, MatchView, Part, Watch, WatchOptions};
 
+use self::bearer::Bearer;
 use crate::address::{self, AddressError};
 use crate::pb;
 use crate::pb::inspect_service_client::InspectServiceClient;
@@ -85,6 +89,10 @@ pub struct ConnectOptions {
     /// For `https://`: the authority that signs the server's certificate, and our own certificate, if the server asks for one. Files in
     /// PEM, which are read again when a connection is set up after they have changed.
     pub tls: Files,
+    /// What to show of who we are, with each call.
+    pub token: Option<Token>,
+    /// Send the token over plain text, too, to an address that others reach: whoever is on the way reads it.
+    pub insecure: bool,
 }
 
 impl ConnectOptions {
@@ -92,6 +100,13 @@ impl ConnectOptions {
     #[must_use]
     pub fn trust(mut self, ca: impl Into<PathBuf>) -> ConnectOptions {
         self.tls.ca = Some(ca.into());
+        self
+    }
+
+    /// Shows this token with each call.
+    #[must_use]
+    pub fn bear(mut self, token: Token) -> ConnectOptions {
+        self.token = Some(token);
         self
     }
 
@@ -108,8 +123,12 @@ impl ConnectOptions {
 pub struct Client {
     url: String,
     channel: Channel,
+    bearer: Bearer,
     traffic: Traffic,
 }
+
+/// What calls go by: a channel, and the token with each of them.
+pub(crate) type Calls = InterceptedService<Channel, Bearer>;
 
 impl Client {
     /// Connects to a URL such as `http://127.0.0.1:7400`, or `127.0.0.1:7400`. Fails at once when nobody listens there.
@@ -121,6 +140,7 @@ impl Client {
     pub async fn connect_with(url: impl Into<String>, options: &ConnectOptions) -> Result<Client, ClientError> {
         let url = address::node_url(&url.into())?;
         let trust = trust(&url, options)?;
+        let bearer = bearer(&url, options)?;
         let none = |_| AddressError::Host { found: url.clone() };
         let endpoint = Endpoint::from_shared(url.clone()).map_err(none)?;
         let endpoint = endpoint
@@ -131,7 +151,7 @@ impl Client {
             .initial_connection_window_size(2 * WINDOW_BYTES);
         let traffic = Traffic::default();
         match endpoint.connect_with_connector(traffic.connector(trust)).await {
-            Ok(channel) => Client { url, channel, traffic }.proved().await,
+            Ok(channel) => Client { url, channel, bearer, traffic }.proved().await,
             Err(error) => Err(ClientError::Connect { url, reason: error::deepest(&error) }),
         }
     }
@@ -296,15 +316,28 @@ impl Client {
 
     /// The node's state. Every role answers this.
     pub async fn inspect(&self) -> Result<pb::InspectResponse, ClientError> {
-        let mut service = InspectServiceClient::new(self.channel.clone()).max_decoding_message_size(MESSAGE_BYTES_MAX);
+        let mut service = InspectServiceClient::new(self.calls()).max_decoding_message_size(MESSAGE_BYTES_MAX);
         Ok(service.inspect(pb::InspectRequest {}).await?.into_inner())
     }
 
-    fn service(&self) -> MatchServiceClient<Channel> {
-        MatchServiceClient::new(self.channel.clone())
+    fn calls(&self) -> Calls {
+        InterceptedService::new(self.channel.clone(), self.bearer.clone())
+    }
+
+    fn service(&self) -> MatchServiceClient<Calls> {
+        MatchServiceClient::new(self.calls())
             .max_decoding_message_size(MESSAGE_BYTES_MAX)
             .max_encoding_message_size(MESSAGE_BYTES_MAX)
     }
+}
+
+/// What to show; never to who reads along.
+fn bearer(url: &str, options: &ConnectOptions) -> Result<Bearer, ClientError> {
+    let in_clear = !url.starts_with("https://") && address::loopback(url).is_none();
+    if options.token.is_some() && in_clear && !options.insecure {
+        return Err(ClientError::TokenInClear { url: url.to_owned() });
+    }
+    Bearer::new(options.token.as_ref()).map_err(|error| ClientError::Token { reason: error.to_string() })
 }
 
 /// Whom to believe that it is the server.

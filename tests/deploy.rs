@@ -127,7 +127,18 @@ fn flags() -> BTreeSet<String> {
 /// Keys, variables and flags of all settings.
 fn names() -> BTreeSet<String> {
     let mut names: BTreeSet<String> = PROGRAMS.into_iter().flat_map(known_names).collect();
-    names.extend(["DOVETAIL_SERVER", "DOVETAIL_TIMEOUT", "DOVETAIL_BUILD_ID"].map(str::to_owned));
+    names.extend(
+        [
+            "DOVETAIL_SERVER",
+            "DOVETAIL_TIMEOUT",
+            "DOVETAIL_BUILD_ID",
+            "DOVETAIL_CONTEXT",
+            "DOVETAIL_CONTEXTS",
+            "DOVETAIL_TOKEN",
+            "DOVETAIL_TOKEN_FILE",
+        ]
+        .map(str::to_owned),
+    );
     // Of tests, which the contributors' page names.
     for (name, test) in [
         ("DOVETAIL_LOG_SEEDS", "crates/log/tests/histories.rs"),

@@ -6,7 +6,7 @@ use std::fmt;
 
 use crate::pb::{
     candidates_service_server, decisions_service_server, feed_service_server, inspect_service_server,
-    match_service_server, operate_service_server,
+    match_service_server, node_service_server, operate_service_server,
 };
 
 /// What a call does, as far as permissions are concerned.
@@ -34,7 +34,7 @@ pub enum Verb {
     Inspect,
     /// What an operator tells the cluster: `AcceptClock`.
     Operate,
-    /// What nodes say to each other: `Feed`, `Cut`, `Retirements`, `Candidates`, `Decisions`.
+    /// What nodes say to each other: `Feed`, `Cut`, `Retirements`, `Candidates`, `Decisions`, `Confirm`.
     Node,
     /// What is not in this table.
     Other,
@@ -175,7 +175,8 @@ pub fn verb(service: &str, method: &str) -> Option<Verb> {
         (
             feed_service_server::SERVICE_NAME
             | candidates_service_server::SERVICE_NAME
-            | decisions_service_server::SERVICE_NAME,
+            | decisions_service_server::SERVICE_NAME
+            | node_service_server::SERVICE_NAME,
             _,
         ) => Verb::Node,
         (match_service_server::SERVICE_NAME, method) => match method {

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use super::error::CliError;
 use super::{DEFAULT_SERVER, duration, notices};
-use crate::client::{Client, ConnectOptions, by_id, by_key};
+use crate::client::{Client, ConnectOptions, Token, by_id, by_key};
 use crate::pb;
 
 /// Which server to ask.
@@ -36,6 +36,15 @@ pub struct ConnectArgs {
     /// The key of that certificate, in PEM
     #[arg(long, value_name = "FILE", env = "DOVETAIL_TLS_KEY", hide_env_values = true)]
     tls_key: Option<PathBuf>,
+    /// The token or API key to show; other users of this machine see it here, but not in the variable or a file
+    #[arg(long, value_name = "TOKEN", env = "DOVETAIL_TOKEN", hide_env_values = true, conflicts_with = "token_file")]
+    token: Option<String>,
+    /// The file that has the token; it is read again when it changes
+    #[arg(long, value_name = "FILE", env = "DOVETAIL_TOKEN_FILE", hide_env_values = true)]
+    token_file: Option<PathBuf>,
+    /// Send the token in plain text, too, to an address that is not this machine's
+    #[arg(long, env = "DOVETAIL_CLIENT_INSECURE", hide_env_values = true)]
+    insecure: bool,
 }
 
 impl ConnectArgs {
@@ -45,6 +54,9 @@ impl ConnectArgs {
         let file = |path: &Option<PathBuf>| path.clone().filter(|path| !path.as_os_str().is_empty());
         let mut options = ConnectOptions::default();
         options.tls.ca = file(&self.tls_ca);
+        options.insecure = self.insecure;
+        let token = self.token.clone().filter(|token| !token.is_empty()).map(Token::Text);
+        options.token = token.or(file(&self.token_file).map(Token::File));
         match (file(&self.tls_cert), file(&self.tls_key)) {
             (Some(cert), Some(key)) => Ok(options.show(cert, key)),
             (None, None) => Ok(options),

@@ -39,7 +39,7 @@ pub enum CliError {
     /// The server's address is none.
     #[error("--server: {0}")]
     Address(AddressError),
-    /// TLS cannot be set up with what was given.
+    /// TLS, or a token, cannot be used as they were given.
     #[error(transparent)]
     Tls(ClientError),
     /// A call failed.
@@ -147,7 +147,10 @@ impl From<ClientError> for CliError {
         match error {
             ClientError::Connect { url, reason } => CliError::NoServer { url, reason },
             ClientError::Url(error) => CliError::Address(error),
-            error @ (ClientError::NoAuthority { .. } | ClientError::Tls(_)) => CliError::Tls(error),
+            error @ (ClientError::NoAuthority { .. }
+            | ClientError::Tls(_)
+            | ClientError::TokenInClear { .. }
+            | ClientError::Token { .. }) => CliError::Tls(error),
             error => CliError::Client(error),
         }
     }

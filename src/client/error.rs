@@ -24,6 +24,21 @@ pub enum ClientError {
         /// What was to be dialled.
         url: String,
     },
+    /// A token, and nothing that hides it on its way.
+    #[error(
+        "a token would go to {url} in plain text, for all on the way to read: use https://, or say that this may be with --insecure \
+         (in a program, ConnectOptions::insecure)"
+    )]
+    TokenInClear {
+        /// What was to be dialled.
+        url: String,
+    },
+    /// A token that cannot be shown.
+    #[error("the token cannot be used: {reason}")]
+    Token {
+        /// Why.
+        reason: String,
+    },
     /// Certificates that cannot be used.
     #[error(transparent)]
     Tls(#[from] TlsError),
@@ -57,6 +72,8 @@ impl ClientError {
             ClientError::Url(_)
             | ClientError::NoAuthority { .. }
             | ClientError::Tls(_)
+            | ClientError::TokenInClear { .. }
+            | ClientError::Token { .. }
             | ClientError::Connect { .. }
             | ClientError::Lost { .. }
             | ClientError::Answer(_) => None,
@@ -80,6 +97,8 @@ impl ClientError {
             ClientError::Url(_)
             | ClientError::NoAuthority { .. }
             | ClientError::Tls(_)
+            | ClientError::TokenInClear { .. }
+            | ClientError::Token { .. }
             | ClientError::Connect { .. }
             | ClientError::Lost { .. }
             | ClientError::Answer(_) => None,
@@ -91,9 +110,12 @@ impl ClientError {
         match self {
             ClientError::Refused(status) => status.code() == Code::Unavailable,
             ClientError::Connect { .. } | ClientError::Lost { .. } => true,
-            ClientError::Url(_) | ClientError::NoAuthority { .. } | ClientError::Tls(_) | ClientError::Answer(_) => {
-                false
-            }
+            ClientError::Url(_)
+            | ClientError::NoAuthority { .. }
+            | ClientError::Tls(_)
+            | ClientError::TokenInClear { .. }
+            | ClientError::Token { .. }
+            | ClientError::Answer(_) => false,
         }
     }
 }

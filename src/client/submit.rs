@@ -7,9 +7,8 @@ use std::collections::VecDeque;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
-use tonic::transport::Channel;
 
-use super::{ClientError, Columns};
+use super::{Calls, ClientError, Columns};
 use crate::pb;
 use crate::pb::match_service_client::MatchServiceClient;
 use crate::pb::submit_request::Batch;
@@ -49,7 +48,7 @@ pub struct SubmitStream {
 
 impl SubmitStream {
     pub(super) async fn open(
-        mut service: MatchServiceClient<Channel>,
+        mut service: MatchServiceClient<Calls>,
         pool: String,
         options: SubmitOptions,
     ) -> Result<SubmitStream, ClientError> {

@@ -6,11 +6,10 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 use tonic::Streaming;
-use tonic::transport::Channel;
 
 use dovetail_core::EventId;
 
-use super::ClientError;
+use super::{Calls, ClientError};
 use crate::convert::{MatchedColumns, MatchedEnd};
 use crate::pb;
 use crate::pb::match_service_client::MatchServiceClient;
@@ -131,7 +130,7 @@ mod sealed {
         type Sent: Send + 'static;
         /// Opens the stream after a cursor.
         fn open(
-            service: &mut MatchServiceClient<Channel>,
+            service: &mut MatchServiceClient<Calls>,
             options: &WatchOptions,
             after: u64,
         ) -> impl Future<Output = Result<Streaming<Self::Sent>, tonic::Status>> + Send;
@@ -146,7 +145,7 @@ mod sealed {
 use sealed::Sealed;
 
 async fn open_matches(
-    service: &mut MatchServiceClient<Channel>,
+    service: &mut MatchServiceClient<Calls>,
     options: &WatchOptions,
     after: u64,
     columns: bool,
@@ -160,7 +159,7 @@ impl Sealed for MatchColumns {
     type Sent = pb::WatchMatchesResponse;
 
     async fn open(
-        service: &mut MatchServiceClient<Channel>,
+        service: &mut MatchServiceClient<Calls>,
         options: &WatchOptions,
         after: u64,
     ) -> Result<Streaming<pb::WatchMatchesResponse>, tonic::Status> {
@@ -193,7 +192,7 @@ impl Sealed for pb::WatchMatchesResponse {
     type Sent = Self;
 
     async fn open(
-        service: &mut MatchServiceClient<Channel>,
+        service: &mut MatchServiceClient<Calls>,
         options: &WatchOptions,
         after: u64,
     ) -> Result<Streaming<Self>, tonic::Status> {
@@ -218,7 +217,7 @@ impl Sealed for pb::WatchOutcomesResponse {
     type Sent = Self;
 
     async fn open(
-        service: &mut MatchServiceClient<Channel>,
+        service: &mut MatchServiceClient<Calls>,
         options: &WatchOptions,
         after: u64,
     ) -> Result<Streaming<Self>, tonic::Status> {
@@ -245,7 +244,7 @@ impl Sealed for pb::WatchOutcomesResponse {
 /// outcomes](super::Client::watch_outcomes).
 #[derive(Debug)]
 pub struct Watch<P: Part = pb::WatchMatchesResponse> {
-    service: MatchServiceClient<Channel>,
+    service: MatchServiceClient<Calls>,
     options: WatchOptions,
     cursor: u64,
     stream: Option<Streaming<P::Sent>>,
@@ -256,7 +255,7 @@ pub struct Watch<P: Part = pb::WatchMatchesResponse> {
 }
 
 impl<P: Part> Watch<P> {
-    pub(super) fn new(service: MatchServiceClient<Channel>, options: WatchOptions) -> Watch<P> {
+    pub(super) fn new(service: MatchServiceClient<Calls>, options: WatchOptions) -> Watch<P> {
         let cursor = options.after;
         Watch { service, options, cursor, stream: None, failing: None, resumed: 0, ended: false }
     }
