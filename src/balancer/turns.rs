@@ -259,10 +259,10 @@ mod tests {
     #[test]
     fn a_slow_disk_shrinks_no_window() {
         let mut turns = Turns::new();
-        turns.add(A, EventId(1), QUARTER, 8);
+        turns.add(A, EventId(8), QUARTER, 8);
         assert!(turns.may(A, QUARTER).is_err());
-        turns.durable(EventId(1), 1_000);
-        turns.decided(EventId(1), 1_010);
+        turns.durable(EventId(8), 1_000);
+        turns.decided(EventId(8), 1_010);
         assert_eq!(turns.window, 2 * WINDOW_MIN);
     }
 
