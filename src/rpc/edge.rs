@@ -269,7 +269,9 @@ impl Shared {
         let (served, whom) = match service {
             HEALTH => return Ok(()),
             match_service_server::SERVICE_NAME => (port.clients, "clients"),
-            inspect_service_server::SERVICE_NAME => (port.operators, "operators"),
+            inspect_service_server::SERVICE_NAME | operate_service_server::SERVICE_NAME => {
+                (port.operators, "operators")
+            }
             _ if REFLECTION.contains(&service) => (port.operators, "operators"),
             _ => (port.nodes, "nodes"),
         };
