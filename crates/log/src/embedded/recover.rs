@@ -87,6 +87,13 @@ fn open_segments(
 ) -> Result<Vec<(DiskFile, SegmentHeader)>, OpenError> {
     let ordinals = segment_ordinals(dir)?;
     let newest = ordinals.last().copied().unwrap_or(0).max(mark.segment);
+    if mark.first_segment > newest {
+        return Err(OpenError::damaged(
+            &dir.join(WATERMARK_FILE),
+            0,
+            "the oldest segment it names is above the newest",
+        ));
+    }
     let mut files: Vec<(DiskFile, SegmentHeader)> = Vec::new();
     for ordinal in mark.first_segment..=newest {
         let path = segment_path(dir, ordinal);
@@ -266,4 +273,21 @@ fn has_later_group(bytes: &[u8], seed: Seed, end: u64) -> bool {
 
 fn is_zero(bytes: &[u8]) -> bool {
     bytes.chunks(4096).all(|chunk| chunk.iter().fold(0, |all, byte| all | byte) == 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{EmbeddedLog, Options, watermark::Watermark};
+    use super::*;
+
+    #[test]
+    fn a_watermark_above_every_segment_is_damage() {
+        let dir = tempfile::tempdir().unwrap();
+        let (log, report) = EmbeddedLog::open(dir.path(), Options::new("test")).unwrap();
+        log.close().unwrap();
+        let (mut watermark, mark, _) = Watermark::open(&Disk::new(None), dir.path(), report.log_id).unwrap();
+        watermark.settle(Mark { first_segment: 9, ..mark }).unwrap();
+        let error = EmbeddedLog::open(dir.path(), Options::new("test")).map(drop).unwrap_err();
+        assert!(error.to_string().contains("above the newest"), "{error}");
+    }
 }
