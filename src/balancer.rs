@@ -31,6 +31,7 @@ mod submit;
 mod tail;
 mod turns;
 mod waiters;
+mod waits;
 mod watch;
 
 use std::sync::{Arc, atomic::AtomicU64};
@@ -54,6 +55,7 @@ use presence::Followers;
 use shares::Shares;
 use store::Store;
 use tail::Tail;
+use waits::Waits;
 
 /// Client requests that wait for the engine. A full inbox holds the clients back.
 const REQUESTS: usize = 1024;
@@ -117,7 +119,7 @@ pub(crate) struct Node {
     pub(crate) watchers: Limit,
     pub(crate) submit_streams: Limit,
     pub(crate) calls: Limit,
-    pub(crate) waits: Limit,
+    pub(crate) waits: Waits,
     /// Calls that look through a pool.
     pub(crate) scans: Limit,
     pub(crate) feeds: Arc<Readers>,
@@ -211,7 +213,7 @@ pub async fn run(
         watchers: limit(limits.watchers_max, "watchers are open", "watchers_max"),
         submit_streams: limit(limits.submit_streams_max, "submit streams are open", "submit_streams_max"),
         calls: limit(limits.calls_max, "calls are under way", "calls_max"),
-        waits: limit(limits.waits_max, "calls wait for an element", "waits_max"),
+        waits: Waits::new(limit(limits.waits_max, "calls wait for an element", "waits_max")),
         scans: limit(limits.scans_max, "calls look through a pool, or wait to", "scans_max"),
         feeds,
         fetches,

@@ -314,7 +314,7 @@ pub struct Limits {
     /// Most calls and streams of clients of all kinds together, health watches and reflection included. More are refused with
     /// RESOURCE_EXHAUSTED; other nodes and operators are not counted.
     pub streams_max: usize,
-    /// Most calls and streams of one connection. More wait in the client, without a word, as gRPC has it.
+    /// Most calls and streams of one connection. More wait in the client, without a word: above what the other caps let one client do.
     pub connection_streams_max: usize,
     /// Largest gRPC message from a client, in bytes. A larger one is refused with OUT_OF_RANGE by the transport.
     pub message_bytes_max: usize,

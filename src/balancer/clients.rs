@@ -30,6 +30,7 @@ use super::{
     messages::{Dropping, ElementName, Event, Found, Look, Reply, Request, Withdrawing},
     submit,
     tail::TailError,
+    waits::Wait,
     watch::{self, Columns, Items, Watch},
 };
 use crate::{
@@ -364,17 +365,27 @@ impl MatchService for Service {
             access.scope(Verb::Read, pool)?;
         }
         let node = &self.node;
-        let _call = match wait_ms > 0 || at > 0 {
-            true => node.waits.take(caller.as_ref())?,
-            false => node.calls.take(caller.as_ref())?,
-        };
+        let (mut wait, mut _call) = (None, None);
+        if wait_ms > 0 || at > 0 {
+            wait = Some(node.waits.take(caller.as_ref())?);
+        } else {
+            _call = Some(node.calls.take(caller.as_ref())?);
+        }
         let by = By::in_ms(if wait_ms == 0 { WAIT_MS_MAX } else { wait_ms });
         if at > 0 {
             let assigned = node.ask(|reply| Event::Assigned { reply }).await?;
             if at > assigned.0 {
                 return Err(RequestError::Future { what: "position", found: at, highest: assigned }.into());
             }
-            self.reach("decided", node.outcomes.watch(), EventId(at), by).await?;
+            let (there, at) = (node.outcomes.watch(), EventId(at));
+            let reached = self.reach("decided", there.clone(), at, by);
+            tokio::select! {
+                reached = reached => reached?,
+                () = over(&mut wait) => {
+                    let there = *there.borrow();
+                    return Err(RequestError::NotReached { what: "decided", at, there, ms: by.ms }.into());
+                }
+            }
         }
         let asked = name.clone();
         let (found, decided) = node.ask(|reply| Event::Get { element: asked, wait_ms, reply }).await?;
@@ -391,7 +402,11 @@ impl MatchService for Service {
                 self.reach("on disk", node.frames.watch(), element.arrival(), by).await?;
                 let end = async {
                     let end = end?;
-                    tokio::time::timeout_at(by.until, end).await.ok()?.ok()
+                    tokio::select! {
+                        end = tokio::time::timeout_at(by.until, end) => end.ok()?.ok(),
+                        // Another wait of this client takes its place: what is known is told before its time.
+                        () = over(&mut wait) => None,
+                    }
                 };
                 match self.unless_stopped(end).await? {
                     Some(outcome) => ended(node, element, &outcome).await?,
@@ -508,8 +523,7 @@ impl MatchService for Service {
             let (found, most) = (wait_ms.into(), WAIT_MS_MAX.into());
             return Err(RequestError::Above { field: "wait_ms", found, most }.into());
         }
-        let limit = if wait_ms > 0 { &self.node.waits } else { &self.node.calls };
-        let _call = limit.take(caller.as_ref())?;
+        let _call = self.node.calls.take(caller.as_ref())?;
         errors::check_pool_name(&name)?;
         access.may(Verb::Drop, &name)?;
         let dropped_name = name.clone();
@@ -587,6 +601,17 @@ pub(super) fn may_read(node: &Node, access: &Access, element: ElementId, outcome
         access.may_of(Verb::Read, &node.pools.name(outcome.pool), &end_of(outcome, element).owner)?;
     }
     Ok(())
+}
+
+/// Done when a wait has to end for another; never for a call that has none.
+async fn over(wait: &mut Option<Wait>) {
+    let told = match wait {
+        Some(wait) => (&mut wait.over).await.is_ok(),
+        None => false,
+    };
+    if !told {
+        std::future::pending().await
+    }
 }
 
 /// What became of an element, by the outcome that ended its waiting.

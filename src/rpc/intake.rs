@@ -24,7 +24,7 @@ use super::{
 /// Bytes of messages that have begun, over all connections. Above it senders wait, and then are refused.
 const BYTES: usize = 256 << 20;
 /// What a call counts of them until its request begins.
-const CALL_BYTES: usize = 4 << 10;
+const CALL_BYTES: usize = 8 << 10;
 /// Longest time until something has come: the first byte of a request, the length of a message, the end of a request.
 const SOON: Duration = Duration::from_secs(20);
 /// Slowest that a message may come on the whole, beside that, in bytes a second.

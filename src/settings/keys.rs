@@ -441,7 +441,7 @@ pub const SETTINGS: &[Setting] = &[
     count(
         "limits.connection_streams_max",
         "connection-streams-max",
-        "256",
+        "16384",
         (16, 1_000_000),
         "Most calls and streams of one connection; more wait in the client, as gRPC has it",
     ),

@@ -38,9 +38,7 @@ async fn started(test: &str) -> (Cluster, Client) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn thousands_of_waiting_calls_do_not_hold_up_others_of_their_connection() {
-    let cluster = Cluster::start_with("waiting-calls", SMALL, &[("connection-streams-max", "16384")]).await;
-    let client = cluster.client().await;
-    client.define_pool(duel()).await.unwrap();
+    let (_cluster, client) = started("waiting-calls").await;
     let id = client.submit_one("duel", player("waits", 1)).await.unwrap();
     let waits = || {
         let client = client.clone();
