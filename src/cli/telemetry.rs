@@ -12,7 +12,8 @@ pub fn init(settings: &LogSettings) {
     // One that names modules only is no wish to miss the errors of others; a level of its own comes later, and counts.
     // What clients do wrong in HTTP/2 is told in errors of ours; a warning for each connection would fill the disk at their will.
     let filter = EnvFilter::new(format!("error,h2=error,{}", settings.filter));
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
+    // A node goes on when nobody reads its logs any more: what cannot be written is no reason to write that.
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).log_internal_errors(false);
     let set = match settings.format {
         LogFormat::Text => builder.with_ansi(io::stderr().is_terminal()).try_init(),
         LogFormat::Json => builder.json().flatten_event(true).try_init(),

@@ -258,7 +258,7 @@ async fn pools_are_listed_in_pages_and_looked_up_by_name() {
     assert_eq!((duel.pool, duel.waiting), (Some(pool("duel", "a.skill == b.skill")), 1));
     check(it.client.get_pool("duet").await, Code::NotFound, &["pool \"duet\" is not defined"]);
     check(it.client.get_pool("d".repeat(65)).await, Code::InvalidArgument, &["65 bytes", "at most 64"]);
-    check(it.client.list_pools_page(ask("duet", pb::PoolView::Full)).await, Code::InvalidArgument, &["\"duet\""]);
+    check(it.client.list_pools_page(ask("du et", pb::PoolView::Full)).await, Code::InvalidArgument, &["\"du et\""]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

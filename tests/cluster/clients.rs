@@ -10,9 +10,9 @@ use crate::harness::{Cluster, Place, Process, SEVEN, SMALL, Which, program, run,
 /// What a node serves, with reflection itself, which names itself by the version it was asked in.
 fn services(which: Which) -> Vec<String> {
     let own: &[&str] = match which {
-        Which::Balancer => &["FeedService", "InspectService", "MatchService"],
-        Which::Matcher(_) => &["CandidatesService", "InspectService"],
-        Which::Gatherer(_) => &["DecisionsService", "InspectService"],
+        Which::Balancer => &["FeedService", "InspectService", "MatchService", "NodeService", "OperateService"],
+        Which::Matcher(_) => &["CandidatesService", "InspectService", "NodeService"],
+        Which::Gatherer(_) => &["DecisionsService", "InspectService", "NodeService"],
     };
     let own = own.iter().map(|name| format!("dovetail.v1.{name}"));
     own.chain(["grpc.health.v1.Health", "grpc.reflection.v1.ServerReflection"].map(str::to_owned)).collect()
@@ -50,7 +50,7 @@ async fn a_python_client_needs_nothing_but_reflection() {
     assert_eq!(seen["services"], serde_json::json!(services));
     assert_eq!(seen["deadlines"], serde_json::json!(["DEADLINE_EXCEEDED"]), "a client's own deadline is told as such");
     assert_eq!(seen["details"]["reason"], "KEY_WAITING");
-    assert_eq!(seen["methods"].as_array().unwrap().len(), 12);
+    assert_eq!(seen["methods"].as_array().unwrap().len(), 13);
     let check = |call: &str, code: &str, says: &[&str]| {
         assert_eq!(seen[call]["code"], code, "{seen}");
         let message = seen[call]["message"].as_str().unwrap();
@@ -143,7 +143,7 @@ async fn grpcurl_does_on_every_role_what_the_readme_shows() {
     let pool = r#"{"pool": {"name": "chat", "attributes": [{"name": "lang", "type": "ATTRIBUTE_TYPE_STRING"}],
         "rule": "a.lang == b.lang"}}"#;
     let defined = call("DefinePool", pool).await.unwrap();
-    assert_eq!(defined, serde_json::json!({ "definedAt": "1", "created": true }));
+    assert_eq!(defined, serde_json::json!({ "definedAt": "1", "created": true, "idempotencyMs": "86400000" }));
     let element = |key: &str, payload: &str| {
         format!(
             r#"{{"pool": "chat", "element": {{"key": "{key}", "attributes": {{"lang": {{"string_value": "en"}}}},

@@ -174,7 +174,6 @@ async fn a_wall_clock_that_jumps_is_not_followed_without_an_operators_word() {
     let mortal = client.submit_one("duel", mortal).await.unwrap();
     let ended = client.get(by_id(mortal), WAIT).await.unwrap();
     assert_eq!(ended.state(), ElementState::Expired);
-    assert!(ended.arrived_ms.abs_diff(now_ms()) < 3_600_000, "event time is today's");
     // It stays ahead: that is no slip.
     clock.set(YEAR);
     let number = std::sync::atomic::AtomicI64::new(10);

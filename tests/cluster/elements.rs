@@ -34,6 +34,11 @@ fn filter(key_prefix: &str, attributes: &[(&str, pb::Value)]) -> Option<ElementF
 /// A cluster in which nobody finds anybody: players of two regions, every second one, and some of another pool in between.
 async fn started(test: &str) -> (Cluster, Client) {
     let cluster = Cluster::start(test, SMALL).await;
+    let client = filled(&cluster).await;
+    (cluster, client)
+}
+
+async fn filled(cluster: &Cluster) -> Client {
     let client = cluster.client().await;
     for name in ["duel", "other"] {
         client.define_pool(pool(name)).await.unwrap();
@@ -45,7 +50,7 @@ async fn started(test: &str) -> (Cluster, Client) {
         client.submit_one("other", player(&format!("p{from}"), from as i64, "eu")).await.unwrap();
     }
     stream.finish().await.unwrap();
-    (cluster, client)
+    client
 }
 
 async fn listed(client: &Client, filter: Option<ElementFilter>, page_size: u32) -> Vec<pb::GetElementResponse> {
@@ -244,7 +249,9 @@ async fn a_condition_that_is_nan_is_refused_and_zero_is_zero_whatever_its_sign()
 
 #[tokio::test(flavor = "multi_thread")]
 async fn submissions_go_on_beside_many_who_list_elements_all_the_time() {
-    let (_cluster, client) = started("listers").await;
+    let flags = [("client-share-percent", "100"), ("scans-max", "256")];
+    let cluster = Cluster::start_with("listers", SMALL, &flags).await;
+    let client = filled(&cluster).await;
     let listers: Vec<_> = (0..64)
         .map(|_| {
             let client = client.clone();
