@@ -278,7 +278,12 @@ impl Auth {
             },
         };
         caller.client = ClientId::Name(Arc::clone(identity.full()));
-        match self.grants(&identity).scope_anywhere(verb) {
+        let grants = self.grants(&identity);
+        // These are of the whole cluster, and so of nobody who operates some pools.
+        if matches!(verb, Verb::Inspect | Verb::Operate) && !grants.operates_all() {
+            return Err(not_permitted(&identity, verb, None, "it is for operators of all pools"));
+        }
+        match grants.scope_anywhere(verb) {
             Scope::Nobody => Err(not_permitted(&identity, verb, None, "the policy grants it in no pool")),
             Scope::Own | Scope::Anybody => Ok(Some(identity)),
         }

@@ -11,7 +11,7 @@ use std::{
     path::PathBuf,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
         mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel},
     },
     time::{Duration, Instant},
@@ -21,10 +21,12 @@ use serde::Serialize;
 
 use crate::rpc::{self, Caller};
 
-/// Lines that wait to be written. More are left out, and counted.
+/// Lines that wait to be written. More are left out, and counted; of what anybody can cause, half of it.
 const WAITING: usize = 4096;
-/// Most lines a second. More are left out, and counted.
+/// Most lines a second of what clients did. More are left out, and counted.
 const LINES_PER_S: u64 = 1000;
+/// The same of what anybody can cause who reaches the node: it never takes the place of the others.
+const LINES_OF_ANYBODY_PER_S: u64 = 100;
 /// Longest value of a line, in bytes; of a longer one the middle is left out.
 const VALUE_BYTES_MAX: usize = 256;
 /// How often it is looked at whether the file was renamed.
@@ -46,6 +48,16 @@ pub enum What {
     Withdrew,
     /// The policy, or keys, were read anew, or could not be.
     Reloaded,
+}
+
+impl What {
+    /// Whether whoever reaches the node can cause it, as often as wanted.
+    fn is_of_anybody(self) -> bool {
+        match self {
+            What::Connected | What::Refused => true,
+            What::Defined | What::Dropped | What::Withdrew | What::Reloaded => false,
+        }
+    }
 }
 
 /// A line.
@@ -146,6 +158,8 @@ pub struct Audit(Option<Arc<Shared>>);
 struct Shared {
     lines: SyncSender<Line>,
     left_out: Arc<AtomicU64>,
+    /// Lines that wait of what anybody can cause.
+    of_anybody: Arc<AtomicUsize>,
 }
 
 /// Where lines go.
@@ -165,10 +179,11 @@ impl Audit {
             path => Target::File { path: path.into(), file: append(path.as_ref())? },
         };
         let (lines, waiting) = sync_channel(WAITING);
-        let left_out = Arc::new(AtomicU64::new(0));
-        let of_thread = Arc::clone(&left_out);
-        std::thread::Builder::new().name("audit".to_owned()).spawn(move || write(&waiting, target, &of_thread))?;
-        Ok(Audit(Some(Arc::new(Shared { lines, left_out }))))
+        let (left_out, of_anybody) = (Arc::<AtomicU64>::default(), Arc::<AtomicUsize>::default());
+        let of_thread = (Arc::clone(&left_out), Arc::clone(&of_anybody));
+        let run = move || write(&waiting, target, &of_thread.0, &of_thread.1);
+        std::thread::Builder::new().name("audit".to_owned()).spawn(run)?;
+        Ok(Audit(Some(Arc::new(Shared { lines, left_out, of_anybody }))))
     }
 
     /// Whether lines go anywhere.
@@ -179,9 +194,16 @@ impl Audit {
 
     /// Writes a line, later. Made only if there is somebody to write it.
     pub fn tell(&self, line: impl FnOnce() -> Line) {
-        if let Some(shared) = &self.0
-            && shared.lines.try_send(line()).is_err()
-        {
+        let Some(shared) = &self.0 else { return };
+        let line = line();
+        let of_anybody = line.event.is_of_anybody();
+        if of_anybody && shared.of_anybody.fetch_add(1, Ordering::Relaxed) >= WAITING / 2 {
+            shared.of_anybody.fetch_sub(1, Ordering::Relaxed);
+            shared.left_out.fetch_add(1, Ordering::Relaxed);
+        } else if shared.lines.try_send(line).is_err() {
+            if of_anybody {
+                shared.of_anybody.fetch_sub(1, Ordering::Relaxed);
+            }
             shared.left_out.fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -216,12 +238,13 @@ impl Target {
 }
 
 /// The thread: ends with the last of those who tell.
-fn write(waiting: &Receiver<Line>, mut target: Target, left_out: &AtomicU64) {
-    let (mut since, mut written, mut failing) = (Instant::now(), 0, false);
+fn write(waiting: &Receiver<Line>, mut target: Target, left_out: &AtomicU64, of_anybody: &AtomicUsize) {
+    // Of what clients did, and of what anybody can cause.
+    let (mut since, mut written, mut failing) = (Instant::now(), [0; 2], false);
     loop {
         let line = waiting.recv_timeout(LOOK);
         if since.elapsed() >= LOOK {
-            (since, written) = (Instant::now(), 0);
+            (since, written) = (Instant::now(), [0; 2]);
             target.follow();
         }
         let mut line = match line {
@@ -229,11 +252,16 @@ fn write(waiting: &Receiver<Line>, mut target: Target, left_out: &AtomicU64) {
             Err(RecvTimeoutError::Timeout) => continue,
             Err(RecvTimeoutError::Disconnected) => return,
         };
-        if written >= LINES_PER_S {
+        let anybody = line.event.is_of_anybody();
+        if anybody {
+            of_anybody.fetch_sub(1, Ordering::Relaxed);
+        }
+        let written = &mut written[usize::from(anybody)];
+        if *written >= [LINES_PER_S, LINES_OF_ANYBODY_PER_S][usize::from(anybody)] {
             left_out.fetch_add(1, Ordering::Relaxed);
             continue;
         }
-        written += 1;
+        *written += 1;
         let missing = left_out.swap(0, Ordering::Relaxed);
         line.left_out = (missing > 0).then_some(missing);
         let Ok(mut text) = serde_json::to_vec(&line) else { continue };
@@ -315,7 +343,10 @@ mod tests {
         for _ in 0..told {
             audit.tell(|| Line::new(What::Refused));
         }
-        lines_of(&path, LINES_PER_S as usize);
+        // Whatever waits, what clients did is written.
+        audit.tell(|| Line::new(What::Dropped).pool("duel"));
+        let lines = lines_of(&path, LINES_OF_ANYBODY_PER_S as usize + 1);
+        assert!(lines.iter().any(|line| line["event"] == "dropped"));
         let until = Instant::now() + Duration::from_secs(30);
         let counted = loop {
             // What was left out is said with the next line.

@@ -80,6 +80,8 @@ struct Table {
 struct Open {
     address: IpAddr,
     calls: usize,
+    /// Calls for which it is not closed as idle, and no more.
+    quiet: usize,
     /// While no call is open.
     idle: Option<Idle>,
     close: CancellationToken,
@@ -172,7 +174,7 @@ impl Connections {
             None => return Err(Full::Node),
         };
         let close = CancellationToken::new();
-        let open = Open { address, calls: 0, idle: None, close: close.clone(), _descriptor: descriptor };
+        let open = Open { address, calls: 0, quiet: 0, idle: None, close: close.clone(), _descriptor: descriptor };
         table.open.insert(number, open);
         *table.addresses.entry(address).or_default() += 1;
         table.rest(Idle { called: false, since: now, number });
@@ -189,6 +191,20 @@ impl Connections {
         OpenCall { connections: self.clone(), number }
     }
 
+    /// Notes a call that keeps nobody from closing the connection for another, until it is dropped: one that anybody may make, for as
+    /// long as it likes. The connection is not closed for being idle.
+    pub(super) fn quiet_call(&self, number: u64) -> QuietCall {
+        self.count_quiet(number, 1);
+        QuietCall { connections: self.clone(), number }
+    }
+
+    fn count_quiet(&self, number: u64, change: isize) {
+        let mut table = self.table();
+        if let Some(open) = table.open.get_mut(&number) {
+            open.quiet = open.quiet.saturating_add_signed(change);
+        }
+    }
+
     /// Closes those that have no call open for so many milliseconds, until the signal; none when it is 0.
     pub(super) async fn close_idle(self, idle_ms_max: u64, stop: Shutdown) {
         if idle_ms_max == 0 {
@@ -202,8 +218,9 @@ impl Connections {
 
     fn close_older(&self, idle_ms_max: u64) {
         let (mut table, now) = (self.table(), self.now());
+        let old = table.idle.iter().filter(|idle| now - idle.since.min(now) >= idle_ms_max).copied();
         let old: Vec<Idle> =
-            table.idle.iter().filter(|idle| now - idle.since.min(now) >= idle_ms_max).copied().collect();
+            old.filter(|idle| table.open.get(&idle.number).is_some_and(|open| open.quiet == 0)).collect();
         for idle in old {
             if let Some(open) = table.remove(idle.number) {
                 open.close.cancel();
@@ -267,9 +284,36 @@ impl Drop for OpenCall {
     }
 }
 
+/// A call for which a connection is not closed as idle.
+#[derive(Debug)]
+pub(super) struct QuietCall {
+    connections: Connections,
+    number: u64,
+}
+
+impl Drop for QuietCall {
+    fn drop(&mut self) {
+        self.connections.count_quiet(self.number, -1);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn a_connection_that_only_watches_health_goes_for_another_and_not_for_being_idle() {
+        let (open, address) = (connections(2, 2), |last: u8| IpAddr::from([10, 0, 0, last]));
+        let (watching, _other) = (open.admit(1, address(1)).unwrap(), open.admit(2, address(2)).unwrap());
+        let watch = open.quiet_call(1);
+        let _call = open.call(2);
+        open.pass(Duration::from_secs(60));
+        open.close_older(1000);
+        assert!(!watching.close.is_cancelled(), "it watches");
+        let _third = open.admit(3, address(3)).expect("the first goes");
+        assert!(watching.close.is_cancelled());
+        drop(watch);
+    }
 
     fn connections(node: usize, address: usize) -> Connections {
         Connections::new(Bounds { node, address, process: usize::MAX })

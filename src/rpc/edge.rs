@@ -33,7 +33,7 @@ use tower::{Layer, Service};
 
 use super::{
     AnswerRoom, Caller, Fault, Identity, NodeCall, Reason, RunError,
-    connections::{Bounds, Connections, OpenCall},
+    connections::{Bounds, Connections, OpenCall, QuietCall},
     intake::{Form, Intake},
     shares::{Share, Shares},
 };
@@ -60,6 +60,10 @@ const REFLECTION_METHODS: [&str; 1] = ["ServerReflectionInfo"];
 /// Before a client's deadline passes here, the call ends by it: so much before the transport would end it, with CANCELLED.
 const AHEAD: Duration = Duration::from_millis(2);
 
+/// Most calls of health and reflection at a time, whoever makes them.
+const QUIET_CALLS_MAX: usize = 4096;
+/// Largest request of health: the name of a service.
+const HEALTH_BYTES_MAX: usize = 1024;
 /// Largest request of a client, in bytes, but for those of `Submit`, unless elements may be larger. A larger one is refused with
 /// INVALID_ARGUMENT.
 const CALL_BYTES_MAX: usize = 256 << 10;
@@ -114,6 +118,8 @@ struct Shared {
     methods: BTreeMap<String, Vec<String>>,
     /// Calls of clients at a time.
     calls: Shares,
+    /// Those that anybody may make: health and reflection. They take nothing of what clients have.
+    quiet_calls: Shares,
     /// Requests on their way in.
     intake: Intake,
     /// Largest message of `Submit`.
@@ -139,6 +145,8 @@ enum Kind {
     Node,
     /// Ends with the stop.
     Quiet,
+    /// Whether the node is well: never refused because others are many, and no reason to keep a connection.
+    Probe,
 }
 
 impl Edge {
@@ -164,6 +172,7 @@ impl Edge {
             balancer: node.addresses.balancer.clone(),
             methods: methods.collect(),
             calls: Shares::new(node.limits.streams_max, node.limits.client_share_percent),
+            quiet_calls: Shares::new(QUIET_CALLS_MAX, node.limits.client_share_percent),
             intake: Intake::new(node.limits.client_share_percent),
             message_bytes_max: node.limits.message_bytes_max,
             call_bytes_max: call_bytes_max(node),
@@ -231,6 +240,7 @@ impl Shared {
     fn kind(service: &str, method: &str) -> Kind {
         match service {
             HEALTH if method == "Watch" => Kind::Quiet,
+            HEALTH => Kind::Probe,
             _ if REFLECTION.contains(&service) => Kind::Quiet,
             match_service_server::SERVICE_NAME => Kind::Call,
             _ => Kind::Node,
@@ -256,6 +266,7 @@ impl Shared {
                 Form { bytes, decoder_bytes: bytes, idle: Some(self.submit_idle) }
             }
             match_service_server::SERVICE_NAME => one(self.call_bytes_max, self.message_bytes_max),
+            HEALTH => one(HEALTH_BYTES_MAX, DECODER_BYTES),
             _ if REFLECTION.contains(&service) => {
                 Form { idle: Some(None), ..one(NODE_REQUEST_BYTES_MAX, DECODER_BYTES) }
             }
@@ -292,17 +303,27 @@ impl Shared {
         self.check_node(caller, service, method)?;
         let kind = Shared::kind(service, method);
         let permit = match kind {
-            Kind::Node => None,
-            Kind::Call | Kind::Quiet => {
+            Kind::Node | Kind::Probe => None,
+            Kind::Call => {
                 let taken = self.calls.take(caller, 1);
                 Some(taken.map_err(|spent| spent.fault("calls and streams of clients are open", "streams_max"))?)
+            }
+            Kind::Quiet => {
+                let taken = self.quiet_calls.take(caller, 1);
+                let what = "calls of health and reflection are open";
+                Some(taken.map_err(|spent| spent.fault(what, "the most of a node"))?)
             }
         };
         let open = (kind != Kind::Quiet).then(|| self.open.token());
         let quiet = (kind == Kind::Quiet).then(|| self.quiet.clone());
-        let of_connection = caller.map(|caller| self.connections.call(caller.connection.number));
+        let number = caller.map(|caller| caller.connection.number);
+        let (of_connection, quiet_call) = match kind {
+            Kind::Quiet | Kind::Probe => (None, number.map(|number| self.connections.quiet_call(number))),
+            Kind::Call | Kind::Node => (number.map(|number| self.connections.call(number)), None),
+        };
         let form = self.form(service, method);
-        let counted = Counted { _permit: permit, _open: open, _of_connection: of_connection, _stream: None };
+        let counted =
+            Counted { _permit: permit, _open: open, _of_connection: of_connection, _quiet: quiet_call, _stream: None };
         Ok(Admitted { quiet, form, counted })
     }
 }
@@ -321,6 +342,7 @@ struct Counted {
     _permit: Option<Share>,
     _open: Option<TaskTrackerToken>,
     _of_connection: Option<OpenCall>,
+    _quiet: Option<QuietCall>,
     /// Of one client.
     _stream: Option<OpenStream>,
 }
@@ -573,6 +595,7 @@ mod tests {
             balancer: "http://10.0.0.1:7400".to_owned(),
             methods: descriptors.map(|(name, method)| (format!("dovetail.v1.{name}"), vec![method.to_owned()])).into(),
             calls: Shares::new(calls_max, 100),
+            quiet_calls: Shares::new(1, 100),
             intake: Intake::new(100),
             message_bytes_max: 1 << 20,
             call_bytes_max: CALL_BYTES_MAX,

@@ -108,12 +108,15 @@ impl Received {
     /// Follows what came. Says how many bytes the message has that is not whole with it.
     fn follow(&mut self, mut data: &[u8]) -> Result<Option<usize>, Fault> {
         while !data.is_empty() {
-            self.timer = None;
             match &mut self.at {
                 At::Prefix { .. } if self.got && self.form.idle.is_none() => {
                     return Err(malformed("more than one message, and this call has one"));
                 }
                 At::Prefix { have, bytes } => {
+                    if *have == 0 {
+                        // From the first byte of a message on, and no byte after it gives it more time.
+                        self.timer = None;
+                    }
                     let take = data.len().min(PREFIX - *have);
                     bytes[*have..*have + take].copy_from_slice(&data[..take]);
                     *have += take;
@@ -148,7 +151,7 @@ impl Received {
             let text = format!("the request has {length} bytes, and a request of this method at most {bytes}");
             return Err(Fault::new(Reason::OutOfBounds, text).with("value", length).with("bound", bytes));
         }
-        (self.at, self.share) = (At::Message { bytes: length, left: length }, None);
+        (self.at, self.share, self.timer) = (At::Message { bytes: length, left: length }, None, None);
         if length == 0 {
             self.whole();
         }
@@ -157,6 +160,7 @@ impl Received {
 
     fn whole(&mut self) {
         (self.at, self.got, self.share) = (At::Prefix { have: 0, bytes: [0; PREFIX] }, true, None);
+        self.timer = None;
     }
 
     /// How long nothing may come from here on, and what is missing then; none for ever.

@@ -6,7 +6,7 @@ use tonic::{Request, Status, metadata::MetadataValue};
 
 use super::{Caller, ECHO_BYTES_MAX, Fault, Reason, cut};
 use crate::{
-    pb::{self, candidates_service_server, decisions_service_server, feed_service_server},
+    pb::{self, candidates_service_server, decisions_service_server, feed_service_server, node_service_server},
     settings::{ClusterSettings, Role},
     tls::{NodeName, Proved},
 };
@@ -48,12 +48,20 @@ pub enum NodeCall {
     Candidates,
     /// Decisions, of a gatherer.
     Decisions,
+    /// Which process it is, of every role.
+    Confirm,
 }
 
 impl NodeCall {
     /// All there are.
-    pub const ALL: [NodeCall; 5] =
-        [NodeCall::Feed, NodeCall::Cut, NodeCall::Retirements, NodeCall::Candidates, NodeCall::Decisions];
+    pub const ALL: [NodeCall; 6] = [
+        NodeCall::Feed,
+        NodeCall::Cut,
+        NodeCall::Retirements,
+        NodeCall::Candidates,
+        NodeCall::Decisions,
+        NodeCall::Confirm,
+    ];
 
     /// The service and the method.
     #[must_use]
@@ -64,6 +72,7 @@ impl NodeCall {
             NodeCall::Retirements => (feed_service_server::SERVICE_NAME, "Retirements"),
             NodeCall::Candidates => (candidates_service_server::SERVICE_NAME, "Candidates"),
             NodeCall::Decisions => (decisions_service_server::SERVICE_NAME, "Decisions"),
+            NodeCall::Confirm => (node_service_server::SERVICE_NAME, "Confirm"),
         }
     }
 
@@ -80,7 +89,7 @@ impl NodeCall {
             NodeCall::Feed => &[Role::Matcher],
             NodeCall::Cut | NodeCall::Retirements => &[Role::Matcher, Role::Gatherer],
             NodeCall::Candidates => &[Role::Gatherer],
-            NodeCall::Decisions => &[Role::Balancer, Role::Matcher, Role::Gatherer],
+            NodeCall::Decisions | NodeCall::Confirm => &[Role::Balancer, Role::Matcher, Role::Gatherer],
         }
     }
 
