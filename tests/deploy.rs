@@ -519,6 +519,10 @@ fn the_units_start_the_role_they_are_named_after() {
         assert_eq!(name, own);
         assert_eq!(index, if role == Role::Balancer { 0 } else { 2 }, "{name}: the instance is the index");
         assert_eq!(unit_values(&unit, "Restart").collect::<Vec<_>>(), ["on-failure"]);
+        // The audit log of docs/security.md: under ProtectSystem=strict the unit writes only where it says so.
+        let logs = unit_values(&unit, "LogsDirectory").map(|name| format!("`audit = \"/var/log/{name}/audit.jsonl\"`"));
+        let [audit] = &logs.collect::<Vec<_>>()[..] else { panic!("{name}: one LogsDirectory") };
+        assert!(read("docs/security.md").contains(audit), "{name}: {audit}");
         roles.insert(role);
     }
     assert_eq!(roles.len(), Role::ALL.len());
