@@ -50,10 +50,9 @@ impl Clock {
         let mut note =
             boot.map(|boot| Note { file: folder.join(NOTE_FILE), boot: boot.trim().to_owned(), noted_ms: None });
         let (began, boot_ms) = (Instant::now(), since_boot_ms());
-        let known =
-            note.as_mut().and_then(Note::read).filter(|(_, known_ms)| boot_ms.is_some_and(|now| now >= *known_ms));
+        let known = note.as_mut().and_then(Note::read).zip(boot_ms).filter(|((_, then_ms), now_ms)| now_ms >= then_ms);
         let event = match known {
-            Some(known) => EventClock::going_on(time_ms, known, jump_ms_max),
+            Some((known, now_ms)) => EventClock::going_on(time_ms, known, now_ms, jump_ms_max),
             None => EventClock::new(time_ms, boot_ms.unwrap_or_default(), jump_ms_max),
         };
         Clock { event, began, note, refused: watch::channel(None).0 }
@@ -202,6 +201,21 @@ mod tests {
         let mut last = Clock::open(&folder.0, 0, HOUR);
         assert!(last.read(wall_ms + 9 * HOUR + 5) >= wall_ms + 9 * HOUR);
         assert_eq!(last.jump(), None);
+    }
+
+    #[test]
+    fn what_passed_since_the_note_counts_once_though_the_log_has_most_of_it() {
+        let folder = Folder::new("once");
+        let (wall_ms, boot_ms) = (rpc::now_ms(), since_boot_ms().unwrap());
+        // The file is not written again while a process runs and nothing jumps: it has the time of that one's start.
+        Clock::open(&folder.0, 0, HOUR).read(wall_ms);
+        let file = folder.0.join(NOTE_FILE);
+        let boot = fs::read_to_string(&file).unwrap().split(' ').next().unwrap().to_owned();
+        let lasted_ms = boot_ms.min(20_000);
+        fs::write(&file, format!("{boot} {} {}\n", wall_ms - lasted_ms, boot_ms - lasted_ms)).unwrap();
+        let mut clock = Clock::open(&folder.0, wall_ms - lasted_ms.min(1_000), HOUR);
+        let (now_ms, right_ms) = (clock.read(wall_ms), rpc::now_ms());
+        assert!(now_ms >= wall_ms && now_ms <= right_ms + 50, "{now_ms}, {wall_ms} to {right_ms}");
     }
 
     #[test]

@@ -156,6 +156,28 @@ async fn an_idle_cluster_sees_within_a_second_that_the_clock_was_set_ahead() {
     );
 }
 
+/// What passed between its start and its last event is in the log, and in what the clock's file says, too.
+#[tokio::test(flavor = "multi_thread")]
+async fn event_time_is_not_ahead_after_restarts_of_the_balancer() {
+    let (mut cluster, mut client) = start("restarts", pool(EQUAL)).await;
+    for round in 0..2 {
+        let (began, mut number) = (Instant::now(), 0);
+        while began.elapsed() < Duration::from_secs(3) {
+            client.submit_one("duel", player(&format!("r{round}-{number}"), number)).await.unwrap();
+            number += 1;
+        }
+        cluster.kill(Which::Balancer);
+        cluster.spawn(Which::Balancer);
+        cluster.serving(Which::Balancer).await;
+        client = cluster.client().await;
+        let id = client.submit_one("duel", player(&format!("r{round}"), -1 - round)).await.unwrap();
+        let (arrived_ms, now_ms) = (client.get(by_id(id), Duration::ZERO).await.unwrap().arrived_ms, now_ms());
+        assert!(arrived_ms < now_ms + 1_000, "{arrived_ms} is not now, {now_ms}");
+        let ahead_ms = cluster.balancer_state().await.clock_ahead_ms;
+        assert!(ahead_ms < 1_000, "{ahead_ms} after restart {round}");
+    }
+}
+
 /// A year ahead is not followed: nobody expires, those who wait are matched, and after a while nobody may write. A restart
 /// changes nothing; the word of an operator does.
 #[tokio::test(flavor = "multi_thread")]

@@ -47,11 +47,15 @@ impl EventClock {
         EventClock { now_ms: time_ms, monotonic_ms, jump_ms_max, compares: false, jump: None }
     }
 
-    /// A clock that goes on where another was `known`, event time and monotonic clock, if that was the same monotonic clock.
+    /// A clock that goes on at `monotonic_ms` where another was `known`, event time and monotonic clock, if that was the same monotonic
+    /// clock: what has passed since counts once, and the log's last event, of `time_ms`, was at some time in between. So T1 holds
+    /// from what was known on; what the other followed the wall clock ahead by after that is only known as far as the log has it.
     #[must_use]
-    pub fn going_on(time_ms: u64, known: (u64, u64), jump_ms_max: u64) -> EventClock {
-        let (known_ms, monotonic_ms) = known;
-        EventClock { now_ms: time_ms.max(known_ms), monotonic_ms, jump_ms_max, compares: true, jump: None }
+    pub fn going_on(time_ms: u64, known: (u64, u64), monotonic_ms: u64, jump_ms_max: u64) -> EventClock {
+        let (known_ms, then_ms) = known;
+        let by_now_ms = known_ms.saturating_add(monotonic_ms.saturating_sub(then_ms));
+        let monotonic_ms = monotonic_ms.max(then_ms);
+        EventClock { now_ms: time_ms.max(by_now_ms), monotonic_ms, jump_ms_max, compares: true, jump: None }
     }
 
     /// The time now, by what both clocks say.
@@ -178,11 +182,67 @@ mod tests {
     fn one_that_goes_on_where_another_was_believes_nothing_else() {
         let mut before = clock(0, 0);
         before.read(1_000, 100);
-        let mut after = EventClock::going_on(900, before.known(), HOUR);
+        let mut after = EventClock::going_on(900, before.known(), 5_100, HOUR);
         assert_eq!(after.read(9 * HOUR, 5_100), 6_000, "five seconds have passed");
         assert!(after.jump().is_some());
         assert_eq!(after.read(7_000, 5_200), 7_000);
-        let mut behind = EventClock::going_on(8_000, (1_000, 100), HOUR);
-        assert_eq!(behind.read(2_000, 200), 8_100, "but not before the log's last event");
+        let mut behind = EventClock::going_on(8_000, (1_000, 100), 200, HOUR);
+        assert_eq!(behind.read(2_000, 200), 8_000, "but not before the log's last event");
+        assert_eq!(behind.read(2_100, 300), 8_100);
+    }
+
+    /// The wall clock when the machine was booted.
+    const BOOT: u64 = 1_000 * HOUR;
+
+    /// The log has the time that passed between what is known of the other clock and its last event, too.
+    #[test]
+    fn what_passed_since_another_was_known_counts_once() {
+        for (last_event_ms, now_ms) in [(0, 21_000), (20_000, 21_000), (21_000, 21_000), (20_000, 30 * 24 * HOUR)] {
+            let mut clock = EventClock::going_on(BOOT + last_event_ms, (BOOT, 0), now_ms, HOUR);
+            assert_eq!(clock.read(BOOT + now_ms, now_ms), BOOT + now_ms, "last event after {last_event_ms}");
+            assert_eq!(clock.read(BOOT + now_ms + 5, now_ms + 5), BOOT + now_ms + 5);
+            assert_eq!(clock.jump(), None);
+        }
+    }
+
+    #[test]
+    fn many_that_go_on_one_after_the_other_over_a_month_are_not_ahead() {
+        let (mut known, mut last_event_ms) = ((BOOT, 0), BOOT);
+        for hour in 1..=30 * 24 {
+            let mut clock = EventClock::going_on(last_event_ms, known, hour * HOUR, HOUR);
+            last_event_ms = clock.read(BOOT + hour * HOUR, hour * HOUR);
+            assert_eq!(last_event_ms, BOOT + hour * HOUR);
+            if hour % 7 == 0 {
+                known = clock.known();
+            }
+        }
+    }
+
+    #[test]
+    fn one_that_goes_on_where_a_jump_was_accepted_stays_there_and_is_no_further_ahead() {
+        let mut before = EventClock::going_on(BOOT, (BOOT, 0), 10, HOUR);
+        before.read(BOOT + 9 * HOUR, 10);
+        before.accept(BOOT + 9 * HOUR);
+        let known = before.known();
+        let last_event_ms = before.read(BOOT + 9 * HOUR + 20_000, 20_010);
+        let mut after = EventClock::going_on(last_event_ms, known, 21_010, HOUR);
+        assert_eq!(after.read(BOOT + 9 * HOUR + 21_000, 21_010), BOOT + 9 * HOUR + 21_000);
+        assert_eq!(after.jump(), None);
+        // Set back to the right time: event time goes on with the monotonic clock.
+        let mut set_back = EventClock::going_on(last_event_ms, known, 22_010, HOUR);
+        assert_eq!(set_back.read(BOOT + 22_010, 22_010), BOOT + 9 * HOUR + 22_000);
+    }
+
+    #[test]
+    fn one_that_goes_on_while_the_wall_clock_is_ahead_still_does_not_follow_it() {
+        let mut clock = EventClock::going_on(BOOT + 20_000, (BOOT, 0), 21_000, HOUR);
+        assert_eq!(clock.read(BOOT + 21_001 + HOUR, 21_000), BOOT + 21_000);
+        assert_eq!(clock.jump().map(|jump| jump.ahead_ms()), Some(HOUR + 1));
+    }
+
+    #[test]
+    fn a_monotonic_clock_behind_what_was_known_counts_for_nothing_until_it_is_there() {
+        let mut clock = EventClock::going_on(0, (BOOT, 500), 100, HOUR);
+        assert_eq!([clock.read(BOOT, 400), clock.read(BOOT, 510)], [BOOT, BOOT + 10]);
     }
 }
