@@ -160,6 +160,7 @@ impl Client {
     /// call yet that could be told why. So one is made that every server answers.
     async fn proved(self) -> Result<Client, ClientError> {
         if self.url.starts_with("https://") {
+            // Not with the token: it is not known yet who takes it, and health is everybody's to ask.
             let check = tonic_health::pb::HealthCheckRequest::default();
             let mut health = HealthClient::new(self.channel.clone());
             let answer = match tokio::time::timeout(CONNECT_TIMEOUT, health.check(check)).await {
@@ -310,7 +311,7 @@ impl Client {
 
     /// Lets event time follow the balancer's wall clock, which jumped ahead too far to be followed without a word.
     pub async fn accept_clock(&self) -> Result<pb::AcceptClockResponse, ClientError> {
-        let mut service = OperateServiceClient::new(self.channel.clone());
+        let mut service = OperateServiceClient::new(self.calls());
         Ok(service.accept_clock(pb::AcceptClockRequest {}).await?.into_inner())
     }
 

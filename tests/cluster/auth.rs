@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use dovetail::auth::{Role, Scope, Verb, api_keys, table};
-use dovetail::client::value;
+use dovetail::client::{Client, ConnectOptions, Token, value};
 use dovetail::pb::inspect_service_client::InspectServiceClient;
 use dovetail::pb::match_service_client::MatchServiceClient;
 use dovetail::pb::{self, Attribute, AttributeType, PoolDefinition, Submission};
@@ -248,6 +248,26 @@ async fn every_call_is_allowed_to_the_roles_of_the_table_and_to_no_other() {
         denied(guarded.inspect("consumer", which).await);
         assert_eq!(guarded.inspect("", which).await.unwrap_err().code(), Code::Unauthenticated);
     }
+}
+
+/// What a program shows goes with the calls of every service: of clients, of operators, and of who looks.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_library_shows_its_token_with_the_calls_of_every_service() {
+    let guarded = Guarded::start("library").await;
+    let connect = async |who: Option<&str>| {
+        let key = who.and_then(|who| guarded.keys.iter().find(|(name, _)| name == who)).map(|(_, key)| key.clone());
+        let options = ConnectOptions { token: key.map(Token::Text), ..ConnectOptions::default() };
+        Client::connect_with(guarded.cluster.server(), &options).await.unwrap()
+    };
+    for (who, code) in
+        [(None, Some(Code::Unauthenticated)), (Some("slow"), Some(Code::PermissionDenied)), (Some("root"), None)]
+    {
+        let client = connect(who).await;
+        assert_eq!(client.accept_clock().await.err().and_then(|error| error.code()), code, "{who:?}");
+        assert_eq!(client.inspect().await.err().and_then(|error| error.code()), code, "{who:?}");
+    }
+    assert_eq!(connect(None).await.list_pools().await.unwrap_err().code(), Some(Code::Unauthenticated));
+    connect(Some("root")).await.list_pools().await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
