@@ -43,6 +43,7 @@ use tokio::runtime::{Builder, Runtime};
 
 use crate::memory;
 use error::CliError;
+use roles::RunError;
 
 /// Where a balancer is expected when nobody says otherwise.
 pub const DEFAULT_SERVER: &str = "http://127.0.0.1:7400";
@@ -169,7 +170,13 @@ fn exit_code(outcome: Result<(), CliError>) -> ExitCode {
             ExitCode::from(error.exit_code() as u8)
         }
         Err(CliError::Reported) => ExitCode::FAILURE,
-        Err(error @ (CliError::Settings(_) | CliError::Arguments(_) | CliError::Address(_) | CliError::Tls(_))) => {
+        Err(
+            error @ (CliError::Settings(_)
+            | CliError::Run(RunError::Auth(_))
+            | CliError::Arguments(_)
+            | CliError::Address(_)
+            | CliError::Tls(_)),
+        ) => {
             complain(&error);
             ExitCode::from(2)
         }
@@ -186,7 +193,7 @@ fn exit_code(outcome: Result<(), CliError>) -> ExitCode {
 
 /// Errors quote what clients and files say.
 fn complain(error: &CliError) {
-    eprintln!("error: {}", table::printable_lines(&error.to_string()));
+    eprintln!("error: {}", table::printable_lines(&error.told()));
 }
 
 #[cfg(test)]

@@ -152,7 +152,10 @@ impl Client {
         let traffic = Traffic::default();
         match endpoint.connect_with_connector(traffic.connector(trust)).await {
             Ok(channel) => Client { url, channel, bearer, traffic }.proved().await,
-            Err(error) => Err(ClientError::Connect { url, reason: error::deepest(&error) }),
+            Err(error) => {
+                let reason = error::why_not_connected(error::deepest(&error), options.tls.ca.as_deref());
+                Err(ClientError::Connect { url, reason })
+            }
         }
     }
 

@@ -36,6 +36,14 @@ pub enum CliError {
         /// The operating system's reason.
         reason: String,
     },
+    /// Somebody answers at the server's address, but there is no TLS with it: one side does not trust the other.
+    #[error("no TLS with {url}: {reason}")]
+    Distrust {
+        /// What was dialled.
+        url: String,
+        /// What is wrong with whose certificate.
+        reason: String,
+    },
     /// The server's address is none.
     #[error("--server: {0}")]
     Address(AddressError),
@@ -136,15 +144,48 @@ impl CliError {
         lost || self.is_time_out()
     }
 
+    /// The error in words, and for a server that does not know who asks, how to tell it.
+    pub fn told(&self) -> String {
+        match self.is_unauthenticated() {
+            true => {
+                format!("{self}; --token-file or DOVETAIL_TOKEN shows a token, --tls-cert and --tls-key a certificate")
+            }
+            false => self.to_string(),
+        }
+    }
+
+    fn is_unauthenticated(&self) -> bool {
+        match self {
+            CliError::Advised { error, .. } => error.is_unauthenticated(),
+            error => error.code() == Some(tonic::Code::Unauthenticated),
+        }
+    }
+
+    /// Whether the server answers, but not to who asks.
+    pub fn is_not_permitted(&self) -> bool {
+        matches!(self, CliError::Client(error) if error.is_not_permitted())
+    }
+
+    /// Whether who answers has the certificate of another host.
+    pub fn is_other_host(&self) -> bool {
+        matches!(self, CliError::Distrust { reason, .. } if reason.contains("not valid for name"))
+    }
+
     /// The gRPC code, where the server sent one.
     pub fn code(&self) -> Option<tonic::Code> {
         if let CliError::Client(error) = self { error.code() } else { None }
     }
 }
 
+/// Whether the reason is one of TLS: the words are those of `rustls`, and ours.
+fn is_distrust(reason: &str) -> bool {
+    ["peer certificate", "fatal alert", "UnknownIssuer"].iter().any(|words| reason.contains(words))
+}
+
 impl From<ClientError> for CliError {
     fn from(error: ClientError) -> CliError {
         match error {
+            ClientError::Connect { url, reason } if is_distrust(&reason) => CliError::Distrust { url, reason },
             ClientError::Connect { url, reason } => CliError::NoServer { url, reason },
             ClientError::Url(error) => CliError::Address(error),
             error @ (ClientError::NoAuthority { .. }

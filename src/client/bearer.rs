@@ -66,7 +66,15 @@ impl Bearer {
 }
 
 impl Source {
+    /// Errors name the file.
     fn header(&self) -> io::Result<MetadataValue<tonic::metadata::Ascii>> {
+        self.read_header().map_err(|error| match &self.token {
+            Token::Text(_) => error,
+            Token::File(path) => io::Error::new(error.kind(), format!("{}: {error}", path.display())),
+        })
+    }
+
+    fn read_header(&self) -> io::Result<MetadataValue<tonic::metadata::Ascii>> {
         let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(header) = &read.header
             && (matches!(self.token, Token::Text(_)) || read.looked.is_some_and(|looked| looked.elapsed() < LOOK))
@@ -144,6 +152,7 @@ mod tests {
             std::thread::yield_now();
         }
         fs::remove_file(&path).unwrap();
-        assert!(Bearer::new(Some(&Token::File(path))).is_err());
+        let error = Bearer::new(Some(&Token::File(path.clone()))).unwrap_err().to_string();
+        assert!(error.starts_with(&format!("{}: No such file", path.display())), "{error}");
     }
 }

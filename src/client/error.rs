@@ -1,6 +1,7 @@
 //! Why a call failed.
 
 use std::error::Error;
+use std::path::Path;
 
 use tonic::{Code, Status};
 use tonic_types::{ErrorInfo, StatusExt as _};
@@ -105,6 +106,11 @@ impl ClientError {
         }
     }
 
+    /// Whether the server answers, but not to who asks: it does not know who that is, or does not allow it.
+    pub fn is_not_permitted(&self) -> bool {
+        matches!(self.code(), Some(Code::PermissionDenied | Code::Unauthenticated))
+    }
+
     /// Whether the same call may succeed later: the node is going down, restarting, or out of reach.
     pub fn is_transient(&self) -> bool {
         match self {
@@ -153,6 +159,16 @@ pub(super) fn deepest(error: &(dyn Error + 'static)) -> String {
         innermost = source;
     }
     innermost.to_string()
+}
+
+/// Why there is no connection, in words: a certificate of an authority that is not trusted is said with the file that has the trusted.
+pub(super) fn why_not_connected(reason: String, authority: Option<&Path>) -> String {
+    match authority {
+        Some(file) if reason.contains("UnknownIssuer") => {
+            format!("its certificate is not signed by the authority in {} (UnknownIssuer)", file.display())
+        }
+        _ => reason,
+    }
 }
 
 /// A code as gRPC spells it.

@@ -752,3 +752,21 @@ fn explain_shows_what_the_server_found() {
     let (code, stdout, _) = run(Some(&fake), &["explain", "17", "--nearest", "7"]);
     assert!(code == Some(0) && stdout.contains("tested with the 7 others"), "{stdout}");
 }
+
+#[test]
+fn files_that_say_who_may_do_what_are_settings_and_are_looked_at_before_anything_starts() {
+    let nowhere = "/nowhere/policy.toml";
+    for flag in ["policy", "api-keys", "jwks"] {
+        let (code, stdout, stderr) = run(None, &["up", &format!("--{flag}"), nowhere, "--data", "/proc/nowhere"]);
+        assert_eq!((code, stdout.as_str()), (Some(2), ""), "{stderr}");
+        assert!(stderr.contains(&format!("{nowhere}: No such file")), "{flag}: {stderr}");
+        assert!(!stderr.contains("listening"), "{stderr}");
+    }
+}
+
+#[test]
+fn a_token_s_file_that_cannot_be_read_is_named() {
+    let (code, _, stderr) = run(None, &["pool", "list", "--token-file", "/nowhere/token"]);
+    assert_eq!(code, Some(2));
+    assert!(stderr.contains("/nowhere/token: No such file"), "{stderr}");
+}
