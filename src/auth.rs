@@ -25,7 +25,7 @@ pub mod token;
 use std::{
     collections::{HashMap, HashSet},
     io,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -160,12 +160,25 @@ impl Auth {
         };
         let auth = Auth::new(settings.policy.is_some(), settings.rates, audit);
         let mut files = Files::new(settings);
-        files.each(|file, text| auth.take_in(file, settings, text))?;
+        files.each(|file, path, text| {
+            let said = auth.take_in(file, settings, text)?;
+            tracing::info!(setting = file.setting(), path = %path.display(), "{said} is read");
+            Ok(())
+        })?;
         if !files.0.is_empty() {
             let (auth, settings, stop) = (auth.clone(), settings.clone(), stop.clone());
             tokio::spawn(auth.follow(files, settings, stop));
         }
         Ok(auth)
+    }
+
+    /// Whether [`open`](Auth::open) will find files that it can read and use: for a process that does not start with others.
+    ///
+    /// # Errors
+    /// When one of them cannot be read or used.
+    pub fn check(settings: &AuthSettings) -> Result<(), AuthError> {
+        let auth = Auth::new(settings.policy.is_some(), settings.rates, Audit::default());
+        Files::new(settings).each(|file, _, text| auth.take_in(file, settings, text).map(drop))
     }
 
     async fn follow(self, mut files: Files, settings: AuthSettings, stop: Shutdown) {
@@ -405,13 +418,12 @@ impl Files {
     }
 
     /// Reads all of them for the first time.
-    fn each(&mut self, mut take: impl FnMut(Of, &str) -> Result<String, String>) -> Result<(), AuthError> {
+    fn each(&mut self, mut take: impl FnMut(Of, &Path, &str) -> Result<(), String>) -> Result<(), AuthError> {
         for (of, watched) in &mut self.0 {
             let (setting, path) = (of.setting(), watched.path().to_owned());
             let read = watched.changed().map_err(|source| AuthError::Read { setting, path: path.clone(), source })?;
-            let taken = read.map_or(Ok(String::new()), |text| take(*of, &text));
-            let said = taken.map_err(|reason| AuthError::Content { setting, path: path.clone(), reason })?;
-            tracing::info!(setting, path = %path.display(), "{said} is read");
+            let taken = read.map_or(Ok(()), |text| take(*of, &path, &text));
+            taken.map_err(|reason| AuthError::Content { setting, path: path.clone(), reason })?;
         }
         Ok(())
     }
