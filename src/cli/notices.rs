@@ -62,11 +62,13 @@ async fn tell(client: &Client) -> std::convert::Infallible {
     loop {
         sleep(ASK).await;
         let answer = match timeout(ANSWER_WITHIN, client.inspect()).await {
-            Ok(Ok(node)) => Ok(node),
+            Ok(Ok(node)) => Ok(Some(node)),
+            // Who may not look at nodes is not told about them, which is no reason to say that there is no answer.
+            Ok(Err(error)) if error.is_not_permitted() => Ok(None),
             Ok(Err(error)) => Err(error.to_string()),
             Err(_) => Err(format!("no answer within {}s", ANSWER_WITHIN.as_secs())),
         };
-        if let Some(notice) = notices.on_answer(client.url(), answer.as_ref(), Instant::now()) {
+        if let Some(notice) = notices.on_answer(client.url(), answer.as_ref().map(Option::as_ref), Instant::now()) {
             eprintln!("{clear}{notice}");
         }
     }
@@ -88,8 +90,13 @@ enum Kind {
 }
 
 impl Notices {
-    /// What is to be said now, if anything.
-    fn on_answer(&mut self, url: &str, answer: Result<&pb::InspectResponse, &String>, now: Instant) -> Option<String> {
+    /// What is to be said now, if anything. An answer without a state is of a server that does not tell it to who asks.
+    fn on_answer(
+        &mut self,
+        url: &str,
+        answer: Result<Option<&pb::InspectResponse>, &String>,
+        now: Instant,
+    ) -> Option<String> {
         let (kind, text) = match answer {
             Err(reason) => {
                 self.silent += 1;
@@ -98,7 +105,11 @@ impl Notices {
                 }
                 (Kind::Silence, format!("{url} does not answer: {}", printable(reason)))
             }
-            Ok(node) => {
+            Ok(None) => {
+                self.silent = 0;
+                return self.told.take_if(|(kind, _)| *kind == Kind::Silence).map(|_| format!("{url} answers again"));
+            }
+            Ok(Some(node)) => {
                 self.silent = 0;
                 let state = match &node.state {
                     Some(State::Balancer(state)) => still(state).map(|text| (state, text)),
@@ -202,7 +213,7 @@ mod tests {
         let began = Instant::now();
         let mut notices = Notices::default();
         let mut at = |second, node: pb::InspectResponse| {
-            notices.on_answer("http://b", Ok(&node), began + Duration::from_secs(second))
+            notices.on_answer("http://b", Ok(Some(&node)), began + Duration::from_secs(second))
         };
         assert_eq!(at(0, node(0, &[])), None);
         assert_eq!(at(1, node(1900, &[away(1, 40_500, false)])), None, "not yet");
@@ -247,6 +258,19 @@ mod tests {
         let told = notices.on_answer("http://b", Err(&refused), now);
         assert_eq!(told.as_deref(), Some("http://b does not answer: connection refused"));
         assert_eq!(notices.on_answer("http://b", Err(&refused), now), None);
-        assert_eq!(notices.on_answer("http://b", Ok(&node(0, &[])), now).as_deref(), Some("http://b answers again"));
+        let answer = node(0, &[]);
+        assert_eq!(notices.on_answer("http://b", Ok(Some(&answer)), now).as_deref(), Some("http://b answers again"));
+    }
+
+    #[test]
+    fn a_server_that_does_not_tell_its_state_is_not_silent() {
+        let now = Instant::now();
+        let mut notices = Notices::default();
+        assert_eq!([(); 3].map(|()| notices.on_answer("http://b", Ok(None), now)), [None, None, None]);
+        let refused = "connection refused".to_owned();
+        assert_eq!(notices.on_answer("http://b", Err(&refused), now), None);
+        assert!(notices.on_answer("http://b", Err(&refused), now).is_some());
+        assert_eq!(notices.on_answer("http://b", Ok(None), now).as_deref(), Some("http://b answers again"));
+        assert_eq!(notices.on_answer("http://b", Ok(None), now), None);
     }
 }
