@@ -143,7 +143,7 @@ fn describe(node: &Asked, as_json: bool) -> String {
 
 /// That a node does not answer, and which program is to be started again, under which address. Does not name the node.
 fn silent(node: &Asked, error: &CliError) -> String {
-    let CliError::NoServer { reason, .. } = error else { return error.to_string() };
+    let CliError::NoServer { reason, .. } = error else { return error.told() };
     let server = &node.server;
     match node.expected {
         Some((Role::Balancer, _)) => format!("no answer at {server}: {reason}; start dovetail-balancer there again"),
@@ -165,8 +165,12 @@ fn named(node: &Asked, error: &CliError) -> String {
     }
     let who =
         node.expected.map_or(String::new(), |(role, index)| format!("{} {index}: ", super::notices::role_name(role)));
-    // This one names the server itself.
-    let server = if matches!(error, CliError::NoServer { .. }) { String::new() } else { format!("{}: ", node.server) };
+    // These name the server themselves.
+    let server = match error {
+        CliError::NoServer { .. } | CliError::Distrust { .. } => String::new(),
+        _ => format!("{}: ", node.server),
+    };
+    let error = error.told();
     super::table::printable(&format!("{who}{server}{error}")).into_owned()
 }
 

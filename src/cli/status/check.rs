@@ -50,7 +50,12 @@ pub(super) fn findings(nodes: &[Asked]) -> Vec<Finding> {
         let answer = match &node.answer {
             Ok(answer) => answer,
             Err(error) => {
-                found("node_unreachable", silent(node, error));
+                let kind = match error {
+                    error if error.is_not_permitted() => "not_permitted",
+                    error if error.is_other_host() => "wrong_node",
+                    _ => "node_unreachable",
+                };
+                found(kind, silent(node, error));
                 continue;
             }
         };
@@ -121,6 +126,7 @@ fn name(node: &Asked) -> String {
 mod tests {
     use super::*;
     use crate::cli::error::CliError;
+    use crate::client::ClientError;
     use crate::pb::Role;
 
     fn asked(role: Role, index: u32, change: impl FnOnce(&mut pb::InspectResponse)) -> Asked {
@@ -198,6 +204,32 @@ mod tests {
         let json = found[2].line(true);
         assert!(json.starts_with(r#"{"finding":"node_unreachable","node":"matcher 2","#), "{json}");
         assert!(!found[2].text.contains("matcher 2"), "the node has a field of its own");
+    }
+
+    #[test]
+    fn who_may_not_ask_and_a_certificate_of_another_are_not_a_node_that_is_silent() {
+        let asked = |error: ClientError| {
+            let (server, expected) = ("https://m".to_owned(), Some((Role::Matcher, 2)));
+            Asked { server, expected, answer: Err(error.into()) }
+        };
+        let connect = |reason: &str| ClientError::Connect { url: "https://m".to_owned(), reason: reason.to_owned() };
+        let other = r#"invalid peer certificate: certificate not valid for name "m"; certificate is only valid for DnsName("n")"#;
+        check(
+            &[
+                asked(tonic::Status::permission_denied("no").into()),
+                asked(tonic::Status::unauthenticated("who").into()),
+                asked(connect(other)),
+                asked(connect("its certificate is not signed by the authority in ca.pem (UnknownIssuer)")),
+            ],
+            &[
+                "not_permitted: matcher 2: no (PERMISSION_DENIED)",
+                "not_permitted: matcher 2: who (UNAUTHENTICATED); --token-file or DOVETAIL_TOKEN shows a token, --tls-cert and \
+                 --tls-key a certificate",
+                &format!("wrong_node: matcher 2: no TLS with https://m: {other}"),
+                "node_unreachable: matcher 2: no TLS with https://m: its certificate is not signed by the authority in ca.pem \
+                 (UnknownIssuer)",
+            ],
+        );
     }
 
     #[test]
