@@ -755,13 +755,21 @@ fn explain_shows_what_the_server_found() {
 
 #[test]
 fn files_that_say_who_may_do_what_are_settings_and_are_looked_at_before_anything_starts() {
-    let nowhere = "/nowhere/policy.toml";
-    for flag in ["policy", "api-keys", "jwks"] {
-        let (code, stdout, stderr) = run(None, &["up", &format!("--{flag}"), nowhere, "--data", "/proc/nowhere"]);
-        assert_eq!((code, stdout.as_str()), (Some(2), ""), "{stderr}");
-        assert!(stderr.contains(&format!("{nowhere}: No such file")), "{flag}: {stderr}");
-        assert!(!stderr.contains("listening"), "{stderr}");
+    let policy = std::env::temp_dir().join(format!("dovetail-policy-{}", std::process::id()));
+    fs::write(&policy, "[[grant]]\nwho = [\"root\"]\nroles = [\"operator\"]\n").unwrap();
+    let good = policy.to_str().unwrap();
+    let tokens = ["--token-issuer", "https://issuer", "--token-audience", "dovetail"];
+    for (flags, says) in [
+        (vec!["--policy", "/nowhere"], "/nowhere: No such file"),
+        (vec!["--policy", "/proc/self/status"], "auth.policy, /proc/self/status: "),
+        (vec!["--policy", good, "--api-keys", "/nowhere"], "/nowhere: No such file"),
+        ([&["--policy", good, "--jwks", "/nowhere"][..], &tokens].concat(), "/nowhere: No such file"),
+    ] {
+        let (code, stdout, stderr) = run(None, &[&["up", "--data", "/proc/nowhere"], &flags[..]].concat());
+        assert_eq!((code, stdout.as_str()), (Some(2), ""), "{flags:?}: {stderr}");
+        assert!(stderr.contains(says) && !stderr.contains("listening"), "{flags:?}: {stderr}");
     }
+    fs::remove_file(policy).unwrap();
 }
 
 #[test]
