@@ -610,7 +610,7 @@ async fn over(wait: &mut Option<Wait>) {
         None => false,
     };
     if !told {
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 }
 

@@ -174,7 +174,7 @@ mod tests {
     impl Folder {
         fn new(name: &str) -> Folder {
             let folder = std::env::temp_dir().join(format!("dovetail-clock-{}-{name}", std::process::id()));
-            fs::create_dir_all(&folder).unwrap();
+            fs::create_dir_all(&folder).expect("a folder for the test");
             Folder(folder)
         }
     }

@@ -111,8 +111,11 @@ pub fn run(command: CertsCommand) -> Result<(), CliError> {
     }
 }
 
-/// The cluster's name, and every node with the hosts at which it is dialled.
-fn nodes(arguments: &InitArgs) -> Result<(String, Vec<(NodeName, Vec<String>)>), CliError> {
+/// A node, and the hosts at which it is dialled.
+type Dialled = (NodeName, Vec<String>);
+
+/// The cluster's name, and every node.
+fn nodes(arguments: &InitArgs) -> Result<(String, Vec<Dialled>), CliError> {
     let (cluster, hosts) = match &arguments.config {
         Some(file) => {
             // Where this file's nodes listen does not matter here.

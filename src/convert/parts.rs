@@ -357,7 +357,7 @@ mod tests {
         let frame = part_frame(&rows);
         let held = (EventId(90), &frame.reach);
         // Every third event is another slice's.
-        let with = |place: usize, at: usize| (place + at) % 3 != 0;
+        let with = |place: usize, at: usize| !(place + at).is_multiple_of(3);
         let whole = log_frame(log_frame_part_pb(&frame, (EventId(90), frame.through), &frame.reach, with)).unwrap();
         let parts = log_frame_parts(&frame, held, with);
         assert!(parts.len() > 1 && parts.iter().all(|part| part.encoded_len() <= PART_BYTES + 4096));

@@ -151,7 +151,6 @@ enum Kind {
 
 impl Edge {
     /// The edge of a node.
-    #[must_use]
     ///
     /// # Errors
     /// When it cannot know who may do what.

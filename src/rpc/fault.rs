@@ -174,7 +174,7 @@ pub struct Fault {
     message: String,
     metadata: Vec<(&'static str, String)>,
     field: Option<String>,
-    resource: Option<(Resource, String)>,
+    resource: Option<Box<(Resource, String)>>,
     after: Option<Duration>,
 }
 
@@ -202,7 +202,7 @@ impl Fault {
     /// About this pool or element.
     #[must_use]
     pub fn of(mut self, resource: Resource, name: impl Into<String>) -> Fault {
-        self.resource = Some((resource, name.into()));
+        self.resource = Some(Box::new((resource, name.into())));
         self
     }
 
@@ -240,7 +240,7 @@ impl From<Fault> for Status {
         if let Some(after) = after.or(reason.retry_after()) {
             details.set_retry_info(Some(after));
         }
-        if let Some((resource, name)) = resource {
+        if let Some((resource, name)) = resource.map(|boxed| *boxed) {
             details.set_resource_info(resource.name(), cut(name, ECHO_BYTES_MAX), "", "");
         }
         Status::with_error_details(reason.code(), message, details)

@@ -1,6 +1,9 @@
 //! Handshakes over sockets, with certificates made for them.
 
-use std::{fs, path::PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -50,8 +53,8 @@ fn authority(folder: &Folder, file: &str) -> (Authority, PathBuf) {
     (authority, folder.write(file, &kept).cert)
 }
 
-fn settings(own: Option<OwnFiles>, ca: &PathBuf, clients: ClientAuth) -> TlsSettings {
-    TlsSettings { files: Files { own, ca: Some(ca.clone()) }, clients }
+fn settings(own: Option<OwnFiles>, ca: &Path, clients: ClientAuth) -> TlsSettings {
+    TlsSettings { files: Files { own, ca: Some(ca.to_owned()) }, clients }
 }
 
 /// What both sides of a handshake say.

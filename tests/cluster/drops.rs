@@ -145,7 +145,7 @@ async fn a_balancer_that_dies_while_a_pool_is_dropped_goes_on_where_the_log_ends
         })
         .await;
     };
-    within(Duration::from_secs(400), "the load", async { tokio::join!(load.finish(), dropping) }).await;
+    within(Duration::from_secs(400), "the load", Box::pin(async { tokio::join!(load.finish(), dropping) })).await;
     let (ends, _) = watched(&client, "duel", 0).await;
     assert!(ends == waits.iter().map(|&id| (id, EndReason::Dropped)).collect(), "{} ends", ends.len());
     let matches = settled(&client, "w1", 0, Duration::from_secs(240)).await;

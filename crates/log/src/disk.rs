@@ -77,12 +77,15 @@ impl DiskUse {
     }
 }
 
+/// Open folders, by path.
+type Folders = Vec<(PathBuf, Arc<File>)>;
+
 /// The disk, with or without someone watching.
 #[derive(Clone, Default)]
 pub(crate) struct Disk {
     hook: Option<Arc<dyn DiskHook>>,
     /// Folders that were synced, open from then on: there may be no file descriptor left when it matters.
-    folders: Arc<Mutex<Vec<(PathBuf, Arc<File>)>>>,
+    folders: Arc<Mutex<Folders>>,
     pub used: DiskUse,
 }
 
