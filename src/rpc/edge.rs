@@ -689,6 +689,10 @@ mod tests {
     fn when_clients_are_too_many_more_are_refused_and_nodes_and_operators_are_not() {
         let balancer = shared(Role::Balancer, 2);
         let watch = balancer.admit("/grpc.health.v1.Health/Watch", None).unwrap_or_else(|_| panic!("there is room"));
+        let second = refused(&balancer, "/grpc.health.v1.Health/Watch");
+        assert!(second.message().contains("1 calls of health and reflection are open"), "{}", second.message());
+        let other =
+            balancer.admit("/dovetail.v1.MatchService/Submit", None).unwrap_or_else(|_| panic!("there is room"));
         let call = balancer.admit("/dovetail.v1.MatchService/Submit", None).unwrap_or_else(|_| panic!("there is room"));
         let status = refused(&balancer, "/dovetail.v1.MatchService/Submit");
         assert_eq!(status.code(), Code::ResourceExhausted);
@@ -699,7 +703,7 @@ mod tests {
         );
         assert!(balancer.admit("/grpc.health.v1.Health/Check", None).is_ok());
         assert!(balancer.admit("/dovetail.v1.InspectService/Inspect", None).is_ok());
-        drop((watch, call));
+        drop((watch, other, call));
         assert!(balancer.admit("/dovetail.v1.MatchService/Submit", None).is_ok());
     }
 
