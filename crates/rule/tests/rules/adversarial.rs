@@ -145,7 +145,7 @@ fn a_rule_costs_less_on_shorter_values() {
     };
     assert_eq!(within("a.s.contains(b.s)", 20, 0), 3 + 20);
     assert_eq!(within("a.s in b.l", 20, 4), 3 + 4);
-    assert_eq!(within("a.l.intersects(b.l)", 65, 4), 3 + 2 * 64);
+    assert_eq!(within("a.l.intersects(b.l)", 65, 4), 3 + 2 * 16);
     for source in ["a.s.contains(b.s)", "a.s in b.l", "a.l.intersects(b.l)", "a.l == b.l || a.s < b.s", "a.i < b.i"] {
         assert_eq!(within(source, 256, 64), Rule::compile(source, &schema).unwrap().cost(), "{source}");
     }
