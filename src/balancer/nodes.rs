@@ -198,12 +198,7 @@ impl OperateService for Service {
 impl InspectService for Service {
     async fn inspect(&self, request: Request<pb::InspectRequest>) -> Result<Response<pb::InspectResponse>, Status> {
         let caller = Caller::of(request.extensions());
-        let node = &self.node;
-        let inspected = node.inspected.answer(caller.as_ref(), || async {
-            let response = node.inspected.get(|| node.inspect()).await?;
-            Ok(((*response).clone(), response.encoded_len()))
-        });
-        inspected.await
+        self.node.inspected.answer_whole(caller.as_ref(), || self.node.inspect()).await
     }
 }
 

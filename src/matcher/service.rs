@@ -7,7 +7,6 @@ use std::{
 
 use dovetail_core::{EventId, ShardId, SliceId};
 use futures::{StreamExt, stream};
-use prost::Message as _;
 use tonic::{Request, Response, Status, service::Routes};
 
 use super::{
@@ -141,19 +140,10 @@ fn cursors(node: &Node, asked: &[pb::SliceCursor]) -> Result<Vec<(SliceId, Event
 #[tonic::async_trait]
 impl InspectService for Service {
     async fn inspect(&self, request: Request<pb::InspectRequest>) -> Result<Response<pb::InspectResponse>, Status> {
-        let caller = Caller::of(request.extensions());
-        let node = &self.node;
-        let inspected = node.inspected.answer(caller.as_ref(), || async {
-            let response = node.inspected.get(|| async {
-                // A node that starts has no state yet, but its links say what it waits for.
-                let state = node.ask(|reply| Event::Inspect { reply }).await.ok();
-                let through = state.iter().flat_map(|state| &state.slices).map(|slice| slice.through);
-                let highest = through.max().unwrap_or_default();
-                Ok::<_, Status>(node.inspect(highest, state.map(pb::inspect_response::State::Matcher)))
-            });
-            let response = response.await?;
-            Ok(((*response).clone(), response.encoded_len()))
-        });
-        inspected.await
+        let told = |state: pb::MatcherState| {
+            let highest = state.slices.iter().map(|slice| slice.through).max();
+            (highest.unwrap_or_default(), pb::inspect_response::State::Matcher(state))
+        };
+        self.node.inspected(&request, |reply| Event::Inspect { reply }, told).await
     }
 }

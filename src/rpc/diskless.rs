@@ -4,11 +4,11 @@ use std::{sync::Arc, time::Duration};
 
 use dovetail_core::{EventId, Placement, Retirement, Ring, ShardId};
 use tokio::sync::{Semaphore, oneshot};
-use tonic::{Status, service::Routes};
+use tonic::{Request, Response, Status, service::Routes};
 
 use super::{
-    Again, Decisions, Edge, Health, Identity, Inbox, Link, LinkError, Links, Listener, Near, Neighbours, Process,
-    Readers, Reads, RunError, Slot,
+    Again, Caller, Decisions, Edge, Health, Identity, Inbox, Link, LinkError, Links, Listener, Near, Neighbours,
+    Process, Readers, Reads, RunError, Slot,
 };
 use crate::{
     pb,
@@ -148,9 +148,28 @@ impl<E: Send + 'static> Diskless<E> {
             .await
     }
 
-    /// The answer to `Inspect`; without a state while the node starts. `highest` is the highest event it knows of.
-    #[must_use]
-    pub fn inspect(&self, highest: u64, state: Option<pb::inspect_response::State>) -> pb::InspectResponse {
+    /// Answers `Inspect`. `told` says of what the engine tells which state it is, and the highest event it knows of.
+    ///
+    /// # Errors
+    /// RESOURCE_EXHAUSTED while answers are not read.
+    pub async fn inspected<S>(
+        &self,
+        request: &Request<pb::InspectRequest>,
+        event: impl FnOnce(oneshot::Sender<S>) -> E,
+        told: impl FnOnce(S) -> (u64, pb::inspect_response::State),
+    ) -> Result<Response<pb::InspectResponse>, Status> {
+        let caller = Caller::of(request.extensions());
+        let inspect = || async {
+            // A node that starts has no state yet, but its links say what it waits for.
+            let state = self.ask(event).await.ok();
+            let (highest, state) = state.map(told).unzip();
+            Ok(self.inspect(highest.unwrap_or_default(), state))
+        };
+        self.inspected.answer_whole(caller.as_ref(), inspect).await
+    }
+
+    /// The answer; without a state while the node starts.
+    fn inspect(&self, highest: u64, state: Option<pb::inspect_response::State>) -> pb::InspectResponse {
         let mut response =
             super::inspect(&self.identity, &self.settings.node.addresses, self.placement.ring(), self.started_ms);
         response.links = self.links.pb(EventId(highest));

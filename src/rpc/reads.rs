@@ -8,6 +8,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use prost::Message;
 use tokio::{
     sync::{Mutex, Semaphore},
     time::{Instant, sleep, sleep_until},
@@ -91,6 +92,27 @@ impl<T> Reads<T> {
             });
         }
         Ok(room.of(answer))
+    }
+}
+
+impl<T: Clone + Message> Reads<T> {
+    /// A snapshot that was begun after this was asked, as an answer that waited for its turn.
+    ///
+    /// # Errors
+    /// As those of [`answer`](Reads::answer) and [`get`](Reads::get).
+    pub async fn answer_whole<F>(
+        &self,
+        caller: Option<&Caller>,
+        make: impl FnOnce() -> F,
+    ) -> Result<Response<T>, Status>
+    where
+        F: Future<Output = Result<T, Status>>,
+    {
+        let whole = || async {
+            let snapshot = self.get(make).await?;
+            Ok(((*snapshot).clone(), snapshot.encoded_len()))
+        };
+        self.answer(caller, whole).await
     }
 }
 
