@@ -68,17 +68,7 @@ pub enum ClientError {
 impl ClientError {
     /// The gRPC code, where the server sent one.
     pub fn code(&self) -> Option<Code> {
-        match self {
-            ClientError::Refused(status) => Some(status.code()),
-            ClientError::Url(_)
-            | ClientError::NoAuthority { .. }
-            | ClientError::Tls(_)
-            | ClientError::TokenInClear { .. }
-            | ClientError::Token { .. }
-            | ClientError::Connect { .. }
-            | ClientError::Lost { .. }
-            | ClientError::Answer(_) => None,
-        }
+        self.refusal().map(Status::code)
     }
 
     /// Why the server refused, where it said so.
@@ -93,8 +83,13 @@ impl ClientError {
     }
 
     fn info(&self) -> Option<ErrorInfo> {
+        self.refusal()?.get_details_error_info().filter(|info| info.domain == DOMAIN)
+    }
+
+    /// What the server sent, where it refused.
+    fn refusal(&self) -> Option<&Status> {
         match self {
-            ClientError::Refused(status) => status.get_details_error_info().filter(|info| info.domain == DOMAIN),
+            ClientError::Refused(status) => Some(status),
             ClientError::Url(_)
             | ClientError::NoAuthority { .. }
             | ClientError::Tls(_)
