@@ -450,8 +450,8 @@ impl MatchService for Service {
         &self,
         request: tonic::Request<pb::ExplainRequest>,
     ) -> Result<Response<pb::ExplainResponse>, Status> {
-        let _call = self.node.scans.take(caller(&request).as_ref())?;
         let (caller, access) = (caller(&request), access(&request));
+        let _call = self.node.scans.take(caller.as_ref())?;
         let request = request.into_inner();
         let name = element_name(request.element)?;
         if let ElementName::Key { pool, .. } = &name {
@@ -488,18 +488,19 @@ impl MatchService for Service {
         &self,
         request: tonic::Request<pb::DefinePoolRequest>,
     ) -> Result<Response<pb::DefinePoolResponse>, Status> {
-        let _call = self.node.calls.take(caller(&request).as_ref())?;
+        let (caller, access) = (caller(&request), access(&request));
+        let _call = self.node.calls.take(caller.as_ref())?;
         let missing = RequestError::Missing { what: "no pool is given", field: "pool" };
-        let client = Caller::of(request.extensions()).map(|caller| caller.client);
-        let access = access(&request);
         let pool = request.into_inner().pool.ok_or(missing)?;
         access.may(Verb::Define, &pool.name)?;
         let name = pool.name.clone();
         let definition = convert::pool_definition(pool).map_err(RequestError::Definition)?;
-        // What cannot be is refused here: it may be large, and nothing large waits for the engine.
-        let compiled = Pool::compile(PoolId(0), Arc::new(definition.clone()));
-        compiled.map_err(|error| RequestError::Define(error.into()))?;
-        let defined = self.request(|reply| Request::Define { definition, client, reply }).await?;
+        // What cannot be is refused here, before how it differs from what is there: nothing large waits for the engine, and the engine
+        // plans no rules but those that it writes. It gives the number.
+        let pool = Pool::compile(PoolId(0), Arc::new(definition));
+        let pool = Box::new(pool.map_err(|error| RequestError::Define(error.into()))?);
+        let client = caller.map(|caller| caller.client);
+        let defined = self.request(|reply| Request::Define { pool, client, reply }).await?;
         let defined = defined.map_err(RequestError::Define)?;
         if defined.created {
             access.tell(What::Defined, |line| line.pool(&name));

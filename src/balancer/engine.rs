@@ -8,7 +8,7 @@
 use std::{collections::VecDeque, sync::Arc, thread::JoinHandle, time::Duration};
 
 use dovetail_core::{
-    DecisionFrame, ElementId, EventId, EventKind, Placement, Pool, PoolDefinition, PoolId, ShardId, WithdrawReason,
+    DecisionFrame, ElementId, EventId, EventKind, Placement, Pool, PoolId, ShardId, WithdrawReason,
     batch::{Batch, Run},
     clock::Jump,
     hold::Ticket,
@@ -503,8 +503,8 @@ impl Engine {
             Request::Submit { elements, stream, reply, room } => {
                 self.take(stream, Held::Submit(Box::new(Admitting::new(elements, reply, room))));
             }
-            Request::Define { definition, client, reply } => {
-                let defined = self.define(definition, client);
+            Request::Define { pool, client, reply } => {
+                let defined = self.define(*pool, client);
                 self.ack(reply, defined);
             }
             Request::Drop { name, defined_at, reply } => {
@@ -675,10 +675,9 @@ impl Engine {
         (to, bytes)
     }
 
-    fn define(&mut self, definition: PoolDefinition, client: Option<ClientId>) -> Result<Defined, DefinePoolError> {
-        // What is wrong by itself is told before how it differs from what is there.
-        let (pool, definition) = (self.ledger.next_pool(), Arc::new(definition));
-        let compiled = Pool::compile(pool, Arc::clone(&definition))?;
+    fn define(&mut self, compiled: Pool, client: Option<ClientId>) -> Result<Defined, DefinePoolError> {
+        let (pool, definition) = (self.ledger.next_pool(), Arc::clone(&compiled.definition));
+        let compiled = Pool { id: pool, ..compiled };
         let notes = compiled.notes();
         if let Some(entry) = self.ledger.pool_named(&definition.name) {
             if entry.closed_at.is_some() {

@@ -50,8 +50,8 @@ pub(crate) enum Request {
         /// Its share of the bytes that may wait.
         room: Room,
     },
-    /// A pool to define, and who wants it.
-    Define { definition: PoolDefinition, client: Option<ClientId>, reply: Reply<Result<Defined, DefinePoolError>> },
+    /// A pool to define, whose number is still to be given, and who wants it.
+    Define { pool: Box<Pool>, client: Option<ClientId>, reply: Reply<Result<Defined, DefinePoolError>> },
     /// A pool to drop, if this event defined it; 0 for any.
     Drop { name: String, defined_at: EventId, reply: Reply<Result<Dropping, DropPoolError>> },
     /// An element to withdraw.
