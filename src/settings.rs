@@ -311,8 +311,8 @@ pub struct Limits {
     /// Longest time without a batch on a Submit stream whose answers are given, in milliseconds. Then it is ended with
     /// DEADLINE_EXCEEDED. 0 is for ever.
     pub submit_idle_ms_max: u64,
-    /// Most calls and streams of clients of all kinds together, health watches and reflection included. More are refused with
-    /// RESOURCE_EXHAUSTED; other nodes and operators are not counted.
+    /// Most calls and streams of clients of all kinds together, but for health and reflection, which have a bound of their own. More
+    /// are refused with RESOURCE_EXHAUSTED; other nodes and operators are not counted.
     pub streams_max: usize,
     /// Most calls and streams of one connection. More wait in the client, without a word: above what the other caps let one client do.
     pub connection_streams_max: usize,
