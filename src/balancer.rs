@@ -123,6 +123,8 @@ pub(crate) struct Node {
     /// Calls that look through a pool.
     pub(crate) scans: Limit,
     pub(crate) feeds: Arc<Readers>,
+    /// Matchers that read the cut, one at a time for each: nobody needs two.
+    pub(crate) cuts: Arc<Readers>,
     pub(crate) fetches: Arc<Readers>,
     pub(crate) explanations: Semaphore,
     pub(crate) listings: Semaphore,
@@ -216,6 +218,7 @@ pub async fn run(
         waits: Waits::new(limit(limits.waits_max, "calls wait for an element", "waits_max")),
         scans: limit(limits.scans_max, "calls look through a pool, or wait to", "scans_max"),
         feeds,
+        cuts: readers("the cut", 1, Again::Replaces),
         fetches,
         explanations: Semaphore::new(EXPLANATIONS),
         listings: Semaphore::new(LISTINGS),

@@ -5,14 +5,19 @@
 //! Nothing is acknowledged, broadcast or published before the log has it. The open frame goes to the log as soon as the
 //! disk is idle, so that one element goes at once and a flood goes in large frames.
 
-use std::{collections::VecDeque, sync::Arc, thread::JoinHandle, time::Duration};
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Weak},
+    thread::JoinHandle,
+    time::Duration,
+};
 
 use dovetail_core::{
     DecisionFrame, ElementId, EventId, EventKind, Placement, Pool, PoolId, ShardId, WithdrawReason,
     batch::{Batch, Run},
     clock::Jump,
     hold::Ticket,
-    ledger::{Admitted, Entry, Ledger, Status, Stopped, Timing},
+    ledger::{Admitted, CutElements, Entry, Ledger, Status, Stopped, Timing},
     pool::Defaults,
     sequencer::{FrameLimits, Sequencer},
 };
@@ -30,8 +35,9 @@ use super::{
     frame::{self, PublishedFrame},
     held::{Admitting, Held, HeldRequests},
     messages::{
-        DefinePoolError, Defined, Disk, DiskFull, DropPoolError, Dropping, ElementName, Event, Explaining, Found, Look,
-        POOLS_MAX, PoolSummary, Reply, Request, SelectedPart, WaitingPart, Withdrawing, Written,
+        CutPart, CutReader, DefinePoolError, Defined, Disk, DiskFull, DropPoolError, Dropping, ElementName, Event,
+        Explaining, Found, Look, POOLS_MAX, PoolSummary, Reply, Request, SelectedPart, WaitingPart, Withdrawing,
+        Written,
     },
     pacing::Pacing,
     pools::Pools,
@@ -43,7 +49,7 @@ use super::{
     waiters::Waiters,
 };
 use crate::{
-    convert::{OutcomeChunk, OutcomeWriter, Part},
+    convert::{OutcomeChunk, OutcomeWriter, PART_BYTES, Part},
     crash, pb,
     rpc::{self, ClientId, RunError},
     settings::{Limits, Settings},
@@ -62,6 +68,8 @@ const TIMERS: usize = 4096;
 const DROPS: usize = 512;
 /// Elements looked at for one part of a pool's waiting elements.
 const WAITING_PART: usize = 512;
+/// The same for one part of a cut.
+const CUT_PART: usize = 2048;
 /// One of so many messages is a read while others wait: reads wait for writes, and a flood of neither keeps the other out.
 const READ_SHARE: usize = 4;
 /// Longest time without a look at the clock while a timer is set, in milliseconds: the clock may be set ahead.
@@ -130,6 +138,14 @@ impl CheckpointPlan {
     }
 }
 
+/// A cut that is read, for as long as somebody reads it.
+#[derive(Debug)]
+struct CutRead {
+    matcher: u32,
+    through: EventId,
+    alive: Weak<()>,
+}
+
 /// Something to say once an event is on disk, or is not for lack of room.
 struct Ack {
     at: EventId,
@@ -183,6 +199,8 @@ pub(crate) struct Engine {
     events: mpsc::Receiver<Event>,
     reads: mpsc::Receiver<Event>,
     looks: mpsc::Receiver<Look>,
+    /// Cuts that are read, one of each matcher at most.
+    cuts_read: Vec<CutRead>,
     threads: Vec<JoinHandle<()>>,
     /// Whether a writing thread has ended though it should not.
     writers_gone: bool,
@@ -279,6 +297,7 @@ impl Engine {
             events,
             reads,
             looks,
+            cuts_read: Vec::new(),
             threads,
             writers_gone: false,
             log_id,
@@ -346,6 +365,7 @@ impl Engine {
         }
         self.drop_some(timely);
         self.go_on(timely);
+        self.release();
         Ok(())
     }
 
@@ -402,9 +422,10 @@ impl Engine {
         let timer = self.ledger.next_due_ms().filter(ready).filter(|_| self.taking());
         // The wall clock may be set ahead while this waits.
         let waits = self.ledger.next_due_ms().is_some() || !self.held.is_empty() || self.clock.jump().is_some();
+        let waits = waits || !self.cuts_read.is_empty();
         let look_ms = if waits { LOOK_MS } else { LOOK_MS_IDLE };
         let due_ms = frame.into_iter().chain(timer).min().map(|due_ms| due_ms.saturating_sub(now_ms));
-        let due_ms = if self.may_drop() { Some(0) } else { due_ms };
+        let due_ms = if self.may_drop() || self.ledger.has_unneeded() { Some(0) } else { due_ms };
         let wait_ms = due_ms.into_iter().chain(self.held.over_in_ms()).min().map_or(look_ms, |ms| ms.min(look_ms));
         Instant::now() + Duration::from_millis(wait_ms)
     }
@@ -739,7 +760,6 @@ impl Engine {
             Event::Explain { element, reply } => self.take_alone(Held::Explain { element, reply }),
             Event::Pool { name, reply } => _ = reply.send(self.ledger.pool_named(&name).map(PoolSummary::of)),
             Event::Pools { reply } => _ = reply.send(self.ledger.pools().map(PoolSummary::of).collect()),
-            Event::Cut { owned, reply } => _ = reply.send(self.ledger.cut(owned)),
             Event::Assigned { reply } => _ = reply.send(self.sequencer.assigned()),
             Event::Standing { reply } => {
                 let still = self.standing.still_for(Instant::now());
@@ -828,12 +848,18 @@ impl Engine {
         let stable = self.ledger.stable();
         if stable > *self.stable.borrow() {
             self.frames.trim(stable);
-            while let Some((_, pool)) = self.leaving.pop_front_if(|(x, _)| *x <= stable) {
-                self.pools.forget(pool, !self.ledger.pool_name(pool).starts_with('#'));
-            }
             crash::point("balancer.stable.publish");
             self.stable.send_replace(stable);
             self.begin_checkpoint();
+        }
+        self.forget_pools();
+    }
+
+    /// Forgets the pools that the ledger has forgotten.
+    fn forget_pools(&mut self) {
+        let released = self.ledger.released();
+        while let Some((_, pool)) = self.leaving.pop_front_if(|(x, _)| *x <= released) {
+            self.pools.forget(pool, !self.ledger.pool_name(pool).starts_with('#'));
         }
     }
 
@@ -898,7 +924,7 @@ impl Engine {
         }
     }
 
-    fn look(&self, look: Look) {
+    fn look(&mut self, look: Look) {
         match look {
             Look::Waiting { pool, after, reply } => {
                 let (elements, next) = self.ledger.waiting_after(pool, after, WAITING_PART, |_, _, _| true);
@@ -909,7 +935,38 @@ impl Engine {
                 let (elements, next) = self.ledger.waiting_after(pool, after, WAITING_PART, wanted);
                 _ = reply.send(SelectedPart { elements, next });
             }
+            Look::BeginCut { matcher, reply } => {
+                let (cut, cutting) = self.ledger.begin_cut();
+                let alive = Arc::new(());
+                // An earlier one of the same matcher may linger with a connection that nobody reads.
+                self.cuts_read.retain(|cut| cut.matcher != matcher);
+                self.cuts_read.push(CutRead { matcher, through: cutting.through(), alive: Arc::downgrade(&alive) });
+                self.keep_for_cuts();
+                _ = reply.send((cut, CutReader { cutting, _alive: alive }));
+            }
+            Look::CutPart { mut reader, owned, reply } => {
+                let part = self.ledger.cut_part(&mut reader.cutting, (CUT_PART, PART_BYTES), &*owned);
+                let part =
+                    part.map(|CutElements { waiting, last }| CutPart { waiting, reader: (!last).then_some(reader) });
+                _ = reply.send(part);
+            }
         }
+    }
+
+    /// Forgets what nobody needs any more, and keeps what the cuts need that are read.
+    fn release(&mut self) {
+        if !self.cuts_read.is_empty() {
+            self.keep_for_cuts();
+            self.forget_pools();
+        }
+        if self.ledger.has_unneeded() {
+            self.ledger.release();
+        }
+    }
+
+    fn keep_for_cuts(&mut self) {
+        self.cuts_read.retain(|cut| cut.alive.strong_count() > 0);
+        self.ledger.keep_for(self.cuts_read.iter().map(|cut| cut.through));
     }
 
     fn stored(&self) -> pb::StoredState {

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use dovetail_core::{
     DecisionFrame, DefineError, ElementId, EventId, Place, Pool, PoolDefinition, PoolId, ShardId,
     batch::Batch,
-    ledger::{Entry, Outcome, PoolCounts, PoolEntry, SubmitError},
+    ledger::{CutGone, Cutting, Entry, Outcome, PoolCounts, PoolEntry, SubmitError},
     pool::{Differences, Note},
     slice::{SliceCut, WaitingElement},
 };
@@ -88,8 +88,6 @@ pub(crate) enum Event {
     Pool { name: String, reply: oneshot::Sender<Option<PoolSummary>> },
     /// All pools, in no order.
     Pools { reply: oneshot::Sender<Vec<PoolSummary>> },
-    /// The state at the stable cut, with the elements that these slices own.
-    Cut { owned: Box<dyn OwnedBy>, reply: oneshot::Sender<SliceCut> },
     /// The highest id given.
     Assigned { reply: oneshot::Sender<EventId> },
     /// For how long events have waited for a decision while none was made, what is decided, and what is on disk.
@@ -107,6 +105,24 @@ pub(crate) enum Look {
     Waiting { pool: PoolId, after: ElementId, reply: oneshot::Sender<WaitingPart> },
     /// The same of those that are wanted.
     Select { pool: PoolId, after: ElementId, wanted: Box<dyn Wanted>, reply: oneshot::Sender<SelectedPart> },
+    /// The state at the stable cut, for a matcher, but for the elements, which are read in parts.
+    BeginCut { matcher: u32, reply: oneshot::Sender<(SliceCut, CutReader)> },
+    /// The next of them: of those that wait at the cut, the ones that these slices own.
+    CutPart { reader: CutReader, owned: Arc<dyn OwnedBy>, reply: oneshot::Sender<Result<CutPart, CutGone>> },
+}
+
+/// A cut that is read. What it needs is kept until it is dropped, or the same matcher begins with another.
+#[derive(Debug)]
+pub(crate) struct CutReader {
+    pub(crate) cutting: Cutting,
+    pub(crate) _alive: Arc<()>,
+}
+
+/// Some elements of a cut, and how to read on; none when there are no others.
+#[derive(Debug)]
+pub(crate) struct CutPart {
+    pub(crate) waiting: Vec<WaitingElement>,
+    pub(crate) reader: Option<CutReader>,
 }
 
 /// Which elements somebody owns.

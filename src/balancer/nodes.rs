@@ -4,13 +4,17 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use dovetail_core::{
     ElementId, EventId, PoolDefinition, PoolId, SliceId,
+    ledger::{CUT_KEPT_BYTES_MAX, CUT_KEPT_MAX},
     slice::{SliceCut, WaitingElement},
 };
-use futures::{StreamExt, stream};
+use futures::{Stream, StreamExt, TryStreamExt, stream};
 use prost::Message as _;
 use tonic::{Request, Response, Status, service::Routes};
 
-use super::{Node, errors, follower, messages::Event};
+use super::{
+    Node, errors, follower,
+    messages::{CutPart, CutReader, Event, Look, OwnedBy},
+};
 use crate::{
     convert::{self, Filling},
     crash, pb,
@@ -66,16 +70,22 @@ impl FeedService for Service {
                 (after, None)
             }
             None => {
-                let (placement, slices) = (node.placement.clone(), slices.clone());
-                let owned = Box::new(move |place| slices.contains(&placement.owner(place)));
-                let cut = node.ask(|reply| Event::Cut { owned, reply }).await?;
-                (cut.through, Some(cut))
+                let peer = peer.expect("it was checked");
+                let reading = node.cuts.take(peer, caller.as_ref()).await.inspect_err(refused)?;
+                let (cut, reader) = node.look(|reply| Look::BeginCut { matcher: peer.index, reply }).await?;
+                (cut.through, Some((cut, reader, reading)))
             }
         };
         let follows = node.followers.come(peer);
         let hello = pb::FeedHello { peer: Some(node.identity.pb()), after: after.0 };
+        let of = Arc::clone(node);
         let first = stream::once(async { Ok(Message::Hello(hello)) });
-        let parts = stream::iter(cut.into_iter().flat_map(cut_parts)).map(|part| Ok(Message::Cut(part)));
+        let (placement, owned) = (node.placement.clone(), slices.clone());
+        let owned: Arc<dyn OwnedBy> = Arc::new(move |place| owned.contains(&placement.owner(place)));
+        let parts = stream::iter(cut).flat_map(move |(cut, reader, reading)| {
+            reading.of(cut_parts(Arc::clone(&of), (cut, reader), Arc::clone(&owned)))
+        });
+        let parts = parts.map(|part| part.map(Message::Cut));
         let messages = first.chain(parts).chain(follower::frames_and_stable(Arc::clone(node), slices, after));
         let responses = messages.map(move |message| {
             let _ = &follows;
@@ -140,9 +150,34 @@ fn check_slices(node: &Node, slices: &[u32]) -> Result<BTreeSet<SliceId>, Status
     }
 }
 
-/// The parts of a cut, the last one marked. Each is made when it is sent.
-fn cut_parts(cut: SliceCut) -> impl Iterator<Item = pb::CutPart> {
-    split_cut(cut).chain([pb::CutPart { last: true, ..Default::default() }])
+/// The parts of a cut, the last one marked. The elements are read from the engine as the parts are sent.
+fn cut_parts(
+    node: Arc<Node>,
+    (cut, reader): (SliceCut, CutReader),
+    owned: Arc<dyn OwnedBy>,
+) -> impl Stream<Item = Result<pb::CutPart, Status>> {
+    let first = stream::iter(split_cut(cut)).map(Ok);
+    let through = reader.cutting.through();
+    let elements = stream::try_unfold(Some(reader), move |reader| {
+        let (node, owned) = (Arc::clone(&node), Arc::clone(&owned));
+        async move {
+            let Some(reader) = reader else { return Ok(None) };
+            let part = node.look(|reply| Look::CutPart { reader, owned, reply }).await?;
+            let CutPart { waiting, reader } = part.map_err(|_| cut_gone(through))?;
+            let last = reader.is_none().then(|| pb::CutPart { last: true, ..Default::default() });
+            let parts = split_cut(SliceCut { waiting, ..SliceCut::default() }).chain(last);
+            Ok::<_, Status>(Some((stream::iter(parts).map(Ok::<_, Status>), reader)))
+        }
+    });
+    first.chain(elements.try_flatten())
+}
+
+fn cut_gone(through: EventId) -> Status {
+    let text = format!(
+        "the cut at {through} was read so slowly that more than {CUT_KEPT_MAX} elements or {CUT_KEPT_BYTES_MAX} bytes of them \
+         ended meanwhile, or it was begun again: begin again"
+    );
+    Fault::new(Reason::CursorTooOld, text).with("bound", CUT_KEPT_MAX).into()
 }
 
 /// What a cut says, in messages that are not the last.

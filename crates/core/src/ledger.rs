@@ -7,6 +7,7 @@
 
 mod admit;
 mod checkpoint;
+mod cut;
 mod drops;
 mod elements;
 mod ended;
@@ -19,7 +20,7 @@ mod timers;
 mod types;
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
+    collections::{BTreeMap, HashMap, VecDeque},
     fmt,
     sync::Arc,
 };
@@ -31,6 +32,8 @@ pub use admit::{
     check_columns,
 };
 pub use checkpoint::{Base, Fold, Kept, PoolBase};
+use cut::KeptForCuts;
+pub use cut::{CUT_KEPT_BYTES_MAX, CUT_KEPT_MAX, CutElements, CutGone, Cutting};
 pub use drops::DROPPED_NAMES_MAX;
 use drops::Drops;
 use elements::{At, Elements, Slot, View};
@@ -54,7 +57,6 @@ use crate::{
     hash::{ElementMap, shrink},
     planted::{Bug, Planted},
     reach::Marks,
-    slice::{SliceCut, WHOLE_MAX, WaitingElement},
 };
 
 /// So many elements that ended are passed over in about the time in which one that waits is looked at.
@@ -100,8 +102,13 @@ pub struct Ledger {
     stored: EventId,
     stable: EventId,
     planted: Planted,
-    /// Elements retired in `(stable, decided]`.
+    /// Elements retired in `(stable, decided]`, and those below that are kept for cuts that are read. Ascending.
     unstable: VecDeque<Unstable>,
+    /// How many of them are in each pool.
+    unstable_in: BTreeMap<PoolId, u64>,
+    kept: KeptForCuts,
+    /// What ended at or below it is kept no longer, and pools dropped by then are forgotten.
+    released: EventId,
     ended: Ended,
     idempotency: Idempotency,
 }
@@ -111,6 +118,9 @@ struct Unstable {
     x: EventId,
     element: ElementId,
     at: At,
+    pool: PoolId,
+    /// Of all that ended up to it.
+    bytes: u64,
 }
 
 /// What ending an element needs to know of it.
@@ -168,6 +178,9 @@ impl Ledger {
             stable: EventId::ZERO,
             planted: Planted::default(),
             unstable: VecDeque::new(),
+            unstable_in: BTreeMap::new(),
+            kept: KeptForCuts::default(),
+            released: EventId::ZERO,
             ended: Ended::new(limits.ended_max),
             idempotency: Idempotency::new(&limits),
         }
@@ -362,61 +375,14 @@ impl Ledger {
         let stable = self.stored.min(told);
         if stable > self.stable {
             self.stable = stable;
-            self.forget_dropped();
+            self.look_at_closed();
         }
-        while let Some(Unstable { at, .. }) = self.unstable.pop_front_if(|unstable| unstable.x <= self.stable) {
-            self.elements.release(at);
-        }
+        self.release();
         while let Some(entry) = self.naming.first_entry()
             && *entry.key() <= self.stable
         {
             entry.remove();
         }
-    }
-
-    /// The state at the stable cut; `mine` chooses the elements that come with it. Where few wait in a pool that is split by index,
-    /// all of them come.
-    #[must_use]
-    pub fn cut(&self, mine: impl Fn(Place) -> bool) -> SliceCut {
-        let whole = self.whole_at_cut();
-        let at_cut = |element: ElementId, at: At| {
-            if element.arrival() > self.stable {
-                return None;
-            }
-            let view = self.elements.view(at);
-            let (pool, row) = (view.batch.pool(), view.batch.row(view.row));
-            let mine = whole.contains(&pool) || mine(self.pool(pool).pool.place(element, &row));
-            mine.then(|| WaitingElement { element, pool, arrived_ms: view.arrived_ms, row: Arc::new(row) })
-        };
-        let elements = self.elements.waiting_after(ElementId(0));
-        let unstable = self.unstable.iter().map(|unstable| (unstable.element, unstable.at));
-        let mut waiting: Vec<WaitingElement> =
-            elements.chain(unstable).filter_map(|(element, at)| at_cut(element, at)).collect();
-        waiting.sort_unstable_by_key(|waiting| waiting.element);
-        let known: BTreeSet<ElementId> = self.unstable.iter().map(|unstable| unstable.element).collect();
-        let waited = |element: &ElementId| self.elements.waits(*element).is_some() || known.contains(element);
-        let left_out = |element: &ElementId| element.arrival() <= self.stable && !waited(element);
-        let naming = self.naming.iter().filter(|&(&x, (element, _))| x > self.stable && left_out(element));
-        let defined = self.pools.values().filter(|pool| pool.defined_at <= self.stable);
-        let pools = defined.map(|entry| (entry.pool.id, Arc::clone(&entry.pool.definition))).collect();
-        let left_out = naming.map(|(_, &(element, _))| element).collect();
-        SliceCut { through: self.stable, pools, waiting, whole, left_out }
-    }
-
-    /// The pools that are split by index in which few wait at the stable cut.
-    fn whole_at_cut(&self) -> BTreeSet<PoolId> {
-        let mut waiting: HashMap<PoolId, usize> = HashMap::new();
-        let elements = self.elements.waiting_after(ElementId(0));
-        let unstable = self.unstable.iter().map(|unstable| (unstable.element, unstable.at));
-        for (element, at) in elements.chain(unstable) {
-            if element.arrival() <= self.stable {
-                *waiting.entry(self.elements.view(at).batch.pool()).or_default() += 1;
-            }
-        }
-        let defined = self.pools.values().filter(|pool| pool.defined_at <= self.stable).map(|entry| &entry.pool);
-        let by_index = defined.filter(|pool| pool.split() == Split::Index);
-        let few = |pool: &PoolId| waiting.get(pool).is_none_or(|&waiting| waiting <= WHOLE_MAX);
-        by_index.map(|pool| pool.id).filter(few).collect()
     }
 
     /// What became of an element.
@@ -732,7 +698,9 @@ impl Ledger {
             shrink(&mut self.closing);
         }
         self.elements.end(id, at, told.x);
-        self.unstable.push_back(Unstable { x: told.x, element: id, at });
+        self.kept.ended_bytes += bytes;
+        self.unstable.push_back(Unstable { x: told.x, element: id, at, pool, bytes: self.kept.ended_bytes });
+        *self.unstable_in.entry(pool).or_default() += 1;
         self.ended.insert(id, key, &mut self.elements, &mut self.keys);
         Ok(at)
     }

@@ -104,11 +104,13 @@ pub enum Bug {
     IdempotencyForgottenByCount,
     /// Idempotency keys are forgotten before their time.
     IdempotencyForgottenEarly,
+    /// A cut that is read in parts has nobody who ended before he was looked at.
+    CutForgetsEnded,
 }
 
 impl Bug {
     /// All of them; `--planted N` counts from 1.
-    pub const ALL: [Bug; 48] = [
+    pub const ALL: [Bug; 49] = [
         Bug::ProbeNotComplete,
         Bug::ClaimBeforeOwnProbe,
         Bug::ListFactorOne,
@@ -157,6 +159,7 @@ impl Bug {
         Bug::SliceForgetsClosed,
         Bug::IdempotencyForgottenByCount,
         Bug::IdempotencyForgottenEarly,
+        Bug::CutForgetsEnded,
     ];
 }
 

@@ -750,3 +750,47 @@ fn what_was_not_taken_before_concerns_all() {
         ",
     );
 }
+
+/// Pairs an element that arrives now with one that waits, up to the stable cut.
+fn pair(ledger: &mut Ledger, x: u64, anchor: u64) {
+    ledger.record(EventId(x), 0, &arrival(), Some(client(x))).unwrap();
+    let anchor = Some(ElementId(anchor));
+    ledger.on_retirement(dovetail_core::Retirement { x: EventId(x), element: ElementId(x), anchor }).unwrap();
+    ledger.on_decided(ShardId(0), EventId(x), &mut Vec::<Outcome>::new()).unwrap();
+    ledger.on_stored(EventId(x));
+}
+
+#[test]
+fn a_cut_that_is_read_in_parts_is_the_one_that_was_there_when_it_began() {
+    for most in [1, 2, 7, 1000] {
+        let mut ledger = Ledger::new(LIMITS, 1);
+        ledger.record(EventId(1), 0, &defined(), None).unwrap();
+        (2..=100).for_each(|x| ledger.record(EventId(x), 0, &arrival(), Some(client(x))).unwrap());
+        ledger.on_decided(ShardId(0), EventId(100), &mut Vec::<Outcome>::new()).unwrap();
+        ledger.on_stored(EventId(90));
+        let expected = format!("{:?}", ledger.cut(|_| true));
+        let (mut cut, mut cutting) = ledger.begin_cut();
+        assert_eq!(cut.through, EventId(90));
+        ledger.keep_for([cutting.through()]);
+        // Those that wait end from both sides while the cut is read.
+        let (mut x, mut ends) = (100, (2..=90).step_by(3).chain((3..=90).rev().step_by(3)));
+        loop {
+            let part = ledger.cut_part(&mut cutting, (most, usize::MAX), |_| true).unwrap();
+            cut.waiting.extend(part.waiting);
+            if part.last {
+                break;
+            }
+            for anchor in ends.by_ref().take(3) {
+                x += 1;
+                pair(&mut ledger, x, anchor);
+            }
+        }
+        cut.waiting.sort_by_key(|waiting| waiting.element);
+        assert_eq!(format!("{cut:?}"), expected, "{most} at a time");
+        // What nobody needs is not kept.
+        let (_, mut late) = ledger.begin_cut();
+        ledger.keep_for([]);
+        pair(&mut ledger, x + 1, 100);
+        assert!(ledger.cut_part(&mut late, (1, usize::MAX), |_| true).is_err());
+    }
+}

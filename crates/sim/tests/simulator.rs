@@ -128,4 +128,5 @@ each_is_found! {
     a_slice_that_forgets_a_pool_too_early_is_found: SliceForgetsClosed,
     forgetting_idempotency_keys_by_count_is_found: IdempotencyForgottenByCount,
     forgetting_idempotency_keys_before_their_time_is_found: IdempotencyForgottenEarly,
+    a_cut_that_forgets_who_ended_meanwhile_is_found: CutForgetsEnded,
 }

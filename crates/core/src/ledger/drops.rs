@@ -151,10 +151,14 @@ impl Ledger {
         events
     }
 
-    /// The stable cut has moved: nobody needs pools any more that were dropped at or below it.
-    pub(super) fn forget_dropped(&mut self) {
+    /// The stable cut has moved: pools that are closed may be dropped by now.
+    pub(super) fn look_at_closed(&mut self) {
         self.drops.unlooked = self.drops.closed.len();
-        while let Some((_, id)) = self.drops.leaving.pop_front_if(|(x, _)| *x <= self.stable) {
+    }
+
+    /// Nobody needs pools any more that were dropped at or below an event.
+    pub(super) fn forget_dropped(&mut self, through: EventId) {
+        while let Some((_, id)) = self.drops.leaving.pop_front_if(|(x, _)| *x <= through) {
             let entry = self.pools.remove(&id).expect("a pool is dropped once");
             self.idempotency.forget_pool(id);
             if entry.counts.outcomes() > 0 {

@@ -100,6 +100,8 @@ pub enum Timer {
     Due,
     /// A gatherer sends what it has decided.
     Publish,
+    /// Reads on in the cuts that matchers begin with.
+    Cut,
 }
 
 /// Bits of a place in the order that number what was planned; the time stands above them.

@@ -12,8 +12,9 @@ pub use admission::Submitted;
 use dovetail_core::{
     DecisionFrame, Event, EventId, EventKind, LogFrame, Reach, ShardId,
     hold::Holds,
-    ledger::{ClientPart, Ledger, Outcome},
+    ledger::{ClientPart, CutElements, Cutting, Ledger, Outcome},
     sequencer::Sequencer,
+    slice::SliceCut,
 };
 
 use crate::{
@@ -59,6 +60,8 @@ struct Live {
     links: Vec<Link>,
     /// By matcher.
     feeds: Vec<Option<StreamId>>,
+    /// Cuts that are read, by matcher.
+    cuts: Vec<Option<Cut>>,
     /// What time of the open frame a timer is set for.
     frame_due_ms: Option<u64>,
     /// When a timer for the ledger's timers is set.
@@ -72,6 +75,14 @@ struct Live {
     cut: EventId,
     /// The disk was full when it was last written to.
     full: bool,
+}
+
+/// A cut that is read in parts, while the ledger goes on.
+#[derive(Debug)]
+struct Cut {
+    stream: StreamId,
+    cut: SliceCut,
+    cutting: Cutting,
 }
 
 impl Balancer {
@@ -112,6 +123,7 @@ impl Balancer {
             written: ledger.stable(),
             links,
             feeds: vec![None; cx.scenario.matchers],
+            cuts: (0..cx.scenario.matchers).map(|_| None).collect(),
             frame_due_ms: None,
             due_at: None,
             clock,
@@ -171,21 +183,79 @@ impl Balancer {
     /// Someone subscribes to the log.
     pub fn on_subscribe(&mut self, cx: &mut Cx, stream: StreamId, matcher: usize, after: Option<EventId>) {
         let live = self.live.as_mut().expect("a node that is up is live");
-        if let Some(before) = live.feeds[matcher].take() {
+        let cut = live.cuts[matcher].take();
+        if let Some(before) = live.feeds[matcher].take().or(cut.map(|cut| cut.stream)) {
             cx.net.sever(before);
         }
+        live.keep();
         let floor = self.disk.log.floor();
         if after.is_some_and(|after| after < floor) {
             cx.net.send(stream, Message::OutOfRange { floor }, &mut cx.stats);
             return;
         }
-        live.feeds[matcher] = Some(stream);
-        let stable = live.ledger.stable();
-        let cut = after.is_none().then(|| live.ledger.cut(|place| cx.scenario.owns(matcher, place)));
-        if cut.as_ref().is_some_and(|cut| !cut.left_out.is_empty()) {
-            cx.provoke();
+        if after.is_none() {
+            let (cut, cutting) = live.ledger.begin_cut();
+            if !cut.left_out.is_empty() {
+                cx.provoke();
+            }
+            live.cuts[matcher] = Some(Cut { stream, cut, cutting });
+            live.keep();
+            return self.read_cuts(cx);
         }
-        let mut from = after.unwrap_or(stable);
+        self.feed(cx, stream, matcher, after, None);
+    }
+
+    /// Reads on in each cut, now and then all that is left.
+    fn read_cuts(&mut self, cx: &mut Cx) {
+        let live = self.live.as_mut().expect("a node that is up is live");
+        let (mut done, mut later) = (Vec::new(), false);
+        for matcher in 0..live.cuts.len() {
+            let Some(Cut { stream, cut, cutting }) = &mut live.cuts[matcher] else { continue };
+            let mut last = false;
+            for _ in 0..if cx.rng.chance(500) { usize::MAX } else { cx.rng.index(4) } {
+                let most = cx.rng.index(6) + 1;
+                match live.ledger.cut_part(cutting, (most, usize::MAX), |place| cx.scenario.owns(matcher, place)) {
+                    Ok(CutElements { waiting, last: is_last }) => {
+                        cut.waiting.extend(waiting);
+                        last = is_last;
+                    }
+                    Err(gone) => unreachable!("{gone:?}: what a cut needs is kept"),
+                }
+                if last {
+                    break;
+                }
+            }
+            if last {
+                done.push((matcher, *stream));
+            } else {
+                later = true;
+            }
+        }
+        for (matcher, stream) in done {
+            let live = self.live.as_mut().expect("a node that is up is live");
+            let Cut { mut cut, .. } = live.cuts[matcher].take().expect("it was read");
+            live.keep();
+            cut.waiting.sort_unstable_by_key(|waiting| waiting.element);
+            assert!(cut.waiting.is_sorted_by(|one, next| one.element < next.element), "each comes once: {cut:?}");
+            self.feed(cx, stream, matcher, None, Some(cut));
+        }
+        if later {
+            let delay = cx.net.delay();
+            cx.net.timer(Node::Balancer, delay, Timer::Cut);
+        }
+    }
+
+    /// Frames after a cursor, or a cut and frames after it.
+    fn feed(&mut self, cx: &mut Cx, stream: StreamId, matcher: usize, after: Option<EventId>, cut: Option<SliceCut>) {
+        let live = self.live.as_mut().expect("a node that is up is live");
+        let (floor, stable) = (self.disk.log.floor(), live.ledger.stable());
+        let mut from = after.or(cut.as_ref().map(|cut| cut.through)).expect("a feed begins somewhere");
+        if from < floor {
+            // The log was trimmed while the cut was read.
+            cx.net.send(stream, Message::OutOfRange { floor }, &mut cx.stats);
+            return;
+        }
+        live.feeds[matcher] = Some(stream);
         if cx.rng.chance(cx.scenario.net.overlap_permille) {
             from = EventId(cx.rng.range(from.0.saturating_sub(20), from.0)).max(floor);
         }
@@ -255,6 +325,10 @@ impl Balancer {
         for feed in &mut live.feeds {
             *feed = feed.filter(|&feed| feed != stream);
         }
+        for cut in &mut live.cuts {
+            *cut = cut.take().filter(|cut| cut.stream != stream);
+        }
+        live.keep();
         for link in &mut live.links {
             link.lost(&mut cx.net, stream);
         }
@@ -287,6 +361,7 @@ impl Balancer {
                 self.free(cx)?;
             }
             Timer::Due => self.on_due(cx)?,
+            Timer::Cut => self.read_cuts(cx),
             Timer::Subscribe(_) | Timer::CallTimeout(_) | Timer::Publish => {
                 unreachable!("a balancer sets no {timer:?}")
             }
@@ -364,6 +439,11 @@ impl Balancer {
 }
 
 impl Live {
+    /// Keeps what the cuts that are read need.
+    fn keep(&mut self) {
+        self.ledger.keep_for(self.cuts.iter().flatten().map(|cut| cut.cutting.through()));
+    }
+
     fn take(&mut self, shard: ShardId, decisions: &DecisionFrame) -> Result<(), Violation> {
         for &retirement in &decisions.retirements {
             self.ledger.on_retirement(retirement)?;
