@@ -2,9 +2,9 @@
 //!
 //! A cut is of the event that was stable when it began, `through`. What waits there is what waits still, and what ended after it:
 //! an element that ended is still known by its row as long as its end is above the stable cut, and, while a cut is read, above the
-//! cut's `through` ([`Ledger::keep_for`]), unless that is too much. Parts look at elements in the order of their ids. Each part notes what was decided when
-//! it looked; an element ended by event `x` was found waiting exactly if less than `x` was decided then. The others are found last,
-//! among those that ended.
+//! cut's `through` ([`Ledger::keep_for`]), unless that is too much. Parts look at elements in the order of their ids. Each part
+//! notes what was decided when it looked; an element ended by event `x` was found waiting exactly if less than `x` was decided
+//! then. The others are found last, among those that ended.
 //! Invariant: C2 whatever is recorded and decided between the parts, together they have each element that waits at `through` once,
 //! and no other.
 
