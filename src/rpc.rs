@@ -22,6 +22,7 @@ mod serve;
 mod shares;
 mod slot;
 mod traffic;
+mod turn;
 mod way;
 mod wire;
 

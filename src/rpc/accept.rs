@@ -27,6 +27,7 @@ use super::{
     Connection, Port, Wire,
     connections::{Bounds, Connections, Full, Place},
     seldom::Seldom,
+    turn::Turn,
 };
 use crate::tls::{Proved, Tls};
 
@@ -42,8 +43,6 @@ const FAILED_EVERY: Duration = Duration::from_secs(1);
 const TLS_BEGINS: u8 = 0x16;
 /// Most bytes that are read, and forgotten, of a client that speaks no TLS where it should.
 const PLAIN_BYTES_MAX: u64 = 64 << 10;
-/// Bytes that are read of a connection before others are looked at: a few hundred calls may begin in them, each with a task of its own.
-const TURN_BYTES: usize = 64 << 10;
 /// What a client of HTTP/2 says first.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
@@ -54,8 +53,7 @@ pub(super) struct Socket {
     /// What was read of it already.
     begun: Bytes,
     connection: Connection,
-    /// Bytes read since others were last looked at.
-    turn: usize,
+    turn: Turn,
     /// Done when it has to go.
     closed: Pin<Box<WaitForCancellationFutureOwned>>,
     _place: Place,
@@ -73,23 +71,25 @@ impl AsyncRead for Socket {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         if !self.begun.is_empty() {
             let bytes = self.begun.len().min(buffer.remaining());
-            buffer.put_slice(&self.begun.split_to(bytes));
+            let begun = self.begun.split_to(bytes);
+            self.turn.read(&begun);
+            buffer.put_slice(&begun);
             return Poll::Ready(Ok(()));
         }
         if self.closed.as_mut().poll(cx).is_ready() {
             return Poll::Ready(Ok(()));
         }
-        if self.turn >= TURN_BYTES {
-            self.turn = 0;
+        if self.turn.is_over() {
+            self.turn.begin();
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
         let before = buffer.filled().len();
         let read = Pin::new(&mut self.stream).poll_read(cx, buffer);
-        self.turn = match read {
-            Poll::Pending => 0,
-            Poll::Ready(_) => self.turn + buffer.filled().len() - before,
-        };
+        match read {
+            Poll::Pending => self.turn.begin(),
+            Poll::Ready(_) => self.turn.read(&buffer.filled()[before..]),
+        }
         read
     }
 }
@@ -276,7 +276,14 @@ async fn begin(
         }
     }
     let closed = Box::pin(place.close.clone().cancelled_owned());
-    Ok(Socket { stream, begun: Bytes::copy_from_slice(&begun[..bytes]), connection, turn: 0, closed, _place: place })
+    Ok(Socket {
+        stream,
+        begun: Bytes::copy_from_slice(&begun[..bytes]),
+        connection,
+        turn: Turn::after(PREFACE.len()),
+        closed,
+        _place: place,
+    })
 }
 
 #[cfg(test)]
