@@ -10,7 +10,7 @@ use std::time::Duration;
 use super::error::CliError;
 use super::output;
 use crate::address;
-use crate::settings::{Role, Sources};
+use crate::settings::{Role, Settings, SettingsError, Sources};
 use crate::tls::{self, Authority, Issued, MakeError, NodeName, Proved, Validity, certificates, is_fit_for_files};
 
 const DAY: Duration = Duration::from_secs(86_400);
@@ -24,8 +24,8 @@ Examples:
   dovetail certs client certs bob
   dovetail certs show certs/matcher-0/cert.pem
 
-A node or client needs the three files of its folder and nothing else: cert.pem, key.pem, ca.pem. Whoever has ca.key
-can be anybody: it stays where it was made.";
+A node or client needs the three files of its folder and nothing else: cert.pem, key.pem, ca.pem.
+Whoever has ca.key can be anybody: it stays where it was made.";
 
 /// What to do with certificates.
 #[derive(Debug, clap::Subcommand)]
@@ -114,14 +114,26 @@ pub fn run(command: CertsCommand) -> Result<(), CliError> {
 /// A node, and the hosts at which it is dialled.
 type Dialled = (NodeName, Vec<String>);
 
+/// The settings of a file. Where its nodes listen does not matter here, nor where they will have the certificates that are to be made.
+fn settings(file: &Path) -> Result<Settings, SettingsError> {
+    let load = |flags: &[(&'static str, &str)]| {
+        let flags = flags.iter().map(|&(key, value)| (key, value.to_owned())).collect();
+        Sources { file: Some(file.to_owned()), flags, ..Sources::default() }.load(Role::Balancer)
+    };
+    let insecure = ("node.insecure", "true");
+    load(&[insecure]).or_else(|error| match error {
+        SettingsError::Tls { .. } => {
+            load(&[insecure, ("tls.cert", "cert.pem"), ("tls.key", "key.pem"), ("tls.ca", "ca.pem")])
+        }
+        other => Err(other),
+    })
+}
+
 /// The cluster's name, and every node.
 fn nodes(arguments: &InitArgs) -> Result<(String, Vec<Dialled>), CliError> {
     let (cluster, hosts) = match &arguments.config {
         Some(file) => {
-            // Where this file's nodes listen does not matter here.
-            let flags = vec![("node.insecure", "true".to_owned())];
-            let sources = Sources { file: Some(file.clone()), flags, ..Sources::default() };
-            let settings = sources.load(Role::Balancer)?;
+            let settings = settings(file)?;
             let of = |(role, index, url): (Role, u32, &str)| (role, index, vec![address::host(url).to_owned()]);
             (settings.cluster.name, settings.node.addresses.all().map(of).collect::<Vec<_>>())
         }
@@ -276,4 +288,33 @@ fn write(path: &Path, text: &str, secret: bool) -> Result<(), CliError> {
         fs::rename(&new, path)
     };
     written().map_err(refused)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_says_https_before_there_are_certificates_says_which_nodes_there_are() {
+        let file = std::env::temp_dir().join(format!("dovetail-certs-{}.toml", std::process::id()));
+        let addresses = |scheme: &str| {
+            format!(
+                "[cluster]\nname = \"trial\"\nbalancer = \"{scheme}://10.0.0.1:7400\"\n\
+                 matchers = [\"{scheme}://[fd00::2]:7401\"]\ngatherers = [\"{scheme}://three:7402\"]\n"
+            )
+        };
+        for text in [addresses("http"), addresses("https"), addresses("https") + "[tls]\nkey = \"key.pem\"\n"] {
+            fs::write(&file, &text).unwrap();
+            let settings = settings(&file).unwrap_or_else(|error| panic!("{error} in {text}"));
+            let hosts: Vec<_> =
+                settings.node.addresses.all().map(|(_, _, url)| address::host(url).to_owned()).collect();
+            assert_eq!(
+                (settings.cluster.name.as_str(), hosts),
+                ("trial", vec!["10.0.0.1".to_owned(), "fd00::2".to_owned(), "three".to_owned()])
+            );
+        }
+        fs::write(&file, addresses("https").replace("7400", "0")).unwrap();
+        assert!(settings(&file).unwrap_err().to_string().contains("10.0.0.1:0"));
+        fs::remove_file(&file).unwrap();
+    }
 }
