@@ -3,6 +3,7 @@
 //!
 //! Nothing here is part of a node. `dovetail bench` is the command line of it.
 
+mod certificates;
 mod check;
 mod cluster;
 mod counters;
@@ -123,6 +124,9 @@ pub enum BenchError {
         /// Why.
         source: std::io::Error,
     },
+    /// There are no certificates for `--tls`.
+    #[error("cannot make certificates: {0}")]
+    Certificates(#[source] std::io::Error),
     /// There are no ports.
     #[error("cannot find free ports: {0}")]
     Ports(#[source] std::io::Error),
@@ -165,12 +169,12 @@ pub async fn run(plan: &Plan, mut told: impl FnMut(usize, &Measured)) -> Result<
             Target::Own(shape) => {
                 let mut cluster = Cluster::start(shape, round).await?;
                 let before = cluster.usage();
-                let server = cluster.server().to_owned();
-                let mut measured = measure(plan, &server, round, || cluster.check()).await?;
+                let (server, connect) = (cluster.server().to_owned(), cluster.connect().clone());
+                let mut measured = measure(plan, (&server, &connect), round, || cluster.check()).await?;
                 measured.usage = cluster.usage().zip(before).map(|(after, before)| report::used(&after, &before));
                 measured
             }
-            Target::Running(server) => measure(plan, server, round, || Ok(())).await?,
+            Target::Running(server) => measure(plan, (server, &plan.connect), round, || Ok(())).await?,
         };
         told(round, &measured);
         rounds.push(measured);
@@ -181,17 +185,17 @@ pub async fn run(plan: &Plan, mut told: impl FnMut(usize, &Measured)) -> Result<
 /// One round. `alive` is asked now and then.
 async fn measure(
     plan: &Plan,
-    server: &str,
+    (server, connect): (&str, &ConnectOptions),
     round: usize,
     mut alive: impl FnMut() -> Result<(), BenchError>,
 ) -> Result<Measured, BenchError> {
     let pool = format!("bench-{}-{}-{round}", std::process::id(), crate::rpc::now_ms());
-    let client = Client::connect_with(server, &plan.connect).await?;
+    let client = Client::connect_with(server, connect).await?;
     let defined_at = client.define_pool(plan.source.pool(&pool)).await?.defined_at;
-    let (before, own_before) = (Nodes::ask(server, &plan.connect).await, Usage::own());
+    let (before, own_before) = (Nodes::ask(server, connect).await, Usage::own());
     let load = Load {
         server: server.to_owned(),
-        connect: plan.connect.clone(),
+        connect: connect.clone(),
         pool,
         defined_at,
         source: Arc::clone(&plan.source),
@@ -212,7 +216,7 @@ async fn measure(
         error = died => return Err(error),
     };
     let own = Usage::own().zip(own_before).map(|(after, before)| after.since(before));
-    let after = Nodes::ask(server, &plan.connect).await;
+    let after = Nodes::ask(server, connect).await;
     let source = Arc::clone(&plan.source);
     // The sequential program computes for as long as it takes.
     let checked = tokio::task::spawn_blocking(move || {

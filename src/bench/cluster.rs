@@ -11,6 +11,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use super::BenchError;
+use super::certificates::Certificates;
 use super::counters::Nodes;
 use super::usage::Usage;
 use crate::client::ConnectOptions;
@@ -20,6 +21,8 @@ use crate::settings::Role;
 const STARTING_MAX: Duration = Duration::from_secs(60);
 /// How often they are asked.
 const POLL: Duration = Duration::from_millis(20);
+/// What the cluster is called.
+const NAME: &str = "bench";
 /// Lines of a node's log that are shown when it ends by itself.
 const TAIL: usize = 10;
 
@@ -34,6 +37,8 @@ pub struct Shape {
     pub slices: u32,
     /// All roles in one process, as `dovetail up` has them.
     pub up: bool,
+    /// Everybody speaks TLS, and shows a certificate.
+    pub tls: bool,
     /// Where the balancer's folder is made; none for the system's place for temporary files.
     pub data: Option<PathBuf>,
 }
@@ -83,6 +88,7 @@ pub struct Cluster {
     nodes: Vec<Node>,
     _folder: Folder,
     server: String,
+    connect: ConnectOptions,
 }
 
 impl Cluster {
@@ -98,15 +104,24 @@ impl Cluster {
         let folder = Folder(path);
         let count = if shape.up { 1 } else { 1 + shape.matchers + shape.gatherers };
         let addresses = free_addresses(count as usize).map_err(BenchError::Ports)?;
-        let mut cluster = Cluster { nodes: Vec::new(), _folder: folder, server: format!("http://{}", addresses[0]) };
+        let certificates = match shape.tls {
+            true => Some(certificates(shape, &folder.0, addresses[0].ip()).map_err(BenchError::Certificates)?),
+            false => None,
+        };
+        let mut cluster = Cluster {
+            nodes: Vec::new(),
+            _folder: folder,
+            server: format!("{}://{}", scheme(shape.tls), addresses[0]),
+            connect: certificates.as_ref().map_or_else(ConnectOptions::default, Certificates::connect),
+        };
         let folder = cluster._folder.0.clone();
-        for (name, role, command) in commands(shape, &programs, &folder, &addresses) {
+        for (name, role, command) in commands(shape, &programs, &folder, &addresses, certificates.as_ref()) {
             cluster.spawn(&folder, &name, role, command)?;
         }
         let deadline = Instant::now() + STARTING_MAX;
         loop {
             cluster.check()?;
-            let nodes = Nodes::ask(&cluster.server, &ConnectOptions::default()).await;
+            let nodes = Nodes::ask(&cluster.server, &cluster.connect).await;
             if nodes.are_ready() && nodes.slices() == shape.slices as usize {
                 return Ok(cluster);
             }
@@ -132,6 +147,12 @@ impl Cluster {
     #[must_use]
     pub fn server(&self) -> &str {
         &self.server
+    }
+
+    /// And how.
+    #[must_use]
+    pub fn connect(&self) -> &ConnectOptions {
+        &self.connect
     }
 
     /// Whether every process still runs.
@@ -198,16 +219,30 @@ impl Programs {
     }
 }
 
+fn scheme(tls: bool) -> &'static str {
+    if tls { "https" } else { "http" }
+}
+
+/// What every node needs to prove who it is.
+fn certificates(shape: &Shape, folder: &Path, ip: IpAddr) -> io::Result<Certificates> {
+    let of = |role, count| (0..count).map(move |index| (role, index));
+    let others = of(Role::Matcher, shape.matchers).chain(of(Role::Gatherer, shape.gatherers));
+    Certificates::make(&folder.join("certs"), NAME, &ip.to_string(), of(Role::Balancer, 1).chain(others))
+}
+
 /// Names, roles and commands of all processes, in the order in which they are started.
 fn commands(
     shape: &Shape,
     programs: &Programs,
     folder: &Path,
     addresses: &[SocketAddr],
+    certificates: Option<&Certificates>,
 ) -> Vec<(String, &'static str, Command)> {
     let data = ("data", folder.join("data").display().to_string());
-    let common =
-        [("cluster-name", "bench".to_owned()), ("slices", shape.slices.to_string()), ("log", "warn".to_owned())];
+    let common = [("cluster-name", NAME.to_owned()), ("slices", shape.slices.to_string()), ("log", "warn".to_owned())];
+    let own =
+        |node: &str| certificates.into_iter().flat_map(|certificates| certificates.flags(node)).collect::<Vec<_>>();
+    let url = |address: &SocketAddr| format!("{}://{address}", scheme(shape.tls));
     if shape.up {
         let flags = [
             ("listen", addresses[0].to_string()),
@@ -217,16 +252,14 @@ fn commands(
         ];
         let mut command = program(&programs.up());
         command.arg("up");
-        with_flags(&mut command, common.into_iter().chain(flags));
+        with_flags(&mut command, common.into_iter().chain(flags).chain(own("balancer-0")));
         return vec![("up".to_owned(), "all roles", command)];
     }
     let (matchers, gatherers) = addresses[1..].split_at(shape.matchers as usize);
-    let urls = |addresses: &[SocketAddr]| {
-        addresses.iter().map(|address| format!("http://{address}")).collect::<Vec<_>>().join(",")
-    };
+    let urls = |addresses: &[SocketAddr]| addresses.iter().map(url).collect::<Vec<_>>().join(",");
     let node = |role: Role, called: &'static str, index: usize, listen: SocketAddr| {
         let mut flags = vec![
-            ("balancer", format!("http://{}", addresses[0])),
+            ("balancer", url(&addresses[0])),
             ("matchers", urls(matchers)),
             ("gatherers", urls(gatherers)),
             ("index", index.to_string()),
@@ -235,9 +268,10 @@ fn commands(
         if role == Role::Balancer {
             flags.push(data.clone());
         }
+        let name = format!("{role}-{index}");
         let mut command = program(&programs.of(role));
-        with_flags(&mut command, common.clone().into_iter().chain(flags));
-        (format!("{role}-{index}"), called, command)
+        with_flags(&mut command, common.clone().into_iter().chain(flags).chain(own(&name)));
+        (name, called, command)
     };
     let mut all = vec![node(Role::Balancer, "balancer", 0, addresses[0])];
     all.extend((0..).zip(matchers).map(|(index, at)| node(Role::Matcher, "matchers", index, *at)));
@@ -280,7 +314,7 @@ mod tests {
     use super::*;
 
     fn lines(up: bool) -> Vec<String> {
-        let shape = Shape { matchers: 2, gatherers: 1, slices: 4, up, data: None };
+        let shape = Shape { matchers: 2, gatherers: 1, slices: 4, up, tls: false, data: None };
         let addresses: Vec<SocketAddr> = (1..=4).map(|port| SocketAddr::from(([127, 0, 0, 1], port))).collect();
         let programs = Programs { folder: "/bin".into() };
         let line = |(name, role, command): (String, &str, Command)| {
@@ -288,7 +322,7 @@ mod tests {
                 command.get_args().map(|argument| argument.to_string_lossy().into_owned()).collect();
             format!("{name} ({role}): {} {}", command.get_program().to_string_lossy(), arguments.join(" "))
         };
-        commands(&shape, &programs, Path::new("/t"), &addresses).into_iter().map(line).collect()
+        commands(&shape, &programs, Path::new("/t"), &addresses, None).into_iter().map(line).collect()
     }
 
     #[test]

@@ -181,6 +181,8 @@ pub struct ClusterReport {
     pub kind: &'static str,
     /// Its balancer, when it ran before.
     pub server: Option<String>,
+    /// Whether TLS was spoken.
+    pub tls: bool,
     /// Matchers.
     pub matchers: usize,
     /// Gatherers.
@@ -416,6 +418,7 @@ impl ClusterReport {
             Target::Own(shape) => ClusterReport {
                 kind: if shape.up { ONE_PROCESS } else { "processes" },
                 server: None,
+                tls: shape.tls,
                 matchers: shape.matchers as usize,
                 gatherers: shape.gatherers as usize,
                 slices: shape.slices as usize,
@@ -424,7 +427,8 @@ impl ClusterReport {
             Target::Running(server) => {
                 let (matchers, gatherers) = last.map(|round| round.nodes).unwrap_or_default();
                 let slices = last.map(|round| round.search.slices).unwrap_or_default();
-                ClusterReport { kind: "running", server: Some(server.clone()), matchers, gatherers, slices, data: None }
+                let (server, tls) = (Some(server.clone()), server.starts_with("https://"));
+                ClusterReport { kind: "running", server, tls, matchers, gatherers, slices, data: None }
             }
         }
     }

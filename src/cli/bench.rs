@@ -36,6 +36,7 @@ Examples:
   dovetail bench --workload w2 --elements 1000000
   dovetail bench --workload w1 --rate 50000 --rounds 5
   dovetail bench --one --rate 100 --elements 2000    one element at a time, on an idle cluster
+  dovetail bench --tls                               with TLS everywhere
   dovetail bench --data /dev/shm                     the log in memory: what fsync costs
   dovetail bench --pool-file examples/players.toml --input examples/players.ndjson
   dovetail bench --server http://127.0.0.1:7400 --json";
@@ -108,11 +109,14 @@ struct TargetArgs {
     #[command(flatten)]
     connect: ConnectArgs,
     /// The balancer of a cluster that runs, in place of one that is started
-    #[arg(long, value_name = "URL", conflicts_with_all = ["up", "matchers", "gatherers", "slices", "data"])]
+    #[arg(long, value_name = "URL", conflicts_with_all = ["up", "tls", "matchers", "gatherers", "slices", "data"])]
     server: Option<String>,
     /// All roles in one process, as in `dovetail up`
     #[arg(long)]
     up: bool,
+    /// With TLS and certificates of nodes and clients, which are made for the run: what that costs
+    #[arg(long)]
+    tls: bool,
     /// Matchers [default: 3]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=64))]
     matchers: Option<u32>,
@@ -257,6 +261,6 @@ impl TargetArgs {
             )));
         }
         let gatherers = self.gatherers.unwrap_or(NODES);
-        Ok(Target::Own(Shape { matchers, gatherers, slices, up: self.up, data: self.data.clone() }))
+        Ok(Target::Own(Shape { matchers, gatherers, slices, up: self.up, tls: self.tls, data: self.data.clone() }))
     }
 }

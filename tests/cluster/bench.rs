@@ -76,6 +76,19 @@ async fn several_clients_at_a_fixed_rate_are_checked_in_the_order_of_their_ids()
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_tls_costs_is_measured_with_certificates_of_the_run() {
+    let _heavy = heavy().await;
+    let place = Place::new("bench-tls");
+    for shape in [&["--matchers", "2", "--gatherers", "2"][..], &["--up"]] {
+        let load = ["--tls", "--workload", "w2", "--elements", "20000", "--json"];
+        let report = report(&place, &[&load, shape].concat()).await;
+        assert_eq!((&report["cluster"]["tls"], &report["summary"]["correct"]), (&true.into(), &true.into()));
+        assert_eq!(report["rounds"][0]["silent"], Value::Array(Vec::new()), "every node was asked over TLS");
+        assert!(is_empty(&place.folder), "the cluster's files are left, and its keys");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_cluster_that_runs_is_measured_with_a_described_workload() {
     let _heavy = heavy().await;
     let cluster = Cluster::start("bench-server", SEVEN).await;

@@ -57,7 +57,8 @@ fn heading(report: &Report) -> String {
         (None, Some(data)) => format!("{}, log in {data}", cluster.kind),
         (None, None) => cluster.kind.to_owned(),
     };
-    let _ = writeln!(text, "{}: {nodes}", printable(&place));
+    let tls = if cluster.tls { ", with TLS" } else { "" };
+    let _ = writeln!(text, "{}{tls}: {nodes}", printable(&place));
     for silent in report.rounds.iter().flat_map(|round| &round.silent) {
         let _ = writeln!(text, "not counted, no answer: {}", printable(silent));
     }
