@@ -10,7 +10,7 @@
 //! belongs to another checkpoint or place does not check here. The footer's sum is of all chunks' checksums, in order: it
 //! need not find damage, only say that they are the same chunks.
 
-use crate::integers::{u32_at, u64_at, u128_at};
+use crate::integers::{agrees, u32_at, u64_at, u128_at};
 
 pub(crate) const VERSION: u32 = 1;
 pub(crate) const HEADER_BYTES: usize = 40;
@@ -78,7 +78,7 @@ impl Header {
         if bytes[..8] != MAGIC {
             return Err(HeaderError::Damaged("not a checkpoint: the magic bytes are missing"));
         }
-        if u32_at(bytes, 8) != crc32c::crc32c(&bytes[12..HEADER_BYTES]) {
+        if !agrees(u32_at(bytes, 8), crc32c::crc32c(&bytes[12..HEADER_BYTES])) {
             return Err(HeaderError::Damaged("the checksum of the checkpoint's header does not match"));
         }
         match u32_at(bytes, 12) {
@@ -155,7 +155,7 @@ pub(crate) fn next(bytes: &[u8]) -> Result<Next, &'static str> {
 /// Verifies the chunk that is exactly `bytes`, at `offset`, and counts it.
 pub(crate) fn verify_chunk(seed: Seed, offset: u64, bytes: &[u8], totals: &mut Totals) -> Result<(), &'static str> {
     let checksum = u32_at(bytes, 0);
-    if checksum != seed.checksum(offset, &bytes[4..]) {
+    if !agrees(checksum, seed.checksum(offset, &bytes[4..])) {
         return Err("the checksum of a chunk does not match");
     }
     totals.add(checksum, bytes.len() - CHUNK_HEADER_BYTES);
@@ -164,7 +164,7 @@ pub(crate) fn verify_chunk(seed: Seed, offset: u64, bytes: &[u8], totals: &mut T
 
 /// Reads the footer that is exactly `bytes`, at `offset`.
 pub(crate) fn decode_footer(seed: Seed, offset: u64, bytes: &[u8]) -> Result<Totals, &'static str> {
-    if u32_at(bytes, 4) != FOOTER_MARK || u32_at(bytes, 0) != seed.checksum(offset, &bytes[4..]) {
+    if u32_at(bytes, 4) != FOOTER_MARK || !agrees(u32_at(bytes, 0), seed.checksum(offset, &bytes[4..])) {
         return Err("no intact footer where the checkpoint ends");
     }
     Ok(Totals { chunks: u64_at(bytes, 8), bytes: u64_at(bytes, 16), sum: u32_at(bytes, 24) })

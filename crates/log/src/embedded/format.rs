@@ -11,7 +11,7 @@
 //! offset: bytes that belong to another log, segment or place do not check here. A group header's magic is where a
 //! record has its length, and is above every length, so a reader that starts between two records tells them apart.
 
-use crate::integers::{u32_at, u64_at, u128_at};
+use crate::integers::{agrees, u32_at, u64_at, u128_at};
 use crate::log::Record;
 
 pub(crate) const VERSION: u32 = 1;
@@ -97,7 +97,7 @@ impl SegmentHeader {
         if block[..8] != SEGMENT_MAGIC {
             return Err(HeaderError::Damaged("not a segment: the magic bytes are missing"));
         }
-        if u32_at(block, 8) != crc32c::crc32c(&block[12..SEGMENT_HEADER_BYTES]) {
+        if !agrees(u32_at(block, 8), crc32c::crc32c(&block[12..SEGMENT_HEADER_BYTES])) {
             return Err(HeaderError::Damaged("the checksum of the segment header does not match"));
         }
         match u32_at(block, 12) {
@@ -175,7 +175,7 @@ pub(crate) fn decode_group(seed: Seed, offset: u64, bytes: &[u8]) -> Result<Grou
     if bytes.len() < GROUP_HEADER_BYTES || !is_group(bytes) {
         return Err("no group header where one was expected");
     }
-    if u32_at(bytes, 0) != seed.checksum(offset, &bytes[4..GROUP_HEADER_BYTES]) {
+    if !agrees(u32_at(bytes, 0), seed.checksum(offset, &bytes[4..GROUP_HEADER_BYTES])) {
         return Err("the checksum of a group header does not match");
     }
     Ok(GroupHeader {
@@ -197,7 +197,7 @@ pub(crate) fn record_bytes(bytes: &[u8]) -> Result<usize, &'static str> {
 
 /// Verifies the record that is exactly `bytes`, at `offset`, and returns its `through`.
 pub(crate) fn verify_record(seed: Seed, offset: u64, bytes: &[u8]) -> Result<u64, &'static str> {
-    if u32_at(bytes, 0) != seed.checksum(offset, &bytes[4..]) {
+    if !agrees(u32_at(bytes, 0), seed.checksum(offset, &bytes[4..])) {
         return Err("the checksum of a record does not match");
     }
     Ok(u64_at(bytes, 8))

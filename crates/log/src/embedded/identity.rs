@@ -7,7 +7,7 @@ use std::path::Path;
 use super::format::VERSION;
 use crate::disk::{Disk, failed};
 use crate::error::OpenError;
-use crate::integers::{u32_at, u128_at};
+use crate::integers::{agrees, u32_at, u128_at};
 
 pub(crate) const META_FILE: &str = "meta";
 const META_NEW_FILE: &str = "meta.new";
@@ -50,7 +50,7 @@ impl Identity {
         if bytes.len() < HEAD_BYTES || bytes[..8] != MAGIC {
             return Err(damaged("not the identity of a log: the magic bytes are missing"));
         }
-        if u32_at(&bytes, 8) != crc32c::crc32c(&bytes[12..]) {
+        if !agrees(u32_at(&bytes, 8), crc32c::crc32c(&bytes[12..])) {
             return Err(damaged("the checksum of the identity does not match"));
         }
         match u32_at(&bytes, 12) {

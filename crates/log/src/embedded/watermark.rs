@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use crate::disk::{Disk, DiskFile};
 use crate::error::{DiskError, OpenError};
-use crate::integers::{u32_at, u64_at, u128_at};
+use crate::integers::{agrees, u32_at, u64_at, u128_at};
 
 pub(crate) const WATERMARK_FILE: &str = "watermark";
 const MAGIC: [u8; 8] = *b"DOVETWMK";
@@ -113,7 +113,8 @@ fn encode(log_id: u128, sequence: u64, mark: Mark) -> [u8; SLOT_BYTES] {
 }
 
 fn decode(log_id: u128, slot: &[u8]) -> Option<(u64, Mark)> {
-    let intact = u32_at(slot, 0) == crc32c::crc32c(&slot[4..]) && slot[4..12] == MAGIC && u128_at(slot, 20) == log_id;
+    let checked = agrees(u32_at(slot, 0), crc32c::crc32c(&slot[4..]));
+    let intact = checked && slot[4..12] == MAGIC && u128_at(slot, 20) == log_id;
     intact.then(|| {
         let mark = Mark {
             first_segment: u64_at(slot, 36),
