@@ -32,7 +32,7 @@ pub use clients::{
     until_stopped,
 };
 pub use diskless::Diskless;
-pub use edge::Edge;
+pub use edge::{Edge, services_of};
 pub use fault::{DOMAIN, ECHO_BYTES_MAX, Fault, Reason, Resource, cut, cut_message};
 pub use inbox::Inbox;
 pub use later::{LATER, Later, Next};

@@ -13,7 +13,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use dovetail::settings::Role;
+use dovetail::settings::{ClusterSettings, Role};
 use tokio::{sync::Mutex, time::sleep};
 use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
 
@@ -47,6 +47,8 @@ pub struct Place {
     pub folder: PathBuf,
     pub ip: Ipv4Addr,
     pub shape: Shape,
+    /// Flags of every node, beside those it needs.
+    pub flags: Vec<(&'static str, String)>,
 }
 
 impl Place {
@@ -82,6 +84,13 @@ impl Place {
         self.bin.join(format!("dovetail-{role}"))
     }
 
+    /// What every role's binary has without being told otherwise.
+    pub fn settings(&self) -> ClusterSettings {
+        let Shape { slices, matchers, gatherers } = self.shape;
+        let (block, virtual_nodes, list_max) = (64, 160, 256);
+        ClusterSettings { name: NAME.to_owned(), slices, matchers, gatherers, block, virtual_nodes, list_max }
+    }
+
     /// The binaries that are missing.
     pub fn missing(&self) -> Vec<PathBuf> {
         let all = [Node::Balancer, Node::Matcher(0), Node::Gatherer(0)].map(|node| self.program(node));
@@ -115,6 +124,7 @@ impl Place {
             flags.push(("checkpoint-bytes", CHECKPOINT_BYTES.to_string()));
         }
         flags.extend(secure::flags(&self.certs(), node));
+        flags.extend(self.flags.iter().cloned());
         let mut command = Command::new(self.program(node));
         for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("DOVETAIL_")) {
             command.env_remove(name);
@@ -239,6 +249,15 @@ impl Cluster {
         }
         process.kill()?;
         Ok(Stopped::Killed)
+    }
+
+    /// The processes that run, by id.
+    pub async fn processes(&self) -> Vec<(Node, u32)> {
+        let mut found = Vec::new();
+        for (&node, process) in &self.nodes {
+            found.extend(process.lock().await.child.as_ref().map(|child| (node, child.id())));
+        }
+        found
     }
 
     /// The nodes that ended though nobody told them to, each once.

@@ -19,6 +19,7 @@
 //! | [`clients`], [`marks`], [`tap`] | who talks to the cluster |
 //! | [`truth`], [`audit`], [`disk`] | what must hold |
 //! | [`run`], [`journal`], [`report`] | a run, what happened in it, what is shown of it |
+//! | [`messages`] | another kind of run: hostile messages in place of faults |
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a program for people")]
 
 mod audit;
@@ -28,6 +29,7 @@ mod disk;
 mod inject;
 mod journal;
 mod marks;
+mod messages;
 mod plan;
 mod proxy;
 mod report;
@@ -92,6 +94,12 @@ struct Arguments {
     /// Nodes and clients speak TLS, with certificates on both sides.
     #[arg(long)]
     tls: bool,
+    /// Breaks nothing, and sends so many hostile messages to every call of every role.
+    #[arg(long, conflicts_with_all = ["minutes", "seconds", "rate", "bound", "plan"])]
+    messages: Option<u64>,
+    /// Nodes ask who calls, in a run of messages.
+    #[arg(long, requires = "messages")]
+    auth: bool,
     /// Prints JSON instead of text.
     #[arg(long)]
     json: bool,
@@ -125,7 +133,12 @@ fn chaos(arguments: &Arguments) -> io::Result<bool> {
     }
     fs::create_dir_all(&options.place.folder)?;
     if arguments.tls {
-        secure::make(&options.place.certs(), options.place.ip, options.place.shape)?;
+        // Strangers are among those who send messages.
+        let client_auth = if arguments.messages.is_some() { "optional" } else { "required" };
+        secure::make(&options.place.certs(), options.place.ip, options.place.shape, client_auth)?;
+    }
+    if let Some(count) = arguments.messages {
+        return messages(arguments, options, count);
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let began = Instant::now();
@@ -151,6 +164,29 @@ fn chaos(arguments: &Arguments) -> io::Result<bool> {
     Ok(clean)
 }
 
+fn messages(arguments: &Arguments, options: Options, messages: u64) -> io::Result<bool> {
+    let Options { seed, place, .. } = options;
+    let folder = place.folder.clone();
+    let options = messages::Options { seed, messages, auth: arguments.auth, place };
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let began = Instant::now();
+    let outcome = runtime.block_on(messages::run(options.clone()))?;
+    runtime.shutdown_background();
+    let clean = outcome.sums.violations.is_empty();
+    let text = match arguments.json {
+        true => messages::report::json(&options, &outcome, began.elapsed()),
+        false => messages::report::table(&options, &outcome, began.elapsed()),
+    };
+    println!("{text}");
+    if clean && !arguments.keep {
+        fs::remove_dir_all(folder)?;
+    } else {
+        fs::write(folder.join("report.txt"), text)?;
+        eprintln!("record in {}\nagain: {}", folder.display(), messages::report::again(&options));
+    }
+    Ok(clean)
+}
+
 fn options(arguments: &Arguments) -> io::Result<Options> {
     let shape = Shape { slices: arguments.slices, matchers: arguments.matchers, gatherers: arguments.gatherers };
     if shape.slices < shape.matchers {
@@ -170,7 +206,7 @@ fn options(arguments: &Arguments) -> io::Result<Options> {
         lasts: Duration::from_secs(arguments.seconds.unwrap_or(60 * arguments.minutes)),
         bound: Duration::from_secs(arguments.bound),
         rate: arguments.rate,
-        place: Place { bin, folder, ip, shape },
+        place: Place { bin, folder, ip, shape, flags: Vec::new() },
     })
 }
 

@@ -8,7 +8,7 @@ use std::{fs, io, net::Ipv4Addr, path::Path, sync::OnceLock, time::Duration};
 use dovetail::{
     client::ConnectOptions,
     settings::Role,
-    tls::{Authority, ClientAuth, MakeError, NodeName, Tls, TlsSettings, Trust, Validity},
+    tls::{Authority, ClientAuth, Files, MakeError, NodeName, OwnFiles, Tls, TlsSettings, Trust, Validity},
 };
 
 use super::{
@@ -17,6 +17,11 @@ use super::{
 };
 
 static OPTIONS: OnceLock<ConnectOptions> = OnceLock::new();
+/// Whether who shows no certificate is not let in.
+static CLIENT_AUTH: OnceLock<&str> = OnceLock::new();
+
+/// A client that has a certificate.
+pub const CLIENT: &str = "ada";
 
 const DAY: Validity = Validity(Duration::from_secs(86_400));
 
@@ -29,8 +34,9 @@ fn name(node: Node) -> NodeName {
     NodeName { cluster: NAME.to_owned(), role, index }
 }
 
-/// Makes certificates for all nodes at this address; from now on everybody speaks TLS.
-pub fn make(folder: &Path, ip: Ipv4Addr, shape: Shape) -> io::Result<()> {
+/// Makes certificates for all nodes at this address, and one for a client; from now on everybody speaks TLS. Clients show a
+/// certificate as `client_auth` has it.
+pub fn make(folder: &Path, ip: Ipv4Addr, shape: Shape, client_auth: &'static str) -> io::Result<()> {
     let failed = |error: MakeError| io::Error::other(error);
     let (authority, kept) = Authority::new(NAME, DAY).map_err(failed)?;
     fs::create_dir_all(folder)?;
@@ -41,6 +47,10 @@ pub fn make(folder: &Path, ip: Ipv4Addr, shape: Shape) -> io::Result<()> {
         fs::write(folder.join(format!("{node}.pem")), issued.cert)?;
         fs::write(folder.join(format!("{node}.key")), issued.key)?;
     }
+    let issued = authority.client(NAME, CLIENT, DAY).map_err(failed)?;
+    fs::write(folder.join(format!("{CLIENT}.pem")), issued.cert)?;
+    fs::write(folder.join(format!("{CLIENT}.key")), issued.key)?;
+    _ = CLIENT_AUTH.set(client_auth);
     let own = Node::Matcher(0);
     let options = ConnectOptions::default().trust(ca);
     let options = options.show(folder.join(format!("{own}.pem")), folder.join(format!("{own}.key")));
@@ -59,11 +69,21 @@ pub fn options() -> ConnectOptions {
 
 /// Whom channels believe.
 pub fn trust() -> Trust {
-    let load = |options: &ConnectOptions| {
-        let settings = TlsSettings { files: options.tls.clone(), clients: ClientAuth::None };
-        Tls::load(settings, None).ok()
-    };
-    Trust { tls: OPTIONS.get().and_then(load), ..Trust::default() }
+    trust_of(options().tls)
+}
+
+/// Whom the channels believe of somebody who has these files; in plain text, everybody.
+fn trust_of(files: Files) -> Trust {
+    let settings = TlsSettings { files, clients: ClientAuth::None };
+    let tls = OPTIONS.get().and_then(|_| Tls::load(settings, None).ok());
+    Trust { tls, ..Trust::default() }
+}
+
+/// The same for somebody else: who shows the certificate of this name, or none.
+pub fn trust_as(folder: &Path, name: Option<&str>) -> Trust {
+    let own =
+        |name: &str| OwnFiles { cert: folder.join(format!("{name}.pem")), key: folder.join(format!("{name}.key")) };
+    trust_of(Files { own: name.map(own), ca: Some(folder.join("ca.pem")) })
 }
 
 /// The flags of a node.
@@ -76,6 +96,6 @@ pub fn flags(folder: &Path, node: Node) -> Vec<(&'static str, String)> {
         ("tls-cert", path(format!("{node}.pem"))),
         ("tls-key", path(format!("{node}.key"))),
         ("tls-ca", path("ca.pem".to_owned())),
-        ("tls-client-auth", "required".to_owned()),
+        ("tls-client-auth", CLIENT_AUTH.get().copied().unwrap_or("required").to_owned()),
     ]
 }

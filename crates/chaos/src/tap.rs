@@ -17,18 +17,13 @@ use dovetail::{
     convert, pb,
     pb::{feed_response::Message, feed_service_client::FeedServiceClient},
     rpc::{Identity, NODE_MESSAGE_BYTES_MAX},
-    settings::{ClusterSettings, Role},
+    settings::Role,
 };
 use dovetail_core::{EventId, LogFrame, Reach};
 use tokio::time::sleep;
 use tonic::{Code, Status};
 
-use super::{
-    clients::channel,
-    cluster::{NAME, Place},
-    journal::Journal,
-    shape::Node,
-};
+use super::{clients::channel, cluster::Place, journal::Journal, shape::Node};
 
 /// Pause before the next try. Short: the balancer must not trim what was not read yet.
 const AGAIN: Duration = Duration::from_millis(10);
@@ -47,19 +42,9 @@ impl Tap {
     /// The tap, and where its frames come out.
     pub fn new(place: &Place, journal: Arc<Journal>) -> (Tap, mpsc::Receiver<LogFrame>) {
         let (frames, out) = mpsc::channel();
-        let shape = place.shape;
-        // What every role's binary has without being told otherwise.
-        let cluster = ClusterSettings {
-            name: NAME.to_owned(),
-            slices: shape.slices,
-            matchers: shape.matchers,
-            gatherers: shape.gatherers,
-            block: 64,
-            virtual_nodes: 160,
-            list_max: 256,
-        };
+        let (slices, cluster) = (place.shape.slices, place.settings());
         let identity = Identity::new(cluster, Role::Matcher, 0);
-        (Tap { url: place.url(Node::Balancer), identity, slices: shape.slices, journal, frames }, out)
+        (Tap { url: place.url(Node::Balancer), identity, slices, journal, frames }, out)
     }
 
     pub async fn run(self) {

@@ -17,7 +17,7 @@ use std::{
 
 use dovetail::client::{Client, ClientError};
 use dovetail::pb::{EndReason, Match};
-use dovetail::rpc::Traffic;
+use dovetail::{rpc::Traffic, tls::Trust};
 use tokio::sync::watch as signal;
 use tonic::transport::{Channel, Endpoint};
 
@@ -216,8 +216,13 @@ impl Shared {
 
 /// A channel that is connected when it is used, and soon notices a silent end.
 pub fn channel(url: &str) -> Result<Channel, tonic::transport::Error> {
+    channel_with(url, secure::trust())
+}
+
+/// The same of somebody else.
+pub fn channel_with(url: &str, trust: Trust) -> Result<Channel, tonic::transport::Error> {
     let endpoint = Endpoint::from_shared(url.to_owned())?.connect_timeout(Duration::from_secs(3));
     let endpoint =
         endpoint.http2_keep_alive_interval(Duration::from_secs(3)).keep_alive_timeout(Duration::from_secs(6));
-    Ok(endpoint.connect_with_connector_lazy(Traffic::default().connector(secure::trust())))
+    Ok(endpoint.connect_with_connector_lazy(Traffic::default().connector(trust)))
 }
