@@ -8,9 +8,6 @@ use crate::pb::{
     node_service_server::{NodeService, NodeServiceServer},
 };
 
-/// Largest request, in bytes: it has one number.
-const REQUEST_BYTES_MAX: usize = 1 << 10;
-
 /// The service.
 #[derive(Debug)]
 pub struct Process(Identity);
@@ -18,8 +15,8 @@ pub struct Process(Identity);
 impl Process {
     /// Adds it for a node.
     pub fn add(routes: Routes, identity: &Identity) -> Routes {
-        let service = NodeServiceServer::new(Process(identity.clone()));
-        routes.add_service(service.max_decoding_message_size(REQUEST_BYTES_MAX))
+        // The edge bounds its requests, as it does those of all calls between nodes.
+        routes.add_service(NodeServiceServer::new(Process(identity.clone())))
     }
 }
 
