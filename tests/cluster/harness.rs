@@ -317,6 +317,11 @@ impl Cluster {
         Cluster::start_at(place, shape, flags, None, Some(certs)).await
     }
 
+    /// The same as `start`, in a place that has something already.
+    pub async fn start_in(place: Place, shape: Shape) -> Cluster {
+        Cluster::start_at(place, shape, &[], None, None).await
+    }
+
     async fn start_at(
         place: Place,
         shape: Shape,

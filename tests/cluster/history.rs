@@ -44,12 +44,9 @@ impl History {
         for record in records(&log) {
             history.take(&mut oracle, &convert::log_record(&record).unwrap());
         }
-        let options = Options::new(format!("{cluster}, results of log {:032x}", log.log_id()));
-        let (results, _) = EmbeddedLog::open(data.join("results"), options).unwrap();
-        for record in records(&results) {
-            let outcomes = convert::result_record(&record).unwrap();
-            history.stored.extend(outcomes.iter().map(dovetail_core::ledger::Outcome::retirement));
-        }
+        let log_id = log.log_id();
+        drop(log);
+        history.stored = stored_beside(data, cluster, log_id);
         history.waiting = oracle.waiting().map(|ElementId(id)| id).collect();
         history
     }
@@ -99,6 +96,19 @@ impl History {
             }
         }
     }
+}
+
+/// What the cluster decided, as it is stored: of a folder whose log may have lost its beginning.
+pub fn stored(data: &Path, cluster: &str) -> Vec<Retirement> {
+    let (log, _) = EmbeddedLog::open(data.join("log"), Options::new(cluster)).unwrap();
+    stored_beside(data, cluster, log.log_id())
+}
+
+fn stored_beside(data: &Path, cluster: &str, log_id: u128) -> Vec<Retirement> {
+    let options = Options::new(format!("{cluster}, results of log {log_id:032x}"));
+    let (results, _) = EmbeddedLog::open(data.join("results"), options).unwrap();
+    let outcomes = records(&results).into_iter().flat_map(|record| convert::result_record(&record).unwrap());
+    outcomes.map(|outcome| outcome.retirement()).collect()
 }
 
 fn records(log: &EmbeddedLog) -> Vec<Record> {

@@ -27,5 +27,6 @@ mod rules;
 mod search;
 mod time;
 mod tls;
+mod upgrade;
 mod workload;
 mod workloads;
