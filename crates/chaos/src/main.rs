@@ -1,9 +1,9 @@
 //! `chaos`: breaks a cluster of real processes from a seed, and checks that nobody was told anything wrong.
 //!
 //! Seven processes by default, each link between them through a proxy. Faults are drawn from the seed ([`plan`]): processes are
-//! killed, frozen and restarted, connections cut, delayed, throttled, half-opened. Meanwhile clients submit, withdraw, look up and
-//! watch, and retry whatever failed. After each round of faults everything is healed and has to catch up within a bound; then what
-//! the clients were told is held against the sequential program ([`audit`]).
+//! killed, frozen and restarted, connections cut, delayed, throttled, half-opened. Meanwhile clients submit, withdraw, look up, watch,
+//! drop a pool and define it again, and retry whatever failed. After each round of faults everything is healed and has to catch up
+//! within a bound; then what the clients were told is held against the sequential program ([`audit`]).
 //!
 //! **Where the log comes from.** The oracle needs all of it, and the balancer trims it behind checkpoints. So a [`tap`] reads the feed
 //! as it is broadcast, like a matcher, and checkpoints and trims go on during the run. To read the log from the disk alone instead:

@@ -21,6 +21,7 @@ use super::{
     clients::{
         Shared,
         ask::Asker,
+        drop::Dropper,
         submit::Submitter,
         watch::{Stream, Watcher},
     },
@@ -215,6 +216,9 @@ impl Run {
             self.submitters.spawn(stream.stream());
             self.submitters.spawn(one_by_one.one_by_one());
         }
+        let (url, shared) = (self.client_url(Group::Submitters), Arc::clone(&self.shared));
+        let pause = Duration::from_secs(1);
+        self.submitters.spawn(Dropper { number: 2 * Pool::ALL.len(), url, shared, pause }.run());
         for number in 0..ASKERS {
             let (url, shared) = (self.client_url(Group::Askers), Arc::clone(&self.shared));
             self.submitters.spawn(Asker { number, url, shared, pause: every(2.0 * part / ASKERS as f64) }.run());

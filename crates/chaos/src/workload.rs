@@ -16,9 +16,12 @@ pub enum Pool {
     Band,
     /// A widening rule with reprobes and a time to live.
     Widening,
+    /// Dropped and defined again, over and over.
+    Fleeting,
 }
 
 impl Pool {
+    /// Those that last.
     pub const ALL: [Pool; 3] = [Pool::Keyed, Pool::Band, Pool::Widening];
 
     pub fn name(self) -> &'static str {
@@ -26,6 +29,7 @@ impl Pool {
             Pool::Keyed => "keyed",
             Pool::Band => "band",
             Pool::Widening => "widening",
+            Pool::Fleeting => "fleeting",
         }
     }
 
@@ -36,6 +40,8 @@ impl Pool {
                 vec![("region", AttributeType::String), ("role", AttributeType::Int)],
                 "a.region == b.region && a.role != b.role",
             ),
+            // More pairs than not find each other, and some are left to be dropped.
+            Pool::Fleeting => (vec![("skill", AttributeType::Int)], "abs(a.skill - b.skill) <= 6"),
             Pool::Band => (
                 vec![("skill", AttributeType::Int), ("modes", AttributeType::StringList)],
                 "abs(a.skill - b.skill) <= 12 && a.modes.intersects(b.modes)",
@@ -74,6 +80,7 @@ impl Pool {
                 attributes.push(("modes".to_owned(), value::string_list(chosen)));
             }
             Pool::Widening => attributes.push(("skill".to_owned(), value::int(rng.below(4_000) as i64))),
+            Pool::Fleeting => attributes.push(("skill".to_owned(), value::int(rng.below(600) as i64))),
         }
         let key = key(serial);
         Submission {

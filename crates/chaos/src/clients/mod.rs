@@ -3,6 +3,7 @@
 //! Nothing is judged here that needs the log; the [`Evidence`] is for the audit.
 
 pub mod ask;
+pub mod drop;
 pub mod submit;
 pub mod watch;
 
@@ -135,9 +136,14 @@ impl Shared {
         lock(&self.pending).values().copied().min().unwrap_or(u64::MAX)
     }
 
-    pub fn acked(&self, acked: Acked) {
+    /// The same of one that nobody is to ask about: its pool does not last.
+    pub fn acked_alone(&self, acked: Acked) {
         self.journal.count("elements", 1);
         lock(&self.evidence).acked.push(acked);
+    }
+
+    pub fn acked(&self, acked: Acked) {
+        self.acked_alone(acked);
         let mut recent = lock(&self.recent);
         if recent.len() == RECENT_MAX {
             recent.pop_front();
