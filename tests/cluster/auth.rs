@@ -4,8 +4,13 @@ use std::time::Duration;
 
 use dovetail::auth::{Role, Scope, Verb, api_keys, table};
 use dovetail::client::{Client, ConnectOptions, Token, value};
+use dovetail::pb::candidates_service_client::CandidatesServiceClient;
+use dovetail::pb::decisions_service_client::DecisionsServiceClient;
+use dovetail::pb::feed_service_client::FeedServiceClient;
 use dovetail::pb::inspect_service_client::InspectServiceClient;
 use dovetail::pb::match_service_client::MatchServiceClient;
+use dovetail::pb::node_service_client::NodeServiceClient;
+use dovetail::pb::operate_service_client::OperateServiceClient;
 use dovetail::pb::{self, Attribute, AttributeType, PoolDefinition, Submission};
 use tonic::transport::Channel;
 use tonic::{Code, Request, Status};
@@ -15,7 +20,7 @@ use tonic_reflection::pb::v1::{
 };
 use tonic_types::StatusExt as _;
 
-use crate::harness::{Cluster, PATIENCE, SMALL, Which, channel, until, within};
+use crate::harness::{Cluster, PATIENCE, SMALL, Which, channel, channel_with, until, within};
 
 /// A cluster that asks who calls, and the keys of those who may.
 struct Guarded {
@@ -48,6 +53,11 @@ fn policy() -> String {
 
 impl Guarded {
     async fn start(test: &str) -> Guarded {
+        Guarded::start_with(test, false).await
+    }
+
+    /// With certificates or without.
+    async fn start_with(test: &str, secure: bool) -> Guarded {
         let folder =
             std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("auth-{test}-{}", std::process::id()));
         std::fs::create_dir_all(&folder).unwrap();
@@ -63,7 +73,10 @@ impl Guarded {
             (file("policy.toml", &policy()), file("keys.toml", &lines), folder.join("audit.jsonl"));
         let flag = |path: &std::path::Path| -> &'static str { path.display().to_string().leak() };
         let flags = [("policy", flag(&policy)), ("api-keys", flag(&keys)), ("audit", flag(&audit))];
-        let cluster = Cluster::start_with(test, SMALL, &flags).await;
+        let cluster = match secure {
+            true => Cluster::start_secure(test, SMALL, &flags).await,
+            false => Cluster::start_with(test, SMALL, &flags).await,
+        };
         let keys = made.into_iter().map(|(name, (key, _))| (name, key)).collect();
         Guarded { cluster, keys, audit, policy, folder }
     }
@@ -157,7 +170,15 @@ impl Guarded {
             "DefinePool" => self.define(who, pool).await,
             "ListPools" => service.list_pools(self.of(who, pb::ListPoolsRequest::default())).await.map(drop),
             "GetPool" => service.get_pool(self.of(who, pb::GetPoolRequest { name: pool.to_owned() })).await.map(drop),
+            "DropPool" => {
+                let request = pb::DropPoolRequest { name: pool.to_owned(), ..Default::default() };
+                service.drop_pool(self.of(who, request)).await.map(drop)
+            }
             "Inspect" => self.inspect(who, Which::Balancer).await,
+            "AcceptClock" => {
+                let mut operate = OperateServiceClient::new(channel(&self.cluster.server()));
+                operate.accept_clock(self.of(who, pb::AcceptClockRequest {})).await.map(drop)
+            }
             "ServerReflectionInfo" => {
                 let message_request = Some(MessageRequest::ListServices(String::new()));
                 let request = ServerReflectionRequest { host: String::new(), message_request };
@@ -171,7 +192,7 @@ impl Guarded {
 }
 
 /// Calls of clients and operators, with the service they are of.
-const CALLS: [(&str, &str); 14] = [
+const CALLS: [(&str, &str); 16] = [
     ("dovetail.v1.MatchService", "Submit"),
     ("dovetail.v1.MatchService", "SubmitOne"),
     ("dovetail.v1.MatchService", "GetElement"),
@@ -184,7 +205,9 @@ const CALLS: [(&str, &str); 14] = [
     ("dovetail.v1.MatchService", "DefinePool"),
     ("dovetail.v1.MatchService", "ListPools"),
     ("dovetail.v1.MatchService", "GetPool"),
+    ("dovetail.v1.MatchService", "DropPool"),
     ("dovetail.v1.InspectService", "Inspect"),
+    ("dovetail.v1.OperateService", "AcceptClock"),
     ("grpc.reflection.v1.ServerReflection", "ServerReflectionInfo"),
 ];
 
@@ -204,7 +227,9 @@ async fn every_call_is_allowed_to_the_roles_of_the_table_and_to_no_other() {
     for pool in ["duel", "closed"] {
         guarded.define("root", pool).await.unwrap();
     }
-    let about_pool = |method: &str| !matches!(method, "ListPools" | "Inspect" | "ServerReflectionInfo");
+    // Of the whole cluster.
+    let of_all = |method: &str| matches!(method, "Inspect" | "AcceptClock" | "ServerReflectionInfo");
+    let about_pool = |method: &str| method != "ListPools" && !of_all(method);
     for (number, role) in (1000..).zip(Role::ALL) {
         let who = role.name();
         for (at, (service, method)) in (0..).zip(CALLS) {
@@ -213,9 +238,13 @@ async fn every_call_is_allowed_to_the_roles_of_the_table_and_to_no_other() {
             let skill = number * 100 + at * 2;
             let others = guarded.submit("bob", "duel", &format!("b{skill}"), skill).await.unwrap();
             let closed = guarded.submit("bob", "closed", &format!("b{skill}"), skill).await.unwrap();
-            let call = within(PATIENCE, method, guarded.call(who, method, "duel", others)).await;
-            // Of the whole cluster: for nobody who operates some pools.
-            if role == Role::Operator && matches!(method, "Inspect" | "ServerReflectionInfo") {
+            let pool = if method == "DropPool" { format!("team.{who}") } else { "duel".to_owned() };
+            if method == "DropPool" {
+                guarded.define("root", &pool).await.unwrap();
+            }
+            let call = within(PATIENCE, method, guarded.call(who, method, &pool, others)).await;
+            // For nobody who operates some pools.
+            if role == Role::Operator && of_all(method) {
                 denied(call);
                 within(PATIENCE, method, guarded.call("root", method, "duel", others)).await.unwrap();
                 continue;
@@ -247,12 +276,61 @@ async fn every_call_is_allowed_to_the_roles_of_the_table_and_to_no_other() {
     // Only pools that one may see are listed.
     let listed = guarded.service().list_pools(guarded.of("producer", pb::ListPoolsRequest::default())).await.unwrap();
     let names: Vec<_> = listed.into_inner().pools.into_iter().map(|status| status.pool.unwrap().name).collect();
-    assert_eq!(names, ["duel"]);
+    let left = Role::ALL.into_iter().filter(|role| role.allows(Verb::Drop) == Scope::Nobody);
+    let mut seen: Vec<_> = left.map(|role| format!("team.{role}")).chain(["duel".to_owned()]).collect();
+    seen.sort();
+    assert_eq!(names, seen, "and not closed");
     // Every node asks who inspects it.
     for which in guarded.cluster.all() {
         guarded.inspect("root", which).await.unwrap();
         denied(guarded.inspect("consumer", which).await);
         assert_eq!(guarded.inspect("", which).await.unwrap_err().code(), Code::Unauthenticated);
+    }
+}
+
+/// A token is for clients: none makes anybody a node, not even one of the role of nodes, whatever is said about who calls.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_token_makes_a_call_of_nodes() {
+    let guarded = Guarded::start_with("node-calls", true).await;
+    let cluster = &guarded.cluster;
+    let ca = ConnectOptions::default().trust(cluster.certs().join("ca.pem"));
+    let to = |which| channel_with(&cluster.url(which), &ca);
+    for who in Role::ALL.map(Role::name).into_iter().chain(["root", "nobody", ""]) {
+        let peer = || {
+            let peer = pb::Peer { cluster: "tested".to_owned(), role: pb::Role::Matcher.into(), ..pb::Peer::default() };
+            Some(peer)
+        };
+        let mut feed = FeedServiceClient::new(to(Which::Balancer));
+        let mut node = NodeServiceClient::new(to(Which::Balancer));
+        let mut candidates = CandidatesServiceClient::new(to(Which::Matcher(0)));
+        let mut decisions = DecisionsServiceClient::new(to(Which::Gatherer(0)));
+        let (slices, after) = (vec![0], None);
+        let answers = [
+            ("Feed", feed.feed(guarded.of(who, pb::FeedRequest { peer: peer(), slices, after })).await.map(drop)),
+            ("Cut", feed.cut(guarded.of(who, pb::CutRequest { peer: peer() })).await.map(drop)),
+            (
+                "Retirements",
+                feed.retirements(guarded.of(who, pb::RetirementsRequest { peer: peer(), ..Default::default() }))
+                    .await
+                    .map(drop),
+            ),
+            (
+                "Candidates",
+                candidates
+                    .candidates(guarded.of(who, pb::CandidatesRequest { peer: peer(), ..Default::default() }))
+                    .await
+                    .map(drop),
+            ),
+            (
+                "Decisions",
+                decisions.decisions(guarded.of(who, pb::DecisionsRequest { peer: peer(), after: 0 })).await.map(drop),
+            ),
+            ("Confirm", node.confirm(guarded.of(who, pb::ConfirmRequest::default())).await.map(drop)),
+        ];
+        for (call, answer) in answers {
+            let status = answer.expect_err(call);
+            assert_eq!(status.code(), Code::PermissionDenied, "{who:?}, {call}: {status:?}");
+        }
     }
 }
 
@@ -365,6 +443,6 @@ async fn a_client_above_its_rate_is_told_when_to_come_back_and_the_audit_log_say
 fn every_verb_of_clients_is_called_here() {
     let called: Vec<_> = CALLS.iter().filter_map(|(service, method)| table::verb(service, method)).collect();
     let rest: Vec<_> = Verb::ALL.into_iter().filter(|verb| !called.contains(verb)).collect();
-    // Nodes prove who they are by certificates; the others are looked at in the table's own tests.
-    assert!(rest.iter().all(|verb| matches!(verb, Verb::Drop | Verb::Operate | Verb::Node)), "{rest:?}");
+    // Nodes prove who they are by certificates.
+    assert!(rest.iter().all(|verb| matches!(verb, Verb::Node)), "{rest:?}");
 }
