@@ -1,0 +1,41 @@
+//! Nodes, the subscriptions that a node has at others, and the streams that it serves.
+
+use std::fmt;
+
+use dovetail_core::ShardId;
+
+/// A matcher, by its index.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct MatcherId(pub u32);
+
+impl fmt::Display for MatcherId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "m{}", self.0)
+    }
+}
+
+/// A node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum NodeId {
+    /// The balancer.
+    Balancer,
+    /// A matcher.
+    Matcher(MatcherId),
+    /// The gatherer of a shard.
+    Gatherer(ShardId),
+}
+
+/// One of a node's subscriptions at others, by what it reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum LinkId {
+    /// The log.
+    Feed,
+    /// The candidates of a matcher's slices.
+    Matcher(MatcherId),
+    /// A shard's decisions.
+    Shard(ShardId),
+}
+
+/// A stream that a node serves. The shell numbers them; no number is used twice in a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct StreamId(pub u64);
