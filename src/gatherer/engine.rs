@@ -1,17 +1,21 @@
-//! The task that decides: one inbox, one shard, no I/O.
+//! The task that owns the gatherer's machine: one inbox, no I/O.
 //!
-//! What came of a batch of events goes to each reader as one message, and only when the reader can do something with it: the
-//! balancer publishes nothing above a watermark, a matcher is in no hurry to forget, and a peer waits for grants and retirements
-//! alone. What waits goes with the next message, or by itself after a short while.
+//! The machine decides ([`dovetail_node::gatherer`]). The engine gives it what comes in, a batch at a time, and does what it wants done:
+//! it hands messages to the streams that are served, steps to the tasks that read, and lets what is held back linger.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicUsize, Ordering},
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
-use dovetail_core::{
-    CandidateFrame, DecisionFrame, EventId, Retirement, ShardId, SliceId,
-    shard::{DecisionBacklog, Fetch, Reader, Shard, ShardEffect, ShardError},
+use dovetail_core::{CandidateFrame, DecisionFrame, EventId, Retirement, ShardId, SliceId, shard::Fetch};
+use dovetail_node::{
+    Action, Gatherer, LinkId, MatcherId, NodeId, Step, StreamId,
+    action::SliceHello,
+    gatherer::{DecisionMessage, SessionEnd},
 };
 use tokio::sync::{mpsc, oneshot};
 
@@ -26,153 +30,119 @@ const SUBSCRIBER_FRAMES: usize = 4096;
 const SUBSCRIBER_DECISIONS: usize = 1 << 20;
 /// Events handled before what came of them is sent.
 const BATCH: usize = 64;
-/// A matcher's watermark is held back by fewer events than this, and by fewer than half of `list_max`: its lists are hardly longer
-/// for it, and no slice waits for what is held back. Once all events before the one that waits are decided, the last watermark
-/// told is less than this behind it; a slice whose list is too long waits for one that is half of `list_max` behind, and one that
-/// has listed too many candidates for one with 32 full lists in between.
-const MATCHER_LAG_MAX: u64 = 16;
-/// Most retirements that wait for the balancer's watermark.
-const HELD_MAX: usize = 4096;
 
 /// What a gatherer's engine hears.
 #[derive(Debug)]
-pub(crate) enum Event {
-    /// Slices found candidates.
-    Candidates { frames: Vec<(SliceId, CandidateFrame)> },
+pub(super) enum Event {
+    /// Slices of a matcher found candidates.
+    Candidates { matcher: MatcherId, frames: Vec<(SliceId, CandidateFrame)> },
     /// Another shard decided something.
     Decisions { shard: ShardId, frame: DecisionFrame },
-    /// The slices of a matcher answered a subscription, each with what its frames know.
-    SlicesSubscribed { known: Vec<(SliceId, EventId)>, reply: oneshot::Sender<Option<Fetch>> },
-    /// Another shard answered a subscription.
-    PeerSubscribed { shard: ShardId, floor: EventId, reply: oneshot::Sender<Option<Fetch>> },
-    /// Retirements from the store.
-    Stored { fetch: Fetch, retirements: Vec<Retirement> },
-    /// Where to resume.
-    Cursors { reply: oneshot::Sender<Cursors> },
-    /// A node subscribes to the decisions, in place of what it had. It is known by its role and index.
-    Subscribe { who: Who, reader: Reader, after: EventId, reply: oneshot::Sender<Subscription> },
-    /// Somebody looks.
+    /// A link asks for its next step.
+    Link { link: LinkId, input: LinkInput, reply: oneshot::Sender<Step> },
+    /// A node subscribes to the decisions, in place of what it had.
+    Subscribe { node: NodeId, after: EventId, reply: oneshot::Sender<Subscription> },
+    /// It is time to see whether the session is still of use. Answered when the cut is to be asked for.
+    Check { reply: oneshot::Sender<()> },
+    /// The balancer's log and cut.
+    Cut { log_id: String, cut: EventId },
+    /// An operator asks for this node's state.
     Inspect { reply: oneshot::Sender<pb::GathererState> },
 }
 
-/// A node, by role and index.
-pub(crate) type Who = (i32, u32);
-
-/// Where to resume.
+/// What happened to a link.
 #[derive(Debug)]
-pub(crate) struct Cursors {
-    /// By slice.
-    pub(crate) through: Vec<EventId>,
-    /// By shard.
-    pub(crate) decided: Vec<EventId>,
-    /// At or below it nothing is remembered.
-    pub(crate) floor: EventId,
+pub(super) enum LinkInput {
+    /// It has no stream.
+    Dial,
+    /// The slices of a matcher answered.
+    Slices(Vec<SliceHello>),
+    /// A peer answered, with its floor.
+    Peer(EventId),
+    /// The store answered.
+    Fetched(Fetch, Vec<Retirement>),
+    /// The store no longer has what was asked for.
+    Refused(Fetch),
 }
 
 /// What a reader gets.
 #[derive(Debug)]
-pub(crate) struct Subscription {
-    pub(crate) backlog: DecisionBacklog,
-    pub(crate) live: mpsc::Receiver<DecisionFrame>,
-    /// Decisions that wait in it: whoever takes a frame out counts it down.
-    pub(crate) unread: Arc<AtomicUsize>,
+pub(super) struct Subscription {
+    /// A hello, and what its cursor does not cover.
+    pub(super) first: Vec<DecisionMessage>,
+    pub(super) live: mpsc::Receiver<DecisionMessage>,
+    /// Decisions that wait in it: whoever takes a message out counts it down.
+    pub(super) unread: Arc<AtomicUsize>,
 }
 
-/// How many decisions a frame has.
-pub(crate) fn decisions(frame: &DecisionFrame) -> usize {
-    frame.retirements.len() + frame.grants.len() + 1
+/// How many decisions a message has.
+pub(super) fn decisions(message: &DecisionMessage) -> usize {
+    match message {
+        DecisionMessage::Hello { .. } => 0,
+        DecisionMessage::Frame(frame) => frame.retirements.len() + frame.grants.len() + 1,
+    }
 }
 
-/// A shard and who reads it.
+/// The machine, and the streams that are served.
 #[derive(Debug)]
-pub(crate) struct Engine {
-    shard: Shard,
-    shards: u32,
-    slices: u32,
-    /// A matcher's watermark is behind by less than this.
-    matcher_lag_max: u64,
-    subscribers: Vec<Subscriber>,
+pub(super) struct Engine {
+    gatherer: Gatherer,
+    streams: BTreeMap<StreamId, Subscriber>,
+    /// Streams so far.
+    numbered: u64,
     /// When what waits is sent.
     later: Later,
-    effects: Vec<ShardEffect>,
+    actions: Vec<Action<DecisionMessage>>,
+    /// Whoever waits for the answer to the event that is handled.
+    asking: Asking,
+}
+
+#[derive(Debug, Default)]
+struct Asking {
+    step: Option<oneshot::Sender<Step>>,
+    cut: Option<oneshot::Sender<()>>,
 }
 
 #[derive(Debug)]
 struct Subscriber {
-    who: Who,
-    reader: Reader,
-    frames: mpsc::Sender<DecisionFrame>,
+    messages: mpsc::Sender<DecisionMessage>,
     unread: Arc<AtomicUsize>,
-    /// What comes next.
-    next: DecisionFrame,
-    /// The watermark it was told.
-    told: EventId,
 }
 
 impl Subscriber {
-    /// Takes its share of what came of a batch. Decisions stay in their order, and the last watermark covers them all (R4).
-    fn add(&mut self, effects: &[ShardEffect]) {
-        for effect in effects {
-            match (effect, self.reader) {
-                (ShardEffect::Retire(retirement), _) | (ShardEffect::Settled(retirement), Reader::Balancer) => {
-                    self.next.retirements.push(*retirement);
-                }
-                (ShardEffect::Grant { to, grant }, Reader::Shard(shard)) if *to == shard => {
-                    self.next.grants.push(*grant);
-                }
-                (ShardEffect::Decided { through }, _) => self.next.decided = Some(*through),
-                (ShardEffect::Settled(_) | ShardEffect::Grant { .. }, _) => {}
-            }
-        }
-    }
-
-    fn waits(&self) -> bool {
-        self.next != DecisionFrame::default()
-    }
-
-    /// Whether the reader may be waiting for what comes next.
-    fn due(&self, matcher_lag_max: u64) -> bool {
-        let DecisionFrame { retirements, grants, decided } = &self.next;
-        match self.reader {
-            Reader::Balancer => decided.is_some() || retirements.len() >= HELD_MAX,
-            Reader::Shard(_) => !retirements.is_empty() || !grants.is_empty(),
-            Reader::Matcher => decided.is_some_and(|decided| decided.0 >= self.told.0 + matcher_lag_max),
-        }
-    }
-
     /// False when it does not read, or not fast enough.
-    fn send(&mut self) -> bool {
-        if !self.waits() {
-            return !self.frames.is_closed();
-        }
+    fn send(&self, message: DecisionMessage) -> bool {
         crash::point("gatherer.decisions.send");
-        self.told = self.next.decided.unwrap_or(self.told);
-        let count = decisions(&self.next);
+        let count = decisions(&message);
         let unread = self.unread.fetch_add(count, Ordering::Relaxed);
         // One frame may be larger.
         if unread > 0 && unread + count > SUBSCRIBER_DECISIONS {
             return false;
         }
-        self.frames.try_send(std::mem::take(&mut self.next)).is_ok()
+        self.messages.try_send(message).is_ok()
     }
 }
 
 impl Engine {
-    /// `list_max` is the cluster's.
-    pub(crate) fn new(shard: Shard, list_max: u32) -> Engine {
-        let (slices, shards) = (shard.placement().slices(), shard.placement().shards());
-        let matcher_lag_max = (u64::from(list_max) / 2).min(MATCHER_LAG_MAX);
-        let (subscribers, effects) = (Vec::new(), Vec::new());
-        Engine { shard, shards, slices, matcher_lag_max, subscribers, later: Later::default(), effects }
+    pub(super) fn new(gatherer: Gatherer) -> Engine {
+        Engine {
+            gatherer,
+            streams: BTreeMap::new(),
+            numbered: 0,
+            later: Later::default(),
+            actions: Vec::new(),
+            asking: Asking::default(),
+        }
     }
 
-    /// Handles events until the inbox closes, or one cannot be applied.
-    pub(crate) async fn run(mut self, mut inbox: mpsc::Receiver<Event>) -> Result<(), ShardError> {
+    /// Handles events until the inbox closes, or the session cannot go on.
+    pub(super) async fn run(mut self, mut inbox: mpsc::Receiver<Event>) -> Result<(), SessionEnd> {
         loop {
             let event = match self.later.or(&mut inbox).await {
                 Next::Event(event) => event,
                 Next::Due => {
-                    self.send(|_| true);
+                    self.gatherer.on_linger(&mut self.actions);
+                    self.act();
                     continue;
                 }
                 Next::Closed => return Ok(()),
@@ -184,90 +154,115 @@ impl Engine {
                     Err(_) => break,
                 }
             }
-            self.publish();
+            self.gatherer.publish(&mut self.actions);
+            self.act();
         }
     }
 
-    fn on_event(&mut self, event: Event) -> Result<(), ShardError> {
-        let (shard, out) = (&mut self.shard, &mut self.effects);
+    fn on_event(&mut self, event: Event) -> Result<(), SessionEnd> {
         match event {
-            Event::Candidates { frames } => {
+            Event::Candidates { matcher, frames } => {
                 crash::point("gatherer.candidates.take");
-                frames.iter().try_for_each(|(slice, frame)| shard.on_candidates(*slice, frame, out))?;
+                self.gatherer.on_candidates(matcher, &frames)
             }
-            Event::Decisions { shard: from, frame } => shard.on_decisions(from, &frame, out)?,
-            Event::Stored { fetch, retirements } => shard.on_stored(fetch, &retirements, out)?,
-            // Whoever asked may have gone away meanwhile.
-            Event::SlicesSubscribed { known, reply } => {
-                let needed = known.into_iter().filter_map(|(slice, known)| shard.on_slice_subscribed(slice, known));
-                // All reach up to the floor.
-                _ = reply.send(needed.min_by_key(|fetch| fetch.after));
+            Event::Decisions { shard, frame } => self.gatherer.on_decisions(shard, &frame),
+            Event::Link { link, input, reply } => {
+                self.asking.step = Some(reply);
+                self.on_link(link, input)?;
+                self.act();
+                Ok(())
             }
-            Event::PeerSubscribed { shard: peer, floor, reply } => {
-                _ = reply.send(shard.on_peer_subscribed(peer, floor));
+            Event::Subscribe { node, after, reply } => {
+                let subscription = self.subscribe(node, after);
+                // Whoever asked may have gone away meanwhile.
+                _ = reply.send(subscription);
+                Ok(())
             }
-            Event::Cursors { reply } => _ = reply.send(self.cursors()),
-            Event::Subscribe { who, reader, after, reply } => _ = reply.send(self.subscribe(who, reader, after)),
-            Event::Inspect { reply } => _ = reply.send(self.inspect()),
+            Event::Check { reply } => {
+                self.asking.cut = Some(reply);
+                self.gatherer.on_check(&mut self.actions);
+                self.act();
+                Ok(())
+            }
+            Event::Cut { log_id, cut } => self.gatherer.on_cut(&log_id, cut),
+            Event::Inspect { reply } => {
+                _ = reply.send(inspect(&self.gatherer));
+                Ok(())
+            }
+        }
+    }
+
+    fn on_link(&mut self, link: LinkId, input: LinkInput) -> Result<(), SessionEnd> {
+        let (gatherer, out) = (&mut self.gatherer, &mut self.actions);
+        match (input, link) {
+            (LinkInput::Dial, _) => gatherer.on_dial(link, out),
+            (LinkInput::Slices(slices), LinkId::Matcher(matcher)) => {
+                gatherer.on_candidates_hello(matcher, &slices, out)?;
+            }
+            (LinkInput::Peer(floor), LinkId::Shard(peer)) => gatherer.on_decisions_hello(peer, floor, out),
+            (LinkInput::Fetched(fetch, retirements), _) => gatherer.on_fetched(link, fetch, &retirements, out)?,
+            (LinkInput::Refused(fetch), _) => gatherer.on_refused(link, fetch, out)?,
+            (LinkInput::Slices(_) | LinkInput::Peer(_), _) => unreachable!("each link has its own hello"),
         }
         Ok(())
     }
 
-    /// Sends what came of a batch: retirements to all, to peers their grants, to balancers what slices settled, and to all the
-    /// watermark. What no reader waits for goes later.
-    fn publish(&mut self) {
-        if self.effects.is_empty() {
-            return;
-        }
-        self.subscribers.iter_mut().for_each(|subscriber| subscriber.add(&self.effects));
-        self.effects.clear();
-        let lag_max = self.matcher_lag_max;
-        self.send(|subscriber| subscriber.due(lag_max));
-        if self.subscribers.iter().any(Subscriber::waits) {
-            self.later.arm();
-        }
-    }
-
-    fn send(&mut self, which: impl Fn(&Subscriber) -> bool) {
-        self.subscribers.retain_mut(|subscriber| !which(subscriber) || subscriber.send());
-    }
-
-    fn cursors(&self) -> Cursors {
-        Cursors {
-            through: (0..self.slices).map(|slice| self.shard.through(SliceId(slice))).collect(),
-            decided: (0..self.shards).map(|shard| self.shard.decided(ShardId(shard))).collect(),
-            floor: self.shard.floor(),
+    /// Does what the machine wants done.
+    fn act(&mut self) {
+        for action in self.actions.drain(..) {
+            match action {
+                Action::Send { to, message } => {
+                    let fits = self.streams.get(&to).is_some_and(|subscriber| subscriber.send(message));
+                    if !fits {
+                        self.streams.remove(&to);
+                        self.gatherer.on_lost(to);
+                    }
+                }
+                Action::End { stream } => _ = self.streams.remove(&stream),
+                // Whoever asked may have gone away meanwhile.
+                Action::Link { step, .. } => {
+                    _ = self.asking.step.take().expect("a step answers a link").send(step);
+                }
+                Action::Linger => self.later.arm(),
+                Action::AskCut => _ = self.asking.cut.take().expect("somebody asked").send(()),
+            }
         }
     }
 
-    fn subscribe(&mut self, who: Who, reader: Reader, after: EventId) -> Subscription {
-        // What is not sent yet is in the backlog, and would come twice; it may, but a grant to no reader must not get lost.
-        self.publish();
-        self.subscribers.retain(|subscriber| subscriber.who != who && !subscriber.frames.is_closed());
-        let (frames, live) = mpsc::channel(SUBSCRIBER_FRAMES);
+    fn subscribe(&mut self, node: NodeId, after: EventId) -> Subscription {
+        self.numbered += 1;
+        let stream = StreamId(self.numbered);
+        self.gatherer.on_subscribe(stream, node, after, &mut self.actions);
+        // What it gets first goes past the queue, and its bounds.
+        let own = |action: &mut Action<_>| matches!(action, Action::Send { to, .. } if *to == stream);
+        let first = self.actions.extract_if(.., own).filter_map(|action| match action {
+            Action::Send { message, .. } => Some(message),
+            _ => None,
+        });
+        let first = first.collect();
+        let (messages, live) = mpsc::channel(SUBSCRIBER_FRAMES);
         let unread = Arc::<AtomicUsize>::default();
-        let backlog = self.shard.subscribe(reader, after);
-        let told = self.shard.watermark();
-        let next = DecisionFrame::default();
-        self.subscribers.push(Subscriber { who, reader, frames, unread: Arc::clone(&unread), next, told });
-        Subscription { backlog, live, unread }
+        self.streams.insert(stream, Subscriber { messages, unread: Arc::clone(&unread) });
+        self.act();
+        Subscription { first, live, unread }
     }
+}
 
-    fn inspect(&self) -> pb::GathererState {
-        let shard = &self.shard;
-        let cursors = self.cursors();
-        let slices = (0..).zip(&cursors.through).map(|(slice, through)| pb::SliceMark { slice, through: through.0 });
-        let others = (0..).zip(&cursors.decided).map(|(shard, decided)| pb::ShardMark { shard, decided: decided.0 });
-        pb::GathererState {
-            shard: shard.id().0,
-            decided: shard.watermark().0,
-            slices: slices.collect(),
-            timelines: shard.timelines() as u64,
-            undecided: shard.undecided() as u64,
-            retirements_kept: shard.retirements_kept() as u64,
-            floor: shard.floor().0,
-            accepted: shard.accepted(),
-            shards: others.filter(|mark| mark.shard != shard.id().0).collect(),
-        }
+fn inspect(gatherer: &Gatherer) -> pb::GathererState {
+    let shard = gatherer.shard();
+    let placement = shard.placement();
+    let slices = placement.each_slice().map(|slice| pb::SliceMark { slice: slice.0, through: shard.through(slice).0 });
+    let others = placement.each_shard().filter(|&other| other != shard.id());
+    let others = others.map(|other| pb::ShardMark { shard: other.0, decided: shard.decided(other).0 });
+    pb::GathererState {
+        shard: shard.id().0,
+        decided: shard.watermark().0,
+        slices: slices.collect(),
+        timelines: shard.timelines() as u64,
+        undecided: shard.undecided() as u64,
+        retirements_kept: shard.retirements_kept() as u64,
+        floor: shard.floor().0,
+        accepted: shard.accepted(),
+        shards: others.collect(),
     }
 }

@@ -2,7 +2,8 @@
 
 use std::sync::{Arc, atomic::Ordering};
 
-use dovetail_core::{EventId, ShardId, shard::Reader};
+use dovetail_core::{EventId, ShardId};
+use dovetail_node::{MatcherId, NodeId, gatherer::DecisionMessage};
 use futures::{StreamExt, stream};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, service::Routes};
@@ -46,8 +47,8 @@ impl DecisionsService for Service {
         identity.admit(NodeCall::Decisions, &request, request.get_ref().peer.as_ref())?;
         let (caller, request) = (Caller::of(request.extensions()), request.into_inner());
         let peer = request.peer.as_ref().expect("it was checked");
-        let reader = match Some(peer) {
-            Some(peer) if peer.role() == pb::Role::Gatherer => {
+        let node = match peer.role() {
+            pb::Role::Gatherer => {
                 if peer.index >= self.node.placement.shards() || peer.index == identity.index {
                     let own = super::own_shard(&self.node);
                     let text = format!("shard {own} has no peer g{}", peer.index);
@@ -56,25 +57,32 @@ impl DecisionsService for Service {
                         .with("value", peer.index)
                         .into());
                 }
-                Reader::Shard(ShardId(peer.index))
+                NodeId::Gatherer(ShardId(peer.index))
             }
-            Some(peer) if peer.role() == pb::Role::Balancer => Reader::Balancer,
-            _ => Reader::Matcher,
+            pb::Role::Balancer => NodeId::Balancer,
+            pb::Role::Matcher | pb::Role::Unspecified => NodeId::Matcher(MatcherId(peer.index)),
         };
-        let (who, after) = ((peer.role, peer.index), EventId(request.after));
+        let after = EventId(request.after);
         let reading = self.node.readers.take(peer, caller.as_ref()).await?;
-        let subscribed = self.node.ask(|reply| Event::Subscribe { who, reader, after, reply });
-        let Subscription { backlog, live, unread } = subscribed.await?;
-        let floor = backlog.floor.0;
-        let hello = Message::Hello(pb::DecisionsHello { peer: Some(identity.pb()), floor });
-        let live = ReceiverStream::new(live).inspect(move |frame| {
-            unread.fetch_sub(engine::decisions(frame), Ordering::Relaxed);
+        let subscribed = self.node.ask(|reply| Event::Subscribe { node, after, reply });
+        let Subscription { first, live, unread } = subscribed.await?;
+        let live = ReceiverStream::new(live).inspect(move |message| {
+            unread.fetch_sub(engine::decisions(message), Ordering::Relaxed);
         });
-        let frames = stream::iter([backlog.decisions]).chain(live);
-        let frames = frames.flat_map(|frame| stream::iter(convert::decision_parts(&frame)).map(Message::Frame));
-        let messages = stream::iter([hello]).chain(frames);
+        let peer = identity.pb();
+        let messages = stream::iter(first).chain(live).flat_map(move |message| stream::iter(encode(&peer, &message)));
         let responses = messages.map(|message| Ok(pb::DecisionsResponse { message: Some(message) }));
         Ok(Response::new(rpc::until_stopped(reading.of(responses), self.stop.clone())))
+    }
+}
+
+/// A message as one of the wire, or as several when it is large.
+fn encode(peer: &pb::Peer, message: &DecisionMessage) -> Vec<Message> {
+    match message {
+        DecisionMessage::Hello { floor } => {
+            vec![Message::Hello(pb::DecisionsHello { peer: Some(peer.clone()), floor: floor.0 })]
+        }
+        DecisionMessage::Frame(frame) => convert::decision_parts(frame).into_iter().map(Message::Frame).collect(),
     }
 }
 

@@ -9,6 +9,7 @@ use std::{
 };
 
 use dovetail_core::EventId;
+use dovetail_node::link::GivenUp;
 use thiserror::Error;
 use tokio::sync::mpsc;
 use tonic::{
@@ -48,6 +49,9 @@ pub enum LinkError {
     /// It did not say first what it must.
     #[error("the peer began with something else than a hello")]
     NoHello,
+    /// What it said does not fit what was asked.
+    #[error("{0}")]
+    GivenUp(#[from] GivenUp),
     /// It no longer keeps what this node needs next.
     #[error("{0}")]
     Behind(String),
