@@ -234,7 +234,8 @@ pub struct Limits {
     /// RESOURCE_EXHAUSTED; nothing is evicted.
     pub waiting_max: usize,
     /// Most elements waiting in all pools together. More are refused with RESOURCE_EXHAUSTED; nothing is evicted. One pool gets at most
-    /// 7 of 9 parts, and every pool has a reserve, so that none fills all for the others; see `dovetail_core::ledger::room`.
+    /// 7 of 9 parts, pools whose names have one prefix at most 14 of 17, and every pool has a reserve, so that nobody fills all for the
+    /// others; see `dovetail_core::ledger::room`.
     pub waiting_total_max: usize,
     /// Most bytes of elements waiting in a pool, as the ledger counts them: 64 an element, 8 an attribute, 4 a text, and the bytes of
     /// its key, its texts and its payload. Reaching it refuses new elements with RESOURCE_EXHAUSTED; nothing is evicted.
@@ -271,8 +272,8 @@ pub struct Limits {
     /// Most idempotency keys remembered of one pool, at about 100 bytes each. Above it new submissions with such a key are refused
     /// there with RESOURCE_EXHAUSTED until the oldest may be forgotten; none is forgotten early. At 0 none are remembered.
     pub idempotency_max: usize,
-    /// Most idempotency keys remembered of all pools together. Above it pools that have their share of it (this, divided by the number
-    /// of pools) already are refused more, as above; so there can be up to twice as many.
+    /// Most idempotency keys remembered of pools whose names have one prefix, and of all together twice as many: where others have some,
+    /// a prefix may have half of what those leave of that. Above it pools that have more than their reserve are refused more, as above.
     pub idempotency_total_max: usize,
     /// How far the balancer's wall clock may jump ahead at once and be followed, in milliseconds. Above it event time goes on with the
     /// boot-time clock, and after ten seconds what writes is refused with UNAVAILABLE, until it is right or an operator accepts it.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use dovetail_core::{
     DefineError, EventId,
     ledger::{KEY_BYTES_MAX, PAYLOAD_BYTES_CAP, SubmitError},
-    pool::{DELAY_MS_MAX, POOL_NAME_BYTES_MAX, REPROBES_MAX},
+    pool::{DELAY_MS_MAX, POOL_NAME_BYTES_MAX, REPROBES_MAX, name_prefix},
 };
 use dovetail_rule::{LIST_LEN_MAX, RowError, STRING_BYTES_MAX};
 use thiserror::Error;
@@ -219,8 +219,10 @@ pub(super) fn row_reason(refused: &RowRefused) -> Reason {
             SubmitError::PoolFull { .. } | SubmitError::PoolBytesFull { .. } => Reason::PoolFull,
             SubmitError::TotalFull { .. }
             | SubmitError::ShareFull { .. }
+            | SubmitError::GroupFull { .. }
             | SubmitError::TotalBytesFull { .. }
-            | SubmitError::ShareBytesFull { .. } => Reason::AllPoolsFull,
+            | SubmitError::ShareBytesFull { .. }
+            | SubmitError::GroupBytesFull { .. } => Reason::AllPoolsFull,
             SubmitError::IdempotencyFull { .. } => Reason::IdempotencyFull,
             SubmitError::IdempotencyMismatch { .. } => Reason::IdempotencyKeyReused,
             SubmitError::Undecided { .. } => Reason::KeyUndecided,
@@ -251,9 +253,11 @@ pub(super) fn row_holder(refused: &RowRefused) -> Option<u64> {
             | SubmitError::PoolFull { .. }
             | SubmitError::TotalFull { .. }
             | SubmitError::ShareFull { .. }
+            | SubmitError::GroupFull { .. }
             | SubmitError::PoolBytesFull { .. }
             | SubmitError::TotalBytesFull { .. }
             | SubmitError::ShareBytesFull { .. }
+            | SubmitError::GroupBytesFull { .. }
             | SubmitError::IdempotencyFull { .. },
         )
         | RowRefused::Convert(_) => None,
@@ -306,6 +310,14 @@ fn of_row(refused: &RowRefused, fault: Fault) -> Fault {
             SubmitError::ShareFull { pool, own, all, bound } => {
                 let fault = fault.with("pool", pool).with("limit", "waiting_total_max").with("bound", bound);
                 fault.with("value", own).with("all", all)
+            }
+            SubmitError::GroupFull { pool, group, all, bound } => {
+                let fault = fault.with("pool", pool).with("limit", "waiting_total_max").with("bound", bound);
+                fault.with("prefix", name_prefix(pool)).with("value", group).with("all", all)
+            }
+            SubmitError::GroupBytesFull { pool, group, all, bound } => {
+                let fault = fault.with("pool", pool).with("limit", "waiting_bytes_total_max").with("bound", bound);
+                fault.with("prefix", name_prefix(pool)).with("value", group).with("all", all)
             }
             SubmitError::PoolBytesFull { pool, own, bound, .. } => {
                 let fault = fault.with("pool", pool).with("limit", "waiting_bytes_max").with("bound", bound);

@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 
-use dovetail_core::{PoolId, ledger::Ledger};
+use dovetail_core::{PoolId, ledger::Ledger, pool::name_prefix};
 use thiserror::Error;
 
 use crate::rpc::ClientId;
@@ -35,16 +35,6 @@ pub(crate) enum QuotaError {
     Client { client: ClientId, count: usize },
 }
 
-/// What pools are counted by: a name up to its first dot, with it; without a dot, up to the first digit, hyphen or underscore. So
-/// `team-a.ranked` counts for `team-a.`, and `duel-17` for `duel`.
-pub(crate) fn prefix(name: &str) -> &str {
-    let end = match name.find('.') {
-        Some(dot) => dot + 1,
-        None => name.find(|c: char| c.is_ascii_digit() || matches!(c, '-' | '_')).unwrap_or(name.len()),
-    };
-    &name[..end]
-}
-
 impl Quotas {
     /// Of the pools of a ledger.
     pub(crate) fn new(prefix_max: usize, client_max: usize, ledger: &Ledger) -> Quotas {
@@ -60,7 +50,7 @@ impl Quotas {
 
     /// Whether a client may define a pool. A call from within the process counts for no client.
     pub(crate) fn check(&self, name: &str, client: Option<&ClientId>) -> Result<(), QuotaError> {
-        let prefix = prefix(name);
+        let prefix = name_prefix(name);
         if let Some(&count) = self.prefixes.get(prefix).filter(|&&count| count >= self.prefix_max) {
             return Err(QuotaError::Prefix { prefix: prefix.to_owned(), count });
         }
@@ -74,7 +64,7 @@ impl Quotas {
 
     /// A pool is defined.
     pub(crate) fn defined(&mut self, pool: PoolId, name: &str, client: Option<ClientId>) {
-        *self.prefixes.entry(prefix(name).into()).or_default() += 1;
+        *self.prefixes.entry(name_prefix(name).into()).or_default() += 1;
         if let Some(client) = client {
             *self.clients.entry(client.clone()).or_default() += 1;
             self.definers.insert(pool, client);
@@ -83,7 +73,7 @@ impl Quotas {
 
     /// A pool is dropped.
     pub(crate) fn dropped(&mut self, pool: PoolId, name: &str) {
-        less(&mut self.prefixes, prefix(name).into());
+        less(&mut self.prefixes, name_prefix(name).into());
         if let Some(client) = self.definers.remove(&pool) {
             less(&mut self.clients, client);
         }
@@ -113,7 +103,7 @@ mod tests {
     #[test]
     fn names_are_counted_by_what_they_begin_with() {
         let names = ["team-a.ranked", "team-a.", "duel-17", "duel_x", "duel17", "duel", "17", ".x"];
-        assert_eq!(names.map(prefix), ["team-a.", "team-a.", "duel", "duel", "duel", "duel", "", "."]);
+        assert_eq!(names.map(name_prefix), ["team-a.", "team-a.", "duel", "duel", "duel", "duel", "", "."]);
     }
 
     #[test]

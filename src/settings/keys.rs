@@ -323,7 +323,7 @@ pub const SETTINGS: &[Setting] = &[
         "idempotency-total-max",
         "10000000",
         (0, 1_000_000_000),
-        "The same of all pools together, at about 100 bytes each; a pool below its share of it goes on",
+        "The same of pools whose names have one prefix, at about 100 bytes each; half of what others leave of twice this",
     ),
     count(
         "limits.idempotency_ms",

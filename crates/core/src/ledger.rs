@@ -40,7 +40,7 @@ use elements::{At, Elements, Slot, View};
 use ended::{Ended, Keys};
 use idempotency::Idempotency;
 pub use idempotency::Remembered;
-use room::Waiting;
+use room::Taken;
 pub use search::SEARCH_COSTLY;
 use search::Searched;
 pub(crate) use timers::searches;
@@ -56,6 +56,7 @@ use crate::{
     batch::{Batch, Fingerprint, Run},
     hash::{ElementMap, shrink},
     planted::{Bug, Planted},
+    pool::name_prefix,
     reach::Marks,
 };
 
@@ -76,9 +77,9 @@ pub struct Ledger {
     by_name: HashMap<Box<str>, PoolId>,
     elements: Elements,
     /// How many elements wait in all pools.
-    waiting: Waiting,
+    waiting: Taken,
     /// What they take.
-    waiting_bytes: Waiting,
+    waiting_bytes: Taken,
     /// The events that withdraw elements that wait.
     closing: ElementMap<EventId>,
     /// When elements that wait search again.
@@ -161,8 +162,8 @@ impl Ledger {
             drops: Drops::default(),
             by_name: HashMap::new(),
             elements: Elements::default(),
-            waiting: Waiting::default(),
-            waiting_bytes: Waiting::default(),
+            waiting: Taken::default(),
+            waiting_bytes: Taken::default(),
             closing: ElementMap::default(),
             reprobes: ElementMap::default(),
             keys: Keys::default(),
@@ -259,7 +260,8 @@ impl Ledger {
         self.by_name.insert(pool.definition.name.as_str().into(), id);
         let (closed_at, dropped_at, last) = (None, None, EventId::ZERO);
         let (counts, searched) = (PoolCounts::default(), Searched::new(&pool, &self.limits));
-        let entry = PoolEntry { pool, defined_at, closed_at, dropped_at, last, counts, searched };
+        let group = name_prefix(&pool.definition.name).into();
+        let entry = PoolEntry { pool, group, defined_at, closed_at, dropped_at, last, counts, searched };
         self.pools.entry(id).insert_entry(entry).into_mut()
     }
 
@@ -580,20 +582,20 @@ impl Ledger {
 
     /// Elements of a pool begin to wait.
     fn count_in(&mut self, pool: PoolId, count: u64, bytes: u64) {
-        let counts = &mut self.pools.get_mut(&pool).expect(DEFINED).counts;
-        self.waiting.add(counts.waiting, count, self.limits.waiting_total_max);
-        self.waiting_bytes.add(counts.waiting_bytes, bytes, self.limits.waiting_bytes_total_max);
+        let PoolEntry { counts, group, .. } = self.pools.get_mut(&pool).expect(DEFINED);
+        self.waiting.add(group, counts.waiting, count, self.limits.waiting_total_max);
+        self.waiting_bytes.add(group, counts.waiting_bytes, bytes, self.limits.waiting_bytes_total_max);
         counts.waiting += count;
         counts.waiting_bytes += bytes;
     }
 
     /// One of them waits no longer.
     fn count_out(&mut self, pool: PoolId, bytes: u64) {
-        let counts = &mut self.pools.get_mut(&pool).expect(DEFINED).counts;
-        self.waiting.remove(counts.waiting, 1, self.limits.waiting_total_max);
+        let PoolEntry { counts, group, .. } = self.pools.get_mut(&pool).expect(DEFINED);
+        self.waiting.remove(group, counts.waiting, 1, self.limits.waiting_total_max);
         counts.waiting -= 1;
         if !self.planted.is(Bug::BytesKept) {
-            self.waiting_bytes.remove(counts.waiting_bytes, bytes, self.limits.waiting_bytes_total_max);
+            self.waiting_bytes.remove(group, counts.waiting_bytes, bytes, self.limits.waiting_bytes_total_max);
             counts.waiting_bytes -= bytes;
         }
     }
@@ -602,7 +604,8 @@ impl Ledger {
         let clients = batch.clients();
         if !clients.idempotency_key(row).is_empty() {
             let remembered = self.idempotency.of(batch.pool(), &clients.get(row), &batch.row(row), element, time_ms);
-            remembered.into_iter().for_each(|remembered| self.idempotency.insert(remembered));
+            let group = Arc::clone(&self.pool(batch.pool()).group);
+            remembered.into_iter().for_each(|remembered| self.idempotency.insert(&group, remembered));
         }
     }
 

@@ -48,6 +48,17 @@ impl PoolDefinition {
     }
 }
 
+/// What pools are grouped by: a name up to its first dot, with it; without a dot, up to the first digit, hyphen or underscore. So
+/// `team-a.ranked` is of the group `team-a.`, and `duel-17` of `duel`.
+#[must_use]
+pub fn name_prefix(name: &str) -> &str {
+    let end = match name.find('.') {
+        Some(dot) => dot + 1,
+        None => name.find(|c: char| c.is_ascii_digit() || matches!(c, '-' | '_')).unwrap_or(name.len()),
+    };
+    &name[..end]
+}
+
 /// Why a pool cannot be defined.
 #[derive(Clone, Debug, Error)]
 pub enum DefineError {

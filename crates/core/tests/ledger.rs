@@ -511,41 +511,63 @@ fn no_more_keys_are_taken_than_are_remembered_and_none_is_forgotten_for_another(
     );
 }
 
-/// Pools `p0` to `p3`, each with a quota of 8, and 8 in all.
+/// Two pools of one owner, and two of others, each with a quota of 8; an owner may have 8.
 fn four_pools() -> (Ledger, u64) {
     let limits =
         LedgerLimits { waiting_max: 99, waiting_total_max: 99, idempotency_max: 8, idempotency_total_max: 8, ..LIMITS };
     let mut ledger = Ledger::new(limits, 1);
-    for number in 0..4 {
-        let definition = Arc::new(PoolDefinition { name: format!("p{number}"), ..PoolDefinition::clone(&pool()) });
+    for (number, name) in (0..).zip(["p0", "p1", "other.a", "third.a"]) {
+        let definition = Arc::new(PoolDefinition { name: name.to_owned(), ..PoolDefinition::clone(&pool()) });
         let kind = EventKind::PoolDefined { pool: PoolId(number), definition };
         ledger.record(EventId(u64::from(number) + 1), 0, &kind, None).unwrap();
     }
     (ledger, 4)
 }
 
+/// Submits with keys of their own until one is refused. How many went in, and why it was refused.
+fn submit_keys(ledger: &mut Ledger, x: &mut u64, pool: &str) -> (usize, String) {
+    for number in 0.. {
+        let key = format!("k{number}");
+        let answer = submit(ledger, x, &[&key, "once", &key, "pool", pool]);
+        if answer != [format!("x{x} arrival")] {
+            return (number, answer.concat());
+        }
+    }
+    unreachable!("a quota ends it")
+}
+
 #[test]
-fn a_pool_that_uses_up_the_quota_of_all_leaves_each_other_its_share() {
+fn an_owner_that_uses_up_its_quota_of_keys_with_many_pools_leaves_half_to_the_next() {
     let (mut ledger, mut x) = four_pools();
-    for number in 0..8 {
+    for number in 0..3 {
         let key = format!("k{number}");
         assert_eq!(submit(&mut ledger, &mut x, &[&key, "once", &key, "pool", "p0"]), [format!("x{x} arrival")]);
     }
-    for number in 0..2 {
-        let key = format!("k{number}");
-        assert_eq!(submit(&mut ledger, &mut x, &[&key, "once", &key, "pool", "p1"]), [format!("x{x} arrival")]);
-    }
-    let full = submit(&mut ledger, &mut x, &["k3", "once", "k3", "pool", "p1"]);
+    let (more, full) = submit_keys(&mut ledger, &mut x, "p1");
+    assert_eq!(more, 5, "8 of one owner");
     assert_eq!(
         full,
-        [
-            "8 idempotency keys are remembered of all pools together, which is idempotency_total_max, and pool \"p1\" has its \
-          share of them: the oldest is forgotten in 101 ms; submissions without an idempotency key go on"
-        ]
+        "pools whose names begin with \"p\" have their share of the idempotency keys that are remembered; \
+         idempotency_total_max is 8: the oldest is forgotten in 101 ms; submissions without an idempotency key go on"
     );
+    assert_eq!(submit_keys(&mut ledger, &mut x, "other.a").0, 4);
+    assert_eq!(submit_keys(&mut ledger, &mut x, "third.a").0, 2);
     assert_eq!(submit(&mut ledger, &mut x, &["k0", "once", "k0", "pool", "p0"]), ["made e5"], "a retry goes on");
     assert_eq!(submit(&mut ledger, &mut x, &["k9", "pool", "p1"]), [format!("x{x} arrival")], "so does what has none");
-    assert_eq!(ledger.idempotency_keys(PoolId(1)), (2, 10));
+    assert_eq!(ledger.idempotency_keys(PoolId(1)), (5, 14));
+}
+
+#[test]
+fn empty_pools_take_no_idempotency_keys_from_those_that_need_them() {
+    let (mut ledger, mut x) = four_pools();
+    for number in 4..604 {
+        let name = format!("greedy{number}");
+        let definition = Arc::new(PoolDefinition { name, ..PoolDefinition::clone(&pool()) });
+        x += 1;
+        ledger.record(EventId(x), 0, &EventKind::PoolDefined { pool: PoolId(number), definition }, None).unwrap();
+    }
+    assert_eq!(submit_keys(&mut ledger, &mut x, "greedy4").0, 8);
+    assert_eq!(submit_keys(&mut ledger, &mut x, "other.a").0, 4);
 }
 
 #[test]

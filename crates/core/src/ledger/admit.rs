@@ -6,7 +6,11 @@ use bytes::Bytes;
 use dovetail_rule::{LIST_LEN_MAX, Row, RowError, STRING_BYTES_MAX, Value, ValueKind};
 use thiserror::Error;
 
-use super::{ClientPart, Ledger, LedgerLimits, PoolEntry, idempotency::Full, room::Room};
+use super::{
+    ClientPart, Ledger, LedgerLimits, PoolEntry,
+    idempotency::Full,
+    room::{GROUP_SHARE, Room},
+};
 use crate::{
     ElementId, EventId, Pool, PoolId,
     batch::{
@@ -14,7 +18,7 @@ use crate::{
         column::numbers,
     },
     planted::Bug,
-    pool::DELAY_MS_MAX,
+    pool::{DELAY_MS_MAX, name_prefix},
 };
 
 /// Longest key and longest idempotency key, in bytes.
@@ -169,6 +173,22 @@ pub enum SubmitError {
         /// The bound of all.
         bound: u64,
     },
+    /// What is left of what all pools together may have is for groups of pools that have less.
+    #[error(
+        "pools whose names begin with {:?} have {group} of the {all} elements waiting in all pools together; those left until \
+         {bound}, which is waiting_total_max, are for others",
+        name_prefix(pool)
+    )]
+    GroupFull {
+        /// The pool.
+        pool: String,
+        /// What the group has above the reserves of its pools.
+        group: u64,
+        /// And all.
+        all: u64,
+        /// The bound of all.
+        bound: u64,
+    },
     /// The pool is full of bytes.
     #[error(
         "pool {pool:?} has {own} bytes of elements waiting, and {more} more are above {bound}, which is waiting_bytes_max"
@@ -206,6 +226,22 @@ pub enum SubmitError {
         pool: String,
         /// What it has.
         own: u64,
+        /// What all have.
+        all: u64,
+        /// The bound of all.
+        bound: u64,
+    },
+    /// The bytes that are left of what all pools together may have are for groups of pools that have less.
+    #[error(
+        "pools whose names begin with {:?} have {group} of the {all} bytes of elements waiting in all pools together; those left \
+         until {bound}, which is waiting_bytes_total_max, are for others",
+        name_prefix(pool)
+    )]
+    GroupBytesFull {
+        /// The pool.
+        pool: String,
+        /// What the group has above the reserves of its pools.
+        group: u64,
         /// What all have.
         all: u64,
         /// The bound of all.
@@ -264,8 +300,9 @@ fn idempotency_full(pool: &str, bound: usize, total: bool, room_ms: u64) -> Stri
     let room = format!("the oldest is forgotten in {room_ms} ms; submissions without an idempotency key go on");
     if total {
         return format!(
-            "{bound} idempotency keys are remembered of all pools together, which is idempotency_total_max, and pool {pool:?} \
-             has its share of them: {room}"
+            "pools whose names begin with {:?} have their share of the idempotency keys that are remembered; idempotency_total_max \
+             is {bound}: {room}",
+            name_prefix(pool)
         );
     }
     format!("{bound} idempotency keys are remembered of pool {pool:?}, which is idempotency_max: {room}")
@@ -530,7 +567,7 @@ impl Ledger {
             let name = self.pool_name(batch.pool());
             return Err(Stopped::Refused(SubmitError::UnknownPool(name.as_ref().to_owned())));
         };
-        let PoolEntry { pool, counts, searched, closed_at, .. } = entry;
+        let PoolEntry { pool, group, counts, searched, closed_at, .. } = entry;
         let definition = &pool.definition;
         let name = || definition.name.clone();
         if closed_at.is_some() && !self.planted.is(Bug::ClosedAdmits) {
@@ -544,25 +581,27 @@ impl Ledger {
             let at = asked.max(element.arrival());
             return self.refuse_at(at, || SubmitError::KeyWaiting { pool: name(), key, element });
         }
-        let (own, all_max) = (counts.waiting, self.limits.waiting_total_max);
         let elements = Room {
-            own: own + before,
-            waiting: self.waiting.with(own, before, all_max),
+            taken: &self.waiting,
+            group,
+            own: counts.waiting,
+            before,
             more: 1,
             own_max: bound(definition.waiting_max, self.limits.waiting_max),
-            all_max,
+            all_max: self.limits.waiting_total_max,
+            group_share: GROUP_SHARE,
         };
         if let Some(full) = elements.full() {
             return self.refuse_at(asked, || elements.refused(full, name()));
         }
-        let of_before = batch.waiting_bytes(row - before as usize..row);
-        let (own, all_max) = (counts.waiting_bytes, self.limits.waiting_bytes_total_max);
         let bytes = Room {
-            own: own + of_before,
-            waiting: self.waiting_bytes.with(own, of_before, all_max),
+            taken: &self.waiting_bytes,
+            own: counts.waiting_bytes,
+            before: batch.waiting_bytes(row - before as usize..row),
             more: batch.waiting_bytes(row..row + 1),
             own_max: self.limits.waiting_bytes_max,
-            all_max,
+            all_max: self.limits.waiting_bytes_total_max,
+            ..elements
         };
         if let Some(full) = bytes.full() {
             return self.refuse_at(asked, || bytes.refused_bytes(full, name()));
@@ -585,7 +624,8 @@ impl Ledger {
             let mismatch = || SubmitError::IdempotencyMismatch { key: text(key), element };
             return Err(if same { Stopped::Retry(element) } else { Stopped::Refused(mismatch()) });
         }
-        let Some(Full { bound, total, room_ms }) = self.idempotency.full(pool, self.pool_count(), time_ms) else {
+        let group = self.find_pool(pool).map_or("", |entry| &*entry.group);
+        let Some(Full { bound, total, room_ms }) = self.idempotency.full(pool, group, time_ms) else {
             return Ok(());
         };
         let pool = self.pool_name(pool).as_ref().to_owned();

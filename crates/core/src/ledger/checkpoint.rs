@@ -331,7 +331,12 @@ impl Ledger {
         for (id, name) in base.dropped {
             ledger.drops.remember(id, name);
         }
-        ledger.idempotency.restore(base.secret.unwrap_or(limits.key_secret), &base.idempotency);
+        ledger.idempotency.restore(base.secret.unwrap_or(limits.key_secret));
+        for &remembered in &base.idempotency {
+            // A pool's keys are forgotten with it.
+            let group = ledger.pools.get(&remembered.pool).map(|entry| &entry.group);
+            group.into_iter().for_each(|group| ledger.idempotency.insert(group, remembered));
+        }
         ledger.recorded = base.through;
         ledger.decided = base.through;
         (ledger.stored, ledger.stable) = (base.through, base.through);

@@ -1,19 +1,24 @@
 //! Which element an idempotency key made, for as long as that is promised.
 //!
 //! A key is remembered for a time (event time) after its element arrived, whatever others submit meanwhile: what would be too much to
-//! remember is refused instead. A pool has a quota. All pools together have one, too, and when that is used up, a pool
-//! may still use the share that is its own if all share alike: no pool takes away what another needs. So at most twice the
-//! quota of all is remembered, at about a hundred bytes each.
+//! remember is refused instead. A pool has a quota. All pools together have one, too, which is shared as [`room`](super::room) has it:
+//! nothing is given back for long, so the pools of a group get no more than is left for others, which is this quota where others have
+//! none. So at most twice the quota of all is remembered, at about a hundred bytes each.
 //! Invariants: I1 no key is forgotten before its time, unless its pool is dropped; I2 keys are forgotten in the order in which their elements arrived.
 
 use std::{
     collections::{BTreeSet, HashMap, VecDeque},
     hash::{BuildHasher, BuildHasherDefault, Hasher},
+    sync::Arc,
 };
 
 use dovetail_rule::{Row, Value};
 
-use super::{ClientPart, LedgerLimits, ended::FingerprintHasher};
+use super::{
+    ClientPart, LedgerLimits,
+    ended::FingerprintHasher,
+    room::{self, Room, Taken},
+};
 use crate::{
     ElementId, PoolId,
     batch::{Fingerprint, KeySecret},
@@ -78,19 +83,27 @@ struct Turn {
     arrived_ms: u64,
 }
 
+/// The keys of a pool, oldest first.
+#[derive(Debug)]
+struct OfPool {
+    group: Arc<str>,
+    turns: VecDeque<Turn>,
+}
+
 /// The keys that are remembered.
 #[derive(Debug)]
 pub(super) struct Idempotency {
     secret: KeySecret,
     keep_ms: u64,
     pool_max: usize,
-    total_max: usize,
+    /// Most of all pools: twice what those of one group may have.
+    all_max: u64,
     by_key: Box<[HashMap<Fingerprint, Made, BuildHasherDefault<FingerprintHasher>>]>,
-    /// Of each pool that has any, oldest first.
-    order: HashMap<PoolId, VecDeque<Turn>>,
+    /// Of each pool that has any.
+    order: HashMap<PoolId, OfPool>,
     /// When the oldest of each pool arrived.
     oldest: BTreeSet<(u64, PoolId)>,
-    total: usize,
+    taken: Taken,
     planted: Planted,
 }
 
@@ -100,11 +113,11 @@ impl Idempotency {
             secret: limits.key_secret,
             keep_ms: limits.idempotency_ms,
             pool_max: limits.idempotency_max,
-            total_max: limits.idempotency_total_max,
+            all_max: (limits.idempotency_total_max as u64).saturating_mul(2),
             by_key: (0..MAPS).map(|_| HashMap::default()).collect(),
             order: HashMap::new(),
             oldest: BTreeSet::new(),
-            total: 0,
+            taken: Taken::default(),
             planted: Planted::default(),
         }
     }
@@ -114,11 +127,10 @@ impl Idempotency {
         self.planted = planted;
     }
 
-    /// Goes on with what a checkpoint has, oldest first, and with its secret.
-    pub(super) fn restore(&mut self, secret: KeySecret, remembered: &[Remembered]) {
-        assert_eq!(self.total, 0, "keys by two secrets");
+    /// Goes on with the secret of a checkpoint, whose keys are inserted then, oldest first.
+    pub(super) fn restore(&mut self, secret: KeySecret) {
+        assert_eq!(self.taken.all, 0, "keys by two secrets");
         self.secret = secret;
-        remembered.iter().for_each(|&remembered| self.insert(remembered));
     }
 
     /// What is to be remembered of an element, if it has an idempotency key.
@@ -133,20 +145,21 @@ impl Idempotency {
         of(self.secret, pool, client, row, element, arrived_ms)
     }
 
-    /// Remembers a key; the quotas were asked before. Elements come in the order of their arrival.
-    pub(super) fn insert(&mut self, remembered: Remembered) {
+    /// Remembers a key of a pool of a group; the quotas were asked before. Elements come in the order of their arrival.
+    pub(super) fn insert(&mut self, group: &Arc<str>, remembered: Remembered) {
         // As an older version was told to: none.
         if self.pool_max == 0 {
             return;
         }
         let Remembered { pool, key, element, digest, arrived_ms } = remembered;
-        let order = self.order.entry(pool).or_default();
-        if order.is_empty() {
+        let of_pool = || OfPool { group: Arc::clone(group), turns: VecDeque::new() };
+        let OfPool { turns, .. } = self.order.entry(pool).or_insert_with(of_pool);
+        if turns.is_empty() {
             self.oldest.insert((arrived_ms, pool));
         }
-        order.push_back(Turn { key, element, arrived_ms });
+        self.taken.add(group, turns.len() as u64, 1, self.all_max);
+        turns.push_back(Turn { key, element, arrived_ms });
         self.by_key[key.share(MAPS)].insert(key, Made { element, digest });
-        self.total += 1;
         if self.planted.is(Bug::IdempotencyForgottenByCount) && self.count(pool) > self.pool_max {
             self.forget_oldest(pool);
         }
@@ -164,21 +177,21 @@ impl Idempotency {
     }
 
     fn forget_oldest(&mut self, pool: PoolId) {
-        let Some(order) = self.order.get_mut(&pool) else { return };
-        let Some(Turn { key, element, arrived_ms }) = order.pop_front() else { return };
-        match order.front() {
+        let Some(OfPool { group, turns }) = self.order.get_mut(&pool) else { return };
+        let Some(Turn { key, element, arrived_ms }) = turns.pop_front() else { return };
+        self.taken.remove(group, turns.len() as u64 + 1, 1, self.all_max);
+        match turns.front() {
             Some(next) if next.arrived_ms == arrived_ms => {}
             next => {
                 self.oldest.remove(&(arrived_ms, pool));
                 self.oldest.extend(next.map(|next| (next.arrived_ms, pool)));
             }
         }
-        match order.len() {
+        match turns.len() {
             0 => _ = self.order.remove(&pool),
-            left if order.capacity() > SMALL && left < order.capacity() / 4 => order.shrink_to(left * 2),
+            left if turns.capacity() > SMALL && left < turns.capacity() / 4 => turns.shrink_to(left * 2),
             _ => {}
         }
-        self.total -= 1;
         let map = &mut self.by_key[key.share(MAPS)];
         if map.get(&key).is_some_and(|made| made.element == element) {
             map.remove(&key);
@@ -195,17 +208,26 @@ impl Idempotency {
         }
     }
 
-    /// Whether one more key of a pool, which is one of `pools`, would be too many.
-    pub(super) fn full(&self, pool: PoolId, pools: usize, now_ms: u64) -> Option<Full> {
-        let count = self.count(pool);
-        let share = self.total_max / pools.max(1);
-        let (bound, total) = match () {
-            () if self.pool_max == 0 || self.planted.is(Bug::IdempotencyForgottenByCount) => return None,
-            () if count >= self.pool_max => (self.pool_max, false),
-            () if self.total >= self.total_max && count >= share => (self.total_max, true),
-            () => return None,
+    /// Whether one more key of a pool, which is of a group, would be too many.
+    pub(super) fn full(&self, pool: PoolId, group: &str, now_ms: u64) -> Option<Full> {
+        if self.pool_max == 0 || self.planted.is(Bug::IdempotencyForgottenByCount) {
+            return None;
+        }
+        let room = Room {
+            taken: &self.taken,
+            group,
+            own: self.count(pool) as u64,
+            before: 0,
+            more: 1,
+            own_max: self.pool_max as u64,
+            all_max: self.all_max,
+            group_share: 1,
         };
-        let oldest = self.order.get(&pool).and_then(VecDeque::front);
+        let (bound, total) = match room.full()? {
+            room::Full::Own => (self.pool_max, false),
+            room::Full::All | room::Full::Share | room::Full::Group => (self.total_max(), true),
+        };
+        let oldest = self.order.get(&pool).and_then(|of_pool| of_pool.turns.front());
         // Where a pool has none, some other's has to go.
         let arrived_ms = oldest.map(|turn| turn.arrived_ms).or(self.oldest.first().map(|&(arrived_ms, _)| arrived_ms));
         let over_ms = arrived_ms.unwrap_or(now_ms).saturating_add(self.keep_ms).saturating_add(1);
@@ -214,12 +236,16 @@ impl Idempotency {
 
     /// How many keys of a pool are remembered.
     pub(super) fn count(&self, pool: PoolId) -> usize {
-        self.order.get(&pool).map_or(0, VecDeque::len)
+        self.order.get(&pool).map_or(0, |of_pool| of_pool.turns.len())
+    }
+
+    fn total_max(&self) -> usize {
+        usize::try_from(self.all_max / 2).unwrap_or(usize::MAX)
     }
 
     /// How many keys of all pools.
     pub(super) fn total(&self) -> usize {
-        self.total
+        usize::try_from(self.taken.all).expect("each takes memory")
     }
 
     /// The element that a key made, and whether the same body made it. The body is looked at only where there is one.
@@ -229,7 +255,7 @@ impl Idempotency {
         idempotency_key: &[u8],
         body: impl FnOnce() -> (ClientPart, Row),
     ) -> Option<(ElementId, bool)> {
-        if idempotency_key.is_empty() || self.total == 0 {
+        if idempotency_key.is_empty() || self.taken.all == 0 {
             return None;
         }
         let key = self.secret.fingerprint(pool, idempotency_key);

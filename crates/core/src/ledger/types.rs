@@ -19,7 +19,7 @@ pub struct LedgerLimits {
     /// Most elements waiting in a pool that sets no bound of its own. Above it submissions are refused.
     pub waiting_max: u64,
     /// Most elements waiting in all pools together. Above it submissions are refused; and those of a pool that has most of them
-    /// before that, so that the others have room: see [`room`](super::room).
+    /// before that, so that the others have room: see [`room`](super::room). So are those of a group of pools that has most of them.
     pub waiting_total_max: u64,
     /// Most bytes that the elements waiting in a pool may take, as [`waiting_bytes`](crate::batch::Batch::waiting_bytes) counts them. Above it submissions are
     /// refused.
@@ -37,8 +37,9 @@ pub struct LedgerLimits {
     /// Most idempotency keys remembered of a pool; at 0 none are remembered. When there are so many, new submissions with such a key
     /// are refused until the oldest may be forgotten.
     pub idempotency_max: usize,
-    /// Most idempotency keys remembered of all pools together. When there are so many, new submissions with such a key are refused in
-    /// pools that have their share of it already; so there can be up to twice as many.
+    /// Most idempotency keys remembered of the pools of a group. Where others have some, too, it is half of what those leave of twice
+    /// this; above it new submissions with such a key are refused in pools that have more than their reserve. So there can be up to
+    /// twice as many: see [`room`](super::room).
     pub idempotency_total_max: usize,
     /// Most units of [cost](dovetail_rule::Rule::cost_within) that one search may take in one slice at worst: the rule's cost on the longest
     /// values that wait, times the elements that a slice may have to test. Above it submissions are refused.
@@ -310,6 +311,8 @@ impl PoolCounts {
 pub struct PoolEntry {
     /// The pool.
     pub pool: Pool,
+    /// What it shares bounds of all pools with: those whose names have [the prefix](crate::pool::name_prefix) of its own.
+    pub(super) group: Arc<str>,
     /// The event that defined it.
     pub defined_at: EventId,
     /// The event that closed it: it is being dropped.
