@@ -10,6 +10,7 @@ mod edge;
 mod fault;
 mod inbox;
 mod intake;
+mod known;
 mod later;
 mod link;
 mod peer;

@@ -163,7 +163,7 @@ impl Entrance {
             };
             let number = self.number.fetch_add(1, Ordering::Relaxed) + 1;
             let connection = Connection { number, address: from.ip().to_canonical(), port, proved: None };
-            let place = match self.open.admit(number, connection.address) {
+            let place = match self.open.admit(&connection) {
                 Ok(place) => place,
                 // Dropped, and so closed: who waits in the listener's queue would take the place of others there.
                 Err(full) => {
@@ -292,7 +292,7 @@ mod tests {
 
     use tokio_stream::StreamExt as _;
 
-    use super::*;
+    use super::{super::known::Known, *};
 
     async fn listening(
         bounds: Bounds,
@@ -300,7 +300,8 @@ mod tests {
     ) -> (ReceiverStream<io::Result<Socket>>, std::net::SocketAddr) {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
-        (accept(vec![(listener, Port::ALL)], Connections::new(bounds), handshake_max, None), address)
+        let open = Connections::new(bounds, Known::default(), None);
+        (accept(vec![(listener, Port::ALL)], open, handshake_max, None), address)
     }
 
     const MANY: Bounds = Bounds { node: 100, address: 100, process: usize::MAX };

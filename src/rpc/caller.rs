@@ -3,7 +3,11 @@
 //! The edge of a node finds it out once and puts it beside the request; services read it there. A call from a node of the same process
 //! has none: it is this process's own.
 
-use std::{fmt, net::IpAddr, sync::Arc};
+use std::{
+    fmt,
+    net::{IpAddr, Ipv6Addr},
+    sync::Arc,
+};
 
 use tonic::codegen::http::Extensions;
 
@@ -55,14 +59,29 @@ pub struct Connection {
 pub enum ClientId {
     /// Who proved a name, by a certificate or a token.
     Name(Arc<str>),
-    /// Who proved none.
+    /// Who proved none: [as one client has them](ClientId::of).
     Address(IpAddr),
+}
+
+impl ClientId {
+    /// Whoever comes from an address. Of IPv6 that is all of a network of 64 bits, as one host has as many addresses there as it likes; an
+    /// address of IPv4 is the same in both.
+    #[must_use]
+    pub fn of(address: IpAddr) -> ClientId {
+        ClientId::Address(match address.to_canonical() {
+            IpAddr::V6(address) if !address.is_loopback() => {
+                IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX)))
+            }
+            address => address,
+        })
+    }
 }
 
 impl fmt::Display for ClientId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             ClientId::Name(name) => write!(f, "{name}"),
+            ClientId::Address(IpAddr::V6(network)) if !network.is_loopback() => write!(f, "{network}/64"),
             ClientId::Address(address) => write!(f, "{address}"),
         }
     }
@@ -86,7 +105,7 @@ impl Caller {
         }
         let connection = extensions.get::<Connection>()?.clone();
         let named = connection.proved.as_ref().map(|proved| ClientId::Name(proved.name()));
-        Some(Caller { client: named.unwrap_or(ClientId::Address(connection.address)), connection })
+        Some(Caller { client: named.unwrap_or_else(|| ClientId::of(connection.address)), connection })
     }
 }
 
@@ -94,6 +113,16 @@ impl Caller {
 mod tests {
     use super::*;
     use crate::{settings::Role, tls::NodeName};
+
+    #[test]
+    fn a_network_of_ipv6_is_one_client_and_ipv4_is_the_same_within_it() {
+        let of = |address: &str| ClientId::of(address.parse().unwrap());
+        assert_eq!(of("2001:db8:1:2:3:4:5:6"), of("2001:db8:1:2::9"));
+        assert_ne!(of("2001:db8:1:2::9"), of("2001:db8:1:3::9"));
+        assert_eq!(of("::ffff:10.0.0.7"), of("10.0.0.7"));
+        let names = ["2001:db8:1:2:3:4:5:6", "::1", "::ffff:10.0.0.7"].map(|address| of(address).to_string());
+        assert_eq!(names, ["2001:db8:1:2::/64", "::1", "10.0.0.7"]);
+    }
 
     #[test]
     fn who_proves_a_name_is_known_by_it_and_who_does_not_by_the_address() {

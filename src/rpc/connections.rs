@@ -1,13 +1,20 @@
 //! The connections that are open, how many there may be, and which of them has to go.
 //!
-//! There are at most so many in all, and so many from one address. One more takes the place of one without an open call: of those
-//! that never made one, that which has been there longest, or else that which has been idle longest. Without such a one it is closed at once.
+//! There are at most so many in all, and so many from one address. Who is at the other end is known for sure with a connection's first
+//! call: it is a *stranger* before, and as long as nothing else is known of it; *named*, by a certificate or a token, or at the port for
+//! operators; or a *node*, by its certificate, or in plain text by the port for nodes or an address that the settings have for one. An
+//! eighth of all places is for nodes alone, and another for those who are named and for nodes: where strangers have the rest, the first
+//! call of one more is refused. So however many addresses somebody has, nodes reach one another, and clients that prove who they are
+//! are served.
+//!
+//! One connection more than there may be takes the place of one without an open call: of those that never made one, that which has been
+//! there longest, or else, of strangers first, that which has been idle longest. Without such a one it is closed at once.
 //! Invariants: C1 no more than the bounds are open, the file descriptors of the process included; C2 a connection with an open call is
-//! never closed here; C3 a client at its own bound only takes its own places.
+//! never closed here; C3 a client at its own bound only takes its own places; C4 those that made calls are no more than the places that
+//! are not kept for others.
 
 use std::{
     collections::{BTreeSet, HashMap},
-    net::IpAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -16,20 +23,24 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::{
+    Caller, ClientId, Connection, Fault, Reason,
     descriptors::{self, Descriptor},
+    known::Known,
     ms,
 };
 use crate::{settings::NodeSettings, shutdown::Shutdown};
 
 /// How long a connection is left alone that made no call yet, and one that did.
 const SETTLED: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(10)];
+/// One place in so many is for nodes alone, and as many for those who are named and for nodes.
+const KEPT: usize = 8;
 
 /// Most connections.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Bounds {
     /// Of the node.
     pub(super) node: usize,
-    /// From one address.
+    /// From one address, and of one name.
     pub(super) address: usize,
     /// Of the process.
     pub(super) process: usize,
@@ -42,6 +53,12 @@ impl Bounds {
         let all = node.limits.connections_max.min(process);
         Bounds { node: all, address: node.limits.client_connections_max.min(all - all / 4), process }
     }
+
+    /// Most that have made calls of strangers, and of strangers and those who are named.
+    fn called(self) -> [usize; 2] {
+        let kept = self.node / KEPT;
+        [self.node - 2 * kept, self.node - kept]
+    }
 }
 
 /// Which bound leaves no room.
@@ -53,6 +70,17 @@ pub(super) enum Full {
     Address,
 }
 
+/// Who is at the other end of a connection that made a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Standing {
+    /// Nothing is known.
+    Stranger,
+    /// A name is proved, or it is an operator's.
+    Named,
+    /// A node of the cluster.
+    Node,
+}
+
 /// The open connections of a node. Clones are of the same.
 #[derive(Clone, Debug)]
 pub(super) struct Connections(Arc<Shared>);
@@ -60,6 +88,10 @@ pub(super) struct Connections(Arc<Shared>);
 #[derive(Debug)]
 struct Shared {
     bounds: Bounds,
+    /// Where nodes of the cluster are.
+    nodes: Known,
+    /// The cluster whose nodes prove who they are by certificates, if they do.
+    proving: Option<String>,
     began: Instant,
     /// What tests add to the time.
     #[cfg(test)]
@@ -70,15 +102,26 @@ struct Shared {
 #[derive(Debug, Default)]
 struct Table {
     open: HashMap<u64, Open>,
-    addresses: HashMap<IpAddr, usize>,
+    /// By address, as clients are told apart.
+    addresses: HashMap<ClientId, usize>,
+    /// Those that made calls, by standing.
+    called: [usize; 3],
+    /// Of those, by name.
+    names: HashMap<ClientId, usize>,
     /// Those without an open call, the first to go first; also by address.
     idle: BTreeSet<Idle>,
-    idle_of: BTreeSet<(IpAddr, Idle)>,
+    idle_of: BTreeSet<(ClientId, Idle)>,
 }
 
 #[derive(Debug)]
 struct Open {
-    address: IpAddr,
+    address: ClientId,
+    /// Whether a node is expected at the other end.
+    of_node: bool,
+    /// Once it made a call.
+    standing: Option<Standing>,
+    /// What it counts by, if it is named.
+    name: Option<ClientId>,
     calls: usize,
     /// Calls for which it is not closed as idle, and no more.
     quiet: usize,
@@ -90,20 +133,33 @@ struct Open {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Idle {
-    /// Whether it ever made a call.
-    called: bool,
+    /// None before it made a call.
+    standing: Option<Standing>,
     /// In milliseconds after the first.
     since: u64,
     number: u64,
 }
 
+impl Idle {
+    /// Before all others of a standing.
+    fn first(standing: Option<Standing>) -> Idle {
+        Idle { standing, since: 0, number: 0 }
+    }
+
+    /// Whether it has been left alone for long enough.
+    fn is_settled(&self, now: u64) -> bool {
+        now.saturating_sub(self.since) >= ms(SETTLED[usize::from(self.standing.is_some())])
+    }
+}
+
 impl Table {
     /// Notes that a connection has no open call.
-    fn rest(&mut self, idle: Idle) {
-        let Some(open) = self.open.get_mut(&idle.number) else { return };
+    fn rest(&mut self, number: u64, since: u64) {
+        let Some(open) = self.open.get_mut(&number) else { return };
+        let idle = Idle { standing: open.standing, since, number };
         open.idle = Some(idle);
         self.idle.insert(idle);
-        self.idle_of.insert((open.address, idle));
+        self.idle_of.insert((open.address.clone(), idle));
     }
 
     /// Notes that it is no longer among those.
@@ -111,42 +167,139 @@ impl Table {
         let Some(open) = self.open.get_mut(&number) else { return };
         if let Some(idle) = open.idle.take() {
             self.idle.remove(&idle);
-            self.idle_of.remove(&(open.address, idle));
+            self.idle_of.remove(&(open.address.clone(), idle));
         }
     }
 
     fn remove(&mut self, number: u64) -> Option<Open> {
         self.wake(number);
         let open = self.open.remove(&number)?;
-        if let Some(count) = self.addresses.get_mut(&open.address) {
-            *count -= 1;
-            if *count == 0 {
-                self.addresses.remove(&open.address);
-            }
+        less(&mut self.addresses, &open.address);
+        if let Some(standing) = open.standing {
+            self.called[standing as usize] -= 1;
+        }
+        if let Some(name) = &open.name {
+            less(&mut self.names, name);
         }
         Some(open)
     }
 
-    /// Closes the connection that may go first, if one may go.
-    fn close_one(&mut self, of: Option<IpAddr>, now: u64) -> bool {
-        let first = match of {
-            None => self.idle.first().copied(),
-            Some(address) => {
-                let from = (address, Idle { called: false, since: 0, number: 0 });
-                self.idle_of.range(from..).next().filter(|(of, _)| *of == address).map(|(_, idle)| *idle)
-            }
-        };
-        let settled = |idle: &Idle| now.saturating_sub(idle.since) >= ms(SETTLED[usize::from(idle.called)]);
-        let Some(open) = first.filter(settled).and_then(|idle| self.remove(idle.number)) else { return false };
+    /// Closes a connection, if there is one.
+    fn close(&mut self, idle: Option<Idle>) -> bool {
+        let Some(open) = idle.and_then(|idle| self.remove(idle.number)) else { return false };
         open.close.cancel();
         true
     }
+
+    /// Closes the connection that may go first, if one may go: for a node, also one that has only just come.
+    fn close_one(&mut self, now: u64, of_node: bool) -> bool {
+        let mut first = self.idle.first().copied().filter(|idle| idle.is_settled(now));
+        if first.is_none() && of_node {
+            let mut strangers = self.idle.iter().take_while(|idle| idle.standing <= Some(Standing::Stranger));
+            first = strangers.find(|idle| self.open.get(&idle.number).is_some_and(|open| !open.of_node)).copied();
+        }
+        self.close(first)
+    }
+
+    /// The same of those from an address.
+    fn close_one_of(&mut self, address: &ClientId, now: u64) -> bool {
+        let from = (address.clone(), Idle::first(None));
+        let first = self.idle_of.range(from..).next().filter(|(of, _)| of == address).map(|(_, idle)| *idle);
+        self.close(first.filter(|idle| idle.is_settled(now)))
+    }
+
+    /// The same of those of a standing that made calls.
+    fn close_one_that_called(&mut self, standing: Standing, now: u64) -> bool {
+        let first = self.idle.range(Idle::first(Some(standing))..).next().copied();
+        self.close(first.filter(|idle| idle.standing == Some(standing) && idle.is_settled(now)))
+    }
+
+    /// Whether there is a place for one more of a standing that made a call, once one that is idle went for it, if one may go.
+    fn has_room(&mut self, standing: Standing, now: u64, bounds: Bounds) -> Result<(), usize> {
+        let [strangers_max, others_max] = bounds.called();
+        let [strangers, named, _] = self.called;
+        let (full, most) = match standing {
+            Standing::Stranger => (strangers >= strangers_max || strangers + named >= others_max, strangers_max),
+            Standing::Named => (strangers + named >= others_max, others_max),
+            Standing::Node => return Ok(()),
+        };
+        let may_go = [Standing::Stranger, standing];
+        if full && !may_go.into_iter().any(|standing| self.close_one_that_called(standing, now)) {
+            return Err(most);
+        }
+        Ok(())
+    }
+
+    /// Notes who is at the other end of a connection that makes a call, unless it is known to be more already.
+    fn stands(
+        &mut self,
+        number: u64,
+        (standing, name): (Standing, Option<&ClientId>),
+        now: u64,
+        bounds: Bounds,
+    ) -> Result<(), Fault> {
+        let Some(open) = self.open.get(&number) else { return Ok(()) };
+        let before = open.standing;
+        if before >= Some(standing) {
+            return Ok(());
+        }
+        let named = name.filter(|_| standing == Standing::Named);
+        let room = match named.and_then(|name| self.names.get(name)) {
+            Some(&count) if count >= bounds.address => Err(refused_name(named, count)),
+            _ => self.has_room(standing, now, bounds).map_err(|most| refused(standing, most)),
+        };
+        match room {
+            // It goes on as what it was.
+            Err(_) if before.is_some() => return Ok(()),
+            Err(fault) => return Err(fault),
+            Ok(()) => {}
+        }
+        let Some(open) = self.open.get_mut(&number) else { return Ok(()) };
+        (open.standing, open.name) = (Some(standing), named.cloned());
+        if let Some(before) = before {
+            self.called[before as usize] -= 1;
+        }
+        self.called[standing as usize] += 1;
+        if let Some(name) = named {
+            *self.names.entry(name.clone()).or_default() += 1;
+        }
+        Ok(())
+    }
+}
+
+/// One fewer; who has none is forgotten.
+fn less(counts: &mut HashMap<ClientId, usize>, of: &ClientId) {
+    if let Some(count) = counts.get_mut(of) {
+        *count -= 1;
+        if *count == 0 {
+            counts.remove(of);
+        }
+    }
+}
+
+fn refused(standing: Standing, most: usize) -> Fault {
+    let whom = match standing {
+        Standing::Stranger => "clients that proved no name, which is what connections_max leaves to them",
+        Standing::Named | Standing::Node => "clients, which is what connections_max leaves to them",
+    };
+    let text = format!("{most} connections are open to {whom}");
+    Fault::new(Reason::TooManyCalls, text).with("limit", "connections_max").with("bound", most)
+}
+
+fn refused_name(name: Option<&ClientId>, count: usize) -> Fault {
+    let name = name.map(ClientId::to_string).unwrap_or_default();
+    let text = format!("{count} connections are open to client {name}, which is client_connections_max");
+    let fault = Fault::new(Reason::TooManyCalls, text).with("limit", "client_connections_max");
+    fault.with("bound", count).with("client", name)
 }
 
 impl Connections {
-    pub(super) fn new(bounds: Bounds) -> Connections {
+    /// None yet. Nodes prove who they are by certificates, or else they are known by where they are.
+    pub(super) fn new(bounds: Bounds, nodes: Known, proving: Option<String>) -> Connections {
         Connections(Arc::new(Shared {
             bounds,
+            nodes,
+            proving,
             began: Instant::now(),
             #[cfg(test)]
             later: Default::default(),
@@ -158,37 +311,83 @@ impl Connections {
         self.0.bounds
     }
 
+    /// Where nodes of the cluster are.
+    pub(super) fn nodes(&self) -> Known {
+        self.0.nodes.clone()
+    }
+
+    /// Whether it comes from where nodes do.
+    fn is_where_nodes_are(&self, connection: &Connection) -> bool {
+        let port = connection.port;
+        (port.nodes && !port.clients) || self.0.nodes.has(connection.address)
+    }
+
     /// A place for a new connection.
-    pub(super) fn admit(&self, number: u64, address: IpAddr) -> Result<Place, Full> {
+    pub(super) fn admit(&self, connection: &Connection) -> Result<Place, Full> {
+        let of_node = self.is_where_nodes_are(connection);
+        let (number, address) = (connection.number, ClientId::of(connection.address));
         let (mut table, now) = (self.table(), self.now());
         let Bounds { node, address: of_address, process } = self.0.bounds;
-        if table.addresses.get(&address).copied().unwrap_or(0) >= of_address && !table.close_one(Some(address), now) {
+        if table.addresses.get(&address).copied().unwrap_or(0) >= of_address && !table.close_one_of(&address, now) {
             return Err(Full::Address);
         }
-        if table.open.len() >= node && !table.close_one(None, now) {
+        if table.open.len() >= node && !table.close_one(now, of_node) {
             return Err(Full::Node);
         }
         let descriptor = match Descriptor::take(process) {
             Some(descriptor) => descriptor,
-            None if table.close_one(None, now) => Descriptor::take(process).ok_or(Full::Node)?,
+            None if table.close_one(now, of_node) => Descriptor::take(process).ok_or(Full::Node)?,
             None => return Err(Full::Node),
         };
         let close = CancellationToken::new();
-        let open = Open { address, calls: 0, quiet: 0, idle: None, close: close.clone(), _descriptor: descriptor };
+        *table.addresses.entry(address.clone()).or_default() += 1;
+        let open = Open {
+            address,
+            of_node,
+            standing: None,
+            name: None,
+            calls: 0,
+            quiet: 0,
+            idle: None,
+            close: close.clone(),
+            _descriptor: descriptor,
+        };
         table.open.insert(number, open);
-        *table.addresses.entry(address).or_default() += 1;
-        table.rest(Idle { called: false, since: now, number });
+        table.rest(number, now);
         Ok(Place { connections: self.clone(), number, close })
     }
 
+    /// Who makes a call, and what it counts by.
+    fn standing<'a>(&self, caller: &'a Caller) -> (Standing, Option<&'a ClientId>) {
+        let connection = &caller.connection;
+        let node = match &self.0.proving {
+            Some(cluster) => {
+                let proved = connection.proved.as_ref().and_then(|proved| proved.node());
+                proved.is_some_and(|node| node.cluster == *cluster)
+            }
+            None => self.is_where_nodes_are(connection),
+        };
+        match &caller.client {
+            _ if node => (Standing::Node, None),
+            name @ ClientId::Name(_) => (Standing::Named, Some(name)),
+            ClientId::Address(_) if connection.port.operators && !connection.port.clients => (Standing::Named, None),
+            ClientId::Address(_) => (Standing::Stranger, None),
+        }
+    }
+
     /// Counts a call of a connection until it is dropped.
-    pub(super) fn call(&self, number: u64) -> OpenCall {
-        let mut table = self.table();
+    ///
+    /// # Errors
+    /// When it is the connection's first, and the places of those who are not known better are taken.
+    pub(super) fn call(&self, caller: &Caller) -> Result<OpenCall, Fault> {
+        let (number, standing) = (caller.connection.number, self.standing(caller));
+        let (mut table, now) = (self.table(), self.now());
+        table.stands(number, standing, now, self.0.bounds)?;
         table.wake(number);
         if let Some(open) = table.open.get_mut(&number) {
             open.calls += 1;
         }
-        OpenCall { connections: self.clone(), number }
+        Ok(OpenCall { connections: self.clone(), number })
     }
 
     /// Notes a call that keeps nobody from closing the connection for another, until it is dropped: one that anybody may make, for as
@@ -279,7 +478,7 @@ impl Drop for OpenCall {
         let Some(open) = table.open.get_mut(&self.number) else { return };
         open.calls -= 1;
         if open.calls == 0 {
-            table.rest(Idle { called: true, since, number: self.number });
+            table.rest(self.number, since);
         }
     }
 }
@@ -298,96 +497,4 @@ impl Drop for QuietCall {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn a_connection_that_only_watches_health_goes_for_another_and_not_for_being_idle() {
-        let (open, address) = (connections(2, 2), |last: u8| IpAddr::from([10, 0, 0, last]));
-        let (watching, _other) = (open.admit(1, address(1)).unwrap(), open.admit(2, address(2)).unwrap());
-        let watch = open.quiet_call(1);
-        let _call = open.call(2);
-        open.pass(Duration::from_secs(60));
-        open.close_older(1000);
-        assert!(!watching.close.is_cancelled(), "it watches");
-        let _third = open.admit(3, address(3)).expect("the first goes");
-        assert!(watching.close.is_cancelled());
-        drop(watch);
-    }
-
-    fn connections(node: usize, address: usize) -> Connections {
-        Connections::new(Bounds { node, address, process: usize::MAX })
-    }
-
-    fn from(last: u8) -> IpAddr {
-        IpAddr::from([10, 0, 0, last])
-    }
-
-    #[test]
-    fn one_too_many_is_refused_while_all_have_calls_open() {
-        let connections = connections(2, 2);
-        let places = [connections.admit(1, from(1)).unwrap(), connections.admit(2, from(2)).unwrap()];
-        let calls = [connections.call(1), connections.call(2)];
-        connections.pass(Duration::from_secs(60));
-        assert_eq!(connections.admit(3, from(3)).unwrap_err(), Full::Node);
-        assert!(places.iter().all(|place| !place.close.is_cancelled()));
-        drop(places);
-        drop(calls);
-        assert_eq!(connections.count(), 0);
-        assert!(connections.admit(3, from(3)).is_ok());
-    }
-
-    #[test]
-    fn one_too_many_takes_the_place_of_one_that_never_called_and_then_of_the_longest_idle() {
-        let connections = connections(3, 3);
-        let called = connections.admit(1, from(1)).unwrap();
-        drop(connections.call(1));
-        let silent = [connections.admit(2, from(2)).unwrap(), connections.admit(3, from(2)).unwrap()];
-        assert_eq!(connections.admit(4, from(4)).unwrap_err(), Full::Node, "they have only just come");
-        connections.pass(Duration::from_secs(1));
-        let fourth = connections.admit(4, from(4)).unwrap();
-        let _busy = connections.call(4);
-        assert_eq!(
-            [&silent[0], &silent[1], &called, &fourth].map(|place| place.close.is_cancelled()),
-            [true, false, false, false]
-        );
-        let fifth = connections.admit(5, from(5)).unwrap();
-        let _busy = connections.call(5);
-        assert!(silent[1].close.is_cancelled());
-        assert_eq!(connections.admit(6, from(6)).unwrap_err(), Full::Node, "the one left called not long ago");
-        connections.pass(Duration::from_secs(10));
-        let sixth = connections.admit(6, from(6)).unwrap();
-        assert!(called.close.is_cancelled() && !fifth.close.is_cancelled() && !sixth.close.is_cancelled());
-        drop((called, silent));
-        assert_eq!(connections.count(), 3, "the places went to others");
-    }
-
-    #[test]
-    fn an_address_at_its_bound_takes_its_own_places_only() {
-        let connections = connections(4, 2);
-        let other = connections.admit(1, from(1)).unwrap();
-        let own = [connections.admit(2, from(2)).unwrap(), connections.admit(3, from(2)).unwrap()];
-        let calls = [connections.call(2), connections.call(3)];
-        connections.pass(Duration::from_secs(60));
-        assert_eq!(connections.admit(4, from(2)).unwrap_err(), Full::Address);
-        drop(calls);
-        connections.pass(Duration::from_secs(10));
-        let next = connections.admit(4, from(2)).unwrap();
-        assert!(own[0].close.is_cancelled() && !other.close.is_cancelled() && !next.close.is_cancelled());
-    }
-
-    #[test]
-    fn a_connection_without_a_call_is_closed_in_time_and_one_with_a_call_is_not() {
-        let connections = connections(9, 9);
-        let (idle, busy) = (connections.admit(1, from(1)).unwrap(), connections.admit(2, from(2)).unwrap());
-        let call = connections.call(2);
-        connections.pass(Duration::from_secs(60));
-        connections.close_older(60_001);
-        assert!(!idle.close.is_cancelled());
-        connections.close_older(60_000);
-        assert!(idle.close.is_cancelled() && !busy.close.is_cancelled());
-        drop(call);
-        connections.close_older(60_000);
-        assert!(!busy.close.is_cancelled(), "it has only just ended");
-    }
-}
+mod tests;

@@ -35,6 +35,7 @@ use super::{
     AnswerRoom, Caller, Fault, Identity, NodeCall, Reason, RunError,
     connections::{Bounds, Connections, OpenCall, QuietCall},
     intake::{Form, Intake},
+    known::Known,
     shares::{Share, Shares},
 };
 use crate::{
@@ -162,12 +163,14 @@ impl Edge {
             (format!("dovetail.v1.{}", service.name()), methods.collect())
         });
         let (role, index, name) = (identity.role, identity.index, &identity.cluster.name);
+        let proving = node.tls.as_ref().filter(|tls| tls.files.ca.is_some()).map(|_| name.clone());
         Ok(Edge(Arc::new(Shared {
             auth: Auth::open(&node.auth, stop)?,
             role,
             here: format!("{role} {index} of cluster {name:?}"),
             index,
-            proving: node.tls.as_ref().filter(|tls| tls.files.ca.is_some()).map(|_| name.clone()),
+            connections: Connections::new(Bounds::of(node), Known::of(&node.addresses), proving.clone()),
+            proving,
             balancer: node.addresses.balancer.clone(),
             methods: methods.collect(),
             calls: Shares::new(node.limits.streams_max, node.limits.client_share_percent),
@@ -176,7 +179,6 @@ impl Edge {
             message_bytes_max: node.limits.message_bytes_max,
             call_bytes_max: call_bytes_max(node),
             submit_idle: unless_zero(node.limits.submit_idle_ms_max),
-            connections: Connections::new(Bounds::of(node)),
             open: TaskTracker::new(),
             quiet: Shutdown::new(),
         })))
@@ -315,10 +317,12 @@ impl Shared {
         };
         let open = (kind != Kind::Quiet).then(|| self.open.token());
         let quiet = (kind == Kind::Quiet).then(|| self.quiet.clone());
-        let number = caller.map(|caller| caller.connection.number);
-        let (of_connection, quiet_call) = match kind {
-            Kind::Quiet | Kind::Probe => (None, number.map(|number| self.connections.quiet_call(number))),
-            Kind::Call | Kind::Node => (number.map(|number| self.connections.call(number)), None),
+        let (of_connection, quiet_call) = match (kind, caller) {
+            (_, None) => (None, None),
+            (Kind::Quiet | Kind::Probe, Some(caller)) => {
+                (None, Some(self.connections.quiet_call(caller.connection.number)))
+            }
+            (Kind::Call | Kind::Node, Some(caller)) => (Some(self.connections.call(caller)?), None),
         };
         let form = self.form(service, method);
         let counted =
@@ -599,7 +603,7 @@ mod tests {
             message_bytes_max: 1 << 20,
             call_bytes_max: CALL_BYTES_MAX,
             submit_idle: None,
-            connections: Connections::new(Bounds { node: 9, address: 9, process: 9 }),
+            connections: Connections::new(Bounds { node: 9, address: 9, process: 9 }, Known::default(), None),
             open: TaskTracker::new(),
             quiet: Shutdown::new(),
         }

@@ -153,6 +153,7 @@ impl Listener {
             tokio::spawn(tls.watch(stop.clone()));
         }
         let connections = accept(self.listeners, edge.connections(), HANDSHAKE_MAX, self.tls);
+        tokio::spawn(edge.connections().nodes().look_up(stop.clone()));
         tokio::spawn(edge.connections().close_idle(limits.connection_idle_ms_max, stop.clone()));
         let mut builder = Server::builder();
         if limits.connection_age_ms_max > 0 {
