@@ -5,11 +5,14 @@
 //! two it is. Whoever came first stays when that address does not answer, until the connection ends; one that died without a word is
 //! closed by keepalive within 40 seconds. Two processes that share an index by mistake do not take turns: the one that is not
 //! at the address is refused, with an error that names the other.
+//!
+//! Nodes are asked at the same time, each for so many clients at once, and for one client after the other: who claims to be a node that
+//! gives no answer waits by itself.
 //! Invariants: P1 at most `each` streams of one node; P2 a stream ends only for the same process, or for the node that the settings
-//! name; P3 nobody outside of the settings has a place.
+//! name; P3 nobody outside of the settings has a place; P4 no client waits for what is asked for another.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashMap},
     net::IpAddr,
     pin::Pin,
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
@@ -21,7 +24,7 @@ use futures::{Stream, StreamExt, future, stream};
 use tokio::time::Instant;
 use tonic::Status;
 
-use super::{Caller, Fault, Links, Reason, ResponseStream, now_ms};
+use super::{Caller, ClientId, Fault, Links, Reason, ResponseStream, now_ms};
 use crate::{
     pb,
     settings::{Addresses, Role},
@@ -32,6 +35,10 @@ use crate::{
 const ASK_MAX: Duration = Duration::from_secs(1);
 /// [`Readers::asked`].
 const ASKED: Duration = Duration::from_secs(1);
+/// Most clients for which one node is asked at a time. For one more it is not asked, and that one is refused.
+const ASKS_MAX: usize = 16;
+/// Fewest silent answers that are remembered before old ones are looked for.
+const SILENT_MIN: usize = 1024;
 
 type Key = (Role, u32);
 
@@ -57,8 +64,71 @@ pub struct Readers {
     /// How long an answer holds, and how long a node that gave none is not asked again.
     asked: Duration,
     places: Mutex<Places>,
-    /// What nodes said last of who they are; one at a time is asked.
-    told: tokio::sync::Mutex<BTreeMap<Key, (Instant, Option<u64>)>>,
+    told: Mutex<Told>,
+}
+
+/// Whose claim it is; none within the process.
+type Claimant = (Key, Option<ClientId>);
+
+/// What nodes said of who they are.
+#[derive(Debug, Default)]
+struct Told {
+    /// Which process is the node, and when it said so.
+    is: BTreeMap<Key, (Instant, u64)>,
+    /// When a node gave no answer, and for whose claim.
+    silent: HashMap<Claimant, Instant>,
+    /// Claims about which nodes are asked, or are to be: one of a client after the other.
+    asking: HashMap<Claimant, Arc<tokio::sync::Mutex<()>>>,
+}
+
+impl Told {
+    /// Whether this process is the node, where that was said within so long, or nothing was said.
+    fn known(&self, claimant: &Claimant, instance: u64, within: Duration) -> Option<bool> {
+        let is = self.is.get(&claimant.0).filter(|(at, _)| at.elapsed() < within);
+        let silent = || self.silent.get(claimant).filter(|at| at.elapsed() < within).map(|_| false);
+        is.map(|&(_, is)| is == instance).or_else(silent)
+    }
+
+    /// The place in line of a claim; none when too many others are asked about.
+    fn line(&mut self, claimant: &Claimant) -> Option<Arc<tokio::sync::Mutex<()>>> {
+        let asked = self.asking.keys().filter(|(key, _)| *key == claimant.0).count();
+        if asked >= ASKS_MAX && !self.asking.contains_key(claimant) {
+            return None;
+        }
+        Some(Arc::clone(self.asking.entry(claimant.clone()).or_default()))
+    }
+
+    /// What a node said: which process it is; or that it is another than those it was asked about; none when it said nothing.
+    fn heard(&mut self, claimant: &Claimant, said: Option<Option<u64>>, within: Duration) {
+        match said {
+            // Nobody who was asked about: the next may be it.
+            Some(None) => _ = self.is.remove(&claimant.0),
+            Some(Some(is)) => _ = self.is.insert(claimant.0, (Instant::now(), is)),
+            None => {
+                if self.silent.len() >= SILENT_MIN && self.silent.len() == self.silent.capacity() {
+                    self.silent.retain(|_, at| at.elapsed() < within);
+                }
+                self.silent.insert(claimant.clone(), Instant::now());
+            }
+        }
+    }
+}
+
+/// A place in line, until it is dropped.
+struct Asking<'a> {
+    readers: &'a Readers,
+    claimant: Claimant,
+    line: Arc<tokio::sync::Mutex<()>>,
+}
+
+impl Drop for Asking<'_> {
+    fn drop(&mut self) {
+        let mut told = self.readers.told();
+        // The last one in line: there is this, and what the table has.
+        if Arc::strong_count(&self.line) == 2 {
+            told.asking.remove(&self.claimant);
+        }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -140,7 +210,7 @@ impl Readers {
         addresses: Addresses,
         (ask, asked): (Box<Ask>, Duration),
     ) -> Arc<Readers> {
-        let (places, told) = (Mutex::default(), tokio::sync::Mutex::default());
+        let (places, told) = (Mutex::default(), Mutex::default());
         Arc::new(Readers { what, each, again, addresses, ask, asked, places, told })
     }
 
@@ -154,7 +224,8 @@ impl Readers {
         if let Some(reading) = self.try_take(key, newcomer, caller.is_none()) {
             return Ok(reading);
         }
-        if self.is_node(key, address, peer.instance).await
+        let claimant = (key, caller.map(|caller| caller.client.clone()));
+        if self.is_node(claimant, address, peer.instance).await
             && let Some(reading) = self.try_take(key, newcomer, true)
         {
             return Ok(reading);
@@ -211,29 +282,33 @@ impl Readers {
     }
 
     /// Whether this process is the node at the address.
-    async fn is_node(&self, key: Key, address: &str, instance: u64) -> bool {
-        let mut told = self.told.lock().await;
-        if let Some((at, is)) = told.get(&key)
-            && at.elapsed() < self.asked
-        {
-            return *is == Some(instance);
-        }
-        let mut found = (self.ask)(key, address.to_owned(), instance).await.map(|is| is.then_some(instance));
-        if found == Some(None) {
-            // Then perhaps who reads.
-            for other in self.instances(key) {
-                if (self.ask)(key, address.to_owned(), other).await == Some(true) {
-                    found = Some(Some(other));
-                }
+    async fn is_node(&self, claimant: Claimant, address: &str, instance: u64) -> bool {
+        let key = claimant.0;
+        let line = {
+            let mut told = self.told();
+            if let Some(known) = told.known(&claimant, instance, self.asked) {
+                return known;
             }
-        }
-        match found {
-            // Nobody who was asked about: the next may be it.
-            Some(None) => told.remove(&key),
-            Some(Some(is)) => told.insert(key, (Instant::now(), Some(is))),
-            None => told.insert(key, (Instant::now(), None)),
+            told.line(&claimant)
         };
-        found == Some(Some(instance))
+        let Some(line) = line else { return false };
+        let asking = Asking { readers: self, claimant, line };
+        let _turn = asking.line.lock().await;
+        // Who was before in line may have heard it.
+        if let Some(known) = self.told().known(&asking.claimant, instance, self.asked) {
+            return known;
+        }
+        let ask = |instance| (self.ask)(key, address.to_owned(), instance);
+        let mut said = ask(instance).await.map(|is| is.then_some(instance));
+        if said == Some(None) {
+            // Then perhaps who reads.
+            let others = self.instances(key);
+            let answers = future::join_all(others.iter().map(|&other| ask(other))).await;
+            let is = others.iter().zip(answers).find(|(_, answer)| *answer == Some(true));
+            said = Some(is.map(|(&other, _)| other));
+        }
+        self.told().heard(&asking.claimant, said, self.asked);
+        said == Some(Some(instance))
     }
 
     fn instances(&self, key: Key) -> Vec<u64> {
@@ -246,6 +321,10 @@ impl Readers {
 
     fn places(&self) -> MutexGuard<'_, Places> {
         self.places.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn told(&self) -> MutexGuard<'_, Told> {
+        self.told.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn full(&self, (role, index): Key) -> Fault {
@@ -361,6 +440,51 @@ mod tests {
         // It restarts while its old connection lingers.
         is.store(8, Ordering::Relaxed);
         readers.take(&peer(8), Some(&caller(1))).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_stranger_at_a_node_that_gives_no_answer_delays_no_other_node_and_not_that_one_once_it_answers() {
+        let url = |port| format!("http://127.0.0.1:{port}");
+        let addresses = Addresses { balancer: url(1), matchers: vec![url(2)], gatherers: vec![url(3), url(4)] };
+        // Gatherer 0 gives no answer until it is up; then it is the process 7. Gatherer 1 is the process 9.
+        let (up, silent) = (Arc::new(AtomicU64::new(0)), Shutdown::new());
+        let (is, silence) = (Arc::clone(&up), silent.clone());
+        let ask = move |(_, index): Key, _, instance| -> Pin<Box<dyn Future<Output = Option<bool>> + Send>> {
+            let is = if index == 1 { 9 } else { is.load(Ordering::Relaxed) };
+            let silence = silence.clone();
+            Box::pin(async move {
+                if is == 0 {
+                    silence.given().await;
+                    return None;
+                }
+                Some(is == instance)
+            })
+        };
+        let readers = Readers::asking("the candidates", 1, Again::Replaces, addresses, (Box::new(ask), ASKED));
+        let peer =
+            |index, instance| pb::Peer { role: pb::Role::Gatherer.into(), index, instance, ..pb::Peer::default() };
+        let mut places = vec![];
+        for index in 0..2 {
+            places.push(readers.take(&peer(index, 666), Some(&caller(9))).await.unwrap());
+        }
+        let claims: Vec<_> = (0..64)
+            .map(|number| {
+                let readers = Arc::clone(&readers);
+                tokio::spawn(
+                    async move { readers.take(&peer(0, 1_000 + u64::from(number)), Some(&caller(number))).await },
+                )
+            })
+            .collect();
+        while readers.told().asking.len() < ASKS_MAX {
+            tokio::task::yield_now().await;
+        }
+        let _other = readers.take(&peer(1, 9), Some(&caller(2))).await.unwrap();
+        assert!(readers.take(&peer(0, 7), Some(&caller(77))).await.is_err(), "it is asked for so many at a time");
+        up.store(7, Ordering::Relaxed);
+        silent.give();
+        assert!(future::join_all(claims).await.into_iter().all(|claim| claim.unwrap().is_err()));
+        let _node = readers.take(&peer(0, 7), Some(&caller(77))).await.unwrap();
+        assert!(readers.told().asking.is_empty());
     }
 
     #[tokio::test]
