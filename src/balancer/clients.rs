@@ -37,7 +37,7 @@ use crate::{
     auth::{Access, Take, Verb, audit::What},
     convert, pb,
     pb::match_service_server::{MatchService, MatchServiceServer},
-    rpc::{self, AnswerRoom, Caller, ResponseStream},
+    rpc::{self, AnswerRoom, Caller, ClientId, ResponseStream},
     shutdown::Shutdown,
 };
 
@@ -95,9 +95,9 @@ impl Node {
     }
 
     /// Room for one element of so many bytes. It is its call that counts by client.
-    async fn request_room(&self, bytes: usize) -> Result<Room, Status> {
+    async fn request_room(&self, bytes: usize, client: Option<ClientId>) -> Result<Room, Status> {
         let taken = self.request_bytes.of(None).take(bytes, Duration::MAX).await;
-        Ok(Room { on_the_way: Some(taken.ok_or(()).map_err(errors::stopping)?), _of_stream: None, bytes })
+        Ok(Room { on_the_way: Some(taken.ok_or(()).map_err(errors::stopping)?), _of_stream: None, bytes, client })
     }
 
     /// Room for an answer that may be large: taken before it is made.
@@ -286,7 +286,8 @@ impl MatchService for Service {
         &self,
         request: tonic::Request<pb::SubmitOneRequest>,
     ) -> Result<Response<pb::SubmitOneResponse>, Status> {
-        let _call = self.node.calls.take(caller(&request).as_ref())?;
+        let caller = caller(&request);
+        let _call = self.node.calls.take(caller.as_ref())?;
         let access = access(&request);
         let request = request.into_inner();
         let bytes = request.encoded_len();
@@ -301,7 +302,7 @@ impl MatchService for Service {
         let mut checking = Checking::default();
         checking.push(checked).await;
         let elements = checking.finish(self.node.ledger_limits.key_secret).owned_by(access.owner());
-        let room = self.node.request_room(bytes).await?;
+        let room = self.node.request_room(bytes, caller.map(|caller| caller.client)).await?;
         let stream = self.node.next_stream();
         let submitted = self.request(|reply| Request::Submit { elements, stream, reply, room }).await?;
         match (submitted.refused.into_first(), submitted.ids.first()) {

@@ -45,7 +45,7 @@ use super::{
     quota::Quotas,
     store::{self, Decided, LogWork, RESULT_BYTES, ResultsWork, Retention, Store},
     tail::Tail,
-    turns::Turns,
+    turns::{Turns, Wait, Whose},
     waiters::Waiters,
 };
 use crate::{
@@ -495,7 +495,7 @@ impl Engine {
             EventKind::Reprobe { pool, row, .. } => {
                 // It cannot wait, but what it costs counts.
                 let units = self.ledger.search_cost(pool, || Row::clone(&row));
-                self.turns.add(pool, x, units, 1);
+                self.turns.add(&(None, pool), x, units, 1);
             }
             _ => {}
         }
@@ -589,12 +589,13 @@ impl Engine {
                 undecided
             }
             Held::Withdraw { element, .. } | Held::Get { element, .. } | Held::Explain { element, .. } => {
-                self.undecided(element).filter(|_| over.is_none())
+                let until = self.undecided(element).filter(|_| over.is_none());
+                until.map(|until| Wait { until, behind: false })
             }
         };
-        if let Some(until) = undecided {
+        if let Some(wait) = undecided {
             request.fix(|name| self.find(name).map(ElementName::Id));
-            return self.held.hold(stream, until, request, again);
+            return self.held.hold(stream, wait, request, again);
         }
         match request {
             Held::Submit(admitting) => {
@@ -624,27 +625,29 @@ impl Engine {
 
     /// Lets elements in, up to one that depends on what is not decided: then up to where that has to be. When it was held in vain,
     /// such elements are refused; and where there is no room for events, all that are left.
-    fn admit(&mut self, admitting: &mut Admitting, over: Option<u64>, room: bool) -> Option<EventId> {
+    fn admit(&mut self, admitting: &mut Admitting, over: Option<u64>, room: bool) -> Option<Wait> {
         let keyed = admitting.batch.take()?;
         let mut asked = *admitting.asked.get_or_insert(self.ledger.recorded());
         let batch = keyed.batch();
+        let whose: Whose = (admitting.client().cloned(), batch.pool());
         let mut undecided = None;
         while admitting.row < batch.len() && undecided.is_none() {
             let row = admitting.row;
             if let Some(held_ms) = over.filter(|_| !room) {
+                self.turns.gave_up(&whose);
                 admitting.refuse(self.ledger.held_in_vain(batch, row, held_ms).into());
                 continue;
             }
             let units = self.ledger.search_cost(batch.pool(), || batch.row(row));
-            let turn = match (self.turns.may(batch.pool(), units), over) {
+            let turn = match (self.turns.may(&whose, units), over) {
                 (Ok(turn), _) => turn,
                 (Err(_), Some(held_ms)) => {
-                    self.turns.gave_up(batch.pool());
+                    self.turns.gave_up(&whose);
                     admitting.refuse(self.ledger.busy_in_vain(batch, row, held_ms).into());
                     continue;
                 }
-                (Err(until), None) => {
-                    undecided = Some(until);
+                (Err(wait), None) => {
+                    undecided = Some(wait);
                     continue;
                 }
             };
@@ -654,7 +657,7 @@ impl Engine {
             if count > 0 {
                 admitting.let_in(count, first);
                 asked = EventId(first.0 + count as u64 - 1);
-                self.turns.add(batch.pool(), asked, units, count);
+                self.turns.add(&whose, asked, units, count);
                 let run = Run { batch: Arc::clone(batch), rows: row..row + count };
                 let part = |first| Part::Arrivals(first, run);
                 self.sequencer.push_run(self.ledger.stable(), count, bytes, part);
@@ -670,7 +673,7 @@ impl Engine {
                     Some(held_ms) => {
                         admitting.refuse(self.ledger.held_in_vain(batch, admitting.row, held_ms).into());
                     }
-                    None => undecided = Some(until),
+                    None => undecided = Some(Wait { until, behind: false }),
                 },
             }
         }

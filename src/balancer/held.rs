@@ -18,7 +18,9 @@ use super::{
     columns::Submitting,
     messages::{DiskFull, ElementName, Explaining, Found, Reply, RowRefused, Submitted, Withdrawing},
     shares::Taken,
+    turns::Wait,
 };
+use crate::rpc::ClientId;
 
 /// Bytes of submissions, as they were encoded, above which the stream that has most of those that are held is held no longer.
 const HELD_BYTES_MAX: usize = 64 << 20;
@@ -40,6 +42,8 @@ pub(crate) struct Room {
     pub(crate) _of_stream: Option<OwnedSemaphorePermit>,
     /// As it was encoded.
     pub(crate) bytes: usize,
+    /// Whose it is; none within the process.
+    pub(crate) client: Option<ClientId>,
 }
 
 /// What may have to be held.
@@ -160,6 +164,11 @@ impl Admitting {
         self.row += 1;
     }
 
+    /// Whose it is; none within the process.
+    pub(super) fn client(&self) -> Option<&ClientId> {
+        self.room.client.as_ref()
+    }
+
     /// All rows were seen to: the answer, and whom to.
     pub(super) fn finish(self) -> (Submitted, Reply<Submitted>) {
         let mut submitted = self.submitted;
@@ -219,7 +228,8 @@ impl HeldRequests {
     }
 
     /// Holds a request; with the ticket it left with, if it waits for the same as before.
-    pub(super) fn hold(&mut self, stream: u64, until: EventId, mut request: Held, again: Option<Ticket>) {
+    pub(super) fn hold(&mut self, stream: u64, wait: Wait, mut request: Held, again: Option<Ticket>) {
+        let Wait { until, behind } = wait;
         let now_ms = self.tick();
         self.count(stream, &mut request);
         let read_ms = match &request {
@@ -227,7 +237,11 @@ impl HeldRequests {
             Held::Get { wait_ms, .. } => Some((*wait_ms).into()),
             Held::Submit(_) | Held::Withdraw { .. } => None,
         };
-        self.holds.hold(stream, until, now_ms, request, again);
+        if behind {
+            self.holds.hold_last(stream, until, now_ms, request, again);
+        } else {
+            self.holds.hold(stream, until, now_ms, request, again);
+        }
         if let Some(read_ms) = read_ms {
             self.holds.end_by(stream, now_ms + read_ms);
         }

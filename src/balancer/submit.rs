@@ -25,7 +25,7 @@ use crate::{
     auth::{self, Access, Take, Verb},
     convert::{self, ConvertError, SubmittedColumns},
     pb::{self, submit_request::Batch},
-    rpc::{Caller, ResponseStream, Spent},
+    rpc::{Caller, ClientId, ResponseStream, Spent},
     shutdown::Shutdown,
     wire,
 };
@@ -68,6 +68,7 @@ impl AnswerRoom {
 struct StreamRoom {
     requests: Arc<Semaphore>,
     answers: Arc<Semaphore>,
+    client: Option<ClientId>,
     client_requests: Share,
     client_answers: Share,
 }
@@ -78,6 +79,7 @@ impl StreamRoom {
         StreamRoom {
             requests: Arc::new(Semaphore::new(STREAM_BYTES as usize)),
             answers: Arc::new(Semaphore::new(STREAM_ANSWER_BYTES as usize)),
+            client: client.cloned(),
             client_requests: node.request_bytes.of(client),
             client_answers: node.batch_answers.of(client),
         }
@@ -94,7 +96,12 @@ impl StreamRoom {
     async fn request(&self, encoded: usize, bytes: usize) -> Result<Room, Status> {
         let of_stream = take_of(&self.requests, bytes, STREAM_BYTES).await?;
         let Some(on_the_way) = self.client_requests.take(bytes, STUCK).await else { return Err(stuck(REQUESTS)) };
-        Ok(Room { on_the_way: Some(on_the_way), _of_stream: Some(of_stream), bytes: encoded.max(bytes) })
+        Ok(Room {
+            on_the_way: Some(on_the_way),
+            _of_stream: Some(of_stream),
+            bytes: encoded.max(bytes),
+            client: self.client.clone(),
+        })
     }
 }
 

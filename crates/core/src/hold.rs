@@ -24,6 +24,11 @@ pub struct Ticket {
 }
 
 impl Ticket {
+    /// The same, behind all that came before `last`.
+    fn behind(self, last: u64) -> Ticket {
+        Ticket { turn: last, ..self }
+    }
+
     /// When it was held first, in milliseconds.
     #[must_use]
     pub fn since_ms(&self) -> u64 {
@@ -160,6 +165,13 @@ impl<R> Holds<R> {
         self.deadlines.insert((ticket.deadline_ms, stream));
     }
 
+    /// The same for one that waits for another that is held: it goes behind all others, and keeps its deadline.
+    pub fn hold_last(&mut self, stream: u64, until: EventId, now_ms: u64, request: R, again: Option<Ticket>) {
+        self.turns += 1;
+        let again = again.map(|ticket| ticket.behind(self.turns));
+        self.hold(stream, until, now_ms, request, again);
+    }
+
     /// The next request that may go on when everything up to `decided` is. What it comes to has to be done before the next one is
     /// asked for: it may be held again. `may` says of a request, and whether its time is over, that it may leave now.
     pub fn next(&mut self, decided: EventId, now_ms: u64, may: impl Fn(&R, bool) -> bool) -> Option<Freed<R>> {
@@ -269,6 +281,17 @@ mod tests {
         holds.hold(8, x(5), 0, "first", None);
         holds.hold(3, x(5), 0, "second", None);
         assert_eq!(leave(&mut holds, 9, 0), ["first asked at x5", "second asked at x5", "late asked at x9"]);
+    }
+
+    #[test]
+    fn one_that_is_held_last_goes_behind_the_others_and_keeps_its_deadline() {
+        let mut holds = Holds::new(100);
+        holds.hold(1, x(5), 0, "a", None);
+        holds.hold(2, x(5), 1, "b", None);
+        let freed = holds.next(x(5), 10, |_, _| true).unwrap();
+        holds.hold_last(1, x(5), 10, freed.request, freed.ticket);
+        assert_eq!(holds.deadline_ms(), Some(100));
+        assert_eq!(leave(&mut holds, 5, 10), ["b asked at x5", "a asked at x5"]);
     }
 
     #[test]
