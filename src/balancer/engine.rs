@@ -24,7 +24,7 @@ use dovetail_core::{
 use dovetail_log::{DiskUse, Log};
 use dovetail_rule::Row;
 use tokio::{
-    sync::{mpsc, watch},
+    sync::{mpsc, oneshot, watch},
     time::Instant,
 };
 
@@ -157,6 +157,8 @@ pub(crate) struct Engine {
     sequencer: Sequencer<Part>,
     ledger: Ledger,
     clock: Clock,
+    /// Operators who accepted the wall clock, and what they are told once events have that time.
+    accepted: Vec<(oneshot::Sender<(u64, u64)>, (u64, u64))>,
     /// A request that was taken from the inbox, before what is due was written.
     next: Option<Request>,
     /// What a pool has that does not say.
@@ -257,6 +259,7 @@ impl Engine {
             sequencer: Sequencer::new(frame_limits(limits), ledger.recorded(), time_ms),
             durable: ledger.recorded(),
             clock,
+            accepted: Vec::new(),
             next: None,
             held: HeldRequests::new(limits.hold_ms_max),
             turns: Turns::new(),
@@ -347,6 +350,10 @@ impl Engine {
         // It may have been open while this process stood still.
         self.seal();
         let timely = self.keep_time();
+        if timely || self.is_full() {
+            // Whoever hears it finds that event time has gone ahead.
+            self.accepted.drain(..).for_each(|(reply, accepted)| _ = reply.send(accepted));
+        }
         for message in 0..BATCH {
             let read_first = message % READ_SHARE == 0;
             if let Ok(written) = self.written.try_recv() {
@@ -425,7 +432,9 @@ impl Engine {
         let waits = waits || !self.cuts_read.is_empty();
         let look_ms = if waits { LOOK_MS } else { LOOK_MS_IDLE };
         let due_ms = frame.into_iter().chain(timer).min().map(|due_ms| due_ms.saturating_sub(now_ms));
-        let due_ms = if self.may_drop() || self.ledger.has_unneeded() { Some(0) } else { due_ms };
+        let accepted = !self.accepted.is_empty() && self.taking();
+        let at_once = self.may_drop() || self.ledger.has_unneeded() || accepted;
+        let due_ms = if at_once { Some(0) } else { due_ms };
         let wait_ms = due_ms.into_iter().chain(self.held.over_in_ms()).min().map_or(look_ms, |ms| ms.min(look_ms));
         Instant::now() + Duration::from_millis(wait_ms)
     }
@@ -433,6 +442,10 @@ impl Engine {
     /// Writes what is due, and lets time pass. Whether all of it is written: only then may clients make events.
     fn keep_time(&mut self) -> bool {
         let now_ms = self.clock.now_ms();
+        // Whatever comes has the open frame's time. The clock may have leapt since that was opened: what came now would be old.
+        if self.sequencer.due_ms().is_some_and(|due_ms| due_ms <= now_ms) && self.queued < FRAMES_QUEUED {
+            self.take_frame();
+        }
         let mut left = TIMERS;
         while left > 0 && self.taking() {
             match self.ledger.advance_time(&mut self.sequencer, now_ms, left) {
@@ -768,7 +781,7 @@ impl Engine {
                 let still = self.standing.still_for(Instant::now());
                 _ = reply.send((still, self.ledger.decided(), self.durable));
             }
-            Event::AcceptClock { reply } => _ = reply.send(self.clock.accept()),
+            Event::AcceptClock { reply } => self.accepted.push((reply, self.clock.accept())),
             Event::Inspect { reply } => _ = reply.send(self.inspect()),
         }
         Ok(())
