@@ -14,6 +14,7 @@ mod known;
 mod later;
 mod link;
 mod peer;
+mod plain;
 mod process;
 mod readers;
 mod reads;

@@ -14,7 +14,7 @@ use std::{
 
 use bytes::Bytes;
 use tokio::{
-    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf},
+    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf},
     net::{TcpListener, TcpStream},
     sync::mpsc,
 };
@@ -26,6 +26,7 @@ use tonic::transport::server::Connected;
 use super::{
     Connection, Port, Wire,
     connections::{Bounds, Connections, Full, Place},
+    plain::tell_plain,
     seldom::Seldom,
     turn::Turn,
 };
@@ -41,10 +42,8 @@ const REFUSED_EVERY: Duration = Duration::from_secs(10);
 const FAILED_EVERY: Duration = Duration::from_secs(1);
 /// The first byte of a client that speaks TLS: the record of a handshake.
 const TLS_BEGINS: u8 = 0x16;
-/// Most bytes that are read, and forgotten, of a client that speaks no TLS where it should.
-const PLAIN_BYTES_MAX: u64 = 64 << 10;
 /// What a client of HTTP/2 says first.
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+pub(super) const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// A connection's socket.
 #[derive(Debug)]
@@ -234,7 +233,8 @@ impl Handshakes {
     ) -> io::Result<(TlsStream<TcpStream>, Option<Proved>)> {
         let mut first = [0];
         if stream.peek(&mut first).await? == 1 && first[0] != TLS_BEGINS {
-            return tell_plain(stream).await;
+            tell_plain(stream).await?;
+            return Err(io::Error::other("it speaks no TLS"));
         }
         tls.accept(stream).await.inspect_err(|error| {
             // Nothing was said: whoever looks whether a port is open.
@@ -244,21 +244,6 @@ impl Handshakes {
             }
         })
     }
-}
-
-/// Tells a client that speaks HTTP/2 in plain text what is the matter, in its own language: frames of settings, and of going away with
-/// INADEQUATE_SECURITY.
-async fn tell_plain<T>(mut stream: TcpStream) -> io::Result<T> {
-    const TEXT: &[u8] = b"this port speaks TLS: write https://";
-    let mut frames = vec![0, 0, 0, 4, 0, 0, 0, 0, 0];
-    frames.extend([0, 0, 8 + TEXT.len() as u8, 7, 0, 0, 0, 0, 0]);
-    frames.extend([0, 0, 0, 0, 0, 0, 0, 12]);
-    frames.extend(TEXT);
-    stream.write_all(&frames).await?;
-    stream.shutdown().await?;
-    // Closed with bytes that nobody has read, the connection would be reset, and what was written lost.
-    tokio::io::copy(&mut stream.take(PLAIN_BYTES_MAX), &mut tokio::io::sink()).await?;
-    Err(io::Error::other("it speaks no TLS"))
 }
 
 /// Reads HTTP/2's preface.
@@ -290,6 +275,7 @@ async fn begin(
 mod tests {
     use std::net::Ipv4Addr;
 
+    use tokio::io::AsyncWriteExt as _;
     use tokio_stream::StreamExt as _;
 
     use super::{super::known::Known, *};
@@ -316,7 +302,7 @@ mod tests {
         let mut socket = sockets.next().await.unwrap().unwrap();
         let mut read = vec![0; PREFACE.len() + 6];
         socket.read_exact(&mut read).await.unwrap();
-        assert_eq!(read, [PREFACE, b"frames"].concat());
+        assert_eq!(read, [&PREFACE[..], b"frames"].concat());
         assert_eq!((socket.connect_info().number, socket.connect_info().address), (1, Ipv4Addr::LOCALHOST.into()));
     }
 

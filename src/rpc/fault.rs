@@ -73,7 +73,9 @@ impl Reason {
                 Code::Unavailable
             }
             Reason::OtherNode | Reason::MethodUnknown => Code::Unimplemented,
-            Reason::PeerDiffers | Reason::PoolDropping | Reason::PoolIsAnother => Code::FailedPrecondition,
+            Reason::PeerDiffers | Reason::PoolDropping | Reason::PoolIsAnother | Reason::TlsNeeded => {
+                Code::FailedPrecondition
+            }
             Reason::PeerUnproved => Code::PermissionDenied,
             Reason::LogUnreadable => Code::DataLoss,
             Reason::Internal => Code::Internal,
@@ -138,6 +140,7 @@ impl Reason {
             | Reason::MethodUnknown
             | Reason::PeerDiffers
             | Reason::PeerUnproved
+            | Reason::TlsNeeded
             | Reason::LogUnreadable
             | Reason::Internal
             | Reason::CredentialsMissing
