@@ -34,7 +34,7 @@ pub enum Bug {
     R2FeedUnfiltered,
     /// R3: a shard does not fetch the retirements above the lowest `known`.
     R3NoFetch,
-    /// R4: a shard's watermark goes out before the retirements it covers.
+    /// R4: a gatherer sends a watermark before the retirements that it covers, and that it has held back.
     R4WatermarkFirst,
     /// R5: a shard keeps to itself the retirements homed at it that it learned from others.
     R5NotAnnounced,
@@ -106,11 +106,29 @@ pub enum Bug {
     IdempotencyForgottenEarly,
     /// A cut that is read in parts has nobody who ended before he was looked at.
     CutForgetsEnded,
+    /// A gatherer does not fetch what a slice's hello asks for (R3).
+    FetchIgnored,
+    /// Of what several slices of a matcher ask for, a gatherer fetches the shorter (R3).
+    ShorterFetched,
+    /// A gatherer reads frames before what has to be fetched for them has come (R3).
+    ReadsBeforeFetched,
+    /// A gatherer does not fetch what a peer no longer keeps.
+    PeerFloorIgnored,
+    /// A gatherer goes on with a slice that no longer keeps what comes next.
+    BehindTaken,
+    /// A gatherer goes on with a stream whose cursor is gone, since it was passed meanwhile.
+    NotAskedAgain,
+    /// What is held back for readers is not sent after a while.
+    LingerForgotten,
+    /// Of several grants that a gatherer holds for a peer, the last is sent.
+    MergedGrantsLost,
+    /// A gatherer does not tell the balancer what slices settled.
+    SettledUntold,
 }
 
 impl Bug {
     /// All of them; `--planted N` counts from 1.
-    pub const ALL: [Bug; 49] = [
+    pub const ALL: [Bug; 58] = [
         Bug::ProbeNotComplete,
         Bug::ClaimBeforeOwnProbe,
         Bug::ListFactorOne,
@@ -160,6 +178,15 @@ impl Bug {
         Bug::IdempotencyForgottenByCount,
         Bug::IdempotencyForgottenEarly,
         Bug::CutForgetsEnded,
+        Bug::FetchIgnored,
+        Bug::ShorterFetched,
+        Bug::ReadsBeforeFetched,
+        Bug::PeerFloorIgnored,
+        Bug::BehindTaken,
+        Bug::NotAskedAgain,
+        Bug::LingerForgotten,
+        Bug::MergedGrantsLost,
+        Bug::SettledUntold,
     ];
 }
 

@@ -361,7 +361,6 @@ impl Shard {
 
     /// Follows every touched timeline as far as it is certain, then moves the watermark and forgets.
     fn settle(&mut self, out: &mut Vec<ShardEffect>) -> Result<(), ShardError> {
-        let first = out.len();
         while let Some(element) = self.touched.pop_first() {
             self.advance(element, out)?;
         }
@@ -370,8 +369,7 @@ impl Shard {
         if through > self.watermark() {
             self.decided[self.id.0 as usize] = through;
             self.offers = self.offers.split_off(&Grant { x: through.next(), ..Grant::default() });
-            let at = if self.planted.is(Bug::R4WatermarkFirst) { first } else { out.len() };
-            out.insert(at, ShardEffect::Decided { through });
+            out.push(ShardEffect::Decided { through });
         }
         self.forget();
         Ok(())

@@ -145,7 +145,7 @@ impl Gatherer {
     ) -> Result<(), SessionEnd> {
         let step = self.greet(matcher, slices)?;
         self.matchers[matcher.0 as usize].handshake = Handshake::after(&step);
-        out.push(Action::Link { link: LinkId::Matcher(matcher), step });
+        self.go_on(LinkId::Matcher(matcher), step, out);
         Ok(())
     }
 
@@ -158,24 +158,30 @@ impl Gatherer {
         if let Some(((slice, read), &SliceHello { floor, .. })) = gone.next() {
             // What is gone was known not to concern this shard before the answer came: it asks again.
             let passed = slices.iter().all(|hello| self.shard.through(hello.slice) >= hello.floor);
-            if passed {
+            if passed && !self.planted.is(Bug::NotAskedAgain) {
                 return Ok(Step::Break(GivenUp::Passed));
             }
-            return Err(SessionEnd::Behind { slice, floor, read });
+            if !passed && !self.planted.is(Bug::BehindTaken) {
+                return Err(SessionEnd::Behind { slice, floor, read });
+            }
         }
         let fetches = slices.iter().filter_map(|hello| self.shard.on_slice_subscribed(hello.slice, hello.known));
         // All reach up to the floor: the longest has the others in it.
-        let fetch = fetches.min_by_key(|fetch| fetch.after);
-        Ok(fetch.map_or(Step::Read, Step::Fetch))
+        let fetch = if self.planted.is(Bug::ShorterFetched) {
+            fetches.max_by_key(|fetch| fetch.after)
+        } else {
+            fetches.min_by_key(|fetch| fetch.after)
+        };
+        Ok(fetch.filter(|_| !self.planted.is(Bug::FetchIgnored)).map_or(Step::Read, Step::Fetch))
     }
 
     /// A peer answered: it no longer keeps what is at or below `floor`.
     pub fn on_decisions_hello(&mut self, peer: ShardId, floor: EventId, out: &mut Vec<GathererAction>) {
         let () = *self.peers[peer.0 as usize].asked();
-        let fetch = self.shard.on_peer_subscribed(peer, floor);
+        let fetch = self.shard.on_peer_subscribed(peer, floor).filter(|_| !self.planted.is(Bug::PeerFloorIgnored));
         let step = fetch.map_or(Step::Read, Step::Fetch);
         self.peers[peer.0 as usize] = Handshake::after(&step);
-        out.push(Action::Link { link: LinkId::Shard(peer), step });
+        self.go_on(LinkId::Shard(peer), step, out);
     }
 
     /// A message of a matcher: frames of its slices, those of one slice in order.
@@ -187,7 +193,8 @@ impl Gatherer {
         matcher: MatcherId,
         frames: &[(SliceId, F)],
     ) -> Result<(), SessionEnd> {
-        self.matchers[matcher.0 as usize].handshake.on_frame();
+        let link = &self.matchers[matcher.0 as usize];
+        self.check_frame(&link.handshake);
         for (slice, frame) in frames {
             self.shard.on_candidates(*slice, frame.borrow(), &mut self.effects)?;
         }
@@ -199,7 +206,7 @@ impl Gatherer {
     /// # Errors
     /// When the shard cannot take it.
     pub fn on_decisions(&mut self, peer: ShardId, frame: &DecisionFrame) -> Result<(), SessionEnd> {
-        self.peers[peer.0 as usize].on_frame();
+        self.check_frame(&self.peers[peer.0 as usize]);
         Ok(self.shard.on_decisions(peer, frame, &mut self.effects)?)
     }
 
@@ -246,7 +253,7 @@ impl Gatherer {
             NodeId::Gatherer(shard) => Reader::Shard(shard),
         };
         let backlog = self.shard.subscribe(reader, after);
-        let queue = Decisions::new(reader, self.shard.watermark(), self.list_max);
+        let queue = Decisions::new(reader, self.shard.watermark(), self.list_max, self.planted);
         self.readers.add(node, stream, queue, out);
         out.push(Action::Send { to: stream, message: DecisionMessage::Hello { floor: backlog.floor } });
         out.push(Action::Send { to: stream, message: DecisionMessage::Frame(backlog.decisions) });
@@ -264,7 +271,7 @@ impl Gatherer {
         }
         self.readers.queues().for_each(|queue| queue.add(&self.effects));
         self.effects.clear();
-        self.readers.send_due(out);
+        self.readers.send_due(self.planted, out);
     }
 
     /// What was held back has waited long enough.
@@ -300,5 +307,20 @@ impl Gatherer {
             return EventId::ZERO;
         }
         self.stored.min(self.shard.floor())
+    }
+
+    fn go_on(&self, link: LinkId, step: Step, out: &mut Vec<GathererAction>) {
+        let reads = matches!(step, Step::Fetch(_)) && self.planted.is(Bug::ReadsBeforeFetched);
+        out.push(Action::Link { link, step });
+        if reads {
+            out.push(Action::Link { link, step: Step::Read });
+        }
+    }
+
+    /// Frames are read only when they may be (node.K1).
+    fn check_frame<A>(&self, handshake: &Handshake<A>) {
+        if !self.planted.is(Bug::ReadsBeforeFetched) {
+            handshake.on_frame();
+        }
     }
 }

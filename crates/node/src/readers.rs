@@ -7,6 +7,8 @@
 
 use std::collections::BTreeMap;
 
+use dovetail_core::planted::{Bug, Planted};
+
 use crate::{
     action::Action,
     ids::{NodeId, StreamId},
@@ -65,10 +67,10 @@ impl<Q: Queue> Readers<Q> {
     }
 
     /// Sends what is waited for; the rest lingers.
-    pub fn send_due(&mut self, out: &mut Vec<Action<Q::Message>>) {
+    pub fn send_due(&mut self, planted: Planted, out: &mut Vec<Action<Q::Message>>) {
         self.send(Queue::is_due, out);
         let waits = self.subscribers.values().any(|subscriber| !subscriber.queue.is_empty());
-        if waits && !self.lingers {
+        if waits && !self.lingers && !planted.is(Bug::LingerForgotten) {
             self.lingers = true;
             out.push(Action::Linger);
         }

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use dovetail_core::{EventId, shard::Fetch};
+use dovetail_core::shard::Fetch;
 
 use crate::net::{Call, CallId, LinkId, Message, Net, Node, Request, StreamId, Time, Timer};
 
@@ -13,16 +13,16 @@ pub struct Link {
     id: LinkId,
     server: Node,
     stream: Option<StreamId>,
-    /// The cursor that candidates were asked for after.
-    asked: EventId,
     fetch: Option<(CallId, Fetch)>,
+    /// What follows is read though a fetch is under way; only with a planted bug.
+    reads_on: bool,
     held: VecDeque<Message>,
 }
 
 impl Link {
     /// A subscription that is made after a short while.
     pub fn new(net: &mut Net, reader: Node, id: LinkId, server: Node) -> Link {
-        let link = Link { reader, id, server, stream: None, asked: EventId::ZERO, fetch: None, held: VecDeque::new() };
+        let link = Link { reader, id, server, stream: None, fetch: None, reads_on: false, held: VecDeque::new() };
         link.later(net);
         link
     }
@@ -30,9 +30,6 @@ impl Link {
     /// Asks for a stream, when there is none.
     pub fn subscribe(&mut self, net: &mut Net, request: Request) {
         if self.stream.is_none() {
-            if let Request::Candidates { after, .. } = request {
-                self.asked = after;
-            }
             self.stream = Some(net.open(self.reader, self.id, self.server, request));
         }
     }
@@ -43,13 +40,17 @@ impl Link {
         self.stream == Some(stream)
     }
 
-    /// Gives up the stream, to ask again, when nothing comes on it because it was asked for from below `floor`.
-    pub fn ask_again_below(&mut self, net: &mut Net, floor: EventId) -> bool {
-        let below = self.asked < floor;
-        if let Some(stream) = self.stream.filter(|_| below) {
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_down(&self) -> bool {
+        self.stream.is_none()
+    }
+
+    /// Gives up the stream, to ask again.
+    pub fn give_up(&self, net: &mut Net) {
+        if let Some(stream) = self.stream {
             net.sever(stream);
         }
-        below
     }
 
     /// The stream is gone: subscribes again after a while. False when it was not the one that is read.
@@ -66,6 +67,18 @@ impl Link {
     pub fn fetch(&mut self, net: &mut Net, fetch: Fetch) {
         let id = net.call(self.reader, Call::Retirements(fetch));
         self.fetch = Some((id, fetch));
+        self.reads_on = false;
+    }
+
+    /// Reads on: returns what was held back.
+    pub fn read(&mut self) -> VecDeque<Message> {
+        self.reads_on = self.fetch.is_some();
+        std::mem::take(&mut self.held)
+    }
+
+    /// An answer came. True when it is the one that was waited for.
+    pub fn answered(&mut self, id: CallId) -> bool {
+        self.fetch.take_if(|(waited, _)| *waited == id).is_some()
     }
 
     /// Asks again when a call got no answer.
@@ -79,16 +92,12 @@ impl Link {
 
     /// An answer came. Returns what was held back when it is the one that was waited for.
     pub fn fetched(&mut self, id: CallId) -> Option<VecDeque<Message>> {
-        if self.fetch.is_some_and(|(waited, _)| waited == id) {
-            self.fetch = None;
-            return Some(std::mem::take(&mut self.held));
-        }
-        None
+        self.answered(id).then(|| std::mem::take(&mut self.held))
     }
 
     /// Keeps a message for later when a fetch has to come first.
     pub fn hold(&mut self, message: Message) -> Option<Message> {
-        if self.fetch.is_none() {
+        if self.fetch.is_none() || self.reads_on {
             return Some(message);
         }
         self.held.push_back(message);

@@ -8,7 +8,7 @@ mod queue;
 mod wire;
 
 pub use queue::{Step, Timer};
-pub use wire::{Call, CallId, LinkId, Message, Node, Reply, Request, StreamId};
+pub use wire::{Call, CallId, LinkId, Message, Node, Reply, Request, SliceFrame, StreamId};
 
 use crate::{rng::Rng, scenario::NetPlan, stats::Stats};
 use queue::Queue;

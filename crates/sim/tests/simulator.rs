@@ -129,4 +129,13 @@ each_is_found! {
     forgetting_idempotency_keys_by_count_is_found: IdempotencyForgottenByCount,
     forgetting_idempotency_keys_before_their_time_is_found: IdempotencyForgottenEarly,
     a_cut_that_forgets_who_ended_meanwhile_is_found: CutForgetsEnded,
+    not_fetching_what_a_hello_asks_for_is_found: FetchIgnored,
+    fetching_the_shorter_of_two_ranges_is_found: ShorterFetched,
+    reading_before_what_was_fetched_has_come_is_found: ReadsBeforeFetched,
+    not_fetching_below_a_peers_floor_is_found: PeerFloorIgnored,
+    going_on_with_a_slice_that_has_not_what_comes_next_is_found: BehindTaken,
+    going_on_with_a_cursor_that_was_passed_is_found: NotAskedAgain,
+    holding_back_for_ever_is_found: LingerForgotten,
+    losing_grants_that_are_held_back_is_found: MergedGrantsLost,
+    keeping_what_slices_settled_from_the_balancer_is_found: SettledUntold,
 }

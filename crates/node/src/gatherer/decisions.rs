@@ -2,6 +2,7 @@
 
 use dovetail_core::{
     DecisionFrame, EventId,
+    planted::{Bug, Planted},
     shard::{Reader, ShardEffect},
 };
 
@@ -37,13 +38,14 @@ pub(super) struct Decisions {
     /// A matcher's watermark is behind by less than this.
     lag_max: u64,
     next: DecisionFrame,
+    planted: Planted,
 }
 
 impl Decisions {
     /// For a reader that has been told of a watermark.
-    pub(super) fn new(reader: Reader, told: EventId, list_max: u32) -> Decisions {
+    pub(super) fn new(reader: Reader, told: EventId, list_max: u32, planted: Planted) -> Decisions {
         let lag_max = (u64::from(list_max) / 2).min(MATCHER_LAG_MAX);
-        Decisions { reader, told, lag_max, next: DecisionFrame::default() }
+        Decisions { reader, told, lag_max, next: DecisionFrame::default(), planted }
     }
 
     /// Takes the reader's share of what came of a batch: all get retirements and the watermark, peers their grants, the balancer
@@ -51,10 +53,14 @@ impl Decisions {
     pub(super) fn add(&mut self, effects: &[ShardEffect]) {
         for effect in effects {
             match (effect, self.reader) {
+                (ShardEffect::Settled(_), Reader::Balancer) if self.planted.is(Bug::SettledUntold) => {}
                 (ShardEffect::Retire(retirement), _) | (ShardEffect::Settled(retirement), Reader::Balancer) => {
                     self.next.retirements.push(*retirement);
                 }
                 (ShardEffect::Grant { to, grant }, Reader::Shard(shard)) if *to == shard => {
+                    if self.planted.is(Bug::MergedGrantsLost) {
+                        self.next.grants.clear();
+                    }
                     self.next.grants.push(*grant);
                 }
                 (ShardEffect::Decided { through }, _) => self.next.decided = Some(*through),
@@ -82,6 +88,11 @@ impl Queue for Decisions {
     }
 
     fn take(&mut self) -> DecisionMessage {
+        if self.planted.is(Bug::R4WatermarkFirst)
+            && let Some(decided) = self.next.decided.take_if(|_| !self.next.retirements.is_empty())
+        {
+            return DecisionMessage::Frame(DecisionFrame { decided: Some(decided), ..DecisionFrame::default() });
+        }
         self.told = self.next.decided.unwrap_or(self.told);
         DecisionMessage::Frame(std::mem::take(&mut self.next))
     }

@@ -22,12 +22,17 @@ use std::{
 };
 
 use dovetail_core::{
-    DecisionFrame, EventId, EventKind, Retirement, ShardId,
+    DecisionFrame, EventId, EventKind, Placement, Retirement, ShardId,
     batch::KeySecret,
     ledger::{ClientPart, Ledger, LedgerLimits, Status},
     planted::{Bug, Planted},
-    shard::{Fetch, Reader, Shard, ShardEffect},
+    shard::{Fetch, ShardEffect},
     slice::{Slice, SliceCut, SliceEffect},
+};
+use dovetail_node::{
+    Action, Gatherer, LinkId, MatcherId, Step, StreamId,
+    action::SliceHello,
+    gatherer::{GathererAction, GathererSettings, SessionEnd, SessionStart},
 };
 use dovetail_rule::table::Secret;
 
@@ -61,7 +66,11 @@ impl MessageId {
     fn new(number: usize, message: &Message) -> MessageId {
         let kind = match message {
             Message::Stored(..) => Kind::Stored,
-            Message::Wire(net::Message::Candidates(frame)) if frame.after == frame.through => Kind::News,
+            Message::Wire(net::Message::Candidates(frames))
+                if frames.iter().all(|(_, frame)| frame.after == frame.through) =>
+            {
+                Kind::News
+            }
             Message::Wire(wire) if wire.may_repeat() => Kind::Repeatable,
             Message::Wire(_) => Kind::Once,
         };
@@ -162,7 +171,7 @@ pub(super) struct Facts {
 enum Machine {
     Balancer(Box<Ledger>),
     Slice(Box<Slice>),
-    Shard(Box<Shard>),
+    Gatherer(Box<Gatherer>),
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -321,7 +330,7 @@ impl Machines {
             match &built {
                 Machine::Slice(slice) => outcome.through = Some(slice.through()),
                 Machine::Balancer(ledger) => outcome.unstored = ledger.stable() < ledger.decided(),
-                Machine::Shard(_) => {}
+                Machine::Gatherer(_) => {}
             }
             outcome.next = if input.asks() || outcome.wrong.is_some() {
                 machine
@@ -384,11 +393,7 @@ impl Machines {
                 slice.know_whole_up_to(0);
                 Machine::Slice(Box::new(slice))
             }
-            Begin::Shard(shard, cut) => {
-                let mut shard = Shard::new(placement, shard_id(shard), cut);
-                shard.plant(planted);
-                Machine::Shard(Box::new(shard))
-            }
+            Begin::Shard(shard, cut) => Machine::Gatherer(Box::new(gatherer(placement, shard, cut, planted))),
         })
     }
 
@@ -420,7 +425,7 @@ impl Machines {
         match machine {
             Machine::Balancer(ledger) => self.give_balancer(ledger, input),
             Machine::Slice(slice) => self.give_slice(slice, input),
-            Machine::Shard(shard) => self.give_shard(shard, input),
+            Machine::Gatherer(gatherer) => self.give_gatherer(gatherer, input),
         }
     }
 
@@ -505,8 +510,10 @@ impl Machines {
                     Ok(backlog) => ((backlog.known, slice.floor()), backlog.frames),
                     Err(behind) => ((slice.known(), behind.floor), Vec::new()),
                 };
-                let hello = net::Message::CandidatesHello { known: hello.0, floor: hello.1 };
-                let messages = [Message::Wire(hello)].into_iter().chain(frames.into_iter().map(Message::candidates));
+                let hello = SliceHello { slice: slice.id(), known: hello.0, floor: hello.1 };
+                let hello = Message::Wire(net::Message::CandidatesHello([hello].into()));
+                let frames = frames.into_iter().map(|frame| Message::candidates(id, frame));
+                let messages = [hello].into_iter().chain(frames);
                 outcome.sends = messages.map(|message| (stream, self.intern(message))).collect();
                 Ok(())
             }
@@ -536,65 +543,81 @@ impl Machines {
         outcome.wrong = given.err().map(|error| error.to_string());
         for SliceEffect::Frame { to, frame } in effects {
             let to = u8::try_from(to.0).expect("few");
-            outcome.sends.push((Stream::Candidates(id, to), self.intern(Message::candidates(frame))));
+            outcome.sends.push((Stream::Candidates(id, to), self.intern(Message::candidates(id, frame))));
         }
         outcome
     }
 
-    fn give_shard(&self, shard: &mut Shard, input: Input) -> Outcome {
+    /// Gives a gatherer an input, and has it send at once whatever comes of it: that some of it may linger is delay, which streams have.
+    fn give_gatherer(&self, gatherer: &mut Gatherer, input: Input) -> Outcome {
         let mut outcome = Outcome::default();
-        let before = shard.watermark();
-        let mut effects = Vec::new();
-        let given = match input {
-            Input::Subscribe(stream @ Stream::Decisions(_, reader), after) => {
-                let reader = match reader {
-                    Node::Balancer => Reader::Balancer,
-                    Node::Slice(_) => Reader::Matcher,
-                    Node::Shard(peer) => Reader::Shard(shard_id(peer)),
-                };
-                let backlog = shard.subscribe(reader, after);
-                let hello = Message::Wire(net::Message::DecisionsHello { floor: backlog.floor });
-                let messages = [hello, Message::decisions(backlog.decisions)];
-                outcome.sends = messages.map(|message| (stream, self.intern(message))).into();
-                Ok(())
-            }
-            Input::Message(stream, message) => match (stream, &*self.message(message)) {
-                (Stream::Candidates(slice, _), Message::Wire(net::Message::CandidatesHello { known, floor })) => {
-                    outcome.behind = shard.through(slice_id(slice)) < *floor;
-                    if !outcome.behind {
-                        outcome.fetch = shard.on_slice_subscribed(slice_id(slice), *known);
-                    }
-                    Ok(())
-                }
-                (Stream::Candidates(slice, _), Message::Wire(net::Message::Candidates(frame))) => {
-                    shard.on_candidates(slice_id(slice), frame, &mut effects)
-                }
-                (Stream::Decisions(peer, _), Message::Wire(net::Message::DecisionsHello { floor })) => {
-                    outcome.fetch = shard.on_peer_subscribed(shard_id(peer), *floor);
-                    Ok(())
-                }
-                (Stream::Decisions(peer, _), Message::Wire(net::Message::Decisions(decisions))) => {
-                    shard.on_decisions(shard_id(peer), decisions, &mut effects)
-                }
-                (_, Message::Stored(fetch, retirements)) => shard.on_stored(*fetch, retirements, &mut effects),
-                (stream, other) => unreachable!("{stream} carries no {other}"),
-            },
-            other => unreachable!("a shard is given no {other:?}"),
-        };
-        outcome.wrong = given.err().map(|error| error.to_string());
-        let after = shard.watermark();
+        let before = gatherer.shard().watermark();
+        let mut out = Vec::new();
+        match self.tell(gatherer, input, &mut out) {
+            Err(SessionEnd::Behind { .. }) => outcome.behind = true,
+            Err(end) => outcome.wrong = Some(end.to_string()),
+            Ok(()) => {}
+        }
+        let after = gatherer.shard().watermark();
         outcome.decided = (after != before).then_some((before, after));
-        outcome.announced.extend(effects.iter().filter_map(|effect| match effect {
+        outcome.announced.extend(gatherer.unpublished().iter().filter_map(|effect| match effect {
             ShardEffect::Retire(told) | ShardEffect::Settled(told) => Some(*told),
             ShardEffect::Grant { .. } | ShardEffect::Decided { .. } => None,
         }));
-        let id = u8::try_from(shard.id().0).expect("few");
-        let streams = Stream::all().into_iter().filter(|stream| stream.server() == Node::Shard(id));
-        for stream in streams {
-            let frames = frames_for(stream.reader(), &effects);
-            outcome.sends.extend(frames.into_iter().map(|frame| (stream, self.intern(Message::decisions(frame)))));
+        gatherer.publish(&mut out);
+        if out.contains(&Action::Linger) {
+            gatherer.on_linger(&mut out);
+        }
+        let streams = Stream::all();
+        for action in out {
+            match action {
+                Action::Send { to, message } => {
+                    let stream = streams[usize::try_from(to.0).expect("few streams")];
+                    outcome.sends.push((stream, self.intern(Message::of_gatherer(message))));
+                }
+                Action::Link { step: Step::Fetch(fetch), .. } => outcome.fetch = Some(fetch),
+                // A stream that is asked for again has the number of the one before.
+                Action::Link { .. } | Action::End { .. } | Action::Linger => {}
+                Action::AskCut => unreachable!("nobody checks: there is one log, and it stays"),
+            }
         }
         outcome
+    }
+
+    fn tell(&self, gatherer: &mut Gatherer, input: Input, out: &mut Vec<GathererAction>) -> Result<(), SessionEnd> {
+        let (stream, message) = match input {
+            Input::Subscribe(stream @ Stream::Decisions(_, reader), after) => {
+                gatherer.on_subscribe(number(stream), reader.id(), after, out);
+                return Ok(());
+            }
+            Input::Message(stream, message) => (stream, self.message(message)),
+            other => unreachable!("a gatherer is given no {other:?}"),
+        };
+        let link = match stream {
+            Stream::Candidates(slice, _) => LinkId::Matcher(MatcherId(u32::from(slice))),
+            Stream::Decisions(peer, _) => LinkId::Shard(shard_id(peer)),
+            Stream::Log(_) | Stream::Stable(_) => unreachable!("a gatherer does not read the log"),
+        };
+        match (link, &*message) {
+            (LinkId::Matcher(matcher), Message::Wire(net::Message::CandidatesHello(slices))) => {
+                // The cursor that was asked for is the one of now: what passed it meanwhile is left to the simulator.
+                gatherer.on_dial(link, out);
+                gatherer.on_candidates_hello(matcher, slices, out)
+            }
+            (LinkId::Matcher(matcher), Message::Wire(net::Message::Candidates(frames))) => {
+                gatherer.on_candidates(matcher, frames)
+            }
+            (LinkId::Shard(peer), Message::Wire(net::Message::DecisionsHello { floor })) => {
+                gatherer.on_dial(link, out);
+                gatherer.on_decisions_hello(peer, *floor, out);
+                Ok(())
+            }
+            (LinkId::Shard(peer), Message::Wire(net::Message::Decisions(decisions))) => {
+                gatherer.on_decisions(peer, decisions)
+            }
+            (_, Message::Stored(fetch, retirements)) => gatherer.on_fetched(link, *fetch, retirements, out),
+            (link, other) => unreachable!("{link:?} carries no {other}"),
+        }
     }
 
     fn cut(&self, cut: SliceCut) -> u32 {
@@ -610,31 +633,24 @@ impl Machines {
     }
 }
 
-/// What one reader is sent of a shard's effects: one frame, or several where a frame, which is applied in the order of its
-/// fields, would change the order of the effects.
-fn frames_for(reader: Node, effects: &[ShardEffect]) -> Vec<DecisionFrame> {
-    let mut frames: Vec<DecisionFrame> = Vec::new();
-    let mut last = 3;
-    for effect in effects {
-        let rank = match *effect {
-            ShardEffect::Retire(_) => 0,
-            ShardEffect::Settled(_) if reader == Node::Balancer => 0,
-            ShardEffect::Grant { to: ShardId(to), .. } if reader == Node::Shard(u8::try_from(to).expect("few")) => 1,
-            ShardEffect::Decided { .. } => 2,
-            ShardEffect::Settled(_) | ShardEffect::Grant { .. } => continue,
-        };
-        if rank < last || last == 2 {
-            frames.push(DecisionFrame::default());
-        }
-        last = rank;
-        let frame = frames.last_mut().expect("the first effect begins one");
-        match *effect {
-            ShardEffect::Retire(told) | ShardEffect::Settled(told) => frame.retirements.push(told),
-            ShardEffect::Grant { grant, .. } => frame.grants.push(grant),
-            ShardEffect::Decided { through } => frame.decided = Some(through),
-        }
+/// A gatherer from a cut. All that may read it do, whether or not their streams are whole: what is sent on others goes nowhere.
+fn gatherer(placement: Placement, shard: u8, cut: EventId, planted: Planted) -> Gatherer {
+    let list_max = u32::try_from(LIST_MAX).expect("short lists");
+    let matchers = (0..SLICES as u8).map(|slice| vec![slice_id(slice)]).collect();
+    let settings = GathererSettings { placement, id: shard_id(shard), list_max, matchers };
+    let start = SessionStart { log_id: String::new(), cut, results_floor: EventId::ZERO };
+    let mut gatherer = Gatherer::new(settings, start);
+    gatherer.plant(planted);
+    let mut out = Vec::new();
+    for stream in Stream::all().into_iter().filter(|stream| stream.server() == Node::Shard(shard)) {
+        gatherer.on_subscribe(number(stream), stream.reader().id(), cut, &mut out);
     }
-    frames
+    gatherer
+}
+
+/// A stream as the machines number it.
+fn number(stream: Stream) -> StreamId {
+    StreamId(stream.index() as u64)
 }
 
 impl Machine {
@@ -646,7 +662,7 @@ impl Machine {
                 anchors.sort_unstable();
                 format!("{} anchors {anchors:?}", canonical(&format!("{slice:?}")))
             }
-            Machine::Shard(shard) => canonical(&format!("{shard:?}")),
+            Machine::Gatherer(gatherer) => canonical(&format!("{gatherer:?}")),
         }
     }
 
@@ -672,12 +688,15 @@ impl Machine {
                 kept: slice.frames_kept(),
                 ..Facts::default()
             },
-            Machine::Shard(shard) => Facts {
-                decided: shards.map(|peer| shard.decided(peer)),
-                through: [0, 1].map(|slice| shard.through(slice_id(slice))),
-                kept: shard.timelines() + shard.undecided() + shard.retirements_kept(),
-                ..Facts::default()
-            },
+            Machine::Gatherer(gatherer) => {
+                let shard = gatherer.shard();
+                Facts {
+                    decided: shards.map(|peer| shard.decided(peer)),
+                    through: [0, 1].map(|slice| shard.through(slice_id(slice))),
+                    kept: shard.timelines() + shard.undecided() + shard.retirements_kept(),
+                    ..Facts::default()
+                }
+            }
         }
     }
 }

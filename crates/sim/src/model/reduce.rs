@@ -510,15 +510,16 @@ impl Reduction {
         let facts = self.machines.facts(machine);
         let message = self.machines.message(message);
         match (stream, &*message) {
-            (Stream::Candidates(slice, _), Message::Wire(net::Message::Candidates(frame))) => {
+            (Stream::Candidates(slice, _), Message::Wire(net::Message::Candidates(frames))) => {
+                let (_, frame) = &frames[0];
                 let received = facts.through[usize::from(slice)];
                 // One that began anew sends again what was received.
                 let old = anew(stream.server()) && frame.through <= received;
                 frame.after <= received && (frame.through >= received || old)
             }
             // A slice keeps what is above the stable cut, and that is never above a shard's watermark.
-            (Stream::Candidates(_, shard), Message::Wire(net::Message::CandidatesHello { floor, .. })) => {
-                *floor <= facts.decided[usize::from(shard)]
+            (Stream::Candidates(_, shard), Message::Wire(net::Message::CandidatesHello(slices))) => {
+                slices[0].floor <= facts.decided[usize::from(shard)]
             }
             (Stream::Log(_), Message::Wire(net::Message::Log(frame))) => {
                 frame.after <= facts.received && frame.through > facts.received

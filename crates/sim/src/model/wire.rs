@@ -2,7 +2,8 @@
 
 use std::{fmt, sync::Arc};
 
-use dovetail_core::{CandidateFrame, DecisionFrame, EventId, LogFrame, Retirement, ShardId, SliceId, shard::Fetch};
+use dovetail_core::{CandidateFrame, EventId, LogFrame, Retirement, ShardId, SliceId, shard::Fetch};
+use dovetail_node::{MatcherId, NodeId, gatherer::DecisionMessage};
 
 use crate::net;
 
@@ -34,6 +35,16 @@ impl Node {
             Node::Balancer => 0,
             Node::Slice(slice) => 1 + slice as usize,
             Node::Shard(shard) => 1 + SLICES + shard as usize,
+        }
+    }
+
+    /// As the machines call it.
+    #[must_use]
+    pub fn id(self) -> NodeId {
+        match self {
+            Node::Balancer => NodeId::Balancer,
+            Node::Slice(slice) => NodeId::Matcher(MatcherId(u32::from(slice))),
+            Node::Shard(shard) => NodeId::Gatherer(shard_id(shard)),
         }
     }
 
@@ -143,12 +154,15 @@ impl Message {
         Message::Wire(net::Message::Stable(stable))
     }
 
-    pub(super) fn candidates(frame: Arc<CandidateFrame>) -> Message {
-        Message::Wire(net::Message::Candidates(frame))
+    pub(super) fn candidates(slice: u8, frame: Arc<CandidateFrame>) -> Message {
+        Message::Wire(net::Message::Candidates([(slice_id(slice), frame)].into()))
     }
 
-    pub(super) fn decisions(frame: DecisionFrame) -> Message {
-        Message::Wire(net::Message::Decisions(Arc::new(frame)))
+    pub(super) fn of_gatherer(message: DecisionMessage) -> Message {
+        Message::Wire(match message {
+            DecisionMessage::Hello { floor } => net::Message::DecisionsHello { floor },
+            DecisionMessage::Frame(frame) => net::Message::Decisions(Arc::new(frame)),
+        })
     }
 }
 

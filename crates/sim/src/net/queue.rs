@@ -98,10 +98,12 @@ pub enum Timer {
     DiskRetry,
     /// A reprobe or an expiry may be due.
     Due,
-    /// A gatherer sends what it has decided.
+    /// A gatherer sends what came of a batch, a matcher what it has held back.
     Publish,
     /// Reads on in the cuts that matchers begin with.
     Cut,
+    /// What a gatherer has held back has waited long enough.
+    Linger,
 }
 
 /// Bits of a place in the order that number what was planned; the time stands above them.

@@ -5,6 +5,8 @@ use std::{fmt, sync::Arc};
 use dovetail_core::{
     CandidateFrame, DecisionFrame, EventId, LogFrame, Retirement, ShardId, SliceId, shard::Fetch, slice::SliceCut,
 };
+pub use dovetail_node::{LinkId, Request};
+use dovetail_node::{MatcherId, NodeId, action::SliceHello};
 
 /// A node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -27,6 +29,22 @@ impl fmt::Display for Node {
     }
 }
 
+impl Node {
+    /// As the machines call it.
+    #[must_use]
+    pub fn id(self) -> NodeId {
+        let number = |index: usize| u32::try_from(index).expect("few nodes");
+        match self {
+            Node::Balancer => NodeId::Balancer,
+            Node::Matcher(matcher) => NodeId::Matcher(MatcherId(number(matcher))),
+            Node::Gatherer(gatherer) => NodeId::Gatherer(ShardId(number(gatherer))),
+        }
+    }
+}
+
+/// A frame, and the slice that made it.
+pub type SliceFrame = (SliceId, Arc<CandidateFrame>);
+
 /// A stream, never used twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StreamId(pub u32);
@@ -40,43 +58,6 @@ impl StreamId {
 /// A call, never used twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CallId(pub u32);
-
-/// One of a node's subscriptions.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LinkId {
-    /// A matcher's, to the log.
-    Feed,
-    /// A gatherer's, to a slice's candidates.
-    Slice(SliceId),
-    /// Anyone's, to a shard's decisions.
-    Shard(ShardId),
-}
-
-/// What a reader asks for.
-#[derive(Clone, Copy, Debug)]
-pub enum Request {
-    /// The log after an event, or from the cut.
-    Feed {
-        /// The cursor; none to start from the cut.
-        after: Option<EventId>,
-    },
-    /// A slice's candidates.
-    Candidates {
-        /// The slice.
-        slice: SliceId,
-        /// For this shard.
-        shard: ShardId,
-        /// The cursor.
-        after: EventId,
-        /// The lowest `known` that the shard can take: what retired above it, and it does not know, is still in the store.
-        known_min: EventId,
-    },
-    /// A shard's decisions.
-    Decisions {
-        /// The cursor: the shard's watermark as the reader knows it.
-        after: EventId,
-    },
-}
 
 /// What a server sends.
 #[derive(Clone, Debug)]
@@ -92,15 +73,10 @@ pub enum Message {
     Log(Arc<LogFrame>),
     /// The stable cut.
     Stable(EventId),
-    /// First on candidates.
-    CandidatesHello {
-        /// The lowest `known` of any frame that follows.
-        known: EventId,
-        /// The lowest cursor that works.
-        floor: EventId,
-    },
-    /// A frame of candidates.
-    Candidates(Arc<CandidateFrame>),
+    /// First on candidates: what each of the matcher's slices says.
+    CandidatesHello(Arc<[SliceHello]>),
+    /// Frames of the slices of a matcher, those of one slice in order.
+    Candidates(Arc<[SliceFrame]>),
     /// First on decisions.
     DecisionsHello {
         /// The lowest cursor that needs no fetch.
@@ -124,9 +100,21 @@ impl Message {
             Message::FeedHello(cut) => [1, cut.as_ref().map_or(0, |cut| cut.through.0), 0],
             Message::Log(frame) => [2, frame.through.0, frame.events.len() as u64],
             Message::Stable(stable) => [3, stable.0, 0],
-            Message::CandidatesHello { known, floor } => [4, known.0, floor.0],
-            Message::Candidates(frame) => {
-                [5, frame.through.0, (frame.probes.len() + frame.claims.len() + frame.settled.len()) as u64]
+            Message::CandidatesHello(slices) => {
+                let [mut known, mut floor] = [0; 2];
+                for hello in slices.iter() {
+                    known = known << 8 ^ hello.known.0;
+                    floor = floor << 8 ^ hello.floor.0;
+                }
+                [4, known, floor]
+            }
+            Message::Candidates(frames) => {
+                let [mut through, mut found] = [0; 2];
+                for (_, frame) in frames.iter() {
+                    through = through << 8 ^ frame.through.0;
+                    found += (frame.probes.len() + frame.claims.len() + frame.settled.len()) as u64;
+                }
+                [5, through, found]
             }
             Message::DecisionsHello { floor } => [6, floor.0, 0],
             Message::Decisions(frame) => {
@@ -150,8 +138,16 @@ impl fmt::Display for Message {
             }
             Message::OutOfRange { floor } => write!(f, "out of range, floor {floor}"),
             Message::Stable(stable) => write!(f, "stable {stable}"),
-            Message::CandidatesHello { known, floor } => write!(f, "candidates hello known {known} floor {floor}"),
-            Message::Candidates(frame) => write_candidates(f, frame),
+            Message::CandidatesHello(slices) => {
+                f.write_str("candidates hello")?;
+                slices
+                    .iter()
+                    .try_for_each(|hello| write!(f, " {} known {} floor {}", hello.slice, hello.known, hello.floor))
+            }
+            Message::Candidates(frames) => {
+                f.write_str("candidates")?;
+                frames.iter().try_for_each(|(slice, frame)| write_candidates(f, *slice, frame))
+            }
             Message::DecisionsHello { floor } => write!(f, "decisions hello floor {floor}"),
             Message::Decisions(frame) => {
                 f.write_str("decisions")?;
@@ -165,8 +161,8 @@ impl fmt::Display for Message {
     }
 }
 
-fn write_candidates(f: &mut fmt::Formatter<'_>, frame: &CandidateFrame) -> fmt::Result {
-    write!(f, "candidates ({}, {}] known {} stable {}", frame.after, frame.through, frame.known, frame.stable)?;
+fn write_candidates(f: &mut fmt::Formatter<'_>, slice: SliceId, frame: &CandidateFrame) -> fmt::Result {
+    write!(f, " {slice} ({}, {}] known {} stable {}", frame.after, frame.through, frame.known, frame.stable)?;
     for list in &frame.probes {
         let anchors: Vec<u64> = list.anchors.iter().map(|anchor| anchor.0).collect();
         write!(f, " probe {} {} {anchors:?}", list.x, list.prober)?;

@@ -362,7 +362,7 @@ impl Balancer {
             }
             Timer::Due => self.on_due(cx)?,
             Timer::Cut => self.read_cuts(cx),
-            Timer::Subscribe(_) | Timer::CallTimeout(_) | Timer::Publish => {
+            Timer::Subscribe(_) | Timer::CallTimeout(_) | Timer::Publish | Timer::Linger => {
                 unreachable!("a balancer sets no {timer:?}")
             }
         }

@@ -1,23 +1,29 @@
-//! A gatherer: reads every slice's candidates and every peer's decisions, runs its shard, serves its decisions.
+//! A gatherer: the machine that the server runs, with simulated streams, calls and timers.
+//!
+//! The machine decides; this is what the server's tasks are. What the network and the dice may do to it is here: batches that go at
+//! any time, frames that are parted, backlogs that repeat, and lingers of any length.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use dovetail_core::{
-    DecisionFrame, EventId, ShardId, SliceId,
-    planted::Bug,
-    shard::{Reader, Shard, ShardEffect, ShardError},
+    DecisionFrame, EventId, ShardId,
+    shard::{Shard, ShardEffect},
+};
+use dovetail_node::{
+    Action, Gatherer as Machine, LinkId, MatcherId, Step,
+    gatherer::{DecisionMessage, GathererAction, GathererSettings, SessionEnd, SessionStart},
 };
 
 use crate::{
     checks,
     cx::Cx,
     link::Link,
-    net::{Call, CallId, LinkId, Message, Node, Reply, Request, StreamId, Time, Timer},
+    net::{Call, CallId, Message, Node, Reply, StreamId, Time, Timer},
     nodes::Fate,
     violation::Violation,
 };
 
-/// Longest time that what came of a step waits for what comes of the next.
+/// Longest time that what came of a step waits for what comes of the next, and that what nobody waits for is held back.
 const BATCH_MS: Time = 30;
 
 /// A gatherer.
@@ -30,18 +36,11 @@ pub struct Gatherer {
 /// What a crash takes.
 #[derive(Debug)]
 struct Live {
-    /// The call for the cut, until there is a shard.
+    /// The call for the cut, until there is a machine.
     cut: CallId,
-    shard: Option<Shard>,
-    /// Retirements above this could be fetched when it started.
-    stored: EventId,
-    slices: Vec<Link>,
-    /// One per shard; its own is never used.
-    peers: Vec<Link>,
-    /// Who reads its decisions.
-    readers: Vec<(Node, StreamId)>,
-    /// What is not sent yet, because more may come of what is in the inbox.
-    unsent: Vec<ShardEffect>,
+    machine: Option<Machine>,
+    links: BTreeMap<LinkId, Link>,
+    actions: Vec<GathererAction>,
 }
 
 impl Gatherer {
@@ -54,15 +53,7 @@ impl Gatherer {
     /// Starts with nothing, from the cut.
     pub fn start(&mut self, cx: &mut Cx) {
         let cut = cx.net.call(self.node(), Call::Cut);
-        self.live = Some(Live {
-            cut,
-            shard: None,
-            stored: EventId::ZERO,
-            slices: Vec::new(),
-            peers: Vec::new(),
-            readers: Vec::new(),
-            unsent: Vec::new(),
-        });
+        self.live = Some(Live { cut, machine: None, links: BTreeMap::new(), actions: Vec::new() });
     }
 
     /// Loses everything.
@@ -73,38 +64,25 @@ impl Gatherer {
     /// Its shard, when it has it.
     #[must_use]
     pub fn shard(&self) -> Option<&Shard> {
-        self.live.as_ref().and_then(|live| live.shard.as_ref())
+        self.live.as_ref().and_then(|live| live.machine.as_ref()).map(Machine::shard)
     }
 
     /// Someone subscribes to its decisions.
     pub fn on_subscribe(&mut self, cx: &mut Cx, stream: StreamId, after: EventId) {
-        self.publish(cx);
         let live = self.live.as_mut().expect("a node that is up is live");
-        let Some(shard) = &live.shard else {
+        let Some(machine) = &mut live.machine else {
             cx.net.sever(stream);
             return;
         };
         let (node, ..) = cx.net.ends(stream);
-        live.readers.retain(|&(reader, before)| {
-            if reader == node {
-                cx.net.sever(before);
-            }
-            reader != node
-        });
-        let reader = match node {
-            Node::Gatherer(peer) => Reader::Shard(shard_id(peer)),
-            Node::Balancer => Reader::Balancer,
-            Node::Matcher(_) => Reader::Matcher,
-        };
-        let overlap = after > shard.floor() && cx.rng.chance(cx.scenario.net.overlap_permille);
-        let from = if overlap { EventId(cx.rng.range(shard.floor().0, after.0)) } else { after };
-        let backlog = shard.subscribe(reader, from);
-        cx.net.send(stream, Message::DecisionsHello { floor: backlog.floor }, &mut cx.stats);
-        cx.net.send(stream, Message::Decisions(Arc::new(backlog.decisions)), &mut cx.stats);
-        live.readers.push((node, stream));
+        let floor = machine.shard().floor();
+        let overlap = after > floor && cx.rng.chance(cx.scenario.net.overlap_permille);
+        let from = if overlap { EventId(cx.rng.range(floor.0, after.0)) } else { after };
+        machine.on_subscribe(served(stream), node.id(), from, &mut live.actions);
+        live.serve(cx, self.index);
     }
 
-    /// A message of a slice or of a peer.
+    /// A message of a matcher or of a peer.
     ///
     /// # Errors
     /// When the shard refuses it, or decides what truth does not.
@@ -115,7 +93,8 @@ impl Gatherer {
         from: LinkId,
         message: Message,
     ) -> Result<Fate, Violation> {
-        let Some(link) = self.link(from).filter(|link| link.reads(stream)) else { return Ok(Fate::Goes) };
+        let live = self.live.as_mut().expect("a node that is up is live");
+        let Some(link) = live.links.get_mut(&from).filter(|link| link.reads(stream)) else { return Ok(Fate::Goes) };
         let Some(message) = link.hold(message) else { return Ok(Fate::Goes) };
         self.apply(cx, from, &message)
     }
@@ -125,234 +104,229 @@ impl Gatherer {
     /// # Errors
     /// When the shard refuses what it says.
     pub fn on_reply(&mut self, cx: &mut Cx, id: CallId, reply: &Reply) -> Result<Fate, Violation> {
-        match reply {
-            Reply::Cut { cut, floor } => self.on_cut(cx, id, *cut, *floor),
-            Reply::OutOfRange(fetch) if cx.planted().is(Bug::RefusedGoesOn) => {
-                return self.on_reply(cx, id, &Reply::Retirements(*fetch, [].into()));
-            }
-            Reply::OutOfRange(_) => {
-                let live = self.live.as_mut().expect("a node that is up is live");
-                let waits = live.slices.iter_mut().chain(&mut live.peers).any(|link| link.fetched(id).is_some());
-                if waits {
-                    cx.stats.gatherers_refused += 1;
-                    return Ok(Fate::Behind);
-                }
-            }
-            Reply::Retirements(fetch, retirements) => {
-                let live = self.live.as_mut().expect("a node that is up is live");
-                let links = live.slices.iter_mut().zip(0..).map(|(link, slice)| (link, LinkId::Slice(SliceId(slice))));
-                let peers = live.peers.iter_mut().zip(0..).map(|(link, shard)| (link, LinkId::Shard(ShardId(shard))));
-                let mut links = links.chain(peers);
-                let Some((held, from)) = links.find_map(|(link, from)| Some((link.fetched(id)?, from))) else {
-                    return Ok(Fate::Goes);
-                };
-                self.give(cx, |shard, out| shard.on_stored(*fetch, retirements, out))?;
-                for message in &held {
-                    if self.apply(cx, from, message)? == Fate::Behind {
-                        return Ok(Fate::Behind);
-                    }
-                }
-            }
+        if let Reply::Cut { cut, floor } = reply {
+            self.on_cut(cx, id, *cut, *floor);
+            return Ok(Fate::Goes);
         }
-        Ok(Fate::Goes)
+        let live = self.live.as_mut().expect("a node that is up is live");
+        let mut links = live.links.iter_mut();
+        let Some(link) = links.find_map(|(&id_of, link)| link.answered(id).then_some(id_of)) else {
+            return Ok(Fate::Goes);
+        };
+        let given = |machine: &mut Machine, out: &mut Vec<GathererAction>| match reply {
+            Reply::Retirements(fetch, retirements) => machine.on_fetched(link, *fetch, retirements, out),
+            Reply::OutOfRange(fetch) => machine.on_refused(link, *fetch, out),
+            Reply::Cut { .. } => unreachable!("it was taken before"),
+        };
+        self.give(cx, false, given)
     }
 
     /// A stream ended.
     pub fn on_lost(&mut self, cx: &mut Cx, stream: StreamId) {
         let live = self.live.as_mut().expect("a node that is up is live");
-        live.readers.retain(|&(_, reader)| reader != stream);
-        for link in live.slices.iter_mut().chain(&mut live.peers) {
+        if let Some(machine) = &mut live.machine {
+            machine.on_lost(served(stream));
+        }
+        for link in live.links.values_mut() {
             link.lost(&mut cx.net, stream);
         }
     }
 
     /// A timer went off.
     pub fn on_timer(&mut self, cx: &mut Cx, timer: Timer) {
-        if timer == Timer::Publish {
-            return self.publish(cx);
-        }
-        let id = shard_id(self.index);
         let node = self.node();
         let live = self.live.as_mut().expect("a node that is up is live");
-        match (timer, &live.shard) {
-            (Timer::Subscribe(LinkId::Slice(slice)), Some(shard)) => {
-                // Whatever it has not forgotten it need not fetch.
-                let mut known_min = live.stored.min(shard.floor());
-                if cx.planted().is(Bug::StaleCandidatesServed) || cx.planted().is(Bug::RefusedGoesOn) {
-                    known_min = EventId::ZERO;
+        match (timer, &mut live.machine) {
+            (Timer::Publish, Some(machine)) => machine.publish(&mut live.actions),
+            (Timer::Linger, Some(machine)) => machine.on_linger(&mut live.actions),
+            (Timer::Subscribe(link), Some(machine)) => {
+                if live.links[&link].is_down() {
+                    machine.on_dial(link, &mut live.actions);
                 }
-                let request = Request::Candidates { slice, shard: id, after: shard.through(slice), known_min };
-                live.slices[slice.0 as usize].subscribe(&mut cx.net, request);
             }
-            (Timer::Subscribe(LinkId::Shard(peer)), Some(shard)) if peer != id => {
-                let request = Request::Decisions { after: shard.decided(peer) };
-                live.peers[peer.0 as usize].subscribe(&mut cx.net, request);
-            }
-            (Timer::Subscribe(LinkId::Shard(_)), Some(_)) => {}
             (Timer::CallTimeout(call), None) if live.cut == call => live.cut = cx.net.call(node, Call::Cut),
-            (Timer::CallTimeout(call), _) => {
-                for link in live.slices.iter_mut().chain(&mut live.peers) {
-                    link.timed_out(&mut cx.net, call);
-                }
-            }
+            (Timer::CallTimeout(call), _) => live.links.values_mut().for_each(|link| link.timed_out(&mut cx.net, call)),
             (other, _) => unreachable!("a gatherer sets no {other:?}"),
         }
+        live.serve(cx, self.index);
     }
 
     fn node(&self) -> Node {
         Node::Gatherer(self.index)
     }
 
-    fn link(&mut self, id: LinkId) -> Option<&mut Link> {
-        let live = self.live.as_mut().expect("a node that is up is live");
-        match id {
-            LinkId::Slice(slice) => live.slices.get_mut(slice.0 as usize),
-            LinkId::Shard(shard) => live.peers.get_mut(shard.0 as usize),
-            LinkId::Feed => None,
-        }
-    }
-
-    fn on_cut(&mut self, cx: &mut Cx, id: CallId, cut: EventId, stored: EventId) {
+    fn on_cut(&mut self, cx: &mut Cx, id: CallId, cut: EventId, results_floor: EventId) {
         let node = self.node();
-        let placement = cx.scenario.placement.clone();
+        let scenario = &cx.scenario;
         let live = self.live.as_mut().expect("a node that is up is live");
-        if live.shard.is_some() || live.cut != id {
+        if live.machine.is_some() || live.cut != id {
             return;
         }
-        let mut shard = Shard::new(placement.clone(), shard_id(self.index), cut);
-        shard.plant(cx.planted());
-        live.shard = Some(shard);
-        live.stored = stored;
-        let matcher = |slice| Node::Matcher(cx.scenario.matcher_of(slice));
-        live.slices = placement
-            .each_slice()
-            .map(|slice| Link::new(&mut cx.net, node, LinkId::Slice(slice), matcher(slice)))
-            .collect();
-        live.peers = placement
-            .each_shard()
-            .map(|peer| Link::new(&mut cx.net, node, LinkId::Shard(peer), Node::Gatherer(peer.0 as usize)))
-            .collect();
+        let settings = GathererSettings {
+            placement: scenario.placement.clone(),
+            id: shard_id(self.index),
+            list_max: u32::try_from(scenario.list_max).expect("short lists"),
+            matchers: (0..scenario.matchers).map(|matcher| scenario.slices_of(matcher).collect()).collect(),
+        };
+        let mut machine = Machine::new(settings, SessionStart { log_id: String::new(), cut, results_floor });
+        machine.plant(cx.planted());
+        let server = |link| match link {
+            LinkId::Matcher(MatcherId(matcher)) => Node::Matcher(matcher as usize),
+            LinkId::Shard(ShardId(shard)) => Node::Gatherer(shard as usize),
+            LinkId::Feed => unreachable!("a gatherer does not read the log"),
+        };
+        live.links = machine.links().map(|link| (link, Link::new(&mut cx.net, node, link, server(link)))).collect();
+        live.machine = Some(machine);
     }
 
     fn apply(&mut self, cx: &mut Cx, from: LinkId, message: &Message) -> Result<Fate, Violation> {
         match (from, message) {
-            (LinkId::Slice(slice), Message::CandidatesHello { known, floor }) => {
-                return Ok(self.on_slice_hello(cx, slice, *known, *floor));
+            (LinkId::Matcher(matcher), Message::CandidatesHello(slices)) => {
+                self.give(cx, false, |machine, out| machine.on_candidates_hello(matcher, slices, out))
             }
-            (LinkId::Slice(slice), Message::Candidates(frame)) => {
-                self.give(cx, |shard, out| shard.on_candidates(slice, frame, out))?;
+            (LinkId::Matcher(matcher), Message::Candidates(frames)) => {
+                self.give(cx, true, |machine, _| machine.on_candidates(matcher, frames))
             }
-            (LinkId::Shard(peer), Message::DecisionsHello { floor }) => {
-                let live = self.live.as_mut().expect("a node that is up is live");
-                let shard = live.shard.as_ref().expect("links come after the cut");
-                if let Some(fetch) = shard.on_peer_subscribed(peer, *floor) {
-                    cx.stats.peer_fetches += 1;
-                    cx.provoke();
-                    live.peers[peer.0 as usize].fetch(&mut cx.net, fetch);
-                }
-            }
+            (LinkId::Shard(peer), Message::DecisionsHello { floor }) => self.give(cx, false, |machine, out| {
+                machine.on_decisions_hello(peer, *floor, out);
+                Ok(())
+            }),
             (LinkId::Shard(peer), Message::Decisions(decisions)) => {
-                self.give(cx, |shard, out| shard.on_decisions(peer, decisions, out))?;
+                self.give(cx, true, |machine, _| machine.on_decisions(peer, decisions))
             }
             (link, other) => unreachable!("{link:?} carries no {other}"),
         }
-        Ok(Fate::Goes)
     }
 
-    fn on_slice_hello(&mut self, cx: &mut Cx, slice: SliceId, known: EventId, floor: EventId) -> Fate {
-        let live = self.live.as_mut().expect("a node that is up is live");
-        let shard = live.shard.as_mut().expect("links come after the cut");
-        if shard.through(slice) < floor {
-            return Fate::Behind;
-        }
-        // It was passed in the slice since it asked.
-        if live.slices[slice.0 as usize].ask_again_below(&mut cx.net, floor) {
-            cx.stats.asked_again += 1;
-            return Fate::Goes;
-        }
-        if let Some(fetch) = shard.on_slice_subscribed(slice, known) {
-            cx.stats.slice_fetches += 1;
-            cx.provoke();
-            live.slices[slice.0 as usize].fetch(&mut cx.net, fetch);
-        }
-        Fate::Goes
-    }
-
-    /// Gives the shard something, holds what comes of it against truth, and sends it.
+    /// Gives the machine something, holds what comes of it against truth, and does what it wants done.
     fn give(
         &mut self,
         cx: &mut Cx,
-        mut give: impl FnMut(&mut Shard, &mut Vec<ShardEffect>) -> Result<(), ShardError>,
-    ) -> Result<(), Violation> {
+        repeats: bool,
+        mut give: impl FnMut(&mut Machine, &mut Vec<GathererAction>) -> Result<(), SessionEnd>,
+    ) -> Result<Fate, Violation> {
         let live = self.live.as_mut().expect("a node that is up is live");
-        let shard = live.shard.as_mut().expect("links come after the cut");
-        let before = shard.watermark();
-        let first = live.unsent.len();
-        give(shard, &mut live.unsent).map_err(|source| Violation::Shard { gatherer: self.index, source })?;
-        if cx.twice {
-            let first = live.unsent.len();
-            give(shard, &mut live.unsent).map_err(|source| Violation::Shard { gatherer: self.index, source })?;
-            checks::check_nothing(shard.id(), &live.unsent[first..])?;
+        let machine = live.machine.as_mut().expect("links come after the cut");
+        let before = machine.shard().watermark();
+        let first = machine.unpublished().len();
+        if let Err(end) = give(machine, &mut live.actions) {
+            return self.end(cx, end);
         }
-        for effect in &live.unsent[first..] {
+        if cx.twice && repeats {
+            let first = machine.unpublished().len();
+            if let Err(end) = give(machine, &mut live.actions) {
+                return self.end(cx, end);
+            }
+            checks::check_nothing(machine.shard().id(), &machine.unpublished()[first..])?;
+        }
+        for effect in &machine.unpublished()[first..] {
             if let ShardEffect::Retire(told) | ShardEffect::Settled(told) = effect {
-                cx.truth.on_announced(shard.id(), *told)?;
+                cx.truth.on_announced(machine.shard().id(), *told)?;
             }
         }
-        checks::check_watermark(cx, shard, before)?;
+        checks::check_watermark(cx, machine.shard(), before)?;
         if cx.rng.chance(cx.scenario.net.batch_permille) {
-            if first == 0 && !live.unsent.is_empty() {
+            if first == 0 && !machine.unpublished().is_empty() {
                 let delay = cx.rng.range(1, BATCH_MS);
-                cx.net.timer(self.node(), delay, Timer::Publish);
+                cx.net.timer(Node::Gatherer(self.index), delay, Timer::Publish);
             }
         } else {
-            self.publish(cx);
+            machine.publish(&mut live.actions);
         }
-        Ok(())
+        self.go_on(cx)
     }
 
-    /// Sends what came of one step or of several, in order, in one frame or in several.
-    fn publish(&mut self, cx: &mut Cx) {
-        let live = self.live.as_mut().expect("a node that is up is live");
-        let effects = std::mem::take(&mut live.unsent);
-        let mut rest = &effects[..];
-        while !rest.is_empty() {
-            let mut len = rest.len();
-            if len > 1 && cx.rng.chance(cx.scenario.net.split_permille) {
-                len = cx.rng.index(len) + 1;
-            }
-            let (now, later) = rest.split_at(len);
-            rest = later;
-            let mut common = DecisionFrame::default();
-            for effect in now {
-                match *effect {
-                    ShardEffect::Grant { .. } | ShardEffect::Settled(_) => {}
-                    ShardEffect::Retire(retirement) => common.retirements.push(retirement),
-                    ShardEffect::Decided { through } => common.decided = Some(through),
-                }
-            }
-            let common = Arc::new(common);
-            for &(node, stream) in &live.readers {
-                let frame = for_reader(&common, now, node);
-                if *frame != DecisionFrame::default() {
-                    cx.net.send(stream, Message::Decisions(frame), &mut cx.stats);
-                }
+    /// The session ends: the next one begins at a later cut.
+    fn end(&self, cx: &mut Cx, end: SessionEnd) -> Result<Fate, Violation> {
+        match end {
+            SessionEnd::Shard(source) => return Err(Violation::Shard { gatherer: self.index, source }),
+            SessionEnd::Refused { .. } => cx.stats.gatherers_refused += 1,
+            SessionEnd::Behind { .. } => {}
+            SessionEnd::OtherLog { .. } | SessionEnd::ResultsLost { .. } => {
+                unreachable!("there is one log, and it stays")
             }
         }
+        Ok(Fate::Behind)
+    }
+
+    /// Does what the machine wants done; links that read on are given what was held back for them.
+    fn go_on(&mut self, cx: &mut Cx) -> Result<Fate, Violation> {
+        let live = self.live.as_mut().expect("a node that is up is live");
+        for (from, message) in live.serve(cx, self.index) {
+            if self.apply(cx, from, &message)? == Fate::Behind {
+                return Ok(Fate::Behind);
+            }
+        }
+        Ok(Fate::Goes)
     }
 }
 
-/// The frame for one reader: what all get, and its own grants, or what was settled.
-fn for_reader(common: &Arc<DecisionFrame>, effects: &[ShardEffect], reader: Node) -> Arc<DecisionFrame> {
-    let mut own = DecisionFrame::clone(common);
-    for effect in effects {
-        match *effect {
-            ShardEffect::Grant { to, grant } if Node::Gatherer(to.0 as usize) == reader => own.grants.push(grant),
-            ShardEffect::Settled(settled) if reader == Node::Balancer => own.retirements.push(settled),
-            _ => {}
+impl Live {
+    /// Does what the machine wants done. Returns what was held back for links that read on.
+    fn serve(&mut self, cx: &mut Cx, index: usize) -> Vec<(LinkId, Message)> {
+        let mut read = Vec::new();
+        for action in self.actions.drain(..) {
+            match action {
+                Action::Send { to, message } => send(cx, to, message),
+                Action::End { stream } => cx.net.sever(net(stream)),
+                Action::Linger => {
+                    let delay = cx.rng.range(1, BATCH_MS);
+                    cx.net.timer(Node::Gatherer(index), delay, Timer::Linger);
+                }
+                Action::AskCut => unreachable!("nobody checks: there is one log, and it stays"),
+                Action::Link { link: id, step } => {
+                    let link = self.links.get_mut(&id).expect("a step is of a link");
+                    match step {
+                        Step::Subscribe(request) => link.subscribe(&mut cx.net, request),
+                        Step::Fetch(fetch) => {
+                            match id {
+                                LinkId::Matcher(_) => cx.stats.slice_fetches += 1,
+                                LinkId::Shard(_) | LinkId::Feed => cx.stats.peer_fetches += 1,
+                            }
+                            link.fetch(&mut cx.net, fetch);
+                            cx.provoke();
+                        }
+                        Step::Read => read.extend(link.read().into_iter().map(|message| (id, message))),
+                        Step::Break(_) => {
+                            cx.stats.asked_again += 1;
+                            link.give_up(&mut cx.net);
+                        }
+                    }
+                }
+            }
         }
+        read
     }
-    if own == **common { Arc::clone(common) } else { Arc::new(own) }
+}
+
+/// Sends a message, in one frame or in several, as the wire does with a large one.
+fn send(cx: &mut Cx, to: dovetail_node::StreamId, message: DecisionMessage) {
+    let mut frame = match message {
+        DecisionMessage::Hello { floor } => {
+            return cx.net.send(net(to), Message::DecisionsHello { floor }, &mut cx.stats);
+        }
+        DecisionMessage::Frame(frame) => frame,
+    };
+    while frame.retirements.len() + frame.grants.len() > 1 && cx.rng.chance(cx.scenario.net.split_permille) {
+        let mut part = DecisionFrame::default();
+        if frame.retirements.is_empty() {
+            let len = cx.rng.index(frame.grants.len()) + 1;
+            part.grants = frame.grants.drain(..len).collect();
+        } else {
+            let len = cx.rng.index(frame.retirements.len()) + 1;
+            part.retirements = frame.retirements.drain(..len).collect();
+        }
+        cx.net.send(net(to), Message::Decisions(Arc::new(part)), &mut cx.stats);
+    }
+    cx.net.send(net(to), Message::Decisions(Arc::new(frame)), &mut cx.stats);
+}
+
+fn served(stream: StreamId) -> dovetail_node::StreamId {
+    dovetail_node::StreamId(u64::from(stream.0))
+}
+
+fn net(stream: dovetail_node::StreamId) -> StreamId {
+    StreamId(u32::try_from(stream.0).expect("it is one of the network's"))
 }
 
 fn shard_id(index: usize) -> ShardId {

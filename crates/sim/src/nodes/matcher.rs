@@ -6,15 +6,16 @@ use dovetail_core::{
     CandidateFrame, EventId, ShardId, SliceId,
     planted::Bug,
     shard::Fetch,
-    slice::{FrameError, Slice, SliceCut, SliceEffect},
+    slice::{Behind, FrameError, Slice, SliceCut, SliceEffect},
 };
+use dovetail_node::{action::SliceHello, link::Cursors};
 use dovetail_rule::table::Secret;
 
 use crate::{
     checks,
     cx::Cx,
     link::Link,
-    net::{Call, CallId, LinkId, Message, Node, Reply, Request, StreamId, Time, Timer},
+    net::{Call, CallId, LinkId, Message, Node, Reply, Request, SliceFrame, StreamId, Time, Timer},
     nodes::Fate,
     violation::Violation,
 };
@@ -37,8 +38,8 @@ struct Live {
     decisions: Vec<Link>,
     /// None before the cut has come.
     slices: Vec<Slice>,
-    /// Who reads which slice's candidates.
-    readers: Vec<(SliceId, ShardId, StreamId)>,
+    /// Who reads the candidates of all slices.
+    readers: Vec<(ShardId, StreamId)>,
     /// Who says that a slice knows too little, until the balancer has said so itself.
     doubted: Vec<Doubted>,
     /// For readers that no event in them concerns; later.
@@ -50,9 +51,8 @@ struct Live {
 struct Doubted {
     call: CallId,
     stream: StreamId,
-    slice: SliceId,
     shard: ShardId,
-    after: EventId,
+    cursors: Cursors,
     known_min: EventId,
 }
 
@@ -88,52 +88,56 @@ impl Matcher {
         self.live.iter().flat_map(|live| &live.slices)
     }
 
-    /// A shard subscribes to a slice's candidates, and can take them if they know `known_min`.
+    /// A shard subscribes to the candidates of all slices, and can take them if they know `known_min`.
     pub fn on_subscribe(
         &mut self,
         cx: &mut Cx,
         stream: StreamId,
-        (slice, shard): (SliceId, ShardId),
-        after: EventId,
+        shard: ShardId,
+        cursors: &Cursors,
         known_min: EventId,
     ) -> Fate {
         let live = self.live.as_mut().expect("a node that is up is live");
-        let Some(served) = live.slices.iter().find(|served| served.id() == slice) else {
+        if live.slices.is_empty() {
             cx.net.sever(stream);
             return Fate::Goes;
-        };
-        if served.subscribe(shard, after).is_ok_and(|backlog| backlog.known < known_min) {
+        }
+        if live.knows_less(shard, cursors, known_min) {
             // A reader is not believed: the balancer is asked.
             let call = cx.net.call(Node::Matcher(self.index), Call::Cut);
-            live.doubted.push(Doubted { call, stream, slice, shard, after, known_min });
+            live.doubted.push(Doubted { call, stream, shard, cursors: cursors.clone(), known_min });
             return Fate::Goes;
         }
-        live.readers.retain(|&(of, to, before)| {
-            let replaced = (of, to) == (slice, shard);
-            if replaced {
+        live.readers.retain(|&(to, before)| {
+            if to == shard {
                 cx.net.sever(before);
             }
-            !replaced
+            to != shard
         });
         // It is in the backlog.
-        live.held.remove(&(slice, shard));
-        let floor = served.floor();
-        let overlap = after >= floor && cx.rng.chance(cx.scenario.net.overlap_permille);
-        let from = if overlap { EventId(cx.rng.range(floor.0, after.0)) } else { after };
-        let known_enough = served.subscribe(shard, from).is_ok_and(|backlog| backlog.known >= known_min);
-        match served.subscribe(shard, if known_enough { from } else { after }) {
-            Ok(backlog) => {
-                let hello = Message::CandidatesHello { known: backlog.known, floor };
-                cx.net.send(stream, hello, &mut cx.stats);
-                for frame in backlog.frames {
-                    cx.net.send(stream, Message::Candidates(frame), &mut cx.stats);
+        live.held.retain(|&(_, to), _| to != shard);
+        let (mut hellos, mut backlog, mut behind) = (Vec::new(), Vec::new(), false);
+        for (slice, after) in cursors.iter() {
+            let served = live.slice(slice);
+            let floor = served.floor();
+            let overlap = after >= floor && cx.rng.chance(cx.scenario.net.overlap_permille);
+            let from = if overlap { EventId(cx.rng.range(floor.0, after.0)) } else { after };
+            let known_enough = served.subscribe(shard, from).is_ok_and(|backlog| backlog.known >= known_min);
+            match served.subscribe(shard, if known_enough { from } else { after }) {
+                Ok(found) => {
+                    hellos.push(SliceHello { slice, known: found.known, floor });
+                    backlog.extend(found.frames.into_iter().map(|frame| (slice, frame)));
                 }
-                live.readers.push((slice, shard, stream));
+                Err(Behind { floor, .. }) => {
+                    hellos.push(SliceHello { slice, known: floor, floor });
+                    behind = true;
+                }
             }
-            Err(behind) => {
-                let hello = Message::CandidatesHello { known: served.known(), floor: behind.floor };
-                cx.net.send(stream, hello, &mut cx.stats);
-            }
+        }
+        cx.net.send(stream, Message::CandidatesHello(hellos.into()), &mut cx.stats);
+        if !behind {
+            live.readers.push((shard, stream));
+            live.send(cx, shard, &backlog);
         }
         Fate::Goes
     }
@@ -159,7 +163,7 @@ impl Matcher {
                 let Some(message) = link.hold(message) else { return Ok(Fate::Goes) };
                 self.on_shard(cx, shard, &message)?;
             }
-            LinkId::Feed | LinkId::Slice(_) => {}
+            LinkId::Feed | LinkId::Matcher(_) => {}
         }
         Ok(Fate::Goes)
     }
@@ -194,7 +198,7 @@ impl Matcher {
     /// A stream ended.
     pub fn on_lost(&mut self, cx: &mut Cx, stream: StreamId) {
         let live = self.live.as_mut().expect("a node that is up is live");
-        live.readers.retain(|&(.., reader)| reader != stream);
+        live.readers.retain(|&(_, reader)| reader != stream);
         live.doubted.retain(|doubted| doubted.stream != stream);
         live.feed.lost(&mut cx.net, stream);
         for link in &mut live.decisions {
@@ -217,7 +221,7 @@ impl Matcher {
             }
             Timer::Publish => {
                 for ((slice, shard), frame) in std::mem::take(&mut live.held) {
-                    live.send(cx, (slice, shard), frame);
+                    live.send(cx, shard, &[(slice, frame)]);
                 }
             }
             Timer::CallTimeout(id) => {
@@ -250,9 +254,8 @@ impl Matcher {
     fn on_floor(&mut self, cx: &mut Cx, id: CallId, floor: EventId) -> Fate {
         let live = self.live.as_mut().expect("a node that is up is live");
         let Some(at) = live.doubted.iter().position(|doubted| doubted.call == id) else { return Fate::Goes };
-        let Doubted { stream, slice, shard, after, known_min, .. } = live.doubted.remove(at);
-        let served = live.slices.iter().find(|served| served.id() == slice).expect("it was asked for");
-        if served.subscribe(shard, after).is_ok_and(|backlog| backlog.known < known_min.min(floor)) {
+        let Doubted { stream, shard, cursors, known_min, .. } = live.doubted.remove(at);
+        if live.knows_less(shard, &cursors, known_min.min(floor)) {
             cx.stats.matchers_refused_known += 1;
             return Fate::Behind;
         }
@@ -365,28 +368,48 @@ impl Matcher {
                 found.push(((slice.id(), to), frame));
             }
         }
-        for (to, frame) in found {
-            if live.hold_or_send(cx, to, frame) {
+        // Those of all slices for one reader go together, as far as the dice say.
+        let mut sent: BTreeMap<ShardId, Vec<SliceFrame>> = BTreeMap::new();
+        for ((slice, shard), frame) in found {
+            let frames = sent.entry(shard).or_default();
+            if live.hold_or_send(cx, (slice, shard), frame, frames) {
                 cx.net.timer(Node::Matcher(self.index), cx.rng.range(1, HELD_MS), Timer::Publish);
             }
         }
+        sent.iter().for_each(|(&shard, frames)| live.send(cx, shard, frames));
         Ok(())
     }
 }
 
 impl Live {
+    fn slice(&self, slice: SliceId) -> &Slice {
+        self.slices.iter().find(|served| served.id() == slice).expect("a gatherer asks for the slices of a matcher")
+    }
+
+    /// Whether a slice keeps frames for a reader that know less than `known_min`.
+    fn knows_less(&self, shard: ShardId, cursors: &Cursors, known_min: EventId) -> bool {
+        let known = |(slice, after)| self.slice(slice).subscribe(shard, after).map(|backlog| backlog.known);
+        cursors.iter().any(|cursor| known(cursor).is_ok_and(|known| known < known_min))
+    }
+
     /// Sends a frame behind what was held, or holds it if it does not concern the reader. True when it is the first.
-    fn hold_or_send(&mut self, cx: &mut Cx, to: (SliceId, ShardId), mut frame: Arc<CandidateFrame>) -> bool {
+    fn hold_or_send(
+        &mut self,
+        cx: &mut Cx,
+        to: (SliceId, ShardId),
+        mut frame: Arc<CandidateFrame>,
+        sent: &mut Vec<SliceFrame>,
+    ) -> bool {
         let held = self.held.remove(&to);
         let first = held.is_none();
         match held {
             Some(held) if frame.finds_nothing() => Arc::make_mut(&mut frame).follow(&held),
-            Some(held) => self.send(cx, to, held),
+            Some(held) => sent.push((to.0, held)),
             None => {}
         }
         let hold = cx.scenario.reach_permille > 0 && !frame.reach.has(|slice| slice == to.0);
         if !(hold && cx.rng.chance(cx.scenario.net.batch_permille)) {
-            self.send(cx, to, frame);
+            sent.push((to.0, frame));
             return false;
         }
         cx.stats.held += 1;
@@ -394,9 +417,14 @@ impl Live {
         first
     }
 
-    fn send(&self, cx: &mut Cx, (slice, shard): (SliceId, ShardId), frame: Arc<CandidateFrame>) {
-        if let Some(&(.., stream)) = self.readers.iter().find(|&&(of, to, _)| (of, to) == (slice, shard)) {
-            cx.net.send(stream, Message::Candidates(frame), &mut cx.stats);
+    /// Sends frames in one message or in several.
+    fn send(&self, cx: &mut Cx, shard: ShardId, mut frames: &[SliceFrame]) {
+        let Some(&(_, stream)) = self.readers.iter().find(|&&(to, _)| to == shard) else { return };
+        while !frames.is_empty() {
+            let together = cx.rng.chance(cx.scenario.net.batch_permille);
+            let (now, later) = frames.split_at(if together { cx.rng.index(frames.len()) + 1 } else { 1 });
+            cx.net.send(stream, Message::Candidates(now.into()), &mut cx.stats);
+            frames = later;
         }
     }
 }
