@@ -44,7 +44,7 @@ pub use rate::{Rates, Take};
 pub use table::{Role, Scope, Verb};
 
 use crate::{
-    rpc::{self, Caller, ClientId, Fault, Reason},
+    rpc::{self, Caller, ClientId, Fault, Reason, Troubles},
     settings::AuthSettings,
     shutdown::Shutdown,
 };
@@ -153,7 +153,7 @@ impl Auth {
     ///
     /// # Errors
     /// When one of them cannot be read or used.
-    pub fn open(settings: &AuthSettings, stop: &Shutdown) -> Result<Auth, AuthError> {
+    pub fn open(settings: &AuthSettings, troubles: &Troubles, stop: &Shutdown) -> Result<Auth, AuthError> {
         let audit = match settings.audit.as_str() {
             "" => Audit::default(),
             path => Audit::open(path).map_err(|source| AuthError::Audit { path: path.to_owned(), source })?,
@@ -167,7 +167,7 @@ impl Auth {
         })?;
         if !files.0.is_empty() {
             let (auth, settings, stop) = (auth.clone(), settings.clone(), stop.clone());
-            tokio::spawn(auth.follow(files, settings, stop));
+            tokio::spawn(auth.follow(files, settings, troubles.clone(), stop));
         }
         Ok(auth)
     }
@@ -181,15 +181,15 @@ impl Auth {
         Files::new(settings).each(|file, _, text| auth.take_in(file, settings, text).map(drop))
     }
 
-    async fn follow(self, mut files: Files, settings: AuthSettings, stop: Shutdown) {
+    async fn follow(self, mut files: Files, settings: AuthSettings, troubles: Troubles, stop: Shutdown) {
         loop {
             tokio::select! {
                 () = tokio::time::sleep(LOOK) => {}
                 () = stop.given() => return,
             }
-            let (auth, settings) = (self.clone(), settings.clone());
+            let (auth, settings, troubles) = (self.clone(), settings.clone(), troubles.clone());
             let looked = tokio::task::spawn_blocking(move || {
-                files.look(|file, text| auth.take_in(file, &settings, text), &auth.0.audit);
+                files.look(|file, text| auth.take_in(file, &settings, text), &auth.0.audit, &troubles);
                 files
             });
             files = match looked.await {
@@ -257,7 +257,8 @@ impl Auth {
     pub fn admit(&self, headers: &HeaderMap, caller: Option<&mut Caller>, path: &str) -> Result<Let, Fault> {
         // Without a connection it is a call from within the process.
         let Some(caller) = caller else { return Ok(Let::default()) };
-        let (service, method) = path.strip_prefix('/').unwrap_or(path).split_once('/').unwrap_or((path, ""));
+        let path = path.strip_prefix('/').unwrap_or(path);
+        let (service, method) = path.split_once('/').unwrap_or((path, ""));
         let Some(verb) = table::verb(service, method) else { return Ok(Let::default()) };
         let identity =
             self.identify(headers, caller, verb).inspect_err(|fault| self.tell_refused(caller, path, fault))?;
@@ -266,7 +267,7 @@ impl Auth {
             return Ok(Let::default());
         }
         let pace = (!rates.is_unbounded()).then(|| self.0.paces.of(&caller.client, &rates));
-        let access = Access::new(self, caller.clone(), identity, pace, method);
+        let access = Access::new(self, caller.clone(), identity, pace, path);
         access.pace_call()?;
         let is_stream = matches!((verb, method), (Verb::Watch, _) | (Verb::Submit, "Submit"));
         let stream = if is_stream { access.open_stream()? } else { None };
@@ -429,7 +430,7 @@ impl Files {
     }
 
     /// Reads those that changed.
-    fn look(&mut self, mut take: impl FnMut(Of, &str) -> Result<String, String>, audit: &Audit) {
+    fn look(&mut self, mut take: impl FnMut(Of, &str) -> Result<String, String>, audit: &Audit, troubles: &Troubles) {
         for (of, watched) in &mut self.0 {
             let taken = match watched.changed() {
                 Ok(None) => continue,
@@ -437,15 +438,20 @@ impl Files {
                 Err(error) => Err(error.to_string()),
             };
             let (setting, path) = (of.setting(), watched.path().display().to_string());
+            let trouble = taken
+                .as_ref()
+                .err()
+                .map(|reason| format!("{path} is not taken, and what was read before stays: {reason}"));
+            troubles.set(Troubles::FILE_REFUSED, setting, trouble);
             match taken {
                 Ok(said) => {
                     watched.is_news("");
                     tracing::info!(setting, path, "{said} is read anew");
-                    audit.tell(|| Line::new(What::Reloaded).method(setting));
+                    audit.tell(|| Line::new(What::Reloaded).setting(setting));
                 }
                 Err(reason) if watched.is_news(&reason) => {
                     tracing::error!(setting, path, reason, "the new file is refused, and what was read before stays");
-                    audit.tell(|| Line::new(What::Reloaded).method(setting).reason(&reason));
+                    audit.tell(|| Line::new(What::Reloaded).setting(setting).reason(&reason));
                 }
                 Err(_) => {}
             }

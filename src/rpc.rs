@@ -24,6 +24,7 @@ mod serve;
 mod shares;
 mod slot;
 mod traffic;
+mod troubles;
 mod turn;
 mod way;
 mod wire;
@@ -48,6 +49,7 @@ pub use serve::{Health, Listener, RunError, routes, serve_with};
 pub use shares::{Share, Shares, Spent};
 pub use slot::Slot;
 pub use traffic::{Counted, Dialled, Traffic};
+pub use troubles::Troubles;
 pub use way::{Messages, Near, Neighbours, Way};
 pub use wire::Wire;
 

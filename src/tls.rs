@@ -32,7 +32,7 @@ pub use make::{Authority, Issued, MakeError, Validity, is_fit_for_files};
 pub use material::{Files, OwnFiles, certificates};
 pub use name::{Certificate, NodeName, Proved, client_uri};
 
-use crate::shutdown::Shutdown;
+use crate::{rpc::Troubles, shutdown::Shutdown};
 use material::{Contents, Loaded};
 
 /// How often files are looked at.
@@ -124,13 +124,15 @@ impl Tls {
 
     /// Reads the files again whenever they have changed and stay as they are for a second: they are not replaced all at once. Tells
     /// the log what it did, and when our certificate is about to expire. Until told to stop. One does it for all clones.
-    pub async fn watch(self, stop: Shutdown) {
+    pub async fn watch(self, troubles: Troubles, stop: Shutdown) {
         if self.0.watched.swap(true, Ordering::Relaxed) {
             return;
         }
         let (mut seen, mut refused, mut warned) = (None, None, None);
         loop {
-            self.warn_of_expiry(&mut warned);
+            self.warn_of_expiry(&troubles, &mut warned);
+            let trouble = refused.as_ref().map(|error| format!("what was read before stays in use: {error}"));
+            troubles.set(Troubles::FILE_REFUSED, "tls", trouble);
             tokio::select! {
                 () = stop.given() => return,
                 () = tokio::time::sleep(LOOK) => {}
@@ -175,11 +177,14 @@ impl Tls {
         }
     }
 
-    fn warn_of_expiry(&self, warned: &mut Option<SystemTime>) {
+    fn warn_of_expiry(&self, troubles: &Troubles, warned: &mut Option<SystemTime>) {
         let Some(own) = self.own() else { return };
         let now = SystemTime::now();
+        let soon = seconds(now + EXPIRES_SOON) > own.not_after;
+        let text = || format!("the certificate is good until {}", time(own.not_after));
+        troubles.set(Troubles::CERTIFICATE_EXPIRES, "tls.cert", soon.then(text));
         let again = warned.is_none_or(|at| now.duration_since(at).is_ok_and(|since| since > DAY));
-        if again && seconds(now + EXPIRES_SOON) > own.not_after {
+        if again && soon {
             tracing::warn!(expires = time(own.not_after), "the certificate expires soon, or has expired");
             *warned = Some(now);
         }

@@ -48,6 +48,8 @@ pub enum What {
     Withdrew,
     /// The policy, or keys, were read anew, or could not be.
     Reloaded,
+    /// The balancer's wall clock was accepted, though it jumped.
+    ClockAccepted,
 }
 
 impl What {
@@ -55,7 +57,7 @@ impl What {
     fn is_of_anybody(self) -> bool {
         match self {
             What::Connected | What::Refused => true,
-            What::Defined | What::Dropped | What::Withdrew | What::Reloaded => false,
+            What::Defined | What::Dropped | What::Withdrew | What::Reloaded | What::ClockAccepted => false,
         }
     }
 }
@@ -73,6 +75,10 @@ pub struct Line {
     connection: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     method: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    setting: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ahead_ms: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pool: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -96,6 +102,8 @@ impl Line {
             address: None,
             connection: None,
             method: None,
+            setting: None,
+            ahead_ms: None,
             pool: None,
             element: None,
             count: None,
@@ -115,10 +123,22 @@ impl Line {
         self
     }
 
-    /// By which call.
+    /// By which call: service and method, as gRPC has them (`dovetail.v1.MatchService/Submit`).
     #[must_use]
     pub fn method(self, method: &str) -> Line {
         Line { method: Some(cut(method)), ..self }
+    }
+
+    /// The file of which setting.
+    #[must_use]
+    pub fn setting(self, setting: &'static str) -> Line {
+        Line { setting: Some(setting), ..self }
+    }
+
+    /// By how much event time went ahead.
+    #[must_use]
+    pub fn ahead_ms(self, ahead_ms: u64) -> Line {
+        Line { ahead_ms: Some(ahead_ms), ..self }
     }
 
     /// In which pool.

@@ -88,7 +88,7 @@ async fn without_a_policy_nobody_is_asked() {
 #[tokio::test]
 async fn a_call_is_let_in_for_what_the_policy_grants_whoever_makes_it() {
     let (folder, signer) = (Folder::new("policy"), Signer::ed25519("one"));
-    let auth = Auth::open(&settings(&folder, &signer), &Shutdown::new()).unwrap();
+    let auth = Auth::open(&settings(&folder, &signer), &Troubles::default(), &Shutdown::new()).unwrap();
     let admit =
         |headers: &HeaderMap, path: &str| auth.admit(headers, Some(&mut caller()), path).map(|found| found.access);
     let token = bearing(&signer.sign(&claims()));
@@ -121,7 +121,7 @@ async fn a_call_is_let_in_for_what_the_policy_grants_whoever_makes_it() {
 #[tokio::test]
 async fn a_credential_that_is_none_says_why_and_is_not_shown() {
     let (folder, signer) = (Folder::new("refused"), Signer::ed25519("one"));
-    let auth = Auth::open(&settings(&folder, &signer), &Shutdown::new()).unwrap();
+    let auth = Auth::open(&settings(&folder, &signer), &Troubles::default(), &Shutdown::new()).unwrap();
     let refused = |headers: &HeaderMap| {
         let fault = auth.admit(headers, Some(&mut caller()), SUBMIT).unwrap_err();
         for value in headers.values().filter_map(|value| value.to_str().ok()).flat_map(|text| text.split(' ')) {
@@ -155,7 +155,7 @@ async fn an_api_key_and_a_certificate_are_somebody_each() {
         api_keys: Some(folder.write("keys.toml", &format!("ada = {line:?}\n"))),
         ..AuthSettings::default()
     };
-    let auth = Auth::open(&settings, &Shutdown::new()).unwrap();
+    let auth = Auth::open(&settings, &Troubles::default(), &Shutdown::new()).unwrap();
     for _ in 0..2 {
         let mut caller = caller();
         let access = auth.admit(&bearing(&key), Some(&mut caller), SUBMIT).unwrap().access;
@@ -170,8 +170,9 @@ async fn files_are_read_again_when_they_change_and_bad_ones_are_not_taken() {
     let (folder, one, two) = (Folder::new("reload"), Signer::ed25519("one"), Signer::ed25519("two"));
     let mut settings = settings(&folder, &one);
     settings.audit = folder.0.join("audit.jsonl").display().to_string();
-    let stop = Shutdown::new();
-    let auth = Auth::open(&settings, &stop).unwrap();
+    let (stop, troubles) = (Shutdown::new(), Troubles::default());
+    let auth = Auth::open(&settings, &troubles, &stop).unwrap();
+    let troubled = |setting: &str| troubles.pb().iter().any(|trouble| trouble.about == setting);
     let admit = |signer: &Signer, path: &str| {
         let token = bearing(&signer.sign(&claims()));
         auth.admit(&token, Some(&mut caller()), path).map(|found| found.access)
@@ -184,11 +185,15 @@ async fn files_are_read_again_when_they_change_and_bad_ones_are_not_taken() {
     let audited = |what: &str| std::fs::read_to_string(Path::new(&settings.audit)).unwrap().contains(what);
     reaches("the refusal of the bad policy", || audited("there is no role")).await;
     assert!(admit(&one, DEFINE).is_ok(), "what was read before stays");
+    assert!(troubled("auth.policy") && !troubled("auth.jwks"), "{:?}", troubles.pb());
+    folder.write("policy.toml", &POLICY.replace("producer", "pool-admin"));
+    reaches("a policy that is good", || !troubled("auth.policy")).await;
     folder.write("jwks.json", &Signer::jwks(&[&two]));
     reaches("the new key", || admit(&two, DEFINE).is_ok()).await;
     assert!(admit(&one, DEFINE).is_err(), "what was believed by the old key is not by the new one");
     std::fs::remove_file(folder.0.join("jwks.json")).unwrap();
-    reaches("the missing file", || audited("No such file")).await;
+    reaches("the missing file", || audited("No such file") && troubled("auth.jwks")).await;
+    assert!(audited("\"setting\":\"auth.jwks\"") && audited("\"method\":\"dovetail.v1.MatchService/"));
     assert!(admit(&two, DEFINE).is_ok());
     reaches("what was seen", || audited("\"connected\"") && audited("\"refused\"")).await;
     let audit = std::fs::read_to_string(&settings.audit).unwrap();
@@ -200,7 +205,8 @@ async fn files_are_read_again_when_they_change_and_bad_ones_are_not_taken() {
 async fn a_file_that_cannot_be_used_is_an_error_at_the_start() {
     let (folder, signer) = (Folder::new("start"), Signer::ed25519("one"));
     let good = settings(&folder, &signer);
-    let said = |settings: &AuthSettings| Auth::open(settings, &Shutdown::new()).unwrap_err().to_string();
+    let said =
+        |settings: &AuthSettings| Auth::open(settings, &Troubles::default(), &Shutdown::new()).unwrap_err().to_string();
     let missing = AuthSettings { policy: Some(folder.0.join("none.toml")), ..good.clone() };
     assert!(said(&missing).starts_with("cannot read auth.policy"));
     let bad = AuthSettings { jwks: Some(folder.write("bad.json", "{}")), ..good.clone() };
@@ -212,7 +218,8 @@ async fn a_file_that_cannot_be_used_is_an_error_at_the_start() {
 #[tokio::test]
 async fn a_client_above_its_rates_is_refused_with_when_to_come_back() {
     let rates = Rates { calls_per_s: 2, streams: 1, elements_per_s: 1000, ..Rates::default() };
-    let auth = Auth::open(&AuthSettings { rates, ..AuthSettings::default() }, &Shutdown::new()).unwrap();
+    let auth =
+        Auth::open(&AuthSettings { rates, ..AuthSettings::default() }, &Troubles::default(), &Shutdown::new()).unwrap();
     let watch = "/dovetail.v1.MatchService/WatchMatches";
     let stream = auth.admit(&HeaderMap::new(), Some(&mut caller()), watch).unwrap();
     let second = auth.admit(&HeaderMap::new(), Some(&mut caller()), watch).unwrap_err();

@@ -16,6 +16,7 @@ use super::{
     messages::{CutPart, CutReader, Event, Look, OwnedBy},
 };
 use crate::{
+    auth::{Access, audit::What},
     convert::{self, Filling},
     crash, pb,
     pb::{
@@ -222,9 +223,11 @@ fn split_cut(cut: SliceCut) -> impl Iterator<Item = pb::CutPart> {
 impl OperateService for Service {
     async fn accept_clock(
         &self,
-        _: Request<pb::AcceptClockRequest>,
+        request: Request<pb::AcceptClockRequest>,
     ) -> Result<Response<pb::AcceptClockResponse>, Status> {
+        let access = Access::of(request.extensions());
         let (ahead_ms, event_ms) = self.node.ask(|reply| Event::AcceptClock { reply }).await?;
+        access.tell(What::ClockAccepted, |line| line.ahead_ms(ahead_ms));
         Ok(Response::new(pb::AcceptClockResponse { ahead_ms, event_ms }))
     }
 }

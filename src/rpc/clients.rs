@@ -164,6 +164,7 @@ pub fn inspect(identity: &Identity, addresses: &Addresses, ring: &Ring, started_
         ring: (0..).zip(shares).map(|(shard, permille)| pb::RingShare { shard, permille }).collect(),
         state: None,
         nodes: addresses.all().map(node).collect(),
+        troubles: identity.troubles.pb(),
     }
 }
 

@@ -32,7 +32,7 @@ use tonic::{
 use tower::{Layer, Service};
 
 use super::{
-    AnswerRoom, Caller, Fault, Identity, NodeCall, Reason, RunError,
+    AnswerRoom, Caller, Fault, Identity, NodeCall, Reason, RunError, Troubles,
     connections::{Bounds, Connections, OpenCall, QuietCall},
     intake::{Form, Intake},
     known::Known,
@@ -108,6 +108,8 @@ pub struct Edge(Arc<Shared>);
 struct Shared {
     /// Who may do what.
     auth: Auth,
+    /// What is wrong with the node.
+    troubles: Troubles,
     role: Role,
     /// `matcher 1 of cluster "c"`.
     here: String,
@@ -165,7 +167,8 @@ impl Edge {
         let (role, index, name) = (identity.role, identity.index, &identity.cluster.name);
         let proving = node.tls.as_ref().filter(|tls| tls.files.ca.is_some()).map(|_| name.clone());
         Ok(Edge(Arc::new(Shared {
-            auth: Auth::open(&node.auth, stop)?,
+            auth: Auth::open(&node.auth, &identity.troubles, stop)?,
+            troubles: identity.troubles.clone(),
             role,
             here: format!("{role} {index} of cluster {name:?}"),
             index,
@@ -187,6 +190,11 @@ impl Edge {
     /// The role whose services are let through.
     pub(super) fn role(&self) -> Role {
         self.0.role
+    }
+
+    /// What is wrong with the node.
+    pub(super) fn troubles(&self) -> Troubles {
+        self.0.troubles.clone()
     }
 
     /// The connections of the node.
@@ -603,6 +611,7 @@ mod tests {
             message_bytes_max: 1 << 20,
             call_bytes_max: CALL_BYTES_MAX,
             submit_idle: None,
+            troubles: Troubles::default(),
             connections: Connections::new(Bounds { node: 9, address: 9, process: 9 }, Known::default(), None),
             open: TaskTracker::new(),
             quiet: Shutdown::new(),

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tonic::{Request, Status, metadata::MetadataValue};
 
-use super::{Caller, ECHO_BYTES_MAX, Fault, Reason, cut};
+use super::{Caller, ECHO_BYTES_MAX, Fault, Reason, Troubles, cut};
 use crate::{
     pb::{self, candidates_service_server, decisions_service_server, feed_service_server, node_service_server},
     settings::{ClusterSettings, Role},
@@ -136,6 +136,8 @@ pub struct Identity {
     log_id: Arc<Mutex<String>>,
     /// Whom it refused last, and why: told once.
     refused: Arc<Mutex<String>>,
+    /// What is wrong with it.
+    pub troubles: Troubles,
 }
 
 impl Identity {
@@ -143,7 +145,8 @@ impl Identity {
     #[must_use]
     pub fn new(cluster: ClusterSettings, role: Role, index: u32) -> Identity {
         let instance = getrandom::u64().unwrap_or_default();
-        Identity { cluster, role, index, instance, log_id: Arc::default(), refused: Arc::default() }
+        let (log_id, refused, troubles) = Default::default();
+        Identity { cluster, role, index, instance, log_id, refused, troubles }
     }
 
     /// From now on this node's state comes from this log; empty for none.

@@ -150,7 +150,7 @@ impl Listener {
     /// When the server fails.
     pub async fn serve(self, routes: Routes, edge: Edge, stop: Shutdown, limits: &Limits) -> Result<(), RunError> {
         if let Some(tls) = self.tls.clone() {
-            tokio::spawn(tls.watch(stop.clone()));
+            tokio::spawn(tls.watch(edge.troubles(), stop.clone()));
         }
         let connections = accept(self.listeners, edge.connections(), HANDSHAKE_MAX, self.tls);
         tokio::spawn(edge.connections().nodes().look_up(stop.clone()));

@@ -217,8 +217,8 @@ async fn files_that_change_while_a_node_runs_are_read_once_they_stay_as_they_are
     let own = folder.write("m", &authority.node(&node, &[], YEAR).unwrap());
     let tls = Tls::load(settings(Some(own), &ca, ClientAuth::Optional), Some(node.clone())).unwrap();
     let first = tls.own().unwrap();
-    let stop = Shutdown::new();
-    let watch = tokio::spawn(tls.clone().watch(stop.clone()));
+    let (stop, troubles) = (Shutdown::new(), Troubles::default());
+    let watch = tokio::spawn(tls.clone().watch(troubles.clone(), stop.clone()));
     folder.write("m", &authority.node(&node, &["new.example".to_owned()], YEAR).unwrap());
     let changed = async {
         while tls.own().unwrap() == first {
@@ -227,6 +227,27 @@ async fn files_that_change_while_a_node_runs_are_read_once_they_stay_as_they_are
     };
     tokio::time::timeout(Duration::from_secs(30), changed).await.unwrap();
     assert!(tls.own().unwrap().hosts.contains(&"new.example".to_owned()));
+    folder.write("m", &authority.node(&node, &[], Validity(Duration::from_secs(13 * 86_400))).unwrap());
+    let wrong = |kind: &'static str| {
+        let troubles = troubles.clone();
+        let there = async move {
+            while !troubles.pb().iter().any(|trouble| trouble.kind == kind) {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(30), there)
+    };
+    wrong("certificate_expires").await.unwrap();
+    let strange = name(Role::Matcher, 7);
+    folder.write("m", &authority.node(&strange, &[], YEAR).unwrap());
+    wrong("file_refused").await.unwrap();
+    folder.write("m", &authority.node(&node, &[], YEAR).unwrap());
+    let mended = async {
+        while !troubles.pb().is_empty() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), mended).await.unwrap();
     stop.give();
     watch.await.unwrap();
 }

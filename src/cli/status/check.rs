@@ -77,6 +77,15 @@ pub(super) fn findings(nodes: &[Asked]) -> Vec<Finding> {
             None if now_ms.saturating_sub(answer.started_ms) < STARTING_MS => {}
             None => found("not_serving", "has no state yet: it waits for the balancer".to_owned()),
         }
+        for trouble in &answer.troubles {
+            let kind = match trouble.kind.as_str() {
+                "file_refused" => "file_refused",
+                "certificate_expires" => "certificate_expires",
+                // Of a newer node.
+                _ => "trouble",
+            };
+            found(kind, format!("{}: {}", trouble.about, trouble.text));
+        }
         for link in answer.links.iter().filter(|link| !link.connected && link.down_ms >= DOWN_MS) {
             let peer = format!("{} {} ({})", role_name(link.role()), link.index, link.address);
             let down = duration::format_ms(link.down_ms / 1000 * 1000);
@@ -171,6 +180,28 @@ mod tests {
             &[
                 "disk_full: balancer 0: the disk is full: submissions are refused until there is room",
                 "checkpoint_failing: balancer 0: the last checkpoint was not made: no room",
+            ],
+        );
+    }
+
+    #[test]
+    fn files_that_are_refused_and_certificates_that_expire_are_found() {
+        let trouble = |kind: &str, about: &str, text: &str| pb::Trouble {
+            kind: kind.to_owned(),
+            about: about.to_owned(),
+            text: text.to_owned(),
+            since_ms: 7,
+        };
+        let expires = trouble("certificate_expires", "tls.cert", "the certificate is good until tomorrow");
+        let refused =
+            trouble("file_refused", "auth.policy", "/p is not taken, and what was read before stays: no role");
+        let troubles = vec![expires, refused, trouble("from_the_future", "x", "y")];
+        check(
+            &[asked(Role::Matcher, 1, |answer| answer.troubles = troubles)],
+            &[
+                "certificate_expires: matcher 1: tls.cert: the certificate is good until tomorrow",
+                "file_refused: matcher 1: auth.policy: /p is not taken, and what was read before stays: no role",
+                "trouble: matcher 1: x: y",
             ],
         );
     }

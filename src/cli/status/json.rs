@@ -18,6 +18,7 @@ pub(super) fn node(server: &str, node: &pb::InspectResponse) -> Value {
         "started_ms": node.started_ms,
         "links": node.links.iter().map(link).collect::<Vec<_>>(),
         "nodes": node.nodes.iter().map(address).collect::<Vec<_>>(),
+        "troubles": node.troubles.iter().map(trouble).collect::<Vec<_>>(),
         "ring": node.ring.iter().map(|s| json!({ "shard": s.shard, "permille": s.permille })).collect::<Vec<_>>(),
     });
     let state = match &node.state {
@@ -44,6 +45,10 @@ fn link(link: &pb::PeerLink) -> Value {
         "reconnects": link.reconnects,
         "down_ms": link.down_ms,
     })
+}
+
+fn trouble(trouble: &pb::Trouble) -> Value {
+    json!({ "kind": trouble.kind, "about": trouble.about, "text": trouble.text, "since_ms": trouble.since_ms })
 }
 
 fn address(node: &pb::NodeAddress) -> Value {

@@ -26,6 +26,11 @@ pub(super) fn describe(server: &str, node: &pb::InspectResponse, now_ms: u64) ->
         printable(&node.settings),
         node.settings_digest
     );
+    for trouble in &node.troubles {
+        let since = duration::format_ms(now_ms.saturating_sub(trouble.since_ms) / 1000 * 1000);
+        let (about, said) = (printable(&trouble.about), printable(&trouble.text));
+        let _ = writeln!(text, "  {}: {about}: {said} (for {since})", printable(&trouble.kind));
+    }
     match &node.state {
         None => {}
         Some(State::Balancer(state)) => balancer(&mut text, state),
@@ -247,6 +252,7 @@ mod tests {
 
     fn node() -> pb::InspectResponse {
         pb::InspectResponse {
+            troubles: Vec::new(),
             role: Role::Balancer.into(),
             index: 0,
             cluster: "c".to_owned(),
