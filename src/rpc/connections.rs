@@ -10,7 +10,7 @@
 //! One connection more than there may be takes the place of one without an open call: of those that never made one, that which has been
 //! there longest, or else, of strangers first, that which has been idle longest. Without such a one it is closed at once.
 //! Invariants: C1 no more than the bounds are open, the file descriptors of the process included; C2 a connection with an open call is
-//! never closed here; C3 a client at its own bound only takes its own places; C4 those that made calls are no more than the places that
+//! never closed for another; C3 a client at its own bound only takes its own places; C4 those that made calls are no more than the places that
 //! are not kept for others.
 
 use std::{
@@ -388,6 +388,13 @@ impl Connections {
             open.calls += 1;
         }
         Ok(OpenCall { connections: self.clone(), number })
+    }
+
+    /// Closes a connection, whatever is open on it.
+    pub(super) fn close(&self, number: u64) {
+        if let Some(open) = self.table().open.get(&number) {
+            open.close.cancel();
+        }
     }
 
     /// Notes a call that keeps nobody from closing the connection for another, until it is dropped: one that anybody may make, for as

@@ -36,6 +36,7 @@ use super::{
     connections::{Bounds, Connections, OpenCall, QuietCall},
     intake::{Form, Intake},
     known::Known,
+    room::UNREAD_MAX,
     shares::{Share, Shares},
 };
 use crate::{
@@ -397,6 +398,8 @@ impl Service<Request<Body>> for Edged {
             request.extensions_mut().insert(caller);
         }
         let deadline = timeout(request.headers()).map(|timeout| (timeout, Instant::now() + ahead(timeout)));
+        let number = caller.as_ref().map(|caller| caller.connection.number);
+        let connections = self.shared.connections.clone();
         let request = request.map(|body| self.shared.intake.receive(body, form, caller));
         let request = match &quiet {
             None => request,
@@ -417,7 +420,15 @@ impl Service<Request<Body>> for Edged {
             }
             let (mut parts, body) = response.into_parts();
             let body = match parts.extensions.remove::<AnswerRoom>() {
-                Some(room) => room.hold(body).await,
+                Some(room) => {
+                    if let Some(number) = number {
+                        room.by(UNREAD_MAX, move || {
+                            tracing::warn!(connection = number, "a connection is closed: its client does not read");
+                            connections.close(number);
+                        });
+                    }
+                    room.hold(body).await
+                }
                 None => body,
             };
             Ok(Response::from_parts(parts, body).map(|body| {

@@ -3,7 +3,9 @@
 //! A client may ask for many answers of megabytes on one connection and read none. So room is taken before an answer is made; the answer
 //! is encoded at once, since it is smaller then, and its room is given back with its last byte that was written to the connection.
 //! Who finds no room waits as long as others come and go; once nothing moves, waiting is of no use. A client has a share of its own.
-//! Invariant: R1 the answers that were made and are not written yet take no more than the bound.
+//! Whoever has not read an answer in time never will: its connection is closed.
+//! Invariants: R1 the answers that were made and are not written yet take no more than the bound; R2 none takes it for longer than
+//! [`UNREAD_MAX`].
 
 use std::{
     collections::VecDeque,
@@ -19,12 +21,17 @@ use std::{
 use bytes::Bytes;
 use http_body::Frame;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 use tonic::{Response, Status, body::Body};
 
 use super::{Caller, Share, Shares, Spent};
 
 /// How long nothing moves before those who wait are sent away.
 const STUCK: Duration = Duration::from_secs(3);
+
+/// Longest time that a client may take to read an answer. Then its connection is closed: there is no other way to take back what the
+/// connection has.
+pub(super) const UNREAD_MAX: Duration = Duration::from_secs(300);
 
 /// Room for so many bytes of answers. Clones are of the same.
 #[derive(Clone, Debug)]
@@ -72,7 +79,7 @@ impl Answers {
                 Ok(share) => {
                     self.moved.now();
                     let (share, moved) = (Mutex::new(share), Arc::clone(&self.moved));
-                    return Ok(AnswerRoom(Arc::new(Held { share, moved })));
+                    return Ok(AnswerRoom(Arc::new(Held { share, moved, gone: CancellationToken::new() })));
                 }
                 Err(spent) => spent,
             };
@@ -92,11 +99,14 @@ pub struct AnswerRoom(Arc<Held>);
 struct Held {
     share: Mutex<Share>,
     moved: Arc<Moved>,
+    /// Given when all of it is given back.
+    gone: CancellationToken,
 }
 
 impl Drop for Held {
     fn drop(&mut self) {
         self.moved.now();
+        self.gone.cancel();
     }
 }
 
@@ -113,6 +123,17 @@ impl AnswerRoom {
     fn keep(&self, bytes: usize) {
         self.0.share.lock().unwrap_or_else(PoisonError::into_inner).keep(bytes);
         self.0.moved.now();
+    }
+
+    /// Does something when the room is not given back in time.
+    pub(super) fn by(&self, unread_max: Duration, late: impl FnOnce() + Send + 'static) {
+        let (held, gone) = (Arc::downgrade(&self.0), self.0.gone.clone());
+        tokio::spawn(async move {
+            let in_time = tokio::time::timeout(unread_max, gone.cancelled()).await.is_ok();
+            if !in_time && held.strong_count() > 0 {
+                late();
+            }
+        });
     }
 
     /// Encodes an answer, whose bytes keep the room.
@@ -186,6 +207,23 @@ mod tests {
         assert_eq!(free(), 94, "some of it is not written");
         drop(part);
         assert_eq!(free(), 100);
+    }
+
+    #[tokio::test]
+    async fn who_does_not_read_an_answer_in_time_is_told_of_and_who_does_is_not() {
+        let answers = Answers::new(100, 100);
+        let (late, mut is_late) = tokio::sync::mpsc::channel(2);
+        let tell = |name| {
+            let late = late.clone();
+            move || _ = late.try_send(name)
+        };
+        let (read, unread) = (answers.room(None, 10).await.unwrap(), answers.room(None, 10).await.unwrap());
+        read.by(Duration::from_secs(3_600), tell("read"));
+        unread.by(Duration::from_millis(20), tell("unread"));
+        drop(read);
+        assert_eq!(is_late.recv().await, Some("unread"));
+        drop((unread, late));
+        assert_eq!(is_late.recv().await, None, "nobody waits for what was read");
     }
 
     #[tokio::test]
