@@ -933,6 +933,7 @@ impl Engine {
             Found::Waiting { element, entry, .. } => Explaining::Waiting {
                 pool: self.ledger.pool(entry.pool).pool.clone(),
                 element,
+                search_cost: self.ledger.search_cost(entry.pool, || Row::clone(&entry.row)),
                 entry,
                 time_ms: self.sequencer.time_at(self.clock.last_ms()),
             },
@@ -1004,6 +1005,7 @@ impl Engine {
         let count = |summary: PoolSummary| pb::PoolCount {
             pool: summary.definition.name.clone(),
             waiting: summary.counts.waiting,
+            waiting_bytes: summary.counts.waiting_bytes,
             // The rest is the matchers' to tell.
             ..Default::default()
         };
@@ -1016,6 +1018,7 @@ impl Engine {
             pools: self.ledger.pools().map(PoolSummary::of).map(count).collect(),
             log_id: self.log_id.clone(),
             waiting: self.ledger.waiting() as u64,
+            waiting_bytes: self.ledger.waiting_bytes(),
             // The service counts its own streams.
             client_streams: 0,
             shards: Vec::new(),

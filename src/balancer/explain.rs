@@ -41,7 +41,7 @@ pub(super) async fn explain(
     let room = node.answer_room(caller.as_ref()).await?;
     let asked = name.clone();
     match node.ask(|reply| Event::Explain { element: asked, reply }).await? {
-        Explaining::Waiting { pool, element, entry, time_ms } => {
+        Explaining::Waiting { pool, element, entry, time_ms, search_cost } => {
             let scope = access.may_of(Verb::Read, &pool.definition.name, &entry.owner)?;
             let explainer = Explainer::new(pool.clone(), entry.waiting(element), time_ms, nearest);
             let searches_at_ms = explainer.searches_at_ms();
@@ -53,6 +53,7 @@ pub(super) async fn explain(
             }
             response.element = Some(clients::waiting(element, &pool.definition, &entry));
             response.time_ms = time_ms;
+            response.search_cost = search_cost;
             response.searches_at_ms = searches_at_ms.unwrap_or_default();
             Ok(room.of(response))
         }

@@ -272,7 +272,7 @@ pub(crate) enum Found {
 #[derive(Debug)]
 pub(crate) enum Explaining {
     /// It waits, at this time in milliseconds.
-    Waiting { pool: Pool, element: ElementId, entry: Box<Entry>, time_ms: u64 },
+    Waiting { pool: Pool, element: ElementId, entry: Box<Entry>, time_ms: u64, search_cost: u64 },
     /// It does not, or is not known.
     Not(Found),
 }

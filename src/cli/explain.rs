@@ -73,6 +73,10 @@ fn describe(explained: &pb::ExplainResponse) -> String {
     if explained.rule_errors > 0 {
         let _ = writeln!(text, "  with {} the rule is an error, which is no match", thousands(explained.rule_errors));
     }
+    if explained.search_cost > 0 {
+        let cost = thousands(explained.search_cost);
+        let _ = writeln!(text, "  one search costs up to {cost} units in a slice, by what waits now");
+    }
     nearest(&mut text, explained);
     let within = |at_ms: u64| duration::format_ms(at_ms.saturating_sub(explained.time_ms));
     match explained.searches_at_ms {
@@ -118,6 +122,8 @@ struct WaitingJson<'a> {
     conjuncts: Vec<ConjunctJson<'a>>,
     rule_errors: u64,
     acceptable: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    search_cost: Option<u64>,
     nearest: Vec<NearMissJson<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     searches_at_ms: Option<u64>,
@@ -196,6 +202,7 @@ impl<'a> From<&'a pb::ExplainResponse> for WaitingJson<'a> {
             conjuncts: explained.conjuncts.iter().map(conjunct).collect(),
             rule_errors: explained.rule_errors,
             acceptable: explained.acceptable,
+            search_cost: set(explained.search_cost),
             nearest: explained.nearest.iter().map(miss).collect(),
             searches_at_ms: set(explained.searches_at_ms),
             prospect: explained.prospect.as_ref().map(prospect),
@@ -257,6 +264,14 @@ searches again in 2s600ms
 first match in sight: bob (9) in 1s600ms
 ";
         assert_eq!(describe(&explained()), expected);
+    }
+
+    #[test]
+    fn what_a_search_costs_is_said_where_it_may_be_much() {
+        let costly = pb::ExplainResponse { search_cost: 7_960_000, ..explained() };
+        let said = "  one search costs up to 7,960,000 units in a slice, by what waits now\n";
+        assert!(describe(&costly).contains(said) && !describe(&explained()).contains("units"));
+        assert_eq!(serde_json::to_value(ExplainJson::from(&costly)).unwrap()["search_cost"], 7_960_000);
     }
 
     #[test]

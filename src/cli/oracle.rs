@@ -23,7 +23,7 @@ use super::table::printable;
 use crate::{convert, pb};
 
 /// A balancer's bounds, as they are by default.
-const LIMITS: LedgerLimits = LedgerLimits {
+pub(super) const LIMITS: LedgerLimits = LedgerLimits {
     waiting_max: 10_000_000,
     waiting_total_max: 50_000_000,
     waiting_bytes_max: u64::MAX,

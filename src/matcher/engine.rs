@@ -394,6 +394,8 @@ fn pool_count(pool: SlicePoolStats<'_>) -> pb::PoolCount {
         waiting: hot.waiting as u64,
     };
     pb::PoolCount {
+        // The balancer's to tell.
+        waiting_bytes: 0,
         pool: pool.name.to_owned(),
         waiting: pool.waiting as u64,
         rule_errors: pool.rule_errors,

@@ -75,6 +75,7 @@ fn balancer(state: &pb::BalancerState) -> Value {
         "pools": pools(&state.pools),
         "log_id": state.log_id,
         "waiting": state.waiting,
+        "waiting_bytes": state.waiting_bytes,
         "client_streams": state.client_streams,
         "shards": shards(&state.shards),
         "held": state.held,
@@ -150,6 +151,10 @@ fn pools(pools: &[pb::PoolCount]) -> Vec<Value> {
     let hot = |hot: &pb::HotKey| json!({ "key": hot.key, "searches_permille": hot.searches_permille, "waiting": hot.waiting });
     let pool = |pool: &pb::PoolCount| {
         let mut object = json!({ "pool": pool.pool, "waiting": pool.waiting, "rule_errors": pool.rule_errors });
+        // Only the balancer tells.
+        if pool.waiting_bytes > 0 {
+            object["waiting_bytes"] = pool.waiting_bytes.into();
+        }
         // Only matchers tell.
         if !pool.split.is_empty() {
             object["split"] = pool.split.as_str().into();

@@ -62,6 +62,9 @@ fn balancer(text: &mut String, state: &pb::BalancerState) {
         state.client_streams,
         printable(&state.log_id)
     );
+    if state.waiting_bytes > 0 {
+        let _ = writeln!(text, "  those that wait take {} KiB", thousands(state.waiting_bytes.div_ceil(1024)));
+    }
     let still = notices::still(state);
     for node in state.awaited.iter().filter(|_| still.is_none()) {
         let _ = writeln!(text, "  decisions will wait for {} if an event concerns it", notices::awaited(node));
@@ -96,9 +99,10 @@ fn balancer(text: &mut String, state: &pb::BalancerState) {
         on_disk(text, stored);
     }
     if !state.pools.is_empty() {
-        let mut table = Table::new(&["pool", ">waiting"]);
+        let mut table = Table::new(&["pool", ">waiting", ">KiB"]);
         for pool in &state.pools {
-            table.row([pool.pool.clone(), thousands(pool.waiting)]);
+            let kib = thousands(pool.waiting_bytes.div_ceil(1024));
+            table.row([pool.pool.clone(), thousands(pool.waiting), kib]);
         }
         text.push_str(&table.render(2));
     }
@@ -281,9 +285,15 @@ mod tests {
                 durable: 1990,
                 decided: 9,
                 stable: 8,
-                pools: vec![pb::PoolCount { pool: "duel".to_owned(), waiting: 5, ..Default::default() }],
+                pools: vec![pb::PoolCount {
+                    pool: "duel".to_owned(),
+                    waiting: 5,
+                    waiting_bytes: 1_500,
+                    ..Default::default()
+                }],
                 log_id: "ab".to_owned(),
                 waiting: 5,
+                waiting_bytes: 1_500,
                 client_streams: 1,
                 shards: vec![pb::ShardMark { shard: 0, decided: 9 }],
                 stored: Some(pb::StoredState {
@@ -322,14 +332,15 @@ balancer 0 at http://b:1, build 0.1.0, up 1m30s since 1970-01-01 00:00:01.000 UT
   cluster \"c\" (digest 00000000000000ff)
   assigned 2000, durable 1990, decided 9, stable 8
   5 waiting, 1,991 in flight, 1 client streams, log ab
+  those that wait take 2 KiB
   decisions wait for gatherer 1 (http://g:1, down for 40s)
   searches under way cost up to 67,108,864 units a slice; elements of their pools have waited 1,200 times
   3 requests held until what they depend on is decided, the first for 1.5s
   event time is 2.0s ahead of the wall clock, which was set back
   checkpoint at 7 (2,930 KiB), log after 5 (2 KiB), results after 0 (1 KiB)
   the disk is full: submissions are refused until there is room
-  pool  waiting
-  duel        5
+  pool  waiting  KiB
+  duel        5    2
   shards decided: g0 9
   reads      of          address     state     cursor    lag  reconnects  last error
   decisions  gatherer 1  http://g:1  down 40s       9  1,234           2  refused

@@ -181,6 +181,16 @@ impl Searched {
     }
 }
 
+/// What the rule of a pool costs on one pair whose values are as long as may be, and how many elements may wait for that (of one key,
+/// where the pool is split by key): none where more may wait anyway.
+#[must_use]
+pub fn search_bound(pool: &Pool, limits: &LedgerLimits) -> Option<(u64, u64)> {
+    let searched = Searched::new(pool, limits);
+    let units = searched.units_with(pool, &vec![Longest::CAPS; pool.schema.len()]);
+    let (units, most) = Searched { units, ..searched }.bound(limits)?;
+    (most < super::admit::bound(pool.definition.waiting_max, limits.waiting_max)).then_some((units, most))
+}
+
 impl PoolEntry {
     /// An element was let in; it does not count as waiting yet.
     pub(super) fn arrived(&mut self, batch: &Batch, row: usize) {
