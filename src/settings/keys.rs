@@ -265,14 +265,14 @@ pub const SETTINGS: &[Setting] = &[
     count(
         "limits.pools_prefix_max",
         "pools-prefix-max",
-        "2500",
+        "3000",
         (1, 10_000),
         "Most pools whose names have one prefix (up to the first dot, or else digit, - or _); more are refused",
     ),
     count(
         "limits.pools_client_max",
         "pools-client-max",
-        "2500",
+        "3300",
         (1, 10_000),
         "Most pools that are there and that one client has defined since the balancer started; more are refused",
     ),
