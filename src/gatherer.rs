@@ -1,7 +1,8 @@
-//! A gatherer node: its machine ([`dovetail_node::Gatherer`]) in a task of its own, tasks that read every matcher and every other
-//! shard, and the service of its decisions.
+//! A gatherer node: its machine ([`dovetail_node::Gatherer`]) in a task of its own, tasks that read every matcher and
+//! every other shard, and the service of its decisions.
 //!
-//! Keeps no disk. A session begins at the balancer's cut; whatever goes wrong in it, the next one begins at a cut again.
+//! Keeps no disk. A session begins at the balancer's cut; whatever goes wrong in it, the next one begins at a cut
+//! again.
 
 mod engine;
 mod links;
@@ -100,8 +101,8 @@ async fn read_cut(node: &Node, link: &Link, session: &Shutdown) -> Option<CutAns
     .await
 }
 
-/// Tells the machine of the balancer's log and cut again and again, until told to stop: what this session knows may be of no use any
-/// more.
+/// Tells the machine of the balancer's log and cut again and again, until told to stop: what this session knows may be
+/// of no use any more.
 async fn check(node: &Node, link: &Link, session: &Shutdown, inbox: &Inbox<Event>) {
     loop {
         tokio::select! {

@@ -1,7 +1,8 @@
 //! The task that owns the gatherer's machine: one inbox, no I/O.
 //!
-//! The machine decides ([`dovetail_node::gatherer`]). The engine gives it what comes in, a batch at a time, and does what it wants done:
-//! it hands messages to the streams that are served, steps to the tasks that read, and lets what is held back linger.
+//! The machine decides ([`dovetail_node::gatherer`]). The engine gives it what comes in, a batch at a time, and does
+//! what it wants done: it hands messages to the streams that are served, steps to the tasks that read, and lets what is
+//! held back linger.
 
 use std::{
     collections::BTreeMap,

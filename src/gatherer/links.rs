@@ -1,4 +1,5 @@
-//! What a gatherer reads: a task for each matcher and for each other shard. They dial, decode, and do the steps that the machine says.
+//! What a gatherer reads: a task for each matcher and for each other shard. They dial, decode, and do the steps that
+//! the machine says.
 
 use std::{convert::Infallible, sync::Arc};
 

@@ -10,8 +10,8 @@ use crate::{
 /// What a machine wants done, in this order. `M` is what it sends to those who read it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action<M> {
-    /// Send a message to the reader of a stream. When there is no room for it, the stream ends and the machine is told (`on_lost`):
-    /// no message may be left out of a stream that goes on.
+    /// Send a message to the reader of a stream. When there is no room for it, the stream ends and the machine is told
+    /// (`on_lost`): no message may be left out of a stream that goes on.
     Send {
         /// The stream.
         to: StreamId,
@@ -23,7 +23,8 @@ pub enum Action<M> {
         /// The stream.
         stream: StreamId,
     },
-    /// A subscription of this node takes its next step. Each is the answer to one input about the link, and comes at once.
+    /// A subscription of this node takes its next step. Each is the answer to one input about the link, and comes at
+    /// once.
     Link {
         /// The subscription.
         link: LinkId,
@@ -41,7 +42,8 @@ pub enum Action<M> {
 pub enum Step {
     /// Ask for the stream, and give the hello to the machine.
     Subscribe(Request),
-    /// Ask the balancer's store for retirements, and give them to the machine. What comes on the stream meanwhile stays there.
+    /// Ask the balancer's store for retirements, and give them to the machine. What comes on the stream meanwhile stays
+    /// there.
     Fetch(Fetch),
     /// Read what follows the hello.
     Read,
@@ -61,7 +63,8 @@ pub enum Request {
     Candidates {
         /// For this shard.
         shard: ShardId,
-        /// The lowest `known` that the shard can take: what retired above it, and it does not know, is still in the store (R8).
+        /// The lowest `known` that the shard can take: what retired above it, and it does not know, is still in the
+        /// store (R8).
         known_min: EventId,
         /// One for each slice of the matcher.
         cursors: Cursors,

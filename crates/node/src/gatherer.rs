@@ -1,7 +1,7 @@
 //! A gatherer: one shard, what it reads of every matcher and of every other shard, and who reads its decisions.
 //!
-//! A session begins at the balancer's cut, with nothing undecided. It ends ([`SessionEnd`]) when it cannot go on; the next one begins
-//! at a cut again. There is no state to repair.
+//! A session begins at the balancer's cut, with nothing undecided. It ends ([`SessionEnd`]) when it cannot go on; the
+//! next one begins at a cut again. There is no state to repair.
 //!
 //! | rule | where |
 //! |---|---|
@@ -177,7 +177,7 @@ impl Gatherer {
 
     /// A peer answered: it no longer keeps what is at or below `floor`.
     pub fn on_decisions_hello(&mut self, peer: ShardId, floor: EventId, out: &mut Vec<GathererAction>) {
-        let () = *self.peers[peer.0 as usize].asked();
+        _ = self.peers[peer.0 as usize].asked();
         let fetch = self.shard.on_peer_subscribed(peer, floor).filter(|_| !self.planted.is(Bug::PeerFloorIgnored));
         let step = fetch.map_or(Step::Read, Step::Fetch);
         self.peers[peer.0 as usize] = Handshake::after(&step);
@@ -242,8 +242,8 @@ impl Gatherer {
         Err(SessionEnd::Refused { after: fetch.after, through: fetch.through })
     }
 
-    /// A node subscribes to the decisions, in place of what it had, and knows the watermark as `after`. First it gets a hello and what its
-    /// cursor does not cover.
+    /// A node subscribes to the decisions, in place of what it had, and knows the watermark as `after`. First it gets a
+    /// hello and what its cursor does not cover.
     pub fn on_subscribe(&mut self, stream: StreamId, node: NodeId, after: EventId, out: &mut Vec<GathererAction>) {
         // What is not sent yet is in the backlog, and would come twice.
         self.publish(out);
@@ -281,8 +281,8 @@ impl Gatherer {
 
     /// It is time to see whether what this session knows is still of use.
     pub fn on_check(&mut self, out: &mut Vec<GathererAction>) {
-        // Before the cut is asked for: the cut only moves on, and what was forgotten by now was below it. The other way around, both
-        // may have moved on in between.
+        // Before the cut is asked for: the cut only moves on, and what was forgotten by now was below it. The other way
+        // around, both may have moved on in between.
         self.asked_cut = Some(self.shard.floor());
         out.push(Action::AskCut);
     }
@@ -301,7 +301,8 @@ impl Gatherer {
         }
     }
 
-    /// What its frames must know (R8): whatever it has not forgotten it need not fetch, and the rest was stored when it began.
+    /// What its frames must know (R8): whatever it has not forgotten it need not fetch, and the rest was stored when it
+    /// began.
     fn known_min(&self) -> EventId {
         if self.planted.is(Bug::StaleCandidatesServed) || self.planted.is(Bug::RefusedGoesOn) {
             return EventId::ZERO;

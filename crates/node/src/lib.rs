@@ -1,10 +1,11 @@
-//! What connects the state machines of [`dovetail_core`]: one machine for each role, which the server, the simulator and the model
-//! drive alike.
+//! What connects the state machines of [`dovetail_core`]: one machine for each role, which the server, the simulator
+//! and the model drive alike.
 //!
-//! A machine decides everything that the protocol says about streams: which cursors to subscribe from, what to fetch before the first
-//! frame is read, what a reader is sent and when, when a session has to begin anew. Inputs are messages, ends of streams, what was
-//! fetched, and timers; what it wants done is plain data ([`Action`]) in the caller's buffer. It has no clock, no socket and no task,
-//! knows no protobuf and no tokio: a shell decodes messages, gives them to the machine, does what the machine says, and bounds its queues.
+//! A machine decides everything that the protocol says about streams: which cursors to subscribe from, what to fetch
+//! before the first frame is read, what a reader is sent and when, when a session has to begin anew. Inputs are
+//! messages, ends of streams, what was fetched, and timers; what it wants done is plain data ([`Action`]) in the
+//! caller's buffer. It has no clock, no socket and no task, knows no protobuf and no tokio: a shell decodes messages,
+//! gives them to the machine, does what the machine says, and bounds its queues.
 //!
 //! | module | what it is |
 //! |---|---|

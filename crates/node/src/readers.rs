@@ -1,9 +1,9 @@
 //! Who subscribed to a node, and what each is sent next.
 //!
-//! What came of a batch of inputs goes to each reader as one message, and only once the reader can do something with it: until then it
-//! is held back, and merged with what comes. What nobody waits for goes with the next message, or by itself after a short while.
-//! Invariants: node.O1 a reader gets what is its own in order, and everything of it; node.O2 while something is held back, a linger is under
-//! way; node.O3 a node has one stream at the most.
+//! What came of a batch of inputs goes to each reader as one message, and only once the reader can do something with
+//! it: until then it is held back, and merged with what comes. What nobody waits for goes with the next message, or by
+//! itself after a short while. Invariants: node.O1 a reader gets what is its own in order, and everything of it;
+//! node.O2 while something is held back, a linger is under way; node.O3 a node has one stream at the most.
 
 use std::collections::BTreeMap;
 

@@ -8,10 +8,10 @@ use dovetail_core::{
 
 use crate::readers::Queue;
 
-/// A matcher's watermark is held back by fewer events than this, and by fewer than half of `list_max`: its lists are hardly longer
-/// for it, and no slice waits for what is held back. Once all events before the one that waits are decided, the last watermark
-/// told is less than this behind it; a slice whose list is too long waits for one that is half of `list_max` behind, and one that
-/// has listed too many candidates for one with 32 full lists in between.
+/// A matcher's watermark is held back by fewer events than this, and by fewer than half of `list_max`: its lists are
+/// hardly longer for it, and no slice waits for what is held back. Once all events before the one that waits are
+/// decided, the last watermark told is less than this behind it; a slice whose list is too long waits for one that is
+/// half of `list_max` behind, and one that has listed too many candidates for one with 32 full lists in between.
 const MATCHER_LAG_MAX: u64 = 16;
 /// Most retirements that wait for the balancer's watermark: with this many they go without it.
 const HELD_MAX: usize = 4096;
@@ -28,8 +28,8 @@ pub enum DecisionMessage {
     Frame(DecisionFrame),
 }
 
-/// What one reader is sent next: the balancer publishes nothing above a watermark, a matcher is in no hurry to forget, and a peer
-/// waits for grants and retirements alone.
+/// What one reader is sent next: the balancer publishes nothing above a watermark, a matcher is in no hurry to forget,
+/// and a peer waits for grants and retirements alone.
 #[derive(Clone, Debug)]
 pub(super) struct Decisions {
     reader: Reader,
@@ -48,8 +48,8 @@ impl Decisions {
         Decisions { reader, told, lag_max, next: DecisionFrame::default(), planted }
     }
 
-    /// Takes the reader's share of what came of a batch: all get retirements and the watermark, peers their grants, the balancer
-    /// what slices settled. Decisions stay in their order, and the last watermark covers them all (R4).
+    /// Takes the reader's share of what came of a batch: all get retirements and the watermark, peers their grants, the
+    /// balancer what slices settled. Decisions stay in their order, and the last watermark covers them all (R4).
     pub(super) fn add(&mut self, effects: &[ShardEffect]) {
         for effect in effects {
             match (effect, self.reader) {

@@ -306,8 +306,7 @@ fn a_peer_gets_grants_and_retirements_at_once_and_its_watermark_with_them() {
     rig.pass(12);
     assert_eq!(rig.publish(), [Action::Linger]);
     let retirements = rig.retire(&[13]);
-    let mut frame = DecisionFrame { retirements, ..watermark(12) };
-    assert_eq!(rig.publish(), [sent(1, frame.clone())]);
+    assert_eq!(rig.publish(), [sent(1, DecisionFrame { retirements, ..watermark(12) })]);
     let [prober, other] = homed(PEER).take(2).collect::<Vec<_>>()[..] else { panic!("there are two") };
     let (anchor, next) = (ElementId(5), ElementId(6));
     let grants =
@@ -315,7 +314,7 @@ fn a_peer_gets_grants_and_retirements_at_once_and_its_watermark_with_them() {
     let to = PEER;
     let effects = grants.map(|grant| dovetail_core::shard::ShardEffect::Grant { to, grant });
     rig.gatherer.effects.extend(effects);
-    frame = DecisionFrame { grants: grants.to_vec(), ..DecisionFrame::default() };
+    let frame = DecisionFrame { grants: grants.to_vec(), ..DecisionFrame::default() };
     assert_eq!(rig.publish(), [sent(1, frame)]);
 }
 

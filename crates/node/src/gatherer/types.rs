@@ -59,7 +59,8 @@ pub enum SessionEnd {
         /// The log of this session.
         was: String,
     },
-    /// The balancer has lost results, as an operator can see: its cut is below what was forgotten here because it was stable.
+    /// The balancer has lost results, as an operator can see: its cut is below what was forgotten here because it was
+    /// stable.
     #[error("the balancer's results end at {cut}, this session has forgotten what is below {floor}")]
     ResultsLost {
         /// The balancer's cut.

@@ -1,7 +1,7 @@
 //! A gatherer: the machine that the server runs, with simulated streams, calls and timers.
 //!
-//! The machine decides; this is what the server's tasks are. What the network and the dice may do to it is here: batches that go at
-//! any time, frames that are parted, backlogs that repeat, and lingers of any length.
+//! The machine decides; this is what the server's tasks are. What the network and the dice may do to it is here:
+//! batches that go at any time, frames that are parted, backlogs that repeat, and lingers of any length.
 
 use std::{collections::BTreeMap, sync::Arc};
 
