@@ -421,12 +421,17 @@ async fn a_client_above_its_rate_is_told_when_to_come_back_and_the_audit_log_say
     let id = guarded.submit("ada", "duel", "a", 1).await.expect("others have their own rates");
     denied(guarded.define("ada", "more").await);
     assert_eq!(guarded.withdraw("root", id).await.unwrap(), pb::WithdrawOutcome::Withdrawn);
+    let mut operate = OperateServiceClient::new(channel(&guarded.cluster.server()));
+    operate.accept_clock(guarded.of("root", pb::AcceptClockRequest {})).await.unwrap();
     let lines = until("the audit log has all of it", async || {
         let text = std::fs::read_to_string(&guarded.audit).ok()?;
         let lines: Vec<serde_json::Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
         let has = |event: &str, who: &str| lines.iter().any(|line| line["event"] == event && line["identity"] == who);
         let all = has("connected", "key:slow") && has("refused", "key:ada") && has("withdrew", "key:root");
-        (all && has("defined", "key:root")).then_some(text)
+        let all = all && has("defined", "key:root") && has("clock-accepted", "key:root");
+        let mut methods = lines.iter().filter_map(|line| line["method"].as_str());
+        assert!(methods.all(|method| method.starts_with("dovetail.v1.") && method.contains('/')), "{text}");
+        all.then_some(text)
     })
     .await;
     let withdrew = lines.lines().find(|line| line.contains("withdrew")).unwrap();
