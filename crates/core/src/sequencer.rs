@@ -4,8 +4,9 @@
 //! writes the log may take it earlier, and does when the disk is idle, so that one element goes at once and a flood goes in
 //! large frames.
 //! Invariants: Q1 ids are strictly increasing and dense; Q2 `time_ms` never decreases, whatever the clock does; Q3 time comes from
-//! [`advance`](Sequencer::advance) alone, and who calls it writes every timer that is due before time passes it
-//! ([`Ledger::advance_time`](crate::ledger::Ledger::advance_time)): nobody is matched who should have expired.
+//! [`advance`](Sequencer::advance) alone, and who calls it writes every timer that is due before time passes it, or lets nobody search
+//! in its pool until it is written ([`Ledger::advance_time`](crate::ledger::Ledger::advance_time)): nobody is matched who should have
+//! expired.
 
 use crate::{Event, EventId, EventKind, Frame, Reach};
 
@@ -86,9 +87,12 @@ impl<E> Sequencer<E> {
         self.assigned
     }
 
-    /// It is `now_ms`: the next frame that is opened has this time, unless an earlier one had a later.
+    /// It is `now_ms`: the next frame that is opened has this time, unless an earlier one had a later. While a frame is open its time
+    /// stays, also for the frame after it until this is called again: what was let in may have to expire in between.
     pub fn advance(&mut self, now_ms: u64) {
-        self.time_ms = self.time_ms.max(now_ms);
+        if self.open.is_none() {
+            self.time_ms = self.time_ms.max(now_ms);
+        }
     }
 
     /// The time of the next event: the open frame's, or that of the one it will open.
