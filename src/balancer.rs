@@ -27,6 +27,7 @@ mod quota;
 mod refusals;
 mod shares;
 mod store;
+mod storms;
 mod submit;
 mod tail;
 mod turns;

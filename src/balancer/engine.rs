@@ -6,7 +6,7 @@
 //! disk is idle, so that one element goes at once and a flood goes in large frames.
 
 use std::{
-    collections::VecDeque,
+    collections::{HashMap, VecDeque},
     sync::{Arc, Weak},
     thread::JoinHandle,
     time::Duration,
@@ -17,7 +17,7 @@ use dovetail_core::{
     batch::{Batch, Run},
     clock::Jump,
     hold::Ticket,
-    ledger::{Admitted, CutElements, Entry, Ledger, Status, Stopped, Timing},
+    ledger::{Admitted, CutElements, Entry, LateDue, Ledger, Status, Stopped, Timing},
     pool::Defaults,
     sequencer::{FrameLimits, Sequencer},
 };
@@ -33,7 +33,7 @@ use super::{
     clock::Clock,
     ease::Hurry,
     frame::{self, PublishedFrame},
-    held::{Admitting, Held, HeldRequests},
+    held::{Admitting, Held, HeldFor, HeldRequests},
     messages::{
         CutPart, CutReader, DefinePoolError, Defined, Disk, DiskFull, DropPoolError, Dropping, ElementName, Event,
         Explaining, Found, Look, POOLS_MAX, PoolSummary, Reply, Request, SelectedPart, WaitingPart, Withdrawing,
@@ -44,6 +44,7 @@ use super::{
     presence::Standing,
     quota::Quotas,
     store::{self, Decided, LogWork, RESULT_BYTES, ResultsWork, Retention, Store},
+    storms::Storms,
     tail::Tail,
     turns::{Turns, Wait, Whose},
     waiters::Waiters,
@@ -62,8 +63,10 @@ const FRAMES_QUEUED: usize = 4;
 const ACKS: usize = 65_536;
 /// Messages handled before the open frame is looked at again.
 const BATCH: usize = 256;
-/// Reprobes and expiries written at a time.
+/// Reprobes and expiries written at a time while time waits for them.
 const TIMERS: usize = 4096;
+/// The same of pools that are late: what others of them cost is known then.
+const LATE_PART: usize = 16;
 /// Withdrawals written at a time of elements whose pools are dropped. What clients ask for goes in between.
 const DROPS: usize = 512;
 /// Elements looked at for one part of a pool's waiting elements.
@@ -170,6 +173,8 @@ pub(crate) struct Engine {
     held: HeldRequests,
     /// Whose searches cost much, and whose turn it is.
     turns: Turns,
+    /// How many timers may be under way.
+    storms: Storms,
     in_flight_max: u64,
     durable: EventId,
     /// Frames on their way to the disk.
@@ -263,6 +268,7 @@ impl Engine {
             next: None,
             held: HeldRequests::new(limits.hold_ms_max),
             turns: Turns::new(),
+            storms: Storms::new(),
             defaults: Defaults {
                 waiting_max: limits.waiting_max as u64,
                 payload_bytes_max: limits.payload_bytes_max as u64,
@@ -371,6 +377,7 @@ impl Engine {
             }
         }
         self.drop_some(timely);
+        self.write_late(timely);
         self.go_on(timely);
         self.release();
         Ok(())
@@ -379,8 +386,58 @@ impl Engine {
     /// Goes on with pools that are being dropped. Half of what may be in flight is left to clients.
     fn drop_some(&mut self, timely: bool) {
         if timely && self.may_drop() {
-            self.ledger.dropping(DROPS).into_iter().for_each(|kind| _ = self.push(kind));
+            let events = self.ledger.dropping(DROPS, self.sequencer.time_ms());
+            events.into_iter().for_each(|kind| _ = self.push(kind));
         }
+    }
+
+    /// Writes some timers of pools that are late.
+    fn write_late(&mut self, timely: bool) {
+        if !(timely && self.may_write_late()) {
+            return;
+        }
+        let mut left = self.storms.late(self.undecided_events());
+        while left > 0 {
+            let Engine { ledger, sequencer, turns, .. } = self;
+            let mut refused = false;
+            let may = |pool, units| {
+                let may = turns.may(&(None, pool), units).is_ok();
+                refused |= !may;
+                may
+            };
+            let LateDue { events, stuck } = ledger.late_due(sequencer, left.min(LATE_PART), may);
+            // Who is first in line may have left: with nothing under way that shows only when others ask again.
+            let stuck = stuck && !(refused && self.turns.counts().1 == 0);
+            self.storms.set_stuck(stuck, self.ledger.decided(), self.sequencer.time_ms());
+            if events.is_empty() {
+                break;
+            }
+            left = left.saturating_sub(self.push_timers(events));
+        }
+    }
+
+    fn may_write_late(&mut self) -> bool {
+        let stuck = self.storms.is_stuck(self.ledger.decided(), self.sequencer.time_ms());
+        // The disk is left to clients when it is busy.
+        let room = self.ledger.late().len() > 0 && !stuck && self.taking() && self.queued < 2;
+        room && self.storms.late(self.undecided_events()) > 0
+    }
+
+    /// Writes timers. How much they count.
+    fn push_timers(&mut self, events: Vec<EventKind>) -> usize {
+        let weight = |kind: &EventKind| match kind {
+            EventKind::Reprobe { pool, row, .. } => Storms::weight(self.ledger.search_cost(*pool, || Row::clone(row))),
+            _ => 1,
+        };
+        let count = events.iter().map(weight).sum();
+        events.into_iter().for_each(|kind| _ = self.push(kind));
+        self.storms.add(self.sequencer.assigned(), count);
+        count
+    }
+
+    /// Events that have ids and are not decided.
+    fn undecided_events(&self) -> usize {
+        usize::try_from(self.sequencer.assigned().0 - self.ledger.decided().0).unwrap_or(usize::MAX)
     }
 
     fn may_drop(&self) -> bool {
@@ -433,22 +490,23 @@ impl Engine {
         let look_ms = if waits { LOOK_MS } else { LOOK_MS_IDLE };
         let due_ms = frame.into_iter().chain(timer).min().map(|due_ms| due_ms.saturating_sub(now_ms));
         let accepted = !self.accepted.is_empty() && self.taking();
-        let at_once = self.may_drop() || self.ledger.has_unneeded() || accepted;
+        let at_once = self.may_drop() || self.may_write_late() || self.ledger.has_unneeded() || accepted;
         let due_ms = if at_once { Some(0) } else { due_ms };
         let wait_ms = due_ms.into_iter().chain(self.held.over_in_ms()).min().map_or(look_ms, |ms| ms.min(look_ms));
         Instant::now() + Duration::from_millis(wait_ms)
     }
 
-    /// Writes what is due, and lets time pass. Whether all of it is written: only then may clients make events.
+    /// Writes what is due, and lets time pass. Whether all of it is written, but for pools that are late: only then may clients make
+    /// events.
     fn keep_time(&mut self) -> bool {
         let now_ms = self.clock.now_ms();
         // Whatever comes has the open frame's time. The clock may have leapt since that was opened: what came now would be old.
         if self.sequencer.due_ms().is_some_and(|due_ms| due_ms <= now_ms) && self.queued < FRAMES_QUEUED {
             self.take_frame();
         }
-        let mut left = TIMERS;
+        let (mut left, mut share) = (TIMERS, self.storms.share(self.undecided_events(), self.ledger.late().len()));
         while left > 0 && self.taking() {
-            match self.ledger.advance_time(&mut self.sequencer, now_ms, left) {
+            match self.ledger.advance_time(&mut self.sequencer, now_ms, left, &mut share) {
                 Timing::Done => return true,
                 Timing::FrameFirst if self.sequencer.due_ms().is_some_and(|due_ms| due_ms <= now_ms) => {
                     self.take_frame();
@@ -457,7 +515,7 @@ impl Engine {
                 Timing::FrameFirst => return true,
                 Timing::Due(events) => {
                     left -= events.len();
-                    events.into_iter().for_each(|kind| _ = self.push(kind));
+                    _ = self.push_timers(events);
                 }
             }
         }
@@ -506,7 +564,7 @@ impl Engine {
                 self.leaving.push_back((x, pool));
             }
             EventKind::Reprobe { pool, row, .. } => {
-                // It cannot wait, but what it costs counts.
+                // What it costs counts, also if it is of a pool that is not late.
                 let units = self.ledger.search_cost(pool, || Row::clone(&row));
                 self.turns.add(&(None, pool), x, units, 1);
             }
@@ -569,6 +627,7 @@ impl Engine {
 
     /// Goes on with requests that are held no longer. Where there is no room for events, with those that make none.
     fn go_on(&mut self, timely: bool) {
+        self.ledger.take_caught_up().into_iter().for_each(|pool| self.held.caught_up(pool));
         loop {
             let room = self.is_full() || (timely && self.taking());
             let Some(freed) = self.held.next(self.ledger.decided(), room) else { break };
@@ -603,7 +662,7 @@ impl Engine {
             }
             Held::Withdraw { element, .. } | Held::Get { element, .. } | Held::Explain { element, .. } => {
                 let until = self.undecided(element).filter(|_| over.is_none());
-                until.map(|until| Wait { until, behind: false })
+                until.map(|until| HeldFor::Wait(Wait { until, behind: false }))
             }
         };
         if let Some(wait) = undecided {
@@ -636,9 +695,9 @@ impl Engine {
         }
     }
 
-    /// Lets elements in, up to one that depends on what is not decided: then up to where that has to be. When it was held in vain,
-    /// such elements are refused; and where there is no room for events, all that are left.
-    fn admit(&mut self, admitting: &mut Admitting, over: Option<u64>, room: bool) -> Option<Wait> {
+    /// Lets elements in, up to one that depends on what is not decided, or whose pool is late: then until when. When it was held in
+    /// vain, such elements are refused; and where there is no room for events, all that are left.
+    fn admit(&mut self, admitting: &mut Admitting, over: Option<u64>, room: bool) -> Option<HeldFor> {
         let keyed = admitting.batch.take()?;
         let mut asked = *admitting.asked.get_or_insert(self.ledger.recorded());
         let batch = keyed.batch();
@@ -652,7 +711,10 @@ impl Engine {
                 continue;
             }
             let units = self.ledger.search_cost(batch.pool(), || batch.row(row));
-            let turn = match (self.turns.may(&whose, units), over) {
+            // Nobody is let in while the pool is late: it has no turn then.
+            let late = self.ledger.is_late(batch.pool());
+            let may = if late { Ok(usize::MAX) } else { self.turns.may(&whose, units) };
+            let turn = match (may, over) {
                 (Ok(turn), _) => turn,
                 (Err(_), Some(held_ms)) => {
                     self.turns.gave_up(&whose);
@@ -660,7 +722,7 @@ impl Engine {
                     continue;
                 }
                 (Err(wait), None) => {
-                    undecided = Some(wait);
+                    undecided = Some(HeldFor::Wait(wait));
                     continue;
                 }
             };
@@ -686,7 +748,13 @@ impl Engine {
                     Some(held_ms) => {
                         admitting.refuse(self.ledger.held_in_vain(batch, admitting.row, held_ms).into());
                     }
-                    None => undecided = Some(Wait { until, behind: false }),
+                    None => undecided = Some(HeldFor::Wait(Wait { until, behind: false })),
+                },
+                Some(Stopped::Late) => match over {
+                    Some(held_ms) => {
+                        admitting.refuse(self.ledger.late_in_vain(batch, admitting.row, held_ms).into());
+                    }
+                    None => undecided = Some(HeldFor::CaughtUp(batch.pool())),
                 },
             }
         }
@@ -754,9 +822,11 @@ impl Engine {
             Status::Waiting(entry) => {
                 let (pool, closing) = (entry.pool, entry.closing);
                 let ended = self.waiters.add(element);
-                let kind = EventKind::Withdrawal { element, pool, reason: WithdrawReason::Client };
+                // Who is over expires, also where that is still to be written.
+                let reason = self.ledger.reason_at(element, self.sequencer.time_ms(), WithdrawReason::Client);
+                let kind = EventKind::Withdrawal { element, pool, reason };
                 let at = closing.unwrap_or_else(|| self.push(kind));
-                Withdrawing::Written { at, own: closing.is_none(), ended }
+                Withdrawing::Written { at, own: closing.is_none() && reason == WithdrawReason::Client, ended }
             }
         }
     }
@@ -798,6 +868,7 @@ impl Engine {
         let through = self.ledger.decided();
         if through > before {
             self.turns.decided(through, self.clock.lasted_ms());
+            self.storms.decided(through, self.clock.lasted_ms());
             let outcomes = self.outcomes_new.take();
             // First: whoever waits for an element looks its outcome up at once.
             crash::point("balancer.outcomes.publish");
@@ -818,6 +889,7 @@ impl Engine {
                 self.queued -= frames.len();
                 self.durable = frames.last().map_or(self.durable, |frame| frame.through);
                 self.turns.durable(self.durable, self.clock.lasted_ms());
+                self.storms.durable(self.durable, self.clock.lasted_ms());
                 crash::point("balancer.frame.publish");
                 self.frames.publish(frames.into_iter().map(|frame| Arc::new(PublishedFrame::new(frame))), self.durable);
                 self.checkpoints.bytes += bytes;
@@ -1002,10 +1074,14 @@ impl Engine {
         let now_ms = self.clock.now_ms();
         let (held, held_ms) = self.held.counts();
         let (search_waits, search_cost) = self.turns.counts();
+        let event_ms = self.sequencer.time_at(now_ms);
+        let late: HashMap<PoolId, u64> =
+            self.ledger.late().map(|(pool, due_ms)| (pool, event_ms.saturating_sub(due_ms))).collect();
         let count = |summary: PoolSummary| pb::PoolCount {
             pool: summary.definition.name.clone(),
             waiting: summary.counts.waiting,
             waiting_bytes: summary.counts.waiting_bytes,
+            late_ms: late.get(&summary.id).copied().unwrap_or_default(),
             // The rest is the matchers' to tell.
             ..Default::default()
         };
@@ -1031,6 +1107,8 @@ impl Engine {
             held_ms,
             search_waits,
             search_cost,
+            late_pools: late.len() as u64,
+            late_ms: late.values().copied().max().unwrap_or_default(),
             clock_ahead_ms: now_ms.saturating_sub(rpc::now_ms()),
             clock_jump_ms: self.clock.jump().map_or(0, |jump| jump.ahead_ms()),
             clock_refuses: self.clock.refused().borrow().is_some(),

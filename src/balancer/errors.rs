@@ -228,6 +228,7 @@ pub(super) fn row_reason(refused: &RowRefused) -> Reason {
             SubmitError::Undecided { .. } => Reason::KeyUndecided,
             SubmitError::SearchCost { .. } => Reason::SearchCost,
             SubmitError::SearchBusy { .. } => Reason::SearchBusy,
+            SubmitError::TimersLate { .. } => Reason::TimersLate,
         },
     }
 }
@@ -250,6 +251,7 @@ pub(super) fn row_holder(refused: &RowRefused) -> Option<u64> {
             | SubmitError::ElementBytes { .. }
             | SubmitError::SearchCost { .. }
             | SubmitError::SearchBusy { .. }
+            | SubmitError::TimersLate { .. }
             | SubmitError::PoolFull { .. }
             | SubmitError::TotalFull { .. }
             | SubmitError::ShareFull { .. }
@@ -300,7 +302,7 @@ fn of_row(refused: &RowRefused, fault: Fault) -> Fault {
                 let fault = fault.with("pool", pool).with("limit", "search_cost_max").with("bound", bound);
                 fault.with("rule_cost", units).with("elements", anchors)
             }
-            SubmitError::SearchBusy { pool, key, held_ms } => {
+            SubmitError::SearchBusy { pool, key, held_ms } | SubmitError::TimersLate { pool, key, held_ms } => {
                 fault.with("pool", pool).with("key", key).with("held_ms", held_ms)
             }
             SubmitError::PoolFull { pool, bound } => {

@@ -79,7 +79,7 @@ pub(super) fn status(pool: &PoolSummary, view: PoolView) -> pb::PoolStatus {
 mod tests {
     use std::sync::Arc;
 
-    use dovetail_core::{EventId, PoolDefinition, ledger::PoolCounts};
+    use dovetail_core::{EventId, PoolDefinition, PoolId, ledger::PoolCounts};
 
     use super::*;
     use crate::balancer::messages::POOLS_MAX;
@@ -88,6 +88,7 @@ mod tests {
     fn summaries(count: usize, rule: usize) -> Vec<PoolSummary> {
         let most = u64::MAX;
         let summary = |number| PoolSummary {
+            id: PoolId(0),
             definition: Arc::new(PoolDefinition {
                 name: format!("{number:064}"),
                 attributes: Vec::new(),

@@ -296,6 +296,7 @@ pub(crate) struct SelectedPart {
 /// A pool for a list.
 #[derive(Clone, Debug)]
 pub(crate) struct PoolSummary {
+    pub(crate) id: PoolId,
     pub(crate) definition: Arc<PoolDefinition>,
     pub(crate) defined_at: EventId,
     pub(crate) dropping: bool,
@@ -306,6 +307,6 @@ impl PoolSummary {
     pub(crate) fn of(entry: &PoolEntry) -> PoolSummary {
         let definition = Arc::clone(&entry.pool.definition);
         let dropping = entry.closed_at.is_some();
-        PoolSummary { definition, defined_at: entry.defined_at, dropping, counts: entry.counts }
+        PoolSummary { id: entry.pool.id, definition, defined_at: entry.defined_at, dropping, counts: entry.counts }
     }
 }

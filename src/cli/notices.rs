@@ -194,6 +194,17 @@ pub fn clock_jumped(state: &pb::BalancerState) -> String {
     )
 }
 
+/// Pools whose timers cannot all be written when they are due.
+pub fn late(state: &pb::BalancerState) -> String {
+    let since = Duration::from_millis(state.late_ms);
+    let named = state.pools.iter().max_by_key(|pool| pool.late_ms).filter(|pool| pool.late_ms > 0);
+    let named = named.map(|pool| format!(", most of all {}", printable(&pool.pool))).unwrap_or_default();
+    format!(
+        "pools late: {}, by up to {since:.1?}{named}; elements that arrive in them wait until those have left or searched that are due",
+        state.late_pools
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

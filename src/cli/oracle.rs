@@ -136,6 +136,7 @@ impl Sequence {
             // It has its id already.
             Admission::Retry(_) => return Ok(None),
             Admission::Undecided(_) => unreachable!("everything is decided at once"),
+            Admission::Late(_) => unreachable!("time stands still"),
         };
         let x = self.last.next();
         self.last = x;

@@ -401,6 +401,8 @@ fn pool_count(pool: SlicePoolStats<'_>) -> pb::PoolCount {
         rule_errors: pool.rule_errors,
         split: pool.split.to_string(),
         hot_keys: pool.hot_keys.into_iter().map(hot).collect(),
+        // The balancer's to tell.
+        late_ms: 0,
     }
 }
 

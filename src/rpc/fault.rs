@@ -63,6 +63,7 @@ impl Reason {
             | Reason::IdempotencyFull
             | Reason::SearchCost
             | Reason::SearchBusy
+            | Reason::TimersLate
             | Reason::TooManyPools
             | Reason::PoolQuota
             | Reason::TooManyCalls
@@ -94,6 +95,7 @@ impl Reason {
             | Reason::AllPoolsFull
             | Reason::SearchCost
             | Reason::SearchBusy
+            | Reason::TimersLate
             | Reason::NodeStopping
             | Reason::KeyUndecided
             | Reason::NodeTaken => Some(Duration::from_secs(1)),

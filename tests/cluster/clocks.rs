@@ -91,6 +91,38 @@ async fn who_expired_while_the_balancer_stood_still_is_not_matched() {
     check_expired(&client).await;
 }
 
+/// Nothing is decided, so no more timers are written than may be under way: the pool that has the others is late. Who arrives in
+/// another pool is let in; who arrives in this one is, once they are written.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_storm_of_expiries_holds_up_its_own_pool_alone() {
+    let (mut cluster, client) = start("storm", PoolDefinition { ttl_ms: 5_000, ..pool(EQUAL) }).await;
+    client.define_pool(PoolDefinition { name: "calm".to_owned(), ttl_ms: 0, ..pool(EQUAL) }).await.unwrap();
+    submit(&client, "duel", (0..EXPIRE).map(|number| player(&format!("old{number}"), number)).collect()).await;
+    cluster.node(Which::Gatherer(0)).signal("STOP");
+    until("the pool is late", async || (cluster.balancer_state().await.late_pools == 1).then_some(())).await;
+    client.submit_one("calm", player("ann", 1)).await.unwrap();
+    let partner = {
+        let client = client.clone();
+        tokio::spawn(async move { client.submit_one("duel", player("new", EXPIRE - 1)).await.unwrap() })
+    };
+    let state = until("a partner is held", async || {
+        let state = cluster.balancer_state().await;
+        (state.held > 0).then_some(state)
+    })
+    .await;
+    let late = state.pools.iter().find(|pool| pool.late_ms > 0).expect("one is late");
+    assert!(late.pool == "duel" && state.late_ms >= late.late_ms, "{state:?}");
+    cluster.node(Which::Gatherer(0)).signal("CONT");
+    partner.await.unwrap();
+    assert_eq!(settled(&client, "duel", 0, PATIENCE).await.len(), 0, "matched after their time was over");
+    until("all have expired", async || {
+        let pools = client.list_pools().await.unwrap();
+        let duel = pools.iter().find(|pool| pool.pool.as_ref().is_some_and(|pool| pool.name == "duel")).unwrap();
+        (duel.expired >= EXPIRE as u64 && cluster.balancer_state().await.late_pools == 0).then_some(())
+    })
+    .await;
+}
+
 /// A reprobe that is due after a second, and a rule that asks for more than a second.
 #[tokio::test(flavor = "multi_thread")]
 async fn who_searches_after_a_delay_has_waited_for_longer() {

@@ -2,16 +2,17 @@
 //!
 //! Whether a submission is refused for another element's key depends on whether that one still waits, and that on events that have
 //! ids and are not decided. Such a request is held until they are; then it is asked again. What follows it in its stream waits
-//! behind it, so that the elements of a stream get their ids in order; other streams go on.
+//! behind it, so that the elements of a stream get their ids in order; other streams go on. Others are held for a pool that is late:
+//! until its timers that are due are written ([`crate::ledger::Ledger::is_late`]).
 //! Decides nothing: the ledger says what is undecided, and until when. Reads no clock.
 //! Invariants: H1 requests of a stream leave in the order in which they came; H2 none leaves before the event that it is held for is
-//! decided, unless its time is over; H3 of those that may leave, the one that is held for the lowest event does, and of several the
+//! decided, or the pool has caught up, unless its time is over; H3 of those that may leave, the one that is held for the lowest event does, and of several the
 //! one that came first.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use crate::{
-    EventId,
+    EventId, PoolId,
     planted::{Bug, Planted},
 };
 
@@ -36,6 +37,21 @@ impl Ticket {
     }
 }
 
+/// What a request is held for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Until {
+    /// Everything up to this event is decided.
+    Decided(EventId),
+    /// The timers of this pool that are due are written: [`Holds::caught_up`] was told of it.
+    CaughtUp(PoolId),
+}
+
+impl From<EventId> for Until {
+    fn from(x: EventId) -> Until {
+        Until::Decided(x)
+    }
+}
+
 /// A request that leaves.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Freed<R> {
@@ -43,7 +59,7 @@ pub struct Freed<R> {
     pub stream: u64,
     /// The request.
     pub request: R,
-    /// The event that it was held for; none when it waited behind another.
+    /// The event that it was held for; none when it waited behind another, or for a pool.
     pub asked: Option<EventId>,
     /// Its time is over: it cannot be held again.
     pub over: bool,
@@ -59,6 +75,8 @@ pub struct Holds<R> {
     streams: BTreeMap<u64, Stream<R>>,
     /// The first of each stream that is held, by its event and its turn.
     heads: BTreeSet<(EventId, u64, u64)>,
+    /// The first of each stream that is held for a pool, by it and by its turn.
+    late: BTreeSet<(PoolId, u64, u64)>,
     /// When their times are over.
     deadlines: BTreeSet<(u64, u64)>,
     /// Streams whose first request has left, and behind which more wait.
@@ -76,7 +94,7 @@ struct Stream<R> {
 #[derive(Debug)]
 struct Head<R> {
     request: R,
-    until: EventId,
+    until: Until,
     ticket: Ticket,
 }
 
@@ -91,6 +109,7 @@ impl<R> Holds<R> {
             ms_max,
             streams: BTreeMap::new(),
             heads: BTreeSet::new(),
+            late: BTreeSet::new(),
             deadlines: BTreeSet::new(),
             open: BTreeSet::new(),
             turns: 0,
@@ -142,12 +161,12 @@ impl<R> Holds<R> {
         }
     }
 
-    /// Holds the first request of its stream until everything up to `until` is decided; with the ticket it left with, if it waits for
-    /// the same as before.
+    /// Holds the first request of its stream; with the ticket it left with, if it waits for the same as before.
     ///
     /// # Panics
     /// When another of the stream is held, and is not the one that left last.
-    pub fn hold(&mut self, stream: u64, until: EventId, now_ms: u64, request: R, again: Option<Ticket>) {
+    pub fn hold(&mut self, stream: u64, until: impl Into<Until>, now_ms: u64, request: R, again: Option<Ticket>) {
+        let until = until.into();
         self.open.remove(&stream);
         let ticket = again.unwrap_or_else(|| {
             self.turns += 1;
@@ -158,10 +177,12 @@ impl<R> Holds<R> {
         if let Some(head) = held.head.replace(Head { request, until, ticket }) {
             assert!(self.planted.is(Bug::HeldOvertaken), "stream {stream} has two first requests");
             held.behind.push_front(head.request);
-            self.heads.remove(&(head.until, head.ticket.turn, stream));
-            self.deadlines.remove(&(head.ticket.deadline_ms, stream));
+            self.unlist(stream, head.until, head.ticket);
         }
-        self.heads.insert((until, ticket.turn, stream));
+        _ = match until {
+            Until::Decided(x) => self.heads.insert((x, ticket.turn, stream)),
+            Until::CaughtUp(pool) => self.late.insert((pool, ticket.turn, stream)),
+        };
         self.deadlines.insert((ticket.deadline_ms, stream));
     }
 
@@ -170,6 +191,26 @@ impl<R> Holds<R> {
         self.turns += 1;
         let again = again.map(|ticket| ticket.behind(self.turns));
         self.hold(stream, until, now_ms, request, again);
+    }
+
+    /// Requests that are held for a pool may leave.
+    pub fn caught_up(&mut self, pool: PoolId) {
+        let those: Vec<_> = self.late.range((pool, 0, 0)..=(pool, u64::MAX, u64::MAX)).copied().collect();
+        for (_, turn, stream) in those {
+            self.late.remove(&(pool, turn, stream));
+            self.heads.insert((EventId::ZERO, turn, stream));
+            let head = self.streams.get_mut(&stream).and_then(|held| held.head.as_mut());
+            head.expect("a head is there").until = Until::Decided(EventId::ZERO);
+        }
+    }
+
+    /// A first request is held no longer.
+    fn unlist(&mut self, stream: u64, until: Until, ticket: Ticket) {
+        _ = match until {
+            Until::Decided(x) => self.heads.remove(&(x, ticket.turn, stream)),
+            Until::CaughtUp(pool) => self.late.remove(&(pool, ticket.turn, stream)),
+        };
+        self.deadlines.remove(&(ticket.deadline_ms, stream));
     }
 
     /// The next request that may go on when everything up to `decided` is. What it comes to has to be done before the next one is
@@ -191,10 +232,13 @@ impl<R> Holds<R> {
         let stream = decided.or_else(over)?;
         let held = self.streams.get_mut(&stream).expect("a head has a stream");
         let Head { request, until, ticket } = held.head.take().expect("a head is there");
-        self.heads.remove(&(until, ticket.turn, stream));
-        self.deadlines.remove(&(ticket.deadline_ms, stream));
+        self.unlist(stream, until, ticket);
         self.close(stream);
-        Some(Freed { stream, request, asked: Some(until), over: decided.is_none(), ticket: Some(ticket) })
+        let asked = match until {
+            Until::Decided(x) => Some(x),
+            Until::CaughtUp(_) => None,
+        };
+        Some(Freed { stream, request, asked, over: decided.is_none(), ticket: Some(ticket) })
     }
 
     /// Ends the time of a stream's first request at `at_ms`, if it would be later.
@@ -215,8 +259,7 @@ impl<R> Holds<R> {
         let mut taken = Vec::with_capacity(streams.len());
         for stream in streams {
             let head = self.streams.remove(&stream).and_then(|held| held.head).expect("it was just there");
-            self.heads.remove(&(head.until, head.ticket.turn, stream));
-            self.deadlines.remove(&(head.ticket.deadline_ms, stream));
+            self.unlist(stream, head.until, head.ticket);
             taken.push(head.request);
         }
         taken
@@ -361,6 +404,22 @@ mod tests {
         );
         assert_eq!(leave(&mut holds, 4, 100), ["writes too"]);
         assert!(holds.is_empty());
+    }
+
+    #[test]
+    fn who_is_held_for_a_pool_leaves_when_it_has_caught_up_or_when_the_time_is_over() {
+        let mut holds = Holds::new(100);
+        holds.hold(1, Until::CaughtUp(PoolId(7)), 0, "first", None);
+        holds.behind(1, "behind").unwrap();
+        holds.hold(2, Until::CaughtUp(PoolId(7)), 0, "second", None);
+        holds.hold(3, Until::CaughtUp(PoolId(8)), 50, "of another", None);
+        holds.hold(4, x(5), 0, "undecided", None);
+        holds.caught_up(PoolId(6));
+        assert_eq!(leave(&mut holds, 5, 99), ["undecided asked at x5"]);
+        holds.caught_up(PoolId(7));
+        assert_eq!(leave(&mut holds, 0, 99), ["first asked at x0", "behind", "second asked at x0"]);
+        assert_eq!(leave(&mut holds, 9, 150), ["of another over"]);
+        assert!(holds.is_empty() && holds.late.is_empty() && holds.deadline_ms().is_none());
     }
 
     #[test]

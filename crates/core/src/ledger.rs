@@ -44,7 +44,7 @@ use room::Taken;
 use search::Searched;
 pub use search::{SEARCH_COSTLY, search_bound};
 pub(crate) use timers::searches;
-pub use timers::{STRIDE_MS, Timing};
+pub use timers::{LateDue, STRIDE_MS, Share, Timing};
 use timers::{Timers, due_next, expires};
 pub use types::{
     ClientPart, DecisionError, EndView, Entry, LedgerLimits, Outcome, OutcomeEnd, OutcomeView, Outcomes, PoolCounts,
@@ -220,6 +220,7 @@ impl Ledger {
                 if entry.closed_at.is_none() {
                     (entry.closed_at, entry.last) = (Some(x), x);
                     self.drops.close(*pool, entry.counts.waiting == 0);
+                    self.tell_closed(*pool);
                 }
             }
             EventKind::PoolDropped { pool } => {
@@ -564,8 +565,8 @@ impl Ledger {
         if reprobe_ms.is_some() || clients.ttls_ms.is_some() {
             for (row, element) in run.rows.clone().zip((first.0..).map(ElementId)) {
                 let expire_ms = expires(time_ms, clients.ttl_ms(row));
-                self.timers.expires(element, expire_ms);
-                self.timers.searches(element, reprobe_ms);
+                self.timers.expires(run.batch.pool(), element, expire_ms);
+                self.timers.searches(run.batch.pool(), element, reprobe_ms);
                 self.reprobes.extend(reprobe_ms.map(|due_ms| (element, due_ms)));
             }
         }
@@ -613,11 +614,12 @@ impl Ledger {
     fn schedule_reprobe(&mut self, element: ElementId, time_ms: u64) {
         let Some(at) = self.elements.waits(element) else { return };
         let view = self.elements.view(at);
-        let schedule = &self.pool(view.batch.pool()).pool.definition.reprobe_ms;
+        let pool = view.batch.pool();
+        let schedule = &self.pool(pool).pool.definition.reprobe_ms;
         let was_ms = self.reprobes.get(&element).copied();
         let next = due_next(schedule, view.arrived_ms, was_ms, time_ms);
-        self.timers.searches_not(element, was_ms);
-        self.timers.searches(element, next);
+        self.timers.searches_not(pool, element, was_ms);
+        self.timers.searches(pool, element, next);
         match next {
             Some(due_ms) => self.reprobes.insert(element, due_ms),
             None => self.reprobes.remove(&element),
@@ -691,9 +693,9 @@ impl Ledger {
         let Ending { pool, bytes, key, searched, expire_ms } = ending;
         self.count_out(pool, bytes);
         self.pool_mut(pool).left(searched);
-        self.timers.expires_not(id, expire_ms);
+        self.timers.expires_not(pool, id, expire_ms);
         if !self.reprobes.is_empty() {
-            self.timers.searches_not(id, self.reprobes.remove(&id));
+            self.timers.searches_not(pool, id, self.reprobes.remove(&id));
             shrink(&mut self.reprobes);
         }
         if !self.closing.is_empty() {

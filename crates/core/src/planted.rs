@@ -124,11 +124,13 @@ pub enum Bug {
     MergedGrantsLost,
     /// A gatherer does not tell the balancer what slices settled.
     SettledUntold,
+    /// Elements are let into a pool of which timers are due and not written.
+    LateAdmits,
 }
 
 impl Bug {
     /// All of them; `--planted N` counts from 1.
-    pub const ALL: [Bug; 58] = [
+    pub const ALL: [Bug; 59] = [
         Bug::ProbeNotComplete,
         Bug::ClaimBeforeOwnProbe,
         Bug::ListFactorOne,
@@ -187,6 +189,7 @@ impl Bug {
         Bug::LingerForgotten,
         Bug::MergedGrantsLost,
         Bug::SettledUntold,
+        Bug::LateAdmits,
     ];
 }
 

@@ -108,6 +108,7 @@ impl Pair {
                 }
                 Ok(Admission::Retry(element)) => format!("made {element}"),
                 Ok(Admission::Undecided(asked)) => format!("undecided at {asked}"),
+                Ok(Admission::Late(pool)) => format!("{pool} is late"),
                 Err(error) => error.to_string(),
             });
         }
@@ -128,6 +129,7 @@ impl Pair {
                 Stopped::Retry(element) => format!("made {element}"),
                 Stopped::Refused(error) => error.to_string(),
                 Stopped::Undecided(asked) => format!("undecided at {asked}"),
+                Stopped::Late => "late".to_owned(),
             }));
         }
         assert_eq!(found, said);

@@ -118,7 +118,7 @@ impl History {
                 }
             }
             6 => {
-                for kind in self.ledger.dropping(3) {
+                for kind in self.ledger.dropping(3, self.time_ms) {
                     self.dropped += usize::from(matches!(kind, EventKind::PoolDropped { .. }));
                     self.push(kind, None);
                 }
@@ -250,11 +250,17 @@ fn said(ledger: &mut Ledger, elements: u64, time_ms: u64) -> Vec<String> {
             ));
         }
     }
-    said.push(format!("{:?}", ledger.due(u64::MAX, usize::MAX)));
+    // In which order pools have their turn follows from timers of elements that are leaving, too.
+    let mut due = ledger.due(u64::MAX, usize::MAX);
+    due.sort_by_key(|kind| match kind {
+        EventKind::Withdrawal { pool, .. } | EventKind::Reprobe { pool, .. } => *pool,
+        other => panic!("{other:?} is no timer's"),
+    });
+    said.push(format!("{due:?}"));
     // In which order closed pools are looked at follows from when.
     let mut dropping = Vec::new();
     while ledger.has_dropping() {
-        dropping.extend(ledger.dropping(100).iter().map(|kind| format!("{kind:?}")));
+        dropping.extend(ledger.dropping(100, time_ms).iter().map(|kind| format!("{kind:?}")));
     }
     dropping.sort();
     said.extend(dropping);

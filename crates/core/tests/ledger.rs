@@ -10,7 +10,7 @@ use common::{element, event, number, retirement, shard};
 use dovetail_core::{
     ElementId, EventId, EventKind, PoolDefinition, PoolId, Reach, ShardId, SliceId, WithdrawReason,
     batch::KeySecret,
-    ledger::{Admission, ClientPart, Ledger, LedgerLimits, Outcome, Status, Submission, Timing},
+    ledger::{Admission, ClientPart, LateDue, Ledger, LedgerLimits, Outcome, Share, Status, Submission, Timing},
     reach::Pair,
     sequencer::{FrameLimits, Sequencer},
 };
@@ -110,6 +110,7 @@ fn submit(ledger: &mut Ledger, x: &mut u64, words: &[&str]) -> Vec<String> {
         }
         Ok(Admission::Retry(element)) => vec![format!("made {element}")],
         Ok(Admission::Undecided(asked)) => vec![format!("undecided at {asked}")],
+        Ok(Admission::Late(pool)) => vec![format!("{pool} is late")],
         Err(error) => vec![error.to_string()],
     }
 }
@@ -364,7 +365,7 @@ fn time_waits_for_what_is_due() {
             ledger.record(x, time_ms, kind, client).unwrap();
         }
         let frame = sequencer.take().map(|frame| format!("frame at {}", frame.time_ms));
-        let timing = ledger.advance_time(&mut sequencer, now_ms, most);
+        let timing = ledger.advance_time(&mut sequencer, now_ms, most, &mut Share::all());
         (frame.unwrap_or_default(), sequencer.time_ms(), timing)
     };
     let done = |frame: &str, time_ms| (frame.to_owned(), time_ms, Timing::Done);
@@ -386,6 +387,62 @@ fn time_waits_for_what_is_due() {
     let (frame, time_ms, second) = advance(&mut ledger, &[withdrawal(2)], 200, 1);
     assert_eq!((frame.as_str(), time_ms, &second), ("frame at 140", 140, &Timing::Due(vec![withdrawal(3)])));
     assert_eq!(advance(&mut ledger, &[withdrawal(3)], 200, 1), done("frame at 140", 200));
+}
+
+/// An element that arrives with a time to live.
+fn mortal(x: u64, ttl_ms: u64) -> ClientPart {
+    ClientPart { ttl_ms, ..client(x) }
+}
+
+/// Time passes the timers of a pool that has more than its share, and nobody arrives in it until they are written; nothing of that
+/// concerns another pool.
+#[test]
+fn a_storm_of_timers_makes_its_own_pool_wait() {
+    let mut ledger = Ledger::new(LedgerLimits { waiting_max: 100, waiting_total_max: 100, ..LIMITS }, 1);
+    let mut sequencer: Sequencer = Sequencer::new(FRAME, EventId::ZERO, 0);
+    let other = PoolDefinition { name: "calm".to_owned(), ..(*pool()).clone() };
+    let defined_other = EventKind::PoolDefined { pool: PoolId(1), definition: Arc::new(other) };
+    let row = Arc::new(Row::from_named(&Schema::default(), []).unwrap());
+    let arrive = |pool| EventKind::Arrival { pool: PoolId(pool), row: Arc::clone(&row) };
+    let write = |ledger: &mut Ledger, sequencer: &mut Sequencer, kinds: &[EventKind], ttl_ms| {
+        for kind in kinds {
+            let (x, time_ms) = sequencer.push(EventId(0), kind.clone(), 0);
+            let part = matches!(kind, EventKind::Arrival { .. }).then(|| mortal(x.0, ttl_ms));
+            ledger.record(x, time_ms, kind, part).unwrap();
+        }
+        sequencer.take();
+    };
+    write(&mut ledger, &mut sequencer, &[defined(), defined_other], 0);
+    // Ten of the storm expire at 5, before they search at 11; one of the other pool expires at 5 as well.
+    write(&mut ledger, &mut sequencer, &vec![arrive(0); 10], 5);
+    write(&mut ledger, &mut sequencer, &[arrive(1)], 5);
+    let mut share = Share::new(3, 100);
+    let Timing::Due(due) = ledger.advance_time(&mut sequencer, 8, 100, &mut share) else { panic!("some are due") };
+    assert_eq!((due.len(), sequencer.time_ms()), (4, 8), "three and one");
+    write(&mut ledger, &mut sequencer, &due, 0);
+    assert_eq!(ledger.advance_time(&mut sequencer, 30, 100, &mut share), Timing::Done);
+    assert_eq!((sequencer.time_ms(), ledger.late().collect::<Vec<_>>()), (30, vec![(PoolId(0), 5)]));
+    let submit = |ledger: &mut Ledger, pool| {
+        let submission = Submission { key: "new".to_owned(), ..Submission::default() };
+        ledger.admit(30, pool, submission, EventId(13)).unwrap()
+    };
+    assert!(matches!(submit(&mut ledger, "duel"), Admission::Late(PoolId(0))));
+    assert!(matches!(submit(&mut ledger, "calm"), Admission::New { .. }));
+    // Who is over expires, whoever asks for what.
+    assert_eq!(ledger.reason_at(ElementId(9), 30, WithdrawReason::Client), WithdrawReason::Expired);
+    // The rest is written some at a time.
+    let LateDue { events, stuck } = ledger.late_due(&sequencer, 4, |_, _| true);
+    assert_eq!((events.len(), stuck, ledger.is_late(PoolId(0))), (4, false, true));
+    write(&mut ledger, &mut sequencer, &events, 0);
+    let LateDue { events, .. } = ledger.late_due(&sequencer, 100, |_, _| true);
+    let expire = |kind: &EventKind| matches!(kind, EventKind::Withdrawal { reason: WithdrawReason::Expired, .. });
+    assert_eq!(events.iter().filter(|kind| expire(kind)).count(), 3);
+    assert!(events[..3].iter().all(expire), "{events:?}: all expire before anybody searches");
+    assert!(!ledger.is_late(PoolId(0)), "they are to be written at once");
+    assert_eq!((ledger.take_caught_up(), ledger.take_caught_up()), (vec![PoolId(0)], vec![]));
+    write(&mut ledger, &mut sequencer, &events, 0);
+    assert_eq!(ledger.late_due(&sequencer, 4, |_, _| true), LateDue { events: vec![], stuck: true });
+    assert_eq!(ledger.advance_time(&mut sequencer, 40, 100, &mut share), Timing::Done);
 }
 
 #[test]

@@ -27,6 +27,9 @@ const ROOM_DICE: u64 = 33;
 /// The same for how long idempotency keys are remembered.
 const IDEMPOTENCY_DICE: u64 = 34;
 
+/// The same for how many timers may be written before their pools are late.
+const LATE_DICE: u64 = 35;
+
 /// Everything a run is made of, but its dice.
 #[derive(Clone, Debug)]
 pub struct Scenario {
@@ -60,6 +63,8 @@ pub struct Scenario {
     pub streams: (u64, u64),
     /// How the balancer's wall clock is set.
     pub clock: ClockPlan,
+    /// How often, in a thousand times that time goes on, pools are late of which more than a few timers are due.
+    pub late_permille: u64,
 }
 
 /// How a wall clock is set while it runs.
@@ -245,6 +250,7 @@ impl Scenario {
             keep: KeepPlan::default(),
             streams: draw_streams(&mut dice.fork(STREAM_DICE)),
             clock: draw_clock(&mut dice.fork(CLOCK_DICE)),
+            late_permille: dice.fork(LATE_DICE).pick(&[0, 0, 0, 100, 1000]),
         };
         draw_room(&mut dice.fork(ROOM_DICE), &mut scenario.ledger);
         let mut rng = dice.fork(KEEP_DICE);

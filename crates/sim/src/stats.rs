@@ -91,6 +91,10 @@ stats! {
     held_behind,
     /// Submissions that were held for as long as may be, and not decided.
     held_in_vain,
+    /// Submissions held for a pool of which timers were due and not written.
+    held_late,
+    /// Timers written of such pools.
+    late,
     /// Nodes paused.
     pauses,
     /// Streams broken otherwise.

@@ -327,14 +327,20 @@ impl Truth {
         self.elements[&element].place
     }
 
-    /// What searches finds nobody whose time to live is over, and what arrives nobody who is still to search.
+    /// What searches finds nobody in its pool whose time to live is over, and what arrives nobody who is still to search. Whose time is
+    /// over is not withdrawn for another reason.
     fn check_time(&self, event: &Event, time_ms: u64) -> Result<(), Violation> {
-        let arrives = matches!(event.kind, EventKind::Arrival { .. });
-        if !arrives && !matches!(event.kind, EventKind::Reprobe { .. }) {
-            return Ok(());
-        }
+        let (arrives, pool) = match event.kind {
+            EventKind::Arrival { pool, .. } => (true, pool),
+            EventKind::Reprobe { pool, .. } => (false, pool),
+            EventKind::Withdrawal { element, reason, .. } => return self.check_reason(element, reason, time_ms),
+            _ => return Ok(()),
+        };
         for element in self.oracle.waiting() {
             let known = &self.elements[&element];
+            if known.pool != pool {
+                continue;
+            }
             let schedule = &self.pools[known.pool.0 as usize].definition.reprobe_ms;
             let due_ms = schedule.iter().map(|delay| known.arrived_ms + delay + 1).filter(|&due| due <= time_ms).max();
             // Nobody searches in a pool that is being dropped.
@@ -347,6 +353,18 @@ impl Truth {
             }
         }
         Ok(())
+    }
+
+    fn check_reason(&self, element: ElementId, reason: WithdrawReason, time_ms: u64) -> Result<(), Violation> {
+        let waits = self.elements[&element].ended.is_none();
+        let over = self.elements[&element].expires_ms.filter(|&due_ms| waits && due_ms <= time_ms);
+        match over {
+            Some(due_ms) if reason != WithdrawReason::Expired => {
+                let found = format!("{reason:?} at {time_ms}");
+                Err(differs(format!("why {element} is withdrawn"), found, format!("it expired at {due_ms}")))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// What a pool is dropped by comes in order; nothing arrives in one that is closed, and nothing names one that is gone.

@@ -34,6 +34,7 @@ fn clusters_decide_what_the_sequential_program_decides() {
     assert!(stats.peer_fetches > 0 && stats.matcher_fetches > 0 && stats.restarts_behind > 0, "{stats:?}");
     assert!(stats.looked_ahead > SEEDS && stats.pools_dropped > SEEDS / 5, "{stats:?}");
     assert!(stats.refused_idempotency > SEEDS / 20, "{stats:?}");
+    assert!(stats.late > SEEDS / 2 && stats.held_late > SEEDS / 20, "{stats:?}");
     assert!(stats.held_rows > SEEDS / 2 && stats.held_behind > SEEDS / 20 && stats.held_in_vain > 0, "{stats:?}");
 }
 
@@ -138,4 +139,5 @@ each_is_found! {
     holding_back_for_ever_is_found: LingerForgotten,
     losing_grants_that_are_held_back_is_found: MergedGrantsLost,
     keeping_what_slices_settled_from_the_balancer_is_found: SettledUntold,
+    letting_elements_into_a_pool_whose_timers_are_due_is_found: LateAdmits,
 }

@@ -82,6 +82,8 @@ fn balancer(state: &pb::BalancerState) -> Value {
         "held_ms": state.held_ms,
         "search_waits": state.search_waits,
         "search_cost": state.search_cost,
+        "late_pools": state.late_pools,
+        "late_ms": state.late_ms,
         "clock_ahead_ms": state.clock_ahead_ms,
         "clock_jump_ms": state.clock_jump_ms,
         "clock_refuses": state.clock_refuses,
@@ -154,6 +156,9 @@ fn pools(pools: &[pb::PoolCount]) -> Vec<Value> {
         // Only the balancer tells.
         if pool.waiting_bytes > 0 {
             object["waiting_bytes"] = pool.waiting_bytes.into();
+        }
+        if pool.late_ms > 0 {
+            object["late_ms"] = pool.late_ms.into();
         }
         // Only matchers tell.
         if !pool.split.is_empty() {

@@ -80,6 +80,9 @@ fn balancer(text: &mut String, state: &pb::BalancerState) {
             thousands(state.search_waits)
         );
     }
+    if state.late_pools > 0 {
+        let _ = writeln!(text, "  {}", notices::late(state));
+    }
     if state.held > 0 {
         let held = Duration::from_millis(state.held_ms);
         let _ = writeln!(
@@ -289,6 +292,7 @@ mod tests {
                     pool: "duel".to_owned(),
                     waiting: 5,
                     waiting_bytes: 1_500,
+                    late_ms: 1_500,
                     ..Default::default()
                 }],
                 log_id: "ab".to_owned(),
@@ -318,6 +322,8 @@ mod tests {
                 held_ms: 1500,
                 search_waits: 1_200,
                 search_cost: 67_108_864,
+                late_pools: 2,
+                late_ms: 1_500,
                 clock_ahead_ms: 2000,
                 clock_jump_ms: 0,
                 clock_refuses: false,
@@ -335,6 +341,7 @@ balancer 0 at http://b:1, build 0.1.0, up 1m30s since 1970-01-01 00:00:01.000 UT
   those that wait take 2 KiB
   decisions wait for gatherer 1 (http://g:1, down for 40s)
   searches under way cost up to 67,108,864 units a slice; elements of their pools have waited 1,200 times
+  pools late: 2, by up to 1.5s, most of all duel; elements that arrive in them wait until those have left or searched that are due
   3 requests held until what they depend on is decided, the first for 1.5s
   event time is 2.0s ahead of the wall clock, which was set back
   checkpoint at 7 (2,930 KiB), log after 5 (2 KiB), results after 0 (1 KiB)

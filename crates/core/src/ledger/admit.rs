@@ -57,6 +57,8 @@ pub enum Admission {
     Retry(ElementId),
     /// Whether it is let in depends on what is not decided yet: hold it, and ask again once everything up to this event is.
     Undecided(EventId),
+    /// Timers of its pool are due that are not written: hold it, and ask again once they are ([`Ledger::take_caught_up`]).
+    Late(PoolId),
 }
 
 /// Why a submission is refused.
@@ -286,6 +288,19 @@ pub enum SubmitError {
         /// How long it was held, in milliseconds.
         held_ms: u64,
     },
+    /// Timers of its pool were due and not written for too long.
+    #[error(
+        "pool {pool:?}: key {key:?} waited {held_ms} ms for elements of the pool that expire or search again, of which more are \
+         due than can be written at once, and was not let in"
+    )]
+    TimersLate {
+        /// The pool.
+        pool: String,
+        /// The key.
+        key: String,
+        /// How long it was held, in milliseconds.
+        held_ms: u64,
+    },
     /// The idempotency key came with another body before.
     #[error("idempotency key {key:?} made element {} from another body", element.0)]
     IdempotencyMismatch {
@@ -464,6 +479,8 @@ pub enum Stopped {
     Refused(SubmitError),
     /// That depends on what is not decided yet: hold it, and ask again once everything up to this event is.
     Undecided(EventId),
+    /// Timers of its pool are due that are not written: hold it, and ask again once they are ([`Ledger::take_caught_up`]).
+    Late,
 }
 
 impl Ledger {
@@ -479,6 +496,13 @@ impl Ledger {
     pub fn busy_in_vain(&self, batch: &Batch, row: usize, held_ms: u64) -> SubmitError {
         let pool = self.pool_name(batch.pool()).as_ref().to_owned();
         SubmitError::SearchBusy { pool, key: text(batch.clients().key(row)), held_ms }
+    }
+
+    /// Why a row is refused that was held in vain for timers of its pool.
+    #[must_use]
+    pub fn late_in_vain(&self, batch: &Batch, row: usize, held_ms: u64) -> SubmitError {
+        let pool = self.pool_name(batch.pool()).as_ref().to_owned();
+        SubmitError::TimersLate { pool, key: text(batch.clients().key(row)), held_ms }
     }
 
     /// What one search of a pool costs at worst by now, in units, in a slice. `row` is who searches. 0 where that is never much.
@@ -572,6 +596,9 @@ impl Ledger {
         let name = || definition.name.clone();
         if closed_at.is_some() && !self.planted.is(Bug::ClosedAdmits) {
             return Err(Stopped::Refused(SubmitError::PoolDropping(name())));
+        }
+        if self.is_late(pool.id) && !self.planted.is(Bug::LateAdmits) {
+            return Err(Stopped::Late);
         }
         // One that waits no longer is only remembered by its key.
         let waits = |holder: ElementId| holder >= first || self.elements.waits(holder).is_some();
@@ -673,6 +700,7 @@ impl Ledger {
             Ok(()) => Ok(Admission::New { pool, row, client }),
             Err(Stopped::Retry(element)) => Ok(Admission::Retry(element)),
             Err(Stopped::Undecided(asked)) => Ok(Admission::Undecided(asked)),
+            Err(Stopped::Late) => Ok(Admission::Late(pool)),
             Err(Stopped::Refused(error)) => Err(error),
         }
     }

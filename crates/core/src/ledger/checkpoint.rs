@@ -359,8 +359,8 @@ impl Ledger {
             for (row, &Kept { element, expire_ms, reprobe_ms, .. }) in kept.iter().enumerate() {
                 self.keys.insert(batch.fingerprint(self.limits.key_secret, row), element);
                 self.pool_mut(batch.pool()).arrived(&batch, row);
-                self.timers.expires(element, expire_ms);
-                self.timers.searches(element, reprobe_ms);
+                self.timers.expires(batch.pool(), element, expire_ms);
+                self.timers.searches(batch.pool(), element, reprobe_ms);
                 self.reprobes.extend(reprobe_ms.map(|due_ms| (element, due_ms)));
             }
             let who = kept.iter().map(|kept| (kept.element, kept.arrived_ms)).collect();

@@ -70,9 +70,9 @@ impl Drops {
 
 impl Ledger {
     /// What comes next of the pools that are being dropped: withdrawals of their elements, at most `most`, and the ends of those of which
-    /// everything is stable. Each is offered once: give it an id and record it.
-    pub fn dropping(&mut self, most: usize) -> Vec<EventKind> {
-        let mut events = self.sweep(most);
+    /// everything is stable. Each is offered once, for events of that time: give it an id and record it.
+    pub fn dropping(&mut self, most: usize, time_ms: u64) -> Vec<EventKind> {
+        let mut events = self.sweep(most, time_ms);
         for _ in 0..self.drops.unlooked.min(LOOKED_AT) {
             self.drops.unlooked -= 1;
             let Some(pool) = self.drops.closed.pop_front() else { break };
@@ -119,13 +119,14 @@ impl Ledger {
     }
 
     /// Withdraws who waits in closed pools. Goes through all elements, some at a time.
-    fn sweep(&mut self, most: usize) -> Vec<EventKind> {
+    fn sweep(&mut self, most: usize, time_ms: u64) -> Vec<EventKind> {
         let mut events = Vec::new();
         let mut left = most.max(1).saturating_mul(ENDED_PER_WAITING);
-        let Drops { sweep: (pools, after), unswept, .. } = &mut self.drops;
-        if pools.is_empty() {
-            (*pools, *after) = (std::mem::take(unswept), ElementId(0));
+        let Drops { sweep, unswept, .. } = &mut self.drops;
+        if sweep.0.is_empty() {
+            *sweep = (std::mem::take(unswept), ElementId(0));
         }
+        let (pools, after) = &self.drops.sweep;
         if pools.is_empty() {
             return events;
         }
@@ -135,7 +136,8 @@ impl Ledger {
                 let pool = self.elements.view(at).batch.pool();
                 let missed = self.planted.is(Bug::DropLeavesElements) && element.0.is_multiple_of(3);
                 if pools.contains(&pool) && !self.closing.contains_key(&element) && !missed {
-                    events.push(EventKind::Withdrawal { element, pool, reason: WithdrawReason::Dropped });
+                    let reason = self.reason_at(element, time_ms, WithdrawReason::Dropped);
+                    events.push(EventKind::Withdrawal { element, pool, reason });
                 }
             }
             left = left.saturating_sub(if at.is_some() { ENDED_PER_WAITING } else { 1 });
@@ -145,8 +147,8 @@ impl Ledger {
             }
         }
         match last {
-            Some(element) => *after = element,
-            None => pools.clear(),
+            Some(element) => self.drops.sweep.1 = element,
+            None => self.drops.sweep.0.clear(),
         }
         events
     }

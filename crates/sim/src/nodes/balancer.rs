@@ -414,6 +414,7 @@ impl Balancer {
         let most = cx.rng.index(8) + 1;
         self.write_due(cx, most);
         self.write_dropping(cx, most);
+        self.write_late(cx, most);
         self.free(cx)
     }
 
@@ -426,8 +427,8 @@ impl Balancer {
             live.frame_due_ms = Some(due_ms);
             cx.net.timer(Node::Balancer, due_ms.saturating_sub(now_ms), Timer::Frame);
         }
-        let dropping = live.ledger.has_dropping().then_some(now_ms);
-        let due_ms = live.ledger.next_due_ms().into_iter().chain(live.holds.deadline_ms()).chain(dropping).min();
+        let at_once = (live.ledger.has_dropping() || live.ledger.late().len() > 0).then_some(now_ms);
+        let due_ms = live.ledger.next_due_ms().into_iter().chain(live.holds.deadline_ms()).chain(at_once).min();
         if let Some(due_ms) = due_ms {
             let at = now + due_ms.saturating_sub(now_ms).max(1);
             if live.due_at.is_none_or(|set| at < set) {

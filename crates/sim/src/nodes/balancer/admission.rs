@@ -1,11 +1,11 @@
-//! What clients ask of the balancer, and time: timers are written before time passes them, and submissions are held whose keys'
-//! elements are not decided.
+//! What clients ask of the balancer, and time: timers are written before time passes them, or make their pools late; submissions are
+//! held that are for these, or whose keys' elements are not decided.
 
 use dovetail_core::{
     ElementId, EventId, EventKind,
     clock::EventClock,
-    hold::Ticket,
-    ledger::{Admission, Status, Submission, SubmitError, Timing},
+    hold::{Ticket, Until},
+    ledger::{Admission, Share, Status, Submission, SubmitError, Timing},
 };
 
 use super::{Balancer, Live};
@@ -68,6 +68,8 @@ impl Balancer {
 
     /// Goes on with what is held no longer.
     pub(super) fn free(&mut self, cx: &mut Cx) -> Result<(), Violation> {
+        let live = self.live.as_mut().expect("a node that is up is live");
+        live.ledger.take_caught_up().into_iter().for_each(|pool| live.holds.caught_up(pool));
         while !self.full() {
             let live = self.live.as_mut().expect("a node that is up is live");
             let now_ms = live.clock.read(cx.net.now());
@@ -118,6 +120,12 @@ impl Balancer {
                 let now_ms = live.clock.read(cx.net.now());
                 live.holds.hold(stream, until, now_ms, submitted, ticket);
             }
+            Ok(Admission::Late(_)) if over => cx.stats.held_in_vain += 1,
+            Ok(Admission::Late(pool)) => {
+                cx.stats.held_late += 1;
+                let now_ms = live.clock.read(cx.net.now());
+                live.holds.hold(stream, Until::CaughtUp(pool), now_ms, submitted, ticket);
+            }
             Err(error) => {
                 cx.stats.refused += 1;
                 match error {
@@ -139,7 +147,9 @@ impl Balancer {
             _ => None,
         });
         if let Some(pool) = pool {
-            let reason = dovetail_core::WithdrawReason::Client;
+            let live = self.live.as_ref().expect("clients wait for a balancer that is up");
+            let time_ms = live.sequencer.time_ms();
+            let reason = live.ledger.reason_at(element, time_ms, dovetail_core::WithdrawReason::Client);
             self.push(cx, EventKind::Withdrawal { element, pool, reason }, None);
         }
     }
@@ -166,7 +176,7 @@ impl Balancer {
     /// Writes some of what pools that are being dropped come to.
     pub(super) fn write_dropping(&mut self, cx: &mut Cx, most: usize) {
         let live = self.live.as_mut().expect("a node that is up is live");
-        for kind in live.ledger.dropping(most) {
+        for kind in live.ledger.dropping(most, live.sequencer.time_ms()) {
             self.push(cx, kind, None);
         }
     }
@@ -180,7 +190,8 @@ impl Balancer {
     pub(super) fn write_due(&mut self, cx: &mut Cx, most: usize) -> bool {
         let live = self.live.as_mut().expect("a node that is up is live");
         let now_ms = live.clock.read(cx.net.now());
-        match live.ledger.advance_time(&mut live.sequencer, now_ms, most) {
+        let share = &mut share_of(cx);
+        match live.ledger.advance_time(&mut live.sequencer, now_ms, most, share) {
             Timing::Done => true,
             Timing::FrameFirst => {
                 let due = live.sequencer.due_ms().is_some_and(|due_ms| due_ms <= now_ms);
@@ -195,6 +206,27 @@ impl Balancer {
                 }
                 false
             }
+        }
+    }
+}
+
+/// How many timers may be written before time passes them.
+fn share_of(cx: &mut Cx) -> Share {
+    // Without a throw of the dice where nobody is late, so that other seeds mean what they meant.
+    if cx.scenario.late_permille == 0 || !cx.rng.chance(cx.scenario.late_permille) {
+        return Share::all();
+    }
+    Share::new(cx.rng.index(4), cx.rng.index(8))
+}
+
+impl Balancer {
+    /// Writes some of the timers of pools that are late.
+    pub(super) fn write_late(&mut self, cx: &mut Cx, most: usize) {
+        let live = self.live.as_mut().expect("a node that is up is live");
+        let late = live.ledger.late_due(&live.sequencer, most, |_, _| true);
+        cx.stats.late += late.events.len() as u64;
+        for kind in late.events {
+            self.push(cx, kind, None);
         }
     }
 }
