@@ -40,6 +40,8 @@ if [ "$package" = dovetail-fuzz-nodes ]; then
   # Messages, folders and files as they are when all is well.
   "${build[@]}" --bin seeds
   "$TARGET_DIR/$host/$profile/seeds" "$target" "$corpus"
+  # And what was worth keeping of earlier runs.
+  if [ -d "nodes/corpus/$target" ]; then cp "nodes/corpus/$target"/* "$corpus"; fi
   exec "$binary" "${options[@]}" -max_len=8192 "$@" "$corpus"
 fi
 case $target in parser) first='\x00' ;; *) first='\xff' ;; esac

@@ -4,7 +4,7 @@
 #[path = "../fuzz/nodes/src/lib.rs"]
 mod nodes;
 
-use std::panic;
+use std::{fs, panic, path::Path};
 
 /// Mutations of each target, unless `HOSTILE_INPUTS` says how many.
 const INPUTS: u64 = 2000;
@@ -48,8 +48,18 @@ fn mutate(input: &mut Vec<u8>, other: &[u8], random: &mut Random) {
     }
 }
 
+/// What a fuzzer found worth keeping of a target, if one ever ran it, in the order of the files' names.
+fn corpus(target: &str) -> Vec<Vec<u8>> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/nodes/corpus").join(target);
+    let Ok(entries) = fs::read_dir(folder) else { return Vec::new() };
+    let mut paths: Vec<_> = entries.map(|entry| entry.expect("it can be listed").path()).collect();
+    paths.sort();
+    paths.iter().map(|path| fs::read(path).expect("it can be read")).collect()
+}
+
 fn hold(target: &str, share: u64, body: fn(&[u8])) {
-    let seeds: Vec<Vec<u8>> = nodes::seeds(target).into_iter().map(|(_, bytes)| bytes).collect();
+    let mut seeds: Vec<Vec<u8>> = nodes::seeds(target).into_iter().map(|(_, bytes)| bytes).collect();
+    seeds.extend(corpus(target));
     seeds.iter().for_each(|seed| body(seed));
     let inputs = std::env::var("HOSTILE_INPUTS").ok().and_then(|inputs| inputs.parse().ok()).unwrap_or(INPUTS);
     for number in 0..inputs / share {
