@@ -155,13 +155,16 @@ struct Ack {
     say: Box<dyn FnOnce(Result<(), DiskFull>) + Send>,
 }
 
+/// Who accepted the wall clock, and the milliseconds told: how far it was ahead, and the time events have then.
+type Accepted = (oneshot::Sender<(u64, u64)>, (u64, u64));
+
 /// The engine.
 pub(crate) struct Engine {
     sequencer: Sequencer<Part>,
     ledger: Ledger,
     clock: Clock,
     /// Operators who accepted the wall clock, and what they are told once events have that time.
-    accepted: Vec<(oneshot::Sender<(u64, u64)>, (u64, u64))>,
+    accepted: Vec<Accepted>,
     /// A request that was taken from the inbox, before what is due was written.
     next: Option<Request>,
     /// What a pool has that does not say.
