@@ -13,7 +13,7 @@ use std::collections::VecDeque;
 use dovetail_core::{EventId, ledger::Share};
 
 /// Fewest timers that may be under way, whatever they take.
-const WINDOW_MIN: usize = 128;
+const WINDOW_MIN: usize = 256;
 /// The most, beside as many as there are other events.
 const WINDOW_MAX: usize = 8_192;
 /// What it is at first.
@@ -23,9 +23,9 @@ const TURN: usize = 128;
 /// Units of a search that count as one more timer: some microseconds of a slice at worst.
 const UNITS: u64 = 2_000;
 /// Decisions that take longer once their events are on disk shrink the window, in milliseconds, unless [`LEAST`] times the least that
-/// they took is more. Those that take half of it let it grow.
+/// they took is more. Those that take three quarters of it let it grow.
 const LAG_MS: u64 = 20;
-const LEAST: u64 = 3;
+const LEAST: u64 = 2;
 
 /// Timers under way.
 #[derive(Debug)]
@@ -132,10 +132,14 @@ impl Storms {
         let Some(took_ms) = took_ms else { return };
         self.least_ms = self.least_ms.min(took_ms);
         let lag_ms = LAG_MS.max(self.least_ms.saturating_mul(LEAST));
+        let prompt = 4 * took_ms <= 3 * lag_ms;
+        if self.window == WINDOW_MIN && !prompt {
+            // It takes so long however few there are: all else is slow, too.
+            self.least_ms = (3 * self.least_ms + took_ms).div_ceil(4);
+        }
         let window = if took_ms > lag_ms {
-            self.least_ms += u64::from(self.window == WINDOW_MIN);
             (self.window as u64 * lag_ms / took_ms) as usize
-        } else if 2 * took_ms <= lag_ms && self.wanting {
+        } else if prompt && self.wanting {
             self.window * 2
         } else {
             return;
@@ -170,12 +174,28 @@ mod tests {
         let grown: Vec<usize> = (0..5).map(|_| round(&mut storms, 5)).collect();
         assert_eq!(grown, [512, 1_024, 2_048, 4_096, 8_192], "up to the most");
         let shrunk: Vec<usize> = (0..4).map(|_| round(&mut storms, 4 * LAG_MS)).collect();
-        assert_eq!(shrunk, [8_192, 2_048, 512, 128], "by as much as they lag");
-        assert_eq!((round(&mut storms, 1_000), storms.count, storms.durable), (128, 0, 0));
+        assert_eq!(shrunk, [8_192, 2_048, 512, 256], "by as much as they lag");
+        assert_eq!((round(&mut storms, 1_000), storms.count, storms.durable), (256, 0, 0));
         storms.share(0, 1);
         assert_eq!(storms.window, WINDOW_MIN, "it goes on");
         storms.share(0, 0);
         assert_eq!(storms.window, WINDOW, "it is over");
+    }
+
+    /// A storm ends in time where decisions take long for other reasons: the window does not stay at its least.
+    #[test]
+    fn a_machine_that_became_slow_does_not_keep_the_window_small() {
+        let mut storms = Storms::new();
+        let mut round = |through, took_ms| {
+            storms.add(X(through), 1);
+            storms.durable(X(through), 0);
+            storms.wanting = true;
+            storms.decided(X(through), took_ms);
+            storms.window
+        };
+        assert_eq!([round(1, 5), round(2, 300), round(3, 300)], [1_024, WINDOW_MIN, WINDOW_MIN]);
+        let windows: Vec<usize> = (4..20).map(|through| round(through, 300)).collect();
+        assert!(windows.iter().any(|&window| window > WINDOW_MIN), "{windows:?}");
     }
 
     /// Nodes that are far apart take long for however few.
