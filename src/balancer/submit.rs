@@ -180,7 +180,9 @@ async fn read(
         let answer = match message {
             Ok(None) => return,
             Ok(Some(request)) => tokio::select! {
-                taken = take(&node, &access, stream, &room, request) => taken.map_or_else(Answer::Last, |(submitted, room)| Answer::Soon(submitted, room)),
+                taken = take(&node, &access, stream, &room, request) => {
+                    taken.map_or_else(Answer::Last, |(submitted, room)| Answer::Soon(submitted, room))
+                }
                 () = stop.given() => Answer::Last(errors::stopping(())),
                 // The client left while nothing could be taken; what it sent was not answered.
                 () = answers.closed() => return,

@@ -10,8 +10,8 @@
 //! One connection more than there may be takes the place of one without an open call: of those that never made one, that which has been
 //! there longest, or else, of strangers first, that which has been idle longest. Without such a one it is closed at once.
 //! Invariants: C1 no more than the bounds are open, the file descriptors of the process included; C2 a connection with an open call is
-//! never closed for another; C3 a client at its own bound only takes its own places; C4 those that made calls are no more than the places that
-//! are not kept for others.
+//! never closed for another; C3 a client at its own bound only takes its own places; C4 those that made calls are no more than the
+//! places that are not kept for others.
 
 use std::{
     collections::{BTreeSet, HashMap},

@@ -6,8 +6,8 @@
 //! until its timers that are due are written ([`crate::ledger::Ledger::is_late`]).
 //! Decides nothing: the ledger says what is undecided, and until when. Reads no clock.
 //! Invariants: H1 requests of a stream leave in the order in which they came; H2 none leaves before the event that it is held for is
-//! decided, or the pool has caught up, unless its time is over; H3 of those that may leave, the one that is held for the lowest event does, and of several the
-//! one that came first.
+//! decided, or the pool has caught up, unless its time is over; H3 of those that may leave, the one that is held for the lowest event
+//! does, and of several the one that came first.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 

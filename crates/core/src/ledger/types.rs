@@ -21,12 +21,13 @@ pub struct LedgerLimits {
     /// Most elements waiting in all pools together. Above it submissions are refused; and those of a pool that has most of them
     /// before that, so that the others have room: see [`room`](super::room). So are those of a group of pools that has most of them.
     pub waiting_total_max: u64,
-    /// Most bytes that the elements waiting in a pool may take, as [`waiting_bytes`](crate::batch::Batch::waiting_bytes) counts them. Above it submissions are
-    /// refused.
+    /// Most bytes that the elements waiting in a pool may take, as [`waiting_bytes`](crate::batch::Batch::waiting_bytes) counts them.
+    /// Above it submissions are refused.
     pub waiting_bytes_max: u64,
     /// The same of all pools together, shared as `waiting_total_max` is.
     pub waiting_bytes_total_max: u64,
-    /// Largest element without its payload, in bytes, as [`element_bytes`](crate::batch::Batch::element_bytes) counts them. A larger one is refused.
+    /// Largest element without its payload, in bytes, as [`element_bytes`](crate::batch::Batch::element_bytes) counts them.
+    /// A larger one is refused.
     pub element_bytes_max: u64,
     /// Largest payload in a pool that sets no bound of its own, in bytes.
     pub payload_bytes_max: u64,
