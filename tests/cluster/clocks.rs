@@ -98,6 +98,12 @@ async fn a_storm_of_expiries_holds_up_its_own_pool_alone() {
     let (mut cluster, client) = start("storm", PoolDefinition { ttl_ms: 5_000, ..pool(EQUAL) }).await;
     client.define_pool(PoolDefinition { name: "calm".to_owned(), ttl_ms: 0, ..pool(EQUAL) }).await.unwrap();
     submit(&client, "duel", (0..EXPIRE).map(|number| player(&format!("old{number}"), number)).collect()).await;
+    // Timers may be as many as other events that are under way.
+    until("the elements wait", async || {
+        let state = cluster.balancer_state().await;
+        (state.decided == state.assigned).then_some(())
+    })
+    .await;
     cluster.node(Which::Gatherer(0)).signal("STOP");
     until("the pool is late", async || (cluster.balancer_state().await.late_pools == 1).then_some(())).await;
     client.submit_one("calm", player("ann", 1)).await.unwrap();
