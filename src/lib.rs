@@ -9,6 +9,7 @@ pub mod balancer;
 pub mod bench;
 pub mod cli;
 pub mod client;
+mod closing;
 pub mod convert;
 pub mod crash;
 pub mod gatherer;

@@ -32,7 +32,7 @@ pub use make::{Authority, Issued, MakeError, Validity, is_fit_for_files};
 pub use material::{Files, OwnFiles, certificates};
 pub use name::{Certificate, NodeName, Proved, client_uri};
 
-use crate::{rpc::Troubles, shutdown::Shutdown};
+use crate::{closing, rpc::Troubles, shutdown::Shutdown};
 use material::{Contents, Loaded};
 
 /// How often files are looked at.
@@ -197,7 +197,14 @@ impl Tls {
     pub async fn accept(&self, stream: TcpStream) -> io::Result<(server::TlsStream<TcpStream>, Option<Proved>)> {
         let config = self.0.loaded.load().server.clone();
         let config = config.ok_or_else(|| io::Error::other("there is no certificate to show"))?;
-        let stream = TlsAcceptor::from(config).accept(stream).await?;
+        let stream = match TlsAcceptor::from(config).accept(stream).into_fallible().await {
+            Ok(stream) => stream,
+            Err((error, stream)) => {
+                // It was told why, and may have sent its first call meanwhile.
+                _ = closing::close(stream).await;
+                return Err(error);
+            }
+        };
         let proved = named(stream.get_ref().1.peer_certificates())?;
         let proved = match (&proved, self.0.settings.clients) {
             (Some(Proved::Client(_)), ClientAuth::None) => None,

@@ -1,8 +1,7 @@
 //! Tells a client that speaks in plain text that it should speak TLS, in its own language.
 //!
 //! A client of HTTP/2 has the answer as that of its first call: a status, which any client of gRPC reads. Frames that concern the
-//! whole connection would race with its end. What else a client says is read and forgotten, and the connection is only closed when
-//! the client has closed it, or said nothing for a while: closed with bytes that nobody has read, it would be reset, and the answer lost.
+//! whole connection would race with its end. What else a client says is read and forgotten.
 
 use std::{io, time::Duration};
 
@@ -16,6 +15,7 @@ use tokio::{
 use tonic::Status;
 
 use super::{Fault, Reason, accept::PREFACE};
+use crate::closing;
 
 /// What to do about it.
 const TEXT: &str = "this port speaks TLS: write https://";
@@ -23,8 +23,6 @@ const TEXT: &str = "this port speaks TLS: write https://";
 const BYTES_MAX: u64 = 64 << 10;
 /// Longest time for its first call to come.
 const CALL_MAX: Duration = Duration::from_secs(5);
-/// Longest time for it to close the connection.
-const CLOSE_MAX: Duration = Duration::from_secs(2);
 /// Largest frame that is taken: as large as one may be that was not told otherwise.
 const FRAME_BYTES_MAX: usize = 16 << 10;
 
@@ -70,9 +68,7 @@ pub(super) async fn tell_plain(mut stream: TcpStream) -> io::Result<()> {
         );
         writer.write_all(text.as_bytes()).await?;
     }
-    writer.shutdown().await?;
-    let gone = tokio::time::timeout(CLOSE_MAX, tokio::io::copy(&mut reader, &mut tokio::io::sink())).await;
-    gone.map_or(Ok(()), |read| read.map(|_| ()))
+    closing::close(stream).await
 }
 
 /// Reads up to the headers of the first call: its stream.
