@@ -82,14 +82,14 @@ impl Session {
             RECORD => record(bytes)?,
             CHECKPOINT => self.chunk(&bytes)?,
             kind @ (CANDIDATES | DECISIONS_TO_SHARD | STORED_TO_SHARD | SUBSCRIBED) => {
-                self.to_shard(kind, from, bytes)?
+                self.shard_reads(kind, from, bytes)?;
             }
-            kind => self.to_slice(kind, from, bytes)?,
+            kind => self.slice_reads(kind, from, bytes)?,
         }
         Some(())
     }
 
-    fn to_slice(&mut self, kind: u8, from: ShardId, bytes: Bytes) -> Option<()> {
+    fn slice_reads(&mut self, kind: u8, from: ShardId, bytes: Bytes) -> Option<()> {
         let mut out = Vec::new();
         if self.slice.is_none() {
             let cut = std::mem::take(&mut self.cut);
@@ -119,7 +119,7 @@ impl Session {
         Some(())
     }
 
-    fn to_shard(&mut self, kind: u8, from: ShardId, bytes: Bytes) -> Option<()> {
+    fn shard_reads(&mut self, kind: u8, from: ShardId, bytes: Bytes) -> Option<()> {
         let (shard, mut out) = (&mut self.shard, Vec::new());
         match kind {
             CANDIDATES => {
@@ -159,7 +159,7 @@ impl Session {
     fn chunk(&mut self, bytes: &[u8]) -> Option<()> {
         let mut chunks = self.chunks.take()?;
         chunks.read(bytes).ok()?;
-        if bytes.len() % 2 == 0 {
+        if bytes.len().is_multiple_of(2) {
             _ = chunks.base();
         } else {
             self.chunks = Some(chunks);
