@@ -19,7 +19,7 @@
 //! | [`clients`], [`marks`], [`tap`] | who talks to the cluster |
 //! | [`truth`], [`audit`], [`disk`] | what must hold |
 //! | [`run`], [`journal`], [`report`] | a run, what happened in it, what is shown of it |
-//! | [`messages`] | another kind of run: hostile messages in place of faults |
+//! | [`mod@messages`] | another kind of run: hostile messages in place of faults |
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a program for people")]
 
 mod audit;
