@@ -3,7 +3,6 @@
 //!
 //! Nothing here is part of a node. `dovetail bench` is the command line of it.
 
-mod certificates;
 mod check;
 mod cluster;
 mod counters;

@@ -6,6 +6,7 @@
 //! nothing: what was read before stays; H3 open connections stay when files change.
 
 mod error;
+mod folder;
 mod make;
 mod material;
 mod name;
@@ -28,6 +29,7 @@ use tokio::{
 use tokio_rustls::{TlsAcceptor, TlsConnector, client, server};
 
 pub use error::TlsError;
+pub use folder::CertificateFolder;
 pub use make::{Authority, Issued, MakeError, Validity, is_fit_for_files};
 pub use material::{Files, OwnFiles, certificates};
 pub use name::{Certificate, NodeName, Proved, client_uri};

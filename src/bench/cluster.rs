@@ -11,11 +11,11 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use super::BenchError;
-use super::certificates::Certificates;
 use super::counters::Nodes;
 use super::usage::Usage;
 use crate::client::ConnectOptions;
 use crate::settings::Role;
+use crate::tls::{CertificateFolder, NodeName};
 
 /// Longest time until every node serves. The machine may be busy.
 const STARTING_MAX: Duration = Duration::from_secs(60);
@@ -112,7 +112,7 @@ impl Cluster {
             nodes: Vec::new(),
             _folder: folder,
             server: format!("{}://{}", scheme(shape.tls), addresses[0]),
-            connect: certificates.as_ref().map_or_else(ConnectOptions::default, Certificates::connect),
+            connect: certificates.as_ref().map_or_else(ConnectOptions::default, connect),
         };
         let folder = cluster._folder.0.clone();
         for (name, role, command) in commands(shape, &programs, &folder, &addresses, certificates.as_ref()) {
@@ -224,10 +224,17 @@ fn scheme(tls: bool) -> &'static str {
 }
 
 /// What every node needs to prove who it is.
-fn certificates(shape: &Shape, folder: &Path, ip: IpAddr) -> io::Result<Certificates> {
-    let of = |role, count| (0..count).map(move |index| (role, index));
+fn certificates(shape: &Shape, folder: &Path, ip: IpAddr) -> io::Result<CertificateFolder> {
+    let node = |role, index| (format!("{role}-{index}"), NodeName { cluster: NAME.to_owned(), role, index });
+    let of = |role, count| (0..count).map(move |index| node(role, index));
     let others = of(Role::Matcher, shape.matchers).chain(of(Role::Gatherer, shape.gatherers));
-    Certificates::make(&folder.join("certs"), NAME, &ip.to_string(), of(Role::Balancer, 1).chain(others))
+    let nodes = of(Role::Balancer, 1).chain(others);
+    CertificateFolder::make(&folder.join("certs"), NAME, &ip.to_string(), nodes, NAME)
+}
+
+/// How clients connect who have the certificate of this program.
+fn connect(certificates: &CertificateFolder) -> ConnectOptions {
+    ConnectOptions { tls: certificates.files(Some(NAME)), ..ConnectOptions::default() }
 }
 
 /// Names, roles and commands of all processes, in the order in which they are started.
@@ -236,7 +243,7 @@ fn commands(
     programs: &Programs,
     folder: &Path,
     addresses: &[SocketAddr],
-    certificates: Option<&Certificates>,
+    certificates: Option<&CertificateFolder>,
 ) -> Vec<(String, &'static str, Command)> {
     let data = ("data", folder.join("data").display().to_string());
     let common = [("cluster-name", NAME.to_owned()), ("slices", shape.slices.to_string()), ("log", "warn".to_owned())];

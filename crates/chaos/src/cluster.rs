@@ -13,7 +13,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use dovetail::settings::{ClusterSettings, Role};
+use dovetail::settings::ClusterSettings;
 use tokio::{sync::Mutex, time::sleep};
 use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
 
@@ -76,11 +76,7 @@ impl Place {
     }
 
     fn program(&self, node: Node) -> PathBuf {
-        let role = match node {
-            Node::Balancer => Role::Balancer,
-            Node::Matcher(_) => Role::Matcher,
-            Node::Gatherer(_) => Role::Gatherer,
-        };
+        let (role, _) = node.role();
         self.bin.join(format!("dovetail-{role}"))
     }
 
@@ -106,10 +102,7 @@ impl Place {
         let urls = |nodes: u32, which: fn(u32) -> Node| {
             (0..nodes).map(|index| url(which(index))).collect::<Vec<_>>().join(",")
         };
-        let index = match node {
-            Node::Balancer => 0,
-            Node::Matcher(index) | Node::Gatherer(index) => index,
-        };
+        let (_, index) = node.role();
         let mut flags = vec![
             ("cluster-name", NAME.to_owned()),
             ("slices", self.shape.slices.to_string()),

@@ -3,12 +3,11 @@
 //!
 //! Once a process: whoever dials asks here how.
 
-use std::{fs, io, net::Ipv4Addr, path::Path, sync::OnceLock, time::Duration};
+use std::{io, net::Ipv4Addr, path::Path, sync::OnceLock};
 
 use dovetail::{
     client::ConnectOptions,
-    settings::Role,
-    tls::{Authority, ClientAuth, Files, MakeError, NodeName, OwnFiles, Tls, TlsSettings, Trust, Validity},
+    tls::{CertificateFolder, ClientAuth, Files, NodeName, Tls, TlsSettings, Trust},
 };
 
 use super::{
@@ -23,37 +22,17 @@ static CLIENT_AUTH: OnceLock<&str> = OnceLock::new();
 /// A client that has a certificate.
 pub const CLIENT: &str = "ada";
 
-const DAY: Validity = Validity(Duration::from_secs(86_400));
-
-fn name(node: Node) -> NodeName {
-    let (role, index) = match node {
-        Node::Balancer => (Role::Balancer, 0),
-        Node::Matcher(index) => (Role::Matcher, index),
-        Node::Gatherer(index) => (Role::Gatherer, index),
-    };
-    NodeName { cluster: NAME.to_owned(), role, index }
-}
-
 /// Makes certificates for all nodes at this address, and one for a client; from now on everybody speaks TLS. Clients show a
 /// certificate as `client_auth` has it.
 pub fn make(folder: &Path, ip: Ipv4Addr, shape: Shape, client_auth: &'static str) -> io::Result<()> {
-    let failed = |error: MakeError| io::Error::other(error);
-    let (authority, kept) = Authority::new(NAME, DAY).map_err(failed)?;
-    fs::create_dir_all(folder)?;
-    let ca = folder.join("ca.pem");
-    fs::write(&ca, kept.cert)?;
-    for node in shape.nodes() {
-        let issued = authority.node(&name(node), &[ip.to_string()], DAY).map_err(failed)?;
-        fs::write(folder.join(format!("{node}.pem")), issued.cert)?;
-        fs::write(folder.join(format!("{node}.key")), issued.key)?;
-    }
-    let issued = authority.client(NAME, CLIENT, DAY).map_err(failed)?;
-    fs::write(folder.join(format!("{CLIENT}.pem")), issued.cert)?;
-    fs::write(folder.join(format!("{CLIENT}.key")), issued.key)?;
+    let nodes = shape.nodes().into_iter().map(|node| {
+        let (role, index) = node.role();
+        (node.to_string(), NodeName { cluster: NAME.to_owned(), role, index })
+    });
+    let made = CertificateFolder::make(folder, NAME, &ip.to_string(), nodes, CLIENT)?;
     _ = CLIENT_AUTH.set(client_auth);
-    let own = Node::Matcher(0);
-    let options = ConnectOptions::default().trust(ca);
-    let options = options.show(folder.join(format!("{own}.pem")), folder.join(format!("{own}.key")));
+    let tls = made.files(Some(&Node::Matcher(0).to_string()));
+    let options = ConnectOptions { tls, ..ConnectOptions::default() };
     OPTIONS.set(options).map_err(|_| io::Error::other("certificates were made before"))
 }
 
@@ -81,9 +60,7 @@ fn trust_of(files: Files) -> Trust {
 
 /// The same for somebody else: who shows the certificate of this name, or none.
 pub fn trust_as(folder: &Path, name: Option<&str>) -> Trust {
-    let own =
-        |name: &str| OwnFiles { cert: folder.join(format!("{name}.pem")), key: folder.join(format!("{name}.key")) };
-    trust_of(Files { own: name.map(own), ca: Some(folder.join("ca.pem")) })
+    trust_of(CertificateFolder::at(folder).files(name))
 }
 
 /// The flags of a node.
@@ -91,11 +68,7 @@ pub fn flags(folder: &Path, node: Node) -> Vec<(&'static str, String)> {
     if OPTIONS.get().is_none() {
         return Vec::new();
     }
-    let path = |file: String| folder.join(file).display().to_string();
-    vec![
-        ("tls-cert", path(format!("{node}.pem"))),
-        ("tls-key", path(format!("{node}.key"))),
-        ("tls-ca", path("ca.pem".to_owned())),
-        ("tls-client-auth", CLIENT_AUTH.get().copied().unwrap_or("required").to_owned()),
-    ]
+    let mut flags = Vec::from(CertificateFolder::at(folder).flags(&node.to_string()));
+    flags.push(("tls-client-auth", CLIENT_AUTH.get().copied().unwrap_or("required").to_owned()));
+    flags
 }

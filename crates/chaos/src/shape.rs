@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use dovetail::settings::Role;
+
 /// How many of everything. There is one balancer.
 #[derive(Clone, Copy, Debug)]
 pub struct Shape {
@@ -41,6 +43,17 @@ pub enum Node {
     Balancer,
     Matcher(u32),
     Gatherer(u32),
+}
+
+impl Node {
+    /// What it is, and which of them.
+    pub fn role(self) -> (Role, u32) {
+        match self {
+            Node::Balancer => (Role::Balancer, 0),
+            Node::Matcher(index) => (Role::Matcher, index),
+            Node::Gatherer(index) => (Role::Gatherer, index),
+        }
+    }
 }
 
 impl fmt::Display for Node {

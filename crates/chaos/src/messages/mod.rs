@@ -154,11 +154,7 @@ async fn stop(cluster: &Cluster, journal: &Journal) {
 /// What nodes say of themselves: every node there is, and one there is not.
 fn known(place: &Place) -> Known {
     let shape = place.shape;
-    let nodes = shape.nodes().into_iter().map(|node| match node {
-        Node::Balancer => (Role::Balancer, 0),
-        Node::Matcher(index) => (Role::Matcher, index),
-        Node::Gatherer(index) => (Role::Gatherer, index),
-    });
+    let nodes = shape.nodes().into_iter().map(Node::role);
     let peer = |(role, index)| Identity::new(place.settings(), role, index).pb().encode_to_vec();
     let peers = nodes.chain([(Role::Matcher, shape.matchers)]).map(peer).collect();
     Known { peers, slices: shape.slices, shards: shape.gatherers, ..Known::default() }
@@ -291,11 +287,7 @@ impl Field {
 
     /// A call that the node has, most of the time.
     fn method(&self, draw: &mut Draw<'_>, node: Node) -> &Method {
-        let role = match node {
-            Node::Balancer => Role::Balancer,
-            Node::Matcher(_) => Role::Matcher,
-            Node::Gatherer(_) => Role::Gatherer,
-        };
+        let (role, _) = node.role();
         let any = draw.rng.chance(50);
         let served: Vec<&Method> =
             self.schema.methods.iter().filter(|method| any || method.is_served_by(role)).collect();
