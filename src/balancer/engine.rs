@@ -16,7 +16,7 @@ use dovetail_core::{
     DecisionFrame, ElementId, EventId, EventKind, Placement, Pool, PoolId, ShardId, WithdrawReason,
     batch::{Batch, Run},
     clock::Jump,
-    hold::Ticket,
+    hold::{Ticket, Until},
     ledger::{Admitted, CutElements, Entry, LateDue, Ledger, Status, Stopped, Timing},
     pool::Defaults,
     sequencer::{FrameLimits, Sequencer},
@@ -33,7 +33,7 @@ use super::{
     clock::Clock,
     ease::Hurry,
     frame::{self, PublishedFrame},
-    held::{Admitting, Held, HeldFor, HeldRequests},
+    held::{Admitting, Held, HeldRequests},
     messages::{
         CutPart, CutReader, DefinePoolError, Defined, Disk, DiskFull, DropPoolError, Dropping, ElementName, Event,
         Explaining, Found, Look, POOLS_MAX, PoolSummary, Reply, Request, SelectedPart, WaitingPart, Withdrawing,
@@ -428,12 +428,7 @@ impl Engine {
 
     /// Writes timers. How much they count.
     fn push_timers(&mut self, events: Vec<EventKind>) -> usize {
-        let weight = |kind: &EventKind| match kind {
-            EventKind::Reprobe { pool, row, .. } => Storms::weight(self.ledger.search_cost(*pool, || Row::clone(row))),
-            _ => 1,
-        };
-        let count = events.iter().map(weight).sum();
-        events.into_iter().for_each(|kind| _ = self.push(kind));
+        let count = events.into_iter().map(|kind| Storms::weight(self.push_at_cost(kind).1)).sum();
         self.storms.add(self.sequencer.assigned(), count);
         count
     }
@@ -548,6 +543,11 @@ impl Engine {
 
     /// Gives an event that is no arrival its id and records it.
     fn push(&mut self, kind: EventKind) -> EventId {
+        self.push_at_cost(kind).0
+    }
+
+    /// The same. Also what its search costs, in units, if it has one.
+    fn push_at_cost(&mut self, kind: EventKind) -> (EventId, u64) {
         let bytes = EVENT_BYTES
             + match &kind {
                 EventKind::Arrival { row, .. } | EventKind::Reprobe { row, .. } => row.bytes(),
@@ -559,6 +559,7 @@ impl Engine {
         let (x, time_ms) = self.sequencer.push_run(stable, 1, bytes, part);
         let recorded = self.ledger.record(x, time_ms, &kind, None);
         recorded.expect("a pool was compiled before its event is written");
+        let mut units = 0;
         match kind {
             EventKind::PoolDefined { pool, .. } => self.pools.add(self.ledger.pool(pool).pool.clone()),
             EventKind::PoolDropped { pool } => {
@@ -568,7 +569,7 @@ impl Engine {
             }
             EventKind::Reprobe { pool, row, .. } => {
                 // What it costs counts, also if it is of a pool that is not late.
-                let units = self.ledger.search_cost(pool, || Row::clone(&row));
+                units = self.ledger.search_cost(pool, || Row::clone(&row));
                 self.turns.add(&(None, pool), x, units, 1);
             }
             _ => {}
@@ -576,7 +577,7 @@ impl Engine {
         if self.sequencer.full() {
             self.take_frame();
         }
-        x
+        (x, units)
     }
 
     /// Answers when all that has an id by now is on disk: an answer tells of nothing that a crash could take back.
@@ -665,7 +666,7 @@ impl Engine {
             }
             Held::Withdraw { element, .. } | Held::Get { element, .. } | Held::Explain { element, .. } => {
                 let until = self.undecided(element).filter(|_| over.is_none());
-                until.map(|until| HeldFor::Wait(Wait { until, behind: false }))
+                until.map(Wait::from)
             }
         };
         if let Some(wait) = undecided {
@@ -700,7 +701,7 @@ impl Engine {
 
     /// Lets elements in, up to one that depends on what is not decided, or whose pool is late: then until when. When it was held in
     /// vain, such elements are refused; and where there is no room for events, all that are left.
-    fn admit(&mut self, admitting: &mut Admitting, over: Option<u64>, room: bool) -> Option<HeldFor> {
+    fn admit(&mut self, admitting: &mut Admitting, over: Option<u64>, room: bool) -> Option<Wait> {
         let keyed = admitting.batch.take()?;
         let mut asked = *admitting.asked.get_or_insert(self.ledger.recorded());
         let batch = keyed.batch();
@@ -725,7 +726,7 @@ impl Engine {
                     continue;
                 }
                 (Err(wait), None) => {
-                    undecided = Some(HeldFor::Wait(wait));
+                    undecided = Some(wait);
                     continue;
                 }
             };
@@ -751,13 +752,13 @@ impl Engine {
                     Some(held_ms) => {
                         admitting.refuse(self.ledger.held_in_vain(batch, admitting.row, held_ms).into());
                     }
-                    None => undecided = Some(HeldFor::Wait(Wait { until, behind: false })),
+                    None => undecided = Some(until.into()),
                 },
                 Some(Stopped::Late) => match over {
                     Some(held_ms) => {
                         admitting.refuse(self.ledger.late_in_vain(batch, admitting.row, held_ms).into());
                     }
-                    None => undecided = Some(HeldFor::CaughtUp(batch.pool())),
+                    None => undecided = Some(Until::CaughtUp(batch.pool()).into()),
                 },
             }
         }

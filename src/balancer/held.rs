@@ -10,7 +10,7 @@ use std::{
 use dovetail_core::{
     EventId, PoolId,
     batch::Keyed,
-    hold::{Freed, Holds, Ticket, Until},
+    hold::{Freed, Holds, Ticket},
 };
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
@@ -44,14 +44,6 @@ pub(crate) struct Room {
     pub(crate) bytes: usize,
     /// Whose it is; none within the process.
     pub(crate) client: Option<ClientId>,
-}
-
-/// What a request is held for.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum HeldFor {
-    Wait(Wait),
-    /// The timers of this pool that are due are written.
-    CaughtUp(PoolId),
 }
 
 /// What may have to be held.
@@ -236,7 +228,7 @@ impl HeldRequests {
     }
 
     /// Holds a request; with the ticket it left with, if it waits for the same as before.
-    pub(super) fn hold(&mut self, stream: u64, wait: HeldFor, mut request: Held, again: Option<Ticket>) {
+    pub(super) fn hold(&mut self, stream: u64, wait: Wait, mut request: Held, again: Option<Ticket>) {
         let now_ms = self.tick();
         self.count(stream, &mut request);
         let read_ms = match &request {
@@ -244,10 +236,11 @@ impl HeldRequests {
             Held::Get { wait_ms, .. } => Some((*wait_ms).into()),
             Held::Submit(_) | Held::Withdraw { .. } => None,
         };
-        match wait {
-            HeldFor::Wait(Wait { until, behind: true }) => self.holds.hold_last(stream, until, now_ms, request, again),
-            HeldFor::Wait(Wait { until, behind: false }) => self.holds.hold(stream, until, now_ms, request, again),
-            HeldFor::CaughtUp(pool) => self.holds.hold(stream, Until::CaughtUp(pool), now_ms, request, again),
+        let Wait { until, behind } = wait;
+        if behind {
+            self.holds.hold_last(stream, until, now_ms, request, again);
+        } else {
+            self.holds.hold(stream, until, now_ms, request, again);
         }
         if let Some(read_ms) = read_ms {
             self.holds.end_by(stream, now_ms + read_ms);

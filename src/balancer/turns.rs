@@ -16,7 +16,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use dovetail_core::{EventId, PoolId, ledger::SEARCH_COSTLY};
+use dovetail_core::{EventId, PoolId, hold::Until, ledger::SEARCH_COSTLY};
 
 use crate::rpc::ClientId;
 
@@ -38,10 +38,16 @@ pub(super) type Whose = (Option<ClientId>, PoolId);
 /// Who has to wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Wait {
-    /// Until this is decided.
-    pub(super) until: EventId,
+    /// Until this is so.
+    pub(super) until: Until,
     /// It is, but another is first: that one is to be asked before.
     pub(super) behind: bool,
+}
+
+impl<U: Into<Until>> From<U> for Wait {
+    fn from(until: U) -> Wait {
+        Wait { until: until.into(), behind: false }
+    }
 }
 
 /// Searches under way that cost much, and who waits for them.
@@ -155,10 +161,7 @@ impl Turns {
         // Its own searches make room for it; one that has none waits for whatever is first.
         let own = self.of(whose).is_some_and(|of| of.units > 0);
         let under_way = self.under_way.iter().find(|under_way| !own || under_way.whose == *whose);
-        Err(under_way.map_or(Wait { until: self.decided, behind: true }, |under_way| Wait {
-            until: under_way.through,
-            behind: false,
-        }))
+        Err(under_way.map_or(Wait { until: self.decided.into(), behind: true }, |under_way| under_way.through.into()))
     }
 
     /// Who is first in line, and what a search of it costs. One that has not asked for as long as it takes to ask all is none: nobody
@@ -372,7 +375,7 @@ mod tests {
     }
 
     fn waits(until: u64) -> Result<usize, Wait> {
-        Err(Wait { until: EventId(until), behind: false })
+        Err(EventId(until).into())
     }
 
     /// Pools of a client, as many as there are from the first number on.

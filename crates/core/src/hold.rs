@@ -187,7 +187,7 @@ impl<R> Holds<R> {
     }
 
     /// The same for one that waits for another that is held: it goes behind all others, and keeps its deadline.
-    pub fn hold_last(&mut self, stream: u64, until: EventId, now_ms: u64, request: R, again: Option<Ticket>) {
+    pub fn hold_last(&mut self, stream: u64, until: impl Into<Until>, now_ms: u64, request: R, again: Option<Ticket>) {
         self.turns += 1;
         let again = again.map(|ticket| ticket.behind(self.turns));
         self.hold(stream, until, now_ms, request, again);
