@@ -226,6 +226,7 @@ impl Engine {
                 }
                 Action::Linger => self.later.arm(),
                 Action::AskCut => _ = self.asking.cut.take().expect("somebody asked").send(()),
+                Action::AskResultsFloor { .. } | Action::Refuse { .. } => unreachable!("a gatherer refuses nobody"),
             }
         }
     }

@@ -23,7 +23,7 @@ use std::{
 
 use dovetail_rule::{
     Row,
-    table::{self, Hint, Secret},
+    table::{self, Hint},
 };
 
 use crate::{
@@ -32,6 +32,7 @@ use crate::{
     planted::{Bug, Planted},
 };
 use ahead::Ahead;
+pub use dovetail_rule::table::Secret;
 use frames::Frames;
 pub use hot::HotKey;
 pub(crate) use pools::WHOLE_MAX;

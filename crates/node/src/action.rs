@@ -35,6 +35,27 @@ pub enum Action<M> {
     Linger,
     /// Ask the balancer for its log and cut, and give the answer to `on_cut`.
     AskCut,
+    /// Ask the balancer above which event it keeps retirements, and give the answer to `on_results_floor`.
+    AskResultsFloor {
+        /// The stream that waits for it.
+        stream: StreamId,
+    },
+    /// Refuse a stream that was asked for. Its reader may ask again.
+    Refuse {
+        /// The stream.
+        stream: StreamId,
+        /// Why.
+        why: KnowsLess,
+    },
+}
+
+/// The frames of a slice know less than their reader needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KnowsLess {
+    /// The slice.
+    pub slice: SliceId,
+    /// What the least of its frames knows.
+    pub known: EventId,
 }
 
 /// The next step of a subscription.

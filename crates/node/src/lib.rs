@@ -10,6 +10,7 @@
 //! | module | what it is |
 //! |---|---|
 //! | [`gatherer`] | a shard, what it reads and who reads it |
+//! | [`matcher`] | slices, what they read and who reads them |
 //! | [`link`] | a subscription of a node at another: how it is set up, and what has to be fetched first |
 //! | [`readers`] | who subscribed to a node: what each is sent next, merged and held back |
 //! | [`action`] | what a machine wants done |
@@ -18,8 +19,10 @@ pub mod action;
 pub mod gatherer;
 pub mod ids;
 pub mod link;
+pub mod matcher;
 pub mod readers;
 
 pub use action::{Action, Request, Step};
 pub use gatherer::Gatherer;
 pub use ids::{LinkId, MatcherId, NodeId, StreamId};
+pub use matcher::Matcher;

@@ -5,7 +5,7 @@
 //! breaks it dials again. Invariant: node.K1 no frame is taken from a stream before its hello, nor before what the
 //! hello asks for was fetched.
 
-use dovetail_core::{EventId, SliceId, shard::Fetch};
+use dovetail_core::{ElementId, EventId, SliceId, shard::Fetch};
 use thiserror::Error;
 
 use crate::action::Step;
@@ -90,6 +90,20 @@ pub enum GivenUp {
         /// The slice.
         slice: SliceId,
     },
+    /// The parts of a cut have an element twice.
+    #[error("{element} waits twice at the cut")]
+    Twice {
+        /// The element.
+        element: ElementId,
+    },
+    /// The parts of a cut have an element that comes after it.
+    #[error("{element} waits at a cut of {through}")]
+    AboveCut {
+        /// The element.
+        element: ElementId,
+        /// What it is a cut of.
+        through: EventId,
+    },
 }
 
 fn name(slice: &Option<SliceId>) -> String {
@@ -106,6 +120,13 @@ impl Cursors {
     pub fn new(cursors: Vec<(SliceId, EventId)>) -> Cursors {
         assert!(cursors.is_sorted_by_key(|&(slice, _)| slice), "{cursors:?} are not ascending");
         Cursors(cursors)
+    }
+
+    /// For exactly these slices, which are ascending; given in any order. None when others are asked for, or one twice.
+    #[must_use]
+    pub fn of_slices(mut cursors: Vec<(SliceId, EventId)>, slices: &[SliceId]) -> Option<Cursors> {
+        cursors.sort_unstable_by_key(|&(slice, _)| slice);
+        cursors.iter().map(|(slice, _)| slice).eq(slices).then_some(Cursors(cursors))
     }
 
     /// Each slice with its cursor.

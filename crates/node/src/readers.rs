@@ -66,6 +66,11 @@ impl<Q: Queue> Readers<Q> {
         self.subscribers.values_mut().map(|subscriber| &mut subscriber.queue)
     }
 
+    /// What a node is sent next, if it reads.
+    pub fn queue(&mut self, node: NodeId) -> Option<&mut Q> {
+        self.subscribers.get_mut(&node).map(|subscriber| &mut subscriber.queue)
+    }
+
     /// Sends what is waited for; the rest lingers.
     pub fn send_due(&mut self, planted: Planted, out: &mut Vec<Action<Q::Message>>) {
         self.send(Queue::is_due, out);

@@ -579,6 +579,7 @@ impl Machines {
                 // A stream that is asked for again has the number of the one before.
                 Action::Link { .. } | Action::End { .. } | Action::Linger => {}
                 Action::AskCut => unreachable!("nobody checks: there is one log, and it stays"),
+                Action::AskResultsFloor { .. } | Action::Refuse { .. } => unreachable!("a gatherer refuses nobody"),
             }
         }
         outcome

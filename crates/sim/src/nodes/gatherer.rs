@@ -274,6 +274,7 @@ impl Live {
                     cx.net.timer(Node::Gatherer(index), delay, Timer::Linger);
                 }
                 Action::AskCut => unreachable!("nobody checks: there is one log, and it stays"),
+                Action::AskResultsFloor { .. } | Action::Refuse { .. } => unreachable!("a gatherer refuses nobody"),
                 Action::Link { link: id, step } => {
                     let link = self.links.get_mut(&id).expect("a step is of a link");
                     match step {

@@ -1,0 +1,76 @@
+//! What of a matcher's candidates one gatherer is sent, and when it is waited for.
+
+use std::sync::Arc;
+
+use dovetail_core::{CandidateFrame, SliceId};
+
+use crate::{action::SliceHello, readers::Queue};
+
+/// A frame, and the slice that made it.
+pub type SliceFrame = (SliceId, Arc<CandidateFrame>);
+
+/// What a reader of candidates is sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CandidatesMessage {
+    /// First: what each slice that was asked for says.
+    Hello(Vec<SliceHello>),
+    /// Then, frames of all of them; those of one slice in order.
+    Frames(Vec<SliceFrame>),
+}
+
+/// What one reader is sent next. Nobody waits for news of what may be forgotten, nor for events that do not concern the
+/// reader: such frames are held back, and those of one slice merged.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Candidates {
+    next: Vec<SliceFrame>,
+    due: bool,
+    /// Nothing more is sent: what the reader needs next is gone, as its hello says.
+    silent: bool,
+}
+
+impl Candidates {
+    /// For a reader that gets what comes from now on.
+    pub(super) fn new() -> Candidates {
+        Candidates::default()
+    }
+
+    /// For a reader that gets a hello, and nothing more.
+    pub(super) fn silent() -> Candidates {
+        Candidates { silent: true, ..Candidates::default() }
+    }
+
+    /// Takes a frame, behind all that a slice has for the reader.
+    pub(super) fn add(&mut self, slice: SliceId, mut frame: Arc<CandidateFrame>) {
+        if self.silent {
+            return;
+        }
+        self.due |= frame.reach.has(|of| of == slice);
+        // Behind what was found, one that says nothing else says all that others like it said.
+        if frame.finds_nothing()
+            && let Some((_, last)) = self.next.iter_mut().rfind(|(of, _)| *of == slice)
+            && last.finds_nothing()
+        {
+            Arc::make_mut(&mut frame).follow(last);
+            *last = frame;
+            return;
+        }
+        self.next.push((slice, frame));
+    }
+}
+
+impl Queue for Candidates {
+    type Message = CandidatesMessage;
+
+    fn is_empty(&self) -> bool {
+        self.next.is_empty()
+    }
+
+    fn is_due(&self) -> bool {
+        self.due
+    }
+
+    fn take(&mut self) -> CandidatesMessage {
+        self.due = false;
+        CandidatesMessage::Frames(std::mem::take(&mut self.next))
+    }
+}
