@@ -1,18 +1,21 @@
-//! A matcher node: runs its slices in a task of their own, reads the feed and every shard's decisions, serves candidates.
+//! A matcher node: its machine ([`dovetail_node::Matcher`]) in a task of its own, tasks that read the log and every
+//! shard's decisions, and the service of its candidates.
 //!
-//! Keeps no disk. A session begins at the balancer's cut; whatever goes wrong in it, the next one begins at a cut again.
+//! Keeps no disk. A session begins at the balancer's cut; whatever goes wrong in it, the next one begins at a cut
+//! again.
 
 mod engine;
 mod feed;
 mod floor;
+mod links;
 mod service;
 
-use std::{convert::Infallible, sync::Arc};
+use std::sync::Arc;
 
-use dovetail_core::{ShardId, SliceId};
+use dovetail_core::SliceId;
 
 use crate::{
-    rpc::{Behind, Diskless, Inbox, Link, LinkError, Listener, Neighbours, RunError},
+    rpc::{Diskless, Listener, Neighbours, RunError},
     settings::{Role, Settings},
     shutdown::Shutdown,
 };
@@ -39,34 +42,7 @@ pub async fn run(
     node.run(listener, stop, |routes| service::add(routes, &served, &told), feed::session).await
 }
 
-/// The slices that a matcher runs.
+/// The slices that a matcher runs, ascending.
 fn slices(node: &Node) -> impl Iterator<Item = SliceId> + use<> {
     node.identity.cluster.slices_of(node.identity.index).map(SliceId)
-}
-
-/// Reads one shard's decisions into the engine until the session ends.
-async fn read_decisions(
-    node: Arc<Node>,
-    link: Arc<Link>,
-    shard: ShardId,
-    inbox: Inbox<Event>,
-    behind: Behind,
-    stop: Shutdown,
-) {
-    link.keep(&stop, || async { behind.tell(read_decisions_once(&node, &link, shard, &inbox).await) }).await;
-}
-
-async fn read_decisions_once(
-    node: &Node,
-    link: &Link,
-    shard: ShardId,
-    inbox: &Inbox<Event>,
-) -> Result<Infallible, LinkError> {
-    let after = inbox.ask(|reply| Event::Cursors { reply }).await?.decided[shard.0 as usize];
-    let (floor, decisions) = node.subscribe_to(link, after).await?;
-    if floor > after {
-        let retirements = node.fetch(after, floor).await?;
-        inbox.tell(Event::Stored { shard, through: floor, retirements }).await?;
-    }
-    decisions.hand_on(link, after, |frame| inbox.tell(Event::Decisions { shard, frame })).await
 }

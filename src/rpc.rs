@@ -39,7 +39,7 @@ pub use edge::{Edge, services_of};
 pub use fault::{DOMAIN, ECHO_BYTES_MAX, Fault, Reason, Resource, cut, cut_message};
 pub use inbox::Inbox;
 pub use later::{LATER, Later, Next};
-pub use link::{Behind, Down, Link, LinkError, Links, dial, or_behind};
+pub use link::{Down, Link, LinkError, Links, dial, or_behind};
 pub use peer::{Identity, NodeCall};
 pub use process::Process;
 pub use readers::{Again, Readers, Reading};

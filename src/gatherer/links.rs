@@ -110,14 +110,8 @@ impl Reader {
     }
 
     async fn fetch(&self, fetch: Fetch) -> Result<LinkInput, LinkError> {
-        match self.node.fetch(fetch.after, fetch.through).await {
-            Ok(retirements) => Ok(LinkInput::Fetched(fetch, retirements)),
-            Err(LinkError::Behind(reason)) => {
-                tracing::warn!(after = fetch.after.0, through = fetch.through.0, reason, "not fetched from the store");
-                Ok(LinkInput::Refused(fetch))
-            }
-            Err(error) => Err(error),
-        }
+        let answer = self.node.fetch(fetch).await?;
+        Ok(answer.map_or(LinkInput::Refused(fetch), |retirements| LinkInput::Fetched(fetch, retirements)))
     }
 
     /// Tells the machine what happened to the link, and returns what the link does next.

@@ -1,24 +1,33 @@
-//! The task that searches: one inbox, all slices of the node, no I/O.
+//! The task that owns the matcher's machine: one inbox, no I/O.
 //!
-//! It answers from the runtime's own thread, so that a frame of few events goes from socket to socket without waking another.
-//! A long search blocks that thread, and says so: the runtime then reads and writes in another.
-//! What came of a batch of events goes to each gatherer as one message, or of as many as were searched in a few milliseconds: what is
-//! found does not wait for a search that takes long. What only lets a gatherer forget waits for what it needs.
+//! The machine decides ([`dovetail_node::matcher`]). The engine gives it what comes in, and does what it wants done.
+//! It answers from the runtime's own thread, so that a frame of few events goes from socket to socket without waking
+//! another. A long search blocks that thread, and says so: the runtime then reads and writes in another. What came of a
+//! batch of events goes to each gatherer as one message, or of as many as were searched in a few milliseconds: what is
+//! found does not wait for a search that takes long.
 
 use std::{
+    collections::BTreeMap,
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use dovetail_core::{
-    CandidateFrame, DecisionFrame, EventId, LogFrame, Retirement, ShardId, SliceId,
-    slice::{Behind, FrameError, HotKey, Slice, SliceEffect, SlicePoolStats},
+    DecisionFrame, EventId, LogFrame, Retirement, ShardId,
+    shard::Fetch,
+    slice::{HotKey, Slice, SlicePoolStats},
+};
+use dovetail_node::{
+    LinkId, Matcher, Step, StreamId,
+    action::{Action, KnowsLess},
+    link::Cursors,
+    matcher::{CandidatesMessage, MatcherAction, MatcherEnd},
 };
 use tokio::sync::{mpsc, oneshot};
 
 use crate::{
     crash, pb,
-    rpc::{self, Later, LinkError, Next},
+    rpc::{self, Later},
 };
 
 /// Messages that wait for a subscriber. Reaching it ends the subscription; the gatherer resumes from its cursors.
@@ -32,84 +41,90 @@ const SEARCH_TIME: Duration = Duration::from_millis(2);
 
 /// What a matcher's engine hears.
 #[derive(Debug)]
-pub(crate) enum Event {
+pub(super) enum Event {
     /// The next frame of the log.
     Frame(Arc<LogFrame>),
     /// The stable cut moved.
     Stable(EventId),
+    /// The balancer no longer keeps the log after what was received, as it says.
+    LogGone(String),
     /// A shard decided something.
     Decisions { shard: ShardId, frame: DecisionFrame },
-    /// Retirements from the store, in place of what a shard no longer keeps.
-    Stored { shard: ShardId, through: EventId, retirements: Vec<Retirement> },
-    /// Where to resume.
-    Cursors { reply: oneshot::Sender<Cursors> },
+    /// A link asks for its next step.
+    Link { link: LinkId, input: LinkInput, reply: oneshot::Sender<Next> },
     /// A gatherer subscribes to all slices of this node.
     Subscribe {
         shard: ShardId,
-        /// One for each slice.
-        cursors: Vec<(SliceId, EventId)>,
+        cursors: Cursors,
         /// What its frames must know.
         known_min: EventId,
-        /// The balancer has said that it keeps retirements above this alone: a slice whose frames know less starts anew with the
-        /// session, if its frames do not know enough. Then there is no answer.
-        results_floor: EventId,
-        reply: oneshot::Sender<Result<Subscription, KnowsLess>>,
+        reply: oneshot::Sender<Answer>,
     },
+    /// The balancer keeps retirements above this, for a stream of which it was asked.
+    ResultsFloor { stream: StreamId, floor: EventId, reply: oneshot::Sender<Answer> },
     /// Somebody looks.
     Inspect { reply: oneshot::Sender<pb::MatcherState> },
 }
 
-/// Where to resume.
+/// What happened to a link.
 #[derive(Debug)]
-pub(crate) struct Cursors {
-    pub(crate) received: EventId,
-    /// By shard.
-    pub(crate) decided: Vec<EventId>,
-    /// At or below it no candidates are kept.
-    pub(crate) floor: EventId,
+pub(super) enum LinkInput {
+    /// It has no stream.
+    Dial,
+    /// The balancer's log and cut.
+    Cut { log_id: String, cut: EventId },
+    /// The balancer answered.
+    Feed,
+    /// A shard answered, with its floor.
+    Shard(EventId),
+    /// The store answered.
+    Fetched(Fetch, Vec<Retirement>),
+    /// The store no longer has what was asked for.
+    Refused(Fetch),
 }
 
-/// A frame, and the slice that made it.
-pub(crate) type SliceFrame = (SliceId, Arc<CandidateFrame>);
+/// What a link does next.
+#[derive(Debug)]
+pub(super) enum Next {
+    /// This.
+    Step(Step),
+    /// It asks for the balancer's log and cut.
+    AskCut,
+}
+
+/// What comes of a gatherer's subscription.
+#[derive(Debug)]
+pub(super) enum Answer {
+    /// It reads.
+    Reads(Subscription),
+    /// The balancer is to be asked above what it keeps retirements.
+    AskResultsFloor(StreamId),
+    /// It is refused.
+    Refused(KnowsLess),
+}
 
 /// What a gatherer gets.
 #[derive(Debug)]
-pub(crate) struct Subscription {
-    /// One for each slice that was asked for.
-    pub(crate) slices: Vec<SliceHello>,
-    /// Nothing when a slice no longer has what was asked for.
-    pub(crate) backlog: Vec<SliceFrame>,
-    pub(crate) live: mpsc::Receiver<Vec<SliceFrame>>,
+pub(super) struct Subscription {
+    /// A hello, and what its cursors do not cover.
+    pub(super) first: Vec<CandidatesMessage>,
+    pub(super) live: mpsc::Receiver<CandidatesMessage>,
 }
 
-/// The frames of a slice know less than their reader needs, and perhaps no more than the balancer can fill in.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct KnowsLess {
-    pub(crate) slice: SliceId,
-    pub(crate) known: EventId,
-}
-
-/// What a slice says first.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct SliceHello {
-    pub(crate) slice: SliceId,
-    pub(crate) known: EventId,
-    pub(crate) floor: EventId,
-}
-
-/// All slices of a node and who reads them.
+/// The machine, and the streams that are served.
 #[derive(Debug)]
-pub(crate) struct Engine {
-    slices: Vec<Slice>,
-    /// By slice.
+pub(super) struct Engine {
+    matcher: Matcher,
+    /// By slice, in the machine's order.
     waits: Vec<Waited>,
-    shards: u32,
-    /// Ends the session.
-    behind: rpc::Behind,
-    subscribers: Vec<Subscriber>,
-    /// When the news that waits is sent.
+    streams: BTreeMap<StreamId, mpsc::Sender<CandidatesMessage>>,
+    /// Streams so far.
+    numbered: u64,
+    /// When what waits is sent.
     later: Later,
-    effects: Vec<SliceEffect>,
+    actions: Vec<MatcherAction>,
+    /// Whoever waits for a link's next step, which comes of the event that is handled.
+    asking: Option<oneshot::Sender<Next>>,
     /// What an event took of late.
     per_event: Duration,
 }
@@ -140,70 +155,31 @@ impl Waited {
     }
 }
 
-#[derive(Debug)]
-struct Subscriber {
-    shard: ShardId,
-    messages: mpsc::Sender<Vec<SliceFrame>>,
-    /// What comes next.
-    next: Vec<SliceFrame>,
-    /// Whether it is waited for: news of what may be forgotten is not, nor are events that do not concern the reader.
-    due: bool,
-}
-
-impl Subscriber {
-    fn add(&mut self, slice: SliceId, mut frame: Arc<CandidateFrame>) {
-        self.due |= frame.reach.has(|of| of == slice);
-        // Behind what was found, one that says nothing else says all that others like it said.
-        if frame.finds_nothing()
-            && let Some((_, last)) = self.next.iter_mut().rfind(|(of, _)| *of == slice)
-            && last.finds_nothing()
-        {
-            Arc::make_mut(&mut frame).follow(last);
-            *last = frame;
-            return;
-        }
-        self.next.push((slice, frame));
-    }
-
-    /// False when it does not read, or not fast enough.
-    fn send(&mut self) -> bool {
-        self.due = false;
-        match self.next.is_empty() {
-            true => !self.messages.is_closed(),
-            false => {
-                crash::point("matcher.candidates.send");
-                self.messages.try_send(std::mem::take(&mut self.next)).is_ok()
-            }
-        }
-    }
-}
-
 impl Engine {
-    pub(crate) fn new(slices: Vec<Slice>, shards: u32, behind: rpc::Behind) -> Engine {
-        let waits = vec![Waited::default(); slices.len()];
-        let (subscribers, effects) = (Vec::new(), Vec::new());
+    pub(super) fn new(matcher: Matcher) -> Engine {
         Engine {
-            slices,
-            waits,
-            shards,
-            behind,
-            subscribers,
+            waits: vec![Waited::default(); matcher.slices().len()],
+            matcher,
+            streams: BTreeMap::new(),
+            numbered: 0,
             later: Later::default(),
-            effects,
+            actions: Vec::new(),
+            asking: None,
             per_event: Duration::ZERO,
         }
     }
 
-    /// Handles events until the inbox closes, or one cannot be understood.
-    pub(crate) async fn run(mut self, mut inbox: mpsc::Receiver<Event>) -> Result<(), FrameError> {
+    /// Handles events until the inbox closes, or the session cannot go on.
+    pub(super) async fn run(mut self, mut inbox: mpsc::Receiver<Event>) -> Result<(), MatcherEnd> {
         loop {
             let event = match self.later.or(&mut inbox).await {
-                Next::Event(event) => event,
-                Next::Due => {
-                    self.send(|_| true);
+                rpc::Next::Event(event) => event,
+                rpc::Next::Due => {
+                    self.matcher.on_linger(&mut self.actions);
+                    self.act();
                     continue;
                 }
-                Next::Closed => return Ok(()),
+                rpc::Next::Closed => return Ok(()),
             };
             let mut brief = self.handle(event)?;
             for _ in 1..BATCH {
@@ -218,16 +194,17 @@ impl Engine {
     }
 
     /// Whether it was brief.
-    fn handle(&mut self, event: Event) -> Result<bool, FrameError> {
+    fn handle(&mut self, event: Event) -> Result<bool, MatcherEnd> {
         let events = self.events_to_search(&event);
         if events == 0 {
             self.on_event(event)?;
             return Ok(true);
         }
         let began = Instant::now();
-        match self.is_brief(events) {
-            true => self.on_event(event)?,
-            false => tokio::task::block_in_place(|| self.on_event(event))?,
+        if self.is_brief(events) {
+            self.on_event(event)?;
+        } else {
+            tokio::task::block_in_place(|| self.on_event(event))?;
         }
         let took = began.elapsed();
         // What took long is believed at once, and forgotten bit by bit.
@@ -240,132 +217,141 @@ impl Engine {
     }
 
     fn events_to_search(&self, event: &Event) -> u64 {
-        let pending = self.slices.iter().map(|slice| slice.received().0 - slice.through().0).max().unwrap_or_default();
         match event {
-            Event::Frame(frame) => pending + (frame.through.0 - frame.after.0),
-            Event::Decisions { .. } | Event::Stored { .. } => pending,
-            Event::Stable(_) | Event::Cursors { .. } | Event::Subscribe { .. } | Event::Inspect { .. } => 0,
+            Event::Frame(frame) => self.matcher.work(Some(frame)),
+            Event::Decisions { .. } | Event::Link { input: LinkInput::Fetched(..), .. } => self.matcher.work(None),
+            Event::Stable(_)
+            | Event::LogGone(_)
+            | Event::Link { .. }
+            | Event::Subscribe { .. }
+            | Event::ResultsFloor { .. }
+            | Event::Inspect { .. } => 0,
         }
     }
 
-    fn on_event(&mut self, event: Event) -> Result<(), FrameError> {
+    fn on_event(&mut self, event: Event) -> Result<(), MatcherEnd> {
         match event {
             Event::Frame(frame) => {
                 crash::point("matcher.frame.search");
-                self.each(|slice, out| slice.on_frame(Arc::clone(&frame), out))?;
+                self.matcher.on_frame(&frame)?;
+                self.note_waits();
             }
-            Event::Stable(stable) => self.each(|slice, out| {
-                slice.on_stable(stable, out);
-                Ok(())
-            })?,
-            Event::Decisions { shard, frame } => self.each(|slice, out| slice.on_decisions(shard, &frame, out))?,
-            Event::Stored { shard, through, retirements } => {
-                self.each(|slice, out| slice.on_stored(shard, through, &retirements, out))?;
+            Event::Stable(stable) => self.matcher.on_stable(stable)?,
+            Event::LogGone(reason) => self.matcher.on_log_gone(reason)?,
+            Event::Decisions { shard, frame } => {
+                self.matcher.on_decisions(shard, &frame)?;
+                self.note_waits();
+            }
+            Event::Link { link, input, reply } => {
+                self.asking = Some(reply);
+                self.on_link(link, input)?;
+                self.act();
+            }
+            Event::Subscribe { shard, cursors, known_min, reply } => {
+                self.numbered += 1;
+                let stream = StreamId(self.numbered);
+                self.matcher.on_subscribe(stream, shard, cursors, known_min, &mut self.actions);
+                self.answer(stream, reply);
+            }
+            Event::ResultsFloor { stream, floor, reply } => {
+                self.matcher.on_results_floor(stream, floor, &mut self.actions)?;
+                self.answer(stream, reply);
             }
             // Whoever asked may have gone away meanwhile.
-            Event::Cursors { reply } => _ = reply.send(self.cursors()),
-            Event::Subscribe { shard, cursors, known_min, results_floor, reply } => {
-                if let Some(subscription) = self.subscribe(shard, &cursors, known_min, results_floor) {
-                    _ = reply.send(subscription);
-                }
-            }
             Event::Inspect { reply } => _ = reply.send(self.inspect()),
         }
         Ok(())
     }
 
-    fn each(
-        &mut self,
-        mut step: impl FnMut(&mut Slice, &mut Vec<SliceEffect>) -> Result<(), FrameError>,
-    ) -> Result<(), FrameError> {
-        for (slice, waits) in self.slices.iter_mut().zip(&mut self.waits) {
-            step(slice, &mut self.effects)?;
-            waits.on_step(slice.stalled(), Instant::now);
-            for SliceEffect::Frame { to, frame } in self.effects.drain(..) {
-                let readers = self.subscribers.iter_mut().filter(|subscriber| subscriber.shard == to);
-                readers.for_each(|subscriber| subscriber.add(slice.id(), Arc::clone(&frame)));
+    fn on_link(&mut self, link: LinkId, input: LinkInput) -> Result<(), MatcherEnd> {
+        let (matcher, out) = (&mut self.matcher, &mut self.actions);
+        match (input, link) {
+            (LinkInput::Dial, _) => matcher.on_dial(link, out),
+            (LinkInput::Cut { log_id, cut }, LinkId::Feed) => matcher.on_cut(&log_id, cut, out)?,
+            (LinkInput::Feed, LinkId::Feed) => matcher.on_feed_hello(out),
+            (LinkInput::Shard(floor), LinkId::Shard(shard)) => matcher.on_decisions_hello(shard, floor, out),
+            (LinkInput::Fetched(fetch, retirements), LinkId::Shard(shard)) => {
+                matcher.on_fetched(shard, fetch, &retirements, out)?;
+                self.note_waits();
             }
+            (LinkInput::Refused(fetch), LinkId::Shard(shard)) => matcher.on_refused(shard, fetch, out)?,
+            (input, link) => unreachable!("{link:?} is told no {input:?}"),
         }
         Ok(())
     }
 
+    /// Notes which slices wait for decisions now.
+    fn note_waits(&mut self) {
+        for (slice, waits) in self.matcher.slices().iter().zip(&mut self.waits) {
+            waits.on_step(slice.stalled(), Instant::now);
+        }
+    }
+
     /// Sends what came of a batch to those who wait for it, and to the others later.
     fn publish(&mut self) {
-        self.send(|subscriber| subscriber.due);
-        if self.subscribers.iter().any(|subscriber| !subscriber.next.is_empty()) {
-            self.later.arm();
-        }
+        self.matcher.publish(&mut self.actions);
+        self.act();
     }
 
-    fn send(&mut self, which: impl Fn(&Subscriber) -> bool) {
-        self.subscribers.retain_mut(|subscriber| !which(subscriber) || subscriber.send());
-    }
-
-    fn cursors(&self) -> Cursors {
-        let lowest = |of: &dyn Fn(&Slice) -> EventId| self.slices.iter().map(of).min().expect("a matcher has a slice");
-        Cursors {
-            received: lowest(&Slice::received),
-            decided: (0..self.shards).map(|shard| lowest(&|slice| slice.decided(ShardId(shard)))).collect(),
-            floor: lowest(&Slice::floor),
-        }
-    }
-
-    /// None when a slice knows too little, and the balancer keeps no more: that ends the session (R8). What a reader says alone
-    /// never does.
-    fn subscribe(
-        &mut self,
-        shard: ShardId,
-        cursors: &[(SliceId, EventId)],
-        known_min: EventId,
-        results_floor: EventId,
-    ) -> Option<Result<Subscription, KnowsLess>> {
-        let (mut slices, mut frames, mut behind) = (Vec::new(), Vec::new(), false);
-        for &(slice, after) in cursors {
-            let own = self.slices.iter().find(|own| own.id() == slice);
-            let served = own.expect("the service asks only for slices of this node");
-            match served.subscribe(shard, after) {
-                Ok(backlog) if backlog.known < known_min.min(results_floor) => {
-                    self.start_anew(slice, backlog.known, results_floor);
-                    return None;
+    /// Does what the machine wants done.
+    fn act(&mut self) {
+        for action in self.actions.drain(..) {
+            match action {
+                Action::Send { to, message } => {
+                    crash::point("matcher.candidates.send");
+                    // It is full when its reader is not fast enough.
+                    let fits = self.streams.get(&to).is_some_and(|stream| stream.try_send(message).is_ok());
+                    if !fits {
+                        self.streams.remove(&to);
+                        self.matcher.on_lost(to);
+                    }
                 }
-                Ok(backlog) if backlog.known < known_min => {
-                    return Some(Err(KnowsLess { slice, known: backlog.known }));
+                Action::End { stream } => _ = self.streams.remove(&stream),
+                // Whoever asked may have gone away meanwhile.
+                Action::Link { step, .. } => {
+                    _ = self.asking.take().expect("a step answers a link").send(Next::Step(step));
                 }
-                Ok(backlog) => {
-                    slices.push(SliceHello { slice, known: backlog.known, floor: served.floor() });
-                    frames.extend(backlog.frames.into_iter().map(|frame| (slice, frame)));
-                }
-                // The hello alone says it: the reader sees that its cursor is below the floor.
-                Err(Behind { floor, .. }) => {
-                    slices.push(SliceHello { slice, known: floor, floor });
-                    behind = true;
+                Action::AskCut => _ = self.asking.take().expect("a link asked").send(Next::AskCut),
+                Action::Linger => self.later.arm(),
+                Action::AskResultsFloor { stream } | Action::Refuse { stream, .. } => {
+                    unreachable!("{stream:?} was answered")
                 }
             }
         }
-        self.subscribers.retain(|subscriber| subscriber.shard != shard);
-        let (messages, live) = mpsc::channel(SUBSCRIBER_MESSAGES);
-        if behind {
-            frames.clear();
-        } else {
-            self.subscribers.push(Subscriber { shard, messages, next: Vec::new(), due: false });
-        }
-        Some(Ok(Subscription { slices, backlog: frames, live }))
     }
 
-    /// Frames that know so little name elements that are dead, and the retirements that would say so are gone from the store.
-    fn start_anew(&mut self, slice: SliceId, known: EventId, results_floor: EventId) {
-        self.subscribers.clear();
-        let reason = format!("{slice} keeps frames that know {known}, and retirements are kept above {results_floor}");
-        // Told to the session, which ends.
-        _ = self.behind.tell::<()>(Err(LinkError::Behind(reason)));
+    /// Answers whoever asked for a stream, and does whatever else the machine wants done.
+    fn answer(&mut self, stream: StreamId, reply: oneshot::Sender<Answer>) {
+        let (mut first, mut answer) = (Vec::new(), None);
+        for action in std::mem::take(&mut self.actions) {
+            match action {
+                // What it gets first goes past the queue, and its bounds.
+                Action::Send { to, message } if to == stream => first.push(message),
+                Action::AskResultsFloor { stream: of } if of == stream => {
+                    answer = Some(Answer::AskResultsFloor(stream));
+                }
+                Action::Refuse { stream: of, why } if of == stream => answer = Some(Answer::Refused(why)),
+                action => self.actions.push(action),
+            }
+        }
+        if !first.is_empty() {
+            let (messages, live) = mpsc::channel(SUBSCRIBER_MESSAGES);
+            self.streams.insert(stream, messages);
+            answer = Some(Answer::Reads(Subscription { first, live }));
+        }
+        self.act();
+        // Without an answer another stream has taken its place. Whoever asked may have gone away meanwhile.
+        _ = answer.map(|answer| reply.send(answer));
     }
 
     fn inspect(&self) -> pb::MatcherState {
-        let decided = self.cursors().decided;
-        let marks = (0..).zip(decided).map(|(shard, decided)| pb::ShardMark { shard, decided: decided.0 });
-        let slices =
-            self.slices.iter().zip(&self.waits).map(|(slice, waits)| slice_state(slice, waits.total(Instant::now())));
-        pb::MatcherState { slices: slices.collect(), shards: marks.collect() }
+        let slices = self.matcher.slices().iter().zip(&self.waits);
+        let slices = slices.map(|(slice, waits)| slice_state(slice, waits.total(Instant::now())));
+        let mark = |id| match id {
+            LinkId::Shard(shard) => pb::ShardMark { shard: shard.0, decided: self.matcher.decided(shard).0 },
+            LinkId::Feed | LinkId::Matcher(_) => unreachable!("a matcher reads shards, and the log"),
+        };
+        pb::MatcherState { slices: slices.collect(), shards: self.matcher.links().map(mark).collect() }
     }
 }
 

@@ -1,17 +1,19 @@
 //! What a matcher serves: candidates and inspection.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use std::sync::Arc;
 
 use dovetail_core::{EventId, ShardId, SliceId};
+use dovetail_node::{
+    action::{KnowsLess, SliceHello},
+    link::Cursors,
+    matcher::CandidatesMessage,
+};
 use futures::{StreamExt, stream};
 use tonic::{Request, Response, Status, service::Routes};
 
 use super::{
     Node,
-    engine::{Event, KnowsLess, SliceHello, Subscription},
+    engine::{Answer, Event, Subscription},
     floor::ResultsFloor,
 };
 use crate::{
@@ -67,44 +69,45 @@ impl CandidatesService for Service {
         let cursors = cursors(&self.node, &request.cursors)?;
         let peer = peer.expect("it was checked");
         let reading = self.node.readers.take(peer, caller.as_ref()).await?;
-        let Subscription { slices, backlog, live } = self.subscribe(shard, cursors, EventId(request.known_min)).await?;
-        let hello =
-            |hello: SliceHello| pb::SliceHello { slice: hello.slice.0, known: hello.known.0, floor: hello.floor.0 };
-        let slices = slices.into_iter().map(hello).collect();
-        let hello = Message::Hello(pb::CandidatesHello { peer: Some(self.node.identity.pb()), slices });
-        let backlog = backlog.into_iter().map(|frame| vec![frame]);
+        let Subscription { first, live } = self.subscribe(shard, cursors, EventId(request.known_min)).await?;
         let live = tokio_stream::wrappers::ReceiverStream::new(live);
-        let frames = stream::iter(backlog)
-            .chain(live)
-            .flat_map(|frames| stream::iter(convert::candidate_parts(&frames)).map(Message::Frames));
-        let messages = stream::iter([hello]).chain(frames);
+        let own = self.node.identity.pb();
+        let messages = stream::iter(first).chain(live).flat_map(move |message| stream::iter(encode(&own, &message)));
         let messages = messages.map(|message| Ok(pb::CandidatesResponse { message: Some(message) }));
         Ok(Response::new(rpc::until_stopped(reading.of(messages), self.stop.clone())))
     }
 }
 
+/// A message as one of the wire, or as several when it is large.
+fn encode(peer: &pb::Peer, message: &CandidatesMessage) -> Vec<Message> {
+    let hello =
+        |hello: &SliceHello| pb::SliceHello { slice: hello.slice.0, known: hello.known.0, floor: hello.floor.0 };
+    match message {
+        CandidatesMessage::Hello(slices) => {
+            let slices = slices.iter().map(hello).collect();
+            vec![Message::Hello(pb::CandidatesHello { peer: Some(peer.clone()), slices })]
+        }
+        CandidatesMessage::Frames(frames) => {
+            convert::candidate_parts(frames).into_iter().map(Message::Frames).collect()
+        }
+    }
+}
+
 impl Service {
-    /// Subscribes. A reader that says that the balancer keeps too little for what a slice's frames know is believed once the balancer
-    /// says so itself.
-    async fn subscribe(
-        &self,
-        shard: ShardId,
-        cursors: Vec<(SliceId, EventId)>,
-        known_min: EventId,
-    ) -> Result<Subscription, Status> {
-        let ask = |results_floor| {
-            let cursors = cursors.clone();
-            self.node.ask(move |reply| Event::Subscribe { shard, cursors, known_min, results_floor, reply })
-        };
-        let less = match ask(EventId::ZERO).await? {
-            Ok(subscription) => return Ok(subscription),
-            Err(less) => less,
+    /// Subscribes. What a reader says that it needs is believed once the balancer says so itself, who is asked here.
+    async fn subscribe(&self, shard: ShardId, cursors: Cursors, known_min: EventId) -> Result<Subscription, Status> {
+        let asked = self.node.ask(|reply| Event::Subscribe { shard, cursors, known_min, reply });
+        let stream = match asked.await? {
+            Answer::Reads(subscription) => return Ok(subscription),
+            Answer::AskResultsFloor(stream) => stream,
+            Answer::Refused(_) => unreachable!("nobody is refused before the balancer was asked"),
         };
         let floor = self.floor.get(&self.node).await?;
-        if less.known >= floor {
-            return Err(knows_less(less, known_min, floor));
+        match self.node.ask(|reply| Event::ResultsFloor { stream, floor, reply }).await? {
+            Answer::Reads(subscription) => Ok(subscription),
+            Answer::Refused(less) => Err(knows_less(less, known_min, floor)),
+            Answer::AskResultsFloor(_) => unreachable!("the balancer was asked"),
         }
-        ask(floor).await?.map_err(|less| knows_less(less, known_min, floor))
     }
 }
 
@@ -116,25 +119,24 @@ fn knows_less(KnowsLess { slice, known }: KnowsLess, known_min: EventId, floor: 
 }
 
 /// Refuses a gatherer that does not ask for exactly the slices that run here: it would wait for the others for ever.
-fn cursors(node: &Node, asked: &[pb::SliceCursor]) -> Result<Vec<(SliceId, EventId)>, Status> {
-    let own: BTreeSet<SliceId> = super::slices(node).collect();
+fn cursors(node: &Node, asked: &[pb::SliceCursor]) -> Result<Cursors, Status> {
+    let own: Vec<SliceId> = super::slices(node).collect();
     // No more of them than there can be are looked at.
-    let cursors: BTreeMap<SliceId, EventId> =
-        asked.iter().take(own.len() + 1).map(|cursor| (SliceId(cursor.slice), EventId(cursor.after))).collect();
-    if asked.len() != own.len() || !cursors.keys().eq(&own) {
-        let named = |slices: &mut dyn Iterator<Item = SliceId>| {
-            slices.take(SHOWN_MAX).map(|slice| slice.to_string()).collect::<Vec<_>>().join(", ")
-        };
-        let asked = named(&mut asked.iter().map(|cursor| SliceId(cursor.slice)));
-        let asked = rpc::cut(asked, rpc::ECHO_BYTES_MAX);
-        let text = format!(
-            "matcher {} runs {}, but [{asked}] were asked for; do both run the same version?",
-            node.identity.index,
-            named(&mut own.into_iter()),
-        );
-        return Err(Fault::new(Reason::OutOfBounds, text).at("cursors").into());
+    let cursors = asked.iter().take(own.len() + 1).map(|cursor| (SliceId(cursor.slice), EventId(cursor.after)));
+    if let Some(cursors) = Cursors::of_slices(cursors.collect(), &own) {
+        return Ok(cursors);
     }
-    Ok(cursors.into_iter().collect())
+    let named = |slices: &mut dyn Iterator<Item = SliceId>| {
+        slices.take(SHOWN_MAX).map(|slice| slice.to_string()).collect::<Vec<_>>().join(", ")
+    };
+    let asked = named(&mut asked.iter().map(|cursor| SliceId(cursor.slice)));
+    let asked = rpc::cut(asked, rpc::ECHO_BYTES_MAX);
+    let text = format!(
+        "matcher {} runs {}, but [{asked}] were asked for; do both run the same version?",
+        node.identity.index,
+        named(&mut own.into_iter()),
+    );
+    Err(Fault::new(Reason::OutOfBounds, text).at("cursors").into())
 }
 
 #[tonic::async_trait]

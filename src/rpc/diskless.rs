@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use dovetail_core::{EventId, Placement, Retirement, Ring, ShardId};
+use dovetail_core::{EventId, Placement, Retirement, Ring, ShardId, shard::Fetch};
 use tokio::sync::{Semaphore, oneshot};
 use tonic::{Request, Response, Status, service::Routes};
 
@@ -138,14 +138,22 @@ impl<E: Send + 'static> Diskless<E> {
         super::subscribe_decisions(&self.identity, link.way(), after).await
     }
 
-    /// Retirements `(after, through]` from the balancer's store.
+    /// Retirements from the balancer's store; none when it no longer has all of them.
     ///
     /// # Errors
-    /// When the balancer cannot be reached, or has no such range.
-    pub async fn fetch(&self, after: EventId, through: EventId) -> Result<Vec<Retirement>, LinkError> {
+    /// When the balancer cannot be reached.
+    pub async fn fetch(&self, fetch: Fetch) -> Result<Option<Vec<Retirement>>, LinkError> {
+        let Fetch { after, through } = fetch;
         let _permit = self.fetches.acquire().await.map_err(|_| LinkError::Stopped)?;
-        super::fetch_retirements(&self.identity, &self.links.way(Role::Balancer, 0, self.balancer()), after, through)
-            .await
+        let balancer = self.links.way(Role::Balancer, 0, self.balancer());
+        match super::fetch_retirements(&self.identity, &balancer, after, through).await {
+            Ok(retirements) => Ok(Some(retirements)),
+            Err(LinkError::Behind(reason)) => {
+                tracing::warn!(after = after.0, through = through.0, reason, "not fetched from the store");
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// Answers `Inspect`. `told` says of what the engine tells which state it is, and the highest event it knows of.

@@ -11,7 +11,6 @@ use std::{
 use dovetail_core::EventId;
 use dovetail_node::link::GivenUp;
 use thiserror::Error;
-use tokio::sync::mpsc;
 use tonic::{
     Code, Status,
     transport::{Channel, Endpoint},
@@ -64,31 +63,6 @@ impl LinkError {
     /// Whether the two nodes disagree about what the cluster must agree on.
     fn is_other_settings(&self) -> bool {
         matches!(self, LinkError::Status(status) if peer::is_other_settings(status))
-    }
-}
-
-/// Ends the session of a node that needs what its peers no longer keep: it starts again from the cut.
-#[derive(Clone, Debug)]
-pub struct Behind(mpsc::Sender<String>);
-
-impl Behind {
-    /// For all links of a session, and what hears of them.
-    #[must_use]
-    pub fn new() -> (Behind, mpsc::Receiver<String>) {
-        let (sender, receiver) = mpsc::channel(1);
-        (Behind(sender), receiver)
-    }
-
-    /// Tells of a link that ended because it is behind, and hands on how it ended.
-    ///
-    /// # Errors
-    /// The same.
-    pub fn tell<T>(&self, ended: Result<T, LinkError>) -> Result<T, LinkError> {
-        if let Err(LinkError::Behind(reason)) = &ended {
-            // A full channel says it already.
-            _ = self.0.try_send(reason.clone());
-        }
-        ended
     }
 }
 
