@@ -64,9 +64,9 @@ async fn session(node: Arc<Node>, health: Health, session: Shutdown) -> String {
     let start = SessionStart { log_id, cut, results_floor };
     let gatherer = Gatherer::new(settings(&node), start);
     let links: Vec<LinkId> = gatherer.links().collect();
-    let (inbox, events) = Inbox::new(INBOX);
-    let engine = tokio::spawn(Engine::new(gatherer).run(events));
-    node.engine.set(Some(inbox.clone()));
+    let (inbox, questions, heard) = Inbox::with_questions(INBOX);
+    let engine = tokio::spawn(Engine::new(gatherer).run(heard));
+    node.engine.set(Some(questions));
     health.set(true).await;
     links.into_iter().for_each(|link| links::spawn(&node, link, &inbox, &session));
     tokio::select! {

@@ -37,7 +37,7 @@ pub use clients::{
 pub use diskless::Diskless;
 pub use edge::{Edge, services_of};
 pub use fault::{DOMAIN, ECHO_BYTES_MAX, Fault, Reason, Resource, cut, cut_message};
-pub use inbox::Inbox;
+pub use inbox::{Heard, Inbox, Questions};
 pub use later::{LATER, Later, Next};
 pub use link::{Down, Link, LinkError, Links, dial, or_behind};
 pub use peer::{Identity, NodeCall};

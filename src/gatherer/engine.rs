@@ -1,4 +1,4 @@
-//! The task that owns the gatherer's machine: one inbox, no I/O.
+//! The task that owns the gatherer's machine: what the node reads, questions of others in between, no I/O.
 //!
 //! The machine decides ([`dovetail_node::gatherer`]). The engine gives it what comes in, a batch at a time, and does
 //! what it wants done: it hands messages to the streams that are served, steps to the tasks that read, and lets what is
@@ -22,7 +22,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::{
     crash, pb,
-    rpc::{Later, Next},
+    rpc::{Heard, Later, Next},
 };
 
 /// Decision frames that wait for a subscriber. Reaching it ends the subscription; the reader resumes from its cursor.
@@ -136,10 +136,10 @@ impl Engine {
         }
     }
 
-    /// Handles events until the inbox closes, or the session cannot go on.
-    pub(super) async fn run(mut self, mut inbox: mpsc::Receiver<Event>) -> Result<(), SessionEnd> {
+    /// Handles what it hears until nobody tells it anything any more, or the session cannot go on.
+    pub(super) async fn run(mut self, mut heard: Heard<Event>) -> Result<(), SessionEnd> {
         loop {
-            let event = match self.later.or(&mut inbox).await {
+            let event = match self.later.or(&mut heard).await {
                 Next::Event(event) => event,
                 Next::Due => {
                     self.gatherer.on_linger(&mut self.actions);
@@ -150,10 +150,8 @@ impl Engine {
             };
             self.on_event(event)?;
             for _ in 1..BATCH {
-                match inbox.try_recv() {
-                    Ok(event) => self.on_event(event)?,
-                    Err(_) => break,
-                }
+                let Some(event) = heard.try_next() else { break };
+                self.on_event(event)?;
             }
             self.gatherer.publish(&mut self.actions);
             self.act();
@@ -173,6 +171,8 @@ impl Engine {
                 self.act();
                 Ok(())
             }
+            // A node that comes again and again has what it asked before answered no more.
+            Event::Subscribe { reply, .. } if reply.is_closed() => Ok(()),
             Event::Subscribe { node, after, reply } => {
                 let subscription = self.subscribe(node, after);
                 // Whoever asked may have gone away meanwhile.

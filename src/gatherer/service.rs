@@ -65,7 +65,7 @@ impl DecisionsService for Service {
         let after = EventId(request.after);
         let reading = self.node.readers.take(peer, caller.as_ref()).await?;
         let subscribed = self.node.ask(|reply| Event::Subscribe { node, after, reply });
-        let Subscription { first, live, unread } = subscribed.await?;
+        let Subscription { first, live, unread } = reading.meanwhile(subscribed).await?;
         let live = ReceiverStream::new(live).inspect(move |message| {
             unread.fetch_sub(engine::decisions(message), Ordering::Relaxed);
         });

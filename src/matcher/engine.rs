@@ -1,4 +1,4 @@
-//! The task that owns the matcher's machine: one inbox, no I/O.
+//! The task that owns the matcher's machine: what the node reads, questions of others in between, no I/O.
 //!
 //! The machine decides ([`dovetail_node::matcher`]). The engine gives it what comes in, and does what it wants done.
 //! It answers from the runtime's own thread, so that a frame of few events goes from socket to socket without waking
@@ -27,7 +27,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::{
     crash, pb,
-    rpc::{self, Later},
+    rpc::{self, Heard, Later},
 };
 
 /// Messages that wait for a subscriber. Reaching it ends the subscription; the gatherer resumes from its cursors.
@@ -169,10 +169,10 @@ impl Engine {
         }
     }
 
-    /// Handles events until the inbox closes, or the session cannot go on.
-    pub(super) async fn run(mut self, mut inbox: mpsc::Receiver<Event>) -> Result<(), MatcherEnd> {
+    /// Handles what it hears until nobody tells it anything any more, or the session cannot go on.
+    pub(super) async fn run(mut self, mut heard: Heard<Event>) -> Result<(), MatcherEnd> {
         loop {
-            let event = match self.later.or(&mut inbox).await {
+            let event = match self.later.or(&mut heard).await {
                 rpc::Next::Event(event) => event,
                 rpc::Next::Due => {
                     self.matcher.on_linger(&mut self.actions);
@@ -183,7 +183,7 @@ impl Engine {
             };
             let mut brief = self.handle(event)?;
             for _ in 1..BATCH {
-                let Ok(event) = inbox.try_recv() else { break };
+                let Some(event) = heard.try_next() else { break };
                 if !brief || !self.is_brief(self.events_to_search(&event)) {
                     self.publish();
                 }
@@ -247,6 +247,8 @@ impl Engine {
                 self.on_link(link, input)?;
                 self.act();
             }
+            // A gatherer that comes again and again has what it asked before answered no more.
+            Event::Subscribe { reply, .. } if reply.is_closed() => {}
             Event::Subscribe { shard, cursors, known_min, reply } => {
                 self.numbered += 1;
                 let stream = StreamId(self.numbered);

@@ -37,9 +37,9 @@ pub(super) async fn session(node: Arc<Node>, health: Health, session: Shutdown) 
         Err(end) => return end.to_string(),
     };
     let shards: Vec<LinkId> = matcher.links().collect();
-    let (inbox, events) = Inbox::new(INBOX);
-    let engine = tokio::spawn(Engine::new(matcher).run(events));
-    node.engine.set(Some(inbox.clone()));
+    let (inbox, questions, heard) = Inbox::with_questions(INBOX);
+    let engine = tokio::spawn(Engine::new(matcher).run(heard));
+    node.engine.set(Some(questions));
     health.set(true).await;
     for id in shards {
         let LinkId::Shard(shard) = id else { unreachable!("a matcher reads shards, and the log") };

@@ -69,7 +69,8 @@ impl CandidatesService for Service {
         let cursors = cursors(&self.node, &request.cursors)?;
         let peer = peer.expect("it was checked");
         let reading = self.node.readers.take(peer, caller.as_ref()).await?;
-        let Subscription { first, live } = self.subscribe(shard, cursors, EventId(request.known_min)).await?;
+        let subscribed = self.subscribe(shard, cursors, EventId(request.known_min));
+        let Subscription { first, live } = reading.meanwhile(subscribed).await?;
         let live = tokio_stream::wrappers::ReceiverStream::new(live);
         let own = self.node.identity.pb();
         let messages = stream::iter(first).chain(live).flat_map(move |message| stream::iter(encode(&own, &message)));

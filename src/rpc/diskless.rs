@@ -7,8 +7,8 @@ use tokio::sync::{Semaphore, oneshot};
 use tonic::{Request, Response, Status, service::Routes};
 
 use super::{
-    Again, Caller, Decisions, Edge, Health, Identity, Inbox, Link, LinkError, Links, Listener, Near, Neighbours,
-    Process, Readers, Reads, RunError, Slot,
+    Again, Caller, Decisions, Edge, Health, Identity, Link, LinkError, Links, Listener, Near, Neighbours, Process,
+    Questions, Readers, Reads, RunError, Slot,
 };
 use crate::{
     pb,
@@ -30,8 +30,8 @@ pub struct Diskless<E> {
     pub settings: Settings,
     /// Where elements belong.
     pub placement: Placement,
-    /// The way to the engine of the running session.
-    pub engine: Slot<Inbox<E>>,
+    /// What the engine of the running session is asked by.
+    pub engine: Slot<Questions<E>>,
     /// What it reads.
     pub links: Links,
     /// What it says of itself.

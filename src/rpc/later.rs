@@ -2,10 +2,9 @@
 
 use std::{pin::Pin, time::Duration};
 
-use tokio::{
-    sync::mpsc,
-    time::{Instant, Sleep, sleep},
-};
+use tokio::time::{Instant, Sleep, sleep};
+
+use super::Heard;
 
 /// Longest time that something waits for a message to travel with. Only what nobody can be waiting for is held back: what lets
 /// others forget, watermarks that are not far behind, and frames that do not concern the reader. Nothing is forgotten above the stable
@@ -44,11 +43,11 @@ impl Later {
         }
     }
 
-    /// The next event of an inbox, unless what waits has waited long enough. May be dropped and asked again.
-    pub async fn or<E>(&mut self, inbox: &mut mpsc::Receiver<E>) -> Next<E> {
+    /// What an engine hears next, unless what waits has waited long enough. May be dropped and asked again.
+    pub async fn or<E>(&mut self, heard: &mut Heard<E>) -> Next<E> {
         // Not biased: an inbox that is never empty must not hold back what waits.
         tokio::select! {
-            event = inbox.recv() => event.map_or(Next::Closed, Next::Event),
+            event = heard.next() => event.map_or(Next::Closed, Next::Event),
             () = self.due() => Next::Due,
         }
     }

@@ -172,6 +172,21 @@ impl Drop for Reading {
 }
 
 impl Reading {
+    /// Does something for as long as the place is kept: what was asked for before the node came again is of no use to anybody.
+    ///
+    /// # Errors
+    /// NODE_TAKEN when the place went to another stream, and what it fails with.
+    pub async fn meanwhile<T>(&self, doing: impl Future<Output = Result<T, Status>>) -> Result<T, Status> {
+        tokio::select! {
+            biased;
+            () = self.holder.end.given() => {
+                let why = self.holder.why.get().cloned();
+                Err(why.unwrap_or_else(|| self.readers.again(self.key)).into())
+            }
+            done = doing => done,
+        }
+    }
+
     /// A stream that ends when its place goes to another, and gives the place back when it ends.
     pub fn of<T: Send + 'static>(
         self,
@@ -344,6 +359,11 @@ impl Readers {
         Fault::new(Reason::NodeTaken, text).with("address", from).with("since_ms", first.since_ms)
     }
 
+    fn again(&self, (role, index): Key) -> Fault {
+        let text = format!("{role} {index} has come again, and reads {} by its later stream", self.what);
+        Fault::new(Reason::NodeTaken, text)
+    }
+
     fn lost(&self, (role, index): Key, by: Option<IpAddr>) -> Fault {
         let text = format!(
             "{role} {index} reads {} from {} now: that process is at the address that the cluster has for it",
@@ -423,7 +443,15 @@ mod tests {
         let second = open(readers.take(&peer(7), Some(&caller(1))).await.unwrap());
         assert!(first.next().await.is_none());
         drop(first);
-        // The place is the second's.
+        // What it asks for meanwhile is done, and given up when it comes once more.
+        let asking = readers.take(&peer(7), Some(&caller(1))).await.unwrap();
+        assert_eq!(asking.meanwhile(async { Ok(1) }).await.unwrap(), 1);
+        let third = readers.take(&peer(7), Some(&caller(1))).await.unwrap();
+        let given_up = asking.meanwhile(future::pending::<Result<(), Status>>()).await.unwrap_err();
+        assert!(given_up.message().contains("gatherer 0 has come again"), "{given_up}");
+        drop((second, asking));
+        let second = open(third);
+        // The place is the last one's.
         assert!(readers.take(&peer(8), Some(&caller(2))).await.is_err());
         drop(second);
     }

@@ -1,7 +1,7 @@
 //! Answers that are the same for everybody who asks: lists of pools, the state of a node.
 //!
 //! They are made of snapshots that those who ask share: of what was there when the first of them asked or later, so that nobody is told
-//! less than was answered before he asked. Snapshots are made one at a time with a pause in between, and answers take turns by their
+//! less than was answered before he asked. Snapshots are made one at a time with a pause in between that is as long as making them asks for, and answers take turns by their
 //! bytes, so that however many ask, the engine and the processor are busy with it for a small part of the time.
 //! Invariants: A1 a snapshot is begun after everybody who gets it has asked; A2 between the beginnings of two is a pause; A3 answers
 //! take no more than so many bytes a second.
@@ -17,8 +17,12 @@ use tonic::{Response, Status};
 
 use super::{AnswerRoom, Answers, Caller, Fault, Reason};
 
-/// Pause from the beginning of one snapshot to that of the next.
+/// Pause from the beginning of one snapshot to that of the next, at least.
 const PAUSE: Duration = Duration::from_millis(50);
+/// It is so many times as long as the last one took: making them takes no more of an engine than one part of these.
+const PAUSE_PARTS: u32 = 8;
+/// The longest pause: whoever asks has an answer that soon.
+const PAUSE_MAX: Duration = Duration::from_secs(1);
 /// Bytes of answers in a millisecond: 64 MiB in a second.
 const BYTES_PER_MS: usize = 64 << 10;
 /// Most bytes of one answer: what clients take.
@@ -31,10 +35,25 @@ const CLIENT_PERCENT: usize = 50;
 /// What those who ask share.
 #[derive(Debug)]
 pub struct Reads<T> {
-    /// The last snapshot, and when it was begun. Whoever makes the next holds it.
-    last: Mutex<Option<(Instant, Arc<T>)>>,
+    /// The last snapshot. Whoever makes the next holds it.
+    last: Mutex<Option<Snapshot<T>>>,
     turn: Arc<Semaphore>,
     unread: Answers,
+}
+
+#[derive(Debug)]
+struct Snapshot<T> {
+    begun: Instant,
+    /// What it took to make.
+    took: Duration,
+    of: Arc<T>,
+}
+
+impl<T> Snapshot<T> {
+    /// When the next may be begun.
+    fn next(&self) -> Instant {
+        self.begun + self.took.saturating_mul(PAUSE_PARTS).clamp(PAUSE, PAUSE_MAX)
+    }
 }
 
 impl<T> Default for Reads<T> {
@@ -58,15 +77,15 @@ impl<T> Reads<T> {
     {
         let asked = Instant::now();
         let mut last = self.last.lock().await;
-        if let Some((begun, snapshot)) = &*last {
-            if *begun > asked {
-                return Ok(Arc::clone(snapshot));
+        if let Some(snapshot) = &*last {
+            if snapshot.begun > asked {
+                return Ok(Arc::clone(&snapshot.of));
             }
-            sleep_until(*begun + PAUSE).await;
+            sleep_until(snapshot.next()).await;
         }
         let begun = Instant::now();
         let snapshot = Arc::new(make().await?);
-        *last = Some((begun, Arc::clone(&snapshot)));
+        *last = Some(Snapshot { begun, took: begun.elapsed(), of: Arc::clone(&snapshot) });
         Ok(snapshot)
     }
 
@@ -140,6 +159,15 @@ mod tests {
         assert!(shared.iter().all(|snapshot| **snapshot.as_ref().unwrap() == 1));
         assert!(began.elapsed() >= PAUSE - Duration::from_millis(4), "{:?}", began.elapsed());
         assert_eq!(*reads.get(&make).await.unwrap(), 2);
+    }
+
+    #[test]
+    fn the_longer_a_snapshot_takes_the_longer_is_the_pause_and_never_for_long() {
+        let pause = |took_ms| {
+            let begun = Instant::now();
+            (Snapshot { begun, took: Duration::from_millis(took_ms), of: Arc::new(()) }.next() - begun).as_millis()
+        };
+        assert_eq!([0, 6, 30, 100, 1_000_000].map(pause), [50, 50, 240, 800, 1_000]);
     }
 
     #[tokio::test]
