@@ -12,6 +12,7 @@ mod inbox;
 mod intake;
 mod known;
 mod later;
+mod line;
 mod link;
 mod peer;
 mod plain;

@@ -544,15 +544,14 @@ impl MatchService for Service {
         let _call = self.node.calls.take(caller(&request).as_ref())?;
         let (node, access) = (&self.node, access(&request));
         let (caller, request) = (caller(&request), request.into_inner());
-        let listed = node.listed.answer(caller.as_ref(), || async {
-            let all = node.listed.get(|| async {
-                let mut all = node.ask(|reply| Event::Pools { reply }).await?;
-                all.sort_by(|a, b| a.definition.name.cmp(&b.definition.name));
-                Ok::<_, Status>(all)
-            });
-            let all = all.await?;
+        let all = || async {
+            let mut all = node.ask(|reply| Event::Pools { reply }).await?;
+            all.sort_by(|a, b| a.definition.name.cmp(&b.definition.name));
+            Ok(all)
+        };
+        let listed = node.listed.answer(caller.as_ref(), all, |all| {
             let mut answer = match access.is_asked() {
-                false => list::pools(&all, request)?,
+                false => list::pools(all, request)?,
                 true => {
                     let seen = all.iter().filter(|pool| access.sees(&pool.definition.name));
                     list::pools(&seen.cloned().collect::<Vec<_>>(), request)?

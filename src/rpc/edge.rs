@@ -64,6 +64,8 @@ const AHEAD: Duration = Duration::from_millis(2);
 
 /// Most calls of health and reflection at a time, whoever makes them.
 const QUIET_CALLS_MAX: usize = 4096;
+/// Most calls of operators at a time, whoever makes them: each waits for its turn, and takes some 8 KiB meanwhile.
+const OPERATOR_CALLS_MAX: usize = 4096;
 /// Largest request of health: the name of a service.
 const HEALTH_BYTES_MAX: usize = 1024;
 /// Largest request of a client, in bytes, but for those of `Submit`, unless elements may be larger. A larger one is refused with
@@ -124,6 +126,8 @@ struct Shared {
     calls: Shares,
     /// Those that anybody may make: health and reflection. They take nothing of what clients have.
     quiet_calls: Shares,
+    /// Those of operators, for the same reason.
+    operator_calls: Shares,
     /// Requests on their way in.
     intake: Intake,
     /// Largest message of `Submit`.
@@ -145,8 +149,10 @@ struct Shared {
 enum Kind {
     /// Of a client: counted, and waited for.
     Call,
-    /// Of another node or an operator: never refused because clients are many.
+    /// Of another node: never refused because others are many.
     Node,
+    /// Of an operator: never refused because clients are many.
+    Operator,
     /// Ends with the stop.
     Quiet,
     /// Whether the node is well: never refused because others are many, and no reason to keep a connection.
@@ -179,6 +185,7 @@ impl Edge {
             methods: methods.collect(),
             calls: Shares::new(node.limits.streams_max, node.limits.client_share_percent),
             quiet_calls: Shares::new(QUIET_CALLS_MAX, node.limits.client_share_percent),
+            operator_calls: Shares::new(OPERATOR_CALLS_MAX, node.limits.client_share_percent),
             intake: Intake::new(node.limits.client_share_percent),
             message_bytes_max: node.limits.message_bytes_max,
             call_bytes_max: call_bytes_max(node),
@@ -253,6 +260,7 @@ impl Shared {
             HEALTH => Kind::Probe,
             _ if REFLECTION.contains(&service) => Kind::Quiet,
             match_service_server::SERVICE_NAME => Kind::Call,
+            inspect_service_server::SERVICE_NAME | operate_service_server::SERVICE_NAME => Kind::Operator,
             _ => Kind::Node,
         }
     }
@@ -318,6 +326,10 @@ impl Shared {
                 let taken = self.calls.take(caller, 1);
                 Some(taken.map_err(|spent| spent.fault("calls and streams of clients are open", "streams_max"))?)
             }
+            Kind::Operator => {
+                let taken = self.operator_calls.take(caller, 1);
+                Some(taken.map_err(|spent| spent.fault("calls of operators are open", "the most of a node"))?)
+            }
             Kind::Quiet => {
                 let taken = self.quiet_calls.take(caller, 1);
                 let what = "calls of health and reflection are open";
@@ -331,7 +343,7 @@ impl Shared {
             (Kind::Quiet | Kind::Probe, Some(caller)) => {
                 (None, Some(self.connections.quiet_call(caller.connection.number)))
             }
-            (Kind::Call | Kind::Node, Some(caller)) => (Some(self.connections.call(caller)?), None),
+            (Kind::Call | Kind::Node | Kind::Operator, Some(caller)) => (Some(self.connections.call(caller)?), None),
         };
         let form = self.form(service, method);
         let counted =
@@ -618,6 +630,7 @@ mod tests {
             methods: descriptors.map(|(name, method)| (format!("dovetail.v1.{name}"), vec![method.to_owned()])).into(),
             calls: Shares::new(calls_max, 100),
             quiet_calls: Shares::new(1, 100),
+            operator_calls: Shares::new(4, 50),
             intake: Intake::new(100),
             message_bytes_max: 1 << 20,
             call_bytes_max: CALL_BYTES_MAX,
@@ -650,6 +663,23 @@ mod tests {
             assert_eq!(refused(&matcher, path).code(), Code::Unimplemented, "{path:?}");
         }
         assert!(matcher.admit("/dovetail.v1.InspectService/Inspect", None).is_ok());
+    }
+
+    #[test]
+    fn operators_have_so_many_calls_at_a_time_and_one_client_leaves_some_to_others() {
+        let matcher = shared(Role::Matcher, 1);
+        let inspect = |last, number| {
+            let caller = crate::rpc::shares::tests::caller(last, number);
+            matcher.admit("/dovetail.v1.InspectService/Inspect", Some(&caller)).map_err(Status::from)
+        };
+        let _open = [inspect(1, 1).ok().unwrap(), inspect(1, 2).ok().unwrap()];
+        let refused = inspect(1, 3).err().unwrap();
+        assert_eq!(refused.code(), Code::ResourceExhausted);
+        assert!(refused.message().starts_with("2 calls of operators are open for client 10.0.0.1"), "{refused}");
+        let other = inspect(2, 4).ok().unwrap();
+        drop(other);
+        assert!(inspect(2, 4).is_ok());
+        assert!(matcher.admit("/dovetail.v1.CandidatesService/Candidates", None).is_ok(), "nodes are not counted");
     }
 
     #[test]

@@ -13,7 +13,7 @@ use std::{
 
 use bytes::Bytes;
 use http_body::Frame;
-use tokio::time::{Instant, Sleep};
+use tokio::time::Sleep;
 use tonic::{Status, body::Body};
 
 use super::{
@@ -64,18 +64,8 @@ impl Intake {
 
     /// Room for a message, as soon as there is some.
     async fn room(self, caller: Option<Caller>, bytes: usize) -> Result<Share, Spent> {
-        let bytes = bytes.min(self.bytes.most_for(caller.as_ref()));
-        let until = Instant::now() + self.soon;
-        loop {
-            let freed = self.bytes.freed();
-            tokio::pin!(freed);
-            // From here on nothing that is given back is missed.
-            _ = futures::poll!(freed.as_mut());
-            match self.bytes.take(caller.as_ref(), bytes) {
-                Ok(share) => return Ok(share),
-                Err(spent) => tokio::time::timeout_at(until, freed).await.map_err(|_| spent)?,
-            }
-        }
+        let mut waiting = self.bytes.wait(caller.as_ref(), bytes);
+        tokio::time::timeout(self.soon, &mut waiting).await.map_err(|_| waiting.spent())
     }
 }
 

@@ -68,10 +68,7 @@ impl<T> Default for Reads<T> {
 
 impl<T> Reads<T> {
     /// A snapshot that was begun after this was asked.
-    ///
-    /// # Errors
-    /// When it cannot be made.
-    pub async fn get<E, F>(&self, make: impl FnOnce() -> F) -> Result<Arc<T>, E>
+    async fn get<E, F>(&self, make: impl FnOnce() -> F) -> Result<Arc<T>, E>
     where
         F: Future<Output = Result<T, E>>,
     {
@@ -89,21 +86,28 @@ impl<T> Reads<T> {
         Ok(snapshot)
     }
 
-    /// Room for an answer, and its turn: `make` makes it, and says how many bytes it has.
+    /// Room for an answer of a snapshot that was begun after this was asked, and its turn: `answer` makes it, and says how many bytes it
+    /// has.
     ///
     /// # Errors
-    /// RESOURCE_EXHAUSTED while answers are not read, and what `make` fails with.
-    pub async fn answer<A, F>(&self, caller: Option<&Caller>, make: impl FnOnce() -> F) -> Result<Response<A>, Status>
+    /// RESOURCE_EXHAUSTED while answers are not read, and what `make` and `answer` fail with.
+    pub async fn answer<A, F>(
+        &self,
+        caller: Option<&Caller>,
+        make: impl FnOnce() -> F,
+        answer: impl FnOnce(&T) -> Result<(A, usize), Status>,
+    ) -> Result<Response<A>, Status>
     where
-        F: Future<Output = Result<(A, usize), Status>>,
+        F: Future<Output = Result<T, Status>>,
     {
         let room: AnswerRoom = self.unread.room(caller, ANSWER_BYTES).await.map_err(|_| {
             let text = format!("{UNREAD_BYTES} bytes of such answers wait for those who asked to read them");
             Fault::new(Reason::TooManyCalls, text).with("bound", UNREAD_BYTES)
         })?;
+        let snapshot = self.get(make).await?;
         let stopping = |_| Fault::new(Reason::NodeStopping, "the node is stopping");
         let turn = Arc::clone(&self.turn).acquire_owned().await.map_err(stopping)?;
-        let (answer, bytes) = make().await?;
+        let (answer, bytes) = answer(&snapshot)?;
         if let pause @ 1.. = bytes / BYTES_PER_MS {
             tokio::spawn(async move {
                 sleep(Duration::from_millis(pause as u64)).await;
@@ -118,7 +122,7 @@ impl<T: Clone + Message> Reads<T> {
     /// A snapshot that was begun after this was asked, as an answer that waited for its turn.
     ///
     /// # Errors
-    /// As those of [`answer`](Reads::answer) and [`get`](Reads::get).
+    /// As those of [`answer`](Reads::answer).
     pub async fn answer_whole<F>(
         &self,
         caller: Option<&Caller>,
@@ -127,11 +131,7 @@ impl<T: Clone + Message> Reads<T> {
     where
         F: Future<Output = Result<T, Status>>,
     {
-        let whole = || async {
-            let snapshot = self.get(make).await?;
-            Ok(((*snapshot).clone(), snapshot.encoded_len()))
-        };
-        self.answer(caller, whole).await
+        self.answer(caller, make, |snapshot| Ok((snapshot.clone(), snapshot.encoded_len()))).await
     }
 }
 
@@ -175,12 +175,12 @@ mod tests {
         let reads = Reads::<()>::default();
         let began = Instant::now();
         for _ in 0..9 {
-            reads.answer(None, async || Ok(((), ANSWER_BYTES))).await.unwrap();
+            reads.answer(None, async || Ok(()), |()| Ok(((), ANSWER_BYTES))).await.unwrap();
         }
         let least = Duration::from_millis((8 * ANSWER_BYTES / BYTES_PER_MS) as u64);
         assert!(began.elapsed() >= least, "{:?}", began.elapsed());
         for _ in 0..1000 {
-            reads.answer(None, async || Ok(((), 100))).await.unwrap();
+            reads.answer(None, async || Ok(()), |()| Ok(((), 100))).await.unwrap();
         }
     }
 }

@@ -2,14 +2,14 @@
 //!
 //! A client may ask for many answers of megabytes on one connection and read none. So room is taken before an answer is made; the answer
 //! is encoded at once, since it is smaller then, and its room is given back with its last byte that was written to the connection.
-//! Who finds no room waits as long as others come and go; once nothing moves, waiting is of no use. A client has a share of its own.
+//! Who finds no room waits in line as long as others come and go; once nothing moves, waiting is of no use. A client has a share of its own.
 //! Whoever has not read an answer in time never will: its connection is closed.
 //! Invariants: R1 the answers that were made and are not written yet take no more than the bound; R2 none takes it for longer than
 //! [`UNREAD_MAX`].
 
 use std::{
     collections::VecDeque,
-    pin::{Pin, pin},
+    pin::Pin,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -70,22 +70,17 @@ impl Answers {
     /// # Errors
     /// When there is none, and nobody gives any back.
     pub async fn room(&self, caller: Option<&Caller>, bytes: usize) -> Result<AnswerRoom, Spent> {
-        let bytes = bytes.min(self.bytes.most_for(caller));
+        let mut waiting = self.bytes.wait(caller, bytes);
         loop {
-            let mut freed = pin!(self.bytes.freed());
-            // From here on nothing that is given back is missed.
-            _ = futures::poll!(freed.as_mut());
-            let spent = match self.bytes.take(caller, bytes) {
+            let until = self.moved.last() + STUCK;
+            match tokio::time::timeout_at(until, &mut waiting).await {
                 Ok(share) => {
                     self.moved.now();
                     let (share, moved) = (Mutex::new(share), Arc::clone(&self.moved));
                     return Ok(AnswerRoom(Arc::new(Held { share, moved, gone: CancellationToken::new() })));
                 }
-                Err(spent) => spent,
-            };
-            let stuck = tokio::time::timeout_at(self.moved.last() + STUCK, freed).await.is_err();
-            if stuck && self.moved.last() + STUCK <= Instant::now() {
-                return Err(spent);
+                Err(_) if self.moved.last() + STUCK <= Instant::now() => return Err(waiting.spent()),
+                Err(_) => {}
             }
         }
     }

@@ -2,18 +2,24 @@
 //!
 //! What is taken is counted in all, by client and by connection. A client may take its share, which is a part of all, and one connection
 //! half of that: who holds as much as it may on one connection is in the way of nobody, not even of others at the same address.
+//! Whoever waits for some is in line ([`line`](super::line)), and takes nothing before others who have waited for longer.
 //! Invariants: S1 no more is taken than the bounds say; S2 what was taken is given back when its [`Share`] is dropped, wherever that is;
 //! S3 whoever has taken nothing takes no memory here.
 
 use std::{
     collections::HashMap,
     fmt,
+    pin::Pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    task::{Context, Poll},
 };
 
-use tokio::sync::Notify;
+use tokio::sync::oneshot;
 
-use super::{Caller, ClientId, Fault, Reason};
+use super::{
+    Caller, ClientId, Fault, Reason,
+    line::{Line, Served, Ticket},
+};
 
 /// So much of something. Clones are of the same.
 #[derive(Clone, Debug)]
@@ -25,7 +31,6 @@ struct Shared {
     of_client: usize,
     of_connection: usize,
     taken: Mutex<Taken>,
-    freed: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -33,6 +38,15 @@ struct Taken {
     all: usize,
     clients: HashMap<ClientId, usize>,
     connections: HashMap<u64, usize>,
+    line: Line<Waits>,
+}
+
+/// Somebody in line.
+#[derive(Debug)]
+struct Waits {
+    caller: Option<Caller>,
+    count: usize,
+    give: Option<oneshot::Sender<Share>>,
 }
 
 /// Who has taken as much as it may.
@@ -88,7 +102,7 @@ impl Shares {
         let part = (all as u128 * client_percent as u128).div_ceil(100);
         let of_client = usize::try_from(part).unwrap_or(all).clamp(1, all.max(1));
         let of_connection = of_client.div_ceil(2);
-        Shares(Arc::new(Shared { all, of_client, of_connection, taken: Mutex::default(), freed: Notify::new() }))
+        Shares(Arc::new(Shared { all, of_client, of_connection, taken: Mutex::default() }))
     }
 
     /// How much there is in all.
@@ -114,37 +128,111 @@ impl Shares {
     /// # Errors
     /// When there is not so much left.
     pub fn take(&self, caller: Option<&Caller>, count: usize) -> Result<Share, Spent> {
-        let Shared { all, of_client, of_connection, .. } = *self.0;
-        let mut taken = self.0.taken();
-        if taken.all + count > all {
-            return Err(Spent::All(all));
-        }
-        if let Some(Caller { client, connection }) = caller {
-            let client_has = taken.clients.get(client).copied().unwrap_or(0);
-            if client_has + count > of_client {
-                return Err(Spent::Client(client.clone(), of_client));
-            }
-            let connection_has = taken.connections.get(&connection.number).copied().unwrap_or(0);
-            if connection_has + count > of_connection {
-                return Err(Spent::Connection(client.clone(), of_connection));
-            }
-            taken.clients.insert(client.clone(), client_has + count);
-            taken.connections.insert(connection.number, connection_has + count);
-        }
-        taken.all += count;
-        let whose = caller.map(|caller| (caller.client.clone(), caller.connection.number));
-        Ok(Share { shared: Arc::clone(&self.0), whose, count })
+        self.0.count(&mut self.0.taken(), caller, count)?;
+        Ok(Share { shared: Arc::clone(&self.0), whose: whose(caller), count })
     }
 
-    /// Done when some was given back after this was called.
-    pub(super) async fn freed(&self) {
-        self.0.freed.notified().await;
+    /// Takes so much once there is so much left, and all who waited before have what they may have. It is never more than there is.
+    pub(super) fn wait(&self, caller: Option<&Caller>, count: usize) -> Waiting {
+        let (give, given) = oneshot::channel();
+        let count = count.min(self.most_for(caller));
+        let waits = Waits { caller: caller.cloned(), count, give: Some(give) };
+        let ticket = self.0.taken().line.push(caller.map(|caller| caller.connection.number), waits);
+        Shared::serve(&self.0);
+        Waiting { shared: Arc::clone(&self.0), ticket, given, caller: caller.cloned(), count }
     }
+}
+
+fn whose(caller: Option<&Caller>) -> Option<(ClientId, u64)> {
+    caller.map(|caller| (caller.client.clone(), caller.connection.number))
 }
 
 impl Shared {
     fn taken(&self) -> MutexGuard<'_, Taken> {
         self.taken.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What leaves no room for so much.
+    fn spent(&self, taken: &Taken, caller: Option<&Caller>, count: usize) -> Option<Spent> {
+        if taken.all + count > self.all {
+            return Some(Spent::All(self.all));
+        }
+        let Caller { client, connection } = caller?;
+        if taken.clients.get(client).copied().unwrap_or(0) + count > self.of_client {
+            return Some(Spent::Client(client.clone(), self.of_client));
+        }
+        let of_connection = taken.connections.get(&connection.number).copied().unwrap_or(0);
+        (of_connection + count > self.of_connection).then(|| Spent::Connection(client.clone(), self.of_connection))
+    }
+
+    /// Counts what is taken.
+    fn count(&self, taken: &mut Taken, caller: Option<&Caller>, count: usize) -> Result<(), Spent> {
+        if let Some(spent) = self.spent(taken, caller, count) {
+            return Err(spent);
+        }
+        if let Some(Caller { client, connection }) = caller {
+            *taken.clients.entry(client.clone()).or_default() += count;
+            *taken.connections.entry(connection.number).or_default() += count;
+        }
+        taken.all += count;
+        Ok(())
+    }
+
+    /// Gives those in line what there is.
+    fn serve(this: &Arc<Shared>) {
+        let mut taken = this.taken();
+        let mut line = std::mem::take(&mut taken.line);
+        let mut unwanted = Vec::new();
+        line.serve(|waits| match this.count(&mut taken, waits.caller.as_ref(), waits.count) {
+            Ok(()) => {
+                let share = Share { shared: Arc::clone(this), whose: whose(waits.caller.as_ref()), count: waits.count };
+                let give = waits.give.take().expect("it is given once");
+                unwanted.extend(give.send(share).err());
+                Served::Done
+            }
+            Err(Spent::All(_)) => Served::NotEnough,
+            Err(Spent::Client(..) | Spent::Connection(..)) => Served::PassedOver,
+        });
+        taken.line = line;
+        drop(taken);
+        // Who left this moment gives it back, to others in line.
+        drop(unwanted);
+    }
+}
+
+/// A place in line, until it is dropped. It ends with what was waited for.
+#[derive(Debug)]
+pub(super) struct Waiting {
+    shared: Arc<Shared>,
+    ticket: Ticket,
+    given: oneshot::Receiver<Share>,
+    caller: Option<Caller>,
+    count: usize,
+}
+
+impl Waiting {
+    /// What it waits for.
+    pub(super) fn spent(&self) -> Spent {
+        let spent = self.shared.spent(&self.shared.taken(), self.caller.as_ref(), self.count);
+        // There is enough, but others have waited for longer.
+        spent.unwrap_or(Spent::All(self.shared.all))
+    }
+}
+
+impl Future for Waiting {
+    type Output = Share;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Share> {
+        // Who gives keeps its end until it has given.
+        Pin::new(&mut self.given).poll(cx).map(|share| share.expect("who waits is in line"))
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.shared.taken().line.leave(self.ticket);
+        // It may have been in the way of others.
+        Shared::serve(&self.shared);
     }
 }
 
@@ -170,8 +258,11 @@ impl Share {
             give_back(&mut taken.clients, client, back);
             give_back(&mut taken.connections, connection, back);
         }
+        let wanted = !taken.line.is_empty();
         drop(taken);
-        self.shared.freed.notify_waiters();
+        if wanted {
+            Shared::serve(&self.shared);
+        }
     }
 }
 
@@ -241,6 +332,35 @@ pub(super) mod tests {
         assert_eq!(shares.take(Some(&caller(2, 2)), 1).unwrap_err(), Spent::All(1));
         drop(only);
         assert!(shares.take(Some(&caller(2, 2)), 1).is_ok());
+    }
+
+    #[tokio::test]
+    async fn whoever_waits_is_served_in_turn_and_who_leaves_is_in_nobodys_way() {
+        let shares = Shares::new(16, 50);
+        let (greedy, honest) = (caller(1, 1), caller(2, 2));
+        let had = shares.wait(Some(&greedy), 4).await;
+        let mut crowd: Vec<_> = (0..100).map(|_| Box::pin(shares.wait(Some(&greedy), 4))).collect();
+        assert_eq!(crowd[0].spent(), Spent::Connection(greedy.client.clone(), 4));
+        // Its own crowd is not before another.
+        let theirs = shares.wait(Some(&honest), 4).await;
+        let rest = shares.take(None, 8).unwrap();
+        let mut other = Box::pin(shares.wait(Some(&caller(3, 3)), 4));
+        assert_eq!(other.spent(), Spent::All(16));
+        assert!(futures::poll!(other.as_mut()).is_pending());
+        drop(theirs);
+        let _other = other.await;
+        // The one that waited longest has what the first gives back.
+        drop(had);
+        let first = crowd.remove(0).await;
+        assert!(futures::poll!(crowd[0].as_mut()).is_pending());
+        let last = crowd.pop().unwrap();
+        drop((crowd, rest));
+        assert_eq!(shares.taken(), 8);
+        drop(first);
+        let last = last.await;
+        assert!(shares.0.taken().line.is_empty());
+        drop((last, _other));
+        assert_eq!(shares.taken(), 0);
     }
 
     #[test]
