@@ -31,6 +31,7 @@ mod storms;
 mod submit;
 mod tail;
 mod turns;
+mod under_way;
 mod waiters;
 mod waits;
 mod watch;

@@ -8,9 +8,9 @@
 //! it costs, and once all is calm the window is what it was at first: the next storm may be one of others.
 //! Reads no clock. Invariant: W1 what is counted is what has ids and is not decided.
 
-use std::collections::VecDeque;
-
 use dovetail_core::{EventId, ledger::Share};
+
+use super::under_way::UnderWay;
 
 /// Fewest timers that may be under way, whatever they take.
 const WINDOW_MIN: usize = 256;
@@ -31,38 +31,25 @@ const LEAST: u64 = 2;
 #[derive(Debug)]
 pub(super) struct Storms {
     window: usize,
-    under_way: VecDeque<UnderWay>,
-    /// The first so many are on disk.
-    durable: usize,
+    /// How much each part counts.
+    under_way: UnderWay<usize>,
     count: usize,
     /// The least that a decision took, in milliseconds; what it takes with the smallest window, if that is more.
     least_ms: u64,
     /// There was no room for some since the window changed last.
     wanting: bool,
-    /// The window may change again when this is decided.
-    settled: EventId,
     /// What was decided, and the time of events, when nothing could be done for pools that are late.
     stuck: Option<(EventId, u64)>,
-}
-
-#[derive(Debug)]
-struct UnderWay {
-    through: EventId,
-    count: usize,
-    /// When it was on disk.
-    since_ms: Option<u64>,
 }
 
 impl Storms {
     pub(super) fn new() -> Storms {
         Storms {
             window: WINDOW,
-            under_way: VecDeque::new(),
-            durable: 0,
+            under_way: UnderWay::default(),
             count: 0,
             least_ms: u64::MAX,
             wanting: false,
-            settled: EventId::ZERO,
             stuck: None,
         }
     }
@@ -107,27 +94,21 @@ impl Storms {
     pub(super) fn add(&mut self, through: EventId, count: usize) {
         if count > 0 {
             self.count += count;
-            self.under_way.push_back(UnderWay { through, count, since_ms: None });
+            self.under_way.push(through, count);
         }
     }
 
     /// Everything up to an event is on disk.
     pub(super) fn durable(&mut self, durable: EventId, now_ms: u64) {
-        let new = self.under_way.iter_mut().skip(self.durable);
-        for under_way in new.take_while(|under_way| under_way.through <= durable) {
-            under_way.since_ms = Some(now_ms);
-            self.durable += 1;
-        }
+        self.under_way.durable(durable, now_ms);
     }
 
     /// Everything up to an event is decided.
     pub(super) fn decided(&mut self, decided: EventId, now_ms: u64) {
         let mut took_ms = None;
-        while let Some(done) = self.under_way.pop_front_if(|under_way| under_way.through <= decided) {
-            self.count -= done.count;
-            self.durable = self.durable.saturating_sub(1);
-            let since_ms = done.since_ms.filter(|_| done.through > self.settled);
-            took_ms = since_ms.map(|since_ms| now_ms.saturating_sub(since_ms)).or(took_ms);
+        while let Some((count, took)) = self.under_way.next_decided(decided, now_ms) {
+            self.count -= count;
+            took_ms = took.or(took_ms);
         }
         let Some(took_ms) = took_ms else { return };
         self.least_ms = self.least_ms.min(took_ms);
@@ -146,8 +127,7 @@ impl Storms {
         };
         self.window = window.clamp(WINDOW_MIN, WINDOW_MAX);
         self.wanting = false;
-        // What is under way was written by the window before.
-        self.settled = self.under_way.back().map_or(decided, |last| last.through);
+        self.under_way.settle(decided);
     }
 }
 
@@ -175,7 +155,7 @@ mod tests {
         assert_eq!(grown, [512, 1_024, 2_048, 4_096, 8_192], "up to the most");
         let shrunk: Vec<usize> = (0..4).map(|_| round(&mut storms, 4 * LAG_MS)).collect();
         assert_eq!(shrunk, [8_192, 2_048, 512, 256], "by as much as they lag");
-        assert_eq!((round(&mut storms, 1_000), storms.count, storms.durable), (256, 0, 0));
+        assert_eq!((round(&mut storms, 1_000), storms.count), (256, 0));
         storms.share(0, 1);
         assert_eq!(storms.window, WINDOW_MIN, "it goes on");
         storms.share(0, 0);

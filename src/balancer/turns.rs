@@ -14,10 +14,11 @@
 //! told for an event that is under way, or for the first in line, who has not asked again since all was decided; U3 nobody gets in
 //! before the first in line but by what that one leaves.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 
 use dovetail_core::{EventId, PoolId, hold::Until, ledger::SEARCH_COSTLY};
 
+use super::under_way::{Part, UnderWay};
 use crate::rpc::ClientId;
 
 /// Least that all costly searches under way may cost together, in units of a slice: a tenth of a second at worst.
@@ -54,9 +55,7 @@ impl<U: Into<Until>> From<U> for Wait {
 #[derive(Debug)]
 pub(super) struct Turns {
     window: u64,
-    under_way: VecDeque<UnderWay>,
-    /// The first so many are on disk.
-    durable: usize,
+    under_way: UnderWay<Searches>,
     units: u64,
     /// Clients that have something under way, or wait.
     clients: BTreeMap<Option<ClientId>, Client>,
@@ -71,8 +70,6 @@ pub(super) struct Turns {
     decided: EventId,
     /// Somebody was told to wait since the window changed last.
     wanting: bool,
-    /// The window may change again when this is decided.
-    settled: EventId,
     /// Times that a request was told to wait.
     waits: u64,
 }
@@ -115,21 +112,18 @@ struct Waits {
     asked: u64,
 }
 
+/// Searches under way that are counted together.
 #[derive(Debug)]
-struct UnderWay {
-    through: EventId,
+struct Searches {
     whose: Whose,
     units: u64,
-    /// When it was on disk, and so on its way to the matchers.
-    since_ms: Option<u64>,
 }
 
 impl Turns {
     pub(super) fn new() -> Turns {
         Turns {
             window: WINDOW_MIN,
-            under_way: VecDeque::new(),
-            durable: 0,
+            under_way: UnderWay::default(),
             units: 0,
             clients: BTreeMap::new(),
             line: BTreeSet::new(),
@@ -138,7 +132,6 @@ impl Turns {
             asks_before: 0,
             decided: EventId::ZERO,
             wanting: false,
-            settled: EventId::ZERO,
             waits: 0,
         }
     }
@@ -160,8 +153,8 @@ impl Turns {
         (self.wanting, self.waits) = (true, self.waits + 1);
         // Its own searches make room for it; one that has none waits for whatever is first.
         let own = self.of(whose).is_some_and(|of| of.units > 0);
-        let under_way = self.under_way.iter().find(|under_way| !own || under_way.whose == *whose);
-        Err(under_way.map_or(Wait { until: self.decided.into(), behind: true }, |under_way| under_way.through.into()))
+        let under_way = self.under_way.iter().find(|part| !own || part.of.whose == *whose);
+        Err(under_way.map_or(Wait { until: self.decided.into(), behind: true }, |part| part.through.into()))
     }
 
     /// Who is first in line, and what a search of it costs. One that has not asked for as long as it takes to ask all is none: nobody
@@ -275,35 +268,27 @@ impl Turns {
             let some = left.min(part);
             left -= some;
             let (through, units) = (EventId(through.0 - left), units * some);
-            match self.under_way.back_mut() {
-                Some(last) if last.whose == *whose && last.since_ms.is_none() && last.units + units <= PART => {
-                    (last.through, last.units) = (through, last.units + units);
+            match self.under_way.last_mut() {
+                Some(Part { through: last, of, .. }) if of.whose == *whose && of.units + units <= PART => {
+                    (*last, of.units) = (through, of.units + units);
                 }
-                _ => self.under_way.push_back(UnderWay { through, whose: whose.clone(), units, since_ms: None }),
+                _ => self.under_way.push(through, Searches { whose: whose.clone(), units }),
             }
         }
     }
 
     /// Everything up to an event is on disk.
     pub(super) fn durable(&mut self, durable: EventId, now_ms: u64) {
-        for under_way in self.under_way.iter_mut().skip(self.durable) {
-            if under_way.through > durable {
-                break;
-            }
-            under_way.since_ms = Some(now_ms);
-            self.durable += 1;
-        }
+        self.under_way.durable(durable, now_ms);
     }
 
     /// Everything up to an event is decided.
     pub(super) fn decided(&mut self, decided: EventId, now_ms: u64) {
         let (mut took_ms, were) = (None, self.units);
         self.decided = decided;
-        while let Some(done) = self.under_way.pop_front_if(|under_way| under_way.through <= decided) {
+        while let Some((done, took)) = self.under_way.next_decided(decided, now_ms) {
             self.done(&done);
-            self.durable = self.durable.saturating_sub(1);
-            let since_ms = done.since_ms.filter(|_| done.through > self.settled);
-            took_ms = since_ms.map(|since_ms| now_ms.saturating_sub(since_ms)).or(took_ms);
+            took_ms = took.or(took_ms);
         }
         if self.units == 0 && were > 0 {
             self.forget_those_who_left();
@@ -315,11 +300,10 @@ impl Turns {
         };
         self.window = window.clamp(WINDOW_MIN, WINDOW_MAX);
         self.wanting = false;
-        // What is under way was let in by the window before.
-        self.settled = self.under_way.back().map_or(decided, |last| last.through);
+        self.under_way.settle(decided);
     }
 
-    fn done(&mut self, done: &UnderWay) {
+    fn done(&mut self, done: &Searches) {
         let (who, pool) = &done.whose;
         self.units -= done.units;
         let client = self.clients.get_mut(who).expect("it was counted by client");
@@ -352,6 +336,8 @@ impl Turns {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::VecDeque;
+
     use super::*;
 
     const A: Whose = (None, PoolId(1));
@@ -409,7 +395,8 @@ mod tests {
                     Err(_) => asked += 1,
                 }
             }
-            if let Some(through) = turns.under_way.front().map(|under_way| under_way.through) {
+            let first = turns.under_way.iter().next().map(|part| part.through);
+            if let Some(through) = first {
                 turns.durable(through, turn * 60);
                 turns.decided(through, turn * 60 + 60);
             }
