@@ -190,7 +190,7 @@ impl Handshakes {
 
     async fn establish(&self, stream: TcpStream, mut connection: Connection, place: Place) -> io::Result<Socket> {
         stream.set_nodelay(true)?;
-        let stream = match &self.tls {
+        let mut stream = match &self.tls {
             None => Wire::Plain(stream),
             Some(tls) => {
                 let (stream, proved) = self.encrypt(tls, stream, &connection).await?;
@@ -198,7 +198,10 @@ impl Handshakes {
                 Wire::Tls(Box::new(stream))
             }
         };
-        begin(stream, connection, place).await
+        // What is no preface is for the server to refuse.
+        let begun = first_words(&mut stream).await?;
+        let closed = Box::pin(place.close.clone().cancelled_owned());
+        Ok(Socket { stream, begun, connection, turn: Turn::after(PREFACE.len()), closed, _place: place })
     }
 
     /// The handshake of TLS, and who is at the other end.
@@ -223,29 +226,16 @@ impl Handshakes {
     }
 }
 
-/// Reads HTTP/2's preface.
-async fn begin(
-    mut stream: Wire<TcpStream, TlsStream<TcpStream>>,
-    connection: Connection,
-    place: Place,
-) -> io::Result<Socket> {
-    let (mut begun, mut bytes) = ([0; PREFACE.len()], 0);
-    // What is no preface is for the server to refuse.
-    while bytes < begun.len() && PREFACE.starts_with(&begun[..bytes]) {
-        match stream.read(&mut begun[bytes..]).await? {
+/// What a client says first: all of HTTP/2's preface, or up to where it is something else.
+pub(super) async fn first_words(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Bytes> {
+    let (mut said, mut bytes) = ([0; PREFACE.len()], 0);
+    while bytes < said.len() && PREFACE.starts_with(&said[..bytes]) {
+        match stream.read(&mut said[bytes..]).await? {
             0 => return Err(io::ErrorKind::UnexpectedEof.into()),
             more => bytes += more,
         }
     }
-    let closed = Box::pin(place.close.clone().cancelled_owned());
-    Ok(Socket {
-        stream,
-        begun: Bytes::copy_from_slice(&begun[..bytes]),
-        connection,
-        turn: Turn::after(PREFACE.len()),
-        closed,
-        _place: place,
-    })
+    Ok(Bytes::copy_from_slice(&said[..bytes]))
 }
 
 #[cfg(test)]

@@ -14,7 +14,10 @@ use tokio::{
 };
 use tonic::Status;
 
-use super::{Fault, Reason, accept::PREFACE};
+use super::{
+    Fault, Reason,
+    accept::{PREFACE, first_words},
+};
 use crate::closing;
 
 /// What to do about it.
@@ -43,14 +46,8 @@ const OK: u8 = 0x88;
 pub(super) async fn tell_plain(mut stream: TcpStream) -> io::Result<()> {
     let (reader, mut writer) = stream.split();
     let mut reader = reader.take(BYTES_MAX);
-    let (mut begun, mut bytes) = ([0; PREFACE.len()], 0);
-    while bytes < begun.len() && PREFACE.starts_with(&begun[..bytes]) {
-        match reader.read(&mut begun[bytes..]).await? {
-            0 => return Ok(()),
-            more => bytes += more,
-        }
-    }
-    if begun == *PREFACE {
+    let said = first_words(&mut reader).await?;
+    if said == PREFACE.as_slice() {
         frame(&mut writer, SETTINGS, 0, 0, &[]).await?;
         let called = tokio::time::timeout(CALL_MAX, first_call(&mut reader, &mut writer)).await;
         let call = called.unwrap_or(Ok(0))?;
@@ -61,7 +58,7 @@ pub(super) async fn tell_plain(mut stream: TcpStream) -> io::Result<()> {
         last.extend([0, 0, 0, INADEQUATE_SECURITY]);
         last.extend(TEXT.as_bytes());
         frame(&mut writer, GO_AWAY, 0, 0, &last).await?;
-    } else if begun[0].is_ascii_uppercase() {
+    } else if said[0].is_ascii_uppercase() {
         let length = TEXT.len() + 1;
         let text = format!(
             "HTTP/1.1 400 Bad Request\r\ncontent-type: text/plain\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{TEXT}\n"
