@@ -14,13 +14,11 @@ mod engine;
 mod errors;
 mod explain;
 mod follower;
-mod frame;
 mod held;
 mod limit;
 mod list;
 mod messages;
 mod nodes;
-mod pacing;
 mod pools;
 mod presence;
 mod quota;
@@ -39,6 +37,7 @@ mod watch;
 use std::sync::{Arc, atomic::AtomicU64};
 
 use dovetail_core::{EventId, Placement, Ring, clock::Jump, ledger::LedgerLimits};
+use dovetail_node::balancer::PublishedFrame;
 use tokio::sync::{Semaphore, watch as signal};
 
 use crate::{
@@ -49,7 +48,6 @@ use crate::{
     shutdown::Shutdown,
 };
 use engine::{Engine, Inboxes};
-use frame::PublishedFrame;
 use limit::Limit;
 use messages::{Event, Look, PoolSummary, Request};
 use pools::Pools;

@@ -20,10 +20,9 @@ pub use columns::ColumnError;
 pub use decisions::{
     candidate_frame, candidate_frame_pb, decision_frame, decision_frame_pb, retirement, retirement_pb,
 };
+pub use dovetail_node::balancer::{Part, PartFrame};
 use frames::event_pb;
-pub use frames::{
-    LoggedFrame, Part, PartFrame, log_frame, log_frame_part_pb, log_frame_pb, log_parts, log_record, log_record_pb,
-};
+pub use frames::{LoggedFrame, log_frame, log_frame_part_pb, log_frame_pb, log_parts, log_record, log_record_pb};
 pub use matches::{MatchWriter, MatchedColumns, MatchedEnd};
 pub use outcomes::{
     OutcomeChunk, OutcomeWriter, outcome, outcome_bytes, result_chunk, result_record, result_record_pb, results_begin,

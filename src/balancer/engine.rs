@@ -18,10 +18,12 @@ use dovetail_core::{
     clock::Jump,
     hold::{Ticket, Until},
     ledger::{Admitted, CutElements, Entry, LateDue, Ledger, Status, Stopped, Timing},
+    planted::Planted,
     pool::Defaults,
     sequencer::{FrameLimits, Sequencer},
 };
 use dovetail_log::{DiskUse, Log};
+use dovetail_node::balancer::{Pacing, PublishedFrame, frame};
 use dovetail_rule::Row;
 use tokio::{
     sync::{mpsc, oneshot, watch},
@@ -32,14 +34,12 @@ use super::{
     checkpoint::{self, CheckpointError, Made},
     clock::Clock,
     ease::Hurry,
-    frame::{self, PublishedFrame},
     held::{Admitting, Held, HeldRequests},
     messages::{
         CutPart, CutReader, DefinePoolError, Defined, Disk, DiskFull, DropPoolError, Dropping, ElementName, Event,
         Explaining, Found, Look, POOLS_MAX, PoolSummary, Reply, Request, SelectedPart, WaitingPart, Withdrawing,
         Written,
     },
-    pacing::Pacing,
     pools::Pools,
     presence::Standing,
     quota::Quotas,
@@ -532,7 +532,7 @@ impl Engine {
 
     fn take_frame(&mut self) {
         if let Some(mut frame) = self.sequencer.take() {
-            frame.reach = frame::reach(&frame, &self.ledger, &self.placement);
+            frame.reach = frame::reach(&frame, &self.ledger, &self.placement, Planted::default());
             self.ledger.on_frame(frame.after, frame.through, &frame.reach);
             self.queued += 1;
             self.pacing.taken(frame.through, self.ledger.decided());

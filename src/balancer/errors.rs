@@ -8,6 +8,7 @@ use dovetail_core::{
     ledger::{KEY_BYTES_MAX, PAYLOAD_BYTES_CAP, SubmitError},
     pool::{DELAY_MS_MAX, POOL_NAME_BYTES_MAX, REPROBES_MAX, name_prefix},
 };
+use dovetail_node::balancer::{FeedRefused, Gone};
 use dovetail_rule::{LIST_LEN_MAX, RowError, STRING_BYTES_MAX};
 use thiserror::Error;
 use tonic::Status;
@@ -458,6 +459,17 @@ fn of_tail(error: &TailError, fault: impl Fn(Reason) -> Fault) -> Fault {
 /// A follower that cannot go on.
 pub(super) fn tail(error: TailError) -> Status {
     RequestError::Tail(error).into()
+}
+
+/// A reader of the log that is not served.
+pub(super) fn feed(refused: FeedRefused) -> Status {
+    match refused {
+        FeedRefused::Gone(Gone { cursor, floor }) => tail(TailError::Trimmed { cursor, floor }),
+        FeedRefused::Ahead { cursor, durable } => {
+            let fault = Fault::new(Reason::PeerDiffers, refused.to_string()).with("value", cursor.0);
+            fault.with("bound", durable.0).into()
+        }
+    }
 }
 
 #[cfg(test)]

@@ -5,8 +5,10 @@ use std::{collections::BTreeSet, sync::Arc};
 use dovetail_core::{
     ElementId, EventId, PoolDefinition, PoolId, SliceId,
     ledger::{CUT_KEPT_BYTES_MAX, CUT_KEPT_MAX},
+    planted::Planted,
     slice::{SliceCut, WaitingElement},
 };
+use dovetail_node::balancer::{Feed, LogSpan};
 use futures::{Stream, StreamExt, TryStreamExt, stream};
 use prost::Message as _;
 use tonic::{Request, Response, Status, service::Routes};
@@ -59,35 +61,30 @@ impl FeedService for Service {
         let refused = |refusal: &Status| node.followers.refused(peer, refusal.message());
         let slices = check_slices(node, &request.slices)?;
         let reading = node.feeds.take(peer.expect("it was checked"), caller.as_ref()).await.inspect_err(refused)?;
-        let (after, cut) = match request.after.map(EventId) {
-            Some(after) => {
-                let durable = node.frames.head();
-                if after > durable {
-                    let text = format!("the log ends at {durable}, but {after} was read");
-                    let fault = Fault::new(Reason::PeerDiffers, text).with("value", after.0);
-                    return Err(fault.with("bound", durable.0).into());
-                }
-                node.frames.check_kept(after).map_err(errors::tail)?;
-                (after, None)
-            }
+        let log = LogSpan { floor: node.frames.floor(), durable: node.frames.head() };
+        let feed = Feed::on_subscribe(slices.clone(), request.after.map(EventId), log, Planted::default());
+        let mut feed = feed.map_err(errors::feed)?;
+        let cut = match request.after {
+            Some(_) => None,
             None => {
                 let peer = peer.expect("it was checked");
                 let reading = node.cuts.take(peer, caller.as_ref()).await.inspect_err(refused)?;
                 let (cut, reader) = node.look(|reply| Look::BeginCut { matcher: peer.index, reply }).await?;
-                (cut.through, Some((cut, reader, reading)))
+                feed.on_cut(cut.through);
+                Some((cut, reader, reading))
             }
         };
         let follows = node.followers.come(peer);
-        let hello = pb::FeedHello { peer: Some(node.identity.pb()), after: after.0 };
+        let hello = pb::FeedHello { peer: Some(node.identity.pb()), after: feed.cursor().0 };
         let of = Arc::clone(node);
         let first = stream::once(async { Ok(Message::Hello(hello)) });
-        let (placement, owned) = (node.placement.clone(), slices.clone());
-        let owned: Arc<dyn OwnedBy> = Arc::new(move |place| owned.contains(&placement.owner(place)));
+        let placement = node.placement.clone();
+        let owned: Arc<dyn OwnedBy> = Arc::new(move |place| slices.contains(&placement.owner(place)));
         let parts = stream::iter(cut).flat_map(move |(cut, reader, reading)| {
             reading.of(cut_parts(Arc::clone(&of), (cut, reader), Arc::clone(&owned)))
         });
         let parts = parts.map(|part| part.map(Message::Cut));
-        let messages = first.chain(parts).chain(follower::frames_and_stable(Arc::clone(node), slices, after));
+        let messages = first.chain(parts).chain(follower::frames_and_stable(Arc::clone(node), feed));
         let responses = messages.map(move |message| {
             let _ = &follows;
             message.map(|message| pb::FeedResponse { message: Some(message) })

@@ -5,12 +5,12 @@ use std::{
     sync::{Arc, PoisonError, RwLock},
 };
 
-use dovetail_core::{EventId, ledger::Outcome};
+use dovetail_core::{EventId, ledger::Outcome, planted::Planted};
 use dovetail_log::{LogReader, ReadError, Record};
+use dovetail_node::balancer::{Gone, PublishedFrame, check_floor};
 use thiserror::Error;
 use tokio::sync::{Semaphore, watch};
 
-use super::frame::PublishedFrame;
 use crate::convert::{self, ConvertError, OutcomeChunk};
 
 /// About how many bytes are read from the store at a time.
@@ -183,10 +183,8 @@ impl<T: Entry> Tail<T> {
 
     /// Refuses a cursor that is older than what is kept.
     pub(crate) fn check_kept(&self, cursor: EventId) -> Result<(), TailError> {
-        match self.floor() {
-            floor if cursor < floor => Err(TailError::Trimmed { cursor, floor }),
-            _ => Ok(()),
-        }
+        let kept = check_floor(cursor, self.floor(), Planted::default());
+        kept.map_err(|Gone { cursor, floor }| TailError::Trimmed { cursor, floor })
     }
 
     /// The first entry that reaches `x`, which is published, if one does.

@@ -9,6 +9,7 @@ use dovetail_core::{
     ledger::ClientPart,
 };
 use dovetail_log::Record;
+use dovetail_node::balancer::{Part, PartFrame};
 use dovetail_rule::Row;
 use prost::Message;
 
@@ -18,18 +19,6 @@ use super::{
     pool_definition, pool_definition_pb, reach, reach_pb, row, row_pb,
 };
 use crate::pb;
-
-/// What a balancer's frame consists of.
-#[derive(Clone, Debug)]
-pub enum Part {
-    /// Elements that arrive one after the other, and the first's event.
-    Arrivals(EventId, Run),
-    /// Anything else.
-    Event(Event),
-}
-
-/// A frame as the balancer has it.
-pub type PartFrame = Frame<Part>;
 
 /// A frame with what only the balancer needs of its arrivals, in their order.
 #[derive(Clone, Debug)]

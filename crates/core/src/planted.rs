@@ -106,6 +106,20 @@ pub enum Bug {
     IdempotencyForgottenEarly,
     /// A cut that is read in parts has nobody who ended before he was looked at.
     CutForgetsEnded,
+    /// The balancer says of the first part of a frame alone whom it concerns.
+    ReachOfFirstPart,
+    /// All elements of a run are taken to be where the first of them is.
+    RunPlacedByFirst,
+    /// A frame that is sent says nothing of the reach of those that were held back before it.
+    FeedForgetsReach,
+    /// A frame that is sent does not stand for those that were held back before it.
+    FeedForgetsHeld,
+    /// A frame of the log is held back from a reader whom it concerns.
+    FeedHoldsConcerned,
+    /// What is held back from a reader of the log is not sent after a while.
+    FeedLingerForgotten,
+    /// A reader of the log is served though what comes next for it was dropped.
+    FeedBelowFloor,
     /// A gatherer does not fetch what a slice's hello asks for (R3).
     FetchIgnored,
     /// Of what several slices of a matcher ask for, a gatherer fetches the shorter (R3).
@@ -130,7 +144,7 @@ pub enum Bug {
 
 impl Bug {
     /// All of them; `--planted N` counts from 1.
-    pub const ALL: [Bug; 59] = [
+    pub const ALL: [Bug; 66] = [
         Bug::ProbeNotComplete,
         Bug::ClaimBeforeOwnProbe,
         Bug::ListFactorOne,
@@ -180,6 +194,13 @@ impl Bug {
         Bug::IdempotencyForgottenByCount,
         Bug::IdempotencyForgottenEarly,
         Bug::CutForgetsEnded,
+        Bug::ReachOfFirstPart,
+        Bug::RunPlacedByFirst,
+        Bug::FeedForgetsReach,
+        Bug::FeedForgetsHeld,
+        Bug::FeedHoldsConcerned,
+        Bug::FeedLingerForgotten,
+        Bug::FeedBelowFloor,
         Bug::FetchIgnored,
         Bug::ShorterFetched,
         Bug::ReadsBeforeFetched,

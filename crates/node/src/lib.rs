@@ -9,6 +9,7 @@
 //!
 //! | module | what it is |
 //! |---|---|
+//! | [`balancer`] | what each reader of the log is sent; when a frame is taken |
 //! | [`gatherer`] | a shard, what it reads and who reads it |
 //! | [`matcher`] | slices, what they read and who reads them |
 //! | [`link`] | a subscription of a node at another: how it is set up, and what has to be fetched first |
@@ -16,6 +17,7 @@
 //! | [`action`] | what a machine wants done |
 
 pub mod action;
+pub mod balancer;
 pub mod gatherer;
 pub mod ids;
 pub mod link;

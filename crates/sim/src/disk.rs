@@ -3,25 +3,75 @@
 //! What was not synced may be gone after a crash, from the end. A checkpoint replaces the one before at once, or not at all.
 //! Invariants: D1 the log begins, and the results begin, at or below the checkpoint; D2 the checkpoint is at or below the end of both.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use dovetail_core::{
-    Event, EventId, EventKind, LogFrame, Retirement,
+    Event, EventId, EventKind, Frame, LogFrame, PoolId, Reach, Retirement,
+    batch::{Batch, Run},
     ledger::{Base, ClientPart, Kept, Outcome},
 };
+use dovetail_node::balancer::{Part, PublishedFrame};
+use dovetail_rule::Row;
 
 use crate::rng::Rng;
 
 /// A record of the log.
 #[derive(Clone, Debug)]
 pub struct LogRecord {
-    /// What is broadcast.
+    /// Event by event.
     pub frame: Arc<LogFrame>,
+    /// What is broadcast.
+    pub published: Arc<PublishedFrame>,
     /// One per arrival, in order.
     pub clients: Vec<ClientPart>,
 }
 
 impl LogRecord {
+    /// Of a frame, and what belongs to its arrivals. Those of one pool are one batch, of which runs are in the frame.
+    #[must_use]
+    pub fn new(frame: LogFrame, clients: Vec<ClientPart>) -> LogRecord {
+        let mut arrived: BTreeMap<PoolId, Vec<(&Row, &ClientPart)>> = BTreeMap::new();
+        let mut each = clients.iter();
+        for event in &frame.events {
+            if let EventKind::Arrival { pool, row } = &event.kind {
+                let client = each.next().expect("an arrival has a client part");
+                arrived.entry(*pool).or_default().push((row, client));
+            }
+        }
+        let batches = arrived.iter().map(|(&pool, elements)| (pool, Arc::new(Batch::of(pool, elements))));
+        let mut batches: BTreeMap<PoolId, (Arc<Batch>, usize)> =
+            batches.map(|(pool, batch)| (pool, (batch, 0))).collect();
+        let mut parts: Vec<Part> = Vec::new();
+        for event in &frame.events {
+            let EventKind::Arrival { pool, .. } = &event.kind else {
+                parts.push(Part::Event(event.clone()));
+                continue;
+            };
+            let (batch, rows) = batches.get_mut(pool).expect("it has an arrival");
+            *rows += 1;
+            match parts.last_mut() {
+                Some(Part::Arrivals(_, run)) if Arc::ptr_eq(&run.batch, batch) => run.rows.end = *rows,
+                _ => {
+                    let run = Run { batch: Arc::clone(batch), rows: *rows - 1..*rows };
+                    parts.push(Part::Arrivals(event.x, run));
+                }
+            }
+        }
+        let LogFrame { after, through, time_ms, stable, .. } = frame;
+        let published = Frame { after, through, time_ms, stable, reach: frame.reach.clone(), events: parts };
+        let published = Arc::new(PublishedFrame::new(Arc::new(published)));
+        LogRecord { frame: Arc::new(frame), published, clients }
+    }
+
+    /// It is found out whom it concerns.
+    pub fn concerns(&mut self, reach: Reach) {
+        if reach != Reach::All {
+            let published = Frame { reach: reach.clone(), ..self.published.frame().clone() };
+            self.published = Arc::new(PublishedFrame::new(Arc::new(published)));
+            self.frame = Arc::new(LogFrame { reach, ..(*self.frame).clone() });
+        }
+    }
+
     /// The events, each arrival with its client part.
     pub fn events(&self) -> impl Iterator<Item = (&Event, Option<&ClientPart>)> {
         let mut clients = self.clients.iter();
@@ -185,9 +235,9 @@ impl Disk {
     }
 
     /// The durable frames after an event.
-    pub fn frames(&self, after: EventId) -> impl Iterator<Item = &Arc<LogFrame>> {
+    pub fn records(&self, after: EventId) -> impl Iterator<Item = &LogRecord> {
         let first = self.log.safe().partition_point(|record| record.frame.through <= after);
-        self.log.safe()[first..].iter().map(|record| &record.frame)
+        self.log.safe()[first..].iter()
     }
 
     /// The stored retirements of `(after, through]`, ascending.

@@ -45,6 +45,10 @@ pub struct Scenario {
     pub whole: (usize, u64),
     /// How often, in a thousand, a frame tells who is concerned by it.
     pub reach_permille: u64,
+    /// Whether frames wait for the cluster to be done with earlier ones.
+    pub paced: bool,
+    /// How often, in a thousand frames, a reader of the log reads on later.
+    pub feed_pause_permille: u64,
     /// Bounds of frames.
     pub frame: FrameLimits,
     /// Bounds of the ledger.
@@ -220,13 +224,16 @@ impl Scenario {
             bytes_max: 10_000,
             age_ms_max: rng.pick(&[0, 1, 10, 100]),
         };
+        let mut reach = dice.fork(REACH_DICE);
         let mut scenario = Scenario {
             placement,
             matchers: usize::try_from(matchers).expect("small"),
             list_max: rng.pick(&[2, 2, 3, 4, 8, 16, 256]),
             ahead_anchors_min: dice.fork(7).pick(&[0, 1, 4, 16, 64, 1024]),
             whole: draw_whole(&mut dice.fork(WHOLE_DICE)),
-            reach_permille: dice.fork(REACH_DICE).pick(&[0, 500, 1000, 1000]),
+            reach_permille: reach.pick(&[0, 500, 1000, 1000]),
+            paced: false,
+            feed_pause_permille: 0,
             frame,
             ledger: LedgerLimits {
                 waiting_max: rng.pick(&[10, 100_000, 100_000, 100_000, 100_000]),
@@ -252,6 +259,10 @@ impl Scenario {
             clock: draw_clock(&mut dice.fork(CLOCK_DICE)),
             late_permille: dice.fork(LATE_DICE).pick(&[0, 0, 0, 100, 1000]),
         };
+        if scenario.reach_permille > 0 {
+            scenario.paced = reach.chance(300);
+            scenario.feed_pause_permille = reach.pick(&[0, 0, 50, 300]);
+        }
         draw_room(&mut dice.fork(ROOM_DICE), &mut scenario.ledger);
         let mut rng = dice.fork(KEEP_DICE);
         if rng.chance(750) {

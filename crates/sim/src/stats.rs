@@ -109,6 +109,8 @@ stats! {
     stalls,
     /// Searches that were looked ahead for.
     looked_ahead,
+    /// Frames of the log that were held back from a reader, with which that began.
+    frames_held,
     /// Frames of the log that told who alone is concerned.
     reach_told,
     /// Candidates asked for again, since they were gone but not needed any more.
@@ -167,8 +169,8 @@ impl Stats {
                 s.held_rows, s.held_behind, s.held_in_vain
             ),
             format!(
-                "  reach      {} frames that told, {} of candidates held, {} asked for again",
-                s.reach_told, s.held, s.asked_again
+                "  reach      {} frames that told, {} times frames held, {} of candidates held, {} asked for again",
+                s.reach_told, s.frames_held, s.held, s.asked_again
             ),
             format!(
                 "  search     {} stalls, {} looked ahead for, longest list {}",

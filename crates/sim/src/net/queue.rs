@@ -102,6 +102,10 @@ pub enum Timer {
     Publish,
     /// Reads on in the cuts that matchers begin with.
     Cut,
+    /// A matcher, by its index, reads on in the balancer's log.
+    Feed(usize),
+    /// What the balancer has held back from a matcher has waited long enough.
+    FeedLinger(usize),
     /// What a gatherer has held back has waited long enough.
     Linger,
 }

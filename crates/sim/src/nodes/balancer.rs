@@ -2,20 +2,23 @@
 
 mod admission;
 mod checkpoint;
+mod feeds;
 mod storage;
 
-use std::{collections::HashMap, sync::Arc};
+use std::collections::HashMap;
 
 use admission::Clock;
 pub use admission::Submitted;
 
 use dovetail_core::{
-    DecisionFrame, Event, EventId, EventKind, LogFrame, Reach, ShardId,
+    DecisionFrame, EventId, EventKind, Reach, ShardId,
     hold::Holds,
     ledger::{ClientPart, CutElements, Cutting, Ledger, Outcome},
     sequencer::Sequencer,
     slice::SliceCut,
 };
+use dovetail_node::balancer::{Pacing, PartFrame, frame};
+use feeds::Follower;
 
 use crate::{
     checks,
@@ -59,7 +62,8 @@ struct Live {
     /// One per shard.
     links: Vec<Link>,
     /// By matcher.
-    feeds: Vec<Option<StreamId>>,
+    feeds: Vec<Option<Follower>>,
+    pacing: Pacing,
     /// Cuts that are read, by matcher.
     cuts: Vec<Option<Cut>>,
     /// What time of the open frame a timer is set for.
@@ -122,7 +126,8 @@ impl Balancer {
             outcomes: Vec::new(),
             written: ledger.stable(),
             links,
-            feeds: vec![None; cx.scenario.matchers],
+            feeds: (0..cx.scenario.matchers).map(|_| None).collect(),
+            pacing: Pacing::default(),
             cuts: (0..cx.scenario.matchers).map(|_| None).collect(),
             frame_due_ms: None,
             due_at: None,
@@ -184,15 +189,11 @@ impl Balancer {
     pub fn on_subscribe(&mut self, cx: &mut Cx, stream: StreamId, matcher: usize, after: Option<EventId>) {
         let live = self.live.as_mut().expect("a node that is up is live");
         let cut = live.cuts[matcher].take();
-        if let Some(before) = live.feeds[matcher].take().or(cut.map(|cut| cut.stream)) {
+        let feed = live.feeds[matcher].take().map(|follower| follower.stream);
+        if let Some(before) = feed.or(cut.map(|cut| cut.stream)) {
             cx.net.sever(before);
         }
         live.keep();
-        let floor = self.disk.log.floor();
-        if after.is_some_and(|after| after < floor) {
-            cx.net.send(stream, Message::OutOfRange { floor }, &mut cx.stats);
-            return;
-        }
         if after.is_none() {
             let (cut, cutting) = live.ledger.begin_cut();
             if !cut.left_out.is_empty() {
@@ -242,33 +243,6 @@ impl Balancer {
         if later {
             let delay = cx.net.delay();
             cx.net.timer(Node::Balancer, delay, Timer::Cut);
-        }
-    }
-
-    /// Frames after a cursor, or a cut and frames after it.
-    fn feed(&mut self, cx: &mut Cx, stream: StreamId, matcher: usize, after: Option<EventId>, cut: Option<SliceCut>) {
-        let live = self.live.as_mut().expect("a node that is up is live");
-        let (floor, stable) = (self.disk.log.floor(), live.ledger.stable());
-        let mut from = after.or(cut.as_ref().map(|cut| cut.through)).expect("a feed begins somewhere");
-        if from < floor {
-            // The log was trimmed while the cut was read.
-            cx.net.send(stream, Message::OutOfRange { floor }, &mut cx.stats);
-            return;
-        }
-        live.feeds[matcher] = Some(stream);
-        if cx.rng.chance(cx.scenario.net.overlap_permille) {
-            from = EventId(cx.rng.range(from.0.saturating_sub(20), from.0)).max(floor);
-        }
-        cx.net.send(stream, Message::FeedHello(cut.map(Arc::new)), &mut cx.stats);
-        let stable_first = cx.rng.chance(500);
-        if stable_first {
-            cx.net.send(stream, Message::Stable(stable), &mut cx.stats);
-        }
-        for frame in self.disk.frames(from) {
-            cx.net.send(stream, Message::Log(live.share(cx, matcher, frame)), &mut cx.stats);
-        }
-        if !stable_first {
-            cx.net.send(stream, Message::Stable(stable), &mut cx.stats);
         }
     }
 
@@ -323,7 +297,7 @@ impl Balancer {
     pub fn on_lost(&mut self, cx: &mut Cx, stream: StreamId) {
         let live = self.live.as_mut().expect("a node that is up is live");
         for feed in &mut live.feeds {
-            *feed = feed.filter(|&feed| feed != stream);
+            *feed = feed.take().filter(|follower| follower.stream != stream);
         }
         for cut in &mut live.cuts {
             *cut = cut.take().filter(|cut| cut.stream != stream);
@@ -362,6 +336,8 @@ impl Balancer {
             }
             Timer::Due => self.on_due(cx)?,
             Timer::Cut => self.read_cuts(cx),
+            Timer::Feed(matcher) => self.read_feed(cx, matcher),
+            Timer::FeedLinger(matcher) => self.on_feed_linger(cx, matcher),
             Timer::Subscribe(_) | Timer::CallTimeout(_) | Timer::Publish | Timer::Linger => {
                 unreachable!("a balancer sets no {timer:?}")
             }
@@ -380,7 +356,7 @@ impl Balancer {
         let (x, time_ms) = live.sequencer.push(live.ledger.stable(), kind.clone(), EVENT_BYTES);
         live.clients.extend(client.clone());
         live.ledger.record(x, time_ms, &kind, client).expect("drawn pools compile");
-        if live.sequencer.full() || (self.disk.log.idle() && cx.rng.chance(cx.scenario.disk.eager_permille)) {
+        if live.sequencer.full() || (self.disk.log.idle() && live.may_take(cx)) {
             self.take_frame(cx);
         }
         self.set_timers(cx);
@@ -401,6 +377,10 @@ impl Balancer {
         cx.truth.check_searched("decided watermark", None, through)?;
         self.tell_stable(cx);
         self.write_results(cx);
+        // It may have waited for these decisions.
+        if cx.scenario.paced && self.disk.log.idle() && self.live.as_ref().is_some_and(|live| live.may_take(cx)) {
+            self.take_frame(cx);
+        }
         self.free(cx)
     }
 
@@ -456,22 +436,19 @@ impl Live {
     }
 
     /// Who is concerned by a frame, which most often tells.
-    fn reach(&self, cx: &mut Cx, frame: &LogFrame) -> Reach {
+    fn reach(&self, cx: &mut Cx, frame: &PartFrame) -> Reach {
         if !cx.rng.chance(cx.scenario.reach_permille) {
             return Reach::All;
         }
-        let mut reach = Reach::nobody();
-        frame.events.iter().for_each(|event| reach.add(event.x, self.ledger.only_at(event), &cx.scenario.placement));
+        let reach = frame::reach(frame, &self.ledger, &cx.scenario.placement, cx.planted());
         cx.stats.reach_told += u64::from(reach != Reach::All);
         reach
     }
 
-    /// A frame as a matcher needs it: without elements that only others search for. It still covers their ids.
-    fn share(&self, cx: &Cx, matcher: usize, frame: &Arc<LogFrame>) -> Arc<LogFrame> {
-        let place = |event: &Event| event.only_at(|pool| Some(&self.ledger.find_pool(pool)?.pool));
-        let needed = |event: &&Event| place(event).is_none_or(|place| cx.scenario.owns(matcher, place));
-        let events = frame.events.iter().filter(needed).cloned().collect();
-        Arc::new(LogFrame { events, reach: frame.reach.clone(), ..**frame })
+    /// Whether the open frame may be taken while the disk is idle.
+    fn may_take(&self, cx: &mut Cx) -> bool {
+        let paced = !cx.scenario.paced || self.pacing.allows(self.ledger.decided());
+        paced && cx.rng.chance(cx.scenario.disk.eager_permille)
     }
 }
 

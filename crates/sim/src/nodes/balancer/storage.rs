@@ -67,10 +67,12 @@ impl Balancer {
 
     pub(super) fn take_frame(&mut self, cx: &mut Cx) {
         let live = self.live.as_mut().expect("a node that is up is live");
-        if let Some(mut frame) = live.sequencer.take() {
-            frame.reach = live.reach(cx, &frame);
-            live.ledger.on_frame(frame.after, frame.through, &frame.reach);
-            self.disk.log.append(LogRecord { frame: Arc::new(frame), clients: mem::take(&mut live.clients) });
+        if let Some(frame) = live.sequencer.take() {
+            let mut record = LogRecord::new(frame, mem::take(&mut live.clients));
+            record.concerns(live.reach(cx, record.published.frame()));
+            live.ledger.on_frame(record.frame.after, record.frame.through, &record.frame.reach);
+            live.pacing.taken(record.frame.through, live.ledger.decided());
+            self.disk.log.append(record);
             self.sync_log(cx);
         }
     }
@@ -95,10 +97,8 @@ impl Balancer {
         for record in self.disk.log.end_sync() {
             checks::check_log_frame(cx, &record.frame)?;
             cx.truth.on_durable(&record.frame, &record.clients)?;
-            for (matcher, feed) in live.feeds.iter().enumerate() {
-                if let &Some(feed) = feed {
-                    cx.net.send(feed, Message::Log(live.share(cx, matcher, &record.frame)), &mut cx.stats);
-                }
+            for matcher in 0..live.feeds.len() {
+                live.follow(cx, matcher, Arc::clone(&record.published));
             }
         }
         self.sync_log(cx);
@@ -148,8 +148,8 @@ impl Balancer {
             return;
         }
         self.stable = live.ledger.stable();
-        for &feed in live.feeds.iter().flatten() {
-            cx.net.send(feed, Message::Stable(self.stable), &mut cx.stats);
+        for follower in live.feeds.iter().flatten() {
+            cx.net.send(follower.stream, Message::Stable(self.stable), &mut cx.stats);
         }
         if live.ledger.has_dropping() {
             self.set_timers(cx);

@@ -1,20 +1,20 @@
 //! When the open frame goes to the log, beside the disk: under load, not before the cluster has done with an earlier one.
 //!
-//! A frame of one element costs the cluster as many messages as one of hundreds. So while frames are on their way through it, what
-//! comes in waits to share the next one; an idle cluster gets each element at once. No clock is read: the age of a frame bounds
-//! the wait, and where nobody decides there is none.
+//! A frame of one element costs the cluster as many messages as one of hundreds. So while frames are on their way
+//! through it, what comes in waits to share the next one; an idle cluster gets each element at once. No clock is read:
+//! the age of a frame bounds the wait, and where nobody decides there is none.
 
 use std::collections::VecDeque;
 
 use dovetail_core::EventId;
 
-/// Frames that are on their way through the cluster at a time. With fewer, clients that submit one element after the other would
-/// wait for the decision on the one before.
+/// Frames that are on their way through the cluster at a time. With fewer, clients that submit one element after the
+/// other would wait for the decision on the one before.
 const UNDER_WAY: usize = 2;
 
 /// The frames that are on their way.
 #[derive(Debug, Default)]
-pub(super) struct Pacing {
+pub struct Pacing {
     /// Where each of the last frames ends.
     frames: VecDeque<EventId>,
     /// The decided watermark when the last frame was taken.
@@ -25,13 +25,14 @@ pub(super) struct Pacing {
 
 impl Pacing {
     /// Whether the next frame may be taken, with the decided watermark there.
-    pub(super) fn allows(&self, decided: EventId) -> bool {
+    #[must_use]
+    pub fn allows(&self, decided: EventId) -> bool {
         let done = self.frames.front().is_none_or(|&through| through <= decided);
         done || self.frames.len() < UNDER_WAY || (self.still && decided == self.decided)
     }
 
     /// A frame was taken, with the decided watermark there.
-    pub(super) fn taken(&mut self, through: EventId, decided: EventId) {
+    pub fn taken(&mut self, through: EventId, decided: EventId) {
         self.still = !self.frames.is_empty() && decided == self.decided && self.frames.len() == UNDER_WAY;
         self.decided = decided;
         if self.frames.len() == UNDER_WAY {

@@ -1,0 +1,21 @@
+//! The balancer's side of the protocol: what each reader of its log is sent, and what it reads itself.
+//!
+//! | part | what it decides |
+//! |---|---|
+//! | [`feed`] | where a reader of the log begins, what it is sent of each frame, what is merged and held back for it |
+//! | [`frame`] | what a frame consists of, who has anything to do with it, which slice needs which event |
+//! | [`pacing`] | when the open frame goes to the log under load |
+//!
+//! A reader of the log is served at its own pace, from memory or from the store, so each has a machine of its own
+//! ([`Feed`]).
+
+pub mod feed;
+pub mod frame;
+pub mod pacing;
+
+#[cfg(test)]
+mod tests;
+
+pub use feed::{Feed, FeedAction, FeedFrame, FeedRefused, Gone, LogSpan, check_floor};
+pub use frame::{Owners, Part, PartFrame, PublishedFrame};
+pub use pacing::Pacing;

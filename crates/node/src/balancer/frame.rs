@@ -1,0 +1,172 @@
+//! A frame of the log: what it consists of, who has anything to do with it, and which slice needs which event.
+//!
+//! Elements stay in the columns in which they came, so a frame is made of runs of their rows, and of single events.
+//! Invariant: node.F1 an event that one slice alone needs is of the place at which that slice, and no other, searches
+//! for its element; all others are needed by every slice.
+
+use std::{
+    fmt,
+    sync::{Arc, OnceLock},
+};
+
+use dovetail_core::{
+    ElementId, Event, EventId, EventKind, Frame, Place, Placement, Pool, PoolId, Reach, SliceId,
+    batch::Run,
+    ledger::Ledger,
+    planted::{Bug, Planted},
+};
+use dovetail_rule::{Row, Split};
+
+/// What a balancer's frame consists of.
+#[derive(Clone, Debug)]
+pub enum Part {
+    /// Elements that arrive one after the other, and the first's event.
+    Arrivals(EventId, Run),
+    /// Anything else.
+    Event(Event),
+}
+
+impl Part {
+    /// How many events it is.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        match self {
+            Part::Arrivals(_, run) => run.rows.len(),
+            Part::Event(_) => 1,
+        }
+    }
+
+    /// Whether it is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// One of its events, counted from 0.
+    #[must_use]
+    pub fn event(&self, at: usize) -> Event {
+        match self {
+            Part::Event(event) => event.clone(),
+            Part::Arrivals(first, Run { batch, rows }) => {
+                let row = Arc::new(batch.row(rows.start + at));
+                Event { x: EventId(first.0 + at as u64), kind: EventKind::Arrival { pool: batch.pool(), row } }
+            }
+        }
+    }
+}
+
+/// A frame as the balancer has it.
+pub type PartFrame = Frame<Part>;
+
+/// Which slices need a part of a frame.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Owners {
+    /// Every slice.
+    All,
+    /// One slice each of its events.
+    Each(Box<[SliceId]>),
+}
+
+impl Owners {
+    /// The only slice that needs an event; none when all do.
+    #[must_use]
+    pub fn of(&self, at: usize) -> Option<SliceId> {
+        match self {
+            Owners::All => None,
+            Owners::Each(slices) => Some(slices[at]),
+        }
+    }
+}
+
+/// A frame on disk, and who needs which event of it: found out once for all readers.
+pub struct PublishedFrame {
+    frame: Arc<PartFrame>,
+    owners: OnceLock<Box<[Owners]>>,
+}
+
+impl fmt::Debug for PublishedFrame {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "PublishedFrame({}, {}]", self.frame.after, self.frame.through)
+    }
+}
+
+impl PublishedFrame {
+    /// A frame that the log has.
+    #[must_use]
+    pub fn new(frame: Arc<PartFrame>) -> PublishedFrame {
+        PublishedFrame { frame, owners: OnceLock::new() }
+    }
+
+    /// The frame.
+    #[must_use]
+    pub fn frame(&self) -> &PartFrame {
+        &self.frame
+    }
+
+    /// Who needs which event, by part. `find` finds it out with [`owners`], for the first reader who asks.
+    pub fn owners(&self, find: impl FnOnce(&PartFrame) -> Box<[Owners]>) -> &[Owners] {
+        self.owners.get_or_init(|| find(&self.frame))
+    }
+}
+
+/// Who needs which event of a frame, by part. `pool_of` knows every pool that somebody still needs.
+#[must_use]
+pub fn owners<'p>(
+    frame: &PartFrame,
+    pool_of: impl Fn(PoolId) -> Option<&'p Pool>,
+    placement: &Placement,
+    planted: Planted,
+) -> Box<[Owners]> {
+    let owners = |part: &Part| {
+        let mut slices = Vec::new();
+        let add = |_, place| slices.push(placement.owner(place));
+        if each_place(part, &pool_of, |event| event.only_at(&pool_of), add, planted) {
+            Owners::Each(slices.into())
+        } else {
+            Owners::All
+        }
+    };
+    frame.events.iter().map(owners).collect()
+}
+
+/// Who has anything to do with the events of a frame, before it is logged. One of more events than there are pairs of
+/// slice and shard concerns most of them: then it is not found out.
+#[must_use]
+pub fn reach(frame: &PartFrame, ledger: &Ledger, placement: &Placement, planted: Planted) -> Reach {
+    let pairs = u64::from(placement.slices()) * u64::from(placement.shards());
+    if frame.through.0 - frame.after.0 > pairs {
+        return Reach::All;
+    }
+    let mut reach = Reach::nobody();
+    let pool = |id| ledger.find_pool(id).map(|entry| &entry.pool);
+    let mut add = |x, place| reach.add(x, Some(place), placement);
+    let mut each = |part: &Part| each_place(part, pool, |event| ledger.only_at(event), &mut add, planted);
+    if planted.is(Bug::ReachOfFirstPart) {
+        return frame.events.first().is_some_and(&mut each).then_some(reach).unwrap_or_default();
+    }
+    if frame.events.iter().all(each) { reach } else { Reach::All }
+}
+
+/// The place of each event of a part, where one slice alone is concerned by it. False when they matter everywhere, or
+/// their pool is gone: then nobody minds them, but a node that reads old frames still needs its own.
+fn each_place<'p>(
+    part: &Part,
+    pool: impl Fn(PoolId) -> Option<&'p Pool>,
+    only_at: impl Fn(&Event) -> Option<Place>,
+    mut each: impl FnMut(EventId, Place),
+    planted: Planted,
+) -> bool {
+    match part {
+        Part::Event(event) => only_at(event).inspect(|&place| each(event.x, place)).is_some(),
+        Part::Arrivals(first, Run { batch, rows }) => {
+            let Some(pool) = pool(batch.pool()).filter(|pool| pool.split() != Split::Index) else { return false };
+            let mut row = Row::from_values([]);
+            for (at, x) in rows.clone().zip((first.0..).map(EventId)) {
+                let at = if planted.is(Bug::RunPlacedByFirst) { rows.start } else { at };
+                row.set_values(batch.values(at));
+                each(x, pool.place(ElementId::from(x), &row));
+            }
+            true
+        }
+    }
+}

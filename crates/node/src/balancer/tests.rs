@@ -1,0 +1,186 @@
+//! Four slices and two shards. Elements of pool 0 meet those of their own region alone; in pool 1 every slice searches.
+
+use std::sync::Arc;
+
+use dovetail_core::{
+    ElementId, Event, EventId, EventKind, Frame, Placement, Pool, PoolDefinition, PoolId, Reach, Ring, ShardId,
+    SliceId, WithdrawReason,
+    batch::{Batch, Run},
+    ledger::ClientPart,
+    planted::Planted,
+    reach::Pair,
+};
+use dovetail_rule::{AttributeType, Row, Value};
+
+use super::{Feed, FeedAction, FeedFrame, FeedRefused, Gone, LogSpan, Owners, Part, PartFrame, PublishedFrame, frame};
+
+const LOG: LogSpan = LogSpan { floor: EventId(5), durable: EventId(20) };
+
+fn placement() -> Placement {
+    Placement::new(4, 1, Arc::new(Ring::new(2, 16)))
+}
+
+fn pool(number: u32, rule: &str) -> Pool {
+    let definition = PoolDefinition {
+        name: format!("pool{number}"),
+        attributes: vec![("region".to_owned(), AttributeType::Int)],
+        rule: rule.to_owned(),
+        ttl_ms: 0,
+        reprobe_ms: vec![],
+        waiting_max: 0,
+        payload_bytes_max: 0,
+    };
+    Pool::compile(PoolId(number), Arc::new(definition)).expect("its rule compiles")
+}
+
+fn pools() -> [Pool; 2] {
+    [pool(0, "a.region == b.region"), pool(1, "a.region + b.region < 3")]
+}
+
+fn row(region: i64) -> Row {
+    Row::from_values([Some(Value::Int(region))])
+}
+
+/// Elements of a pool, of these regions, the first of which is the event `first`: rows of a batch that begins with another.
+fn arrivals(pool: u32, first: u64, regions: &[i64]) -> Part {
+    let client = ClientPart {
+        key: "".into(),
+        payload: Default::default(),
+        ttl_ms: 0,
+        idempotency_key: "".into(),
+        owner: "".into(),
+    };
+    let rows: Vec<Row> = [99].iter().chain(regions).map(|&region| row(region)).collect();
+    let elements: Vec<_> = rows.iter().map(|row| (row, &client)).collect();
+    let batch = Arc::new(Batch::of(PoolId(pool), &elements));
+    Part::Arrivals(EventId(first), Run { batch, rows: 1..rows.len() })
+}
+
+fn withdrawal(x: u64) -> Part {
+    let kind = EventKind::Withdrawal { element: ElementId(1), pool: PoolId(0), reason: WithdrawReason::Client };
+    Part::Event(Event { x: EventId(x), kind })
+}
+
+fn part_frame(after: u64, through: u64, reach: Reach, events: Vec<Part>) -> PartFrame {
+    Frame { after: EventId(after), through: EventId(through), time_ms: 7, stable: EventId(3), reach, events }
+}
+
+/// A frame that concerns a slice and shard 0.
+fn concerns(slice: u32, after: u64, through: u64) -> Arc<PublishedFrame> {
+    let frame = part_frame(after, through, pairs(&[(slice, through)]), Vec::new());
+    Arc::new(PublishedFrame::new(Arc::new(frame)))
+}
+
+fn pairs(pairs: &[(u32, u64)]) -> Reach {
+    let pair = |&(slice, last)| Pair { slice: SliceId(slice), shard: ShardId(0), last: EventId(last) };
+    Reach::Pairs(pairs.iter().map(pair).collect())
+}
+
+/// A reader of slices 0 and 1.
+fn feed(after: Option<u64>) -> Result<Feed, FeedRefused> {
+    let slices = [SliceId(0), SliceId(1)].into_iter().collect();
+    Feed::on_subscribe(slices, after.map(EventId), LOG, Planted::default())
+}
+
+/// What a frame that is sent covers, and whom it concerns.
+fn told(frame: &FeedFrame) -> (u64, u64, Reach) {
+    (frame.after.0, frame.last.frame().through.0, frame.reach.clone())
+}
+
+fn sent(action: Option<FeedAction>) -> (u64, u64, Reach) {
+    let Some(FeedAction::Send(frame)) = action else { panic!("it is sent: {action:?}") };
+    told(&frame)
+}
+
+#[test]
+fn a_frame_that_concerns_the_reader_goes_at_once() {
+    let mut feed = feed(Some(10)).unwrap();
+    assert_eq!(sent(feed.on_frame(concerns(1, 10, 12))), (10, 12, pairs(&[(1, 12)])));
+    let everybody = part_frame(12, 13, Reach::All, Vec::new());
+    let everybody = Arc::new(PublishedFrame::new(Arc::new(everybody)));
+    assert_eq!(sent(feed.on_frame(everybody)), (12, 13, Reach::All));
+    assert!(feed.on_linger().is_none(), "nothing is held back");
+}
+
+#[test]
+fn what_does_not_concern_the_reader_goes_with_what_does_and_nothing_of_its_reach_is_lost() {
+    let mut feed = feed(Some(10)).unwrap();
+    assert!(matches!(feed.on_frame(concerns(2, 10, 12)), Some(FeedAction::Linger)));
+    assert!(feed.on_frame(concerns(3, 12, 15)).is_none(), "a linger is under way");
+    assert_eq!(feed.cursor(), EventId(15));
+    let all = pairs(&[(0, 16), (2, 12), (3, 15)]);
+    assert_eq!(sent(feed.on_frame(concerns(0, 15, 16))), (10, 16, all));
+    assert!(matches!(feed.on_frame(concerns(2, 16, 17)), Some(FeedAction::Linger)), "it begins anew");
+}
+
+#[test]
+fn what_waited_long_enough_is_sent_though_it_concerns_others() {
+    let mut feed = feed(Some(10)).unwrap();
+    _ = feed.on_frame(concerns(2, 10, 12));
+    _ = feed.on_frame(concerns(2, 12, 14));
+    let held = feed.on_linger().expect("it was held back");
+    assert_eq!(told(&held), (10, 14, pairs(&[(2, 14)])));
+    assert!(feed.on_linger().is_none(), "it comes once");
+}
+
+#[test]
+fn a_reader_begins_where_the_log_goes_on_and_nowhere_else() {
+    assert_eq!(feed(Some(5)).unwrap().cursor(), EventId(5));
+    assert_eq!(feed(Some(20)).unwrap().cursor(), EventId(20));
+    let gone = Gone { cursor: EventId(4), floor: EventId(5) };
+    assert_eq!(feed(Some(4)).unwrap_err(), FeedRefused::Gone(gone));
+    let ahead = feed(Some(21)).unwrap_err();
+    assert_eq!(ahead.to_string(), "the log ends at x20, but x21 was read");
+}
+
+#[test]
+fn a_reader_that_begins_at_a_cut_gets_the_frames_after_it() {
+    let mut feed = feed(None).unwrap();
+    feed.on_cut(EventId(8));
+    assert!(feed.on_frame(concerns(0, 6, 8)).is_none(), "the cut has it");
+    // The cut is in the midst of a frame: what of it the cut has comes again.
+    assert_eq!(sent(feed.on_frame(concerns(0, 6, 9))), (6, 9, pairs(&[(0, 9)])));
+}
+
+#[test]
+#[should_panic(expected = "no frame is left out")]
+fn a_frame_that_leaves_events_out_is_not_taken() {
+    _ = feed(Some(10)).unwrap().on_frame(concerns(0, 11, 12));
+}
+
+#[test]
+#[should_panic(expected = "a reader gets its cut before frames")]
+fn no_frame_comes_before_the_cut() {
+    _ = feed(None).unwrap().on_frame(concerns(0, 6, 8));
+}
+
+#[test]
+fn each_row_of_a_run_is_needed_where_its_own_region_is_searched() {
+    let (pools, placement) = (pools(), placement());
+    let regions = [3, 1, 4, 1, 5, 9, 2, 6];
+    let events = vec![arrivals(0, 11, &regions), withdrawal(19), arrivals(1, 20, &[1, 2])];
+    let frame = part_frame(10, 21, Reach::All, events);
+    let owners = frame::owners(&frame, |id| pools.get(id.0 as usize), &placement, Planted::default());
+    let own = |(x, &region): (u64, &i64)| placement.owner(pools[0].place(ElementId(x), &row(region)));
+    let each: Vec<SliceId> = (11..).zip(&regions).map(own).collect();
+    assert!(each.iter().any(|slice| *slice != each[0]), "not all are of one slice: {each:?}");
+    assert_eq!(*owners, [Owners::Each(each.into()), Owners::All, Owners::All]);
+    let gone = frame::owners(&frame, |_| None, &placement, Planted::default());
+    assert_eq!(*gone, [Owners::All, Owners::All, Owners::All], "a pool that is gone is everybody's");
+}
+
+#[test]
+fn a_reader_needs_what_its_slices_own_and_what_all_need() {
+    let feed = feed(Some(10)).unwrap();
+    let each = Owners::Each([1, 2, 0].map(SliceId).into());
+    assert_eq!([0, 1, 2].map(|at| feed.needs(&each, at)), [true, false, true]);
+    assert!(feed.needs(&Owners::All, 0));
+}
+
+#[test]
+fn a_part_tells_its_events_one_by_one() {
+    let part = arrivals(0, 11, &[7, 8]);
+    assert_eq!((part.len(), part.is_empty()), (2, false));
+    let kind = EventKind::Arrival { pool: PoolId(0), row: Arc::new(row(8)) };
+    assert_eq!(part.event(1), Event { x: EventId(12), kind });
+}

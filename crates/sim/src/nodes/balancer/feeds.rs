@@ -1,0 +1,164 @@
+//! Who follows the log: for each the machine that the server runs, at a pace and with lingers of the network's choice.
+
+use std::{mem, sync::Arc};
+
+use dovetail_core::{Event, EventId, Frame, LogFrame, Reach, slice::SliceCut};
+use dovetail_node::balancer::{Feed, FeedAction, FeedFrame, FeedRefused, LogSpan, PublishedFrame, check_floor, frame};
+
+use super::{Balancer, Live};
+use crate::{
+    cx::Cx,
+    disk::LogRecord,
+    net::{Message, Node, StreamId, Time, Timer},
+};
+
+/// Longest time that frames are held back from a reader, and that a reader waits before it reads on.
+const LINGER_MS: Time = 30;
+
+/// A matcher that follows the log.
+#[derive(Debug)]
+pub(super) struct Follower {
+    pub(super) stream: StreamId,
+    feed: Feed,
+    /// It reads on later, from the disk.
+    waits: bool,
+}
+
+impl Balancer {
+    /// Frames after a cursor, or a cut and frames after it.
+    pub(super) fn feed(
+        &mut self,
+        cx: &mut Cx,
+        stream: StreamId,
+        matcher: usize,
+        after: Option<EventId>,
+        cut: Option<SliceCut>,
+    ) {
+        let live = self.live.as_mut().expect("a node that is up is live");
+        let log = LogSpan { floor: self.disk.log.floor(), durable: self.disk.log.end() };
+        let begin = after.or(cut.as_ref().map(|cut| cut.through)).expect("a feed begins somewhere");
+        let begins_at = |cx: &Cx, after: EventId| -> Result<Feed, FeedRefused> {
+            let slices = cx.scenario.slices_of(matcher).collect();
+            if cut.is_some() {
+                // The log may have been trimmed while the cut was read.
+                check_floor(after, log.floor, cx.planted())?;
+                let mut feed = Feed::on_subscribe(slices, None, log, cx.planted())?;
+                feed.on_cut(after);
+                return Ok(feed);
+            }
+            Feed::on_subscribe(slices, Some(after), log, cx.planted())
+        };
+        let mut feed = match begins_at(cx, begin) {
+            Ok(feed) => feed,
+            Err(FeedRefused::Gone(gone)) => {
+                return cx.net.send(stream, Message::OutOfRange { floor: gone.floor }, &mut cx.stats);
+            }
+            Err(ahead @ FeedRefused::Ahead { .. }) => panic!("nothing is sent before it is on disk: {ahead}"),
+        };
+        if cx.rng.chance(cx.scenario.net.overlap_permille) {
+            let from = EventId(cx.rng.range(begin.0.saturating_sub(20), begin.0)).max(log.floor);
+            feed = begins_at(cx, from).unwrap_or(feed);
+        }
+        cx.net.send(stream, Message::FeedHello(cut.map(Arc::new)), &mut cx.stats);
+        let stable = Message::Stable(live.ledger.stable());
+        let stable_first = cx.rng.chance(500);
+        if stable_first {
+            cx.net.send(stream, stable.clone(), &mut cx.stats);
+        }
+        live.feeds[matcher] = Some(Follower { stream, feed, waits: false });
+        self.read_feed(cx, matcher);
+        if !stable_first {
+            cx.net.send(stream, stable, &mut cx.stats);
+        }
+    }
+
+    /// A matcher reads on from the disk, now and then not all that there is.
+    pub(super) fn read_feed(&mut self, cx: &mut Cx, matcher: usize) {
+        let live = self.live.as_mut().expect("a node that is up is live");
+        let Some(follower) = &mut live.feeds[matcher] else { return };
+        follower.waits = false;
+        let cursor = follower.feed.cursor();
+        if let Err(gone) = check_floor(cursor, self.disk.log.floor(), cx.planted()) {
+            let stream = follower.stream;
+            live.feeds[matcher] = None;
+            return cx.net.send(stream, Message::OutOfRange { floor: gone.floor }, &mut cx.stats);
+        }
+        let stable = live.ledger.stable();
+        for record in self.disk.records(cursor) {
+            // What is stable is no longer in memory, and the log does not say whom it concerns.
+            let frame = if record.frame.through <= stable { record.read_back() } else { Arc::clone(&record.published) };
+            if !live.follow(cx, matcher, frame) {
+                return;
+            }
+        }
+    }
+
+    /// What a matcher was not sent has waited long enough.
+    pub(super) fn on_feed_linger(&mut self, cx: &mut Cx, matcher: usize) {
+        let live = self.live.as_mut().expect("a node that is up is live");
+        let Some(follower) = &mut live.feeds[matcher] else { return };
+        if let Some(held) = follower.feed.on_linger() {
+            live.send(cx, matcher, &held);
+        }
+    }
+}
+
+impl Live {
+    /// The next frame of the log, for a matcher that is there and reads. Whether it reads on.
+    pub(super) fn follow(&mut self, cx: &mut Cx, matcher: usize, frame: Arc<PublishedFrame>) -> bool {
+        let Some(follower) = self.feeds[matcher].as_mut().filter(|follower| !follower.waits) else { return false };
+        match follower.feed.on_frame(frame) {
+            Some(FeedAction::Send(frame)) => self.send(cx, matcher, &frame),
+            Some(FeedAction::Linger) => {
+                cx.stats.frames_held += 1;
+                let delay = cx.rng.range(1, LINGER_MS);
+                cx.net.timer(Node::Balancer, delay, Timer::FeedLinger(matcher));
+            }
+            None => {}
+        }
+        let follower = self.feeds[matcher].as_mut().expect("it was there");
+        if cx.scenario.feed_pause_permille > 0 && cx.rng.chance(cx.scenario.feed_pause_permille) {
+            follower.waits = true;
+            let delay = cx.rng.range(1, LINGER_MS);
+            cx.net.timer(Node::Balancer, delay, Timer::Feed(matcher));
+        }
+        !follower.waits
+    }
+
+    /// Sends a frame with the events that a matcher needs, in one message or in several, as the wire does with a large
+    /// one. It still covers the ids of the others.
+    fn send(&self, cx: &mut Cx, matcher: usize, FeedFrame { after, reach, last }: &FeedFrame) {
+        let Some(Follower { stream, feed, .. }) = &self.feeds[matcher] else { return };
+        let pool = |id| Some(&self.ledger.find_pool(id)?.pool);
+        let owners = last.owners(|frame| frame::owners(frame, pool, &cx.scenario.placement, cx.planted()));
+        let parts = last.frame().events.iter().zip(owners);
+        let needed = parts
+            .flat_map(|(part, owners)| (0..part.len()).filter(move |&at| feed.needs(owners, at)).map(move |at| part.event(at)));
+        let (mut begins, mut events) = (*after, Vec::new());
+        let mut needed = needed.peekable();
+        let &Frame { through, time_ms, stable, .. } = last.frame();
+        let send = |cx: &mut Cx, after: EventId, through: EventId, events: Vec<Event>| {
+            let frame = LogFrame { after, through, time_ms, stable, reach: reach.clone(), events };
+            cx.net.send(*stream, Message::Log(Arc::new(frame)), &mut cx.stats);
+        };
+        while let Some(event) = needed.next() {
+            let x = event.x;
+            events.push(event);
+            let parts = cx.scenario.feed_pause_permille > 0 && needed.peek().is_some();
+            if parts && cx.rng.chance(cx.scenario.net.split_permille / 4) {
+                send(cx, begins, x, mem::take(&mut events));
+                begins = x;
+            }
+        }
+        send(cx, begins, through, events);
+    }
+}
+
+impl LogRecord {
+    /// The frame as it comes from the disk: it does not say whom it concerns.
+    pub(super) fn read_back(&self) -> Arc<PublishedFrame> {
+        let frame = self.published.frame();
+        let read = Frame { reach: Reach::All, ..frame.clone() };
+        Arc::new(PublishedFrame::new(Arc::new(read)))
+    }
+}
