@@ -1,9 +1,10 @@
-//! Reads the shards' decisions into the engine.
+//! Reads the shards' decisions into the engine: dials, decodes, and does the steps that the machine says
+//! ([`dovetail_node::balancer::decisions`]).
 
 use std::{convert::Infallible, sync::Arc};
 
 use dovetail_core::ShardId;
-use tonic::Status;
+use dovetail_node::{Request, Step};
 
 use super::{Node, messages::Event};
 use crate::{
@@ -17,12 +18,13 @@ pub(super) async fn read(node: Arc<Node>, link: Arc<Link>, shard: ShardId, stop:
 }
 
 async fn read_once(node: &Node, link: &Link, shard: ShardId) -> Result<Infallible, LinkError> {
-    let after = node.events.ask(|reply| Event::Mark { shard, reply }).await?;
+    let dialled = node.events.ask(|reply| Event::Dial { shard, reply }).await?;
+    let Step::Subscribe(Request::Decisions { after }) = dialled else { unreachable!("a link that dials subscribes") };
     let (floor, decisions) = rpc::subscribe_decisions(&node.identity, link.way(), after).await?;
-    if floor > after {
-        // A shard forgets only what this node has said is on its disk.
-        let text = format!("{shard} keeps decisions after {floor}, and this log's results end at {after}");
-        return Err(LinkError::Status(Status::data_loss(text)));
+    match node.events.ask(|reply| Event::Hello { shard, floor, reply }).await? {
+        Step::Read => {}
+        Step::Break(why) => return Err(why.into()),
+        step @ (Step::Subscribe(_) | Step::Fetch(_)) => unreachable!("a hello is not answered by {step:?}"),
     }
     decisions.hand_on(link, after, |frame| node.events.tell(Event::Decisions { shard, frame })).await
 }

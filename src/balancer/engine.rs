@@ -23,7 +23,7 @@ use dovetail_core::{
     sequencer::{FrameLimits, Sequencer},
 };
 use dovetail_log::{DiskUse, Log};
-use dovetail_node::balancer::{Pacing, PublishedFrame, frame};
+use dovetail_node::balancer::{Decisions, Pacing, PublishedFrame, frame};
 use dovetail_rule::Row;
 use tokio::{
     sync::{mpsc, oneshot, watch},
@@ -185,6 +185,8 @@ pub(crate) struct Engine {
     /// And through the cluster.
     pacing: Pacing,
     acks: VecDeque<Ack>,
+    /// What is read of the shards.
+    decisions: Decisions,
     outcomes_new: OutcomeWriter,
     waiters: Waiters,
     standing: Standing,
@@ -282,6 +284,7 @@ impl Engine {
             queued: 0,
             pacing: Pacing::default(),
             acks: VecDeque::new(),
+            decisions: Decisions::new(placement.shards(), Planted::default()),
             outcomes_new: OutcomeWriter::new(RESULT_BYTES),
             waiters: Waiters::default(),
             standing: Standing::default(),
@@ -845,7 +848,8 @@ impl Engine {
     fn on_event(&mut self, event: Event) -> Result<(), RunError> {
         match event {
             Event::Decisions { shard, frame } => self.on_decisions(shard, &frame)?,
-            Event::Mark { shard, reply } => _ = reply.send(self.ledger.mark(shard)),
+            Event::Dial { shard, reply } => _ = reply.send(self.decisions.on_dial(shard, &self.ledger)),
+            Event::Hello { shard, floor, reply } => _ = reply.send(self.decisions.on_hello(shard, floor)),
             Event::Get { element, wait_ms, reply } => self.take_alone(Held::Get { element, wait_ms, reply }),
             Event::Explain { element, reply } => self.take_alone(Held::Explain { element, reply }),
             Event::Pool { name, reply } => _ = reply.send(self.ledger.pool_named(&name).map(PoolSummary::of)),
@@ -862,15 +866,8 @@ impl Engine {
     }
 
     fn on_decisions(&mut self, shard: ShardId, frame: &DecisionFrame) -> Result<(), RunError> {
-        for &retirement in &frame.retirements {
-            self.ledger.on_retirement(retirement)?;
-        }
-        let before = self.ledger.decided();
-        if let Some(decided) = frame.decided {
-            self.ledger.on_decided(shard, decided, &mut self.outcomes_new)?;
-        }
-        let through = self.ledger.decided();
-        if through > before {
+        let moved = self.decisions.on_frame(shard, frame, &mut self.ledger, &mut self.outcomes_new)?;
+        if let Some(through) = moved {
             self.turns.decided(through, self.clock.lasted_ms());
             self.storms.decided(through, self.clock.lasted_ms());
             let outcomes = self.outcomes_new.take();

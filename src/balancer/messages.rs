@@ -10,6 +10,7 @@ use dovetail_core::{
     slice::{SliceCut, WaitingElement},
 };
 use dovetail_log::AppendError;
+use dovetail_node::Step;
 use thiserror::Error;
 use tokio::sync::oneshot;
 
@@ -78,8 +79,10 @@ impl Request {
 pub(crate) enum Event {
     /// A shard decided something.
     Decisions { shard: ShardId, frame: DecisionFrame },
-    /// Where to resume a shard's decisions.
-    Mark { shard: ShardId, reply: oneshot::Sender<EventId> },
+    /// A shard has no stream. Answered with what to ask it for.
+    Dial { shard: ShardId, reply: oneshot::Sender<Step> },
+    /// A shard keeps decisions after `floor`. Answered with whether they are read.
+    Hello { shard: ShardId, floor: EventId, reply: oneshot::Sender<Step> },
     /// What became of an element, and up to where that is decided. With `wait_ms`, tell also when it has ended.
     Get { element: ElementName, wait_ms: u32, reply: oneshot::Sender<(Found, EventId)> },
     /// What an explanation needs of an element that waits.

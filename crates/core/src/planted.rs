@@ -120,6 +120,10 @@ pub enum Bug {
     FeedLingerForgotten,
     /// A reader of the log is served though what comes next for it was dropped.
     FeedBelowFloor,
+    /// The balancer reads every shard from where the furthest of them is.
+    DecisionsFromHighest,
+    /// The balancer takes a shard's watermark before the retirements of the same message (R4).
+    WatermarkReadFirst,
     /// A gatherer does not fetch what a slice's hello asks for (R3).
     FetchIgnored,
     /// Of what several slices of a matcher ask for, a gatherer fetches the shorter (R3).
@@ -144,7 +148,7 @@ pub enum Bug {
 
 impl Bug {
     /// All of them; `--planted N` counts from 1.
-    pub const ALL: [Bug; 66] = [
+    pub const ALL: [Bug; 68] = [
         Bug::ProbeNotComplete,
         Bug::ClaimBeforeOwnProbe,
         Bug::ListFactorOne,
@@ -201,6 +205,8 @@ impl Bug {
         Bug::FeedHoldsConcerned,
         Bug::FeedLingerForgotten,
         Bug::FeedBelowFloor,
+        Bug::DecisionsFromHighest,
+        Bug::WatermarkReadFirst,
         Bug::FetchIgnored,
         Bug::ShorterFetched,
         Bug::ReadsBeforeFetched,

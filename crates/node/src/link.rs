@@ -5,7 +5,7 @@
 //! breaks it dials again. Invariant: node.K1 no frame is taken from a stream before its hello, nor before what the
 //! hello asks for was fetched.
 
-use dovetail_core::{ElementId, EventId, SliceId, shard::Fetch};
+use dovetail_core::{ElementId, EventId, ShardId, SliceId, shard::Fetch};
 use thiserror::Error;
 
 use crate::action::Step;
@@ -83,6 +83,16 @@ pub enum GivenUp {
         asked: Option<SliceId>,
         /// What answered; none when fewer did.
         found: Option<SliceId>,
+    },
+    /// A shard has forgotten decisions that the balancer does not have: results were lost.
+    #[error("{shard} keeps decisions after {floor}, and this log's results end at {read}")]
+    DecisionsLost {
+        /// The shard.
+        shard: ShardId,
+        /// The lowest cursor that it serves.
+        floor: EventId,
+        /// How far it was read.
+        read: EventId,
     },
     /// A frame is of a slice that was not asked for.
     #[error("a frame is of {slice}, which was not asked for")]

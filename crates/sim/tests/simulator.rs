@@ -137,6 +137,8 @@ each_is_found! {
     holding_back_what_concerns_the_reader_is_found: FeedHoldsConcerned,
     holding_back_the_log_for_ever_is_found: FeedLingerForgotten,
     serving_the_log_from_below_its_floor_is_found: FeedBelowFloor,
+    reading_all_shards_from_where_the_furthest_is_is_found: DecisionsFromHighest,
+    taking_a_watermark_before_what_it_covers_is_found: WatermarkReadFirst,
     not_fetching_what_a_hello_asks_for_is_found: FetchIgnored,
     fetching_the_shorter_of_two_ranges_is_found: ShorterFetched,
     reading_before_what_was_fetched_has_come_is_found: ReadsBeforeFetched,

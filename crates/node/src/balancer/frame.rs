@@ -140,11 +140,9 @@ pub fn reach(frame: &PartFrame, ledger: &Ledger, placement: &Placement, planted:
     let mut reach = Reach::nobody();
     let pool = |id| ledger.find_pool(id).map(|entry| &entry.pool);
     let mut add = |x, place| reach.add(x, Some(place), placement);
-    let mut each = |part: &Part| each_place(part, pool, |event| ledger.only_at(event), &mut add, planted);
-    if planted.is(Bug::ReachOfFirstPart) {
-        return frame.events.first().is_some_and(&mut each).then_some(reach).unwrap_or_default();
-    }
-    if frame.events.iter().all(each) { reach } else { Reach::All }
+    let each = |part: &Part| each_place(part, pool, |event| ledger.only_at(event), &mut add, planted);
+    let parts = if planted.is(Bug::ReachOfFirstPart) { &frame.events[..1] } else { &frame.events };
+    if parts.iter().all(each) { reach } else { Reach::All }
 }
 
 /// The place of each event of a part, where one slice alone is concerned by it. False when they matter everywhere, or

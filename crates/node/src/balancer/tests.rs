@@ -3,16 +3,19 @@
 use std::sync::Arc;
 
 use dovetail_core::{
-    ElementId, Event, EventId, EventKind, Frame, Placement, Pool, PoolDefinition, PoolId, Reach, Ring, ShardId,
-    SliceId, WithdrawReason,
-    batch::{Batch, Run},
-    ledger::ClientPart,
+    DecisionFrame, ElementId, Event, EventId, EventKind, Frame, Placement, Pool, PoolDefinition, PoolId, Reach,
+    Retirement, Ring, ShardId, SliceId, WithdrawReason,
+    batch::{Batch, KeySecret, Run},
+    ledger::{ClientPart, Ledger, LedgerLimits, Outcome},
     planted::Planted,
     reach::Pair,
 };
 use dovetail_rule::{AttributeType, Row, Value};
 
-use super::{Feed, FeedAction, FeedFrame, FeedRefused, Gone, LogSpan, Owners, Part, PartFrame, PublishedFrame, frame};
+use super::{
+    Decisions, Feed, FeedAction, FeedFrame, FeedRefused, Gone, LogSpan, Owners, Part, PartFrame, PublishedFrame, frame,
+};
+use crate::action::{Request, Step};
 
 const LOG: LogSpan = LogSpan { floor: EventId(5), durable: EventId(20) };
 
@@ -183,4 +186,73 @@ fn a_part_tells_its_events_one_by_one() {
     assert_eq!((part.len(), part.is_empty()), (2, false));
     let kind = EventKind::Arrival { pool: PoolId(0), row: Arc::new(row(8)) };
     assert_eq!(part.event(1), Event { x: EventId(12), kind });
+}
+
+/// A log of a pool in which all match, and two elements that do; two shards decide it.
+fn ledger() -> Ledger {
+    let limits = LedgerLimits {
+        waiting_max: 100,
+        waiting_total_max: 100,
+        waiting_bytes_max: 10_000,
+        waiting_bytes_total_max: 10_000,
+        element_bytes_max: 1_000,
+        payload_bytes_max: 100,
+        ended_max: 100,
+        idempotency_ms: 0,
+        idempotency_max: 100,
+        idempotency_total_max: 100,
+        search_cost_max: u64::MAX,
+        slices: 4,
+        key_secret: KeySecret::default(),
+    };
+    let mut ledger = Ledger::new(limits, 2);
+    let definition = Arc::clone(&pool(0, "true").definition);
+    ledger.record(EventId(1), 5, &EventKind::PoolDefined { pool: PoolId(0), definition }, None).expect("it compiles");
+    let Part::Arrivals(first, run) = arrivals(0, 2, &[7, 8]) else { unreachable!("they arrive") };
+    ledger.record_run(first, 5, &run);
+    ledger
+}
+
+fn decisions() -> Decisions {
+    Decisions::new(2, Planted::default())
+}
+
+#[test]
+fn a_shard_is_read_from_its_own_mark() {
+    let (mut decisions, mut ledger, mut out) = (decisions(), ledger(), Vec::new());
+    ledger.on_decided(ShardId(1), EventId(2), &mut out).unwrap();
+    let ask = |after| Step::Subscribe(Request::Decisions { after: EventId(after) });
+    assert_eq!([0, 1].map(|shard| decisions.on_dial(ShardId(shard), &ledger)), [ask(0), ask(2)]);
+    assert_eq!(decisions.on_hello(ShardId(1), EventId(2)), Step::Read);
+}
+
+#[test]
+fn a_shard_that_has_forgotten_what_the_ledger_does_not_know_is_not_read() {
+    let (mut decisions, ledger) = (decisions(), ledger());
+    _ = decisions.on_dial(ShardId(0), &ledger);
+    let Step::Break(lost) = decisions.on_hello(ShardId(0), EventId(1)) else { panic!("it is not read") };
+    assert_eq!(lost.to_string(), "g0 keeps decisions after x1, and this log's results end at x0");
+}
+
+#[test]
+fn what_a_message_decides_is_known_before_its_watermark_covers_it() {
+    let (mut decisions, mut ledger, mut out) = (decisions(), ledger(), Vec::new());
+    for shard in [0, 1].map(ShardId) {
+        _ = decisions.on_dial(shard, &ledger);
+        _ = decisions.on_hello(shard, EventId(0));
+    }
+    let told = Retirement { x: EventId(3), element: ElementId(3), anchor: Some(ElementId(2)) };
+    let frame = |retirements| DecisionFrame { retirements, grants: Vec::new(), decided: Some(EventId(3)) };
+    assert_eq!(decisions.on_frame(ShardId(0), &frame(vec![told]), &mut ledger, &mut out), Ok(None));
+    assert_eq!(decisions.on_frame(ShardId(1), &frame(vec![]), &mut ledger, &mut out), Ok(Some(EventId(3))));
+    assert_eq!(out.iter().map(Outcome::retirement).collect::<Vec<_>>(), [told]);
+    assert_eq!(decisions.on_frame(ShardId(1), &frame(vec![]), &mut ledger, &mut out), Ok(None), "it has not moved");
+}
+
+#[test]
+#[should_panic(expected = "a frame was read before the hello")]
+fn no_decision_is_taken_before_the_hello() {
+    let (mut decisions, mut ledger) = (decisions(), ledger());
+    _ = decisions.on_dial(ShardId(0), &ledger);
+    _ = decisions.on_frame(ShardId(0), &DecisionFrame::default(), &mut ledger, &mut Vec::<Outcome>::new());
 }

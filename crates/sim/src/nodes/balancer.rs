@@ -17,7 +17,10 @@ use dovetail_core::{
     sequencer::Sequencer,
     slice::SliceCut,
 };
-use dovetail_node::balancer::{Pacing, PartFrame, frame};
+use dovetail_node::{
+    Step,
+    balancer::{Decisions, Pacing, PartFrame, frame},
+};
 use feeds::Follower;
 
 use crate::{
@@ -25,8 +28,9 @@ use crate::{
     cx::Cx,
     disk::Disk,
     link::Link,
-    net::{Call, CallId, LinkId, Message, Node, Reply, Request, StreamId, Time, Timer},
+    net::{Call, CallId, LinkId, Message, Node, Reply, StreamId, Time, Timer},
     nodes::Fate,
+    truth::differs,
     violation::Violation,
 };
 
@@ -61,6 +65,7 @@ struct Live {
     written: EventId,
     /// One per shard.
     links: Vec<Link>,
+    decisions: Decisions,
     /// By matcher.
     feeds: Vec<Option<Follower>>,
     pacing: Pacing,
@@ -126,6 +131,7 @@ impl Balancer {
             outcomes: Vec::new(),
             written: ledger.stable(),
             links,
+            decisions: Decisions::new(cx.scenario.placement.shards(), cx.planted()),
             feeds: (0..cx.scenario.matchers).map(|_| None).collect(),
             pacing: Pacing::default(),
             cuts: (0..cx.scenario.matchers).map(|_| None).collect(),
@@ -281,12 +287,8 @@ impl Balancer {
         }
         match message {
             Message::DecisionsHello { floor } => {
-                let mark = live.ledger.mark(shard);
-                if *floor <= mark {
-                    return Ok(());
-                }
-                let (what, bound_by) = (format!("floor of {shard}"), "its mark in the ledger".to_owned());
-                Err(Violation::Watermark { what, found: *floor, bound_by, bound: mark })
+                let Step::Break(lost) = live.decisions.on_hello(shard, *floor) else { return Ok(()) };
+                Err(differs(format!("what {shard} keeps"), lost.to_string(), "what comes next".to_owned()))
             }
             Message::Decisions(decisions) => self.on_decisions(cx, shard, decisions),
             other => unreachable!("decisions carry no {other}"),
@@ -316,8 +318,12 @@ impl Balancer {
         let live = self.live.as_mut().expect("a node that is up is live");
         match timer {
             Timer::Subscribe(LinkId::Shard(shard)) => {
-                let after = live.ledger.mark(shard);
-                live.links[shard.0 as usize].subscribe(&mut cx.net, Request::Decisions { after });
+                let link = &mut live.links[shard.0 as usize];
+                if link.is_down()
+                    && let Step::Subscribe(request) = live.decisions.on_dial(shard, &live.ledger)
+                {
+                    link.subscribe(&mut cx.net, request);
+                }
             }
             Timer::Frame => {
                 live.frame_due_ms = None;
@@ -426,12 +432,7 @@ impl Live {
     }
 
     fn take(&mut self, shard: ShardId, decisions: &DecisionFrame) -> Result<(), Violation> {
-        for &retirement in &decisions.retirements {
-            self.ledger.on_retirement(retirement)?;
-        }
-        if let Some(decided) = decisions.decided {
-            self.ledger.on_decided(shard, decided, &mut self.outcomes)?;
-        }
+        self.decisions.on_frame(shard, decisions, &mut self.ledger, &mut self.outcomes)?;
         Ok(())
     }
 

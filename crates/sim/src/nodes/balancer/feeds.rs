@@ -132,8 +132,9 @@ impl Live {
         let pool = |id| Some(&self.ledger.find_pool(id)?.pool);
         let owners = last.owners(|frame| frame::owners(frame, pool, &cx.scenario.placement, cx.planted()));
         let parts = last.frame().events.iter().zip(owners);
-        let needed = parts
-            .flat_map(|(part, owners)| (0..part.len()).filter(move |&at| feed.needs(owners, at)).map(move |at| part.event(at)));
+        let needed = parts.flat_map(|(part, owners)| {
+            (0..part.len()).filter(move |&at| feed.needs(owners, at)).map(move |at| part.event(at))
+        });
         let (mut begins, mut events) = (*after, Vec::new());
         let mut needed = needed.peekable();
         let &Frame { through, time_ms, stable, .. } = last.frame();

@@ -1,0 +1,83 @@
+//! The decisions of the shards as the balancer reads them.
+//!
+//! A shard is read from its own mark in the ledger: whatever it decided up to there is known. It forgets only what this
+//! balancer has said is on its disk, so it always keeps what comes next, unless results were lost. Invariants: node.K1 no
+//! frame is taken before the hello; node.D1 the retirements of a message are known before its watermark covers them (R4);
+//! node.D2 nothing is read of a shard that has forgotten what the ledger does not know.
+
+use dovetail_core::{
+    DecisionFrame, EventId, ShardId,
+    ledger::{DecisionError, Ledger, Outcomes},
+    planted::{Bug, Planted},
+};
+
+use crate::{
+    action::{Request, Step},
+    link::{GivenUp, Handshake},
+};
+
+/// What the balancer reads of every shard.
+#[derive(Clone, Debug)]
+pub struct Decisions {
+    /// By shard, with the cursor that was asked for.
+    links: Vec<Handshake<EventId>>,
+    planted: Planted,
+}
+
+impl Decisions {
+    /// Of so many shards, of which none is read yet.
+    #[must_use]
+    pub fn new(shards: u32, planted: Planted) -> Decisions {
+        Decisions { links: (0..shards).map(|_| Handshake::Down).collect(), planted }
+    }
+
+    /// There is no stream of a shard, or it has ended: subscribes from where the ledger is.
+    pub fn on_dial(&mut self, shard: ShardId, ledger: &Ledger) -> Step {
+        let mark = |shard| ledger.mark(ShardId(shard));
+        let highest = || (0..).take(self.links.len()).map(mark).max().unwrap_or_default();
+        let after = if self.planted.is(Bug::DecisionsFromHighest) { highest() } else { ledger.mark(shard) };
+        *self.link(shard) = Handshake::Asked(after);
+        Step::Subscribe(Request::Decisions { after })
+    }
+
+    /// A shard answered: it no longer keeps what is at or below `floor`.
+    pub fn on_hello(&mut self, shard: ShardId, floor: EventId) -> Step {
+        let link = self.link(shard);
+        let read = *link.asked();
+        let step = if floor > read { Step::Break(GivenUp::DecisionsLost { shard, floor, read }) } else { Step::Read };
+        *link = Handshake::after(&step);
+        step
+    }
+
+    /// A message of a shard. Returns up to where everything is decided, if that has moved; what came of it is in `out`.
+    ///
+    /// # Errors
+    /// When it contradicts the log or an earlier decision.
+    pub fn on_frame(
+        &mut self,
+        shard: ShardId,
+        frame: &DecisionFrame,
+        ledger: &mut Ledger,
+        out: &mut impl Outcomes,
+    ) -> Result<Option<EventId>, DecisionError> {
+        self.link(shard).on_frame();
+        let before = ledger.decided();
+        if self.planted.is(Bug::WatermarkReadFirst)
+            && let Some(decided) = frame.decided
+        {
+            ledger.on_decided(shard, decided, out)?;
+        }
+        for &retirement in &frame.retirements {
+            ledger.on_retirement(retirement)?;
+        }
+        if let Some(decided) = frame.decided {
+            ledger.on_decided(shard, decided, out)?;
+        }
+        let decided = ledger.decided();
+        Ok((decided > before).then_some(decided))
+    }
+
+    fn link(&mut self, shard: ShardId) -> &mut Handshake<EventId> {
+        &mut self.links[shard.0 as usize]
+    }
+}
