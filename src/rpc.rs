@@ -6,6 +6,7 @@ mod clients;
 mod connections;
 mod descriptors;
 mod diskless;
+mod drive;
 mod edge;
 mod fault;
 mod inbox;
@@ -26,7 +27,6 @@ mod shares;
 mod slot;
 mod traffic;
 mod troubles;
-mod turn;
 mod way;
 mod wire;
 

@@ -19,16 +19,13 @@ use tokio::{
     sync::mpsc,
 };
 use tokio_rustls::server::TlsStream;
-use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::WaitForCancellationFutureOwned;
-use tonic::transport::server::Connected;
 
 use super::{
     Connection, Port, Wire,
     connections::{Bounds, Connections, Full, Place},
     plain::tell_plain,
     seldom::Seldom,
-    turn::Turn,
     wire::writes_to,
 };
 use crate::tls::{Proved, Tls};
@@ -53,16 +50,14 @@ pub(super) struct Socket {
     /// What was read of it already.
     begun: Bytes,
     connection: Connection,
-    turn: Turn,
     /// Done when it has to go.
     closed: Pin<Box<WaitForCancellationFutureOwned>>,
     _place: Place,
 }
 
-impl Connected for Socket {
-    type ConnectInfo = Connection;
-
-    fn connect_info(&self) -> Connection {
+impl Socket {
+    /// Whose it is.
+    pub(super) fn connection(&self) -> Connection {
         self.connection.clone()
     }
 }
@@ -72,25 +67,13 @@ impl AsyncRead for Socket {
         if !self.begun.is_empty() {
             let bytes = self.begun.len().min(buffer.remaining());
             let begun = self.begun.split_to(bytes);
-            self.turn.read(&begun);
             buffer.put_slice(&begun);
             return Poll::Ready(Ok(()));
         }
         if self.closed.as_mut().poll(cx).is_ready() {
             return Poll::Ready(Ok(()));
         }
-        if self.turn.is_over() {
-            self.turn.begin();
-            cx.waker().wake_by_ref();
-            return Poll::Pending;
-        }
-        let before = buffer.filled().len();
-        let read = Pin::new(&mut self.stream).poll_read(cx, buffer);
-        match read {
-            Poll::Pending => self.turn.begin(),
-            Poll::Ready(_) => self.turn.read(&buffer.filled()[before..]),
-        }
-        read
+        Pin::new(&mut self.stream).poll_read(cx, buffer)
     }
 }
 
@@ -102,7 +85,7 @@ pub(super) fn accept(
     open: Connections,
     handshake_max: Duration,
     tls: Option<Tls>,
-) -> ReceiverStream<io::Result<Socket>> {
+) -> mpsc::Receiver<Socket> {
     let (accepted, connections) = mpsc::channel(64);
     let handshakes = Handshakes { tls, most: handshake_max, failed: Seldom::new(FAILED_EVERY) };
     let entrance =
@@ -111,12 +94,12 @@ pub(super) fn accept(
     for (listener, port) in listeners {
         tokio::spawn(Arc::clone(&entrance).accept(listener, port));
     }
-    ReceiverStream::new(connections)
+    connections
 }
 
 /// What the ports of a node share.
 struct Entrance {
-    accepted: mpsc::Sender<io::Result<Socket>>,
+    accepted: mpsc::Sender<Socket>,
     open: Connections,
     /// Of the last connection.
     number: AtomicU64,
@@ -151,7 +134,7 @@ impl Entrance {
             tokio::spawn(async move {
                 if let Some(socket) = entrance.handshakes.in_time(stream, connection, place).await {
                     // A server that stops takes no more.
-                    _ = entrance.accepted.send(Ok(socket)).await;
+                    _ = entrance.accepted.send(socket).await;
                 }
             });
         }
@@ -201,7 +184,7 @@ impl Handshakes {
         // What is no preface is for the server to refuse.
         let begun = first_words(&mut stream).await?;
         let closed = Box::pin(place.close.clone().cancelled_owned());
-        Ok(Socket { stream, begun, connection, turn: Turn::after(PREFACE.len()), closed, _place: place })
+        Ok(Socket { stream, begun, connection, closed, _place: place })
     }
 
     /// The handshake of TLS, and who is at the other end.
@@ -243,14 +226,10 @@ mod tests {
     use std::net::Ipv4Addr;
 
     use tokio::io::AsyncWriteExt as _;
-    use tokio_stream::StreamExt as _;
 
     use super::{super::known::Known, *};
 
-    async fn listening(
-        bounds: Bounds,
-        handshake_max: Duration,
-    ) -> (ReceiverStream<io::Result<Socket>>, std::net::SocketAddr) {
+    async fn listening(bounds: Bounds, handshake_max: Duration) -> (mpsc::Receiver<Socket>, std::net::SocketAddr) {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
         let open = Connections::new(bounds, Known::default(), None);
@@ -266,18 +245,18 @@ mod tests {
         for part in [&PREFACE[..1], &PREFACE[1..], b"frames"] {
             client.write_all(part).await.unwrap();
         }
-        let mut socket = sockets.next().await.unwrap().unwrap();
+        let mut socket = sockets.recv().await.unwrap();
         let mut read = vec![0; PREFACE.len() + 6];
         socket.read_exact(&mut read).await.unwrap();
         assert_eq!(read, [&PREFACE[..], b"frames"].concat());
-        assert_eq!((socket.connect_info().number, socket.connect_info().address), (1, Ipv4Addr::LOCALHOST.into()));
+        assert_eq!((socket.connection().number, socket.connection().address), (1, Ipv4Addr::LOCALHOST.into()));
     }
 
     #[tokio::test]
     async fn what_is_no_preface_is_handed_on_at_once() {
         let (mut sockets, address) = listening(MANY, HANDSHAKE_MAX).await;
         TcpStream::connect(address).await.unwrap().write_all(b"PUT").await.unwrap();
-        let mut socket = sockets.next().await.unwrap().unwrap();
+        let mut socket = sockets.recv().await.unwrap();
         let mut read = String::new();
         socket.read_to_string(&mut read).await.unwrap();
         assert_eq!(read, "PUT");
@@ -300,7 +279,7 @@ mod tests {
         let (mut sockets, address) = listening(Bounds { node: 1, ..MANY }, HANDSHAKE_MAX).await;
         let mut first = TcpStream::connect(address).await.unwrap();
         first.write_all(PREFACE).await.unwrap();
-        let mut socket = sockets.next().await.unwrap().unwrap();
+        let mut socket = sockets.recv().await.unwrap();
         let mut second = TcpStream::connect(address).await.unwrap();
         assert_eq!(second.read(&mut [0]).await.unwrap_or(0), 0);
         socket.read_exact(&mut [0; PREFACE.len()]).await.unwrap();

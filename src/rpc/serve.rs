@@ -1,16 +1,19 @@
-//! A gRPC server with the bounds that tonic's defaults lack, reflection and health.
+//! A node's gRPC server: reflection, health, its role's services, and the connections that they are served by.
 
 use std::{net::SocketAddr, time::Duration};
 
 use thiserror::Error;
-use tokio::net::TcpListener;
-use tonic::{service::Routes, transport::Server};
+use tokio::{net::TcpListener, sync::mpsc};
+use tokio_util::task::TaskTracker;
+use tonic::service::Routes;
 use tonic_health::ServingStatus;
+use tower::Layer as _;
 
 use super::{
     Port,
-    accept::{HANDSHAKE_MAX, accept},
-    edge::{Edge, HEALTH, REFLECTION, services_of},
+    accept::{HANDSHAKE_MAX, Socket, accept},
+    drive::{Answering, Driven},
+    edge::{Edge, Edged, HEALTH, REFLECTION, services_of},
 };
 use crate::{
     pb,
@@ -38,9 +41,6 @@ pub enum RunError {
     /// Certificates cannot be used.
     #[error(transparent)]
     Tls(#[from] TlsError),
-    /// The server failed.
-    #[error("the gRPC server failed: {0}")]
-    Serve(#[from] tonic::transport::Error),
     /// Reflection could not be set up.
     #[error("reflection cannot be set up: {0}")]
     Reflection(#[from] tonic_reflection::server::Error),
@@ -155,22 +155,7 @@ impl Listener {
         let connections = accept(self.listeners, edge.connections(), HANDSHAKE_MAX, self.tls);
         tokio::spawn(edge.connections().nodes().look_up(stop.clone()));
         tokio::spawn(edge.connections().close_idle(limits.connection_idle_ms_max, stop.clone()));
-        let mut builder = Server::builder();
-        if limits.connection_age_ms_max > 0 {
-            builder = builder.max_connection_age(Duration::from_millis(limits.connection_age_ms_max));
-        }
-        let server = builder
-            .max_concurrent_streams(u32::try_from(limits.connection_streams_max).unwrap_or(u32::MAX))
-            .http2_max_local_error_reset_streams(Some(1024))
-            .http2_keepalive_interval(Some(Duration::from_secs(20)))
-            .http2_keepalive_timeout(Some(Duration::from_secs(20)))
-            .http2_max_header_list_size(16 << 10)
-            // What a client may send before it is read: streams that are held back fill theirs.
-            .initial_stream_window_size(1 << 20)
-            .initial_connection_window_size(4 << 20)
-            .layer(edge.clone())
-            .add_routes(routes)
-            .serve_with_incoming_shutdown(connections, async { stop.given().await });
+        let server = serve_all(connections, edge.layer(routes), limits, &stop);
         let drain = Duration::from_millis(limits.drain_ms_max);
         let drained = async {
             stop.given().await;
@@ -180,15 +165,35 @@ impl Listener {
             drained
         };
         tokio::select! {
-            served = server => Ok(served?),
+            () = server => {}
             drained = drained => {
                 if drained.is_err() {
                     tracing::warn!(drain_ms = rpc::ms(drain), "open requests did not end in time and are cut off");
                 }
-                Ok(())
             }
         }
+        Ok(())
     }
+}
+
+/// Serves connections until the signal, and then those that are open until their last calls end.
+async fn serve_all(mut accepted: mpsc::Receiver<Socket>, edged: Edged, limits: &Limits, stop: &Shutdown) {
+    let age_max = (limits.connection_age_ms_max > 0).then(|| Duration::from_millis(limits.connection_age_ms_max));
+    let streams_max = u32::try_from(limits.connection_streams_max).unwrap_or(u32::MAX);
+    let open = TaskTracker::new();
+    loop {
+        let socket = tokio::select! {
+            () = stop.given() => break,
+            socket = accepted.recv() => socket,
+        };
+        let Some(socket) = socket else { break };
+        let answering = Answering { edged: edged.clone(), connection: socket.connection() };
+        open.spawn(Driven::new(streams_max, (socket, answering), age_max, stop));
+    }
+    // From here on nobody is accepted.
+    drop(accepted);
+    open.close();
+    open.wait().await;
 }
 
 /// Runs a node's server and its sessions. Both end with the signal; a session that panics ends the server too.
