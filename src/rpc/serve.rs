@@ -1,6 +1,6 @@
 //! A node's gRPC server: reflection, health, its role's services, and the connections that they are served by.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, pin::pin, time::Duration};
 
 use thiserror::Error;
 use tokio::{net::TcpListener, sync::mpsc};
@@ -205,12 +205,14 @@ pub async fn serve_with(
     sessions: impl Future<Output = ()> + Send + 'static,
     stop: &Shutdown,
 ) -> Result<(), RunError> {
-    let mut sessions = tokio::spawn(sessions);
+    let (mut serving, mut sessions) = (pin!(serving), tokio::spawn(sessions));
     tokio::select! {
-        served = serving => served?,
+        served = &mut serving => served?,
         ended = &mut sessions => {
             let told = stop.is_given() && ended.is_ok();
             stop.give();
+            // The last answers are still on their way.
+            serving.await?;
             return if told { Ok(()) } else { Err(RunError::Part("the node's session")) };
         }
     }
