@@ -14,7 +14,7 @@ use std::{
     panic::AssertUnwindSafe,
     pin::Pin,
     sync::{Arc, Mutex, PoisonError},
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
     time::{Duration, Instant},
 };
 
@@ -33,7 +33,7 @@ use tonic::{
 use tower::{ServiceExt as _, util::Oneshot};
 
 use super::{Connection, edge::Edged};
-use crate::shutdown::Shutdown;
+use crate::{closing::Rest, shutdown::Shutdown};
 
 /// How long frames are read in a turn, and how long calls go on then.
 const PART: Duration = Duration::from_micros(250);
@@ -63,9 +63,15 @@ struct Paced<S> {
     socket: S,
     /// What was written last had no room.
     full: bool,
+    /// What comes after its end.
+    rest: Option<Rest>,
 }
 
 impl<S> Paced<S> {
+    fn new(socket: S) -> Paced<S> {
+        Paced { socket, full: false, rest: None }
+    }
+
     /// Notes what came of writing.
     fn wrote<T>(&mut self, cx: &mut Context<'_>, result: Poll<T>) -> Poll<T> {
         if self.full && result.is_ready() {
@@ -90,7 +96,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Paced<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Paced<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Paced<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &[u8]) -> Poll<io::Result<usize>> {
         let wrote = Pin::new(&mut self.socket).poll_write(cx, buffer);
         self.wrote(cx, wrote)
@@ -117,8 +123,13 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Paced<S> {
         flushed
     }
 
+    /// Also reads what the client still sends: of a connection that is reset it would not get the last answers.
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.socket).poll_shutdown(cx)
+        let this = &mut *self;
+        if this.rest.is_none() {
+            ready!(Pin::new(&mut this.socket).poll_shutdown(cx))?;
+        }
+        this.rest.get_or_insert_default().poll_read(&mut this.socket, cx).map(Ok)
     }
 }
 
@@ -231,7 +242,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Driven<S> {
         age_max: Option<Duration>,
         stop: &Shutdown,
     ) -> Driven<S> {
-        let (calls, io) = (Calls::new(), TokioIo::new(Paced { socket, full: false }));
+        let (calls, io) = (Calls::new(), TokioIo::new(Paced::new(socket)));
         let connection = Box::pin(bounded(calls.begun.clone(), streams_max).serve_connection(io, answering));
         let stop = Some(Box::pin(stop.clone().given_owned()));
         let age = age_max.map(|age| Box::pin(tokio::time::sleep(age)));
@@ -363,7 +374,7 @@ mod tests {
     #[tokio::test]
     async fn who_does_not_read_is_not_read_until_he_does() {
         let (socket, mut client) = tokio::io::duplex(16);
-        let mut socket = Paced { socket, full: false };
+        let mut socket = Paced::new(socket);
         client.write_all(b"more").await.unwrap();
         socket.write_all(&[7; 16]).await.unwrap();
         assert!(socket.write(&[8; 16]).now_or_never().is_none(), "there is no room");
