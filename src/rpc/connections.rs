@@ -375,6 +375,11 @@ impl Connections {
         }
     }
 
+    /// Whether a node of the cluster calls, as far as that is known.
+    pub(super) fn is_node(&self, caller: &Caller) -> bool {
+        self.standing(caller).0 == Standing::Node
+    }
+
     /// Counts a call of a connection until it is dropped.
     ///
     /// # Errors

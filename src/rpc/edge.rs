@@ -64,7 +64,8 @@ const AHEAD: Duration = Duration::from_millis(2);
 
 /// Most calls of health and reflection at a time, whoever makes them.
 const QUIET_CALLS_MAX: usize = 4096;
-/// Most calls of operators at a time, whoever makes them: each waits for its turn, and takes some 8 KiB meanwhile.
+/// Most calls of operators at a time, and of those who say that they are nodes and are not known as such, whoever makes them: each may
+/// wait for its turn, and takes some 8 KiB meanwhile.
 const OPERATOR_CALLS_MAX: usize = 4096;
 /// Largest request of health: the name of a service.
 const HEALTH_BYTES_MAX: usize = 1024;
@@ -126,7 +127,7 @@ struct Shared {
     calls: Shares,
     /// Those that anybody may make: health and reflection. They take nothing of what clients have.
     quiet_calls: Shares,
-    /// Those of operators, for the same reason.
+    /// Those of operators, and of nodes that are not known, for the same reason.
     operator_calls: Shares,
     /// Requests on their way in.
     intake: Intake,
@@ -149,7 +150,7 @@ struct Shared {
 enum Kind {
     /// Of a client: counted, and waited for.
     Call,
-    /// Of another node: never refused because others are many.
+    /// Of another node: never refused because others are many, if it is known to be one.
     Node,
     /// Of an operator: never refused because clients are many.
     Operator,
@@ -321,14 +322,16 @@ impl Shared {
         self.check_node(caller, service, method)?;
         let kind = Shared::kind(service, method);
         let permit = match kind {
-            Kind::Node | Kind::Probe => None,
+            Kind::Node if caller.is_none_or(|caller| self.connections.is_node(caller)) => None,
+            Kind::Probe => None,
             Kind::Call => {
                 let taken = self.calls.take(caller, 1);
                 Some(taken.map_err(|spent| spent.fault("calls and streams of clients are open", "streams_max"))?)
             }
-            Kind::Operator => {
+            Kind::Operator | Kind::Node => {
                 let taken = self.operator_calls.take(caller, 1);
-                Some(taken.map_err(|spent| spent.fault("calls of operators are open", "the most of a node"))?)
+                let what = "calls of operators, and of nodes that are not known, are open";
+                Some(taken.map_err(|spent| spent.fault(what, "the most of a node"))?)
             }
             Kind::Quiet => {
                 let taken = self.quiet_calls.take(caller, 1);
@@ -675,11 +678,15 @@ mod tests {
         let _open = [inspect(1, 1).ok().unwrap(), inspect(1, 2).ok().unwrap()];
         let refused = inspect(1, 3).err().unwrap();
         assert_eq!(refused.code(), Code::ResourceExhausted);
-        assert!(refused.message().starts_with("2 calls of operators are open for client 10.0.0.1"), "{refused}");
+        assert!(refused.message().contains("2 calls of operators, and of nodes that are not known"), "{refused}");
+        assert!(refused.message().contains("10.0.0.1"), "{refused}");
         let other = inspect(2, 4).ok().unwrap();
         drop(other);
         assert!(inspect(2, 4).is_ok());
-        assert!(matcher.admit("/dovetail.v1.CandidatesService/Candidates", None).is_ok(), "nodes are not counted");
+        let candidates = |caller| matcher.admit("/dovetail.v1.CandidatesService/Candidates", caller).is_ok();
+        let stranger = crate::rpc::shares::tests::caller(1, 3);
+        assert!(!candidates(Some(&stranger)), "it says that it is a node");
+        assert!(candidates(None), "nodes are not counted");
     }
 
     #[test]
