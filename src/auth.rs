@@ -156,7 +156,7 @@ impl Auth {
     pub fn open(settings: &AuthSettings, troubles: &Troubles, stop: &Shutdown) -> Result<Auth, AuthError> {
         let audit = match settings.audit.as_str() {
             "" => Audit::default(),
-            path => Audit::open(path).map_err(|source| AuthError::Audit { path: path.to_owned(), source })?,
+            path => Audit::open(path).map_err(|source| no_audit(path, source))?,
         };
         let auth = Auth::new(settings.policy.is_some(), settings.rates, audit);
         let mut files = Files::new(settings);
@@ -177,6 +177,9 @@ impl Auth {
     /// # Errors
     /// When one of them cannot be read or used.
     pub fn check(settings: &AuthSettings) -> Result<(), AuthError> {
+        if !settings.audit.is_empty() {
+            Audit::check(&settings.audit).map_err(|source| no_audit(&settings.audit, source))?;
+        }
         let auth = Auth::new(settings.policy.is_some(), settings.rates, Audit::default());
         Files::new(settings).each(|file, _, text| auth.take_in(file, settings, text).map(drop))
     }
@@ -324,7 +327,7 @@ impl Auth {
         } else {
             let verifier = shared.verifier.load();
             let verifier = verifier.as_ref().ok_or_else(|| refused(TokenError::UnknownKey))?;
-            verifier.verify(credential).map_err(refused)?
+            verifier.verify(credential).map_err(|error| refused(error).saying(verifier.why(credential, error)))?
         };
         let mut believed = lock();
         if shared.generation.load(Ordering::SeqCst) == generation {
@@ -374,6 +377,10 @@ fn bearer(headers: &HeaderMap) -> Result<Option<&str>, Fault> {
         true => Ok(Some(credential.trim())),
         false => Err(malformed()),
     }
+}
+
+fn no_audit(path: &str, source: io::Error) -> AuthError {
+    AuthError::Audit { path: path.to_owned(), source }
 }
 
 fn missing() -> Fault {

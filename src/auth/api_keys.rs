@@ -5,10 +5,13 @@
 
 use aws_lc_rs::{constant_time::verify_slices_are_equal, digest};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use serde::Deserialize;
 use thiserror::Error;
+use toml::Value;
 
-use super::identity::{Identity, NAME_BYTES_MAX, Source, is_name};
+use super::{
+    identity::{Identity, NAME_BYTES_MAX, Source, is_name},
+    policy::line_of,
+};
 
 /// What a key begins with, so that one in a log or a repository is known for what it is.
 pub const PREFIX: &str = "dvt_";
@@ -32,6 +35,14 @@ pub enum KeysError {
     /// Not TOML, or of another form.
     #[error("{0}")]
     Form(String),
+    /// Neither one hash nor a list of them.
+    #[error("what {name:?} has is of type {found}, and not the hash of a key, or a list of them")]
+    Kind {
+        /// Whose it is.
+        name: String,
+        /// What is there.
+        found: &'static str,
+    },
     /// Too many.
     #[error("it has {found} keys, at most {KEYS_MAX}")]
     Count {
@@ -52,13 +63,6 @@ pub enum KeysError {
     Twice(String, String),
 }
 
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Entry {
-    One(String),
-    Some(Vec<String>),
-}
-
 /// Keys by their hashes.
 #[derive(Debug, Default)]
 pub struct ApiKeys(Vec<(Hash, Identity)>);
@@ -71,8 +75,7 @@ pub fn parse(text: &str) -> Result<ApiKeys, KeysError> {
     if text.len() > KEYS_BYTES_MAX {
         return Err(KeysError::Bytes { found: text.len() });
     }
-    let file: std::collections::BTreeMap<String, Entry> =
-        toml::from_str(text).map_err(|error| KeysError::Form(error.message().to_owned()))?;
+    let file: toml::Table = toml::from_str(text).map_err(|error| form(text, &error))?;
     let mut keys: Vec<(Hash, Identity)> = Vec::new();
     for (name, entry) in file {
         if !is_name(&name) {
@@ -80,10 +83,13 @@ pub fn parse(text: &str) -> Result<ApiKeys, KeysError> {
         }
         let identity = Identity::new(Source::Key, &name);
         let hashes = match entry {
-            Entry::One(hash) => vec![hash],
-            Entry::Some(hashes) => hashes,
+            Value::Array(hashes) => hashes,
+            one => vec![one],
         };
-        for text in hashes {
+        for hash in hashes {
+            let Value::String(text) = hash else {
+                return Err(KeysError::Kind { name, found: hash.type_str() });
+            };
             if text.starts_with(PREFIX) {
                 return Err(KeysError::Plain(name));
             }
@@ -98,6 +104,12 @@ pub fn parse(text: &str) -> Result<ApiKeys, KeysError> {
         }
     }
     Ok(ApiKeys(keys))
+}
+
+/// Where it is none, and not what is there: that may be a key.
+fn form(text: &str, error: &toml::de::Error) -> KeysError {
+    let line = error.span().map(|span| format!("line {}: ", line_of(text, span.start)));
+    KeysError::Form(format!("{}{}", line.unwrap_or_default(), error.message()))
 }
 
 fn read_hash(text: &str) -> Option<Hash> {
@@ -181,6 +193,13 @@ mod tests {
         assert!(matches!(parse("\"\" = \"x\"").unwrap_err(), KeysError::Name(_)));
         let cut = parse(&format!("ada = \"{key}")).unwrap_err();
         assert!(matches!(cut, KeysError::Form(_)) && !cut.to_string().contains(&key), "{cut}");
+        let bare = parse(&format!("ada = {line:?}\n{key}\n")).unwrap_err().to_string();
+        assert!(bare.starts_with("line 2: ") && !bare.contains(&key), "{bare}");
+        for (text, found) in
+            [("ada = 1", "integer"), ("ada = [[]]", "array"), ("ada = [1.5]", "float"), ("[ada]", "table")]
+        {
+            assert_eq!(parse(text).unwrap_err(), KeysError::Kind { name: "ada".to_owned(), found }, "{text}");
+        }
         assert!(parse("").unwrap().is_empty());
     }
 }

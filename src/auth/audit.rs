@@ -206,6 +206,17 @@ impl Audit {
         Ok(Audit(Some(Arc::new(Shared { lines, left_out, of_anybody }))))
     }
 
+    /// Whether [`open`](Audit::open) will find a file that it can write to.
+    ///
+    /// # Errors
+    /// When the file cannot be opened.
+    pub fn check(path: &str) -> io::Result<()> {
+        match path {
+            "-" => Ok(()),
+            path => append(path.as_ref()).map(drop),
+        }
+    }
+
     /// Whether lines go anywhere.
     #[must_use]
     pub fn is_open(&self) -> bool {

@@ -10,6 +10,7 @@ use std::{
 
 use serde::Deserialize;
 use thiserror::Error;
+use toml::Spanned;
 
 use super::{
     identity::{Identity, NAME_BYTES_MAX},
@@ -46,18 +47,22 @@ pub enum PolicyError {
         found: usize,
     },
     /// A grant that means nothing, or not what was meant.
-    #[error("grant {number}: {reason}")]
+    #[error("grant {number}, line {line}: {reason}")]
     Grant {
         /// Which one, from 1.
         number: usize,
+        /// The line of its `[[grant]]`.
+        line: usize,
         /// What is wrong.
         reason: String,
     },
     /// The same of a rate.
-    #[error("rate {number}: {reason}")]
+    #[error("rate {number}, line {line}: {reason}")]
     Rate {
         /// Which one, from 1.
         number: usize,
+        /// The line of its `[[rate]]`.
+        line: usize,
         /// What is wrong.
         reason: String,
     },
@@ -67,9 +72,9 @@ pub enum PolicyError {
 #[serde(deny_unknown_fields)]
 struct File {
     #[serde(default)]
-    grant: Vec<GrantEntry>,
+    grant: Vec<Spanned<GrantEntry>>,
     #[serde(default)]
-    rate: Vec<RateEntry>,
+    rate: Vec<Spanned<RateEntry>>,
 }
 
 #[derive(Deserialize)]
@@ -142,16 +147,24 @@ pub fn parse(text: &str) -> Result<Policy, PolicyError> {
             return Err(PolicyError::Count { what, found });
         }
     }
-    let grants = (1..)
-        .zip(file.grant)
-        .map(|(number, entry)| grant(entry).map_err(|reason| PolicyError::Grant { number, reason }));
+    let line = |at: usize| line_of(text, at);
+    let grants = (1..).zip(file.grant).map(|(number, entry)| {
+        let line = line(entry.span().start);
+        grant(entry.into_inner()).map_err(|reason| PolicyError::Grant { number, line, reason })
+    });
     let grants = grants.collect::<Result<_, _>>()?;
     let rates = (1..).zip(file.rate).map(|(number, entry)| {
-        let RateEntry { who, elements_per_s, calls_per_s, bytes_per_s, streams } = entry;
-        let who = identities(&who).map_err(|reason| PolicyError::Rate { number, reason })?;
+        let line = line(entry.span().start);
+        let RateEntry { who, elements_per_s, calls_per_s, bytes_per_s, streams } = entry.into_inner();
+        let who = identities(&who).map_err(|reason| PolicyError::Rate { number, line, reason })?;
         Ok((who, NamedRates { elements_per_s, calls_per_s, bytes_per_s, streams }))
     });
     Ok(Policy { grants, rates: rates.collect::<Result<_, _>>()?, known: RwLock::default() })
+}
+
+/// The line of a place in a text, from 1.
+pub(super) fn line_of(text: &str, at: usize) -> usize {
+    1 + text.as_bytes().iter().take(at).filter(|byte| **byte == b'\n').count()
 }
 
 fn identities(who: &[String]) -> Result<Vec<Who>, String> {
@@ -323,16 +336,20 @@ mod tests {
     #[test]
     fn a_policy_that_cannot_be_meant_is_refused_with_the_place() {
         for (text, said) in [
-            ("[[grant]]\nwho = [\"a\"]\nroles = [\"root\"]\n", "grant 1: there is no role \"root\""),
-            ("[[grant]]\nwho = []\nroles = [\"operator\"]\n", "grant 1: it names nobody"),
-            ("[[grant]]\nwho = [\"a\"]\nroles = []\n", "grant 1: it grants no role"),
+            ("[[grant]]\nwho = [\"a\"]\nroles = [\"root\"]\n", "grant 1, line 1: there is no role \"root\""),
+            ("[[grant]]\nwho = []\nroles = [\"operator\"]\n", "grant 1, line 1: it names nobody"),
+            ("[[grant]]\nwho = [\"a\"]\nroles = []\n", "grant 1, line 1: it grants no role"),
             ("[[grant]]\nwho = [\"a\"]\nroles = [\"producer\"]\n", "producer is granted in no pool"),
             ("[[grant]]\nwho = [\"a\"]\nroles = [\"node\"]\npools = [\"x\"]\n", "takes no pools"),
             ("[[grant]]\nwho = [\"\"]\nroles = [\"operator\"]\n", "an empty name"),
             ("[[grants]]\nwho = [\"a\"]\n", "unknown field `grants`"),
             ("[[grant]]\nwho = [\"a\"]\nrole = [\"operator\"]\n", "unknown field `role`"),
             ("[[rate]]\nwho = [\"a\"]\ncalls_per_s = -1\n", "calls_per_s"),
-            ("[[rate]]\nwho = []\n", "rate 1: it names nobody"),
+            ("[[rate]]\nwho = []\n", "rate 1, line 1: it names nobody"),
+            (
+                "[[rate]]\nwho = [\"a\"]\n\n[[grant]]\nwho = [\"a\"]\nroles = [\"operator\"]\n# more\n[[grant]]\nwho = []\nroles = []\n",
+                "grant 2, line 8: it names nobody",
+            ),
             ("who", "key with no value"),
         ] {
             let error = parse(text).unwrap_err().to_string();

@@ -6,15 +6,19 @@
 
 use std::{collections::BTreeMap, fmt};
 
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use dovetail_rule::format_timestamp;
 use jsonwebtoken::{
     Algorithm, DecodingKey, Validation, decode, decode_header,
     errors::ErrorKind,
     jwk::{AlgorithmParameters, EllipticCurve, Jwk, KeyAlgorithm, PublicKeyUse},
 };
 use serde::Deserialize;
+use serde_json::Value;
 use thiserror::Error;
 
 use super::identity::{Identity, Source, is_name};
+use crate::rpc::{ECHO_BYTES_MAX, cut, now_ms};
 
 /// Longest credential, in bytes: of a token, or of an API key. A longer one is refused before it is read.
 pub const TOKEN_BYTES_MAX: usize = 8 << 10;
@@ -26,6 +30,8 @@ const KEYS_MAX: usize = 256;
 pub const LEEWAY_S: u64 = 30;
 /// What signs.
 pub const ALGORITHMS: [Algorithm; 3] = [Algorithm::EdDSA, Algorithm::ES256, Algorithm::RS256];
+/// Bytes of a coordinate of Ed25519 and P-256.
+const CURVE_BYTES: usize = 32;
 /// Fewest bits of an RSA key.
 const RSA_BITS_MIN: usize = 2048;
 
@@ -152,7 +158,7 @@ impl fmt::Debug for Jwks {
 
 #[derive(Deserialize)]
 struct JwksFile {
-    keys: Vec<serde_json::Value>,
+    keys: Vec<Value>,
 }
 
 /// Reads a file of keys.
@@ -182,6 +188,7 @@ pub fn parse_jwks(text: &str) -> Result<Jwks, JwksError> {
             jwks.left_out += 1;
             continue;
         };
+        check_lengths(&jwk).map_err(refused)?;
         let key = DecodingKey::from_jwk(&jwk).map_err(|error| refused(error.to_string()))?;
         let key = Key { algorithm, key };
         match jwk.common.key_id {
@@ -219,6 +226,23 @@ fn algorithm_of(jwk: &Jwk) -> Option<Algorithm> {
     jwk.common.key_algorithm.is_none_or(|said| said == name).then_some(algorithm)
 }
 
+/// Refuses a key of which no token can be: it is cut, or not written as keys are.
+fn check_lengths(jwk: &Jwk) -> Result<(), String> {
+    let parts = match &jwk.algorithm {
+        AlgorithmParameters::OctetKeyPair(pair) => vec![("x", &pair.x)],
+        AlgorithmParameters::EllipticCurve(pair) => vec![("x", &pair.x), ("y", &pair.y)],
+        _ => vec![],
+    };
+    for (name, part) in parts {
+        match URL_SAFE_NO_PAD.decode(part) {
+            Ok(bytes) if bytes.len() == CURVE_BYTES => {}
+            Ok(bytes) => return Err(format!("{name} has {} bytes, and not {CURVE_BYTES}", bytes.len())),
+            Err(error) => return Err(format!("{name} is not written in base64url: {error}")),
+        }
+    }
+    Ok(())
+}
+
 /// What tokens are verified with.
 #[derive(Debug)]
 pub struct Verifier {
@@ -231,9 +255,9 @@ pub struct Verifier {
 #[derive(Deserialize)]
 struct Claims {
     #[serde(default)]
-    sub: serde_json::Value,
+    sub: Value,
     #[serde(default)]
-    exp: serde_json::Value,
+    exp: Value,
 }
 
 impl Verifier {
@@ -274,6 +298,41 @@ impl Verifier {
         Ok((Identity::new(Source::Token, name), until))
     }
 
+    /// Why a token is not believed, with what it says where its signature is good: to whoever has it that is no secret.
+    #[must_use]
+    pub fn why(&self, token: &str, error: TokenError) -> String {
+        let payload = token.split('.').nth(1).and_then(|payload| URL_SAFE_NO_PAD.decode(payload).ok());
+        let claims: Option<Value> = payload.and_then(|payload| serde_json::from_slice(&payload).ok());
+        let detail = claims.and_then(|claims| self.detail(&claims, error));
+        detail.map_or_else(|| error.to_string(), |detail| format!("{error}: {detail}"))
+    }
+
+    fn detail(&self, claims: &Value, error: TokenError) -> Option<String> {
+        let says = |name: &str| match claims.get(name) {
+            None => format!("it has no {name}"),
+            Some(value) => format!("its {name} is {}", cut(value.to_string(), ECHO_BYTES_MAX)),
+        };
+        let at = |name: &str| {
+            let seconds = claims.get(name).and_then(Value::as_f64)? as i64;
+            Some(format!("its {name} is {}, {}", format_timestamp(seconds.saturating_mul(1000))?, now()))
+        };
+        match error {
+            TokenError::Expired => at("exp").or_else(|| Some(says("exp"))),
+            TokenError::NotYetValid => at("nbf").or_else(|| Some(says("nbf"))),
+            TokenError::Audience => Some(format!("{}, and has to be {:?}", says("aud"), self.audience)),
+            TokenError::Issuer => Some(format!("{}, and has to be {:?}", says("iss"), self.issuer)),
+            TokenError::Claims => {
+                let is_good = |name: &&str| claims.get(*name).is_some_and(|value| is_claim(name, value));
+                ["exp", "aud", "iss", "sub"].iter().find(|name| !is_good(name)).map(|name| says(name))
+            }
+            TokenError::TooLong { .. }
+            | TokenError::Malformed
+            | TokenError::Algorithm
+            | TokenError::UnknownKey
+            | TokenError::Signature => None,
+        }
+    }
+
     /// The key of a token that names none: there has to be just one.
     fn only_key(&self) -> Result<&Key, TokenError> {
         let mut all = self.jwks.named.values().chain(&self.jwks.nameless);
@@ -282,6 +341,22 @@ impl Verifier {
             _ => Err(TokenError::UnknownKey),
         }
     }
+}
+
+/// Whether a claim is of its form.
+fn is_claim(name: &str, value: &Value) -> bool {
+    match (name, value) {
+        ("exp", value) => value.is_number(),
+        ("aud", Value::Array(all)) => all.iter().all(Value::is_string),
+        ("sub", value) => value.as_str().is_some_and(is_name),
+        (_, value) => value.is_string(),
+    }
+}
+
+/// For people whose clock is not ours.
+fn now() -> String {
+    let now = i64::try_from(now_ms()).ok().and_then(format_timestamp).unwrap_or_default();
+    format!("and it is {now} here, give or take {LEEWAY_S} s")
 }
 
 fn error_of(kind: &ErrorKind) -> TokenError {

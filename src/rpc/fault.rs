@@ -197,6 +197,13 @@ impl Fault {
         self
     }
 
+    /// In these words.
+    #[must_use]
+    pub fn saying(mut self, message: impl Into<String>) -> Fault {
+        self.message = message.into();
+        self
+    }
+
     /// About this field of the request.
     #[must_use]
     pub fn at(mut self, field: impl Into<String>) -> Fault {

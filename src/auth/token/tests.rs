@@ -8,7 +8,7 @@ use aws_lc_rs::{
 };
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use jsonwebtoken::{EncodingKey, Header, encode, get_current_timestamp};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::*;
 
@@ -216,4 +216,47 @@ fn a_file_without_a_key_of_use_is_refused() {
     // Keys of other kinds beside one of use are passed over.
     let mixed = json!({"keys": [{"kty": "OKP", "crv": "X25519", "x": "AA"}, {"kty": "new"}, signer.jwk]}).to_string();
     assert_eq!(parse_jwks(&mixed).unwrap().left_out, 2);
+}
+
+#[test]
+fn a_key_that_is_cut_is_refused_with_what_is_wrong_with_it() {
+    for (key, said) in [
+        (json!({"kty": "OKP", "crv": "Ed25519", "x": "AAAA"}), "key 1: x has 3 bytes, and not 32"),
+        (json!({"kty": "OKP", "crv": "Ed25519", "x": "A+/="}), "key 1: x is not written in base64url"),
+        (
+            json!({"kty": "EC", "crv": "P-256", "x": URL_SAFE_NO_PAD.encode([1; 32]), "y": ""}),
+            "key 1: y has 0 bytes, and not 32",
+        ),
+    ] {
+        let error = parse_jwks(&json!({"keys": [key]}).to_string()).unwrap_err().to_string();
+        assert!(error.starts_with(said), "{error}");
+    }
+}
+
+#[test]
+fn whoever_shows_a_token_is_told_which_claim_is_not_as_it_should_be() {
+    let signer = Signer::ed25519("one");
+    let verifier = verifier(&[&signer]);
+    for (claims, said) in [
+        (with("exp", 1_000_000_000), "the token has expired: its exp is 2001-09-09T01:46:40"),
+        (with("nbf", 4_000_000_000_u64), "the token is not valid yet: its nbf is 2096-10-02T07:06:40"),
+        (with("aud", json!(["a", "b"])), "its aud is [\"a\",\"b\"], and has to be \"dovetail\""),
+        (with("iss", "you"), "the token is from another issuer: its iss is \"you\", and has to be \"issuer\""),
+        (without("aud"), ": it has no aud"),
+        (without("exp"), ": it has no exp"),
+        (with("sub", 7), ": its sub is 7"),
+        (with("exp", "soon"), ": its exp is \"soon\""),
+    ] {
+        let token = signer.sign(&claims);
+        let error = verifier.verify(&token).unwrap_err();
+        let text = verifier.why(&token, error);
+        assert!(text.contains(said), "{claims}: {text}");
+        assert!(text.starts_with(&error.to_string()));
+    }
+    let long = signer.sign(&with("aud", "x".repeat(3_000)));
+    assert!(verifier.why(&long, TokenError::Audience).len() < 500);
+    let other = Signer::ed25519("one").sign(&with("aud", "secret"));
+    let error = verifier.verify(&other).unwrap_err();
+    assert_eq!(verifier.why(&other, error), "the token's signature is not that of its key", "nothing else is believed");
+    assert_eq!(verifier.why("a.b", TokenError::Malformed), TokenError::Malformed.to_string());
 }
