@@ -35,7 +35,7 @@ mod token;
 mod up;
 mod watch;
 
-use std::io;
+use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -193,7 +193,8 @@ fn exit_code(outcome: Result<(), CliError>) -> ExitCode {
 
 /// Errors quote what clients and files say.
 fn complain(error: &CliError) {
-    eprintln!("error: {}", table::printable_lines(&error.told()));
+    // Whoever read it may have gone; the exit code says it all the same.
+    _ = writeln!(io::stderr(), "error: {}", table::printable_lines(&error.told()));
 }
 
 #[cfg(test)]

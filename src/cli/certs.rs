@@ -241,8 +241,17 @@ fn check_client(name: &str) -> Result<(), CliError> {
 /// The authority that a folder has: its cluster, itself, and its certificate.
 fn kept(dir: &Path) -> Result<Option<(String, Authority, String)>, CliError> {
     let (cert, key) = (dir.join("ca.pem"), dir.join("ca.key"));
-    if !cert.exists() && !key.exists() {
-        return Ok(None);
+    match (cert.exists(), key.exists()) {
+        (false, false) => return Ok(None),
+        (true, true) => {}
+        (is_there, _) => {
+            let [here, missing] = if is_there { ["ca.pem", "ca.key"] } else { ["ca.key", "ca.pem"] };
+            let text = format!(
+                "{} has {here} and no {missing}: an authority is both; another folder gets a new one",
+                dir.display()
+            );
+            return Err(CliError::Arguments(text));
+        }
     }
     let read = |path: &Path| {
         fs::read_to_string(path)
@@ -255,7 +264,10 @@ fn kept(dir: &Path) -> Result<Option<(String, Authority, String)>, CliError> {
         let text = format!("{} is of {names}, and not of an authority that dovetail certs init made", cert.display());
         return Err(CliError::Arguments(text));
     };
-    Ok(Some((cluster.to_owned(), Authority::open(&issued).map_err(cannot)?, issued.cert)))
+    let authority = Authority::open(&issued).map_err(|error| {
+        CliError::Arguments(format!("the authority of {} and {}: {error}", cert.display(), key.display()))
+    })?;
+    Ok(Some((cluster.to_owned(), authority, issued.cert)))
 }
 
 fn cannot(error: MakeError) -> CliError {
@@ -316,5 +328,35 @@ mod tests {
         fs::write(&file, addresses("https").replace("7400", "0")).unwrap();
         assert!(settings(&file).unwrap_err().to_string().contains("10.0.0.1:0"));
         fs::remove_file(&file).unwrap();
+    }
+
+    #[test]
+    fn a_folder_with_half_an_authority_or_one_of_two_is_refused_with_its_files() {
+        let folder = std::env::temp_dir().join(format!("dovetail-authority-{}", std::process::id()));
+        let made = |name: &str| {
+            let (_, issued) = Authority::new(name, Validity(DAY)).unwrap();
+            issued
+        };
+        let (one, other) = (made("one"), made("one"));
+        let kept_of = |cert: Option<&str>, key: Option<&str>| {
+            _ = fs::remove_dir_all(&folder);
+            fs::create_dir_all(&folder).unwrap();
+            for (name, text) in [("ca.pem", cert), ("ca.key", key)] {
+                text.into_iter().for_each(|text| fs::write(folder.join(name), text).unwrap());
+            }
+            kept(&folder).map(|kept| kept.map(|(cluster, ..)| cluster)).map_err(|error| error.to_string())
+        };
+        assert_eq!(kept_of(None, None), Ok(None));
+        assert_eq!(kept_of(Some(&one.cert), Some(&one.key)), Ok(Some("one".to_owned())));
+        for (cert, key, said) in [
+            (Some(&one.cert), None, "has ca.pem and no ca.key"),
+            (None, Some(&one.key), "has ca.key and no ca.pem"),
+            (Some(&one.cert), Some(&other.key), "ca.key: the key is not that of the certificate"),
+            (Some(&one.cert), Some(&"rubbish".to_owned()), "ca.key: the authority cannot be used"),
+        ] {
+            let error = kept_of(cert.map(String::as_str), key.map(String::as_str)).unwrap_err();
+            assert!(error.contains(said) && error.contains(folder.to_str().unwrap()), "{error}");
+        }
+        fs::remove_dir_all(&folder).unwrap();
     }
 }

@@ -15,7 +15,7 @@ use std::{
 use clap::{ArgMatches, Command, CommandFactory as _, FromArgMatches as _, parser::ValueSource};
 use serde::{Deserialize, Serialize};
 
-use super::{Cli, error::CliError};
+use super::{Cli, error::CliError, output::print};
 
 /// What is done with contexts.
 #[derive(Debug, clap::Subcommand)]
@@ -113,7 +113,13 @@ fn in_use(matches: &ArgMatches) -> Result<Option<Context>, CliError> {
     let Some(name) = env::var("DOVETAIL_CONTEXT").ok().filter(|name| !name.is_empty()).or(current) else {
         return Ok(None);
     };
-    contexts.remove(&name).map(Some).ok_or_else(|| unknown(&name, &path))
+    let context = contexts.remove(&name).ok_or_else(|| unknown(&name, &path))?;
+    // Flags have it from here on: what is wrong with it is said now.
+    for server in context.server.split(',') {
+        crate::address::node_url(server)
+            .map_err(|error| CliError::Arguments(format!("context {name:?} in {}, server: {error}", path.display())))?;
+    }
+    Ok(Some(context))
 }
 
 impl Context {
@@ -191,11 +197,11 @@ pub fn run(command: ContextCommand) -> Result<(), CliError> {
     let mut all = Contexts::read(&path)?;
     match command {
         ContextCommand::List => {
-            for (name, context) in &all.contexts {
+            let line = |(name, context): (&String, &Context)| {
                 let mark = if all.current.as_ref() == Some(name) { "*" } else { " " };
-                println!("{mark} {name}  {}", context.server);
-            }
-            Ok(())
+                format!("{mark} {name}  {}\n", context.server)
+            };
+            Ok(print(&all.contexts.iter().map(line).collect::<String>())?)
         }
         ContextCommand::Use { name } => {
             if !all.contexts.contains_key(&name) {
@@ -222,8 +228,7 @@ pub fn run(command: ContextCommand) -> Result<(), CliError> {
         ContextCommand::Show { name } => {
             let name = name.or(all.current).ok_or_else(|| CliError::Arguments("no context is in use".to_owned()))?;
             let context = all.contexts.get(&name).ok_or_else(|| unknown(&name, &path))?;
-            print!("{}", toml::to_string(context).map_err(|error| CliError::Arguments(error.to_string()))?);
-            Ok(())
+            Ok(print(&toml::to_string(context).map_err(|error| CliError::Arguments(error.to_string()))?)?)
         }
     }
 }

@@ -1,6 +1,6 @@
 //! `dovetail token`: API keys, made here and known to nobody else.
 
-use super::error::CliError;
+use super::{error::CliError, output::print};
 use crate::auth::api_keys;
 
 /// What is done with API keys.
@@ -35,11 +35,9 @@ pub fn run(command: &TokenCommand) -> Result<(), CliError> {
         .map_err(|_| CliError::Runtime(std::io::Error::other("the system has no random numbers")))?;
     let line = format!("{} = {:?}", toml_key(name), hash);
     if *json {
-        println!("{}", serde_json::json!({"name": name, "key": key, "line": line}));
-        return Ok(());
+        return Ok(print(&format!("{}\n", serde_json::json!({"name": name, "key": key, "line": line})))?);
     }
-    println!("{key}");
-    println!("{line}");
+    print(&format!("{key}\n{line}\n"))?;
     eprintln!(
         "The first line is the key: it is shown once. The second is for the file of --api-keys; it has the key's hash alone."
     );

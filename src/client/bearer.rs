@@ -9,6 +9,8 @@ use std::{
 
 use tonic::{Request, Status, metadata::MetadataValue, service::Interceptor};
 
+use crate::auth::token::TOKEN_BYTES_MAX;
+
 /// How often it is looked at whether a token's file changed.
 const LOOK: Duration = Duration::from_secs(1);
 
@@ -85,6 +87,7 @@ impl Source {
             Token::Text(text) => text.clone(),
             Token::File(path) => {
                 let metadata = fs::metadata(path)?;
+                check_length(metadata.len())?;
                 let modified = Some((metadata.modified()?, metadata.len()));
                 read.looked = Some(Instant::now());
                 if let (Some(header), true) = (&read.header, read.modified == modified) {
@@ -100,10 +103,22 @@ impl Source {
         let text = Some(text.trim())
             .filter(|text| !text.is_empty() && !text.contains(char::is_whitespace))
             .ok_or_else(none)?;
+        check_length(text.len() as u64)?;
         let mut header: MetadataValue<_> = format!("Bearer {text}").parse().map_err(|_| none())?;
         header.set_sensitive(true);
         read.header = Some(header.clone());
         Ok(header)
+    }
+}
+
+/// No node reads a longer one.
+fn check_length(bytes: u64) -> io::Result<()> {
+    match bytes > TOKEN_BYTES_MAX as u64 {
+        true => Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            format!("a token has at most {TOKEN_BYTES_MAX} bytes, and this has {bytes}"),
+        )),
+        false => Ok(()),
     }
 }
 
@@ -137,6 +152,8 @@ mod tests {
             let error = Bearer::new(Some(&Token::Text(none.to_owned()))).unwrap_err();
             assert!(error.to_string().contains("no token"), "{none:?}: {error}");
         }
+        let long = Bearer::new(Some(&Token::Text("x".repeat(10_000)))).unwrap_err();
+        assert_eq!(long.to_string(), "a token has at most 8192 bytes, and this has 10000");
     }
 
     #[test]

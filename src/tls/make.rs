@@ -8,7 +8,7 @@ use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
     SanType,
 };
-use rustls::pki_types::ServerName;
+use rustls::pki_types::{CertificateDer, ServerName, pem::PemObject as _};
 
 use super::{NodeName, client_uri};
 
@@ -28,6 +28,9 @@ pub enum MakeError {
     /// An authority that cannot be used.
     #[error("the authority cannot be used: {0}")]
     Authority(rcgen::Error),
+    /// What it would sign, nobody would believe.
+    #[error("the key is not that of the certificate")]
+    OtherKey,
     /// A certificate cannot be made.
     #[error("a certificate cannot be made: {0}")]
     Sign(#[from] rcgen::Error),
@@ -83,9 +86,14 @@ impl Authority {
     /// One that was kept.
     ///
     /// # Errors
-    /// When these are not a certificate and a key.
+    /// When these are not a certificate and its key.
     pub fn open(kept: &Issued) -> Result<Authority, MakeError> {
         let key = KeyPair::from_pem(&kept.key).map_err(MakeError::Authority)?;
+        let cert = CertificateDer::from_pem_slice(kept.cert.as_bytes()).ok();
+        let is_its_key = cert.as_ref().and_then(|cert| x509_parser::parse_x509_certificate(cert).ok());
+        if is_its_key.is_some_and(|(_, cert)| *cert.public_key().subject_public_key.data != *key.public_key_raw()) {
+            return Err(MakeError::OtherKey);
+        }
         Ok(Authority { issuer: Issuer::from_ca_cert_pem(&kept.cert, key).map_err(MakeError::Authority)? })
     }
 

@@ -95,7 +95,10 @@ impl Loaded {
         let pair = |files: &OwnFiles, error: rustls::Error| TlsError::Pair {
             cert: files.cert.clone(),
             key: files.key.clone(),
-            reason: error.to_string(),
+            reason: match error {
+                rustls::Error::InconsistentKeys(_) => "the key is not that of the certificate".to_owned(),
+                error => error.to_string(),
+            },
         };
         let server = match &own {
             None => None,
