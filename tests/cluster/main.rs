@@ -25,6 +25,7 @@ mod outcomes;
 mod presence;
 mod rules;
 mod search;
+mod strangers;
 mod time;
 mod tls;
 mod upgrade;
