@@ -23,7 +23,7 @@ use dovetail_core::{
     sequencer::{FrameLimits, Sequencer},
 };
 use dovetail_log::{DiskUse, Log};
-use dovetail_node::balancer::{Decisions, Pacing, PublishedFrame, frame};
+use dovetail_node::balancer::{Decisions, Durability, PartFrame, PublishedFrame, Visible, frame};
 use dovetail_rule::Row;
 use tokio::{
     sync::{mpsc, oneshot, watch},
@@ -179,11 +179,14 @@ pub(crate) struct Engine {
     /// How many timers may be under way.
     storms: Storms,
     in_flight_max: u64,
-    durable: EventId,
-    /// Frames on their way to the disk.
-    queued: usize,
-    /// And through the cluster.
-    pacing: Pacing,
+    /// What is on its way to the disk, and what may be seen of it.
+    durability: Durability,
+    /// What has to be done for it, in this order.
+    visible: Vec<Visible>,
+    /// Frames that are on disk, and that readers of the log do not have yet.
+    written_frames: Vec<Arc<PartFrame>>,
+    /// Outcomes that are published, and on their way to the results.
+    published: Vec<Arc<OutcomeChunk>>,
     acks: VecDeque<Ack>,
     /// What is read of the shards.
     decisions: Decisions,
@@ -267,7 +270,10 @@ impl Engine {
         };
         let mut engine = Engine {
             sequencer: Sequencer::new(frame_limits(limits), ledger.recorded(), time_ms),
-            durable: ledger.recorded(),
+            durability: Durability::new(&ledger, Planted::default()),
+            visible: Vec::new(),
+            written_frames: Vec::new(),
+            published: Vec::new(),
             clock,
             accepted: Vec::new(),
             next: None,
@@ -281,8 +287,6 @@ impl Engine {
             quotas: Quotas::new(limits.pools_prefix_max, limits.pools_client_max, &ledger),
             leaving,
             in_flight_max: limits.in_flight_max as u64,
-            queued: 0,
-            pacing: Pacing::default(),
             acks: VecDeque::new(),
             decisions: Decisions::new(placement.shards(), Planted::default()),
             outcomes_new: OutcomeWriter::new(RESULT_BYTES),
@@ -345,7 +349,7 @@ impl Engine {
             if let Some(look) = look.or_else(|| self.looks.try_recv().ok()) {
                 self.look(look);
             }
-            self.standing.look(self.ledger.decided(), self.durable, Instant::now());
+            self.standing.look(self.ledger.decided(), self.durability.durable(), Instant::now());
             if self.writers_gone {
                 // One that met an error said so; this one panicked.
                 while let Ok(written) = self.written.try_recv() {
@@ -425,7 +429,7 @@ impl Engine {
     fn may_write_late(&mut self) -> bool {
         let stuck = self.storms.is_stuck(self.ledger.decided(), self.sequencer.time_ms());
         // The disk is left to clients when it is busy.
-        let room = self.ledger.late().len() > 0 && !stuck && self.taking() && self.queued < 2;
+        let room = self.ledger.late().len() > 0 && !stuck && self.taking() && self.durability.queued() < 2;
         room && self.storms.late(self.undecided_events()) > 0
     }
 
@@ -443,7 +447,10 @@ impl Engine {
 
     fn may_drop(&self) -> bool {
         let in_flight = self.sequencer.assigned().0 - self.ledger.stable().0;
-        self.ledger.has_dropping() && self.taking() && self.queued < 2 && in_flight < self.in_flight_max.div_ceil(2)
+        self.ledger.has_dropping()
+            && self.taking()
+            && self.durability.queued() < 2
+            && in_flight < self.in_flight_max.div_ceil(2)
     }
 
     /// The next request, if what is due was written, and there is room.
@@ -457,7 +464,7 @@ impl Engine {
     async fn finish(mut self) -> Result<(), RunError> {
         self.take_frame();
         // On a full disk there is no end to wait for.
-        while self.queued > 0 && !self.full[Disk::Log as usize] {
+        while self.durability.queued() > 0 && !self.full[Disk::Log as usize] {
             let Some(written) = self.written.recv().await else { return Err(RunError::Part("the log's thread")) };
             self.on_written(written)?;
         }
@@ -471,7 +478,10 @@ impl Engine {
     /// Whether there is room for more events. What is not on disk as a result is in memory as frames and outcomes.
     fn taking(&self) -> bool {
         let in_flight = self.sequencer.assigned().0 - self.ledger.stable().0;
-        self.queued < FRAMES_QUEUED && self.acks.len() < ACKS && in_flight < self.in_flight_max && !self.is_full()
+        self.durability.queued() < FRAMES_QUEUED
+            && self.acks.len() < ACKS
+            && in_flight < self.in_flight_max
+            && !self.is_full()
     }
 
     fn is_full(&self) -> bool {
@@ -481,7 +491,7 @@ impl Engine {
     /// When something is to be done though nothing comes.
     fn due(&mut self) -> Instant {
         let now_ms = self.clock.now_ms();
-        let frame = self.sequencer.due_ms().filter(|_| self.queued < FRAMES_QUEUED);
+        let frame = self.sequencer.due_ms().filter(|_| self.durability.queued() < FRAMES_QUEUED);
         // One that is due by the clock but not by the open frame's time waits for that frame to be taken, which wakes this loop.
         let ready = |due_ms: &u64| *due_ms > now_ms || *due_ms <= self.sequencer.time_at(now_ms);
         let timer = self.ledger.next_due_ms().filter(ready).filter(|_| self.taking());
@@ -502,7 +512,7 @@ impl Engine {
     fn keep_time(&mut self) -> bool {
         let now_ms = self.clock.now_ms();
         // Whatever comes has the open frame's time. The clock may have leapt since that was opened: what came now would be old.
-        if self.sequencer.due_ms().is_some_and(|due_ms| due_ms <= now_ms) && self.queued < FRAMES_QUEUED {
+        if self.sequencer.due_ms().is_some_and(|due_ms| due_ms <= now_ms) && self.durability.queued() < FRAMES_QUEUED {
             self.take_frame();
         }
         let (mut left, mut share) = (TIMERS, self.storms.share(self.undecided_events(), self.ledger.late().len()));
@@ -527,20 +537,64 @@ impl Engine {
     fn seal(&mut self) {
         let now_ms = self.clock.now_ms();
         let due = self.sequencer.due_ms().is_some_and(|due_ms| due_ms <= now_ms);
-        let paced = self.pacing.allows(self.ledger.decided());
-        if (self.queued == 0 && paced) || (due && self.queued < FRAMES_QUEUED) {
+        let paced = self.durability.paced(&self.ledger);
+        if (self.durability.queued() == 0 && paced) || (due && self.durability.queued() < FRAMES_QUEUED) {
             self.take_frame();
         }
     }
 
     fn take_frame(&mut self) {
-        if let Some(mut frame) = self.sequencer.take() {
-            frame.reach = frame::reach(&frame, &self.ledger, &self.placement, Planted::default());
-            self.ledger.on_frame(frame.after, frame.through, &frame.reach);
-            self.queued += 1;
-            self.pacing.taken(frame.through, self.ledger.decided());
-            crash::point("balancer.frame.write");
-            self.writers_gone |= self.log.send(LogWork::Append(Arc::new(frame))).is_err();
+        if let Some(frame) = self.sequencer.take() {
+            let Engine { durability, ledger, placement, visible, .. } = self;
+            let reach = |frame: &PartFrame, ledger: &Ledger| frame::reach(frame, ledger, placement, Planted::default());
+            durability.on_frame(frame, ledger, reach, visible);
+            self.act();
+        }
+    }
+
+    /// Does what has to be done, in that order.
+    fn act(&mut self) {
+        let mut visible = std::mem::take(&mut self.visible);
+        visible.drain(..).for_each(|visible| self.make_visible(visible));
+        self.visible = visible;
+    }
+
+    fn make_visible(&mut self, visible: Visible) {
+        match visible {
+            Visible::Append(frame) => {
+                crash::point("balancer.frame.write");
+                self.writers_gone |= self.log.send(LogWork::Append(frame)).is_err();
+            }
+            Visible::Broadcast(through) => {
+                crash::point("balancer.frame.publish");
+                let frames = self.written_frames.drain(..).map(|frame| Arc::new(PublishedFrame::new(frame)));
+                self.frames.publish(frames, through);
+            }
+            Visible::Acknowledge(through) => {
+                while let Some(ack) = self.acks.pop_front_if(|ack| ack.at <= through) {
+                    crash::point("balancer.acknowledge");
+                    (ack.say)(Ok(()));
+                }
+            }
+            Visible::Publish(through) => {
+                let outcomes = self.outcomes_new.take();
+                crash::point("balancer.outcomes.publish");
+                self.outcomes.publish(outcomes.iter().map(Arc::clone), through);
+                outcomes.iter().for_each(|outcomes| self.waiters.tell(outcomes));
+                self.published = outcomes;
+            }
+            Visible::Store(through) => {
+                crash::point("balancer.outcomes.write");
+                let outcomes = std::mem::take(&mut self.published);
+                let decided = ResultsWork::Append(Decided { through, outcomes });
+                self.writers_gone |= self.results.send(decided).is_err();
+            }
+            Visible::TellStable(stable) => {
+                self.frames.trim(stable);
+                crash::point("balancer.stable.publish");
+                self.stable.send_replace(stable);
+                self.begin_checkpoint();
+            }
         }
     }
 
@@ -587,7 +641,7 @@ impl Engine {
     fn ack<T: Send + 'static>(&mut self, reply: Reply<T>, answer: T) {
         let at = self.sequencer.assigned();
         // Whoever asked may have gone away; what was asked is done all the same.
-        if at <= self.durable {
+        if at <= self.durability.durable() {
             _ = reply.send(Ok(answer));
         } else {
             self.acks.push_back(Ack { at, say: Box::new(move |stored| _ = reply.send(stored.map(|()| answer))) });
@@ -857,7 +911,7 @@ impl Engine {
             Event::Assigned { reply } => _ = reply.send(self.sequencer.assigned()),
             Event::Standing { reply } => {
                 let still = self.standing.still_for(Instant::now());
-                _ = reply.send((still, self.ledger.decided(), self.durable));
+                _ = reply.send((still, self.ledger.decided(), self.durability.durable()));
             }
             Event::AcceptClock { reply } => self.accepted.push((reply, self.clock.accept())),
             Event::Inspect { reply } => _ = reply.send(self.inspect()),
@@ -870,14 +924,7 @@ impl Engine {
         if let Some(through) = moved {
             self.turns.decided(through, self.clock.lasted_ms());
             self.storms.decided(through, self.clock.lasted_ms());
-            let outcomes = self.outcomes_new.take();
-            // First: whoever waits for an element looks its outcome up at once.
-            crash::point("balancer.outcomes.publish");
-            self.outcomes.publish(outcomes.iter().map(Arc::clone), through);
-            outcomes.iter().for_each(|outcomes| self.waiters.tell(outcomes));
-            crash::point("balancer.outcomes.write");
-            let decided = ResultsWork::Append(Decided { through, outcomes });
-            self.writers_gone |= self.results.send(decided).is_err();
+            self.durability.on_decided(through, &mut self.visible);
         }
         self.move_stable();
         Ok(())
@@ -887,24 +934,21 @@ impl Engine {
         match written {
             Written::Log(frames) => {
                 let (frames, bytes) = frames?;
-                self.queued -= frames.len();
-                self.durable = frames.last().map_or(self.durable, |frame| frame.through);
-                self.turns.durable(self.durable, self.clock.lasted_ms());
-                self.storms.durable(self.durable, self.clock.lasted_ms());
-                crash::point("balancer.frame.publish");
-                self.frames.publish(frames.into_iter().map(|frame| Arc::new(PublishedFrame::new(frame))), self.durable);
+                let last = frames.last().map_or(self.durability.durable(), |frame| frame.through);
+                self.turns.durable(last, self.clock.lasted_ms());
+                self.storms.durable(last, self.clock.lasted_ms());
                 self.checkpoints.bytes += bytes;
                 self.checkpoints.press(self.is_full());
-                while let Some(ack) = self.acks.pop_front_if(|ack| ack.at <= self.durable) {
-                    crash::point("balancer.acknowledge");
-                    (ack.say)(Ok(()));
-                }
+                self.durability.on_written(frames.len(), last, &mut self.visible);
+                self.written_frames = frames;
+                self.act();
             }
             Written::Results(through) => {
                 let through = through?;
-                self.ledger.on_stored(through);
+                self.durability.on_stored(through, &mut self.ledger, &mut self.visible);
                 self.outcomes.trim(through);
-                self.move_stable();
+                self.act();
+                self.forget_pools();
             }
             Written::Checkpoint(made) => self.on_checkpoint(made),
             Written::Sized(Disk::Log, bytes) => self.stored.log_bytes = bytes,
@@ -932,15 +976,10 @@ impl Engine {
         Ok(())
     }
 
-    /// Tells the stable cut, if it has moved.
+    /// Does what decisions have brought about, and tells the stable cut, if it has moved.
     fn move_stable(&mut self) {
-        let stable = self.ledger.stable();
-        if stable > *self.stable.borrow() {
-            self.frames.trim(stable);
-            crash::point("balancer.stable.publish");
-            self.stable.send_replace(stable);
-            self.begin_checkpoint();
-        }
+        self.durability.move_stable(&self.ledger, &mut self.visible);
+        self.act();
         self.forget_pools();
     }
 
@@ -1088,7 +1127,7 @@ impl Engine {
         };
         pb::BalancerState {
             assigned: self.sequencer.assigned().0,
-            durable: self.durable.0,
+            durable: self.durability.durable().0,
             decided: self.ledger.decided().0,
             stable: self.ledger.stable().0,
             // Sorted where the answer is made.

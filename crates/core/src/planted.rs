@@ -124,6 +124,12 @@ pub enum Bug {
     DecisionsFromHighest,
     /// The balancer takes a shard's watermark before the retirements of the same message (R4).
     WatermarkReadFirst,
+    /// The balancer sends a frame to readers before the log has it on disk.
+    BroadcastBeforeDurable,
+    /// The balancer acknowledges an event before the log has it on disk.
+    AcknowledgedBeforeDurable,
+    /// The balancer tells a stable cut before the results have it on disk.
+    StableBeforeStored,
     /// A gatherer does not fetch what a slice's hello asks for (R3).
     FetchIgnored,
     /// Of what several slices of a matcher ask for, a gatherer fetches the shorter (R3).
@@ -148,7 +154,7 @@ pub enum Bug {
 
 impl Bug {
     /// All of them; `--planted N` counts from 1.
-    pub const ALL: [Bug; 68] = [
+    pub const ALL: [Bug; 71] = [
         Bug::ProbeNotComplete,
         Bug::ClaimBeforeOwnProbe,
         Bug::ListFactorOne,
@@ -207,6 +213,9 @@ impl Bug {
         Bug::FeedBelowFloor,
         Bug::DecisionsFromHighest,
         Bug::WatermarkReadFirst,
+        Bug::BroadcastBeforeDurable,
+        Bug::AcknowledgedBeforeDurable,
+        Bug::StableBeforeStored,
         Bug::FetchIgnored,
         Bug::ShorterFetched,
         Bug::ReadsBeforeFetched,

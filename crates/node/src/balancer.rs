@@ -5,12 +5,14 @@
 //! | [`feed`] | where a reader of the log begins, what it is sent of each frame, what is merged and held back for it |
 //! | [`frame`] | what a frame consists of, who has anything to do with it, which slice needs which event |
 //! | [`decisions`] | from where the shards are read, and what becomes of what they decide |
+//! | [`durability`] | in which order what happens becomes visible: to the log first |
 //! | [`pacing`] | when the open frame goes to the log under load |
 //!
 //! A reader of the log is served at its own pace, from memory or from the store, so each has a machine of its own
 //! ([`Feed`]).
 
 pub mod decisions;
+pub mod durability;
 pub mod feed;
 pub mod frame;
 pub mod pacing;
@@ -19,6 +21,7 @@ pub mod pacing;
 mod tests;
 
 pub use decisions::Decisions;
+pub use durability::{Durability, Visible};
 pub use feed::{Feed, FeedAction, FeedFrame, FeedRefused, Gone, LogSpan, check_floor};
 pub use frame::{Owners, Part, PartFrame, PublishedFrame};
 pub use pacing::Pacing;

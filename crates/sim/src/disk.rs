@@ -10,7 +10,7 @@ use dovetail_core::{
     batch::{Batch, Run},
     ledger::{Base, ClientPart, Kept, Outcome},
 };
-use dovetail_node::balancer::{Part, PublishedFrame};
+use dovetail_node::balancer::{Part, PartFrame, PublishedFrame};
 use dovetail_rule::Row;
 
 use crate::rng::Rng;
@@ -27,49 +27,11 @@ pub struct LogRecord {
 }
 
 impl LogRecord {
-    /// Of a frame, and what belongs to its arrivals. Those of one pool are one batch, of which runs are in the frame.
+    /// Of a frame, and what belongs to its arrivals. `parts` are the same events, and say whom they concern.
     #[must_use]
-    pub fn new(frame: LogFrame, clients: Vec<ClientPart>) -> LogRecord {
-        let mut arrived: BTreeMap<PoolId, Vec<(&Row, &ClientPart)>> = BTreeMap::new();
-        let mut each = clients.iter();
-        for event in &frame.events {
-            if let EventKind::Arrival { pool, row } = &event.kind {
-                let client = each.next().expect("an arrival has a client part");
-                arrived.entry(*pool).or_default().push((row, client));
-            }
-        }
-        let batches = arrived.iter().map(|(&pool, elements)| (pool, Arc::new(Batch::of(pool, elements))));
-        let mut batches: BTreeMap<PoolId, (Arc<Batch>, usize)> =
-            batches.map(|(pool, batch)| (pool, (batch, 0))).collect();
-        let mut parts: Vec<Part> = Vec::new();
-        for event in &frame.events {
-            let EventKind::Arrival { pool, .. } = &event.kind else {
-                parts.push(Part::Event(event.clone()));
-                continue;
-            };
-            let (batch, rows) = batches.get_mut(pool).expect("it has an arrival");
-            *rows += 1;
-            match parts.last_mut() {
-                Some(Part::Arrivals(_, run)) if Arc::ptr_eq(&run.batch, batch) => run.rows.end = *rows,
-                _ => {
-                    let run = Run { batch: Arc::clone(batch), rows: *rows - 1..*rows };
-                    parts.push(Part::Arrivals(event.x, run));
-                }
-            }
-        }
-        let LogFrame { after, through, time_ms, stable, .. } = frame;
-        let published = Frame { after, through, time_ms, stable, reach: frame.reach.clone(), events: parts };
-        let published = Arc::new(PublishedFrame::new(Arc::new(published)));
-        LogRecord { frame: Arc::new(frame), published, clients }
-    }
-
-    /// It is found out whom it concerns.
-    pub fn concerns(&mut self, reach: Reach) {
-        if reach != Reach::All {
-            let published = Frame { reach: reach.clone(), ..self.published.frame().clone() };
-            self.published = Arc::new(PublishedFrame::new(Arc::new(published)));
-            self.frame = Arc::new(LogFrame { reach, ..(*self.frame).clone() });
-        }
+    pub fn new(frame: LogFrame, parts: Arc<PartFrame>, clients: Vec<ClientPart>) -> LogRecord {
+        let frame = Arc::new(LogFrame { reach: parts.reach.clone(), ..frame });
+        LogRecord { frame, published: Arc::new(PublishedFrame::new(parts)), clients }
     }
 
     /// The events, each arrival with its client part.
@@ -80,6 +42,39 @@ impl LogRecord {
             (event, arrival.then(|| clients.next().expect("an arrival has a client part")))
         })
     }
+}
+
+/// A frame as the balancer has it: the arrivals of one pool are one batch, of which runs are in the frame.
+#[must_use]
+pub fn parts(frame: &LogFrame, clients: &[ClientPart]) -> PartFrame {
+    let mut arrived: BTreeMap<PoolId, Vec<(&Row, &ClientPart)>> = BTreeMap::new();
+    let mut each = clients.iter();
+    for event in &frame.events {
+        if let EventKind::Arrival { pool, row } = &event.kind {
+            let client = each.next().expect("an arrival has a client part");
+            arrived.entry(*pool).or_default().push((row, client));
+        }
+    }
+    let batches = arrived.iter().map(|(&pool, elements)| (pool, Arc::new(Batch::of(pool, elements))));
+    let mut batches: BTreeMap<PoolId, (Arc<Batch>, usize)> = batches.map(|(pool, batch)| (pool, (batch, 0))).collect();
+    let mut parts: Vec<Part> = Vec::new();
+    for event in &frame.events {
+        let EventKind::Arrival { pool, .. } = &event.kind else {
+            parts.push(Part::Event(event.clone()));
+            continue;
+        };
+        let (batch, rows) = batches.get_mut(pool).expect("it has an arrival");
+        *rows += 1;
+        match parts.last_mut() {
+            Some(Part::Arrivals(_, run)) if Arc::ptr_eq(&run.batch, batch) => run.rows.end = *rows,
+            _ => {
+                let run = Run { batch: Arc::clone(batch), rows: *rows - 1..*rows };
+                parts.push(Part::Arrivals(event.x, run));
+            }
+        }
+    }
+    let &LogFrame { after, through, time_ms, stable, .. } = frame;
+    Frame { after, through, time_ms, stable, reach: Reach::All, events: parts }
 }
 
 /// A record of the results.
@@ -148,6 +143,12 @@ impl<T: Record> File<T> {
             self.syncing = Some(self.records.len());
         }
         begin
+    }
+
+    /// Everything that was written, safe or not.
+    #[must_use]
+    pub fn written(&self) -> &[T] {
+        &self.records
     }
 
     /// Ends a sync; returns the records that are safe now.

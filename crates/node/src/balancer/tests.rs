@@ -13,7 +13,8 @@ use dovetail_core::{
 use dovetail_rule::{AttributeType, Row, Value};
 
 use super::{
-    Decisions, Feed, FeedAction, FeedFrame, FeedRefused, Gone, LogSpan, Owners, Part, PartFrame, PublishedFrame, frame,
+    Decisions, Durability, Feed, FeedAction, FeedFrame, FeedRefused, Gone, LogSpan, Owners, Part, PartFrame,
+    PublishedFrame, Visible, frame,
 };
 use crate::action::{Request, Step};
 
@@ -188,9 +189,8 @@ fn a_part_tells_its_events_one_by_one() {
     assert_eq!(part.event(1), Event { x: EventId(12), kind });
 }
 
-/// A log of a pool in which all match, and two elements that do; two shards decide it.
-fn ledger() -> Ledger {
-    let limits = LedgerLimits {
+fn limits() -> LedgerLimits {
+    LedgerLimits {
         waiting_max: 100,
         waiting_total_max: 100,
         waiting_bytes_max: 10_000,
@@ -204,8 +204,12 @@ fn ledger() -> Ledger {
         search_cost_max: u64::MAX,
         slices: 4,
         key_secret: KeySecret::default(),
-    };
-    let mut ledger = Ledger::new(limits, 2);
+    }
+}
+
+/// A log of a pool in which all match, and two elements that do; two shards decide it.
+fn ledger() -> Ledger {
+    let mut ledger = Ledger::new(limits(), 2);
     let definition = Arc::clone(&pool(0, "true").definition);
     ledger.record(EventId(1), 5, &EventKind::PoolDefined { pool: PoolId(0), definition }, None).expect("it compiles");
     let Part::Arrivals(first, run) = arrivals(0, 2, &[7, 8]) else { unreachable!("they arrive") };
@@ -255,4 +259,67 @@ fn no_decision_is_taken_before_the_hello() {
     let (mut decisions, mut ledger) = (decisions(), ledger());
     _ = decisions.on_dial(ShardId(0), &ledger);
     _ = decisions.on_frame(ShardId(0), &DecisionFrame::default(), &mut ledger, &mut Vec::<Outcome>::new());
+}
+
+fn logged(after: u64, through: u64) -> PartFrame {
+    part_frame(after, through, Reach::All, Vec::new())
+}
+
+/// What has to be done, in words.
+fn words(out: &mut Vec<Visible>) -> Vec<String> {
+    let word = |visible| match visible {
+        Visible::Append(frame) => format!("append ({}, {}]", frame.after, frame.through),
+        Visible::Broadcast(through) => format!("broadcast {through}"),
+        Visible::Acknowledge(through) => format!("acknowledge {through}"),
+        Visible::Publish(through) => format!("publish {through}"),
+        Visible::Store(through) => format!("store {through}"),
+        Visible::TellStable(stable) => format!("stable {stable}"),
+    };
+    out.drain(..).map(word).collect()
+}
+
+#[test]
+fn nothing_is_seen_before_it_is_on_disk_and_readers_see_it_before_clients() {
+    let mut ledger = ledger();
+    let mut durability = Durability::new(&Ledger::new(limits(), 2), Planted::default());
+    let mut out = Vec::new();
+    durability.on_frame(logged(0, 2), &mut ledger, |_, _| Reach::All, &mut out);
+    durability.on_frame(logged(2, 3), &mut ledger, |_, _| Reach::nobody(), &mut out);
+    assert_eq!(words(&mut out), ["append (x0, x2]", "append (x2, x3]"]);
+    assert_eq!((durability.queued(), durability.durable()), (2, EventId(0)));
+    durability.on_written(2, EventId(3), &mut out);
+    assert_eq!(words(&mut out), ["broadcast x3", "acknowledge x3"]);
+    assert_eq!((durability.queued(), durability.durable()), (0, EventId(3)));
+}
+
+#[test]
+fn a_stable_cut_is_told_once_when_the_results_have_it() {
+    let mut ledger = ledger();
+    let mut durability = Durability::new(&ledger, Planted::default());
+    let (mut out, mut outcomes) = (Vec::new(), Vec::new());
+    for shard in [0, 1].map(ShardId) {
+        ledger.on_decided(shard, EventId(3), &mut outcomes).unwrap();
+    }
+    durability.on_decided(EventId(3), &mut out);
+    durability.move_stable(&ledger, &mut out);
+    assert_eq!(words(&mut out), ["publish x3", "store x3"]);
+    durability.on_stored(EventId(3), &mut ledger, &mut out);
+    durability.move_stable(&ledger, &mut out);
+    assert_eq!(words(&mut out), ["stable x3"]);
+}
+
+#[test]
+#[should_panic(expected = "no event is left out of the log")]
+fn a_frame_follows_the_one_before() {
+    let mut ledger = ledger();
+    let mut durability = Durability::new(&ledger, Planted::default());
+    durability.on_frame(logged(5, 6), &mut ledger, |_, _| Reach::All, &mut Vec::new());
+}
+
+#[test]
+#[should_panic(expected = "x3 was not decided")]
+fn nothing_is_stored_before_it_is_decided() {
+    let mut ledger = ledger();
+    let mut durability = Durability::new(&ledger, Planted::default());
+    durability.on_stored(EventId(3), &mut ledger, &mut Vec::new());
 }

@@ -11,7 +11,7 @@ use admission::Clock;
 pub use admission::Submitted;
 
 use dovetail_core::{
-    DecisionFrame, EventId, EventKind, Reach, ShardId,
+    DecisionFrame, EventId, EventKind, LogFrame, Reach, ShardId,
     hold::Holds,
     ledger::{ClientPart, CutElements, Cutting, Ledger, Outcome},
     sequencer::Sequencer,
@@ -19,7 +19,7 @@ use dovetail_core::{
 };
 use dovetail_node::{
     Step,
-    balancer::{Decisions, Pacing, PartFrame, frame},
+    balancer::{Decisions, Durability, PartFrame, Visible, frame},
 };
 use feeds::Follower;
 
@@ -45,6 +45,7 @@ pub struct Balancer {
     disk: Disk,
     /// Watermarks that may not go back even when the balancer crashes.
     stable: EventId,
+    acknowledged: EventId,
     /// Until then the disk is full.
     full_until: Time,
     /// How often the disk has failed, or begun to be full.
@@ -68,7 +69,15 @@ struct Live {
     decisions: Decisions,
     /// By matcher.
     feeds: Vec<Option<Follower>>,
-    pacing: Pacing,
+    durability: Durability,
+    /// What has to be done, in this order.
+    visible: Vec<Visible>,
+    /// A frame that was taken and is not in the log yet.
+    open: Option<LogFrame>,
+    /// Up to where readers of the log were given it.
+    broadcast: EventId,
+    /// Up to where clients see what was decided, and how many outcomes that are not written yet they see.
+    published: (EventId, usize),
     /// Cuts that are read, by matcher.
     cuts: Vec<Option<Cut>>,
     /// What time of the open frame a timer is set for.
@@ -98,7 +107,14 @@ impl Balancer {
     /// A balancer with an empty disk, not started.
     #[must_use]
     pub fn new() -> Balancer {
-        Balancer { disk: Disk::default(), stable: EventId::ZERO, full_until: 0, faults: 0, live: None }
+        Balancer {
+            disk: Disk::default(),
+            stable: EventId::ZERO,
+            acknowledged: EventId::ZERO,
+            full_until: 0,
+            faults: 0,
+            live: None,
+        }
     }
 
     /// Reads the checkpoint, the log and the results, and goes on.
@@ -133,7 +149,11 @@ impl Balancer {
             links,
             decisions: Decisions::new(cx.scenario.placement.shards(), cx.planted()),
             feeds: (0..cx.scenario.matchers).map(|_| None).collect(),
-            pacing: Pacing::default(),
+            durability: Durability::new(&ledger, cx.planted()),
+            visible: Vec::new(),
+            open: None,
+            broadcast: last,
+            published: (ledger.decided(), 0),
             cuts: (0..cx.scenario.matchers).map(|_| None).collect(),
             frame_due_ms: None,
             due_at: None,
@@ -169,7 +189,12 @@ impl Balancer {
                 cx.truth.on_durable(&record.frame, &record.clients)?;
             }
         }
-        cx.stats.events_lost += assigned.0.saturating_sub(self.disk.end().0.0);
+        let end = self.disk.end().0;
+        if end < self.acknowledged {
+            let (what, bound_by) = ("end of the log after a crash".to_owned(), "what was acknowledged".to_owned());
+            return Err(Violation::Watermark { what, found: end, bound_by, bound: self.acknowledged });
+        }
+        cx.stats.events_lost += assigned.0.saturating_sub(end.0);
         Ok(())
     }
 
@@ -370,18 +395,19 @@ impl Balancer {
 
     fn on_decisions(&mut self, cx: &mut Cx, shard: ShardId, decisions: &DecisionFrame) -> Result<(), Violation> {
         let live = self.live.as_mut().expect("a node that is up is live");
-        let before = live.ledger.decided();
-        let first = live.outcomes.len();
-        live.take(shard, decisions)?;
+        let moved = live.take(shard, decisions)?;
         if cx.twice {
             let first = live.outcomes.len();
             live.take(shard, decisions)?;
             checks::check_nothing("balancer", &live.outcomes[first..])?;
         }
-        let through = live.ledger.decided();
-        cx.stats.outcomes_repeated += cx.truth.on_published(before, through, &live.outcomes[first..])?;
+        if let Some(through) = moved {
+            live.durability.on_decided(through, &mut live.visible);
+        }
+        live.durability.move_stable(&live.ledger, &mut live.visible);
+        self.act(cx)?;
+        let through = self.ledger().expect("it is live").decided();
         cx.truth.check_searched("decided watermark", None, through)?;
-        self.tell_stable(cx);
         self.write_results(cx);
         // It may have waited for these decisions.
         if cx.scenario.paced && self.disk.log.idle() && self.live.as_ref().is_some_and(|live| live.may_take(cx)) {
@@ -431,26 +457,25 @@ impl Live {
         self.ledger.keep_for(self.cuts.iter().flatten().map(|cut| cut.cutting.through()));
     }
 
-    fn take(&mut self, shard: ShardId, decisions: &DecisionFrame) -> Result<(), Violation> {
-        self.decisions.on_frame(shard, decisions, &mut self.ledger, &mut self.outcomes)?;
-        Ok(())
-    }
-
-    /// Who is concerned by a frame, which most often tells.
-    fn reach(&self, cx: &mut Cx, frame: &PartFrame) -> Reach {
-        if !cx.rng.chance(cx.scenario.reach_permille) {
-            return Reach::All;
-        }
-        let reach = frame::reach(frame, &self.ledger, &cx.scenario.placement, cx.planted());
-        cx.stats.reach_told += u64::from(reach != Reach::All);
-        reach
+    fn take(&mut self, shard: ShardId, decisions: &DecisionFrame) -> Result<Option<EventId>, Violation> {
+        Ok(self.decisions.on_frame(shard, decisions, &mut self.ledger, &mut self.outcomes)?)
     }
 
     /// Whether the open frame may be taken while the disk is idle.
     fn may_take(&self, cx: &mut Cx) -> bool {
-        let paced = !cx.scenario.paced || self.pacing.allows(self.ledger.decided());
+        let paced = !cx.scenario.paced || self.durability.paced(&self.ledger);
         paced && cx.rng.chance(cx.scenario.disk.eager_permille)
     }
+}
+
+/// Who is concerned by a frame, which most often tells.
+fn reach(cx: &mut Cx, ledger: &Ledger, frame: &PartFrame) -> Reach {
+    if !cx.rng.chance(cx.scenario.reach_permille) {
+        return Reach::All;
+    }
+    let reach = frame::reach(frame, ledger, &cx.scenario.placement, cx.planted());
+    cx.stats.reach_told += u64::from(reach != Reach::All);
+    reach
 }
 
 impl Default for Balancer {

@@ -3,15 +3,16 @@
 use std::{mem, sync::Arc};
 
 use dovetail_core::{
-    Retirement,
+    EventId, Retirement,
     ledger::{Ledger, Outcome},
 };
+use dovetail_node::balancer::{PartFrame, Visible};
 
-use super::Balancer;
+use super::{Balancer, Live, reach};
 use crate::{
     checks,
     cx::Cx,
-    disk::{Checkpoint, LogRecord, ResultRecord},
+    disk::{self, Checkpoint, LogRecord, ResultRecord},
     net::{Message, Node, Timer},
     nodes::Fate,
     violation::Violation,
@@ -67,14 +68,57 @@ impl Balancer {
 
     pub(super) fn take_frame(&mut self, cx: &mut Cx) {
         let live = self.live.as_mut().expect("a node that is up is live");
-        if let Some(frame) = live.sequencer.take() {
-            let mut record = LogRecord::new(frame, mem::take(&mut live.clients));
-            record.concerns(live.reach(cx, record.published.frame()));
-            live.ledger.on_frame(record.frame.after, record.frame.through, &record.frame.reach);
-            live.pacing.taken(record.frame.through, live.ledger.decided());
-            self.disk.log.append(record);
-            self.sync_log(cx);
+        let Some(frame) = live.sequencer.take() else { return };
+        let parts = disk::parts(&frame, &live.clients);
+        let Live { durability, ledger, visible, .. } = live;
+        durability.on_frame(parts, ledger, |parts, ledger| reach(cx, ledger, parts), visible);
+        live.open = Some(frame);
+        let done = self.act(cx);
+        done.expect("nothing is decided by a frame that is taken");
+    }
+
+    /// Does what has to be done, in that order.
+    pub(super) fn act(&mut self, cx: &mut Cx) -> Result<(), Violation> {
+        let live = self.live.as_mut().expect("a node that is up is live");
+        for visible in mem::take(&mut live.visible) {
+            match visible {
+                Visible::Append(parts) => self.append(cx, parts),
+                Visible::Broadcast(through) => self.broadcast(cx, through),
+                Visible::Acknowledge(through) => self.acknowledged = through.max(self.acknowledged),
+                Visible::Publish(through) => self.publish(cx, through)?,
+                Visible::Store(_) => self.write_results(cx),
+                Visible::TellStable(stable) => self.tell_stable(cx, stable),
+            }
         }
+        Ok(())
+    }
+
+    fn append(&mut self, cx: &mut Cx, parts: Arc<PartFrame>) {
+        let live = self.live.as_mut().expect("a node that is up is live");
+        let frame = live.open.take().expect("it was just taken");
+        self.disk.log.append(LogRecord::new(frame, parts, mem::take(&mut live.clients)));
+        self.sync_log(cx);
+    }
+
+    /// Gives frames to those who follow the log.
+    fn broadcast(&mut self, cx: &mut Cx, through: EventId) {
+        let live = self.live.as_mut().expect("a node that is up is live");
+        let records = self.disk.log.written();
+        let first = records.partition_point(|record| record.frame.through <= live.broadcast);
+        for record in records[first..].iter().take_while(|record| record.frame.through <= through) {
+            for matcher in 0..live.feeds.len() {
+                live.follow(cx, matcher, Arc::clone(&record.published));
+            }
+        }
+        live.broadcast = through.max(live.broadcast);
+    }
+
+    /// Clients see what was decided.
+    fn publish(&mut self, cx: &mut Cx, through: EventId) -> Result<(), Violation> {
+        let live = self.live.as_mut().expect("a node that is up is live");
+        let before = mem::replace(&mut live.published, (through, live.outcomes.len()));
+        cx.stats.outcomes_repeated += cx.truth.on_published(before.0, through, &live.outcomes[before.1..])?;
+        Ok(())
     }
 
     pub(super) fn sync_log(&mut self, cx: &mut Cx) {
@@ -94,13 +138,14 @@ impl Balancer {
             Synced::Done => {}
         }
         let live = self.live.as_mut().expect("a node that is up is live");
-        for record in self.disk.log.end_sync() {
+        let written = self.disk.log.end_sync();
+        for record in written {
             checks::check_log_frame(cx, &record.frame)?;
             cx.truth.on_durable(&record.frame, &record.clients)?;
-            for matcher in 0..live.feeds.len() {
-                live.follow(cx, matcher, Arc::clone(&record.published));
-            }
         }
+        let last = written.last().map_or(live.durability.durable(), |record| record.frame.through);
+        live.durability.on_written(written.len(), last, &mut live.visible);
+        self.act(cx)?;
         self.sync_log(cx);
         Ok(Fate::Goes)
     }
@@ -112,7 +157,7 @@ impl Balancer {
         let live = self.live.as_mut().expect("a node that is up is live");
         let through = live.ledger.decided();
         if through > live.written {
-            live.written = through;
+            (live.written, live.published.1) = (through, 0);
             self.disk.results.append(ResultRecord { through, outcomes: mem::take(&mut live.outcomes) });
         }
         if self.disk.results.begin_sync() {
@@ -134,20 +179,17 @@ impl Balancer {
         }
         let live = self.live.as_mut().expect("a node that is up is live");
         self.disk.results.end_sync();
-        live.ledger.on_stored(self.disk.stable());
-        self.tell_stable(cx);
+        live.durability.on_stored(self.disk.stable(), &mut live.ledger, &mut live.visible);
+        self.act(cx)?;
         self.write_results(cx);
         self.begin_checkpoint(cx)?;
         Ok(Fate::Goes)
     }
 
-    /// Tells the stable cut, if it has moved.
-    pub(super) fn tell_stable(&mut self, cx: &mut Cx) {
+    /// Tells the stable cut.
+    fn tell_stable(&mut self, cx: &mut Cx, stable: EventId) {
         let live = self.live.as_mut().expect("a node that is up is live");
-        if live.ledger.stable() == self.stable {
-            return;
-        }
-        self.stable = live.ledger.stable();
+        self.stable = stable;
         for follower in live.feeds.iter().flatten() {
             cx.net.send(follower.stream, Message::Stable(self.stable), &mut cx.stats);
         }
