@@ -434,7 +434,7 @@ pub const SETTINGS: &[Setting] = &[
     count(
         "limits.streams_max",
         "streams-max",
-        "262144",
+        "131072",
         (16, 10_000_000),
         "Most calls and streams of clients of all kinds; more are refused",
     ),
