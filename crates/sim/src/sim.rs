@@ -235,7 +235,7 @@ impl Sim {
                 self.balancer.on_subscribe(cx, stream, matcher, after);
             }
             (Node::Matcher(matcher), _, Request::Candidates { shard, known_min, cursors }) => {
-                let fate = self.matchers[matcher].on_subscribe(cx, stream, shard, &cursors, known_min);
+                let fate = self.matchers[matcher].on_subscribe(cx, stream, shard, &cursors, known_min)?;
                 return self.follow(server, fate);
             }
             (Node::Gatherer(gatherer), _, Request::Decisions { after }) => {

@@ -115,7 +115,7 @@ stats! {
     reach_told,
     /// Candidates asked for again, since they were gone but not needed any more.
     asked_again,
-    /// Candidate frames held back, since they did not concern the reader.
+    /// Times that candidate frames were held back, since they did not concern their readers.
     held,
     /// Events lost in crashes, because they were not on disk.
     events_lost,

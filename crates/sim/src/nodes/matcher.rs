@@ -1,26 +1,35 @@
-//! A matcher: reads the feed and every shard's decisions, runs its slices, serves their candidates.
+//! A matcher: the machine that the server runs, with simulated streams, calls and timers.
+//!
+//! The machine decides; this is what the server's tasks are. What the network and the dice may do to it is here:
+//! batches that go at any time, cuts in parts, backlogs that repeat, and lingers of any length.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use dovetail_core::{
-    CandidateFrame, EventId, ShardId, SliceId,
-    planted::Bug,
-    shard::Fetch,
-    slice::{Behind, FrameError, Slice, SliceCut, SliceEffect},
+    EventId, ShardId,
+    slice::{Secret, Slice, SliceCut},
 };
-use dovetail_node::{action::SliceHello, link::Cursors};
-use dovetail_rule::table::Secret;
+use dovetail_node::{
+    Action, LinkId, Matcher as Machine, Step,
+    link::Cursors,
+    matcher::{CandidatesMessage, CutReader, MatcherAction, MatcherEnd, MatcherSettings, MatcherStart},
+};
 
 use crate::{
     checks,
     cx::Cx,
     link::Link,
-    net::{Call, CallId, LinkId, Message, Node, Reply, Request, SliceFrame, StreamId, Time, Timer},
+    net::{Call, CallId, Message, Node, Reply, Request, StreamId, Time, Timer},
     nodes::Fate,
     violation::Violation,
 };
 
-/// Longest time that what does not concern a reader is held.
+/// Longest time that what came of a step waits for what comes of the next.
+const BATCH_MS: Time = 30;
+/// Longest time that what nobody waits for is held back.
 const HELD_MS: Time = 100;
 
 /// A matcher.
@@ -33,27 +42,15 @@ pub struct Matcher {
 /// What a crash takes.
 #[derive(Debug)]
 struct Live {
-    feed: Link,
-    /// One per shard, once there is a cut.
-    decisions: Vec<Link>,
     /// None before the cut has come.
-    slices: Vec<Slice>,
-    /// Who reads the candidates of all slices.
-    readers: Vec<(ShardId, StreamId)>,
-    /// Who says that a slice knows too little, until the balancer has said so itself.
-    doubted: Vec<Doubted>,
-    /// For readers that no event in them concerns; later.
-    held: BTreeMap<(SliceId, ShardId), Arc<CandidateFrame>>,
-}
-
-/// A subscription for which a slice's frames know less than its reader can fill in, as that says.
-#[derive(Debug)]
-struct Doubted {
-    call: CallId,
-    stream: StreamId,
-    shard: ShardId,
-    cursors: Cursors,
-    known_min: EventId,
+    machine: Option<Machine>,
+    /// The feed, and every shard once there is a cut.
+    links: BTreeMap<LinkId, Link>,
+    /// The call for the cut, before the feed is followed again.
+    cut: Option<CallId>,
+    /// Calls for what the balancer keeps, and the streams that wait for them.
+    floors: Vec<(CallId, dovetail_node::StreamId)>,
+    actions: Vec<MatcherAction>,
 }
 
 impl Matcher {
@@ -67,28 +64,29 @@ impl Matcher {
     pub fn start(&mut self, cx: &mut Cx) {
         let feed = Link::new(&mut cx.net, self.node(), LinkId::Feed, Node::Balancer);
         self.live = Some(Live {
-            feed,
-            decisions: Vec::new(),
-            slices: Vec::new(),
-            readers: Vec::new(),
-            doubted: Vec::new(),
-            held: BTreeMap::new(),
+            machine: None,
+            links: BTreeMap::from([(LinkId::Feed, feed)]),
+            cut: None,
+            floors: Vec::new(),
+            actions: Vec::new(),
         });
     }
 
     /// Loses everything.
     pub fn crash(&mut self, cx: &mut Cx) {
-        if let Some(live) = self.live.take() {
-            live.slices.iter().for_each(|slice| count(cx, slice));
-        }
+        self.count(cx);
+        self.live = None;
     }
 
     /// Its slices, when it has them.
     pub fn slices(&self) -> impl Iterator<Item = &Slice> {
-        self.live.iter().flat_map(|live| &live.slices)
+        self.live.iter().filter_map(|live| live.machine.as_ref()).flat_map(Machine::slices)
     }
 
     /// A shard subscribes to the candidates of all slices, and can take them if they know `known_min`.
+    ///
+    /// # Errors
+    /// Never, by now.
     pub fn on_subscribe(
         &mut self,
         cx: &mut Cx,
@@ -96,50 +94,15 @@ impl Matcher {
         shard: ShardId,
         cursors: &Cursors,
         known_min: EventId,
-    ) -> Fate {
+    ) -> Result<Fate, Violation> {
         let live = self.live.as_mut().expect("a node that is up is live");
-        if live.slices.is_empty() {
+        let Some(machine) = &mut live.machine else {
             cx.net.sever(stream);
-            return Fate::Goes;
-        }
-        if live.knows_less(shard, cursors, known_min) {
-            // A reader is not believed: the balancer is asked.
-            let call = cx.net.call(Node::Matcher(self.index), Call::Cut);
-            live.doubted.push(Doubted { call, stream, shard, cursors: cursors.clone(), known_min });
-            return Fate::Goes;
-        }
-        live.readers.retain(|&(to, before)| {
-            if to == shard {
-                cx.net.sever(before);
-            }
-            to != shard
-        });
-        // It is in the backlog.
-        live.held.retain(|&(_, to), _| to != shard);
-        let (mut hellos, mut backlog, mut behind) = (Vec::new(), Vec::new(), false);
-        for (slice, after) in cursors.iter() {
-            let served = live.slice(slice);
-            let floor = served.floor();
-            let overlap = after >= floor && cx.rng.chance(cx.scenario.net.overlap_permille);
-            let from = if overlap { EventId(cx.rng.range(floor.0, after.0)) } else { after };
-            let known_enough = served.subscribe(shard, from).is_ok_and(|backlog| backlog.known >= known_min);
-            match served.subscribe(shard, if known_enough { from } else { after }) {
-                Ok(found) => {
-                    hellos.push(SliceHello { slice, known: found.known, floor });
-                    backlog.extend(found.frames.into_iter().map(|frame| (slice, frame)));
-                }
-                Err(Behind { floor, .. }) => {
-                    hellos.push(SliceHello { slice, known: floor, floor });
-                    behind = true;
-                }
-            }
-        }
-        cx.net.send(stream, Message::CandidatesHello(hellos.into()), &mut cx.stats);
-        if !behind {
-            live.readers.push((shard, stream));
-            live.send(cx, shard, &backlog);
-        }
-        Fate::Goes
+            return Ok(Fate::Goes);
+        };
+        let cursors = overlapping(cx, machine, shard, cursors, known_min);
+        machine.on_subscribe(served(stream), shard, cursors, known_min, &mut live.actions);
+        self.go_on(cx)
     }
 
     /// A message of the feed or of a shard.
@@ -150,22 +113,29 @@ impl Matcher {
         &mut self,
         cx: &mut Cx,
         stream: StreamId,
-        link: LinkId,
+        from: LinkId,
         message: Message,
     ) -> Result<Fate, Violation> {
         let live = self.live.as_mut().expect("a node that is up is live");
-        match link {
-            LinkId::Feed if live.feed.reads(stream) => return self.on_feed(cx, stream, message),
-            LinkId::Shard(shard) => {
-                let Some(link) = live.decisions.get_mut(shard.0 as usize).filter(|link| link.reads(stream)) else {
-                    return Ok(Fate::Goes);
-                };
-                let Some(message) = link.hold(message) else { return Ok(Fate::Goes) };
-                self.on_shard(cx, shard, &message)?;
-            }
-            LinkId::Feed | LinkId::Matcher(_) => {}
+        let Some(link) = live.links.get_mut(&from).filter(|link| link.reads(stream)) else { return Ok(Fate::Goes) };
+        let Some(message) = link.hold(message) else { return Ok(Fate::Goes) };
+        if live.machine.is_none() && matches!(message, Message::OutOfRange { .. }) {
+            // The log was trimmed while the cut was read: it begins again.
+            cx.stats.matchers_refused_feed += 1;
+            return Ok(Fate::Behind);
         }
-        Ok(Fate::Goes)
+        if let Message::FeedHello(Some(cut)) = &message {
+            self.on_cut(cx, cut)?;
+            // The others have its frames already, and may go on without it.
+            let plan = cx.scenario.keep;
+            if plan.cut_break_permille > 0 && cx.rng.chance(plan.cut_break_permille) {
+                cx.net.sever(stream);
+                let time = cx.rng.range(1, plan.cut_break_ms);
+                cx.net.pause(self.node(), time);
+            }
+            return Ok(Fate::Goes);
+        }
+        self.apply(cx, from, &message)
     }
 
     /// An answer of the balancer.
@@ -173,66 +143,62 @@ impl Matcher {
     /// # Errors
     /// When a slice refuses what it says.
     pub fn on_reply(&mut self, cx: &mut Cx, id: CallId, reply: &Reply) -> Result<Fate, Violation> {
-        if let Reply::Cut { floor, .. } = reply {
-            return Ok(self.on_floor(cx, id, *floor));
-        }
         let live = self.live.as_mut().expect("a node that is up is live");
-        let mut links = live.decisions.iter_mut().zip(0..);
-        let Some((held, shard)) = links.find_map(|(link, shard)| Some((link.fetched(id)?, ShardId(shard)))) else {
-            return Ok(Fate::Goes);
-        };
-        let (fetch, retirements) = match reply {
-            Reply::Retirements(fetch, retirements) => (fetch, &retirements[..]),
-            Reply::OutOfRange(fetch) if cx.planted().is(Bug::RefusedGoesOn) => (fetch, &[][..]),
-            Reply::OutOfRange(_) => {
-                cx.stats.matchers_refused_fetch += 1;
-                return Ok(Fate::Behind);
+        if let Reply::Cut { cut, floor } = reply {
+            if live.cut.take_if(|asked| *asked == id).is_some() {
+                return self.give(cx, false, |machine, out| machine.on_cut("", *cut, out));
             }
+            let Some(at) = live.floors.iter().position(|&(asked, _)| asked == id) else { return Ok(Fate::Goes) };
+            let (_, stream) = live.floors.remove(at);
+            return self.give(cx, false, |machine, out| machine.on_results_floor(stream, *floor, out));
+        }
+        let Some(shard) = live.answered(id) else { return Ok(Fate::Goes) };
+        self.give(cx, false, |machine, out| match reply {
+            Reply::Retirements(fetch, retirements) => machine.on_fetched(shard, *fetch, retirements, out),
+            Reply::OutOfRange(fetch) => machine.on_refused(shard, *fetch, out),
             Reply::Cut { .. } => unreachable!("it was taken before"),
-        };
-        self.each_slice(cx, |slice, out| slice.on_stored(shard, fetch.through, retirements, out))?;
-        held.iter().try_for_each(|message| self.on_shard(cx, shard, message))?;
-        Ok(Fate::Goes)
+        })
     }
 
     /// A stream ended.
     pub fn on_lost(&mut self, cx: &mut Cx, stream: StreamId) {
         let live = self.live.as_mut().expect("a node that is up is live");
-        live.readers.retain(|&(_, reader)| reader != stream);
-        live.doubted.retain(|doubted| doubted.stream != stream);
-        live.feed.lost(&mut cx.net, stream);
-        for link in &mut live.decisions {
-            link.lost(&mut cx.net, stream);
+        if let Some(machine) = &mut live.machine {
+            machine.on_lost(served(stream));
         }
+        live.floors.retain(|&(_, waits)| waits != served(stream));
+        live.links.values_mut().for_each(|link| link.lost(&mut cx.net, stream));
     }
 
     /// A timer went off.
     pub fn on_timer(&mut self, cx: &mut Cx, timer: Timer) {
         let live = self.live.as_mut().expect("a node that is up is live");
-        match timer {
-            Timer::Subscribe(LinkId::Feed) => {
-                let after = live.slices.first().map(Slice::received);
-                live.feed.subscribe(&mut cx.net, Request::Feed { after });
-            }
-            Timer::Subscribe(LinkId::Shard(shard)) => {
-                let after = self.cursor(shard);
-                let live = self.live.as_mut().expect("a node that is up is live");
-                live.decisions[shard.0 as usize].subscribe(&mut cx.net, Request::Decisions { after });
-            }
-            Timer::Publish => {
-                for ((slice, shard), frame) in std::mem::take(&mut live.held) {
-                    live.send(cx, shard, &[(slice, frame)]);
+        match (timer, &mut live.machine) {
+            (Timer::Publish, Some(machine)) => machine.publish(&mut live.actions),
+            (Timer::Linger, Some(machine)) => machine.on_linger(&mut live.actions),
+            (Timer::Subscribe(link), Some(machine)) => {
+                if live.links[&link].is_down() {
+                    machine.on_dial(link, &mut live.actions);
                 }
             }
-            Timer::CallTimeout(id) => {
-                // It asks again.
-                for doubted in live.doubted.extract_if(.., |doubted| doubted.call == id) {
-                    cx.net.sever(doubted.stream);
-                }
-                live.decisions.iter_mut().for_each(|link| link.timed_out(&mut cx.net, id));
+            (Timer::Subscribe(LinkId::Feed), None) => {
+                let feed = live.links.get_mut(&LinkId::Feed).expect("it is there from the start");
+                feed.subscribe(&mut cx.net, Request::Feed { after: None });
             }
-            other => unreachable!("a matcher sets no {other:?}"),
+            (Timer::CallTimeout(id), Some(machine)) => {
+                if live.cut.take_if(|asked| *asked == id).is_some() {
+                    machine.on_dial(LinkId::Feed, &mut live.actions);
+                }
+                // Whoever waits for it asks again.
+                for (_, stream) in live.floors.extract_if(.., |(asked, _)| *asked == id) {
+                    cx.net.sever(net(stream));
+                }
+                live.links.values_mut().for_each(|link| link.timed_out(&mut cx.net, id));
+            }
+            (other, _) => unreachable!("a matcher sets no {other:?}"),
         }
+        let read = live.serve(cx, self.index);
+        assert!(read.is_empty(), "no timer lets a link read");
     }
 
     /// At the end: the slices keep what waits, and nothing else.
@@ -240,197 +206,238 @@ impl Matcher {
     /// # Errors
     /// When they keep more or less.
     pub fn check_end(&self, cx: &Cx) -> Result<(), Violation> {
-        let live = self.live.as_ref().expect("healed");
-        live.slices.iter().try_for_each(|slice| checks::check_slice(cx, slice))
+        self.slices().try_for_each(|slice| checks::check_slice(cx, slice))
     }
 
     /// Adds what its slices counted.
     pub fn count(&self, cx: &mut Cx) {
-        self.slices().for_each(|slice| count(cx, slice));
-    }
-
-    /// The balancer keeps retirements above `floor`: a slice whose frames know less, and less than its reader needs, starts anew
-    /// with all of the matcher (R8). Other readers are refused, and ask again.
-    fn on_floor(&mut self, cx: &mut Cx, id: CallId, floor: EventId) -> Fate {
-        let live = self.live.as_mut().expect("a node that is up is live");
-        let Some(at) = live.doubted.iter().position(|doubted| doubted.call == id) else { return Fate::Goes };
-        let Doubted { stream, shard, cursors, known_min, .. } = live.doubted.remove(at);
-        if live.knows_less(shard, &cursors, known_min.min(floor)) {
-            cx.stats.matchers_refused_known += 1;
-            return Fate::Behind;
+        for slice in self.slices() {
+            cx.stats.stalls += slice.stalls();
+            cx.stats.looked_ahead += slice.looked_ahead();
+            cx.stats.list_longest = cx.stats.list_longest.max(slice.stats().list_longest);
         }
-        cx.net.sever(stream);
-        Fate::Goes
     }
 
     fn node(&self) -> Node {
         Node::Matcher(self.index)
     }
 
-    /// A shard's watermark as every slice here knows it.
-    fn cursor(&self, shard: ShardId) -> EventId {
-        self.slices().map(|slice| slice.decided(shard)).min().expect("decisions are read once there are slices")
-    }
-
-    fn on_feed(&mut self, cx: &mut Cx, stream: StreamId, message: Message) -> Result<Fate, Violation> {
-        match message {
-            Message::FeedHello(None) => {}
-            Message::FeedHello(Some(cut)) => {
-                self.on_cut(cx, &cut)?;
-                // The others have its frames already, and may go on without it.
-                let plan = cx.scenario.keep;
-                if plan.cut_break_permille > 0 && cx.rng.chance(plan.cut_break_permille) {
-                    cx.net.sever(stream);
-                    let time = cx.rng.range(1, plan.cut_break_ms);
-                    cx.net.pause(self.node(), time);
-                }
-            }
-            Message::OutOfRange { .. } => {
-                cx.stats.matchers_refused_feed += 1;
-                return Ok(Fate::Behind);
-            }
-            Message::Log(frame) => self.each_slice(cx, |slice, out| slice.on_frame(Arc::clone(&frame), out))?,
-            Message::Stable(stable) => self.each_slice(cx, |slice, out| {
-                slice.on_stable(stable, out);
-                Ok(())
-            })?,
-            other => unreachable!("a feed carries no {other}"),
-        }
-        Ok(Fate::Goes)
-    }
-
+    /// The cut has come. Its parts are as large as the dice say.
     fn on_cut(&mut self, cx: &mut Cx, cut: &SliceCut) -> Result<(), Violation> {
-        let placement = cx.scenario.placement.clone();
-        let ids: Vec<SliceId> = cx.scenario.slices_of(self.index).collect();
         let node = self.node();
         let live = self.live.as_mut().expect("a node that is up is live");
-        assert!(live.slices.is_empty(), "a cut comes once");
-        let told = cx.scenario.whole.1;
-        let whole = cx.scenario.whole.0 > 0 && told > 0 && cx.rng.chance(told);
-        for id in ids {
-            let mut cut = cut.clone();
-            if !whole {
-                cut.whole.clear();
-            }
-            // Another for every slice and every start: nothing may depend on it.
-            let secret = Secret([u64::from(id.0), cut.through.0]);
-            let slice = Slice::new(placement.clone(), id, cx.scenario.list_max, secret, cut);
-            let mut slice = slice.map_err(|source| Violation::Slice { matcher: self.index, source })?;
-            slice.plant(cx.planted());
+        assert!(live.machine.is_none(), "a cut comes once");
+        let start = read(cx, cut);
+        let settings = MatcherSettings {
+            placement: cx.scenario.placement.clone(),
+            slices: cx.scenario.slices_of(self.index).collect(),
+            list_max: u32::try_from(cx.scenario.list_max).expect("short lists"),
+            // Another for every matcher and every start: nothing may depend on it.
+            secret: Secret([self.index as u64, cut.through.0]),
+        };
+        let mut machine = match Machine::new(settings, start) {
+            Ok(machine) => machine,
+            Err(end) => return self.end(cx, end).map(|_| ()),
+        };
+        machine.plant(cx.planted());
+        machine.tune(|slice| {
             slice.look_ahead_from(cx.scenario.ahead_anchors_min);
             slice.know_whole_up_to(cx.scenario.whole.0);
-            live.slices.push(slice);
+        });
+        for id in machine.links() {
+            let LinkId::Shard(ShardId(shard)) = id else { unreachable!("a matcher reads shards, and the log") };
+            live.links.insert(id, Link::new(&mut cx.net, node, id, Node::Gatherer(shard as usize)));
         }
-        live.decisions = placement
-            .each_shard()
-            .map(|shard| Link::new(&mut cx.net, node, LinkId::Shard(shard), Node::Gatherer(shard.0 as usize)))
-            .collect();
+        live.machine = Some(machine);
         Ok(())
     }
 
-    fn on_shard(&mut self, cx: &mut Cx, shard: ShardId, message: &Message) -> Result<(), Violation> {
-        match message {
-            Message::DecisionsHello { floor } => {
-                let after = self.cursor(shard);
-                if after < *floor {
-                    let live = self.live.as_mut().expect("a node that is up is live");
-                    cx.stats.matcher_fetches += 1;
-                    cx.provoke();
-                    live.decisions[shard.0 as usize].fetch(&mut cx.net, Fetch { after, through: *floor });
-                }
+    fn apply(&mut self, cx: &mut Cx, from: LinkId, message: &Message) -> Result<Fate, Violation> {
+        match (from, message) {
+            (LinkId::Feed, Message::FeedHello(None)) => self.give(cx, false, |machine, out| {
+                machine.on_feed_hello(out);
                 Ok(())
+            }),
+            (LinkId::Feed, Message::OutOfRange { floor }) => {
+                self.give(cx, false, |machine, _| machine.on_log_gone(format!("the log begins after {floor}")))
             }
-            Message::Decisions(decisions) => {
-                self.each_slice(cx, |slice, out| slice.on_decisions(shard, decisions, out))
+            (LinkId::Feed, Message::Log(frame)) => self.give(cx, true, |machine, _| machine.on_frame(frame)),
+            (LinkId::Feed, Message::Stable(stable)) => self.give(cx, true, |machine, _| machine.on_stable(*stable)),
+            (LinkId::Shard(shard), Message::DecisionsHello { floor }) => self.give(cx, false, |machine, out| {
+                machine.on_decisions_hello(shard, *floor, out);
+                Ok(())
+            }),
+            (LinkId::Shard(shard), Message::Decisions(decisions)) => {
+                self.give(cx, true, |machine, _| machine.on_decisions(shard, decisions))
             }
-            other => unreachable!("decisions carry no {other}"),
+            (link, other) => unreachable!("{link:?} carries no {other}"),
         }
     }
 
-    /// Gives every slice the same, and sends what comes of it.
-    fn each_slice(
+    /// Gives the machine something, looks at what its slices make of it, and does what it wants done.
+    fn give(
         &mut self,
         cx: &mut Cx,
-        mut give: impl FnMut(&mut Slice, &mut Vec<SliceEffect>) -> Result<(), FrameError>,
-    ) -> Result<(), Violation> {
+        repeats: bool,
+        mut give: impl FnMut(&mut Machine, &mut Vec<MatcherAction>) -> Result<(), MatcherEnd>,
+    ) -> Result<Fate, Violation> {
         let live = self.live.as_mut().expect("a node that is up is live");
-        let (mut effects, mut found) = (Vec::new(), Vec::new());
-        for slice in &mut live.slices {
-            give(slice, &mut effects).map_err(|source| Violation::Slice { matcher: self.index, source })?;
-            if cx.twice {
-                let first = effects.len();
-                give(slice, &mut effects).map_err(|source| Violation::Slice { matcher: self.index, source })?;
-                checks::check_nothing(slice.id(), &effects[first..])?;
+        let machine = live.machine.as_mut().expect("links are read after the cut");
+        let first = machine.unpublished().len();
+        if let Err(end) = give(machine, &mut live.actions) {
+            return self.end(cx, end);
+        }
+        if cx.twice && repeats {
+            let first = machine.unpublished().len();
+            if let Err(end) = give(machine, &mut live.actions) {
+                return self.end(cx, end);
             }
+            checks::check_nothing(Node::Matcher(self.index), &machine.unpublished()[first..])?;
+        }
+        for slice in machine.slices() {
             cx.truth.on_searched(slice.id(), slice.through())?;
-            for SliceEffect::Frame { to, frame } in effects.drain(..) {
-                checks::check_frame(cx, slice, &frame)?;
-                found.push(((slice.id(), to), frame));
+        }
+        // What was found before was sent, where a reader subscribed.
+        for found in machine.unpublished().get(first..).unwrap_or_default() {
+            let slice = machine.slices().iter().find(|slice| slice.id() == found.slice);
+            checks::check_frame(cx, slice.expect("it is one of the machine's"), &found.frame)?;
+        }
+        if cx.rng.chance(cx.scenario.net.batch_permille) {
+            if first == 0 && !machine.unpublished().is_empty() {
+                let delay = cx.rng.range(1, BATCH_MS);
+                cx.net.timer(Node::Matcher(self.index), delay, Timer::Publish);
+            }
+        } else {
+            machine.publish(&mut live.actions);
+        }
+        self.go_on(cx)
+    }
+
+    /// The session ends: the next one begins at a later cut.
+    fn end(&self, cx: &mut Cx, end: MatcherEnd) -> Result<Fate, Violation> {
+        match end {
+            MatcherEnd::Frame(source) => return Err(Violation::Slice { matcher: self.index, source }),
+            MatcherEnd::LogGone { .. } => cx.stats.matchers_refused_feed += 1,
+            MatcherEnd::Refused { .. } => cx.stats.matchers_refused_fetch += 1,
+            MatcherEnd::KnowsLess { .. } => cx.stats.matchers_refused_known += 1,
+            MatcherEnd::OtherLog { .. } | MatcherEnd::ResultsLost { .. } => {
+                unreachable!("there is one log, and what was stable stays")
             }
         }
-        // Those of all slices for one reader go together, as far as the dice say.
-        let mut sent: BTreeMap<ShardId, Vec<SliceFrame>> = BTreeMap::new();
-        for ((slice, shard), frame) in found {
-            let frames = sent.entry(shard).or_default();
-            if live.hold_or_send(cx, (slice, shard), frame, frames) {
-                cx.net.timer(Node::Matcher(self.index), cx.rng.range(1, HELD_MS), Timer::Publish);
+        Ok(Fate::Behind)
+    }
+
+    /// Does what the machine wants done; links that read on are given what was held back for them.
+    fn go_on(&mut self, cx: &mut Cx) -> Result<Fate, Violation> {
+        let live = self.live.as_mut().expect("a node that is up is live");
+        for (from, message) in live.serve(cx, self.index) {
+            if self.apply(cx, from, &message)? == Fate::Behind {
+                return Ok(Fate::Behind);
             }
         }
-        sent.iter().for_each(|(&shard, frames)| live.send(cx, shard, frames));
-        Ok(())
+        Ok(Fate::Goes)
     }
 }
 
 impl Live {
-    fn slice(&self, slice: SliceId) -> &Slice {
-        self.slices.iter().find(|served| served.id() == slice).expect("a gatherer asks for the slices of a matcher")
+    /// The shard for which something was fetched, when this is the answer.
+    fn answered(&mut self, id: CallId) -> Option<ShardId> {
+        let link = self.links.iter_mut().find_map(|(&of, link)| link.answered(id).then_some(of))?;
+        let LinkId::Shard(shard) = link else { unreachable!("nothing is fetched for the feed") };
+        Some(shard)
     }
 
-    /// Whether a slice keeps frames for a reader that know less than `known_min`.
-    fn knows_less(&self, shard: ShardId, cursors: &Cursors, known_min: EventId) -> bool {
-        let known = |(slice, after)| self.slice(slice).subscribe(shard, after).map(|backlog| backlog.known);
-        cursors.iter().any(|cursor| known(cursor).is_ok_and(|known| known < known_min))
-    }
-
-    /// Sends a frame behind what was held, or holds it if it does not concern the reader. True when it is the first.
-    fn hold_or_send(
-        &mut self,
-        cx: &mut Cx,
-        to: (SliceId, ShardId),
-        mut frame: Arc<CandidateFrame>,
-        sent: &mut Vec<SliceFrame>,
-    ) -> bool {
-        let held = self.held.remove(&to);
-        let first = held.is_none();
-        match held {
-            Some(held) if frame.finds_nothing() => Arc::make_mut(&mut frame).follow(&held),
-            Some(held) => sent.push((to.0, held)),
-            None => {}
+    /// Does what the machine wants done. Returns what was held back for links that read on.
+    fn serve(&mut self, cx: &mut Cx, index: usize) -> Vec<(LinkId, Message)> {
+        let mut read = Vec::new();
+        for action in self.actions.drain(..) {
+            match action {
+                Action::Send { to, message } => send(cx, net(to), message),
+                Action::End { stream } | Action::Refuse { stream, .. } => cx.net.sever(net(stream)),
+                Action::Linger => {
+                    cx.stats.held += 1;
+                    let delay = cx.rng.range(1, HELD_MS);
+                    cx.net.timer(Node::Matcher(index), delay, Timer::Linger);
+                }
+                Action::AskCut => self.cut = Some(cx.net.call(Node::Matcher(index), Call::Cut)),
+                Action::AskResultsFloor { stream } => {
+                    self.floors.push((cx.net.call(Node::Matcher(index), Call::Cut), stream));
+                }
+                Action::Link { link: id, step } => {
+                    let link = self.links.get_mut(&id).expect("a step is of a link");
+                    match step {
+                        Step::Subscribe(request) => link.subscribe(&mut cx.net, request),
+                        Step::Fetch(fetch) => {
+                            cx.stats.matcher_fetches += 1;
+                            link.fetch(&mut cx.net, fetch);
+                            cx.provoke();
+                        }
+                        Step::Read => read.extend(link.read().into_iter().map(|message| (id, message))),
+                        Step::Break(_) => link.give_up(&mut cx.net),
+                    }
+                }
+            }
         }
-        let hold = cx.scenario.reach_permille > 0 && !frame.reach.has(|slice| slice == to.0);
-        if !(hold && cx.rng.chance(cx.scenario.net.batch_permille)) {
-            sent.push((to.0, frame));
-            return false;
-        }
-        cx.stats.held += 1;
-        self.held.insert(to, frame);
-        first
+        read
     }
+}
 
-    /// Sends frames in one message or in several.
-    fn send(&self, cx: &mut Cx, shard: ShardId, mut frames: &[SliceFrame]) {
-        let Some(&(_, stream)) = self.readers.iter().find(|&&(to, _)| to == shard) else { return };
-        while !frames.is_empty() {
-            let together = cx.rng.chance(cx.scenario.net.batch_permille);
-            let (now, later) = frames.split_at(if together { cx.rng.index(frames.len()) + 1 } else { 1 });
-            cx.net.send(stream, Message::Candidates(now.into()), &mut cx.stats);
-            frames = later;
+/// A cut as it is read, in parts.
+fn read(cx: &mut Cx, cut: &SliceCut) -> MatcherStart {
+    let told = cx.scenario.whole.1;
+    let whole = cx.scenario.whole.0 > 0 && told > 0 && cx.rng.chance(told);
+    let SliceCut { through, pools, waiting, left_out, .. } = cut.clone();
+    let whole = if whole { cut.whole.clone() } else { BTreeSet::new() };
+    let mut reader = CutReader::new(String::new(), through);
+    let mut part = SliceCut { pools, whole, left_out, ..SliceCut::default() };
+    let mut rest = &waiting[..];
+    loop {
+        let len = cx.rng.index(rest.len() + 1);
+        let (now, later) = rest.split_at(if cx.rng.chance(cx.scenario.net.split_permille) { len } else { rest.len() });
+        part.waiting.extend_from_slice(now);
+        reader.on_part(std::mem::take(&mut part)).expect("it is a cut");
+        rest = later;
+        if rest.is_empty() {
+            return reader.finish().expect("each comes once");
         }
     }
 }
 
-fn count(cx: &mut Cx, slice: &Slice) {
-    cx.stats.stalls += slice.stalls();
-    cx.stats.looked_ahead += slice.looked_ahead();
-    cx.stats.list_longest = cx.stats.list_longest.max(slice.stats().list_longest);
+/// The cursors, or lower ones of which as much is known: what is sent then has been sent before.
+fn overlapping(cx: &mut Cx, machine: &Machine, shard: ShardId, cursors: &Cursors, known_min: EventId) -> Cursors {
+    let from = cursors.iter().map(|(slice, after)| {
+        let served = machine.slices().iter().find(|served| served.id() == slice);
+        let served = served.expect("a gatherer asks for the slices of a matcher");
+        let floor = served.floor();
+        let overlap = after >= floor && cx.rng.chance(cx.scenario.net.overlap_permille);
+        let from = if overlap { EventId(cx.rng.range(floor.0, after.0)) } else { after };
+        let known_enough = served.subscribe(shard, from).is_ok_and(|backlog| backlog.known >= known_min);
+        (slice, if known_enough { from } else { after })
+    });
+    Cursors::new(from.collect())
+}
+
+/// Sends a message; frames in one or in several.
+fn send(cx: &mut Cx, stream: StreamId, message: CandidatesMessage) {
+    let frames = match message {
+        CandidatesMessage::Hello(slices) => {
+            return cx.net.send(stream, Message::CandidatesHello(slices.into()), &mut cx.stats);
+        }
+        CandidatesMessage::Frames(frames) => frames,
+    };
+    let mut frames = &frames[..];
+    while !frames.is_empty() {
+        let apart = cx.rng.chance(cx.scenario.net.split_permille);
+        let (now, later) = frames.split_at(if apart { cx.rng.index(frames.len()) + 1 } else { frames.len() });
+        cx.net.send(stream, Message::Candidates(Arc::from(now)), &mut cx.stats);
+        frames = later;
+    }
+}
+
+fn served(stream: StreamId) -> dovetail_node::StreamId {
+    dovetail_node::StreamId(u64::from(stream.0))
+}
+
+fn net(stream: dovetail_node::StreamId) -> StreamId {
+    StreamId(u32::try_from(stream.0).expect("it is one of the network's"))
 }
