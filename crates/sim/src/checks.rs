@@ -34,6 +34,15 @@ pub fn check_frame(cx: &Cx, slice: &Slice, frame: &CandidateFrame) -> Result<(),
             return Err(differs(what, format!("{:?}", list.anchors), "ascending anchors of its own".to_owned()));
         }
     }
+    // What ended at or below `known`, and before the search, is left out: its home may have forgotten it.
+    let lists = frame.probes.iter().flat_map(|list| list.anchors.iter().map(|&anchor| (list.x, anchor)));
+    let claims = frame.claims.iter().map(|claim| (claim.x, claim.anchor));
+    for (x, anchor) in lists.chain(claims) {
+        if let Some(ended) = cx.truth.ended(anchor).filter(|&ended| ended <= frame.known && ended < x) {
+            let found = format!("{anchor} was found at {x}, and had ended at {ended}");
+            return Err(differs(format!("a frame of {}", slice.id()), found, format!("known {}", frame.known)));
+        }
+    }
     let events = frame.probes.iter().map(|list| list.x).chain(frame.claims.iter().map(|claim| claim.x));
     let events = events.chain(frame.closes.iter().map(|close| close.x));
     let mut events = events.chain(frame.settled.iter().map(|settled| settled.x));
@@ -57,6 +66,21 @@ pub fn check_watermark(cx: &Cx, shard: &Shard, before: EventId) -> Result<(), Vi
     }
     cx.truth.check_searched("a shard's watermark", Some(shard.id()), found)?;
     cx.truth.on_shard_decided(shard.id(), before, found)
+}
+
+/// Where a slice knows a shard's watermark, nobody waits there any more whom the shard retired up to it.
+///
+/// # Errors
+/// When somebody does.
+pub fn check_retired(cx: &Cx, slice: &Slice) -> Result<(), Violation> {
+    for anchor in slice.anchors() {
+        let Some((x, home)) = cx.truth.retired(anchor) else { continue };
+        if x <= slice.through() && x <= slice.decided(home) {
+            let found = format!("{anchor}, which had ended at {x}, waits where {home} is known to have decided it");
+            return Err(differs(format!("an anchor of {}", slice.id()), found, "nobody".to_owned()));
+        }
+    }
+    Ok(())
 }
 
 /// Nothing comes of a message that was applied before.

@@ -120,6 +120,20 @@ impl Truth {
         self.drops.iter().filter(|(_, dropped)| dropped.is_some()).count() as u64
     }
 
+    /// The event that ended an element, if any.
+    #[must_use]
+    pub fn ended(&self, element: ElementId) -> Option<EventId> {
+        self.elements.get(&element).and_then(|known| known.ended)
+    }
+
+    /// The event that ended an element, if any, and the shard that announces it.
+    #[must_use]
+    pub fn retired(&self, element: ElementId) -> Option<(EventId, ShardId)> {
+        let x = self.ended(element)?;
+        let prober = self.events[index(x)].retirement?.element;
+        Some((x, self.placement.home(self.place(prober))))
+    }
+
     /// Every element of the durable log, and the event that ended it.
     pub fn elements(&self) -> impl Iterator<Item = (ElementId, Option<EventId>)> {
         self.elements.iter().map(|(&element, known)| (element, known.ended))

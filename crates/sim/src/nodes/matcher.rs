@@ -283,9 +283,12 @@ impl Matcher {
     ) -> Result<Fate, Violation> {
         let live = self.live.as_mut().expect("a node that is up is live");
         let machine = live.machine.as_mut().expect("links are read after the cut");
-        let first = machine.unpublished().len();
+        let (first, decided) = (machine.unpublished().len(), told(machine));
         if let Err(end) = give(machine, &mut live.actions) {
             return self.end(cx, end);
+        }
+        if told(machine) > decided {
+            machine.slices().iter().try_for_each(|slice| checks::check_retired(cx, slice))?;
         }
         if cx.twice && repeats {
             let first = machine.unpublished().len();
@@ -380,6 +383,12 @@ impl Live {
         }
         read
     }
+}
+
+/// Ascends whenever a slice is told of a watermark.
+fn told(machine: &Machine) -> u64 {
+    let shards = machine.links().filter_map(|id| if let LinkId::Shard(shard) = id { Some(shard) } else { None });
+    shards.flat_map(|shard| machine.slices().iter().map(move |slice| slice.decided(shard).0)).sum()
 }
 
 /// A cut as it is read, in parts.
