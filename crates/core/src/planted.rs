@@ -150,11 +150,35 @@ pub enum Bug {
     SettledUntold,
     /// Elements are let into a pool of which timers are due and not written.
     LateAdmits,
+    /// A matcher serves frames that know less than their reader can fill in, whatever it asks for (R8).
+    KnownMinIgnored,
+    /// A matcher refuses a reader for ever, for frames that nobody can fill in any more (R8).
+    NeverStartsAnew,
+    /// A matcher's hello says what its slices know by now, instead of what the frames that follow know (R3).
+    HelloOverstates,
+    /// A matcher does not say that what was asked for is gone.
+    GoneUntold,
+    /// Of several slices of a matcher, a new reader gets the backlog of the first.
+    BacklogOfOneSlice,
+    /// A frame that stands for those held back before it concerns only whom the last of them did.
+    MergedReachLost,
+    /// A frame is merged with one that was held back before something was found.
+    MergedPastFound,
+    /// What a reader waits for is sent before what was held back for it.
+    FoundOvertakesHeld,
+    /// A matcher does not fetch what a shard no longer keeps.
+    ShardFloorIgnored,
+    /// A matcher reads a shard's decisions before what has to be fetched for them has come.
+    DecisionsBeforeFetched,
+    /// Of several slices of a matcher, the first gets what was fetched.
+    FetchedForOneSlice,
+    /// Of a cut that comes in parts, a matcher takes the elements of the last.
+    CutPartForgotten,
 }
 
 impl Bug {
     /// All of them; `--planted N` counts from 1.
-    pub const ALL: [Bug; 71] = [
+    pub const ALL: [Bug; 83] = [
         Bug::ProbeNotComplete,
         Bug::ClaimBeforeOwnProbe,
         Bug::ListFactorOne,
@@ -226,6 +250,18 @@ impl Bug {
         Bug::MergedGrantsLost,
         Bug::SettledUntold,
         Bug::LateAdmits,
+        Bug::KnownMinIgnored,
+        Bug::NeverStartsAnew,
+        Bug::HelloOverstates,
+        Bug::GoneUntold,
+        Bug::BacklogOfOneSlice,
+        Bug::MergedReachLost,
+        Bug::MergedPastFound,
+        Bug::FoundOvertakesHeld,
+        Bug::ShardFloorIgnored,
+        Bug::DecisionsBeforeFetched,
+        Bug::FetchedForOneSlice,
+        Bug::CutPartForgotten,
     ];
 }
 

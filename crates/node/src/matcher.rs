@@ -207,9 +207,13 @@ impl Matcher {
     pub fn on_decisions_hello(&mut self, shard: ShardId, floor: EventId, out: &mut Vec<MatcherAction>) {
         let link = &mut self.shards[shard.0 as usize];
         let after = *link.asked();
-        let step = if floor > after { Step::Fetch(Fetch { after, through: floor }) } else { Step::Read };
+        let fetches = floor > after && !self.planted.is(Bug::ShardFloorIgnored);
+        let step = if fetches { Step::Fetch(Fetch { after, through: floor }) } else { Step::Read };
         *link = Handshake::after(&step);
         out.push(Action::Link { link: LinkId::Shard(shard), step });
+        if fetches && self.planted.is(Bug::DecisionsBeforeFetched) {
+            out.push(Action::Link { link: LinkId::Shard(shard), step: Step::Read });
+        }
     }
 
     /// The next frame of the log. The slices search as far as they may.
@@ -238,7 +242,9 @@ impl Matcher {
     /// # Errors
     /// When a frame of the log that waited for it cannot be understood.
     pub fn on_decisions(&mut self, shard: ShardId, frame: &DecisionFrame) -> Result<(), MatcherEnd> {
-        self.shards[shard.0 as usize].on_frame();
+        if !self.planted.is(Bug::DecisionsBeforeFetched) {
+            self.shards[shard.0 as usize].on_frame();
+        }
         self.each(|slice, out| slice.on_decisions(shard, frame, out))
     }
 
@@ -254,7 +260,11 @@ impl Matcher {
         out: &mut Vec<MatcherAction>,
     ) -> Result<(), MatcherEnd> {
         self.shards[shard.0 as usize].on_fetched(fetch);
-        self.each(|slice, out| slice.on_stored(shard, fetch.through, retirements, out))?;
+        let (first, one) = (self.slices[0].id(), self.planted.is(Bug::FetchedForOneSlice));
+        self.each(|slice, out| {
+            let retirements = if one && slice.id() != first { &[] } else { retirements };
+            slice.on_stored(shard, fetch.through, retirements, out)
+        })?;
         out.push(Action::Link { link: LinkId::Shard(shard), step: Step::Read });
         Ok(())
     }
@@ -283,7 +293,7 @@ impl Matcher {
         out: &mut Vec<MatcherAction>,
     ) {
         let backlogs = self.backlogs(shard, &cursors);
-        if knows_less(&backlogs, known_min).is_none() {
+        if knows_less(&backlogs, known_min).is_none() || self.planted.is(Bug::KnownMinIgnored) {
             return self.serve(stream, shard, backlogs, out);
         }
         let earlier = self.doubted.insert(shard, Doubted { stream, cursors, known_min });
@@ -308,7 +318,9 @@ impl Matcher {
         };
         let Doubted { cursors, known_min, .. } = self.doubted.remove(&shard).expect("it was found");
         let backlogs = self.backlogs(shard, &cursors);
-        if let Some(KnowsLess { slice, known }) = knows_less(&backlogs, known_min.min(floor)) {
+        if let Some(KnowsLess { slice, known }) = knows_less(&backlogs, known_min.min(floor))
+            && !self.planted.is(Bug::NeverStartsAnew)
+        {
             return Err(MatcherEnd::KnowsLess { slice, known, results_floor: floor });
         }
         match knows_less(&backlogs, known_min) {
@@ -347,11 +359,20 @@ impl Matcher {
         self.publish(out);
         let (mut hellos, mut frames, mut gone) = (Vec::new(), Vec::new(), false);
         for (slice, backlog) in backlogs {
-            let floor = self.slice(slice).floor();
+            let (served, first) = (self.slice(slice), hellos.is_empty());
+            let floor = served.floor();
             match backlog {
                 Ok(backlog) => {
-                    hellos.push(SliceHello { slice, known: backlog.known, floor });
+                    let overstates = self.planted.is(Bug::HelloOverstates);
+                    let known = if overstates { served.known() } else { backlog.known };
+                    hellos.push(SliceHello { slice, known, floor });
+                    if self.planted.is(Bug::BacklogOfOneSlice) && !first {
+                        continue;
+                    }
                     frames.extend(backlog.frames.into_iter().map(|frame| (slice, frame)));
+                }
+                Err(Behind { floor, .. }) if self.planted.is(Bug::GoneUntold) => {
+                    hellos.push(SliceHello { slice, known: floor, floor: EventId::ZERO });
                 }
                 // The hello alone says it: the reader sees that its cursor is below the floor.
                 Err(Behind { floor, .. }) => {
@@ -360,7 +381,7 @@ impl Matcher {
                 }
             }
         }
-        let queue = if gone { Candidates::silent() } else { Candidates::new() };
+        let queue = if gone { Candidates::silent() } else { Candidates::new(self.planted) };
         self.readers.add(NodeId::Gatherer(shard), stream, queue, out);
         out.push(Action::Send { to: stream, message: CandidatesMessage::Hello(hellos) });
         if !gone {

@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use dovetail_core::{CandidateFrame, SliceId};
+use dovetail_core::{
+    CandidateFrame, SliceId,
+    planted::{Bug, Planted},
+};
 
 use crate::{action::SliceHello, readers::Queue};
 
@@ -26,12 +29,13 @@ pub(super) struct Candidates {
     due: bool,
     /// Nothing more is sent: what the reader needs next is gone, as its hello says.
     silent: bool,
+    planted: Planted,
 }
 
 impl Candidates {
     /// For a reader that gets what comes from now on.
-    pub(super) fn new() -> Candidates {
-        Candidates::default()
+    pub(super) fn new(planted: Planted) -> Candidates {
+        Candidates { planted, ..Candidates::default() }
     }
 
     /// For a reader that gets a hello, and nothing more.
@@ -47,15 +51,27 @@ impl Candidates {
         self.due |= frame.reach.has(|of| of == slice);
         // Behind what was found, one that says nothing else says all that others like it said.
         if frame.finds_nothing()
-            && let Some((_, last)) = self.next.iter_mut().rfind(|(of, _)| *of == slice)
+            && let Some(last) = last_of(&mut self.next, slice, self.planted)
             && last.finds_nothing()
         {
-            Arc::make_mut(&mut frame).follow(last);
+            let alone = self.planted.is(Bug::MergedReachLost).then(|| frame.reach.clone());
+            let merged = Arc::make_mut(&mut frame);
+            merged.follow(last);
+            if let Some(reach) = alone {
+                merged.reach = reach;
+            }
             *last = frame;
             return;
         }
         self.next.push((slice, frame));
     }
+}
+
+/// The last frame of a slice.
+fn last_of(next: &mut [SliceFrame], slice: SliceId, planted: Planted) -> Option<&mut Arc<CandidateFrame>> {
+    let past = planted.is(Bug::MergedPastFound);
+    let last = next.iter_mut().rfind(|(of, frame)| *of == slice && (!past || frame.finds_nothing()));
+    last.map(|(_, frame)| frame)
 }
 
 impl Queue for Candidates {
@@ -71,6 +87,13 @@ impl Queue for Candidates {
 
     fn take(&mut self) -> CandidatesMessage {
         self.due = false;
+        if self.planted.is(Bug::FoundOvertakesHeld) {
+            let waited_for = |(slice, frame): &mut SliceFrame| frame.reach.has(|of| of == *slice);
+            let due: Vec<SliceFrame> = self.next.extract_if(.., waited_for).collect();
+            if !due.is_empty() {
+                return CandidatesMessage::Frames(due);
+            }
+        }
         CandidatesMessage::Frames(std::mem::take(&mut self.next))
     }
 }

@@ -4,7 +4,11 @@
 //! (`dovetail_core::ledger`, C2). Whoever hears otherwise begins again. Invariant: node.C1 nobody searches in a cut of
 //! which a part is missing, or an element comes twice.
 
-use dovetail_core::{ElementId, EventId, slice::SliceCut};
+use dovetail_core::{
+    ElementId, EventId,
+    planted::{Bug, Planted},
+    slice::SliceCut,
+};
 
 use super::MatcherStart;
 use crate::link::GivenUp;
@@ -14,13 +18,20 @@ use crate::link::GivenUp;
 pub struct CutReader {
     log_id: String,
     cut: SliceCut,
+    planted: Planted,
 }
 
 impl CutReader {
     /// The hello has come: of which log, and after which event its frames follow.
     #[must_use]
     pub fn new(log_id: String, through: EventId) -> CutReader {
-        CutReader { log_id, cut: SliceCut { through, ..SliceCut::default() } }
+        CutReader { log_id, cut: SliceCut { through, ..SliceCut::default() }, planted: Planted::default() }
+    }
+
+    /// Plants a bug.
+    #[cfg(feature = "planted")]
+    pub fn plant(&mut self, planted: Planted) {
+        self.planted = planted;
     }
 
     /// A part has come; its own `through` says nothing.
@@ -34,6 +45,9 @@ impl CutReader {
             return Err(GivenUp::AboveCut { element: waiting.element, through });
         }
         self.cut.pools.extend(pools);
+        if self.planted.is(Bug::CutPartForgotten) {
+            self.cut.waiting.clear();
+        }
         self.cut.waiting.extend(waiting);
         self.cut.whole.extend(whole);
         self.cut.left_out.extend(left_out);

@@ -143,6 +143,7 @@ fn below_a_shards_floor_retirements_are_fetched_for_all_slices_before_its_decisi
     rig.matcher.on_fetched(SHARD, fetch, &[retirement], &mut rig.out).expect("nothing waits for it");
     assert_eq!(rig.step(LinkId::Shard(SHARD)), Step::Read);
     assert!(rig.matcher.slices().iter().all(|slice| slice.decided(SHARD) == EventId(14)), "each was told");
+    assert!(rig.matcher.slices().iter().all(|slice| slice.retired_kept() == 1), "who is dead as well");
     assert_eq!(rig.dial(LinkId::Shard(SHARD)), Step::Subscribe(Request::Decisions { after: EventId(14) }));
 }
 

@@ -398,6 +398,7 @@ fn read(cx: &mut Cx, cut: &SliceCut) -> MatcherStart {
     let SliceCut { through, pools, waiting, left_out, .. } = cut.clone();
     let whole = if whole { cut.whole.clone() } else { BTreeSet::new() };
     let mut reader = CutReader::new(String::new(), through);
+    reader.plant(cx.planted());
     let mut part = SliceCut { pools, whole, left_out, ..SliceCut::default() };
     let mut rest = &waiting[..];
     loop {
