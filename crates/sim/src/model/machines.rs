@@ -27,14 +27,14 @@ use dovetail_core::{
     ledger::{ClientPart, Ledger, LedgerLimits, Status},
     planted::{Bug, Planted},
     shard::{Fetch, ShardEffect},
-    slice::{Slice, SliceCut, SliceEffect},
+    slice::{Secret, SliceCut},
 };
 use dovetail_node::{
-    Action, Gatherer, LinkId, MatcherId, Step, StreamId,
-    action::SliceHello,
+    Action, Gatherer, LinkId, Matcher, MatcherId, Step, StreamId,
     gatherer::{GathererAction, GathererSettings, SessionEnd, SessionStart},
+    link::Cursors,
+    matcher::{MatcherAction, MatcherEnd, MatcherSettings, MatcherStart},
 };
-use dovetail_rule::table::Secret;
 
 use super::{
     canon::canonical,
@@ -170,7 +170,7 @@ pub(super) struct Facts {
 
 enum Machine {
     Balancer(Box<Ledger>),
-    Slice(Box<Slice>),
+    Matcher(Box<Matcher>),
     Gatherer(Box<Gatherer>),
 }
 
@@ -328,7 +328,7 @@ impl Machines {
             let mut built = self.build(history);
             let mut outcome = self.give(&mut built, input);
             match &built {
-                Machine::Slice(slice) => outcome.through = Some(slice.through()),
+                Machine::Matcher(matcher) => outcome.through = Some(matcher.slices()[0].through()),
                 Machine::Balancer(ledger) => outcome.unstored = ledger.stable() < ledger.decided(),
                 Machine::Gatherer(_) => {}
             }
@@ -386,12 +386,8 @@ impl Machines {
             Begin::Balancer => Machine::Balancer(Box::new(self.ledger())),
             Begin::Slice(slice, cut) => {
                 let cut = Arc::clone(&self.memory.read().expect("nobody panics with it").cuts[cut as usize]);
-                let slice = Slice::new(placement, slice_id(slice), LIST_MAX, Secret([0, 0]), SliceCut::clone(&cut));
-                let mut slice = slice.map_err(|error| error.to_string())?;
-                slice.plant(planted);
-                // With two elements there is nothing to find out about lists.
-                slice.know_whole_up_to(0);
-                Machine::Slice(Box::new(slice))
+                let matcher = matcher(placement, slice, SliceCut::clone(&cut), planted);
+                Machine::Matcher(Box::new(matcher.map_err(|end| end.to_string())?))
             }
             Begin::Shard(shard, cut) => Machine::Gatherer(Box::new(gatherer(placement, shard, cut, planted))),
         })
@@ -424,7 +420,7 @@ impl Machines {
     fn give(&self, machine: &mut Machine, input: Input) -> Outcome {
         match machine {
             Machine::Balancer(ledger) => self.give_balancer(ledger, input),
-            Machine::Slice(slice) => self.give_slice(slice, input),
+            Machine::Matcher(matcher) => self.give_matcher(matcher, input),
             Machine::Gatherer(gatherer) => self.give_gatherer(gatherer, input),
         }
     }
@@ -500,52 +496,66 @@ impl Machines {
         Ok(())
     }
 
-    fn give_slice(&self, slice: &mut Slice, input: Input) -> Outcome {
-        let mut outcome = Outcome::default();
-        let id = u8::try_from(slice.id().0).expect("few");
-        let mut effects = Vec::new();
-        let given = match input {
-            Input::Subscribe(stream @ Stream::Candidates(_, shard), after) => {
-                let (hello, frames) = match slice.subscribe(shard_id(shard), after) {
-                    Ok(backlog) => ((backlog.known, slice.floor()), backlog.frames),
-                    Err(behind) => ((slice.known(), behind.floor), Vec::new()),
-                };
-                let hello = SliceHello { slice: slice.id(), known: hello.0, floor: hello.1 };
-                let hello = Message::Wire(net::Message::CandidatesHello([hello].into()));
-                let frames = frames.into_iter().map(|frame| Message::candidates(id, frame));
-                let messages = [hello].into_iter().chain(frames);
-                outcome.sends = messages.map(|message| (stream, self.intern(message))).collect();
-                Ok(())
+    /// Gives a matcher an input, and has it send at once whatever comes of it: that some of it may linger is delay, which
+    /// streams have.
+    fn give_matcher(&self, matcher: &mut Matcher, input: Input) -> Outcome {
+        let mut out = Vec::new();
+        let given = self.tell_matcher(matcher, input, &mut out);
+        let mut outcome = Outcome { wrong: given.err().map(|end| end.to_string()), ..Outcome::default() };
+        matcher.publish(&mut out);
+        if out.contains(&Action::Linger) {
+            matcher.on_linger(&mut out);
+        }
+        let streams = Stream::all();
+        for action in out {
+            match action {
+                Action::Send { to, message } => {
+                    let stream = streams[usize::try_from(to.0).expect("few streams")];
+                    let messages = Message::of_matcher(message).into_iter();
+                    outcome.sends.extend(messages.map(|message| (stream, self.intern(message))));
+                }
+                Action::Link { step: Step::Fetch(fetch), .. } => outcome.fetch = Some(fetch),
+                // A stream that is asked for again has the number of the one before.
+                Action::Link { .. } | Action::End { .. } | Action::Linger => {}
+                Action::AskCut | Action::AskResultsFloor { .. } | Action::Refuse { .. } => {
+                    unreachable!("the balancer does not crash, and keeps everything")
+                }
             }
-            Input::Message(stream, message) => match (stream, &*self.message(message)) {
-                (Stream::Log(_), Message::Wire(net::Message::Log(frame))) => {
-                    slice.on_frame(Arc::clone(frame), &mut effects)
-                }
-                (Stream::Stable(_), Message::Wire(net::Message::Stable(stable))) => {
-                    slice.on_stable(*stable, &mut effects);
-                    Ok(())
-                }
-                (Stream::Decisions(shard, _), Message::Wire(net::Message::DecisionsHello { floor })) => {
-                    let after = slice.decided(shard_id(shard));
-                    outcome.fetch = (after < *floor).then_some(Fetch { after, through: *floor });
-                    Ok(())
-                }
-                (Stream::Decisions(shard, _), Message::Wire(net::Message::Decisions(decisions))) => {
-                    slice.on_decisions(shard_id(shard), decisions, &mut effects)
-                }
-                (Stream::Decisions(shard, _), Message::Stored(fetch, retirements)) => {
-                    slice.on_stored(shard_id(shard), fetch.through, retirements, &mut effects)
-                }
-                (stream, other) => unreachable!("{stream} carries no {other}"),
-            },
-            other => unreachable!("a slice is given no {other:?}"),
-        };
-        outcome.wrong = given.err().map(|error| error.to_string());
-        for SliceEffect::Frame { to, frame } in effects {
-            let to = u8::try_from(to.0).expect("few");
-            outcome.sends.push((Stream::Candidates(id, to), self.intern(Message::candidates(id, frame))));
         }
         outcome
+    }
+
+    fn tell_matcher(
+        &self,
+        matcher: &mut Matcher,
+        input: Input,
+        out: &mut Vec<MatcherAction>,
+    ) -> Result<(), MatcherEnd> {
+        let (stream, message) = match input {
+            Input::Subscribe(stream @ Stream::Candidates(slice, shard), after) => {
+                subscribe(matcher, stream, (slice, after), shard, out);
+                return Ok(());
+            }
+            Input::Message(stream, message) => (stream, self.message(message)),
+            other => unreachable!("a matcher is given no {other:?}"),
+        };
+        match (stream, &*message) {
+            (Stream::Log(_), Message::Wire(net::Message::Log(frame))) => matcher.on_frame(frame),
+            (Stream::Stable(_), Message::Wire(net::Message::Stable(stable))) => matcher.on_stable(*stable),
+            (Stream::Decisions(shard, _), Message::Wire(net::Message::DecisionsHello { floor })) => {
+                // The cursor that was asked for is the one of now.
+                matcher.on_dial(LinkId::Shard(shard_id(shard)), out);
+                matcher.on_decisions_hello(shard_id(shard), *floor, out);
+                Ok(())
+            }
+            (Stream::Decisions(shard, _), Message::Wire(net::Message::Decisions(decisions))) => {
+                matcher.on_decisions(shard_id(shard), decisions)
+            }
+            (Stream::Decisions(shard, _), Message::Stored(fetch, retirements)) => {
+                matcher.on_fetched(shard_id(shard), *fetch, retirements, out)
+            }
+            (stream, other) => unreachable!("{stream} carries no {other}"),
+        }
     }
 
     /// Gives a gatherer an input, and has it send at once whatever comes of it: that some of it may linger is delay, which streams have.
@@ -649,6 +659,34 @@ fn gatherer(placement: Placement, shard: u8, cut: EventId, planted: Planted) -> 
     gatherer
 }
 
+/// A matcher of one slice from a cut. All that may read it do, whether or not their streams are whole: what is sent on
+/// others goes nowhere.
+fn matcher(placement: Placement, slice: u8, cut: SliceCut, planted: Planted) -> Result<Matcher, MatcherEnd> {
+    let list_max = u32::try_from(LIST_MAX).expect("short lists");
+    let settings = MatcherSettings { placement, slices: vec![slice_id(slice)], list_max, secret: Secret([0, 0]) };
+    let through = cut.through;
+    let mut matcher = Matcher::new(settings, MatcherStart { log_id: String::new(), cut })?;
+    matcher.plant(planted);
+    // With two elements there is nothing to find out about lists.
+    matcher.tune(|slice| slice.know_whole_up_to(0));
+    for shard in 0..SHARDS as u8 {
+        subscribe(&mut matcher, Stream::Candidates(slice, shard), (slice, through), shard, &mut Vec::new());
+    }
+    Ok(matcher)
+}
+
+/// A shard subscribes to the candidates of a matcher's slice.
+fn subscribe(
+    matcher: &mut Matcher,
+    stream: Stream,
+    (slice, after): (u8, EventId),
+    shard: u8,
+    out: &mut Vec<MatcherAction>,
+) {
+    let cursors = Cursors::new(vec![(slice_id(slice), after)]);
+    matcher.on_subscribe(number(stream), shard_id(shard), cursors, EventId::ZERO, out);
+}
+
 /// A stream as the machines number it.
 fn number(stream: Stream) -> StreamId {
     StreamId(stream.index() as u64)
@@ -658,10 +696,10 @@ impl Machine {
     fn text(&self) -> String {
         match self {
             Machine::Balancer(ledger) => canonical(&format!("{ledger:?}")),
-            Machine::Slice(slice) => {
-                let mut anchors: Vec<u64> = slice.anchors().map(|anchor| anchor.0).collect();
+            Machine::Matcher(matcher) => {
+                let mut anchors: Vec<u64> = matcher.slices()[0].anchors().map(|anchor| anchor.0).collect();
                 anchors.sort_unstable();
-                format!("{} anchors {anchors:?}", canonical(&format!("{slice:?}")))
+                format!("{} anchors {anchors:?}", canonical(&format!("{matcher:?}")))
             }
             Machine::Gatherer(gatherer) => canonical(&format!("{gatherer:?}")),
         }
@@ -682,13 +720,16 @@ impl Machine {
                     ..Facts::default()
                 }
             }
-            Machine::Slice(slice) => Facts {
-                decided: shards.map(|shard| slice.decided(shard)),
-                through: [slice.through(); SLICES],
-                received: slice.received(),
-                kept: slice.frames_kept(),
-                ..Facts::default()
-            },
+            Machine::Matcher(matcher) => {
+                let slice = &matcher.slices()[0];
+                Facts {
+                    decided: shards.map(|shard| slice.decided(shard)),
+                    through: [slice.through(); SLICES],
+                    received: slice.received(),
+                    kept: slice.frames_kept(),
+                    ..Facts::default()
+                }
+            }
             Machine::Gatherer(gatherer) => {
                 let shard = gatherer.shard();
                 Facts {

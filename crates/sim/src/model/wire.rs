@@ -2,8 +2,8 @@
 
 use std::{fmt, sync::Arc};
 
-use dovetail_core::{CandidateFrame, EventId, LogFrame, Retirement, ShardId, SliceId, shard::Fetch};
-use dovetail_node::{MatcherId, NodeId, gatherer::DecisionMessage};
+use dovetail_core::{EventId, LogFrame, Retirement, ShardId, SliceId, shard::Fetch};
+use dovetail_node::{MatcherId, NodeId, gatherer::DecisionMessage, matcher::CandidatesMessage};
 
 use crate::net;
 
@@ -154,8 +154,14 @@ impl Message {
         Message::Wire(net::Message::Stable(stable))
     }
 
-    pub(super) fn candidates(slice: u8, frame: Arc<CandidateFrame>) -> Message {
-        Message::Wire(net::Message::Candidates([(slice_id(slice), frame)].into()))
+    /// What a matcher sends, frame by frame: that some go together is delay.
+    pub(super) fn of_matcher(message: CandidatesMessage) -> Vec<Message> {
+        match message {
+            CandidatesMessage::Hello(slices) => vec![Message::Wire(net::Message::CandidatesHello(slices.into()))],
+            CandidatesMessage::Frames(frames) => {
+                frames.into_iter().map(|frame| Message::Wire(net::Message::Candidates([frame].into()))).collect()
+            }
+        }
     }
 
     pub(super) fn of_gatherer(message: DecisionMessage) -> Message {
