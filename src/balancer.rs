@@ -23,7 +23,6 @@ mod pools;
 mod presence;
 mod quota;
 mod refusals;
-mod shares;
 mod store;
 mod storms;
 mod submit;
@@ -43,7 +42,7 @@ use tokio::sync::{Semaphore, watch as signal};
 use crate::{
     convert::OutcomeChunk,
     pb,
-    rpc::{self, Again, Answers, Edge, Identity, Inbox, Links, Listener, Neighbours, Readers, Reads, RunError},
+    rpc::{self, Again, Answers, Edge, Identity, Inbox, Links, Listener, Neighbours, Readers, Reads, RunError, Shares},
     settings::{Role, Settings},
     shutdown::Shutdown,
 };
@@ -52,7 +51,6 @@ use limit::Limit;
 use messages::{Event, Look, PoolSummary, Request};
 use pools::Pools;
 use presence::Followers;
-use shares::Shares;
 use store::Store;
 use tail::Tail;
 use waits::Waits;
@@ -60,13 +58,13 @@ use waits::Waits;
 /// Client requests that wait for the engine. A full inbox holds the clients back.
 const REQUESTS: usize = 1024;
 /// Bytes of submissions that wait for the engine, as they were encoded. Above it the clients are held back.
-const REQUEST_BYTES: u32 = 256 << 20;
+const REQUEST_BYTES: usize = 256 << 20;
 /// The same of one client's streams.
-const CLIENT_REQUEST_BYTES: u32 = 64 << 20;
+const CLIENT_REQUEST_BYTES: usize = 64 << 20;
 /// Bytes of answers to batches that are made or will be, until their clients read them. Above it batches are refused.
-const BATCH_ANSWER_BYTES: u32 = 256 << 20;
+const BATCH_ANSWER_BYTES: usize = 256 << 20;
 /// The same of one client. Above it the client's streams are read no further.
-const CLIENT_BATCH_ANSWER_BYTES: u32 = 64 << 20;
+const CLIENT_BATCH_ANSWER_BYTES: usize = 64 << 20;
 /// Explanations at a time; more wait. Each tests an element with all others of its pool.
 const EXPLANATIONS: usize = 2;
 /// Calls at a time that look through a pool's waiting elements for those of a filter; more wait.
@@ -209,8 +207,8 @@ pub async fn run(
         pools: parts.pools,
         clock: parts.clock,
         ledger_limits,
-        request_bytes: Shares::new(REQUEST_BYTES, CLIENT_REQUEST_BYTES),
-        batch_answers: Shares::new(BATCH_ANSWER_BYTES, CLIENT_BATCH_ANSWER_BYTES),
+        request_bytes: Shares::by_client(REQUEST_BYTES, CLIENT_REQUEST_BYTES),
+        batch_answers: Shares::by_client(BATCH_ANSWER_BYTES, CLIENT_BATCH_ANSWER_BYTES),
         streams: AtomicU64::new(0),
         watchers: limit(limits.watchers_max, "watchers are open", "watchers_max"),
         submit_streams: limit(limits.submit_streams_max, "submit streams are open", "submit_streams_max"),

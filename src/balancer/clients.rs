@@ -95,9 +95,9 @@ impl Node {
     }
 
     /// Room for one element of so many bytes. It is its call that counts by client.
-    async fn request_room(&self, bytes: usize, client: Option<ClientId>) -> Result<Room, Status> {
-        let taken = self.request_bytes.of(None).take(bytes, Duration::MAX).await;
-        Ok(Room { on_the_way: Some(taken.ok_or(()).map_err(errors::stopping)?), _of_stream: None, bytes, client })
+    async fn request_room(&self, bytes: usize, client: Option<ClientId>) -> Room {
+        let on_the_way = self.request_bytes.wait(None, bytes).await;
+        Room { on_the_way: Some(on_the_way), _of_stream: None, bytes, client }
     }
 
     /// Room for an answer that may be large: taken before it is made.
@@ -302,7 +302,7 @@ impl MatchService for Service {
         let mut checking = Checking::default();
         checking.push(checked).await;
         let elements = checking.finish(self.node.ledger_limits.key_secret).owned_by(access.owner());
-        let room = self.node.request_room(bytes, caller.map(|caller| caller.client)).await?;
+        let room = self.node.request_room(bytes, caller.map(|caller| caller.client)).await;
         let stream = self.node.next_stream();
         let submitted = self.request(|reply| Request::Submit { elements, stream, reply, room }).await?;
         match (submitted.refused.into_first(), submitted.ids.first()) {

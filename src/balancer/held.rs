@@ -17,10 +17,9 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use super::{
     columns::Submitting,
     messages::{DiskFull, ElementName, Explaining, Found, Reply, RowRefused, Submitted, Withdrawing},
-    shares::Taken,
     turns::Wait,
 };
-use crate::rpc::ClientId;
+use crate::rpc::{ClientId, Share};
 
 /// Bytes of submissions, as they were encoded, above which the stream that has most of those that are held is held no longer.
 const HELD_BYTES_MAX: usize = 64 << 20;
@@ -37,7 +36,7 @@ const SWEEP_MIN: usize = 1_024;
 #[derive(Debug)]
 pub(crate) struct Room {
     /// Of its client, and of all: until it is handled, or held.
-    pub(crate) on_the_way: Option<Taken>,
+    pub(crate) on_the_way: Option<Share>,
     /// Of its stream: until it is answered. So a stream that is held is read no further.
     pub(crate) _of_stream: Option<OwnedSemaphorePermit>,
     /// As it was encoded.

@@ -13,19 +13,18 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tonic::{Status, Streaming};
 
 use super::{
-    BATCH_ANSWER_BYTES, Node, REQUEST_BYTES,
+    Node,
     columns::{Checking, Submitting},
     errors::{self, RequestError},
     held::Room,
     messages::{DiskFull, Request, RowRefused, Submitted},
     refusals::answer_bytes,
-    shares::{Share, Taken},
 };
 use crate::{
     auth::{self, Access, Take, Verb},
     convert::{self, ConvertError, SubmittedColumns},
     pb::{self, submit_request::Batch},
-    rpc::{Caller, ClientId, ResponseStream, Spent},
+    rpc::{Caller, ResponseStream, Share, Shares, Spent},
     shutdown::Shutdown,
     wire,
 };
@@ -52,7 +51,7 @@ enum Answer {
 
 /// Room for an answer, until its client has read it.
 struct AnswerRoom {
-    of_all: Taken,
+    of_all: Share,
     of_stream: OwnedSemaphorePermit,
 }
 
@@ -68,20 +67,19 @@ impl AnswerRoom {
 struct StreamRoom {
     requests: Arc<Semaphore>,
     answers: Arc<Semaphore>,
-    client: Option<ClientId>,
-    client_requests: Share,
-    client_answers: Share,
+    caller: Option<Caller>,
+    all_requests: Shares,
+    all_answers: Shares,
 }
 
 impl StreamRoom {
     fn new(node: &Node, caller: Option<&Caller>) -> StreamRoom {
-        let client = caller.map(|caller| &caller.client);
         StreamRoom {
             requests: Arc::new(Semaphore::new(STREAM_BYTES as usize)),
             answers: Arc::new(Semaphore::new(STREAM_ANSWER_BYTES as usize)),
-            client: client.cloned(),
-            client_requests: node.request_bytes.of(client),
-            client_answers: node.batch_answers.of(client),
+            caller: caller.cloned(),
+            all_requests: node.request_bytes.clone(),
+            all_answers: node.batch_answers.clone(),
         }
     }
 
@@ -89,29 +87,30 @@ impl StreamRoom {
     async fn answer(&self, rows: usize) -> Result<AnswerRoom, Status> {
         let bytes = answer_bytes(rows);
         let of_stream = take_of(&self.answers, bytes, STREAM_ANSWER_BYTES).await?;
-        let Some(of_all) = self.client_answers.take(bytes, STUCK).await else { return Err(stuck(BATCH_ANSWERS)) };
+        let of_all = self.all_answers.wait_unless_stuck(self.caller.as_ref(), bytes, STUCK).await;
+        let of_all = of_all.map_err(|spent| stuck(spent, BATCH_ANSWERS))?;
         Ok(AnswerRoom { of_all, of_stream })
     }
 
     async fn request(&self, encoded: usize, bytes: usize) -> Result<Room, Status> {
         let of_stream = take_of(&self.requests, bytes, STREAM_BYTES).await?;
-        let Some(on_the_way) = self.client_requests.take(bytes, STUCK).await else { return Err(stuck(REQUESTS)) };
+        let on_the_way = self.all_requests.wait_unless_stuck(self.caller.as_ref(), bytes, STUCK).await;
+        let on_the_way = on_the_way.map_err(|spent| stuck(spent, REQUESTS))?;
         Ok(Room {
             on_the_way: Some(on_the_way),
             _of_stream: Some(of_stream),
             bytes: encoded.max(bytes),
-            client: self.client.clone(),
+            client: self.caller.as_ref().map(|caller| caller.client.clone()),
         })
     }
 }
 
-/// What there is too much of, as an error has it, and how much there may be.
-type Most = (&'static str, u32);
-const REQUESTS: Most = ("bytes of submissions are on their way", REQUEST_BYTES);
-const BATCH_ANSWERS: Most = ("bytes of answers to batches are kept for clients to read", BATCH_ANSWER_BYTES);
+/// What there is too much of, as an error has it.
+const REQUESTS: &str = "bytes of submissions are on their way";
+const BATCH_ANSWERS: &str = "bytes of answers to batches are kept for clients to read";
 
-fn stuck((what, most): Most) -> Status {
-    RequestError::Limit { spent: Spent::All(most as usize), what, name: "the most of a balancer" }.into()
+fn stuck(spent: Spent, what: &'static str) -> Status {
+    RequestError::Limit { spent, what, name: "the most of a balancer" }.into()
 }
 
 async fn take_of(room: &Arc<Semaphore>, bytes: usize, most: u32) -> Result<OwnedSemaphorePermit, Status> {

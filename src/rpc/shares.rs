@@ -12,6 +12,7 @@ use std::{
     pin::Pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll},
+    time::Duration,
 };
 
 use tokio::sync::oneshot;
@@ -101,7 +102,17 @@ impl Shares {
     pub fn new(all: usize, client_percent: usize) -> Shares {
         let part = (all as u128 * client_percent as u128).div_ceil(100);
         let of_client = usize::try_from(part).unwrap_or(all).clamp(1, all.max(1));
-        let of_connection = of_client.div_ceil(2);
+        Shares::with(all, of_client, of_client.div_ceil(2))
+    }
+
+    /// So much in all, of which one client may take so much, on one connection or many.
+    #[must_use]
+    pub fn by_client(all: usize, of_client: usize) -> Shares {
+        let of_client = of_client.min(all);
+        Shares::with(all, of_client, of_client)
+    }
+
+    fn with(all: usize, of_client: usize, of_connection: usize) -> Shares {
         Shares(Arc::new(Shared { all, of_client, of_connection, taken: Mutex::default() }))
     }
 
@@ -133,13 +144,43 @@ impl Shares {
     }
 
     /// Takes so much once there is so much left, and all who waited before have what they may have. It is never more than there is.
-    pub(super) fn wait(&self, caller: Option<&Caller>, count: usize) -> Waiting {
+    pub(crate) fn wait(&self, caller: Option<&Caller>, count: usize) -> Waiting {
         let (give, given) = oneshot::channel();
         let count = count.min(self.most_for(caller));
         let waits = Waits { caller: caller.cloned(), count, give: Some(give) };
         let ticket = self.0.taken().line.push(caller.map(|caller| caller.connection.number), waits);
         Shared::serve(&self.0);
         Waiting { shared: Arc::clone(&self.0), ticket, given, caller: caller.cloned(), count }
+    }
+}
+
+/// How often those who wait look whether it is all that is spent.
+const LOOKS: u32 = 30;
+
+impl Shares {
+    /// The same as waiting, but not for others that never give back: it ends when for so long there was not enough for anybody. For its
+    /// own share whoever asks may wait for ever.
+    ///
+    /// # Errors
+    /// When it is stuck.
+    pub(crate) async fn wait_unless_stuck(
+        &self,
+        caller: Option<&Caller>,
+        count: usize,
+        stuck: Duration,
+    ) -> Result<Share, Spent> {
+        let mut waiting = self.wait(caller, count);
+        let mut stuck_for = 0;
+        loop {
+            if let Ok(share) = tokio::time::timeout(stuck / LOOKS, &mut waiting).await {
+                return Ok(share);
+            }
+            let spent = waiting.spent();
+            stuck_for = if matches!(spent, Spent::All(_)) { stuck_for + 1 } else { 0 };
+            if stuck_for >= LOOKS {
+                return Err(spent);
+            }
+        }
     }
 }
 
@@ -202,7 +243,7 @@ impl Shared {
 
 /// A place in line, until it is dropped. It ends with what was waited for.
 #[derive(Debug)]
-pub(super) struct Waiting {
+pub(crate) struct Waiting {
     shared: Arc<Shared>,
     ticket: Ticket,
     given: oneshot::Receiver<Share>,
@@ -361,6 +402,34 @@ pub(super) mod tests {
         assert!(shares.0.taken().line.is_empty());
         drop((last, _other));
         assert_eq!(shares.taken(), 0);
+    }
+
+    #[tokio::test]
+    async fn who_waits_for_its_own_share_keeps_nothing_from_others_and_may_wait_for_ever() {
+        let shares = Shares::by_client(100, 40);
+        let (greedy, other) = (caller(1, 1), caller(2, 2));
+        let had = shares.wait_unless_stuck(Some(&greedy), 30, Duration::ZERO).await.unwrap();
+        let mut more = Box::pin(shares.wait_unless_stuck(Some(&greedy), 20, Duration::from_millis(LOOKS.into())));
+        let soon = tokio::time::timeout(Duration::from_millis(4 * u64::from(LOOKS)), &mut more).await;
+        assert!(soon.is_err(), "it waits for its own");
+        assert_eq!(shares.taken(), 30);
+        let _other = shares.wait_unless_stuck(Some(&other), usize::MAX, Duration::ZERO).await.unwrap();
+        assert_eq!(shares.taken(), 70, "what is too much is all of its share");
+        drop(had);
+        let mut more = more.await.unwrap();
+        more.keep(7);
+        assert_eq!(shares.taken(), 47);
+    }
+
+    #[tokio::test]
+    async fn who_waits_for_others_that_never_give_back_is_sent_away() {
+        let shares = Shares::by_client(100, 100);
+        let never = shares.take(None, 100).unwrap();
+        let stuck = shares.wait_unless_stuck(Some(&caller(1, 1)), 1, Duration::ZERO).await;
+        assert_eq!(stuck.unwrap_err(), Spent::All(100));
+        assert_eq!(shares.taken(), 100);
+        drop(never);
+        assert!(shares.wait_unless_stuck(Some(&caller(1, 1)), 1, Duration::ZERO).await.is_ok());
     }
 
     #[test]
