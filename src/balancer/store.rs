@@ -14,13 +14,15 @@ use std::{
 
 use dovetail_core::{
     EventId, Retirement,
-    batch::{KeySecret, Run},
-    ledger::{Ledger, LedgerLimits},
+    batch::KeySecret,
+    ledger::{Ledger, LedgerLimits, Outcome},
+    planted::Planted,
 };
 use dovetail_log::{
     AppendError, EmbeddedLog, GROUP_BYTES_MAX, Log, LogReader, Options, RECORD_BYTES_LIMIT, Record,
     checkpoint::{CheckpointOptions, Checkpoints},
 };
+use dovetail_node::balancer::{Replay, StoredOutcomes};
 use tokio::sync::mpsc;
 
 use super::{
@@ -28,7 +30,7 @@ use super::{
     messages::{Disk, Written},
 };
 use crate::{
-    convert::{self, OutcomeChunk, Part, PartFrame},
+    convert::{self, OutcomeChunk, PartFrame},
     rpc::{self, RunError},
     secret,
     settings::{Limits, Settings, keys::FRAME_BYTES_MAX},
@@ -194,57 +196,55 @@ fn replay(
     results_floor: EventId,
 ) -> Result<(u64, u64), String> {
     let from = ledger.recorded();
-    let outcomes = |record: &Record| convert::result_chunk(record).map_err(|error| error.to_string());
+    let replay = Replay::new(ledger, Planted::default());
+    let restore = |ledger: &mut Ledger, record: &Record| {
+        let outcomes = convert::result_chunk(record).map_err(|error| error.to_string())?;
+        let restored = replay.on_results(EventId(record.through), outcomes.as_ref(), ledger);
+        restored.map_err(|error| error.to_string())
+    };
     // Of results before the checkpoint, the latest.
     let recent = EventId(results.trim_point(REMEMBERED_BYTES)).max(results_floor).min(from);
     let reader = results.reader();
     let mut results = Records::new(&*reader, recent);
     while let Some(record) = results.next_through(from.0)? {
-        outcomes(&record)?.iter().flat_map(OutcomeChunk::iter).for_each(|outcome| ledger.remember(&outcome));
+        restore(ledger, &record)?;
     }
     let mut frames = Records::new(log, from);
     let (mut told, mut bytes) = (0, 0);
     while let Some(record) = frames.next()? {
         bytes += record.bytes.len() as u64;
         let frame = convert::log_parts(&record, true).map_err(|error| error.to_string())?;
-        for part in &frame.events {
-            // The frame that the checkpoint's cut is in begins before it.
-            match part {
-                Part::Event(event) if event.x > from => {
-                    let recorded = ledger.record(event.x, frame.time_ms, &event.kind, None);
-                    recorded.map_err(|error| format!("event {}: {error}", event.x))?;
-                }
-                Part::Event(_) => {}
-                Part::Arrivals(first, Run { batch, rows }) => {
-                    let before = usize::try_from((from.0 + 1).saturating_sub(first.0)).unwrap_or(usize::MAX);
-                    let rows = rows.start.saturating_add(before).min(rows.end)..rows.end;
-                    if !rows.is_empty() {
-                        let first = EventId(first.0 + before as u64);
-                        ledger.record_run(first, frame.time_ms, &Run { batch: Arc::clone(batch), rows });
-                    }
-                }
-            }
-        }
+        replay.on_frame(&frame, ledger).map_err(|error| error.to_string())?;
         time_ms = frame.time_ms;
         while let Some(record) = results.next_through(frame.through.0)? {
-            let mut retirements: Vec<Retirement> = Vec::new();
-            if let Some(outcomes) = outcomes(&record)? {
-                // One that reaches over the checkpoint's cut is in it up to there.
-                let after = outcomes.after(from);
-                (0..after).for_each(|index| ledger.remember(&outcomes.get(index)));
-                retirements.extend((after..outcomes.len()).map(|index| outcomes.retirement(index)));
-            }
-            let restored = ledger.restore(EventId(record.through), &retirements);
-            restored.map_err(|error| error.to_string())?;
+            restore(ledger, &record)?;
         }
         if frame.through.0 / 1_000_000 > told {
             told = frame.through.0 / 1_000_000;
             tracing::info!(through = frame.through.0, last = log.last(), "reading the log back");
         }
     }
-    match results.next()? {
-        Some(record) => Err(format!("the results reach x{}, the log only {}", record.through, ledger.recorded())),
-        None => Ok((time_ms, bytes)),
+    while let Some(record) = results.next()? {
+        restore(ledger, &record)?;
+    }
+    Ok((time_ms, bytes))
+}
+
+impl StoredOutcomes for OutcomeChunk {
+    fn count(&self) -> usize {
+        self.len()
+    }
+
+    fn x(&self, index: usize) -> EventId {
+        OutcomeChunk::x(self, index)
+    }
+
+    fn outcome(&self, index: usize) -> Outcome {
+        self.get(index)
+    }
+
+    fn retirement(&self, index: usize) -> Retirement {
+        OutcomeChunk::retirement(self, index)
     }
 }
 

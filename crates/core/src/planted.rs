@@ -130,6 +130,10 @@ pub enum Bug {
     AcknowledgedBeforeDurable,
     /// The balancer tells a stable cut before the results have it on disk.
     StableBeforeStored,
+    /// Of a run that a checkpoint's cut is in, the first rows are read back instead of the last.
+    ReplayTakesFirstRows,
+    /// A ledger that starts does not remember what was decided below its checkpoint, in a record that reaches over it.
+    ReplayForgetsOverCut,
     /// A gatherer does not fetch what a slice's hello asks for (R3).
     FetchIgnored,
     /// Of what several slices of a matcher ask for, a gatherer fetches the shorter (R3).
@@ -178,7 +182,7 @@ pub enum Bug {
 
 impl Bug {
     /// All of them; `--planted N` counts from 1.
-    pub const ALL: [Bug; 83] = [
+    pub const ALL: [Bug; 85] = [
         Bug::ProbeNotComplete,
         Bug::ClaimBeforeOwnProbe,
         Bug::ListFactorOne,
@@ -240,6 +244,8 @@ impl Bug {
         Bug::BroadcastBeforeDurable,
         Bug::AcknowledgedBeforeDurable,
         Bug::StableBeforeStored,
+        Bug::ReplayTakesFirstRows,
+        Bug::ReplayForgetsOverCut,
         Bug::FetchIgnored,
         Bug::ShorterFetched,
         Bug::ReadsBeforeFetched,

@@ -7,6 +7,7 @@
 //! | [`decisions`] | from where the shards are read, and what becomes of what they decide |
 //! | [`durability`] | in which order what happens becomes visible: to the log first |
 //! | [`pacing`] | when the open frame goes to the log under load |
+//! | [`replay`] | what of log and results a ledger takes when it starts |
 //!
 //! A reader of the log is served at its own pace, from memory or from the store, so each has a machine of its own
 //! ([`Feed`]).
@@ -16,6 +17,7 @@ pub mod durability;
 pub mod feed;
 pub mod frame;
 pub mod pacing;
+pub mod replay;
 
 #[cfg(test)]
 mod tests;
@@ -25,3 +27,4 @@ pub use durability::{Durability, Visible};
 pub use feed::{Feed, FeedAction, FeedFrame, FeedRefused, Gone, LogSpan, check_floor};
 pub use frame::{Owners, Part, PartFrame, PublishedFrame};
 pub use pacing::Pacing;
+pub use replay::{Replay, ReplayError, StoredOutcomes};

@@ -6,7 +6,7 @@ use dovetail_core::{
     DecisionFrame, ElementId, Event, EventId, EventKind, Frame, Placement, Pool, PoolDefinition, PoolId, Reach,
     Retirement, Ring, ShardId, SliceId, WithdrawReason,
     batch::{Batch, KeySecret, Run},
-    ledger::{ClientPart, Ledger, LedgerLimits, Outcome},
+    ledger::{ClientPart, Ledger, LedgerLimits, Outcome, Status},
     planted::Planted,
     reach::Pair,
 };
@@ -14,7 +14,7 @@ use dovetail_rule::{AttributeType, Row, Value};
 
 use super::{
     Decisions, Durability, Feed, FeedAction, FeedFrame, FeedRefused, Gone, LogSpan, Owners, Part, PartFrame,
-    PublishedFrame, Visible, frame,
+    PublishedFrame, Replay, Visible, frame,
 };
 use crate::action::{Request, Step};
 
@@ -322,4 +322,32 @@ fn nothing_is_stored_before_it_is_decided() {
     let mut ledger = ledger();
     let mut durability = Durability::new(&ledger, Planted::default());
     durability.on_stored(EventId(3), &mut ledger, &mut Vec::new());
+}
+
+#[test]
+fn of_a_run_that_a_checkpoint_is_in_the_midst_of_the_rest_is_read_back() {
+    let mut ledger = Ledger::new(limits(), 2);
+    let definition = Arc::clone(&pool(0, "a.region == b.region").definition);
+    ledger.record(EventId(1), 5, &EventKind::PoolDefined { pool: PoolId(0), definition }, None).expect("it compiles");
+    let Part::Arrivals(first, run) = arrivals(0, 2, &[6, 7, 8, 9]) else { unreachable!("they arrive") };
+    ledger.record_run(first, 5, &Run { rows: 1..3, ..run.clone() });
+    let replay = Replay::new(&ledger, Planted::default());
+    let frame = part_frame(1, 5, Reach::All, vec![Part::Arrivals(first, run)]);
+    replay.on_frame(&frame, &mut ledger).unwrap();
+    assert_eq!((ledger.recorded(), ledger.waiting()), (EventId(5), 4));
+    let rows = [4, 5].map(|element| match ledger.status(ElementId(element)) {
+        Status::Waiting(entry) => Row::clone(&entry.row),
+        other => panic!("e{element} waits: {other:?}"),
+    });
+    assert_eq!(rows, [row(8), row(9)]);
+    replay.on_frame(&part_frame(0, 1, Reach::All, vec![withdrawal(1)]), &mut ledger).unwrap();
+    assert_eq!(ledger.recorded(), EventId(5), "what the checkpoint has is not read back");
+}
+
+#[test]
+fn results_that_pass_the_log_are_not_taken() {
+    let mut ledger = ledger();
+    let replay = Replay::new(&ledger, Planted::default());
+    let ahead = replay.on_results(EventId(9), None::<&[Outcome]>, &mut ledger).unwrap_err();
+    assert_eq!(ahead.to_string(), "the results reach x9, the log only x3");
 }

@@ -2,11 +2,8 @@
 
 use std::{mem, sync::Arc};
 
-use dovetail_core::{
-    EventId, Retirement,
-    ledger::{Ledger, Outcome},
-};
-use dovetail_node::balancer::{PartFrame, Visible};
+use dovetail_core::{EventId, ledger::Ledger};
+use dovetail_node::balancer::{PartFrame, Replay, ReplayError, Visible};
 
 use super::{Balancer, Live, reach};
 use crate::{
@@ -15,6 +12,7 @@ use crate::{
     disk::{self, Checkpoint, LogRecord, ResultRecord},
     net::{Message, Node, Timer},
     nodes::Fate,
+    truth::differs,
     violation::Violation,
 };
 
@@ -39,21 +37,18 @@ impl Balancer {
         let mut ledger = ledger.expect("what was defined once compiles again");
         ledger.plant(cx.planted());
         ledger.keep(kept);
-        let outcomes = self.disk.results.safe().iter().flat_map(|record| &record.outcomes);
-        outcomes.take_while(|outcome| outcome.x <= cut).for_each(|outcome| ledger.remember(outcome));
+        let replay = Replay::new(&ledger, cx.planted());
         let interleaved = cx.rng.chance(500);
-        let after = self.disk.results.safe().iter().filter(|record| record.through > cut);
-        let mut results = after.peekable();
+        let mut results = self.disk.results.safe().iter().peekable();
         let restore = |ledger: &mut Ledger, record: &ResultRecord| {
-            let retirements: Vec<Retirement> = record.outcomes.iter().map(Outcome::retirement).collect();
-            ledger.restore(record.through, &retirements)
+            replay.on_results(record.through, Some(&record.outcomes[..]), ledger).map_err(unreadable)
         };
+        while let Some(before) = results.next_if(|results| results.through <= cut) {
+            restore(&mut ledger, before)?;
+        }
         for record in self.disk.log.safe() {
             // The cut may be in the midst of a frame.
-            for (event, client) in record.events().filter(|(event, _)| event.x > cut) {
-                let defined = ledger.record(event.x, record.frame.time_ms, &event.kind, client.cloned());
-                defined.expect("what was recorded once is recorded again");
-            }
+            replay.on_frame(record.published.frame(), &mut ledger).map_err(unreadable)?;
             while let Some(results) = results.next_if(|results| interleaved && results.through <= record.frame.through)
             {
                 restore(&mut ledger, results)?;
@@ -243,5 +238,13 @@ impl Balancer {
             cx.net.timer(Node::Balancer, delay, Timer::DiskRetry);
         }
         Fate::Goes
+    }
+}
+
+/// What is on the disk cannot be read back.
+fn unreadable(error: ReplayError) -> Violation {
+    match error {
+        ReplayError::Decision(error) => error.into(),
+        error => differs("what is read back", error.to_string(), "what was written".to_owned()),
     }
 }
