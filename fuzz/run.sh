@@ -38,8 +38,7 @@ mkdir -p "$corpus"
 options=(-artifact_prefix="$PWD/found/" -timeout=5 -rss_limit_mb=1024)
 if [ "$package" = dovetail-fuzz-nodes ]; then
   # Messages, folders and files as they are when all is well.
-  "${build[@]}" --bin seeds
-  "$TARGET_DIR/$host/$profile/seeds" "$target" "$corpus"
+  DOVETAIL_SEEDS=$corpus "$binary"
   # And what was worth keeping of earlier runs.
   if [ -d "nodes/corpus/$target" ]; then cp "nodes/corpus/$target"/* "$corpus"; fi
   exec "$binary" "${options[@]}" -max_len=8192 "$@" "$corpus"
