@@ -8,7 +8,7 @@ use dovetail_core::{
     ledger::{KEY_BYTES_MAX, PAYLOAD_BYTES_CAP, SubmitError},
     pool::{DELAY_MS_MAX, POOL_NAME_BYTES_MAX, REPROBES_MAX, name_prefix},
 };
-use dovetail_node::balancer::{FeedRefused, Gone};
+use dovetail_node::balancer::{FeedRefused, FetchRefused, Gone};
 use dovetail_rule::{LIST_LEN_MAX, RowError, STRING_BYTES_MAX};
 use thiserror::Error;
 use tonic::Status;
@@ -468,6 +468,18 @@ pub(super) fn feed(refused: FeedRefused) -> Status {
         FeedRefused::Ahead { cursor, durable } => {
             let fault = Fault::new(Reason::PeerDiffers, refused.to_string()).with("value", cursor.0);
             fault.with("bound", durable.0).into()
+        }
+    }
+}
+
+/// A fetch of stored retirements that is refused. OUT_OF_RANGE is for what is gone: whoever hears it starts from the
+/// cut.
+pub(super) fn fetch(refused: FetchRefused) -> Status {
+    match refused {
+        FetchRefused::Gone(Gone { cursor, floor }) => tail(TailError::Trimmed { cursor, floor }),
+        FetchRefused::NotStable { through, stable } => {
+            let fault = Fault::new(Reason::PeerDiffers, refused.to_string()).with("value", through.0);
+            fault.with("bound", stable.0).into()
         }
     }
 }

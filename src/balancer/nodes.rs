@@ -6,9 +6,10 @@ use dovetail_core::{
     ElementId, EventId, PoolDefinition, PoolId, SliceId,
     ledger::{CUT_KEPT_BYTES_MAX, CUT_KEPT_MAX},
     planted::Planted,
+    shard::Fetch,
     slice::{SliceCut, WaitingElement},
 };
-use dovetail_node::balancer::{Feed, LogSpan};
+use dovetail_node::balancer::{Feed, LogSpan, ResultsSpan, check_fetch};
 use futures::{Stream, StreamExt, TryStreamExt, stream};
 use prost::Message as _;
 use tonic::{Request, Response, Status, service::Routes};
@@ -107,12 +108,8 @@ impl FeedService for Service {
         let (caller, request) = (Caller::of(request.extensions()), request.into_inner());
         let peer = request.peer.as_ref();
         let (after, through, stable) = (EventId(request.after), EventId(request.through), *self.node.stable.borrow());
-        // OUT_OF_RANGE is for what is gone: whoever hears it starts from the cut.
-        if through > stable {
-            let text = format!("retirements up to {through} were asked for, stable is {stable}");
-            let fault = Fault::new(Reason::PeerDiffers, text).with("value", through.0);
-            return Err(fault.with("bound", stable.0).into());
-        }
+        let results = ResultsSpan { floor: self.node.outcomes.floor(), stable };
+        check_fetch(Fetch { after, through }, results).map_err(errors::fetch)?;
         let node = Arc::clone(&self.node);
         let reading = node.fetches.take(peer.expect("it was checked"), caller.as_ref()).await?;
         let parts = stream::try_unfold(after, move |cursor| {

@@ -3,6 +3,7 @@
 //! | part | what it decides |
 //! |---|---|
 //! | [`feed`] | where a reader of the log begins, what it is sent of each frame, what is merged and held back for it |
+//! | [`fetch`] | whether the store has all that a node has to fetch |
 //! | [`frame`] | what a frame consists of, who has anything to do with it, which slice needs which event |
 //! | [`decisions`] | from where the shards are read, and what becomes of what they decide |
 //! | [`durability`] | in which order what happens becomes visible: to the log first |
@@ -15,6 +16,7 @@
 pub mod decisions;
 pub mod durability;
 pub mod feed;
+pub mod fetch;
 pub mod frame;
 pub mod pacing;
 pub mod replay;
@@ -25,6 +27,7 @@ mod tests;
 pub use decisions::Decisions;
 pub use durability::{Durability, Visible};
 pub use feed::{Feed, FeedAction, FeedFrame, FeedRefused, Gone, LogSpan, check_floor};
+pub use fetch::{FetchRefused, ResultsSpan, check_fetch};
 pub use frame::{Owners, Part, PartFrame, PublishedFrame};
 pub use pacing::Pacing;
 pub use replay::{Replay, ReplayError, StoredOutcomes};

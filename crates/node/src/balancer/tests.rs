@@ -9,12 +9,13 @@ use dovetail_core::{
     ledger::{ClientPart, Ledger, LedgerLimits, Outcome, Status},
     planted::Planted,
     reach::Pair,
+    shard::Fetch,
 };
 use dovetail_rule::{AttributeType, Row, Value};
 
 use super::{
     Decisions, Durability, Feed, FeedAction, FeedFrame, FeedRefused, Gone, LogSpan, Owners, Part, PartFrame,
-    PublishedFrame, Replay, Visible, frame,
+    PublishedFrame, Replay, ResultsSpan, Visible, check_fetch, frame,
 };
 use crate::action::{Request, Step};
 
@@ -350,4 +351,16 @@ fn results_that_pass_the_log_are_not_taken() {
     let replay = Replay::new(&ledger, Planted::default());
     let ahead = replay.on_results(EventId(9), None::<&[Outcome]>, &mut ledger).unwrap_err();
     assert_eq!(ahead.to_string(), "the results reach x9, the log only x3");
+}
+
+#[test]
+fn a_fetch_is_answered_with_all_of_it_or_refused() {
+    let results = ResultsSpan { floor: EventId(5), stable: EventId(20) };
+    let check = |after, through| {
+        let fetch = Fetch { after: EventId(after), through: EventId(through) };
+        check_fetch(fetch, results).map_err(|refused| refused.to_string())
+    };
+    assert_eq!([check(5, 20), check(3, 3)], [Ok(()), Ok(())]);
+    assert_eq!(check(4, 20), Err("cursor x4 is older than what is kept; the oldest that works is x5".to_owned()));
+    assert_eq!(check(5, 21), Err("retirements up to x21 were asked for, stable is x20".to_owned()));
 }

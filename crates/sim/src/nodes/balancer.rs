@@ -19,7 +19,7 @@ use dovetail_core::{
 };
 use dovetail_node::{
     Step,
-    balancer::{Decisions, Durability, PartFrame, Visible, frame},
+    balancer::{Decisions, Durability, FetchRefused, PartFrame, ResultsSpan, Visible, check_fetch, frame},
 };
 use feeds::Follower;
 
@@ -282,14 +282,13 @@ impl Balancer {
         let live = self.live.as_ref().expect("a node that is up is live");
         let reply = match call {
             Call::Cut => Reply::Cut { cut: live.ledger.stable(), floor: self.disk.results.floor() },
-            Call::Retirements(fetch) if fetch.after < self.disk.results.floor() => Reply::OutOfRange(fetch),
             Call::Retirements(fetch) => {
-                assert!(
-                    fetch.through <= self.disk.stable(),
-                    "{fetch:?} is above what is stored, {}",
-                    self.disk.stable()
-                );
-                Reply::Retirements(fetch, self.disk.retirements(fetch.after, fetch.through).into())
+                let results = ResultsSpan { floor: self.disk.results.floor(), stable: self.disk.stable() };
+                match check_fetch(fetch, results) {
+                    Ok(()) => Reply::Retirements(fetch, self.disk.retirements(fetch.after, fetch.through).into()),
+                    Err(FetchRefused::Gone(_)) => Reply::OutOfRange(fetch),
+                    Err(error @ FetchRefused::NotStable { .. }) => panic!("{fetch:?} is of what is stored: {error}"),
+                }
             }
         };
         cx.net.reply(from, incarnation, id, reply);

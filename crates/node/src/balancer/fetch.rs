@@ -1,0 +1,49 @@
+//! The stored retirements that shards and slices fetch before they read on (R3), and take for granted where frames know
+//! too little (R8).
+//!
+//! Invariant: node.R1 whoever fetches gets all of what was asked for, or is refused: a part would be taken for all.
+
+use dovetail_core::{EventId, planted::Planted, shard::Fetch};
+use thiserror::Error;
+
+use super::feed::{Gone, check_floor};
+
+/// What the results have for those who fetch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ResultsSpan {
+    /// Everything at or below was dropped.
+    pub floor: EventId,
+    /// Everything up to here is decided and on disk.
+    pub stable: EventId,
+}
+
+/// Why a fetch is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum FetchRefused {
+    /// Some of it was dropped: the reader begins at a cut.
+    #[error(transparent)]
+    Gone(#[from] Gone),
+    /// Nobody needs what is not stable, for nobody may have forgotten it.
+    #[error("retirements up to {through} were asked for, stable is {stable}")]
+    NotStable {
+        /// Up to where was asked.
+        through: EventId,
+        /// The stable cut.
+        stable: EventId,
+    },
+}
+
+/// Whether the results have all that is asked for.
+///
+/// # Errors
+/// When they have not.
+pub fn check_fetch(fetch: Fetch, results: ResultsSpan) -> Result<(), FetchRefused> {
+    let (Fetch { after, through }, ResultsSpan { floor, stable }) = (fetch, results);
+    if through > stable {
+        return Err(FetchRefused::NotStable { through, stable });
+    }
+    if after < through {
+        check_floor(after, floor, Planted::default())?;
+    }
+    Ok(())
+}
