@@ -371,7 +371,7 @@ pub const SETTINGS: &[Setting] = &[
     count(
         "limits.waits_max",
         "waits-max",
-        "60000",
+        "100000",
         (1, 10_000_000),
         "Most calls of GetElement that wait, beside calls_max; more are refused",
     ),
@@ -434,7 +434,7 @@ pub const SETTINGS: &[Setting] = &[
     count(
         "limits.streams_max",
         "streams-max",
-        "100000",
+        "262144",
         (16, 10_000_000),
         "Most calls and streams of clients of all kinds; more are refused",
     ),
