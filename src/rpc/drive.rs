@@ -117,10 +117,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Paced<S> {
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let flushed = Pin::new(&mut self.socket).poll_flush(cx);
-        if flushed.is_pending() {
-            self.full = true;
-        }
-        flushed
+        self.wrote(cx, flushed)
     }
 
     /// Also reads what the client still sends: of a connection that is reset it would not get the last answers.
@@ -244,7 +241,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Driven<S> {
     ) -> Driven<S> {
         let (calls, io) = (Calls::new(), TokioIo::new(Paced::new(socket)));
         let connection = Box::pin(bounded(calls.begun.clone(), streams_max).serve_connection(io, answering));
-        let stop = Some(Box::pin(stop.clone().given_owned()));
+        // One of its own: the same for all would be a lock for all, in each turn.
+        let stop = Some(Box::pin(stop.child().given_owned()));
         let age = age_max.map(|age| Box::pin(tokio::time::sleep(age)));
         Driven { connection, calls, stop, age }
     }
@@ -285,7 +283,7 @@ mod tests {
     };
 
     use tokio::{
-        io::{AsyncReadExt as _, AsyncWriteExt as _},
+        io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream},
         sync::oneshot,
     };
 
@@ -391,6 +389,50 @@ mod tests {
         assert_eq!(woken.0.load(Ordering::Relaxed), 1, "to read what came meanwhile");
         let mut read = [0; 4];
         socket.read_exact(&mut read).await.unwrap();
+        assert_eq!(&read, b"more");
+    }
+
+    /// A socket that takes what is written before it can send it, as TLS does.
+    struct Buffering {
+        socket: DuplexStream,
+        sent: bool,
+    }
+
+    impl AsyncRead for Buffering {
+        fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+            Pin::new(&mut self.socket).poll_read(cx, buffer)
+        }
+    }
+
+    impl AsyncWrite for Buffering {
+        fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, buffer: &[u8]) -> Poll<io::Result<usize>> {
+            Poll::Ready(Ok(buffer.len()))
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            if self.sent { Poll::Ready(Ok(())) } else { Poll::Pending }
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    #[tokio::test]
+    async fn what_was_buffered_keeps_the_socket_from_being_read_until_it_is_sent_and_no_longer() {
+        let (socket, mut client) = tokio::io::duplex(16);
+        let mut socket = Paced::new(Buffering { socket, sent: false });
+        client.write_all(b"more").await.unwrap();
+        socket.write_all(&[7; 16]).await.unwrap();
+        assert!(socket.flush().now_or_never().is_none());
+        assert!(socket.read(&mut [0; 4]).now_or_never().is_none());
+        socket.socket.sent = true;
+        let woken = Arc::new(Woken::default());
+        let waker = Waker::from(Arc::clone(&woken));
+        assert!(Pin::new(&mut socket).poll_flush(&mut Context::from_waker(&waker)).is_ready());
+        assert_eq!(woken.0.load(Ordering::Relaxed), 1, "to read what came meanwhile");
+        let mut read = [0; 4];
+        assert_eq!(socket.read(&mut read).now_or_never().unwrap().unwrap(), 4);
         assert_eq!(&read, b"more");
     }
 
