@@ -3,7 +3,7 @@
 
 use std::{convert::Infallible, sync::Arc};
 
-use dovetail_core::{EventId, ShardId, SliceId, shard::Fetch};
+use dovetail_core::{EventId, ShardId, SliceId};
 use dovetail_node::{LinkId, MatcherId, Request, Step, action::SliceHello, link::Cursors};
 
 use super::{
@@ -98,20 +98,9 @@ impl Reader {
 
     /// Tells of a hello, and fetches what has to be there before more is read (R3).
     async fn greet(&self, hello: LinkInput) -> Result<(), LinkError> {
-        let mut step = self.tell(hello).await?;
-        loop {
-            step = match step {
-                Step::Read => return Ok(()),
-                Step::Break(why) => return Err(why.into()),
-                Step::Fetch(fetch) => self.tell(self.fetch(fetch).await?).await?,
-                Step::Subscribe(request) => unreachable!("a hello is not answered by {request:?}"),
-            };
-        }
-    }
-
-    async fn fetch(&self, fetch: Fetch) -> Result<LinkInput, LinkError> {
-        let answer = self.node.fetch(fetch).await?;
-        Ok(answer.map_or(LinkInput::Refused(fetch), |retirements| LinkInput::Fetched(fetch, retirements)))
+        let fetched =
+            |fetch, of: Option<_>| self.tell(of.map_or(LinkInput::Refused(fetch), |of| LinkInput::Fetched(fetch, of)));
+        self.node.greet(self.tell(hello).await?, fetched).await
     }
 
     /// Tells the machine what happened to the link, and returns what the link does next.

@@ -6,7 +6,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use dovetail_core::{EventId, ShardId, shard::Fetch};
+use dovetail_core::{EventId, ShardId};
 use dovetail_node::{LinkId, Request, Step};
 
 use super::{
@@ -48,7 +48,7 @@ struct Reader {
 impl Reader {
     /// One subscription to a shard's decisions, until it breaks.
     async fn read_shard(&self, shard: ShardId) -> Result<Infallible, LinkError> {
-        let Next::Step(Step::Subscribe(Request::Decisions { after })) = self.tell(LinkInput::Dial).await? else {
+        let Step::Subscribe(Request::Decisions { after }) = self.step(LinkInput::Dial).await? else {
             unreachable!("a link to a shard asks for its decisions")
         };
         let (floor, decisions) = self.node.subscribe_to(&self.link, after).await?;
@@ -76,8 +76,7 @@ impl Reader {
             unreachable!("the balancer is asked before its log is followed")
         };
         let CutAnswer { log_id, cut, .. } = rpc::ask_cut(&self.node.identity, self.link.way()).await?;
-        let Next::Step(Step::Subscribe(Request::Feed { after })) = self.tell(LinkInput::Cut { log_id, cut }).await?
-        else {
+        let Step::Subscribe(Request::Feed { after }) = self.step(LinkInput::Cut { log_id, cut }).await? else {
             unreachable!("the log is followed, or the session ends")
         };
         let (hello, feed) = match feed::subscribe(&self.node, &self.link, after).await {
@@ -114,20 +113,17 @@ impl Reader {
 
     /// Tells of a hello, and fetches what has to be there before more is read.
     async fn greet(&self, hello: LinkInput) -> Result<(), LinkError> {
-        let mut next = self.tell(hello).await?;
-        loop {
-            next = match next {
-                Next::Step(Step::Read) => return Ok(()),
-                Next::Step(Step::Break(why)) => return Err(why.into()),
-                Next::Step(Step::Fetch(fetch)) => self.tell(self.fetch(fetch).await?).await?,
-                Next::Step(Step::Subscribe(_)) | Next::AskCut => unreachable!("a hello is not answered by {next:?}"),
-            };
-        }
+        let fetched =
+            |fetch, of: Option<_>| self.step(of.map_or(LinkInput::Refused(fetch), |of| LinkInput::Fetched(fetch, of)));
+        self.node.greet(self.step(hello).await?, fetched).await
     }
 
-    async fn fetch(&self, fetch: Fetch) -> Result<LinkInput, LinkError> {
-        let answer = self.node.fetch(fetch).await?;
-        Ok(answer.map_or(LinkInput::Refused(fetch), |retirements| LinkInput::Fetched(fetch, retirements)))
+    /// The same as `tell`, of what is answered by a step.
+    async fn step(&self, input: LinkInput) -> Result<Step, LinkError> {
+        match self.tell(input).await? {
+            Next::Step(step) => Ok(step),
+            Next::AskCut => unreachable!("only a link to the balancer that dials asks for its cut"),
+        }
     }
 
     /// Tells the machine what happened to the link, and returns what the link does next.

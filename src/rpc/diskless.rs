@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use dovetail_core::{EventId, Placement, Retirement, Ring, ShardId, shard::Fetch};
+use dovetail_node::Step;
 use tokio::sync::{Semaphore, oneshot};
 use tonic::{Request, Response, Status, service::Routes};
 
@@ -142,7 +143,7 @@ impl<E: Send + 'static> Diskless<E> {
     ///
     /// # Errors
     /// When the balancer cannot be reached.
-    pub async fn fetch(&self, fetch: Fetch) -> Result<Option<Vec<Retirement>>, LinkError> {
+    async fn fetch(&self, fetch: Fetch) -> Result<Option<Vec<Retirement>>, LinkError> {
         let Fetch { after, through } = fetch;
         let _permit = self.fetches.acquire().await.map_err(|_| LinkError::Stopped)?;
         let balancer = self.links.way(Role::Balancer, 0, self.balancer());
@@ -153,6 +154,29 @@ impl<E: Send + 'static> Diskless<E> {
                 Ok(None)
             }
             Err(error) => Err(error),
+        }
+    }
+
+    /// Fetches what has to be there after a hello, until what follows it may be read. `tell` gives a link's machine what was fetched,
+    /// and has the next step of it.
+    ///
+    /// # Errors
+    /// When the stream is given up, or the balancer cannot be reached.
+    pub async fn greet<T>(
+        &self,
+        mut step: Step,
+        tell: impl Fn(Fetch, Option<Vec<Retirement>>) -> T,
+    ) -> Result<(), LinkError>
+    where
+        T: Future<Output = Result<Step, LinkError>>,
+    {
+        loop {
+            step = match step {
+                Step::Read => return Ok(()),
+                Step::Break(why) => return Err(why.into()),
+                Step::Fetch(fetch) => tell(fetch, self.fetch(fetch).await?).await?,
+                Step::Subscribe(request) => unreachable!("a hello is not answered by {request:?}"),
+            };
         }
     }
 
