@@ -8,6 +8,14 @@ pub use balancer::{Balancer, Submitted};
 pub use gatherer::Gatherer;
 pub use matcher::Matcher;
 
+use crate::{
+    cx::Cx,
+    net::{Node, StreamId, Time, Timer},
+};
+
+/// Longest time that what came of a step waits for what comes of the next.
+const BATCH_MS: Time = 30;
+
 /// What a node comes to when something happened to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fate {
@@ -17,4 +25,25 @@ pub enum Fate {
     Behind,
     /// Its disk failed: it stops, and comes back from what is durable.
     Fails,
+}
+
+/// Whether what came of a step is sent at once. What is not waits for what comes of the next, or for a timer, which the
+/// first of it sets.
+fn publishes(cx: &mut Cx, node: Node, is_first: bool) -> bool {
+    let waits = cx.rng.chance(cx.scenario.net.batch_permille);
+    if waits && is_first {
+        let delay = cx.rng.range(1, BATCH_MS);
+        cx.net.timer(node, delay, Timer::Publish);
+    }
+    !waits
+}
+
+/// A stream of the network as a machine names it.
+fn served(stream: StreamId) -> dovetail_node::StreamId {
+    dovetail_node::StreamId(u64::from(stream.0))
+}
+
+/// The network's stream of this name.
+fn net(stream: dovetail_node::StreamId) -> StreamId {
+    StreamId(u32::try_from(stream.0).expect("it is one of the network's"))
 }

@@ -19,12 +19,12 @@ use crate::{
     cx::Cx,
     link::Link,
     net::{Call, CallId, Message, Node, Reply, StreamId, Time, Timer},
-    nodes::Fate,
+    nodes::{Fate, net, publishes, served},
     violation::Violation,
 };
 
-/// Longest time that what came of a step waits for what comes of the next, and that what nobody waits for is held back.
-const BATCH_MS: Time = 30;
+/// Longest time that what nobody waits for is held back.
+const HELD_MS: Time = 30;
 
 /// A gatherer.
 #[derive(Debug)]
@@ -225,12 +225,7 @@ impl Gatherer {
             }
         }
         checks::check_watermark(cx, machine.shard(), before)?;
-        if cx.rng.chance(cx.scenario.net.batch_permille) {
-            if first == 0 && !machine.unpublished().is_empty() {
-                let delay = cx.rng.range(1, BATCH_MS);
-                cx.net.timer(Node::Gatherer(self.index), delay, Timer::Publish);
-            }
-        } else {
+        if publishes(cx, Node::Gatherer(self.index), first == 0 && !machine.unpublished().is_empty()) {
             machine.publish(&mut live.actions);
         }
         self.go_on(cx)
@@ -270,7 +265,7 @@ impl Live {
                 Action::Send { to, message } => send(cx, to, message),
                 Action::End { stream } => cx.net.sever(net(stream)),
                 Action::Linger => {
-                    let delay = cx.rng.range(1, BATCH_MS);
+                    let delay = cx.rng.range(1, HELD_MS);
                     cx.net.timer(Node::Gatherer(index), delay, Timer::Linger);
                 }
                 Action::AskCut => unreachable!("nobody checks: there is one log, and it stays"),
@@ -320,14 +315,6 @@ fn send(cx: &mut Cx, to: dovetail_node::StreamId, message: DecisionMessage) {
         cx.net.send(net(to), Message::Decisions(Arc::new(part)), &mut cx.stats);
     }
     cx.net.send(net(to), Message::Decisions(Arc::new(frame)), &mut cx.stats);
-}
-
-fn served(stream: StreamId) -> dovetail_node::StreamId {
-    dovetail_node::StreamId(u64::from(stream.0))
-}
-
-fn net(stream: dovetail_node::StreamId) -> StreamId {
-    StreamId(u32::try_from(stream.0).expect("it is one of the network's"))
 }
 
 fn shard_id(index: usize) -> ShardId {

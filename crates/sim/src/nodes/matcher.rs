@@ -23,12 +23,10 @@ use crate::{
     cx::Cx,
     link::Link,
     net::{Call, CallId, Message, Node, Reply, Request, StreamId, Time, Timer},
-    nodes::Fate,
+    nodes::{Fate, net, publishes, served},
     violation::Violation,
 };
 
-/// Longest time that what came of a step waits for what comes of the next.
-const BATCH_MS: Time = 30;
 /// Longest time that what nobody waits for is held back.
 const HELD_MS: Time = 100;
 
@@ -305,12 +303,7 @@ impl Matcher {
             let slice = machine.slices().iter().find(|slice| slice.id() == found.slice);
             checks::check_frame(cx, slice.expect("it is one of the machine's"), &found.frame)?;
         }
-        if cx.rng.chance(cx.scenario.net.batch_permille) {
-            if first == 0 && !machine.unpublished().is_empty() {
-                let delay = cx.rng.range(1, BATCH_MS);
-                cx.net.timer(Node::Matcher(self.index), delay, Timer::Publish);
-            }
-        } else {
+        if publishes(cx, Node::Matcher(self.index), first == 0 && !machine.unpublished().is_empty()) {
             machine.publish(&mut live.actions);
         }
         self.go_on(cx)
@@ -442,12 +435,4 @@ fn send(cx: &mut Cx, stream: StreamId, message: CandidatesMessage) {
         cx.net.send(stream, Message::Candidates(Arc::from(now)), &mut cx.stats);
         frames = later;
     }
-}
-
-fn served(stream: StreamId) -> dovetail_node::StreamId {
-    dovetail_node::StreamId(u64::from(stream.0))
-}
-
-fn net(stream: dovetail_node::StreamId) -> StreamId {
-    StreamId(u32::try_from(stream.0).expect("it is one of the network's"))
 }
