@@ -1,8 +1,9 @@
 //! Answers that are the same for everybody who asks: lists of pools, the state of a node.
 //!
 //! They are made of snapshots that those who ask share: of what was there when the first of them asked or later, so that nobody is told
-//! less than was answered before he asked. Snapshots are made one at a time with a pause in between that is as long as making them asks for, and answers take turns by their
-//! bytes, so that however many ask, the engine and the processor are busy with it for a small part of the time.
+//! less than was answered before he asked. Snapshots are made one at a time with a pause in between that is as long as making them asks
+//! for, and answers take turns by their bytes, so that however many ask, the engine and the processor are busy with it for a small part
+//! of the time.
 //! Invariants: A1 a snapshot is begun after everybody who gets it has asked; A2 between the beginnings of two is a pause; A3 answers
 //! take no more than so many bytes a second.
 
