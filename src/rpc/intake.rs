@@ -23,8 +23,9 @@ use super::{
 
 /// Bytes of messages that have begun, over all connections. Above it senders wait, and then are refused.
 const BYTES: usize = 256 << 20;
-/// What a call counts of them until its request begins.
-const CALL_BYTES: usize = 8 << 10;
+/// What a call counts of them until its request begins: so much that one connection may have all its calls (`connection_streams_max`)
+/// open before the first request comes, as a client does that opens thousands at once.
+const CALL_BYTES: usize = 2 << 10;
 /// Longest time until something has come: the first byte of a request, the length of a message, the end of a request.
 const SOON: Duration = Duration::from_secs(20);
 /// Slowest that a message may come on the whole, beside that, in bytes a second.
