@@ -7,8 +7,10 @@
 //! call of one more is refused. So however many addresses somebody has, nodes reach one another, and clients that prove who they are
 //! are served.
 //!
-//! One connection more than there may be takes the place of one without an open call: of those that never made one, that which has been
-//! there longest, or else, of strangers first, that which has been idle longest. Without such a one it is closed at once.
+//! One connection more than there may be takes the place of one without an open call. First, of those that never made one, the oldest
+//! of the address that has most of them, if it has more than the address of the new one: so whoever dials once, and has yet to prove a
+//! name, is let in and left alone while others come by the thousand. Then, of those that have been left alone for a while, the oldest
+//! that never made a call, or else, of strangers first, that which has been idle longest. Without such a one it is closed at once.
 //! Invariants: C1 no more than the bounds are open, the file descriptors of the process included; C2 a connection with an open call is
 //! never closed for another; C3 a client at its own bound only takes its own places; C4 those that made calls are no more than the
 //! places that are not kept for others.
@@ -111,6 +113,41 @@ struct Table {
     /// Those without an open call, the first to go first; also by address.
     idle: BTreeSet<Idle>,
     idle_of: BTreeSet<(ClientId, Idle)>,
+    /// Those that never made a call, but for those that a node is expected at.
+    new: Crowds,
+}
+
+/// How many there are of each address.
+#[derive(Debug, Default)]
+struct Crowds {
+    of: HashMap<ClientId, usize>,
+    /// The most last.
+    by_count: BTreeSet<(usize, ClientId)>,
+}
+
+impl Crowds {
+    fn count(&self, address: &ClientId) -> usize {
+        self.of.get(address).copied().unwrap_or(0)
+    }
+
+    /// The address that has most, if it has more than another will have with one more.
+    fn more_than_with_one_more(&self, other: &ClientId) -> Option<&ClientId> {
+        let (most, address) = self.by_count.last()?;
+        (*most > self.count(other) + 1).then_some(address)
+    }
+
+    fn change(&mut self, address: &ClientId, change: isize) {
+        let before = self.count(address);
+        let after = before.saturating_add_signed(change);
+        self.by_count.remove(&(before, address.clone()));
+        match after {
+            0 => _ = self.of.remove(address),
+            _ => {
+                self.of.insert(address.clone(), after);
+                self.by_count.insert((after, address.clone()));
+            }
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -158,6 +195,9 @@ impl Table {
         let Some(open) = self.open.get_mut(&number) else { return };
         let idle = Idle { standing: open.standing, since, number };
         open.idle = Some(idle);
+        if idle.standing.is_none() && !open.of_node {
+            self.new.change(&open.address, 1);
+        }
         self.idle.insert(idle);
         self.idle_of.insert((open.address.clone(), idle));
     }
@@ -166,6 +206,9 @@ impl Table {
     fn wake(&mut self, number: u64) {
         let Some(open) = self.open.get_mut(&number) else { return };
         if let Some(idle) = open.idle.take() {
+            if idle.standing.is_none() && !open.of_node {
+                self.new.change(&open.address, -1);
+            }
             self.idle.remove(&idle);
             self.idle_of.remove(&(open.address.clone(), idle));
         }
@@ -191,20 +234,36 @@ impl Table {
         true
     }
 
-    /// Closes the connection that may go first, if one may go: for a node, also one that has only just come.
-    fn close_one(&mut self, now: u64, of_node: bool) -> bool {
-        let mut first = self.idle.first().copied().filter(|idle| idle.is_settled(now));
+    /// Those of an address without an open call, the first to go first.
+    fn idle_of(&self, address: &ClientId) -> impl Iterator<Item = Idle> {
+        let from = (address.clone(), Idle::first(None));
+        self.idle_of.range(from..).take_while(move |(of, _)| of == address).map(|(_, idle)| *idle)
+    }
+
+    /// The oldest that never made a call of the address that has most of them, if it has more than this one with one more.
+    fn one_of_a_crowd(&self, address: &ClientId) -> Option<Idle> {
+        let crowd = self.new.more_than_with_one_more(address)?;
+        self.idle_of(crowd).find(|idle| !self.is_of_node(idle.number))
+    }
+
+    fn is_of_node(&self, number: u64) -> bool {
+        self.open.get(&number).is_some_and(|open| open.of_node)
+    }
+
+    /// Closes the connection that may go first for one from this address, if one may go: for a node, also one that has only just come.
+    fn close_one(&mut self, address: &ClientId, now: u64, of_node: bool) -> bool {
+        let settled = || self.idle.first().copied().filter(|idle| idle.is_settled(now));
+        let mut first = self.one_of_a_crowd(address).or_else(settled);
         if first.is_none() && of_node {
             let mut strangers = self.idle.iter().take_while(|idle| idle.standing <= Some(Standing::Stranger));
-            first = strangers.find(|idle| self.open.get(&idle.number).is_some_and(|open| !open.of_node)).copied();
+            first = strangers.find(|idle| !self.is_of_node(idle.number)).copied();
         }
         self.close(first)
     }
 
     /// The same of those from an address.
     fn close_one_of(&mut self, address: &ClientId, now: u64) -> bool {
-        let from = (address.clone(), Idle::first(None));
-        let first = self.idle_of.range(from..).next().filter(|(of, _)| of == address).map(|(_, idle)| *idle);
+        let first = self.idle_of(address).next();
         self.close(first.filter(|idle| idle.is_settled(now)))
     }
 
@@ -331,12 +390,12 @@ impl Connections {
         if table.addresses.get(&address).copied().unwrap_or(0) >= of_address && !table.close_one_of(&address, now) {
             return Err(Full::Address);
         }
-        if table.open.len() >= node && !table.close_one(now, of_node) {
+        if table.open.len() >= node && !table.close_one(&address, now, of_node) {
             return Err(Full::Node);
         }
         let descriptor = match Descriptor::take(process) {
             Some(descriptor) => descriptor,
-            None if table.close_one(now, of_node) => Descriptor::take(process).ok_or(Full::Node)?,
+            None if table.close_one(&address, now, of_node) => Descriptor::take(process).ok_or(Full::Node)?,
             None => return Err(Full::Node),
         };
         let close = CancellationToken::new();

@@ -29,10 +29,6 @@ const OF_ADDRESS: &str = "16";
 /// Addresses of strangers, and connections that each wants at each node.
 const ADDRESSES: u8 = 8;
 const EACH: usize = 12;
-/// How soon a stranger comes again that was sent away. Whoever has proved nothing yet is a stranger, too: of a thousand connections a
-/// second, for places that are free 64 times a second, a node's own would be let in after a minute.
-const AGAIN: Duration = Duration::from_millis(300);
-
 /// An address that neither a node nor another test has.
 fn address(number: u8) -> IpAddr {
     let process = std::process::id();
@@ -126,7 +122,7 @@ impl Strangers {
                                 }
                             }
                         }
-                        tokio::time::sleep(AGAIN).await;
+                        tokio::task::yield_now().await;
                     }
                 });
             }

@@ -64,7 +64,7 @@ fn one_too_many_takes_the_place_of_one_that_never_called_and_then_of_the_longest
     let connections = connections(3, 3);
     let called = connections.admit(&from(1, 1)).unwrap();
     drop(call(&connections, 1));
-    let silent = [connections.admit(&from(2, 2)).unwrap(), connections.admit(&from(2, 3)).unwrap()];
+    let silent = [connections.admit(&from(2, 2)).unwrap(), connections.admit(&from(3, 3)).unwrap()];
     assert_eq!(connections.admit(&from(4, 4)).unwrap_err(), Full::Node, "they have only just come");
     connections.pass(Duration::from_secs(1));
     let fourth = connections.admit(&from(4, 4)).unwrap();
@@ -82,6 +82,28 @@ fn one_too_many_takes_the_place_of_one_that_never_called_and_then_of_the_longest
     assert!(called.close.is_cancelled() && !fifth.close.is_cancelled() && !sixth.close.is_cancelled());
     drop((called, silent));
     assert_eq!(connections.count(), 3, "the places went to others");
+}
+
+#[test]
+fn who_dials_once_takes_a_place_of_those_that_come_by_the_dozen_and_keeps_it() {
+    let connections = connections(12, 8);
+    let _called = called(&connections, &stranger(1));
+    let once = connections.admit(&from(9, 2)).unwrap();
+    let crowd: Vec<Place> =
+        (0..10).map(|number| connections.admit(&from(2 + number % 2, 10 + u64::from(number))).unwrap()).collect();
+    let second = connections.admit(&from(10, 30)).expect("nobody was let in but a crowd that says nothing");
+    let third = connections.admit(&from(11, 31)).unwrap();
+    let gone: Vec<usize> = (0..10).filter(|&number| crowd[number].close.is_cancelled()).collect();
+    assert_eq!(gone, [0, 1], "the oldest of either address, which had as many");
+    for number in 40..60 {
+        assert_eq!(connections.admit(&from(2, number)).unwrap_err(), Full::Node, "a crowd has enough");
+    }
+    // Those that come once each take the places of the crowd, and none of one another.
+    let many: Vec<_> = (60..80).map(|number| connections.admit(&from(number, number.into()))).collect();
+    assert_eq!(many.iter().filter(|place| place.is_ok()).count(), 6);
+    let alone = [&once, &second, &third].into_iter().chain(many.iter().flatten());
+    assert!(!alone.into_iter().any(|place| place.close.is_cancelled()));
+    assert_eq!(connections.count(), 12);
 }
 
 #[test]
@@ -169,7 +191,8 @@ fn a_node_of_the_settings_takes_the_place_of_a_stranger_that_has_only_just_come(
     let addresses = Addresses { balancer: url(7), matchers: vec![url(8)], gatherers: vec![url(9)] };
     let bounds = Bounds { node: 16, address: 16, process: usize::MAX };
     let connections = Connections::new(bounds, Known::of(&addresses), None);
-    let strangers: Vec<Place> = (1..=16).map(|number| connections.admit(&from(1, number)).unwrap()).collect();
+    let strangers: Vec<Place> =
+        (1..=16).map(|number| connections.admit(&from(100 + number as u8, number)).unwrap()).collect();
     assert_eq!(connections.admit(&from(2, 17)).unwrap_err(), Full::Node);
     let mut nodes: Vec<Place> = (18..=19).map(|number| connections.admit(&from(8, number)).unwrap()).collect();
     assert!(strangers[1].close.is_cancelled() && !strangers[2].close.is_cancelled());
