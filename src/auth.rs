@@ -7,8 +7,9 @@
 //! Without a policy everything is as open as the network. With one, what it does not grant is refused, and calls that do not say who
 //! makes them are UNAUTHENTICATED. All files are read again when they change; a bad new one is refused in the log, and the old one
 //! stays.
-//! Invariants: U1 nothing a client sends is believed before it is verified, nor read beyond [`token::TOKEN_BYTES_MAX`]; U2 what is
-//! remembered of clients is bounded; U3 a credential that was believed is verified again when it expires, or keys change.
+//! Invariants: auth.U1 nothing a client sends is believed before it is verified, nor read beyond
+//! [`token::TOKEN_BYTES_MAX`]; auth.U2 what is remembered of clients is bounded; auth.U3 a credential that was believed
+//! is verified again when it expires, or keys change.
 
 mod access;
 pub mod api_keys;

@@ -2,8 +2,8 @@
 //!
 //! TLS 1.3 and 1.2, HTTP/2 only, no session goes on in another connection. Names of hosts are checked as browsers do; whom a
 //! certificate names beside that is in [`Proved`]. What somebody may do with a name is not decided here.
-//! Invariants: H1 a handshake uses certificate, key and authorities of one reading of the files; H2 files that are no good change
-//! nothing: what was read before stays; H3 open connections stay when files change.
+//! Invariants: tls.H1 a handshake uses certificate, key and authorities of one reading of the files; tls.H2 files that
+//! are no good change nothing: what was read before stays; tls.H3 open connections stay when files change.
 
 mod error;
 mod folder;

@@ -1,8 +1,8 @@
 //! The audit log: who connected, was refused, defined, dropped, or withdrew another's, as a line of JSON each.
 //!
 //! Never what clients sent beside names: no payload, no attribute, no token. Written by a thread of its own, off the path of requests.
-//! Invariants: A1 nobody waits for a line; A2 what may wait to be written is bounded, as is how fast lines come: what is left out is
-//! counted, and the next line says how many were.
+//! Invariants: audit.A1 nobody waits for a line; audit.A2 what may wait to be written is bounded, as is how fast lines
+//! come: what is left out is counted, and the next line says how many were.
 
 use std::{
     fs::{File, OpenOptions},

@@ -1,6 +1,7 @@
 //! The buckets of clients, and the streams they have open.
 //!
-//! Invariant: P1 no more than [`CLIENTS_MAX`] clients have buckets of their own; those beyond share one, which is the stricter for them.
+//! Invariant: pace.P1 no more than [`CLIENTS_MAX`] clients have buckets of their own; those beyond share one, which is
+//! the stricter for them.
 
 use std::{
     collections::HashMap,

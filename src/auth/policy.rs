@@ -1,7 +1,8 @@
 //! The policy: who has which role in which pools, and at which rates.
 //!
 //! A plain function of a text. What a policy does not grant is refused; a policy that is not understood is none.
-//! Invariant: P1 a policy is bounded: so many bytes, grants and patterns; what is derived from it for identities is bounded too.
+//! Invariant: policy.P1 a policy is bounded: so many bytes, grants and patterns; what is derived from it for identities
+//! is bounded too.
 
 use std::{
     collections::HashMap,

@@ -2,7 +2,8 @@
 //!
 //! Plain functions of texts, but for the time, which jsonwebtoken reads. A token names its key by `kid`; the *key* says by which
 //! algorithm it signs, so a token cannot choose another: `none`, HMAC and all that is not in [`ALGORITHMS`] verify nothing.
-//! Invariants: J1 nothing of a token is believed before its signature; J2 a token is bounded in bytes before anything is read of it.
+//! Invariants: token.J1 nothing of a token is believed before its signature; token.J2 a token is bounded in bytes
+//! before anything is read of it.
 
 use std::{collections::BTreeMap, fmt};
 

@@ -1,8 +1,8 @@
 //! Many elements of a pool at a time: listed by page, and withdrawn.
 //!
 //! The engine is asked part by part, and goes on with others in between; nothing is held for a client between two calls.
-//! Invariants: E1 a call looks at a bounded number of elements, and answers within what clients take; E2 an element that is not on disk
-//! is in no answer.
+//! Invariants: scans.E1 a call looks at a bounded number of elements, and answers within what clients take; scans.E2 an
+//! element that is not on disk is in no answer.
 
 use dovetail_core::{
     ElementId, PoolDefinition, PoolId,

@@ -1,6 +1,6 @@
 //! Lists in pages: of pools.
 //!
-//! Invariant: L1 an answer fits what clients take, 4 MiB; pages end before.
+//! Invariant: list.L1 an answer fits what clients take, 4 MiB; pages end before.
 
 use prost::Message as _;
 

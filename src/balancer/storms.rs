@@ -1,12 +1,13 @@
 //! How many timers may be under way: expiries and reprobes that have ids and are not decided.
 //!
-//! What is decided is a prefix of the log, so whoever gets an id waits for all before it, whichever pool it is of. A storm of timers is
-//! written a little at a time therefore; the pools that have it are late meanwhile (`dovetail_core::ledger::Ledger::advance_time`), and
-//! others go on. How much that is, is found out: the window grows while it keeps timers waiting though decisions are prompt, and
-//! shrinks when they lag, from the disk to the decision, by more than the way there and back takes. There may always be as many timers
-//! as there are other events under way: then it is not timers alone that make decisions lag. A search counts for more than one by what
-//! it costs, and once all is calm the window is what it was at first: the next storm may be one of others.
-//! Reads no clock. Invariant: W1 what is counted is what has ids and is not decided.
+//! What is decided is a prefix of the log, so whoever gets an id waits for all before it, whichever pool it is of. A
+//! storm of timers is written a little at a time therefore; the pools that have it are late meanwhile
+//! (`dovetail_core::ledger::Ledger::advance_time`), and others go on. How much that is, is found out: the window grows
+//! while it keeps timers waiting though decisions are prompt, and shrinks when they lag, from the disk to the decision,
+//! by more than the way there and back takes. There may always be as many timers as there are other events under way:
+//! then it is not timers alone that make decisions lag. A search counts for more than one by what it costs, and once
+//! all is calm the window is what it was at first: the next storm may be one of others. Reads no clock. Invariant:
+//! storms.W1 what is counted is what has ids and is not decided.
 
 use dovetail_core::{EventId, ledger::Share};
 

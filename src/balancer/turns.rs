@@ -1,18 +1,20 @@
 //! Which pools may let elements in whose searches cost much: so that no pool keeps the matchers from the others.
 //!
-//! What is decided is a prefix of the log. Whoever gets an id waits for every search before its own, in whichever pool; so a pool whose
-//! searches take long is held back *before* its elements get ids, while some of its searches are under way. In which order requests of
-//! different streams enter the log is free, so this changes no answer; within a stream the order is kept (`dovetail_core::hold`).
+//! What is decided is a prefix of the log. Whoever gets an id waits for every search before its own, in whichever pool;
+//! so a pool whose searches take long is held back *before* its elements get ids, while some of its searches are under
+//! way. In which order requests of different streams enter the log is free, so this changes no answer; within a stream
+//! the order is kept (`dovetail_core::hold`).
 //!
-//! Costs are estimates, in units at worst (`Ledger::search_cost`); what they are in time is found out. All costly searches under way
-//! share a window, which grows while it keeps pools waiting though decisions are prompt, and shrinks when they lag: a pool that is alone
-//! keeps all matchers busy, and an element of another waits about [`LAG_MS`] for what is before it. Clients have equal shares of the
-//! window, and a client's pools of its share, so a crowd of pools counts for no more than who has it. Whoever is told to wait gets in
-//! line: clients by when they last had a turn, and a client's pools in the same way. The next room is kept for the first in line, who
-//! may have more than a share then. Reprobes cannot wait (Q3); they count.
-//! Reads no clock. Invariants: U1 `units` is the sum of what is under way, and so it is by client and by pool; U2 who is told to wait is
-//! told for an event that is under way, or for the first in line, who has not asked again since all was decided; U3 nobody gets in
-//! before the first in line but by what that one leaves.
+//! Costs are estimates, in units at worst (`Ledger::search_cost`); what they are in time is found out. All costly
+//! searches under way share a window, which grows while it keeps pools waiting though decisions are prompt, and shrinks
+//! when they lag: a pool that is alone keeps all matchers busy, and an element of another waits about [`LAG_MS`] for
+//! what is before it. Clients have equal shares of the window, and a client's pools of its share, so a crowd of pools
+//! counts for no more than who has it. Whoever is told to wait gets in line: clients by when they last had a turn, and
+//! a client's pools in the same way. The next room is kept for the first in line, who may have more than a share then.
+//! Reprobes cannot wait (sequencer.Q3); they count. Reads no clock. Invariants: turns.U1 `units` is the sum of what is
+//! under way, and so it is by client and by pool; turns.U2 who is told to wait is told for an event that is under way,
+//! or for the first in line, who has not asked again since all was decided; turns.U3 nobody gets in before the first in
+//! line but by what that one leaves.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -23,8 +25,9 @@ use crate::rpc::ClientId;
 
 /// Least that all costly searches under way may cost together, in units of a slice: a tenth of a second at worst.
 const WINDOW_MIN: u64 = 1 << 26;
-/// The most, however prompt decisions are: who made searches that cost little may go on with some that cost all they may. Then others wait
-/// for a second and not for longer, once. It is enough for all matchers where searches cost a hundred times less than they might.
+/// The most, however prompt decisions are: who made searches that cost little may go on with some that cost all they
+/// may. Then others wait for a second and not for longer, once. It is enough for all matchers where searches cost a
+/// hundred times less than they might.
 const WINDOW_MAX: u64 = 1 << 29;
 /// Searches of one pool that are counted together cost no more than this, but for a single one.
 const PART: u64 = WINDOW_MIN / 8;
@@ -157,8 +160,8 @@ impl Turns {
         Err(under_way.map_or(Wait { until: self.decided.into(), behind: true }, |part| part.through.into()))
     }
 
-    /// Who is first in line, and what a search of it costs. One that has not asked for as long as it takes to ask all is none: nobody
-    /// knows whether it still waits, and it may be the last.
+    /// Who is first in line, and what a search of it costs. One that has not asked for as long as it takes to ask all
+    /// is none: nobody knows whether it still waits, and it may be the last.
     fn first(&mut self) -> Option<(Whose, u64)> {
         while let Some((_, who)) = self.line.first() {
             let client = self.clients.get(who)?;
@@ -316,7 +319,8 @@ impl Turns {
         self.place(who);
     }
 
-    /// All is decided. Whoever waits asks again whenever something is: those who did not since all was decided before do not wait any more.
+    /// All is decided. Whoever waits asks again whenever something is: those who did not since all was decided before
+    /// do not wait any more.
     fn forget_those_who_left(&mut self) {
         let before = std::mem::replace(&mut self.asks_before, self.asks);
         let left = self.clients.iter().flat_map(|(who, client)| {
@@ -370,8 +374,8 @@ mod tests {
         (first..first + count).map(|pool| (Some(client.clone()), PoolId(pool))).collect()
     }
 
-    /// Whoever asks is asked again, in the order in which they began to wait, whenever something is decided; one of its turns comes
-    /// to an end at a time. How many of each got in within so many decisions.
+    /// Whoever asks is asked again, in the order in which they began to wait, whenever something is decided; one of its
+    /// turns comes to an end at a time. How many of each got in within so many decisions.
     fn turns_of(askers: &[(Whose, u64)], decisions: u64) -> Vec<u64> {
         let (mut turns, mut next, mut got) = (Turns::new(), 1, vec![0; askers.len()]);
         let mut order: VecDeque<usize> = (0..askers.len()).collect();

@@ -3,7 +3,7 @@
 //! A wait may end before its time: its answer is that the element waits, and whoever wants to know more asks again. So a client that has
 //! as many waits as it may is not refused one more: the oldest wait of its connection with the most ends for it. One program that waits
 //! for thousands is in no other's way, not even at the same address.
-//! Invariant: V1 every wait that is open has its share of the cap, until it ends, or is told to.
+//! Invariant: waits.V1 every wait that is open has its share of the cap, until it ends, or is told to.
 
 use std::{
     collections::{BTreeMap, HashMap},

@@ -1,7 +1,7 @@
 //! A cluster of real processes on this machine, started for one round.
 //!
-//! Invariants: C1 no process and no file of the cluster outlives it; C2 two clusters never want the same port for long: on
-//! Linux each has a loopback address of its own.
+//! Invariants: bench.C1 no process and no file of the cluster outlives it; bench.C2 two clusters never want the same
+//! port for long: on Linux each has a loopback address of its own.
 
 use std::fs::{self, File};
 use std::io;

@@ -1,7 +1,8 @@
 //! The clients of a run: some that submit, and one that watches.
 //!
 //! Every element's time is known to the run: when it was due or sent, when it was acknowledged, and when its match came.
-//! Invariants: D1 elements are dealt to the clients in turn; D2 what was acknowledged is timed before more is sent.
+//! Invariants: bench.D1 elements are dealt to the clients in turn; bench.D2 what was acknowledged is timed before more
+//! is sent.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -3,9 +3,10 @@
 //! Whoever opens thousands of calls at once would have thousands of tasks in the runtime's queue, and the one call of somebody else
 //! would wait for all of them, several times until it is answered. So calls are no tasks: a connection has one place in the queue,
 //! however many calls it has, and its turn is over after some time, whatever is left to do.
-//! Invariants: D1 a turn ends soon after its time, whatever the client sends; D2 in every turn frames are read and written, and calls go
-//! on, and neither takes the time of the other; D3 what is left when a part is over goes on in the next turn; D4 a call that panics ends
-//! itself, and not its connection; D5 who does not read is not read: no call begins while bytes wait to be written to its socket.
+//! Invariants: drive.D1 a turn ends soon after its time, whatever the client sends; drive.D2 in every turn frames are
+//! read and written, and calls go on, and neither takes the time of the other; drive.D3 what is left when a part is
+//! over goes on in the next turn; drive.D4 a call that panics ends itself, and not its connection; drive.D5 who does
+//! not read is not read: no call begins while bytes wait to be written to its socket.
 
 use std::{
     cell::Cell,

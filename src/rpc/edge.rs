@@ -3,7 +3,8 @@
 //! Calls of services that the node does not serve are told where to go; a client's own deadline ends its call with
 //! DEADLINE_EXCEEDED; calls are counted, so that there is a most, and so that a stop knows for whom it waits. Streams that would never
 //! end by themselves and carry nothing of value (health watches, reflection) end with the stop.
-//! Invariant: E1 a call counts from its headers until the last byte of its answer is handed to the connection, or it is dropped.
+//! Invariant: edge.E1 a call counts from its headers until the last byte of its answer is handed to the connection, or
+//! it is dropped.
 
 use std::{
     collections::BTreeMap,

@@ -2,7 +2,7 @@
 //!
 //! Everything a node refuses becomes a [`Fault`] first, so that all of it carries an `ErrorInfo`. What belongs to a reason, whoever
 //! gives it (its code, when to try again), is a match here; a new reason does not compile without it.
-//! Invariant: F1 a status fits the headers that clients take (8 KiB): texts and values are cut.
+//! Invariant: fault.F1 a status fits the headers that clients take (8 KiB): texts and values are cut.
 
 use std::{collections::HashMap, time::Duration};
 

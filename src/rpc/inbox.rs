@@ -4,8 +4,9 @@
 //! long as a thousand events. They come by a lane of their own, of which the engine takes while it has nothing else to do; while events
 //! wait, questions have one part in [`PARTS`] of its time. So however many ask, an event waits for one question at most, and questions
 //! are answered while events never end.
-//! Invariants: I1 events are taken in the order in which they were told, and so are questions; I2 while events wait, a question is taken
-//! only when they had [`PARTS`]` - 1` times as long as the questions before it; I3 neither waits for ever.
+//! Invariants: inbox.I1 events are taken in the order in which they were told, and so are questions; inbox.I2 while
+//! events wait, a question is taken only when they had [`PARTS`]` - 1` times as long as the questions before it;
+//! inbox.I3 neither waits for ever.
 
 use std::time::Duration;
 

@@ -2,8 +2,8 @@
 //!
 //! A message that has begun is kept in memory until it is whole, whatever HTTP/2's windows say. So its bytes are taken from a bound over
 //! all connections, with a share for each client, before more of it is read; who finds none waits, and so does its sender.
-//! Invariants: I1 the messages that have begun take no more memory than the bound says; I2 a message is whole in time, or its call ends;
-//! I3 a call with one request has one, whole, or ends with INVALID_ARGUMENT.
+//! Invariants: intake.I1 the messages that have begun take no more memory than the bound says; intake.I2 a message is
+//! whole in time, or its call ends; intake.I3 a call with one request has one, whole, or ends with INVALID_ARGUMENT.
 
 use std::{
     pin::Pin,

@@ -3,7 +3,7 @@
 //! Those who wait on one connection are served in the order in which they came, and connections take turns: who waits for much on one
 //! connection is in the way of nobody else. Whose own share is spent is passed over; the first for whom there is not enough of all has
 //! what is given back until there is.
-//! Invariants: N1 whoever waits is in line once; N2 who has left is not.
+//! Invariants: line.N1 whoever waits is in line once; line.N2 who has left is not.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 

@@ -8,8 +8,9 @@
 //!
 //! Nodes are asked at the same time, each for so many clients at once, and for one client after the other: who claims to be a node that
 //! gives no answer waits by itself.
-//! Invariants: P1 at most `each` streams of one node; P2 a stream ends only for the same process, or for the node that the settings
-//! name; P3 nobody outside of the settings has a place; P4 no client waits for what is asked for another.
+//! Invariants: readers.P1 at most `each` streams of one node; readers.P2 a stream ends only for the same process, or
+//! for the node that the settings name; readers.P3 nobody outside of the settings has a place; readers.P4 no client
+//! waits for what is asked for another.
 
 use std::{
     collections::{BTreeMap, HashMap},

@@ -4,8 +4,8 @@
 //! less than was answered before he asked. Snapshots are made one at a time with a pause in between that is as long as making them asks
 //! for, and answers take turns by their bytes, so that however many ask, the engine and the processor are busy with it for a small part
 //! of the time.
-//! Invariants: A1 a snapshot is begun after everybody who gets it has asked; A2 between the beginnings of two is a pause; A3 answers
-//! take no more than so many bytes a second.
+//! Invariants: reads.A1 a snapshot is begun after everybody who gets it has asked; reads.A2 between the beginnings of
+//! two is a pause; reads.A3 answers take no more than so many bytes a second.
 
 use std::{sync::Arc, time::Duration};
 

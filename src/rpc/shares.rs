@@ -3,8 +3,8 @@
 //! What is taken is counted in all, by client and by connection. A client may take its share, which is a part of all, and one connection
 //! half of that: who holds as much as it may on one connection is in the way of nobody, not even of others at the same address.
 //! Whoever waits for some is in line ([`line`](super::line)), and takes nothing before others who have waited for longer.
-//! Invariants: S1 no more is taken than the bounds say; S2 what was taken is given back when its [`Share`] is dropped, wherever that is;
-//! S3 whoever has taken nothing takes no memory here.
+//! Invariants: shares.S1 no more is taken than the bounds say; shares.S2 what was taken is given back when its
+//! [`Share`] is dropped, wherever that is; shares.S3 whoever has taken nothing takes no memory here.
 
 use std::{
     collections::HashMap,

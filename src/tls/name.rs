@@ -3,7 +3,8 @@
 //! A node's certificate has the URI `spiffe://CLUSTER/dovetail/ROLE/INDEX`, or the DNS name `ROLE-INDEX.CLUSTER.dovetail`, or both.
 //! Every other certificate is a client's. Its name is NAME of the URI `spiffe://…/dovetail/client/NAME`; else its first URI; else its
 //! first DNS name; else the common name of its subject. What signs certificates decides who is who: names are not proved by themselves.
-//! Invariant: N1 a certificate names one node at the most; one that names two is refused, as it would prove whatever is asked for.
+//! Invariant: name.N1 a certificate names one node at the most; one that names two is refused, as it would prove
+//! whatever is asked for.
 
 use std::{fmt, sync::Arc};
 

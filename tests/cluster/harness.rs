@@ -1,7 +1,8 @@
 //! Starts, kills and watches the processes of a cluster.
 //!
-//! Invariants: H1 no process outlives its `Cluster`, however the test ends; H2 two clusters never want the same port: each has
-//! a loopback address of its own; H3 a test that fails shows the end of every process's log.
+//! Invariants: harness.H1 no process outlives its `Cluster`, however the test ends; harness.H2 two clusters never want
+//! the same port: each has a loopback address of its own; harness.H3 a test that fails shows the end of every process's
+//! log.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};

@@ -1,7 +1,7 @@
 //! Runs commands as a reader of a page would.
 //!
-//! Invariants: S1 no program outlives its `Shell`, however the test ends; S2 two pages never want the same address: the hosts of a
-//! page are on a loopback network of its own, whatever the page calls them.
+//! Invariants: shell.S1 no program outlives its `Shell`, however the test ends; shell.S2 two pages never want the same
+//! address: the hosts of a page are on a loopback network of its own, whatever the page calls them.
 
 use std::fs::{self, File};
 use std::net::TcpStream;

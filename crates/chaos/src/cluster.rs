@@ -1,6 +1,6 @@
 //! The processes of the cluster: started, killed, frozen and stopped.
 //!
-//! Invariants: C1 no process outlives its `Cluster`; C2 a node has one process at a time.
+//! Invariants: chaos.C1 no process outlives its `Cluster`; chaos.C2 a node has one process at a time.
 
 use std::{
     collections::BTreeMap,

@@ -1,8 +1,9 @@
 //! What goes wrong and when: drawn from the seed, before anything happens.
 //!
-//! A run is a sequence of rounds. In each round faults begin at exponential gaps and last for drawn times; all of them are over
-//! when the round ends, so that the cluster can be asked to show progress. Invariants: P1 the same seed, round, shape and length
-//! give the same plan; P2 no node and no link has two faults at a time, but for a node that is down while its links are faulty.
+//! A run is a sequence of rounds. In each round faults begin at exponential gaps and last for drawn times; all of them
+//! are over when the round ends, so that the cluster can be asked to show progress. Invariants: chaos.P1 the same seed,
+//! round, shape and length give the same plan; chaos.P2 no node and no link has two faults at a time, but for a node
+//! that is down while its links are faulty.
 
 mod draw;
 

@@ -1,6 +1,7 @@
 //! Elements of one pool in columns, from the client's message to the log, the feed and the results: never taken apart in between.
 //!
-//! Invariants: B1 all columns have as many entries as there are elements; B2 texts are UTF-8; B3 a batch never changes.
+//! Invariants: batch.B1 all columns have as many entries as there are elements; batch.B2 texts are UTF-8; batch.B3 a
+//! batch never changes.
 
 pub mod column;
 

@@ -1,12 +1,13 @@
 //! The time of events, made of two clocks that only the caller can read.
 //!
-//! The wall clock says what time it is, but may be set, rightly or wrongly; the monotonic clock goes on whatever happens, but knows no
-//! date. Event time is the wall clock's, and goes on with the monotonic clock while the wall clock stands behind it: elements
-//! expire and search again after the time they were to wait. When the wall clock jumps ahead by little, event time follows at
-//! once. A jump above a bound is not taken over, because that could never be undone: event time goes on with the
-//! monotonic clock until the wall clock is back, or somebody [accepts](EventClock::accept) what it says.
-//! Invariants: T1 event time never goes back, and passes at least as fast as the monotonic clock; T2 it never gets ahead of the
-//! monotonic clock by more than the bound at once, unless that was accepted.
+//! The wall clock says what time it is, but may be set, rightly or wrongly; the monotonic clock goes on whatever
+//! happens, but knows no date. Event time is the wall clock's, and goes on with the monotonic clock while the wall
+//! clock stands behind it: elements expire and search again after the time they were to wait. When the wall clock jumps
+//! ahead by little, event time follows at once. A jump above a bound is not taken over, because that could never be
+//! undone: event time goes on with the monotonic clock until the wall clock is back, or somebody
+//! [accepts](EventClock::accept) what it says. Invariants: clock.T1 event time never goes back, and passes at least as
+//! fast as the monotonic clock; clock.T2 it never gets ahead of the monotonic clock by more than the bound at once,
+//! unless that was accepted.
 
 /// Event time, in milliseconds since 1970.
 #[derive(Clone, Copy, Debug)]
@@ -40,16 +41,18 @@ impl Jump {
 }
 
 impl EventClock {
-    /// A clock that does not go back behind `time_ms`, the time of the log's last event. `monotonic_ms` counts from anywhere. What
-    /// the wall clock says first is believed, as the log does not say how long nobody looked: T2 holds from then on.
+    /// A clock that does not go back behind `time_ms`, the time of the log's last event. `monotonic_ms` counts from
+    /// anywhere. What the wall clock says first is believed, as the log does not say how long nobody looked: clock.T2
+    /// holds from then on.
     #[must_use]
     pub fn new(time_ms: u64, monotonic_ms: u64, jump_ms_max: u64) -> EventClock {
         EventClock { now_ms: time_ms, monotonic_ms, jump_ms_max, compares: false, jump: None }
     }
 
-    /// A clock that goes on at `monotonic_ms` where another was `known`, event time and monotonic clock, if that was the same monotonic
-    /// clock: what has passed since counts once, and the log's last event, of `time_ms`, was at some time in between. So T1 holds
-    /// from what was known on; what the other followed the wall clock ahead by after that is only known as far as the log has it.
+    /// A clock that goes on at `monotonic_ms` where another was `known`, event time and monotonic clock, if that was
+    /// the same monotonic clock: what has passed since counts once, and the log's last event, of `time_ms`, was at some
+    /// time in between. So clock.T1 holds from what was known on; what the other followed the wall clock ahead by after
+    /// that is only known as far as the log has it.
     #[must_use]
     pub fn going_on(time_ms: u64, known: (u64, u64), monotonic_ms: u64, jump_ms_max: u64) -> EventClock {
         let (known_ms, then_ms) = known;

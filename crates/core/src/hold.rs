@@ -5,9 +5,9 @@
 //! behind it, so that the elements of a stream get their ids in order; other streams go on. Others are held for a pool that is late:
 //! until its timers that are due are written ([`crate::ledger::Ledger::is_late`]).
 //! Decides nothing: the ledger says what is undecided, and until when. Reads no clock.
-//! Invariants: H1 requests of a stream leave in the order in which they came; H2 none leaves before the event that it is held for is
-//! decided, or the pool has caught up, unless its time is over; H3 of those that may leave, the one that is held for the lowest event
-//! does, and of several the one that came first.
+//! Invariants: hold.H1 requests of a stream leave in the order in which they came; hold.H2 none leaves before the event
+//! that it is held for is decided, or the pool has caught up, unless its time is over; hold.H3 of those that may leave,
+//! the one that is held for the lowest event does, and of several the one that came first.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 

@@ -2,8 +2,8 @@
 //!
 //! Decides nothing about matches. It admits submissions, says which reprobes and expiries are due, puts the shards'
 //! decisions into the order of the log, and can describe the cluster's state at the stable cut to a node that lost its memory.
-//! Invariants: L1 `stable <= decided`, both never go back; L2 outcomes leave in ascending order, each once;
-//! L3 no reprobe or withdrawal is offered for an element retired at or below `decided`.
+//! Invariants: ledger.L1 `stable <= decided`, both never go back; ledger.L2 outcomes leave in ascending order, each
+//! once; ledger.L3 no reprobe or withdrawal is offered for an element retired at or below `decided`.
 
 mod admit;
 mod checkpoint;

@@ -3,10 +3,10 @@
 //! A frame is open from its first event until it is taken. It is due when it is full (in events or bytes) or old; whoever
 //! writes the log may take it earlier, and does when the disk is idle, so that one element goes at once and a flood goes in
 //! large frames.
-//! Invariants: Q1 ids are strictly increasing and dense; Q2 `time_ms` never decreases, whatever the clock does; Q3 time comes from
-//! [`advance`](Sequencer::advance) alone, and who calls it writes every timer that is due before time passes it, or lets nobody search
-//! in its pool until it is written ([`Ledger::advance_time`](crate::ledger::Ledger::advance_time)): nobody is matched who should have
-//! expired.
+//! Invariants: sequencer.Q1 ids are strictly increasing and dense; sequencer.Q2 `time_ms` never decreases, whatever the
+//! clock does; sequencer.Q3 time comes from [`advance`](Sequencer::advance) alone, and who calls it writes every timer
+//! that is due before time passes it, or lets nobody search in its pool until it is written
+//! ([`Ledger::advance_time`](crate::ledger::Ledger::advance_time)): nobody is matched who should have expired.
 
 use crate::{Event, EventId, EventKind, Frame, Reach};
 

@@ -1,11 +1,11 @@
-//! One shard's elements and what it decides about them (DESIGN.md, section 3.2).
+//! One shard's elements and what it decides about them (docs/protocol.md, "Who does what").
 //!
 //! Keeps the timeline of every element homed here that has something in flight, grants an anchor to the probe that is its
 //! best, and accepts a pair when it is the best of both ends and both are sure of it. What a slice settled itself is certain: it
 //! is passed on to the balancer, and nobody else needs to know. A slice that no event concerns need not say so: the others do.
-//! Invariants: G1 a shard acts only on what no lower candidate can still change; G2 the decided watermark never
-//! goes back, and never passes an undecided event homed here; G3 what is decided is never undone; G4 memory follows
-//! what is in flight: at or below `floor` nothing is remembered.
+//! Invariants: shard.G1 a shard acts only on what no lower candidate can still change; shard.G2 the decided watermark
+//! never goes back, and never passes an undecided event homed here; shard.G3 what is decided is never undone; shard.G4
+//! memory follows what is in flight: at or below `floor` nothing is remembered.
 
 mod timeline;
 mod types;

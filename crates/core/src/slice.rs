@@ -1,11 +1,12 @@
-//! One worker index's share of the pair space (DESIGN.md, section 3.1).
+//! One worker index's share of the pair space (docs/protocol.md, "Who does what").
 //!
 //! Reads the log in id order, lists for each probe the anchors it owns that satisfy the rule, and tells every shard what
 //! concerns it. In a pool that is split by index it decides nothing. In one where it alone searches for an element (split by
 //! key, or a cluster of one slice) it sees every conflict: there it is the sequential program, and settles matches itself.
-//! Invariants: S1 events are searched in ascending order, each once; S2 no list is longer than `list_max`; S3 an anchor
-//! is left out at `x` only when it was retired by an event below `x` (R1); S4 frames above the stable cut are kept; S5 what
-//! is settled follows from the cut and the log alone, never from what others decided.
+//! Invariants: slice.S1 events are searched in ascending order, each once; slice.S2 no list is longer than `list_max`;
+//! slice.S3 an anchor is left out at `x` only when it was retired by an event below `x` (R1); slice.S4 frames above the
+//! stable cut are kept; slice.S5 what is settled follows from the cut and the log alone, never from what others
+//! decided.
 
 mod ahead;
 mod frames;

@@ -1,10 +1,11 @@
 //! The shape every log has: one writer that appends, any number of readers that follow.
 //!
 //! A log does not know what a record's bytes mean, does not wake readers when something arrives, and forgets nothing
-//! unless it is told to. Invariants, checked by [`conformance`](crate::conformance) for every implementation:
-//! L1 `through` is strictly increasing from record to record, and never 0; L2 what `append` returned `Ok` for is
-//! never lost or changed, until it is trimmed; L3 a reader sees a prefix of what was appended, and nothing that is not
-//! durable; L4 the floor never falls, is never above what the owner trimmed through, and nothing below it is served.
+//! unless it is told to. Invariants, checked by [`conformance`](crate::conformance) for every implementation: log.L1
+//! `through` is strictly increasing from record to record, and never 0; log.L2 what `append` returned `Ok` for is never
+//! lost or changed, until it is trimmed; log.L3 a reader sees a prefix of what was appended, and nothing that is not
+//! durable; log.L4 the floor never falls, is never above what the owner trimmed through, and nothing below it is
+//! served.
 
 use bytes::Bytes;
 

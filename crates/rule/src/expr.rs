@@ -1,9 +1,9 @@
 //! The typed expression: what the checker makes of a rule, and what is evaluated and planned over.
 //!
-//! Invariants: E1 every operand has the kind its operator needs, an int among doubles being wrapped in
-//! [`Expr::ToDouble`], except that [`Expr::Compare`] and [`Expr::InItems`] relate int with double without; E2 `And` and
-//! `Or` have at least two operands, none of them of the same operator; E3 no literal is NaN or infinite; E4 the tree is
-//! at most twice [`DEPTH_MAX`](crate::DEPTH_MAX) deep, so every walk may recurse.
+//! Invariants: expr.E1 every operand has the kind its operator needs, an int among doubles being wrapped in
+//! [`Expr::ToDouble`], except that [`Expr::Compare`] and [`Expr::InItems`] relate int with double without; expr.E2
+//! `And` and `Or` have at least two operands, none of them of the same operator; expr.E3 no literal is NaN or infinite;
+//! expr.E4 the tree is at most twice [`DEPTH_MAX`](crate::DEPTH_MAX) deep, so every walk may recurse.
 //!
 //! `Display` prints CEL that compiles to the same expression again.
 

@@ -1,7 +1,8 @@
 //! What a plan keeps of every waiting element, and what a probe asks of it: the seam between planner and table.
 //!
-//! Invariant F1: a filter only turns away. Whatever pair it drops, the rule neither accepts nor fails on; what it lets through
-//! is tested by the rule itself. So cells may be coarser than values as long as every bound is rounded outwards.
+//! Invariant filter.F1: a filter only turns away. Whatever pair it drops, the rule neither accepts nor fails on; what
+//! it lets through is tested by the rule itself. So cells may be coarser than values as long as every bound is rounded
+//! outwards.
 
 use crate::expr::Expr;
 use crate::plan::Range;

@@ -1,8 +1,9 @@
 //! What a search does with a rule: the key that keeps elements apart, the columns that turn anchors away, and what is left
 //! to the rule itself.
 //!
-//! A plan decides nothing. Invariants: P1 a pair that the rule is true or an error on has equal key hashes and passes the
-//! filter of either role, see [`filter`](crate::filter); P2 a plan is a function of the rule and its schema.
+//! A plan decides nothing. Invariants: plan.P1 a pair that the rule is true or an error on has equal key hashes and
+//! passes the filter of either role, see [`filter`](crate::filter); plan.P2 a plan is a function of the rule and its
+//! schema.
 //!
 //! The rule is brought into [`normal`] form and split into conjuncts. Equalities that partition are the [`key`]; what the
 //! columns can tell is [`lower`]ed into a filter, once for anchors that are `a` and once for those that are `b`; the rest is

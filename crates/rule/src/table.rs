@@ -6,9 +6,10 @@
 //!
 //! It does not know pools, slices or retirements, and reads no clock: times come with the calls.
 //!
-//! Invariants: T1 ids ascend in the order of insertion; T2 the filter only turns away, and what it turns away neither holds nor
-//! fails (see `filter.rs`), so the answer, and the errors counted, are those of testing one anchor after the other in id
-//! order, and an exact plan's filter is taken at its word; T3 memory is proportional to what waits, after a peak as well, and searching allocates nothing once its buffers are warm.
+//! Invariants: table.T1 ids ascend in the order of insertion; table.T2 the filter only turns away, and what it turns
+//! away neither holds nor fails (see `filter.rs`), so the answer, and the errors counted, are those of testing one
+//! anchor after the other in id order, and an exact plan's filter is taken at its word; table.T3 memory is proportional
+//! to what waits, after a peak as well, and searching allocates nothing once its buffers are warm.
 
 mod block;
 mod bucket;

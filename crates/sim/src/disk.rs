@@ -1,7 +1,8 @@
 //! The balancer's disk: the log, the results, and the checkpoint that both may be trimmed behind.
 //!
 //! What was not synced may be gone after a crash, from the end. A checkpoint replaces the one before at once, or not at all.
-//! Invariants: D1 the log begins, and the results begin, at or below the checkpoint; D2 the checkpoint is at or below the end of both.
+//! Invariants: disk.D1 the log begins, and the results begin, at or below the checkpoint; disk.D2 the checkpoint is at
+//! or below the end of both.
 
 use std::{collections::BTreeMap, sync::Arc};
 

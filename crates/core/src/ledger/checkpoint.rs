@@ -3,8 +3,8 @@
 //! A checkpoint at C and what the log and the results say of `(C, C']` make the checkpoint at C'. So checkpoints are made beside
 //! the running ledger, which never stops for one, and a checkpoint is as much a function of the log as the matches are.
 //! Elements pass through one by one: memory follows what happened since C, not what waits.
-//! Invariants: C1 a ledger that starts from a checkpoint says and offers what one that read the whole log does, except of what
-//! the results have dropped; C2 elements leave in ascending order.
+//! Invariants: checkpoint.C1 a ledger that starts from a checkpoint says and offers what one that read the whole log
+//! does, except of what the results have dropped; checkpoint.C2 elements leave in ascending order.
 
 use std::{
     collections::{BTreeMap, BTreeSet},

@@ -5,8 +5,8 @@
 //! cut's `through` ([`Ledger::keep_for`]), unless that is too much. Parts look at elements in the order of their ids. Each part
 //! notes what was decided when it looked; an element ended by event `x` was found waiting exactly if less than `x` was decided
 //! then. The others are found last, among those that ended.
-//! Invariant: C2 whatever is recorded and decided between the parts, together they have each element that waits at `through` once,
-//! and no other.
+//! Invariant: cut.C1 whatever is recorded and decided between the parts, together they have each element that waits at
+//! `through` once, and no other.
 
 use std::{collections::BTreeSet, fmt};
 

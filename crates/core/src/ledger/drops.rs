@@ -4,7 +4,8 @@
 //! of their own: so each end is an outcome like any other, and a drop never makes a large event. Once nobody waits and all of it is
 //! stable the pool is dropped, which decides nothing: it frees the name and the memory. All of this follows from the log: a balancer that
 //! crashes in between goes on where the log ends.
-//! Invariants: D1 no event after its end names a pool; D2 no number is a pool's twice; D3 memory follows the pools that there are.
+//! Invariants: drops.D1 no event after its end names a pool; drops.D2 no number is a pool's twice; drops.D3 memory
+//! follows the pools that there are.
 
 use std::{
     collections::{BTreeSet, VecDeque},

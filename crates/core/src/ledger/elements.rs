@@ -2,8 +2,9 @@
 //!
 //! Elements stay in the batches they came in. What is left of a batch of which most have ended, and batches that were small from
 //! the beginning, are put together in new ones, so that memory follows what waits.
-//! Invariants: E1 a slot that waits names a segment's row, and that row has the slot's id; E2 a segment is kept as long as
-//! one of its rows waits, or ended above the stable cut; E3 a row that ended does not move.
+//! Invariants: elements.E1 a slot that waits names a segment's row, and that row has the slot's id; elements.E2 a
+//! segment is kept as long as one of its rows waits, or ended above the stable cut; elements.E3 a row that ended does
+//! not move.
 
 use std::{collections::BTreeMap, sync::Arc};
 

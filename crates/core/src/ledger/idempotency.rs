@@ -4,8 +4,8 @@
 //! remember is refused instead. A pool has a quota. All pools together have one, too, which is shared as [`room`](super::room) has it:
 //! nothing is given back for long, so the pools of a group get no more than is left for others, which is this quota where others have
 //! none. So at most twice the quota of all is remembered, at about a hundred bytes each.
-//! Invariants: I1 no key is forgotten before its time, unless its pool is dropped; I2 keys are forgotten in the order in which their
-//! elements arrived.
+//! Invariants: idempotency.I1 no key is forgotten before its time, unless its pool is dropped; idempotency.I2 keys are
+//! forgotten in the order in which their elements arrived.
 
 use std::{
     collections::{BTreeSet, HashMap, VecDeque},

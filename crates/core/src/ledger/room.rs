@@ -6,8 +6,9 @@
 //! Pools whose names have one prefix are a *group*: most likely they are somebody's. What they have together above their reserves is
 //! bounded in the same way, so that nobody takes with many pools what others need.
 //! Where the bound is small, there is no reserve, and the last ones go to whoever comes first.
-//! Invariants: M1 a pool that has less than its reserve is refused only for its own bound; M2 all pools together never have more than
-//! the bound; M3 what a group of pools has of what is shared is what its pools have above their reserves.
+//! Invariants: room.M1 a pool that has less than its reserve is refused only for its own bound; room.M2 all pools
+//! together never have more than the bound; room.M3 what a group of pools has of what is shared is what its pools have
+//! above their reserves.
 
 use std::{collections::BTreeMap, sync::Arc};
 

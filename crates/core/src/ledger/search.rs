@@ -3,8 +3,8 @@
 //!
 //! It bounds what may wait (`limits.search_cost_max`): what is decided is a prefix of the log, so while one search goes on nothing
 //! after it is decided, in any pool. It decides nothing about matches.
-//! Invariants: V1 an element is let in only while one search costs no more than the bound, but for elements that wait already when
-//! longer ones come; V2 what is counted follows from what was let in and what has ended.
+//! Invariants: search.V1 an element is let in only while one search costs no more than the bound, but for elements that
+//! wait already when longer ones come; search.V2 what is counted follows from what was let in and what has ended.
 
 use std::{collections::HashMap, fmt};
 

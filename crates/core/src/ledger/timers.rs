@@ -1,15 +1,16 @@
 //! When elements expire and search again, and how far time may go.
 //!
-//! A timer is written as an event when it is due, and nobody of its pool searches at its time or later before that: what searches at
-//! `t` in a pool finds nobody of the pool whose time to live ended at or before `t` (sequencer's Q3). No element meets one of another
-//! pool, so pools need not wait for one another's timers.
+//! A timer is written as an event when it is due, and nobody of its pool searches at its time or later before that:
+//! what searches at `t` in a pool finds nobody of the pool whose time to live ended at or before `t` (sequencer.Q3). No
+//! element meets one of another pool, so pools need not wait for one another's timers.
 //!
-//! As long as a pool has few timers that are due, time itself waits for them: when it is behind the clock, as after a stop, it catches
-//! up in steps of at most [`STRIDE_MS`], and in each those expire first whose time is over, then the others search. A pool that has
-//! more than its [`Share`], or whose searches cost much, is *late* then: time passes, and the pool waits instead. Nobody arrives in it
-//! ([`Stopped::Late`](super::Stopped::Late)), and what is due is written a little at a time, in turns with other pools that are late
-//! ([`Ledger::late_due`]), those who expire first. So a storm of timers costs the pool that has it.
-//! Invariant: Q3 of a pool that is not late no timer that is due at the sequencer's time, or before, is left.
+//! As long as a pool has few timers that are due, time itself waits for them: when it is behind the clock, as after a
+//! stop, it catches up in steps of at most [`STRIDE_MS`], and in each those expire first whose time is over, then the
+//! others search. A pool that has more than its [`Share`], or whose searches cost much, is *late* then: time passes,
+//! and the pool waits instead. Nobody arrives in it ([`Stopped::Late`](super::Stopped::Late)), and what is due is
+//! written a little at a time, in turns with other pools that are late ([`Ledger::late_due`]), those who expire first.
+//! So a storm of timers costs the pool that has it. Invariant: timers.T1 of a pool that is not late no timer that is
+//! due at the sequencer's time, or before, is left.
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -23,8 +24,8 @@ use crate::{
     sequencer::Sequencer,
 };
 
-/// Longest step by which time catches up with the clock while timers are due, in milliseconds. A search that was due may come
-/// after expiries that were due by so much later; in a pool that is late, after all that are due.
+/// Longest step by which time catches up with the clock while timers are due, in milliseconds. A search that was due
+/// may come after expiries that were due by so much later; in a pool that is late, after all that are due.
 pub const STRIDE_MS: u64 = 10;
 
 /// Timers of one pool that is late that are written in one go, before others have their turn.
@@ -55,7 +56,8 @@ struct PoolTimers {
     late: bool,
 }
 
-/// How many timers may be looked at before time passes the others, which make their pools late: of each pool, and in all.
+/// How many timers may be looked at before time passes the others, which make their pools late: of each pool, and in
+/// all.
 #[derive(Clone, Debug)]
 pub struct Share {
     pool: usize,
@@ -220,8 +222,8 @@ enum Timer {
 }
 
 impl Ledger {
-    /// Brings the sequencer's time to `now_ms`, as far as the timers allow that are due by then. Offers at most `most` of them; a pool
-    /// that has had its share is late from then on.
+    /// Brings the sequencer's time to `now_ms`, as far as the timers allow that are due by then. Offers at most `most`
+    /// of them; a pool that has had its share is late from then on.
     pub fn advance_time<E>(
         &mut self,
         sequencer: &mut Sequencer<E>,
@@ -247,8 +249,8 @@ impl Ledger {
         Timing::Done
     }
 
-    /// Timers that are due of pools that are not late, at most `most`; of each pool expiries, and when there is none, searches. Each is
-    /// offered once; record the event that comes of it.
+    /// Timers that are due of pools that are not late, at most `most`; of each pool expiries, and when there is none,
+    /// searches. Each is offered once; record the event that comes of it.
     pub fn due(&mut self, time_ms: u64, most: usize) -> Vec<EventKind> {
         self.due_within(time_ms, most, &mut Share::all())
     }
@@ -269,11 +271,11 @@ impl Ledger {
         events
     }
 
-    /// Timers that are due of pools that are late, at most `most`, in turns. `may` says whether a pool may search now at this cost, in
-    /// units, where that is much ([`SEARCH_COSTLY`]): such a search is the last one that is offered.
+    /// Timers that are due of pools that are late, at most `most`, in turns. `may` says whether a pool may search now
+    /// at this cost, in units, where that is much ([`SEARCH_COSTLY`]): such a search is the last one that is offered.
     ///
-    /// Before any of a pool searches, all of it have expired whose time is over at the sequencer's time. Give the events ids before
-    /// time goes on.
+    /// Before any of a pool searches, all of it have expired whose time is over at the sequencer's time. Give the
+    /// events ids before time goes on.
     pub fn late_due<E>(
         &mut self,
         sequencer: &Sequencer<E>,
@@ -303,7 +305,8 @@ impl Ledger {
         LateDue { stuck: events.is_empty() && idle >= self.timers.late.len().min(LOOKS), events }
     }
 
-    /// The next timers of a pool that is late: how many it looked at, and whether the last one is a search that costs much.
+    /// The next timers of a pool that is late: how many it looked at, and whether the last one is a search that costs
+    /// much.
     fn late_turn(
         &mut self,
         pool: PoolId,
@@ -376,7 +379,8 @@ impl Ledger {
         self.timers.late.iter().map(move |pool| (*pool, of(pool)))
     }
 
-    /// Pools that are late no longer, or are being dropped, since this was asked last: nobody has to wait for their timers.
+    /// Pools that are late no longer, or are being dropped, since this was asked last: nobody has to wait for their
+    /// timers.
     pub fn take_caught_up(&mut self) -> Vec<PoolId> {
         std::mem::take(&mut self.timers.caught_up)
     }
@@ -405,14 +409,15 @@ pub(super) fn expires(time_ms: u64, ttl_ms: u64) -> Option<u64> {
     (ttl_ms > 0).then(|| time_ms.saturating_add(ttl_ms))
 }
 
-/// When an element searches by a schedule: a millisecond after it has waited for so long, so that `waited > delay` holds in a search
-/// that is due after `delay`.
+/// When an element searches by a schedule: a millisecond after it has waited for so long, so that `waited > delay`
+/// holds in a search that is due after `delay`.
 pub(crate) fn searches(schedule: &[u64], arrived_ms: u64) -> impl Iterator<Item = u64> {
     schedule.iter().map(move |&delay_ms| arrived_ms.saturating_add(delay_ms).saturating_add(1))
 }
 
-/// When an element that searched at `time_ms`, and was to at `was_due_ms`, searches next: the first of the schedule after both.
-/// So a stop skips what it missed but one; and the event may have come into a frame that is older than what was due.
+/// When an element that searched at `time_ms`, and was to at `was_due_ms`, searches next: the first of the schedule
+/// after both. So a stop skips what it missed but one; and the event may have come into a frame that is older than what
+/// was due.
 pub(super) fn due_next(schedule: &[u64], arrived_ms: u64, was_due_ms: Option<u64>, time_ms: u64) -> Option<u64> {
     let done_ms = was_due_ms.map_or(time_ms, |due_ms| due_ms.max(time_ms));
     searches(schedule, arrived_ms).find(|&due_ms| due_ms > done_ms)

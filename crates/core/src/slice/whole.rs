@@ -12,7 +12,7 @@
 //!
 //! When more wait than `waiting_max`, others' anchors are dropped, and only counted. When few wait again, they are kept from then
 //! on; once those before have gone, the slice waits for the decided watermark, and knows everybody.
-//! Invariant: W1 while a pool is known whole, its table holds exactly who waits after event `through`.
+//! Invariant: whole.W1 while a pool is known whole, its table holds exactly who waits after event `through`.
 
 use std::{
     collections::{BTreeMap, VecDeque},

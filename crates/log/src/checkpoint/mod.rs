@@ -1,10 +1,10 @@
 //! Snapshots of what a log's prefix amounts to, so that the prefix can be trimmed.
 //!
-//! Knows nothing of what a chunk means, of when to take a checkpoint, or of the log but its id. A folder of its own holds
-//! the checkpoints of one log; one process has it open. Both sides stream: memory is bounded by [`CHUNK_BYTES_MAX`] and
-//! 2 MiB, whatever the checkpoint's size. Invariants: K1 nothing gets a checkpoint's name before its content is durable;
-//! K2 a checkpoint that was committed is removed only when [`CheckpointOptions::keep`] newer ones are durable, or when it
-//! is known to be damaged and a newer one is durable.
+//! Knows nothing of what a chunk means, of when to take a checkpoint, or of the log but its id. A folder of its own
+//! holds the checkpoints of one log; one process has it open. Both sides stream: memory is bounded by
+//! [`CHUNK_BYTES_MAX`] and 2 MiB, whatever the checkpoint's size. Invariants: log.K1 nothing gets a checkpoint's name
+//! before its content is durable; log.K2 a checkpoint that was committed is removed only when
+//! [`CheckpointOptions::keep`] newer ones are durable, or when it is known to be damaged and a newer one is durable.
 //!
 //! ```text
 //! lock                       who has the folder open; it is locked itself meanwhile

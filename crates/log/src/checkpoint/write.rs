@@ -1,6 +1,6 @@
 //! Writing one checkpoint, chunk by chunk, under a name that is no checkpoint's until all of it is durable.
 //!
-//! Invariant: K1 nothing gets a checkpoint's name before its content is durable.
+//! This keeps log.K1: nothing gets a checkpoint's name before its content is durable.
 
 use std::path::PathBuf;
 

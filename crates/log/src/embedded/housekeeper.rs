@@ -1,10 +1,10 @@
 //! The background thread of an embedded log: zeroes the next segment ahead of time, and syncs the watermark.
 //!
 //! Overwriting zeroed blocks needs no change to the file system's own records, which is what makes an fsync cheap;
-//! zeroing them while the current segment fills keeps that out of the writer's way. Zeros go to the disk past the page cache
-//! where that can be: through it they would cost as much time as the records. They go slowly, as an append's fsync waits for all
-//! that the disk was given, but twice as fast as the segment fills.
-//! It never touches a segment. Invariant: H1 a spare is handed out only when all of it is durable zeros.
+//! zeroing them while the current segment fills keeps that out of the writer's way. Zeros go to the disk past the page
+//! cache where that can be: through it they would cost as much time as the records. They go slowly, as an append's
+//! fsync waits for all that the disk was given, but twice as fast as the segment fills. It never touches a segment.
+//! Invariant: log.H1 a spare is handed out only when all of it is durable zeros.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

@@ -1,8 +1,8 @@
 //! What is durable, as writer and readers share it: the segments, and a sparse index into each.
 //!
 //! Bounded: one entry of 16 bytes for every [`INDEX_STRIDE_BYTES`] of log, 256 KiB for a GiB, and one [`Segment`] for
-//! each file. Invariants: I1 nothing gets in here before it is durable; I2 segments, and the entries of one, are
-//! ascending; I3 a segment's first entry is the start of its groups.
+//! each file. Invariants: log.I1 nothing gets in here before it is durable; log.I2 segments, and the entries of one,
+//! are ascending; log.I3 a segment's first entry is the start of its groups.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};

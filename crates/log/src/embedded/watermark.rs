@@ -5,9 +5,9 @@
 //! [`housekeeper`](super::housekeeper)), when a segment is full, and in both slots when the log is opened, trimmed or
 //! closed. The group written next carries the same fact under its own fsync. Its format version is that of `meta`.
 //!
-//! Invariant: W1 a slot never claims more than is durable; W2 no segment from the first segment of an intact slot on is
-//! missing. A slot is 68 bytes at the start of a block of 4096:
-//! `crc 4 | magic 8 | sequence 8 | log id 16 | first segment 8 | segment 8 | offset 8 | through 8`.
+//! Invariant: log.W1 a slot never claims more than is durable; log.W2 no segment from the first segment of an intact
+//! slot on is missing. A slot is 68 bytes at the start of a block of 4096: `crc 4 | magic 8 | sequence 8 | log id 16 |
+//! first segment 8 | segment 8 | offset 8 | through 8`.
 
 use std::io;
 use std::path::Path;

@@ -1,9 +1,9 @@
 //! The decisions of the shards as the balancer reads them.
 //!
 //! A shard is read from its own mark in the ledger: whatever it decided up to there is known. It forgets only what this
-//! balancer has said is on its disk, so it always keeps what comes next, unless results were lost. Invariants: node.K1 no
-//! frame is taken before the hello; node.D1 the retirements of a message are known before its watermark covers them (R4);
-//! node.D2 nothing is read of a shard that has forgotten what the ledger does not know.
+//! balancer has said is on its disk, so it always keeps what comes next, unless results were lost. As with every link,
+//! no frame is taken before the hello (node.K1). Invariants: node.D1 the retirements of a message are known before its
+//! watermark covers them (R4); node.D2 nothing is read of a shard that has forgotten what the ledger does not know.
 
 use dovetail_core::{
     DecisionFrame, EventId, ShardId,

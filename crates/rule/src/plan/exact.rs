@@ -1,9 +1,10 @@
 //! Rules whose filter says yes as surely as it says no: what they let through need not be tested again.
 //!
-//! Invariant X1: of such a rule, whatever pair agrees in the values of the key's attributes, and passes the filter on cells that
-//! are values (no lane is wild) with no bound that is `Always`, the rule is true. That is so because every conjunct is either one
-//! of the key, and then equal values are all it asks for, or a comparison of the forms below, whose only leaf is as narrow as
-//! itself: within what a cell holds, nothing in it overflows or is rounded.
+//! Invariant exact.X1: of such a rule, whatever pair agrees in the values of the key's attributes, and passes the
+//! filter on cells that are values (no lane is wild) with no bound that is `Always`, the rule is true. That is so
+//! because every conjunct is either one of the key, and then equal values are all it asks for, or a comparison of the
+//! forms below, whose only leaf is as narrow as itself: within what a cell holds, nothing in it overflows or is
+//! rounded.
 
 use super::ask::Ask;
 use super::conjunct::{Conjunct, Role};

@@ -1,8 +1,9 @@
 //! The key: what two elements must have in common, so that an element is compared with those of its own key only.
 //!
-//! Invariants: K1 whenever the rule is true or an error on a pair, both elements have a key and the keys' hashes are equal;
-//! K2 the hash is a fixed function of the values, the same on every node and in every version: placement depends on it. The bucket
-//! hash is equal wherever the other is for equal values, and is nobody's but the table's whose secret it is made with.
+//! Invariants: key.K1 whenever the rule is true or an error on a pair, both elements have a key and the keys' hashes
+//! are equal; key.K2 the hash is a fixed function of the values, the same on every node and in every version: placement
+//! depends on it. The bucket hash is equal wherever the other is for equal values, and is nobody's but the table's
+//! whose secret it is made with.
 //!
 //! Elements of two keys are false or missing together, whatever else the rule says, so no error is lost by not looking.
 

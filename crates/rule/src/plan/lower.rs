@@ -1,7 +1,7 @@
 //! From conjuncts to a filter: a tree of leaves over columns, for one role of the anchors.
 //!
-//! Invariant L1: the tree of an expression lets a pair through whenever the expression is true or an error on it. So a
-//! conjunction keeps the operands that have a tree, and a disjunction has one only if every operand has.
+//! Invariant lower.L1: the tree of an expression lets a pair through whenever the expression is true or an error on it.
+//! So a conjunction keeps the operands that have a tree, and a disjunction has one only if every operand has.
 
 use super::ask::Ask;
 use super::key::bare;

@@ -1,4 +1,4 @@
-//! That a filter only turns away what the rule does not want: invariants F1, K1 and P1, on random rules and rows.
+//! That a filter only turns away what the rule does not want: invariants filter.F1, key.K1 and plan.P1, on random rules and rows.
 //!
 //! Cells and bounds are given their meaning here, one pair at a time and without any table.
 

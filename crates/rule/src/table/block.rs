@@ -1,7 +1,7 @@
 //! Blocks of up to 64 lanes: the cells of waiting elements, column by column, in id order.
 //!
-//! Invariants: K1 lanes are in id order; K2 a lane's cells are never changed, only its liveness; K3 `reach` of a sum is at least
-//! that of every live lane.
+//! Invariants: block.K1 lanes are in id order; block.K2 a lane's cells are never changed, only its liveness; block.K3
+//! `reach` of a sum is at least that of every live lane.
 
 use crate::table::layout::{Lane, Layout, reach};
 

@@ -1,7 +1,8 @@
 //! Buckets: the elements with one key, or all of them, in blocks.
 //!
-//! Invariants: U1 blocks are in id order, and so are their lanes; U2 every block but the last is full, dead lanes counted; U3 only
-//! the first may be of less than 64 lanes, and then it is the last too; U4 `lanes` is what the blocks have used.
+//! Invariants: bucket.U1 blocks are in id order, and so are their lanes; bucket.U2 every block but the last is full,
+//! dead lanes counted; bucket.U3 only the first may be of less than 64 lanes, and then it is the last too; bucket.U4
+//! `lanes` is what the blocks have used.
 
 use crate::table::block::{Block, LANES, lanes_below, lanes_of};
 use crate::table::layout::{KeyWords, Lane, Layout};

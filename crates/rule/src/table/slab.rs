@@ -1,7 +1,8 @@
 //! Everything about a waiting element that has nothing to do with where it is searched for: exact values, id, arrival.
 //!
-//! Invariants: B1 every vector that is used at all is as long as `ids`; B2 `ids` of a free slot is [`FREE`], and `places` of a free
-//! slot is the next free one, last freed first, so that what is written next is still in the cache.
+//! Invariants: slab.B1 every vector that is used at all is as long as `ids`; slab.B2 `ids` of a free slot is [`FREE`],
+//! and `places` of a free slot is the next free one, last freed first, so that what is written next is still in the
+//! cache.
 
 use crate::eval::{Element, List, unreachable_attribute};
 use crate::expr::AttributeRef;
