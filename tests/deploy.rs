@@ -232,23 +232,32 @@ fn every_rule_on_the_rules_page_compiles_and_is_free_of_notes() {
     }
 }
 
-/// All Rust sources, as one text.
-fn sources_of_the_code() -> String {
-    fn collect(folder: &Path, text: &mut String) {
+/// The files below a folder whose names end so, but for what a build makes.
+fn files_below(folder: &str, ends: &[&str]) -> Vec<PathBuf> {
+    fn collect(folder: &Path, ends: &[&str], files: &mut Vec<PathBuf>) {
         for entry in fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
-            if entry.is_dir() {
-                collect(&entry, text);
-            } else if entry.extension().is_some_and(|ext| ext == "rs") {
-                text.push_str(&fs::read_to_string(&entry).unwrap());
+            let name = entry.file_name().unwrap().to_str().unwrap();
+            if entry.is_dir() && name != "target" {
+                collect(&entry, ends, files);
+            } else if ends.iter().any(|end| name.ends_with(end)) {
+                files.push(entry);
             }
         }
     }
-    let mut text = String::new();
-    collect(&root().join("src"), &mut text);
-    for member in fs::read_dir(root().join("crates")).unwrap() {
-        collect(&member.unwrap().path().join("src"), &mut text);
-    }
-    text
+    let mut files = Vec::new();
+    collect(&root().join(folder), ends, &mut files);
+    files
+}
+
+/// The Rust sources of all crates and of the root, with those of their tests.
+fn rust_files() -> Vec<PathBuf> {
+    ["src", "crates", "tests"].iter().flat_map(|folder| files_below(folder, &[".rs"])).collect()
+}
+
+/// All Rust sources, as one text.
+fn sources_of_the_code() -> String {
+    let files = rust_files().into_iter().filter(|file| file.components().any(|part| part.as_os_str() == "src"));
+    files.map(read).collect()
 }
 
 #[test]
@@ -289,6 +298,106 @@ fn every_file_that_a_page_links_to_exists() {
             }
         }
     }
+}
+
+#[test]
+fn every_source_file_that_a_page_names_exists() {
+    let files: Vec<String> = ["src", "crates", "tests", "fuzz", "bench", "proto", "deploy", "examples"]
+        .iter()
+        .flat_map(|folder| files_below(folder, &[""]))
+        .map(|file| file.strip_prefix(root()).unwrap().to_str().unwrap().to_owned())
+        .collect();
+    let folders = ["src/", "crates/", "tests/", "fuzz/", "bench/", "proto/", "deploy/", "examples/"];
+    let mut checked = 0;
+    for page in pages() {
+        for span in read(&page).split('`').skip(1).step_by(2) {
+            let is_path = !span.contains([' ', '*', '{', '=', '\n', ':', '<']);
+            let exists = if is_path && folders.iter().any(|folder| span.starts_with(folder)) {
+                root().join(span).exists()
+            } else if is_path && span.ends_with(".rs") {
+                files.iter().any(|file| file.ends_with(&format!("/{span}")))
+            } else {
+                continue;
+            };
+            assert!(exists, "{} names {span}, which is not there", page.display());
+            checked += 1;
+        }
+    }
+    assert!(checked >= 100, "only {checked} files were found on the pages");
+}
+
+/// The page of this name that a source file means: of the repository, or of its own crate.
+fn page_meant(file: &Path, name: &str) -> Option<PathBuf> {
+    file.ancestors()
+        .skip(1)
+        .take_while(|folder| folder.starts_with(root()))
+        .map(|folder| folder.join(name))
+        .find(|page| page.exists())
+}
+
+#[test]
+fn every_page_that_a_comment_names_exists_and_has_the_section() {
+    let mut checked = 0;
+    for file in rust_files().into_iter().chain(files_below("proto", &[".proto"])) {
+        let text = read(&file);
+        let lines = text.lines().filter_map(|line| line.trim_start().strip_prefix("//"));
+        let comments = lines.map(|line| line.trim_start_matches(['/', '!']).trim()).collect::<Vec<_>>().join(" ");
+        for (at, _) in comments.match_indices(".md") {
+            let start = comments[..at].rfind(|c: char| !c.is_ascii_alphanumeric() && !"/_-.".contains(c));
+            let name = &comments[start.map_or(0, |start| start + 1)..at + ".md".len()];
+            // `*.md` names none.
+            if name == ".md" {
+                continue;
+            }
+            let page = page_meant(&file, name);
+            let page = page.unwrap_or_else(|| panic!("{} names {name}, which is not there", file.display()));
+            if let Some((section, _)) =
+                comments[at + ".md".len()..].strip_prefix(", \"").and_then(|rest| rest.split_once('"'))
+            {
+                let has = read(&page).lines().any(|line| line.trim_start_matches('#').trim() == section);
+                assert!(has, "{} names the section {section:?} of {name}, which is not there", file.display());
+            }
+            checked += 1;
+        }
+    }
+    assert!(checked >= 10, "only {checked} pages were found in comments");
+}
+
+/// The words that are labels of invariants, such as `ledger.L1`.
+fn labels(text: &str) -> impl Iterator<Item = &str> {
+    let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '.').map(|word| word.trim_matches('.'));
+    words.filter(|word| {
+        word.split_once('.').is_some_and(|(room, label)| {
+            let [letter, digit] = label.as_bytes() else { return false };
+            room.bytes().all(|byte| byte.is_ascii_lowercase()) && letter.is_ascii_uppercase() && digit.is_ascii_digit()
+        })
+    })
+}
+
+#[test]
+fn every_invariant_has_one_label_and_is_stated_where_the_architecture_page_says() {
+    let mut stated = BTreeMap::<String, PathBuf>::new();
+    for file in rust_files() {
+        let text = read(&file);
+        let head = text.lines().filter_map(|line| line.strip_prefix("//!")).collect::<Vec<_>>().join(" ");
+        let Some((_, invariants)) = head.split_once("Invariant") else { continue };
+        for label in labels(invariants) {
+            let earlier = stated.insert(label.to_owned(), file.clone()).filter(|earlier| *earlier != file);
+            assert!(earlier.is_none(), "{label} is stated in {} and in {}", earlier.unwrap().display(), file.display());
+        }
+    }
+    let page = read("docs/architecture.md");
+    let (_, table) = page.split_once("\n## Invariants\n").expect("the page has the invariants");
+    let mut checked = 0;
+    for row in table.lines().filter(|line| line.starts_with("| ")) {
+        for label in labels(row.split('|').nth(1).unwrap_or_default()) {
+            let file = stated.get(label).unwrap_or_else(|| panic!("{label} is stated nowhere"));
+            let file = file.strip_prefix(root()).unwrap().to_str().unwrap();
+            assert!(row.contains(&format!("`{file}`")), "{label} is stated in {file}: {row}");
+            checked += 1;
+        }
+    }
+    assert!(checked >= 60, "only {checked} invariants were found on the page");
 }
 
 #[test]

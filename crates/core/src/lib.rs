@@ -2,21 +2,22 @@
 //!
 //! Everything here is deterministic. Nothing reads a clock, draws a random number, touches a socket or a file, or spawns
 //! anything: time comes in with the event, effects go out into the caller's buffer. The same machines run in the
-//! simulator, in `dovetail up` and in the role binaries (DESIGN.md, section 6). `.ci/run` checks that it stays so.
+//! simulator, in `dovetail up` and in the role binaries. `.ci/pure-core` checks that it stays so. The protocol is in
+//! docs/protocol.md, the words in docs/glossary.md.
 //!
-//! | module | what it is | section of DESIGN.md |
+//! | module | what it is | section of docs/protocol.md |
 //! |---|---|---|
-//! | [`oracle`] | the sequential program that defines the result | 2 |
-//! | [`sequencer`] | gives ids, builds log frames | 3 |
-//! | [`clock`] | the time of events, of two clocks | 4 |
-//! | [`batch`] | elements in columns | 4 |
-//! | [`hold`] | requests that wait for a decision | 4 |
-//! | [`ledger`] | what the balancer knows: elements, keys, timers, the cut | 4 |
-//! | [`mod@slice`] | one worker index's share of the pair space | 3.1 |
-//! | [`shard`] | one shard's elements, and what it decides about them | 3.2 |
-//! | [`explain`] | why an element is waiting | 5 |
-//! | [`ring`], [`placement`] | which slice owns and which shard homes an element | 3.2 |
-//! | [`reach`] | who has anything to do with an event | 3.2 |
+//! | [`oracle`] | the sequential program that defines the result | The definition |
+//! | [`sequencer`] | gives ids, builds log frames | Time, and keys that come again |
+//! | [`clock`] | the time of events, made from two clocks | Time, and keys that come again |
+//! | [`batch`] | elements in columns | (docs/architecture.md, Columns) |
+//! | [`hold`] | requests that wait for a decision | Time, and keys that come again |
+//! | [`ledger`] | what the balancer knows: elements, keys, timers, the cut | Who does what |
+//! | [`mod@slice`] | one worker index's share of the pair space | Who does what, Bounded search |
+//! | [`shard`] | one shard's elements, and what it decides about them | Who does what, Forgetting |
+//! | [`explain`] | why an element is waiting | |
+//! | [`ring`], [`placement`] | which slice owns and which shard homes an element | Split by key |
+//! | [`reach`] | which slices and shards an event concerns | Who is concerned |
 
 pub mod batch;
 pub mod clock;

@@ -1,4 +1,4 @@
-//! The sequential program that defines the result (DESIGN.md, section 2).
+//! The sequential program that defines the result (docs/protocol.md, "The definition").
 //!
 //! Slow and obvious, on purpose: one ordered map, one loop. It shares no search code with the rest of the crate;
 //! only the rule itself, the meaning of a pair, is the same. Everything is tested against it.

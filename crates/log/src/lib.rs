@@ -4,7 +4,8 @@
 //! [`MemoryLog`] the one that forgets. [`conformance`] is what every one of them has to pass. [`checkpoint`] keeps what a
 //! log's prefix amounts to, so that the prefix can be trimmed.
 //!
-//! Not here: what the bytes mean, waking readers, an async runtime, deciding what to trim. See DESIGN.md section 4.
+//! Not here: what the bytes mean, waking readers, an async runtime, deciding what to trim. docs/architecture.md,
+//! "What is durable", says which parts of a cluster are on disk.
 //!
 //! ```
 //! use dovetail_log::{EmbeddedLog, Log, Options, Record};

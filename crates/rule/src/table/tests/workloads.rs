@@ -1,4 +1,4 @@
-//! The workloads of shared/WORKLOADS.md through a table: what is matched is known, and how fast is printed.
+//! The workloads W1 to W5 (docs/performance.md) through a table: what is matched is known, and how fast is printed.
 //!
 //! `DOVETAIL_TABLE_N=1000000 cargo test --release -p dovetail-rule workloads -- --nocapture --test-threads 1`
 
