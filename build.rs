@@ -26,7 +26,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let encoded = descriptors.encode_to_vec();
     fs::write(PathBuf::from(env::var("OUT_DIR")?).join("dovetail.bin"), encoded)?;
     // What is read by hand, so that nothing is unpacked before it was counted.
-    let mut generator = tonic_prost_build::configure().bytes(".");
+    let mut generator = tonic_prost_build::configure().bytes(".").codec_path("crate::pb::codec::ExactCodec");
     for message in ["Rows", "Columns"] {
         generator = generator.extern_path(format!(".dovetail.v1.{message}"), format!("crate::wire::{message}"));
     }
