@@ -37,9 +37,10 @@ fn folder(path: &str) -> Vec<PathBuf> {
     files
 }
 
-/// README.md, CONTRIBUTING.md and docs/*.md.
+/// The pages of the top folder, and docs/*.md.
 fn pages() -> Vec<PathBuf> {
-    let mut pages = vec![root().join("README.md"), root().join("CONTRIBUTING.md")];
+    let mut pages =
+        folder("").into_iter().filter(|path| path.extension().is_some_and(|ext| ext == "md")).collect::<Vec<_>>();
     pages.extend(folder("docs").into_iter().filter(|path| path.extension().is_some_and(|ext| ext == "md")));
     pages
 }
