@@ -288,6 +288,28 @@ fn every_function_and_constant_that_a_page_names_exists() {
 }
 
 #[test]
+fn every_type_that_the_glossary_names_exists() {
+    let code = sources_of_the_code();
+    let mut checked = 0;
+    for span in read("docs/glossary.md").split('`').skip(1).step_by(2) {
+        let is_type =
+            span.starts_with(|c: char| c.is_ascii_uppercase()) && span.chars().all(|c| c.is_ascii_alphanumeric());
+        if !is_type {
+            continue;
+        }
+        let exists = ["struct", "enum", "trait"]
+            .iter()
+            .any(|kind| [" ", "<", "(", ";"].iter().any(|after| code.contains(&format!("{kind} {span}{after}"))));
+        // Ids are made by a macro.
+        let is_id = read("crates/core/src/ids.rs").contains(&format!("    {span}("));
+        let is_message = read("proto/dovetail/v1/cluster.proto").contains(&format!("message {span} "));
+        assert!(exists || is_id || is_message, "the glossary names {span}, which is not in the code");
+        checked += 1;
+    }
+    assert!(checked >= 25, "only {checked} types were found in the glossary");
+}
+
+#[test]
 fn every_file_that_a_page_links_to_exists() {
     for page in pages() {
         let text = read(&page);
