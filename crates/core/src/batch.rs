@@ -1,4 +1,5 @@
-//! Elements of one pool in columns, from the client's message to the log, the feed and the results: never taken apart in between.
+//! Elements of one pool in columns, from the client's message to the log, the feed and the results: never taken apart
+//! in between.
 //!
 //! Invariants: batch.B1 all columns have as many entries as there are elements; batch.B2 texts are UTF-8; batch.B3 a
 //! batch never changes.
@@ -20,14 +21,15 @@ pub use column::{Column, Strings, StringsWriter, Values};
 
 use crate::{PoolId, ledger::ClientPart};
 
-/// What the ledger keeps of an element beside its attributes, key and payload, in bytes: its slot, its key's fingerprint, its times.
+/// What the ledger keeps of an element beside its attributes, key and payload, in bytes: its slot, its key's
+/// fingerprint, its times.
 pub const ELEMENT_BYTES: usize = 64;
 /// What an attribute takes, in bytes, whether or not the element has it: the other elements of a batch may.
 pub const ATTRIBUTE_BYTES: usize = 8;
 /// What a text takes in bytes beside its own, alone or in a list: where it ends.
 pub const TEXT_BYTES: usize = 4;
 
-/// Stands for a client's key in a pool: 128 bits that nobody who does not know the secret can make collide.
+/// Stands for a client's key in a pool: 128 bits. Making two collide takes the secret.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fingerprint([u64; 2]);
 
@@ -59,8 +61,8 @@ impl Hash for Fingerprint {
     }
 }
 
-/// What fingerprints are made with. Drawn anew by every process. Nothing that leaves it depends on it but the fingerprints of
-/// idempotency keys in its checkpoints, which therefore have it, too.
+/// What fingerprints are made with. Drawn anew by every process. Nothing that leaves it depends on it but the
+/// fingerprints of idempotency keys in its checkpoints, which therefore have it, too.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
 pub struct KeySecret(pub [u64; 2]);
 
@@ -91,7 +93,7 @@ pub struct ClientColumns {
     pub ttls_ms: Option<Bytes>,
     /// Texts, empty for none; none when all are empty.
     pub idempotency_keys: Option<Strings>,
-    /// Who submitted them, texts, empty where that is not known; none when all are empty. Nothing is decided by them.
+    /// Who submitted them, texts, empty where that is not known; none when all are empty. No decision depends on them.
     pub owners: Option<Strings>,
 }
 
@@ -176,7 +178,7 @@ pub struct ClientWriter {
 }
 
 impl ClientWriter {
-    /// Adds what belongs to an element of which it is not known who submitted it.
+    /// Adds the part of an element whose submitter is not known.
     #[inline]
     pub fn push(&mut self, key: &[u8], payload: &[u8], ttl_ms: u64, idempotency_key: &[u8]) {
         self.push_owned(key, payload, ttl_ms, idempotency_key, &[]);
@@ -342,7 +344,8 @@ impl Batch {
         self.attributes.iter().map(|column| ATTRIBUTE_BYTES + texts(column)).sum()
     }
 
-    /// The bytes of an element but for its payload: its attributes, its key and its idempotency key. What `element_bytes_max` bounds.
+    /// The bytes of an element but for its payload: its attributes, its key and its idempotency key. What
+    /// `element_bytes_max` bounds.
     #[must_use]
     pub fn element_bytes(&self, index: usize) -> usize {
         let clients = &self.clients;
@@ -356,8 +359,8 @@ impl Batch {
         4 * self.attributes.len() + self.element_bytes(index) + clients
     }
 
-    /// What neighbouring elements take while they wait, in bytes: what the ledger keeps of each. The same for an element in whatever
-    /// batch it is.
+    /// What neighbouring elements take while they wait, in bytes: what the ledger keeps of each. The same for an
+    /// element in whatever batch it is.
     #[must_use]
     pub fn waiting_bytes(&self, rows: Range<usize>) -> u64 {
         let weights = self.weights();
@@ -395,7 +398,8 @@ pub fn attribute_bytes(row: &Row) -> usize {
     row.values().iter().map(|one| ATTRIBUTE_BYTES + value(one)).sum()
 }
 
-/// A batch that is to be let in, and what stands for its keys: made beside who lets it in, and kept no longer than that takes.
+/// A batch that is to be let in, and the fingerprints of its keys. They are computed outside the engine, and dropped
+/// once the batch is in.
 #[derive(Debug)]
 pub struct Keyed {
     batch: Arc<Batch>,

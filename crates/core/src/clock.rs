@@ -4,7 +4,7 @@
 //! happens, but knows no date. Event time is the wall clock's, and goes on with the monotonic clock while the wall
 //! clock stands behind it: elements expire and search again after the time they were to wait. When the wall clock jumps
 //! ahead by little, event time follows at once. A jump above a bound is not taken over, because that could never be
-//! undone: event time goes on with the monotonic clock until the wall clock is back, or somebody
+//! undone: event time goes on with the monotonic clock until the wall clock is back, or an operator
 //! [accepts](EventClock::accept) what it says. Invariants: clock.T1 event time never goes back, and passes at least as
 //! fast as the monotonic clock; clock.T2 it never gets ahead of the monotonic clock by more than the bound at once,
 //! unless that was accepted.
@@ -41,9 +41,9 @@ impl Jump {
 }
 
 impl EventClock {
-    /// A clock that does not go back behind `time_ms`, the time of the log's last event. `monotonic_ms` counts from
-    /// anywhere. What the wall clock says first is believed, as the log does not say how long nobody looked: clock.T2
-    /// holds from then on.
+    /// A clock that never goes back below `time_ms`, the time of the log's last event. `monotonic_ms` counts from any
+    /// start. The first reading of the wall clock is believed, because the log does not say how long the balancer was
+    /// down: clock.T2 holds from then on.
     #[must_use]
     pub fn new(time_ms: u64, monotonic_ms: u64, jump_ms_max: u64) -> EventClock {
         EventClock { now_ms: time_ms, monotonic_ms, jump_ms_max, compares: false, jump: None }

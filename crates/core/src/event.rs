@@ -38,8 +38,8 @@ impl Event {
         }
     }
 
-    /// The place of its element, when one slice alone searches for it: elsewhere nobody can meet it. None when the event matters
-    /// everywhere, or `pool_of` does not know the pool.
+    /// The place of its element, when one slice alone searches for it: no element elsewhere can meet it. None when the
+    /// event matters everywhere, or `pool_of` does not know the pool.
     #[must_use]
     pub fn only_at<'p>(&self, pool_of: impl Fn(PoolId) -> Option<&'p Pool>) -> Option<Place> {
         let (pool, element, row) = match &self.kind {
@@ -93,14 +93,14 @@ pub enum EventKind {
         /// What the client defined.
         definition: Arc<PoolDefinition>,
     },
-    /// A pool is being dropped: no element arrives in it any more, and none searches again. Those that wait are withdrawn by events
-    /// of their own.
+    /// A pool is being dropped: no element arrives in it any more, and none searches again. Those that wait are
+    /// withdrawn by events of their own.
     PoolClosed {
         /// Its number.
         pool: PoolId,
     },
-    /// A pool that was closed is gone: every event of it is decided and stable, and no element of it waits. No later event names it,
-    /// and no later pool has its number; its name may be another's.
+    /// A pool that was closed is gone: every event of it is decided and stable, and no element of it waits. No later
+    /// event names it, and no later pool has its number; its name may be another's.
     PoolDropped {
         /// Its number.
         pool: PoolId,
@@ -121,7 +121,7 @@ pub struct Frame<E> {
     pub time_ms: u64,
     /// The stable cut when the frame was opened. No reprobe or withdrawal in it names an element retired at or below.
     pub stable: EventId,
-    /// Who has anything to do with its events. Not logged: all, in a frame that was read back.
+    /// The slices and shards that its events concern. Not logged: a frame that is read back concerns all.
     pub reach: Reach,
     /// The events, ascending.
     pub events: Vec<E>,

@@ -1,7 +1,7 @@
 //! Why an element is still waiting: what turned the others away, how nearly, and what is in sight.
 //!
-//! Tests the element with one waiting element after the other, by the parts of the rule and in the order of the plan. It decides
-//! nothing and changes nothing; what it says holds for the waiting set and the time it was given.
+//! Tests the element with one waiting element after the other, by the parts of the rule and in the order of the plan.
+//! It decides nothing and changes nothing; what it says holds for the waiting set and the time it was given.
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -37,7 +37,7 @@ pub struct Explanation {
     pub acceptable: u64,
     /// Those that failed the fewest conjuncts by the least, nearest first.
     pub nearest: Vec<NearMiss>,
-    /// The earliest search that is due and finds a partner if nothing changes: when, and whom.
+    /// The earliest search that is due and finds a partner if nothing changes: when, and which partner.
     pub prospect: Option<Prospect>,
 }
 

@@ -1,7 +1,7 @@
 //! Hash maps of the core. Their order never shows.
 //!
-//! Ids are given by the balancer, so a multiplication spreads them well enough. Keys come from clients, who may choose them to
-//! collide: for those there is the standard library's map.
+//! Ids are given by the balancer, so a multiplication spreads them well enough. Keys come from clients, who may choose
+//! them to collide: for those there is the standard library's map.
 
 use std::{
     collections::HashMap,
@@ -18,7 +18,8 @@ const LARGE: usize = 4096;
 /// And is that many times as large as it needs to be.
 const SPARSE: usize = 8;
 
-/// Gives memory back of which little is used: what a burst took would be kept for good. Moves few entries, since few are left.
+/// Gives memory back of which little is used: what a burst took would be kept for good. Moves few entries, since few
+/// are left.
 pub(crate) fn shrink<K: Eq + Hash, V, S: BuildHasher>(map: &mut HashMap<K, V, S>) {
     if map.capacity() > LARGE && map.len() < map.capacity() / SPARSE {
         map.shrink_to(2 * map.len());

@@ -1,13 +1,13 @@
 //! Requests that wait for a decision, and those behind them in their streams.
 //!
-//! Whether a submission is refused for another element's key depends on whether that one still waits, and that on events that have
-//! ids and are not decided. Such a request is held until they are; then it is asked again. What follows it in its stream waits
-//! behind it, so that the elements of a stream get their ids in order; other streams go on. Others are held for a pool that is late:
-//! until its timers that are due are written ([`crate::ledger::Ledger::is_late`]).
-//! Decides nothing: the ledger says what is undecided, and until when. Reads no clock.
-//! Invariants: hold.H1 requests of a stream leave in the order in which they came; hold.H2 none leaves before the event
-//! that it is held for is decided, or the pool has caught up, unless its time is over; hold.H3 of those that may leave,
-//! the one that is held for the lowest event does, and of several the one that came first.
+//! Whether a submission is refused for another element's key depends on whether that one still waits, and that on
+//! events that have ids and are not decided. Such a request is held until they are; then it is asked again. What
+//! follows it in its stream waits behind it, so that the elements of a stream get their ids in order; other streams go
+//! on. Others are held for a pool that is late: until its timers that are due are written
+//! ([`crate::ledger::Ledger::is_late`]). Decides nothing: the ledger says what is undecided, and until when. Reads no
+//! clock. Invariants: hold.H1 requests of a stream leave in the order in which they came; hold.H2 none leaves before
+//! the event that it is held for is decided, or the pool has caught up, unless its time is over; hold.H3 of those that
+//! may leave, the one that is held for the lowest event does, and of several the one that came first.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -102,7 +102,7 @@ struct Head<R> {
 const LOOK: usize = 1024;
 
 impl<R> Holds<R> {
-    /// Nobody is held. Nobody will be for longer than `ms_max`.
+    /// Holds no request yet. None will be held for longer than `ms_max`.
     #[must_use]
     pub fn new(ms_max: u64) -> Holds<R> {
         Holds {
@@ -123,7 +123,7 @@ impl<R> Holds<R> {
         self.planted = planted;
     }
 
-    /// Whether nobody is held.
+    /// Whether no request is held.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.streams.is_empty()
@@ -213,8 +213,9 @@ impl<R> Holds<R> {
         self.deadlines.remove(&(ticket.deadline_ms, stream));
     }
 
-    /// The next request that may go on when everything up to `decided` is. What it comes to has to be done before the next one is
-    /// asked for: it may be held again. `may` says of a request, and whether its time is over, that it may leave now.
+    /// The next request that may go on when everything up to `decided` is. What it comes to has to be done before the
+    /// next one is asked for: it may be held again. `may` says of a request, and whether its time is over, that it may
+    /// leave now.
     pub fn next(&mut self, decided: EventId, now_ms: u64, may: impl Fn(&R, bool) -> bool) -> Option<Freed<R>> {
         let behind = |stream: u64| self.streams[&stream].behind.front().expect("an open stream has more");
         let open = self.open.iter().copied().find(|&stream| may(behind(stream), false));
@@ -250,7 +251,7 @@ impl<R> Holds<R> {
         }
     }
 
-    /// Takes out first requests that nobody waits behind, of which `gone` says that they are not wanted any more.
+    /// Takes out first requests that have none behind them and that `gone` says are no longer wanted.
     pub fn take_out(&mut self, gone: impl Fn(&R) -> bool) -> Vec<R> {
         let alone =
             |held: &Stream<R>| held.behind.is_empty() && held.head.as_ref().is_some_and(|head| gone(&head.request));
@@ -277,7 +278,7 @@ impl<R> Holds<R> {
         self.streams.values().filter_map(|held| held.head.as_ref()).map(|head| head.ticket.since_ms).min()
     }
 
-    /// A stream's first request has left: the next one follows, or nobody is held there any more.
+    /// A stream's first request has left: the next one becomes the first, or the stream holds none any more.
     fn close(&mut self, stream: u64) {
         if self.streams[&stream].behind.is_empty() {
             self.streams.remove(&stream);

@@ -1,9 +1,9 @@
 //! What the balancer knows: pools, elements and their keys, timers, what was decided, and the cut.
 //!
 //! Decides nothing about matches. It admits submissions, says which reprobes and expiries are due, puts the shards'
-//! decisions into the order of the log, and can describe the cluster's state at the stable cut to a node that lost its memory.
-//! Invariants: ledger.L1 `stable <= decided`, both never go back; ledger.L2 outcomes leave in ascending order, each
-//! once; ledger.L3 no reprobe or withdrawal is offered for an element retired at or below `decided`.
+//! decisions into the order of the log, and can describe the cluster's state at the stable cut to a node that lost its
+//! memory. Invariants: ledger.L1 `stable <= decided`, both never go back; ledger.L2 outcomes leave in ascending order,
+//! each once; ledger.L3 no reprobe or withdrawal is offered for an element retired at or below `decided`.
 
 mod admit;
 mod checkpoint;
@@ -60,7 +60,7 @@ use crate::{
     reach::Marks,
 };
 
-/// So many elements that ended are passed over in about the time in which one that waits is looked at.
+/// Passing over so many elements that ended takes about as long as looking at one that waits.
 const ENDED_PER_WAITING: usize = 32;
 
 /// A pool is there as long as elements of it wait.
@@ -96,7 +96,7 @@ pub struct Ledger {
     retirements: BTreeMap<EventId, Retirement>,
     /// What each shard told.
     told: Vec<EventId>,
-    /// What is known without them beside that: they have nothing to say of events that do not concern them.
+    /// How far each shard counts as having got: a shard need not report events that do not concern it.
     marks: Marks,
     decided: EventId,
     /// Outcomes up to here are on disk.
@@ -152,7 +152,7 @@ impl fmt::Debug for Unstable {
 }
 
 impl Ledger {
-    /// Before every event, in a cluster of `shards` shards.
+    /// A ledger before the first event, in a cluster of `shards` shards.
     #[must_use]
     pub fn new(limits: LedgerLimits, shards: u32) -> Ledger {
         Ledger {
@@ -197,7 +197,7 @@ impl Ledger {
     /// Records an event that was given its id, or is read back from the log. `client` belongs to an arrival.
     ///
     /// # Errors
-    /// When the event defines a pool that cannot be.
+    /// When the event defines an invalid pool.
     ///
     /// # Panics
     /// When events are recorded out of order, or an arrival comes without its client part or before its pool.
@@ -323,8 +323,8 @@ impl Ledger {
         Ok(())
     }
 
-    /// The place of an event's element, when one slice alone is concerned by it. Knows more than [`Event::only_at`]: withdrawals do not
-    /// say where their elements belong.
+    /// The place of an event's element, when one slice alone is concerned by it. Knows more than [`Event::only_at`]:
+    /// withdrawals do not say where their elements belong.
     #[must_use]
     pub fn only_at(&self, event: &Event) -> Option<Place> {
         let &EventKind::Withdrawal { element, pool, .. } = &event.kind else {
@@ -336,10 +336,10 @@ impl Ledger {
         Some(pool.place(element, &view.batch.row(view.row)))
     }
 
-    /// A frame `(after, through]` was taken from those that are recorded: this is who has anything to do with its events. What was not
-    /// taken before, as in a log that is read back, concerns all.
+    /// A frame `(after, through]` was taken from those that are recorded: `reach` says which shards its events concern.
+    /// A frame that was not taken, as one that is read back from a log, concerns all.
     pub fn on_frame(&mut self, after: EventId, through: EventId, reach: &Reach) {
-        // Before anybody is concerned by what comes now.
+        // Before the shards that this frame concerns are noted.
         self.marks.pass();
         let ignored = self.planted.is(Bug::ShardsPassed) && *reach != Reach::All;
         let reach = if ignored { &Reach::nobody() } else { reach };
@@ -362,8 +362,8 @@ impl Ledger {
         Ok(())
     }
 
-    /// Outcomes up to `through` are on disk: the cut moves there, or to where the last shard has been. One that nothing concerned may
-    /// be told of it later, and asks for what is above its own watermark if it has to read again.
+    /// Outcomes up to `through` are on disk: the cut moves there, or to where the last shard has been. One that nothing
+    /// concerned may be told of it later, and asks for what is above its own watermark if it has to read again.
     ///
     /// # Panics
     /// When they are not decided.
@@ -505,9 +505,9 @@ impl Ledger {
         self.elements.waiting_after(ElementId(0)).map(|(element, _)| element)
     }
 
-    /// Those elements of a pool that are wanted and not known to be retired, among the next `most` of any pool after an element; and
-    /// after which to go on, if there may be more. Only those that are wanted are copied. Those that ended are counted, too, but for
-    /// less: they are passed over quickly.
+    /// Those elements of a pool that are wanted and not known to be retired, among the next `most` of any pool after an
+    /// element; and after which to go on, if there may be more. Only those that are wanted are copied. Those that ended
+    /// are counted, too, but for less: they are passed over quickly.
     #[must_use]
     pub fn waiting_after(
         &self,
@@ -644,8 +644,8 @@ impl Ledger {
         Ok(())
     }
 
-    /// What ending elements needs to know of them, by end; none for one that does not wait. Elements are all over the memory: each
-    /// step is taken for all of them, so that the processor waits for many at a time.
+    /// What ending elements needs to know of them, by end; none for one that does not wait. Elements are all over the
+    /// memory: each step is taken for all of them, so that the processor waits for many at a time.
     fn look_up(&self, told: &[Retirement]) -> Vec<Option<Ending>> {
         let ends = told.iter().flat_map(Retirement::ends);
         let ats: Vec<Option<At>> = ends.map(|end| self.elements.waits(end)).collect();

@@ -1,7 +1,7 @@
 //! Dovetail's state machines: what a balancer, a matcher's slice and a gatherer's shard do with what they hear.
 //!
-//! Everything here is deterministic. Nothing reads a clock, draws a random number, touches a socket or a file, or spawns
-//! anything: time comes in with the event, effects go out into the caller's buffer. The same machines run in the
+//! Everything here is deterministic. Nothing reads a clock, draws a random number, touches a socket or a file, or
+//! spawns anything: time comes in with the event, effects go out into the caller's buffer. The same machines run in the
 //! simulator, in `dovetail up` and in the role binaries. `.ci/pure-core` checks that it stays so. The protocol is in
 //! docs/protocol.md, the words in docs/glossary.md.
 //!

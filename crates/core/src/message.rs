@@ -15,7 +15,8 @@ pub struct CandidateFrame {
     pub known: EventId,
     /// The highest stable cut the slice has heard of.
     pub stable: EventId,
-    /// Which slices, this one among them, may have something for the shard up to `through`, and perhaps somewhat beyond.
+    /// Which slices, this one among them, may have something for the shard up to `through`, and perhaps somewhat
+    /// beyond.
     pub reach: Reach,
     /// Probes whose prober is homed at the shard, ascending by `x`.
     pub probes: Vec<ProbeList>,

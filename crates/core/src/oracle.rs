@@ -37,7 +37,7 @@ impl Oracle {
     /// Takes the next event, and says what it decided: a match, a withdrawal, or nothing.
     ///
     /// # Errors
-    /// When the event defines a pool that cannot be.
+    /// When the event defines an invalid pool.
     pub fn on_event(&mut self, x: EventId, time_ms: u64, kind: &EventKind) -> Result<Option<Retirement>, DefineError> {
         match kind {
             EventKind::PoolDefined { pool, definition } => {
@@ -63,7 +63,7 @@ impl Oracle {
                 }
                 Ok(anchor.map(|anchor| Retirement { x, element: *element, anchor: Some(anchor) }))
             }
-            // What it means for those who wait is written as withdrawals.
+            // The waiting elements leave by withdrawals, which follow as events.
             EventKind::PoolClosed { .. } => Ok(None),
             EventKind::PoolDropped { pool } => {
                 let waits = self.waiting.values().any(|waiting| waiting.pool == *pool);

@@ -1,8 +1,8 @@
 //! Which slice owns an element, and which shard homes it.
 //!
-//! Split by index: the owner is the id modulo the slices, the home is the block's on the ring. Blocks keep
-//! neighbouring ids, which conflict most, on one shard. Split by key: both follow from the key's hash, so that all who could
-//! ever meet are searched by one slice. Where every pair matches, one slice has all. Chosen here and nowhere else: the rest
+//! Split by index: the owner is the id modulo the slices, the home is the block's on the ring. Blocks keep neighbouring
+//! ids, which conflict most, on one shard. Split by key: both follow from the key's hash, so that one slice searches
+//! all elements that can ever meet. Where every pair matches, one slice has all. Chosen here and nowhere else: the rest
 //! of the crate only asks.
 
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use crate::{ElementId, Pool, Ring, ShardId, SliceId};
 /// What an element's owner and home follow from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Place {
-    /// Its id: the pool is split by index, or it has no key and matches nobody.
+    /// Its id: the pool is split by index, or it has no key and never matches.
     Id(ElementId),
     /// The hash of its key, or of its pool where every pair matches.
     Key(u64),
@@ -91,7 +91,8 @@ impl Placement {
         SliceId(u32::try_from(number % u64::from(self.slices)).expect("smaller than a u32"))
     }
 
-    /// The shard that announces what becomes of an element; split by index, it also keeps its timeline and decides its probes.
+    /// The shard that announces what becomes of an element; split by index, it also keeps its timeline and decides its
+    /// probes.
     #[must_use]
     pub fn home(&self, place: Place) -> ShardId {
         if self.ring.shards() == 1 {

@@ -1,9 +1,9 @@
 //! Deliberate protocol bugs, for the simulator to find.
 //!
-//! Each is a line of the protocol left out. This package has no such switch: [`Planted::is`] is a constant `false`, and the
-//! compiler removes the branch. Only the simulator's package, `dovetail-core-planted`, has it: the same sources, compiled with the
-//! feature `planted`. So no program that serves anybody contains a bug to plant, and a build of the whole workspace does not turn
-//! them on for all of it.
+//! Each is a line of the protocol left out. This package has no such switch: [`Planted::is`] is a constant `false`, and
+//! the compiler removes the branch. Only the simulator's package, `dovetail-core-planted`, has it: the same sources,
+//! compiled with the feature `planted`. So no program that is shipped contains a bug to plant, and a build of the whole
+//! workspace does not turn them on for all of it.
 
 /// A line of the protocol that is left out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,7 +62,8 @@ pub enum Bug {
     TrimsBeforeDurable,
     /// Results are trimmed above the checkpoint.
     ResultsTrimmedAboveCut,
-    /// A node that is refused retirements goes on without them; and a gatherer takes frames that know less than is stored.
+    /// A node that is refused retirements goes on without them; and a gatherer takes frames that know less than is
+    /// stored.
     RefusedGoesOn,
     /// A matcher goes on serving frames that know less than the store can fill in.
     StaleCandidatesServed,
@@ -72,7 +73,7 @@ pub enum Bug {
     WholeWithoutOlder,
     /// A shard passes slices that it should hear from.
     ReachIgnored,
-    /// A slice that waits in the midst of a frame does not say who is concerned by it.
+    /// A slice that stalls in the middle of a frame does not send the frame's reach.
     ReachUntold,
     /// The balancer passes shards that it should hear from.
     ShardsPassed,
@@ -104,9 +105,9 @@ pub enum Bug {
     IdempotencyForgottenByCount,
     /// Idempotency keys are forgotten before their time.
     IdempotencyForgottenEarly,
-    /// A cut that is read in parts has nobody who ended before he was looked at.
+    /// A cut that is read in parts lacks the elements that ended before they were looked at.
     CutForgetsEnded,
-    /// The balancer says of the first part of a frame alone whom it concerns.
+    /// The balancer gives only the first part of a frame its reach.
     ReachOfFirstPart,
     /// All elements of a run are taken to be where the first of them is.
     RunPlacedByFirst,
@@ -114,7 +115,7 @@ pub enum Bug {
     FeedForgetsReach,
     /// A frame that is sent does not stand for those that were held back before it.
     FeedForgetsHeld,
-    /// A frame of the log is held back from a reader whom it concerns.
+    /// A frame of the log is held back from a reader that it concerns.
     FeedHoldsConcerned,
     /// What is held back from a reader of the log is not sent after a while.
     FeedLingerForgotten,
@@ -156,7 +157,7 @@ pub enum Bug {
     LateAdmits,
     /// A matcher serves frames that know less than their reader can fill in, whatever it asks for (R8).
     KnownMinIgnored,
-    /// A matcher refuses a reader for ever, for frames that nobody can fill in any more (R8).
+    /// A matcher refuses a reader for ever, because of frames that no node can fill in any more (R8).
     NeverStartsAnew,
     /// A matcher's hello says what its slices know by now, instead of what the frames that follow know (R3).
     HelloOverstates,
@@ -164,7 +165,7 @@ pub enum Bug {
     GoneUntold,
     /// Of several slices of a matcher, a new reader gets the backlog of the first.
     BacklogOfOneSlice,
-    /// A frame that stands for those held back before it concerns only whom the last of them did.
+    /// A frame that stands for those held back before it has the reach of the last of them alone.
     MergedReachLost,
     /// A frame is merged with one that was held back before something was found.
     MergedPastFound,

@@ -48,8 +48,8 @@ impl PoolDefinition {
     }
 }
 
-/// What pools are grouped by: a name up to its first dot, with it; without a dot, up to the first digit, hyphen or underscore. So
-/// `team-a.ranked` is of the group `team-a.`, and `duel-17` of `duel`.
+/// What pools are grouped by: a name up to its first dot, with it; without a dot, up to the first digit, hyphen or
+/// underscore. So `team-a.ranked` is of the group `team-a.`, and `duel-17` of `duel`.
 #[must_use]
 pub fn name_prefix(name: &str) -> &str {
     let end = match name.find('.') {

@@ -1,11 +1,11 @@
-//! Who has anything to do with a run of events, so that nobody waits for the others.
+//! Which slices and shards a run of events concerns, so that no node waits for the others.
 //!
-//! An event of a pool that is split by key is searched by one slice, and what comes of it is announced by one shard. The balancer
-//! knows both when it logs the event, and says so. A shard then knows of every other slice that it has found nothing, without a
-//! message from it, and the balancer the same of every other shard: a frame of one element takes three messages, however many
-//! nodes there are. The others are told later, of many frames at a time.
+//! One slice searches an event of a pool that is split by key, and one shard announces the result. The balancer knows
+//! both when it logs the event, and says so. A shard then knows of every other slice that it found nothing, without a
+//! message from it, and the balancer knows the same of every other shard: a frame of one element takes three messages,
+//! however many nodes there are. The other nodes learn of it later, of many frames at a time.
 //!
-//! Whoever does not know who is concerned takes it that all are, which is always safe.
+//! Where the reach is not known, all are concerned, which is always safe.
 
 use crate::{EventId, Place, Placement, ShardId, SliceId};
 
@@ -22,16 +22,16 @@ pub enum Reach {
 /// A slice that may have something for a shard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Pair {
-    /// Who searches.
+    /// The slice that searches.
     pub slice: SliceId,
-    /// Who announces what was found.
+    /// The shard that announces what was found.
     pub shard: ShardId,
     /// The last event of the run that concerns both.
     pub last: EventId,
 }
 
 impl Reach {
-    /// Nobody: to add to.
+    /// Concerns no pair yet: to add to.
     #[must_use]
     pub fn nobody() -> Reach {
         Reach::Pairs(Vec::new())
@@ -71,7 +71,7 @@ impl Reach {
         }
     }
 
-    /// Whether one of some slices may have something for anybody.
+    /// Whether any of some slices may have something for a shard.
     pub fn has(&self, mut slices: impl FnMut(SliceId) -> bool) -> bool {
         match self {
             Reach::All => true,
@@ -80,44 +80,46 @@ impl Reach {
     }
 }
 
-/// How far each of some is through the log, told by himself or known without him.
+/// How far each slice, or each shard, is through the log: reported by itself, or known without a report. The field
+/// calls it a progress tracker.
 #[derive(Debug)]
 pub(crate) struct Marks {
     each: Vec<Mark>,
-    /// It is known of every event up to here whom it concerns.
+    /// Of every event up to here it is known which participants it concerns.
     horizon: EventId,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Mark {
     through: EventId,
-    /// The last event that concerns him, as far as it is known who is concerned.
+    /// The last event that concerns the participant, up to the horizon.
     due: EventId,
 }
 
 impl Marks {
-    /// So many, all of whom are there.
+    /// `count` participants, each at `through`.
     pub(crate) fn new(count: usize, through: EventId) -> Marks {
         Marks { each: vec![Mark { through, due: through }; count], horizon: through }
     }
 
-    /// There is nothing of his that is not known at or below this.
+    /// Everything that the participant has to say at or below this event is known.
     pub(crate) fn through(&self, index: usize) -> EventId {
         self.each[index].through
     }
 
-    /// Where the last of them is.
+    /// The lowest event that any of them has reached.
     pub(crate) fn lowest(&self) -> EventId {
         self.each.iter().map(|mark| mark.through).min().expect("a cluster has one of each")
     }
 
-    /// He has told of everything up to there.
+    /// The participant has reported everything up to `through`.
     pub(crate) fn told(&mut self, index: usize, through: EventId) {
         let mark = &mut self.each[index];
         mark.through = through.max(mark.through);
     }
 
-    /// Events `(after, through]` concern whom `reach` says; what was not known before concerns all. `index` tells whom of a pair.
+    /// Events `(after, through]` concern the pairs of `reach`; events between the horizon and `after` concern all.
+    /// `index` is the participant of a pair.
     pub(crate) fn concern(
         &mut self,
         (after, through): (EventId, EventId),
@@ -131,7 +133,7 @@ impl Marks {
             Reach::All => self.concern_all(through),
             Reach::Pairs(pairs) => {
                 for pair in pairs {
-                    // There are no others than these, whatever a message says.
+                    // A message may name participants that do not exist.
                     if let Some(mark) = self.each.get_mut(index(pair) as usize) {
                         mark.due = pair.last.max(mark.due);
                     }
@@ -145,7 +147,7 @@ impl Marks {
         self.each.iter_mut().for_each(|mark| mark.due = x.max(mark.due));
     }
 
-    /// Passes everyone whom nothing concerns that he has not told of, up to where that is known.
+    /// Advances every participant that has no unreported events to the horizon.
     pub(crate) fn pass(&mut self) {
         for mark in self.each.iter_mut().filter(|mark| mark.through >= mark.due) {
             mark.through = self.horizon.max(mark.through);

@@ -3,8 +3,8 @@
 //! Every node must place alike, whatever its platform, its compiler or its version: the hash is ours, over our own
 //! bytes. `hash(bytes)` is FNV-1a with the 64-bit offset and prime, finished with the output function of SplitMix64
 //! (FNV alone leaves neighbouring keys close together on a ring). A virtual node's bytes are `b"n"`, the shard and the
-//! virtual node's number, both as little-endian `u32`; a block's are `b"b"` and the block as little-endian `u64`; a key's are
-//! `b"k"` and its hash as little-endian `u64`. A golden test pins the result.
+//! virtual node's number, both as little-endian `u32`; a block's are `b"b"` and the block as little-endian `u64`; a
+//! key's are `b"k"` and its hash as little-endian `u64`. A golden test pins the result.
 
 use std::hash::{BuildHasher, Hash, Hasher};
 

@@ -1,12 +1,12 @@
 //! Gives ids to events and builds the frames they are logged in.
 //!
-//! A frame is open from its first event until it is taken. It is due when it is full (in events or bytes) or old; whoever
-//! writes the log may take it earlier, and does when the disk is idle, so that one element goes at once and a flood goes in
-//! large frames.
-//! Invariants: sequencer.Q1 ids are strictly increasing and dense; sequencer.Q2 `time_ms` never decreases, whatever the
-//! clock does; sequencer.Q3 time comes from [`advance`](Sequencer::advance) alone, and who calls it writes every timer
-//! that is due before time passes it, or lets nobody search in its pool until it is written
-//! ([`Ledger::advance_time`](crate::ledger::Ledger::advance_time)): nobody is matched who should have expired.
+//! A frame is open from its first event until it is taken. It is due when it is full (in events or bytes) or old; the
+//! writer of the log may take it earlier, and does when the disk is idle, so that one element goes at once and a flood
+//! goes in large frames. Invariants: sequencer.Q1 ids are strictly increasing and dense; sequencer.Q2 `time_ms` never
+//! decreases, whatever the clock does; sequencer.Q3 time comes from [`advance`](Sequencer::advance) alone, and its
+//! caller writes every timer that is due before time passes it, or lets no element search in the timer's pool until it
+//! is written ([`Ledger::advance_time`](crate::ledger::Ledger::advance_time)): no element is matched that should have
+//! expired.
 
 use crate::{Event, EventId, EventKind, Frame, Reach};
 
@@ -48,11 +48,11 @@ impl<E> Sequencer<E> {
         Sequencer { limits, assigned: last, time_ms, open: None, open_bytes: 0 }
     }
 
-    /// Gives the next `count` ids to what `events` makes of the first of them, and puts that into the open frame. Returns the first
-    /// id and the events' time.
+    /// Gives the next `count` ids to what `events` makes of the first of them, and puts that into the open frame.
+    /// Returns the first id and the events' time.
     ///
-    /// `stable` is the stable cut now; a frame carries the one of its first event, since what is known to be retired later
-    /// must not be claimed for events that were pushed before.
+    /// `stable` is the stable cut now; a frame carries the one of its first event, since what is known to be retired
+    /// later must not be claimed for events that were pushed before.
     ///
     /// # Panics
     /// When `count` is 0.
@@ -87,8 +87,9 @@ impl<E> Sequencer<E> {
         self.assigned
     }
 
-    /// It is `now_ms`: the next frame that is opened has this time, unless an earlier one had a later. While a frame is open its time
-    /// stays, also for the frame after it until this is called again: what was let in may have to expire in between.
+    /// It is `now_ms`: the next frame that is opened has this time, unless an earlier one had a later. While a frame is
+    /// open its time stays, also for the frame after it until this is called again: what was let in may have to expire
+    /// in between.
     pub fn advance(&mut self, now_ms: u64) {
         if self.open.is_none() {
             self.time_ms = self.time_ms.max(now_ms);

@@ -1,11 +1,11 @@
 //! One shard's elements and what it decides about them (docs/protocol.md, "Who does what").
 //!
-//! Keeps the timeline of every element homed here that has something in flight, grants an anchor to the probe that is its
-//! best, and accepts a pair when it is the best of both ends and both are sure of it. What a slice settled itself is certain: it
-//! is passed on to the balancer, and nobody else needs to know. A slice that no event concerns need not say so: the others do.
-//! Invariants: shard.G1 a shard acts only on what no lower candidate can still change; shard.G2 the decided watermark
-//! never goes back, and never passes an undecided event homed here; shard.G3 what is decided is never undone; shard.G4
-//! memory follows what is in flight: at or below `floor` nothing is remembered.
+//! Keeps the timeline of every element homed here that has something in flight, grants an anchor to the probe that is
+//! its best, and accepts a pair when it is the best of both ends and both are sure of it. What a slice settled itself
+//! is certain: it is passed on to the balancer, and no other node needs to know. A slice that no event concerns need
+//! not say so: the others do. Invariants: shard.G1 a shard acts only on what no lower candidate can still change;
+//! shard.G2 the decided watermark never goes back, and never passes an undecided event homed here; shard.G3 what is
+//! decided is never undone; shard.G4 memory follows what is in flight: at or below `floor` nothing is remembered.
 
 mod timeline;
 mod types;
@@ -49,7 +49,7 @@ pub struct Shard {
     wake: BTreeSet<(EventId, ElementId)>,
     /// Grants received for probes that are not decided.
     offers: BTreeSet<Grant>,
-    /// Retirements above the floor, whoever decided them.
+    /// Retirements above the floor, whichever shard or slice decided them.
     retirements: BTreeMap<EventId, Retirement>,
     dead: HashMap<ElementId, EventId>,
     floor: EventId,
@@ -91,8 +91,8 @@ impl Shard {
         self.planted = planted;
     }
 
-    /// A slice answered a subscription: `known` is the lowest of any frame that follows (R3). What is returned has to be
-    /// fetched and given to [`Shard::on_stored`] before the first of those frames.
+    /// A slice answered a subscription: `known` is the lowest of any frame that follows (R3). What is returned has to
+    /// be fetched and given to [`Shard::on_stored`] before the first of those frames.
     #[must_use]
     pub fn on_slice_subscribed(&mut self, slice: SliceId, known: EventId) -> Option<Fetch> {
         self.slices[slice.0 as usize].known = known;
@@ -103,8 +103,8 @@ impl Shard {
         None
     }
 
-    /// Another shard answered a subscription: it no longer keeps what is at or below `floor`. What is returned has to be
-    /// fetched and given to [`Shard::on_stored`] before the first of its decisions.
+    /// Another shard answered a subscription: it no longer keeps what is at or below `floor`. What is returned has to
+    /// be fetched and given to [`Shard::on_stored`] before the first of its decisions.
     #[must_use]
     pub fn on_peer_subscribed(&self, peer: ShardId, floor: EventId) -> Option<Fetch> {
         let cursor = self.decided(peer).min(self.watermark());
@@ -348,7 +348,7 @@ impl Shard {
         self.marks.pass();
     }
 
-    /// Looks again at whoever waited for every slice to have searched so far.
+    /// Looks again at the probes that waited for every slice to have searched this far.
     fn wake_complete(&mut self) {
         self.complete = self.marks.lowest();
         while let Some(&(x, element)) = self.wake.first()
@@ -400,7 +400,8 @@ impl Shard {
                 }
                 return Ok(());
             }
-            // An arrival that found nothing is never announced, so its own probe is decided once every slice has passed it.
+            // An arrival that found nothing is never announced, so its own probe is decided once every slice has passed
+            // it.
             if self.complete < element.arrival() {
                 self.wake.insert((element.arrival(), element));
                 return Ok(());
@@ -457,11 +458,11 @@ impl Shard {
         Ok(())
     }
 
-    /// Forgets retirements that no frame can name any more and nobody who comes back will ask for.
+    /// Forgets retirements that no frame can name any more and no returning peer will ask for.
     ///
-    /// Frames that still come leave out what had retired at their slice's `known`, except for events below the
-    /// retirement; those are decided. Retirements that other shards have not told of yet are above their watermarks.
-    /// Whoever starts anew starts at the stable cut or above.
+    /// Frames that are still to come leave out what had retired at their slice's `known`, except for events below the
+    /// retirement; those are decided. Retirements that other shards have not announced yet are above their watermarks.
+    /// A node that starts anew starts at the stable cut or above.
     fn forget(&mut self) {
         let known = self.slices.iter().map(|mark| mark.known).min().expect("a placement has a slice");
         let decided = self.decided.iter().copied().min().expect("a placement has a shard");

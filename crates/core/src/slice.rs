@@ -1,12 +1,12 @@
 //! One worker index's share of the pair space (docs/protocol.md, "Who does what").
 //!
-//! Reads the log in id order, lists for each probe the anchors it owns that satisfy the rule, and tells every shard what
-//! concerns it. In a pool that is split by index it decides nothing. In one where it alone searches for an element (split by
-//! key, or a cluster of one slice) it sees every conflict: there it is the sequential program, and settles matches itself.
-//! Invariants: slice.S1 events are searched in ascending order, each once; slice.S2 no list is longer than `list_max`;
-//! slice.S3 an anchor is left out at `x` only when it was retired by an event below `x` (R1); slice.S4 frames above the
-//! stable cut are kept; slice.S5 what is settled follows from the cut and the log alone, never from what others
-//! decided.
+//! Reads the log in id order, lists for each probe the anchors it owns that satisfy the rule, and tells every shard
+//! what concerns it. In a pool that is split by index it decides nothing. In one where it alone searches for an element
+//! (split by key, or a cluster of one slice) it sees every conflict: there it is the sequential program, and settles
+//! matches itself. Invariants: slice.S1 events are searched in ascending order, each once; slice.S2 no list is longer
+//! than `list_max`; slice.S3 an anchor is left out at `x` only when it was retired by an event below `x` (R1); slice.S4
+//! frames above the stable cut are kept; slice.S5 what is settled follows from the cut and the log alone, never from
+//! what others decided.
 
 mod ahead;
 mod frames;
@@ -53,7 +53,7 @@ pub struct Slice {
     planted: Planted,
     pools: Pools,
     retired: Retired,
-    /// What was found out where everybody who waits is known, and what is in flight elsewhere.
+    /// What was decided in pools that are known whole, and what is in flight in the others.
     flight: Flight,
     /// No later frame of the log names an element retired at or below this event: the last frame's stable cut.
     nameless: EventId,
@@ -89,8 +89,8 @@ impl Prober<'_> {
 }
 
 impl Slice {
-    /// Starts at a cut; the default cut is before every event. The secret keys the tables of what waits; nothing that is found
-    /// depends on it.
+    /// Starts at a cut; the default cut is before every event. The secret keys the tables of what waits; nothing that
+    /// is found depends on it.
     ///
     /// # Errors
     /// When a pool of the cut does not compile here.
@@ -150,8 +150,8 @@ impl Slice {
         self.pools.planted = planted;
     }
 
-    /// Looks ahead in pools of so many anchors or more, instead of where it is worth while. What is found stays the same: this is
-    /// for simulations, whose pools are small.
+    /// Looks ahead in pools of so many anchors or more, instead of where it is worth while. What is found stays the
+    /// same: this is for simulations, whose pools are small.
     pub fn look_ahead_from(&mut self, anchors_min: usize) {
         self.pools.ahead_anchors_min = anchors_min;
     }
@@ -328,7 +328,7 @@ impl Slice {
                 self.pools.look_ahead(&frame, &frame.events[from..]);
             }
             for event in &frame.events[from..] {
-                // What is not in the frame is nothing to this slice, and so is searched.
+                // Events that the frame leaves out do not concern this slice, and count as searched.
                 self.through = event.x.prev();
                 if !self.search_event(event, frame.time_ms)? {
                     self.flush(&frame, out);
@@ -385,7 +385,8 @@ impl Slice {
                     self.pools.forget(*pool);
                 }
             }
-            // Nothing of it is in flight. Who is not known to be retired yet will be, and is looked for in vain.
+            // Nothing of it is in flight. An element that is not known to be retired yet will be, and is then looked up
+            // in vain.
             EventKind::PoolDropped { pool } => self.pools.forget(*pool),
             EventKind::Withdrawal { element, pool, .. } => {
                 if self.pools.get(x, *pool)?.settled {
@@ -412,7 +413,8 @@ impl Slice {
                 }
                 if !self.retired.below(*element, x) {
                     let Some(anchors) = self.probe(x, &prober, time_ms)? else { return Ok(false) };
-                    // The owner announces a probe even when it found nothing: the home must know of it before later claims.
+                    // The owner announces a probe even when it found nothing: the home must know of it before later
+                    // claims.
                     let announce = self.owns(*element);
                     self.list(x, prober.element, anchors, announce);
                 }
@@ -498,9 +500,9 @@ impl Slice {
         }
     }
 
-    /// Forgets what no later frame of the log can name.
+    /// Forgets the retired elements that no later frame of the log can name.
     fn forget(&mut self) {
-        // Nor is anybody told of again that left: what is decided is told once more at most, and then not looked for.
+        // Nor are departures reported again: a decision comes at most once more, and is then not looked up.
         let last = self.nameless.min(self.known());
         self.retired.forget(last);
         self.flight.forget(last);
@@ -521,7 +523,7 @@ impl Slice {
         self.placement.owner(Place::Id(element)) == self.id
     }
 
-    /// Tells of what the shards may forget by now, when there are no events to tell of.
+    /// Tells the shards what they may forget by now, when there are no events to report.
     fn tell(&mut self, out: &mut Vec<SliceEffect>) {
         if self.pending.is_empty() {
             self.frames.news(self.known(), self.stable, out);

@@ -1,5 +1,5 @@
-//! A ledger that takes elements in batches says what one that takes them one by one does, on random histories that are long enough
-//! for what is left of batches to be put together.
+//! A ledger that takes elements in batches says what one that takes them one by one does, on random histories that are
+//! long enough for what is left of batches to be put together.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 

@@ -324,8 +324,8 @@ fn a_key_is_free_again_once_its_element_is_decided() {
     );
 }
 
-/// Somebody who asked while ann waited as e2 is told of e4 once that is decided, too: between the two the key was free. What others
-/// do since makes nobody wait longer.
+/// Somebody who asked while ann waited as e2 is told of e4 once that is decided, too: between the two the key was free.
+/// What others do since makes nobody wait longer.
 #[test]
 fn a_key_that_was_taken_again_is_undecided_again() {
     check(
@@ -394,8 +394,8 @@ fn mortal(x: u64, ttl_ms: u64) -> ClientPart {
     ClientPart { ttl_ms, ..client(x) }
 }
 
-/// Time passes the timers of a pool that has more than its share, and nobody arrives in it until they are written; nothing of that
-/// concerns another pool.
+/// Time passes the timers of a pool that has more than its share, and nobody arrives in it until they are written;
+/// nothing of that concerns another pool.
 #[test]
 fn a_storm_of_timers_makes_its_own_pool_wait() {
     let mut ledger = Ledger::new(LedgerLimits { waiting_max: 100, waiting_total_max: 100, ..LIMITS }, 1);

@@ -1,4 +1,5 @@
-//! How much one search may cost, and by what: the rule's cost on the longest values that wait, times who may have to be tested.
+//! How much one search may cost, and by what: the rule's cost on the longest values that wait, times who may have to be
+//! tested.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 

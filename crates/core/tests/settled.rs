@@ -1,6 +1,6 @@
-//! Slices that settle, on random logs, against the sequential program: the same matches and withdrawals, the same elements left,
-//! and the same number of pairs on which rules failed. No faults and no network: the simulator has these, but its pools are
-//! small. Here enough wait that slices look ahead.
+//! Slices that settle, on random logs, against the sequential program: the same matches and withdrawals, the same
+//! elements left, and the same number of pairs on which rules failed. No faults and no network: the simulator has
+//! these, but its pools are small. Here enough wait that slices look ahead.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
@@ -134,7 +134,8 @@ fn later(
     }
 }
 
-/// Runs the log through the oracle and through all slices; how many searches were looked ahead for, and how many pairs failed.
+/// Runs the log through the oracle and through all slices; how many searches were looked ahead for, and how many pairs
+/// failed.
 fn check(seed: u64, slices: u32, rules: &[&str], events: u64) -> (u64, u64) {
     let mut random = Random(seed);
     let frames = log(&mut random, rules, events);

@@ -1,7 +1,7 @@
 //! A slice, by transcripts.
 //!
-//! The pool's rule is `abs(a.v - b.v) <= 10` and its split by index, or `a.v == b.v` and its split by key; an arrival's number
-//! is its `v`. Every event is a frame of its own.
+//! The pool's rule is `abs(a.v - b.v) <= 10` and its split by index, or `a.v == b.v` and its split by key; an arrival's
+//! number is its `v`. Every event is a frame of its own.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
@@ -475,8 +475,8 @@ fn elements_of_other_keys_are_passed_over() {
     check_rule(KEY, &two, 16, 0, &transcript);
 }
 
-/// A slice that had left events out of its count waited for a watermark that waited for it. Found by seed 1398, when two
-/// thirds of all rules were split by index.
+/// A slice that had left events out of its count waited for a watermark that waited for it. Found by seed 1398, when
+/// two thirds of all rules were split by index.
 #[test]
 fn events_that_a_frame_leaves_out_count_as_searched() {
     check_settling(

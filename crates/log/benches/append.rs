@@ -1,6 +1,7 @@
 //! Records appended per second, beside what the disk does without a log.
 //!
-//! `cargo bench -p dovetail-log --bench append -- --dir /some/disk [--rounds 7] [--megabytes 256] [--group 256] [--bytes 100]`
+//! `cargo bench -p dovetail-log --bench append -- --dir /some/disk [--rounds 7] [--megabytes 256] [--group 256]
+//! [--bytes 100]`
 //!
 //! Each round runs every contestant once, in turn, over the same records, and the medians are compared: a disk that is
 //! shared and slow for a while is then slow for all of them. `plain file` appends the same bytes and syncs as often.

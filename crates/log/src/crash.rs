@@ -1,12 +1,13 @@
 //! Named places at which a process can be made to end, as if it were killed just there. For tests.
 //!
-//! `DOVETAIL_CRASH_POINT=log.append.sync:3` ends the process ([`std::process::abort`]) when it comes to that place for the
-//! third time; without a number, the first. A name says what would have been done next; every change this crate makes to a
-//! disk has one before it, for `Disk` asks for it. `acknowledge` is after the last change, before the caller is told.
+//! `DOVETAIL_CRASH_POINT=log.append.sync:3` ends the process ([`std::process::abort`]) when it comes to that place for
+//! the third time; without a number, the first. A name says what would have been done next; every change this crate
+//! makes to a disk has one before it, for `Disk` asks for it. `acknowledge` is after the last change, before the caller
+//! is told.
 //!
 //! The places are in every build, so that tests and users run the same programs and build them once. Two things keep a
-//! node in service from ending by mistake: the variable counts only beside `DOVETAIL_TEST=1`, which nothing but a test sets,
-//! and a node says in its log that it is going to. Where nothing was asked for, a place costs one load and a
+//! node in service from ending by mistake: the variable counts only beside `DOVETAIL_TEST=1`, which nothing but a test
+//! sets, and a node says in its log that it is going to. Where nothing was asked for, a place costs one load and a
 //! branch; all are passed once for a frame, a session or a change of the disk, never once for an element.
 
 use std::sync::OnceLock;

@@ -41,7 +41,8 @@ pub enum DiskOp<'a> {
     SyncDir(&'a Path),
 }
 
-/// Sees each [`DiskOp`] before it is made; an error takes its place. For tests that inject faults or simulate power loss.
+/// Sees each [`DiskOp`] before it is made; an error takes its place. For tests that inject faults or simulate power
+/// loss.
 pub trait DiskHook: Send + Sync {
     /// Called in the thread that is about to make the change.
     fn before(&self, op: &DiskOp<'_>) -> io::Result<()>;
@@ -181,8 +182,8 @@ impl DiskFile {
             .map_err(failed("write", &self.path))
     }
 
-    /// The same file, to be written in whole pages from memory that begins at one, without a copy in the page cache; none where the
-    /// file system cannot. Some say so only when it is written, by an invalid input.
+    /// The same file, to be written in whole pages from memory that begins at one, without a copy in the page cache;
+    /// none where the file system cannot. Some say so only when it is written, by an invalid input.
     pub fn past_cache(&self) -> Option<DiskFile> {
         let file = open_past_cache(&self.path).ok()?;
         Some(DiskFile { path: self.path.clone(), file, disk: self.disk.clone() })

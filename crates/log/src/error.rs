@@ -225,7 +225,7 @@ pub enum OpenError {
     Locked {
         /// The folder.
         dir: PathBuf,
-        /// Who wrote the lock file last, as far as it can be told.
+        /// The process that last wrote the lock file, as far as that is known.
         holder: String,
     },
     /// The folder holds the log of another cluster.

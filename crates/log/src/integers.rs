@@ -12,7 +12,8 @@ pub(crate) fn u128_at(bytes: &[u8], at: usize) -> u128 {
     u128::from_le_bytes(bytes[at..at + 16].try_into().expect("sixteen bytes"))
 }
 
-/// Whether a checksum is what it should be. Always, where a fuzzer makes what is read: it would not get past one (fuzz/README.md).
+/// Whether a checksum is what it should be. Always, where a fuzzer makes what is read: it would not get past one
+/// (fuzz/README.md).
 pub(crate) fn agrees(found: u32, expected: u32) -> bool {
     cfg!(fuzzing) || found == expected
 }

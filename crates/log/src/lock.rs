@@ -1,9 +1,9 @@
-//! Who has a folder open. The *folder* is locked, through its own descriptor, for as long as someone has it: a file in it
-//! can be deleted, and with it would go what it locks. The file `lock` is locked beside it, for versions that know only
-//! of that, and says who has the folder; what it says is for people only.
+//! One process has a folder open. The *folder* is locked, through its own descriptor, for as long as a process has it:
+//! a file in it could be deleted, and its lock with it. The file `lock` is locked beside it, for versions that know
+//! only that lock, and says which process has the folder; what it says is for people only.
 //!
-//! A lock goes with the folder when that is renamed, while files are opened by path. So whoever writes asks, before a
-//! file gets its name, whether the path still leads to the folder that is locked ([`FolderLock::check`]).
+//! A lock goes with the folder when that is renamed, while files are opened by path. So a writer asks, before a file
+//! gets its name, whether the path still leads to the folder that is locked ([`FolderLock::check`]).
 
 use std::fs::{File, TryLockError};
 use std::io::{self, Read, Seek, Write};
@@ -16,7 +16,7 @@ use crate::error::{DiskError, OpenError};
 
 const LOCK_FILE: &str = "lock";
 
-/// A folder that nobody else opens until this is dropped.
+/// A folder that no other process opens until this is dropped.
 #[derive(Debug)]
 pub(crate) struct FolderLock {
     dir: PathBuf,
@@ -57,8 +57,8 @@ impl FolderLock {
         Ok(lock)
     }
 
-    /// Whether the folder's path still leads to the folder that is locked: if it was moved, removed, or replaced, what is
-    /// written there now is nobody's, or somebody else's.
+    /// Whether the folder's path still leads to the folder that is locked: if it was moved, removed, or replaced, what
+    /// is written there now is lost, or goes into another's folder.
     pub fn check(&self) -> Result<(), DiskError> {
         let failed = failed("go on in the folder", &self.dir);
         let locked = self.folder.metadata().map_err(&failed)?;

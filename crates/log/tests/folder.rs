@@ -235,8 +235,8 @@ fn the_golden_folder_keeps_opening() {
     log.append(&group(14, 14, 5000)).expect("and takes appends");
 }
 
-/// `tests/golden/v1-trimmed` is a log with its first segment trimmed, and the two checkpoints that allowed it, as the first
-/// version that could trim wrote them; both are of format version 1. It is never written again either.
+/// `tests/golden/v1-trimmed` is a log with its first segment trimmed, and the two checkpoints that allowed it, as the
+/// first version that could trim wrote them; both are of format version 1. It is never written again either.
 #[test]
 fn the_golden_trimmed_folder_and_its_checkpoints_keep_opening() {
     let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/v1-trimmed");

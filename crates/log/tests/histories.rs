@@ -2,11 +2,11 @@
 //!
 //! Each history is several lives of one process: it opens both, appends, checkpoints, trims what the checkpoints cover,
 //! closes; it may be killed, or lose power, at any operation on the disk, those of opening included, and operations may
-//! be refused. Whatever opens must have every record acknowledged and not trimmed, nothing that was trimmed, nothing that
-//! was never appended, and a checkpoint, no older than the last one reported done, from which the log goes on.
+//! be refused. Whatever opens must have every record acknowledged and not trimmed, nothing that was trimmed, nothing
+//! that was never appended, and a checkpoint, no older than the last one reported done, from which the log goes on.
 //!
-//! `DOVETAIL_LOG_SEEDS=0..100000 cargo test --release -p dovetail-log --test histories -- --nocapture` runs a range of one's
-//! own, in place of the small one.
+//! `DOVETAIL_LOG_SEEDS=0..100000 cargo test --release -p dovetail-log --test histories -- --nocapture` runs a range of
+//! one's own, in place of the small one.
 
 #![allow(clippy::print_stdout)]
 
@@ -88,7 +88,8 @@ impl From<String> for End {
     }
 }
 
-/// The chunks of the checkpoint through `through` say which records there are up to it. One in eight takes several writes.
+/// The chunks of the checkpoint through `through` say which records there are up to it. One in eight takes several
+/// writes.
 fn chunks(records: &[Record], through: u64) -> Vec<Vec<u8>> {
     let covered: Vec<_> = records.iter().take_while(|record| record.through <= through).collect();
     let digest = |record: &&Record| [&record.through.to_le_bytes()[..], &record.bytes.len().to_le_bytes()].concat();

@@ -2,8 +2,8 @@
 //! recovery itself was doing when power was lost again does no harm.
 //!
 //! A recorder sees every operation. A model replays them up to some point, as a disk that keeps its promises and no
-//! more: what was synced is there; of what was not, any 512-byte sectors; of the folder's entries, those up to any point
-//! after the last sync of the folder.
+//! more: what was synced is there; of what was not, any 512-byte sectors; of the folder's entries, those up to any
+//! point after the last sync of the folder.
 
 mod common;
 

@@ -215,8 +215,8 @@ fn nothing_is_removed_before_both_slots_of_the_watermark_are_durable_and_the_old
     assert_eq!(rest, removals.collect::<Vec<_>>());
 }
 
-/// Trims on a disk that refuses the operations that `applies` to: the log is poisoned, whatever it was, and serves from the
-/// floor it says it has; opened again it has everything above the trim.
+/// Trims on a disk that refuses the operations that `applies` to: the log is poisoned, whatever it was, and serves from
+/// the floor it says it has; opened again it has everything above the trim.
 fn poisoned_by(applies: fn(&DiskOp<'_>) -> bool, floor: u64) {
     let dir = fast_dir();
     drop(filled(dir.path(), 4));

@@ -7,7 +7,7 @@ use crate::{
     link::{Cursors, GivenUp},
 };
 
-/// What a machine wants done, in this order. `M` is what it sends to those who read it.
+/// What a machine wants done, in this order. `M` is the message that it sends to its readers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action<M> {
     /// Send a message to the reader of a stream. When there is no room for it, the stream ends and the machine is told

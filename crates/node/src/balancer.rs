@@ -4,7 +4,7 @@
 //! |---|---|
 //! | [`feed`] | where a reader of the log begins, what it is sent of each frame, what is merged and held back for it |
 //! | [`fetch`] | whether the store has all that a node has to fetch |
-//! | [`frame`] | what a frame consists of, who has anything to do with it, which slice needs which event |
+//! | [`frame`] | what a frame consists of, which nodes it concerns, which slice needs which event |
 //! | [`decisions`] | from where the shards are read, and what becomes of what they decide |
 //! | [`durability`] | in which order what happens becomes visible: to the log first |
 //! | [`pacing`] | when the open frame goes to the log under load |

@@ -1,4 +1,4 @@
-//! A gatherer: one shard, what it reads of every matcher and of every other shard, and who reads its decisions.
+//! A gatherer: one shard, what it reads of every matcher and of every other shard, and which nodes read its decisions.
 //!
 //! A session begins at the balancer's cut, with nothing undecided. It ends ([`SessionEnd`]) when it cannot go on; the
 //! next one begins at a cut again. There is no state to repair.
@@ -264,7 +264,7 @@ impl Gatherer {
         self.readers.lost(stream);
     }
 
-    /// Sends what came of a batch of inputs to those who may be waiting for it; the rest later.
+    /// Sends the results of a batch of inputs to the readers that may be waiting for them; the rest lingers.
     pub fn publish(&mut self, out: &mut Vec<GathererAction>) {
         if self.effects.is_empty() {
             return;

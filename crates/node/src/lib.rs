@@ -10,10 +10,10 @@
 //! | module | what it is |
 //! |---|---|
 //! | [`balancer`] | what each reader of the log is sent; when a frame is taken |
-//! | [`gatherer`] | a shard, what it reads and who reads it |
-//! | [`matcher`] | slices, what they read and who reads them |
+//! | [`gatherer`] | a shard, what it reads, and its readers |
+//! | [`matcher`] | slices, what they read, and their readers |
 //! | [`link`] | a subscription of a node at another: how it is set up, and what has to be fetched first |
-//! | [`readers`] | who subscribed to a node: what each is sent next, merged and held back |
+//! | [`readers`] | the subscribers of a node: what each is sent next, merged and held back |
 //! | [`action`] | what a machine wants done |
 
 pub mod action;

@@ -1,9 +1,9 @@
 //! A subscription of a node at another: how it is set up, and what has to be fetched first.
 //!
 //! Each begins with a request from the reader's cursor, and a hello. Where the server no longer has what comes next,
-//! the retirements in between are fetched from the balancer's store *before* the first frame is read (R3). Whoever
-//! breaks it dials again. Invariant: node.K1 no frame is taken from a stream before its hello, nor before what the
-//! hello asks for was fetched.
+//! the retirements in between are fetched from the balancer's store *before* the first frame is read (R3). A reader
+//! that breaks a stream dials again. Invariant: node.K1 no frame is taken from a stream before its hello, nor before
+//! what the hello asks for was fetched.
 
 use dovetail_core::{ElementId, EventId, ShardId, SliceId, shard::Fetch};
 use thiserror::Error;

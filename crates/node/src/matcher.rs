@@ -1,4 +1,4 @@
-//! A matcher: its slices, what it reads of the balancer and of every shard, and who reads their candidates.
+//! A matcher: its slices, what it reads of the balancer and of every shard, and which gatherers read its candidates.
 //!
 //! A session begins at the balancer's cut, which is read in parts ([`CutReader`]). It ends ([`MatcherEnd`]) when it
 //! cannot go on; the next one begins at a cut again. There is no state to repair.
@@ -8,7 +8,7 @@
 //! | below a shard's floor retirements are fetched before its decisions are read | [`Matcher::on_decisions_hello`] |
 //! | R3: the hello says what the frames that follow know | [`Matcher::on_subscribe`] |
 //! | R8: a slice whose frames know less than the balancer can fill in starts anew, once the balancer has said so | [`Matcher::on_results_floor`] |
-//! | what nobody waits for is held back, and merged | `candidates.rs` |
+//! | what no reader waits for is held back, and merged | `candidates.rs` |
 
 mod candidates;
 mod cut;
@@ -45,7 +45,7 @@ pub type MatcherAction = Action<CandidatesMessage>;
 pub struct Found {
     /// The slice.
     pub slice: SliceId,
-    /// Whom it is for.
+    /// The gatherer's shard.
     pub to: ShardId,
     /// The frame.
     pub frame: Arc<CandidateFrame>,
@@ -336,7 +336,7 @@ impl Matcher {
         self.doubted.retain(|_, doubted| doubted.stream != stream);
     }
 
-    /// Sends what came of a batch of inputs to those who may be waiting for it; the rest later.
+    /// Sends the results of a batch of inputs to the readers that may be waiting for them; the rest lingers.
     pub fn publish(&mut self, out: &mut Vec<MatcherAction>) {
         if self.found.is_empty() {
             return;

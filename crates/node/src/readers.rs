@@ -1,7 +1,7 @@
-//! Who subscribed to a node, and what each is sent next.
+//! The subscribers of a node, and what each is sent next.
 //!
-//! What came of a batch of inputs goes to each reader as one message, and only once the reader can do something with
-//! it: until then it is held back, and merged with what comes. What nobody waits for goes with the next message, or by
+//! The results of a batch of inputs go to each reader as one message, once the reader can do something with them: until
+//! then they are held back, and merged with what comes. What no reader waits for goes with the next message, or by
 //! itself after a short while. Invariants: node.O1 a reader gets what is its own in order, and everything of it;
 //! node.O2 while something is held back, a linger is under way; node.O3 a node has one stream at the most.
 
@@ -35,7 +35,7 @@ struct Subscriber<Q> {
     queue: Q,
 }
 
-/// Who subscribed to a node.
+/// The subscribers of a node.
 #[derive(Clone, Debug)]
 pub struct Readers<Q> {
     subscribers: BTreeMap<NodeId, Subscriber<Q>>,

@@ -1,11 +1,12 @@
 //! What a rule costs at worst, known before it ever runs.
 //!
-//! A unit is one operator, one attribute or one literal: one to six nanoseconds of walking the expression, and two or less in rules
-//! that cost much. Strings and lists count as if every attribute were as long as a row may have it, or as the longest of some rows
-//! has it ([`Longest`]); a literal counts as long as it is. Both branches of a choice count, and no operand counts as skipped.
+//! A unit is one operator, one attribute or one literal: one to six nanoseconds of walking the expression, and two or
+//! less in rules that cost much. Strings and lists count as if every attribute were as long as a row may have it, or as
+//! the longest of some rows has it ([`Longest`]); a literal counts as long as it is. Both branches of a choice count,
+//! and no operand counts as skipped.
 //!
-//! It is a true bound: `tests/hostile` and the fuzz targets count the steps of an evaluation (`fuzz/src/steps.rs`) and hold them
-//! against it. What a unit takes is measured by `fuzz/src/bin/worst.rs`; RULES.md has the figures.
+//! It is a true bound: `tests/hostile` and the fuzz targets count the steps of an evaluation (`fuzz/src/steps.rs`) and
+//! hold them against it. What a unit takes is measured by `fuzz/src/bin/worst.rs`; RULES.md has the figures.
 
 use crate::expr::{Comparands, Expr, TextOp};
 use crate::value::{LIST_LEN_MAX, STRING_BYTES_MAX, Value, ValueKind};
@@ -24,7 +25,7 @@ pub struct Longest {
 }
 
 impl Longest {
-    /// Nobody has a value.
+    /// No element has a value.
     pub const NONE: Longest = Longest { bytes: 0, entries: 0 };
     /// As long as a row may have it.
     pub const CAPS: Longest = Longest { bytes: STRING_BYTES_MAX as u64, entries: LIST_LEN_MAX as u64 };
@@ -117,9 +118,10 @@ impl Costs<'_> {
 
 /// The most comparisons it takes to tell whether lists of at most so many entries share one.
 ///
-/// Short ones are compared all with all. Otherwise the shorter is sorted and each entry of the longer looked up in it. The
-/// standard library sorts few entries by insertion, which compares every pair. More it sorts by a quicksort that gives up
-/// after 2 log n bad pivots for a heap, which takes another 2 n log n; orders that take it 2.2 n log n are known.
+/// Short ones are compared all with all. Otherwise the shorter is sorted and each entry of the longer looked up in it.
+/// The standard library sorts few entries by insertion, which compares every pair. More it sorts by a quicksort that
+/// gives up after 2 log n bad pivots for a heap, which takes another 2 n log n; orders that take it 2.2 n log n are
+/// known.
 fn intersects(shorter: u64, longer: u64) -> u64 {
     if shorter * longer <= PRODUCT_MAX {
         return shorter * longer;

@@ -91,8 +91,8 @@ impl RuleError {
     }
 }
 
-/// A refusal before its place is turned into a line and a column. In a box, because the parser's recursion carries it in
-/// every frame.
+/// A refusal before its place is turned into a line and a column. In a box, because the parser's recursion carries it
+/// in every frame.
 #[derive(Debug)]
 pub(crate) struct Refusal(Box<Refused>);
 

@@ -405,8 +405,9 @@ fn compare_exactly(int: i64, double: f64) -> Ordering {
     int.cmp(&(whole as i64)).then(fraction)
 }
 
-/// Whether a text contains a part. A long part fits in few places: each is looked at in three bytes, and whole where these agree.
-/// The standard library prepares the part first, which takes longer. Where it fits in many, that is quicker, and linear.
+/// Whether a text contains a part. A long part fits in few places: each is looked at in three bytes, and whole where
+/// these agree. The standard library prepares the part first, which takes longer. Where it fits in many, that is
+/// quicker, and linear.
 fn contains(text: &str, part: &str) -> bool {
     const LONG: usize = STRING_BYTES_MAX / 2;
     if part.len() <= LONG {
@@ -420,7 +421,7 @@ fn contains(text: &str, part: &str) -> bool {
 }
 
 /// Whether two lists share an entry. Long lists are looked up in the shorter, sorted, so that two of the longest take
-/// hundreds of comparisons and not thousands. A list longer than any may be comes from a row nobody checked; it is slow.
+/// hundreds of comparisons and not thousands. A list above the bound comes from a row that was not checked; it is slow.
 fn intersects(left: List<'_>, right: List<'_>) -> bool {
     const PRODUCT_MAX: usize = 64;
     let (shorter, longer) = if left.len() <= right.len() { (left, right) } else { (right, left) };

@@ -1,7 +1,7 @@
 //! A line of source and the carets under a part of it, as a terminal shows them.
 //!
-//! What would hide or move text is written out: control characters as blanks, and characters that have no width or turn the
-//! direction of writing as `\\u{202e}`. Only the neighbourhood of the part is shown of a long line.
+//! What would hide or move text is written out: control characters as blanks, and characters that have no width or turn
+//! the direction of writing as `\\u{202e}`. Only the neighbourhood of the part is shown of a long line.
 
 use unicode_width::UnicodeWidthChar;
 

@@ -1,4 +1,4 @@
-//! What to write instead, for what people try who know CEL, SQL or another language.
+//! What to write instead of what CEL, SQL or another language would say.
 //!
 //! Only words: what is refused, and where, is for the parser and the checker to say.
 
@@ -160,7 +160,7 @@ pub(crate) fn operand(
     }
 }
 
-/// The names there are, for those who look for another.
+/// The names that exist, for a message about one that does not.
 pub(crate) fn names<'a>(names: impl Iterator<Item = &'a str>) -> String {
     let names: Vec<&str> = names.collect();
     let shown = names[..names.len().min(NAMES_MAX)].join(", ");

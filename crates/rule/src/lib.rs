@@ -22,16 +22,16 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! A source becomes tokens, then syntax, then a typed [`Expr`](expr::Expr), which is what is evaluated and what a planner
-//! starts from. The crate depends on no other of the workspace, performs no I/O, reads no clock and draws no randomness.
-//! Evaluating allocates nothing.
+//! A source becomes tokens, then syntax, then a typed [`Expr`](expr::Expr), which is what is evaluated and what a
+//! planner starts from. The crate depends on no other of the workspace, performs no I/O, reads no clock and draws no
+//! randomness. Evaluating allocates nothing.
 //!
-//! **Why not the `cel` crate's parser.** Version 0.15 counts its recursion, but too generously for the frames it has: in
-//! a debug build, 256 bytes of `((((`, `[[[[`, `a[a[a[` or `f(f(f(` overflow a thread's 2 MiB stack and abort the process,
-//! which no caller can catch. (`!!!!`, `----` and `1+1+1` are fine, and a release build survives them all.) A pool
-//! definition is sent by a client and compiled on every node, and the tests run in debug builds too. What is needed of
-//! the grammar is small, and the whole of it here needs less than 1 MiB at [`DEPTH_MAX`] in a debug build and 192 KiB in
-//! a release build; the tests run it on 1 MiB.
+//! **Why not the `cel` crate's parser.** Version 0.15 counts its recursion, but too generously for the frames it has:
+//! in a debug build, 256 bytes of `((((`, `[[[[`, `a[a[a[` or `f(f(f(` overflow a thread's 2 MiB stack and abort the
+//! process, which no caller can catch. (`!!!!`, `----` and `1+1+1` are fine, and a release build survives them all.) A
+//! pool definition is sent by a client and compiled on every node, and the tests run in debug builds too. What is
+//! needed of the grammar is small, and the whole of it here needs less than 1 MiB at [`DEPTH_MAX`] in a debug build and
+//! 192 KiB in a release build; the tests run it on 1 MiB.
 
 // The generators of random rules are shared with the integration tests, which know the crate by its name.
 #[cfg(test)]

@@ -1,13 +1,13 @@
-//! What a search does with a rule: the key that keeps elements apart, the columns that turn anchors away, and what is left
-//! to the rule itself.
+//! What a search does with a rule: the key that keeps elements apart, the columns that turn anchors away, and what is
+//! left to the rule itself.
 //!
 //! A plan decides nothing. Invariants: plan.P1 a pair that the rule is true or an error on has equal key hashes and
 //! passes the filter of either role, see [`filter`](crate::filter); plan.P2 a plan is a function of the rule and its
 //! schema.
 //!
-//! The rule is brought into [`normal`] form and split into conjuncts. Equalities that partition are the [`key`]; what the
-//! columns can tell is [`lower`]ed into a filter, once for anchors that are `a` and once for those that are `b`; the rest is
-//! residual. For a probe, [`ask`] sets the filter's bounds.
+//! The rule is brought into [`normal`] form and split into conjuncts. Equalities that partition are the [`key`]; what
+//! the columns can tell is [`lower`]ed into a filter, once for anchors that are `a` and once for those that are `b`;
+//! the rest is residual. For a probe, [`ask`] sets the filter's bounds.
 
 mod ask;
 mod comparison;
@@ -141,8 +141,8 @@ impl Plan {
         &self.needed
     }
 
-    /// The comparisons with `waited` that never hold while `a.waited` and `b.waited` are at most so many milliseconds, though they
-    /// could with more.
+    /// The comparisons with `waited` that never hold while `a.waited` and `b.waited` are at most so many milliseconds,
+    /// though they could with more.
     pub fn unreached(&self, waited_max: [i64; 2]) -> Vec<String> {
         warning::unreached(&self.conjuncts, waited_max)
     }
@@ -165,14 +165,15 @@ impl Plan {
         }
     }
 
-    /// The hash of an element's key. Elements that can match have equal hashes; those without one (`None`: a part of the
-    /// key is missing) match nobody. The same on every node and in every version. Without a key all hashes are equal.
+    /// The hash of an element's key. Elements that can match have equal hashes; those without one (`None`: a part of
+    /// the key is missing) never match. The same on every node and in every version. Without a key all hashes are
+    /// equal.
     pub fn key_hash(&self, row: &Row) -> Option<u64> {
         self.key.hash(row)
     }
 
     /// The hash of an element's key as a [`Table`](crate::table::Table) with this secret tells keys apart. `None` where
-    /// [`key_hash`](Plan::key_hash) is. Unlike that one, it cannot be made to collide by who does not know the secret.
+    /// [`key_hash`](Plan::key_hash) is. Unlike that one, it takes the secret to make two collide.
     pub fn bucket_hash(&self, row: &Row, secret: Secret) -> Option<u64> {
         self.key.bucket_hash(row, secret)
     }
@@ -228,8 +229,8 @@ impl Plan {
         self.exact.is_some()
     }
 
-    /// The attributes the key is made of, if the plan is exact: then the rule is true of a pair that agrees in them, when the
-    /// filter lets it through on cells that are values and none of its bounds is `Always`.
+    /// The attributes the key is made of, if the plan is exact: then the rule is true of a pair that agrees in them,
+    /// when the filter lets it through on cells that are values and none of its bounds is `Always`.
     pub(crate) fn exact(&self) -> Option<&[usize]> {
         self.exact.as_deref()
     }
@@ -239,8 +240,8 @@ impl Plan {
         &self.filters[anchor as usize].root
     }
 
-    /// Sets the bounds of one probe. `symbol` is what a string is called in the columns, [`SYMBOL_UNKNOWN`] if no element
-    /// that waits has it, alone or in a list. Allocates nothing once `asked` has grown to what the plan needs.
+    /// Sets the bounds of one probe. `symbol` is what a string is called in the columns, [`SYMBOL_UNKNOWN`] if no
+    /// element that waits has it, alone or in a list. Allocates nothing once `asked` has grown to what the plan needs.
     ///
     /// [`SYMBOL_UNKNOWN`]: crate::filter::SYMBOL_UNKNOWN
     pub(crate) fn ask(&self, anchor: End, probe: &Probe<'_>, symbol: &dyn Fn(&str) -> u32, asked: &mut Asked) {

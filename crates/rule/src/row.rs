@@ -1,8 +1,9 @@
 //! One element's attribute values, aligned with its pool's schema.
 //!
-//! Invariants: one slot per attribute; a value has its attribute's kind; no double is NaN (it is stored as absent, which
-//! is what it means to a rule); no string and no list is longer than its cap. `new` and `from_named` establish them all,
-//! `from_values` only what can be seen without a schema, that there is no NaN; [`Row::check`] tells about the others.
+//! Invariants: one slot per attribute; a value has its attribute's kind; no double is NaN (it is stored as absent,
+//! which is what it means to a rule); no string and no list is longer than its cap. `new` and `from_named` establish
+//! them all, `from_values` only what can be seen without a schema, that there is no NaN; [`Row::check`] tells about the
+//! others.
 
 use crate::schema::Schema;
 use crate::types::AttributeType;

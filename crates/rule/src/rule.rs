@@ -68,7 +68,8 @@ impl Rule {
         settle((Pair { a, b }).bool(&rule.expr))
     }
 
-    /// [`test`](Rule::test) of elements that need not be rows. Their values are of the schema the rule was compiled against.
+    /// [`test`](Rule::test) of elements that need not be rows. Their values are of the schema the rule was compiled
+    /// against.
     pub(crate) fn test_with<'a>(&self, a: impl Element<'a>, b: impl Element<'a>) -> Result<bool, EvalError> {
         settle((Pair { a, b }).bool(&self.0.expr))
     }

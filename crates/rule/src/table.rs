@@ -1,8 +1,9 @@
 //! The waiting elements of one pool, as columns: what a probe searches.
 //!
-//! An element's exact values are in a slab, by [`Slot`]. Elements that may meet are in one bucket: all of them, or those with
-//! one key. A bucket of a few is a chain through the slab; a larger one has blocks of 64 lanes in id order, with the cells of the
-//! plan's columns. A probe's filter turns a block into a mask of lanes that survive, and the rule itself is tested on these.
+//! An element's exact values are in a slab, by [`Slot`]. Elements that may meet are in one bucket: all of them, or
+//! those with one key. A bucket of a few is a chain through the slab; a larger one has blocks of 64 lanes in id order,
+//! with the cells of the plan's columns. A probe's filter turns a block into a mask of lanes that survive, and the rule
+//! itself is tested on these.
 //!
 //! It does not know pools, slices or retirements, and reads no clock: times come with the calls.
 //!
@@ -98,8 +99,8 @@ impl fmt::Debug for Table {
 }
 
 impl Table {
-    /// An empty table for elements of a schema, searched by a rule compiled against it. What is found does not depend on the
-    /// secret.
+    /// An empty table for elements of a schema, searched by a rule compiled against it. What is found does not depend
+    /// on the secret.
     #[must_use]
     pub fn new(rule: &Rule, schema: &Schema, secret: Secret) -> Table {
         Table::with_shape(rule, schema, secret, Shape::of(rule))
@@ -128,8 +129,9 @@ impl Table {
         Table { held, query: Query::default(), queries: Vec::new(), lane: Lane::default() }
     }
 
-    /// Adds an element. `key` is its key's hash under the table's secret ([`Plan::bucket_hash`](crate::Plan::bucket_hash)), `None` if it
-    /// has none; it is not looked at if the rule has no key.
+    /// Adds an element. `key` is its key's hash under the table's secret
+    /// ([`Plan::bucket_hash`](crate::Plan::bucket_hash)), `None` if it has none; it is not looked at if the rule has no
+    /// key.
     ///
     /// # Panics
     /// When its id is not above every id before, or the row is not of the table's schema.
@@ -224,7 +226,7 @@ impl Table {
         self.held.slab.ids[slot.0 as usize]
     }
 
-    /// Removes an element. Its slot is nobody's then.
+    /// Removes an element. Its slot is free then.
     pub fn remove(&mut self, slot: Slot) {
         let held = &mut self.held;
         let id = held.slab.ids[slot.0 as usize];
@@ -245,7 +247,7 @@ impl Table {
         self.held.slab.len
     }
 
-    /// Whether nobody waits.
+    /// Whether no element waits.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0

@@ -1,8 +1,8 @@
 //! Times and durations as text, and the milliseconds they are stored as.
 //!
-//! A timestamp is RFC 3339, read by jiff: with an offset, whatever is finer than a millisecond cut off towards the past, and a
-//! leap second read as the second before it. A duration is what CEL's `duration` takes, and days. Arithmetic is checked: no
-//! text is read as another value than it says.
+//! A timestamp is RFC 3339, read by jiff: with an offset, whatever is finer than a millisecond cut off towards the
+//! past, and a leap second read as the second before it. A duration is what CEL's `duration` takes, and days.
+//! Arithmetic is checked: no text is read as another value than it says.
 
 use jiff::civil::{DateTime, date};
 use jiff::fmt::temporal::{Pieces, PiecesOffset};

@@ -29,7 +29,7 @@ const SIGNS: [&str; 24] = [
     "{", "}",
 ];
 
-/// What people write who think of another language.
+/// Operators of other languages.
 const MISTAKEN: [(&str, &str); 15] = [
     ("=", "=="),
     ("&", "&&"),

@@ -6,7 +6,8 @@ use std::str::FromStr;
 use crate::suggest::nearest;
 use crate::value::ValueKind;
 
-/// The declared type of an attribute. Prints as `int`, `double`, `string`, `bool`, `list<string>`, `timestamp` and `duration`.
+/// The declared type of an attribute. Prints as `int`, `double`, `string`, `bool`, `list<string>`, `timestamp` and
+/// `duration`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum AttributeType {
     /// A 64-bit signed integer.

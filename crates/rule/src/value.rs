@@ -54,7 +54,8 @@ impl fmt::Display for ValueKind {
 
 /// An attribute's value.
 ///
-/// Two are equal if nothing tells them apart: `0.0` and `-0.0`, which rules compare as equal, are not, since dividing by them does.
+/// Two are equal if nothing tells them apart: `0.0` and `-0.0`, which rules compare as equal, are not, since dividing
+/// by them does.
 #[derive(Debug, Clone)]
 pub enum Value {
     /// A 64-bit signed integer.

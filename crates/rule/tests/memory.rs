@@ -117,7 +117,8 @@ fn resident() -> Option<usize> {
     Some(pages.split(' ').nth(1)?.parse::<usize>().ok()? * 4096)
 }
 
-// Of 250,000 elements, or of `MEMORY_ELEMENTS`. One test: tests of one process run beside one another, and their allocations would be counted together.
+// Of 250,000 elements, or of `MEMORY_ELEMENTS`. One test: tests of one process run beside one another, and their
+// allocations would be counted together.
 #[test]
 fn a_waiting_element_takes_its_attributes_half_as_much_again_and_48_bytes() {
     let most_waiting = match std::env::var("MEMORY_ELEMENTS") {

@@ -68,10 +68,10 @@ pub fn check_watermark(cx: &Cx, shard: &Shard, before: EventId) -> Result<(), Vi
     cx.truth.on_shard_decided(shard.id(), before, found)
 }
 
-/// Where a slice knows a shard's watermark, nobody waits there any more whom the shard retired up to it.
+/// Where a slice knows a shard's watermark, no element waits there any more that the shard retired up to it.
 ///
 /// # Errors
-/// When somebody does.
+/// When one does.
 pub fn check_retired(cx: &Cx, slice: &Slice) -> Result<(), Violation> {
     for anchor in slice.anchors() {
         let Some((x, home)) = cx.truth.retired(anchor) else { continue };

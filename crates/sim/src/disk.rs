@@ -1,8 +1,8 @@
 //! The balancer's disk: the log, the results, and the checkpoint that both may be trimmed behind.
 //!
-//! What was not synced may be gone after a crash, from the end. A checkpoint replaces the one before at once, or not at all.
-//! Invariants: disk.D1 the log begins, and the results begin, at or below the checkpoint; disk.D2 the checkpoint is at
-//! or below the end of both.
+//! What was not synced may be gone after a crash, from the end. A checkpoint replaces the one before at once, or not at
+//! all. Invariants: disk.D1 the log begins, and the results begin, at or below the checkpoint; disk.D2 the checkpoint
+//! is at or below the end of both.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -28,7 +28,7 @@ pub struct LogRecord {
 }
 
 impl LogRecord {
-    /// Of a frame, and what belongs to its arrivals. `parts` are the same events, and say whom they concern.
+    /// Of a frame, and what belongs to its arrivals. `parts` are the same events, with the slices that they concern.
     #[must_use]
     pub fn new(frame: LogFrame, parts: Arc<PartFrame>, clients: Vec<ClientPart>) -> LogRecord {
         let frame = Arc::new(LogFrame { reach: parts.reach.clone(), ..frame });

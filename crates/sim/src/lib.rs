@@ -2,9 +2,10 @@
 //!
 //! A run builds a cluster from the very state machines that the real nodes run ([`dovetail_core`]), lets clients work
 //! on it, and lets everything go wrong that may: late, repeated and overtaking messages, broken streams, crashes that
-//! take all memory, crashes during recovery, pauses, disks that lose what was not synced, fail, or are full for a while.
-//! Balancers make checkpoints and trim what is before them, and whoever asks for that begins anew. Then the faults end, and
-//! everything has to be decided. All along, what nodes decide is held against the oracle on the durable log.
+//! take all memory, crashes during recovery, pauses, disks that lose what was not synced, fail, or are full for a
+//! while. Balancers make checkpoints and trim what is before them, and a node that asks for that begins anew. Then the
+//! faults end, and everything has to be decided. All along, what nodes decide is held against the oracle on the durable
+//! log.
 //!
 //! | module | what it is |
 //! |---|---|

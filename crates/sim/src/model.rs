@@ -1,9 +1,10 @@
 //! The acceptance protocol, checked exhaustively at a small size.
 //!
-//! The simulator draws millions of runs of clusters of any size; this checks *every* run of a tiny one: two slices, two shards, a
-//! few elements, with every interleaving of message deliveries, a crash at every point, every order of recovery, and every
-//! message repeated at every later point. The actors are the real machines, [`dovetail_core::slice::Slice`],
-//! [`dovetail_core::shard::Shard`] and [`dovetail_core::ledger::Ledger`], not a copy of the protocol.
+//! The simulator draws millions of runs of clusters of any size; this checks *every* run of a tiny one: two slices, two
+//! shards, a few elements, with every interleaving of message deliveries, a crash at every point, every order of
+//! recovery, and every message repeated at every later point. The actors are the real machines,
+//! [`dovetail_core::slice::Slice`], [`dovetail_core::shard::Shard`] and [`dovetail_core::ledger::Ledger`], not a copy
+//! of the protocol.
 //!
 //! | module | what it is |
 //! |---|---|

@@ -129,7 +129,7 @@ impl Net {
         self.queue.push(at, Step::Message { stream, message });
     }
 
-    /// Asks the balancer something. Whoever asks sets a timer: a call may get no answer.
+    /// Asks the balancer something. The caller sets a timer: a call may get no answer.
     pub fn call(&mut self, from: Node, call: Call) -> CallId {
         self.calls += 1;
         let id = CallId(self.calls);
@@ -146,7 +146,7 @@ impl Net {
         self.after(delay, Step::Reply { to, incarnation, id, reply });
     }
 
-    /// Who reads a stream, over which of its links, and who serves it.
+    /// The node that reads a stream, over which of its links, and the node that serves it.
     #[must_use]
     pub fn ends(&self, stream: StreamId) -> (Node, LinkId, Node) {
         let state = &self.streams[stream.index()];

@@ -80,8 +80,8 @@ fn draw_rest(rng: &mut Rng, density: u64, width: u64, hashed: &str) -> String {
     }
 }
 
-/// Gives some of the pools rules of other kinds, over one more attribute, a list: sets, distances, tolerances, widening without a
-/// band, keys of expressions, numbers beyond what columns hold, and errors.
+/// Gives some of the pools rules of other kinds, over one more attribute, a list: sets, distances, tolerances, widening
+/// without a band, keys of expressions, numbers beyond what columns hold, and errors.
 pub fn vary(mut pools: Vec<PoolPlan>, rng: &mut Rng) -> Vec<PoolPlan> {
     for plan in &mut pools {
         if rng.chance(400) {

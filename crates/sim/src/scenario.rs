@@ -16,10 +16,12 @@ use crate::{
 /// A bound on memory that no run reaches.
 pub const REMEMBERS_ALL: usize = 100_000;
 
-/// The dice that say which pools have rules of the later kinds. Chosen so that the regressions' seeds mean what they meant.
+/// The dice that say which pools have rules of the later kinds. Chosen so that the regressions' seeds mean what they
+/// meant.
 const VARIED: u64 = 59;
 
-/// The dice for streams of submissions and for clocks that are set: later than the others, whose seeds mean what they meant.
+/// The dice for streams of submissions and for clocks that are set: later than the others, whose seeds mean what they
+/// meant.
 const STREAM_DICE: u64 = 31;
 const CLOCK_DICE: u64 = 32;
 /// Bounds of what waits that are reached.
@@ -43,7 +45,7 @@ pub struct Scenario {
     pub ahead_anchors_min: usize,
     /// Up to how many waiting elements slices know a pool whole, and how often a cut tells them, in a thousand.
     pub whole: (usize, u64),
-    /// How often, in a thousand, a frame tells who is concerned by it.
+    /// How often, in a thousand, a frame has a reach.
     pub reach_permille: u64,
     /// Whether frames wait for the cluster to be done with earlier ones.
     pub paced: bool,
@@ -175,11 +177,12 @@ pub struct KeepPlan {
     pub checkpoint_permille: u64,
     /// Longest time it takes.
     pub checkpoint_ms: Time,
-    /// How often a feed breaks when a matcher has its cut but nothing after it: gatherers have its frames already, and go on.
+    /// How often a feed breaks when a matcher has its cut but nothing after it: gatherers have its frames already, and
+    /// go on.
     pub cut_break_permille: u64,
     /// Longest time it then handles nothing.
     pub cut_break_ms: Time,
-    /// How often a fault is one that leaves a matcher without decisions that nobody remembers but the store.
+    /// How often a fault is one that leaves a matcher without decisions that only the store still has.
     pub strand_permille: u64,
     /// Most times that the disk fails, or begins to be full.
     pub disk_faults: u64,
@@ -197,8 +200,8 @@ const KEEP_DICE: u64 = 536;
 /// Chosen so that the seeds of [`crate::regressions`] know no pool whole, as none did when these were found.
 const WHOLE_DICE: u64 = 201;
 
-/// Chosen so that the seeds of [`crate::regressions`], and those that find the rarest planted bugs, tell nobody's reach, as none did
-/// when these were found.
+/// Chosen so that the seeds of [`crate::regressions`], and those that find the rarest planted bugs, have no reach, as
+/// no frame had when these were found.
 const REACH_DICE: u64 = 2648;
 
 /// Chosen so that the seeds of [`crate::regressions`] drop no pool, as none did when these were found.
@@ -267,7 +270,7 @@ impl Scenario {
         let mut rng = dice.fork(KEEP_DICE);
         if rng.chance(750) {
             scenario.keep = draw_keep(&mut rng);
-            // What leaves somebody behind the trimmed log takes more than one fault, close together.
+            // It takes more than one fault, close together, to leave a node behind the trimmed log.
             let (keep, faults) = (&scenario.keep, &mut scenario.faults);
             if faults.rate > 0 && (keep.cut_break_permille > 0 || keep.strand_permille > 0) {
                 faults.rate = faults.rate.max(400);

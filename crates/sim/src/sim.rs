@@ -1,4 +1,4 @@
-//! A run: takes what happens next, gives it to whom it concerns, until nothing happens any more.
+//! A run: takes what happens next and gives it to the node it is for, until nothing happens any more.
 
 use dovetail_core::planted::Bug;
 

@@ -63,13 +63,13 @@ stats! {
     frames_trimmed,
     /// Records of results trimmed.
     results_trimmed,
-    /// Runs in which somebody asked for less than is kept.
+    /// Runs in which a node asked for less than is kept.
     refused_runs,
     /// Matchers that began anew because the log did not reach back to their cursor.
     matchers_refused_feed,
     /// Matchers that began anew because retirements were gone.
     matchers_refused_fetch,
-    /// Matchers that began anew because nobody could fetch what their old frames do not know.
+    /// Matchers that began anew because no reader could fetch what their old frames do not know.
     matchers_refused_known,
     /// Gatherers that began anew because retirements were gone.
     gatherers_refused,
@@ -111,7 +111,7 @@ stats! {
     looked_ahead,
     /// Frames of the log that were held back from a reader, with which that began.
     frames_held,
-    /// Frames of the log that told who alone is concerned.
+    /// Frames of the log that had a reach.
     reach_told,
     /// Candidates asked for again, since they were gone but not needed any more.
     asked_again,

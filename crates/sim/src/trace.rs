@@ -1,4 +1,4 @@
-//! A run's trace: always its fingerprint, and its lines when somebody wants to read them.
+//! A run's trace: always its fingerprint, and its lines when they are to be printed.
 
 use std::fmt::Display;
 
@@ -27,7 +27,7 @@ impl Trace {
         }
     }
 
-    /// Prints a line when somebody wants to read it.
+    /// Prints a line if the trace is to be printed.
     #[expect(clippy::print_stdout, reason = "this is what --trace is for")]
     pub fn line<T: Display>(&self, at: Time, what: impl FnOnce() -> T) {
         if self.lines {

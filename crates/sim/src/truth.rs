@@ -341,8 +341,8 @@ impl Truth {
         self.elements[&element].place
     }
 
-    /// What searches finds nobody in its pool whose time to live is over, and what arrives nobody who is still to search. Whose time is
-    /// over is not withdrawn for another reason.
+    /// A search finds no element in its pool whose time to live is over, and an arrival comes after every reprobe that
+    /// was due. An element whose time to live is over is not withdrawn for another reason.
     fn check_time(&self, event: &Event, time_ms: u64) -> Result<(), Violation> {
         let (arrives, pool) = match event.kind {
             EventKind::Arrival { pool, .. } => (true, pool),
@@ -357,7 +357,7 @@ impl Truth {
             }
             let schedule = &self.pools[known.pool.0 as usize].definition.reprobe_ms;
             let due_ms = schedule.iter().map(|delay| known.arrived_ms + delay + 1).filter(|&due| due <= time_ms).max();
-            // Nobody searches in a pool that is being dropped.
+            // No element searches in a pool that is being dropped.
             let closed = self.drops[known.pool.0 as usize].0.is_some();
             let searched = closed || !arrives || due_ms.is_none_or(|due_ms| known.searched_ms >= due_ms);
             if known.expires_ms.is_some_and(|due_ms| due_ms <= time_ms) || !searched {
@@ -381,7 +381,8 @@ impl Truth {
         }
     }
 
-    /// What a pool is dropped by comes in order; nothing arrives in one that is closed, and nothing names one that is gone.
+    /// What a pool is dropped by comes in order; nothing arrives in one that is closed, and nothing names one that is
+    /// gone.
     fn check_drops(&self, event: &Event) -> Result<(), Violation> {
         let wrong = |pool: PoolId, expected: &str| {
             let found = format!("{:?} at {}, and it was closed and dropped at {:?}", event.kind, event.x, self.drops);

@@ -9,7 +9,7 @@ pub enum Violation {
     /// A decision that is not the sequential program's.
     #[error("{by} decided {} at {x}, the oracle {}", shown(.told), shown(.expected))]
     Diverged {
-        /// Who decided.
+        /// The shard that decided.
         by: String,
         /// The event.
         x: EventId,

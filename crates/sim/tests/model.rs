@@ -1,5 +1,5 @@
-//! What the exhaustive model promises: every run of a tiny cluster decides what the sequential program decides, and a line of
-//! the protocol left out shows. `cargo run --release -p dovetail-sim --bin model` goes further.
+//! What the exhaustive model promises: every run of a tiny cluster decides what the sequential program decides, and a
+//! line of the protocol left out shows. `cargo run --release -p dovetail-sim --bin model` goes further.
 
 use dovetail_core::planted::Bug;
 use dovetail_sim::model::{
@@ -56,7 +56,8 @@ fn every_run_of_two_elements_decides_what_the_oracle_decides() {
     assert!(states > 1_000, "{states}");
 }
 
-/// Those that are checked fast also where nothing is optimized: arrivals, withdrawals, and a reprobe that finds something.
+/// Those that are checked fast also where nothing is optimized: arrivals, withdrawals, and a reprobe that finds
+/// something.
 fn few(script: &Script) -> bool {
     script.relation.late == 1 || !script.ops.iter().any(|op| matches!(op, Op::Reprobe(_)))
 }

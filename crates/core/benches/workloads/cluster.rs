@@ -1,7 +1,8 @@
-//! A workload through the state machines: a slice alone, which settles, or slices among others and the shard that decides.
+//! A workload through the state machines: a slice alone, which settles, or slices among others and the shard that
+//! decides.
 //!
-//! Frames are made shortly before they are given, as a matcher decodes them, and dropped after; neither is timed. Effects are
-//! drained, and the decided watermark comes back at once: nothing is waited for.
+//! Frames are made shortly before they are given, as a matcher decodes them, and dropped after; neither is timed.
+//! Effects are drained, and the decided watermark comes back at once: nothing is waited for.
 
 use std::{sync::Arc, time::Duration};
 

@@ -1,4 +1,5 @@
-//! The programs that workloads 1 to 4 are measured by: rows in a hash map by key, each bucket searched from its oldest row on.
+//! The programs that workloads 1 to 4 are measured by: rows in a hash map by key, each bucket searched from its oldest
+//! row on.
 
 use std::{
     collections::{HashMap, VecDeque},

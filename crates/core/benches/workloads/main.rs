@@ -1,7 +1,7 @@
 //! The five workloads through whole slices, beside the best sequential programs for each.
 //!
-//! `cargo bench -p dovetail-core --bench workloads`, or with ` -- W5` those alone. The table at the end is made of medians of what
-//! Criterion has measured. Every run is checked against the matches that are known to come of it.
+//! `cargo bench -p dovetail-core --bench workloads`, or with ` -- W5` those alone. The table at the end is made of
+//! medians of what Criterion has measured. Every run is checked against the matches that are known to come of it.
 
 #![allow(missing_docs, clippy::print_stdout, reason = "nobody but people reads it")]
 
@@ -84,7 +84,8 @@ fn of_points(criterion: &mut Criterion, n: usize, all: bool) -> Vec<Vec<String>>
         let mut plain = || *once.get_or_insert_with(|| checked(5, n, |pairs| plain::run(&points, &rows, pairs)));
         measured.push(("plain evaluator".to_owned(), group.median("plain evaluator", &mut plain)));
     }
-    // One slice among others has all the work of a lone one, and lists what the shard then decides; of two each has half.
+    // One slice among others has all the work of a lone one, and lists what the shard then decides; of two each has
+    // half.
     for slices in if all { 1..3 } else { 0..0 } {
         let (mut searching, mut deciding) = (Vec::new(), Vec::new());
         let name = format!("{slices} listing, a shard decides");

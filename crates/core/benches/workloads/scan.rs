@@ -1,8 +1,9 @@
 //! The programs that workload 5 is measured by: points in blocks of columns, compared eight or sixteen at a time.
 //!
-//! One goes through the blocks once for every arrival; the other takes 32 arrivals through each tile of blocks while it is in
-//! the first-level cache, and then settles them in order. Sums are a little too small at first (fused, and against a limit that is
-//! a little too large); who gets through is looked at again, exactly as the rule says. The plain scan is rows, one by one.
+//! One goes through the blocks once for every arrival; the other takes 32 arrivals through each tile of blocks while it
+//! is in the first-level cache, and then settles them in order. Sums are a little too small at first (fused, and
+//! against a limit that is a little too large); who gets through is looked at again, exactly as the rule says. The
+//! plain scan is rows, one by one.
 
 use crate::elements::Points;
 

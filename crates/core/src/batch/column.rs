@@ -1,6 +1,7 @@
-//! Columns: values of one kind one after the other, as they are on the wire and in the log: little-endian numbers, ends of texts.
+//! Columns: values of one kind one after the other, as they are on the wire and in the log: little-endian numbers, ends
+//! of texts.
 //!
-//! Whoever makes a column from bytes has checked them; reading a value cannot fail then.
+//! A column is made only from bytes that were checked; reading a value cannot fail then.
 
 use bytes::Bytes;
 use dovetail_rule::{Value, ValueKind};

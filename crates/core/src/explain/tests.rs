@@ -80,7 +80,8 @@ fn the_nearest_miss_fails_least_and_says_by_how_much() {
 #[test]
 fn a_widening_rule_says_which_search_will_find_the_pair() {
     let pool = pool(RULE, &[5_000, 12_000]);
-    // a is e2, which has waited 8 s now. It allows 150 at 12 s (searched by nobody), e2 searches a millisecond after 14 s, e9 after 14 s and 21 s.
+    // a is e2, which has waited 8 s now. It allows 150 at 12 s (searched by nobody), e2 searches a millisecond after 14
+    // s, e9 after 14 s and 21 s.
     let found =
         explain(&pool, &[waits(&pool, 2, "eu", "healer", Some(1660)), waits(&pool, 3, "us", "healer", Some(1))]);
     assert_eq!(found.nearest[0].acceptable_at_ms, Some(14_001));

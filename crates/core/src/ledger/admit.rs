@@ -55,9 +55,11 @@ pub enum Admission {
     },
     /// A retry of the submission that made this element.
     Retry(ElementId),
-    /// Whether it is let in depends on what is not decided yet: hold it, and ask again once everything up to this event is.
+    /// Whether it is let in depends on what is not decided yet: hold it, and ask again once everything up to this event
+    /// is.
     Undecided(EventId),
-    /// Timers of its pool are due that are not written: hold it, and ask again once they are ([`Ledger::take_caught_up`]).
+    /// Timers of its pool are due that are not written: hold it, and ask again once they are
+    /// ([`Ledger::take_caught_up`]).
     Late(PoolId),
 }
 
@@ -370,7 +372,7 @@ impl Client {
             let bound = limits.element_bytes_max;
             return Err(SubmitError::ElementBytes { key: (*key).into(), found: bytes, bound });
         }
-        // Who submits is known of a batch, not of its rows.
+        // A batch has one submitter; its rows have none of their own.
         let client = ClientPart { key, payload, ttl_ms, idempotency_key, owner: "".into() };
         Ok(Checked { pool: pool.id, row: Arc::new(row), client })
     }
@@ -420,8 +422,8 @@ impl Checked {
     }
 }
 
-/// Checks columns as [`Client::check`] does the rows they stand for. Each attribute of the schema has a column of its kind.
-/// None when any element is to be refused: then they are checked one by one, for the reasons.
+/// Checks columns as [`Client::check`] does the rows they stand for. Each attribute of the schema has a column of its
+/// kind. None when any element is to be refused: then they are checked one by one, for the reasons.
 #[must_use]
 pub fn check_columns(
     pool: &Pool,
@@ -479,7 +481,8 @@ pub enum Stopped {
     Refused(SubmitError),
     /// That depends on what is not decided yet: hold it, and ask again once everything up to this event is.
     Undecided(EventId),
-    /// Timers of its pool are due that are not written: hold it, and ask again once they are ([`Ledger::take_caught_up`]).
+    /// Timers of its pool are due that are not written: hold it, and ask again once they are
+    /// ([`Ledger::take_caught_up`]).
     Late,
 }
 
@@ -505,26 +508,27 @@ impl Ledger {
         SubmitError::TimersLate { pool, key: text(batch.clients().key(row)), held_ms }
     }
 
-    /// What one search of a pool costs at worst by now, in units, in a slice. `row` is who searches. 0 where that is never much.
+    /// What one search of a pool costs at worst by now, in units, in a slice. `row` is the prober's. 0 where a search
+    /// is never expensive.
     pub fn search_cost(&self, pool: PoolId, row: impl FnOnce() -> Row) -> u64 {
         let Some(PoolEntry { pool, counts, searched, .. }) = self.find_pool(pool) else { return 0 };
         searched.cost(pool, counts.waiting, self.limits.slices, row)
     }
 
-    /// What the rule of a pool costs on one pair of those who wait, and how many may wait for it (with one key, if it has one); none
-    /// where that bounds nothing.
+    /// What the rule of a pool costs on one pair of waiting elements, and how many elements may wait because of that
+    /// (with one key, if the rule has a key); none where the cost bounds nothing.
     #[must_use]
     pub fn search_bound(&self, pool: PoolId) -> Option<(u64, u64)> {
         self.pool(pool).searched.bound(&self.limits)
     }
 
-    /// Lets in some elements of a batch one after the other, with ids from `first` on, up to the first one that is none to be let
-    /// in. They are recorded then as arrivals of that time.
+    /// Lets in some elements of a batch one after the other, with ids from `first` on, up to the first one that is none
+    /// to be let in. They are recorded then as arrivals of that time.
     ///
-    /// An element is refused for another only if that one is known to wait at some point between the question and the answer: after
-    /// event `asked`, which is the last one when the elements are asked for first, and after the elements before it. What is not
-    /// decided up to there cannot be known yet: then it is [undecided](Stopped::Undecided), and is asked for again, with the same
-    /// `asked`. So the answer is that of the sequential program.
+    /// An element is refused for another only if that one is known to wait at some point between the question and the
+    /// answer: after event `asked`, which is the last one when the elements are asked for first, and after the elements
+    /// before it. What is not decided up to there cannot be known yet: then it is [undecided](Stopped::Undecided), and
+    /// is asked for again, with the same `asked`. So the answer is that of the sequential program.
     ///
     /// # Panics
     /// When `first` is not after all that was recorded.
@@ -558,7 +562,8 @@ impl Ledger {
         Admitted { count, stopped }
     }
 
-    /// Takes the keys of an element that may be let in; `before` others of its run are, and do not count as waiting yet.
+    /// Takes the keys of an element that may be let in; `before` others of its run are, and do not count as waiting
+    /// yet.
     fn admit_row(
         &mut self,
         keyed: &Keyed,
@@ -639,8 +644,8 @@ impl Ledger {
         }
     }
 
-    /// Whether the idempotency key of an element made one already, or is one too many. That is known at once: it does not depend on
-    /// what is decided.
+    /// Whether the idempotency key of an element made one already, or is one too many. That is known at once: it does
+    /// not depend on what is decided.
     fn check_idempotency(&self, batch: &Batch, row: usize, time_ms: u64) -> Result<(), Stopped> {
         let (clients, pool) = (batch.clients(), batch.pool());
         let key = clients.idempotency_key(row);
@@ -671,16 +676,15 @@ impl Ledger {
         Err(Stopped::Refused(why()))
     }
 
-    /// Whether an element that waits as far as has been decided may have ended by an event that has an id: then, up to where that
-    /// has to be decided.
+    /// Whether an element that waits as far as has been decided may have ended by an event that has an id: then, up to
+    /// where that has to be decided.
     #[must_use]
     pub fn undecided(&self, element: ElementId) -> Option<EventId> {
         (self.decided < self.recorded && self.elements.waits(element).is_some()).then_some(self.recorded)
     }
 
-    /// Checks a submission, for an event of that time. What is admitted has to be given an id and recorded before the next one is
-    /// checked. `asked` as for
-    /// [`admit_run`](Ledger::admit_run).
+    /// Checks a submission, for an event of that time. What is admitted has to be given an id and recorded before the
+    /// next one is checked. `asked` as for [`admit_run`](Ledger::admit_run).
     ///
     /// # Errors
     /// When it cannot be let in, with the value and the bound.

@@ -1,10 +1,10 @@
 //! What a balancer starts from instead of the log's beginning: the state at a cut, and how it is folded forward.
 //!
-//! A checkpoint at C and what the log and the results say of `(C, C']` make the checkpoint at C'. So checkpoints are made beside
-//! the running ledger, which never stops for one, and a checkpoint is as much a function of the log as the matches are.
-//! Elements pass through one by one: memory follows what happened since C, not what waits.
-//! Invariants: checkpoint.C1 a ledger that starts from a checkpoint says and offers what one that read the whole log
-//! does, except of what the results have dropped; checkpoint.C2 elements leave in ascending order.
+//! A checkpoint at C and what the log and the results say of `(C, C']` make the checkpoint at C'. So checkpoints are
+//! made beside the running ledger, which never stops for one, and a checkpoint is as much a function of the log as the
+//! matches are. Elements pass through one by one: memory follows what happened since C, not what waits. Invariants:
+//! checkpoint.C1 a ledger that starts from a checkpoint says and offers what one that read the whole log does, except
+//! of what the results have dropped; checkpoint.C2 elements leave in ascending order.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -101,8 +101,8 @@ impl Kept {
     }
 }
 
-/// A checkpoint on its way from one cut to the next. In this order: all outcomes in between; all events in between; then the
-/// elements of the old checkpoint and, read a second time, the arrivals in between.
+/// A checkpoint on its way from one cut to the next. In this order: all outcomes in between; all events in between;
+/// then the elements of the old checkpoint and, read a second time, the arrivals in between.
 #[derive(Debug)]
 pub struct Fold {
     after: EventId,
@@ -152,7 +152,8 @@ impl Fold {
         pool.set_counts(counts);
     }
 
-    /// Takes an event of a frame with this time; one that is not between the cuts is passed over. `client` belongs to an arrival.
+    /// Takes an event of a frame with this time; one that is not between the cuts is passed over. `client` belongs to
+    /// an arrival.
     pub fn on_event(&mut self, x: EventId, time_ms: u64, kind: &EventKind, client: Option<&ClientPart>) {
         if !self.covers(x) {
             return;
@@ -299,7 +300,7 @@ impl PoolBase {
         PoolBase { definition, defined_at, closed_at, matches: 0, withdrawn: 0, expired: 0, dropped: 0 }
     }
 
-    /// Its counts, but for who waits.
+    /// Its counts, except of the elements that wait.
     fn counts(&self) -> PoolCounts {
         let &PoolBase { matches, withdrawn, expired, dropped, .. } = self;
         PoolCounts { matches, withdrawn, expired, dropped, ..PoolCounts::default() }
@@ -368,7 +369,7 @@ impl Ledger {
         }
     }
 
-    /// Takes an outcome at or below the checkpoint that the ledger starts from, for those who ask what became of its elements.
+    /// Takes an outcome at or below the checkpoint that the ledger starts from, to answer what became of its elements.
     pub fn remember(&mut self, outcome: &Outcome) {
         for end in [Some(&outcome.element), outcome.anchor.as_ref()].into_iter().flatten() {
             let key = self.limits.key_secret.fingerprint(outcome.pool, end.key.as_bytes());

@@ -1,12 +1,12 @@
 //! The cluster's state at the stable cut, read in parts while the ledger goes on.
 //!
-//! A cut is of the event that was stable when it began, `through`. What waits there is what waits still, and what ended after it:
-//! an element that ended is still known by its row as long as its end is above the stable cut, and, while a cut is read, above the
-//! cut's `through` ([`Ledger::keep_for`]), unless that is too much. Parts look at elements in the order of their ids. Each part
-//! notes what was decided when it looked; an element ended by event `x` was found waiting exactly if less than `x` was decided
-//! then. The others are found last, among those that ended.
-//! Invariant: cut.C1 whatever is recorded and decided between the parts, together they have each element that waits at
-//! `through` once, and no other.
+//! A cut is of the event that was stable when it began, `through`. What waits there is what waits still, and what ended
+//! after it: an element that ended is still known by its row as long as its end is above the stable cut, and, while a
+//! cut is read, above the cut's `through` ([`Ledger::keep_for`]), unless that is too much. Parts look at elements in
+//! the order of their ids. Each part notes what was decided when it looked; an element ended by event `x` was found
+//! waiting exactly if less than `x` was decided then. The others are found last, among those that ended. Invariant:
+//! cut.C1 whatever is recorded and decided between the parts, together they have each element that waits at `through`
+//! once, and no other.
 
 use std::{collections::BTreeSet, fmt};
 
@@ -19,8 +19,8 @@ use crate::{
     slice::{SliceCut, WHOLE_MAX, WaitingElement},
 };
 
-/// Elements that ended at or below the stable cut and are kept for cuts that are read, at most. Above it the oldest of these cuts is
-/// given up: whoever reads it has to begin again.
+/// Elements that ended at or below the stable cut and are kept for cuts that are read, at most. Above it the oldest of
+/// these cuts is given up, and its reader has to begin again.
 pub const CUT_KEPT_MAX: usize = 1 << 20;
 /// The same in bytes, as [`crate::batch::Batch::waiting_bytes`] counts them.
 pub const CUT_KEPT_BYTES_MAX: u64 = 256 << 20;
@@ -89,8 +89,8 @@ pub struct CutElements {
 pub struct CutGone;
 
 impl Ledger {
-    /// The state at the stable cut; `mine` chooses the elements that come with it, in ascending order. Where few wait in a pool that is
-    /// split by index, all of them come.
+    /// The state at the stable cut; `mine` chooses the elements that come with it, in ascending order. Where few wait
+    /// in a pool that is split by index, all of them come.
     #[must_use]
     pub fn cut(&self, mine: impl Fn(Place) -> bool) -> SliceCut {
         let (mut cut, mut cutting) = self.begin_cut();
@@ -198,8 +198,8 @@ impl Ledger {
         mine.then(|| WaitingElement { element, pool, arrived_ms: view.arrived_ms, row: row.into() })
     }
 
-    /// From now on what ends above these events is kept, for the cuts that are read, as far as it is there still; with none, nothing is
-    /// kept for any.
+    /// From now on what ends above these events is kept, for the cuts that are read, as far as it is there still; with
+    /// none, nothing is kept for any.
     pub fn keep_for(&mut self, cuts: impl IntoIterator<Item = EventId>) {
         let mut cuts: Vec<EventId> = cuts.into_iter().filter(|through| *through >= self.released).collect();
         cuts.sort_unstable();
@@ -216,13 +216,14 @@ impl Ledger {
         self.released
     }
 
-    /// Whether there are rows of elements that nobody needs, as these are not forgotten all at once.
+    /// Whether there are rows of elements that are no longer needed: they are forgotten a few at a time.
     #[must_use]
     pub fn has_unneeded(&self) -> bool {
         self.unstable.front().is_some_and(|unstable| unstable.x <= self.released)
     }
 
-    /// Forgets some of the rows of elements that ended at or below the stable cut, but for those that a cut still needs.
+    /// Forgets some of the rows of elements that ended at or below the stable cut, but for those that a cut still
+    /// needs.
     pub fn release(&mut self) {
         while let Some(&oldest) = self.kept.cuts.first()
             && self.keeps_too_much(oldest)
@@ -275,7 +276,8 @@ impl Ledger {
         dead.collect()
     }
 
-    /// Pools that are split by index in which few wait at the stable cut. There may be others in which many arrived since, or ended.
+    /// Pools that are split by index in which few wait at the stable cut. There may be others in which many arrived
+    /// since, or ended.
     fn whole_at_cut(&self) -> BTreeSet<PoolId> {
         let defined = self.pools.values().filter(|pool| pool.defined_at <= self.stable);
         let by_index = defined.filter(|entry| entry.pool.split() == Split::Index);

@@ -1,11 +1,11 @@
 //! Pools that are dropped: closed first, then emptied, then gone.
 //!
-//! A pool that is closed takes no more elements, and none of it searches again. Those that wait are withdrawn, some at a time, by events
-//! of their own: so each end is an outcome like any other, and a drop never makes a large event. Once nobody waits and all of it is
-//! stable the pool is dropped, which decides nothing: it frees the name and the memory. All of this follows from the log: a balancer that
-//! crashes in between goes on where the log ends.
-//! Invariants: drops.D1 no event after its end names a pool; drops.D2 no number is a pool's twice; drops.D3 memory
-//! follows the pools that there are.
+//! A pool that is closed takes no more elements, and none of it searches again. Its waiting elements are withdrawn,
+//! some at a time, by events of their own: so each end is an outcome like any other, and a drop never makes a large
+//! event. Once no element waits and all of it is stable the pool is dropped, which decides nothing: it frees the name
+//! and the memory. All of this follows from the log: a balancer that crashes in between goes on where the log ends.
+//! Invariants: drops.D1 no event after its end names a pool; drops.D2 no number is given to two pools; drops.D3 memory
+//! follows the pools that exist.
 
 use std::{
     collections::{BTreeSet, VecDeque},
@@ -15,8 +15,8 @@ use std::{
 use super::{ENDED_PER_WAITING, Ledger, PoolEntry};
 use crate::{ElementId, EventId, EventKind, PoolId, WithdrawReason, planted::Bug};
 
-/// Most pools that are gone and whose names are remembered, for outcomes of theirs that are kept. Above it the one that was dropped
-/// first is forgotten: its outcomes then name it by its number.
+/// Most pools that are gone and whose names are remembered, for outcomes of theirs that are kept. Above it the one that
+/// was dropped first is forgotten: its outcomes then name it by its number.
 pub const DROPPED_NAMES_MAX: usize = 10_000;
 /// Closed pools that are looked at in one go for whether they can be dropped.
 const LOOKED_AT: usize = 256;
@@ -28,7 +28,8 @@ pub(super) struct Drops {
     closed: VecDeque<PoolId>,
     /// So many of the first of them may be ready: they were not looked at since the stable cut moved.
     unlooked: usize,
-    /// Closed pools whose elements are withdrawn, and the last one that was looked at: all of them in one go through all elements.
+    /// Closed pools whose elements are withdrawn, and the last one that was looked at: all of them in one go through
+    /// all elements.
     sweep: (BTreeSet<PoolId>, ElementId),
     /// Closed pools that came since.
     unswept: BTreeSet<PoolId>,
@@ -70,8 +71,9 @@ impl Drops {
 }
 
 impl Ledger {
-    /// What comes next of the pools that are being dropped: withdrawals of their elements, at most `most`, and the ends of those of which
-    /// everything is stable. Each is offered once, for events of that time: give it an id and record it.
+    /// What comes next of the pools that are being dropped: withdrawals of their elements, at most `most`, and the ends
+    /// of those of which everything is stable. Each is offered once, for events of that time: give it an id and record
+    /// it.
     pub fn dropping(&mut self, most: usize, time_ms: u64) -> Vec<EventKind> {
         let mut events = self.sweep(most, time_ms);
         for _ in 0..self.drops.unlooked.min(LOOKED_AT) {
@@ -108,18 +110,19 @@ impl Ledger {
         known.map_or_else(|| nameless(id), |(_, name)| Arc::clone(name))
     }
 
-    /// The names of pools that are gone and decided something that may be asked for, in the order in which they were dropped.
+    /// The names of pools that are gone and decided something that may be asked for, in the order in which they were
+    /// dropped.
     pub fn dropped_names(&self) -> impl Iterator<Item = (PoolId, &Arc<str>)> {
         self.drops.names.iter().map(|(pool, name)| (*pool, name))
     }
 
-    /// Nobody waits in it, and every event that names it is stable.
+    /// No element waits in it, and every event that names it is stable.
     fn is_over(&self, entry: &PoolEntry) -> bool {
         let over = entry.counts.waiting == 0 && entry.last <= self.stable;
         over || self.planted.is(Bug::DroppedTooEarly)
     }
 
-    /// Withdraws who waits in closed pools. Goes through all elements, some at a time.
+    /// Withdraws the elements that wait in closed pools. Goes through all elements, some at a time.
     fn sweep(&mut self, most: usize, time_ms: u64) -> Vec<EventKind> {
         let mut events = Vec::new();
         let mut left = most.max(1).saturating_mul(ENDED_PER_WAITING);
@@ -159,7 +162,7 @@ impl Ledger {
         self.drops.unlooked = self.drops.closed.len();
     }
 
-    /// Nobody needs pools any more that were dropped at or below an event.
+    /// Forgets the pools that were dropped at or below an event: no node needs them any more.
     pub(super) fn forget_dropped(&mut self, through: EventId) {
         while let Some((_, id)) = self.drops.leaving.pop_front_if(|(x, _)| *x <= through) {
             let entry = self.pools.remove(&id).expect("a pool is dropped once");

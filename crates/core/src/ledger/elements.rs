@@ -1,10 +1,9 @@
 //! The elements that wait, and those that ended and are remembered.
 //!
-//! Elements stay in the batches they came in. What is left of a batch of which most have ended, and batches that were small from
-//! the beginning, are put together in new ones, so that memory follows what waits.
-//! Invariants: elements.E1 a slot that waits names a segment's row, and that row has the slot's id; elements.E2 a
-//! segment is kept as long as one of its rows waits, or ended above the stable cut; elements.E3 a row that ended does
-//! not move.
+//! Elements stay in the batches they came in. What is left of a batch of which most have ended, and batches that were
+//! small from the beginning, are put together in new ones, so that memory follows what waits. Invariants: elements.E1 a
+//! slot that waits names a segment's row, and that row has the slot's id; elements.E2 a segment is kept as long as one
+//! of its rows waits, or ended above the stable cut; elements.E3 a row that ended does not move.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -122,7 +121,8 @@ struct Sparse {
     held: usize,
 }
 
-// Where elements are kept makes no difference to what the ledger says, and the model compares ledgers by what they print.
+// Where elements are kept makes no difference to what the ledger says, and the model compares ledgers by what they
+// print.
 impl std::fmt::Debug for Elements {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let known = self.slots.after(ElementId(0)).map(|(element, word)| match slot(word) {

@@ -8,8 +8,8 @@ use std::{
 use super::elements::{Elements, Slot};
 use crate::{ElementId, EventId, batch::Fingerprint, hash::shrink};
 
-/// Which element has a key, or had it last, of those that wait or are remembered. In several maps, each of which grows at a time of
-/// its own: nobody waits until millions of keys have moved.
+/// Which element has a key, or had it last, of those that wait or are remembered. In several maps, each of which grows
+/// at a time of its own: no request waits while millions of keys are moved.
 #[derive(Debug)]
 pub(super) struct Keys(Box<[KeyMap]>);
 
@@ -86,7 +86,8 @@ impl Ended {
         Ended { most, order: VecDeque::new() }
     }
 
-    /// Takes an element that ended, and forgets those that are too many. A key goes with the element, unless a later one has it.
+    /// Takes an element that ended, and forgets those that are too many. A key goes with the element, unless a later
+    /// one has it.
     pub(super) fn insert(&mut self, element: ElementId, key: Fingerprint, elements: &mut Elements, keys: &mut Keys) {
         self.order.push_back((element, key));
         while self.order.len() > self.most {

@@ -1,11 +1,11 @@
 //! Which element an idempotency key made, for as long as that is promised.
 //!
-//! A key is remembered for a time (event time) after its element arrived, whatever others submit meanwhile: what would be too much to
-//! remember is refused instead. A pool has a quota. All pools together have one, too, which is shared as [`room`](super::room) has it:
-//! nothing is given back for long, so the pools of a group get no more than is left for others, which is this quota where others have
-//! none. So at most twice the quota of all is remembered, at about a hundred bytes each.
-//! Invariants: idempotency.I1 no key is forgotten before its time, unless its pool is dropped; idempotency.I2 keys are
-//! forgotten in the order in which their elements arrived.
+//! A key is remembered for a time (event time) after its element arrived, whatever others submit meanwhile: what would
+//! be too much to remember is refused instead. A pool has a quota. All pools together have one, too, which is shared as
+//! [`room`](super::room) has it: nothing is given back for long, so the pools of a group get no more than is left for
+//! others, which is this quota where others have none. So at most twice the quota of all is remembered, at about a
+//! hundred bytes each. Invariants: idempotency.I1 no key is forgotten before its time, unless its pool is dropped;
+//! idempotency.I2 keys are forgotten in the order in which their elements arrived.
 
 use std::{
     collections::{BTreeSet, HashMap, VecDeque},
@@ -27,7 +27,7 @@ use crate::{
     ring::FixedState,
 };
 
-/// Maps of keys. Each grows, and shrinks, at a time of its own: nobody waits until millions of keys have moved.
+/// Maps of keys. Each grows, and shrinks, at a time of its own: no request waits while millions of keys are moved.
 const MAPS: usize = 64;
 /// A map that is emptier than a quarter is made smaller, unless it is this small.
 const SMALL: usize = 256;
@@ -202,7 +202,7 @@ impl Idempotency {
         }
     }
 
-    /// Forgets the keys of a pool that is gone: nobody can ask for them.
+    /// Forgets the keys of a pool that is gone: no submission can name it.
     pub(super) fn forget_pool(&mut self, pool: PoolId) {
         while self.order.contains_key(&pool) {
             self.forget_oldest(pool);
@@ -282,7 +282,7 @@ fn of(
     Some(Remembered { pool, key, element, digest: digest(client, row), arrived_ms })
 }
 
-/// Keys on their way from one checkpoint to the next: nobody asks for them, so they are only a list.
+/// Keys on their way from one checkpoint to the next: they are not looked up, so a list is enough.
 #[derive(Debug)]
 pub(super) struct FoldedKeys {
     secret: KeySecret,

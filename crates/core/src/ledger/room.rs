@@ -1,14 +1,15 @@
-//! What there is room for of something that all pools share: elements that wait, their bytes, idempotency keys that are remembered.
+//! What there is room for of something that all pools share: elements that wait, their bytes, idempotency keys that are
+//! remembered.
 //!
-//! A pool may fill its own bound. Of what all pools share, every pool has a *reserve* to itself, however many pools there are: an
-//! eighth of all, in [`POOLS`] parts. What a pool has above its reserve counts against the rest, and of that a pool may have up to
-//! [`SHARE`] times what is left: so a pool that comes later finds more than its reserve. One pool alone gets 7 of 9 parts.
-//! Pools whose names have one prefix are a *group*: most likely they are somebody's. What they have together above their reserves is
-//! bounded in the same way, so that nobody takes with many pools what others need.
-//! Where the bound is small, there is no reserve, and the last ones go to whoever comes first.
-//! Invariants: room.M1 a pool that has less than its reserve is refused only for its own bound; room.M2 all pools
-//! together never have more than the bound; room.M3 what a group of pools has of what is shared is what its pools have
-//! above their reserves.
+//! A pool may fill its own bound. Of what all pools share, every pool has a *reserve* to itself, however many pools
+//! there are: an eighth of all, in [`POOLS`] parts. What a pool has above its reserve counts against the rest, and of
+//! that a pool may have up to [`SHARE`] times what is left: so a pool that comes later finds more than its reserve. One
+//! pool alone gets 7 of 9 parts. Pools whose names have one prefix are a *group*: most likely they belong to one
+//! client. What they have together above their reserves is bounded in the same way, so that many pools take no more
+//! than one from what others need. Where the bound is small, there is no reserve, and the last places go to the first
+//! that ask. Invariants: room.M1 a pool that has less than its reserve is refused only for its own bound; room.M2 all
+//! pools together never have more than the bound; room.M3 what a group of pools has of what is shared is what its pools
+//! have above their reserves.
 
 use std::{collections::BTreeMap, sync::Arc};
 

@@ -1,10 +1,10 @@
-//! What one search of a pool costs at worst, by what waits in it: the rule's cost on the longest values that wait, times the elements
-//! that a slice may have to test.
+//! What one search of a pool costs at worst, by what waits in it: the rule's cost on the longest values that wait,
+//! times the elements that a slice may have to test.
 //!
-//! It bounds what may wait (`limits.search_cost_max`): what is decided is a prefix of the log, so while one search goes on nothing
-//! after it is decided, in any pool. It decides nothing about matches.
-//! Invariants: search.V1 an element is let in only while one search costs no more than the bound, but for elements that
-//! wait already when longer ones come; search.V2 what is counted follows from what was let in and what has ended.
+//! It bounds what may wait (`limits.search_cost_max`): what is decided is a prefix of the log, so while one search goes
+//! on nothing after it is decided, in any pool. It decides nothing about matches. Invariants: search.V1 an element is
+//! let in only while one search costs no more than the bound, but for elements that wait already when longer ones come;
+//! search.V2 what is counted follows from what was let in and what has ended.
 
 use std::{collections::HashMap, fmt};
 
@@ -15,7 +15,8 @@ use crate::{Pool, batch::Batch};
 
 /// A search that costs less is of no account, in units: a fifth of a millisecond of a slice at worst.
 pub const SEARCH_COSTLY: u64 = 100_000;
-/// Rules that cost at most this are not counted by key: a slice tests a million elements of one key in about a tenth of a second.
+/// Rules that cost at most this are not counted by key: a slice tests a million elements of one key in about a tenth of
+/// a second.
 const CHEAP_UNITS: u64 = 64;
 
 /// What searches of one pool cost.
@@ -23,24 +24,26 @@ pub(super) struct Searched {
     how: How,
     /// The attributes whose length the rule's cost depends on.
     texts: Box<[usize]>,
-    /// By attribute: the longest of those who wait, or have since the pool was empty last.
+    /// By attribute: the longest value of the elements that wait, or have waited since the pool was last empty.
     longest: Box<[Longest]>,
-    /// What the rule costs on these. One where only columns of numbers are looked at: many at a time, and who gets through is found.
+    /// What the rule costs on these values. 1 where a search looks only at columns of numbers: many at a time, and what
+    /// passes is a match.
     units: u64,
     by_columns: bool,
 }
 
-/// Whom a search may have to test.
+/// Which elements a search may have to test.
 enum How {
     /// It finds without testing, or is never costly.
     Cheap,
     /// A slice's share of all.
     Share,
-    /// Those of its key, who are all in one slice: how many wait.
+    /// The elements of its key, which are all in one slice: how many wait.
     Key { secret: Secret, waiting: HashMap<u64, u64> },
 }
 
-// It follows from who waits and did; the model compares ledgers by what they print.
+// Left out of `Debug`: it follows from which elements wait and have waited, and the model compares ledgers by what they
+// print.
 impl fmt::Debug for Searched {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Searched")
@@ -170,7 +173,8 @@ impl Searched {
         }
     }
 
-    /// What the rule costs on one pair of those who wait, and how many may wait for it, if that is bounded.
+    /// What the rule costs on one pair of waiting elements, and how many elements may wait because of that, if that is
+    /// bounded.
     pub(super) fn bound(&self, limits: &LedgerLimits) -> Option<(u64, u64)> {
         let most = limits.search_cost_max / self.units.max(1);
         match self.how {
@@ -181,8 +185,8 @@ impl Searched {
     }
 }
 
-/// What the rule of a pool costs on one pair whose values are as long as may be, and how many elements may wait for that (of one key,
-/// where the pool is split by key): none where more may wait anyway.
+/// What the rule of a pool costs on one pair whose values are as long as may be, and how many elements may wait for
+/// that (of one key, where the pool is split by key): none where more may wait anyway.
 #[must_use]
 pub fn search_bound(pool: &Pool, limits: &LedgerLimits) -> Option<(u64, u64)> {
     let searched = Searched::new(pool, limits);

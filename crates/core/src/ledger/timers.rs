@@ -1,16 +1,16 @@
 //! When elements expire and search again, and how far time may go.
 //!
-//! A timer is written as an event when it is due, and nobody of its pool searches at its time or later before that:
-//! what searches at `t` in a pool finds nobody of the pool whose time to live ended at or before `t` (sequencer.Q3). No
-//! element meets one of another pool, so pools need not wait for one another's timers.
+//! A timer is written as an event when it is due, before any search of its pool at its time or later. So a search at
+//! `t` finds no element whose time to live ended at or before `t` (sequencer.Q3). Elements of two pools never meet, so
+//! pools need not wait for one another's timers.
 //!
 //! As long as a pool has few timers that are due, time itself waits for them: when it is behind the clock, as after a
-//! stop, it catches up in steps of at most [`STRIDE_MS`], and in each those expire first whose time is over, then the
-//! others search. A pool that has more than its [`Share`], or whose searches cost much, is *late* then: time passes,
-//! and the pool waits instead. Nobody arrives in it ([`Stopped::Late`](super::Stopped::Late)), and what is due is
-//! written a little at a time, in turns with other pools that are late ([`Ledger::late_due`]), those who expire first.
-//! So a storm of timers costs the pool that has it. Invariant: timers.T1 of a pool that is not late no timer that is
-//! due at the sequencer's time, or before, is left.
+//! stop, it catches up in steps of at most [`STRIDE_MS`], and in each step elements expire before others search. A pool
+//! that has more due timers than its [`Share`], or whose searches cost much, is *late*: time passes, and the pool waits
+//! instead. No element arrives in it ([`Stopped::Late`](super::Stopped::Late)), and what is due is written a little at
+//! a time, in turns with other late pools ([`Ledger::late_due`]), expiries first. So a storm of timers costs only the
+//! pool that has it. Invariant: timers.T1 a pool that is not late has no timer left that is due at the sequencer's time
+//! or before.
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -44,7 +44,7 @@ pub(super) struct Timers {
     firsts: BTreeSet<(u64, PoolId)>,
     /// Pools that are late, the next one to be served first.
     late: VecDeque<PoolId>,
-    /// Pools that are late no longer, which nobody was told of.
+    /// Pools that are no longer late, and were not reported yet.
     caught_up: Vec<PoolId>,
 }
 
@@ -66,7 +66,7 @@ pub struct Share {
 }
 
 impl Share {
-    /// Nobody is late.
+    /// No pool is late.
     #[must_use]
     pub fn all() -> Share {
         Share::new(usize::MAX, usize::MAX)
@@ -344,7 +344,7 @@ impl Ledger {
     /// Where an element is that has a timer, if an event comes of it.
     fn offers(&self, pool: PoolId, element: ElementId, timer: Timer) -> Option<At> {
         let at = self.elements.waits(element).filter(|_| !self.closing.contains_key(&element))?;
-        // Nobody searches in a pool that is being dropped.
+        // No element searches in a pool that is being dropped.
         (timer == Timer::Expire || self.pool(pool).closed_at.is_none()).then_some(at)
     }
 
@@ -367,7 +367,7 @@ impl Ledger {
         self.timers.next_due_ms()
     }
 
-    /// Whether time has passed timers of a pool that are not written: nobody may arrive in it.
+    /// Whether time has passed timers of a pool that are not written: no element may arrive in it.
     #[must_use]
     pub fn is_late(&self, pool: PoolId) -> bool {
         self.timers.pools.get(&pool).is_some_and(|timers| timers.late)
@@ -379,20 +379,21 @@ impl Ledger {
         self.timers.late.iter().map(move |pool| (*pool, of(pool)))
     }
 
-    /// Pools that are late no longer, or are being dropped, since this was asked last: nobody has to wait for their
+    /// Pools that have stopped being late, or are being dropped, since the last call: no request has to wait for their
     /// timers.
     pub fn take_caught_up(&mut self) -> Vec<PoolId> {
         std::mem::take(&mut self.timers.caught_up)
     }
 
-    /// A pool takes no more elements: nobody need wait for that.
+    /// A pool takes no more elements: no request need wait for it.
     pub(super) fn tell_closed(&mut self, pool: PoolId) {
         if self.is_late(pool) {
             self.timers.caught_up.push(pool);
         }
     }
 
-    /// Why an element is withdrawn by an event of that time: who is over expires, also where that is not written yet.
+    /// Why an element is withdrawn by an event of that time: after its time to live it has expired, whether or not the
+    /// expiry is written.
     #[must_use]
     pub fn reason_at(&self, element: ElementId, time_ms: u64, reason: WithdrawReason) -> WithdrawReason {
         let over = |at| {

@@ -18,16 +18,17 @@ use crate::{
 pub struct LedgerLimits {
     /// Most elements waiting in a pool that sets no bound of its own. Above it submissions are refused.
     pub waiting_max: u64,
-    /// Most elements waiting in all pools together. Above it submissions are refused; and those of a pool that has most of them
-    /// before that, so that the others have room: see [`room`](super::room). So are those of a group of pools that has most of them.
+    /// Most elements waiting in all pools together. Above it submissions are refused; and those of a pool that has most
+    /// of them before that, so that the others have room: see [`room`](super::room). So are those of a group of pools
+    /// that has most of them.
     pub waiting_total_max: u64,
-    /// Most bytes that the elements waiting in a pool may take, as [`waiting_bytes`](crate::batch::Batch::waiting_bytes) counts them.
-    /// Above it submissions are refused.
+    /// Most bytes that the elements waiting in a pool may take, as
+    /// [`waiting_bytes`](crate::batch::Batch::waiting_bytes) counts them. Above it submissions are refused.
     pub waiting_bytes_max: u64,
     /// The same of all pools together, shared as `waiting_total_max` is.
     pub waiting_bytes_total_max: u64,
-    /// Largest element without its payload, in bytes, as [`element_bytes`](crate::batch::Batch::element_bytes) counts them.
-    /// A larger one is refused.
+    /// Largest element without its payload, in bytes, as [`element_bytes`](crate::batch::Batch::element_bytes) counts
+    /// them. A larger one is refused.
     pub element_bytes_max: u64,
     /// Largest payload in a pool that sets no bound of its own, in bytes.
     pub payload_bytes_max: u64,
@@ -35,15 +36,16 @@ pub struct LedgerLimits {
     pub ended_max: usize,
     /// How long an idempotency key is remembered after its element arrived, at least, in milliseconds of event time.
     pub idempotency_ms: u64,
-    /// Most idempotency keys remembered of a pool; at 0 none are remembered. When there are so many, new submissions with such a key
-    /// are refused until the oldest may be forgotten.
+    /// Most idempotency keys remembered of a pool; at 0 none are remembered. When there are so many, new submissions
+    /// with such a key are refused until the oldest may be forgotten.
     pub idempotency_max: usize,
-    /// Most idempotency keys remembered of the pools of a group. Where others have some, too, it is half of what those leave of twice
-    /// this; above it new submissions with such a key are refused in pools that have more than their reserve. So there can be up to
-    /// twice as many: see [`room`](super::room).
+    /// Most idempotency keys remembered of the pools of a group. Where others have some, too, it is half of what those
+    /// leave of twice this; above it new submissions with such a key are refused in pools that have more than their
+    /// reserve. So there can be up to twice as many: see [`room`](super::room).
     pub idempotency_total_max: usize,
-    /// Most units of [cost](dovetail_rule::Rule::cost_within) that one search may take in one slice at worst: the rule's cost on the longest
-    /// values that wait, times the elements that a slice may have to test. Above it submissions are refused.
+    /// Most units of [cost](dovetail_rule::Rule::cost_within) that one search may take in one slice at worst: the
+    /// rule's cost on the longest values that wait, times the elements that a slice may have to test. Above it
+    /// submissions are refused.
     pub search_cost_max: u64,
     /// Slices of the cluster, which share the elements of a pool that is split by index.
     pub slices: u32,
@@ -174,7 +176,7 @@ impl EndView<'_> {
         self.clients.payload(self.row)
     }
 
-    /// Who submitted it, a text, empty where that is not known.
+    /// The submitter's name, empty where it is not known.
     #[must_use]
     pub fn owner(&self) -> &[u8] {
         self.clients.owner(self.row)
@@ -220,7 +222,8 @@ impl Outcomes for () {
     fn push(&mut self, _: &[OutcomeView<'_>]) {}
 }
 
-/// Two shards, or one at two times, decided one event differently. Cannot happen while all follow the protocol on one log.
+/// Two shards, or one at two times, decided one event differently. Cannot happen while all follow the protocol on one
+/// log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum DecisionError {
     /// Two decisions of one event.
@@ -312,7 +315,8 @@ impl PoolCounts {
 pub struct PoolEntry {
     /// The pool.
     pub pool: Pool,
-    /// What it shares bounds of all pools with: those whose names have [the prefix](crate::pool::name_prefix) of its own.
+    /// What it shares bounds of all pools with: those whose names have [the prefix](crate::pool::name_prefix) of its
+    /// own.
     pub(super) group: Arc<str>,
     /// The event that defined it.
     pub defined_at: EventId,

@@ -51,8 +51,8 @@ impl fmt::Display for Differences {
 }
 
 impl Pool {
-    /// In what another definition differs. Neither how a rule is laid out nor the order of attributes is a difference, nor is a default
-    /// that is written out.
+    /// In what another definition differs. Neither how a rule is laid out nor the order of attributes is a difference,
+    /// nor is a default that is written out.
     #[must_use]
     pub fn differences(&self, other: &Pool, defaults: Defaults) -> Differences {
         let mut found = attributes(&self.schema, &other.schema);

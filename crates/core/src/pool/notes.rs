@@ -21,7 +21,7 @@ pub enum NoteCode {
     EveryPairTested,
     /// A part of the rule that costs much.
     CostlyResidual,
-    /// The rule speaks of `waited`, and nobody searches again.
+    /// The rule names `waited`, but no element searches again.
     WaitedWithoutReprobe,
     /// A search that comes after the element has expired.
     ReprobeNeverHappens,
@@ -79,7 +79,7 @@ impl Pool {
         let note = |code, text| Note { code, text };
         let (ttl_ms, schedule) = (self.definition.ttl_ms, &*self.definition.reprobe_ms);
         let (ttl, waited) = (shown(ttl_ms), self.rule.uses_time());
-        // A search is due a millisecond after its delay; whoever expires then expires first.
+        // A search is due a millisecond after its delay; an element that expires then expires first.
         let happens = |delay_ms: u64| ttl_ms == 0 || delay_ms + 1 < ttl_ms;
         let mut notes: Vec<Note> = schedule
             .iter()
@@ -110,8 +110,8 @@ impl Pool {
         notes
     }
 
-    /// Comparisons that no search fulfils. The older of two may have waited for as long as it lives; the younger has waited no longer
-    /// than whoever of them searches, and that is no longer than the last search is after an arrival.
+    /// Comparisons that no search fulfils. The older of two may have waited for as long as it lives; the younger has
+    /// waited no longer than the one that searches, and that one no longer than the last search comes after an arrival.
     fn not_reached(&self, last_ms: u64) -> Vec<Note> {
         let ttl_ms = self.definition.ttl_ms;
         let older_ms = if ttl_ms == 0 { u64::MAX } else { ttl_ms - 1 };

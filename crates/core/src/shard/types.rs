@@ -62,7 +62,7 @@ pub enum ShardError {
     },
 }
 
-/// Who subscribes to a shard's decisions. All get what the shard decided and its watermark.
+/// The nodes that subscribe to a shard's decisions. All get what the shard decided and its watermark.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reader {
     /// Another gatherer: also gets its grants, and the retirements homed at it.

@@ -6,13 +6,14 @@ use std::collections::VecDeque;
 
 use crate::EventId;
 
-/// A slice searches at most so many events ahead of the decided watermark, in units of `list_max`, where it has listed more than
-/// `list_max` candidates above it. Further ahead it would mostly find anchors that are taken already, each at the cost of a test
-/// and of a candidate: one that fell behind would stay behind.
+/// A slice searches at most so many events ahead of the decided watermark, in units of `list_max`, where it has listed
+/// more than `list_max` candidates above it. Further ahead it would mostly find anchors that are taken already, each at
+/// the cost of a test and of a candidate: one that fell behind would stay behind.
 const EVENTS: u64 = 4;
 /// The same where few candidates are listed: then little is taken, and to search on is better than to wait.
 const EVENTS_SPARSE: u64 = 16;
-/// The same for the candidates it has listed above the watermark: where nearly everything matches, few events make many.
+/// The same for the candidates it has listed above the watermark: where nearly everything matches, few events make
+/// many.
 const CANDIDATES: usize = 32;
 /// Where it settles matches itself nothing is searched in vain; this only bounds the frames it keeps.
 const EVENTS_SETTLED: u64 = 64;
@@ -87,7 +88,7 @@ impl Ahead {
         self.waiting.is_some()
     }
 
-    /// How often one has waited.
+    /// How often a probe has waited.
     pub(super) fn waits(&self) -> u64 {
         self.waits
     }
@@ -124,7 +125,8 @@ impl Ahead {
 mod tests {
     use super::*;
 
-    /// Searches from event 1 on while nothing is decided, each finding so many; returns the event that waits, and for what.
+    /// Searches from event 1 on while nothing is decided, each finding so many; returns the event that waits, and for
+    /// what.
     fn waits(list_max: usize, candidates: impl Fn(u64) -> usize) -> (u64, u64) {
         let mut ahead = Ahead::new(list_max);
         let mut x = EventId(1);

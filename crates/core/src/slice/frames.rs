@@ -47,8 +47,8 @@ impl Frames {
         self.shards[home.0 as usize].settled.push(retirement);
     }
 
-    /// Sends and keeps what was found in events up to `through`; nothing when there was no event. `reach` is that of these events, and
-    /// perhaps of some after them.
+    /// Sends and keeps what was found in events up to `through`; nothing when there was no event. `reach` is that of
+    /// these events, and perhaps of some after them.
     pub(super) fn flush(
         &mut self,
         through: EventId,
@@ -76,11 +76,12 @@ impl Frames {
         }
         self.flushed = through;
         self.said = (known, stable);
-        // A slice that starts anew may have less than the stable cut covers; nobody will ask for that again.
+        // A slice that starts anew may have less than the stable cut covers; no reader will ask for that again.
         self.trim(stable);
     }
 
-    /// Tells every shard what it may forget by now, when that is more than it was told. Not kept: the next frame says it too.
+    /// Tells every shard what it may forget by now, when that is more than it was told. Not kept: the next frame says
+    /// it too.
     pub(super) fn news(&mut self, known: EventId, stable: EventId, out: &mut Vec<SliceEffect>) {
         if known.min(stable) <= self.said.0.min(self.said.1) {
             return;

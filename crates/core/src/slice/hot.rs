@@ -1,16 +1,18 @@
-//! Which keys many searches have in common: only one slice searches for a key, so a hot one bounds what a pool can take.
+//! Which keys many searches have in common: only one slice searches for a key, so a hot one bounds what a pool can
+//! take.
 //!
-//! A sample of the searches is counted by a few counters, the Space-Saving way (Metwally, Agrawal, El Abbadi: "Efficient
-//! Computation of Frequent and Top-k Elements in Data Streams", 2005): a key without a counter takes the lowest over, with its
-//! count. So no key with more than a sixteenth of the searches goes unnoticed. For people only: nothing is decided by it.
+//! A sample of the searches is counted by a few counters, the Space-Saving way (Metwally, Agrawal, El Abbadi:
+//! "Efficient Computation of Frequent and Top-k Elements in Data Streams", 2005): a key without a counter takes the
+//! lowest over, with its count. So no key with more than a sixteenth of the searches goes unnoticed. For people only:
+//! nothing is decided by it.
 
 use std::sync::Arc;
 
 use dovetail_rule::Row;
 
-/// Counters. A key with more than one in so many searches has one.
+/// How many counters there are: a key with more than one search in so many has one.
 const COUNTERS: usize = 16;
-/// Every so manieth search is counted.
+/// One search in so many is counted.
 const EVERY: u32 = 16;
 /// Counts are halved when so many searches have been counted: about every million searches.
 const COUNTED_MAX: u32 = (1 << 20) / EVERY;

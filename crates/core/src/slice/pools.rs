@@ -1,7 +1,7 @@
 //! The pools a slice searches, and which of them an element is in.
 //!
-//! An element's id does not tell its pool. Where few pools are split by index their tables are asked one after the other, which
-//! takes no memory; where many are, a map knows.
+//! An element's id does not tell its pool. Where few pools are split by index their tables are asked one after the
+//! other, which takes no memory; where many are, a map knows.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -24,8 +24,8 @@ use crate::{
 const ASKED_MAX: usize = 8;
 /// Fewer anchors than this are not worth looking ahead in.
 const AHEAD_ANCHORS_MIN: usize = 1024;
-/// Where at most so many wait, a slice knows all of them, and not only its own: then every slice tests what one would, which is
-/// cheaper than to list what probes in flight may take as long as few are tested.
+/// Most elements waiting in a pool that a slice knows whole, other slices' anchors included. Then every slice tests
+/// what one slice would, which is cheaper than listing what probes in flight may take, as long as few are tested.
 pub(crate) const WHOLE_MAX: usize = 512;
 /// How many anchors are looked for ahead of a search that lists all it finds.
 const AHEAD_LISTED: usize = 4;
@@ -243,7 +243,8 @@ impl Pools {
 }
 
 impl SlicePool {
-    /// The lowest anchors, at most `limit`, that may be matched with the prober, into `found`; true when there is one more.
+    /// The lowest anchors, at most `limit`, that may be matched with the prober, into `found`; true when there is one
+    /// more.
     pub(super) fn search(&mut self, x: EventId, prober: &super::Prober<'_>, time_ms: u64, limit: usize) -> bool {
         let SlicePool { anchors, rule_errors, ahead, found, .. } = self;
         anchors.search(&prober.in_table(None, ahead.hint(x)), time_ms, limit, rule_errors, found)

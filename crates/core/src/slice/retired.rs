@@ -40,7 +40,7 @@ impl Retired {
         x <= self.buried && later.is_none_or(|later| later > self.buried)
     }
 
-    /// Buries up to `last` where nobody is retired: nearly always, where slices settle matches themselves.
+    /// Buries up to `last` when no element is retired: nearly always, where slices settle matches themselves.
     #[inline]
     pub(super) fn pass(&mut self, last: EventId) -> bool {
         let nobody = self.by_event.is_empty();

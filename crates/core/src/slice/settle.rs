@@ -1,14 +1,14 @@
 //! Pools in which this slice alone searches for its elements: the sequential program, step by step.
 //!
-//! It looks neither at what others decided nor at the decided watermark, except to bound how far it runs ahead: a slice that
-//! starts anew settles the same events alike, from the cut and the log alone.
+//! It looks neither at what others decided nor at the decided watermark, except to bound how far it runs ahead: a slice
+//! that starts anew settles the same events alike, from the cut and the log alone.
 
 use super::{FrameError, Prober, Slice};
 use crate::{ElementId, EventId, Place, PoolId, Retirement, SliceId, planted::Bug};
 
 impl Slice {
-    /// Settles an arrival: it is matched with the lowest anchor that satisfies the rule, or waits. False when it has to wait
-    /// for the decided watermark.
+    /// Settles an arrival: it is matched with the lowest anchor that satisfies the rule, or waits. False when it has to
+    /// wait for the decided watermark.
     pub(super) fn settle_arrival(&mut self, x: EventId, prober: &Prober<'_>, time_ms: u64) -> Result<bool, FrameError> {
         let place = self.place(x, prober.pool, prober.element, prober.row)?;
         if self.owner(place, prober.element) != self.id {
@@ -50,7 +50,8 @@ impl Slice {
         Ok(())
     }
 
-    /// Matches the prober, which has that place, with the lowest anchor that satisfies the rule. False when there is none.
+    /// Matches the prober, which has that place, with the lowest anchor that satisfies the rule. False when there is
+    /// none.
     fn settle(&mut self, x: EventId, prober: &Prober<'_>, place: Place, time_ms: u64) -> Result<bool, FrameError> {
         self.stats.probes += 1;
         let pool = self.pools.get_mut(x, prober.pool)?;

@@ -15,13 +15,13 @@ pub struct SliceCut {
     pub through: EventId,
     /// Pools defined at or below the cut.
     pub pools: Vec<(PoolId, Arc<PoolDefinition>)>,
-    /// Elements waiting at the cut. Those of other slices are passed over, but for pools of which everybody comes.
+    /// Elements waiting at the cut. Those of other slices are passed over, except in the pools that come whole.
     pub waiting: Vec<WaitingElement>,
-    /// Pools split by index, of which everybody who waits at the cut is in `waiting`.
+    /// Pools split by index, of which `waiting` has every element that waits at the cut.
     pub whole: BTreeSet<PoolId>,
-    /// Elements retired at or below the cut that events above it name: those reprobes and withdrawals are passed over, because
-    /// nobody here would know that the elements are dead (R2). Named by element: of the events some may not be durable
-    /// yet, and their ids could come again.
+    /// Elements retired at or below the cut that events above it name: those reprobes and withdrawals are passed over,
+    /// because a slice that starts here cannot know that the elements are dead (R2). Named by element, not by event:
+    /// some of the events may not be durable yet, and their ids could come again.
     pub left_out: BTreeSet<ElementId>,
 }
 

@@ -1,18 +1,21 @@
-//! Pools of which a slice knows everybody who waits, its own anchors and the other slices'.
+//! Pools of which a slice knows every waiting element: its own anchors and the other slices'.
 //!
-//! Where nearly everything matches few wait, and searching is cheap: what costs is not to know which anchors the probes in flight
-//! take. Split by index, every slice hears of every arrival. One that also knows who waited before is the sequential program for
-//! the pool: it knows the match of each probe, and lists that and nothing else, if the anchor is its own. So a probe has at most
-//! one candidate in all slices together, and no slice waits for the decided watermark.
+//! Where nearly everything matches few elements wait, and searching is cheap; not knowing which anchors the probes in
+//! flight take is what costs. Split by index, every slice hears of every arrival. A slice that also knows which
+//! elements waited before is the sequential program for the pool: it knows the match of each probe, and lists that and
+//! nothing else, if the anchor is its own. So a probe has at most one candidate in all slices together, and no slice
+//! waits for the decided watermark.
 //!
-//! Why that is exact: what is accepted are the pairs that remain when candidates are taken in order of `(x, i)` and each rules
-//! out those after it that share an end. Leaving out candidates that are not accepted changes nothing for the others. So any list
-//! will do that has what the sequential program accepts and nothing that does not satisfy the rule, whatever other slices list,
-//! and each slice may change between the two ways when it likes. It decides nothing: shards do, by the same rules.
+//! Why that is exact: what is accepted are the pairs that remain when candidates are taken in order of `(x, i)` and
+//! each rules out those after it that share an end. Leaving out candidates that are not accepted changes nothing for
+//! the others. So any list will do that has what the sequential program accepts and nothing that does not satisfy the
+//! rule, whatever other slices list, and each slice may change between the two ways when it likes. It decides nothing:
+//! shards do, by the same rules.
 //!
-//! When more wait than `waiting_max`, others' anchors are dropped, and only counted. When few wait again, they are kept from then
-//! on; once those before have gone, the slice waits for the decided watermark, and knows everybody.
-//! Invariant: whole.W1 while a pool is known whole, its table holds exactly who waits after event `through`.
+//! When more wait than `waiting_max`, others' anchors are dropped, and only counted. When few wait again, new arrivals
+//! are kept from then on; once the older elements have gone, the slice waits for the decided watermark, and then knows
+//! the pool whole. Invariant: whole.W1 while a pool is known whole, its table holds exactly the elements that wait
+//! after event `through`.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -105,7 +108,7 @@ impl Slice {
                     match self.match_whole(x, &prober, time_ms)? {
                         Some(anchor) => {
                             self.pools.remove_from(*pool, *element);
-                            // The home must know of the probe before later claims, whoever lists what it found.
+                            // The home must know of the probe before later claims, whichever slice lists what it found.
                             if self.owns(*element) && !self.owns(anchor) {
                                 self.list(x, *element, Vec::new(), true);
                             }
@@ -132,8 +135,8 @@ impl Slice {
         Ok(true)
     }
 
-    /// Notes an event of a pool that is not known whole. False when it is about to be, and the decided watermark has to reach the
-    /// event before.
+    /// Notes an event of a pool that is not known whole. False when it is about to be, and the decided watermark has to
+    /// reach the event before.
     pub(super) fn note(&mut self, x: EventId, pool: PoolId) -> Result<bool, FrameError> {
         let known = self.known();
         let entry = self.pools.get_mut(x, pool)?;
@@ -183,7 +186,8 @@ impl Slice {
         }
     }
 
-    /// Matches the prober with the lowest of all that wait, which waits no longer; lists the pair when that is an anchor here.
+    /// Matches the prober with the lowest of all that wait, which waits no longer; lists the pair when that is an
+    /// anchor here.
     fn match_whole(&mut self, x: EventId, prober: &Prober<'_>, time_ms: u64) -> Result<Option<ElementId>, FrameError> {
         let own = self.owns(prober.element);
         let pool = self.pools.get_mut(x, prober.pool)?;
@@ -247,7 +251,7 @@ impl Slice {
 }
 
 impl SlicePool {
-    /// Whether everybody who waits is in the table.
+    /// Whether every waiting element is in the table.
     pub(super) fn is_whole(&self) -> bool {
         !self.settled && matches!(self.others, Others::Whole)
     }

@@ -7,8 +7,8 @@
 //! ```
 //!
 //! The checksum of chunk and footer is CRC-32C of everything after it, started from log id, `through` and offset: what
-//! belongs to another checkpoint or place does not check here. The footer's sum is of all chunks' checksums, in order: it
-//! need not find damage, only say that they are the same chunks.
+//! belongs to another checkpoint or place does not check here. The footer's sum is of all chunks' checksums, in order:
+//! it need not find damage, only say that they are the same chunks.
 
 use crate::integers::{agrees, u32_at, u64_at, u128_at};
 

@@ -137,7 +137,7 @@ pub struct CheckpointsReport {
 pub struct Loaded<T> {
     /// The checkpoint's `through`, and what the owner made of it; None when there is none, and the log has everything.
     pub state: Option<(u64, T)>,
-    /// Newer checkpoints that could not be read, newest first. Somebody should be told.
+    /// Newer checkpoints that could not be read, newest first. An operator should be told.
     pub passed_over: Vec<RestoreError>,
 }
 
@@ -212,10 +212,10 @@ impl Checkpoints {
     /// Restores the newest checkpoint a log that can be read from `log.start()` (its floor) to `log.end()` (its last)
     /// can go on from.
     ///
-    /// `restore` is called with a reader and makes the owner's state of it; when the checkpoint turns out to be damaged,
-    /// now or in what `restore` left unread, that state is dropped and `restore` is called with the next older one, if
-    /// the log reaches back to it. Without a checkpoint the owner begins with nothing, if the log has everything; a log
-    /// that was trimmed, and no checkpoint to begin with, is an error.
+    /// `restore` is called with a reader and makes the owner's state of it; when the checkpoint turns out to be
+    /// damaged, now or in what `restore` left unread, that state is dropped and `restore` is called with the next older
+    /// one, if the log reaches back to it. Without a checkpoint the owner begins with nothing, if the log has
+    /// everything; a log that was trimmed, and no checkpoint to begin with, is an error.
     pub fn load<T, E: From<RestoreError>>(
         &mut self,
         log: RangeInclusive<u64>,

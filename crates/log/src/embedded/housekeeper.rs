@@ -16,8 +16,8 @@ use crate::disk::{Disk, DiskFile, PAGE_BYTES};
 use crate::error::DiskError;
 use crate::lock::FolderLock;
 
-/// Longest time a watermark stays unsynced, give or take the zeroing of a part of a segment. Only damage to the last group that
-/// comes together with a loss of power within this time can be taken for a torn tail.
+/// Longest time a watermark stays unsynced, give or take the zeroing of a part of a segment. Only damage to the last
+/// group that comes together with a loss of power within this time can be taken for a torn tail.
 const WATERMARK_SYNC_INTERVAL: Duration = Duration::from_secs(1);
 const SPARE_FILE: &str = "spare";
 const ZERO_CHUNK_BYTES: usize = 256 << 10;
@@ -38,8 +38,8 @@ pub(crate) fn make_spare(disk: &Disk, dir: &Path, capacity: u64) -> Result<Spare
     Ok(made.expect("it was told to go on"))
 }
 
-/// Makes a spare of `capacity`, or None when it is told not to go on: asked between chunks, with the bytes that are zeroed. What
-/// could not be finished does not stay: on a disk that is full, others need the space.
+/// Makes a spare of `capacity`, or None when it is told not to go on: asked between chunks, with the bytes that are
+/// zeroed. What could not be finished does not stay: on a disk that is full, others need the space.
 fn make_spare_while(
     disk: &Disk,
     dir: &Path,
@@ -109,7 +109,7 @@ impl Zeros {
     }
 }
 
-/// Removes a spare that nobody will use.
+/// Removes a spare that will not be used.
 pub(crate) fn remove_spare(disk: &Disk, dir: &Path) -> Result<(), DiskError> {
     disk.remove("log.spare.remove", &dir.join(SPARE_FILE))
 }
@@ -121,7 +121,8 @@ struct State {
     making: bool,
     /// The spare being made is waited for.
     urgent: bool,
-    /// An error is dropped here: whoever needs the spare makes it then, and meets the error again if it persists.
+    /// An error is dropped here: the append that needs the spare makes it then, and meets the error again if it
+    /// persists.
     spare: Option<Spare>,
     /// Since when the watermark holds something that is not synced.
     unsynced_since: Option<Instant>,
@@ -305,7 +306,8 @@ fn sync_watermark(shared: &Shared) {
     }
 }
 
-/// Between two chunks of zeros: the other work, and a pause unless the spare may be needed soon. False when it is time to end.
+/// Between two chunks of zeros: the other work, and a pause unless the spare may be needed soon. False when it is time
+/// to end.
 fn pause(shared: &Shared, zeroed: u64, capacity: u64) -> bool {
     let mut state = shared.lock();
     if state.begin_sync(shared) {

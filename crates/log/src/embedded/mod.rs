@@ -16,23 +16,23 @@
 //! # Writing
 //!
 //! One [`append`](crate::Log::append) writes one *group*: a header and its records, in one segment, in one write, then
-//! one fdatasync. Group after group; the next is written only when the one before is durable, and says so in its header.
-//! Then the watermark is overwritten (no fsync), then readers see the records, then the append returns.
-//! When a group does not fit, the spare becomes the next segment: its header, which says where and with which `through`
-//! the segment before ended, is durable before its name, its name before its first group.
+//! one fdatasync. Group after group; the next is written only when the one before is durable, and says so in its
+//! header. Then the watermark is overwritten (no fsync), then readers see the records, then the append returns. When a
+//! group does not fit, the spare becomes the next segment: its header, which says where and with which `through` the
+//! segment before ended, is durable before its name, its name before its first group.
 //!
 //! # Trimming
 //!
-//! Whole segments are dropped, oldest first, and never the newest. First both slots of the watermark say, durably, which
-//! segment is now the oldest; then readers are told; then the files are removed and the folder is synced. A crash in
-//! between leaves files below the oldest segment: opening removes and counts them ([`OpenReport::leftovers`]). A segment
-//! knows the `through` before it, so nothing else has to be remembered of what is gone. A reader that rests in a trimmed
-//! segment holds it open, and with it its space, until it reads again.
+//! Whole segments are dropped, oldest first, and never the newest. First both slots of the watermark say, durably,
+//! which segment is now the oldest; then readers are told; then the files are removed and the folder is synced. A crash
+//! in between leaves files below the oldest segment: opening removes and counts them ([`OpenReport::leftovers`]). A
+//! segment knows the `through` before it, so nothing else has to be remembered of what is gone. A reader that rests in
+//! a trimmed segment holds it open, and with it its space, until it reads again.
 //!
 //! # What is guaranteed
 //!
-//! 1. **Acknowledged is durable**, against the death of the process and against loss of power, on a disk that keeps what
-//!    it confirmed and, when a write is cut short, leaves the bytes alone that the write did not change.
+//! 1. **Acknowledged is durable**, against the death of the process and against loss of power, on a disk that keeps
+//!    what it confirmed and, when a write is cut short, leaves the bytes alone that the write did not change.
 //! 2. **A group is atomic**: after a crash an unacknowledged append is there with all of its records or with none.
 //! 3. **Damage is never taken for the end.** Recovery below says how the two are told apart.
 //! 4. **Nothing stale comes back.** What opening cut is zeroed and synced before the log is used; what opening found
@@ -40,8 +40,8 @@
 //! 5. **A failed write or sync is final** ([`AppendError::Poisoned`]). The one exception
 //!    is a disk too full for the next segment, found before it has a name and before anything of the group was written.
 //! 6. **Every read is verified**; a record that does not check is an error with file and offset.
-//! 7. **Nothing is acknowledged into a file that was deleted**, nor in a folder that was moved or replaced: such an append fails,
-//!    and the failure is final.
+//! 7. **Nothing is acknowledged into a file that was deleted**, nor in a folder that was moved or replaced: such an
+//!    append fails, and the failure is final.
 //!
 //! # Recovery
 //!
@@ -274,8 +274,8 @@ impl Log for EmbeddedLog {
         self.write_group(records).map_err(|error| self.poison(error))
     }
 
-    /// Drops whole segments: two syncs of the watermark, a removal for each, a sync of the folder; nothing when there is
-    /// none to drop. An error of the disk poisons the log, as it does in [`append`](Log::append).
+    /// Drops whole segments: two syncs of the watermark, a removal for each, a sync of the folder; nothing when there
+    /// is none to drop. An error of the disk poisons the log, as it does in [`append`](Log::append).
     fn trim(&mut self, through: u64) -> Result<u64, TrimError> {
         self.refuse_poisoned::<TrimError>()?;
         self.drop_segments(through).map_err(|error| self.poison::<TrimError>(error))?;
@@ -298,7 +298,7 @@ impl Log for EmbeddedLog {
 
 impl Drop for EmbeddedLog {
     fn drop(&mut self) {
-        // Whoever wants to know whether this worked calls `close`. Without it, opening again finds the same records.
+        // `close` says whether this worked. Without it, opening again finds the same records.
         let _ = self.shut_down();
     }
 }

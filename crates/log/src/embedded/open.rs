@@ -81,7 +81,8 @@ pub(super) fn open(dir: &Path, options: Options) -> Result<(EmbeddedLog, OpenRep
     Ok((log, report))
 }
 
-/// Removes what a trim was about to remove when it was interrupted. Both slots of the watermark say by now that it is gone.
+/// Removes what a trim was about to remove when it was interrupted. Both slots of the watermark say by now that it is
+/// gone.
 fn remove_leftovers(disk: &Disk, dir: &Path, first_segment: u64) -> Result<usize, OpenError> {
     let mut ordinals = segment_ordinals(dir)?;
     ordinals.retain(|ordinal| *ordinal < first_segment);

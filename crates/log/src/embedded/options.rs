@@ -34,7 +34,8 @@ pub struct Options {
     /// Sees every change made to the disk. For tests.
     #[doc(hidden)]
     pub disk_hook: Option<Arc<dyn DiskHook>>,
-    /// Prepares segments in the writer's thread, and syncs the watermark only where it has to be. For tests that repeat.
+    /// Prepares segments in the writer's thread, and syncs the watermark only where it has to be. For tests that
+    /// repeat.
     #[doc(hidden)]
     pub foreground: bool,
 }

@@ -19,8 +19,8 @@ pub struct SegmentInfo {
 }
 
 impl EmbeddedLog {
-    /// The files with records, oldest first. Whoever keeps records by age looks at the first record after a segment's
-    /// `last`: when that is too old, so is all of the segment.
+    /// The files with records, oldest first. To keep records by age, look at the first record after a segment's `last`:
+    /// when that is too old, so is all of the segment.
     pub fn segments(&self) -> Vec<SegmentInfo> {
         self.published.map(|segment| SegmentInfo { base: segment.base, last: segment.last, bytes: segment.capacity })
     }

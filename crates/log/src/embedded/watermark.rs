@@ -72,7 +72,7 @@ impl Watermark {
         Ok((Self { file: Arc::new(file), log_id, sequence: sequence + 1 }, mark, damaged))
     }
 
-    /// For whoever syncs in the background.
+    /// For the thread that syncs in the background.
     pub fn file(&self) -> Arc<DiskFile> {
         Arc::clone(&self.file)
     }

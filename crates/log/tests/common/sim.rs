@@ -2,9 +2,9 @@
 //!
 //! It sees every operation before it is made on the real folder, and keeps a model of what of it is durable. It can end
 //! the process at an operation (from then on nothing reaches the disk), and refuse operations with EIO and ENOSPC. When
-//! power is lost: what was synced is there; of what was not, any 512-byte sectors; of the changes of names, in each folder
-//! those up to any point, or any of them at all. After a failed sync the unsynced is gone for good, though the process
-//! still sees it and the next sync reports success.
+//! power is lost: what was synced is there; of what was not, any 512-byte sectors; of the changes of names, in each
+//! folder those up to any point, or any of them at all. After a failed sync the unsynced is gone for good, though the
+//! process still sees it and the next sync reports success.
 
 use std::collections::BTreeMap;
 use std::fs;

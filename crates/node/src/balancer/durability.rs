@@ -3,10 +3,10 @@
 //!
 //! | step | may come once |
 //! |---|---|
-//! | a frame is appended to the log | it is known whom it concerns, while its elements still wait; and the ledger knows that |
+//! | a frame is appended to the log | its reach is computed, while its elements still wait; and the ledger has it |
 //! | a frame is broadcast, an event acknowledged | the log has it on disk: a crash would give its ids to other events |
 //! | outcomes are published | all before them are: they follow from the log, and are decided again after a crash |
-//! | outcomes are stored | they are published: whoever is told of the stable cut finds them |
+//! | outcomes are stored | they are published: a node that is told of the stable cut finds them |
 //! | the stable cut is told | results and log have everything up to it on disk: shards and slices forget what is below |
 //!
 //! Invariant: node.W1 `told stable <= stored <= decided <= durable <= taken`, and none of them goes back.
@@ -28,13 +28,13 @@ pub enum Visible {
     Append(Arc<PartFrame>),
     /// Give the frames up to here, which are on disk, to the readers of the log.
     Broadcast(EventId),
-    /// Answer whoever waits for an event up to here to be on disk.
+    /// Answer the requests that wait for an event up to here to be on disk.
     Acknowledge(EventId),
-    /// Publish what was decided up to here to those who watch outcomes.
+    /// Publish the outcomes up to here to watchers.
     Publish(EventId),
     /// Append what was decided up to here to the results, behind all other, and say when it is on disk.
     Store(EventId),
-    /// Tell everybody of the stable cut.
+    /// Tell all nodes of the stable cut.
     TellStable(EventId),
 }
 
@@ -87,8 +87,8 @@ impl Durability {
     }
 
     /// The frame of the last events that are recorded is closed, and goes to the log. The order of the steps is the
-    /// contract: whom a frame concerns is found out ([`reach`](super::frame::reach)) while its elements are still known
-    /// to wait, and the ledger knows it before anybody can decide anything of the frame.
+    /// contract: the frame's reach is computed ([`reach`](super::frame::reach)) while its elements are still known to
+    /// wait, and the ledger has it before any shard can decide anything of the frame.
     ///
     /// # Panics
     /// When it does not follow the frame before.
@@ -128,8 +128,8 @@ impl Durability {
         out.push(Visible::Acknowledge(through));
     }
 
-    /// Everything up to here is decided. It is published first: whoever waits for an element looks its outcome up at
-    /// once.
+    /// Everything up to here is decided. It is published first: a request that waits for an element looks its outcome
+    /// up at once.
     pub fn on_decided(&mut self, through: EventId, out: &mut Vec<Visible>) {
         self.decided = through;
         out.push(Visible::Publish(through));

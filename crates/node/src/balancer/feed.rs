@@ -1,10 +1,10 @@
 //! The log as one reader follows it: from a cursor, or from a cut, and then every frame.
 //!
 //! A frame that does not concern the reader's slices is held back and merged with those that follow, until one concerns
-//! them or it has waited for a while. What is sent stands for all frames merged into it: there is nothing for the reader
-//! in any but the last, and its reach is that of all. Invariants: node.L1 a reader gets frames without a gap, each event
-//! it needs once, and the reach of every event; node.L2 while something is held back, a linger is under way; node.L3
-//! nobody is served from below the log's floor: who was, would miss events.
+//! them or it has waited for a while. What is sent stands for all frames merged into it: there is nothing for the
+//! reader in any but the last, and its reach is that of all. Invariants: node.L1 a reader gets frames without a gap,
+//! each event it needs once, and the reach of every event; node.L2 while something is held back, a linger is under way;
+//! node.L3 no reader is served from below the log's floor: it would miss events.
 
 use std::{collections::BTreeSet, sync::Arc};
 

@@ -1,14 +1,14 @@
 //! The stored retirements that shards and slices fetch before they read on (R3), and take for granted where frames know
 //! too little (R8).
 //!
-//! Invariant: node.R1 whoever fetches gets all of what was asked for, or is refused: a part would be taken for all.
+//! Invariant: node.R1 a node that fetches gets all that it asked for, or is refused: it would take a part for all.
 
 use dovetail_core::{EventId, planted::Planted, shard::Fetch};
 use thiserror::Error;
 
 use super::feed::{Gone, check_floor};
 
-/// What the results have for those who fetch.
+/// What the results have for nodes that fetch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ResultsSpan {
     /// Everything at or below was dropped.
@@ -23,7 +23,7 @@ pub enum FetchRefused {
     /// Some of it was dropped: the reader begins at a cut.
     #[error(transparent)]
     Gone(#[from] Gone),
-    /// Nobody needs what is not stable, for nobody may have forgotten it.
+    /// No node needs what is not stable, because none may have forgotten it.
     #[error("retirements up to {through} were asked for, stable is {stable}")]
     NotStable {
         /// Up to where was asked.

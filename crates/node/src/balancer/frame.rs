@@ -1,4 +1,4 @@
-//! A frame of the log: what it consists of, who has anything to do with it, and which slice needs which event.
+//! A frame of the log: what it consists of, which nodes it concerns, and which slice needs which event.
 //!
 //! Elements stay in the columns in which they came, so a frame is made of runs of their rows, and of single events.
 //! Invariant: node.F1 an event that one slice alone needs is of the place at which that slice, and no other, searches
@@ -78,7 +78,7 @@ impl Owners {
     }
 }
 
-/// A frame on disk, and who needs which event of it: found out once for all readers.
+/// A frame on disk, and which slice needs which event of it: computed once for all readers.
 pub struct PublishedFrame {
     frame: Arc<PartFrame>,
     owners: OnceLock<Box<[Owners]>>,
@@ -103,13 +103,13 @@ impl PublishedFrame {
         &self.frame
     }
 
-    /// Who needs which event, by part. `find` finds it out with [`owners`], for the first reader who asks.
+    /// Which slice needs which event, by part. `find` computes it with [`owners`] for the first reader that asks.
     pub fn owners(&self, find: impl FnOnce(&PartFrame) -> Box<[Owners]>) -> &[Owners] {
         self.owners.get_or_init(|| find(&self.frame))
     }
 }
 
-/// Who needs which event of a frame, by part. `pool_of` knows every pool that somebody still needs.
+/// Which slice needs which event of a frame, by part. `pool_of` knows every pool that a node still needs.
 #[must_use]
 pub fn owners<'p>(
     frame: &PartFrame,
@@ -129,8 +129,8 @@ pub fn owners<'p>(
     frame.events.iter().map(owners).collect()
 }
 
-/// Who has anything to do with the events of a frame, before it is logged. One of more events than there are pairs of
-/// slice and shard concerns most of them: then it is not found out.
+/// The slices and shards that the events of a frame concern, before it is logged. A frame of more events than there are
+/// pairs of slice and shard concerns most of them: its reach is not computed.
 #[must_use]
 pub fn reach(frame: &PartFrame, ledger: &Ledger, placement: &Placement, planted: Planted) -> Reach {
     let pairs = u64::from(placement.slices()) * u64::from(placement.shards());
@@ -145,8 +145,8 @@ pub fn reach(frame: &PartFrame, ledger: &Ledger, placement: &Placement, planted:
     if parts.iter().all(each) { reach } else { Reach::All }
 }
 
-/// The place of each event of a part, where one slice alone is concerned by it. False when they matter everywhere, or
-/// their pool is gone: then nobody minds them, but a node that reads old frames still needs its own.
+/// The place of each event of a part that concerns one slice alone. False when its events concern all slices, or their
+/// pool is gone: then no slice acts on them, but a node that reads old frames still needs its own.
 fn each_place<'p>(
     part: &Part,
     pool: impl Fn(PoolId) -> Option<&'p Pool>,

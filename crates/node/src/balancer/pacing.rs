@@ -1,8 +1,9 @@
-//! When the open frame goes to the log, beside the disk: under load, not before the cluster has done with an earlier one.
+//! When the open frame goes to the log, beside the disk: under load, not before the cluster has done with an earlier
+//! one.
 //!
 //! A frame of one element costs the cluster as many messages as one of hundreds. So while frames are on their way
 //! through it, what comes in waits to share the next one; an idle cluster gets each element at once. No clock is read:
-//! the age of a frame bounds the wait, and where nobody decides there is none.
+//! the age of a frame bounds the wait, and where nothing is being decided no frame waits.
 
 use std::collections::VecDeque;
 

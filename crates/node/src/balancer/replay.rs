@@ -2,9 +2,9 @@
 //!
 //! A ledger begins at a checkpoint, or at nothing. The checkpoint's cut may be in the midst of a frame, of a run of a
 //! frame, and of a record of the results: what is at or below it the ledger has already. A record of the results may
-//! come once the log reaches as far, or later. Invariants: node.Y1 each event above the checkpoint is recorded once, none
-//! at or below it; node.Y2 the results never pass the log; node.Y3 what was decided at or below the checkpoint is
-//! remembered for those who ask, and decides nothing.
+//! come once the log reaches as far, or later. Invariants: node.Y1 each event above the checkpoint is recorded once,
+//! none at or below it; node.Y2 the results never pass the log; node.Y3 what was decided at or below the checkpoint is
+//! remembered to answer requests, and decides nothing.
 
 use dovetail_core::{
     DefineError, EventId, Retirement,

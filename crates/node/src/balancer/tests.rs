@@ -46,7 +46,8 @@ fn row(region: i64) -> Row {
     Row::from_values([Some(Value::Int(region))])
 }
 
-/// Elements of a pool, of these regions, the first of which is the event `first`: rows of a batch that begins with another.
+/// Elements of a pool, of these regions, the first of which is the event `first`: rows of a batch that begins with
+/// another.
 fn arrivals(pool: u32, first: u64, regions: &[i64]) -> Part {
     let client = ClientPart {
         key: "".into(),

@@ -21,8 +21,8 @@ pub enum CandidatesMessage {
     Frames(Vec<SliceFrame>),
 }
 
-/// What one reader is sent next. Nobody waits for news of what may be forgotten, nor for events that do not concern the
-/// reader: such frames are held back, and those of one slice merged.
+/// What one reader is sent next. No reader waits for news of what may be forgotten, nor for events that do not concern
+/// it: such frames are held back, and those of one slice merged.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Candidates {
     next: Vec<SliceFrame>,

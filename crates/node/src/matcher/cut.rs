@@ -1,8 +1,8 @@
 //! The cut that a session begins at, as it is read: a hello, and parts up to the last.
 //!
 //! Parts have the elements in no order; each comes once, whatever ended while the balancer read them
-//! (`dovetail_core::ledger`, cut.C1). Whoever hears otherwise begins again. Invariant: node.C1 nobody searches in a cut
-//! of which a part is missing, or an element comes twice.
+//! (`dovetail_core::ledger`, cut.C1). A reader that finds it otherwise begins again. Invariant: node.C1 no slice
+//! searches in a cut of which a part is missing, or in which an element comes twice.
 
 use dovetail_core::{
     ElementId, EventId,

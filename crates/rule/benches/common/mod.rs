@@ -1,7 +1,8 @@
-//! What the benchmarks of both crates measure with: the thread's own time, Criterion's samples, and tables of their medians.
+//! What the benchmarks of both crates measure with: the thread's own time, Criterion's samples, and tables of their
+//! medians.
 //!
-//! Others use the same cores, so time is what the processor gave to this thread; and machines drift, so what is said is ratios of
-//! what one run has measured.
+//! Others use the same cores, so time is what the processor gave to this thread; and machines drift, so what is said is
+//! ratios of what one run has measured.
 
 use std::time::Duration;
 
@@ -42,7 +43,8 @@ impl<'c> Group<'c> {
         Group(group)
     }
 
-    /// Measures what `once` says it took, and returns the median in seconds; none when Criterion's filter leaves it out.
+    /// Measures what `once` says it took, and returns the median in seconds; none when Criterion's filter leaves it
+    /// out.
     pub fn median(&mut self, name: &str, mut once: impl FnMut() -> Duration) -> Option<f64> {
         let mut samples = Vec::new();
         self.0.bench_function(name, |bencher| {

@@ -1,5 +1,5 @@
-//! The best loops we can write by hand for the same tests: columns of the smallest type, 64 lanes at a time, compiled for what the
-//! processor has. A programmer who knows the rule would write this.
+//! The best loops we can write by hand for the same tests: columns of the smallest type, 64 lanes at a time, compiled
+//! for what the processor has. A programmer who knows the rule would write this.
 
 use dovetail_rule::{Row, Value};
 
@@ -105,7 +105,8 @@ impl Probe {
     }
 }
 
-/// Finds lanes block by block: `$any` says whether a lane satisfies, without a branch, so that the compiler makes vectors of it.
+/// Finds lanes block by block: `$any` says whether a lane satisfies, without a branch, so that the compiler makes
+/// vectors of it.
 macro_rules! each_block {
     ($blocks:expr, $found:expr, |$block:ident, $lane:ident| $satisfies:expr) => {
         for (at, $block) in $blocks.iter().enumerate() {

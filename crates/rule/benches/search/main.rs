@@ -1,8 +1,8 @@
-//! One kind of test at a time, over a table of waiting elements: beside the plain evaluator, the best loop we can write by hand,
-//! and a plain read of as many bytes.
+//! One kind of test at a time, over a table of waiting elements: beside the plain evaluator, the best loop we can write
+//! by hand, and a plain read of as many bytes.
 //!
-//! `cargo bench -p dovetail-rule --bench search`, or with ` -- 'int band'` that alone. The tables at the end are made of medians of
-//! what Criterion has measured.
+//! `cargo bench -p dovetail-rule --bench search`, or with ` -- 'int band'` that alone. The tables at the end are made
+//! of medians of what Criterion has measured.
 
 #![allow(missing_docs, clippy::print_stdout, reason = "nobody but people reads it")]
 

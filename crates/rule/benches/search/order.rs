@@ -1,7 +1,8 @@
 //! Whether a selective band over many elements would be better found in an ordered index than by scanning.
 //!
-//! The band lets one in 10,000 through. The index is a sorted map from value and id, whose range is searched for the lowest id; a
-//! search by it takes time in proportion to what is in range, a scan in proportion to how far the first of them is.
+//! The band lets one in 10,000 through. The index is a sorted map from value and id, whose range is searched for the
+//! lowest id; a search by it takes time in proportion to what is in range, a scan in proportion to how far the first of
+//! them is.
 
 use std::{collections::BTreeMap, hint::black_box};
 

@@ -1,7 +1,8 @@
 //! A numeric comparison of any form: what must be true of each column for the comparison to be true.
 //!
-//! The method is HC4 (Benhamou et al., "Revising hull and box consistency", 1999): ranges are computed up the expression,
-//! cut down by the comparison, and projected back onto every column. What the prober knows enters as a range of one value.
+//! The method is HC4 (Benhamou et al., "Revising hull and box consistency", 1999): ranges are computed up the
+//! expression, cut down by the comparison, and projected back onto every column. What the prober knows enters as a
+//! range of one value.
 
 use super::ask::Probing;
 use super::number::{Builder, Columns, Decided, Numbers, PARTS_MAX, Part};
@@ -179,7 +180,8 @@ fn bound_at(places: &[usize], ranges: &[Range], possible: bool, reached: u128) -
     bound_of(range, kept)
 }
 
-/// A column's bound. An impossible one is an empty range and not `Never`: a wild lane's value is none the ranges know of.
+/// A column's bound. An impossible one is an empty range and not `Never`: a wild lane's value is none the ranges know
+/// of.
 pub(super) fn bound_of(range: Range, possible: bool) -> Bound {
     match range {
         Range::Int(low, high) => int_bound(if possible { [low, high] } else { [1, 0] }),

@@ -67,7 +67,8 @@ impl Conjunct {
         self.role
     }
 
-    /// How columns tell, in words: `skill: band`. Empty for a residual, and for a key that is all the conjunct asks for.
+    /// How columns tell, in words: `skill: band`. Empty for a residual, and for a key that is all the conjunct asks
+    /// for.
     pub fn how(&self) -> &str {
         &self.how
     }
@@ -87,8 +88,9 @@ impl Conjunct {
         }
     }
 
-    /// What arithmetic gives no number for, if that is why the verdict on a pair is [`Verdict::Missing`]: every attribute that was
-    /// looked at is there. In words, with the values: `a.x - b.x is not a number: Infinity - Infinity`.
+    /// What arithmetic gives no number for, if that is why the verdict on a pair is [`Verdict::Missing`]: every
+    /// attribute that was looked at is there. In words, with the values: `a.x - b.x is not a number: Infinity -
+    /// Infinity`.
     pub fn no_number(&self, a: Side<'_>, b: Side<'_>) -> Option<String> {
         let pair = Pair { a, b };
         let Some(Cause::NoNumber(of)) = cause(&pair, &self.expr) else { return None };

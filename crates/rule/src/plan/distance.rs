@@ -1,9 +1,9 @@
-//! Distances: sums of squared or absolute differences between an anchor's columns and the prober's coordinates, compared
-//! with what the prober and the anchors' waiting bound from above.
+//! Distances: sums of squared or absolute differences between an anchor's columns and the prober's coordinates,
+//! compared with what the prober and the anchors' waiting bound from above.
 //!
 //! Everything but the distances is moved to the other side, and the most it can be is the limit R. The evaluator rounds
-//! each of its n < 2^9 operations by at most 2^-53 of the terms' magnitudes, and by less than 2^-1070 where it underflows;
-//! R is raised by 2^-40 of the magnitudes and by 1e-300, which is more.
+//! each of its n < 2^9 operations by at most 2^-53 of the terms' magnitudes, and by less than 2^-1070 where it
+//! underflows; R is raised by 2^-40 of the magnitudes and by 1e-300, which is more.
 
 use super::ask::{Probing, given};
 use super::comparison::{double_bound, int_bound};
@@ -236,7 +236,8 @@ impl<'e> Moved<'e> {
     }
 }
 
-/// A squared or absolute difference, perhaps with one weight: whether it is squared, the anchor's part, and the prober's.
+/// A squared or absolute difference, perhaps with one weight: whether it is squared, the anchor's part, and the
+/// prober's.
 fn distance(expr: &Expr, anchor: End) -> Option<(bool, &Expr, Term)> {
     let plain = |squared, of| {
         let (cell, point) = difference(of, anchor)?;

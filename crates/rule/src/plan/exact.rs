@@ -40,7 +40,8 @@ fn narrow(filter: &Filter, leaves: usize) -> bool {
     flat && filter.bounds.len() == leaves && filter.asks.len() == leaves && filter.asks.iter().all(asks)
 }
 
-/// Whether it compares two ints, the distance of two ints with a third that is written, or tells whether two strings are equal.
+/// Whether it compares two ints, the distance of two ints with a third that is written, or tells whether two strings
+/// are equal.
 fn comparison(expr: &Expr) -> bool {
     let Expr::Compare { op, comparands: Comparands::Same(kind), left, right } = expr else { return false };
     let plain = |of: &Expr| matches!(of, Expr::Attribute(_) | Expr::Literal(_));

@@ -2,8 +2,8 @@
 //!
 //! Invariants: key.K1 whenever the rule is true or an error on a pair, both elements have a key and the keys' hashes
 //! are equal; key.K2 the hash is a fixed function of the values, the same on every node and in every version: placement
-//! depends on it. The bucket hash is equal wherever the other is for equal values, and is nobody's but the table's
-//! whose secret it is made with.
+//! depends on it. The bucket hash is equal wherever the other is for equal values, and depends on the secret of the
+//! table.
 //!
 //! Elements of two keys are false or missing together, whatever else the rule says, so no error is lost by not looking.
 
@@ -77,7 +77,7 @@ impl Key {
         Some(hash)
     }
 
-    /// The same by a secret: of values that differ, whoever chose them, they are as good as random.
+    /// The same by a secret: hashes of different values are as good as random, even if a client chose the values.
     pub(super) fn bucket_hash(&self, row: &Row, secret: Secret) -> Option<u64> {
         let mut hash = SEED;
         for part in &self.parts {

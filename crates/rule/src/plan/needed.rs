@@ -1,7 +1,7 @@
 //! Which attributes an element cannot do without.
 //!
-//! Sound, not complete: an element without what is said to be needed matches nobody at that end; a rule may need more, in ways
-//! that its form does not show.
+//! Sound, not complete: an element without what is said to be needed never matches at that end; a rule may need more,
+//! in ways that its form does not show.
 
 use std::collections::BTreeMap;
 
@@ -17,7 +17,8 @@ pub struct Needed {
     pub attribute: String,
     /// At which end; none for whichever the element is.
     pub end: Option<End>,
-    /// Whether only negations need it, as in `!(a.name in b.blocked)`: who has none looks as if it were not in it.
+    /// Whether only negations need it, as in `!(a.name in b.blocked)`: an element without the list looks as if the name
+    /// were not in it.
     pub negated: bool,
 }
 

@@ -1,8 +1,9 @@
 //! Ranges of numbers: where an expression's value can lie, and, backwards, where its operands must.
 //!
-//! Invariant: every range is at least as wide as what the evaluator can compute from values within the operands' ranges,
-//! and every narrowed operand at least as wide as the values that lead to a result within the result's range. What is
-//! missing is in no range. Forward ranges of doubles need no outward rounding, as rounding to nearest is monotonic.
+//! Invariant: every range is at least as wide as what the evaluator can compute from values within the operands'
+//! ranges, and every narrowed operand at least as wide as the values that lead to a result within the result's range.
+//! What is missing is in no range. Forward ranges of doubles need no outward rounding, as rounding to nearest is
+//! monotonic.
 
 use crate::expr::{ArithmeticOp, CompareOp};
 

@@ -1,7 +1,8 @@
 //! Whether a rule says the same of a pair with the roles exchanged, as far as its text shows.
 //!
-//! Both are written down in a canonical way and compared: operands of commutative operators sorted, comparisons turned to
-//! `<`, differences turned the same way round. A rule may be symmetric in ways this does not see; it is only a warning.
+//! Both are written down in a canonical way and compared: operands of commutative operators sorted, comparisons turned
+//! to `<`, differences turned the same way round. A rule may be symmetric in ways this does not see; it is only a
+//! warning.
 
 use super::lower::mirrored;
 use super::shape::{other, renamed};

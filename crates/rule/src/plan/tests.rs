@@ -1,4 +1,5 @@
-//! That a filter only turns away what the rule does not want: invariants filter.F1, key.K1 and plan.P1, on random rules and rows.
+//! That a filter only turns away what the rule does not want: invariants filter.F1, key.K1 and plan.P1, on random rules
+//! and rows.
 //!
 //! Cells and bounds are given their meaning here, one pair at a time and without any table.
 
@@ -260,8 +261,8 @@ fn no_pair_that_the_rule_wants_or_fails_on_is_dropped() {
     assert!(columns > rules && sums > rules / 50 && keyed > rules / 20, "{seen:?}");
 }
 
-/// The bounds that a prober at `b`, with `i` 10, `d` 2.5, `s` "x", `l` ["x", "y"] and `f` true, sets for anchors that have
-/// waited at most 4 s. It has waited for 2 s. "x" is symbol 1, and no other string waits.
+/// The bounds that a prober at `b`, with `i` 10, `d` 2.5, `s` "x", `l` ["x", "y"] and `f` true, sets for anchors that
+/// have waited at most 4 s. It has waited for 2 s. "x" is symbol 1, and no other string waits.
 fn bounds(source: &str) -> Vec<Bound> {
     let schema = schema();
     let rule = Rule::compile(source, &schema).unwrap_or_else(|error| panic!("{}", error.render(source)));

@@ -3,9 +3,10 @@
 //! The anchor's interval is two columns, `x - t` and `x + t`, and the prober's `y` must lie between.
 //!
 //! Ints are exact; where something overflows, or `x` is so large that `x - y` might, the lane is wild. Of doubles, if
-//! `x - y` rounds to at most `t`, it is at most `t (1 + 2^-52)` (what rounds to a subnormal is exact), which is less than
-//! `t (1 + 2^-50)` is after rounding. So `x` minus that is at most `y`, and still is after rounding, which keeps order and
-//! leaves `y` as it is. The other end is the same upside down. An infinite `x` or a huge `t` makes the lane wild.
+//! `x - y` rounds to at most `t`, it is at most `t (1 + 2^-52)` (what rounds to a subnormal is exact), which is less
+//! than `t (1 + 2^-50)` is after rounding. So `x` minus that is at most `y`, and still is after rounding, which keeps
+//! order and leaves `y` as it is. The other end is the same upside down. An infinite `x` or a huge `t` makes the lane
+//! wild.
 
 use super::key::bare;
 use super::shape::{Uses, renamed};

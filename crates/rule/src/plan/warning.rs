@@ -1,7 +1,7 @@
-//! What whoever writes a rule should know: that it cannot match, or that it is not what it seems.
+//! What the author of a rule should know: that it cannot match, or that it is not what it seems.
 //!
-//! Sound where it matters: a rule said to match never does not, and one said to match everyone does. Other such rules
-//! may go unnoticed.
+//! Sound where it matters: a rule that is said never to match never does, and one that is said to match every pair
+//! does. Other such rules may go unnoticed.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -101,8 +101,8 @@ pub(super) fn warnings(conjuncts: &[Conjunct], needed: &[Needed]) -> Vec<Warning
     found
 }
 
-/// The comparisons with `waited` that are never true while `a.waited` and `b.waited` are at most so much, though they could be.
-/// Of a choice also those that are never false.
+/// The comparisons with `waited` that are never true while `a.waited` and `b.waited` are at most so much, though they
+/// could be. Of a choice also those that are never false.
 pub(super) fn unreached(conjuncts: &[Conjunct], waited_max: [i64; 2]) -> Vec<String> {
     let mut found = Vec::new();
     conjuncts.iter().for_each(|one| look_for_unreached(&one.expr, false, waited_max, &mut found));

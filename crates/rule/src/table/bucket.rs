@@ -15,10 +15,11 @@ pub(super) struct Bucket {
     pub(super) live: u32,
     lanes: u32,
     pub(super) blocks: Vec<Block>,
-    /// The latest arrival so far, and by how much a later element's arrival was ever before it: 0, unless clocks disagree.
+    /// The latest arrival so far, and by how much a later element's arrival was ever before it: 0, unless clocks
+    /// disagree.
     latest_ms: u64,
     disorder_ms: u64,
-    /// The key of everyone in it, if they all agree in its values.
+    /// The key of its elements, if they all agree in its values.
     pub(super) words: Option<KeyWords>,
 }
 
@@ -47,7 +48,8 @@ impl Bucket {
         self.lanes += 1;
     }
 
-    /// A small first block is replaced by one of twice the room for what lives in it, so that it lasts; a full one is followed by another.
+    /// A small first block is replaced by one of twice the room for what lives in it, so that it lasts; a full one is
+    /// followed by another.
     #[cold]
     fn make_room(&mut self, layout: &Layout, slab: &mut Slab) {
         let live = self.live as usize;
@@ -78,7 +80,7 @@ impl Bucket {
         }
     }
 
-    /// Nobody waits. One block is kept.
+    /// No element waits. One block is kept.
     fn clear(&mut self, layout: &Layout) {
         self.blocks.truncate(1);
         self.blocks.shrink_to(4);

@@ -1,7 +1,7 @@
 //! From ids to slots: sorted, because ids ascend, so appending is all there is to inserting.
 //!
-//! Removing is lazy: an entry is dead when its slot has another id. Entries are 8 bytes: ids within 2^32 of one another, which
-//! is nearly always all of them, share a base.
+//! Removing is lazy: an entry is dead when its slot has another id. Entries are 8 bytes: ids within 2^32 of one
+//! another, which is nearly always all of them, share a base.
 
 use crate::table::values::push;
 

@@ -1,7 +1,8 @@
 //! The filter over blocks: 64 lanes at a time, into a mask.
 //!
-//! What is computed is written once, over [`Lines`]: comparisons of 16 cells, and sums of 64. Each level of the processor has its
-//! own, and its own copy of the whole scan, compiled for it, so that the choice is made once per scan and not per block.
+//! What is computed is written once, over [`Lines`]: comparisons of 16 cells, and sums of 64. Each level of the
+//! processor has its own, and its own copy of the whole scan, compiled for it, so that the choice is made once per scan
+//! and not per block.
 
 mod scalar;
 #[cfg(target_arch = "x86_64")]
@@ -114,14 +115,14 @@ fn split(terms: usize) -> usize {
     if terms < 4 { terms } else { terms - terms / 4 }
 }
 
-// Nothing below is a closure or takes one: a closure is a function that is not compiled for the level, and nothing that uses
-// the level's registers can be inlined into it.
+// Nothing below is a closure or takes one: a closure is a function that is not compiled for the level, and nothing that
+// uses the level's registers can be inlined into it.
 
 /// So many blocks before a block is looked at its cells are asked for: they are all over the memory.
 const SOON: usize = 6;
 
-/// The first block with a survivor: `$test` says for a block, and those of its lanes in question, with `$lines` lines a strip,
-/// which survive. It looks at `$strips` first.
+/// The first block with a survivor: `$test` says for a block, and those of its lanes in question, with `$lines` lines a
+/// strip, which survive. It looks at `$strips` first.
 macro_rules! each {
     ($blocks:expr, $strips:expr, |$block:ident, $lanes:ident, $lines:ident| $test:expr) => {{
         let strips: (usize, usize) = $strips;
@@ -225,7 +226,8 @@ fn lone<L: Lines>(scan: &Scan<'_>, one: Leaf, blocks: &[Block]) -> Option<(usize
     }
 }
 
-/// Whether a leaf is a distance over doubles that are one after the other; then whether it is squared, and without weights.
+/// Whether a leaf is a distance over doubles that are one after the other; then whether it is squared, and without
+/// weights.
 #[inline(always)]
 fn lone_distance(scan: &Scan<'_>, leaf: Leaf) -> Option<(bool, bool)> {
     match (scan.query.bounds()[leaf.bound], leaf.at) {
@@ -320,7 +322,8 @@ fn leaves<L: Lines, const LINES: usize>(scan: &Scan<'_>, leaves: &[Leaf], block:
     lanes
 }
 
-/// Those of `lanes` that pass a tree. Recursion is through the level's own function, so that all of it is compiled for the level.
+/// Those of `lanes` that pass a tree. Recursion is through the level's own function, so that all of it is compiled for
+/// the level.
 #[inline(always)]
 fn tree<L: Lines, const LINES: usize>(scan: &Scan<'_>, root: &Tree, block: &Block, mut lanes: u64) -> u64 {
     match root {

@@ -302,7 +302,8 @@ pub(super) fn reach(terms: &Terms, word: impl Fn(usize) -> u32) -> f32 {
         (true, cell) => f64::from((cell as i32).unsigned_abs()),
         (false, cell) => f64::from(f32::from_bits(cell).abs()),
     };
-    // Cells are values rounded to 24 bits: the factor makes up for that, for the rounding of the sum, and for the cast's.
+    // Cells are values rounded to 24 bits: the factor makes up for that, for the rounding of the sum, and for the
+    // cast's.
     let sum = terms.columns.iter().map(magnitude).sum::<f64>() * (1.0 + 1.0 / (1 << 20) as f64);
     if sum.is_nan() { 0.0 } else { sum as f32 }
 }

@@ -20,15 +20,15 @@ pub(super) struct Query {
 
 /// What a sum computed in `f32` is at most, if the true one is at most R.
 ///
-/// A cell is its value rounded, a point is too, and so is their difference: with the terms' values `c` and `p`, each adds at
-/// most `2^-24 (|c| + |p|)`, so the difference is off by less than `e = 2^-22 (|c| + |p|)`. Summed over the terms, e is at most
-/// `2^-22 (reach + P)`. Then, all weights being at most W:
+/// A cell is its value rounded, a point is too, and so is their difference: with the terms' values `c` and `p`, each
+/// adds at most `2^-24 (|c| + |p|)`, so the difference is off by less than `e = 2^-22 (|c| + |p|)`. Summed over the
+/// terms, e is at most `2^-22 (reach + P)`. Then, all weights being at most W:
 /// * power 1: `sum w |d + e| <= sum w |d| + W sum |e|`;
 /// * power 2: `sqrt(sum w (d + e)^2) <= sqrt(sum w d^2) + sqrt(sum w e^2) <= sqrt(R) + sqrt(W) sum |e|`, by Minkowski.
 ///
-/// What products and additions round, here and in the rule's own `f64`, is relative: fewer than 250 roundings of `2^-24`, hence
-/// the factor `1 + 2^-16`. Below the normal numbers they round by `2^-150` each, hence the last summand. Weights are rounded
-/// downwards. What overflows to infinity here was more than any limit that is finite.
+/// What products and additions round, here and in the rule's own `f64`, is relative: fewer than 250 roundings of
+/// `2^-24`, hence the factor `1 + 2^-16`. Below the normal numbers they round by `2^-150` each, hence the last summand.
+/// Weights are rounded downwards. What overflows to infinity here was more than any limit that is finite.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Limit {
     base: f64,

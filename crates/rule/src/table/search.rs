@@ -21,20 +21,20 @@ pub struct Prober<'a> {
     pub row: &'a Row,
     /// When it arrived, in milliseconds.
     pub arrived_ms: u64,
-    /// Its key's hash under the table's secret; without one it meets nobody. Not looked at if the rule has no key.
+    /// Its key's hash under the table's secret; without one it finds nothing. Not looked at if the rule has no key.
     pub key: Option<u64>,
     /// What is known already.
     pub hint: Hint<'a>,
 }
 
-/// What was found out about a probe ahead of its search: who may satisfy it of those below an id.
+/// What was found out about a probe ahead of its search: which elements below an id may satisfy it.
 ///
 /// It stays true whatever is inserted and removed meanwhile: ids ascend, so what comes is above all that was looked at.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Hint<'a> {
-    /// Those who survived the filter, ascending, with the slot each had.
+    /// The elements that passed the filter, ascending, with the slot each had.
     found: &'a [(u64, u32)],
-    /// Everyone else below this was turned away.
+    /// All others below this id were turned away.
     from: u64,
     epoch: u64,
 }
@@ -42,7 +42,7 @@ pub struct Hint<'a> {
 /// A probe to look ahead for.
 #[derive(Debug, Clone, Copy)]
 pub struct Ahead<'a> {
-    /// Who will search.
+    /// The probers.
     pub prober: Prober<'a>,
     /// At what time.
     pub time_ms: u64,
@@ -69,13 +69,14 @@ impl Hints {
 
 /// How many probes are looked ahead for at once: so many queries fit the first-level cache beside a tile.
 const PROBES: usize = 32;
-/// How many bytes of cells are looked at by one probe after the other: they fit a first-level cache of 32 KiB beside the queries.
+/// How many bytes of cells are looked at by one probe after the other: they fit a first-level cache of 32 KiB beside
+/// the queries.
 const TILE_BYTES: usize = 20 << 10;
 
 impl Table {
-    /// The waiting elements that satisfy the rule with `prober`, ascending by id, at most `limit`, into `out`, which is cleared
-    /// first; true when there is one more. Pairs on which the rule is an error do not satisfy and are added to `errors`, up to
-    /// where the search stops: exactly as if every element had been tested in order.
+    /// The waiting elements that satisfy the rule with `prober`, ascending by id, at most `limit`, into `out`, which is
+    /// cleared first; true when there is one more. Pairs on which the rule is an error do not satisfy and are added to
+    /// `errors`, up to where the search stops: exactly as if every element had been tested in order.
     pub fn search(
         &mut self,
         prober: &Prober<'_>,
@@ -109,8 +110,9 @@ impl Table {
         first
     }
 
-    /// Looks ahead for many probes, whose elements do not wait yet, so that cells are read once for many. For each the first
-    /// `limit` who may satisfy it are found. Searches that are given the hints then start where there is something to be found.
+    /// Looks ahead for many probes, whose elements do not wait yet, so that cells are read once for many. For each, the
+    /// first `limit` elements that may satisfy it are found. Searches that are given the hints then start where there
+    /// is something to find.
     pub fn look_ahead(&mut self, probes: &[Ahead<'_>], limit: usize, hints: &mut Hints) {
         hints.found.clear();
         hints.of.clear();
@@ -193,8 +195,8 @@ impl Held {
         query.ask(&self.layout, &self.shape, anchor, &Probe { side, oldest_waited_ms }, &self.slab.strings);
     }
 
-    /// Who has the lowest id of those who satisfy an exact plan, where one look at a bucket tells: an arrival nothing is known of,
-    /// whose key everyone in the bucket agrees with in its values. `None` where it does not.
+    /// The lowest element that satisfies an exact plan, where one look at a bucket tells: for an arrival without a
+    /// hint, with whose key all elements of the bucket agree in its values. `None` where that is not enough.
     #[inline]
     fn surely_first(&self, query: &mut Query, prober: &Prober<'_>, time_ms: u64) -> Option<Option<u32>> {
         let key = self.shape.exact.as_deref()?;
@@ -235,7 +237,7 @@ impl Held {
         }
     }
 
-    /// Calls `found` with everyone who satisfies, ascending, until it says that this is enough.
+    /// Calls `found` with every element that satisfies the rule, ascending, until it says that this is enough.
     #[inline]
     fn each_satisfying(
         &self,

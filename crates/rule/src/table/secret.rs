@@ -1,16 +1,17 @@
 //! What hashes are keyed with that decide where in memory a value is looked for.
 //!
-//! Strings and keys come from clients, who may choose them. Under a secret that they do not know they cannot choose any that
-//! collide, so that a look-up takes the time that it takes with random ones. Nothing but that time depends on the secret: tables
-//! with two of them find the same, in the same order. Where an element belongs is another hash, which every node computes
-//! alike ([`Plan::key_hash`](crate::Plan::key_hash)): who chooses keys for that loads one slice, as with a single key.
+//! Strings and keys come from clients, who may choose them. Under a secret that they do not know they cannot choose any
+//! that collide, so that a look-up takes the time that it takes with random ones. Nothing but that time depends on the
+//! secret: tables with two of them find the same, in the same order. Where an element belongs is another hash, which
+//! every node computes alike ([`Plan::key_hash`](crate::Plan::key_hash)): a client that chooses keys for that loads one
+//! slice, as it can with a single key.
 
 use std::fmt;
 use std::hash::Hasher;
 
 use siphasher::sip::SipHasher13;
 
-/// Drawn by who owns the tables, anew by every process. It never leaves that.
+/// Drawn by the owner of the tables, anew in every process, which it never leaves.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Secret(pub [u64; 2]);
 

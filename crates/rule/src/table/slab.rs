@@ -115,7 +115,8 @@ impl Slab {
         self.ids.len() > 256 && self.len < self.ids.len() / 4
     }
 
-    /// Keeps the slots of `order`, which are all that are in use, in that order: the first becomes slot 0. Places are as before.
+    /// Keeps the slots of `order`, which are all that are in use, in that order: the first becomes slot 0. Places are
+    /// as before.
     pub(super) fn permute(&mut self, order: &[u32]) {
         debug_assert_eq!(order.len(), self.len, "every element keeps a slot");
         let pick = |from: &[u32]| order.iter().map(|&slot| from[slot as usize]).collect();

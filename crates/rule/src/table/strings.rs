@@ -2,7 +2,7 @@
 //!
 //! Invariants: strings.I1 a symbol is 1 or more, and stays its string's while that is in use; strings.I2 a string whose
 //! last use is released is freed at once, and its symbol is given to the next new one, so that symbols stay small
-//! (signatures take them modulo 64); strings.I3 nobody who does not know the secret can choose strings that collide.
+//! (signatures take them modulo 64); strings.I3 it takes the secret to choose strings that collide.
 
 use hashbrown::HashTable;
 

@@ -78,8 +78,8 @@ fn the_costliest_accepted_rules_come_near_the_bound() {
     assert!(most > COST_MAX * 9 / 10 && most <= COST_MAX, "{most}");
 }
 
-/// The steps of sorting were once taken for one comparison per entry and halving; the standard library sorts up to 20 by
-/// insertion, and longer lists can be made to take more, too.
+/// The steps of sorting were once taken for one comparison per entry and halving; the standard library sorts up to 20
+/// by insertion, and longer lists can be made to take more, too.
 #[test]
 fn sorting_a_list_in_its_worst_order_stays_within_the_cost() {
     let schema = Bytes(&[]).schema();

@@ -359,8 +359,8 @@ fn bug_nested_rules_took_exponential_time_and_memory_to_plan() {
     }
 }
 
-/// `0.0` and `-0.0` were one literal to the planner: both sides of a comparison, two conjuncts, or two factors, were taken for the
-/// same expression although dividing by them gives infinities of opposite sign.
+/// `0.0` and `-0.0` were one literal to the planner: both sides of a comparison, two conjuncts, or two factors, were
+/// taken for the same expression although dividing by them gives infinities of opposite sign.
 #[test]
 fn bug_zero_and_minus_zero_were_one_literal_to_the_planner() {
     let [one, minus] = [1.0, -1.0].map(|x| element(&[("x", x.into())]));

@@ -29,7 +29,8 @@ struct Arguments {
     /// What else happens: nothing, a withdrawal or a reprobe at each place after the element's arrival, or all of that.
     #[arg(long, value_enum, default_value_t = Events::All)]
     events: Events,
-    /// Which pairs match: `all` relations, or one as a number, one bit for each pair (0,1), (0,2), (1,2), (0,3) and so on.
+    /// Which pairs match: `all` relations, or one as a number, one bit for each pair (0,1), (0,2), (1,2), (0,3) and so
+    /// on.
     #[arg(long, default_value = "all")]
     relation: String,
     /// The shards of the elements, as in 010; all patterns up to renaming otherwise.

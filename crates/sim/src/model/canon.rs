@@ -1,11 +1,12 @@
 //! A machine's state as canonical text, made from its derived `Debug`.
 //!
-//! The compiler writes every field of a machine into its derived `Debug`, a new field as well; that is what makes the text
-//! complete. What iterates in no order (hash maps and sets) is sorted, and a few fields are left out that no decision reads.
-//! What a machine prints by hand is not covered: a `Table` of anchors. Its ids are appended by whoever asks; rows and arrivals
-//! follow from the ids and the log. [`super::machines::Machines::audit`] checks all this from the outside.
+//! The compiler writes every field of a machine into its derived `Debug`, a new field as well; that is what makes the
+//! text complete. What iterates in no order (hash maps and sets) is sorted, and a few fields are left out that no
+//! decision reads. What a machine prints by hand is not covered: a `Table` of anchors. The caller appends its ids; rows
+//! and arrivals follow from the ids and the log. [`super::machines::Machines::audit`] checks all this from the outside.
 
-/// Fields that are left out: counters for people, buffers that every search fills anew, and what never changes in a run.
+/// Fields that are left out: counters for people, buffers that every search fills anew, and what never changes in a
+/// run.
 const LEFT_OUT: [&str; 8] =
     ["accepted", "stats", "waits", "found", "rule_errors", "placement", "definition", "planted"];
 

@@ -110,7 +110,8 @@ pub fn check(script: &Script, options: Options, progress: &dyn Fn(usize)) -> Rep
     }
 }
 
-/// In how many ways a cluster can come to rest without a reduction, with it, and both: a plain search, to test the reduction.
+/// In how many ways a cluster can come to rest without a reduction, with it, and both: a plain search, to test the
+/// reduction.
 ///
 /// A way is the state of every machine.
 #[must_use]

@@ -19,8 +19,8 @@ pub struct Faults {
     pub crashes: u8,
     /// Messages that are delivered a second time, at any time after the first while the stream is whole.
     pub duplicates: u8,
-    /// Whether events are written while the cluster decides, each with the stable cut of then. If not, the whole log is there
-    /// from the start.
+    /// Whether events are written while the cluster decides, each with the stable cut of then. If not, the whole log is
+    /// there from the start.
     pub growing: bool,
     /// How streams come back after a crash.
     pub reconnect: Reconnect,
@@ -60,7 +60,7 @@ pub struct State {
     /// Which events' retirements were announced, one bit each.
     announced: u16,
     crashes: u8,
-    /// Who crashed last; only noted where runs are reduced.
+    /// The node that crashed last; only noted where runs are reduced.
     victim: Option<Node>,
     duplicates: u8,
     /// What will come again.
@@ -294,7 +294,7 @@ impl Cluster {
         state.machines.iter().flatten().map(|&machine| self.machines.facts(machine).kept).sum()
     }
 
-    /// Everything is decided, as the oracle says, and everyone knows.
+    /// Everything is decided, as the oracle says, and every node knows.
     fn complete(&self, state: &State) -> bool {
         let end = self.end(state);
         let all = state.machines.iter().flatten().all(|&machine| self.machines.facts(machine).decided == [end; SHARDS]);
@@ -430,8 +430,8 @@ impl Cluster {
         state.again.is_none() && (state.duplicates == 0 || self.reduction.repeats_are_harmless())
     }
 
-    /// Drops a message that changes nothing whenever it is read, or delivers one that may as well be read now. False when
-    /// there is none.
+    /// Drops a message that changes nothing whenever it is read, or delivers one that may as well be read now. False
+    /// when there is none.
     fn reduce(&self, state: &mut State) -> bool {
         let heads = self.heads(state);
         for index in 0..STREAMS {
@@ -463,7 +463,8 @@ impl Cluster {
         false
     }
 
-    /// Whether a crash of `victim` may as well come later: after something that comes to the same before it and after it.
+    /// Whether a crash of `victim` may as well come later: after something that comes to the same before it and after
+    /// it.
     fn crashes_later(&self, state: &State, victim: Node) -> bool {
         let calm = state.crashes == 1 && state.all_whole() && self.no_repeats(state);
         if !calm || self.faults.reconnect == Reconnect::Apart {
@@ -516,7 +517,8 @@ impl Cluster {
         })
     }
 
-    /// Whether nothing can go wrong any more, and no event come. A hello in flight may yet send its reader back to the cut.
+    /// Whether nothing can go wrong any more, and no event come. A hello in flight may yet send its reader back to the
+    /// cut.
     fn last(&self, state: &State) -> bool {
         let calm = |message: &MessageId| matches!(message.kind(), Kind::Repeatable | Kind::News);
         let over = state.crashes == 0 && self.no_repeats(state);
@@ -525,12 +527,14 @@ impl Cluster {
 
     /// Whether the first message of a stream is delivered as soon as it is the first, and not at any time later.
     ///
-    /// What the balancer reads and says of the stable cut is: its lateness is that of [`Action::Store`]. So is a frame of candidates
-    /// without events: a shard only forgets when it takes one, and it may forget too early but not too late. A hello, and what
-    /// the store answers to its reader, are read at once unless [`Faults::late_hellos`] says otherwise; that leaves runs out, those
-    /// in which a reader hears much else between a server's restart and its hello. The rest follows from what can still happen when nothing can go wrong any more. A slice that has searched the whole log says
-    /// nothing more but such frames, so that it makes no difference when it hears of decisions. A shard that has read all
-    /// candidates has one stream left that anything can come on, so that nothing can overtake its first message.
+    /// What the balancer reads and says of the stable cut is: its lateness is that of [`Action::Store`]. So is a frame
+    /// of candidates without events: a shard only forgets when it takes one, and it may forget too early but not too
+    /// late. A hello, and what the store answers to its reader, are read at once unless [`Faults::late_hellos`] says
+    /// otherwise; that leaves runs out, those in which a reader hears much else between a server's restart and its
+    /// hello. The rest follows from what can still happen when nothing can go wrong any more. A slice that has searched
+    /// the whole log says nothing more but such frames, so that it makes no difference when it hears of decisions. A
+    /// shard that has read all candidates has one stream left that anything can come on, so that nothing can overtake
+    /// its first message.
     fn at_once(&self, state: &State, index: usize, last: bool) -> bool {
         if !self.faults.reduced {
             return false;
@@ -648,8 +652,8 @@ impl Cluster {
         Ok(())
     }
 
-    /// Writes the next event. A client's withdrawal, or a reprobe, is not written when the balancer knows that the element has
-    /// ended; then the log ends before it.
+    /// Writes the next event. A client's withdrawal, or a reprobe, is not written when the balancer knows that the
+    /// element has ended; then the log ends before it.
     fn write(&self, state: &mut State, stable: EventId) {
         let x = self.end(state).next();
         let balancer = state.machines[Node::Balancer.index()].expect("it does not crash");
@@ -689,7 +693,7 @@ impl Model for Cluster {
     type State = State;
     type Action = Action;
 
-    /// Everyone has subscribed to everyone, and nothing has happened yet.
+    /// All nodes have subscribed to one another, and nothing has happened yet.
     fn init_states(&self) -> Vec<State> {
         let mut state = State {
             machines: [None; NODES],

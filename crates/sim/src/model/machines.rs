@@ -1,12 +1,12 @@
 //! The real state machines as memoized automata.
 //!
-//! A machine is deterministic, so its state is a function of what it was given since it started. Machines are not cloned: a
-//! state of the model names a machine's state by a number, and what a machine does with an input is computed once, by building
-//! it again from a history that leads there, and then remembered. Two histories lead to the same number when the canonical
-//! texts of the machines are equal ([`super::canon`]).
+//! A machine is deterministic, so its state is a function of what it was given since it started. Machines are not
+//! cloned: a state of the model names a machine's state by a number, and what a machine does with an input is computed
+//! once, by building it again from a history that leads there, and then remembered. Two histories lead to the same
+//! number when the canonical texts of the machines are equal ([`super::canon`]).
 //!
-//! That is sound if equal texts mean equal behaviour. [`Machines::audit`] tests just that: where several histories lead to one
-//! number, every remembered step is taken again from the other histories, and has to come to the same.
+//! That is sound if equal texts mean equal behaviour. [`Machines::audit`] tests just that: where several histories lead
+//! to one number, every remembered step is taken again from the other histories, and has to come to the same.
 
 use std::{
     cell::{Cell, RefCell},
@@ -496,8 +496,8 @@ impl Machines {
         Ok(())
     }
 
-    /// Gives a matcher an input, and has it send at once whatever comes of it: that some of it may linger is delay, which
-    /// streams have.
+    /// Gives a matcher an input, and has it send at once whatever comes of it: that some of it may linger is delay,
+    /// which streams have.
     fn give_matcher(&self, matcher: &mut Matcher, input: Input) -> Outcome {
         let mut out = Vec::new();
         let given = self.tell_matcher(matcher, input, &mut out);
@@ -558,7 +558,8 @@ impl Machines {
         }
     }
 
-    /// Gives a gatherer an input, and has it send at once whatever comes of it: that some of it may linger is delay, which streams have.
+    /// Gives a gatherer an input, and has it send at once whatever comes of it: that some of it may linger is delay,
+    /// which streams have.
     fn give_gatherer(&self, gatherer: &mut Gatherer, input: Input) -> Outcome {
         let mut outcome = Outcome::default();
         let before = gatherer.shard().watermark();
@@ -644,7 +645,8 @@ impl Machines {
     }
 }
 
-/// A gatherer from a cut. All that may read it do, whether or not their streams are whole: what is sent on others goes nowhere.
+/// A gatherer from a cut. All that may read it do, whether or not their streams are whole: what is sent on others goes
+/// nowhere.
 fn gatherer(placement: Placement, shard: u8, cut: EventId, planted: Planted) -> Gatherer {
     let list_max = u32::try_from(LIST_MAX).expect("short lists");
     let matchers = (0..SLICES as u8).map(|slice| vec![slice_id(slice)]).collect();

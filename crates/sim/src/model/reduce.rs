@@ -1,32 +1,35 @@
 //! Which deliveries need not be delayed, and which messages need not be kept, found out from the machines themselves.
 //!
-//! Two deliveries to different nodes commute: each takes from the front of one stream and adds to the back of others. So what
-//! can make a difference is the order in which one node reads its streams. A *claim* is about a node's state and the first
-//! messages of one of its streams, the *word*. It is made with all that may be read before the word: whatever was ever sent on
-//! the other streams, where the cursor lets it pass. [`Reduction::local`] gives the machine both, in both orders, and the claim
-//! also rests on itself in the state behind each of these messages. So it covers every delay of the word.
+//! Two deliveries to different nodes commute: each takes from the front of one stream and adds to the back of others.
+//! So what can make a difference is the order in which one node reads its streams. A *claim* is about a node's state
+//! and the first messages of one of its streams, the *word*. It is made with all that may be read before the word:
+//! whatever was ever sent on the other streams, where the cursor lets it pass. [`Reduction::local`] gives the machine
+//! both, in both orders, and the claim also rests on itself in the state behind each of these messages. So it covers
+//! every delay of the word.
 //!
 //! | claim | what has to hold, here and further on | so |
 //! |---|---|---|
 //! | `Inert` | reading it changes nothing, sends nothing | it is dropped, or its repetition is left out |
 //! | `Eager` | both orders: the same state, on each stream the same messages in the same order, and each message does what it does alone; it moves no watermark above what the balancer has, and no slice tells news by it | it is read at once |
-//! | `EagerThroughCrash` | the same, and who begins anew is served the same messages before and after, and asked for the same | the crash comes after it |
+//! | `EagerThroughCrash` | the same, and a machine that begins anew is served the same messages before and after, and asked for the same | the crash comes after it |
 //!
-//! *Why that is enough.* Take a run that reads the word later, or never, and read it first instead. Nothing else at the node comes
-//! out differently, by the diamonds, one after the other; nothing elsewhere does, since the same is sent. What reaches other nodes
-//! at once ([`super::cluster`]: watermarks to the balancer, stable cuts, news) is not sent by it. So each state that is wrong
-//! is reached by a run that reads the word first, and by induction on the length of the run by one that the checker takes. Words
-//! of several messages also claim each of their ends where it begins, since others may come in between.
+//! *Why that is enough.* Take a run that reads the word later, or never, and read it first instead. Nothing else at the
+//! node comes out differently, by the diamonds, one after the other; nothing elsewhere does, since the same is sent.
+//! What reaches other nodes at once ([`super::cluster`]: watermarks to the balancer, stable cuts, news) is not sent by
+//! it. So each state that is wrong is reached by a run that reads the word first, and by induction on the length of the
+//! run by one that the checker takes. Words of several messages also claim each of their ends where it begins, since
+//! others may come in between.
 //!
-//! *All that was ever sent* is known only in the end. Claims are made with what is known so far, and [`Reduction::verify`] looks
-//! at all of them again; when one fails, it is never made again and all is explored anew. In the end the messages of the
-//! reduced runs are all messages: take a run that sends another one first; up to there it is as some reduced run.
+//! *All that was ever sent* is known only in the end. Claims are made with what is known so far, and
+//! [`Reduction::verify`] looks at all of them again; when one fails, it is never made again and all is explored anew.
+//! In the end the messages of the reduced runs are all messages: take a run that sends another one first; up to there
+//! it is as some reduced run.
 //!
-//! *A crash and its restart are one step.* Nobody hears from a node that is down, and what is sent to it is lost as well when it
-//! crashes later; so in every run the crash can be moved to just before the restart.
+//! *A crash and its restart are one step.* No machine hears from a node that is down, and what is sent to it is lost as
+//! well when it crashes later; so in every run the crash can be moved to just before the restart.
 //!
-//! This is for machines that nobody begins anew: after the last crash, while every stream is whole. Should a machine begin anew
-//! all the same, or read what no claim allows for, no claim is made any more, and all is explored without.
+//! This is for machines that do not begin anew: after the last crash, while every stream is whole. Should a machine
+//! begin anew all the same, or read what no claim allows for, no claim is made any more, and all is explored without.
 
 use std::{
     cell::RefCell,
@@ -197,8 +200,8 @@ impl Reduction {
         }
     }
 
-    /// Whether a message that was read, which brought its reader to `machine`, changes nothing when it comes again, whatever is
-    /// read before that.
+    /// Whether a message that was read, which brought its reader to `machine`, changes nothing when it comes again,
+    /// whatever is read before that.
     pub(super) fn harmless(
         &self,
         (victim, crashes): (Option<Node>, bool),
@@ -316,8 +319,8 @@ impl Reduction {
         holds
     }
 
-    /// Follows a claim to those it rests on. One that is being followed already is taken to hold; [`Reduction::verify`] finds
-    /// those that held only by that.
+    /// Follows a claim to those it rests on. One that is being followed already is taken to hold; [`Reduction::verify`]
+    /// finds those that held only by that.
     fn explore(&self, key: Key, diamonds: &mut usize) -> bool {
         let mut memo = self.memo.write().expect("nobody panics with it");
         if let Some(&known) = memo.known.get(&key) {
@@ -409,8 +412,8 @@ impl Reduction {
         true
     }
 
-    /// Whether a victim that begins anew is served alike before a word is read and after it: what it is told first and what
-    /// it is told by the word come to the same messages. And whether the reader asks it for the same.
+    /// Whether a victim that begins anew is served alike before a word is read and after it: what it is told first and
+    /// what it is told by the word come to the same messages. And whether the reader asks it for the same.
     fn served_alike(&self, key: Key, read: &[Arc<Outcome>]) -> bool {
         let victim = key.victim.expect("it is named");
         let reader = self.streams[usize::from(key.stream)].reader();
@@ -442,8 +445,8 @@ impl Reduction {
         let Key { claim, victim, machine, stream, .. } = key;
         let (stream, other) = (self.streams[usize::from(stream)], self.streams[index]);
         let sent = Arc::clone(&self.sent.read().expect("nobody panics with it"));
-        // What was sent before a crash may come after it. Hellos, and what the store answers, only come after one of an end of
-        // the stream; where it has been that is known, see `Heads`.
+        // What was sent before a crash may come after it. Hellos, and what the store answers, only come after one of an
+        // end of the stream; where it has been that is known, see `Heads`.
         let repeats = |next: &MessageId| matches!(next.kind(), Kind::Repeatable | Kind::News);
         let through_crash = matches!(claim, Claim::InertThroughCrash | Claim::EagerThroughCrash);
         let mut all = BTreeSet::new();
@@ -473,8 +476,8 @@ impl Reduction {
         read.collect()
     }
 
-    /// Whether a word and a message of another stream come to the same in both orders: the same state, the same sent on each
-    /// stream, and each does what it does alone.
+    /// Whether a word and a message of another stream come to the same in both orders: the same state, the same sent on
+    /// each stream, and each does what it does alone.
     fn diamond(
         &self,
         (own, word, read): (Stream, Word, &[Arc<Outcome>]),
@@ -503,8 +506,8 @@ impl Reduction {
             && self.streams.iter().all(|&stream| of(stream, read, after) == of(stream, then, &read_then))
     }
 
-    /// Whether a message can be the next of a stream. What a cursor passes over is left out, and what it would refuse; and, but
-    /// for a shard that began anew, what repeats decisions.
+    /// Whether a message can be the next of a stream. What a cursor passes over is left out, and what it would refuse;
+    /// and, but for a shard that began anew, what repeats decisions.
     fn fits(&self, victim: Option<Node>, machine: MachineId, stream: Stream, message: MessageId) -> bool {
         let anew = |node| self.many || victim == Some(node);
         let facts = self.machines.facts(machine);
@@ -598,7 +601,7 @@ fn nothing(outcome: &Outcome, machine: MachineId) -> bool {
     told && outcome.next == machine && outcome.sends.is_empty() && outcome.announced.is_empty()
 }
 
-/// Messages that were noted, by reduction, who crashed, and stream.
+/// Messages that were noted, by reduction, the node that crashed, and stream.
 type Noted = HashSet<(u64, Option<Node>, usize, MessageId), QuickBuilder>;
 /// Claims that were looked up, and in which round of which reduction.
 type Near = ((u64, u64), HashMap<Key, bool, QuickBuilder>);

@@ -108,8 +108,8 @@ impl fmt::Display for Script {
     }
 }
 
-/// All scripts of so many elements: every pattern of homes up to renaming, every relation; of arrivals alone, and with one
-/// withdrawal or one reprobe at each place where it can be.
+/// All scripts of so many elements: every pattern of homes up to renaming, every relation; of arrivals alone, and with
+/// one withdrawal or one reprobe at each place where it can be.
 #[must_use]
 pub fn families(elements: usize, arrivals: bool, withdrawal: bool, reprobe: bool) -> Vec<Script> {
     let mut all = Vec::new();

@@ -1,4 +1,4 @@
-//! Who talks to whom in the model: five nodes, sixteen streams, and what they carry.
+//! The streams of the model: five nodes, sixteen streams, and what they carry.
 
 use std::{fmt, sync::Arc};
 
@@ -109,7 +109,7 @@ impl Stream {
         }
     }
 
-    /// Who serves it.
+    /// The node that serves it.
     #[must_use]
     pub fn server(self) -> Node {
         match self {
@@ -119,7 +119,7 @@ impl Stream {
         }
     }
 
-    /// Who reads it.
+    /// The node that reads it.
     #[must_use]
     pub fn reader(self) -> Node {
         match self {

@@ -32,7 +32,7 @@ pub enum Step {
     },
     /// A call reaches the balancer.
     Call {
-        /// Who calls.
+        /// The node that calls.
         from: Node,
         /// Which incarnation of it.
         incarnation: u32,
@@ -43,7 +43,7 @@ pub enum Step {
     },
     /// An answer reaches its caller.
     Reply {
-        /// Who called.
+        /// The node that called.
         to: Node,
         /// Which incarnation of it.
         incarnation: u32,

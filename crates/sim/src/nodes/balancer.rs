@@ -467,7 +467,7 @@ impl Live {
     }
 }
 
-/// Who is concerned by a frame, which most often tells.
+/// The reach of a frame, which most frames have.
 fn reach(cx: &mut Cx, ledger: &Ledger, frame: &PartFrame) -> Reach {
     if !cx.rng.chance(cx.scenario.reach_permille) {
         return Reach::All;

@@ -23,7 +23,7 @@ use crate::{
     violation::Violation,
 };
 
-/// Longest time that what nobody waits for is held back.
+/// Longest time that a message is held back for which no reader waits.
 const HELD_MS: Time = 30;
 
 /// A gatherer.

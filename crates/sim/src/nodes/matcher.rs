@@ -27,7 +27,7 @@ use crate::{
     violation::Violation,
 };
 
-/// Longest time that what nobody waits for is held back.
+/// Longest time that a message is held back for which no reader waits.
 const HELD_MS: Time = 100;
 
 /// A matcher.
@@ -187,7 +187,7 @@ impl Matcher {
                 if live.cut.take_if(|asked| *asked == id).is_some() {
                     machine.on_dial(LinkId::Feed, &mut live.actions);
                 }
-                // Whoever waits for it asks again.
+                // The node that waits for it asks again.
                 for (_, stream) in live.floors.extract_if(.., |(asked, _)| *asked == id) {
                     cx.net.sever(net(stream));
                 }

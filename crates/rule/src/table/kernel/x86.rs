@@ -22,7 +22,7 @@ pub(super) fn next_avx512(scan: &Scan<'_>, blocks: &[Block]) -> Option<(usize, u
     fn compiled(scan: &Scan<'_>, blocks: &[Block]) -> Option<(usize, u64)> {
         next::<Avx512>(scan, blocks)
     }
-    // SAFETY: `Level::all` has found these features, and nobody else makes the level.
+    // SAFETY: `Level::all` has found these features, and nothing else makes the level.
     unsafe { compiled(scan, blocks) }
 }
 
@@ -33,7 +33,7 @@ pub(super) fn next_avx2(scan: &Scan<'_>, blocks: &[Block]) -> Option<(usize, u64
     fn compiled(scan: &Scan<'_>, blocks: &[Block]) -> Option<(usize, u64)> {
         next::<Avx2>(scan, blocks)
     }
-    // SAFETY: `Level::all` has found these features, and nobody else makes the level.
+    // SAFETY: `Level::all` has found these features, and nothing else makes the level.
     unsafe { compiled(scan, blocks) }
 }
 

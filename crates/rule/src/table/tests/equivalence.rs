@@ -1,5 +1,6 @@
-//! What issue 3 promises: for random schemas, rules of all operators, elements and histories, a table searched by the rule's own
-//! plan answers as the rule does when it is asked about one pair after the other, errors included; and so do the plan's conjuncts.
+//! What issue 3 promises: for random schemas, rules of all operators, elements and histories, a table searched by the
+//! rule's own plan answers as the rule does when it is asked about one pair after the other, errors included; and so do
+//! the plan's conjuncts.
 //!
 //! A fixed range of seeds by default. More with e.g.
 //! `EQUIVALENCE_SEEDS=0..1000000 cargo test --release -p dovetail-rule equivalence -- --nocapture`.

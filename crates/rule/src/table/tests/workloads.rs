@@ -210,7 +210,8 @@ static START: std::sync::LazyLock<Instant> = std::sync::LazyLock::new(Instant::n
 /// What came of a run: matches, waiting, XOR, SUM, wait.
 type Answer = (usize, usize, u64, u64, u64);
 
-/// Every arrival searches, and takes what it finds or waits. `frame` arrivals are looked ahead for at once, if more than one.
+/// Every arrival searches, and takes what it finds or waits. `frame` arrivals are looked ahead for at once, if more
+/// than one.
 fn run(workload: &Workload, frame: usize, limit: usize) -> (Answer, f64, f64) {
     let mut table = Table::with_shape(&workload.rule, &workload.schema, Secret([1, 2]), (workload.shape)());
     let mut matches: Vec<(u64, u64)> = Vec::with_capacity(workload.rows.len());

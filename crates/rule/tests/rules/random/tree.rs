@@ -1,7 +1,7 @@
 //! A rule as its own tree: generated, printed and evaluated here, by none of the crate's code.
 //!
-//! The evaluator is as naive as can be: every operand is evaluated, every value is owned, ints are computed in 128 bits,
-//! and kinds are found out as it goes.
+//! The evaluator is as naive as can be: every operand is evaluated, every value is owned, ints are computed in 128
+//! bits, and kinds are found out as it goes.
 
 use dovetail_rule::{EvalError, Side, Value, ValueKind};
 

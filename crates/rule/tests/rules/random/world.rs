@@ -1,7 +1,8 @@
 //! Random schemas, and elements of them: what a rule of the other generators is put into.
 //!
-//! Those write about `i j` int, `d e` double, `s t` string, `f g` bool and `l m` list. Here these letters stand for attributes of
-//! a schema in which there are any number of any kinds, in any order and under any names; two may stand for one.
+//! Those write about `i j` int, `d e` double, `s t` string, `f g` bool and `l m` list. Here these letters stand for
+//! attributes of a schema in which there are any number of any kinds, in any order and under any names; two may stand
+//! for one.
 
 use dovetail_rule::{Row, Schema, Value, ValueKind};
 
@@ -9,7 +10,8 @@ use super::draw::Random;
 
 const LETTERS: &str = "ijdestfglm";
 
-/// Where the numbers of a world are: differences stay small, and what is exact or rounded, and what has a cell, changes.
+/// Where the numbers of a world are: differences stay small, and what is exact or rounded, and what has a cell,
+/// changes.
 const INT_BASES: [i64; 12] = [
     0,
     0,

@@ -1,5 +1,5 @@
-//! What clients ask of the balancer, and time: timers are written before time passes them, or make their pools late; submissions are
-//! held that are for these, or whose keys' elements are not decided.
+//! What clients ask of the balancer, and time: timers are written before time passes them, or make their pools late;
+//! submissions are held that are for these, or whose keys' elements are not decided.
 
 use dovetail_core::{
     ElementId, EventId, EventKind,
@@ -24,7 +24,7 @@ pub struct Submitted {
     pub asked: Option<EventId>,
 }
 
-/// The balancer's clocks: a wall clock that somebody sets, and the simulation's own, which always goes on.
+/// The balancer's clocks: a wall clock that is set now and then, and the simulation's own, which always goes on.
 #[derive(Debug)]
 pub(super) struct Clock {
     event: EventClock,
@@ -212,7 +212,7 @@ impl Balancer {
 
 /// How many timers may be written before time passes them.
 fn share_of(cx: &mut Cx) -> Share {
-    // Without a throw of the dice where nobody is late, so that other seeds mean what they meant.
+    // Draws nothing where no pool is late, so that other seeds replay as they did.
     if cx.scenario.late_permille == 0 || !cx.rng.chance(cx.scenario.late_permille) {
         return Share::all();
     }

@@ -1,4 +1,5 @@
-//! Who follows the log: for each the machine that the server runs, at a pace and with lingers of the network's choice.
+//! The readers of the log: for each the machine that the server runs, at a pace and with lingers of the network's
+//! choice.
 
 use std::{mem, sync::Arc};
 
@@ -85,7 +86,7 @@ impl Balancer {
         }
         let stable = live.ledger.stable();
         for record in self.disk.records(cursor) {
-            // What is stable is no longer in memory, and the log does not say whom it concerns.
+            // What is stable is no longer in memory, and a frame from the log has no reach.
             let frame = if record.frame.through <= stable { record.read_back() } else { Arc::clone(&record.published) };
             if !live.follow(cx, matcher, frame) {
                 return;
@@ -156,7 +157,7 @@ impl Live {
 }
 
 impl LogRecord {
-    /// The frame as it comes from the disk: it does not say whom it concerns.
+    /// The frame as it comes from the disk: without a reach.
     pub(super) fn read_back(&self) -> Arc<PublishedFrame> {
         let frame = self.published.frame();
         let read = Frame { reach: Reach::All, ..frame.clone() };

@@ -1,4 +1,5 @@
-//! The balancer and its disk: frames and results become durable, and come back after a crash. The disk may fail, and be full.
+//! The balancer and its disk: frames and results become durable, and come back after a crash. The disk may fail, and be
+//! full.
 
 use std::{mem, sync::Arc};
 
@@ -23,12 +24,13 @@ pub(super) enum Synced {
     Done,
     /// Nothing of it is: there is no room.
     Full,
-    /// Nobody knows what of it is: the balancer has to stop.
+    /// It is unknown how much of it is: the balancer has to stop.
     Failed,
 }
 
 impl Balancer {
-    /// Starts from the checkpoint and replays what the disk has after it. Results are put in early or late, as they may be.
+    /// Starts from the checkpoint and replays what the disk has after it. Results are put in early or late, as they may
+    /// be.
     pub(super) fn recover(&mut self, cx: &mut Cx) -> Result<Ledger, Violation> {
         checks::check_disk(&self.disk)?;
         let Checkpoint { base, kept } = self.disk.checkpoint.clone();
@@ -95,7 +97,7 @@ impl Balancer {
         self.sync_log(cx);
     }
 
-    /// Gives frames to those who follow the log.
+    /// Gives frames to the readers of the log.
     fn broadcast(&mut self, cx: &mut Cx, through: EventId) {
         let live = self.live.as_mut().expect("a node that is up is live");
         let records = self.disk.log.written();
