@@ -1,7 +1,7 @@
 //! Tells a client that speaks in plain text that it should speak TLS, in its own language.
 //!
-//! A client of HTTP/2 has the answer as that of its first call: a status, which any client of gRPC reads. Frames that concern the
-//! whole connection would race with its end. What else a client says is read and forgotten.
+//! A client of HTTP/2 has the answer as that of its first calls: a status, which any client of gRPC reads. The end of the connection
+//! comes a while later: a client that sees both at once may tell its caller of the end alone. What else it says is read and forgotten.
 
 use std::{io, time::Duration};
 
@@ -11,6 +11,7 @@ use tokio::{
         TcpStream,
         tcp::{ReadHalf, WriteHalf},
     },
+    time::Instant,
 };
 use tonic::Status;
 
@@ -26,6 +27,8 @@ const TEXT: &str = "this port speaks TLS: write https://";
 const BYTES_MAX: u64 = 64 << 10;
 /// Longest time for its first call to come.
 const CALL_MAX: Duration = Duration::from_secs(5);
+/// How long calls are answered from the first on.
+const CALLS_FOR: Duration = Duration::from_secs(1);
 /// Largest frame that is taken: as large as one may be that was not told otherwise.
 const FRAME_BYTES_MAX: usize = 16 << 10;
 
@@ -49,12 +52,16 @@ pub(super) async fn tell_plain(mut stream: TcpStream) -> io::Result<()> {
     let said = first_words(&mut reader).await?;
     if said == PREFACE.as_slice() {
         frame(&mut writer, SETTINGS, 0, 0, &[]).await?;
-        let called = tokio::time::timeout(CALL_MAX, first_call(&mut reader, &mut writer)).await;
-        let call = called.unwrap_or(Ok(0))?;
-        if call > 0 {
+        let (mut last_call, mut until) = (0, Instant::now() + CALL_MAX);
+        while let Ok(call) = tokio::time::timeout_at(until, next_call(&mut reader, &mut writer)).await {
+            let Some(call) = call? else { break };
             frame(&mut writer, HEADERS, ALL, call, &answer()).await?;
+            if last_call == 0 {
+                until = Instant::now() + CALLS_FOR;
+            }
+            last_call = call;
         }
-        let mut last = call.to_be_bytes().to_vec();
+        let mut last = last_call.to_be_bytes().to_vec();
         last.extend([0, 0, 0, INADEQUATE_SECURITY]);
         last.extend(TEXT.as_bytes());
         frame(&mut writer, GO_AWAY, 0, 0, &last).await?;
@@ -68,20 +75,20 @@ pub(super) async fn tell_plain(mut stream: TcpStream) -> io::Result<()> {
     closing::close(stream).await
 }
 
-/// Reads up to the headers of the first call: its stream.
-async fn first_call(reader: &mut Take<ReadHalf<'_>>, writer: &mut WriteHalf<'_>) -> io::Result<u32> {
+/// Reads up to the headers of a call: its stream; none when what comes is no frame.
+async fn next_call(reader: &mut Take<ReadHalf<'_>>, writer: &mut WriteHalf<'_>) -> io::Result<Option<u32>> {
     loop {
         let mut head = [0; 9];
         reader.read_exact(&mut head).await?;
         let [a, b, c, kind, flags, stream @ ..] = head;
         let length = u32::from_be_bytes([0, a, b, c]) as usize;
         if length > FRAME_BYTES_MAX {
-            return Ok(0);
+            return Ok(None);
         }
         let mut payload = vec![0; length];
         reader.read_exact(&mut payload).await?;
         match kind {
-            HEADERS => return Ok(u32::from_be_bytes(stream) & (u32::MAX >> 1)),
+            HEADERS => return Ok(Some(u32::from_be_bytes(stream) & (u32::MAX >> 1))),
             SETTINGS if flags & ACK == 0 => frame(writer, SETTINGS, ACK, 0, &[]).await?,
             PING if flags & ACK == 0 => frame(writer, PING, ACK, 0, &payload).await?,
             _ => {}
@@ -158,10 +165,12 @@ mod tests {
         for number in 0..100 {
             let channel = Endpoint::from_shared(url.clone()).unwrap().connect().await.unwrap();
             let mut client = HealthClient::new(channel);
-            let refused = client.check(HealthCheckRequest::default()).await.unwrap_err();
-            assert_eq!((refused.code(), refused.message()), (Code::FailedPrecondition, TEXT), "{number}");
-            let info = refused.get_error_details().error_info().cloned().unwrap();
-            assert_eq!(info.reason, "TLS_NEEDED");
+            for _ in 0..2 {
+                let refused = client.check(HealthCheckRequest::default()).await.unwrap_err();
+                assert_eq!((refused.code(), refused.message()), (Code::FailedPrecondition, TEXT), "{number}");
+                let info = refused.get_error_details().error_info().cloned().unwrap();
+                assert_eq!(info.reason, "TLS_NEEDED");
+            }
         }
     }
 
