@@ -37,7 +37,7 @@ use crate::{
     auth::{Access, Take, Verb, audit::What},
     convert, pb,
     pb::match_service_server::{MatchService, MatchServiceServer},
-    rpc::{self, AnswerRoom, Caller, ClientId, ResponseStream},
+    rpc::{self, AnswerRoom, Caller, ClientId, ResponseStream, Share},
     shutdown::Shutdown,
 };
 
@@ -120,8 +120,8 @@ impl Node {
         }
     }
 
-    async fn match_of(&self, outcome: &Outcome) -> Result<Option<pb::Match>, Status> {
-        Ok(watch::match_pb(outcome, &self.pools.name(outcome.pool)))
+    fn match_of(&self, outcome: &Outcome) -> Option<pb::Match> {
+        watch::match_pb(outcome, &self.pools.name(outcome.pool))
     }
 }
 
@@ -157,7 +157,55 @@ fn caller<T>(request: &tonic::Request<T>) -> Option<Caller> {
     Caller::of(request.extensions())
 }
 
+/// A call that asks for an element.
+struct Getting {
+    access: Access,
+    name: ElementName,
+    wait_ms: u32,
+    at: u64,
+    counted: Counted,
+}
+
+/// What such a call counts as, until it ends.
+enum Counted {
+    Wait(Wait),
+    Call { _share: Share },
+}
+
+impl Counted {
+    /// Done when it is a wait that has to end for another.
+    async fn is_over(&mut self) {
+        let told = match self {
+            Counted::Wait(wait) => (&mut wait.over).await.is_ok(),
+            Counted::Call { .. } => false,
+        };
+        if !told {
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
 impl Service {
+    /// Checks what is asked for, and counts the call.
+    fn begin_to_get(&self, request: tonic::Request<pb::GetElementRequest>) -> Result<Getting, Status> {
+        let (caller, access) = (caller(&request), access(&request));
+        let pb::GetElementRequest { element, wait_ms, at } = request.into_inner();
+        if wait_ms > WAIT_MS_MAX {
+            let (found, most) = (wait_ms.into(), WAIT_MS_MAX.into());
+            return Err(RequestError::Above { field: "wait_ms", found, most }.into());
+        }
+        let name = element_name(element)?;
+        if let ElementName::Key { pool, .. } = &name {
+            access.scope(Verb::Read, pool)?;
+        }
+        let counted = if wait_ms > 0 || at > 0 {
+            Counted::Wait(self.node.waits.take(caller.as_ref())?)
+        } else {
+            Counted::Call { _share: self.node.calls.take(caller.as_ref())? }
+        };
+        Ok(Getting { access, name, wait_ms, at, counted })
+    }
+
     /// Asks the engine for something that makes an event. Answered once it is on disk, or refused when the node stops.
     async fn request<T>(&self, request: impl FnOnce(Reply<T>) -> Request) -> Result<T, Status> {
         self.node.check_clock()?;
@@ -334,7 +382,7 @@ impl MatchService for Service {
                 (outcome, at, own)
             }
         };
-        let found = self.node.match_of(&outcome).await?;
+        let found = self.node.match_of(&outcome);
         let how = match (&found, own) {
             (Some(_), _) => pb::WithdrawOutcome::AlreadyMatched,
             (None, true) => pb::WithdrawOutcome::Withdrawn,
@@ -355,23 +403,8 @@ impl MatchService for Service {
         &self,
         request: tonic::Request<pb::GetElementRequest>,
     ) -> Result<Response<pb::GetElementResponse>, Status> {
-        let (caller, access) = (caller(&request), access(&request));
-        let pb::GetElementRequest { element, wait_ms, at } = request.into_inner();
-        if wait_ms > WAIT_MS_MAX {
-            let (found, most) = (wait_ms.into(), WAIT_MS_MAX.into());
-            return Err(RequestError::Above { field: "wait_ms", found, most }.into());
-        }
-        let name = element_name(element)?;
-        if let ElementName::Key { pool, .. } = &name {
-            access.scope(Verb::Read, pool)?;
-        }
+        let Getting { access, name, wait_ms, at, mut counted } = self.begin_to_get(request)?;
         let node = &self.node;
-        let (mut wait, mut _call) = (None, None);
-        if wait_ms > 0 || at > 0 {
-            wait = Some(node.waits.take(caller.as_ref())?);
-        } else {
-            _call = Some(node.calls.take(caller.as_ref())?);
-        }
         let by = By::in_ms(if wait_ms == 0 { WAIT_MS_MAX } else { wait_ms });
         if at > 0 {
             let assigned = node.ask(|reply| Event::Assigned { reply }).await?;
@@ -379,10 +412,11 @@ impl MatchService for Service {
                 return Err(RequestError::Future { what: "position", found: at, highest: assigned }.into());
             }
             let (there, at) = (node.outcomes.watch(), EventId(at));
-            let reached = self.reach("decided", there.clone(), at, by);
+            // On the heap: a call that waits keeps room for all that it ever awaits, and there may be a hundred thousand.
+            let reached = Box::pin(self.reach("decided", there.clone(), at, by));
             tokio::select! {
                 reached = reached => reached?,
-                () = over(&mut wait) => {
+                () = counted.is_over() => {
                     let there = *there.borrow();
                     return Err(RequestError::NotReached { what: "decided", at, there, ms: by.ms }.into());
                 }
@@ -395,22 +429,22 @@ impl MatchService for Service {
             Found::Ended(element, x) => {
                 let outcome = node.outcome(x).await?.ok_or_else(|| unknown(&name))?;
                 may_read(node, &access, element, &outcome)?;
-                ended(node, element, &outcome).await?
+                ended(node, element, &outcome)
             }
             Found::Waiting { element, pool, entry, ended: end } => {
                 access.may_of(Verb::Read, &pool.name, &entry.owner)?;
                 // What is not on disk may be gone after a crash, and its id another's.
-                self.reach("on disk", node.frames.watch(), element.arrival(), by).await?;
+                Box::pin(self.reach("on disk", node.frames.watch(), element.arrival(), by)).await?;
                 let end = async {
                     let end = end?;
                     tokio::select! {
                         end = tokio::time::timeout_at(by.until, end) => end.ok()?.ok(),
                         // Another wait of this client takes its place: what is known is told before its time.
-                        () = over(&mut wait) => None,
+                        () = counted.is_over() => None,
                     }
                 };
                 match self.unless_stopped(end).await? {
-                    Some(outcome) => ended(node, element, &outcome).await?,
+                    Some(outcome) => ended(node, element, &outcome),
                     None => waiting(element, &pool, &entry),
                 }
             }
@@ -604,23 +638,8 @@ pub(super) fn may_read(node: &Node, access: &Access, element: ElementId, outcome
     Ok(())
 }
 
-/// Done when a wait has to end for another; never for a call that has none.
-async fn over(wait: &mut Option<Wait>) {
-    let told = match wait {
-        Some(wait) => (&mut wait.over).await.is_ok(),
-        None => false,
-    };
-    if !told {
-        std::future::pending::<()>().await;
-    }
-}
-
 /// What became of an element, by the outcome that ended its waiting.
-pub(super) async fn ended(
-    node: &Node,
-    element: ElementId,
-    outcome: &Outcome,
-) -> Result<pb::GetElementResponse, Status> {
+pub(super) fn ended(node: &Node, element: ElementId, outcome: &Outcome) -> pb::GetElementResponse {
     let end = end_of(outcome, element);
     let state = match outcome.reason {
         None => pb::ElementState::Matched,
@@ -628,15 +647,15 @@ pub(super) async fn ended(
         Some(WithdrawReason::Expired) => pb::ElementState::Expired,
         Some(WithdrawReason::Dropped) => pb::ElementState::Dropped,
     };
-    Ok(pb::GetElementResponse {
+    pb::GetElementResponse {
         id: element.0,
         pool: node.pools.name(outcome.pool).as_ref().to_owned(),
         key: end.key.as_ref().to_owned(),
         state: state.into(),
-        r#match: node.match_of(outcome).await?,
+        r#match: node.match_of(outcome),
         ended_at: outcome.x.0,
         ..Default::default()
-    })
+    }
 }
 
 /// An element that waits.

@@ -60,7 +60,7 @@ pub(super) async fn explain(
         Explaining::Not(Found::Ended(element, x)) => {
             let outcome = node.outcome(x).await?.ok_or_else(|| clients::unknown(&name))?;
             clients::may_read(node, access, element, &outcome)?;
-            let element = Some(clients::ended(node, element, &outcome).await?);
+            let element = Some(clients::ended(node, element, &outcome));
             Ok(room.of(pb::ExplainResponse { element, ..Default::default() }))
         }
         Explaining::Not(Found::Unknown | Found::Waiting { .. }) => Err(clients::unknown(&name)),

@@ -11,15 +11,16 @@ use std::{
     convert::Infallible,
     pin::Pin,
     sync::Arc,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
     time::Duration,
 };
 
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
+use pin_project_lite::pin_project;
 use prost::Message as _;
 use prost_types::FileDescriptorSet;
-use tokio::time::{Instant, Sleep};
+use tokio::time::Sleep;
 use tokio_util::{
     sync::WaitForCancellationFutureOwned,
     task::{TaskTracker, task_tracker::TaskTrackerToken},
@@ -413,9 +414,9 @@ impl Service<Request<Body>> for Edged {
         if let Some(caller) = caller.clone() {
             request.extensions_mut().insert(caller);
         }
-        let deadline = timeout(request.headers()).map(|timeout| (timeout, Instant::now() + ahead(timeout)));
+        let deadline =
+            timeout(request.headers()).map(|timeout| (timeout, Box::pin(tokio::time::sleep(ahead(timeout)))));
         let number = caller.as_ref().map(|caller| caller.connection.number);
-        let connections = self.shared.connections.clone();
         let request = request.map(|body| self.shared.intake.receive(body, form, caller));
         let request = match &quiet {
             None => request,
@@ -423,41 +424,86 @@ impl Service<Request<Body>> for Edged {
             Some(quiet) => request.map(|body| Body::new(Guarded::new(body).until(quiet.clone()))),
         };
         let answer = self.routes.call(request);
-        Box::pin(async move {
-            let response = match deadline {
-                None => answer.await?,
-                Some((timeout, at)) => match tokio::time::timeout_at(at, answer).await {
-                    Ok(response) => response?,
-                    Err(_) => return Ok(deadline_passed(timeout).into_http()),
-                },
+        let after = After { connections: self.shared.connections.clone(), number, quiet, counted };
+        Box::pin(Answered { answer, deadline, after: Some(after), held: None })
+    }
+}
+
+pin_project! {
+    /// A call that was let in, until it is answered. There may be a hundred thousand that wait, so it is small: an `async` block would
+    /// have `answer` twice.
+    struct Answered {
+        #[pin]
+        answer: <Routes as Service<Request<Body>>>::Future,
+        deadline: Option<Deadline>,
+        // Until there is an answer.
+        after: Option<After>,
+        // An answer that is encoded into the room that was made for it.
+        held: Option<Pin<Box<dyn Future<Output = Response<Body>> + Send>>>,
+    }
+}
+
+/// How long a call may take, and the end of that.
+type Deadline = (Duration, Pin<Box<Sleep>>);
+
+/// What is done with an answer.
+struct After {
+    connections: Connections,
+    /// Of the connection.
+    number: Option<u64>,
+    quiet: Option<Shutdown>,
+    counted: Counted,
+}
+
+impl Future for Answered {
+    type Output = Result<Response<Body>, Infallible>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        if this.held.is_none() {
+            let Poll::Ready(response) = this.answer.poll(cx) else {
+                let Some((timeout, sleep)) = this.deadline else { return Poll::Pending };
+                ready!(sleep.as_mut().poll(cx));
+                return Poll::Ready(Ok(deadline_passed(*timeout).into_http()));
             };
+            let mut response = response?;
             if let Some(status) = malformed(response.headers()) {
-                return Ok(status.into_http());
+                return Poll::Ready(Ok(status.into_http()));
             }
-            let (mut parts, body) = response.into_parts();
-            let body = match parts.extensions.remove::<AnswerRoom>() {
-                Some(room) => {
-                    if let Some(number) = number {
-                        room.by(UNREAD_MAX, move || {
-                            tracing::warn!(connection = number, "a connection is closed: its client does not read");
-                            connections.close(number);
-                        });
-                    }
-                    room.hold(body).await
-                }
-                None => body,
+            let Some(after) = this.after.take() else { return Poll::Ready(Ok(response)) };
+            let Some(room) = response.extensions_mut().remove::<AnswerRoom>() else {
+                return Poll::Ready(Ok(response.map(|body| after.guard(body, this.deadline.take()))));
             };
-            Ok(Response::from_parts(parts, body).map(|body| {
-                let mut guarded = Guarded::new(body).counted(counted);
-                if let Some((timeout, at)) = deadline {
-                    guarded = guarded.by(timeout, at);
-                }
-                if let Some(quiet) = quiet {
-                    guarded = guarded.until(quiet);
-                }
-                Body::new(guarded)
-            }))
-        })
+            after.close_unless_read(&room);
+            let (parts, body) = response.into_parts();
+            let deadline = this.deadline.take();
+            let hold = async move { Response::from_parts(parts, after.guard(room.hold(body).await, deadline)) };
+            *this.held = Some(Box::pin(hold));
+        }
+        match this.held {
+            Some(held) => held.as_mut().poll(cx).map(Ok),
+            None => Poll::Pending,
+        }
+    }
+}
+
+impl After {
+    /// Closes the connection of a client that does not read its answer.
+    fn close_unless_read(&self, room: &AnswerRoom) {
+        let (connections, Some(number)) = (self.connections.clone(), self.number) else { return };
+        room.by(UNREAD_MAX, move || {
+            tracing::warn!(connection = number, "a connection is closed: its client does not read");
+            connections.close(number);
+        });
+    }
+
+    /// The body of the answer, which counts until its end.
+    fn guard(self, body: Body, deadline: Option<Deadline>) -> Body {
+        let mut guarded = Guarded { deadline, ..Guarded::new(body).counted(self.counted) };
+        if let Some(quiet) = self.quiet {
+            guarded = guarded.until(quiet);
+        }
+        Body::new(guarded)
     }
 }
 
@@ -519,7 +565,8 @@ fn timeout(headers: &HeaderMap) -> Option<Duration> {
 /// A body that ends when its time is over.
 struct Guarded {
     body: Body,
-    deadline: Option<(Duration, Pin<Box<Sleep>>)>,
+    /// When it ends, with DEADLINE_EXCEEDED.
+    deadline: Option<Deadline>,
     quiet: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
     _counted: Option<Counted>,
 }
@@ -532,11 +579,6 @@ impl Guarded {
     /// Counts until this is dropped.
     fn counted(self, counted: Counted) -> Guarded {
         Guarded { _counted: Some(counted), ..self }
-    }
-
-    /// Ends at this time, with DEADLINE_EXCEEDED.
-    fn by(self, timeout: Duration, at: Instant) -> Guarded {
-        Guarded { deadline: Some((timeout, Box::pin(tokio::time::sleep_until(at)))), ..self }
     }
 
     /// Ends with the signal, with UNAVAILABLE, once all is sent that is there.
@@ -784,7 +826,9 @@ mod tests {
     #[tokio::test]
     async fn a_stream_ends_at_the_clients_deadline_and_at_the_signal() {
         let endless = || Body::new(never());
-        let by = Guarded::new(endless()).by(Duration::from_millis(5), Instant::now() + Duration::from_millis(5));
+        let soon = Duration::from_millis(5);
+        let deadline = Some((soon, Box::pin(tokio::time::sleep(soon))));
+        let by = Guarded { deadline, ..Guarded::new(endless()) };
         assert_eq!(last_code(by).await, "4");
         let signal = Shutdown::new();
         let until = Guarded::new(endless()).until(signal.clone());
