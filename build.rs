@@ -28,7 +28,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     // What is read by hand, so that nothing is unpacked before it was counted.
     let mut generator = tonic_prost_build::configure().bytes(".").codec_path("crate::pb::codec::ExactCodec");
     for message in ["Rows", "Columns"] {
-        generator = generator.extern_path(format!(".dovetail.v1.{message}"), format!("crate::wire::{message}"));
+        generator = generator.extern_path(format!(".dovetail.v1.{message}"), format!("crate::batch::{message}"));
     }
     generator.compile_fds(descriptors)?;
     Ok(())

@@ -84,7 +84,7 @@ pub fn node_url(text: &str) -> Result<String, AddressError> {
     };
     // Never with what may be a password.
     let found = || {
-        crate::rpc::cut(
+        crate::text::cut(
             format!("{scheme_part}{host_port}{rest}", scheme_part = &text[..text.len() - after.len()]),
             SHOWN_MAX,
         )
@@ -98,12 +98,12 @@ pub fn node_url(text: &str) -> Result<String, AddressError> {
     match scheme {
         "http" | "https" => {}
         scheme => {
-            let scheme = crate::rpc::cut(scheme.to_owned(), SHOWN_MAX);
+            let scheme = crate::text::cut(scheme.to_owned(), SHOWN_MAX);
             return Err(AddressError::Scheme { found: found(), scheme, instead });
         }
     }
     if !matches!(rest, "" | "/") {
-        return Err(AddressError::Rest { found: found(), rest: crate::rpc::cut(rest.to_owned(), SHOWN_MAX), instead });
+        return Err(AddressError::Rest { found: found(), rest: crate::text::cut(rest.to_owned(), SHOWN_MAX), instead });
     }
     match port {
         Some(_) => Ok(instead),
@@ -152,7 +152,7 @@ fn split(text: &str, found: impl Fn() -> String) -> Result<(&str, Option<u16>), 
     let number = |port: &str| {
         let digits = port.bytes().all(|byte| byte.is_ascii_digit());
         let number = port.parse().ok().filter(|&number: &u16| digits && number > 0);
-        number.ok_or_else(|| AddressError::Port { found: found(), port: crate::rpc::cut(port.to_owned(), SHOWN_MAX) })
+        number.ok_or_else(|| AddressError::Port { found: found(), port: crate::text::cut(port.to_owned(), SHOWN_MAX) })
     };
     Ok((host, port.map(number).transpose()?))
 }

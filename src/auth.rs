@@ -45,9 +45,12 @@ pub use rate::{Rates, Take};
 pub use table::{Role, Scope, Verb};
 
 use crate::{
-    rpc::{self, Caller, ClientId, Fault, Reason, Troubles},
-    settings::AuthSettings,
+    caller::{Caller, ClientId},
+    fault::Fault,
+    reason::Reason,
     shutdown::Shutdown,
+    time,
+    troubles::Troubles,
 };
 use access::not_permitted;
 use api_keys::{ApiKeys, Hash, KEYS_BYTES_MAX};
@@ -57,6 +60,25 @@ use pace::{Pace, Paces};
 use policy::{Grants, POLICY_BYTES_MAX, Policy};
 use rate::TooFast;
 use token::{JWKS_BYTES_MAX, TOKEN_BYTES_MAX, TokenError, Verifier};
+
+/// Who may do what at a node, and how fast. The files are read again when they change.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct AuthSettings {
+    /// Who has which role in which pools. With it, what it does not grant is refused; without it, everybody may do everything.
+    pub policy: Option<PathBuf>,
+    /// API keys by name, hashed.
+    pub api_keys: Option<PathBuf>,
+    /// Public keys that verify tokens.
+    pub jwks: Option<PathBuf>,
+    /// The `iss` of tokens.
+    pub issuer: String,
+    /// One of the `aud` of tokens.
+    pub audience: String,
+    /// Where the audit log goes: a file, `-` for stderr, or nothing.
+    pub audit: String,
+    /// The rates of a client of which the policy says nothing else.
+    pub rates: Rates,
+}
 
 /// How often files are looked at.
 const LOOK: Duration = Duration::from_secs(1);
@@ -314,7 +336,7 @@ impl Auth {
             return Err(refused(TokenError::TooLong { found: credential.len() }));
         }
         let hash = api_keys::hash(credential);
-        let now_s = rpc::now_ms() / 1000;
+        let now_s = time::now_ms() / 1000;
         let lock = || shared.believed.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((identity, until)) = lock().get(&hash)
             && now_s < *until

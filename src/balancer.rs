@@ -40,11 +40,13 @@ use dovetail_node::balancer::PublishedFrame;
 use tokio::sync::{Semaphore, watch as signal};
 
 use crate::{
+    Role,
     convert::OutcomeChunk,
     pb,
     rpc::{self, Again, Answers, Edge, Identity, Inbox, Links, Listener, Neighbours, Readers, Reads, RunError, Shares},
-    settings::{Role, Settings},
+    settings::Settings,
     shutdown::Shutdown,
+    time,
 };
 use engine::{Engine, Inboxes};
 use limit::Limit;
@@ -225,7 +227,7 @@ pub async fn run(
         links,
         listed: Reads::default(),
         inspected: Reads::default(),
-        started_ms: rpc::now_ms(),
+        started_ms: time::now_ms(),
         settings,
     });
     let engine_stop = Shutdown::new();

@@ -188,7 +188,7 @@ async fn measure(
     round: usize,
     mut alive: impl FnMut() -> Result<(), BenchError>,
 ) -> Result<Measured, BenchError> {
-    let pool = format!("bench-{}-{}-{round}", std::process::id(), crate::rpc::now_ms());
+    let pool = format!("bench-{}-{}-{round}", std::process::id(), crate::time::now_ms());
     let client = Client::connect_with(server, connect).await?;
     let defined_at = client.define_pool(plan.source.pool(&pool)).await?.defined_at;
     let (before, own_before) = (Nodes::ask(server, connect).await, Usage::own());

@@ -216,7 +216,7 @@ mod tests {
 
     #[test]
     fn examples_of_the_help_can_be_copied() {
-        let roles = crate::settings::Role::ALL.map(role::command);
+        let roles = crate::Role::ALL.map(role::command);
         for mut command in all_of(Cli::command()).into_iter().chain(roles) {
             let name = command.get_name().to_owned();
             let after = command.get_after_help().map(ToString::to_string).unwrap_or_default();

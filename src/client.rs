@@ -52,7 +52,7 @@ use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Channel, Endpoint};
 use tonic_health::pb::health_client::HealthClient;
 
-pub use bearer::Token;
+pub use bearer::{TOKEN_BYTES_MAX, Token};
 pub use columns::Columns;
 pub use error::{ClientError, code_name};
 pub use submit::{Answer, SubmitOptions, SubmitStream};
@@ -64,8 +64,8 @@ use crate::pb;
 use crate::pb::inspect_service_client::InspectServiceClient;
 use crate::pb::match_service_client::MatchServiceClient;
 use crate::pb::operate_service_client::OperateServiceClient;
-use crate::rpc::Traffic;
-use crate::tls::{ClientAuth, Files, OwnFiles, Tls, TlsSettings, Trust};
+use crate::tls::{Files, OwnFiles, Trust};
+use crate::traffic::Traffic;
 
 /// Longest time to set up a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -352,8 +352,7 @@ fn trust(url: &str, options: &ConnectOptions) -> Result<Trust, ClientError> {
     if options.tls.ca.is_none() {
         return Err(ClientError::NoAuthority { url: url.to_owned() });
     }
-    let settings = TlsSettings { files: options.tls.clone(), clients: ClientAuth::None };
-    Ok(Trust { tls: Some(Tls::load(settings, None)?), wanted: None, reread: true })
+    Ok(Trust::load(options.tls.clone())?)
 }
 
 /// Names an element by its id.

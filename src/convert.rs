@@ -3,7 +3,7 @@
 //! What comes in is checked for what the core takes for granted (order, presence, numbers in range); what goes out cannot fail.
 
 mod checkpoint;
-pub(crate) mod columns;
+mod clients;
 mod decisions;
 mod frames;
 mod matches;
@@ -16,19 +16,20 @@ mod submitted;
 mod tests;
 
 pub use checkpoint::{KeptChunk, ReadChunks, base_chunks};
-pub use columns::ColumnError;
 pub use decisions::{
     candidate_frame, candidate_frame_pb, decision_frame, decision_frame_pb, retirement, retirement_pb,
 };
 pub use dovetail_node::balancer::{Part, PartFrame};
 use frames::event_pb;
 pub use frames::{LoggedFrame, log_frame, log_frame_part_pb, log_frame_pb, log_parts, log_record, log_record_pb};
-pub use matches::{MatchWriter, MatchedColumns, MatchedEnd};
+pub use matches::MatchWriter;
 pub use outcomes::{
     OutcomeChunk, OutcomeWriter, outcome, outcome_bytes, result_chunk, result_record, result_record_pb, results_begin,
     results_begin_pb,
 };
-pub use parts::{Filling, PART_BYTES, candidate_parts, decision_parts, log_frame_parts, retirement_part};
+pub use parts::{
+    Filling, NODE_MESSAGE_BYTES_MAX, PART_BYTES, candidate_parts, decision_parts, log_frame_parts, retirement_part,
+};
 pub use pools::{note_pb, pool_definition, pool_definition_pb, slice_cut_part, submission, waiting_pb};
 pub use reach::{reach, reach_pb};
 pub use submitted::SubmittedColumns;
@@ -38,7 +39,10 @@ use std::sync::Arc;
 use dovetail_rule::{ATTRIBUTES_MAX, AttributeType, NAME_BYTES_MAX, Row, Value};
 use thiserror::Error;
 
-use crate::pb;
+use crate::{
+    columns::{ColumnError, MatchColumnsError, value},
+    pb,
+};
 
 /// A message that does not say what it must.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -106,17 +110,13 @@ pub enum ConvertError {
     },
 }
 
-/// A value, or none for a Value without a kind.
-#[must_use]
-pub fn value(value: pb::Value) -> Option<Value> {
-    use pb::value::Kind;
-    Some(match value.kind? {
-        Kind::IntValue(int) => Value::Int(int),
-        Kind::DoubleValue(double) => Value::Double(double),
-        Kind::StringValue(string) => Value::String(string.into()),
-        Kind::BoolValue(bool) => Value::Bool(bool),
-        Kind::StringListValue(list) => Value::StringList(list.values.into_iter().map(Into::into).collect()),
-    })
+impl From<MatchColumnsError> for ConvertError {
+    fn from(error: MatchColumnsError) -> ConvertError {
+        match error {
+            MatchColumnsError::Missing(field) => ConvertError::Missing(field),
+            MatchColumnsError::Column(error) => ConvertError::Column(error),
+        }
+    }
 }
 
 /// A value as sent; a missing one has no kind.

@@ -17,9 +17,9 @@ use dovetail_node::{
 };
 
 use crate::{
-    crash,
+    Role, crash,
     rpc::{self, CutAnswer, Diskless, Health, Inbox, Link, Listener, Neighbours, RunError},
-    settings::{Role, Settings},
+    settings::Settings,
     shutdown::Shutdown,
 };
 use engine::{Engine, Event};

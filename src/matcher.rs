@@ -15,8 +15,9 @@ use std::sync::Arc;
 use dovetail_core::SliceId;
 
 use crate::{
+    Role,
     rpc::{Diskless, Listener, Neighbours, RunError},
-    settings::{Role, Settings},
+    settings::Settings,
     shutdown::Shutdown,
 };
 use engine::{Engine, Event};

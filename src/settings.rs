@@ -18,43 +18,12 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use crate::tls::TlsSettings;
+use crate::Role;
+use crate::auth::AuthSettings;
+use crate::certs::TlsSettings;
 pub use error::{Origin, SettingsError};
 pub use flags::{HELP_NAMES, RoleFlags, UpFlags};
 pub use layers::{Sources, known_names};
-
-use crate::auth::Rates;
-
-/// What a node does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Role {
-    /// Gives ids, logs, broadcasts, serves clients.
-    Balancer,
-    /// Searches slices.
-    Matcher,
-    /// Decides.
-    Gatherer,
-}
-
-impl Role {
-    /// Every role, in the order events pass through them.
-    pub const ALL: [Role; 3] = [Role::Balancer, Role::Matcher, Role::Gatherer];
-
-    /// `balancer`, `matcher` or `gatherer`.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Role::Balancer => "balancer",
-            Role::Matcher => "matcher",
-            Role::Gatherer => "gatherer",
-        }
-    }
-}
-
-impl fmt::Display for Role {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.name())
-    }
-}
 
 /// What a role's binary runs on.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -321,25 +290,6 @@ pub struct Limits {
     pub message_bytes_max: usize,
     /// Longest time open requests may take once the node is told to stop, in milliseconds. Then they are cut off.
     pub drain_ms_max: u64,
-}
-
-/// Who may do what at a node, and how fast. The files are read again when they change.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct AuthSettings {
-    /// Who has which role in which pools. With it, what it does not grant is refused; without it, everybody may do everything.
-    pub policy: Option<PathBuf>,
-    /// API keys by name, hashed.
-    pub api_keys: Option<PathBuf>,
-    /// Public keys that verify tokens.
-    pub jwks: Option<PathBuf>,
-    /// The `iss` of tokens.
-    pub issuer: String,
-    /// One of the `aud` of tokens.
-    pub audience: String,
-    /// Where the audit log goes: a file, `-` for stderr, or nothing.
-    pub audit: String,
-    /// The rates of a client of which the policy says nothing else.
-    pub rates: Rates,
 }
 
 /// Which program reads the settings: defaults and flags differ a little.

@@ -6,11 +6,12 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use futures::future::try_join_all;
 
 use crate::{
-    balancer, gatherer, matcher,
+    Role, balancer,
+    certs::Tls,
+    gatherer, matcher,
     rpc::{Listener, Neighbours, RunError},
-    settings::{Addresses, NodeSettings, Role, Settings, UpSettings},
+    settings::{Addresses, NodeSettings, Settings, UpSettings},
     shutdown::Shutdown,
-    tls::Tls,
 };
 
 /// Where everything listens, once it does.

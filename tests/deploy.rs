@@ -7,11 +7,17 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::{CommandFactory as _, Parser as _};
-use dovetail::cli::{Cli, role};
-use dovetail::client::code_name;
-use dovetail::rpc::Reason;
-use dovetail::settings::keys::{Kind, SECTIONS, SETTINGS, Setting};
-use dovetail::settings::{Program, Role, RoleFlags, Sources, known_names};
+use dovetail::{
+    Role,
+    cli::{Cli, role},
+    client::code_name,
+    reason::Reason,
+    settings::{
+        Program, RoleFlags, Sources,
+        keys::{Kind, SECTIONS, SETTINGS, Setting},
+        known_names,
+    },
+};
 use dovetail_core::{Pool, PoolDefinition, PoolId};
 use dovetail_rule::AttributeType;
 use serde_yaml_ng::Value as Yaml;

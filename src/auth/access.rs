@@ -15,7 +15,7 @@ use super::{
     rate::{Take, TooFast},
     table::{Scope, Verb},
 };
-use crate::rpc::{Caller, Fault, Reason};
+use crate::{caller::Caller, fault::Fault, reason::Reason};
 
 /// Longest time that a stream of submissions is read later because its client is too fast. Beyond it is refused.
 pub const PATIENCE: Duration = Duration::from_secs(1);

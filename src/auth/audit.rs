@@ -19,7 +19,9 @@ use std::{
 
 use serde::Serialize;
 
-use crate::rpc::{self, Caller};
+use crate::caller::Caller;
+use crate::text;
+use crate::time;
 
 /// Lines that wait to be written. More are left out, and counted; of what anybody can cause, half of it.
 const WAITING: usize = 4096;
@@ -96,7 +98,7 @@ impl Line {
     #[must_use]
     pub fn new(event: What) -> Line {
         Line {
-            time_ms: rpc::now_ms(),
+            time_ms: time::now_ms(),
             event,
             identity: None,
             address: None,
@@ -167,7 +169,7 @@ impl Line {
 }
 
 fn cut(value: &str) -> String {
-    rpc::cut(value.to_owned(), VALUE_BYTES_MAX)
+    text::cut(value.to_owned(), VALUE_BYTES_MAX)
 }
 
 /// The audit log; or none. Clones are of the same.

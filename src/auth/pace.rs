@@ -13,7 +13,7 @@ use std::{
 };
 
 use super::rate::{Buckets, Rates, Take, TooFast};
-use crate::rpc::ClientId;
+use crate::caller::ClientId;
 
 /// Most clients with buckets of their own. Above it those whose buckets are full are forgotten; if there are none, new clients share.
 const CLIENTS_MAX: usize = 65_536;

@@ -4,13 +4,11 @@ use tonic::Code;
 use tonic_types::StatusExt as _;
 
 use super::*;
-use crate::{
-    auth::token::tests::{Signer, claims},
-    rpc::Connection,
-};
+use crate::auth::token::tests::{Signer, claims};
+use crate::caller::{Connection, Port};
 
 fn caller() -> Caller {
-    let connection = Connection { number: 1, address: IpAddr::from([10, 0, 0, 1]), port: rpc::Port::ALL, proved: None };
+    let connection = Connection { number: 1, address: IpAddr::from([10, 0, 0, 1]), port: Port::ALL, proved: None };
     Caller { client: ClientId::Address(connection.address), connection }
 }
 

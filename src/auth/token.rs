@@ -19,10 +19,13 @@ use serde_json::Value;
 use thiserror::Error;
 
 use super::identity::{Identity, Source, is_name};
-use crate::rpc::{ECHO_BYTES_MAX, cut, now_ms};
+use crate::{
+    text::{ECHO_BYTES_MAX, cut},
+    time::now_ms,
+};
 
 /// Longest credential, in bytes: of a token, or of an API key. A longer one is refused before it is read.
-pub const TOKEN_BYTES_MAX: usize = 8 << 10;
+pub use crate::client::TOKEN_BYTES_MAX;
 /// Largest file of keys, in bytes. A larger one is refused.
 pub const JWKS_BYTES_MAX: usize = 1 << 20;
 /// Most keys of a file.

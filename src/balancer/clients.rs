@@ -35,9 +35,13 @@ use super::{
 };
 use crate::{
     auth::{Access, Take, Verb, audit::What},
-    convert, pb,
-    pb::match_service_server::{MatchService, MatchServiceServer},
-    rpc::{self, AnswerRoom, Caller, ClientId, ResponseStream, Share},
+    caller::{Caller, ClientId},
+    convert,
+    pb::{
+        self,
+        match_service_server::{MatchService, MatchServiceServer},
+    },
+    rpc::{self, AnswerRoom, ResponseStream, Share},
     shutdown::Shutdown,
 };
 

@@ -14,7 +14,7 @@ use std::{
 use dovetail_core::clock::{EventClock, Jump};
 use tokio::sync::watch;
 
-use crate::rpc;
+use crate::time;
 
 /// How long a jump may last before writes are refused, in milliseconds: most pass by themselves, and event time is right meanwhile.
 const GRACE_MS: u64 = 10_000;
@@ -60,7 +60,7 @@ impl Clock {
 
     /// The time now.
     pub(super) fn now_ms(&mut self) -> u64 {
-        self.read(rpc::now_ms())
+        self.read(time::now_ms())
     }
 
     fn read(&mut self, wall_ms: u64) -> u64 {
@@ -95,7 +95,7 @@ impl Clock {
 
     /// How long it has run.
     pub(super) fn lasted_ms(&self) -> u64 {
-        rpc::ms(self.began.elapsed())
+        time::ms(self.began.elapsed())
     }
 
     /// The time when it was last read.
@@ -115,7 +115,7 @@ impl Clock {
 
     /// Follows the wall clock, wherever it is. How far ahead it was, and event time now.
     pub(super) fn accept(&mut self) -> (u64, u64) {
-        let wall_ms = rpc::now_ms();
+        let wall_ms = time::now_ms();
         self.read(wall_ms);
         let ahead_ms = self.event.accept(wall_ms);
         let event_ms = self.read(wall_ms);
@@ -165,6 +165,7 @@ fn since_boot_ms() -> Option<u64> {
 #[cfg(all(test, target_os = "linux"))]
 mod tests {
     use super::*;
+    use crate::time;
 
     const HOUR: u64 = 3_600_000;
 
@@ -188,7 +189,7 @@ mod tests {
     #[test]
     fn a_process_that_starts_while_the_wall_clock_is_wrong_does_not_believe_it() {
         let folder = Folder::new("believes");
-        let wall_ms = rpc::now_ms();
+        let wall_ms = time::now_ms();
         let mut clock = Clock::open(&folder.0, 0, HOUR);
         assert!(clock.read(wall_ms) >= wall_ms);
         let mut next = Clock::open(&folder.0, 0, HOUR);
@@ -206,7 +207,7 @@ mod tests {
     #[test]
     fn what_passed_since_the_note_counts_once_though_the_log_has_most_of_it() {
         let folder = Folder::new("once");
-        let (wall_ms, boot_ms) = (rpc::now_ms(), since_boot_ms().unwrap());
+        let (wall_ms, boot_ms) = (time::now_ms(), since_boot_ms().unwrap());
         // The file is not written again while a process runs and nothing jumps: it has the time of that one's start.
         Clock::open(&folder.0, 0, HOUR).read(wall_ms);
         let file = folder.0.join(NOTE_FILE);
@@ -214,13 +215,13 @@ mod tests {
         let lasted_ms = boot_ms.min(20_000);
         fs::write(&file, format!("{boot} {} {}\n", wall_ms - lasted_ms, boot_ms - lasted_ms)).unwrap();
         let mut clock = Clock::open(&folder.0, wall_ms - lasted_ms.min(1_000), HOUR);
-        let (now_ms, right_ms) = (clock.read(wall_ms), rpc::now_ms());
+        let (now_ms, right_ms) = (clock.read(wall_ms), time::now_ms());
         assert!(now_ms >= wall_ms && now_ms <= right_ms + 50, "{now_ms}, {wall_ms} to {right_ms}");
     }
 
     #[test]
     fn a_note_of_another_boot_or_one_that_is_none_means_nothing() {
-        let wall_ms = rpc::now_ms();
+        let wall_ms = time::now_ms();
         for (number, text) in ["another-boot 1000 5\n", "", "\0\0\0", "word", "x 1 -5"].into_iter().enumerate() {
             let folder = Folder::new(&number.to_string());
             fs::write(folder.0.join(NOTE_FILE), text).unwrap();

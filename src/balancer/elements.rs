@@ -19,11 +19,7 @@ use super::{
     errors::RequestError,
     messages::{Look, Request, RowRefused, SelectedPart, Withdrawing},
 };
-use crate::{
-    convert::{self, ConvertError},
-    pb,
-    rpc::Caller,
-};
+use crate::{caller::Caller, columns, convert::ConvertError, pb};
 
 /// Elements of a page when the request does not say how many, and at most.
 const PAGE: (u32, u32) = (1_000, 10_000);
@@ -55,7 +51,7 @@ impl Filter {
         let Some(pool) = node.pools.named(&name) else { return Err(RequestError::UnknownPool(name)) };
         let mut named = Vec::with_capacity(attributes.len());
         for (attribute, value) in attributes {
-            let value = convert::value(value).ok_or_else(|| ConvertError::NoValue(attribute.clone()));
+            let value = columns::value(value).ok_or_else(|| ConvertError::NoValue(attribute.clone()));
             let value = value.map_err(|error| RequestError::Filter(error.into()))?;
             // In a row it is a missing attribute; here it would be no condition, and more elements would fit.
             if matches!(value, Value::Double(double) if double.is_nan()) {

@@ -50,11 +50,13 @@ use super::{
     waiters::Waiters,
 };
 use crate::{
+    caller::ClientId,
     convert::{OutcomeChunk, OutcomeWriter, PART_BYTES, Part},
     crash, pb,
-    rpc::{self, ClientId, RunError},
+    rpc::RunError,
     settings::{Limits, Settings},
     shutdown::Shutdown,
+    time,
 };
 
 /// Frames on their way to the disk above which no more requests are taken.
@@ -1141,7 +1143,7 @@ impl Engine {
             stored: Some(self.stored()),
             // Who is there is for the service to tell.
             awaited: Vec::new(),
-            undecided_ms: self.standing.still_for(Instant::now()).map_or(0, rpc::ms),
+            undecided_ms: self.standing.still_for(Instant::now()).map_or(0, time::ms),
             in_flight_max: self.in_flight_max,
             held: held as u64,
             held_ms,
@@ -1149,7 +1151,7 @@ impl Engine {
             search_cost,
             late_pools: late.len() as u64,
             late_ms: late.values().copied().max().unwrap_or_default(),
-            clock_ahead_ms: now_ms.saturating_sub(rpc::now_ms()),
+            clock_ahead_ms: now_ms.saturating_sub(time::now_ms()),
             clock_jump_ms: self.clock.jump().map_or(0, |jump| jump.ahead_ms()),
             clock_refuses: self.clock.refused().borrow().is_some(),
             // Told where the answer is made.

@@ -21,7 +21,9 @@ use super::{
 };
 use crate::{
     convert::ConvertError,
-    rpc::{Fault, Reason, Resource, Spent},
+    fault::{Fault, Resource},
+    reason::Reason,
+    rpc::Spent,
 };
 
 /// Why a request is refused.

@@ -14,8 +14,8 @@ use super::{
 };
 use crate::{
     auth::{Access, Scope, Verb},
-    pb,
-    rpc::{self, Caller},
+    caller::Caller,
+    pb, text,
 };
 
 /// Near misses shown when the request does not say how many.
@@ -123,7 +123,7 @@ fn nearest_that_fit(nearest: Vec<NearMiss>) -> Vec<pb::NearMiss> {
 fn near_miss_pb(miss: NearMiss) -> pb::NearMiss {
     let failed = |failed: Failed| pb::FailedConjunct {
         conjunct: failed.conjunct as u32,
-        reason: rpc::cut(failed.reason, REASON_BYTES),
+        reason: text::cut(failed.reason, REASON_BYTES),
         off_by: failed.off_by,
     };
     pb::NearMiss {

@@ -19,7 +19,8 @@ use super::{
     messages::{DiskFull, ElementName, Explaining, Found, Reply, RowRefused, Submitted, Withdrawing},
     turns::Wait,
 };
-use crate::rpc::{ClientId, Share};
+use crate::caller::ClientId;
+use crate::rpc::Share;
 
 /// Bytes of submissions, as they were encoded, above which the stream that has most of those that are held is held no longer.
 const HELD_BYTES_MAX: usize = 64 << 20;

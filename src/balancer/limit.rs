@@ -1,6 +1,7 @@
 //! How many of something there may be at a time, in all and for one client. One more is refused, with an error that names the cap.
 
-use crate::rpc::{Caller, Share, Shares};
+use crate::caller::Caller;
+use crate::rpc::{Share, Shares};
 
 use super::errors::RequestError;
 

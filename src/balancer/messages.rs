@@ -22,9 +22,9 @@ use super::{
     refusals::Refusals,
 };
 use crate::{
+    caller::ClientId,
     convert::{ConvertError, PartFrame},
     pb,
-    rpc::ClientId,
 };
 
 /// Most pools of a cluster.

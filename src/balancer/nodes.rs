@@ -20,15 +20,19 @@ use super::{
 };
 use crate::{
     auth::{Access, audit::What},
-    convert::{self, Filling},
-    crash, pb,
+    caller::Caller,
+    convert::{self, Filling, NODE_MESSAGE_BYTES_MAX},
+    crash,
+    fault::Fault,
     pb::{
+        self,
         feed_response::Message,
         feed_service_server::{FeedService, FeedServiceServer},
         inspect_service_server::{InspectService, InspectServiceServer},
         operate_service_server::{OperateService, OperateServiceServer},
     },
-    rpc::{self, Caller, Fault, NODE_MESSAGE_BYTES_MAX, Near, NodeCall, Process, Reason, ResponseStream},
+    reason::Reason,
+    rpc::{self, Near, NodeCall, Process, ResponseStream},
     shutdown::Shutdown,
 };
 

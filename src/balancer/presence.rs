@@ -13,7 +13,7 @@ use dovetail_core::EventId;
 use tokio::time::Instant;
 
 use super::{Node, messages::Event};
-use crate::{pb, rpc, settings::Role, shutdown::Shutdown};
+use crate::{Role, pb, rpc, shutdown::Shutdown, time};
 
 /// How often the balancer looks whether decisions stand still.
 const LOOK: Duration = Duration::from_secs(1);
@@ -124,7 +124,7 @@ impl Node {
             role: pb::Role::Matcher.into(),
             index,
             address: addresses.matchers[index as usize].clone(),
-            down_ms: rpc::ms(away),
+            down_ms: time::ms(away),
             never_seen,
             why,
         };
@@ -132,7 +132,7 @@ impl Node {
             role: pb::Role::Gatherer.into(),
             index: down.index,
             address: down.address,
-            down_ms: rpc::ms(down.since),
+            down_ms: time::ms(down.since),
             never_seen: down.never,
             why: down.why,
         };
@@ -158,14 +158,14 @@ pub(super) async fn tell(node: Arc<Node>, stop: Shutdown) {
                 longest = still;
                 if told.is_none_or(|told| told.elapsed() >= AGAIN) {
                     told = Some(Instant::now());
-                    let (still_ms, undecided) = (rpc::ms(still), durable.0 - decided.0);
+                    let (still_ms, undecided) = (time::ms(still), durable.0 - decided.0);
                     let awaited = names(&awaited);
                     tracing::warn!(decided = decided.0, undecided, still_ms, awaited, "decisions stand still");
                 }
             }
             Some(still) if still >= STILL => {}
             _ if told.take().is_some() => {
-                let still_ms = rpc::ms(longest);
+                let still_ms = time::ms(longest);
                 tracing::info!(decided = decided.0, still_ms, "decisions go on");
             }
             _ => {}

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use dovetail_core::{PoolId, ledger::Ledger, pool::name_prefix};
 use thiserror::Error;
 
-use crate::rpc::ClientId;
+use crate::caller::ClientId;
 
 /// Counts, and their bounds.
 #[derive(Debug)]

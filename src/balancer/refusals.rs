@@ -4,10 +4,7 @@
 //! for the first ones; of each row the reason is kept, and the element that is in the way.
 //! Invariant: refusals.M1 refusals take 24 bytes each and [`TEXTS_BYTES`] together, whatever was refused.
 
-use crate::{
-    pb,
-    rpc::{self, Reason},
-};
+use crate::{pb, reason::Reason, text};
 
 use super::{errors, messages::RowRefused};
 
@@ -42,7 +39,7 @@ impl Refusals {
     pub(super) fn push(&mut self, row: u32, why: RowRefused) {
         let mut text = 0;
         if self.text_bytes < TEXTS_BYTES {
-            let message = rpc::cut_message(why.to_string());
+            let message = text::cut_message(why.to_string());
             self.text_bytes += message.len();
             self.texts.push(message);
             text = u32::try_from(self.texts.len()).unwrap_or_default();

@@ -31,9 +31,10 @@ use super::{
 };
 use crate::{
     convert::{self, OutcomeChunk, PartFrame},
-    rpc::{self, RunError},
+    rpc::RunError,
     secret,
     settings::{Limits, Settings, keys::FRAME_BYTES_MAX},
+    time,
 };
 
 /// About how many bytes are read at a time when the node starts.
@@ -495,7 +496,7 @@ fn trim_results(
 
 /// Drops results that are too many or too old, as far as they may go. The new floor, if it has moved.
 fn drop_old(results: &mut EmbeddedLog, retention: Retention, may_trim: EventId) -> Option<EventId> {
-    let oldest_ms = rpc::now_ms().saturating_sub(retention.age_ms_max);
+    let oldest_ms = time::now_ms().saturating_sub(retention.age_ms_max);
     let reader = results.reader();
     // The first outcome after a segment is older than the segment's last, or not much younger.
     let too_old = |last: u64| {

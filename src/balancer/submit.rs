@@ -22,11 +22,12 @@ use super::{
 };
 use crate::{
     auth::{self, Access, Take, Verb},
+    batch as wire,
+    caller::Caller,
     convert::{self, ConvertError, SubmittedColumns},
     pb::{self, submit_request::Batch},
-    rpc::{Caller, ResponseStream, Share, Shares, Spent},
+    rpc::{ResponseStream, Share, Shares, Spent},
     shutdown::Shutdown,
-    wire,
 };
 
 /// Batches of one stream that may wait for the disk. The next one is read when the first of them is answered.

@@ -21,7 +21,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use dovetail_core::{EventId, PoolId, hold::Until, ledger::SEARCH_COSTLY};
 
 use super::under_way::{Part, UnderWay};
-use crate::rpc::ClientId;
+use crate::caller::ClientId;
 
 /// Least that all costly searches under way may cost together, in units of a slice: a tenth of a second at worst.
 const WINDOW_MIN: u64 = 1 << 26;

@@ -13,7 +13,8 @@ use std::{
 use tokio::sync::oneshot;
 
 use super::{errors::RequestError, limit::Limit};
-use crate::rpc::{Caller, ClientId, Share, Spent};
+use crate::caller::{Caller, ClientId};
+use crate::rpc::{Share, Spent};
 
 /// The waits of clients, by connection and from the oldest on.
 type Open = HashMap<ClientId, HashMap<u64, BTreeMap<u64, Entry>>>;
@@ -139,7 +140,7 @@ mod tests {
     use std::net::IpAddr;
 
     use super::*;
-    use crate::rpc::{Connection, Port};
+    use crate::caller::{Connection, Port};
 
     fn caller(client: u8, connection: u64) -> Caller {
         let address = IpAddr::from([127, 0, 0, client]);

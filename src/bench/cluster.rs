@@ -13,9 +13,9 @@ use std::time::{Duration, Instant};
 use super::BenchError;
 use super::counters::Nodes;
 use super::usage::Usage;
+use crate::Role;
+use crate::certs::{CertificateFolder, NodeName};
 use crate::client::ConnectOptions;
-use crate::settings::Role;
-use crate::tls::{CertificateFolder, NodeName};
 
 /// Longest time until every node serves. The machine may be busy.
 const STARTING_MAX: Duration = Duration::from_secs(60);

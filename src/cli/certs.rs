@@ -9,9 +9,11 @@ use std::time::Duration;
 
 use super::error::CliError;
 use super::output;
+use crate::Role;
 use crate::address;
-use crate::settings::{Role, Settings, SettingsError, Sources};
-use crate::tls::{self, Authority, Issued, MakeError, NodeName, Proved, Validity, certificates, is_fit_for_files};
+use crate::certs;
+use crate::certs::{Authority, Issued, MakeError, NodeName, Proved, Validity, certificates, is_fit_for_files};
+use crate::settings::{Settings, SettingsError, Sources};
 
 const DAY: Duration = Duration::from_secs(86_400);
 /// For how long an authority is good, in days.
@@ -224,7 +226,7 @@ fn show(arguments: &ShowArgs) -> Result<(), CliError> {
             if !certificate.hosts.is_empty() {
                 let _ = writeln!(text, "  at     {}", certificate.hosts.join(", "));
             }
-            let (from, until) = (tls::time(certificate.not_before), tls::time(certificate.not_after));
+            let (from, until) = (certs::time(certificate.not_before), certs::time(certificate.not_after));
             let _ = writeln!(text, "  signer {}\n  from   {from}\n  until  {until}", certificate.issuer);
         }
     }

@@ -12,8 +12,7 @@ use super::pool::{self, or_no_pool};
 use super::schema::PoolSchema;
 use super::table::{Table, printable, thousands};
 use super::{duration, input, match_json, notices, output};
-use crate::client::Client;
-use crate::{pb, rpc};
+use crate::{client::Client, pb, time};
 
 /// Elements read at a time.
 const PAGE: u64 = 1_000;
@@ -123,7 +122,7 @@ fn text(elements: &[pb::GetElementResponse], json: bool, first: bool) -> String 
     if elements.is_empty() {
         return String::new();
     }
-    let now_ms = rpc::now_ms();
+    let now_ms = time::now_ms();
     let mut table = Table::new(&[">id", "key", ">waited", "attributes"]);
     for element in elements {
         let attribute = |(name, value): (&String, &pb::Value)| {

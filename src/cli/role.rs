@@ -6,7 +6,8 @@ use clap::{ArgMatches, Command};
 
 use super::error::CliError;
 use super::{exit_code, roles, runtime, single_runtime, telemetry};
-use crate::settings::{HELP_NAMES, Role, RoleFlags};
+use crate::Role;
+use crate::settings::{HELP_NAMES, RoleFlags};
 use crate::shutdown::Shutdown;
 
 /// Runs a role's binary: parses flags, reads settings, runs the role until SIGTERM or SIGINT.

@@ -9,7 +9,7 @@ use clap_complete::Shell;
 
 use super::error::CliError;
 use super::{Cli, output, role};
-use crate::settings::Role;
+use crate::Role;
 
 /// Flags of `dovetail completions`.
 #[derive(Debug, clap::Args)]

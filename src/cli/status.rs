@@ -10,10 +10,13 @@ use self::check::Finding;
 use super::arguments::{ConnectArgs, duration_ms};
 use super::error::CliError;
 use super::{DEFAULT_SERVER, duration, match_json, output, time};
-use crate::client::{Client, ConnectOptions};
-use crate::pb::{self, Role};
-use crate::shutdown::Shutdown;
-use crate::{address, rpc};
+use crate::{
+    address,
+    client::{Client, ConnectOptions},
+    pb::{self, Role},
+    shutdown::Shutdown,
+    time::now_ms,
+};
 
 mod check;
 mod json;
@@ -112,7 +115,7 @@ async fn watch(arguments: &StatusArgs, options: &ConnectOptions, every: Duration
         };
         let mut page = String::new();
         if !arguments.json {
-            let now = time::date_time(rpc::now_ms());
+            let now = time::date_time(now_ms());
             page = format!("{now} UTC, every {}\n", duration::format_ms(every.as_millis() as u64));
         }
         for node in &nodes {
@@ -136,7 +139,7 @@ async fn watch(arguments: &StatusArgs, options: &ConnectOptions, every: Duration
 fn describe(node: &Asked, as_json: bool) -> String {
     match (&node.answer, as_json) {
         (Ok(answer), true) => match_json::line(&json::node(&node.server, answer)),
-        (Ok(answer), false) => text::describe(&node.server, answer, rpc::now_ms()),
+        (Ok(answer), false) => text::describe(&node.server, answer, now_ms()),
         (Err(_), _) => String::new(),
     }
 }

@@ -9,7 +9,8 @@ use std::{
 
 use tonic::{Request, Status, metadata::MetadataValue, service::Interceptor};
 
-use crate::auth::token::TOKEN_BYTES_MAX;
+/// Longest token, in bytes. A client refuses to show a longer one, and a node refuses to read it.
+pub const TOKEN_BYTES_MAX: usize = 8192;
 
 /// How often it is looked at whether a token's file changed.
 const LOOK: Duration = Duration::from_secs(1);

@@ -6,7 +6,7 @@ use dovetail_core::batch::{Column, StringsWriter, column::numbers as packed};
 use dovetail_rule::{ATTRIBUTES_MAX, NAME_BYTES_MAX, Value};
 
 use crate::{
-    convert::columns::{byte_strings_pb, column_pb, texts_pb},
+    columns::{self, byte_strings_pb, column_pb, texts_pb},
     pb,
 };
 
@@ -205,7 +205,7 @@ fn typed(values: &[Option<&pb::Value>]) -> Option<pb::Column> {
     }
     let core = |value: &Option<&pb::Value>| match value {
         None => Some(None),
-        Some(value) => crate::convert::value((*value).clone()).map(Some),
+        Some(value) => columns::value((*value).clone()).map(Some),
     };
     let values: Vec<Option<Value>> = values.iter().map(core).collect::<Option<_>>()?;
     let mut kinds = values.iter().flatten().map(Value::kind);
@@ -241,7 +241,7 @@ mod tests {
             assert_eq!(read.idempotency_key(index), row.idempotency_key);
             assert_eq!(read.ttl_ms(index), None);
             for (column, name) in names.iter().enumerate() {
-                let sent = row.attributes.get(*name).map(|value| crate::convert::value(value.clone()).unwrap());
+                let sent = row.attributes.get(*name).map(|value| columns::value(value.clone()).unwrap());
                 assert_eq!(read.value(column, index), sent, "{name} of {index}");
             }
         }

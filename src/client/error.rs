@@ -7,7 +7,7 @@ use tonic::{Code, Status};
 use tonic_types::{ErrorInfo, StatusExt as _};
 
 use crate::address::AddressError;
-use crate::rpc::{DOMAIN, Reason};
+use crate::reason::{DOMAIN, Reason};
 use crate::tls::TlsError;
 
 /// Why a call failed.

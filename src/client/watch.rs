@@ -10,7 +10,7 @@ use tonic::Streaming;
 use dovetail_core::EventId;
 
 use super::{Calls, ClientError};
-use crate::convert::{MatchedColumns, MatchedEnd};
+use crate::columns::{MatchedColumns, MatchedEnd};
 use crate::pb;
 use crate::pb::match_service_client::MatchServiceClient;
 

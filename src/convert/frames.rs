@@ -13,12 +13,11 @@ use dovetail_node::balancer::{Part, PartFrame};
 use dovetail_rule::Row;
 use prost::Message;
 
-use super::{
-    ConvertError,
+use super::{ConvertError, clients, pool_definition, pool_definition_pb, reach, reach_pb, row, row_pb};
+use crate::{
     columns::{self, byte_strings_pb, column_pb, fixed, texts_pb},
-    pool_definition, pool_definition_pb, reach, reach_pb, row, row_pb,
+    pb,
 };
-use crate::pb;
 
 /// A frame with what only the balancer needs of its arrivals, in their order.
 #[derive(Clone, Debug)]
@@ -324,7 +323,7 @@ fn mixed(arrived: &[(EventId, PoolId, Arrived)], columns: &[Vec<Column>], client
 fn client_columns(count: usize, columns: &pb::ClientColumns) -> Result<ClientColumns, ConvertError> {
     let pb::ClientColumns { keys, payloads, ttls_ms, idempotency_keys, owners } = columns;
     let keys = keys.as_ref().ok_or(ConvertError::Missing("keys"))?;
-    columns::clients(count, keys, payloads.as_ref(), ttls_ms, idempotency_keys.as_ref(), owners.as_ref())
+    clients::clients(count, keys, payloads.as_ref(), ttls_ms, idempotency_keys.as_ref(), owners.as_ref())
 }
 
 pub(super) fn decode<M: Message + Default>(record: &Record) -> Result<M, ConvertError> {

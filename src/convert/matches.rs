@@ -1,13 +1,6 @@
 //! Matches as columns, as clients watch them.
 
-use bytes::Bytes;
-use dovetail_core::{EventId, batch::column::number};
-
-use super::{
-    ConvertError,
-    columns::fixed,
-    outcomes::{EndWriter, Ends, OutcomeChunk, after},
-};
+use super::outcomes::{EndWriter, OutcomeChunk};
 use crate::pb;
 
 /// Makes columns of matches.
@@ -61,97 +54,4 @@ impl MatchWriter {
             b: Some(self.b.take().pb()),
         })
     }
-}
-
-/// Matches in columns that fit each other.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct MatchedColumns {
-    cursors: Bytes,
-    times_ms: Bytes,
-    pools: Vec<String>,
-    /// By match.
-    pool_places: Vec<u32>,
-    /// None when there are no matches.
-    ends: Option<[Ends; 2]>,
-}
-
-impl MatchedColumns {
-    /// Checks sizes, ends and texts.
-    ///
-    /// # Errors
-    /// When the columns do not fit each other.
-    pub fn read(sent: &pb::MatchColumns) -> Result<MatchedColumns, ConvertError> {
-        let count = sent.cursors.len() / 8;
-        let pool_places: Vec<u32> = if sent.pool_places.is_empty() {
-            vec![0; count]
-        } else {
-            fixed::<4>("pool_places", count, &sent.pool_places)?;
-            sent.pool_places.as_chunks().0.iter().map(|place| u32::from_le_bytes(*place)).collect()
-        };
-        if pool_places.iter().any(|&place| place as usize >= sent.pools.len()) {
-            return Err(ConvertError::Missing("pools"));
-        }
-        Ok(MatchedColumns {
-            cursors: fixed::<8>("cursors", count, &sent.cursors)?,
-            times_ms: fixed::<8>("times_ms", count, &sent.times_ms)?,
-            pools: sent.pools.clone(),
-            pool_places,
-            ends: Some([Ends::read(count, sent.a.as_ref(), "a")?, Ends::read(count, sent.b.as_ref(), "b")?]),
-        })
-    }
-
-    /// How many.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.cursors.len() / 8
-    }
-
-    /// Whether there are none.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.cursors.is_empty()
-    }
-
-    /// The first one after a cursor; as many as there are when there is none.
-    #[must_use]
-    pub fn after(&self, cursor: EventId) -> usize {
-        after(&self.cursors, cursor)
-    }
-
-    /// The event that completed one, and its time in milliseconds.
-    #[must_use]
-    pub fn cursor(&self, index: usize) -> (u64, u64) {
-        (number(&self.cursors, index), number(&self.times_ms, index))
-    }
-
-    /// The name of its pool.
-    #[must_use]
-    pub fn pool(&self, index: usize) -> &str {
-        &self.pools[self.pool_places[index] as usize]
-    }
-
-    /// Its ends, the lower id first.
-    #[must_use]
-    pub fn ends(&self, index: usize) -> [MatchedEnd<'_>; 2] {
-        let ends = self.ends.as_ref().expect("there is a match");
-        ends.each_ref().map(|ends| MatchedEnd {
-            id: number(&ends.ids, index),
-            key: ends.keys.text(index),
-            payload: ends.payload(index),
-            arrived_ms: ends.arrived_ms(index),
-        })
-    }
-}
-
-/// An end of a match, in its columns.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct MatchedEnd<'a> {
-    /// Its id.
-    pub id: u64,
-    /// The client's key.
-    pub key: &'a str,
-    /// The client's payload.
-    pub payload: &'a [u8],
-    /// When it arrived, milliseconds since 1970; none where that is not known.
-    pub arrived_ms: Option<u64>,
 }

@@ -1,6 +1,6 @@
 //! Outcomes as columns, from the ledger to the results and to who watches.
 
-use std::sync::Arc;
+use std::{ops::Deref, sync::Arc};
 
 use bytes::Bytes;
 use dovetail_core::{
@@ -13,10 +13,12 @@ use prost::Message;
 
 use super::{
     ConvertError,
-    columns::{byte_strings, byte_strings_pb, fixed, texts, texts_pb},
     frames::{compact, decode, reason, reason_pb},
 };
-use crate::pb;
+use crate::{
+    columns::{MatchedEnds, fixed, texts, texts_pb},
+    pb,
+};
 
 /// What an outcome takes in a record or a message beside keys and payloads, in bytes; never less than it does.
 const OUTCOME_BYTES: usize = 128;
@@ -36,61 +38,40 @@ pub struct OutcomeChunk {
 /// Elements of outcomes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Ends {
-    pub(super) ids: Bytes,
-    pub(super) keys: Strings,
-    pub(super) payloads: Option<Strings>,
-    /// None when it is known of none.
-    pub(super) arrived_ms: Option<Bytes>,
+    /// What is sent of them.
+    sent: MatchedEnds,
     /// Who submitted them; none when it is known of none. Stored, and never sent.
     owners: Option<Strings>,
 }
 
-impl Ends {
-    /// Checks columns of elements.
-    pub(super) fn read(count: usize, sent: Option<&pb::EndColumns>, what: &'static str) -> Result<Ends, ConvertError> {
-        let pb::EndColumns { ids, keys, payloads, arrived_ms } = sent.ok_or(ConvertError::Missing(what))?;
-        Ok(Ends {
-            ids: fixed::<8>("ids", count, ids)?,
-            keys: texts(count, keys.as_ref().ok_or(ConvertError::Missing("keys"))?)?,
-            payloads: payloads.as_ref().map(|column| byte_strings(count, column)).transpose()?,
-            arrived_ms: match arrived_ms.is_empty() {
-                true => None,
-                false => Some(fixed::<8>("arrived_ms", count, arrived_ms)?),
-            },
-            owners: None,
-        })
-    }
+impl Deref for Ends {
+    type Target = MatchedEnds;
 
-    /// The same with who submitted them.
-    fn owned(self, count: usize, owners: Option<&pb::TextColumn>) -> Result<Ends, ConvertError> {
-        let owners = owners.map(|column| texts(count, column)).transpose()?;
-        Ok(Ends { owners, ..self })
+    fn deref(&self) -> &MatchedEnds {
+        &self.sent
+    }
+}
+
+impl Ends {
+    /// Checks columns of elements, and who submitted them.
+    fn read(
+        count: usize,
+        sent: Option<&pb::EndColumns>,
+        owners: Option<&pb::TextColumn>,
+        what: &'static str,
+    ) -> Result<Ends, ConvertError> {
+        let sent = MatchedEnds::read(count, sent, what)?;
+        Ok(Ends { sent, owners: owners.map(|column| texts(count, column)).transpose()? })
     }
 
     fn owner(&self, index: usize) -> &str {
         self.owners.as_ref().map_or("", |owners| owners.text(index))
     }
 
-    pub(super) fn pb(&self) -> pb::EndColumns {
-        let payloads = self.payloads.as_ref().map(byte_strings_pb);
-        let arrived_ms = self.arrived_ms.clone().unwrap_or_default();
-        pb::EndColumns { ids: self.ids.clone(), keys: Some(texts_pb(&self.keys)), payloads, arrived_ms }
-    }
-
     /// None where there is no element. Ids begin at 1.
     fn id(&self, index: usize) -> Option<ElementId> {
         let id = number(&self.ids, index);
         (id > 0).then_some(ElementId(id))
-    }
-
-    pub(super) fn payload(&self, index: usize) -> &[u8] {
-        self.payloads.as_ref().map_or(&[], |payloads| payloads.get(index))
-    }
-
-    /// When one arrived, if that is known.
-    pub(super) fn arrived_ms(&self, index: usize) -> Option<u64> {
-        let arrived_ms = number(self.arrived_ms.as_ref()?, index);
-        (arrived_ms > 0).then_some(arrived_ms)
     }
 
     fn get(&self, index: usize) -> Option<OutcomeEnd> {
@@ -105,11 +86,6 @@ impl Ends {
     }
 }
 
-/// How many of ascending events are at or below a cursor.
-pub(super) fn after(xs: &[u8], cursor: EventId) -> usize {
-    xs.as_chunks().0.partition_point(|x| u64::from_le_bytes(*x) <= cursor.0)
-}
-
 impl OutcomeChunk {
     /// From a store's record.
     fn read(sent: &pb::OutcomeColumns) -> Result<Option<OutcomeChunk>, ConvertError> {
@@ -119,9 +95,8 @@ impl OutcomeChunk {
             pools: fixed::<4>("pools", count, &sent.pools)?,
             times_ms: fixed::<8>("times_ms", count, &sent.times_ms)?,
             reasons: fixed::<1>("reasons", count, &sent.reasons)?,
-            elements: Ends::read(count, sent.elements.as_ref(), "elements")?
-                .owned(count, sent.element_owners.as_ref())?,
-            anchors: Ends::read(count, sent.anchors.as_ref(), "anchors")?.owned(count, sent.anchor_owners.as_ref())?,
+            elements: Ends::read(count, sent.elements.as_ref(), sent.element_owners.as_ref(), "elements")?,
+            anchors: Ends::read(count, sent.anchors.as_ref(), sent.anchor_owners.as_ref(), "anchors")?,
         };
         for index in 0..count {
             chunk.elements.id(index).ok_or(ConvertError::Missing("element"))?;
@@ -167,7 +142,7 @@ impl OutcomeChunk {
     /// The first one after a cursor; as many as there are when there is none.
     #[must_use]
     pub fn after(&self, cursor: EventId) -> usize {
-        after(&self.xs, cursor)
+        self.xs.as_chunks().0.partition_point(|x| u64::from_le_bytes(*x) <= cursor.0)
     }
 
     /// The pool of one of them.
@@ -307,7 +282,7 @@ impl EndWriter {
             std::mem::take(self);
         let arrived_ms = any_arrived.then(|| arrived_ms.into());
         let (keys, payloads, owners) = (keys.finish(), payloads.finish_if_any(), owners.finish_if_any());
-        Ends { ids: ids.into(), keys, payloads, arrived_ms, owners }
+        Ends { sent: MatchedEnds { ids: ids.into(), keys, payloads, arrived_ms }, owners }
     }
 }
 

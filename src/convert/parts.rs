@@ -15,6 +15,10 @@ use crate::pb;
 /// Most bytes of the items of one message between nodes, unless it is one item. What is more goes into the next message.
 pub const PART_BYTES: usize = 1 << 20;
 
+/// Largest message between nodes, in bytes. A message has [`PART_BYTES`] of items, or one item, and says
+/// who is concerned: the largest item is what one event may find for one shard (a claim on each of 65,536 anchors, 2.2 MiB), the
+/// longest reach that of every pair of 1,024 slices and 256 shards (3.3 MiB). A test below has that they fit.
+pub const NODE_MESSAGE_BYTES_MAX: usize = 8 << 20;
 /// Most bytes of a number with its tag.
 const NUMBER: usize = 11;
 /// The same of a message of three numbers in a list: a retirement, a grant, a claim.
@@ -225,10 +229,7 @@ mod tests {
     use dovetail_rule::{ATTRIBUTES_MAX, AttributeType, LIST_LEN_MAX, Row, STRING_BYTES_MAX, Value};
 
     use super::*;
-    use crate::{
-        convert::{candidate_frame, decision_frame, log_frame, waiting_pb},
-        rpc::NODE_MESSAGE_BYTES_MAX,
-    };
+    use crate::convert::{candidate_frame, decision_frame, log_frame, waiting_pb};
 
     const LARGE: u64 = u64::MAX >> 1;
 

@@ -9,7 +9,8 @@ use dovetail_core::{
     slice::{SliceCut, WaitingElement},
 };
 
-use super::{ConvertError, kind, kind_pb, row, row_pb, value};
+use super::{ConvertError, kind, kind_pb, row, row_pb};
+use crate::columns::value;
 use crate::pb;
 
 /// What a client defined.

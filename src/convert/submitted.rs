@@ -4,8 +4,8 @@ use bytes::Bytes;
 use dovetail_core::batch::{ClientColumns, Column};
 use dovetail_rule::{ATTRIBUTES_MAX, NAME_BYTES_MAX, Value, ValueKind};
 
-use super::{ConvertError, columns};
-use crate::pb;
+use super::{ConvertError, clients};
+use crate::{columns, pb};
 
 /// A batch whose columns fit each other. What is in them is still to be checked.
 #[derive(Debug)]
@@ -42,7 +42,7 @@ impl SubmittedColumns {
         Ok(SubmittedColumns {
             count,
             // Who submits is not for the client to say.
-            clients: columns::clients(count, &keys, payloads.as_ref(), &ttls_ms, idempotency_keys.as_ref(), None)?,
+            clients: clients::clients(count, &keys, payloads.as_ref(), &ttls_ms, idempotency_keys.as_ref(), None)?,
             attributes: attributes.into_iter().map(attribute).collect::<Result<_, ConvertError>>()?,
         })
     }

@@ -11,9 +11,8 @@ use super::{
     engine::{Event, LinkInput},
 };
 use crate::{
-    convert, pb,
+    Role, convert, pb,
     rpc::{Inbox, Link, LinkError},
-    settings::Role,
     shutdown::Shutdown,
 };
 

@@ -13,13 +13,17 @@ use super::{
     engine::{self, Event, Subscription},
 };
 use crate::{
-    convert, pb,
+    caller::Caller,
+    convert::{self, NODE_MESSAGE_BYTES_MAX},
+    fault::Fault,
     pb::{
+        self,
         decisions_response::Message,
         decisions_service_server::{DecisionsService, DecisionsServiceServer},
         inspect_service_server::{InspectService, InspectServiceServer},
     },
-    rpc::{self, Caller, Fault, NODE_MESSAGE_BYTES_MAX, Near, NodeCall, Reason},
+    reason::Reason,
+    rpc::{self, Near, NodeCall},
     shutdown::Shutdown,
 };
 

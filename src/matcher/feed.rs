@@ -13,10 +13,9 @@ use dovetail_node::{
 
 use super::{Engine, INBOX, Node, links, slices};
 use crate::{
-    convert, crash, pb,
+    Role, convert, crash, pb,
     rpc::{self, Health, Inbox, Link, LinkError, Messages},
     secret,
-    settings::Role,
     shutdown::Shutdown,
 };
 

@@ -10,10 +10,7 @@ use tokio::{
 use tonic::Status;
 
 use super::Node;
-use crate::{
-    rpc::{self, Fault, Reason},
-    settings::Role,
-};
+use crate::{Role, fault::Fault, reason::Reason, rpc};
 
 /// How long an answer holds: gatherers that ask again and again cost the balancer no more than this. It is never too high then, as
 /// what is kept only gets less.

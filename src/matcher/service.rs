@@ -17,14 +17,19 @@ use super::{
     floor::ResultsFloor,
 };
 use crate::{
-    convert, pb,
+    caller::Caller,
+    convert::{self, NODE_MESSAGE_BYTES_MAX},
+    fault::Fault,
     pb::{
+        self,
         candidates_response::Message,
         candidates_service_server::{CandidatesService, CandidatesServiceServer},
         inspect_service_server::{InspectService, InspectServiceServer},
     },
-    rpc::{self, Caller, Fault, NODE_MESSAGE_BYTES_MAX, Near, NodeCall, Reason},
+    reason::Reason,
+    rpc::{self, Near, NodeCall},
     shutdown::Shutdown,
+    text,
 };
 
 /// Slices that an error names, at most.
@@ -131,7 +136,7 @@ fn cursors(node: &Node, asked: &[pb::SliceCursor]) -> Result<Cursors, Status> {
         slices.take(SHOWN_MAX).map(|slice| slice.to_string()).collect::<Vec<_>>().join(", ")
     };
     let asked = named(&mut asked.iter().map(|cursor| SliceId(cursor.slice)));
-    let asked = rpc::cut(asked, rpc::ECHO_BYTES_MAX);
+    let asked = text::cut(asked, text::ECHO_BYTES_MAX);
     let text = format!(
         "matcher {} runs {}, but [{asked}] were asked for; do both run the same version?",
         node.identity.index,

@@ -22,13 +22,17 @@ use tokio_rustls::server::TlsStream;
 use tokio_util::sync::WaitForCancellationFutureOwned;
 
 use super::{
-    Connection, Port, Wire,
     connections::{Bounds, Connections, Full, Place},
     plain::tell_plain,
     seldom::Seldom,
-    wire::writes_to,
 };
-use crate::tls::{Proved, Tls};
+use crate::{
+    caller::{Connection, Port},
+    certs::{HandshakeError, Proved, Tls},
+    closing,
+    rpc::writes::writes_to,
+    traffic::Wire,
+};
 
 /// Longest time from accepting a connection to the end of HTTP/2's preface.
 pub(super) const HANDSHAKE_MAX: Duration = Duration::from_secs(10);
@@ -199,13 +203,20 @@ impl Handshakes {
             tell_plain(stream).await?;
             return Err(io::Error::other("it speaks no TLS"));
         }
-        tls.accept(stream).await.inspect_err(|error| {
-            // Nothing was said: whoever looks whether a port is open.
-            let silent = error.kind() == io::ErrorKind::UnexpectedEof;
-            if !silent && let Some(left_out) = self.failed.now() {
-                tracing::warn!(address = %connection.address, %error, left_out, "a connection is refused: no handshake of TLS");
-            }
-        })
+        let HandshakeError { error, stream } = match tls.accept(stream).await {
+            Ok(accepted) => return Ok(accepted),
+            Err(refused) => refused,
+        };
+        if let Some(stream) = stream {
+            // It was told why, and may have sent its first call meanwhile.
+            _ = closing::close(stream).await;
+        }
+        // Nothing was said: whoever looks whether a port is open.
+        let silent = error.kind() == io::ErrorKind::UnexpectedEof;
+        if !silent && let Some(left_out) = self.failed.now() {
+            tracing::warn!(address = %connection.address, %error, left_out, "a connection is refused: no handshake of TLS");
+        }
+        Err(error)
     }
 }
 

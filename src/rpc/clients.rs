@@ -7,12 +7,8 @@ use futures::{Stream, StreamExt, future, stream};
 use prost::Message as _;
 use tonic::Status;
 
-use super::{Fault, Identity, Link, LinkError, Messages, Reason, Way, cut, or_behind};
-use crate::{
-    convert, pb,
-    settings::{Addresses, Role},
-    shutdown::Shutdown,
-};
+use super::{Identity, Link, LinkError, Messages, Way, or_behind};
+use crate::{Role, convert, fault::Fault, pb, reason::Reason, settings::Addresses, shutdown::Shutdown, text::cut};
 
 /// A stream of responses.
 pub type ResponseStream<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;

@@ -26,12 +26,17 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Caller, ClientId, Connection, Fault, Reason,
     descriptors::{self, Descriptor},
     known::Known,
-    ms,
 };
-use crate::{settings::NodeSettings, shutdown::Shutdown};
+use crate::{
+    caller::{Caller, ClientId, Connection},
+    fault::Fault,
+    reason::Reason,
+    settings::NodeSettings,
+    shutdown::Shutdown,
+    time::ms,
+};
 
 /// How long a connection is left alone that made no call yet, and one that did.
 const SETTLED: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(10)];

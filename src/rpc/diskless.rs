@@ -8,14 +8,10 @@ use tokio::sync::{Semaphore, oneshot};
 use tonic::{Request, Response, Status, service::Routes};
 
 use super::{
-    Again, Caller, Decisions, Edge, Health, Identity, Link, LinkError, Links, Listener, Near, Neighbours, Process,
-    Questions, Readers, Reads, RunError, Slot,
+    Again, Decisions, Edge, Health, Identity, Link, LinkError, Links, Listener, Near, Neighbours, Process, Questions,
+    Readers, Reads, RunError, Slot,
 };
-use crate::{
-    pb,
-    settings::{Role, Settings},
-    shutdown::Shutdown,
-};
+use crate::{Role, caller::Caller, pb, settings::Settings, shutdown::Shutdown};
 
 /// Between one session and the next.
 const SESSION_AGAIN: Duration = Duration::from_millis(200);
@@ -62,7 +58,7 @@ impl<E: Send + 'static> Diskless<E> {
             identity: Identity::new(cluster, role, settings.node.index),
             engine: Slot::default(),
             links,
-            started_ms: super::now_ms(),
+            started_ms: crate::time::now_ms(),
             settings,
         })
     }

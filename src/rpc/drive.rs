@@ -33,8 +33,8 @@ use tonic::{
 };
 use tower::{ServiceExt as _, util::Oneshot};
 
-use super::{Connection, edge::Edged};
-use crate::{closing::Rest, shutdown::Shutdown};
+use super::edge::Edged;
+use crate::{caller::Connection, closing::Rest, shutdown::Shutdown};
 
 /// How long frames are read in a turn, and how long calls go on then.
 const PART: Duration = Duration::from_micros(250);

@@ -34,7 +34,7 @@ use tonic::{
 use tower::{Layer, Service};
 
 use super::{
-    AnswerRoom, Caller, Fault, Identity, NodeCall, Reason, RunError, Troubles,
+    AnswerRoom, Identity, NodeCall, RunError,
     connections::{Bounds, Connections, OpenCall, QuietCall},
     intake::{Form, Intake},
     known::Known,
@@ -42,13 +42,18 @@ use super::{
     shares::{Share, Shares},
 };
 use crate::{
+    Role,
     auth::{Auth, Let, OpenStream},
+    caller::Caller,
+    fault::Fault,
     pb::{
         self, candidates_service_server, decisions_service_server, feed_service_server, inspect_service_server,
         match_service_server, node_service_server, operate_service_server,
     },
-    settings::{NodeSettings, Role},
+    reason::Reason,
+    settings::NodeSettings,
     shutdown::Shutdown,
+    troubles::Troubles,
 };
 
 /// Health, as every role serves it.
@@ -640,7 +645,7 @@ mod tests {
     use tonic_types::StatusExt as _;
 
     use super::*;
-    use crate::rpc::{ClientId, Connection, Port};
+    use crate::caller::{ClientId, Connection, Port};
 
     #[test]
     fn timeouts_are_read_as_grpc_writes_them() {

@@ -16,10 +16,8 @@ use http_body::Frame;
 use tokio::time::Sleep;
 use tonic::{Status, body::Body};
 
-use super::{
-    Caller, Fault, Reason,
-    shares::{Share, Shares, Spent},
-};
+use super::shares::{Share, Shares, Spent};
+use crate::{caller::Caller, fault::Fault, reason::Reason};
 
 /// Bytes of messages that have begun, over all connections. Above it senders wait, and then are refused.
 const BYTES: usize = 256 << 20;

@@ -16,14 +16,16 @@ use tonic::{
     transport::{Channel, Endpoint},
 };
 
-use super::{Near, Neighbours, Traffic, Way, peer};
+use super::{Near, Neighbours, Way, peer};
 use crate::{
+    Role,
+    certs::{NodeName, NodeTrust, Tls},
     client::code_name,
     convert::ConvertError,
-    pb, rpc,
-    settings::Role,
+    pb,
     shutdown::Shutdown,
-    tls::{NodeName, Tls, Trust},
+    time,
+    traffic::Traffic,
 };
 
 const BACKOFF_MIN: Duration = Duration::from_millis(20);
@@ -80,7 +82,7 @@ pub fn or_behind(status: Status) -> LinkError {
 ///
 /// # Errors
 /// When the address is not a URL.
-pub fn dial(address: &str, traffic: &Traffic, trust: Trust) -> Result<Channel, tonic::transport::Error> {
+pub fn dial(address: &str, traffic: &Traffic, trust: NodeTrust) -> Result<Channel, tonic::transport::Error> {
     Ok(Endpoint::from_shared(address.to_owned())?
         .connect_timeout(Duration::from_secs(2))
         .http2_keep_alive_interval(Duration::from_secs(5))
@@ -233,7 +235,7 @@ impl Link {
             last_error: self.broken().error.clone(),
             reconnects: self.reconnects.load(Ordering::Relaxed),
             received_bytes: self.way.traffic().received(),
-            down_ms: down.map_or(0, |down| rpc::ms(down.since)),
+            down_ms: down.map_or(0, |down| time::ms(down.since)),
         }
     }
 }
@@ -263,7 +265,7 @@ impl Links {
     #[must_use]
     pub fn way(&self, role: Role, index: u32, address: &str) -> Way {
         let wanted = NodeName { cluster: self.cluster.to_string(), role, index };
-        let trust = Trust { tls: self.tls.clone(), wanted: Some(wanted), reread: false };
+        let trust = NodeTrust { tls: self.tls.clone(), wanted: Some(wanted) };
         Way::new(address, &self.neighbours, trust)
     }
 

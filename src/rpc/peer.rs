@@ -4,36 +4,17 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tonic::{Request, Status, metadata::MetadataValue};
 
-use super::{Caller, ECHO_BYTES_MAX, Fault, Reason, Troubles, cut};
 use crate::{
+    Role,
+    caller::Caller,
+    certs::{NodeName, Proved},
+    fault::Fault,
     pb::{self, candidates_service_server, decisions_service_server, feed_service_server, node_service_server},
-    settings::{ClusterSettings, Role},
-    tls::{NodeName, Proved},
+    reason::Reason,
+    settings::ClusterSettings,
+    text::{ECHO_BYTES_MAX, cut},
+    troubles::Troubles,
 };
-
-impl From<Role> for pb::Role {
-    /// The role's number in the protocol.
-    fn from(role: Role) -> pb::Role {
-        match role {
-            Role::Balancer => pb::Role::Balancer,
-            Role::Matcher => pb::Role::Matcher,
-            Role::Gatherer => pb::Role::Gatherer,
-        }
-    }
-}
-
-impl TryFrom<pb::Role> for Role {
-    type Error = ();
-
-    fn try_from(role: pb::Role) -> Result<Role, ()> {
-        match role {
-            pb::Role::Unspecified => Err(()),
-            pb::Role::Balancer => Ok(Role::Balancer),
-            pb::Role::Matcher => Ok(Role::Matcher),
-            pb::Role::Gatherer => Ok(Role::Gatherer),
-        }
-    }
-}
 
 /// What nodes ask of one another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

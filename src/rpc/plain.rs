@@ -15,11 +15,8 @@ use tokio::{
 };
 use tonic::Status;
 
-use super::{
-    Fault, Reason,
-    accept::{PREFACE, first_words},
-};
-use crate::closing;
+use super::accept::{PREFACE, first_words};
+use crate::{closing, fault::Fault, reason::Reason};
 
 /// What to do about it.
 const TEXT: &str = "this port speaks TLS: write https://";

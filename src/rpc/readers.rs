@@ -25,11 +25,16 @@ use futures::{Stream, StreamExt, future, stream};
 use tokio::time::Instant;
 use tonic::Status;
 
-use super::{Caller, ClientId, Fault, Links, Reason, ResponseStream, now_ms};
+use super::{Links, ResponseStream};
 use crate::{
+    Role,
+    caller::{Caller, ClientId},
+    fault::Fault,
     pb,
-    settings::{Addresses, Role},
+    reason::Reason,
+    settings::Addresses,
     shutdown::Shutdown,
+    time::now_ms,
 };
 
 /// Longest time that a node may take to say whether it is the one.
@@ -386,7 +391,7 @@ mod tests {
     use tonic::Code;
 
     use super::*;
-    use crate::rpc::{ClientId, Connection};
+    use crate::caller::{ClientId, Connection};
 
     /// Readers of a cluster in which gatherer 0 is `is`; 0 for nobody who answers.
     fn readers(each: usize, again: Again, is: &Arc<AtomicU64>, asked: Duration) -> Arc<Readers> {
@@ -408,7 +413,7 @@ mod tests {
     fn caller(last: u8) -> Caller {
         let address = IpAddr::from([10, 0, 0, last]);
         Caller {
-            connection: Connection { number: 1, address, port: crate::rpc::Port::ALL, proved: None },
+            connection: Connection { number: 1, address, port: crate::caller::Port::ALL, proved: None },
             client: ClientId::Address(address),
         }
     }

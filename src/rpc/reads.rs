@@ -16,7 +16,8 @@ use tokio::{
 };
 use tonic::{Response, Status};
 
-use super::{AnswerRoom, Answers, Caller, Fault, Reason};
+use super::{AnswerRoom, Answers};
+use crate::{caller::Caller, fault::Fault, reason::Reason};
 
 /// Pause from the beginning of one snapshot to that of the next, at least.
 const PAUSE: Duration = Duration::from_millis(50);

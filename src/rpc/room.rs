@@ -24,7 +24,8 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tonic::{Response, Status, body::Body};
 
-use super::{Caller, Share, Shares, Spent};
+use super::{Share, Shares, Spent};
+use crate::caller::Caller;
 
 /// How long nothing moves before those who wait are sent away.
 const STUCK: Duration = Duration::from_secs(3);
@@ -53,7 +54,7 @@ impl Moved {
     }
 
     fn now(&self) {
-        self.ms.store(super::ms(self.began.elapsed()), Ordering::Relaxed);
+        self.ms.store(crate::time::ms(self.began.elapsed()), Ordering::Relaxed);
     }
 }
 

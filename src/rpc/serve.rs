@@ -10,18 +10,19 @@ use tonic_health::ServingStatus;
 use tower::Layer as _;
 
 use super::{
-    Port,
     accept::{HANDSHAKE_MAX, Socket, accept},
     drive::{Answering, Driven},
     edge::{Edge, Edged, HEALTH, REFLECTION, services_of},
 };
 use crate::{
-    pb,
-    pb::match_service_server,
-    rpc,
+    caller::Port,
+    certs::{FileTrouble, NodeName, Tls},
+    pb::{self, match_service_server},
     settings::{Limits, NodeSettings},
     shutdown::Shutdown,
-    tls::{NodeName, Tls, TlsError},
+    time,
+    tls::TlsError,
+    troubles::Troubles,
 };
 
 /// Between the end of the last call and that of the server.
@@ -150,7 +151,12 @@ impl Listener {
     /// When the server fails.
     pub async fn serve(self, routes: Routes, edge: Edge, stop: Shutdown, limits: &Limits) -> Result<(), RunError> {
         if let Some(tls) = self.tls.clone() {
-            tokio::spawn(tls.watch(edge.troubles(), stop.clone()));
+            let troubles = edge.troubles();
+            let tell = move |trouble, text| match trouble {
+                FileTrouble::Refused => troubles.set(Troubles::FILE_REFUSED, "tls", text),
+                FileTrouble::Expires => troubles.set(Troubles::CERTIFICATE_EXPIRES, "tls.cert", text),
+            };
+            tokio::spawn(tls.watch(tell, stop.given_owned()));
         }
         let connections = accept(self.listeners, edge.connections(), HANDSHAKE_MAX, self.tls);
         tokio::spawn(edge.connections().nodes().look_up(stop.clone()));
@@ -168,7 +174,7 @@ impl Listener {
             () = server => {}
             drained = drained => {
                 if drained.is_err() {
-                    tracing::warn!(drain_ms = rpc::ms(drain), "open requests did not end in time and are cut off");
+                    tracing::warn!(drain_ms = time::ms(drain), "open requests did not end in time and are cut off");
                 }
             }
         }

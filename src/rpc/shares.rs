@@ -17,9 +17,11 @@ use std::{
 
 use tokio::sync::oneshot;
 
-use super::{
-    Caller, ClientId, Fault, Reason,
-    line::{Line, Served, Ticket},
+use super::line::{Line, Served, Ticket};
+use crate::{
+    caller::{Caller, ClientId},
+    fault::Fault,
+    reason::Reason,
 };
 
 /// So much of something. Clones are of the same.
@@ -327,7 +329,7 @@ pub(super) mod tests {
     use std::net::IpAddr;
 
     use super::*;
-    use crate::rpc::{Connection, Port};
+    use crate::caller::{Connection, Port};
 
     /// A caller from an address that ends so, by a connection.
     pub(in crate::rpc) fn caller(last: u8, number: u64) -> Caller {

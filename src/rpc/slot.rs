@@ -3,7 +3,7 @@
 use tokio::sync::watch;
 use tonic::Status;
 
-use super::{Fault, Reason};
+use crate::{fault::Fault, reason::Reason};
 
 /// Holds the way into a node's engine. Empty while the node starts or starts again.
 #[derive(Clone, Debug)]

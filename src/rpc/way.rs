@@ -7,14 +7,21 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tonic::{Request, Status, Streaming, transport::Channel};
 
-use super::{Fault, NODE_MESSAGE_BYTES_MAX, Reason, ResponseStream, Traffic, dial};
-use crate::pb::{
-    self, candidates_service_client::CandidatesServiceClient, candidates_service_server::CandidatesService,
-    decisions_service_client::DecisionsServiceClient, decisions_service_server::DecisionsService,
-    feed_service_client::FeedServiceClient, feed_service_server::FeedService, node_service_client::NodeServiceClient,
+use super::{ResponseStream, dial};
+use crate::{
+    Role,
+    certs::NodeTrust,
+    convert::NODE_MESSAGE_BYTES_MAX,
+    fault::Fault,
+    pb::{
+        self, candidates_service_client::CandidatesServiceClient, candidates_service_server::CandidatesService,
+        decisions_service_client::DecisionsServiceClient, decisions_service_server::DecisionsService,
+        feed_service_client::FeedServiceClient, feed_service_server::FeedService,
+        node_service_client::NodeServiceClient,
+    },
+    reason::Reason,
+    traffic::Traffic,
 };
-use crate::settings::Role;
-use crate::tls::Trust;
 
 /// What a balancer serves to nodes.
 pub type NearFeed = dyn FeedService<
@@ -99,7 +106,7 @@ pub struct Way {
     address: String,
     traffic: Traffic,
     neighbours: Neighbours,
-    trust: Trust,
+    trust: NodeTrust,
 }
 
 /// What follows of a response.
@@ -135,7 +142,7 @@ impl<T> Messages<T> {
 
 impl Way {
     /// To the node at `address`, which has to be one that is trusted.
-    pub fn new(address: &str, neighbours: &Neighbours, trust: Trust) -> Way {
+    pub fn new(address: &str, neighbours: &Neighbours, trust: NodeTrust) -> Way {
         Way { address: address.to_owned(), traffic: Traffic::default(), neighbours: neighbours.clone(), trust }
     }
 
@@ -274,12 +281,12 @@ impl Way {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tls::NodeName;
+    use crate::certs::NodeName;
 
     #[test]
     fn an_answer_of_another_node_than_was_dialled_is_refused_with_both() {
         let wanted = NodeName { cluster: "c".to_owned(), role: Role::Matcher, index: 1 };
-        let trust = Trust { wanted: Some(wanted), ..Trust::default() };
+        let trust = NodeTrust { wanted: Some(wanted), ..NodeTrust::default() };
         let way = Way::new("http://10.0.0.2:7401", &Neighbours::default(), trust);
         let peer = |role: pb::Role, index| pb::Peer { role: role.into(), index, ..Default::default() };
         assert!(way.check(Some(&peer(pb::Role::Matcher, 1))).is_ok());

@@ -9,12 +9,15 @@ use tracing_subscriber::{EnvFilter, filter::LevelFilter};
 use super::keys::{self, Kind};
 use super::layers::Layers;
 use super::{
-    Addresses, AuthSettings, ClusterSettings, Limits, LogFormat, LogSettings, NodeSettings, Origin, Role, Settings,
-    SettingsError, UpSettings,
+    Addresses, ClusterSettings, Limits, LogFormat, LogSettings, NodeSettings, Origin, Settings, SettingsError,
+    UpSettings,
 };
-use crate::address;
-use crate::auth::Rates;
-use crate::tls::{ClientAuth, Files, OwnFiles, TlsSettings};
+use crate::{
+    Role, address,
+    auth::{AuthSettings, Rates},
+    certs::{ClientAuth, TlsSettings},
+    tls::{Files, OwnFiles},
+};
 
 /// Longest cluster name, in bytes.
 const NAME_BYTES_MAX: usize = 64;

@@ -6,7 +6,8 @@ use std::path::PathBuf;
 use clap::{Arg, ArgMatches, Args, Command, FromArgMatches, builder::ValueParser};
 
 use super::keys::{CONFIG, Kind, SECTIONS, SETTINGS, Setting};
-use super::{Program, Role, Settings, SettingsError, Sources, UpSettings};
+use super::{Program, Settings, SettingsError, Sources, UpSettings};
+use crate::Role;
 
 /// What `--help` says at its end: how a flag's other names follow from it.
 pub const HELP_NAMES: &str = "\

@@ -3,7 +3,8 @@
 //! The environment variable follows from the flag (`--list-max` is `DOVETAIL_LIST_MAX`), so a setting cannot have one
 //! without the other.
 
-use super::{Program, Role};
+use super::Program;
+use crate::Role;
 
 /// What a setting's value looks like.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -23,7 +23,7 @@ pub struct Sources {
 
 impl Sources {
     /// The settings of a role's binary.
-    pub fn load(&self, role: super::Role) -> Result<Settings, SettingsError> {
+    pub fn load(&self, role: crate::Role) -> Result<Settings, SettingsError> {
         check::settings(&Layers::of(self, Program::Role(role))?, role)
     }
 

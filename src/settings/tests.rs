@@ -5,7 +5,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::keys::{Kind, SETTINGS};
 use super::*;
-use crate::tls::{ClientAuth, Files, OwnFiles};
+use crate::auth::Rates;
+use crate::certs::ClientAuth;
+use crate::tls::{Files, OwnFiles};
 
 /// A settings file that goes away with the test.
 struct File(PathBuf);

@@ -2,8 +2,6 @@
 
 use std::path::PathBuf;
 
-use super::NodeName;
-
 /// Why TLS cannot be set up.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TlsError {
@@ -41,7 +39,7 @@ pub enum TlsError {
         /// Whom it names.
         found: String,
         /// Who this is.
-        wanted: NodeName,
+        wanted: String,
     },
     /// TLS cannot be set up from what was read.
     #[error("TLS cannot be set up: {0}")]

@@ -4,11 +4,14 @@ use std::io::Write as _;
 use std::net::TcpStream;
 use std::time::Duration;
 
-use dovetail::client::{Client, ClientError, Columns, SubmitOptions, by_id, by_key, value};
-use dovetail::pb::candidates_service_client::CandidatesServiceClient;
-use dovetail::pb::match_service_client::MatchServiceClient;
-use dovetail::pb::{self, Attribute, AttributeType, ElementState, PoolDefinition, Submission};
-use dovetail::rpc::Reason;
+use dovetail::{
+    client::{Client, ClientError, Columns, SubmitOptions, by_id, by_key, value},
+    pb::{
+        self, Attribute, AttributeType, ElementState, PoolDefinition, Submission,
+        candidates_service_client::CandidatesServiceClient, match_service_client::MatchServiceClient,
+    },
+    reason::Reason,
+};
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 

@@ -6,9 +6,11 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use dovetail::client::{Client, by_id};
-use dovetail::pb::{ElementState, PoolDefinition, Submission};
-use dovetail::rpc::Reason;
+use dovetail::{
+    client::{Client, by_id},
+    pb::{ElementState, PoolDefinition, Submission},
+    reason::Reason,
+};
 use tonic::Code;
 
 use crate::harness::{Cluster, PATIENCE, SMALL, Which, until};

@@ -2,10 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use dovetail::client::{Client, ClientError, SubmitOptions, by_id, value};
-use dovetail::pb::match_service_client::MatchServiceClient;
-use dovetail::pb::{self, Attribute, AttributeType, PoolDefinition, Submission};
-use dovetail::rpc::Reason;
+use dovetail::{
+    client::{Client, ClientError, SubmitOptions, by_id, value},
+    pb::{self, Attribute, AttributeType, PoolDefinition, Submission, match_service_client::MatchServiceClient},
+    reason::Reason,
+};
 use tonic::Code;
 use tonic::transport::{Channel, Endpoint};
 use tonic_health::pb::HealthCheckRequest;

@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
-use dovetail::client::{Client, SubmitOptions, WatchOptions, by_id, value};
-use dovetail::pb::{self, Attribute, AttributeType, ElementFilter, ElementState, PoolDefinition, Submission};
-use dovetail::rpc::Reason;
+use dovetail::{
+    client::{Client, SubmitOptions, WatchOptions, by_id, value},
+    pb::{self, Attribute, AttributeType, ElementFilter, ElementState, PoolDefinition, Submission},
+    reason::Reason,
+};
 
 use crate::harness::{Cluster, PATIENCE, SMALL, dovetail, until, within};
 

@@ -14,11 +14,12 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use dovetail::client::{Client, ConnectOptions};
-use dovetail::pb;
-use dovetail::pb::inspect_response::State;
-use dovetail::rpc::Traffic;
-use dovetail::tls::{ClientAuth, Tls, TlsSettings, Trust};
+use dovetail::{
+    client::{Client, ConnectOptions},
+    pb::{self, inspect_response::State},
+    tls::Trust,
+    traffic::Traffic,
+};
 use tokio::sync::{Mutex, MutexGuard};
 use tonic::transport::{Channel, Endpoint};
 use tonic_health::pb::health_check_response::ServingStatus;
@@ -531,9 +532,8 @@ pub fn channel(url: &str) -> Channel {
 /// The same, with TLS where the URL says so.
 pub fn channel_with(url: &str, options: &ConnectOptions) -> Channel {
     let endpoint = Endpoint::from_shared(url.to_owned()).unwrap().connect_timeout(Duration::from_secs(2));
-    let settings = TlsSettings { files: options.tls.clone(), clients: ClientAuth::None };
-    let tls = options.tls.ca.is_some().then(|| Tls::load(settings, None).unwrap());
-    endpoint.connect_with_connector_lazy(Traffic::default().connector(Trust { tls, ..Trust::default() }))
+    let trust = options.tls.ca.as_ref().map_or_else(Trust::default, |_| Trust::load(options.tls.clone()).unwrap());
+    endpoint.connect_with_connector_lazy(Traffic::default().connector(trust))
 }
 
 /// Shows the certificate of a folder that `dovetail certs` made, and trusts its authority.

@@ -5,12 +5,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use dovetail::client::{Client, ClientError, by_id, value};
-use dovetail::pb::candidates_service_client::CandidatesServiceClient;
-use dovetail::pb::decisions_service_client::DecisionsServiceClient;
-use dovetail::pb::{self, Attribute, AttributeType, ElementState, PoolDefinition, Submission};
-use dovetail::rpc::Reason;
-use dovetail::tls::{ClientAuth, Files, Tls, TlsSettings};
+use dovetail::{
+    client::{Client, ClientError, by_id, value},
+    pb::{
+        self, Attribute, AttributeType, ElementState, PoolDefinition, Submission,
+        candidates_service_client::CandidatesServiceClient, decisions_service_client::DecisionsServiceClient,
+    },
+    reason::Reason,
+    tls::{Files, Handshake as _, Trust},
+};
 use hyper_util::rt::TokioIo;
 use tokio::io::AsyncReadExt as _;
 use tokio::net::{TcpSocket, TcpStream};
@@ -42,13 +45,13 @@ async fn dial(from: IpAddr, to: SocketAddr) -> std::io::Result<TcpStream> {
 }
 
 /// Connects from an address; with TLS where there is some.
-async fn connect(from: IpAddr, to: SocketAddr, tls: Option<Tls>) -> Result<Channel, tonic::transport::Error> {
+async fn connect(from: IpAddr, to: SocketAddr, trust: Option<Trust>) -> Result<Channel, tonic::transport::Error> {
     let connector = tower::service_fn(move |_: Uri| {
-        let tls = tls.clone();
+        let trust = trust.clone();
         Box::pin(async move {
             let stream = dial(from, to).await?;
-            let stream: Box<dyn Stream> = match tls {
-                Some(tls) => Box::new(tls.connect(&to.ip().to_string(), stream).await?.0),
+            let stream: Box<dyn Stream> = match trust {
+                Some(trust) => Box::new(trust.connect(&to.ip().to_string(), stream).await?),
                 None => Box::new(stream),
             };
             Ok::<_, std::io::Error>(TokioIo::new(stream))
@@ -86,14 +89,14 @@ impl Strangers {
     /// Each takes what it can, in three ways, and comes again whenever it is sent away.
     fn come(cluster: &Cluster) -> Strangers {
         let files = Files { ca: Some(cluster.certs().join("client-ada/ca.pem")), ..Files::default() };
-        let tls = Tls::load(TlsSettings { files, clients: ClientAuth::None }, None).unwrap();
+        let trust = Trust::load(files).unwrap();
         let (mut tasks, mut refused) = (JoinSet::new(), Vec::new());
         for which in cluster.all() {
             let to: SocketAddr = cluster.address(which).parse().unwrap();
             let count = Arc::<AtomicU64>::default();
             for number in 0..usize::from(ADDRESSES) * EACH {
                 let from = address((number / EACH) as u8);
-                let (tls, count) = (tls.clone(), Arc::clone(&count));
+                let (trust, count) = (trust.clone(), Arc::clone(&count));
                 tasks.spawn(async move {
                     loop {
                         match number % 6 {
@@ -106,13 +109,13 @@ impl Strangers {
                             // It makes no call.
                             1 => {
                                 if let Ok(stream) = dial(from, to).await
-                                    && let Ok((mut stream, _)) = tls.connect(&to.ip().to_string(), stream).await
+                                    && let Ok(mut stream) = trust.connect(&to.ip().to_string(), stream).await
                                 {
                                     while stream.read_u8().await.is_ok() {}
                                 }
                             }
                             _ => {
-                                if let Ok(channel) = connect(from, to, Some(tls.clone())).await
+                                if let Ok(channel) = connect(from, to, Some(trust.clone())).await
                                     && let Err(status) = hold(channel, which).await
                                 {
                                     let fault = ClientError::from(status);

@@ -3,12 +3,14 @@
 use std::path::Path;
 use std::time::Duration;
 
-use dovetail::client::{Client, ConnectOptions, SubmitOptions, WatchOptions};
-use dovetail::pb;
-use dovetail::pb::candidates_service_client::CandidatesServiceClient;
-use dovetail::pb::decisions_service_client::DecisionsServiceClient;
-use dovetail::pb::feed_service_client::FeedServiceClient;
-use dovetail::tls::{Authority, Issued, Validity};
+use dovetail::{
+    certs::{Authority, Issued, Validity},
+    client::{Client, ConnectOptions, SubmitOptions, WatchOptions},
+    pb::{
+        self, candidates_service_client::CandidatesServiceClient, decisions_service_client::DecisionsServiceClient,
+        feed_service_client::FeedServiceClient,
+    },
+};
 use tonic::{Code, Status};
 
 use crate::harness::{

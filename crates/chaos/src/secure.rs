@@ -6,8 +6,9 @@
 use std::{io, net::Ipv4Addr, path::Path, sync::OnceLock};
 
 use dovetail::{
+    certs::{CertificateFolder, NodeName},
     client::ConnectOptions,
-    tls::{CertificateFolder, ClientAuth, Files, NodeName, Tls, TlsSettings, Trust},
+    tls::{Files, Trust},
 };
 
 use super::{
@@ -53,9 +54,7 @@ pub fn trust() -> Trust {
 
 /// Whom the channels believe of somebody who has these files; in plain text, everybody.
 fn trust_of(files: Files) -> Trust {
-    let settings = TlsSettings { files, clients: ClientAuth::None };
-    let tls = OPTIONS.get().and_then(|_| Tls::load(settings, None).ok());
-    Trust { tls, ..Trust::default() }
+    OPTIONS.get().and_then(|_| Trust::load(files).ok()).unwrap_or_default()
 }
 
 /// The same for somebody else: who shows the certificate of this name, or none.

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use dovetail::settings::Role;
+use dovetail::Role;
 
 /// How many of everything. There is one balancer.
 #[derive(Clone, Copy, Debug)]

@@ -14,10 +14,10 @@ use std::{
 };
 
 use dovetail::{
-    convert, pb,
-    pb::{feed_response::Message, feed_service_client::FeedServiceClient},
-    rpc::{Identity, NODE_MESSAGE_BYTES_MAX},
-    settings::Role,
+    Role,
+    convert::{self, NODE_MESSAGE_BYTES_MAX},
+    pb::{self, feed_response::Message, feed_service_client::FeedServiceClient},
+    rpc::Identity,
 };
 use dovetail_core::{EventId, LogFrame, Reach};
 use tokio::time::sleep;

@@ -4,7 +4,7 @@
 //! The first byte of an input chooses the message.
 
 use bytes::Bytes;
-use dovetail::{convert, pb, wire};
+use dovetail::{batch as wire, convert, pb};
 use dovetail_rule::ATTRIBUTES_MAX;
 use prost::{Message, encoding};
 

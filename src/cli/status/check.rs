@@ -43,7 +43,7 @@ pub(super) fn findings(nodes: &[Asked]) -> Vec<Finding> {
     let mut findings = Vec::new();
     // The balancer's settings are the cluster's: the nodes are sorted by role.
     let reference = nodes.iter().find_map(|node| node.answer.as_ref().ok());
-    let now_ms = crate::rpc::now_ms();
+    let now_ms = crate::time::now_ms();
     for node in nodes {
         let mut found =
             |kind, text| findings.push(Finding { kind, node: name(node), server: node.server.clone(), text });

@@ -2,10 +2,10 @@ use std::net::IpAddr;
 
 use super::*;
 use crate::{
-    rpc::Port,
+    Role,
+    caller::Port,
+    certs::{NodeName, Proved},
     settings::Addresses,
-    settings::Role,
-    tls::{NodeName, Proved},
 };
 
 #[tokio::test]

@@ -16,9 +16,12 @@ use std::{
     time::Duration,
 };
 
-use dovetail::client::{Client, ClientError};
-use dovetail::pb::{EndReason, Match};
-use dovetail::{rpc::Traffic, tls::Trust};
+use dovetail::{
+    client::{Client, ClientError},
+    pb::{EndReason, Match},
+    tls::Trust,
+    traffic::Traffic,
+};
 use tokio::sync::watch as signal;
 use tonic::transport::{Channel, Endpoint};
 

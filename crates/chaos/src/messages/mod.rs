@@ -34,7 +34,8 @@ use std::{
 };
 
 use bytes::Bytes;
-use dovetail::{rpc::Identity, settings::Role};
+use dovetail::Role;
+use dovetail::rpc::Identity;
 use dovetail_sim::rng::Rng;
 use prost::Message as _;
 use tokio::{task::JoinSet, time::sleep};

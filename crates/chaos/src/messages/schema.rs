@@ -2,7 +2,8 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use dovetail::{pb, settings::Role};
+use dovetail::Role;
+use dovetail::pb;
 use prost::Message as _;
 use prost_types::{DescriptorProto, FieldDescriptorProto, FileDescriptorSet, field_descriptor_proto};
 

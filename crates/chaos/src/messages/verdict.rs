@@ -125,7 +125,7 @@ fn hex(bytes: &Bytes) -> String {
 
 #[cfg(test)]
 mod tests {
-    use dovetail::rpc::{Fault, Reason};
+    use dovetail::{fault::Fault, reason::Reason};
 
     use super::*;
 

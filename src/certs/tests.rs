@@ -1,8 +1,10 @@
 //! Handshakes over sockets, with certificates made for them.
 
 use std::{
+    collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
+    sync::Mutex,
 };
 
 use tokio::{
@@ -11,7 +13,10 @@ use tokio::{
 };
 
 use super::*;
-use crate::settings::Role;
+use crate::{
+    Role,
+    tls::{OwnFiles, Trust},
+};
 
 const YEAR: Validity = Validity(Duration::from_secs(365 * 86_400));
 
@@ -65,7 +70,7 @@ async fn handshake(server: &Tls, client: &Tls, host: &str) -> Both {
     let address = listener.local_addr().unwrap();
     let accepted = async {
         let (stream, _) = listener.accept().await.unwrap();
-        let (mut stream, proved) = server.accept(stream).await?;
+        let (mut stream, proved) = server.accept(stream).await.map_err(|refused| refused.error)?;
         stream.write_all(b"hello").await?;
         stream.shutdown().await?;
         Ok(proved)
@@ -217,8 +222,13 @@ async fn files_that_change_while_a_node_runs_are_read_once_they_stay_as_they_are
     let own = folder.write("m", &authority.node(&node, &[], YEAR).unwrap());
     let tls = Tls::load(settings(Some(own), &ca, ClientAuth::Optional), Some(node.clone())).unwrap();
     let first = tls.own().unwrap();
-    let (stop, troubles) = (Shutdown::new(), Troubles::default());
-    let watch = tokio::spawn(tls.clone().watch(troubles.clone(), stop.clone()));
+    let wrong = Arc::new(Mutex::new(BTreeMap::new()));
+    let told = Arc::clone(&wrong);
+    let tell = move |trouble, text: Option<String>| {
+        told.lock().unwrap().insert(trouble, text);
+    };
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let watch = tokio::spawn(tls.clone().watch(tell, async { _ = stopped.await }));
     folder.write("m", &authority.node(&node, &["new.example".to_owned()], YEAR).unwrap());
     let changed = async {
         while tls.own().unwrap() == first {
@@ -228,27 +238,23 @@ async fn files_that_change_while_a_node_runs_are_read_once_they_stay_as_they_are
     tokio::time::timeout(Duration::from_secs(30), changed).await.unwrap();
     assert!(tls.own().unwrap().hosts.contains(&"new.example".to_owned()));
     folder.write("m", &authority.node(&node, &[], Validity(Duration::from_secs(13 * 86_400))).unwrap());
-    let wrong = |kind: &'static str| {
-        let troubles = troubles.clone();
+    let is = |trouble: FileTrouble, wanted: bool| {
+        let wrong = Arc::clone(&wrong);
         let there = async move {
-            while !troubles.pb().iter().any(|trouble| trouble.kind == kind) {
+            while wrong.lock().unwrap().get(&trouble).is_some_and(Option::is_some) != wanted {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         };
         tokio::time::timeout(Duration::from_secs(30), there)
     };
-    wrong("certificate_expires").await.unwrap();
+    is(FileTrouble::Expires, true).await.unwrap();
     let strange = name(Role::Matcher, 7);
     folder.write("m", &authority.node(&strange, &[], YEAR).unwrap());
-    wrong("file_refused").await.unwrap();
+    is(FileTrouble::Refused, true).await.unwrap();
     folder.write("m", &authority.node(&node, &[], YEAR).unwrap());
-    let mended = async {
-        while !troubles.pb().is_empty() {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(30), mended).await.unwrap();
-    stop.give();
+    is(FileTrouble::Refused, false).await.unwrap();
+    is(FileTrouble::Expires, false).await.unwrap();
+    drop(stop);
     watch.await.unwrap();
 }
 
@@ -274,4 +280,30 @@ fn an_authority_that_was_kept_signs_again() {
         assert!(!is_fit_for_files(name), "{name:?}");
     }
     assert!(is_fit_for_files("shop-1.eu_2"));
+}
+
+#[tokio::test]
+async fn a_client_looks_at_its_files_before_each_connection_and_keeps_what_it_read_when_they_are_no_good() {
+    let folder = Folder::new("trust");
+    let (authority, ca) = authority(&folder, "ca");
+    let own = folder.write("b", &authority.node(&name(Role::Balancer, 0), &[], YEAR).unwrap());
+    let server = Tls::load(settings(Some(own), &ca, ClientAuth::Optional), None).unwrap();
+    let shop = folder.write("shop", &authority.client("c", "shop", YEAR).unwrap());
+    let trust = Trust::load(Files { own: Some(shop), ca: Some(ca) }).unwrap();
+    let seen = async || {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let accepted = async { server.accept(listener.accept().await.unwrap().0).await.unwrap().1.unwrap().name() };
+        let stream = TcpStream::connect(address).await.unwrap();
+        let (accepted, connected) = tokio::join!(accepted, trust.connect("localhost", stream));
+        connected.unwrap();
+        accepted.to_string()
+    };
+    assert_eq!(seen().await, "shop");
+    folder.write("shop", &authority.client("c", "depot", YEAR).unwrap());
+    assert_eq!(seen().await, "depot");
+    fs::write(folder.path("shop.pem"), "").unwrap();
+    assert_eq!(seen().await, "depot");
+    let refused = Trust::default().connect("localhost", tokio::io::duplex(8).0).await.unwrap_err();
+    assert!(refused.to_string().contains("no authority is named"), "{refused}");
 }

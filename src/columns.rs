@@ -2,11 +2,15 @@
 //!
 //! A column that comes in is checked as a whole (sizes, ends, UTF-8, presence), and shares its bytes with the message.
 
+mod matches;
+
 use bytes::Bytes;
-use dovetail_core::batch::{ClientColumns, Column, Strings, Values};
+use dovetail_core::batch::{Column, Strings, Values};
+use dovetail_rule::Value;
 use thiserror::Error;
 
-use super::ConvertError;
+pub use matches::{MatchColumnsError, MatchedColumns, MatchedEnd, MatchedEnds};
+
 use crate::pb;
 
 /// Columns that do not fit each other, or are not what they should be.
@@ -66,8 +70,24 @@ pub enum ColumnError {
     },
 }
 
+/// A value, or none for a Value without a kind.
+#[must_use]
+pub fn value(value: pb::Value) -> Option<Value> {
+    use pb::value::Kind;
+    Some(match value.kind? {
+        Kind::IntValue(int) => Value::Int(int),
+        Kind::DoubleValue(double) => Value::Double(double),
+        Kind::StringValue(string) => Value::String(string.into()),
+        Kind::BoolValue(bool) => Value::Bool(bool),
+        Kind::StringListValue(list) => Value::StringList(list.values.into_iter().map(Into::into).collect()),
+    })
+}
+
 /// Checks numbers of `N` bytes each.
-pub(super) fn fixed<const N: usize>(what: &'static str, count: usize, bytes: &Bytes) -> Result<Bytes, ColumnError> {
+///
+/// # Errors
+/// When it is none.
+pub fn fixed<const N: usize>(what: &'static str, count: usize, bytes: &Bytes) -> Result<Bytes, ColumnError> {
     if bytes.len() == count.saturating_mul(N) {
         return Ok(bytes.clone());
     }
@@ -92,7 +112,10 @@ fn each_end(ends: &[u8]) -> impl Iterator<Item = usize> + '_ {
 }
 
 /// Texts from the wire.
-pub(super) fn texts(count: usize, column: &pb::TextColumn) -> Result<Strings, ColumnError> {
+///
+/// # Errors
+/// When it is none.
+pub fn texts(count: usize, column: &pb::TextColumn) -> Result<Strings, ColumnError> {
     let text = std::str::from_utf8(&column.text).map_err(|error| ColumnError::Utf8 { at: error.valid_up_to() })?;
     let ends = ends(count, &column.ends, text.len())?;
     let cut = each_end(&ends).find(|&end| !text.is_char_boundary(end));
@@ -103,12 +126,18 @@ pub(super) fn texts(count: usize, column: &pb::TextColumn) -> Result<Strings, Co
 }
 
 /// Byte strings from the wire.
-pub(super) fn byte_strings(count: usize, column: &pb::BytesColumn) -> Result<Strings, ColumnError> {
+///
+/// # Errors
+/// When it is none.
+pub fn byte_strings(count: usize, column: &pb::BytesColumn) -> Result<Strings, ColumnError> {
     Ok(Strings { bytes: column.bytes.clone(), ends: ends(count, &column.ends, column.bytes.len())? })
 }
 
 /// One attribute of many elements from the wire.
-pub(super) fn column(count: usize, column: &pb::Column) -> Result<Column, ColumnError> {
+///
+/// # Errors
+/// When it is none.
+pub fn column(count: usize, column: &pb::Column) -> Result<Column, ColumnError> {
     use pb::column::Values as Sent;
     if !column.present.is_empty() && column.present.len() != count.div_ceil(8) {
         let (found, expected) = (column.present.len(), count.div_ceil(8));
@@ -149,34 +178,9 @@ fn bools(count: usize, bytes: &Bytes) -> Result<Bytes, ColumnError> {
     }
 }
 
-/// What a batch has of each element beside its attributes, from the wire.
-pub(super) fn clients(
-    count: usize,
-    keys: &pb::TextColumn,
-    payloads: Option<&pb::BytesColumn>,
-    ttls_ms: &Bytes,
-    idempotency_keys: Option<&pb::TextColumn>,
-    owners: Option<&pb::TextColumn>,
-) -> Result<ClientColumns, ConvertError> {
-    let named = |name: &str| {
-        let name = name.to_owned();
-        move |source| ConvertError::AttributeColumn { name, source }
-    };
-    let payloads = payloads.map(|column| byte_strings(count, column));
-    let ttls_ms = (!ttls_ms.is_empty()).then(|| fixed::<8>("ttls_ms", count, ttls_ms));
-    let idempotency_keys = idempotency_keys.map(|column| texts(count, column));
-    let owners = owners.map(|column| texts(count, column));
-    Ok(ClientColumns {
-        keys: texts(count, keys).map_err(named("keys"))?,
-        payloads: payloads.transpose().map_err(named("payloads"))?,
-        ttls_ms: ttls_ms.transpose().map_err(named("ttls_ms"))?,
-        idempotency_keys: idempotency_keys.transpose().map_err(named("idempotency_keys"))?,
-        owners: owners.transpose().map_err(named("owners"))?,
-    })
-}
-
 /// A column as sent.
-pub(crate) fn column_pb(column: &Column) -> pb::Column {
+#[must_use]
+pub fn column_pb(column: &Column) -> pb::Column {
     use pb::column::Values as Sent;
     let values = match &column.values {
         Values::None => None,
@@ -192,11 +196,13 @@ pub(crate) fn column_pb(column: &Column) -> pb::Column {
 }
 
 /// Texts as sent.
-pub(crate) fn texts_pb(texts: &Strings) -> pb::TextColumn {
+#[must_use]
+pub fn texts_pb(texts: &Strings) -> pb::TextColumn {
     pb::TextColumn { text: texts.bytes.clone(), ends: texts.ends.clone() }
 }
 
 /// Byte strings as sent.
-pub(crate) fn byte_strings_pb(strings: &Strings) -> pb::BytesColumn {
+#[must_use]
+pub fn byte_strings_pb(strings: &Strings) -> pb::BytesColumn {
     pb::BytesColumn { bytes: strings.bytes.clone(), ends: strings.ends.clone() }
 }

@@ -11,7 +11,7 @@ use std::{
 
 use tonic::codegen::http::Extensions;
 
-use crate::tls::Proved;
+use crate::certs::Proved;
 
 /// Whom a port serves. Everybody, unless some have one of their own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -112,7 +112,7 @@ impl Caller {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{settings::Role, tls::NodeName};
+    use crate::{Role, certs::NodeName};
 
     #[test]
     fn a_network_of_ipv6_is_one_client_and_ipv4_is_the_same_within_it() {

@@ -3,6 +3,8 @@
 //! Counted is what a socket gives and takes: HTTP/2 with its frames, headers and pings. What TCP and IP add is not seen
 //! here, nor what they send again. A count goes on when its connection is set up again.
 
+mod wire;
+
 use std::{
     io,
     pin::Pin,
@@ -22,8 +24,9 @@ use tokio_rustls::client::TlsStream;
 use tonic::codegen::http::Uri;
 use tower::Service;
 
-use super::{Wire, wire::writes_to};
-use crate::tls::Trust;
+pub use wire::Wire;
+
+use crate::tls::Handshake;
 
 /// The count of one connection, or of all that were set up with it. Clones share it.
 #[derive(Clone, Debug, Default)]
@@ -57,10 +60,10 @@ impl Traffic {
     }
 
     /// Sets up connections that are counted here, without Nagle's delay; in TLS where the URL says so, with those who are trusted.
-    pub fn connector(
+    pub fn connector<H: Handshake>(
         &self,
-        trust: Trust,
-    ) -> impl Service<Uri, Response = TokioIo<Dialled>, Error = io::Error, Future: Send> + Clone + Send + use<> {
+        trust: H,
+    ) -> impl Service<Uri, Response = TokioIo<Dialled>, Error = io::Error, Future: Send> + Clone + Send + use<H> {
         let (traffic, trust) = (self.clone(), Arc::new(trust));
         tower::service_fn(move |uri: Uri| {
             let (traffic, trust) = (traffic.clone(), Arc::clone(&trust));
@@ -101,7 +104,31 @@ impl AsyncRead for Dialled {
     }
 }
 
-writes_to!(Dialled, stream);
+impl AsyncWrite for Dialled {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, buffer)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffers: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(cx, buffers)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
 
 /// A stream whose bytes are counted.
 #[derive(Debug)]
@@ -181,7 +208,8 @@ mod tests {
 
     #[tokio::test]
     async fn an_address_without_a_host_is_an_error() {
-        let connected = Traffic::default().connector(Trust::default()).call(Uri::from_static("/path")).await;
+        let connected =
+            Traffic::default().connector(crate::tls::Trust::default()).call(Uri::from_static("/path")).await;
         assert_eq!(connected.map(drop).unwrap_err().to_string(), "/path names no host");
     }
 }

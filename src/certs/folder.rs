@@ -6,7 +6,8 @@ use std::{
     time::Duration,
 };
 
-use super::{Authority, Files, Issued, MakeError, NodeName, OwnFiles, Validity};
+use super::{Authority, Issued, MakeError, NodeName, Validity};
+use crate::tls::{Files, OwnFiles};
 
 const DAY: Validity = Validity(Duration::from_secs(86_400));
 

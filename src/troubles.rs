@@ -8,8 +8,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use super::{cut_message, now_ms};
-use crate::pb;
+use crate::{pb, text::cut_message, time::now_ms};
 
 /// A kind, as `dovetail status --check` has it, and what it is about.
 type Name = (&'static str, &'static str);

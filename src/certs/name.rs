@@ -13,8 +13,7 @@ use x509_parser::{
     prelude::{FromDer as _, X509Certificate},
 };
 
-use super::TlsError;
-use crate::{rpc::cut, settings::Role};
+use crate::{Role, text::cut, tls::TlsError};
 
 /// The top of every node's DNS name. No registry gives it out, so no public authority signs such a name.
 const TOP: &str = "dovetail";
