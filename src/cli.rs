@@ -21,29 +21,24 @@ mod oracle;
 mod output;
 mod pool;
 mod pool_file;
-pub mod role;
-pub mod roles;
 mod rule;
 mod schema;
 mod shells;
 mod status;
 mod submit;
 mod table;
-mod telemetry;
 mod time;
 mod token;
 mod up;
 mod watch;
 
-use std::io::{self, Write as _};
+use std::io;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use tokio::runtime::{Builder, Runtime};
 
-use crate::memory;
+use crate::{program, rpc::RunError};
 use error::CliError;
-use roles::RunError;
 
 /// Where a balancer is expected when nobody says otherwise.
 pub const DEFAULT_SERVER: &str = "http://127.0.0.1:7400";
@@ -113,7 +108,7 @@ enum Command {
 
 /// Runs the `dovetail` binary.
 pub fn main() -> ExitCode {
-    exit_code(context::parse().and_then(|cli| runtime()?.block_on(run(cli))))
+    exit_code(context::parse().and_then(|cli| program::runtime().map_err(CliError::Runtime)?.block_on(run(cli))))
 }
 
 async fn run(cli: Cli) -> Result<(), CliError> {
@@ -139,36 +134,13 @@ async fn run(cli: Cli) -> Result<(), CliError> {
     }
 }
 
-/// Threads for what blocks: reads of files, searches for explanations. More of it waits for one.
-const BLOCKING_THREADS: usize = 64;
-
-fn runtime() -> Result<Runtime, CliError> {
-    builder().build().map_err(CliError::Runtime)
-}
-
-fn builder() -> Builder {
-    let mut builder = Builder::new_multi_thread();
-    builder.max_blocking_threads(BLOCKING_THREADS).enable_all().on_thread_park(memory::on_park);
-    builder
-}
-
-/// For roles whose engine is most of what they do: between threads, a message is handed from one to the next, and each is woken
-/// for it. What takes long moves aside by itself.
-fn single_runtime() -> Result<Runtime, CliError> {
-    builder().worker_threads(1).build().map_err(CliError::Runtime)
-}
-
 /// Says what went wrong, and tells the shell.
 fn exit_code(outcome: Result<(), CliError>) -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         // Whoever reads our output has read enough.
         Err(CliError::Stdout(error)) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
-        Err(CliError::Usage(error)) => {
-            // Help and version are no errors; clap knows, and has nothing better to do if stderr is closed.
-            let _ = error.print();
-            ExitCode::from(error.exit_code() as u8)
-        }
+        Err(CliError::Usage(error)) => program::usage(&error),
         Err(CliError::Reported) => ExitCode::FAILURE,
         Err(
             error @ (CliError::Settings(_)
@@ -177,24 +149,18 @@ fn exit_code(outcome: Result<(), CliError>) -> ExitCode {
             | CliError::Address(_)
             | CliError::Tls(_)),
         ) => {
-            complain(&error);
+            program::complain(&error.told());
             ExitCode::from(2)
         }
         Err(error) if error.is_time_out() => {
-            complain(&error);
+            program::complain(&error.told());
             ExitCode::from(3)
         }
         Err(error) => {
-            complain(&error);
+            program::complain(&error.told());
             ExitCode::FAILURE
         }
     }
-}
-
-/// Errors quote what clients and files say.
-fn complain(error: &CliError) {
-    // Whoever read it may have gone; the exit code says it all the same.
-    _ = writeln!(io::stderr(), "error: {}", table::printable_lines(&error.told()));
 }
 
 #[cfg(test)]
@@ -216,7 +182,7 @@ mod tests {
 
     #[test]
     fn examples_of_the_help_can_be_copied() {
-        let roles = crate::Role::ALL.map(role::command);
+        let roles = crate::Role::ALL.map(program::command);
         for mut command in all_of(Cli::command()).into_iter().chain(roles) {
             let name = command.get_name().to_owned();
             let after = command.get_after_help().map(ToString::to_string).unwrap_or_default();

@@ -9,8 +9,9 @@ use std::sync::Arc;
 use clap::{CommandFactory as _, Parser as _};
 use dovetail::{
     Role,
-    cli::{Cli, role},
+    cli::Cli,
     client::code_name,
+    program,
     reason::Reason,
     settings::{
         Program, RoleFlags, Sources,
@@ -62,7 +63,7 @@ fn parse(words: &[String]) -> Option<Result<(), String>> {
         Err(error) => Err(error.to_string()),
     };
     match Role::ALL.into_iter().find(|role| program == format!("dovetail-{role}")) {
-        Some(role) => Some(checked(role::command(role).try_get_matches_from(words).map(drop))),
+        Some(role) => Some(checked(program::command(role).try_get_matches_from(words).map(drop))),
         None if program == "dovetail" => Some(checked(Cli::try_parse_from(words).map(drop))),
         None => None,
     }
@@ -127,7 +128,7 @@ fn flags() -> BTreeSet<String> {
     }
     let mut flags = BTreeSet::from(["--help".to_owned(), "--version".to_owned()]);
     collect(&Cli::command(), &mut flags);
-    Role::ALL.into_iter().for_each(|role| collect(&role::command(role), &mut flags));
+    Role::ALL.into_iter().for_each(|role| collect(&program::command(role), &mut flags));
     flags
 }
 
@@ -594,7 +595,7 @@ fn node_of(words: &[String]) -> (Role, u32, u16) {
     let role = Role::ALL.into_iter().find(|role| program == format!("dovetail-{role}")).expect("a role's binary");
     let sample = root().join("deploy/dovetail.toml").display().to_string();
     let words = words.iter().map(|word| if word == INSTALLED { sample.clone() } else { word.clone() });
-    let matches = role::command(role).try_get_matches_from(words).unwrap_or_else(|error| panic!("{error}"));
+    let matches = program::command(role).try_get_matches_from(words).unwrap_or_else(|error| panic!("{error}"));
     let settings = RoleFlags::from_matches(&matches).load(role).unwrap_or_else(|error| panic!("{error}"));
     (role, settings.node.index, settings.node.listen.port())
 }

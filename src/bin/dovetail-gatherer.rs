@@ -7,5 +7,5 @@ use std::process::ExitCode;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    dovetail::cli::role::main(dovetail::Role::Gatherer)
+    dovetail::program::main(dovetail::Role::Gatherer)
 }

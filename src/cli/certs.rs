@@ -13,6 +13,7 @@ use crate::Role;
 use crate::address;
 use crate::certs;
 use crate::certs::{Authority, Issued, MakeError, NodeName, Proved, Validity, certificates, is_fit_for_files};
+use crate::printable::printable_lines;
 use crate::settings::{Settings, SettingsError, Sources};
 
 const DAY: Duration = Duration::from_secs(86_400);
@@ -230,7 +231,7 @@ fn show(arguments: &ShowArgs) -> Result<(), CliError> {
             let _ = writeln!(text, "  signer {}\n  from   {from}\n  until  {until}", certificate.issuer);
         }
     }
-    Ok(output::print(&super::table::printable_lines(&text))?)
+    Ok(output::print(&printable_lines(&text))?)
 }
 
 fn check_client(name: &str) -> Result<(), CliError> {

@@ -12,12 +12,12 @@ use super::elements::{self, FilterArgs, Many};
 use super::error::CliError;
 use super::match_json::{self, MatchJson, PayloadJson};
 use super::pool::{self, or_no_pool};
-use super::table::printable;
 use super::{duration, notices, output, schema};
 use crate::client::{Client, WAIT_MAX, by_id, by_key};
 use crate::convert;
 use crate::pb::value::Kind;
 use crate::pb::{self, ElementState, EndReason, WithdrawOutcome};
+use crate::printable::printable;
 
 /// Flags of `dovetail get`.
 #[derive(Debug, clap::Args)]

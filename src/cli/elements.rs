@@ -10,8 +10,9 @@ use super::element::{self, ElementJson};
 use super::error::CliError;
 use super::pool::{self, or_no_pool};
 use super::schema::PoolSchema;
-use super::table::{Table, printable, thousands};
+use super::table::{Table, thousands};
 use super::{duration, input, match_json, notices, output};
+use crate::printable::printable;
 use crate::{client::Client, pb, time};
 
 /// Elements read at a time.

@@ -4,10 +4,10 @@ use std::io;
 use std::path::PathBuf;
 
 use super::duration::DurationError;
-use super::roles::RunError;
 use crate::address::AddressError;
 use crate::bench::BenchError;
 use crate::client::ClientError;
+use crate::rpc::RunError;
 use crate::settings::SettingsError;
 
 /// Why a command failed.

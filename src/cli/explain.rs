@@ -8,10 +8,11 @@ use super::arguments::{ElementArgs, ServerArgs};
 use super::element::{self, ElementJson};
 use super::error::CliError;
 use super::pool::or_no_pool;
-use super::table::{Table, printable, thousands};
+use super::table::{Table, thousands};
 use super::{duration, match_json, notices, output};
 use crate::client::Client;
 use crate::pb::{self, ElementState};
+use crate::printable::printable;
 
 /// Flags of `dovetail explain`.
 #[derive(Debug, clap::Args)]

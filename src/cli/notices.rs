@@ -9,10 +9,10 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::duration;
-use super::table::printable;
 use crate::client::Client;
 use crate::pb::inspect_response::State;
 use crate::pb::{self, Role};
+use crate::printable::printable;
 
 /// Longest time for what is said beside an answer.
 const ONCE_WITHIN: Duration = Duration::from_secs(1);

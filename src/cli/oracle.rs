@@ -19,7 +19,7 @@ use super::input::{Element, InputArgs};
 use super::match_json::{self, MatchJson};
 use super::pool_file;
 use super::schema::PoolSchema;
-use super::table::printable;
+use crate::printable::printable;
 use crate::{convert, pb};
 
 /// A balancer's bounds, as they are by default.

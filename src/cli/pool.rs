@@ -12,9 +12,10 @@ use tonic::Code;
 
 use super::arguments::{ServerArgs, duration_ms};
 use super::error::CliError;
-use super::table::{Table, printable, thousands};
+use super::table::{Table, thousands};
 use super::{duration, match_json, output, pool_file, schema};
 use crate::client::{Client, ClientError};
+use crate::printable::printable;
 use crate::{convert, pb};
 
 /// Commands of `dovetail pool`.

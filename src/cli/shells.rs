@@ -8,8 +8,9 @@ use clap::{Command, CommandFactory as _, ValueEnum};
 use clap_complete::Shell;
 
 use super::error::CliError;
-use super::{Cli, output, role};
+use super::{Cli, output};
 use crate::Role;
+use crate::program;
 
 /// Flags of `dovetail completions`.
 #[derive(Debug, clap::Args)]
@@ -49,9 +50,9 @@ impl Binary {
     fn command(self) -> Command {
         match self {
             Binary::Dovetail => Cli::command(),
-            Binary::DovetailBalancer => role::command(Role::Balancer),
-            Binary::DovetailMatcher => role::command(Role::Matcher),
-            Binary::DovetailGatherer => role::command(Role::Gatherer),
+            Binary::DovetailBalancer => program::command(Role::Balancer),
+            Binary::DovetailMatcher => program::command(Role::Matcher),
+            Binary::DovetailGatherer => program::command(Role::Gatherer),
         }
     }
 }

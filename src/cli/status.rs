@@ -10,6 +10,7 @@ use self::check::Finding;
 use super::arguments::{ConnectArgs, duration_ms};
 use super::error::CliError;
 use super::{DEFAULT_SERVER, duration, match_json, output, time};
+use crate::printable::printable;
 use crate::{
     address,
     client::{Client, ConnectOptions},
@@ -164,7 +165,7 @@ fn silent(node: &Asked, error: &CliError) -> String {
 fn named(node: &Asked, error: &CliError) -> String {
     if let (Some((role, index)), CliError::NoServer { .. }) = (node.expected, error) {
         let text = format!("{} {index}: {}", super::notices::role_name(role), silent(node, error));
-        return super::table::printable(&text).into_owned();
+        return printable(&text).into_owned();
     }
     let who =
         node.expected.map_or(String::new(), |(role, index)| format!("{} {index}: ", super::notices::role_name(role)));
@@ -174,7 +175,7 @@ fn named(node: &Asked, error: &CliError) -> String {
         _ => format!("{}: ", node.server),
     };
     let error = error.told();
-    super::table::printable(&format!("{who}{server}{error}")).into_owned()
+    printable(&format!("{who}{server}{error}")).into_owned()
 }
 
 /// A line for each finding. Fails if there is any.

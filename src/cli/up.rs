@@ -7,11 +7,12 @@ use std::path::Path;
 use serde_json::json;
 
 use super::error::CliError;
-use super::roles::{self, Started};
-use super::{match_json, output, telemetry};
+use super::{match_json, output};
+use crate::roles;
 use crate::settings::{HELP_NAMES, UpFlags, UpSettings};
 use crate::shutdown::Shutdown;
-use crate::up::local_url;
+use crate::telemetry;
+use crate::up::{Started, local_url};
 
 /// Flags of `dovetail up`.
 #[derive(Debug, clap::Args)]

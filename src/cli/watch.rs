@@ -6,11 +6,11 @@ use super::arguments::{ServerArgs, duration_ms};
 use super::error::CliError;
 use super::match_json::{self, EndedJson, MatchJson};
 use super::pool::or_no_pool;
-use super::table::printable;
 use super::{duration, notices, time};
 use crate::client::{Client, Part, WatchOptions};
 use crate::pb;
 use crate::pb::outcome;
+use crate::printable::printable;
 
 /// Flags of `dovetail watch`.
 #[derive(Debug, clap::Args)]

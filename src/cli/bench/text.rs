@@ -5,7 +5,8 @@ use std::fmt::Write as _;
 use crate::bench::latency::{Latencies, Quantiles};
 use crate::bench::report::{Measured, ONE_PROCESS, Report, ResultReport, RoleReport, Spread, StreamReport};
 use crate::bench::{Form, plot};
-use crate::cli::table::{Table, printable, thousands};
+use crate::cli::table::{Table, thousands};
+use crate::printable::printable;
 
 /// A round in a line.
 pub(super) fn round(measured: &Measured) -> String {

@@ -4,10 +4,11 @@ use serde_json::json;
 
 use super::{Asked, silent};
 use crate::cli::notices::{self, role_name};
-use crate::cli::table::{printable, thousands};
+use crate::cli::table::thousands;
 use crate::cli::{duration, match_json};
 use crate::pb;
 use crate::pb::inspect_response::State;
+use crate::printable::printable;
 
 /// A subscription that is down for less is being set up.
 const DOWN_MS: u64 = 2000;

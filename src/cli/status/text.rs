@@ -5,10 +5,11 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use crate::cli::notices::{self, role_name};
-use crate::cli::table::{Table, printable, thousands};
+use crate::cli::table::{Table, thousands};
 use crate::cli::{duration, time};
 use crate::pb;
 use crate::pb::inspect_response::State;
+use crate::printable::printable;
 
 /// Hot keys shown of each slice and pool.
 const HOT_KEYS: usize = 3;

@@ -10,9 +10,10 @@ use tonic::Code;
 use super::Ended;
 use crate::cli::error::CliError;
 use crate::cli::input::Malformed;
-use crate::cli::table::{printable, thousands};
+use crate::cli::table::thousands;
 use crate::cli::{match_json, output};
 use crate::client::{Answer, code_name};
+use crate::printable::printable;
 
 /// What became of the lines so far.
 #[derive(Debug)]

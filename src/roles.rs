@@ -4,12 +4,11 @@
 use crate::{
     auth::Auth,
     balancer, gatherer, matcher,
-    rpc::{Listener, Neighbours},
+    rpc::{Listener, Neighbours, RunError},
     settings::{Settings, UpSettings},
     shutdown::Shutdown,
-    up,
+    up::{self, Started},
 };
-pub use crate::{rpc::RunError, up::Started};
 
 /// Runs a balancer until the signal, then drains it.
 pub async fn run_balancer(settings: Settings, shutdown: Shutdown) -> Result<(), RunError> {
