@@ -34,9 +34,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// `0.1.0 (1a2b3c4d5e6f, release)`: the version, what it is built from, and how. Packagers set DOVETAIL_BUILD_ID; else it is the
-/// commit, with `-dirty` if tracked files differ from it. Unknown outside git, and left out of debug builds, which would be compiled
-/// again after every commit.
+/// `0.1.0 (1a2b3c4d5e6f, release)`: the version, what it is built from, and how. Packagers set DOVETAIL_BUILD_ID; else
+/// it is the commit, with `-dirty` if tracked files differ from it. Unknown outside git, and left out of debug builds,
+/// which would be compiled again after every commit.
 fn version() -> String {
     println!("cargo:rerun-if-env-changed=DOVETAIL_BUILD_ID");
     let profile = env::var("PROFILE").unwrap_or_default();

@@ -68,8 +68,8 @@ pub enum AddressError {
     },
 }
 
-/// The URL of a node from `http://HOST:PORT`, `https://HOST:PORT` or `HOST:PORT`, which is the first of them: without a slash at its
-/// end.
+/// The URL of a node from `http://HOST:PORT`, `https://HOST:PORT` or `HOST:PORT`, which is the first of them: without a
+/// slash at its end.
 ///
 /// # Errors
 /// When it is neither, with what to write.

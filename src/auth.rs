@@ -1,15 +1,14 @@
 //! Who may do what: credentials, the policy, rates, and the record of it.
 //!
-//! The edge of a node asks [`Auth::admit`] of every call before anything of its message is read; services ask the [`Access`] that they
-//! find beside the request once they know the pool and the element. What an element's owner is follows from here, and is written into
-//! the log with the element; it never changes what is matched.
+//! The edge of a node asks [`Auth::admit`] of every call before anything of its message is read; services ask the
+//! [`Access`] that they find beside the request once they know the pool and the element. What an element's owner is
+//! follows from here, and is written into the log with the element; it never changes what is matched.
 //!
-//! Without a policy everything is as open as the network. With one, what it does not grant is refused, and calls that do not say who
-//! makes them are UNAUTHENTICATED. All files are read again when they change; a bad new one is refused in the log, and the old one
-//! stays.
-//! Invariants: auth.U1 nothing a client sends is believed before it is verified, nor read beyond
-//! [`token::TOKEN_BYTES_MAX`]; auth.U2 what is remembered of clients is bounded; auth.U3 a credential that was believed
-//! is verified again when it expires, or keys change.
+//! Without a policy everything is as open as the network. With one, what it does not grant is refused, and calls that
+//! do not say who makes them are UNAUTHENTICATED. All files are read again when they change; a bad new one is refused
+//! in the log, and the old one stays. Invariants: auth.U1 nothing a client sends is believed before it is verified, nor
+//! read beyond [`token::TOKEN_BYTES_MAX`]; auth.U2 what is remembered of clients is bounded; auth.U3 a credential that
+//! was believed is verified again when it expires, or keys change.
 
 mod access;
 pub mod api_keys;
@@ -64,7 +63,8 @@ use token::{JWKS_BYTES_MAX, TOKEN_BYTES_MAX, TokenError, Verifier};
 /// Who may do what at a node, and how fast. The files are read again when they change.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct AuthSettings {
-    /// Who has which role in which pools. With it, what it does not grant is refused; without it, everybody may do everything.
+    /// Who has which role in which pools. With it, what it does not grant is refused; without it, every client may do
+    /// everything.
     pub policy: Option<PathBuf>,
     /// API keys by name, hashed.
     pub api_keys: Option<PathBuf>,
@@ -84,10 +84,10 @@ pub struct AuthSettings {
 const LOOK: Duration = Duration::from_secs(1);
 /// Credentials that were believed and are remembered; then those that expired go, or all.
 const BELIEVED: usize = 4096;
-/// Connections of which it is remembered that somebody was seen on them; then all are seen anew.
+/// Connections whose caller the audit log has; above it all are forgotten, and are logged anew.
 const SEEN: usize = 8192;
 
-/// Why a node cannot know who may do what.
+/// Why policy, keys or the audit log cannot be used.
 #[derive(Debug, Error)]
 pub enum AuthError {
     /// A file cannot be read.
@@ -126,7 +126,7 @@ pub struct Auth(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
-    /// Whether there is a policy, and so everybody has to say who it is.
+    /// Whether there is a policy, so that every caller has to prove a name.
     on: bool,
     policy: ArcSwap<Policy>,
     keys: ArcSwap<ApiKeys>,
@@ -150,7 +150,7 @@ pub struct Let {
 }
 
 impl Default for Auth {
-    /// Everybody may do everything.
+    /// Every caller may do everything.
     fn default() -> Auth {
         Auth::new(false, Rates::default(), Audit::default())
     }
@@ -195,7 +195,8 @@ impl Auth {
         Ok(auth)
     }
 
-    /// Whether [`open`](Auth::open) will find files that it can read and use: for a process that does not start with others.
+    /// Whether [`open`](Auth::open) will find files that it can read and use: for a process that does not start with
+    /// others.
     ///
     /// # Errors
     /// When one of them cannot be read or used.
@@ -278,8 +279,8 @@ impl Auth {
     /// Lets a call in, or says why not. Finds out who calls; from then on the call is that client's.
     ///
     /// # Errors
-    /// UNAUTHENTICATED when it does not say who calls, or what it says is not to be believed; PERMISSION_DENIED when whoever calls may
-    /// do that nowhere; RESOURCE_EXHAUSTED when it calls too often.
+    /// UNAUTHENTICATED when the call shows no credential, or one that is not believed; PERMISSION_DENIED when the
+    /// caller may do this in no pool; RESOURCE_EXHAUSTED when it calls too often.
     pub fn admit(&self, headers: &HeaderMap, caller: Option<&mut Caller>, path: &str) -> Result<Let, Fault> {
         // Without a connection it is a call from within the process.
         let Some(caller) = caller else { return Ok(Let::default()) };
@@ -301,7 +302,7 @@ impl Auth {
         Ok(Let { access, stream })
     }
 
-    /// Who calls, if anybody has to say it; and whether it may do this anywhere.
+    /// The caller, if callers have to prove a name; and whether it may do this in any pool.
     fn identify(&self, headers: &HeaderMap, caller: &mut Caller, verb: Verb) -> Result<Option<Identity>, Fault> {
         if !self.0.on {
             return Ok(None);
@@ -319,7 +320,7 @@ impl Auth {
         };
         caller.client = ClientId::Name(Arc::clone(identity.full()));
         let grants = self.grants(&identity);
-        // These are of the whole cluster, and so of nobody who operates some pools.
+        // These are for operators of the whole cluster, not for those of some pools.
         if matches!(verb, Verb::Inspect | Verb::Operate) && !grants.operates_all() {
             return Err(not_permitted(&identity, verb, None, "it is for operators of all pools"));
         }

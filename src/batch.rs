@@ -1,10 +1,10 @@
-//! Messages whose weight on the wire says little of what they take unpacked: they are read by hand, so that nothing is unpacked before
-//! it was counted.
+//! Messages whose weight on the wire says little of what they take unpacked: they are read by hand, so that nothing is
+//! unpacked before it was counted.
 //!
-//! An empty row is two bytes, and 144 once it is unpacked. So rows stay packed until they are looked at, one after the other, and an
-//! attribute beyond what any pool has is counted and not kept. To clients these are the messages of `match.proto`, byte by byte.
-//! Invariant: batch.M1 a message takes its own size, and 32 bytes a row or 256 a column of those that may be, whatever
-//! is in it.
+//! An empty row is two bytes, and 144 once it is unpacked. So rows stay packed until they are looked at, one after the
+//! other, and an attribute beyond what any pool has is counted and not kept. To clients these are the messages of
+//! `match.proto`, byte by byte. Invariant: batch.M1 a message takes its own size, and 32 bytes a row or 256 a column of
+//! those that may be, whatever is in it.
 
 use bytes::{Buf, BufMut, Bytes};
 use dovetail_rule::ATTRIBUTES_MAX;

@@ -1,5 +1,5 @@
-//! Measures a cluster: starts one of real processes or is pointed at one, drives a workload through it from outside, as any
-//! client would, and checks what came out.
+//! Measures a cluster: starts one of real processes or is pointed at one, drives a workload through it from outside, as
+//! any client would, and checks what came out.
 //!
 //! Nothing here is part of a node. `dovetail bench` is the command line of it.
 

@@ -1,7 +1,8 @@
-//! Who calls: the connection a call came by, and whose call it is for bounds, permissions and the record of who did what.
+//! Who calls: the connection a call came by, and whose call it is for bounds, permissions and the record of who did
+//! what.
 //!
-//! The edge of a node finds it out once and puts it beside the request; services read it there. A call from a node of the same process
-//! has none: it is this process's own.
+//! The edge of a node finds it out once and puts it beside the request; services read it there. A call from a node of
+//! the same process has none: it is this process's own.
 
 use std::{
     fmt,
@@ -13,7 +14,7 @@ use tonic::codegen::http::Extensions;
 
 use crate::certs::Proved;
 
-/// Whom a port serves. Everybody, unless some have one of their own.
+/// The callers that a port serves: all, unless some have a port of their own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Port {
     /// Clients: `MatchService`.
@@ -25,7 +26,7 @@ pub struct Port {
 }
 
 impl Port {
-    /// A port for everybody.
+    /// A port for all callers.
     pub const ALL: Port = Port { clients: true, nodes: true, operators: true };
     /// A port for nodes only.
     pub const NODES: Port = Port { clients: false, nodes: true, operators: false };
@@ -48,7 +49,7 @@ pub struct Connection {
     pub number: u64,
     /// Where it comes from.
     pub address: IpAddr,
-    /// Whom the port it came by serves.
+    /// The callers that its port serves.
     pub port: Port,
     /// Who is at its other end, by a certificate that our authority signs; none in plain text, and of who showed none.
     pub proved: Option<Arc<Proved>>,
@@ -64,8 +65,8 @@ pub enum ClientId {
 }
 
 impl ClientId {
-    /// Whoever comes from an address. Of IPv6 that is all of a network of 64 bits, as one host has as many addresses there as it likes; an
-    /// address of IPv4 is the same in both.
+    /// Any client at an address. Of IPv6 that is all of a network of 64 bits, as one host has as many addresses there
+    /// as it likes; an address of IPv4 is the same in both.
     #[must_use]
     pub fn of(address: IpAddr) -> ClientId {
         ClientId::Address(match address.to_canonical() {

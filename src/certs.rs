@@ -1,10 +1,11 @@
-//! Certificates of nodes and clients: whom they name, handshakes of both sides, files that are read again when they change, and an
-//! authority of one's own.
+//! Certificates of nodes and clients: what they name, handshakes of both sides, files that are read again when they
+//! change, and an authority of one's own.
 //!
-//! TLS 1.3 and 1.2, HTTP/2 only, no session goes on in another connection. Names of hosts are checked as browsers do; whom a
-//! certificate names beside that is in [`Proved`]. What somebody may do with a name is not decided here.
-//! Invariants: certs.H1 a handshake uses certificate, key and authorities of one reading of the files; certs.H2 files that
-//! are no good change nothing: what was read before stays; certs.H3 open connections stay when files change.
+//! TLS 1.3 and 1.2, HTTP/2 only, no session goes on in another connection. Names of hosts are checked as browsers do;
+//! which node or client a certificate names beside that is in [`Proved`]. What a caller may do with a name is not
+//! decided here. Invariants: certs.H1 a handshake uses certificate, key and authorities of one reading of the files;
+//! certs.H2 files that are invalid change nothing: what was read before stays; certs.H3 open connections stay when
+//! files change.
 
 mod folder;
 mod make;
@@ -45,9 +46,9 @@ const DAY: Duration = Duration::from_secs(86_400);
 /// What clients have to show.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ClientAuth {
-    /// Nothing: certificates of clients name nobody. Nodes have to show theirs all the same.
+    /// Nothing: a client's certificate gives it no name. Nodes have to show theirs all the same.
     None,
-    /// Whoever shows a certificate is known by its name.
+    /// A client that shows a certificate is known by its name.
     #[default]
     Optional,
     /// Who shows none is not let in.
@@ -97,7 +98,7 @@ struct Shared {
     /// Who this is, where that is checked.
     own: Option<NodeName>,
     loaded: ArcSwap<Loaded>,
-    /// Whether somebody looks at the files.
+    /// Whether a task looks at the files.
     watched: AtomicBool,
 }
 
@@ -111,7 +112,7 @@ impl Tls {
     /// Reads the files. A node whose certificate is to name it says who it is.
     ///
     /// # Errors
-    /// When a file cannot be read or used, or our certificate names somebody else.
+    /// When a file cannot be read or used, or our certificate names another node.
     pub fn load(settings: TlsSettings, own: Option<NodeName>) -> Result<Tls, TlsError> {
         let contents = Contents::read(&settings.files)?;
         let loaded = load(contents, &settings, own.as_ref())?;
@@ -148,9 +149,9 @@ impl Tls {
         Ok(true)
     }
 
-    /// Reads the files again whenever they have changed and stay as they are for a second: they are not replaced all at once. Tells
-    /// the log what it did, and when our certificate is about to expire, and `tell` what is wrong, or no longer. Until `stop`. One does
-    /// it for all clones.
+    /// Reads the files again whenever they have changed and stay as they are for a second: they are not replaced all at
+    /// once. Tells the log what it did, and when our certificate is about to expire, and `tell` what is wrong, or no
+    /// longer. Until `stop`. One does it for all clones.
     pub async fn watch(self, tell: impl Fn(FileTrouble, Option<String>), stop: impl Future<Output = ()>) {
         if self.0.watched.swap(true, Ordering::Relaxed) {
             return;
@@ -219,7 +220,7 @@ impl Tls {
         soon.then(text)
     }
 
-    /// The server's side of a handshake. Returns whom the other's certificate names, if it showed one.
+    /// The server's side of a handshake. Returns what the other's certificate names, if it showed one.
     ///
     /// # Errors
     /// When there is no handshake: with what both sides have, where they do not agree.
@@ -241,10 +242,10 @@ impl Tls {
         Ok((stream, proved))
     }
 
-    /// The client's side of a handshake with a host. Returns whom the other's certificate names.
+    /// The client's side of a handshake with a host. Returns what the other's certificate names.
     ///
     /// # Errors
-    /// When there is no handshake, or nobody is trusted.
+    /// When there is no handshake, or no authority is trusted.
     pub async fn connect<S>(&self, host: &str, stream: S) -> io::Result<(client::TlsStream<S>, Option<Proved>)>
     where
         S: AsyncRead + AsyncWrite + Unpin,
@@ -256,7 +257,7 @@ impl Tls {
     }
 }
 
-/// Whom a node believes who answers.
+/// Which certificates a node believes.
 #[derive(Clone, Debug, Default)]
 pub struct NodeTrust {
     /// Certificates; none for connections in plain text.
@@ -273,8 +274,10 @@ impl Handshake for NodeTrust {
         let (stream, proved) = self.tls.as_ref().ok_or_else(tls::nobody)?.connect(host, stream).await?;
         match &self.wanted {
             Some(wanted) if proved.as_ref().and_then(Proved::node) != Some(wanted) => {
-                let found = proved.map_or_else(|| "nobody".to_owned(), |proved| proved.to_string());
-                Err(io::Error::other(format!("{wanted} was dialled, but who answers is {found} by its certificate")))
+                let found = proved.map_or_else(|| "no node".to_owned(), |proved| proved.to_string());
+                Err(io::Error::other(format!(
+                    "{wanted} was dialled, but the certificate of the node that answers is of {found}"
+                )))
             }
             _ => Ok(stream),
         }
@@ -292,7 +295,7 @@ fn load(contents: Contents, settings: &TlsSettings, own: Option<&NodeName>) -> R
     Ok(loaded)
 }
 
-/// Whom the first of these names. It was checked that the others sign it.
+/// What the first of these names. It was checked that the others sign it.
 fn named(chain: Option<&[CertificateDer<'_>]>) -> io::Result<Option<Proved>> {
     let Some(first) = chain.and_then(<[_]>::first) else { return Ok(None) };
     Certificate::read(first).map(|certificate| Some(certificate.names)).map_err(io::Error::other)

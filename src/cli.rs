@@ -1,7 +1,7 @@
 //! The command lines: `dovetail` with its subcommands, and the binaries of the roles.
 //!
-//! Results go to stdout, everything else to stderr. Exit codes: 0 only when all of it worked, 2 for wrong usage or settings, 3 when
-//! the time that was given for it ran out, 1 otherwise.
+//! Results go to stdout, everything else to stderr. Exit codes: 0 only when all of it worked, 2 for wrong usage or
+//! settings, 3 when the time that was given for it ran out, 1 otherwise.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "printing is what a command line is for")]
 
 mod arguments;
@@ -40,7 +40,7 @@ use clap::{Parser, Subcommand};
 use crate::{program, rpc::RunError};
 use error::CliError;
 
-/// Where a balancer is expected when nobody says otherwise.
+/// Where a balancer is expected by default.
 pub const DEFAULT_SERVER: &str = "http://127.0.0.1:7400";
 
 const FIRST_STEPS: &str = "\
@@ -138,7 +138,7 @@ async fn run(cli: Cli) -> Result<(), CliError> {
 fn exit_code(outcome: Result<(), CliError>) -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
-        // Whoever reads our output has read enough.
+        // The reader of our output has read enough.
         Err(CliError::Stdout(error)) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         Err(CliError::Usage(error)) => program::usage(&error),
         Err(CliError::Reported) => ExitCode::FAILURE,

@@ -86,12 +86,12 @@ pub const WAIT_MAX: Duration = Duration::from_secs(60);
 /// How to connect, beside where to.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ConnectOptions {
-    /// For `https://`: the authority that signs the server's certificate, and our own certificate, if the server asks for one. Files in
-    /// PEM, which are read again when a connection is set up after they have changed.
+    /// For `https://`: the authority that signs the server's certificate, and our own certificate, if the server asks
+    /// for one. Files in PEM, which are read again when a connection is set up after they have changed.
     pub tls: Files,
     /// What to show of who we are, with each call.
     pub token: Option<Token>,
-    /// Send the token over plain text, too, to an address that others reach: whoever is on the way reads it.
+    /// Send the token over plain text, too, to an address that others reach: everything on the way can read it.
     pub insecure: bool,
 }
 
@@ -131,7 +131,8 @@ pub struct Client {
 pub(crate) type Calls = InterceptedService<Channel, Bearer>;
 
 impl Client {
-    /// Connects to a URL such as `http://127.0.0.1:7400`, or `127.0.0.1:7400`. Fails at once when nobody listens there.
+    /// Connects to a URL such as `http://127.0.0.1:7400`, or `127.0.0.1:7400`. Fails at once when nothing listens
+    /// there.
     pub async fn connect(url: impl Into<String>) -> Result<Client, ClientError> {
         Client::connect_with(url, &ConnectOptions::default()).await
     }
@@ -159,11 +160,11 @@ impl Client {
         }
     }
 
-    /// With TLS, a server says whether it takes our certificate only after the client is done with the handshake, and then there is no
-    /// call yet that could be told why. So one is made that every server answers.
+    /// With TLS, a server says whether it takes our certificate only after the client is done with the handshake, and
+    /// then there is no call yet that could be told why. So one is made that every server answers.
     async fn proved(self) -> Result<Client, ClientError> {
         if self.url.starts_with("https://") {
-            // Not with the token: it is not known yet who takes it, and health is everybody's to ask.
+            // Without the token: it is not known yet which server takes it, and every caller may ask for health.
             let check = tonic_health::pb::HealthCheckRequest::default();
             let mut health = HealthClient::new(self.channel.clone());
             let answer = match tokio::time::timeout(CONNECT_TIMEOUT, health.check(check)).await {
@@ -193,8 +194,9 @@ impl Client {
         Ok(self.service().define_pool(request).await?.into_inner())
     }
 
-    /// Drops a pool: those who wait in it end with the reason `DROPPED`, and then its name is free. With `defined_at`, only the pool that
-    /// this event defined. Waits up to `wait`, at most [`WAIT_MAX`], for the pool to be gone; the answer says whether it is.
+    /// Drops a pool: those who wait in it end with the reason `DROPPED`, and then its name is free. With `defined_at`,
+    /// only the pool that this event defined. Waits up to `wait`, at most [`WAIT_MAX`], for the pool to be gone; the
+    /// answer says whether it is.
     pub async fn drop_pool(
         &self,
         name: impl Into<String>,
@@ -247,8 +249,8 @@ impl Client {
         self.get_at(element, wait, 0).await
     }
 
-    /// The same from a state no older than a position: the id of an element, or what a withdrawal, a match or an earlier answer
-    /// named. Waits for that up to `wait`, or [`WAIT_MAX`] when that is zero.
+    /// The same from a state no older than a position: the id of an element, or what a withdrawal, a match or an
+    /// earlier answer named. Waits for that up to `wait`, or [`WAIT_MAX`] when that is zero.
     pub async fn get_at(
         &self,
         element: pb::ElementRef,
@@ -260,8 +262,8 @@ impl Client {
         Ok(self.service().get_element(request).await?.into_inner())
     }
 
-    /// Why an element is still waiting, with at most `nearest` near misses (100 at most; 0 for the server's choice). Of one that waits
-    /// no longer, what became of it.
+    /// Why an element is still waiting, with at most `nearest` near misses (100 at most; 0 for the server's choice). Of
+    /// one that waits no longer, what became of it.
     pub async fn explain(&self, element: pb::ElementRef, nearest: u32) -> Result<pb::ExplainResponse, ClientError> {
         let request = pb::ExplainRequest { element: Some(element), nearest };
         Ok(self.service().explain(request).await?.into_inner())
@@ -295,14 +297,14 @@ impl Client {
         self.watch_as(options)
     }
 
-    /// Matches, and with them the elements that were withdrawn, expired, or were dropped with their pool, in order of their cursor,
-    /// each once, across lost connections.
+    /// Matches, and with them the elements that were withdrawn, expired, or were dropped with their pool, in order of
+    /// their cursor, each once, across lost connections.
     pub fn watch_outcomes(&self, options: WatchOptions) -> Watch<pb::WatchOutcomesResponse> {
         self.watch_as(options)
     }
 
-    /// Matches as columns, in order of their cursor, each once, across lost connections. Costs both sides a fraction of what
-    /// [`watch`](Client::watch) does.
+    /// Matches as columns, in order of their cursor, each once, across lost connections. Costs both sides a fraction of
+    /// what [`watch`](Client::watch) does.
     pub fn watch_columns(&self, options: WatchOptions) -> Watch<MatchColumns> {
         self.watch_as(options)
     }
@@ -344,7 +346,7 @@ fn bearer(url: &str, options: &ConnectOptions) -> Result<Bearer, ClientError> {
     Bearer::new(options.token.as_ref()).map_err(|error| ClientError::Token { reason: error.to_string() })
 }
 
-/// Whom to believe that it is the server.
+/// Which certificates are believed to be the server's.
 fn trust(url: &str, options: &ConnectOptions) -> Result<Trust, ClientError> {
     if !url.starts_with("https://") {
         return Ok(Trust::default());

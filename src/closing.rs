@@ -1,7 +1,7 @@
 //! How a connection ends whose client is told something at last.
 //!
-//! Closed with bytes that nobody has read, it would be reset, and what was written lost. So what the client still sends is read and
-//! forgotten, until it has closed the connection, or said nothing for a while, or said too much.
+//! Closed with bytes that were not read, it would be reset, and what was written lost. So what the client still sends
+//! is read and dropped, until it has closed the connection, or said nothing for a while, or said too much.
 
 use std::{
     future::poll_fn,

@@ -1,6 +1,7 @@
 //! Between the wire and the core: every message to the core's type, and back.
 //!
-//! What comes in is checked for what the core takes for granted (order, presence, numbers in range); what goes out cannot fail.
+//! What comes in is checked for what the core takes for granted (order, presence, numbers in range); what goes out
+//! cannot fail.
 
 mod checkpoint;
 mod clients;
@@ -135,7 +136,8 @@ pub fn value_pb(value: Option<&Value>) -> pb::Value {
     pb::Value { kind }
 }
 
-/// Attributes in the order of their schema, as they are logged and broadcast. They were checked when they were submitted.
+/// Attributes in the order of their schema, as they are logged and broadcast. They were checked when they were
+/// submitted.
 pub(crate) fn row(row: Option<pb::Row>) -> Result<Arc<Row>, ConvertError> {
     let values = row.ok_or(ConvertError::Missing("row"))?.values;
     Ok(Arc::new(Row::from_values(values.into_iter().map(value))))

@@ -5,7 +5,7 @@
 
 pub use dovetail_log::crash::{Point, TEST_VARIABLE, VARIABLE, asked_for, point};
 
-/// Says in the log that this process is going to end itself, so that nobody takes it for a fault.
+/// Says in the log that this process is going to end itself, so that it is not taken for a fault.
 pub fn say_if_asked_for() {
     if let Some(point) = asked_for() {
         tracing::warn!(point, "a test asked this process to end");

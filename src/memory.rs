@@ -1,8 +1,8 @@
 //! Memory that was freed goes back to the system, also when nothing happens afterwards.
 //!
-//! mimalloc gives back what has been free for a second when a thread next asks it for memory. After a burst a node may be idle, and
-//! would keep gigabytes. So a thread of its own makes it look every two seconds, and each worker thread looks through its own heap
-//! before it goes to sleep, as often at most.
+//! mimalloc gives back what has been free for a second when a thread next asks it for memory. After a burst a node may
+//! be idle, and would keep gigabytes. So a thread of its own makes it look every two seconds, and each worker thread
+//! looks through its own heap before it goes to sleep, as often at most.
 
 use std::{
     cell::Cell,

@@ -2,8 +2,8 @@
 
 use std::borrow::Cow;
 
-/// Text without the characters that would steer a terminal, turn around what is read, or not be seen at all, each shown as an
-/// escape: whoever names an element does not own our screen.
+/// Text without the characters that would steer a terminal, turn around what is read, or not be seen at all, each shown
+/// as an escape: the author of a name does not own our screen.
 pub fn printable(text: &str) -> Cow<'_, str> {
     escaped(text, is_hidden)
 }
@@ -22,8 +22,9 @@ fn escaped(text: &str, hidden: impl Fn(char) -> bool) -> Cow<'_, str> {
     }
 }
 
-/// Characters of Unicode's property `Default_Ignorable_Code_Point`, which have no width and no shape: bidirectional controls, joiners,
-/// fillers, variation selectors, tags. And the few others that leave no mark or stand for other text.
+/// Characters of Unicode's property `Default_Ignorable_Code_Point`, which have no width and no shape: bidirectional
+/// controls, joiners, fillers, variation selectors, tags. And the few others that leave no mark or stand for other
+/// text.
 const INVISIBLE: [(char, char); 22] = [
     ('\u{ad}', '\u{ad}'),
     ('\u{34f}', '\u{34f}'),
@@ -48,7 +49,7 @@ const INVISIBLE: [(char, char); 22] = [
     ('\u{1d173}', '\u{1d17a}'),
     ('\u{e0000}', '\u{e0fff}'),
     ('\u{fffe}', '\u{ffff}'),
-    // For nobody in particular: what is seen depends on the font.
+    // Not for one terminal in particular: what is seen depends on the font.
     ('\u{e000}', '\u{f8ff}'),
     ('\u{f0000}', '\u{10ffff}'),
 ];

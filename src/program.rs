@@ -1,5 +1,5 @@
-//! The programs `dovetail-balancer`, `dovetail-matcher` and `dovetail-gatherer`, and what every program of a node has: a runtime, and a
-//! way to say what went wrong.
+//! The programs `dovetail-balancer`, `dovetail-matcher` and `dovetail-gatherer`, and what every program of a node has:
+//! a runtime, and a way to say what went wrong.
 //!
 //! Exit codes: 0 only when all of it worked, 2 for wrong usage or settings, 1 otherwise.
 #![allow(clippy::print_stderr, reason = "printing is what a program is for")]
@@ -61,7 +61,7 @@ pub fn usage(error: &clap::Error) -> ExitCode {
 
 /// Says what went wrong. Errors quote what clients and files say.
 pub fn complain(error: &str) {
-    // Whoever read it may have gone; the exit code says it all the same.
+    // The reader may have gone; the exit code says it all the same.
     _ = writeln!(io::stderr(), "error: {}", printable::printable_lines(error));
 }
 
@@ -79,8 +79,8 @@ fn builder() -> Builder {
     builder
 }
 
-/// For roles whose engine is most of what they do: between threads, a message is handed from one to the next, and each is woken
-/// for it. What takes long moves aside by itself.
+/// For roles whose engine is most of what they do: between threads, a message is handed from one to the next, and each
+/// is woken for it. What takes long moves aside by itself.
 fn single_runtime() -> io::Result<Runtime> {
     builder().worker_threads(1).build()
 }

@@ -1,6 +1,7 @@
 //! Why a node refuses something, as a program reads it: a name and a code, the same in every answer.
 //!
-//! What belongs to a reason, whoever gives it (its code, when to try again), is a match here; a new reason does not compile without it.
+//! What belongs to a reason wherever it is given (its code, when to try again) is a match here; a new reason does not
+//! compile without it.
 
 use std::time::Duration;
 

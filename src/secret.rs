@@ -1,4 +1,5 @@
-//! Secrets of a process: what its tables hash with, so that nobody who chooses what is in them can make hashes collide.
+//! Secrets of a process: what its tables hash with, so that a client that chooses what is in them cannot make hashes
+//! collide.
 
 use std::hash::{BuildHasher, RandomState};
 

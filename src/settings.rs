@@ -74,8 +74,8 @@ pub struct ClusterSettings {
 }
 
 impl ClusterSettings {
-    /// FNV-1a over the fields in words of 8 little-endian bytes, finished with SplitMix64's mixer. Fixed for good: nodes of
-    /// different builds compare it.
+    /// FNV-1a over the fields in words of 8 little-endian bytes, finished with SplitMix64's mixer. Fixed for good:
+    /// nodes of different builds compare it.
     pub fn digest(&self) -> u64 {
         let ClusterSettings { name, slices, matchers, gatherers, block, virtual_nodes, list_max } = self;
         let mut bytes = b"dovetail.settings.v1".to_vec();
@@ -202,31 +202,34 @@ pub struct Limits {
     /// Most elements waiting in a pool that does not say otherwise. Reaching it refuses new elements with
     /// RESOURCE_EXHAUSTED; nothing is evicted.
     pub waiting_max: usize,
-    /// Most elements waiting in all pools together. More are refused with RESOURCE_EXHAUSTED; nothing is evicted. One pool gets at most
-    /// 7 of 9 parts, pools whose names have one prefix at most 14 of 17, and every pool has a reserve, so that nobody fills all for the
-    /// others; see `dovetail_core::ledger::room`.
+    /// Most elements waiting in all pools together. More are refused with RESOURCE_EXHAUSTED; nothing is evicted. One
+    /// pool gets at most 7 of 9 parts, pools whose names have one prefix at most 14 of 17, and every pool has a
+    /// reserve, so that no pool takes the room of all others; see `dovetail_core::ledger::room`.
     pub waiting_total_max: usize,
-    /// Most bytes of elements waiting in a pool, as the ledger counts them: 64 an element, 8 an attribute, 4 a text, and the bytes of
-    /// its key, its texts and its payload. Reaching it refuses new elements with RESOURCE_EXHAUSTED; nothing is evicted.
+    /// Most bytes of elements waiting in a pool, as the ledger counts them: 64 an element, 8 an attribute, 4 a text,
+    /// and the bytes of its key, its texts and its payload. Reaching it refuses new elements with RESOURCE_EXHAUSTED;
+    /// nothing is evicted.
     pub waiting_bytes_max: u64,
     /// The same of all pools together. Shared as `waiting_total_max` is.
     pub waiting_bytes_total_max: u64,
-    /// Largest element in bytes, without its payload: its key, its idempotency key, 8 an attribute, and 4 and its own for each text. A
-    /// larger one is refused with INVALID_ARGUMENT. Payloads have a bound of their own, so what a pool allows them goes on working.
+    /// Largest element in bytes, without its payload: its key, its idempotency key, 8 an attribute, and 4 and its own
+    /// for each text. A larger one is refused with INVALID_ARGUMENT. Payloads have a bound of their own, so what a pool
+    /// allows them goes on working.
     pub element_bytes_max: u64,
     /// Largest payload in a pool that does not say otherwise, in bytes. A larger one is refused with INVALID_ARGUMENT.
     pub payload_bytes_max: usize,
     /// Most events assigned whose outcome is not on disk yet. Above it submissions wait.
     pub in_flight_max: usize,
-    /// Longest time that a submission is held whose key belongs to an element that is not decided, in milliseconds; so are reads and
-    /// withdrawals by key. Then the submission is refused with UNAVAILABLE, and the others are answered by what is known.
+    /// Longest time that a submission is held whose key belongs to an element that is not decided, in milliseconds; so
+    /// are reads and withdrawals by key. Then the submission is refused with UNAVAILABLE, and the others are answered
+    /// by what is known.
     pub hold_ms_max: u64,
     /// Most pools whose names have one prefix. Above it the next is refused with RESOURCE_EXHAUSTED.
     pub pools_prefix_max: usize,
     /// Most pools that one client has defined. Above it the next is refused with RESOURCE_EXHAUSTED.
     pub pools_client_max: usize,
-    /// Most units of cost that one search may take in a slice at worst: the rule's cost on the longest values that wait, times the
-    /// elements that a slice may have to test. More elements are refused with RESOURCE_EXHAUSTED.
+    /// Most units of cost that one search may take in a slice at worst: the rule's cost on the longest values that
+    /// wait, times the elements that a slice may have to test. More elements are refused with RESOURCE_EXHAUSTED.
     pub search_cost_max: u64,
     /// Most events in one frame of the log. A frame that reaches it is closed.
     pub frame_events_max: usize,
@@ -236,16 +239,20 @@ pub struct Limits {
     pub frame_age_ms_max: u64,
     /// Most matched and withdrawn elements that GetElement remembers. Above it the oldest are forgotten.
     pub ended_max: usize,
-    /// How long an idempotency key is remembered, at least, in milliseconds of event time. Then the same submission makes a new element.
+    /// How long an idempotency key is remembered, at least, in milliseconds of event time. Then the same submission
+    /// makes a new element.
     pub idempotency_ms: u64,
-    /// Most idempotency keys remembered of one pool, at about 100 bytes each. Above it new submissions with such a key are refused
-    /// there with RESOURCE_EXHAUSTED until the oldest may be forgotten; none is forgotten early. At 0 none are remembered.
+    /// Most idempotency keys remembered of one pool, at about 100 bytes each. Above it new submissions with such a key
+    /// are refused there with RESOURCE_EXHAUSTED until the oldest may be forgotten; none is forgotten early. At 0 none
+    /// are remembered.
     pub idempotency_max: usize,
-    /// Most idempotency keys remembered of pools whose names have one prefix, and of all together twice as many: where others have some,
-    /// a prefix may have half of what those leave of that. Above it pools that have more than their reserve are refused more, as above.
+    /// Most idempotency keys remembered of pools whose names have one prefix, and of all together twice as many: where
+    /// others have some, a prefix may have half of what those leave of that. Above it pools that have more than their
+    /// reserve are refused more, as above.
     pub idempotency_total_max: usize,
-    /// How far the balancer's wall clock may jump ahead at once and be followed, in milliseconds. Above it event time goes on with the
-    /// boot-time clock, and after ten seconds what writes is refused with UNAVAILABLE, until it is right or an operator accepts it.
+    /// How far the balancer's wall clock may jump ahead at once and be followed, in milliseconds. Above it event time
+    /// goes on with the boot-time clock, and after ten seconds what writes is refused with UNAVAILABLE, until it is
+    /// right or an operator accepts it.
     pub clock_jump_ms_max: u64,
     /// Bytes of log, or as many as the last checkpoint has, after which the next is made.
     pub checkpoint_bytes: u64,
@@ -255,25 +262,26 @@ pub struct Limits {
     pub results_ms_max: u64,
     /// Most open WatchMatches and WatchOutcomes streams. Above it new ones are refused with RESOURCE_EXHAUSTED.
     pub watchers_max: usize,
-    /// Most calls under way of those that are answered once: SubmitOne, Withdraw, GetElement, DefinePool. More are refused
-    /// with RESOURCE_EXHAUSTED.
+    /// Most calls under way of those that are answered once: SubmitOne, Withdraw, GetElement, DefinePool. More are
+    /// refused with RESOURCE_EXHAUSTED.
     pub calls_max: usize,
     /// Most calls of GetElement that wait, beside `calls_max`. More are refused with RESOURCE_EXHAUSTED.
     pub waits_max: usize,
     /// Most open Submit streams. Above it new ones are refused with RESOURCE_EXHAUSTED.
     pub submit_streams_max: usize,
-    /// Most open connections, of nodes, clients and operators; at most as many as there are file descriptors beside those that the node
-    /// needs itself. Above it a new one takes the place of one that has no call open, or else is closed at once.
+    /// Most open connections, of nodes, clients and operators; at most as many as there are file descriptors beside
+    /// those that the node needs itself. Above it a new one takes the place of one that has no call open, or else is
+    /// closed at once.
     pub connections_max: usize,
     /// The same from one address.
     pub client_connections_max: usize,
     /// Longest time that a connection has no call open, in milliseconds. Then it is closed. 0 is for ever.
     pub connection_idle_ms_max: u64,
-    /// Age of a connection, in milliseconds, from which it takes no new calls: the client makes another, and streams that are open go on.
-    /// 0 is for ever.
+    /// Age of a connection, in milliseconds, from which it takes no new calls: the client makes another, and streams
+    /// that are open go on. 0 is for ever.
     pub connection_age_ms_max: u64,
-    /// What one client may take of each of the caps here, and of the bytes that are received and answered, in percent; one of its
-    /// connections takes half of that. More is refused with RESOURCE_EXHAUSTED.
+    /// What one client may take of each of the caps here, and of the bytes that are received and answered, in percent;
+    /// one of its connections takes half of that. More is refused with RESOURCE_EXHAUSTED.
     pub client_share_percent: usize,
     /// Most calls that look through a pool: Explain, ListElements, WithdrawElements. Above it new ones are refused with
     /// RESOURCE_EXHAUSTED.
@@ -281,10 +289,11 @@ pub struct Limits {
     /// Longest time without a batch on a Submit stream whose answers are given, in milliseconds. Then it is ended with
     /// DEADLINE_EXCEEDED. 0 is for ever.
     pub submit_idle_ms_max: u64,
-    /// Most calls and streams of clients of all kinds together, but for health and reflection, which have a bound of their own. More
-    /// are refused with RESOURCE_EXHAUSTED; other nodes and operators are not counted.
+    /// Most calls and streams of clients of all kinds together, but for health and reflection, which have a bound of
+    /// their own. More are refused with RESOURCE_EXHAUSTED; other nodes and operators are not counted.
     pub streams_max: usize,
-    /// Most calls and streams of one connection. More wait in the client, without a word: above what the other caps let one client do.
+    /// Most calls and streams of one connection. More wait in the client, without a word: above what the other caps let
+    /// one client do.
     pub connection_streams_max: usize,
     /// Largest gRPC message from a client, in bytes. A larger one is refused with OUT_OF_RANGE by the transport.
     pub message_bytes_max: usize,

@@ -2,10 +2,12 @@
 
 /// Longest message, in bytes. Of a longer one the beginning and the end are kept: the bound is at the end.
 const MESSAGE_BYTES_MAX: usize = 1_280;
-/// Longest value that comes back of what somebody sent, in bytes, in texts and details; and longest description of a field.
+/// Longest value that comes back of what a client sent, in bytes, in texts and details; and longest description of a
+/// field.
 pub const ECHO_BYTES_MAX: usize = 256;
 
-/// A text whose quoted parts, as `{:?}` writes them, have no more bytes than a value: whatever was sent, it does not come back whole.
+/// A text whose quoted parts, as `{:?}` writes them, have no more bytes than a value: whatever was sent, it does not
+/// come back whole.
 fn cut_quoted(text: String) -> String {
     if text.len() <= ECHO_BYTES_MAX {
         return text;

@@ -22,13 +22,13 @@ pub trait Handshake: Send + Sync + 'static {
     /// The client's side of a handshake.
     ///
     /// # Errors
-    /// When there is none, or somebody answers who is not trusted.
+    /// When there is none, or the server that answers is not trusted.
     fn connect<S>(&self, host: &str, stream: S) -> impl Future<Output = io::Result<TlsStream<S>>> + Send
     where
         S: AsyncRead + AsyncWrite + Send + Unpin;
 }
 
-/// Whom a client believes who answers: hosts whose certificates the authority in its files signs. By default nobody.
+/// Which servers a client believes: hosts whose certificates the authority in its files signs. By default none.
 ///
 /// The files are looked at before each connection; bad new ones change nothing.
 #[derive(Clone, Default)]
@@ -95,7 +95,7 @@ pub fn nobody() -> io::Error {
 /// The client's side of a handshake with a host.
 ///
 /// # Errors
-/// When there is no handshake, or nobody is trusted.
+/// When there is no handshake, or no authority is trusted.
 pub async fn connect<S>(config: Option<Arc<ClientConfig>>, host: &str, stream: S) -> io::Result<TlsStream<S>>
 where
     S: AsyncRead + AsyncWrite + Unpin,

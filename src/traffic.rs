@@ -59,7 +59,8 @@ impl Traffic {
         self.0.broken.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Sets up connections that are counted here, without Nagle's delay; in TLS where the URL says so, with those who are trusted.
+    /// Sets up connections that are counted here, without Nagle's delay; in TLS where the URL says so, with those who
+    /// are trusted.
     pub fn connector<H: Handshake>(
         &self,
         trust: H,

@@ -1,7 +1,7 @@
 //! What is wrong with a node, though it goes on: files that it does not take, a certificate that expires soon.
 //!
-//! Whoever finds it out notes it under a name, and takes it back when it is mended; `Inspect` shows what there is. There are as many names
-//! as there are files in the settings, whose texts are cut.
+//! The code that finds a trouble notes it under a name, and takes it back when it is mended; `Inspect` shows what there
+//! is. There are as many names as there are files in the settings, whose texts are cut.
 
 use std::{
     collections::BTreeMap,

@@ -1,5 +1,5 @@
-//! `dovetail up`: every role in one process, by the same shells as the role binaries. Each listens at a loopback socket, for
-//! clients and for people; to one another they hand their messages as they are.
+//! `dovetail up`: every role in one process, by the same shells as the role binaries. Each listens at a loopback
+//! socket, for clients and for people; to one another they hand their messages as they are.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
@@ -30,7 +30,7 @@ pub struct Started {
 /// # Errors
 /// When any role cannot start, or stops without being told to; the others are stopped then.
 pub async fn run(settings: UpSettings, stop: Shutdown, started: impl FnOnce(&Started)) -> Result<(), RunError> {
-    // Nodes of one process do not dial one another: whom the certificate names is for clients to see.
+    // Nodes of one process do not dial one another: the certificate is for clients to check.
     let tls = settings.tls.clone().map(|tls| Tls::load(tls, None)).transpose()?;
     let balancer = Listener::bind(settings.listen).await?.with(tls.clone());
     let matchers = bind(settings.cluster.matchers, tls.as_ref()).await?;

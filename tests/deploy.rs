@@ -52,8 +52,8 @@ fn pages() -> Vec<PathBuf> {
     pages
 }
 
-/// Runs a command line of ours through its real parser; `None` when the program is not one of ours. `$HOST` and the like stay
-/// as they are.
+/// Runs a command line of ours through its real parser; `None` when the program is not one of ours. `$HOST` and the
+/// like stay as they are.
 fn parse(words: &[String]) -> Option<Result<(), String>> {
     let program = Path::new(&words[0]).file_name()?.to_str()?;
     let checked = |matches: Result<_, clap::Error>| match matches {
@@ -69,8 +69,8 @@ fn parse(words: &[String]) -> Option<Result<(), String>> {
     }
 }
 
-/// The lines of a page's fenced blocks for a shell, with continuations joined and prompts removed. What a block shows after
-/// `$ ` is a command; the other lines of a `console` block are output.
+/// The lines of a page's fenced blocks for a shell, with continuations joined and prompts removed. What a block shows
+/// after `$ ` is a command; the other lines of a `console` block are output.
 fn shell_lines(page: &str) -> Vec<String> {
     let (mut lines, mut block, mut open) = (Vec::<String>::new(), None, false);
     for line in page.lines() {
@@ -589,7 +589,8 @@ fn strings(list: &Yaml) -> Vec<String> {
     list.iter().map(|entry| entry.as_str().unwrap_or_else(|| panic!("{entry:?} is not text")).to_owned()).collect()
 }
 
-/// The role, index and listening port that a command line gives a node, with the sample settings in place of the installed.
+/// The role, index and listening port that a command line gives a node, with the sample settings in place of the
+/// installed.
 fn node_of(words: &[String]) -> (Role, u32, u16) {
     let program = Path::new(&words[0]).file_name().unwrap().to_str().unwrap();
     let role = Role::ALL.into_iter().find(|role| program == format!("dovetail-{role}")).expect("a role's binary");

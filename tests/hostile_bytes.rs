@@ -1,5 +1,6 @@
-//! What clients, other nodes, disks and files may say: the bodies of the fuzz targets over their seeds, and a fixed number of mutations
-//! of them (`HOSTILE_INPUTS`). Nothing may panic. `fuzz/README.md` says what each body holds its input to.
+//! What clients, other nodes, disks and files may say: the bodies of the fuzz targets over their seeds, and a fixed
+//! number of mutations of them (`HOSTILE_INPUTS`). Nothing may panic. `fuzz/README.md` says what each body holds its
+//! input to.
 
 #[path = "../fuzz/nodes/src/lib.rs"]
 mod nodes;

@@ -53,8 +53,8 @@ impl<'a> Bytes<'a> {
         String::from_utf8_lossy(text).into_owned()
     }
 
-    /// Two attributes of every kind (`i j` int, `d e` double, `s t` string, `f g` bool, `l m` lists) for 0, as in the corpus;
-    /// otherwise some number of them, of drawn kinds, some with names as long as may be.
+    /// Two attributes of every kind (`i j` int, `d e` double, `s t` string, `f g` bool, `l m` lists) for 0, as in the
+    /// corpus; otherwise some number of them, of drawn kinds, some with names as long as may be.
     pub fn schema(&mut self) -> Schema {
         let count = self.below(ATTRIBUTES_MAX + 1);
         if count == 0 {

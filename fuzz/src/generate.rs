@@ -1,5 +1,5 @@
-//! Rules that a planner has something to do with, out of bytes: keys, bands, ranges, sets, distances, widening, and all the
-//! rest of the language in between.
+//! Rules that a planner has something to do with, out of bytes: keys, bands, ranges, sets, distances, widening, and all
+//! the rest of the language in between.
 //!
 //! Nearly all of them compile. The elements are written as U+0001 and U+0002, so that they can be exchanged.
 

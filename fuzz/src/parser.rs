@@ -43,7 +43,8 @@ pub fn check_refusal(source: &str, error: &RuleError) {
     assert!(shown.starts_with("rule:") && shown.len() < 8 * SOURCE_BYTES_MAX, "{source:?}: {shown}");
 }
 
-/// A rule prints as the rule it is. Blanks and conversions may make the print too long, and a conversion one level too deep.
+/// A rule prints as the rule it is. Blanks and conversions may make the print too long, and a conversion one level too
+/// deep.
 pub fn check_print(rule: &Rule, schema: &Schema) {
     let printed = rule.expr().to_string();
     match Rule::compile(&printed, schema) {

@@ -1,7 +1,8 @@
-//! The body of the target `planner`: rules as people write them, on rows that often match, and what must be so of all pairs, of
-//! their plans, and of tables that are searched by these.
+//! The body of the target `planner`: rules as people write them, on rows that often match, and what must be so of all
+//! pairs, of their plans, and of tables that are searched by these.
 //!
-//! Input: a byte that says whether a rule is generated or written; the decisions of the generator, or a text up to 0xff; rows.
+//! Input: a byte that says whether a rule is generated or written; the decisions of the generator, or a text up to
+//! 0xff; rows.
 
 use dovetail_rule::table::{Hint, Prober, Secret, Table};
 use dovetail_rule::{Row, Rule, Schema, Side, Verdict};
@@ -49,8 +50,9 @@ pub fn run(input: &[u8]) -> bool {
     true
 }
 
-/// A plan says the same twice; its conjuncts together say what the rule does; elements that it tells apart by their keys do not
-/// match, nor does the rule fail on them; and a table that is searched by it finds what testing one by one finds.
+/// A plan says the same twice; its conjuncts together say what the rule does; elements that it tells apart by their
+/// keys do not match, nor does the rule fail on them; and a table that is searched by it finds what testing one by one
+/// finds.
 fn check_plan(rule: &Rule, schema: &Schema, sides: &[Side<'_>]) {
     let plan = rule.plan();
     let again = Rule::compile(rule.source(), schema).expect("it compiled before");

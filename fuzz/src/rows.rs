@@ -1,4 +1,5 @@
-//! Rows on which rules are at their worst: strings and lists as long as may be, repetitive, and equal almost to the end.
+//! Rows on which rules are at their worst: strings and lists as long as may be, repetitive, and equal almost to the
+//! end.
 
 use dovetail_rule::{LIST_LEN_MAX, Row, STRING_BYTES_MAX, Schema, Value, ValueKind};
 

@@ -1,8 +1,9 @@
 //! A second evaluator, which counts its steps: what the cost of a rule promises to bound.
 //!
-//! A step is one expression looked at, one item of an `in` compared, 64 bytes of two strings compared (a comparison is one step
-//! at least), two bytes of a string searched or searched for, or one byte of a string counted. It goes wherever the crate's
-//! evaluator goes, and sorts and looks up in lists as that does. It also tells false from missing, which `Rule::test` does not.
+//! A step is one expression looked at, one item of an `in` compared, 64 bytes of two strings compared (a comparison is
+//! one step at least), two bytes of a string searched or searched for, or one byte of a string counted. It goes
+//! wherever the crate's evaluator goes, and sorts and looks up in lists as that does. It also tells false from missing,
+//! which `Rule::test` does not.
 
 use std::cmp::Ordering;
 
@@ -36,8 +37,8 @@ pub fn walk(rule: &Rule, a: Side<'_>, b: Side<'_>) -> (Result<bool, Absent>, u64
     (answer, walk.steps)
 }
 
-/// Checks what must be so of every rule on every pair: that the crate's evaluator says what this one says, within the rule's
-/// cost. Returns what it says.
+/// Checks what must be so of every rule on every pair: that the crate's evaluator says what this one says, within the
+/// rule's cost. Returns what it says.
 pub fn check(rule: &Rule, a: Side<'_>, b: Side<'_>) -> Result<bool, Absent> {
     let (answer, steps) = walk(rule, a, b);
     let expected = match answer {

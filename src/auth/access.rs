@@ -1,7 +1,7 @@
 //! What one call may do: asked by services as soon as they know which pool, and whose element, it is about.
 //!
-//! A call that came from within the process, or at a node that authenticates nobody, may do everything. The policy is asked as it is
-//! now, at each question: what it no longer grants ends with the next message of a stream.
+//! A call that came from within the process, or at a node without a policy, may do everything. The policy is asked as
+//! it is now, at each question: what it no longer grants ends with the next message of a stream.
 
 use std::{sync::Arc, time::Duration};
 
@@ -28,7 +28,7 @@ pub struct Access(Option<Arc<Call>>);
 struct Call {
     auth: Auth,
     caller: Caller,
-    /// None where nobody is authenticated.
+    /// None where there is no policy.
     identity: Option<Identity>,
     pace: Option<Arc<Pace>>,
     method: Box<str>,
@@ -51,19 +51,19 @@ impl Access {
         extensions.get::<Access>().cloned().unwrap_or_default()
     }
 
-    /// Who is asked about, if anybody is.
+    /// The caller whose permission is asked for, if callers are authenticated.
     fn asked(&self) -> Option<(&Call, &Identity)> {
         let call = self.0.as_deref()?;
         Some((call, call.identity.as_ref()?))
     }
 
-    /// Whether there is anything to ask: it is cheaper not to look for an owner that nobody wants to know.
+    /// Whether there is anything to ask: it is cheaper not to look up an owner that is not needed.
     #[must_use]
     pub fn is_asked(&self) -> bool {
         self.asked().is_some()
     }
 
-    /// Who owns what this call submits; empty where nobody is authenticated.
+    /// The owner of what this call submits; empty where there is no policy.
     #[must_use]
     pub fn owner(&self) -> &str {
         self.asked().map_or("", |(_, identity)| identity.full())
@@ -72,7 +72,7 @@ impl Access {
     /// Of whose elements it may do this in a pool.
     ///
     /// # Errors
-    /// When it is nobody's.
+    /// When it grants this in no pool.
     pub fn scope(&self, verb: Verb, pool: &str) -> Result<Scope, Fault> {
         let Some((call, identity)) = self.asked() else { return Ok(Scope::Anybody) };
         match call.auth.grants(identity).scope(verb, pool) {
@@ -81,7 +81,7 @@ impl Access {
         }
     }
 
-    /// Whether it may do this to everybody's elements in a pool, or to the pool.
+    /// Whether it may do this to all elements of a pool, or to the pool.
     ///
     /// # Errors
     /// When it may not.
@@ -94,7 +94,7 @@ impl Access {
         }
     }
 
-    /// Whether it may do this to an element of somebody in a pool. The scope, if it may.
+    /// Whether it may do this to an element with this owner in a pool. The scope, if it may.
     ///
     /// # Errors
     /// When it may not.
@@ -106,7 +106,7 @@ impl Access {
             Scope::Own if own => Ok(Scope::Own),
             Scope::Anybody => Ok(Scope::Anybody),
             Scope::Own => Err(self.refused(verb, Some(pool), "the element is not its own")),
-            // Which pool an element is in is not for everybody to know.
+            // Not every caller may know which pool an element is in.
             Scope::Nobody => {
                 let pool = (grants.scope(Verb::See, pool) > Scope::Nobody).then_some(pool);
                 Err(self.refused(verb, pool, "the policy does not grant it"))
@@ -134,7 +134,7 @@ impl Access {
 
     fn refused(&self, verb: Verb, pool: Option<&str>, why: &str) -> Fault {
         let Some((call, identity)) = self.asked() else {
-            return Fault::new(Reason::Internal, "a call that nobody asks about was refused");
+            return Fault::new(Reason::Internal, "a call was refused for which no permission was checked");
         };
         let fault = not_permitted(identity, verb, pool, why);
         call.auth.audit().tell(|| {
@@ -188,7 +188,7 @@ impl Access {
     }
 }
 
-/// That somebody may not do something.
+/// A refusal: this caller may not do that.
 pub(super) fn not_permitted(identity: &Identity, verb: Verb, pool: Option<&str>, why: &str) -> Fault {
     let text = match pool {
         Some(pool) => format!("{identity} may not {verb} in pool {pool:?}: {why}"),

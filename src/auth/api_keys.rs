@@ -1,7 +1,7 @@
 //! API keys, for small setups: a file with a name and the hash of a key on each line.
 //!
-//! A key is 256 random bits, so nobody guesses one, and a fast hash is enough: there is nothing to try out, as there is with passwords.
-//! The file does not help who reads it. Hashes are compared in constant time, all of them each time.
+//! A key is 256 random bits, which cannot be guessed, so a fast hash is enough: there is nothing to try out, as there
+//! is with passwords. The file does not help a thief. Hashes are compared in constant time, all of them each time.
 
 use aws_lc_rs::{constant_time::verify_slices_are_equal, digest};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
@@ -49,8 +49,8 @@ pub enum KeysError {
         /// How many.
         found: usize,
     },
-    /// A name that nobody can have.
-    #[error("the name {0:?} is none: 1 to {NAME_BYTES_MAX} bytes without control characters")]
+    /// An invalid name.
+    #[error("the name {0:?} must have 1 to {NAME_BYTES_MAX} bytes, without control characters")]
     Name(String),
     /// Not a hash.
     #[error("the key of {0:?} is not sha256: and 64 hexadecimal digits, as `dovetail token new` prints it")]

@@ -1,8 +1,8 @@
 //! The audit log: who connected, was refused, defined, dropped, or withdrew another's, as a line of JSON each.
 //!
-//! Never what clients sent beside names: no payload, no attribute, no token. Written by a thread of its own, off the path of requests.
-//! Invariants: audit.A1 nobody waits for a line; audit.A2 what may wait to be written is bounded, as is how fast lines
-//! come: what is left out is counted, and the next line says how many were.
+//! Never what clients sent beside names: no payload, no attribute, no token. Written by a thread of its own, off the
+//! path of requests. Invariants: audit.A1 no call waits for a line; audit.A2 what may wait to be written is bounded, as
+//! is how fast lines come: what is left out is counted, and the next line says how many were.
 
 use std::{
     fs::{File, OpenOptions},
@@ -23,11 +23,11 @@ use crate::caller::Caller;
 use crate::text;
 use crate::time;
 
-/// Lines that wait to be written. More are left out, and counted; of what anybody can cause, half of it.
+/// Lines that wait to be written. More are left out, and counted; lines that any stranger can cause have half of it.
 const WAITING: usize = 4096;
 /// Most lines a second of what clients did. More are left out, and counted.
 const LINES_PER_S: u64 = 1000;
-/// The same of what anybody can cause who reaches the node: it never takes the place of the others.
+/// The same of lines that any stranger who reaches the node can cause: they never take the place of the others.
 const LINES_OF_ANYBODY_PER_S: u64 = 100;
 /// Longest value of a line, in bytes; of a longer one the middle is left out.
 const VALUE_BYTES_MAX: usize = 256;
@@ -38,7 +38,7 @@ const LOOK: Duration = Duration::from_secs(1);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum What {
-    /// The first call of somebody by a connection.
+    /// The first call of a caller by a connection.
     Connected,
     /// A call was refused for who makes it.
     Refused,
@@ -46,7 +46,7 @@ pub enum What {
     Defined,
     /// A pool was dropped.
     Dropped,
-    /// Elements of somebody else were withdrawn.
+    /// Elements of another owner were withdrawn.
     Withdrew,
     /// The policy, or keys, were read anew, or could not be.
     Reloaded,
@@ -55,7 +55,7 @@ pub enum What {
 }
 
 impl What {
-    /// Whether whoever reaches the node can cause it, as often as wanted.
+    /// Whether any stranger who reaches the node can cause it, as often as wanted.
     fn is_of_anybody(self) -> bool {
         match self {
             What::Connected | What::Refused => true,
@@ -114,7 +114,7 @@ impl Line {
         }
     }
 
-    /// By whom; nobody for this process itself.
+    /// The caller; none for this process itself.
     #[must_use]
     pub fn by(mut self, caller: Option<&Caller>) -> Line {
         if let Some(caller) = caller {
@@ -180,7 +180,7 @@ pub struct Audit(Option<Arc<Shared>>);
 struct Shared {
     lines: SyncSender<Line>,
     left_out: Arc<AtomicU64>,
-    /// Lines that wait of what anybody can cause.
+    /// Waiting lines that any stranger can cause.
     of_anybody: Arc<AtomicUsize>,
 }
 
@@ -225,7 +225,7 @@ impl Audit {
         self.0.is_some()
     }
 
-    /// Writes a line, later. Made only if there is somebody to write it.
+    /// Writes a line, later. The line is made only if there is an audit log.
     pub fn tell(&self, line: impl FnOnce() -> Line) {
         let Some(shared) = &self.0 else { return };
         let line = line();
@@ -243,7 +243,7 @@ impl Audit {
 }
 
 fn append(path: &std::path::Path) -> io::Result<File> {
-    // Who may read it is for the operator to say; nobody else by default.
+    // By default only the owner may read it; the operator may change that.
     OpenOptions::new().append(true).create(true).mode(0o600).open(path)
 }
 
@@ -272,7 +272,7 @@ impl Target {
 
 /// The thread: ends with the last of those who tell.
 fn write(waiting: &Receiver<Line>, mut target: Target, left_out: &AtomicU64, of_anybody: &AtomicUsize) {
-    // Of what clients did, and of what anybody can cause.
+    // Of what clients did, and of what any stranger can cause.
     let (mut since, mut written, mut failing) = (Instant::now(), [0; 2], false);
     loop {
         let line = waiting.recv_timeout(LOOK);

@@ -1,7 +1,8 @@
 //! Files that are read again when they change: a bad new one is refused in words, and what was read before stays.
 //!
-//! A file that is being written is none yet: the first half of a grant may be one that grants more. So a new one is read once it has
-//! looked the same twice, a look apart. The files of TLS are followed by what is in them (`src/tls.rs`), since several have to fit together.
+//! A file that is being written is none yet: the first half of a grant may be one that grants more. So a new one is
+//! read once it has looked the same twice, a look apart. The files of TLS are followed by what is in them
+//! (`src/tls.rs`), since several have to fit together.
 
 use std::{
     fs::{self, File},
@@ -40,7 +41,8 @@ impl Watched {
         &self.path
     }
 
-    /// The text: at first as it is, later if it has changed since it was read last, and has stayed as it is since the last look.
+    /// The text: at first as it is, later if it has changed since it was read last, and has stayed as it is since the
+    /// last look.
     ///
     /// # Errors
     /// When it cannot be read. It is tried again the next time.
@@ -56,7 +58,7 @@ impl Watched {
         }
         let mut file = File::open(&self.path)?;
         let mut text = String::new();
-        // It may grow meanwhile: one byte more than there may be is enough for whoever reads it to refuse it.
+        // It may grow meanwhile: one byte above the bound is enough for its parser to refuse it.
         io::Read::by_ref(&mut file).take(self.bytes_max as u64 + 1).read_to_string(&mut text)?;
         // As it is open: it may be another one by now, or have more.
         let read = look(&file.metadata()?);

@@ -33,7 +33,7 @@ impl Source {
     }
 }
 
-/// Who calls. The same name from another source is somebody else.
+/// The caller. The same name from another source is another caller.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Identity {
     source: Source,

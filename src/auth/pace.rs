@@ -15,7 +15,8 @@ use std::{
 use super::rate::{Buckets, Rates, Take, TooFast};
 use crate::caller::ClientId;
 
-/// Most clients with buckets of their own. Above it those whose buckets are full are forgotten; if there are none, new clients share.
+/// Most clients with buckets of their own. Above it those whose buckets are full are forgotten; if there are none, new
+/// clients share.
 const CLIENTS_MAX: usize = 65_536;
 
 /// One client's. Clones of its `Arc` count together.

@@ -1,15 +1,16 @@
 //! How fast one client may go: buckets that fill at a rate, one for each thing that is counted.
 //!
-//! Pure: time comes in. What is taken beyond what is there is a debt: the next one waits until it is paid, so a batch that is larger
-//! than a bucket passes, once. Invariant: R1 over any stretch of time at most the rate times it, one second's worth and one batch pass.
+//! Pure: time comes in. What is taken beyond what is there is a debt: the next one waits until it is paid, so a batch
+//! that is larger than a bucket passes, once. Invariant: R1 over any stretch of time at most the rate times it, one
+//! second's worth and one batch pass.
 
 use std::time::Duration;
 
 /// Rates of one client; 0 for no bound.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Rates {
-    /// Elements submitted a second. Above it a stream of submissions is read later, up to a second; then it is refused, with
-    /// RESOURCE_EXHAUSTED and RetryInfo, as single calls are at once.
+    /// Elements submitted a second. Above it a stream of submissions is read later, up to a second; then it is refused,
+    /// with RESOURCE_EXHAUSTED and RetryInfo, as single calls are at once.
     pub elements_per_s: u64,
     /// Calls and streams begun a second. More are refused with RESOURCE_EXHAUSTED and RetryInfo.
     pub calls_per_s: u64,
@@ -139,7 +140,7 @@ mod tests {
         assert_eq!(buckets.take(&rates, elements(100), s(0), s(10)), Ok(s(0)));
         let refused = buckets.take(&rates, elements(50), s(0), s(10)).unwrap_err();
         assert_eq!(refused, TooFast { limit: "elements_per_s", bound: 100, wait: Duration::from_millis(500) });
-        // With patience it goes on later, and whoever comes after it later still.
+        // With patience it goes on later, and calls that come after it later still.
         assert_eq!(buckets.take(&rates, elements(50), s(1), s(10)), Ok(Duration::from_millis(500)));
         assert_eq!(buckets.take(&rates, elements(50), s(1), s(10)), Ok(s(1)));
         assert!(buckets.take(&rates, elements(50), s(1), s(10)).is_err());

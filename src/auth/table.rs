@@ -1,6 +1,7 @@
 //! The table of who may do what: verbs, roles, and which call is which verb.
 //!
-//! This is the only place that says so; docs/security.md shows the same table, and tests compare the two. What is not here is refused.
+//! This is the only place that says so; docs/security.md shows the same table, and tests compare the two. What is not
+//! here is refused.
 
 use std::fmt;
 
@@ -20,7 +21,7 @@ pub enum Verb {
     List,
     /// One element back: `Withdraw`.
     Withdraw,
-    /// Elements of anybody back: `WithdrawElements`.
+    /// Elements of any owner back: `WithdrawElements`.
     WithdrawMany,
     /// What was decided: `WatchMatches`, `WatchOutcomes`.
     Watch,
@@ -84,7 +85,7 @@ impl fmt::Display for Verb {
     }
 }
 
-/// What somebody is granted, in some pools.
+/// What a caller is granted, in some pools.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Role {
     /// Submits.
@@ -104,11 +105,11 @@ pub enum Role {
 /// Of whose elements.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Scope {
-    /// Of nobody: it may not.
+    /// Of no owner: it may not.
     Nobody,
     /// Of those that it submitted itself.
     Own,
-    /// Of anybody.
+    /// Of any owner.
     Anybody,
 }
 
@@ -164,7 +165,7 @@ impl fmt::Display for Role {
     }
 }
 
-/// What a call is, by its service and its method; none of what anybody may do: health.
+/// What a call is, by its service and its method; none for what every caller may do: health.
 #[must_use]
 pub fn verb(service: &str, method: &str) -> Option<Verb> {
     Some(match (service, method) {

@@ -1,9 +1,9 @@
 //! Signed tokens (JWT), and the keys that verify them (JWKS).
 //!
-//! Plain functions of texts, but for the time, which jsonwebtoken reads. A token names its key by `kid`; the *key* says by which
-//! algorithm it signs, so a token cannot choose another: `none`, HMAC and all that is not in [`ALGORITHMS`] verify nothing.
-//! Invariants: token.J1 nothing of a token is believed before its signature; token.J2 a token is bounded in bytes
-//! before anything is read of it.
+//! Plain functions of texts, but for the time, which jsonwebtoken reads. A token names its key by `kid`; the *key* says
+//! by which algorithm it signs, so a token cannot choose another: `none`, HMAC and all that is not in [`ALGORITHMS`]
+//! verify nothing. Invariants: token.J1 nothing of a token is believed before its signature; token.J2 a token is
+//! bounded in bytes before anything is read of it.
 
 use std::{collections::BTreeMap, fmt};
 
@@ -65,7 +65,7 @@ pub enum JwksError {
         /// How many.
         found: usize,
     },
-    /// A secret where public keys belong: whoever reads the file could sign.
+    /// A secret where public keys belong: a reader of the file could sign.
     #[error("key {number} is a secret or a private key; the file is for public keys")]
     Secret {
         /// Which one, from 1.
@@ -84,7 +84,7 @@ pub enum JwksError {
     Twice(String),
 }
 
-/// Why a token is not believed. What is told of it to whoever sent it is [`TokenError::why`].
+/// Why a token is not believed. Its sender is told [`TokenError::why`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum TokenError {
     /// Longer than there may be.
@@ -96,7 +96,7 @@ pub enum TokenError {
     /// No token.
     #[error("the credential is no token that can be read")]
     Malformed,
-    /// Signed by nobody, with a secret, or in another way than its key does.
+    /// Not signed, signed with a secret, or in another way than its key does.
     #[error("the token is not signed as its key signs (EdDSA, ES256 or RS256)")]
     Algorithm,
     /// No such key here.
@@ -111,10 +111,10 @@ pub enum TokenError {
     /// Too early.
     #[error("the token is not valid yet")]
     NotYetValid,
-    /// For somebody else.
+    /// For another audience.
     #[error("the token is for another audience")]
     Audience,
-    /// From somebody else.
+    /// From another issuer.
     #[error("the token is from another issuer")]
     Issuer,
     /// It lacks `exp`, `aud`, `iss` or `sub`, or has something else in its place.
@@ -302,7 +302,7 @@ impl Verifier {
         Ok((Identity::new(Source::Token, name), until))
     }
 
-    /// Why a token is not believed, with what it says where its signature is good: to whoever has it that is no secret.
+    /// Why a token is not believed, with its own claims where its signature is good: to its holder they are no secret.
     #[must_use]
     pub fn why(&self, token: &str, error: TokenError) -> String {
         let payload = token.split('.').nth(1).and_then(|payload| URL_SAFE_NO_PAD.decode(payload).ok());

@@ -1,7 +1,7 @@
 //! Checkpoints: made by a thread beside the engine, from the last one and what log and results have since.
 //!
-//! The engine never stops for one: it only says of which cut. What is trimmed is behind the oldest checkpoint that is kept, so
-//! that one which turns out to be damaged has another to fall back on.
+//! The engine never stops for one: it only says of which cut. What is trimmed is behind the oldest checkpoint that is
+//! kept, so that one which turns out to be damaged has another to fall back on.
 
 use std::thread;
 

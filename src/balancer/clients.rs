@@ -217,8 +217,8 @@ impl Service {
         Ok(answer.map_err(errors::stopping)?.map_err(RequestError::from)?)
     }
 
-    /// The element that a call may withdraw, and whether it is somebody else's; none when it is not known. From then on it is named by
-    /// its id: a key may be another's by now.
+    /// The element that a call may withdraw, and whether another client owns it; none when it is not known. From then
+    /// on it is named by its id: the key may be another element's by now.
     async fn withdrawable(&self, access: &Access, name: ElementName) -> Result<Option<(ElementName, bool)>, Status> {
         if !access.is_asked() {
             return Ok(Some((name, false)));
@@ -416,7 +416,8 @@ impl MatchService for Service {
                 return Err(RequestError::Future { what: "position", found: at, highest: assigned }.into());
             }
             let (there, at) = (node.outcomes.watch(), EventId(at));
-            // On the heap: a call that waits keeps room for all that it ever awaits, and there may be a hundred thousand.
+            // On the heap: a call that waits keeps room for all that it ever awaits, and there may be a hundred
+            // thousand.
             let reached = Box::pin(self.reach("decided", there.clone(), at, by));
             tokio::select! {
                 reached = reached => reached?,
@@ -534,8 +535,8 @@ impl MatchService for Service {
         access.may(Verb::Define, &pool.name)?;
         let name = pool.name.clone();
         let definition = convert::pool_definition(pool).map_err(RequestError::Definition)?;
-        // What cannot be is refused here, before how it differs from what is there: nothing large waits for the engine, and the engine
-        // plans no rules but those that it writes. It gives the number.
+        // What cannot be is refused here, before how it differs from what is there: nothing large waits for the engine,
+        // and the engine plans no rules but those that it writes. It gives the number.
         let pool = Pool::compile(PoolId(0), Arc::new(definition));
         let pool = Box::new(pool.map_err(|error| RequestError::Define(error.into()))?);
         let client = caller.map(|caller| caller.client);

@@ -1,9 +1,9 @@
 //! The balancer's clocks, and what it says of them.
 //!
-//! Event time is [`EventClock`]'s, made of this machine's wall clock and of the time since it was booted, which counts when it sleeps.
-//! A wall clock that jumps ahead too far is not followed until an operator says so; when that has lasted for [`GRACE_MS`],
-//! whoever writes is refused. A process that starts while the wall clock is wrong must not believe it: the file
-//! `clock` in the data folder has where the last one was, and is good for as long as the machine is not booted again.
+//! Event time is [`EventClock`]'s, made of this machine's wall clock and of the time since it was booted, which counts
+//! when it sleeps. A wall clock that jumps ahead too far is not followed until an operator says so; when that has
+//! lasted for [`GRACE_MS`], writes are refused. A process that starts while the wall clock is wrong must not believe
+//! it: the file `clock` in the data folder has the last process's clock, and counts until the machine is booted again.
 
 use std::{
     fs,
@@ -16,9 +16,11 @@ use tokio::sync::watch;
 
 use crate::time;
 
-/// How long a jump may last before writes are refused, in milliseconds: most pass by themselves, and event time is right meanwhile.
+/// How long a jump may last before writes are refused, in milliseconds: most pass by themselves, and event time is
+/// right meanwhile.
 const GRACE_MS: u64 = 10_000;
-/// How far event time may be from what the file says before it is written anew, in milliseconds: clocks are corrected a little.
+/// How far event time may be from what the file says before it is written anew, in milliseconds: clocks are corrected a
+/// little.
 const NOTE_MS: u64 = 60_000;
 const NOTE_FILE: &str = "clock";
 
@@ -134,7 +136,8 @@ impl Note {
         of_this_boot.then_some((event_ms, boot_ms))
     }
 
-    /// Writes the file when it is not there, or not right any more. It need not survive a loss of power, after which it means nothing.
+    /// Writes the file when it is not there, or not right any more. It need not survive a loss of power, after which it
+    /// means nothing.
     fn keep(&mut self, (event_ms, boot_ms): (u64, u64)) {
         let since_ms = event_ms.saturating_sub(boot_ms);
         if self.noted_ms.is_some_and(|noted_ms| noted_ms.abs_diff(since_ms) <= NOTE_MS) {
@@ -145,7 +148,7 @@ impl Note {
         let written = fs::write(&new, format!("{} {event_ms} {boot_ms}\n", self.boot));
         if let Err(error) = written.and_then(|()| fs::rename(&new, &self.file)) {
             let file = self.file.display();
-            tracing::warn!(%file, %error, "where the clock is could not be noted: a restart will believe the wall clock");
+            tracing::warn!(%file, %error, "the state of the clock could not be saved: a restart will believe the wall clock");
         }
     }
 }

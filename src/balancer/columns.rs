@@ -29,7 +29,7 @@ pub(crate) struct Submitting {
 }
 
 impl Submitting {
-    /// Of which this is known to submit all; empty where nobody is asked.
+    /// The client that submits all of it; empty where clients are not authenticated.
     pub(super) fn owned_by(mut self, owner: &str) -> Submitting {
         if !owner.is_empty() {
             self.batch = self.batch.map(|batch| batch.owned_by(owner));
@@ -72,8 +72,9 @@ impl Submitting {
     }
 }
 
-/// Rows of one pool that are checked one by one. A row takes far more than its part of a batch, above all where a pool has many
-/// attributes: so few of them are there at a time. And checking many takes a while, so that others go on in between.
+/// Rows of one pool that are checked one by one. A row takes far more than its part of a batch, above all where a pool
+/// has many attributes: so few of them are there at a time. And checking many takes a while, so that others go on in
+/// between.
 #[derive(Debug, Default)]
 pub(super) struct Checking {
     count: u32,
@@ -117,8 +118,8 @@ impl Checking {
     }
 }
 
-/// Which column an attribute of the schema has, if each column is that of an attribute of its kind. Otherwise values are given
-/// by name, for their conversions and their errors.
+/// Which column an attribute of the schema has, if each column is that of an attribute of its kind. Otherwise values
+/// are given by name, for their conversions and their errors.
 fn order(columns: &SubmittedColumns, pool: &Pool) -> Option<Vec<Option<usize>>> {
     let mut order = vec![None; pool.schema.len()];
     for (column, (name, kind)) in columns.attributes().enumerate() {

@@ -1,7 +1,8 @@
-//! Work in the background that leaves the processors to others: a little at a time, with rests, until it is pressed for time.
+//! Work in the background that leaves the processors to others: a little at a time, with rests, until it is pressed for
+//! time.
 //!
-//! Not a lower priority: a thread of that may get next to nothing where all processors are busy, and cannot raise it again. What
-//! rests is bounded by its own clock, and whoever wakes from a rest has a short turn.
+//! Not a lower priority: a thread of that may get next to nothing where all processors are busy, and cannot raise it
+//! again. Rests are bounded by the work's own clock, and a thread that wakes from one has a short turn.
 
 use std::{
     sync::{

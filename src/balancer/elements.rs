@@ -1,8 +1,8 @@
 //! Many elements of a pool at a time: listed by page, and withdrawn.
 //!
-//! The engine is asked part by part, and goes on with others in between; nothing is held for a client between two calls.
-//! Invariants: scans.E1 a call looks at a bounded number of elements, and answers within what clients take; scans.E2 an
-//! element that is not on disk is in no answer.
+//! The engine is asked part by part, and goes on with others in between; nothing is held for a client between two
+//! calls. Invariants: scans.E1 a call looks at a bounded number of elements, and answers within what clients take;
+//! scans.E2 an element that is not on disk is in no answer.
 
 use dovetail_core::{
     ElementId, PoolDefinition, PoolId,
@@ -182,7 +182,7 @@ pub(super) async fn withdraw(
         }
         let part = select(node, &filter, after).await?;
         if !part.elements.is_empty() {
-            // What follows may wait for room in the cluster, and nobody looks meanwhile.
+            // What follows may wait for room in the cluster, and looks at no elements meanwhile.
             permit = None;
         }
         let elements: Vec<ElementId> = part.elements.into_iter().map(|(element, _)| element).collect();

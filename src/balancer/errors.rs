@@ -1,5 +1,5 @@
-//! What a balancer refuses, and how it says so: one exhaustive match from errors to a [`Fault`], which becomes a status or a row's
-//! refusal.
+//! What a balancer refuses, and how it says so: one exhaustive match from errors to a [`Fault`], which becomes a status
+//! or a row's refusal.
 
 use std::time::Duration;
 
@@ -63,10 +63,10 @@ pub(super) enum RequestError {
     #[error("filter: attribute {0:?} is NaN, which is the same as none, and no element has it")]
     FilterNan(String),
     /// A page token that was not handed out.
-    #[error("page_token {0:?} is none that this call hands out")]
+    #[error("page_token {0:?} is not one that this call hands out")]
     PageToken(String),
     /// A view that there is not.
-    #[error("view is {0}, which is none; 0 to 2 are")]
+    #[error("view is {0}, but must be 0 to 2")]
     View(i32),
     /// No such pool.
     #[error("pool {0:?} is not defined")]
@@ -474,8 +474,8 @@ pub(super) fn feed(refused: FeedRefused) -> Status {
     }
 }
 
-/// A fetch of stored retirements that is refused. OUT_OF_RANGE is for what is gone: whoever hears it starts from the
-/// cut.
+/// A fetch of stored retirements that is refused. OUT_OF_RANGE is for what is gone: the node that gets it starts from
+/// the cut.
 pub(super) fn fetch(refused: FetchRefused) -> Status {
     match refused {
         FetchRefused::Gone(Gone { cursor, floor }) => tail(TailError::Trimmed { cursor, floor }),

@@ -22,7 +22,8 @@ use super::{
 use crate::caller::ClientId;
 use crate::rpc::Share;
 
-/// Bytes of submissions, as they were encoded, above which the stream that has most of those that are held is held no longer.
+/// Bytes of submissions, as they were encoded, above which the stream that has most of those that are held is held no
+/// longer.
 const HELD_BYTES_MAX: usize = 64 << 20;
 /// Longest time to hold a read that does not wait for its element.
 const READ_MS_MAX: u64 = 1_000;
@@ -80,7 +81,8 @@ impl Held {
         matches!(self, Held::Submit(_) | Held::Withdraw { .. })
     }
 
-    /// Whether it can be answered where there is no room for events: a read, and what is refused because its time is over.
+    /// Whether it can be answered where there is no room for events: a read, and what is refused because its time is
+    /// over.
     fn needs_no_room(&self, over: bool) -> bool {
         !self.writes() || over
     }
@@ -106,7 +108,8 @@ impl Held {
         }
     }
 
-    /// Answers what makes events without making any; gives back what does not. Whoever asked may have gone away.
+    /// Answers a request that makes events without making any; gives back one that makes none. The caller may have gone
+    /// away.
     pub(super) fn refuse(self, why: DiskFull) -> Option<Held> {
         match self {
             Held::Submit(admitting) => _ = admitting.reply.send(Err(why)),
@@ -169,7 +172,7 @@ impl Admitting {
         self.room.client.as_ref()
     }
 
-    /// All rows were seen to: the answer, and whom to.
+    /// All rows were seen to: the answer, and its recipient.
     pub(super) fn finish(self) -> (Submitted, Reply<Submitted>) {
         let mut submitted = self.submitted;
         if self.unsorted {
@@ -326,7 +329,8 @@ impl HeldRequests {
         *self.bytes_of.entry(stream).or_default() += admitting.room.bytes;
     }
 
-    /// Above the bound, the stream that has most is held no longer: of its first batch, the rows that are undecided are refused.
+    /// Above the bound, the stream that has most is held no longer: of its first batch, the rows that are undecided are
+    /// refused.
     fn make_room(&mut self) {
         if self.bytes > HELD_BYTES_MAX
             && let Some((&stream, _)) = self.bytes_of.iter().max_by_key(|&(_, bytes)| bytes)

@@ -1,4 +1,5 @@
-//! How many of something there may be at a time, in all and for one client. One more is refused, with an error that names the cap.
+//! How many of something there may be at a time, in all and for one client. One more is refused, with an error that
+//! names the cap.
 
 use crate::caller::Caller;
 use crate::rpc::{Share, Shares};

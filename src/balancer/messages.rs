@@ -62,7 +62,7 @@ pub(crate) enum Request {
 }
 
 impl Request {
-    /// Answers without doing anything. Whoever asked may have gone away.
+    /// Answers without doing anything. The caller may have gone away.
     pub(crate) fn refuse(self, why: DiskFull) {
         match self {
             Request::Submit { reply, .. } => _ = reply.send(Err(why)),
@@ -97,7 +97,7 @@ pub(crate) enum Event {
     Standing { reply: oneshot::Sender<(Option<Duration>, EventId, EventId)> },
     /// An operator takes the wall clock for right. Answered with how far it was ahead, and event time.
     AcceptClock { reply: oneshot::Sender<(u64, u64)> },
-    /// Somebody looks.
+    /// An operator asks for this node's state.
     Inspect { reply: oneshot::Sender<pb::BalancerState> },
 }
 
@@ -128,7 +128,7 @@ pub(crate) struct CutPart {
     pub(crate) reader: Option<CutReader>,
 }
 
-/// Which elements somebody owns.
+/// Which elements a caller owns.
 pub(crate) trait OwnedBy: Fn(Place) -> bool + Send + Sync {}
 impl<F: Fn(Place) -> bool + Send + Sync> OwnedBy for F {}
 
@@ -138,7 +138,7 @@ impl std::fmt::Debug for dyn OwnedBy {
     }
 }
 
-/// Which elements somebody wants, by their ids and the rows of batches.
+/// Which elements a call wants, by their ids and the rows of batches.
 pub(crate) trait Wanted: Fn(ElementId, &Batch, usize) -> bool + Send {}
 impl<F: Fn(ElementId, &Batch, usize) -> bool + Send> Wanted for F {}
 
@@ -245,8 +245,8 @@ pub(crate) enum DropPoolError {
 /// How a withdrawal stands, once it is on disk.
 #[derive(Debug)]
 pub(crate) enum Withdrawing {
-    /// Event `at` will withdraw the element if nothing comes before it, by which it has ended then. `own` when this request
-    /// wrote it.
+    /// Event `at` will withdraw the element if nothing comes before it, by which it has ended then. `own` when this
+    /// request wrote it.
     Written { at: EventId, own: bool, ended: Ended },
     /// The element ended before, by this outcome.
     Ended(EventId),

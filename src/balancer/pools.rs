@@ -1,7 +1,7 @@
 //! The pools that frames of the log and submissions name, for those who need them beside the engine.
 //!
-//! Follows the ledger: a pool that is dropped keeps its number here until nobody needs it any more, and its name as long as outcomes
-//! may name it.
+//! Follows the ledger: a pool that is dropped keeps its number here until it is no longer needed, and its name as long
+//! as outcomes may name it.
 
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
@@ -100,8 +100,8 @@ impl Pools {
         self.read(|known| Some(Arc::clone(&known.all[known.by_name.get(name)?].pool)))
     }
 
-    /// The pool with a name, and what tells of its end. One that is gone when none has the name now: then everything of it is stable, and
-    /// so at or below `stable`.
+    /// The pool with a name, and what tells of its end. One that is gone when none has the name now: then everything of
+    /// it is stable, and so at or below `stable`.
     pub(crate) fn watched(&self, name: &str, stable: EventId) -> Option<(PoolId, Dropped)> {
         self.read(|known| match known.by_name.get(name) {
             Some(id) => Some((*id, Arc::clone(&known.all[id].dropped))),

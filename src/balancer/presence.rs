@@ -1,7 +1,8 @@
-//! Who is there: which matchers follow the log, which shards are read, and whether decisions stand still for want of one.
+//! Who is there: which matchers follow the log, which shards are read, and whether decisions stand still for want of
+//! one.
 //!
-//! Knows connections, not intentions: a node that hangs is there until its connection has timed out, and one that is away was
-//! stopped, has crashed, or is out of reach. Never decides anything.
+//! Knows connections, not intentions: a node that hangs is there until its connection has timed out, and one that is
+//! away was stopped, has crashed, or is out of reach. Never decides anything.
 
 use std::{
     fmt::Write as _,

@@ -1,7 +1,7 @@
-//! How many of the pools one group of names, and one client, may have: nobody takes all that there may be.
+//! How many pools one group of names, and one client, may have: none takes all that there may be.
 //!
-//! Pools that are being dropped count until they are gone. Who defined a pool is not in the log: after a restart of the balancer the pools
-//! from before count by their names only.
+//! Pools that are being dropped count until they are gone. Who defined a pool is not in the log: after a restart of the
+//! balancer the pools from before count by their names only.
 
 use std::collections::HashMap;
 
@@ -22,7 +22,7 @@ pub(crate) struct Quotas {
     definers: HashMap<PoolId, ClientId>,
 }
 
-/// Why no more pools are defined for somebody.
+/// Why a client may define no more pools.
 #[derive(Debug, PartialEq, Eq, Error)]
 pub(crate) enum QuotaError {
     #[error(

@@ -1,8 +1,8 @@
 //! Why rows of a batch are refused: all of them, in few bytes.
 //!
-//! A batch of which every row is refused takes 131 kB; its refusals with their texts took 12 MB. So a text is made at once, and only
-//! for the first ones; of each row the reason is kept, and the element that is in the way.
-//! Invariant: refusals.M1 refusals take 24 bytes each and [`TEXTS_BYTES`] together, whatever was refused.
+//! A batch of which every row is refused takes 131 kB; its refusals with their texts took 12 MB. So a text is made at
+//! once, and only for the first ones; of each row the reason is kept, and the element that is in the way. Invariant:
+//! refusals.M1 refusals take 24 bytes each and [`TEXTS_BYTES`] together, whatever was refused.
 
 use crate::{pb, reason::Reason, text};
 

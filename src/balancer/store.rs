@@ -1,8 +1,8 @@
 //! The data folder: the log, the results and the checkpoints, read back when the node starts, written by a thread each.
 //!
-//! `DIR/log` has the events since the last checkpoints in `DIR/checkpoints`, `DIR/results` what was decided. Log and checkpoints
-//! are precious; the results after the newest checkpoint are decided again, identical, if they are lost. All carry the cluster's
-//! name or the log's id, so that none can be opened with a stranger.
+//! `DIR/log` has the events since the last checkpoints in `DIR/checkpoints`, `DIR/results` what was decided. Log and
+//! checkpoints are precious; the results after the newest checkpoint are decided again, identical, if they are lost.
+//! All carry the cluster's name or the log's id, so that none can be opened with a stranger.
 
 use std::{
     collections::VecDeque,
@@ -45,7 +45,8 @@ const GROUP_BYTES: usize = 8 << 20;
 pub(super) const RESULT_BYTES: usize = 4 << 20;
 /// About the most bytes of results that share one fsync.
 const RESULTS_BYTES: usize = 64 << 20;
-// A frame is full when it has reached its bound, so it exceeds that by no more than one event; both bounds leave the log room.
+// A frame is full when it has reached its bound, so it exceeds that by no more than one event; both bounds leave the
+// log room.
 const _: () = assert!(FRAME_BYTES_MAX + 2 * RESULT_BYTES < RECORD_BYTES_LIMIT, "a frame must fit a record of the log");
 const _: () = assert!(RESULTS_BYTES + 2 * RESULT_BYTES < GROUP_BYTES_MAX, "results must fit an append of the log");
 /// About the most bytes of results that are read back for those who ask what became of an element. Above it the oldest
@@ -187,8 +188,8 @@ fn options(cluster: &str) -> Options {
     options
 }
 
-/// Reads the log after a ledger's checkpoint into it, and the results along with it; results before the checkpoint say what
-/// became of elements. Returns the time of the last event, and the bytes of log that were read.
+/// Reads the log after a ledger's checkpoint into it, and the results along with it; results before the checkpoint say
+/// what became of elements. Returns the time of the last event, and the bytes of log that were read.
 fn replay(
     ledger: &mut Ledger,
     mut time_ms: u64,
@@ -303,7 +304,7 @@ pub(crate) fn write_log(
 ) -> std::io::Result<thread::JoinHandle<()>> {
     thread::Builder::new().name("log".into()).spawn(move || {
         let mut held = VecDeque::new();
-        // The engine may be gone whenever it is told something; then nobody waits for it.
+        // The engine may be gone at any time; then nothing waits for this.
         while let Some(next) = held.pop_front().or_else(|| work.blocking_recv()) {
             let first = match next {
                 LogWork::Append(frame) => frame,
@@ -356,8 +357,8 @@ fn trim_log(log: &mut EmbeddedLog, through: EventId, written: &mpsc::UnboundedSe
     }
 }
 
-/// Appends. When the disk is full and nothing was written it says so and waits for room; `make_room` may help, and ends the wait
-/// by returning false.
+/// Appends. When the disk is full and nothing was written it says so and waits for room; `make_room` may help, and ends
+/// the wait by returning false.
 fn append(
     log: &mut EmbeddedLog,
     records: &[Record],

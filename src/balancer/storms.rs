@@ -1,13 +1,13 @@
 //! How many timers may be under way: expiries and reprobes that have ids and are not decided.
 //!
-//! What is decided is a prefix of the log, so whoever gets an id waits for all before it, whichever pool it is of. A
-//! storm of timers is written a little at a time therefore; the pools that have it are late meanwhile
-//! (`dovetail_core::ledger::Ledger::advance_time`), and others go on. How much that is, is found out: the window grows
-//! while it keeps timers waiting though decisions are prompt, and shrinks when they lag, from the disk to the decision,
-//! by more than the way there and back takes. There may always be as many timers as there are other events under way:
-//! then it is not timers alone that make decisions lag. A search counts for more than one by what it costs, and once
-//! all is calm the window is what it was at first: the next storm may be one of others. Reads no clock. Invariant:
-//! storms.W1 what is counted is what has ids and is not decided.
+//! What is decided is a prefix of the log, so an event that has an id waits for all before it, of whichever pool.
+//! Therefore a storm of timers is written a little at a time; the pools that have it are late meanwhile
+//! (`dovetail_core::ledger::Ledger::advance_time`), and others go on. The window finds its own size: it grows while it
+//! keeps timers waiting though decisions are prompt, and shrinks when they lag, from the disk to the decision, by more
+//! than the way there and back takes. There may always be as many timers as there are other events under way: then it
+//! is not timers alone that make decisions lag. A search counts for more than one by what it costs, and once all is
+//! calm the window has its first size again: the next storm may be of other pools. Reads no clock. Invariant: storms.W1
+//! what is counted is what has ids and is not decided.
 
 use dovetail_core::{EventId, ledger::Share};
 
@@ -23,8 +23,8 @@ const WINDOW: usize = 512;
 const TURN: usize = 128;
 /// Units of a search that count as one more timer: some microseconds of a slice at worst.
 const UNITS: u64 = 2_000;
-/// Decisions that take longer once their events are on disk shrink the window, in milliseconds, unless [`LEAST`] times the least that
-/// they took is more. Those that take three quarters of it let it grow.
+/// Decisions that take longer once their events are on disk shrink the window, in milliseconds, unless [`LEAST`] times
+/// the least that they took is more. Those that take three quarters of it let it grow.
 const LAG_MS: u64 = 20;
 const LEAST: u64 = 2;
 

@@ -32,13 +32,14 @@ use crate::{
 
 /// Batches of one stream that may wait for the disk. The next one is read when the first of them is answered.
 const BATCHES: usize = 64;
-/// Bytes of batches of one stream that may wait to be let in: as they were encoded, and of rows what they take as columns. One batch
-/// may be larger.
+/// Bytes of batches of one stream that may wait to be let in: as they were encoded, and of rows what they take as
+/// columns. One batch may be larger.
 const STREAM_BYTES: u32 = 16 << 20;
-/// Bytes of answers of one stream that its client has not read, and of those to batches that are on their way. Above it the stream is
-/// read no further.
+/// Bytes of answers of one stream that its client has not read, and of those to batches that are on their way. Above it
+/// the stream is read no further.
 const STREAM_ANSWER_BYTES: u32 = 4 << 20;
-/// How long a batch waits for room among those of other clients. Then its stream ends: they may never read their answers.
+/// How long a batch waits for room among those of other clients. Then its stream ends: they may never read their
+/// answers.
 const STUCK: Duration = Duration::from_secs(30);
 /// Most rows of a batch.
 pub(super) const ROWS_MAX: usize = wire::ROWS_MAX;
@@ -190,7 +191,7 @@ async fn read(
             Err(status) => Answer::Last(status),
         };
         let last = matches!(answer, Answer::Last(_));
-        // Nobody reads the answers: the client is gone, and what it sent before is logged all the same.
+        // The answers are not read: the client is gone, and what it sent before is logged all the same.
         if answers.send(answer).await.is_err() || last {
             return;
         }
@@ -294,7 +295,8 @@ fn too_large(row: &Bytes, limits: &LedgerLimits) -> RowRefused {
     SubmitError::ElementBytes { key: wire::key_of(row), found: row.len(), bound: limits.element_bytes_max }.into()
 }
 
-/// The answer to a batch. It fits what clients take, whatever was refused: beyond so many bytes of text, refusals come without.
+/// The answer to a batch. It fits what clients take, whatever was refused: beyond so many bytes of text, refusals come
+/// without.
 fn response(submitted: Submitted) -> pb::SubmitResponse {
     let (refusals, messages_left_out) = submitted.refused.pb();
     pb::SubmitResponse { refusals, ids: submitted.ids, messages_left_out }

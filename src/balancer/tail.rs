@@ -17,7 +17,8 @@ use crate::convert::{self, ConvertError, OutcomeChunk};
 const READ_BYTES: usize = 1 << 20;
 /// Most entries of one step.
 const STEP: usize = 4096;
-/// Most reads of the store at a time, each in a thread and with a file of its own; more wait, in the order in which they came.
+/// Most reads of the store at a time, each in a thread and with a file of its own; more wait, in the order in which
+/// they came.
 const READS: usize = 16;
 
 /// Something that is published in order and kept in a store.

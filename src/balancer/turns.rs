@@ -1,20 +1,20 @@
 //! Which pools may let elements in whose searches cost much: so that no pool keeps the matchers from the others.
 //!
-//! What is decided is a prefix of the log. Whoever gets an id waits for every search before its own, in whichever pool;
-//! so a pool whose searches take long is held back *before* its elements get ids, while some of its searches are under
-//! way. In which order requests of different streams enter the log is free, so this changes no answer; within a stream
-//! the order is kept (`dovetail_core::hold`).
+//! What is decided is a prefix of the log. An element that has an id waits for every search before its own, in
+//! whichever pool; so a pool whose searches take long is held back *before* its elements get ids, while some of its
+//! searches are under way. Requests of different streams may enter the log in any order, so this changes no answer;
+//! within a stream the order is kept (`dovetail_core::hold`).
 //!
-//! Costs are estimates, in units at worst (`Ledger::search_cost`); what they are in time is found out. All costly
+//! Costs are estimates of the worst case, in units (`Ledger::search_cost`); how long they take is measured. All costly
 //! searches under way share a window, which grows while it keeps pools waiting though decisions are prompt, and shrinks
 //! when they lag: a pool that is alone keeps all matchers busy, and an element of another waits about [`LAG_MS`] for
 //! what is before it. Clients have equal shares of the window, and a client's pools of its share, so a crowd of pools
-//! counts for no more than who has it. Whoever is told to wait gets in line: clients by when they last had a turn, and
-//! a client's pools in the same way. The next room is kept for the first in line, who may have more than a share then.
-//! Reprobes cannot wait (sequencer.Q3); they count. Reads no clock. Invariants: turns.U1 `units` is the sum of what is
-//! under way, and so it is by client and by pool; turns.U2 who is told to wait is told for an event that is under way,
-//! or for the first in line, who has not asked again since all was decided; turns.U3 nobody gets in before the first in
-//! line but by what that one leaves.
+//! counts for no more than the client that has it. A pool that is told to wait stands in line: clients by when they
+//! last had a turn, and a client's pools in the same way. The next room is kept for the first in line, which may then
+//! have more than a share. Reprobes cannot wait (sequencer.Q3); they count. Reads no clock. Invariants: turns.U1
+//! `units` is the sum of what is under way, and so it is by client and by pool; turns.U2 a pool waits for an event that
+//! is under way, or for the first in line, which has not asked again since all was decided; turns.U3 no pool gets in
+//! before the first in line but by the room that the first leaves.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -66,12 +66,12 @@ pub(super) struct Turns {
     line: BTreeSet<(Since, Option<ClientId>)>,
     /// Turns that were given.
     given: u64,
-    /// Times that somebody asked.
+    /// How often a pool asked.
     asks: u64,
     /// When all was decided last.
     asks_before: u64,
     decided: EventId,
-    /// Somebody was told to wait since the window changed last.
+    /// Whether a pool was told to wait since the window last changed.
     wanting: bool,
     /// Times that a request was told to wait.
     waits: u64,
@@ -160,8 +160,8 @@ impl Turns {
         Err(under_way.map_or(Wait { until: self.decided.into(), behind: true }, |part| part.through.into()))
     }
 
-    /// Who is first in line, and what a search of it costs. One that has not asked for as long as it takes to ask all
-    /// is none: nobody knows whether it still waits, and it may be the last.
+    /// The first in line, and what one of its searches costs. A pool that has not asked for as long as it takes to ask
+    /// all does not count: it may no longer wait, and it may be the last.
     fn first(&mut self) -> Option<(Whose, u64)> {
         while let Some((_, who)) = self.line.first() {
             let client = self.clients.get(who)?;
@@ -200,7 +200,7 @@ impl Turns {
         self.clients.get(&whose.0)?.pools.get(&whose.1)
     }
 
-    /// Puts somebody in line, or keeps the place it has.
+    /// Puts a pool in line, or keeps the place it has.
     fn wait(&mut self, whose: &Whose, units: u64) {
         // Who comes new comes after all that wait, but for who had the last turn.
         let (asked, turn) = (self.asks, self.given.saturating_sub(1));
@@ -319,8 +319,8 @@ impl Turns {
         self.place(who);
     }
 
-    /// All is decided. Whoever waits asks again whenever something is: those who did not since all was decided before
-    /// do not wait any more.
+    /// All is decided. A pool that waits asks again whenever something is decided: those that have not since all was
+    /// last decided no longer wait.
     fn forget_those_who_left(&mut self) {
         let before = std::mem::replace(&mut self.asks_before, self.asks);
         let left = self.clients.iter().flat_map(|(who, client)| {
@@ -374,8 +374,8 @@ mod tests {
         (first..first + count).map(|pool| (Some(client.clone()), PoolId(pool))).collect()
     }
 
-    /// Whoever asks is asked again, in the order in which they began to wait, whenever something is decided; one of its
-    /// turns comes to an end at a time. How many of each got in within so many decisions.
+    /// Pools ask again, in the order in which they began to wait, whenever something is decided; one turn ends at a
+    /// time. Returns how many of each got in within so many decisions.
     fn turns_of(askers: &[(Whose, u64)], decisions: u64) -> Vec<u64> {
         let (mut turns, mut next, mut got) = (Turns::new(), 1, vec![0; askers.len()]);
         let mut order: VecDeque<usize> = (0..askers.len()).collect();

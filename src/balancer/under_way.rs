@@ -1,8 +1,9 @@
-//! What is under way, from an id to the decision, in the order of ids; and how long a decision took once its events were on disk.
+//! What is under way, from an id to the decision, in the order of ids; and how long a decision took once its events
+//! were on disk.
 //!
-//! Two windows are set by that: of searches that cost much ([`turns`](super::turns)) and of timers ([`storms`](super::storms)). What they
-//! count, and how much of it there may be, is theirs.
-//! Invariant: what was let in before the window changed last tells nothing of the new one.
+//! Two windows are set by that: of searches that cost much ([`turns`](super::turns)) and of timers
+//! ([`storms`](super::storms)). What they count, and how much of it there may be, is theirs. Invariant: what was let in
+//! before the window changed last tells nothing of the new one.
 
 use std::collections::VecDeque;
 
@@ -61,7 +62,8 @@ impl<T> UnderWay<T> {
         }
     }
 
-    /// Takes out what is decided, a part at a time, with how long that took in milliseconds, if it tells something of the window.
+    /// Takes out what is decided, a part at a time, with how long that took in milliseconds, if it tells something of
+    /// the window.
     pub(super) fn next_decided(&mut self, decided: EventId, now_ms: u64) -> Option<(T, Option<u64>)> {
         let Part { through, of, since_ms } = self.parts.pop_front_if(|part| part.through <= decided)?;
         self.durable = self.durable.saturating_sub(1);

@@ -1,9 +1,9 @@
 //! Calls that wait for an element to end: how many there may be, and which of them ends for another.
 //!
-//! A wait may end before its time: its answer is that the element waits, and whoever wants to know more asks again. So a client that has
-//! as many waits as it may is not refused one more: the oldest wait of its connection with the most ends for it. One program that waits
-//! for thousands is in no other's way, not even at the same address.
-//! Invariant: waits.V1 every wait that is open has its share of the cap, until it ends, or is told to.
+//! A wait may end before its time: its answer is that the element waits, and a client that wants to know more asks
+//! again. So a client that has as many waits as it may is not refused one more: the oldest wait of its connection that
+//! has most of them ends for it. One program that waits for thousands is not in the way of another, not even at the
+//! same address. Invariant: waits.V1 every wait that is open has its share of the cap, until it ends, or is told to.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -50,7 +50,7 @@ pub(super) struct Wait {
 enum Place {
     /// Of a client.
     Listed { of: Caller, number: u64, open: Arc<Mutex<Numbered>> },
-    /// Of this process: it ends for nobody.
+    /// Of this process: it ends for no other.
     Own { _share: Share, _never: oneshot::Sender<()> },
 }
 

@@ -32,7 +32,7 @@ pub enum Verdict {
     Matches(Against),
     /// It is another: a bug of the cluster.
     Differs(Against, Answer),
-    /// Nobody knows, and why.
+    /// Not known, and why.
     Unchecked(String),
 }
 
@@ -48,7 +48,7 @@ pub enum Against {
 /// Why a result cannot even be compared.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CheckError {
-    /// A match of an element that nobody submitted.
+    /// A match of an element that was not submitted.
     #[error("a match names element {0}, which this run did not submit")]
     Stranger(u64),
     /// Pairs that no result can have.
@@ -89,8 +89,8 @@ impl Order {
     }
 }
 
-/// Compares the matches with the known answer, or with what the sequential program makes of the same elements in the order
-/// of their ids. May take a while.
+/// Compares the matches with the known answer, or with what the sequential program makes of the same elements in the
+/// order of their ids. May take a while.
 ///
 /// # Errors
 /// When the matches contradict themselves.
@@ -108,7 +108,7 @@ pub fn check(source: &Source, driven: &Driven, order: &Order) -> Result<Check, C
     Ok(Check { found, verdict })
 }
 
-/// What should come of it, or why nobody knows.
+/// What should come of it, or why that is not known.
 fn expected(source: &Source, order: &Order) -> Result<Result<(Against, Answer), String>, CheckError> {
     let n = source.len();
     let pairs = match source {

@@ -37,7 +37,7 @@ pub struct Shape {
     pub slices: u32,
     /// All roles in one process, as `dovetail up` has them.
     pub up: bool,
-    /// Everybody speaks TLS, and shows a certificate.
+    /// Nodes and clients speak TLS, and show certificates.
     pub tls: bool,
     /// Where the balancer's folder is made; none for the system's place for temporary files.
     pub data: Option<PathBuf>,
@@ -60,7 +60,7 @@ impl Drop for Node {
     }
 }
 
-/// A folder that goes when nobody needs it any more.
+/// A folder that is removed when it is no longer needed.
 #[derive(Debug)]
 struct Folder(PathBuf);
 
@@ -300,10 +300,11 @@ fn with_flags(command: &mut Command, flags: impl Iterator<Item = (&'static str, 
     command.args(flags.map(|(flag, value)| format!("--{flag}={value}")));
 }
 
-/// Addresses that nobody listens at.
+/// Addresses at which no process listens.
 fn free_addresses(count: usize) -> io::Result<Vec<SocketAddr>> {
     let process = std::process::id();
-    // All of 127/8 is this machine on Linux. Elsewhere it is only 127.0.0.1, whose ports are shared with everybody.
+    // All of 127/8 is this machine on Linux. Elsewhere it is only 127.0.0.1, whose ports are shared with all other
+    // programs.
     let own = Ipv4Addr::new(127, 1 + (process / 256 % 250) as u8, (process % 256) as u8, 255);
     let ip = match TcpListener::bind((own, 0)) {
         Ok(_) => own,

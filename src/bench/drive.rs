@@ -1,8 +1,8 @@
 //! The clients of a run: some that submit, and one that watches.
 //!
-//! Every element's time is known to the run: when it was due or sent, when it was acknowledged, and when its match came.
-//! Invariants: bench.D1 elements are dealt to the clients in turn; bench.D2 what was acknowledged is timed before more
-//! is sent.
+//! Every element's time is known to the run: when it was due or sent, when it was acknowledged, and when its match
+//! came. Invariants: bench.D1 elements are dealt to the clients in turn; bench.D2 what was acknowledged is timed before
+//! more is sent.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -166,7 +166,7 @@ pub async fn drive(load: Load, progress: &Arc<Progress>) -> Result<Driven, Bench
             }
         }
     }
-    // The watcher is there for as long as nobody has told it that it may go.
+    // The watcher is there until it is told that it may go.
     _ = last.send(driven.ids.iter().copied().max().or(Some(0)));
     (driven.matches, driven.settled) = watching.done().await??;
     let bytes = |of: fn(&Client) -> u64| clients.iter().map(of).sum();

@@ -1,7 +1,7 @@
 //! When elements are due: all at once, or one after the other at a fixed rate.
 //!
-//! An element is late from the moment it was due, whoever is to blame: a cluster that stands still for a second is seen by
-//! all elements of that second, and not by the one batch that was under way.
+//! An element is late from the moment it was due, whatever the cause: a cluster that stands still for a second is seen
+//! by all elements of that second, and not by the one batch that was under way.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -38,7 +38,7 @@ impl Pace {
         }
     }
 
-    /// Tells how many of `n` are due, from `begin` on, until all are, or nobody listens any more.
+    /// Tells how many of `n` are due, from `begin` on, until all are, or the receiver is gone.
     ///
     /// A thread sleeps more exactly than the runtime's timer, whose milliseconds would be seen in the latencies.
     ///

@@ -202,7 +202,8 @@ pub struct Summary {
     pub matches_per_s: Spread,
     /// Acknowledged elements a second.
     pub acknowledged_per_s: Spread,
-    /// "due" at a fixed rate, "sent" flat out: then these are latencies under saturation, and say how much was under way.
+    /// "due" at a fixed rate, "sent" flat out: then these are latencies under saturation, and say how much was under
+    /// way.
     pub latency_from: &'static str,
     /// Of all rounds together.
     pub submit_to_acknowledge: Option<Quantiles>,

@@ -33,7 +33,7 @@ pub enum Source {
         /// What each carries.
         payload: Bytes,
     },
-    /// Elements and a pool that somebody described.
+    /// Elements and a pool from files.
     Described {
         /// The pool; its name is given up for one of the run.
         definition: pb::PoolDefinition,
@@ -85,8 +85,8 @@ impl Source {
         }
     }
 
-    /// Makes a batch of the elements at these positions, as columns or as rows with an attribute map each, and sends it. The
-    /// answer is that of an earlier batch, if room for this one had to be waited for.
+    /// Makes a batch of the elements at these positions, as columns or as rows with an attribute map each, and sends
+    /// it. The answer is that of an earlier batch, if room for this one had to be waited for.
     ///
     /// # Errors
     /// When the stream broke.
@@ -99,7 +99,7 @@ impl Source {
         let rows = || positions.clone().map(|position| self.submission(position)).collect();
         match (form, self) {
             (Form::Rows | Form::One, _) => stream.send_rows(rows()).await,
-            // What somebody described comes as rows; the client makes columns of them.
+            // Elements from files come as rows; the client makes columns of them.
             (Form::Columns, Source::Described { .. }) => stream.send(rows()).await,
             (Form::Columns, Source::Generated { elements, payload }) => {
                 let keys = positions.clone().map(|position| (position + 1).to_string());

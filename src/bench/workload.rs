@@ -1,5 +1,5 @@
-//! The workloads W1 to W5: elements that come out the same everywhere, with rules, and with answers that are known; and pools
-//! of a given match probability, whose rule gives a planner nothing to split by.
+//! The workloads W1 to W5: elements that come out the same everywhere, with rules, and with answers that are known; and
+//! pools of a given match probability, whose rule gives a planner nothing to split by.
 //!
 //! Invariant: an element's attributes follow from workload, number of elements and position alone.
 
@@ -36,8 +36,8 @@ pub enum Workload {
     W4,
     /// Near in eight dimensions: no key.
     W5,
-    /// Of a million pairs so many match, by a number of each: nothing that a search could be split or shortened by. With all of
-    /// them it is W3, but for the planner, which does not see that the rule is true of everyone.
+    /// Of a million pairs so many match, by a number of each: nothing that a search could be split or shortened by.
+    /// With all of them it is W3, but for the planner, which does not see that the rule is true of everyone.
     #[value(skip)]
     Dense(u32),
 }
@@ -110,7 +110,7 @@ impl Workload {
         }
     }
 
-    /// The first `n` elements. The last of an odd number has nobody in W4.
+    /// The first `n` elements. The last of an odd number has no partner in W4.
     #[must_use]
     pub fn elements(self, n: usize) -> Elements {
         let mut draws = Draws::new(self.number());

@@ -50,7 +50,7 @@ impl CertificateFolder {
         Ok(made)
     }
 
-    /// What somebody has who shows the certificate of this name, or none.
+    /// What a client has that shows the certificate of this name, or none.
     #[must_use]
     pub fn files(&self, name: Option<&str>) -> Files {
         Files { own: name.map(|name| self.own(name)), ca: Some(self.ca()) }

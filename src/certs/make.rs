@@ -1,4 +1,4 @@
-//! An authority of one's own and the certificates it signs, to begin with: whoever has an authority already uses that.
+//! An authority of one's own and the certificates it signs, to begin with, for operators who have no authority yet.
 //!
 //! Keys are ECDSA P-256, made here and never seen again but in the files they are written to.
 
@@ -28,7 +28,7 @@ pub enum MakeError {
     /// An authority that cannot be used.
     #[error("the authority cannot be used: {0}")]
     Authority(rcgen::Error),
-    /// What it would sign, nobody would believe.
+    /// What it would sign would not be believed.
     #[error("the key is not that of the certificate")]
     OtherKey,
     /// A certificate cannot be made.
@@ -76,7 +76,8 @@ impl Authority {
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         validity.limit(&mut params);
         let key = KeyPair::generate()?;
-        // Another authority of the cluster has another name: who meets the wrong one is told so, and not of a bad signature.
+        // Another authority of the cluster has another name: who meets the wrong one is told so, and not of a bad
+        // signature.
         let which: String = key.public_key_raw().iter().rev().take(4).map(|byte| format!("{byte:02x}")).collect();
         params.distinguished_name = named(&format!("Dovetail authority of {cluster} ({which})"));
         let issued = Issued { cert: params.self_signed(&key)?.pem(), key: key.serialize_pem() };
@@ -162,7 +163,8 @@ fn host(name: &str) -> Option<SanType> {
     }
 }
 
-/// Whether a client of this name can have a folder of this name: 1 to 64 of `a-z A-Z 0-9 _ . -`, not beginning with a dot.
+/// Whether a client of this name can have a folder of this name: 1 to 64 of `a-z A-Z 0-9 _ . -`, not beginning with a
+/// dot.
 #[must_use]
 pub fn is_fit_for_files(name: &str) -> bool {
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-');

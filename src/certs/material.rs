@@ -16,7 +16,7 @@ pub(super) struct Loaded {
     pub(super) contents: Contents,
     /// None without a certificate of our own.
     pub(super) server: Option<Arc<ServerConfig>>,
-    /// None when nobody is trusted.
+    /// None when no authority is trusted.
     pub(super) client: Option<Arc<ClientConfig>>,
     pub(super) own: Option<Certificate>,
 }
@@ -45,7 +45,7 @@ fn server(roots: Option<&Arc<RootCertStore>>, clients: ClientAuth) -> Result<Bui
     let config = config.map_err(setup)?;
     let Some(roots) = roots else { return Ok(config.with_no_client_auth()) };
     let verifier = WebPkiClientVerifier::builder_with_provider(Arc::clone(roots), provider);
-    // Other nodes come by the same port: whoever has a certificate is asked for it.
+    // Other nodes come by the same port: every caller is asked for a certificate.
     let verifier = match clients {
         ClientAuth::None | ClientAuth::Optional => verifier.allow_unauthenticated(),
         ClientAuth::Required => verifier,
@@ -56,7 +56,8 @@ fn server(roots: Option<&Arc<RootCertStore>>, clients: ClientAuth) -> Result<Bui
 
 fn served(mut config: ServerConfig) -> ServerConfig {
     config.alpn_protocols = vec![ALPN.to_vec()];
-    // A session that goes on would bring the certificate it began with, though that may have expired, or its authority be gone.
+    // A session that goes on would bring the certificate it began with, though that may have expired, or its authority
+    // be gone.
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.send_tls13_tickets = 0;
     config

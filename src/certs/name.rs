@@ -1,10 +1,10 @@
-//! Whom a certificate names: a node by cluster, role and index, or a client by a name.
+//! What a certificate names: a node by cluster, role and index, or a client by a name.
 //!
-//! A node's certificate has the URI `spiffe://CLUSTER/dovetail/ROLE/INDEX`, or the DNS name `ROLE-INDEX.CLUSTER.dovetail`, or both.
-//! Every other certificate is a client's. Its name is NAME of the URI `spiffe://…/dovetail/client/NAME`; else its first URI; else its
-//! first DNS name; else the common name of its subject. What signs certificates decides who is who: names are not proved by themselves.
-//! Invariant: name.N1 a certificate names one node at the most; one that names two is refused, as it would prove
-//! whatever is asked for.
+//! A node's certificate has the URI `spiffe://CLUSTER/dovetail/ROLE/INDEX`, or the DNS name
+//! `ROLE-INDEX.CLUSTER.dovetail`, or both. Every other certificate is a client's. Its name is NAME of the URI
+//! `spiffe://…/dovetail/client/NAME`; else its first URI; else its first DNS name; else the common name of its subject.
+//! What signs certificates decides who is who: names are not proved by themselves. Invariant: name.N1 a certificate
+//! names one node at the most; one that names two is refused, as it would prove whatever is asked for.
 
 use std::{fmt, sync::Arc};
 
@@ -111,7 +111,7 @@ impl fmt::Display for Proved {
 /// What a certificate says, signed or not: who may believe it is decided elsewhere.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Certificate {
-    /// Whom it names.
+    /// What it names.
     pub names: Proved,
     /// Every name and address it is good for.
     pub hosts: Vec<String>,
@@ -129,7 +129,7 @@ impl Certificate {
     /// Reads a certificate in DER.
     ///
     /// # Errors
-    /// When it is none, names nobody, or several nodes.
+    /// When it is no certificate, names neither node nor client, or names several nodes.
     pub fn read(der: &[u8]) -> Result<Certificate, TlsError> {
         let unreadable = |reason: String| TlsError::Certificate { reason };
         let (_, read) = X509Certificate::from_der(der).map_err(|error| unreadable(error.to_string()))?;
@@ -176,7 +176,7 @@ pub fn client_uri(cluster: &str, name: &str) -> String {
     format!("spiffe://{cluster}/{TOP}/client/{name}")
 }
 
-/// Whom these names mean.
+/// What these names mean.
 fn whom(uris: &[&str], dns: &[&str], common: Option<&str>) -> Result<Proved, TlsError> {
     let by_uri = uris.iter().filter_map(|uri| NodeName::from_uri(uri));
     let mut nodes: Vec<NodeName> = by_uri.chain(dns.iter().filter_map(|name| NodeName::from_dns(name))).collect();
@@ -192,7 +192,7 @@ fn whom(uris: &[&str], dns: &[&str], common: Option<&str>) -> Result<Proved, Tls
     let own = uris.iter().find_map(|uri| client_of(uri));
     let name = own.or(uris.first().copied()).or(dns.first().copied()).or(common).unwrap_or_default();
     if name.is_empty() {
-        let reason = "it has no URI, no DNS name and no common name: it names nobody".to_owned();
+        let reason = "it has no URI, no DNS name and no common name: it names no node and no client".to_owned();
         return Err(TlsError::Certificate { reason });
     }
     if name.len() > NAME_BYTES_MAX {

@@ -16,7 +16,8 @@ pub struct ServerArgs {
     /// The balancer to talk to
     #[arg(long, value_name = "URL", env = "DOVETAIL_SERVER", default_value = DEFAULT_SERVER, hide_env_values = true)]
     pub server: String,
-    /// Longest time the command may take, connecting included; then it ends with exit code 3. Without it, as long as it takes
+    /// Longest time the command may take, connecting included; then it ends with exit code 3. Without it, as long as it
+    /// takes
     #[arg(long, value_name = "DURATION", env = "DOVETAIL_TIMEOUT", hide_env_values = true, value_parser = duration_ms)]
     timeout: Option<u64>,
     #[command(flatten)]
@@ -96,8 +97,8 @@ impl ServerArgs {
         }
     }
 
-    /// Says, after an answer, whether it is of now: see [`notices::as_of`]. Within what is left of the time, which then is no error:
-    /// the answer is there.
+    /// Says, after an answer, whether it is of now: see [`notices::as_of`]. Within what is left of the time, which then
+    /// is no error: the answer is there.
     pub async fn as_of(client: &Client, at: u64, late: impl Future<Output = CliError>) {
         tokio::select! {
             () = notices::as_of(client, at) => {}

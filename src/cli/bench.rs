@@ -1,5 +1,5 @@
-//! `dovetail bench`: drives a workload through a cluster, and says how fast that was, what it cost, and whether the result is
-//! right.
+//! `dovetail bench`: drives a workload through a cluster, and says how fast that was, what it cost, and whether the
+//! result is right.
 
 mod text;
 
@@ -16,9 +16,9 @@ use crate::bench::workload::{CIRCLE, Workload};
 use crate::bench::{self, Form, Manner, Pace, Plan, Shape, Source, Target};
 use crate::shutdown::Shutdown;
 
-/// Nodes of each role when nobody says how many.
+/// Nodes of each role by default.
 const NODES: u32 = 3;
-/// Slices when nobody says how many; more with more matchers.
+/// Slices by default; more with more matchers.
 const SLICES: u32 = 6;
 /// Most elements. All are in memory, and so are their times.
 const ELEMENTS_MAX: u32 = 50_000_000;
@@ -66,8 +66,8 @@ struct LoadArgs {
     /// w1 to w5 [default: w2]
     #[arg(long, value_name = "W", hide_possible_values = true, conflicts_with = "pool_file")]
     workload: Option<Workload>,
-    /// In place of a workload, a pool in which two elements match with this probability, by a rule without a key that the planner
-    /// cannot shorten: split by index
+    /// In place of a workload, a pool in which two elements match with this probability, by a rule without a key that
+    /// the planner cannot shorten: split by index
     #[arg(long, value_name = "P", conflicts_with_all = ["workload", "pool_file"], value_parser = probability)]
     match_probability: Option<f64>,
     /// How many elements [default: 100000]

@@ -38,7 +38,7 @@ pub enum CertsCommand {
     Init(InitArgs),
     /// Make a certificate for a client
     Client(ClientArgs),
-    /// Show whom certificates name, where they are good, and until when
+    /// Show which node or client certificates name, where they are valid, and until when
     Show(ShowArgs),
 }
 
@@ -117,7 +117,8 @@ pub fn run(command: CertsCommand) -> Result<(), CliError> {
 /// A node, and the hosts at which it is dialled.
 type Dialled = (NodeName, Vec<String>);
 
-/// The settings of a file. Where its nodes listen does not matter here, nor where they will have the certificates that are to be made.
+/// The settings of a file. Where its nodes listen does not matter here, nor where they will have the certificates that
+/// are to be made.
 fn settings(file: &Path) -> Result<Settings, SettingsError> {
     let load = |flags: &[(&'static str, &str)]| {
         let flags = flags.iter().map(|&(key, value)| (key, value.to_owned())).collect();

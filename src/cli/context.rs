@@ -1,6 +1,6 @@
 //! `dovetail context`: servers by name, and how to connect to each, so that commands need not be told each time.
 //!
-//! A context is what flags and variables say otherwise, as their default: whoever names another server gets nothing of it, so that a
+//! A context has the defaults of flags and variables. A command that names another server gets nothing of it, so that a
 //! token never goes to a server that it is not for. The file has names of files and no secrets.
 
 use std::{

@@ -107,8 +107,8 @@ pub async fn get(arguments: GetArgs) -> Result<(), CliError> {
     Ok(())
 }
 
-/// Takes an element back. Fails when it is not withdrawn: it was matched before, has expired, or is not known. Whoever asks again
-/// because an answer was lost hears that it is withdrawn already, which is what was wanted.
+/// Takes an element back. Fails when it is not withdrawn: it was matched before, has expired, or is not known. A retry
+/// after a lost answer hears that it is withdrawn already, which is what was wanted.
 pub async fn withdraw(arguments: WithdrawArgs) -> Result<(), CliError> {
     let element = match (arguments.id, &arguments.pool, &arguments.key) {
         (Some(id), _, _) => by_id(id),

@@ -1,4 +1,5 @@
-//! `dovetail list`, and `dovetail withdraw` of many: the elements that wait in a pool, chosen by key prefix and attributes.
+//! `dovetail list`, and `dovetail withdraw` of many: the elements that wait in a pool, chosen by key prefix and
+//! attributes.
 
 use std::cell::Cell;
 use std::io::{self, BufRead as _, IsTerminal as _};
@@ -111,7 +112,7 @@ pub async fn list(arguments: ListArgs) -> Result<(), CliError> {
     };
     let late = arguments.server.deadline();
     let client = arguments.server.run(print).await?;
-    // Also when nobody is listed: who was submitted since is in no answer yet.
+    // Also when no element is listed: one that was submitted since is in no answer yet.
     ServerArgs::as_of(&client, 0, late).await;
     Ok(())
 }
@@ -150,7 +151,7 @@ fn text(elements: &[pb::GetElementResponse], json: bool, first: bool) -> String 
 pub struct Many<'a> {
     pub pool: &'a str,
     pub filter: &'a FilterArgs,
-    /// Nobody is asked.
+    /// It does not ask.
     pub yes: bool,
     pub json: bool,
     /// Becomes true when the first is asked to be withdrawn.

@@ -28,7 +28,7 @@ pub enum CliError {
     /// Stdout did not take our output.
     #[error("cannot write to stdout: {0}")]
     Stdout(#[from] io::Error),
-    /// Nobody answers at the server's address.
+    /// Nothing answers at the server's address.
     #[error("no server at {url}: {reason}; \"dovetail up\" starts one, and --server or DOVETAIL_SERVER names another")]
     NoServer {
         /// What was dialled.
@@ -36,7 +36,7 @@ pub enum CliError {
         /// The operating system's reason.
         reason: String,
     },
-    /// Somebody answers at the server's address, but there is no TLS with it: one side does not trust the other.
+    /// The server's address answers, but there is no TLS with it: one side does not trust the other.
     #[error("no TLS with {url}: {reason}")]
     Distrust {
         /// What was dialled.
@@ -108,7 +108,7 @@ pub enum CliError {
     Advised {
         /// What went wrong.
         error: Box<CliError>,
-        /// For whoever reads that.
+        /// For its reader.
         advice: String,
     },
     /// What went wrong was said when it did; only the exit code is left to tell.

@@ -26,8 +26,8 @@ use super::error::CliError;
 use super::schema::PoolSchema;
 use crate::pb;
 
-/// Longest text of an element, in bytes: a line, a CSV record, a JSON object. A longer one is malformed; it is skipped without being
-/// held.
+/// Longest text of an element, in bytes: a line, a CSV record, a JSON object. A longer one is malformed; it is skipped
+/// without being held.
 pub const LINE_BYTES_MAX: usize = 1 << 20;
 
 /// What some programs begin UTF-8 with. It means nothing.
@@ -86,7 +86,8 @@ pub struct InputArgs {
     /// File of elements; - reads standard input
     #[arg(value_name = "FILE")]
     file: PathBuf,
-    /// ndjson (an array or pretty-printed JSON, too) or csv; without it, csv for files that end in .csv or .tsv, and ndjson for others
+    /// ndjson (an array or pretty-printed JSON, too) or csv; without it, csv for files that end in .csv or .tsv, and
+    /// ndjson for others
     #[arg(long, value_name = "FORMAT", hide_possible_values = true)]
     format: Option<Format>,
     #[command(flatten)]
@@ -105,7 +106,8 @@ pub struct ReadingArgs {
     /// Pass over columns, members and attributes that the pool does not have
     #[arg(long)]
     ignore_unknown: bool,
-    /// CSV: what separates cells: one ASCII character, or "tab"; without it a comma, or a tab for files that end in .tsv
+    /// CSV: what separates cells: one ASCII character, or "tab"; without it a comma, or a tab for files that end in
+    /// .tsv
     #[arg(long, value_name = "CHAR", value_parser = delimiter, allow_hyphen_values = true)]
     delimiter: Option<u8>,
     /// CSV: the column to take for the key, instead of "key"
@@ -191,8 +193,8 @@ impl InputArgs {
         read(reader, format, schema, reading).map_err(|malformed| self.refused(malformed.reason))
     }
 
-    /// Fails when all was read, and `--from-line` is not in it. The line after the last is: a run that was interrupted there
-    /// has nothing left to do.
+    /// Fails when all was read, and `--from-line` is not in it. The line after the last is: a run that was interrupted
+    /// there has nothing left to do.
     pub fn reached(&self) -> Result<(), CliError> {
         let (from_line, lines) = (self.reading.from_line, self.lines.count());
         match from_line > lines + 1 {

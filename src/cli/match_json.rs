@@ -28,7 +28,8 @@ struct EndJson<'a> {
     waited_ms: Option<u64>,
 }
 
-/// The end of an element's waiting without a match, as a line: `{"cursor":..,"pool":..,"ended":{"id":..,"key":..},"reason":..}`.
+/// The end of an element's waiting without a match, as a line:
+/// `{"cursor":..,"pool":..,"ended":{"id":..,"key":..},"reason":..}`.
 #[derive(Debug, Serialize)]
 pub struct EndedJson<'a> {
     cursor: u64,
@@ -165,7 +166,7 @@ mod tests {
     #[test]
     fn a_match_shows_how_long_its_ends_had_waited_when_times_are_asked_for() {
         let mut found = pb::Match { cursor: 7, pool: "duel".to_owned(), a: end(3, b""), b: end(7, b""), time_ms: 5 };
-        // Of a match that an earlier version stored, nobody knows.
+        // Not known of a match that an earlier version stored.
         found.b.as_mut().unwrap().arrived_ms = None;
         let expected =
             r#"{"cursor":7,"pool":"duel","a":{"id":3,"key":"p3","waited_ms":3},"b":{"id":7,"key":"p7"},"time_ms":5}"#;

@@ -1,5 +1,5 @@
-//! What a command that waits says meanwhile, on stderr: that decisions stand still, and for whom they wait; that the server does
-//! not answer. And that it goes on again.
+//! What a command that waits says meanwhile, on stderr: that decisions stand still, and which node they wait for; that
+//! the server does not answer; and that it goes on again.
 //!
 //! Asks `Inspect` now and then. Says what is known and no more: the balancer knows who is connected, not who works.
 
@@ -20,7 +20,7 @@ const ONCE_WITHIN: Duration = Duration::from_secs(1);
 const ASK: Duration = Duration::from_secs(1);
 /// Longest time for an answer.
 const ANSWER_WITHIN: Duration = Duration::from_secs(2);
-/// Decisions that stand still for less are nobody's business.
+/// Decisions that stand still for less are not worth a line.
 const STILL_MS: u64 = 2000;
 /// The same when every node is connected: a long search looks like it.
 const STILL_THOUGH_ALL_ARE_THERE_MS: u64 = 10_000;
@@ -36,8 +36,8 @@ pub async fn during<T>(client: &Client, work: impl Future<Output = T>) -> T {
     }
 }
 
-/// Says after an answer of what is decided that decisions stand still, so that it is not of now. `at` is the position that it
-/// reflects, where it says so. Asks once; who does not answer is not waited for.
+/// Says after an answer of what is decided that decisions stand still, so that it is not of now. `at` is the position
+/// that it reflects, where it says so. Asks once; who does not answer is not waited for.
 pub async fn as_of(client: &Client, at: u64) {
     if let Ok(Ok(node)) = timeout(ONCE_WITHIN, client.inspect()).await
         && let Some(State::Balancer(state)) = &node.state
@@ -77,7 +77,7 @@ async fn tell(client: &Client) -> std::convert::Infallible {
 /// What was said last, and when.
 #[derive(Default)]
 struct Notices {
-    /// Whom decisions wait for, or that they stand still, or that there is no answer.
+    /// The node that decisions wait for, or that they stand still, or that there is no answer.
     told: Option<(Kind, Instant)>,
     /// Answers that have not come, one after the other.
     silent: u32,

@@ -1,7 +1,7 @@
 //! `dovetail oracle`: the sequential program on a file. What a cluster must answer for the same lines.
 //!
-//! The pool definition is event 1, so the first element is 2. Every element has the same time: nothing has waited, nothing
-//! expires, nothing searches again.
+//! The pool definition is event 1, so the first element is 2. Every element has the same time: nothing has waited,
+//! nothing expires, nothing searches again.
 
 use std::io::{self, BufWriter, Write};
 use std::path::PathBuf;
@@ -53,7 +53,8 @@ pub struct OracleArgs {
     /// Count malformed lines and pass over them, instead of stopping at the first
     #[arg(long)]
     keep_going: bool,
-    /// Print a JSON object, too, for each line that is malformed or refused, and one for all lines; matches are JSON in any case
+    /// Print a JSON object, too, for each line that is malformed or refused, and one for all lines; matches are JSON in
+    /// any case
     #[arg(long)]
     json: bool,
 }
@@ -102,8 +103,8 @@ pub fn run(arguments: &OracleArgs) -> Result<(), CliError> {
     }
 }
 
-/// The oracle, and beside it the ledger of a balancer, in which everything is decided at once: what is let in, and why the rest is
-/// not, is said by the code that a cluster runs.
+/// The oracle, and beside it the ledger of a balancer, in which everything is decided at once: what is let in, and why
+/// the rest is not, is said by the code that a cluster runs.
 struct Sequence {
     oracle: Oracle,
     ledger: Ledger,

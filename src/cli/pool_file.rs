@@ -15,7 +15,8 @@
 //! payload_bytes_max = 1024
 //! ```
 //!
-//! Attributes are declared in the order of the file. They may also be an array, `[{ name = "region", type = "string" }]`.
+//! Attributes are declared in the order of the file. They may also be an array, `[{ name = "region", type = "string"
+//! }]`.
 
 use std::fmt;
 use std::fs;

@@ -64,8 +64,8 @@ pub fn attribute(name: String, declared: impl Into<Type>) -> pb::Attribute {
     pb::Attribute { name, r#type: convert::kind_pb(declared.into()).into() }
 }
 
-/// What a text says of a time or duration, in milliseconds: RFC 3339, `1h30m`, or the milliseconds themselves. None for other
-/// types, and for text that is neither.
+/// What a text says of a time or duration, in milliseconds: RFC 3339, `1h30m`, or the milliseconds themselves. None for
+/// other types, and for text that is neither.
 pub fn milliseconds(text: &str, declared: Type) -> Option<i64> {
     let parse = match declared {
         Type::Timestamp => parse_timestamp,

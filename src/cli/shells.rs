@@ -1,4 +1,5 @@
-//! `dovetail completions` and `dovetail man`: for shells and for `man`, of every binary, from the same definitions as `--help`.
+//! `dovetail completions` and `dovetail man`: for shells and for `man`, of every binary, from the same definitions as
+//! `--help`.
 
 use std::fs;
 use std::io;

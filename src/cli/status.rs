@@ -191,8 +191,8 @@ fn report(findings: &[Finding], nodes: usize, as_json: bool) -> Result<(), CliEr
     }
 }
 
-/// Asks the nodes that were named, and then all that they know of, if that is wanted. In order of role and index; those first
-/// that were named and did not answer.
+/// Asks the nodes that were named, and then all that they know of, if that is wanted. In order of role and index; those
+/// first that were named and did not answer.
 async fn ask(arguments: &StatusArgs, options: &ConnectOptions) -> Vec<Asked> {
     let within = Duration::from_millis(arguments.timeout);
     let named = arguments.server.iter().map(|server| inspect(server.clone(), None, within, options));

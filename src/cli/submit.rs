@@ -108,7 +108,7 @@ async fn begin(client: Client, arguments: &SubmitArgs) -> Result<(Client, Submis
     Ok((client, submission))
 }
 
-/// Reads on a thread of its own, which ends with the file, or when nobody listens any more.
+/// Reads on a thread of its own, which ends with the file, or when the receiver is gone.
 fn read_ahead(elements: Elements) -> mpsc::Receiver<Result<Element, Malformed>> {
     let (sender, receiver) = mpsc::channel(READ_AHEAD);
     // Not tokio's: the process may end while this one still waits for a pipe.
@@ -213,7 +213,7 @@ impl Submission {
 
     async fn send(&mut self) -> Result<(), ClientError> {
         let (lines, rows) = self.filling.drain(..).map(|element| (element.line, element.submission)).unzip();
-        // Before it is sent: whoever stops waiting for that must know of it.
+        // Before it is sent: a caller that stops waiting must know of it.
         self.unanswered.push_back(lines);
         if let Some(answer) = self.stream.send(rows).await? {
             self.answered(&answer);

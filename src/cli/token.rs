@@ -1,4 +1,4 @@
-//! `dovetail token`: API keys, made here and known to nobody else.
+//! `dovetail token`: API keys, made here and known nowhere else.
 
 use super::{error::CliError, output::print};
 use crate::auth::api_keys;

@@ -35,7 +35,7 @@ pub async fn run(arguments: UpArgs) -> Result<(), CliError> {
     let told = settings.clone();
     let started = move |started: &Started| {
         let program = env::args().next().filter(|name| name.contains('/')).unwrap_or_else(|| "dovetail".to_owned());
-        // Whoever closed our stdout does not want to read it.
+        // A reader that closed our stdout does not want to read it.
         let _ = output::print(&match arguments.json {
             true => match_json::line(&object(&told, started)),
             false => banner(&told, started, &program, Path::new("examples/players.toml").exists()),

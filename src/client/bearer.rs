@@ -20,7 +20,8 @@ const LOOK: Duration = Duration::from_secs(1);
 pub enum Token {
     /// The token itself.
     Text(String),
-    /// A file with nothing else in it. It is read again when it changes, so tokens that expire can be replaced beside a running client.
+    /// A file with nothing else in it. It is read again when it changes, so tokens that expire can be replaced beside a
+    /// running client.
     File(PathBuf),
 }
 

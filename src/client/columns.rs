@@ -126,8 +126,9 @@ impl Columns {
         self
     }
 
-    /// The same elements as columns; none when they cannot be: values of one attribute are of several types, a value has no type,
-    /// some but not all bring their own time to live, or there are more attributes, or longer names, than a pool can have.
+    /// The same elements as columns; none when they cannot be: values of one attribute are of several types, a value
+    /// has no type, some but not all bring their own time to live, or there are more attributes, or longer names, than
+    /// a pool can have.
     #[must_use]
     pub fn of(rows: &[pb::Submission]) -> Option<Columns> {
         let with_ttl = rows.iter().filter(|row| row.ttl_ms.is_some()).count();

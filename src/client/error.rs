@@ -16,7 +16,7 @@ pub enum ClientError {
     /// Not an address that can be dialled.
     #[error(transparent)]
     Url(#[from] AddressError),
-    /// TLS, and nobody is trusted.
+    /// TLS, and no authority is trusted.
     #[error(
         "{url} asks for TLS, but no authority is named that signs the server's certificate: give --tls-ca or DOVETAIL_TLS_CA, \
          a file in PEM (in a program, ConnectOptions::trust)"
@@ -43,7 +43,7 @@ pub enum ClientError {
     /// Certificates that cannot be used.
     #[error(transparent)]
     Tls(#[from] TlsError),
-    /// Nobody there, or not speaking HTTP/2.
+    /// Nothing listens there, or it does not speak HTTP/2.
     #[error("cannot connect to {url}: {reason}")]
     Connect {
         /// What was dialled.
@@ -131,7 +131,8 @@ impl From<Status> for ClientError {
     }
 }
 
-/// The message, and the code at the end of its first line. A refused rule has two more: the line, and carets under the place.
+/// The message, and the code at the end of its first line. A refused rule has two more: the line, and carets under the
+/// place.
 fn with_code(status: &Status) -> String {
     let (message, code) = (described(status), code_name(status.code()));
     match message.split_once('\n') {
@@ -156,7 +157,8 @@ pub(super) fn deepest(error: &(dyn Error + 'static)) -> String {
     innermost.to_string()
 }
 
-/// Why there is no connection, in words: a certificate of an authority that is not trusted is said with the file that has the trusted.
+/// Why there is no connection, in words: a certificate of an authority that is not trusted is said with the file that
+/// has the trusted.
 pub(super) fn why_not_connected(reason: String, authority: Option<&Path>) -> String {
     match authority {
         Some(file) if reason.contains("UnknownIssuer") => {

@@ -69,8 +69,8 @@ impl SubmitStream {
         self.unanswered.len() < self.in_flight
     }
 
-    /// Sends a batch, as columns where it can be. If there is no room, first waits for the answer to the oldest batch, and
-    /// returns it.
+    /// Sends a batch, as columns where it can be. If there is no room, first waits for the answer to the oldest batch,
+    /// and returns it.
     ///
     /// An error ends the stream. Batches not answered by then may or may not have been taken.
     pub async fn send(&mut self, rows: Vec<pb::Submission>) -> Result<Option<Answer>, ClientError> {

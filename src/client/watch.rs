@@ -24,12 +24,14 @@ pub struct WatchOptions {
     pub pool: String,
     /// Only those after this cursor; 0 for all there are.
     pub after: u64,
-    /// Only those decided from the first call of [`next`](Watch::next) on, which tells at once where that is; `after` is 0 then.
+    /// Only those decided from the first call of [`next`](Watch::next) on, which tells at once where that is; `after`
+    /// is 0 then.
     pub from_now: bool,
-    /// Ends once everything submitted before the call is decided and handed out. If the connection breaks meanwhile, before
-    /// the call that resumed.
+    /// Ends once everything submitted before the call is decided and handed out. If the connection breaks meanwhile,
+    /// before the call that resumed.
     pub until_settled: bool,
-    /// With [`watch_columns`](super::Client::watch_columns): also when the ends of matches arrived. Rows always have it.
+    /// With [`watch_columns`](super::Client::watch_columns): also when the ends of matches arrived. Rows always have
+    /// it.
     pub arrivals: bool,
     /// Longest time to try to resume without hearing from the server. Then the last error is returned.
     pub retry_max: Duration,
@@ -88,7 +90,8 @@ pub struct EndView<'a> {
     pub key: &'a str,
     /// The client's payload.
     pub payload: &'a [u8],
-    /// When it arrived, milliseconds since 1970 by the balancer's clock; none of a match that an earlier version stored.
+    /// When it arrived, milliseconds since 1970 by the balancer's clock; none of a match that an earlier version
+    /// stored.
     pub arrived_ms: Option<u64>,
 }
 

@@ -53,7 +53,8 @@ pub fn base_chunks(base: &Base) -> impl Iterator<Item = Vec<u8>> {
     [first].into_iter().chain(pools).chain(dropped).chain(remembered).map(|chunk| chunk.encode_to_vec())
 }
 
-/// Whether the numbers of pools, or that one is being dropped, do not follow from their places: one was dropped, or is being.
+/// Whether the numbers of pools, or that one is being dropped, do not follow from their places: one was dropped, or is
+/// being.
 fn is_numbered(base: &Base) -> bool {
     let in_place = |(place, (id, pool)): (u32, (&PoolId, &PoolBase))| id.0 == place && pool.closed_at.is_none();
     let plain = (0..).zip(&base.pools).all(in_place) && base.next_pool.0 as usize == base.pools.len();

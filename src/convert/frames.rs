@@ -108,9 +108,9 @@ pub fn log_frame_pb(frame: &PartFrame) -> pb::LogFrame {
     log_frame_part_pb(frame, (frame.after, frame.through), &Reach::All, |_, _| true)
 }
 
-/// A frame with some of its events, as sent. `with` tells which: by the part's place in the frame, and the event's in the part. It
-/// stands for all events `(after, through]`, those of frames before it as well, of which nothing is needed; `reach` is that of all of
-/// them.
+/// A frame with some of its events, as sent. `with` tells which: by the part's place in the frame, and the event's in
+/// the part. It stands for all events `(after, through]`, those of frames before it as well, of which nothing is
+/// needed; `reach` is that of all of them.
 #[must_use]
 pub fn log_frame_part_pb(
     frame: &PartFrame,
@@ -277,7 +277,8 @@ enum Arrived {
     Column(usize, usize),
 }
 
-/// Whether all arrivals are in columns, of which there is at least one. With one pool's columns they are the client's, in order.
+/// Whether all arrivals are in columns, of which there is at least one. With one pool's columns they are the client's,
+/// in order.
 fn arrived_alone(arrived: &[(EventId, PoolId, Arrived)]) -> bool {
     !arrived.is_empty() && arrived.iter().all(|(.., at)| matches!(at, Arrived::Column(..)))
 }

@@ -267,7 +267,7 @@ impl EndWriter {
         ends.for_each(|end| self.owners.push(end.as_ref().map_or(&[], EndView::owner)));
     }
 
-    /// As somebody is sent it: without who submitted it.
+    /// As a client gets it: without the submitter.
     pub(super) fn push_of(&mut self, ends: &Ends, index: usize) {
         self.ids.extend_from_slice(&number(&ends.ids, index).to_le_bytes());
         self.keys.push(ends.keys.get(index));

@@ -1,8 +1,9 @@
 //! Messages between nodes, in parts of bounded bytes.
 //!
-//! Whatever has many items is sent as several messages, each of at most [`PART_BYTES`] of items or of one item. A reader takes them
-//! one after the other as if their sender had stopped in between: candidates and log frames are parted between events, decisions keep
-//! their order. Sizes are upper bounds by counting, so that nothing is encoded twice to find out.
+//! Whatever has many items is sent as several messages, each of at most [`PART_BYTES`] of items or of one item. A
+//! reader takes them one after the other as if their sender had stopped in between: candidates and log frames are
+//! parted between events, decisions keep their order. Sizes are upper bounds by counting, so that nothing is encoded
+//! twice to find out.
 
 use std::{mem, sync::Arc};
 
@@ -12,12 +13,13 @@ use prost::Message as _;
 use super::{Part, PartFrame, candidate_frame_pb, decision_frame_pb, event_pb, log_frame_part_pb, retirement_pb};
 use crate::pb;
 
-/// Most bytes of the items of one message between nodes, unless it is one item. What is more goes into the next message.
+/// Most bytes of the items of one message between nodes, unless it is one item. What is more goes into the next
+/// message.
 pub const PART_BYTES: usize = 1 << 20;
 
-/// Largest message between nodes, in bytes. A message has [`PART_BYTES`] of items, or one item, and says
-/// who is concerned: the largest item is what one event may find for one shard (a claim on each of 65,536 anchors, 2.2 MiB), the
-/// longest reach that of every pair of 1,024 slices and 256 shards (3.3 MiB). A test below has that they fit.
+/// Largest message between nodes, in bytes. A message has [`PART_BYTES`] of items, or one item, and says who is
+/// concerned: the largest item is what one event may find for one shard (a claim on each of 65,536 anchors, 2.2 MiB),
+/// the longest reach that of every pair of 1,024 slices and 256 shards (3.3 MiB). A test below has that they fit.
 pub const NODE_MESSAGE_BYTES_MAX: usize = 8 << 20;
 /// Most bytes of a number with its tag.
 const NUMBER: usize = 11;
@@ -108,8 +110,8 @@ fn found(frame: &CandidateFrame) -> Vec<(EventId, usize)> {
     found
 }
 
-/// After which events to go on with another message, so that none has more than fits: each is the last of its message. `events`
-/// ascend.
+/// After which events to go on with another message, so that none has more than fits: each is the last of its message.
+/// `events` ascend.
 fn ends(events: impl Iterator<Item = (EventId, usize)>, head: usize) -> Vec<EventId> {
     let (mut filling, mut ends, mut last) = (Filling { bytes: head, items: 0 }, Vec::new(), None);
     for (x, bytes) in events {

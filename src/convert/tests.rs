@@ -103,7 +103,8 @@ impl Draws {
     }
 }
 
-/// A frame as the balancer has it: neighbouring arrivals of a pool in runs of up to `most`, the odd ones as parts of larger batches.
+/// A frame as the balancer has it: neighbouring arrivals of a pool in runs of up to `most`, the odd ones as parts of
+/// larger batches.
 fn in_parts(frame: &LogFrame, clients: &[ClientPart], most: usize) -> PartFrame {
     let mut clients = clients.iter();
     let mut parts = Vec::new();

@@ -72,7 +72,7 @@ pub(super) struct Subscription {
     /// A hello, and what its cursor does not cover.
     pub(super) first: Vec<DecisionMessage>,
     pub(super) live: mpsc::Receiver<DecisionMessage>,
-    /// Decisions that wait in it: whoever takes a message out counts it down.
+    /// Decisions that wait in it: the reader that takes a message out counts it down.
     pub(super) unread: Arc<AtomicUsize>,
 }
 
@@ -94,7 +94,7 @@ pub(super) struct Engine {
     /// When what waits is sent.
     later: Later,
     actions: Vec<Action<DecisionMessage>>,
-    /// Whoever waits for the answer to the event that is handled.
+    /// The link that waits for the answer to the event that is handled.
     asking: Asking,
 }
 
@@ -136,7 +136,7 @@ impl Engine {
         }
     }
 
-    /// Handles what it hears until nobody tells it anything any more, or the session cannot go on.
+    /// Handles events until all senders are gone, or the session cannot go on.
     pub(super) async fn run(mut self, mut heard: Heard<Event>) -> Result<(), SessionEnd> {
         loop {
             let event = match self.later.or(&mut heard).await {
@@ -175,7 +175,7 @@ impl Engine {
             Event::Subscribe { reply, .. } if reply.is_closed() => Ok(()),
             Event::Subscribe { node, after, reply } => {
                 let subscription = self.subscribe(node, after);
-                // Whoever asked may have gone away meanwhile.
+                // The caller may have gone away meanwhile.
                 _ = reply.send(subscription);
                 Ok(())
             }
@@ -220,7 +220,7 @@ impl Engine {
                     }
                 }
                 Action::End { stream } => _ = self.streams.remove(&stream),
-                // Whoever asked may have gone away meanwhile.
+                // The caller may have gone away meanwhile.
                 Action::Link { step, .. } => {
                     _ = self.asking.step.take().expect("a step answers a link").send(step);
                 }

@@ -62,7 +62,7 @@ pub(super) enum Event {
     },
     /// The balancer keeps retirements above this, for a stream of which it was asked.
     ResultsFloor { stream: StreamId, floor: EventId, reply: oneshot::Sender<Answer> },
-    /// Somebody looks.
+    /// An operator asks for this node's state.
     Inspect { reply: oneshot::Sender<pb::MatcherState> },
 }
 
@@ -123,7 +123,7 @@ pub(super) struct Engine {
     /// When what waits is sent.
     later: Later,
     actions: Vec<MatcherAction>,
-    /// Whoever waits for a link's next step, which comes of the event that is handled.
+    /// The link that waits for its next step, which the event that is handled gives it.
     asking: Option<oneshot::Sender<Next>>,
     /// What an event took of late.
     per_event: Duration,
@@ -169,7 +169,7 @@ impl Engine {
         }
     }
 
-    /// Handles what it hears until nobody tells it anything any more, or the session cannot go on.
+    /// Handles events until all senders are gone, or the session cannot go on.
     pub(super) async fn run(mut self, mut heard: Heard<Event>) -> Result<(), MatcherEnd> {
         loop {
             let event = match self.later.or(&mut heard).await {
@@ -259,7 +259,7 @@ impl Engine {
                 self.matcher.on_results_floor(stream, floor, &mut self.actions)?;
                 self.answer(stream, reply);
             }
-            // Whoever asked may have gone away meanwhile.
+            // The caller may have gone away meanwhile.
             Event::Inspect { reply } => _ = reply.send(self.inspect()),
         }
         Ok(())
@@ -309,7 +309,7 @@ impl Engine {
                     }
                 }
                 Action::End { stream } => _ = self.streams.remove(&stream),
-                // Whoever asked may have gone away meanwhile.
+                // The caller may have gone away meanwhile.
                 Action::Link { step, .. } => {
                     _ = self.asking.take().expect("a step answers a link").send(Next::Step(step));
                 }
@@ -322,7 +322,7 @@ impl Engine {
         }
     }
 
-    /// Answers whoever asked for a stream, and does whatever else the machine wants done.
+    /// Answers the node that asked for a stream, and does whatever else the machine wants done.
     fn answer(&mut self, stream: StreamId, reply: oneshot::Sender<Answer>) {
         let (mut first, mut answer) = (Vec::new(), None);
         for action in std::mem::take(&mut self.actions) {
@@ -342,7 +342,7 @@ impl Engine {
             answer = Some(Answer::Reads(Subscription { first, live }));
         }
         self.act();
-        // Without an answer another stream has taken its place. Whoever asked may have gone away meanwhile.
+        // Without an answer another stream has taken its place. The caller may have gone away meanwhile.
         _ = answer.map(|answer| reply.send(answer));
     }
 

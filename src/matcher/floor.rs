@@ -1,4 +1,5 @@
-//! Above what the balancer keeps retirements, as it says itself: asked when a gatherer says that a slice knows too little (R8).
+//! Above what the balancer keeps retirements, as it says itself: asked when a gatherer says that a slice knows too
+//! little (R8).
 
 use std::time::Duration;
 
@@ -12,8 +13,8 @@ use tonic::Status;
 use super::Node;
 use crate::{Role, fault::Fault, reason::Reason, rpc};
 
-/// How long an answer holds: gatherers that ask again and again cost the balancer no more than this. It is never too high then, as
-/// what is kept only gets less.
+/// How long an answer holds: gatherers that ask again and again cost the balancer no more than this. It is never too
+/// high then, as what is kept only gets less.
 const HOLDS: Duration = Duration::from_millis(250);
 /// Longest time that the balancer may take.
 const ASK_MAX: Duration = Duration::from_secs(2);

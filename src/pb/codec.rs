@@ -9,8 +9,8 @@ use tonic::{
 };
 use tonic_prost::ProstDecoder;
 
-/// What a call's buffer has before its first message, in bytes: a small answer fits. Tonic's own 8 KiB stay with each answer until it is
-/// read, however small it is, and with each stream that waits.
+/// What a call's buffer has before its first message, in bytes: a small answer fits. Tonic's own 8 KiB stay with each
+/// answer until it is read, however small it is, and with each stream that waits.
 const AT_FIRST: usize = 128;
 /// Above so many bytes messages that are ready together are handed on.
 const TOGETHER: usize = 32 << 10;

@@ -83,7 +83,7 @@ impl AsyncRead for Socket {
 
 writes_to!(Socket, stream);
 
-/// Connections that have begun to speak HTTP/2, of all ports. Whoever does not in time, or is one too many, is closed.
+/// Connections that have begun to speak HTTP/2, of all ports. One that does not in time, or is one too many, is closed.
 pub(super) fn accept(
     listeners: Vec<(TcpListener, Port)>,
     open: Connections,
@@ -211,7 +211,7 @@ impl Handshakes {
             // It was told why, and may have sent its first call meanwhile.
             _ = closing::close(stream).await;
         }
-        // Nothing was said: whoever looks whether a port is open.
+        // Nothing was said: a probe whether the port is open.
         let silent = error.kind() == io::ErrorKind::UnexpectedEof;
         if !silent && let Some(left_out) = self.failed.now() {
             tracing::warn!(address = %connection.address, %error, left_out, "a connection is refused: no handshake of TLS");

@@ -92,8 +92,8 @@ pub async fn subscribe_decisions(
     }
 }
 
-/// The id of the balancer's log, and the stable cut. Asked by a node without a log: the answer may name another than this
-/// node has read.
+/// The id of the balancer's log, and the stable cut. Asked by a node without a log: the answer may name another than
+/// this node has read.
 ///
 /// # Errors
 /// When the balancer cannot be reached, or is a stranger.
@@ -169,8 +169,8 @@ const INSPECT_BYTES: usize = 3 << 20;
 /// Most bytes of an error that a link shows.
 const LINK_ERROR_BYTES: usize = 512;
 
-/// Leaves out what would make an answer larger than clients take: a matcher with many slices and thousands of pools has megabytes to
-/// tell. Pools in which nothing waits go first.
+/// Leaves out what would make an answer larger than clients take: a matcher with many slices and thousands of pools has
+/// megabytes to tell. Pools in which nothing waits go first.
 pub fn fit(response: &mut pb::InspectResponse) {
     use pb::inspect_response::State;
     for link in &mut response.links {

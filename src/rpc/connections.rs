@@ -1,20 +1,20 @@
 //! The connections that are open, how many there may be, and which of them has to go.
 //!
-//! There are at most so many in all, and so many from one address. Who is at the other end is known for sure with a
-//! connection's first call: it is a *stranger* before, and as long as nothing else is known of it; *named*, by a
-//! certificate or a token, or at the port for operators; or a *node*, by its certificate, or in plain text by the port
-//! for nodes or an address that the settings have for one. An eighth of all places is for nodes alone, and another for
-//! those who are named and for nodes: where strangers have the rest, the first call of one more is refused. So however
-//! many addresses somebody has, nodes reach one another, and clients that prove who they are are served.
+//! There are at most so many in all, and so many from one address. The caller is known for sure with a connection's
+//! first call: before, it is a *stranger*, and as long as nothing else is known of it; *named*, by a certificate or a
+//! token, or at the port for operators; or a *node*, by its certificate, or in plain text by the port for nodes or an
+//! address that the settings have for one. An eighth of all places is for nodes alone, and another for named callers
+//! and for nodes: where strangers have the rest, the first call of one more is refused. So however many addresses an
+//! attacker has, nodes reach one another, and clients that prove their names are served.
 //!
 //! One connection more than there may be takes the place of one without an open call. First, of those that never made
-//! one, the oldest of the address that has most of them, if it has more than the address of the new one: so whoever
-//! dials once, and has yet to prove a name, is let in and left alone while others come by the thousand. Then, of those
-//! that have been left alone for a while, the oldest that never made a call, or else, of strangers first, that which
-//! has been idle longest. Without such a one it is closed at once. Invariants: connections.C1 no more than the bounds
-//! are open, the file descriptors of the process included; connections.C2 a connection with an open call is never
-//! closed for another; connections.C3 a client at its own bound only takes its own places; connections.C4 those that
-//! made calls are no more than the places that are not kept for others.
+//! one, the oldest of the address that has most of them, if it has more than the address of the new one: so a client
+//! that dials once, and has yet to prove a name, is let in and left alone while others come by the thousand. Then, of
+//! those that have been left alone for a while, the oldest that never made a call, or else, of strangers first, that
+//! which has been idle longest. Without such a one it is closed at once. Invariants: connections.C1 no more than the
+//! bounds are open, the file descriptors of the process included; connections.C2 a connection with an open call is
+//! never closed for another; connections.C3 a client at its own bound only takes its own places; connections.C4 those
+//! that made calls are no more than the places that are not kept for others.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -470,8 +470,8 @@ impl Connections {
         }
     }
 
-    /// Notes a call that keeps nobody from closing the connection for another, until it is dropped: one that anybody
-    /// may make, for as long as it likes. The connection is not closed for being idle.
+    /// Notes a call that does not keep the connection from being closed for another, until it is dropped: one that any
+    /// stranger may make, for as long as it likes. The connection is not closed for being idle.
     pub(super) fn quiet_call(&self, number: u64) -> QuietCall {
         self.count_quiet(number, 1);
         QuietCall { connections: self.clone(), number }

@@ -1,7 +1,7 @@
 //! How many connections a process has file descriptors for, beside those that it needs itself.
 //!
-//! The log, the results, checkpoints, their readers and the connections to other nodes take descriptors as they go; without one the
-//! log ends. So connections that others open never get the last of them.
+//! The log, the results, checkpoints, their readers and the connections to other nodes take descriptors as they go;
+//! without one the log ends. So connections that others open never get the last of them.
 
 use std::sync::{
     OnceLock,

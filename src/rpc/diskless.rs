@@ -102,7 +102,7 @@ impl<E: Send + 'static> Diskless<E> {
         super::serve_with(serving, sessions, &stop).await
     }
 
-    /// Asks the engine for somebody else.
+    /// Forwards a question to the engine and returns its answer.
     ///
     /// # Errors
     /// UNAVAILABLE while there is no engine.
@@ -153,8 +153,8 @@ impl<E: Send + 'static> Diskless<E> {
         }
     }
 
-    /// Fetches what has to be there after a hello, until what follows it may be read. `tell` gives a link's machine what was fetched,
-    /// and has the next step of it.
+    /// Fetches what has to be there after a hello, until what follows it may be read. `tell` gives a link's machine
+    /// what was fetched, and has the next step of it.
     ///
     /// # Errors
     /// When the stream is given up, or the balancer cannot be reached.

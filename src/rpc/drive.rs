@@ -1,12 +1,12 @@
 //! A connection and all its calls, in one task.
 //!
-//! Whoever opens thousands of calls at once would have thousands of tasks in the runtime's queue, and the one call of somebody else
-//! would wait for all of them, several times until it is answered. So calls are no tasks: a connection has one place in the queue,
-//! however many calls it has, and its turn is over after some time, whatever is left to do.
+//! A client that opens thousands of calls at once would have thousands of tasks in the runtime's queue, and the single
+//! call of another would wait for all of them, several times until it is answered. So calls are no tasks: a connection
+//! has one place in the queue, however many calls it has, and its turn is over after some time, whatever is left to do.
 //! Invariants: drive.D1 a turn ends soon after its time, whatever the client sends; drive.D2 in every turn frames are
 //! read and written, and calls go on, and neither takes the time of the other; drive.D3 what is left when a part is
-//! over goes on in the next turn; drive.D4 a call that panics ends itself, and not its connection; drive.D5 who does
-//! not read is not read: no call begins while bytes wait to be written to its socket.
+//! over goes on in the next turn; drive.D4 a call that panics ends itself, and not its connection; drive.D5 a client
+//! that does not read is not read: no call begins while bytes wait to be written to its socket.
 
 use std::{
     cell::Cell,
@@ -176,7 +176,8 @@ struct Calls {
 
 impl Calls {
     fn new() -> Calls {
-        // A lap through all calls is a reason to pause, and the only call would make one whenever it goes on: here is one that never does.
+        // A lap through all calls is a reason to pause, and the only call would make one whenever it goes on: here is
+        // one that never does.
         let open = FuturesUnordered::from_iter([Call::of(std::future::pending())]);
         Calls { begun: Begun::default(), open }
     }
@@ -224,8 +225,8 @@ fn bounded(begun: Begun, streams_max: u32) -> http2::Builder<Begun> {
 
 type Http2<S> = http2::Connection<TokioIo<Paced<S>>, Answering, Begun>;
 
-/// Serves a connection until it ends. With the signal, and after the time it may be open if there is one, it takes no more calls, and
-/// ends with the last of them.
+/// Serves a connection until it ends. With the signal, and after the time it may be open if there is one, it takes no
+/// more calls, and ends with the last of them.
 pub(super) struct Driven<S: AsyncRead + AsyncWrite + Unpin> {
     connection: Pin<Box<Http2<S>>>,
     calls: Calls,

@@ -1,10 +1,10 @@
 //! What is done with every call before its service sees it, and with every answer after that.
 //!
 //! Calls of services that the node does not serve are told where to go; a client's own deadline ends its call with
-//! DEADLINE_EXCEEDED; calls are counted, so that there is a most, and so that a stop knows for whom it waits. Streams that would never
-//! end by themselves and carry nothing of value (health watches, reflection) end with the stop.
-//! Invariant: edge.E1 a call counts from its headers until the last byte of its answer is handed to the connection, or
-//! it is dropped.
+//! DEADLINE_EXCEEDED; calls are counted, so that they have a bound, and so that a stop knows which calls it waits for.
+//! Streams that would never end by themselves and carry nothing of value (health watches, reflection) end with the
+//! stop. Invariant: edge.E1 a call counts from its headers until the last byte of its answer is handed to the
+//! connection, or it is dropped.
 
 use std::{
     collections::BTreeMap,
@@ -66,23 +66,24 @@ pub(super) const REFLECTION: [&str; 2] =
 const HEALTH_METHODS: [&str; 2] = ["Check", "Watch"];
 const REFLECTION_METHODS: [&str; 1] = ["ServerReflectionInfo"];
 
-/// Before a client's deadline passes here, the call ends by it: so much before the transport would end it, with CANCELLED.
+/// Before a client's deadline passes here, the call ends by it: so much before the transport would end it, with
+/// CANCELLED.
 const AHEAD: Duration = Duration::from_millis(2);
 
-/// Most calls of health and reflection at a time, whoever makes them.
+/// Most calls of health and reflection at a time, of all callers.
 const QUIET_CALLS_MAX: usize = 4096;
-/// Most calls of operators at a time, and of those who say that they are nodes and are not known as such, whoever makes them: each may
-/// wait for its turn, and takes some 8 KiB meanwhile.
+/// Most calls of operators at a time, and of callers that say they are nodes and are not known as such: each may wait
+/// for its turn, and takes some 8 KiB meanwhile.
 const OPERATOR_CALLS_MAX: usize = 4096;
 /// Largest request of health: the name of a service.
 const HEALTH_BYTES_MAX: usize = 1024;
-/// Largest request of a client, in bytes, but for those of `Submit`, unless elements may be larger. A larger one is refused with
-/// INVALID_ARGUMENT.
+/// Largest request of a client, in bytes, but for those of `Submit`, unless elements may be larger. A larger one is
+/// refused with INVALID_ARGUMENT.
 const CALL_BYTES_MAX: usize = 256 << 10;
 /// What a request for one element may have beside it: its payload, its keys, and the names of its attributes.
 const BESIDE_ELEMENT: usize = 128 << 10;
-/// Largest request between nodes, of operators, of health and of reflection, in bytes: a cursor for each of 1,024 slices fits. A larger
-/// one is refused with INVALID_ARGUMENT.
+/// Largest request between nodes, of operators, of health and of reflection, in bytes: a cursor for each of 1,024
+/// slices fits. A larger one is refused with INVALID_ARGUMENT.
 const NODE_REQUEST_BYTES_MAX: usize = 64 << 10;
 /// What decoders take that were not told otherwise.
 const DECODER_BYTES: usize = 4 << 20;
@@ -128,11 +129,11 @@ struct Shared {
     /// The cluster whose nodes have to prove who they are, where there are certificates for that.
     proving: Option<String>,
     balancer: String,
-    /// The methods of our services, whoever serves them.
+    /// The methods of our services, on whichever node.
     methods: BTreeMap<String, Vec<String>>,
     /// Calls of clients at a time.
     calls: Shares,
-    /// Those that anybody may make: health and reflection. They take nothing of what clients have.
+    /// Those that any caller may make: health and reflection. They take no part of the clients' caps.
     quiet_calls: Shares,
     /// Those of operators, and of nodes that are not known, for the same reason.
     operator_calls: Shares,
@@ -273,7 +274,7 @@ impl Shared {
         }
     }
 
-    /// Refuses calls of nodes from whoever is none.
+    /// Refuses calls of nodes from callers that are none.
     fn check_node(&self, caller: Option<&Caller>, service: &str, method: &str) -> Result<(), Fault> {
         // A call without a connection is one of this process.
         let (Some(cluster), Some(caller)) = (&self.proving, caller) else { return Ok(()) };
@@ -407,7 +408,7 @@ impl Service<Request<Body>> for Edged {
 
     fn call(&mut self, mut request: Request<Body>) -> Self::Future {
         let mut caller = Caller::of(request.extensions());
-        // Whoever may not call takes nothing.
+        // A caller without permission takes nothing of a cap.
         let admitted = self.shared.auth.admit(request.headers(), caller.as_mut(), request.uri().path());
         let admitted = admitted.and_then(|auth| Ok((auth, self.shared.admit(request.uri().path(), caller.as_ref())?)));
         let (Let { access, stream }, Admitted { quiet, form, mut counted }) = match admitted {
@@ -435,8 +436,8 @@ impl Service<Request<Body>> for Edged {
 }
 
 pin_project! {
-    /// A call that was let in, until it is answered. There may be a hundred thousand that wait, so it is small: an `async` block would
-    /// have `answer` twice.
+    /// A call that was let in, until it is answered. There may be a hundred thousand that wait, so it is small: an
+    /// `async` block would have `answer` twice.
     struct Answered {
         #[pin]
         answer: <Routes as Service<Request<Body>>>::Future,

@@ -1,12 +1,12 @@
 //! The way into a node's engine: bounded, and closed when the engine has stopped.
 //!
-//! What the node itself reads are *events*. What others ask for are *questions*: how many come is theirs to say, and each may take as
-//! long as a thousand events. They come by a lane of their own, of which the engine takes while it has nothing else to do; while events
-//! wait, questions have one part in [`PARTS`] of its time. So however many ask, an event waits for one question at most, and questions
-//! are answered while events never end.
-//! Invariants: inbox.I1 events are taken in the order in which they were told, and so are questions; inbox.I2 while
-//! events wait, a question is taken only when they had [`PARTS`]` - 1` times as long as the questions before it;
-//! inbox.I3 neither waits for ever.
+//! What the node itself reads are *events*. What others ask for are *questions*: the node does not choose how many
+//! come, and each may take as long as a thousand events. They have a lane of their own, which the engine serves while
+//! it has nothing else to do; while events wait, questions have one part in [`PARTS`] of its time. So however many ask,
+//! an event waits for one question at most, and questions are answered while events never end. Invariants: inbox.I1
+//! events are taken in the order in which they were told, and so are questions; inbox.I2 while events wait, a question
+//! is taken only when they had [`PARTS`]` - 1` times as long as the questions before it; inbox.I3 neither waits for
+//! ever.
 
 use std::time::Duration;
 
@@ -119,7 +119,7 @@ impl Budget {
         self.0.is_zero()
     }
 
-    /// No event waits: questions are in nobody's way.
+    /// No event waits: questions are in no event's way.
     fn idle(&mut self) {
         self.0 = Duration::ZERO;
     }
@@ -134,7 +134,7 @@ impl Budget {
 }
 
 impl<E> Heard<E> {
-    /// What comes next, once something does; none once nobody tells the engine anything any more. May be dropped and asked again.
+    /// What comes next, once something does; none once all senders are gone. May be dropped and asked again.
     pub async fn next(&mut self) -> Option<E> {
         // An engine whose events never end lets others of its thread go on.
         tokio::task::coop::consume_budget().await;

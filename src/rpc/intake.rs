@@ -1,9 +1,11 @@
-//! How requests are received: how large a message may be, by when it has to be whole, and what may be on its way meanwhile.
+//! How requests are received: how large a message may be, by when it has to be whole, and what may be on its way
+//! meanwhile.
 //!
-//! A message that has begun is kept in memory until it is whole, whatever HTTP/2's windows say. So its bytes are taken from a bound over
-//! all connections, with a share for each client, before more of it is read; who finds none waits, and so does its sender.
-//! Invariants: intake.I1 the messages that have begun take no more memory than the bound says; intake.I2 a message is
-//! whole in time, or its call ends; intake.I3 a call with one request has one, whole, or ends with INVALID_ARGUMENT.
+//! A message that has begun is kept in memory until it is whole, whatever HTTP/2's windows say. So its bytes are taken
+//! from a bound over all connections, with a share for each client, before more of it is read; who finds none waits,
+//! and so does its sender. Invariants: intake.I1 the messages that have begun take no more memory than the bound says;
+//! intake.I2 a message is whole in time, or its call ends; intake.I3 a call with one request has one, whole, or ends
+//! with INVALID_ARGUMENT.
 
 use std::{
     pin::Pin,
@@ -21,8 +23,8 @@ use crate::{caller::Caller, fault::Fault, reason::Reason};
 
 /// Bytes of messages that have begun, over all connections. Above it senders wait, and then are refused.
 const BYTES: usize = 256 << 20;
-/// What a call counts of them until its request begins: so much that one connection may have all its calls (`connection_streams_max`)
-/// open before the first request comes, as a client does that opens thousands at once.
+/// What a call counts of them until its request begins: so much that one connection may have all its calls
+/// (`connection_streams_max`) open before the first request comes, as a client does that opens thousands at once.
 const CALL_BYTES: usize = 2 << 10;
 /// Longest time until something has come: the first byte of a request, the length of a message, the end of a request.
 const SOON: Duration = Duration::from_secs(20);

@@ -1,7 +1,8 @@
 //! Where the nodes of the cluster are: what the addresses of the settings mean on the network.
 //!
-//! In plain text nobody can prove to be a node; whoever comes from the host of one is taken for it, where that gives nothing but a place.
-//! Names are looked up again and again, as nodes move. An address that nobody knows now keeps the meaning it had.
+//! In plain text no caller can prove to be a node; one that comes from the host of a node is taken for it, where that
+//! gives nothing but a place. Names are looked up again and again, as nodes move. A name that does not resolve now
+//! keeps the addresses it had.
 
 use std::{
     collections::{BTreeMap, BTreeSet},

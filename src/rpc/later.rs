@@ -6,9 +6,9 @@ use tokio::time::{Instant, Sleep, sleep};
 
 use super::Heard;
 
-/// Longest time that something waits for a message to travel with. Only what nobody can be waiting for is held back: what lets
-/// others forget, watermarks that are not far behind, and frames that do not concern the reader. Nothing is forgotten above the stable
-/// cut, which moves as often as the balancer writes results: every 20 ms.
+/// Longest time that something waits for a message to travel with. Only what no reader can be waiting for is held back:
+/// what lets others forget, watermarks that are not far behind, and frames that do not concern the reader. Nothing is
+/// forgotten above the stable cut, which moves as often as the balancer writes results: every 20 ms.
 pub const LATER: Duration = Duration::from_millis(20);
 
 /// Whether there is something that waits, and until when.
@@ -26,7 +26,7 @@ pub enum Next<E> {
     Event(E),
     /// It sends what waits.
     Due,
-    /// It ends: nobody tells it anything any more.
+    /// It ends: all its senders are gone.
     Closed,
 }
 

@@ -1,9 +1,9 @@
 //! Who waits for something of which there is so much at a time.
 //!
-//! Those who wait on one connection are served in the order in which they came, and connections take turns: who waits for much on one
-//! connection is in the way of nobody else. Whose own share is spent is passed over; the first for whom there is not enough of all has
-//! what is given back until there is.
-//! Invariants: line.N1 whoever waits is in line once; line.N2 who has left is not.
+//! The calls that wait on one connection are served in the order in which they came, and connections take turns: a
+//! connection that waits for much is in the way of no other. A call whose client's share is spent is passed over; the
+//! first for which there is not enough in all gets what is given back until there is. Invariants: line.N1 a call that
+//! waits is in line once; line.N2 one that has left is not.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 pub(super) struct Line<W> {
     /// Each in the order of its tickets.
     waiting: HashMap<Connection, BTreeMap<u64, W>>,
-    /// Connections with somebody who waits, the next first.
+    /// Connections with a call that waits, the next first.
     turns: VecDeque<Connection>,
     tickets: u64,
 }
@@ -34,7 +34,7 @@ pub(super) enum Served {
     Done,
     /// There is enough, but not for it.
     PassedOver,
-    /// There is not enough for anybody.
+    /// There is not enough for any call.
     NotEnough,
 }
 
@@ -66,7 +66,7 @@ impl<W> Line<W> {
         }
     }
 
-    /// Serves one of each connection after the other, for as long as somebody can be served.
+    /// Serves one of each connection after the other, for as long as a call can be served.
     pub(super) fn serve(&mut self, mut serve: impl FnMut(&mut W) -> Served) {
         let mut passed_over = 0;
         while passed_over < self.turns.len()
@@ -93,7 +93,7 @@ impl<W> Line<W> {
         }
     }
 
-    /// Whether nobody waits.
+    /// Whether no call waits.
     pub(super) fn is_empty(&self) -> bool {
         self.turns.is_empty()
     }

@@ -47,8 +47,8 @@ pub enum LinkError {
     /// It ended the stream.
     #[error("the peer ended the stream")]
     Ended,
-    /// It did not say first what it must.
-    #[error("the peer began with something else than a hello")]
+    /// It sent a message that does not belong where it came: a stream begins with a hello, and has no other.
+    #[error("the peer sent a message that is not expected here")]
     NoHello,
     /// What it said does not fit what was asked.
     #[error("{0}")]
@@ -77,8 +77,8 @@ pub fn or_behind(status: Status) -> LinkError {
     }
 }
 
-/// A channel to another node, connected when it is first used and again whenever it breaks. Its bytes are counted. Whoever answers has
-/// to be one that is trusted.
+/// A channel to another node, connected when it is first used and again whenever it breaks. Its bytes are counted. The
+/// node that answers has to be trusted.
 ///
 /// # Errors
 /// When the address is not a URL.
@@ -151,8 +151,8 @@ impl Link {
         &self.way
     }
 
-    /// Subscribes again and again until told to stop. `once` is one subscription, from the current cursor until it breaks;
-    /// what it returns instead of an error ends the link. None when told to stop.
+    /// Subscribes again and again until told to stop. `once` is one subscription, from the current cursor until it
+    /// breaks; what it returns instead of an error ends the link. None when told to stop.
     pub async fn keep<T, F>(&self, stop: &Shutdown, mut once: impl FnMut() -> F) -> Option<T>
     where
         F: Future<Output = Result<T, LinkError>>,
@@ -193,7 +193,7 @@ impl Link {
         // A peer that is down is news once, not at every try; one that is not up yet only when it takes long.
         let (stood, other) = (self.stood.load(Ordering::Relaxed), broken.error != text);
         if error.is_other_settings() {
-            // Trying again does not help: somebody has to change them.
+            // Trying again does not help: an operator has to change them.
             if other {
                 tracing::error!(peer = %role, index, address, stream = self.stream, error = text, "the cluster settings of this node and of its peer differ");
             }

@@ -1,4 +1,4 @@
-//! Who a node is, and whom it talks to.
+//! What a node is, and which nodes it talks to.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -115,7 +115,7 @@ pub struct Identity {
     /// A random number of this process, which only nodes are told; 0 where there is no randomness.
     instance: u64,
     log_id: Arc<Mutex<String>>,
-    /// Whom it refused last, and why: told once.
+    /// The node it refused last, and why: logged once.
     refused: Arc<Mutex<String>>,
     /// What is wrong with it.
     pub troubles: Troubles,
@@ -155,8 +155,8 @@ impl Identity {
         }
     }
 
-    /// Lets a call of another node through: of a role that makes it, of the same cluster, and of who the caller's certificate says it
-    /// is, where there is one. That there has to be one is for the edge to see to.
+    /// Lets a call of another node through: of a role that makes it, of the same cluster, and of who the caller's
+    /// certificate says it is, where there is one. That there has to be one is for the edge to see to.
     ///
     /// # Errors
     /// As [`check`](Identity::check); and PERMISSION_DENIED for who is not who it says, showing both.
@@ -173,7 +173,7 @@ impl Identity {
         match proved.as_deref() {
             Some(proved) if proved.node() != Some(&said) => {
                 let text = format!("the caller says that it is {said}, but its certificate says {proved}");
-                tracing::error!(said = %said, proved = %proved, "refused a node that is not who it says it is");
+                tracing::error!(said = %said, proved = %proved, "refused a node that is not the one it claims to be");
                 Err(Fault::new(Reason::PeerUnproved, text).with("said", said).with("proved", proved).into())
             }
             _ => Ok(()),
@@ -186,8 +186,8 @@ impl Identity {
         instance != 0 && instance == self.instance
     }
 
-    /// Lets only nodes of the same cluster, with the same settings and the same log, through: what was decided for one log
-    /// means nothing for another.
+    /// Lets only nodes of the same cluster, with the same settings and the same log, through: what was decided for one
+    /// log means nothing for another.
     ///
     /// # Errors
     /// FAILED_PRECONDITION for a stranger, showing what both sides have.
@@ -218,7 +218,7 @@ impl Identity {
         Ok(())
     }
 
-    /// Logs whom it refused, unless that is what it logged last: a stranger tries again and again.
+    /// Logs the node it refused, unless that is what it logged last: a stranger tries again and again.
     fn tell_refused(&self, peer: &pb::Peer, error: &str) {
         let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
         if *refused != error {

@@ -1,7 +1,8 @@
 //! Tells a client that speaks in plain text that it should speak TLS, in its own language.
 //!
-//! A client of HTTP/2 has the answer as that of its first calls: a status, which any client of gRPC reads. The end of the connection
-//! comes a while later: a client that sees both at once may tell its caller of the end alone. What else it says is read and forgotten.
+//! A client of HTTP/2 has the answer as that of its first calls: a status, which any client of gRPC reads. The end of
+//! the connection comes a while later: a client that sees both at once may tell its caller of the end alone. What else
+//! it says is read and forgotten.
 
 use std::{io, time::Duration};
 

@@ -1,16 +1,16 @@
 //! Who reads a stream that is one node's: so many at a time for each node, by role and index.
 //!
-//! A node that comes back is let in at once, though its old connection may linger: a process takes the place of its own earlier
-//! stream, and where another process has the place, the address that the cluster's settings have for the node is asked which of the
-//! two it is. Whoever came first stays when that address does not answer, until the connection ends; one that died without a word is
-//! closed by keepalive within 40 seconds. Two processes that share an index by mistake do not take turns: the one that is not
-//! at the address is refused, with an error that names the other.
+//! A node that comes back is let in at once, though its old connection may linger: a process takes the place of its own
+//! earlier stream, and where another process has the place, the address that the cluster's settings have for the node
+//! is asked which of the two it is. When that address does not answer, the earlier process stays until its connection
+//! ends; keepalive closes the connection of one that died without a word within 40 seconds. Two processes that share an
+//! index by mistake do not take turns: the one that is not at the address is refused, with an error that names the
+//! other.
 //!
-//! Nodes are asked at the same time, each for so many clients at once, and for one client after the other: who claims to be a node that
-//! gives no answer waits by itself.
-//! Invariants: readers.P1 at most `each` streams of one node; readers.P2 a stream ends only for the same process, or
-//! for the node that the settings name; readers.P3 nobody outside of the settings has a place; readers.P4 no client
-//! waits for what is asked for another.
+//! Nodes are asked at the same time, each for so many clients at once, and for one client after the other: a client
+//! that claims to be a node that does not answer waits by itself. Invariants: readers.P1 at most `each` streams of one
+//! node; readers.P2 a stream ends only for the same process, or for the node that the settings name; readers.P3 no node
+//! outside of the settings has a place; readers.P4 no client waits for what is asked for another.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -104,10 +104,11 @@ impl Told {
         Some(Arc::clone(self.asking.entry(claimant.clone()).or_default()))
     }
 
-    /// What a node said: which process it is; or that it is another than those it was asked about; none when it said nothing.
+    /// What a node said: which process it is; or that it is another than those it was asked about; none when it said
+    /// nothing.
     fn heard(&mut self, claimant: &Claimant, said: Option<Option<u64>>, within: Duration) {
         match said {
-            // Nobody who was asked about: the next may be it.
+            // No node that was asked about: the next may be it.
             Some(None) => _ = self.is.remove(&claimant.0),
             Some(Some(is)) => _ = self.is.insert(claimant.0, (Instant::now(), is)),
             None => {
@@ -178,7 +179,8 @@ impl Drop for Reading {
 }
 
 impl Reading {
-    /// Does something for as long as the place is kept: what was asked for before the node came again is of no use to anybody.
+    /// Does something for as long as the place is kept: what was asked for before the node came again is of no use any
+    /// more.
     ///
     /// # Errors
     /// NODE_TAKEN when the place went to another stream, and what it fails with.

@@ -1,11 +1,11 @@
-//! Answers that are the same for everybody who asks: lists of pools, the state of a node.
+//! Answers that are the same for all callers: lists of pools, the state of a node.
 //!
-//! They are made of snapshots that those who ask share: of what was there when the first of them asked or later, so that nobody is told
-//! less than was answered before he asked. Snapshots are made one at a time with a pause in between that is as long as making them asks
-//! for, and answers take turns by their bytes, so that however many ask, the engine and the processor are busy with it for a small part
-//! of the time.
-//! Invariants: reads.A1 a snapshot is begun after everybody who gets it has asked; reads.A2 between the beginnings of
-//! two is a pause; reads.A3 answers take no more than so many bytes a second.
+//! They are made of snapshots that callers share. A snapshot is made when the first of them has asked or later, so that
+//! no caller is told less than was answered before it asked. Snapshots are made one at a time, with a pause in between
+//! that grows with the time they take, and answers take turns by their bytes, so that however many ask, the engine and
+//! the processor are busy with it for a small part of the time. Invariants: reads.A1 a snapshot is begun after every
+//! caller that gets it has asked; reads.A2 between the beginnings of two is a pause; reads.A3 answers take no more than
+//! so many bytes a second.
 
 use std::{sync::Arc, time::Duration};
 
@@ -23,7 +23,7 @@ use crate::{caller::Caller, fault::Fault, reason::Reason};
 const PAUSE: Duration = Duration::from_millis(50);
 /// It is so many times as long as the last one took: making them takes no more of an engine than one part of these.
 const PAUSE_PARTS: u32 = 8;
-/// The longest pause: whoever asks has an answer that soon.
+/// The longest pause: every caller has an answer that soon.
 const PAUSE_MAX: Duration = Duration::from_secs(1);
 /// Bytes of answers in a millisecond: 64 MiB in a second.
 const BYTES_PER_MS: usize = 64 << 10;
@@ -37,7 +37,7 @@ const CLIENT_PERCENT: usize = 50;
 /// What those who ask share.
 #[derive(Debug)]
 pub struct Reads<T> {
-    /// The last snapshot. Whoever makes the next holds it.
+    /// The last snapshot. The call that makes the next holds it.
     last: Mutex<Option<Snapshot<T>>>,
     turn: Arc<Semaphore>,
     unread: Answers,
@@ -88,8 +88,8 @@ impl<T> Reads<T> {
         Ok(snapshot)
     }
 
-    /// Room for an answer of a snapshot that was begun after this was asked, and its turn: `answer` makes it, and says how many bytes it
-    /// has.
+    /// Room for an answer of a snapshot that was begun after this was asked, and its turn: `answer` makes it, and says
+    /// how many bytes it has.
     ///
     /// # Errors
     /// RESOURCE_EXHAUSTED while answers are not read, and what `make` and `answer` fail with.
@@ -103,7 +103,7 @@ impl<T> Reads<T> {
         F: Future<Output = Result<T, Status>>,
     {
         let room: AnswerRoom = self.unread.room(caller, ANSWER_BYTES).await.map_err(|_| {
-            let text = format!("{UNREAD_BYTES} bytes of such answers wait for those who asked to read them");
+            let text = format!("{UNREAD_BYTES} bytes of such answers wait to be read by their callers");
             Fault::new(Reason::TooManyCalls, text).with("bound", UNREAD_BYTES)
         })?;
         let snapshot = self.get(make).await?;

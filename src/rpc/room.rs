@@ -1,11 +1,11 @@
 //! Room for large answers, which are kept until their clients read them.
 //!
-//! A client may ask for many answers of megabytes on one connection and read none. So room is taken before an answer is made; the answer
-//! is encoded at once, since it is smaller then, and its room is given back with its last byte that was written to the connection.
-//! Who finds no room waits in line as long as others come and go; once nothing moves, waiting is of no use. A client has a share of its own.
-//! Whoever has not read an answer in time never will: its connection is closed.
-//! Invariants: R1 the answers that were made and are not written yet take no more than the bound; R2 none takes it for longer than
-//! [`UNREAD_MAX`].
+//! A client may ask for many answers of megabytes on one connection and read none. So room is taken before an answer is
+//! made; the answer is encoded at once, since it is smaller then, and its room is given back with its last byte that
+//! was written to the connection. A call that finds no room waits in line as long as others come and go; once nothing
+//! moves, waiting is of no use. A client has a share of its own. A client that has not read an answer in time never
+//! will: its connection is closed. Invariants: answers.R1 the answers that were made and are not written yet take no
+//! more than the bound; answers.R2 none takes it for longer than [`UNREAD_MAX`].
 
 use std::{
     collections::VecDeque,
@@ -30,8 +30,8 @@ use crate::caller::Caller;
 /// How long nothing moves before those who wait are sent away.
 const STUCK: Duration = Duration::from_secs(3);
 
-/// Longest time that a client may take to read an answer. Then its connection is closed: there is no other way to take back what the
-/// connection has.
+/// Longest time that a client may take to read an answer. Then its connection is closed: there is no other way to take
+/// back what the connection has.
 pub(super) const UNREAD_MAX: Duration = Duration::from_secs(300);
 
 /// Room for so many bytes of answers. Clones are of the same.
@@ -69,7 +69,7 @@ impl Answers {
     /// Takes room for an answer of at most so many bytes.
     ///
     /// # Errors
-    /// When there is none, and nobody gives any back.
+    /// When there is none, and none is given back.
     pub async fn room(&self, caller: Option<&Caller>, bytes: usize) -> Result<AnswerRoom, Spent> {
         let mut waiting = self.bytes.wait(caller, bytes);
         loop {

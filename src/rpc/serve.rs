@@ -45,8 +45,8 @@ pub enum RunError {
     /// Reflection could not be set up.
     #[error("reflection cannot be set up: {0}")]
     Reflection(#[from] tonic_reflection::server::Error),
-    /// Who may do what is not known.
-    #[error("cannot know who may do what: {0}")]
+    /// Policy, keys or the audit log cannot be used.
+    #[error("authentication cannot be set up: {0}")]
     Auth(#[from] crate::auth::AuthError),
     /// The log could not be opened.
     #[error("cannot open the log: {0}")]
@@ -144,8 +144,8 @@ impl Listener {
         self.address
     }
 
-    /// Serves until the signal, then gives open calls `drain_ms_max` to end. What is open by itself, as health watches and idle
-    /// connections are, is not waited for.
+    /// Serves until the signal, then gives open calls `drain_ms_max` to end. What is open by itself, as health watches
+    /// and idle connections are, is not waited for.
     ///
     /// # Errors
     /// When the server fails.
@@ -196,7 +196,7 @@ async fn serve_all(mut accepted: mpsc::Receiver<Socket>, edged: Edged, limits: &
         let answering = Answering { edged: edged.clone(), connection: socket.connection() };
         open.spawn(Driven::new(streams_max, (socket, answering), age_max, stop));
     }
-    // From here on nobody is accepted.
+    // From here on no connection is accepted.
     drop(accepted);
     open.close();
     open.wait().await;
@@ -225,8 +225,8 @@ pub async fn serve_with(
     sessions.await.map_err(|_| RunError::Part("the node's session"))
 }
 
-/// Routes with reflection (v1 for most clients, v1alpha for some) and health; the role adds its services. Both name what the role
-/// serves, and nothing else.
+/// Routes with reflection (v1 for most clients, v1alpha for some) and health; the role adds its services. Both name
+/// what the role serves, and nothing else.
 ///
 /// # Errors
 /// When the descriptors do not decode.
@@ -246,7 +246,7 @@ pub async fn routes(edge: &Edge, stop: &Shutdown) -> Result<(Routes, Health), Ru
     tokio::spawn(async move {
         stop.given().await;
         stopping.set(false).await;
-        // Whoever watches hears that first.
+        // Watchers of health hear that first.
         edge.end_quiet();
     });
     let routes = Routes::new(health)
@@ -277,7 +277,8 @@ impl Health {
         }
     }
 
-    /// Whether what writes is taken, which is asked for under the name `writes`. Nodes that nobody writes to say nothing of it.
+    /// Whether what writes is taken, which is asked for under the name `writes`. Nodes that take no writes do not
+    /// report it.
     pub async fn set_writes(&self, serving: bool) {
         if self.services.contains(&match_service_server::SERVICE_NAME) {
             let status = if serving { ServingStatus::Serving } else { ServingStatus::NotServing };

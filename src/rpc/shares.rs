@@ -1,10 +1,11 @@
-//! Something of which there is so much at a time, and of which nobody takes all.
+//! A cap that clients share: so much in all, of which no client takes everything.
 //!
-//! What is taken is counted in all, by client and by connection. A client may take its share, which is a part of all, and one connection
-//! half of that: who holds as much as it may on one connection is in the way of nobody, not even of others at the same address.
-//! Whoever waits for some is in line ([`line`](super::line)), and takes nothing before others who have waited for longer.
-//! Invariants: shares.S1 no more is taken than the bounds say; shares.S2 what was taken is given back when its
-//! [`Share`] is dropped, wherever that is; shares.S3 whoever has taken nothing takes no memory here.
+//! What is taken is counted in all, by client and by connection. A client may take its share, which is a part of all,
+//! and one connection half of that: a client that holds as much as it may on one connection is in the way of no other,
+//! not even of one at the same address. A call that waits for some stands in line ([`line`](super::line)), and takes
+//! nothing before others that have waited for longer. Invariants: shares.S1 no more is taken than the bounds say;
+//! shares.S2 what was taken is given back when its [`Share`] is dropped, wherever that is; shares.S3 a client that has
+//! taken nothing takes no memory here.
 
 use std::{
     collections::HashMap,
@@ -44,7 +45,7 @@ struct Taken {
     line: Line<Waits>,
 }
 
-/// Somebody in line.
+/// A call in line.
 #[derive(Debug)]
 struct Waits {
     caller: Option<Caller>,
@@ -55,7 +56,7 @@ struct Waits {
 /// Who has taken as much as it may.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Spent {
-    /// Everybody together.
+    /// All clients together.
     All(usize),
     /// A client.
     Client(ClientId, usize),
@@ -145,7 +146,8 @@ impl Shares {
         Ok(Share { shared: Arc::clone(&self.0), whose: whose(caller), count })
     }
 
-    /// Takes so much once there is so much left, and all who waited before have what they may have. It is never more than there is.
+    /// Takes so much once there is so much left, and all who waited before have what they may have. It is never more
+    /// than there is.
     pub(crate) fn wait(&self, caller: Option<&Caller>, count: usize) -> Waiting {
         let (give, given) = oneshot::channel();
         let count = count.min(self.most_for(caller));
@@ -160,8 +162,8 @@ impl Shares {
 const LOOKS: u32 = 30;
 
 impl Shares {
-    /// The same as waiting, but not for others that never give back: it ends when for so long there was not enough for anybody. For its
-    /// own share whoever asks may wait for ever.
+    /// The same as waiting, but not for others that never give back: it ends when for so long there was not enough for
+    /// any call. For its own share a call may wait for ever.
     ///
     /// # Errors
     /// When it is stuck.

@@ -1,7 +1,7 @@
 //! Ways to other nodes: over a socket, or by calling the service of a node of the same process.
 //!
-//! Both ways go to the same service, with the same messages. Within a process they are handed over as they are: nothing is
-//! encoded, and columns of bytes are shared.
+//! Both ways go to the same service, with the same messages. Within a process they are handed over as they are: nothing
+//! is encoded, and columns of bytes are shared.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -158,8 +158,8 @@ impl Way {
         &self.traffic
     }
 
-    /// Refuses an answer of another node than the one that was dialled: an address in the wrong place of the settings. With certificates, its
-    /// certificate was that of the right one; this is for when there are none.
+    /// Refuses an answer of another node than the one that was dialled: an address in the wrong place of the settings.
+    /// With certificates, its certificate was that of the right one; this is for when there are none.
     ///
     /// # Errors
     /// FAILED_PRECONDITION, with both.
@@ -170,7 +170,10 @@ impl Way {
         }
         let found = Role::try_from(peer.role()).map_or("a node of no role", Role::name);
         let address = &self.address;
-        let text = format!("{wanted} was dialled at {address}, but who answers says that it is {found} {}", peer.index);
+        let text = format!(
+            "{wanted} was dialled at {address}, but the node that answers says that it is {found} {}",
+            peer.index
+        );
         Err(Fault::new(Reason::PeerDiffers, text).into())
     }
 

@@ -153,7 +153,10 @@ fn auth(layers: &Layers) -> Result<AuthSettings, SettingsError> {
     };
     let credentials = [("auth.api_keys", auth.api_keys.is_some()), ("auth.jwks", auth.jwks.is_some())];
     if let (None, Some((key, _))) = (&auth.policy, credentials.into_iter().find(|(_, is_set)| *is_set)) {
-        return needs(key, "a file beside auth.policy, which says who may do what; without a policy nobody is asked");
+        return needs(
+            key,
+            "a file beside auth.policy, which says who may do what; without a policy no credential is checked",
+        );
     }
     if auth.jwks.is_some() && (auth.issuer.is_empty() || auth.audience.is_empty()) {
         return needs("auth.jwks", "a file beside auth.issuer and auth.audience, which tokens have to name");
@@ -170,8 +173,8 @@ fn name(layers: &Layers) -> Result<String, SettingsError> {
     Ok(name)
 }
 
-/// Where to listen. Without TLS only at loopback, unless it is said that the network may be trusted. A node that others reach at `own`,
-/// a loopback address, and that is not told where to listen, listens there.
+/// Where to listen. Without TLS only at loopback, unless it is said that the network may be trusted. A node that others
+/// reach at `own`, a loopback address, and that is not told where to listen, listens there.
 fn listen(layers: &Layers, key: &'static str, tls: bool, own: &str) -> Result<SocketAddr, SettingsError> {
     let (listen, origin) = text(layers, key)?;
     let expected = "IP:PORT, such as 127.0.0.1:7400 or [::]:7400";
@@ -185,7 +188,7 @@ fn listen(layers: &Layers, key: &'static str, tls: bool, own: &str) -> Result<So
     }
 }
 
-/// A port for some of those whom the node serves; none when they share that of the others.
+/// A port for some of the node's callers; none when they share that of the others.
 fn other_port(layers: &Layers, key: &'static str, tls: bool) -> Result<Option<SocketAddr>, SettingsError> {
     match text(layers, key)?.0.is_empty() {
         true => Ok(None),
@@ -286,8 +289,8 @@ fn log(layers: &Layers) -> Result<LogSettings, SettingsError> {
     Ok(LogSettings { filter, format })
 }
 
-/// Whether a log filter says what it was meant to. tracing takes any word that is no level for the name of a module, and is silent
-/// about all others then.
+/// Whether a log filter says what it was meant to. tracing takes any word that is no level for the name of a module,
+/// and is silent about all others then.
 fn is_filter(filter: &str) -> bool {
     let is_level = |text: &str| !text.is_empty() && text.parse::<LevelFilter>().is_ok();
     let mut parts = filter.split(',').map(str::trim).filter(|part| !part.is_empty());

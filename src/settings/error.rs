@@ -9,7 +9,7 @@ use crate::address::AddressError;
 /// Where a value came from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Origin {
-    /// Nobody set it.
+    /// It was not set.
     Default,
     /// The settings file.
     File(PathBuf),

@@ -36,7 +36,7 @@ pub enum TlsError {
     OtherNode {
         /// The file.
         path: PathBuf,
-        /// Whom it names.
+        /// What it names.
         found: String,
         /// Who this is.
         wanted: String,

@@ -64,7 +64,7 @@ impl Contents {
 pub struct Material {
     /// Our certificate.
     pub own: Option<Own>,
-    /// Whom we trust.
+    /// The authorities that we trust.
     pub roots: Option<Arc<RootCertStore>>,
 }
 
@@ -113,7 +113,7 @@ impl Material {
         Ok(Material { own, roots })
     }
 
-    /// How connections are set up with it; none when nobody is trusted.
+    /// How connections are set up with it; none when no authority is trusted.
     ///
     /// # Errors
     /// When certificate and key do not fit each other.
@@ -130,7 +130,7 @@ impl Material {
                 .map_err(|error| own.refused(&error))?,
         };
         config.alpn_protocols = vec![ALPN.to_vec()];
-        // Whoever is dialled proves itself anew each time.
+        // The node that is dialled proves itself anew each time.
         config.resumption = rustls::client::Resumption::disabled();
         Ok(Some(Arc::new(config)))
     }

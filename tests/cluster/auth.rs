@@ -1,4 +1,5 @@
-//! Who may do what, over real processes: every call by every role, owners across restarts, rates, and what is written down about it.
+//! Who may do what, over real processes: every call by every role, owners across restarts, rates, and what is written
+//! down about it.
 
 use std::time::Duration;
 
@@ -288,7 +289,8 @@ async fn every_call_is_allowed_to_the_roles_of_the_table_and_to_no_other() {
     }
 }
 
-/// A token is for clients: none makes anybody a node, not even one of the role of nodes, whatever is said about who calls.
+/// A token is for clients: none makes anybody a node, not even one of the role of nodes, whatever is said about who
+/// calls.
 #[tokio::test(flavor = "multi_thread")]
 async fn no_token_makes_a_call_of_nodes() {
     let guarded = Guarded::start_with("node-calls", true).await;

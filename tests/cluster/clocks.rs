@@ -1,4 +1,5 @@
-//! What time is to a cluster: elements expire and search again when they are due, whatever the balancer's clocks and stops do.
+//! What time is to a cluster: elements expire and search again when they are due, whatever the balancer's clocks and
+//! stops do.
 
 use std::fs::{self, File};
 use std::io::Write as _;
@@ -93,8 +94,8 @@ async fn who_expired_while_the_balancer_stood_still_is_not_matched() {
     check_expired(&client).await;
 }
 
-/// Nothing is decided, so no more timers are written than may be under way: the pool that has the others is late. Who arrives in
-/// another pool is let in; who arrives in this one is, once they are written.
+/// Nothing is decided, so no more timers are written than may be under way: the pool that has the others is late. Who
+/// arrives in another pool is let in; who arrives in this one is, once they are written.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_storm_of_expiries_holds_up_its_own_pool_alone() {
     let (mut cluster, client) = start("storm", PoolDefinition { ttl_ms: 5_000, ..pool(EQUAL) }).await;
@@ -218,8 +219,8 @@ async fn event_time_is_not_ahead_after_restarts_of_the_balancer() {
     }
 }
 
-/// A year ahead is not followed: nobody expires, those who wait are matched, and after a while nobody may write. A restart
-/// changes nothing; the word of an operator does.
+/// A year ahead is not followed: nobody expires, those who wait are matched, and after a while nobody may write. A
+/// restart changes nothing; the word of an operator does.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_wall_clock_that_jumps_is_not_followed_without_an_operators_word() {
     const YEAR: i64 = 365 * 24 * 3_600_000;

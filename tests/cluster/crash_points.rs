@@ -1,8 +1,8 @@
-//! Processes that end at each of the named places between disk and wire: whatever was acknowledged is there afterwards, and the
-//! result is the sequential program's.
+//! Processes that end at each of the named places between disk and wire: whatever was acknowledged is there afterwards,
+//! and the result is the sequential program's.
 //!
-//! `DOVETAIL_CRASH_ROUNDS` says how often each place is visited (1): at its first visit, its second, its third, and again. Up
-//! to 10: a process has addresses for 254 clusters.
+//! `DOVETAIL_CRASH_ROUNDS` says how often each place is visited (1): at its first visit, its second, its third, and
+//! again. Up to 10: a process has addresses for 254 clusters.
 
 use std::os::unix::process::ExitStatusExt as _;
 use std::time::Duration;

@@ -181,8 +181,8 @@ async fn fill(client: &Client, from: usize) -> (Vec<u64>, ClientError) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_disk_is_said_to_be_full_and_nothing_acknowledged_is_lost() {
-    // The log's segments double: 1 + 2 + 4 + 8 MiB fit at first, one of 16 with the first room, one of 32, and a checkpoint that is
-    // tried meanwhile, with the second.
+    // The log's segments double: 1 + 2 + 4 + 8 MiB fit at first, one of 16 with the first room, one of 32, and a
+    // checkpoint that is tried meanwhile, with the second.
     let fillers = [("filler-1", 18), ("filler-2", 80)];
     let mut cluster = Cluster::start_on("full", SMALL, 124, &fillers).await;
     let mut client = cluster.client().await;

@@ -1,4 +1,5 @@
-//! What every node does with calls before a service sees them: where to go, how many, until when, and what a stop waits for.
+//! What every node does with calls before a service sees them: where to go, how many, until when, and what a stop waits
+//! for.
 
 use std::time::{Duration, Instant};
 
@@ -258,7 +259,8 @@ impl tonic::codegen::Body for Whole {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_request_that_is_no_message_is_an_invalid_argument_of_every_call() {
     let (cluster, client) = started("malformed").await;
-    // A tag of a wire type that there is none of; a message that ends early; two where one is asked for; one that is too large.
+    // A tag of a wire type that there is none of; a message that ends early; two where one is asked for; one that is
+    // too large.
     let bodies: [&'static [u8]; 4] =
         [b"\0\0\0\0\x01\x0f", b"\0\0\0\0\x09\x0a", b"\0\0\0\0\0\0\0\0\0\0", b"\0\0\x10\0\0"];
     let malformed = (Code::InvalidArgument, Some(Reason::MessageMalformed));

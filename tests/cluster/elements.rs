@@ -33,7 +33,8 @@ fn filter(key_prefix: &str, attributes: &[(&str, pb::Value)]) -> Option<ElementF
     Some(ElementFilter { pool: "duel".to_owned(), key_prefix: key_prefix.to_owned(), attributes })
 }
 
-/// A cluster in which nobody finds anybody: players of two regions, every second one, and some of another pool in between.
+/// A cluster in which nobody finds anybody: players of two regions, every second one, and some of another pool in
+/// between.
 async fn started(test: &str) -> (Cluster, Client) {
     let cluster = Cluster::start(test, SMALL).await;
     let client = filled(&cluster).await;

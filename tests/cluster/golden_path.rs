@@ -108,8 +108,9 @@ async fn lines(up: &Up, pool: &str, elements: &str) -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_first_steps_print_the_lines_of_the_oracle() {
     let expected = oracle("examples/players.toml", "examples/players.ndjson").await;
-    // The rule widens from the 200th millisecond on, and the oracle's elements all arrive at once. A busy machine may need more
-    // than one try to submit the file so fast; whatever the time taken, the log's own sequential program agrees.
+    // The rule widens from the 200th millisecond on, and the oracle's elements all arrive at once. A busy machine may
+    // need more than one try to submit the file so fast; whatever the time taken, the log's own sequential program
+    // agrees.
     for attempt in 1.. {
         let up = Up::start("first-steps").await;
         let found = lines(&up, "examples/players.toml", "examples/players.ndjson").await;

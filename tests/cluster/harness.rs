@@ -189,8 +189,8 @@ impl Drop for Process {
     }
 }
 
-/// A disk in memory, in a mount namespace of its own, mounted where a balancer's data goes. It outlives the balancer, and ends
-/// with this.
+/// A disk in memory, in a mount namespace of its own, mounted where a balancer's data goes. It outlives the balancer,
+/// and ends with this.
 #[derive(Debug)]
 pub struct SmallDisk {
     holder: Process,

@@ -39,8 +39,8 @@ enum Fault {
     Bounce(Vec<Which>),
 }
 
-/// Loads W1 in as many parts as there are faults, with a fault after each part; checks the result against the known answer,
-/// the log, and a watcher that was there all along.
+/// Loads W1 in as many parts as there are faults, with a fault after each part; checks the result against the known
+/// answer, the log, and a watcher that was there all along.
 async fn check(test: &str, n: usize, faults: &[Fault]) {
     let _heavy = heavy().await;
     let mut cluster = Cluster::start(test, SEVEN).await;
@@ -172,7 +172,8 @@ async fn a_gatherer_that_hangs_holds_the_result_back_and_does_not_change_it() {
     History::of(&mut cluster).await.check(&matches);
 }
 
-/// Skills whose elements matcher `matcher` alone searches for, and gatherer `gatherer` alone announces, in a pool split by skill.
+/// Skills whose elements matcher `matcher` alone searches for, and gatherer `gatherer` alone announces, in a pool split
+/// by skill.
 fn skills_of(matcher: u32, gatherer: u32, definition: &PoolDefinition) -> impl Iterator<Item = i64> {
     let pool = Pool::compile(PoolId(0), convert::pool_definition(definition.clone()).unwrap().into()).unwrap();
     // The defaults of the settings.

@@ -111,8 +111,8 @@ pub async fn settled(client: &Client, pool: &str, after: u64, patience: Duration
     watcher.matches
 }
 
-/// Watches matches, and checks what it is promised: nothing at or below the cursor it asked from, and strictly ascending
-/// cursors. Unlike the client library it drops nothing that came twice.
+/// Watches matches, and checks what it is promised: nothing at or below the cursor it asked from, and strictly
+/// ascending cursors. Unlike the client library it drops nothing that came twice.
 #[derive(Debug)]
 pub struct Watcher {
     server: String,

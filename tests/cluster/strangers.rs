@@ -1,4 +1,5 @@
-//! Strangers from many addresses take whatever anybody may have: the cluster finds itself together and serves whom it knows.
+//! Strangers from many addresses take whatever anybody may have: the cluster finds itself together and serves whom it
+//! knows.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -192,7 +193,8 @@ async fn strangers_with_all_their_places_keep_out_no_node_that_restarts_and_no_c
     }
 }
 
-/// Claims to be gatherer 0 with numbers that no process has, again and again, from an address. Counts how it is answered.
+/// Claims to be gatherer 0 with numbers that no process has, again and again, from an address. Counts how it is
+/// answered.
 async fn claim(from: u8, matcher: SocketAddr, gatherer: SocketAddr, peer: pb::Peer, refused: Arc<AtomicU64>) {
     loop {
         let mut peer = peer.clone();

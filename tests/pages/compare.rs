@@ -1,7 +1,8 @@
 //! Whether a program printed what a page says.
 //!
-//! A line `...` of the page stands for any number of lines, and `…` within a line for any text. Blanks count as one. What differs from run to
-//! run is alike for both: times, durations, rates, ports that were free, the build; and every number, where the page says that they vary.
+//! A line `...` of the page stands for any number of lines, and `…` within a line for any text. Blanks count as one.
+//! What differs from run to run is alike for both: times, durations, rates, ports that were free, the build; and every
+//! number, where the page says that they vary.
 
 use std::sync::LazyLock;
 

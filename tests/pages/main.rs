@@ -1,8 +1,9 @@
-//! Runs every command that README.md, docs/tutorial.md and docs/cookbook.md show, and compares what it prints with what they say.
+//! Runs every command that README.md, docs/tutorial.md and docs/cookbook.md show, and compares what it prints with what
+//! they say.
 //!
-//! The `console` blocks of a page are run in order, in a temporary folder with the project's examples, as a reader would type
-//! them: `$ ` begins a command, the lines after it are its output, `^C` ends what still runs. Each page has loopback addresses
-//! of its own instead of 127.0.0.1. What differs from run to run is compared as [`compare`] says.
+//! The `console` blocks of a page are run in order, in a temporary folder with the project's examples, as a reader
+//! would type them: `$ ` begins a command, the lines after it are its output, `^C` ends what still runs. Each page has
+//! loopback addresses of its own instead of 127.0.0.1. What differs from run to run is compared as [`compare`] says.
 //!
 //! Not run: what builds, tests and installs the project itself ([`page::SKIPPED`]).
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a page that is not as it says is a failed test")]

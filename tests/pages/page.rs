@@ -1,7 +1,7 @@
 //! Reads a page: its commands with their outputs, in order, and the files it shows.
 
-/// What is not run: it builds, tests or installs the project, sets up the reader's shell, or copies to hosts. Tests of their own cover
-/// most of it.
+/// What is not run: it builds, tests or installs the project, sets up the reader's shell, or copies to hosts. Tests of
+/// their own cover most of it.
 pub const SKIPPED: [&str; 7] = [
     "cargo build",
     "cargo test",

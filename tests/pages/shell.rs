@@ -153,7 +153,8 @@ impl Shell {
         Some(format!("{host}:{port}"))
     }
 
-    /// Runs a command that ends by itself. The status of nodes that have just started is asked for until it is as expected.
+    /// Runs a command that ends by itself. The status of nodes that have just started is asked for until it is as
+    /// expected.
     fn run_to_its_end(&mut self, run: &Run, command: &str) {
         let fails = run.expected.iter().any(|line| line.starts_with("error:"));
         let deadline = Instant::now() + PATIENCE;

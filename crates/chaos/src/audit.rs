@@ -34,7 +34,8 @@ impl Audit {
         Audit { journal, truth, through: 0, withdrawn: HashSet::new() }
     }
 
-    /// Checks what was told up to event `through`, which the truth has reached. All evidence is about events up to there.
+    /// Checks what was told up to event `through`, which the truth has reached. All evidence is about events up to
+    /// there.
     pub fn check(&mut self, evidence: Evidence, watchers: &[Arc<Watcher>], again: &[Seen], through: u64) {
         let truth = Arc::clone(&self.truth);
         let truth = lock(&truth);

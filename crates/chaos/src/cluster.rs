@@ -27,7 +27,8 @@ use super::{
 /// The cluster's name.
 pub const NAME: &str = "chaos";
 
-/// Bytes of log after which the balancer makes a checkpoint and trims: the least there may be, so that it happens often.
+/// Bytes of log after which the balancer makes a checkpoint and trims: the least there may be, so that it happens
+/// often.
 const CHECKPOINT_BYTES: u64 = 1 << 20;
 
 /// How long a process may take until it listens to signals. The machine may be busy.

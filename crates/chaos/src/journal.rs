@@ -53,8 +53,8 @@ pub struct Recovery {
     pub took: Duration,
     /// Without the time that nobody started it.
     pub took_up: Duration,
-    /// Whether nothing else went wrong from the one to the other, and the cluster was well before: what was broken before shows
-    /// after it is mended, until a timeout.
+    /// Whether nothing else went wrong from the one to the other, and the cluster was well before: what was broken
+    /// before shows after it is mended, until a timeout.
     pub alone: bool,
 }
 

@@ -1,16 +1,18 @@
 //! `chaos`: breaks a cluster of real processes from a seed, and checks that nobody was told anything wrong.
 //!
-//! Seven processes by default, each link between them through a proxy. Faults are drawn from the seed ([`plan`]): processes are
-//! killed, frozen and restarted, connections cut, delayed, throttled, half-opened. Meanwhile clients submit, withdraw, look up, watch,
-//! drop a pool and define it again, and retry whatever failed. After each round of faults everything is healed and has to catch up
-//! within a bound; then what the clients were told is held against the sequential program ([`audit`]).
+//! Seven processes by default, each link between them through a proxy. Faults are drawn from the seed ([`plan`]):
+//! processes are killed, frozen and restarted, connections cut, delayed, throttled, half-opened. Meanwhile clients
+//! submit, withdraw, look up, watch, drop a pool and define it again, and retry whatever failed. After each round of
+//! faults everything is healed and has to catch up within a bound; then what the clients were told is held against the
+//! sequential program ([`audit`]).
 //!
-//! **Where the log comes from.** The oracle needs all of it, and the balancer trims it behind checkpoints. So a [`tap`] reads the feed
-//! as it is broadcast, like a matcher, and checkpoints and trims go on during the run. To read the log from the disk alone instead:
-//! give the balancer a `--checkpoint-bytes` that no run reaches, start no tap, and let [`disk`] feed the [`truth`], as it does with
-//! the frames of the last moment.
+//! **Where the log comes from.** The oracle needs all of it, and the balancer trims it behind checkpoints. So a [`tap`]
+//! reads the feed as it is broadcast, like a matcher, and checkpoints and trims go on during the run. To read the log
+//! from the disk alone instead: give the balancer a `--checkpoint-bytes` that no run reaches, start no tap, and let
+//! [`disk`] feed the [`truth`], as it does with the frames of the last moment.
 //!
-//! The same seed plans the same faults at the same times and the same elements; what they meet there is up to the machine.
+//! The same seed plans the same faults at the same times and the same elements; what they meet there is up to the
+//! machine.
 //!
 //! | module | what it is |
 //! |---|---|

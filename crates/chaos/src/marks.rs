@@ -1,8 +1,8 @@
 //! The balancer's watermarks, asked for all the time.
 //!
-//! `stable <= decided <= durable <= assigned`, each monotone while a process lives. Across a death only what is on disk can be asked
-//! to stay: `durable` and `stable`. `assigned` loses what was never acknowledged; `decided` is decided again from `stable` on, and that
-//! it steps back meanwhile is counted, not condemned.
+//! `stable <= decided <= durable <= assigned`, each monotone while a process lives. Across a death only what is on disk
+//! can be asked to stay: `durable` and `stable`. `assigned` loses what was never acknowledged; `decided` is decided
+//! again from `stable` on, and that it steps back meanwhile is counted, not condemned.
 
 use std::{
     sync::{Arc, Mutex, PoisonError},

@@ -1,8 +1,8 @@
 //! A TCP proxy for every link of the cluster, that can misbehave.
 //!
-//! Each connection is two one-way pipes with a short queue each, so that a delay does not bound the rate. What is held back is
-//! not lost: TCP would have sent it again. Only cutting a connection loses what is on its way.
-//! Not here: lost or reordered bytes within a connection, which TCP rules out.
+//! Each connection is two one-way pipes with a short queue each, so that a delay does not bound the rate. What is held
+//! back is not lost: TCP would have sent it again. Only cutting a connection loses what is on its way. Not here: lost
+//! or reordered bytes within a connection, which TCP rules out.
 
 use std::{
     collections::BTreeMap,

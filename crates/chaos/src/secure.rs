@@ -1,5 +1,5 @@
-//! Certificates of a run that speaks TLS: made before it, for every node. Everybody else of this program shows that of matcher 0, as the
-//! tap reads what matchers read.
+//! Certificates of a run that speaks TLS: made before it, for every node. Everybody else of this program shows that of
+//! matcher 0, as the tap reads what matchers read.
 //!
 //! Once a process: whoever dials asks here how.
 
@@ -23,8 +23,8 @@ static CLIENT_AUTH: OnceLock<&str> = OnceLock::new();
 /// A client that has a certificate.
 pub const CLIENT: &str = "ada";
 
-/// Makes certificates for all nodes at this address, and one for a client; from now on everybody speaks TLS. Clients show a
-/// certificate as `client_auth` has it.
+/// Makes certificates for all nodes at this address, and one for a client; from now on everybody speaks TLS. Clients
+/// show a certificate as `client_auth` has it.
 pub fn make(folder: &Path, ip: Ipv4Addr, shape: Shape, client_auth: &'static str) -> io::Result<()> {
     let nodes = shape.nodes().into_iter().map(|node| {
         let (role, index) = node.role();

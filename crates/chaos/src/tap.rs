@@ -1,9 +1,10 @@
 //! A subscriber of its own that reads the log as matchers do, and hands every frame to the truth.
 //!
-//! The balancer trims its log behind its checkpoints, during the run as well, so what is on its disk at the end is not all there
-//! was. The tap is: it names all slices, so that nothing is left out for it, and it dials the balancer without a proxy. It is let in
-//! with the settings of the cluster, as any matcher is. [`disk`](super::disk) then holds what the disk still has against it.
-//! Should a trim overtake it while the balancer starts, the run fails and says so; it is then no proof of anything.
+//! The balancer trims its log behind its checkpoints, during the run as well, so what is on its disk at the end is not
+//! all there was. The tap is: it names all slices, so that nothing is left out for it, and it dials the balancer
+//! without a proxy. It is let in with the settings of the cluster, as any matcher is. [`disk`](super::disk) then holds
+//! what the disk still has against it. Should a trim overtake it while the balancer starts, the run fails and says so;
+//! it is then no proof of anything.
 
 use std::{
     sync::{

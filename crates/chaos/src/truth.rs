@@ -1,6 +1,7 @@
 //! The log as it was broadcast, and what the sequential program makes of it.
 //!
-//! Invariants of the log are checked as frames come; what the cluster said about them is checked by the [`audit`](super::audit).
+//! Invariants of the log are checked as frames come; what the cluster said about them is checked by the
+//! [`audit`](super::audit).
 
 use std::{
     collections::{BTreeMap, HashMap, hash_map::DefaultHasher},

@@ -1,7 +1,7 @@
 //! Folders as a disk may give them back: a good log and good checkpoints, changed by the input.
 //!
-//! Opening and reading either work or say what is wrong, and do not panic, hang or take more memory than there are bytes; records
-//! that are read ascend, and a log that opens takes another.
+//! Opening and reading either work or say what is wrong, and do not panic, hang or take more memory than there are
+//! bytes; records that are read ascend, and a log that opens takes another.
 
 use std::{fs, path::PathBuf, sync::LazyLock};
 

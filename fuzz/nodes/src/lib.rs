@@ -1,9 +1,9 @@
-//! The bodies of the targets of nodes: what comes over the network from clients and from other nodes, what a disk gives back, and the
-//! files of who may do what.
+//! The bodies of the targets of nodes: what comes over the network from clients and from other nodes, what a disk gives
+//! back, and the files of who may do what.
 //!
-//! Belongs to two crates: the fuzzer's, and `tests/hostile_bytes.rs`, which includes this file by its path and runs the same bodies over
-//! the seeds and a fixed number of mutations. A body panics when something is wrong. `seeds` are inputs to begin with: what nodes say
-//! when all is well.
+//! Belongs to two crates: the fuzzer's, and `tests/hostile_bytes.rs`, which includes this file by its path and runs the
+//! same bodies over the seeds and a fixed number of mutations. A body panics when something is wrong. `seeds` are
+//! inputs to begin with: what nodes say when all is well.
 
 pub mod access;
 pub mod disk;

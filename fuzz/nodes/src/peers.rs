@@ -1,8 +1,9 @@
-//! What nodes say to each other, and what a log and a checkpoint hold: decoded, converted, and given to a slice and a shard.
+//! What nodes say to each other, and what a log and a checkpoint hold: decoded, converted, and given to a slice and a
+//! shard.
 //!
-//! An input is a sequence of messages: what it is, its length as two bytes, its bytes. A slice and a shard take them one after the
-//! other, as a session would: the first that is refused ends it. Refused they may be; a panic would be a fault, since who sends is not
-//! always a node of the same version, in good health.
+//! An input is a sequence of messages: what it is, its length as two bytes, its bytes. A slice and a shard take them
+//! one after the other, as a session would: the first that is refused ends it. Refused they may be; a panic would be a
+//! fault, since who sends is not always a node of the same version, in good health.
 
 use std::sync::Arc;
 
@@ -182,7 +183,8 @@ fn record(bytes: Bytes) -> Option<()> {
     Some(())
 }
 
-/// A cluster of two slices and two shards in good health: what slice 0 and shard 0 heard, in order; records; and a checkpoint.
+/// A cluster of two slices and two shards in good health: what slice 0 and shard 0 heard, in order; records; and a
+/// checkpoint.
 #[must_use]
 pub fn seeds() -> Vec<(String, Vec<u8>)> {
     ["a.i == b.i", "a.i != b.i && a.s == 'x'", "a.i < b.i"]

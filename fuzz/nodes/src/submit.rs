@@ -1,7 +1,7 @@
 //! Messages of clients: batches of submissions, as rows and as columns.
 //!
-//! What is unpacked by hand says what prost says of the same bytes, and never panics; what was checked can be read to the last value.
-//! The first byte of an input chooses the message.
+//! What is unpacked by hand says what prost says of the same bytes, and never panics; what was checked can be read to
+//! the last value. The first byte of an input chooses the message.
 
 use bytes::Bytes;
 use dovetail::{batch as wire, convert, pb};
@@ -65,8 +65,8 @@ fn rows(bytes: Bytes) {
     assert_eq!((again, packed.encoded_len()), (packed.clone(), packed.encode_to_vec().len()));
 }
 
-/// Whether each attribute of a row is a message on the wire. Of a map prost takes any wire type for that, and so reads other fields
-/// behind it than who skips it.
+/// Whether each attribute of a row is a message on the wire. Of a map prost takes any wire type for that, and so reads
+/// other fields behind it than who skips it.
 fn attributes_have_their_type(mut row: Bytes) -> bool {
     while !row.is_empty() {
         let Ok((tag, wire_type)) = encoding::decode_key(&mut row) else { return false };

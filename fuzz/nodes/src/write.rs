@@ -1,4 +1,5 @@
-//! How a target writes its seeds. It does so itself: a program beside it would be instrumented too, and have no fuzzer to link.
+//! How a target writes its seeds. It does so itself: a program beside it would be instrumented too, and have no fuzzer
+//! to link.
 
 /// Writes them to the folder that `DOVETAIL_SEEDS` names, if it names one, and ends the process.
 ///

@@ -1,7 +1,8 @@
-//! Measures what a unit of cost takes: every rule of the corpus that is accepted, on its worst pair of adversarial rows.
+//! Measures what a unit of cost takes: every rule of the corpus that is accepted, on its worst pair of adversarial
+//! rows.
 //!
-//! Prints a table, dearest units first, and what 16,384 units would take at that price. Times are the least of several runs: what
-//! the machine does besides is not the rule's.
+//! Prints a table, dearest units first, and what 16,384 units would take at that price. Times are the least of several
+//! runs: what the machine does besides is not the rule's.
 
 use std::hint::black_box;
 use std::time::Instant;

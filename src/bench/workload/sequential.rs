@@ -4,8 +4,8 @@ use std::collections::HashMap;
 
 use super::{CIRCLE, Elements, UNIT, Workload, radius_squared};
 
-/// The pairs of the elements at these positions from 0, taken in this order: each is matched with the one that has waited
-/// longest and may be. Pairs are of positions from 1.
+/// The pairs of the elements at these positions from 0, taken in this order: each is matched with the one that has
+/// waited longest and may be. Pairs are of positions from 1.
 ///
 /// W5 looks at all that wait: it takes as long as all pairs there are.
 pub fn sequential(elements: &Elements, order: impl IntoIterator<Item = usize>) -> Vec<(u64, u64)> {

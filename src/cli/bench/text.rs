@@ -92,7 +92,7 @@ fn result(result: &ResultReport) -> String {
         ),
         (None, Some(against), _) => format!("{pairs}, {sums}: as the {against} has it"),
         (_, None, reason) => {
-            format!("{pairs}, {sums}: not checked, {}", reason.as_deref().unwrap_or("and nobody knows"))
+            format!("{pairs}, {sums}: not checked, {}", reason.as_deref().unwrap_or("for an unknown reason"))
         }
     }
 }

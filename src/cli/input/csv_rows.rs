@@ -167,11 +167,11 @@ fn reason(error: &csv::Error) -> String {
 }
 
 /// The file below the parser. Stops a record that never ends, such as one with a quote that is never closed, before it
-/// fills the memory, and knows which line a byte is on. The parser's own line numbers are one short after CRLF and blank
-/// lines, because it counts a line feed only when it comes to the next record.
+/// fills the memory, and knows which line a byte is on. The parser's own line numbers are one short after CRLF and
+/// blank lines, because it counts a line feed only when it comes to the next record.
 ///
-/// The parser takes the end of a file for the end of a quoted cell. So the file gets a line feed at its end: what goes on after it
-/// is inside quotes.
+/// The parser takes the end of a file for the end of a quoted cell. So the file gets a line feed at its end: what goes
+/// on after it is inside quotes.
 struct Source {
     reader: Box<dyn Read + Send>,
     /// Bytes that may be read for the record. Blank lines before it do not count.
@@ -262,7 +262,8 @@ impl Read for Source {
     }
 }
 
-/// Reads the first bytes of the file after its byte-order mark. The parser knows one only when it comes in one piece, with more.
+/// Reads the first bytes of the file after its byte-order mark. The parser knows one only when it comes in one piece,
+/// with more.
 fn first_bytes(reader: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
     let mut read = 0;
     while read < BYTE_ORDER_MARK.len().min(buffer.len()) {

@@ -1,7 +1,8 @@
 //! An element as a JSON object:
 //! `{"key":"p1","attributes":{"region":"eu","skill":1500},"payload":"...","ttl_ms":60000,"idempotency_key":"..."}`.
 //!
-//! Members come in any order and once; `null` is the same as absent. A key may be a whole number, and is then its digits.
+//! Members come in any order and once; `null` is the same as absent. A key may be a whole number, and is then its
+//! digits.
 
 use std::collections::HashMap;
 use std::fmt;

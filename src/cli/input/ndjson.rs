@@ -1,8 +1,9 @@
 //! JSON: one object a line. Also a file that is an array of objects, and one of pretty-printed objects.
 //!
-//! The beginning of the file says which it is: `[` for an array, a line that is only `{` for pretty-printed objects. Whatever it
-//! is, no more than one element is held. On lines, a malformed one spoils none but itself; in the other two an element ends where its
-//! brackets do, so an element that is never closed takes the rest of the file with it, and is fatal.
+//! The beginning of the file says which it is: `[` for an array, a line that is only `{` for pretty-printed objects.
+//! Whatever it is, no more than one element is held. On lines, a malformed one spoils none but itself; in the other two
+//! an element ends where its brackets do, so an element that is never closed takes the rest of the file with it, and is
+//! fatal.
 
 use std::io::{self, BufRead, BufReader, Read};
 
@@ -122,7 +123,8 @@ impl Json {
         }
     }
 
-    /// Reads a line into the buffer: whether there was one, and whether it is too long, and so not held. One to pass over is not.
+    /// Reads a line into the buffer: whether there was one, and whether it is too long, and so not held. One to pass
+    /// over is not.
     fn take_line(&mut self, passed_over: bool) -> io::Result<(bool, bool)> {
         self.buffer.clear();
         let (mut any, mut too_long) = (false, false);

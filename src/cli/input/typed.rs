@@ -1,8 +1,8 @@
 //! What a file says of an attribute, read as the pool declares it: a CSV cell and a JSON value alike.
 //!
-//! Nothing is rounded that was meant to be exact: an int is the very number that is written (`1500`, `1500.0` and `1.5e3` are one),
-//! and a whole number that no double equals is not a double. A double with a fraction is the nearest one, and never infinity unless
-//! that is what is written.
+//! Nothing is rounded that was meant to be exact: an int is the very number that is written (`1500`, `1500.0` and
+//! `1.5e3` are one), and a whole number that no double equals is not a double. A double with a fraction is the nearest
+//! one, and never infinity unless that is what is written.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -214,8 +214,8 @@ fn has_digit(text: &str) -> bool {
     text.bytes().any(|byte| byte.is_ascii_digit())
 }
 
-/// Whether a whole number is this double: all its digits, or those that programs write of it, which are the fewest that tell it
-/// from its neighbours, followed by zeros.
+/// Whether a whole number is this double: all its digits, or those that programs write of it, which are the fewest that
+/// tell it from its neighbours, followed by zeros.
 fn is_exactly(double: f64, digits: &str) -> bool {
     let digits = digits.trim_start_matches('0');
     let double = double.abs();

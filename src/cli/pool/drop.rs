@@ -16,7 +16,7 @@ use crate::pb;
 /// Flags of `dovetail pool drop`.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Those who wait in the pool end with the reason \"dropped\", and watchers are told of each. Then its name is \
+    after_help = "The elements that wait in the pool end with the reason \"dropped\", and watchers are told of each. Then its name is \
     free. Waits until that is done; the same command again goes on waiting."
 )]
 pub struct DropArgs {
@@ -88,7 +88,7 @@ fn confirm(name: &str, waiting: u64) -> Result<(), CliError> {
 
 fn waits(waiting: u64) -> String {
     match waiting {
-        0 => "nobody waits".to_owned(),
+        0 => "no element waits".to_owned(),
         1 => "1 element waits".to_owned(),
         more => format!("{} elements wait", thousands(more)),
     }
@@ -96,7 +96,7 @@ fn waits(waiting: u64) -> String {
 
 fn waited(waiting: u64) -> String {
     match waiting {
-        0 => "nobody waited in it".to_owned(),
+        0 => "no element waited in it".to_owned(),
         1 => "1 element waited in it".to_owned(),
         more => format!("{} elements waited in it", thousands(more)),
     }

@@ -1,4 +1,5 @@
-//! What is wrong with a cluster, by what its nodes say about themselves. For alerting: each finding is something to act on.
+//! What is wrong with a cluster, by what its nodes say about themselves. For alerting: each finding is something to act
+//! on.
 
 use serde_json::json;
 

@@ -1,5 +1,5 @@
-//! What `submit` says: refusals and malformed lines as they come, progress, and the closing summary. With `--json`, on stdout, what
-//! became of each line.
+//! What `submit` says: refusals and malformed lines as they come, progress, and the closing summary. With `--json`, on
+//! stdout, what became of each line.
 
 use std::io::{self, Write as _};
 use std::time::{Duration, Instant};

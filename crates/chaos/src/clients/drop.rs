@@ -1,6 +1,7 @@
 //! Defines a pool, fills it, drops it while elements still come, and begins again under the same name.
 //!
-//! Every element that was acknowledged has ended once the pool is dropped; how is for the audit, as the outcomes of all pools are.
+//! Every element that was acknowledged has ended once the pool is dropped; how is for the audit, as the outcomes of all
+//! pools are.
 
 use std::{sync::Arc, time::Duration};
 

@@ -40,8 +40,8 @@ impl Submitter {
         self.shared.acked(Acked { pool: self.pool, serial, id });
     }
 
-    /// Batches on a stream, until told to stop and all is acknowledged. Whatever was not answered when a stream broke is sent
-    /// again on the next.
+    /// Batches on a stream, until told to stop and all is acknowledged. Whatever was not answered when a stream broke
+    /// is sent again on the next.
     pub async fn stream(self) {
         let mut rng = self.rng();
         let mut unanswered = Unanswered::default();

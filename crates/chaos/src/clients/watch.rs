@@ -1,7 +1,7 @@
 //! Watchers that resume from their cursor across every break.
 //!
-//! Most speak to the service itself, so that nothing that comes twice is dropped by the library; one uses the library. One watches
-//! all outcomes, not only matches.
+//! Most speak to the service itself, so that nothing that comes twice is dropped by the library; one uses the library.
+//! One watches all outcomes, not only matches.
 
 use std::{
     sync::{

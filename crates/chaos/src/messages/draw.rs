@@ -1,5 +1,5 @@
-//! Messages: random bytes, messages with the fields of their type and values from everyday to extreme, good messages, and all of these
-//! with a few bytes changed.
+//! Messages: random bytes, messages with the fields of their type and values from everyday to extreme, good messages,
+//! and all of these with a few bytes changed.
 
 use std::sync::{
     Arc,

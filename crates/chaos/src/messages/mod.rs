@@ -1,11 +1,13 @@
-//! Messages to every call of every role, from random bytes to good ones, over real sockets; and what must hold meanwhile.
+//! Messages to every call of every role, from random bytes to good ones, over real sockets; and what must hold
+//! meanwhile.
 //!
-//! Nothing is broken on purpose here but the messages. No process may end, no session of a node either, nothing may hang, memory stays
-//! within a bound, and every answer has a code that says whose fault it was: what is no message is INVALID_ARGUMENT, and nothing that
-//! a client sends is an error of the server. After each round honest clients are matched as ever, and what the messages left behind can
-//! be cleared away.
+//! Nothing is broken on purpose here but the messages. No process may end, no session of a node either, nothing may
+//! hang, memory stays within a bound, and every answer has a code that says whose fault it was: what is no message is
+//! INVALID_ARGUMENT, and nothing that a client sends is an error of the server. After each round honest clients are
+//! matched as ever, and what the messages left behind can be cleared away.
 //!
-//! A seed draws the same messages, but for the ids of elements that there are; which call meets which is up to the machine.
+//! A seed draws the same messages, but for the ids of elements that there are; which call meets which is up to the
+//! machine.
 //!
 //! | module | what it is |
 //! |---|---|

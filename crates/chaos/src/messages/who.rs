@@ -8,7 +8,8 @@ use tonic::transport::Channel;
 
 use crate::{clients::channel_with, cluster::Place, secure, shape::Node};
 
-/// Who may do what in a run that asks: `PLAYER` a little, `CLIENT` by its certificate a little else, `OPS` everything, the rest nothing.
+/// Who may do what in a run that asks: `PLAYER` a little, `CLIENT` by its certificate a little else, `OPS` everything,
+/// the rest nothing.
 const POLICY: &str = r#"
 [[grant]]
 who = ["key:ops"]

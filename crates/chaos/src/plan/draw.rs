@@ -19,7 +19,8 @@ const GAP_MS: u64 = 1_500;
 /// Faults begin after this, and end this much before the round does.
 const MARGIN_MS: u64 = 500;
 
-/// What a round is like. Everything waits while one node cannot be reached, so most rounds leave it room to get something done.
+/// What a round is like. Everything waits while one node cannot be reached, so most rounds leave it room to get
+/// something done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Weather {
     /// Faults that are over soon.
