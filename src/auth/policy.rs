@@ -14,7 +14,7 @@ use thiserror::Error;
 use toml::Spanned;
 
 use super::{
-    identity::{Identity, NAME_BYTES_MAX},
+    identity::{Identity, NAME_BYTES_MAX, Source},
     pattern::{Pattern, Who},
     rate::Rates,
     table::{Role, Scope, Verb},
@@ -172,7 +172,23 @@ fn identities(who: &[String]) -> Result<Vec<Who>, String> {
     if who.is_empty() {
         return Err("it names nobody; `who` is a list such as [\"ada\", \"game-*\"]".to_owned());
     }
-    who.iter().map(|text| pattern(text).map(|()| Who::new(text))).collect()
+    who.iter().map(|text| pattern(text).and_then(|()| source(text)).map(|()| Who::new(text))).collect()
+}
+
+/// What somebody writes who means a source, and what would be a name that nobody has.
+const NO_SOURCES: [&str; 9] =
+    ["tokens", "jwt", "bearer", "certs", "certificate", "keys", "apikey", "api-key", "api_key"];
+
+/// Refuses what looks like a source and is none.
+fn source(text: &str) -> Result<(), String> {
+    let Some((source, _)) = text.split_once(':') else { return Ok(()) };
+    let sources = Source::ALL.map(Source::name);
+    let lower = source.to_lowercase();
+    let meant = sources.contains(&lower.as_str()) || NO_SOURCES.contains(&lower.as_str());
+    if !meant || sources.contains(&source) {
+        return Ok(());
+    }
+    Err(format!("there is no source {source:?}, as in {text:?}; there are {}", sources.join(", ")))
 }
 
 fn pattern(text: &str) -> Result<(), String> {
@@ -339,6 +355,11 @@ mod tests {
         for (text, said) in [
             ("[[grant]]\nwho = [\"a\"]\nroles = [\"root\"]\n", "grant 1, line 1: there is no role \"root\""),
             ("[[grant]]\nwho = []\nroles = [\"operator\"]\n", "grant 1, line 1: it names nobody"),
+            (
+                "[[grant]]\nwho = [\"spiffe://a/b\", \"Token:ada\"]\nroles = [\"operator\"]\n",
+                "grant 1, line 1: there is no source \"Token\", as in \"Token:ada\"; there are cert, token, key",
+            ),
+            ("[[rate]]\nwho = [\"jwt:ada\"]\n", "rate 1, line 1: there is no source \"jwt\""),
             ("[[grant]]\nwho = [\"a\"]\nroles = []\n", "grant 1, line 1: it grants no role"),
             ("[[grant]]\nwho = [\"a\"]\nroles = [\"producer\"]\n", "producer is granted in no pool"),
             ("[[grant]]\nwho = [\"a\"]\nroles = [\"node\"]\npools = [\"x\"]\n", "takes no pools"),
