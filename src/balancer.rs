@@ -3,11 +3,13 @@
 //! One task, the engine, owns the sequencer and the ledger; two threads write the log and the results; everything else
 //! asks the engine, or follows what it has published.
 
+mod acks;
 mod checkpoint;
 mod clients;
 mod clock;
 mod columns;
 mod decisions;
+mod disks;
 mod ease;
 mod elements;
 mod engine;

@@ -5,24 +5,24 @@
 //! Nothing is acknowledged, broadcast or published before the log has it. The open frame goes to the log as soon as the
 //! disk is idle, so that one element goes at once and a flood goes in large frames.
 
+mod questions;
+mod requests;
+
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::VecDeque,
     sync::{Arc, Weak},
-    thread::JoinHandle,
     time::Duration,
 };
 
 use dovetail_core::{
-    DecisionFrame, ElementId, EventId, EventKind, Placement, Pool, PoolId, ShardId, WithdrawReason,
-    batch::{Batch, Run},
+    DecisionFrame, EventId, EventKind, Placement, PoolId, ShardId,
     clock::Jump,
-    hold::{Ticket, Until},
-    ledger::{Admitted, CutElements, Entry, LateDue, Ledger, Status, Stopped, Timing},
+    ledger::{LateDue, Ledger, Timing},
     planted::Planted,
     pool::Defaults,
     sequencer::{FrameLimits, Sequencer},
 };
-use dovetail_log::{DiskUse, Log};
+use dovetail_log::Log as _;
 use dovetail_node::balancer::{Decisions, Durability, PartFrame, PublishedFrame, Visible, frame};
 use dovetail_rule::Row;
 use tokio::{
@@ -31,32 +31,26 @@ use tokio::{
 };
 
 use super::{
-    checkpoint::{self, CheckpointError, Made},
+    acks::Acks,
     clock::Clock,
-    ease::Hurry,
-    held::{Admitting, Held, HeldRequests},
-    messages::{
-        CutPart, CutReader, DefinePoolError, Defined, Disk, DiskFull, DropPoolError, Dropping, ElementName, Event,
-        Explaining, Found, Look, POOLS_MAX, PoolSummary, Reply, Request, SelectedPart, WaitingPart, Withdrawing,
-        Written,
-    },
+    disks::{Disks, Opened},
+    held::{Held, HeldRequests},
+    messages::{Disk, DiskFull, Event, Look, PoolSummary, Request, Written},
     pools::Pools,
     presence::Standing,
     quota::Quotas,
-    store::{self, Decided, LogWork, RESULT_BYTES, ResultsWork, Retention, Store},
+    store::{RESULT_BYTES, Store},
     storms::Storms,
     tail::Tail,
-    turns::{Turns, Wait, Whose},
+    turns::Turns,
     waiters::Waiters,
 };
 use crate::{
-    caller::ClientId,
-    convert::{OutcomeChunk, OutcomeWriter, PART_BYTES, Part},
-    crash, pb,
+    convert::{OutcomeChunk, OutcomeWriter, Part},
+    crash,
     rpc::RunError,
     settings::{Limits, Settings},
     shutdown::Shutdown,
-    time,
 };
 
 /// Frames on their way to the disk above which no more requests are taken.
@@ -107,54 +101,12 @@ pub(crate) struct Parts {
     pub(crate) clock: watch::Receiver<Option<Jump>>,
 }
 
-/// When checkpoints are made.
-#[derive(Debug)]
-struct CheckpointPlan {
-    /// The newest.
-    made: Made,
-    /// One is being made.
-    making: bool,
-    /// Bytes of log since the newest, or since the last that could not be made.
-    bytes: u64,
-    /// Fewest bytes of log between two.
-    bytes_min: u64,
-    /// The one being made is late: the log has grown by what the next one waits for.
-    hurry: Hurry,
-}
-
-impl CheckpointPlan {
-    /// One can be made that replaces some of the log. After an attempt, only when the log has grown.
-    fn is_of_use(&self, stable: EventId) -> bool {
-        !self.making && self.bytes > 0 && stable > self.made.through
-    }
-
-    /// A checkpoint costs as much as it is large; the log is allowed to grow by as much in between.
-    fn is_due(&self, stable: EventId) -> bool {
-        self.is_of_use(stable) && self.bytes >= self.bytes_max()
-    }
-
-    fn bytes_max(&self) -> u64 {
-        self.bytes_min.max(self.made.bytes)
-    }
-
-    /// Presses the one being made, or does not: the log may have grown, or there may be no room for it to grow.
-    fn press(&self, full: bool) {
-        self.hurry.set(full || self.bytes >= self.bytes_max());
-    }
-}
-
 /// A cut that is read, for as long as somebody reads it.
 #[derive(Debug)]
 struct CutRead {
     matcher: u32,
     through: EventId,
     alive: Weak<()>,
-}
-
-/// Something to say once an event is on disk, or is not for lack of room.
-struct Ack {
-    at: EventId,
-    say: Box<dyn FnOnce(Result<(), DiskFull>) + Send>,
 }
 
 /// Who accepted the wall clock, and the milliseconds told: how far it was ahead, and the time events have then.
@@ -189,7 +141,8 @@ pub(crate) struct Engine {
     written_frames: Vec<Arc<PartFrame>>,
     /// Outcomes that are published, and on their way to the results.
     published: Vec<Arc<OutcomeChunk>>,
-    acks: VecDeque<Ack>,
+    /// Answers that wait for the disk.
+    acks: Acks,
     /// What is read of the shards.
     decisions: Decisions,
     outcomes_new: OutcomeWriter,
@@ -200,17 +153,7 @@ pub(crate) struct Engine {
     pools: Arc<Pools>,
     placement: Placement,
     stable: watch::Sender<EventId>,
-    log: mpsc::UnboundedSender<LogWork>,
-    results: mpsc::UnboundedSender<ResultsWork>,
-    /// Cuts to make checkpoints of.
-    cuts: mpsc::UnboundedSender<EventId>,
-    checkpoints: CheckpointPlan,
-    /// What is on the disk, for people.
-    stored: pb::StoredState,
-    /// What the log and the results have asked of it.
-    disk_use: [DiskUse; 2],
-    /// Whether the disk is full for the log, and for the results.
-    full: [bool; 2],
+    disks: Disks,
     written: mpsc::UnboundedReceiver<Written>,
     requests: mpsc::Receiver<Request>,
     events: mpsc::Receiver<Event>,
@@ -218,9 +161,6 @@ pub(crate) struct Engine {
     looks: mpsc::Receiver<Look>,
     /// Cuts that are read, one of each matcher at most.
     cuts_read: Vec<CutRead>,
-    threads: Vec<JoinHandle<()>>,
-    /// Whether a writing thread has ended though it should not.
-    writers_gone: bool,
     log_id: String,
 }
 
@@ -234,31 +174,9 @@ impl Engine {
     ) -> Result<(Engine, Parts), RunError> {
         let Store { log_id, log, results, maker, ledger, time_ms, log_bytes, results_floor, ledger_limits: _ } = store;
         let limits = &settings.node.limits;
-        let retention = Retention { bytes_max: limits.results_bytes_max, age_ms_max: limits.results_ms_max };
-        let made = maker.newest();
-        let stored = pb::StoredState {
-            checkpoint: made.through.0,
-            checkpoint_bytes: made.bytes,
-            log_floor: log.floor(),
-            log_bytes: log.bytes(),
-            results_floor: results_floor.0,
-            results_bytes: results.bytes(),
-            ..Default::default()
-        };
-        let disk_use = [log.disk_use(), results.disk_use()];
-        let (cuts, cuts_inbox) = mpsc::unbounded_channel();
         let frames = Arc::new(Tail::new(ledger.recorded(), EventId::ZERO, log.reader()));
         let outcomes = Arc::new(Tail::new(ledger.stable(), results_floor, results.reader()));
-        let (log_frames, frames_inbox) = mpsc::unbounded_channel();
-        let (results_decided, decided_inbox) = mpsc::unbounded_channel();
-        let (written_out, written) = mpsc::unbounded_channel();
-        let hurry = Hurry::default();
-        let threads = [
-            store::write_log(log, frames_inbox, written_out.clone()),
-            store::write_results(results, retention, decided_inbox, written_out.clone()),
-            checkpoint::make_checkpoints(maker, cuts_inbox, hurry.clone(), written_out),
-        ];
-        let threads = threads.into_iter().collect::<Result<_, _>>().map_err(|_| RunError::Part("a writing thread"))?;
+        let (disks, written) = Disks::start(Opened { log, results, maker, log_bytes, results_floor }, limits)?;
         let (stable, stable_out) = watch::channel(ledger.stable());
         let pools = Arc::new(Pools::new(&ledger));
         let leaving = ledger.pools_leaving().filter_map(|entry| Some((entry.dropped_at?, entry.pool.id))).collect();
@@ -270,7 +188,7 @@ impl Engine {
             stable: stable_out,
             pools: Arc::clone(&pools),
         };
-        let mut engine = Engine {
+        let engine = Engine {
             sequencer: Sequencer::new(frame_limits(limits), ledger.recorded(), time_ms),
             durability: Durability::new(&ledger, Planted::default()),
             visible: Vec::new(),
@@ -289,24 +207,12 @@ impl Engine {
             quotas: Quotas::new(limits.pools_prefix_max, limits.pools_client_max, &ledger),
             leaving,
             in_flight_max: limits.in_flight_max as u64,
-            acks: VecDeque::new(),
+            acks: Acks::default(),
             decisions: Decisions::new(placement.shards(), Planted::default()),
             outcomes_new: OutcomeWriter::new(RESULT_BYTES),
             waiters: Waiters::default(),
             standing: Standing::default(),
-            log: log_frames,
-            results: results_decided,
-            cuts,
-            checkpoints: CheckpointPlan {
-                made,
-                making: false,
-                bytes: log_bytes,
-                bytes_min: limits.checkpoint_bytes,
-                hurry,
-            },
-            stored,
-            disk_use,
-            full: [false; 2],
+            disks,
             ledger,
             frames,
             outcomes,
@@ -319,12 +225,8 @@ impl Engine {
             reads,
             looks,
             cuts_read: Vec::new(),
-            threads,
-            writers_gone: false,
             log_id,
         };
-        // What the last process did not come to.
-        engine.trim();
         Ok((engine, parts))
     }
 
@@ -352,7 +254,7 @@ impl Engine {
                 self.look(look);
             }
             self.standing.look(self.ledger.decided(), self.durability.durable(), Instant::now());
-            if self.writers_gone {
+            if self.disks.writers_gone() {
                 // One that met an error said so; this one panicked.
                 while let Ok(written) = self.written.try_recv() {
                     self.on_written(written)?;
@@ -466,15 +368,11 @@ impl Engine {
     async fn finish(mut self) -> Result<(), RunError> {
         self.take_frame();
         // On a full disk there is no end to wait for.
-        while self.durability.queued() > 0 && !self.full[Disk::Log as usize] {
+        while self.durability.queued() > 0 && !self.disks.is_full_for(Disk::Log) {
             let Some(written) = self.written.recv().await else { return Err(RunError::Part("the log's thread")) };
             self.on_written(written)?;
         }
-        let Engine { log, results, cuts, threads, .. } = self;
-        // Without senders the threads close their files and end.
-        drop((log, results, cuts));
-        let joined = tokio::task::spawn_blocking(|| threads.into_iter().all(|thread| thread.join().is_ok()));
-        if joined.await.unwrap_or(false) { Ok(()) } else { Err(RunError::Part("a writing thread")) }
+        self.disks.close().await
     }
 
     /// Whether there is room for more events. What is not on disk as a result is in memory as frames and outcomes.
@@ -487,7 +385,7 @@ impl Engine {
     }
 
     fn is_full(&self) -> bool {
-        self.full.contains(&true)
+        self.disks.is_full()
     }
 
     /// When something is to be done though nothing comes.
@@ -545,6 +443,8 @@ impl Engine {
         }
     }
 
+    /// Closes the open frame and hands it to the log. Nothing of it is acknowledged or broadcast before the log has said that it is on
+    /// disk ([`Written::Log`]), and nothing decided of it is published before that; [`Durability`] says in which order.
     fn take_frame(&mut self) {
         if let Some(frame) = self.sequencer.take() {
             let Engine { durability, ledger, placement, visible, .. } = self;
@@ -565,19 +465,14 @@ impl Engine {
         match visible {
             Visible::Append(frame) => {
                 crash::point("balancer.frame.write");
-                self.writers_gone |= self.log.send(LogWork::Append(frame)).is_err();
+                self.disks.append(frame);
             }
             Visible::Broadcast(through) => {
                 crash::point("balancer.frame.publish");
                 let frames = self.written_frames.drain(..).map(|frame| Arc::new(PublishedFrame::new(frame)));
                 self.frames.publish(frames, through);
             }
-            Visible::Acknowledge(through) => {
-                while let Some(ack) = self.acks.pop_front_if(|ack| ack.at <= through) {
-                    crash::point("balancer.acknowledge");
-                    (ack.say)(Ok(()));
-                }
-            }
+            Visible::Acknowledge(through) => self.acks.acknowledge(through),
             Visible::Publish(through) => {
                 let outcomes = self.outcomes_new.take();
                 crash::point("balancer.outcomes.publish");
@@ -588,14 +483,13 @@ impl Engine {
             Visible::Store(through) => {
                 crash::point("balancer.outcomes.write");
                 let outcomes = std::mem::take(&mut self.published);
-                let decided = ResultsWork::Append(Decided { through, outcomes });
-                self.writers_gone |= self.results.send(decided).is_err();
+                self.disks.store(through, outcomes);
             }
             Visible::TellStable(stable) => {
                 self.frames.trim(stable);
                 crash::point("balancer.stable.publish");
                 self.stable.send_replace(stable);
-                self.begin_checkpoint();
+                self.disks.begin_checkpoint(stable);
             }
         }
     }
@@ -639,268 +533,6 @@ impl Engine {
         (x, units)
     }
 
-    /// Answers when all that has an id by now is on disk: an answer tells of nothing that a crash could take back.
-    fn ack<T: Send + 'static>(&mut self, reply: Reply<T>, answer: T) {
-        let at = self.sequencer.assigned();
-        // Whoever asked may have gone away; what was asked is done all the same.
-        if at <= self.durability.durable() {
-            _ = reply.send(Ok(answer));
-        } else {
-            self.acks.push_back(Ack { at, say: Box::new(move |stored| _ = reply.send(stored.map(|()| answer))) });
-        }
-    }
-
-    fn on_request(&mut self, request: Request) {
-        if self.is_full() {
-            return request.refuse(DiskFull);
-        }
-        match request {
-            Request::Submit { elements, stream, reply, room } => {
-                self.take(stream, Held::Submit(Box::new(Admitting::new(elements, reply, room))));
-            }
-            Request::Define { pool, client, reply } => {
-                let defined = self.define(*pool, client);
-                self.ack(reply, defined);
-            }
-            Request::Drop { name, defined_at, reply } => {
-                let dropping = self.drop_pool(name, defined_at);
-                self.ack(reply, dropping);
-            }
-            Request::Withdraw { element, reply } => self.take_alone(Held::Withdraw { element, reply }),
-            // Ids are never held: nobody else can have them.
-            Request::WithdrawAll { elements, reply } => {
-                let withdraw = |element| self.withdraw(&ElementName::Id(element));
-                let withdrawing = elements.into_iter().map(withdraw).collect();
-                self.ack(reply, withdrawing);
-            }
-        }
-    }
-
-    /// Takes a request that may have to be held.
-    fn take(&mut self, stream: u64, request: Held) {
-        if let Err(request) = self.held.behind(stream, request) {
-            self.handle(stream, request, None, None, true);
-        }
-    }
-
-    fn take_alone(&mut self, request: Held) {
-        let stream = self.held.alone();
-        self.take(stream, request);
-    }
-
-    /// Goes on with requests that are held no longer. Where there is no room for events, with those that make none.
-    fn go_on(&mut self, timely: bool) {
-        self.ledger.take_caught_up().into_iter().for_each(|pool| self.held.caught_up(pool));
-        loop {
-            let room = self.is_full() || (timely && self.taking());
-            let Some(freed) = self.held.next(self.ledger.decided(), room) else { break };
-            let refused = self.is_full() && freed.request.writes();
-            let request = if refused { freed.request.refuse(DiskFull) } else { Some(freed.request) };
-            match request {
-                None => {}
-                Some(request @ Held::Withdraw { .. }) if !room => {
-                    self.held.hold_on(freed.stream, freed.asked.unwrap_or_default(), request);
-                }
-                Some(request) => {
-                    let over = freed.over.then(|| self.held.held_ms(freed.ticket));
-                    self.handle(freed.stream, request, freed.ticket, over, room);
-                }
-            }
-        }
-    }
-
-    /// Does what is asked for, or holds it until what it depends on is decided. `over` says for how long it was held in vain;
-    /// without `room` for events, nothing more of it is let in then.
-    fn handle(&mut self, stream: u64, mut request: Held, ticket: Option<Ticket>, over: Option<u64>, room: bool) {
-        let mut again = ticket;
-        let undecided = match &mut request {
-            Held::Submit(admitting) => {
-                let undecided = self.admit(admitting, over, room);
-                // For another row it takes its turn behind others.
-                let row = admitting.row;
-                if admitting.held_row.replace(row) != Some(row) {
-                    again = None;
-                }
-                undecided
-            }
-            Held::Withdraw { element, .. } | Held::Get { element, .. } | Held::Explain { element, .. } => {
-                let until = self.undecided(element).filter(|_| over.is_none());
-                until.map(Wait::from)
-            }
-        };
-        if let Some(wait) = undecided {
-            request.fix(|name| self.find(name).map(ElementName::Id));
-            return self.held.hold(stream, wait, request, again);
-        }
-        match request {
-            Held::Submit(admitting) => {
-                let (submitted, reply) = admitting.finish();
-                self.ack(reply, submitted);
-            }
-            Held::Withdraw { element, reply } => {
-                let withdrawing = self.withdraw(&element);
-                self.ack(reply, withdrawing);
-            }
-            Held::Get { element, wait_ms, reply } => {
-                let found = self.get(&element, wait_ms > 0);
-                _ = reply.send((found, self.ledger.decided()));
-            }
-            Held::Explain { element, reply } => _ = reply.send(self.explain(&element)),
-        }
-    }
-
-    /// Up to where the log has to be decided before it is known whether the element of a key still waits; none when it is known, or
-    /// the element is named by its id.
-    fn undecided(&self, name: &ElementName) -> Option<EventId> {
-        match name {
-            ElementName::Id(_) => None,
-            ElementName::Key { .. } => self.ledger.undecided(self.find(name)?),
-        }
-    }
-
-    /// Lets elements in, up to one that depends on what is not decided, or whose pool is late: then until when. When it was held in
-    /// vain, such elements are refused; and where there is no room for events, all that are left.
-    fn admit(&mut self, admitting: &mut Admitting, over: Option<u64>, room: bool) -> Option<Wait> {
-        let keyed = admitting.batch.take()?;
-        let mut asked = *admitting.asked.get_or_insert(self.ledger.recorded());
-        let batch = keyed.batch();
-        let whose: Whose = (admitting.client().cloned(), batch.pool());
-        let mut undecided = None;
-        while admitting.row < batch.len() && undecided.is_none() {
-            let row = admitting.row;
-            if let Some(held_ms) = over.filter(|_| !room) {
-                self.turns.gave_up(&whose);
-                admitting.refuse(self.ledger.held_in_vain(batch, row, held_ms).into());
-                continue;
-            }
-            let units = self.ledger.search_cost(batch.pool(), || batch.row(row));
-            // Nobody is let in while the pool is late: it has no turn then.
-            let late = self.ledger.is_late(batch.pool());
-            let may = if late { Ok(usize::MAX) } else { self.turns.may(&whose, units) };
-            let turn = match (may, over) {
-                (Ok(turn), _) => turn,
-                (Err(_), Some(held_ms)) => {
-                    self.turns.gave_up(&whose);
-                    admitting.refuse(self.ledger.busy_in_vain(batch, row, held_ms).into());
-                    continue;
-                }
-                (Err(wait), None) => {
-                    undecided = Some(wait);
-                    continue;
-                }
-            };
-            let (to, bytes) = self.fits(batch, row, turn);
-            let (first, time_ms) = (self.sequencer.assigned().next(), self.sequencer.time_ms());
-            let Admitted { count, stopped } = self.ledger.admit_run(first, time_ms, &keyed, row..to, asked);
-            if count > 0 {
-                admitting.let_in(count, first);
-                asked = EventId(first.0 + count as u64 - 1);
-                self.turns.add(&whose, asked, units, count);
-                let run = Run { batch: Arc::clone(batch), rows: row..row + count };
-                let part = |first| Part::Arrivals(first, run);
-                self.sequencer.push_run(self.ledger.stable(), count, bytes, part);
-                if self.sequencer.full() {
-                    self.take_frame();
-                }
-            }
-            match stopped {
-                None => {}
-                Some(Stopped::Retry(element)) => admitting.let_in(1, element.arrival()),
-                Some(Stopped::Refused(why)) => admitting.refuse(why.into()),
-                Some(Stopped::Undecided(until)) => match over {
-                    Some(held_ms) => {
-                        admitting.refuse(self.ledger.held_in_vain(batch, admitting.row, held_ms).into());
-                    }
-                    None => undecided = Some(until.into()),
-                },
-                Some(Stopped::Late) => match over {
-                    Some(held_ms) => {
-                        admitting.refuse(self.ledger.late_in_vain(batch, admitting.row, held_ms).into());
-                    }
-                    None => undecided = Some(Until::CaughtUp(batch.pool()).into()),
-                },
-            }
-        }
-        admitting.batch = Some(keyed);
-        admitting.asked = Some(asked);
-        undecided
-    }
-
-    /// Up to which row, from `row` on and at least that one, elements fit the open frame and are at most `most`, and how many bytes
-    /// they take.
-    fn fits(&self, batch: &Batch, row: usize, most: usize) -> (usize, usize) {
-        let (events, bytes_left) = (self.sequencer.events_left().min(most), self.sequencer.bytes_left());
-        let all = batch.len() - row;
-        let bytes = EVENT_BYTES * all + batch.bytes();
-        if all <= events && bytes <= bytes_left {
-            return (batch.len(), bytes);
-        }
-        let (mut to, mut bytes) = (row, 0);
-        while to < batch.len() && (to == row || (to - row < events && bytes < bytes_left)) {
-            bytes += EVENT_BYTES + batch.frame_bytes(to);
-            to += 1;
-        }
-        (to, bytes)
-    }
-
-    fn define(&mut self, compiled: Pool, client: Option<ClientId>) -> Result<Defined, DefinePoolError> {
-        let (pool, definition) = (self.ledger.next_pool(), Arc::clone(&compiled.definition));
-        let compiled = Pool { id: pool, ..compiled };
-        let notes = compiled.notes();
-        if let Some(entry) = self.ledger.pool_named(&definition.name) {
-            if entry.closed_at.is_some() {
-                return Err(DefinePoolError::Dropping(definition.name.clone()));
-            }
-            let differences = entry.pool.differences(&compiled, self.defaults);
-            if !differences.0.is_empty() {
-                return Err(DefinePoolError::Redefined(definition.name.clone(), differences));
-            }
-            return Ok(Defined { at: entry.defined_at, created: false, notes });
-        }
-        if self.ledger.pool_count() >= POOLS_MAX {
-            return Err(DefinePoolError::TooMany);
-        }
-        let within = self.quotas.check(&definition.name, client.as_ref());
-        within.map_err(|source| DefinePoolError::Quota { pool: definition.name.clone(), source })?;
-        self.quotas.defined(pool, &definition.name, client);
-        Ok(Defined { at: self.push(EventKind::PoolDefined { pool, definition }), created: true, notes })
-    }
-
-    /// Closes a pool, if it is not closed. The rest follows.
-    fn drop_pool(&mut self, name: String, meant: EventId) -> Result<Dropping, DropPoolError> {
-        let Some(entry) = self.ledger.pool_named(&name) else { return Err(DropPoolError::Unknown(name)) };
-        let (pool, found, waiting) = (entry.pool.id, entry.defined_at, entry.counts.waiting);
-        if meant > EventId::ZERO && meant != found {
-            return Err(DropPoolError::Another { name, found, meant });
-        }
-        let closed_at = entry.closed_at.unwrap_or_else(|| self.push(EventKind::PoolClosed { pool }));
-        Ok(Dropping { pool, defined_at: found, closed_at, waiting })
-    }
-
-    fn withdraw(&mut self, name: &ElementName) -> Withdrawing {
-        let Some(element) = self.find(name) else { return Withdrawing::Unknown };
-        match self.ledger.status(element) {
-            Status::Unknown => Withdrawing::Unknown,
-            Status::Ended(x) => Withdrawing::Ended(x),
-            Status::Waiting(entry) => {
-                let (pool, closing) = (entry.pool, entry.closing);
-                let ended = self.waiters.add(element);
-                // Who is over expires, also where that is still to be written.
-                let reason = self.ledger.reason_at(element, self.sequencer.time_ms(), WithdrawReason::Client);
-                let kind = EventKind::Withdrawal { element, pool, reason };
-                let at = closing.unwrap_or_else(|| self.push(kind));
-                Withdrawing::Written { at, own: closing.is_none() && reason == WithdrawReason::Client, ended }
-            }
-        }
-    }
-
-    fn find(&self, name: &ElementName) -> Option<ElementId> {
-        match name {
-            ElementName::Id(element) => Some(*element),
-            ElementName::Key { pool, key } => self.ledger.find(self.ledger.pool_named(pool)?.pool.id, key),
-        }
-    }
-
     fn on_event(&mut self, event: Event) -> Result<(), RunError> {
         match event {
             Event::Decisions { shard, frame } => self.on_decisions(shard, &frame)?,
@@ -939,8 +571,7 @@ impl Engine {
                 let last = frames.last().map_or(self.durability.durable(), |frame| frame.through);
                 self.turns.durable(last, self.clock.lasted_ms());
                 self.storms.durable(last, self.clock.lasted_ms());
-                self.checkpoints.bytes += bytes;
-                self.checkpoints.press(self.is_full());
+                self.disks.on_appended(bytes);
                 self.durability.on_written(frames.len(), last, &mut self.visible);
                 self.written_frames = frames;
                 self.act();
@@ -952,25 +583,19 @@ impl Engine {
                 self.act();
                 self.forget_pools();
             }
-            Written::Checkpoint(made) => self.on_checkpoint(made),
-            Written::Sized(Disk::Log, bytes) => self.stored.log_bytes = bytes,
-            Written::Sized(Disk::Results, bytes) => self.stored.results_bytes = bytes,
-            Written::Trimmed(Disk::Log, floor, bytes) => {
-                (self.stored.log_floor, self.stored.log_bytes) = (floor.0, bytes);
-            }
-            Written::Trimmed(Disk::Results, floor, bytes) => {
-                (self.stored.results_floor, self.stored.results_bytes) = (floor.0, bytes);
-                self.ledger.on_results_trimmed(floor);
+            Written::Checkpoint(made) => self.disks.on_checkpoint(made, self.ledger.stable()),
+            Written::Sized(disk, bytes) => self.disks.on_sized(disk, bytes),
+            Written::Trimmed(disk, floor, bytes) => {
+                self.disks.on_trimmed(disk, floor, bytes);
+                if disk == Disk::Results {
+                    self.ledger.on_results_trimmed(floor);
+                }
             }
             Written::Full(disk, full) => {
-                self.full[disk as usize] = full;
-                if full {
-                    self.begin_checkpoint();
-                }
-                self.checkpoints.press(self.is_full());
+                self.disks.on_full(disk, full, self.ledger.stable());
                 if full && disk == Disk::Log {
                     // What they were for may come to the disk later; until then nobody is kept waiting.
-                    self.acks.drain(..).for_each(|ack| (ack.say)(Err(DiskFull)));
+                    self.acks.refuse();
                     self.held.refuse_writes(DiskFull);
                 }
             }
@@ -990,172 +615,6 @@ impl Engine {
         let released = self.ledger.released();
         while let Some((_, pool)) = self.leaving.pop_front_if(|(x, _)| *x <= released) {
             self.pools.forget(pool, !self.ledger.pool_name(pool).starts_with('#'));
-        }
-    }
-
-    /// Makes the next checkpoint if it is due, or if what it replaces may make room on a full disk.
-    fn begin_checkpoint(&mut self) {
-        let stable = self.ledger.stable();
-        if self.checkpoints.is_due(stable) || (self.is_full() && self.checkpoints.is_of_use(stable)) {
-            crash::point("balancer.checkpoint.begin");
-            (self.checkpoints.making, self.checkpoints.bytes) = (true, 0);
-            self.checkpoints.press(self.is_full());
-            self.writers_gone |= self.cuts.send(stable).is_err();
-        }
-    }
-
-    fn on_checkpoint(&mut self, made: Result<Made, CheckpointError>) {
-        self.checkpoints.making = false;
-        match made {
-            Ok(made) => {
-                crash::point("balancer.checkpoint.made");
-                self.checkpoints.made = made;
-                self.stored.checkpoint = made.through.0;
-                self.stored.checkpoint_bytes = made.bytes;
-                self.stored.checkpoint_error.clear();
-                self.trim();
-            }
-            Err(error) => self.stored.checkpoint_error = error.to_string(),
-        }
-        self.begin_checkpoint();
-    }
-
-    /// Drops what the checkpoints replace.
-    fn trim(&mut self) {
-        let through = self.checkpoints.made.trim;
-        if through > EventId::ZERO {
-            self.writers_gone |= self.log.send(LogWork::Trim(through)).is_err();
-            self.writers_gone |= self.results.send(ResultsWork::MayTrim(through)).is_err();
-        }
-    }
-
-    fn get(&mut self, name: &ElementName, wait: bool) -> Found {
-        let Some(element) = self.find(name) else { return Found::Unknown };
-        match self.ledger.status(element) {
-            Status::Waiting(entry) => {
-                let pool = Arc::clone(&self.ledger.pool(entry.pool).pool.definition);
-                let ended = wait.then(|| self.waiters.add(element));
-                Found::Waiting { element, pool, entry: Box::new(entry), ended }
-            }
-            Status::Ended(x) => Found::Ended(element, x),
-            Status::Unknown => Found::Unknown,
-        }
-    }
-
-    fn explain(&mut self, name: &ElementName) -> Explaining {
-        match self.get(name, false) {
-            Found::Waiting { element, entry, .. } => Explaining::Waiting {
-                pool: self.ledger.pool(entry.pool).pool.clone(),
-                element,
-                search_cost: self.ledger.search_cost(entry.pool, || Row::clone(&entry.row)),
-                entry,
-                time_ms: self.sequencer.time_at(self.clock.last_ms()),
-            },
-            not => Explaining::Not(not),
-        }
-    }
-
-    fn look(&mut self, look: Look) {
-        match look {
-            Look::Waiting { pool, after, reply } => {
-                let (elements, next) = self.ledger.waiting_after(pool, after, WAITING_PART, |_, _, _| true);
-                let waits = |(element, entry): (ElementId, Entry)| (entry.waiting(element), entry.key);
-                _ = reply.send(WaitingPart { elements: elements.into_iter().map(waits).collect(), next });
-            }
-            Look::Select { pool, after, wanted, reply } => {
-                let (elements, next) = self.ledger.waiting_after(pool, after, WAITING_PART, wanted);
-                _ = reply.send(SelectedPart { elements, next });
-            }
-            Look::BeginCut { matcher, reply } => {
-                let (cut, cutting) = self.ledger.begin_cut();
-                let alive = Arc::new(());
-                // An earlier one of the same matcher may linger with a connection that nobody reads.
-                self.cuts_read.retain(|cut| cut.matcher != matcher);
-                self.cuts_read.push(CutRead { matcher, through: cutting.through(), alive: Arc::downgrade(&alive) });
-                self.keep_for_cuts();
-                _ = reply.send((cut, CutReader { cutting, _alive: alive }));
-            }
-            Look::CutPart { mut reader, owned, reply } => {
-                let part = self.ledger.cut_part(&mut reader.cutting, (CUT_PART, PART_BYTES), &*owned);
-                let part =
-                    part.map(|CutElements { waiting, last }| CutPart { waiting, reader: (!last).then_some(reader) });
-                _ = reply.send(part);
-            }
-        }
-    }
-
-    /// Forgets what nobody needs any more, and keeps what the cuts need that are read.
-    fn release(&mut self) {
-        if !self.cuts_read.is_empty() {
-            self.keep_for_cuts();
-            self.forget_pools();
-        }
-        if self.ledger.has_unneeded() {
-            self.ledger.release();
-        }
-    }
-
-    fn keep_for_cuts(&mut self) {
-        self.cuts_read.retain(|cut| cut.alive.strong_count() > 0);
-        self.ledger.keep_for(self.cuts_read.iter().map(|cut| cut.through));
-    }
-
-    fn stored(&self) -> pb::StoredState {
-        let [log, results] = &self.disk_use;
-        pb::StoredState {
-            full: self.is_full(),
-            log_appended_bytes: log.appended_bytes(),
-            results_appended_bytes: results.appended_bytes(),
-            log_syncs: log.syncs(),
-            results_syncs: results.syncs(),
-            ..self.stored.clone()
-        }
-    }
-
-    fn inspect(&mut self) -> pb::BalancerState {
-        let now_ms = self.clock.now_ms();
-        let (held, held_ms) = self.held.counts();
-        let (search_waits, search_cost) = self.turns.counts();
-        let event_ms = self.sequencer.time_at(now_ms);
-        let late: HashMap<PoolId, u64> =
-            self.ledger.late().map(|(pool, due_ms)| (pool, event_ms.saturating_sub(due_ms))).collect();
-        let count = |summary: PoolSummary| pb::PoolCount {
-            pool: summary.definition.name.clone(),
-            waiting: summary.counts.waiting,
-            waiting_bytes: summary.counts.waiting_bytes,
-            late_ms: late.get(&summary.id).copied().unwrap_or_default(),
-            // The rest is the matchers' to tell.
-            ..Default::default()
-        };
-        pb::BalancerState {
-            assigned: self.sequencer.assigned().0,
-            durable: self.durability.durable().0,
-            decided: self.ledger.decided().0,
-            stable: self.ledger.stable().0,
-            // Sorted where the answer is made.
-            pools: self.ledger.pools().map(PoolSummary::of).map(count).collect(),
-            log_id: self.log_id.clone(),
-            waiting: self.ledger.waiting() as u64,
-            waiting_bytes: self.ledger.waiting_bytes(),
-            // The service counts its own streams.
-            client_streams: 0,
-            shards: Vec::new(),
-            stored: Some(self.stored()),
-            // Who is there is for the service to tell.
-            awaited: Vec::new(),
-            undecided_ms: self.standing.still_for(Instant::now()).map_or(0, time::ms),
-            in_flight_max: self.in_flight_max,
-            held: held as u64,
-            held_ms,
-            search_waits,
-            search_cost,
-            late_pools: late.len() as u64,
-            late_ms: late.values().copied().max().unwrap_or_default(),
-            clock_ahead_ms: now_ms.saturating_sub(time::now_ms()),
-            clock_jump_ms: self.clock.jump().map_or(0, |jump| jump.ahead_ms()),
-            clock_refuses: self.clock.refused().borrow().is_some(),
-            // Told where the answer is made.
-            pools_left_out: 0,
         }
     }
 }

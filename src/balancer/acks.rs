@@ -1,0 +1,44 @@
+//! Answers that wait for the disk: an answer tells of nothing that a crash could take back.
+
+use std::collections::VecDeque;
+
+use dovetail_core::EventId;
+
+use super::messages::{DiskFull, Reply};
+use crate::crash;
+
+/// Something to say once an event is on disk, or is not for lack of room.
+struct Ack {
+    at: EventId,
+    say: Box<dyn FnOnce(Result<(), DiskFull>) + Send>,
+}
+
+/// All of them, in the order of their events.
+#[derive(Default)]
+pub(super) struct Acks(VecDeque<Ack>);
+
+impl Acks {
+    /// Answers once all up to here is on disk.
+    pub(super) fn later<T: Send + 'static>(&mut self, at: EventId, reply: Reply<T>, answer: T) {
+        // Whoever asked may have gone away; what was asked is done all the same.
+        let say = Box::new(move |stored: Result<(), DiskFull>| _ = reply.send(stored.map(|()| answer)));
+        self.0.push_back(Ack { at, say });
+    }
+
+    /// Gives the answers for which all is on disk.
+    pub(super) fn acknowledge(&mut self, through: EventId) {
+        while let Some(ack) = self.0.pop_front_if(|ack| ack.at <= through) {
+            crash::point("balancer.acknowledge");
+            (ack.say)(Ok(()));
+        }
+    }
+
+    /// Tells all that wait that the disk is full.
+    pub(super) fn refuse(&mut self) {
+        self.0.drain(..).for_each(|ack| (ack.say)(Err(DiskFull)));
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+}
