@@ -316,15 +316,31 @@ fn every_type_that_the_glossary_names_exists() {
     assert!(checked >= 25, "only {checked} types were found in the glossary");
 }
 
+/// What links to the headings of a page end with.
+fn anchors(page: &str) -> Vec<String> {
+    let headings = page.lines().filter(|line| line.starts_with('#'));
+    let anchor = |heading: &str| {
+        let kept = |c: &char| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_');
+        let heading: String = heading.trim_start_matches('#').trim().chars().filter(kept).collect();
+        heading.to_lowercase().replace(' ', "-")
+    };
+    headings.map(anchor).collect()
+}
+
 #[test]
-fn every_file_that_a_page_links_to_exists() {
+fn every_file_and_section_that_a_page_links_to_exists() {
     for page in pages() {
         let text = read(&page);
         for link in words_with(&text, "](", |c| c != ')') {
-            let target = link[2..].split('#').next().unwrap_or_default();
-            if !target.is_empty() && !target.contains("://") {
-                let path = page.parent().unwrap().join(target);
-                assert!(path.exists(), "{} links to {target}, which is not there", page.display());
+            let (target, section) = link[2..].split_once('#').unwrap_or((&link[2..], ""));
+            if target.contains("://") {
+                continue;
+            }
+            let path = if target.is_empty() { page.clone() } else { page.parent().unwrap().join(target) };
+            assert!(path.exists(), "{} links to {target}, which is not there", page.display());
+            if !section.is_empty() && path.extension().is_some_and(|ext| ext == "md") {
+                let has = anchors(&read(&path)).iter().any(|anchor| anchor == section);
+                assert!(has, "{} links to {target}#{section}, which is no heading there", page.display());
             }
         }
     }
