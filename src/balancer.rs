@@ -125,7 +125,7 @@ pub(crate) struct Node {
     /// Calls that look through a pool.
     pub(crate) scans: Limit,
     pub(crate) feeds: Arc<Readers>,
-    /// Matchers that read the cut, one at a time for each: nobody needs two.
+    /// Matchers that read the cut, one at a time for each: none needs two.
     pub(crate) cuts: Arc<Readers>,
     pub(crate) fetches: Arc<Readers>,
     pub(crate) explanations: Semaphore,

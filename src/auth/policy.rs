@@ -170,12 +170,12 @@ pub(super) fn line_of(text: &str, at: usize) -> usize {
 
 fn identities(who: &[String]) -> Result<Vec<Who>, String> {
     if who.is_empty() {
-        return Err("it names nobody; `who` is a list such as [\"ada\", \"game-*\"]".to_owned());
+        return Err("it names no client; `who` is a list such as [\"ada\", \"game-*\"]".to_owned());
     }
     who.iter().map(|text| pattern(text).and_then(|()| source(text)).map(|()| Who::new(text))).collect()
 }
 
-/// What somebody writes who means a source, and what would be a name that nobody has.
+/// What an operator may write who means a source: each would be the name of no client.
 const NO_SOURCES: [&str; 9] =
     ["tokens", "jwt", "bearer", "certs", "certificate", "keys", "apikey", "api-key", "api_key"];
 
@@ -193,7 +193,7 @@ fn source(text: &str) -> Result<(), String> {
 
 fn pattern(text: &str) -> Result<(), String> {
     match text.len() {
-        0 => Err("an empty name fits nobody".to_owned()),
+        0 => Err("an empty name fits no client".to_owned()),
         1..=NAME_BYTES_MAX => Ok(()),
         found => Err(format!("a name of {found} bytes, at most {NAME_BYTES_MAX}")),
     }
@@ -354,7 +354,7 @@ mod tests {
     fn a_policy_that_cannot_be_meant_is_refused_with_the_place() {
         for (text, said) in [
             ("[[grant]]\nwho = [\"a\"]\nroles = [\"root\"]\n", "grant 1, line 1: there is no role \"root\""),
-            ("[[grant]]\nwho = []\nroles = [\"operator\"]\n", "grant 1, line 1: it names nobody"),
+            ("[[grant]]\nwho = []\nroles = [\"operator\"]\n", "grant 1, line 1: it names no client"),
             (
                 "[[grant]]\nwho = [\"spiffe://a/b\", \"Token:ada\"]\nroles = [\"operator\"]\n",
                 "grant 1, line 1: there is no source \"Token\", as in \"Token:ada\"; there are cert, token, key",
@@ -367,10 +367,10 @@ mod tests {
             ("[[grants]]\nwho = [\"a\"]\n", "unknown field `grants`"),
             ("[[grant]]\nwho = [\"a\"]\nrole = [\"operator\"]\n", "unknown field `role`"),
             ("[[rate]]\nwho = [\"a\"]\ncalls_per_s = -1\n", "calls_per_s"),
-            ("[[rate]]\nwho = []\n", "rate 1, line 1: it names nobody"),
+            ("[[rate]]\nwho = []\n", "rate 1, line 1: it names no client"),
             (
                 "[[rate]]\nwho = [\"a\"]\n\n[[grant]]\nwho = [\"a\"]\nroles = [\"operator\"]\n# more\n[[grant]]\nwho = []\nroles = []\n",
-                "grant 2, line 8: it names nobody",
+                "grant 2, line 8: it names no client",
             ),
             ("who", "key with no value"),
         ] {

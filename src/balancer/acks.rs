@@ -20,7 +20,7 @@ pub(super) struct Acks(VecDeque<Ack>);
 impl Acks {
     /// Answers once all up to here is on disk.
     pub(super) fn later<T: Send + 'static>(&mut self, at: EventId, reply: Reply<T>, answer: T) {
-        // Whoever asked may have gone away; what was asked is done all the same.
+        // The caller may have gone away; what it asked for is done all the same.
         let say = Box::new(move |stored: Result<(), DiskFull>| _ = reply.send(stored.map(|()| answer)));
         self.0.push_back(Ack { at, say });
     }

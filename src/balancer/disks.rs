@@ -1,9 +1,8 @@
 //! What is on the disk, and the threads that write it: one for the log, one for the results, one for checkpoints.
 //!
-//! The engine hands over what is to be written, and hears of it by [`Written`]; what it hears of room, sizes and checkpoints it tells
-//! here.
-//! Invariants: disks.D1 a checkpoint is begun only if it replaces some of the log, and one at a time; disks.D2 the log and the results are
-//! trimmed only behind a checkpoint that is whole.
+//! The engine hands over what is to be written, and hears of it by [`Written`]; what it hears of room, sizes and
+//! checkpoints it tells here. Invariants: disks.D1 a checkpoint is begun only if it replaces some of the log, and one
+//! at a time; disks.D2 the log and the results are trimmed only behind a checkpoint that is whole.
 
 use std::{sync::Arc, thread::JoinHandle};
 
@@ -105,7 +104,8 @@ impl CheckpointPlan {
         self.bytes_min.max(self.made.bytes)
     }
 
-    /// Marks the checkpoint that is being made urgent once the log has grown to where the next is due, or the disk is full.
+    /// Marks the checkpoint that is being made urgent once the log has grown to where the next is due, or the disk is
+    /// full.
     fn press(&self, full: bool) {
         self.hurry.set(full || self.bytes >= self.bytes_max());
     }

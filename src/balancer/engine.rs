@@ -1,6 +1,7 @@
-//! The task that owns the sequencer and the ledger: one inbox for what makes events, one for decisions, one for reads, one clock.
-//! Looks at many elements have an inbox of their own, of which one small part is taken after a turn of the others: nobody waits for
-//! them. Of the others, reads are taken one in four while writes wait, and writes as many as there are while no reads do.
+//! The task that owns the sequencer and the ledger: one inbox for what makes events, one for decisions, one for reads,
+//! one clock. Looks at many elements have an inbox of their own, of which one small part is taken after a turn of the
+//! others, so that no request waits for them. Of the others, one in four is a read while writes wait, and all are
+//! writes while no read waits.
 //!
 //! Nothing is acknowledged, broadcast or published before the log has it. The open frame goes to the log as soon as the
 //! disk is idle, so that one element goes at once and a flood goes in large frames.
@@ -69,7 +70,8 @@ const DROPS: usize = 512;
 const WAITING_PART: usize = 512;
 /// The same for one part of a cut.
 const CUT_PART: usize = 2048;
-/// One of so many messages is a read while others wait: reads wait for writes, and a flood of neither keeps the other out.
+/// One of so many messages is a read while others wait: reads wait for writes, and a flood of neither keeps the other
+/// out.
 const READ_SHARE: usize = 4;
 /// Longest time without a look at the clock while a timer is set, in milliseconds: the clock may be set ahead.
 const LOOK_MS: u64 = 500;
@@ -101,7 +103,7 @@ pub(crate) struct Parts {
     pub(crate) clock: watch::Receiver<Option<Jump>>,
 }
 
-/// A cut that is read, for as long as somebody reads it.
+/// A cut that is read, for as long as a node reads it.
 #[derive(Debug)]
 struct CutRead {
     matcher: u32,
@@ -249,7 +251,8 @@ impl Engine {
             }
             self.handle_waiting()?;
             self.seal();
-            // One after each turn: what comes meanwhile goes first, and a flood of it does not keep this waiting for ever.
+            // One after each turn: what comes meanwhile goes first, and a flood of it does not keep this waiting for
+            // ever.
             if let Some(look) = look.or_else(|| self.looks.try_recv().ok()) {
                 self.look(look);
             }
@@ -271,7 +274,7 @@ impl Engine {
         self.seal();
         let timely = self.keep_time();
         if timely || self.is_full() {
-            // Whoever hears it finds that event time has gone ahead.
+            // A caller that gets it finds that event time has gone ahead.
             self.accepted.drain(..).for_each(|(reply, accepted)| _ = reply.send(accepted));
         }
         for message in 0..BATCH {
@@ -392,7 +395,8 @@ impl Engine {
     fn due(&mut self) -> Instant {
         let now_ms = self.clock.now_ms();
         let frame = self.sequencer.due_ms().filter(|_| self.durability.queued() < FRAMES_QUEUED);
-        // One that is due by the clock but not by the open frame's time waits for that frame to be taken, which wakes this loop.
+        // One that is due by the clock but not by the open frame's time waits for that frame to be taken, which wakes
+        // this loop.
         let ready = |due_ms: &u64| *due_ms > now_ms || *due_ms <= self.sequencer.time_at(now_ms);
         let timer = self.ledger.next_due_ms().filter(ready).filter(|_| self.taking());
         // The wall clock may be set ahead while this waits.
@@ -407,11 +411,12 @@ impl Engine {
         Instant::now() + Duration::from_millis(wait_ms)
     }
 
-    /// Writes what is due, and lets time pass. Whether all of it is written, but for pools that are late: only then may clients make
-    /// events.
+    /// Writes what is due, and lets time pass. Whether all of it is written, but for pools that are late: only then may
+    /// clients make events.
     fn keep_time(&mut self) -> bool {
         let now_ms = self.clock.now_ms();
-        // Whatever comes has the open frame's time. The clock may have leapt since that was opened: what came now would be old.
+        // Whatever comes has the open frame's time. The clock may have leapt since that was opened: what came now would
+        // be old.
         if self.sequencer.due_ms().is_some_and(|due_ms| due_ms <= now_ms) && self.durability.queued() < FRAMES_QUEUED {
             self.take_frame();
         }
@@ -443,8 +448,9 @@ impl Engine {
         }
     }
 
-    /// Closes the open frame and hands it to the log. Nothing of it is acknowledged or broadcast before the log has said that it is on
-    /// disk ([`Written::Log`]), and nothing decided of it is published before that; [`Durability`] says in which order.
+    /// Closes the open frame and hands it to the log. Nothing of it is acknowledged or broadcast before the log has
+    /// said that it is on disk ([`Written::Log`]), and nothing decided of it is published before that; [`Durability`]
+    /// says in which order.
     fn take_frame(&mut self) {
         if let Some(frame) = self.sequencer.take() {
             let Engine { durability, ledger, placement, visible, .. } = self;
@@ -594,7 +600,7 @@ impl Engine {
             Written::Full(disk, full) => {
                 self.disks.on_full(disk, full, self.ledger.stable());
                 if full && disk == Disk::Log {
-                    // What they were for may come to the disk later; until then nobody is kept waiting.
+                    // What they were for may come to the disk later; until then no caller is kept waiting.
                     self.acks.refuse();
                     self.held.refuse_writes(DiskFull);
                 }

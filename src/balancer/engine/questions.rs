@@ -59,7 +59,7 @@ impl Engine {
             Look::BeginCut { matcher, reply } => {
                 let (cut, cutting) = self.ledger.begin_cut();
                 let alive = Arc::new(());
-                // An earlier one of the same matcher may linger with a connection that nobody reads.
+                // An earlier one of the same matcher may linger with a connection that is no longer read.
                 self.cuts_read.retain(|cut| cut.matcher != matcher);
                 self.cuts_read.push(CutRead { matcher, through: cutting.through(), alive: Arc::downgrade(&alive) });
                 self.keep_for_cuts();
@@ -74,7 +74,7 @@ impl Engine {
         }
     }
 
-    /// Forgets what nobody needs any more, and keeps what the cuts need that are read.
+    /// Forgets what is no longer needed, and keeps what the cuts that are read need.
     pub(super) fn release(&mut self) {
         if !self.cuts_read.is_empty() {
             self.keep_for_cuts();

@@ -27,7 +27,7 @@ impl Engine {
     /// Answers when all that has an id by now is on disk: an answer tells of nothing that a crash could take back.
     pub(super) fn ack<T: Send + 'static>(&mut self, reply: Reply<T>, answer: T) {
         let at = self.sequencer.assigned();
-        // Whoever asked may have gone away; what was asked is done all the same.
+        // The caller may have gone away; what it asked for is done all the same.
         if at <= self.durability.durable() {
             _ = reply.send(Ok(answer));
         } else {
@@ -52,7 +52,7 @@ impl Engine {
                 self.ack(reply, dropping);
             }
             Request::Withdraw { element, reply } => self.take_alone(Held::Withdraw { element, reply }),
-            // Ids are never held: nobody else can have them.
+            // Ids are never held: no other element can have them.
             Request::WithdrawAll { elements, reply } => {
                 let withdraw = |element| self.withdraw(&ElementName::Id(element));
                 let withdrawing = elements.into_iter().map(withdraw).collect();
@@ -94,8 +94,8 @@ impl Engine {
         }
     }
 
-    /// Does what is asked for, or holds it until what it depends on is decided. `over` says for how long it was held in vain;
-    /// without `room` for events, nothing more of it is let in then.
+    /// Does what is asked for, or holds it until what it depends on is decided. `over` says for how long it was held in
+    /// vain; without `room` for events, nothing more of it is let in then.
     pub(super) fn handle(
         &mut self,
         stream: u64,
@@ -141,8 +141,8 @@ impl Engine {
         }
     }
 
-    /// Up to where the log has to be decided before it is known whether the element of a key still waits; none when it is known, or
-    /// the element is named by its id.
+    /// Up to where the log has to be decided before it is known whether the element of a key still waits; none when it
+    /// is known, or the element is named by its id.
     pub(super) fn undecided(&self, name: &ElementName) -> Option<EventId> {
         match name {
             ElementName::Id(_) => None,
@@ -150,8 +150,8 @@ impl Engine {
         }
     }
 
-    /// Lets elements in, up to one that depends on what is not decided, or whose pool is late: then until when. When it was held in
-    /// vain, such elements are refused; and where there is no room for events, all that are left.
+    /// Lets elements in, up to one that depends on what is not decided, or whose pool is late: then until when. When it
+    /// was held in vain, such elements are refused; and where there is no room for events, all that are left.
     pub(super) fn admit(&mut self, admitting: &mut Admitting, over: Option<u64>, room: bool) -> Option<Wait> {
         let keyed = admitting.batch.take()?;
         let mut asked = *admitting.asked.get_or_insert(self.ledger.recorded());
@@ -166,7 +166,7 @@ impl Engine {
                 continue;
             }
             let units = self.ledger.search_cost(batch.pool(), || batch.row(row));
-            // Nobody is let in while the pool is late: it has no turn then.
+            // No element is let in while the pool is late: the pool has no turn then.
             let late = self.ledger.is_late(batch.pool());
             let may = if late { Ok(usize::MAX) } else { self.turns.may(&whose, units) };
             let turn = match (may, over) {
@@ -218,8 +218,8 @@ impl Engine {
         undecided
     }
 
-    /// Up to which row, from `row` on and at least that one, elements fit the open frame and are at most `most`, and how many bytes
-    /// they take.
+    /// Up to which row, from `row` on and at least that one, elements fit the open frame and are at most `most`, and
+    /// how many bytes they take.
     pub(super) fn fits(&self, batch: &Batch, row: usize, most: usize) -> (usize, usize) {
         let (events, bytes_left) = (self.sequencer.events_left().min(most), self.sequencer.bytes_left());
         let all = batch.len() - row;
