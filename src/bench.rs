@@ -92,7 +92,7 @@ pub enum BenchError {
     /// A client of the run stopped.
     #[error("a client stopped unexpectedly")]
     Stopped,
-    /// Nothing moves.
+    /// Nothing was acknowledged or decided for a while.
     #[error("nothing was acknowledged or decided for {seconds} s, after {acknowledged} elements were acknowledged")]
     Standstill {
         /// So long.
@@ -100,13 +100,13 @@ pub enum BenchError {
         /// How many were, before.
         acknowledged: u64,
     },
-    /// The result contradicts itself.
+    /// The matches contradict each other.
     #[error(transparent)]
     Check(#[from] CheckError),
-    /// There can be no thread.
+    /// A thread could not be started.
     #[error("cannot start a thread: {0}")]
     Thread(#[source] std::io::Error),
-    /// Where this program is cannot be said.
+    /// The path of this executable is unknown.
     #[error("cannot find this program's own path, beside which the others are: {0}")]
     Own(#[source] std::io::Error),
     /// A binary is missing.
@@ -115,7 +115,7 @@ pub enum BenchError {
         /// Where it should be.
         path: PathBuf,
     },
-    /// There is no place for the cluster's files.
+    /// The cluster's folder cannot be made.
     #[error("cannot make the folder {}: {source}", path.display())]
     Folder {
         /// The folder.
@@ -123,10 +123,10 @@ pub enum BenchError {
         /// Why.
         source: std::io::Error,
     },
-    /// There are no certificates for `--tls`.
+    /// Certificates for `--tls` cannot be made.
     #[error("cannot make certificates: {0}")]
     Certificates(#[source] std::io::Error),
-    /// There are no ports.
+    /// No free ports were found.
     #[error("cannot find free ports: {0}")]
     Ports(#[source] std::io::Error),
     /// A process cannot be started.
@@ -137,7 +137,7 @@ pub enum BenchError {
         /// Why.
         source: std::io::Error,
     },
-    /// A process ended that should not.
+    /// A process of the cluster ended by itself.
     #[error("a process of role \"{role}\" ended by itself ({status}); the end of its log:\n{log}")]
     Ended {
         /// Its role.
@@ -147,12 +147,12 @@ pub enum BenchError {
         /// The last lines.
         log: String,
     },
-    /// The cluster does not come up.
+    /// The cluster was not ready in time.
     #[error("the cluster was not ready within {seconds} s {silent}")]
     NotReady {
         /// So long.
         seconds: u64,
-        /// Who did not answer.
+        /// The nodes that did not answer.
         silent: String,
     },
 }

@@ -58,7 +58,7 @@ impl std::fmt::Debug for Trust {
 }
 
 impl Read {
-    /// What the files say now, or said before they were no good.
+    /// What the files say, or said when they were last valid.
     fn config(&self) -> Option<Arc<ClientConfig>> {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         if let Err(error) = self.reread(&mut last) {

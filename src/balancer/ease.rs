@@ -1,8 +1,8 @@
-//! Work in the background that leaves the processors to others: a little at a time, with rests, until it is pressed for
-//! time.
+//! Work in the background that leaves the processors to others: a little at a time, with rests, until it becomes
+//! urgent.
 //!
-//! Not a lower priority: a thread of that may get next to nothing where all processors are busy, and cannot raise it
-//! again. Rests are bounded by the work's own clock, and a thread that wakes from one has a short turn.
+//! Not a thread of lower priority: it may get next to nothing where all processors are busy, and cannot raise its
+//! priority again. Rests are bounded by the work's own clock, and a thread that wakes from one has a short turn.
 
 use std::{
     sync::{
@@ -20,18 +20,18 @@ const REST: u32 = 3;
 /// Longest rest: one step may have waited for the disk, which is a rest by itself.
 const REST_MAX: Duration = Duration::from_millis(20);
 
-/// Tells a background work that it is pressed for time. All clones are one.
+/// Tells background work whether it is urgent. All clones are one.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Hurry(Arc<AtomicBool>);
 
 impl Hurry {
-    /// No rests from now on, or rests again.
+    /// Switches rests off (`true`), or on again.
     pub(crate) fn set(&self, hurry: bool) {
         self.0.store(hurry, Ordering::Relaxed);
     }
 }
 
-/// The rests of a work under way.
+/// The rests of work under way.
 #[derive(Debug)]
 pub(crate) struct Ease {
     hurry: Hurry,
@@ -70,7 +70,7 @@ mod tests {
             began.elapsed()
         };
         assert!(turn(false) >= TURN * REST);
-        // It is a while since the turn began, so it would be the longest rest.
+        // The turn began a while ago, so the rest would be the longest.
         assert!(turn(true) < REST_MAX);
     }
 }

@@ -1,4 +1,4 @@
-//! The newest entries in memory, older ones in their store: for everyone who follows from a cursor.
+//! The newest entries in memory, older ones in their store, for readers that follow from a cursor.
 
 use std::{
     collections::VecDeque,

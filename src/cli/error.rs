@@ -44,7 +44,7 @@ pub enum CliError {
         /// What is wrong with whose certificate.
         reason: String,
     },
-    /// The server's address is none.
+    /// The server's address is invalid.
     #[error("--server: {0}")]
     Address(AddressError),
     /// TLS, or a token, cannot be used as they were given.
@@ -83,7 +83,7 @@ pub enum CliError {
         /// Why.
         reason: String,
     },
-    /// What was to be written cannot be.
+    /// A file cannot be written.
     #[error("cannot write to {}: {error}", path.display())]
     Output {
         /// The folder.
@@ -91,13 +91,13 @@ pub enum CliError {
         /// The operating system's reason.
         error: io::Error,
     },
-    /// A duration that is none.
+    /// The duration is invalid.
     #[error(transparent)]
     Duration(#[from] DurationError),
-    /// A pool that cannot be.
+    /// The pool definition is invalid.
     #[error(transparent)]
     Pool(#[from] dovetail_core::DefineError),
-    /// A rule that cannot be, or attributes that cannot.
+    /// The rule or its attributes are invalid.
     #[error("{0}")]
     Rule(String),
     /// The time that was given for it ran out.
@@ -111,7 +111,7 @@ pub enum CliError {
         /// For its reader.
         advice: String,
     },
-    /// What went wrong was said when it did; only the exit code is left to tell.
+    /// The failure was reported when it happened; only the exit code is left.
     #[error("not all of it worked")]
     Reported,
 }
@@ -144,7 +144,7 @@ impl CliError {
         lost || self.is_time_out()
     }
 
-    /// The error in words, and for a server that does not know who asks, how to tell it.
+    /// The error in words, and for a server that wants a credential, how to show one.
     pub fn told(&self) -> String {
         match self.is_unauthenticated() {
             true => {
@@ -161,12 +161,12 @@ impl CliError {
         }
     }
 
-    /// Whether the server answers, but not to who asks.
+    /// Whether the server answers, but not to this caller.
     pub fn is_not_permitted(&self) -> bool {
         matches!(self, CliError::Client(error) if error.is_not_permitted())
     }
 
-    /// Whether who answers has the certificate of another host.
+    /// Whether the server that answers has the certificate of another host.
     pub fn is_other_host(&self) -> bool {
         matches!(self, CliError::Distrust { reason, .. } if reason.contains("not valid for name"))
     }

@@ -232,7 +232,7 @@ impl Edge {
 }
 
 impl Shared {
-    /// Why a call of this service and method is none of this node.
+    /// Why this node does not serve a call of this service and method.
     fn refuse(&self, service: &str, method: &str) -> Option<Fault> {
         let here = &self.here;
         let own = services_of(self.role);

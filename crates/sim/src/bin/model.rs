@@ -259,7 +259,7 @@ fn hunt(arguments: &Arguments, scripts: &[Script], bug: Bug) -> bool {
     true
 }
 
-/// The most memory this process has had, in MiB; 0 where that cannot be told.
+/// The most memory this process has had, in MiB; 0 where that is not known.
 fn memory_mib() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
