@@ -449,16 +449,17 @@ fn a_command_ends_with_3_when_its_time_is_over() {
 
 #[test]
 fn a_watch_and_a_submission_end_with_3_and_say_what_is_in_doubt() {
+    // Long enough for a busy machine to begin.
     let fake = Fake::start();
     fake.script().watches = [WatchCall { sends: vec![part(&[3], 3)], ends: None }].into();
-    let (code, stdout, stderr) = run(Some(&fake), &["watch", "--json", "--timeout", "500ms"]);
+    let (code, stdout, stderr) = run(Some(&fake), &["watch", "--json", "--timeout", "2s"]);
     assert_eq!((code, stdout.lines().count()), (Some(3), 1));
-    assert!(stderr.starts_with("error: not done within 500ms"), "{stderr}");
+    assert!(stderr.starts_with("error: not done within 2s"), "{stderr}");
     fake.hold_answers();
-    let (code, stdout, stderr) = submit(&fake, "ndjson", &lines(&["a", "b"]), &["--timeout", "500ms"]);
+    let (code, stdout, stderr) = submit(&fake, "ndjson", &lines(&["a", "b"]), &["--timeout", "2s"]);
     assert_eq!((code, stdout.as_str()), (Some(3), "submitted 0 elements in T, 0 refused\n"));
     let doubt = "FILE: lines 1 to 2 were sent and not answered: they may have been taken\n\
-                 --from-line 1 goes on from here\nerror: not done within 500ms";
+                 --from-line 1 goes on from here\nerror: not done within 2s";
     assert!(stderr.starts_with(doubt), "{stderr}");
 }
 

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use dovetail::client::{Client, ClientError, SubmitOptions, by_id, by_key, value};
-use dovetail::pb::{self, Attribute, AttributeType, ElementState, PoolDefinition, Submission};
+use dovetail::pb::{self, Attribute, AttributeType, ElementState, Match, PoolDefinition, Submission};
 use tonic::Code;
 
-use crate::harness::{Cluster, SEVEN, SMALL, Which, dovetail, heavy, until};
+use crate::harness::{Cluster, SEVEN, SMALL, Which, dovetail, heavy, until, until_in};
 use crate::load::{Load, Watcher, settled, submit};
 use crate::workload::{Answer, Workload, position, submissions};
 
@@ -17,6 +17,22 @@ const OFTEN: [(&str, &str); 2] = [("checkpoint-bytes", "1048576"), ("results-byt
 
 async fn stored(cluster: &Cluster) -> pb::StoredState {
     cluster.balancer_state().await.stored.unwrap()
+}
+
+/// The floor of what is kept, and all matches after a cursor that is chosen by it. A checkpoint that is done meanwhile
+/// moves the floor, and then both are asked for again.
+async fn what_is_kept(cluster: &Cluster, pool: &str, cursor: impl Fn(u64) -> u64) -> (u64, Vec<Match>) {
+    until_in(SETTLES_IN, "a floor and what is kept above it agree", async || {
+        let floor = stored(cluster).await.results_floor;
+        let mut watcher = Watcher::new(&cluster.server(), pool, cursor(floor));
+        let read = watcher.read(true).await;
+        if stored(cluster).await.results_floor != floor {
+            return None;
+        }
+        read.unwrap();
+        Some((floor, watcher.matches))
+    })
+    .await
 }
 
 async fn bounce_balancer(cluster: &mut Cluster) {
@@ -62,9 +78,8 @@ async fn a_balancer_goes_on_from_checkpoints_and_its_disk_does_not_grow_with_his
     // From a cursor that is gone there is no answer with a gap in it.
     let mut old = client.watch(dovetail::client::WatchOptions { after: 1, ..Default::default() });
     let refused = old.next().await.unwrap_err().to_string();
-    let oldest = stored.results_floor;
     assert!(refused.contains("cursor 1 is older than what is kept; the oldest that works is"), "{refused}");
-    let kept = settled(&client, "w1", oldest, SETTLES_IN).await;
+    let (_, kept) = what_is_kept(&cluster, "w1", |floor| floor).await;
     assert!(kept == watcher.matches[watcher.matches.len() - kept.len()..] && !kept.is_empty());
     // What became of an element whose outcome is gone is not known any more; whoever waits is.
     let first = watcher.matches[0].a.as_ref().unwrap().id;
@@ -154,8 +169,7 @@ async fn results_may_be_lost_below_a_checkpoint() {
     }
     // What is above the checkpoint is decided again, identically; what is below is gone, and said to be.
     let client = cluster.client().await;
-    let again = settled(&client, "w2", 0, SETTLES_IN).await;
-    let floor = stored(&cluster).await.results_floor;
+    let (floor, again) = what_is_kept(&cluster, "w2", |_| 0).await;
     assert!(floor >= checkpoint, "{floor} {checkpoint}");
     let above: Vec<_> = matches.into_iter().filter(|found| found.cursor > floor).collect();
     assert!(again == above, "{} matches above {floor}, {} came again", above.len(), again.len());
