@@ -13,7 +13,7 @@ use dovetail_sim::{
     model::{
         check::{Claims, Options, Report, check},
         cluster::{Faults, Reconnect},
-        script::{Relation, Script, families},
+        script::{Relation, Script, families, keyed},
     },
     planted::Bugs,
 };
@@ -26,7 +26,8 @@ struct Arguments {
     /// Elements that arrive.
     #[arg(long, default_value_t = 3)]
     elements: usize,
-    /// What else happens: nothing, a withdrawal or a reprobe at each place after the element's arrival, or all of that.
+    /// What else happens: nothing, a withdrawal or a reprobe at each place after the element's arrival; or that they
+    /// have keys.
     #[arg(long, value_enum, default_value_t = Events::All)]
     events: Events,
     /// Which pairs match: `all` relations, or one as a number, one bit for each pair (0,1), (0,2), (1,2), (0,3) and so
@@ -36,6 +37,10 @@ struct Arguments {
     /// The shards of the elements, as in 010; all patterns up to renaming otherwise.
     #[arg(long)]
     homes: Option<String>,
+    /// The keys of the elements, as in 003, where the pool is split by key; all patterns otherwise. Key 1 is another
+    /// slice's than key 0, key 2 another shard's, key 3 both.
+    #[arg(long)]
+    keys: Option<String>,
     /// Crashes of a slice or of a shard.
     #[arg(long, default_value_t = 0)]
     crashes: u8,
@@ -82,6 +87,8 @@ enum Events {
     Arrivals,
     Withdrawal,
     Reprobe,
+    /// Arrivals in a pool that is split by key.
+    Keyed,
     All,
 }
 
@@ -108,6 +115,9 @@ fn scripts(arguments: &Arguments) -> Result<Vec<Script>, String> {
     }
     let wanted = |events| arguments.events == events || arguments.events == Events::All;
     let mut scripts = families(elements, wanted(Events::Arrivals), wanted(Events::Withdrawal), wanted(Events::Reprobe));
+    if wanted(Events::Keyed) {
+        scripts.extend(keyed(elements));
+    }
     if arguments.relation != "all" {
         let number = arguments
             .relation
@@ -115,8 +125,12 @@ fn scripts(arguments: &Arguments) -> Result<Vec<Script>, String> {
             .map_err(|_| format!("--relation is {:?}, a number or all", arguments.relation))?;
         scripts.retain(|script| script.relation == Relation { always: number, late: 0 });
     }
+    let text = |of: &[u8]| of.iter().map(u8::to_string).collect::<String>();
     if let Some(homes) = &arguments.homes {
-        scripts.retain(|script| script.homes.iter().map(u8::to_string).collect::<String>() == *homes);
+        scripts.retain(|script| script.keys.is_empty() && text(&script.homes) == *homes);
+    }
+    if let Some(keys) = &arguments.keys {
+        scripts.retain(|script| text(&script.keys) == *keys);
     }
     if scripts.is_empty() { Err("no script is like that".to_owned()) } else { Ok(scripts) }
 }

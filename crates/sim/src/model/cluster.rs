@@ -1,11 +1,12 @@
 //! The model: a cluster's state, what may happen in it, and what must hold.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, rc::Rc, sync::Arc};
 
 use dovetail_core::{EventId, EventKind, Retirement, planted::Bug, shard::Fetch};
 use stateright::{Model, Property};
 
 use super::{
+    balancer::Balancer,
     machines::{Begin, Input, Kind, MachineId, Machines, MessageId, Outcome},
     reduce::Reduction,
     script::{Plan, Script},
@@ -46,17 +47,21 @@ pub enum Reconnect {
 pub struct State {
     /// None while a node is down.
     machines: [Option<MachineId>; NODES],
-    /// What is in flight, stream by stream, and at last the log.
+    /// What is in flight, stream by stream.
     messages: Vec<MessageId>,
-    lengths: [u8; STREAMS + 1],
+    lengths: [u8; STREAMS],
     /// Which streams are whole, one bit each.
     whole: u16,
+    /// How many events the log has; follows from the balancer.
+    written: u8,
     /// Whether the log has ended.
     ended: bool,
     /// How many events each slice has searched; follows from its machine.
     searched: [u8; SLICES],
     /// Whether the balancer has published what it has not stored; follows from its machine.
     unstored: bool,
+    /// From which slices the balancer holds something back for a while, one bit each; follows from its machine.
+    lingers: u8,
     /// Which events' retirements were announced, one bit each.
     announced: u16,
     crashes: u8,
@@ -68,9 +73,6 @@ pub struct State {
     wrong: Option<Box<Wrong>>,
 }
 
-/// The log's place among the streams.
-const LOG: usize = STREAMS;
-
 impl State {
     fn offset(&self, stream: usize) -> usize {
         self.lengths[..stream].iter().map(|&length| usize::from(length)).sum()
@@ -79,10 +81,6 @@ impl State {
     fn queue(&self, stream: usize) -> &[MessageId] {
         let from = self.offset(stream);
         &self.messages[from..from + usize::from(self.lengths[stream])]
-    }
-
-    fn log(&self) -> &[MessageId] {
-        self.queue(LOG)
     }
 
     fn push(&mut self, stream: usize, message: MessageId) {
@@ -122,12 +120,17 @@ impl State {
     }
 
     fn in_flight(&self) -> bool {
-        self.messages.len() > self.log().len()
+        !self.messages.is_empty()
     }
 
     /// Nothing will happen any more unless something goes wrong.
     fn quiet(&self) -> bool {
-        self.ended && self.again.is_none() && self.all_whole() && !self.in_flight() && !self.unstored
+        self.ended
+            && self.again.is_none()
+            && self.all_whole()
+            && !self.in_flight()
+            && !self.unstored
+            && self.lingers == 0
     }
 }
 
@@ -152,6 +155,8 @@ impl fmt::Display for Wrong {
 pub enum Action {
     /// The next event is written.
     Write,
+    /// What the balancer holds back from a slice has waited long enough.
+    Linger(u8),
     /// What the balancer published is on disk: the stable cut moves there, and slices hear of it.
     Store,
     /// The first message of a stream is delivered.
@@ -240,7 +245,8 @@ impl Cluster {
     pub fn describe(&self, state: &State, action: Action) -> String {
         let message = |id| self.machines.message(id);
         match action {
-            Action::Write => format!("log: {} is written", self.plan.start.0 + 1 + state.log().len() as u64),
+            Action::Write => format!("log: {} is written", self.end(state).next()),
+            Action::Linger(slice) => format!("s{slice} is sent what was held back"),
             Action::Store => "results are on disk".to_owned(),
             Action::Deliver(stream) | Action::DeliverTwice(stream) => {
                 let twice = if matches!(action, Action::DeliverTwice(_)) { " (to come again)" } else { "" };
@@ -282,7 +288,7 @@ impl Cluster {
     }
 
     fn end(&self, state: &State) -> EventId {
-        EventId(self.plan.start.0 + state.log().len() as u64)
+        EventId(self.plan.start.0 + u64::from(state.written))
     }
 
     fn bit(&self, x: EventId) -> u16 {
@@ -328,21 +334,18 @@ impl Cluster {
         let begun = match node {
             Node::Balancer => self.machines.begin(Begin::Balancer),
             Node::Slice(slice) => {
-                let cut = self.machines.step(balancer, Input::Cut(slice)).cut;
                 for stream in [Stream::Log(slice), Stream::Stable(slice)] {
                     state.whole |= 1 << stream.index();
                 }
-                let from = usize::try_from(stable.0 - self.plan.start.0).expect("few events");
-                let to = Stream::Log(slice).index();
-                let backlog: Vec<MessageId> = state.log().iter().skip(from).copied().collect();
-                backlog.into_iter().for_each(|frame| self.push(state, to, frame));
-                state.searched[usize::from(slice)] = u8::try_from(from).expect("few events");
+                let searched = u8::try_from(stable.0 - self.plan.start.0).expect("few events");
+                state.searched[usize::from(slice)] = searched;
+                let cut = self.ask_balancer(state, Input::Cut(slice)).cut;
                 self.machines.begin(Begin::Slice(slice, cut))
             }
             Node::Shard(shard) => {
                 // What is above the cut it has to announce again (R5).
                 let again = self.plan.decided(stable, self.end(state));
-                let again = again.filter(|told| self.plan.placement.home_of(told.element) == shard_id(shard));
+                let again = again.filter(|told| self.plan.home(told.element) == shard_id(shard));
                 again.for_each(|told| state.announced &= !self.bit(told.x));
                 self.machines.begin(Begin::Shard(shard, stable))
             }
@@ -399,10 +402,19 @@ impl Cluster {
         self.follow(state, reader, index, &outcome);
     }
 
-    fn store(&self, state: &mut State) {
-        let outcome = self.machines.step(state.machines[0].expect("it does not crash"), Input::Store);
+    /// Gives the balancer what does not come by a stream.
+    fn ask_balancer(&self, state: &mut State, input: Input) -> Rc<Outcome> {
+        let outcome = self.machines.step(state.machines[0].expect("it does not crash"), input);
         state.machines[0] = Some(outcome.next);
         self.follow(state, Node::Balancer, 0, &outcome);
+        outcome
+    }
+
+    /// The slices to which the balancer may send what it has held back.
+    fn lingering(&self, state: &State) -> impl Iterator<Item = u8> + use<> {
+        let (lingers, whole) = (state.lingers, state.whole);
+        (0..SLICES as u8)
+            .filter(move |&slice| lingers >> slice & 1 == 1 && whole >> Stream::Log(slice).index() & 1 == 1)
     }
 
     /// Delivers what is delivered at once.
@@ -413,7 +425,10 @@ impl Cluster {
             if let Some(index) = (0..STREAMS).find(at_once) {
                 self.deliver_first(state, index);
             } else if !self.faults.lazy_store && state.unstored {
-                self.store(state);
+                self.ask_balancer(state, Input::Store);
+            } else if let Some(slice) = self.lingering(state).next().filter(|_| !self.faults.growing) {
+                // The log has all that it will ever have: when it is sent is delay, which the stream has.
+                self.ask_balancer(state, Input::Linger(slice));
             } else if !self.reducible(state) || !self.reduce(state) {
                 return;
             }
@@ -542,7 +557,7 @@ impl Cluster {
         if !self.faults.late_hellos && matches!(state.queue(index)[0].kind(), Kind::Once | Kind::Stored) {
             return true;
         }
-        let searched = |slice: u8| state.searched[usize::from(slice)] == state.lengths[LOG];
+        let searched = |slice: u8| state.searched[usize::from(slice)] == state.written;
         match self.streams[index] {
             Stream::Decisions(_, Node::Balancer) | Stream::Stable(_) => true,
             Stream::Candidates(..) => state.queue(index)[0].kind() == Kind::News,
@@ -573,7 +588,7 @@ impl Cluster {
             return;
         }
         match node {
-            Node::Balancer => state.unstored = outcome.unstored,
+            Node::Balancer => (state.unstored, state.lingers) = (outcome.unstored, outcome.lingers),
             Node::Slice(slice) => {
                 if let Some(through) = outcome.through {
                     let searched = u8::try_from(through.0 - self.plan.start.0).expect("few events");
@@ -611,10 +626,7 @@ impl Cluster {
     /// The store has what the balancer published, which was checked to be what the oracle says.
     fn fetched(&self, state: &State, fetch: Fetch) -> Result<MessageId, String> {
         let balancer = state.machines[Node::Balancer.index()].expect("it does not crash");
-        let stable = self.machines.facts(balancer).stable;
-        if fetch.through > stable {
-            return Err(format!("{fetch:?} is above what is stored, {stable}"));
-        }
+        Balancer::check_fetch(fetch, self.machines.facts(balancer).stored)?;
         let stored: Vec<Retirement> = self.plan.decided(fetch.after, fetch.through).collect();
         Ok(self.machines.intern(Message::Stored(fetch, stored.into())))
     }
@@ -641,7 +653,7 @@ impl Cluster {
                 }
             }
             Node::Shard(shard) => {
-                let here = |told: &Retirement| self.plan.placement.home_of(told.element) == shard_id(shard);
+                let here = |told: &Retirement| self.plan.home(told.element) == shard_id(shard);
                 let mut missing = self.plan.decided(before, through).filter(here);
                 if let Some(told) = missing.find(|told| state.announced & self.bit(told.x) == 0) {
                     return Err(format!("{node} has decided up to {through}, but did not announce [{told}]"));
@@ -652,9 +664,9 @@ impl Cluster {
         Ok(())
     }
 
-    /// Writes the next event. A client's withdrawal, or a reprobe, is not written when the balancer knows that the
+    /// Writes the next frame. A client's withdrawal, or a reprobe, is not written when the balancer knows that the
     /// element has ended; then the log ends before it.
-    fn write(&self, state: &mut State, stable: EventId) {
+    fn write(&self, state: &mut State) {
         let x = self.end(state).next();
         let balancer = state.machines[Node::Balancer.index()].expect("it does not crash");
         let open = self.machines.facts(balancer).open;
@@ -671,17 +683,10 @@ impl Cluster {
             state.ended = true;
             return;
         }
-        let frame = self.machines.intern(Message::log(Arc::new(self.plan.frame(x, stable))));
-        let outcome = self.machines.step(balancer, Input::Record(frame));
-        state.machines[Node::Balancer.index()] = Some(outcome.next);
-        state.push(LOG, frame);
-        state.ended = x == self.plan.end();
-        for slice in 0..SLICES as u8 {
-            let index = Stream::Log(slice).index();
-            if state.is_whole(index) {
-                self.push(state, index, frame);
-            }
-        }
+        let through = self.plan.frame(x).through;
+        state.written = u8::try_from(through.0 - self.plan.start.0).expect("few events");
+        state.ended = through == self.plan.end();
+        self.ask_balancer(state, Input::Write);
     }
 }
 
@@ -698,11 +703,13 @@ impl Model for Cluster {
         let mut state = State {
             machines: [None; NODES],
             messages: Vec::new(),
-            lengths: [0; STREAMS + 1],
+            lengths: [0; STREAMS],
             whole: 0,
+            written: 0,
             ended: false,
             searched: [0; SLICES],
             unstored: false,
+            lingers: 0,
             announced: 0,
             crashes: self.faults.crashes,
             victim: None,
@@ -724,7 +731,10 @@ impl Model for Cluster {
         }
         if !self.faults.growing {
             while !state.ended {
-                self.write(&mut state, self.plan.start);
+                self.write(&mut state);
+            }
+            while let Some(slice) = self.lingering(&state).next() {
+                self.ask_balancer(&mut state, Input::Linger(slice));
             }
         }
         vec![state]
@@ -739,6 +749,9 @@ impl Model for Cluster {
         }
         if self.faults.lazy_store && state.unstored {
             actions.push(Action::Store);
+        }
+        if self.faults.growing {
+            actions.extend(self.lingering(state).map(Action::Linger));
         }
         for index in 0..STREAMS {
             let Some(message) = state.queue(index).first() else { continue };
@@ -786,11 +799,13 @@ impl Model for Cluster {
         let mut next = state.clone();
         let state = &mut next;
         match action {
-            Action::Write => {
-                let balancer = state.machines[Node::Balancer.index()].expect("it does not crash");
-                self.write(state, self.machines.facts(balancer).stable);
+            Action::Write => self.write(state),
+            Action::Linger(slice) => {
+                self.ask_balancer(state, Input::Linger(slice));
             }
-            Action::Store => self.store(state),
+            Action::Store => {
+                self.ask_balancer(state, Input::Store);
+            }
             Action::Deliver(index) => self.deliver_first(state, usize::from(index)),
             Action::DeliverTwice(index) => {
                 let message = state.pop(usize::from(index));

@@ -22,9 +22,8 @@ use std::{
 };
 
 use dovetail_core::{
-    DecisionFrame, EventId, EventKind, Placement, Retirement, ShardId,
-    batch::KeySecret,
-    ledger::{ClientPart, Ledger, LedgerLimits, Status},
+    EventId, Placement, Retirement, ShardId,
+    ledger::Status,
     planted::{Bug, Planted},
     shard::{Fetch, ShardEffect},
     slice::{Secret, SliceCut},
@@ -33,10 +32,11 @@ use dovetail_node::{
     Action, Gatherer, LinkId, Matcher, MatcherId, Step, StreamId,
     gatherer::{GathererAction, GathererSettings, SessionEnd, SessionStart},
     link::Cursors,
-    matcher::{MatcherAction, MatcherEnd, MatcherSettings, MatcherStart},
+    matcher::{CutReader, MatcherAction, MatcherEnd, MatcherSettings},
 };
 
 use super::{
+    balancer::{Balancer, Shown},
     canon::canonical,
     script::Plan,
     wire::{Message, Node, SHARDS, SLICES, Stream, shard_id, slice_id},
@@ -96,12 +96,14 @@ const LIST_MAX: usize = 2;
 pub(super) enum Input {
     /// A message of a stream.
     Message(Stream, MessageId),
-    /// An event was written to the log. Only for the balancer.
-    Record(MessageId),
     /// Someone subscribes to a stream from a cursor.
     Subscribe(Stream, EventId),
-    /// A slice asks for the cut.
+    /// The balancer writes the next events to the log.
+    Write,
+    /// A slice asks the balancer for the cut, and the log after it.
     Cut(u8),
+    /// What the balancer holds back from a slice has waited long enough.
+    Linger(u8),
     /// The balancer's results are on disk.
     Store,
 }
@@ -109,7 +111,7 @@ pub(super) enum Input {
 impl Input {
     /// Whether it only asks.
     fn asks(self) -> bool {
-        matches!(self, Input::Subscribe(..) | Input::Cut(_))
+        matches!(self, Input::Subscribe(..))
     }
 }
 
@@ -147,6 +149,8 @@ pub(super) struct Outcome {
     pub(super) through: Option<EventId>,
     /// Of the balancer: whether something is published and not stored then.
     pub(super) unstored: bool,
+    /// Of the balancer: from which slices something is held back for a while then, one bit each.
+    pub(super) lingers: u8,
     /// Why it refuses, or panics.
     pub(super) wrong: Option<String>,
 }
@@ -162,6 +166,8 @@ pub(super) struct Facts {
     pub(super) received: EventId,
     /// The balancer's stable cut.
     pub(super) stable: EventId,
+    /// Up to where the balancer's results are on disk.
+    pub(super) stored: EventId,
     /// The elements that the balancer would still withdraw or reprobe, one bit each, by the event of their arrival.
     pub(super) open: u32,
     /// What is still kept: candidates, undecided events, retirements, frames.
@@ -169,7 +175,7 @@ pub(super) struct Facts {
 }
 
 enum Machine {
-    Balancer(Box<Ledger>),
+    Balancer(Box<Balancer>),
     Matcher(Box<Matcher>),
     Gatherer(Box<Gatherer>),
 }
@@ -197,7 +203,8 @@ struct Memory {
     begun: HashMap<Begin, Result<MachineId, String>>,
     messages: Vec<Arc<Message>>,
     message_by_text: HashMap<String, MessageId>,
-    cuts: Vec<Arc<SliceCut>>,
+    /// Each in its parts.
+    cuts: Vec<Arc<[SliceCut]>>,
     cut_by_text: HashMap<String, u32>,
 }
 
@@ -329,7 +336,9 @@ impl Machines {
             let mut outcome = self.give(&mut built, input);
             match &built {
                 Machine::Matcher(matcher) => outcome.through = Some(matcher.slices()[0].through()),
-                Machine::Balancer(ledger) => outcome.unstored = ledger.stable() < ledger.decided(),
+                Machine::Balancer(balancer) => {
+                    (outcome.unstored, outcome.lingers) = (balancer.unstored(), balancer.lingers());
+                }
                 Machine::Gatherer(_) => {}
             }
             outcome.next = if input.asks() || outcome.wrong.is_some() {
@@ -383,117 +392,60 @@ impl Machines {
         let planted = self.planted.map_or_else(Planted::default, Planted::bug);
         let placement = self.plan.placement.clone();
         Ok(match begin {
-            Begin::Balancer => Machine::Balancer(Box::new(self.ledger())),
+            Begin::Balancer => Machine::Balancer(Box::new(Balancer::new(&self.plan, planted))),
             Begin::Slice(slice, cut) => {
                 let cut = Arc::clone(&self.memory.read().expect("nobody panics with it").cuts[cut as usize]);
-                let matcher = matcher(placement, slice, SliceCut::clone(&cut), planted);
-                Machine::Matcher(Box::new(matcher.map_err(|end| end.to_string())?))
+                Machine::Matcher(Box::new(matcher(placement, slice, &cut, planted)?))
             }
             Begin::Shard(shard, cut) => Machine::Gatherer(Box::new(gatherer(placement, shard, cut, planted))),
         })
     }
 
-    fn ledger(&self) -> Ledger {
-        let limits = LedgerLimits {
-            waiting_max: 100,
-            waiting_total_max: 100,
-            waiting_bytes_max: u64::MAX,
-            waiting_bytes_total_max: u64::MAX,
-            element_bytes_max: 65_536,
-            payload_bytes_max: 100,
-            ended_max: 100,
-            idempotency_ms: 1_000,
-            idempotency_max: 100,
-            idempotency_total_max: 100,
-            search_cost_max: u64::MAX,
-            slices: 1,
-            key_secret: KeySecret::default(),
-        };
-        let mut ledger = Ledger::new(limits, u32::try_from(SHARDS).expect("few"));
-        let pool = dovetail_core::PoolId(0);
-        let kind = EventKind::PoolDefined { pool, definition: Arc::clone(&self.plan.definition) };
-        ledger.record(self.plan.start, 0, &kind, None).expect("the rule compiles");
-        ledger.restore(self.plan.start, &[]).expect("nothing was decided before");
-        ledger
-    }
-
     fn give(&self, machine: &mut Machine, input: Input) -> Outcome {
         match machine {
-            Machine::Balancer(ledger) => self.give_balancer(ledger, input),
+            Machine::Balancer(balancer) => self.give_balancer(balancer, input),
             Machine::Matcher(matcher) => self.give_matcher(matcher, input),
             Machine::Gatherer(gatherer) => self.give_gatherer(gatherer, input),
         }
     }
 
-    fn give_balancer(&self, ledger: &mut Ledger, input: Input) -> Outcome {
+    fn give_balancer(&self, balancer: &mut Balancer, input: Input) -> Outcome {
         let mut outcome = Outcome::default();
-        match input {
-            Input::Record(frame) => {
-                let message = self.message(frame);
-                let Message::Wire(net::Message::Log(frame)) = &*message else {
-                    unreachable!("only the log is written")
-                };
-                for event in &frame.events {
-                    let arrival = matches!(event.kind, EventKind::Arrival { .. });
-                    let client = arrival.then(|| ClientPart {
-                        key: event.x.to_string().into(),
-                        payload: bytes::Bytes::new(),
-                        ttl_ms: 0,
-                        idempotency_key: "".into(),
-                        owner: "".into(),
-                    });
-                    ledger.record(event.x, frame.time_ms, &event.kind, client).expect("it defines nothing");
+        match self.tell_balancer(balancer, input, &mut outcome) {
+            Ok(Shown { log, stable, published }) => {
+                let log = log.into_iter().map(|(slice, frame)| (Stream::Log(slice), Message::log(Arc::new(frame))));
+                let stable = stable.into_iter().flat_map(|stable| {
+                    (0..SLICES as u8).map(move |slice| (Stream::Stable(slice), Message::stable(stable)))
+                });
+                outcome.sends = log.chain(stable).map(|(stream, message)| (stream, self.intern(message))).collect();
+                if let Some((before, through, published)) = published {
+                    (outcome.decided, outcome.published) = (Some((before, through)), published);
                 }
             }
-            Input::Store => {
-                let through = ledger.decided();
-                ledger.on_stored(through);
-                let stable = self.intern(Message::stable(through));
-                outcome.sends.extend((0..SLICES as u8).map(|slice| (Stream::Stable(slice), stable)));
-            }
-            Input::Cut(slice) => {
-                let cut = ledger.cut(|place| self.plan.placement.owner(place) == slice_id(slice));
-                outcome.cut = self.cut(cut);
-            }
-            Input::Message(Stream::Decisions(shard, _), message) => match &*self.message(message) {
-                Message::Wire(net::Message::DecisionsHello { floor }) => {
-                    let mark = ledger.mark(shard_id(shard));
-                    outcome.wrong = (*floor > mark).then(|| format!("floor of g{shard} is {floor}, its mark {mark}"));
-                }
-                Message::Wire(net::Message::Decisions(decisions)) => {
-                    if let Err(wrong) = self.decide(ledger, shard, decisions, &mut outcome) {
-                        outcome.wrong = Some(wrong);
-                    }
-                }
-                other => unreachable!("a balancer reads no {other}"),
-            },
-            Input::Message(..) | Input::Subscribe(..) => unreachable!("a balancer is given no {input:?}"),
+            Err(wrong) => outcome.wrong = Some(wrong),
         }
         outcome
     }
 
-    /// The balancer takes decisions.
-    fn decide(
-        &self,
-        ledger: &mut Ledger,
-        shard: u8,
-        decisions: &DecisionFrame,
-        outcome: &mut Outcome,
-    ) -> Result<(), String> {
-        let before = ledger.decided();
-        for &retirement in &decisions.retirements {
-            ledger.on_retirement(retirement).map_err(|error| error.to_string())?;
+    fn tell_balancer(&self, balancer: &mut Balancer, input: Input, outcome: &mut Outcome) -> Result<Shown, String> {
+        match input {
+            Input::Write => balancer.on_events(),
+            Input::Store => balancer.on_stored(),
+            Input::Linger(slice) => Ok(balancer.on_linger(slice)),
+            Input::Cut(slice) => {
+                let (cut, shown) = balancer.on_subscribe(slice);
+                outcome.cut = self.cut(cut);
+                Ok(shown)
+            }
+            Input::Message(Stream::Decisions(shard, _), message) => match &*self.message(message) {
+                Message::Wire(net::Message::DecisionsHello { floor }) => {
+                    balancer.on_hello(shard, *floor).map(|()| Shown::default())
+                }
+                Message::Wire(net::Message::Decisions(decisions)) => balancer.on_decisions(shard, decisions),
+                other => unreachable!("a balancer reads no {other}"),
+            },
+            Input::Message(..) | Input::Subscribe(..) => unreachable!("a balancer is given no {input:?}"),
         }
-        let mut published = Vec::new();
-        if let Some(decided) = decisions.decided {
-            ledger.on_decided(shard_id(shard), decided, &mut published).map_err(|error| error.to_string())?;
-        }
-        let through = ledger.decided();
-        if through > before {
-            outcome.published = published.iter().map(dovetail_core::ledger::Outcome::retirement).collect();
-            outcome.decided = Some((before, through));
-        }
-        Ok(())
     }
 
     /// Gives a matcher an input, and has it send at once whatever comes of it: that some of it may linger is delay,
@@ -632,14 +584,14 @@ impl Machines {
         }
     }
 
-    fn cut(&self, cut: SliceCut) -> u32 {
+    fn cut(&self, cut: Vec<SliceCut>) -> u32 {
         let text = format!("{cut:?}");
         let mut memory = self.memory.write().expect("nobody panics with it");
         if let Some(&id) = memory.cut_by_text.get(&text) {
             return id;
         }
         let id = u32::try_from(memory.cuts.len()).expect("few cuts");
-        memory.cuts.push(Arc::new(cut));
+        memory.cuts.push(cut.into());
         memory.cut_by_text.insert(text, id);
         id
     }
@@ -663,11 +615,15 @@ fn gatherer(placement: Placement, shard: u8, cut: EventId, planted: Planted) -> 
 
 /// A matcher of one slice from a cut. All that may read it do, whether or not their streams are whole: what is sent on
 /// others goes nowhere.
-fn matcher(placement: Placement, slice: u8, cut: SliceCut, planted: Planted) -> Result<Matcher, MatcherEnd> {
+fn matcher(placement: Placement, slice: u8, cut: &[SliceCut], planted: Planted) -> Result<Matcher, String> {
     let list_max = u32::try_from(LIST_MAX).expect("short lists");
     let settings = MatcherSettings { placement, slices: vec![slice_id(slice)], list_max, secret: Secret([0, 0]) };
-    let through = cut.through;
-    let mut matcher = Matcher::new(settings, MatcherStart { log_id: String::new(), cut })?;
+    let through = cut[0].through;
+    let mut reader = CutReader::new(String::new(), through);
+    reader.plant(planted);
+    cut.iter().try_for_each(|part| reader.on_part(part.clone())).map_err(|error| error.to_string())?;
+    let start = reader.finish().map_err(|error| error.to_string())?;
+    let mut matcher = Matcher::new(settings, start).map_err(|end| end.to_string())?;
     matcher.plant(planted);
     // With two elements there is nothing to find out about lists.
     matcher.tune(|slice| slice.know_whole_up_to(0));
@@ -697,7 +653,7 @@ fn number(stream: Stream) -> StreamId {
 impl Machine {
     fn text(&self) -> String {
         match self {
-            Machine::Balancer(ledger) => canonical(&format!("{ledger:?}")),
+            Machine::Balancer(balancer) => canonical(&format!("{balancer:?}")),
             Machine::Matcher(matcher) => {
                 let mut anchors: Vec<u64> = matcher.slices()[0].anchors().map(|anchor| anchor.0).collect();
                 anchors.sort_unstable();
@@ -710,7 +666,8 @@ impl Machine {
     fn facts(&self, start: EventId) -> Facts {
         let shards = [ShardId(0), ShardId(1)];
         match self {
-            Machine::Balancer(ledger) => {
+            Machine::Balancer(balancer) => {
+                let ledger = balancer.ledger();
                 let open = |&bit: &u32| {
                     let element = dovetail_core::ElementId(start.0 + 1 + u64::from(bit));
                     matches!(ledger.status(element), Status::Waiting(entry) if entry.closing.is_none())
@@ -718,6 +675,7 @@ impl Machine {
                 Facts {
                     decided: shards.map(|shard| ledger.mark(shard)),
                     stable: ledger.stable(),
+                    stored: balancer.stored(),
                     open: (0..16).filter(open).map(|bit| 1 << bit).sum(),
                     ..Facts::default()
                 }

@@ -3,13 +3,13 @@
 use std::{fmt, sync::Arc};
 
 use dovetail_core::{
-    ElementId, Event, EventId, EventKind, LogFrame, Placement, PoolDefinition, PoolId, Reach, Retirement, Ring,
-    WithdrawReason, oracle::Oracle,
+    ElementId, Event, EventId, EventKind, LogFrame, Placement, Pool, PoolDefinition, PoolId, Reach, Retirement, Ring,
+    ShardId, WithdrawReason, oracle::Oracle,
 };
-use dovetail_rule::{AttributeType, Row, Schema, Value};
+use dovetail_rule::{AttributeType, Row, Schema, Split, Value};
 use serde::Serialize;
 
-use super::wire::SHARDS;
+use super::wire::{SHARDS, shard_id, slice_id};
 
 /// Neighbouring events are so far apart, in milliseconds.
 const STEP_MS: u64 = 10;
@@ -45,6 +45,28 @@ pub struct Script {
     pub relation: Relation,
     /// The shard of each element.
     pub homes: Vec<u8>,
+    /// The key of each element: only elements of one key match. Key `k` is searched by slice `k % 2` and homed at shard
+    /// `k / 2`. None where the pool is split by element.
+    pub keys: Vec<u8>,
+    /// Whether all events are in one frame, or each in its own.
+    pub one_frame: bool,
+}
+
+/// Keys that differ in their slice, their shard, or both.
+const KEYS: u8 = 4;
+
+impl Script {
+    /// Of a pool that is split by element, each event in its own frame.
+    #[must_use]
+    pub fn by_element(ops: Vec<Op>, relation: Relation, homes: Vec<u8>) -> Script {
+        Script { ops, relation, homes, keys: Vec::new(), one_frame: false }
+    }
+
+    /// Of a pool that is split by key.
+    #[must_use]
+    pub fn by_key(ops: Vec<Op>, relation: Relation, keys: Vec<u8>, one_frame: bool) -> Script {
+        Script { ops, relation, homes: keys.iter().map(|key| key / 2).collect(), keys, one_frame }
+    }
 }
 
 fn pairs(elements: usize) -> impl Iterator<Item = (usize, usize)> {
@@ -103,8 +125,13 @@ impl fmt::Display for Script {
             }
             arrived += u8::from(*op == Op::Arrive);
         }
-        let homes: String = self.homes.iter().map(u8::to_string).collect();
-        write!(f, "homes {homes} pairs {}", self.relation.shown(self.homes.len()))
+        let text = |of: &[u8]| of.iter().map(u8::to_string).collect::<String>();
+        match &self.keys[..] {
+            [] => write!(f, "homes {}", text(&self.homes))?,
+            keys => write!(f, "keys {}", text(keys))?,
+        }
+        let frame = if self.one_frame { ", one frame" } else { "" };
+        write!(f, " pairs {}{frame}", self.relation.shown(self.homes.len()))
     }
 }
 
@@ -138,11 +165,27 @@ pub fn families(elements: usize, arrivals: bool, withdrawal: bool, reprobe: bool
     for (ops, late) in all {
         for homes in homes(elements) {
             let relations = Relation::all(elements, late);
-            scripts.extend(relations.into_iter().map(|relation| Script {
-                ops: ops.clone(),
-                relation,
-                homes: homes.clone(),
-            }));
+            let script = |relation| Script::by_element(ops.clone(), relation, homes.clone());
+            scripts.extend(relations.into_iter().map(script));
+        }
+    }
+    scripts
+}
+
+/// All scripts of so many elements that arrive in a pool that is split by key: every pattern of keys that begins with
+/// the first, every relation among those of one key, each in its own frame or all in one.
+#[must_use]
+pub fn keyed(elements: usize) -> Vec<Script> {
+    let patterns = usize::from(KEYS).pow(u32::try_from(elements - 1).expect("few elements"));
+    let mut scripts = Vec::new();
+    for pattern in 0..patterns {
+        let key = |at: usize| u8::try_from(pattern / usize::from(KEYS).pow(at as u32) % usize::from(KEYS));
+        let keys: Vec<u8> = [0].into_iter().chain((0..elements - 1).map(|at| key(at).expect("few keys"))).collect();
+        let apart = pairs(elements).enumerate().filter(|&(_, (a, b))| keys[a] != keys[b]);
+        let apart: u16 = apart.map(|(bit, _)| 1 << bit).sum();
+        for relation in Relation::all(elements, false).into_iter().filter(|relation| relation.always & apart == 0) {
+            let script = |one_frame| Script::by_key(vec![Op::Arrive; elements], relation, keys.clone(), one_frame);
+            scripts.extend([false, true].map(script));
         }
     }
     scripts
@@ -165,6 +208,9 @@ pub(super) struct Plan {
     pub(super) start: EventId,
     /// By event after the start.
     pub(super) events: Vec<Event>,
+    /// Where elements are homed, in the order of their arrival.
+    homes: Vec<(ElementId, ShardId)>,
+    one_frame: bool,
     /// By event after the start.
     truth: Vec<Option<Retirement>>,
 }
@@ -172,17 +218,21 @@ pub(super) struct Plan {
 impl Plan {
     pub(super) fn new(script: &Script) -> Plan {
         let placement = Placement::new(2, 1, Arc::new(Ring::new(u32::try_from(SHARDS).expect("few"), 8)));
+        let relation = script.relation.rule(script.homes.len());
+        let by_key = !script.keys.is_empty();
         let definition = Arc::new(PoolDefinition {
             name: "model".to_owned(),
-            attributes: vec![("n".to_owned(), AttributeType::Int)],
-            rule: script.relation.rule(script.homes.len()),
+            attributes: ["n", "k"].map(|name| (name.to_owned(), AttributeType::Int)).to_vec(),
+            rule: if by_key { format!("a.k == b.k && ({relation})") } else { relation },
             ttl_ms: 0,
             reprobe_ms: Vec::new(),
             waiting_max: 0,
             payload_bytes_max: 0,
         });
-        let start = start(script, &placement);
-        let mut plan = Plan { placement, definition, start, events: Vec::new(), truth: Vec::new() };
+        let start = if by_key { EventId(1) } else { start(script, &placement) };
+        let one_frame = script.one_frame;
+        let (events, homes, truth) = (Vec::new(), Vec::new(), Vec::new());
+        let mut plan = Plan { placement, definition, start, events, homes, one_frame, truth };
         plan.fill(script);
         plan
     }
@@ -198,7 +248,9 @@ impl Plan {
     }
 
     /// `time(x)`.
-    pub(super) fn time_ms(&self, x: EventId) -> u64 {
+    fn time_ms(&self, x: EventId) -> u64 {
+        // All of a frame have one time.
+        let x = if self.one_frame { self.start.next() } else { x };
         let event = &self.events[self.at(x)];
         let late = if matches!(event.kind, EventKind::Reprobe { .. }) { LATE_MS } else { 0 };
         let before = self.events[..self.at(x)].iter().any(|event| matches!(event.kind, EventKind::Reprobe { .. }));
@@ -206,10 +258,19 @@ impl Plan {
         x.0 * STEP_MS + late
     }
 
-    /// The frame of an event, opened when the stable cut was `stable`.
-    pub(super) fn frame(&self, x: EventId, stable: EventId) -> LogFrame {
-        let events = vec![self.events[self.at(x)].clone()];
-        LogFrame { after: x.prev(), through: x, time_ms: self.time_ms(x), stable, reach: Reach::All, events }
+    /// The frame that begins with an event; opened at the stable cut of the start.
+    pub(super) fn frame(&self, x: EventId) -> LogFrame {
+        let from = self.at(x);
+        let events = if self.one_frame { &self.events[from..] } else { &self.events[from..=from] }.to_vec();
+        let through = events.last().expect("it has an event").x;
+        let (time_ms, stable) = (self.time_ms(x), self.start);
+        LogFrame { after: x.prev(), through, time_ms, stable, reach: Reach::All, events }
+    }
+
+    /// Where an element is homed.
+    pub(super) fn home(&self, element: ElementId) -> ShardId {
+        let (_, home) = self.homes.iter().find(|(id, _)| *id == element).expect("it is of the script");
+        *home
     }
 
     /// What the oracle decides at an event.
@@ -227,19 +288,33 @@ impl Plan {
     }
 
     fn fill(&mut self, script: &Script) {
-        let schema = Schema::new(self.definition.attributes.iter().cloned()).expect("one attribute");
-        let row = |n: usize| {
-            let n = Value::Int(i64::try_from(n).expect("few"));
-            Arc::new(Row::from_named(&schema, [("n".to_owned(), n)]).expect("it is in the schema"))
+        let schema = Schema::new(self.definition.attributes.iter().cloned()).expect("two attributes");
+        let row = |n: usize, k: Option<i64>| {
+            let n = ("n".to_owned(), Value::Int(i64::try_from(n).expect("few")));
+            let k = k.map(|k| ("k".to_owned(), Value::Int(k)));
+            Arc::new(Row::from_named(&schema, [n].into_iter().chain(k)).expect("they are in the schema"))
         };
         let pool = PoolId(0);
+        let compiled = Pool::compile(pool, Arc::clone(&self.definition)).expect("the rule compiles");
+        assert_eq!(compiled.split() == Split::Key, !script.keys.is_empty(), "{:?}", self.definition);
+        // The first value of a key that is searched and homed where it is to be.
+        let value = |n: usize, key: u8| {
+            let fits = |&k: &i64| {
+                let place = compiled.place(ElementId(0), &row(n, Some(k)));
+                let (owner, home) = (self.placement.owner(place), self.placement.home(place));
+                (owner, home) == (slice_id(key % 2), shard_id(key / 2))
+            };
+            (0..).find(fits).expect("every place occurs")
+        };
         let mut arrived: Vec<(ElementId, Arc<Row>)> = Vec::new();
         for (op, x) in script.ops.iter().zip(self.start.0 + 1..) {
             let x = EventId(x);
             let kind = match *op {
                 Op::Arrive => {
-                    let row = row(arrived.len());
+                    let n = arrived.len();
+                    let row = row(n, script.keys.get(n).map(|&key| value(n, key)));
                     arrived.push((x.into(), Arc::clone(&row)));
+                    self.homes.push((x.into(), shard_id(script.homes[n])));
                     EventKind::Arrival { pool, row }
                 }
                 Op::Withdraw(element) => {
