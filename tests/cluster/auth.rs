@@ -38,7 +38,7 @@ impl Drop for Guarded {
     }
 }
 
-/// Somebody for each role in `duel`, and more.
+/// A client for each role in `duel`, and more.
 fn policy() -> String {
     let mut text = String::new();
     for role in Role::ALL {
@@ -235,7 +235,7 @@ async fn every_call_is_allowed_to_the_roles_of_the_table_and_to_no_other() {
         let who = role.name();
         for (at, (service, method)) in (0..).zip(CALLS) {
             let verb = table::verb(service, method).unwrap();
-            // What somebody else submitted, in a pool where the role counts and in one where it does not.
+            // What another client submitted, in a pool where the role counts and in one where it does not.
             let skill = number * 100 + at * 2;
             let others = guarded.submit("bob", "duel", &format!("b{skill}"), skill).await.unwrap();
             let closed = guarded.submit("bob", "closed", &format!("b{skill}"), skill).await.unwrap();
@@ -244,7 +244,7 @@ async fn every_call_is_allowed_to_the_roles_of_the_table_and_to_no_other() {
                 guarded.define("root", &pool).await.unwrap();
             }
             let call = within(PATIENCE, method, guarded.call(who, method, &pool, others)).await;
-            // For nobody who operates some pools.
+            // Not for operators of some pools.
             if role == Role::Operator && of_all(method) {
                 denied(call);
                 within(PATIENCE, method, guarded.call("root", method, "duel", others)).await.unwrap();
@@ -289,8 +289,7 @@ async fn every_call_is_allowed_to_the_roles_of_the_table_and_to_no_other() {
     }
 }
 
-/// A token is for clients: none makes anybody a node, not even one of the role of nodes, whatever is said about who
-/// calls.
+/// A token is for clients: none makes its holder a node, not even one with the role of nodes, whatever the call claims.
 #[tokio::test(flavor = "multi_thread")]
 async fn no_token_makes_a_call_of_nodes() {
     let guarded = Guarded::start_with("node-calls", true).await;
@@ -388,7 +387,7 @@ async fn what_somebody_submitted_is_its_own_across_restarts_and_after_its_end() 
             guarded.cluster.serving(Which::Balancer).await;
         }
     }
-    // What came while nobody was asked is nobody's own, and goes on to be matched.
+    // What came before there was a policy has no owner, and goes on to be matched.
     guarded.cluster.stop(Which::Balancer).await;
     let open = [("policy", ""), ("api-keys", "")];
     let command = guarded.cluster.command_with(Which::Balancer, &open);

@@ -152,7 +152,7 @@ async fn an_idempotency_key_with_another_body_is_refused_and_with_the_same_gets_
     it.still_matches(partner).await;
 }
 
-/// Whoever submits a lot uses up the quota of its own pool, and nobody's key is forgotten for it.
+/// A client that submits a lot uses up the quota of its own pool, and no key is forgotten for it.
 #[tokio::test(flavor = "multi_thread")]
 async fn idempotency_keys_are_remembered_whatever_others_submit_and_across_a_restart() {
     let mut cluster = Cluster::start_with("remembered", SMALL, &[("idempotency-max", "20")]).await;

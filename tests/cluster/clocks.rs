@@ -65,7 +65,7 @@ async fn submit_mortals(client: &Client) -> u64 {
     newest.arrived_ms + 1_000
 }
 
-/// Partners for all of them, who come when all have expired: nobody is matched.
+/// Partners for all of them, which come when all have expired: none is matched.
 async fn check_expired(client: &Client) {
     submit(client, "duel", (0..EXPIRE).rev().map(|number| player(&format!("new{number}"), number)).collect()).await;
     assert_eq!(settled(client, "duel", 0, PATIENCE).await.len(), 0, "matched after their time was over");
@@ -219,8 +219,8 @@ async fn event_time_is_not_ahead_after_restarts_of_the_balancer() {
     }
 }
 
-/// A year ahead is not followed: nobody expires, those who wait are matched, and after a while nobody may write. A
-/// restart changes nothing; the word of an operator does.
+/// A year ahead is not followed: no element expires, those that wait are matched, and after a while writes are refused.
+/// A restart changes nothing; the word of an operator does.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_wall_clock_that_jumps_is_not_followed_without_an_operators_word() {
     const YEAR: i64 = 365 * 24 * 3_600_000;

@@ -27,7 +27,7 @@ async fn check(which: Which, point: Point, visit: u64) {
     let asked = format!("{point}:{visit}");
     cluster.spawn_with(which, &[(crash::TEST_VARIABLE, "1"), (crash::VARIABLE, &asked)]);
     if which == Which::Balancer {
-        // Somebody asks for the cut.
+        // A node asks for the cut.
         cluster.kill(Which::Matcher(0));
         cluster.spawn(Which::Matcher(0));
     }

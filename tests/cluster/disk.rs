@@ -81,7 +81,7 @@ async fn a_balancer_goes_on_from_checkpoints_and_its_disk_does_not_grow_with_his
     assert!(refused.contains("cursor 1 is older than what is kept; the oldest that works is"), "{refused}");
     let (_, kept) = what_is_kept(&cluster, "w1", |floor| floor).await;
     assert!(kept == watcher.matches[watcher.matches.len() - kept.len()..] && !kept.is_empty());
-    // What became of an element whose outcome is gone is not known any more; whoever waits is.
+    // What became of an element whose outcome is gone is not known any more; an element that waits is.
     let first = watcher.matches[0].a.as_ref().unwrap().id;
     let refused = client.get(by_id(first), Duration::ZERO).await.unwrap_err().to_string();
     assert!(refused.contains("NOT_FOUND"), "{refused}");

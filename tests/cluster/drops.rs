@@ -60,7 +60,7 @@ async fn a_pool_that_is_dropped_ends_who_waits_and_its_name_is_another_pools() {
     assert_eq!(ends, expected);
     assert!(end > dropped.closed_at);
 
-    // Nobody knows it now; and a watch that comes too late is told of everything all the same.
+    // The pool is unknown now; a watch that comes too late is told of everything all the same.
     for error in [
         client.submit_one("duel", player("late", 1)).await.unwrap_err(),
         client.drop_pool("duel", None, WAIT).await.unwrap_err(),

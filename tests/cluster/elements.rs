@@ -33,7 +33,7 @@ fn filter(key_prefix: &str, attributes: &[(&str, pb::Value)]) -> Option<ElementF
     Some(ElementFilter { pool: "duel".to_owned(), key_prefix: key_prefix.to_owned(), attributes })
 }
 
-/// A cluster in which nobody finds anybody: players of two regions, every second one, and some of another pool in
+/// A cluster in which no element finds another: players of two regions, every second one, and some of another pool in
 /// between.
 async fn started(test: &str) -> (Cluster, Client) {
     let cluster = Cluster::start(test, SMALL).await;
@@ -121,7 +121,7 @@ async fn what_cannot_be_chosen_is_refused_with_the_reason() {
         let error = client.list_elements(request.clone()).await.unwrap_err();
         assert_eq!(error.reason(), Some(reason), "{request:?}: {error}");
     }
-    // A filter that was left out by mistake withdraws nobody.
+    // A filter that was left out by mistake withdraws nothing.
     let request = pb::WithdrawElementsRequest { filter: filter("", &[]), ..Default::default() };
     let error = client.withdraw_elements(request).await.unwrap_err();
     assert_eq!(error.reason(), Some(Reason::FieldMissing), "{error}");
@@ -151,7 +151,7 @@ async fn many_elements_are_withdrawn_by_page_and_each_is_an_event_of_the_log() {
     assert!(left.iter().all(|element| element.attributes["region"] == value::string("eu")));
     let status = client.get_pool("duel").await.unwrap();
     assert_eq!((status.waiting, status.withdrawn), (WAITING as u64 / 2, WAITING as u64 / 2));
-    // Who comes for one of them finds nobody, and each is among the outcomes once.
+    // An element that comes for one of them finds none, and each is among the outcomes once.
     let partner = client.submit_one("duel", player("late", 1, "us")).await.unwrap();
     let found = client.get_at(by_id(partner), Duration::ZERO, position.max(partner)).await.unwrap();
     assert_eq!(found.state(), ElementState::Waiting);
@@ -167,7 +167,7 @@ async fn many_elements_are_withdrawn_by_page_and_each_is_an_event_of_the_log() {
     ended.sort_unstable_by_key(|&(_, id)| id);
     ended.dedup();
     assert_eq!(ended.len(), WAITING / 2);
-    // From a command line: nobody is there to ask.
+    // From a command line without a terminal to ask at.
     let server = cluster.server();
     let (code, _, stderr) = dovetail(&server, &["withdraw", "--pool", "duel", "--all"]).await;
     assert_eq!(code, Some(2), "{stderr}");

@@ -100,7 +100,7 @@ async fn a_position_holds_across_restarts_even_when_all_results_are_lost() {
     }
     cluster.serving(Which::Balancer).await;
     let client = cluster.client().await;
-    // An older state is all there is now. Whoever saw a newer one does not get it.
+    // An older state is all there is now. A client that saw a newer one does not get it.
     assert_eq!(client.get(by_id(a), Duration::ZERO).await.unwrap().state(), ElementState::Waiting);
     let error = client.get_at(by_id(a), MOMENT, seen.at).await.unwrap_err();
     refused(&error, Code::DeadlineExceeded, &[&format!("position {}", seen.at), "up to 0"]);
@@ -199,7 +199,7 @@ async fn an_answer_that_was_waited_for_does_not_depend_on_what_is_remembered() {
     assert_eq!(answers, [matched, matched, withdrawn, (WithdrawOutcome::AlreadyWithdrawn, EndReason::Expired, None)]);
     let found = within(PATIENCE, "the answer", asked).await.unwrap();
     assert_eq!((found.state(), found.ended_at), (ElementState::Matched, b));
-    // Whoever asks now hears that nothing is remembered.
+    // A client that asks now hears that nothing is remembered.
     for id in [a, b, c, late] {
         let answer = client.withdraw(by_id(id)).await.unwrap();
         assert_eq!((answer.outcome(), answer.position), (WithdrawOutcome::Unknown, 0));

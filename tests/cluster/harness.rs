@@ -95,7 +95,7 @@ impl Which {
     }
 }
 
-/// A loopback address and a folder that nobody else uses.
+/// A loopback address and a folder that no other cluster uses.
 #[derive(Debug)]
 pub struct Place {
     pub ip: Ipv4Addr,
@@ -195,7 +195,7 @@ impl Drop for Process {
 pub struct SmallDisk {
     holder: Process,
     data: PathBuf,
-    /// What everybody but root needs beside the mount namespace.
+    /// What users other than root need beside the mount namespace.
     user: &'static [&'static str],
 }
 

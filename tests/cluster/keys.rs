@@ -59,7 +59,7 @@ fn file(dice: &mut Dice) -> String {
 async fn a_cluster_and_the_oracle_agree_on_files_in_which_keys_come_again() {
     let cluster = Cluster::start("keys-again", SEVEN).await;
     let rules = ["a.skill == b.skill", "abs(a.skill - b.skill) <= 1", "a.skill != b.skill", "a.skill < b.skill"];
-    // Nobody expires meanwhile; who searches again finds nobody who was not there when he came.
+    // No element expires meanwhile; a search again finds no element that was not there when its own came.
     let times = ["", "ttl = '1h'\n", "reprobe = ['20ms', '1h']\n", "ttl = '1h'\nreprobe = ['15ms', '30ms']\n"];
     let mut dice = Dice(11);
     let (mut matched, mut refused) = (0, 0);
@@ -89,7 +89,7 @@ async fn a_cluster_and_the_oracle_agree_on_files_in_which_keys_come_again() {
     assert!(matched > 300 && refused > 300, "{matched} pairs, {refused} refused: the files are too tame");
 }
 
-/// Ann and bob are matched, which nobody can decide: the gatherer is away.
+/// Ann and bob are matched, which cannot be decided: the gatherer is away.
 async fn undecided(test: &str, flags: &[(&'static str, &'static str)]) -> (Cluster, dovetail::client::Client) {
     let mut cluster = Cluster::start_with(test, SMALL, flags).await;
     let client = cluster.client().await;

@@ -265,7 +265,7 @@ async fn widening_rules_withdrawals_and_expiry_stay_exact_while_everyone_dies_in
     ];
     for (round, which) in (1..).zip(victims) {
         load.send(load.len() * round / victims.len()).await;
-        // Whoever matched or expired before is not there any more; both answers are good.
+        // An element that matched or expired before is not there any more; both answers are right.
         for _ in 0..20 {
             let key = format!("k{}", choices.below(load.ids.len().max(1) as u64) + 1);
             within(SETTLES_IN, "a withdrawal", client.withdraw(by_key("widening", key))).await.unwrap();

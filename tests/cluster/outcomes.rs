@@ -177,7 +177,7 @@ async fn whatever_ends_an_elements_waiting_is_told_once_and_in_order_and_again_a
             assert_eq!(outcomes_after(&client, "duel", after).await.0, outcomes[skipped..]);
             assert_eq!(outcomes_after(&client, "", after).await.0, outcomes[skipped..]);
         }
-        // Whoever watches a pool where nothing happens hears how far it is settled all the same.
+        // A watcher of a pool in which nothing happens hears how far it is settled all the same.
         let last = outcomes[49].cursor;
         let (none, cursor) = outcomes_after(&client, "other", 0).await;
         assert!(none.is_empty() && cursor >= last, "settled {cursor}");
@@ -215,7 +215,7 @@ async fn an_element_whose_time_ends_while_the_balancer_is_down_expires_once_it_i
     let (outcomes, _) = outcomes_after(&client, "", 0).await;
     assert_eq!(ended(&outcomes), [("late".to_owned(), (id, EndReason::Expired, vec![]))].into());
     assert_eq!((outcomes[0].cursor, outcomes.len()), (found.ended_at, 1));
-    // Whoever comes now is never matched with it.
+    // An element that comes now is never matched with it.
     let next = client.submit_one("duel", player("next", 1)).await.unwrap();
     assert!(settled(&client, "duel", 0, PATIENCE).await.is_empty());
     assert_eq!(client.get(by_id(next), Duration::ZERO).await.unwrap().state(), ElementState::Waiting);

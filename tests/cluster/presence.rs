@@ -20,7 +20,7 @@ async fn define(client: &Client) {
     client.define_pool(pool).await.unwrap();
 }
 
-/// An element that nobody can be matched with but one with the same number.
+/// An element that only one with the same number can be matched with.
 async fn submit(client: &Client, key: &str, number: i64) -> u64 {
     let attributes = [("skill".to_owned(), value::int(100 * number))].into();
     client.submit_one("duel", Submission { key: key.to_owned(), attributes, ..Default::default() }).await.unwrap()

@@ -74,7 +74,7 @@ async fn a_key_that_most_searches_have_in_common_shows_in_inspect() {
     let cluster = Cluster::start("hot-key", SMALL).await;
     let client = cluster.client().await;
     client.define_pool(duel(&[])).await.unwrap();
-    // Nobody is matched: skills are too far apart.
+    // None is matched: skills are too far apart.
     let region = |n: i64| if n % 5 == 0 { format!("r{n}") } else { "eu".to_owned() };
     let players = (0..4_000).map(|n| player(&format!("p{n}"), &region(n), n * 1_000)).collect();
     submit(&client, "duel", players).await;
@@ -131,7 +131,7 @@ async fn a_waiting_element_is_explained_and_so_is_what_became_of_it() {
     assert!(refused.to_string().contains("nearest is 101, at most 100"), "{refused}");
 }
 
-/// Everybody's place in a pool in which each search tests all who wait, by a rule that costs much.
+/// A pool in which each search tests all waiting elements, by a rule that costs much.
 fn costly() -> PoolDefinition {
     let attribute = |(name, kind): (&str, AttributeType)| Attribute { name: name.to_owned(), r#type: kind.into() };
     let attributes = [("s", AttributeType::String), ("t", AttributeType::String), ("g", AttributeType::Int)];

@@ -1,5 +1,5 @@
-//! Strangers from many addresses take whatever anybody may have: the cluster finds itself together and serves whom it
-//! knows.
+//! Strangers from many addresses take everything that a stranger may have: the nodes reach one another all the same,
+//! and serve the clients that they know.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -214,7 +214,7 @@ async fn claim(from: u8, matcher: SocketAddr, gatherer: SocketAddr, peer: pb::Pe
     }
 }
 
-/// A number that nobody has.
+/// A number that no process has.
 fn instance() -> u64 {
     static NEXT: AtomicU64 = AtomicU64::new(1);
     NEXT.fetch_add(1, Ordering::Relaxed)

@@ -33,7 +33,7 @@ fn refused(answer: Result<impl Sized, Status>, says: &[&str]) {
     }
 }
 
-/// Every call of nodes, by somebody who shows this and says that.
+/// Every call of nodes, by a caller that shows this and claims that.
 async fn calls(
     cluster: &Cluster,
     options: &ConnectOptions,
@@ -103,7 +103,7 @@ async fn who_is_no_node_makes_no_call_of_nodes_and_a_node_only_its_own() {
         for (call, answer) in calls(&cluster, &matcher, said).await {
             match call {
                 "Candidates" => refused(answer, &["Candidates is for gatherers", "matcher 0 of cluster \"tested\""]),
-                // Whoever says to be a gatherer is none of those who read the feed.
+                // A caller that claims to be a gatherer is not one that reads the feed.
                 "Feed" if said.role() == pb::Role::Gatherer => refused(answer, &["Feed is for matchers", "Gatherer"]),
                 _ => refused(answer, &[name, "certificate says matcher 0 of cluster \"tested\""]),
             }
@@ -254,7 +254,7 @@ async fn clients_nodes_and_operators_can_have_ports_of_their_own() {
         let part = within(PATIENCE, "nodes reach the balancer at their port", watch.next()).await;
         matched = part.unwrap().unwrap().matches.len();
     }
-    // Everybody elsewhere is told where to go.
+    // Callers elsewhere are told where to go.
     let error = client.inspect().await.unwrap_err().to_string();
     assert!(error.contains("is for clients; dovetail.v1.InspectService is at its port for operators"), "{error}");
     for (port, says) in [(&nodes, "is for nodes; "), (&operators, "is for operators; ")] {

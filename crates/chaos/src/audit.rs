@@ -74,7 +74,7 @@ impl Audit {
             WithdrawOutcome::Withdrawn => {
                 self.withdrawn.insert(withdrawn.element.id) && reason == Some(WithdrawReason::Client)
             }
-            // Whoever asked once and alone is told that it was he.
+            // A client that asked once, and alone, is told that its own call did it.
             WithdrawOutcome::AlreadyWithdrawn => match reason {
                 Some(WithdrawReason::Expired | WithdrawReason::Dropped) => true,
                 Some(WithdrawReason::Client) => withdrawn.calls > 1,

@@ -254,7 +254,7 @@ impl Cluster {
         found
     }
 
-    /// The nodes that ended though nobody told them to, each once.
+    /// The nodes that ended without being told to, each once.
     pub async fn ended(&self) -> Vec<(Node, ExitStatus)> {
         let mut ended = Vec::new();
         for (&node, process) in &self.nodes {
@@ -268,7 +268,7 @@ impl Cluster {
         ended
     }
 
-    /// kill -9 of everybody.
+    /// kill -9 of all nodes.
     pub async fn end(&self) {
         for process in self.nodes.values() {
             // It may have ended already.

@@ -1,7 +1,7 @@
 //! What a stopped balancer left on its disk, held against the truth.
 //!
 //! The disk may have lost its beginning to trims. What it has must be what was broadcast, frame by frame, up to the
-//! frames of the last moment, which nobody was sent any more; and everything must be decided as the oracle says.
+//! frames of the last moment, which were not sent any more; and everything must be decided as the oracle says.
 
 use std::path::Path;
 

@@ -51,7 +51,7 @@ struct Kill {
 #[derive(Clone, Copy, Debug)]
 pub struct Recovery {
     pub took: Duration,
-    /// Without the time that nobody started it.
+    /// Without the time before it was started.
     pub took_up: Duration,
     /// Whether nothing else went wrong from the one to the other, and the cluster was well before: what was broken
     /// before shows after it is mended, until a timeout.

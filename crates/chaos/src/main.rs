@@ -1,4 +1,4 @@
-//! `chaos`: breaks a cluster of real processes from a seed, and checks that nobody was told anything wrong.
+//! `chaos`: breaks a cluster of real processes from a seed, and checks that no client was told anything wrong.
 //!
 //! Seven processes by default, each link between them through a proxy. Faults are drawn from the seed ([`plan`]):
 //! processes are killed, frozen and restarted, connections cut, delayed, throttled, half-opened. Meanwhile clients
@@ -56,7 +56,7 @@ use report::Progress;
 use run::Options;
 use shape::Shape;
 
-/// Breaks a cluster of real processes from a seed, and checks that nobody was told anything wrong.
+/// Breaks a cluster of real processes from a seed, and checks that no client was told anything wrong.
 #[derive(Debug, Parser)]
 #[command(name = "chaos", version)]
 struct Arguments {

@@ -100,7 +100,7 @@ pub enum Trouble {
     Delay { ms: u64 },
     /// No more than so many bytes a second, each way.
     Throttle { bytes_per_s: u64 },
-    /// Nothing passes, and nobody is told. What was held back comes when it is over.
+    /// Nothing passes, and neither end is told. What was held back comes when it is over.
     Silent,
     /// The same, and when it is over the connections are dead.
     SilentThenCut,

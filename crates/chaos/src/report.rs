@@ -33,7 +33,7 @@ impl Progress {
             if !self.quiet {
                 let line = progress_line(&journal);
                 let mut stderr = std::io::stderr();
-                // Nobody reads it: so be it.
+                // It is not read: so be it.
                 _ = if terminal { write!(stderr, "\r{line}\x1b[K") } else { writeln!(stderr, "{line}") };
             }
         }

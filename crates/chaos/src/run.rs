@@ -167,7 +167,7 @@ impl Run {
         self.end().await;
     }
 
-    /// The pools, and everybody who takes part.
+    /// The pools, and all clients.
     async fn begin(&mut self) -> bool {
         let cluster = Arc::clone(&self.injector.cluster);
         self.background.push(tokio::spawn(look_after(cluster, Arc::clone(&self.journal))));

@@ -1,7 +1,7 @@
-//! Certificates of a run that speaks TLS: made before it, for every node. Everybody else of this program shows that of
-//! matcher 0, as the tap reads what matchers read.
+//! Certificates of a run that speaks TLS: made before it, for every node. Everything else in this program shows that of
+//! matcher 0, because the tap reads what matchers read.
 //!
-//! Once a process: whoever dials asks here how.
+//! Once for the process: what dials asks here how.
 
 use std::{io, net::Ipv4Addr, path::Path, sync::OnceLock};
 
@@ -23,8 +23,8 @@ static CLIENT_AUTH: OnceLock<&str> = OnceLock::new();
 /// A client that has a certificate.
 pub const CLIENT: &str = "ada";
 
-/// Makes certificates for all nodes at this address, and one for a client; from now on everybody speaks TLS. Clients
-/// show a certificate as `client_auth` has it.
+/// Makes certificates for all nodes at this address, and one for a client; from now on all speak TLS. Clients show a
+/// certificate as `client_auth` has it.
 pub fn make(folder: &Path, ip: Ipv4Addr, shape: Shape, client_auth: &'static str) -> io::Result<()> {
     let nodes = shape.nodes().into_iter().map(|node| {
         let (role, index) = node.role();
@@ -47,17 +47,17 @@ pub fn options() -> ConnectOptions {
     OPTIONS.get().cloned().unwrap_or_default()
 }
 
-/// Whom channels believe.
+/// Which servers channels believe.
 pub fn trust() -> Trust {
     trust_of(options().tls)
 }
 
-/// Whom the channels believe of somebody who has these files; in plain text, everybody.
+/// Which servers the channels of a client with these files believe; in plain text, all.
 fn trust_of(files: Files) -> Trust {
     OPTIONS.get().and_then(|_| Trust::load(files).ok()).unwrap_or_default()
 }
 
-/// The same for somebody else: who shows the certificate of this name, or none.
+/// The same for another client, which shows the certificate of this name, or none.
 pub fn trust_as(folder: &Path, name: Option<&str>) -> Trust {
     trust_of(CertificateFolder::at(folder).files(name))
 }

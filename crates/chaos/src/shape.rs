@@ -20,7 +20,7 @@ impl Shape {
         [Node::Balancer].into_iter().chain(matchers).chain(gatherers).collect()
     }
 
-    /// Every link: who dials whom. A link has a proxy of its own.
+    /// Every link, from the node that dials to the node that is dialled. Each has a proxy of its own.
     pub fn links(self) -> Vec<Link> {
         let nodes = self.nodes();
         let dials = |from: Node, to: Node| match (from, to) {

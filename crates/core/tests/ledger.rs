@@ -324,8 +324,8 @@ fn a_key_is_free_again_once_its_element_is_decided() {
     );
 }
 
-/// Somebody who asked while ann waited as e2 is told of e4 once that is decided, too: between the two the key was free.
-/// What others do since makes nobody wait longer.
+/// A client that asked while ann waited as e2 is told of e4 once that is decided, too: between the two the key was
+/// free. What others do since does not lengthen the wait.
 #[test]
 fn a_key_that_was_taken_again_is_undecided_again() {
     check(
@@ -394,7 +394,7 @@ fn mortal(x: u64, ttl_ms: u64) -> ClientPart {
     ClientPart { ttl_ms, ..client(x) }
 }
 
-/// Time passes the timers of a pool that has more than its share, and nobody arrives in it until they are written;
+/// Time passes the timers of a pool that has more than its share, and no element arrives in it until they are written;
 /// nothing of that concerns another pool.
 #[test]
 fn a_storm_of_timers_makes_its_own_pool_wait() {
@@ -428,7 +428,7 @@ fn a_storm_of_timers_makes_its_own_pool_wait() {
     };
     assert!(matches!(submit(&mut ledger, "duel"), Admission::Late(PoolId(0))));
     assert!(matches!(submit(&mut ledger, "calm"), Admission::New { .. }));
-    // Who is over expires, whoever asks for what.
+    // An element after its time to live expires, whatever is asked for.
     assert_eq!(ledger.reason_at(ElementId(9), 30, WithdrawReason::Client), WithdrawReason::Expired);
     // The rest is written some at a time.
     let LateDue { events, stuck } = ledger.late_due(&sequencer, 4, |_, _| true);
@@ -866,7 +866,7 @@ fn a_cut_that_is_read_in_parts_is_the_one_that_was_there_when_it_began() {
         }
         cut.waiting.sort_by_key(|waiting| waiting.element);
         assert_eq!(format!("{cut:?}"), expected, "{most} at a time");
-        // What nobody needs is not kept.
+        // What is not needed is not kept.
         let (_, mut late) = ledger.begin_cut();
         ledger.keep_for([]);
         pair(&mut ledger, x + 1, 100);

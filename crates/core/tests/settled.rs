@@ -27,7 +27,7 @@ impl Random {
     }
 }
 
-/// Few of a pool's pairs match, or nobody would wait.
+/// Few of a pool's pairs match, or no element would wait.
 const BY_INDEX: [&str; 6] = [
     "abs(a.n - b.n) <= 3 && a.s != b.s && a.x * b.x < 0.2",
     "abs(a.n - b.n) <= min(a.waited, b.waited) / 3000 && a.tags.intersects(b.tags)",

@@ -56,7 +56,7 @@ fn a_version_that_locks_only_the_file_is_kept_out_and_keeps_others_out() {
     assert!(matches!(open_error(dir.path()), OpenError::Locked { .. }));
 }
 
-/// Whoever renames a folder that is open takes the lock with it; a new one in its place is somebody else's.
+/// Renaming a folder that is open takes the lock with it; a new one in its place is another's.
 #[test]
 fn a_log_whose_folder_was_moved_or_replaced_begins_no_segment_there() {
     for replaced in [false, true] {

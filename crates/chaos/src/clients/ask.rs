@@ -14,7 +14,7 @@ use crate::workload::key;
 /// Questions are about the newest so many elements, most of the time.
 const NEW: usize = 300;
 
-/// Somebody who asks one question after the other.
+/// A client that asks one question after the other.
 #[derive(Debug)]
 pub struct Asker {
     /// Which one of all.

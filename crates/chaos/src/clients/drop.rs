@@ -19,7 +19,7 @@ const ELEMENTS_MAX: u64 = 40;
 /// Elements that come while the pool is dropped.
 const LATE: u64 = 6;
 
-/// Somebody whose pools do not last.
+/// A client whose pools do not last.
 #[derive(Clone, Debug)]
 pub struct Dropper {
     /// Which one of those who submit.

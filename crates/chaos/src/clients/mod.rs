@@ -51,7 +51,7 @@ pub struct Withdrawn {
     pub outcome: dovetail::pb::WithdrawOutcome,
     pub found: Option<Match>,
     pub reason: EndReason,
-    /// Calls to withdraw it that had been made by then, by anybody.
+    /// Calls to withdraw it that had been made by then, by all clients.
     pub calls: u64,
 }
 
@@ -139,7 +139,7 @@ impl Shared {
         lock(&self.pending).values().copied().min().unwrap_or(u64::MAX)
     }
 
-    /// The same of one that nobody is to ask about: its pool does not last.
+    /// The same of one that no client is to ask about: its pool does not last.
     pub fn acked_alone(&self, acked: Acked) {
         self.journal.count("elements", 1);
         lock(&self.evidence).acked.push(acked);
@@ -228,7 +228,7 @@ pub fn channel(url: &str) -> Result<Channel, tonic::transport::Error> {
     channel_with(url, secure::trust())
 }
 
-/// The same of somebody else.
+/// The same of another client.
 pub fn channel_with(url: &str, trust: Trust) -> Result<Channel, tonic::transport::Error> {
     let endpoint = Endpoint::from_shared(url.to_owned())?.connect_timeout(Duration::from_secs(3));
     let endpoint =

@@ -378,7 +378,7 @@ pub fn is_broken(mut bytes: &[u8]) -> bool {
             1 => 8,
             2 => usize::try_from(number(bytes)?).ok()?,
             5 => 4,
-            // Groups may be skipped, and nested; nobody here looks into one.
+            // Groups may be skipped, and nested; nothing here looks into one.
             3 | 4 => bytes.len(),
             _ => return None,
         };

@@ -20,7 +20,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// Longest time that clearing away may take.
 const CLEARING: Duration = Duration::from_secs(120);
 
-/// Somebody who may do everything, and does nothing wrong.
+/// A client that may do everything, and does nothing wrong.
 #[derive(Debug)]
 pub struct Honest(Client);
 

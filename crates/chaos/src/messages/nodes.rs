@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fs, path::Path};
 
 use crate::{cluster::log_path, shape::Node};
 
-/// What no log of a node has in a run in which nothing breaks. A session that ends is one that somebody ended.
+/// What no log of a node has in a run in which nothing breaks. A session that ends was ended by a message.
 const NEVER: [&str; 6] = [
     "panicked",
     "the session ended",

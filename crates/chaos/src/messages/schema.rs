@@ -1,4 +1,4 @@
-//! What may be said to whom, as the descriptors have it: a call that is added to them is covered by itself.
+//! The messages of each call, as the descriptors have it: a call that is added to them is covered by itself.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -166,7 +166,7 @@ mod tests {
     fn every_call_of_every_role_is_known_with_its_request() {
         let schema = Schema::new();
         let served = |role| schema.methods.iter().filter(|method| method.is_served_by(role)).count();
-        // Health and reflection are everybody's: two calls, and one in each of two versions.
+        // Every node serves health and reflection: two calls, and one in each of two versions.
         let own: usize = Role::ALL.into_iter().map(|role| served(role) - 4).sum();
         let ours = schema.methods.iter().filter(|method| method.service.starts_with("dovetail.v1."));
         // Inspect and Confirm are of all three roles.

@@ -144,7 +144,7 @@ fn refused(status: Status, deadline: bool) -> Answer {
 /// Bytes to a port, as they are, until it closes or says nothing for a moment.
 pub async fn garbage(to: SocketAddr, bytes: &[u8]) -> io::Result<()> {
     let mut socket = TcpStream::connect(to).await?;
-    // Whoever refuses the first bytes does not read the last.
+    // A node that refuses the first bytes does not read the last.
     _ = socket.write_all(bytes).await;
     let mut answer = [0; 4096];
     while let Ok(Ok(1..)) = timeout(LOOK, socket.read(&mut answer)).await {}

@@ -100,7 +100,7 @@ fn refusal(sent: &Sent<'_>, status: &Status, broken: bool) -> Option<String> {
         Code::Internal | Code::Unknown | Code::DataLoss | Code::Aborted => {
             return told("an error of the server");
         }
-        // Whoever may not call is told so first, and who is asked for the wrong thing where to go.
+        // A caller without permission is told so first; a node that does not serve the call says where to go.
         Code::InvalidArgument
         | Code::Unauthenticated
         | Code::PermissionDenied

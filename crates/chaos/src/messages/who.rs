@@ -64,7 +64,7 @@ impl Keys {
 }
 
 impl Everybody {
-    /// Everybody there is in a run with these keys, or without.
+    /// All callers of a run with these keys, or without.
     pub fn new(place: &Place, keys: Option<&Keys>) -> io::Result<Everybody> {
         let folder = place.certs();
         let who = |cert: Option<&str>, token: Option<(&str, &str)>, weight| {

@@ -136,9 +136,9 @@ impl Drawing {
         let first = if free.is_empty() { return None } else { self.rng.pick(&free) };
         Some(match self.rng.below(100) {
             0..65 => vec![first],
-            // One node is cut off from everybody.
+            // One node is cut off from all others.
             65..85 => free.into_iter().filter(|link| link.touches(first.to)).collect(),
-            // Everybody is cut off from everybody.
+            // All nodes are cut off from one another.
             85..88 => free,
             _ => (0..self.rng.range(2, 6)).map(|_| self.rng.pick(&free)).collect::<BTreeSet<_>>().into_iter().collect(),
         })

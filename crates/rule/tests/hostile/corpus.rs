@@ -48,7 +48,7 @@ fn check_bound(reason: &Reason) {
         Reason::StringTooLong { bytes } => assert_eq!(numbers, [*bytes as u64, 256]),
         Reason::ListTooLong { len } => assert_eq!(numbers, [*len as u64, 64]),
         Reason::CostTooHigh { cost } => assert_eq!(numbers, [*cost, COST_MAX]),
-        // Parsing stops where the bound is passed: how deep it would have gone, nobody knows.
+        // Parsing stops where the bound is passed: how deep it would have gone is not known.
         Reason::TooDeep => assert_eq!(numbers, [64]),
         _ => {}
     }
