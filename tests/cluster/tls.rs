@@ -160,7 +160,7 @@ async fn strangers_in_the_place_of_nodes_are_refused_with_both_names_and_the_rig
         command.stdout(stdout);
         cluster.spawn_command(which, command);
         let wanted = folder.replace('-', " ");
-        let found = if which == Which::Balancer { "is matcher 0" } else { "is balancer 0" };
+        let found = if which == Which::Balancer { "is of matcher 0" } else { "is of balancer 0" };
         link_says(&cluster, reader, &[&format!("{wanted} of cluster \"tested\" was dialled"), found]).await;
         cluster.kill(which);
         cluster.spawn(which);
