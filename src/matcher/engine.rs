@@ -236,7 +236,7 @@ impl Engine {
                 self.matcher.on_frame(&frame)?;
                 self.note_waits();
             }
-            Event::Stable(stable) => self.matcher.on_stable(stable)?,
+            Event::Stable(stable) => self.matcher.on_stable(stable),
             Event::LogGone(reason) => self.matcher.on_log_gone(reason)?,
             Event::Decisions { shard, frame } => {
                 self.matcher.on_decisions(shard, &frame)?;

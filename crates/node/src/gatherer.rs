@@ -28,6 +28,7 @@ use crate::{
     action::{Action, Request, SliceHello, Step},
     ids::{LinkId, MatcherId, NodeId, StreamId},
     link::{Cursors, GivenUp, Handshake},
+    origin::Origin,
     readers::Readers,
 };
 pub use decisions::DecisionMessage;
@@ -51,7 +52,7 @@ pub struct Gatherer {
     shard: Shard,
     planted: Planted,
     list_max: u32,
-    log_id: String,
+    origin: Origin,
     /// Retirements above this could be fetched when the session began.
     stored: EventId,
     /// By matcher.
@@ -61,8 +62,6 @@ pub struct Gatherer {
     readers: Readers<Decisions>,
     /// What came of inputs since the last was sent.
     effects: Vec<ShardEffect>,
-    /// What this session had forgotten when the cut was asked for.
-    asked_cut: Option<EventId>,
 }
 
 impl Gatherer {
@@ -77,13 +76,12 @@ impl Gatherer {
             shard: Shard::new(placement, id, cut),
             planted: Planted::default(),
             list_max,
-            log_id,
+            origin: Origin::new(log_id),
             stored: results_floor,
             matchers: matchers.collect(),
             peers,
             readers: Readers::default(),
             effects: Vec::new(),
-            asked_cut: None,
         }
     }
 
@@ -281,9 +279,7 @@ impl Gatherer {
 
     /// It is time to see whether what this session knows is still of use.
     pub fn on_check(&mut self, out: &mut Vec<GathererAction>) {
-        // Before the cut is asked for: the cut only moves on, and what was forgotten by now was below it. The other way
-        // around, both may have moved on in between.
-        self.asked_cut = Some(self.shard.floor());
+        self.origin.ask(self.shard.floor());
         out.push(Action::AskCut);
     }
 
@@ -292,13 +288,7 @@ impl Gatherer {
     /// # Errors
     /// When the balancer serves another log, or has lost results that this session has forgotten.
     pub fn on_cut(&mut self, log_id: &str, cut: EventId) -> Result<(), SessionEnd> {
-        if log_id != self.log_id {
-            return Err(SessionEnd::OtherLog { found: log_id.to_owned(), was: self.log_id.clone() });
-        }
-        match self.asked_cut.take() {
-            Some(floor) if cut < floor => Err(SessionEnd::ResultsLost { cut, floor }),
-            _ => Ok(()),
-        }
+        Ok(self.origin.on_cut(log_id, cut)?)
     }
 
     /// What its frames must know (R8): whatever it has not forgotten it need not fetch, and the rest was stored when it

@@ -14,6 +14,7 @@
 //! | [`matcher`] | slices, what they read, and their readers |
 //! | [`link`] | a subscription of a node at another: how it is set up, and what has to be fetched first |
 //! | [`readers`] | the subscribers of a node: what each is sent next, merged and held back |
+//! | [`origin`] | whether a session can go on with the balancer's log |
 //! | [`action`] | what a machine wants done |
 
 pub mod action;
@@ -22,7 +23,10 @@ pub mod gatherer;
 pub mod ids;
 pub mod link;
 pub mod matcher;
+pub mod origin;
 pub mod readers;
+#[cfg(test)]
+mod testing;
 
 pub use action::{Action, Request, Step};
 pub use gatherer::Gatherer;

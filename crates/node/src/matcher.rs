@@ -17,19 +17,20 @@ mod types;
 #[cfg(test)]
 mod tests;
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, convert::Infallible, sync::Arc};
 
 use dovetail_core::{
     CandidateFrame, DecisionFrame, EventId, LogFrame, Retirement, ShardId, SliceId,
     planted::{Bug, Planted},
     shard::Fetch,
-    slice::{Behind, CandidateBacklog, FrameError, Slice, SliceEffect},
+    slice::{Behind, CandidateBacklog, Slice, SliceEffect},
 };
 
 use crate::{
     action::{Action, KnowsLess, Request, SliceHello, Step},
     ids::{LinkId, NodeId, StreamId},
     link::{Cursors, Handshake},
+    origin::Origin,
     readers::Readers,
 };
 use candidates::Candidates;
@@ -66,7 +67,7 @@ pub struct Matcher {
     /// Ascending. All are given the same.
     slices: Vec<Slice>,
     planted: Planted,
-    log_id: String,
+    origin: Origin,
     feed: Handshake<()>,
     /// By shard, with the cursor that was asked for.
     shards: Vec<Handshake<EventId>>,
@@ -76,8 +77,6 @@ pub struct Matcher {
     /// What came of inputs since the last was sent.
     found: Vec<Found>,
     effects: Vec<SliceEffect>,
-    /// Up to where frames were gone here when the cut was asked for.
-    asked_cut: Option<EventId>,
 }
 
 impl Matcher {
@@ -96,14 +95,13 @@ impl Matcher {
         Ok(Matcher {
             slices: slices?,
             planted: Planted::default(),
-            log_id,
+            origin: Origin::new(log_id),
             feed: Handshake::Reading,
             shards: placement.each_shard().map(|_| Handshake::Down).collect(),
             readers: Readers::default(),
             doubted: BTreeMap::new(),
             found: Vec::new(),
             effects: Vec::new(),
-            asked_cut: None,
         })
     }
 
@@ -157,8 +155,7 @@ impl Matcher {
         match link {
             LinkId::Feed => {
                 self.feed = Handshake::Down;
-                // Before the cut is asked for: what is gone by now was below it.
-                self.asked_cut = Some(self.lowest(Slice::floor));
+                self.origin.ask(self.lowest(Slice::floor));
                 out.push(Action::AskCut);
             }
             LinkId::Shard(shard) => {
@@ -175,13 +172,7 @@ impl Matcher {
     /// # Errors
     /// When the balancer serves another log, or has lost results that this session has built on.
     pub fn on_cut(&mut self, log_id: &str, cut: EventId, out: &mut Vec<MatcherAction>) -> Result<(), MatcherEnd> {
-        if log_id != self.log_id {
-            return Err(MatcherEnd::OtherLog { found: log_id.to_owned(), was: self.log_id.clone() });
-        }
-        let floor = self.asked_cut.take().expect("the cut comes when it was asked for");
-        if cut < floor {
-            return Err(MatcherEnd::ResultsLost { cut, floor });
-        }
+        self.origin.on_cut(log_id, cut)?;
         self.feed = Handshake::Asked(());
         let after = Some(self.lowest(Slice::received));
         out.push(Action::Link { link: LinkId::Feed, step: Step::Subscribe(Request::Feed { after }) });
@@ -222,19 +213,16 @@ impl Matcher {
     /// When it cannot be the next one, or cannot be understood.
     pub fn on_frame(&mut self, frame: &Arc<LogFrame>) -> Result<(), MatcherEnd> {
         self.feed.on_frame();
-        self.each(|slice, out| slice.on_frame(Arc::clone(frame), out))
+        Ok(self.each(|slice, out| slice.on_frame(Arc::clone(frame), out))?)
     }
 
     /// The stable cut moved.
-    ///
-    /// # Errors
-    /// Never, by now.
-    pub fn on_stable(&mut self, stable: EventId) -> Result<(), MatcherEnd> {
+    pub fn on_stable(&mut self, stable: EventId) {
         self.feed.on_frame();
-        self.each(|slice, out| {
+        let Ok(()) = self.each(|slice, out| {
             slice.on_stable(stable, out);
-            Ok(())
-        })
+            Ok::<(), Infallible>(())
+        });
     }
 
     /// A shard decided something.
@@ -245,7 +233,7 @@ impl Matcher {
         if !self.planted.is(Bug::DecisionsBeforeFetched) {
             self.shards[shard.0 as usize].on_frame();
         }
-        self.each(|slice, out| slice.on_decisions(shard, frame, out))
+        Ok(self.each(|slice, out| slice.on_decisions(shard, frame, out))?)
     }
 
     /// The store answered a link's fetch with all retirements of it: now the link may read.
@@ -405,10 +393,7 @@ impl Matcher {
     }
 
     /// Gives every slice the same.
-    fn each(
-        &mut self,
-        mut give: impl FnMut(&mut Slice, &mut Vec<SliceEffect>) -> Result<(), FrameError>,
-    ) -> Result<(), MatcherEnd> {
+    fn each<E>(&mut self, mut give: impl FnMut(&mut Slice, &mut Vec<SliceEffect>) -> Result<(), E>) -> Result<(), E> {
         for slice in &mut self.slices {
             give(slice, &mut self.effects)?;
             let found = |SliceEffect::Frame { to, frame }| Found { slice: slice.id(), to, frame };

@@ -3,8 +3,12 @@
 use std::collections::VecDeque;
 
 use dovetail_core::shard::Fetch;
+use dovetail_node::Step;
 
-use crate::net::{Call, CallId, LinkId, Message, Net, Node, Request, StreamId, Time, Timer};
+use crate::{
+    cx::Cx,
+    net::{Call, CallId, LinkId, Message, Net, Node, Request, StreamId, Time, Timer},
+};
 
 /// A subscription as its reader has it.
 #[derive(Debug)]
@@ -27,6 +31,20 @@ impl Link {
         link
     }
 
+    /// Takes the step that the machine says. Returns what was held back, when it reads on.
+    pub fn take_step(&mut self, cx: &mut Cx, step: Step) -> VecDeque<Message> {
+        match step {
+            Step::Subscribe(request) => self.subscribe(&mut cx.net, request),
+            Step::Fetch(fetch) => {
+                self.fetch(&mut cx.net, fetch);
+                cx.provoke();
+            }
+            Step::Read => return self.read(),
+            Step::Break(_) => self.give_up(&mut cx.net),
+        }
+        VecDeque::new()
+    }
+
     /// Asks for a stream, when there is none.
     pub fn subscribe(&mut self, net: &mut Net, request: Request) {
         if self.stream.is_none() {
@@ -47,7 +65,7 @@ impl Link {
     }
 
     /// Gives up the stream, to ask again.
-    pub fn give_up(&self, net: &mut Net) {
+    fn give_up(&self, net: &mut Net) {
         if let Some(stream) = self.stream {
             net.sever(stream);
         }
@@ -71,7 +89,7 @@ impl Link {
     }
 
     /// Reads on: returns what was held back.
-    pub fn read(&mut self) -> VecDeque<Message> {
+    fn read(&mut self) -> VecDeque<Message> {
         self.reads_on = self.fetch.is_some();
         std::mem::take(&mut self.held)
     }

@@ -12,6 +12,8 @@ use crate::{
     action::{Action, Request, SliceHello, Step},
     ids::{LinkId, MatcherId, NodeId, StreamId},
     link::{Cursors, GivenUp},
+    origin::LogChanged,
+    testing::{hello, only_step, watermark},
 };
 
 const M0: LinkId = LinkId::Matcher(MatcherId(0));
@@ -44,10 +46,6 @@ fn homed(shard: ShardId) -> impl Iterator<Item = ElementId> {
     (100..).map(ElementId).filter(move |&element| placement.home_of(element) == shard)
 }
 
-fn hello(slice: u32, known: u64, floor: u64) -> SliceHello {
-    SliceHello { slice: SliceId(slice), known: EventId(known), floor: EventId(floor) }
-}
-
 fn cursors(cursors: &[(u32, u64)]) -> Cursors {
     Cursors::new(cursors.iter().map(|&(slice, after)| (SliceId(slice), EventId(after))).collect())
 }
@@ -73,10 +71,6 @@ fn passed(slice: u32, through: u64) -> (SliceId, CandidateFrame) {
     (SliceId(slice), frame)
 }
 
-fn watermark(decided: u64) -> DecisionFrame {
-    DecisionFrame { decided: Some(EventId(decided)), ..DecisionFrame::default() }
-}
-
 impl Rig {
     fn out(&mut self) -> Vec<GathererAction> {
         std::mem::take(&mut self.out)
@@ -84,9 +78,7 @@ impl Rig {
 
     /// The one step that a link is told.
     fn step(&mut self, link: LinkId) -> Step {
-        let [Action::Link { link: of, step }] = &self.out()[..] else { panic!("one step answers an input") };
-        assert_eq!(*of, link);
-        step.clone()
+        only_step(&self.out(), link)
     }
 
     fn dial(&mut self, link: LinkId) -> Step {
@@ -342,7 +334,7 @@ fn a_session_ends_when_the_balancer_has_another_log_or_lost_what_was_forgotten()
     rig.pass(30);
     assert_eq!(rig.gatherer.on_cut("log", EventId(20)), Ok(()));
     rig.gatherer.on_check(&mut rig.out);
-    let lost = SessionEnd::ResultsLost { cut: EventId(29), floor: EventId(30) };
+    let lost = SessionEnd::Log(LogChanged::ResultsLost { cut: EventId(29), floor: EventId(30) });
     assert_eq!(rig.gatherer.on_cut("log", EventId(29)), Err(lost));
     let end = rig.gatherer.on_cut("other", EventId(30)).expect_err("another log");
     assert_eq!(end.to_string(), "the balancer's log is other, this session's was log");

@@ -3,6 +3,8 @@
 use dovetail_core::{EventId, Placement, ShardId, SliceId, shard::ShardError};
 use thiserror::Error;
 
+use crate::origin::LogChanged;
+
 /// What does not change from session to session.
 #[derive(Clone, Debug)]
 pub struct GathererSettings {
@@ -51,21 +53,7 @@ pub enum SessionEnd {
         /// Inclusive.
         through: EventId,
     },
-    /// The balancer serves another log.
-    #[error("the balancer's log is {found}, this session's was {was}")]
-    OtherLog {
-        /// The log that it serves.
-        found: String,
-        /// The log of this session.
-        was: String,
-    },
-    /// The balancer has lost results, as an operator can see: its cut is below what was forgotten here because it was
-    /// stable.
-    #[error("the balancer's results end at {cut}, this session has forgotten what is below {floor}")]
-    ResultsLost {
-        /// The balancer's cut.
-        cut: EventId,
-        /// What was forgotten.
-        floor: EventId,
-    },
+    /// The balancer serves another log, or has lost results that this session has built on.
+    #[error(transparent)]
+    Log(#[from] LogChanged),
 }

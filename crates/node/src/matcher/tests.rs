@@ -3,8 +3,8 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use dovetail_core::{
-    CandidateFrame, DecisionFrame, ElementId, EventId, LogFrame, Placement, PoolDefinition, PoolId, Reach, Retirement,
-    Ring, ShardId, SliceId,
+    CandidateFrame, ElementId, EventId, LogFrame, Placement, PoolDefinition, PoolId, Reach, Retirement, Ring, ShardId,
+    SliceId,
     reach::Pair,
     shard::Fetch,
     slice::{Secret, SliceCut, WaitingElement},
@@ -13,9 +13,10 @@ use dovetail_rule::Row;
 
 use super::{CandidatesMessage, CutReader, Matcher, MatcherAction, MatcherSettings, MatcherStart};
 use crate::{
-    action::{Action, KnowsLess, Request, SliceHello, Step},
+    action::{Action, KnowsLess, Request, Step},
     ids::{LinkId, NodeId, StreamId},
     link::{Cursors, GivenUp},
+    testing::{hello, only_step, watermark},
 };
 
 const SHARD: ShardId = ShardId(0);
@@ -57,10 +58,6 @@ fn rig() -> Rig {
     rig
 }
 
-fn hello(slice: u32, known: u64, floor: u64) -> SliceHello {
-    SliceHello { slice: SliceId(slice), known: EventId(known), floor: EventId(floor) }
-}
-
 fn cursors(cursors: [u64; 2]) -> Cursors {
     let [first, second] = cursors.map(EventId);
     Cursors::new(vec![(SliceId(0), first), (SliceId(2), second)])
@@ -72,10 +69,6 @@ fn frame(after: u64, through: u64, reach: Reach) -> Arc<LogFrame> {
     Arc::new(LogFrame { after, through, time_ms: 0, stable: EventId(10), reach, events: Vec::new() })
 }
 
-fn watermark(decided: u64) -> DecisionFrame {
-    DecisionFrame { decided: Some(EventId(decided)), ..DecisionFrame::default() }
-}
-
 impl Rig {
     fn out(&mut self) -> Vec<MatcherAction> {
         std::mem::take(&mut self.out)
@@ -83,9 +76,7 @@ impl Rig {
 
     /// The one step that a link is told.
     fn step(&mut self, link: LinkId) -> Step {
-        let [Action::Link { link: of, step }] = &self.out()[..] else { panic!("one step answers an input") };
-        assert_eq!(*of, link);
-        step.clone()
+        only_step(&self.out(), link)
     }
 
     fn dial(&mut self, link: LinkId) -> Step {
@@ -194,7 +185,7 @@ fn a_session_ends_when_the_balancer_has_another_log_or_lost_results_or_the_log_a
     let end = rig.matcher.on_cut("other", EventId(10), &mut rig.out).expect_err("another log");
     assert_eq!(end.to_string(), "the balancer's log is other, this session's was log");
     let end = rig.matcher.on_cut("log", EventId(9), &mut rig.out).expect_err("what was stable is lost");
-    assert_eq!(end.to_string(), "the balancer's results end at x9, candidates below x10 are gone here");
+    assert_eq!(end.to_string(), "the balancer's results end at x9, what is below x10 is forgotten here");
     let end = rig.matcher.on_log_gone("events after x10 are gone".to_owned()).expect_err("it cannot go on");
     assert_eq!(end.to_string(), "events after x10 are gone");
 }
@@ -272,7 +263,7 @@ fn a_reader_whose_frames_are_gone_gets_a_hello_that_says_so_and_nothing_more() {
     rig.matcher.on_frame(&frame(10, 12, Reach::All)).expect("the next one");
     rig.decide(12);
     rig.publish();
-    rig.matcher.on_stable(EventId(12)).expect("it is stable");
+    rig.matcher.on_stable(EventId(12));
     let message = CandidatesMessage::Hello(vec![hello(0, 12, 12), hello(2, 12, 12)]);
     assert_eq!(rig.subscribe(1, SHARD, [10, 12], 0), [Action::Send { to: StreamId(1), message }]);
     rig.matcher.on_frame(&frame(12, 13, Reach::All)).expect("the next one");

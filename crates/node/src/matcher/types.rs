@@ -6,6 +6,8 @@ use dovetail_core::{
 };
 use thiserror::Error;
 
+use crate::origin::LogChanged;
+
 /// What does not change from session to session; but for the secret.
 #[derive(Clone, Debug)]
 pub struct MatcherSettings {
@@ -59,21 +61,7 @@ pub enum MatcherEnd {
         /// Above what the balancer keeps retirements.
         results_floor: EventId,
     },
-    /// The balancer serves another log.
-    #[error("the balancer's log is {found}, this session's was {was}")]
-    OtherLog {
-        /// The log that it serves.
-        found: String,
-        /// The log of this session.
-        was: String,
-    },
-    /// The balancer has lost results, as an operator can see: its cut is below that of frames which were forgotten here
-    /// because it was stable.
-    #[error("the balancer's results end at {cut}, candidates below {floor} are gone here")]
-    ResultsLost {
-        /// The balancer's cut.
-        cut: EventId,
-        /// What was forgotten.
-        floor: EventId,
-    },
+    /// The balancer serves another log, or has lost results that this session has built on.
+    #[error(transparent)]
+    Log(#[from] LogChanged),
 }

@@ -493,7 +493,10 @@ impl Machines {
         };
         match (stream, &*message) {
             (Stream::Log(_), Message::Wire(net::Message::Log(frame))) => matcher.on_frame(frame),
-            (Stream::Stable(_), Message::Wire(net::Message::Stable(stable))) => matcher.on_stable(*stable),
+            (Stream::Stable(_), Message::Wire(net::Message::Stable(stable))) => {
+                matcher.on_stable(*stable);
+                Ok(())
+            }
             (Stream::Decisions(shard, _), Message::Wire(net::Message::DecisionsHello { floor })) => {
                 // The cursor that was asked for is the one of now.
                 matcher.on_dial(LinkId::Shard(shard_id(shard)), out);

@@ -237,7 +237,7 @@ impl Gatherer {
             SessionEnd::Shard(source) => return Err(Violation::Shard { gatherer: self.index, source }),
             SessionEnd::Refused { .. } => cx.stats.gatherers_refused += 1,
             SessionEnd::Behind { .. } => {}
-            SessionEnd::OtherLog { .. } | SessionEnd::ResultsLost { .. } => {
+            SessionEnd::Log(_) => {
                 unreachable!("there is one log, and it stays")
             }
         }
@@ -271,23 +271,14 @@ impl Live {
                 Action::AskCut => unreachable!("nobody checks: there is one log, and it stays"),
                 Action::AskResultsFloor { .. } | Action::Refuse { .. } => unreachable!("a gatherer refuses nobody"),
                 Action::Link { link: id, step } => {
-                    let link = self.links.get_mut(&id).expect("a step is of a link");
-                    match step {
-                        Step::Subscribe(request) => link.subscribe(&mut cx.net, request),
-                        Step::Fetch(fetch) => {
-                            match id {
-                                LinkId::Matcher(_) => cx.stats.slice_fetches += 1,
-                                LinkId::Shard(_) | LinkId::Feed => cx.stats.peer_fetches += 1,
-                            }
-                            link.fetch(&mut cx.net, fetch);
-                            cx.provoke();
-                        }
-                        Step::Read => read.extend(link.read().into_iter().map(|message| (id, message))),
-                        Step::Break(_) => {
-                            cx.stats.asked_again += 1;
-                            link.give_up(&mut cx.net);
-                        }
+                    match (&step, id) {
+                        (Step::Fetch(_), LinkId::Matcher(_)) => cx.stats.slice_fetches += 1,
+                        (Step::Fetch(_), LinkId::Shard(_) | LinkId::Feed) => cx.stats.peer_fetches += 1,
+                        (Step::Break(_), _) => cx.stats.asked_again += 1,
+                        (Step::Subscribe(_) | Step::Read, _) => {}
                     }
+                    let link = self.links.get_mut(&id).expect("a step is of a link");
+                    read.extend(link.take_step(cx, step).into_iter().map(|message| (id, message)));
                 }
             }
         }

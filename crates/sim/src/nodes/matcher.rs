@@ -260,7 +260,10 @@ impl Matcher {
                 self.give(cx, false, |machine, _| machine.on_log_gone(format!("the log begins after {floor}")))
             }
             (LinkId::Feed, Message::Log(frame)) => self.give(cx, true, |machine, _| machine.on_frame(frame)),
-            (LinkId::Feed, Message::Stable(stable)) => self.give(cx, true, |machine, _| machine.on_stable(*stable)),
+            (LinkId::Feed, Message::Stable(stable)) => self.give(cx, true, |machine, _| {
+                machine.on_stable(*stable);
+                Ok(())
+            }),
             (LinkId::Shard(shard), Message::DecisionsHello { floor }) => self.give(cx, false, |machine, out| {
                 machine.on_decisions_hello(shard, *floor, out);
                 Ok(())
@@ -316,7 +319,7 @@ impl Matcher {
             MatcherEnd::LogGone { .. } => cx.stats.matchers_refused_feed += 1,
             MatcherEnd::Refused { .. } => cx.stats.matchers_refused_fetch += 1,
             MatcherEnd::KnowsLess { .. } => cx.stats.matchers_refused_known += 1,
-            MatcherEnd::OtherLog { .. } | MatcherEnd::ResultsLost { .. } => {
+            MatcherEnd::Log(_) => {
                 unreachable!("there is one log, and what was stable stays")
             }
         }
@@ -360,17 +363,9 @@ impl Live {
                     self.floors.push((cx.net.call(Node::Matcher(index), Call::Cut), stream));
                 }
                 Action::Link { link: id, step } => {
+                    cx.stats.matcher_fetches += u64::from(matches!(step, Step::Fetch(_)));
                     let link = self.links.get_mut(&id).expect("a step is of a link");
-                    match step {
-                        Step::Subscribe(request) => link.subscribe(&mut cx.net, request),
-                        Step::Fetch(fetch) => {
-                            cx.stats.matcher_fetches += 1;
-                            link.fetch(&mut cx.net, fetch);
-                            cx.provoke();
-                        }
-                        Step::Read => read.extend(link.read().into_iter().map(|message| (id, message))),
-                        Step::Break(_) => link.give_up(&mut cx.net),
-                    }
+                    read.extend(link.take_step(cx, step).into_iter().map(|message| (id, message)));
                 }
             }
         }
