@@ -113,7 +113,7 @@ impl FeedService for Service {
         let peer = request.peer.as_ref();
         let (after, through, stable) = (EventId(request.after), EventId(request.through), *self.node.stable.borrow());
         let results = ResultsSpan { floor: self.node.outcomes.floor(), stable };
-        check_fetch(Fetch { after, through }, results).map_err(errors::fetch)?;
+        check_fetch(Fetch { after, through }, results, Planted::default()).map_err(errors::fetch)?;
         let node = Arc::clone(&self.node);
         let reading = node.fetches.take(peer.expect("it was checked"), caller.as_ref()).await?;
         let parts = stream::try_unfold(after, move |cursor| {

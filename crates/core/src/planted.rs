@@ -179,11 +179,19 @@ pub enum Bug {
     FetchedForOneSlice,
     /// Of a cut that comes in parts, a matcher takes the elements of the last.
     CutPartForgotten,
+    /// A fetch is answered with what is left of it, instead of being refused.
+    FetchedInPart,
+    /// Of what a gatherer decided in several batches and has held back, the retirements of the last are sent.
+    MergedRetirementsLost,
+    /// Frames are taken though the cluster is busy with two earlier ones.
+    PaceIgnored,
+    /// Frames wait for a cluster that does not decide.
+    PaceWaitsForStill,
 }
 
 impl Bug {
     /// All of them; `--planted N` counts from 1.
-    pub const ALL: [Bug; 85] = [
+    pub const ALL: [Bug; 89] = [
         Bug::ProbeNotComplete,
         Bug::ClaimBeforeOwnProbe,
         Bug::ListFactorOne,
@@ -269,6 +277,10 @@ impl Bug {
         Bug::DecisionsBeforeFetched,
         Bug::FetchedForOneSlice,
         Bug::CutPartForgotten,
+        Bug::FetchedInPart,
+        Bug::MergedRetirementsLost,
+        Bug::PaceIgnored,
+        Bug::PaceWaitsForStill,
     ];
 }
 

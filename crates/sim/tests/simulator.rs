@@ -166,4 +166,8 @@ each_is_found! {
     reading_decisions_before_what_was_fetched_is_found: DecisionsBeforeFetched,
     giving_what_was_fetched_to_one_slice_of_several_is_found: FetchedForOneSlice,
     taking_one_part_of_a_cut_is_found: CutPartForgotten,
+    answering_a_fetch_in_part_is_found: FetchedInPart,
+    losing_retirements_that_are_held_back_is_found: MergedRetirementsLost,
+    taking_frames_whatever_is_under_way_is_found: PaceIgnored,
+    waiting_for_a_cluster_that_does_not_decide_is_found: PaceWaitsForStill,
 }

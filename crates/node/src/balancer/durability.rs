@@ -63,7 +63,7 @@ impl Durability {
             durable: recorded,
             decided: ledger.decided(),
             stable,
-            pacing: Pacing::default(),
+            pacing: Pacing::new(planted),
             planted,
         }
     }

@@ -3,7 +3,11 @@
 //!
 //! Invariant: node.R1 a node that fetches gets all that it asked for, or is refused: it would take a part for all.
 
-use dovetail_core::{EventId, planted::Planted, shard::Fetch};
+use dovetail_core::{
+    EventId,
+    planted::{Bug, Planted},
+    shard::Fetch,
+};
 use thiserror::Error;
 
 use super::feed::{Gone, check_floor};
@@ -37,13 +41,13 @@ pub enum FetchRefused {
 ///
 /// # Errors
 /// When they have not.
-pub fn check_fetch(fetch: Fetch, results: ResultsSpan) -> Result<(), FetchRefused> {
+pub fn check_fetch(fetch: Fetch, results: ResultsSpan, planted: Planted) -> Result<(), FetchRefused> {
     let (Fetch { after, through }, ResultsSpan { floor, stable }) = (fetch, results);
     if through > stable {
         return Err(FetchRefused::NotStable { through, stable });
     }
-    if after < through {
-        check_floor(after, floor, Planted::default())?;
+    if after < through && !planted.is(Bug::FetchedInPart) {
+        check_floor(after, floor, planted)?;
     }
     Ok(())
 }

@@ -7,7 +7,10 @@
 
 use std::collections::VecDeque;
 
-use dovetail_core::EventId;
+use dovetail_core::{
+    EventId,
+    planted::{Bug, Planted},
+};
 
 /// Frames that are on their way through the cluster at a time. With fewer, clients that submit one element after the
 /// other would wait for the decision on the one before.
@@ -22,14 +25,25 @@ pub struct Pacing {
     decided: EventId,
     /// It had not moved while the last frame waited for it.
     still: bool,
+    planted: Planted,
 }
 
 impl Pacing {
+    /// No frame is on its way.
+    #[must_use]
+    pub fn new(planted: Planted) -> Pacing {
+        Pacing { planted, ..Pacing::default() }
+    }
+
     /// Whether the next frame may be taken, with the decided watermark there.
     #[must_use]
     pub fn allows(&self, decided: EventId) -> bool {
+        if self.planted.is(Bug::PaceIgnored) {
+            return true;
+        }
         let done = self.frames.front().is_none_or(|&through| through <= decided);
-        done || self.frames.len() < UNDER_WAY || (self.still && decided == self.decided)
+        done || self.frames.len() < UNDER_WAY
+            || (self.still && decided == self.decided && !self.planted.is(Bug::PaceWaitsForStill))
     }
 
     /// A frame was taken, with the decided watermark there.

@@ -359,7 +359,7 @@ fn a_fetch_is_answered_with_all_of_it_or_refused() {
     let results = ResultsSpan { floor: EventId(5), stable: EventId(20) };
     let check = |after, through| {
         let fetch = Fetch { after: EventId(after), through: EventId(through) };
-        check_fetch(fetch, results).map_err(|refused| refused.to_string())
+        check_fetch(fetch, results, Planted::default()).map_err(|refused| refused.to_string())
     };
     assert_eq!([check(5, 20), check(3, 3)], [Ok(()), Ok(())]);
     assert_eq!(check(4, 20), Err("cursor x4 is older than what is kept; the oldest that works is x5".to_owned()));

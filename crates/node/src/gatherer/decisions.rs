@@ -51,6 +51,9 @@ impl Decisions {
     /// Takes the reader's share of what came of a batch: all get retirements and the watermark, peers their grants, the
     /// balancer what slices settled. Decisions stay in their order, and the last watermark covers them all (R4).
     pub(super) fn add(&mut self, effects: &[ShardEffect]) {
+        if self.planted.is(Bug::MergedRetirementsLost) {
+            self.next.retirements.clear();
+        }
         for effect in effects {
             match (effect, self.reader) {
                 (ShardEffect::Settled(_), Reader::Balancer) if self.planted.is(Bug::SettledUntold) => {}

@@ -207,7 +207,8 @@ impl Balancer {
 
     /// What a node fetches.
     pub(super) fn check_fetch(fetch: Fetch, stored: EventId) -> Result<(), String> {
-        check_fetch(fetch, ResultsSpan { floor: EventId::ZERO, stable: stored }).map_err(|refused| refused.to_string())
+        let results = ResultsSpan { floor: EventId::ZERO, stable: stored };
+        check_fetch(fetch, results, Planted::default()).map_err(|refused| refused.to_string())
     }
 
     /// The cut for a slice, one element after the other.

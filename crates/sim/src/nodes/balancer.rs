@@ -74,6 +74,8 @@ struct Live {
     visible: Vec<Visible>,
     /// A frame that was taken and is not in the log yet.
     open: Option<LogFrame>,
+    /// Where each frame that was taken ends, and what was decided then.
+    taken: Vec<(EventId, EventId)>,
     /// Up to where readers of the log were given it.
     broadcast: EventId,
     /// Up to where clients see what was decided, and how many outcomes that are not written yet they see.
@@ -152,6 +154,7 @@ impl Balancer {
             durability: Durability::new(&ledger, cx.planted()),
             visible: Vec::new(),
             open: None,
+            taken: Vec::new(),
             broadcast: last,
             published: (ledger.decided(), 0),
             cuts: (0..cx.scenario.matchers).map(|_| None).collect(),
@@ -284,7 +287,7 @@ impl Balancer {
             Call::Cut => Reply::Cut { cut: live.ledger.stable(), floor: self.disk.results.floor() },
             Call::Retirements(fetch) => {
                 let results = ResultsSpan { floor: self.disk.results.floor(), stable: self.disk.stable() };
-                match check_fetch(fetch, results) {
+                match check_fetch(fetch, results, cx.planted()) {
                     Ok(()) => Reply::Retirements(fetch, self.disk.retirements(fetch.after, fetch.through).into()),
                     Err(FetchRefused::Gone(_)) => Reply::OutOfRange(fetch),
                     Err(error @ FetchRefused::NotStable { .. }) => panic!("{fetch:?} is of what is stored: {error}"),
@@ -460,10 +463,20 @@ impl Live {
         Ok(self.decisions.on_frame(shard, decisions, &mut self.ledger, &mut self.outcomes)?)
     }
 
+    /// Whether a cluster with an idle disk gets the open frame: when it is busy with one frame at the most, or has
+    /// decided nothing since the one before the last was taken, when it was busy already.
+    fn may_go(&self) -> bool {
+        let decided = self.ledger.decided();
+        let under_way = self.taken.iter().rev().take_while(|(through, _)| *through > decided).count();
+        let [.., _, (_, before), (_, last)] = &self.taken[..] else { return under_way < 2 };
+        under_way < 2 || (*before == decided && *last == decided)
+    }
+
     /// Whether the open frame may be taken while the disk is idle.
     fn may_take(&self, cx: &mut Cx) -> bool {
-        let paced = !cx.scenario.paced || self.durability.paced(&self.ledger);
-        paced && cx.rng.chance(cx.scenario.disk.eager_permille)
+        let paced = self.durability.paced(&self.ledger);
+        assert_eq!(paced, self.may_go(), "the open frame's pace, after {:?}", self.taken);
+        (paced || !cx.scenario.paced) && cx.rng.chance(cx.scenario.disk.eager_permille)
     }
 }
 
