@@ -7,20 +7,18 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::{CommandFactory as _, Parser as _};
-use dovetail::{
-    Role,
-    cli::Cli,
-    client::code_name,
+use dovetail::{Role, client::code_name, reason::Reason};
+use dovetail_cli::Cli;
+use dovetail_core::{Pool, PoolDefinition, PoolId};
+use dovetail_rule::AttributeType;
+use dovetail_server::{
     program,
-    reason::Reason,
     settings::{
         Program, RoleFlags, Sources,
         keys::{Kind, SECTIONS, SETTINGS, Setting},
         known_names,
     },
 };
-use dovetail_core::{Pool, PoolDefinition, PoolId};
-use dovetail_rule::AttributeType;
 use serde_yaml_ng::Value as Yaml;
 
 const PROGRAMS: [Program; 4] =
@@ -29,7 +27,7 @@ const PROGRAMS: [Program; 4] =
 const INSTALLED: &str = "/etc/dovetail/dovetail.toml";
 
 fn root() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+    Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap().to_owned()
 }
 
 fn read(path: impl AsRef<Path>) -> String {
@@ -701,8 +699,8 @@ fn nodes_are_given_the_time_to_drain() {
 #[test]
 fn the_image_has_every_binary_and_is_built_with_the_rust_that_the_crates_ask_for() {
     let dockerfile = read("deploy/Dockerfile");
-    let binaries: BTreeSet<String> =
-        folder("src/bin").iter().map(|path| path.file_stem().unwrap().to_str().unwrap().to_owned()).collect();
+    let roles = Role::ALL.map(|role| format!("dovetail-{role}"));
+    let binaries: BTreeSet<String> = ["dovetail".to_owned()].into_iter().chain(roles).collect();
     let more = |c: char| c.is_ascii_lowercase() || c == '-';
     let prefix = "target/release/";
     let copied: BTreeSet<String> =

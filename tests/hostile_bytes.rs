@@ -51,7 +51,7 @@ fn mutate(input: &mut Vec<u8>, other: &[u8], random: &mut Random) {
 
 /// What a fuzzer found worth keeping of a target, if one ever ran it, in the order of the files' names.
 fn corpus(target: &str) -> Vec<Vec<u8>> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/nodes/corpus").join(target);
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/nodes/corpus").join(target);
     let Ok(entries) = fs::read_dir(folder) else { return Vec::new() };
     let mut paths: Vec<_> = entries.map(|entry| entry.expect("it can be listed").path()).collect();
     paths.sort();

@@ -159,10 +159,6 @@ impl Columns {
         Some(columns)
     }
 
-    pub(super) fn into_pb(self) -> pb::Columns {
-        self.0
-    }
-
     fn optional(self, name: &str, values: impl Iterator<Item = Option<Value>>) -> Columns {
         let values: Vec<Option<Value>> = values.collect();
         self.column(name, column_pb(&Column::of(values.iter().map(Option::as_ref))))
@@ -171,6 +167,13 @@ impl Columns {
     fn column(mut self, name: &str, column: pb::Column) -> Columns {
         self.0.attributes.push(pb::AttributeColumn { name: name.to_owned(), column: Some(column) });
         self
+    }
+}
+
+impl From<Columns> for pb::Columns {
+    /// As it is sent.
+    fn from(columns: Columns) -> pb::Columns {
+        columns.0
     }
 }
 
@@ -217,35 +220,11 @@ fn typed(values: &[Option<&pb::Value>]) -> Option<pb::Column> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{client::value, convert::SubmittedColumns};
+    use crate::client::value;
 
     fn row(key: &str, attributes: Vec<(&str, pb::Value)>) -> pb::Submission {
         let attributes = attributes.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
         pb::Submission { key: key.to_owned(), attributes, ..pb::Submission::default() }
-    }
-
-    #[test]
-    fn rows_as_columns_say_the_same() {
-        let mut rows = vec![
-            row("a", vec![("n", value::int(-5)), ("s", value::string("x")), ("l", value::string_list(["p", "q"]))]),
-            row("bé", vec![("d", value::double(0.5)), ("b", value::bool(true))]),
-            row("c", vec![("n", value::int(i64::MAX)), ("s", value::string("")), ("l", value::string_list([""; 0]))]),
-        ];
-        rows[1].payload = vec![1, 2, 3].into();
-        rows[2].idempotency_key = "once".to_owned();
-        let columns = Columns::of(&rows).unwrap().into_pb();
-        let read = SubmittedColumns::read(columns).unwrap();
-        let names: Vec<&str> = read.attributes().map(|(name, _)| name).collect();
-        for (index, row) in rows.iter().enumerate() {
-            assert_eq!(read.key(index), row.key);
-            assert_eq!(read.payload(index), row.payload);
-            assert_eq!(read.idempotency_key(index), row.idempotency_key);
-            assert_eq!(read.ttl_ms(index), None);
-            for (column, name) in names.iter().enumerate() {
-                let sent = row.attributes.get(*name).map(|value| columns::value(value.clone()).unwrap());
-                assert_eq!(read.value(column, index), sent, "{name} of {index}");
-            }
-        }
     }
 
     #[test]
@@ -257,30 +236,5 @@ mod tests {
         assert_eq!(Columns::of(&[row("a", vec![]), ttl.clone()]), None);
         assert!(Columns::of(&[ttl]).is_some());
         assert_eq!(Columns::of(&[row("a", vec![(&*"n".repeat(65), value::int(1))])]), None);
-    }
-
-    #[test]
-    fn a_batch_is_built_column_by_column() {
-        let built = Columns::new(["a", "b"])
-            .ints("i", [1, 2])
-            .doubles("d", [0.5, 1.5])
-            .bools("b", [true, false])
-            .strings("s", ["x", "y"])
-            .optional_ints("oi", [None, Some(7)])
-            .optional_strings("os", [Some("z"), None])
-            .string_lists("l", [Some(vec!["p"]), None])
-            .payloads([b"one".as_slice(), b""])
-            .ttls_ms([5, 0]);
-        let read = SubmittedColumns::read(built.into_pb()).unwrap();
-        let values = |index| (0..7).map(|column| read.value(column, index)).collect::<Vec<_>>();
-        let text = |text: &str| Some(Value::String(text.into()));
-        let list = Some(Value::StringList(["p".into()].into()));
-        let first =
-            [Some(Value::Int(1)), Some(Value::Double(0.5)), Some(Value::Bool(true)), text("x"), None, text("z")];
-        assert_eq!(values(0), first.into_iter().chain([list]).collect::<Vec<_>>());
-        let second =
-            [Some(Value::Int(2)), Some(Value::Double(1.5)), Some(Value::Bool(false)), text("y"), Some(Value::Int(7))];
-        assert_eq!(values(1), second.into_iter().chain([None, None]).collect::<Vec<_>>());
-        assert_eq!((read.ttl_ms(0), read.payload(0)), (Some(5), b"one".as_slice().into()));
     }
 }

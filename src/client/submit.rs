@@ -87,7 +87,7 @@ impl SubmitStream {
 
     /// Sends a batch of columns: the fastest way in. Like [`send`](SubmitStream::send) otherwise.
     pub async fn send_columns(&mut self, columns: Columns) -> Result<Option<Answer>, ClientError> {
-        self.send_batch(columns.len(), Batch::Columns(columns.into_pb())).await
+        self.send_batch(columns.len(), Batch::Columns(columns.into())).await
     }
 
     async fn send_batch(&mut self, size: usize, batch: Batch) -> Result<Option<Answer>, ClientError> {

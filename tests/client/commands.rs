@@ -8,14 +8,15 @@ use dovetail::pb::{self, AttributeType, ElementState, WithdrawOutcome};
 use tonic::Status;
 
 use crate::fake::{Fake, WatchCall, found, part};
+use crate::programs;
 
 /// What a command did: exit code, stdout, stderr.
 pub type Done = (Option<i32>, String, String);
 
 fn command(fake: Option<&Fake>, arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_dovetail"));
+    let mut command = Command::new(programs::DOVETAIL);
     command.args(arguments).env_remove("DOVETAIL_SERVER").stdin(Stdio::null());
-    command.current_dir(env!("CARGO_MANIFEST_DIR"));
+    command.current_dir(programs::root());
     if let Some(fake) = fake {
         command.env("DOVETAIL_SERVER", fake.url());
     }
@@ -505,17 +506,13 @@ fn pool_define_tells_machines_what_was_defined() {
 
 #[test]
 fn the_version_says_what_was_built_and_how() {
-    for binary in [
-        env!("CARGO_BIN_EXE_dovetail"),
-        env!("CARGO_BIN_EXE_dovetail-balancer"),
-        env!("CARGO_BIN_EXE_dovetail-matcher"),
-        env!("CARGO_BIN_EXE_dovetail-gatherer"),
-    ] {
-        let output = Command::new(binary).arg("--version").output().unwrap();
+    for program in ["dovetail", "dovetail-balancer", "dovetail-matcher", "dovetail-gatherer"] {
+        let output = Command::new(programs::folder().join(program)).arg("--version").output().unwrap();
         let text = String::from_utf8(output.stdout).unwrap();
         let (name, version) = text.trim_end().split_once(' ').unwrap();
-        assert!(binary.ends_with(name), "{text}");
-        assert_eq!(version, dovetail::VERSION);
+        assert_eq!(name, program);
+        let built = if program == "dovetail" { dovetail_cli::VERSION } else { dovetail_server::VERSION };
+        assert_eq!(version, built);
         let profile = if cfg!(debug_assertions) { "debug)" } else { "release)" };
         assert!(
             version.starts_with(&format!("{} (", env!("CARGO_PKG_VERSION"))) && version.ends_with(profile),
@@ -708,7 +705,9 @@ fn the_plan_of_a_pool_file_tells_how_its_rule_and_its_times_go_together() {
 
 #[test]
 fn the_examples_are_free_of_notes() {
-    let files = ["examples", "examples/cookbook"].into_iter().flat_map(|folder| fs::read_dir(folder).unwrap());
+    let files = ["examples", "examples/cookbook"]
+        .into_iter()
+        .flat_map(|folder| fs::read_dir(programs::root().join(folder)).unwrap());
     let pools = files.map(|file| file.unwrap().path()).filter(|path| path.extension().is_some_and(|end| end == "toml"));
     let mut checked = 0;
     for pool in pools {

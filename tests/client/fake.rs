@@ -6,11 +6,13 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
-use dovetail::convert::{self, SubmittedColumns, value_pb};
-use dovetail::pb::inspect_service_server::{InspectService, InspectServiceServer};
-use dovetail::pb::match_service_server::{MatchService, MatchServiceServer};
-use dovetail::pb::{self, AttributeType};
+use dovetail::pb::{
+    self, AttributeType,
+    inspect_service_server::{InspectService, InspectServiceServer},
+    match_service_server::{MatchService, MatchServiceServer},
+};
 use dovetail_core::{Pool, PoolId};
+use dovetail_wire::{SubmittedColumns, value_pb};
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 use tokio::sync::{Semaphore, mpsc};
@@ -337,13 +339,13 @@ impl MatchService for Service {
         if pool.rule == "other" {
             return Err(Status::already_exists(format!("pool {:?} is defined with another rule", pool.name)));
         }
-        let compiled = convert::pool_definition(pool.clone()).ok().and_then(|definition| {
+        let compiled = dovetail_wire::pool_definition(pool.clone()).ok().and_then(|definition| {
             Some(
                 Pool::compile(PoolId(0), Arc::new(definition))
                     .ok()?
                     .notes()
                     .into_iter()
-                    .map(convert::note_pb)
+                    .map(dovetail_wire::note_pb)
                     .collect(),
             )
         });

@@ -5,3 +5,5 @@ mod advice;
 mod commands;
 mod fake;
 mod library;
+#[path = "../programs.rs"]
+mod programs;

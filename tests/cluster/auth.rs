@@ -3,16 +3,16 @@
 
 use std::time::Duration;
 
-use dovetail::auth::{Role, Scope, Verb, api_keys, table};
-use dovetail::client::{Client, ConnectOptions, Token, value};
-use dovetail::pb::candidates_service_client::CandidatesServiceClient;
-use dovetail::pb::decisions_service_client::DecisionsServiceClient;
-use dovetail::pb::feed_service_client::FeedServiceClient;
-use dovetail::pb::inspect_service_client::InspectServiceClient;
-use dovetail::pb::match_service_client::MatchServiceClient;
-use dovetail::pb::node_service_client::NodeServiceClient;
-use dovetail::pb::operate_service_client::OperateServiceClient;
-use dovetail::pb::{self, Attribute, AttributeType, PoolDefinition, Submission};
+use dovetail::{
+    client::{Client, ConnectOptions, Token, value},
+    pb::{
+        self, Attribute, AttributeType, PoolDefinition, Submission, candidates_service_client::CandidatesServiceClient,
+        decisions_service_client::DecisionsServiceClient, feed_service_client::FeedServiceClient,
+        inspect_service_client::InspectServiceClient, match_service_client::MatchServiceClient,
+        node_service_client::NodeServiceClient, operate_service_client::OperateServiceClient,
+    },
+};
+use dovetail_server::auth::{Role, Scope, Verb, api_keys, table};
 use tonic::transport::Channel;
 use tonic::{Code, Request, Status};
 use tonic_reflection::pb::v1::{

@@ -17,6 +17,7 @@ use tonic_types::StatusExt as _;
 
 use crate::harness::{Cluster, Place, SMALL, Shape, Which, channel, dovetail, inspect, program, run, until};
 use crate::load::{settled, submit};
+use crate::programs::{self, DOVETAIL};
 
 const WAIT: Duration = Duration::from_secs(30);
 
@@ -591,7 +592,7 @@ async fn a_port_in_use_is_the_first_thing_a_user_hears_of() {
     let it = Disturbed::start("port").await;
     let taken = it.cluster.address(Which::Balancer);
     let data = it.cluster.place.folder.join("other-data");
-    let mut up = program(env!("CARGO_BIN_EXE_dovetail"));
+    let mut up = program(DOVETAIL);
     up.args(["up", "--listen", &taken, "--data"]).arg(&data);
     let mut commands = vec![up];
     for which in [Which::Balancer, Which::Matcher(0), Which::Gatherer(0)] {
@@ -633,7 +634,7 @@ async fn a_data_folder_has_one_balancer_and_one_cluster() {
 async fn a_file_in_place_of_the_data_folder_ends_the_balancer_with_its_name() {
     let place = Place::new("no-folder");
     let file = place.file("data", "not a folder");
-    let mut command = program(env!("CARGO_BIN_EXE_dovetail-balancer"));
+    let mut command = program(programs::folder().join("dovetail-balancer"));
     command.args(["--listen", &format!("{}:7400", place.ip), "--data"]).arg(&file);
     let (code, _, stderr) = run(command).await;
     assert_eq!(code, Some(1), "{stderr}");

@@ -5,10 +5,11 @@ use std::path::Path;
 use serde_json::Value;
 
 use crate::harness::{Cluster, Done, Place, SEVEN, heavy, program, run};
+use crate::programs::DOVETAIL;
 
 /// Runs a bench whose files go into `place`.
 async fn bench(place: &Place, arguments: &[&str]) -> Done {
-    let mut command = program(env!("CARGO_BIN_EXE_dovetail"));
+    let mut command = program(DOVETAIL);
     command.arg("bench").args(arguments).env("TMPDIR", &place.folder);
     run(command).await
 }

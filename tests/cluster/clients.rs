@@ -6,6 +6,7 @@ use std::process::Command;
 use serde_json::Value;
 
 use crate::harness::{Cluster, Place, Process, SEVEN, SMALL, Which, program, run, until};
+use crate::programs::{self, DOVETAIL};
 
 /// What a node serves, with reflection itself, which names itself by the version it was asked in.
 fn services(which: Which) -> Vec<String> {
@@ -36,7 +37,7 @@ async fn a_python_client_needs_nothing_but_reflection() {
     const NODES: [Which; 3] = [Which::Balancer, Which::Matcher(2), Which::Gatherer(1)];
     let cluster = Cluster::start("python", SEVEN).await;
     let mut command = Command::new(python);
-    command.current_dir(env!("CARGO_MANIFEST_DIR")).arg("tests/foreign/client.py");
+    command.current_dir(programs::root()).arg("tests/foreign/client.py");
     command.args(NODES.map(|which| cluster.address(which)));
     let (code, stdout, stderr) = run(command).await;
     assert_eq!(code, Some(0), "{stdout}\n{stderr}");
@@ -178,7 +179,7 @@ async fn one_process_with_every_role_serves_reflection_too() {
     let curl = Curl::here();
     let place = Place::new("up-reflection");
     let address = format!("{}:7400", place.ip);
-    let mut command = program(env!("CARGO_BIN_EXE_dovetail"));
+    let mut command = program(DOVETAIL);
     command.args(["up", "--listen", &address, "--data"]).arg(place.folder.join("data"));
     command.stdout(std::process::Stdio::null());
     let _up = Process::start(command, place.folder.join("up.log"));

@@ -32,7 +32,7 @@ impl WallClock {
         let [library, file] = ["clock.so", "clock"].map(|name| cluster.place.folder.join(name));
         let mut compiler = Command::new("cc");
         compiler.args(["-shared", "-fPIC", "-O1", "-o"]).arg(&library);
-        let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/foreign/clock.c");
+        let source = crate::programs::root().join("tests/foreign/clock.c");
         assert!(compiler.arg(source).status().unwrap().success(), "a C compiler is needed to build, and for this");
         let clock = WallClock { library, file };
         fs::write(&clock.file, 0_i64.to_ne_bytes()).unwrap();

@@ -7,7 +7,7 @@
 use std::os::unix::process::ExitStatusExt as _;
 use std::time::Duration;
 
-use dovetail::crash::{self, Point};
+use dovetail_server::crash::{self, Point};
 use tokio::sync::oneshot;
 
 use crate::harness::{Cluster, PATIENCE, SMALL, Which, heavy, within};

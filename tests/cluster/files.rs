@@ -1,6 +1,7 @@
 //! Files as people have them, read by a cluster and by the oracle, and shown again.
 
 use crate::harness::{Cluster, Done, SMALL, dovetail, program, run};
+use crate::programs::DOVETAIL;
 
 const POOL: &str = "\
 name = 'far'
@@ -21,7 +22,7 @@ async fn good(server: &str, arguments: &[&str]) -> String {
 }
 
 async fn oracle(pool: &str, arguments: &[&str]) -> Done {
-    let mut command = program(env!("CARGO_BIN_EXE_dovetail"));
+    let mut command = program(DOVETAIL);
     command.args(["oracle", pool]).args(arguments);
     run(command).await
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crate::harness::{Done, Place, Process, dovetail, program, run, until};
 use crate::history::History;
+use crate::programs::DOVETAIL;
 
 /// A cluster in one process.
 struct Up {
@@ -17,7 +18,7 @@ struct Up {
 impl Up {
     async fn start(test: &str) -> Up {
         let place = Place::new(test);
-        let mut command = program(env!("CARGO_BIN_EXE_dovetail"));
+        let mut command = program(DOVETAIL);
         command.args(["up", "--listen", &format!("{}:7400", place.ip), "--data"]).arg(place.folder.join("data"));
         command.args(["--slices", "4", "--matchers", "2", "--gatherers", "2"]);
         command.stdout(std::fs::File::create(place.folder.join("stdout")).unwrap());
@@ -51,7 +52,7 @@ impl Up {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cluster_in_one_process_tells_machines_where_it_is_and_status_finds_all_of_it() {
     let place = Place::new("up-json");
-    let mut command = program(env!("CARGO_BIN_EXE_dovetail"));
+    let mut command = program(DOVETAIL);
     // A free port: only what is printed says which.
     command.args(["up", "--json", "--listen", &format!("{}:0", place.ip), "--data"]).arg(place.folder.join("data"));
     let stdout = place.folder.join("stdout");
@@ -61,7 +62,7 @@ async fn a_cluster_in_one_process_tells_machines_where_it_is_and_status_finds_al
         serde_json::from_str(std::fs::read_to_string(&stdout).unwrap().lines().next()?).ok()
     })
     .await;
-    assert_eq!((&started["cluster"], &started["version"]), (&"dovetail".into(), &dovetail::VERSION.into()));
+    assert_eq!((&started["cluster"], &started["version"]), (&"dovetail".into(), &dovetail_cli::VERSION.into()));
     assert_eq!(["matchers", "gatherers"].map(|role| started[role].as_array().unwrap().len()), [2, 2]);
     let server = started["server"].as_str().unwrap();
     until("nothing is wrong", async || {
@@ -73,7 +74,7 @@ async fn a_cluster_in_one_process_tells_machines_where_it_is_and_status_finds_al
     let roles = |name: &str| stdout.lines().filter(|line| line.starts_with(name)).count();
     assert_eq!((code, ["balancer ", "matcher ", "gatherer "].map(roles)), (Some(0), [1, 2, 2]), "{stdout}");
     // Again and again, until it is interrupted.
-    let mut watch = program(env!("CARGO_BIN_EXE_dovetail"));
+    let mut watch = program(DOVETAIL);
     let pages = place.folder.join("pages");
     watch.args(["status", "--watch", "100ms", "--server", server]).stdout(std::fs::File::create(&pages).unwrap());
     let mut watch = Process::start(watch, place.folder.join("watch.log"));
@@ -86,7 +87,7 @@ async fn a_cluster_in_one_process_tells_machines_where_it_is_and_status_finds_al
 }
 
 async fn oracle(pool: &str, elements: &str) -> String {
-    let mut command = program(env!("CARGO_BIN_EXE_dovetail"));
+    let mut command = program(DOVETAIL);
     command.args(["oracle", pool, elements]);
     let (code, stdout, stderr) = run(command).await;
     assert_eq!(code, Some(0), "{stderr}");
@@ -173,7 +174,7 @@ struct Running {
 
 impl Running {
     fn start(up: &Up, arguments: &[&str]) -> Running {
-        let mut command: Command = program(env!("CARGO_BIN_EXE_dovetail"));
+        let mut command: Command = program(DOVETAIL);
         command.args(arguments).env("DOVETAIL_SERVER", up.server());
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         let stdout = BufReader::new(child.stdout.take().unwrap());

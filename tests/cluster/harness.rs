@@ -4,7 +4,9 @@
 //! the same port: each has a loopback address of its own; harness.H3 a test that fails shows the end of every process's
 //! log.
 
+use crate::programs::{self, DOVETAIL};
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions};
 use std::io::Write as _;
 use std::net::Ipv4Addr;
@@ -218,7 +220,7 @@ impl SmallDisk {
     }
 
     /// A program that sees the disk.
-    fn command(&self, path: &str) -> Command {
+    fn command(&self, path: impl AsRef<OsStr>) -> Command {
         let mut command = program("nsenter");
         command.args(["--target", &self.holder.child.id().to_string(), "--mount"]).args(self.user).arg(path);
         command
@@ -247,12 +249,12 @@ fn append(path: &Path) -> File {
 }
 
 /// A program of this package, without settings from this process's environment.
-pub fn program(path: &str) -> Command {
+pub fn program(path: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new(path);
     for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("DOVETAIL_")) {
         command.env_remove(name);
     }
-    command.env("RUST_BACKTRACE", "1").current_dir(env!("CARGO_MANIFEST_DIR"));
+    command.env("RUST_BACKTRACE", "1").current_dir(programs::root());
     command
 }
 
@@ -261,7 +263,7 @@ pub type Done = (Option<i32>, String, String);
 
 /// Runs `dovetail` to its end against a server. Blocks a thread of its own.
 pub async fn dovetail(server: &str, arguments: &[&str]) -> Done {
-    let mut command = program(env!("CARGO_BIN_EXE_dovetail"));
+    let mut command = program(DOVETAIL);
     command.args(arguments).env("DOVETAIL_SERVER", server);
     run(command).await
 }
@@ -374,7 +376,7 @@ impl Cluster {
 
     /// Runs `dovetail` to its end against the balancer, as ada.
     pub async fn dovetail(&self, arguments: &[&str]) -> Done {
-        let mut command = program(env!("CARGO_BIN_EXE_dovetail"));
+        let mut command = program(DOVETAIL);
         command.args(arguments).env("DOVETAIL_SERVER", self.server());
         if let Some(certs) = &self.certs {
             let ada = certs.join("client-ada");
@@ -406,10 +408,10 @@ impl Cluster {
 
     /// The command of a node that differs in some flags.
     pub fn command_with(&self, which: Which, others: &[(&str, &str)]) -> Command {
-        let (path, index) = match which {
-            Which::Balancer => (env!("CARGO_BIN_EXE_dovetail-balancer"), 0),
-            Which::Matcher(index) => (env!("CARGO_BIN_EXE_dovetail-matcher"), index),
-            Which::Gatherer(index) => (env!("CARGO_BIN_EXE_dovetail-gatherer"), index),
+        let (name, index) = match which {
+            Which::Balancer => ("dovetail-balancer", 0),
+            Which::Matcher(index) => ("dovetail-matcher", index),
+            Which::Gatherer(index) => ("dovetail-gatherer", index),
         };
         let urls = |nodes: u32, which: fn(u32) -> Which| {
             (0..nodes).map(|index| self.url(which(index))).collect::<Vec<_>>().join(",")
@@ -434,9 +436,10 @@ impl Cluster {
             }
         }
         flags.extend(self.flags.iter().chain(others).map(|&(flag, value)| (flag, value.to_owned())));
+        let path = programs::folder().join(name);
         let mut command = match &self.disk {
-            Some(disk) if which == Which::Balancer => disk.command(path),
-            _ => program(path),
+            Some(disk) if which == Which::Balancer => disk.command(&path),
+            _ => program(&path),
         };
         command.args(flags.into_iter().map(|(flag, value)| format!("--{flag}={value}")));
         command
@@ -543,7 +546,7 @@ pub fn shows(folder: &Path) -> ConnectOptions {
 
 /// Makes certificates for all nodes of a cluster and for ada, or new ones of the same authority.
 pub async fn make_certificates(place: &Place, shape: Shape, certs: &Path) {
-    let mut command = program(env!("CARGO_BIN_EXE_dovetail"));
+    let mut command = program(DOVETAIL);
     let host = place.ip.to_string();
     command.args(["certs", "init"]).arg(certs).args(["--name", "tested", "--client", "ada", "--balancer", &host]);
     (0..shape.matchers).for_each(|_| _ = command.args(["--matcher", &host]));

@@ -3,11 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use dovetail::convert::{self, LoggedFrame};
 use dovetail::pb::Match;
-use dovetail_core::oracle::Oracle;
-use dovetail_core::{ElementId, EventKind, Retirement};
+use dovetail_core::{ElementId, EventKind, Retirement, oracle::Oracle};
 use dovetail_log::{EmbeddedLog, Log as _, Options, Record};
+use dovetail_wire::LoggedFrame;
 
 use crate::harness::{Cluster, Which};
 
@@ -42,7 +41,7 @@ impl History {
         let (log, report) = EmbeddedLog::open(data.join("log"), Options::new(cluster)).unwrap();
         assert_eq!(report.torn, None, "a balancer that was told to stop leaves nothing torn");
         for record in records(&log) {
-            history.take(&mut oracle, &convert::log_record(&record).unwrap());
+            history.take(&mut oracle, &dovetail_wire::log_record(&record).unwrap());
         }
         let log_id = log.log_id();
         drop(log);
@@ -107,7 +106,7 @@ pub fn stored(data: &Path, cluster: &str) -> Vec<Retirement> {
 fn stored_beside(data: &Path, cluster: &str, log_id: u128) -> Vec<Retirement> {
     let options = Options::new(format!("{cluster}, results of log {log_id:032x}"));
     let (results, _) = EmbeddedLog::open(data.join("results"), options).unwrap();
-    let outcomes = records(&results).into_iter().flat_map(|record| convert::result_record(&record).unwrap());
+    let outcomes = records(&results).into_iter().flat_map(|record| dovetail_wire::result_record(&record).unwrap());
     outcomes.map(|outcome| outcome.retirement()).collect()
 }
 

@@ -10,6 +10,7 @@ use tonic::Code;
 
 use crate::harness::{Cluster, PATIENCE, SEVEN, SMALL, Which, dovetail, program, run, until, within};
 use crate::load::settled;
+use crate::programs::DOVETAIL;
 use crate::time::{EQUAL, WAIT, player, pool};
 
 /// Small numbers, the same in every run.
@@ -70,7 +71,7 @@ async fn a_cluster_and_the_oracle_agree_on_files_in_which_keys_come_again() {
         let definition = cluster.place.file(&format!("p{number}.toml"), &definition);
         let elements = cluster.place.file(&format!("e{number}.ndjson"), &file(&mut dice));
         let (definition, elements) = (definition.to_str().unwrap(), elements.to_str().unwrap());
-        let mut oracle = program(env!("CARGO_BIN_EXE_dovetail"));
+        let mut oracle = program(DOVETAIL);
         oracle.args(["oracle", definition, elements]);
         let (_, stdout, stderr) = run(oracle).await;
         let expected = Said::new(&stdout, &stderr);

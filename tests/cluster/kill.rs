@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use dovetail::client::{by_id, by_key, value};
-use dovetail::convert;
+
 use dovetail::pb::{Attribute, AttributeType, ElementState, PoolDefinition, Submission};
 use dovetail_core::{ElementId, Placement, Pool, PoolId, Ring};
 use dovetail_rule::{Row, Value};
@@ -175,7 +175,7 @@ async fn a_gatherer_that_hangs_holds_the_result_back_and_does_not_change_it() {
 /// Skills whose elements matcher `matcher` alone searches for, and gatherer `gatherer` alone announces, in a pool split
 /// by skill.
 fn skills_of(matcher: u32, gatherer: u32, definition: &PoolDefinition) -> impl Iterator<Item = i64> {
-    let pool = Pool::compile(PoolId(0), convert::pool_definition(definition.clone()).unwrap().into()).unwrap();
+    let pool = Pool::compile(PoolId(0), dovetail_wire::pool_definition(definition.clone()).unwrap().into()).unwrap();
     // The defaults of the settings.
     let placement = Placement::new(SEVEN.slices, 64, Ring::new(SEVEN.gatherers, 160).into());
     (0..).filter(move |&skill| {

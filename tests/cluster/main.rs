@@ -23,6 +23,8 @@ mod kill;
 mod load;
 mod outcomes;
 mod presence;
+#[path = "../programs.rs"]
+mod programs;
 mod rules;
 mod search;
 mod strangers;

@@ -9,6 +9,7 @@ use dovetail::pb::{Attribute, AttributeType, AwaitedNode, PoolDefinition, Role, 
 use tonic_health::pb::health_check_response::ServingStatus;
 
 use crate::harness::{Cluster, Process, Shape, Which, dovetail, health, program, until};
+use crate::programs::DOVETAIL;
 
 const FIVE: Shape = Shape { slices: 2, matchers: 2, gatherers: 2 };
 
@@ -28,7 +29,7 @@ async fn submit(client: &Client, key: &str, number: i64) -> u64 {
 
 /// A command that goes on, with its stderr in a file.
 fn start(cluster: &Cluster, name: &str, arguments: &[&str]) -> Process {
-    let mut command: Command = program(env!("CARGO_BIN_EXE_dovetail"));
+    let mut command: Command = program(DOVETAIL);
     command.args(arguments).env("DOVETAIL_SERVER", cluster.server()).stdout(Stdio::null());
     cluster.extra(name, command)
 }

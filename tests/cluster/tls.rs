@@ -4,18 +4,19 @@ use std::path::Path;
 use std::time::Duration;
 
 use dovetail::{
-    certs::{Authority, Issued, Validity},
     client::{Client, ConnectOptions, SubmitOptions, WatchOptions},
     pb::{
         self, candidates_service_client::CandidatesServiceClient, decisions_service_client::DecisionsServiceClient,
         feed_service_client::FeedServiceClient,
     },
 };
+use dovetail_certs::{Authority, Issued, Validity};
 use tonic::{Code, Status};
 
 use crate::harness::{
     Cluster, PATIENCE, SEVEN, SMALL, Which, channel_with, heavy, make_certificates, program, run, shows, until, within,
 };
+use crate::programs::DOVETAIL;
 
 /// What a node says to be: as the balancer of a cluster would know it.
 async fn peer(cluster: &Cluster, role: pb::Role, index: u32) -> pb::Peer {
@@ -149,7 +150,7 @@ async fn strangers_in_the_place_of_nodes_are_refused_with_both_names_and_the_rig
         cluster.kill(which);
         // Of another name, by the same authority: a whole cluster in one process takes any certificate.
         let other = cluster.certs().join(if which == Which::Balancer { "matcher-0" } else { "balancer-0" });
-        let mut command = program(env!("CARGO_BIN_EXE_dovetail"));
+        let mut command = program(DOVETAIL);
         command
             .args(["up", "--listen", &cluster.address(which), "--data"])
             .arg(cluster.place.folder.join(format!("{which:?}")));
@@ -309,7 +310,7 @@ async fn clients_are_told_at_once_what_is_the_matter() {
         (1, vec!["--server", &http], "speaks TLS: write https://"),
         (1, vec!["--server", &to_plain, "--tls-ca", &ca], "does not answer with TLS"),
     ] {
-        let mut command = program(env!("CARGO_BIN_EXE_dovetail"));
+        let mut command = program(DOVETAIL);
         command.args(["pool", "list"]).args(&arguments);
         let (found, _, stderr) = within(Duration::from_secs(20), "an answer", run(command)).await;
         assert!(found == Some(code) && stderr.contains(says), "{arguments:?}: {found:?} {stderr}");

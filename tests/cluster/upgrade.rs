@@ -18,7 +18,7 @@ const SEGMENT: u64 = 1 << 20;
 
 /// A copy of a folder in `old`, and with `results` what was decided.
 fn copy(name: &str, to: &Path, results: bool) {
-    let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cluster/old").join(name);
+    let from = crate::programs::root().join("tests/cluster/old").join(name);
     for part in ["log", "checkpoints", "results"] {
         if !results && part == "results" {
             continue;

@@ -10,17 +10,18 @@
 
 mod compare;
 mod page;
+#[path = "../programs.rs"]
+mod programs;
 mod shell;
 
 use std::fs;
-use std::path::Path;
 
 use page::Page;
 use shell::Shell;
 
 /// Runs a page; `number` tells its addresses from those of other pages.
 fn check(path: &str, number: u8) {
-    let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap();
+    let text = fs::read_to_string(programs::root().join(path)).unwrap();
     let page = Page::parse(path, &text);
     let mut shell = Shell::new(path, number);
     for (name, text) in &page.files {

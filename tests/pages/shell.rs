@@ -50,7 +50,7 @@ impl Shell {
         fs::create_dir_all(&folder).unwrap();
         // Clusters of other tests are in 127.1 to 127.250.
         let network = format!("127.{}.{}.", 251 + number, process % 256);
-        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let root = crate::programs::root();
         symlink(root.join("examples"), folder.join("examples")).unwrap();
         let inside = |path: &str| (path.to_owned(), format!("{}{path}", folder.display()));
         let mut names = vec![
@@ -117,7 +117,7 @@ impl Shell {
         self.started += 1;
         let output = self.folder.join(format!("output-{}", self.started));
         let file = File::create(&output).unwrap();
-        let bin = Path::new(env!("CARGO_BIN_EXE_dovetail")).parent().unwrap();
+        let bin = crate::programs::folder();
         let path = format!("{}:{}:{}", bin.display(), tools().display(), std::env::var("PATH").unwrap());
         // In place of the shell, so that a signal reaches the program.
         let line = self.here(command.trim_end_matches('&'));

@@ -3,8 +3,8 @@
 //! W1 to W4 have one shape, [`Keyed`]: every peer can then have one table, one script, one index. That is in
 //! the peers' favour, who are spared a schema; Dovetail gets the attributes one by one.
 
-use dovetail::bench::workload::{UNIT, radius_squared};
-pub use dovetail::bench::workload::{Workload, mix};
+use dovetail_bench::workload::{UNIT, radius_squared};
+pub use dovetail_bench::workload::{Workload, mix};
 
 /// An element of W1 to W4. Its id is its position, from 1.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -138,7 +138,7 @@ fn same_match(truth: &Truth, end: Option<Decided>, found: Option<&Match>) -> boo
 mod tests {
     use std::{io::sink, sync::Arc};
 
-    use dovetail::{client::value, convert, pb};
+    use dovetail::{client::value, pb};
     use dovetail_core::{ElementId, Event, EventId, EventKind, LogFrame, PoolId, Reach};
     use dovetail_rule::{Row, Value};
 
@@ -162,7 +162,7 @@ mod tests {
     fn audit() -> Audit {
         let journal = Arc::new(Journal::new(sink()));
         let mut truth = Truth::new(Arc::clone(&journal));
-        let definition = Arc::new(convert::pool_definition(Pool::Keyed.definition()).unwrap());
+        let definition = Arc::new(dovetail_wire::pool_definition(Pool::Keyed.definition()).unwrap());
         let withdrawal = EventKind::Withdrawal { element: ElementId(4), pool: POOL, reason: WithdrawReason::Client };
         truth.take(&frame(0, vec![EventKind::PoolDefined { pool: POOL, definition }]));
         truth.take(&frame(1, vec![arrival(1, 0), arrival(2, 1), arrival(3, 0), withdrawal, arrival(4, 0)]));

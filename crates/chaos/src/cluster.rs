@@ -13,7 +13,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use dovetail::settings::ClusterSettings;
+use dovetail_server::settings::ClusterSettings;
 use tokio::{sync::Mutex, time::sleep};
 use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
 

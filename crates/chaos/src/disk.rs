@@ -5,7 +5,6 @@
 
 use std::path::Path;
 
-use dovetail::convert;
 use dovetail_core::EventKind;
 use dovetail_log::{EmbeddedLog, Log as _, Options, Record};
 
@@ -33,7 +32,7 @@ pub fn check(data: &Path, truth: &mut Truth, journal: &Journal) -> Result<(), St
     let floor = results.floor();
     let mut stored = 0;
     each(&results, |record| {
-        for outcome in convert::result_record(record).map_err(|error| error.to_string())? {
+        for outcome in dovetail_wire::result_record(record).map_err(|error| error.to_string())? {
             let expected = truth.decided_at(outcome.x.0);
             let same = expected.is_some_and(|expected| {
                 expected.retirement == outcome.retirement() && expected.reason == outcome.reason
@@ -51,7 +50,7 @@ pub fn check(data: &Path, truth: &mut Truth, journal: &Journal) -> Result<(), St
 }
 
 fn frame(record: &Record, truth: &mut Truth, journal: &Journal) -> Result<(), String> {
-    let logged = convert::log_record(record).map_err(|error| error.to_string())?;
+    let logged = dovetail_wire::log_record(record).map_err(|error| error.to_string())?;
     if logged.frame.after.0 >= truth.through {
         truth.take(&logged.frame);
     }

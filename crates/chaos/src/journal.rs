@@ -75,7 +75,7 @@ pub struct Sums {
 
 impl Inner {
     fn changed(&mut self) {
-        self.changed_ms = dovetail::time::now_ms();
+        self.changed_ms = dovetail_server::time::now_ms();
         self.well = false;
     }
 }
@@ -118,7 +118,7 @@ impl Journal {
     /// A line of the timeline.
     pub fn note(&self, text: impl AsRef<str>) {
         let mut line = String::new();
-        let wall = dovetail::time::now_ms() % 86_400_000;
+        let wall = dovetail_server::time::now_ms() % 86_400_000;
         let (hours, minutes, seconds, ms) = (wall / 3_600_000, wall / 60_000 % 60, wall / 1000 % 60, wall % 1000);
         let clock = format!("{hours:02}:{minutes:02}:{seconds:02}.{ms:03}Z");
         _ = writeln!(line, "{:>9.3}  {clock}  {}", self.elapsed().as_secs_f64(), text.as_ref());
@@ -173,7 +173,7 @@ impl Journal {
         let mut inner = self.inner();
         if inner.killed.len() < PENDING_MAX {
             let alone = inner.going_on == 1 && inner.was_well;
-            inner.killed.push(Kill { what, wall_ms: dovetail::time::now_ms(), at: Instant::now(), down, alone });
+            inner.killed.push(Kill { what, wall_ms: dovetail_server::time::now_ms(), at: Instant::now(), down, alone });
         }
     }
 

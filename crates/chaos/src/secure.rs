@@ -6,10 +6,10 @@
 use std::{io, net::Ipv4Addr, path::Path, sync::OnceLock};
 
 use dovetail::{
-    certs::{CertificateFolder, NodeName},
     client::ConnectOptions,
     tls::{Files, Trust},
 };
+use dovetail_certs::{CertificateFolder, NodeName};
 
 use super::{
     cluster::NAME,

@@ -16,11 +16,11 @@ use std::{
 
 use dovetail::{
     Role,
-    convert::{self, NODE_MESSAGE_BYTES_MAX},
     pb::{self, feed_response::Message, feed_service_client::FeedServiceClient},
-    rpc::Identity,
 };
 use dovetail_core::{EventId, LogFrame, Reach};
+use dovetail_server::rpc::Identity;
+use dovetail_wire::NODE_MESSAGE_BYTES_MAX;
 use tokio::time::sleep;
 use tonic::{Code, Status};
 
@@ -84,7 +84,7 @@ impl Tap {
     }
 
     fn take(&self, frame: pb::LogFrame, cursor: &mut EventId) -> Result<(), Status> {
-        let frame = convert::log_frame(frame).map_err(|error| Status::data_loss(error.to_string()))?;
+        let frame = dovetail_wire::log_frame(frame).map_err(|error| Status::data_loss(error.to_string()))?;
         if frame.after != *cursor {
             let text = format!("frame {} to {} was broadcast after {cursor}", frame.after, frame.through);
             return Err(Status::data_loss(text));

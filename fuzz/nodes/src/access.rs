@@ -4,7 +4,7 @@
 
 use std::sync::LazyLock;
 
-use dovetail::auth::{
+use dovetail_server::auth::{
     Source, api_keys, policy,
     table::Verb,
     token::{self, Verifier},
@@ -30,12 +30,12 @@ pub fn run(input: &[u8]) {
         0 => {
             let Ok(policy) = policy::parse(&text) else { return };
             for source in [Source::Key, Source::Token] {
-                let grants = policy.of(&dovetail::auth::Identity::new(source, "ada"));
+                let grants = policy.of(&dovetail_server::auth::Identity::new(source, "ada"));
                 for pool in ["", "pool", "pool/é", "*"] {
                     _ = grants.scope(Verb::Submit, pool);
                 }
                 _ = (grants.scope_anywhere(Verb::Submit), grants.operates_all());
-                _ = grants.rates(dovetail::auth::Rates::default());
+                _ = grants.rates(dovetail_server::auth::Rates::default());
             }
         }
         1 => {

@@ -8,7 +8,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use dovetail::{convert, pb};
+use dovetail::pb;
 use dovetail_core::{
     CandidateFrame, DecisionFrame, Event, EventId, EventKind, Frame, Placement, PoolDefinition, PoolId, Reach, Ring,
     ShardId, SliceId, WithdrawReason,
@@ -45,7 +45,7 @@ struct Session {
     cut: SliceCut,
     slice: Option<Slice>,
     shard: Shard,
-    chunks: Option<convert::ReadChunks>,
+    chunks: Option<dovetail_wire::ReadChunks>,
 }
 
 /// One input.
@@ -54,7 +54,7 @@ pub fn run(input: &[u8]) {
         cut: SliceCut::default(),
         slice: None,
         shard: Shard::new(placement(), ShardId(0), EventId::ZERO),
-        chunks: Some(convert::ReadChunks::new(KeySecret([1, 2]))),
+        chunks: Some(dovetail_wire::ReadChunks::new(KeySecret([1, 2]))),
     };
     let mut rest = input;
     while let [kind, low, high, more @ ..] = rest {
@@ -78,7 +78,7 @@ impl Session {
         match kind % KINDS {
             CUT => {
                 self.slice.is_none().then_some(())?;
-                convert::slice_cut_part(&mut self.cut, pb::CutPart::decode(bytes).ok()?).ok()?;
+                dovetail_wire::slice_cut_part(&mut self.cut, pb::CutPart::decode(bytes).ok()?).ok()?;
             }
             RECORD => record(bytes)?,
             CHECKPOINT => self.chunk(&bytes)?,
@@ -99,22 +99,22 @@ impl Session {
         let slice = self.slice.as_mut()?;
         match kind {
             FRAME => {
-                let frame = convert::log_frame(pb::LogFrame::decode(bytes).ok()?).ok()?;
+                let frame = dovetail_wire::log_frame(pb::LogFrame::decode(bytes).ok()?).ok()?;
                 slice.on_frame(Arc::new(frame), &mut out).ok()?;
             }
             DECISIONS_TO_SLICE => {
-                let frame = convert::decision_frame(pb::DecisionFrame::decode(bytes).ok()?);
+                let frame = dovetail_wire::decision_frame(pb::DecisionFrame::decode(bytes).ok()?);
                 slice.on_decisions(from, &frame, &mut out).ok()?;
             }
             STORED_TO_SLICE => {
-                let frame = convert::decision_frame(pb::DecisionFrame::decode(bytes).ok()?);
+                let frame = dovetail_wire::decision_frame(pb::DecisionFrame::decode(bytes).ok()?);
                 slice.on_stored(from, frame.decided?, &frame.retirements, &mut out).ok()?;
             }
             STABLE => slice.on_stable(EventId(number(&bytes)), &mut out),
             _ => unreachable!("there are no others"),
         }
         for SliceEffect::Frame { frame, .. } in out {
-            _ = convert::candidate_parts(&[(SliceId(0), frame)]);
+            _ = dovetail_wire::candidate_parts(&[(SliceId(0), frame)]);
         }
         _ = (slice.subscribe(from, EventId::ZERO), slice.known(), slice.anchors().count());
         Some(())
@@ -125,18 +125,18 @@ impl Session {
         match kind {
             CANDIDATES => {
                 for frame in pb::CandidateFrames::decode(bytes).ok()?.frames {
-                    let (slice, frame): (SliceId, CandidateFrame) = convert::candidate_frame(frame);
+                    let (slice, frame): (SliceId, CandidateFrame) = dovetail_wire::candidate_frame(frame);
                     // The reader looks for the slice among those that it asked for.
                     (slice.0 < 2).then_some(())?;
                     shard.on_candidates(slice, &frame, &mut out).ok()?;
                 }
             }
             DECISIONS_TO_SHARD => {
-                let frame = convert::decision_frame(pb::DecisionFrame::decode(bytes).ok()?);
+                let frame = dovetail_wire::decision_frame(pb::DecisionFrame::decode(bytes).ok()?);
                 shard.on_decisions(from, &frame, &mut out).ok()?;
             }
             STORED_TO_SHARD => {
-                let frame = convert::decision_frame(pb::DecisionFrame::decode(bytes).ok()?);
+                let frame = dovetail_wire::decision_frame(pb::DecisionFrame::decode(bytes).ok()?);
                 let fetch = Fetch { after: shard.floor(), through: frame.decided? };
                 shard.on_stored(fetch, &frame.retirements, &mut out).ok()?;
             }
@@ -150,7 +150,7 @@ impl Session {
             ShardEffect::Grant { .. } | ShardEffect::Decided { .. } => None,
         };
         let retirements = out.into_iter().filter_map(told).collect();
-        _ = convert::decision_parts(&DecisionFrame { retirements, ..DecisionFrame::default() });
+        _ = dovetail_wire::decision_parts(&DecisionFrame { retirements, ..DecisionFrame::default() });
         for reader in [Reader::Shard(ShardId(1)), Reader::Matcher, Reader::Balancer] {
             _ = shard.subscribe(reader, EventId::ZERO);
         }
@@ -172,12 +172,13 @@ impl Session {
 /// A record of the log says the same, whether it is kept or not, and when it was written again.
 fn record(bytes: Bytes) -> Option<()> {
     let record = Record::new(1, bytes);
-    let kept = convert::log_parts(&record, true);
-    let shared = convert::log_parts(&record, false);
+    let kept = dovetail_wire::log_parts(&record, true);
+    let shared = dovetail_wire::log_parts(&record, false);
     assert_eq!(kept.is_ok(), shared.is_ok());
     let (kept, shared) = (kept.ok()?, shared.ok()?);
-    let again = convert::log_parts(&convert::log_record_pb(&kept), false).expect("what was written can be read");
-    let events = |frame: &convert::PartFrame| format!("{:?}", convert::LoggedFrame::of(frame));
+    let again =
+        dovetail_wire::log_parts(&dovetail_wire::log_record_pb(&kept), false).expect("what was written can be read");
+    let events = |frame: &dovetail_wire::PartFrame| format!("{:?}", dovetail_wire::LoggedFrame::of(frame));
     assert_eq!(events(&kept), events(&shared));
     assert_eq!(events(&kept), events(&again));
     Some(())
@@ -198,7 +199,7 @@ pub fn seeds() -> Vec<(String, Vec<u8>)> {
 }
 
 /// What is in a log: a pool, elements that arrive, search again and are withdrawn.
-fn log(rule: &str) -> Vec<convert::PartFrame> {
+fn log(rule: &str) -> Vec<dovetail_wire::PartFrame> {
     let definition = PoolDefinition {
         name: "pool".into(),
         attributes: vec![("i".into(), AttributeType::Int), ("s".into(), AttributeType::String)],
@@ -227,7 +228,7 @@ fn log(rule: &str) -> Vec<convert::PartFrame> {
         time_ms: 1000 + events[0].x.0,
         stable: EventId::ZERO,
         reach: Reach::All,
-        events: events.iter().cloned().map(convert::Part::Event).collect(),
+        events: events.iter().cloned().map(dovetail_wire::Part::Event).collect(),
     };
     events.chunks(5).map(frame).collect()
 }
@@ -243,11 +244,11 @@ fn heard(rule: &str) -> (Vec<u8>, Vec<u8>) {
     let mut slices: Vec<Slice> = (0..2).map(|id| slice(SliceId(id)).expect("an empty cut is one")).collect();
     let mut shards: Vec<Shard> = (0..SHARDS).map(|id| Shard::new(placement(), ShardId(id), EventId::ZERO)).collect();
     for frame in log(rule) {
-        let record = convert::log_record_pb(&frame);
+        let record = dovetail_wire::log_record_pb(&frame);
         message(&mut records, RECORD, &record.bytes);
-        let sent = convert::log_frame_pb(&frame);
+        let sent = dovetail_wire::log_frame_pb(&frame);
         message(&mut heard, FRAME, &sent.encode_to_vec());
-        let frame = Arc::new(convert::log_frame(sent).expect("what is sent can be read"));
+        let frame = Arc::new(dovetail_wire::log_frame(sent).expect("what is sent can be read"));
         let mut found: Vec<(SliceId, SliceEffect)> = Vec::new();
         for slice in &mut slices {
             let mut out = Vec::new();
@@ -258,7 +259,7 @@ fn heard(rule: &str) -> (Vec<u8>, Vec<u8>) {
         while !found.is_empty() {
             let mut told: Vec<(ShardId, ShardEffect)> = Vec::new();
             for (slice, SliceEffect::Frame { to, frame }) in found.drain(..) {
-                let sent = pb::CandidateFrames { frames: vec![convert::candidate_frame_pb(slice, &frame)] };
+                let sent = pb::CandidateFrames { frames: vec![dovetail_wire::candidate_frame_pb(slice, &frame)] };
                 if to.0 == 0 {
                     message(&mut heard, CANDIDATES, &sent.encode_to_vec());
                 }
@@ -276,7 +277,7 @@ fn heard(rule: &str) -> (Vec<u8>, Vec<u8>) {
                         ShardEffect::Settled(_) => continue,
                         ShardEffect::Decided { through } => decisions.decided = Some(through),
                     }
-                    let sent = convert::decision_frame_pb(&decisions).encode_to_vec();
+                    let sent = dovetail_wire::decision_frame_pb(&decisions).encode_to_vec();
                     let by = from.0 as u8 * KINDS;
                     if to_shard.is_none() {
                         message(&mut heard, by + DECISIONS_TO_SLICE, &sent);

@@ -4,7 +4,7 @@
 //! the last value. The first byte of an input chooses the message.
 
 use bytes::Bytes;
-use dovetail::{batch as wire, convert, pb};
+use dovetail::{batch as wire, pb};
 use dovetail_rule::ATTRIBUTES_MAX;
 use prost::{Message, encoding};
 
@@ -52,7 +52,7 @@ fn rows(bytes: Bytes) {
             if let Ok(submission) = pb::Submission::decode(row.clone()) {
                 let same = key == submission.key || !attributes_have_their_type(row.clone());
                 assert!(same, "{key:?} is not the key {:?}", submission.key);
-                _ = convert::submission(submission);
+                _ = dovetail_wire::submission(submission);
             }
         }
     }
@@ -101,7 +101,7 @@ fn columns(bytes: Bytes) {
         assert_eq!(read.encoded_len(), encoded.len());
     }
     let Ok(read) = read else { return };
-    let Ok(columns) = convert::SubmittedColumns::read(read) else { return };
+    let Ok(columns) = dovetail_wire::SubmittedColumns::read(read) else { return };
     let attributes: Vec<_> = columns.attributes().map(|(name, kind)| (name.to_owned(), kind)).collect();
     for index in 0..columns.count() {
         assert!(columns.payload(index).len() <= columns.clients().payload(index).len());

@@ -420,7 +420,7 @@ mod tests {
             let bytes = draw.good(submit).expect("it has one");
             let request = pb::SubmitRequest::decode(bytes.as_slice()).expect("it is one");
             if let Some(pb::submit_request::Batch::Columns(columns)) = request.batch {
-                dovetail::convert::SubmittedColumns::read(columns).expect("they are columns");
+                dovetail_wire::SubmittedColumns::read(columns).expect("they are columns");
             }
         }
     }

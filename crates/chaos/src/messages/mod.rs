@@ -37,7 +37,7 @@ use std::{
 
 use bytes::Bytes;
 use dovetail::Role;
-use dovetail::rpc::Identity;
+use dovetail_server::rpc::Identity;
 use dovetail_sim::rng::Rng;
 use prost::Message as _;
 use tokio::{task::JoinSet, time::sleep};

@@ -118,7 +118,7 @@ impl Schema {
 }
 
 fn services_of(role: Role) -> &'static [&'static str] {
-    dovetail::rpc::services_of(role)
+    dovetail_server::rpc::services_of(role)
 }
 
 fn collect<'a>(

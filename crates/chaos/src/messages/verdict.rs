@@ -125,7 +125,8 @@ fn hex(bytes: &Bytes) -> String {
 
 #[cfg(test)]
 mod tests {
-    use dovetail::{fault::Fault, reason::Reason};
+    use dovetail::reason::Reason;
+    use dovetail_server::fault::Fault;
 
     use super::*;
 

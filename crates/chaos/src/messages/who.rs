@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fs, io, path::Path};
 
-use dovetail::auth::api_keys;
+use dovetail_server::auth::api_keys;
 use dovetail_sim::rng::Rng;
 use tonic::transport::Channel;
 

@@ -1,0 +1,313 @@
+//! What a balancer's engine hears, and what it answers.
+
+use std::{sync::Arc, time::Duration};
+
+use dovetail_core::{
+    DecisionFrame, DefineError, ElementId, EventId, Place, Pool, PoolDefinition, PoolId, ShardId,
+    batch::Batch,
+    ledger::{CutGone, Cutting, Entry, Outcome, PoolCounts, PoolEntry, SubmitError},
+    pool::{Differences, Note},
+    slice::{SliceCut, WaitingElement},
+};
+use dovetail_log::AppendError;
+use dovetail_node::Step;
+use thiserror::Error;
+use tokio::sync::oneshot;
+
+use super::{
+    checkpoint::{CheckpointError, Made},
+    columns::Submitting,
+    held::Room,
+    quota::QuotaError,
+    refusals::Refusals,
+};
+use crate::caller::ClientId;
+use dovetail::pb;
+use dovetail_wire::{ConvertError, PartFrame};
+
+/// Most pools of a cluster.
+pub(crate) const POOLS_MAX: usize = 10_000;
+// Each has its reserve of what all together may have waiting.
+const _: () = assert!(POOLS_MAX as u64 <= dovetail_core::ledger::room::POOLS);
+
+/// Where a request that makes events is answered.
+pub(crate) type Reply<T> = oneshot::Sender<Result<T, DiskFull>>;
+
+/// Nothing was taken, or what was taken is not on disk, for lack of room.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct DiskFull;
+
+/// What makes events.
+#[derive(Debug)]
+pub(crate) enum Request {
+    /// Elements to let in, in order.
+    Submit {
+        elements: Submitting,
+        /// Those of one stream are let in in the order in which they come.
+        stream: u64,
+        reply: Reply<Submitted>,
+        /// Its share of the bytes that may wait.
+        room: Room,
+    },
+    /// A pool to define, whose number is still to be given, and who wants it.
+    Define { pool: Box<Pool>, client: Option<ClientId>, reply: Reply<Result<Defined, DefinePoolError>> },
+    /// A pool to drop, if this event defined it; 0 for any.
+    Drop { name: String, defined_at: EventId, reply: Reply<Result<Dropping, DropPoolError>> },
+    /// An element to withdraw.
+    Withdraw { element: ElementName, reply: Reply<Withdrawing> },
+    /// Elements to withdraw, by their ids.
+    WithdrawAll { elements: Vec<ElementId>, reply: Reply<Vec<Withdrawing>> },
+}
+
+impl Request {
+    /// Answers without doing anything. The caller may have gone away.
+    pub(crate) fn refuse(self, why: DiskFull) {
+        match self {
+            Request::Submit { reply, .. } => _ = reply.send(Err(why)),
+            Request::Define { reply, .. } => _ = reply.send(Err(why)),
+            Request::Drop { reply, .. } => _ = reply.send(Err(why)),
+            Request::Withdraw { reply, .. } => _ = reply.send(Err(why)),
+            Request::WithdrawAll { reply, .. } => _ = reply.send(Err(why)),
+        }
+    }
+}
+
+/// Everything else an engine hears.
+#[derive(Debug)]
+pub(crate) enum Event {
+    /// A shard decided something.
+    Decisions { shard: ShardId, frame: DecisionFrame },
+    /// A shard has no stream. Answered with what to ask it for.
+    Dial { shard: ShardId, reply: oneshot::Sender<Step> },
+    /// A shard keeps decisions after `floor`. Answered with whether they are read.
+    Hello { shard: ShardId, floor: EventId, reply: oneshot::Sender<Step> },
+    /// What became of an element, and up to where that is decided. With `wait_ms`, tell also when it has ended.
+    Get { element: ElementName, wait_ms: u32, reply: oneshot::Sender<(Found, EventId)> },
+    /// What an explanation needs of an element that waits.
+    Explain { element: ElementName, reply: oneshot::Sender<Explaining> },
+    /// A pool by its name.
+    Pool { name: String, reply: oneshot::Sender<Option<PoolSummary>> },
+    /// All pools, in no order.
+    Pools { reply: oneshot::Sender<Vec<PoolSummary>> },
+    /// The highest id given.
+    Assigned { reply: oneshot::Sender<EventId> },
+    /// For how long events have waited for a decision while none was made, what is decided, and what is on disk.
+    Standing { reply: oneshot::Sender<(Option<Duration>, EventId, EventId)> },
+    /// An operator takes the wall clock for right. Answered with how far it was ahead, and event time.
+    AcceptClock { reply: oneshot::Sender<(u64, u64)> },
+    /// An operator asks for this node's state.
+    Inspect { reply: oneshot::Sender<pb::BalancerState> },
+}
+
+/// A look at some of the elements that wait: taken after everything else, a small part at a time.
+#[derive(Debug)]
+pub(crate) enum Look {
+    /// Ascending, after one of them.
+    Waiting { pool: PoolId, after: ElementId, reply: oneshot::Sender<WaitingPart> },
+    /// The same of those that are wanted.
+    Select { pool: PoolId, after: ElementId, wanted: Box<dyn Wanted>, reply: oneshot::Sender<SelectedPart> },
+    /// The state at the stable cut, for a matcher, but for the elements, which are read in parts.
+    BeginCut { matcher: u32, reply: oneshot::Sender<(SliceCut, CutReader)> },
+    /// The next of them: of those that wait at the cut, the ones that these slices own.
+    CutPart { reader: CutReader, owned: Arc<dyn OwnedBy>, reply: oneshot::Sender<Result<CutPart, CutGone>> },
+}
+
+/// A cut that is read. What it needs is kept until it is dropped, or the same matcher begins with another.
+#[derive(Debug)]
+pub(crate) struct CutReader {
+    pub(crate) cutting: Cutting,
+    pub(crate) _alive: Arc<()>,
+}
+
+/// Some elements of a cut, and how to read on; none when there are no others.
+#[derive(Debug)]
+pub(crate) struct CutPart {
+    pub(crate) waiting: Vec<WaitingElement>,
+    pub(crate) reader: Option<CutReader>,
+}
+
+/// Which elements a caller owns.
+pub(crate) trait OwnedBy: Fn(Place) -> bool + Send + Sync {}
+impl<F: Fn(Place) -> bool + Send + Sync> OwnedBy for F {}
+
+impl std::fmt::Debug for dyn OwnedBy {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("OwnedBy")
+    }
+}
+
+/// Which elements a call wants, by their ids and the rows of batches.
+pub(crate) trait Wanted: Fn(ElementId, &Batch, usize) -> bool + Send {}
+impl<F: Fn(ElementId, &Batch, usize) -> bool + Send> Wanted for F {}
+
+impl std::fmt::Debug for dyn Wanted {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Wanted")
+    }
+}
+
+/// What a writing thread did.
+#[derive(Debug)]
+pub(crate) enum Written {
+    /// Frames are on disk, so many bytes.
+    Log(Result<(Vec<Arc<PartFrame>>, u64), AppendError>),
+    /// Outcomes are on disk up to here.
+    Results(Result<EventId, AppendError>),
+    /// So many bytes are there.
+    Sized(Disk, u64),
+    /// What is at or below is gone; so many bytes are left.
+    Trimmed(Disk, EventId, u64),
+    /// The disk is full, and nothing was written; or there is room again.
+    Full(Disk, bool),
+    /// A checkpoint was made, or was not.
+    Checkpoint(Result<Made, CheckpointError>),
+}
+
+/// What is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Disk {
+    Log,
+    Results,
+}
+
+/// An element as a client names it.
+#[derive(Clone, Debug, Error)]
+pub(crate) enum ElementName {
+    #[error("element {}", .0.0)]
+    Id(ElementId),
+    #[error("element with key {key:?} in pool {pool:?}")]
+    Key { pool: String, key: String },
+}
+
+/// How a batch went. Sent once it is on disk.
+#[derive(Debug)]
+pub(crate) struct Submitted {
+    /// One by row; 0 for one that was refused.
+    pub(crate) ids: Vec<u64>,
+    /// Why rows were refused, in order.
+    pub(crate) refused: Refusals,
+}
+
+/// Why a row was refused.
+#[derive(Debug, Error)]
+pub(crate) enum RowRefused {
+    #[error(transparent)]
+    Submit(#[from] SubmitError),
+    #[error(transparent)]
+    Convert(#[from] ConvertError),
+}
+
+/// A pool that is defined, and on disk.
+#[derive(Debug)]
+pub(crate) struct Defined {
+    pub(crate) at: EventId,
+    pub(crate) created: bool,
+    /// What may be a mistake in it.
+    pub(crate) notes: Vec<Note>,
+}
+
+/// Why a pool is not defined.
+#[derive(Debug, Error)]
+pub(crate) enum DefinePoolError {
+    #[error(transparent)]
+    Define(#[from] DefineError),
+    #[error("pool {0:?} is defined already, with another definition, which cannot be changed: {1}")]
+    Redefined(String, Differences),
+    #[error("{POOLS_MAX} pools are defined, which is the most")]
+    TooMany,
+    #[error("pool {pool:?}: {source}")]
+    Quota { pool: String, source: QuotaError },
+    #[error("pool {0:?} is being dropped; its name is free once it is gone")]
+    Dropping(String),
+}
+
+/// A pool that is being dropped, and that is on disk.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Dropping {
+    pub(crate) pool: PoolId,
+    pub(crate) defined_at: EventId,
+    pub(crate) closed_at: EventId,
+    /// Elements that wait, as far as has been decided.
+    pub(crate) waiting: u64,
+}
+
+/// Why a pool is not dropped.
+#[derive(Debug, Error)]
+pub(crate) enum DropPoolError {
+    #[error("pool {0:?} is not defined")]
+    Unknown(String),
+    #[error("pool {name:?} was defined by event {}, and the one that is to be dropped by {}", found.0, meant.0)]
+    Another { name: String, found: EventId, meant: EventId },
+}
+
+/// How a withdrawal stands, once it is on disk.
+#[derive(Debug)]
+pub(crate) enum Withdrawing {
+    /// Event `at` will withdraw the element if nothing comes before it, by which it has ended then. `own` when this
+    /// request wrote it.
+    Written { at: EventId, own: bool, ended: Ended },
+    /// The element ended before, by this outcome.
+    Ended(EventId),
+    /// No such element.
+    Unknown,
+}
+
+/// Tells what ended an element's waiting.
+pub(crate) type Ended = oneshot::Receiver<Arc<Outcome>>;
+
+/// What is known of an element.
+#[derive(Debug)]
+pub(crate) enum Found {
+    /// With what tells of its end, if that was asked for.
+    Waiting {
+        element: ElementId,
+        pool: Arc<PoolDefinition>,
+        entry: Box<Entry>,
+        ended: Option<Ended>,
+    },
+    Ended(ElementId, EventId),
+    Unknown,
+}
+
+/// An element to explain.
+#[derive(Debug)]
+pub(crate) enum Explaining {
+    /// It waits, at this time in milliseconds.
+    Waiting { pool: Pool, element: ElementId, entry: Box<Entry>, time_ms: u64, search_cost: u64 },
+    /// It does not, or is not known.
+    Not(Found),
+}
+
+/// Some of the elements that wait in a pool, each with its key.
+#[derive(Debug)]
+pub(crate) struct WaitingPart {
+    pub(crate) elements: Vec<(WaitingElement, Arc<str>)>,
+    /// After which the others come; none when there are none.
+    pub(crate) next: Option<ElementId>,
+}
+
+/// Those of some elements that wait in a pool that are wanted.
+#[derive(Debug)]
+pub(crate) struct SelectedPart {
+    pub(crate) elements: Vec<(ElementId, Entry)>,
+    /// After which the others come; none when there are none.
+    pub(crate) next: Option<ElementId>,
+}
+
+/// A pool for a list.
+#[derive(Clone, Debug)]
+pub(crate) struct PoolSummary {
+    pub(crate) id: PoolId,
+    pub(crate) definition: Arc<PoolDefinition>,
+    pub(crate) defined_at: EventId,
+    pub(crate) dropping: bool,
+    pub(crate) counts: PoolCounts,
+}
+
+impl PoolSummary {
+    pub(crate) fn of(entry: &PoolEntry) -> PoolSummary {
+        let definition = Arc::clone(&entry.pool.definition);
+        let dropping = entry.closed_at.is_some();
+        PoolSummary { id: entry.pool.id, definition, defined_at: entry.defined_at, dropping, counts: entry.counts }
+    }
+}

@@ -1,0 +1,300 @@
+//! What other nodes and operators use: the feed, the cut, the stored retirements, and inspection.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use dovetail_core::{
+    ElementId, EventId, PoolDefinition, PoolId, SliceId,
+    ledger::{CUT_KEPT_BYTES_MAX, CUT_KEPT_MAX},
+    planted::Planted,
+    shard::Fetch,
+    slice::{SliceCut, WaitingElement},
+};
+use dovetail_node::balancer::{Feed, LogSpan, ResultsSpan, check_fetch};
+use futures::{Stream, StreamExt, TryStreamExt, stream};
+use prost::Message as _;
+use tonic::{Request, Response, Status, service::Routes};
+
+use super::{
+    Node, errors, follower,
+    messages::{CutPart, CutReader, Event, Look, OwnedBy},
+};
+use crate::{
+    auth::{Access, audit::What},
+    caller::Caller,
+    crash,
+    fault::Fault,
+    rpc::{self, Near, NodeCall, Process, ResponseStream},
+    shutdown::Shutdown,
+};
+use dovetail::{
+    pb::{
+        self,
+        feed_response::Message,
+        feed_service_server::{FeedService, FeedServiceServer},
+        inspect_service_server::{InspectService, InspectServiceServer},
+        operate_service_server::{OperateService, OperateServiceServer},
+    },
+    reason::Reason,
+};
+use dovetail_wire::{Filling, NODE_MESSAGE_BYTES_MAX};
+
+struct Service {
+    node: Arc<Node>,
+    stop: Shutdown,
+}
+
+/// Adds the services for nodes and operators, and offers them to the other nodes of the process.
+pub(super) fn add(routes: Routes, node: &Arc<Node>, stop: &Shutdown) -> Routes {
+    let service = || Service { node: Arc::clone(node), stop: stop.clone() };
+    node.links.offer(node.settings.node.address(), Near::Feed(Arc::new(service())));
+    let feed = FeedServiceServer::new(service()).max_encoding_message_size(NODE_MESSAGE_BYTES_MAX);
+    let routes = routes.add_service(feed).add_service(InspectServiceServer::new(service()));
+    let routes = routes.add_service(OperateServiceServer::new(service()));
+    Process::add(routes, &node.identity)
+}
+
+#[tonic::async_trait]
+impl FeedService for Service {
+    type FeedStream = ResponseStream<pb::FeedResponse>;
+    type RetirementsStream = ResponseStream<pb::RetirementsResponse>;
+
+    async fn feed(&self, request: Request<pb::FeedRequest>) -> Result<Response<Self::FeedStream>, Status> {
+        let node = &self.node;
+        let peer = request.get_ref().peer.as_ref();
+        let admitted = node.identity.admit(NodeCall::Feed, &request, peer);
+        admitted.inspect_err(|refusal| node.followers.refused(peer, refusal.message()))?;
+        let (caller, request) = (Caller::of(request.extensions()), request.into_inner());
+        let peer = request.peer.as_ref();
+        let refused = |refusal: &Status| node.followers.refused(peer, refusal.message());
+        let slices = check_slices(node, &request.slices)?;
+        let reading = node.feeds.take(peer.expect("it was checked"), caller.as_ref()).await.inspect_err(refused)?;
+        let log = LogSpan { floor: node.frames.floor(), durable: node.frames.head() };
+        let feed = Feed::on_subscribe(slices.clone(), request.after.map(EventId), log, Planted::default());
+        let mut feed = feed.map_err(errors::feed)?;
+        let cut = match request.after {
+            Some(_) => None,
+            None => {
+                let peer = peer.expect("it was checked");
+                let reading = node.cuts.take(peer, caller.as_ref()).await.inspect_err(refused)?;
+                let (cut, reader) = node.look(|reply| Look::BeginCut { matcher: peer.index, reply }).await?;
+                feed.on_cut(cut.through);
+                Some((cut, reader, reading))
+            }
+        };
+        let follows = node.followers.come(peer);
+        let hello = pb::FeedHello { peer: Some(node.identity.pb()), after: feed.cursor().0 };
+        let of = Arc::clone(node);
+        let first = stream::once(async { Ok(Message::Hello(hello)) });
+        let placement = node.placement.clone();
+        let owned: Arc<dyn OwnedBy> = Arc::new(move |place| slices.contains(&placement.owner(place)));
+        let parts = stream::iter(cut).flat_map(move |(cut, reader, reading)| {
+            reading.of(cut_parts(Arc::clone(&of), (cut, reader), Arc::clone(&owned)))
+        });
+        let parts = parts.map(|part| part.map(Message::Cut));
+        let messages = first.chain(parts).chain(follower::frames_and_stable(Arc::clone(node), feed));
+        let responses = messages.map(move |message| {
+            let _ = &follows;
+            message.map(|message| pb::FeedResponse { message: Some(message) })
+        });
+        Ok(Response::new(rpc::until_stopped(reading.of(responses), self.stop.clone())))
+    }
+
+    async fn cut(&self, request: Request<pb::CutRequest>) -> Result<Response<pb::CutResponse>, Status> {
+        self.node.identity.admit(NodeCall::Cut, &request, request.get_ref().peer.as_ref())?;
+        let cut = *self.node.stable.borrow();
+        let results_floor = self.node.outcomes.floor().0;
+        Ok(Response::new(pb::CutResponse { peer: Some(self.node.identity.pb()), cut: cut.0, results_floor }))
+    }
+
+    async fn retirements(
+        &self,
+        request: Request<pb::RetirementsRequest>,
+    ) -> Result<Response<Self::RetirementsStream>, Status> {
+        self.node.identity.admit(NodeCall::Retirements, &request, request.get_ref().peer.as_ref())?;
+        let (caller, request) = (Caller::of(request.extensions()), request.into_inner());
+        let peer = request.peer.as_ref();
+        let (after, through, stable) = (EventId(request.after), EventId(request.through), *self.node.stable.borrow());
+        let results = ResultsSpan { floor: self.node.outcomes.floor(), stable };
+        check_fetch(Fetch { after, through }, results, Planted::default()).map_err(errors::fetch)?;
+        let node = Arc::clone(&self.node);
+        let reading = node.fetches.take(peer.expect("it was checked"), caller.as_ref()).await?;
+        let parts = stream::try_unfold(after, move |cursor| {
+            let node = Arc::clone(&node);
+            async move {
+                if cursor >= through {
+                    return Ok(None);
+                }
+                let step = node.outcomes.after(cursor).await.map_err(errors::tail)?;
+                let mut rest = step.entries.iter().flat_map(|chunk| {
+                    let within = chunk.after(cursor)..chunk.after(through);
+                    within.map(|index| chunk.retirement(index))
+                });
+                let retirements = dovetail_wire::retirement_part(rest.by_ref());
+                // What did not fit is read again.
+                let cut_off = rest.next().is_some();
+                let last = retirements.last().filter(|_| cut_off).map(|last| EventId(last.x));
+                Ok(Some((pb::RetirementsResponse { retirements }, last.unwrap_or(step.cursor))))
+            }
+        });
+        Ok(Response::new(rpc::until_stopped(reading.of(parts), self.stop.clone())))
+    }
+}
+
+fn check_slices(node: &Node, slices: &[u32]) -> Result<BTreeSet<SliceId>, Status> {
+    let most = node.placement.slices();
+    match slices.iter().find(|&&slice| slice >= most) {
+        Some(slice) => {
+            let fault = Fault::new(Reason::OutOfBounds, format!("slice s{slice} is not below {most}")).at("slices");
+            Err(fault.with("value", slice).with("bound", most).into())
+        }
+        None => Ok(slices.iter().copied().map(SliceId).collect()),
+    }
+}
+
+/// The parts of a cut, the last one marked. The elements are read from the engine as the parts are sent.
+fn cut_parts(
+    node: Arc<Node>,
+    (cut, reader): (SliceCut, CutReader),
+    owned: Arc<dyn OwnedBy>,
+) -> impl Stream<Item = Result<pb::CutPart, Status>> {
+    let first = stream::iter(split_cut(cut)).map(Ok);
+    let through = reader.cutting.through();
+    let elements = stream::try_unfold(Some(reader), move |reader| {
+        let (node, owned) = (Arc::clone(&node), Arc::clone(&owned));
+        async move {
+            let Some(reader) = reader else { return Ok(None) };
+            let part = node.look(|reply| Look::CutPart { reader, owned, reply }).await?;
+            let CutPart { waiting, reader } = part.map_err(|_| cut_gone(through))?;
+            let last = reader.is_none().then(|| pb::CutPart { last: true, ..Default::default() });
+            let parts = split_cut(SliceCut { waiting, ..SliceCut::default() }).chain(last);
+            Ok::<_, Status>(Some((stream::iter(parts).map(Ok::<_, Status>), reader)))
+        }
+    });
+    first.chain(elements.try_flatten())
+}
+
+fn cut_gone(through: EventId) -> Status {
+    let text = format!(
+        "the cut at {through} was read so slowly that more than {CUT_KEPT_MAX} elements or {CUT_KEPT_BYTES_MAX} bytes of them \
+         ended meanwhile, or it was begun again: begin again"
+    );
+    Fault::new(Reason::CursorTooOld, text).with("bound", CUT_KEPT_MAX).into()
+}
+
+/// What a cut says, in messages that are not the last.
+fn split_cut(cut: SliceCut) -> impl Iterator<Item = pb::CutPart> {
+    enum Item {
+        Pool(PoolId, Arc<PoolDefinition>),
+        Whole(PoolId),
+        LeftOut(ElementId),
+        Waiting(WaitingElement),
+    }
+    let pools = cut.pools.into_iter().map(|(pool, definition)| Item::Pool(pool, definition));
+    let (whole, left_out) = (cut.whole.into_iter().map(Item::Whole), cut.left_out.into_iter().map(Item::LeftOut));
+    let mut items = pools.chain(whole).chain(left_out).chain(cut.waiting.into_iter().map(Item::Waiting));
+    let (mut part, mut filling) = (pb::CutPart::default(), Filling::default());
+    std::iter::from_fn(move || {
+        crash::point("balancer.cut.send");
+        for item in items.by_ref() {
+            let mut next = pb::CutPart::default();
+            match item {
+                Item::Pool(pool, definition) => {
+                    let definition = Some(dovetail_wire::pool_definition_pb(&definition));
+                    next.pools.push(pb::PoolDefined { pool: pool.0, definition });
+                }
+                Item::Whole(pool) => next.whole.push(pool.0),
+                Item::LeftOut(element) => next.left_out.push(element.0),
+                Item::Waiting(waiting) => next.waiting.push(dovetail_wire::waiting_pb(&waiting)),
+            }
+            if filling.begins_next(next.encoded_len()) {
+                return Some(std::mem::replace(&mut part, next));
+            }
+            part.pools.append(&mut next.pools);
+            part.whole.append(&mut next.whole);
+            part.left_out.append(&mut next.left_out);
+            part.waiting.append(&mut next.waiting);
+        }
+        let rest = std::mem::take(&mut part);
+        (rest != pb::CutPart::default()).then_some(rest)
+    })
+}
+
+#[tonic::async_trait]
+impl OperateService for Service {
+    async fn accept_clock(
+        &self,
+        request: Request<pb::AcceptClockRequest>,
+    ) -> Result<Response<pb::AcceptClockResponse>, Status> {
+        let access = Access::of(request.extensions());
+        let (ahead_ms, event_ms) = self.node.ask(|reply| Event::AcceptClock { reply }).await?;
+        access.tell(What::ClockAccepted, |line| line.ahead_ms(ahead_ms));
+        Ok(Response::new(pb::AcceptClockResponse { ahead_ms, event_ms }))
+    }
+}
+
+#[tonic::async_trait]
+impl InspectService for Service {
+    async fn inspect(&self, request: Request<pb::InspectRequest>) -> Result<Response<pb::InspectResponse>, Status> {
+        let caller = Caller::of(request.extensions());
+        self.node.inspected.answer_whole(caller.as_ref(), || self.node.inspect()).await
+    }
+}
+
+impl Node {
+    /// What it says of itself.
+    async fn inspect(&self) -> Result<pb::InspectResponse, Status> {
+        let mut state = self.ask(|reply| Event::Inspect { reply }).await?;
+        state.pools.sort_by(|a, b| a.pool.cmp(&b.pool));
+        state.client_streams = (self.watchers.taken() + self.submit_streams.taken()) as u64;
+        let mut response =
+            rpc::inspect(&self.identity, &self.settings.node.addresses, self.placement.ring(), self.started_ms);
+        state.awaited = self.awaited();
+        response.links = self.links.pb(EventId(state.durable));
+        state.shards =
+            response.links.iter().map(|link| pb::ShardMark { shard: link.index, decided: link.cursor }).collect();
+        response.state = Some(pb::inspect_response::State::Balancer(state));
+        rpc::fit(&mut response);
+        Ok(response)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use dovetail_rule::{AttributeType, Row, Value};
+
+    use super::*;
+
+    #[test]
+    fn a_cut_of_many_pools_and_fat_elements_comes_in_parts_of_a_mebibyte_and_says_the_same() {
+        let attributes: Vec<_> = (0..64).map(|n| (format!("{n:064}"), AttributeType::StringList)).collect();
+        let definition = |n: u32| PoolDefinition {
+            name: format!("{n:064}"),
+            attributes: attributes.clone(),
+            rule: "r".repeat(1024),
+            ttl_ms: 0,
+            reprobe_ms: vec![u64::MAX; 32],
+            waiting_max: 0,
+            payload_bytes_max: 0,
+        };
+        let list = || Value::StringList((0..64).map(|_| "x".repeat(256).into()).collect());
+        let row = Arc::new(Row::from_values((0..64).map(|_| Some(list())).collect::<Vec<_>>()));
+        let waiting =
+            |n| WaitingElement { element: ElementId(n), pool: PoolId(1), arrived_ms: 5, row: Arc::clone(&row) };
+        let cut = SliceCut {
+            through: EventId(1 << 40),
+            pools: (0..2000).map(|n| (PoolId(n), Arc::new(definition(n)))).collect(),
+            whole: (0..2000).map(PoolId).collect(),
+            left_out: (0..300_000).map(|n| ElementId(u64::MAX - n)).collect(),
+            waiting: (1..8).map(waiting).collect(),
+        };
+        let parts: Vec<pb::CutPart> = split_cut(cut.clone()).collect();
+        let one_element = dovetail_wire::waiting_pb(&cut.waiting[0]).encoded_len() + 64;
+        assert!(parts.iter().all(|part| part.encoded_len() <= dovetail_wire::PART_BYTES.max(one_element)));
+        assert!(parts.iter().all(|part| !part.last) && parts.len() > 16, "{} parts", parts.len());
+        let mut read = SliceCut { through: cut.through, ..SliceCut::default() };
+        for part in parts {
+            dovetail_wire::slice_cut_part(&mut read, part).unwrap();
+        }
+        assert_eq!(format!("{read:?}"), format!("{cut:?}"));
+    }
+}

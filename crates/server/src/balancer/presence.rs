@@ -1,0 +1,244 @@
+//! Who is there: which matchers follow the log, which shards are read, and whether decisions stand still for want of
+//! one.
+//!
+//! Knows connections, not intentions: a node that hangs is there until its connection has timed out, and one that is
+//! away was stopped, has crashed, or is out of reach. Never decides anything.
+
+use std::{
+    fmt::Write as _,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use dovetail_core::EventId;
+use tokio::time::Instant;
+
+use super::{Node, messages::Event};
+use crate::{rpc, shutdown::Shutdown, time};
+use dovetail::{Role, pb};
+
+/// How often the balancer looks whether decisions stand still.
+const LOOK: Duration = Duration::from_secs(1);
+/// From then on it is said that they do, if a node is away.
+const STILL: Duration = Duration::from_secs(2);
+/// From then on it is said even if all nodes are connected: long searches under load may look like it.
+const STILL_THOUGH_ALL_ARE_THERE: Duration = Duration::from_secs(10);
+/// How long until it is said again.
+const AGAIN: Duration = Duration::from_secs(60);
+
+/// Since when events have waited for a decision while none was made.
+#[derive(Debug, Default)]
+pub(super) struct Standing {
+    decided: EventId,
+    since: Option<Instant>,
+}
+
+impl Standing {
+    /// Looks again: what is decided, and what could be.
+    pub(super) fn look(&mut self, decided: EventId, durable: EventId, now: Instant) {
+        if decided >= durable {
+            self.since = None;
+        } else if decided > self.decided || self.since.is_none() {
+            self.since = Some(now);
+        }
+        self.decided = decided;
+    }
+
+    /// How long; none when nothing waits.
+    pub(super) fn still_for(&self, now: Instant) -> Option<Duration> {
+        self.since.map(|since| now - since)
+    }
+}
+
+/// The matchers, by index, as followers of the log.
+#[derive(Debug)]
+pub(crate) struct Followers(Mutex<Vec<Follower>>);
+
+#[derive(Debug)]
+struct Follower {
+    feeds: usize,
+    seen: bool,
+    /// Of use while it has no feed.
+    away_since: Instant,
+    why: String,
+}
+
+/// A matcher follows the log for as long as this lives.
+#[derive(Debug)]
+pub(crate) struct Following {
+    followers: Arc<Followers>,
+    index: u32,
+}
+
+impl Drop for Following {
+    fn drop(&mut self) {
+        let mut followers = self.followers.lock();
+        let follower = &mut followers[self.index as usize];
+        follower.feeds -= 1;
+        if follower.feeds == 0 {
+            follower.away_since = Instant::now();
+            follower.why = "its connection ended".into();
+        }
+    }
+}
+
+impl Followers {
+    /// None is there yet.
+    pub(super) fn new(matchers: u32) -> Arc<Followers> {
+        let away_since = Instant::now();
+        let follower = |_| Follower { feeds: 0, seen: false, away_since, why: String::new() };
+        Arc::new(Followers(Mutex::new((0..matchers).map(follower).collect())))
+    }
+
+    /// A matcher follows the log. None of who is no matcher of this cluster.
+    pub(super) fn come(self: &Arc<Self>, peer: Option<&pb::Peer>) -> Option<Following> {
+        let index = peer.filter(|peer| peer.role() == pb::Role::Matcher)?.index;
+        let mut followers = self.lock();
+        let follower = followers.get_mut(index as usize)?;
+        (follower.feeds, follower.seen) = (follower.feeds + 1, true);
+        Some(Following { followers: Arc::clone(self), index })
+    }
+
+    /// A matcher was turned away.
+    pub(super) fn refused(&self, peer: Option<&pb::Peer>, why: &str) {
+        let Some(peer) = peer.filter(|peer| peer.role() == pb::Role::Matcher) else { return };
+        if let Some(follower) = self.lock().get_mut(peer.index as usize) {
+            follower.why = format!("it was refused: {why}");
+        }
+    }
+
+    fn away(&self) -> Vec<(u32, Duration, bool, String)> {
+        let followers = self.lock();
+        let away = (0..).zip(&*followers).filter(|(_, follower)| follower.feeds == 0);
+        away.map(|(index, of)| (index, of.away_since.elapsed(), !of.seen, of.why.clone())).collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Follower>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Node {
+    /// The nodes that are away: matchers, then gatherers.
+    pub(super) fn awaited(&self) -> Vec<pb::AwaitedNode> {
+        let addresses = &self.settings.node.addresses;
+        let matcher = |(index, away, never_seen, why): (u32, Duration, bool, String)| pb::AwaitedNode {
+            role: pb::Role::Matcher.into(),
+            index,
+            address: addresses.matchers[index as usize].clone(),
+            down_ms: time::ms(away),
+            never_seen,
+            why,
+        };
+        let gatherer = |down: rpc::Down| pb::AwaitedNode {
+            role: pb::Role::Gatherer.into(),
+            index: down.index,
+            address: down.address,
+            down_ms: time::ms(down.since),
+            never_seen: down.never,
+            why: down.why,
+        };
+        let gatherers = self.links.down().into_iter().filter(|down| down.role == Role::Gatherer).map(gatherer);
+        self.followers.away().into_iter().map(matcher).chain(gatherers).collect()
+    }
+}
+
+/// Says in the log when decisions stand still, and when they go on.
+pub(super) async fn tell(node: Arc<Node>, stop: Shutdown) {
+    let mut told: Option<Instant> = None;
+    let mut longest = Duration::ZERO;
+    loop {
+        tokio::select! {
+            () = stop.given() => return,
+            () = tokio::time::sleep(LOOK) => {}
+        }
+        let Ok((still, decided, durable)) = node.ask(|reply| Event::Standing { reply }).await else { return };
+        let awaited = node.awaited();
+        let bound = if awaited.is_empty() { STILL_THOUGH_ALL_ARE_THERE } else { STILL };
+        match still {
+            Some(still) if still >= bound => {
+                longest = still;
+                if told.is_none_or(|told| told.elapsed() >= AGAIN) {
+                    told = Some(Instant::now());
+                    let (still_ms, undecided) = (time::ms(still), durable.0 - decided.0);
+                    let awaited = names(&awaited);
+                    tracing::warn!(decided = decided.0, undecided, still_ms, awaited, "decisions stand still");
+                }
+            }
+            Some(still) if still >= STILL => {}
+            _ if told.take().is_some() => {
+                let still_ms = time::ms(longest);
+                tracing::info!(decided = decided.0, still_ms, "decisions go on");
+            }
+            _ => {}
+        }
+    }
+}
+
+/// `matcher 1, gatherer 0`; empty for none.
+fn names(awaited: &[pb::AwaitedNode]) -> String {
+    let mut text = String::new();
+    for node in awaited {
+        let role = Role::try_from(node.role()).map_or("unknown role", Role::name);
+        let comma = if text.is_empty() { "" } else { ", " };
+        // Writing to a string does not fail.
+        _ = write!(text, "{comma}{role} {}", node.index);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn matcher(index: u32) -> pb::Peer {
+        pb::Peer { role: pb::Role::Matcher.into(), index, ..pb::Peer::default() }
+    }
+
+    #[test]
+    fn decisions_stand_still_while_events_wait_and_none_is_decided() {
+        let began = Instant::now();
+        let at = |seconds| began + Duration::from_secs(seconds);
+        let mut standing = Standing::default();
+        for (second, decided, durable, expected) in [
+            (0, 0, 0, None),
+            (1, 0, 5, Some(0)),
+            (4, 0, 9, Some(3)),
+            (5, 2, 9, Some(0)),
+            (7, 2, 9, Some(2)),
+            (8, 9, 9, None),
+            (9, 9, 10, Some(0)),
+        ] {
+            standing.look(EventId(decided), EventId(durable), at(second));
+            assert_eq!(standing.still_for(at(second)), expected.map(Duration::from_secs), "at {second} s");
+        }
+    }
+
+    #[test]
+    fn a_matcher_is_away_until_it_comes_and_once_its_last_feed_has_ended() {
+        let followers = Followers::new(2);
+        let away = || followers.away().into_iter().map(|(index, _, never, _)| (index, never)).collect::<Vec<_>>();
+        assert_eq!(away(), [(0, true), (1, true)]);
+        let first = followers.come(Some(&matcher(1)));
+        let second = followers.come(Some(&matcher(1)));
+        assert_eq!(away(), [(0, true)]);
+        drop(first);
+        assert_eq!(away(), [(0, true)]);
+        drop(second);
+        assert_eq!(away(), [(0, true), (1, false)]);
+        assert_eq!(followers.away()[1].3, "its connection ended");
+    }
+
+    #[test]
+    fn who_is_no_matcher_of_the_cluster_is_not_counted() {
+        let followers = Followers::new(1);
+        let gatherer = pb::Peer { role: pb::Role::Gatherer.into(), ..pb::Peer::default() };
+        for peer in [None, Some(&matcher(1)), Some(&gatherer)] {
+            assert!(followers.come(peer).is_none());
+            followers.refused(peer, "no");
+        }
+        assert_eq!(followers.away()[0].3, "");
+        followers.refused(Some(&matcher(0)), "other settings");
+        assert_eq!(followers.away()[0].3, "it was refused: other settings");
+    }
+}

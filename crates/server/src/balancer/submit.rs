@@ -1,0 +1,328 @@
+//! The `Submit` stream: batches in, ids out, in order, with a bounded number of batches on the way.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use dovetail_core::{
+    Pool,
+    ledger::{Checked, LedgerLimits, PAYLOAD_BYTES_CAP, Submission, SubmitError},
+};
+use futures::stream;
+use prost::Message;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tonic::{Status, Streaming};
+
+use super::{
+    Node,
+    columns::{Checking, Submitting},
+    errors::{self, RequestError},
+    held::Room,
+    messages::{DiskFull, Request, RowRefused, Submitted},
+    refusals::answer_bytes,
+};
+use crate::{
+    auth::{self, Access, Take, Verb},
+    caller::Caller,
+    rpc::{ResponseStream, Share, Shares, Spent},
+    shutdown::Shutdown,
+};
+use dovetail::{
+    batch as wire,
+    pb::{self, submit_request::Batch},
+};
+use dovetail_wire::{ConvertError, SubmittedColumns};
+
+/// Batches of one stream that may wait for the disk. The next one is read when the first of them is answered.
+const BATCHES: usize = 64;
+/// Bytes of batches of one stream that may wait to be let in: as they were encoded, and of rows what they take as
+/// columns. One batch may be larger.
+const STREAM_BYTES: u32 = 16 << 20;
+/// Bytes of answers of one stream that its client has not read, and of those to batches that are on their way. Above it
+/// the stream is read no further.
+const STREAM_ANSWER_BYTES: u32 = 4 << 20;
+/// How long a batch waits for room among those of other clients. Then its stream ends: they may never read their
+/// answers.
+const STUCK: Duration = Duration::from_secs(30);
+/// Most rows of a batch.
+pub(super) const ROWS_MAX: usize = wire::ROWS_MAX;
+/// What a packed row takes beside the element, at most: names of attributes, tags and lengths.
+const ROW_NAMES_BYTES: u64 = 16 << 10;
+
+enum Answer {
+    Soon(oneshot::Receiver<Result<Submitted, DiskFull>>, AnswerRoom),
+    Last(Status),
+}
+
+/// Room for an answer, until its client has read it.
+struct AnswerRoom {
+    of_all: Share,
+    of_stream: OwnedSemaphorePermit,
+}
+
+impl AnswerRoom {
+    /// Gives back what the answer does not need.
+    fn keep(&mut self, bytes: usize) {
+        self.of_all.keep(bytes);
+        drop(self.of_stream.split(self.of_stream.num_permits().saturating_sub(bytes)));
+    }
+}
+
+/// What the batches of one stream may take.
+struct StreamRoom {
+    requests: Arc<Semaphore>,
+    answers: Arc<Semaphore>,
+    caller: Option<Caller>,
+    all_requests: Shares,
+    all_answers: Shares,
+}
+
+impl StreamRoom {
+    fn new(node: &Node, caller: Option<&Caller>) -> StreamRoom {
+        StreamRoom {
+            requests: Arc::new(Semaphore::new(STREAM_BYTES as usize)),
+            answers: Arc::new(Semaphore::new(STREAM_ANSWER_BYTES as usize)),
+            caller: caller.cloned(),
+            all_requests: node.request_bytes.clone(),
+            all_answers: node.batch_answers.clone(),
+        }
+    }
+
+    /// Waits while the client, or all together, have more answers than they may.
+    async fn answer(&self, rows: usize) -> Result<AnswerRoom, Status> {
+        let bytes = answer_bytes(rows);
+        let of_stream = take_of(&self.answers, bytes, STREAM_ANSWER_BYTES).await?;
+        let of_all = self.all_answers.wait_unless_stuck(self.caller.as_ref(), bytes, STUCK).await;
+        let of_all = of_all.map_err(|spent| stuck(spent, BATCH_ANSWERS))?;
+        Ok(AnswerRoom { of_all, of_stream })
+    }
+
+    async fn request(&self, encoded: usize, bytes: usize) -> Result<Room, Status> {
+        let of_stream = take_of(&self.requests, bytes, STREAM_BYTES).await?;
+        let on_the_way = self.all_requests.wait_unless_stuck(self.caller.as_ref(), bytes, STUCK).await;
+        let on_the_way = on_the_way.map_err(|spent| stuck(spent, REQUESTS))?;
+        Ok(Room {
+            on_the_way: Some(on_the_way),
+            _of_stream: Some(of_stream),
+            bytes: encoded.max(bytes),
+            client: self.caller.as_ref().map(|caller| caller.client.clone()),
+        })
+    }
+}
+
+/// What there is too much of, as an error has it.
+const REQUESTS: &str = "bytes of submissions are on their way";
+const BATCH_ANSWERS: &str = "bytes of answers to batches are kept for clients to read";
+
+fn stuck(spent: Spent, what: &'static str) -> Status {
+    RequestError::Limit { spent, what, name: "the most of a balancer" }.into()
+}
+
+async fn take_of(room: &Arc<Semaphore>, bytes: usize, most: u32) -> Result<OwnedSemaphorePermit, Status> {
+    let share = u32::try_from(bytes).unwrap_or(most).clamp(1, most);
+    Arc::clone(room).acquire_many_owned(share).await.map_err(errors::stopping)
+}
+
+/// Serves one stream.
+pub(super) fn serve(
+    node: Arc<Node>,
+    caller: Option<Caller>,
+    requests: Streaming<pb::SubmitRequest>,
+    access: Access,
+    stop: Shutdown,
+) -> ResponseStream<pb::SubmitResponse> {
+    let (answers, waiting) = mpsc::channel(BATCHES);
+    tokio::spawn(read(node, caller, requests, access, stop, answers));
+    // The room of an answer is given back when the next one is asked for: the connection has taken it by then.
+    Box::pin(stream::unfold(
+        (waiting, None),
+        async |(mut waiting, read): (mpsc::Receiver<Answer>, Option<AnswerRoom>)| {
+            drop(read);
+            let (answer, room) = match waiting.recv().await? {
+                Answer::Soon(submitted, mut room) => {
+                    let answer = answer(submitted).await;
+                    room.keep(answer.as_ref().map_or(0, Message::encoded_len));
+                    (answer, Some(room))
+                }
+                Answer::Last(status) => (Err(status), None),
+            };
+            Some((answer, (waiting, room)))
+        },
+    ))
+}
+
+async fn answer(submitted: oneshot::Receiver<Result<Submitted, DiskFull>>) -> Result<pb::SubmitResponse, Status> {
+    match submitted.await.map_err(errors::stopping)? {
+        Ok(submitted) => Ok(response(submitted)),
+        Err(full) => Err(RequestError::from(full).into()),
+    }
+}
+
+/// Reads batches until the client ends the stream, the node stops, or a batch cannot be taken.
+async fn read(
+    node: Arc<Node>,
+    caller: Option<Caller>,
+    mut requests: Streaming<pb::SubmitRequest>,
+    access: Access,
+    stop: Shutdown,
+    answers: mpsc::Sender<Answer>,
+) {
+    let _open = match node.submit_streams.take(caller.as_ref()) {
+        Ok(open) => open,
+        Err(refused) => {
+            _ = answers.send(Answer::Last(refused.into())).await;
+            return;
+        }
+    };
+    let stream = node.next_stream();
+    let room = StreamRoom::new(&node, caller.as_ref());
+    loop {
+        let message = tokio::select! {
+            message = requests.message() => message,
+            () = stop.given() => Err(errors::stopping(())),
+        };
+        let answer = match message {
+            Ok(None) => return,
+            Ok(Some(request)) => tokio::select! {
+                taken = take(&node, &access, stream, &room, request) => {
+                    taken.map_or_else(Answer::Last, |(submitted, room)| Answer::Soon(submitted, room))
+                }
+                () = stop.given() => Answer::Last(errors::stopping(())),
+                // The client left while nothing could be taken; what it sent was not answered.
+                () = answers.closed() => return,
+            },
+            Err(status) => Answer::Last(status),
+        };
+        let last = matches!(answer, Answer::Last(_));
+        // The answers are not read: the client is gone, and what it sent before is logged all the same.
+        if answers.send(answer).await.is_err() || last {
+            return;
+        }
+    }
+}
+
+async fn take(
+    node: &Node,
+    access: &Access,
+    stream: u64,
+    room: &StreamRoom,
+    request: pb::SubmitRequest,
+) -> Result<(oneshot::Receiver<Result<Submitted, DiskFull>>, AnswerRoom), Status> {
+    let encoded = request.encoded_len();
+    node.check_clock()?;
+    errors::check_pool_name(&request.pool)?;
+    access.may(Verb::Submit, &request.pool)?;
+    let missing = RequestError::Missing { what: "a SubmitRequest without a batch", field: "rows or columns" };
+    let batch = request.batch.ok_or(missing)?;
+    let count = match &batch {
+        Batch::Rows(rows) => rows.len(),
+        Batch::Columns(columns) => columns.count as usize,
+    };
+    if count > ROWS_MAX {
+        return Err(RequestError::BatchSize { found: count }.into());
+    }
+    let taken = Take { elements: count as u64, bytes: encoded as u64, ..Take::default() };
+    access.pace(taken, auth::PATIENCE).await?;
+    let pool = node.pools.named(&request.pool);
+    let attributes = pool.as_deref().map_or(0, |pool| pool.schema.len());
+    let bytes = match &batch {
+        // As columns each has a place for each attribute, whether or not it has it.
+        Batch::Rows(_) => encoded + count * attributes * size_of::<u64>(),
+        Batch::Columns(_) => encoded,
+    };
+    let answer_room = room.answer(count).await?;
+    let room = room.request(encoded, bytes).await?;
+    let elements = check_batch(node, batch, pool.as_deref().ok_or(request.pool), count).await?.owned_by(access.owner());
+    let (reply, submitted) = oneshot::channel();
+    let request = Request::Submit { elements, stream, reply, room };
+    node.requests.tell(request).await.map_err(errors::stopping)?;
+    Ok((submitted, answer_room))
+}
+
+/// Checks what can be told of a batch without the engine. The pool, or the name that none has.
+async fn check_batch(
+    node: &Node,
+    batch: Batch,
+    pool: Result<&Pool, String>,
+    count: usize,
+) -> Result<Submitting, RequestError> {
+    let limits = &node.ledger_limits;
+    let mut checking = Checking::default();
+    match (batch, pool) {
+        (Batch::Rows(rows), pool) => {
+            let row_bytes_max = limits.element_bytes_max + PAYLOAD_BYTES_CAP + ROW_NAMES_BYTES;
+            for (at, packed) in rows.packed().iter().enumerate() {
+                let row = if packed.len() as u64 <= row_bytes_max {
+                    let row = pb::Submission::decode(packed.clone());
+                    let row = row.map_err(|error| RequestError::RowMalformed { row: at, error })?;
+                    check(node, &pool, || dovetail_wire::submission(row))
+                } else {
+                    // It is not unpacked: it may take many times as much then.
+                    Err(too_large(packed, limits))
+                };
+                checking.push(row).await;
+            }
+        }
+        (Batch::Columns(columns), pool) => {
+            let columns = SubmittedColumns::read(columns).map_err(RequestError::Columns)?;
+            match pool {
+                Ok(pool) => return Ok(Submitting::columns(&columns, pool, limits).await),
+                Err(name) => {
+                    for _ in 0..count {
+                        checking.push(Err(unknown_pool(&name))).await;
+                    }
+                }
+            }
+        }
+    }
+    Ok(checking.finish(limits.key_secret))
+}
+
+/// Checks what can be told of a row without the engine. The pool, or the name that none has.
+pub(super) fn check(
+    node: &Node,
+    pool: &Result<&Pool, String>,
+    submission: impl FnOnce() -> Result<Submission, ConvertError>,
+) -> Result<Checked, RowRefused> {
+    match pool {
+        Ok(pool) => Ok(submission()?.check(pool, &node.ledger_limits)?),
+        Err(name) => Err(unknown_pool(name)),
+    }
+}
+
+fn unknown_pool(name: &str) -> RowRefused {
+    SubmitError::UnknownPool(name.to_owned()).into()
+}
+
+fn too_large(row: &Bytes, limits: &LedgerLimits) -> RowRefused {
+    SubmitError::ElementBytes { key: wire::key_of(row), found: row.len(), bound: limits.element_bytes_max }.into()
+}
+
+/// The answer to a batch. It fits what clients take, whatever was refused: beyond so many bytes of text, refusals come
+/// without.
+fn response(submitted: Submitted) -> pb::SubmitResponse {
+    let (refusals, messages_left_out) = submitted.refused.pb();
+    pb::SubmitResponse { refusals, ids: submitted.ids, messages_left_out }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::balancer::refusals::Refusals;
+
+    #[test]
+    fn the_answer_to_the_largest_batch_fits_what_clients_take_though_each_row_is_refused() {
+        let mut refused = Refusals::default();
+        for row in 0..ROWS_MAX as u32 {
+            let key = "k".repeat(256);
+            let element = dovetail_core::ElementId(u64::MAX);
+            refused.push(row, SubmitError::KeyWaiting { pool: "p".repeat(64), key, element }.into());
+        }
+        let answer = response(Submitted { ids: vec![0; ROWS_MAX], refused });
+        assert!(answer.encoded_len() < answer_bytes(ROWS_MAX), "{} bytes", answer.encoded_len());
+        assert_eq!(answer.refusals.len(), ROWS_MAX);
+        assert!(answer.messages_left_out && answer.refusals[0].message.contains("is waiting in pool"));
+        let last = answer.refusals.last().unwrap();
+        assert_eq!((last.message.as_str(), last.reason()), ("", pb::ErrorReason::KeyWaiting));
+        assert_eq!((last.row, last.code, last.holder), (ROWS_MAX as u32 - 1, 6, u64::MAX));
+    }
+}

@@ -1,0 +1,235 @@
+//! The newest entries in memory, older ones in their store, for readers that follow from a cursor.
+
+use std::{
+    collections::VecDeque,
+    sync::{Arc, PoisonError, RwLock},
+};
+
+use dovetail_core::{EventId, ledger::Outcome, planted::Planted};
+use dovetail_log::{LogReader, ReadError, Record};
+use dovetail_node::balancer::{Gone, PublishedFrame, check_floor};
+use thiserror::Error;
+use tokio::sync::{Semaphore, watch};
+
+use dovetail_wire::{ConvertError, OutcomeChunk};
+
+/// About how many bytes are read from the store at a time.
+const READ_BYTES: usize = 1 << 20;
+/// Most entries of one step.
+const STEP: usize = 4096;
+/// Most reads of the store at a time, each in a thread and with a file of its own; more wait, in the order in which
+/// they came.
+const READS: usize = 16;
+
+/// Something that is published in order and kept in a store.
+pub(crate) trait Entry: Sized + Send + Sync + 'static {
+    /// Where a follower is once it has this.
+    fn cursor(&self) -> EventId;
+    /// Reads the entries of a record.
+    fn decode(record: &Record) -> Result<Vec<Self>, ConvertError>;
+}
+
+impl Entry for PublishedFrame {
+    fn cursor(&self) -> EventId {
+        self.frame().through
+    }
+
+    fn decode(record: &Record) -> Result<Vec<PublishedFrame>, ConvertError> {
+        Ok(vec![PublishedFrame::new(Arc::new(dovetail_wire::log_parts(record, false)?))])
+    }
+}
+
+impl Entry for OutcomeChunk {
+    fn cursor(&self) -> EventId {
+        self.last()
+    }
+
+    fn decode(record: &Record) -> Result<Vec<OutcomeChunk>, ConvertError> {
+        Ok(dovetail_wire::result_chunk(record)?.into_iter().collect())
+    }
+}
+
+/// Why a follower cannot go on.
+#[derive(Debug, Error)]
+pub(crate) enum TailError {
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    #[error(transparent)]
+    Convert(#[from] ConvertError),
+    #[error("cursor {} is older than what is kept; the oldest that works is {}", cursor.0, floor.0)]
+    Trimmed { cursor: EventId, floor: EventId },
+    #[error("the reading thread failed")]
+    Thread,
+    #[error("the node is stopping")]
+    Closed,
+    #[error("the store has nothing after {after}, though it was published")]
+    Missing { after: EventId },
+}
+
+/// What has been published, and where the older part of it is.
+#[derive(Debug)]
+pub(crate) struct Tail<T> {
+    kept: RwLock<Kept<T>>,
+    head: watch::Sender<EventId>,
+    /// The store has nothing at or below, whatever its own floor is.
+    begins: EventId,
+    store: Reader,
+    reads: Semaphore,
+}
+
+struct Reader(Arc<dyn LogReader>);
+
+impl std::fmt::Debug for Reader {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Reader")
+    }
+}
+
+#[derive(Debug)]
+struct Kept<T> {
+    /// Everything at or below is only in the store.
+    floor: EventId,
+    entries: VecDeque<Arc<T>>,
+}
+
+/// A piece of what a follower reads.
+#[derive(Debug)]
+pub(crate) struct Step<T> {
+    pub(crate) entries: Vec<Arc<T>>,
+    /// Where the follower is after it.
+    pub(crate) cursor: EventId,
+}
+
+impl<T: Entry> Tail<T> {
+    /// Nothing above `head`, and everything up to it in the store, but for what is at or below `begins`.
+    pub(crate) fn new(head: EventId, begins: EventId, store: Box<dyn LogReader>) -> Tail<T> {
+        let kept = RwLock::new(Kept { floor: head, entries: VecDeque::new() });
+        Tail { kept, head: watch::Sender::new(head), begins, store: Reader(store.into()), reads: Semaphore::new(READS) }
+    }
+
+    /// The lowest cursor that can be read after.
+    pub(crate) fn floor(&self) -> EventId {
+        self.begins.max(EventId(self.store.0.floor()))
+    }
+
+    /// Publishes entries, and that there is no other up to `head`.
+    pub(crate) fn publish(&self, entries: impl IntoIterator<Item = Arc<T>>, head: EventId) {
+        self.kept.write().unwrap_or_else(PoisonError::into_inner).entries.extend(entries);
+        self.head.send_if_modified(|old| {
+            let moved = head > *old;
+            *old = head.max(*old);
+            moved
+        });
+    }
+
+    /// Forgets entries up to `stable`, which are in the store.
+    pub(crate) fn trim(&self, stable: EventId) {
+        let mut kept = self.kept.write().unwrap_or_else(PoisonError::into_inner);
+        while kept.entries.front().is_some_and(|entry| entry.cursor() <= stable) {
+            let entry = kept.entries.pop_front().expect("looked at it");
+            kept.floor = kept.floor.max(entry.cursor());
+        }
+    }
+
+    /// How far it is published.
+    pub(crate) fn head(&self) -> EventId {
+        *self.head.borrow()
+    }
+
+    /// To wait for the head.
+    pub(crate) fn watch(&self) -> watch::Receiver<EventId> {
+        self.head.subscribe()
+    }
+
+    /// What comes after `cursor`; waits until there is something. The head may move without an entry.
+    pub(crate) async fn after(&self, cursor: EventId) -> Result<Step<T>, TailError> {
+        let mut head = self.watch();
+        let head = *head.wait_for(|head| *head > cursor).await.map_err(|_| TailError::Closed)?;
+        match self.kept_after(cursor, head) {
+            Some(step) => Ok(step),
+            None => self.stored_after(cursor, head).await,
+        }
+    }
+
+    fn kept_after(&self, cursor: EventId, head: EventId) -> Option<Step<T>> {
+        let kept = self.kept.read().unwrap_or_else(PoisonError::into_inner);
+        if cursor < kept.floor {
+            return None;
+        }
+        let from = kept.entries.partition_point(|entry| entry.cursor() <= cursor);
+        let upto = kept.entries.partition_point(|entry| entry.cursor() <= head);
+        let entries: Vec<_> = kept.entries.range(from..upto).take(STEP).map(Arc::clone).collect();
+        let cut_off = entries.len() < upto - from;
+        let cursor = if cut_off { entries.last().map_or(head, |last| last.cursor()) } else { head };
+        Some(Step { entries, cursor })
+    }
+
+    async fn stored_after(&self, cursor: EventId, head: EventId) -> Result<Step<T>, TailError> {
+        self.check_kept(cursor)?;
+        let (entries, through) = self.read(cursor, READ_BYTES).await?;
+        if through <= cursor {
+            return Err(TailError::Missing { after: cursor });
+        }
+        let entries = entries.into_iter().filter(|entry| entry.cursor() > cursor && entry.cursor() <= head);
+        Ok(Step { entries: entries.map(Arc::new).collect(), cursor: through.min(head) })
+    }
+
+    /// The next entries of the store, and how far they reach.
+    async fn read(&self, after: EventId, bytes_max: usize) -> Result<(Vec<T>, EventId), TailError> {
+        let _one = self.reads.acquire().await.map_err(|_| TailError::Closed)?;
+        let store = Arc::clone(&self.store.0);
+        let read = tokio::task::spawn_blocking(move || read_entries::<T>(&*store, after, bytes_max));
+        read.await.map_err(|_| TailError::Thread)?
+    }
+
+    /// Refuses a cursor that is older than what is kept.
+    pub(crate) fn check_kept(&self, cursor: EventId) -> Result<(), TailError> {
+        let kept = check_floor(cursor, self.floor(), Planted::default());
+        kept.map_err(|Gone { cursor, floor }| TailError::Trimmed { cursor, floor })
+    }
+
+    /// The first entry that reaches `x`, which is published, if one does.
+    async fn reaching(&self, x: EventId) -> Result<Option<Arc<T>>, TailError> {
+        {
+            let kept = self.kept.read().unwrap_or_else(PoisonError::into_inner);
+            if x > kept.floor {
+                let at = kept.entries.partition_point(|entry| entry.cursor() < x);
+                return Ok(kept.entries.get(at).map(Arc::clone));
+            }
+        }
+        self.check_kept(x.prev())?;
+        // One record: the first that reaches x.
+        let (entries, _) = self.read(x.prev(), 1).await?;
+        Ok(entries.into_iter().find(|entry| entry.cursor() >= x).map(Arc::new))
+    }
+}
+
+impl Tail<OutcomeChunk> {
+    /// The outcome of `x`, which is published; none when it has none.
+    pub(crate) async fn find(&self, x: EventId) -> Result<Option<Outcome>, TailError> {
+        let Some(chunk) = self.reaching(x).await? else { return Ok(None) };
+        let index = chunk.after(x.prev());
+        Ok((chunk.x(index) == x).then(|| chunk.get(index)))
+    }
+}
+
+/// The next entries of a store, and how far they reach.
+fn read_entries<T: Entry>(
+    store: &dyn LogReader,
+    after: EventId,
+    bytes_max: usize,
+) -> Result<(Vec<T>, EventId), TailError> {
+    let records = match store.read_after(after.0, bytes_max) {
+        // Trimmed since it was looked at.
+        Err(ReadError::Trimmed { after, floor }) => {
+            return Err(TailError::Trimmed { cursor: EventId(after), floor: EventId(floor) });
+        }
+        read => read?,
+    };
+    let through = records.last().map_or(after, |record| EventId(record.through));
+    let mut entries = Vec::new();
+    for record in &records {
+        entries.extend(T::decode(record)?);
+    }
+    Ok((entries, through))
+}

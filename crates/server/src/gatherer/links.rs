@@ -1,0 +1,113 @@
+//! What a gatherer reads: a task for each matcher and for each other shard. They dial, decode, and do the steps that
+//! the machine says.
+
+use std::{convert::Infallible, sync::Arc};
+
+use dovetail_core::{EventId, ShardId, SliceId};
+use dovetail_node::{LinkId, MatcherId, Request, Step, action::SliceHello, link::Cursors};
+
+use super::{
+    Node,
+    engine::{Event, LinkInput},
+};
+use crate::{
+    rpc::{Inbox, Link, LinkError},
+    shutdown::Shutdown,
+};
+use dovetail::{Role, pb};
+
+/// Reads over a link into the engine until the session ends.
+pub(super) fn spawn(node: &Arc<Node>, id: LinkId, inbox: &Inbox<Event>, session: &Shutdown) {
+    let addresses = &node.settings.node.addresses;
+    let link = match id {
+        LinkId::Matcher(MatcherId(matcher)) => {
+            node.links.add(Role::Matcher, matcher, &addresses.matchers[matcher as usize], "candidates")
+        }
+        LinkId::Shard(shard) => node.link_to(shard),
+        LinkId::Feed => unreachable!("a gatherer does not read the log"),
+    };
+    let reader = Reader { node: Arc::clone(node), id, link, inbox: inbox.clone() };
+    let session = session.clone();
+    tokio::spawn(async move { reader.link.keep(&session, || reader.read_once()).await });
+}
+
+struct Reader {
+    node: Arc<Node>,
+    id: LinkId,
+    link: Arc<Link>,
+    inbox: Inbox<Event>,
+}
+
+impl Reader {
+    /// One subscription, until it breaks.
+    async fn read_once(&self) -> Result<Infallible, LinkError> {
+        let Step::Subscribe(request) = self.tell(LinkInput::Dial).await? else {
+            unreachable!("a link that dials subscribes")
+        };
+        match (self.id, request) {
+            (LinkId::Matcher(matcher), Request::Candidates { shard, known_min, cursors }) => {
+                self.read_matcher(matcher, shard, known_min, cursors).await
+            }
+            (LinkId::Shard(shard), Request::Decisions { after }) => self.read_peer(shard, after).await,
+            (link, request) => unreachable!("{link:?} does not ask for {request:?}"),
+        }
+    }
+
+    async fn read_matcher(
+        &self,
+        matcher: MatcherId,
+        shard: ShardId,
+        known_min: EventId,
+        mut cursors: Cursors,
+    ) -> Result<Infallible, LinkError> {
+        use pb::candidates_response::Message;
+        let identity = &self.node.identity;
+        let cursor = |(slice, after): (SliceId, EventId)| pb::SliceCursor { slice: slice.0, after: after.0 };
+        let request = pb::CandidatesRequest {
+            peer: Some(identity.pb()),
+            shard: shard.0,
+            known_min: known_min.0,
+            cursors: cursors.iter().map(cursor).collect(),
+        };
+        let mut stream = self.link.way().candidates(request).await?;
+        let Some(Message::Hello(hello)) = stream.message().await?.and_then(|response| response.message) else {
+            return Err(LinkError::NoHello);
+        };
+        self.link.way().check(hello.peer.as_ref())?;
+        identity.check(hello.peer.as_ref())?;
+        self.greet(LinkInput::Slices(hello.slices.into_iter().map(slice_hello).collect())).await?;
+        self.link.read(cursors.lowest());
+        while let Some(response) = stream.message().await? {
+            let Some(Message::Frames(message)) = response.message else { return Err(LinkError::NoHello) };
+            let frames: Vec<_> = message.frames.into_iter().map(dovetail_wire::candidate_frame).collect();
+            for (slice, frame) in &frames {
+                cursors.on_frame(*slice, frame.through)?;
+            }
+            self.inbox.tell(Event::Candidates { matcher, frames }).await?;
+            self.link.read(cursors.lowest());
+        }
+        Err(LinkError::Ended)
+    }
+
+    async fn read_peer(&self, shard: ShardId, after: EventId) -> Result<Infallible, LinkError> {
+        let (floor, decisions) = self.node.subscribe_to(&self.link, after).await?;
+        self.greet(LinkInput::Peer(floor)).await?;
+        decisions.hand_on(&self.link, after, |frame| self.inbox.tell(Event::Decisions { shard, frame })).await
+    }
+
+    /// Tells of a hello, and fetches what has to be there before more is read (R3).
+    async fn greet(&self, hello: LinkInput) -> Result<(), LinkError> {
+        let fetched =
+            |fetch, of: Option<_>| self.tell(of.map_or(LinkInput::Refused(fetch), |of| LinkInput::Fetched(fetch, of)));
+        self.node.greet(self.tell(hello).await?, fetched).await
+    }
+
+    /// Tells the machine what happened to the link, and returns what the link does next.
+    async fn tell(&self, input: LinkInput) -> Result<Step, LinkError> {
+        self.inbox.ask(|reply| Event::Link { link: self.id, input, reply }).await
+    }
+}
+
+fn slice_hello(hello: pb::SliceHello) -> SliceHello {
+    SliceHello { slice: SliceId(hello.slice), known: EventId(hello.known), floor: EventId(hello.floor) }
+}

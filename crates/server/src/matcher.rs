@@ -1,0 +1,49 @@
+//! A matcher node: its machine ([`dovetail_node::Matcher`]) in a task of its own, tasks that read the log and every
+//! shard's decisions, and the service of its candidates.
+//!
+//! Keeps no disk. A session begins at the balancer's cut; whatever goes wrong in it, the next one begins at a cut
+//! again.
+
+mod engine;
+mod feed;
+mod floor;
+mod links;
+mod service;
+
+use std::sync::Arc;
+
+use dovetail_core::SliceId;
+
+use crate::{
+    rpc::{Diskless, Listener, Neighbours, RunError},
+    settings::Settings,
+    shutdown::Shutdown,
+};
+use dovetail::Role;
+use engine::{Engine, Event};
+
+/// Events that wait for the engine. A full inbox holds its senders back, and through them the peers.
+const INBOX: usize = 1024;
+
+/// A matcher.
+type Node = Diskless<Event>;
+
+/// Runs a matcher until the signal.
+///
+/// # Errors
+/// When it cannot listen, or its server fails.
+pub async fn run(
+    settings: Settings,
+    listener: Listener,
+    neighbours: Neighbours,
+    stop: Shutdown,
+) -> Result<(), RunError> {
+    let node = Node::new(Role::Matcher, settings, &listener, neighbours);
+    let (served, told) = (Arc::clone(&node), stop.clone());
+    node.run(listener, stop, |routes| service::add(routes, &served, &told), feed::session).await
+}
+
+/// The slices that a matcher runs, ascending.
+fn slices(node: &Node) -> impl Iterator<Item = SliceId> + use<> {
+    node.identity.cluster.slices_of(node.identity.index).map(SliceId)
+}

@@ -1,0 +1,114 @@
+//! A matcher's session: the cut, then the log, then whatever interrupts it.
+
+use std::sync::Arc;
+
+use dovetail_core::{
+    EventId,
+    slice::{Secret, SliceCut},
+};
+use dovetail_node::{
+    LinkId, Matcher,
+    matcher::{CutReader, MatcherSettings, MatcherStart},
+};
+
+use super::{Engine, INBOX, Node, links, slices};
+use crate::{
+    crash,
+    rpc::{self, Health, Inbox, Link, LinkError, Messages},
+    secret,
+    shutdown::Shutdown,
+};
+use dovetail::{Role, pb};
+
+pub(super) type Feed = Messages<pb::FeedResponse>;
+
+/// Runs one session and says why it ended.
+pub(super) async fn session(node: Arc<Node>, health: Health, session: Shutdown) -> String {
+    let link = node.links.add(Role::Balancer, 0, node.balancer(), "feed");
+    let Some((start, feed)) = first_feed(&node, &link, &session).await else {
+        return "told to stop".into();
+    };
+    node.identity.reads_log(&start.log_id);
+    let cut = &start.cut;
+    tracing::info!(cut = cut.through.0, waiting = cut.waiting.len(), pools = cut.pools.len(), "starting from the cut");
+    crash::point("matcher.session.begin");
+    let matcher = match Matcher::new(settings(&node), start) {
+        Ok(matcher) => matcher,
+        Err(end) => return end.to_string(),
+    };
+    let shards: Vec<LinkId> = matcher.links().collect();
+    let (inbox, questions, heard) = Inbox::with_questions(INBOX);
+    let engine = tokio::spawn(Engine::new(matcher).run(heard));
+    node.engine.set(Some(questions));
+    health.set(true).await;
+    for id in shards {
+        let LinkId::Shard(shard) = id else { unreachable!("a matcher reads shards, and the log") };
+        links::spawn(&node, shard, &inbox, &session);
+    }
+    links::spawn_feed(&node, link, feed, &inbox, &session);
+    drop(inbox);
+    tokio::select! {
+        () = session.given() => "told to stop".into(),
+        ended = engine => match ended {
+            Ok(Ok(())) => "the search stopped".into(),
+            Ok(Err(end)) => end.to_string(),
+            Err(_) => "the search panicked".into(),
+        },
+    }
+}
+
+fn settings(node: &Node) -> MatcherSettings {
+    MatcherSettings {
+        placement: node.placement.clone(),
+        slices: slices(node).collect(),
+        list_max: node.identity.cluster.list_max,
+        secret: Secret(secret::draw()),
+    }
+}
+
+/// The first feed of a session, with the cut. None when told to stop.
+async fn first_feed(node: &Node, link: &Link, session: &Shutdown) -> Option<(MatcherStart, Feed)> {
+    link.keep(session, || async {
+        let (hello, mut feed) = subscribe(node, link, None).await?;
+        link.way().check(hello.peer.as_ref())?;
+        node.identity.check(hello.peer.as_ref())?;
+        let log_id = hello.peer.map(|peer| peer.log_id).unwrap_or_default();
+        let start = read_cut(CutReader::new(log_id, EventId(hello.after)), &mut feed).await?;
+        link.read(start.cut.through);
+        Ok((start, feed))
+    })
+    .await
+}
+
+pub(super) async fn subscribe(
+    node: &Node,
+    link: &Link,
+    after: Option<EventId>,
+) -> Result<(pb::FeedHello, Feed), LinkError> {
+    let request = pb::FeedRequest {
+        peer: Some(node.identity.pb()),
+        slices: slices(node).map(|slice| slice.0).collect(),
+        after: after.map(|after| after.0),
+    };
+    let mut feed = link.way().feed(request).await.map_err(rpc::or_behind)?;
+    match feed.message().await?.and_then(|message| message.message) {
+        Some(pb::feed_response::Message::Hello(hello)) => Ok((hello, feed)),
+        _ => Err(LinkError::NoHello),
+    }
+}
+
+async fn read_cut(mut cut: CutReader, feed: &mut Feed) -> Result<MatcherStart, LinkError> {
+    loop {
+        match feed.message().await?.and_then(|message| message.message) {
+            Some(pb::feed_response::Message::Cut(message)) => {
+                let mut part = SliceCut::default();
+                let last = dovetail_wire::slice_cut_part(&mut part, message)?;
+                cut.on_part(part)?;
+                if last {
+                    return Ok(cut.finish()?);
+                }
+            }
+            _ => return Err(LinkError::NoHello),
+        }
+    }
+}

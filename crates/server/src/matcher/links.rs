@@ -1,0 +1,133 @@
+//! What a matcher reads once its session has begun: the log, and a task for each shard. They dial, decode, and do the
+//! steps that the machine says.
+
+use std::{
+    convert::Infallible,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use dovetail_core::{EventId, ShardId};
+use dovetail_node::{LinkId, Request, Step};
+
+use super::{
+    Node,
+    engine::{Event, LinkInput, Next},
+    feed::{self, Feed},
+};
+use crate::{
+    rpc::{self, CutAnswer, Inbox, Link, LinkError},
+    shutdown::Shutdown,
+};
+use dovetail::pb;
+
+/// Reads a shard's decisions into the engine until the session ends.
+pub(super) fn spawn(node: &Arc<Node>, shard: ShardId, inbox: &Inbox<Event>, session: &Shutdown) {
+    let (id, link) = (LinkId::Shard(shard), node.link_to(shard));
+    let reader = Reader { node: Arc::clone(node), id, link, inbox: inbox.clone() };
+    let session = session.clone();
+    tokio::spawn(async move { reader.link.keep(&session, || reader.read_shard(shard)).await });
+}
+
+/// Reads the log into the engine until the session ends, at first from the stream that its cut came on.
+pub(super) fn spawn_feed(node: &Arc<Node>, link: Arc<Link>, first: Feed, inbox: &Inbox<Event>, session: &Shutdown) {
+    let reader = Reader { node: Arc::clone(node), id: LinkId::Feed, link, inbox: inbox.clone() };
+    let (first, session) = (Mutex::new(Some(first)), session.clone());
+    tokio::spawn(async move {
+        let first = || first.lock().unwrap_or_else(PoisonError::into_inner).take();
+        reader.link.keep(&session, || reader.read_log(first())).await
+    });
+}
+
+struct Reader {
+    node: Arc<Node>,
+    id: LinkId,
+    link: Arc<Link>,
+    inbox: Inbox<Event>,
+}
+
+impl Reader {
+    /// One subscription to a shard's decisions, until it breaks.
+    async fn read_shard(&self, shard: ShardId) -> Result<Infallible, LinkError> {
+        let Step::Subscribe(Request::Decisions { after }) = self.step(LinkInput::Dial).await? else {
+            unreachable!("a link to a shard asks for its decisions")
+        };
+        let (floor, decisions) = self.node.subscribe_to(&self.link, after).await?;
+        self.greet(LinkInput::Shard(floor)).await?;
+        decisions.hand_on(&self.link, after, |frame| self.inbox.tell(Event::Decisions { shard, frame })).await
+    }
+
+    /// One subscription to the log, until it breaks. The first has begun.
+    async fn read_log(&self, begun: Option<Feed>) -> Result<Infallible, LinkError> {
+        let mut feed = match begun {
+            Some(feed) => feed,
+            None => self.resume().await?,
+        };
+        loop {
+            let message = match feed.message().await.map_err(rpc::or_behind) {
+                Err(LinkError::Behind(reason)) => return self.log_gone(reason).await,
+                message => message?,
+            };
+            self.on_message(message.ok_or(LinkError::Ended)?).await?;
+        }
+    }
+
+    async fn resume(&self) -> Result<Feed, LinkError> {
+        let Next::AskCut = self.tell(LinkInput::Dial).await? else {
+            unreachable!("the balancer is asked before its log is followed")
+        };
+        let CutAnswer { log_id, cut, .. } = rpc::ask_cut(&self.node.identity, self.link.way()).await?;
+        let Step::Subscribe(Request::Feed { after }) = self.step(LinkInput::Cut { log_id, cut }).await? else {
+            unreachable!("the log is followed, or the session ends")
+        };
+        let (hello, feed) = match feed::subscribe(&self.node, &self.link, after).await {
+            Err(LinkError::Behind(reason)) => return self.log_gone(reason).await,
+            subscribed => subscribed?,
+        };
+        self.link.way().check(hello.peer.as_ref())?;
+        self.node.identity.check(hello.peer.as_ref())?;
+        self.greet(LinkInput::Feed).await?;
+        self.link.read(after.unwrap_or_default());
+        Ok(feed)
+    }
+
+    async fn on_message(&self, message: pb::FeedResponse) -> Result<(), LinkError> {
+        use pb::feed_response::Message;
+        match message.message {
+            Some(Message::Frame(frame)) => {
+                let frame = dovetail_wire::log_frame(frame)?;
+                let through = frame.through;
+                self.inbox.tell(Event::Frame(Arc::new(frame))).await?;
+                self.link.read(through);
+                Ok(())
+            }
+            Some(Message::Stable(stable)) => self.inbox.tell(Event::Stable(EventId(stable))).await,
+            Some(Message::Hello(_) | Message::Cut(_)) | None => Err(LinkError::NoHello),
+        }
+    }
+
+    /// The balancer no longer keeps what comes next: the session ends.
+    async fn log_gone<T>(&self, reason: String) -> Result<T, LinkError> {
+        self.inbox.tell(Event::LogGone(reason)).await?;
+        Err(LinkError::Stopped)
+    }
+
+    /// Tells of a hello, and fetches what has to be there before more is read.
+    async fn greet(&self, hello: LinkInput) -> Result<(), LinkError> {
+        let fetched =
+            |fetch, of: Option<_>| self.step(of.map_or(LinkInput::Refused(fetch), |of| LinkInput::Fetched(fetch, of)));
+        self.node.greet(self.step(hello).await?, fetched).await
+    }
+
+    /// The same as `tell`, of what is answered by a step.
+    async fn step(&self, input: LinkInput) -> Result<Step, LinkError> {
+        match self.tell(input).await? {
+            Next::Step(step) => Ok(step),
+            Next::AskCut => unreachable!("only a link to the balancer that dials asks for its cut"),
+        }
+    }
+
+    /// Tells the machine what happened to the link, and returns what the link does next.
+    async fn tell(&self, input: LinkInput) -> Result<Next, LinkError> {
+        self.inbox.ask(|reply| Event::Link { link: self.id, input, reply }).await
+    }
+}

@@ -1,0 +1,209 @@
+//! What matchers and gatherers have in common: no disk, one engine, and sessions that begin at the balancer's cut.
+
+use std::{sync::Arc, time::Duration};
+
+use dovetail_core::{EventId, Placement, Retirement, Ring, ShardId, shard::Fetch};
+use dovetail_node::Step;
+use tokio::sync::{Semaphore, oneshot};
+use tonic::{Request, Response, Status, service::Routes};
+
+use super::{
+    Again, Decisions, Edge, Health, Identity, Link, LinkError, Links, Listener, Near, Neighbours, Process, Questions,
+    Readers, Reads, RunError, Slot,
+};
+use crate::{caller::Caller, settings::Settings, shutdown::Shutdown};
+use dovetail::{Role, pb};
+
+/// Between one session and the next.
+const SESSION_AGAIN: Duration = Duration::from_millis(200);
+/// Fetches of retirements at a time; more wait. The balancer has not many more for a node.
+const FETCHES: usize = 2;
+
+/// A node without a disk, whose engine hears events `E`.
+#[derive(Debug)]
+pub struct Diskless<E> {
+    /// Who it is.
+    pub identity: Identity,
+    /// What it runs on.
+    pub settings: Settings,
+    /// Where elements belong.
+    pub placement: Placement,
+    /// What the engine of the running session is asked by.
+    pub engine: Slot<Questions<E>>,
+    /// What it reads.
+    pub links: Links,
+    /// What it says of itself.
+    pub inspected: Reads<pb::InspectResponse>,
+    /// Who reads it.
+    pub readers: Arc<Readers>,
+    fetches: Semaphore,
+    started_ms: u64,
+}
+
+impl<E: Send + 'static> Diskless<E> {
+    /// A node that has not begun a session, and who else is in its process.
+    #[must_use]
+    pub fn new(role: Role, settings: Settings, listener: &Listener, neighbours: Neighbours) -> Arc<Diskless<E>> {
+        let cluster = settings.cluster.clone();
+        let ring = Arc::new(Ring::new(cluster.gatherers, cluster.virtual_nodes));
+        let what = match role {
+            Role::Matcher => "the candidates",
+            Role::Balancer | Role::Gatherer => "the decisions",
+        };
+        let links = Links::new(&cluster.name, neighbours, listener.tls());
+        Arc::new(Diskless {
+            readers: Readers::new(what, 1, Again::Replaces, &settings.node.addresses, &links),
+            fetches: Semaphore::new(FETCHES),
+            inspected: Reads::default(),
+            placement: Placement::new(cluster.slices, cluster.block, ring),
+            identity: Identity::new(cluster, role, settings.node.index),
+            engine: Slot::default(),
+            links,
+            started_ms: crate::time::now_ms(),
+            settings,
+        })
+    }
+
+    /// Serves, and runs one session after the other, until the signal. A session returns why it ended.
+    ///
+    /// # Errors
+    /// When the server fails, or a session panics.
+    pub async fn run<F>(
+        self: Arc<Self>,
+        listener: Listener,
+        stop: Shutdown,
+        services: impl FnOnce(Routes) -> Routes,
+        session: impl Fn(Arc<Self>, Health, Shutdown) -> F + Send + 'static,
+    ) -> Result<(), RunError>
+    where
+        F: Future<Output = String> + Send,
+    {
+        tracing::info!(address = %listener.address(), role = %self.identity.role, index = self.identity.index, "listening");
+        let edge = Edge::new(&self.identity, &self.settings.node, &stop)?;
+        let (routes, health) = super::routes(&edge, &stop).await?;
+        let limits = self.settings.node.limits.clone();
+        let routes = Process::add(services(routes), &self.identity);
+        let serving = listener.serve(routes, edge, stop.clone(), &limits);
+        let (node, told) = (self, stop.clone());
+        let sessions = async move {
+            while !told.is_given() {
+                let one = told.child();
+                let reason = session(Arc::clone(&node), health.clone(), one.clone()).await;
+                one.give();
+                health.set(false).await;
+                node.engine.set(None);
+                node.identity.reads_log("");
+                node.links.clear();
+                if !told.is_given() {
+                    tracing::warn!(reason, "the session ended, starting again from the cut");
+                    tokio::time::sleep(SESSION_AGAIN).await;
+                }
+            }
+        };
+        super::serve_with(serving, sessions, &stop).await
+    }
+
+    /// Forwards a question to the engine and returns its answer.
+    ///
+    /// # Errors
+    /// UNAVAILABLE while there is no engine.
+    pub async fn ask<T>(&self, event: impl FnOnce(oneshot::Sender<T>) -> E) -> Result<T, Status> {
+        self.engine.get()?.ask(event).await.map_err(super::unavailable)
+    }
+
+    /// Offers what it serves to the other nodes of its process.
+    pub fn offer(&self, service: Near) {
+        self.links.offer(self.settings.node.address(), service);
+    }
+
+    /// Where the balancer is.
+    #[must_use]
+    pub fn balancer(&self) -> &str {
+        &self.settings.node.addresses.balancer
+    }
+
+    /// A link to a shard.
+    #[must_use]
+    pub fn link_to(&self, shard: ShardId) -> Arc<Link> {
+        self.links.add(Role::Gatherer, shard.0, &self.settings.node.addresses.gatherers[shard.0 as usize], "decisions")
+    }
+
+    /// Subscribes over a link to a shard whose watermark is known as `after`. Returns its floor, and what follows.
+    ///
+    /// # Errors
+    /// When the shard cannot be reached, or is a stranger.
+    pub async fn subscribe_to(&self, link: &Link, after: EventId) -> Result<(EventId, Decisions), LinkError> {
+        super::subscribe_decisions(&self.identity, link.way(), after).await
+    }
+
+    /// Retirements from the balancer's store; none when it no longer has all of them.
+    ///
+    /// # Errors
+    /// When the balancer cannot be reached.
+    async fn fetch(&self, fetch: Fetch) -> Result<Option<Vec<Retirement>>, LinkError> {
+        let Fetch { after, through } = fetch;
+        let _permit = self.fetches.acquire().await.map_err(|_| LinkError::Stopped)?;
+        let balancer = self.links.way(Role::Balancer, 0, self.balancer());
+        match super::fetch_retirements(&self.identity, &balancer, after, through).await {
+            Ok(retirements) => Ok(Some(retirements)),
+            Err(LinkError::Behind(reason)) => {
+                tracing::warn!(after = after.0, through = through.0, reason, "not fetched from the store");
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Fetches what has to be there after a hello, until what follows it may be read. `tell` gives a link's machine
+    /// what was fetched, and has the next step of it.
+    ///
+    /// # Errors
+    /// When the stream is given up, or the balancer cannot be reached.
+    pub async fn greet<T>(
+        &self,
+        mut step: Step,
+        tell: impl Fn(Fetch, Option<Vec<Retirement>>) -> T,
+    ) -> Result<(), LinkError>
+    where
+        T: Future<Output = Result<Step, LinkError>>,
+    {
+        loop {
+            step = match step {
+                Step::Read => return Ok(()),
+                Step::Break(why) => return Err(why.into()),
+                Step::Fetch(fetch) => tell(fetch, self.fetch(fetch).await?).await?,
+                Step::Subscribe(request) => unreachable!("a hello is not answered by {request:?}"),
+            };
+        }
+    }
+
+    /// Answers `Inspect`. `told` says of what the engine tells which state it is, and the highest event it knows of.
+    ///
+    /// # Errors
+    /// RESOURCE_EXHAUSTED while answers are not read.
+    pub async fn inspected<S>(
+        &self,
+        request: &Request<pb::InspectRequest>,
+        event: impl FnOnce(oneshot::Sender<S>) -> E,
+        told: impl FnOnce(S) -> (u64, pb::inspect_response::State),
+    ) -> Result<Response<pb::InspectResponse>, Status> {
+        let caller = Caller::of(request.extensions());
+        let inspect = || async {
+            // A node that starts has no state yet, but its links say what it waits for.
+            let state = self.ask(event).await.ok();
+            let (highest, state) = state.map(told).unzip();
+            Ok(self.inspect(highest.unwrap_or_default(), state))
+        };
+        self.inspected.answer_whole(caller.as_ref(), inspect).await
+    }
+
+    /// The answer; without a state while the node starts.
+    fn inspect(&self, highest: u64, state: Option<pb::inspect_response::State>) -> pb::InspectResponse {
+        let mut response =
+            super::inspect(&self.identity, &self.settings.node.addresses, self.placement.ring(), self.started_ms);
+        response.links = self.links.pb(EventId(highest));
+        response.state = state;
+        super::fit(&mut response);
+        response
+    }
+}

@@ -1,0 +1,299 @@
+//! Subscriptions of this node at others: dialled, resumed when they break, and visible in `Inspect`.
+
+use std::{
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use dovetail_core::EventId;
+use dovetail_node::link::GivenUp;
+use thiserror::Error;
+use tonic::{
+    Code, Status,
+    transport::{Channel, Endpoint},
+};
+
+use super::{Near, Neighbours, Way, peer};
+use crate::{shutdown::Shutdown, time};
+use dovetail::{Role, client::code_name, pb, traffic::Traffic};
+use dovetail_certs::{NodeName, NodeTrust, Tls};
+use dovetail_wire::ConvertError;
+
+const BACKOFF_MIN: Duration = Duration::from_millis(20);
+const BACKOFF_MAX: Duration = Duration::from_secs(1);
+/// Tries before a peer that never answered is warned of: about 3 seconds.
+const STARTING_TRIES: u64 = 8;
+/// A subscription that lasted so long was not refused: the next try comes at once.
+const SETTLED: Duration = Duration::from_secs(2);
+
+/// Why a subscription ended.
+#[derive(Debug, Error)]
+pub enum LinkError {
+    /// The other node, or the way to it.
+    #[error("{}: {}", code_name(.0.code()), .0.message())]
+    Status(#[from] Status),
+    /// It said something that cannot be understood.
+    #[error("the peer sent a message that cannot be understood: {0}")]
+    Convert(#[from] ConvertError),
+    /// It ended the stream.
+    #[error("the peer ended the stream")]
+    Ended,
+    /// It sent a message that does not belong where it came: a stream begins with a hello, and has no other.
+    #[error("the peer sent a message that is not expected here")]
+    NoHello,
+    /// What it said does not fit what was asked.
+    #[error("{0}")]
+    GivenUp(#[from] GivenUp),
+    /// It no longer keeps what this node needs next.
+    #[error("{0}")]
+    Behind(String),
+    /// This node's engine stopped.
+    #[error("this node starts again")]
+    Stopped,
+}
+
+impl LinkError {
+    /// Whether the two nodes disagree about what the cluster must agree on.
+    fn is_other_settings(&self) -> bool {
+        matches!(self, LinkError::Status(status) if peer::is_other_settings(status))
+    }
+}
+
+/// A refusal of a cursor that is older than what is kept.
+#[must_use]
+pub fn or_behind(status: Status) -> LinkError {
+    match status.code() {
+        Code::OutOfRange => LinkError::Behind(status.message().to_owned()),
+        _ => LinkError::Status(status),
+    }
+}
+
+/// A channel to another node, connected when it is first used and again whenever it breaks. Its bytes are counted. The
+/// node that answers has to be trusted.
+///
+/// # Errors
+/// When the address is not a URL.
+pub fn dial(address: &str, traffic: &Traffic, trust: NodeTrust) -> Result<Channel, tonic::transport::Error> {
+    Ok(Endpoint::from_shared(address.to_owned())?
+        .connect_timeout(Duration::from_secs(2))
+        .http2_keep_alive_interval(Duration::from_secs(5))
+        .keep_alive_timeout(Duration::from_secs(10))
+        .keep_alive_while_idle(true)
+        .initial_stream_window_size(4 << 20)
+        .initial_connection_window_size(16 << 20)
+        .connect_with_connector_lazy(traffic.connector(trust)))
+}
+
+/// One subscription.
+#[derive(Debug)]
+pub struct Link {
+    role: Role,
+    index: u32,
+    way: Way,
+    stream: String,
+    connected: AtomicBool,
+    /// Whether it ever was connected.
+    stood: AtomicBool,
+    cursor: AtomicU64,
+    reconnects: AtomicU64,
+    broken: Mutex<Broken>,
+}
+
+/// How a subscription broke last.
+#[derive(Debug)]
+struct Broken {
+    since: Instant,
+    error: String,
+}
+
+/// A subscription that does not stand.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Down {
+    /// Whose.
+    pub role: Role,
+    /// Its index among its role.
+    pub index: u32,
+    /// Where it is.
+    pub address: String,
+    /// For how long.
+    pub since: Duration,
+    /// Whether it never stood.
+    pub never: bool,
+    /// Why the last try failed; empty before that.
+    pub why: String,
+}
+
+impl Link {
+    /// The subscription stands, and has been read up to `cursor`.
+    pub fn read(&self, cursor: EventId) {
+        if !self.connected.swap(true, Ordering::Relaxed) {
+            if !self.stood.swap(true, Ordering::Relaxed) {
+                // Peers that start together miss each other at first: that is no failure to tell of.
+                self.reconnects.store(0, Ordering::Relaxed);
+                self.broken().error.clear();
+            }
+            tracing::info!(peer = %self.role, index = self.index, address = self.way.address(), stream = self.stream, cursor = cursor.0, "subscribed");
+        }
+        self.cursor.store(cursor.0, Ordering::Relaxed);
+    }
+
+    /// Where it subscribes.
+    pub fn way(&self) -> &Way {
+        &self.way
+    }
+
+    /// Subscribes again and again until told to stop. `once` is one subscription, from the current cursor until it
+    /// breaks; what it returns instead of an error ends the link. None when told to stop.
+    pub async fn keep<T, F>(&self, stop: &Shutdown, mut once: impl FnMut() -> F) -> Option<T>
+    where
+        F: Future<Output = Result<T, LinkError>>,
+    {
+        let mut backoff = BACKOFF_MIN;
+        loop {
+            let began = tokio::time::Instant::now();
+            let broken = tokio::select! {
+                () = stop.given() => return None,
+                ended = once() => match ended {
+                    Ok(answer) => return Some(answer),
+                    Err(broken) => broken,
+                },
+            };
+            if stop.is_given() {
+                // The neighbours stop as well, most likely.
+                return None;
+            }
+            self.failed(&broken);
+            if began.elapsed() > SETTLED {
+                backoff = BACKOFF_MIN;
+            }
+            tokio::select! {
+                () = stop.given() => return None,
+                () = tokio::time::sleep(backoff) => backoff = (backoff * 2).min(BACKOFF_MAX),
+            }
+        }
+    }
+
+    /// The subscription broke, or could not be set up.
+    pub fn failed(&self, error: &LinkError) {
+        let (role, index, address, text) = (self.role, self.index, self.way.address(), error.to_string());
+        let mut broken = self.broken();
+        if self.connected.swap(false, Ordering::Relaxed) {
+            broken.since = Instant::now();
+        }
+        let tries = self.reconnects.fetch_add(1, Ordering::Relaxed);
+        // A peer that is down is news once, not at every try; one that is not up yet only when it takes long.
+        let (stood, other) = (self.stood.load(Ordering::Relaxed), broken.error != text);
+        if error.is_other_settings() {
+            // Trying again does not help: an operator has to change them.
+            if other {
+                tracing::error!(peer = %role, index, address, stream = self.stream, error = text, "the cluster settings of this node and of its peer differ");
+            }
+        } else if if stood { other } else { tries == STARTING_TRIES } {
+            tracing::warn!(peer = %role, index, address, stream = self.stream, error = text, "not subscribed, trying again");
+        }
+        broken.error = text;
+    }
+
+    fn broken(&self) -> MutexGuard<'_, Broken> {
+        self.broken.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How it is down; none while it stands.
+    fn down(&self) -> Option<Down> {
+        let broken = self.broken();
+        let down = || Down {
+            role: self.role,
+            index: self.index,
+            address: self.way.address().to_owned(),
+            since: broken.since.elapsed(),
+            never: !self.stood.load(Ordering::Relaxed),
+            why: broken.error.clone(),
+        };
+        (!self.connected.load(Ordering::Relaxed)).then(down)
+    }
+
+    fn pb(&self, highest: EventId) -> pb::PeerLink {
+        let cursor = self.cursor.load(Ordering::Relaxed);
+        let down = self.down();
+        pb::PeerLink {
+            role: pb::Role::from(self.role).into(),
+            index: self.index,
+            address: self.way.address().to_owned(),
+            stream: self.stream.clone(),
+            connected: down.is_none(),
+            cursor,
+            lag: highest.0.saturating_sub(cursor),
+            last_error: self.broken().error.clone(),
+            reconnects: self.reconnects.load(Ordering::Relaxed),
+            received_bytes: self.way.traffic().received(),
+            down_ms: down.map_or(0, |down| time::ms(down.since)),
+        }
+    }
+}
+
+/// All subscriptions of a node.
+#[derive(Clone, Debug)]
+pub struct Links {
+    links: Arc<Mutex<Vec<Arc<Link>>>>,
+    neighbours: Neighbours,
+    tls: Option<Tls>,
+    cluster: Arc<str>,
+}
+
+impl Links {
+    /// None yet, of a node of a cluster that has such neighbours in its process, and such certificates.
+    #[must_use]
+    pub fn new(cluster: &str, neighbours: Neighbours, tls: Option<Tls>) -> Links {
+        Links { links: Arc::default(), neighbours, tls, cluster: cluster.into() }
+    }
+
+    /// Offers what this node serves at `address` to its neighbours.
+    pub fn offer(&self, address: &str, service: Near) {
+        self.neighbours.offer(address, service);
+    }
+
+    /// The way to a node, of no subscription.
+    #[must_use]
+    pub fn way(&self, role: Role, index: u32, address: &str) -> Way {
+        let wanted = NodeName { cluster: self.cluster.to_string(), role, index };
+        let trust = NodeTrust { tls: self.tls.clone(), wanted: Some(wanted) };
+        Way::new(address, &self.neighbours, trust)
+    }
+
+    /// A new subscription at a node.
+    pub fn add(&self, role: Role, index: u32, address: &str, stream: impl Into<String>) -> Arc<Link> {
+        let link = Arc::new(Link {
+            role,
+            index,
+            way: self.way(role, index, address),
+            stream: stream.into(),
+            connected: AtomicBool::new(false),
+            stood: AtomicBool::new(false),
+            cursor: AtomicU64::new(0),
+            reconnects: AtomicU64::new(0),
+            broken: Mutex::new(Broken { since: Instant::now(), error: String::new() }),
+        });
+        self.links.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&link));
+        link
+    }
+
+    /// Forgets all of them, when a session ends.
+    pub fn clear(&self) {
+        self.links.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
+    /// Those that do not stand.
+    #[must_use]
+    pub fn down(&self) -> Vec<Down> {
+        self.links.lock().unwrap_or_else(PoisonError::into_inner).iter().filter_map(|link| link.down()).collect()
+    }
+
+    /// For `Inspect`: `highest` is the highest event this node knows of.
+    #[must_use]
+    pub fn pb(&self, highest: EventId) -> Vec<pb::PeerLink> {
+        self.links.lock().unwrap_or_else(PoisonError::into_inner).iter().map(|link| link.pb(highest)).collect()
+    }
+}

@@ -1,0 +1,310 @@
+//! Ways to other nodes: over a socket, or by calling the service of a node of the same process.
+//!
+//! Both ways go to the same service, with the same messages. Within a process they are handed over as they are: nothing
+//! is encoded, and columns of bytes are shared.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tonic::{Request, Status, Streaming, transport::Channel};
+
+use super::{ResponseStream, dial};
+use crate::fault::Fault;
+use dovetail::{
+    Role,
+    pb::{
+        self, candidates_service_client::CandidatesServiceClient, candidates_service_server::CandidatesService,
+        decisions_service_client::DecisionsServiceClient, decisions_service_server::DecisionsService,
+        feed_service_client::FeedServiceClient, feed_service_server::FeedService,
+        node_service_client::NodeServiceClient,
+    },
+    reason::Reason,
+    traffic::Traffic,
+};
+use dovetail_certs::NodeTrust;
+use dovetail_wire::NODE_MESSAGE_BYTES_MAX;
+
+/// What a balancer serves to nodes.
+pub type NearFeed = dyn FeedService<
+        FeedStream = ResponseStream<pb::FeedResponse>,
+        RetirementsStream = ResponseStream<pb::RetirementsResponse>,
+    >;
+/// What a matcher serves to nodes.
+pub type NearCandidates = dyn CandidatesService<CandidatesStream = ResponseStream<pb::CandidatesResponse>>;
+/// What a gatherer serves to nodes.
+pub type NearDecisions = dyn DecisionsService<DecisionsStream = ResponseStream<pb::DecisionsResponse>>;
+
+/// The nodes of one process, by address. A node alone in its process has none.
+#[derive(Clone, Debug, Default)]
+pub struct Neighbours(Arc<[Neighbour]>);
+
+#[derive(Debug)]
+struct Neighbour {
+    address: String,
+    service: Mutex<Option<Near>>,
+}
+
+/// The service of a node in this process.
+#[derive(Clone)]
+pub enum Near {
+    /// Of the balancer.
+    Feed(Arc<NearFeed>),
+    /// Of a matcher.
+    Candidates(Arc<NearCandidates>),
+    /// Of a gatherer.
+    Decisions(Arc<NearDecisions>),
+}
+
+impl std::fmt::Debug for Near {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Near::Feed(_) => "feed",
+            Near::Candidates(_) => "candidates",
+            Near::Decisions(_) => "decisions",
+        })
+    }
+}
+
+impl Neighbours {
+    /// Nodes that will offer their services under these addresses.
+    pub fn new(addresses: impl IntoIterator<Item = String>) -> Neighbours {
+        let neighbour = |address| Neighbour { address, service: Mutex::default() };
+        Neighbours(addresses.into_iter().map(neighbour).collect())
+    }
+
+    /// Offers a service to the others of the process. Without others, nothing happens.
+    pub fn offer(&self, address: &str, service: Near) {
+        if let Some(neighbour) = self.find(address) {
+            neighbour.set(Some(service));
+        }
+    }
+
+    /// Takes all offers back, when the nodes have ended: a service has its node, and the node has its neighbours.
+    pub fn part(&self) {
+        self.0.iter().for_each(|neighbour| neighbour.set(None));
+    }
+
+    fn find(&self, address: &str) -> Option<&Neighbour> {
+        self.0.iter().find(|neighbour| neighbour.address == address)
+    }
+
+    /// None when no node of this process has the address.
+    fn service(&self, address: &str) -> Option<Result<Near, Status>> {
+        let service = self.find(address)?.service.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        Some(service.ok_or_else(|| Fault::new(Reason::NodeStarting, "the node is starting, or has stopped").into()))
+    }
+}
+
+impl Neighbour {
+    fn set(&self, service: Option<Near>) {
+        *self.service.lock().unwrap_or_else(PoisonError::into_inner) = service;
+    }
+}
+
+/// The way to one node.
+#[derive(Clone, Debug)]
+pub struct Way {
+    address: String,
+    traffic: Traffic,
+    neighbours: Neighbours,
+    trust: NodeTrust,
+}
+
+/// What follows of a response.
+pub enum Messages<T> {
+    /// From a socket.
+    Far(Box<Streaming<T>>),
+    /// From a node of this process.
+    Near(ResponseStream<T>),
+}
+
+impl<T> std::fmt::Debug for Messages<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Messages::Far(_) => "messages from a socket",
+            Messages::Near(_) => "messages of this process",
+        })
+    }
+}
+
+impl<T> Messages<T> {
+    /// The next; None at the end.
+    ///
+    /// # Errors
+    /// With what ended the stream before that.
+    pub async fn message(&mut self) -> Result<Option<T>, Status> {
+        use futures::TryStreamExt as _;
+        match self {
+            Messages::Far(stream) => stream.message().await,
+            Messages::Near(stream) => stream.try_next().await,
+        }
+    }
+}
+
+impl Way {
+    /// To the node at `address`, which has to be one that is trusted.
+    pub fn new(address: &str, neighbours: &Neighbours, trust: NodeTrust) -> Way {
+        Way { address: address.to_owned(), traffic: Traffic::default(), neighbours: neighbours.clone(), trust }
+    }
+
+    /// Where it leads.
+    #[must_use]
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// What went through its sockets; nothing when there are none.
+    #[must_use]
+    pub fn traffic(&self) -> &Traffic {
+        &self.traffic
+    }
+
+    /// Refuses an answer of another node than the one that was dialled: an address in the wrong place of the settings.
+    /// With certificates, its certificate was that of the right one; this is for when there are none.
+    ///
+    /// # Errors
+    /// FAILED_PRECONDITION, with both.
+    pub fn check(&self, peer: Option<&pb::Peer>) -> Result<(), Status> {
+        let (Some(wanted), Some(peer)) = (&self.trust.wanted, peer) else { return Ok(()) };
+        if (pb::Role::from(wanted.role), wanted.index) == (peer.role(), peer.index) {
+            return Ok(());
+        }
+        let found = Role::try_from(peer.role()).map_or("a node of no role", Role::name);
+        let address = &self.address;
+        let text = format!(
+            "{wanted} was dialled at {address}, but the node that answers says that it is {found} {}",
+            peer.index
+        );
+        Err(Fault::new(Reason::PeerDiffers, text).into())
+    }
+
+    fn channel(&self) -> Result<Channel, Status> {
+        dial(&self.address, &self.traffic, self.trust.clone())
+            .map_err(|error| Status::invalid_argument(format!("{}: {error}", self.address)))
+    }
+
+    /// The service of a node of this process, if it leads to one; `of_role` tells one of the right role.
+    fn near<S>(&self, of_role: impl FnOnce(&Near) -> Option<S>) -> Result<Option<S>, Status> {
+        let Some(near) = self.neighbours.service(&self.address).transpose()? else { return Ok(None) };
+        let other = || Status::unimplemented(format!("the node at {} serves {near:?}", self.address));
+        of_role(&near).map(Some).ok_or_else(other)
+    }
+
+    fn near_feed(&self) -> Result<Option<Arc<NearFeed>>, Status> {
+        self.near(|near| if let Near::Feed(service) = near { Some(Arc::clone(service)) } else { None })
+    }
+
+    fn near_candidates(&self) -> Result<Option<Arc<NearCandidates>>, Status> {
+        self.near(|near| if let Near::Candidates(service) = near { Some(Arc::clone(service)) } else { None })
+    }
+
+    fn near_decisions(&self) -> Result<Option<Arc<NearDecisions>>, Status> {
+        self.near(|near| if let Near::Decisions(service) = near { Some(Arc::clone(service)) } else { None })
+    }
+
+    fn far_feed(&self) -> Result<FeedServiceClient<Channel>, Status> {
+        Ok(FeedServiceClient::new(self.channel()?).max_decoding_message_size(NODE_MESSAGE_BYTES_MAX))
+    }
+
+    fn far_candidates(&self) -> Result<CandidatesServiceClient<Channel>, Status> {
+        Ok(CandidatesServiceClient::new(self.channel()?).max_decoding_message_size(NODE_MESSAGE_BYTES_MAX))
+    }
+
+    fn far_decisions(&self) -> Result<DecisionsServiceClient<Channel>, Status> {
+        Ok(DecisionsServiceClient::new(self.channel()?).max_decoding_message_size(NODE_MESSAGE_BYTES_MAX))
+    }
+
+    /// Asks the node whether it is the process that calls itself so.
+    ///
+    /// # Errors
+    /// When it cannot be reached.
+    pub async fn confirm(&self, instance: u64) -> Result<bool, Status> {
+        let mut node = NodeServiceClient::new(self.channel()?);
+        Ok(node.confirm(pb::ConfirmRequest { instance }).await?.into_inner().own)
+    }
+
+    /// Subscribes to the balancer's feed.
+    ///
+    /// # Errors
+    /// When it refuses, or cannot be reached.
+    pub async fn feed(&self, request: pb::FeedRequest) -> Result<Messages<pb::FeedResponse>, Status> {
+        Ok(match self.near_feed()? {
+            Some(near) => Messages::Near(near.feed(Request::new(request)).await?.into_inner()),
+            None => Messages::Far(Box::new(self.far_feed()?.feed(request).await?.into_inner())),
+        })
+    }
+
+    /// Asks the balancer for the stable cut.
+    ///
+    /// # Errors
+    /// When it refuses, or cannot be reached.
+    pub async fn cut(&self, request: pb::CutRequest) -> Result<pb::CutResponse, Status> {
+        Ok(match self.near_feed()? {
+            Some(near) => near.cut(Request::new(request)).await?.into_inner(),
+            None => self.far_feed()?.cut(request).await?.into_inner(),
+        })
+    }
+
+    /// Asks the balancer for retirements of its store.
+    ///
+    /// # Errors
+    /// When it refuses, or cannot be reached.
+    pub async fn retirements(
+        &self,
+        request: pb::RetirementsRequest,
+    ) -> Result<Messages<pb::RetirementsResponse>, Status> {
+        Ok(match self.near_feed()? {
+            Some(near) => Messages::Near(near.retirements(Request::new(request)).await?.into_inner()),
+            None => Messages::Far(Box::new(self.far_feed()?.retirements(request).await?.into_inner())),
+        })
+    }
+
+    /// Subscribes to a matcher's candidates.
+    ///
+    /// # Errors
+    /// When it refuses, or cannot be reached.
+    pub async fn candidates(&self, request: pb::CandidatesRequest) -> Result<Messages<pb::CandidatesResponse>, Status> {
+        Ok(match self.near_candidates()? {
+            Some(near) => Messages::Near(near.candidates(Request::new(request)).await?.into_inner()),
+            None => Messages::Far(Box::new(self.far_candidates()?.candidates(request).await?.into_inner())),
+        })
+    }
+
+    /// Subscribes to a gatherer's decisions.
+    ///
+    /// # Errors
+    /// When it refuses, or cannot be reached.
+    pub async fn decisions(&self, request: pb::DecisionsRequest) -> Result<Messages<pb::DecisionsResponse>, Status> {
+        Ok(match self.near_decisions()? {
+            Some(near) => Messages::Near(near.decisions(Request::new(request)).await?.into_inner()),
+            None => Messages::Far(Box::new(self.far_decisions()?.decisions(request).await?.into_inner())),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use dovetail_certs::NodeName;
+
+    #[test]
+    fn an_answer_of_another_node_than_was_dialled_is_refused_with_both() {
+        let wanted = NodeName { cluster: "c".to_owned(), role: Role::Matcher, index: 1 };
+        let trust = NodeTrust { wanted: Some(wanted), ..NodeTrust::default() };
+        let way = Way::new("http://10.0.0.2:7401", &Neighbours::default(), trust);
+        let peer = |role: pb::Role, index| pb::Peer { role: role.into(), index, ..Default::default() };
+        assert!(way.check(Some(&peer(pb::Role::Matcher, 1))).is_ok());
+        for (role, index, says) in [
+            (pb::Role::Matcher, 0, "it is matcher 0"),
+            (pb::Role::Gatherer, 1, "it is gatherer 1"),
+            (pb::Role::Unspecified, 1, "no role"),
+        ] {
+            let refused = way.check(Some(&peer(role, index))).unwrap_err();
+            assert_eq!(refused.code(), tonic::Code::FailedPrecondition);
+            let text = refused.message();
+            assert!(
+                text.contains("matcher 1 of cluster \"c\" was dialled at http://10.0.0.2:7401") && text.contains(says),
+                "{text}"
+            );
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! Candidates, retirements, grants.
+
+use dovetail_core::{
+    CandidateFrame, Claim, Close, DecisionFrame, ElementId, EventId, Grant, ProbeList, Retirement, SliceId,
+};
+
+use super::{reach, reach_pb};
+use dovetail::pb;
+
+/// A candidate frame from the wire, and the slice that made it.
+#[must_use]
+pub fn candidate_frame(frame: pb::CandidateFrame) -> (SliceId, CandidateFrame) {
+    let list = |list: pb::ProbeList| ProbeList {
+        x: EventId(list.x),
+        prober: ElementId(list.prober),
+        anchors: list.anchors.into_iter().map(ElementId).collect(),
+    };
+    let claim = |claim: pb::Claim| Claim {
+        x: EventId(claim.x),
+        prober: ElementId(claim.prober),
+        anchor: ElementId(claim.anchor),
+    };
+    let close = |close: pb::Close| Close { x: EventId(close.x), element: ElementId(close.element) };
+    let of = SliceId(frame.slice);
+    let frame = CandidateFrame {
+        after: EventId(frame.after),
+        through: EventId(frame.through),
+        known: EventId(frame.known),
+        stable: EventId(frame.stable),
+        reach: reach(frame.reach),
+        probes: frame.probes.into_iter().map(list).collect(),
+        claims: frame.claims.into_iter().map(claim).collect(),
+        closes: frame.closes.into_iter().map(close).collect(),
+        settled: frame.settled.into_iter().map(retirement).collect(),
+    };
+    (of, frame)
+}
+
+/// A candidate frame, as sent.
+#[must_use]
+pub fn candidate_frame_pb(slice: SliceId, frame: &CandidateFrame) -> pb::CandidateFrame {
+    let list = |list: &ProbeList| pb::ProbeList {
+        x: list.x.0,
+        prober: list.prober.0,
+        anchors: list.anchors.iter().map(|anchor| anchor.0).collect(),
+    };
+    let claim = |claim: &Claim| pb::Claim { x: claim.x.0, prober: claim.prober.0, anchor: claim.anchor.0 };
+    let close = |close: &Close| pb::Close { x: close.x.0, element: close.element.0 };
+    pb::CandidateFrame {
+        after: frame.after.0,
+        through: frame.through.0,
+        known: frame.known.0,
+        stable: frame.stable.0,
+        reach: reach_pb(&frame.reach),
+        probes: frame.probes.iter().map(list).collect(),
+        claims: frame.claims.iter().map(claim).collect(),
+        closes: frame.closes.iter().map(close).collect(),
+        settled: frame.settled.iter().map(retirement_pb).collect(),
+        slice: slice.0,
+    }
+}
+
+/// Decisions from the wire.
+#[must_use]
+pub fn decision_frame(frame: pb::DecisionFrame) -> DecisionFrame {
+    let grant = |grant: pb::Grant| Grant {
+        x: EventId(grant.x),
+        prober: ElementId(grant.prober),
+        anchor: ElementId(grant.anchor),
+    };
+    DecisionFrame {
+        retirements: frame.retirements.into_iter().map(retirement).collect(),
+        grants: frame.grants.into_iter().map(grant).collect(),
+        decided: frame.decided.map(EventId),
+    }
+}
+
+/// Decisions, as sent.
+#[must_use]
+pub fn decision_frame_pb(frame: &DecisionFrame) -> pb::DecisionFrame {
+    let grant = |grant: &Grant| pb::Grant { x: grant.x.0, prober: grant.prober.0, anchor: grant.anchor.0 };
+    pb::DecisionFrame {
+        retirements: frame.retirements.iter().map(retirement_pb).collect(),
+        grants: frame.grants.iter().map(grant).collect(),
+        decided: frame.decided.map(|decided| decided.0),
+    }
+}
+
+/// A retirement from the wire. Ids begin at 1, so an anchor of 0 is none.
+#[must_use]
+pub fn retirement(retirement: pb::Retirement) -> Retirement {
+    Retirement {
+        x: EventId(retirement.x),
+        element: ElementId(retirement.element),
+        anchor: (retirement.anchor != 0).then_some(ElementId(retirement.anchor)),
+    }
+}
+
+/// A retirement, as sent.
+#[must_use]
+pub fn retirement_pb(retirement: &Retirement) -> pb::Retirement {
+    pb::Retirement {
+        x: retirement.x.0,
+        element: retirement.element.0,
+        anchor: retirement.anchor.map_or(0, |anchor| anchor.0),
+    }
+}

@@ -1,0 +1,405 @@
+//! Log frames, and the records of the log. New elements travel as columns.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use bytes::Bytes;
+use dovetail_core::{
+    ElementId, Event, EventId, EventKind, Frame, LogFrame, PoolId, Reach, WithdrawReason,
+    batch::{Batch, ClientColumns, ClientWriter, Column, Run, pick_columns},
+    ledger::ClientPart,
+};
+use dovetail_log::Record;
+use dovetail_node::balancer::{Part, PartFrame};
+use dovetail_rule::Row;
+use prost::Message;
+
+use super::{ConvertError, clients, pool_definition, pool_definition_pb, reach, reach_pb, row, row_pb};
+use dovetail::{
+    columns::{self, byte_strings_pb, column_pb, fixed, texts_pb},
+    pb,
+};
+
+/// A frame with what only the balancer needs of its arrivals, in their order.
+#[derive(Clone, Debug)]
+pub struct LoggedFrame {
+    /// What is broadcast.
+    pub frame: Arc<LogFrame>,
+    /// One per arrival.
+    pub clients: Vec<ClientPart>,
+}
+
+impl LoggedFrame {
+    /// Event by event.
+    #[must_use]
+    pub fn of(frame: &PartFrame) -> LoggedFrame {
+        let (mut events, mut clients) = (Vec::new(), Vec::new());
+        for part in &frame.events {
+            match part {
+                Part::Event(event) => events.push(event.clone()),
+                Part::Arrivals(first, Run { batch, rows }) => {
+                    for (row, x) in rows.clone().zip((first.0..).map(EventId)) {
+                        let kind = EventKind::Arrival { pool: batch.pool(), row: Arc::new(batch.row(row)) };
+                        events.push(Event { x, kind });
+                        clients.push(batch.clients().get(row));
+                    }
+                }
+            }
+        }
+        let &Frame { after, through, time_ms, stable, .. } = frame;
+        let reach = frame.reach.clone();
+        LoggedFrame { frame: Arc::new(LogFrame { after, through, time_ms, stable, reach, events }), clients }
+    }
+}
+
+/// A frame from the wire.
+///
+/// # Errors
+/// When an event in it is not complete, or not in its place.
+pub fn log_frame(frame: pb::LogFrame) -> Result<LogFrame, ConvertError> {
+    let mut events = frame.events.into_iter().map(event).collect::<Result<Vec<_>, _>>()?;
+    let runs = frame.arrivals.len() + usize::from(!events.is_empty());
+    for arrivals in &frame.arrivals {
+        let (xs, columns) = self::arrivals(frame.after, arrivals)?;
+        events.reserve(xs.len());
+        for (index, x) in xs.into_iter().enumerate() {
+            let row = Arc::new(Row::from_values(columns.iter().map(|column| column.get(index))));
+            events.push(Event { x, kind: EventKind::Arrival { pool: PoolId(arrivals.pool), row } });
+        }
+    }
+    if runs > 1 {
+        events.sort_unstable_by_key(|event| event.x);
+    }
+    check_order(frame.after, frame.through, events.iter().map(|event| (event.x, event.x)))?;
+    Ok(LogFrame {
+        after: EventId(frame.after),
+        through: EventId(frame.through),
+        time_ms: frame.time_ms,
+        stable: EventId(frame.stable),
+        reach: reach(frame.reach),
+        events,
+    })
+}
+
+/// Runs of events ascend, and are within their frame.
+fn check_order(after: u64, through: u64, runs: impl Iterator<Item = (EventId, EventId)>) -> Result<(), ConvertError> {
+    let mut last = after;
+    for (first, end) in runs {
+        if first.0 <= last || end < first {
+            return Err(ConvertError::Order { through });
+        }
+        last = end.0;
+    }
+    if last > through { Err(ConvertError::Order { through }) } else { Ok(()) }
+}
+
+/// The ids and the attributes of arrivals that come as columns.
+fn arrivals(after: u64, arrivals: &pb::Arrivals) -> Result<(Vec<EventId>, Vec<Column>), ConvertError> {
+    let count = arrivals.distances.len() / 4;
+    fixed::<4>("distances", count, &arrivals.distances)?;
+    let distances = arrivals.distances.as_chunks().0.iter().map(|distance| u32::from_le_bytes(*distance));
+    let xs = distances.map(|distance| EventId(after.saturating_add(distance.into()))).collect();
+    let columns = arrivals.columns.iter().map(|column| columns::column(count, column));
+    Ok((xs, columns.collect::<Result<_, _>>()?))
+}
+
+/// A frame, with all its events. It does not say who is concerned.
+#[must_use]
+pub fn log_frame_pb(frame: &PartFrame) -> pb::LogFrame {
+    log_frame_part_pb(frame, (frame.after, frame.through), &Reach::All, |_, _| true)
+}
+
+/// A frame with some of its events, as sent. `with` tells which: by the part's place in the frame, and the event's in
+/// the part. It stands for all events `(after, through]`, those of frames before it as well, of which nothing is
+/// needed; `reach` is that of all of them.
+#[must_use]
+pub fn log_frame_part_pb(
+    frame: &PartFrame,
+    (after, through): (EventId, EventId),
+    reach: &Reach,
+    with: impl Fn(usize, usize) -> bool,
+) -> pb::LogFrame {
+    let mut events = Vec::new();
+    let mut arrivals: BTreeMap<PoolId, Picked<'_>> = BTreeMap::new();
+    for (place, part) in frame.events.iter().enumerate() {
+        match part {
+            Part::Event(event) => events.extend(with(place, 0).then(|| event_pb(event))),
+            Part::Arrivals(first, Run { batch, rows }) => {
+                let picked = arrivals.entry(batch.pool()).or_default();
+                for (at, row) in rows.clone().enumerate().filter(|&(at, _)| with(place, at)) {
+                    let distance = u32::try_from(first.0 + at as u64 - after.0);
+                    let distance = distance.expect("a frame has fewer events");
+                    picked.distances.extend_from_slice(&distance.to_le_bytes());
+                    picked.rows.push((batch, row));
+                }
+            }
+        }
+    }
+    let arrivals = arrivals.into_iter().filter(|(_, picked)| !picked.rows.is_empty());
+    let arrivals = arrivals.map(|(pool, Picked { distances, rows })| {
+        let columns = match whole(&rows) {
+            Some(batch) => batch.attributes().iter().map(column_pb).collect(),
+            None => pick_columns(rows.iter().copied()).iter().map(column_pb).collect(),
+        };
+        pb::Arrivals { pool: pool.0, distances: distances.into(), columns }
+    });
+    pb::LogFrame {
+        after: after.0,
+        through: through.0,
+        time_ms: frame.time_ms,
+        stable: frame.stable.0,
+        events,
+        arrivals: arrivals.collect(),
+        reach: reach_pb(reach),
+    }
+}
+
+/// Elements of one pool that are sent.
+#[derive(Default)]
+struct Picked<'a> {
+    distances: Vec<u8>,
+    rows: Vec<(&'a Batch, usize)>,
+}
+
+/// The batch of which rows are all, in order. Its columns are sent as they are.
+fn whole<'a>(rows: &[(&'a Batch, usize)]) -> Option<&'a Batch> {
+    let &(batch, _) = rows.first()?;
+    let in_place = |(at, &(of, row)): (usize, &(&'a Batch, usize))| std::ptr::eq(of, batch) && row == at;
+    (rows.len() == batch.len() && rows.iter().enumerate().all(in_place)).then_some(batch)
+}
+
+/// A frame as it is logged.
+#[must_use]
+pub fn log_record_pb(frame: &PartFrame) -> Record {
+    let runs = || {
+        frame.events.iter().filter_map(|part| match part {
+            Part::Arrivals(_, run) => Some(run),
+            Part::Event(_) => None,
+        })
+    };
+    let client_columns = match (runs().next(), runs().nth(1)) {
+        (None, _) => None,
+        (Some(only), None) if only.is_all() => Some(client_columns_pb(only.batch.clients())),
+        _ => {
+            let mut writer = ClientWriter::default();
+            for Run { batch, rows } in runs() {
+                rows.clone().for_each(|row| writer.push_of(batch.clients(), row));
+            }
+            Some(client_columns_pb(&writer.finish()))
+        }
+    };
+    let columnar_frame = Some(log_frame_pb(frame));
+    let record = pb::LogRecord { columnar_frame, client_columns, ..pb::LogRecord::default() };
+    Record::new(frame.through.0, record.encode_to_vec())
+}
+
+fn client_columns_pb(clients: &ClientColumns) -> pb::ClientColumns {
+    pb::ClientColumns {
+        keys: Some(texts_pb(&clients.keys)),
+        payloads: clients.payloads.as_ref().map(byte_strings_pb),
+        ttls_ms: clients.ttls_ms.clone().unwrap_or_default(),
+        idempotency_keys: clients.idempotency_keys.as_ref().map(texts_pb),
+        owners: clients.owners.as_ref().map(texts_pb),
+    }
+}
+
+/// A frame read back from the log, event by event.
+///
+/// # Errors
+/// When the record is not one, or its parts do not fit together.
+pub fn log_record(record: &Record) -> Result<LoggedFrame, ConvertError> {
+    Ok(LoggedFrame::of(&log_parts(record, false)?))
+}
+
+/// A frame read back from the log. It shares the record's bytes, unless it is to be kept.
+///
+/// # Errors
+/// When the record is not one, or its parts do not fit together.
+pub fn log_parts(record: &Record, kept: bool) -> Result<PartFrame, ConvertError> {
+    let decoded: pb::LogRecord = decode(record)?;
+    let frame = decoded.columnar_frame.or(decoded.frame).ok_or(ConvertError::Missing("frame"))?;
+    let (after, through) = (frame.after, frame.through);
+    let mut events = Vec::new();
+    // By the event: the pool, the place among the arrivals' columns, or the row of one that is logged by itself.
+    let mut arrived = Vec::new();
+    for sent in frame.events {
+        match event(sent)? {
+            Event { x, kind: EventKind::Arrival { pool, row } } => arrived.push((x, pool, Arrived::Row(row))),
+            event => events.push(Part::Event(event)),
+        }
+    }
+    let mut columns = Vec::new();
+    for sent in &frame.arrivals {
+        let (xs, attributes) = arrivals(after, sent)?;
+        check_order(after, through, xs.iter().map(|&x| (x, x)))?;
+        let at = columns.len();
+        let pool = PoolId(sent.pool);
+        arrived.extend(xs.into_iter().enumerate().map(|(row, x)| (x, pool, Arrived::Column(at, row))));
+        columns.push(attributes);
+    }
+    arrived.sort_by_key(|&(x, ..)| x);
+    let clients = match &decoded.client_columns {
+        Some(columns) => client_columns(arrived.len(), columns)?,
+        None => {
+            let mut writer = ClientWriter::default();
+            for pb::ClientPart { key, payload, ttl_ms, idempotency_key, .. } in &decoded.clients {
+                writer.push(key.as_bytes(), payload, *ttl_ms, idempotency_key.as_bytes());
+            }
+            writer.finish()
+        }
+    };
+    if arrived.len() != clients.keys.len() {
+        let (arrivals, clients) = (arrived.len(), clients.keys.len());
+        return Err(ConvertError::Clients { through, arrivals, clients });
+    }
+    let mut parts = events;
+    if let ([columns], true) = (&*columns, frame.arrivals.len() == 1 && arrived_alone(&arrived)) {
+        let batch = Batch::new(arrived[0].1, columns.clone(), clients);
+        let batch = Arc::new(if kept { batch.compact() } else { batch });
+        parts.extend(runs(&arrived, &batch));
+    } else {
+        parts.extend(mixed(&arrived, &columns, &clients));
+    }
+    parts.sort_by_key(|part| ends(part).0);
+    check_order(after, through, parts.iter().map(ends))?;
+    Ok(Frame {
+        after: EventId(after),
+        through: EventId(through),
+        time_ms: frame.time_ms,
+        stable: EventId(frame.stable),
+        reach: Reach::All,
+        events: parts,
+    })
+}
+
+/// Where the attributes of an arrival are.
+enum Arrived {
+    Row(Arc<Row>),
+    Column(usize, usize),
+}
+
+/// Whether all arrivals are in columns, of which there is at least one. With one pool's columns they are the client's,
+/// in order.
+fn arrived_alone(arrived: &[(EventId, PoolId, Arrived)]) -> bool {
+    !arrived.is_empty() && arrived.iter().all(|(.., at)| matches!(at, Arrived::Column(..)))
+}
+
+/// The first and the last event of a part.
+fn ends(part: &Part) -> (EventId, EventId) {
+    match part {
+        Part::Event(event) => (event.x, event.x),
+        Part::Arrivals(first, run) => (*first, EventId(first.0 + run.rows.len() as u64 - 1)),
+    }
+}
+
+/// Runs of neighbouring arrivals, which are a batch in this order.
+fn runs(arrived: &[(EventId, PoolId, Arrived)], batch: &Arc<Batch>) -> Vec<Part> {
+    let mut row = 0;
+    let neighbours = arrived.chunk_by(|(one, ..), (next, ..)| next.0 == one.0 + 1);
+    let run = |run: &[(EventId, PoolId, Arrived)]| {
+        let rows = row..row + run.len();
+        row = rows.end;
+        Part::Arrivals(run[0].0, Run { batch: Arc::clone(batch), rows })
+    };
+    neighbours.map(run).collect()
+}
+
+/// Arrivals of several pools, or logged by an earlier version: a batch for each run of one pool.
+fn mixed(arrived: &[(EventId, PoolId, Arrived)], columns: &[Vec<Column>], clients: &ClientColumns) -> Vec<Part> {
+    let mut client = 0;
+    let neighbours = arrived.chunk_by(|(one, pool, _), (next, of, _)| next.0 == one.0 + 1 && pool == of);
+    let run = |run: &[(EventId, PoolId, Arrived)]| {
+        let row = |(.., at): &(EventId, PoolId, Arrived)| match at {
+            Arrived::Row(row) => Arc::clone(row),
+            Arrived::Column(of, row) => Arc::new(Row::from_values(columns[*of].iter().map(|column| column.get(*row)))),
+        };
+        let rows: Vec<Arc<Row>> = run.iter().map(row).collect();
+        let parts: Vec<ClientPart> = (client..client + run.len()).map(|client| clients.get(client)).collect();
+        client += run.len();
+        let elements: Vec<_> = rows.iter().map(|row| &**row).zip(&parts).collect();
+        Part::Arrivals(run[0].0, Run::all(Arc::new(Batch::of(run[0].1, &elements))))
+    };
+    neighbours.map(run).collect()
+}
+
+fn client_columns(count: usize, columns: &pb::ClientColumns) -> Result<ClientColumns, ConvertError> {
+    let pb::ClientColumns { keys, payloads, ttls_ms, idempotency_keys, owners } = columns;
+    let keys = keys.as_ref().ok_or(ConvertError::Missing("keys"))?;
+    clients::clients(count, keys, payloads.as_ref(), ttls_ms, idempotency_keys.as_ref(), owners.as_ref())
+}
+
+pub(super) fn decode<M: Message + Default>(record: &Record) -> Result<M, ConvertError> {
+    M::decode(record.bytes.clone())
+        .map_err(|error| ConvertError::Record { through: record.through, reason: error.to_string() })
+}
+
+/// A copy of its own: a slice of a record would keep the whole record in memory.
+pub(super) fn compact(bytes: Bytes) -> Bytes {
+    Bytes::copy_from_slice(&bytes)
+}
+
+pub(super) fn reason(number: i32) -> Result<WithdrawReason, ConvertError> {
+    match pb::WithdrawReason::try_from(number) {
+        Ok(pb::WithdrawReason::Client) => Ok(WithdrawReason::Client),
+        Ok(pb::WithdrawReason::Expired) => Ok(WithdrawReason::Expired),
+        Ok(pb::WithdrawReason::Dropped) => Ok(WithdrawReason::Dropped),
+        Ok(pb::WithdrawReason::Unspecified) | Err(_) => {
+            Err(ConvertError::Enum { what: "withdraw reason", found: number })
+        }
+    }
+}
+
+pub(super) fn reason_pb(reason: WithdrawReason) -> pb::WithdrawReason {
+    match reason {
+        WithdrawReason::Client => pb::WithdrawReason::Client,
+        WithdrawReason::Expired => pb::WithdrawReason::Expired,
+        WithdrawReason::Dropped => pb::WithdrawReason::Dropped,
+    }
+}
+
+fn event(event: pb::Event) -> Result<Event, ConvertError> {
+    use pb::event::Kind;
+    let kind = match event.kind.ok_or(ConvertError::Missing("event kind"))? {
+        Kind::Arrival(arrival) => EventKind::Arrival { pool: PoolId(arrival.pool), row: row(arrival.row)? },
+        Kind::Withdrawal(withdrawal) => {
+            let pool = PoolId(withdrawal.pool.ok_or(ConvertError::Missing("pool"))?);
+            EventKind::Withdrawal { element: ElementId(withdrawal.element), pool, reason: reason(withdrawal.reason)? }
+        }
+        Kind::Reprobe(reprobe) => EventKind::Reprobe {
+            element: ElementId(reprobe.element),
+            pool: PoolId(reprobe.pool),
+            arrived_ms: reprobe.arrived_ms,
+            row: row(reprobe.row)?,
+        },
+        Kind::PoolDefined(defined) => EventKind::PoolDefined {
+            pool: PoolId(defined.pool),
+            definition: Arc::new(pool_definition(defined.definition.ok_or(ConvertError::Missing("definition"))?)?),
+        },
+        Kind::PoolClosed(closed) => EventKind::PoolClosed { pool: PoolId(closed.pool) },
+        Kind::PoolDropped(dropped) => EventKind::PoolDropped { pool: PoolId(dropped.pool) },
+    };
+    Ok(Event { x: EventId(event.x), kind })
+}
+
+pub(super) fn event_pb(event: &Event) -> pb::Event {
+    use pb::event::Kind;
+    let kind = match &event.kind {
+        EventKind::Arrival { pool, row } => Kind::Arrival(pb::Arrival { pool: pool.0, row: Some(row_pb(row)) }),
+        EventKind::Withdrawal { element, pool, reason } => Kind::Withdrawal(pb::Withdrawal {
+            element: element.0,
+            reason: reason_pb(*reason).into(),
+            pool: Some(pool.0),
+        }),
+        EventKind::Reprobe { element, pool, arrived_ms, row } => Kind::Reprobe(pb::Reprobe {
+            element: element.0,
+            pool: pool.0,
+            arrived_ms: *arrived_ms,
+            row: Some(row_pb(row)),
+        }),
+        EventKind::PoolDefined { pool, definition } => {
+            Kind::PoolDefined(pb::PoolDefined { pool: pool.0, definition: Some(pool_definition_pb(definition)) })
+        }
+        EventKind::PoolClosed { pool } => Kind::PoolClosed(pb::PoolClosed { pool: pool.0 }),
+        EventKind::PoolDropped { pool } => Kind::PoolDropped(pb::PoolDropped { pool: pool.0 }),
+    };
+    pb::Event { x: event.x.0, kind: Some(kind) }
+}

@@ -1,0 +1,103 @@
+//! Pools, submissions, and the parts of a cut.
+
+use std::sync::Arc;
+
+use dovetail_core::{
+    ElementId, PoolDefinition, PoolId,
+    ledger::Submission,
+    pool::Note,
+    slice::{SliceCut, WaitingElement},
+};
+
+use super::{ConvertError, kind, kind_pb, row, row_pb};
+use dovetail::columns::value;
+use dovetail::pb;
+
+/// What a client defined.
+///
+/// # Errors
+/// When an attribute has no type.
+pub fn pool_definition(pool: pb::PoolDefinition) -> Result<PoolDefinition, ConvertError> {
+    let attributes = pool.attributes.into_iter().map(|attribute| Ok((attribute.name, kind(attribute.r#type)?)));
+    Ok(PoolDefinition {
+        name: pool.name,
+        attributes: attributes.collect::<Result<_, ConvertError>>()?,
+        rule: pool.rule,
+        ttl_ms: pool.ttl_ms,
+        reprobe_ms: pool.reprobe_ms,
+        waiting_max: pool.waiting_max,
+        payload_bytes_max: pool.payload_bytes_max,
+    })
+}
+
+/// A definition, as sent.
+#[must_use]
+pub fn pool_definition_pb(pool: &PoolDefinition) -> pb::PoolDefinition {
+    let attribute = |(name, kind): &(String, _)| pb::Attribute { name: name.clone(), r#type: kind_pb(*kind).into() };
+    pb::PoolDefinition {
+        name: pool.name.clone(),
+        attributes: pool.attributes.iter().map(attribute).collect(),
+        rule: pool.rule.clone(),
+        ttl_ms: pool.ttl_ms,
+        reprobe_ms: pool.reprobe_ms.clone(),
+        waiting_max: pool.waiting_max,
+        payload_bytes_max: pool.payload_bytes_max,
+    }
+}
+
+/// A note, as sent.
+#[must_use]
+pub fn note_pb(note: Note) -> pb::Note {
+    pb::Note { code: note.code.name().to_owned(), text: note.text }
+}
+
+/// An element as a client submits it.
+///
+/// # Errors
+/// When an attribute has no value.
+pub fn submission(submission: pb::Submission) -> Result<Submission, ConvertError> {
+    let attributes = submission.attributes.into_iter().map(|(name, sent)| match value(sent) {
+        Some(value) => Ok((name, value)),
+        None => Err(ConvertError::NoValue(name)),
+    });
+    Ok(Submission {
+        key: submission.key,
+        attributes: attributes.collect::<Result<_, _>>()?,
+        payload: submission.payload,
+        ttl_ms: submission.ttl_ms,
+        idempotency_key: submission.idempotency_key,
+    })
+}
+
+/// Adds a part to the cut that is being received. True when it was the last.
+///
+/// # Errors
+/// When a pool or an element in it is not complete.
+pub fn slice_cut_part(cut: &mut SliceCut, part: pb::CutPart) -> Result<bool, ConvertError> {
+    for pool in part.pools {
+        let definition = pool_definition(pool.definition.ok_or(ConvertError::Missing("definition"))?)?;
+        cut.pools.push((PoolId(pool.pool), Arc::new(definition)));
+    }
+    for waiting in part.waiting {
+        cut.waiting.push(WaitingElement {
+            element: ElementId(waiting.element),
+            pool: PoolId(waiting.pool),
+            arrived_ms: waiting.arrived_ms,
+            row: row(waiting.row)?,
+        });
+    }
+    cut.whole.extend(part.whole.into_iter().map(PoolId));
+    cut.left_out.extend(part.left_out.into_iter().map(ElementId));
+    Ok(part.last)
+}
+
+/// An element of a cut, as sent.
+#[must_use]
+pub fn waiting_pb(waiting: &WaitingElement) -> pb::WaitingElement {
+    pb::WaitingElement {
+        element: waiting.element.0,
+        pool: waiting.pool.0,
+        arrived_ms: waiting.arrived_ms,
+        row: Some(row_pb(&waiting.row)),
+    }
+}

@@ -1,0 +1,43 @@
+//! Who has anything to do with a run of events.
+
+use dovetail_core::{EventId, Reach, ShardId, SliceId, reach::Pair};
+
+use dovetail::pb;
+
+/// From the wire. What is absent, or makes no sense, concerns all: that is always safe.
+#[must_use]
+pub fn reach(reach: Option<pb::Reach>) -> Reach {
+    let Some(pb::Reach { slices, shards, events }) = reach else { return Reach::All };
+    if slices.len() != events.len() || shards.len() != events.len() {
+        return Reach::All;
+    }
+    let pairs = slices.into_iter().zip(shards).zip(events);
+    let pairs =
+        pairs.map(|((slice, shard), last)| Pair { slice: SliceId(slice), shard: ShardId(shard), last: EventId(last) });
+    Reach::Pairs(pairs.collect())
+}
+
+/// As sent.
+#[must_use]
+pub fn reach_pb(reach: &Reach) -> Option<pb::Reach> {
+    let Reach::Pairs(pairs) = reach else { return None };
+    Some(pb::Reach {
+        slices: pairs.iter().map(|pair| pair.slice.0).collect(),
+        shards: pairs.iter().map(|pair| pair.shard.0).collect(),
+        events: pairs.iter().map(|pair| pair.last.0).collect(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_comes_back_as_it_went_and_what_makes_no_sense_concerns_all() {
+        let pair = |slice, shard, last| Pair { slice: SliceId(slice), shard: ShardId(shard), last: EventId(last) };
+        for told in [Reach::All, Reach::nobody(), Reach::Pairs(vec![pair(0, 2, 7), pair(5, 1, u64::MAX)])] {
+            assert_eq!(reach(reach_pb(&told)), told);
+        }
+        assert_eq!(reach(Some(pb::Reach { slices: vec![1], shards: vec![1], events: vec![] })), Reach::All);
+    }
+}
