@@ -1,7 +1,7 @@
 //! The protocol of Dovetail, and a client of it: what an application depends on.
 //!
-//! [`client`] submits, watches and asks, over [`tls`] where the address says so; [`pb`] has the messages, [`reason`] why a node
-//! refuses. The other modules are what clients and nodes share.
+//! [`client`] submits, watches and asks, over [`tls`] where the address says so; [`pb`] has the messages, [`reason`]
+//! why a node refuses. The other modules are what clients and nodes share.
 
 pub mod address;
 pub mod batch;

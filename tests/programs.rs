@@ -1,8 +1,8 @@
 //! The programs that tests run, and where the repository is.
 //!
-//! Cargo builds `dovetail` before these tests, which are of its package. The programs of the roles are of another: `cargo test` of the
-//! whole repository builds them as well; where only some tests were asked for, they are built here if they are not there, or are older
-//! than their sources.
+//! Cargo builds `dovetail` before these tests, which are of its package. The programs of the roles are of another:
+//! `cargo test` of the whole repository builds them as well; where only some tests were asked for, they are built here
+//! if they are not there, or are older than their sources.
 
 use std::{
     fs,

@@ -1,8 +1,8 @@
 //! What a program is built from, for build scripts: `0.1.0 (1a2b3c4d5e6f, release)`.
 //!
-//! The version is the package's. Packagers set DOVETAIL_BUILD_ID; else what follows is the commit, with `-dirty` if tracked files that
-//! the program is built from differ from it. Unknown outside git, and left out of debug builds, which would be compiled again after
-//! every commit.
+//! The version is the package's. Packagers set DOVETAIL_BUILD_ID; else what follows is the commit, with `-dirty` if
+//! tracked files that the program is built from differ from it. Unknown outside git, and left out of debug builds,
+//! which would be compiled again after every commit.
 #![allow(clippy::print_stdout, reason = "build scripts speak to cargo by printing")]
 
 use std::{
@@ -11,8 +11,8 @@ use std::{
     process::Command,
 };
 
-/// Sets DOVETAIL_VERSION for the package whose build script this is, two folders below the top of the repository. `sources` are the
-/// files and folders of the repository that the program is built from.
+/// Sets DOVETAIL_VERSION for the package whose build script this is, two folders below the top of the repository.
+/// `sources` are the files and folders of the repository that the program is built from.
 pub fn print(sources: &[&str]) {
     println!("cargo:rerun-if-env-changed=DOVETAIL_BUILD_ID");
     let profile = env::var("PROFILE").unwrap_or_default();

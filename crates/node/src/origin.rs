@@ -1,8 +1,8 @@
 //! The log that a session began with, and whether it is still the one that the balancer serves.
 //!
-//! A session has built on a log, and has forgotten what was stable in it. A balancer of another log, or one whose results
-//! end before what was forgotten, cannot be gone on with. Invariant: node.B1 what is forgotten is noted before the cut
-//! is asked for: the cut only moves on, and what is forgotten while the answer is under way may be above it.
+//! A session has built on a log, and has forgotten what was stable in it. A balancer of another log, or one whose
+//! results end before what was forgotten, cannot be gone on with. Invariant: node.B1 what is forgotten is noted before
+//! the cut is asked for: the cut only moves on, and what is forgotten while the answer is under way may be above it.
 
 use dovetail_core::EventId;
 use thiserror::Error;

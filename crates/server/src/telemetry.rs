@@ -22,8 +22,8 @@ pub fn init(settings: &LogSettings) {
     drop(set);
 }
 
-/// A filter with the modules where they are. All were of the crate `dovetail` once, and filters may still say so: `dovetail::rpc=debug`.
-/// `dovetail=debug` needs nothing: it means whatever begins like that.
+/// A filter with the modules where they are. All were of the crate `dovetail` once, and filters may still say so:
+/// `dovetail::rpc=debug`. `dovetail=debug` needs nothing: it means whatever begins like that.
 fn with_crates(filter: &str) -> String {
     const CRATE: &str = "dovetail::";
     let (mut text, mut rest) = (String::with_capacity(filter.len()), filter);
