@@ -425,6 +425,10 @@ fn every_invariant_has_one_label_and_is_stated_where_the_architecture_page_says(
         let text = read(&file);
         let head = text.lines().filter_map(|line| line.strip_prefix("//!")).collect::<Vec<_>>().join(" ");
         let Some((_, invariants)) = head.split_once("Invariant") else { continue };
+        let bare = invariants
+            .split(|c: char| !c.is_ascii_alphanumeric() && c != '.')
+            .find(|word| matches!(word.as_bytes(), [b'A'..=b'Q' | b'S'..=b'Z', digit] if digit.is_ascii_digit()));
+        assert_eq!(bare, None, "{}: an invariant's label begins with its room, as ledger.L1", file.display());
         for label in labels(invariants) {
             let earlier = stated.insert(label.to_owned(), file.clone()).filter(|earlier| *earlier != file);
             assert!(earlier.is_none(), "{label} is stated in {} and in {}", earlier.unwrap().display(), file.display());

@@ -1,7 +1,7 @@
 //! Reading records back, from any thread. Every record is verified each time it is read.
 //!
-//! Does not wait for more, does not cache. Invariant: R1 nothing beyond what [`Published`] says is durable is looked
-//! at.
+//! Does not wait for more, does not cache. Invariant: log.R1 nothing beyond what [`Published`] says is durable is
+//! looked at.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;

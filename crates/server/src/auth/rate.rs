@@ -1,8 +1,8 @@
 //! How fast one client may go: buckets that fill at a rate, one for each thing that is counted.
 //!
 //! Pure: time comes in. What is taken beyond what is there is a debt: the next one waits until it is paid, so a batch
-//! that is larger than a bucket passes, once. Invariant: R1 over any stretch of time at most the rate times it, one
-//! second's worth and one batch pass.
+//! that is larger than a bucket passes, once. Invariant: rate.R1 over any stretch of time at most the rate times it,
+//! one second's worth and one batch pass.
 
 use std::time::Duration;
 
