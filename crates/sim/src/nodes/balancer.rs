@@ -74,8 +74,8 @@ struct Live {
     visible: Vec<Visible>,
     /// A frame that was taken and is not in the log yet.
     open: Option<LogFrame>,
-    /// Where each frame that was taken ends, and what was decided then.
-    taken: Vec<(EventId, EventId)>,
+    /// Where the last frames that were taken end, and what was decided then.
+    taken: [Option<(EventId, EventId)>; 3],
     /// Up to where readers of the log were given it.
     broadcast: EventId,
     /// Up to where clients see what was decided, and how many outcomes that are not written yet they see.
@@ -154,7 +154,7 @@ impl Balancer {
             durability: Durability::new(&ledger, cx.planted()),
             visible: Vec::new(),
             open: None,
-            taken: Vec::new(),
+            taken: [None; 3],
             broadcast: last,
             published: (ledger.decided(), 0),
             cuts: (0..cx.scenario.matchers).map(|_| None).collect(),
@@ -467,9 +467,9 @@ impl Live {
     /// decided nothing since the one before the last was taken, when it was busy already.
     fn may_go(&self) -> bool {
         let decided = self.ledger.decided();
-        let under_way = self.taken.iter().rev().take_while(|(through, _)| *through > decided).count();
-        let [.., _, (_, before), (_, last)] = &self.taken[..] else { return under_way < 2 };
-        under_way < 2 || (*before == decided && *last == decided)
+        let under_way = self.taken.iter().flatten().filter(|(through, _)| *through > decided).count();
+        let [Some(_), Some((_, before)), Some((_, last))] = self.taken else { return under_way < 2 };
+        under_way < 2 || (before == decided && last == decided)
     }
 
     /// Whether the open frame may be taken while the disk is idle.

@@ -69,7 +69,7 @@ impl Balancer {
         let parts = disk::parts(&frame, &live.clients);
         let Live { durability, ledger, visible, .. } = live;
         durability.on_frame(parts, ledger, |parts, ledger| reach(cx, ledger, parts), visible);
-        live.taken.push((frame.through, live.ledger.decided()));
+        live.taken = [live.taken[1], live.taken[2], Some((frame.through, live.ledger.decided()))];
         live.open = Some(frame);
         let done = self.act(cx);
         done.expect("nothing is decided by a frame that is taken");
