@@ -24,7 +24,6 @@ mod serve;
 mod shares;
 mod slot;
 mod way;
-mod writes;
 
 pub use clients::{
     CutAnswer, Decisions, ResponseStream, ask_cut, fetch_retirements, fit, inspect, subscribe_decisions, unavailable,

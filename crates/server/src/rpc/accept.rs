@@ -29,7 +29,6 @@ use super::{
 use crate::{
     caller::{Connection, Port},
     closing,
-    rpc::writes::writes_to,
 };
 use dovetail::traffic::Wire;
 use dovetail_certs::{HandshakeError, Proved, Tls};
@@ -81,7 +80,7 @@ impl AsyncRead for Socket {
     }
 }
 
-writes_to!(Socket, stream);
+dovetail::writes_to!(Socket, stream);
 
 /// Connections that have begun to speak HTTP/2, of all ports. One that does not in time, or is one too many, is closed.
 pub(super) fn accept(
