@@ -137,10 +137,8 @@ impl Tls {
     }
 
     /// Reads the files again, and uses them from the next handshake on. Whether they had changed.
-    ///
-    /// # Errors
-    /// When they are invalid; then nothing changes.
-    pub fn reload(&self) -> Result<bool, TlsError> {
+    #[cfg(test)]
+    fn reload(&self) -> Result<bool, TlsError> {
         let contents = Contents::read(&self.0.settings.files)?;
         if contents == self.0.loaded.load().contents {
             return Ok(false);

@@ -33,25 +33,18 @@ pub(super) struct Disks {
     checkpoints: CheckpointPlan,
     /// Why the last checkpoint could not be made; empty if it was.
     checkpoint_error: String,
-    files: PerDisk<Files>,
+    files: PerDisk,
 }
 
-/// One of each.
+/// Those of the log, and those of the results.
 #[derive(Debug)]
-struct PerDisk<T> {
-    log: T,
-    results: T,
+struct PerDisk {
+    log: Files,
+    results: Files,
 }
 
-impl<T> PerDisk<T> {
-    fn of(&self, disk: Disk) -> &T {
-        match disk {
-            Disk::Log => &self.log,
-            Disk::Results => &self.results,
-        }
-    }
-
-    fn of_mut(&mut self, disk: Disk) -> &mut T {
+impl PerDisk {
+    fn of(&mut self, disk: Disk) -> &mut Files {
         match disk {
             Disk::Log => &mut self.log,
             Disk::Results => &mut self.results,
@@ -176,19 +169,19 @@ impl Disks {
 
     /// Notes how many bytes there are.
     pub(super) fn on_sized(&mut self, disk: Disk, bytes: u64) {
-        self.files.of_mut(disk).bytes = bytes;
+        self.files.of(disk).bytes = bytes;
     }
 
     /// Notes what is gone.
     pub(super) fn on_trimmed(&mut self, disk: Disk, floor: EventId, bytes: u64) {
-        let files = self.files.of_mut(disk);
+        let files = self.files.of(disk);
         files.floor = floor;
         files.bytes = bytes;
     }
 
     /// Notes that there is no room, or that there is again.
     pub(super) fn on_full(&mut self, disk: Disk, full: bool, stable: EventId) {
-        self.files.of_mut(disk).full = full;
+        self.files.of(disk).full = full;
         if full {
             self.begin_checkpoint(stable);
         }
@@ -235,9 +228,9 @@ impl Disks {
         self.files.log.full || self.files.results.full
     }
 
-    /// Whether there is none for this.
-    pub(super) fn is_full_for(&self, disk: Disk) -> bool {
-        self.files.of(disk).full
+    /// Whether there is none for the log.
+    pub(super) fn log_is_full(&self) -> bool {
+        self.files.log.full
     }
 
     /// Whether a writing thread has ended though it should not.

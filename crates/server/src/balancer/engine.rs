@@ -371,7 +371,7 @@ impl Engine {
     async fn finish(mut self) -> Result<(), RunError> {
         self.take_frame();
         // On a full disk there is no end to wait for.
-        while self.durability.queued() > 0 && !self.disks.is_full_for(Disk::Log) {
+        while self.durability.queued() > 0 && !self.disks.log_is_full() {
             let Some(written) = self.written.recv().await else { return Err(RunError::Part("the log's thread")) };
             self.on_written(written)?;
         }

@@ -174,6 +174,13 @@ struct Open {
     _descriptor: Descriptor,
 }
 
+impl Open {
+    /// Whether it is idle because it never made a call, and no node is expected at the other end.
+    fn is_new(&self, idle: Idle) -> bool {
+        idle.standing.is_none() && !self.of_node
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Idle {
     /// None before it made a call.
@@ -201,7 +208,7 @@ impl Table {
         let Some(open) = self.open.get_mut(&number) else { return };
         let idle = Idle { standing: open.standing, since, number };
         open.idle = Some(idle);
-        if idle.standing.is_none() && !open.of_node {
+        if open.is_new(idle) {
             self.new.change(&open.address, 1);
         }
         self.idle.insert(idle);
@@ -212,7 +219,7 @@ impl Table {
     fn wake(&mut self, number: u64) {
         let Some(open) = self.open.get_mut(&number) else { return };
         if let Some(idle) = open.idle.take() {
-            if idle.standing.is_none() && !open.of_node {
+            if open.is_new(idle) {
                 self.new.change(&open.address, -1);
             }
             self.idle.remove(&idle);

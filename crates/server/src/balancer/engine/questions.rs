@@ -86,7 +86,7 @@ impl Engine {
         }
     }
 
-    pub(super) fn keep_for_cuts(&mut self) {
+    fn keep_for_cuts(&mut self) {
         self.cuts_read.retain(|cut| cut.alive.strong_count() > 0);
         self.ledger.keep_for(self.cuts_read.iter().map(|cut| cut.through));
     }

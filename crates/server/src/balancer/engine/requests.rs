@@ -25,7 +25,7 @@ use dovetail_wire::Part;
 
 impl Engine {
     /// Answers when all that has an id by now is on disk: an answer tells of nothing that a crash could take back.
-    pub(super) fn ack<T: Send + 'static>(&mut self, reply: Reply<T>, answer: T) {
+    fn ack<T: Send + 'static>(&mut self, reply: Reply<T>, answer: T) {
         let at = self.sequencer.assigned();
         // The caller may have gone away; what it asked for is done all the same.
         if at <= self.durability.durable() {
@@ -62,7 +62,7 @@ impl Engine {
     }
 
     /// Takes a request that may have to be held.
-    pub(super) fn take(&mut self, stream: u64, request: Held) {
+    fn take(&mut self, stream: u64, request: Held) {
         if let Err(request) = self.held.behind(stream, request) {
             self.handle(stream, request, None, None, true);
         }
@@ -96,14 +96,7 @@ impl Engine {
 
     /// Does what is asked for, or holds it until what it depends on is decided. `over` says for how long it was held in
     /// vain; without `room` for events, nothing more of it is let in then.
-    pub(super) fn handle(
-        &mut self,
-        stream: u64,
-        mut request: Held,
-        ticket: Option<Ticket>,
-        over: Option<u64>,
-        room: bool,
-    ) {
+    fn handle(&mut self, stream: u64, mut request: Held, ticket: Option<Ticket>, over: Option<u64>, room: bool) {
         let mut again = ticket;
         let undecided = match &mut request {
             Held::Submit(admitting) => {
@@ -143,7 +136,7 @@ impl Engine {
 
     /// Up to where the log has to be decided before it is known whether the element of a key still waits; none when it
     /// is known, or the element is named by its id.
-    pub(super) fn undecided(&self, name: &ElementName) -> Option<EventId> {
+    fn undecided(&self, name: &ElementName) -> Option<EventId> {
         match name {
             ElementName::Id(_) => None,
             ElementName::Key { .. } => self.ledger.undecided(self.find(name)?),
@@ -152,7 +145,7 @@ impl Engine {
 
     /// Lets elements in, up to one that depends on what is not decided, or whose pool is late: then until when. When it
     /// was held in vain, such elements are refused; and where there is no room for events, all that are left.
-    pub(super) fn admit(&mut self, admitting: &mut Admitting, over: Option<u64>, room: bool) -> Option<Wait> {
+    fn admit(&mut self, admitting: &mut Admitting, over: Option<u64>, room: bool) -> Option<Wait> {
         let keyed = admitting.batch.take()?;
         let mut asked = *admitting.asked.get_or_insert(self.ledger.recorded());
         let batch = keyed.batch();
@@ -220,7 +213,7 @@ impl Engine {
 
     /// Up to which row, from `row` on and at least that one, elements fit the open frame and are at most `most`, and
     /// how many bytes they take.
-    pub(super) fn fits(&self, batch: &Batch, row: usize, most: usize) -> (usize, usize) {
+    fn fits(&self, batch: &Batch, row: usize, most: usize) -> (usize, usize) {
         let (events, bytes_left) = (self.sequencer.events_left().min(most), self.sequencer.bytes_left());
         let all = batch.len() - row;
         let bytes = EVENT_BYTES * all + batch.bytes();
@@ -235,7 +228,7 @@ impl Engine {
         (to, bytes)
     }
 
-    pub(super) fn define(&mut self, compiled: Pool, client: Option<ClientId>) -> Result<Defined, DefinePoolError> {
+    fn define(&mut self, compiled: Pool, client: Option<ClientId>) -> Result<Defined, DefinePoolError> {
         let (pool, definition) = (self.ledger.next_pool(), Arc::clone(&compiled.definition));
         let compiled = Pool { id: pool, ..compiled };
         let notes = compiled.notes();
@@ -259,7 +252,7 @@ impl Engine {
     }
 
     /// Closes a pool, if it is not closed. The rest follows.
-    pub(super) fn drop_pool(&mut self, name: String, meant: EventId) -> Result<Dropping, DropPoolError> {
+    fn drop_pool(&mut self, name: String, meant: EventId) -> Result<Dropping, DropPoolError> {
         let Some(entry) = self.ledger.pool_named(&name) else { return Err(DropPoolError::Unknown(name)) };
         let (pool, found, waiting) = (entry.pool.id, entry.defined_at, entry.counts.waiting);
         if meant > EventId::ZERO && meant != found {
@@ -269,7 +262,7 @@ impl Engine {
         Ok(Dropping { pool, defined_at: found, closed_at, waiting })
     }
 
-    pub(super) fn withdraw(&mut self, name: &ElementName) -> Withdrawing {
+    fn withdraw(&mut self, name: &ElementName) -> Withdrawing {
         let Some(element) = self.find(name) else { return Withdrawing::Unknown };
         match self.ledger.status(element) {
             Status::Unknown => Withdrawing::Unknown,
