@@ -7,7 +7,7 @@ use super::duration::DurationError;
 use dovetail::address::AddressError;
 use dovetail::client::ClientError;
 use dovetail_bench::BenchError;
-use dovetail_server::rpc::RunError;
+use dovetail_server::failure::RunError;
 use dovetail_server::settings::SettingsError;
 
 /// Why a command failed.

@@ -40,7 +40,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use dovetail_server::{program, rpc::RunError};
+use dovetail_server::program;
 use error::CliError;
 
 /// Where a balancer is expected by default.
@@ -145,14 +145,12 @@ fn exit_code(outcome: Result<(), CliError>) -> ExitCode {
         Err(CliError::Stdout(error)) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         Err(CliError::Usage(error)) => program::usage(&error),
         Err(CliError::Reported) => ExitCode::FAILURE,
-        Err(
-            error @ (CliError::Settings(_)
-            | CliError::Run(RunError::Auth(_))
-            | CliError::Arguments(_)
-            | CliError::Address(_)
-            | CliError::Tls(_)),
-        ) => {
+        Err(error @ (CliError::Settings(_) | CliError::Arguments(_) | CliError::Address(_) | CliError::Tls(_))) => {
             program::complain(&error.told());
+            ExitCode::from(2)
+        }
+        Err(CliError::Run(error)) if error.is_of_settings() => {
+            program::complain(&CliError::Run(error).told());
             ExitCode::from(2)
         }
         Err(error) if error.is_time_out() => {

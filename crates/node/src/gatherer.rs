@@ -1,6 +1,6 @@
 //! A gatherer: one shard, what it reads of every matcher and of every other shard, and which nodes read its decisions.
 //!
-//! A session begins at the balancer's cut, with nothing undecided. It ends ([`SessionEnd`]) when it cannot go on; the
+//! A session begins at the balancer's cut, with nothing undecided. It ends ([`GathererEnd`]) when it cannot go on; the
 //! next one begins at a cut again. There is no state to repair.
 //!
 //! | rule | where |
@@ -33,7 +33,7 @@ use crate::{
 };
 pub use decisions::DecisionMessage;
 use decisions::Decisions;
-pub use types::{GathererSettings, SessionEnd, SessionStart};
+pub use types::{GathererEnd, GathererSettings, GathererStart};
 
 /// What a gatherer wants done.
 pub type GathererAction = Action<DecisionMessage>;
@@ -67,9 +67,9 @@ pub struct Gatherer {
 impl Gatherer {
     /// Begins a session.
     #[must_use]
-    pub fn new(settings: GathererSettings, start: SessionStart) -> Gatherer {
+    pub fn new(settings: GathererSettings, start: GathererStart) -> Gatherer {
         let GathererSettings { placement, id, list_max, matchers } = settings;
-        let SessionStart { log_id, cut, results_floor } = start;
+        let GathererStart { log_id, cut, results_floor } = start;
         let peers = placement.each_shard().map(|_| Handshake::Down).collect();
         let matchers = matchers.into_iter().map(|slices| MatcherLink { slices, handshake: Handshake::Down });
         Gatherer {
@@ -140,14 +140,14 @@ impl Gatherer {
         matcher: MatcherId,
         slices: &[SliceHello],
         out: &mut Vec<GathererAction>,
-    ) -> Result<(), SessionEnd> {
+    ) -> Result<(), GathererEnd> {
         let step = self.greet(matcher, slices)?;
         self.matchers[matcher.0 as usize].handshake = Handshake::after(&step);
         self.go_on(LinkId::Matcher(matcher), step, out);
         Ok(())
     }
 
-    fn greet(&mut self, matcher: MatcherId, slices: &[SliceHello]) -> Result<Step, SessionEnd> {
+    fn greet(&mut self, matcher: MatcherId, slices: &[SliceHello]) -> Result<Step, GathererEnd> {
         let cursors = self.matchers[matcher.0 as usize].handshake.asked();
         if let Err(why) = cursors.check_slices(slices.iter().map(|hello| hello.slice)) {
             return Ok(Step::Break(why));
@@ -160,7 +160,7 @@ impl Gatherer {
                 return Ok(Step::Break(GivenUp::Passed));
             }
             if !passed && !self.planted.is(Bug::BehindTaken) {
-                return Err(SessionEnd::Behind { slice, floor, read });
+                return Err(GathererEnd::CursorTooOld { slice, floor, read });
             }
         }
         let fetches = slices.iter().filter_map(|hello| self.shard.on_slice_subscribed(hello.slice, hello.known));
@@ -190,7 +190,7 @@ impl Gatherer {
         &mut self,
         matcher: MatcherId,
         frames: &[(SliceId, F)],
-    ) -> Result<(), SessionEnd> {
+    ) -> Result<(), GathererEnd> {
         let link = &self.matchers[matcher.0 as usize];
         self.check_frame(&link.handshake);
         for (slice, frame) in frames {
@@ -203,7 +203,7 @@ impl Gatherer {
     ///
     /// # Errors
     /// When the shard cannot take it.
-    pub fn on_decisions(&mut self, peer: ShardId, frame: &DecisionFrame) -> Result<(), SessionEnd> {
+    pub fn on_decisions(&mut self, peer: ShardId, frame: &DecisionFrame) -> Result<(), GathererEnd> {
         self.check_frame(&self.peers[peer.0 as usize]);
         Ok(self.shard.on_decisions(peer, frame, &mut self.effects)?)
     }
@@ -218,7 +218,7 @@ impl Gatherer {
         fetch: Fetch,
         retirements: &[Retirement],
         out: &mut Vec<GathererAction>,
-    ) -> Result<(), SessionEnd> {
+    ) -> Result<(), GathererEnd> {
         match link {
             LinkId::Matcher(MatcherId(matcher)) => self.matchers[matcher as usize].handshake.on_fetched(fetch),
             LinkId::Shard(peer) => self.peers[peer.0 as usize].on_fetched(fetch),
@@ -233,11 +233,11 @@ impl Gatherer {
     ///
     /// # Errors
     /// Always: the next session begins at a later cut.
-    pub fn on_refused(&mut self, link: LinkId, fetch: Fetch, out: &mut Vec<GathererAction>) -> Result<(), SessionEnd> {
+    pub fn on_refused(&mut self, link: LinkId, fetch: Fetch, out: &mut Vec<GathererAction>) -> Result<(), GathererEnd> {
         if self.planted.is(Bug::RefusedGoesOn) {
             return self.on_fetched(link, fetch, &[], out);
         }
-        Err(SessionEnd::Refused { after: fetch.after, through: fetch.through })
+        Err(GathererEnd::Refused { after: fetch.after, through: fetch.through })
     }
 
     /// A node subscribes to the decisions, in place of what it had, and knows the watermark as `after`. First it gets a
@@ -287,7 +287,7 @@ impl Gatherer {
     ///
     /// # Errors
     /// When the balancer serves another log, or has lost results that this session has forgotten.
-    pub fn on_cut(&mut self, log_id: &str, cut: EventId) -> Result<(), SessionEnd> {
+    pub fn on_cut(&mut self, log_id: &str, cut: EventId) -> Result<(), GathererEnd> {
         Ok(self.origin.on_cut(log_id, cut)?)
     }
 

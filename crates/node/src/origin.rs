@@ -29,6 +29,17 @@ pub enum LogChanged {
     },
 }
 
+impl LogChanged {
+    /// Its kind, as a constant for logs.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            LogChanged::OtherLog { .. } => "other_log",
+            LogChanged::ResultsLost { .. } => "results_lost",
+        }
+    }
+}
+
 /// The log that a session began with.
 #[derive(Clone, Debug)]
 pub(crate) struct Origin {

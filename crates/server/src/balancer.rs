@@ -15,6 +15,7 @@ mod elements;
 mod engine;
 mod errors;
 mod explain;
+mod failure;
 mod follower;
 mod held;
 mod limit;
@@ -42,7 +43,9 @@ use dovetail_node::balancer::PublishedFrame;
 use tokio::sync::{Semaphore, watch as signal};
 
 use crate::{
-    rpc::{self, Again, Answers, Edge, Identity, Inbox, Links, Listener, Neighbours, Readers, Reads, RunError, Shares},
+    rpc::{
+        self, Again, Answers, Edge, Identity, Inbox, Links, Listener, Neighbours, Readers, Reads, ServeError, Shares,
+    },
     settings::Settings,
     shutdown::Shutdown,
     time,
@@ -50,6 +53,7 @@ use crate::{
 use dovetail::{Role, pb};
 use dovetail_wire::OutcomeChunk;
 use engine::{Engine, Inboxes};
+pub use failure::{BalancerError, RecoveryError};
 use limit::Limit;
 use messages::{Event, Look, PoolSummary, Request};
 use pools::Pools;
@@ -160,10 +164,10 @@ pub struct Opened(Store);
 ///
 /// # Errors
 /// When it is another cluster's, in use, damaged, or cannot be read.
-pub async fn open(settings: &Settings) -> Result<Opened, RunError> {
+pub async fn open(settings: &Settings) -> Result<Opened, BalancerError> {
     let settings = settings.clone();
     let opened = tokio::task::spawn_blocking(move || Store::open(&settings));
-    Ok(Opened(opened.await.map_err(|_| RunError::Part("opening the log"))??))
+    Ok(Opened(opened.await.map_err(|_| BalancerError::Part("opening the log"))??))
 }
 
 /// Runs a balancer until the signal.
@@ -176,7 +180,7 @@ pub async fn run(
     listener: Listener,
     neighbours: Neighbours,
     stop: Shutdown,
-) -> Result<(), RunError> {
+) -> Result<(), BalancerError> {
     let Opened(store) = opened;
     let ledger_limits = store.ledger_limits;
     let cluster = settings.cluster.clone();
@@ -240,7 +244,7 @@ pub async fn run(
         tokio::spawn(decisions::read(Arc::clone(&node), link, shard, stop.clone()));
     }
     tokio::spawn(presence::tell(Arc::clone(&node), stop.clone()));
-    let edge = Edge::new(&node.identity, &node.settings.node, &stop)?;
+    let edge = Edge::new(&node.identity, &node.settings.node, &stop).map_err(ServeError::Auth)?;
     let (routes, health) = rpc::routes(&edge, &stop).await?;
     health.set(true).await;
     tokio::spawn(tell_writes(health, node.clock.clone(), stop.clone()));
@@ -251,10 +255,10 @@ pub async fn run(
         // The engine ends by itself only when it failed.
         ended = &mut engine => {
             stop.give();
-            return ended.map_err(|_| RunError::Part("the balancer's engine"))?;
+            return ended.map_err(|_| BalancerError::Part("the balancer's engine"))?;
         }
     };
     engine_stop.give();
-    engine.await.map_err(|_| RunError::Part("the balancer's engine"))??;
-    served
+    engine.await.map_err(|_| BalancerError::Part("the balancer's engine"))??;
+    Ok(served?)
 }

@@ -13,12 +13,12 @@ use std::{sync::Arc, time::Duration};
 use dovetail_core::{ShardId, SliceId};
 use dovetail_node::{
     Gatherer, LinkId,
-    gatherer::{GathererSettings, SessionStart},
+    gatherer::{GathererEnd, GathererSettings, GathererStart},
 };
 
 use crate::{
     crash,
-    rpc::{self, CutAnswer, Diskless, Health, Inbox, Link, Listener, Neighbours, RunError},
+    rpc::{self, CutAnswer, Diskless, Health, Inbox, Link, Listener, Neighbours, ServeError, SessionEnd},
     settings::Settings,
     shutdown::Shutdown,
 };
@@ -42,7 +42,7 @@ pub async fn run(
     listener: Listener,
     neighbours: Neighbours,
     stop: Shutdown,
-) -> Result<(), RunError> {
+) -> Result<(), ServeError> {
     let node = Node::new(Role::Gatherer, settings, &listener, neighbours);
     let (served, told) = (Arc::clone(&node), stop.clone());
     node.run(listener, stop, |routes| service::add(routes, &served, &told), session).await
@@ -53,16 +53,16 @@ fn own_shard(node: &Node) -> ShardId {
     ShardId(node.identity.index)
 }
 
-/// Runs one session and says why it ended.
-async fn session(node: Arc<Node>, health: Health, session: Shutdown) -> String {
+/// Runs one session until it ends.
+async fn session(node: Arc<Node>, health: Health, session: Shutdown) -> SessionEnd<GathererEnd> {
     let balancer = node.links.add(Role::Balancer, 0, node.balancer(), "cut");
     let Some(CutAnswer { log_id, cut, results_floor }) = read_cut(&node, &balancer, &session).await else {
-        return "told to stop".into();
+        return SessionEnd::Stopped;
     };
     node.identity.reads_log(&log_id);
     tracing::info!(cut = cut.0, "starting from the cut");
     crash::point("gatherer.session.begin");
-    let start = SessionStart { log_id, cut, results_floor };
+    let start = GathererStart { log_id, cut, results_floor };
     let gatherer = Gatherer::new(settings(&node), start);
     let links: Vec<LinkId> = gatherer.links().collect();
     let (inbox, questions, heard) = Inbox::with_questions(INBOX);
@@ -71,13 +71,9 @@ async fn session(node: Arc<Node>, health: Health, session: Shutdown) -> String {
     health.set(true).await;
     links.into_iter().for_each(|link| links::spawn(&node, link, &inbox, &session));
     tokio::select! {
-        () = session.given() => "told to stop".into(),
-        () = check(&node, &balancer, &session, &inbox) => "told to stop".into(),
-        ended = engine => match ended {
-            Ok(Ok(())) => "the deciding task stopped".into(),
-            Ok(Err(end)) => end.to_string(),
-            Err(_) => "the deciding task panicked".into(),
-        },
+        () = session.given() => SessionEnd::Stopped,
+        () = check(&node, &balancer, &session, &inbox) => SessionEnd::Stopped,
+        ended = engine => SessionEnd::of_engine(ended),
     }
 }
 

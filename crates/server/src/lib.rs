@@ -11,6 +11,7 @@ pub mod balancer;
 pub mod caller;
 mod closing;
 pub mod crash;
+pub mod failure;
 pub mod fault;
 pub mod gatherer;
 pub mod matcher;

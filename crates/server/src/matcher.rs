@@ -15,7 +15,7 @@ use std::sync::Arc;
 use dovetail_core::SliceId;
 
 use crate::{
-    rpc::{Diskless, Listener, Neighbours, RunError},
+    rpc::{Diskless, Listener, Neighbours, ServeError},
     settings::Settings,
     shutdown::Shutdown,
 };
@@ -37,7 +37,7 @@ pub async fn run(
     listener: Listener,
     neighbours: Neighbours,
     stop: Shutdown,
-) -> Result<(), RunError> {
+) -> Result<(), ServeError> {
     let node = Node::new(Role::Matcher, settings, &listener, neighbours);
     let (served, told) = (Arc::clone(&node), stop.clone());
     node.run(listener, stop, |routes| service::add(routes, &served, &told), feed::session).await

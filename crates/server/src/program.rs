@@ -11,8 +11,9 @@ use clap::{ArgMatches, Command};
 use tokio::runtime::{Builder, Runtime};
 
 use crate::{
-    crash, memory, printable, roles,
-    rpc::RunError,
+    crash,
+    failure::RunError,
+    memory, printable, roles,
     settings::{HELP_NAMES, RoleFlags, SettingsError},
     shutdown::Shutdown,
     telemetry,
@@ -48,7 +49,8 @@ pub fn main(role: Role) -> ExitCode {
         Err(error) => {
             complain(&error.to_string());
             match error {
-                ProgramError::Settings(_) | ProgramError::Run(RunError::Auth(_)) => ExitCode::from(2),
+                ProgramError::Settings(_) => ExitCode::from(2),
+                ProgramError::Run(error) if error.is_of_settings() => ExitCode::from(2),
                 _ => ExitCode::FAILURE,
             }
         }

@@ -3,8 +3,10 @@
 
 use crate::{
     auth::Auth,
-    balancer, gatherer, matcher,
-    rpc::{Listener, Neighbours, RunError},
+    balancer,
+    failure::RunError,
+    gatherer, matcher,
+    rpc::{Listener, Neighbours},
     settings::{Settings, UpSettings},
     shutdown::Shutdown,
     up::{self, Started},
@@ -15,21 +17,21 @@ pub async fn run_balancer(settings: Settings, shutdown: Shutdown) -> Result<(), 
     Auth::check(&settings.node.auth)?;
     let listener = Listener::of(&settings.cluster.name, &settings.node).await?;
     let opened = balancer::open(&settings).await?;
-    balancer::run(opened, settings, listener, Neighbours::default(), shutdown).await
+    Ok(balancer::run(opened, settings, listener, Neighbours::default(), shutdown).await?)
 }
 
 /// Runs a matcher until the signal, then drains it.
 pub async fn run_matcher(settings: Settings, shutdown: Shutdown) -> Result<(), RunError> {
     Auth::check(&settings.node.auth)?;
     let listener = Listener::of(&settings.cluster.name, &settings.node).await?;
-    matcher::run(settings, listener, Neighbours::default(), shutdown).await
+    Ok(matcher::run(settings, listener, Neighbours::default(), shutdown).await?)
 }
 
 /// Runs a gatherer until the signal, then drains it.
 pub async fn run_gatherer(settings: Settings, shutdown: Shutdown) -> Result<(), RunError> {
     Auth::check(&settings.node.auth)?;
     let listener = Listener::of(&settings.cluster.name, &settings.node).await?;
-    gatherer::run(settings, listener, Neighbours::default(), shutdown).await
+    Ok(gatherer::run(settings, listener, Neighbours::default(), shutdown).await?)
 }
 
 /// Runs every role in this process until the signal, then drains them. Calls `started` once, when clients can connect.

@@ -6,8 +6,10 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use futures::future::try_join_all;
 
 use crate::{
-    balancer, gatherer, matcher,
-    rpc::{Listener, Neighbours, RunError},
+    balancer,
+    failure::RunError,
+    gatherer, matcher,
+    rpc::{Listener, Neighbours, ServeError},
     settings::{Addresses, NodeSettings, Settings, UpSettings},
     shutdown::Shutdown,
 };
@@ -69,19 +71,22 @@ pub async fn run(settings: UpSettings, stop: Shutdown, started: impl FnOnce(&Sta
     let mut roles = tokio::task::JoinSet::new();
     let of_balancer = node(Role::Balancer, 0, places.balancer);
     let opened = balancer::open(&of_balancer).await?;
-    roles.spawn(balancer::run(opened, of_balancer, balancer, neighbours.clone(), stop.clone()));
+    let running = balancer::run(opened, of_balancer, balancer, neighbours.clone(), stop.clone());
+    roles.spawn(async { running.await.map_err(RunError::from) });
     for (index, listener) in (0..).zip(matchers) {
         let settings = node(Role::Matcher, index, listener.address());
-        roles.spawn(matcher::run(settings, listener, neighbours.clone(), stop.clone()));
+        let running = matcher::run(settings, listener, neighbours.clone(), stop.clone());
+        roles.spawn(async { running.await.map_err(RunError::from) });
     }
     for (index, listener) in (0..).zip(gatherers) {
         let settings = node(Role::Gatherer, index, listener.address());
-        roles.spawn(gatherer::run(settings, listener, neighbours.clone(), stop.clone()));
+        let running = gatherer::run(settings, listener, neighbours.clone(), stop.clone());
+        roles.spawn(async { running.await.map_err(RunError::from) });
     }
     started(&places);
     let mut outcome = Ok(());
     while let Some(ended) = roles.join_next().await {
-        let ended = ended.unwrap_or(Err(RunError::Part("a role")));
+        let ended = ended.unwrap_or(Err(RunError::Panicked));
         if !stop.is_given() {
             stop.give();
         }
@@ -91,7 +96,7 @@ pub async fn run(settings: UpSettings, stop: Shutdown, started: impl FnOnce(&Sta
     outcome
 }
 
-async fn bind(nodes: u32, tls: Option<&Tls>) -> Result<Vec<Listener>, RunError> {
+async fn bind(nodes: u32, tls: Option<&Tls>) -> Result<Vec<Listener>, ServeError> {
     let any = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
     try_join_all((0..nodes).map(async |_| Ok(Listener::bind(any).await?.with(tls.cloned())))).await
 }

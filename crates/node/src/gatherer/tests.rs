@@ -7,7 +7,7 @@ use dovetail_core::{
     shard::Fetch,
 };
 
-use super::{DecisionMessage, Gatherer, GathererAction, GathererSettings, SessionEnd, SessionStart};
+use super::{DecisionMessage, Gatherer, GathererAction, GathererEnd, GathererSettings, GathererStart};
 use crate::{
     action::{Action, Request, SliceHello, Step},
     ids::{LinkId, MatcherId, NodeId, StreamId},
@@ -32,7 +32,7 @@ fn rig() -> Rig {
         list_max: 1000,
         matchers: vec![vec![SliceId(0), SliceId(1)], vec![SliceId(2)]],
     };
-    let start = SessionStart { log_id: "log".to_owned(), cut: EventId(10), results_floor: EventId(5) };
+    let start = GathererStart { log_id: "log".to_owned(), cut: EventId(10), results_floor: EventId(5) };
     Rig { gatherer: Gatherer::new(settings, start), out: Vec::new() }
 }
 
@@ -86,7 +86,7 @@ impl Rig {
         self.step(link)
     }
 
-    fn hello(&mut self, slices: &[SliceHello]) -> Result<Step, SessionEnd> {
+    fn hello(&mut self, slices: &[SliceHello]) -> Result<Step, GathererEnd> {
         self.gatherer.on_candidates_hello(MatcherId(0), slices, &mut self.out)?;
         Ok(self.step(M0))
     }
@@ -188,7 +188,7 @@ fn a_session_ends_when_the_store_has_not_what_must_be_fetched() {
     let mut rig = rig();
     rig.dial(M0);
     assert_eq!(rig.hello(&[hello(0, 3, 0), hello(1, 10, 0)]), Ok(Step::Fetch(fetch(3, 10))));
-    let refused = SessionEnd::Refused { after: EventId(3), through: EventId(10) };
+    let refused = GathererEnd::Refused { after: EventId(3), through: EventId(10) };
     assert_eq!(rig.gatherer.on_refused(M0, fetch(3, 10), &mut rig.out), Err(refused));
 }
 
@@ -203,7 +203,7 @@ fn below_a_peers_floor_retirements_are_fetched() {
 fn a_session_ends_when_a_slice_no_longer_keeps_what_comes_next() {
     let mut rig = rig();
     rig.dial(M0);
-    let behind = SessionEnd::Behind { slice: SliceId(1), floor: EventId(12), read: EventId(10) };
+    let behind = GathererEnd::CursorTooOld { slice: SliceId(1), floor: EventId(12), read: EventId(10) };
     assert_eq!(rig.hello(&[hello(0, 10, 10), hello(1, 12, 12)]), Err(behind));
 }
 
@@ -334,7 +334,7 @@ fn a_session_ends_when_the_balancer_has_another_log_or_lost_what_was_forgotten()
     rig.pass(30);
     assert_eq!(rig.gatherer.on_cut("log", EventId(20)), Ok(()));
     rig.gatherer.on_check(&mut rig.out);
-    let lost = SessionEnd::Log(LogChanged::ResultsLost { cut: EventId(29), floor: EventId(30) });
+    let lost = GathererEnd::Log(LogChanged::ResultsLost { cut: EventId(29), floor: EventId(30) });
     assert_eq!(rig.gatherer.on_cut("log", EventId(29)), Err(lost));
     let end = rig.gatherer.on_cut("other", EventId(30)).expect_err("another log");
     assert_eq!(end.to_string(), "the balancer's log is other, this session's was log");

@@ -20,7 +20,7 @@ pub struct GathererSettings {
 
 /// Where a session begins, as the balancer says.
 #[derive(Clone, Debug)]
-pub struct SessionStart {
+pub struct GathererStart {
     /// The log.
     pub log_id: String,
     /// The stable cut.
@@ -31,13 +31,13 @@ pub struct SessionStart {
 
 /// Why a gatherer's session ends. The next one begins at the cut.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
-pub enum SessionEnd {
+pub enum GathererEnd {
     /// A message cannot be applied.
     #[error(transparent)]
     Shard(#[from] ShardError),
     /// A slice no longer keeps what comes next.
     #[error("{slice} keeps candidates after {floor}, and {read} was read")]
-    Behind {
+    CursorTooOld {
         /// The slice.
         slice: SliceId,
         /// The lowest cursor that it serves.
@@ -56,4 +56,17 @@ pub enum SessionEnd {
     /// The balancer serves another log, or has lost results that this session has built on.
     #[error(transparent)]
     Log(#[from] LogChanged),
+}
+
+impl GathererEnd {
+    /// Its kind, as a constant for logs.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            GathererEnd::Shard(_) => "message_refused",
+            GathererEnd::CursorTooOld { .. } => "cursor_too_old",
+            GathererEnd::Refused { .. } => "retirements_gone",
+            GathererEnd::Log(changed) => changed.kind(),
+        }
+    }
 }

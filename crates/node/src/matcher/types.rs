@@ -65,3 +65,17 @@ pub enum MatcherEnd {
     #[error(transparent)]
     Log(#[from] LogChanged),
 }
+
+impl MatcherEnd {
+    /// Its kind, as a constant for logs.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            MatcherEnd::Frame(_) => "message_refused",
+            MatcherEnd::LogGone { .. } => "log_gone",
+            MatcherEnd::Refused { .. } => "retirements_gone",
+            MatcherEnd::KnowsLess { .. } => "knows_less",
+            MatcherEnd::Log(changed) => changed.kind(),
+        }
+    }
+}

@@ -10,7 +10,7 @@ use dovetail_core::{
     ledger::{Base, Fold, Kept, Ledger, LedgerLimits},
 };
 use dovetail_log::{
-    LogReader,
+    LogReader, ReadError,
     checkpoint::{CheckpointInfo, CheckpointReader, CheckpointWriter, Checkpoints, RestoreError},
 };
 use thiserror::Error;
@@ -36,17 +36,23 @@ pub(crate) struct Made {
 
 /// Why a checkpoint was not made, or not read.
 #[derive(Debug, Error)]
-pub(crate) enum CheckpointError {
+pub enum CheckpointError {
+    /// A checkpoint cannot be written.
     #[error(transparent)]
     Write(#[from] dovetail_log::checkpoint::CheckpointError),
+    /// A checkpoint cannot be read.
     #[error(transparent)]
     Read(#[from] RestoreError),
+    /// A record says nothing that this version understands.
     #[error(transparent)]
     Convert(#[from] ConvertError),
-    #[error("{0}")]
-    Log(String),
+    /// Log or results cannot be read.
+    #[error(transparent)]
+    Log(#[from] ReadError),
+    /// It was given up, so that the node can stop.
     #[error("the node is stopping")]
     Stopped,
+    /// A pool of it does not compile here.
     #[error(transparent)]
     Pool(#[from] dovetail_core::DefineError),
 }
@@ -84,7 +90,7 @@ impl Maker {
         let after = base.through;
         let mut fold = Fold::new(base, through, ledger_limits);
         let mut records = Records::new(&**results, after);
-        while let Some(record) = records.next().map_err(CheckpointError::Log)? {
+        while let Some(record) = records.next()? {
             if let Some(outcomes) = dovetail_wire::result_chunk(&record)? {
                 for index in 0..outcomes.len() {
                     fold.on_retirement(outcomes.retirement(index), outcomes.pool(index), outcomes.reason(index));
@@ -151,7 +157,7 @@ fn each_frame(
     mut each: impl FnMut(&PartFrame) -> Result<(), CheckpointError>,
 ) -> Result<(), CheckpointError> {
     let mut records = Records::new(log, after);
-    while let Some(record) = records.next().map_err(CheckpointError::Log)? {
+    while let Some(record) = records.next()? {
         step()?;
         let frame = dovetail_wire::log_parts(&record, false)?;
         each(&frame)?;

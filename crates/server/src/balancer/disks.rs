@@ -13,10 +13,11 @@ use tokio::sync::mpsc;
 use super::{
     checkpoint::{self, CheckpointError, Made, Maker},
     ease::Hurry,
+    failure::BalancerError,
     messages::{Disk, Written},
     store::{self, Decided, LogWork, ResultsWork, Retention},
 };
-use crate::{crash, rpc::RunError, settings::Limits};
+use crate::{crash, settings::Limits};
 use dovetail::pb;
 use dovetail_wire::{OutcomeChunk, PartFrame};
 
@@ -116,7 +117,7 @@ impl Disks {
     pub(super) fn start(
         opened: Opened,
         limits: &Limits,
-    ) -> Result<(Disks, mpsc::UnboundedReceiver<Written>), RunError> {
+    ) -> Result<(Disks, mpsc::UnboundedReceiver<Written>), BalancerError> {
         let Opened { log, results, maker, log_bytes, results_floor } = opened;
         let files = PerDisk {
             log: Files { used: log.disk_use(), floor: EventId(log.floor()), bytes: log.bytes(), full: false },
@@ -134,7 +135,8 @@ impl Disks {
             store::write_results(results, retention, results_inbox, written_out.clone()),
             checkpoint::make_checkpoints(maker, cuts_inbox, hurry.clone(), written_out),
         ];
-        let threads = threads.into_iter().collect::<Result<_, _>>().map_err(|_| RunError::Part("a writing thread"))?;
+        let threads =
+            threads.into_iter().collect::<Result<_, _>>().map_err(|_| BalancerError::Part("a writing thread"))?;
         let bytes_min = limits.checkpoint_bytes;
         let checkpoints = CheckpointPlan { made, making: false, bytes: log_bytes, bytes_min, hurry };
         let mut disks = Disks {
@@ -258,12 +260,12 @@ impl Disks {
     }
 
     /// Closes the files once all is written that was handed over.
-    pub(super) async fn close(self) -> Result<(), RunError> {
+    pub(super) async fn close(self) -> Result<(), BalancerError> {
         let Disks { log, results, cuts, threads, .. } = self;
         // Without senders the threads close their files and end.
         drop((log, results, cuts));
         let joined = tokio::task::spawn_blocking(|| threads.into_iter().all(|thread| thread.join().is_ok()));
-        if joined.await.unwrap_or(false) { Ok(()) } else { Err(RunError::Part("a writing thread")) }
+        if joined.await.unwrap_or(false) { Ok(()) } else { Err(BalancerError::Part("a writing thread")) }
     }
 }
 

@@ -35,6 +35,7 @@ use super::{
     acks::Acks,
     clock::Clock,
     disks::{Disks, Opened},
+    failure::BalancerError,
     held::{Held, HeldRequests},
     messages::{Disk, DiskFull, Event, Look, PoolSummary, Request, Written},
     pools::Pools,
@@ -48,7 +49,6 @@ use super::{
 };
 use crate::{
     crash,
-    rpc::RunError,
     settings::{Limits, Settings},
     shutdown::Shutdown,
 };
@@ -173,7 +173,7 @@ impl Engine {
         settings: &Settings,
         placement: Placement,
         Inboxes { requests, events, reads, looks }: Inboxes,
-    ) -> Result<(Engine, Parts), RunError> {
+    ) -> Result<(Engine, Parts), BalancerError> {
         let Store { log_id, log, results, maker, ledger, time_ms, log_bytes, results_floor, ledger_limits: _ } = store;
         let limits = &settings.node.limits;
         let frames = Arc::new(Tail::new(ledger.recorded(), EventId::ZERO, log.reader()));
@@ -233,7 +233,7 @@ impl Engine {
     }
 
     /// Runs until the signal, then puts on disk what was taken.
-    pub(crate) async fn run(mut self, stop: Shutdown) -> Result<(), RunError> {
+    pub(crate) async fn run(mut self, stop: Shutdown) -> Result<(), BalancerError> {
         loop {
             let due = self.due();
             // Nothing is taken while the disk is full, but who asks is told so.
@@ -262,14 +262,14 @@ impl Engine {
                 while let Ok(written) = self.written.try_recv() {
                     self.on_written(written)?;
                 }
-                return Err(RunError::Part("a writing thread"));
+                return Err(BalancerError::Part("a writing thread"));
             }
         }
         self.finish().await
     }
 
     /// Handles what else has come, so that a flood makes large frames.
-    fn handle_waiting(&mut self) -> Result<(), RunError> {
+    fn handle_waiting(&mut self) -> Result<(), BalancerError> {
         // It may have been open while this process stood still.
         self.seal();
         let timely = self.keep_time();
@@ -368,11 +368,11 @@ impl Engine {
         self.next.take().or_else(|| self.requests.try_recv().ok())
     }
 
-    async fn finish(mut self) -> Result<(), RunError> {
+    async fn finish(mut self) -> Result<(), BalancerError> {
         self.take_frame();
         // On a full disk there is no end to wait for.
         while self.durability.queued() > 0 && !self.disks.log_is_full() {
-            let Some(written) = self.written.recv().await else { return Err(RunError::Part("the log's thread")) };
+            let Some(written) = self.written.recv().await else { return Err(BalancerError::Part("the log's thread")) };
             self.on_written(written)?;
         }
         self.disks.close().await
@@ -539,7 +539,7 @@ impl Engine {
         (x, units)
     }
 
-    fn on_event(&mut self, event: Event) -> Result<(), RunError> {
+    fn on_event(&mut self, event: Event) -> Result<(), BalancerError> {
         match event {
             Event::Decisions { shard, frame } => self.on_decisions(shard, &frame)?,
             Event::Dial { shard, reply } => _ = reply.send(self.decisions.on_dial(shard, &self.ledger)),
@@ -559,7 +559,7 @@ impl Engine {
         Ok(())
     }
 
-    fn on_decisions(&mut self, shard: ShardId, frame: &DecisionFrame) -> Result<(), RunError> {
+    fn on_decisions(&mut self, shard: ShardId, frame: &DecisionFrame) -> Result<(), BalancerError> {
         let moved = self.decisions.on_frame(shard, frame, &mut self.ledger, &mut self.outcomes_new)?;
         if let Some(through) = moved {
             self.turns.decided(through, self.clock.lasted_ms());
@@ -570,7 +570,7 @@ impl Engine {
         Ok(())
     }
 
-    fn on_written(&mut self, written: Written) -> Result<(), RunError> {
+    fn on_written(&mut self, written: Written) -> Result<(), BalancerError> {
         match written {
             Written::Log(frames) => {
                 let (frames, bytes) = frames?;

@@ -19,7 +19,7 @@ use dovetail_core::{
     planted::Planted,
 };
 use dovetail_log::{
-    AppendError, EmbeddedLog, GROUP_BYTES_MAX, Log, LogReader, Options, RECORD_BYTES_LIMIT, Record,
+    AppendError, EmbeddedLog, GROUP_BYTES_MAX, Log, LogReader, Options, RECORD_BYTES_LIMIT, ReadError, Record,
     checkpoint::{CheckpointOptions, Checkpoints},
 };
 use dovetail_node::balancer::Replay;
@@ -27,10 +27,10 @@ use tokio::sync::mpsc;
 
 use super::{
     checkpoint::{CheckpointError, Maker, read_ledger},
+    failure::{BalancerError, RecoveryError},
     messages::{Disk, Written},
 };
 use crate::{
-    rpc::RunError,
     secret,
     settings::{Limits, Settings, keys::FRAME_BYTES_MAX},
     time,
@@ -84,7 +84,7 @@ impl fmt::Debug for Store {
 
 impl Store {
     /// Opens the folder, or makes it, and reads back what it says. Blocks.
-    pub(crate) fn open(settings: &Settings) -> Result<Store, RunError> {
+    pub(crate) fn open(settings: &Settings) -> Result<Store, BalancerError> {
         let folder = &settings.node.data;
         let cluster = &settings.cluster.name;
         let (log, log_report) = EmbeddedLog::open(folder.join("log"), options(cluster))?;
@@ -101,22 +101,19 @@ impl Store {
         if report.unfinished {
             tracing::info!("a checkpoint that a crash had cut short was removed");
         }
-        let cannot = |reason: String| RunError::Replay { folder: folder.display().to_string(), reason };
+        let cannot = |source: RecoveryError| BalancerError::Replay { folder: folder.clone(), source: Box::new(source) };
         let ledger_limits = ledger_limits(&settings.node.limits, settings.cluster.slices);
         let (mut ledger, time_ms) = restore(&mut checkpoints, &log, ledger_limits, settings.cluster.gatherers)
-            .map_err(|error| cannot(error.to_string()))?;
+            .map_err(|error| cannot(error.into()))?;
         let from = ledger.stable();
         match results.last() {
             0 if from > EventId::ZERO => {
                 tracing::warn!(checkpoint = from.0, "there are no results; those before the checkpoint are gone");
                 results.append(&[dovetail_wire::results_begin_pb(from)])?;
             }
-            // With a gap in them they would not be what they say they are.
             last if last < from.0 => {
-                return Err(cannot(format!(
-                    "the results end at x{last}, before the checkpoint at {from}; without {} it can go on",
-                    folder.join("results").display()
-                )));
+                let folder = folder.join("results");
+                return Err(cannot(RecoveryError::ResultsShort { last: EventId(last), checkpoint: from, folder }));
             }
             _ => {}
         }
@@ -172,12 +169,10 @@ fn restore(
 }
 
 /// The oldest cursor that results can be read after.
-fn results_floor(results: &EmbeddedLog) -> Result<EventId, String> {
-    let first = results.reader().read_after(results.floor(), 1).map_err(|error| error.to_string())?;
+fn results_floor(results: &EmbeddedLog) -> Result<EventId, RecoveryError> {
+    let first = results.reader().read_after(results.floor(), 1)?;
     match first.first() {
-        Some(record) if dovetail_wire::results_begin(record).map_err(|error| error.to_string())? => {
-            Ok(EventId(record.through))
-        }
+        Some(record) if dovetail_wire::results_begin(record)? => Ok(EventId(record.through)),
         _ => Ok(EventId(results.floor())),
     }
 }
@@ -196,13 +191,12 @@ fn replay(
     log: &dyn LogReader,
     results: &EmbeddedLog,
     results_floor: EventId,
-) -> Result<(u64, u64), String> {
+) -> Result<(u64, u64), RecoveryError> {
     let from = ledger.recorded();
     let replay = Replay::new(ledger, Planted::default());
-    let restore = |ledger: &mut Ledger, record: &Record| {
-        let outcomes = dovetail_wire::result_chunk(record).map_err(|error| error.to_string())?;
-        let restored = replay.on_results(EventId(record.through), outcomes.as_ref(), ledger);
-        restored.map_err(|error| error.to_string())
+    let restore = |ledger: &mut Ledger, record: &Record| -> Result<(), RecoveryError> {
+        let outcomes = dovetail_wire::result_chunk(record)?;
+        Ok(replay.on_results(EventId(record.through), outcomes.as_ref(), ledger)?)
     };
     // Of results before the checkpoint, the latest.
     let recent = EventId(results.trim_point(REMEMBERED_BYTES)).max(results_floor).min(from);
@@ -215,8 +209,8 @@ fn replay(
     let (mut told, mut bytes) = (0, 0);
     while let Some(record) = frames.next()? {
         bytes += record.bytes.len() as u64;
-        let frame = dovetail_wire::log_parts(&record, true).map_err(|error| error.to_string())?;
-        replay.on_frame(&frame, ledger).map_err(|error| error.to_string())?;
+        let frame = dovetail_wire::log_parts(&record, true)?;
+        replay.on_frame(&frame, ledger)?;
         time_ms = frame.time_ms;
         while let Some(record) = results.next_through(frame.through.0)? {
             restore(ledger, &record)?;
@@ -245,12 +239,12 @@ impl<'a> Records<'a> {
         Records { reader, after: after.0, read: Vec::new().into_iter(), held: None }
     }
 
-    pub(super) fn next(&mut self) -> Result<Option<Record>, String> {
+    pub(super) fn next(&mut self) -> Result<Option<Record>, ReadError> {
         if let Some(record) = self.held.take() {
             return Ok(Some(record));
         }
         if self.read.len() == 0 {
-            let records = self.reader.read_after(self.after, READ_BYTES).map_err(|error| error.to_string())?;
+            let records = self.reader.read_after(self.after, READ_BYTES)?;
             self.after = records.last().map_or(self.after, |record| record.through);
             self.read = records.into_iter();
         }
@@ -258,7 +252,7 @@ impl<'a> Records<'a> {
     }
 
     /// The next record, if it reaches no further than `through`.
-    fn next_through(&mut self, through: u64) -> Result<Option<Record>, String> {
+    fn next_through(&mut self, through: u64) -> Result<Option<Record>, ReadError> {
         match self.next()? {
             Some(record) if record.through > through => {
                 self.held = Some(record);

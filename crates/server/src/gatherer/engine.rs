@@ -16,7 +16,7 @@ use dovetail_core::{CandidateFrame, DecisionFrame, EventId, Retirement, ShardId,
 use dovetail_node::{
     Action, Gatherer, LinkId, MatcherId, NodeId, Step, StreamId,
     action::SliceHello,
-    gatherer::{DecisionMessage, SessionEnd},
+    gatherer::{DecisionMessage, GathererEnd},
 };
 use tokio::sync::{mpsc, oneshot};
 
@@ -138,7 +138,7 @@ impl Engine {
     }
 
     /// Handles events until all senders are gone, or the session cannot go on.
-    pub(super) async fn run(mut self, mut heard: Heard<Event>) -> Result<(), SessionEnd> {
+    pub(super) async fn run(mut self, mut heard: Heard<Event>) -> Result<(), GathererEnd> {
         loop {
             let event = match self.later.or(&mut heard).await {
                 Next::Event(event) => event,
@@ -159,7 +159,7 @@ impl Engine {
         }
     }
 
-    fn on_event(&mut self, event: Event) -> Result<(), SessionEnd> {
+    fn on_event(&mut self, event: Event) -> Result<(), GathererEnd> {
         match event {
             Event::Candidates { matcher, frames } => {
                 crash::point("gatherer.candidates.take");
@@ -194,7 +194,7 @@ impl Engine {
         }
     }
 
-    fn on_link(&mut self, link: LinkId, input: LinkInput) -> Result<(), SessionEnd> {
+    fn on_link(&mut self, link: LinkId, input: LinkInput) -> Result<(), GathererEnd> {
         let (gatherer, out) = (&mut self.gatherer, &mut self.actions);
         match (input, link) {
             (LinkInput::Dial, _) => gatherer.on_dial(link, out),

@@ -11,7 +11,7 @@ use super::{
     engine::{Event, LinkInput},
 };
 use crate::{
-    rpc::{Inbox, Link, LinkError},
+    rpc::{self, Inbox, Link, LinkError},
     shutdown::Shutdown,
 };
 use dovetail::{Role, pb};
@@ -70,15 +70,19 @@ impl Reader {
             cursors: cursors.iter().map(cursor).collect(),
         };
         let mut stream = self.link.way().candidates(request).await?;
-        let Some(Message::Hello(hello)) = stream.message().await?.and_then(|response| response.message) else {
-            return Err(LinkError::NoHello);
+        let hello = match stream.message().await?.ok_or(LinkError::Ended)?.message {
+            Some(Message::Hello(hello)) => hello,
+            other => return Err(rpc::unexpected("a hello", other.as_ref())),
         };
         self.link.way().check(hello.peer.as_ref())?;
         identity.check(hello.peer.as_ref())?;
         self.greet(LinkInput::Slices(hello.slices.into_iter().map(slice_hello).collect())).await?;
         self.link.read(cursors.lowest());
         while let Some(response) = stream.message().await? {
-            let Some(Message::Frames(message)) = response.message else { return Err(LinkError::NoHello) };
+            let message = match response.message {
+                Some(Message::Frames(message)) => message,
+                other => return Err(rpc::unexpected("frames of candidates", other.as_ref())),
+            };
             let frames: Vec<_> = message.frames.into_iter().map(dovetail_wire::candidate_frame).collect();
             for (slice, frame) in &frames {
                 cursors.on_frame(*slice, frame.through)?;

@@ -8,13 +8,13 @@ use dovetail_core::{
 };
 use dovetail_node::{
     LinkId, Matcher,
-    matcher::{CutReader, MatcherSettings, MatcherStart},
+    matcher::{CutReader, MatcherEnd, MatcherSettings, MatcherStart},
 };
 
 use super::{Engine, INBOX, Node, links, slices};
 use crate::{
     crash,
-    rpc::{self, Health, Inbox, Link, LinkError, Messages},
+    rpc::{self, Health, Inbox, Link, LinkError, Messages, SessionEnd},
     secret,
     shutdown::Shutdown,
 };
@@ -22,11 +22,11 @@ use dovetail::{Role, pb};
 
 pub(super) type Feed = Messages<pb::FeedResponse>;
 
-/// Runs one session and says why it ended.
-pub(super) async fn session(node: Arc<Node>, health: Health, session: Shutdown) -> String {
+/// Runs one session until it ends.
+pub(super) async fn session(node: Arc<Node>, health: Health, session: Shutdown) -> SessionEnd<MatcherEnd> {
     let link = node.links.add(Role::Balancer, 0, node.balancer(), "feed");
     let Some((start, feed)) = first_feed(&node, &link, &session).await else {
-        return "told to stop".into();
+        return SessionEnd::Stopped;
     };
     node.identity.reads_log(&start.log_id);
     let cut = &start.cut;
@@ -34,7 +34,7 @@ pub(super) async fn session(node: Arc<Node>, health: Health, session: Shutdown) 
     crash::point("matcher.session.begin");
     let matcher = match Matcher::new(settings(&node), start) {
         Ok(matcher) => matcher,
-        Err(end) => return end.to_string(),
+        Err(end) => return SessionEnd::Machine(end),
     };
     let shards: Vec<LinkId> = matcher.links().collect();
     let (inbox, questions, heard) = Inbox::with_questions(INBOX);
@@ -48,12 +48,8 @@ pub(super) async fn session(node: Arc<Node>, health: Health, session: Shutdown) 
     links::spawn_feed(&node, link, feed, &inbox, &session);
     drop(inbox);
     tokio::select! {
-        () = session.given() => "told to stop".into(),
-        ended = engine => match ended {
-            Ok(Ok(())) => "the search stopped".into(),
-            Ok(Err(end)) => end.to_string(),
-            Err(_) => "the search panicked".into(),
-        },
+        () = session.given() => SessionEnd::Stopped,
+        ended = engine => SessionEnd::of_engine(ended),
     }
 }
 
@@ -90,16 +86,16 @@ pub(super) async fn subscribe(
         slices: slices(node).map(|slice| slice.0).collect(),
         after: after.map(|after| after.0),
     };
-    let mut feed = link.way().feed(request).await.map_err(rpc::or_behind)?;
-    match feed.message().await?.and_then(|message| message.message) {
+    let mut feed = link.way().feed(request).await.map_err(rpc::or_cursor_too_old)?;
+    match feed.message().await?.ok_or(LinkError::Ended)?.message {
         Some(pb::feed_response::Message::Hello(hello)) => Ok((hello, feed)),
-        _ => Err(LinkError::NoHello),
+        other => Err(rpc::unexpected("a hello", other.as_ref())),
     }
 }
 
 async fn read_cut(mut cut: CutReader, feed: &mut Feed) -> Result<MatcherStart, LinkError> {
     loop {
-        match feed.message().await?.and_then(|message| message.message) {
+        match feed.message().await?.ok_or(LinkError::Ended)?.message {
             Some(pb::feed_response::Message::Cut(message)) => {
                 let mut part = SliceCut::default();
                 let last = dovetail_wire::slice_cut_part(&mut part, message)?;
@@ -108,7 +104,7 @@ async fn read_cut(mut cut: CutReader, feed: &mut Feed) -> Result<MatcherStart, L
                     return Ok(cut.finish()?);
                 }
             }
-            _ => return Err(LinkError::NoHello),
+            other => return Err(rpc::unexpected("a part of the cut", other.as_ref())),
         }
     }
 }

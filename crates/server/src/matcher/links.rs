@@ -63,8 +63,8 @@ impl Reader {
             None => self.resume().await?,
         };
         loop {
-            let message = match feed.message().await.map_err(rpc::or_behind) {
-                Err(LinkError::Behind(reason)) => return self.log_gone(reason).await,
+            let message = match feed.message().await.map_err(rpc::or_cursor_too_old) {
+                Err(LinkError::CursorTooOld(reason)) => return self.log_gone(reason).await,
                 message => message?,
             };
             self.on_message(message.ok_or(LinkError::Ended)?).await?;
@@ -80,7 +80,7 @@ impl Reader {
             unreachable!("the log is followed, or the session ends")
         };
         let (hello, feed) = match feed::subscribe(&self.node, &self.link, after).await {
-            Err(LinkError::Behind(reason)) => return self.log_gone(reason).await,
+            Err(LinkError::CursorTooOld(reason)) => return self.log_gone(reason).await,
             subscribed => subscribed?,
         };
         self.link.way().check(hello.peer.as_ref())?;
@@ -101,7 +101,7 @@ impl Reader {
                 Ok(())
             }
             Some(Message::Stable(stable)) => self.inbox.tell(Event::Stable(EventId(stable))).await,
-            Some(Message::Hello(_) | Message::Cut(_)) | None => Err(LinkError::NoHello),
+            other => Err(rpc::unexpected("a frame of the log", other.as_ref())),
         }
     }
 

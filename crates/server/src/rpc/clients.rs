@@ -7,7 +7,7 @@ use futures::{Stream, StreamExt, future, stream};
 use prost::Message as _;
 use tonic::Status;
 
-use super::{Identity, Link, LinkError, Messages, Way, or_behind};
+use super::{Identity, Link, LinkError, Messages, Way, or_cursor_too_old, unexpected};
 use crate::{fault::Fault, settings::Addresses, shutdown::Shutdown};
 use dovetail::{Role, pb, reason::Reason, text::cut};
 
@@ -65,10 +65,10 @@ impl Decisions {
 
     async fn next(&mut self) -> Result<Option<DecisionFrame>, LinkError> {
         use pb::decisions_response::Message;
-        match self.0.message().await?.map(|response| response.message) {
-            None => Ok(None),
-            Some(Some(Message::Frame(frame))) => Ok(Some(dovetail_wire::decision_frame(frame))),
-            Some(Some(Message::Hello(_)) | None) => Err(LinkError::NoHello),
+        let Some(response) = self.0.message().await? else { return Ok(None) };
+        match response.message {
+            Some(Message::Frame(frame)) => Ok(Some(dovetail_wire::decision_frame(frame))),
+            other => Err(unexpected("a frame of decisions", other.as_ref())),
         }
     }
 }
@@ -83,13 +83,13 @@ pub async fn subscribe_decisions(
     after: EventId,
 ) -> Result<(EventId, Decisions), LinkError> {
     let mut stream = gatherer.decisions(pb::DecisionsRequest { peer: Some(identity.pb()), after: after.0 }).await?;
-    match stream.message().await?.and_then(|response| response.message) {
+    match stream.message().await?.ok_or(LinkError::Ended)?.message {
         Some(pb::decisions_response::Message::Hello(hello)) => {
             gatherer.check(hello.peer.as_ref())?;
             identity.check(hello.peer.as_ref())?;
             Ok((EventId(hello.floor), Decisions(stream)))
         }
-        _ => Err(LinkError::NoHello),
+        other => Err(unexpected("a hello", other.as_ref())),
     }
 }
 
@@ -131,9 +131,9 @@ pub async fn fetch_retirements(
     through: EventId,
 ) -> Result<Vec<Retirement>, LinkError> {
     let request = pb::RetirementsRequest { peer: Some(identity.pb()), after: after.0, through: through.0 };
-    let mut stream = balancer.retirements(request).await.map_err(or_behind)?;
+    let mut stream = balancer.retirements(request).await.map_err(or_cursor_too_old)?;
     let mut retirements = Vec::new();
-    while let Some(part) = stream.message().await.map_err(or_behind)? {
+    while let Some(part) = stream.message().await.map_err(or_cursor_too_old)? {
         retirements.extend(part.retirements.into_iter().map(dovetail_wire::retirement));
     }
     tracing::info!(after = after.0, through = through.0, retirements = retirements.len(), "fetched from the store");

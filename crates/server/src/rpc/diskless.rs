@@ -3,13 +3,17 @@
 use std::{sync::Arc, time::Duration};
 
 use dovetail_core::{EventId, Placement, Retirement, Ring, ShardId, shard::Fetch};
-use dovetail_node::Step;
-use tokio::sync::{Semaphore, oneshot};
+use dovetail_node::{Step, gatherer::GathererEnd, matcher::MatcherEnd};
+use thiserror::Error;
+use tokio::{
+    sync::{Semaphore, oneshot},
+    task::JoinError,
+};
 use tonic::{Request, Response, Status, service::Routes};
 
 use super::{
     Again, Decisions, Edge, Health, Identity, Link, LinkError, Links, Listener, Near, Neighbours, Process, Questions,
-    Readers, Reads, RunError, Slot,
+    Readers, Reads, ServeError, Slot,
 };
 use crate::{caller::Caller, settings::Settings, shutdown::Shutdown};
 use dovetail::{Role, pb};
@@ -18,6 +22,64 @@ use dovetail::{Role, pb};
 const SESSION_AGAIN: Duration = Duration::from_millis(200);
 /// Fetches of retirements at a time; more wait. The balancer has not many more for a node.
 const FETCHES: usize = 2;
+
+/// Why the machine of a session cannot go on.
+pub trait MachineEnd: std::error::Error {
+    /// Its kind, as a constant for logs.
+    fn kind(&self) -> &'static str;
+}
+
+impl MachineEnd for MatcherEnd {
+    fn kind(&self) -> &'static str {
+        MatcherEnd::kind(self)
+    }
+}
+
+impl MachineEnd for GathererEnd {
+    fn kind(&self) -> &'static str {
+        GathererEnd::kind(self)
+    }
+}
+
+/// Why a session ended. The next one begins at the balancer's cut.
+#[derive(Debug, Error)]
+pub enum SessionEnd<M: MachineEnd> {
+    /// The node was told to stop.
+    #[error("told to stop")]
+    Stopped,
+    /// The machine cannot go on.
+    #[error(transparent)]
+    Machine(M),
+    /// Nothing is read any more, so nothing comes to the engine.
+    #[error("the engine has nothing to read any more")]
+    Idle,
+    /// A bug in the engine. Its panic is on stderr.
+    #[error("the engine panicked")]
+    Panicked,
+}
+
+impl<M: MachineEnd + 'static> SessionEnd<M> {
+    /// An engine's task has ended so.
+    #[must_use]
+    pub fn of_engine(ended: Result<Result<(), M>, JoinError>) -> SessionEnd<M> {
+        match ended {
+            Ok(Ok(())) => SessionEnd::Idle,
+            Ok(Err(end)) => SessionEnd::Machine(end),
+            Err(_) => SessionEnd::Panicked,
+        }
+    }
+
+    /// Its kind, as a constant for logs.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            SessionEnd::Stopped => "stopped",
+            SessionEnd::Machine(end) => end.kind(),
+            SessionEnd::Idle => "idle",
+            SessionEnd::Panicked => "panicked",
+        }
+    }
+}
 
 /// A node without a disk, whose engine hears events `E`.
 #[derive(Debug)]
@@ -64,19 +126,20 @@ impl<E: Send + 'static> Diskless<E> {
         })
     }
 
-    /// Serves, and runs one session after the other, until the signal. A session returns why it ended.
+    /// Serves, and runs one session after the other, until the signal.
     ///
     /// # Errors
     /// When the server fails, or a session panics.
-    pub async fn run<F>(
+    pub async fn run<F, M>(
         self: Arc<Self>,
         listener: Listener,
         stop: Shutdown,
         services: impl FnOnce(Routes) -> Routes,
         session: impl Fn(Arc<Self>, Health, Shutdown) -> F + Send + 'static,
-    ) -> Result<(), RunError>
+    ) -> Result<(), ServeError>
     where
-        F: Future<Output = String> + Send,
+        F: Future<Output = SessionEnd<M>> + Send,
+        M: MachineEnd + Send + Sync + 'static,
     {
         tracing::info!(address = %listener.address(), role = %self.identity.role, index = self.identity.index, "listening");
         let edge = Edge::new(&self.identity, &self.settings.node, &stop)?;
@@ -88,14 +151,14 @@ impl<E: Send + 'static> Diskless<E> {
         let sessions = async move {
             while !told.is_given() {
                 let one = told.child();
-                let reason = session(Arc::clone(&node), health.clone(), one.clone()).await;
+                let end = session(Arc::clone(&node), health.clone(), one.clone()).await;
                 one.give();
                 health.set(false).await;
                 node.engine.set(None);
                 node.identity.reads_log("");
                 node.links.clear();
                 if !told.is_given() {
-                    tracing::warn!(reason, "the session ended, starting again from the cut");
+                    tracing::warn!(kind = end.kind(), reason = %end, "the session ended, starting again from the cut");
                     tokio::time::sleep(SESSION_AGAIN).await;
                 }
             }
@@ -146,7 +209,7 @@ impl<E: Send + 'static> Diskless<E> {
         let balancer = self.links.way(Role::Balancer, 0, self.balancer());
         match super::fetch_retirements(&self.identity, &balancer, after, through).await {
             Ok(retirements) => Ok(Some(retirements)),
-            Err(LinkError::Behind(reason)) => {
+            Err(LinkError::CursorTooOld(reason)) => {
                 tracing::warn!(after = after.0, through = through.0, reason, "not fetched from the store");
                 Ok(None)
             }

@@ -34,7 +34,7 @@ use tonic::{
 use tower::{Layer, Service};
 
 use super::{
-    AnswerRoom, Identity, NodeCall, RunError,
+    AnswerRoom, Identity, NodeCall,
     connections::{Bounds, Connections, OpenCall, QuietCall},
     intake::{Form, Intake},
     known::Known,
@@ -42,7 +42,7 @@ use super::{
     shares::{Share, Shares},
 };
 use crate::{
-    auth::{Auth, Let, OpenStream},
+    auth::{Auth, AuthError, Let, OpenStream},
     caller::Caller,
     fault::Fault,
     settings::NodeSettings,
@@ -175,7 +175,7 @@ impl Edge {
     ///
     /// # Errors
     /// When it cannot know who may do what.
-    pub fn new(identity: &Identity, node: &NodeSettings, stop: &Shutdown) -> Result<Edge, RunError> {
+    pub fn new(identity: &Identity, node: &NodeSettings, stop: &Shutdown) -> Result<Edge, AuthError> {
         let descriptors = FileDescriptorSet::decode(pb::DESCRIPTORS).unwrap_or_default();
         let services = descriptors.file.iter().flat_map(|file| &file.service);
         let methods = services.map(|service| {

@@ -42,14 +42,19 @@ pub enum LinkError {
     #[error("the peer ended the stream")]
     Ended,
     /// It sent a message that does not belong where it came: a stream begins with a hello, and has no other.
-    #[error("the peer sent a message that is not expected here")]
-    NoHello,
+    #[error("the peer sent {found} where {expected} was expected")]
+    Unexpected {
+        /// What may come there.
+        expected: &'static str,
+        /// What came.
+        found: &'static str,
+    },
     /// What it said does not fit what was asked.
     #[error("{0}")]
     GivenUp(#[from] GivenUp),
     /// It no longer keeps what this node needs next.
     #[error("{0}")]
-    Behind(String),
+    CursorTooOld(String),
     /// This node's engine stopped.
     #[error("this node starts again")]
     Stopped,
@@ -62,11 +67,11 @@ impl LinkError {
     }
 }
 
-/// A refusal of a cursor that is older than what is kept.
+/// What a stream or a range is refused with: most of all a cursor that is older than what is kept.
 #[must_use]
-pub fn or_behind(status: Status) -> LinkError {
+pub fn or_cursor_too_old(status: Status) -> LinkError {
     match status.code() {
-        Code::OutOfRange => LinkError::Behind(status.message().to_owned()),
+        Code::OutOfRange => LinkError::CursorTooOld(status.message().to_owned()),
         _ => LinkError::Status(status),
     }
 }

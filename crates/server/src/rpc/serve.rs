@@ -2,7 +2,6 @@
 
 use std::{net::SocketAddr, pin::pin, time::Duration};
 
-use thiserror::Error;
 use tokio::{net::TcpListener, sync::mpsc};
 use tokio_util::task::TaskTracker;
 use tonic::service::Routes;
@@ -13,6 +12,7 @@ use super::{
     accept::{HANDSHAKE_MAX, Socket, accept},
     drive::{Answering, Driven},
     edge::{Edge, Edged, HEALTH, REFLECTION, services_of},
+    error::ServeError,
 };
 use crate::{
     caller::Port,
@@ -21,66 +21,11 @@ use crate::{
     time,
     troubles::Troubles,
 };
-use dovetail::{
-    pb::{self, match_service_server},
-    tls::TlsError,
-};
+use dovetail::pb::{self, match_service_server};
 use dovetail_certs::{FileTrouble, NodeName, Tls};
 
 /// Between the end of the last call and that of the server.
 const LAST_ANSWERS: Duration = Duration::from_millis(200);
-
-/// Why a node could not start, or stopped without being told to.
-#[derive(Debug, Error)]
-pub enum RunError {
-    /// The address is taken, or not this machine's.
-    #[error("cannot listen on {address}: {source}{}", hint(source))]
-    Listen {
-        /// The address.
-        address: SocketAddr,
-        /// Why.
-        source: std::io::Error,
-    },
-    /// Certificates cannot be used.
-    #[error(transparent)]
-    Tls(#[from] TlsError),
-    /// Reflection could not be set up.
-    #[error("reflection cannot be set up: {0}")]
-    Reflection(#[from] tonic_reflection::server::Error),
-    /// Policy, keys or the audit log cannot be used.
-    #[error("authentication cannot be set up: {0}")]
-    Auth(#[from] crate::auth::AuthError),
-    /// The log could not be opened.
-    #[error("cannot open the log: {0}")]
-    Open(#[from] dovetail_log::OpenError),
-    /// The log failed while it was written. Nothing is acknowledged after that.
-    #[error("the log cannot be written, so nothing more is acknowledged: {0}")]
-    Append(#[from] dovetail_log::AppendError),
-    /// The log could not be read back.
-    #[error("the log cannot be read: {0}")]
-    Read(#[from] dovetail_log::ReadError),
-    /// What the log says cannot be.
-    #[error("the log in {folder} cannot be replayed: {reason}")]
-    Replay {
-        /// Its folder.
-        folder: String,
-        /// What does not fit.
-        reason: String,
-    },
-    /// What the shards say cannot be.
-    #[error("the shards' decisions do not fit the log: {0}")]
-    Decision(#[from] dovetail_core::ledger::DecisionError),
-    /// A part of the node stopped.
-    #[error("{0} stopped unexpectedly")]
-    Part(&'static str),
-}
-
-fn hint(error: &std::io::Error) -> &'static str {
-    match error.kind() {
-        std::io::ErrorKind::AddrInUse => "; another process listens there, or choose another with --listen",
-        _ => "",
-    }
-}
 
 /// A bound socket. Bound before anything else starts, so that a taken port is the first thing a user hears of.
 #[derive(Debug)]
@@ -96,17 +41,17 @@ impl Listener {
     ///
     /// # Errors
     /// When the address is taken or not this machine's.
-    pub async fn bind(address: SocketAddr) -> Result<Listener, RunError> {
-        let refused = |source| RunError::Listen { address, source };
+    pub async fn bind(address: SocketAddr) -> Result<Listener, ServeError> {
+        let refused = |source| ServeError::Listen { address, source };
         let listener = TcpListener::bind(address).await.map_err(refused)?;
         let address = listener.local_addr().map_err(refused)?;
         Ok(Listener { listeners: vec![(listener, Port::ALL)], address, tls: None })
     }
 
     /// A port of its own for some; the others no longer serve those.
-    async fn and(mut self, address: Option<SocketAddr>, port: Port) -> Result<Listener, RunError> {
+    async fn and(mut self, address: Option<SocketAddr>, port: Port) -> Result<Listener, ServeError> {
         let Some(address) = address else { return Ok(self) };
-        let listener = TcpListener::bind(address).await.map_err(|source| RunError::Listen { address, source })?;
+        let listener = TcpListener::bind(address).await.map_err(|source| ServeError::Listen { address, source })?;
         for (_, other) in &mut self.listeners {
             other.clients &= !port.clients;
             other.nodes &= !port.nodes;
@@ -121,7 +66,7 @@ impl Listener {
     ///
     /// # Errors
     /// When the address is taken or not this machine's, or certificates cannot be used.
-    pub async fn of(cluster: &str, node: &NodeSettings) -> Result<Listener, RunError> {
+    pub async fn of(cluster: &str, node: &NodeSettings) -> Result<Listener, ServeError> {
         let own = NodeName { cluster: cluster.to_owned(), role: node.role, index: node.index };
         let tls = node.tls.clone().map(|settings| Tls::load(settings, Some(own))).transpose()?;
         let listener = Listener::bind(node.listen).await?.and(node.listen_nodes, Port::NODES).await?;
@@ -151,7 +96,7 @@ impl Listener {
     ///
     /// # Errors
     /// When the server fails.
-    pub async fn serve(self, routes: Routes, edge: Edge, stop: Shutdown, limits: &Limits) -> Result<(), RunError> {
+    pub async fn serve(self, routes: Routes, edge: Edge, stop: Shutdown, limits: &Limits) -> Result<(), ServeError> {
         if let Some(tls) = self.tls.clone() {
             let troubles = edge.troubles();
             let tell = move |trouble, text| match trouble {
@@ -209,10 +154,10 @@ async fn serve_all(mut accepted: mpsc::Receiver<Socket>, edged: Edged, limits: &
 /// # Errors
 /// When the server fails, or the sessions end before they are told to.
 pub async fn serve_with(
-    serving: impl Future<Output = Result<(), RunError>>,
+    serving: impl Future<Output = Result<(), ServeError>>,
     sessions: impl Future<Output = ()> + Send + 'static,
     stop: &Shutdown,
-) -> Result<(), RunError> {
+) -> Result<(), ServeError> {
     let (mut serving, mut sessions) = (pin!(serving), tokio::spawn(sessions));
     tokio::select! {
         served = &mut serving => served?,
@@ -221,10 +166,10 @@ pub async fn serve_with(
             stop.give();
             // The last answers are still on their way.
             serving.await?;
-            return if told { Ok(()) } else { Err(RunError::Part("the node's session")) };
+            return if told { Ok(()) } else { Err(ServeError::SessionStopped) };
         }
     }
-    sessions.await.map_err(|_| RunError::Part("the node's session"))
+    sessions.await.map_err(|_| ServeError::SessionStopped)
 }
 
 /// Routes with reflection (v1 for most clients, v1alpha for some) and health; the role adds its services. Both name
@@ -232,7 +177,7 @@ pub async fn serve_with(
 ///
 /// # Errors
 /// When the descriptors do not decode.
-pub async fn routes(edge: &Edge, stop: &Shutdown) -> Result<(Routes, Health), RunError> {
+pub async fn routes(edge: &Edge, stop: &Shutdown) -> Result<(Routes, Health), ServeError> {
     let services = services_of(edge.role());
     let reflection = |own: &str| {
         let builder = tonic_reflection::server::Builder::configure()

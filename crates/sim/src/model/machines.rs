@@ -30,7 +30,7 @@ use dovetail_core::{
 };
 use dovetail_node::{
     Action, Gatherer, LinkId, Matcher, MatcherId, Step, StreamId,
-    gatherer::{GathererAction, GathererSettings, SessionEnd, SessionStart},
+    gatherer::{GathererAction, GathererEnd, GathererSettings, GathererStart},
     link::Cursors,
     matcher::{CutReader, MatcherAction, MatcherEnd, MatcherSettings},
 };
@@ -520,7 +520,7 @@ impl Machines {
         let before = gatherer.shard().watermark();
         let mut out = Vec::new();
         match self.tell(gatherer, input, &mut out) {
-            Err(SessionEnd::Behind { .. }) => outcome.behind = true,
+            Err(GathererEnd::CursorTooOld { .. }) => outcome.behind = true,
             Err(end) => outcome.wrong = Some(end.to_string()),
             Ok(()) => {}
         }
@@ -551,7 +551,7 @@ impl Machines {
         outcome
     }
 
-    fn tell(&self, gatherer: &mut Gatherer, input: Input, out: &mut Vec<GathererAction>) -> Result<(), SessionEnd> {
+    fn tell(&self, gatherer: &mut Gatherer, input: Input, out: &mut Vec<GathererAction>) -> Result<(), GathererEnd> {
         let (stream, message) = match input {
             Input::Subscribe(stream @ Stream::Decisions(_, reader), after) => {
                 gatherer.on_subscribe(number(stream), reader.id(), after, out);
@@ -606,7 +606,7 @@ fn gatherer(placement: Placement, shard: u8, cut: EventId, planted: Planted) -> 
     let list_max = u32::try_from(LIST_MAX).expect("short lists");
     let matchers = (0..SLICES as u8).map(|slice| vec![slice_id(slice)]).collect();
     let settings = GathererSettings { placement, id: shard_id(shard), list_max, matchers };
-    let start = SessionStart { log_id: String::new(), cut, results_floor: EventId::ZERO };
+    let start = GathererStart { log_id: String::new(), cut, results_floor: EventId::ZERO };
     let mut gatherer = Gatherer::new(settings, start);
     gatherer.plant(planted);
     let mut out = Vec::new();

@@ -11,7 +11,7 @@ use dovetail_core::{
 };
 use dovetail_node::{
     Action, Gatherer as Machine, LinkId, MatcherId, Step,
-    gatherer::{DecisionMessage, GathererAction, GathererSettings, SessionEnd, SessionStart},
+    gatherer::{DecisionMessage, GathererAction, GathererEnd, GathererSettings, GathererStart},
 };
 
 use crate::{
@@ -168,7 +168,7 @@ impl Gatherer {
             list_max: u32::try_from(scenario.list_max).expect("short lists"),
             matchers: (0..scenario.matchers).map(|matcher| scenario.slices_of(matcher).collect()).collect(),
         };
-        let mut machine = Machine::new(settings, SessionStart { log_id: String::new(), cut, results_floor });
+        let mut machine = Machine::new(settings, GathererStart { log_id: String::new(), cut, results_floor });
         machine.plant(cx.planted());
         let server = |link| match link {
             LinkId::Matcher(MatcherId(matcher)) => Node::Matcher(matcher as usize),
@@ -203,7 +203,7 @@ impl Gatherer {
         &mut self,
         cx: &mut Cx,
         repeats: bool,
-        mut give: impl FnMut(&mut Machine, &mut Vec<GathererAction>) -> Result<(), SessionEnd>,
+        mut give: impl FnMut(&mut Machine, &mut Vec<GathererAction>) -> Result<(), GathererEnd>,
     ) -> Result<Fate, Violation> {
         let live = self.live.as_mut().expect("a node that is up is live");
         let machine = live.machine.as_mut().expect("links come after the cut");
@@ -232,12 +232,12 @@ impl Gatherer {
     }
 
     /// The session ends: the next one begins at a later cut.
-    fn end(&self, cx: &mut Cx, end: SessionEnd) -> Result<Fate, Violation> {
+    fn end(&self, cx: &mut Cx, end: GathererEnd) -> Result<Fate, Violation> {
         match end {
-            SessionEnd::Shard(source) => return Err(Violation::Shard { gatherer: self.index, source }),
-            SessionEnd::Refused { .. } => cx.stats.gatherers_refused += 1,
-            SessionEnd::Behind { .. } => {}
-            SessionEnd::Log(_) => {
+            GathererEnd::Shard(source) => return Err(Violation::Shard { gatherer: self.index, source }),
+            GathererEnd::Refused { .. } => cx.stats.gatherers_refused += 1,
+            GathererEnd::CursorTooOld { .. } => {}
+            GathererEnd::Log(_) => {
                 unreachable!("there is one log, and it stays")
             }
         }

@@ -1,0 +1,68 @@
+//! Why a balancer cannot start, or stops without being told to.
+
+use std::path::PathBuf;
+
+use dovetail_core::{EventId, ledger::DecisionError};
+use dovetail_log::{AppendError, OpenError, ReadError};
+use dovetail_node::balancer::ReplayError;
+use dovetail_wire::ConvertError;
+use thiserror::Error;
+
+use super::checkpoint::CheckpointError;
+use crate::rpc::ServeError;
+
+/// Why a balancer could not start, or stopped without being told to.
+#[derive(Debug, Error)]
+pub enum BalancerError {
+    /// It cannot serve.
+    #[error(transparent)]
+    Serve(#[from] ServeError),
+    /// The log could not be opened.
+    #[error("cannot open the log: {0}")]
+    Open(#[from] OpenError),
+    /// The log failed while it was written. Nothing is acknowledged after that.
+    #[error("the log cannot be written, so nothing more is acknowledged: {0}")]
+    Append(#[from] AppendError),
+    /// The data folder does not fit together, or cannot be read.
+    #[error("the log in {} cannot be replayed: {source}", folder.display())]
+    Replay {
+        /// The data folder.
+        folder: PathBuf,
+        /// Why not.
+        #[source]
+        source: Box<RecoveryError>,
+    },
+    /// What the shards say does not fit the log.
+    #[error("the shards' decisions do not fit the log: {0}")]
+    Decision(#[from] DecisionError),
+    /// A part of it panicked, or could not be started.
+    #[error("{0} stopped unexpectedly")]
+    Part(&'static str),
+}
+
+/// Why a data folder cannot be read back.
+#[derive(Debug, Error)]
+pub enum RecoveryError {
+    /// A checkpoint cannot be read.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+    /// Log or results cannot be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// A record of them says nothing that this version understands.
+    #[error(transparent)]
+    Record(#[from] ConvertError),
+    /// What they say cannot have happened.
+    #[error(transparent)]
+    Replay(#[from] ReplayError),
+    /// With a gap in them the results would not be what they say they are.
+    #[error("the results end at {last}, before the checkpoint at {checkpoint}; without {} it can go on", folder.display())]
+    ResultsShort {
+        /// Their last event.
+        last: EventId,
+        /// The cut that the ledger begins at.
+        checkpoint: EventId,
+        /// Where the results are.
+        folder: PathBuf,
+    },
+}

@@ -1,0 +1,42 @@
+//! Why a role of a node could not start, or stopped without being told to.
+
+use thiserror::Error;
+
+use crate::{auth::AuthError, balancer::BalancerError, rpc::ServeError};
+
+/// Why a node ends without being told to.
+#[derive(Debug, Error)]
+pub enum RunError {
+    /// It cannot serve.
+    #[error(transparent)]
+    Serve(#[from] ServeError),
+    /// It is a balancer, and cannot read or write its log.
+    #[error(transparent)]
+    Balancer(#[from] BalancerError),
+    /// A role of several in one process panicked.
+    #[error("a role stopped unexpectedly")]
+    Panicked,
+}
+
+impl From<AuthError> for RunError {
+    fn from(error: AuthError) -> RunError {
+        RunError::Serve(ServeError::Auth(error))
+    }
+}
+
+impl From<dovetail::tls::TlsError> for RunError {
+    fn from(error: dovetail::tls::TlsError) -> RunError {
+        RunError::Serve(ServeError::Tls(error))
+    }
+}
+
+impl RunError {
+    /// Whether files that settings name are wrong, so that no restart helps.
+    #[must_use]
+    pub fn is_of_settings(&self) -> bool {
+        matches!(
+            self,
+            RunError::Serve(ServeError::Auth(_)) | RunError::Balancer(BalancerError::Serve(ServeError::Auth(_)))
+        )
+    }
+}
