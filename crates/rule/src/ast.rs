@@ -1,6 +1,6 @@
 //! What a rule says, before anyone asks whether it makes sense: syntax with places, no kinds.
 
-use crate::error::Span;
+use crate::source::Span;
 
 #[derive(Debug)]
 pub(crate) struct Node {

@@ -2,10 +2,11 @@
 
 use crate::ast::{Node, Syntax};
 use crate::check::{Checked, Checker, to_double};
-use crate::error::{Reason, Refusal, Span};
+use crate::error::{Reason, Refusal};
+use crate::excerpt::excerpt;
 use crate::expr::{Expr, TextOp};
 use crate::help;
-use crate::literal::excerpt;
+use crate::source::Span;
 use crate::suggest::nearest;
 use crate::times::{TimeError, parse_duration, parse_timestamp};
 use crate::value::{Value, ValueKind};

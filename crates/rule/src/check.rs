@@ -4,12 +4,13 @@
 //! [`expr`](crate::expr) ask for.
 
 use crate::ast::{Node, Syntax};
-use crate::error::{Reason, Refusal, Span};
+use crate::error::{Reason, Refusal};
+use crate::excerpt::excerpt;
 use crate::expr::{ArithmeticOp, AttributeRef, Comparands, CompareOp, End, Expr};
 use crate::help;
-use crate::literal::excerpt;
 use crate::row::exact_double;
 use crate::schema::{Schema, WAITED};
+use crate::source::Span;
 use crate::suggest::nearest;
 use crate::value::{LIST_LEN_MAX, Value, ValueKind};
 

@@ -3,8 +3,8 @@
 use std::fmt;
 
 use crate::cost::COST_MAX;
-use crate::excerpt;
-use crate::parse::{DEPTH_MAX, SOURCE_BYTES_MAX};
+use crate::excerpt::Line;
+use crate::source::{DEPTH_MAX, SOURCE_BYTES_MAX, Span};
 use crate::times::TimeError;
 use crate::value::{LIST_LEN_MAX, STRING_BYTES_MAX, ValueKind};
 
@@ -17,22 +17,6 @@ pub enum EvalError {
     /// An int divided by 0, or its remainder taken.
     #[error("integer division by zero")]
     DivisionByZero,
-}
-
-/// Bytes `start..end` of a rule's source.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Span {
-    /// The first byte.
-    pub start: usize,
-    /// The byte after the last.
-    pub end: usize,
-}
-
-impl Span {
-    /// From the start of `self` to the end of `last`.
-    pub(crate) fn to(self, last: Span) -> Span {
-        Span { start: self.start, end: last.end }
-    }
 }
 
 /// Why a rule is refused: the place, the reason, and perhaps what to write instead. Prints as
@@ -82,11 +66,8 @@ impl RuleError {
         let line_end = after.find('\n').map_or(source.len(), |at| before.len() + at);
         let marked_end = self.span.end.clamp(before.len(), line_end);
         let marked = source.get(before.len()..marked_end).unwrap_or_default();
-        let line = excerpt::Line {
-            before: &before[line_start..],
-            marked,
-            after: &source[before.len() + marked.len()..line_end],
-        };
+        let line =
+            Line { before: &before[line_start..], marked, after: &source[before.len() + marked.len()..line_end] };
         format!("{self}\n{}", line.shown())
     }
 }

@@ -7,8 +7,8 @@ use std::cmp::Ordering;
 
 use crate::error::EvalError;
 use crate::expr::{ArithmeticOp, AttributeRef, Comparands, CompareOp, End, Expr, TextOp};
-use crate::rule::Side;
-use crate::table::Strings;
+use crate::row::Side;
+use crate::strings::Strings;
 use crate::value::{LIST_LEN_MAX, STRING_BYTES_MAX, Value, ValueKind};
 
 /// Why an expression has no value. Missing outweighs an error: what is not there cannot go wrong.

@@ -1,4 +1,4 @@
-//! A line of source and the carets under a part of it, as a terminal shows them.
+//! Source in messages: the beginning of a piece of it, and a line with carets under a part, as a terminal shows them.
 //!
 //! What would hide or move text is written out: control characters as blanks, and characters that have no width or turn
 //! the direction of writing as `\\u{202e}`. Only the neighbourhood of the part is shown of a long line.
@@ -7,6 +7,17 @@ use unicode_width::UnicodeWidthChar;
 
 /// Most columns shown before the marked part, and from its beginning on.
 const COLUMNS_MAX: usize = 60;
+
+/// The beginning of a piece of source, for a message.
+pub(crate) fn excerpt(text: &str) -> String {
+    const CHARS_MAX: usize = 40;
+    let shown = || text.chars().map(|c| if c.is_control() { ' ' } else { c });
+    if text.chars().count() <= CHARS_MAX {
+        shown().collect()
+    } else {
+        shown().take(CHARS_MAX).chain("...".chars()).collect()
+    }
+}
 
 /// A line in three pieces.
 pub(crate) struct Line<'a> {

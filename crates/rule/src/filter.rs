@@ -5,8 +5,8 @@
 //! outwards.
 
 use crate::expr::Expr;
-use crate::plan::Range;
-use crate::rule::Side;
+use crate::range::Range;
+use crate::row::Side;
 
 /// Ints beyond this, either way, have no cell: their lane is wild.
 pub(crate) const INT_CELL_MAX: i64 = 1 << 30;

@@ -1,6 +1,8 @@
 //! CEL's number and string literals.
 
-use crate::error::{Reason, Refusal, Span};
+use crate::error::{Reason, Refusal};
+use crate::excerpt::excerpt;
+use crate::source::Span;
 use crate::token::Token;
 use crate::value::{STRING_BYTES_MAX, ValueKind};
 
@@ -117,16 +119,5 @@ fn escape(text: &str) -> Result<(char, usize), usize> {
         'U' => coded(2, 8, 16),
         '0'..='3' => coded(1, 3, 8),
         other => Err(1 + other.len_utf8()),
-    }
-}
-
-/// The beginning of a piece of source, for a message.
-pub(crate) fn excerpt(text: &str) -> String {
-    const CHARS_MAX: usize = 40;
-    let shown = || text.chars().map(|c| if c.is_control() { ' ' } else { c });
-    if text.chars().count() <= CHARS_MAX {
-        shown().collect()
-    } else {
-        shown().take(CHARS_MAX).chain("...".chars()).collect()
     }
 }

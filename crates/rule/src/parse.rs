@@ -15,20 +15,13 @@
 //! Recursion is bounded: neither the nesting of brackets and unary operators nor the tree is deeper than [`DEPTH_MAX`].
 
 use crate::ast::{Node, Syntax};
-use crate::error::{Reason, Refusal, Span};
+use crate::error::{Reason, Refusal};
+use crate::excerpt::excerpt;
 use crate::help;
-use crate::literal::excerpt;
 use crate::schema::RESERVED;
+use crate::source::{DEPTH_MAX, SOURCE_BYTES_MAX, Span};
 use crate::token::{Spanned, Token, tokens};
 use crate::value::ValueKind;
-
-/// Longest rule in bytes, comments included. A longer one is refused.
-pub const SOURCE_BYTES_MAX: usize = 1024;
-
-/// Deepest expression: brackets, unary operators, and the tree itself, where a chain of `+` or `*` is as deep as it has
-/// terms but a chain of `&&` or `||` counts once. A deeper one is refused. Every pass over an expression recurses, so
-/// this is what bounds the stack.
-pub const DEPTH_MAX: usize = 64;
 
 type Parsed = Result<Node, Refusal>;
 

@@ -13,6 +13,7 @@ mod ask;
 mod comparison;
 mod conjunct;
 mod distance;
+mod draft;
 mod exact;
 mod key;
 mod lower;
@@ -20,7 +21,7 @@ mod needed;
 mod normal;
 mod number;
 mod numeric;
-mod range;
+mod probing;
 mod shape;
 mod show;
 mod symmetry;
@@ -31,19 +32,19 @@ mod warning;
 
 pub use conjunct::{Conjunct, Role, Verdict};
 pub use needed::Needed;
-pub(crate) use range::Range;
 pub use warning::Warning;
 
 use std::fmt::{self, Write};
 
 use crate::cost::cost;
 use crate::expr::{End, Expr};
-use crate::filter::{Asked, Bound, Column, Node, Probe, Sum};
+use crate::filter::{Asked, Column, Node, Probe, Sum};
 use crate::row::Row;
-use crate::table::Secret;
-use ask::{Ask, Probing};
+use crate::secret::Secret;
+use draft::{Draft, Filter};
 use key::{Key, Share};
-use lower::{Kept, Leaf, Lower};
+use lower::Kept;
+use probing::Probing;
 
 /// How a rule is searched. [`Rule::plan`](crate::Rule::plan) has it; `Display` prints it for people.
 #[derive(Debug)]
@@ -58,15 +59,6 @@ pub struct Plan {
     filters: [Filter; 2],
     /// The attributes of the key, if what passes the filter need not be tested.
     exact: Option<Box<[usize]>>,
-}
-
-/// The filter of one role, and how its bounds are set.
-#[derive(Debug)]
-struct Filter {
-    root: Node,
-    /// The bounds that are the same for every probe, and `Always` for the others.
-    bounds: Box<[Bound]>,
-    asks: Box<[Ask]>,
 }
 
 /// How the search among a pool's elements is shared out. Prints as `key`, `one` and `index`.
@@ -257,32 +249,6 @@ impl Plan {
         for ask in &filter.asks {
             ask.ask(&probing, symbol, asked);
         }
-    }
-}
-
-/// A filter on its way, with what is said about each conjunct.
-struct Draft {
-    filter: Filter,
-    /// Infinite for a conjunct without columns.
-    ranks: Vec<f64>,
-    how: Vec<Vec<String>>,
-}
-
-impl Draft {
-    fn new(anchor: End, exprs: &[Expr], shares: &[Share], kept: &mut Kept) -> Draft {
-        let mut lower = Lower::new(anchor, kept);
-        let (mut nodes, mut ranks, mut how) = (vec![], vec![], vec![]);
-        for (expr, share) in exprs.iter().zip(shares) {
-            let first = lower.leaves.len();
-            let node = if *share == Share::Whole { None } else { lower.conjunct(expr) };
-            ranks.push(node.as_ref().map_or(f64::INFINITY, |node| lower.rank(node)));
-            how.push(lower.leaves[first..].iter().map(|leaf| lower.describe(leaf)).collect());
-            nodes.extend(node);
-        }
-        nodes.sort_by(|left, right| lower.rank(left).total_cmp(&lower.rank(right)));
-        let root = if nodes.len() == 1 { nodes.remove(0) } else { Node::All(nodes.into()) };
-        let bounds = lower.leaves.iter().map(|leaf: &Leaf| leaf.fixed).collect();
-        Draft { filter: Filter { root, bounds, asks: lower.asks.into() }, ranks, how }
     }
 }
 

@@ -1,4 +1,4 @@
-//! One element's attribute values, aligned with its pool's schema.
+//! One element's attribute values, aligned with its pool's schema; and the element as a rule sees it.
 //!
 //! Invariants: one slot per attribute; a value has its attribute's kind; no double is NaN (it is stored as absent,
 //! which is what it means to a rule); no string and no list is longer than its cap. `new` and `from_named` establish
@@ -12,6 +12,15 @@ use crate::value::{LIST_LEN_MAX, STRING_BYTES_MAX, Value, ValueKind};
 /// The values of one element. `None` is a missing attribute.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Row(Box<[Option<Value>]>);
+
+/// One element as a rule sees it.
+#[derive(Debug, Clone, Copy)]
+pub struct Side<'a> {
+    /// Its attributes, of the schema the rule was compiled against.
+    pub row: &'a Row,
+    /// How long it has waited at the event's time, in milliseconds.
+    pub waited_ms: i64,
+}
 
 /// Why values are no row of a schema.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]

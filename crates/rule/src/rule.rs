@@ -4,22 +4,14 @@ use std::sync::Arc;
 
 use crate::check::check;
 use crate::cost::{COST_MAX, Longest, cost, cost_within};
-use crate::error::{EvalError, Reason, Refusal, RuleError, Span};
+use crate::error::{EvalError, Reason, Refusal, RuleError};
 use crate::eval::{Absent, Element, Outcome, Pair};
 use crate::expr::Expr;
 use crate::parse::parse;
 use crate::plan::Plan;
-use crate::row::Row;
+use crate::row::Side;
 use crate::schema::Schema;
-
-/// One element as a rule sees it.
-#[derive(Debug, Clone, Copy)]
-pub struct Side<'a> {
-    /// Its attributes, of the schema the rule was compiled against.
-    pub row: &'a Row,
-    /// How long it has waited at the event's time, in milliseconds.
-    pub waited_ms: i64,
-}
+use crate::source::Span;
 
 /// A rule, parsed and type-checked against a schema. Cloning it is cheap.
 #[derive(Debug, Clone)]

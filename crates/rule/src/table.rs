@@ -19,9 +19,7 @@ mod kernel;
 mod layout;
 mod query;
 mod search;
-mod secret;
 mod slab;
-mod strings;
 #[cfg(test)]
 mod tests;
 mod values;
@@ -30,6 +28,7 @@ use std::fmt;
 
 use hashbrown::HashTable;
 
+use crate::growth::push;
 use crate::row::Row;
 use crate::rule::Rule;
 use crate::schema::Schema;
@@ -40,9 +39,8 @@ use crate::table::layout::{Lane, Layout, Shape};
 use crate::table::query::Query;
 use crate::table::slab::{NONE, Slab};
 
+pub use crate::secret::Secret;
 pub use search::{Ahead, Hint, Hints, Prober};
-pub use secret::Secret;
-pub(crate) use strings::Strings;
 
 /// Most elements of a bucket without blocks: testing so few costs no more than asking the filter.
 const CHAIN_MAX: usize = 4;
@@ -188,7 +186,7 @@ impl Table {
         let number = match spare.pop() {
             Some(number) => number,
             None => {
-                values::push(buckets, Bucket::default());
+                push(buckets, Bucket::default());
                 buckets.len() as u32 - 1
             }
         };

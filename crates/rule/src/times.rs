@@ -7,7 +7,7 @@
 use jiff::civil::{DateTime, date};
 use jiff::fmt::temporal::{Pieces, PiecesOffset};
 
-use crate::literal::excerpt;
+use crate::excerpt::excerpt;
 
 /// Why text is no time or no duration.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -2,8 +2,9 @@
 //!
 //! Bytes literals, unsigned numbers and characters outside CEL are refused here; words are told apart by the parser.
 
-use crate::error::{Reason, Refusal, Span};
+use crate::error::{Reason, Refusal};
 use crate::literal;
+use crate::source::Span;
 
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Token {

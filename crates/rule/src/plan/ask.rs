@@ -5,24 +5,12 @@
 
 use super::comparison::{Comparison, double_bound, int_bound};
 use super::distance::Distance;
+use super::probing::{Probing, given};
 use crate::eval::{Absent, List, Outcome, Pair};
 use crate::expr::{CompareOp, Expr};
-use crate::filter::{Asked, Bound, Probe, SYMBOL_UNKNOWN};
-use crate::rule::Side;
+use crate::filter::{Asked, Bound, SYMBOL_UNKNOWN};
+use crate::row::Side;
 use crate::value::Value;
-
-/// A probe with the pair that expressions over the prober alone are evaluated on: it stands at both ends.
-pub(super) struct Probing<'a> {
-    pub(super) pair: Pair<Side<'a>>,
-    pub(super) oldest_waited_ms: i64,
-}
-
-impl<'a> Probing<'a> {
-    pub(super) fn new(probe: &Probe<'a>) -> Probing<'a> {
-        let pair = Pair { a: probe.side, b: probe.side };
-        Probing { pair, oldest_waited_ms: probe.oldest_waited_ms.max(0) }
-    }
-}
 
 /// How the bounds of one leaf, or of one comparison's, are set. Expressions are over the prober only.
 #[derive(Debug, Clone)]
@@ -53,15 +41,6 @@ pub(super) enum Ask {
     Comparison(Box<Comparison>),
     /// A sum of squares, or of absolute differences.
     Distance(Box<Distance>),
-}
-
-/// A bound that depends on a value: missing satisfies nothing, and with an error every pair is the rule's to see.
-pub(super) fn given<T>(value: Outcome<T>, bound: impl FnOnce(T) -> Bound) -> Bound {
-    match value {
-        Ok(value) => bound(value),
-        Err(Absent::Missing) => Bound::Never,
-        Err(Absent::Error(_)) => Bound::Always,
-    }
 }
 
 impl Ask {

@@ -4,11 +4,11 @@
 //! expression, cut down by the comparison, and projected back onto every column. What the prober knows enters as a
 //! range of one value.
 
-use super::ask::Probing;
 use super::number::{Builder, Columns, Decided, Numbers, PARTS_MAX, Part};
-use super::range::{self, Range};
+use super::probing::Probing;
 use crate::expr::{CompareOp, End, Expr};
 use crate::filter::{Asked, Bound, INT_CELL_MAX, Store};
+use crate::range::{self, Range};
 
 /// The way back from a comparison to its columns.
 struct Backward<'a, 'p> {

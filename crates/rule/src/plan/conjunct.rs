@@ -5,7 +5,7 @@ use std::fmt;
 use crate::error::EvalError;
 use crate::eval::{Absent, Outcome, Pair};
 use crate::expr::{CompareOp, Expr};
-use crate::rule::Side;
+use crate::row::Side;
 use crate::value::{Value, ValueKind};
 
 /// What part a conjunct plays in a search. Prints as `key`, `columns` and `residual`.

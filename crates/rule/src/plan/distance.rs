@@ -5,14 +5,14 @@
 //! each of its n < 2^9 operations by at most 2^-53 of the terms' magnitudes, and by less than 2^-1070 where it
 //! underflows; R is raised by 2^-40 of the magnitudes and by 1e-300, which is more.
 
-use super::ask::{Probing, given};
 use super::comparison::{double_bound, int_bound};
 use super::number::{Builder, Columns, Numbers};
-use super::range::{self, Range};
+use super::probing::{Probing, given};
 use super::shape::{Uses, can_fail};
 use crate::eval::{Absent, Outcome};
 use crate::expr::{ArithmeticOp, CompareOp, End, Expr};
 use crate::filter::{Asked, Bound, DOUBLE_CELL_MAX, INT_CELL_MAX, Sum};
+use crate::range::{self, Range};
 use crate::value::ValueKind;
 
 /// Relative slack for the rounding of the evaluator.

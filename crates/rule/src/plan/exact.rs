@@ -8,9 +8,10 @@
 
 use super::ask::Ask;
 use super::conjunct::{Conjunct, Role};
+use super::draft::Filter;
 use super::key::{Key, Part};
-use super::{Filter, Node};
 use crate::expr::{ArithmeticOp, Comparands, CompareOp, Expr};
+use crate::filter::Node;
 use crate::value::{Value, ValueKind};
 
 /// The attributes the key is made of, if the rule is exact.

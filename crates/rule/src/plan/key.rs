@@ -11,9 +11,8 @@ use super::conjunct::value;
 use super::shape::{Uses, can_fail, other, renamed};
 use crate::eval::{List, Outcome, Pair};
 use crate::expr::{CompareOp, End, Expr};
-use crate::row::Row;
-use crate::rule::Side;
-use crate::table::Secret;
+use crate::row::{Row, Side};
+use crate::secret::Secret;
 use crate::value::{Value, ValueKind};
 
 /// One thing two elements must have in common. Expressions are over one element, written as `a`.

@@ -6,8 +6,7 @@
 use super::shape::{Uses, with_operands};
 use crate::eval::Pair;
 use crate::expr::{CompareOp, Expr};
-use crate::row::Row;
-use crate::rule::Side;
+use crate::row::{Row, Side};
 use crate::value::{Value, ValueKind};
 
 /// The conjuncts of a rule. None if it is always true.

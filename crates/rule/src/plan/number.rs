@@ -1,11 +1,11 @@
 //! Numbers over an anchor's columns, the prober's values and the time waited, and the ranges they are in for one probe.
 
-use super::ask::Probing;
-use super::range::{self, Range};
+use super::probing::Probing;
 use super::shape::{Uses, can_fail};
 use crate::eval::Absent;
 use crate::expr::{ArithmeticOp, CompareOp, End, Expr};
 use crate::filter::{DOUBLE_CELL_MAX, INT_CELL_MAX, Store};
+use crate::range::{self, Range};
 use crate::value::{Value, ValueKind};
 
 /// Most parts of one comparison. One with more is left to the rule.

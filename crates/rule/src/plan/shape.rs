@@ -1,7 +1,7 @@
 //! What an expression is made of: whose values it needs, which range it stays in, whether it can fail.
 
-use super::range::{self, Range};
 use crate::expr::{ArithmeticOp, AttributeRef, End, Expr};
+use crate::range::{self, Range};
 use crate::value::{LIST_LEN_MAX, STRING_BYTES_MAX, Value, ValueKind};
 
 /// Which elements' values an expression needs, by end.

@@ -9,10 +9,10 @@ use std::fmt;
 use super::conjunct::{Conjunct, Role};
 use super::needed::Needed;
 use super::normal::normal;
-use super::range::{self, Range};
 use super::shape::{Uses, natural, natural_within};
 use super::symmetry::{canonical, symmetric};
 use crate::expr::{CompareOp, End, Expr};
+use crate::range::{self, Range};
 use crate::value::Value;
 
 /// A residual from here on costs about two microseconds a pair. Two lists in which something is looked up stay below.

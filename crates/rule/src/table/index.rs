@@ -3,7 +3,7 @@
 //! Removing is lazy: an entry is dead when its slot has another id. Entries are 8 bytes: ids within 2^32 of one
 //! another, which is nearly always all of them, share a base.
 
-use crate::table::values::push;
+use crate::growth::push;
 
 /// A sorted list of ids, with the slot of each.
 #[derive(Debug, Default)]

@@ -2,8 +2,8 @@
 
 use crate::expr::End;
 use crate::filter::{Asked, Bound, Probe};
+use crate::strings::Strings;
 use crate::table::layout::{Layout, Place, Shape};
-use crate::table::strings::Strings;
 
 /// A buffer that is used again and again.
 #[derive(Debug, Clone, Default)]

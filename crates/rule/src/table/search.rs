@@ -2,8 +2,7 @@
 
 use crate::expr::End;
 use crate::filter::Probe;
-use crate::row::Row;
-use crate::rule::Side;
+use crate::row::{Row, Side};
 use crate::table::block::{LANES, lanes_of};
 use crate::table::bucket::Bucket;
 use crate::table::kernel::Scan;

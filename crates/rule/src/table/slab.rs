@@ -6,11 +6,13 @@
 
 use crate::eval::{Element, List, unreachable_attribute};
 use crate::expr::AttributeRef;
+use crate::growth::grow;
 use crate::row::Row;
 use crate::schema::Schema;
+use crate::secret::Secret;
+use crate::strings::Strings;
 use crate::table::layout::{KEY_WORDS, KeyWords};
-use crate::table::values::{Values, grow};
-use crate::table::{Secret, Strings};
+use crate::table::values::Values;
 use crate::value::Value;
 
 /// The id of a free slot: no element's.

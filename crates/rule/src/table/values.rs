@@ -1,6 +1,7 @@
 //! The exact values of one attribute, by slot.
 
-use crate::table::Strings;
+use crate::growth::grow;
+use crate::strings::Strings;
 use crate::value::{Value, ValueKind};
 
 /// One bit per slot; those beyond the last one ever set cost nothing.
@@ -37,22 +38,6 @@ impl Bits {
     fn bytes(&self) -> usize {
         self.0.capacity() * 8
     }
-}
-
-/// Lengthens a vector that is as long as its capacity, by an eighth at least: half of a doubled one would be wasted.
-pub(super) fn grow<T: Clone>(vec: &mut Vec<T>, len: usize, value: T) {
-    if len > vec.capacity() {
-        vec.reserve_exact(len.max(vec.len() + vec.len() / 8) - vec.len());
-    }
-    vec.resize(len.max(vec.len()), value);
-}
-
-/// Appends, growing by an eighth.
-pub(super) fn push<T>(vec: &mut Vec<T>, value: T) {
-    if vec.len() == vec.capacity() {
-        vec.reserve_exact((vec.len() / 8).max(16));
-    }
-    vec.push(value);
 }
 
 /// A typed column.

@@ -1,6 +1,6 @@
 //! For every processor: loops, which compilers make use of what the target has for certain (SSE2, NEON).
 
-use super::{Lines, Scan, split, tree};
+use super::scan::{Lines, Scan, split, tree};
 use crate::filter::INT_MISSING;
 use crate::table::block::{Block, Line};
 use crate::table::layout::{Terms, Tree};

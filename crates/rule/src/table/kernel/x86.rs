@@ -5,7 +5,7 @@
 
 use std::arch::x86_64::*;
 
-use super::{Lines, Scan, next, split, tree};
+use super::scan::{Lines, Scan, next, split, tree};
 use crate::filter::INT_MISSING;
 use crate::table::block::{Block, Line};
 use crate::table::layout::{Terms, Tree};

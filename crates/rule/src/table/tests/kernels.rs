@@ -4,12 +4,12 @@ use super::model::Random;
 use super::shapes::{column, schema};
 use crate::expr::End;
 use crate::filter::{Asked, Bound, Node, Operand, Probe, Store, Sum};
+use crate::strings::Strings;
 use crate::table::Secret;
 use crate::table::block::Block;
 use crate::table::kernel::{Level, Scan};
 use crate::table::layout::{Lane, Layout, Root, Shape};
 use crate::table::query::Query;
-use crate::table::strings::Strings;
 use crate::{Row, Side};
 
 const WORDS: [u32; 16] = [

@@ -7,8 +7,8 @@
 use hashbrown::HashTable;
 
 use crate::filter::SYMBOL_UNKNOWN;
-use crate::table::Secret;
-use crate::table::values::push;
+use crate::growth::push;
+use crate::secret::Secret;
 
 /// The strings of the waiting elements, and the literals of the plan.
 #[derive(Debug)]

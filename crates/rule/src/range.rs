@@ -51,7 +51,7 @@ fn wide(value: i64) -> i128 {
     i128::from(value)
 }
 
-pub(super) fn negate(of: Range, fails: &mut bool) -> Range {
+pub(crate) fn negate(of: Range, fails: &mut bool) -> Range {
     match of {
         Int(low, high) => int(-wide(high), -wide(low), fails),
         Double(low, high) => Double(-high, -low),
@@ -59,7 +59,7 @@ pub(super) fn negate(of: Range, fails: &mut bool) -> Range {
     }
 }
 
-pub(super) fn abs(of: Range, fails: &mut bool) -> Range {
+pub(crate) fn abs(of: Range, fails: &mut bool) -> Range {
     match of {
         Int(low, high) => {
             let (low, high) = (wide(low), wide(high));
@@ -70,7 +70,7 @@ pub(super) fn abs(of: Range, fails: &mut bool) -> Range {
     }
 }
 
-pub(super) fn square(of: Range, fails: &mut bool) -> Range {
+pub(crate) fn square(of: Range, fails: &mut bool) -> Range {
     match abs(of, &mut false) {
         // `abs` of the lowest int is cut off here, and the product of what is left does not fit either.
         Int(low, high) => int(wide(low) * wide(low), wide(high) * wide(high), fails),
@@ -79,14 +79,14 @@ pub(super) fn square(of: Range, fails: &mut bool) -> Range {
     }
 }
 
-pub(super) fn to_double(of: Range) -> Range {
+pub(crate) fn to_double(of: Range) -> Range {
     match of {
         Int(low, high) => Double(low as f64, high as f64),
         of => of,
     }
 }
 
-pub(super) fn extreme(max: bool, left: Range, right: Range) -> Range {
+pub(crate) fn extreme(max: bool, left: Range, right: Range) -> Range {
     match (left, right) {
         (Int(a, b), Int(c, d)) => {
             if max {
@@ -108,7 +108,7 @@ pub(super) fn extreme(max: bool, left: Range, right: Range) -> Range {
 }
 
 /// What holds both.
-pub(super) fn hull(left: Range, right: Range) -> Range {
+pub(crate) fn hull(left: Range, right: Range) -> Range {
     match (left, right) {
         (Int(a, b), Int(c, d)) => Int(a.min(c), b.max(d)),
         (Double(a, b), Double(c, d)) => Double(a.min(c), b.max(d)),
@@ -117,7 +117,7 @@ pub(super) fn hull(left: Range, right: Range) -> Range {
     }
 }
 
-pub(super) fn arithmetic(op: ArithmeticOp, left: Range, right: Range, fails: &mut bool) -> Range {
+pub(crate) fn arithmetic(op: ArithmeticOp, left: Range, right: Range, fails: &mut bool) -> Range {
     match (left, right) {
         // Dividing 128 bits takes longer than all the rest, and most divisors are one number above zero.
         (Int(a, b), Int(c, d)) if op == ArithmeticOp::Div && c == d && c > 0 => Int(a / c, b / c),
@@ -182,7 +182,7 @@ fn double_corners(of: [f64; 4]) -> Range {
 
 /// Cuts `range` down to what it shares with `with`; false if that is nothing.
 #[must_use]
-pub(super) fn meet(range: &mut Range, with: Range) -> bool {
+pub(crate) fn meet(range: &mut Range, with: Range) -> bool {
     match (&mut *range, with) {
         (Int(low, high), Int(c, d)) => {
             (*low, *high) = ((*low).max(c), (*high).min(d));
@@ -199,7 +199,7 @@ pub(super) fn meet(range: &mut Range, with: Range) -> bool {
 
 /// Cuts both operands of a comparison that is true down; false if it cannot be true.
 #[must_use]
-pub(super) fn relate(op: CompareOp, left: &mut Range, right: &mut Range) -> bool {
+pub(crate) fn relate(op: CompareOp, left: &mut Range, right: &mut Range) -> bool {
     match op {
         CompareOp::Ne => !matches!((&*left, &*right), (Int(a, b), Int(c, d)) if a == b && a == c && c == d),
         CompareOp::Eq => at_most(left, right, false) && at_most(right, left, false),
@@ -235,7 +235,7 @@ fn at_most(lesser: &mut Range, greater: &mut Range, strict: bool) -> bool {
 }
 
 /// The ints between two doubles. The casts saturate, to where no int is beyond.
-pub(super) fn int_within(low: f64, high: f64) -> Range {
+pub(crate) fn int_within(low: f64, high: f64) -> Range {
     if low >= 9_223_372_036_854_775_808.0 || high < -9_223_372_036_854_775_808.0 {
         return Int(i64::MAX, i64::MIN);
     }
@@ -251,11 +251,11 @@ fn outward(low: f64, high: f64) -> Range {
     double(low.next_down(), high.next_up())
 }
 
-pub(super) fn negate_back(result: Range) -> Range {
+pub(crate) fn negate_back(result: Range) -> Range {
     negate(result, &mut false)
 }
 
-pub(super) fn abs_back(result: Range, of: Range) -> Range {
+pub(crate) fn abs_back(result: Range, of: Range) -> Range {
     match (result, of) {
         (Int(low, high), Int(least, most)) => {
             let from = if wide(least) > -wide(low) { low } else { high.saturating_neg() };
@@ -269,7 +269,7 @@ pub(super) fn abs_back(result: Range, of: Range) -> Range {
     }
 }
 
-pub(super) fn square_back(result: Range) -> Range {
+pub(crate) fn square_back(result: Range) -> Range {
     match result {
         Int(_, high) if high < 0 => Int(i64::MAX, i64::MIN),
         Int(_, high) => Int(-high.isqrt(), high.isqrt()),
@@ -281,7 +281,7 @@ pub(super) fn square_back(result: Range) -> Range {
     }
 }
 
-pub(super) fn to_double_back(result: Range) -> Range {
+pub(crate) fn to_double_back(result: Range) -> Range {
     match result {
         Double(low, high) => int_within(low.next_down(), high.next_up()),
         result => result,
@@ -290,7 +290,7 @@ pub(super) fn to_double_back(result: Range) -> Range {
 
 /// Where the left operand must lie, given the right one and the result; and the same of the right. `None` where nothing
 /// is known.
-pub(super) fn arithmetic_back(op: ArithmeticOp, result: Range, left: Range, right: Range) -> [Option<Range>; 2] {
+pub(crate) fn arithmetic_back(op: ArithmeticOp, result: Range, left: Range, right: Range) -> [Option<Range>; 2] {
     match (result, left, right) {
         (Int(low, high), Int(a, b), Int(c, d)) => {
             int_back(op, [wide(low), wide(high)], [wide(a), wide(b)], [wide(c), wide(d)])
