@@ -372,7 +372,7 @@ fn run(seed: u64, seen: &mut Seen) {
 
 fn seeds() -> std::ops::Range<u64> {
     let given = std::env::var("EQUIVALENCE_SEEDS").ok();
-    given.map_or(0..if cfg!(debug_assertions) { 60 } else { 600 }, |given| {
+    given.map_or(0..if cfg!(debug_assertions) { 200 } else { 600 }, |given| {
         let (from, to) = given.split_once("..").expect("FROM..TO");
         from.parse().unwrap()..to.parse().unwrap()
     })
