@@ -6,13 +6,15 @@ use std::time::Duration;
 use dovetail::{
     client::{Client, ConnectOptions, Token, value},
     pb::{
-        self, Attribute, AttributeType, PoolDefinition, Submission, candidates_service_client::CandidatesServiceClient,
-        decisions_service_client::DecisionsServiceClient, feed_service_client::FeedServiceClient,
-        inspect_service_client::InspectServiceClient, match_service_client::MatchServiceClient,
-        node_service_client::NodeServiceClient, operate_service_client::OperateServiceClient,
+        self, Attribute, AttributeType, PoolDefinition, Submission, inspect_service_client::InspectServiceClient,
+        match_service_client::MatchServiceClient, operate_service_client::OperateServiceClient,
     },
 };
 use dovetail_server::auth::{Role, Scope, Verb, api_keys, table};
+use dovetail_wire::node_pb::{
+    self, candidates_service_client::CandidatesServiceClient, decisions_service_client::DecisionsServiceClient,
+    feed_service_client::FeedServiceClient, node_service_client::NodeServiceClient,
+};
 use tonic::transport::Channel;
 use tonic::{Code, Request, Status};
 use tonic_reflection::pb::v1::{
@@ -298,7 +300,11 @@ async fn no_token_makes_a_call_of_nodes() {
     let to = |which| channel_with(&cluster.url(which), &ca);
     for who in Role::ALL.map(Role::name).into_iter().chain(["root", "nobody", ""]) {
         let peer = || {
-            let peer = pb::Peer { cluster: "tested".to_owned(), role: pb::Role::Matcher.into(), ..pb::Peer::default() };
+            let peer = node_pb::Peer {
+                cluster: "tested".to_owned(),
+                role: pb::Role::Matcher.into(),
+                ..node_pb::Peer::default()
+            };
             Some(peer)
         };
         let mut feed = FeedServiceClient::new(to(Which::Balancer));
@@ -307,26 +313,29 @@ async fn no_token_makes_a_call_of_nodes() {
         let mut decisions = DecisionsServiceClient::new(to(Which::Gatherer(0)));
         let (slices, after) = (vec![0], None);
         let answers = [
-            ("Feed", feed.feed(guarded.of(who, pb::FeedRequest { peer: peer(), slices, after })).await.map(drop)),
-            ("Cut", feed.cut(guarded.of(who, pb::CutRequest { peer: peer() })).await.map(drop)),
+            ("Feed", feed.feed(guarded.of(who, node_pb::FeedRequest { peer: peer(), slices, after })).await.map(drop)),
+            ("Cut", feed.cut(guarded.of(who, node_pb::CutRequest { peer: peer() })).await.map(drop)),
             (
                 "Retirements",
-                feed.retirements(guarded.of(who, pb::RetirementsRequest { peer: peer(), ..Default::default() }))
+                feed.retirements(guarded.of(who, node_pb::RetirementsRequest { peer: peer(), ..Default::default() }))
                     .await
                     .map(drop),
             ),
             (
                 "Candidates",
                 candidates
-                    .candidates(guarded.of(who, pb::CandidatesRequest { peer: peer(), ..Default::default() }))
+                    .candidates(guarded.of(who, node_pb::CandidatesRequest { peer: peer(), ..Default::default() }))
                     .await
                     .map(drop),
             ),
             (
                 "Decisions",
-                decisions.decisions(guarded.of(who, pb::DecisionsRequest { peer: peer(), after: 0 })).await.map(drop),
+                decisions
+                    .decisions(guarded.of(who, node_pb::DecisionsRequest { peer: peer(), after: 0 }))
+                    .await
+                    .map(drop),
             ),
-            ("Confirm", node.confirm(guarded.of(who, pb::ConfirmRequest::default())).await.map(drop)),
+            ("Confirm", node.confirm(guarded.of(who, node_pb::ConfirmRequest::default())).await.map(drop)),
         ];
         for (call, answer) in answers {
             let status = answer.expect_err(call);

@@ -8,10 +8,11 @@ use dovetail::{
     client::{Client, ClientError, Columns, SubmitOptions, by_id, by_key, value},
     pb::{
         self, Attribute, AttributeType, ElementState, PoolDefinition, Submission,
-        candidates_service_client::CandidatesServiceClient, match_service_client::MatchServiceClient,
+        match_service_client::MatchServiceClient,
     },
     reason::Reason,
 };
+use dovetail_wire::node_pb::{self, candidates_service_client::CandidatesServiceClient};
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
@@ -695,7 +696,7 @@ async fn a_gatherer_that_asks_for_other_slices_than_a_matcher_runs_is_refused_wi
     let peer = until("the matcher says who it is", async || {
         let told = inspect(&matcher).await?;
         let digest = told.settings_digest;
-        Some(pb::Peer {
+        Some(node_pb::Peer {
             cluster: told.cluster,
             settings: told.settings,
             settings_digest: digest,
@@ -707,8 +708,8 @@ async fn a_gatherer_that_asks_for_other_slices_than_a_matcher_runs_is_refused_wi
     let mut client = CandidatesServiceClient::new(channel(&matcher));
     // The first is what a version asks that had a stream for each slice.
     for (slices, says) in [(vec![], "[]"), (vec![0, 7], "[s0, s7]"), (vec![0, 0], "[s0, s0]")] {
-        let cursors = slices.into_iter().map(|slice| pb::SliceCursor { slice, after: 0 }).collect();
-        let request = pb::CandidatesRequest { peer: Some(peer.clone()), cursors, ..Default::default() };
+        let cursors = slices.into_iter().map(|slice| node_pb::SliceCursor { slice, after: 0 }).collect();
+        let request = node_pb::CandidatesRequest { peer: Some(peer.clone()), cursors, ..Default::default() };
         let status = client.candidates(request).await.map(drop).unwrap_err();
         refused(&status, Code::InvalidArgument, &[says, "matcher 0 runs s0", "same version"]);
     }

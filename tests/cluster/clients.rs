@@ -11,11 +11,13 @@ use crate::programs::{self, DOVETAIL};
 /// What a node serves, with reflection itself, which names itself by the version it was asked in.
 fn services(which: Which) -> Vec<String> {
     let own: &[&str] = match which {
-        Which::Balancer => &["FeedService", "InspectService", "MatchService", "NodeService", "OperateService"],
-        Which::Matcher(_) => &["CandidatesService", "InspectService", "NodeService"],
-        Which::Gatherer(_) => &["DecisionsService", "InspectService", "NodeService"],
+        Which::Balancer => {
+            &["node.v1.FeedService", "node.v1.NodeService", "v1.InspectService", "v1.MatchService", "v1.OperateService"]
+        }
+        Which::Matcher(_) => &["node.v1.CandidatesService", "node.v1.NodeService", "v1.InspectService"],
+        Which::Gatherer(_) => &["node.v1.DecisionsService", "node.v1.NodeService", "v1.InspectService"],
     };
-    let own = own.iter().map(|name| format!("dovetail.v1.{name}"));
+    let own = own.iter().map(|name| format!("dovetail.{name}"));
     own.chain(["grpc.health.v1.Health", "grpc.reflection.v1.ServerReflection"].map(str::to_owned)).collect()
 }
 

@@ -8,6 +8,7 @@ use dovetail::{
     pb::{self, Attribute, AttributeType, PoolDefinition, Submission, match_service_client::MatchServiceClient},
     reason::Reason,
 };
+use dovetail_wire::node_pb;
 use tonic::Code;
 use tonic::transport::{Channel, Endpoint};
 use tonic_health::pb::HealthCheckRequest;
@@ -85,8 +86,8 @@ async fn a_call_of_another_nodes_service_says_which_node_this_is_and_where_to_go
         let text = error.to_string();
         assert!(text.contains(name) && text.contains(&cluster.server()), "{text}");
     }
-    let mut candidates = pb::candidates_service_client::CandidatesServiceClient::new(channel(&cluster.server()));
-    let error = ClientError::from(candidates.candidates(pb::CandidatesRequest::default()).await.unwrap_err());
+    let mut candidates = node_pb::candidates_service_client::CandidatesServiceClient::new(channel(&cluster.server()));
+    let error = ClientError::from(candidates.candidates(node_pb::CandidatesRequest::default()).await.unwrap_err());
     assert_eq!(error.reason(), Some(Reason::OtherNode), "{error}");
     assert!(error.to_string().contains("balancer 0"), "{error}");
     assert_eq!(client.list_pools().await.unwrap().len(), 1);
@@ -95,15 +96,21 @@ async fn a_call_of_another_nodes_service_says_which_node_this_is_and_where_to_go
 #[tokio::test(flavor = "multi_thread")]
 async fn health_answers_for_each_service_of_the_role_and_for_no_other() {
     let (cluster, _client) = started("health").await;
-    let every = ["MatchService", "FeedService", "CandidatesService", "DecisionsService", "InspectService"];
+    let every = [
+        "v1.MatchService",
+        "node.v1.FeedService",
+        "node.v1.CandidatesService",
+        "node.v1.DecisionsService",
+        "v1.InspectService",
+    ];
     for (which, serves) in [
-        (Which::Balancer, ["MatchService", "FeedService", "InspectService"].as_slice()),
-        (Which::Matcher(0), ["CandidatesService", "InspectService"].as_slice()),
-        (Which::Gatherer(0), ["DecisionsService", "InspectService"].as_slice()),
+        (Which::Balancer, ["v1.MatchService", "node.v1.FeedService", "v1.InspectService"].as_slice()),
+        (Which::Matcher(0), ["node.v1.CandidatesService", "v1.InspectService"].as_slice()),
+        (Which::Gatherer(0), ["node.v1.DecisionsService", "v1.InspectService"].as_slice()),
     ] {
         let mut health = HealthClient::new(channel(&cluster.url(which)));
         for name in every {
-            let service = format!("dovetail.v1.{name}");
+            let service = format!("dovetail.{name}");
             let answer = health.check(HealthCheckRequest { service }).await;
             match serves.contains(&name) {
                 true => assert_eq!(answer.unwrap().into_inner().status(), ServingStatus::Serving, "{which:?} {name}"),
@@ -267,11 +274,11 @@ async fn a_request_that_is_no_message_is_an_invalid_argument_of_every_call() {
     for (which, path) in [
         (Which::Balancer, "/dovetail.v1.MatchService/SubmitOne"),
         (Which::Balancer, "/dovetail.v1.MatchService/WatchMatches"),
-        (Which::Balancer, "/dovetail.v1.FeedService/Cut"),
+        (Which::Balancer, "/dovetail.node.v1.FeedService/Cut"),
         (Which::Balancer, "/dovetail.v1.InspectService/Inspect"),
         (Which::Balancer, "/grpc.health.v1.Health/Check"),
-        (Which::Matcher(0), "/dovetail.v1.CandidatesService/Candidates"),
-        (Which::Gatherer(0), "/dovetail.v1.DecisionsService/Decisions"),
+        (Which::Matcher(0), "/dovetail.node.v1.CandidatesService/Candidates"),
+        (Which::Gatherer(0), "/dovetail.node.v1.DecisionsService/Decisions"),
     ] {
         let url = cluster.url(which);
         for body in &bodies[..3] {

@@ -8,12 +8,12 @@ use std::time::{Duration, Instant};
 
 use dovetail::{
     client::{Client, ClientError, by_id, value},
-    pb::{
-        self, Attribute, AttributeType, ElementState, PoolDefinition, Submission,
-        candidates_service_client::CandidatesServiceClient, decisions_service_client::DecisionsServiceClient,
-    },
+    pb::{self, Attribute, AttributeType, ElementState, PoolDefinition, Submission},
     reason::Reason,
     tls::{Files, Handshake as _, Trust},
+};
+use dovetail_wire::node_pb::{
+    self, candidates_service_client::CandidatesServiceClient, decisions_service_client::DecisionsServiceClient,
 };
 use hyper_util::rt::TokioIo;
 use tokio::io::AsyncReadExt as _;
@@ -195,18 +195,18 @@ async fn strangers_with_all_their_places_keep_out_no_node_that_restarts_and_no_c
 
 /// Claims to be gatherer 0 with numbers that no process has, again and again, from an address. Counts how it is
 /// answered.
-async fn claim(from: u8, matcher: SocketAddr, gatherer: SocketAddr, peer: pb::Peer, refused: Arc<AtomicU64>) {
+async fn claim(from: u8, matcher: SocketAddr, gatherer: SocketAddr, peer: node_pb::Peer, refused: Arc<AtomicU64>) {
     loop {
         let mut peer = peer.clone();
         peer.instance = instance();
         let status = if from.is_multiple_of(2) {
             let Ok(channel) = connect(address(from), matcher, None).await else { continue };
-            let cursors = (0..FOUR.slices).map(|slice| pb::SliceCursor { slice, after: 0 }).collect();
-            let request = pb::CandidatesRequest { peer: Some(peer), shard: 0, known_min: 0, cursors };
+            let cursors = (0..FOUR.slices).map(|slice| node_pb::SliceCursor { slice, after: 0 }).collect();
+            let request = node_pb::CandidatesRequest { peer: Some(peer), shard: 0, known_min: 0, cursors };
             CandidatesServiceClient::new(channel).candidates(request).await.map(drop)
         } else {
             let Ok(channel) = connect(address(from), gatherer, None).await else { continue };
-            let request = pb::DecisionsRequest { peer: Some(peer), after: 0 };
+            let request = node_pb::DecisionsRequest { peer: Some(peer), after: 0 };
             DecisionsServiceClient::new(channel).decisions(request).await.map(drop)
         };
         let reason = status.err().and_then(|status| ClientError::from(status).reason());
@@ -227,12 +227,12 @@ async fn a_node_that_never_confirms_who_it_is_keeps_no_other_node_out() {
     client.define_pool(duel()).await.unwrap();
     pairs_match(&client, 0).await;
     let told = cluster.inspect(Which::Balancer).await.unwrap();
-    let peer = pb::Peer {
+    let peer = node_pb::Peer {
         cluster: told.cluster,
         settings: told.settings,
         settings_digest: told.settings_digest,
         role: pb::Role::Gatherer.into(),
-        ..pb::Peer::default()
+        ..node_pb::Peer::default()
     };
     // It keeps its places, and says nothing any more.
     cluster.node(Which::Gatherer(0)).signal("STOP");

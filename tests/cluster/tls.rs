@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use dovetail::{
     client::{Client, ConnectOptions, SubmitOptions, WatchOptions},
-    pb::{
-        self, candidates_service_client::CandidatesServiceClient, decisions_service_client::DecisionsServiceClient,
-        feed_service_client::FeedServiceClient,
-    },
+    pb,
 };
 use dovetail_certs::{Authority, Issued, Validity};
+use dovetail_wire::node_pb::{
+    self, candidates_service_client::CandidatesServiceClient, decisions_service_client::DecisionsServiceClient,
+    feed_service_client::FeedServiceClient,
+};
 use tonic::{Code, Status};
 
 use crate::harness::{
@@ -19,11 +20,11 @@ use crate::harness::{
 use crate::programs::DOVETAIL;
 
 /// What a node says to be: as the balancer of a cluster would know it.
-async fn peer(cluster: &Cluster, role: pb::Role, index: u32) -> pb::Peer {
+async fn peer(cluster: &Cluster, role: pb::Role, index: u32) -> node_pb::Peer {
     let told = cluster.inspect(Which::Balancer).await.unwrap();
     let (settings, settings_digest) = (told.settings, told.settings_digest);
     let cluster = told.cluster;
-    pb::Peer { cluster, settings, settings_digest, role: role.into(), index, ..pb::Peer::default() }
+    node_pb::Peer { cluster, settings, settings_digest, role: role.into(), index, ..node_pb::Peer::default() }
 }
 
 fn refused(answer: Result<impl Sized, Status>, says: &[&str]) {
@@ -38,23 +39,23 @@ fn refused(answer: Result<impl Sized, Status>, says: &[&str]) {
 async fn calls(
     cluster: &Cluster,
     options: &ConnectOptions,
-    peer: &pb::Peer,
+    peer: &node_pb::Peer,
 ) -> [(&'static str, Result<(), Status>); 5] {
     let peer = || Some(peer.clone());
     let mut feed = FeedServiceClient::new(channel_with(&cluster.server(), options));
     let mut candidates = CandidatesServiceClient::new(channel_with(&cluster.url(Which::Matcher(0)), options));
     let mut decisions = DecisionsServiceClient::new(channel_with(&cluster.url(Which::Gatherer(0)), options));
-    let request = pb::CandidatesRequest { peer: peer(), ..Default::default() };
-    let feed_request = pb::FeedRequest { peer: peer(), slices: vec![0], after: None };
+    let request = node_pb::CandidatesRequest { peer: peer(), ..Default::default() };
+    let feed_request = node_pb::FeedRequest { peer: peer(), slices: vec![0], after: None };
     [
         ("Feed", feed.feed(feed_request).await.map(drop)),
-        ("Cut", feed.cut(pb::CutRequest { peer: peer() }).await.map(drop)),
+        ("Cut", feed.cut(node_pb::CutRequest { peer: peer() }).await.map(drop)),
         (
             "Retirements",
-            feed.retirements(pb::RetirementsRequest { peer: peer(), ..Default::default() }).await.map(drop),
+            feed.retirements(node_pb::RetirementsRequest { peer: peer(), ..Default::default() }).await.map(drop),
         ),
         ("Candidates", candidates.candidates(request).await.map(drop)),
-        ("Decisions", decisions.decisions(pb::DecisionsRequest { peer: peer(), after: 0 }).await.map(drop)),
+        ("Decisions", decisions.decisions(node_pb::DecisionsRequest { peer: peer(), after: 0 }).await.map(drop)),
     ]
 }
 

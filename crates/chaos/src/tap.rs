@@ -14,13 +14,14 @@ use std::{
     time::Duration,
 };
 
-use dovetail::{
-    Role,
-    pb::{self, feed_response::Message, feed_service_client::FeedServiceClient},
-};
+use dovetail::Role;
 use dovetail_core::{EventId, LogFrame, Reach};
 use dovetail_server::rpc::Identity;
-use dovetail_wire::NODE_MESSAGE_BYTES_MAX;
+use dovetail_wire::{
+    NODE_MESSAGE_BYTES_MAX,
+    node_pb::{self, feed_response::Message, feed_service_client::FeedServiceClient},
+    storage_pb,
+};
 use tokio::time::sleep;
 use tonic::{Code, Status};
 
@@ -64,7 +65,7 @@ impl Tap {
     async fn read(&self, cursor: &mut EventId) -> Result<(), Status> {
         let channel = channel(&self.url).map_err(|error| Status::invalid_argument(error.to_string()))?;
         let mut client = FeedServiceClient::new(channel).max_decoding_message_size(NODE_MESSAGE_BYTES_MAX);
-        let request = pb::FeedRequest {
+        let request = node_pb::FeedRequest {
             peer: Some(self.identity.pb()),
             slices: (0..self.slices).collect(),
             after: Some(cursor.0),
@@ -83,7 +84,7 @@ impl Tap {
         Ok(())
     }
 
-    fn take(&self, frame: pb::LogFrame, cursor: &mut EventId) -> Result<(), Status> {
+    fn take(&self, frame: storage_pb::LogFrame, cursor: &mut EventId) -> Result<(), Status> {
         let frame = dovetail_wire::log_frame(frame).map_err(|error| Status::data_loss(error.to_string()))?;
         if frame.after != *cursor {
             let text = format!("frame {} to {} was broadcast after {cursor}", frame.after, frame.through);

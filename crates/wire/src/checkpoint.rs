@@ -11,7 +11,7 @@ use dovetail_core::{
 use prost::Message;
 
 use super::{ConvertError, pool_definition, pool_definition_pb, row, row_pb};
-use dovetail::pb;
+use crate::storage_pb;
 
 /// Most pools of a chunk. The largest there are make less than 3 MiB.
 const ENTRIES: usize = 256;
@@ -25,31 +25,31 @@ pub fn base_chunks(base: &Base) -> impl Iterator<Item = Vec<u8>> {
     let numbered = is_numbered(base);
     let next_pool = numbered.then_some(base.next_pool.0);
     let key_secret = base.secret.map(|secret| secret.0.map(u64::to_le_bytes).as_flattened().to_vec());
-    let head = pb::CheckpointHead {
+    let head = storage_pb::CheckpointHead {
         through: base.through.0,
         time_ms: base.time_ms,
         next_pool,
         key_secret: key_secret.unwrap_or_default().into(),
     };
-    let stop = if numbered { vec![pb::CheckpointPool::default()] } else { Vec::new() };
-    let first = pb::CheckpointChunk { head: Some(head), pools: stop, ..Default::default() };
+    let stop = if numbered { vec![storage_pb::CheckpointPool::default()] } else { Vec::new() };
+    let first = storage_pb::CheckpointChunk { head: Some(head), pools: stop, ..Default::default() };
     let all: Vec<(&PoolId, &PoolBase)> = base.pools.iter().collect();
-    let chunks: Vec<Vec<pb::CheckpointPool>> = all
+    let chunks: Vec<Vec<storage_pb::CheckpointPool>> = all
         .chunks(ENTRIES)
         .map(|pools| pools.iter().map(|&(id, pool)| pool_pb(*id, pool, numbered)).collect())
         .collect();
     let pools = chunks.into_iter().map(move |pools| match numbered {
-        true => pb::CheckpointChunk { numbered: pools, ..Default::default() },
-        false => pb::CheckpointChunk { pools, ..Default::default() },
+        true => storage_pb::CheckpointChunk { numbered: pools, ..Default::default() },
+        false => storage_pb::CheckpointChunk { pools, ..Default::default() },
     });
-    let dropped = base
-        .dropped
-        .chunks(ENTRIES)
-        .map(|dropped| pb::CheckpointChunk { dropped: dropped.iter().map(dropped_pb).collect(), ..Default::default() });
+    let dropped = base.dropped.chunks(ENTRIES).map(|dropped| storage_pb::CheckpointChunk {
+        dropped: dropped.iter().map(dropped_pb).collect(),
+        ..Default::default()
+    });
     let remembered = base
         .idempotency
         .chunks(KEYS)
-        .map(|remembered| pb::CheckpointChunk { keys: Some(remembered_pb(remembered)), ..Default::default() });
+        .map(|remembered| storage_pb::CheckpointChunk { keys: Some(remembered_pb(remembered)), ..Default::default() });
     [first].into_iter().chain(pools).chain(dropped).chain(remembered).map(|chunk| chunk.encode_to_vec())
 }
 
@@ -64,7 +64,7 @@ fn is_numbered(base: &Base) -> bool {
 /// Collects elements into chunks.
 #[derive(Debug, Default)]
 pub struct KeptChunk {
-    chunk: pb::CheckpointChunk,
+    chunk: storage_pb::CheckpointChunk,
     bytes: usize,
 }
 
@@ -107,7 +107,7 @@ impl ReadChunks {
     /// When it is none.
     pub fn read(&mut self, chunk: &[u8]) -> Result<Vec<Kept>, ConvertError> {
         let through = self.base.through.0;
-        let chunk = pb::CheckpointChunk::decode(chunk)
+        let chunk = storage_pb::CheckpointChunk::decode(chunk)
             .map_err(|error| ConvertError::Record { through, reason: error.to_string() })?;
         if let Some(head) = chunk.head {
             self.has_head = true;
@@ -144,12 +144,12 @@ impl ReadChunks {
     }
 }
 
-fn dropped_pb((pool, name): &(PoolId, Arc<str>)) -> pb::CheckpointDroppedPool {
-    pb::CheckpointDroppedPool { pool: pool.0, name: name.as_ref().to_owned() }
+fn dropped_pb((pool, name): &(PoolId, Arc<str>)) -> storage_pb::CheckpointDroppedPool {
+    storage_pb::CheckpointDroppedPool { pool: pool.0, name: name.as_ref().to_owned() }
 }
 
-fn pool_pb(id: PoolId, pool: &PoolBase, numbered: bool) -> pb::CheckpointPool {
-    pb::CheckpointPool {
+fn pool_pb(id: PoolId, pool: &PoolBase, numbered: bool) -> storage_pb::CheckpointPool {
+    storage_pb::CheckpointPool {
         definition: Some(pool_definition_pb(&pool.definition)),
         defined_at: pool.defined_at.0,
         matches: pool.matches,
@@ -161,7 +161,7 @@ fn pool_pb(id: PoolId, pool: &PoolBase, numbered: bool) -> pb::CheckpointPool {
     }
 }
 
-fn pool(pool: pb::CheckpointPool) -> Result<PoolBase, ConvertError> {
+fn pool(pool: storage_pb::CheckpointPool) -> Result<PoolBase, ConvertError> {
     Ok(PoolBase {
         definition: Arc::new(pool_definition(pool.definition.ok_or(ConvertError::Missing("definition"))?)?),
         defined_at: EventId(pool.defined_at),
@@ -173,11 +173,11 @@ fn pool(pool: pb::CheckpointPool) -> Result<PoolBase, ConvertError> {
     })
 }
 
-fn remembered_pb(remembered: &[Remembered]) -> pb::RememberedKeys {
+fn remembered_pb(remembered: &[Remembered]) -> storage_pb::RememberedKeys {
     fn column<const N: usize>(of: &[Remembered], bytes: impl Fn(&Remembered) -> [u8; N]) -> Bytes {
         of.iter().flat_map(bytes).collect()
     }
-    pb::RememberedKeys {
+    storage_pb::RememberedKeys {
         fingerprints: column(remembered, |key| key.key.to_bytes()),
         elements: column(remembered, |key| key.element.0.to_le_bytes()),
         digests: column(remembered, |key| key.digest.to_le_bytes()),
@@ -186,7 +186,7 @@ fn remembered_pb(remembered: &[Remembered]) -> pb::RememberedKeys {
     }
 }
 
-fn read_keys(keys: &pb::RememberedKeys, to: &mut Vec<Remembered>) -> Result<(), ConvertError> {
+fn read_keys(keys: &storage_pb::RememberedKeys, to: &mut Vec<Remembered>) -> Result<(), ConvertError> {
     let (fingerprints, more) = keys.fingerprints.as_chunks::<16>();
     let count = fingerprints.len();
     let fit = [&keys.elements, &keys.digests, &keys.arrived_ms].iter().all(|column| column.len() == count * 8);
@@ -214,14 +214,14 @@ fn key_secret(bytes: &[u8], own: KeySecret) -> Result<KeySecret, ConvertError> {
 }
 
 /// A key as earlier versions kept it. They did not say since when: it is remembered as if from now on.
-fn remembered(remembered: pb::RememberedKey, secret: KeySecret, time_ms: u64) -> Remembered {
-    let pb::RememberedKey { pool, key, element, digest } = remembered;
+fn remembered(remembered: storage_pb::RememberedKey, secret: KeySecret, time_ms: u64) -> Remembered {
+    let storage_pb::RememberedKey { pool, key, element, digest } = remembered;
     let key = secret.fingerprint(PoolId(pool), key.as_bytes());
     Remembered { pool: PoolId(pool), key, element: ElementId(element), digest, arrived_ms: time_ms }
 }
 
-fn kept_pb(kept: &Kept) -> pb::KeptElement {
-    pb::KeptElement {
+fn kept_pb(kept: &Kept) -> storage_pb::KeptElement {
+    storage_pb::KeptElement {
         element: kept.element.0,
         pool: kept.pool.0,
         row: Some(row_pb(&kept.row)),
@@ -234,7 +234,7 @@ fn kept_pb(kept: &Kept) -> pb::KeptElement {
     }
 }
 
-fn kept(kept: pb::KeptElement) -> Result<Kept, ConvertError> {
+fn kept(kept: storage_pb::KeptElement) -> Result<Kept, ConvertError> {
     Ok(Kept {
         element: ElementId(kept.element),
         pool: PoolId(kept.pool),
@@ -283,9 +283,9 @@ mod tests {
     /// Checkpoints of versions that remembered keys by their number.
     #[test]
     fn keys_of_earlier_versions_are_remembered_from_the_checkpoint_on() {
-        let old = pb::CheckpointChunk {
-            head: Some(pb::CheckpointHead { through: 7, time_ms: 500, ..Default::default() }),
-            remembered: vec![pb::RememberedKey { pool: 3, key: "once".to_owned(), element: 5, digest: 9 }],
+        let old = storage_pb::CheckpointChunk {
+            head: Some(storage_pb::CheckpointHead { through: 7, time_ms: 500, ..Default::default() }),
+            remembered: vec![storage_pb::RememberedKey { pool: 3, key: "once".to_owned(), element: 5, digest: 9 }],
             ..Default::default()
         };
         let own = KeySecret([1, 2]);
@@ -298,22 +298,23 @@ mod tests {
 
     #[test]
     fn columns_that_do_not_fit_each_other_are_refused() {
-        let head = pb::CheckpointHead { key_secret: vec![0; 16].into(), ..Default::default() };
+        let head = storage_pb::CheckpointHead { key_secret: vec![0; 16].into(), ..Default::default() };
         let good = remembered_pb(&base(3).idempotency);
         let short = |column: &Bytes| column.slice(1..);
         for keys in [
-            pb::RememberedKeys { fingerprints: short(&good.fingerprints), ..good.clone() },
-            pb::RememberedKeys { elements: short(&good.elements), ..good.clone() },
-            pb::RememberedKeys { digests: short(&good.digests), ..good.clone() },
-            pb::RememberedKeys { arrived_ms: short(&good.arrived_ms), ..good.clone() },
-            pb::RememberedKeys { pools: short(&good.pools), ..good.clone() },
+            storage_pb::RememberedKeys { fingerprints: short(&good.fingerprints), ..good.clone() },
+            storage_pb::RememberedKeys { elements: short(&good.elements), ..good.clone() },
+            storage_pb::RememberedKeys { digests: short(&good.digests), ..good.clone() },
+            storage_pb::RememberedKeys { arrived_ms: short(&good.arrived_ms), ..good.clone() },
+            storage_pb::RememberedKeys { pools: short(&good.pools), ..good.clone() },
         ] {
-            let chunk = pb::CheckpointChunk { head: Some(head.clone()), keys: Some(keys), ..Default::default() };
+            let chunk =
+                storage_pb::CheckpointChunk { head: Some(head.clone()), keys: Some(keys), ..Default::default() };
             assert!(read([chunk.encode_to_vec()], KeySecret::default()).is_err());
         }
         for bytes in [1, 8, 17] {
-            let head = pb::CheckpointHead { key_secret: vec![0; bytes].into(), ..Default::default() };
-            let chunk = pb::CheckpointChunk { head: Some(head), ..Default::default() };
+            let head = storage_pb::CheckpointHead { key_secret: vec![0; bytes].into(), ..Default::default() };
+            let chunk = storage_pb::CheckpointChunk { head: Some(head), ..Default::default() };
             assert!(read([chunk.encode_to_vec()], KeySecret::default()).is_err());
         }
     }

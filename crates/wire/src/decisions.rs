@@ -5,22 +5,22 @@ use dovetail_core::{
 };
 
 use super::{reach, reach_pb};
-use dovetail::pb;
+use crate::node_pb;
 
 /// A candidate frame from the wire, and the slice that made it.
 #[must_use]
-pub fn candidate_frame(frame: pb::CandidateFrame) -> (SliceId, CandidateFrame) {
-    let list = |list: pb::ProbeList| ProbeList {
+pub fn candidate_frame(frame: node_pb::CandidateFrame) -> (SliceId, CandidateFrame) {
+    let list = |list: node_pb::ProbeList| ProbeList {
         x: EventId(list.x),
         prober: ElementId(list.prober),
         anchors: list.anchors.into_iter().map(ElementId).collect(),
     };
-    let claim = |claim: pb::Claim| Claim {
+    let claim = |claim: node_pb::Claim| Claim {
         x: EventId(claim.x),
         prober: ElementId(claim.prober),
         anchor: ElementId(claim.anchor),
     };
-    let close = |close: pb::Close| Close { x: EventId(close.x), element: ElementId(close.element) };
+    let close = |close: node_pb::Close| Close { x: EventId(close.x), element: ElementId(close.element) };
     let of = SliceId(frame.slice);
     let frame = CandidateFrame {
         after: EventId(frame.after),
@@ -38,15 +38,15 @@ pub fn candidate_frame(frame: pb::CandidateFrame) -> (SliceId, CandidateFrame) {
 
 /// A candidate frame, as sent.
 #[must_use]
-pub fn candidate_frame_pb(slice: SliceId, frame: &CandidateFrame) -> pb::CandidateFrame {
-    let list = |list: &ProbeList| pb::ProbeList {
+pub fn candidate_frame_pb(slice: SliceId, frame: &CandidateFrame) -> node_pb::CandidateFrame {
+    let list = |list: &ProbeList| node_pb::ProbeList {
         x: list.x.0,
         prober: list.prober.0,
         anchors: list.anchors.iter().map(|anchor| anchor.0).collect(),
     };
-    let claim = |claim: &Claim| pb::Claim { x: claim.x.0, prober: claim.prober.0, anchor: claim.anchor.0 };
-    let close = |close: &Close| pb::Close { x: close.x.0, element: close.element.0 };
-    pb::CandidateFrame {
+    let claim = |claim: &Claim| node_pb::Claim { x: claim.x.0, prober: claim.prober.0, anchor: claim.anchor.0 };
+    let close = |close: &Close| node_pb::Close { x: close.x.0, element: close.element.0 };
+    node_pb::CandidateFrame {
         after: frame.after.0,
         through: frame.through.0,
         known: frame.known.0,
@@ -62,8 +62,8 @@ pub fn candidate_frame_pb(slice: SliceId, frame: &CandidateFrame) -> pb::Candida
 
 /// Decisions from the wire.
 #[must_use]
-pub fn decision_frame(frame: pb::DecisionFrame) -> DecisionFrame {
-    let grant = |grant: pb::Grant| Grant {
+pub fn decision_frame(frame: node_pb::DecisionFrame) -> DecisionFrame {
+    let grant = |grant: node_pb::Grant| Grant {
         x: EventId(grant.x),
         prober: ElementId(grant.prober),
         anchor: ElementId(grant.anchor),
@@ -77,9 +77,9 @@ pub fn decision_frame(frame: pb::DecisionFrame) -> DecisionFrame {
 
 /// Decisions, as sent.
 #[must_use]
-pub fn decision_frame_pb(frame: &DecisionFrame) -> pb::DecisionFrame {
-    let grant = |grant: &Grant| pb::Grant { x: grant.x.0, prober: grant.prober.0, anchor: grant.anchor.0 };
-    pb::DecisionFrame {
+pub fn decision_frame_pb(frame: &DecisionFrame) -> node_pb::DecisionFrame {
+    let grant = |grant: &Grant| node_pb::Grant { x: grant.x.0, prober: grant.prober.0, anchor: grant.anchor.0 };
+    node_pb::DecisionFrame {
         retirements: frame.retirements.iter().map(retirement_pb).collect(),
         grants: frame.grants.iter().map(grant).collect(),
         decided: frame.decided.map(|decided| decided.0),
@@ -88,7 +88,7 @@ pub fn decision_frame_pb(frame: &DecisionFrame) -> pb::DecisionFrame {
 
 /// A retirement from the wire. Ids begin at 1, so an anchor of 0 is none.
 #[must_use]
-pub fn retirement(retirement: pb::Retirement) -> Retirement {
+pub fn retirement(retirement: node_pb::Retirement) -> Retirement {
     Retirement {
         x: EventId(retirement.x),
         element: ElementId(retirement.element),
@@ -98,8 +98,8 @@ pub fn retirement(retirement: pb::Retirement) -> Retirement {
 
 /// A retirement, as sent.
 #[must_use]
-pub fn retirement_pb(retirement: &Retirement) -> pb::Retirement {
-    pb::Retirement {
+pub fn retirement_pb(retirement: &Retirement) -> node_pb::Retirement {
+    node_pb::Retirement {
         x: retirement.x.0,
         element: retirement.element.0,
         anchor: retirement.anchor.map_or(0, |anchor| anchor.0),

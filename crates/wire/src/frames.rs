@@ -14,10 +14,8 @@ use dovetail_rule::Row;
 use prost::Message;
 
 use super::{ConvertError, clients, pool_definition, pool_definition_pb, reach, reach_pb, row, row_pb};
-use dovetail::{
-    columns::{self, byte_strings_pb, column_pb, fixed, texts_pb},
-    pb,
-};
+use crate::storage_pb;
+use dovetail::columns::{self, byte_strings_pb, column_pb, fixed, texts_pb};
 
 /// A frame with what only the balancer needs of its arrivals, in their order.
 #[derive(Clone, Debug)]
@@ -55,7 +53,7 @@ impl LoggedFrame {
 ///
 /// # Errors
 /// When an event in it is not complete, or not in its place.
-pub fn log_frame(frame: pb::LogFrame) -> Result<LogFrame, ConvertError> {
+pub fn log_frame(frame: storage_pb::LogFrame) -> Result<LogFrame, ConvertError> {
     let mut events = frame.events.into_iter().map(event).collect::<Result<Vec<_>, _>>()?;
     let runs = frame.arrivals.len() + usize::from(!events.is_empty());
     for arrivals in &frame.arrivals {
@@ -93,7 +91,7 @@ fn check_order(after: u64, through: u64, runs: impl Iterator<Item = (EventId, Ev
 }
 
 /// The ids and the attributes of arrivals that come as columns.
-fn arrivals(after: u64, arrivals: &pb::Arrivals) -> Result<(Vec<EventId>, Vec<Column>), ConvertError> {
+fn arrivals(after: u64, arrivals: &storage_pb::Arrivals) -> Result<(Vec<EventId>, Vec<Column>), ConvertError> {
     let count = arrivals.distances.len() / 4;
     fixed::<4>("distances", count, &arrivals.distances)?;
     let distances = arrivals.distances.as_chunks().0.iter().map(|distance| u32::from_le_bytes(*distance));
@@ -104,7 +102,7 @@ fn arrivals(after: u64, arrivals: &pb::Arrivals) -> Result<(Vec<EventId>, Vec<Co
 
 /// A frame, with all its events. It does not say who is concerned.
 #[must_use]
-pub fn log_frame_pb(frame: &PartFrame) -> pb::LogFrame {
+pub fn log_frame_pb(frame: &PartFrame) -> storage_pb::LogFrame {
     log_frame_part_pb(frame, (frame.after, frame.through), &Reach::All, |_, _| true)
 }
 
@@ -117,7 +115,7 @@ pub fn log_frame_part_pb(
     (after, through): (EventId, EventId),
     reach: &Reach,
     with: impl Fn(usize, usize) -> bool,
-) -> pb::LogFrame {
+) -> storage_pb::LogFrame {
     let mut events = Vec::new();
     let mut arrivals: BTreeMap<PoolId, Picked<'_>> = BTreeMap::new();
     for (place, part) in frame.events.iter().enumerate() {
@@ -140,9 +138,9 @@ pub fn log_frame_part_pb(
             Some(batch) => batch.attributes().iter().map(column_pb).collect(),
             None => pick_columns(rows.iter().copied()).iter().map(column_pb).collect(),
         };
-        pb::Arrivals { pool: pool.0, distances: distances.into(), columns }
+        storage_pb::Arrivals { pool: pool.0, distances: distances.into(), columns }
     });
-    pb::LogFrame {
+    storage_pb::LogFrame {
         after: after.0,
         through: through.0,
         time_ms: frame.time_ms,
@@ -188,12 +186,12 @@ pub fn log_record_pb(frame: &PartFrame) -> Record {
         }
     };
     let columnar_frame = Some(log_frame_pb(frame));
-    let record = pb::LogRecord { columnar_frame, client_columns, ..pb::LogRecord::default() };
+    let record = storage_pb::LogRecord { columnar_frame, client_columns, ..storage_pb::LogRecord::default() };
     Record::new(frame.through.0, record.encode_to_vec())
 }
 
-fn client_columns_pb(clients: &ClientColumns) -> pb::ClientColumns {
-    pb::ClientColumns {
+fn client_columns_pb(clients: &ClientColumns) -> storage_pb::ClientColumns {
+    storage_pb::ClientColumns {
         keys: Some(texts_pb(&clients.keys)),
         payloads: clients.payloads.as_ref().map(byte_strings_pb),
         ttls_ms: clients.ttls_ms.clone().unwrap_or_default(),
@@ -215,7 +213,7 @@ pub fn log_record(record: &Record) -> Result<LoggedFrame, ConvertError> {
 /// # Errors
 /// When the record is not one, or its parts do not fit together.
 pub fn log_parts(record: &Record, kept: bool) -> Result<PartFrame, ConvertError> {
-    let decoded: pb::LogRecord = decode(record)?;
+    let decoded: storage_pb::LogRecord = decode(record)?;
     let frame = decoded.columnar_frame.or(decoded.frame).ok_or(ConvertError::Missing("frame"))?;
     let (after, through) = (frame.after, frame.through);
     let mut events = Vec::new();
@@ -241,7 +239,7 @@ pub fn log_parts(record: &Record, kept: bool) -> Result<PartFrame, ConvertError>
         Some(columns) => client_columns(arrived.len(), columns)?,
         None => {
             let mut writer = ClientWriter::default();
-            for pb::ClientPart { key, payload, ttl_ms, idempotency_key, .. } in &decoded.clients {
+            for storage_pb::ClientPart { key, payload, ttl_ms, idempotency_key, .. } in &decoded.clients {
                 writer.push(key.as_bytes(), payload, *ttl_ms, idempotency_key.as_bytes());
             }
             writer.finish()
@@ -321,8 +319,8 @@ fn mixed(arrived: &[(EventId, PoolId, Arrived)], columns: &[Vec<Column>], client
     neighbours.map(run).collect()
 }
 
-fn client_columns(count: usize, columns: &pb::ClientColumns) -> Result<ClientColumns, ConvertError> {
-    let pb::ClientColumns { keys, payloads, ttls_ms, idempotency_keys, owners } = columns;
+fn client_columns(count: usize, columns: &storage_pb::ClientColumns) -> Result<ClientColumns, ConvertError> {
+    let storage_pb::ClientColumns { keys, payloads, ttls_ms, idempotency_keys, owners } = columns;
     let keys = keys.as_ref().ok_or(ConvertError::Missing("keys"))?;
     clients::clients(count, keys, payloads.as_ref(), ttls_ms, idempotency_keys.as_ref(), owners.as_ref())
 }
@@ -338,26 +336,26 @@ pub(super) fn compact(bytes: Bytes) -> Bytes {
 }
 
 pub(super) fn reason(number: i32) -> Result<WithdrawReason, ConvertError> {
-    match pb::WithdrawReason::try_from(number) {
-        Ok(pb::WithdrawReason::Client) => Ok(WithdrawReason::Client),
-        Ok(pb::WithdrawReason::Expired) => Ok(WithdrawReason::Expired),
-        Ok(pb::WithdrawReason::Dropped) => Ok(WithdrawReason::Dropped),
-        Ok(pb::WithdrawReason::Unspecified) | Err(_) => {
+    match storage_pb::WithdrawReason::try_from(number) {
+        Ok(storage_pb::WithdrawReason::Client) => Ok(WithdrawReason::Client),
+        Ok(storage_pb::WithdrawReason::Expired) => Ok(WithdrawReason::Expired),
+        Ok(storage_pb::WithdrawReason::Dropped) => Ok(WithdrawReason::Dropped),
+        Ok(storage_pb::WithdrawReason::Unspecified) | Err(_) => {
             Err(ConvertError::Enum { what: "withdraw reason", found: number })
         }
     }
 }
 
-pub(super) fn reason_pb(reason: WithdrawReason) -> pb::WithdrawReason {
+pub(super) fn reason_pb(reason: WithdrawReason) -> storage_pb::WithdrawReason {
     match reason {
-        WithdrawReason::Client => pb::WithdrawReason::Client,
-        WithdrawReason::Expired => pb::WithdrawReason::Expired,
-        WithdrawReason::Dropped => pb::WithdrawReason::Dropped,
+        WithdrawReason::Client => storage_pb::WithdrawReason::Client,
+        WithdrawReason::Expired => storage_pb::WithdrawReason::Expired,
+        WithdrawReason::Dropped => storage_pb::WithdrawReason::Dropped,
     }
 }
 
-fn event(event: pb::Event) -> Result<Event, ConvertError> {
-    use pb::event::Kind;
+fn event(event: storage_pb::Event) -> Result<Event, ConvertError> {
+    use storage_pb::event::Kind;
     let kind = match event.kind.ok_or(ConvertError::Missing("event kind"))? {
         Kind::Arrival(arrival) => EventKind::Arrival { pool: PoolId(arrival.pool), row: row(arrival.row)? },
         Kind::Withdrawal(withdrawal) => {
@@ -380,26 +378,27 @@ fn event(event: pb::Event) -> Result<Event, ConvertError> {
     Ok(Event { x: EventId(event.x), kind })
 }
 
-pub(super) fn event_pb(event: &Event) -> pb::Event {
-    use pb::event::Kind;
+pub(super) fn event_pb(event: &Event) -> storage_pb::Event {
+    use storage_pb::event::Kind;
     let kind = match &event.kind {
-        EventKind::Arrival { pool, row } => Kind::Arrival(pb::Arrival { pool: pool.0, row: Some(row_pb(row)) }),
-        EventKind::Withdrawal { element, pool, reason } => Kind::Withdrawal(pb::Withdrawal {
+        EventKind::Arrival { pool, row } => Kind::Arrival(storage_pb::Arrival { pool: pool.0, row: Some(row_pb(row)) }),
+        EventKind::Withdrawal { element, pool, reason } => Kind::Withdrawal(storage_pb::Withdrawal {
             element: element.0,
             reason: reason_pb(*reason).into(),
             pool: Some(pool.0),
         }),
-        EventKind::Reprobe { element, pool, arrived_ms, row } => Kind::Reprobe(pb::Reprobe {
+        EventKind::Reprobe { element, pool, arrived_ms, row } => Kind::Reprobe(storage_pb::Reprobe {
             element: element.0,
             pool: pool.0,
             arrived_ms: *arrived_ms,
             row: Some(row_pb(row)),
         }),
-        EventKind::PoolDefined { pool, definition } => {
-            Kind::PoolDefined(pb::PoolDefined { pool: pool.0, definition: Some(pool_definition_pb(definition)) })
-        }
-        EventKind::PoolClosed { pool } => Kind::PoolClosed(pb::PoolClosed { pool: pool.0 }),
-        EventKind::PoolDropped { pool } => Kind::PoolDropped(pb::PoolDropped { pool: pool.0 }),
+        EventKind::PoolDefined { pool, definition } => Kind::PoolDefined(storage_pb::PoolDefined {
+            pool: pool.0,
+            definition: Some(pool_definition_pb(definition)),
+        }),
+        EventKind::PoolClosed { pool } => Kind::PoolClosed(storage_pb::PoolClosed { pool: pool.0 }),
+        EventKind::PoolDropped { pool } => Kind::PoolDropped(storage_pb::PoolDropped { pool: pool.0 }),
     };
-    pb::Event { x: event.x.0, kind: Some(kind) }
+    storage_pb::Event { x: event.x.0, kind: Some(kind) }
 }

@@ -9,6 +9,7 @@ mod decisions;
 mod frames;
 mod matches;
 mod outcomes;
+mod packages;
 mod parts;
 mod pools;
 mod reach;
@@ -28,6 +29,7 @@ pub use outcomes::{
     OutcomeChunk, OutcomeWriter, outcome, outcome_bytes, result_chunk, result_record, result_record_pb, results_begin,
     results_begin_pb,
 };
+pub use packages::{DESCRIPTORS, node::v1 as node_pb, storage::v1 as storage_pb};
 pub use parts::{
     Filling, NODE_MESSAGE_BYTES_MAX, PART_BYTES, candidate_parts, decision_parts, log_frame_parts, retirement_part,
 };
@@ -138,13 +140,13 @@ pub fn value_pb(value: Option<&Value>) -> pb::Value {
 
 /// Attributes in the order of their schema, as they are logged and broadcast. They were checked when they were
 /// submitted.
-pub(crate) fn row(row: Option<pb::Row>) -> Result<Arc<Row>, ConvertError> {
+pub(crate) fn row(row: Option<storage_pb::Row>) -> Result<Arc<Row>, ConvertError> {
     let values = row.ok_or(ConvertError::Missing("row"))?.values;
     Ok(Arc::new(Row::from_values(values.into_iter().map(value))))
 }
 
-pub(crate) fn row_pb(row: &Row) -> pb::Row {
-    pb::Row { values: row.values().iter().map(|value| value_pb(value.as_ref())).collect() }
+pub(crate) fn row_pb(row: &Row) -> storage_pb::Row {
+    storage_pb::Row { values: row.values().iter().map(|value| value_pb(value.as_ref())).collect() }
 }
 
 /// The type of an attribute.

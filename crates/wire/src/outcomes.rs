@@ -16,6 +16,7 @@ use super::{
     ConvertError,
     frames::{compact, decode, reason, reason_pb},
 };
+use crate::storage_pb;
 use dovetail::{
     columns::{MatchedEnds, fixed, texts, texts_pb},
     pb,
@@ -89,7 +90,7 @@ impl Ends {
 
 impl OutcomeChunk {
     /// From a store's record.
-    fn read(sent: &pb::OutcomeColumns) -> Result<Option<OutcomeChunk>, ConvertError> {
+    fn read(sent: &storage_pb::OutcomeColumns) -> Result<Option<OutcomeChunk>, ConvertError> {
         let count = sent.xs.len() / 8;
         let chunk = OutcomeChunk {
             xs: fixed::<8>("xs", count, &sent.xs)?,
@@ -108,8 +109,8 @@ impl OutcomeChunk {
         Ok((count > 0).then_some(chunk))
     }
 
-    fn pb(&self) -> pb::OutcomeColumns {
-        pb::OutcomeColumns {
+    fn pb(&self) -> storage_pb::OutcomeColumns {
+        storage_pb::OutcomeColumns {
             xs: self.xs.clone(),
             pools: self.pools.clone(),
             times_ms: self.times_ms.clone(),
@@ -347,7 +348,7 @@ impl OutcomeWriter {
         self.xs.extend_from_slice(&x.0.to_le_bytes());
         self.pools.extend_from_slice(&pool.0.to_le_bytes());
         self.times_ms.extend_from_slice(&time_ms.to_le_bytes());
-        let why = why.map_or(pb::WithdrawReason::Unspecified, reason_pb);
+        let why = why.map_or(storage_pb::WithdrawReason::Unspecified, reason_pb);
         self.reasons.push(u8::try_from(why as i32).expect("few reasons"));
     }
 
@@ -398,14 +399,14 @@ impl Outcomes for OutcomeWriter {
 #[must_use]
 pub fn result_record_pb(through: EventId, outcomes: Option<&OutcomeChunk>) -> Record {
     let columns = outcomes.map(OutcomeChunk::pb);
-    let record = pb::ResultRecord { through: through.0, outcomes: Vec::new(), begins: false, columns };
+    let record = storage_pb::ResultRecord { through: through.0, outcomes: Vec::new(), begins: false, columns };
     Record::new(through.0, record.encode_to_vec())
 }
 
 /// The first record of results that do not reach back to the log's beginning: nothing up to `through` is kept.
 #[must_use]
 pub fn results_begin_pb(through: EventId) -> Record {
-    let record = pb::ResultRecord { through: through.0, begins: true, ..Default::default() };
+    let record = storage_pb::ResultRecord { through: through.0, begins: true, ..Default::default() };
     Record::new(through.0, record.encode_to_vec())
 }
 
@@ -414,7 +415,7 @@ pub fn results_begin_pb(through: EventId) -> Record {
 /// # Errors
 /// When the record is none.
 pub fn results_begin(record: &Record) -> Result<bool, ConvertError> {
-    Ok(decode::<pb::ResultRecord>(record)?.begins)
+    Ok(decode::<storage_pb::ResultRecord>(record)?.begins)
 }
 
 /// About how many bytes an outcome takes in a record or a message; never fewer than it does.
@@ -437,7 +438,7 @@ pub fn result_record(record: &Record) -> Result<Vec<Outcome>, ConvertError> {
 /// # Errors
 /// When the record is not one.
 pub fn result_chunk(record: &Record) -> Result<Option<OutcomeChunk>, ConvertError> {
-    let decoded: pb::ResultRecord = decode(record)?;
+    let decoded: storage_pb::ResultRecord = decode(record)?;
     if let Some(columns) = &decoded.columns {
         return OutcomeChunk::read(columns);
     }
@@ -452,8 +453,8 @@ pub fn result_chunk(record: &Record) -> Result<Option<OutcomeChunk>, ConvertErro
 ///
 /// # Errors
 /// When it is not complete.
-pub fn outcome(outcome: pb::StoredOutcome) -> Result<Outcome, ConvertError> {
-    let end = |end: pb::OutcomeEnd| OutcomeEnd {
+pub fn outcome(outcome: storage_pb::StoredOutcome) -> Result<Outcome, ConvertError> {
+    let end = |end: storage_pb::OutcomeEnd| OutcomeEnd {
         id: ElementId(end.id),
         key: end.key.into(),
         payload: compact(end.payload),

@@ -11,7 +11,7 @@ use dovetail_core::{CandidateFrame, DecisionFrame, EventId, Reach, Retirement, S
 use prost::Message as _;
 
 use super::{Part, PartFrame, candidate_frame_pb, decision_frame_pb, event_pb, log_frame_part_pb, retirement_pb};
-use dovetail::pb;
+use crate::{node_pb, storage_pb};
 
 /// Most bytes of the items of one message between nodes, unless it is one item. What is more goes into the next
 /// message.
@@ -68,13 +68,13 @@ fn fill<T>(items: impl Iterator<Item = T>, bytes: impl Fn(&T) -> usize) -> Vec<V
 
 /// Candidate frames as messages: several small ones in one, a large one in several.
 #[must_use]
-pub fn candidate_parts(frames: &[(SliceId, Arc<CandidateFrame>)]) -> Vec<pb::CandidateFrames> {
+pub fn candidate_parts(frames: &[(SliceId, Arc<CandidateFrame>)]) -> Vec<node_pb::CandidateFrames> {
     let split = frames.iter().flat_map(|(slice, frame)| match candidate_bytes(frame) {
         bytes if bytes <= PART_BYTES => vec![(candidate_frame_pb(*slice, frame), bytes)],
         _ => split_candidates(*slice, frame),
     });
     let parts = fill(split, |(_, bytes)| *bytes).into_iter();
-    parts.map(|part| pb::CandidateFrames { frames: part.into_iter().map(|(frame, _)| frame).collect() }).collect()
+    parts.map(|part| node_pb::CandidateFrames { frames: part.into_iter().map(|(frame, _)| frame).collect() }).collect()
 }
 
 fn list_bytes(anchors: usize) -> usize {
@@ -131,7 +131,7 @@ fn runs(after: EventId, ends: Vec<EventId>, through: EventId) -> impl Iterator<I
 }
 
 /// What a slice would have sent if it had waited in between. The reach may be of events beyond a frame.
-fn split_candidates(slice: SliceId, frame: &CandidateFrame) -> Vec<(pb::CandidateFrame, usize)> {
+fn split_candidates(slice: SliceId, frame: &CandidateFrame) -> Vec<(node_pb::CandidateFrame, usize)> {
     let ends = ends(found(frame).into_iter(), head_bytes(&frame.reach));
     let within = |run: (EventId, EventId), x: EventId| x > run.0 && x <= run.1;
     let part = |run: (EventId, EventId)| CandidateFrame {
@@ -151,7 +151,7 @@ fn split_candidates(slice: SliceId, frame: &CandidateFrame) -> Vec<(pb::Candidat
 
 /// Decisions as messages: retirements, then grants, and the watermark with the last of them.
 #[must_use]
-pub fn decision_parts(frame: &DecisionFrame) -> Vec<pb::DecisionFrame> {
+pub fn decision_parts(frame: &DecisionFrame) -> Vec<node_pb::DecisionFrame> {
     const MOST: usize = PART_BYTES / TRIPLE;
     if frame.retirements.len() + frame.grants.len() <= MOST {
         return vec![decision_frame_pb(frame)];
@@ -167,7 +167,7 @@ pub fn decision_parts(frame: &DecisionFrame) -> Vec<pb::DecisionFrame> {
 
 /// As many retirements as fit a message.
 #[must_use]
-pub fn retirement_part(retirements: impl Iterator<Item = Retirement>) -> Vec<pb::Retirement> {
+pub fn retirement_part(retirements: impl Iterator<Item = Retirement>) -> Vec<node_pb::Retirement> {
     retirements.take(PART_BYTES / TRIPLE).map(|retirement| retirement_pb(&retirement)).collect()
 }
 
@@ -177,7 +177,7 @@ pub fn log_frame_parts(
     frame: &PartFrame,
     (after, reach): (EventId, &Reach),
     with: impl Fn(usize, usize) -> bool,
-) -> Vec<pb::LogFrame> {
+) -> Vec<storage_pb::LogFrame> {
     let all = (after, frame.through);
     if frame.events.iter().map(part_bytes).sum::<usize>() <= PART_BYTES {
         return vec![log_frame_part_pb(frame, all, reach, with)];

@@ -10,6 +10,7 @@ use dovetail_core::{
 };
 
 use super::{ConvertError, kind, kind_pb, row, row_pb};
+use crate::node_pb;
 use dovetail::columns::value;
 use dovetail::pb;
 
@@ -73,7 +74,7 @@ pub fn submission(submission: pb::Submission) -> Result<Submission, ConvertError
 ///
 /// # Errors
 /// When a pool or an element in it is not complete.
-pub fn slice_cut_part(cut: &mut SliceCut, part: pb::CutPart) -> Result<bool, ConvertError> {
+pub fn slice_cut_part(cut: &mut SliceCut, part: node_pb::CutPart) -> Result<bool, ConvertError> {
     for pool in part.pools {
         let definition = pool_definition(pool.definition.ok_or(ConvertError::Missing("definition"))?)?;
         cut.pools.push((PoolId(pool.pool), Arc::new(definition)));
@@ -93,8 +94,8 @@ pub fn slice_cut_part(cut: &mut SliceCut, part: pb::CutPart) -> Result<bool, Con
 
 /// An element of a cut, as sent.
 #[must_use]
-pub fn waiting_pb(waiting: &WaitingElement) -> pb::WaitingElement {
-    pb::WaitingElement {
+pub fn waiting_pb(waiting: &WaitingElement) -> node_pb::WaitingElement {
+    node_pb::WaitingElement {
         element: waiting.element.0,
         pool: waiting.pool.0,
         arrived_ms: waiting.arrived_ms,

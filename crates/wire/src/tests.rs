@@ -14,6 +14,7 @@ use dovetail_rule::{Row, Value};
 use prost::Message;
 
 use super::*;
+use crate::storage_pb;
 use dovetail::pb;
 
 /// SplitMix64.
@@ -234,25 +235,30 @@ fn results_come_back_as_they_went() {
 
 #[test]
 fn records_of_a_version_without_columns_are_read() {
-    let row = pb::Row { values: vec![value_pb(Some(&Value::Int(5))), value_pb(None)] };
-    let arrival = pb::event::Kind::Arrival(pb::Arrival { pool: 2, row: Some(row) });
-    let client =
-        pb::ClientPart { element: 9, key: "k".to_owned(), payload: Bytes::from_static(b"p"), ..Default::default() };
-    let frame = pb::LogFrame {
+    let row = storage_pb::Row { values: vec![value_pb(Some(&Value::Int(5))), value_pb(None)] };
+    let arrival = storage_pb::event::Kind::Arrival(storage_pb::Arrival { pool: 2, row: Some(row) });
+    let client = storage_pb::ClientPart {
+        element: 9,
+        key: "k".to_owned(),
+        payload: Bytes::from_static(b"p"),
+        ..Default::default()
+    };
+    let frame = storage_pb::LogFrame {
         after: 8,
         through: 9,
-        events: vec![pb::Event { x: 9, kind: Some(arrival) }],
-        ..pb::LogFrame::default()
+        events: vec![storage_pb::Event { x: 9, kind: Some(arrival) }],
+        ..storage_pb::LogFrame::default()
     };
-    let record = pb::LogRecord { frame: Some(frame), clients: vec![client], ..Default::default() };
+    let record = storage_pb::LogRecord { frame: Some(frame), clients: vec![client], ..Default::default() };
     let read = log_record(&Record::new(9, record.encode_to_vec())).unwrap();
     let row = Arc::new(Row::from_values([Some(Value::Int(5)), None]));
     assert_eq!(read.frame.events, [Event { x: EventId(9), kind: EventKind::Arrival { pool: PoolId(2), row } }]);
     assert_eq!((&*read.clients[0].key, &*read.clients[0].payload), ("k", b"p".as_slice()));
 
-    let end = |id, key: &str| Some(pb::OutcomeEnd { id, key: key.to_owned(), payload: Bytes::new() });
-    let stored = pb::StoredOutcome { x: 9, pool: 2, time_ms: 4, element: end(9, "k"), anchor: end(3, "a"), reason: 0 };
-    let record = pb::ResultRecord { through: 9, outcomes: vec![stored], ..Default::default() };
+    let end = |id, key: &str| Some(storage_pb::OutcomeEnd { id, key: key.to_owned(), payload: Bytes::new() });
+    let stored =
+        storage_pb::StoredOutcome { x: 9, pool: 2, time_ms: 4, element: end(9, "k"), anchor: end(3, "a"), reason: 0 };
+    let record = storage_pb::ResultRecord { through: 9, outcomes: vec![stored], ..Default::default() };
     let read = result_record(&Record::new(9, record.encode_to_vec())).unwrap();
     assert_eq!((read[0].element.id, read[0].anchor.as_ref().unwrap().id), (ElementId(9), ElementId(3)));
     assert_eq!(read[0].element.arrived_ms, None);
@@ -263,7 +269,7 @@ fn outcomes_of_a_version_that_did_not_store_when_elements_arrived_are_read() {
     let mut writer = OutcomeWriter::new(usize::MAX);
     writer.push_outcome(&Draws(5).outcome(9));
     let record = result_record_pb(EventId(9), writer.take().first().map(|chunk| &**chunk));
-    let mut stored = pb::ResultRecord::decode(record.bytes).unwrap();
+    let mut stored = storage_pb::ResultRecord::decode(record.bytes).unwrap();
     let columns = stored.columns.as_mut().unwrap();
     for ends in [&mut columns.elements, &mut columns.anchors] {
         ends.as_mut().unwrap().arrived_ms = Bytes::new();
@@ -277,13 +283,13 @@ fn outcomes_of_a_version_that_did_not_store_when_elements_arrived_are_read() {
 
 #[test]
 fn frames_whose_events_are_out_of_place_are_refused() {
-    let arrivals = |distances: &[u32]| pb::Arrivals {
+    let arrivals = |distances: &[u32]| storage_pb::Arrivals {
         pool: 0,
         distances: distances.iter().flat_map(|distance| distance.to_le_bytes()).collect::<Vec<_>>().into(),
         columns: Vec::new(),
     };
-    let check = |runs: Vec<pb::Arrivals>, fits: bool| {
-        let frame = pb::LogFrame { after: 10, through: 13, arrivals: runs, ..Default::default() };
+    let check = |runs: Vec<storage_pb::Arrivals>, fits: bool| {
+        let frame = storage_pb::LogFrame { after: 10, through: 13, arrivals: runs, ..Default::default() };
         let read = log_frame(frame.clone());
         assert_eq!(read.is_ok(), fits, "{frame:?}: {read:?}");
     };
@@ -417,8 +423,8 @@ fn a_checkpoint_has_the_numbers_of_its_pools_and_what_was_dropped() {
 
 #[test]
 fn a_checkpoint_without_drops_is_what_earlier_versions_wrote_and_one_with_them_stops_these() {
-    let chunks = |base: &Base| -> Vec<pb::CheckpointChunk> {
-        base_chunks(base).map(|chunk| pb::CheckpointChunk::decode(&*chunk).unwrap()).collect()
+    let chunks = |base: &Base| -> Vec<storage_pb::CheckpointChunk> {
+        base_chunks(base).map(|chunk| storage_pb::CheckpointChunk::decode(&*chunk).unwrap()).collect()
     };
     let plain = chunks(&base(&[(0, None), (1, None)], 2, &[]));
     assert!(plain.iter().all(|chunk| chunk.numbered.is_empty() && chunk.dropped.is_empty()));

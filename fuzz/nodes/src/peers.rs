@@ -8,7 +8,6 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use dovetail::pb;
 use dovetail_core::{
     CandidateFrame, DecisionFrame, Event, EventId, EventKind, Frame, Placement, PoolDefinition, PoolId, Reach, Ring,
     ShardId, SliceId, WithdrawReason,
@@ -18,6 +17,7 @@ use dovetail_core::{
 };
 use dovetail_log::Record;
 use dovetail_rule::{AttributeType, Row, Value, table::Secret};
+use dovetail_wire::{node_pb, storage_pb};
 use prost::Message;
 
 const FRAME: u8 = 0;
@@ -78,7 +78,7 @@ impl Session {
         match kind % KINDS {
             CUT => {
                 self.slice.is_none().then_some(())?;
-                dovetail_wire::slice_cut_part(&mut self.cut, pb::CutPart::decode(bytes).ok()?).ok()?;
+                dovetail_wire::slice_cut_part(&mut self.cut, node_pb::CutPart::decode(bytes).ok()?).ok()?;
             }
             RECORD => record(bytes)?,
             CHECKPOINT => self.chunk(&bytes)?,
@@ -99,15 +99,15 @@ impl Session {
         let slice = self.slice.as_mut()?;
         match kind {
             FRAME => {
-                let frame = dovetail_wire::log_frame(pb::LogFrame::decode(bytes).ok()?).ok()?;
+                let frame = dovetail_wire::log_frame(storage_pb::LogFrame::decode(bytes).ok()?).ok()?;
                 slice.on_frame(Arc::new(frame), &mut out).ok()?;
             }
             DECISIONS_TO_SLICE => {
-                let frame = dovetail_wire::decision_frame(pb::DecisionFrame::decode(bytes).ok()?);
+                let frame = dovetail_wire::decision_frame(node_pb::DecisionFrame::decode(bytes).ok()?);
                 slice.on_decisions(from, &frame, &mut out).ok()?;
             }
             STORED_TO_SLICE => {
-                let frame = dovetail_wire::decision_frame(pb::DecisionFrame::decode(bytes).ok()?);
+                let frame = dovetail_wire::decision_frame(node_pb::DecisionFrame::decode(bytes).ok()?);
                 slice.on_stored(from, frame.decided?, &frame.retirements, &mut out).ok()?;
             }
             STABLE => slice.on_stable(EventId(number(&bytes)), &mut out),
@@ -124,7 +124,7 @@ impl Session {
         let (shard, mut out) = (&mut self.shard, Vec::new());
         match kind {
             CANDIDATES => {
-                for frame in pb::CandidateFrames::decode(bytes).ok()?.frames {
+                for frame in node_pb::CandidateFrames::decode(bytes).ok()?.frames {
                     let (slice, frame): (SliceId, CandidateFrame) = dovetail_wire::candidate_frame(frame);
                     // The reader looks for the slice among those that it asked for.
                     (slice.0 < 2).then_some(())?;
@@ -132,11 +132,11 @@ impl Session {
                 }
             }
             DECISIONS_TO_SHARD => {
-                let frame = dovetail_wire::decision_frame(pb::DecisionFrame::decode(bytes).ok()?);
+                let frame = dovetail_wire::decision_frame(node_pb::DecisionFrame::decode(bytes).ok()?);
                 shard.on_decisions(from, &frame, &mut out).ok()?;
             }
             STORED_TO_SHARD => {
-                let frame = dovetail_wire::decision_frame(pb::DecisionFrame::decode(bytes).ok()?);
+                let frame = dovetail_wire::decision_frame(node_pb::DecisionFrame::decode(bytes).ok()?);
                 let fetch = Fetch { after: shard.floor(), through: frame.decided? };
                 shard.on_stored(fetch, &frame.retirements, &mut out).ok()?;
             }
@@ -259,7 +259,7 @@ fn heard(rule: &str) -> (Vec<u8>, Vec<u8>) {
         while !found.is_empty() {
             let mut told: Vec<(ShardId, ShardEffect)> = Vec::new();
             for (slice, SliceEffect::Frame { to, frame }) in found.drain(..) {
-                let sent = pb::CandidateFrames { frames: vec![dovetail_wire::candidate_frame_pb(slice, &frame)] };
+                let sent = node_pb::CandidateFrames { frames: vec![dovetail_wire::candidate_frame_pb(slice, &frame)] };
                 if to.0 == 0 {
                     message(&mut heard, CANDIDATES, &sent.encode_to_vec());
                 }

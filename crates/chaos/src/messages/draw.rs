@@ -105,7 +105,7 @@ impl Draw<'_> {
     }
 
     fn message(&mut self, name: &str, depth: usize) -> Vec<u8> {
-        if name == ".dovetail.v1.Peer" && !self.known.peers.is_empty() && self.rng.chance(800) {
+        if name == ".dovetail.node.v1.Peer" && !self.known.peers.is_empty() && self.rng.chance(800) {
             return self.known.peers[self.rng.index(self.known.peers.len())].clone();
         }
         let mut out = Vec::new();

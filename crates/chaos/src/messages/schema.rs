@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, HashMap};
 
 use dovetail::Role;
-use dovetail::pb;
 use prost::Message as _;
 use prost_types::{DescriptorProto, FieldDescriptorProto, FileDescriptorSet, field_descriptor_proto};
 
@@ -72,7 +71,7 @@ impl Schema {
     /// Of every service that nodes have: ours, health and reflection.
     pub fn new() -> Schema {
         let sets = [
-            pb::DESCRIPTORS,
+            dovetail_wire::DESCRIPTORS,
             tonic_health::pb::FILE_DESCRIPTOR_SET,
             tonic_reflection::pb::v1::FILE_DESCRIPTOR_SET,
             tonic_reflection::pb::v1alpha::FILE_DESCRIPTOR_SET,
@@ -168,7 +167,7 @@ mod tests {
         let served = |role| schema.methods.iter().filter(|method| method.is_served_by(role)).count();
         // Every node serves health and reflection: two calls, and one in each of two versions.
         let own: usize = Role::ALL.into_iter().map(|role| served(role) - 4).sum();
-        let ours = schema.methods.iter().filter(|method| method.service.starts_with("dovetail.v1."));
+        let ours = schema.methods.iter().filter(|method| method.service.starts_with("dovetail."));
         // Inspect and Confirm are of all three roles.
         assert_eq!(own, ours.count() + 2 * 2);
         for method in &schema.methods {
@@ -184,7 +183,8 @@ mod tests {
     #[test]
     fn a_choice_has_the_numbers_of_its_values() {
         let schema = Schema::new();
-        let role = schema.fields(".dovetail.v1.Peer").iter().find(|field| field.name == "role").expect("it has one");
+        let role =
+            schema.fields(".dovetail.node.v1.Peer").iter().find(|field| field.name == "role").expect("it has one");
         assert_eq!(role.kind, Kind::Choice(vec![0, 1, 2, 3]));
     }
 }

@@ -5,9 +5,9 @@
 
 use std::fmt;
 
-use dovetail::pb::{
-    candidates_service_server, decisions_service_server, feed_service_server, inspect_service_server,
-    match_service_server, node_service_server, operate_service_server,
+use dovetail::pb::{inspect_service_server, match_service_server, operate_service_server};
+use dovetail_wire::node_pb::{
+    candidates_service_server, decisions_service_server, feed_service_server, node_service_server,
 };
 
 /// What a call does, as far as permissions are concerned.
@@ -204,11 +204,13 @@ mod tests {
 
     #[test]
     fn every_call_of_every_service_is_in_the_table() {
-        let descriptors = prost_types::FileDescriptorSet::decode(dovetail::pb::DESCRIPTORS).unwrap();
+        let descriptors = prost_types::FileDescriptorSet::decode(dovetail_wire::DESCRIPTORS).unwrap();
         let mut calls = 0;
-        for service in descriptors.file.iter().flat_map(|file| &file.service) {
+        let services =
+            descriptors.file.iter().flat_map(|file| file.service.iter().map(move |service| (file.package(), service)));
+        for (package, service) in services {
             for method in &service.method {
-                let name = format!("dovetail.v1.{}", service.name());
+                let name = format!("{package}.{}", service.name());
                 let verb = verb(&name, method.name());
                 assert!(verb.is_some_and(|verb| verb != Verb::Other), "{name}/{} has no verb", method.name());
                 calls += 1;

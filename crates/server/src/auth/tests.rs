@@ -235,7 +235,7 @@ async fn a_client_above_its_rates_is_refused_with_when_to_come_back() {
     let mut other = Caller { client: ClientId::Address(IpAddr::from([10, 0, 0, 2])), ..caller() };
     assert!(auth.admit(&HeaderMap::new(), Some(&mut other), watch).is_ok());
     // Calls between nodes and health are not counted.
-    for path in ["/dovetail.v1.FeedService/Feed", "/grpc.health.v1.Health/Check"].repeat(10) {
+    for path in ["/dovetail.node.v1.FeedService/Feed", "/grpc.health.v1.Health/Check"].repeat(10) {
         assert!(auth.admit(&HeaderMap::new(), Some(&mut caller()), path).is_ok());
     }
 }

@@ -11,7 +11,7 @@ use tonic::Status;
 
 use super::{Node, errors};
 use crate::{crash, rpc};
-use dovetail::pb::feed_response::Message;
+use dovetail_wire::node_pb::feed_response::Message;
 
 /// Frames of a feed as they become durable, with what the slices need of them, and the stable cut whenever it moves.
 pub(super) fn frames_and_stable(node: Arc<Node>, feed: Feed) -> impl Stream<Item = Result<Message, Status>> {

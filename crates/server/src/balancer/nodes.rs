@@ -29,14 +29,20 @@ use crate::{
 use dovetail::{
     pb::{
         self,
-        feed_response::Message,
-        feed_service_server::{FeedService, FeedServiceServer},
         inspect_service_server::{InspectService, InspectServiceServer},
         operate_service_server::{OperateService, OperateServiceServer},
     },
     reason::Reason,
 };
-use dovetail_wire::{Filling, NODE_MESSAGE_BYTES_MAX};
+use dovetail_wire::{
+    Filling, NODE_MESSAGE_BYTES_MAX,
+    node_pb::{
+        self,
+        feed_response::Message,
+        feed_service_server::{FeedService, FeedServiceServer},
+    },
+    storage_pb,
+};
 
 struct Service {
     node: Arc<Node>,
@@ -55,10 +61,10 @@ pub(super) fn add(routes: Routes, node: &Arc<Node>, stop: &Shutdown) -> Routes {
 
 #[tonic::async_trait]
 impl FeedService for Service {
-    type FeedStream = ResponseStream<pb::FeedResponse>;
-    type RetirementsStream = ResponseStream<pb::RetirementsResponse>;
+    type FeedStream = ResponseStream<node_pb::FeedResponse>;
+    type RetirementsStream = ResponseStream<node_pb::RetirementsResponse>;
 
-    async fn feed(&self, request: Request<pb::FeedRequest>) -> Result<Response<Self::FeedStream>, Status> {
+    async fn feed(&self, request: Request<node_pb::FeedRequest>) -> Result<Response<Self::FeedStream>, Status> {
         let node = &self.node;
         let peer = request.get_ref().peer.as_ref();
         let admitted = node.identity.admit(NodeCall::Feed, &request, peer);
@@ -82,7 +88,7 @@ impl FeedService for Service {
             }
         };
         let follows = node.followers.come(peer);
-        let hello = pb::FeedHello { peer: Some(node.identity.pb()), after: feed.cursor().0 };
+        let hello = node_pb::FeedHello { peer: Some(node.identity.pb()), after: feed.cursor().0 };
         let of = Arc::clone(node);
         let first = stream::once(async { Ok(Message::Hello(hello)) });
         let placement = node.placement.clone();
@@ -94,21 +100,21 @@ impl FeedService for Service {
         let messages = first.chain(parts).chain(follower::frames_and_stable(Arc::clone(node), feed));
         let responses = messages.map(move |message| {
             let _ = &follows;
-            message.map(|message| pb::FeedResponse { message: Some(message) })
+            message.map(|message| node_pb::FeedResponse { message: Some(message) })
         });
         Ok(Response::new(rpc::until_stopped(reading.of(responses), self.stop.clone())))
     }
 
-    async fn cut(&self, request: Request<pb::CutRequest>) -> Result<Response<pb::CutResponse>, Status> {
+    async fn cut(&self, request: Request<node_pb::CutRequest>) -> Result<Response<node_pb::CutResponse>, Status> {
         self.node.identity.admit(NodeCall::Cut, &request, request.get_ref().peer.as_ref())?;
         let cut = *self.node.stable.borrow();
         let results_floor = self.node.outcomes.floor().0;
-        Ok(Response::new(pb::CutResponse { peer: Some(self.node.identity.pb()), cut: cut.0, results_floor }))
+        Ok(Response::new(node_pb::CutResponse { peer: Some(self.node.identity.pb()), cut: cut.0, results_floor }))
     }
 
     async fn retirements(
         &self,
-        request: Request<pb::RetirementsRequest>,
+        request: Request<node_pb::RetirementsRequest>,
     ) -> Result<Response<Self::RetirementsStream>, Status> {
         self.node.identity.admit(NodeCall::Retirements, &request, request.get_ref().peer.as_ref())?;
         let (caller, request) = (Caller::of(request.extensions()), request.into_inner());
@@ -133,7 +139,7 @@ impl FeedService for Service {
                 // What did not fit is read again.
                 let cut_off = rest.next().is_some();
                 let last = retirements.last().filter(|_| cut_off).map(|last| EventId(last.x));
-                Ok(Some((pb::RetirementsResponse { retirements }, last.unwrap_or(step.cursor))))
+                Ok(Some((node_pb::RetirementsResponse { retirements }, last.unwrap_or(step.cursor))))
             }
         });
         Ok(Response::new(rpc::until_stopped(reading.of(parts), self.stop.clone())))
@@ -156,7 +162,7 @@ fn cut_parts(
     node: Arc<Node>,
     (cut, reader): (SliceCut, CutReader),
     owned: Arc<dyn OwnedBy>,
-) -> impl Stream<Item = Result<pb::CutPart, Status>> {
+) -> impl Stream<Item = Result<node_pb::CutPart, Status>> {
     let first = stream::iter(split_cut(cut)).map(Ok);
     let through = reader.cutting.through();
     let elements = stream::try_unfold(Some(reader), move |reader| {
@@ -165,7 +171,7 @@ fn cut_parts(
             let Some(reader) = reader else { return Ok(None) };
             let part = node.look(|reply| Look::CutPart { reader, owned, reply }).await?;
             let CutPart { waiting, reader } = part.map_err(|_| cut_gone(through))?;
-            let last = reader.is_none().then(|| pb::CutPart { last: true, ..Default::default() });
+            let last = reader.is_none().then(|| node_pb::CutPart { last: true, ..Default::default() });
             let parts = split_cut(SliceCut { waiting, ..SliceCut::default() }).chain(last);
             Ok::<_, Status>(Some((stream::iter(parts).map(Ok::<_, Status>), reader)))
         }
@@ -182,7 +188,7 @@ fn cut_gone(through: EventId) -> Status {
 }
 
 /// What a cut says, in messages that are not the last.
-fn split_cut(cut: SliceCut) -> impl Iterator<Item = pb::CutPart> {
+fn split_cut(cut: SliceCut) -> impl Iterator<Item = node_pb::CutPart> {
     enum Item {
         Pool(PoolId, Arc<PoolDefinition>),
         Whole(PoolId),
@@ -192,15 +198,15 @@ fn split_cut(cut: SliceCut) -> impl Iterator<Item = pb::CutPart> {
     let pools = cut.pools.into_iter().map(|(pool, definition)| Item::Pool(pool, definition));
     let (whole, left_out) = (cut.whole.into_iter().map(Item::Whole), cut.left_out.into_iter().map(Item::LeftOut));
     let mut items = pools.chain(whole).chain(left_out).chain(cut.waiting.into_iter().map(Item::Waiting));
-    let (mut part, mut filling) = (pb::CutPart::default(), Filling::default());
+    let (mut part, mut filling) = (node_pb::CutPart::default(), Filling::default());
     std::iter::from_fn(move || {
         crash::point("balancer.cut.send");
         for item in items.by_ref() {
-            let mut next = pb::CutPart::default();
+            let mut next = node_pb::CutPart::default();
             match item {
                 Item::Pool(pool, definition) => {
                     let definition = Some(dovetail_wire::pool_definition_pb(&definition));
-                    next.pools.push(pb::PoolDefined { pool: pool.0, definition });
+                    next.pools.push(storage_pb::PoolDefined { pool: pool.0, definition });
                 }
                 Item::Whole(pool) => next.whole.push(pool.0),
                 Item::LeftOut(element) => next.left_out.push(element.0),
@@ -215,7 +221,7 @@ fn split_cut(cut: SliceCut) -> impl Iterator<Item = pb::CutPart> {
             part.waiting.append(&mut next.waiting);
         }
         let rest = std::mem::take(&mut part);
-        (rest != pb::CutPart::default()).then_some(rest)
+        (rest != node_pb::CutPart::default()).then_some(rest)
     })
 }
 
@@ -287,7 +293,7 @@ mod tests {
             left_out: (0..300_000).map(|n| ElementId(u64::MAX - n)).collect(),
             waiting: (1..8).map(waiting).collect(),
         };
-        let parts: Vec<pb::CutPart> = split_cut(cut.clone()).collect();
+        let parts: Vec<node_pb::CutPart> = split_cut(cut.clone()).collect();
         let one_element = dovetail_wire::waiting_pb(&cut.waiting[0]).encoded_len() + 64;
         assert!(parts.iter().all(|part| part.encoded_len() <= dovetail_wire::PART_BYTES.max(one_element)));
         assert!(parts.iter().all(|part| !part.last) && parts.len() > 16, "{} parts", parts.len());

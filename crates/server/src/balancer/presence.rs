@@ -16,6 +16,7 @@ use tokio::time::Instant;
 use super::{Node, messages::Event};
 use crate::{rpc, shutdown::Shutdown, time};
 use dovetail::{Role, pb};
+use dovetail_wire::node_pb;
 
 /// How often the balancer looks whether decisions stand still.
 const LOOK: Duration = Duration::from_secs(1);
@@ -91,7 +92,7 @@ impl Followers {
     }
 
     /// A matcher follows the log. None of who is no matcher of this cluster.
-    pub(super) fn come(self: &Arc<Self>, peer: Option<&pb::Peer>) -> Option<Following> {
+    pub(super) fn come(self: &Arc<Self>, peer: Option<&node_pb::Peer>) -> Option<Following> {
         let index = peer.filter(|peer| peer.role() == pb::Role::Matcher)?.index;
         let mut followers = self.lock();
         let follower = followers.get_mut(index as usize)?;
@@ -100,7 +101,7 @@ impl Followers {
     }
 
     /// A matcher was turned away.
-    pub(super) fn refused(&self, peer: Option<&pb::Peer>, why: &str) {
+    pub(super) fn refused(&self, peer: Option<&node_pb::Peer>, why: &str) {
         let Some(peer) = peer.filter(|peer| peer.role() == pb::Role::Matcher) else { return };
         if let Some(follower) = self.lock().get_mut(peer.index as usize) {
             follower.why = format!("it was refused: {why}");
@@ -191,8 +192,8 @@ fn names(awaited: &[pb::AwaitedNode]) -> String {
 mod tests {
     use super::*;
 
-    fn matcher(index: u32) -> pb::Peer {
-        pb::Peer { role: pb::Role::Matcher.into(), index, ..pb::Peer::default() }
+    fn matcher(index: u32) -> node_pb::Peer {
+        node_pb::Peer { role: pb::Role::Matcher.into(), index, ..node_pb::Peer::default() }
     }
 
     #[test]
@@ -232,7 +233,7 @@ mod tests {
     #[test]
     fn who_is_no_matcher_of_the_cluster_is_not_counted() {
         let followers = Followers::new(1);
-        let gatherer = pb::Peer { role: pb::Role::Gatherer.into(), ..pb::Peer::default() };
+        let gatherer = node_pb::Peer { role: pb::Role::Gatherer.into(), ..node_pb::Peer::default() };
         for peer in [None, Some(&matcher(1)), Some(&gatherer)] {
             assert!(followers.come(peer).is_none());
             followers.refused(peer, "no");

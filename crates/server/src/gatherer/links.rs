@@ -14,7 +14,8 @@ use crate::{
     rpc::{self, Inbox, Link, LinkError},
     shutdown::Shutdown,
 };
-use dovetail::{Role, pb};
+use dovetail::Role;
+use dovetail_wire::node_pb;
 
 /// Reads over a link into the engine until the session ends.
 pub(super) fn spawn(node: &Arc<Node>, id: LinkId, inbox: &Inbox<Event>, session: &Shutdown) {
@@ -60,10 +61,10 @@ impl Reader {
         known_min: EventId,
         mut cursors: Cursors,
     ) -> Result<Infallible, LinkError> {
-        use pb::candidates_response::Message;
+        use node_pb::candidates_response::Message;
         let identity = &self.node.identity;
-        let cursor = |(slice, after): (SliceId, EventId)| pb::SliceCursor { slice: slice.0, after: after.0 };
-        let request = pb::CandidatesRequest {
+        let cursor = |(slice, after): (SliceId, EventId)| node_pb::SliceCursor { slice: slice.0, after: after.0 };
+        let request = node_pb::CandidatesRequest {
             peer: Some(identity.pb()),
             shard: shard.0,
             known_min: known_min.0,
@@ -112,6 +113,6 @@ impl Reader {
     }
 }
 
-fn slice_hello(hello: pb::SliceHello) -> SliceHello {
+fn slice_hello(hello: node_pb::SliceHello) -> SliceHello {
     SliceHello { slice: SliceId(hello.slice), known: EventId(hello.known), floor: EventId(hello.floor) }
 }

@@ -21,13 +21,18 @@ use crate::{
 use dovetail::{
     pb::{
         self,
-        decisions_response::Message,
-        decisions_service_server::{DecisionsService, DecisionsServiceServer},
         inspect_service_server::{InspectService, InspectServiceServer},
     },
     reason::Reason,
 };
-use dovetail_wire::NODE_MESSAGE_BYTES_MAX;
+use dovetail_wire::{
+    NODE_MESSAGE_BYTES_MAX,
+    node_pb::{
+        self,
+        decisions_response::Message,
+        decisions_service_server::{DecisionsService, DecisionsServiceServer},
+    },
+};
 
 struct Service {
     node: Arc<Node>,
@@ -42,13 +47,13 @@ pub(super) fn add(routes: Routes, node: &Arc<Node>, stop: &Shutdown) -> Routes {
     routes.add_service(decisions).add_service(InspectServiceServer::new(service()))
 }
 
-type DecisionStream = rpc::ResponseStream<pb::DecisionsResponse>;
+type DecisionStream = rpc::ResponseStream<node_pb::DecisionsResponse>;
 
 #[tonic::async_trait]
 impl DecisionsService for Service {
     type DecisionsStream = DecisionStream;
 
-    async fn decisions(&self, request: Request<pb::DecisionsRequest>) -> Result<Response<DecisionStream>, Status> {
+    async fn decisions(&self, request: Request<node_pb::DecisionsRequest>) -> Result<Response<DecisionStream>, Status> {
         let identity = &self.node.identity;
         identity.admit(NodeCall::Decisions, &request, request.get_ref().peer.as_ref())?;
         let (caller, request) = (Caller::of(request.extensions()), request.into_inner());
@@ -77,16 +82,16 @@ impl DecisionsService for Service {
         });
         let peer = identity.pb();
         let messages = stream::iter(first).chain(live).flat_map(move |message| stream::iter(encode(&peer, &message)));
-        let responses = messages.map(|message| Ok(pb::DecisionsResponse { message: Some(message) }));
+        let responses = messages.map(|message| Ok(node_pb::DecisionsResponse { message: Some(message) }));
         Ok(Response::new(rpc::until_stopped(reading.of(responses), self.stop.clone())))
     }
 }
 
 /// A message as one of the wire, or as several when it is large.
-fn encode(peer: &pb::Peer, message: &DecisionMessage) -> Vec<Message> {
+fn encode(peer: &node_pb::Peer, message: &DecisionMessage) -> Vec<Message> {
     match message {
         DecisionMessage::Hello { floor } => {
-            vec![Message::Hello(pb::DecisionsHello { peer: Some(peer.clone()), floor: floor.0 })]
+            vec![Message::Hello(node_pb::DecisionsHello { peer: Some(peer.clone()), floor: floor.0 })]
         }
         DecisionMessage::Frame(frame) => dovetail_wire::decision_parts(frame).into_iter().map(Message::Frame).collect(),
     }

@@ -18,9 +18,10 @@ use crate::{
     secret,
     shutdown::Shutdown,
 };
-use dovetail::{Role, pb};
+use dovetail::Role;
+use dovetail_wire::node_pb;
 
-pub(super) type Feed = Messages<pb::FeedResponse>;
+pub(super) type Feed = Messages<node_pb::FeedResponse>;
 
 /// Runs one session until it ends.
 pub(super) async fn session(node: Arc<Node>, health: Health, session: Shutdown) -> SessionEnd<MatcherEnd> {
@@ -80,15 +81,15 @@ pub(super) async fn subscribe(
     node: &Node,
     link: &Link,
     after: Option<EventId>,
-) -> Result<(pb::FeedHello, Feed), LinkError> {
-    let request = pb::FeedRequest {
+) -> Result<(node_pb::FeedHello, Feed), LinkError> {
+    let request = node_pb::FeedRequest {
         peer: Some(node.identity.pb()),
         slices: slices(node).map(|slice| slice.0).collect(),
         after: after.map(|after| after.0),
     };
     let mut feed = link.way().feed(request).await.map_err(rpc::or_cursor_too_old)?;
     match feed.message().await?.ok_or(LinkError::Ended)?.message {
-        Some(pb::feed_response::Message::Hello(hello)) => Ok((hello, feed)),
+        Some(node_pb::feed_response::Message::Hello(hello)) => Ok((hello, feed)),
         other => Err(rpc::unexpected("a hello", other.as_ref())),
     }
 }
@@ -96,7 +97,7 @@ pub(super) async fn subscribe(
 async fn read_cut(mut cut: CutReader, feed: &mut Feed) -> Result<MatcherStart, LinkError> {
     loop {
         match feed.message().await?.ok_or(LinkError::Ended)?.message {
-            Some(pb::feed_response::Message::Cut(message)) => {
+            Some(node_pb::feed_response::Message::Cut(message)) => {
                 let mut part = SliceCut::default();
                 let last = dovetail_wire::slice_cut_part(&mut part, message)?;
                 cut.on_part(part)?;

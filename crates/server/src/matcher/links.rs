@@ -18,7 +18,7 @@ use crate::{
     rpc::{self, CutAnswer, Inbox, Link, LinkError},
     shutdown::Shutdown,
 };
-use dovetail::pb;
+use dovetail_wire::node_pb;
 
 /// Reads a shard's decisions into the engine until the session ends.
 pub(super) fn spawn(node: &Arc<Node>, shard: ShardId, inbox: &Inbox<Event>, session: &Shutdown) {
@@ -90,8 +90,8 @@ impl Reader {
         Ok(feed)
     }
 
-    async fn on_message(&self, message: pb::FeedResponse) -> Result<(), LinkError> {
-        use pb::feed_response::Message;
+    async fn on_message(&self, message: node_pb::FeedResponse) -> Result<(), LinkError> {
+        use node_pb::feed_response::Message;
         match message.message {
             Some(Message::Frame(frame)) => {
                 let frame = dovetail_wire::log_frame(frame)?;

@@ -25,14 +25,19 @@ use crate::{
 use dovetail::{
     pb::{
         self,
-        candidates_response::Message,
-        candidates_service_server::{CandidatesService, CandidatesServiceServer},
         inspect_service_server::{InspectService, InspectServiceServer},
     },
     reason::Reason,
     text,
 };
-use dovetail_wire::NODE_MESSAGE_BYTES_MAX;
+use dovetail_wire::{
+    NODE_MESSAGE_BYTES_MAX,
+    node_pb::{
+        self,
+        candidates_response::Message,
+        candidates_service_server::{CandidatesService, CandidatesServiceServer},
+    },
+};
 
 /// Slices that an error names, at most.
 const SHOWN_MAX: usize = 32;
@@ -52,13 +57,16 @@ pub(super) fn add(routes: Routes, node: &Arc<Node>, stop: &Shutdown) -> Routes {
     routes.add_service(candidates).add_service(InspectServiceServer::new(service()))
 }
 
-type CandidateStream = rpc::ResponseStream<pb::CandidatesResponse>;
+type CandidateStream = rpc::ResponseStream<node_pb::CandidatesResponse>;
 
 #[tonic::async_trait]
 impl CandidatesService for Service {
     type CandidatesStream = CandidateStream;
 
-    async fn candidates(&self, request: Request<pb::CandidatesRequest>) -> Result<Response<CandidateStream>, Status> {
+    async fn candidates(
+        &self,
+        request: Request<node_pb::CandidatesRequest>,
+    ) -> Result<Response<CandidateStream>, Status> {
         self.node.identity.admit(NodeCall::Candidates, &request, request.get_ref().peer.as_ref())?;
         let (caller, request) = (Caller::of(request.extensions()), request.into_inner());
         let peer = request.peer.as_ref();
@@ -81,19 +89,19 @@ impl CandidatesService for Service {
         let live = tokio_stream::wrappers::ReceiverStream::new(live);
         let own = self.node.identity.pb();
         let messages = stream::iter(first).chain(live).flat_map(move |message| stream::iter(encode(&own, &message)));
-        let messages = messages.map(|message| Ok(pb::CandidatesResponse { message: Some(message) }));
+        let messages = messages.map(|message| Ok(node_pb::CandidatesResponse { message: Some(message) }));
         Ok(Response::new(rpc::until_stopped(reading.of(messages), self.stop.clone())))
     }
 }
 
 /// A message as one of the wire, or as several when it is large.
-fn encode(peer: &pb::Peer, message: &CandidatesMessage) -> Vec<Message> {
+fn encode(peer: &node_pb::Peer, message: &CandidatesMessage) -> Vec<Message> {
     let hello =
-        |hello: &SliceHello| pb::SliceHello { slice: hello.slice.0, known: hello.known.0, floor: hello.floor.0 };
+        |hello: &SliceHello| node_pb::SliceHello { slice: hello.slice.0, known: hello.known.0, floor: hello.floor.0 };
     match message {
         CandidatesMessage::Hello(slices) => {
             let slices = slices.iter().map(hello).collect();
-            vec![Message::Hello(pb::CandidatesHello { peer: Some(peer.clone()), slices })]
+            vec![Message::Hello(node_pb::CandidatesHello { peer: Some(peer.clone()), slices })]
         }
         CandidatesMessage::Frames(frames) => {
             dovetail_wire::candidate_parts(frames).into_iter().map(Message::Frames).collect()
@@ -127,7 +135,7 @@ fn knows_less(KnowsLess { slice, known }: KnowsLess, known_min: EventId, floor: 
 }
 
 /// Refuses a gatherer that does not ask for exactly the slices that run here: it would wait for the others for ever.
-fn cursors(node: &Node, asked: &[pb::SliceCursor]) -> Result<Cursors, Status> {
+fn cursors(node: &Node, asked: &[node_pb::SliceCursor]) -> Result<Cursors, Status> {
     let own: Vec<SliceId> = super::slices(node).collect();
     // No more of them than there can be are looked at.
     let cursors = asked.iter().take(own.len() + 1).map(|cursor| (SliceId(cursor.slice), EventId(cursor.after)));

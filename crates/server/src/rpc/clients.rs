@@ -10,6 +10,7 @@ use tonic::Status;
 use super::{Identity, Link, LinkError, Messages, Way, or_cursor_too_old, unexpected};
 use crate::{fault::Fault, settings::Addresses, shutdown::Shutdown};
 use dovetail::{Role, pb, reason::Reason, text::cut};
+use dovetail_wire::node_pb;
 
 /// A stream of responses.
 pub type ResponseStream<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
@@ -36,7 +37,7 @@ pub fn unavailable(error: LinkError) -> Status {
 
 /// A subscription at a shard.
 #[derive(Debug)]
-pub struct Decisions(Messages<pb::DecisionsResponse>);
+pub struct Decisions(Messages<node_pb::DecisionsResponse>);
 
 impl Decisions {
     /// Hands decisions on until the stream breaks, and notes on the link how far it has come.
@@ -64,7 +65,7 @@ impl Decisions {
     }
 
     async fn next(&mut self) -> Result<Option<DecisionFrame>, LinkError> {
-        use pb::decisions_response::Message;
+        use node_pb::decisions_response::Message;
         let Some(response) = self.0.message().await? else { return Ok(None) };
         match response.message {
             Some(Message::Frame(frame)) => Ok(Some(dovetail_wire::decision_frame(frame))),
@@ -82,9 +83,10 @@ pub async fn subscribe_decisions(
     gatherer: &Way,
     after: EventId,
 ) -> Result<(EventId, Decisions), LinkError> {
-    let mut stream = gatherer.decisions(pb::DecisionsRequest { peer: Some(identity.pb()), after: after.0 }).await?;
+    let mut stream =
+        gatherer.decisions(node_pb::DecisionsRequest { peer: Some(identity.pb()), after: after.0 }).await?;
     match stream.message().await?.ok_or(LinkError::Ended)?.message {
-        Some(pb::decisions_response::Message::Hello(hello)) => {
+        Some(node_pb::decisions_response::Message::Hello(hello)) => {
             gatherer.check(hello.peer.as_ref())?;
             identity.check(hello.peer.as_ref())?;
             Ok((EventId(hello.floor), Decisions(stream)))
@@ -99,8 +101,8 @@ pub async fn subscribe_decisions(
 /// # Errors
 /// When the balancer cannot be reached, or is a stranger.
 pub async fn ask_cut(identity: &Identity, balancer: &Way) -> Result<CutAnswer, LinkError> {
-    let peer = pb::Peer { log_id: String::new(), ..identity.pb() };
-    let answer = balancer.cut(pb::CutRequest { peer: Some(peer) }).await?;
+    let peer = node_pb::Peer { log_id: String::new(), ..identity.pb() };
+    let answer = balancer.cut(node_pb::CutRequest { peer: Some(peer) }).await?;
     balancer.check(answer.peer.as_ref())?;
     Ok(CutAnswer {
         log_id: answer.peer.map(|peer| peer.log_id).unwrap_or_default(),
@@ -130,7 +132,7 @@ pub async fn fetch_retirements(
     after: EventId,
     through: EventId,
 ) -> Result<Vec<Retirement>, LinkError> {
-    let request = pb::RetirementsRequest { peer: Some(identity.pb()), after: after.0, through: through.0 };
+    let request = node_pb::RetirementsRequest { peer: Some(identity.pb()), after: after.0, through: through.0 };
     let mut stream = balancer.retirements(request).await.map_err(or_cursor_too_old)?;
     let mut retirements = Vec::new();
     while let Some(part) = stream.message().await.map_err(or_cursor_too_old)? {

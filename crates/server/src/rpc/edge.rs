@@ -51,11 +51,11 @@ use crate::{
 };
 use dovetail::{
     Role,
-    pb::{
-        self, candidates_service_server, decisions_service_server, feed_service_server, inspect_service_server,
-        match_service_server, node_service_server, operate_service_server,
-    },
+    pb::{inspect_service_server, match_service_server, operate_service_server},
     reason::Reason,
+};
+use dovetail_wire::node_pb::{
+    candidates_service_server, decisions_service_server, feed_service_server, node_service_server,
 };
 
 /// Health, as every role serves it.
@@ -176,11 +176,12 @@ impl Edge {
     /// # Errors
     /// When it cannot know who may do what.
     pub fn new(identity: &Identity, node: &NodeSettings, stop: &Shutdown) -> Result<Edge, AuthError> {
-        let descriptors = FileDescriptorSet::decode(pb::DESCRIPTORS).unwrap_or_default();
-        let services = descriptors.file.iter().flat_map(|file| &file.service);
-        let methods = services.map(|service| {
+        let descriptors = FileDescriptorSet::decode(dovetail_wire::DESCRIPTORS).unwrap_or_default();
+        let services =
+            descriptors.file.iter().flat_map(|file| file.service.iter().map(move |service| (file.package(), service)));
+        let methods = services.map(|(package, service)| {
             let methods = service.method.iter().map(|method| method.name().to_owned());
-            (format!("dovetail.v1.{}", service.name()), methods.collect())
+            (format!("{package}.{}", service.name()), methods.collect())
         });
         let (role, index, name) = (identity.role, identity.index, &identity.cluster.name);
         let proving = node.tls.as_ref().filter(|tls| tls.files.ca.is_some()).map(|_| name.clone());
@@ -672,8 +673,11 @@ mod tests {
     }
 
     fn shared(role: Role, calls_max: usize) -> Shared {
-        let descriptors =
-            [("MatchService", "Submit"), ("CandidatesService", "Candidates"), ("InspectService", "Inspect")];
+        let descriptors = [
+            ("v1.MatchService", "Submit"),
+            ("node.v1.CandidatesService", "Candidates"),
+            ("v1.InspectService", "Inspect"),
+        ];
         Shared {
             auth: Auth::default(),
             role,
@@ -681,7 +685,7 @@ mod tests {
             index: 1,
             proving: None,
             balancer: "http://10.0.0.1:7400".to_owned(),
-            methods: descriptors.map(|(name, method)| (format!("dovetail.v1.{name}"), vec![method.to_owned()])).into(),
+            methods: descriptors.map(|(name, method)| (format!("dovetail.{name}"), vec![method.to_owned()])).into(),
             calls: Shares::new(calls_max, 100),
             quiet_calls: Shares::new(1, 100),
             operator_calls: Shares::new(4, 50),
@@ -710,7 +714,7 @@ mod tests {
         assert_eq!(status.message(), text);
         let info = status.get_error_details().error_info().unwrap().clone();
         assert_eq!((info.reason.as_str(), info.metadata["balancer"].as_str()), ("OTHER_NODE", "http://10.0.0.1:7400"));
-        let status = refused(&shared(Role::Balancer, 1), "/dovetail.v1.CandidatesService/Candidates");
+        let status = refused(&shared(Role::Balancer, 1), "/dovetail.node.v1.CandidatesService/Candidates");
         assert!(status.message().contains("matchers serve it"), "{}", status.message());
         for path in ["/", "", "/x", "/a.B/C", "//", "/dovetail.v1.InspectService", "/dovetail.v1.InspectService/Expect"]
         {
@@ -734,7 +738,7 @@ mod tests {
         let other = inspect(2, 4).ok().unwrap();
         drop(other);
         assert!(inspect(2, 4).is_ok());
-        let candidates = |caller| matcher.admit("/dovetail.v1.CandidatesService/Candidates", caller).is_ok();
+        let candidates = |caller| matcher.admit("/dovetail.node.v1.CandidatesService/Candidates", caller).is_ok();
         let stranger = crate::rpc::shares::tests::caller(1, 3);
         assert!(!candidates(Some(&stranger)), "it says that it is a node");
         assert!(candidates(None), "nodes are not counted");

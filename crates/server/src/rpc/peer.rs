@@ -6,12 +6,14 @@ use tonic::{Request, Status, metadata::MetadataValue};
 
 use crate::{caller::Caller, fault::Fault, settings::ClusterSettings, troubles::Troubles};
 use dovetail::{
-    Role,
-    pb::{self, candidates_service_server, decisions_service_server, feed_service_server, node_service_server},
+    Role, pb,
     reason::Reason,
     text::{ECHO_BYTES_MAX, cut},
 };
 use dovetail_certs::{NodeName, Proved};
+use dovetail_wire::node_pb::{
+    self, candidates_service_server, decisions_service_server, feed_service_server, node_service_server,
+};
 
 /// What nodes ask of one another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -140,8 +142,8 @@ impl Identity {
 
     /// As sent with every subscription.
     #[must_use]
-    pub fn pb(&self) -> pb::Peer {
-        pb::Peer {
+    pub fn pb(&self) -> node_pb::Peer {
+        node_pb::Peer {
             cluster: self.cluster.name.clone(),
             settings_digest: self.cluster.digest(),
             settings: self.cluster.to_string(),
@@ -157,7 +159,7 @@ impl Identity {
     ///
     /// # Errors
     /// As [`check`](Identity::check); and PERMISSION_DENIED for who is not who it says, showing both.
-    pub fn admit<T>(&self, call: NodeCall, request: &Request<T>, peer: Option<&pb::Peer>) -> Result<(), Status> {
+    pub fn admit<T>(&self, call: NodeCall, request: &Request<T>, peer: Option<&node_pb::Peer>) -> Result<(), Status> {
         self.check(peer)?;
         // The settings are the same, and so the name.
         let (Some(peer), cluster) = (peer, &self.cluster.name) else { return Ok(()) };
@@ -188,7 +190,7 @@ impl Identity {
     ///
     /// # Errors
     /// FAILED_PRECONDITION for a stranger, showing what both sides have.
-    pub fn check(&self, peer: Option<&pb::Peer>) -> Result<(), Status> {
+    pub fn check(&self, peer: Option<&node_pb::Peer>) -> Result<(), Status> {
         let missing = || Fault::new(Reason::FieldMissing, "the request does not say who sends it: peer is missing");
         let peer = peer.ok_or_else(|| missing().at("peer"))?;
         let own = self.cluster.digest();
@@ -216,7 +218,7 @@ impl Identity {
     }
 
     /// Logs the node it refused, unless that is what it logged last: a stranger tries again and again.
-    fn tell_refused(&self, peer: &pb::Peer, error: &str) {
+    fn tell_refused(&self, peer: &node_pb::Peer, error: &str) {
         let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
         if *refused != error {
             let role = Role::try_from(peer.role()).map_or("unknown role", Role::name);

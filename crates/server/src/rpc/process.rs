@@ -3,7 +3,7 @@
 use tonic::{Request, Response, Status, service::Routes};
 
 use super::Identity;
-use dovetail::pb::{
+use dovetail_wire::node_pb::{
     self,
     node_service_server::{NodeService, NodeServiceServer},
 };
@@ -22,8 +22,11 @@ impl Process {
 
 #[tonic::async_trait]
 impl NodeService for Process {
-    async fn confirm(&self, request: Request<pb::ConfirmRequest>) -> Result<Response<pb::ConfirmResponse>, Status> {
+    async fn confirm(
+        &self,
+        request: Request<node_pb::ConfirmRequest>,
+    ) -> Result<Response<node_pb::ConfirmResponse>, Status> {
         let own = self.0.is_process(request.into_inner().instance);
-        Ok(Response::new(pb::ConfirmResponse { own }))
+        Ok(Response::new(node_pb::ConfirmResponse { own }))
     }
 }

@@ -33,7 +33,8 @@ use crate::{
     shutdown::Shutdown,
     time::now_ms,
 };
-use dovetail::{Role, pb, reason::Reason};
+use dovetail::{Role, reason::Reason};
+use dovetail_wire::node_pb;
 
 /// Longest time that a node may take to say whether it is the one.
 const ASK_MAX: Duration = Duration::from_secs(1);
@@ -239,7 +240,7 @@ impl Readers {
     ///
     /// # Errors
     /// When it is not in the settings, or the place is another process's.
-    pub async fn take(self: &Arc<Self>, peer: &pb::Peer, caller: Option<&Caller>) -> Result<Reading, Status> {
+    pub async fn take(self: &Arc<Self>, peer: &node_pb::Peer, caller: Option<&Caller>) -> Result<Reading, Status> {
         let (key, address) = self.key(peer)?;
         let newcomer = (peer.instance, caller.map(|caller| caller.connection.address));
         if let Some(reading) = self.try_take(key, newcomer, caller.is_none()) {
@@ -260,7 +261,7 @@ impl Readers {
         }
     }
 
-    fn key(&self, peer: &pb::Peer) -> Result<(Key, &str), Fault> {
+    fn key(&self, peer: &node_pb::Peer) -> Result<(Key, &str), Fault> {
         let role = Role::try_from(peer.role()).map_err(|()| {
             Fault::new(Reason::FieldMissing, format!("the request does not say which node reads {}", self.what))
                 .at("peer.role")
@@ -390,6 +391,8 @@ mod tests {
 
     use tonic::Code;
 
+    use dovetail::pb;
+
     use super::*;
     use crate::caller::{ClientId, Connection};
 
@@ -406,8 +409,8 @@ mod tests {
         Readers::asking("the candidates", each, again, addresses, (Box::new(ask), asked))
     }
 
-    fn peer(instance: u64) -> pb::Peer {
-        pb::Peer { role: pb::Role::Gatherer.into(), index: 0, instance, ..pb::Peer::default() }
+    fn peer(instance: u64) -> node_pb::Peer {
+        node_pb::Peer { role: pb::Role::Gatherer.into(), index: 0, instance, ..node_pb::Peer::default() }
     }
 
     fn caller(last: u8) -> Caller {
@@ -495,8 +498,12 @@ mod tests {
             })
         };
         let readers = Readers::asking("the candidates", 1, Again::Replaces, addresses, (Box::new(ask), ASKED));
-        let peer =
-            |index, instance| pb::Peer { role: pb::Role::Gatherer.into(), index, instance, ..pb::Peer::default() };
+        let peer = |index, instance| node_pb::Peer {
+            role: pb::Role::Gatherer.into(),
+            index,
+            instance,
+            ..node_pb::Peer::default()
+        };
         let mut places = vec![];
         for index in 0..2 {
             places.push(readers.take(&peer(index, 666), Some(&caller(9))).await.unwrap());
@@ -530,9 +537,9 @@ mod tests {
         assert!(streams.iter().all(Result::is_ok));
         let refused = readers.take(&peer(7), Some(&caller(1))).await.unwrap_err();
         assert_eq!(refused.code(), Code::ResourceExhausted, "{refused}");
-        let other = pb::Peer { index: 2, ..peer(7) };
+        let other = node_pb::Peer { index: 2, ..peer(7) };
         assert_eq!(readers.take(&other, None).await.unwrap_err().code(), Code::InvalidArgument);
-        let nobody = pb::Peer { role: 0, ..peer(7) };
+        let nobody = node_pb::Peer { role: 0, ..peer(7) };
         assert_eq!(readers.take(&nobody, None).await.unwrap_err().code(), Code::InvalidArgument);
     }
 }

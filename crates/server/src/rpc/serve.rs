@@ -21,7 +21,7 @@ use crate::{
     time,
     troubles::Troubles,
 };
-use dovetail::pb::{self, match_service_server};
+use dovetail::pb::match_service_server;
 use dovetail_certs::{FileTrouble, NodeName, Tls};
 
 /// Between the end of the last call and that of the server.
@@ -181,7 +181,7 @@ pub async fn routes(edge: &Edge, stop: &Shutdown) -> Result<(Routes, Health), Se
     let services = services_of(edge.role());
     let reflection = |own: &str| {
         let builder = tonic_reflection::server::Builder::configure()
-            .register_encoded_file_descriptor_set(pb::DESCRIPTORS)
+            .register_encoded_file_descriptor_set(dovetail_wire::DESCRIPTORS)
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET);
         let names = services.iter().copied().chain([HEALTH, own]);
         names.fold(builder, |builder, name| builder.with_service_name(name))

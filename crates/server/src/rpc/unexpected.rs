@@ -1,7 +1,7 @@
 //! Names of the messages of streams between nodes, for errors about one that came where another was expected.
 
 use super::LinkError;
-use dovetail::pb;
+use dovetail_wire::node_pb;
 
 /// A message of a stream between nodes, as errors name it.
 pub trait NamedMessage {
@@ -9,7 +9,7 @@ pub trait NamedMessage {
     fn name(&self) -> &'static str;
 }
 
-impl NamedMessage for pb::feed_response::Message {
+impl NamedMessage for node_pb::feed_response::Message {
     fn name(&self) -> &'static str {
         match self {
             Self::Hello(_) => "a hello",
@@ -20,7 +20,7 @@ impl NamedMessage for pb::feed_response::Message {
     }
 }
 
-impl NamedMessage for pb::candidates_response::Message {
+impl NamedMessage for node_pb::candidates_response::Message {
     fn name(&self) -> &'static str {
         match self {
             Self::Hello(_) => "a hello",
@@ -29,7 +29,7 @@ impl NamedMessage for pb::candidates_response::Message {
     }
 }
 
-impl NamedMessage for pb::decisions_response::Message {
+impl NamedMessage for node_pb::decisions_response::Message {
     fn name(&self) -> &'static str {
         match self {
             Self::Hello(_) => "a hello",
@@ -49,7 +49,7 @@ mod tests {
 
     #[test]
     fn the_error_names_what_came_and_what_was_expected() {
-        use pb::feed_response::Message;
+        use node_pb::feed_response::Message;
         let came = Message::Stable(7);
         assert_eq!(
             unexpected("a hello", Some(&came)).to_string(),

@@ -9,29 +9,27 @@ use tonic::{Request, Status, Streaming, transport::Channel};
 
 use super::{ResponseStream, dial};
 use crate::fault::Fault;
-use dovetail::{
-    Role,
-    pb::{
+use dovetail::{Role, pb, reason::Reason, traffic::Traffic};
+use dovetail_certs::NodeTrust;
+use dovetail_wire::{
+    NODE_MESSAGE_BYTES_MAX,
+    node_pb::{
         self, candidates_service_client::CandidatesServiceClient, candidates_service_server::CandidatesService,
         decisions_service_client::DecisionsServiceClient, decisions_service_server::DecisionsService,
         feed_service_client::FeedServiceClient, feed_service_server::FeedService,
         node_service_client::NodeServiceClient,
     },
-    reason::Reason,
-    traffic::Traffic,
 };
-use dovetail_certs::NodeTrust;
-use dovetail_wire::NODE_MESSAGE_BYTES_MAX;
 
 /// What a balancer serves to nodes.
 pub type NearFeed = dyn FeedService<
-        FeedStream = ResponseStream<pb::FeedResponse>,
-        RetirementsStream = ResponseStream<pb::RetirementsResponse>,
+        FeedStream = ResponseStream<node_pb::FeedResponse>,
+        RetirementsStream = ResponseStream<node_pb::RetirementsResponse>,
     >;
 /// What a matcher serves to nodes.
-pub type NearCandidates = dyn CandidatesService<CandidatesStream = ResponseStream<pb::CandidatesResponse>>;
+pub type NearCandidates = dyn CandidatesService<CandidatesStream = ResponseStream<node_pb::CandidatesResponse>>;
 /// What a gatherer serves to nodes.
-pub type NearDecisions = dyn DecisionsService<DecisionsStream = ResponseStream<pb::DecisionsResponse>>;
+pub type NearDecisions = dyn DecisionsService<DecisionsStream = ResponseStream<node_pb::DecisionsResponse>>;
 
 /// The nodes of one process, by address. A node alone in its process has none.
 #[derive(Clone, Debug, Default)]
@@ -163,7 +161,7 @@ impl Way {
     ///
     /// # Errors
     /// FAILED_PRECONDITION, with both.
-    pub fn check(&self, peer: Option<&pb::Peer>) -> Result<(), Status> {
+    pub fn check(&self, peer: Option<&node_pb::Peer>) -> Result<(), Status> {
         let (Some(wanted), Some(peer)) = (&self.trust.wanted, peer) else { return Ok(()) };
         if (pb::Role::from(wanted.role), wanted.index) == (peer.role(), peer.index) {
             return Ok(());
@@ -219,14 +217,14 @@ impl Way {
     /// When it cannot be reached.
     pub async fn confirm(&self, instance: u64) -> Result<bool, Status> {
         let mut node = NodeServiceClient::new(self.channel()?);
-        Ok(node.confirm(pb::ConfirmRequest { instance }).await?.into_inner().own)
+        Ok(node.confirm(node_pb::ConfirmRequest { instance }).await?.into_inner().own)
     }
 
     /// Subscribes to the balancer's feed.
     ///
     /// # Errors
     /// When it refuses, or cannot be reached.
-    pub async fn feed(&self, request: pb::FeedRequest) -> Result<Messages<pb::FeedResponse>, Status> {
+    pub async fn feed(&self, request: node_pb::FeedRequest) -> Result<Messages<node_pb::FeedResponse>, Status> {
         Ok(match self.near_feed()? {
             Some(near) => Messages::Near(near.feed(Request::new(request)).await?.into_inner()),
             None => Messages::Far(Box::new(self.far_feed()?.feed(request).await?.into_inner())),
@@ -237,7 +235,7 @@ impl Way {
     ///
     /// # Errors
     /// When it refuses, or cannot be reached.
-    pub async fn cut(&self, request: pb::CutRequest) -> Result<pb::CutResponse, Status> {
+    pub async fn cut(&self, request: node_pb::CutRequest) -> Result<node_pb::CutResponse, Status> {
         Ok(match self.near_feed()? {
             Some(near) => near.cut(Request::new(request)).await?.into_inner(),
             None => self.far_feed()?.cut(request).await?.into_inner(),
@@ -250,8 +248,8 @@ impl Way {
     /// When it refuses, or cannot be reached.
     pub async fn retirements(
         &self,
-        request: pb::RetirementsRequest,
-    ) -> Result<Messages<pb::RetirementsResponse>, Status> {
+        request: node_pb::RetirementsRequest,
+    ) -> Result<Messages<node_pb::RetirementsResponse>, Status> {
         Ok(match self.near_feed()? {
             Some(near) => Messages::Near(near.retirements(Request::new(request)).await?.into_inner()),
             None => Messages::Far(Box::new(self.far_feed()?.retirements(request).await?.into_inner())),
@@ -262,7 +260,10 @@ impl Way {
     ///
     /// # Errors
     /// When it refuses, or cannot be reached.
-    pub async fn candidates(&self, request: pb::CandidatesRequest) -> Result<Messages<pb::CandidatesResponse>, Status> {
+    pub async fn candidates(
+        &self,
+        request: node_pb::CandidatesRequest,
+    ) -> Result<Messages<node_pb::CandidatesResponse>, Status> {
         Ok(match self.near_candidates()? {
             Some(near) => Messages::Near(near.candidates(Request::new(request)).await?.into_inner()),
             None => Messages::Far(Box::new(self.far_candidates()?.candidates(request).await?.into_inner())),
@@ -273,7 +274,10 @@ impl Way {
     ///
     /// # Errors
     /// When it refuses, or cannot be reached.
-    pub async fn decisions(&self, request: pb::DecisionsRequest) -> Result<Messages<pb::DecisionsResponse>, Status> {
+    pub async fn decisions(
+        &self,
+        request: node_pb::DecisionsRequest,
+    ) -> Result<Messages<node_pb::DecisionsResponse>, Status> {
         Ok(match self.near_decisions()? {
             Some(near) => Messages::Near(near.decisions(Request::new(request)).await?.into_inner()),
             None => Messages::Far(Box::new(self.far_decisions()?.decisions(request).await?.into_inner())),
@@ -291,7 +295,7 @@ mod tests {
         let wanted = NodeName { cluster: "c".to_owned(), role: Role::Matcher, index: 1 };
         let trust = NodeTrust { wanted: Some(wanted), ..NodeTrust::default() };
         let way = Way::new("http://10.0.0.2:7401", &Neighbours::default(), trust);
-        let peer = |role: pb::Role, index| pb::Peer { role: role.into(), index, ..Default::default() };
+        let peer = |role: pb::Role, index| node_pb::Peer { role: role.into(), index, ..Default::default() };
         assert!(way.check(Some(&peer(pb::Role::Matcher, 1))).is_ok());
         for (role, index, says) in [
             (pb::Role::Matcher, 0, "it is matcher 0"),

@@ -1,4 +1,4 @@
-//! What nodes say to each other: the three resumable subscriptions and the two calls of `cluster.proto`.
+//! What nodes say to each other: the three resumable subscriptions and the two calls of `dovetail.node.v1`.
 
 use std::{fmt, sync::Arc};
 
