@@ -13,5 +13,6 @@ mod role;
 pub mod text;
 pub mod tls;
 pub mod traffic;
+mod words;
 
 pub use role::Role;

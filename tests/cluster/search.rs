@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use dovetail::client::{Client, by_id, by_key, value};
 use dovetail::pb::inspect_response::State;
-use dovetail::pb::{self, Attribute, AttributeType, ElementState, PoolDefinition, Submission};
+use dovetail::pb::{self, Attribute, AttributeType, ConjunctRole, ElementState, PoolDefinition, PoolSplit, Submission};
 
 use crate::harness::{Cluster, SEVEN, SMALL, Which, dovetail, heavy, until};
 use crate::load::{settled, submit};
@@ -38,9 +38,13 @@ async fn pools_with_and_without_keys_live_side_by_side() {
     );
     for matcher in 0..SEVEN.matchers {
         let pools = pools(&cluster, matcher).await;
-        let split = |name: &str| pools.iter().find(|pool| pool.pool == name).unwrap().split.clone();
+        let split = |name: &str| pools.iter().find(|pool| pool.pool == name).unwrap().split();
         let splits = ["W1", "W2", "W3", "W4", "W5"].map(split);
-        assert_eq!(splits, ["key", "key", "one", "key", "index"], "as matcher {matcher} tells");
+        assert_eq!(
+            splits,
+            [PoolSplit::Key, PoolSplit::Key, PoolSplit::One, PoolSplit::Key, PoolSplit::Index],
+            "as matcher {matcher} tells"
+        );
     }
 }
 
@@ -110,8 +114,8 @@ async fn a_waiting_element_is_explained_and_so_is_what_became_of_it() {
     let explained = client.explain(by_key("duel", "eve"), 0).await.unwrap();
     assert_eq!(explained.element.as_ref().unwrap().id, lone);
     assert_eq!((explained.anchors, explained.acceptable, explained.rule_errors), (2, 0, 0));
-    let conjuncts: Vec<_> = explained.conjuncts.iter().map(|one| (one.role.as_str(), one.turned_away)).collect();
-    assert_eq!(conjuncts, [("key", 1), ("columns", 1)]);
+    let conjuncts: Vec<_> = explained.conjuncts.iter().map(|one| (one.role(), one.turned_away)).collect();
+    assert_eq!(conjuncts, [(ConjunctRole::Key, 1), (ConjunctRole::Columns, 1)]);
     let nearest = &explained.nearest[0];
     assert_eq!((nearest.id, nearest.key.as_str(), nearest.failed.len()), (ids[2], "cid", 1));
     assert_eq!(nearest.failed[0].reason, "abs(a.skill - b.skill) is 89, at most 50 is allowed: off by 39");

@@ -79,7 +79,7 @@ impl Nodes {
         let mut counters = Counters::default();
         for state in &self.states {
             for link in &state.links {
-                let wire = (link.stream.clone(), role_name(link.role()), role_name(state.role()));
+                let wire = (link.stream().word().to_owned(), role_name(link.role()), role_name(state.role()));
                 *counters.streams.entry(wire).or_default() += link.received_bytes;
             }
             match &state.state {
@@ -177,7 +177,7 @@ async fn inspect(url: &str, options: &ConnectOptions) -> Result<pb::InspectRespo
 mod tests {
     use super::*;
 
-    fn link(role: Role, stream: &str, received_bytes: u64) -> pb::PeerLink {
+    fn link(role: Role, stream: pb::NodeStream, received_bytes: u64) -> pb::PeerLink {
         pb::PeerLink { role: role.into(), stream: stream.into(), received_bytes, connected: true, ..Default::default() }
     }
 
@@ -193,15 +193,18 @@ mod tests {
             ..Default::default()
         };
         let gatherer = |bytes| {
-            let links = vec![link(Role::Matcher, "candidates", bytes), link(Role::Matcher, "candidates", 1)];
+            let links = vec![
+                link(Role::Matcher, pb::NodeStream::Candidates, bytes),
+                link(Role::Matcher, pb::NodeStream::Candidates, 1),
+            ];
             node(Role::Gatherer, links, State::Gatherer(pb::GathererState::default()))
         };
         let balancer = pb::BalancerState { stored: Some(stored), ..Default::default() };
         let states = vec![
-            node(Role::Balancer, vec![link(Role::Gatherer, "decisions", 70)], State::Balancer(balancer)),
+            node(Role::Balancer, vec![link(Role::Gatherer, pb::NodeStream::Decisions, 70)], State::Balancer(balancer)),
             gatherer(100),
             gatherer(200),
-            node(Role::Matcher, vec![link(Role::Balancer, "feed", 500)], State::Matcher(matcher)),
+            node(Role::Matcher, vec![link(Role::Balancer, pb::NodeStream::Feed, 500)], State::Matcher(matcher)),
         ];
         Nodes { states, silent: Vec::new() }
     }

@@ -63,7 +63,7 @@ fn describe(explained: &pb::ExplainResponse) -> String {
         table.row([
             thousands(conjunct.turned_away),
             thousands(conjunct.missing),
-            conjunct.role.clone(),
+            conjunct.role().word().to_owned(),
             conjunct.text.clone(),
         ]);
     }
@@ -135,7 +135,7 @@ struct WaitingJson<'a> {
 #[derive(Serialize)]
 struct ConjunctJson<'a> {
     text: &'a str,
-    role: &'a str,
+    role: &'static str,
     turned_away: u64,
     missing: u64,
 }
@@ -181,7 +181,7 @@ impl<'a> From<&'a pb::ExplainResponse> for WaitingJson<'a> {
     fn from(explained: &'a pb::ExplainResponse) -> WaitingJson<'a> {
         let conjunct = |one: &'a pb::ExplainedConjunct| ConjunctJson {
             text: &one.text,
-            role: &one.role,
+            role: one.role().word(),
             turned_away: one.turned_away,
             missing: one.missing,
         };
@@ -216,9 +216,9 @@ mod tests {
     use super::*;
 
     fn explained() -> pb::ExplainResponse {
-        let conjunct = |text: &str, role: &str, turned_away, missing| pb::ExplainedConjunct {
+        let conjunct = |text: &str, role: pb::ConjunctRole, turned_away, missing| pb::ExplainedConjunct {
             text: text.to_owned(),
-            role: role.to_owned(),
+            role: role.into(),
             turned_away,
             missing,
         };
@@ -235,8 +235,8 @@ mod tests {
             time_ms: 13_400,
             anchors: 1_203,
             conjuncts: vec![
-                conjunct("a.region == b.region", "key", 1_100, 2),
-                conjunct("abs(a.skill - b.skill) <= 50", "columns", 103, 0),
+                conjunct("a.region == b.region", pb::ConjunctRole::Key, 1_100, 2),
+                conjunct("abs(a.skill - b.skill) <= 50", pb::ConjunctRole::Columns, 103, 0),
             ],
             nearest: vec![pb::NearMiss {
                 id: 9,

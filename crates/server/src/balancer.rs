@@ -240,7 +240,7 @@ pub async fn run(
     tracing::info!(address = %listener.address(), log_id = node.identity.log_id(), "balancer is listening");
     for shard in node.placement.each_shard() {
         let address = &node.settings.node.addresses.gatherers[shard.0 as usize];
-        let link = node.links.add(Role::Gatherer, shard.0, address, "decisions");
+        let link = node.links.add(Role::Gatherer, shard.0, address, pb::NodeStream::Decisions);
         tokio::spawn(decisions::read(Arc::clone(&node), link, shard, stop.clone()));
     }
     tokio::spawn(presence::tell(Arc::clone(&node), stop.clone()));

@@ -22,7 +22,7 @@ use crate::{
     settings::Settings,
     shutdown::Shutdown,
 };
-use dovetail::Role;
+use dovetail::{Role, pb};
 use engine::{Engine, Event};
 
 /// Events that wait for the engine. A full inbox holds its senders back, and through them the peers.
@@ -55,7 +55,7 @@ fn own_shard(node: &Node) -> ShardId {
 
 /// Runs one session until it ends.
 async fn session(node: Arc<Node>, health: Health, session: Shutdown) -> SessionEnd<GathererEnd> {
-    let balancer = node.links.add(Role::Balancer, 0, node.balancer(), "cut");
+    let balancer = node.links.add(Role::Balancer, 0, node.balancer(), pb::NodeStream::Cut);
     let Some(CutAnswer { log_id, cut, results_floor }) = read_cut(&node, &balancer, &session).await else {
         return SessionEnd::Stopped;
     };

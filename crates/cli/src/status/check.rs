@@ -93,7 +93,10 @@ pub(super) fn findings(nodes: &[Asked]) -> Vec<Finding> {
         for link in answer.links.iter().filter(|link| !link.connected && link.down_ms >= DOWN_MS) {
             let peer = format!("{} {} ({})", role_name(link.role()), link.index, link.address);
             let down = duration::format_ms(link.down_ms / 1000 * 1000);
-            found("link_down", format!("cannot read {} of {peer} for {down}: {}", link.stream, link.last_error));
+            found(
+                "link_down",
+                format!("cannot read {} of {peer} for {down}: {}", link.stream().word(), link.last_error),
+            );
         }
     }
     findings
@@ -297,7 +300,7 @@ mod tests {
         let link = |down_ms| pb::PeerLink {
             role: Role::Matcher.into(),
             address: "http://m".to_owned(),
-            stream: "candidates".to_owned(),
+            stream: pb::NodeStream::Candidates.into(),
             last_error: "refused".to_owned(),
             down_ms,
             ..Default::default()

@@ -40,7 +40,7 @@ fn link(link: &pb::PeerLink) -> Value {
         "cursor": link.cursor,
         "lag": link.lag,
         "last_error": link.last_error,
-        "stream": link.stream,
+        "stream": link.stream().word(),
         "received_bytes": link.received_bytes,
         "reconnects": link.reconnects,
         "down_ms": link.down_ms,
@@ -161,8 +161,8 @@ fn pools(pools: &[pb::PoolCount]) -> Vec<Value> {
             object["late_ms"] = pool.late_ms.into();
         }
         // Only matchers tell.
-        if !pool.split.is_empty() {
-            object["split"] = pool.split.as_str().into();
+        if pool.split() != pb::PoolSplit::Unspecified {
+            object["split"] = pool.split().word().into();
             object["hot_keys"] = pool.hot_keys.iter().map(hot).collect();
         }
         object

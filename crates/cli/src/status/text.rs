@@ -209,7 +209,7 @@ fn pools(text: &mut String, slices: &[pb::SliceState]) {
     for (name, counts) in pools {
         table.row([
             name.to_owned(),
-            counts[0].1.split.clone(),
+            counts[0].1.split().word().to_owned(),
             thousands(counts.iter().map(|(_, pool)| pool.waiting).sum()),
             thousands(counts.iter().map(|(_, pool)| pool.rule_errors).sum()),
         ]);
@@ -238,7 +238,7 @@ fn links(text: &mut String, links: &[pb::PeerLink]) {
             Table::new(&["reads", "of", "address", "state", ">cursor", ">lag", ">reconnects", "last error"]);
         for link in links {
             table.row([
-                printable(&link.stream).to_string(),
+                link.stream().word().to_owned(),
                 format!("{} {}", role_name(link.role()), link.index),
                 link.address.clone(),
                 match link.connected {
@@ -279,7 +279,7 @@ mod tests {
                 cursor: 9,
                 lag: 1234,
                 last_error: "refused".to_owned(),
-                stream: "decisions".to_owned(),
+                stream: pb::NodeStream::Decisions.into(),
                 reconnects: 2,
                 received_bytes: 70,
                 down_ms: 40_500,
@@ -362,16 +362,19 @@ balancer 0 at http://b:1, build 0.1.0, up 1m30s since 1970-01-01 00:00:01.000 UT
 
     #[test]
     fn a_matcher_shows_how_pools_are_split_and_which_keys_are_hot() {
-        let pool = |split: &str, waiting, hot_keys| pb::PoolCount {
+        let pool = |split: pb::PoolSplit, waiting, hot_keys| pb::PoolCount {
             pool: "duel".to_owned(),
             waiting,
-            split: split.to_owned(),
+            split: split.into(),
             hot_keys,
             ..Default::default()
         };
         let hot = pb::HotKey { key: "region = \"eu\"".to_owned(), searches_permille: 905, waiting: 1_300 };
-        let slice =
-            |slice, hot_keys| pb::SliceState { slice, pools: vec![pool("key", 700, hot_keys)], ..Default::default() };
+        let slice = |slice, hot_keys| pb::SliceState {
+            slice,
+            pools: vec![pool(pb::PoolSplit::Key, 700, hot_keys)],
+            ..Default::default()
+        };
         let mut text = String::new();
         pools(&mut text, &[slice(0, vec![]), slice(2, vec![hot])]);
         let expected = "  \

@@ -87,7 +87,7 @@ fn explanation_pb(pool: &Pool, explanation: Explanation) -> pb::ExplainResponse 
     let conjuncts = pool.rule.plan().conjuncts().iter().zip(&explanation.conjuncts);
     let conjuncts = conjuncts.map(|(conjunct, counted)| pb::ExplainedConjunct {
         text: conjunct.text(),
-        role: conjunct.role().to_string(),
+        role: pb::ConjunctRole::from(conjunct.role()).into(),
         turned_away: counted.elements,
         missing: counted.missing,
     });

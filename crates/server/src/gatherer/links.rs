@@ -14,7 +14,7 @@ use crate::{
     rpc::{self, Inbox, Link, LinkError},
     shutdown::Shutdown,
 };
-use dovetail::Role;
+use dovetail::{Role, pb};
 use dovetail_wire::node_pb;
 
 /// Reads over a link into the engine until the session ends.
@@ -22,7 +22,7 @@ pub(super) fn spawn(node: &Arc<Node>, id: LinkId, inbox: &Inbox<Event>, session:
     let addresses = &node.settings.node.addresses;
     let link = match id {
         LinkId::Matcher(MatcherId(matcher)) => {
-            node.links.add(Role::Matcher, matcher, &addresses.matchers[matcher as usize], "candidates")
+            node.links.add(Role::Matcher, matcher, &addresses.matchers[matcher as usize], pb::NodeStream::Candidates)
         }
         LinkId::Shard(shard) => node.link_to(shard),
         LinkId::Feed => unreachable!("a gatherer does not read the log"),

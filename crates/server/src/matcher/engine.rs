@@ -388,7 +388,7 @@ fn pool_count(pool: SlicePoolStats<'_>) -> pb::PoolCount {
         pool: pool.name.to_owned(),
         waiting: pool.waiting as u64,
         rule_errors: pool.rule_errors,
-        split: pool.split.to_string(),
+        split: pb::PoolSplit::from(pool.split).into(),
         hot_keys: pool.hot_keys.into_iter().map(hot).collect(),
         // The balancer's to tell.
         late_ms: 0,

@@ -18,14 +18,14 @@ use crate::{
     secret,
     shutdown::Shutdown,
 };
-use dovetail::Role;
+use dovetail::{Role, pb};
 use dovetail_wire::node_pb;
 
 pub(super) type Feed = Messages<node_pb::FeedResponse>;
 
 /// Runs one session until it ends.
 pub(super) async fn session(node: Arc<Node>, health: Health, session: Shutdown) -> SessionEnd<MatcherEnd> {
-    let link = node.links.add(Role::Balancer, 0, node.balancer(), "feed");
+    let link = node.links.add(Role::Balancer, 0, node.balancer(), pb::NodeStream::Feed);
     let Some((start, feed)) = first_feed(&node, &link, &session).await else {
         return SessionEnd::Stopped;
     };

@@ -188,7 +188,12 @@ impl<E: Send + 'static> Diskless<E> {
     /// A link to a shard.
     #[must_use]
     pub fn link_to(&self, shard: ShardId) -> Arc<Link> {
-        self.links.add(Role::Gatherer, shard.0, &self.settings.node.addresses.gatherers[shard.0 as usize], "decisions")
+        self.links.add(
+            Role::Gatherer,
+            shard.0,
+            &self.settings.node.addresses.gatherers[shard.0 as usize],
+            pb::NodeStream::Decisions,
+        )
     }
 
     /// Subscribes over a link to a shard whose watermark is known as `after`. Returns its floor, and what follows.

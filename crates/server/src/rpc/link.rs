@@ -98,7 +98,7 @@ pub struct Link {
     role: Role,
     index: u32,
     way: Way,
-    stream: String,
+    stream: pb::NodeStream,
     connected: AtomicBool,
     /// Whether it ever was connected.
     stood: AtomicBool,
@@ -140,7 +140,7 @@ impl Link {
                 self.reconnects.store(0, Ordering::Relaxed);
                 self.broken().error.clear();
             }
-            tracing::info!(peer = %self.role, index = self.index, address = self.way.address(), stream = self.stream, cursor = cursor.0, "subscribed");
+            tracing::info!(peer = %self.role, index = self.index, address = self.way.address(), stream = self.stream.word(), cursor = cursor.0, "subscribed");
         }
         self.cursor.store(cursor.0, Ordering::Relaxed);
     }
@@ -194,10 +194,10 @@ impl Link {
         if error.is_other_settings() {
             // Trying again does not help: an operator has to change them.
             if other {
-                tracing::error!(peer = %role, index, address, stream = self.stream, error = text, "the cluster settings of this node and of its peer differ");
+                tracing::error!(peer = %role, index, address, stream = self.stream.word(), error = text, "the cluster settings of this node and of its peer differ");
             }
         } else if if stood { other } else { tries == STARTING_TRIES } {
-            tracing::warn!(peer = %role, index, address, stream = self.stream, error = text, "not subscribed, trying again");
+            tracing::warn!(peer = %role, index, address, stream = self.stream.word(), error = text, "not subscribed, trying again");
         }
         broken.error = text;
     }
@@ -227,7 +227,7 @@ impl Link {
             role: pb::Role::from(self.role).into(),
             index: self.index,
             address: self.way.address().to_owned(),
-            stream: self.stream.clone(),
+            stream: self.stream.into(),
             connected: down.is_none(),
             cursor,
             lag: highest.0.saturating_sub(cursor),
@@ -269,12 +269,12 @@ impl Links {
     }
 
     /// A new subscription at a node.
-    pub fn add(&self, role: Role, index: u32, address: &str, stream: impl Into<String>) -> Arc<Link> {
+    pub fn add(&self, role: Role, index: u32, address: &str, stream: pb::NodeStream) -> Arc<Link> {
         let link = Arc::new(Link {
             role,
             index,
             way: self.way(role, index, address),
-            stream: stream.into(),
+            stream,
             connected: AtomicBool::new(false),
             stood: AtomicBool::new(false),
             cursor: AtomicU64::new(0),
