@@ -486,6 +486,16 @@ pub enum Stopped {
     Late,
 }
 
+/// What the elements of a run that is to be let in have in common.
+struct RunOf {
+    /// The first one's id.
+    first: ElementId,
+    /// When they arrive.
+    time_ms: u64,
+    /// There is room for all of them.
+    roomy: bool,
+}
+
 impl Ledger {
     /// Why a row is refused that was held in vain.
     #[must_use]
@@ -546,10 +556,11 @@ impl Ledger {
         // Keys are all over the memory. Asked for one after the other, each would be waited for.
         let taken = rows.clone().filter(|&row| self.keys.get(keyed.fingerprint(row)).is_some());
         std::hint::black_box(taken.count());
+        let run = RunOf { first: first.into(), time_ms, roomy: self.has_room(keyed.batch(), rows.clone()) };
         for row in rows.clone() {
             let element = ElementId(first.0 + count as u64);
             let asked = if count > 0 { element.arrival().prev() } else { asked };
-            if let Err(why) = self.admit_row(keyed, row, (element, time_ms), count as u64, asked) {
+            if let Err(why) = self.admit_row(keyed, row, element, &run, asked) {
                 stopped = Some(why);
                 break;
             }
@@ -562,43 +573,42 @@ impl Ledger {
         Admitted { count, stopped }
     }
 
-    /// Takes the keys of an element that may be let in; `before` others of its run are, and do not count as waiting
+    /// Takes the keys of an element that may be let in; those of its run before it are, and do not count as waiting
     /// yet.
     fn admit_row(
         &mut self,
         keyed: &Keyed,
         row: usize,
-        (element, time_ms): (ElementId, u64),
-        before: u64,
+        element: ElementId,
+        run: &RunOf,
         asked: EventId,
     ) -> Result<(), Stopped> {
         let (batch, key) = (keyed.batch(), keyed.fingerprint(row));
-        self.check_row(batch, row, key, (ElementId(element.0 - before), time_ms), before, asked)?;
+        self.check_row(batch, row, key, run, element.0 - run.first.0, asked)?;
         self.keys.insert(key, element);
-        self.remember_idempotency(batch, row, element, time_ms);
+        self.remember_idempotency(batch, row, element, run.time_ms);
         self.pool_mut(batch.pool()).arrived(batch, row);
         Ok(())
     }
 
-    /// Checks what depends on other elements; `before` of them, from `first` on, do not count as waiting yet.
+    /// Checks what depends on other elements; `before` of its run do not count as waiting yet.
     fn check_row(
         &self,
         batch: &Batch,
         row: usize,
         key: Fingerprint,
-        (first, time_ms): (ElementId, u64),
+        run: &RunOf,
         before: u64,
         asked: EventId,
     ) -> Result<(), Stopped> {
-        self.check_idempotency(batch, row, time_ms)?;
+        self.check_idempotency(batch, row, run.time_ms)?;
         // It may have been dropped since the element was checked.
         let Some(entry) = self.find_pool(batch.pool()).filter(|entry| entry.dropped_at.is_none()) else {
             let name = self.pool_name(batch.pool());
             return Err(Stopped::Refused(SubmitError::UnknownPool(name.as_ref().to_owned())));
         };
-        let PoolEntry { pool, group, counts, searched, closed_at, .. } = entry;
-        let definition = &pool.definition;
-        let name = || definition.name.clone();
+        let PoolEntry { pool, counts, searched, closed_at, .. } = entry;
+        let name = || pool.definition.name.clone();
         if closed_at.is_some() && !self.planted.is(Bug::ClosedAdmits) {
             return Err(Stopped::Refused(SubmitError::PoolDropping(name())));
         }
@@ -606,26 +616,50 @@ impl Ledger {
             return Err(Stopped::Late);
         }
         // One that waits no longer is only remembered by its key.
-        let waits = |holder: ElementId| holder >= first || self.elements.waits(holder).is_some();
+        let waits = |holder: ElementId| holder >= run.first || self.elements.waits(holder).is_some();
         if let Some(element) = self.keys.get(key).filter(|&holder| waits(holder)) {
             let key = text(batch.clients().key(row));
             // It may have come since.
             let at = asked.max(element.arrival());
             return self.refuse_at(at, || SubmitError::KeyWaiting { pool: name(), key, element });
         }
+        if !run.roomy {
+            let (elements, bytes) = self.rooms(entry, batch, row, before);
+            if let Some(full) = elements.full() {
+                return self.refuse_at(asked, || elements.refused(full, name()));
+            }
+            if let Some(full) = bytes.full() {
+                return self.refuse_at(asked, || bytes.refused_bytes(full, name()));
+            }
+        }
+        match searched.check(pool, &self.limits, counts.waiting + before, batch, row) {
+            Ok(()) => Ok(()),
+            Err(why) => self.refuse_at(asked, || why),
+        }
+    }
+
+    /// Whether there is room for all of these elements: for the last one once those before it are in, and so for
+    /// [each](Room::full).
+    fn has_room(&self, batch: &Batch, rows: Range<usize>) -> bool {
+        let Some((last, entry)) = rows.clone().next_back().zip(self.find_pool(batch.pool())) else { return false };
+        let (elements, bytes) = self.rooms(entry, batch, last, rows.len() as u64 - 1);
+        elements.full().is_none() && bytes.full().is_none()
+    }
+
+    /// The room there is for an element of a pool, and for its bytes, once `before` others are in, which are before it
+    /// in its batch.
+    fn rooms<'a>(&'a self, entry: &'a PoolEntry, batch: &Batch, row: usize, before: u64) -> (Room<'a>, Room<'a>) {
+        let PoolEntry { pool, group, counts, .. } = entry;
         let elements = Room {
             taken: &self.waiting,
             group,
             own: counts.waiting,
             before,
             more: 1,
-            own_max: bound(definition.waiting_max, self.limits.waiting_max),
+            own_max: bound(pool.definition.waiting_max, self.limits.waiting_max),
             all_max: self.limits.waiting_total_max,
             group_share: GROUP_SHARE,
         };
-        if let Some(full) = elements.full() {
-            return self.refuse_at(asked, || elements.refused(full, name()));
-        }
         let bytes = Room {
             taken: &self.waiting_bytes,
             own: counts.waiting_bytes,
@@ -635,13 +669,7 @@ impl Ledger {
             all_max: self.limits.waiting_bytes_total_max,
             ..elements
         };
-        if let Some(full) = bytes.full() {
-            return self.refuse_at(asked, || bytes.refused_bytes(full, name()));
-        }
-        match searched.check(pool, &self.limits, counts.waiting + before, batch, row) {
-            Ok(()) => Ok(()),
-            Err(why) => self.refuse_at(asked, || why),
-        }
+        (elements, bytes)
     }
 
     /// Whether the idempotency key of an element made one already, or is one too many. That is known at once: it does
@@ -700,7 +728,8 @@ impl Ledger {
         let Checked { pool, row, client } = submission.check(&entry.pool, &self.limits)?;
         let batch = Batch::of(pool, &[(&row, &client)]);
         let key = batch.fingerprint(self.limits.key_secret, 0);
-        match self.check_row(&batch, 0, key, (ElementId::from(self.recorded.next()), time_ms), 0, asked) {
+        let run = RunOf { first: self.recorded.next().into(), time_ms, roomy: false };
+        match self.check_row(&batch, 0, key, &run, 0, asked) {
             Ok(()) => Ok(Admission::New { pool, row, client }),
             Err(Stopped::Retry(element)) => Ok(Admission::Retry(element)),
             Err(Stopped::Undecided(asked)) => Ok(Admission::Undecided(asked)),

@@ -105,7 +105,8 @@ pub(super) enum Full {
 }
 
 impl Room<'_> {
-    /// The first bound that is reached.
+    /// The first bound that is reached. Where there is room for something, there is for each part of what comes before
+    /// it and for itself, one after the other.
     pub(super) fn full(self) -> Option<Full> {
         let Room { taken, group, own, before, more, own_max, all_max, group_share } = self;
         let own_then = own.saturating_add(before);
@@ -248,6 +249,29 @@ mod tests {
             taken.add(&a, own, 500, all_max);
             own += 500;
         }
+    }
+
+    #[test]
+    fn room_for_the_last_of_some_is_room_for_each_of_them() {
+        let (all_max, mut roomy) = (800_000, 0);
+        let runs: [&[u64]; 4] = [&[1, 1, 1, 1], &[2, 70_000, 1, 3], &[9, 1], &[80_000, 20_000, 1]];
+        let cases = [0, 500_000, 700_000, 780_000].map(|theirs| [0, 5, 9, 300_000].map(|own| (theirs, own)));
+        for (theirs, own) in cases.into_iter().flatten() {
+            let mut taken = Taken::default();
+            taken.add(&group("b."), 0, theirs, all_max);
+            taken.add(&group("a."), 0, own, all_max);
+            for (run, group_share) in runs.into_iter().flat_map(|run| [(run, 1), (run, GROUP_SHARE)]) {
+                let at = |index: usize| {
+                    let before = run[..index].iter().sum();
+                    let own_max = 400_000;
+                    Room { before, more: run[index], own_max, group_share, ..room(&taken, "a.", own, all_max) }
+                };
+                let each = (0..run.len()).all(|index| at(index).full().is_none());
+                assert_eq!(at(run.len() - 1).full().is_none(), each, "{theirs} {own} {run:?}");
+                roomy += u32::from(each);
+            }
+        }
+        assert!((30..100).contains(&roomy), "{roomy} of 128");
     }
 
     #[test]
