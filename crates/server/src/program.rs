@@ -14,7 +14,7 @@ use crate::{
     crash,
     failure::RunError,
     memory, printable, roles,
-    settings::{HELP_NAMES, RoleFlags, SettingsError},
+    settings::{HELP_NAMES, RoleFlags, Settings, SettingsError},
     shutdown::Shutdown,
     telemetry,
 };
@@ -40,10 +40,61 @@ enum ProgramError {
     Runtime(#[source] io::Error),
 }
 
-/// Runs a role's binary: parses flags, reads settings, runs the role until SIGTERM or SIGINT.
-pub fn main(role: Role) -> ExitCode {
-    let matches = command(role).try_get_matches().map_err(ProgramError::Usage);
-    match matches.and_then(|matches| run(role, &matches)) {
+/// A role that a program of its own runs. A type for each, so that the program of one has no code of the others.
+pub trait Program {
+    /// Which role.
+    const ROLE: Role;
+
+    /// The threads it runs on. For roles whose engine is most of what they do, one: between threads, a message is
+    /// handed from one to the next, and each is woken for it. What takes long moves aside by itself.
+    fn runtime() -> io::Result<Runtime> {
+        builder().worker_threads(1).build()
+    }
+
+    /// Runs it until the signal, then drains it.
+    fn run(settings: Settings, shutdown: Shutdown) -> impl Future<Output = Result<(), RunError>>;
+}
+
+/// `dovetail-balancer`.
+pub enum Balancer {}
+/// `dovetail-matcher`.
+pub enum Matcher {}
+/// `dovetail-gatherer`.
+pub enum Gatherer {}
+
+impl Program for Balancer {
+    const ROLE: Role = Role::Balancer;
+
+    /// It serves clients beside its engine.
+    fn runtime() -> io::Result<Runtime> {
+        runtime()
+    }
+
+    async fn run(settings: Settings, shutdown: Shutdown) -> Result<(), RunError> {
+        roles::run_balancer(settings, shutdown).await
+    }
+}
+
+impl Program for Matcher {
+    const ROLE: Role = Role::Matcher;
+
+    async fn run(settings: Settings, shutdown: Shutdown) -> Result<(), RunError> {
+        roles::run_matcher(settings, shutdown).await
+    }
+}
+
+impl Program for Gatherer {
+    const ROLE: Role = Role::Gatherer;
+
+    async fn run(settings: Settings, shutdown: Shutdown) -> Result<(), RunError> {
+        roles::run_gatherer(settings, shutdown).await
+    }
+}
+
+/// Runs a role's program: parses flags, reads settings, runs the role until SIGTERM or SIGINT.
+pub fn main<P: Program>() -> ExitCode {
+    let matches = command(P::ROLE).try_get_matches().map_err(ProgramError::Usage);
+    match matches.and_then(|matches| run::<P>(&matches)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(ProgramError::Usage(error)) => usage(&error),
         Err(error) => {
@@ -84,12 +135,6 @@ fn builder() -> Builder {
     builder
 }
 
-/// For roles whose engine is most of what they do: between threads, a message is handed from one to the next, and each
-/// is woken for it. What takes long moves aside by itself.
-fn single_runtime() -> io::Result<Runtime> {
-    builder().worker_threads(1).build()
-}
-
 /// The role's command line.
 pub fn command(role: Role) -> Command {
     let (name, about, example) = match role {
@@ -116,23 +161,14 @@ pub fn command(role: Role) -> Command {
     RoleFlags::augment(command, role)
 }
 
-fn run(role: Role, matches: &ArgMatches) -> Result<(), ProgramError> {
-    let settings = RoleFlags::from_matches(matches).load(role)?;
+fn run<P: Program>(matches: &ArgMatches) -> Result<(), ProgramError> {
+    let settings = RoleFlags::from_matches(matches).load(P::ROLE)?;
     telemetry::init(&settings.node.log);
     crash::say_if_asked_for();
     memory::give_back().map_err(ProgramError::Runtime)?;
-    let runtime = match role {
-        Role::Balancer => runtime(),
-        Role::Matcher | Role::Gatherer => single_runtime(),
-    };
-    runtime.map_err(ProgramError::Runtime)?.block_on(async {
+    P::runtime().map_err(ProgramError::Runtime)?.block_on(async {
         let shutdown = Shutdown::on_signals().map_err(ProgramError::Runtime)?;
-        match role {
-            Role::Balancer => roles::run_balancer(settings, shutdown).await?,
-            Role::Matcher => roles::run_matcher(settings, shutdown).await?,
-            Role::Gatherer => roles::run_gatherer(settings, shutdown).await?,
-        }
-        Ok(())
+        Ok(P::run(settings, shutdown).await?)
     })
 }
 

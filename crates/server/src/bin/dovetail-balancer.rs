@@ -2,10 +2,12 @@
 
 use std::process::ExitCode;
 
+use dovetail_server::program;
+
 #[cfg(feature = "mimalloc")]
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    dovetail_server::program::main(dovetail::Role::Balancer)
+    program::main::<program::Balancer>()
 }
