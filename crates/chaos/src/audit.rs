@@ -139,7 +139,7 @@ mod tests {
     use std::{io::sink, sync::Arc};
 
     use dovetail::{client::value, pb};
-    use dovetail_core::{ElementId, Event, EventId, EventKind, LogFrame, PoolId, Reach};
+    use dovetail_core::{ElementId, Event, EventId, EventKind, LogFrame, PoolId, Reach, Stable};
     use dovetail_rule::{Row, Value};
 
     use super::*;
@@ -150,7 +150,14 @@ mod tests {
     fn frame(after: u64, kinds: Vec<EventKind>) -> LogFrame {
         let events: Vec<Event> = (after + 1..).zip(kinds).map(|(x, kind)| Event { x: EventId(x), kind }).collect();
         let through = EventId(after + events.len() as u64);
-        LogFrame { after: EventId(after), through, time_ms: 1, stable: EventId::ZERO, reach: Reach::All, events }
+        LogFrame {
+            after: EventId(after),
+            through,
+            time_ms: 1,
+            stable: Stable(EventId::ZERO),
+            reach: Reach::All,
+            events,
+        }
     }
 
     fn arrival(serial: i64, role: i64) -> EventKind {

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use dovetail_core::{
-    EventId, EventKind, PoolId, ShardId,
+    Decided, EventId, EventKind, PoolId, ShardId,
     batch::KeySecret,
     ledger::{Admission, Ledger, LedgerLimits, Outcome, OutcomeEnd},
     oracle::Oracle,
@@ -147,7 +147,7 @@ impl Sequence {
         self.ledger.record(x, 0, &kind, Some(client)).map_err(|error| text(&error))?;
         let mut outcomes: Vec<Outcome> = Vec::new();
         let told = decided.map_or(Ok(()), |retirement| self.ledger.on_retirement(retirement));
-        let told = told.and_then(|()| self.ledger.on_decided(ShardId(0), x, &mut outcomes));
+        let told = told.and_then(|()| self.ledger.on_decided(ShardId(0), Decided(x), &mut outcomes));
         told.map_err(|error| text(&error))?;
         self.ledger.on_stored(x);
         Ok(outcomes.pop().and_then(|outcome| self.matched(outcome)))

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use dovetail_rule::{Row, Split};
 
-use crate::{ElementId, EventId, Place, Pool, PoolDefinition, PoolId, Reach};
+use crate::{ElementId, EventId, Place, Pool, PoolDefinition, PoolId, Reach, Stable};
 
 /// Why an element was withdrawn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -120,7 +120,7 @@ pub struct Frame<E> {
     /// `time(x)` of each of its events, in milliseconds since 1970. Never decreases from frame to frame.
     pub time_ms: u64,
     /// The stable cut when the frame was opened. No reprobe or withdrawal in it names an element retired at or below.
-    pub stable: EventId,
+    pub stable: Stable,
     /// The slices and shards that its events concern. Not logged: a frame that is read back concerns all.
     pub reach: Reach,
     /// The events, ascending.

@@ -12,7 +12,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use crate::{
-    EventId, PoolId,
+    Decided, EventId, PoolId,
     planted::{Bug, Planted},
 };
 
@@ -216,7 +216,7 @@ impl<R> Holds<R> {
     /// The next request that may go on when everything up to `decided` is. What it comes to has to be done before the
     /// next one is asked for: it may be held again. `may` says of a request, and whether its time is over, that it may
     /// leave now.
-    pub fn next(&mut self, decided: EventId, now_ms: u64, may: impl Fn(&R, bool) -> bool) -> Option<Freed<R>> {
+    pub fn next(&mut self, decided: Decided, now_ms: u64, may: impl Fn(&R, bool) -> bool) -> Option<Freed<R>> {
         let behind = |stream: u64| self.streams[&stream].behind.front().expect("an open stream has more");
         let open = self.open.iter().copied().find(|&stream| may(behind(stream), false));
         if let Some(stream) = open {
@@ -226,7 +226,7 @@ impl<R> Holds<R> {
             return Some(Freed { stream, request, asked: None, over: false, ticket: None });
         }
         let head = |stream: u64| &self.streams[&stream].head.as_ref().expect("a head is there").request;
-        let heads = self.heads.iter().take_while(|&&(until, ..)| until <= decided).take(LOOK);
+        let heads = self.heads.iter().take_while(|&&(until, ..)| decided.covers(until)).take(LOOK);
         let decided = heads.map(|&(.., stream)| stream).find(|&stream| may(head(stream), false));
         let late = self.deadlines.iter().take_while(|&&(at_ms, _)| at_ms <= now_ms).take(LOOK);
         let over = || late.map(|&(_, stream)| stream).find(|&stream| may(head(stream), true));
@@ -298,7 +298,7 @@ mod tests {
     }
 
     fn leave(holds: &mut Holds<&'static str>, decided: u64, now_ms: u64) -> Vec<String> {
-        std::iter::from_fn(|| holds.next(x(decided), now_ms, |_, _| true))
+        std::iter::from_fn(|| holds.next(Decided(x(decided)), now_ms, |_, _| true))
             .map(|freed| {
                 let asked = freed.asked.map_or(String::new(), |asked| format!(" asked at {asked}"));
                 format!("{}{asked}{}", freed.request, if freed.over { " over" } else { "" })
@@ -332,7 +332,7 @@ mod tests {
         let mut holds = Holds::new(100);
         holds.hold(1, x(5), 0, "a", None);
         holds.hold(2, x(5), 1, "b", None);
-        let freed = holds.next(x(5), 10, |_, _| true).unwrap();
+        let freed = holds.next(Decided(x(5)), 10, |_, _| true).unwrap();
         holds.hold_last(1, x(5), 10, freed.request, freed.ticket);
         assert_eq!(holds.deadline_ms(), Some(100));
         assert_eq!(leave(&mut holds, 5, 10), ["b asked at x5", "a asked at x5"]);
@@ -343,12 +343,12 @@ mod tests {
         let mut holds = Holds::new(100);
         holds.hold(1, x(5), 0, "a", None);
         holds.behind(1, "b").unwrap();
-        let freed = holds.next(x(5), 10, |_, _| true).unwrap();
+        let freed = holds.next(Decided(x(5)), 10, |_, _| true).unwrap();
         holds.hold(1, x(8), 10, freed.request, None);
         assert_eq!((leave(&mut holds, 7, 109), holds.deadline_ms()), (vec![], Some(110)));
         // The one behind may have to wait for itself.
-        assert_eq!(holds.next(x(8), 20, |_, _| true).unwrap().request, "a");
-        let behind = holds.next(x(8), 20, |_, _| true).unwrap();
+        assert_eq!(holds.next(Decided(x(8)), 20, |_, _| true).unwrap().request, "a");
+        let behind = holds.next(Decided(x(8)), 20, |_, _| true).unwrap();
         assert_eq!((behind.request, behind.asked), ("b", None));
         holds.hold(1, x(12), 20, "b", None);
         assert_eq!(leave(&mut holds, 12, 20), ["b asked at x12"]);
@@ -370,9 +370,9 @@ mod tests {
         let mut holds = Holds::new(100);
         holds.hold(1, x(5), 0, "first", None);
         holds.hold(2, x(5), 1, "second", None);
-        let freed = holds.next(x(5), 10, |_, _| true).unwrap();
+        let freed = holds.next(Decided(x(5)), 10, |_, _| true).unwrap();
         holds.hold(1, x(6), 10, freed.request, freed.ticket);
-        let freed = holds.next(x(5), 10, |_, _| true).unwrap();
+        let freed = holds.next(Decided(x(5)), 10, |_, _| true).unwrap();
         assert_eq!((freed.request, freed.ticket.unwrap().since_ms()), ("second", 1));
         holds.hold(2, x(6), 10, freed.request, None);
         assert_eq!((holds.deadline_ms(), holds.since_ms()), (Some(100), Some(0)));
@@ -385,8 +385,8 @@ mod tests {
         holds.hold(1, x(5), 0, "writes", None);
         holds.hold(2, x(5), 0, "reads", None);
         let reads = |request: &&str, _: bool| *request == "reads";
-        assert_eq!(holds.next(x(5), 0, reads).unwrap().request, "reads");
-        assert_eq!(holds.next(x(5), 500, reads), None);
+        assert_eq!(holds.next(Decided(x(5)), 0, reads).unwrap().request, "reads");
+        assert_eq!(holds.next(Decided(x(5)), 500, reads), None);
         assert_eq!(leave(&mut holds, 5, 500), ["writes asked at x5"]);
     }
 
@@ -398,7 +398,7 @@ mod tests {
         holds.behind(1, "writes too").unwrap();
         holds.hold(2, x(5), 0, "reads", None);
         let reads = |request: &&str, over: bool| over || *request == "reads";
-        let mut leave_now = |now_ms| holds.next(x(4), now_ms, reads).map(|freed| freed.request);
+        let mut leave_now = |now_ms| holds.next(Decided(x(4)), now_ms, reads).map(|freed| freed.request);
         assert_eq!(
             [leave_now(99), leave_now(100), leave_now(100), leave_now(100)],
             [None, Some("writes"), Some("reads"), None]

@@ -52,7 +52,8 @@ pub use types::{
 };
 
 use crate::{
-    DefineError, ElementId, Event, EventId, EventKind, Place, Pool, PoolId, Reach, Retirement, ShardId, WithdrawReason,
+    Cursor, Decided, DefineError, ElementId, Event, EventId, EventKind, Place, Pool, PoolId, Reach, Retirement,
+    ShardId, Stable, WithdrawReason,
     batch::{Batch, Fingerprint, Run},
     hash::{ElementMap, shrink},
     planted::{Bug, Planted},
@@ -95,13 +96,13 @@ pub struct Ledger {
     /// Decisions above the decided watermark.
     retirements: BTreeMap<EventId, Retirement>,
     /// What each shard told.
-    told: Vec<EventId>,
+    told: Vec<Decided>,
     /// How far each shard counts as having got: a shard need not report events that do not concern it.
     marks: Marks,
-    decided: EventId,
+    decided: Decided,
     /// Outcomes up to here are on disk.
     stored: EventId,
-    stable: EventId,
+    stable: Stable,
     planted: Planted,
     /// Elements retired in `(stable, decided]`, and those below that are kept for cuts that are read. Ascending.
     unstable: VecDeque<Unstable>,
@@ -172,11 +173,11 @@ impl Ledger {
             recorded: EventId::ZERO,
             naming: BTreeMap::new(),
             retirements: BTreeMap::new(),
-            told: vec![EventId::ZERO; shards as usize],
+            told: vec![Decided::ZERO; shards as usize],
             marks: Marks::new(shards as usize, EventId::ZERO),
-            decided: EventId::ZERO,
+            decided: Decided::ZERO,
             stored: EventId::ZERO,
-            stable: EventId::ZERO,
+            stable: Stable::ZERO,
             planted: Planted::default(),
             unstable: VecDeque::new(),
             unstable_in: BTreeMap::new(),
@@ -297,7 +298,7 @@ impl Ledger {
     /// # Errors
     /// When it contradicts another.
     pub fn on_retirement(&mut self, told: Retirement) -> Result<(), DecisionError> {
-        if told.x <= self.decided {
+        if self.decided.covers(told.x) {
             return Ok(());
         }
         match self.retirements.insert(told.x, told) {
@@ -310,15 +311,15 @@ impl Ledger {
     ///
     /// # Errors
     /// When it is above the log, or what was decided does not fit the log.
-    pub fn on_decided(&mut self, shard: ShardId, told: EventId, out: &mut impl Outcomes) -> Result<(), DecisionError> {
-        if told > self.recorded {
+    pub fn on_decided(&mut self, shard: ShardId, told: Decided, out: &mut impl Outcomes) -> Result<(), DecisionError> {
+        if told.event() > self.recorded {
             return Err(DecisionError::Future { shard, told, recorded: self.recorded });
         }
         let of = &mut self.told[shard.0 as usize];
         *of = told.max(*of);
-        self.marks.told(shard.0 as usize, told);
+        self.marks.told(shard.0 as usize, told.event());
         self.marks.pass();
-        self.advance(self.marks.lowest(), out)?;
+        self.advance(Decided(self.marks.lowest()), out)?;
         self.move_stable();
         Ok(())
     }
@@ -356,7 +357,7 @@ impl Ledger {
         }
         for shard in 0..self.told.len() {
             let shard = ShardId(u32::try_from(shard).expect("few shards"));
-            self.on_decided(shard, through, &mut ())?;
+            self.on_decided(shard, Decided(through), &mut ())?;
         }
         self.on_stored(through);
         Ok(())
@@ -368,21 +369,21 @@ impl Ledger {
     /// # Panics
     /// When they are not decided.
     pub fn on_stored(&mut self, through: EventId) {
-        assert!(through <= self.decided, "{through} is stored before it is decided at {}", self.decided);
+        assert!(self.decided.covers(through), "{through} is stored before it is decided at {}", self.decided);
         self.stored = through.max(self.stored);
         self.move_stable();
     }
 
     fn move_stable(&mut self) {
         let told = self.told.iter().copied().min().expect("a cluster has a shard");
-        let stable = self.stored.min(told);
+        let stable = Stable(self.stored.min(told.event()));
         if stable > self.stable {
             self.stable = stable;
             self.look_at_closed();
         }
         self.release();
         while let Some(entry) = self.naming.first_entry()
-            && *entry.key() <= self.stable
+            && self.stable.covers(*entry.key())
         {
             entry.remove();
         }
@@ -461,19 +462,19 @@ impl Ledger {
 
     /// Every event at or below it is decided, and its outcome has left.
     #[must_use]
-    pub fn decided(&self) -> EventId {
+    pub fn decided(&self) -> Decided {
         self.decided
     }
 
     /// Up to where a shard has nothing more to say; where to resume its decisions.
     #[must_use]
-    pub fn mark(&self, shard: ShardId) -> EventId {
-        self.marks.through(shard.0 as usize)
+    pub fn mark(&self, shard: ShardId) -> Cursor {
+        Cursor(self.marks.through(shard.0 as usize))
     }
 
     /// The stable cut.
     #[must_use]
-    pub fn stable(&self) -> EventId {
+    pub fn stable(&self) -> Stable {
         self.stable
     }
 
@@ -626,11 +627,11 @@ impl Ledger {
         };
     }
 
-    fn advance(&mut self, decided: EventId, out: &mut impl Outcomes) -> Result<(), DecisionError> {
+    fn advance(&mut self, decided: Decided, out: &mut impl Outcomes) -> Result<(), DecisionError> {
         if decided <= self.decided {
             return Ok(());
         }
-        let later = self.retirements.split_off(&decided.next());
+        let later = self.retirements.split_off(&decided.event().next());
         let told: Vec<Retirement> = std::mem::replace(&mut self.retirements, later).into_values().collect();
         let mut known = self.look_up(&told).into_iter();
         let mut ended = Vec::with_capacity(told.len());
@@ -640,7 +641,7 @@ impl Ledger {
         let views: Vec<OutcomeView<'_>> = ended.iter().map(|ended| self.view(ended)).collect();
         out.push(&views);
         self.decided = decided;
-        self.time_of(decided.next());
+        self.time_of(decided.event().next());
         Ok(())
     }
 

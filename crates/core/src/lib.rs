@@ -17,6 +17,7 @@
 //! | [`shard`] | one shard's elements, and what it decides about them | Who does what, Forgetting |
 //! | [`explain`] | why an element is waiting | |
 //! | [`ring`], [`placement`] | which slice owns and which shard homes an element | Split by key |
+//! | [`positions`] | watermarks and cursors, each its own type | Who does what |
 //! | [`reach`] | which slices and shards an event concerns | Who is concerned |
 
 pub mod batch;
@@ -32,6 +33,7 @@ pub mod oracle;
 pub mod placement;
 pub mod planted;
 pub mod pool;
+pub mod positions;
 pub mod reach;
 pub mod ring;
 pub mod sequencer;
@@ -43,5 +45,6 @@ pub use ids::{ElementId, EventId, PoolId, ShardId, SliceId};
 pub use message::{CandidateFrame, Claim, Close, DecisionFrame, Grant, ProbeList, Retirement};
 pub use placement::{Place, Placement};
 pub use pool::{DefineError, Pool, PoolDefinition};
+pub use positions::{Cursor, Decided, News, Stable};
 pub use reach::Reach;
 pub use ring::Ring;

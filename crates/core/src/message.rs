@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::{ElementId, EventId, Reach};
+use crate::{Decided, ElementId, EventId, News, Reach, Stable};
 
 /// What one slice found in events `(after, through]`, for one shard.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -12,9 +12,9 @@ pub struct CandidateFrame {
     /// The last event searched.
     pub through: EventId,
     /// The decided watermark the slice had when it searched: elements retired at or below it are left out.
-    pub known: EventId,
+    pub known: Decided,
     /// The highest stable cut the slice has heard of.
-    pub stable: EventId,
+    pub stable: Stable,
     /// Which slices, this one among them, may have something for the shard up to `through`, and perhaps somewhat
     /// beyond.
     pub reach: Reach,
@@ -33,6 +33,12 @@ impl CandidateFrame {
     #[must_use]
     pub fn finds_nothing(&self) -> bool {
         self.probes.is_empty() && self.claims.is_empty() && self.closes.is_empty() && self.settled.is_empty()
+    }
+
+    /// What it says besides what was found.
+    #[must_use]
+    pub fn news(&self) -> News {
+        News { known: self.known, stable: self.stable }
     }
 
     /// Stands for the frame before it as well, in which nothing was found.
@@ -82,7 +88,7 @@ pub struct DecisionFrame {
     /// For the reader only.
     pub grants: Vec<Grant>,
     /// The sender's decided watermark. Comes after every retirement that it covers (rule R4).
-    pub decided: Option<EventId>,
+    pub decided: Option<Decided>,
 }
 
 /// An accepted pair, or a final withdrawal.

@@ -8,7 +8,7 @@
 //! is written ([`Ledger::advance_time`](crate::ledger::Ledger::advance_time)): no element is matched that should have
 //! expired.
 
-use crate::{Event, EventId, EventKind, Frame, Reach};
+use crate::{Event, EventId, EventKind, Frame, Reach, Stable};
 
 /// Bounds of one frame. Reaching any of the first two makes it due at once.
 #[derive(Clone, Copy, Debug)]
@@ -35,7 +35,7 @@ pub struct Sequencer<E = Event> {
 impl Sequencer {
     /// Gives `kind` the next id and puts it into the open frame. Returns the id and the event's time. For `stable` see
     /// [`push_run`](Sequencer::push_run).
-    pub fn push(&mut self, stable: EventId, kind: EventKind, bytes: usize) -> (EventId, u64) {
+    pub fn push(&mut self, stable: Stable, kind: EventKind, bytes: usize) -> (EventId, u64) {
         self.push_run(stable, 1, bytes, |x| Event { x, kind })
     }
 }
@@ -58,7 +58,7 @@ impl<E> Sequencer<E> {
     /// When `count` is 0.
     pub fn push_run(
         &mut self,
-        stable: EventId,
+        stable: Stable,
         count: usize,
         bytes: usize,
         events: impl FnOnce(EventId) -> E,
@@ -154,7 +154,7 @@ mod tests {
 
     fn push(sequencer: &mut Sequencer, now_ms: u64, bytes: usize) -> (u64, u64) {
         sequencer.advance(now_ms);
-        let (x, time_ms) = sequencer.push(EventId(0), event(), bytes);
+        let (x, time_ms) = sequencer.push(Stable::ZERO, event(), bytes);
         (x.0, time_ms)
     }
 
@@ -194,10 +194,10 @@ mod tests {
     fn a_run_of_events_gets_ids_one_after_the_other_and_counts_as_so_many() {
         let mut sequencer: Sequencer<(EventId, &str)> = Sequencer::new(LIMITS, EventId(9), 0);
         sequencer.advance(7);
-        assert_eq!(sequencer.push_run(EventId(0), 2, 10, |first| (first, "two")), (EventId(10), 7));
+        assert_eq!(sequencer.push_run(Stable::ZERO, 2, 10, |first| (first, "two")), (EventId(10), 7));
         assert_eq!((sequencer.full(), sequencer.events_left(), sequencer.bytes_left()), (false, 1, 90));
         sequencer.advance(8);
-        sequencer.push_run(EventId(0), 1, 10, |first| (first, "one"));
+        sequencer.push_run(Stable::ZERO, 1, 10, |first| (first, "one"));
         assert!(sequencer.full());
         let frame = sequencer.take().unwrap();
         assert_eq!(frame.events, [(EventId(10), "two"), (EventId(12), "one")]);
@@ -207,8 +207,8 @@ mod tests {
     #[test]
     fn a_frame_claims_only_the_stable_cut_its_first_event_saw() {
         let mut sequencer = Sequencer::new(LIMITS, EventId(9), 0);
-        sequencer.push(EventId(4), event(), 1);
-        sequencer.push(EventId(7), event(), 1);
-        assert_eq!(sequencer.take().unwrap().stable, EventId(4));
+        sequencer.push(Stable(EventId(4)), event(), 1);
+        sequencer.push(Stable(EventId(7)), event(), 1);
+        assert_eq!(sequencer.take().unwrap().stable, Stable(EventId(4)));
     }
 }

@@ -13,8 +13,8 @@ mod types;
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
 use crate::{
-    CandidateFrame, Claim, Close, DecisionFrame, ElementId, EventId, Grant, Placement, ProbeList, Reach, Retirement,
-    ShardId, SliceId,
+    CandidateFrame, Claim, Close, Cursor, Decided, DecisionFrame, ElementId, EventId, Grant, Placement, ProbeList,
+    Reach, Retirement, ShardId, SliceId, Stable,
     planted::{Bug, Planted},
     reach::Marks,
 };
@@ -24,7 +24,7 @@ pub use types::{DecisionBacklog, Fetch, Reader, ShardEffect, ShardError};
 #[derive(Clone, Debug)]
 struct SliceState {
     /// The lowest `known` of any frame that may still come.
-    known: EventId,
+    known: Decided,
     /// What it settled above the stable cut, ascending.
     settled: VecDeque<Retirement>,
 }
@@ -41,7 +41,7 @@ pub struct Shard {
     /// The lowest of these: at or below it every candidate has been heard.
     complete: EventId,
     /// Watermarks of all shards, this one's among them.
-    decided: Vec<EventId>,
+    decided: Vec<Decided>,
     timelines: Timelines,
     /// Own probes and withdrawals that are not decided.
     undecided: BTreeSet<EventId>,
@@ -53,7 +53,7 @@ pub struct Shard {
     retirements: BTreeMap<EventId, Retirement>,
     dead: HashMap<ElementId, EventId>,
     floor: EventId,
-    stable: EventId,
+    stable: Stable,
     /// Elements whose timelines changed.
     touched: BTreeSet<ElementId>,
     accepted: u64,
@@ -66,11 +66,11 @@ impl Shard {
         let slices = placement.slices() as usize;
         Shard {
             id,
-            slices: vec![SliceState { known: cut, settled: VecDeque::new() }; slices],
+            slices: vec![SliceState { known: Decided(cut), settled: VecDeque::new() }; slices],
             marks: Marks::new(slices, cut),
             planted: Planted::default(),
             complete: cut,
-            decided: vec![cut; placement.shards() as usize],
+            decided: vec![Decided(cut); placement.shards() as usize],
             timelines: Timelines::default(),
             undecided: BTreeSet::new(),
             wake: BTreeSet::new(),
@@ -78,7 +78,7 @@ impl Shard {
             retirements: BTreeMap::new(),
             dead: HashMap::new(),
             floor: cut,
-            stable: cut,
+            stable: Stable(cut),
             touched: BTreeSet::new(),
             accepted: 0,
             placement,
@@ -94,10 +94,10 @@ impl Shard {
     /// A slice answered a subscription: `known` is the lowest of any frame that follows (R3). What is returned has to
     /// be fetched and given to [`Shard::on_stored`] before the first of those frames.
     #[must_use]
-    pub fn on_slice_subscribed(&mut self, slice: SliceId, known: EventId) -> Option<Fetch> {
+    pub fn on_slice_subscribed(&mut self, slice: SliceId, known: Decided) -> Option<Fetch> {
         self.slices[slice.0 as usize].known = known;
-        if known < self.floor && !self.planted.is(Bug::R3NoFetch) {
-            return Some(Fetch { after: known, through: self.floor });
+        if known.event() < self.floor && !self.planted.is(Bug::R3NoFetch) {
+            return Some(Fetch { after: known.event(), through: self.floor });
         }
         self.forget();
         None
@@ -106,9 +106,9 @@ impl Shard {
     /// Another shard answered a subscription: it no longer keeps what is at or below `floor`. What is returned has to
     /// be fetched and given to [`Shard::on_stored`] before the first of its decisions.
     #[must_use]
-    pub fn on_peer_subscribed(&self, peer: ShardId, floor: EventId) -> Option<Fetch> {
-        let cursor = self.decided(peer).min(self.watermark());
-        (cursor < floor).then_some(Fetch { after: cursor, through: floor })
+    pub fn on_peer_subscribed(&self, peer: ShardId, floor: Cursor) -> Option<Fetch> {
+        let cursor = Cursor(self.decided(peer).min(self.watermark()).event());
+        (cursor < floor).then_some(Fetch { after: cursor.event(), through: floor.event() })
     }
 
     /// Takes the next frame of a slice. What was taken before is passed over.
@@ -127,8 +127,8 @@ impl Shard {
         }
         // Of one that the slice was passed in, this alone is news.
         let of = &mut self.slices[slice.0 as usize];
-        of.known = frame.known.max(of.known);
-        self.stable = frame.stable.max(self.stable);
+        of.known.raise(frame.known);
+        self.stable.raise(frame.stable);
         if frame.through < received && !self.planted.is(Bug::DuplicateFrameApplied) {
             self.forget();
             return Ok(());
@@ -167,8 +167,7 @@ impl Shard {
             self.offer(grant);
         }
         if let Some(decided) = decisions.decided {
-            let mark = &mut self.decided[from.0 as usize];
-            *mark = decided.max(*mark);
+            self.decided[from.0 as usize].raise(decided);
         }
         self.settle(out)
     }
@@ -195,8 +194,8 @@ impl Shard {
 
     /// The backlog for a reader that knows this shard's watermark as `after`. What comes later goes out as effects.
     #[must_use]
-    pub fn subscribe(&self, reader: Reader, after: EventId) -> DecisionBacklog {
-        let own = |r: &Retirement| r.x > after && self.placement.home_of(r.element) == self.id;
+    pub fn subscribe(&self, reader: Reader, after: Cursor) -> DecisionBacklog {
+        let own = |r: &Retirement| !after.covers(r.x) && self.placement.home_of(r.element) == self.id;
         let peer = |r: &Retirement| match reader {
             Reader::Shard(shard) => self.placement.home_of(r.element) == shard && !self.planted.is(Bug::R6PeersSilent),
             Reader::Matcher | Reader::Balancer => false,
@@ -204,7 +203,7 @@ impl Shard {
         let mut retirements: Vec<_> = self.retirements.values().filter(|&r| own(r) || peer(r)).copied().collect();
         if reader == Reader::Balancer && !self.planted.is(Bug::SettledNotRepeated) {
             let settled = self.slices.iter().flat_map(|mark| &mark.settled);
-            retirements.extend(settled.filter(|settled| settled.x > after));
+            retirements.extend(settled.filter(|settled| !after.covers(settled.x)));
         }
         let grants = match reader {
             Reader::Shard(_) if self.planted.is(Bug::R6PeersSilent) => Vec::new(),
@@ -214,7 +213,7 @@ impl Shard {
             Reader::Matcher | Reader::Balancer => Vec::new(),
         };
         let decided = (!self.planted.is(Bug::R7WatermarkUnstated)).then_some(self.watermark());
-        DecisionBacklog { floor: self.floor, decisions: DecisionFrame { retirements, grants, decided } }
+        DecisionBacklog { floor: Cursor(self.floor), decisions: DecisionFrame { retirements, grants, decided } }
     }
 
     /// Which shard this is.
@@ -231,13 +230,13 @@ impl Shard {
 
     /// The decided watermark: every event homed here at or below it is decided.
     #[must_use]
-    pub fn watermark(&self) -> EventId {
+    pub fn watermark(&self) -> Decided {
         self.decided[self.id.0 as usize]
     }
 
     /// Another shard's watermark as known here; where to resume its decisions.
     #[must_use]
-    pub fn decided(&self, shard: ShardId) -> EventId {
+    pub fn decided(&self, shard: ShardId) -> Decided {
         self.decided[shard.0 as usize]
     }
 
@@ -334,7 +333,7 @@ impl Shard {
     }
 
     fn offer(&mut self, grant: Grant) {
-        if grant.x > self.watermark() && !self.dead.contains_key(&grant.prober) {
+        if !self.watermark().covers(grant.x) && !self.dead.contains_key(&grant.prober) {
             self.offers.insert(grant);
             self.touched.insert(grant.prober);
         }
@@ -365,10 +364,10 @@ impl Shard {
             self.advance(element, out)?;
         }
         let lowest = self.undecided.first().filter(|_| !self.planted.is(Bug::WatermarkIgnoresUndecided));
-        let through = lowest.map_or(self.complete, |x| x.prev().min(self.complete));
+        let through = Decided(lowest.map_or(self.complete, |x| x.prev().min(self.complete)));
         if through > self.watermark() {
             self.decided[self.id.0 as usize] = through;
-            self.offers = self.offers.split_off(&Grant { x: through.next(), ..Grant::default() });
+            self.offers = self.offers.split_off(&Grant { x: through.event().next(), ..Grant::default() });
             out.push(ShardEffect::Decided { through });
         }
         self.forget();
@@ -466,14 +465,14 @@ impl Shard {
     fn forget(&mut self) {
         let known = self.slices.iter().map(|mark| mark.known).min().expect("a placement has a slice");
         let decided = self.decided.iter().copied().min().expect("a placement has a shard");
-        let mut floor = known.min(self.stable).min(decided);
+        let mut floor = known.event().min(self.stable.event()).min(decided.event());
         if self.planted.is(Bug::ForgetsTooEarly) {
-            floor = self.watermark();
+            floor = self.watermark().event();
         }
         self.floor = floor.max(self.floor);
         // A balancer asks for nothing that is stable.
         for mark in &mut self.slices {
-            while mark.settled.pop_front_if(|settled| settled.x <= self.stable).is_some() {}
+            while mark.settled.pop_front_if(|settled| self.stable.covers(settled.x)).is_some() {}
         }
         while let Some(entry) = self.retirements.first_entry()
             && *entry.key() <= self.floor

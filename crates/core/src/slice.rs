@@ -28,8 +28,8 @@ use dovetail_rule::{
 };
 
 use crate::{
-    DecisionFrame, ElementId, Event, EventId, EventKind, LogFrame, Place, Placement, PoolId, Reach, Retirement,
-    ShardId, SliceId,
+    Cursor, Decided, DecisionFrame, ElementId, Event, EventId, EventKind, LogFrame, News, Place, Placement, PoolId,
+    Reach, Retirement, ShardId, SliceId, Stable,
     planted::{Bug, Planted},
 };
 use ahead::Ahead;
@@ -56,10 +56,10 @@ pub struct Slice {
     /// What was decided in pools that are known whole, and what is in flight in the others.
     flight: Flight,
     /// No later frame of the log names an element retired at or below this event: the last frame's stable cut.
-    nameless: EventId,
+    nameless: Stable,
     /// Decided watermark by shard.
-    decided: Vec<EventId>,
-    stable: EventId,
+    decided: Vec<Decided>,
+    stable: Stable,
     /// Where it started.
     cut: EventId,
     /// Elements dead at the cut whose reprobes and withdrawals are passed over.
@@ -113,9 +113,9 @@ impl Slice {
             pools: Pools::new(secret),
             retired: Retired::new(cut.through),
             flight: Flight::default(),
-            nameless: EventId::ZERO,
-            decided: vec![cut.through; shards],
-            stable: cut.through,
+            nameless: Stable::ZERO,
+            decided: vec![Decided(cut.through); shards],
+            stable: Stable(cut.through),
             cut: cut.through,
             left_out: cut.left_out,
             received: cut.through,
@@ -123,7 +123,7 @@ impl Slice {
             pending: VecDeque::new(),
             looked_ahead: cut.through,
             ahead: Ahead::new(list_max),
-            frames: Frames::new(shards, cut.through),
+            frames: Frames::new(shards, cut.through, News { known: Decided(cut.through), stable: Stable(cut.through) }),
             stats: SliceStats::default(),
             placement,
         };
@@ -186,8 +186,7 @@ impl Slice {
             self.on_retirement(retirement);
         }
         if let Some(decided) = decisions.decided {
-            let mark = &mut self.decided[from.0 as usize];
-            *mark = decided.max(*mark);
+            self.decided[from.0 as usize].raise(decided);
         }
         self.search(out)?;
         self.tell(out);
@@ -205,12 +204,13 @@ impl Slice {
         retirements: &[Retirement],
         out: &mut Vec<SliceEffect>,
     ) -> Result<(), FrameError> {
-        let decisions = DecisionFrame { retirements: retirements.to_vec(), grants: Vec::new(), decided: Some(through) };
+        let decisions =
+            DecisionFrame { retirements: retirements.to_vec(), grants: Vec::new(), decided: Some(Decided(through)) };
         self.on_decisions(shard, &decisions, out)
     }
 
     /// Takes the stable cut: frames at or below it will never be asked for again. Passes the news on when idle.
-    pub fn on_stable(&mut self, stable: EventId, out: &mut Vec<SliceEffect>) {
+    pub fn on_stable(&mut self, stable: Stable, out: &mut Vec<SliceEffect>) {
         if stable <= self.stable {
             return;
         }
@@ -223,8 +223,8 @@ impl Slice {
     ///
     /// # Errors
     /// When frames after its cursor are gone.
-    pub fn subscribe(&self, shard: ShardId, after: EventId) -> Result<CandidateBacklog, Behind> {
-        self.frames.backlog(shard, after, self.known(), self.stable)
+    pub fn subscribe(&self, shard: ShardId, after: Cursor) -> Result<CandidateBacklog, Behind> {
+        self.frames.backlog(shard, after, self.own_news())
     }
 
     /// Which slice this is.
@@ -247,19 +247,19 @@ impl Slice {
 
     /// The decided watermark: the lowest of all shards'.
     #[must_use]
-    pub fn known(&self) -> EventId {
+    pub fn known(&self) -> Decided {
         self.decided.iter().copied().min().expect("a placement has a shard")
     }
 
     /// A shard's watermark as known here; where to resume its decisions.
     #[must_use]
-    pub fn decided(&self, shard: ShardId) -> EventId {
+    pub fn decided(&self, shard: ShardId) -> Decided {
         self.decided[shard.0 as usize]
     }
 
     /// The lowest cursor from which candidates can be read.
     #[must_use]
-    pub fn floor(&self) -> EventId {
+    pub fn floor(&self) -> Cursor {
         self.frames.floor()
     }
 
@@ -430,7 +430,7 @@ impl Slice {
             return Ok(None);
         }
         // Events in flight below x can take two anchors each, so that many and two more always suffice (3.1).
-        let flight = x.0.saturating_sub(known.0).max(1);
+        let flight = x.0.saturating_sub(known.event().0).max(1);
         let factor = if self.planted.is(Bug::ListFactorOne) { 1 } else { 2 };
         let need = usize::try_from(flight).unwrap_or(usize::MAX).saturating_mul(factor);
         let limit = need.min(self.list_max);
@@ -442,7 +442,7 @@ impl Slice {
         if more && limit < need && !self.planted.is(Bug::NoWaitForDecided) {
             // It searches again, and counts then.
             pool.rule_errors = errors;
-            self.ahead.wait(x, EventId(x.0 - self.list_max as u64 / 2));
+            self.ahead.wait(x, Decided(EventId(x.0 - self.list_max as u64 / 2)));
             return Ok(None);
         }
         self.ahead.searched(x, list.len());
@@ -503,10 +503,10 @@ impl Slice {
     /// Forgets the retired elements that no later frame of the log can name.
     fn forget(&mut self) {
         // Nor are departures reported again: a decision comes at most once more, and is then not looked up.
-        let last = self.nameless.min(self.known());
+        let last = self.nameless.event().min(self.known().event());
         self.retired.forget(last);
         self.flight.forget(last);
-        if self.nameless >= self.cut {
+        if self.nameless.covers(self.cut) {
             self.left_out.clear();
         }
     }
@@ -518,6 +518,10 @@ impl Slice {
         Ok(pool.place(element, row))
     }
 
+    fn own_news(&self) -> News {
+        News { known: self.known(), stable: self.stable }
+    }
+
     /// Whether an element of a pool that is split by index is an anchor here.
     fn owns(&self, element: ElementId) -> bool {
         self.placement.owner(Place::Id(element)) == self.id
@@ -526,7 +530,7 @@ impl Slice {
     /// Tells the shards what they may forget by now, when there are no events to report.
     fn tell(&mut self, out: &mut Vec<SliceEffect>) {
         if self.pending.is_empty() {
-            self.frames.news(self.known(), self.stable, out);
+            self.frames.news(self.own_news(), out);
         }
     }
 
@@ -535,6 +539,6 @@ impl Slice {
         // Of what was searched already and of what comes: a pair's last event may be either.
         let untold = self.through < frame.through && self.planted.is(Bug::ReachUntold);
         let reach = if untold { &Reach::nobody() } else { &frame.reach };
-        self.frames.flush(self.through, reach, (self.known(), self.stable), out);
+        self.frames.flush(self.through, reach, self.own_news(), out);
     }
 }

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use dovetail_core::{
-    ElementId, EventId, EventKind, PoolDefinition, PoolId, Retirement, ShardId, WithdrawReason,
+    Decided, ElementId, EventId, EventKind, PoolDefinition, PoolId, Retirement, ShardId, WithdrawReason,
     batch::{KeySecret, Keyed},
     ledger::{Admission, Admitted, Checked, Ledger, LedgerLimits, Outcome, Status, Stopped, Submission},
 };
@@ -138,7 +138,7 @@ impl Pair {
     /// Some that wait, those that came first more often, are matched or withdrawn at events that are not decided.
     fn decide(&mut self, random: &mut Random) {
         let mut waiting: Vec<ElementId> = self.batches.waiting_ids().collect();
-        let mut x = self.batches.decided().0;
+        let mut x = self.batches.decided().event().0;
         for _ in 0..random.below(300) {
             x += 1 + random.below(2);
             let pool_of = |element: ElementId| match self.batches.status(element) {
@@ -165,7 +165,7 @@ impl Pair {
         let through = EventId(x.min(self.x));
         let mut said: [Vec<Outcome>; 2] = Default::default();
         for (ledger, said) in [&mut self.one_by_one, &mut self.batches].into_iter().zip(&mut said) {
-            ledger.on_decided(ShardId(0), through, said).unwrap();
+            ledger.on_decided(ShardId(0), Decided(through), said).unwrap();
         }
         assert_eq!(said[0], said[1]);
         if random.below(2) == 0 {

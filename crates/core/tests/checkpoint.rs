@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use dovetail_core::{
-    ElementId, EventId, EventKind, PoolDefinition, PoolId, Retirement, ShardId, WithdrawReason,
+    Decided, ElementId, EventId, EventKind, PoolDefinition, PoolId, Retirement, ShardId, WithdrawReason,
     batch::{Batch, KeySecret, Run},
     ledger::{Admission, Base, ClientPart, Fold, Kept, Ledger, LedgerLimits, Outcome, Status, Submission},
     oracle::Oracle,
@@ -150,8 +150,8 @@ impl History {
 
     /// Decides, and puts on disk, up to some event.
     fn settle(&mut self, through: EventId) {
-        let through = through.max(self.ledger.stable());
-        self.ledger.on_decided(ShardId(0), through, &mut self.outcomes).unwrap();
+        let through = through.max(self.ledger.stable().event());
+        self.ledger.on_decided(ShardId(0), Decided(through), &mut self.outcomes).unwrap();
         self.ledger.on_stored(through);
     }
 }
@@ -219,7 +219,7 @@ fn restart(history: &History, (base, kept): (Base, Vec<Kept>)) -> Ledger {
         ledger.record(logged.x, logged.time_ms, &logged.kind, logged.client.clone()).unwrap();
     }
     let retirements: Vec<Retirement> = after.into_iter().map(Outcome::retirement).collect();
-    ledger.restore(history.ledger.stable(), &retirements).unwrap();
+    ledger.restore(history.ledger.stable().event(), &retirements).unwrap();
     ledger
 }
 
@@ -278,11 +278,11 @@ fn a_ledger_from_a_chain_of_checkpoints_is_the_one_that_read_the_whole_log() {
             for _ in 0..random.below(80) {
                 history.step(&mut random);
             }
-            let ahead = history.ledger.recorded().0 - history.ledger.stable().0;
-            let settled = history.ledger.stable().0 + random.below(ahead + 1);
+            let ahead = history.ledger.recorded().0 - history.ledger.stable().event().0;
+            let settled = history.ledger.stable().event().0 + random.below(ahead + 1);
             history.settle(EventId(settled));
             // Checkpoints are made beside the ledger, of a cut that is stable by then.
-            let behind = history.ledger.stable().0 - checkpoint.0.through.0;
+            let behind = history.ledger.stable().event().0 - checkpoint.0.through.0;
             let through = EventId(checkpoint.0.through.0 + random.below(behind + 1));
             if through > checkpoint.0.through {
                 checkpoint = fold(&history, checkpoint, through);

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use common::{element, event, number, retirement, shard};
 use dovetail_core::{
-    ElementId, EventId, EventKind, PoolDefinition, PoolId, Reach, ShardId, SliceId, WithdrawReason,
+    Decided, ElementId, EventId, EventKind, PoolDefinition, PoolId, Reach, ShardId, SliceId, Stable, WithdrawReason,
     batch::KeySecret,
     ledger::{Admission, ClientPart, LateDue, Ledger, LedgerLimits, Outcome, Share, Status, Submission, Timing},
     reach::Pair,
@@ -56,7 +56,7 @@ fn check(shards: u32, transcript: &str) {
         }
         ["decided", from, told] => {
             let mut out = Vec::new();
-            let done = ledger.on_decided(shard(from), event(told), &mut out);
+            let done = ledger.on_decided(shard(from), Decided(event(told)), &mut out);
             out.iter().map(outcome).chain(done.err().map(|error| error.to_string())).collect()
         }
         ["frame", after, through, "all"] => {
@@ -360,7 +360,7 @@ fn time_waits_for_what_is_due() {
     let mut sequencer: Sequencer = Sequencer::new(FRAME, EventId::ZERO, 0);
     let mut advance = |ledger: &mut Ledger, kinds: &[EventKind], now_ms: u64, most: usize| {
         for kind in kinds {
-            let (x, time_ms) = sequencer.push(EventId(0), kind.clone(), 0);
+            let (x, time_ms) = sequencer.push(Stable::ZERO, kind.clone(), 0);
             let client = matches!(kind, EventKind::Arrival { .. }).then(|| client(x.0));
             ledger.record(x, time_ms, kind, client).unwrap();
         }
@@ -406,7 +406,7 @@ fn a_storm_of_timers_makes_its_own_pool_wait() {
     let arrive = |pool| EventKind::Arrival { pool: PoolId(pool), row: Arc::clone(&row) };
     let write = |ledger: &mut Ledger, sequencer: &mut Sequencer, kinds: &[EventKind], ttl_ms| {
         for kind in kinds {
-            let (x, time_ms) = sequencer.push(EventId(0), kind.clone(), 0);
+            let (x, time_ms) = sequencer.push(Stable::ZERO, kind.clone(), 0);
             let part = matches!(kind, EventKind::Arrival { .. }).then(|| mortal(x.0, ttl_ms));
             ledger.record(x, time_ms, kind, part).unwrap();
         }
@@ -479,7 +479,7 @@ fn all_pools_together_have_a_bound_beside_their_own() {
     let mut x = 1;
     let answers: Vec<String> = ["a", "b", "c"].iter().flat_map(|key| submit(&mut ledger, &mut x, &[key])).collect();
     assert_eq!(answers, ["x2 arrival", "x3 arrival", "undecided at x3"]);
-    ledger.on_decided(ShardId(0), EventId(3), &mut ()).unwrap();
+    ledger.on_decided(ShardId(0), Decided(EventId(3)), &mut ()).unwrap();
     let full = "2 elements wait in all pools together, which is waiting_total_max";
     assert_eq!(submit(&mut ledger, &mut x, &["c", "asked", "x3"]), [full]);
 }
@@ -496,7 +496,7 @@ fn the_bytes_of_what_waits_have_bounds_by_pool_and_in_all() {
         let answers: Vec<String> = ["a", "b", "c"].iter().flat_map(|key| submit(&mut ledger, &mut x, &[key])).collect();
         assert_eq!(answers, ["x2 arrival", "x3 arrival", "undecided at x3"]);
         assert_eq!((ledger.waiting_bytes(), ledger.pool(PoolId(0)).counts.waiting_bytes), (130, 130));
-        ledger.on_decided(ShardId(0), EventId(3), &mut ()).unwrap();
+        ledger.on_decided(ShardId(0), Decided(EventId(3)), &mut ()).unwrap();
         submit(&mut ledger, &mut x, &["c", "asked", "x3"]).concat()
     };
     let own = "pool \"duel\" has 130 bytes of elements waiting, and 65 more are above 130, which is waiting_bytes_max";
@@ -835,7 +835,7 @@ fn pair(ledger: &mut Ledger, x: u64, anchor: u64) {
     ledger.record(EventId(x), 0, &arrival(), Some(client(x))).unwrap();
     let anchor = Some(ElementId(anchor));
     ledger.on_retirement(dovetail_core::Retirement { x: EventId(x), element: ElementId(x), anchor }).unwrap();
-    ledger.on_decided(ShardId(0), EventId(x), &mut Vec::<Outcome>::new()).unwrap();
+    ledger.on_decided(ShardId(0), Decided(EventId(x)), &mut Vec::<Outcome>::new()).unwrap();
     ledger.on_stored(EventId(x));
 }
 
@@ -845,7 +845,7 @@ fn a_cut_that_is_read_in_parts_is_the_one_that_was_there_when_it_began() {
         let mut ledger = Ledger::new(LIMITS, 1);
         ledger.record(EventId(1), 0, &defined(), None).unwrap();
         (2..=100).for_each(|x| ledger.record(EventId(x), 0, &arrival(), Some(client(x))).unwrap());
-        ledger.on_decided(ShardId(0), EventId(100), &mut Vec::<Outcome>::new()).unwrap();
+        ledger.on_decided(ShardId(0), Decided(EventId(100)), &mut Vec::<Outcome>::new()).unwrap();
         ledger.on_stored(EventId(90));
         let expected = format!("{:?}", ledger.cut(|_| true));
         let (mut cut, mut cutting) = ledger.begin_cut();

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use dovetail_core::{
-    ElementId, EventId, EventKind, PoolDefinition, PoolId, Retirement, ShardId,
+    Decided, ElementId, EventId, EventKind, PoolDefinition, PoolId, Retirement, ShardId,
     batch::KeySecret,
     ledger::{Admission, Ledger, LedgerLimits, Submission},
 };
@@ -93,7 +93,7 @@ impl Pool {
             self.ledger.record(EventId(self.x), 0, &kind, None).unwrap();
             self.ledger.on_retirement(Retirement { x: EventId(self.x), element, anchor: None }).unwrap();
         }
-        self.ledger.on_decided(ShardId(0), EventId(self.x), &mut ()).unwrap();
+        self.ledger.on_decided(ShardId(0), Decided(EventId(self.x)), &mut ()).unwrap();
     }
 
     fn cost(&self, k: i64) -> u64 {

@@ -10,7 +10,8 @@ use std::sync::Arc;
 
 use common::{element, event, retirement, shard, slice};
 use dovetail_core::{
-    CandidateFrame, Claim, Close, DecisionFrame, ElementId, EventId, Grant, Placement, ProbeList, Reach, Ring, ShardId,
+    CandidateFrame, Claim, Close, Cursor, Decided, DecisionFrame, ElementId, EventId, Grant, Placement, ProbeList,
+    Reach, Ring, ShardId, Stable,
     reach::Pair,
     shard::{Fetch, Reader, Shard, ShardEffect, ShardError},
 };
@@ -40,8 +41,10 @@ fn step(g0: &mut Shard, placement: &Placement, words: &[&str]) -> Vec<String> {
             )];
         }
         ["subscribe", reader, after] => return subscribe(g0, reader, event(after)),
-        [from, "hello", x] if from.starts_with('s') => return fetch(g0.on_slice_subscribed(slice(from), event(x))),
-        [from, "hello", x] => return fetch(g0.on_peer_subscribed(shard(from), event(x))),
+        [from, "hello", x] if from.starts_with('s') => {
+            return fetch(g0.on_slice_subscribed(slice(from), Decided(event(x))));
+        }
+        [from, "hello", x] => return fetch(g0.on_peer_subscribed(shard(from), Cursor(event(x)))),
         ["stored", after, through, words @ ..] => {
             let fetched = Fetch { after: event(after), through: event(through) };
             g0.on_stored(fetched, &retirements(words), &mut out)
@@ -75,7 +78,7 @@ fn subscribe(g0: &Shard, reader: &str, after: EventId) -> Vec<String> {
         "balancer" => Reader::Balancer,
         peer => Reader::Shard(shard(peer)),
     };
-    let backlog = g0.subscribe(reader, after);
+    let backlog = g0.subscribe(reader, Cursor(after));
     let DecisionFrame { retirements, grants, decided } = backlog.decisions;
     let retirements = retirements.iter().map(ToString::to_string);
     let lines =
@@ -97,7 +100,7 @@ fn decisions(words: &[&str]) -> DecisionFrame {
             ["grant", x, prober, anchor] => {
                 frame.grants.push(Grant { x: event(x), prober: element(prober), anchor: element(anchor) });
             }
-            ["decided", x] => frame.decided = Some(event(x)),
+            ["decided", x] => frame.decided = Some(Decided(event(x))),
             other => panic!("{other:?} is no decision"),
         }
     }
@@ -108,11 +111,23 @@ fn decisions(words: &[&str]) -> DecisionFrame {
 fn candidates(after: EventId, through: EventId, words: &[&str]) -> CandidateFrame {
     let (known, stable) = (EventId::ZERO, EventId::ZERO);
     let (probes, claims, closes, settled) = (vec![], vec![], vec![], vec![]);
-    let mut frame =
-        CandidateFrame { after, through, known, stable, reach: Reach::All, probes, claims, closes, settled };
+    let mut frame = CandidateFrame {
+        after,
+        through,
+        known: Decided(known),
+        stable: Stable(stable),
+        reach: Reach::All,
+        probes,
+        claims,
+        closes,
+        settled,
+    };
     for part in words.split(|&word| word == ",").filter(|part| !part.is_empty()) {
         match part {
-            ["known", known, "stable", stable] => (frame.known, frame.stable) = (event(known), event(stable)),
+            ["known", known, "stable", stable] => {
+                frame.known = Decided(event(known));
+                frame.stable = Stable(event(stable));
+            }
             ["concerns", words @ ..] => frame.reach = reach(words),
             ["settled", words @ ..] => frame.settled.push(retirement(words)),
             ["probe", x, prober, anchors @ ..] => {

@@ -11,8 +11,8 @@ use std::sync::Arc;
 
 use common::{element, event, number, retirement, shard};
 use dovetail_core::{
-    CandidateFrame, DecisionFrame, Event, EventId, EventKind, LogFrame, Placement, PoolDefinition, PoolId, Reach, Ring,
-    SliceId, WithdrawReason,
+    CandidateFrame, Cursor, Decided, DecisionFrame, Event, EventId, EventKind, LogFrame, Placement, PoolDefinition,
+    PoolId, Reach, Ring, SliceId, Stable, WithdrawReason,
     slice::{Slice, SliceCut, SliceEffect, WaitingElement},
 };
 use dovetail_rule::{AttributeType, Row, Schema, Value, table::Secret};
@@ -43,7 +43,7 @@ fn check_rule(rule: &str, placement: &Placement, list_max: usize, whole_max: usi
         match words {
             ["cut", through, rest @ ..] => slice = begin(cut(rule, through, rest)),
             ["subscribe", after] => return subscribe(&slice, event(after)),
-            ["stable", x] => slice.on_stable(event(x), &mut out),
+            ["stable", x] => slice.on_stable(Stable(event(x)), &mut out),
             ["decided", x] => decide(&mut slice, &[], Some(x), &mut out),
             ["retired", words @ ..] => decide(&mut slice, &[retirement(words)], None, &mut out),
             ["anchors"] => {
@@ -64,12 +64,12 @@ fn check_rule(rule: &str, placement: &Placement, list_max: usize, whole_max: usi
 
 fn decide(slice: &mut Slice, retired: &[dovetail_core::Retirement], decided: Option<&str>, out: &mut Vec<SliceEffect>) {
     let decided = decided.map(event);
-    let frame = DecisionFrame { retirements: retired.to_vec(), grants: Vec::new(), decided };
+    let frame = DecisionFrame { retirements: retired.to_vec(), grants: Vec::new(), decided: decided.map(Decided) };
     slice.on_decisions(shard("g0"), &frame, out).unwrap();
 }
 
 fn subscribe(slice: &Slice, after: EventId) -> Vec<String> {
-    match slice.subscribe(shard("g0"), after) {
+    match slice.subscribe(shard("g0"), Cursor(after)) {
         Ok(backlog) => {
             let hello = format!("hello known {}", backlog.known);
             std::iter::once(hello).chain(backlog.frames.iter().map(|frame| candidates(frame))).collect()
@@ -116,7 +116,7 @@ fn frame(rule: &str, x: EventId, words: &[&str]) -> LogFrame {
         other => panic!("{other:?} is no event"),
     };
     let events = vec![Event { x, kind }];
-    LogFrame { after, through: x, time_ms: x.0 * 1000, stable, reach: Reach::All, events }
+    LogFrame { after, through: x, time_ms: x.0 * 1000, stable: Stable(stable), reach: Reach::All, events }
 }
 
 fn pool(rule: &str) -> Arc<PoolDefinition> {

@@ -1,6 +1,6 @@
 //! What a machine wants done, as plain data.
 
-use dovetail_core::{EventId, ShardId, SliceId, shard::Fetch};
+use dovetail_core::{Cursor, Decided, ShardId, SliceId, shard::Fetch};
 
 use crate::{
     ids::{LinkId, StreamId},
@@ -55,7 +55,7 @@ pub struct KnowsLess {
     /// The slice.
     pub slice: SliceId,
     /// What the least of its frames knows.
-    pub known: EventId,
+    pub known: Decided,
 }
 
 /// The next step of a subscription.
@@ -78,7 +78,7 @@ pub enum Request {
     /// The log.
     Feed {
         /// The cursor; none to start from the cut.
-        after: Option<EventId>,
+        after: Option<Cursor>,
     },
     /// The candidates of all slices of a matcher.
     Candidates {
@@ -86,14 +86,14 @@ pub enum Request {
         shard: ShardId,
         /// The lowest `known` that the shard can take: what retired above it, and it does not know, is still in the
         /// store (R8).
-        known_min: EventId,
+        known_min: Decided,
         /// One for each slice of the matcher.
         cursors: Cursors,
     },
     /// A shard's decisions.
     Decisions {
-        /// The cursor: the shard's watermark as the reader knows it.
-        after: EventId,
+        /// The shard's watermark as the reader knows it.
+        after: Cursor,
     },
 }
 
@@ -103,7 +103,7 @@ pub struct SliceHello {
     /// The slice.
     pub slice: SliceId,
     /// The lowest `known` of any frame that follows.
-    pub known: EventId,
+    pub known: Decided,
     /// The lowest cursor that can be served.
-    pub floor: EventId,
+    pub floor: Cursor,
 }

@@ -19,7 +19,7 @@ mod tests;
 use std::borrow::Borrow;
 
 use dovetail_core::{
-    CandidateFrame, DecisionFrame, EventId, Retirement, ShardId, SliceId,
+    CandidateFrame, Cursor, Decided, DecisionFrame, EventId, Retirement, ShardId, SliceId, Stable,
     planted::{Bug, Planted},
     shard::{Fetch, Reader, Shard, ShardEffect},
 };
@@ -73,7 +73,7 @@ impl Gatherer {
         let peers = placement.each_shard().map(|_| Handshake::Down).collect();
         let matchers = matchers.into_iter().map(|slices| MatcherLink { slices, handshake: Handshake::Down });
         Gatherer {
-            shard: Shard::new(placement, id, cut),
+            shard: Shard::new(placement, id, cut.event()),
             planted: Planted::default(),
             list_max,
             origin: Origin::new(log_id),
@@ -117,14 +117,14 @@ impl Gatherer {
         let request = match link {
             LinkId::Matcher(MatcherId(matcher)) => {
                 let link = &mut self.matchers[matcher as usize];
-                let cursors = link.slices.iter().map(|&slice| (slice, self.shard.through(slice)));
+                let cursors = link.slices.iter().map(|&slice| (slice, Cursor(self.shard.through(slice))));
                 let cursors = Cursors::new(cursors.collect());
                 link.handshake = Handshake::Asked(cursors.clone());
                 Request::Candidates { shard: self.shard.id(), known_min: self.known_min(), cursors }
             }
             LinkId::Shard(peer) => {
                 self.peers[peer.0 as usize] = Handshake::Asked(());
-                Request::Decisions { after: self.shard.decided(peer) }
+                Request::Decisions { after: Cursor(self.shard.decided(peer).event()) }
             }
             LinkId::Feed => unreachable!("a gatherer does not read the log"),
         };
@@ -155,7 +155,7 @@ impl Gatherer {
         let mut gone = cursors.iter().zip(slices).filter(|((_, after), hello)| hello.floor > *after);
         if let Some(((slice, read), &SliceHello { floor, .. })) = gone.next() {
             // What is gone was known not to concern this shard before the answer came: it asks again.
-            let passed = slices.iter().all(|hello| self.shard.through(hello.slice) >= hello.floor);
+            let passed = slices.iter().all(|hello| Cursor(self.shard.through(hello.slice)) >= hello.floor);
             if passed && !self.planted.is(Bug::NotAskedAgain) {
                 return Ok(Step::Break(GivenUp::Passed));
             }
@@ -174,7 +174,7 @@ impl Gatherer {
     }
 
     /// A peer answered: it no longer keeps what is at or below `floor`.
-    pub fn on_decisions_hello(&mut self, peer: ShardId, floor: EventId, out: &mut Vec<GathererAction>) {
+    pub fn on_decisions_hello(&mut self, peer: ShardId, floor: Cursor, out: &mut Vec<GathererAction>) {
         _ = self.peers[peer.0 as usize].asked();
         let fetch = self.shard.on_peer_subscribed(peer, floor).filter(|_| !self.planted.is(Bug::PeerFloorIgnored));
         let step = fetch.map_or(Step::Read, Step::Fetch);
@@ -242,7 +242,7 @@ impl Gatherer {
 
     /// A node subscribes to the decisions, in place of what it had, and knows the watermark as `after`. First it gets a
     /// hello and what its cursor does not cover.
-    pub fn on_subscribe(&mut self, stream: StreamId, node: NodeId, after: EventId, out: &mut Vec<GathererAction>) {
+    pub fn on_subscribe(&mut self, stream: StreamId, node: NodeId, after: Cursor, out: &mut Vec<GathererAction>) {
         // What is not sent yet is in the backlog, and would come twice.
         self.publish(out);
         let reader = match node {
@@ -287,17 +287,17 @@ impl Gatherer {
     ///
     /// # Errors
     /// When the balancer serves another log, or has lost results that this session has forgotten.
-    pub fn on_cut(&mut self, log_id: &str, cut: EventId) -> Result<(), GathererEnd> {
+    pub fn on_cut(&mut self, log_id: &str, cut: Stable) -> Result<(), GathererEnd> {
         Ok(self.origin.on_cut(log_id, cut)?)
     }
 
     /// What its frames must know (R8): whatever it has not forgotten it need not fetch, and the rest was stored when it
     /// began.
-    fn known_min(&self) -> EventId {
+    fn known_min(&self) -> Decided {
         if self.planted.is(Bug::StaleCandidatesServed) || self.planted.is(Bug::RefusedGoesOn) {
-            return EventId::ZERO;
+            return Decided::ZERO;
         }
-        self.stored.min(self.shard.floor())
+        Decided(self.stored.min(self.shard.floor()))
     }
 
     fn go_on(&self, link: LinkId, step: Step, out: &mut Vec<GathererAction>) {

@@ -5,7 +5,7 @@
 //! that breaks a stream dials again. Invariant: node.K1 no frame is taken from a stream before its hello, nor before
 //! what the hello asks for was fetched.
 
-use dovetail_core::{ElementId, EventId, ShardId, SliceId, shard::Fetch};
+use dovetail_core::{Cursor, ElementId, EventId, ShardId, SliceId, shard::Fetch};
 use thiserror::Error;
 
 use crate::action::Step;
@@ -90,9 +90,9 @@ pub enum GivenUp {
         /// The shard.
         shard: ShardId,
         /// The lowest cursor that it serves.
-        floor: EventId,
+        floor: Cursor,
         /// How far it was read.
-        read: EventId,
+        read: Cursor,
     },
     /// A frame is of a slice that was not asked for.
     #[error("a frame is of {slice}, which was not asked for")]
@@ -122,25 +122,25 @@ fn name(slice: &Option<SliceId>) -> String {
 
 /// How far the slices of a matcher have been read: a cursor for each, ascending by slice.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Cursors(Vec<(SliceId, EventId)>);
+pub struct Cursors(Vec<(SliceId, Cursor)>);
 
 impl Cursors {
     /// Of slices in ascending order.
     #[must_use]
-    pub fn new(cursors: Vec<(SliceId, EventId)>) -> Cursors {
+    pub fn new(cursors: Vec<(SliceId, Cursor)>) -> Cursors {
         assert!(cursors.is_sorted_by_key(|&(slice, _)| slice), "{cursors:?} are not ascending");
         Cursors(cursors)
     }
 
     /// For exactly these slices, which are ascending; given in any order. None when others are asked for, or one twice.
     #[must_use]
-    pub fn of_slices(mut cursors: Vec<(SliceId, EventId)>, slices: &[SliceId]) -> Option<Cursors> {
+    pub fn of_slices(mut cursors: Vec<(SliceId, Cursor)>, slices: &[SliceId]) -> Option<Cursors> {
         cursors.sort_unstable_by_key(|&(slice, _)| slice);
         cursors.iter().map(|(slice, _)| slice).eq(slices).then_some(Cursors(cursors))
     }
 
     /// Each slice with its cursor.
-    pub fn iter(&self) -> impl Iterator<Item = (SliceId, EventId)> {
+    pub fn iter(&self) -> impl Iterator<Item = (SliceId, Cursor)> {
         self.0.iter().copied()
     }
 
@@ -151,7 +151,7 @@ impl Cursors {
     pub fn on_frame(&mut self, slice: SliceId, through: EventId) -> Result<(), GivenUp> {
         let at = self.0.binary_search_by_key(&slice, |&(asked, _)| asked);
         let (_, cursor) = &mut self.0[at.map_err(|_| GivenUp::UnknownSlice { slice })?];
-        *cursor = through.max(*cursor);
+        cursor.raise(Cursor(through));
         Ok(())
     }
 
@@ -172,7 +172,7 @@ impl Cursors {
 
     /// How far all of them have been read.
     #[must_use]
-    pub fn lowest(&self) -> EventId {
+    pub fn lowest(&self) -> Cursor {
         self.iter().map(|(_, cursor)| cursor).min().unwrap_or_default()
     }
 }

@@ -20,7 +20,7 @@ mod tests;
 use std::{collections::BTreeMap, convert::Infallible, sync::Arc};
 
 use dovetail_core::{
-    CandidateFrame, DecisionFrame, EventId, LogFrame, Retirement, ShardId, SliceId,
+    CandidateFrame, Cursor, Decided, DecisionFrame, EventId, LogFrame, Retirement, ShardId, SliceId, Stable,
     planted::{Bug, Planted},
     shard::Fetch,
     slice::{Behind, CandidateBacklog, Slice, SliceEffect},
@@ -58,7 +58,7 @@ pub struct Found {
 struct Doubted {
     stream: StreamId,
     cursors: Cursors,
-    known_min: EventId,
+    known_min: Decided,
 }
 
 /// A matcher in a session.
@@ -70,7 +70,7 @@ pub struct Matcher {
     origin: Origin,
     feed: Handshake<()>,
     /// By shard, with the cursor that was asked for.
-    shards: Vec<Handshake<EventId>>,
+    shards: Vec<Handshake<Cursor>>,
     readers: Readers<Candidates>,
     /// One of a shard at the most: its last.
     doubted: BTreeMap<ShardId, Doubted>,
@@ -137,7 +137,7 @@ impl Matcher {
 
     /// A shard's watermark as every slice knows it.
     #[must_use]
-    pub fn decided(&self, shard: ShardId) -> EventId {
+    pub fn decided(&self, shard: ShardId) -> Decided {
         self.lowest(|slice| slice.decided(shard))
     }
 
@@ -155,11 +155,11 @@ impl Matcher {
         match link {
             LinkId::Feed => {
                 self.feed = Handshake::Down;
-                self.origin.ask(self.lowest(Slice::floor));
+                self.origin.ask(self.lowest(Slice::floor).event());
                 out.push(Action::AskCut);
             }
             LinkId::Shard(shard) => {
-                let after = self.decided(shard);
+                let after = Cursor(self.decided(shard).event());
                 self.shards[shard.0 as usize] = Handshake::Asked(after);
                 out.push(Action::Link { link, step: Step::Subscribe(Request::Decisions { after }) });
             }
@@ -171,10 +171,10 @@ impl Matcher {
     ///
     /// # Errors
     /// When the balancer serves another log, or has lost results that this session has built on.
-    pub fn on_cut(&mut self, log_id: &str, cut: EventId, out: &mut Vec<MatcherAction>) -> Result<(), MatcherEnd> {
+    pub fn on_cut(&mut self, log_id: &str, cut: Stable, out: &mut Vec<MatcherAction>) -> Result<(), MatcherEnd> {
         self.origin.on_cut(log_id, cut)?;
         self.feed = Handshake::Asked(());
-        let after = Some(self.lowest(Slice::received));
+        let after = Some(Cursor(self.lowest(Slice::received)));
         out.push(Action::Link { link: LinkId::Feed, step: Step::Subscribe(Request::Feed { after }) });
         Ok(())
     }
@@ -195,11 +195,12 @@ impl Matcher {
     }
 
     /// A shard answered: it no longer keeps what is at or below `floor`.
-    pub fn on_decisions_hello(&mut self, shard: ShardId, floor: EventId, out: &mut Vec<MatcherAction>) {
+    pub fn on_decisions_hello(&mut self, shard: ShardId, floor: Cursor, out: &mut Vec<MatcherAction>) {
         let link = &mut self.shards[shard.0 as usize];
         let after = *link.asked();
         let fetches = floor > after && !self.planted.is(Bug::ShardFloorIgnored);
-        let step = if fetches { Step::Fetch(Fetch { after, through: floor }) } else { Step::Read };
+        let step =
+            if fetches { Step::Fetch(Fetch { after: after.event(), through: floor.event() }) } else { Step::Read };
         *link = Handshake::after(&step);
         out.push(Action::Link { link: LinkId::Shard(shard), step });
         if fetches && self.planted.is(Bug::DecisionsBeforeFetched) {
@@ -217,7 +218,7 @@ impl Matcher {
     }
 
     /// The stable cut moved.
-    pub fn on_stable(&mut self, stable: EventId) {
+    pub fn on_stable(&mut self, stable: Stable) {
         self.feed.on_frame();
         let Ok(()) = self.each(|slice, out| {
             slice.on_stable(stable, out);
@@ -277,7 +278,7 @@ impl Matcher {
         stream: StreamId,
         shard: ShardId,
         cursors: Cursors,
-        known_min: EventId,
+        known_min: Decided,
         out: &mut Vec<MatcherAction>,
     ) {
         let backlogs = self.backlogs(shard, &cursors);
@@ -306,7 +307,7 @@ impl Matcher {
         };
         let Doubted { cursors, known_min, .. } = self.doubted.remove(&shard).expect("it was found");
         let backlogs = self.backlogs(shard, &cursors);
-        if let Some(KnowsLess { slice, known }) = knows_less(&backlogs, known_min.min(floor))
+        if let Some(KnowsLess { slice, known }) = knows_less(&backlogs, known_min.min(Decided(floor)))
             && !self.planted.is(Bug::NeverStartsAnew)
         {
             return Err(MatcherEnd::KnowsLess { slice, known, results_floor: floor });
@@ -360,11 +361,11 @@ impl Matcher {
                     frames.extend(backlog.frames.into_iter().map(|frame| (slice, frame)));
                 }
                 Err(Behind { floor, .. }) if self.planted.is(Bug::GoneUntold) => {
-                    hellos.push(SliceHello { slice, known: floor, floor: EventId::ZERO });
+                    hellos.push(SliceHello { slice, known: Decided(floor.event()), floor: Cursor::ZERO });
                 }
                 // The hello alone says it: the reader sees that its cursor is below the floor.
                 Err(Behind { floor, .. }) => {
-                    hellos.push(SliceHello { slice, known: floor, floor });
+                    hellos.push(SliceHello { slice, known: Decided(floor.event()), floor });
                     gone = true;
                 }
             }
@@ -388,7 +389,7 @@ impl Matcher {
         &self.slices[at.expect("only slices of this matcher are asked for")]
     }
 
-    fn lowest(&self, of: impl Fn(&Slice) -> EventId) -> EventId {
+    fn lowest<P: Ord>(&self, of: impl Fn(&Slice) -> P) -> P {
         self.slices.iter().map(of).min().expect("a matcher has a slice")
     }
 
@@ -407,7 +408,7 @@ impl Matcher {
 type Backlog = (SliceId, Result<CandidateBacklog, Behind>);
 
 /// The first slice that keeps frames for a reader which know less than `known_min`.
-fn knows_less(backlogs: &[Backlog], known_min: EventId) -> Option<KnowsLess> {
+fn knows_less(backlogs: &[Backlog], known_min: Decided) -> Option<KnowsLess> {
     let kept = backlogs.iter().filter_map(|(slice, backlog)| Some((*slice, backlog.as_ref().ok()?.known)));
     kept.map(|(slice, known)| KnowsLess { slice, known }).find(|less| less.known < known_min)
 }

@@ -4,7 +4,7 @@
 //! results end before what was forgotten, cannot be gone on with. Invariant: node.B1 what is forgotten is noted before
 //! the cut is asked for: the cut only moves on, and what is forgotten while the answer is under way may be above it.
 
-use dovetail_core::EventId;
+use dovetail_core::{EventId, Stable};
 use thiserror::Error;
 
 /// Why a session cannot go on with a balancer.
@@ -23,7 +23,7 @@ pub enum LogChanged {
     #[error("the balancer's results end at {cut}, what is below {floor} is forgotten here")]
     ResultsLost {
         /// The balancer's cut.
-        cut: EventId,
+        cut: Stable,
         /// What was forgotten.
         floor: EventId,
     },
@@ -62,12 +62,12 @@ impl Origin {
     ///
     /// # Errors
     /// When the session cannot go on with them.
-    pub(crate) fn on_cut(&mut self, log_id: &str, cut: EventId) -> Result<(), LogChanged> {
+    pub(crate) fn on_cut(&mut self, log_id: &str, cut: Stable) -> Result<(), LogChanged> {
         if log_id != self.log_id {
             return Err(LogChanged::OtherLog { found: log_id.to_owned(), was: self.log_id.clone() });
         }
         match self.asked.take() {
-            Some(floor) if cut < floor => Err(LogChanged::ResultsLost { cut, floor }),
+            Some(floor) if cut.event() < floor => Err(LogChanged::ResultsLost { cut, floor }),
             _ => Ok(()),
         }
     }

@@ -1,6 +1,6 @@
 //! What tests of several machines say alike.
 
-use dovetail_core::{DecisionFrame, EventId, SliceId};
+use dovetail_core::{Cursor, Decided, DecisionFrame, EventId, SliceId};
 
 use crate::{
     action::{Action, SliceHello, Step},
@@ -16,10 +16,10 @@ pub(crate) fn only_step<M>(actions: &[Action<M>], link: LinkId) -> Step {
 
 /// What a slice says first.
 pub(crate) fn hello(slice: u32, known: u64, floor: u64) -> SliceHello {
-    SliceHello { slice: SliceId(slice), known: EventId(known), floor: EventId(floor) }
+    SliceHello { slice: SliceId(slice), known: Decided(EventId(known)), floor: Cursor(EventId(floor)) }
 }
 
 /// A shard has decided so far, and nothing came of it.
 pub(crate) fn watermark(decided: u64) -> DecisionFrame {
-    DecisionFrame { decided: Some(EventId(decided)), ..DecisionFrame::default() }
+    DecisionFrame { decided: Some(Decided(EventId(decided))), ..DecisionFrame::default() }
 }

@@ -38,7 +38,7 @@ mod watch;
 
 use std::sync::{Arc, atomic::AtomicU64};
 
-use dovetail_core::{EventId, Placement, Ring, clock::Jump, ledger::LedgerLimits};
+use dovetail_core::{Placement, Ring, Stable, clock::Jump, ledger::LedgerLimits};
 use dovetail_node::balancer::PublishedFrame;
 use tokio::sync::{Semaphore, watch as signal};
 
@@ -108,7 +108,7 @@ pub(crate) struct Node {
     /// Outcomes decided.
     pub(crate) outcomes: Arc<Tail<OutcomeChunk>>,
     /// The stable cut.
-    pub(crate) stable: signal::Receiver<EventId>,
+    pub(crate) stable: signal::Receiver<Stable>,
     /// Pools of the frames on disk.
     pub(crate) pools: Arc<Pools>,
     /// The jump of the wall clock for which writes are refused.

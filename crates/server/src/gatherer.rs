@@ -10,7 +10,7 @@ mod service;
 
 use std::{sync::Arc, time::Duration};
 
-use dovetail_core::{ShardId, SliceId};
+use dovetail_core::{Cursor, ShardId, SliceId};
 use dovetail_node::{
     Gatherer, LinkId,
     gatherer::{GathererEnd, GathererSettings, GathererStart},
@@ -60,7 +60,7 @@ async fn session(node: Arc<Node>, health: Health, session: Shutdown) -> SessionE
         return SessionEnd::Stopped;
     };
     node.identity.reads_log(&log_id);
-    tracing::info!(cut = cut.0, "starting from the cut");
+    tracing::info!(cut = cut.event().0, "starting from the cut");
     crash::point("gatherer.session.begin");
     let start = GathererStart { log_id, cut, results_floor };
     let gatherer = Gatherer::new(settings(&node), start);
@@ -92,7 +92,7 @@ fn settings(node: &Node) -> GathererSettings {
 async fn read_cut(node: &Node, link: &Link, session: &Shutdown) -> Option<CutAnswer> {
     link.keep(session, || async {
         let answer = rpc::ask_cut(&node.identity, link.way()).await?;
-        link.read(answer.cut);
+        link.read(Cursor(answer.cut.event()));
         Ok(answer)
     })
     .await
@@ -112,7 +112,7 @@ async fn check(node: &Node, link: &Link, session: &Shutdown, inbox: &Inbox<Event
         }
         match rpc::ask_cut(&node.identity, link.way()).await {
             Ok(CutAnswer { log_id, cut, .. }) => {
-                link.read(cut);
+                link.read(Cursor(cut.event()));
                 _ = inbox.tell(Event::Cut { log_id, cut }).await;
             }
             Err(error) => link.failed(&error),

@@ -6,7 +6,7 @@ use std::{
 };
 
 use dovetail_core::{
-    CandidateFrame, ElementId, EventId, LogFrame, Place,
+    CandidateFrame, Decided, ElementId, EventId, LogFrame, Place, Stable,
     ledger::{Ledger, PoolCounts, Remembered, Status},
     shard::Shard,
     slice::Slice,
@@ -38,7 +38,7 @@ pub fn check_frame(cx: &Cx, slice: &Slice, frame: &CandidateFrame) -> Result<(),
     let lists = frame.probes.iter().flat_map(|list| list.anchors.iter().map(|&anchor| (list.x, anchor)));
     let claims = frame.claims.iter().map(|claim| (claim.x, claim.anchor));
     for (x, anchor) in lists.chain(claims) {
-        if let Some(ended) = cx.truth.ended(anchor).filter(|&ended| ended <= frame.known && ended < x) {
+        if let Some(ended) = cx.truth.ended(anchor).filter(|&ended| ended <= frame.known.event() && ended < x) {
             let found = format!("{anchor} was found at {x}, and had ended at {ended}");
             return Err(differs(format!("a frame of {}", slice.id()), found, format!("known {}", frame.known)));
         }
@@ -60,12 +60,12 @@ pub fn check_frame(cx: &Cx, slice: &Slice, frame: &CandidateFrame) -> Result<(),
 /// When it does not.
 pub fn check_watermark(cx: &Cx, shard: &Shard, before: EventId) -> Result<(), Violation> {
     let found = shard.watermark();
-    if found < before {
+    if found < Decided(before) {
         let (what, bound_by) = (format!("watermark of {}", shard.id()), "what it was".to_owned());
-        return Err(Violation::Watermark { what, found, bound_by, bound: before });
+        return Err(Violation::Watermark { what, found: found.event(), bound_by, bound: before });
     }
-    cx.truth.check_searched("a shard's watermark", Some(shard.id()), found)?;
-    cx.truth.on_shard_decided(shard.id(), before, found)
+    cx.truth.check_searched("a shard's watermark", Some(shard.id()), found.event())?;
+    cx.truth.on_shard_decided(shard.id(), before, found.event())
 }
 
 /// Where a slice knows a shard's watermark, no element waits there any more that the shard retired up to it.
@@ -75,7 +75,7 @@ pub fn check_watermark(cx: &Cx, shard: &Shard, before: EventId) -> Result<(), Vi
 pub fn check_retired(cx: &Cx, slice: &Slice) -> Result<(), Violation> {
     for anchor in slice.anchors() {
         let Some((x, home)) = cx.truth.retired(anchor) else { continue };
-        if x <= slice.through() && x <= slice.decided(home) {
+        if x <= slice.through() && x <= slice.decided(home).event() {
             let found = format!("{anchor}, which had ended at {x}, waits where {home} is known to have decided it");
             return Err(differs(format!("an anchor of {}", slice.id()), found, "nobody".to_owned()));
         }
@@ -147,7 +147,7 @@ pub fn check_checkpoint(cx: &Cx, checkpoint: &Checkpoint) -> Result<(), Violatio
 /// When that is not so.
 pub fn check_ledger(cx: &Cx, ledger: &Ledger, assigned: EventId, results_floor: EventId) -> Result<(), Violation> {
     let (durable, decided, stable) = (cx.truth.durable(), ledger.decided(), ledger.stable());
-    if assigned != durable || decided != assigned || stable != decided {
+    if assigned != durable || decided != Decided(assigned) || stable != Stable(decided.event()) {
         return Err(Violation::Stuck { assigned, durable, decided, stable });
     }
     let waiting: Vec<ElementId> = cx.truth.waiting().collect();
@@ -214,7 +214,7 @@ fn check_counts(cx: &Cx, ledger: &Ledger, waiting: u64) -> Result<(), Violation>
 /// When it has more or less.
 pub fn check_slice(cx: &Cx, slice: &Slice) -> Result<(), Violation> {
     let durable = cx.truth.durable();
-    if slice.through() != durable || slice.known() != durable {
+    if slice.through() != durable || slice.known() != Decided(durable) {
         let found = format!("through {} known {}", slice.through(), slice.known());
         return Err(differs(format!("{} at the end", slice.id()), found, durable.to_string()));
     }
@@ -235,7 +235,7 @@ pub fn check_slice(cx: &Cx, slice: &Slice) -> Result<(), Violation> {
 /// When it does.
 pub fn check_shard(cx: &Cx, shard: &Shard) -> Result<(), Violation> {
     let durable = cx.truth.durable();
-    if shard.watermark() != durable {
+    if shard.watermark() != Decided(durable) {
         return Err(differs(
             format!("watermark of {}", shard.id()),
             shard.watermark().to_string(),

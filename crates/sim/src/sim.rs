@@ -1,5 +1,6 @@
 //! A run: takes what happens next and gives it to the node it is for, until nothing happens any more.
 
+use dovetail_core::Cursor;
 use dovetail_core::planted::Bug;
 
 use crate::{
@@ -232,7 +233,7 @@ impl Sim {
         }
         match (server, reader, request) {
             (Node::Balancer, Node::Matcher(matcher), Request::Feed { after }) => {
-                self.balancer.on_subscribe(cx, stream, matcher, after);
+                self.balancer.on_subscribe(cx, stream, matcher, after.map(Cursor::event));
             }
             (Node::Matcher(matcher), _, Request::Candidates { shard, known_min, cursors }) => {
                 let fate = self.matchers[matcher].on_subscribe(cx, stream, shard, &cursors, known_min)?;

@@ -169,7 +169,7 @@ impl Truth {
             let (found, expected) = ((frame.after, frame.time_ms), (self.durable(), last.time_ms));
             return Err(differs("a frame's beginning and time", format!("{found:?}"), format!("{expected:?}")));
         }
-        self.named = frame.stable;
+        self.named = frame.stable.event();
         let mut clients = clients.iter();
         for event in &frame.events {
             self.check_time(event, frame.time_ms)?;

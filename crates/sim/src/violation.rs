@@ -1,6 +1,8 @@
 //! What a run may find wrong.
 
-use dovetail_core::{EventId, Retirement, ledger::DecisionError, shard::ShardError, slice::FrameError};
+use dovetail_core::{
+    Decided, EventId, Retirement, Stable, ledger::DecisionError, shard::ShardError, slice::FrameError,
+};
 use thiserror::Error;
 
 /// A promise that a run saw broken.
@@ -78,9 +80,9 @@ pub enum Violation {
         /// Highest on disk.
         durable: EventId,
         /// Decided watermark.
-        decided: EventId,
+        decided: Decided,
         /// Stable cut.
-        stable: EventId,
+        stable: Stable,
     },
     /// It goes on forever.
     #[error("still busy after {0} steps")]

@@ -1,7 +1,8 @@
 //! Candidates, retirements, grants.
 
 use dovetail_core::{
-    CandidateFrame, Claim, Close, DecisionFrame, ElementId, EventId, Grant, ProbeList, Retirement, SliceId,
+    CandidateFrame, Claim, Close, Decided, DecisionFrame, ElementId, EventId, Grant, ProbeList, Retirement, SliceId,
+    Stable,
 };
 
 use super::{reach, reach_pb};
@@ -25,8 +26,8 @@ pub fn candidate_frame(frame: node_pb::CandidateFrame) -> (SliceId, CandidateFra
     let frame = CandidateFrame {
         after: EventId(frame.after),
         through: EventId(frame.through),
-        known: EventId(frame.known),
-        stable: EventId(frame.stable),
+        known: Decided(EventId(frame.known)),
+        stable: Stable(EventId(frame.stable)),
         reach: reach(frame.reach),
         probes: frame.probes.into_iter().map(list).collect(),
         claims: frame.claims.into_iter().map(claim).collect(),
@@ -49,8 +50,8 @@ pub fn candidate_frame_pb(slice: SliceId, frame: &CandidateFrame) -> node_pb::Ca
     node_pb::CandidateFrame {
         after: frame.after.0,
         through: frame.through.0,
-        known: frame.known.0,
-        stable: frame.stable.0,
+        known: frame.known.event().0,
+        stable: frame.stable.event().0,
         reach: reach_pb(&frame.reach),
         probes: frame.probes.iter().map(list).collect(),
         claims: frame.claims.iter().map(claim).collect(),
@@ -71,7 +72,7 @@ pub fn decision_frame(frame: node_pb::DecisionFrame) -> DecisionFrame {
     DecisionFrame {
         retirements: frame.retirements.into_iter().map(retirement).collect(),
         grants: frame.grants.into_iter().map(grant).collect(),
-        decided: frame.decided.map(EventId),
+        decided: frame.decided.map(EventId).map(Decided),
     }
 }
 
@@ -82,7 +83,7 @@ pub fn decision_frame_pb(frame: &DecisionFrame) -> node_pb::DecisionFrame {
     node_pb::DecisionFrame {
         retirements: frame.retirements.iter().map(retirement_pb).collect(),
         grants: frame.grants.iter().map(grant).collect(),
-        decided: frame.decided.map(|decided| decided.0),
+        decided: frame.decided.map(|decided| decided.event().0),
     }
 }
 

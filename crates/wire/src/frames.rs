@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use bytes::Bytes;
 use dovetail_core::{
-    ElementId, Event, EventId, EventKind, Frame, LogFrame, PoolId, Reach, WithdrawReason,
+    ElementId, Event, EventId, EventKind, Frame, LogFrame, PoolId, Reach, Stable, WithdrawReason,
     batch::{Batch, ClientColumns, ClientWriter, Column, Run, pick_columns},
     ledger::ClientPart,
 };
@@ -72,7 +72,7 @@ pub fn log_frame(frame: storage_pb::LogFrame) -> Result<LogFrame, ConvertError> 
         after: EventId(frame.after),
         through: EventId(frame.through),
         time_ms: frame.time_ms,
-        stable: EventId(frame.stable),
+        stable: Stable(EventId(frame.stable)),
         reach: reach(frame.reach),
         events,
     })
@@ -144,7 +144,7 @@ pub fn log_frame_part_pb(
         after: after.0,
         through: through.0,
         time_ms: frame.time_ms,
-        stable: frame.stable.0,
+        stable: frame.stable.event().0,
         events,
         arrivals: arrivals.collect(),
         reach: reach_pb(reach),
@@ -263,7 +263,7 @@ pub fn log_parts(record: &Record, kept: bool) -> Result<PartFrame, ConvertError>
         after: EventId(after),
         through: EventId(through),
         time_ms: frame.time_ms,
-        stable: EventId(frame.stable),
+        stable: Stable(EventId(frame.stable)),
         reach: Reach::All,
         events: parts,
     })

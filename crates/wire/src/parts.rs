@@ -225,8 +225,8 @@ mod tests {
     use std::collections::BTreeSet;
 
     use dovetail_core::{
-        Claim, Close, ElementId, Event, EventKind, Frame, Grant, LogFrame, PoolDefinition, PoolId, ProbeList, ShardId,
-        WithdrawReason, batch::Batch, ledger::ClientPart, reach::Pair,
+        Claim, Close, Decided, ElementId, Event, EventKind, Frame, Grant, LogFrame, PoolDefinition, PoolId, ProbeList,
+        ShardId, Stable, WithdrawReason, batch::Batch, ledger::ClientPart, reach::Pair,
     };
     use dovetail_rule::{ATTRIBUTES_MAX, AttributeType, LIST_LEN_MAX, Row, STRING_BYTES_MAX, Value};
 
@@ -250,8 +250,8 @@ mod tests {
         CandidateFrame {
             after: EventId(LARGE),
             through: EventId(LARGE + 3 * events + 1),
-            known: EventId(7),
-            stable: EventId(6),
+            known: Decided(EventId(7)),
+            stable: Stable(EventId(6)),
             reach: pairs(6, 1),
             probes: xs
                 .clone()
@@ -300,7 +300,7 @@ mod tests {
         let whole = DecisionFrame {
             retirements: (0..100_000).map(retirement).collect(),
             grants: (0..50_000).map(grant).collect(),
-            decided: Some(EventId(9)),
+            decided: Some(Decided(EventId(9))),
         };
         let parts = decision_parts(&whole);
         assert!(parts.iter().all(|part| part.encoded_len() <= PART_BYTES));
@@ -351,7 +351,7 @@ mod tests {
             Part::Event(Event { x: EventId(last - 1), kind: reprobe(&rows[0]) }),
         ];
         let reach = Reach::All;
-        Frame { after: EventId(100), through: EventId(last), time_ms: 8, stable: EventId(7), reach, events }
+        Frame { after: EventId(100), through: EventId(last), time_ms: 8, stable: Stable(EventId(7)), reach, events }
     }
 
     #[test]
@@ -367,7 +367,7 @@ mod tests {
         let mut joined = LogFrame { through: EventId(90), events: Vec::new(), ..whole.clone() };
         for part in parts {
             let part = log_frame(part).unwrap();
-            assert_eq!((part.after, part.time_ms, part.stable), (joined.through, 8, EventId(7)));
+            assert_eq!((part.after, part.time_ms, part.stable), (joined.through, 8, Stable(EventId(7))));
             joined.through = part.through;
             joined.events.extend(part.events);
         }

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use dovetail_core::{
-    ElementId, Event, EventId, EventKind, LogFrame, PoolDefinition, PoolId, Reach, ShardId, SliceId, WithdrawReason,
+    ElementId, Event, EventId, EventKind, LogFrame, PoolDefinition, PoolId, Reach, ShardId, SliceId, Stable,
+    WithdrawReason,
     batch::{Batch, ClientWriter, Column, KeySecret, Run},
     ledger::{Base, ClientPart, Outcome, OutcomeEnd, PoolBase},
     reach::Pair,
@@ -70,7 +71,7 @@ impl Draws {
             events.push(Event { x: EventId(x), kind });
         }
         let (after, through) = (EventId(after), EventId(x + 1));
-        (LogFrame { after, through, time_ms: 1_000, stable: EventId(3), reach: Reach::All, events }, clients)
+        (LogFrame { after, through, time_ms: 1_000, stable: Stable(EventId(3)), reach: Reach::All, events }, clients)
     }
 
     fn client(&mut self) -> ClientPart {
@@ -172,7 +173,7 @@ fn an_attribute_that_nobody_has_comes_back_as_it_went() {
         let run = Run { batch: Arc::clone(&batch), rows: rows.clone() };
         let (after, through) = (EventId(4), EventId(4 + rows.len() as u64));
         let events = vec![Part::Arrivals(EventId(5), run)];
-        let frame = PartFrame { after, through, time_ms: 1, stable: EventId(0), reach: Reach::All, events };
+        let frame = PartFrame { after, through, time_ms: 1, stable: Stable(EventId(0)), reach: Reach::All, events };
         let expected = LoggedFrame::of(&frame);
         assert_eq!(log_frame(log_frame_pb(&frame)).unwrap(), *expected.frame);
         let read = log_record(&log_record_pb(&frame)).unwrap();

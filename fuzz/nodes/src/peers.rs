@@ -9,8 +9,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use dovetail_core::{
-    CandidateFrame, DecisionFrame, Event, EventId, EventKind, Frame, Placement, PoolDefinition, PoolId, Reach, Ring,
-    ShardId, SliceId, WithdrawReason,
+    CandidateFrame, Cursor, Decided, DecisionFrame, Event, EventId, EventKind, Frame, Placement, PoolDefinition,
+    PoolId, Reach, Ring, ShardId, SliceId, Stable, WithdrawReason,
     batch::KeySecret,
     shard::{Fetch, Reader, Shard, ShardEffect},
     slice::{Slice, SliceCut, SliceEffect},
@@ -108,15 +108,15 @@ impl Session {
             }
             STORED_TO_SLICE => {
                 let frame = dovetail_wire::decision_frame(node_pb::DecisionFrame::decode(bytes).ok()?);
-                slice.on_stored(from, frame.decided?, &frame.retirements, &mut out).ok()?;
+                slice.on_stored(from, frame.decided?.event(), &frame.retirements, &mut out).ok()?;
             }
-            STABLE => slice.on_stable(EventId(number(&bytes)), &mut out),
+            STABLE => slice.on_stable(Stable(EventId(number(&bytes))), &mut out),
             _ => unreachable!("there are no others"),
         }
         for SliceEffect::Frame { frame, .. } in out {
             _ = dovetail_wire::candidate_parts(&[(SliceId(0), frame)]);
         }
-        _ = (slice.subscribe(from, EventId::ZERO), slice.known(), slice.anchors().count());
+        _ = (slice.subscribe(from, Cursor(EventId::ZERO)), slice.known(), slice.anchors().count());
         Some(())
     }
 
@@ -137,12 +137,12 @@ impl Session {
             }
             STORED_TO_SHARD => {
                 let frame = dovetail_wire::decision_frame(node_pb::DecisionFrame::decode(bytes).ok()?);
-                let fetch = Fetch { after: shard.floor(), through: frame.decided? };
+                let fetch = Fetch { after: shard.floor(), through: frame.decided?.event() };
                 shard.on_stored(fetch, &frame.retirements, &mut out).ok()?;
             }
             _ => {
-                _ = shard.on_slice_subscribed(SliceId(from.0), EventId(number(&bytes)));
-                _ = shard.on_peer_subscribed(from, EventId(number(&bytes)));
+                _ = shard.on_slice_subscribed(SliceId(from.0), Decided(EventId(number(&bytes))));
+                _ = shard.on_peer_subscribed(from, Cursor(EventId(number(&bytes))));
             }
         }
         let told = |effect| match effect {
@@ -152,7 +152,7 @@ impl Session {
         let retirements = out.into_iter().filter_map(told).collect();
         _ = dovetail_wire::decision_parts(&DecisionFrame { retirements, ..DecisionFrame::default() });
         for reader in [Reader::Shard(ShardId(1)), Reader::Matcher, Reader::Balancer] {
-            _ = shard.subscribe(reader, EventId::ZERO);
+            _ = shard.subscribe(reader, Cursor(EventId::ZERO));
         }
         Some(())
     }
@@ -226,7 +226,7 @@ fn log(rule: &str) -> Vec<dovetail_wire::PartFrame> {
         after: events[0].x.prev(),
         through: events[events.len() - 1].x,
         time_ms: 1000 + events[0].x.0,
-        stable: EventId::ZERO,
+        stable: Stable(EventId::ZERO),
         reach: Reach::All,
         events: events.iter().cloned().map(dovetail_wire::Part::Event).collect(),
     };

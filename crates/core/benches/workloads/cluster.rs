@@ -7,8 +7,8 @@
 use std::{sync::Arc, time::Duration};
 
 use dovetail_core::{
-    DecisionFrame, Event, EventId, EventKind, LogFrame, Placement, PoolDefinition, PoolId, Reach, Retirement, Ring,
-    ShardId, SliceId,
+    Decided, DecisionFrame, Event, EventId, EventKind, LogFrame, Placement, PoolDefinition, PoolId, Reach, Retirement,
+    Ring, ShardId, SliceId, Stable,
     shard::{Shard, ShardEffect},
     slice::{Slice, SliceCut, SliceEffect},
 };
@@ -39,7 +39,7 @@ impl Log<'_> {
             after: EventId(0),
             through: EventId(1),
             time_ms: 0,
-            stable: EventId(0),
+            stable: Stable::ZERO,
             reach: Reach::All,
             events,
         })
@@ -56,7 +56,7 @@ impl Log<'_> {
         let events = (start..end).map(|at| Event { x: EventId(at as u64 + 2), kind: arrival(at) }).collect();
         // Nobody reads slower than a few frames behind.
         let stable = EventId(after.0.saturating_sub(FRAMES as u64 * FRAME as u64));
-        Arc::new(LogFrame { after, through, time_ms: 0, stable, reach: Reach::All, events })
+        Arc::new(LogFrame { after, through, time_ms: 0, stable: Stable(stable), reach: Reach::All, events })
     }
 }
 
@@ -72,7 +72,7 @@ pub fn settled(log: &Log<'_>) -> (Duration, Vec<(u32, u32)>) {
         Slice::new(placement, SliceId(0), LIST_MAX, Secret([1, 2]), SliceCut::default()).expect("an empty cut");
     let (mut pairs, mut effects) = (Vec::with_capacity(log.n), Vec::new());
     let mut give = |frame: Arc<LogFrame>| {
-        let decisions = DecisionFrame { decided: Some(frame.through), ..DecisionFrame::default() };
+        let decisions = DecisionFrame { decided: Some(Decided(frame.through)), ..DecisionFrame::default() };
         slice.on_frame(frame, &mut effects).expect("a frame of the log");
         for SliceEffect::Frame { frame, .. } in effects.drain(..) {
             pairs.extend(frame.settled.iter().filter_map(pair));
@@ -132,7 +132,7 @@ impl Cluster {
             self.pass_on(at);
         }
         // A slice that waits for decisions goes on when it has them, and what it finds then is to be decided too.
-        while self.shard.watermark() < frame.through || !self.done.is_empty() {
+        while self.shard.watermark() < Decided(frame.through) || !self.done.is_empty() {
             self.decide();
         }
     }

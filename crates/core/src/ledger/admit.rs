@@ -694,7 +694,7 @@ impl Ledger {
 
     /// Refuses an element for others that wait, if they are known to have waited after event `at`.
     fn refuse_at(&self, at: EventId, why: impl FnOnce() -> SubmitError) -> Result<(), Stopped> {
-        let undecided = self.decided < at;
+        let undecided = !self.decided.covers(at);
         if undecided && self.planted.is(Bug::UndecidedAdmitted) {
             return Ok(());
         }
@@ -708,7 +708,7 @@ impl Ledger {
     /// where that has to be decided.
     #[must_use]
     pub fn undecided(&self, element: ElementId) -> Option<EventId> {
-        (self.decided < self.recorded && self.elements.waits(element).is_some()).then_some(self.recorded)
+        (!self.decided.covers(self.recorded) && self.elements.waits(element).is_some()).then_some(self.recorded)
     }
 
     /// Checks a submission, for an event of that time. What is admitted has to be given an id and recorded before the

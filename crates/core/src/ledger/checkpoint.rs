@@ -21,7 +21,8 @@ use super::{
     ids::Ids,
 };
 use crate::{
-    DefineError, ElementId, EventId, EventKind, Pool, PoolDefinition, PoolId, Retirement, WithdrawReason,
+    Decided, DefineError, ElementId, EventId, EventKind, Pool, PoolDefinition, PoolId, Retirement, Stable,
+    WithdrawReason,
     batch::{Batch, KeySecret, Run},
     hash::ElementMap,
     reach::Marks,
@@ -339,9 +340,10 @@ impl Ledger {
             group.into_iter().for_each(|group| ledger.idempotency.insert(group, remembered));
         }
         ledger.recorded = base.through;
-        ledger.decided = base.through;
-        (ledger.stored, ledger.stable) = (base.through, base.through);
-        ledger.told.fill(base.through);
+        ledger.decided = Decided(base.through);
+        ledger.stored = base.through;
+        ledger.stable = Stable(base.through);
+        ledger.told.fill(Decided(base.through));
         ledger.marks = Marks::new(ledger.told.len(), base.through);
         ledger.times.push_back((base.through, base.time_ms));
         Ok(ledger)

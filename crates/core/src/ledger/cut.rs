@@ -108,7 +108,7 @@ impl Ledger {
     /// Begins to read the state at the stable cut: all of it but the elements, which come in parts.
     #[must_use]
     pub fn begin_cut(&self) -> (SliceCut, Cutting) {
-        let through = self.stable;
+        let through = self.stable.event();
         let whole = self.whole_at_cut();
         let defined = self.pools.values().filter(|pool| pool.defined_at <= through);
         let pools = defined.map(|entry| (entry.pool.id, entry.pool.definition.clone())).collect();
@@ -154,9 +154,9 @@ impl Ledger {
                 break;
             }
         }
-        cutting.looked.push((upto, self.decided));
+        cutting.looked.push((upto, self.decided.event()));
         if upto == all {
-            cutting.ended = Some((cutting.through, self.decided));
+            cutting.ended = Some((cutting.through, self.decided.event()));
         }
     }
 
@@ -230,7 +230,7 @@ impl Ledger {
         {
             self.kept.cuts.remove(0);
         }
-        let through = self.kept.cuts.first().copied().unwrap_or(self.stable).min(self.stable);
+        let through = self.kept.cuts.first().copied().map_or(self.stable.event(), |cut| cut.min(self.stable.event()));
         if through > self.released {
             self.released = through;
             self.forget_dropped(through);
@@ -253,7 +253,7 @@ impl Ledger {
             let count = self.unstable.partition_point(|unstable| unstable.x <= x);
             (count, self.unstable.get(count.saturating_sub(1)).map_or(0, |last| last.bytes))
         };
-        let ((before, bytes_before), (upto, bytes_upto)) = (ended_by(through), ended_by(self.stable));
+        let ((before, bytes_before), (upto, bytes_upto)) = (ended_by(through), ended_by(self.stable.event()));
         upto - before > self.kept.most || bytes_upto - bytes_before > self.kept.bytes_max
     }
 
@@ -261,14 +261,14 @@ impl Ledger {
     fn left_out(&self) -> BTreeSet<ElementId> {
         let mut forgotten: Option<BTreeSet<ElementId>> = None;
         let mut ended_above = |element: ElementId| {
-            let above = || self.unstable.iter().filter(|unstable| unstable.x > self.stable);
+            let above = || self.unstable.iter().filter(|unstable| !self.stable.covers(unstable.x));
             forgotten.get_or_insert_with(|| above().map(|unstable| unstable.element).collect()).contains(&element)
         };
-        let naming = self.naming.range(self.stable.next()..).map(|(_, &(element, _))| element);
-        let dead = naming.filter(|element| element.arrival() <= self.stable).filter(|&element| {
+        let naming = self.naming.range(self.stable.event().next()..).map(|(_, &(element, _))| element);
+        let dead = naming.filter(|element| self.stable.covers(element.arrival())).filter(|&element| {
             match self.elements.get(element) {
                 Slot::Waiting(_) => false,
-                Slot::Ended(x) => x <= self.stable,
+                Slot::Ended(x) => self.stable.covers(x),
                 // What ended it is not remembered.
                 Slot::None => !ended_above(element),
             }
@@ -279,7 +279,7 @@ impl Ledger {
     /// Pools that are split by index in which few wait at the stable cut. There may be others in which many arrived
     /// since, or ended.
     fn whole_at_cut(&self) -> BTreeSet<PoolId> {
-        let defined = self.pools.values().filter(|pool| pool.defined_at <= self.stable);
+        let defined = self.pools.values().filter(|pool| self.stable.covers(pool.defined_at));
         let by_index = defined.filter(|entry| entry.pool.split() == Split::Index);
         let ended = |pool: PoolId| self.unstable_in.get(&pool).copied().unwrap_or_default();
         let few = by_index.filter(|entry| entry.counts.waiting + ended(entry.pool.id) <= WHOLE_MAX as u64);
@@ -319,6 +319,7 @@ mod tests {
     use dovetail_rule::{AttributeType, Row, Value};
 
     use super::*;
+    use crate::Decided;
     use crate::{
         EventKind, PoolDefinition, Retirement, ShardId,
         batch::KeySecret,
@@ -368,7 +369,7 @@ mod tests {
                 let anchor = Some(ElementId(x - 1));
                 ledger.on_retirement(Retirement { x: EventId(x), element: ElementId(x), anchor }).unwrap();
             }
-            ledger.on_decided(ShardId(0), EventId(x), &mut Vec::<Outcome>::new()).unwrap();
+            ledger.on_decided(ShardId(0), Decided(EventId(x)), &mut Vec::<Outcome>::new()).unwrap();
             ledger.on_stored(EventId(x));
         }
     }

@@ -118,7 +118,7 @@ impl Ledger {
 
     /// No element waits in it, and every event that names it is stable.
     fn is_over(&self, entry: &PoolEntry) -> bool {
-        let over = entry.counts.waiting == 0 && entry.last <= self.stable;
+        let over = entry.counts.waiting == 0 && self.stable.covers(entry.last);
         over || self.planted.is(Bug::DroppedTooEarly)
     }
 

@@ -8,7 +8,7 @@ use thiserror::Error;
 
 use super::search::Searched;
 use crate::{
-    ElementId, EventId, Pool, PoolId, Retirement, ShardId, WithdrawReason,
+    Decided, ElementId, EventId, Pool, PoolId, Retirement, ShardId, WithdrawReason,
     batch::{ClientColumns, KeySecret},
     slice::WaitingElement,
 };
@@ -258,7 +258,7 @@ pub enum DecisionError {
         /// The shard.
         shard: ShardId,
         /// Its watermark.
-        told: EventId,
+        told: Decided,
         /// The last event of the log.
         recorded: EventId,
     },

@@ -2,7 +2,7 @@
 
 use thiserror::Error;
 
-use crate::{DecisionFrame, ElementId, EventId, Grant, Retirement, ShardId, SliceId};
+use crate::{Cursor, Decided, DecisionFrame, ElementId, EventId, Grant, Retirement, ShardId, SliceId};
 
 /// What a shard wants done, in this order.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,7 +21,7 @@ pub enum ShardEffect {
     /// Tell everyone who reads decisions.
     Decided {
         /// The new watermark.
-        through: EventId,
+        through: Decided,
     },
 }
 
@@ -77,7 +77,7 @@ pub enum Reader {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DecisionBacklog {
     /// At or below this the store must be asked: a reader with a lower cursor fetches `(cursor, floor]` first.
-    pub floor: EventId,
+    pub floor: Cursor,
     /// What the reader's cursor does not cover.
     pub decisions: DecisionFrame,
 }

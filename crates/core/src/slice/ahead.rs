@@ -4,7 +4,7 @@
 
 use std::collections::VecDeque;
 
-use crate::EventId;
+use crate::{Decided, EventId};
 
 /// A slice searches at most so many events ahead of the decided watermark, in units of `list_max`, where it has listed
 /// more than `list_max` candidates above it. Further ahead it would mostly find anchors that are taken already, each at
@@ -26,7 +26,7 @@ pub(super) struct Ahead {
     listed: VecDeque<(EventId, usize)>,
     candidates: usize,
     /// The probe that waits, and the watermark it waits for.
-    waiting: Option<(EventId, EventId)>,
+    waiting: Option<(EventId, Decided)>,
     waits: u64,
 }
 
@@ -36,7 +36,7 @@ impl Ahead {
     }
 
     /// Whether probe `x` may be searched with the decided watermark at `known`. If not, it waits.
-    pub(super) fn may_search(&mut self, x: EventId, known: EventId) -> bool {
+    pub(super) fn may_search(&mut self, x: EventId, known: Decided) -> bool {
         if self.waiting.is_some_and(|(at, until)| at == x && known < until) {
             return false;
         }
@@ -51,25 +51,25 @@ impl Ahead {
     }
 
     /// Whether event `x` may be settled with the decided watermark at `known`. If not, it waits.
-    pub(super) fn may_settle(&mut self, x: EventId, known: EventId) -> bool {
+    pub(super) fn may_settle(&mut self, x: EventId, known: Decided) -> bool {
         let events_max = EVENTS_SETTLED * self.list_max as u64;
-        if x.0.saturating_sub(known.0) <= events_max {
+        if x.0.saturating_sub(known.event().0) <= events_max {
             self.waiting = None;
             return true;
         }
-        let until = EventId(x.0 - events_max);
+        let until = Decided(EventId(x.0 - events_max));
         self.wait_once(x, until);
         false
     }
 
     /// Probe `x` waits until the decided watermark has reached `until`.
-    pub(super) fn wait(&mut self, x: EventId, until: EventId) {
+    pub(super) fn wait(&mut self, x: EventId, until: Decided) {
         self.waiting = Some((x, until));
         self.waits += 1;
     }
 
     /// The same, counted once however often it is asked.
-    pub(super) fn wait_once(&mut self, x: EventId, until: EventId) {
+    pub(super) fn wait_once(&mut self, x: EventId, until: Decided) {
         if self.waiting != Some((x, until)) {
             self.wait(x, until);
         }
@@ -94,30 +94,30 @@ impl Ahead {
     }
 
     /// The watermark to wait for, when what is undecided below `x` is more than is worth while.
-    fn too_far(&mut self, x: EventId, known: EventId) -> Option<EventId> {
-        while let Some((_, candidates)) = self.listed.pop_front_if(|(x, _)| *x <= known) {
+    fn too_far(&mut self, x: EventId, known: Decided) -> Option<Decided> {
+        while let Some((_, candidates)) = self.listed.pop_front_if(|(x, _)| known.covers(*x)) {
             self.candidates -= candidates;
         }
-        let (ahead, unit) = (x.0.saturating_sub(known.0), self.list_max as u64);
+        let (ahead, unit) = (x.0.saturating_sub(known.event().0), self.list_max as u64);
         if ahead > EVENTS_SPARSE * unit {
-            return Some(EventId(x.0 - EVENTS_SPARSE * unit));
+            return Some(Decided(EventId(x.0 - EVENTS_SPARSE * unit)));
         }
         if ahead <= EVENTS * unit {
             return self.below(CANDIDATES * self.list_max);
         }
-        let near = EventId(x.0 - EVENTS * unit);
+        let near = Decided(EventId(x.0 - EVENTS * unit));
         self.below(self.list_max).map(|until| until.min(near))
     }
 
     /// The watermark at which no more than so many candidates are listed above it; none when that is so by now.
-    fn below(&self, candidates_max: usize) -> Option<EventId> {
+    fn below(&self, candidates_max: usize) -> Option<Decided> {
         let mut excess = self.candidates.checked_sub(candidates_max).filter(|&excess| excess > 0)?;
         let enough = self.listed.iter().find(|(_, candidates)| {
             let enough = excess <= *candidates;
             excess = excess.saturating_sub(*candidates);
             enough
         });
-        enough.map(|&(x, _)| x)
+        enough.map(|&(x, _)| Decided(x))
     }
 }
 
@@ -130,13 +130,16 @@ mod tests {
     fn waits(list_max: usize, candidates: impl Fn(u64) -> usize) -> (u64, u64) {
         let mut ahead = Ahead::new(list_max);
         let mut x = EventId(1);
-        while ahead.may_search(x, EventId::ZERO) {
+        while ahead.may_search(x, Decided::ZERO) {
             ahead.searched(x, candidates(x.0));
             x = x.next();
         }
         let (at, until) = ahead.waiting.unwrap();
-        assert_eq!((at, ahead.may_search(x, until.prev()), ahead.may_search(x, until)), (x, false, true));
-        (x.0, until.0)
+        assert_eq!(
+            (at, ahead.may_search(x, Decided(until.event().prev())), ahead.may_search(x, until)),
+            (x, false, true)
+        );
+        (x.0, until.event().0)
     }
 
     #[test]

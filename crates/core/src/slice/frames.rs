@@ -3,7 +3,9 @@
 use std::{collections::VecDeque, mem, sync::Arc};
 
 use super::{Behind, CandidateBacklog, SliceEffect};
-use crate::{CandidateFrame, Claim, Close, ElementId, EventId, ProbeList, Reach, Retirement, ShardId};
+use crate::{
+    CandidateFrame, Claim, Close, Cursor, ElementId, EventId, News, ProbeList, Reach, Retirement, ShardId, Stable,
+};
 
 #[derive(Debug)]
 pub(super) struct Frames {
@@ -11,9 +13,9 @@ pub(super) struct Frames {
     /// Everything at or below was sent.
     flushed: EventId,
     /// Everything at or below is gone.
-    floor: EventId,
+    floor: Cursor,
     /// What was last said, so that news is told once.
-    said: (EventId, EventId),
+    said: News,
 }
 
 #[derive(Debug, Default)]
@@ -26,9 +28,9 @@ struct ShardFrames {
 }
 
 impl Frames {
-    pub(super) fn new(shards: usize, cut: EventId) -> Frames {
+    pub(super) fn new(shards: usize, cut: EventId, said: News) -> Frames {
         let shards = (0..shards).map(|_| ShardFrames::default()).collect();
-        Frames { shards, flushed: cut, floor: cut, said: (cut, cut) }
+        Frames { shards, flushed: cut, floor: Cursor(cut), said }
     }
 
     pub(super) fn probe(&mut self, home: ShardId, x: EventId, prober: ElementId, anchors: Vec<ElementId>) {
@@ -49,13 +51,7 @@ impl Frames {
 
     /// Sends and keeps what was found in events up to `through`; nothing when there was no event. `reach` is that of
     /// these events, and perhaps of some after them.
-    pub(super) fn flush(
-        &mut self,
-        through: EventId,
-        reach: &Reach,
-        (known, stable): (EventId, EventId),
-        out: &mut Vec<SliceEffect>,
-    ) {
+    pub(super) fn flush(&mut self, through: EventId, reach: &Reach, news: News, out: &mut Vec<SliceEffect>) {
         if through == self.flushed {
             return;
         }
@@ -63,8 +59,8 @@ impl Frames {
             let frame = Arc::new(CandidateFrame {
                 after: self.flushed,
                 through,
-                known,
-                stable,
+                known: news.known,
+                stable: news.stable,
                 reach: reach.of_shard(shard),
                 probes: mem::take(&mut frames.probes),
                 claims: mem::take(&mut frames.claims),
@@ -75,63 +71,57 @@ impl Frames {
             out.push(SliceEffect::Frame { to: shard, frame });
         }
         self.flushed = through;
-        self.said = (known, stable);
+        self.said = news;
         // A slice that starts anew may have less than the stable cut covers; no reader will ask for that again.
-        self.trim(stable);
+        self.trim(news.stable);
     }
 
     /// Tells every shard what it may forget by now, when that is more than it was told. Not kept: the next frame says
     /// it too.
-    pub(super) fn news(&mut self, known: EventId, stable: EventId, out: &mut Vec<SliceEffect>) {
-        if known.min(stable) <= self.said.0.min(self.said.1) {
+    pub(super) fn news(&mut self, news: News, out: &mut Vec<SliceEffect>) {
+        if news.forgettable() <= self.said.forgettable() {
             return;
         }
-        self.said = (known, stable);
-        let frame = Arc::new(self.without_events(known, stable));
+        self.said = news;
+        let frame = Arc::new(self.without_events(news));
         for shard in 0..self.shards.len() {
             let to = ShardId(u32::try_from(shard).expect("few shards"));
             out.push(SliceEffect::Frame { to, frame: Arc::clone(&frame) });
         }
     }
 
-    fn without_events(&self, known: EventId, stable: EventId) -> CandidateFrame {
+    fn without_events(&self, News { known, stable }: News) -> CandidateFrame {
         let (after, through) = (self.flushed, self.flushed);
         let (probes, claims, closes, settled) = (vec![], vec![], vec![], vec![]);
         let reach = Reach::nobody();
         CandidateFrame { after, through, known, stable, reach, probes, claims, closes, settled }
     }
 
-    pub(super) fn trim(&mut self, stable: EventId) {
+    pub(super) fn trim(&mut self, stable: Stable) {
         for frames in &mut self.shards {
             while let Some(frame) = frames.kept.front()
-                && frame.through <= stable
+                && stable.covers(frame.through)
             {
-                self.floor = self.floor.max(frame.through);
+                self.floor.raise(Cursor(frame.through));
                 frames.kept.pop_front();
             }
         }
     }
 
-    pub(super) fn backlog(
-        &self,
-        shard: ShardId,
-        after: EventId,
-        known: EventId,
-        stable: EventId,
-    ) -> Result<CandidateBacklog, Behind> {
+    pub(super) fn backlog(&self, shard: ShardId, after: Cursor, news: News) -> Result<CandidateBacklog, Behind> {
         if after < self.floor {
             return Err(Behind { after, floor: self.floor });
         }
         let kept = self.shards[shard.0 as usize].kept.iter();
-        let mut frames: Vec<_> = kept.filter(|frame| frame.through > after).map(Arc::clone).collect();
+        let mut frames: Vec<_> = kept.filter(|frame| !after.covers(frame.through)).map(Arc::clone).collect();
         // `known` ascends from frame to frame, so the first has the lowest.
-        let lowest = frames.first().map_or(known, |frame| frame.known);
+        let lowest = frames.first().map_or(news.known, |frame| frame.known);
         // What was told when there were no events is not kept, so it is told again.
-        frames.push(Arc::new(self.without_events(known, stable)));
+        frames.push(Arc::new(self.without_events(news)));
         Ok(CandidateBacklog { known: lowest, frames })
     }
 
-    pub(super) fn floor(&self) -> EventId {
+    pub(super) fn floor(&self) -> Cursor {
         self.floor
     }
 

@@ -6,7 +6,7 @@ use dovetail_rule::{Row, RowError, Split};
 use thiserror::Error;
 
 use super::HotKey;
-use crate::{CandidateFrame, DefineError, ElementId, EventId, PoolDefinition, PoolId, ShardId};
+use crate::{CandidateFrame, Cursor, Decided, DefineError, ElementId, EventId, PoolDefinition, PoolId, ShardId};
 
 /// The cluster's state at a cut, as far as one slice needs it.
 #[derive(Clone, Debug, Default)]
@@ -92,16 +92,16 @@ pub enum FrameError {
 #[error("candidates after {after} are gone, those after {floor} are kept")]
 pub struct Behind {
     /// The cursor asked for.
-    pub after: EventId,
+    pub after: Cursor,
     /// The lowest that works.
-    pub floor: EventId,
+    pub floor: Cursor,
 }
 
 /// What a shard gets when it subscribes.
 #[derive(Clone, Debug)]
 pub struct CandidateBacklog {
     /// The lowest `known` of any frame that it may still receive (R3).
-    pub known: EventId,
+    pub known: Decided,
     /// The frames after its cursor.
     pub frames: Vec<Arc<CandidateFrame>>,
 }

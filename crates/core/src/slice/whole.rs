@@ -25,7 +25,7 @@ use std::{
 use dovetail_rule::Row;
 
 use super::{FrameError, Prober, Slice, pools::SlicePool};
-use crate::{ElementId, Event, EventId, EventKind, PoolId, planted::Bug};
+use crate::{Decided, ElementId, Event, EventId, EventKind, PoolId, planted::Bug};
 
 /// Others' anchors are kept again when so many times fewer wait than at most.
 const AGAIN: usize = 4;
@@ -74,8 +74,8 @@ impl Flight {
     }
 
     /// Everything up to `decided` is decided, and its retirements are known.
-    pub(super) fn decided(&mut self, decided: EventId) {
-        while self.events.pop_front_if(|(x, _)| *x <= decided).is_some() {}
+    pub(super) fn decided(&mut self, decided: Decided) {
+        while self.events.pop_front_if(|(x, _)| decided.covers(*x)).is_some() {}
     }
 }
 
@@ -142,8 +142,8 @@ impl Slice {
         let entry = self.pools.get_mut(x, pool)?;
         let enough = |older| older == 0 || self.planted.is(Bug::WholeWithoutOlder);
         if matches!(entry.others, Others::Kept { older, .. } if enough(older)) {
-            if known < x.prev() && !self.planted.is(Bug::WholeTooEarly) {
-                self.ahead.wait_once(x, x.prev());
+            if !known.covers(x.prev()) && !self.planted.is(Bug::WholeTooEarly) {
+                self.ahead.wait_once(x, Decided(x.prev()));
                 return Ok(false);
             }
             self.know_whole(pool);

@@ -6,7 +6,7 @@
 //! watermark covers them (R4); node.D2 nothing is read of a shard that has forgotten what the ledger does not know.
 
 use dovetail_core::{
-    DecisionFrame, EventId, ShardId,
+    Cursor, Decided, DecisionFrame, ShardId,
     ledger::{DecisionError, Ledger, Outcomes},
     planted::{Bug, Planted},
 };
@@ -20,7 +20,7 @@ use crate::{
 #[derive(Clone, Debug)]
 pub struct Decisions {
     /// By shard, with the cursor that was asked for.
-    links: Vec<Handshake<EventId>>,
+    links: Vec<Handshake<Cursor>>,
     planted: Planted,
 }
 
@@ -41,7 +41,7 @@ impl Decisions {
     }
 
     /// A shard answered: it no longer keeps what is at or below `floor`.
-    pub fn on_hello(&mut self, shard: ShardId, floor: EventId) -> Step {
+    pub fn on_hello(&mut self, shard: ShardId, floor: Cursor) -> Step {
         let link = self.link(shard);
         let read = *link.asked();
         let step = if floor > read { Step::Break(GivenUp::DecisionsLost { shard, floor, read }) } else { Step::Read };
@@ -59,7 +59,7 @@ impl Decisions {
         frame: &DecisionFrame,
         ledger: &mut Ledger,
         out: &mut impl Outcomes,
-    ) -> Result<Option<EventId>, DecisionError> {
+    ) -> Result<Option<Decided>, DecisionError> {
         self.link(shard).on_frame();
         let before = ledger.decided();
         if self.planted.is(Bug::WatermarkReadFirst)
@@ -77,7 +77,7 @@ impl Decisions {
         Ok((decided > before).then_some(decided))
     }
 
-    fn link(&mut self, shard: ShardId) -> &mut Handshake<EventId> {
+    fn link(&mut self, shard: ShardId) -> &mut Handshake<Cursor> {
         &mut self.links[shard.0 as usize]
     }
 }

@@ -14,7 +14,7 @@
 use std::sync::Arc;
 
 use dovetail_core::{
-    EventId, Reach,
+    Decided, EventId, Reach, Stable,
     ledger::Ledger,
     planted::{Bug, Planted},
 };
@@ -31,11 +31,11 @@ pub enum Visible {
     /// Answer the requests that wait for an event up to here to be on disk.
     Acknowledge(EventId),
     /// Publish the outcomes up to here to watchers.
-    Publish(EventId),
+    Publish(Decided),
     /// Append what was decided up to here to the results, behind all other, and say when it is on disk.
-    Store(EventId),
+    Store(Decided),
     /// Tell all nodes of the stable cut.
-    TellStable(EventId),
+    TellStable(Stable),
 }
 
 /// How far everything is.
@@ -45,9 +45,9 @@ pub struct Durability {
     queued: usize,
     taken: EventId,
     durable: EventId,
-    decided: EventId,
+    decided: Decided,
     /// The stable cut that was told.
-    stable: EventId,
+    stable: Stable,
     pacing: Pacing,
     planted: Planted,
 }
@@ -130,7 +130,7 @@ impl Durability {
 
     /// Everything up to here is decided. It is published first: a request that waits for an element looks its outcome
     /// up at once.
-    pub fn on_decided(&mut self, through: EventId, out: &mut Vec<Visible>) {
+    pub fn on_decided(&mut self, through: Decided, out: &mut Vec<Visible>) {
         self.decided = through;
         out.push(Visible::Publish(through));
         out.push(Visible::Store(through));
@@ -141,14 +141,15 @@ impl Durability {
     /// # Panics
     /// When it was not decided.
     pub fn on_stored(&mut self, through: EventId, ledger: &mut Ledger, out: &mut Vec<Visible>) {
-        assert!(through <= self.decided, "{through} was not decided");
+        assert!(self.decided.covers(through), "{through} was not decided");
         ledger.on_stored(through);
         self.move_stable(ledger, out);
     }
 
     /// Tells the stable cut, if it has moved.
     pub fn move_stable(&mut self, ledger: &Ledger, out: &mut Vec<Visible>) {
-        let stable = if self.planted.is(Bug::StableBeforeStored) { ledger.decided() } else { ledger.stable() };
+        let stable =
+            if self.planted.is(Bug::StableBeforeStored) { Stable(ledger.decided().event()) } else { ledger.stable() };
         if stable > self.stable {
             self.stable = stable;
             out.push(Visible::TellStable(stable));

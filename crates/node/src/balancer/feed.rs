@@ -9,7 +9,7 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use dovetail_core::{
-    EventId, Reach, SliceId,
+    Cursor, EventId, Reach, SliceId, Stable,
     planted::{Bug, Planted},
 };
 use thiserror::Error;
@@ -20,7 +20,7 @@ use super::frame::{Owners, PublishedFrame};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LogSpan {
     /// The lowest cursor that can be read after.
-    pub floor: EventId,
+    pub floor: Cursor,
     /// The last event that is on disk.
     pub durable: EventId,
 }
@@ -30,16 +30,16 @@ pub struct LogSpan {
 #[error("cursor {cursor} is older than what is kept; the oldest that works is {floor}")]
 pub struct Gone {
     /// Where the reader is.
-    pub cursor: EventId,
+    pub cursor: Cursor,
     /// The lowest cursor that works.
-    pub floor: EventId,
+    pub floor: Cursor,
 }
 
 /// Whether there is all that comes after a cursor, above what was dropped (node.L3).
 ///
 /// # Errors
 /// When some of it was dropped.
-pub fn check_floor(cursor: EventId, floor: EventId, planted: Planted) -> Result<(), Gone> {
+pub fn check_floor(cursor: Cursor, floor: Cursor, planted: Planted) -> Result<(), Gone> {
     if cursor < floor && !planted.is(Bug::FeedBelowFloor) { Err(Gone { cursor, floor }) } else { Ok(()) }
 }
 
@@ -53,7 +53,7 @@ pub enum FeedRefused {
     #[error("the log ends at {durable}, but {cursor} was read")]
     Ahead {
         /// Where the reader is.
-        cursor: EventId,
+        cursor: Cursor,
         /// The end of the log.
         durable: EventId,
     },
@@ -85,7 +85,7 @@ enum Begins {
     /// At a cut, which is not read yet.
     AtCut,
     /// After a cursor; then it is there.
-    After(EventId),
+    After(Cursor),
 }
 
 /// One reader of the log.
@@ -105,12 +105,12 @@ impl Feed {
     /// When the log does not have what comes after the cursor.
     pub fn on_subscribe(
         slices: BTreeSet<SliceId>,
-        after: Option<EventId>,
+        after: Option<Cursor>,
         log: LogSpan,
         planted: Planted,
     ) -> Result<Feed, FeedRefused> {
         if let Some(cursor) = after {
-            if cursor > log.durable {
+            if cursor.event() > log.durable {
                 return Err(FeedRefused::Ahead { cursor, durable: log.durable });
             }
             check_floor(cursor, log.floor, planted)?;
@@ -123,9 +123,9 @@ impl Feed {
     ///
     /// # Panics
     /// When it began after a cursor.
-    pub fn on_cut(&mut self, through: EventId) {
+    pub fn on_cut(&mut self, cut: Stable) {
         assert_eq!(self.cursor, Begins::AtCut, "a reader that has a cursor gets no cut");
-        self.cursor = Begins::After(through);
+        self.cursor = Begins::After(Cursor(cut.event()));
     }
 
     /// How far it was sent the log, or it is held back for it.
@@ -133,7 +133,7 @@ impl Feed {
     /// # Panics
     /// When the cut at which it begins has not been read.
     #[must_use]
-    pub fn cursor(&self) -> EventId {
+    pub fn cursor(&self) -> Cursor {
         match self.cursor {
             Begins::After(cursor) => cursor,
             Begins::AtCut => panic!("a reader gets its cut before frames"),
@@ -155,11 +155,14 @@ impl Feed {
     pub fn on_frame(&mut self, frame: Arc<PublishedFrame>) -> Option<FeedAction> {
         let (after, through) = (frame.frame().after, frame.frame().through);
         let cursor = self.cursor();
-        assert!(after <= cursor || self.planted.is(Bug::FeedBelowFloor), "no frame is left out: {cursor} {frame:?}");
-        if through <= cursor {
+        assert!(
+            cursor.covers(after) || self.planted.is(Bug::FeedBelowFloor),
+            "no frame is left out: {cursor} {frame:?}"
+        );
+        if cursor.covers(through) {
             return None;
         }
-        self.cursor = Begins::After(through);
+        self.cursor = Begins::After(Cursor(through));
         let concerned = frame.frame().reach.has(|slice| self.slices.contains(&slice));
         let first = self.held.is_none();
         let merged = match self.held.take() {

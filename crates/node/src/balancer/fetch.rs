@@ -4,7 +4,7 @@
 //! Invariant: node.R1 a node that fetches gets all that it asked for, or is refused: it would take a part for all.
 
 use dovetail_core::{
-    EventId,
+    Cursor, EventId, Stable,
     planted::{Bug, Planted},
     shard::Fetch,
 };
@@ -16,9 +16,9 @@ use super::feed::{Gone, check_floor};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ResultsSpan {
     /// Everything at or below was dropped.
-    pub floor: EventId,
+    pub floor: Cursor,
     /// Everything up to here is decided and on disk.
-    pub stable: EventId,
+    pub stable: Stable,
 }
 
 /// Why a fetch is refused.
@@ -33,7 +33,7 @@ pub enum FetchRefused {
         /// Up to where was asked.
         through: EventId,
         /// The stable cut.
-        stable: EventId,
+        stable: Stable,
     },
 }
 
@@ -43,11 +43,11 @@ pub enum FetchRefused {
 /// When they have not.
 pub fn check_fetch(fetch: Fetch, results: ResultsSpan, planted: Planted) -> Result<(), FetchRefused> {
     let (Fetch { after, through }, ResultsSpan { floor, stable }) = (fetch, results);
-    if through > stable {
+    if !stable.covers(through) {
         return Err(FetchRefused::NotStable { through, stable });
     }
     if after < through && !planted.is(Bug::FetchedInPart) {
-        check_floor(after, floor, planted)?;
+        check_floor(Cursor(after), floor, planted)?;
     }
     Ok(())
 }

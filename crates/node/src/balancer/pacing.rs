@@ -8,7 +8,7 @@
 use std::collections::VecDeque;
 
 use dovetail_core::{
-    EventId,
+    Decided, EventId,
     planted::{Bug, Planted},
 };
 
@@ -22,7 +22,7 @@ pub struct Pacing {
     /// Where each of the last frames ends.
     frames: VecDeque<EventId>,
     /// The decided watermark when the last frame was taken.
-    decided: EventId,
+    decided: Decided,
     /// It had not moved while the last frame waited for it.
     still: bool,
     planted: Planted,
@@ -37,17 +37,17 @@ impl Pacing {
 
     /// Whether the next frame may be taken, with the decided watermark there.
     #[must_use]
-    pub fn allows(&self, decided: EventId) -> bool {
+    pub fn allows(&self, decided: Decided) -> bool {
         if self.planted.is(Bug::PaceIgnored) {
             return true;
         }
-        let done = self.frames.front().is_none_or(|&through| through <= decided);
+        let done = self.frames.front().is_none_or(|&through| decided.covers(through));
         done || self.frames.len() < UNDER_WAY
             || (self.still && decided == self.decided && !self.planted.is(Bug::PaceWaitsForStill))
     }
 
     /// A frame was taken, with the decided watermark there.
-    pub fn taken(&mut self, through: EventId, decided: EventId) {
+    pub fn taken(&mut self, through: EventId, decided: Decided) {
         self.still = !self.frames.is_empty() && decided == self.decided && self.frames.len() == UNDER_WAY;
         self.decided = decided;
         if self.frames.len() == UNDER_WAY {
@@ -65,29 +65,29 @@ mod tests {
 
     fn after(frames: &[(usize, usize)]) -> Pacing {
         let mut pacing = Pacing::default();
-        frames.iter().for_each(|&(through, decided)| pacing.taken(X[through], X[decided]));
+        frames.iter().for_each(|&(through, decided)| pacing.taken(X[through], Decided(X[decided])));
         pacing
     }
 
     #[test]
     fn an_idle_cluster_gets_each_frame_at_once() {
-        assert!(after(&[]).allows(X[0]));
-        assert!(after(&[(1, 0)]).allows(X[0]));
-        assert!(after(&[(1, 0), (2, 1), (3, 2)]).allows(X[3]));
+        assert!(after(&[]).allows(Decided(X[0])));
+        assert!(after(&[(1, 0)]).allows(Decided(X[0])));
+        assert!(after(&[(1, 0), (2, 1), (3, 2)]).allows(Decided(X[3])));
     }
 
     #[test]
     fn the_third_frame_waits_for_the_first() {
         let pacing = after(&[(1, 0), (2, 0)]);
-        assert_eq!([pacing.allows(X[0]), pacing.allows(X[1])], [false, true]);
+        assert_eq!([pacing.allows(Decided(X[0])), pacing.allows(Decided(X[1]))], [false, true]);
     }
 
     #[test]
     fn a_cluster_that_does_not_decide_holds_nothing_up_after_the_first() {
         // The third was taken because it was old.
         let pacing = after(&[(1, 0), (2, 0), (3, 0)]);
-        assert!(pacing.allows(X[0]));
+        assert!(pacing.allows(Decided(X[0])));
         // It decides again, but not yet the second.
-        assert!(!pacing.allows(X[1]));
+        assert!(!pacing.allows(Decided(X[1])));
     }
 }

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use dovetail_core::{
-    DecisionFrame, ElementId, Event, EventId, EventKind, Frame, Placement, Pool, PoolDefinition, PoolId, Reach,
-    Retirement, Ring, ShardId, SliceId, WithdrawReason,
+    Cursor, Decided, DecisionFrame, ElementId, Event, EventId, EventKind, Frame, Placement, Pool, PoolDefinition,
+    PoolId, Reach, Retirement, Ring, ShardId, SliceId, Stable, WithdrawReason,
     batch::{Batch, KeySecret, Run},
     ledger::{ClientPart, Ledger, LedgerLimits, Outcome, Status},
     planted::Planted,
@@ -19,7 +19,7 @@ use super::{
 };
 use crate::action::{Request, Step};
 
-const LOG: LogSpan = LogSpan { floor: EventId(5), durable: EventId(20) };
+const LOG: LogSpan = LogSpan { floor: Cursor(EventId(5)), durable: EventId(20) };
 
 fn placement() -> Placement {
     Placement::new(4, 1, Arc::new(Ring::new(2, 16)))
@@ -68,7 +68,7 @@ fn withdrawal(x: u64) -> Part {
 }
 
 fn part_frame(after: u64, through: u64, reach: Reach, events: Vec<Part>) -> PartFrame {
-    Frame { after: EventId(after), through: EventId(through), time_ms: 7, stable: EventId(3), reach, events }
+    Frame { after: EventId(after), through: EventId(through), time_ms: 7, stable: Stable(EventId(3)), reach, events }
 }
 
 /// A frame that concerns a slice and shard 0.
@@ -85,7 +85,7 @@ fn pairs(pairs: &[(u32, u64)]) -> Reach {
 /// A reader of slices 0 and 1.
 fn feed(after: Option<u64>) -> Result<Feed, FeedRefused> {
     let slices = [SliceId(0), SliceId(1)].into_iter().collect();
-    Feed::on_subscribe(slices, after.map(EventId), LOG, Planted::default())
+    Feed::on_subscribe(slices, after.map(EventId).map(Cursor), LOG, Planted::default())
 }
 
 /// What a frame that is sent covers, and whom it concerns.
@@ -113,7 +113,7 @@ fn what_does_not_concern_the_reader_goes_with_what_does_and_nothing_of_its_reach
     let mut feed = feed(Some(10)).unwrap();
     assert!(matches!(feed.on_frame(concerns(2, 10, 12)), Some(FeedAction::Linger)));
     assert!(feed.on_frame(concerns(3, 12, 15)).is_none(), "a linger is under way");
-    assert_eq!(feed.cursor(), EventId(15));
+    assert_eq!(feed.cursor(), Cursor(EventId(15)));
     let all = pairs(&[(0, 16), (2, 12), (3, 15)]);
     assert_eq!(sent(feed.on_frame(concerns(0, 15, 16))), (10, 16, all));
     assert!(matches!(feed.on_frame(concerns(2, 16, 17)), Some(FeedAction::Linger)), "it begins anew");
@@ -131,9 +131,9 @@ fn what_waited_long_enough_is_sent_though_it_concerns_others() {
 
 #[test]
 fn a_reader_begins_where_the_log_goes_on_and_nowhere_else() {
-    assert_eq!(feed(Some(5)).unwrap().cursor(), EventId(5));
-    assert_eq!(feed(Some(20)).unwrap().cursor(), EventId(20));
-    let gone = Gone { cursor: EventId(4), floor: EventId(5) };
+    assert_eq!(feed(Some(5)).unwrap().cursor(), Cursor(EventId(5)));
+    assert_eq!(feed(Some(20)).unwrap().cursor(), Cursor(EventId(20)));
+    let gone = Gone { cursor: Cursor(EventId(4)), floor: Cursor(EventId(5)) };
     assert_eq!(feed(Some(4)).unwrap_err(), FeedRefused::Gone(gone));
     let ahead = feed(Some(21)).unwrap_err();
     assert_eq!(ahead.to_string(), "the log ends at x20, but x21 was read");
@@ -142,7 +142,7 @@ fn a_reader_begins_where_the_log_goes_on_and_nowhere_else() {
 #[test]
 fn a_reader_that_begins_at_a_cut_gets_the_frames_after_it() {
     let mut feed = feed(None).unwrap();
-    feed.on_cut(EventId(8));
+    feed.on_cut(Stable(EventId(8)));
     assert!(feed.on_frame(concerns(0, 6, 8)).is_none(), "the cut has it");
     // The cut is in the midst of a frame: what of it the cut has comes again.
     assert_eq!(sent(feed.on_frame(concerns(0, 6, 9))), (6, 9, pairs(&[(0, 9)])));
@@ -226,17 +226,17 @@ fn decisions() -> Decisions {
 #[test]
 fn a_shard_is_read_from_its_own_mark() {
     let (mut decisions, mut ledger, mut out) = (decisions(), ledger(), Vec::new());
-    ledger.on_decided(ShardId(1), EventId(2), &mut out).unwrap();
-    let ask = |after| Step::Subscribe(Request::Decisions { after: EventId(after) });
+    ledger.on_decided(ShardId(1), Decided(EventId(2)), &mut out).unwrap();
+    let ask = |after| Step::Subscribe(Request::Decisions { after: Cursor(EventId(after)) });
     assert_eq!([0, 1].map(|shard| decisions.on_dial(ShardId(shard), &ledger)), [ask(0), ask(2)]);
-    assert_eq!(decisions.on_hello(ShardId(1), EventId(2)), Step::Read);
+    assert_eq!(decisions.on_hello(ShardId(1), Cursor(EventId(2))), Step::Read);
 }
 
 #[test]
 fn a_shard_that_has_forgotten_what_the_ledger_does_not_know_is_not_read() {
     let (mut decisions, ledger) = (decisions(), ledger());
     _ = decisions.on_dial(ShardId(0), &ledger);
-    let Step::Break(lost) = decisions.on_hello(ShardId(0), EventId(1)) else { panic!("it is not read") };
+    let Step::Break(lost) = decisions.on_hello(ShardId(0), Cursor(EventId(1))) else { panic!("it is not read") };
     assert_eq!(lost.to_string(), "g0 keeps decisions after x1, and this log's results end at x0");
 }
 
@@ -245,12 +245,12 @@ fn what_a_message_decides_is_known_before_its_watermark_covers_it() {
     let (mut decisions, mut ledger, mut out) = (decisions(), ledger(), Vec::new());
     for shard in [0, 1].map(ShardId) {
         _ = decisions.on_dial(shard, &ledger);
-        _ = decisions.on_hello(shard, EventId(0));
+        _ = decisions.on_hello(shard, Cursor::ZERO);
     }
     let told = Retirement { x: EventId(3), element: ElementId(3), anchor: Some(ElementId(2)) };
-    let frame = |retirements| DecisionFrame { retirements, grants: Vec::new(), decided: Some(EventId(3)) };
+    let frame = |retirements| DecisionFrame { retirements, grants: Vec::new(), decided: Some(Decided(EventId(3))) };
     assert_eq!(decisions.on_frame(ShardId(0), &frame(vec![told]), &mut ledger, &mut out), Ok(None));
-    assert_eq!(decisions.on_frame(ShardId(1), &frame(vec![]), &mut ledger, &mut out), Ok(Some(EventId(3))));
+    assert_eq!(decisions.on_frame(ShardId(1), &frame(vec![]), &mut ledger, &mut out), Ok(Some(Decided(EventId(3)))));
     assert_eq!(out.iter().map(Outcome::retirement).collect::<Vec<_>>(), [told]);
     assert_eq!(decisions.on_frame(ShardId(1), &frame(vec![]), &mut ledger, &mut out), Ok(None), "it has not moved");
 }
@@ -300,9 +300,9 @@ fn a_stable_cut_is_told_once_when_the_results_have_it() {
     let mut durability = Durability::new(&ledger, Planted::default());
     let (mut out, mut outcomes) = (Vec::new(), Vec::new());
     for shard in [0, 1].map(ShardId) {
-        ledger.on_decided(shard, EventId(3), &mut outcomes).unwrap();
+        ledger.on_decided(shard, Decided(EventId(3)), &mut outcomes).unwrap();
     }
-    durability.on_decided(EventId(3), &mut out);
+    durability.on_decided(Decided(EventId(3)), &mut out);
     durability.move_stable(&ledger, &mut out);
     assert_eq!(words(&mut out), ["publish x3", "store x3"]);
     durability.on_stored(EventId(3), &mut ledger, &mut out);
@@ -356,7 +356,7 @@ fn results_that_pass_the_log_are_not_taken() {
 
 #[test]
 fn a_fetch_is_answered_with_all_of_it_or_refused() {
-    let results = ResultsSpan { floor: EventId(5), stable: EventId(20) };
+    let results = ResultsSpan { floor: Cursor(EventId(5)), stable: Stable(EventId(20)) };
     let check = |after, through| {
         let fetch = Fetch { after: EventId(after), through: EventId(through) };
         check_fetch(fetch, results, Planted::default()).map_err(|refused| refused.to_string())

@@ -1,7 +1,7 @@
 //! What of a shard's decisions one reader is sent, and when it is waited for.
 
 use dovetail_core::{
-    DecisionFrame, EventId,
+    Cursor, Decided, DecisionFrame,
     planted::{Bug, Planted},
     shard::{Reader, ShardEffect},
 };
@@ -22,7 +22,7 @@ pub enum DecisionMessage {
     /// First.
     Hello {
         /// The lowest cursor that needs no fetch.
-        floor: EventId,
+        floor: Cursor,
     },
     /// Then.
     Frame(DecisionFrame),
@@ -34,7 +34,7 @@ pub enum DecisionMessage {
 pub(super) struct Decisions {
     reader: Reader,
     /// The watermark it was told.
-    told: EventId,
+    told: Decided,
     /// A matcher's watermark is behind by less than this.
     lag_max: u64,
     next: DecisionFrame,
@@ -43,7 +43,7 @@ pub(super) struct Decisions {
 
 impl Decisions {
     /// For a reader that has been told of a watermark.
-    pub(super) fn new(reader: Reader, told: EventId, list_max: u32, planted: Planted) -> Decisions {
+    pub(super) fn new(reader: Reader, told: Decided, list_max: u32, planted: Planted) -> Decisions {
         let lag_max = (u64::from(list_max) / 2).min(MATCHER_LAG_MAX);
         Decisions { reader, told, lag_max, next: DecisionFrame::default(), planted }
     }
@@ -86,7 +86,7 @@ impl Queue for Decisions {
         match self.reader {
             Reader::Balancer => decided.is_some() || retirements.len() >= HELD_MAX,
             Reader::Shard(_) => !retirements.is_empty() || !grants.is_empty(),
-            Reader::Matcher => decided.is_some_and(|decided| decided.0 >= self.told.0 + self.lag_max),
+            Reader::Matcher => decided.is_some_and(|decided| decided.event().0 >= self.told.event().0 + self.lag_max),
         }
     }
 

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use dovetail_core::{
-    CandidateFrame, DecisionFrame, ElementId, EventId, Grant, Placement, Reach, Retirement, Ring, ShardId, SliceId,
-    shard::Fetch,
+    CandidateFrame, Cursor, Decided, DecisionFrame, ElementId, EventId, Grant, Placement, Reach, Retirement, Ring,
+    ShardId, SliceId, Stable, shard::Fetch,
 };
 
 use super::{DecisionMessage, Gatherer, GathererAction, GathererEnd, GathererSettings, GathererStart};
@@ -32,7 +32,7 @@ fn rig() -> Rig {
         list_max: 1000,
         matchers: vec![vec![SliceId(0), SliceId(1)], vec![SliceId(2)]],
     };
-    let start = GathererStart { log_id: "log".to_owned(), cut: EventId(10), results_floor: EventId(5) };
+    let start = GathererStart { log_id: "log".to_owned(), cut: Stable(EventId(10)), results_floor: EventId(5) };
     Rig { gatherer: Gatherer::new(settings, start), out: Vec::new() }
 }
 
@@ -47,7 +47,7 @@ fn homed(shard: ShardId) -> impl Iterator<Item = ElementId> {
 }
 
 fn cursors(cursors: &[(u32, u64)]) -> Cursors {
-    Cursors::new(cursors.iter().map(|&(slice, after)| (SliceId(slice), EventId(after))).collect())
+    Cursors::new(cursors.iter().map(|&(slice, after)| (SliceId(slice), Cursor(EventId(after)))).collect())
 }
 
 fn fetch(after: u64, through: u64) -> Fetch {
@@ -60,8 +60,8 @@ fn passed(slice: u32, through: u64) -> (SliceId, CandidateFrame) {
     let frame = CandidateFrame {
         after: EventId(0),
         through,
-        known: through,
-        stable: through,
+        known: Decided(through),
+        stable: Stable(through),
         reach: Reach::All,
         probes: Vec::new(),
         claims: Vec::new(),
@@ -92,7 +92,7 @@ impl Rig {
     }
 
     fn peer_hello(&mut self, floor: u64) -> Step {
-        self.gatherer.on_decisions_hello(PEER, EventId(floor), &mut self.out);
+        self.gatherer.on_decisions_hello(PEER, Cursor(EventId(floor)), &mut self.out);
         self.step(LinkId::Shard(PEER))
     }
 
@@ -121,7 +121,7 @@ impl Rig {
     }
 
     fn subscribe(&mut self, stream: u64, node: NodeId) -> Vec<GathererAction> {
-        self.gatherer.on_subscribe(StreamId(stream), node, EventId(10), &mut self.out);
+        self.gatherer.on_subscribe(StreamId(stream), node, Cursor(EventId(10)), &mut self.out);
         self.out()
     }
 
@@ -149,9 +149,9 @@ fn every_matcher_and_every_other_shard_is_read() {
 #[test]
 fn a_matcher_is_asked_for_all_of_its_slices_and_for_what_can_be_filled_in() {
     let cursors = cursors(&[(0, 10), (1, 10)]);
-    let request = Request::Candidates { shard: ShardId(0), known_min: EventId(5), cursors };
+    let request = Request::Candidates { shard: ShardId(0), known_min: Decided(EventId(5)), cursors };
     assert_eq!(rig().dial(M0), Step::Subscribe(request));
-    assert_eq!(rig().dial(LinkId::Shard(PEER)), Step::Subscribe(Request::Decisions { after: EventId(10) }));
+    assert_eq!(rig().dial(LinkId::Shard(PEER)), Step::Subscribe(Request::Decisions { after: Cursor(EventId(10)) }));
 }
 
 #[test]
@@ -203,7 +203,7 @@ fn below_a_peers_floor_retirements_are_fetched() {
 fn a_session_ends_when_a_slice_no_longer_keeps_what_comes_next() {
     let mut rig = rig();
     rig.dial(M0);
-    let behind = GathererEnd::CursorTooOld { slice: SliceId(1), floor: EventId(12), read: EventId(10) };
+    let behind = GathererEnd::CursorTooOld { slice: SliceId(1), floor: Cursor(EventId(12)), read: Cursor(EventId(10)) };
     assert_eq!(rig.hello(&[hello(0, 10, 10), hello(1, 12, 12)]), Err(behind));
 }
 
@@ -237,7 +237,7 @@ fn slices_that_were_not_asked_for_are_not_read() {
     let mut read = cursors(&[(0, 10), (1, 10)]);
     assert_eq!(read.on_frame(SliceId(2), EventId(11)), Err(GivenUp::UnknownSlice { slice: SliceId(2) }));
     assert_eq!(read.on_frame(SliceId(1), EventId(11)), Ok(()));
-    assert_eq!((read.lowest(), read), (EventId(10), cursors(&[(0, 10), (1, 11)])));
+    assert_eq!((read.lowest(), read), (Cursor(EventId(10)), cursors(&[(0, 10), (1, 11)])));
 }
 
 #[test]
@@ -255,7 +255,7 @@ fn a_subscriber_gets_a_hello_then_what_its_cursor_does_not_cover() {
     let mut rig = rig();
     rig.read_all();
     rig.pass(12);
-    let first = Action::Send { to: StreamId(1), message: DecisionMessage::Hello { floor: EventId(12) } };
+    let first = Action::Send { to: StreamId(1), message: DecisionMessage::Hello { floor: Cursor(EventId(12)) } };
     assert_eq!(rig.subscribe(1, NodeId::Balancer), [first, sent(1, watermark(12))]);
     assert_eq!(rig.publish(), [], "the backlog has all of it");
 }
@@ -332,10 +332,10 @@ fn a_session_ends_when_the_balancer_has_another_log_or_lost_what_was_forgotten()
     assert_eq!(rig.out(), [Action::AskCut]);
     // What was forgotten since it was asked does not count.
     rig.pass(30);
-    assert_eq!(rig.gatherer.on_cut("log", EventId(20)), Ok(()));
+    assert_eq!(rig.gatherer.on_cut("log", Stable(EventId(20))), Ok(()));
     rig.gatherer.on_check(&mut rig.out);
-    let lost = GathererEnd::Log(LogChanged::ResultsLost { cut: EventId(29), floor: EventId(30) });
-    assert_eq!(rig.gatherer.on_cut("log", EventId(29)), Err(lost));
-    let end = rig.gatherer.on_cut("other", EventId(30)).expect_err("another log");
+    let lost = GathererEnd::Log(LogChanged::ResultsLost { cut: Stable(EventId(29)), floor: EventId(30) });
+    assert_eq!(rig.gatherer.on_cut("log", Stable(EventId(29))), Err(lost));
+    let end = rig.gatherer.on_cut("other", Stable(EventId(30))).expect_err("another log");
     assert_eq!(end.to_string(), "the balancer's log is other, this session's was log");
 }

@@ -1,6 +1,6 @@
 //! What a gatherer begins with, and why its session ends.
 
-use dovetail_core::{EventId, Placement, ShardId, SliceId, shard::ShardError};
+use dovetail_core::{Cursor, EventId, Placement, ShardId, SliceId, Stable, shard::ShardError};
 use thiserror::Error;
 
 use crate::origin::LogChanged;
@@ -24,7 +24,7 @@ pub struct GathererStart {
     /// The log.
     pub log_id: String,
     /// The stable cut.
-    pub cut: EventId,
+    pub cut: Stable,
     /// Retirements above this can be fetched.
     pub results_floor: EventId,
 }
@@ -41,9 +41,9 @@ pub enum GathererEnd {
         /// The slice.
         slice: SliceId,
         /// The lowest cursor that it serves.
-        floor: EventId,
+        floor: Cursor,
         /// How far it was read.
-        read: EventId,
+        read: Cursor,
     },
     /// The balancer's store no longer has retirements that have to be fetched.
     #[error("the balancer no longer keeps all retirements in ({after}, {through}]")]

@@ -3,8 +3,8 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use dovetail_core::{
-    CandidateFrame, ElementId, EventId, LogFrame, Placement, PoolDefinition, PoolId, Reach, Retirement, Ring, ShardId,
-    SliceId,
+    CandidateFrame, Cursor, Decided, ElementId, EventId, LogFrame, Placement, PoolDefinition, PoolId, Reach,
+    Retirement, Ring, ShardId, SliceId, Stable,
     reach::Pair,
     shard::Fetch,
     slice::{Secret, SliceCut, WaitingElement},
@@ -60,13 +60,13 @@ fn rig() -> Rig {
 
 fn cursors(cursors: [u64; 2]) -> Cursors {
     let [first, second] = cursors.map(EventId);
-    Cursors::new(vec![(SliceId(0), first), (SliceId(2), second)])
+    Cursors::new(vec![(SliceId(0), Cursor(first)), (SliceId(2), Cursor(second))])
 }
 
 /// Events of which none is in the frame: they are nothing to the slices here.
 fn frame(after: u64, through: u64, reach: Reach) -> Arc<LogFrame> {
     let (after, through) = (EventId(after), EventId(through));
-    Arc::new(LogFrame { after, through, time_ms: 0, stable: EventId(10), reach, events: Vec::new() })
+    Arc::new(LogFrame { after, through, time_ms: 0, stable: Stable(EventId(10)), reach, events: Vec::new() })
 }
 
 impl Rig {
@@ -85,12 +85,12 @@ impl Rig {
     }
 
     fn decisions_hello(&mut self, shard: ShardId, floor: u64) -> Step {
-        self.matcher.on_decisions_hello(shard, EventId(floor), &mut self.out);
+        self.matcher.on_decisions_hello(shard, Cursor(EventId(floor)), &mut self.out);
         self.step(LinkId::Shard(shard))
     }
 
     fn subscribe(&mut self, stream: u64, shard: ShardId, asked: [u64; 2], known_min: u64) -> Vec<MatcherAction> {
-        self.matcher.on_subscribe(StreamId(stream), shard, cursors(asked), EventId(known_min), &mut self.out);
+        self.matcher.on_subscribe(StreamId(stream), shard, cursors(asked), Decided(EventId(known_min)), &mut self.out);
         self.out()
     }
 
@@ -126,16 +126,16 @@ fn every_shard_is_read() {
 #[test]
 fn below_a_shards_floor_retirements_are_fetched_for_all_slices_before_its_decisions() {
     let mut rig = rig();
-    let asked = Step::Subscribe(Request::Decisions { after: EventId(10) });
+    let asked = Step::Subscribe(Request::Decisions { after: Cursor(EventId(10)) });
     assert_eq!(rig.dial(LinkId::Shard(SHARD)), asked);
     let fetch = Fetch { after: EventId(10), through: EventId(14) };
     assert_eq!(rig.decisions_hello(SHARD, 14), Step::Fetch(fetch));
     let retirement = Retirement { x: EventId(12), element: ElementId(4), anchor: None };
     rig.matcher.on_fetched(SHARD, fetch, &[retirement], &mut rig.out).expect("nothing waits for it");
     assert_eq!(rig.step(LinkId::Shard(SHARD)), Step::Read);
-    assert!(rig.matcher.slices().iter().all(|slice| slice.decided(SHARD) == EventId(14)), "each was told");
+    assert!(rig.matcher.slices().iter().all(|slice| slice.decided(SHARD) == Decided(EventId(14))), "each was told");
     assert!(rig.matcher.slices().iter().all(|slice| slice.retired_kept() == 1), "who is dead as well");
-    assert_eq!(rig.dial(LinkId::Shard(SHARD)), Step::Subscribe(Request::Decisions { after: EventId(14) }));
+    assert_eq!(rig.dial(LinkId::Shard(SHARD)), Step::Subscribe(Request::Decisions { after: Cursor(EventId(14)) }));
 }
 
 #[test]
@@ -162,8 +162,8 @@ fn the_log_is_followed_from_what_was_received_once_it_is_the_same_and_its_cut_is
     rig.matcher.on_frame(&frame(10, 12, Reach::All)).expect("the next one");
     rig.matcher.on_dial(LinkId::Feed, &mut rig.out);
     assert_eq!(rig.out(), [Action::AskCut]);
-    rig.matcher.on_cut("log", EventId(10), &mut rig.out).expect("the same log");
-    assert_eq!(rig.step(LinkId::Feed), Step::Subscribe(Request::Feed { after: Some(EventId(12)) }));
+    rig.matcher.on_cut("log", Stable(EventId(10)), &mut rig.out).expect("the same log");
+    assert_eq!(rig.step(LinkId::Feed), Step::Subscribe(Request::Feed { after: Some(Cursor(EventId(12))) }));
     rig.matcher.on_feed_hello(&mut rig.out);
     assert_eq!(rig.step(LinkId::Feed), Step::Read);
     rig.matcher.on_frame(&frame(12, 13, Reach::All)).expect("the next one");
@@ -174,7 +174,7 @@ fn the_log_is_followed_from_what_was_received_once_it_is_the_same_and_its_cut_is
 fn no_frame_of_the_log_is_read_before_the_hello() {
     let mut rig = rig();
     rig.matcher.on_dial(LinkId::Feed, &mut rig.out);
-    rig.matcher.on_cut("log", EventId(10), &mut rig.out).expect("the same log");
+    rig.matcher.on_cut("log", Stable(EventId(10)), &mut rig.out).expect("the same log");
     _ = rig.matcher.on_frame(&frame(10, 12, Reach::All));
 }
 
@@ -182,9 +182,9 @@ fn no_frame_of_the_log_is_read_before_the_hello() {
 fn a_session_ends_when_the_balancer_has_another_log_or_lost_results_or_the_log_after_the_cursor() {
     let mut rig = rig();
     rig.matcher.on_dial(LinkId::Feed, &mut rig.out);
-    let end = rig.matcher.on_cut("other", EventId(10), &mut rig.out).expect_err("another log");
+    let end = rig.matcher.on_cut("other", Stable(EventId(10)), &mut rig.out).expect_err("another log");
     assert_eq!(end.to_string(), "the balancer's log is other, this session's was log");
-    let end = rig.matcher.on_cut("log", EventId(9), &mut rig.out).expect_err("what was stable is lost");
+    let end = rig.matcher.on_cut("log", Stable(EventId(9)), &mut rig.out).expect_err("what was stable is lost");
     assert_eq!(end.to_string(), "the balancer's results end at x9, what is below x10 is forgotten here");
     let end = rig.matcher.on_log_gone("events after x10 are gone".to_owned()).expect_err("it cannot go on");
     assert_eq!(end.to_string(), "events after x10 are gone");
@@ -217,7 +217,7 @@ fn the_hello_says_the_least_that_frames_know_which_follow() {
     rig.decide(11);
     rig.matcher.on_frame(&frame(11, 12, Reach::All)).expect("the next one");
     let known = |actions: &[MatcherAction]| match &actions[0] {
-        Action::Send { message: CandidatesMessage::Hello(slices), .. } => slices[0].known.0,
+        Action::Send { message: CandidatesMessage::Hello(slices), .. } => slices[0].known.event().0,
         other => panic!("{other:?} is no hello"),
     };
     assert_eq!(known(&rig.subscribe(1, SHARD, [10, 10], 0)), 10, "11 was searched when 10 was decided");
@@ -263,7 +263,7 @@ fn a_reader_whose_frames_are_gone_gets_a_hello_that_says_so_and_nothing_more() {
     rig.matcher.on_frame(&frame(10, 12, Reach::All)).expect("the next one");
     rig.decide(12);
     rig.publish();
-    rig.matcher.on_stable(EventId(12));
+    rig.matcher.on_stable(Stable(EventId(12)));
     let message = CandidatesMessage::Hello(vec![hello(0, 12, 12), hello(2, 12, 12)]);
     assert_eq!(rig.subscribe(1, SHARD, [10, 12], 0), [Action::Send { to: StreamId(1), message }]);
     rig.matcher.on_frame(&frame(12, 13, Reach::All)).expect("the next one");
@@ -279,7 +279,7 @@ fn a_reader_that_says_that_too_little_is_known_is_believed_once_the_balancer_say
     rig.decide(12);
     assert_eq!(rig.subscribe(1, SHARD, [10, 10], 11), [Action::AskResultsFloor { stream: StreamId(1) }]);
     rig.matcher.on_results_floor(StreamId(1), EventId(10), &mut rig.out).expect("the balancer can fill it in");
-    let why = KnowsLess { slice: SliceId(0), known: EventId(10) };
+    let why = KnowsLess { slice: SliceId(0), known: Decided(EventId(10)) };
     assert_eq!(rig.out(), [Action::Refuse { stream: StreamId(1), why }]);
     rig.subscribe(2, SHARD, [10, 10], 12);
     let end = rig.matcher.on_results_floor(StreamId(2), EventId(11), &mut rig.out).expect_err("it cannot be filled in");
@@ -329,7 +329,7 @@ fn each_shard_gets_its_own_and_a_stream_in_place_of_the_one_it_had() {
 fn cursors_are_for_exactly_the_slices_that_run_here() {
     let own = [SliceId(0), SliceId(2)];
     let of = |asked: &[(u32, u64)]| {
-        Cursors::of_slices(asked.iter().map(|&(slice, after)| (SliceId(slice), EventId(after))).collect(), &own)
+        Cursors::of_slices(asked.iter().map(|&(slice, after)| (SliceId(slice), Cursor(EventId(after)))).collect(), &own)
     };
     assert_eq!(of(&[(2, 7), (0, 5)]), Some(cursors([5, 7])));
     for asked in [&[(0, 5)][..], &[(0, 5), (1, 5)], &[(0, 5), (0, 6)], &[(0, 5), (2, 5), (2, 5)], &[]] {

@@ -1,7 +1,7 @@
 //! What a matcher begins with, and why its session ends.
 
 use dovetail_core::{
-    EventId, Placement, SliceId,
+    Decided, EventId, Placement, SliceId,
     slice::{FrameError, Secret, SliceCut},
 };
 use thiserror::Error;
@@ -57,7 +57,7 @@ pub enum MatcherEnd {
         /// The slice.
         slice: SliceId,
         /// What its frames know.
-        known: EventId,
+        known: Decided,
         /// Above what the balancer keeps retirements.
         results_floor: EventId,
     },

@@ -6,7 +6,7 @@
 
 use std::{sync::Arc, thread::JoinHandle};
 
-use dovetail_core::EventId;
+use dovetail_core::{EventId, Stable};
 use dovetail_log::{DiskUse, EmbeddedLog, Log};
 use tokio::sync::mpsc;
 
@@ -82,12 +82,12 @@ struct CheckpointPlan {
 
 impl CheckpointPlan {
     /// One can be made that replaces some of the log. After an attempt, only when the log has grown.
-    fn is_of_use(&self, stable: EventId) -> bool {
-        !self.making && self.bytes > 0 && stable > self.made.through
+    fn is_of_use(&self, stable: Stable) -> bool {
+        !self.making && self.bytes > 0 && stable > Stable(self.made.through)
     }
 
     /// A checkpoint costs as much as it is large; the log is allowed to grow by as much in between.
-    fn is_due(&self, stable: EventId) -> bool {
+    fn is_due(&self, stable: Stable) -> bool {
         self.is_of_use(stable) && self.bytes >= self.bytes_max()
     }
 
@@ -182,7 +182,7 @@ impl Disks {
     }
 
     /// Notes that there is no room, or that there is again.
-    pub(super) fn on_full(&mut self, disk: Disk, full: bool, stable: EventId) {
+    pub(super) fn on_full(&mut self, disk: Disk, full: bool, stable: Stable) {
         self.files.of(disk).full = full;
         if full {
             self.begin_checkpoint(stable);
@@ -191,7 +191,7 @@ impl Disks {
     }
 
     /// Notes how a checkpoint went, and begins with the next if it is due.
-    pub(super) fn on_checkpoint(&mut self, made: Result<Made, CheckpointError>, stable: EventId) {
+    pub(super) fn on_checkpoint(&mut self, made: Result<Made, CheckpointError>, stable: Stable) {
         self.checkpoints.making = false;
         match made {
             Ok(made) => {
@@ -206,13 +206,13 @@ impl Disks {
     }
 
     /// Makes the next checkpoint if it is due, or if what it replaces may make room on a full disk.
-    pub(super) fn begin_checkpoint(&mut self, stable: EventId) {
+    pub(super) fn begin_checkpoint(&mut self, stable: Stable) {
         if self.checkpoints.is_due(stable) || (self.is_full() && self.checkpoints.is_of_use(stable)) {
             crash::point("balancer.checkpoint.begin");
             self.checkpoints.making = true;
             self.checkpoints.bytes = 0;
             self.checkpoints.press(self.is_full());
-            self.writers_gone |= self.cuts.send(stable).is_err();
+            self.writers_gone |= self.cuts.send(stable.event()).is_err();
         }
     }
 
@@ -280,15 +280,15 @@ mod tests {
 
     #[test]
     fn a_checkpoint_is_due_once_the_log_has_grown_by_as_much_as_the_last_took() {
-        assert!(!plan(99, 50).is_due(EventId(11)) && plan(100, 50).is_due(EventId(11)));
-        assert!(!plan(199, 200).is_due(EventId(11)) && plan(200, 200).is_due(EventId(11)));
+        assert!(!plan(99, 50).is_due(Stable(EventId(11))) && plan(100, 50).is_due(Stable(EventId(11))));
+        assert!(!plan(199, 200).is_due(Stable(EventId(11))) && plan(200, 200).is_due(Stable(EventId(11))));
     }
 
     #[test]
     fn none_is_of_use_that_replaces_nothing_or_while_one_is_made() {
-        assert!(!plan(1_000, 0).is_of_use(EventId(10)), "all up to there is in the newest");
-        assert!(!plan(0, 0).is_of_use(EventId(11)), "the log has not grown");
+        assert!(!plan(1_000, 0).is_of_use(Stable(EventId(10))), "all up to there is in the newest");
+        assert!(!plan(0, 0).is_of_use(Stable(EventId(11))), "the log has not grown");
         let making = CheckpointPlan { making: true, ..plan(1_000, 0) };
-        assert!(plan(1_000, 0).is_of_use(EventId(11)) && !making.is_of_use(EventId(11)));
+        assert!(plan(1_000, 0).is_of_use(Stable(EventId(11))) && !making.is_of_use(Stable(EventId(11))));
     }
 }

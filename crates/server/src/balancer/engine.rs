@@ -16,7 +16,7 @@ use std::{
 };
 
 use dovetail_core::{
-    DecisionFrame, EventId, EventKind, Placement, PoolId, ShardId,
+    DecisionFrame, EventId, EventKind, Placement, PoolId, ShardId, Stable,
     clock::Jump,
     ledger::{LateDue, Ledger, Timing},
     planted::Planted,
@@ -97,7 +97,7 @@ pub(crate) struct Inboxes {
 pub(crate) struct Parts {
     pub(crate) frames: Arc<Tail<PublishedFrame>>,
     pub(crate) outcomes: Arc<Tail<OutcomeChunk>>,
-    pub(crate) stable: watch::Receiver<EventId>,
+    pub(crate) stable: watch::Receiver<Stable>,
     pub(crate) pools: Arc<Pools>,
     /// The jump of the wall clock for which writes are refused.
     pub(crate) clock: watch::Receiver<Option<Jump>>,
@@ -154,7 +154,7 @@ pub(crate) struct Engine {
     outcomes: Arc<Tail<OutcomeChunk>>,
     pools: Arc<Pools>,
     placement: Placement,
-    stable: watch::Sender<EventId>,
+    stable: watch::Sender<Stable>,
     disks: Disks,
     written: mpsc::UnboundedReceiver<Written>,
     requests: mpsc::Receiver<Request>,
@@ -177,7 +177,7 @@ impl Engine {
         let Store { log_id, log, results, maker, ledger, time_ms, log_bytes, results_floor, ledger_limits: _ } = store;
         let limits = &settings.node.limits;
         let frames = Arc::new(Tail::new(ledger.recorded(), EventId::ZERO, log.reader()));
-        let outcomes = Arc::new(Tail::new(ledger.stable(), results_floor, results.reader()));
+        let outcomes = Arc::new(Tail::new(ledger.stable().event(), results_floor, results.reader()));
         let (disks, written) = Disks::start(Opened { log, results, maker, log_bytes, results_floor }, limits)?;
         let (stable, stable_out) = watch::channel(ledger.stable());
         let pools = Arc::new(Pools::new(&ledger));
@@ -349,11 +349,11 @@ impl Engine {
 
     /// Events that have ids and are not decided.
     fn undecided_events(&self) -> usize {
-        usize::try_from(self.sequencer.assigned().0 - self.ledger.decided().0).unwrap_or(usize::MAX)
+        usize::try_from(self.sequencer.assigned().0 - self.ledger.decided().event().0).unwrap_or(usize::MAX)
     }
 
     fn may_drop(&self) -> bool {
-        let in_flight = self.sequencer.assigned().0 - self.ledger.stable().0;
+        let in_flight = self.sequencer.assigned().0 - self.ledger.stable().event().0;
         self.ledger.has_dropping()
             && self.taking()
             && self.durability.queued() < 2
@@ -380,7 +380,7 @@ impl Engine {
 
     /// Whether there is room for more events. What is not on disk as a result is in memory as frames and outcomes.
     fn taking(&self) -> bool {
-        let in_flight = self.sequencer.assigned().0 - self.ledger.stable().0;
+        let in_flight = self.sequencer.assigned().0 - self.ledger.stable().event().0;
         self.durability.queued() < FRAMES_QUEUED
             && self.acks.len() < ACKS
             && in_flight < self.in_flight_max
@@ -482,17 +482,17 @@ impl Engine {
             Visible::Publish(through) => {
                 let outcomes = self.outcomes_new.take();
                 crash::point("balancer.outcomes.publish");
-                self.outcomes.publish(outcomes.iter().map(Arc::clone), through);
+                self.outcomes.publish(outcomes.iter().map(Arc::clone), through.event());
                 outcomes.iter().for_each(|outcomes| self.waiters.tell(outcomes));
                 self.published = outcomes;
             }
             Visible::Store(through) => {
                 crash::point("balancer.outcomes.write");
                 let outcomes = std::mem::take(&mut self.published);
-                self.disks.store(through, outcomes);
+                self.disks.store(through.event(), outcomes);
             }
             Visible::TellStable(stable) => {
-                self.frames.trim(stable);
+                self.frames.trim(stable.event());
                 crash::point("balancer.stable.publish");
                 self.stable.send_replace(stable);
                 self.disks.begin_checkpoint(stable);
@@ -551,7 +551,7 @@ impl Engine {
             Event::Assigned { reply } => _ = reply.send(self.sequencer.assigned()),
             Event::Standing { reply } => {
                 let still = self.standing.still_for(Instant::now());
-                _ = reply.send((still, self.ledger.decided(), self.durability.durable()));
+                _ = reply.send((still, self.ledger.decided().event(), self.durability.durable()));
             }
             Event::AcceptClock { reply } => self.accepted.push((reply, self.clock.accept())),
             Event::Inspect { reply } => _ = reply.send(self.inspect()),

@@ -488,6 +488,8 @@ pub(super) fn fetch(refused: FetchRefused) -> Status {
 
 #[cfg(test)]
 mod tests {
+    use dovetail_core::Cursor;
+
     use tonic::Code;
     use tonic_types::StatusExt as _;
 
@@ -505,7 +507,7 @@ mod tests {
         );
         assert_eq!(details.error_info().unwrap().metadata["element"], "7");
         assert_eq!(details.resource_info().unwrap().resource_name, "7");
-        let trimmed = TailError::Trimmed { cursor: EventId(3), floor: EventId(99) };
+        let trimmed = TailError::Trimmed { cursor: Cursor(EventId(3)), floor: Cursor(EventId(99)) };
         let details = Status::from(RequestError::Tail(trimmed)).get_error_details();
         assert_eq!(details.error_info().unwrap().metadata["oldest"], "99");
         let row = RowError::Kind {

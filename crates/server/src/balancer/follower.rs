@@ -3,7 +3,7 @@
 
 use std::{collections::VecDeque, sync::Arc};
 
-use dovetail_core::{EventId, planted::Planted};
+use dovetail_core::{Cursor, planted::Planted};
 use dovetail_node::balancer::{Feed, FeedAction, FeedFrame, PublishedFrame, frame};
 use futures::{Stream, StreamExt, stream};
 use tokio::time::Instant;
@@ -15,8 +15,8 @@ use dovetail_wire::node_pb::feed_response::Message;
 
 /// Frames of a feed as they become durable, with what the slices need of them, and the stable cut whenever it moves.
 pub(super) fn frames_and_stable(node: Arc<Node>, feed: Feed) -> impl Stream<Item = Result<Message, Status>> {
-    let stable =
-        tokio_stream::wrappers::WatchStream::new(node.stable.clone()).map(|stable| Ok(Message::Stable(stable.0)));
+    let stable = tokio_stream::wrappers::WatchStream::new(node.stable.clone())
+        .map(|stable| Ok(Message::Stable(stable.event().0)));
     let cursor = feed.cursor();
     let follower = Follower { node, feed, cursor, read: VecDeque::new(), lingers: None, ready: VecDeque::new() };
     let frames = stream::try_unfold(follower, |mut follower| async {
@@ -31,7 +31,7 @@ struct Follower {
     node: Arc<Node>,
     feed: Feed,
     /// How far the log was read for it.
-    cursor: EventId,
+    cursor: Cursor,
     /// Frames up to there.
     read: VecDeque<Arc<PublishedFrame>>,
     /// When what is held back has waited long enough.

@@ -8,7 +8,7 @@ use std::{
 };
 
 use dovetail_core::{
-    EventId, PoolId,
+    Decided, EventId, PoolId,
     batch::Keyed,
     hold::{Freed, Holds, Ticket},
 };
@@ -265,7 +265,7 @@ impl HeldRequests {
     }
 
     /// The next one that may go on; where there is no `room` for events, of those that need none.
-    pub(super) fn next(&mut self, decided: EventId, room: bool) -> Option<Freed<Held>> {
+    pub(super) fn next(&mut self, decided: Decided, room: bool) -> Option<Freed<Held>> {
         let now_ms = self.tick();
         let freed = self.holds.next(decided, now_ms, |request, over| room || request.needs_no_room(over))?;
         let bytes = freed.request.bytes();

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use dovetail_core::{
-    DecisionFrame, DefineError, ElementId, EventId, Place, Pool, PoolDefinition, PoolId, ShardId,
+    Cursor, DecisionFrame, DefineError, ElementId, EventId, Place, Pool, PoolDefinition, PoolId, ShardId,
     batch::Batch,
     ledger::{CutGone, Cutting, Entry, Outcome, PoolCounts, PoolEntry, SubmitError},
     pool::{Differences, Note},
@@ -80,7 +80,7 @@ pub(crate) enum Event {
     /// A shard has no stream. Answered with what to ask it for.
     Dial { shard: ShardId, reply: oneshot::Sender<Step> },
     /// A shard keeps decisions after `floor`. Answered with whether they are read.
-    Hello { shard: ShardId, floor: EventId, reply: oneshot::Sender<Step> },
+    Hello { shard: ShardId, floor: Cursor, reply: oneshot::Sender<Step> },
     /// What became of an element, and up to where that is decided. With `wait_ms`, tell also when it has ended.
     Get { element: ElementName, wait_ms: u32, reply: oneshot::Sender<(Found, EventId)> },
     /// What an explanation needs of an element that waits.

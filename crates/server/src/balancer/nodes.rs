@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use dovetail_core::{
-    ElementId, EventId, PoolDefinition, PoolId, SliceId,
+    Cursor, ElementId, EventId, PoolDefinition, PoolId, SliceId, Stable,
     ledger::{CUT_KEPT_BYTES_MAX, CUT_KEPT_MAX},
     planted::Planted,
     shard::Fetch,
@@ -75,7 +75,7 @@ impl FeedService for Service {
         let slices = check_slices(node, &request.slices)?;
         let reading = node.feeds.take(peer.expect("it was checked"), caller.as_ref()).await.inspect_err(refused)?;
         let log = LogSpan { floor: node.frames.floor(), durable: node.frames.head() };
-        let feed = Feed::on_subscribe(slices.clone(), request.after.map(EventId), log, Planted::default());
+        let feed = Feed::on_subscribe(slices.clone(), request.after.map(EventId).map(Cursor), log, Planted::default());
         let mut feed = feed.map_err(errors::feed)?;
         let cut = match request.after {
             Some(_) => None,
@@ -83,12 +83,12 @@ impl FeedService for Service {
                 let peer = peer.expect("it was checked");
                 let reading = node.cuts.take(peer, caller.as_ref()).await.inspect_err(refused)?;
                 let (cut, reader) = node.look(|reply| Look::BeginCut { matcher: peer.index, reply }).await?;
-                feed.on_cut(cut.through);
+                feed.on_cut(Stable(cut.through));
                 Some((cut, reader, reading))
             }
         };
         let follows = node.followers.come(peer);
-        let hello = node_pb::FeedHello { peer: Some(node.identity.pb()), after: feed.cursor().0 };
+        let hello = node_pb::FeedHello { peer: Some(node.identity.pb()), after: feed.cursor().event().0 };
         let of = Arc::clone(node);
         let first = stream::once(async { Ok(Message::Hello(hello)) });
         let placement = node.placement.clone();
@@ -108,8 +108,12 @@ impl FeedService for Service {
     async fn cut(&self, request: Request<node_pb::CutRequest>) -> Result<Response<node_pb::CutResponse>, Status> {
         self.node.identity.admit(NodeCall::Cut, &request, request.get_ref().peer.as_ref())?;
         let cut = *self.node.stable.borrow();
-        let results_floor = self.node.outcomes.floor().0;
-        Ok(Response::new(node_pb::CutResponse { peer: Some(self.node.identity.pb()), cut: cut.0, results_floor }))
+        let results_floor = self.node.outcomes.floor().event().0;
+        Ok(Response::new(node_pb::CutResponse {
+            peer: Some(self.node.identity.pb()),
+            cut: cut.event().0,
+            results_floor,
+        }))
     }
 
     async fn retirements(
@@ -130,7 +134,7 @@ impl FeedService for Service {
                 if cursor >= through {
                     return Ok(None);
                 }
-                let step = node.outcomes.after(cursor).await.map_err(errors::tail)?;
+                let step = node.outcomes.after(Cursor(cursor)).await.map_err(errors::tail)?;
                 let mut rest = step.entries.iter().flat_map(|chunk| {
                     let within = chunk.after(cursor)..chunk.after(through);
                     within.map(|index| chunk.retirement(index))
@@ -139,7 +143,7 @@ impl FeedService for Service {
                 // What did not fit is read again.
                 let cut_off = rest.next().is_some();
                 let last = retirements.last().filter(|_| cut_off).map(|last| EventId(last.x));
-                Ok(Some((node_pb::RetirementsResponse { retirements }, last.unwrap_or(step.cursor))))
+                Ok(Some((node_pb::RetirementsResponse { retirements }, last.unwrap_or(step.cursor.event()))))
             }
         });
         Ok(Response::new(rpc::until_stopped(reading.of(parts), self.stop.clone())))

@@ -9,7 +9,7 @@ use std::{
 };
 
 use dovetail_core::{
-    EventId, Pool, PoolId,
+    EventId, Pool, PoolId, Stable,
     ledger::{DROPPED_NAMES_MAX, Ledger},
 };
 use tokio::sync::watch;
@@ -102,7 +102,7 @@ impl Pools {
 
     /// The pool with a name, and what tells of its end. One that is gone when none has the name now: then everything of
     /// it is stable, and so at or below `stable`.
-    pub(crate) fn watched(&self, name: &str, stable: EventId) -> Option<(PoolId, Dropped)> {
+    pub(crate) fn watched(&self, name: &str, stable: Stable) -> Option<(PoolId, Dropped)> {
         self.read(|known| match known.by_name.get(name) {
             Some(id) => Some((*id, Arc::clone(&known.all[id].dropped))),
             None => {
@@ -111,7 +111,7 @@ impl Pools {
                     return Some((*id, Arc::clone(&entry.dropped)));
                 }
                 let id = known.gone_order.iter().rev().find(|id| &*known.gone[id] == name)?;
-                Some((*id, Arc::new(OnceLock::from(stable))))
+                Some((*id, Arc::new(OnceLock::from(stable.event()))))
             }
         })
     }

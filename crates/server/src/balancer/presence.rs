@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use dovetail_core::EventId;
+use dovetail_core::{Decided, EventId};
 use tokio::time::Instant;
 
 use super::{Node, messages::Event};
@@ -30,14 +30,14 @@ const AGAIN: Duration = Duration::from_secs(60);
 /// Since when events have waited for a decision while none was made.
 #[derive(Debug, Default)]
 pub(super) struct Standing {
-    decided: EventId,
+    decided: Decided,
     since: Option<Instant>,
 }
 
 impl Standing {
     /// Looks again: what is decided, and what could be.
-    pub(super) fn look(&mut self, decided: EventId, durable: EventId, now: Instant) {
-        if decided >= durable {
+    pub(super) fn look(&mut self, decided: Decided, durable: EventId, now: Instant) {
+        if decided >= Decided(durable) {
             self.since = None;
         } else if decided > self.decided || self.since.is_none() {
             self.since = Some(now);
@@ -210,7 +210,7 @@ mod tests {
             (8, 9, 9, None),
             (9, 9, 10, Some(0)),
         ] {
-            standing.look(EventId(decided), EventId(durable), at(second));
+            standing.look(Decided(EventId(decided)), EventId(durable), at(second));
             assert_eq!(standing.still_for(at(second)), expected.map(Duration::from_secs), "at {second} s");
         }
     }

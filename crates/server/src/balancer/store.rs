@@ -13,7 +13,7 @@ use std::{
 };
 
 use dovetail_core::{
-    EventId,
+    EventId, Stable,
     batch::KeySecret,
     ledger::{Ledger, LedgerLimits},
     planted::Planted,
@@ -107,13 +107,20 @@ impl Store {
             .map_err(|error| cannot(error.into()))?;
         let from = ledger.stable();
         match results.last() {
-            0 if from > EventId::ZERO => {
-                tracing::warn!(checkpoint = from.0, "there are no results; those before the checkpoint are gone");
-                results.append(&[dovetail_wire::results_begin_pb(from)])?;
+            0 if from > Stable::ZERO => {
+                tracing::warn!(
+                    checkpoint = from.event().0,
+                    "there are no results; those before the checkpoint are gone"
+                );
+                results.append(&[dovetail_wire::results_begin_pb(from.event())])?;
             }
-            last if last < from.0 => {
+            last if last < from.event().0 => {
                 let folder = folder.join("results");
-                return Err(cannot(RecoveryError::ResultsShort { last: EventId(last), checkpoint: from, folder }));
+                return Err(cannot(RecoveryError::ResultsShort {
+                    last: EventId(last),
+                    checkpoint: from.event(),
+                    folder,
+                }));
             }
             _ => {}
         }
@@ -121,9 +128,9 @@ impl Store {
         let replayed = replay(&mut ledger, time_ms, &*log.reader(), &results, results_floor).map_err(cannot)?;
         ledger.on_results_trimmed(results_floor);
         tracing::info!(
-            checkpoint = from.0,
+            checkpoint = from.event().0,
             last = ledger.recorded().0,
-            stable = ledger.stable().0,
+            stable = ledger.stable().event().0,
             waiting = ledger.waiting(),
             pools = ledger.pool_count(),
             "the log was read back"

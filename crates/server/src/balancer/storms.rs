@@ -9,7 +9,7 @@
 //! calm the window has its first size again: the next storm may be of other pools. Reads no clock. Invariant: storms.W1
 //! what is counted is what has ids and is not decided.
 
-use dovetail_core::{EventId, ledger::Share};
+use dovetail_core::{Decided, EventId, ledger::Share};
 
 use super::under_way::UnderWay;
 
@@ -82,13 +82,13 @@ impl Storms {
     }
 
     /// Nothing could be done for pools that are late, with so much decided and at this time.
-    pub(super) fn set_stuck(&mut self, stuck: bool, decided: EventId, time_ms: u64) {
-        self.stuck = stuck.then_some((decided, time_ms));
+    pub(super) fn set_stuck(&mut self, stuck: bool, decided: Decided, time_ms: u64) {
+        self.stuck = stuck.then_some((decided.event(), time_ms));
     }
 
     /// Whether that is so still.
-    pub(super) fn is_stuck(&self, decided: EventId, time_ms: u64) -> bool {
-        self.stuck == Some((decided, time_ms))
+    pub(super) fn is_stuck(&self, decided: Decided, time_ms: u64) -> bool {
+        self.stuck == Some((decided.event(), time_ms))
     }
 
     /// So many were written, up to an event.
@@ -105,7 +105,7 @@ impl Storms {
     }
 
     /// Everything up to an event is decided.
-    pub(super) fn decided(&mut self, decided: EventId, now_ms: u64) {
+    pub(super) fn decided(&mut self, decided: Decided, now_ms: u64) {
         let mut took_ms = None;
         while let Some((count, took)) = self.under_way.next_decided(decided, now_ms) {
             self.count -= count;
@@ -149,7 +149,7 @@ mod tests {
                 storms.add(X(written), some);
             }
             storms.durable(X(written), 0);
-            storms.decided(X(written), took_ms);
+            storms.decided(Decided(X(written)), took_ms);
             written - before
         };
         let grown: Vec<usize> = (0..5).map(|_| round(&mut storms, 5)).collect();
@@ -171,7 +171,7 @@ mod tests {
             storms.add(X(through), 1);
             storms.durable(X(through), 0);
             storms.wanting = true;
-            storms.decided(X(through), took_ms);
+            storms.decided(Decided(X(through)), took_ms);
             storms.window
         };
         assert_eq!([round(1, 5), round(2, 300), round(3, 300)], [1_024, WINDOW_MIN, WINDOW_MIN]);
@@ -188,7 +188,7 @@ mod tests {
             storms.durable(X(round), 0);
             assert_eq!(storms.late(1_000_000), TURN);
             storms.wanting = true;
-            storms.decided(X(round), 45);
+            storms.decided(Decided(X(round)), 45);
         }
         assert_eq!(storms.window, WINDOW_MAX);
     }
@@ -198,7 +198,7 @@ mod tests {
         let mut storms = Storms::new();
         storms.add(X(512), 512);
         assert_eq!([512, 900, 1_024, 3_000].map(|undecided| storms.late(undecided)), [0, 0, 0, TURN]);
-        storms.decided(X(512), 0);
+        storms.decided(Decided(X(512)), 0);
         assert_eq!(storms.late(10_000), TURN);
     }
 
@@ -207,7 +207,7 @@ mod tests {
         let mut storms = Storms::new();
         storms.add(X(8), 8);
         storms.durable(X(8), 5_000);
-        storms.decided(X(8), 5_010);
+        storms.decided(Decided(X(8)), 5_010);
         assert_eq!(storms.window, WINDOW);
     }
 }

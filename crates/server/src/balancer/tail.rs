@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, PoisonError, RwLock},
 };
 
-use dovetail_core::{EventId, ledger::Outcome, planted::Planted};
+use dovetail_core::{Cursor, EventId, ledger::Outcome, planted::Planted};
 use dovetail_log::{LogReader, ReadError, Record};
 use dovetail_node::balancer::{Gone, PublishedFrame, check_floor};
 use thiserror::Error;
@@ -23,14 +23,14 @@ const READS: usize = 16;
 
 /// Something that is published in order and kept in a store.
 pub(crate) trait Entry: Sized + Send + Sync + 'static {
-    /// Where a follower is once it has this.
-    fn cursor(&self) -> EventId;
+    /// The last event that it covers.
+    fn last(&self) -> EventId;
     /// Reads the entries of a record.
     fn decode(record: &Record) -> Result<Vec<Self>, ConvertError>;
 }
 
 impl Entry for PublishedFrame {
-    fn cursor(&self) -> EventId {
+    fn last(&self) -> EventId {
         self.frame().through
     }
 
@@ -40,8 +40,8 @@ impl Entry for PublishedFrame {
 }
 
 impl Entry for OutcomeChunk {
-    fn cursor(&self) -> EventId {
-        self.last()
+    fn last(&self) -> EventId {
+        OutcomeChunk::last(self)
     }
 
     fn decode(record: &Record) -> Result<Vec<OutcomeChunk>, ConvertError> {
@@ -56,8 +56,8 @@ pub(crate) enum TailError {
     Read(#[from] ReadError),
     #[error(transparent)]
     Convert(#[from] ConvertError),
-    #[error("cursor {} is older than what is kept; the oldest that works is {}", cursor.0, floor.0)]
-    Trimmed { cursor: EventId, floor: EventId },
+    #[error("cursor {} is older than what is kept; the oldest that works is {}", cursor.event().0, floor.event().0)]
+    Trimmed { cursor: Cursor, floor: Cursor },
     #[error("the reading thread failed")]
     Thread,
     #[error("the node is stopping")]
@@ -97,7 +97,7 @@ struct Kept<T> {
 pub(crate) struct Step<T> {
     pub(crate) entries: Vec<Arc<T>>,
     /// Where the follower is after it.
-    pub(crate) cursor: EventId,
+    pub(crate) cursor: Cursor,
 }
 
 impl<T: Entry> Tail<T> {
@@ -108,8 +108,8 @@ impl<T: Entry> Tail<T> {
     }
 
     /// The lowest cursor that can be read after.
-    pub(crate) fn floor(&self) -> EventId {
-        self.begins.max(EventId(self.store.0.floor()))
+    pub(crate) fn floor(&self) -> Cursor {
+        Cursor(self.begins.max(EventId(self.store.0.floor())))
     }
 
     /// Publishes entries, and that there is no other up to `head`.
@@ -122,12 +122,12 @@ impl<T: Entry> Tail<T> {
         });
     }
 
-    /// Forgets entries up to `stable`, which are in the store.
-    pub(crate) fn trim(&self, stable: EventId) {
+    /// Forgets entries up to `stored`, which are in the store.
+    pub(crate) fn trim(&self, stored: EventId) {
         let mut kept = self.kept.write().unwrap_or_else(PoisonError::into_inner);
-        while kept.entries.front().is_some_and(|entry| entry.cursor() <= stable) {
+        while kept.entries.front().is_some_and(|entry| entry.last() <= stored) {
             let entry = kept.entries.pop_front().expect("looked at it");
-            kept.floor = kept.floor.max(entry.cursor());
+            kept.floor = kept.floor.max(entry.last());
         }
     }
 
@@ -142,36 +142,36 @@ impl<T: Entry> Tail<T> {
     }
 
     /// What comes after `cursor`; waits until there is something. The head may move without an entry.
-    pub(crate) async fn after(&self, cursor: EventId) -> Result<Step<T>, TailError> {
+    pub(crate) async fn after(&self, cursor: Cursor) -> Result<Step<T>, TailError> {
         let mut head = self.watch();
-        let head = *head.wait_for(|head| *head > cursor).await.map_err(|_| TailError::Closed)?;
+        let head = *head.wait_for(|head| !cursor.covers(*head)).await.map_err(|_| TailError::Closed)?;
         match self.kept_after(cursor, head) {
             Some(step) => Ok(step),
             None => self.stored_after(cursor, head).await,
         }
     }
 
-    fn kept_after(&self, cursor: EventId, head: EventId) -> Option<Step<T>> {
+    fn kept_after(&self, cursor: Cursor, head: EventId) -> Option<Step<T>> {
         let kept = self.kept.read().unwrap_or_else(PoisonError::into_inner);
-        if cursor < kept.floor {
+        if cursor.event() < kept.floor {
             return None;
         }
-        let from = kept.entries.partition_point(|entry| entry.cursor() <= cursor);
-        let upto = kept.entries.partition_point(|entry| entry.cursor() <= head);
+        let from = kept.entries.partition_point(|entry| cursor.covers(entry.last()));
+        let upto = kept.entries.partition_point(|entry| entry.last() <= head);
         let entries: Vec<_> = kept.entries.range(from..upto).take(STEP).map(Arc::clone).collect();
         let cut_off = entries.len() < upto - from;
-        let cursor = if cut_off { entries.last().map_or(head, |last| last.cursor()) } else { head };
-        Some(Step { entries, cursor })
+        let cursor = if cut_off { entries.last().map_or(head, |last| last.last()) } else { head };
+        Some(Step { entries, cursor: Cursor(cursor) })
     }
 
-    async fn stored_after(&self, cursor: EventId, head: EventId) -> Result<Step<T>, TailError> {
+    async fn stored_after(&self, cursor: Cursor, head: EventId) -> Result<Step<T>, TailError> {
         self.check_kept(cursor)?;
-        let (entries, through) = self.read(cursor, READ_BYTES).await?;
-        if through <= cursor {
-            return Err(TailError::Missing { after: cursor });
+        let (entries, through) = self.read(cursor.event(), READ_BYTES).await?;
+        if cursor.covers(through) {
+            return Err(TailError::Missing { after: cursor.event() });
         }
-        let entries = entries.into_iter().filter(|entry| entry.cursor() > cursor && entry.cursor() <= head);
-        Ok(Step { entries: entries.map(Arc::new).collect(), cursor: through.min(head) })
+        let entries = entries.into_iter().filter(|entry| !cursor.covers(entry.last()) && entry.last() <= head);
+        Ok(Step { entries: entries.map(Arc::new).collect(), cursor: Cursor(through.min(head)) })
     }
 
     /// The next entries of the store, and how far they reach.
@@ -183,7 +183,7 @@ impl<T: Entry> Tail<T> {
     }
 
     /// Refuses a cursor that is older than what is kept.
-    pub(crate) fn check_kept(&self, cursor: EventId) -> Result<(), TailError> {
+    pub(crate) fn check_kept(&self, cursor: Cursor) -> Result<(), TailError> {
         let kept = check_floor(cursor, self.floor(), Planted::default());
         kept.map_err(|Gone { cursor, floor }| TailError::Trimmed { cursor, floor })
     }
@@ -193,14 +193,14 @@ impl<T: Entry> Tail<T> {
         {
             let kept = self.kept.read().unwrap_or_else(PoisonError::into_inner);
             if x > kept.floor {
-                let at = kept.entries.partition_point(|entry| entry.cursor() < x);
+                let at = kept.entries.partition_point(|entry| entry.last() < x);
                 return Ok(kept.entries.get(at).map(Arc::clone));
             }
         }
-        self.check_kept(x.prev())?;
+        self.check_kept(Cursor(x.prev()))?;
         // One record: the first that reaches x.
         let (entries, _) = self.read(x.prev(), 1).await?;
-        Ok(entries.into_iter().find(|entry| entry.cursor() >= x).map(Arc::new))
+        Ok(entries.into_iter().find(|entry| entry.last() >= x).map(Arc::new))
     }
 }
 
@@ -222,7 +222,7 @@ fn read_entries<T: Entry>(
     let records = match store.read_after(after.0, bytes_max) {
         // Trimmed since it was looked at.
         Err(ReadError::Trimmed { after, floor }) => {
-            return Err(TailError::Trimmed { cursor: EventId(after), floor: EventId(floor) });
+            return Err(TailError::Trimmed { cursor: Cursor(EventId(after)), floor: Cursor(EventId(floor)) });
         }
         read => read?,
     };

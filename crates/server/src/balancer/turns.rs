@@ -18,7 +18,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use dovetail_core::{EventId, PoolId, hold::Until, ledger::SEARCH_COSTLY};
+use dovetail_core::{Decided, EventId, PoolId, hold::Until, ledger::SEARCH_COSTLY};
 
 use super::under_way::{Part, UnderWay};
 use crate::caller::ClientId;
@@ -70,7 +70,7 @@ pub(super) struct Turns {
     asks: u64,
     /// When all was decided last.
     asks_before: u64,
-    decided: EventId,
+    decided: Decided,
     /// Whether a pool was told to wait since the window last changed.
     wanting: bool,
     /// Times that a request was told to wait.
@@ -133,7 +133,7 @@ impl Turns {
             given: 0,
             asks: 0,
             asks_before: 0,
-            decided: EventId::ZERO,
+            decided: Decided::ZERO,
             wanting: false,
             waits: 0,
         }
@@ -157,7 +157,7 @@ impl Turns {
         // Its own searches make room for it; one that has none waits for whatever is first.
         let own = self.of(whose).is_some_and(|of| of.units > 0);
         let under_way = self.under_way.iter().find(|part| !own || part.of.whose == *whose);
-        Err(under_way.map_or(Wait { until: self.decided.into(), behind: true }, |part| part.through.into()))
+        Err(under_way.map_or(Wait { until: self.decided.event().into(), behind: true }, |part| part.through.into()))
     }
 
     /// The first in line, and what one of its searches costs. A pool that has not asked for as long as it takes to ask
@@ -286,7 +286,7 @@ impl Turns {
     }
 
     /// Everything up to an event is decided.
-    pub(super) fn decided(&mut self, decided: EventId, now_ms: u64) {
+    pub(super) fn decided(&mut self, decided: Decided, now_ms: u64) {
         let (mut took_ms, were) = (None, self.units);
         self.decided = decided;
         while let Some((done, took)) = self.under_way.next_decided(decided, now_ms) {
@@ -402,7 +402,7 @@ mod tests {
             let first = turns.under_way.iter().next().map(|part| part.through);
             if let Some(through) = first {
                 turns.durable(through, turn * 60);
-                turns.decided(through, turn * 60 + 60);
+                turns.decided(Decided(through), turn * 60 + 60);
             }
         }
         got
@@ -435,15 +435,15 @@ mod tests {
             assert_eq!(turns.may(whose, WINDOW_MIN), waits(1));
         }
         assert_eq!(turns.may(&B, WINDOW_MIN), waits(1));
-        turns.decided(EventId(1), 60);
+        turns.decided(Decided(EventId(1)), 60);
         let asks = (0..100).take_while(|_| turns.may(&B, WINDOW_MIN).is_err()).count();
         assert!(asks < 40, "{asks}");
         turns.add(&B, EventId(2), WINDOW_MIN, 1);
         for x in 2..4 {
-            turns.decided(EventId(x), 60 * x);
+            turns.decided(Decided(EventId(x)), 60 * x);
             turns.add(&B, EventId(x + 1), WINDOW_MIN, 1);
         }
-        turns.decided(EventId(4), 300);
+        turns.decided(Decided(EventId(4)), 300);
         assert!(turns.line.is_empty() && turns.clients.is_empty(), "{turns:?}");
     }
 
@@ -461,7 +461,7 @@ mod tests {
         let (mut turns, mut next) = (Turns::new(), 1);
         assert_eq!(let_in(&mut turns, &A, QUARTER, 100, &mut next, 0), 4);
         assert_eq!(turns.may(&A, QUARTER), waits(1), "for the first of its own");
-        turns.decided(EventId(2), 60);
+        turns.decided(Decided(EventId(2)), 60);
         assert_eq!(let_in(&mut turns, &A, QUARTER, 100, &mut next, 60), 2);
     }
 
@@ -471,7 +471,7 @@ mod tests {
         assert_eq!(turns.may(&A, 3 * WINDOW_MIN), Ok(1));
         turns.add(&A, EventId(1), 3 * WINDOW_MIN, 1);
         assert_eq!((turns.may(&A, 3 * WINDOW_MIN), turns.may(&B, SEARCH_COSTLY)), (waits(1), waits(1)));
-        turns.decided(EventId(1), 10);
+        turns.decided(Decided(EventId(1)), 10);
         assert_eq!(turns.may(&B, SEARCH_COSTLY).map(|may| may > 0), Ok(true));
     }
 
@@ -482,7 +482,7 @@ mod tests {
         assert!(turns.may(&B, QUARTER).is_err());
         let mut let_in_of = [0, 0];
         for turn in 0..100 {
-            turns.decided(EventId(next - 1), 60 * turn);
+            turns.decided(Decided(EventId(next - 1)), 60 * turn);
             for (pool, of) in [(&A, 0), (&A, 0), (&B, 1), (&A, 0)] {
                 let_in_of[of] += let_in(&mut turns, pool, QUARTER, 2, &mut next, 60 * turn);
             }
@@ -501,13 +501,13 @@ mod tests {
         let mut counts = vec![];
         for turn in 0..5 {
             let (count, last) = let_in_at(40 * turn, &mut turns);
-            turns.decided(last, 40 * turn + 39);
+            turns.decided(Decided(last), 40 * turn + 39);
             counts.push(count);
         }
         assert_eq!(counts, [4, 8, 16, 32, 32], "up to the most");
         for turn in 0..6 {
             let (count, last) = let_in_at(1000 * (turn + 1), &mut turns);
-            turns.decided(last, 1000 * (turn + 1) + 500);
+            turns.decided(Decided(last), 1000 * (turn + 1) + 500);
             counts.push(count);
         }
         assert_eq!(counts[5..], [32, 6, 4, 4, 4, 4], "by as much as they lag");
@@ -519,7 +519,7 @@ mod tests {
         turns.add(&A, EventId(8), QUARTER, 8);
         assert!(turns.may(&A, QUARTER).is_err());
         turns.durable(EventId(8), 1_000);
-        turns.decided(EventId(8), 1_010);
+        turns.decided(Decided(EventId(8)), 1_010);
         assert_eq!(turns.window, 2 * WINDOW_MIN);
     }
 
@@ -528,11 +528,11 @@ mod tests {
         let mut turns = Turns::new();
         (1..=100).for_each(|x| turns.add(&A, EventId(x), QUARTER, 1));
         assert!(turns.may(&A, QUARTER).is_err());
-        turns.decided(EventId(96), 60);
+        turns.decided(Decided(EventId(96)), 60);
         assert!(turns.may(&A, QUARTER).is_err(), "as many as the window has are under way");
-        turns.decided(EventId(99), 60);
+        turns.decided(Decided(EventId(99)), 60);
         assert_eq!(turns.may(&A, QUARTER), Ok(3));
-        turns.decided(EventId(100), 60);
+        turns.decided(Decided(EventId(100)), 60);
         assert_eq!((turns.counts().1, turns.clients.len()), (0, 0));
     }
 }

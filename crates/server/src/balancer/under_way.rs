@@ -7,7 +7,7 @@
 
 use std::collections::VecDeque;
 
-use dovetail_core::EventId;
+use dovetail_core::{Decided, EventId};
 
 /// Parts of a window that are under way.
 #[derive(Debug)]
@@ -64,16 +64,16 @@ impl<T> UnderWay<T> {
 
     /// Takes out what is decided, a part at a time, with how long that took in milliseconds, if it tells something of
     /// the window.
-    pub(super) fn next_decided(&mut self, decided: EventId, now_ms: u64) -> Option<(T, Option<u64>)> {
-        let Part { through, of, since_ms } = self.parts.pop_front_if(|part| part.through <= decided)?;
+    pub(super) fn next_decided(&mut self, decided: Decided, now_ms: u64) -> Option<(T, Option<u64>)> {
+        let Part { through, of, since_ms } = self.parts.pop_front_if(|part| part.through <= decided.event())?;
         self.durable = self.durable.saturating_sub(1);
         let since_ms = since_ms.filter(|_| through > self.settled);
         Some((of, since_ms.map(|since_ms| now_ms.saturating_sub(since_ms))))
     }
 
     /// The window has changed, with so much decided.
-    pub(super) fn settle(&mut self, decided: EventId) {
-        self.settled = self.parts.back().map_or(decided, |last| last.through);
+    pub(super) fn settle(&mut self, decided: Decided) {
+        self.settled = self.parts.back().map_or(decided.event(), |last| last.through);
     }
 }
 
@@ -90,16 +90,16 @@ mod tests {
         }
         under_way.durable(x(2), 100);
         assert_eq!(under_way.last_mut().map(|last| last.of), Some(3));
-        assert_eq!(under_way.next_decided(x(1), 107), Some((1, Some(7))));
-        assert_eq!(under_way.next_decided(x(1), 107), None);
+        assert_eq!(under_way.next_decided(Decided(x(1)), 107), Some((1, Some(7))));
+        assert_eq!(under_way.next_decided(Decided(x(1)), 107), None);
         under_way.durable(x(3), 110);
         assert!(under_way.last_mut().is_none(), "it is on disk");
-        under_way.settle(x(1));
+        under_way.settle(Decided(x(1)));
         under_way.push(x(4), 4);
-        assert_eq!(under_way.next_decided(x(4), 120), Some((2, None)));
-        assert_eq!(under_way.next_decided(x(4), 120), Some((3, None)));
+        assert_eq!(under_way.next_decided(Decided(x(4)), 120), Some((2, None)));
+        assert_eq!(under_way.next_decided(Decided(x(4)), 120), Some((3, None)));
         assert_eq!(
-            under_way.next_decided(x(4), 120),
+            under_way.next_decided(Decided(x(4)), 120),
             Some((4, None)),
             "it was decided before this process knew it to be on disk"
         );

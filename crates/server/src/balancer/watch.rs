@@ -3,7 +3,7 @@
 use std::{marker::PhantomData, sync::Arc};
 
 use dovetail_core::{
-    EventId, PoolId, WithdrawReason,
+    Cursor, EventId, PoolId, WithdrawReason,
     ledger::{Outcome, OutcomeEnd},
 };
 use futures::{Stream, stream};
@@ -154,10 +154,10 @@ impl<T: Items> Watcher<T> {
         let Watcher { node, watch, names, .. } = self;
         let (from, step) = loop {
             // Any cursor but 0 must not skip what is gone.
-            let after = if watch.after == EventId::ZERO { node.outcomes.floor() } else { watch.after };
-            if watch.until.is_some_and(|until| after >= until) {
-                watch.after = after;
-                return Ok(T::default().response(after, false));
+            let after = if watch.after == EventId::ZERO { node.outcomes.floor() } else { Cursor(watch.after) };
+            if watch.until.is_some_and(|until| after >= Cursor(until)) {
+                watch.after = after.event();
+                return Ok(T::default().response(after.event(), false));
             }
             match node.outcomes.after(after).await {
                 // Trimmed since the floor was read.
@@ -165,11 +165,11 @@ impl<T: Items> Watcher<T> {
                 step => break (after, step.map_err(errors::tail)?),
             }
         };
-        watch.after = step.cursor;
+        watch.after = step.cursor.event();
         let mut items = T::default();
         let mut bytes = 0;
         'step: for chunk in &step.entries {
-            for index in chunk.after(from)..chunk.len() {
+            for index in chunk.after(from.event())..chunk.len() {
                 if bytes > MESSAGE_BYTES {
                     // The rest of the step is read again with the next message.
                     watch.after = chunk.x(index).prev();

@@ -12,7 +12,7 @@ use std::{
     },
 };
 
-use dovetail_core::{CandidateFrame, DecisionFrame, EventId, Retirement, ShardId, SliceId, shard::Fetch};
+use dovetail_core::{CandidateFrame, Cursor, DecisionFrame, Retirement, ShardId, SliceId, Stable, shard::Fetch};
 use dovetail_node::{
     Action, Gatherer, LinkId, MatcherId, NodeId, Step, StreamId,
     action::SliceHello,
@@ -43,11 +43,11 @@ pub(super) enum Event {
     /// A link asks for its next step.
     Link { link: LinkId, input: LinkInput, reply: oneshot::Sender<Step> },
     /// A node subscribes to the decisions, in place of what it had.
-    Subscribe { node: NodeId, after: EventId, reply: oneshot::Sender<Subscription> },
+    Subscribe { node: NodeId, after: Cursor, reply: oneshot::Sender<Subscription> },
     /// It is time to see whether the session is still of use. Answered when the cut is to be asked for.
     Check { reply: oneshot::Sender<()> },
     /// The balancer's log and cut.
-    Cut { log_id: String, cut: EventId },
+    Cut { log_id: String, cut: Stable },
     /// An operator asks for this node's state.
     Inspect { reply: oneshot::Sender<pb::GathererState> },
 }
@@ -60,7 +60,7 @@ pub(super) enum LinkInput {
     /// The slices of a matcher answered.
     Slices(Vec<SliceHello>),
     /// A peer answered, with its floor.
-    Peer(EventId),
+    Peer(Cursor),
     /// The store answered.
     Fetched(Fetch, Vec<Retirement>),
     /// The store no longer has what was asked for.
@@ -232,7 +232,7 @@ impl Engine {
         }
     }
 
-    fn subscribe(&mut self, node: NodeId, after: EventId) -> Subscription {
+    fn subscribe(&mut self, node: NodeId, after: Cursor) -> Subscription {
         self.numbered += 1;
         let stream = StreamId(self.numbered);
         self.gatherer.on_subscribe(stream, node, after, &mut self.actions);
@@ -256,10 +256,10 @@ fn inspect(gatherer: &Gatherer) -> pb::GathererState {
     let placement = shard.placement();
     let slices = placement.each_slice().map(|slice| pb::SliceMark { slice: slice.0, through: shard.through(slice).0 });
     let others = placement.each_shard().filter(|&other| other != shard.id());
-    let others = others.map(|other| pb::ShardMark { shard: other.0, decided: shard.decided(other).0 });
+    let others = others.map(|other| pb::ShardMark { shard: other.0, decided: shard.decided(other).event().0 });
     pb::GathererState {
         shard: shard.id().0,
-        decided: shard.watermark().0,
+        decided: shard.watermark().event().0,
         slices: slices.collect(),
         timelines: shard.timelines() as u64,
         undecided: shard.undecided() as u64,

@@ -3,7 +3,7 @@
 
 use std::{convert::Infallible, sync::Arc};
 
-use dovetail_core::{EventId, ShardId, SliceId};
+use dovetail_core::{Cursor, Decided, EventId, ShardId, SliceId};
 use dovetail_node::{LinkId, MatcherId, Request, Step, action::SliceHello, link::Cursors};
 
 use super::{
@@ -58,16 +58,17 @@ impl Reader {
         &self,
         matcher: MatcherId,
         shard: ShardId,
-        known_min: EventId,
+        known_min: Decided,
         mut cursors: Cursors,
     ) -> Result<Infallible, LinkError> {
         use node_pb::candidates_response::Message;
         let identity = &self.node.identity;
-        let cursor = |(slice, after): (SliceId, EventId)| node_pb::SliceCursor { slice: slice.0, after: after.0 };
+        let cursor =
+            |(slice, after): (SliceId, Cursor)| node_pb::SliceCursor { slice: slice.0, after: after.event().0 };
         let request = node_pb::CandidatesRequest {
             peer: Some(identity.pb()),
             shard: shard.0,
-            known_min: known_min.0,
+            known_min: known_min.event().0,
             cursors: cursors.iter().map(cursor).collect(),
         };
         let mut stream = self.link.way().candidates(request).await?;
@@ -94,7 +95,7 @@ impl Reader {
         Err(LinkError::Ended)
     }
 
-    async fn read_peer(&self, shard: ShardId, after: EventId) -> Result<Infallible, LinkError> {
+    async fn read_peer(&self, shard: ShardId, after: Cursor) -> Result<Infallible, LinkError> {
         let (floor, decisions) = self.node.subscribe_to(&self.link, after).await?;
         self.greet(LinkInput::Peer(floor)).await?;
         decisions.hand_on(&self.link, after, |frame| self.inbox.tell(Event::Decisions { shard, frame })).await
@@ -114,5 +115,9 @@ impl Reader {
 }
 
 fn slice_hello(hello: node_pb::SliceHello) -> SliceHello {
-    SliceHello { slice: SliceId(hello.slice), known: EventId(hello.known), floor: EventId(hello.floor) }
+    SliceHello {
+        slice: SliceId(hello.slice),
+        known: Decided(EventId(hello.known)),
+        floor: Cursor(EventId(hello.floor)),
+    }
 }

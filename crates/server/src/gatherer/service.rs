@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, atomic::Ordering};
 
-use dovetail_core::{EventId, ShardId};
+use dovetail_core::{Cursor, EventId, ShardId};
 use dovetail_node::{MatcherId, NodeId, gatherer::DecisionMessage};
 use futures::{StreamExt, stream};
 use tokio_stream::wrappers::ReceiverStream;
@@ -75,7 +75,7 @@ impl DecisionsService for Service {
         };
         let after = EventId(request.after);
         let reading = self.node.readers.take(peer, caller.as_ref()).await?;
-        let subscribed = self.node.ask(|reply| Event::Subscribe { node, after, reply });
+        let subscribed = self.node.ask(|reply| Event::Subscribe { node, after: Cursor(after), reply });
         let Subscription { first, live, unread } = reading.meanwhile(subscribed).await?;
         let live = ReceiverStream::new(live).inspect(move |message| {
             unread.fetch_sub(engine::decisions(message), Ordering::Relaxed);
@@ -91,7 +91,7 @@ impl DecisionsService for Service {
 fn encode(peer: &node_pb::Peer, message: &DecisionMessage) -> Vec<Message> {
     match message {
         DecisionMessage::Hello { floor } => {
-            vec![Message::Hello(node_pb::DecisionsHello { peer: Some(peer.clone()), floor: floor.0 })]
+            vec![Message::Hello(node_pb::DecisionsHello { peer: Some(peer.clone()), floor: floor.event().0 })]
         }
         DecisionMessage::Frame(frame) => dovetail_wire::decision_parts(frame).into_iter().map(Message::Frame).collect(),
     }

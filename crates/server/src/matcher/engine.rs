@@ -13,7 +13,7 @@ use std::{
 };
 
 use dovetail_core::{
-    DecisionFrame, EventId, LogFrame, Retirement, ShardId,
+    Cursor, Decided, DecisionFrame, EventId, LogFrame, Retirement, ShardId, Stable,
     shard::Fetch,
     slice::{HotKey, Slice, SlicePoolStats},
 };
@@ -46,7 +46,7 @@ pub(super) enum Event {
     /// The next frame of the log.
     Frame(Arc<LogFrame>),
     /// The stable cut moved.
-    Stable(EventId),
+    Stable(Stable),
     /// The balancer no longer keeps the log after what was received, as it says.
     LogGone(String),
     /// A shard decided something.
@@ -58,7 +58,7 @@ pub(super) enum Event {
         shard: ShardId,
         cursors: Cursors,
         /// What its frames must know.
-        known_min: EventId,
+        known_min: Decided,
         reply: oneshot::Sender<Answer>,
     },
     /// The balancer keeps retirements above this, for a stream of which it was asked.
@@ -73,11 +73,11 @@ pub(super) enum LinkInput {
     /// It has no stream.
     Dial,
     /// The balancer's log and cut.
-    Cut { log_id: String, cut: EventId },
+    Cut { log_id: String, cut: Stable },
     /// The balancer answered.
     Feed,
     /// A shard answered, with its floor.
-    Shard(EventId),
+    Shard(Cursor),
     /// The store answered.
     Fetched(Fetch, Vec<Retirement>),
     /// The store no longer has what was asked for.
@@ -351,7 +351,7 @@ impl Engine {
         let slices = self.matcher.slices().iter().zip(&self.waits);
         let slices = slices.map(|(slice, waits)| slice_state(slice, waits.total(Instant::now())));
         let mark = |id| match id {
-            LinkId::Shard(shard) => pb::ShardMark { shard: shard.0, decided: self.matcher.decided(shard).0 },
+            LinkId::Shard(shard) => pb::ShardMark { shard: shard.0, decided: self.matcher.decided(shard).event().0 },
             LinkId::Feed | LinkId::Matcher(_) => unreachable!("a matcher reads shards, and the log"),
         };
         pb::MatcherState { slices: slices.collect(), shards: self.matcher.links().map(mark).collect() }
@@ -362,7 +362,7 @@ fn slice_state(slice: &Slice, stalled: Duration) -> pb::SliceState {
     pb::SliceState {
         slice: slice.id().0,
         through: slice.through().0,
-        decided: slice.known().0,
+        decided: slice.known().event().0,
         pending: slice.received().0.saturating_sub(slice.through().0),
         frames_kept: slice.frames_kept() as u64,
         stalls: slice.stalls(),

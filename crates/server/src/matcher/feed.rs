@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use dovetail_core::{
-    EventId,
+    Cursor, EventId,
     slice::{Secret, SliceCut},
 };
 use dovetail_node::{
@@ -71,7 +71,7 @@ async fn first_feed(node: &Node, link: &Link, session: &Shutdown) -> Option<(Mat
         node.identity.check(hello.peer.as_ref())?;
         let log_id = hello.peer.map(|peer| peer.log_id).unwrap_or_default();
         let start = read_cut(CutReader::new(log_id, EventId(hello.after)), &mut feed).await?;
-        link.read(start.cut.through);
+        link.read(Cursor(start.cut.through));
         Ok((start, feed))
     })
     .await
@@ -80,12 +80,12 @@ async fn first_feed(node: &Node, link: &Link, session: &Shutdown) -> Option<(Mat
 pub(super) async fn subscribe(
     node: &Node,
     link: &Link,
-    after: Option<EventId>,
+    after: Option<Cursor>,
 ) -> Result<(node_pb::FeedHello, Feed), LinkError> {
     let request = node_pb::FeedRequest {
         peer: Some(node.identity.pb()),
         slices: slices(node).map(|slice| slice.0).collect(),
-        after: after.map(|after| after.0),
+        after: after.map(|after| after.event().0),
     };
     let mut feed = link.way().feed(request).await.map_err(rpc::or_cursor_too_old)?;
     match feed.message().await?.ok_or(LinkError::Ended)?.message {

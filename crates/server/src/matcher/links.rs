@@ -6,7 +6,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use dovetail_core::{EventId, ShardId};
+use dovetail_core::{Cursor, EventId, ShardId, Stable};
 use dovetail_node::{LinkId, Request, Step};
 
 use super::{
@@ -97,10 +97,10 @@ impl Reader {
                 let frame = dovetail_wire::log_frame(frame)?;
                 let through = frame.through;
                 self.inbox.tell(Event::Frame(Arc::new(frame))).await?;
-                self.link.read(through);
+                self.link.read(Cursor(through));
                 Ok(())
             }
-            Some(Message::Stable(stable)) => self.inbox.tell(Event::Stable(EventId(stable))).await,
+            Some(Message::Stable(stable)) => self.inbox.tell(Event::Stable(Stable(EventId(stable)))).await,
             other => Err(rpc::unexpected("a frame of the log", other.as_ref())),
         }
     }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use dovetail_core::{EventId, ShardId, SliceId};
+use dovetail_core::{Cursor, Decided, EventId, ShardId, SliceId};
 use dovetail_node::{
     action::{KnowsLess, SliceHello},
     link::Cursors,
@@ -84,7 +84,7 @@ impl CandidatesService for Service {
         let cursors = cursors(&self.node, &request.cursors)?;
         let peer = peer.expect("it was checked");
         let reading = self.node.readers.take(peer, caller.as_ref()).await?;
-        let subscribed = self.subscribe(shard, cursors, EventId(request.known_min));
+        let subscribed = self.subscribe(shard, cursors, Decided(EventId(request.known_min)));
         let Subscription { first, live } = reading.meanwhile(subscribed).await?;
         let live = tokio_stream::wrappers::ReceiverStream::new(live);
         let own = self.node.identity.pb();
@@ -96,8 +96,11 @@ impl CandidatesService for Service {
 
 /// A message as one of the wire, or as several when it is large.
 fn encode(peer: &node_pb::Peer, message: &CandidatesMessage) -> Vec<Message> {
-    let hello =
-        |hello: &SliceHello| node_pb::SliceHello { slice: hello.slice.0, known: hello.known.0, floor: hello.floor.0 };
+    let hello = |hello: &SliceHello| node_pb::SliceHello {
+        slice: hello.slice.0,
+        known: hello.known.event().0,
+        floor: hello.floor.event().0,
+    };
     match message {
         CandidatesMessage::Hello(slices) => {
             let slices = slices.iter().map(hello).collect();
@@ -111,7 +114,7 @@ fn encode(peer: &node_pb::Peer, message: &CandidatesMessage) -> Vec<Message> {
 
 impl Service {
     /// Subscribes. What a reader says that it needs is believed once the balancer says so itself, who is asked here.
-    async fn subscribe(&self, shard: ShardId, cursors: Cursors, known_min: EventId) -> Result<Subscription, Status> {
+    async fn subscribe(&self, shard: ShardId, cursors: Cursors, known_min: Decided) -> Result<Subscription, Status> {
         let asked = self.node.ask(|reply| Event::Subscribe { shard, cursors, known_min, reply });
         let stream = match asked.await? {
             Answer::Reads(subscription) => return Ok(subscription),
@@ -127,7 +130,7 @@ impl Service {
     }
 }
 
-fn knows_less(KnowsLess { slice, known }: KnowsLess, known_min: EventId, floor: EventId) -> Status {
+fn knows_less(KnowsLess { slice, known }: KnowsLess, known_min: Decided, floor: EventId) -> Status {
     let text = format!(
         "{slice} keeps frames that know {known}, and {known_min} is asked for; the balancer keeps retirements above {floor}"
     );
@@ -138,7 +141,7 @@ fn knows_less(KnowsLess { slice, known }: KnowsLess, known_min: EventId, floor: 
 fn cursors(node: &Node, asked: &[node_pb::SliceCursor]) -> Result<Cursors, Status> {
     let own: Vec<SliceId> = super::slices(node).collect();
     // No more of them than there can be are looked at.
-    let cursors = asked.iter().take(own.len() + 1).map(|cursor| (SliceId(cursor.slice), EventId(cursor.after)));
+    let cursors = asked.iter().take(own.len() + 1).map(|cursor| (SliceId(cursor.slice), Cursor(EventId(cursor.after))));
     if let Some(cursors) = Cursors::of_slices(cursors.collect(), &own) {
         return Ok(cursors);
     }

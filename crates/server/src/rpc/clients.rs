@@ -2,7 +2,7 @@
 
 use std::{convert::Infallible, pin::Pin};
 
-use dovetail_core::{DecisionFrame, EventId, Retirement, Ring};
+use dovetail_core::{Cursor, DecisionFrame, EventId, Retirement, Ring, Stable};
 use futures::{Stream, StreamExt, future, stream};
 use prost::Message as _;
 use tonic::Status;
@@ -47,7 +47,7 @@ impl Decisions {
     pub async fn hand_on<F>(
         mut self,
         link: &Link,
-        after: EventId,
+        after: Cursor,
         mut tell: impl FnMut(DecisionFrame) -> F,
     ) -> Result<Infallible, LinkError>
     where
@@ -58,7 +58,7 @@ impl Decisions {
             let decided = frame.decided;
             tell(frame).await?;
             if let Some(decided) = decided {
-                link.read(decided);
+                link.read(Cursor(decided.event()));
             }
         }
         Err(LinkError::Ended)
@@ -81,15 +81,15 @@ impl Decisions {
 pub async fn subscribe_decisions(
     identity: &Identity,
     gatherer: &Way,
-    after: EventId,
-) -> Result<(EventId, Decisions), LinkError> {
+    after: Cursor,
+) -> Result<(Cursor, Decisions), LinkError> {
     let mut stream =
-        gatherer.decisions(node_pb::DecisionsRequest { peer: Some(identity.pb()), after: after.0 }).await?;
+        gatherer.decisions(node_pb::DecisionsRequest { peer: Some(identity.pb()), after: after.event().0 }).await?;
     match stream.message().await?.ok_or(LinkError::Ended)?.message {
         Some(node_pb::decisions_response::Message::Hello(hello)) => {
             gatherer.check(hello.peer.as_ref())?;
             identity.check(hello.peer.as_ref())?;
-            Ok((EventId(hello.floor), Decisions(stream)))
+            Ok((Cursor(EventId(hello.floor)), Decisions(stream)))
         }
         other => Err(unexpected("a hello", other.as_ref())),
     }
@@ -106,7 +106,7 @@ pub async fn ask_cut(identity: &Identity, balancer: &Way) -> Result<CutAnswer, L
     balancer.check(answer.peer.as_ref())?;
     Ok(CutAnswer {
         log_id: answer.peer.map(|peer| peer.log_id).unwrap_or_default(),
-        cut: EventId(answer.cut),
+        cut: Stable(EventId(answer.cut)),
         results_floor: EventId(answer.results_floor),
     })
 }
@@ -117,7 +117,7 @@ pub struct CutAnswer {
     /// The log's id.
     pub log_id: String,
     /// The stable cut.
-    pub cut: EventId,
+    pub cut: Stable,
     /// Retirements above this can be fetched.
     pub results_floor: EventId,
 }

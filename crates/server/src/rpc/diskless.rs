@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use dovetail_core::{EventId, Placement, Retirement, Ring, ShardId, shard::Fetch};
+use dovetail_core::{Cursor, EventId, Placement, Retirement, Ring, ShardId, shard::Fetch};
 use dovetail_node::{Step, gatherer::GathererEnd, matcher::MatcherEnd};
 use thiserror::Error;
 use tokio::{
@@ -200,7 +200,7 @@ impl<E: Send + 'static> Diskless<E> {
     ///
     /// # Errors
     /// When the shard cannot be reached, or is a stranger.
-    pub async fn subscribe_to(&self, link: &Link, after: EventId) -> Result<(EventId, Decisions), LinkError> {
+    pub async fn subscribe_to(&self, link: &Link, after: Cursor) -> Result<(Cursor, Decisions), LinkError> {
         super::subscribe_decisions(&self.identity, link.way(), after).await
     }
 

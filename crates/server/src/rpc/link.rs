@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use dovetail_core::EventId;
+use dovetail_core::{Cursor, EventId};
 use dovetail_node::link::GivenUp;
 use thiserror::Error;
 use tonic::{
@@ -133,16 +133,16 @@ pub struct Down {
 
 impl Link {
     /// The subscription stands, and has been read up to `cursor`.
-    pub fn read(&self, cursor: EventId) {
+    pub fn read(&self, cursor: Cursor) {
         if !self.connected.swap(true, Ordering::Relaxed) {
             if !self.stood.swap(true, Ordering::Relaxed) {
                 // Peers that start together miss each other at first: that is no failure to tell of.
                 self.reconnects.store(0, Ordering::Relaxed);
                 self.broken().error.clear();
             }
-            tracing::info!(peer = %self.role, index = self.index, address = self.way.address(), stream = self.stream.word(), cursor = cursor.0, "subscribed");
+            tracing::info!(peer = %self.role, index = self.index, address = self.way.address(), stream = self.stream.word(), cursor = cursor.event().0, "subscribed");
         }
-        self.cursor.store(cursor.0, Ordering::Relaxed);
+        self.cursor.store(cursor.event().0, Ordering::Relaxed);
     }
 
     /// Where it subscribes.

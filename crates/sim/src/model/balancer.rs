@@ -6,7 +6,7 @@
 use std::{array, fmt, mem, sync::Arc};
 
 use dovetail_core::{
-    DecisionFrame, Event, EventId, EventKind, Frame, LogFrame, PoolId, Retirement,
+    Cursor, DecisionFrame, Event, EventId, EventKind, Frame, LogFrame, PoolId, Retirement, Stable,
     batch::KeySecret,
     ledger::{ClientPart, CutElements, Ledger, LedgerLimits, Outcome},
     planted::Planted,
@@ -99,8 +99,8 @@ impl Balancer {
             feeds: array::from_fn(|_| None),
             log: Vec::new(),
             outcomes: Vec::new(),
-            published: ledger.decided(),
-            stored: ledger.stable(),
+            published: ledger.decided().event(),
+            stored: ledger.stable().event(),
             plan: Told(Arc::clone(plan)),
             ledger,
             planted,
@@ -151,7 +151,7 @@ impl Balancer {
     }
 
     /// A shard answered. The cursor that was asked for is the one of now.
-    pub(super) fn on_hello(&mut self, shard: u8, floor: EventId) -> Result<(), String> {
+    pub(super) fn on_hello(&mut self, shard: u8, floor: Cursor) -> Result<(), String> {
         self.decisions.on_dial(shard_id(shard), &self.ledger);
         match self.decisions.on_hello(shard_id(shard), floor) {
             Step::Break(lost) => Err(lost.to_string()),
@@ -184,12 +184,12 @@ impl Balancer {
 
     /// A slice begins at the cut, which it gets in parts; then the log comes.
     pub(super) fn on_subscribe(&mut self, slice: u8) -> (Vec<SliceCut>, Shown) {
-        let log = LogSpan { floor: self.plan.0.start, durable: self.durability.durable() };
+        let log = LogSpan { floor: Cursor(self.plan.0.start), durable: self.durability.durable() };
         let slices = [slice_id(slice)].into();
         let feed = Feed::on_subscribe(slices, None, log, self.planted).expect("who asks for a cut is served");
         let parts = self.cut(slice);
         let mut reader = Reader { feed, lingers: false };
-        reader.feed.on_cut(parts[0].through);
+        reader.feed.on_cut(Stable(parts[0].through));
         self.feeds[usize::from(slice)] = Some(reader);
         let mut shown = Shown::default();
         self.read_on(slice, log.durable, &mut shown);
@@ -207,7 +207,7 @@ impl Balancer {
 
     /// What a node fetches.
     pub(super) fn check_fetch(fetch: Fetch, stored: EventId) -> Result<(), String> {
-        let results = ResultsSpan { floor: EventId::ZERO, stable: stored };
+        let results = ResultsSpan { floor: Cursor::ZERO, stable: Stable(stored) };
         check_fetch(fetch, results, Planted::default()).map_err(|refused| refused.to_string())
     }
 
@@ -243,12 +243,13 @@ impl Balancer {
                 Visible::Publish(through) => {
                     let outcomes = mem::take(&mut self.outcomes);
                     let outcomes = outcomes.iter().map(Outcome::retirement).collect();
-                    shown.published = Some((mem::replace(&mut self.published, through), through, outcomes));
+                    shown.published =
+                        Some((mem::replace(&mut self.published, through.event()), through.event(), outcomes));
                 }
-                Visible::Store(through) => self.check("appended to the results", through, self.published)?,
+                Visible::Store(through) => self.check("appended to the results", through.event(), self.published)?,
                 Visible::TellStable(stable) => {
-                    self.check("told to be stable", stable, self.stored)?;
-                    shown.stable = Some(stable);
+                    self.check("told to be stable", stable.event(), self.stored)?;
+                    shown.stable = Some(stable.event());
                 }
             }
         }
@@ -264,7 +265,7 @@ impl Balancer {
         let Some(reader) = &mut self.feeds[usize::from(slice)] else { return };
         let mut sent = Vec::new();
         for Logged(frame) in self.log.iter().take_while(|Logged(frame)| frame.frame().through <= through) {
-            if frame.frame().through <= reader.feed.cursor() {
+            if frame.frame().through <= reader.feed.cursor().event() {
                 continue;
             }
             match reader.feed.on_frame(Arc::clone(frame)) {

@@ -337,17 +337,17 @@ impl Cluster {
                 for stream in [Stream::Log(slice), Stream::Stable(slice)] {
                     state.whole |= 1 << stream.index();
                 }
-                let searched = u8::try_from(stable.0 - self.plan.start.0).expect("few events");
+                let searched = u8::try_from(stable.event().0 - self.plan.start.0).expect("few events");
                 state.searched[usize::from(slice)] = searched;
                 let cut = self.ask_balancer(state, Input::Cut(slice)).cut;
                 self.machines.begin(Begin::Slice(slice, cut))
             }
             Node::Shard(shard) => {
                 // What is above the cut it has to announce again (R5).
-                let again = self.plan.decided(stable, self.end(state));
+                let again = self.plan.decided(stable.event(), self.end(state));
                 let again = again.filter(|told| self.plan.home(told.element) == shard_id(shard));
                 again.for_each(|told| state.announced &= !self.bit(told.x));
-                self.machines.begin(Begin::Shard(shard, stable))
+                self.machines.begin(Begin::Shard(shard, stable.event()))
             }
         };
         match begun {

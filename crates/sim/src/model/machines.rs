@@ -22,7 +22,7 @@ use std::{
 };
 
 use dovetail_core::{
-    EventId, Placement, Retirement, ShardId,
+    Cursor, Decided, EventId, Placement, Retirement, ShardId, Stable,
     ledger::Status,
     planted::{Bug, Planted},
     shard::{Fetch, ShardEffect},
@@ -165,7 +165,7 @@ pub(super) struct Facts {
     /// Of a slice: what it has received of the log.
     pub(super) received: EventId,
     /// The balancer's stable cut.
-    pub(super) stable: EventId,
+    pub(super) stable: Stable,
     /// Up to where the balancer's results are on disk.
     pub(super) stored: EventId,
     /// The elements that the balancer would still withdraw or reprobe, one bit each, by the event of their arrival.
@@ -415,7 +415,7 @@ impl Machines {
             Ok(Shown { log, stable, published }) => {
                 let log = log.into_iter().map(|(slice, frame)| (Stream::Log(slice), Message::log(Arc::new(frame))));
                 let stable = stable.into_iter().flat_map(|stable| {
-                    (0..SLICES as u8).map(move |slice| (Stream::Stable(slice), Message::stable(stable)))
+                    (0..SLICES as u8).map(move |slice| (Stream::Stable(slice), Message::stable(Stable(stable))))
                 });
                 outcome.sends = log.chain(stable).map(|(stream, message)| (stream, self.intern(message))).collect();
                 if let Some((before, through, published)) = published {
@@ -525,7 +525,7 @@ impl Machines {
             Ok(()) => {}
         }
         let after = gatherer.shard().watermark();
-        outcome.decided = (after != before).then_some((before, after));
+        outcome.decided = (after != before).then_some((before.event(), after.event()));
         outcome.announced.extend(gatherer.unpublished().iter().filter_map(|effect| match effect {
             ShardEffect::Retire(told) | ShardEffect::Settled(told) => Some(*told),
             ShardEffect::Grant { .. } | ShardEffect::Decided { .. } => None,
@@ -554,7 +554,7 @@ impl Machines {
     fn tell(&self, gatherer: &mut Gatherer, input: Input, out: &mut Vec<GathererAction>) -> Result<(), GathererEnd> {
         let (stream, message) = match input {
             Input::Subscribe(stream @ Stream::Decisions(_, reader), after) => {
-                gatherer.on_subscribe(number(stream), reader.id(), after, out);
+                gatherer.on_subscribe(number(stream), reader.id(), Cursor(after), out);
                 return Ok(());
             }
             Input::Message(stream, message) => (stream, self.message(message)),
@@ -606,12 +606,12 @@ fn gatherer(placement: Placement, shard: u8, cut: EventId, planted: Planted) -> 
     let list_max = u32::try_from(LIST_MAX).expect("short lists");
     let matchers = (0..SLICES as u8).map(|slice| vec![slice_id(slice)]).collect();
     let settings = GathererSettings { placement, id: shard_id(shard), list_max, matchers };
-    let start = GathererStart { log_id: String::new(), cut, results_floor: EventId::ZERO };
+    let start = GathererStart { log_id: String::new(), cut: Stable(cut), results_floor: EventId::ZERO };
     let mut gatherer = Gatherer::new(settings, start);
     gatherer.plant(planted);
     let mut out = Vec::new();
     for stream in Stream::all().into_iter().filter(|stream| stream.server() == Node::Shard(shard)) {
-        gatherer.on_subscribe(number(stream), stream.reader().id(), cut, &mut out);
+        gatherer.on_subscribe(number(stream), stream.reader().id(), Cursor(cut), &mut out);
     }
     gatherer
 }
@@ -644,8 +644,8 @@ fn subscribe(
     shard: u8,
     out: &mut Vec<MatcherAction>,
 ) {
-    let cursors = Cursors::new(vec![(slice_id(slice), after)]);
-    matcher.on_subscribe(number(stream), shard_id(shard), cursors, EventId::ZERO, out);
+    let cursors = Cursors::new(vec![(slice_id(slice), Cursor(after))]);
+    matcher.on_subscribe(number(stream), shard_id(shard), cursors, Decided::ZERO, out);
 }
 
 /// A stream as the machines number it.
@@ -676,7 +676,7 @@ impl Machine {
                     matches!(ledger.status(element), Status::Waiting(entry) if entry.closing.is_none())
                 };
                 Facts {
-                    decided: shards.map(|shard| ledger.mark(shard)),
+                    decided: shards.map(|shard| ledger.mark(shard).event()),
                     stable: ledger.stable(),
                     stored: balancer.stored(),
                     open: (0..16).filter(open).map(|bit| 1 << bit).sum(),
@@ -686,7 +686,7 @@ impl Machine {
             Machine::Matcher(matcher) => {
                 let slice = &matcher.slices()[0];
                 Facts {
-                    decided: shards.map(|shard| slice.decided(shard)),
+                    decided: shards.map(|shard| slice.decided(shard).event()),
                     through: [slice.through(); SLICES],
                     received: slice.received(),
                     kept: slice.frames_kept(),
@@ -696,7 +696,7 @@ impl Machine {
             Machine::Gatherer(gatherer) => {
                 let shard = gatherer.shard();
                 Facts {
-                    decided: shards.map(|peer| shard.decided(peer)),
+                    decided: shards.map(|peer| shard.decided(peer).event()),
                     through: [0, 1].map(|slice| shard.through(slice_id(slice))),
                     kept: shard.timelines() + shard.undecided() + shard.retirements_kept(),
                     ..Facts::default()

@@ -40,7 +40,7 @@ use std::{
     },
 };
 
-use dovetail_core::{EventId, Retirement};
+use dovetail_core::{Cursor, Decided, EventId, Retirement};
 
 use super::{
     machines::{Input, Kind, MachineId, Machines, MessageId, Outcome, QuickBuilder},
@@ -522,7 +522,7 @@ impl Reduction {
             }
             // A slice keeps what is above the stable cut, and that is never above a shard's watermark.
             (Stream::Candidates(_, shard), Message::Wire(net::Message::CandidatesHello(slices))) => {
-                slices[0].floor <= facts.decided[usize::from(shard)]
+                slices[0].floor <= Cursor(facts.decided[usize::from(shard)])
             }
             (Stream::Log(_), Message::Wire(net::Message::Log(frame))) => {
                 frame.after <= facts.received && frame.through > facts.received
@@ -533,7 +533,7 @@ impl Reduction {
                 let grant = |x| matches!(reader, Node::Shard(own) if x > facts.decided[usize::from(own)].min(told));
                 anew(stream.server())
                     || anew(reader)
-                    || frame.decided.is_some_and(|decided| decided > told)
+                    || frame.decided.is_some_and(|decided| decided > Decided(told))
                     || frame.retirements.iter().any(|retirement| retirement.x > told)
                     || frame.grants.iter().any(|offer| grant(offer.x))
             }

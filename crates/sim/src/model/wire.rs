@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc};
 
-use dovetail_core::{EventId, LogFrame, Retirement, ShardId, SliceId, shard::Fetch};
+use dovetail_core::{LogFrame, Retirement, ShardId, SliceId, Stable, shard::Fetch};
 use dovetail_node::{MatcherId, NodeId, gatherer::DecisionMessage, matcher::CandidatesMessage};
 
 use crate::net;
@@ -150,7 +150,7 @@ impl Message {
         Message::Wire(net::Message::Log(frame))
     }
 
-    pub(super) fn stable(stable: EventId) -> Message {
+    pub(super) fn stable(stable: Stable) -> Message {
         Message::Wire(net::Message::Stable(stable))
     }
 

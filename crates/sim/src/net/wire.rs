@@ -3,7 +3,8 @@
 use std::{fmt, sync::Arc};
 
 use dovetail_core::{
-    CandidateFrame, DecisionFrame, EventId, LogFrame, Retirement, ShardId, SliceId, shard::Fetch, slice::SliceCut,
+    CandidateFrame, Cursor, DecisionFrame, EventId, LogFrame, Retirement, ShardId, SliceId, Stable, shard::Fetch,
+    slice::SliceCut,
 };
 pub use dovetail_node::{LinkId, Request};
 use dovetail_node::{MatcherId, NodeId, action::SliceHello};
@@ -67,12 +68,12 @@ pub enum Message {
     /// Instead of all else on a feed: the log no longer has what follows the cursor.
     OutOfRange {
         /// The lowest cursor that works.
-        floor: EventId,
+        floor: Cursor,
     },
     /// A frame of the log.
     Log(Arc<LogFrame>),
     /// The stable cut.
-    Stable(EventId),
+    Stable(Stable),
     /// First on candidates: what each of the matcher's slices says.
     CandidatesHello(Arc<[SliceHello]>),
     /// Frames of the slices of a matcher, those of one slice in order.
@@ -80,7 +81,7 @@ pub enum Message {
     /// First on decisions.
     DecisionsHello {
         /// The lowest cursor that needs no fetch.
-        floor: EventId,
+        floor: Cursor,
     },
     /// Decisions.
     Decisions(Arc<DecisionFrame>),
@@ -99,12 +100,12 @@ impl Message {
         match self {
             Message::FeedHello(cut) => [1, cut.as_ref().map_or(0, |cut| cut.through.0), 0],
             Message::Log(frame) => [2, frame.through.0, frame.events.len() as u64],
-            Message::Stable(stable) => [3, stable.0, 0],
+            Message::Stable(stable) => [3, stable.event().0, 0],
             Message::CandidatesHello(slices) => {
                 let [mut known, mut floor] = [0; 2];
                 for hello in slices.iter() {
-                    known = known << 8 ^ hello.known.0;
-                    floor = floor << 8 ^ hello.floor.0;
+                    known = known << 8 ^ hello.known.event().0;
+                    floor = floor << 8 ^ hello.floor.event().0;
                 }
                 [4, known, floor]
             }
@@ -116,11 +117,13 @@ impl Message {
                 }
                 [5, through, found]
             }
-            Message::DecisionsHello { floor } => [6, floor.0, 0],
-            Message::Decisions(frame) => {
-                [7, frame.decided.map_or(0, |decided| decided.0), (frame.retirements.len() + frame.grants.len()) as u64]
-            }
-            Message::OutOfRange { floor } => [8, floor.0, 0],
+            Message::DecisionsHello { floor } => [6, floor.event().0, 0],
+            Message::Decisions(frame) => [
+                7,
+                frame.decided.map_or(0, |decided| decided.event().0),
+                (frame.retirements.len() + frame.grants.len()) as u64,
+            ],
+            Message::OutOfRange { floor } => [8, floor.event().0, 0],
         }
     }
 }
@@ -206,7 +209,7 @@ pub enum Reply {
     /// Where to begin.
     Cut {
         /// The stable cut.
-        cut: EventId,
+        cut: Stable,
         /// Retirements above this can be fetched.
         floor: EventId,
     },

@@ -11,7 +11,7 @@ use admission::Clock;
 pub use admission::Submitted;
 
 use dovetail_core::{
-    DecisionFrame, EventId, EventKind, LogFrame, Reach, ShardId,
+    Cursor, Decided, DecisionFrame, EventId, EventKind, LogFrame, Reach, ShardId, Stable,
     hold::Holds,
     ledger::{ClientPart, CutElements, Cutting, Ledger, Outcome},
     sequencer::Sequencer,
@@ -44,7 +44,7 @@ const EPOCH_MS: u64 = 1_000_000;
 pub struct Balancer {
     disk: Disk,
     /// Watermarks that may not go back even when the balancer crashes.
-    stable: EventId,
+    stable: Stable,
     acknowledged: EventId,
     /// Until then the disk is full.
     full_until: Time,
@@ -111,7 +111,7 @@ impl Balancer {
     pub fn new() -> Balancer {
         Balancer {
             disk: Disk::default(),
-            stable: EventId::ZERO,
+            stable: Stable::ZERO,
             acknowledged: EventId::ZERO,
             full_until: 0,
             faults: 0,
@@ -128,7 +128,12 @@ impl Balancer {
         if ledger.stable() < self.stable {
             let what = "stable cut after a restart".to_owned();
             let bound_by = "what was told before".to_owned();
-            return Err(Violation::Watermark { what, found: ledger.stable(), bound_by, bound: self.stable });
+            return Err(Violation::Watermark {
+                what,
+                found: ledger.stable().event(),
+                bound_by,
+                bound: self.stable.event(),
+            });
         }
         let (last, time_ms) = self.disk.end();
         if last != cx.truth.durable() {
@@ -147,7 +152,7 @@ impl Balancer {
             sequencer: Sequencer::new(cx.scenario.frame, last, time_ms),
             clients: Vec::new(),
             outcomes: Vec::new(),
-            written: ledger.stable(),
+            written: ledger.stable().event(),
             links,
             decisions: Decisions::new(cx.scenario.placement.shards(), cx.planted()),
             feeds: (0..cx.scenario.matchers).map(|_| None).collect(),
@@ -156,7 +161,7 @@ impl Balancer {
             open: None,
             taken: [None; 3],
             broadcast: last,
-            published: (ledger.decided(), 0),
+            published: (ledger.decided().event(), 0),
             cuts: (0..cx.scenario.matchers).map(|_| None).collect(),
             frame_due_ms: None,
             due_at: None,
@@ -286,7 +291,8 @@ impl Balancer {
         let reply = match call {
             Call::Cut => Reply::Cut { cut: live.ledger.stable(), floor: self.disk.results.floor() },
             Call::Retirements(fetch) => {
-                let results = ResultsSpan { floor: self.disk.results.floor(), stable: self.disk.stable() };
+                let results =
+                    ResultsSpan { floor: Cursor(self.disk.results.floor()), stable: Stable(self.disk.stable()) };
                 match check_fetch(fetch, results, cx.planted()) {
                     Ok(()) => Reply::Retirements(fetch, self.disk.retirements(fetch.after, fetch.through).into()),
                     Err(FetchRefused::Gone(_)) => Reply::OutOfRange(fetch),
@@ -404,12 +410,12 @@ impl Balancer {
             checks::check_nothing("balancer", &live.outcomes[first..])?;
         }
         if let Some(through) = moved {
-            live.durability.on_decided(through, &mut live.visible);
+            live.durability.on_decided(Decided(through), &mut live.visible);
         }
         live.durability.move_stable(&live.ledger, &mut live.visible);
         self.act(cx)?;
         let through = self.ledger().expect("it is live").decided();
-        cx.truth.check_searched("decided watermark", None, through)?;
+        cx.truth.check_searched("decided watermark", None, through.event())?;
         self.write_results(cx);
         // It may have waited for these decisions.
         if cx.scenario.paced && self.disk.log.idle() && self.live.as_ref().is_some_and(|live| live.may_take(cx)) {
@@ -460,16 +466,16 @@ impl Live {
     }
 
     fn take(&mut self, shard: ShardId, decisions: &DecisionFrame) -> Result<Option<EventId>, Violation> {
-        Ok(self.decisions.on_frame(shard, decisions, &mut self.ledger, &mut self.outcomes)?)
+        Ok(self.decisions.on_frame(shard, decisions, &mut self.ledger, &mut self.outcomes)?.map(Decided::event))
     }
 
     /// Whether a cluster with an idle disk gets the open frame: when it is busy with one frame at the most, or has
     /// decided nothing since the one before the last was taken, when it was busy already.
     fn may_go(&self) -> bool {
         let decided = self.ledger.decided();
-        let under_way = self.taken.iter().flatten().filter(|(through, _)| *through > decided).count();
+        let under_way = self.taken.iter().flatten().filter(|(through, _)| *through > decided.event()).count();
         let [Some(_), Some((_, before)), Some((_, last))] = self.taken else { return under_way < 2 };
-        under_way < 2 || (before == decided && last == decided)
+        under_way < 2 || (before == decided.event() && last == decided.event())
     }
 
     /// Whether the open frame may be taken while the disk is idle.

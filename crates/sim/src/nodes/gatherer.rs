@@ -6,7 +6,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use dovetail_core::{
-    DecisionFrame, EventId, ShardId,
+    Cursor, DecisionFrame, EventId, ShardId, Stable,
     shard::{Shard, ShardEffect},
 };
 use dovetail_node::{
@@ -68,7 +68,7 @@ impl Gatherer {
     }
 
     /// Someone subscribes to its decisions.
-    pub fn on_subscribe(&mut self, cx: &mut Cx, stream: StreamId, after: EventId) {
+    pub fn on_subscribe(&mut self, cx: &mut Cx, stream: StreamId, after: Cursor) {
         let live = self.live.as_mut().expect("a node that is up is live");
         let Some(machine) = &mut live.machine else {
             cx.net.sever(stream);
@@ -76,9 +76,9 @@ impl Gatherer {
         };
         let (node, ..) = cx.net.ends(stream);
         let floor = machine.shard().floor();
-        let overlap = after > floor && cx.rng.chance(cx.scenario.net.overlap_permille);
-        let from = if overlap { EventId(cx.rng.range(floor.0, after.0)) } else { after };
-        machine.on_subscribe(served(stream), node.id(), from, &mut live.actions);
+        let overlap = after > Cursor(floor) && cx.rng.chance(cx.scenario.net.overlap_permille);
+        let from = if overlap { EventId(cx.rng.range(floor.0, after.event().0)) } else { after.event() };
+        machine.on_subscribe(served(stream), node.id(), Cursor(from), &mut live.actions);
         live.serve(cx, self.index);
     }
 
@@ -155,7 +155,7 @@ impl Gatherer {
         Node::Gatherer(self.index)
     }
 
-    fn on_cut(&mut self, cx: &mut Cx, id: CallId, cut: EventId, results_floor: EventId) {
+    fn on_cut(&mut self, cx: &mut Cx, id: CallId, cut: Stable, results_floor: EventId) {
         let node = self.node();
         let scenario = &cx.scenario;
         let live = self.live.as_mut().expect("a node that is up is live");
@@ -224,7 +224,7 @@ impl Gatherer {
                 cx.truth.on_announced(machine.shard().id(), *told)?;
             }
         }
-        checks::check_watermark(cx, machine.shard(), before)?;
+        checks::check_watermark(cx, machine.shard(), before.event())?;
         if publishes(cx, Node::Gatherer(self.index), first == 0 && !machine.unpublished().is_empty()) {
             machine.publish(&mut live.actions);
         }

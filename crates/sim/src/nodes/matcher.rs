@@ -9,7 +9,7 @@ use std::{
 };
 
 use dovetail_core::{
-    EventId, ShardId,
+    Cursor, Decided, EventId, ShardId,
     slice::{Secret, Slice, SliceCut},
 };
 use dovetail_node::{
@@ -91,7 +91,7 @@ impl Matcher {
         stream: StreamId,
         shard: ShardId,
         cursors: &Cursors,
-        known_min: EventId,
+        known_min: Decided,
     ) -> Result<Fate, Violation> {
         let live = self.live.as_mut().expect("a node that is up is live");
         let Some(machine) = &mut live.machine else {
@@ -376,7 +376,7 @@ impl Live {
 /// Ascends whenever a slice is told of a watermark.
 fn told(machine: &Machine) -> u64 {
     let shards = machine.links().filter_map(|id| if let LinkId::Shard(shard) = id { Some(shard) } else { None });
-    shards.flat_map(|shard| machine.slices().iter().map(move |slice| slice.decided(shard).0)).sum()
+    shards.flat_map(|shard| machine.slices().iter().map(move |slice| slice.decided(shard).event().0)).sum()
 }
 
 /// A cut as it is read, in parts.
@@ -402,13 +402,13 @@ fn read(cx: &mut Cx, cut: &SliceCut) -> MatcherStart {
 }
 
 /// The cursors, or lower ones of which as much is known: what is sent then has been sent before.
-fn overlapping(cx: &mut Cx, machine: &Machine, shard: ShardId, cursors: &Cursors, known_min: EventId) -> Cursors {
+fn overlapping(cx: &mut Cx, machine: &Machine, shard: ShardId, cursors: &Cursors, known_min: Decided) -> Cursors {
     let from = cursors.iter().map(|(slice, after)| {
         let served = machine.slices().iter().find(|served| served.id() == slice);
         let served = served.expect("a gatherer asks for the slices of a matcher");
         let floor = served.floor();
         let overlap = after >= floor && cx.rng.chance(cx.scenario.net.overlap_permille);
-        let from = if overlap { EventId(cx.rng.range(floor.0, after.0)) } else { after };
+        let from = if overlap { Cursor(EventId(cx.rng.range(floor.event().0, after.event().0))) } else { after };
         let known_enough = served.subscribe(shard, from).is_ok_and(|backlog| backlog.known >= known_min);
         (slice, if known_enough { from } else { after })
     });

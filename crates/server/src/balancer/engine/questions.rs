@@ -109,8 +109,8 @@ impl Engine {
         pb::BalancerState {
             assigned: self.sequencer.assigned().0,
             durable: self.durability.durable().0,
-            decided: self.ledger.decided().0,
-            stable: self.ledger.stable().0,
+            decided: self.ledger.decided().event().0,
+            stable: self.ledger.stable().event().0,
             // Sorted where the answer is made.
             pools: self.ledger.pools().map(PoolSummary::of).map(count).collect(),
             log_id: self.log_id.clone(),

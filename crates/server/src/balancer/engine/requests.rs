@@ -128,7 +128,7 @@ impl Engine {
             }
             Held::Get { element, wait_ms, reply } => {
                 let found = self.get(&element, wait_ms > 0);
-                _ = reply.send((found, self.ledger.decided()));
+                _ = reply.send((found, self.ledger.decided().event()));
             }
             Held::Explain { element, reply } => _ = reply.send(self.explain(&element)),
         }

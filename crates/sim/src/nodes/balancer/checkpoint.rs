@@ -1,6 +1,6 @@
 //! The balancer's checkpoints: folded forward beside the running ledger, and what may be trimmed once one is durable.
 
-use dovetail_core::{EventId, ledger::Fold, planted::Bug};
+use dovetail_core::{EventId, Stable, ledger::Fold, planted::Bug};
 
 use super::{Balancer, storage::Synced};
 use crate::{
@@ -17,22 +17,22 @@ impl Balancer {
     pub(super) fn begin_checkpoint(&mut self, cx: &mut Cx) -> Result<(), Violation> {
         let plan = cx.scenario.keep;
         let (from, stable) = (self.disk.checkpoint.base.through, self.stable);
-        if plan.checkpoint_permille == 0 || self.disk.next_checkpoint.is_some() || stable == from {
+        if plan.checkpoint_permille == 0 || self.disk.next_checkpoint.is_some() || stable == Stable(from) {
             return Ok(());
         }
         if !cx.rng.chance(plan.checkpoint_permille) {
             return Ok(());
         }
         let newest = cx.rng.chance(500);
-        let through = if newest { stable } else { EventId(cx.rng.range(from.next().0, stable.0)) };
-        let checkpoint = self.fold(cx, through);
+        let through = if newest { stable } else { Stable(EventId(cx.rng.range(from.next().0, stable.event().0))) };
+        let checkpoint = self.fold(cx, through.event());
         checks::check_checkpoint(cx, &checkpoint)?;
         self.disk.next_checkpoint = Some(checkpoint);
         let delay = cx.rng.range(1, plan.checkpoint_ms);
         cx.net.timer(Node::Balancer, delay, Timer::CheckpointSynced);
         cx.provoke();
         if cx.planted().is(Bug::TrimsBeforeDurable) {
-            self.trim(cx, through);
+            self.trim(cx, through.event());
         }
         Ok(())
     }
@@ -95,7 +95,7 @@ impl Balancer {
     fn trim(&mut self, cx: &mut Cx, cut: EventId) {
         let (log, mut results) = (some_floor(cx, cut), some_floor(cx, cut));
         if cx.planted().is(Bug::ResultsTrimmedAboveCut) {
-            results = self.stable;
+            results = self.stable.event();
         }
         cx.stats.frames_trimmed += self.disk.log.trim(log) as u64;
         cx.stats.results_trimmed += self.disk.results.trim(results) as u64;

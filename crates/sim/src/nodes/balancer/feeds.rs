@@ -3,7 +3,7 @@
 
 use std::{mem, sync::Arc};
 
-use dovetail_core::{Event, EventId, Frame, LogFrame, Reach, slice::SliceCut};
+use dovetail_core::{Cursor, Event, EventId, Frame, LogFrame, Reach, Stable, slice::SliceCut};
 use dovetail_node::balancer::{Feed, FeedAction, FeedFrame, FeedRefused, LogSpan, PublishedFrame, check_floor, frame};
 
 use super::{Balancer, Live};
@@ -36,20 +36,20 @@ impl Balancer {
         cut: Option<SliceCut>,
     ) {
         let live = self.live.as_mut().expect("a node that is up is live");
-        let log = LogSpan { floor: self.disk.log.floor(), durable: self.disk.log.end() };
+        let log = LogSpan { floor: Cursor(self.disk.log.floor()), durable: self.disk.log.end() };
         let begin = after.or(cut.as_ref().map(|cut| cut.through)).expect("a feed begins somewhere");
-        let begins_at = |cx: &Cx, after: EventId| -> Result<Feed, FeedRefused> {
+        let begins_at = |cx: &Cx, after: Cursor| -> Result<Feed, FeedRefused> {
             let slices = cx.scenario.slices_of(matcher).collect();
             if cut.is_some() {
                 // The log may have been trimmed while the cut was read.
                 check_floor(after, log.floor, cx.planted())?;
                 let mut feed = Feed::on_subscribe(slices, None, log, cx.planted())?;
-                feed.on_cut(after);
+                feed.on_cut(Stable(after.event()));
                 return Ok(feed);
             }
             Feed::on_subscribe(slices, Some(after), log, cx.planted())
         };
-        let mut feed = match begins_at(cx, begin) {
+        let mut feed = match begins_at(cx, Cursor(begin)) {
             Ok(feed) => feed,
             Err(FeedRefused::Gone(gone)) => {
                 return cx.net.send(stream, Message::OutOfRange { floor: gone.floor }, &mut cx.stats);
@@ -57,8 +57,8 @@ impl Balancer {
             Err(ahead @ FeedRefused::Ahead { .. }) => panic!("nothing is sent before it is on disk: {ahead}"),
         };
         if cx.rng.chance(cx.scenario.net.overlap_permille) {
-            let from = EventId(cx.rng.range(begin.0.saturating_sub(20), begin.0)).max(log.floor);
-            feed = begins_at(cx, from).unwrap_or(feed);
+            let from = EventId(cx.rng.range(begin.0.saturating_sub(20), begin.0)).max(log.floor.event());
+            feed = begins_at(cx, Cursor(from)).unwrap_or(feed);
         }
         cx.net.send(stream, Message::FeedHello(cut.map(Arc::new)), &mut cx.stats);
         let stable = Message::Stable(live.ledger.stable());
@@ -79,15 +79,16 @@ impl Balancer {
         let Some(follower) = &mut live.feeds[matcher] else { return };
         follower.waits = false;
         let cursor = follower.feed.cursor();
-        if let Err(gone) = check_floor(cursor, self.disk.log.floor(), cx.planted()) {
+        if let Err(gone) = check_floor(cursor, Cursor(self.disk.log.floor()), cx.planted()) {
             let stream = follower.stream;
             live.feeds[matcher] = None;
             return cx.net.send(stream, Message::OutOfRange { floor: gone.floor }, &mut cx.stats);
         }
         let stable = live.ledger.stable();
-        for record in self.disk.records(cursor) {
+        for record in self.disk.records(cursor.event()) {
             // What is stable is no longer in memory, and a frame from the log has no reach.
-            let frame = if record.frame.through <= stable { record.read_back() } else { Arc::clone(&record.published) };
+            let frame =
+                if record.frame.through <= stable.event() { record.read_back() } else { Arc::clone(&record.published) };
             if !live.follow(cx, matcher, frame) {
                 return;
             }

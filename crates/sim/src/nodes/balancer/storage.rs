@@ -3,7 +3,7 @@
 
 use std::{mem, sync::Arc};
 
-use dovetail_core::{EventId, ledger::Ledger};
+use dovetail_core::{EventId, Stable, ledger::Ledger};
 use dovetail_node::balancer::{PartFrame, Replay, ReplayError, Visible};
 
 use super::{Balancer, Live, reach};
@@ -69,7 +69,7 @@ impl Balancer {
         let parts = disk::parts(&frame, &live.clients);
         let Live { durability, ledger, visible, .. } = live;
         durability.on_frame(parts, ledger, |parts, ledger| reach(cx, ledger, parts), visible);
-        live.taken = [live.taken[1], live.taken[2], Some((frame.through, live.ledger.decided()))];
+        live.taken = [live.taken[1], live.taken[2], Some((frame.through, live.ledger.decided().event()))];
         live.open = Some(frame);
         let done = self.act(cx);
         done.expect("nothing is decided by a frame that is taken");
@@ -83,7 +83,7 @@ impl Balancer {
                 Visible::Append(parts) => self.append(cx, parts),
                 Visible::Broadcast(through) => self.broadcast(cx, through),
                 Visible::Acknowledge(through) => self.acknowledged = through.max(self.acknowledged),
-                Visible::Publish(through) => self.publish(cx, through)?,
+                Visible::Publish(through) => self.publish(cx, through.event())?,
                 Visible::Store(_) => self.write_results(cx),
                 Visible::TellStable(stable) => self.tell_stable(cx, stable),
             }
@@ -153,7 +153,7 @@ impl Balancer {
             return;
         }
         let live = self.live.as_mut().expect("a node that is up is live");
-        let through = live.ledger.decided();
+        let through = live.ledger.decided().event();
         if through > live.written {
             (live.written, live.published.1) = (through, 0);
             self.disk.results.append(ResultRecord { through, outcomes: mem::take(&mut live.outcomes) });
@@ -185,7 +185,7 @@ impl Balancer {
     }
 
     /// Tells the stable cut.
-    fn tell_stable(&mut self, cx: &mut Cx, stable: EventId) {
+    fn tell_stable(&mut self, cx: &mut Cx, stable: Stable) {
         let live = self.live.as_mut().expect("a node that is up is live");
         self.stable = stable;
         for follower in live.feeds.iter().flatten() {
