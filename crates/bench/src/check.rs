@@ -5,7 +5,7 @@ use std::sync::Arc;
 use dovetail_core::{EventId, EventKind, Pool, PoolId, oracle::Oracle};
 use dovetail_rule::Row;
 
-use super::drive::Driven;
+use super::driven::Driven;
 use super::source::Source;
 use super::workload::{Answer, AnswerError, Workload, sequential};
 use dovetail::pb;
@@ -195,7 +195,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::drive::Seen;
+    use crate::driven::Seen;
     use dovetail::client::value;
 
     fn driven(ids: Vec<u64>, pairs: &[(u64, u64)]) -> Driven {

@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use super::BenchError;
 use super::counters::Nodes;
+use super::error::BenchError;
 use super::usage::Usage;
 use dovetail::Role;
 use dovetail::client::ConnectOptions;

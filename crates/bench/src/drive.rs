@@ -13,8 +13,10 @@ use futures::future::try_join_all;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use super::source::Source;
-use super::{BenchError, Form, Manner};
+use super::driven::{Driven, Seen};
+use super::error::BenchError;
+use super::plan::Manner;
+use super::source::{Form, Source};
 use dovetail::client::{
     Answer, Client, ClientError, ConnectOptions, MatchColumns, SubmitOptions, SubmitStream, Watch, WatchOptions,
 };
@@ -38,34 +40,6 @@ pub struct Load {
     pub source: Arc<Source>,
     /// How they are submitted.
     pub manner: Manner,
-}
-
-/// What came of it. Times are since the beginning, by position from 0.
-#[derive(Clone, Debug)]
-pub struct Driven {
-    /// When an element was due; flat out, when its batch was made.
-    pub from: Vec<Duration>,
-    /// When it was acknowledged.
-    pub acknowledged: Vec<Duration>,
-    /// The ids they were given.
-    pub ids: Vec<u64>,
-    /// The matches, in order of their cursor.
-    pub matches: Vec<Seen>,
-    /// When the watcher knew that everything is decided.
-    pub settled: Duration,
-    /// Bytes that submitting clients sent and received.
-    pub submitted_bytes: (u64, u64),
-    /// Bytes that the watcher received.
-    pub watched_bytes: u64,
-}
-
-/// A match, as the watcher saw it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Seen {
-    /// Ids of its ends, the lower first.
-    pub ends: (u64, u64),
-    /// When.
-    pub at: Duration,
 }
 
 /// What moves while a run goes well.

@@ -7,11 +7,13 @@ use serde::Serialize;
 use super::check::{Against, Check, Order, Verdict};
 use super::cluster::RoleUsage;
 use super::counters::{Counters, Nodes};
-use super::drive::Driven;
+use super::driven::Driven;
 use super::latency::{Latencies, Quantiles};
+use super::pace::Pace;
+use super::plan::{Plan, Target};
+use super::source::Form;
 use super::usage::Usage;
 use super::workload::Answer;
-use super::{Form, Pace, Plan, Target};
 use dovetail::pb::Role;
 
 /// One round.

@@ -21,11 +21,8 @@ use super::{
     clients::channel,
     proxy::Proxies,
     secure,
-    shape::{End, Link, Node, Shape},
+    shape::{End, Link, NAME, Node, Shape},
 };
-
-/// The cluster's name.
-pub const NAME: &str = "chaos";
 
 /// Bytes of log after which the balancer makes a checkpoint and trims: the least there may be, so that it happens
 /// often.

@@ -9,8 +9,8 @@ use dovetail_core::EventKind;
 use dovetail_log::{EmbeddedLog, Log as _, Options, Record};
 
 use super::{
-    cluster::NAME,
     journal::Journal,
+    shape::NAME,
     truth::{Truth, digest},
     workload::key,
 };

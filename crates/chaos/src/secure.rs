@@ -11,10 +11,7 @@ use dovetail::{
 };
 use dovetail_certs::{CertificateFolder, NodeName};
 
-use super::{
-    cluster::NAME,
-    shape::{Node, Shape},
-};
+use super::shape::{NAME, Node, Shape};
 
 static OPTIONS: OnceLock<ConnectOptions> = OnceLock::new();
 /// Whether who shows no certificate is not let in.

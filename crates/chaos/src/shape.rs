@@ -4,6 +4,9 @@ use std::fmt;
 
 use dovetail::Role;
 
+/// The cluster's name.
+pub const NAME: &str = "chaos";
+
 /// How many of everything. There is one balancer.
 #[derive(Clone, Copy, Debug)]
 pub struct Shape {

@@ -6,9 +6,12 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::error::CliError;
-use super::{DEFAULT_SERVER, duration, notices};
+use super::{duration, notices};
 use dovetail::client::{Client, ConnectOptions, Token, by_id, by_key};
 use dovetail::pb;
+
+/// Where a balancer is expected by default.
+pub const DEFAULT_SERVER: &str = "http://127.0.0.1:7400";
 
 /// Which server to ask.
 #[derive(Debug, clap::Args)]

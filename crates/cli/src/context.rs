@@ -12,10 +12,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use clap::{ArgMatches, Command, CommandFactory as _, FromArgMatches as _, parser::ValueSource};
+use clap::{ArgMatches, Command, CommandFactory, FromArgMatches, parser::ValueSource};
 use serde::{Deserialize, Serialize};
 
-use super::{Cli, error::CliError, output::print};
+use super::{error::CliError, output::print};
 
 /// What is done with contexts.
 #[derive(Debug, clap::Subcommand)]
@@ -87,14 +87,14 @@ struct Contexts {
 }
 
 /// The command line, with the defaults of the context in use.
-pub fn parse() -> Result<Cli, CliError> {
+pub fn parse<C: CommandFactory + FromArgMatches>() -> Result<C, CliError> {
     let arguments: Vec<OsString> = env::args_os().collect();
-    let plain = Cli::command().try_get_matches_from(&arguments).map_err(CliError::Usage)?;
+    let plain = C::command().try_get_matches_from(&arguments).map_err(CliError::Usage)?;
     let matches = match in_use(&plain)? {
         None => plain,
-        Some(context) => context.defaults(Cli::command()).try_get_matches_from(&arguments).map_err(CliError::Usage)?,
+        Some(context) => context.defaults(C::command()).try_get_matches_from(&arguments).map_err(CliError::Usage)?,
     };
-    Cli::from_arg_matches(&matches).map_err(CliError::Usage)
+    C::from_arg_matches(&matches).map_err(CliError::Usage)
 }
 
 /// The context of a command that asks a server and was not told which.
@@ -236,6 +236,7 @@ pub fn run(command: ContextCommand) -> Result<(), CliError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Cli;
 
     fn context() -> Context {
         let token_file = Some("/t".into());

@@ -1,13 +1,16 @@
 //! Elements from files: NDJSON and CSV, typed by the pool's schema, one at a time.
 //!
-//! Memory stays flat: no more than one element is held, and its text is at most [`LINE_BYTES_MAX`] long.
+//! Memory stays flat: no more than one element is held, and its text is at most
+//! [`LINE_BYTES_MAX`](element::LINE_BYTES_MAX) long.
 
 mod csv_header;
 mod csv_rows;
+mod element;
 mod json_element;
 mod json_scan;
 mod lines;
 mod ndjson;
+mod reading;
 #[cfg(test)]
 mod tests;
 mod typed;
@@ -20,18 +23,13 @@ use std::sync::Arc;
 use clap::ValueEnum;
 use dovetail_rule::AttributeType;
 
+pub use self::element::{Element, Malformed};
 use self::json_element::Reading;
 use self::lines::{Counted, Lines};
+pub use self::reading::ReadingArgs;
 use super::error::CliError;
 use super::schema::PoolSchema;
 use dovetail::pb;
-
-/// Longest text of an element, in bytes: a line, a CSV record, a JSON object. A longer one is malformed; it is skipped
-/// without being held.
-pub const LINE_BYTES_MAX: usize = 1 << 20;
-
-/// What some programs begin UTF-8 with. It means nothing.
-const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
 
 /// How elements are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -42,39 +40,6 @@ pub enum Format {
     /// Comma-separated, with a header.
     #[value(alias = "tsv")]
     Csv,
-}
-
-/// An element and where it was read.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Element {
-    /// From 1.
-    pub line: u64,
-    /// As it will be submitted.
-    pub submission: pb::Submission,
-}
-
-/// What cannot be read.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{line}: {reason}")]
-pub struct Malformed {
-    /// From 1.
-    pub line: u64,
-    /// What was expected, and what was found.
-    pub reason: String,
-    /// Whether nothing after it can be read either.
-    pub fatal: bool,
-    /// Where its element begins: `--from-line` with this reads it again.
-    pub from_line: u64,
-}
-
-impl Malformed {
-    fn skippable(line: u64, reason: impl Into<String>) -> Malformed {
-        Malformed { line, reason: reason.into(), fatal: false, from_line: line }
-    }
-
-    fn fatal(line: u64, reason: impl Into<String>) -> Malformed {
-        Malformed { fatal: true, ..Malformed::skippable(line, reason) }
-    }
 }
 
 /// Elements of a file, in order. Ends after a fatal [`Malformed`].
@@ -95,70 +60,6 @@ pub struct InputArgs {
     /// How many lines were read.
     #[arg(skip)]
     lines: Arc<Lines>,
-}
-
-/// How to read them.
-#[derive(Debug, Clone, Default, clap::Args)]
-pub struct ReadingArgs {
-    /// Begin with the first element that starts on this line or after it
-    #[arg(long, value_name = "LINE", default_value_t = 1, hide_default_value = true, value_parser = clap::value_parser!(u64).range(1..))]
-    from_line: u64,
-    /// Pass over columns, members and attributes that the pool does not have
-    #[arg(long)]
-    ignore_unknown: bool,
-    /// CSV: what separates cells: one ASCII character, or "tab"; without it a comma, or a tab for files that end in
-    /// .tsv
-    #[arg(long, value_name = "CHAR", value_parser = delimiter, allow_hyphen_values = true)]
-    delimiter: Option<u8>,
-    /// CSV: the column to take for the key, instead of "key"
-    #[arg(long, value_name = "COLUMN", allow_hyphen_values = true)]
-    key_column: Option<String>,
-    /// CSV: read these columns and the key, and pass over the others
-    #[arg(long, value_name = "COLUMN,..", value_delimiter = ',')]
-    columns: Vec<String>,
-    /// CSV: take a column for another: --rename "Skill Level=skill"; may be repeated
-    #[arg(long, value_name = "COLUMN=NAME", value_parser = renaming)]
-    rename: Vec<(String, String)>,
-    /// CSV: cells that are missing values, as empty ones always are: --null NA,null
-    #[arg(long, value_name = "TEXT,..", value_delimiter = ',', allow_hyphen_values = true)]
-    null: Vec<String>,
-    /// CSV: the cell that is an empty string, or an empty list
-    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
-    empty: Option<String>,
-}
-
-/// One byte, for clap.
-fn delimiter(text: &str) -> Result<u8, String> {
-    match text.as_bytes() {
-        _ if text == "tab" || text == "\\t" => Ok(b'\t'),
-        [byte] if byte.is_ascii() && !matches!(byte, b'"' | b'\r' | b'\n') => Ok(*byte),
-        _ => Err("expected one ASCII character other than a quote or a line break, or \"tab\"".to_owned()),
-    }
-}
-
-/// A column and what it is taken for, for clap. A column's name may have a `=`, that of an attribute has none.
-fn renaming(text: &str) -> Result<(String, String), String> {
-    let (column, name) = text.rsplit_once('=').ok_or("expected COLUMN=NAME, such as \"Skill Level=skill\"")?;
-    Ok((column.to_owned(), name.to_owned()))
-}
-
-impl ReadingArgs {
-    fn delimiter(&self) -> u8 {
-        self.delimiter.unwrap_or(b',')
-    }
-
-    /// What only CSV has, if it is given.
-    fn of_csv(&self) -> Option<&'static str> {
-        let given = [
-            (self.delimiter.is_some(), "--delimiter"),
-            (self.key_column.is_some(), "--key-column"),
-            (!self.columns.is_empty(), "--columns"),
-            (!self.rename.is_empty(), "--rename"),
-            (!self.null.is_empty(), "--null"),
-            (self.empty.is_some(), "--empty"),
-        ];
-        given.into_iter().find_map(|(given, name)| given.then_some(name))
-    }
 }
 
 impl InputArgs {

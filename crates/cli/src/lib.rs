@@ -4,9 +4,6 @@
 //! settings, 3 when the time that was given for it ran out, 1 otherwise.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "printing is what a command line is for")]
 
-/// What the program says it is: the version, and what it was built from, where that is known.
-pub const VERSION: &str = env!("DOVETAIL_VERSION");
-
 mod arguments;
 mod bench;
 mod certs;
@@ -33,6 +30,7 @@ mod table;
 mod time;
 mod token;
 mod up;
+mod version;
 mod watch;
 
 use std::io;
@@ -40,11 +38,10 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+pub use arguments::DEFAULT_SERVER;
 use dovetail_server::program;
 use error::CliError;
-
-/// Where a balancer is expected by default.
-pub const DEFAULT_SERVER: &str = "http://127.0.0.1:7400";
+pub use version::VERSION;
 
 const FIRST_STEPS: &str = "\
 First steps:
@@ -57,7 +54,7 @@ Exit codes: 0 all of it worked, 1 something failed, 2 wrong usage or settings, 3
 
 /// Matches elements in pairs: players and opponents, riders and drivers, halves of an event
 #[derive(Debug, Parser)]
-#[command(name = "dovetail", version = crate::VERSION, arg_required_else_help = true, after_help = FIRST_STEPS)]
+#[command(name = "dovetail", version = VERSION, arg_required_else_help = true, after_help = FIRST_STEPS)]
 pub struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -111,7 +108,7 @@ enum Command {
 
 /// Runs the `dovetail` binary.
 pub fn main() -> ExitCode {
-    exit_code(context::parse().and_then(|cli| program::runtime().map_err(CliError::Runtime)?.block_on(run(cli))))
+    exit_code(context::parse::<Cli>().and_then(|cli| program::runtime().map_err(CliError::Runtime)?.block_on(run(cli))))
 }
 
 async fn run(cli: Cli) -> Result<(), CliError> {
@@ -132,8 +129,8 @@ async fn run(cli: Cli) -> Result<(), CliError> {
         Command::Certs(command) => certs::run(command),
         Command::Context(command) => context::run(command),
         Command::Token(command) => token::run(&command),
-        Command::Completions(arguments) => shells::completions(&arguments),
-        Command::Man(arguments) => shells::man(&arguments),
+        Command::Completions(arguments) => shells::completions::<Cli>(&arguments),
+        Command::Man(arguments) => shells::man::<Cli>(&arguments),
     }
 }
 

@@ -5,11 +5,11 @@ use std::fs;
 use std::io;
 use std::path::PathBuf;
 
-use clap::{Command, CommandFactory as _, ValueEnum};
+use clap::{Command, CommandFactory, ValueEnum};
 use clap_complete::Shell;
 
 use super::error::CliError;
-use super::{Cli, output};
+use super::output;
 use dovetail::Role;
 use dovetail_server::program;
 
@@ -48,9 +48,10 @@ enum Binary {
 }
 
 impl Binary {
-    fn command(self) -> Command {
+    /// `C` is the command line of `dovetail`.
+    fn command<C: CommandFactory>(self) -> Command {
         match self {
-            Binary::Dovetail => Cli::command(),
+            Binary::Dovetail => C::command(),
             Binary::DovetailBalancer => program::command(Role::Balancer),
             Binary::DovetailMatcher => program::command(Role::Matcher),
             Binary::DovetailGatherer => program::command(Role::Gatherer),
@@ -59,8 +60,8 @@ impl Binary {
 }
 
 /// Prints the completions of one binary.
-pub fn completions(arguments: &CompletionsArgs) -> Result<(), CliError> {
-    let mut command = arguments.program.command();
+pub fn completions<C: CommandFactory>(arguments: &CompletionsArgs) -> Result<(), CliError> {
+    let mut command = arguments.program.command::<C>();
     let name = command.get_name().to_owned();
     let mut text = Vec::new();
     clap_complete::generate(arguments.shell, &mut command, name, &mut text);
@@ -68,12 +69,12 @@ pub fn completions(arguments: &CompletionsArgs) -> Result<(), CliError> {
 }
 
 /// Writes the pages of all binaries, one for each command.
-pub fn man(arguments: &ManArgs) -> Result<(), CliError> {
+pub fn man<C: CommandFactory>(arguments: &ManArgs) -> Result<(), CliError> {
     let out = &arguments.out;
     let pages = || -> io::Result<usize> {
         fs::create_dir_all(out)?;
         for binary in Binary::value_variants() {
-            clap_mangen::generate_to(binary.command(), out)?;
+            clap_mangen::generate_to(binary.command::<C>(), out)?;
         }
         Ok(fs::read_dir(out)?.count())
     };

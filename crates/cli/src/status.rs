@@ -7,9 +7,9 @@ use std::time::Duration;
 use futures::future::join_all;
 
 use self::check::Finding;
-use super::arguments::{ConnectArgs, duration_ms};
+use super::arguments::{ConnectArgs, DEFAULT_SERVER, duration_ms};
 use super::error::CliError;
-use super::{DEFAULT_SERVER, duration, match_json, output, time};
+use super::{duration, match_json, output, time};
 use dovetail::{
     address,
     client::{Client, ConnectOptions},

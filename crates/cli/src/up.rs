@@ -49,7 +49,7 @@ pub async fn run(arguments: UpArgs) -> Result<(), CliError> {
 /// What runs where, for machines.
 fn object(settings: &UpSettings, started: &Started) -> serde_json::Value {
     json!({
-        "version": crate::VERSION,
+        "version": crate::version::VERSION,
         "cluster": settings.cluster.name,
         "server": local_url(started.balancer, settings.tls.is_some()),
         "data": settings.data.display().to_string(),
@@ -72,7 +72,7 @@ fn banner(settings: &UpSettings, started: &Started, program: &str, examples: boo
     for (index, address) in started.gatherers.iter().enumerate() {
         let _ = writeln!(text, "  gatherer {index:<2}  {address:<22}  shard {index}");
     }
-    let flag = match server == super::DEFAULT_SERVER {
+    let flag = match server == super::arguments::DEFAULT_SERVER {
         true => String::new(),
         false => format!(" --server {server}"),
     };

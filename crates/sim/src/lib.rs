@@ -34,6 +34,7 @@ pub mod runner;
 pub mod scenario;
 pub mod sim;
 pub mod stats;
+pub mod time;
 pub mod trace;
 pub mod truth;
 pub mod violation;

@@ -7,14 +7,12 @@
 mod queue;
 mod wire;
 
+pub use crate::time::Time;
 pub use queue::{Step, Timer};
 pub use wire::{Call, CallId, LinkId, Message, Node, Reply, Request, SliceFrame, StreamId};
 
 use crate::{rng::Rng, scenario::NetPlan, stats::Stats};
 use queue::Queue;
-
-/// Simulated milliseconds.
-pub type Time = u64;
 
 #[derive(Debug)]
 struct Stream {

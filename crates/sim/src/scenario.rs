@@ -8,9 +8,9 @@ use std::sync::Arc;
 use dovetail_core::{Place, Placement, Ring, SliceId, batch::KeySecret, ledger::LedgerLimits, sequencer::FrameLimits};
 
 use crate::{
-    net::Time,
     pools::{PoolPlan, draw_pools, vary},
     rng::Rng,
+    time::Time,
 };
 
 /// A bound on memory that no run reaches.

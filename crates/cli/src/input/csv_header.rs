@@ -3,7 +3,7 @@
 use csv::StringRecord;
 use dovetail_rule::AttributeType;
 
-use super::ReadingArgs;
+use super::reading::ReadingArgs;
 use crate::schema::{PoolSchema, shorten};
 
 /// What a column holds.

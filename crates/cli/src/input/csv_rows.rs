@@ -10,9 +10,10 @@ use csv::StringRecord;
 use dovetail_rule::AttributeType;
 
 use super::csv_header::{Column, columns};
+use super::element::{BYTE_ORDER_MARK, Element, LINE_BYTES_MAX, Malformed};
 use super::json_element::ttl_ms;
+use super::reading::ReadingArgs;
 use super::typed::{self, Written};
-use super::{BYTE_ORDER_MARK, Element, LINE_BYTES_MAX, Malformed, ReadingArgs};
 use crate::schema::PoolSchema;
 use dovetail::client::value;
 use dovetail::pb;

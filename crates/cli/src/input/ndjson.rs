@@ -7,9 +7,9 @@
 
 use std::io::{self, BufRead, BufReader, Read};
 
+use super::element::{BYTE_ORDER_MARK, Element, LINE_BYTES_MAX, Malformed};
 use super::json_element::Reading;
 use super::json_scan::Scan;
-use super::{BYTE_ORDER_MARK, Element, LINE_BYTES_MAX, Malformed};
 
 /// Bytes read from the file at a time.
 const READ_BYTES: usize = 256 * 1024;

@@ -5,6 +5,7 @@ use std::io::Cursor;
 
 use dovetail_rule::AttributeType;
 
+use super::element::LINE_BYTES_MAX;
 use super::*;
 use dovetail::client::value;
 

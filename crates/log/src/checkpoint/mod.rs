@@ -48,6 +48,7 @@
 //! ```
 
 mod format;
+mod info;
 mod read;
 mod write;
 
@@ -58,6 +59,7 @@ use std::sync::Arc;
 
 pub use crate::error::{CheckpointError, RestoreError};
 pub use format::CHUNK_BYTES_MAX;
+pub use info::{CheckpointInfo, Damage};
 pub use read::CheckpointReader;
 pub use write::CheckpointWriter;
 
@@ -97,32 +99,6 @@ impl fmt::Debug for CheckpointOptions {
             .field("keep", &self.keep)
             .finish_non_exhaustive()
     }
-}
-
-/// One checkpoint of a folder.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CheckpointInfo {
-    /// The file.
-    pub file: PathBuf,
-    /// It is the state after the log's prefix up to here.
-    pub through: u64,
-    /// Length of the file.
-    pub file_bytes: u64,
-    /// Number of chunks, 0 when it is damaged.
-    pub chunks: u64,
-    /// Bytes of all chunks, 0 when it is damaged.
-    pub bytes: u64,
-    /// What is known to be wrong with it. Opening looks at both ends of the file; the rest is seen when it is read.
-    pub damage: Option<Damage>,
-}
-
-/// Where a checkpoint is not what was written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Damage {
-    /// Where in the file.
-    pub offset: u64,
-    /// What is wrong there.
-    pub what: &'static str,
 }
 
 /// What opening a folder of checkpoints found. The checkpoints themselves are in [`Checkpoints::list`].

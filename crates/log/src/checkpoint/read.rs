@@ -5,7 +5,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use super::format::{self, CHUNK_HEADER_BYTES, FOOTER_BYTES, HEADER_BYTES, Header, HeaderError, Next, Seed, Totals};
-use super::{CheckpointInfo, Damage};
+use super::info::{CheckpointInfo, Damage};
 use crate::disk::failed;
 use crate::error::{OpenError, RestoreError};
 

@@ -4,8 +4,9 @@
 
 use std::path::PathBuf;
 
+use super::Checkpoints;
 use super::format::{self, CHUNK_BYTES_MAX, HEADER_BYTES, Header, Totals};
-use super::{CheckpointInfo, Checkpoints};
+use super::info::CheckpointInfo;
 use crate::crash;
 use crate::disk::DiskFile;
 use crate::error::{CheckpointError, DiskError};

@@ -2,33 +2,34 @@
 
 mod admission;
 mod checkpoint;
+mod clock;
 mod feeds;
+mod state;
 mod storage;
 
 use std::collections::HashMap;
 
-use admission::Clock;
-pub use admission::Submitted;
+use clock::Clock;
+pub use state::{Balancer, Submitted};
+use state::{Cut, Live};
 
 use dovetail_core::{
-    Cursor, Decided, DecisionFrame, EventId, EventKind, LogFrame, Reach, ShardId, Stable,
+    Cursor, Decided, DecisionFrame, EventId, EventKind, Reach, ShardId, Stable,
     hold::Holds,
-    ledger::{ClientPart, CutElements, Cutting, Ledger, Outcome},
+    ledger::{ClientPart, CutElements, Ledger},
     sequencer::Sequencer,
-    slice::SliceCut,
 };
 use dovetail_node::{
     Step,
-    balancer::{Decisions, Durability, FetchRefused, PartFrame, ResultsSpan, Visible, check_fetch, frame},
+    balancer::{Decisions, Durability, FetchRefused, PartFrame, ResultsSpan, check_fetch, frame},
 };
-use feeds::Follower;
 
 use crate::{
     checks,
     cx::Cx,
     disk::Disk,
     link::Link,
-    net::{Call, CallId, LinkId, Message, Node, Reply, StreamId, Time, Timer},
+    net::{Call, CallId, LinkId, Message, Node, Reply, StreamId, Timer},
     nodes::Fate,
     truth::differs,
     violation::Violation,
@@ -38,72 +39,6 @@ use crate::{
 const EVENT_BYTES: usize = 100;
 /// The simulated clock starts here, in milliseconds since 1970.
 const EPOCH_MS: u64 = 1_000_000;
-
-/// A balancer.
-#[derive(Debug)]
-pub struct Balancer {
-    disk: Disk,
-    /// Watermarks that may not go back even when the balancer crashes.
-    stable: Stable,
-    acknowledged: EventId,
-    /// Until then the disk is full.
-    full_until: Time,
-    /// How often the disk has failed, or begun to be full.
-    faults: u64,
-    live: Option<Live>,
-}
-
-/// What a crash takes.
-#[derive(Debug)]
-struct Live {
-    sequencer: Sequencer,
-    ledger: Ledger,
-    /// Client parts of the open frame.
-    clients: Vec<ClientPart>,
-    /// Outcomes that are not written yet.
-    outcomes: Vec<Outcome>,
-    /// Up to where results were written.
-    written: EventId,
-    /// One per shard.
-    links: Vec<Link>,
-    decisions: Decisions,
-    /// By matcher.
-    feeds: Vec<Option<Follower>>,
-    durability: Durability,
-    /// What has to be done, in this order.
-    visible: Vec<Visible>,
-    /// A frame that was taken and is not in the log yet.
-    open: Option<LogFrame>,
-    /// Where the last frames that were taken end, and what was decided then.
-    taken: [Option<(EventId, EventId)>; 3],
-    /// Up to where readers of the log were given it.
-    broadcast: EventId,
-    /// Up to where clients see what was decided, and how many outcomes that are not written yet they see.
-    published: (EventId, usize),
-    /// Cuts that are read, by matcher.
-    cuts: Vec<Option<Cut>>,
-    /// What time of the open frame a timer is set for.
-    frame_due_ms: Option<u64>,
-    /// When a timer for the ledger's timers is set.
-    due_at: Option<Time>,
-    clock: Clock,
-    /// Submissions whose keys' elements are not decided.
-    holds: Holds<Submitted>,
-    /// The last submission of each stream that was let in.
-    streams: HashMap<u64, u64>,
-    /// The checkpoint it started from.
-    cut: EventId,
-    /// The disk was full when it was last written to.
-    full: bool,
-}
-
-/// A cut that is read in parts, while the ledger goes on.
-#[derive(Debug)]
-struct Cut {
-    stream: StreamId,
-    cut: SliceCut,
-    cutting: Cutting,
-}
 
 impl Balancer {
     /// A balancer with an empty disk, not started.

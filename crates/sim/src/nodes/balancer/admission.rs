@@ -2,53 +2,13 @@
 //! submissions are held that are for these, or whose keys' elements are not decided.
 
 use dovetail_core::{
-    ElementId, EventId, EventKind,
-    clock::EventClock,
+    ElementId, EventKind,
     hold::{Ticket, Until},
     ledger::{Admission, Share, Status, Submission, SubmitError, Timing},
 };
 
-use super::{Balancer, Live};
-use crate::{cx::Cx, net::Time, rng::Rng, scenario::ClockPlan, truth::differs, violation::Violation};
-
-/// A submission of one of the clients' streams.
-#[derive(Debug)]
-pub struct Submitted {
-    /// Counts all submissions.
-    pub number: u64,
-    /// The pool's name.
-    pub pool: String,
-    /// The element.
-    pub submission: Submission,
-    /// The highest id when it was first looked at.
-    pub asked: Option<EventId>,
-}
-
-/// The balancer's clocks: a wall clock that is set now and then, and the simulation's own, which always goes on.
-#[derive(Debug)]
-pub(super) struct Clock {
-    event: EventClock,
-    /// How far the wall clock is ahead of the simulation's.
-    ahead_ms: i64,
-    plan: ClockPlan,
-    rng: Rng,
-}
-
-impl Clock {
-    pub(super) fn new(time_ms: u64, ahead_ms: u64, cx: &Cx) -> Clock {
-        let rng = cx.rng.fork(ahead_ms ^ cx.net.now());
-        let event = EventClock::new(time_ms, cx.net.now(), cx.scenario.clock.jump_ms_max);
-        Clock { event, ahead_ms: ahead_ms.cast_signed(), plan: cx.scenario.clock, rng }
-    }
-
-    pub(super) fn read(&mut self, now: Time) -> u64 {
-        if self.plan.set_permille > 0 && self.rng.chance(self.plan.set_permille) {
-            let by_ms = self.rng.below(2 * self.plan.set_ms).cast_signed() - self.plan.set_ms.cast_signed();
-            self.ahead_ms = (self.ahead_ms + by_ms).max(0);
-        }
-        self.event.read(now.saturating_add_signed(self.ahead_ms), now)
-    }
-}
+use super::state::{Balancer, Live, Submitted};
+use crate::{cx::Cx, truth::differs, violation::Violation};
 
 impl Balancer {
     /// A client submits an element.

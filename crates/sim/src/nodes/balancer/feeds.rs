@@ -6,7 +6,7 @@ use std::{mem, sync::Arc};
 use dovetail_core::{Cursor, Event, EventId, Frame, LogFrame, Reach, Stable, slice::SliceCut};
 use dovetail_node::balancer::{Feed, FeedAction, FeedFrame, FeedRefused, LogSpan, PublishedFrame, check_floor, frame};
 
-use super::{Balancer, Live};
+use super::state::{Balancer, Follower, Live};
 use crate::{
     cx::Cx,
     disk::LogRecord,
@@ -15,15 +15,6 @@ use crate::{
 
 /// Longest time that frames are held back from a reader, and that a reader waits before it reads on.
 const LINGER_MS: Time = 30;
-
-/// A matcher that follows the log.
-#[derive(Debug)]
-pub(super) struct Follower {
-    pub(super) stream: StreamId,
-    feed: Feed,
-    /// It reads on later, from the disk.
-    waits: bool,
-}
 
 impl Balancer {
     /// Frames after a cursor, or a cut and frames after it.

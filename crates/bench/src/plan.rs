@@ -1,0 +1,49 @@
+//! What is measured: which elements are submitted, to what, and how.
+
+use std::sync::Arc;
+
+use super::cluster::Shape;
+use super::pace::Pace;
+use super::source::{Form, Source};
+use dovetail::client::ConnectOptions;
+
+/// What is measured.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// What the run is called.
+    pub name: String,
+    /// What is submitted.
+    pub source: Arc<Source>,
+    /// What it is submitted to.
+    pub target: Target,
+    /// How to connect to a cluster that runs.
+    pub connect: ConnectOptions,
+    /// How it is submitted.
+    pub manner: Manner,
+    /// How often all of it is done.
+    pub rounds: usize,
+}
+
+/// How elements are submitted.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Manner {
+    /// How many clients submit.
+    pub clients: usize,
+    /// Most elements of a message.
+    pub batch: usize,
+    /// How messages are written.
+    pub form: Form,
+    /// Most messages of a client without an answer.
+    pub in_flight: usize,
+    /// When elements are sent.
+    pub pace: Pace,
+}
+
+/// What is measured.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// Processes of our own, others in each round.
+    Own(Shape),
+    /// A cluster that runs: its balancer's URL.
+    Running(String),
+}

@@ -1,0 +1,4 @@
+//! The time of the simulation.
+
+/// Simulated milliseconds.
+pub type Time = u64;
