@@ -10,7 +10,9 @@ use dovetail_core::{
 };
 use prost::Message;
 
-use super::{ConvertError, pool_definition, pool_definition_pb, row, row_pb};
+use super::error::ConvertError;
+use super::pools::{pool_definition, pool_definition_pb};
+use super::values::{row, row_pb};
 use crate::storage_pb;
 
 /// Most pools of a chunk. The largest there are make less than 3 MiB.

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use dovetail_core::batch::ClientColumns;
 
-use super::ConvertError;
+use super::error::ConvertError;
 use dovetail::{
     columns::{byte_strings, fixed, texts},
     pb,

@@ -5,7 +5,7 @@ use dovetail_core::{
     Stable,
 };
 
-use super::{reach, reach_pb};
+use super::reach::{reach, reach_pb};
 use crate::node_pb;
 
 /// A candidate frame from the wire, and the slice that made it.

@@ -13,7 +13,11 @@ use dovetail_node::balancer::{Part, PartFrame};
 use dovetail_rule::Row;
 use prost::Message;
 
-use super::{ConvertError, clients, pool_definition, pool_definition_pb, reach, reach_pb, row, row_pb};
+use super::clients;
+use super::error::ConvertError;
+use super::pools::{pool_definition, pool_definition_pb};
+use super::reach::{reach, reach_pb};
+use super::values::{row, row_pb};
 use crate::storage_pb;
 use dovetail::columns::{self, byte_strings_pb, column_pb, fixed, texts_pb};
 

@@ -13,7 +13,7 @@ use dovetail_node::balancer::StoredOutcomes;
 use prost::Message;
 
 use super::{
-    ConvertError,
+    error::ConvertError,
     frames::{compact, decode, reason, reason_pb},
 };
 use crate::storage_pb;

@@ -10,8 +10,10 @@ use std::{mem, sync::Arc};
 use dovetail_core::{CandidateFrame, DecisionFrame, EventId, Reach, Retirement, SliceId, batch::Run};
 use prost::Message as _;
 
-use super::{Part, PartFrame, candidate_frame_pb, decision_frame_pb, event_pb, log_frame_part_pb, retirement_pb};
+use super::decisions::{candidate_frame_pb, decision_frame_pb, retirement_pb};
+use super::frames::{event_pb, log_frame_part_pb};
 use crate::{node_pb, storage_pb};
+use dovetail_node::balancer::{Part, PartFrame};
 
 /// Most bytes of the items of one message between nodes, unless it is one item. What is more goes into the next
 /// message.

@@ -9,7 +9,8 @@ use dovetail_core::{
     slice::{SliceCut, WaitingElement},
 };
 
-use super::{ConvertError, kind, kind_pb, row, row_pb};
+use super::error::ConvertError;
+use super::values::{kind, kind_pb, row, row_pb};
 use crate::node_pb;
 use dovetail::columns::value;
 use dovetail::pb;

@@ -4,7 +4,8 @@ use bytes::Bytes;
 use dovetail_core::batch::{ClientColumns, Column};
 use dovetail_rule::{ATTRIBUTES_MAX, NAME_BYTES_MAX, Value, ValueKind};
 
-use super::{ConvertError, clients};
+use super::clients;
+use super::error::ConvertError;
 use dovetail::{columns, pb};
 
 /// A batch whose columns fit each other. What is in them is still to be checked.
