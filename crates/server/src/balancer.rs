@@ -4,6 +4,7 @@
 //! asks the engine, or follows what it has published.
 
 mod acks;
+mod answers;
 mod checkpoint;
 mod clients;
 mod clock;
@@ -21,11 +22,14 @@ mod held;
 mod limit;
 mod list;
 mod messages;
+mod node;
 mod nodes;
 mod pools;
 mod presence;
 mod quota;
+mod records;
 mod refusals;
+mod refused;
 mod store;
 mod storms;
 mod submit;
@@ -35,11 +39,11 @@ mod under_way;
 mod waiters;
 mod waits;
 mod watch;
+mod written;
 
 use std::sync::{Arc, atomic::AtomicU64};
 
-use dovetail_core::{Placement, Ring, Stable, clock::Jump, ledger::LedgerLimits};
-use dovetail_node::balancer::PublishedFrame;
+use dovetail_core::{Placement, Ring, clock::Jump};
 use tokio::sync::{Semaphore, watch as signal};
 
 use crate::{
@@ -51,15 +55,12 @@ use crate::{
     time,
 };
 use dovetail::{Role, pb};
-use dovetail_wire::OutcomeChunk;
 use engine::{Engine, Inboxes};
 pub use failure::{BalancerError, RecoveryError};
 use limit::Limit;
-use messages::{Event, Look, PoolSummary, Request};
-use pools::Pools;
+use node::Node;
 use presence::Followers;
 use store::Store;
-use tail::Tail;
 use waits::Waits;
 
 /// Client requests that wait for the engine. A full inbox holds the clients back.
@@ -88,61 +89,6 @@ const EVENTS: usize = 1024;
 const READS: usize = 1024;
 /// Looks at waiting elements that wait for the engine.
 const LOOKS: usize = LISTINGS + EXPLANATIONS;
-
-/// What the parts of a balancer share.
-#[derive(Debug)]
-pub(crate) struct Node {
-    pub(crate) identity: Identity,
-    pub(crate) settings: Settings,
-    pub(crate) placement: Placement,
-    /// What makes events: taken only while there is room in flight.
-    pub(crate) requests: Inbox<Request>,
-    /// What shards decided.
-    pub(crate) events: Inbox<Event>,
-    /// Questions: they wait for what makes events.
-    pub(crate) reads: Inbox<Event>,
-    /// What is looked at when there is nothing else.
-    pub(crate) looks: Inbox<Look>,
-    /// Frames on disk.
-    pub(crate) frames: Arc<Tail<PublishedFrame>>,
-    /// Outcomes decided.
-    pub(crate) outcomes: Arc<Tail<OutcomeChunk>>,
-    /// The stable cut.
-    pub(crate) stable: signal::Receiver<Stable>,
-    /// Pools of the frames on disk.
-    pub(crate) pools: Arc<Pools>,
-    /// The jump of the wall clock for which writes are refused.
-    pub(crate) clock: signal::Receiver<Option<Jump>>,
-    /// What the ledger checks submissions against.
-    pub(crate) ledger_limits: LedgerLimits,
-    /// Bytes of submissions that may wait for the engine.
-    pub(crate) request_bytes: Shares,
-    /// Bytes of answers to batches that their clients have not read.
-    pub(crate) batch_answers: Shares,
-    /// How many streams of submissions have begun.
-    pub(crate) streams: AtomicU64,
-    pub(crate) watchers: Limit,
-    pub(crate) submit_streams: Limit,
-    pub(crate) calls: Limit,
-    pub(crate) waits: Waits,
-    /// Calls that look through a pool.
-    pub(crate) scans: Limit,
-    pub(crate) feeds: Arc<Readers>,
-    /// Matchers that read the cut, one at a time for each: none needs two.
-    pub(crate) cuts: Arc<Readers>,
-    pub(crate) fetches: Arc<Readers>,
-    pub(crate) explanations: Semaphore,
-    pub(crate) listings: Semaphore,
-    /// Room for large answers.
-    pub(crate) answers: Answers,
-    /// Which matchers follow the log.
-    pub(crate) followers: Arc<Followers>,
-    pub(crate) links: Links,
-    /// All pools, by name, and the balancer's state: as many who ask share them.
-    pub(crate) listed: Reads<Vec<PoolSummary>>,
-    pub(crate) inspected: Reads<pb::InspectResponse>,
-    pub(crate) started_ms: u64,
-}
 
 /// Tells who checks whether what writes is taken.
 async fn tell_writes(health: rpc::Health, mut clock: signal::Receiver<Option<Jump>>, stop: Shutdown) {

@@ -6,11 +6,12 @@
 
 mod engine;
 mod links;
+mod node;
 mod service;
 
 use std::{sync::Arc, time::Duration};
 
-use dovetail_core::{Cursor, ShardId, SliceId};
+use dovetail_core::{Cursor, SliceId};
 use dovetail_node::{
     Gatherer, LinkId,
     gatherer::{GathererEnd, GathererSettings, GathererStart},
@@ -18,20 +19,18 @@ use dovetail_node::{
 
 use crate::{
     crash,
-    rpc::{self, CutAnswer, Diskless, Health, Inbox, Link, Listener, Neighbours, ServeError, SessionEnd},
+    rpc::{self, CutAnswer, Health, Inbox, Link, Listener, Neighbours, ServeError, SessionEnd},
     settings::Settings,
     shutdown::Shutdown,
 };
 use dovetail::{Role, pb};
 use engine::{Engine, Event};
+use node::{Node, own_shard};
 
 /// Events that wait for the engine. A full inbox holds its senders back, and through them the peers.
 const INBOX: usize = 1024;
 /// Between one look at the balancer's log and cut and the next.
 const CHECK: Duration = Duration::from_secs(2);
-
-/// A gatherer.
-type Node = Diskless<Event>;
 
 /// Runs a gatherer until the signal.
 ///
@@ -46,11 +45,6 @@ pub async fn run(
     let node = Node::new(Role::Gatherer, settings, &listener, neighbours);
     let (served, told) = (Arc::clone(&node), stop.clone());
     node.run(listener, stop, |routes| service::add(routes, &served, &told), session).await
-}
-
-/// The shard that a gatherer is.
-fn own_shard(node: &Node) -> ShardId {
-    ShardId(node.identity.index)
 }
 
 /// Runs one session until it ends.

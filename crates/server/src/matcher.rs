@@ -8,25 +8,18 @@ mod engine;
 mod feed;
 mod floor;
 mod links;
+mod node;
 mod service;
 
 use std::sync::Arc;
 
-use dovetail_core::SliceId;
-
 use crate::{
-    rpc::{Diskless, Listener, Neighbours, ServeError},
+    rpc::{Listener, Neighbours, ServeError},
     settings::Settings,
     shutdown::Shutdown,
 };
 use dovetail::Role;
-use engine::{Engine, Event};
-
-/// Events that wait for the engine. A full inbox holds its senders back, and through them the peers.
-const INBOX: usize = 1024;
-
-/// A matcher.
-type Node = Diskless<Event>;
+use node::Node;
 
 /// Runs a matcher until the signal.
 ///
@@ -41,9 +34,4 @@ pub async fn run(
     let node = Node::new(Role::Matcher, settings, &listener, neighbours);
     let (served, told) = (Arc::clone(&node), stop.clone());
     node.run(listener, stop, |routes| service::add(routes, &served, &told), feed::session).await
-}
-
-/// The slices that a matcher runs, ascending.
-fn slices(node: &Node) -> impl Iterator<Item = SliceId> + use<> {
-    node.identity.cluster.slices_of(node.identity.index).map(SliceId)
 }

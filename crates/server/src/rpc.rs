@@ -4,6 +4,7 @@ mod accept;
 mod clients;
 mod connections;
 mod descriptors;
+mod dial;
 mod diskless;
 mod drive;
 mod edge;
@@ -19,6 +20,7 @@ mod plain;
 mod process;
 mod readers;
 mod reads;
+mod responses;
 mod room;
 mod seldom;
 mod serve;
@@ -27,20 +29,19 @@ mod slot;
 mod unexpected;
 mod way;
 
-pub use clients::{
-    CutAnswer, Decisions, ResponseStream, ask_cut, fetch_retirements, fit, inspect, subscribe_decisions, unavailable,
-    until_stopped,
-};
+pub use clients::{CutAnswer, Decisions, ask_cut, fetch_retirements, fit, inspect, subscribe_decisions, unavailable};
+pub use dial::dial;
 pub use diskless::{Diskless, SessionEnd};
 pub use edge::{Edge, services_of};
 pub use error::ServeError;
 pub use inbox::{Heard, Inbox, Questions};
 pub use later::{LATER, Later, Next};
-pub use link::{Down, Link, LinkError, Links, dial, or_cursor_too_old};
+pub use link::{Down, Link, LinkError, Links, or_cursor_too_old};
 pub use peer::{Identity, NodeCall};
 pub use process::Process;
 pub use readers::{Again, Readers, Reading};
 pub use reads::Reads;
+pub use responses::{ResponseStream, until_stopped};
 pub use room::{AnswerRoom, Answers};
 pub use serve::{Health, Listener, routes, serve_with};
 pub use shares::{Share, Shares, Spent};

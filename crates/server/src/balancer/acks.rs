@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use dovetail_core::EventId;
 
-use super::messages::{DiskFull, Reply};
+use super::{messages::Reply, refused::DiskFull};
 use crate::crash;
 
 /// Something to say once an event is on disk, or is not for lack of room.

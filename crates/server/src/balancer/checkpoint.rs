@@ -10,52 +10,18 @@ use dovetail_core::{
     ledger::{Base, Fold, Kept, Ledger, LedgerLimits},
 };
 use dovetail_log::{
-    LogReader, ReadError,
-    checkpoint::{CheckpointInfo, CheckpointReader, CheckpointWriter, Checkpoints, RestoreError},
+    LogReader,
+    checkpoint::{CheckpointInfo, CheckpointReader, CheckpointWriter, Checkpoints},
 };
-use thiserror::Error;
 use tokio::sync::mpsc;
 
 use super::{
     ease::{Ease, Hurry},
-    messages::Written,
-    store::Records,
+    failure::CheckpointError,
+    records::Records,
+    written::{Made, Written},
 };
-use dovetail_wire::{ConvertError, KeptChunk, Part, PartFrame, ReadChunks};
-
-/// A checkpoint that was made.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Made {
-    /// Its cut.
-    pub(crate) through: EventId,
-    /// Its size.
-    pub(crate) bytes: u64,
-    /// Up to here nothing is needed of log and results.
-    pub(crate) trim: EventId,
-}
-
-/// Why a checkpoint was not made, or not read.
-#[derive(Debug, Error)]
-pub enum CheckpointError {
-    /// A checkpoint cannot be written.
-    #[error(transparent)]
-    Write(#[from] dovetail_log::checkpoint::CheckpointError),
-    /// A checkpoint cannot be read.
-    #[error(transparent)]
-    Read(#[from] RestoreError),
-    /// A record says nothing that this version understands.
-    #[error(transparent)]
-    Convert(#[from] ConvertError),
-    /// Log or results cannot be read.
-    #[error(transparent)]
-    Log(#[from] ReadError),
-    /// It was given up, so that the node can stop.
-    #[error("the node is stopping")]
-    Stopped,
-    /// A pool of it does not compile here.
-    #[error(transparent)]
-    Pool(#[from] dovetail_core::DefineError),
-}
+use dovetail_wire::{KeptChunk, Part, PartFrame, ReadChunks};
 
 /// What is done after each step of making one.
 type Step<'a> = dyn FnMut() -> Result<(), CheckpointError> + 'a;

@@ -1,42 +1,30 @@
 //! What clients use: `MatchService`.
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, atomic::Ordering},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
-use dovetail_core::{
-    ElementId, EventId, Pool, PoolId, WithdrawReason,
-    ledger::{KEY_BYTES_MAX, Outcome, OutcomeEnd},
-};
-use dovetail_rule::AttributeType;
+use dovetail_core::{ElementId, EventId, Pool, PoolId, ledger::KEY_BYTES_MAX};
 use futures::StreamExt as _;
 use prost::Message;
-use tokio::{
-    sync::{oneshot, watch as signal},
-    time::Instant,
-};
+use tokio::{sync::watch as signal, time::Instant};
 use tonic::{Response, Status, Streaming, service::Routes};
 
 use super::{
-    Node,
+    answers,
     columns::Checking,
     elements,
     errors::{self, RequestError},
-    explain,
-    held::Room,
-    list,
-    messages::{Dropping, ElementName, Event, Found, Look, Reply, Request, Withdrawing},
+    explain, list,
+    messages::{Dropping, Event, Found, Reply, Request, Withdrawing},
+    node::Node,
+    refused::ElementName,
     submit,
-    tail::TailError,
     waits::Wait,
     watch::{self, Columns, Items, Watch},
 };
 use crate::{
     auth::{Access, Take, Verb, audit::What},
-    caller::{Caller, ClientId},
-    rpc::{self, AnswerRoom, ResponseStream, Share},
+    caller::Caller,
+    rpc::{self, ResponseStream, Share},
     shutdown::Shutdown,
 };
 use dovetail::pb::{
@@ -46,9 +34,6 @@ use dovetail::pb::{
 
 /// Longest time a `GetElement` may wait, in milliseconds.
 const WAIT_MS_MAX: u32 = 60_000;
-/// Most bytes of an answer: what clients take.
-const ANSWER_BYTES: usize = 4 << 20;
-
 struct Service {
     node: Arc<Node>,
     stop: Shutdown,
@@ -74,60 +59,6 @@ pub(super) fn add(routes: Routes, node: &Arc<Node>, stop: &Shutdown) -> Routes {
     routes.add_service(MatchServiceServer::new(service).max_decoding_message_size(most))
 }
 
-impl Node {
-    /// Asks the engine something that makes no event.
-    pub(super) async fn ask<T>(&self, event: impl FnOnce(oneshot::Sender<T>) -> Event) -> Result<T, Status> {
-        self.reads.ask(event).await.map_err(errors::stopping)
-    }
-
-    /// Asks the engine for some of the elements that wait.
-    pub(super) async fn look<T>(&self, look: impl FnOnce(oneshot::Sender<T>) -> Look) -> Result<T, Status> {
-        self.looks.ask(look).await.map_err(errors::stopping)
-    }
-
-    /// Refuses what writes while the wall clock cannot be believed.
-    pub(super) fn check_clock(&self) -> Result<(), RequestError> {
-        let Some(jump) = *self.clock.borrow() else { return Ok(()) };
-        let ahead = format!("{:.0?}", Duration::from_secs(jump.ahead_ms() / 1_000));
-        Err(RequestError::Clock { wall_ms: jump.wall_ms, event_ms: jump.event_ms, ahead })
-    }
-
-    /// The number of a stream of submissions that begins; one that is submitted alone is a stream, too.
-    pub(super) fn next_stream(&self) -> u64 {
-        self.streams.fetch_add(1, Ordering::Relaxed)
-    }
-
-    /// Room for one element of so many bytes. It is its call that counts by client.
-    async fn request_room(&self, bytes: usize, client: Option<ClientId>) -> Room {
-        let on_the_way = self.request_bytes.wait(None, bytes).await;
-        Room { on_the_way: Some(on_the_way), _of_stream: None, bytes, client }
-    }
-
-    /// Room for an answer that may be large: taken before it is made.
-    pub(super) async fn answer_room(&self, caller: Option<&Caller>) -> Result<AnswerRoom, Status> {
-        let what = "bytes of answers are kept for clients to read";
-        let full = |spent| RequestError::Limit { spent, what, name: "the most of a balancer" };
-        Ok(self.answers.room(caller, ANSWER_BYTES).await.map_err(full)?)
-    }
-
-    /// The outcome of an event that is decided; none when it is no longer kept.
-    pub(super) async fn outcome(&self, x: EventId) -> Result<Option<Outcome>, Status> {
-        match self.outcomes.find(x).await {
-            Ok(Some(outcome)) => Ok(Some(outcome)),
-            Ok(None) => {
-                let text = format!("the outcome of event {} is not in the results", x.0);
-                Err(RequestError::Internal(text).into())
-            }
-            Err(TailError::Trimmed { .. }) => Ok(None),
-            Err(error) => Err(errors::tail(error)),
-        }
-    }
-
-    fn match_of(&self, outcome: &Outcome) -> Option<pb::Match> {
-        watch::match_pb(outcome, &self.pools.name(outcome.pool))
-    }
-}
-
 fn element_name(element: Option<pb::ElementRef>) -> Result<ElementName, RequestError> {
     match element.and_then(|element| element.r#ref) {
         Some(pb::element_ref::Ref::Id(id)) => Ok(ElementName::Id(ElementId(id))),
@@ -143,11 +74,6 @@ fn element_name(element: Option<pb::ElementRef>) -> Result<ElementName, RequestE
             Err(RequestError::Missing { what: "no element is named", field })
         }
     }
-}
-
-/// No such element.
-pub(super) fn unknown(name: &ElementName) -> Status {
-    RequestError::UnknownElement(name.clone()).into()
 }
 
 /// What a call may do.
@@ -236,7 +162,7 @@ impl Service {
             Found::Ended(element, x) => {
                 let Some(outcome) = node.outcome(x).await? else { return Ok(None) };
                 let pool = node.pools.name(outcome.pool);
-                access.may_of(Verb::Withdraw, &pool, &end_of(&outcome, element).owner)?;
+                access.may_of(Verb::Withdraw, &pool, &answers::end_of(&outcome, element).owner)?;
                 (element, false)
             }
         };
@@ -371,7 +297,9 @@ impl MatchService for Service {
         let access = access(&request);
         let name = element_name(request.into_inner().element)?;
         let unknown = || pb::WithdrawResponse { outcome: pb::WithdrawOutcome::Unknown.into(), ..Default::default() };
-        let Some((name, others)) = self.withdrawable(&access, name).await? else { return Ok(Response::new(unknown())) };
+        let Some((name, others)) = self.withdrawable(&access, name).await? else {
+            return Ok(Response::new(unknown()));
+        };
         let (outcome, position, own) = match self.request(|reply| Request::Withdraw { element: name, reply }).await? {
             Withdrawing::Unknown => return Ok(Response::new(unknown())),
             Withdrawing::Ended(x) => match self.node.outcome(x).await? {
@@ -385,7 +313,7 @@ impl MatchService for Service {
                 (outcome, at, own)
             }
         };
-        let found = self.node.match_of(&outcome);
+        let found = watch::match_pb(&outcome, &self.node.pools.name(outcome.pool));
         let how = match (&found, own) {
             (Some(_), _) => pb::WithdrawOutcome::AlreadyMatched,
             (None, true) => pb::WithdrawOutcome::Withdrawn,
@@ -429,11 +357,11 @@ impl MatchService for Service {
         let asked = name.clone();
         let (found, decided) = node.ask(|reply| Event::Get { element: asked, wait_ms, reply }).await?;
         let mut response = match found {
-            Found::Unknown => return Err(unknown(&name)),
+            Found::Unknown => return Err(answers::unknown(&name)),
             Found::Ended(element, x) => {
-                let outcome = node.outcome(x).await?.ok_or_else(|| unknown(&name))?;
-                may_read(node, &access, element, &outcome)?;
-                ended(node, element, &outcome)
+                let outcome = node.outcome(x).await?.ok_or_else(|| answers::unknown(&name))?;
+                answers::may_read(node, &access, element, &outcome)?;
+                answers::ended(node, element, &outcome)
             }
             Found::Waiting { element, pool, entry, ended: end } => {
                 access.may_of(Verb::Read, &pool.name, &entry.owner)?;
@@ -448,8 +376,8 @@ impl MatchService for Service {
                     }
                 };
                 match self.unless_stopped(end).await? {
-                    Some(outcome) => ended(node, element, &outcome),
-                    None => waiting(element, &pool, &entry),
+                    Some(outcome) => answers::ended(node, element, &outcome),
+                    None => answers::waiting(element, &pool, &entry),
                 }
             }
         };
@@ -624,71 +552,4 @@ impl MatchService for Service {
 /// The pool that a filter names; none that it does not is granted by name.
 fn pool_of(filter: &Option<pb::ElementFilter>) -> &str {
     filter.as_ref().map_or("", |filter| &filter.pool)
-}
-
-/// The end of an outcome that an element is.
-fn end_of(outcome: &Outcome, element: ElementId) -> &OutcomeEnd {
-    match &outcome.anchor {
-        Some(anchor) if anchor.id == element => anchor,
-        _ => &outcome.element,
-    }
-}
-
-/// Whether a call may know what became of an element.
-pub(super) fn may_read(node: &Node, access: &Access, element: ElementId, outcome: &Outcome) -> Result<(), Status> {
-    if access.is_asked() {
-        access.may_of(Verb::Read, &node.pools.name(outcome.pool), &end_of(outcome, element).owner)?;
-    }
-    Ok(())
-}
-
-/// What became of an element, by the outcome that ended its waiting.
-pub(super) fn ended(node: &Node, element: ElementId, outcome: &Outcome) -> pb::GetElementResponse {
-    let end = end_of(outcome, element);
-    let state = match outcome.reason {
-        None => pb::ElementState::Matched,
-        Some(WithdrawReason::Client) => pb::ElementState::Withdrawn,
-        Some(WithdrawReason::Expired) => pb::ElementState::Expired,
-        Some(WithdrawReason::Dropped) => pb::ElementState::Dropped,
-    };
-    pb::GetElementResponse {
-        id: element.0,
-        pool: node.pools.name(outcome.pool).as_ref().to_owned(),
-        key: end.key.as_ref().to_owned(),
-        state: state.into(),
-        r#match: node.match_of(outcome),
-        ended_at: outcome.x.0,
-        ..Default::default()
-    }
-}
-
-/// An element that waits.
-pub(super) fn waiting(
-    element: ElementId,
-    pool: &dovetail_core::PoolDefinition,
-    entry: &dovetail_core::ledger::Entry,
-) -> pb::GetElementResponse {
-    let named = pool.attributes.iter().zip(entry.row.values());
-    let attributes: HashMap<_, _> = named
-        .filter_map(|((name, _), value)| {
-            value.as_ref().map(|value| (name.clone(), dovetail_wire::value_pb(Some(value))))
-        })
-        .collect();
-    // An int or a string says what it is; an int that is a time does not.
-    let times = pool.attributes.iter().filter(|(name, declared)| {
-        matches!(declared, AttributeType::Timestamp | AttributeType::Duration) && attributes.contains_key(name)
-    });
-    pb::GetElementResponse {
-        id: element.0,
-        pool: pool.name.clone(),
-        key: entry.key.as_ref().to_owned(),
-        state: pb::ElementState::Waiting.into(),
-        arrived_ms: entry.arrived_ms,
-        attribute_types: times
-            .map(|(name, declared)| (name.clone(), dovetail_wire::kind_pb(*declared).into()))
-            .collect(),
-        attributes,
-        payload: entry.payload.clone(),
-        ..Default::default()
-    }
 }

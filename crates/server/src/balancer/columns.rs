@@ -7,7 +7,10 @@ use dovetail_core::{
 };
 use dovetail_rule::{Row, Value, ValueKind};
 
-use super::{messages::RowRefused, refusals::Refusals};
+use tokio::sync::OwnedSemaphorePermit;
+
+use super::{refusals::Refusals, refused::RowRefused};
+use crate::{caller::ClientId, rpc::Share};
 use dovetail_wire::SubmittedColumns;
 
 /// Rows that are unpacked and checked before they become part of a batch.
@@ -26,6 +29,19 @@ pub(crate) struct Submitting {
     pub(crate) places: Option<Box<[u32]>>,
     /// By place, ascending.
     pub(crate) refused: Refusals,
+}
+
+/// The bytes that a submission may take of those that may wait for the engine.
+#[derive(Debug)]
+pub(crate) struct Room {
+    /// Of its client, and of all: until it is handled, or held.
+    pub(crate) on_the_way: Option<Share>,
+    /// Of its stream: until it is answered. So a stream that is held is read no further.
+    pub(crate) _of_stream: Option<OwnedSemaphorePermit>,
+    /// As it was encoded.
+    pub(crate) bytes: usize,
+    /// Whose it is; none within the process.
+    pub(crate) client: Option<ClientId>,
 }
 
 impl Submitting {

@@ -6,7 +6,7 @@ use std::{convert::Infallible, sync::Arc};
 use dovetail_core::ShardId;
 use dovetail_node::{Request, Step};
 
-use super::{Node, messages::Event};
+use super::{messages::Event, node::Node};
 use crate::{
     rpc::{self, Link, LinkError},
     shutdown::Shutdown,

@@ -11,11 +11,11 @@ use dovetail_log::{DiskUse, EmbeddedLog, Log};
 use tokio::sync::mpsc;
 
 use super::{
-    checkpoint::{self, CheckpointError, Made, Maker},
+    checkpoint::{self, Maker},
     ease::Hurry,
-    failure::BalancerError,
-    messages::{Disk, Written},
+    failure::{BalancerError, CheckpointError},
     store::{self, Decided, LogWork, ResultsWork, Retention},
+    written::{Disk, Made, Written},
 };
 use crate::{crash, settings::Limits};
 use dovetail::pb;

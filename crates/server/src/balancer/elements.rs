@@ -15,9 +15,11 @@ use tokio::sync::SemaphorePermit;
 use tonic::{Response, Status};
 
 use super::{
-    Node, clients, errors,
+    answers, errors,
     errors::RequestError,
-    messages::{Look, Request, RowRefused, SelectedPart, Withdrawing},
+    messages::{Look, Request, SelectedPart, Withdrawing},
+    node::Node,
+    refused::RowRefused,
 };
 use crate::caller::Caller;
 use dovetail::{columns, pb};
@@ -151,7 +153,7 @@ pub(super) async fn list(
         let part = select(node, &filter, after).await?;
         let mut last = after;
         for (element, entry) in part.elements {
-            let shown = clients::waiting(element, &filter.definition, &entry);
+            let shown = answers::waiting(element, &filter.definition, &entry);
             // With its tag and its length.
             bytes += shown.encoded_len() + 8;
             if elements.len() == most || (bytes > PAGE_BYTES && !elements.is_empty()) {

@@ -37,15 +37,17 @@ use super::{
     disks::{Disks, Opened},
     failure::BalancerError,
     held::{Held, HeldRequests},
-    messages::{Disk, DiskFull, Event, Look, PoolSummary, Request, Written},
+    messages::{Event, Look, PoolSummary, Request},
     pools::Pools,
     presence::Standing,
     quota::Quotas,
+    refused::DiskFull,
     store::{RESULT_BYTES, Store},
     storms::Storms,
     tail::Tail,
     turns::Turns,
     waiters::Waiters,
+    written::{Disk, Written},
 };
 use crate::{
     crash,

@@ -14,16 +14,15 @@ use thiserror::Error;
 use tonic::Status;
 
 use super::{
-    messages::{DefinePoolError, DiskFull, DropPoolError, ElementName, POOLS_MAX, RowRefused},
     quota::QuotaError,
-    submit::ROWS_MAX,
+    refused::{DefinePoolError, DiskFull, DropPoolError, ElementName, POOLS_MAX, RowRefused},
     tail::TailError,
 };
 use crate::{
     fault::{Fault, Resource},
     rpc::Spent,
 };
-use dovetail::reason::Reason;
+use dovetail::{batch::ROWS_MAX, reason::Reason};
 use dovetail_wire::ConvertError;
 
 /// Why a request is refused.

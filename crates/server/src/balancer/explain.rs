@@ -8,9 +8,11 @@ use prost::Message as _;
 use tonic::{Response, Status};
 
 use super::{
-    Node, clients,
+    answers,
     errors::{self, RequestError},
-    messages::{ElementName, Event, Explaining, Found, Look},
+    messages::{Event, Explaining, Found, Look},
+    node::Node,
+    refused::ElementName,
 };
 use crate::{
     auth::{Access, Scope, Verb},
@@ -51,19 +53,19 @@ pub(super) async fn explain(
                 // Who else waits, and for what, is not its to know.
                 (response.nearest, response.prospect) = (Vec::new(), None);
             }
-            response.element = Some(clients::waiting(element, &pool.definition, &entry));
+            response.element = Some(answers::waiting(element, &pool.definition, &entry));
             response.time_ms = time_ms;
             response.search_cost = search_cost;
             response.searches_at_ms = searches_at_ms.unwrap_or_default();
             Ok(room.of(response))
         }
         Explaining::Not(Found::Ended(element, x)) => {
-            let outcome = node.outcome(x).await?.ok_or_else(|| clients::unknown(&name))?;
-            clients::may_read(node, access, element, &outcome)?;
-            let element = Some(clients::ended(node, element, &outcome));
+            let outcome = node.outcome(x).await?.ok_or_else(|| answers::unknown(&name))?;
+            answers::may_read(node, access, element, &outcome)?;
+            let element = Some(answers::ended(node, element, &outcome));
             Ok(room.of(pb::ExplainResponse { element, ..Default::default() }))
         }
-        Explaining::Not(Found::Unknown | Found::Waiting { .. }) => Err(clients::unknown(&name)),
+        Explaining::Not(Found::Unknown | Found::Waiting { .. }) => Err(answers::unknown(&name)),
     }
 }
 

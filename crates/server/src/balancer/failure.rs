@@ -3,12 +3,11 @@
 use std::path::PathBuf;
 
 use dovetail_core::{EventId, ledger::DecisionError};
-use dovetail_log::{AppendError, OpenError, ReadError};
+use dovetail_log::{AppendError, OpenError, ReadError, checkpoint::RestoreError};
 use dovetail_node::balancer::ReplayError;
 use dovetail_wire::ConvertError;
 use thiserror::Error;
 
-use super::checkpoint::CheckpointError;
 use crate::rpc::ServeError;
 
 /// Why a balancer could not start, or stopped without being told to.
@@ -65,4 +64,27 @@ pub enum RecoveryError {
         /// Where the results are.
         folder: PathBuf,
     },
+}
+
+/// Why a checkpoint was not made, or not read.
+#[derive(Debug, Error)]
+pub enum CheckpointError {
+    /// A checkpoint cannot be written.
+    #[error(transparent)]
+    Write(#[from] dovetail_log::checkpoint::CheckpointError),
+    /// A checkpoint cannot be read.
+    #[error(transparent)]
+    Read(#[from] RestoreError),
+    /// A record says nothing that this version understands.
+    #[error(transparent)]
+    Convert(#[from] ConvertError),
+    /// Log or results cannot be read.
+    #[error(transparent)]
+    Log(#[from] ReadError),
+    /// It was given up, so that the node can stop.
+    #[error("the node is stopping")]
+    Stopped,
+    /// A pool of it does not compile here.
+    #[error(transparent)]
+    Pool(#[from] dovetail_core::DefineError),
 }

@@ -9,7 +9,7 @@ use futures::{Stream, StreamExt, stream};
 use tokio::time::Instant;
 use tonic::Status;
 
-use super::{Node, errors};
+use super::{errors, node::Node};
 use crate::{crash, rpc};
 use dovetail_wire::node_pb::feed_response::Message;
 

@@ -12,15 +12,15 @@ use dovetail_core::{
     batch::Keyed,
     hold::{Freed, Holds, Ticket},
 };
-use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tokio::sync::oneshot;
 
 use super::{
-    columns::Submitting,
-    messages::{DiskFull, ElementName, Explaining, Found, Reply, RowRefused, Submitted, Withdrawing},
+    columns::{Room, Submitting},
+    messages::{Explaining, Found, Reply, Submitted, Withdrawing},
+    refused::{DiskFull, ElementName, RowRefused},
     turns::Wait,
 };
 use crate::caller::ClientId;
-use crate::rpc::Share;
 
 /// Bytes of submissions, as they were encoded, above which the stream that has most of those that are held is held no
 /// longer.
@@ -33,19 +33,6 @@ const AGAIN_MS: u64 = 1_000;
 const STEP: Duration = Duration::from_secs(1);
 /// Fewest reads between two looks for those whose clients have left.
 const SWEEP_MIN: usize = 1_024;
-
-/// The bytes that a submission may take of those that may wait for the engine.
-#[derive(Debug)]
-pub(crate) struct Room {
-    /// Of its client, and of all: until it is handled, or held.
-    pub(crate) on_the_way: Option<Share>,
-    /// Of its stream: until it is answered. So a stream that is held is read no further.
-    pub(crate) _of_stream: Option<OwnedSemaphorePermit>,
-    /// As it was encoded.
-    pub(crate) bytes: usize,
-    /// Whose it is; none within the process.
-    pub(crate) client: Option<ClientId>,
-}
 
 /// What may have to be held.
 #[derive(Debug)]

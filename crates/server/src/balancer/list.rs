@@ -82,7 +82,7 @@ mod tests {
     use dovetail_core::{EventId, PoolDefinition, PoolId, ledger::PoolCounts};
 
     use super::*;
-    use crate::balancer::messages::POOLS_MAX;
+    use crate::balancer::refused::POOLS_MAX;
 
     /// Pools with the longest names, rules of so many bytes, and counts of every digit.
     fn summaries(count: usize, rule: usize) -> Vec<PoolSummary> {

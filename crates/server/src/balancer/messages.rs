@@ -3,39 +3,25 @@
 use std::{sync::Arc, time::Duration};
 
 use dovetail_core::{
-    Cursor, DecisionFrame, DefineError, ElementId, EventId, Place, Pool, PoolDefinition, PoolId, ShardId,
+    Cursor, DecisionFrame, ElementId, EventId, Place, Pool, PoolDefinition, PoolId, ShardId,
     batch::Batch,
-    ledger::{CutGone, Cutting, Entry, Outcome, PoolCounts, PoolEntry, SubmitError},
-    pool::{Differences, Note},
+    ledger::{CutGone, Cutting, Entry, Outcome, PoolCounts, PoolEntry},
+    pool::Note,
     slice::{SliceCut, WaitingElement},
 };
-use dovetail_log::AppendError;
 use dovetail_node::Step;
-use thiserror::Error;
 use tokio::sync::oneshot;
 
 use super::{
-    checkpoint::{CheckpointError, Made},
-    columns::Submitting,
-    held::Room,
-    quota::QuotaError,
+    columns::{Room, Submitting},
     refusals::Refusals,
+    refused::{DefinePoolError, DiskFull, DropPoolError, ElementName},
 };
 use crate::caller::ClientId;
 use dovetail::pb;
-use dovetail_wire::{ConvertError, PartFrame};
-
-/// Most pools of a cluster.
-pub(crate) const POOLS_MAX: usize = 10_000;
-// Each has its reserve of what all together may have waiting.
-const _: () = assert!(POOLS_MAX as u64 <= dovetail_core::ledger::room::POOLS);
 
 /// Where a request that makes events is answered.
 pub(crate) type Reply<T> = oneshot::Sender<Result<T, DiskFull>>;
-
-/// Nothing was taken, or what was taken is not on disk, for lack of room.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct DiskFull;
 
 /// What makes events.
 #[derive(Debug)]
@@ -146,39 +132,6 @@ impl std::fmt::Debug for dyn Wanted {
     }
 }
 
-/// What a writing thread did.
-#[derive(Debug)]
-pub(crate) enum Written {
-    /// Frames are on disk, so many bytes.
-    Log(Result<(Vec<Arc<PartFrame>>, u64), AppendError>),
-    /// Outcomes are on disk up to here.
-    Results(Result<EventId, AppendError>),
-    /// So many bytes are there.
-    Sized(Disk, u64),
-    /// What is at or below is gone; so many bytes are left.
-    Trimmed(Disk, EventId, u64),
-    /// The disk is full, and nothing was written; or there is room again.
-    Full(Disk, bool),
-    /// A checkpoint was made, or was not.
-    Checkpoint(Result<Made, CheckpointError>),
-}
-
-/// What is written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Disk {
-    Log,
-    Results,
-}
-
-/// An element as a client names it.
-#[derive(Clone, Debug, Error)]
-pub(crate) enum ElementName {
-    #[error("element {}", .0.0)]
-    Id(ElementId),
-    #[error("element with key {key:?} in pool {pool:?}")]
-    Key { pool: String, key: String },
-}
-
 /// How a batch went. Sent once it is on disk.
 #[derive(Debug)]
 pub(crate) struct Submitted {
@@ -186,15 +139,6 @@ pub(crate) struct Submitted {
     pub(crate) ids: Vec<u64>,
     /// Why rows were refused, in order.
     pub(crate) refused: Refusals,
-}
-
-/// Why a row was refused.
-#[derive(Debug, Error)]
-pub(crate) enum RowRefused {
-    #[error(transparent)]
-    Submit(#[from] SubmitError),
-    #[error(transparent)]
-    Convert(#[from] ConvertError),
 }
 
 /// A pool that is defined, and on disk.
@@ -206,21 +150,6 @@ pub(crate) struct Defined {
     pub(crate) notes: Vec<Note>,
 }
 
-/// Why a pool is not defined.
-#[derive(Debug, Error)]
-pub(crate) enum DefinePoolError {
-    #[error(transparent)]
-    Define(#[from] DefineError),
-    #[error("pool {0:?} is defined already, with another definition, which cannot be changed: {1}")]
-    Redefined(String, Differences),
-    #[error("{POOLS_MAX} pools are defined, which is the most")]
-    TooMany,
-    #[error("pool {pool:?}: {source}")]
-    Quota { pool: String, source: QuotaError },
-    #[error("pool {0:?} is being dropped; its name is free once it is gone")]
-    Dropping(String),
-}
-
 /// A pool that is being dropped, and that is on disk.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Dropping {
@@ -229,15 +158,6 @@ pub(crate) struct Dropping {
     pub(crate) closed_at: EventId,
     /// Elements that wait, as far as has been decided.
     pub(crate) waiting: u64,
-}
-
-/// Why a pool is not dropped.
-#[derive(Debug, Error)]
-pub(crate) enum DropPoolError {
-    #[error("pool {0:?} is not defined")]
-    Unknown(String),
-    #[error("pool {name:?} was defined by event {}, and the one that is to be dropped by {}", found.0, meant.0)]
-    Another { name: String, found: EventId, meant: EventId },
 }
 
 /// How a withdrawal stands, once it is on disk.

@@ -15,8 +15,9 @@ use prost::Message as _;
 use tonic::{Request, Response, Status, service::Routes};
 
 use super::{
-    Node, errors, follower,
+    errors, follower,
     messages::{CutPart, CutReader, Event, Look, OwnedBy},
+    node::Node,
 };
 use crate::{
     auth::{Access, audit::What},

@@ -13,7 +13,7 @@ use std::{
 use dovetail_core::{Decided, EventId};
 use tokio::time::Instant;
 
-use super::{Node, messages::Event};
+use super::{messages::Event, node::Node};
 use crate::{rpc, shutdown::Shutdown, time};
 use dovetail::{Role, pb};
 use dovetail_wire::node_pb;

@@ -6,7 +6,7 @@
 
 use dovetail::{pb, reason::Reason, text};
 
-use super::{errors, messages::RowRefused};
+use super::{errors, refused::RowRefused};
 
 /// About the most bytes of text that the refusals of one batch have.
 pub(super) const TEXTS_BYTES: usize = 64 << 10;

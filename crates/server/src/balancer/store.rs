@@ -19,16 +19,17 @@ use dovetail_core::{
     planted::Planted,
 };
 use dovetail_log::{
-    AppendError, EmbeddedLog, GROUP_BYTES_MAX, Log, LogReader, Options, RECORD_BYTES_LIMIT, ReadError, Record,
+    AppendError, EmbeddedLog, GROUP_BYTES_MAX, Log, LogReader, Options, RECORD_BYTES_LIMIT, Record,
     checkpoint::{CheckpointOptions, Checkpoints},
 };
 use dovetail_node::balancer::Replay;
 use tokio::sync::mpsc;
 
 use super::{
-    checkpoint::{CheckpointError, Maker, read_ledger},
-    failure::{BalancerError, RecoveryError},
-    messages::{Disk, Written},
+    checkpoint::{Maker, read_ledger},
+    failure::{BalancerError, CheckpointError, RecoveryError},
+    records::Records,
+    written::{Disk, Written},
 };
 use crate::{
     secret,
@@ -37,8 +38,6 @@ use crate::{
 };
 use dovetail_wire::{OutcomeChunk, PartFrame};
 
-/// About how many bytes are read at a time when the node starts.
-const READ_BYTES: usize = 4 << 20;
 /// Most bytes of frames that share one fsync.
 const GROUP_BYTES: usize = 8 << 20;
 /// About the most bytes of one record of the results. One outcome more still fits the log's bound.
@@ -231,43 +230,6 @@ fn replay(
         restore(ledger, &record)?;
     }
     Ok((time_ms, bytes))
-}
-
-/// The records of a store one by one.
-pub(super) struct Records<'a> {
-    reader: &'a dyn LogReader,
-    after: u64,
-    read: std::vec::IntoIter<Record>,
-    held: Option<Record>,
-}
-
-impl<'a> Records<'a> {
-    pub(super) fn new(reader: &'a dyn LogReader, after: EventId) -> Records<'a> {
-        Records { reader, after: after.0, read: Vec::new().into_iter(), held: None }
-    }
-
-    pub(super) fn next(&mut self) -> Result<Option<Record>, ReadError> {
-        if let Some(record) = self.held.take() {
-            return Ok(Some(record));
-        }
-        if self.read.len() == 0 {
-            let records = self.reader.read_after(self.after, READ_BYTES)?;
-            self.after = records.last().map_or(self.after, |record| record.through);
-            self.read = records.into_iter();
-        }
-        Ok(self.read.next())
-    }
-
-    /// The next record, if it reaches no further than `through`.
-    fn next_through(&mut self, through: u64) -> Result<Option<Record>, ReadError> {
-        match self.next()? {
-            Some(record) if record.through > through => {
-                self.held = Some(record);
-                Ok(None)
-            }
-            next => Ok(next),
-        }
-    }
 }
 
 /// What the thread of the log does.

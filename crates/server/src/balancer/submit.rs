@@ -13,12 +13,12 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tonic::{Status, Streaming};
 
 use super::{
-    Node,
-    columns::{Checking, Submitting},
+    columns::{Checking, Room, Submitting},
     errors::{self, RequestError},
-    held::Room,
-    messages::{DiskFull, Request, RowRefused, Submitted},
+    messages::{Request, Submitted},
+    node::Node,
     refusals::answer_bytes,
+    refused::{DiskFull, RowRefused},
 };
 use crate::{
     auth::{self, Access, Take, Verb},
@@ -27,7 +27,7 @@ use crate::{
     shutdown::Shutdown,
 };
 use dovetail::{
-    batch as wire,
+    batch::{self as wire, ROWS_MAX},
     pb::{self, submit_request::Batch},
 };
 use dovetail_wire::{ConvertError, SubmittedColumns};
@@ -43,8 +43,6 @@ const STREAM_ANSWER_BYTES: u32 = 4 << 20;
 /// How long a batch waits for room among those of other clients. Then its stream ends: they may never read their
 /// answers.
 const STUCK: Duration = Duration::from_secs(30);
-/// Most rows of a batch.
-pub(super) const ROWS_MAX: usize = wire::ROWS_MAX;
 /// What a packed row takes beside the element, at most: names of attributes, tags and lengths.
 const ROW_NAMES_BYTES: u64 = 16 << 10;
 

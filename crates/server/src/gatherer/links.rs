@@ -7,8 +7,8 @@ use dovetail_core::{Cursor, Decided, EventId, ShardId, SliceId};
 use dovetail_node::{LinkId, MatcherId, Request, Step, action::SliceHello, link::Cursors};
 
 use super::{
-    Node,
     engine::{Event, LinkInput},
+    node::Node,
 };
 use crate::{
     rpc::{self, Inbox, Link, LinkError},

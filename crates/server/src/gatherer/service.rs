@@ -9,8 +9,8 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, service::Routes};
 
 use super::{
-    Node,
     engine::{self, Event, Subscription},
+    node::{Node, own_shard},
 };
 use crate::{
     caller::Caller,
@@ -61,7 +61,7 @@ impl DecisionsService for Service {
         let node = match peer.role() {
             pb::Role::Gatherer => {
                 if peer.index >= self.node.placement.shards() || peer.index == identity.index {
-                    let own = super::own_shard(&self.node);
+                    let own = own_shard(&self.node);
                     let text = format!("shard {own} has no peer g{}", peer.index);
                     return Err(Fault::new(Reason::OutOfBounds, text)
                         .at("peer.index")

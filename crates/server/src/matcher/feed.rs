@@ -11,7 +11,11 @@ use dovetail_node::{
     matcher::{CutReader, MatcherEnd, MatcherSettings, MatcherStart},
 };
 
-use super::{Engine, INBOX, Node, links, slices};
+use super::{
+    engine::Engine,
+    links,
+    node::{Node, slices},
+};
 use crate::{
     crash,
     rpc::{self, Health, Inbox, Link, LinkError, Messages, SessionEnd},
@@ -20,6 +24,9 @@ use crate::{
 };
 use dovetail::{Role, pb};
 use dovetail_wire::node_pb;
+
+/// Events that wait for the engine. A full inbox holds its senders back, and through them the peers.
+const INBOX: usize = 1024;
 
 pub(super) type Feed = Messages<node_pb::FeedResponse>;
 

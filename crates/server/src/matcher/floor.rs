@@ -10,7 +10,7 @@ use tokio::{
 };
 use tonic::Status;
 
-use super::Node;
+use super::node::Node;
 use crate::{fault::Fault, rpc};
 use dovetail::{Role, reason::Reason};
 

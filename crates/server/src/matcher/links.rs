@@ -10,9 +10,9 @@ use dovetail_core::{Cursor, EventId, ShardId, Stable};
 use dovetail_node::{LinkId, Request, Step};
 
 use super::{
-    Node,
     engine::{Event, LinkInput, Next},
     feed::{self, Feed},
+    node::Node,
 };
 use crate::{
     rpc::{self, CutAnswer, Inbox, Link, LinkError},

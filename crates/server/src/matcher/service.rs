@@ -12,9 +12,9 @@ use futures::{StreamExt, stream};
 use tonic::{Request, Response, Status, service::Routes};
 
 use super::{
-    Node,
     engine::{Answer, Event, Subscription},
     floor::ResultsFloor,
+    node::{Node, slices},
 };
 use crate::{
     caller::Caller,
@@ -139,7 +139,7 @@ fn knows_less(KnowsLess { slice, known }: KnowsLess, known_min: Decided, floor: 
 
 /// Refuses a gatherer that does not ask for exactly the slices that run here: it would wait for the others for ever.
 fn cursors(node: &Node, asked: &[node_pb::SliceCursor]) -> Result<Cursors, Status> {
-    let own: Vec<SliceId> = super::slices(node).collect();
+    let own: Vec<SliceId> = slices(node).collect();
     // No more of them than there can be are looked at.
     let cursors = asked.iter().take(own.len() + 1).map(|cursor| (SliceId(cursor.slice), Cursor(EventId(cursor.after))));
     if let Some(cursors) = Cursors::of_slices(cursors.collect(), &own) {

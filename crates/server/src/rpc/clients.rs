@@ -1,33 +1,15 @@
 //! What nodes ask of each other, as calls.
 
-use std::{convert::Infallible, pin::Pin};
+use std::convert::Infallible;
 
 use dovetail_core::{Cursor, DecisionFrame, EventId, Retirement, Ring, Stable};
-use futures::{Stream, StreamExt, future, stream};
 use prost::Message as _;
 use tonic::Status;
 
 use super::{Identity, Link, LinkError, Messages, Way, or_cursor_too_old, unexpected};
-use crate::{fault::Fault, settings::Addresses, shutdown::Shutdown};
+use crate::{fault::Fault, settings::Addresses};
 use dovetail::{Role, pb, reason::Reason, text::cut};
 use dovetail_wire::node_pb;
-
-/// A stream of responses.
-pub type ResponseStream<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
-
-/// Ends a response stream with UNAVAILABLE when the node stops: graceful shutdown waits for open streams.
-pub fn until_stopped<T: Send + 'static>(
-    messages: impl Stream<Item = Result<T, Status>> + Send + 'static,
-    stop: Shutdown,
-) -> ResponseStream<T> {
-    let given = {
-        let stop = stop.clone();
-        async move { stop.given().await }
-    };
-    let stopped = move || stop.is_given().then(|| Err(Fault::new(Reason::NodeStopping, "the node is stopping").into()));
-    let last = stream::once(async move { stopped() }).filter_map(future::ready);
-    Box::pin(messages.take_until(given).chain(last))
-}
 
 /// The engine of this node stopped: the caller tries again.
 #[must_use]

@@ -11,14 +11,11 @@ use std::{
 use dovetail_core::{Cursor, EventId};
 use dovetail_node::link::GivenUp;
 use thiserror::Error;
-use tonic::{
-    Code, Status,
-    transport::{Channel, Endpoint},
-};
+use tonic::{Code, Status};
 
 use super::{Near, Neighbours, Way, peer};
 use crate::{shutdown::Shutdown, time};
-use dovetail::{Role, client::code_name, pb, traffic::Traffic};
+use dovetail::{Role, client::code_name, pb};
 use dovetail_certs::{NodeName, NodeTrust, Tls};
 use dovetail_wire::ConvertError;
 
@@ -74,22 +71,6 @@ pub fn or_cursor_too_old(status: Status) -> LinkError {
         Code::OutOfRange => LinkError::CursorTooOld(status.message().to_owned()),
         _ => LinkError::Status(status),
     }
-}
-
-/// A channel to another node, connected when it is first used and again whenever it breaks. Its bytes are counted. The
-/// node that answers has to be trusted.
-///
-/// # Errors
-/// When the address is not a URL.
-pub fn dial(address: &str, traffic: &Traffic, trust: NodeTrust) -> Result<Channel, tonic::transport::Error> {
-    Ok(Endpoint::from_shared(address.to_owned())?
-        .connect_timeout(Duration::from_secs(2))
-        .http2_keep_alive_interval(Duration::from_secs(5))
-        .keep_alive_timeout(Duration::from_secs(10))
-        .keep_alive_while_idle(true)
-        .initial_stream_window_size(4 << 20)
-        .initial_connection_window_size(16 << 20)
-        .connect_with_connector_lazy(traffic.connector(trust)))
 }
 
 /// One subscription.

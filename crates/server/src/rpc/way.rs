@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tonic::{Request, Status, Streaming, transport::Channel};
 
-use super::{ResponseStream, dial};
+use super::{dial::dial, responses::ResponseStream};
 use crate::fault::Fault;
 use dovetail::{Role, pb, reason::Reason, traffic::Traffic};
 use dovetail_certs::NodeTrust;

@@ -11,8 +11,9 @@ use tokio::time::Instant;
 
 use super::{CUT_PART, CutRead, Engine, WAITING_PART};
 use crate::{
-    balancer::messages::{
-        CutPart, CutReader, ElementName, Explaining, Found, Look, PoolSummary, SelectedPart, WaitingPart,
+    balancer::{
+        messages::{CutPart, CutReader, Explaining, Found, Look, PoolSummary, SelectedPart, WaitingPart},
+        refused::ElementName,
     },
     time,
 };

@@ -13,10 +13,8 @@ use super::{EVENT_BYTES, Engine};
 use crate::{
     balancer::{
         held::{Admitting, Held},
-        messages::{
-            DefinePoolError, Defined, DiskFull, DropPoolError, Dropping, ElementName, POOLS_MAX, Reply, Request,
-            Withdrawing,
-        },
+        messages::{Defined, Dropping, Reply, Request, Withdrawing},
+        refused::{DefinePoolError, DiskFull, DropPoolError, ElementName, POOLS_MAX},
         turns::{Wait, Whose},
     },
     caller::ClientId,

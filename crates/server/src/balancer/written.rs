@@ -1,0 +1,44 @@
+//! What the threads that write tell the engine.
+
+use std::sync::Arc;
+
+use dovetail_core::EventId;
+use dovetail_log::AppendError;
+
+use super::failure::CheckpointError;
+use dovetail_wire::PartFrame;
+
+/// What a writing thread did.
+#[derive(Debug)]
+pub(crate) enum Written {
+    /// Frames are on disk, so many bytes.
+    Log(Result<(Vec<Arc<PartFrame>>, u64), AppendError>),
+    /// Outcomes are on disk up to here.
+    Results(Result<EventId, AppendError>),
+    /// So many bytes are there.
+    Sized(Disk, u64),
+    /// What is at or below is gone; so many bytes are left.
+    Trimmed(Disk, EventId, u64),
+    /// The disk is full, and nothing was written; or there is room again.
+    Full(Disk, bool),
+    /// A checkpoint was made, or was not.
+    Checkpoint(Result<Made, CheckpointError>),
+}
+
+/// What is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Disk {
+    Log,
+    Results,
+}
+
+/// A checkpoint that was made.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Made {
+    /// Its cut.
+    pub(crate) through: EventId,
+    /// Its size.
+    pub(crate) bytes: u64,
+    /// Up to here nothing is needed of log and results.
+    pub(crate) trim: EventId,
+}

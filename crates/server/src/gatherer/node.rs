@@ -1,0 +1,14 @@
+//! What the parts of a gatherer share, and its shard.
+
+use dovetail_core::ShardId;
+
+use super::engine::Event;
+use crate::rpc::Diskless;
+
+/// A gatherer.
+pub(super) type Node = Diskless<Event>;
+
+/// The shard that a gatherer is.
+pub(super) fn own_shard(node: &Node) -> ShardId {
+    ShardId(node.identity.index)
+}

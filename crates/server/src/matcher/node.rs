@@ -1,0 +1,14 @@
+//! What the parts of a matcher share, and its slices.
+
+use dovetail_core::SliceId;
+
+use super::engine::Event;
+use crate::rpc::Diskless;
+
+/// A matcher.
+pub(super) type Node = Diskless<Event>;
+
+/// The slices that a matcher runs, ascending.
+pub(super) fn slices(node: &Node) -> impl Iterator<Item = SliceId> + use<> {
+    node.identity.cluster.slices_of(node.identity.index).map(SliceId)
+}
