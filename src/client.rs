@@ -258,7 +258,7 @@ impl Client {
         at: u64,
     ) -> Result<pb::GetElementResponse, ClientError> {
         let wait_ms = wait.min(WAIT_MAX).as_millis() as u32;
-        let request = pb::GetElementRequest { element: Some(element), wait_ms, at };
+        let request = pb::GetElementRequest { element: Some(element), wait_ms, position: at };
         Ok(self.service().get_element(request).await?.into_inner())
     }
 

@@ -2,7 +2,7 @@
 
 use dovetail_rule::{Role as PlanRole, Split};
 
-use crate::pb::{ConjunctRole, NodeStream, PoolSplit};
+use crate::pb::{ConjunctRole, NodeStream, NoteCode, PoolSplit, TroubleKind};
 
 impl ConjunctRole {
     /// `key`, `columns` or `residual`; nothing for what is not known.
@@ -60,6 +60,38 @@ impl NodeStream {
             NodeStream::Cut => "cut",
             NodeStream::Candidates => "candidates",
             NodeStream::Decisions => "decisions",
+        }
+    }
+}
+
+impl NoteCode {
+    /// `never_matches`, `asymmetric` and so on; nothing for what is not known.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            NoteCode::Unspecified => "",
+            NoteCode::NeverMatches => "never_matches",
+            NoteCode::MatchesEveryPair => "matches_every_pair",
+            NoteCode::Asymmetric => "asymmetric",
+            NoteCode::MissingNeverMatches => "missing_never_matches",
+            NoteCode::EveryPairTested => "every_pair_tested",
+            NoteCode::CostlyResidual => "costly_residual",
+            NoteCode::WaitedWithoutReprobe => "waited_without_reprobe",
+            NoteCode::ReprobeNeverHappens => "reprobe_never_happens",
+            NoteCode::ReprobeWithoutWaited => "reprobe_without_waited",
+            NoteCode::WaitedNotReached => "waited_not_reached",
+        }
+    }
+}
+
+impl TroubleKind {
+    /// `file_refused` or `certificate_expires`; nothing for what is not known.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            TroubleKind::Unspecified => "",
+            TroubleKind::FileRefused => "file_refused",
+            TroubleKind::CertificateExpires => "certificate_expires",
         }
     }
 }

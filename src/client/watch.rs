@@ -11,8 +11,8 @@ use dovetail_core::EventId;
 
 use super::{Calls, ClientError};
 use crate::columns::{MatchedColumns, MatchedEnd};
-use crate::pb;
 use crate::pb::match_service_client::MatchServiceClient;
+use crate::pb::{self, ResponseFormat};
 
 /// First and longest pause between attempts to resume; it doubles in between.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
@@ -151,10 +151,11 @@ async fn open_matches(
     service: &mut MatchServiceClient<Calls>,
     options: &WatchOptions,
     after: u64,
-    columns: bool,
+    format: ResponseFormat,
 ) -> Result<Streaming<pb::WatchMatchesResponse>, tonic::Status> {
-    let WatchOptions { pool, until_settled, from_now, arrivals, .. } = options.clone();
-    let request = pb::WatchMatchesRequest { pool, after, until_settled, columns, from_now, arrivals };
+    let WatchOptions { pool, until_settled, from_now, arrivals: arrival_times, .. } = options.clone();
+    let format = format.into();
+    let request = pb::WatchMatchesRequest { pool, after, until_settled, format, from_now, arrival_times };
     Ok(service.watch_matches(request).await?.into_inner())
 }
 
@@ -166,7 +167,7 @@ impl Sealed for MatchColumns {
         options: &WatchOptions,
         after: u64,
     ) -> Result<Streaming<pb::WatchMatchesResponse>, tonic::Status> {
-        open_matches(service, options, after, true).await
+        open_matches(service, options, after, ResponseFormat::Columns).await
     }
 
     fn is_last(sent: &pb::WatchMatchesResponse) -> bool {
@@ -199,7 +200,7 @@ impl Sealed for pb::WatchMatchesResponse {
         options: &WatchOptions,
         after: u64,
     ) -> Result<Streaming<Self>, tonic::Status> {
-        open_matches(service, options, after, false).await
+        open_matches(service, options, after, ResponseFormat::Rows).await
     }
 
     fn is_last(sent: &Self) -> bool {

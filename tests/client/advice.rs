@@ -12,7 +12,7 @@ fn waiting(at: u64) -> pb::GetElementResponse {
         pool: "duel".to_owned(),
         key: "p3".to_owned(),
         state: ElementState::Waiting.into(),
-        at,
+        position: at,
         ..Default::default()
     }
 }

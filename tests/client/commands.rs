@@ -265,9 +265,9 @@ fn watch_prints_exact_json_lines_and_resumes() {
         pool: "duel".to_owned(),
         after,
         until_settled: true,
-        columns: false,
+        format: pb::ResponseFormat::Rows.into(),
         from_now: false,
-        arrivals: false,
+        arrival_times: false,
     };
     assert_eq!(fake.script().watched, [request(2), request(4)]);
 }

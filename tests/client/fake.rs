@@ -174,12 +174,12 @@ pub fn part(cursors: &[u64], settled: u64) -> pb::WatchMatchesResponse {
 }
 
 fn outcomes(part: pb::WatchMatchesResponse) -> pb::WatchOutcomesResponse {
-    let outcome = |cursor, outcome| pb::Outcome { cursor, pool: "duel".to_owned(), time_ms: 0, outcome: Some(outcome) };
+    let outcome = |cursor, kind| pb::Outcome { cursor, pool: "duel".to_owned(), time_ms: 0, kind: Some(kind) };
     let both = |found: pb::Match| {
         let expired = pb::Ended { id: found.cursor - 2, key: "late".to_owned(), reason: 2, ..Default::default() };
         [
-            outcome(found.cursor - 1, pb::outcome::Outcome::Ended(expired)),
-            outcome(found.cursor, pb::outcome::Outcome::Match(found)),
+            outcome(found.cursor - 1, pb::outcome::Kind::Ended(expired)),
+            outcome(found.cursor, pb::outcome::Kind::Match(found)),
         ]
     };
     let outcomes = part.matches.into_iter().flat_map(both).collect();
@@ -192,7 +192,7 @@ impl Service {
         for (row, element) in batch.iter().enumerate() {
             if element.key.starts_with("bad") {
                 let message = format!("key {:?} is already waiting", element.key);
-                let code = Code::AlreadyExists as u32;
+                let code = Code::AlreadyExists as i32;
                 let reason = pb::ErrorReason::KeyWaiting.into();
                 response.refusals.push(pb::Refusal { row: row as u32, code, message, reason, holder: 1 });
                 response.ids.push(0);
@@ -323,9 +323,9 @@ impl MatchService for Service {
             pool,
             after,
             until_settled,
-            columns: false,
+            format: pb::ResponseFormat::Rows.into(),
             from_now,
-            arrivals: false,
+            arrival_times: false,
         });
         let matches = self.watch_matches(of_matches).await?.into_inner();
         Ok(Response::new(Box::pin(matches.map(|part| part.map(outcomes)))))
@@ -418,7 +418,7 @@ impl MatchService for Service {
 }
 
 fn status(pool: &pb::PoolDefinition) -> pb::PoolStatus {
-    pb::PoolStatus { pool: Some(pool.clone()), defined_at: 1, waiting: 1234, ..Default::default() }
+    pb::PoolStatus { definition: Some(pool.clone()), defined_at: 1, waiting: 1234, ..Default::default() }
 }
 
 #[tonic::async_trait]

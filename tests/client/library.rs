@@ -124,7 +124,7 @@ async fn a_watch_of_outcomes_resumes_like_one_of_matches() {
     }
     // The one at 4 was settled before the connection broke.
     assert_eq!(outcomes.iter().map(|outcome| outcome.cursor).collect::<Vec<_>>(), [2, 3, 5, 8, 9]);
-    let ended = outcomes.iter().filter(|outcome| matches!(outcome.outcome, Some(pb::outcome::Outcome::Ended(_))));
+    let ended = outcomes.iter().filter(|outcome| matches!(outcome.kind, Some(pb::outcome::Kind::Ended(_))));
     assert_eq!(ended.map(|outcome| outcome.cursor).collect::<Vec<_>>(), [2, 8]);
     let started: Vec<u64> = fake.script().watched.iter().map(|request| request.after).collect();
     assert_eq!(started, [0, 4, 9]);
@@ -175,7 +175,7 @@ async fn all_pools_are_read_page_after_page() {
     let named = |name: &str| pb::PoolDefinition { name: name.to_owned(), ..Default::default() };
     fake.script().pools = ["a", "b", "c", "d", "e"].map(named).into();
     let client = connect(&fake).await;
-    let names = client.list_pools().await.unwrap().into_iter().map(|status| status.pool.unwrap().name);
+    let names = client.list_pools().await.unwrap().into_iter().map(|status| status.definition.unwrap().name);
     assert_eq!(names.collect::<Vec<_>>(), ["a", "b", "c", "d", "e"]);
     assert_eq!(client.get_pool("d").await.unwrap().waiting, 1234);
     assert_eq!(client.get_pool("f").await.unwrap_err().code(), Some(Code::NotFound));

@@ -278,7 +278,7 @@ async fn every_call_is_allowed_to_the_roles_of_the_table_and_to_no_other() {
     }
     // Only pools that one may see are listed.
     let listed = guarded.service().list_pools(guarded.of("producer", pb::ListPoolsRequest::default())).await.unwrap();
-    let names: Vec<_> = listed.into_inner().pools.into_iter().map(|status| status.pool.unwrap().name).collect();
+    let names: Vec<_> = listed.into_inner().pools.into_iter().map(|status| status.definition.unwrap().name).collect();
     let left = Role::ALL.into_iter().filter(|role| role.allows(Verb::Drop) == Scope::Nobody);
     let mut seen: Vec<_> = left.map(|role| format!("team.{role}")).chain(["duel".to_owned()]).collect();
     seen.sort();

@@ -200,7 +200,7 @@ async fn errors_tell_programs_the_reason_and_the_values() {
     let request = pb::WatchMatchesRequest { after: 1_000_000, ..Default::default() };
     let error = ClientError::from(it.raw().watch_matches(request).await.unwrap_err());
     assert_eq!((error.reason(), error.value("bound")), (Some(Reason::CursorFromFuture), Some(it.waiting.to_string())));
-    let long = pb::GetElementRequest { element: Some(by_id(it.waiting)), wait_ms: 60_001, at: 0 };
+    let long = pb::GetElementRequest { element: Some(by_id(it.waiting)), wait_ms: 60_001, position: 0 };
     let details = it.raw().get_element(long).await.unwrap_err().get_error_details();
     assert_eq!(details.bad_request().unwrap().field_violations[0].field, "wait_ms");
     // A name as long as a call may have is not sent back: the answer would be larger than clients take.
@@ -248,19 +248,19 @@ async fn pools_are_listed_in_pages_and_looked_up_by_name() {
     };
     let first = it.client.list_pools_page(ask("", pb::PoolView::Basic)).await.unwrap();
     let names = |page: &pb::ListPoolsResponse| {
-        page.pools.iter().map(|status| status.pool.clone().unwrap().name).collect::<Vec<_>>()
+        page.pools.iter().map(|status| status.definition.clone().unwrap().name).collect::<Vec<_>>()
     };
     assert_eq!(
         (names(&first), first.view()),
         (["duel", "p0", "p1", "p2"].map(str::to_owned).into(), pb::PoolView::Basic)
     );
-    assert_eq!((first.pools[0].waiting, first.pools[0].pool.as_ref().unwrap().rule.as_str()), (1, ""));
+    assert_eq!((first.pools[0].waiting, first.pools[0].definition.as_ref().unwrap().rule.as_str()), (1, ""));
     let second = it.client.list_pools_page(ask(&first.next_page_token, pb::PoolView::Unspecified)).await.unwrap();
     assert_eq!((names(&second), second.next_page_token.as_str()), (["p3", "p4"].map(str::to_owned).into(), ""));
-    assert_eq!(second.pools[0].pool.as_ref().unwrap().rule, "a.skill == b.skill");
+    assert_eq!(second.pools[0].definition.as_ref().unwrap().rule, "a.skill == b.skill");
     assert_eq!(it.client.list_pools().await.unwrap().len(), 6);
     let duel = it.client.get_pool("duel").await.unwrap();
-    assert_eq!((duel.pool, duel.waiting), (Some(pool("duel", "a.skill == b.skill")), 1));
+    assert_eq!((duel.definition, duel.waiting), (Some(pool("duel", "a.skill == b.skill")), 1));
     check(it.client.get_pool("duet").await, Code::NotFound, &["pool \"duet\" is not defined"]);
     check(it.client.get_pool("d".repeat(65)).await, Code::InvalidArgument, &["65 bytes", "at most 64"]);
     check(it.client.list_pools_page(ask("du et", pb::PoolView::Full)).await, Code::InvalidArgument, &["\"du et\""]);
@@ -345,7 +345,7 @@ async fn a_pool_can_be_defined_again_only_as_it_is() {
         check(it.client.define_pool(other).await, Code::AlreadyExists, &["\"duel\"", "another definition"]);
     }
     let pools = it.client.list_pools().await.unwrap();
-    assert_eq!((pools.len(), pools[0].pool.as_ref()), (1, Some(&same)));
+    assert_eq!((pools.len(), pools[0].definition.as_ref()), (1, Some(&same)));
     it.undisturbed().await;
 }
 
@@ -370,11 +370,11 @@ async fn a_call_that_names_no_element_or_waits_too_long_is_refused() {
     let mut raw = it.raw();
     let nothing = pb::GetElementRequest::default();
     refused(&raw.get_element(nothing).await.unwrap_err(), Code::InvalidArgument, &["element"]);
-    let long = pb::GetElementRequest { element: Some(by_id(it.waiting)), wait_ms: 60_001, at: 0 };
+    let long = pb::GetElementRequest { element: Some(by_id(it.waiting)), wait_ms: 60_001, position: 0 };
     refused(&raw.get_element(long).await.unwrap_err(), Code::InvalidArgument, &["60001", "60000"]);
-    let unknown = pb::GetElementRequest { element: Some(by_id(4711)), wait_ms: 0, at: 0 };
+    let unknown = pb::GetElementRequest { element: Some(by_id(4711)), wait_ms: 0, position: 0 };
     refused(&raw.get_element(unknown).await.unwrap_err(), Code::NotFound, &["4711"]);
-    let unknown = pb::GetElementRequest { element: Some(by_key("duel", "nobody")), wait_ms: 0, at: 0 };
+    let unknown = pb::GetElementRequest { element: Some(by_key("duel", "nobody")), wait_ms: 0, position: 0 };
     refused(&raw.get_element(unknown).await.unwrap_err(), Code::NotFound, &["\"nobody\"", "\"duel\""]);
     let empty = pb::SubmitOneRequest { pool: "duel".to_owned(), element: None };
     refused(&raw.submit_one(empty).await.unwrap_err(), Code::InvalidArgument, &["element"]);
@@ -426,7 +426,7 @@ async fn columns_are_taken_and_refused_as_the_same_rows_would_be() {
                 let told = answer.refusals.iter().map(|refusal| {
                     let text = refusal.message.replace("by-columns", "by-rows");
                     let digits =
-                        text.chars().filter(|c| !(refusal.code == Code::AlreadyExists as u32 && c.is_ascii_digit()));
+                        text.chars().filter(|c| !(refusal.code == Code::AlreadyExists as i32 && c.is_ascii_digit()));
                     (refusal.row, refusal.code, digits.collect::<String>())
                 });
                 answers.push((columns, pool == "nowhere", ids, told.collect::<Vec<_>>()));

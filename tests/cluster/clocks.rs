@@ -126,7 +126,7 @@ async fn a_storm_of_expiries_holds_up_its_own_pool_alone() {
     assert_eq!(settled(&client, "duel", 0, PATIENCE).await.len(), 0, "matched after their time was over");
     until("all have expired", async || {
         let pools = client.list_pools().await.unwrap();
-        let duel = pools.iter().find(|pool| pool.pool.as_ref().is_some_and(|pool| pool.name == "duel")).unwrap();
+        let duel = pools.iter().find(|pool| pool.definition.as_ref().is_some_and(|pool| pool.name == "duel")).unwrap();
         (duel.expired >= EXPIRE as u64 && cluster.balancer_state().await.late_pools == 0).then_some(())
     })
     .await;

@@ -20,13 +20,13 @@ async fn watched(client: &Client, pool: &str, after: u64) -> (BTreeMap<u64, EndR
         for outcome in part.outcomes {
             assert!(outcome.cursor > last && outcome.pool == pool, "{outcome:?} after {last}");
             last = outcome.cursor;
-            match outcome.outcome.unwrap() {
-                outcome::Outcome::Match(found) => {
+            match outcome.kind.unwrap() {
+                outcome::Kind::Match(found) => {
                     for end in [found.a, found.b] {
                         assert_eq!(ends.insert(end.unwrap().id, EndReason::Unspecified), None);
                     }
                 }
-                outcome::Outcome::Ended(ended) => assert_eq!(ends.insert(ended.id, ended.reason()), None),
+                outcome::Kind::Ended(ended) => assert_eq!(ends.insert(ended.id, ended.reason()), None),
             }
         }
     }

@@ -77,7 +77,7 @@ async fn waiting_elements_are_listed_by_page_and_chosen_by_key_and_attributes() 
     assert_eq!(all.len(), WAITING, "none of another pool");
     assert!(all.is_sorted_by_key(|element| element.id));
     let first = client.get(by_id(all[0].id), Duration::ZERO).await.unwrap();
-    assert_eq!(pb::GetElementResponse { at: 0, ..first }, all[0], "as GetElement has them");
+    assert_eq!(pb::GetElementResponse { position: 0, ..first }, all[0], "as GetElement has them");
     assert_eq!(listed(&client, filter("", &[]), 999).await, all, "whatever the pages");
     let keys =
         |elements: &[pb::GetElementResponse]| elements.iter().map(|element| element.key.clone()).collect::<Vec<_>>();
@@ -158,8 +158,8 @@ async fn many_elements_are_withdrawn_by_page_and_each_is_an_event_of_the_log() {
     let options = WatchOptions { pool: "duel".to_owned(), until_settled: true, ..Default::default() };
     let (mut watch, mut ended) = (client.watch_outcomes(options), Vec::new());
     while let Some(part) = watch.next().await.unwrap() {
-        ended.extend(part.outcomes.into_iter().filter_map(|outcome| match outcome.outcome {
-            Some(pb::outcome::Outcome::Ended(ended)) => Some((ended.reason(), ended.id)),
+        ended.extend(part.outcomes.into_iter().filter_map(|outcome| match outcome.kind {
+            Some(pb::outcome::Kind::Ended(ended)) => Some((ended.reason(), ended.id)),
             _ => None,
         }));
     }

@@ -49,7 +49,7 @@ async fn an_answer_is_never_from_before_the_position_it_was_asked_for() {
         let (a, b) = pair(&client, &format!("p{number}"), number).await;
         let found = client.get_at(by_key("duel", format!("p{number}-a")), Duration::ZERO, b).await.unwrap();
         assert_eq!((found.id, found.state(), found.ended_at), (a, ElementState::Matched, b));
-        assert!(found.at >= b, "an answer says what it reflects");
+        assert!(found.position >= b, "an answer says what it reflects");
     }
     let alone = client.submit_one("duel", player("alone", 1000)).await.unwrap();
     let position = client.withdraw(by_id(alone)).await.unwrap().position;
@@ -86,11 +86,11 @@ async fn a_position_holds_across_restarts_even_when_all_results_are_lost() {
         client = restart_balancer(&mut cluster).await;
         let found = client.get_at(by_id(a), Duration::ZERO, b).await.unwrap();
         assert_eq!((found.state(), found.ended_at), (ElementState::Matched, b));
-        last = found.at;
+        last = found.position;
     }
     let (a, b) = pair(&client, "seen", 100).await;
     let seen = client.get_at(by_id(a), WAIT, b).await.unwrap();
-    assert!(seen.at > last);
+    assert!(seen.position > last);
     for which in cluster.all() {
         cluster.stop(which).await;
     }
@@ -102,10 +102,10 @@ async fn a_position_holds_across_restarts_even_when_all_results_are_lost() {
     let client = cluster.client().await;
     // An older state is all there is now. A client that saw a newer one does not get it.
     assert_eq!(client.get(by_id(a), Duration::ZERO).await.unwrap().state(), ElementState::Waiting);
-    let error = client.get_at(by_id(a), MOMENT, seen.at).await.unwrap_err();
-    refused(&error, Code::DeadlineExceeded, &[&format!("position {}", seen.at), "up to 0"]);
+    let error = client.get_at(by_id(a), MOMENT, seen.position).await.unwrap_err();
+    refused(&error, Code::DeadlineExceeded, &[&format!("position {}", seen.position), "up to 0"]);
     cluster.spawn(GATHERER);
-    let again = client.get_at(by_id(a), Duration::ZERO, seen.at).await.unwrap();
+    let again = client.get_at(by_id(a), Duration::ZERO, seen.position).await.unwrap();
     assert_eq!((again.state(), again.r#match), (seen.state(), seen.r#match));
 }
 

@@ -160,7 +160,7 @@ async fn nobody_is_held_for_longer_than_the_setting_says() {
     stream.close();
     let answer = within(PATIENCE, "an answer", stream.answer()).await.unwrap().unwrap();
     let codes: Vec<_> = answer.refusals.iter().map(|refusal| (refusal.row, refusal.code)).collect();
-    assert_eq!((codes, answer.ids[2] > 0), (vec![(0, Code::Unavailable as u32), (1, Code::Unavailable as u32)], true));
+    assert_eq!((codes, answer.ids[2] > 0), (vec![(0, Code::Unavailable as i32), (1, Code::Unavailable as i32)], true));
     // Reads are answered by what is known.
     let found = client.get(by_key("duel", "ann"), Duration::ZERO).await.unwrap();
     assert_eq!(found.state(), ElementState::Waiting);

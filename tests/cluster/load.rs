@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use dovetail::client::{Client, SubmitOptions, SubmitStream};
 use dovetail::pb::match_service_client::MatchServiceClient;
-use dovetail::pb::{Match, Submission, WatchMatchesRequest, WatchMatchesResponse};
+use dovetail::pb::{Match, ResponseFormat, Submission, WatchMatchesRequest, WatchMatchesResponse};
 use tokio::task::JoinHandle;
 use tokio_stream::StreamExt as _;
 use tonic::{Code, Status};
@@ -134,9 +134,9 @@ impl Watcher {
             pool: self.pool.clone(),
             after: self.cursor,
             until_settled,
-            columns: false,
+            format: ResponseFormat::Rows.into(),
             from_now: false,
-            arrivals: false,
+            arrival_times: false,
         };
         let client = MatchServiceClient::new(channel(&self.server));
         let mut stream = client.max_decoding_message_size(64 << 20).watch_matches(request).await?.into_inner();

@@ -26,8 +26,8 @@ async fn outcomes_after(client: &Client, pool: &str, after: u64) -> (Vec<pb::Out
 }
 
 fn matches(outcomes: &[pb::Outcome]) -> Vec<pb::Match> {
-    let found = |outcome: &pb::Outcome| match &outcome.outcome {
-        Some(outcome::Outcome::Match(found)) => {
+    let found = |outcome: &pb::Outcome| match &outcome.kind {
+        Some(outcome::Kind::Match(found)) => {
             assert_eq!((found.cursor, &found.pool, found.time_ms), (outcome.cursor, &outcome.pool, outcome.time_ms));
             Some(found.clone())
         }
@@ -37,8 +37,8 @@ fn matches(outcomes: &[pb::Outcome]) -> Vec<pb::Match> {
 }
 
 fn ended(outcomes: &[pb::Outcome]) -> BTreeMap<String, (u64, EndReason, Vec<u8>)> {
-    let ended = |outcome: &pb::Outcome| match &outcome.outcome {
-        Some(outcome::Outcome::Ended(ended)) => {
+    let ended = |outcome: &pb::Outcome| match &outcome.kind {
+        Some(outcome::Kind::Ended(ended)) => {
             Some((ended.key.clone(), (ended.id, ended.reason(), ended.payload.to_vec())))
         }
         _ => None,

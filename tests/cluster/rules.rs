@@ -1,7 +1,7 @@
 //! Rules, schemas and definitions of pools as clients meet them: notes, refusals, definitions that come again, times.
 
 use dovetail::client::{ClientError, by_id, value};
-use dovetail::pb::{self, Attribute, AttributeType, PoolDefinition, Submission};
+use dovetail::pb::{self, Attribute, AttributeType, NoteCode, PoolDefinition, Submission};
 use tonic::Code;
 
 use crate::harness::{Cluster, SMALL, dovetail};
@@ -34,18 +34,18 @@ async fn a_definition_that_may_be_a_mistake_is_answered_with_notes() {
     let cluster = Cluster::start("notes", SMALL).await;
     let client = cluster.client().await;
     let widens = "abs(a.skill - b.skill) <= 25 + min(a.waited, b.waited) / 1000";
-    let codes = |answer: pb::DefinePoolResponse| answer.notes.into_iter().map(|note| note.code).collect::<Vec<_>>();
+    let codes = |answer: pb::DefinePoolResponse| answer.notes.iter().map(pb::Note::code).collect::<Vec<_>>();
     let once = client.define_pool(pool("once", widens)).await.unwrap();
     assert!(once.created && once.notes[0].text.contains("reprobe"), "{once:?}");
-    assert_eq!(codes(once), ["waited_without_reprobe"]);
+    assert_eq!(codes(once), [NoteCode::WaitedWithoutReprobe]);
     // Also when it is there already.
     let again = client.define_pool(pool("once", widens)).await.unwrap();
     assert!(!again.created);
-    assert_eq!(codes(again), ["waited_without_reprobe"]);
+    assert_eq!(codes(again), [NoteCode::WaitedWithoutReprobe]);
     let late = PoolDefinition { ttl_ms: 10_000, reprobe_ms: vec![5_000, 10_000], ..pool("late", widens) };
-    assert_eq!(codes(client.define_pool(late).await.unwrap()), ["reprobe_never_happens"]);
+    assert_eq!(codes(client.define_pool(late).await.unwrap()), [NoteCode::ReprobeNeverHappens]);
     let fine = PoolDefinition { ttl_ms: 60_000, reprobe_ms: vec![5_000, 10_000], ..pool("fine", widens) };
-    assert_eq!(codes(client.define_pool(fine).await.unwrap()), [""; 0]);
+    assert_eq!(codes(client.define_pool(fine).await.unwrap()), []);
     let define = ["pool", "define", "loud", "--attribute", "skill=int", "--rule", "a.skill > b.skill"];
     let (code, stdout, stderr) = dovetail(&cluster.server(), &define).await;
     assert_eq!((code, stdout.contains("\"loud\" is defined")), (Some(0), true), "{stdout}");
@@ -63,7 +63,7 @@ async fn a_definition_that_comes_again_is_compared_by_its_meaning() {
     same.attributes.reverse();
     let again = client.define_pool(same).await.unwrap();
     assert_eq!((again.created, again.defined_at), (false, defined.defined_at));
-    assert_eq!(client.list_pools().await.unwrap()[0].pool.as_ref(), Some(&first), "it stays as it was");
+    assert_eq!(client.list_pools().await.unwrap()[0].definition.as_ref(), Some(&first), "it stays as it was");
 
     let other = PoolDefinition { ttl_ms: 5, rule: "a.skill == b.skill".to_owned(), ..first.clone() };
     let text = refused(client.define_pool(other).await, Code::AlreadyExists);

@@ -202,7 +202,7 @@ async fn claim(from: u8, matcher: SocketAddr, gatherer: SocketAddr, peer: node_p
         let status = if from.is_multiple_of(2) {
             let Ok(channel) = connect(address(from), matcher, None).await else { continue };
             let cursors = (0..FOUR.slices).map(|slice| node_pb::SliceCursor { slice, after: 0 }).collect();
-            let request = node_pb::CandidatesRequest { peer: Some(peer), shard: 0, known_min: 0, cursors };
+            let request = node_pb::CandidatesRequest { peer: Some(peer), shard: 0, decided_seen_min: 0, cursors };
             CandidatesServiceClient::new(channel).candidates(request).await.map(drop)
         } else {
             let Ok(channel) = connect(address(from), gatherer, None).await else { continue };

@@ -51,7 +51,7 @@ fn pairs(matches: &[Match]) -> Vec<(u64, String, String)> {
 
 async fn waiting(client: &Client) -> Vec<(String, u64, u64)> {
     let pools = client.list_pools().await.unwrap();
-    pools.into_iter().map(|pool| (pool.pool.unwrap().name, pool.waiting, pool.matches)).collect()
+    pools.into_iter().map(|pool| (pool.definition.unwrap().name, pool.waiting, pool.matches)).collect()
 }
 
 fn counts(of: &[(&str, u64, u64)]) -> Vec<(String, u64, u64)> {
@@ -81,7 +81,7 @@ async fn drops_a_pool(cluster: &mut Cluster) {
     assert_eq!((last.state(), waits.state()), (ElementState::Matched, ElementState::Waiting));
     let dropped = client.drop_pool("gone", Some(gone.defined_at), WAIT).await.unwrap();
     assert!(dropped.dropped && dropped.waiting == 20, "{dropped:?}");
-    assert!(client.define_pool(gone.pool.unwrap()).await.unwrap().created, "the name is free");
+    assert!(client.define_pool(gone.definition.unwrap()).await.unwrap().created, "the name is free");
     cluster.kill(Which::Balancer);
     cluster.spawn(Which::Balancer);
     cluster.serving(Which::Balancer).await;

@@ -37,7 +37,8 @@ async fn check(test: &str, shape: Shape) {
         });
         assert_eq!(Answer::of(n, ends).unwrap(), workload.answer(n).unwrap(), "{workload:?} with {n} elements");
         let pools = client.list_pools().await.unwrap();
-        let status = pools.iter().find(|status| status.pool.as_ref().is_some_and(|found| found.name == pool)).unwrap();
+        let status =
+            pools.iter().find(|status| status.definition.as_ref().is_some_and(|found| found.name == pool)).unwrap();
         let known = workload.answer(n).unwrap();
         assert_eq!((status.matches, status.waiting), (known.matches, known.waiting), "{workload:?} as listed");
     }

@@ -111,7 +111,7 @@ def outcomes(service, matches):
     """Nothing was withdrawn and nothing expires: the outcomes are the matches."""
     request = service.type("WatchOutcomesRequest")(pool="foreign", until_settled=True)
     seen = [outcome for part in service.call("WatchOutcomes", request) for outcome in part.outcomes]
-    assert all(outcome.WhichOneof("outcome") == "match" for outcome in seen), seen
+    assert all(outcome.WhichOneof("kind") == "match" for outcome in seen), seen
     assert [outcome.match.SerializeToString() for outcome in seen] == [found.SerializeToString() for found in matches]
 
 

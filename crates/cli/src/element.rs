@@ -99,7 +99,7 @@ pub async fn get(arguments: GetArgs) -> Result<(), CliError> {
     };
     output::print(&text)?;
     if found.state() == ElementState::Waiting {
-        ServerArgs::as_of(&client, found.at, late).await;
+        ServerArgs::as_of(&client, found.position, late).await;
     }
     if wait_ms > 0 && found.state() == ElementState::Waiting {
         let waited = duration::format_ms(wait_ms);

@@ -45,7 +45,7 @@ pub async fn run(arguments: ExplainArgs) -> Result<(), CliError> {
     };
     output::print(&text)?;
     if let Some(found) = explained.element.as_ref().filter(|found| found.state() == ElementState::Waiting) {
-        ServerArgs::as_of(&client, found.at, late).await;
+        ServerArgs::as_of(&client, found.position, late).await;
     }
     Ok(())
 }

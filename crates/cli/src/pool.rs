@@ -131,7 +131,7 @@ async fn define(arguments: DefineArgs) -> Result<(), CliError> {
         _ => error,
     })?;
     if arguments.json {
-        let note = |note: &pb::Note| json!({ "code": note.code, "text": note.text });
+        let note = |note: &pb::Note| json!({ "code": note.code().word(), "text": note.text });
         let notes: Vec<_> = defined.notes.iter().map(note).collect();
         let (created, at) = (defined.created, defined.defined_at);
         let object = json!({ "pool": name, "created": created, "defined_at": at, "notes": notes });
@@ -162,7 +162,7 @@ fn table(pools: &[pb::PoolStatus]) -> String {
     let mut table =
         Table::new(&["pool", ">waiting", ">matches", ">withdrawn", ">expired", "ttl", "reprobe", "attributes", "rule"]);
     for status in pools {
-        let pool = status.pool.clone().unwrap_or_default();
+        let pool = status.definition.clone().unwrap_or_default();
         let attributes = pool.attributes.iter().map(|attribute| format!("{}={}", attribute.name, type_name(attribute)));
         let reprobe: Vec<String> = pool.reprobe_ms.iter().map(|&ms| duration::format_ms(ms)).collect();
         let dash = |text: String| if text.is_empty() { "-".to_owned() } else { text };
@@ -186,7 +186,7 @@ const POOLS_NAMED: u32 = 20;
 
 /// A pool's definition; or, when it is not defined, which pools there are.
 pub async fn definition(client: &Client, pool: &str) -> Result<pb::PoolDefinition, CliError> {
-    Ok(definition_of(client, pool).await?.pool.unwrap_or_default())
+    Ok(definition_of(client, pool).await?.definition.unwrap_or_default())
 }
 
 /// The same with what is in it.
@@ -216,7 +216,7 @@ pub async fn or_no_pool<T>(client: &Client, pool: Option<&str>, answer: Result<T
 async fn none(client: &Client, pool: &str) -> Result<CliError, CliError> {
     let some = pb::ListPoolsRequest { page_size: POOLS_NAMED, view: pb::PoolView::Basic.into(), ..Default::default() };
     let pools = client.list_pools_page(some).await?;
-    let names: Vec<String> = pools.pools.into_iter().filter_map(|status| Some(status.pool?.name)).collect();
+    let names: Vec<String> = pools.pools.into_iter().filter_map(|status| Some(status.definition?.name)).collect();
     let more = if pools.next_page_token.is_empty() { "" } else { ", and more" };
     let there_are = match names.is_empty() {
         true => "there are no pools yet; define one with \"dovetail pool define\"".to_owned(),
@@ -230,7 +230,7 @@ fn type_name(attribute: &pb::Attribute) -> &'static str {
 }
 
 fn status_json(status: &pb::PoolStatus) -> serde_json::Value {
-    let pool = status.pool.clone().unwrap_or_default();
+    let pool = status.definition.clone().unwrap_or_default();
     let attributes: Vec<_> = pool
         .attributes
         .iter()

@@ -90,9 +90,9 @@ impl Printed for pb::WatchMatchesResponse {
 impl Printed for pb::WatchOutcomesResponse {
     fn lines(&self, form: Form, text: &mut String) {
         for outcome in &self.outcomes {
-            match &outcome.outcome {
-                Some(outcome::Outcome::Match(found)) => text.push_str(&match_line(found, form)),
-                Some(outcome::Outcome::Ended(ended)) => match form {
+            match &outcome.kind {
+                Some(outcome::Kind::Match(found)) => text.push_str(&match_line(found, form)),
+                Some(outcome::Kind::Ended(ended)) => match form {
                     Form::Json { times } => text.push_str(&match_json::line(&EndedJson::of(outcome, ended, times))),
                     Form::Table => text.push_str(&ended_row(outcome, ended)),
                 },
@@ -217,7 +217,7 @@ mod tests {
             cursor: 9,
             pool: "duel".to_owned(),
             time_ms: 1_700_000_000_042,
-            outcome: Some(outcome::Outcome::Ended(ended)),
+            kind: Some(outcome::Kind::Ended(ended)),
         };
         let mut text = String::new();
         let part = pb::WatchOutcomesResponse { outcomes: vec![outcome], settled: 9, ..Default::default() };

@@ -53,7 +53,7 @@ use crate::{
 use access::not_permitted;
 use api_keys::{ApiKeys, Hash, KEYS_BYTES_MAX};
 use audit::{Audit, Line, What};
-use dovetail::reason::Reason;
+use dovetail::{pb::TroubleKind, reason::Reason};
 use files::Watched;
 use pace::{Pace, Paces};
 use policy::{Grants, POLICY_BYTES_MAX, Policy};
@@ -473,7 +473,7 @@ impl Files {
                 .as_ref()
                 .err()
                 .map(|reason| format!("{path} is not taken, and what was read before stays: {reason}"));
-            troubles.set(Troubles::FILE_REFUSED, setting, trouble);
+            troubles.set(TroubleKind::FileRefused, setting, trouble);
             match taken {
                 Ok(said) => {
                     watched.is_news("");

@@ -9,10 +9,13 @@ use std::{
 };
 
 use crate::time::now_ms;
-use dovetail::{pb, text::cut_message};
+use dovetail::{
+    pb::{self, TroubleKind},
+    text::cut_message,
+};
 
-/// A kind, as `dovetail status --check` has it, and what it is about.
-type Name = (&'static str, &'static str);
+/// A kind, and the setting that it is about.
+type Name = (TroubleKind, &'static str);
 
 /// What is wrong now. Clones are of the same.
 #[derive(Clone, Debug, Default)]
@@ -25,28 +28,23 @@ struct Trouble {
 }
 
 impl Troubles {
-    /// The kind of files that are not taken.
-    pub const FILE_REFUSED: &'static str = "file_refused";
-    /// The kind of certificates that expire soon, or have expired.
-    pub const CERTIFICATE_EXPIRES: &'static str = "certificate_expires";
-
     /// Something is wrong, or no longer.
-    pub fn set(&self, kind: &'static str, about: &'static str, text: Option<String>) {
+    pub fn set(&self, kind: TroubleKind, setting: &'static str, text: Option<String>) {
         let mut all = self.all();
         let Some(text) = text.map(cut_message) else {
-            all.remove(&(kind, about));
+            all.remove(&(kind, setting));
             return;
         };
         let new = Trouble { text: String::new(), since_ms: now_ms() };
-        all.entry((kind, about)).or_insert(new).text = text;
+        all.entry((kind, setting)).or_insert(new).text = text;
     }
 
     /// For `Inspect`.
     #[must_use]
     pub fn pb(&self) -> Vec<pb::Trouble> {
-        let trouble = |(&(kind, about), trouble): (&Name, &Trouble)| pb::Trouble {
-            kind: kind.to_owned(),
-            about: about.to_owned(),
+        let trouble = |(&(kind, setting), trouble): (&Name, &Trouble)| pb::Trouble {
+            kind: kind.into(),
+            setting: setting.to_owned(),
             text: trouble.text.clone(),
             since_ms: trouble.since_ms,
         };
@@ -65,18 +63,18 @@ mod tests {
     #[test]
     fn what_is_wrong_is_shown_since_it_began_until_it_is_mended() {
         let troubles = Troubles::default();
-        troubles.set(Troubles::FILE_REFUSED, "auth.policy", Some("no such role".to_owned()));
+        troubles.set(TroubleKind::FileRefused, "auth.policy", Some("no such role".to_owned()));
         let since_ms = troubles.pb()[0].since_ms;
-        troubles.set(Troubles::FILE_REFUSED, "auth.policy", Some("no such file".to_owned()));
-        troubles.set(Troubles::FILE_REFUSED, "tls.cert", None);
+        troubles.set(TroubleKind::FileRefused, "auth.policy", Some("no such file".to_owned()));
+        troubles.set(TroubleKind::FileRefused, "tls.cert", None);
         let expected = pb::Trouble {
-            kind: "file_refused".into(),
-            about: "auth.policy".into(),
+            kind: TroubleKind::FileRefused.into(),
+            setting: "auth.policy".into(),
             text: "no such file".into(),
             since_ms,
         };
         assert_eq!(troubles.pb(), [expected]);
-        troubles.set(Troubles::FILE_REFUSED, "auth.policy", None);
+        troubles.set(TroubleKind::FileRefused, "auth.policy", None);
         assert!(troubles.pb().is_empty());
     }
 }

@@ -12,26 +12,27 @@ use crate::node_pb;
 #[must_use]
 pub fn candidate_frame(frame: node_pb::CandidateFrame) -> (SliceId, CandidateFrame) {
     let list = |list: node_pb::ProbeList| ProbeList {
-        x: EventId(list.x),
+        x: EventId(list.event_id),
         prober: ElementId(list.prober),
         anchors: list.anchors.into_iter().map(ElementId).collect(),
     };
     let claim = |claim: node_pb::Claim| Claim {
-        x: EventId(claim.x),
+        x: EventId(claim.event_id),
         prober: ElementId(claim.prober),
         anchor: ElementId(claim.anchor),
     };
-    let close = |close: node_pb::Close| Close { x: EventId(close.x), element: ElementId(close.element) };
+    let close =
+        |close: node_pb::WithdrawalNotice| Close { x: EventId(close.event_id), element: ElementId(close.element) };
     let of = SliceId(frame.slice);
     let frame = CandidateFrame {
         after: EventId(frame.after),
         through: EventId(frame.through),
-        known: Decided(EventId(frame.known)),
+        known: Decided(EventId(frame.decided_seen)),
         stable: Stable(EventId(frame.stable)),
-        reach: reach(frame.reach),
+        reach: reach(frame.audience),
         probes: frame.probes.into_iter().map(list).collect(),
         claims: frame.claims.into_iter().map(claim).collect(),
-        closes: frame.closes.into_iter().map(close).collect(),
+        closes: frame.withdrawals.into_iter().map(close).collect(),
         settled: frame.settled.into_iter().map(retirement).collect(),
     };
     (of, frame)
@@ -41,21 +42,21 @@ pub fn candidate_frame(frame: node_pb::CandidateFrame) -> (SliceId, CandidateFra
 #[must_use]
 pub fn candidate_frame_pb(slice: SliceId, frame: &CandidateFrame) -> node_pb::CandidateFrame {
     let list = |list: &ProbeList| node_pb::ProbeList {
-        x: list.x.0,
+        event_id: list.x.0,
         prober: list.prober.0,
         anchors: list.anchors.iter().map(|anchor| anchor.0).collect(),
     };
-    let claim = |claim: &Claim| node_pb::Claim { x: claim.x.0, prober: claim.prober.0, anchor: claim.anchor.0 };
-    let close = |close: &Close| node_pb::Close { x: close.x.0, element: close.element.0 };
+    let claim = |claim: &Claim| node_pb::Claim { event_id: claim.x.0, prober: claim.prober.0, anchor: claim.anchor.0 };
+    let close = |close: &Close| node_pb::WithdrawalNotice { event_id: close.x.0, element: close.element.0 };
     node_pb::CandidateFrame {
         after: frame.after.0,
         through: frame.through.0,
-        known: frame.known.event().0,
+        decided_seen: frame.known.event().0,
         stable: frame.stable.event().0,
-        reach: reach_pb(&frame.reach),
+        audience: reach_pb(&frame.reach),
         probes: frame.probes.iter().map(list).collect(),
         claims: frame.claims.iter().map(claim).collect(),
-        closes: frame.closes.iter().map(close).collect(),
+        withdrawals: frame.closes.iter().map(close).collect(),
         settled: frame.settled.iter().map(retirement_pb).collect(),
         slice: slice.0,
     }
@@ -65,7 +66,7 @@ pub fn candidate_frame_pb(slice: SliceId, frame: &CandidateFrame) -> node_pb::Ca
 #[must_use]
 pub fn decision_frame(frame: node_pb::DecisionFrame) -> DecisionFrame {
     let grant = |grant: node_pb::Grant| Grant {
-        x: EventId(grant.x),
+        x: EventId(grant.event_id),
         prober: ElementId(grant.prober),
         anchor: ElementId(grant.anchor),
     };
@@ -79,7 +80,7 @@ pub fn decision_frame(frame: node_pb::DecisionFrame) -> DecisionFrame {
 /// Decisions, as sent.
 #[must_use]
 pub fn decision_frame_pb(frame: &DecisionFrame) -> node_pb::DecisionFrame {
-    let grant = |grant: &Grant| node_pb::Grant { x: grant.x.0, prober: grant.prober.0, anchor: grant.anchor.0 };
+    let grant = |grant: &Grant| node_pb::Grant { event_id: grant.x.0, prober: grant.prober.0, anchor: grant.anchor.0 };
     node_pb::DecisionFrame {
         retirements: frame.retirements.iter().map(retirement_pb).collect(),
         grants: frame.grants.iter().map(grant).collect(),
@@ -91,7 +92,7 @@ pub fn decision_frame_pb(frame: &DecisionFrame) -> node_pb::DecisionFrame {
 #[must_use]
 pub fn retirement(retirement: node_pb::Retirement) -> Retirement {
     Retirement {
-        x: EventId(retirement.x),
+        x: EventId(retirement.event_id),
         element: ElementId(retirement.element),
         anchor: (retirement.anchor != 0).then_some(ElementId(retirement.anchor)),
     }
@@ -101,7 +102,7 @@ pub fn retirement(retirement: node_pb::Retirement) -> Retirement {
 #[must_use]
 pub fn retirement_pb(retirement: &Retirement) -> node_pb::Retirement {
     node_pb::Retirement {
-        x: retirement.x.0,
+        event_id: retirement.x.0,
         element: retirement.element.0,
         anchor: retirement.anchor.map_or(0, |anchor| anchor.0),
     }

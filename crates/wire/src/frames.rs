@@ -77,7 +77,7 @@ pub fn log_frame(frame: storage_pb::LogFrame) -> Result<LogFrame, ConvertError> 
         through: EventId(frame.through),
         time_ms: frame.time_ms,
         stable: Stable(EventId(frame.stable)),
-        reach: reach(frame.reach),
+        reach: reach(frame.audience),
         events,
     })
 }
@@ -151,7 +151,7 @@ pub fn log_frame_part_pb(
         stable: frame.stable.event().0,
         events,
         arrivals: arrivals.collect(),
-        reach: reach_pb(reach),
+        audience: reach_pb(reach),
     }
 }
 
@@ -379,7 +379,7 @@ fn event(event: storage_pb::Event) -> Result<Event, ConvertError> {
         Kind::PoolClosed(closed) => EventKind::PoolClosed { pool: PoolId(closed.pool) },
         Kind::PoolDropped(dropped) => EventKind::PoolDropped { pool: PoolId(dropped.pool) },
     };
-    Ok(Event { x: EventId(event.x), kind })
+    Ok(Event { x: EventId(event.event_id), kind })
 }
 
 pub(super) fn event_pb(event: &Event) -> storage_pb::Event {
@@ -404,5 +404,5 @@ pub(super) fn event_pb(event: &Event) -> storage_pb::Event {
         EventKind::PoolClosed { pool } => Kind::PoolClosed(storage_pb::PoolClosed { pool: pool.0 }),
         EventKind::PoolDropped { pool } => Kind::PoolDropped(storage_pb::PoolDropped { pool: pool.0 }),
     };
-    storage_pb::Event { x: event.x.0, kind: Some(kind) }
+    storage_pb::Event { event_id: event.x.0, kind: Some(kind) }
 }

@@ -91,9 +91,9 @@ impl Ends {
 impl OutcomeChunk {
     /// From a store's record.
     fn read(sent: &storage_pb::OutcomeColumns) -> Result<Option<OutcomeChunk>, ConvertError> {
-        let count = sent.xs.len() / 8;
+        let count = sent.event_ids.len() / 8;
         let chunk = OutcomeChunk {
-            xs: fixed::<8>("xs", count, &sent.xs)?,
+            xs: fixed::<8>("event_ids", count, &sent.event_ids)?,
             pools: fixed::<4>("pools", count, &sent.pools)?,
             times_ms: fixed::<8>("times_ms", count, &sent.times_ms)?,
             reasons: fixed::<1>("reasons", count, &sent.reasons)?,
@@ -111,7 +111,7 @@ impl OutcomeChunk {
 
     fn pb(&self) -> storage_pb::OutcomeColumns {
         storage_pb::OutcomeColumns {
-            xs: self.xs.clone(),
+            event_ids: self.xs.clone(),
             pools: self.pools.clone(),
             times_ms: self.times_ms.clone(),
             reasons: self.reasons.clone(),
@@ -464,7 +464,7 @@ pub fn outcome(outcome: storage_pb::StoredOutcome) -> Result<Outcome, ConvertErr
     let anchor = outcome.anchor.map(end);
     let reason = if anchor.is_some() { None } else { Some(reason(outcome.reason)?) };
     Ok(Outcome {
-        x: EventId(outcome.x),
+        x: EventId(outcome.event_id),
         pool: PoolId(outcome.pool),
         time_ms: outcome.time_ms,
         element: end(outcome.element.ok_or(ConvertError::Missing("element"))?),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use dovetail_core::{
     ElementId, PoolDefinition, PoolId,
     ledger::Submission,
-    pool::Note,
+    pool::{Note, NoteCode},
     slice::{SliceCut, WaitingElement},
 };
 
@@ -50,7 +50,22 @@ pub fn pool_definition_pb(pool: &PoolDefinition) -> pb::PoolDefinition {
 /// A note, as sent.
 #[must_use]
 pub fn note_pb(note: Note) -> pb::Note {
-    pb::Note { code: note.code.name().to_owned(), text: note.text }
+    pb::Note { code: note_code(note.code).into(), text: note.text }
+}
+
+const fn note_code(code: NoteCode) -> pb::NoteCode {
+    match code {
+        NoteCode::NeverMatches => pb::NoteCode::NeverMatches,
+        NoteCode::MatchesEveryPair => pb::NoteCode::MatchesEveryPair,
+        NoteCode::Asymmetric => pb::NoteCode::Asymmetric,
+        NoteCode::MissingNeverMatches => pb::NoteCode::MissingNeverMatches,
+        NoteCode::EveryPairTested => pb::NoteCode::EveryPairTested,
+        NoteCode::CostlyResidual => pb::NoteCode::CostlyResidual,
+        NoteCode::WaitedWithoutReprobe => pb::NoteCode::WaitedWithoutReprobe,
+        NoteCode::ReprobeNeverHappens => pb::NoteCode::ReprobeNeverHappens,
+        NoteCode::ReprobeWithoutWaited => pb::NoteCode::ReprobeWithoutWaited,
+        NoteCode::WaitedNotReached => pb::NoteCode::WaitedNotReached,
+    }
 }
 
 /// An element as a client submits it.
@@ -88,8 +103,8 @@ pub fn slice_cut_part(cut: &mut SliceCut, part: node_pb::CutPart) -> Result<bool
             row: row(waiting.row)?,
         });
     }
-    cut.whole.extend(part.whole.into_iter().map(PoolId));
-    cut.left_out.extend(part.left_out.into_iter().map(ElementId));
+    cut.whole.extend(part.complete_pools.into_iter().map(PoolId));
+    cut.left_out.extend(part.retired.into_iter().map(ElementId));
     Ok(part.last)
 }
 

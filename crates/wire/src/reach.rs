@@ -6,8 +6,8 @@ use crate::storage_pb;
 
 /// From the wire. What is absent, or makes no sense, concerns all: that is always safe.
 #[must_use]
-pub fn reach(reach: Option<storage_pb::Reach>) -> Reach {
-    let Some(storage_pb::Reach { slices, shards, events }) = reach else { return Reach::All };
+pub fn reach(reach: Option<storage_pb::Audience>) -> Reach {
+    let Some(storage_pb::Audience { slices, shards, events }) = reach else { return Reach::All };
     if slices.len() != events.len() || shards.len() != events.len() {
         return Reach::All;
     }
@@ -19,9 +19,9 @@ pub fn reach(reach: Option<storage_pb::Reach>) -> Reach {
 
 /// As sent.
 #[must_use]
-pub fn reach_pb(reach: &Reach) -> Option<storage_pb::Reach> {
+pub fn reach_pb(reach: &Reach) -> Option<storage_pb::Audience> {
     let Reach::Pairs(pairs) = reach else { return None };
-    Some(storage_pb::Reach {
+    Some(storage_pb::Audience {
         slices: pairs.iter().map(|pair| pair.slice.0).collect(),
         shards: pairs.iter().map(|pair| pair.shard.0).collect(),
         events: pairs.iter().map(|pair| pair.last.0).collect(),
@@ -38,6 +38,6 @@ mod tests {
         for told in [Reach::All, Reach::nobody(), Reach::Pairs(vec![pair(0, 2, 7), pair(5, 1, u64::MAX)])] {
             assert_eq!(reach(reach_pb(&told)), told);
         }
-        assert_eq!(reach(Some(storage_pb::Reach { slices: vec![1], shards: vec![1], events: vec![] })), Reach::All);
+        assert_eq!(reach(Some(storage_pb::Audience { slices: vec![1], shards: vec![1], events: vec![] })), Reach::All);
     }
 }

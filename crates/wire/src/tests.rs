@@ -247,7 +247,7 @@ fn records_of_a_version_without_columns_are_read() {
     let frame = storage_pb::LogFrame {
         after: 8,
         through: 9,
-        events: vec![storage_pb::Event { x: 9, kind: Some(arrival) }],
+        events: vec![storage_pb::Event { event_id: 9, kind: Some(arrival) }],
         ..storage_pb::LogFrame::default()
     };
     let record = storage_pb::LogRecord { frame: Some(frame), clients: vec![client], ..Default::default() };
@@ -257,8 +257,14 @@ fn records_of_a_version_without_columns_are_read() {
     assert_eq!((&*read.clients[0].key, &*read.clients[0].payload), ("k", b"p".as_slice()));
 
     let end = |id, key: &str| Some(storage_pb::OutcomeEnd { id, key: key.to_owned(), payload: Bytes::new() });
-    let stored =
-        storage_pb::StoredOutcome { x: 9, pool: 2, time_ms: 4, element: end(9, "k"), anchor: end(3, "a"), reason: 0 };
+    let stored = storage_pb::StoredOutcome {
+        event_id: 9,
+        pool: 2,
+        time_ms: 4,
+        element: end(9, "k"),
+        anchor: end(3, "a"),
+        reason: 0,
+    };
     let record = storage_pb::ResultRecord { through: 9, outcomes: vec![stored], ..Default::default() };
     let read = result_record(&Record::new(9, record.encode_to_vec())).unwrap();
     assert_eq!((read[0].element.id, read[0].anchor.as_ref().unwrap().id), (ElementId(9), ElementId(3)));

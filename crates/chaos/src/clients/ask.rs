@@ -79,7 +79,9 @@ impl Asker {
         journal.count("lookups", 1);
         let same = found.id == element.id && found.key == key(element.serial) && found.pool == element.pool.name();
         journal.check("GetElement finds the element", same, || format!("{element:?}, found {found:?}"));
-        journal.check("no answer is older than its position", found.at >= at, || format!("asked at {at}: {found:?}"));
+        journal.check("no answer is older than its position", found.position >= at, || {
+            format!("asked at {at}: {found:?}")
+        });
         let state = found.state();
         if ended.is_some() {
             let told = || format!("{element:?} at {at}: {found:?}");

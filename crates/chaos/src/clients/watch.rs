@@ -13,7 +13,7 @@ use std::{
 
 use dovetail::client::{Client, ClientError, WatchOptions};
 use dovetail::pb::match_service_client::MatchServiceClient;
-use dovetail::pb::outcome::Outcome as EndedBy;
+use dovetail::pb::outcome::Kind;
 use dovetail::pb::{EndReason, Match, Outcome, WatchMatchesRequest, WatchMatchesResponse, WatchOutcomesRequest};
 use tokio::time::sleep;
 use tonic::{Code, Status, transport::Channel};
@@ -51,15 +51,15 @@ impl Seen {
     }
 
     fn outcome(outcome: &Outcome) -> Seen {
-        let what = match &outcome.outcome {
-            Some(EndedBy::Match(found)) if found.cursor == outcome.cursor => Seen::of(found).what,
-            Some(EndedBy::Ended(ended)) => match ended.reason() {
+        let what = match &outcome.kind {
+            Some(Kind::Match(found)) if found.cursor == outcome.cursor => Seen::of(found).what,
+            Some(Kind::Ended(ended)) => match ended.reason() {
                 EndReason::Withdrawn => What::Withdrawn(ended.id),
                 EndReason::Expired => What::Expired(ended.id),
                 EndReason::Dropped => What::Dropped(ended.id),
                 EndReason::Unspecified => What::Nothing,
             },
-            Some(EndedBy::Match(_)) | None => What::Nothing,
+            Some(Kind::Match(_)) | None => What::Nothing,
         };
         Seen { cursor: outcome.cursor, what }
     }

@@ -83,7 +83,7 @@ impl Honest {
 
     async fn clear(&self) -> Result<(), ClientError> {
         for pool in self.0.list_pools().await? {
-            let definition = pool.pool.unwrap_or_default();
+            let definition = pool.definition.unwrap_or_default();
             if definition.name == POOL {
                 continue;
             }

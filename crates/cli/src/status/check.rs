@@ -82,13 +82,12 @@ pub(super) fn findings(nodes: &[Asked]) -> Vec<Finding> {
             None => found("not_serving", "has no state yet: it waits for the balancer".to_owned()),
         }
         for trouble in &answer.troubles {
-            let kind = match trouble.kind.as_str() {
-                "file_refused" => "file_refused",
-                "certificate_expires" => "certificate_expires",
+            let kind = match trouble.kind() {
                 // Of a newer node.
-                _ => "trouble",
+                pb::TroubleKind::Unspecified => "trouble",
+                known => known.word(),
             };
-            found(kind, format!("{}: {}", trouble.about, trouble.text));
+            found(kind, format!("{}: {}", trouble.setting, trouble.text));
         }
         for link in answer.links.iter().filter(|link| !link.connected && link.down_ms >= DOWN_MS) {
             let peer = format!("{} {} ({})", role_name(link.role()), link.index, link.address);
@@ -193,16 +192,20 @@ mod tests {
 
     #[test]
     fn files_that_are_refused_and_certificates_that_expire_are_found() {
-        let trouble = |kind: &str, about: &str, text: &str| pb::Trouble {
-            kind: kind.to_owned(),
-            about: about.to_owned(),
+        let trouble = |kind: i32, setting: &str, text: &str| pb::Trouble {
+            kind,
+            setting: setting.to_owned(),
             text: text.to_owned(),
             since_ms: 7,
         };
-        let expires = trouble("certificate_expires", "tls.cert", "the certificate is good until tomorrow");
-        let refused =
-            trouble("file_refused", "auth.policy", "/p is not taken, and what was read before stays: no role");
-        let troubles = vec![expires, refused, trouble("from_the_future", "x", "y")];
+        let expires =
+            trouble(pb::TroubleKind::CertificateExpires.into(), "tls.cert", "the certificate is good until tomorrow");
+        let refused = trouble(
+            pb::TroubleKind::FileRefused.into(),
+            "auth.policy",
+            "/p is not taken, and what was read before stays: no role",
+        );
+        let troubles = vec![expires, refused, trouble(99, "x", "y")];
         check(
             &[asked(Role::Matcher, 1, |answer| answer.troubles = troubles)],
             &[

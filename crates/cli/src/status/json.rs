@@ -48,7 +48,7 @@ fn link(link: &pb::PeerLink) -> Value {
 }
 
 fn trouble(trouble: &pb::Trouble) -> Value {
-    json!({ "kind": trouble.kind, "about": trouble.about, "text": trouble.text, "since_ms": trouble.since_ms })
+    json!({ "kind": trouble.kind().word(), "about": trouble.setting, "text": trouble.text, "since_ms": trouble.since_ms })
 }
 
 fn address(node: &pb::NodeAddress) -> Value {

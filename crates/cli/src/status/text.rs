@@ -32,8 +32,8 @@ pub(super) fn describe(server: &str, node: &pb::InspectResponse, now_ms: u64) ->
     );
     for trouble in &node.troubles {
         let since = duration::format_ms(now_ms.saturating_sub(trouble.since_ms) / 1000 * 1000);
-        let (about, said) = (printable(&trouble.about), printable(&trouble.text));
-        let _ = writeln!(text, "  {}: {about}: {said} (for {since})", printable(&trouble.kind));
+        let (about, said) = (printable(&trouble.setting), printable(&trouble.text));
+        let _ = writeln!(text, "  {}: {about}: {said} (for {since})", trouble.kind().word());
     }
     match &node.state {
         None => {}

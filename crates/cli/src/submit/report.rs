@@ -72,7 +72,7 @@ impl Report {
         for refusal in &answer.refusals {
             self.refused += 1;
             let line = lines.get(refusal.row as usize).copied().unwrap_or_default();
-            let code = code_name(Code::from_i32(refusal.code as i32));
+            let code = code_name(Code::from_i32(refusal.code));
             self.say(&format!("{}:{line}: refused: {} ({code})", self.input, refusal.message));
         }
         if self.json {
@@ -176,7 +176,7 @@ fn outcomes(lines: &[u64], answer: &Answer) -> String {
         let outcome = match refusals.next_if(|refusal| refusal.row == row) {
             None => json!({ "line": line, "id": id }),
             Some(refusal) => {
-                let code = code_name(Code::from_i32(refusal.code as i32));
+                let code = code_name(Code::from_i32(refusal.code));
                 json!({ "line": line, "refused": { "code": code, "message": refusal.message } })
             }
         };

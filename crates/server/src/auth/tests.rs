@@ -170,7 +170,7 @@ async fn files_are_read_again_when_they_change_and_bad_ones_are_not_taken() {
     settings.audit = folder.0.join("audit.jsonl").display().to_string();
     let (stop, troubles) = (Shutdown::new(), Troubles::default());
     let auth = Auth::open(&settings, &troubles, &stop).unwrap();
-    let troubled = |setting: &str| troubles.pb().iter().any(|trouble| trouble.about == setting);
+    let troubled = |setting: &str| troubles.pb().iter().any(|trouble| trouble.setting == setting);
     let admit = |signer: &Signer, path: &str| {
         let token = bearing(&signer.sign(&claims()));
         auth.admit(&token, Some(&mut caller()), path).map(|found| found.access)

@@ -28,7 +28,7 @@ use crate::{
     shutdown::Shutdown,
 };
 use dovetail::pb::{
-    self,
+    self, ResponseFormat,
     match_service_server::{MatchService, MatchServiceServer},
 };
 
@@ -118,7 +118,7 @@ impl Service {
     /// Checks what is asked for, and counts the call.
     fn begin_to_get(&self, request: tonic::Request<pb::GetElementRequest>) -> Result<Getting, Status> {
         let (caller, access) = (caller(&request), access(&request));
-        let pb::GetElementRequest { element, wait_ms, at } = request.into_inner();
+        let pb::GetElementRequest { element, wait_ms, position: at } = request.into_inner();
         if wait_ms > WAIT_MS_MAX {
             let (found, most) = (wait_ms.into(), WAIT_MS_MAX.into());
             return Err(RequestError::Above { field: "wait_ms", found, most }.into());
@@ -381,7 +381,7 @@ impl MatchService for Service {
                 }
             }
         };
-        response.at = decided.max(EventId(response.ended_at)).0;
+        response.position = decided.max(EventId(response.ended_at)).0;
         Ok(Response::new(response))
     }
 
@@ -433,11 +433,19 @@ impl MatchService for Service {
     ) -> Result<Response<Self::WatchMatchesStream>, Status> {
         let caller = caller(&request);
         let who = (caller.as_ref(), access(&request));
-        let pb::WatchMatchesRequest { pool, after, until_settled, columns, from_now, arrivals } = request.into_inner();
-        match (columns, arrivals) {
-            (true, true) => self.watch::<Columns<true>>(who, &pool, (after, from_now), until_settled).await,
-            (true, false) => self.watch::<Columns<false>>(who, &pool, (after, from_now), until_settled).await,
-            (false, _) => self.watch::<Vec<pb::Match>>(who, &pool, (after, from_now), until_settled).await,
+        let pb::WatchMatchesRequest { pool, after, until_settled, format, from_now, arrival_times } =
+            request.into_inner();
+        let none = RequestError::NoSuch { field: "format", found: format, most: ResponseFormat::Columns.into() };
+        match (ResponseFormat::try_from(format).map_err(|_| none)?, arrival_times) {
+            (ResponseFormat::Columns, true) => {
+                self.watch::<Columns<true>>(who, &pool, (after, from_now), until_settled).await
+            }
+            (ResponseFormat::Columns, false) => {
+                self.watch::<Columns<false>>(who, &pool, (after, from_now), until_settled).await
+            }
+            (ResponseFormat::Rows | ResponseFormat::Unspecified, _) => {
+                self.watch::<Vec<pb::Match>>(who, &pool, (after, from_now), until_settled).await
+            }
         }
     }
 

@@ -64,9 +64,9 @@ pub(super) enum RequestError {
     /// A page token that was not handed out.
     #[error("page_token {0:?} is not one that this call hands out")]
     PageToken(String),
-    /// A view that there is not.
-    #[error("view is {0}, but must be 0 to 2")]
-    View(i32),
+    /// A value of an enum that there is not.
+    #[error("{field} is {found}, but must be 0 to {most}")]
+    NoSuch { field: &'static str, found: i32, most: i32 },
     /// No such pool.
     #[error("pool {0:?} is not defined")]
     UnknownPool(String),
@@ -138,7 +138,9 @@ impl RequestError {
                 fault(Reason::AttributeNoValue).at(at).with("attribute", attribute).with("value", "NaN")
             }
             RequestError::PageToken(token) => fault(Reason::PageToken).at("page_token").with("value", token),
-            RequestError::View(view) => fault(Reason::OutOfBounds).at("view").with("value", view).with("bound", 2),
+            RequestError::NoSuch { field, found, most } => {
+                fault(Reason::OutOfBounds).at(*field).with("value", found).with("bound", most)
+            }
             RequestError::UnknownPool(pool) => fault(Reason::PoolUnknown).of(Resource::Pool, pool).with("pool", pool),
             RequestError::UnknownElement(ElementName::Id(element)) => {
                 fault(Reason::ElementUnknown).of(Resource::Element, element.0.to_string()).with("element", element.0)

@@ -17,8 +17,8 @@ const ADDED_BYTES: usize = 8;
 /// All pools, or the page that is asked for. `all` is by name.
 pub(super) fn pools(all: &[PoolSummary], request: pb::ListPoolsRequest) -> Result<pb::ListPoolsResponse, RequestError> {
     let pb::ListPoolsRequest { page_size, page_token, view } = request;
-    let malformed = || RequestError::View(view);
-    let view = PoolView::try_from(view).map_err(|_| malformed())?;
+    let none = RequestError::NoSuch { field: "view", found: view, most: PoolView::Full.into() };
+    let view = PoolView::try_from(view).map_err(|_| none)?;
     if page_size == 0 && page_token.is_empty() && view == PoolView::Unspecified {
         let full = page(all, usize::MAX, PoolView::Full);
         // 10,000 of these fit.
@@ -61,7 +61,7 @@ pub(super) fn status(pool: &PoolSummary, view: PoolView) -> pb::PoolStatus {
         PoolView::Full | PoolView::Unspecified => dovetail_wire::pool_definition_pb(&pool.definition),
     };
     pb::PoolStatus {
-        pool: Some(definition),
+        definition: Some(definition),
         defined_at: pool.defined_at.0,
         waiting: pool.counts.waiting,
         matches: pool.counts.matches,
@@ -124,7 +124,7 @@ mod tests {
         assert_eq!((few.pools.len(), few.view()), (100, PoolView::Full));
         let all = ask(&summaries(POOLS_MAX, 1024), pb::ListPoolsRequest::default());
         assert_eq!((all.pools.len(), all.view(), all.next_page_token.as_str()), (POOLS_MAX, PoolView::Basic, ""));
-        assert_eq!(all.pools[7].pool.as_ref().unwrap().rule, "");
+        assert_eq!(all.pools[7].definition.as_ref().unwrap().rule, "");
     }
 
     #[test]
@@ -136,7 +136,7 @@ mod tests {
                 let request = pb::ListPoolsRequest { page_size, page_token, view: view.into() };
                 let page = ask(&all, request);
                 assert!(page_size == 0 || page.pools.len() <= page_size as usize);
-                names.extend(page.pools.into_iter().map(|status| status.pool.unwrap().name));
+                names.extend(page.pools.into_iter().map(|status| status.definition.unwrap().name));
                 page_token = page.next_page_token;
                 if page_token.is_empty() {
                     break;
@@ -151,6 +151,9 @@ mod tests {
         let token = pb::ListPoolsRequest { page_token: "no body".to_owned(), ..Default::default() };
         assert!(matches!(pools(&summaries(3, 1), token), Err(RequestError::PageToken(_))));
         let view = pb::ListPoolsRequest { view: 9, ..Default::default() };
-        assert!(matches!(pools(&summaries(3, 1), view), Err(RequestError::View(9))));
+        assert!(matches!(
+            pools(&summaries(3, 1), view),
+            Err(RequestError::NoSuch { field: "view", found: 9, most: 2 })
+        ));
     }
 }

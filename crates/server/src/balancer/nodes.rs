@@ -143,7 +143,7 @@ impl FeedService for Service {
                 let retirements = dovetail_wire::retirement_part(rest.by_ref());
                 // What did not fit is read again.
                 let cut_off = rest.next().is_some();
-                let last = retirements.last().filter(|_| cut_off).map(|last| EventId(last.x));
+                let last = retirements.last().filter(|_| cut_off).map(|last| EventId(last.event_id));
                 Ok(Some((node_pb::RetirementsResponse { retirements }, last.unwrap_or(step.cursor.event()))))
             }
         });
@@ -213,16 +213,16 @@ fn split_cut(cut: SliceCut) -> impl Iterator<Item = node_pb::CutPart> {
                     let definition = Some(dovetail_wire::pool_definition_pb(&definition));
                     next.pools.push(storage_pb::PoolDefined { pool: pool.0, definition });
                 }
-                Item::Whole(pool) => next.whole.push(pool.0),
-                Item::LeftOut(element) => next.left_out.push(element.0),
+                Item::Whole(pool) => next.complete_pools.push(pool.0),
+                Item::LeftOut(element) => next.retired.push(element.0),
                 Item::Waiting(waiting) => next.waiting.push(dovetail_wire::waiting_pb(&waiting)),
             }
             if filling.begins_next(next.encoded_len()) {
                 return Some(std::mem::replace(&mut part, next));
             }
             part.pools.append(&mut next.pools);
-            part.whole.append(&mut next.whole);
-            part.left_out.append(&mut next.left_out);
+            part.complete_pools.append(&mut next.complete_pools);
+            part.retired.append(&mut next.retired);
             part.waiting.append(&mut next.waiting);
         }
         let rest = std::mem::take(&mut part);

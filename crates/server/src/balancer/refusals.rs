@@ -69,7 +69,7 @@ impl Refusals {
         let left_out = self.rows.iter().any(|refused| refused.text == 0);
         let refusal = |&Refused { row, reason, text, holder }: &Refused| pb::Refusal {
             row,
-            code: i32::from(reason.code()).unsigned_abs(),
+            code: reason.code().into(),
             message: (text as usize).checked_sub(1).map_or_else(String::new, |at| std::mem::take(&mut self.texts[at])),
             reason: reason.into(),
             holder,

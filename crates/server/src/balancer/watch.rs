@@ -76,11 +76,11 @@ impl Items for Vec<pb::Outcome> {
     fn push(&mut self, outcomes: &OutcomeChunk, index: usize, pool: &str) {
         let outcome = outcomes.get(index);
         let what = match match_pb(&outcome, pool) {
-            Some(found) => pb::outcome::Outcome::Match(found),
-            None => pb::outcome::Outcome::Ended(ended_pb(&outcome)),
+            Some(found) => pb::outcome::Kind::Match(found),
+            None => pb::outcome::Kind::Ended(ended_pb(&outcome)),
         };
         let (cursor, time_ms) = (outcome.x.0, outcome.time_ms);
-        self.push(pb::Outcome { cursor, pool: pool.to_owned(), time_ms, outcome: Some(what) });
+        self.push(pb::Outcome { cursor, pool: pool.to_owned(), time_ms, kind: Some(what) });
     }
 
     fn response(self, settled: EventId, pool_dropped: bool) -> pb::WatchOutcomesResponse {

@@ -68,7 +68,7 @@ impl Reader {
         let request = node_pb::CandidatesRequest {
             peer: Some(identity.pb()),
             shard: shard.0,
-            known_min: known_min.event().0,
+            decided_seen_min: known_min.event().0,
             cursors: cursors.iter().map(cursor).collect(),
         };
         let mut stream = self.link.way().candidates(request).await?;
@@ -117,7 +117,7 @@ impl Reader {
 fn slice_hello(hello: node_pb::SliceHello) -> SliceHello {
     SliceHello {
         slice: SliceId(hello.slice),
-        known: Decided(EventId(hello.known)),
+        known: Decided(EventId(hello.decided_seen_min)),
         floor: Cursor(EventId(hello.floor)),
     }
 }

@@ -84,7 +84,7 @@ impl CandidatesService for Service {
         let cursors = cursors(&self.node, &request.cursors)?;
         let peer = peer.expect("it was checked");
         let reading = self.node.readers.take(peer, caller.as_ref()).await?;
-        let subscribed = self.subscribe(shard, cursors, Decided(EventId(request.known_min)));
+        let subscribed = self.subscribe(shard, cursors, Decided(EventId(request.decided_seen_min)));
         let Subscription { first, live } = reading.meanwhile(subscribed).await?;
         let live = tokio_stream::wrappers::ReceiverStream::new(live);
         let own = self.node.identity.pb();
@@ -98,7 +98,7 @@ impl CandidatesService for Service {
 fn encode(peer: &node_pb::Peer, message: &CandidatesMessage) -> Vec<Message> {
     let hello = |hello: &SliceHello| node_pb::SliceHello {
         slice: hello.slice.0,
-        known: hello.known.event().0,
+        decided_seen_min: hello.known.event().0,
         floor: hello.floor.event().0,
     };
     match message {
@@ -134,7 +134,11 @@ fn knows_less(KnowsLess { slice, known }: KnowsLess, known_min: Decided, floor: 
     let text = format!(
         "{slice} keeps frames that know {known}, and {known_min} is asked for; the balancer keeps retirements above {floor}"
     );
-    Fault::new(Reason::CursorTooOld, text).at("known_min").with("value", known_min.0).with("bound", known.0).into()
+    Fault::new(Reason::CursorTooOld, text)
+        .at("decided_seen_min")
+        .with("value", known_min.0)
+        .with("bound", known.0)
+        .into()
 }
 
 /// Refuses a gatherer that does not ask for exactly the slices that run here: it would wait for the others for ever.

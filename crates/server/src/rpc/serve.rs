@@ -19,9 +19,8 @@ use crate::{
     settings::{Limits, NodeSettings},
     shutdown::Shutdown,
     time,
-    troubles::Troubles,
 };
-use dovetail::pb::match_service_server;
+use dovetail::pb::{TroubleKind, match_service_server};
 use dovetail_certs::{FileTrouble, NodeName, Tls};
 
 /// Between the end of the last call and that of the server.
@@ -100,8 +99,8 @@ impl Listener {
         if let Some(tls) = self.tls.clone() {
             let troubles = edge.troubles();
             let tell = move |trouble, text| match trouble {
-                FileTrouble::Refused => troubles.set(Troubles::FILE_REFUSED, "tls", text),
-                FileTrouble::Expires => troubles.set(Troubles::CERTIFICATE_EXPIRES, "tls.cert", text),
+                FileTrouble::Refused => troubles.set(TroubleKind::FileRefused, "tls", text),
+                FileTrouble::Expires => troubles.set(TroubleKind::CertificateExpires, "tls.cert", text),
             };
             tokio::spawn(tls.watch(tell, stop.given_owned()));
         }
