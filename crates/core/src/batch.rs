@@ -4,217 +4,28 @@
 //! Invariants: batch.B1 all columns have as many entries as there are elements; batch.B2 texts are UTF-8; batch.B3 a
 //! batch never changes.
 
+mod client;
 pub mod column;
+mod key;
 
 use std::{
-    fmt,
-    hash::{Hash, Hasher},
     ops::Range,
     sync::{Arc, OnceLock},
 };
 
-use bytes::Bytes;
 use dovetail_rule::{Row, Value};
-use siphasher::sip128::SipHasher13;
 
-pub use column::{Column, Strings, StringsWriter, Values};
+pub use client::{ClientColumns, ClientPart, ClientWriter};
+pub use column::{Column, Strings, StringsWriter, TEXT_BYTES, Values};
+pub use key::{Fingerprint, KeySecret};
 
-use crate::{PoolId, ledger::ClientPart};
+use crate::PoolId;
 
 /// What the ledger keeps of an element beside its attributes, key and payload, in bytes: its slot, its key's
 /// fingerprint, its times.
 pub const ELEMENT_BYTES: usize = 64;
 /// What an attribute takes, in bytes, whether or not the element has it: the other elements of a batch may.
 pub const ATTRIBUTE_BYTES: usize = 8;
-/// What a text takes in bytes beside its own, alone or in a list: where it ends.
-pub const TEXT_BYTES: usize = 4;
-
-/// Stands for a client's key in a pool: 128 bits. Making two collide takes the secret.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Fingerprint([u64; 2]);
-
-impl Fingerprint {
-    /// As checkpoints have it.
-    #[must_use]
-    pub fn to_bytes(self) -> [u8; 16] {
-        let [one, other] = self.0;
-        (u128::from(one) | u128::from(other) << 64).to_le_bytes()
-    }
-
-    /// What [`to_bytes`](Fingerprint::to_bytes) gave.
-    #[must_use]
-    pub fn from_bytes(bytes: [u8; 16]) -> Fingerprint {
-        let both = u128::from_le_bytes(bytes);
-        Fingerprint([both as u64, (both >> 64) as u64])
-    }
-
-    /// Which of so many parts it belongs to; independent of its hash.
-    #[inline]
-    pub(crate) fn share(self, parts: usize) -> usize {
-        (self.0[1] % parts as u64) as usize
-    }
-}
-
-impl Hash for Fingerprint {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        state.write_u64(self.0[0]);
-    }
-}
-
-/// What fingerprints are made with. Drawn anew by every process. Nothing that leaves it depends on it but the
-/// fingerprints of idempotency keys in its checkpoints, which therefore have it, too.
-#[derive(Clone, Copy, Default, PartialEq, Eq)]
-pub struct KeySecret(pub [u64; 2]);
-
-impl fmt::Debug for KeySecret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("KeySecret")
-    }
-}
-
-impl KeySecret {
-    /// A key's fingerprint.
-    #[must_use]
-    pub fn fingerprint(self, pool: PoolId, key: &[u8]) -> Fingerprint {
-        let [one, other] = self.0;
-        let hash = SipHasher13::new_with_keys(one ^ u64::from(pool.0), other).hash(key);
-        Fingerprint([hash.h1, hash.h2])
-    }
-}
-
-/// What only the balancer needs of elements, as columns.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct ClientColumns {
-    /// The clients' own names, texts.
-    pub keys: Strings,
-    /// Opaque; none when all are empty.
-    pub payloads: Option<Strings>,
-    /// Times to live in milliseconds, as little-endian `u64`, 0 for none; none when all are 0.
-    pub ttls_ms: Option<Bytes>,
-    /// Texts, empty for none; none when all are empty.
-    pub idempotency_keys: Option<Strings>,
-    /// Who submitted them, texts, empty where that is not known; none when all are empty. No decision depends on them.
-    pub owners: Option<Strings>,
-}
-
-impl ClientColumns {
-    /// The client's name of an element.
-    #[must_use]
-    #[inline]
-    pub fn key(&self, index: usize) -> &[u8] {
-        self.keys.get(index)
-    }
-
-    /// The payload of an element.
-    #[must_use]
-    #[inline]
-    pub fn payload(&self, index: usize) -> &[u8] {
-        self.payloads.as_ref().map_or(&[], |payloads| payloads.get(index))
-    }
-
-    /// The time to live of an element in milliseconds, 0 for none.
-    #[must_use]
-    #[inline]
-    pub fn ttl_ms(&self, index: usize) -> u64 {
-        self.ttls_ms.as_ref().map_or(0, |ttls_ms| column::number(ttls_ms, index))
-    }
-
-    /// The idempotency key of an element, empty for none.
-    #[must_use]
-    #[inline]
-    pub fn idempotency_key(&self, index: usize) -> &[u8] {
-        self.idempotency_keys.as_ref().map_or(&[], |keys| keys.get(index))
-    }
-
-    /// Who submitted an element, empty where that is not known.
-    #[must_use]
-    #[inline]
-    pub fn owner(&self, index: usize) -> &[u8] {
-        self.owners.as_ref().map_or(&[], |owners| owners.get(index))
-    }
-
-    /// A copy of its own: what it was made from may be larger.
-    #[must_use]
-    pub fn compact(&self) -> ClientColumns {
-        ClientColumns {
-            keys: self.keys.compact(),
-            payloads: self.payloads.as_ref().map(Strings::compact),
-            ttls_ms: self.ttls_ms.as_ref().map(|ttls_ms| Bytes::copy_from_slice(ttls_ms)),
-            idempotency_keys: self.idempotency_keys.as_ref().map(Strings::compact),
-            owners: self.owners.as_ref().map(Strings::compact),
-        }
-    }
-
-    /// Bytes of all of them.
-    #[must_use]
-    pub fn bytes(&self) -> usize {
-        let any = |strings: &Option<Strings>| strings.as_ref().map_or(0, Strings::total_bytes);
-        let ttls_ms = self.ttls_ms.as_ref().map_or(0, Bytes::len);
-        self.keys.total_bytes() + any(&self.payloads) + ttls_ms + any(&self.idempotency_keys) + any(&self.owners)
-    }
-
-    /// What belongs to one element.
-    #[must_use]
-    pub fn get(&self, index: usize) -> ClientPart {
-        ClientPart {
-            key: self.keys.text(index).into(),
-            payload: Bytes::copy_from_slice(self.payload(index)),
-            ttl_ms: self.ttl_ms(index),
-            idempotency_key: self.idempotency_keys.as_ref().map_or("", |keys| keys.text(index)).into(),
-            owner: self.owners.as_ref().map_or("", |owners| owners.text(index)).into(),
-        }
-    }
-}
-
-/// Makes [`ClientColumns`].
-#[derive(Debug, Default)]
-pub struct ClientWriter {
-    keys: StringsWriter,
-    payloads: StringsWriter,
-    ttls_ms: Vec<u8>,
-    any_ttl: bool,
-    idempotency_keys: StringsWriter,
-    owners: StringsWriter,
-}
-
-impl ClientWriter {
-    /// Adds the part of an element whose submitter is not known.
-    #[inline]
-    pub fn push(&mut self, key: &[u8], payload: &[u8], ttl_ms: u64, idempotency_key: &[u8]) {
-        self.push_owned(key, payload, ttl_ms, idempotency_key, &[]);
-    }
-
-    /// Adds what belongs to an element.
-    #[inline]
-    pub fn push_owned(&mut self, key: &[u8], payload: &[u8], ttl_ms: u64, idempotency_key: &[u8], owner: &[u8]) {
-        self.keys.push(key);
-        self.payloads.push(payload);
-        self.ttls_ms.extend_from_slice(&ttl_ms.to_le_bytes());
-        self.any_ttl |= ttl_ms > 0;
-        self.idempotency_keys.push(idempotency_key);
-        self.owners.push(owner);
-    }
-
-    /// Adds an element's of another batch.
-    #[inline]
-    pub fn push_of(&mut self, from: &ClientColumns, index: usize) {
-        let (key, payload, ttl_ms) = (from.key(index), from.payload(index), from.ttl_ms(index));
-        self.push_owned(key, payload, ttl_ms, from.idempotency_key(index), from.owner(index));
-    }
-
-    /// What was added.
-    #[must_use]
-    pub fn finish(self) -> ClientColumns {
-        ClientColumns {
-            keys: self.keys.finish(),
-            payloads: self.payloads.finish_if_any(),
-            ttls_ms: self.any_ttl.then(|| self.ttls_ms.into()),
-            idempotency_keys: self.idempotency_keys.finish_if_any(),
-            owners: self.owners.finish_if_any(),
-        }
-    }
-}
-
 /// Elements of one pool.
 #[derive(Debug)]
 pub struct Batch {

@@ -7,17 +7,23 @@
 
 mod admit;
 mod checkpoint;
+mod closed;
 mod cut;
+mod decision;
 mod drops;
 mod elements;
 mod ended;
+mod entry;
 mod idempotency;
 mod ids;
+mod kept;
+mod limits;
+mod outcome;
+mod refused;
 pub mod room;
 mod search;
 mod slots;
 mod timers;
-mod types;
 
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
@@ -27,29 +33,29 @@ use std::{
 
 use dovetail_rule::Split;
 
-pub use admit::{
-    Admission, Admitted, Checked, Client, KEY_BYTES_MAX, PAYLOAD_BYTES_CAP, Stopped, Submission, SubmitError,
-    check_columns,
-};
+pub use crate::{batch::ClientPart, pool::PAYLOAD_BYTES_CAP};
+pub use admit::{Admission, Admitted, Checked, Client, Stopped, Submission, check_columns};
 pub use checkpoint::{Base, Fold, Kept, PoolBase};
-use cut::KeptForCuts;
-pub use cut::{CUT_KEPT_BYTES_MAX, CUT_KEPT_MAX, CutElements, CutGone, Cutting};
-pub use drops::DROPPED_NAMES_MAX;
-use drops::Drops;
+pub use closed::DROPPED_NAMES_MAX;
+use closed::Drops;
+pub use cut::{CutElements, CutGone, Cutting};
+pub use decision::DecisionError;
 use elements::{At, Elements, Slot, View};
 use ended::{Ended, Keys};
+pub use entry::{Entry, PoolCounts, PoolEntry, Status};
 use idempotency::Idempotency;
 pub use idempotency::Remembered;
+use kept::KeptForCuts;
+pub use kept::{CUT_KEPT_BYTES_MAX, CUT_KEPT_MAX};
+pub use limits::{KEY_BYTES_MAX, LedgerLimits};
+pub use outcome::{EndView, Outcome, OutcomeEnd, OutcomeView, Outcomes};
+pub use refused::SubmitError;
 use room::Taken;
 use search::Searched;
 pub use search::{SEARCH_COSTLY, search_bound};
 pub(crate) use timers::searches;
 pub use timers::{LateDue, STRIDE_MS, Share, Timing};
 use timers::{Timers, due_next, expires};
-pub use types::{
-    ClientPart, DecisionError, EndView, Entry, LedgerLimits, Outcome, OutcomeEnd, OutcomeView, Outcomes, PoolCounts,
-    PoolEntry, Status,
-};
 
 use crate::{
     Cursor, Decided, DefineError, ElementId, Event, EventId, EventKind, Place, Pool, PoolId, Reach, Retirement,

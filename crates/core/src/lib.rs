@@ -30,6 +30,7 @@ pub mod ids;
 pub mod ledger;
 pub mod message;
 pub mod oracle;
+mod place;
 pub mod placement;
 pub mod planted;
 pub mod pool;

@@ -9,16 +9,8 @@ use std::sync::Arc;
 
 use dovetail_rule::Split;
 
+pub use crate::place::Place;
 use crate::{ElementId, Pool, Ring, ShardId, SliceId};
-
-/// What an element's owner and home follow from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Place {
-    /// Its id: the pool is split by index, or it has no key and never matches.
-    Id(ElementId),
-    /// The hash of its key, or of its pool where every pair matches.
-    Key(u64),
-}
 
 /// Where elements belong. The same on every node of a cluster.
 #[derive(Clone, Debug)]

@@ -11,7 +11,7 @@ pub use notes::{Note, NoteCode};
 use dovetail_rule::{AttributeType, Row, Rule, RuleError, Schema, SchemaError, Side, Split};
 use thiserror::Error;
 
-use crate::{ElementId, PoolId, ledger::PAYLOAD_BYTES_CAP, placement::Place};
+use crate::{ElementId, PoolId, place::Place};
 
 /// Longest name of a pool, in bytes.
 pub const POOL_NAME_BYTES_MAX: usize = 64;
@@ -19,6 +19,8 @@ pub const POOL_NAME_BYTES_MAX: usize = 64;
 pub const REPROBES_MAX: usize = 32;
 /// Longest time to live, and latest reprobe, in milliseconds: 400 days.
 pub const DELAY_MS_MAX: u64 = 400 * 24 * 3600 * 1000;
+/// No pool and no setting can allow a larger payload, in bytes.
+pub const PAYLOAD_BYTES_CAP: u64 = 65_536;
 
 /// A pool as a client defines it. Text that came from outside; [`Pool::compile`] checks it.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -11,7 +11,9 @@
 mod ahead;
 mod frames;
 mod hot;
+mod others;
 mod pools;
+mod prober;
 mod retired;
 mod settle;
 mod types;
@@ -22,10 +24,7 @@ use std::{
     sync::Arc,
 };
 
-use dovetail_rule::{
-    Row,
-    table::{self, Hint},
-};
+use dovetail_rule::Row;
 
 use crate::{
     Cursor, Decided, DecisionFrame, ElementId, Event, EventId, EventKind, LogFrame, News, Place, Placement, PoolId,
@@ -36,13 +35,14 @@ use ahead::Ahead;
 pub use dovetail_rule::table::Secret;
 use frames::Frames;
 pub use hot::HotKey;
+use others::{Flight, Others};
 pub(crate) use pools::WHOLE_MAX;
 use pools::{Pools, SlicePool};
+use prober::Prober;
 use retired::Retired;
 pub use types::{
     Behind, CandidateBacklog, FrameError, SliceCut, SliceEffect, SlicePoolStats, SliceStats, WaitingElement,
 };
-use whole::{Flight, Others};
 
 /// A slice.
 #[derive(Debug)]
@@ -72,20 +72,6 @@ pub struct Slice {
     ahead: Ahead,
     frames: Frames,
     stats: SliceStats,
-}
-
-/// An element that searches.
-struct Prober<'a> {
-    element: ElementId,
-    pool: PoolId,
-    row: &'a Arc<Row>,
-    arrived_ms: u64,
-}
-
-impl Prober<'_> {
-    fn in_table<'a>(&'a self, key: Option<u64>, hint: Hint<'a>) -> table::Prober<'a> {
-        table::Prober { id: self.element.0, row: self.row, arrived_ms: self.arrived_ms, key, hint }
-    }
 }
 
 impl Slice {

@@ -6,7 +6,8 @@
 use bytes::Bytes;
 use dovetail_rule::{Value, ValueKind};
 
-use super::TEXT_BYTES;
+/// What a text takes in bytes beside its own, alone or in a list: where it ends.
+pub const TEXT_BYTES: usize = 4;
 
 /// Byte strings or texts, one after the other, and where each of them ends.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

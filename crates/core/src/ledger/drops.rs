@@ -7,68 +7,13 @@
 //! Invariants: drops.D1 no event after its end names a pool; drops.D2 no number is given to two pools; drops.D3 memory
 //! follows the pools that exist.
 
-use std::{
-    collections::{BTreeSet, VecDeque},
-    sync::Arc,
-};
+use std::sync::Arc;
 
-use super::{ENDED_PER_WAITING, Ledger, PoolEntry};
+use super::{ENDED_PER_WAITING, Ledger, PoolEntry, closed::Drops};
 use crate::{ElementId, EventId, EventKind, PoolId, WithdrawReason, planted::Bug};
 
-/// Most pools that are gone and whose names are remembered, for outcomes of theirs that are kept. Above it the one that
-/// was dropped first is forgotten: its outcomes then name it by its number.
-pub const DROPPED_NAMES_MAX: usize = 10_000;
 /// Closed pools that are looked at in one go for whether they can be dropped.
 const LOOKED_AT: usize = 256;
-
-/// What is under way.
-#[derive(Debug, Default)]
-pub(super) struct Drops {
-    /// Closed, and not dropped. Those that were looked at last are last.
-    closed: VecDeque<PoolId>,
-    /// So many of the first of them may be ready: they were not looked at since the stable cut moved.
-    unlooked: usize,
-    /// Closed pools whose elements are withdrawn, and the last one that was looked at: all of them in one go through
-    /// all elements.
-    sweep: (BTreeSet<PoolId>, ElementId),
-    /// Closed pools that came since.
-    unswept: BTreeSet<PoolId>,
-    /// Dropped above the stable cut: a node that starts from the cut needs them.
-    leaving: VecDeque<(EventId, PoolId)>,
-    /// Names of pools that are gone, and that decided something, in the order in which they were dropped.
-    names: VecDeque<(PoolId, Arc<str>)>,
-}
-
-impl Drops {
-    /// A pool is closed.
-    pub(super) fn close(&mut self, pool: PoolId, empty: bool) {
-        self.closed.push_back(pool);
-        self.unlooked = self.closed.len();
-        if !empty {
-            self.unswept.insert(pool);
-        }
-    }
-
-    /// A closed pool is dropped.
-    pub(super) fn drop(&mut self, x: EventId, pool: PoolId) {
-        // It was taken when it was offered, but not when the log is read back.
-        if let Some(at) = self.closed.iter().position(|&closed| closed == pool) {
-            self.closed.remove(at);
-            self.unlooked = self.unlooked.min(self.closed.len());
-        }
-        self.sweep.0.remove(&pool);
-        self.unswept.remove(&pool);
-        self.leaving.push_back((x, pool));
-    }
-
-    /// Remembers the name of a pool that is gone.
-    pub(super) fn remember(&mut self, pool: PoolId, name: Arc<str>) {
-        self.names.push_back((pool, name));
-        if self.names.len() > DROPPED_NAMES_MAX {
-            self.names.pop_front();
-        }
-    }
-}
 
 impl Ledger {
     /// What comes next of the pools that are being dropped: withdrawals of their elements, at most `most`, and the ends

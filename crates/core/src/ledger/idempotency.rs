@@ -16,13 +16,13 @@ use std::{
 use dovetail_rule::{Row, Value};
 
 use super::{
-    ClientPart, LedgerLimits,
     ended::FingerprintHasher,
+    limits::LedgerLimits,
     room::{self, Room, Taken},
 };
 use crate::{
     ElementId, PoolId,
-    batch::{Fingerprint, KeySecret},
+    batch::{ClientPart, Fingerprint, KeySecret},
     planted::{Bug, Planted},
     ring::FixedState,
 };

@@ -13,7 +13,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use super::SubmitError;
+use super::refused::SubmitError;
 
 /// Reserves there are: most pools of a cluster.
 pub const POOLS: u64 = 10_000;

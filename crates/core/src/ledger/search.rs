@@ -10,7 +10,10 @@ use std::{collections::HashMap, fmt};
 
 use dovetail_rule::{Longest, Role, Row, Split, table::Secret};
 
-use super::{LedgerLimits, PoolEntry, SubmitError};
+use super::{
+    limits::{LedgerLimits, bound},
+    refused::SubmitError,
+};
 use crate::{Pool, batch::Batch};
 
 /// A search that costs less is of no account, in units: a fifth of a millisecond of a slice at worst.
@@ -53,7 +56,7 @@ impl fmt::Debug for Searched {
 impl Searched {
     pub(super) fn new(pool: &Pool, limits: &LedgerLimits) -> Searched {
         let (plan, attributes) = (pool.rule.plan(), pool.schema.len());
-        let waiting_max = super::admit::bound(pool.definition.waiting_max, limits.waiting_max);
+        let waiting_max = bound(pool.definition.waiting_max, limits.waiting_max);
         let share = waiting_max.div_ceil(limits.slices.into());
         let longest: Box<[Longest]> = vec![Longest::NONE; attributes].into();
         let counts = |&attribute: &usize| {
@@ -192,17 +195,5 @@ pub fn search_bound(pool: &Pool, limits: &LedgerLimits) -> Option<(u64, u64)> {
     let searched = Searched::new(pool, limits);
     let units = searched.units_with(pool, &vec![Longest::CAPS; pool.schema.len()]);
     let (units, most) = Searched { units, ..searched }.bound(limits)?;
-    (most < super::admit::bound(pool.definition.waiting_max, limits.waiting_max)).then_some((units, most))
-}
-
-impl PoolEntry {
-    /// An element was let in; it does not count as waiting yet.
-    pub(super) fn arrived(&mut self, batch: &Batch, row: usize) {
-        self.searched.arrived(&self.pool, batch, row);
-    }
-
-    /// An element waits no longer, and does not count as waiting; this is what its search was counted by.
-    pub(super) fn left(&mut self, key: Option<u64>) {
-        self.searched.ended(&self.pool, key, self.counts.waiting);
-    }
+    (most < bound(pool.definition.waiting_max, limits.waiting_max)).then_some((units, most))
 }

@@ -14,7 +14,7 @@ use dovetail_rule::{
     table::{Ahead as Probe, Hint, Hints, Prober, Secret, Slot, Table},
 };
 
-use super::{FrameError, HotKey, hot::HotKeys, whole::Others};
+use super::{FrameError, HotKey, hot::HotKeys, others::Others};
 use crate::{
     ElementId, Event, EventId, EventKind, LogFrame, Placement, Pool, PoolDefinition, PoolId,
     planted::{Bug, Planted},
@@ -245,13 +245,19 @@ impl Pools {
 impl SlicePool {
     /// The lowest anchors, at most `limit`, that may be matched with the prober, into `found`; true when there is one
     /// more.
-    pub(super) fn search(&mut self, x: EventId, prober: &super::Prober<'_>, time_ms: u64, limit: usize) -> bool {
+    pub(super) fn search(
+        &mut self,
+        x: EventId,
+        prober: &super::prober::Prober<'_>,
+        time_ms: u64,
+        limit: usize,
+    ) -> bool {
         let SlicePool { anchors, rule_errors, ahead, found, .. } = self;
         anchors.search(&prober.in_table(None, ahead.hint(x)), time_ms, limit, rule_errors, found)
     }
 
     /// The lowest anchor that may be matched with the prober.
-    pub(super) fn first(&mut self, x: EventId, prober: &super::Prober<'_>, time_ms: u64) -> Option<Slot> {
+    pub(super) fn first(&mut self, x: EventId, prober: &super::prober::Prober<'_>, time_ms: u64) -> Option<Slot> {
         let key = self.bucket_hash(prober.row);
         let SlicePool { anchors, rule_errors, hot, ahead, .. } = self;
         if let Some(key) = key {

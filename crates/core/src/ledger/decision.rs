@@ -1,0 +1,47 @@
+//! Why a decision of a shard cannot be taken.
+
+use thiserror::Error;
+
+use crate::{Decided, ElementId, EventId, Retirement, ShardId};
+
+/// Two shards, or one at two times, decided one event differently. Cannot happen while all follow the protocol on one
+/// log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum DecisionError {
+    /// Two decisions of one event.
+    #[error("event {x} was decided as {known}, and now as {told}; is there another log?")]
+    Conflict {
+        /// The event.
+        x: EventId,
+        /// What was told first.
+        known: Retirement,
+        /// What was told now.
+        told: Retirement,
+    },
+    /// A decision about an element that does not wait.
+    #[error("{told} is decided, but {element} does not wait")]
+    NotWaiting {
+        /// The element.
+        element: ElementId,
+        /// What was told.
+        told: Retirement,
+    },
+    /// A withdrawal by an event that withdraws nothing.
+    #[error("{told} is decided, but {} is no withdrawal", told.x)]
+    NoWithdrawal {
+        /// What was told.
+        told: Retirement,
+    },
+    /// A watermark above the log.
+    #[error(
+        "{shard} has decided up to {told}, but the log ends at {recorded}; has the log lost its end, or is it another one?"
+    )]
+    Future {
+        /// The shard.
+        shard: ShardId,
+        /// Its watermark.
+        told: Decided,
+        /// The last event of the log.
+        recorded: EventId,
+    },
+}

@@ -1,0 +1,134 @@
+//! What was decided, with what clients want to know of it, and where it leaves to.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::{ElementId, EventId, PoolId, Retirement, WithdrawReason, batch::ClientColumns};
+
+/// What one event decided, with what clients want to know of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outcome {
+    /// The event; the cursor of the result stream.
+    pub x: EventId,
+    /// The pool.
+    pub pool: PoolId,
+    /// `time(x)` in milliseconds.
+    pub time_ms: u64,
+    /// The prober of a match, or the element withdrawn.
+    pub element: OutcomeEnd,
+    /// The anchor of a match.
+    pub anchor: Option<OutcomeEnd>,
+    /// Why, for a withdrawal.
+    pub reason: Option<WithdrawReason>,
+}
+
+impl Outcome {
+    /// The decision without what clients want to know.
+    #[must_use]
+    pub fn retirement(&self) -> Retirement {
+        Retirement { x: self.x, element: self.element.id, anchor: self.anchor.as_ref().map(|anchor| anchor.id) }
+    }
+}
+
+/// One element of an outcome.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OutcomeEnd {
+    /// Its id.
+    pub id: ElementId,
+    /// The client's key.
+    pub key: Arc<str>,
+    /// The client's payload.
+    pub payload: Bytes,
+    /// When it arrived, in milliseconds; none of what was stored without it.
+    pub arrived_ms: Option<u64>,
+    /// Who submitted it; empty where that is not known.
+    pub owner: Arc<str>,
+}
+
+/// An outcome as it leaves the ledger, before anything of it is copied.
+#[derive(Clone, Copy, Debug)]
+pub struct OutcomeView<'a> {
+    /// The event; the cursor of the result stream.
+    pub x: EventId,
+    /// The pool.
+    pub pool: PoolId,
+    /// `time(x)` in milliseconds.
+    pub time_ms: u64,
+    /// The prober of a match, or the element withdrawn.
+    pub element: EndView<'a>,
+    /// The anchor of a match.
+    pub anchor: Option<EndView<'a>>,
+    /// Why, for a withdrawal.
+    pub reason: Option<WithdrawReason>,
+}
+
+/// One element of an outcome, in its batch.
+#[derive(Clone, Copy, Debug)]
+pub struct EndView<'a> {
+    /// Its id.
+    pub id: ElementId,
+    /// When it arrived, in milliseconds.
+    pub arrived_ms: u64,
+    pub(super) clients: &'a ClientColumns,
+    pub(super) row: usize,
+}
+
+impl EndView<'_> {
+    /// The client's key, a text.
+    #[must_use]
+    pub fn key(&self) -> &[u8] {
+        self.clients.key(self.row)
+    }
+
+    /// The client's payload.
+    #[must_use]
+    pub fn payload(&self) -> &[u8] {
+        self.clients.payload(self.row)
+    }
+
+    /// The submitter's name, empty where it is not known.
+    #[must_use]
+    pub fn owner(&self) -> &[u8] {
+        self.clients.owner(self.row)
+    }
+}
+
+impl OutcomeView<'_> {
+    /// A copy of its own.
+    #[must_use]
+    pub fn to_outcome(&self) -> Outcome {
+        let end = |end: &EndView<'_>| OutcomeEnd {
+            id: end.id,
+            key: end.clients.keys.text(end.row).into(),
+            payload: Bytes::copy_from_slice(end.payload()),
+            arrived_ms: Some(end.arrived_ms),
+            owner: end.clients.owners.as_ref().map_or("", |owners| owners.text(end.row)).into(),
+        };
+        Outcome {
+            x: self.x,
+            pool: self.pool,
+            time_ms: self.time_ms,
+            element: end(&self.element),
+            anchor: self.anchor.as_ref().map(end),
+            reason: self.reason,
+        }
+    }
+}
+
+/// Where outcomes leave to, in ascending order.
+pub trait Outcomes {
+    /// Takes the next ones.
+    fn push(&mut self, outcomes: &[OutcomeView<'_>]);
+}
+
+impl Outcomes for Vec<Outcome> {
+    fn push(&mut self, outcomes: &[OutcomeView<'_>]) {
+        self.extend(outcomes.iter().map(OutcomeView::to_outcome));
+    }
+}
+
+/// They are known already.
+impl Outcomes for () {
+    fn push(&mut self, _: &[OutcomeView<'_>]) {}
+}

@@ -1,0 +1,24 @@
+//! An element that searches.
+
+use std::sync::Arc;
+
+use dovetail_rule::{
+    Row,
+    table::{self, Hint},
+};
+
+use crate::{ElementId, PoolId};
+
+/// The element, as a slice searches for it.
+pub(super) struct Prober<'a> {
+    pub(super) element: ElementId,
+    pub(super) pool: PoolId,
+    pub(super) row: &'a Arc<Row>,
+    pub(super) arrived_ms: u64,
+}
+
+impl Prober<'_> {
+    pub(super) fn in_table<'a>(&'a self, key: Option<u64>, hint: Hint<'a>) -> table::Prober<'a> {
+        table::Prober { id: self.element.0, row: self.row, arrived_ms: self.arrived_ms, key, hint }
+    }
+}
