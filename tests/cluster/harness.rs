@@ -290,6 +290,8 @@ pub struct Cluster {
     disk: Option<SmallDisk>,
     /// Where certificates are, if the cluster speaks TLS.
     certs: Option<PathBuf>,
+    /// The folder of the programs of nodes that are started from now on.
+    pub programs: PathBuf,
 }
 
 impl Cluster {
@@ -326,6 +328,17 @@ impl Cluster {
         Cluster::start_at(place, shape, &[], None, None).await
     }
 
+    /// The same, with the programs of a folder.
+    pub async fn start_from(programs: PathBuf, test: &str, shape: Shape) -> Cluster {
+        Cluster { programs, ..Cluster::none(Place::new(test), shape) }.started().await
+    }
+
+    /// A cluster of which nothing runs yet.
+    fn none(place: Place, shape: Shape) -> Cluster {
+        let programs = programs::folder().to_owned();
+        Cluster { nodes: BTreeMap::new(), shape, place, flags: Vec::new(), disk: None, certs: None, programs }
+    }
+
     async fn start_at(
         place: Place,
         shape: Shape,
@@ -333,14 +346,17 @@ impl Cluster {
         disk: Option<SmallDisk>,
         certs: Option<PathBuf>,
     ) -> Cluster {
-        let mut cluster = Cluster { nodes: BTreeMap::new(), shape, place, flags: flags.to_vec(), disk, certs };
-        for which in cluster.all() {
-            cluster.spawn(which);
+        Cluster { flags: flags.to_vec(), disk, certs, ..Cluster::none(place, shape) }.started().await
+    }
+
+    async fn started(mut self) -> Cluster {
+        for which in self.all() {
+            self.spawn(which);
         }
-        for which in cluster.all() {
-            cluster.serving(which).await;
+        for which in self.all() {
+            self.serving(which).await;
         }
-        cluster
+        self
     }
 
     /// Every node there should be.
@@ -436,7 +452,7 @@ impl Cluster {
             }
         }
         flags.extend(self.flags.iter().chain(others).map(|&(flag, value)| (flag, value.to_owned())));
-        let path = programs::folder().join(name);
+        let path = self.programs.join(name);
         let mut command = match &self.disk {
             Some(disk) if which == Which::Balancer => disk.command(&path),
             _ => program(&path),

@@ -9,7 +9,7 @@ use tokio::task::JoinHandle;
 use tokio_stream::StreamExt as _;
 use tonic::{Code, Status};
 
-use crate::harness::{channel, until, within};
+use crate::harness::{PATIENCE, channel, within};
 
 /// Elements in a message.
 const BATCH: usize = 256;
@@ -37,6 +37,11 @@ impl Load {
         self.elements.len()
     }
 
+    /// More elements.
+    pub fn add(&mut self, elements: impl Iterator<Item = Submission>) {
+        self.elements.extend(elements);
+    }
+
     /// Sends up to this many elements in all, without waiting for the last acknowledgements.
     pub async fn send(&mut self, through: usize) {
         while self.sent < through {
@@ -59,8 +64,7 @@ impl Load {
         let stream = match &mut self.stream {
             Some(stream) => stream,
             none => {
-                let server = &self.server;
-                let client = until("the server takes connections", async || Client::connect(server).await.ok()).await;
+                let client = Box::pin(connected(&self.server)).await;
                 none.insert(client.submit(&self.pool, SubmitOptions::default()).await?)
             }
         };
@@ -89,6 +93,19 @@ impl Load {
             self.sent = self.ids.len();
         }
     }
+}
+
+/// A client of a server that may be away for a while. Spelled out, so that tasks can wait for it.
+async fn connected(server: &str) -> Client {
+    let connecting = async {
+        loop {
+            match Client::connect(server).await {
+                Ok(client) => return client,
+                Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
+            }
+        }
+    };
+    within(PATIENCE, "connecting", connecting).await
 }
 
 fn taken(answer: dovetail::client::Answer) -> Vec<u64> {

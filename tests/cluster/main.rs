@@ -25,6 +25,7 @@ mod outcomes;
 mod presence;
 #[path = "../programs.rs"]
 mod programs;
+mod rolling;
 mod rules;
 mod search;
 mod strangers;
