@@ -276,7 +276,7 @@ async fn one_bad_row_does_not_disturb_its_batch() {
     stream.send(rows).await.unwrap();
     let answer = stream.answer().await.unwrap().unwrap();
     assert_eq!(answer.ids, [it.waiting + 1, 0, 0, it.waiting + 2, 0]);
-    let told: Vec<_> = answer.refusals.iter().map(|refusal| (refusal.row, Code::from(refusal.code as i32))).collect();
+    let told: Vec<_> = answer.refusals.iter().map(|refusal| (refusal.row, Code::from(refusal.code))).collect();
     assert_eq!(told, [(1, Code::InvalidArgument), (2, Code::AlreadyExists), (4, Code::InvalidArgument)]);
     for (refusal, says) in answer.refusals.iter().zip(["\"skill\" is bool", "\"good\"", "0 bytes"]) {
         assert!(refusal.message.contains(says), "no {says:?} in {refusal:?}");
