@@ -168,6 +168,11 @@ impl Rolling {
             loads.push(within(SETTLES_IN, "the load", load).await.unwrap());
         }
         let client = self.cluster.client().await;
+        // Elements search again after the last has come, and what that finds is told to those who still watch.
+        until_in(SETTLES_IN, "what waits by index is matched or expires", async || {
+            (client.get_pool(BY_INDEX).await.ok()?.waiting == 0).then_some(())
+        })
+        .await;
         let matches = settled(&client, "", 0, SETTLES_IN).await;
         self.watch.0.send(()).unwrap();
         let watched = within(PATIENCE, "the watcher", self.watch.1).await.unwrap();
