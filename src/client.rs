@@ -56,7 +56,7 @@ pub use bearer::{TOKEN_BYTES_MAX, Token};
 pub use columns::Columns;
 pub use error::{ClientError, code_name};
 pub use submit::{Answer, SubmitOptions, SubmitStream};
-pub use watch::{EndView, MatchColumns, MatchView, Part, Watch, WatchOptions};
+pub use watch::{EndView, MatchColumns, MatchView, Watch, WatchOptions, WatchedPart};
 
 use self::bearer::Bearer;
 use crate::address::{self, AddressError};
@@ -310,7 +310,7 @@ impl Client {
     }
 
     /// Any of these.
-    pub fn watch_as<P: Part>(&self, options: WatchOptions) -> Watch<P> {
+    pub fn watch_as<P: WatchedPart>(&self, options: WatchOptions) -> Watch<P> {
         Watch::new(self.service(), options)
     }
 

@@ -18,7 +18,7 @@ pub use error::TlsError;
 pub use files::{ALPN, Contents, Files, Material, Own, OwnFiles, certificates};
 
 /// Makes connections to hosts encrypted ones.
-pub trait Handshake: Send + Sync + 'static {
+pub trait TlsHandshake: Send + Sync + 'static {
     /// The client's side of a handshake.
     ///
     /// # Errors
@@ -77,7 +77,7 @@ impl Read {
     }
 }
 
-impl Handshake for Trust {
+impl TlsHandshake for Trust {
     async fn connect<S>(&self, host: &str, stream: S) -> io::Result<TlsStream<S>>
     where
         S: AsyncRead + AsyncWrite + Send + Unpin,

@@ -26,7 +26,7 @@ use tower::Service;
 
 pub use wire::Wire;
 
-use crate::tls::Handshake;
+use crate::tls::TlsHandshake;
 
 /// The count of one connection, or of all that were set up with it. Clones share it.
 #[derive(Clone, Debug, Default)]
@@ -61,7 +61,7 @@ impl Traffic {
 
     /// Sets up connections that are counted here, without Nagle's delay; in TLS where the URL says so, with those who
     /// are trusted.
-    pub fn connector<H: Handshake>(
+    pub fn connector<H: TlsHandshake>(
         &self,
         trust: H,
     ) -> impl Service<Uri, Response = TokioIo<Dialled>, Error = io::Error, Future: Send> + Clone + Send + use<H> {

@@ -1,6 +1,6 @@
 //! The words that people read for values of the protocol, in tables and in JSON.
 
-use dovetail_rule::{Role as PlanRole, Split};
+use dovetail_rule::{ConjunctRole as PlanRole, Split};
 
 use crate::pb::{ConjunctRole, NodeStream, NoteCode, PoolSplit, TroubleKind};
 

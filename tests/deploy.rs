@@ -15,7 +15,7 @@ use dovetail_server::{
     program,
     settings::{
         Program, RoleFlags, Sources,
-        keys::{Kind, SECTIONS, SETTINGS, Setting},
+        keys::{SECTIONS, SETTINGS, Setting, SettingKind},
         known_names,
     },
 };
@@ -479,10 +479,10 @@ fn settings_table() -> String {
     let mut table = "| setting | default | bounds | what it is |\n|---|---|---|---|\n".to_owned();
     for setting in SETTINGS {
         let bounds = match setting.kind {
-            Kind::Text => String::new(),
-            Kind::Switch => "true or false".to_owned(),
-            Kind::Count { min, max } => format!("{min} to {max}"),
-            Kind::Nodes { max } => format!("1 to {max}"),
+            SettingKind::Text => String::new(),
+            SettingKind::Switch => "true or false".to_owned(),
+            SettingKind::Count { min, max } => format!("{min} to {max}"),
+            SettingKind::Nodes { max } => format!("1 to {max}"),
         };
         let own = setting.default_for(Program::Role(Role::Balancer));
         let mut default = format!("`{own}`");

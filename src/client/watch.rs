@@ -51,11 +51,11 @@ impl Default for WatchOptions {
 }
 
 /// A part of a watched stream: matches, matches as columns, or outcomes.
-pub trait Part: Sealed + Sized + Send + 'static {}
+pub trait WatchedPart: Sealed + Sized + Send + 'static {}
 
-impl Part for pb::WatchMatchesResponse {}
-impl Part for MatchColumns {}
-impl Part for pb::WatchOutcomesResponse {}
+impl WatchedPart for pb::WatchMatchesResponse {}
+impl WatchedPart for MatchColumns {}
+impl WatchedPart for pb::WatchOutcomesResponse {}
 
 /// Some matches as columns, in order of their cursor, which cost a fraction of messages of their own.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -247,7 +247,7 @@ impl Sealed for pb::WatchOutcomesResponse {
 /// An open watch: of matches, [as columns](super::Client::watch_columns) or not, or of [all
 /// outcomes](super::Client::watch_outcomes).
 #[derive(Debug)]
-pub struct Watch<P: Part = pb::WatchMatchesResponse> {
+pub struct Watch<P: WatchedPart = pb::WatchMatchesResponse> {
     service: MatchServiceClient<Calls>,
     options: WatchOptions,
     cursor: u64,
@@ -258,7 +258,7 @@ pub struct Watch<P: Part = pb::WatchMatchesResponse> {
     ended: bool,
 }
 
-impl<P: Part> Watch<P> {
+impl<P: WatchedPart> Watch<P> {
     pub(super) fn new(service: MatchServiceClient<Calls>, options: WatchOptions) -> Watch<P> {
         let cursor = options.after;
         Watch { service, options, cursor, stream: None, failing: None, resumed: 0, ended: false }

@@ -10,7 +10,7 @@ use dovetail::{
         match_service_client::MatchServiceClient, operate_service_client::OperateServiceClient,
     },
 };
-use dovetail_server::auth::{Role, Scope, Verb, api_keys, table};
+use dovetail_server::auth::{PolicyRole, Scope, Verb, api_keys, table};
 use dovetail_wire::node_pb::{
     self, candidates_service_client::CandidatesServiceClient, decisions_service_client::DecisionsServiceClient,
     feed_service_client::FeedServiceClient, node_service_client::NodeServiceClient,
@@ -43,8 +43,8 @@ impl Drop for Guarded {
 /// A client for each role in `duel`, and more.
 fn policy() -> String {
     let mut text = String::new();
-    for role in Role::ALL {
-        let pools = if role == Role::Node { "" } else { "pools = [\"duel\", \"team.*\"]\n" };
+    for role in PolicyRole::ALL {
+        let pools = if role == PolicyRole::Node { "" } else { "pools = [\"duel\", \"team.*\"]\n" };
         text.push_str(&format!("[[grant]]\nwho = [\"{role}\"]\nroles = [\"{role}\"]\n{pools}"));
     }
     text.push_str(
@@ -64,7 +64,7 @@ impl Guarded {
         let folder =
             std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("auth-{test}-{}", std::process::id()));
         std::fs::create_dir_all(&folder).unwrap();
-        let names = Role::ALL.iter().map(|role| role.name()).chain(["ada", "bob", "slow", "root", "nobody"]);
+        let names = PolicyRole::ALL.iter().map(|role| role.name()).chain(["ada", "bob", "slow", "root", "nobody"]);
         let made: Vec<_> = names.map(|name| (name.to_owned(), api_keys::generate().unwrap())).collect();
         let lines: String = made.iter().map(|(name, (_, hash))| format!("{name} = {hash:?}\n")).collect();
         let file = |name: &str, text: &str| {
@@ -233,7 +233,7 @@ async fn every_call_is_allowed_to_the_roles_of_the_table_and_to_no_other() {
     // Of the whole cluster.
     let of_all = |method: &str| matches!(method, "Inspect" | "AcceptClock" | "ServerReflectionInfo");
     let about_pool = |method: &str| method != "ListPools" && !of_all(method);
-    for (number, role) in (1000..).zip(Role::ALL) {
+    for (number, role) in (1000..).zip(PolicyRole::ALL) {
         let who = role.name();
         for (at, (service, method)) in (0..).zip(CALLS) {
             let verb = table::verb(service, method).unwrap();
@@ -247,7 +247,7 @@ async fn every_call_is_allowed_to_the_roles_of_the_table_and_to_no_other() {
             }
             let call = within(PATIENCE, method, guarded.call(who, method, &pool, others)).await;
             // Not for operators of some pools.
-            if role == Role::Operator && of_all(method) {
+            if role == PolicyRole::Operator && of_all(method) {
                 denied(call);
                 within(PATIENCE, method, guarded.call("root", method, "duel", others)).await.unwrap();
                 continue;
@@ -279,7 +279,7 @@ async fn every_call_is_allowed_to_the_roles_of_the_table_and_to_no_other() {
     // Only pools that one may see are listed.
     let listed = guarded.service().list_pools(guarded.of("producer", pb::ListPoolsRequest::default())).await.unwrap();
     let names: Vec<_> = listed.into_inner().pools.into_iter().map(|status| status.definition.unwrap().name).collect();
-    let left = Role::ALL.into_iter().filter(|role| role.allows(Verb::Drop) == Scope::Nobody);
+    let left = PolicyRole::ALL.into_iter().filter(|role| role.allows(Verb::Drop) == Scope::Nobody);
     let mut seen: Vec<_> = left.map(|role| format!("team.{role}")).chain(["duel".to_owned()]).collect();
     seen.sort();
     assert_eq!(names, seen, "and not closed");
@@ -298,7 +298,7 @@ async fn no_token_makes_a_call_of_nodes() {
     let cluster = &guarded.cluster;
     let ca = ConnectOptions::default().trust(cluster.certs().join("ca.pem"));
     let to = |which| channel_with(&cluster.url(which), &ca);
-    for who in Role::ALL.map(Role::name).into_iter().chain(["root", "nobody", ""]) {
+    for who in PolicyRole::ALL.map(PolicyRole::name).into_iter().chain(["root", "nobody", ""]) {
         let peer = || {
             let peer = node_pb::Peer {
                 cluster: "tested".to_owned(),

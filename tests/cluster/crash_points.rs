@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 
 use crate::harness::{Cluster, PATIENCE, SMALL, Which, heavy, within};
 use crate::load::{Load, Watcher, settled};
-use crate::workload::{Answer, Workload, position, submissions};
+use crate::workload::{KnownAnswer, Workload, position, submissions};
 
 const N: usize = 20_000;
 const SETTLES_IN: Duration = Duration::from_secs(240);
@@ -57,7 +57,7 @@ async fn check(which: Which, point: Point, visit: u64) {
         });
         (a, b)
     });
-    assert_eq!(Answer::of(N, ends).unwrap(), Workload::W1.answer(N).unwrap(), "{point}:{visit}");
+    assert_eq!(KnownAnswer::of(N, ends).unwrap(), Workload::W1.answer(N).unwrap(), "{point}:{visit}");
 }
 
 async fn check_all(which: Which, points: &[Point]) {

@@ -8,7 +8,7 @@ use tonic::Code;
 
 use crate::harness::{Cluster, SEVEN, SMALL, Which, dovetail, heavy, until, until_in};
 use crate::load::{Load, Watcher, settled, submit};
-use crate::workload::{Answer, Workload, position, submissions};
+use crate::workload::{KnownAnswer, Workload, position, submissions};
 
 const SETTLES_IN: Duration = Duration::from_secs(240);
 
@@ -66,7 +66,7 @@ async fn a_balancer_goes_on_from_checkpoints_and_its_disk_does_not_grow_with_his
         let [a, b] = [&found.a, &found.b].map(|end| position(&end.as_ref().unwrap().key));
         (a, b)
     });
-    assert_eq!(Answer::of(n, ends).unwrap(), Workload::W1.answer(n).unwrap());
+    assert_eq!(KnownAnswer::of(n, ends).unwrap(), Workload::W1.answer(n).unwrap());
     let stored = until("the log is trimmed", async || {
         let stored = stored(&cluster).await;
         (stored.log_floor > n as u64 / 5 && stored.results_floor > 0).then_some(stored)

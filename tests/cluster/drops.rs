@@ -10,7 +10,7 @@ use tonic::Code;
 use crate::harness::{Cluster, PATIENCE, SEVEN, SMALL, Which, dovetail, heavy, until, until_in, within};
 use crate::load::{Load, settled, submit};
 use crate::time::{EQUAL, WAIT, player, pool, start};
-use crate::workload::{Answer, Workload, position, submissions};
+use crate::workload::{KnownAnswer, Workload, position, submissions};
 
 /// What became of a pool's elements, by id, when the watch of it has come to its end.
 async fn watched(client: &Client, pool: &str, after: u64) -> (BTreeMap<u64, EndReason>, u64) {
@@ -153,7 +153,7 @@ async fn a_balancer_that_dies_while_a_pool_is_dropped_goes_on_where_the_log_ends
         let [a, b] = [&found.a, &found.b].map(|end| position(&end.as_ref().unwrap().key));
         (a, b)
     });
-    assert_eq!(Answer::of(n, ends).unwrap(), Workload::W1.answer(n).unwrap());
+    assert_eq!(KnownAnswer::of(n, ends).unwrap(), Workload::W1.answer(n).unwrap());
 }
 
 #[tokio::test(flavor = "multi_thread")]

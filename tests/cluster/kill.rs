@@ -13,7 +13,7 @@ use crate::harness::{Cluster, PATIENCE, SEVEN, Which, heavy, until, within};
 use crate::history::History;
 use crate::load::{Load, Watcher, settled};
 use crate::time::{EQUAL, player, pool};
-use crate::workload::{Answer, Workload, position, submissions};
+use crate::workload::{KnownAnswer, Workload, position, submissions};
 
 /// Longest time a cluster may take to recover and to decide what is left.
 const SETTLES_IN: Duration = Duration::from_secs(240);
@@ -87,7 +87,7 @@ async fn check(test: &str, n: usize, faults: &[Fault]) {
         let [a, b] = [&found.a, &found.b].map(|end| position(&end.as_ref().unwrap().key));
         (a, b)
     });
-    assert_eq!(Answer::of(n, ends).unwrap(), Workload::W1.answer(n).unwrap());
+    assert_eq!(KnownAnswer::of(n, ends).unwrap(), Workload::W1.answer(n).unwrap());
     let history = History::of(&mut cluster).await;
     history.check(&matches);
     // No acknowledged element is lost, and no id was given twice: the log has exactly what was acknowledged.

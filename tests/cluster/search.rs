@@ -8,7 +8,7 @@ use dovetail::pb::{self, Attribute, AttributeType, ConjunctRole, ElementState, P
 
 use crate::harness::{Cluster, SEVEN, SMALL, Which, dovetail, heavy, until};
 use crate::load::{settled, submit};
-use crate::workload::{Answer, Workload, position, submissions};
+use crate::workload::{KnownAnswer, Workload, position, submissions};
 
 const N: usize = 20_000;
 const SETTLES_IN: Duration = Duration::from_secs(300);
@@ -20,7 +20,7 @@ async fn run(client: &Client, workload: Workload) {
     let matches = settled(client, &pool, defined.defined_at, SETTLES_IN).await;
     let key = |end: &Option<pb::MatchedElement>| position(&end.as_ref().unwrap().key);
     let ends = matches.iter().map(|found| (key(&found.a), key(&found.b)));
-    assert_eq!(Answer::of(N, ends).unwrap(), workload.answer(N).unwrap(), "{workload:?}");
+    assert_eq!(KnownAnswer::of(N, ends).unwrap(), workload.answer(N).unwrap(), "{workload:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -10,7 +10,7 @@ use dovetail::{
     client::{Client, ClientError, by_id, value},
     pb::{self, Attribute, AttributeType, ElementState, PoolDefinition, Submission},
     reason::Reason,
-    tls::{Files, Handshake as _, Trust},
+    tls::{Files, TlsHandshake as _, Trust},
 };
 use dovetail_wire::node_pb::{
     self, candidates_service_client::CandidatesServiceClient, decisions_service_client::DecisionsServiceClient,

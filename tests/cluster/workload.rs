@@ -1,7 +1,7 @@
 //! The workloads W1 to W5 as tests submit them.
 
 use dovetail::pb::Submission;
-pub use dovetail_bench::workload::{Answer, Workload};
+pub use dovetail_bench::workload::{KnownAnswer, Workload};
 
 /// The first `n` elements. The one at position `i`, from 1, has the key `k{i}`, also as its idempotency key.
 pub fn submissions(workload: Workload, n: usize) -> Vec<Submission> {

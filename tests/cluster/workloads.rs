@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use crate::harness::{Cluster, SEVEN, Shape, heavy};
 use crate::load::{settled, submit};
-use crate::workload::{Answer, Workload, position, submissions};
+use crate::workload::{KnownAnswer, Workload, position, submissions};
 
 /// Longest time one workload may take.
 const SETTLES_IN: Duration = Duration::from_secs(400);
@@ -35,7 +35,7 @@ async fn check(test: &str, shape: Shape) {
             assert_eq!((ids[position(&a.key) as usize - 1], a.id < b.id), (a.id, true), "element {}", a.key);
             (position(&a.key), position(&b.key))
         });
-        assert_eq!(Answer::of(n, ends).unwrap(), workload.answer(n).unwrap(), "{workload:?} with {n} elements");
+        assert_eq!(KnownAnswer::of(n, ends).unwrap(), workload.answer(n).unwrap(), "{workload:?} with {n} elements");
         let pools = client.list_pools().await.unwrap();
         let status =
             pools.iter().find(|status| status.definition.as_ref().is_some_and(|found| found.name == pool)).unwrap();

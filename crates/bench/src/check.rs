@@ -6,8 +6,8 @@ use dovetail_core::{EventId, EventKind, Pool, PoolId, oracle::Oracle};
 use dovetail_rule::Row;
 
 use super::driven::Driven;
-use super::source::Source;
-use super::workload::{Answer, AnswerError, Workload, sequential};
+use super::source::RowSource;
+use super::workload::{AnswerError, KnownAnswer, Workload, sequential};
 use dovetail::pb;
 
 /// Most elements of a described workload that the oracle is run for: it compares each with all that wait.
@@ -19,18 +19,18 @@ const W5_MAX: usize = 100_000;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Check {
     /// What the cluster made of it.
-    pub found: Answer,
+    pub found: KnownAnswer,
     /// How that compares.
-    pub verdict: Verdict,
+    pub verdict: CheckVerdict,
 }
 
 /// How a result compares.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub enum CheckVerdict {
     /// It is the same.
     Matches(Against),
     /// It is another: a bug of the cluster.
-    Differs(Against, Answer),
+    Differs(Against, KnownAnswer),
     /// Not known, and why.
     Unchecked(String),
 }
@@ -93,25 +93,26 @@ impl Order {
 ///
 /// # Errors
 /// When the matches contradict themselves.
-pub fn check(source: &Source, driven: &Driven, order: &Order) -> Result<Check, CheckError> {
+pub fn check(source: &RowSource, driven: &Driven, order: &Order) -> Result<Check, CheckError> {
     let position = |id| order.position(id).map(|position| position as u64 + 1).ok_or(CheckError::Stranger(id));
     let pairs = driven.matches.iter().map(|seen| Ok((position(seen.ends.0)?, position(seen.ends.1)?)));
     let pairs = pairs.collect::<Result<Vec<_>, CheckError>>()?;
     let n = source.len();
-    let found = Answer::of(n, pairs)?;
+    let found = KnownAnswer::of(n, pairs)?;
     let (against, expected) = match expected(source, order)? {
         Ok(expected) => expected,
-        Err(reason) => return Ok(Check { found, verdict: Verdict::Unchecked(reason) }),
+        Err(reason) => return Ok(Check { found, verdict: CheckVerdict::Unchecked(reason) }),
     };
-    let verdict = if found == expected { Verdict::Matches(against) } else { Verdict::Differs(against, expected) };
+    let verdict =
+        if found == expected { CheckVerdict::Matches(against) } else { CheckVerdict::Differs(against, expected) };
     Ok(Check { found, verdict })
 }
 
 /// What should come of it, or why that is not known.
-fn expected(source: &Source, order: &Order) -> Result<Result<(Against, Answer), String>, CheckError> {
+fn expected(source: &RowSource, order: &Order) -> Result<Result<(Against, KnownAnswer), String>, CheckError> {
     let n = source.len();
     let pairs = match source {
-        Source::Generated { elements, .. } => {
+        RowSource::Generated { elements, .. } => {
             let workload = elements.workload();
             match workload.answer(n) {
                 Some(known) if order.is_as_submitted() => return Ok(Ok((Against::Known, known))),
@@ -124,7 +125,7 @@ fn expected(source: &Source, order: &Order) -> Result<Result<(Against, Answer), 
                 _ => sequential(elements, order.positions()),
             }
         }
-        Source::Described { definition, submissions } => match changes_with_time(definition, submissions)? {
+        RowSource::Described { definition, submissions } => match changes_with_time(definition, submissions)? {
             Some(reason) => return Ok(Err(reason)),
             None if n > ORACLE_MAX => {
                 return Ok(Err(format!("{n} elements are more than the {ORACLE_MAX} that the oracle is run for")));
@@ -132,7 +133,7 @@ fn expected(source: &Source, order: &Order) -> Result<Result<(Against, Answer), 
             None => oracle(definition, submissions, order)?,
         },
     };
-    Ok(Ok((Against::Sequential, Answer::of(n, pairs)?)))
+    Ok(Ok((Against::Sequential, KnownAnswer::of(n, pairs)?)))
 }
 
 /// Why a pool's matches follow from more than the order of its elements, if they do.
@@ -195,7 +196,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::driven::Seen;
+    use crate::driven::SeenMatch;
     use dovetail::client::value;
 
     fn driven(ids: Vec<u64>, pairs: &[(u64, u64)]) -> Driven {
@@ -204,19 +205,19 @@ mod tests {
             from: times.clone(),
             acknowledged: times,
             ids,
-            matches: pairs.iter().map(|&ends| Seen { ends, at: Duration::ZERO }).collect(),
+            matches: pairs.iter().map(|&ends| SeenMatch { ends, at: Duration::ZERO }).collect(),
             settled: Duration::ZERO,
             submitted_bytes: (0, 0),
             watched_bytes: 0,
         }
     }
 
-    fn verdict(source: &Source, ids: Vec<u64>, pairs: &[(u64, u64)]) -> Result<Verdict, CheckError> {
+    fn verdict(source: &RowSource, ids: Vec<u64>, pairs: &[(u64, u64)]) -> Result<CheckVerdict, CheckError> {
         let order = Order::of(&ids);
         check(source, &driven(ids, pairs), &order).map(|check| check.verdict)
     }
 
-    fn described(rule: &str) -> Source {
+    fn described(rule: &str) -> RowSource {
         let skill = pb::Attribute { name: "skill".into(), r#type: pb::AttributeType::Int.into() };
         let definition =
             pb::PoolDefinition { name: "p".into(), rule: rule.into(), attributes: vec![skill], ..Default::default() };
@@ -225,41 +226,47 @@ mod tests {
             attributes: [("skill".to_owned(), value::int(skill))].into(),
             ..Default::default()
         };
-        Source::Described { definition, submissions: [1, 2, 3, 4].map(submission).into() }
+        RowSource::Described { definition, submissions: [1, 2, 3, 4].map(submission).into() }
     }
 
     #[test]
     fn the_known_answer_is_for_elements_in_their_order() {
-        let source = Source::generated(Workload::W3, 20_000, None);
+        let source = RowSource::generated(Workload::W3, 20_000, None);
         let pairs: Vec<(u64, u64)> = (0..10_000).map(|pair| (2 * pair + 2, 2 * pair + 3)).collect();
-        assert_eq!(verdict(&source, (2..20_002).collect(), &pairs), Ok(Verdict::Matches(Against::Known)));
-        assert_eq!(verdict(&source, (2..20_002).rev().collect(), &pairs), Ok(Verdict::Matches(Against::Sequential)));
+        assert_eq!(verdict(&source, (2..20_002).collect(), &pairs), Ok(CheckVerdict::Matches(Against::Known)));
+        assert_eq!(
+            verdict(&source, (2..20_002).rev().collect(), &pairs),
+            Ok(CheckVerdict::Matches(Against::Sequential))
+        );
     }
 
     #[test]
     fn another_pair_is_seen() {
-        let source = Source::generated(Workload::W3, 4, None);
+        let source = RowSource::generated(Workload::W3, 4, None);
         let found = verdict(&source, vec![2, 3, 4, 5], &[(2, 4), (3, 5)]).unwrap();
-        assert!(matches!(found, Verdict::Differs(Against::Sequential, _)), "{found:?}");
+        assert!(matches!(found, CheckVerdict::Differs(Against::Sequential, _)), "{found:?}");
     }
 
     #[test]
     fn a_described_workload_is_compared_with_the_oracle_in_the_order_of_the_ids() {
         let source = described("abs(a.skill - b.skill) == 1");
-        assert_eq!(verdict(&source, vec![2, 3, 4, 5], &[(2, 3), (4, 5)]), Ok(Verdict::Matches(Against::Sequential)));
+        assert_eq!(
+            verdict(&source, vec![2, 3, 4, 5], &[(2, 3), (4, 5)]),
+            Ok(CheckVerdict::Matches(Against::Sequential))
+        );
         // The second came first, then the third.
-        assert_eq!(verdict(&source, vec![9, 2, 5, 7], &[(2, 5)]), Ok(Verdict::Matches(Against::Sequential)));
+        assert_eq!(verdict(&source, vec![9, 2, 5, 7], &[(2, 5)]), Ok(CheckVerdict::Matches(Against::Sequential)));
     }
 
     #[test]
     fn a_pool_that_depends_on_the_time_is_not_compared() {
         let found = verdict(&described("a.waited > 5 && b.waited > 5"), vec![2, 3, 4, 5], &[]).unwrap();
-        assert!(matches!(&found, Verdict::Unchecked(reason) if reason.contains("has waited")), "{found:?}");
+        assert!(matches!(&found, CheckVerdict::Unchecked(reason) if reason.contains("has waited")), "{found:?}");
     }
 
     #[test]
     fn a_match_of_a_strangers_element_is_an_error() {
-        let source = Source::generated(Workload::W3, 2, None);
+        let source = RowSource::generated(Workload::W3, 2, None);
         assert_eq!(verdict(&source, vec![2, 3], &[(2, 17)]), Err(CheckError::Stranger(17)));
     }
 }

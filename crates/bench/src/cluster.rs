@@ -28,7 +28,7 @@ const TAIL: usize = 10;
 
 /// How many of everything.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Shape {
+pub struct BenchShape {
     /// Matchers.
     pub matchers: u32,
     /// Gatherers.
@@ -83,7 +83,7 @@ pub struct RoleUsage {
 
 /// A cluster that runs.
 #[derive(Debug)]
-pub struct Cluster {
+pub struct BenchCluster {
     // Dropped in this order: the processes before their files.
     nodes: Vec<Node>,
     _folder: Folder,
@@ -91,12 +91,12 @@ pub struct Cluster {
     connect: ConnectOptions,
 }
 
-impl Cluster {
+impl BenchCluster {
     /// Starts every process, and returns when all serve and read one another.
     ///
     /// # Errors
     /// When one cannot be started, or ends, or is not ready in time.
-    pub async fn start(shape: &Shape, round: usize) -> Result<Cluster, BenchError> {
+    pub async fn start(shape: &BenchShape, round: usize) -> Result<BenchCluster, BenchError> {
         let programs = Programs::find(shape.up)?;
         let parent = shape.data.clone().unwrap_or_else(std::env::temp_dir);
         let path = parent.join(format!("dovetail-bench-{}-{round}", std::process::id()));
@@ -108,7 +108,7 @@ impl Cluster {
             true => Some(certificates(shape, &folder.0, addresses[0].ip()).map_err(BenchError::Certificates)?),
             false => None,
         };
-        let mut cluster = Cluster {
+        let mut cluster = BenchCluster {
             nodes: Vec::new(),
             _folder: folder,
             server: format!("{}://{}", scheme(shape.tls), addresses[0]),
@@ -224,7 +224,7 @@ fn scheme(tls: bool) -> &'static str {
 }
 
 /// What every node needs to prove who it is.
-fn certificates(shape: &Shape, folder: &Path, ip: IpAddr) -> io::Result<CertificateFolder> {
+fn certificates(shape: &BenchShape, folder: &Path, ip: IpAddr) -> io::Result<CertificateFolder> {
     let node = |role, index| (format!("{role}-{index}"), NodeName { cluster: NAME.to_owned(), role, index });
     let of = |role, count| (0..count).map(move |index| node(role, index));
     let others = of(Role::Matcher, shape.matchers).chain(of(Role::Gatherer, shape.gatherers));
@@ -239,7 +239,7 @@ fn connect(certificates: &CertificateFolder) -> ConnectOptions {
 
 /// Names, roles and commands of all processes, in the order in which they are started.
 fn commands(
-    shape: &Shape,
+    shape: &BenchShape,
     programs: &Programs,
     folder: &Path,
     addresses: &[SocketAddr],
@@ -322,7 +322,7 @@ mod tests {
     use super::*;
 
     fn lines(up: bool) -> Vec<String> {
-        let shape = Shape { matchers: 2, gatherers: 1, slices: 4, up, tls: false, data: None };
+        let shape = BenchShape { matchers: 2, gatherers: 1, slices: 4, up, tls: false, data: None };
         let addresses: Vec<SocketAddr> = (1..=4).map(|port| SocketAddr::from(([127, 0, 0, 1], port))).collect();
         let programs = Programs { folder: "/bin".into() };
         let line = |(name, role, command): (String, &str, Command)| {

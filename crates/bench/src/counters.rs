@@ -85,8 +85,9 @@ impl Nodes {
             match &state.state {
                 Some(State::Balancer(balancer)) => {
                     let stored = balancer.stored.clone().unwrap_or_default();
-                    counters.log = Disk { bytes: stored.log_appended_bytes, syncs: stored.log_syncs };
-                    counters.results = Disk { bytes: stored.results_appended_bytes, syncs: stored.results_syncs };
+                    counters.log = DiskCounters { bytes: stored.log_appended_bytes, syncs: stored.log_syncs };
+                    counters.results =
+                        DiskCounters { bytes: stored.results_appended_bytes, syncs: stored.results_syncs };
                 }
                 Some(State::Matcher(matcher)) => {
                     for slice in &matcher.slices {
@@ -107,9 +108,9 @@ impl Nodes {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Counters {
     /// What was written to the log.
-    pub log: Disk,
+    pub log: DiskCounters,
     /// What was written to the results.
-    pub results: Disk,
+    pub results: DiskCounters,
     /// Searches.
     pub probes: u64,
     /// What they found.
@@ -124,16 +125,16 @@ pub struct Counters {
 
 /// What was written to a disk.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Disk {
+pub struct DiskCounters {
     /// Bytes appended.
     pub bytes: u64,
     /// Times that something was made durable.
     pub syncs: u64,
 }
 
-impl Disk {
-    fn since(self, before: Disk) -> Disk {
-        Disk { bytes: self.bytes.saturating_sub(before.bytes), syncs: self.syncs.saturating_sub(before.syncs) }
+impl DiskCounters {
+    fn since(self, before: DiskCounters) -> DiskCounters {
+        DiskCounters { bytes: self.bytes.saturating_sub(before.bytes), syncs: self.syncs.saturating_sub(before.syncs) }
     }
 }
 
@@ -213,7 +214,7 @@ mod tests {
     fn counts_of_all_nodes_are_added_up() {
         let counters = nodes().counters();
         assert_eq!((counters.probes, counters.candidates, counters.stalled.as_millis()), (15, 5, 30));
-        assert_eq!(counters.log, Disk { bytes: 900, syncs: 9 });
+        assert_eq!(counters.log, DiskCounters { bytes: 900, syncs: 9 });
         let streams: Vec<_> =
             counters.streams.iter().map(|((s, from, to), bytes)| (s.as_str(), *from, *to, *bytes)).collect();
         let expected = [
@@ -229,7 +230,7 @@ mod tests {
         let (before, mut nodes) = (nodes().counters(), nodes());
         nodes.states[1].links[0].received_bytes += 11;
         let since = nodes.counters().since(&before);
-        assert_eq!((since.probes, since.log, since.streams.values().sum::<u64>()), (0, Disk::default(), 11));
+        assert_eq!((since.probes, since.log, since.streams.values().sum::<u64>()), (0, DiskCounters::default(), 11));
     }
 
     #[test]

@@ -13,10 +13,10 @@ use futures::future::try_join_all;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use super::driven::{Driven, Seen};
+use super::driven::{Driven, SeenMatch};
 use super::error::BenchError;
 use super::plan::Manner;
-use super::source::{Form, Source};
+use super::source::{Form, RowSource};
 use dovetail::client::{
     Answer, Client, ClientError, ConnectOptions, MatchColumns, SubmitOptions, SubmitStream, Watch, WatchOptions,
 };
@@ -37,19 +37,19 @@ pub struct Load {
     /// The event that defined it.
     pub defined_at: u64,
     /// The elements.
-    pub source: Arc<Source>,
+    pub source: Arc<RowSource>,
     /// How they are submitted.
     pub manner: Manner,
 }
 
 /// What moves while a run goes well.
 #[derive(Debug, Default)]
-pub struct Progress {
+pub struct DriveProgress {
     acknowledged: AtomicU64,
     decided: AtomicU64,
 }
 
-impl Progress {
+impl DriveProgress {
     /// Returns when nothing has moved for too long.
     pub async fn standstill(&self) -> BenchError {
         let look = || (self.acknowledged.load(Ordering::Relaxed), self.decided.load(Ordering::Relaxed));
@@ -85,7 +85,7 @@ impl<T> Drop for Task<T> {
 ///
 /// # Errors
 /// When a connection breaks, or an element is refused.
-pub async fn drive(load: Load, progress: &Arc<Progress>) -> Result<Driven, BenchError> {
+pub async fn drive(load: Load, progress: &Arc<DriveProgress>) -> Result<Driven, BenchError> {
     let n = load.source.len();
     let watcher = Client::connect_with(load.server.as_str(), &load.connect).await?;
     let options = WatchOptions { pool: load.pool.clone(), after: load.defined_at, ..WatchOptions::default() };
@@ -172,7 +172,7 @@ struct Submitter {
     load: Arc<Load>,
     index: usize,
     begin: Instant,
-    progress: Arc<Progress>,
+    progress: Arc<DriveProgress>,
 }
 
 impl Submitter {
@@ -294,8 +294,8 @@ async fn follow(
     mut watching: Watching,
     begin: Instant,
     mut last: watch::Receiver<Option<u64>>,
-    progress: Arc<Progress>,
-) -> Result<(Vec<Seen>, Duration), BenchError> {
+    progress: Arc<DriveProgress>,
+) -> Result<(Vec<SeenMatch>, Duration), BenchError> {
     let (mut matches, mut at) = (Vec::new(), Duration::ZERO);
     loop {
         let through = *last.borrow_and_update();
@@ -306,7 +306,7 @@ async fn follow(
             part = watching.next() => {
                 let Some(part) = part? else { return Err(BenchError::Stopped) };
                 at = begin.elapsed();
-                matches.extend(part.into_iter().map(|(a, b)| Seen { ends: (a.min(b), a.max(b)), at }));
+                matches.extend(part.into_iter().map(|(a, b)| SeenMatch { ends: (a.min(b), a.max(b)), at }));
                 progress.decided.store(watching.cursor(), Ordering::Relaxed);
             }
             changed = last.changed() => changed.map_err(|_| BenchError::Stopped)?,
@@ -317,7 +317,7 @@ async fn follow(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Pace;
+    use crate::ArrivalPace;
     use crate::workload::Workload;
 
     #[test]
@@ -327,8 +327,8 @@ mod tests {
             connect: ConnectOptions::default(),
             pool: String::new(),
             defined_at: 1,
-            source: Arc::new(Source::generated(Workload::W3, 10, None)),
-            manner: Manner { clients: 3, batch: 256, form: Form::Columns, in_flight: 16, pace: Pace::FlatOut },
+            source: Arc::new(RowSource::generated(Workload::W3, 10, None)),
+            manner: Manner { clients: 3, batch: 256, form: Form::Columns, in_flight: 16, pace: ArrivalPace::FlatOut },
         });
         let mut dealt = Vec::new();
         for index in 0..3 {

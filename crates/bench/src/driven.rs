@@ -12,7 +12,7 @@ pub struct Driven {
     /// The ids they were given.
     pub ids: Vec<u64>,
     /// The matches, in order of their cursor.
-    pub matches: Vec<Seen>,
+    pub matches: Vec<SeenMatch>,
     /// When the watcher knew that everything is decided.
     pub settled: Duration,
     /// Bytes that submitting clients sent and received.
@@ -23,7 +23,7 @@ pub struct Driven {
 
 /// A match, as the watcher saw it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Seen {
+pub struct SeenMatch {
     /// Ids of its ends, the lower first.
     pub ends: (u64, u64),
     /// When.

@@ -112,7 +112,7 @@ fn round(ms: f64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::pace::Pace;
+    use crate::pace::ArrivalPace;
 
     #[test]
     fn quantiles_are_to_three_digits() {
@@ -143,7 +143,7 @@ mod tests {
     // A loop that sends, waits and sends again would have one slow request here, and 9,999 fast ones.
     #[test]
     fn a_server_that_stands_still_for_a_second_is_seen_by_every_element_of_that_second() {
-        let (pace, standstill) = (Pace::PerSecond(1000.0), Duration::from_secs(2)..Duration::from_secs(3));
+        let (pace, standstill) = (ArrivalPace::PerSecond(1000.0), Duration::from_secs(2)..Duration::from_secs(3));
         let mut latencies = Latencies::default();
         for position in 0..10_000 {
             let due = pace.due(position).unwrap();

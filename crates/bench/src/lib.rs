@@ -21,31 +21,31 @@ pub mod workload;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use check::{Against, Check, CheckError, Verdict};
-pub use cluster::Shape;
+pub use check::{Against, Check, CheckError, CheckVerdict};
+pub use cluster::BenchShape;
 pub use error::BenchError;
-pub use pace::Pace;
-pub use plan::{Manner, Plan, Target};
+pub use pace::ArrivalPace;
+pub use plan::{BenchPlan, Manner, Target};
 pub use plot::plot;
-pub use source::{Form, Source};
+pub use source::{Form, RowSource};
 
-use cluster::Cluster;
+use cluster::BenchCluster;
 use counters::Nodes;
 use dovetail::client::{Client, ConnectOptions};
-use drive::{Load, Progress};
-use report::{Measured, Report};
+use drive::{DriveProgress, Load};
+use report::{BenchReport, Measured};
 use usage::Usage;
 
 /// Does all rounds. `told` hears of each when it is done.
 ///
 /// # Errors
 /// When a round cannot be measured. A result that is not the right one is no error: the report says so.
-pub async fn run(plan: &Plan, mut told: impl FnMut(usize, &Measured)) -> Result<Report, BenchError> {
+pub async fn run(plan: &BenchPlan, mut told: impl FnMut(usize, &Measured)) -> Result<BenchReport, BenchError> {
     let mut rounds = Vec::with_capacity(plan.rounds);
     for round in 0..plan.rounds {
         let measured = match &plan.target {
             Target::Own(shape) => {
-                let mut cluster = Cluster::start(shape, round).await?;
+                let mut cluster = BenchCluster::start(shape, round).await?;
                 let before = cluster.usage();
                 let (server, connect) = (cluster.server().to_owned(), cluster.connect().clone());
                 let mut measured = measure(plan, (&server, &connect), round, || cluster.check()).await?;
@@ -57,12 +57,12 @@ pub async fn run(plan: &Plan, mut told: impl FnMut(usize, &Measured)) -> Result<
         told(round, &measured);
         rounds.push(measured);
     }
-    Ok(Report::of(plan, rounds))
+    Ok(BenchReport::of(plan, rounds))
 }
 
 /// One round. `alive` is asked now and then.
 async fn measure(
-    plan: &Plan,
+    plan: &BenchPlan,
     (server, connect): (&str, &ConnectOptions),
     round: usize,
     mut alive: impl FnMut() -> Result<(), BenchError>,
@@ -79,7 +79,7 @@ async fn measure(
         source: Arc::clone(&plan.source),
         manner: plan.manner,
     };
-    let progress = Arc::new(Progress::default());
+    let progress = Arc::new(DriveProgress::default());
     let died = async {
         loop {
             if let Err(error) = alive() {

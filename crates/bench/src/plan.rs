@@ -2,18 +2,18 @@
 
 use std::sync::Arc;
 
-use super::cluster::Shape;
-use super::pace::Pace;
-use super::source::{Form, Source};
+use super::cluster::BenchShape;
+use super::pace::ArrivalPace;
+use super::source::{Form, RowSource};
 use dovetail::client::ConnectOptions;
 
 /// What is measured.
 #[derive(Clone, Debug)]
-pub struct Plan {
+pub struct BenchPlan {
     /// What the run is called.
     pub name: String,
     /// What is submitted.
-    pub source: Arc<Source>,
+    pub source: Arc<RowSource>,
     /// What it is submitted to.
     pub target: Target,
     /// How to connect to a cluster that runs.
@@ -36,14 +36,14 @@ pub struct Manner {
     /// Most messages of a client without an answer.
     pub in_flight: usize,
     /// When elements are sent.
-    pub pace: Pace,
+    pub pace: ArrivalPace,
 }
 
 /// What is measured.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Target {
     /// Processes of our own, others in each round.
-    Own(Shape),
+    Own(BenchShape),
     /// A cluster that runs: its balancer's URL.
     Running(String),
 }

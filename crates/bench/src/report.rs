@@ -4,16 +4,16 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::check::{Against, Check, Order, Verdict};
+use super::check::{Against, Check, CheckVerdict, Order};
 use super::cluster::RoleUsage;
 use super::counters::{Counters, Nodes};
 use super::driven::Driven;
 use super::latency::{Latencies, Quantiles};
-use super::pace::Pace;
-use super::plan::{Plan, Target};
+use super::pace::ArrivalPace;
+use super::plan::{BenchPlan, Target};
 use super::source::Form;
 use super::usage::Usage;
-use super::workload::Answer;
+use super::workload::KnownAnswer;
 use dovetail::pb::Role;
 
 /// One round.
@@ -144,7 +144,7 @@ pub struct SearchReport {
 
 /// All rounds.
 #[derive(Clone, Debug, Serialize)]
-pub struct Report {
+pub struct BenchReport {
     /// The workload.
     pub workload: String,
     /// How many elements.
@@ -154,7 +154,7 @@ pub struct Report {
     /// To what.
     pub cluster: ClusterReport,
     /// Over all rounds.
-    pub summary: Summary,
+    pub summary: BenchSummary,
     /// One by one.
     pub rounds: Vec<Measured>,
 }
@@ -197,7 +197,7 @@ pub struct ClusterReport {
 
 /// Over all rounds.
 #[derive(Clone, Debug, Serialize)]
-pub struct Summary {
+pub struct BenchSummary {
     /// Elements a second.
     pub elements_per_s: Spread,
     /// Matches a second.
@@ -349,17 +349,17 @@ impl ResultReport {
         let (found, verdict) = (Checksum::of(check.found), check.verdict);
         let report = |check, against, reason, expected| ResultReport { check, against, reason, found, expected };
         match verdict {
-            Verdict::Matches(with) => report("matches", Some(against(with)), None, None),
-            Verdict::Differs(with, expected) => {
+            CheckVerdict::Matches(with) => report("matches", Some(against(with)), None, None),
+            CheckVerdict::Differs(with, expected) => {
                 report("differs", Some(against(with)), None, Some(Checksum::of(expected)))
             }
-            Verdict::Unchecked(reason) => report("unchecked", None, Some(reason), None),
+            CheckVerdict::Unchecked(reason) => report("unchecked", None, Some(reason), None),
         }
     }
 }
 
 impl Checksum {
-    fn of(answer: Answer) -> Checksum {
+    fn of(answer: KnownAnswer) -> Checksum {
         let hex = |number: u64| format!("{number:016x}");
         Checksum {
             matches: answer.matches,
@@ -371,8 +371,8 @@ impl Checksum {
     }
 }
 
-impl Report {
-    pub(super) fn of(plan: &Plan, rounds: Vec<Measured>) -> Report {
+impl BenchReport {
+    pub(super) fn of(plan: &BenchPlan, rounds: Vec<Measured>) -> BenchReport {
         let spread = |of: fn(&Measured) -> f64| Spread::of(rounds.iter().map(of));
         let together = |of: fn(&Measured) -> &Latencies| {
             let mut all = Latencies::default();
@@ -380,13 +380,13 @@ impl Report {
             all
         };
         let (acknowledge, matched) = (together(|round| &round.acknowledge), together(|round| &round.matched));
-        let summary = Summary {
+        let summary = BenchSummary {
             elements_per_s: spread(|round| round.elements_per_s),
             matches_per_s: spread(|round| round.matches_per_s),
             acknowledged_per_s: spread(|round| round.acknowledged_per_s),
             latency_from: match plan.manner.pace {
-                Pace::FlatOut => "sent",
-                Pace::PerSecond(_) => "due",
+                ArrivalPace::FlatOut => "sent",
+                ArrivalPace::PerSecond(_) => "due",
             },
             submit_to_acknowledge: acknowledge.quantiles(),
             submit_to_match: matched.quantiles(),
@@ -394,7 +394,7 @@ impl Report {
             acknowledge,
             matched,
         };
-        Report {
+        BenchReport {
             workload: plan.name.clone(),
             elements: plan.source.len(),
             load: LoadReport {
@@ -403,8 +403,8 @@ impl Report {
                 form: plan.manner.form,
                 in_flight: plan.manner.in_flight,
                 rate: match plan.manner.pace {
-                    Pace::FlatOut => None,
-                    Pace::PerSecond(rate) => Some(rate),
+                    ArrivalPace::FlatOut => None,
+                    ArrivalPace::PerSecond(rate) => Some(rate),
                 },
                 payload_bytes: plan.source.payload_bytes(),
             },

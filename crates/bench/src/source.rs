@@ -25,7 +25,7 @@ pub enum Form {
 
 /// What is submitted.
 #[derive(Clone, Debug)]
-pub enum Source {
+pub enum RowSource {
     /// A workload; keys are positions from 1.
     Generated {
         /// Its elements.
@@ -42,22 +42,22 @@ pub enum Source {
     },
 }
 
-impl Source {
+impl RowSource {
     /// The first `n` elements of a workload. Without a size for the payload, one that fills the element to 100 bytes.
     #[must_use]
-    pub fn generated(workload: Workload, n: usize, payload_bytes: Option<usize>) -> Source {
+    pub fn generated(workload: Workload, n: usize, payload_bytes: Option<usize>) -> RowSource {
         let key_bytes = n.to_string().len();
         let filling = ELEMENT_BYTES.saturating_sub(key_bytes + 8 * workload.columns().len());
         let payload = Bytes::from(vec![b'.'; payload_bytes.unwrap_or(filling)]);
-        Source::Generated { elements: workload.elements(n), payload }
+        RowSource::Generated { elements: workload.elements(n), payload }
     }
 
     /// How many elements.
     #[must_use]
     pub fn len(&self) -> usize {
         match self {
-            Source::Generated { elements, .. } => elements.len(),
-            Source::Described { submissions, .. } => submissions.len(),
+            RowSource::Generated { elements, .. } => elements.len(),
+            RowSource::Described { submissions, .. } => submissions.len(),
         }
     }
 
@@ -71,8 +71,8 @@ impl Source {
     #[must_use]
     pub fn payload_bytes(&self) -> Option<usize> {
         match self {
-            Source::Generated { payload, .. } => Some(payload.len()),
-            Source::Described { .. } => None,
+            RowSource::Generated { payload, .. } => Some(payload.len()),
+            RowSource::Described { .. } => None,
         }
     }
 
@@ -80,8 +80,10 @@ impl Source {
     #[must_use]
     pub fn pool(&self, name: &str) -> pb::PoolDefinition {
         match self {
-            Source::Generated { elements, .. } => elements.workload().pool(name, elements.len()),
-            Source::Described { definition, .. } => pb::PoolDefinition { name: name.to_owned(), ..definition.clone() },
+            RowSource::Generated { elements, .. } => elements.workload().pool(name, elements.len()),
+            RowSource::Described { definition, .. } => {
+                pb::PoolDefinition { name: name.to_owned(), ..definition.clone() }
+            }
         }
     }
 
@@ -100,8 +102,8 @@ impl Source {
         match (form, self) {
             (Form::Rows | Form::One, _) => stream.send_rows(rows()).await,
             // Elements from files come as rows; the client makes columns of them.
-            (Form::Columns, Source::Described { .. }) => stream.send(rows()).await,
-            (Form::Columns, Source::Generated { elements, payload }) => {
+            (Form::Columns, RowSource::Described { .. }) => stream.send(rows()).await,
+            (Form::Columns, RowSource::Generated { elements, payload }) => {
                 let keys = positions.clone().map(|position| (position + 1).to_string());
                 let batch = Columns::new(keys).payloads(positions.clone().map(|_| payload));
                 stream.send_columns(elements.columns(batch, &positions)).await
@@ -113,13 +115,13 @@ impl Source {
     #[must_use]
     pub fn submission(&self, position: usize) -> pb::Submission {
         match self {
-            Source::Generated { elements, payload } => pb::Submission {
+            RowSource::Generated { elements, payload } => pb::Submission {
                 key: (position + 1).to_string(),
                 attributes: elements.attributes(position),
                 payload: payload.clone(),
                 ..pb::Submission::default()
             },
-            Source::Described { submissions, .. } => submissions[position].clone(),
+            RowSource::Described { submissions, .. } => submissions[position].clone(),
         }
     }
 }
@@ -128,22 +130,22 @@ impl Source {
 mod tests {
     use super::*;
 
-    fn first(source: &Source) -> (String, usize, usize) {
+    fn first(source: &RowSource) -> (String, usize, usize) {
         let pb::Submission { key, attributes, payload, .. } = source.submission(0);
         (key, attributes.len(), payload.len())
     }
 
     #[test]
     fn an_element_is_filled_to_a_hundred_bytes_unless_its_payload_has_a_size() {
-        assert_eq!(first(&Source::generated(Workload::W2, 1000, None)), ("1".to_owned(), 2, 100 - 4 - 16));
-        assert_eq!(first(&Source::generated(Workload::W2, 1000, Some(7))), ("1".to_owned(), 2, 7));
-        assert_eq!(first(&Source::generated(Workload::W3, 10, Some(0))), ("1".to_owned(), 0, 0));
+        assert_eq!(first(&RowSource::generated(Workload::W2, 1000, None)), ("1".to_owned(), 2, 100 - 4 - 16));
+        assert_eq!(first(&RowSource::generated(Workload::W2, 1000, Some(7))), ("1".to_owned(), 2, 7));
+        assert_eq!(first(&RowSource::generated(Workload::W3, 10, Some(0))), ("1".to_owned(), 0, 0));
     }
 
     #[test]
     fn a_described_pool_keeps_all_but_its_name() {
         let definition = pb::PoolDefinition { name: "duel".into(), rule: "true".into(), ..Default::default() };
-        let pool = Source::Described { definition, submissions: Vec::new() }.pool("bench-1");
+        let pool = RowSource::Described { definition, submissions: Vec::new() }.pool("bench-1");
         assert_eq!((pool.name.as_str(), pool.rule.as_str()), ("bench-1", "true"));
     }
 }

@@ -8,7 +8,7 @@ mod sequential;
 
 use std::collections::{BTreeSet, HashMap};
 
-pub use answer::{Answer, AnswerError};
+pub use answer::{AnswerError, KnownAnswer};
 pub use sequential::sequential;
 
 use dovetail::client::{Columns, value};
@@ -249,9 +249,9 @@ fn correlated(draws: &mut Draws, n: usize) -> Vec<i64> {
 mod tests {
     use super::*;
 
-    fn found(workload: Workload, n: usize) -> Answer {
+    fn found(workload: Workload, n: usize) -> KnownAnswer {
         let elements = workload.elements(n);
-        Answer::of(n, sequential(&elements, 0..n)).unwrap()
+        KnownAnswer::of(n, sequential(&elements, 0..n)).unwrap()
     }
 
     #[test]

@@ -34,7 +34,7 @@ pub use make::{Authority, Issued, MakeError, Validity, is_fit_for_files};
 pub use material::certificates;
 pub use name::{Certificate, NodeName, Proved, client_uri};
 
-use dovetail::tls::{self, Contents, Files, Handshake, TlsError};
+use dovetail::tls::{self, Contents, Files, TlsError, TlsHandshake};
 use material::Loaded;
 
 /// How often files are looked at.
@@ -264,7 +264,7 @@ pub struct NodeTrust {
     pub wanted: Option<NodeName>,
 }
 
-impl Handshake for NodeTrust {
+impl TlsHandshake for NodeTrust {
     async fn connect<S>(&self, host: &str, stream: S) -> io::Result<client::TlsStream<S>>
     where
         S: AsyncRead + AsyncWrite + Send + Unpin,

@@ -11,32 +11,32 @@ use dovetail_core::WithdrawReason;
 use super::{
     clients::{
         Acked, Evidence, Looked, Withdrawn,
-        watch::{Seen, Stream, Watcher},
+        watch::{SeenOutcome, WatchStream, Watcher},
     },
     journal::Journal,
-    truth::{Decided, Truth, lock},
-    workload::{Pool, key, payload},
+    truth::{Decided, LogTruth, lock},
+    workload::{ChaosPool, key, payload},
 };
 
 /// Checks evidence, piece by piece.
 #[derive(Debug)]
-pub struct Audit {
+pub struct EvidenceAudit {
     journal: Arc<Journal>,
-    truth: Arc<Mutex<Truth>>,
+    truth: Arc<Mutex<LogTruth>>,
     /// Everything up to here was checked.
     pub through: u64,
     /// Elements of which a call was answered WITHDRAWN.
     withdrawn: HashSet<u64>,
 }
 
-impl Audit {
-    pub fn new(journal: Arc<Journal>, truth: Arc<Mutex<Truth>>) -> Audit {
-        Audit { journal, truth, through: 0, withdrawn: HashSet::new() }
+impl EvidenceAudit {
+    pub fn new(journal: Arc<Journal>, truth: Arc<Mutex<LogTruth>>) -> EvidenceAudit {
+        EvidenceAudit { journal, truth, through: 0, withdrawn: HashSet::new() }
     }
 
     /// Checks what was told up to event `through`, which the truth has reached. All evidence is about events up to
     /// there.
-    pub fn check(&mut self, evidence: Evidence, watchers: &[Arc<Watcher>], again: &[Seen], through: u64) {
+    pub fn check(&mut self, evidence: Evidence, watchers: &[Arc<Watcher>], again: &[SeenOutcome], through: u64) {
         let truth = Arc::clone(&self.truth);
         let truth = lock(&truth);
         for acked in &evidence.acked {
@@ -49,25 +49,27 @@ impl Audit {
             self.looked(&truth, looked);
         }
         let range = self.through + 1..=through;
-        let pairs = |outcomes: Vec<Seen>| outcomes.into_iter().filter(Seen::is_pair).collect::<Vec<Seen>>();
+        let pairs = |outcomes: Vec<SeenOutcome>| {
+            outcomes.into_iter().filter(SeenOutcome::is_pair).collect::<Vec<SeenOutcome>>()
+        };
         for watcher in watchers {
-            let outcomes = truth.outcomes(watcher.pool.map(Pool::name), range.clone());
-            let expected = if watcher.stream == Stream::Outcomes { outcomes } else { pairs(outcomes) };
+            let outcomes = truth.outcomes(watcher.pool.map(ChaosPool::name), range.clone());
+            let expected = if watcher.stream == WatchStream::Outcomes { outcomes } else { pairs(outcomes) };
             self.same(&watcher.name(), &watcher.take_through(through), &expected);
         }
-        let again: Vec<Seen> = again.iter().filter(|seen| range.contains(&seen.cursor)).copied().collect();
+        let again: Vec<SeenOutcome> = again.iter().filter(|seen| range.contains(&seen.cursor)).copied().collect();
         self.same("reading again", &again, &pairs(truth.outcomes(None, range)));
         self.through = through;
     }
 
-    fn acked(&self, truth: &Truth, acked: Acked) {
+    fn acked(&self, truth: &LogTruth, acked: Acked) {
         let logged = truth.id_of(acked.serial);
         self.journal.check("acknowledged is in the log, with that id", logged == Some(acked.id), || {
             format!("{acked:?}, in the log as {logged:?}")
         });
     }
 
-    fn withdrawn(&mut self, truth: &Truth, withdrawn: &Withdrawn) {
+    fn withdrawn(&mut self, truth: &LogTruth, withdrawn: &Withdrawn) {
         let end = truth.end_of(withdrawn.element.id);
         let reason = end.and_then(|end| end.reason);
         let fits = match withdrawn.outcome {
@@ -95,7 +97,7 @@ impl Audit {
         });
     }
 
-    fn looked(&self, truth: &Truth, looked: &Looked) {
+    fn looked(&self, truth: &LogTruth, looked: &Looked) {
         let end = truth.end_of(looked.element.id);
         let fits = match looked.state {
             ElementState::Matched => end.is_some_and(|end| end.reason.is_none()),
@@ -111,7 +113,7 @@ impl Audit {
             .check("lookups are answered as the oracle says", same, || format!("{looked:?}, the oracle says {end:?}"));
     }
 
-    fn same(&self, who: &str, found: &[Seen], expected: &[Seen]) {
+    fn same(&self, who: &str, found: &[SeenOutcome], expected: &[SeenOutcome]) {
         self.journal.checked("published outcomes are the oracle's", expected.len() as u64);
         let differ = found.iter().zip(expected).find(|(found, expected)| found != expected);
         if differ.is_some() || found.len() != expected.len() {
@@ -123,14 +125,14 @@ impl Audit {
 }
 
 /// Whether a match that came with an answer is the one the oracle made, or there is none.
-fn same_match(truth: &Truth, end: Option<Decided>, found: Option<&Match>) -> bool {
-    let Some(expected) = end.map(|end| end.seen()).filter(Seen::is_pair) else { return found.is_none() };
+fn same_match(truth: &LogTruth, end: Option<Decided>, found: Option<&Match>) -> bool {
+    let Some(expected) = end.map(|end| end.seen()).filter(SeenOutcome::is_pair) else { return found.is_none() };
     found.is_some_and(|found| {
         let named = [&found.a, &found.b].into_iter().flatten().all(|end| {
             let serial = truth.element(end.id).map(|element| element.serial);
             serial.is_some_and(|serial| end.key == key(serial) && end.payload == payload(serial).as_bytes())
         });
-        named && Seen::of(found) == expected
+        named && SeenOutcome::of(found) == expected
     })
 }
 
@@ -139,11 +141,11 @@ mod tests {
     use std::{io::sink, sync::Arc};
 
     use dovetail::{client::value, pb};
-    use dovetail_core::{ElementId, Event, EventId, EventKind, LogFrame, PoolId, Reach, Stable};
+    use dovetail_core::{Audience, ElementId, Event, EventId, EventKind, LogFrame, PoolId, Stable};
     use dovetail_rule::{Row, Value};
 
     use super::*;
-    use crate::clients::watch::What;
+    use crate::clients::watch::SeenReason;
 
     const POOL: PoolId = PoolId(0);
 
@@ -155,7 +157,7 @@ mod tests {
             through,
             time_ms: 1,
             stable: Stable(EventId::ZERO),
-            reach: Reach::All,
+            reach: Audience::All,
             events,
         }
     }
@@ -166,18 +168,18 @@ mod tests {
     }
 
     /// Pool at x1; k1 at x2, k2 at x3 match at x3; k3 at x4 is withdrawn at x5; k4 at x6 waits.
-    fn audit() -> Audit {
+    fn audit() -> EvidenceAudit {
         let journal = Arc::new(Journal::new(sink()));
-        let mut truth = Truth::new(Arc::clone(&journal));
-        let definition = Arc::new(dovetail_wire::pool_definition(Pool::Keyed.definition()).unwrap());
+        let mut truth = LogTruth::new(Arc::clone(&journal));
+        let definition = Arc::new(dovetail_wire::pool_definition(ChaosPool::Keyed.definition()).unwrap());
         let withdrawal = EventKind::Withdrawal { element: ElementId(4), pool: POOL, reason: WithdrawReason::Client };
         truth.take(&frame(0, vec![EventKind::PoolDefined { pool: POOL, definition }]));
         truth.take(&frame(1, vec![arrival(1, 0), arrival(2, 1), arrival(3, 0), withdrawal, arrival(4, 0)]));
-        Audit::new(journal, Arc::new(Mutex::new(truth)))
+        EvidenceAudit::new(journal, Arc::new(Mutex::new(truth)))
     }
 
     fn acked(serial: u64, id: u64) -> Acked {
-        Acked { pool: Pool::Keyed, serial, id }
+        Acked { pool: ChaosPool::Keyed, serial, id }
     }
 
     fn found(cursor: u64, ends: [(u64, u64); 2]) -> Match {
@@ -188,17 +190,17 @@ mod tests {
     }
 
     /// What the audit says about evidence.
-    fn check(evidence: Evidence, again: &[Seen]) -> Vec<String> {
+    fn check(evidence: Evidence, again: &[SeenOutcome]) -> Vec<String> {
         let mut audit = audit();
         audit.check(evidence, &[], again, 6);
         audit.journal.sums().violations
     }
 
-    const fn pair(cursor: u64, a: u64, b: u64) -> Seen {
-        Seen { cursor, what: What::Pair(a, b) }
+    const fn pair(cursor: u64, a: u64, b: u64) -> SeenOutcome {
+        SeenOutcome { cursor, what: SeenReason::Pair(a, b) }
     }
 
-    const MATCHES: &[Seen] = &[pair(3, 2, 3)];
+    const MATCHES: &[SeenOutcome] = &[pair(3, 2, 3)];
 
     #[test]
     fn what_is_true_passes() {
@@ -277,7 +279,7 @@ mod tests {
 
     #[test]
     fn an_element_is_drawn_from_its_serial_and_fits_its_pool() {
-        for pool in Pool::ALL {
+        for pool in ChaosPool::ALL {
             let element = pool.element(1, 7);
             assert_eq!(element, pool.element(1, 7));
             assert_eq!(element.attributes[crate::workload::SERIAL], value::int(7));

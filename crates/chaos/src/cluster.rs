@@ -21,7 +21,7 @@ use super::{
     clients::channel,
     proxy::Proxies,
     secure,
-    shape::{End, Link, NAME, Node, Shape},
+    shape::{ClusterNode, ClusterShape, DialledLink, LinkEnd, NAME},
 };
 
 /// Bytes of log after which the balancer makes a checkpoint and trims: the least there may be, so that it happens
@@ -38,29 +38,29 @@ const POLL: Duration = Duration::from_millis(20);
 
 /// Where everything is.
 #[derive(Clone, Debug)]
-pub struct Place {
+pub struct ClusterPlaces {
     /// The folder with the role binaries.
     pub bin: PathBuf,
     /// The folder of the run: logs of the nodes, and their data.
     pub folder: PathBuf,
     pub ip: Ipv4Addr,
-    pub shape: Shape,
+    pub shape: ClusterShape,
     /// Flags of every node, beside those it needs.
     pub flags: Vec<(&'static str, String)>,
 }
 
-impl Place {
+impl ClusterPlaces {
     /// Where a node listens itself, without a proxy.
-    pub fn address(&self, node: Node) -> SocketAddr {
+    pub fn address(&self, node: ClusterNode) -> SocketAddr {
         let port = match node {
-            Node::Balancer => 7400,
-            Node::Matcher(index) => 7500 + index as u16,
-            Node::Gatherer(index) => 8600 + index as u16,
+            ClusterNode::Balancer => 7400,
+            ClusterNode::Matcher(index) => 7500 + index as u16,
+            ClusterNode::Gatherer(index) => 8600 + index as u16,
         };
         (self.ip, port).into()
     }
 
-    pub fn url(&self, node: Node) -> String {
+    pub fn url(&self, node: ClusterNode) -> String {
         format!("{}://{}", secure::scheme(), self.address(node))
     }
 
@@ -73,44 +73,45 @@ impl Place {
         self.folder.join("data")
     }
 
-    fn program(&self, node: Node) -> PathBuf {
+    fn program(&self, node: ClusterNode) -> PathBuf {
         let (role, _) = node.role();
         self.bin.join(format!("dovetail-{role}"))
     }
 
     /// What every role's binary has without being told otherwise.
     pub fn settings(&self) -> ClusterSettings {
-        let Shape { slices, matchers, gatherers } = self.shape;
+        let ClusterShape { slices, matchers, gatherers } = self.shape;
         let (block, virtual_nodes, list_max) = (64, 160, 256);
         ClusterSettings { name: NAME.to_owned(), slices, matchers, gatherers, block, virtual_nodes, list_max }
     }
 
     /// The binaries that are missing.
     pub fn missing(&self) -> Vec<PathBuf> {
-        let all = [Node::Balancer, Node::Matcher(0), Node::Gatherer(0)].map(|node| self.program(node));
+        let all =
+            [ClusterNode::Balancer, ClusterNode::Matcher(0), ClusterNode::Gatherer(0)].map(|node| self.program(node));
         all.into_iter().filter(|path| !path.is_file()).collect()
     }
 
-    fn command(&self, node: Node, proxies: &Proxies) -> Command {
-        let url = |to: Node| match proxies.address(Link { from: End::Node(node), to }) {
+    fn command(&self, node: ClusterNode, proxies: &Proxies) -> Command {
+        let url = |to: ClusterNode| match proxies.address(DialledLink { from: LinkEnd::Node(node), to }) {
             Some(proxy) => format!("{}://{proxy}", secure::scheme()),
             // It is never dialled from here.
             None => self.url(to),
         };
-        let urls = |nodes: u32, which: fn(u32) -> Node| {
+        let urls = |nodes: u32, which: fn(u32) -> ClusterNode| {
             (0..nodes).map(|index| url(which(index))).collect::<Vec<_>>().join(",")
         };
         let (_, index) = node.role();
         let mut flags = vec![
             ("cluster-name", NAME.to_owned()),
             ("slices", self.shape.slices.to_string()),
-            ("balancer", url(Node::Balancer)),
-            ("matchers", urls(self.shape.matchers, Node::Matcher)),
-            ("gatherers", urls(self.shape.gatherers, Node::Gatherer)),
+            ("balancer", url(ClusterNode::Balancer)),
+            ("matchers", urls(self.shape.matchers, ClusterNode::Matcher)),
+            ("gatherers", urls(self.shape.gatherers, ClusterNode::Gatherer)),
             ("index", index.to_string()),
             ("listen", self.address(node).to_string()),
         ];
-        if node == Node::Balancer {
+        if node == ClusterNode::Balancer {
             flags.push(("data", self.data().display().to_string()));
             flags.push(("checkpoint-bytes", CHECKPOINT_BYTES.to_string()));
         }
@@ -129,21 +130,21 @@ impl Place {
 /// All processes.
 #[derive(Debug)]
 pub struct Cluster {
-    pub place: Place,
+    pub place: ClusterPlaces,
     pub proxies: Proxies,
-    nodes: BTreeMap<Node, Mutex<Process>>,
+    nodes: BTreeMap<ClusterNode, Mutex<Process>>,
 }
 
 #[derive(Debug)]
 struct Process {
-    node: Node,
+    node: ClusterNode,
     child: Option<Child>,
     started: Instant,
 }
 
 /// How a node ended that was told to stop.
 #[derive(Debug)]
-pub enum Stopped {
+pub enum NodeStopped {
     /// By itself.
     Ended(ExitStatus),
     /// By the signal: it had only just been started, and did not listen to signals yet.
@@ -153,7 +154,7 @@ pub enum Stopped {
 }
 
 impl Process {
-    fn spawn(&mut self, place: &Place, proxies: &Proxies) -> io::Result<()> {
+    fn spawn(&mut self, place: &ClusterPlaces, proxies: &Proxies) -> io::Result<()> {
         assert!(self.child.is_none(), "{} runs already", self.node);
         let log = OpenOptions::new().create(true).append(true).open(log_path(&place.folder, self.node))?;
         let mut command = place.command(self.node, proxies);
@@ -183,13 +184,13 @@ impl Drop for Process {
 }
 
 /// The log of a node.
-pub fn log_path(folder: &Path, node: Node) -> PathBuf {
+pub fn log_path(folder: &Path, node: ClusterNode) -> PathBuf {
     folder.join(format!("{node}.log"))
 }
 
 impl Cluster {
     /// Starts every node.
-    pub async fn start(place: Place, proxies: Proxies) -> io::Result<Cluster> {
+    pub async fn start(place: ClusterPlaces, proxies: Proxies) -> io::Result<Cluster> {
         let process = |node| (node, Mutex::new(Process { node, child: None, started: Instant::now() }));
         let nodes = place.shape.nodes().into_iter().map(process).collect();
         let cluster = Cluster { place, proxies, nodes };
@@ -199,30 +200,30 @@ impl Cluster {
         Ok(cluster)
     }
 
-    pub fn all(&self) -> Vec<Node> {
+    pub fn all(&self) -> Vec<ClusterNode> {
         self.nodes.keys().copied().collect()
     }
 
     /// Starts a node that does not run.
-    pub async fn spawn(&self, node: Node) -> io::Result<()> {
+    pub async fn spawn(&self, node: ClusterNode) -> io::Result<()> {
         self.nodes[&node].lock().await.spawn(&self.place, &self.proxies)
     }
 
     /// kill -9.
-    pub async fn kill(&self, node: Node) -> io::Result<()> {
+    pub async fn kill(&self, node: ClusterNode) -> io::Result<()> {
         self.nodes[&node].lock().await.kill()
     }
 
-    pub async fn freeze(&self, node: Node) -> io::Result<()> {
+    pub async fn freeze(&self, node: ClusterNode) -> io::Result<()> {
         self.nodes[&node].lock().await.signal("STOP")
     }
 
-    pub async fn thaw(&self, node: Node) -> io::Result<()> {
+    pub async fn thaw(&self, node: ClusterNode) -> io::Result<()> {
         self.nodes[&node].lock().await.signal("CONT")
     }
 
     /// SIGTERM.
-    pub async fn terminate(&self, node: Node, patience: Duration) -> io::Result<Stopped> {
+    pub async fn terminate(&self, node: ClusterNode, patience: Duration) -> io::Result<NodeStopped> {
         let mut process = self.nodes[&node].lock().await;
         let unprepared = process.started.elapsed() < STARTING;
         process.signal("TERM")?;
@@ -232,18 +233,18 @@ impl Cluster {
             if let Some(status) = child.try_wait()? {
                 process.child = None;
                 return Ok(match status.signal() {
-                    Some(SIGTERM) if unprepared => Stopped::Unprepared,
-                    _ => Stopped::Ended(status),
+                    Some(SIGTERM) if unprepared => NodeStopped::Unprepared,
+                    _ => NodeStopped::Ended(status),
                 });
             }
             sleep(POLL).await;
         }
         process.kill()?;
-        Ok(Stopped::Killed)
+        Ok(NodeStopped::Killed)
     }
 
     /// The processes that run, by id.
-    pub async fn processes(&self) -> Vec<(Node, u32)> {
+    pub async fn processes(&self) -> Vec<(ClusterNode, u32)> {
         let mut found = Vec::new();
         for (&node, process) in &self.nodes {
             found.extend(process.lock().await.child.as_ref().map(|child| (node, child.id())));
@@ -252,7 +253,7 @@ impl Cluster {
     }
 
     /// The nodes that ended without being told to, each once.
-    pub async fn ended(&self) -> Vec<(Node, ExitStatus)> {
+    pub async fn ended(&self) -> Vec<(ClusterNode, ExitStatus)> {
         let mut ended = Vec::new();
         for (&node, process) in &self.nodes {
             // Who has it is about to end it.
@@ -274,7 +275,7 @@ impl Cluster {
     }
 
     /// Whether a node answers health checks with SERVING.
-    pub async fn serving(&self, node: Node) -> bool {
+    pub async fn serving(&self, node: ClusterNode) -> bool {
         let Ok(channel) = channel(&self.place.url(node)) else { return false };
         let mut client = HealthClient::new(channel);
         let answer = tokio::time::timeout(Duration::from_secs(5), client.check(HealthCheckRequest::default())).await;

@@ -11,7 +11,7 @@ use dovetail_log::{EmbeddedLog, Log as _, Options, Record};
 use super::{
     journal::Journal,
     shape::NAME,
-    truth::{Truth, digest},
+    truth::{LogTruth, digest},
     workload::key,
 };
 
@@ -19,7 +19,7 @@ use super::{
 const READ_BYTES: usize = 4 << 20;
 
 /// Checks a data folder. An error is one of reading it.
-pub fn check(data: &Path, truth: &mut Truth, journal: &Journal) -> Result<(), String> {
+pub fn check(data: &Path, truth: &mut LogTruth, journal: &Journal) -> Result<(), String> {
     let (log, report) = EmbeddedLog::open(data.join("log"), Options::new(NAME)).map_err(|error| error.to_string())?;
     journal.check("a stopped balancer leaves nothing torn", report.torn.is_none(), || format!("{:?}", report.torn));
     let (last, broadcast) = (log.last(), truth.through);
@@ -49,7 +49,7 @@ pub fn check(data: &Path, truth: &mut Truth, journal: &Journal) -> Result<(), St
     Ok(())
 }
 
-fn frame(record: &Record, truth: &mut Truth, journal: &Journal) -> Result<(), String> {
+fn frame(record: &Record, truth: &mut LogTruth, journal: &Journal) -> Result<(), String> {
     let logged = dovetail_wire::log_record(record).map_err(|error| error.to_string())?;
     if logged.frame.after.0 >= truth.through {
         truth.take(&logged.frame);

@@ -12,9 +12,9 @@ use tokio::{
 
 use super::{
     clients::Shared,
-    cluster::{Cluster, Stopped},
-    plan::{Fault, Planned},
-    shape::Node,
+    cluster::{Cluster, NodeStopped},
+    plan::{ChaosFault, Planned},
+    shape::ClusterNode,
 };
 
 /// Longest time a node may take to stop when it is told to: `drain_ms_max`, and the rest on a busy machine.
@@ -26,7 +26,7 @@ pub struct Injector {
     pub cluster: Arc<Cluster>,
     pub shared: Arc<Shared>,
     /// Held while a node has a fault. Several are taken in ascending order.
-    faulty: Arc<BTreeMap<Node, Mutex<()>>>,
+    faulty: Arc<BTreeMap<ClusterNode, Mutex<()>>>,
 }
 
 impl Injector {
@@ -67,7 +67,7 @@ impl Injector {
     async fn happen(&self, planned: &Planned) -> io::Result<()> {
         let cluster = &self.cluster;
         match &planned.fault {
-            Fault::Kill(nodes) => {
+            ChaosFault::Kill(nodes) => {
                 for &node in nodes {
                     cluster.kill(node).await?;
                 }
@@ -78,18 +78,18 @@ impl Injector {
                 }
                 Ok(())
             }
-            Fault::Freeze(node) => {
+            ChaosFault::Freeze(node) => {
                 cluster.freeze(*node).await?;
                 sleep(planned.lasts()).await;
                 self.shared.journal.note(format!("SIGCONT {node}"));
                 cluster.thaw(*node).await
             }
-            Fault::Restart(node) => {
+            ChaosFault::Restart(node) => {
                 self.stop(*node).await?;
                 sleep(planned.lasts()).await;
                 self.start(*node).await
             }
-            Fault::Network(links, trouble) => {
+            ChaosFault::Network(links, trouble) => {
                 for &link in links {
                     cluster.proxies.begin(link, *trouble);
                 }
@@ -103,21 +103,21 @@ impl Injector {
         }
     }
 
-    async fn start(&self, node: Node) -> io::Result<()> {
+    async fn start(&self, node: ClusterNode) -> io::Result<()> {
         self.shared.journal.note(format!("start {node}"));
         self.cluster.spawn(node).await
     }
 
     /// SIGTERM, and a good end.
-    pub async fn stop(&self, node: Node) -> io::Result<()> {
+    pub async fn stop(&self, node: ClusterNode) -> io::Result<()> {
         let began = Instant::now();
         let stopped = self.cluster.terminate(node, STOPS_IN).await?;
         let took = began.elapsed();
         let text = || format!("{node}: {stopped:?} after {took:?}");
         let well = match &stopped {
-            Stopped::Ended(status) => status.success(),
-            Stopped::Unprepared => true,
-            Stopped::Killed => false,
+            NodeStopped::Ended(status) => status.success(),
+            NodeStopped::Unprepared => true,
+            NodeStopped::Killed => false,
         };
         self.shared.journal.check("a node that is told to stop ends well", well, text);
         Ok(())

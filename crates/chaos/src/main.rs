@@ -51,10 +51,10 @@ use std::{
 };
 
 use clap::Parser;
-use cluster::Place;
-use report::Progress;
+use cluster::ClusterPlaces;
+use report::ProgressLine;
 use run::Options;
-use shape::Shape;
+use shape::ClusterShape;
 
 /// Breaks a cluster of real processes from a seed, and checks that no client was told anything wrong.
 #[derive(Debug, Parser)]
@@ -144,7 +144,7 @@ fn chaos(arguments: &Arguments) -> io::Result<bool> {
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let began = Instant::now();
-    let sums = runtime.block_on(run::run(options.clone(), Progress { quiet: arguments.json }))?;
+    let sums = runtime.block_on(run::run(options.clone(), ProgressLine { quiet: arguments.json }))?;
     let took = began.elapsed();
     runtime.shutdown_background();
     let clean = sums.violations.is_empty();
@@ -190,7 +190,7 @@ fn messages(arguments: &Arguments, options: Options, messages: u64) -> io::Resul
 }
 
 fn options(arguments: &Arguments) -> io::Result<Options> {
-    let shape = Shape { slices: arguments.slices, matchers: arguments.matchers, gatherers: arguments.gatherers };
+    let shape = ClusterShape { slices: arguments.slices, matchers: arguments.matchers, gatherers: arguments.gatherers };
     if shape.slices < shape.matchers {
         let text = format!("--slices is {}, at least --matchers, which is {}", shape.slices, shape.matchers);
         return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
@@ -208,7 +208,7 @@ fn options(arguments: &Arguments) -> io::Result<Options> {
         lasts: Duration::from_secs(arguments.seconds.unwrap_or(60 * arguments.minutes)),
         bound: Duration::from_secs(arguments.bound),
         rate: arguments.rate,
-        place: Place { bin, folder, ip, shape, flags: Vec::new() },
+        place: ClusterPlaces { bin, folder, ip, shape, flags: Vec::new() },
     })
 }
 

@@ -11,14 +11,14 @@ use std::{fmt, time::Duration};
 
 pub use draw::{draw, length};
 
-use super::shape::{Link, Node};
+use super::shape::{ClusterNode, DialledLink};
 
 /// A fault, from `at_ms` to `until_ms` after the beginning of its round.
 #[derive(Clone, Debug)]
 pub struct Planned {
     pub at_ms: u64,
     pub until_ms: u64,
-    pub fault: Fault,
+    pub fault: ChaosFault,
 }
 
 impl Planned {
@@ -35,55 +35,55 @@ impl fmt::Display for Planned {
 
 /// Something that goes wrong.
 #[derive(Clone, Debug)]
-pub enum Fault {
+pub enum ChaosFault {
     /// kill -9, then started again.
-    Kill(Vec<Node>),
+    Kill(Vec<ClusterNode>),
     /// SIGSTOP, then SIGCONT.
-    Freeze(Node),
+    Freeze(ClusterNode),
     /// SIGTERM, then started again.
-    Restart(Node),
+    Restart(ClusterNode),
     /// Connections misbehave.
-    Network(Vec<Link>, Trouble),
+    Network(Vec<DialledLink>, Trouble),
 }
 
-impl Fault {
+impl ChaosFault {
     /// The nodes it happens to, ascending; none when it happens to links.
-    pub fn nodes(&self) -> &[Node] {
+    pub fn nodes(&self) -> &[ClusterNode] {
         match self {
-            Fault::Kill(nodes) => nodes,
-            Fault::Freeze(node) | Fault::Restart(node) => std::slice::from_ref(node),
-            Fault::Network(..) => &[],
+            ChaosFault::Kill(nodes) => nodes,
+            ChaosFault::Freeze(node) | ChaosFault::Restart(node) => std::slice::from_ref(node),
+            ChaosFault::Network(..) => &[],
         }
     }
 
     /// The line of the table that it counts in.
     pub fn kind(&self) -> &'static str {
         match self {
-            Fault::Kill(nodes) if nodes.len() > 1 => "kill -9 of several",
-            Fault::Kill(nodes) => match nodes.first() {
-                Some(Node::Balancer) => "kill -9 of the balancer",
-                Some(Node::Matcher(_)) => "kill -9 of a matcher",
-                Some(Node::Gatherer(_)) | None => "kill -9 of a gatherer",
+            ChaosFault::Kill(nodes) if nodes.len() > 1 => "kill -9 of several",
+            ChaosFault::Kill(nodes) => match nodes.first() {
+                Some(ClusterNode::Balancer) => "kill -9 of the balancer",
+                Some(ClusterNode::Matcher(_)) => "kill -9 of a matcher",
+                Some(ClusterNode::Gatherer(_)) | None => "kill -9 of a gatherer",
             },
-            Fault::Freeze(_) => "SIGSTOP, SIGCONT",
-            Fault::Restart(_) => "SIGTERM",
-            Fault::Network(_, trouble) => trouble.kind(),
+            ChaosFault::Freeze(_) => "SIGSTOP, SIGCONT",
+            ChaosFault::Restart(_) => "SIGTERM",
+            ChaosFault::Network(_, trouble) => trouble.kind(),
         }
     }
 }
 
-impl fmt::Display for Fault {
+impl fmt::Display for ChaosFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let list =
             |f: &mut fmt::Formatter<'_>, of: &[&dyn fmt::Display]| of.iter().try_for_each(|one| write!(f, " {one}"));
         match self {
-            Fault::Kill(nodes) => {
+            ChaosFault::Kill(nodes) => {
                 f.write_str("kill -9")?;
                 list(f, &nodes.iter().map(|node| node as &dyn fmt::Display).collect::<Vec<_>>())
             }
-            Fault::Freeze(node) => write!(f, "SIGSTOP {node}"),
-            Fault::Restart(node) => write!(f, "SIGTERM {node}"),
-            Fault::Network(links, trouble) => {
+            ChaosFault::Freeze(node) => write!(f, "SIGSTOP {node}"),
+            ChaosFault::Restart(node) => write!(f, "SIGTERM {node}"),
+            ChaosFault::Network(links, trouble) => {
                 write!(f, "{trouble:?}")?;
                 list(f, &links.iter().map(|link| link as &dyn fmt::Display).collect::<Vec<_>>())
             }

@@ -21,7 +21,7 @@ use tokio::{
     time::{Instant, sleep, sleep_until, timeout},
 };
 
-use super::{plan::Trouble, shape::Link};
+use super::{plan::Trouble, shape::DialledLink};
 
 /// Most bytes read at a time.
 const CHUNK: usize = 8 << 10;
@@ -31,7 +31,7 @@ const QUEUE: usize = 64;
 
 /// All links.
 #[derive(Debug)]
-pub struct Proxies(BTreeMap<Link, Proxy>);
+pub struct Proxies(BTreeMap<DialledLink, Proxy>);
 
 #[derive(Debug)]
 struct Proxy {
@@ -65,7 +65,11 @@ impl State {
 
 impl Proxies {
     /// Listens for every link at a free port of `ip`; `target` says where it leads.
-    pub async fn start(links: &[Link], ip: Ipv4Addr, target: impl Fn(Link) -> SocketAddr) -> io::Result<Proxies> {
+    pub async fn start(
+        links: &[DialledLink],
+        ip: Ipv4Addr,
+        target: impl Fn(DialledLink) -> SocketAddr,
+    ) -> io::Result<Proxies> {
         let mut proxies = BTreeMap::new();
         for &link in links {
             let listener = TcpListener::bind((ip, 0)).await?;
@@ -77,12 +81,12 @@ impl Proxies {
     }
 
     /// Where a link is dialled; none when there is no such link.
-    pub fn address(&self, link: Link) -> Option<SocketAddr> {
+    pub fn address(&self, link: DialledLink) -> Option<SocketAddr> {
         self.0.get(&link).map(|proxy| proxy.address)
     }
 
     /// Begins a trouble.
-    pub fn begin(&self, link: Link, trouble: Trouble) {
+    pub fn begin(&self, link: DialledLink, trouble: Trouble) {
         self.0[&link].state.send_modify(|state| {
             state.trouble = Some(trouble);
             state.cuts += u64::from(trouble == Trouble::Cut);
@@ -90,7 +94,7 @@ impl Proxies {
     }
 
     /// Ends whatever troubles a link.
-    pub fn end(&self, link: Link) {
+    pub fn end(&self, link: DialledLink) {
         self.0[&link].state.send_modify(|state| {
             state.cuts += u64::from(state.trouble == Some(Trouble::SilentThenCut));
             state.trouble = None;
@@ -176,9 +180,9 @@ async fn pass(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::shape::{End, Group, Node};
+    use crate::shape::{ClusterNode, Group, LinkEnd};
 
-    const LINK: Link = Link { from: End::Clients(Group::Askers), to: Node::Balancer };
+    const LINK: DialledLink = DialledLink { from: LinkEnd::Clients(Group::Askers), to: ClusterNode::Balancer };
     const LONG: Duration = Duration::from_secs(60);
     /// Long enough that what is to come is there on an idle machine; a busy one only makes the test weaker.
     const SHORT: Duration = Duration::from_millis(50);

@@ -20,11 +20,11 @@ use super::{
 
 /// A line now and then, to stderr.
 #[derive(Clone, Debug)]
-pub struct Progress {
+pub struct ProgressLine {
     pub quiet: bool,
 }
 
-impl Progress {
+impl ProgressLine {
     pub async fn run(self, journal: Arc<Journal>) {
         let terminal = std::io::stderr().is_terminal();
         let pause = Duration::from_secs(if terminal { 2 } else { 30 });

@@ -17,27 +17,27 @@ use tokio::{
 };
 
 use super::{
-    audit::Audit,
+    audit::EvidenceAudit,
     clients::{
         Shared,
         ask::Asker,
         drop::Dropper,
         submit::Submitter,
-        watch::{Stream, Watcher},
+        watch::{WatchStream, Watcher},
     },
-    cluster::{Cluster, Place},
+    cluster::{Cluster, ClusterPlaces},
     disk,
     inject::Injector,
     journal::{Journal, Sums},
     marks::Marks,
     plan,
     proxy::Proxies,
-    report::Progress,
+    report::ProgressLine,
     secure,
-    shape::{End, Group, Link, Node},
+    shape::{ClusterNode, DialledLink, Group, LinkEnd},
     tap::Tap,
-    truth::{Truth, lock},
-    workload::Pool,
+    truth::{LogTruth, lock},
+    workload::ChaosPool,
 };
 
 const POLL: Duration = Duration::from_millis(20);
@@ -54,7 +54,7 @@ pub struct Options {
     pub bound: Duration,
     /// Elements a second, about.
     pub rate: u32,
-    pub place: Place,
+    pub place: ClusterPlaces,
 }
 
 /// Everything that goes on.
@@ -64,17 +64,17 @@ struct Run {
     shared: Arc<Shared>,
     journal: Arc<Journal>,
     marks: Arc<Marks>,
-    truth: Arc<Mutex<Truth>>,
+    truth: Arc<Mutex<LogTruth>>,
     watchers: Vec<Arc<Watcher>>,
-    audit: Audit,
+    audit: EvidenceAudit,
     submitters: JoinSet<()>,
     stop: watch::Sender<bool>,
     background: Vec<JoinHandle<()>>,
-    progress: Progress,
+    progress: ProgressLine,
 }
 
 /// Runs it all. The first violation ends it.
-pub async fn run(options: Options, progress: Progress) -> io::Result<Sums> {
+pub async fn run(options: Options, progress: ProgressLine) -> io::Result<Sums> {
     let journal = Arc::new(Journal::new(File::create(options.place.folder.join("timeline.txt"))?));
     journal.note(format!("seed {}, {:?}, {:?}", options.seed, options.lasts, options.place.shape));
     let place = options.place.clone();
@@ -125,19 +125,19 @@ async fn look_after(cluster: Arc<Cluster>, journal: Arc<Journal>) {
 }
 
 impl Run {
-    fn new(options: Options, journal: Arc<Journal>, cluster: Arc<Cluster>, progress: Progress) -> Run {
+    fn new(options: Options, journal: Arc<Journal>, cluster: Arc<Cluster>, progress: ProgressLine) -> Run {
         let (stop, stopped) = watch::channel(false);
         let shared = Arc::new(Shared::new(options.seed, Arc::clone(&journal), stopped));
-        let truth = Arc::new(Mutex::new(Truth::new(Arc::clone(&journal))));
-        let pools = Pool::ALL.map(|pool| (Some(pool), Stream::Matches));
-        let all = [Stream::Matches, Stream::Library, Stream::Outcomes].map(|stream| (None, stream));
+        let truth = Arc::new(Mutex::new(LogTruth::new(Arc::clone(&journal))));
+        let pools = ChaosPool::ALL.map(|pool| (Some(pool), WatchStream::Matches));
+        let all = [WatchStream::Matches, WatchStream::Library, WatchStream::Outcomes].map(|stream| (None, stream));
         let watchers = all.into_iter().chain(pools);
         let watchers = watchers.map(|(pool, stream)| Watcher::new(pool, stream, Arc::clone(&shared)));
         Run {
             injector: Injector::new(cluster, Arc::clone(&shared)),
-            marks: Marks::new(options.place.url(Node::Balancer), Arc::clone(&journal)),
+            marks: Marks::new(options.place.url(ClusterNode::Balancer), Arc::clone(&journal)),
             watchers: watchers.collect(),
-            audit: Audit::new(Arc::clone(&journal), Arc::clone(&truth)),
+            audit: EvidenceAudit::new(Arc::clone(&journal), Arc::clone(&truth)),
             submitters: JoinSet::new(),
             background: Vec::new(),
             options,
@@ -174,9 +174,9 @@ impl Run {
         if !self.all_serve().await {
             return false;
         }
-        let url = self.options.place.url(Node::Balancer);
+        let url = self.options.place.url(ClusterNode::Balancer);
         let client = self.shared.connect(&url).await;
-        for pool in Pool::ALL {
+        for pool in ChaosPool::ALL {
             if let Err(error) = client.define_pool(pool.definition()).await {
                 self.journal.violation(format!("pool {} cannot be defined: {error}", pool.name()));
                 return false;
@@ -185,7 +185,7 @@ impl Run {
         let (tap, frames) = Tap::new(&self.options.place, Arc::clone(&self.journal));
         let truth = Arc::clone(&self.truth);
         // It ends when the tap does.
-        thread::spawn(move || Truth::follow(&truth, &frames));
+        thread::spawn(move || LogTruth::follow(&truth, &frames));
         self.background.push(tokio::spawn(tap.run()));
         self.background.push(tokio::spawn(Arc::clone(&self.marks).run()));
         let progress = self.progress.clone();
@@ -202,7 +202,7 @@ impl Run {
         let part = f64::from(self.options.rate) / 12.0;
         let batch_max = 16;
         let every = |per_second: f64| Duration::from_secs_f64(1.0 / per_second.max(0.01));
-        for (number, pool) in Pool::ALL.into_iter().enumerate() {
+        for (number, pool) in ChaosPool::ALL.into_iter().enumerate() {
             let submitter = |number, pause, batch_max| Submitter {
                 number,
                 pool,
@@ -218,7 +218,7 @@ impl Run {
         }
         let (url, shared) = (self.client_url(Group::Submitters), Arc::clone(&self.shared));
         let pause = Duration::from_secs(1);
-        self.submitters.spawn(Dropper { number: 2 * Pool::ALL.len(), url, shared, pause }.run());
+        self.submitters.spawn(Dropper { number: 2 * ChaosPool::ALL.len(), url, shared, pause }.run());
         for number in 0..ASKERS {
             let (url, shared) = (self.client_url(Group::Askers), Arc::clone(&self.shared));
             self.submitters.spawn(Asker { number, url, shared, pause: every(2.0 * part / ASKERS as f64) }.run());
@@ -227,7 +227,7 @@ impl Run {
 
     /// Where clients dial: a proxy.
     fn client_url(&self, group: Group) -> String {
-        let link = Link { from: End::Clients(group), to: Node::Balancer };
+        let link = DialledLink { from: LinkEnd::Clients(group), to: ClusterNode::Balancer };
         let address = self.injector.cluster.proxies.address(link).expect("every group has a link");
         format!("{}://{address}", secure::scheme())
     }

@@ -11,7 +11,7 @@ use dovetail::{
 };
 use dovetail_certs::{CertificateFolder, NodeName};
 
-use super::shape::{NAME, Node, Shape};
+use super::shape::{ClusterNode, ClusterShape, NAME};
 
 static OPTIONS: OnceLock<ConnectOptions> = OnceLock::new();
 /// Whether who shows no certificate is not let in.
@@ -22,14 +22,14 @@ pub const CLIENT: &str = "ada";
 
 /// Makes certificates for all nodes at this address, and one for a client; from now on all speak TLS. Clients show a
 /// certificate as `client_auth` has it.
-pub fn make(folder: &Path, ip: Ipv4Addr, shape: Shape, client_auth: &'static str) -> io::Result<()> {
+pub fn make(folder: &Path, ip: Ipv4Addr, shape: ClusterShape, client_auth: &'static str) -> io::Result<()> {
     let nodes = shape.nodes().into_iter().map(|node| {
         let (role, index) = node.role();
         (node.to_string(), NodeName { cluster: NAME.to_owned(), role, index })
     });
     let made = CertificateFolder::make(folder, NAME, &ip.to_string(), nodes, CLIENT)?;
     _ = CLIENT_AUTH.set(client_auth);
-    let tls = made.files(Some(&Node::Matcher(0).to_string()));
+    let tls = made.files(Some(&ClusterNode::Matcher(0).to_string()));
     let options = ConnectOptions { tls, ..ConnectOptions::default() };
     OPTIONS.set(options).map_err(|_| io::Error::other("certificates were made before"))
 }
@@ -60,7 +60,7 @@ pub fn trust_as(folder: &Path, name: Option<&str>) -> Trust {
 }
 
 /// The flags of a node.
-pub fn flags(folder: &Path, node: Node) -> Vec<(&'static str, String)> {
+pub fn flags(folder: &Path, node: ClusterNode) -> Vec<(&'static str, String)> {
     if OPTIONS.get().is_none() {
         return Vec::new();
     }

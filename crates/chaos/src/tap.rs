@@ -15,8 +15,8 @@ use std::{
 };
 
 use dovetail::Role;
-use dovetail_core::{EventId, LogFrame, Reach};
-use dovetail_server::rpc::Identity;
+use dovetail_core::{Audience, EventId, LogFrame};
+use dovetail_server::rpc::NodeIdentity;
 use dovetail_wire::{
     NODE_MESSAGE_BYTES_MAX,
     node_pb::{self, feed_response::Message, feed_service_client::FeedServiceClient},
@@ -25,7 +25,7 @@ use dovetail_wire::{
 use tokio::time::sleep;
 use tonic::{Code, Status};
 
-use super::{clients::channel, cluster::Place, journal::Journal, shape::Node};
+use super::{clients::channel, cluster::ClusterPlaces, journal::Journal, shape::ClusterNode};
 
 /// Pause before the next try. Short: the balancer must not trim what was not read yet.
 const AGAIN: Duration = Duration::from_millis(10);
@@ -34,7 +34,7 @@ const AGAIN: Duration = Duration::from_millis(10);
 #[derive(Debug)]
 pub struct Tap {
     url: String,
-    identity: Identity,
+    identity: NodeIdentity,
     slices: u32,
     journal: Arc<Journal>,
     frames: Sender<LogFrame>,
@@ -42,11 +42,11 @@ pub struct Tap {
 
 impl Tap {
     /// The tap, and where its frames come out.
-    pub fn new(place: &Place, journal: Arc<Journal>) -> (Tap, mpsc::Receiver<LogFrame>) {
+    pub fn new(place: &ClusterPlaces, journal: Arc<Journal>) -> (Tap, mpsc::Receiver<LogFrame>) {
         let (frames, out) = mpsc::channel();
         let (slices, cluster) = (place.shape.slices, place.settings());
-        let identity = Identity::new(cluster, Role::Matcher, 0);
-        (Tap { url: place.url(Node::Balancer), identity, slices, journal, frames }, out)
+        let identity = NodeIdentity::new(cluster, Role::Matcher, 0);
+        (Tap { url: place.url(ClusterNode::Balancer), identity, slices, journal, frames }, out)
     }
 
     pub async fn run(self) {
@@ -92,7 +92,7 @@ impl Tap {
         }
         *cursor = frame.through;
         // Who is concerned is not logged: nothing else may differ. The truth ends with the run.
-        _ = self.frames.send(LogFrame { reach: Reach::All, ..frame });
+        _ = self.frames.send(LogFrame { reach: Audience::All, ..frame });
         Ok(())
     }
 }

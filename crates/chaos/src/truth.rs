@@ -14,7 +14,7 @@ use dovetail_core::{EventId, EventKind, LogFrame, PoolId, Retirement, WithdrawRe
 use dovetail_rule::Value;
 
 use super::{
-    clients::watch::{Seen, What},
+    clients::watch::{SeenOutcome, SeenReason},
     journal::Journal,
 };
 
@@ -29,16 +29,16 @@ pub struct Decided {
 
 impl Decided {
     /// As watchers see it.
-    pub fn seen(&self) -> Seen {
+    pub fn seen(&self) -> SeenOutcome {
         let Retirement { x, element, .. } = self.retirement;
         let what = match (self.retirement.pair(), self.reason) {
-            (Some((a, b)), _) => What::Pair(a.0, b.0),
-            (None, Some(WithdrawReason::Client)) => What::Withdrawn(element.0),
-            (None, Some(WithdrawReason::Expired)) => What::Expired(element.0),
-            (None, Some(WithdrawReason::Dropped)) => What::Dropped(element.0),
-            (None, None) => What::Nothing,
+            (Some((a, b)), _) => SeenReason::Pair(a.0, b.0),
+            (None, Some(WithdrawReason::Client)) => SeenReason::Withdrawn(element.0),
+            (None, Some(WithdrawReason::Expired)) => SeenReason::Expired(element.0),
+            (None, Some(WithdrawReason::Dropped)) => SeenReason::Dropped(element.0),
+            (None, None) => SeenReason::Nothing,
         };
-        Seen { cursor: x.0, what }
+        SeenOutcome { cursor: x.0, what }
     }
 }
 
@@ -53,7 +53,7 @@ pub struct Arrived {
 
 /// The log so far, and what follows from it.
 #[derive(Debug)]
-pub struct Truth {
+pub struct LogTruth {
     journal: Arc<Journal>,
     oracle: Oracle,
     pub through: u64,
@@ -66,9 +66,9 @@ pub struct Truth {
     frames: BTreeMap<u64, u64>,
 }
 
-impl Truth {
-    pub fn new(journal: Arc<Journal>) -> Truth {
-        Truth {
+impl LogTruth {
+    pub fn new(journal: Arc<Journal>) -> LogTruth {
+        LogTruth {
             journal,
             oracle: Oracle::new(),
             through: 0,
@@ -82,7 +82,7 @@ impl Truth {
     }
 
     /// Takes frames until there are no more. Blocks.
-    pub fn follow(truth: &Mutex<Truth>, frames: &Receiver<LogFrame>) {
+    pub fn follow(truth: &Mutex<LogTruth>, frames: &Receiver<LogFrame>) {
         while let Ok(frame) = frames.recv() {
             lock(truth).take(&frame);
         }
@@ -174,7 +174,7 @@ impl Truth {
     }
 
     /// The outcomes of a pool, or of all, in this range of cursors.
-    pub fn outcomes(&self, pool: Option<&str>, range: RangeInclusive<u64>) -> Vec<Seen> {
+    pub fn outcomes(&self, pool: Option<&str>, range: RangeInclusive<u64>) -> Vec<SeenOutcome> {
         let of_pool = |decided: &&Decided| pool.is_none_or(|pool| self.pools[&decided.pool] == pool);
         self.decided.range(range).map(|(_, decided)| decided).filter(of_pool).map(Decided::seen).collect()
     }
@@ -192,6 +192,6 @@ pub fn digest(frame: &LogFrame) -> u64 {
     hasher.finish()
 }
 
-pub fn lock(truth: &Mutex<Truth>) -> MutexGuard<'_, Truth> {
+pub fn lock(truth: &Mutex<LogTruth>) -> MutexGuard<'_, LogTruth> {
     truth.lock().unwrap_or_else(PoisonError::into_inner)
 }

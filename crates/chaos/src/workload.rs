@@ -9,7 +9,7 @@ pub const SERIAL: &str = "serial";
 
 /// The kinds of pools there are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Pool {
+pub enum ChaosPool {
     /// Split by key.
     Keyed,
     /// Split by index: a band, which many pairs satisfy.
@@ -20,39 +20,39 @@ pub enum Pool {
     Fleeting,
 }
 
-impl Pool {
+impl ChaosPool {
     /// Those that last.
-    pub const ALL: [Pool; 3] = [Pool::Keyed, Pool::Band, Pool::Widening];
+    pub const ALL: [ChaosPool; 3] = [ChaosPool::Keyed, ChaosPool::Band, ChaosPool::Widening];
 
     pub fn name(self) -> &'static str {
         match self {
-            Pool::Keyed => "keyed",
-            Pool::Band => "band",
-            Pool::Widening => "widening",
-            Pool::Fleeting => "fleeting",
+            ChaosPool::Keyed => "keyed",
+            ChaosPool::Band => "band",
+            ChaosPool::Widening => "widening",
+            ChaosPool::Fleeting => "fleeting",
         }
     }
 
     pub fn definition(self) -> PoolDefinition {
         let attribute = |name: &str, kind: AttributeType| Attribute { name: name.to_owned(), r#type: kind.into() };
         let (attributes, rule) = match self {
-            Pool::Keyed => (
+            ChaosPool::Keyed => (
                 vec![("region", AttributeType::String), ("role", AttributeType::Int)],
                 "a.region == b.region && a.role != b.role",
             ),
             // More pairs than not find each other, and some are left to be dropped.
-            Pool::Fleeting => (vec![("skill", AttributeType::Int)], "abs(a.skill - b.skill) <= 6"),
-            Pool::Band => (
+            ChaosPool::Fleeting => (vec![("skill", AttributeType::Int)], "abs(a.skill - b.skill) <= 6"),
+            ChaosPool::Band => (
                 vec![("skill", AttributeType::Int), ("modes", AttributeType::StringList)],
                 "abs(a.skill - b.skill) <= 12 && a.modes.intersects(b.modes)",
             ),
-            Pool::Widening => {
+            ChaosPool::Widening => {
                 (vec![("skill", AttributeType::Int)], "abs(a.skill - b.skill) <= 1 + min(a.waited, b.waited) / 200")
             }
         };
         let serial = attribute(SERIAL, AttributeType::Int);
         let others = attributes.into_iter().map(|(name, kind)| attribute(name, kind));
-        let widening = self == Pool::Widening;
+        let widening = self == ChaosPool::Widening;
         PoolDefinition {
             name: self.name().to_owned(),
             attributes: [serial].into_iter().chain(others).collect(),
@@ -68,19 +68,19 @@ impl Pool {
         let mut rng = Rng::new(seed).fork(serial ^ 0x5E71_A100_0000_0000);
         let mut attributes = vec![(SERIAL.to_owned(), value::int(serial as i64))];
         match self {
-            Pool::Keyed => {
+            ChaosPool::Keyed => {
                 attributes.push(("region".to_owned(), value::string(format!("r{}", rng.below(12)))));
                 attributes.push(("role".to_owned(), value::int(rng.below(3) as i64)));
             }
-            Pool::Band => {
+            ChaosPool::Band => {
                 let modes = ["ranked", "casual", "duo"];
                 let first = rng.index(modes.len());
                 let chosen = modes.iter().cycle().skip(first).take(rng.range(1, 2) as usize).copied();
                 attributes.push(("skill".to_owned(), value::int(rng.below(3_000) as i64)));
                 attributes.push(("modes".to_owned(), value::string_list(chosen)));
             }
-            Pool::Widening => attributes.push(("skill".to_owned(), value::int(rng.below(4_000) as i64))),
-            Pool::Fleeting => attributes.push(("skill".to_owned(), value::int(rng.below(600) as i64))),
+            ChaosPool::Widening => attributes.push(("skill".to_owned(), value::int(rng.below(4_000) as i64))),
+            ChaosPool::Fleeting => attributes.push(("skill".to_owned(), value::int(rng.below(600) as i64))),
         }
         let key = key(serial);
         Submission {

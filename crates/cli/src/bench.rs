@@ -13,7 +13,7 @@ use super::input::InputArgs;
 use super::schema::PoolSchema;
 use super::{duration, match_json, output, pool_file};
 use dovetail_bench::{
-    Form, Manner, Pace, Plan, Shape, Source, Target,
+    ArrivalPace, BenchPlan, BenchShape, Form, Manner, RowSource, Target,
     workload::{CIRCLE, Workload},
 };
 use dovetail_server::shutdown::Shutdown;
@@ -193,10 +193,10 @@ async fn over(timeout: Option<u64>) -> CliError {
     CliError::TimedOut(format!("not done within {}, which is --timeout", duration::format_ms(ms)))
 }
 
-fn plan(arguments: &BenchArgs) -> Result<Plan, CliError> {
+fn plan(arguments: &BenchArgs) -> Result<BenchPlan, CliError> {
     let BenchArgs { load, target, rounds, .. } = arguments;
     let (name, source) = load.source()?;
-    Ok(Plan {
+    Ok(BenchPlan {
         name,
         source: Arc::new(source),
         target: target.target()?,
@@ -210,7 +210,7 @@ fn plan(arguments: &BenchArgs) -> Result<Plan, CliError> {
                 (false, false) => Form::Columns,
             },
             in_flight: load.in_flight.into(),
-            pace: load.rate.map_or(Pace::FlatOut, Pace::PerSecond),
+            pace: load.rate.map_or(ArrivalPace::FlatOut, ArrivalPace::PerSecond),
         },
         rounds: (*rounds).into(),
     })
@@ -218,7 +218,7 @@ fn plan(arguments: &BenchArgs) -> Result<Plan, CliError> {
 
 impl LoadArgs {
     /// What it is called, and what it is.
-    fn source(&self) -> Result<(String, Source), CliError> {
+    fn source(&self) -> Result<(String, RowSource), CliError> {
         if let (Some(pool), Some(input)) = (&self.pool_file, &self.input) {
             let definition = pool_file::read(pool)?;
             let input = InputArgs::of(input.clone());
@@ -230,7 +230,7 @@ impl LoadArgs {
             let submissions = elements.into_iter().map(|element| element.submission).collect();
             return Ok((
                 format!("{} into {:?}", input.name(), definition.name),
-                Source::Described { definition, submissions },
+                RowSource::Described { definition, submissions },
             ));
         }
         let dense = |probability: f64| Workload::Dense((probability * CIRCLE as f64).round() as u32);
@@ -241,7 +241,7 @@ impl LoadArgs {
                 "the elements of w4 come in pairs, so --elements must be even, not {n}"
             )));
         }
-        let source = Source::generated(workload, n, self.payload_bytes.map(|bytes| bytes as usize));
+        let source = RowSource::generated(workload, n, self.payload_bytes.map(|bytes| bytes as usize));
         let name = match self.match_probability {
             Some(probability) => format!("match probability {probability}"),
             None => format!("w{}", workload.number()),
@@ -263,6 +263,6 @@ impl TargetArgs {
             )));
         }
         let gatherers = self.gatherers.unwrap_or(NODES);
-        Ok(Target::Own(Shape { matchers, gatherers, slices, up: self.up, tls: self.tls, data: self.data.clone() }))
+        Ok(Target::Own(BenchShape { matchers, gatherers, slices, up: self.up, tls: self.tls, data: self.data.clone() }))
     }
 }

@@ -11,7 +11,7 @@ use super::element::{self, ElementJson};
 use super::error::CliError;
 use super::pool::{self, or_no_pool};
 use super::schema::PoolSchema;
-use super::table::{Table, thousands};
+use super::table::{TextTable, thousands};
 use super::{duration, input, match_json, notices, output};
 use dovetail::{client::Client, pb};
 use dovetail_server::printable::printable;
@@ -36,7 +36,7 @@ pub struct FilterArgs {
 #[command(
     after_help = "Examples:\n  dovetail list --pool duel\n  dovetail list --pool duel --where region=eu --key-prefix p --json"
 )]
-pub struct ListArgs {
+pub struct ListElementsArgs {
     /// The pool to look into
     #[arg(long, value_name = "POOL")]
     pool: String,
@@ -89,7 +89,7 @@ impl FilterArgs {
 }
 
 /// Prints the elements that wait.
-pub async fn list(arguments: ListArgs) -> Result<(), CliError> {
+pub async fn list(arguments: ListElementsArgs) -> Result<(), CliError> {
     let print = async |client: Client| {
         let filter = arguments.filter.read(&client, &arguments.pool).await?;
         let (mut left, mut page_token, mut printed) = (arguments.limit.unwrap_or(u64::MAX), String::new(), 0);
@@ -126,7 +126,7 @@ fn text(elements: &[pb::GetElementResponse], json: bool, first: bool) -> String 
         return String::new();
     }
     let now_ms = time::now_ms();
-    let mut table = Table::new(&[">id", "key", ">waited", "attributes"]);
+    let mut table = TextTable::new(&[">id", "key", ">waited", "attributes"]);
     for element in elements {
         let attribute = |(name, value): (&String, &pb::Value)| {
             format!("{}={}", printable(name), element::attribute_text(element, name, value))

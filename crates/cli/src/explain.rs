@@ -8,7 +8,7 @@ use super::arguments::{ElementArgs, ServerArgs};
 use super::element::{self, ElementJson};
 use super::error::CliError;
 use super::pool::or_no_pool;
-use super::table::{Table, thousands};
+use super::table::{TextTable, thousands};
 use super::{duration, match_json, notices, output};
 use dovetail::client::Client;
 use dovetail::pb::{self, ElementState};
@@ -58,7 +58,7 @@ fn describe(explained: &pb::ExplainResponse) -> String {
     }
     let ago = duration::format_ms(explained.time_ms.saturating_sub(found.arrived_ms) / 1000 * 1000);
     let _ = writeln!(text, "has waited {ago}; tested with the {} others that wait:", thousands(explained.anchors));
-    let mut table = Table::new(&[">turned away", ">of them missing", "searched as", "because not"]);
+    let mut table = TextTable::new(&[">turned away", ">of them missing", "searched as", "because not"]);
     for conjunct in &explained.conjuncts {
         table.row([
             thousands(conjunct.turned_away),

@@ -25,7 +25,7 @@ use dovetail_rule::AttributeType;
 
 pub use self::element::{Element, Malformed};
 use self::json_element::Reading;
-use self::lines::{Counted, Lines};
+use self::lines::{CountedLines, Lines};
 pub use self::reading::ReadingArgs;
 use super::error::CliError;
 use super::schema::PoolSchema;
@@ -90,7 +90,7 @@ impl InputArgs {
             true => Box::new(io::stdin()),
             false => Box::new(self.open_file().map_err(|error| self.refused(error.to_string()))?),
         };
-        let reader = Box::new(Counted::new(reader, self.lines.clone()));
+        let reader = Box::new(CountedLines::new(reader, self.lines.clone()));
         read(reader, format, schema, reading).map_err(|malformed| self.refused(malformed.reason))
     }
 

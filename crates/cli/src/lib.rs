@@ -74,7 +74,7 @@ enum Command {
     /// Show an element and what became of it
     Get(element::GetArgs),
     /// List the elements that wait in a pool
-    List(elements::ListArgs),
+    List(elements::ListElementsArgs),
     /// Show why an element is still waiting
     Explain(explain::ExplainArgs),
     /// Take a waiting element back, or many

@@ -12,7 +12,7 @@ use tonic::Code;
 
 use super::arguments::{ServerArgs, duration_ms};
 use super::error::CliError;
-use super::table::{Table, thousands};
+use super::table::{TextTable, thousands};
 use super::{duration, match_json, output, pool_file, schema};
 use dovetail::client::{Client, ClientError};
 use dovetail::pb;
@@ -159,8 +159,17 @@ fn table(pools: &[pb::PoolStatus]) -> String {
     if pools.is_empty() {
         return "no pools yet; define one with \"dovetail pool define\"\n".to_owned();
     }
-    let mut table =
-        Table::new(&["pool", ">waiting", ">matches", ">withdrawn", ">expired", "ttl", "reprobe", "attributes", "rule"]);
+    let mut table = TextTable::new(&[
+        "pool",
+        ">waiting",
+        ">matches",
+        ">withdrawn",
+        ">expired",
+        "ttl",
+        "reprobe",
+        "attributes",
+        "rule",
+    ]);
     for status in pools {
         let pool = status.definition.clone().unwrap_or_default();
         let attributes = pool.attributes.iter().map(|attribute| format!("{}={}", attribute.name, type_name(attribute)));

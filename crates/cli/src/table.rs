@@ -19,15 +19,15 @@ pub fn thousands(number: u64) -> String {
 
 /// Rows under headings, each column as wide as its widest cell. Columns whose heading starts with `>` align right.
 #[derive(Debug)]
-pub struct Table {
+pub struct TextTable {
     headings: Vec<&'static str>,
     rows: Vec<Vec<String>>,
 }
 
-impl Table {
+impl TextTable {
     /// A table without rows.
-    pub fn new(headings: &[&'static str]) -> Table {
-        Table { headings: headings.to_vec(), rows: Vec::new() }
+    pub fn new(headings: &[&'static str]) -> TextTable {
+        TextTable { headings: headings.to_vec(), rows: Vec::new() }
     }
 
     /// Adds a row with one cell per heading.
@@ -65,7 +65,7 @@ mod tests {
 
     #[test]
     fn columns_are_as_wide_as_their_widest_cell() {
-        let mut table = Table::new(&["pool", ">waiting", "rule"]);
+        let mut table = TextTable::new(&["pool", ">waiting", "rule"]);
         table.row(["duel".to_owned(), "1,000".to_owned(), "true".to_owned()]);
         table.row(["a-longer-name".to_owned(), "7".to_owned(), String::new()]);
         assert_eq!(

@@ -8,7 +8,7 @@ use super::match_json::{self, EndedJson, MatchJson};
 use super::pool::or_no_pool;
 use super::{duration, notices, time};
 use dovetail::{
-    client::{Client, Part, WatchOptions},
+    client::{Client, WatchOptions, WatchedPart},
     pb::{self, outcome},
 };
 use dovetail_server::printable::printable;
@@ -76,7 +76,7 @@ enum Form {
 }
 
 /// What is printed of a message.
-trait Printed: Part {
+trait Printed: WatchedPart {
     /// Lines for people, or for machines.
     fn lines(&self, form: Form, text: &mut String);
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use dovetail_rule::{Row, Split};
 
-use crate::{ElementId, EventId, Place, Pool, PoolDefinition, PoolId, Reach, Stable};
+use crate::{Audience, ElementId, EventId, Place, Pool, PoolDefinition, PoolId, Stable};
 
 /// Why an element was withdrawn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -122,7 +122,7 @@ pub struct Frame<E> {
     /// The stable cut when the frame was opened. No reprobe or withdrawal in it names an element retired at or below.
     pub stable: Stable,
     /// The slices and shards that its events concern. Not logged: a frame that is read back concerns all.
-    pub reach: Reach,
+    pub reach: Audience,
     /// The events, ascending.
     pub events: Vec<E>,
 }

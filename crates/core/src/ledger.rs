@@ -34,8 +34,8 @@ use std::{
 use dovetail_rule::Split;
 
 pub use crate::{batch::ClientPart, pool::PAYLOAD_BYTES_CAP};
-pub use admit::{Admission, Admitted, Checked, Client, Stopped, Submission, check_columns};
-pub use checkpoint::{Base, Fold, Kept, PoolBase};
+pub use admit::{Admission, Admitted, Checked, ClientFields, Stopped, Submission, check_columns};
+pub use checkpoint::{CheckpointBuilder, CheckpointElement, CheckpointHead, PoolBase};
 pub use closed::DROPPED_NAMES_MAX;
 use closed::Drops;
 pub use cut::{CutElements, CutGone, Cutting};
@@ -48,23 +48,23 @@ pub use idempotency::Remembered;
 use kept::KeptForCuts;
 pub use kept::{CUT_KEPT_BYTES_MAX, CUT_KEPT_MAX};
 pub use limits::{KEY_BYTES_MAX, LedgerLimits};
-pub use outcome::{EndView, Outcome, OutcomeEnd, OutcomeView, Outcomes};
+pub use outcome::{Outcome, OutcomeEnd, OutcomeEndView, OutcomeView, Outcomes};
 pub use refused::SubmitError;
 use room::Taken;
 use search::Searched;
 pub use search::{SEARCH_COSTLY, search_bound};
 pub(crate) use timers::searches;
-pub use timers::{LateDue, STRIDE_MS, Share, Timing};
+pub use timers::{LateDue, STRIDE_MS, TimerShare, Timing};
 use timers::{Timers, due_next, expires};
 
 use crate::{
-    Cursor, Decided, DefineError, ElementId, Event, EventId, EventKind, Place, Pool, PoolId, Reach, Retirement,
+    Audience, Cursor, Decided, DefineError, ElementId, Event, EventId, EventKind, Place, Pool, PoolId, Retirement,
     ShardId, Stable, WithdrawReason,
     batch::{Batch, Fingerprint, Run},
     hash::{ElementMap, shrink},
     planted::{Bug, Planted},
     pool::name_prefix,
-    reach::Marks,
+    reach::Progress,
 };
 
 /// Passing over so many elements that ended takes about as long as looking at one that waits.
@@ -104,7 +104,7 @@ pub struct Ledger {
     /// What each shard told.
     told: Vec<Decided>,
     /// How far each shard counts as having got: a shard need not report events that do not concern it.
-    marks: Marks,
+    marks: Progress,
     decided: Decided,
     /// Outcomes up to here are on disk.
     stored: EventId,
@@ -142,7 +142,7 @@ struct Ending {
 }
 
 /// An outcome, and where its ends are kept.
-struct Retired {
+struct RetiredEnds {
     x: EventId,
     pool: PoolId,
     time_ms: u64,
@@ -180,7 +180,7 @@ impl Ledger {
             naming: BTreeMap::new(),
             retirements: BTreeMap::new(),
             told: vec![Decided::ZERO; shards as usize],
-            marks: Marks::new(shards as usize, EventId::ZERO),
+            marks: Progress::new(shards as usize, EventId::ZERO),
             decided: Decided::ZERO,
             stored: EventId::ZERO,
             stable: Stable::ZERO,
@@ -345,11 +345,11 @@ impl Ledger {
 
     /// A frame `(after, through]` was taken from those that are recorded: `reach` says which shards its events concern.
     /// A frame that was not taken, as one that is read back from a log, concerns all.
-    pub fn on_frame(&mut self, after: EventId, through: EventId, reach: &Reach) {
+    pub fn on_frame(&mut self, after: EventId, through: EventId, reach: &Audience) {
         // Before the shards that this frame concerns are noted.
         self.marks.pass();
-        let ignored = self.planted.is(Bug::ShardsPassed) && *reach != Reach::All;
-        let reach = if ignored { &Reach::nobody() } else { reach };
+        let ignored = self.planted.is(Bug::ShardsPassed) && *reach != Audience::All;
+        let reach = if ignored { &Audience::nobody() } else { reach };
         self.marks.concern((after, through), reach, |pair| pair.shard.0);
     }
 
@@ -677,7 +677,7 @@ impl Ledger {
         &mut self,
         told: Retirement,
         known: &mut impl Iterator<Item = Option<Ending>>,
-    ) -> Result<Retired, DecisionError> {
+    ) -> Result<RetiredEnds, DecisionError> {
         let time_ms = self.time_of(told.x);
         let mut end = |id| {
             let ending = known.next().flatten().ok_or(DecisionError::NotWaiting { element: id, told })?;
@@ -691,7 +691,7 @@ impl Ledger {
             None => Some(withdrawn.ok_or(DecisionError::NoWithdrawal { told })?),
         };
         self.pools.get_mut(&pool).expect(DEFINED).counts.count(reason);
-        Ok(Retired { x: told.x, pool, time_ms, element: (element, at), anchor, reason })
+        Ok(RetiredEnds { x: told.x, pool, time_ms, element: (element, at), anchor, reason })
     }
 
     fn end(&mut self, told: Retirement, id: ElementId, ending: Ending) -> Result<At, DecisionError> {
@@ -717,12 +717,12 @@ impl Ledger {
         Ok(at)
     }
 
-    fn view(&self, retired: &Retired) -> OutcomeView<'_> {
+    fn view(&self, retired: &RetiredEnds) -> OutcomeView<'_> {
         let end = |(id, at)| {
             let view = self.elements.view(at);
-            EndView { id, arrived_ms: view.arrived_ms, clients: view.batch.clients(), row: view.row }
+            OutcomeEndView { id, arrived_ms: view.arrived_ms, clients: view.batch.clients(), row: view.row }
         };
-        let &Retired { x, pool, time_ms, element, anchor, reason } = retired;
+        let &RetiredEnds { x, pool, time_ms, element, anchor, reason } = retired;
         OutcomeView { x, pool, time_ms, element: end(element), anchor: anchor.map(end), reason }
     }
 

@@ -43,9 +43,9 @@ pub mod slice;
 
 pub use event::{Event, EventKind, Frame, LogFrame, WithdrawReason};
 pub use ids::{ElementId, EventId, PoolId, ShardId, SliceId};
-pub use message::{CandidateFrame, Claim, Close, DecisionFrame, Grant, ProbeList, Retirement};
+pub use message::{CandidateFrame, Claim, DecisionFrame, Grant, ProbeList, Retirement, WithdrawalNotice};
 pub use placement::{Place, Placement};
 pub use pool::{DefineError, Pool, PoolDefinition};
 pub use positions::{Cursor, Decided, News, Stable};
-pub use reach::Reach;
+pub use reach::Audience;
 pub use ring::Ring;

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::{Decided, ElementId, EventId, News, Reach, Stable};
+use crate::{Audience, Decided, ElementId, EventId, News, Stable};
 
 /// What one slice found in events `(after, through]`, for one shard.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,13 +17,13 @@ pub struct CandidateFrame {
     pub stable: Stable,
     /// Which slices, this one among them, may have something for the shard up to `through`, and perhaps somewhat
     /// beyond.
-    pub reach: Reach,
+    pub reach: Audience,
     /// Probes whose prober is homed at the shard, ascending by `x`.
     pub probes: Vec<ProbeList>,
     /// Claims on anchors homed at the shard, ascending by `x`.
     pub claims: Vec<Claim>,
     /// Withdrawals of the slice's own elements that are homed at the shard, ascending by `x`.
-    pub closes: Vec<Close>,
+    pub closes: Vec<WithdrawalNotice>,
     /// What the slice decided itself, in pools where it alone searches, homed at the shard; ascending by `x`.
     pub settled: Vec<Retirement>,
 }
@@ -73,7 +73,7 @@ pub struct Claim {
 
 /// An element withdrawn by event `x`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Close {
+pub struct WithdrawalNotice {
     /// The withdrawal.
     pub x: EventId,
     /// The element.

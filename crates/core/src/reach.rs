@@ -11,17 +11,17 @@ use crate::{EventId, Place, Placement, ShardId, SliceId};
 
 /// Which slices may have something for which shards in a run of events.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum Reach {
+pub enum Audience {
     /// Every slice for every shard, or it is not known.
     #[default]
     All,
     /// For these alone, ascending.
-    Pairs(Vec<Pair>),
+    Pairs(Vec<AudiencePair>),
 }
 
 /// A slice that may have something for a shard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Pair {
+pub struct AudiencePair {
     /// The slice that searches.
     pub slice: SliceId,
     /// The shard that announces what was found.
@@ -30,32 +30,34 @@ pub struct Pair {
     pub last: EventId,
 }
 
-impl Reach {
+impl Audience {
     /// Concerns no pair yet: to add to.
     #[must_use]
-    pub fn nobody() -> Reach {
-        Reach::Pairs(Vec::new())
+    pub fn nobody() -> Audience {
+        Audience::Pairs(Vec::new())
     }
 
     /// Adds event `x`, above all before. It has a place when one slice alone searches for its element
     /// ([`Event::only_at`](crate::Event::only_at)).
     pub fn add(&mut self, x: EventId, only_at: Option<Place>, placement: &Placement) {
         match only_at {
-            Some(place) => self.add_pair(Pair { slice: placement.owner(place), shard: placement.home(place), last: x }),
-            None => *self = Reach::All,
+            Some(place) => {
+                self.add_pair(AudiencePair { slice: placement.owner(place), shard: placement.home(place), last: x })
+            }
+            None => *self = Audience::All,
         }
     }
 
     /// Adds the reach of another run.
-    pub fn join(&mut self, other: &Reach) {
+    pub fn join(&mut self, other: &Audience) {
         match other {
-            Reach::All => *self = Reach::All,
-            Reach::Pairs(pairs) => pairs.iter().for_each(|&pair| self.add_pair(pair)),
+            Audience::All => *self = Audience::All,
+            Audience::Pairs(pairs) => pairs.iter().for_each(|&pair| self.add_pair(pair)),
         }
     }
 
-    fn add_pair(&mut self, pair: Pair) {
-        let Reach::Pairs(pairs) = self else { return };
+    fn add_pair(&mut self, pair: AudiencePair) {
+        let Audience::Pairs(pairs) = self else { return };
         match pairs.binary_search_by_key(&(pair.slice, pair.shard), |pair| (pair.slice, pair.shard)) {
             Ok(at) => pairs[at].last = pairs[at].last.max(pair.last),
             Err(at) => pairs.insert(at, pair),
@@ -64,18 +66,20 @@ impl Reach {
 
     /// Only what concerns a shard.
     #[must_use]
-    pub fn of_shard(&self, shard: ShardId) -> Reach {
+    pub fn of_shard(&self, shard: ShardId) -> Audience {
         match self {
-            Reach::All => Reach::All,
-            Reach::Pairs(pairs) => Reach::Pairs(pairs.iter().filter(|pair| pair.shard == shard).copied().collect()),
+            Audience::All => Audience::All,
+            Audience::Pairs(pairs) => {
+                Audience::Pairs(pairs.iter().filter(|pair| pair.shard == shard).copied().collect())
+            }
         }
     }
 
     /// Whether any of some slices may have something for a shard.
     pub fn has(&self, mut slices: impl FnMut(SliceId) -> bool) -> bool {
         match self {
-            Reach::All => true,
-            Reach::Pairs(pairs) => pairs.iter().any(|pair| slices(pair.slice)),
+            Audience::All => true,
+            Audience::Pairs(pairs) => pairs.iter().any(|pair| slices(pair.slice)),
         }
     }
 }
@@ -83,23 +87,23 @@ impl Reach {
 /// How far each slice, or each shard, is through the log: reported by itself, or known without a report. The field
 /// calls it a progress tracker.
 #[derive(Debug)]
-pub(crate) struct Marks {
-    each: Vec<Mark>,
+pub(crate) struct Progress {
+    each: Vec<ParticipantProgress>,
     /// Of every event up to here it is known which participants it concerns.
     horizon: EventId,
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Mark {
+struct ParticipantProgress {
     through: EventId,
     /// The last event that concerns the participant, up to the horizon.
     due: EventId,
 }
 
-impl Marks {
+impl Progress {
     /// `count` participants, each at `through`.
-    pub(crate) fn new(count: usize, through: EventId) -> Marks {
-        Marks { each: vec![Mark { through, due: through }; count], horizon: through }
+    pub(crate) fn new(count: usize, through: EventId) -> Progress {
+        Progress { each: vec![ParticipantProgress { through, due: through }; count], horizon: through }
     }
 
     /// Everything that the participant has to say at or below this event is known.
@@ -123,15 +127,15 @@ impl Marks {
     pub(crate) fn concern(
         &mut self,
         (after, through): (EventId, EventId),
-        reach: &Reach,
-        index: impl Fn(&Pair) -> u32,
+        reach: &Audience,
+        index: impl Fn(&AudiencePair) -> u32,
     ) {
         if after > self.horizon {
             self.concern_all(after);
         }
         match reach {
-            Reach::All => self.concern_all(through),
-            Reach::Pairs(pairs) => {
+            Audience::All => self.concern_all(through),
+            Audience::Pairs(pairs) => {
                 for pair in pairs {
                     // A message may name participants that do not exist.
                     if let Some(mark) = self.each.get_mut(index(pair) as usize) {
@@ -159,12 +163,12 @@ impl Marks {
 mod tests {
     use super::*;
 
-    fn pair(slice: u32, shard: u32, last: u64) -> Pair {
-        Pair { slice: SliceId(slice), shard: ShardId(shard), last: EventId(last) }
+    fn pair(slice: u32, shard: u32, last: u64) -> AudiencePair {
+        AudiencePair { slice: SliceId(slice), shard: ShardId(shard), last: EventId(last) }
     }
 
-    fn reach(pairs: &[(u32, u32, u64)]) -> Reach {
-        Reach::Pairs(pairs.iter().map(|&(slice, shard, last)| pair(slice, shard, last)).collect())
+    fn reach(pairs: &[(u32, u32, u64)]) -> Audience {
+        Audience::Pairs(pairs.iter().map(|&(slice, shard, last)| pair(slice, shard, last)).collect())
     }
 
     #[test]
@@ -180,14 +184,14 @@ mod tests {
     #[test]
     fn what_concerns_all_stays_so() {
         let mut joined = reach(&[(0, 1, 3)]);
-        joined.join(&Reach::All);
+        joined.join(&Audience::All);
         joined.join(&reach(&[(0, 1, 9)]));
-        assert_eq!((joined.of_shard(ShardId(3)), joined.has(|_| false)), (Reach::All, true));
+        assert_eq!((joined.of_shard(ShardId(3)), joined.has(|_| false)), (Audience::All, true));
     }
 
     #[test]
     fn who_is_not_concerned_is_passed_and_who_is_has_to_tell() {
-        let mut marks = Marks::new(2, EventId(10));
+        let mut marks = Progress::new(2, EventId(10));
         let mut through = |told: u64, concerns: u64, horizon: u64| {
             marks.told(0, EventId(told));
             let after = marks.horizon;
@@ -206,7 +210,7 @@ mod tests {
 
     #[test]
     fn what_was_not_known_before_concerns_all_and_a_stranger_nobody() {
-        let mut marks = Marks::new(2, EventId(10));
+        let mut marks = Progress::new(2, EventId(10));
         marks.concern((EventId(15), EventId(20)), &reach(&[(7, 0, 20)]), |pair| pair.slice.0);
         marks.told(0, EventId(14));
         marks.told(1, EventId(15));

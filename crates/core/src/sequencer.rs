@@ -8,7 +8,7 @@
 //! is written ([`Ledger::advance_time`](crate::ledger::Ledger::advance_time)): no element is matched that should have
 //! expired.
 
-use crate::{Event, EventId, EventKind, Frame, Reach, Stable};
+use crate::{Audience, Event, EventId, EventKind, Frame, Stable};
 
 /// Bounds of one frame. Reaching any of the first two makes it due at once.
 #[derive(Clone, Copy, Debug)]
@@ -72,7 +72,7 @@ impl<E> Sequencer<E> {
             through: after,
             time_ms,
             stable,
-            reach: Reach::All,
+            reach: Audience::All,
             events: Vec::new(),
         });
         frame.through = self.assigned;

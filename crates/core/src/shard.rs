@@ -13,10 +13,10 @@ mod types;
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
 use crate::{
-    CandidateFrame, Claim, Close, Cursor, Decided, DecisionFrame, ElementId, EventId, Grant, Placement, ProbeList,
-    Reach, Retirement, ShardId, SliceId, Stable,
+    Audience, CandidateFrame, Claim, Cursor, Decided, DecisionFrame, ElementId, EventId, Grant, Placement, ProbeList,
+    Retirement, ShardId, SliceId, Stable, WithdrawalNotice,
     planted::{Bug, Planted},
-    reach::Marks,
+    reach::Progress,
 };
 use timeline::Timelines;
 pub use types::{DecisionBacklog, Fetch, Reader, ShardEffect, ShardError};
@@ -37,7 +37,7 @@ pub struct Shard {
     planted: Planted,
     slices: Vec<SliceState>,
     /// How far each slice is, as to what concerns this shard.
-    marks: Marks,
+    marks: Progress,
     /// The lowest of these: at or below it every candidate has been heard.
     complete: EventId,
     /// Watermarks of all shards, this one's among them.
@@ -67,7 +67,7 @@ impl Shard {
         Shard {
             id,
             slices: vec![SliceState { known: Decided(cut), settled: VecDeque::new() }; slices],
-            marks: Marks::new(slices, cut),
+            marks: Progress::new(slices, cut),
             planted: Planted::default(),
             complete: cut,
             decided: vec![Decided(cut); placement.shards() as usize],
@@ -324,7 +324,7 @@ impl Shard {
         }
     }
 
-    fn add_close(&mut self, close: &Close) {
+    fn add_close(&mut self, close: &WithdrawalNotice) {
         if !self.dead.contains_key(&close.element) {
             self.timelines.add_close(close.element, close.x);
             self.undecided.insert(close.x);
@@ -341,8 +341,8 @@ impl Shard {
 
     /// Passes every slice that nothing concerns for this shard, up to where that is known.
     fn pass_slices(&mut self, frame: &CandidateFrame) {
-        let ignored = self.planted.is(Bug::ReachIgnored) && frame.reach != Reach::All;
-        let reach = if ignored { &Reach::nobody() } else { &frame.reach };
+        let ignored = self.planted.is(Bug::ReachIgnored) && frame.reach != Audience::All;
+        let reach = if ignored { &Audience::nobody() } else { &frame.reach };
         self.marks.concern((frame.after, frame.through), reach, |pair| pair.slice.0);
         self.marks.pass();
     }

@@ -27,21 +27,21 @@ use std::{
 use dovetail_rule::Row;
 
 use crate::{
-    Cursor, Decided, DecisionFrame, ElementId, Event, EventId, EventKind, LogFrame, News, Place, Placement, PoolId,
-    Reach, Retirement, ShardId, SliceId, Stable,
+    Audience, Cursor, Decided, DecisionFrame, ElementId, Event, EventId, EventKind, LogFrame, News, Place, Placement,
+    PoolId, Retirement, ShardId, SliceId, Stable,
     planted::{Bug, Planted},
 };
-use ahead::Ahead;
+use ahead::Lookahead;
 pub use dovetail_rule::table::Secret;
 use frames::Frames;
 pub use hot::HotKey;
-use others::{Flight, Others};
+use others::{Flight, PoolView};
 pub(crate) use pools::WHOLE_MAX;
 use pools::{Pools, SlicePool};
 use prober::Prober;
 use retired::Retired;
 pub use types::{
-    Behind, CandidateBacklog, FrameError, SliceCut, SliceEffect, SlicePoolStats, SliceStats, WaitingElement,
+    CandidateBacklog, CursorTooOld, FrameError, SliceCut, SliceEffect, SlicePoolStats, SliceStats, WaitingElement,
 };
 
 /// A slice.
@@ -69,7 +69,7 @@ pub struct Slice {
     pending: VecDeque<Arc<LogFrame>>,
     /// The last frame that was looked ahead into.
     looked_ahead: EventId,
-    ahead: Ahead,
+    ahead: Lookahead,
     frames: Frames,
     stats: SliceStats,
 }
@@ -108,13 +108,13 @@ impl Slice {
             through: cut.through,
             pending: VecDeque::new(),
             looked_ahead: cut.through,
-            ahead: Ahead::new(list_max),
+            ahead: Lookahead::new(list_max),
             frames: Frames::new(shards, cut.through, News { known: Decided(cut.through), stable: Stable(cut.through) }),
             stats: SliceStats::default(),
             placement,
         };
         for (pool, definition) in cut.pools {
-            let others = if cut.whole.contains(&pool) { Others::Whole } else { Others::Unknown };
+            let others = if cut.whole.contains(&pool) { PoolView::Whole } else { PoolView::Unknown };
             slice.pools.define(cut.through, pool, definition, &slice.placement, others)?;
         }
         let mut waiting = cut.waiting;
@@ -209,7 +209,7 @@ impl Slice {
     ///
     /// # Errors
     /// When frames after its cursor are gone.
-    pub fn subscribe(&self, shard: ShardId, after: Cursor) -> Result<CandidateBacklog, Behind> {
+    pub fn subscribe(&self, shard: ShardId, after: Cursor) -> Result<CandidateBacklog, CursorTooOld> {
         self.frames.backlog(shard, after, self.own_news())
     }
 
@@ -364,7 +364,7 @@ impl Slice {
         let x = event.x;
         match &event.kind {
             EventKind::PoolDefined { pool, definition } => {
-                self.pools.define(x, *pool, Arc::clone(definition), &self.placement, Others::Whole)?;
+                self.pools.define(x, *pool, Arc::clone(definition), &self.placement, PoolView::Whole)?;
             }
             EventKind::PoolClosed { pool } => {
                 if self.planted.is(Bug::SliceForgetsClosed) {
@@ -524,7 +524,7 @@ impl Slice {
     fn flush(&mut self, frame: &LogFrame, out: &mut Vec<SliceEffect>) {
         // Of what was searched already and of what comes: a pair's last event may be either.
         let untold = self.through < frame.through && self.planted.is(Bug::ReachUntold);
-        let reach = if untold { &Reach::nobody() } else { &frame.reach };
+        let reach = if untold { &Audience::nobody() } else { &frame.reach };
         self.frames.flush(self.through, reach, self.own_news(), out);
     }
 }

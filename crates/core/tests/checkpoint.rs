@@ -7,7 +7,10 @@ use std::sync::Arc;
 use dovetail_core::{
     Decided, ElementId, EventId, EventKind, PoolDefinition, PoolId, Retirement, ShardId, WithdrawReason,
     batch::{Batch, KeySecret, Run},
-    ledger::{Admission, Base, ClientPart, Fold, Kept, Ledger, LedgerLimits, Outcome, Status, Submission},
+    ledger::{
+        Admission, CheckpointBuilder, CheckpointElement, CheckpointHead, ClientPart, Ledger, LedgerLimits, Outcome,
+        Status, Submission,
+    },
     oracle::Oracle,
 };
 use dovetail_rule::{AttributeType, Value};
@@ -157,15 +160,19 @@ impl History {
 }
 
 /// The next checkpoint, made as a balancer makes it.
-fn fold(history: &History, (base, kept): (Base, Vec<Kept>), through: EventId) -> (Base, Vec<Kept>) {
-    let mut fold = Fold::new(base.clone(), through, &LIMITS);
+fn fold(
+    history: &History,
+    (base, kept): (CheckpointHead, Vec<CheckpointElement>),
+    through: EventId,
+) -> (CheckpointHead, Vec<CheckpointElement>) {
+    let mut fold = CheckpointBuilder::new(base.clone(), through, &LIMITS);
     history.outcomes.iter().for_each(|outcome| fold.on_outcome(outcome));
     for logged in &history.log {
         fold.on_event(logged.x, logged.time_ms, &logged.kind, logged.client.as_ref());
     }
     let old = kept.iter().filter_map(|kept| fold.keep(kept.clone()));
     let arrived = history.log.iter().filter_map(|one| fold.arrived(one.x, one.time_ms, &one.kind, one.client.clone()));
-    let made: Vec<Kept> = old.chain(arrived).collect();
+    let made: Vec<CheckpointElement> = old.chain(arrived).collect();
     assert!(made.is_sorted_by(|one, next| one.element < next.element));
     let made = (fold.base(), made);
     assert_eq!(fold_runs(history, (base, kept), through), made, "by runs, and one by one");
@@ -173,8 +180,12 @@ fn fold(history: &History, (base, kept): (Base, Vec<Kept>), through: EventId) ->
 }
 
 /// The same from neighbouring arrivals of a frame and pool at a time.
-fn fold_runs(history: &History, (base, kept): (Base, Vec<Kept>), through: EventId) -> (Base, Vec<Kept>) {
-    let mut fold = Fold::new(base, through, &LIMITS);
+fn fold_runs(
+    history: &History,
+    (base, kept): (CheckpointHead, Vec<CheckpointElement>),
+    through: EventId,
+) -> (CheckpointHead, Vec<CheckpointElement>) {
+    let mut fold = CheckpointBuilder::new(base, through, &LIMITS);
     for outcome in &history.outcomes {
         fold.on_retirement(outcome.retirement(), outcome.pool, outcome.reason);
     }
@@ -208,7 +219,7 @@ fn fold_runs(history: &History, (base, kept): (Base, Vec<Kept>), through: EventI
 }
 
 /// A ledger from a checkpoint, and from what the log and the results have after it.
-fn restart(history: &History, (base, kept): (Base, Vec<Kept>)) -> Ledger {
+fn restart(history: &History, (base, kept): (CheckpointHead, Vec<CheckpointElement>)) -> Ledger {
     let from = base.through;
     let mut ledger = Ledger::from_checkpoint(LIMITS, 1, base).unwrap();
     ledger.keep(kept);
@@ -273,7 +284,7 @@ fn a_ledger_from_a_chain_of_checkpoints_is_the_one_that_read_the_whole_log() {
     for seed in 0..300 {
         let mut random = Random(seed);
         let mut history = History::new();
-        let mut checkpoint = (Base::default(), Vec::new());
+        let mut checkpoint = (CheckpointHead::default(), Vec::new());
         for _ in 0..3 + random.below(5) {
             for _ in 0..random.below(80) {
                 history.step(&mut random);

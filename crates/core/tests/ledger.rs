@@ -8,10 +8,10 @@ use std::sync::Arc;
 
 use common::{element, event, number, retirement, shard};
 use dovetail_core::{
-    Decided, ElementId, EventId, EventKind, PoolDefinition, PoolId, Reach, ShardId, SliceId, Stable, WithdrawReason,
+    Audience, Decided, ElementId, EventId, EventKind, PoolDefinition, PoolId, ShardId, SliceId, Stable, WithdrawReason,
     batch::KeySecret,
-    ledger::{Admission, ClientPart, LateDue, Ledger, LedgerLimits, Outcome, Share, Status, Submission, Timing},
-    reach::Pair,
+    ledger::{Admission, ClientPart, LateDue, Ledger, LedgerLimits, Outcome, Status, Submission, TimerShare, Timing},
+    reach::AudiencePair,
     sequencer::{FrameLimits, Sequencer},
 };
 use dovetail_rule::{Row, Schema};
@@ -60,7 +60,7 @@ fn check(shards: u32, transcript: &str) {
             out.iter().map(outcome).chain(done.err().map(|error| error.to_string())).collect()
         }
         ["frame", after, through, "all"] => {
-            ledger.on_frame(event(after), event(through), &Reach::All);
+            ledger.on_frame(event(after), event(through), &Audience::All);
             vec![]
         }
         ["frame", after, through, pairs @ ..] => {
@@ -129,9 +129,9 @@ fn record(ledger: &mut Ledger, x: &mut u64, at: u64, kind: &EventKind, client: O
 }
 
 /// `g0 x2 g1 x4`
-fn reach(words: &[&str]) -> Reach {
-    let pair = |pair: &[&str]| Pair { slice: SliceId(0), shard: shard(pair[0]), last: event(pair[1]) };
-    Reach::Pairs(words.chunks(2).map(pair).collect())
+fn reach(words: &[&str]) -> Audience {
+    let pair = |pair: &[&str]| AudiencePair { slice: SliceId(0), shard: shard(pair[0]), last: event(pair[1]) };
+    Audience::Pairs(words.chunks(2).map(pair).collect())
 }
 
 fn outcome(outcome: &Outcome) -> String {
@@ -365,7 +365,7 @@ fn time_waits_for_what_is_due() {
             ledger.record(x, time_ms, kind, client).unwrap();
         }
         let frame = sequencer.take().map(|frame| format!("frame at {}", frame.time_ms));
-        let timing = ledger.advance_time(&mut sequencer, now_ms, most, &mut Share::all());
+        let timing = ledger.advance_time(&mut sequencer, now_ms, most, &mut TimerShare::all());
         (frame.unwrap_or_default(), sequencer.time_ms(), timing)
     };
     let done = |frame: &str, time_ms| (frame.to_owned(), time_ms, Timing::Done);
@@ -416,7 +416,7 @@ fn a_storm_of_timers_makes_its_own_pool_wait() {
     // Ten of the storm expire at 5, before they search at 11; one of the other pool expires at 5 as well.
     write(&mut ledger, &mut sequencer, &vec![arrive(0); 10], 5);
     write(&mut ledger, &mut sequencer, &[arrive(1)], 5);
-    let mut share = Share::new(3, 100);
+    let mut share = TimerShare::new(3, 100);
     let Timing::Due(due) = ledger.advance_time(&mut sequencer, 8, 100, &mut share) else { panic!("some are due") };
     assert_eq!((due.len(), sequencer.time_ms()), (4, 8), "three and one");
     write(&mut ledger, &mut sequencer, &due, 0);

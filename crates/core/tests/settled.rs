@@ -7,8 +7,8 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use dovetail_core::{
-    Decided, DecisionFrame, ElementId, Event, EventId, EventKind, LogFrame, Placement, PoolDefinition, PoolId, Reach,
-    Retirement, Ring, ShardId, SliceId, Stable, WithdrawReason,
+    Audience, Decided, DecisionFrame, ElementId, Event, EventId, EventKind, LogFrame, Placement, PoolDefinition,
+    PoolId, Retirement, Ring, ShardId, SliceId, Stable, WithdrawReason,
     oracle::Oracle,
     slice::{Slice, SliceCut, SliceEffect},
 };
@@ -103,7 +103,7 @@ fn log(random: &mut Random, rules: &[&str], events: u64) -> Vec<Arc<LogFrame>> {
             through: EventId(x),
             time_ms,
             stable: Stable::ZERO,
-            reach: Reach::All,
+            reach: Audience::All,
             events: entries,
         }));
     }

@@ -10,9 +10,9 @@ use std::sync::Arc;
 
 use common::{element, event, retirement, shard, slice};
 use dovetail_core::{
-    CandidateFrame, Claim, Close, Cursor, Decided, DecisionFrame, ElementId, EventId, Grant, Placement, ProbeList,
-    Reach, Ring, ShardId, Stable,
-    reach::Pair,
+    Audience, CandidateFrame, Claim, Cursor, Decided, DecisionFrame, ElementId, EventId, Grant, Placement, ProbeList,
+    Ring, ShardId, Stable, WithdrawalNotice,
+    reach::AudiencePair,
     shard::{Fetch, Reader, Shard, ShardEffect, ShardError},
 };
 
@@ -116,7 +116,7 @@ fn candidates(after: EventId, through: EventId, words: &[&str]) -> CandidateFram
         through,
         known: Decided(known),
         stable: Stable(stable),
-        reach: Reach::All,
+        reach: Audience::All,
         probes,
         claims,
         closes,
@@ -137,7 +137,7 @@ fn candidates(after: EventId, through: EventId, words: &[&str]) -> CandidateFram
             ["claim", x, prober, anchor] => {
                 frame.claims.push(Claim { x: event(x), prober: element(prober), anchor: element(anchor) });
             }
-            ["close", x, e] => frame.closes.push(Close { x: event(x), element: element(e) }),
+            ["close", x, e] => frame.closes.push(WithdrawalNotice { x: event(x), element: element(e) }),
             other => panic!("{other:?} is no candidate"),
         }
     }
@@ -145,9 +145,9 @@ fn candidates(after: EventId, through: EventId, words: &[&str]) -> CandidateFram
 }
 
 /// `s0 x2 s1 x4`
-fn reach(words: &[&str]) -> Reach {
-    let pair = |pair: &[&str]| Pair { slice: slice(pair[0]), shard: ShardId(0), last: event(pair[1]) };
-    Reach::Pairs(words.chunks(2).map(pair).collect())
+fn reach(words: &[&str]) -> Audience {
+    let pair = |pair: &[&str]| AudiencePair { slice: slice(pair[0]), shard: ShardId(0), last: event(pair[1]) };
+    Audience::Pairs(words.chunks(2).map(pair).collect())
 }
 
 #[test]

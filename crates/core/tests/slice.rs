@@ -11,8 +11,8 @@ use std::sync::Arc;
 
 use common::{element, event, number, retirement, shard};
 use dovetail_core::{
-    CandidateFrame, Cursor, Decided, DecisionFrame, Event, EventId, EventKind, LogFrame, Placement, PoolDefinition,
-    PoolId, Reach, Ring, SliceId, Stable, WithdrawReason,
+    Audience, CandidateFrame, Cursor, Decided, DecisionFrame, Event, EventId, EventKind, LogFrame, Placement,
+    PoolDefinition, PoolId, Ring, SliceId, Stable, WithdrawReason,
     slice::{Slice, SliceCut, SliceEffect, WaitingElement},
 };
 use dovetail_rule::{AttributeType, Row, Schema, Value, table::Secret};
@@ -116,7 +116,7 @@ fn frame(rule: &str, x: EventId, words: &[&str]) -> LogFrame {
         other => panic!("{other:?} is no event"),
     };
     let events = vec![Event { x, kind }];
-    LogFrame { after, through: x, time_ms: x.0 * 1000, stable: Stable(stable), reach: Reach::All, events }
+    LogFrame { after, through: x, time_ms: x.0 * 1000, stable: Stable(stable), reach: Audience::All, events }
 }
 
 fn pool(rule: &str) -> Arc<PoolDefinition> {

@@ -24,7 +24,7 @@ pub mod replay;
 #[cfg(test)]
 mod tests;
 
-pub use decisions::Decisions;
+pub use decisions::DecisionLinks;
 pub use durability::{Durability, Visible};
 pub use feed::{Feed, FeedAction, FeedFrame, FeedRefused, Gone, LogSpan, check_floor};
 pub use fetch::{FetchRefused, ResultsSpan, check_fetch};

@@ -32,7 +32,7 @@ use crate::{
     readers::Readers,
 };
 pub use decisions::DecisionMessage;
-use decisions::Decisions;
+use decisions::DecisionQueue;
 pub use types::{GathererEnd, GathererSettings, GathererStart};
 
 /// What a gatherer wants done.
@@ -59,7 +59,7 @@ pub struct Gatherer {
     matchers: Vec<MatcherLink>,
     /// By shard; its own is never used.
     peers: Vec<Handshake<()>>,
-    readers: Readers<Decisions>,
+    readers: Readers<DecisionQueue>,
     /// What came of inputs since the last was sent.
     effects: Vec<ShardEffect>,
 }
@@ -251,7 +251,7 @@ impl Gatherer {
             NodeId::Gatherer(shard) => Reader::Shard(shard),
         };
         let backlog = self.shard.subscribe(reader, after);
-        let queue = Decisions::new(reader, self.shard.watermark(), self.list_max, self.planted);
+        let queue = DecisionQueue::new(reader, self.shard.watermark(), self.list_max, self.planted);
         self.readers.add(node, stream, queue, out);
         out.push(Action::Send { to: stream, message: DecisionMessage::Hello { floor: backlog.floor } });
         out.push(Action::Send { to: stream, message: DecisionMessage::Frame(backlog.decisions) });

@@ -23,7 +23,7 @@ use dovetail_core::{
     CandidateFrame, Cursor, Decided, DecisionFrame, EventId, LogFrame, Retirement, ShardId, SliceId, Stable,
     planted::{Bug, Planted},
     shard::Fetch,
-    slice::{Behind, CandidateBacklog, Slice, SliceEffect},
+    slice::{CandidateBacklog, CursorTooOld, Slice, SliceEffect},
 };
 
 use crate::{
@@ -33,7 +33,7 @@ use crate::{
     origin::Origin,
     readers::Readers,
 };
-use candidates::Candidates;
+use candidates::CandidateQueue;
 pub use candidates::{CandidatesMessage, SliceFrame};
 pub use cut::CutReader;
 pub use types::{MatcherEnd, MatcherSettings, MatcherStart};
@@ -71,7 +71,7 @@ pub struct Matcher {
     feed: Handshake<()>,
     /// By shard, with the cursor that was asked for.
     shards: Vec<Handshake<Cursor>>,
-    readers: Readers<Candidates>,
+    readers: Readers<CandidateQueue>,
     /// One of a shard at the most: its last.
     doubted: BTreeMap<ShardId, Doubted>,
     /// What came of inputs since the last was sent.
@@ -360,17 +360,17 @@ impl Matcher {
                     }
                     frames.extend(backlog.frames.into_iter().map(|frame| (slice, frame)));
                 }
-                Err(Behind { floor, .. }) if self.planted.is(Bug::GoneUntold) => {
+                Err(CursorTooOld { floor, .. }) if self.planted.is(Bug::GoneUntold) => {
                     hellos.push(SliceHello { slice, known: Decided(floor.event()), floor: Cursor::ZERO });
                 }
                 // The hello alone says it: the reader sees that its cursor is below the floor.
-                Err(Behind { floor, .. }) => {
+                Err(CursorTooOld { floor, .. }) => {
                     hellos.push(SliceHello { slice, known: Decided(floor.event()), floor });
                     gone = true;
                 }
             }
         }
-        let queue = if gone { Candidates::silent() } else { Candidates::new(self.planted) };
+        let queue = if gone { CandidateQueue::silent() } else { CandidateQueue::new(self.planted) };
         self.readers.add(NodeId::Gatherer(shard), stream, queue, out);
         out.push(Action::Send { to: stream, message: CandidatesMessage::Hello(hellos) });
         if !gone {
@@ -405,7 +405,7 @@ impl Matcher {
 }
 
 /// What a slice keeps for a reader.
-type Backlog = (SliceId, Result<CandidateBacklog, Behind>);
+type Backlog = (SliceId, Result<CandidateBacklog, CursorTooOld>);
 
 /// The first slice that keeps frames for a reader which know less than `known_min`.
 fn knows_less(backlogs: &[Backlog], known_min: Decided) -> Option<KnowsLess> {

@@ -3,7 +3,7 @@
 use crate::source::Span;
 
 #[derive(Debug)]
-pub(crate) struct Node {
+pub(crate) struct SyntaxNode {
     pub(crate) span: Span,
     pub(crate) syntax: Syntax,
     /// 1 for a leaf, one more than the deepest child otherwise. The parser keeps it within `DEPTH_MAX`, so every
@@ -19,41 +19,41 @@ pub(crate) enum Syntax {
     Bool(bool),
     Name(Box<str>),
     Select {
-        of: Box<Node>,
+        of: Box<SyntaxNode>,
         name: Box<str>,
         name_span: Span,
     },
     Call {
-        receiver: Option<Box<Node>>,
+        receiver: Option<Box<SyntaxNode>>,
         name: Box<str>,
         name_span: Span,
-        arguments: Vec<Node>,
+        arguments: Vec<SyntaxNode>,
     },
-    List(Vec<Node>),
-    Not(Box<Node>),
-    Negate(Box<Node>),
+    List(Vec<SyntaxNode>),
+    Not(Box<SyntaxNode>),
+    Negate(Box<SyntaxNode>),
     /// A chain of `&&`, or of `||`: at least two operands.
     Logic {
         all: bool,
-        operands: Vec<Node>,
+        operands: Vec<SyntaxNode>,
     },
     Binary {
         operator: &'static str,
         operator_span: Span,
-        left: Box<Node>,
-        right: Box<Node>,
+        left: Box<SyntaxNode>,
+        right: Box<SyntaxNode>,
     },
     Choice {
-        condition: Box<Node>,
-        then: Box<Node>,
-        otherwise: Box<Node>,
+        condition: Box<SyntaxNode>,
+        then: Box<SyntaxNode>,
+        otherwise: Box<SyntaxNode>,
     },
 }
 
 impl Syntax {
     /// The depth of a node with this syntax.
     pub(crate) fn depth(&self) -> usize {
-        let deepest = |nodes: &[Node]| nodes.iter().map(|node| node.depth).max().unwrap_or(0);
+        let deepest = |nodes: &[SyntaxNode]| nodes.iter().map(|node| node.depth).max().unwrap_or(0);
         let below = match self {
             Syntax::Int(_) | Syntax::Double(_) | Syntax::Text(_) | Syntax::Bool(_) | Syntax::Name(_) => 0,
             Syntax::Select { of, .. } => of.depth,

@@ -1,6 +1,6 @@
 //! The functions rules have, and which of CEL's they do not have.
 
-use crate::ast::{Node, Syntax};
+use crate::ast::{Syntax, SyntaxNode};
 use crate::check::{Checked, Checker, to_double};
 use crate::error::{Reason, Refusal};
 use crate::excerpt::excerpt;
@@ -37,7 +37,7 @@ const LEFT_OUT: [&str; 11] =
     ["bool", "bytes", "dyn", "int", "join", "matches", "replace", "split", "string", "type", "uint"];
 
 impl Checker<'_> {
-    pub(crate) fn function(&self, name: &str, name_span: Span, arguments: &[Node]) -> Checked {
+    pub(crate) fn function(&self, name: &str, name_span: Span, arguments: &[SyntaxNode]) -> Checked {
         match name {
             "has" => {
                 let [attribute] = self.arguments("has", "1 argument", name_span, arguments)?;
@@ -64,7 +64,13 @@ impl Checker<'_> {
         }
     }
 
-    pub(crate) fn method(&self, receiver: &Node, name: &str, name_span: Span, arguments: &[Node]) -> Checked {
+    pub(crate) fn method(
+        &self,
+        receiver: &SyntaxNode,
+        name: &str,
+        name_span: Span,
+        arguments: &[SyntaxNode],
+    ) -> Checked {
         let text = |op, operator| {
             let [part] = self.arguments(operator, "1 argument", name_span, arguments)?;
             let text = Box::new(self.string_beside(receiver, operator, part)?);
@@ -92,13 +98,13 @@ impl Checker<'_> {
         name: &'static str,
         takes: &'static str,
         name_span: Span,
-        arguments: &'n [Node],
-    ) -> Result<&'n [Node; N], Refusal> {
+        arguments: &'n [SyntaxNode],
+    ) -> Result<&'n [SyntaxNode; N], Refusal> {
         let given = arguments.len();
         arguments.try_into().map_err(|_| Refusal::new(name_span, Reason::Arguments { name, takes, given }))
     }
 
-    fn has(&self, node: &Node) -> Checked {
+    fn has(&self, node: &SyntaxNode) -> Checked {
         let refused = || Refusal::new(node.span, Reason::HasArgument);
         if !matches!(node.syntax, Syntax::Select { .. }) {
             return Err(refused());
@@ -110,7 +116,7 @@ impl Checker<'_> {
         }
     }
 
-    fn size(&self, node: &Node) -> Checked {
+    fn size(&self, node: &SyntaxNode) -> Checked {
         let of = self.expr(node)?;
         match of.kind() {
             kind @ (ValueKind::String | ValueKind::StringList) => Ok(Expr::Size { kind, of: Box::new(of) }),
@@ -123,7 +129,7 @@ impl Checker<'_> {
         &self,
         name: &'static str,
         name_span: Span,
-        arguments: &[Node],
+        arguments: &[SyntaxNode],
         parse: fn(&str) -> Result<i64, TimeError>,
     ) -> Checked {
         let [node] = self.arguments(name, "1 argument", name_span, arguments)?;
@@ -134,7 +140,7 @@ impl Checker<'_> {
         Ok(Expr::Literal(Value::Int(ms)))
     }
 
-    fn extreme(&self, max: bool, name: &'static str, name_span: Span, arguments: &[Node]) -> Checked {
+    fn extreme(&self, max: bool, name: &'static str, name_span: Span, arguments: &[SyntaxNode]) -> Checked {
         if !(2..=ARGUMENTS_MAX).contains(&arguments.len()) {
             let reason = Reason::Arguments { name, takes: "2 to 8 arguments", given: arguments.len() };
             return Err(Refusal::new(name_span, reason));

@@ -3,7 +3,7 @@
 //! Nothing is folded or reordered: the expression is the rule as written, apart from what the invariants of
 //! [`expr`](crate::expr) ask for.
 
-use crate::ast::{Node, Syntax};
+use crate::ast::{Syntax, SyntaxNode};
 use crate::error::{Reason, Refusal};
 use crate::excerpt::excerpt;
 use crate::expr::{ArithmeticOp, AttributeRef, Comparands, CompareOp, End, Expr};
@@ -17,7 +17,7 @@ use crate::value::{LIST_LEN_MAX, Value, ValueKind};
 pub(crate) type Checked = Result<Expr, Refusal>;
 
 /// Checks a whole rule, which must be a bool.
-pub(crate) fn check(source: &str, schema: &Schema, node: &Node) -> Checked {
+pub(crate) fn check(source: &str, schema: &Schema, node: &SyntaxNode) -> Checked {
     let expr = Checker { source, schema }.expr(node)?;
     match expr.kind() {
         ValueKind::Bool => Ok(expr),
@@ -31,7 +31,7 @@ pub(crate) struct Checker<'a> {
 }
 
 impl Checker<'_> {
-    pub(crate) fn expr(&self, node: &Node) -> Checked {
+    pub(crate) fn expr(&self, node: &SyntaxNode) -> Checked {
         match &node.syntax {
             Syntax::Int(int) => Ok(Expr::Literal(Value::Int(*int))),
             Syntax::Double(double) => Ok(Expr::Literal(Value::Double(*double))),
@@ -56,22 +56,22 @@ impl Checker<'_> {
         }
     }
 
-    fn not(&self, of: &Node) -> Checked {
+    fn not(&self, of: &SyntaxNode) -> Checked {
         Ok(Expr::Not(Box::new(self.bool(of, "!")?)))
     }
 
-    fn negate(&self, of: &Node) -> Checked {
+    fn negate(&self, of: &SyntaxNode) -> Checked {
         let of = self.number(of, "-")?;
         Ok(Expr::Negate { kind: of.kind(), of: Box::new(of) })
     }
 
-    fn logic(&self, all: bool, operands: &[Node]) -> Checked {
+    fn logic(&self, all: bool, operands: &[SyntaxNode]) -> Checked {
         let operator = if all { "&&" } else { "||" };
         let operands = operands.iter().map(|operand| self.bool(operand, operator));
         Ok(logic(all, operands.collect::<Result<_, _>>()?))
     }
 
-    fn choice(&self, condition: &Node, then: &Node, otherwise: &Node) -> Checked {
+    fn choice(&self, condition: &SyntaxNode, then: &SyntaxNode, otherwise: &SyntaxNode) -> Checked {
         let place = otherwise.span;
         let condition = self.bool(condition, "?:")?;
         let (then, otherwise) = unify("?:", place, self.expr(then)?, self.expr(otherwise)?)?;
@@ -86,7 +86,7 @@ impl Checker<'_> {
     /// `node`, whose kind must satisfy `fits`.
     fn operand(
         &self,
-        node: &Node,
+        node: &SyntaxNode,
         operator: &'static str,
         needs: &'static str,
         fits: fn(ValueKind) -> bool,
@@ -102,18 +102,18 @@ impl Checker<'_> {
     /// An operand of the wrong kind. `other` is the one beside it, as far as that tells what was meant.
     pub(crate) fn misfit(
         &self,
-        node: &Node,
+        node: &SyntaxNode,
         found: ValueKind,
         operator: &'static str,
         needs: &'static str,
-        other: Option<&Node>,
+        other: Option<&SyntaxNode>,
     ) -> Refusal {
         let help = help::operand(node, found, operator, other, |node| self.text(node.span));
         Refusal::new(node.span, Reason::Operand { text: self.text(node.span), found, operator, needs }).help(help)
     }
 
     /// `node`, which must be a string, beside `other`.
-    pub(crate) fn string_beside(&self, node: &Node, operator: &'static str, other: &Node) -> Checked {
+    pub(crate) fn string_beside(&self, node: &SyntaxNode, operator: &'static str, other: &SyntaxNode) -> Checked {
         match self.expr(node)? {
             expr if expr.kind() == ValueKind::String => Ok(expr),
             expr => Err(self.misfit(node, expr.kind(), operator, "string", Some(other))),
@@ -121,18 +121,18 @@ impl Checker<'_> {
     }
 
     /// `node`, which must be a list, beside `other`.
-    pub(crate) fn list_beside(&self, node: &Node, operator: &'static str, other: &Node) -> Checked {
+    pub(crate) fn list_beside(&self, node: &SyntaxNode, operator: &'static str, other: &SyntaxNode) -> Checked {
         match self.expr(node)? {
             expr if expr.kind() == ValueKind::StringList => Ok(expr),
             expr => Err(self.misfit(node, expr.kind(), operator, "list<string>", Some(other))),
         }
     }
 
-    pub(crate) fn bool(&self, node: &Node, operator: &'static str) -> Checked {
+    pub(crate) fn bool(&self, node: &SyntaxNode, operator: &'static str) -> Checked {
         self.operand(node, operator, "bool", |kind| kind == ValueKind::Bool)
     }
 
-    pub(crate) fn number(&self, node: &Node, operator: &'static str) -> Checked {
+    pub(crate) fn number(&self, node: &SyntaxNode, operator: &'static str) -> Checked {
         self.operand(node, operator, "int or double", ValueKind::is_number)
     }
 
@@ -143,7 +143,7 @@ impl Checker<'_> {
         Refusal::new(span, if known { Reason::BareElement { name } } else { Reason::UnknownName { name } }).help(help)
     }
 
-    fn select(&self, of: &Node, name: &str, name_span: Span) -> Checked {
+    fn select(&self, of: &SyntaxNode, name: &str, name_span: Span) -> Checked {
         let end = match &of.syntax {
             Syntax::Name(element) if &**element == "a" => End::A,
             Syntax::Name(element) if &**element == "b" => End::B,
@@ -169,7 +169,7 @@ impl Checker<'_> {
     }
 
     /// A list other than right of `in`. It holds literals only, so that evaluating it allocates nothing.
-    fn list(&self, span: Span, entries: &[Node]) -> Checked {
+    fn list(&self, span: Span, entries: &[SyntaxNode]) -> Checked {
         if entries.len() > LIST_LEN_MAX {
             return Err(Refusal::new(span, Reason::ListTooLong { len: entries.len() }));
         }
@@ -180,13 +180,22 @@ impl Checker<'_> {
         Ok(Expr::Literal(Value::StringList(literals.collect::<Result<_, _>>()?)))
     }
 
-    fn comparison(&self, op: CompareOp, operator: &'static str, place: Span, left: &Node, right: &Node) -> Checked {
+    fn comparison(
+        &self,
+        op: CompareOp,
+        operator: &'static str,
+        place: Span,
+        left: &SyntaxNode,
+        right: &SyntaxNode,
+    ) -> Checked {
         let (left_expr, right_expr) = (self.expr(left)?, self.expr(right)?);
         let ordered = |kind| matches!(kind, ValueKind::Int | ValueKind::Double | ValueKind::String);
         if !matches!(op, CompareOp::Eq | CompareOp::Ne) && !ordered(left_expr.kind()) {
             return Err(self.misfit(left, left_expr.kind(), operator, "int, double or string", Some(right)));
         }
-        let entry = |list: &Node, entry: &Node| format!("write {} in {}", self.text(entry.span), self.text(list.span));
+        let entry = |list: &SyntaxNode, entry: &SyntaxNode| {
+            format!("write {} in {}", self.text(entry.span), self.text(list.span))
+        };
         let help = match (left_expr.kind(), right_expr.kind()) {
             (ValueKind::StringList, ValueKind::String) => Some(entry(left, right)),
             (ValueKind::String, ValueKind::StringList) => Some(entry(right, left)),
@@ -195,7 +204,7 @@ impl Checker<'_> {
         compare(op, operator, place, left_expr, right_expr).map_err(|refusal| refusal.help(help))
     }
 
-    fn arithmetic(&self, operator: &'static str, place: Span, left: &Node, right: &Node) -> Checked {
+    fn arithmetic(&self, operator: &'static str, place: Span, left: &SyntaxNode, right: &SyntaxNode) -> Checked {
         let (left_expr, right_expr) = (self.number(left, operator)?, self.number(right, operator)?);
         let op = match operator {
             "+" => ArithmeticOp::Add,
@@ -219,7 +228,7 @@ impl Checker<'_> {
         Ok(Expr::Arithmetic { op, kind, left: Box::new(left_expr), right: Box::new(right_expr) })
     }
 
-    fn membership(&self, left: &Node, right: &Node) -> Checked {
+    fn membership(&self, left: &SyntaxNode, right: &SyntaxNode) -> Checked {
         let Syntax::List(entries) = &right.syntax else {
             let list = Box::new(self.list_beside(right, "in", left)?);
             return Ok(Expr::InList { needle: Box::new(self.string_beside(left, "in", right)?), list });

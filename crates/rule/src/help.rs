@@ -2,7 +2,7 @@
 //!
 //! Only words: what is refused, and where, is for the parser and the checker to say.
 
-use crate::ast::{Node, Syntax};
+use crate::ast::{Syntax, SyntaxNode};
 use crate::schema::Schema;
 use crate::value::ValueKind;
 
@@ -131,11 +131,11 @@ pub(crate) fn operator(word: &str) -> Option<(&'static str, &'static str)> {
 
 /// What an operand of the wrong kind was probably meant for. `text` is the source of a node.
 pub(crate) fn operand(
-    node: &Node,
+    node: &SyntaxNode,
     found: ValueKind,
     operator: &str,
-    other: Option<&Node>,
-    text: impl Fn(&Node) -> String,
+    other: Option<&SyntaxNode>,
+    text: impl Fn(&SyntaxNode) -> String,
 ) -> Option<String> {
     let compared = matches!(node.syntax, Syntax::Binary { operator: "<" | "<=" | ">" | ">=" | "==" | "!=", .. });
     match (operator, found) {

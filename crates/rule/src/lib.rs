@@ -71,7 +71,7 @@ mod value;
 pub use calls::ARGUMENTS_MAX;
 pub use cost::{COST_MAX, Longest};
 pub use error::{EvalError, Reason, RuleError};
-pub use plan::{Conjunct, Needed, Plan, Role, Split, Verdict, Warning};
+pub use plan::{Conjunct, ConjunctRole, Needed, Plan, Split, Verdict, Warning};
 pub use row::{Row, RowError, Side};
 pub use rule::Rule;
 pub use schema::{ATTRIBUTES_MAX, Attribute, NAME_BYTES_MAX, Schema, SchemaError};

@@ -14,7 +14,7 @@
 //!
 //! Recursion is bounded: neither the nesting of brackets and unary operators nor the tree is deeper than [`DEPTH_MAX`].
 
-use crate::ast::{Node, Syntax};
+use crate::ast::{Syntax, SyntaxNode};
 use crate::error::{Reason, Refusal};
 use crate::excerpt::excerpt;
 use crate::help;
@@ -23,7 +23,7 @@ use crate::source::{DEPTH_MAX, SOURCE_BYTES_MAX, Span};
 use crate::token::{Spanned, Token, tokens};
 use crate::value::ValueKind;
 
-type Parsed = Result<Node, Refusal>;
+type Parsed = Result<SyntaxNode, Refusal>;
 
 /// Parses a whole rule.
 pub(crate) fn parse(source: &str) -> Parsed {
@@ -95,7 +95,7 @@ impl Parser<'_> {
         if depth > DEPTH_MAX {
             return Err(Refusal::new(span, Reason::TooDeep));
         }
-        Ok(Node { span, syntax, depth })
+        Ok(SyntaxNode { span, syntax, depth })
     }
 
     /// Runs `parse` one level deeper.
@@ -150,7 +150,7 @@ impl Parser<'_> {
         LEVELS.into_iter().enumerate().find_map(among)
     }
 
-    fn join(operator: &'static str, operator_span: Span, left: Node, right: Node) -> Parsed {
+    fn join(operator: &'static str, operator_span: Span, left: SyntaxNode, right: SyntaxNode) -> Parsed {
         let span = left.span.to(right.span);
         let all = operator == "&&";
         if !all && operator != "||" {
@@ -159,7 +159,7 @@ impl Parser<'_> {
         }
         // A chain grows in place, so that it is one level deep however long it is.
         let operands = match left {
-            Node { syntax: Syntax::Logic { all: same, mut operands }, .. } if same == all => {
+            SyntaxNode { syntax: Syntax::Logic { all: same, mut operands }, .. } if same == all => {
                 operands.push(right);
                 operands
             }
@@ -196,7 +196,7 @@ impl Parser<'_> {
         self.members(primary)
     }
 
-    fn members(&mut self, mut of: Node) -> Parsed {
+    fn members(&mut self, mut of: SyntaxNode) -> Parsed {
         loop {
             match self.peek() {
                 Token::Sign("[") => {
@@ -266,7 +266,7 @@ impl Parser<'_> {
             return Err(self.expected("an operator or \")\"").help(list));
         };
         // The brackets become part of the place, not of the tree.
-        Ok(Node { span: open.to(close), ..inner })
+        Ok(SyntaxNode { span: open.to(close), ..inner })
     }
 
     fn word(&mut self, word: Box<str>) -> Parsed {
@@ -302,7 +302,7 @@ impl Parser<'_> {
     }
 
     /// Comma-separated expressions up to and including `close`. A list, unlike a call, may end with a comma.
-    fn list(&mut self, close: &str) -> Result<Vec<Node>, Refusal> {
+    fn list(&mut self, close: &str) -> Result<Vec<SyntaxNode>, Refusal> {
         let mut entries = Vec::new();
         while self.take(close).is_none() {
             if close == "]" && matches!(self.peek(), Token::Sign("?")) {

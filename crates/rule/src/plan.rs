@@ -30,7 +30,7 @@ mod tests;
 mod tolerance;
 mod warning;
 
-pub use conjunct::{Conjunct, Role, Verdict};
+pub use conjunct::{Conjunct, ConjunctRole, Verdict};
 pub use needed::Needed;
 pub use warning::Warning;
 
@@ -94,15 +94,15 @@ impl Plan {
         for (index, expr) in exprs.into_iter().enumerate() {
             let how = joined(&of_a.how[index], &of_b.how[index]);
             let role = match shares[index] {
-                Share::Whole | Share::Half => Role::Key,
-                Share::None if ranks[index].is_finite() => Role::Columns,
-                Share::None => Role::Residual,
+                Share::Whole | Share::Half => ConjunctRole::Key,
+                Share::None if ranks[index].is_finite() => ConjunctRole::Columns,
+                Share::None => ConjunctRole::Residual,
             };
             let cost = cost(&expr);
             let rank = match role {
-                Role::Key => 0.0,
-                Role::Columns => ranks[index],
-                Role::Residual => cost as f64,
+                ConjunctRole::Key => 0.0,
+                ConjunctRole::Columns => ranks[index],
+                ConjunctRole::Residual => cost as f64,
             };
             conjuncts.push((rank, Conjunct { expr, role, how, cost }));
         }
@@ -195,7 +195,8 @@ impl Plan {
     }
 
     fn cost_text(&self) -> String {
-        let residual: u64 = self.conjuncts.iter().filter(|one| one.role == Role::Residual).map(Conjunct::cost).sum();
+        let residual: u64 =
+            self.conjuncts.iter().filter(|one| one.role == ConjunctRole::Residual).map(Conjunct::cost).sum();
         if self.conjuncts.is_empty() {
             return "nothing to test".to_owned();
         }

@@ -34,13 +34,13 @@ use crate::rule::Rule;
 use crate::schema::Schema;
 use crate::table::bucket::Bucket;
 use crate::table::index::Index;
-use crate::table::kernel::Level;
+use crate::table::kernel::VectorLevel;
 use crate::table::layout::{Lane, Layout, Shape};
 use crate::table::query::Query;
 use crate::table::slab::{NONE, Slab};
 
 pub use crate::secret::Secret;
-pub use search::{Ahead, Hint, Hints, Prober};
+pub use search::{AheadProbe, Hint, Hints, Prober};
 
 /// Most elements of a bucket without blocks: testing so few costs no more than asking the filter.
 const CHAIN_MAX: usize = 4;
@@ -73,7 +73,7 @@ struct Held {
     rule: Rule,
     shape: Shape,
     layout: Layout,
-    level: Level,
+    level: VectorLevel,
     slab: Slab,
     index: Index,
     /// By key: the first slot of a chain, or a bucket. Not used if the rule has no key.
@@ -115,7 +115,7 @@ impl Table {
             rule: rule.clone(),
             shape,
             layout,
-            level: Level::best(),
+            level: VectorLevel::best(),
             slab,
             index: Index::default(),
             keys: HashTable::new(),

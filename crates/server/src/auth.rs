@@ -38,10 +38,10 @@ use thiserror::Error;
 use tonic::codegen::http::HeaderMap;
 
 pub use access::{Access, PATIENCE};
-pub use identity::{Identity, Source, is_name};
+pub use identity::{Identity, ProofKind, is_name};
 pub use pace::OpenStream;
 pub use rate::{Rates, Take};
-pub use table::{Role, Scope, Verb};
+pub use table::{PolicyRole, Scope, Verb};
 
 use crate::{
     caller::{Caller, ClientId},
@@ -52,10 +52,10 @@ use crate::{
 };
 use access::not_permitted;
 use api_keys::{ApiKeys, Hash, KEYS_BYTES_MAX};
-use audit::{Audit, Line, What};
+use audit::{Audit, AuditEvent, AuditLine};
 use dovetail::{pb::TroubleKind, reason::Reason};
 use files::Watched;
-use pace::{Pace, Paces};
+use pace::{ClientPace, Paces};
 use policy::{Grants, POLICY_BYTES_MAX, Policy};
 use rate::TooFast;
 use token::{JWKS_BYTES_MAX, TOKEN_BYTES_MAX, TokenError, Verifier};
@@ -269,7 +269,7 @@ impl Auth {
     fn take(
         &self,
         identity: Option<&Identity>,
-        pace: &Pace,
+        pace: &ClientPace,
         take: Take,
         patience: Duration,
     ) -> Result<Duration, TooFast> {
@@ -314,7 +314,7 @@ impl Auth {
         let identity = match bearer(headers)? {
             Some(credential) => self.believe(credential)?,
             None => match &caller.client {
-                ClientId::Name(name) => Identity::new(Source::Certificate, name),
+                ClientId::Name(name) => Identity::new(ProofKind::Certificate, name),
                 ClientId::Address(_) => return Err(missing()),
             },
         };
@@ -367,7 +367,7 @@ impl Auth {
     }
 
     fn tell_refused(&self, caller: &Caller, path: &str, fault: &Fault) {
-        let line = || Line::new(What::Refused).by(Some(caller)).method(path).reason(fault.message());
+        let line = || AuditLine::new(AuditEvent::Refused).by(Some(caller)).method(path).reason(fault.message());
         self.0.audit.tell(line);
     }
 
@@ -380,7 +380,7 @@ impl Auth {
             seen.clear();
         }
         if seen.insert((caller.connection.number, caller.client.clone())) {
-            self.0.audit.tell(|| Line::new(What::Connected).by(Some(caller)));
+            self.0.audit.tell(|| AuditLine::new(AuditEvent::Connected).by(Some(caller)));
         }
     }
 }
@@ -478,11 +478,11 @@ impl Files {
                 Ok(said) => {
                     watched.is_news("");
                     tracing::info!(setting, path, "{said} is read anew");
-                    audit.tell(|| Line::new(What::Reloaded).setting(setting));
+                    audit.tell(|| AuditLine::new(AuditEvent::Reloaded).setting(setting));
                 }
                 Err(reason) if watched.is_news(&reason) => {
                     tracing::error!(setting, path, reason, "the new file is refused, and what was read before stays");
-                    audit.tell(|| Line::new(What::Reloaded).setting(setting).reason(&reason));
+                    audit.tell(|| AuditLine::new(AuditEvent::Reloaded).setting(setting).reason(&reason));
                 }
                 Err(_) => {}
             }

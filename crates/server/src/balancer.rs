@@ -48,7 +48,8 @@ use tokio::sync::{Semaphore, watch as signal};
 
 use crate::{
     rpc::{
-        self, Again, Answers, Edge, Identity, Inbox, Links, Listener, Neighbours, Readers, Reads, ServeError, Shares,
+        self, Again, Answers, Edge, Inbox, Links, Listener, LocalNodes, NodeIdentity, ReaderFence, Reads, ServeError,
+        Shares,
     },
     settings::Settings,
     shutdown::Shutdown,
@@ -59,7 +60,7 @@ use engine::{Engine, Inboxes};
 pub use failure::{BalancerError, RecoveryError};
 use limit::Limit;
 use node::Node;
-use presence::Followers;
+use presence::FeedReaders;
 use store::Store;
 use waits::Waits;
 
@@ -124,13 +125,13 @@ pub async fn run(
     opened: Opened,
     settings: Settings,
     listener: Listener,
-    neighbours: Neighbours,
+    neighbours: LocalNodes,
     stop: Shutdown,
 ) -> Result<(), BalancerError> {
     let Opened(store) = opened;
     let ledger_limits = store.ledger_limits;
     let cluster = settings.cluster.clone();
-    let identity = Identity::new(cluster.clone(), Role::Balancer, 0);
+    let identity = NodeIdentity::new(cluster.clone(), Role::Balancer, 0);
     identity.reads_log(&store.log_id);
     let ring = Arc::new(Ring::new(cluster.gatherers, cluster.virtual_nodes));
     let (requests, request_inbox) = Inbox::new(REQUESTS);
@@ -144,7 +145,7 @@ pub async fn run(
     let percent = limits.client_share_percent;
     let limit = |most, what, name| Limit::new(most, percent, what, name);
     let links = Links::new(&cluster.name, neighbours, listener.tls());
-    let readers = |what, each, again| Readers::new(what, each, again, &settings.node.addresses, &links);
+    let readers = |what, each, again| ReaderFence::new(what, each, again, &settings.node.addresses, &links);
     let (feeds, fetches) =
         (readers("the log", FEEDS_EACH, Again::Replaces), readers("stored retirements", FETCHES_EACH, Again::Counts));
     let node = Arc::new(Node {
@@ -174,7 +175,7 @@ pub async fn run(
         explanations: Semaphore::new(EXPLANATIONS),
         listings: Semaphore::new(LISTINGS),
         answers: Answers::new(ANSWERS_BYTES, percent),
-        followers: Followers::new(cluster.matchers),
+        followers: FeedReaders::new(cluster.matchers),
         links,
         listed: Reads::default(),
         inspected: Reads::default(),

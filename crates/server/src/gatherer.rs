@@ -19,12 +19,12 @@ use dovetail_node::{
 
 use crate::{
     crash,
-    rpc::{self, CutAnswer, Health, Inbox, Link, Listener, Neighbours, ServeError, SessionEnd},
+    rpc::{self, CutAnswer, Health, Inbox, Link, Listener, LocalNodes, ServeError, SessionEnd},
     settings::Settings,
     shutdown::Shutdown,
 };
 use dovetail::{Role, pb};
-use engine::{Engine, Event};
+use engine::{Engine, GathererEvent};
 use node::{Node, own_shard};
 
 /// Events that wait for the engine. A full inbox holds its senders back, and through them the peers.
@@ -39,7 +39,7 @@ const CHECK: Duration = Duration::from_secs(2);
 pub async fn run(
     settings: Settings,
     listener: Listener,
-    neighbours: Neighbours,
+    neighbours: LocalNodes,
     stop: Shutdown,
 ) -> Result<(), ServeError> {
     let node = Node::new(Role::Gatherer, settings, &listener, neighbours);
@@ -94,20 +94,20 @@ async fn read_cut(node: &Node, link: &Link, session: &Shutdown) -> Option<CutAns
 
 /// Tells the machine of the balancer's log and cut again and again, until told to stop: what this session knows may be
 /// of no use any more.
-async fn check(node: &Node, link: &Link, session: &Shutdown, inbox: &Inbox<Event>) {
+async fn check(node: &Node, link: &Link, session: &Shutdown, inbox: &Inbox<GathererEvent>) {
     loop {
         tokio::select! {
             () = session.given() => return,
             () = tokio::time::sleep(CHECK) => {}
         }
-        if inbox.ask(|reply| Event::Check { reply }).await.is_err() {
+        if inbox.ask(|reply| GathererEvent::Check { reply }).await.is_err() {
             // The engine has stopped, and says why.
             return std::future::pending().await;
         }
         match rpc::ask_cut(&node.identity, link.way()).await {
             Ok(CutAnswer { log_id, cut, .. }) => {
                 link.read(Cursor(cut.event()));
-                _ = inbox.tell(Event::Cut { log_id, cut }).await;
+                _ = inbox.tell(GathererEvent::Cut { log_id, cut }).await;
             }
             Err(error) => link.failed(&error),
         }

@@ -14,7 +14,7 @@ mod service;
 use std::sync::Arc;
 
 use crate::{
-    rpc::{Listener, Neighbours, ServeError},
+    rpc::{Listener, LocalNodes, ServeError},
     settings::Settings,
     shutdown::Shutdown,
 };
@@ -28,7 +28,7 @@ use node::Node;
 pub async fn run(
     settings: Settings,
     listener: Listener,
-    neighbours: Neighbours,
+    neighbours: LocalNodes,
     stop: Shutdown,
 ) -> Result<(), ServeError> {
     let node = Node::new(Role::Matcher, settings, &listener, neighbours);

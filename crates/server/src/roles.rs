@@ -6,7 +6,7 @@ use crate::{
     balancer,
     failure::RunError,
     gatherer, matcher,
-    rpc::{Listener, Neighbours},
+    rpc::{Listener, LocalNodes},
     settings::{Settings, UpSettings},
     shutdown::Shutdown,
     up::{self, Started},
@@ -17,21 +17,21 @@ pub async fn run_balancer(settings: Settings, shutdown: Shutdown) -> Result<(), 
     Auth::check(&settings.node.auth)?;
     let listener = Listener::of(&settings.cluster.name, &settings.node).await?;
     let opened = balancer::open(&settings).await?;
-    Ok(balancer::run(opened, settings, listener, Neighbours::default(), shutdown).await?)
+    Ok(balancer::run(opened, settings, listener, LocalNodes::default(), shutdown).await?)
 }
 
 /// Runs a matcher until the signal, then drains it.
 pub async fn run_matcher(settings: Settings, shutdown: Shutdown) -> Result<(), RunError> {
     Auth::check(&settings.node.auth)?;
     let listener = Listener::of(&settings.cluster.name, &settings.node).await?;
-    Ok(matcher::run(settings, listener, Neighbours::default(), shutdown).await?)
+    Ok(matcher::run(settings, listener, LocalNodes::default(), shutdown).await?)
 }
 
 /// Runs a gatherer until the signal, then drains it.
 pub async fn run_gatherer(settings: Settings, shutdown: Shutdown) -> Result<(), RunError> {
     Auth::check(&settings.node.auth)?;
     let listener = Listener::of(&settings.cluster.name, &settings.node).await?;
-    Ok(gatherer::run(settings, listener, Neighbours::default(), shutdown).await?)
+    Ok(gatherer::run(settings, listener, LocalNodes::default(), shutdown).await?)
 }
 
 /// Runs every role in this process until the signal, then drains them. Calls `started` once, when clients can connect.

@@ -29,22 +29,24 @@ mod slot;
 mod unexpected;
 mod way;
 
-pub use clients::{CutAnswer, Decisions, ask_cut, fetch_retirements, fit, inspect, subscribe_decisions, unavailable};
+pub use clients::{
+    CutAnswer, DecisionReader, ask_cut, fetch_retirements, fit, inspect, subscribe_decisions, unavailable,
+};
 pub use dial::dial;
-pub use diskless::{Diskless, SessionEnd};
+pub use diskless::{SessionEnd, StatelessNode};
 pub use edge::{Edge, services_of};
 pub use error::ServeError;
 pub use inbox::{Heard, Inbox, Questions};
-pub use later::{LATER, Later, Next};
+pub use later::{LATER, Linger, Next};
 pub use link::{Down, Link, LinkError, Links, or_cursor_too_old};
-pub use peer::{Identity, NodeCall};
+pub use peer::{NodeCall, NodeIdentity};
 pub use process::Process;
-pub use readers::{Again, Readers, Reading};
+pub use readers::{Again, ReaderFence, Reading};
 pub use reads::Reads;
 pub use responses::{ResponseStream, until_stopped};
 pub use room::{AnswerRoom, Answers};
 pub use serve::{Health, Listener, routes, serve_with};
 pub use shares::{Share, Shares, Spent};
-pub use slot::Slot;
+pub use slot::Current;
 pub use unexpected::unexpected;
-pub use way::{Messages, Near, Neighbours, Way};
+pub use way::{Local, LocalNodes, Messages, Route};

@@ -9,7 +9,7 @@ use crate::{
     balancer,
     failure::RunError,
     gatherer, matcher,
-    rpc::{Listener, Neighbours, ServeError},
+    rpc::{Listener, LocalNodes, ServeError},
     settings::{Addresses, NodeSettings, Settings, UpSettings},
     shutdown::Shutdown,
 };
@@ -67,7 +67,7 @@ pub async fn run(settings: UpSettings, stop: Shutdown, started: impl FnOnce(&Sta
         },
     };
     let all = [&addresses.balancer].into_iter().chain(&addresses.matchers).chain(&addresses.gatherers);
-    let neighbours = Neighbours::new(all.cloned());
+    let neighbours = LocalNodes::new(all.cloned());
     let mut roles = tokio::task::JoinSet::new();
     let of_balancer = node(Role::Balancer, 0, places.balancer);
     let opened = balancer::open(&of_balancer).await?;

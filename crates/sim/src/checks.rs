@@ -14,7 +14,7 @@ use dovetail_core::{
 
 use crate::{
     cx::Cx,
-    disk::{Checkpoint, Disk},
+    disk::{Checkpoint, SimDisk},
     scenario::REMEMBERS_ALL,
     truth::differs,
     violation::Violation,
@@ -106,7 +106,7 @@ pub fn check_log_frame(cx: &Cx, frame: &LogFrame) -> Result<(), Violation> {
 ///
 /// # Errors
 /// When there is a gap.
-pub fn check_disk(disk: &Disk) -> Result<(), Violation> {
+pub fn check_disk(disk: &SimDisk) -> Result<(), Violation> {
     let cut = disk.checkpoint.base.through;
     let files = [("log", disk.log.floor(), disk.log.end()), ("results", disk.results.floor(), disk.results.end())];
     for (file, floor, end) in files {

@@ -5,8 +5,8 @@ use dovetail_core::{ElementId, EventId, ledger::Submission};
 
 use crate::{
     cx::Cx,
-    net::{Node, Step},
-    nodes::{Balancer, Submitted},
+    net::{NetStep, Node},
+    nodes::{BalancerNode, Submitted},
     pools::draw_attributes,
     rng::Rng,
     violation::Violation,
@@ -38,14 +38,14 @@ impl Clients {
     ///
     /// # Errors
     /// When a balancer has forgotten what it had acknowledged.
-    pub fn act(&mut self, cx: &mut Cx, balancer: &mut Balancer) -> Result<(), Violation> {
+    pub fn act(&mut self, cx: &mut Cx, balancer: &mut BalancerNode) -> Result<(), Violation> {
         if !cx.net.up(Node::Balancer) || cx.net.paused(Node::Balancer) {
-            cx.net.after(20, Step::Client);
+            cx.net.after(20, NetStep::Client);
             return Ok(());
         }
         if balancer.full() {
             cx.stats.refused_full += 1;
-            cx.net.after(20, Step::Client);
+            cx.net.after(20, NetStep::Client);
             return Ok(());
         }
         self.left -= 1;
@@ -77,7 +77,7 @@ impl Clients {
         if self.left > 0 {
             let burst = self.rng.chance(cx.scenario.work.burst_permille);
             let gap = if burst { 0 } else { self.rng.range(1, cx.scenario.work.gap_ms) };
-            cx.net.after(gap, Step::Client);
+            cx.net.after(gap, NetStep::Client);
         }
         Ok(())
     }
@@ -87,11 +87,11 @@ impl Clients {
         self.left = self.rng.below(8);
         if self.left > 0 {
             let gap = self.rng.range(1, 500);
-            cx.net.after(gap, Step::Client);
+            cx.net.after(gap, NetStep::Client);
         }
     }
 
-    fn submit(&mut self, cx: &mut Cx, balancer: &mut Balancer, defined: u64) -> Result<(), Violation> {
+    fn submit(&mut self, cx: &mut Cx, balancer: &mut BalancerNode, defined: u64) -> Result<(), Violation> {
         let again = !self.made.is_empty() && self.rng.chance(cx.scenario.work.retry_permille);
         let (pool, submission) = if again {
             self.made[self.rng.index(self.made.len())].clone()

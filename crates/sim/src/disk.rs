@@ -7,9 +7,9 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use dovetail_core::{
-    Event, EventId, EventKind, Frame, LogFrame, PoolId, Reach, Retirement,
+    Audience, Event, EventId, EventKind, Frame, LogFrame, PoolId, Retirement,
     batch::{Batch, Run},
-    ledger::{Base, ClientPart, Kept, Outcome},
+    ledger::{CheckpointElement, CheckpointHead, ClientPart, Outcome},
 };
 use dovetail_node::balancer::{Part, PartFrame, PublishedFrame};
 use dovetail_rule::Row;
@@ -75,7 +75,7 @@ pub fn parts(frame: &LogFrame, clients: &[ClientPart]) -> PartFrame {
         }
     }
     let &LogFrame { after, through, time_ms, stable, .. } = frame;
-    Frame { after, through, time_ms, stable, reach: Reach::All, events: parts }
+    Frame { after, through, time_ms, stable, reach: Audience::All, events: parts }
 }
 
 /// A record of the results.
@@ -91,9 +91,9 @@ pub struct ResultRecord {
 #[derive(Clone, Debug, Default)]
 pub struct Checkpoint {
     /// All but the elements.
-    pub base: Base,
+    pub base: CheckpointHead,
     /// The elements that wait, ascending.
-    pub kept: Vec<Kept>,
+    pub kept: Vec<CheckpointElement>,
 }
 
 /// An append-only file that can be trimmed from the front.
@@ -114,24 +114,24 @@ impl<T> Default for File<T> {
 }
 
 /// Something that ends with an event.
-pub trait Record {
+pub trait DiskRecord {
     /// The last event it covers.
     fn through(&self) -> EventId;
 }
 
-impl Record for LogRecord {
+impl DiskRecord for LogRecord {
     fn through(&self) -> EventId {
         self.frame.through
     }
 }
 
-impl Record for ResultRecord {
+impl DiskRecord for ResultRecord {
     fn through(&self) -> EventId {
         self.through
     }
 }
 
-impl<T: Record> File<T> {
+impl<T: DiskRecord> File<T> {
     /// Appends a record; it is not safe yet.
     pub fn append(&mut self, record: T) {
         self.records.push(record);
@@ -184,7 +184,7 @@ impl<T: Record> File<T> {
     /// The last event that is safe, or was before it was trimmed.
     #[must_use]
     pub fn end(&self) -> EventId {
-        self.safe().last().map_or(self.floor, Record::through)
+        self.safe().last().map_or(self.floor, DiskRecord::through)
     }
 
     /// Whether the disk has nothing to do.
@@ -210,7 +210,7 @@ impl<T: Record> File<T> {
 
 /// All files.
 #[derive(Debug, Default)]
-pub struct Disk {
+pub struct SimDisk {
     /// The log.
     pub log: File<LogRecord>,
     /// What was decided.
@@ -221,7 +221,7 @@ pub struct Disk {
     pub next_checkpoint: Option<Checkpoint>,
 }
 
-impl Disk {
+impl SimDisk {
     /// Everything at or below is stored as decided.
     #[must_use]
     pub fn stable(&self) -> EventId {

@@ -11,7 +11,7 @@ const HOT_MS: Time = 200;
 
 /// One thing that goes wrong now. Nothing more happens to a node that is down, or paused, already.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fault {
+pub enum SimFault {
     /// A node loses its memory and stays down for a while.
     Crash {
         /// The node.
@@ -39,7 +39,7 @@ pub struct Faults {
     pauses: u64,
     hot_until: Time,
     /// What was decided to go wrong, and when.
-    later: Option<(Time, Fault)>,
+    later: Option<(Time, SimFault)>,
 }
 
 impl Faults {
@@ -51,14 +51,14 @@ impl Faults {
     }
 
     /// What goes wrong now: mostly nothing, sometimes several things.
-    pub fn draw(&mut self, cx: &mut Cx) -> Vec<Fault> {
+    pub fn draw(&mut self, cx: &mut Cx) -> Vec<SimFault> {
         if let Some((_, fault)) = self.later.take_if(|(at, _)| *at <= cx.net.now()) {
             return vec![fault];
         }
         if std::mem::take(&mut cx.provoked_cut) && self.crashes > 0 && cx.scenario.faults.rate > 0 {
             self.crashes -= 1;
             let node = Node::Matcher(self.rng.index(cx.scenario.matchers));
-            return vec![Fault::Crash { node, down: 1 }];
+            return vec![SimFault::Crash { node, down: 1 }];
         }
         let left = self.crashes + self.breaks + self.pauses;
         let plan = cx.scenario.faults;
@@ -73,7 +73,7 @@ impl Faults {
         self.hot_until = cx.net.now() + HOT_MS;
         if provoked && plan.balancer && self.crashes > 0 && self.rng.chance(300) {
             self.crashes -= 1;
-            return vec![Fault::Crash { node: Node::Balancer, down: self.rng.range(1, plan.down_ms) }];
+            return vec![SimFault::Crash { node: Node::Balancer, down: self.rng.range(1, plan.down_ms) }];
         }
         let strand = cx.scenario.keep.strand_permille;
         if strand > 0 && self.later.is_none() && self.crashes > 0 && self.pauses > 0 && self.rng.chance(strand) {
@@ -84,7 +84,7 @@ impl Faults {
     }
 
     /// What goes wrong when the cluster is idle: some nodes crash, or all of them, and a little more later.
-    pub fn disturb(&mut self, cx: &mut Cx) -> Vec<Fault> {
+    pub fn disturb(&mut self, cx: &mut Cx) -> Vec<SimFault> {
         let plan = cx.scenario.faults;
         self.crashes += plan.crashes.min(2);
         self.breaks += plan.breaks.min(3);
@@ -94,14 +94,14 @@ impl Faults {
         let mut faults = Vec::new();
         for node in nodes {
             if self.rng.chance(share) {
-                faults.push(Fault::Crash { node, down: self.rng.range(1, plan.down_ms) });
+                faults.push(SimFault::Crash { node, down: self.rng.range(1, plan.down_ms) });
             }
         }
         faults
     }
 
     /// A matcher handles nothing for long; what it found by then is decided, and later a gatherer forgets that.
-    fn strand(&mut self, cx: &Cx) -> Fault {
+    fn strand(&mut self, cx: &Cx) -> SimFault {
         self.crashes -= 1;
         self.pauses -= 1;
         let some = |rng: &mut Rng, of: fn(&Node) -> bool| {
@@ -112,26 +112,26 @@ impl Faults {
         let gatherer = some(&mut self.rng, |node| matches!(node, Node::Gatherer(_)));
         let wait = self.rng.range(100, 2000);
         let down = self.rng.range(1, cx.scenario.faults.down_ms);
-        self.later = Some((cx.net.now() + wait, Fault::Crash { node: gatherer, down }));
-        Fault::Pause { node: matcher, time: wait + self.rng.range(1, 1000) }
+        self.later = Some((cx.net.now() + wait, SimFault::Crash { node: gatherer, down }));
+        SimFault::Pause { node: matcher, time: wait + self.rng.range(1, 1000) }
     }
 
-    fn draw_one(&mut self, cx: &Cx) -> Option<Fault> {
+    fn draw_one(&mut self, cx: &Cx) -> Option<SimFault> {
         let plan = cx.scenario.faults;
         let kind = self.rng.below(self.crashes + self.breaks + self.pauses);
         if kind < self.crashes {
             let node = self.some_node(cx, plan.balancer);
             self.crashes -= 1;
             let down = self.rng.range(1, plan.down_ms);
-            Some(Fault::Crash { node, down })
+            Some(SimFault::Crash { node, down })
         } else if kind < self.crashes + self.breaks {
             self.breaks -= 1;
-            Some(Fault::Break)
+            Some(SimFault::Break)
         } else if self.pauses > 0 {
             let node = self.some_node(cx, true);
             self.pauses -= 1;
             let time = self.rng.range(1, plan.pause_ms);
-            Some(Fault::Pause { node, time })
+            Some(SimFault::Pause { node, time })
         } else {
             None
         }

@@ -39,4 +39,4 @@ pub mod trace;
 pub mod truth;
 pub mod violation;
 
-pub use sim::{Options, Outcome, run};
+pub use sim::{Options, SimOutcome, run};

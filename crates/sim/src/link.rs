@@ -7,26 +7,26 @@ use dovetail_node::Step;
 
 use crate::{
     cx::Cx,
-    net::{Call, CallId, LinkId, Message, Net, Node, Request, StreamId, Time, Timer},
+    net::{Call, CallId, LinkId, Message, Net, NetStreamId, Node, Request, Time, Timer},
 };
 
 /// A subscription as its reader has it.
 #[derive(Debug)]
-pub struct Link {
+pub struct SimLink {
     reader: Node,
     id: LinkId,
     server: Node,
-    stream: Option<StreamId>,
+    stream: Option<NetStreamId>,
     fetch: Option<(CallId, Fetch)>,
     /// What follows is read though a fetch is under way; only with a planted bug.
     reads_on: bool,
     held: VecDeque<Message>,
 }
 
-impl Link {
+impl SimLink {
     /// A subscription that is made after a short while.
-    pub fn new(net: &mut Net, reader: Node, id: LinkId, server: Node) -> Link {
-        let link = Link { reader, id, server, stream: None, fetch: None, reads_on: false, held: VecDeque::new() };
+    pub fn new(net: &mut Net, reader: Node, id: LinkId, server: Node) -> SimLink {
+        let link = SimLink { reader, id, server, stream: None, fetch: None, reads_on: false, held: VecDeque::new() };
         link.later(net);
         link
     }
@@ -54,7 +54,7 @@ impl Link {
 
     /// Whether this is the stream that is read.
     #[must_use]
-    pub fn reads(&self, stream: StreamId) -> bool {
+    pub fn reads(&self, stream: NetStreamId) -> bool {
         self.stream == Some(stream)
     }
 
@@ -72,7 +72,7 @@ impl Link {
     }
 
     /// The stream is gone: subscribes again after a while. False when it was not the one that is read.
-    pub fn lost(&mut self, net: &mut Net, stream: StreamId) {
+    pub fn lost(&mut self, net: &mut Net, stream: NetStreamId) {
         if self.reads(stream) {
             self.stream = None;
             self.fetch = None;

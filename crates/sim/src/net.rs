@@ -8,8 +8,8 @@ mod queue;
 mod wire;
 
 pub use crate::time::Time;
-pub use queue::{Step, Timer};
-pub use wire::{Call, CallId, LinkId, Message, Node, Reply, Request, SliceFrame, StreamId};
+pub use queue::{NetStep, Timer};
+pub use wire::{Call, CallId, LinkId, Message, NetStreamId, Node, Reply, Request, SliceFrame};
 
 use crate::{rng::Rng, scenario::NetPlan, stats::Stats};
 use queue::Queue;
@@ -32,7 +32,7 @@ struct NodeState {
     paused: bool,
     incarnation: u32,
     /// What came while it was paused.
-    held: Vec<Step>,
+    held: Vec<NetStep>,
 }
 
 /// The network.
@@ -73,21 +73,21 @@ impl Net {
     }
 
     /// What happens next, if anything.
-    pub fn pop(&mut self) -> Option<Step> {
+    pub fn pop(&mut self) -> Option<NetStep> {
         let (at, step) = self.queue.pop()?;
         self.now = at;
         Some(step)
     }
 
     /// Lets `step` happen after a delay.
-    pub fn after(&mut self, delay: Time, step: Step) {
+    pub fn after(&mut self, delay: Time, step: NetStep) {
         self.queue.push(self.now + delay, step);
     }
 
     /// Wakes this incarnation of a node after a delay.
     pub fn timer(&mut self, node: Node, delay: Time, timer: Timer) {
         let incarnation = self.incarnation(node);
-        self.after(delay, Step::Timer { node, incarnation, timer });
+        self.after(delay, NetStep::Timer { node, incarnation, timer });
     }
 
     /// A delay as the plan has them: mostly short, sometimes very long.
@@ -100,17 +100,17 @@ impl Net {
     }
 
     /// Opens a stream and sends its request.
-    pub fn open(&mut self, reader: Node, link: LinkId, server: Node, request: Request) -> StreamId {
-        let stream = StreamId(u32::try_from(self.streams.len()).expect("a run has fewer streams"));
+    pub fn open(&mut self, reader: Node, link: LinkId, server: Node, request: Request) -> NetStreamId {
+        let stream = NetStreamId(u32::try_from(self.streams.len()).expect("a run has fewer streams"));
         let lag = if self.rng.chance(self.plan.slow_permille) { self.rng.range(2, 20) } else { 1 };
         self.streams.push(Stream { reader, link, server, broken: false, last: self.now, lag });
         let delay = self.delay();
-        self.after(delay, Step::Subscribe { stream, request });
+        self.after(delay, NetStep::Subscribe { stream, request });
         stream
     }
 
     /// Sends a message to the reader of a stream; lost when the stream is broken.
-    pub fn send(&mut self, stream: StreamId, message: Message, stats: &mut Stats) {
+    pub fn send(&mut self, stream: NetStreamId, message: Message, stats: &mut Stats) {
         if self.streams[stream.index()].broken {
             return;
         }
@@ -122,9 +122,9 @@ impl Net {
         if message.may_repeat() && self.rng.chance(self.plan.repeat_permille) {
             stats.duplicates += 1;
             let again = at + self.rng.below(self.plan.tail_ms);
-            self.queue.push(again, Step::Message { stream, message: message.clone() });
+            self.queue.push(again, NetStep::Message { stream, message: message.clone() });
         }
-        self.queue.push(at, Step::Message { stream, message });
+        self.queue.push(at, NetStep::Message { stream, message });
     }
 
     /// Asks the balancer something. The caller sets a timer: a call may get no answer.
@@ -133,7 +133,7 @@ impl Net {
         let id = CallId(self.calls);
         let delay = self.delay();
         let incarnation = self.incarnation(from);
-        self.after(delay, Step::Call { from, incarnation, id, call });
+        self.after(delay, NetStep::Call { from, incarnation, id, call });
         self.timer(from, self.plan.timeout_ms, Timer::CallTimeout(id));
         id
     }
@@ -141,39 +141,39 @@ impl Net {
     /// Answers a call.
     pub fn reply(&mut self, to: Node, incarnation: u32, id: CallId, reply: Reply) {
         let delay = self.delay();
-        self.after(delay, Step::Reply { to, incarnation, id, reply });
+        self.after(delay, NetStep::Reply { to, incarnation, id, reply });
     }
 
     /// The node that reads a stream, over which of its links, and the node that serves it.
     #[must_use]
-    pub fn ends(&self, stream: StreamId) -> (Node, LinkId, Node) {
+    pub fn ends(&self, stream: NetStreamId) -> (Node, LinkId, Node) {
         let state = &self.streams[stream.index()];
         (state.reader, state.link, state.server)
     }
 
     /// Whether messages on a stream still arrive.
     #[must_use]
-    pub fn whole(&self, stream: StreamId) -> bool {
+    pub fn whole(&self, stream: NetStreamId) -> bool {
         !self.streams[stream.index()].broken
     }
 
     /// Breaks a stream: what is in flight is lost, and both ends notice, each in its own time.
-    pub fn sever(&mut self, stream: StreamId) {
+    pub fn sever(&mut self, stream: NetStreamId) {
         let state = &mut self.streams[stream.index()];
         if std::mem::replace(&mut state.broken, true) {
             return;
         }
         for node in [state.reader, state.server] {
             let (delay, incarnation) = (self.delay(), self.incarnation(node));
-            self.after(delay, Step::Lost { stream, node, incarnation });
+            self.after(delay, NetStep::Lost { stream, node, incarnation });
         }
     }
 
     /// A whole stream at random.
-    pub fn some_stream(&mut self, rng: &mut Rng) -> Option<StreamId> {
+    pub fn some_stream(&mut self, rng: &mut Rng) -> Option<NetStreamId> {
         let whole: Vec<usize> = (0..self.streams.len()).filter(|&index| !self.streams[index].broken).collect();
         let index = *whole.get(rng.index(whole.len()))?;
-        Some(StreamId(u32::try_from(index).expect("fewer streams")))
+        Some(NetStreamId(u32::try_from(index).expect("fewer streams")))
     }
 
     /// Stops a node: it loses its memory, its streams and what was on its way to it.
@@ -186,7 +186,7 @@ impl Net {
         for index in 0..self.streams.len() {
             let ends = &self.streams[index];
             if !ends.broken && (ends.reader == node || ends.server == node) {
-                self.sever(StreamId(u32::try_from(index).expect("fewer streams")));
+                self.sever(NetStreamId(u32::try_from(index).expect("fewer streams")));
             }
         }
     }
@@ -200,18 +200,18 @@ impl Net {
     pub fn pause(&mut self, node: Node, time: Time) {
         self.state(node).paused = true;
         let incarnation = self.incarnation(node);
-        self.after(time, Step::Resume { node, incarnation });
+        self.after(time, NetStep::Resume { node, incarnation });
     }
 
     /// Ends a pause; what was held back comes now, in order.
-    pub fn resume(&mut self, node: Node) -> Vec<Step> {
+    pub fn resume(&mut self, node: Node) -> Vec<NetStep> {
         let state = self.state(node);
         state.paused = false;
         std::mem::take(&mut state.held)
     }
 
     /// Keeps what reaches a paused node.
-    pub fn hold(&mut self, node: Node, step: Step) {
+    pub fn hold(&mut self, node: Node, step: NetStep) {
         self.state(node).held.push(step);
     }
 

@@ -4,13 +4,13 @@ mod balancer;
 mod gatherer;
 mod matcher;
 
-pub use balancer::{Balancer, Submitted};
-pub use gatherer::Gatherer;
-pub use matcher::Matcher;
+pub use balancer::{BalancerNode, Submitted};
+pub use gatherer::GathererNode;
+pub use matcher::MatcherNode;
 
 use crate::{
     cx::Cx,
-    net::{Node, StreamId, Time, Timer},
+    net::{NetStreamId, Node, Time, Timer},
 };
 
 /// Longest time that what came of a step waits for what comes of the next.
@@ -39,11 +39,11 @@ fn publishes(cx: &mut Cx, node: Node, is_first: bool) -> bool {
 }
 
 /// A stream of the network as a machine names it.
-fn served(stream: StreamId) -> dovetail_node::StreamId {
+fn served(stream: NetStreamId) -> dovetail_node::StreamId {
     dovetail_node::StreamId(u64::from(stream.0))
 }
 
 /// The network's stream of this name.
-fn net(stream: dovetail_node::StreamId) -> StreamId {
-    StreamId(u32::try_from(stream.0).expect("it is one of the network's"))
+fn net(stream: dovetail_node::StreamId) -> NetStreamId {
+    NetStreamId(u32::try_from(stream.0).expect("it is one of the network's"))
 }

@@ -13,7 +13,7 @@ use std::{
 };
 
 use crate::{
-    sim::{Options, Outcome, run},
+    sim::{Options, SimOutcome, run},
     stats::Stats,
     violation::Violation,
 };
@@ -50,14 +50,14 @@ pub fn silence_panics() {
 
 /// Runs one seed; a panic is a violation.
 #[must_use]
-pub fn run_caught(seed: u64, options: Options) -> Outcome {
+pub fn run_caught(seed: u64, options: Options) -> SimOutcome {
     RUNNING.set(true);
     let outcome = panic::catch_unwind(AssertUnwindSafe(|| run(seed, options)));
     RUNNING.set(false);
     outcome.unwrap_or_else(|panic| {
         let place = PLACE.take().unwrap_or_default();
         let violation = Some(Violation::Panic(format!("{} at {place}", message(&*panic))));
-        Outcome { violation, stats: Stats { runs: 1, ..Stats::default() }, ..Outcome::default() }
+        SimOutcome { violation, stats: Stats { runs: 1, ..Stats::default() }, ..SimOutcome::default() }
     })
 }
 

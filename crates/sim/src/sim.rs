@@ -7,9 +7,9 @@ use crate::{
     checks,
     clients::Clients,
     cx::Cx,
-    faults::{Fault, Faults},
-    net::{LinkId, Message, Net, Node, Request, Step, StreamId},
-    nodes::{Balancer, Fate, Gatherer, Matcher},
+    faults::{Faults, SimFault},
+    net::{LinkId, Message, Net, NetStep, NetStreamId, Node, Request},
+    nodes::{BalancerNode, Fate, GathererNode, MatcherNode},
     rng::Rng,
     scenario::Scenario,
     stats::Stats,
@@ -34,7 +34,7 @@ pub struct Options {
 
 /// What came of a run.
 #[derive(Clone, Debug, Default)]
-pub struct Outcome {
+pub struct SimOutcome {
     /// What happened, in numbers.
     pub stats: Stats,
     /// The fingerprint of all that happened, in order.
@@ -45,7 +45,7 @@ pub struct Outcome {
 
 /// Runs one seed.
 #[must_use]
-pub fn run(seed: u64, options: Options) -> Outcome {
+pub fn run(seed: u64, options: Options) -> SimOutcome {
     let mut sim = Sim::new(seed, options);
     let violation = sim.run().err();
     sim.outcome(violation)
@@ -54,9 +54,9 @@ pub fn run(seed: u64, options: Options) -> Outcome {
 #[derive(Debug)]
 struct Sim {
     cx: Cx,
-    balancer: Balancer,
-    matchers: Vec<Matcher>,
-    gatherers: Vec<Gatherer>,
+    balancer: BalancerNode,
+    matchers: Vec<MatcherNode>,
+    gatherers: Vec<GathererNode>,
     clients: Clients,
     faults: Faults,
     steps: u64,
@@ -80,9 +80,9 @@ impl Sim {
             scenario,
         };
         Sim {
-            balancer: Balancer::new(),
-            matchers: (0..cx.scenario.matchers).map(Matcher::new).collect(),
-            gatherers: (0..shards).map(Gatherer::new).collect(),
+            balancer: BalancerNode::new(),
+            matchers: (0..cx.scenario.matchers).map(MatcherNode::new).collect(),
+            gatherers: (0..shards).map(GathererNode::new).collect(),
             clients: Clients::new(dice.fork(12), cx.scenario.work.actions),
             faults: Faults::new(dice.fork(13), &cx),
             steps: 0,
@@ -95,7 +95,7 @@ impl Sim {
         for node in self.cx.net.nodes() {
             self.start(node)?;
         }
-        self.cx.net.after(1, Step::Client);
+        self.cx.net.after(1, NetStep::Client);
         self.until_quiet()?;
         for _ in 0..self.cx.scenario.faults.rounds {
             self.disturb()?;
@@ -128,7 +128,7 @@ impl Sim {
         Ok(())
     }
 
-    fn outcome(mut self, violation: Option<Violation>) -> Outcome {
+    fn outcome(mut self, violation: Option<Violation>) -> SimOutcome {
         self.matchers.iter().for_each(|matcher| matcher.count(&mut self.cx));
         let events = self.cx.truth.durable().0;
         let outcomes = self.cx.truth.outcomes();
@@ -139,7 +139,7 @@ impl Sim {
         s.refused_runs = u64::from(refused.iter().any(|&refused| refused > 0));
         (self.cx.stats.matches, self.cx.stats.withdrawals) = outcomes;
         self.cx.stats.pools_dropped = self.cx.truth.pools_dropped();
-        Outcome { stats: self.cx.stats, fingerprint: self.cx.trace.fingerprint(), violation }
+        SimOutcome { stats: self.cx.stats, fingerprint: self.cx.trace.fingerprint(), violation }
     }
 
     /// Everything is decided, stable and forgotten.
@@ -152,27 +152,27 @@ impl Sim {
         self.matchers.iter().try_for_each(|matcher| matcher.check_end(&self.cx))
     }
 
-    fn dispatch(&mut self, step: Step) -> Result<(), Violation> {
-        if let Step::Client = step {
+    fn dispatch(&mut self, step: NetStep) -> Result<(), Violation> {
+        if let NetStep::Client = step {
             return self.clients.act(&mut self.cx, &mut self.balancer);
         }
         let Some(node) = self.concerns(&step) else { return Ok(()) };
-        if self.cx.net.paused(node) && !matches!(step, Step::Resume { .. }) {
+        if self.cx.net.paused(node) && !matches!(step, NetStep::Resume { .. }) {
             self.cx.net.hold(node, step);
             return Ok(());
         }
-        if let Step::Timer { node, timer, .. } = &step {
+        if let NetStep::Timer { node, timer, .. } = &step {
             self.cx.trace.line(self.cx.net.now(), || format!("{node} timer {timer:?}"));
         }
         match step {
-            Step::Subscribe { stream, request } => return self.on_subscribe(stream, request),
-            Step::Message { stream, message } => return self.on_message(stream, message),
-            Step::Lost { stream, node, .. } => self.on_lost(stream, node),
-            Step::Call { from, incarnation, id, call } => {
+            NetStep::Subscribe { stream, request } => return self.on_subscribe(stream, request),
+            NetStep::Message { stream, message } => return self.on_message(stream, message),
+            NetStep::Lost { stream, node, .. } => self.on_lost(stream, node),
+            NetStep::Call { from, incarnation, id, call } => {
                 self.cx.trace.line(self.cx.net.now(), || format!("balancer <- {from}: {call:?}"));
                 self.balancer.on_call(&mut self.cx, from, incarnation, id, call);
             }
-            Step::Reply { to, id, reply, .. } => {
+            NetStep::Reply { to, id, reply, .. } => {
                 self.cx.trace.line(self.cx.net.now(), || format!("{to} <- balancer: {reply:?}"));
                 let fate = match to {
                     Node::Balancer => unreachable!("the balancer asks nobody"),
@@ -181,7 +181,7 @@ impl Sim {
                 };
                 return self.follow(to, fate);
             }
-            Step::Timer { node, timer, .. } => match node {
+            NetStep::Timer { node, timer, .. } => match node {
                 Node::Balancer => {
                     let fate = self.balancer.on_timer(&mut self.cx, timer)?;
                     return self.follow(node, fate);
@@ -189,40 +189,40 @@ impl Sim {
                 Node::Matcher(matcher) => self.matchers[matcher].on_timer(&mut self.cx, timer),
                 Node::Gatherer(gatherer) => self.gatherers[gatherer].on_timer(&mut self.cx, timer),
             },
-            Step::Restart { node, .. } => {
+            NetStep::Restart { node, .. } => {
                 self.cx.net.start(node);
                 return self.start(node);
             }
-            Step::Resume { node, .. } => {
+            NetStep::Resume { node, .. } => {
                 self.cx.trace.line(self.cx.net.now(), || format!("{node} goes on"));
                 for held in self.cx.net.resume(node) {
                     self.dispatch(held)?;
                 }
             }
-            Step::Client => unreachable!("clients are no node"),
+            NetStep::Client => unreachable!("clients are no node"),
         }
         Ok(())
     }
 
     /// The node that a step concerns; none when the step has come to nothing.
-    fn concerns(&self, step: &Step) -> Option<Node> {
+    fn concerns(&self, step: &NetStep) -> Option<Node> {
         let net = &self.cx.net;
         let current = |node: Node, incarnation: u32| net.incarnation(node) == incarnation;
         match *step {
             // A request to a node that is down is refused by it, so to say.
-            Step::Subscribe { stream, .. } => net.whole(stream).then(|| net.ends(stream).2),
-            Step::Message { stream, .. } => net.whole(stream).then(|| net.ends(stream).0),
-            Step::Lost { node, incarnation, .. }
-            | Step::Timer { node, incarnation, .. }
-            | Step::Resume { node, incarnation } => (net.up(node) && current(node, incarnation)).then_some(node),
-            Step::Reply { to, incarnation, .. } => (net.up(to) && current(to, incarnation)).then_some(to),
-            Step::Restart { node, incarnation } => current(node, incarnation).then_some(node),
-            Step::Call { .. } => net.up(Node::Balancer).then_some(Node::Balancer),
-            Step::Client => None,
+            NetStep::Subscribe { stream, .. } => net.whole(stream).then(|| net.ends(stream).2),
+            NetStep::Message { stream, .. } => net.whole(stream).then(|| net.ends(stream).0),
+            NetStep::Lost { node, incarnation, .. }
+            | NetStep::Timer { node, incarnation, .. }
+            | NetStep::Resume { node, incarnation } => (net.up(node) && current(node, incarnation)).then_some(node),
+            NetStep::Reply { to, incarnation, .. } => (net.up(to) && current(to, incarnation)).then_some(to),
+            NetStep::Restart { node, incarnation } => current(node, incarnation).then_some(node),
+            NetStep::Call { .. } => net.up(Node::Balancer).then_some(Node::Balancer),
+            NetStep::Client => None,
         }
     }
 
-    fn on_subscribe(&mut self, stream: StreamId, request: Request) -> Result<(), Violation> {
+    fn on_subscribe(&mut self, stream: NetStreamId, request: Request) -> Result<(), Violation> {
         let cx = &mut self.cx;
         let (reader, _, server) = cx.net.ends(stream);
         cx.trace.line(cx.net.now(), || format!("{server} <- {reader}: {request:?} on stream {}", stream.0));
@@ -247,7 +247,7 @@ impl Sim {
         Ok(())
     }
 
-    fn on_message(&mut self, stream: StreamId, message: Message) -> Result<(), Violation> {
+    fn on_message(&mut self, stream: NetStreamId, message: Message) -> Result<(), Violation> {
         let cx = &mut self.cx;
         let (reader, link, server) = cx.net.ends(stream);
         cx.trace.line(cx.net.now(), || format!("{reader} <- {server} {link:?}: {message}"));
@@ -267,7 +267,7 @@ impl Sim {
         }
     }
 
-    fn on_lost(&mut self, stream: StreamId, node: Node) {
+    fn on_lost(&mut self, stream: NetStreamId, node: Node) {
         let cx = &mut self.cx;
         cx.trace.note([cx.net.now(), 21, u64::from(stream.0), 0]);
         cx.trace.line(cx.net.now(), || format!("{node} lost stream {}", stream.0));
@@ -293,13 +293,13 @@ impl Sim {
         }
     }
 
-    fn on_fault(&mut self, fault: Fault) -> Result<(), Violation> {
+    fn on_fault(&mut self, fault: SimFault) -> Result<(), Violation> {
         let cx = &mut self.cx;
         cx.trace.line(cx.net.now(), || format!("FAULT {fault:?}"));
         match fault {
-            Fault::Crash { node, .. } if !cx.net.up(node) => {}
-            Fault::Pause { node, .. } if !cx.net.up(node) || cx.net.paused(node) => {}
-            Fault::Crash { node, down } => {
+            SimFault::Crash { node, .. } if !cx.net.up(node) => {}
+            SimFault::Pause { node, .. } if !cx.net.up(node) || cx.net.paused(node) => {}
+            SimFault::Crash { node, down } => {
                 match node {
                     Node::Balancer => cx.stats.balancer_crashes += 1,
                     Node::Matcher(_) => cx.stats.matcher_crashes += 1,
@@ -307,14 +307,14 @@ impl Sim {
                 }
                 self.stop(node, down)?;
             }
-            Fault::Break => {
+            SimFault::Break => {
                 let mut rng = cx.rng.fork(cx.trace.steps());
                 if let Some(stream) = cx.net.some_stream(&mut rng) {
                     cx.stats.breaks += 1;
                     cx.net.sever(stream);
                 }
             }
-            Fault::Pause { node, time } => {
+            SimFault::Pause { node, time } => {
                 cx.stats.pauses += 1;
                 cx.net.pause(node, time);
             }
@@ -328,7 +328,7 @@ impl Sim {
         cx.trace.note([cx.net.now(), 22, down, 0]);
         cx.net.stop(node);
         let incarnation = cx.net.incarnation(node);
-        cx.net.after(down, Step::Restart { node, incarnation });
+        cx.net.after(down, NetStep::Restart { node, incarnation });
         match node {
             Node::Balancer => self.balancer.crash(cx)?,
             Node::Matcher(matcher) => self.matchers[matcher].crash(cx),

@@ -3,12 +3,12 @@
 
 use dovetail_core::planted::Bug;
 use dovetail_sim::model::{
-    check::{Options, Report, check, rests},
-    cluster::{Faults, Reconnect},
+    check::{ModelReport, Options, check, rests},
+    cluster::{FaultBudget, Reconnect},
     script::{Op, Relation, Script, families, keyed},
 };
 
-const CALM: Faults = Faults {
+const CALM: FaultBudget = FaultBudget {
     crashes: 0,
     duplicates: 0,
     growing: false,
@@ -17,13 +17,13 @@ const CALM: Faults = Faults {
     late_hellos: false,
     reduced: true,
 };
-const CRASH: Faults = Faults { crashes: 1, ..CALM };
-const DUPLICATE: Faults = Faults { duplicates: 1, ..CALM };
+const CRASH: FaultBudget = FaultBudget { crashes: 1, ..CALM };
+const DUPLICATE: FaultBudget = FaultBudget { duplicates: 1, ..CALM };
 
 /// Pairs (0,1), (0,2), (1,2) of three elements.
 const ALL: u16 = 0b111;
 
-fn run(script: &Script, faults: Faults, planted: Option<Bug>) -> Report {
+fn run(script: &Script, faults: FaultBudget, planted: Option<Bug>) -> ModelReport {
     // Breadth first finds a shortest counterexample; with a crash it would go through nearly all states before that.
     let breadth_first = planted.is_some() && faults.crashes == 0;
     // With one thread, what the reduction leaves out is the same in every run.
@@ -32,7 +32,7 @@ fn run(script: &Script, faults: Faults, planted: Option<Bug>) -> Report {
 }
 
 /// Checks every run of a script, and that states of machines that count as one behave as one.
-fn check_all(script: &Script, faults: Faults) -> Report {
+fn check_all(script: &Script, faults: FaultBudget) -> ModelReport {
     let report = run(script, faults, None);
     assert!(report.exhausted && report.counterexample.is_none(), "{report:#?}");
     let (audited, differ) = report.audited;
@@ -82,14 +82,14 @@ fn every_run_of_two_elements_that_have_keys_decides_what_the_oracle_decides() {
 }
 
 /// The states of a run that found nothing; few enough that not all have an audit.
-fn checked(report: Report) -> usize {
+fn checked(report: ModelReport) -> usize {
     assert!(report.exhausted && report.counterexample.is_none() && report.audited.1 == 0, "{report:#?}");
     report.states
 }
 
 #[test]
 fn every_run_with_keys_while_the_log_grows_decides_what_the_oracle_decides() {
-    let growing = Faults { growing: true, lazy_store: true, ..CALM };
+    let growing = FaultBudget { growing: true, lazy_store: true, ..CALM };
     let report = check_all(&with_keys(0, &[0, 3], false), growing);
     assert!(report.states > 50_000, "what is held back of the log is sent at any time later: {report:#?}");
 }
@@ -101,20 +101,20 @@ fn every_run_with_a_duplicate_decides_what_the_oracle_decides() {
 
 #[test]
 fn every_run_while_the_log_grows_decides_what_the_oracle_decides() {
-    let growing = Faults { growing: true, lazy_store: true, ..CALM };
+    let growing = FaultBudget { growing: true, lazy_store: true, ..CALM };
     check_all(&script(&[Op::Arrive, Op::Arrive, Op::Withdraw(0)], 1, &[0, 1]), growing);
 }
 
 #[test]
 fn every_run_of_two_elements_with_a_crash_and_a_duplicate_decides_what_the_oracle_decides() {
-    let report = check_all(&arrivals(1, &[0, 1]), Faults { duplicates: 1, ..CRASH });
+    let report = check_all(&arrivals(1, &[0, 1]), FaultBudget { duplicates: 1, ..CRASH });
     assert!(report.claims.diamonds > 1_000, "{report:#?}");
     // That a repetition makes no difference is found out; it would be 16 million otherwise.
     assert!(report.states < 100_000, "{report:#?}");
 }
 
 /// What is left out leaves out no way to end.
-fn check_rests(script: &Script, faults: Faults) {
+fn check_rests(script: &Script, faults: FaultBudget) {
     let [all, reduced, both] = rests(script, faults);
     assert!(
         all > 0 && all == reduced && all == both,
@@ -132,7 +132,7 @@ fn a_reduced_cluster_comes_to_rest_in_every_way_that_it_can() {
 }
 
 /// A planted bug shows, in words that contain `told`.
-fn check_found(bug: Bug, script: &Script, faults: Faults, told: &str) {
+fn check_found(bug: Bug, script: &Script, faults: FaultBudget, told: &str) {
     let report = run(script, faults, Some(bug));
     let found = report.counterexample.expect("a planted bug is found");
     assert!(found.what.contains(told), "{found:#?}");
@@ -200,7 +200,7 @@ fn showing_what_is_not_on_disk_is_found() {
     let one = arrivals(0, &[0]);
     check_found(Bug::BroadcastBeforeDurable, &one, CALM, "is broadcast, and only");
     check_found(Bug::AcknowledgedBeforeDurable, &one, CALM, "is acknowledged, and only");
-    let lazy = Faults { lazy_store: true, ..CALM };
+    let lazy = FaultBudget { lazy_store: true, ..CALM };
     check_found(Bug::StableBeforeStored, &arrivals(0, &[0, 1]), lazy, "is told to be stable, and only");
 }
 
@@ -211,7 +211,7 @@ fn taking_a_watermark_before_what_it_covers_is_found() {
 
 #[test]
 fn a_cut_that_forgets_who_ended_meanwhile_is_found() {
-    let lazy = Faults { lazy_store: true, ..CRASH };
+    let lazy = FaultBudget { lazy_store: true, ..CRASH };
     check_found(Bug::CutForgetsEnded, &arrivals(1, &[0, 1]), lazy, "who leaves has waited");
 }
 

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use dovetail_core::{
     ElementId, EventId, PoolId,
     batch::{Fingerprint, KeySecret},
-    ledger::{Base, Kept, PoolBase, Remembered},
+    ledger::{CheckpointElement, CheckpointHead, PoolBase, Remembered},
 };
 use prost::Message;
 
@@ -23,7 +23,7 @@ const KEYS: usize = 16_384;
 const KEPT_BYTES: usize = 1 << 20;
 
 /// All of a checkpoint but its elements, as chunks.
-pub fn base_chunks(base: &Base) -> impl Iterator<Item = Vec<u8>> {
+pub fn base_chunks(base: &CheckpointHead) -> impl Iterator<Item = Vec<u8>> {
     let numbered = is_numbered(base);
     let next_pool = numbered.then_some(base.next_pool.0);
     let key_secret = base.secret.map(|secret| secret.0.map(u64::to_le_bytes).as_flattened().to_vec());
@@ -57,7 +57,7 @@ pub fn base_chunks(base: &Base) -> impl Iterator<Item = Vec<u8>> {
 
 /// Whether the numbers of pools, or that one is being dropped, do not follow from their places: one was dropped, or is
 /// being.
-fn is_numbered(base: &Base) -> bool {
+fn is_numbered(base: &CheckpointHead) -> bool {
     let in_place = |(place, (id, pool)): (u32, (&PoolId, &PoolBase))| id.0 == place && pool.closed_at.is_none();
     let plain = (0..).zip(&base.pools).all(in_place) && base.next_pool.0 as usize == base.pools.len();
     !plain || !base.dropped.is_empty()
@@ -72,7 +72,7 @@ pub struct KeptChunk {
 
 impl KeptChunk {
     /// Adds an element. The chunk's bytes when it is full; it is empty then.
-    pub fn push(&mut self, kept: &Kept) -> Option<Vec<u8>> {
+    pub fn push(&mut self, kept: &CheckpointElement) -> Option<Vec<u8>> {
         let kept = kept_pb(kept);
         self.bytes += kept.encoded_len();
         self.chunk.kept.push(kept);
@@ -89,7 +89,7 @@ impl KeptChunk {
 /// A checkpoint being read: what is known of its base so far, which is all of it once elements come.
 #[derive(Debug, Default)]
 pub struct ReadChunks {
-    base: Base,
+    base: CheckpointHead,
     has_head: bool,
     numbered: bool,
     /// What idempotency keys get to be known by, where they are there as they came.
@@ -107,7 +107,7 @@ impl ReadChunks {
     ///
     /// # Errors
     /// When it is none.
-    pub fn read(&mut self, chunk: &[u8]) -> Result<Vec<Kept>, ConvertError> {
+    pub fn read(&mut self, chunk: &[u8]) -> Result<Vec<CheckpointElement>, ConvertError> {
         let through = self.base.through.0;
         let chunk = storage_pb::CheckpointChunk::decode(chunk)
             .map_err(|error| ConvertError::Record { through, reason: error.to_string() })?;
@@ -141,7 +141,7 @@ impl ReadChunks {
     ///
     /// # Errors
     /// When no chunk had a head.
-    pub fn base(self) -> Result<Base, ConvertError> {
+    pub fn base(self) -> Result<CheckpointHead, ConvertError> {
         if self.has_head { Ok(self.base) } else { Err(ConvertError::Missing("the checkpoint's head")) }
     }
 }
@@ -222,7 +222,7 @@ fn remembered(remembered: storage_pb::RememberedKey, secret: KeySecret, time_ms:
     Remembered { pool: PoolId(pool), key, element: ElementId(element), digest, arrived_ms: time_ms }
 }
 
-fn kept_pb(kept: &Kept) -> storage_pb::KeptElement {
+fn kept_pb(kept: &CheckpointElement) -> storage_pb::KeptElement {
     storage_pb::KeptElement {
         element: kept.element.0,
         pool: kept.pool.0,
@@ -236,8 +236,8 @@ fn kept_pb(kept: &Kept) -> storage_pb::KeptElement {
     }
 }
 
-fn kept(kept: storage_pb::KeptElement) -> Result<Kept, ConvertError> {
-    Ok(Kept {
+fn kept(kept: storage_pb::KeptElement) -> Result<CheckpointElement, ConvertError> {
+    Ok(CheckpointElement {
         element: ElementId(kept.element),
         pool: PoolId(kept.pool),
         row: row(kept.row)?,
@@ -254,7 +254,7 @@ fn kept(kept: storage_pb::KeptElement) -> Result<Kept, ConvertError> {
 mod tests {
     use super::*;
 
-    fn read(chunks: impl IntoIterator<Item = Vec<u8>>, secret: KeySecret) -> Result<Base, ConvertError> {
+    fn read(chunks: impl IntoIterator<Item = Vec<u8>>, secret: KeySecret) -> Result<CheckpointHead, ConvertError> {
         let mut read = ReadChunks::new(secret);
         for chunk in chunks {
             assert!(read.read(&chunk)?.is_empty(), "a base has no elements");
@@ -262,7 +262,7 @@ mod tests {
         read.base()
     }
 
-    fn base(keys: usize) -> Base {
+    fn base(keys: usize) -> CheckpointHead {
         let secret = KeySecret([5, 6]);
         let key = |number: usize| Remembered {
             pool: PoolId(number as u32 % 3),
@@ -272,7 +272,13 @@ mod tests {
             arrived_ms: number as u64 / 2,
         };
         let idempotency = (0..keys).map(key).collect();
-        Base { through: EventId(99_999), time_ms: 88, idempotency, secret: Some(secret), ..Base::default() }
+        CheckpointHead {
+            through: EventId(99_999),
+            time_ms: 88,
+            idempotency,
+            secret: Some(secret),
+            ..CheckpointHead::default()
+        }
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! Candidates, retirements, grants.
 
 use dovetail_core::{
-    CandidateFrame, Claim, Close, Decided, DecisionFrame, ElementId, EventId, Grant, ProbeList, Retirement, SliceId,
-    Stable,
+    CandidateFrame, Claim, Decided, DecisionFrame, ElementId, EventId, Grant, ProbeList, Retirement, SliceId, Stable,
+    WithdrawalNotice,
 };
 
 use super::reach::{reach, reach_pb};
@@ -21,8 +21,10 @@ pub fn candidate_frame(frame: node_pb::CandidateFrame) -> (SliceId, CandidateFra
         prober: ElementId(claim.prober),
         anchor: ElementId(claim.anchor),
     };
-    let close =
-        |close: node_pb::WithdrawalNotice| Close { x: EventId(close.event_id), element: ElementId(close.element) };
+    let close = |close: node_pb::WithdrawalNotice| WithdrawalNotice {
+        x: EventId(close.event_id),
+        element: ElementId(close.element),
+    };
     let of = SliceId(frame.slice);
     let frame = CandidateFrame {
         after: EventId(frame.after),
@@ -47,7 +49,7 @@ pub fn candidate_frame_pb(slice: SliceId, frame: &CandidateFrame) -> node_pb::Ca
         anchors: list.anchors.iter().map(|anchor| anchor.0).collect(),
     };
     let claim = |claim: &Claim| node_pb::Claim { event_id: claim.x.0, prober: claim.prober.0, anchor: claim.anchor.0 };
-    let close = |close: &Close| node_pb::WithdrawalNotice { event_id: close.x.0, element: close.element.0 };
+    let close = |close: &WithdrawalNotice| node_pb::WithdrawalNotice { event_id: close.x.0, element: close.element.0 };
     node_pb::CandidateFrame {
         after: frame.after.0,
         through: frame.through.0,

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use bytes::Bytes;
 use dovetail_core::{
-    ElementId, Event, EventId, EventKind, Frame, LogFrame, PoolId, Reach, Stable, WithdrawReason,
+    Audience, ElementId, Event, EventId, EventKind, Frame, LogFrame, PoolId, Stable, WithdrawReason,
     batch::{Batch, ClientColumns, ClientWriter, Column, Run, pick_columns},
     ledger::ClientPart,
 };
@@ -107,7 +107,7 @@ fn arrivals(after: u64, arrivals: &storage_pb::Arrivals) -> Result<(Vec<EventId>
 /// A frame, with all its events. It does not say who is concerned.
 #[must_use]
 pub fn log_frame_pb(frame: &PartFrame) -> storage_pb::LogFrame {
-    log_frame_part_pb(frame, (frame.after, frame.through), &Reach::All, |_, _| true)
+    log_frame_part_pb(frame, (frame.after, frame.through), &Audience::All, |_, _| true)
 }
 
 /// A frame with some of its events, as sent. `with` tells which: by the part's place in the frame, and the event's in
@@ -117,7 +117,7 @@ pub fn log_frame_pb(frame: &PartFrame) -> storage_pb::LogFrame {
 pub fn log_frame_part_pb(
     frame: &PartFrame,
     (after, through): (EventId, EventId),
-    reach: &Reach,
+    reach: &Audience,
     with: impl Fn(usize, usize) -> bool,
 ) -> storage_pb::LogFrame {
     let mut events = Vec::new();
@@ -268,7 +268,7 @@ pub fn log_parts(record: &Record, kept: bool) -> Result<PartFrame, ConvertError>
         through: EventId(through),
         time_ms: frame.time_ms,
         stable: Stable(EventId(frame.stable)),
-        reach: Reach::All,
+        reach: Audience::All,
         events: parts,
     })
 }

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use dovetail_core::{
     ElementId, EventId, PoolId, Retirement, WithdrawReason,
     batch::{Strings, StringsWriter, column::number},
-    ledger::{EndView, Outcome, OutcomeEnd, OutcomeView, Outcomes},
+    ledger::{Outcome, OutcomeEnd, OutcomeEndView, OutcomeView, Outcomes},
 };
 use dovetail_log::Record;
 use dovetail_node::balancer::StoredOutcomes;
@@ -277,14 +277,14 @@ impl EndWriter {
     }
 
     /// Adds many, column by column: they are all over the memory, and so the processor waits for many at a time.
-    fn push_views<'a>(&mut self, ends: impl Iterator<Item = Option<EndView<'a>>> + Clone) {
+    fn push_views<'a>(&mut self, ends: impl Iterator<Item = Option<OutcomeEndView<'a>>> + Clone) {
         for end in ends.clone() {
             self.ids.extend_from_slice(&end.map_or(0, |end| end.id.0).to_le_bytes());
             self.push_arrived(end.map_or(0, |end| end.arrived_ms));
         }
-        ends.clone().for_each(|end| self.keys.push(end.as_ref().map_or(&[], EndView::key)));
-        ends.clone().for_each(|end| self.payloads.push(end.as_ref().map_or(&[], EndView::payload)));
-        ends.for_each(|end| self.owners.push(end.as_ref().map_or(&[], EndView::owner)));
+        ends.clone().for_each(|end| self.keys.push(end.as_ref().map_or(&[], OutcomeEndView::key)));
+        ends.clone().for_each(|end| self.payloads.push(end.as_ref().map_or(&[], OutcomeEndView::payload)));
+        ends.for_each(|end| self.owners.push(end.as_ref().map_or(&[], OutcomeEndView::owner)));
     }
 
     /// As a client gets it: without the submitter.
@@ -373,7 +373,7 @@ impl OutcomeWriter {
 
 impl Outcomes for OutcomeWriter {
     fn push(&mut self, mut outcomes: &[OutcomeView<'_>]) {
-        let end = |end: &EndView<'_>| end.key().len() + end.payload().len() + end.owner().len();
+        let end = |end: &OutcomeEndView<'_>| end.key().len() + end.payload().len() + end.owner().len();
         let size =
             |outcome: &OutcomeView<'_>| OUTCOME_BYTES + end(&outcome.element) + outcome.anchor.as_ref().map_or(0, end);
         while !outcomes.is_empty() {

@@ -7,7 +7,7 @@
 
 use std::{mem, sync::Arc};
 
-use dovetail_core::{CandidateFrame, DecisionFrame, EventId, Reach, Retirement, SliceId, batch::Run};
+use dovetail_core::{Audience, CandidateFrame, DecisionFrame, EventId, Retirement, SliceId, batch::Run};
 use prost::Message as _;
 
 use super::decisions::{candidate_frame_pb, decision_frame_pb, retirement_pb};
@@ -84,10 +84,10 @@ fn list_bytes(anchors: usize) -> usize {
     4 * NUMBER + 10 * anchors
 }
 
-fn head_bytes(reach: &Reach) -> usize {
+fn head_bytes(reach: &Audience) -> usize {
     HEAD + match reach {
-        Reach::All => 0,
-        Reach::Pairs(pairs) => PAIR * pairs.len(),
+        Audience::All => 0,
+        Audience::Pairs(pairs) => PAIR * pairs.len(),
     }
 }
 
@@ -177,7 +177,7 @@ pub fn retirement_part(retirements: impl Iterator<Item = Retirement>) -> Vec<nod
 #[must_use]
 pub fn log_frame_parts(
     frame: &PartFrame,
-    (after, reach): (EventId, &Reach),
+    (after, reach): (EventId, &Audience),
     with: impl Fn(usize, usize) -> bool,
 ) -> Vec<storage_pb::LogFrame> {
     let all = (after, frame.through);
@@ -227,8 +227,8 @@ mod tests {
     use std::collections::BTreeSet;
 
     use dovetail_core::{
-        Claim, Close, Decided, ElementId, Event, EventKind, Frame, Grant, LogFrame, PoolDefinition, PoolId, ProbeList,
-        ShardId, Stable, WithdrawReason, batch::Batch, ledger::ClientPart, reach::Pair,
+        Claim, Decided, ElementId, Event, EventKind, Frame, Grant, LogFrame, PoolDefinition, PoolId, ProbeList,
+        ShardId, Stable, WithdrawReason, WithdrawalNotice, batch::Batch, ledger::ClientPart, reach::AudiencePair,
     };
     use dovetail_rule::{ATTRIBUTES_MAX, AttributeType, LIST_LEN_MAX, Row, STRING_BYTES_MAX, Value};
 
@@ -237,9 +237,10 @@ mod tests {
 
     const LARGE: u64 = u64::MAX >> 1;
 
-    fn pairs(slices: u32, shards: u32) -> Reach {
-        let pair = |slice, shard| Pair { slice: SliceId(slice), shard: ShardId(shard), last: EventId(u64::MAX) };
-        Reach::Pairs((0..slices).flat_map(|slice| (0..shards).map(move |shard| pair(slice, shard))).collect())
+    fn pairs(slices: u32, shards: u32) -> Audience {
+        let pair =
+            |slice, shard| AudiencePair { slice: SliceId(slice), shard: ShardId(shard), last: EventId(u64::MAX) };
+        Audience::Pairs((0..slices).flat_map(|slice| (0..shards).map(move |shard| pair(slice, shard))).collect())
     }
 
     fn claims(x: u64, count: u64) -> impl Iterator<Item = Claim> {
@@ -260,7 +261,7 @@ mod tests {
                 .map(|x| ProbeList { x: EventId(x), prober: ElementId(x), anchors: (0..each).map(ElementId).collect() })
                 .collect(),
             claims: xs.clone().flat_map(|x| claims(x, each)).collect(),
-            closes: xs.clone().map(|x| Close { x: EventId(x), element: ElementId(x) }).collect(),
+            closes: xs.clone().map(|x| WithdrawalNotice { x: EventId(x), element: ElementId(x) }).collect(),
             settled: xs.map(|x| Retirement { x: EventId(x), element: ElementId(x), anchor: None }).collect(),
         }
     }
@@ -352,7 +353,7 @@ mod tests {
             Part::Arrivals(EventId(102 + half as u64), Run { batch, rows: half..all }),
             Part::Event(Event { x: EventId(last - 1), kind: reprobe(&rows[0]) }),
         ];
-        let reach = Reach::All;
+        let reach = Audience::All;
         Frame { after: EventId(100), through: EventId(last), time_ms: 8, stable: Stable(EventId(7)), reach, events }
     }
 
@@ -415,7 +416,8 @@ mod tests {
         let rows: Vec<Row> = [(1, 0), (3, 1), (64, 64), (0, 0)].map(|(a, e)| pad(&row(a, e), 64)).into();
         let logged = part_frame(&rows);
         let counted: usize = logged.events.iter().flat_map(each_bytes).map(|(_, bytes)| bytes).sum();
-        let sent = log_frame_part_pb(&logged, (logged.after, logged.through), &Reach::All, |_, _| true).encoded_len();
+        let sent =
+            log_frame_part_pb(&logged, (logged.after, logged.through), &Audience::All, |_, _| true).encoded_len();
         // Beside what the columns say of themselves, once for all.
         assert!(sent <= counted + 64 * 16 + 128, "{sent} sent, {counted} counted");
         let xs: BTreeSet<_> = logged.events.iter().flat_map(each_bytes).map(|(x, _)| x).collect();

@@ -1,26 +1,29 @@
 //! Who has anything to do with a run of events.
 
-use dovetail_core::{EventId, Reach, ShardId, SliceId, reach::Pair};
+use dovetail_core::{Audience, EventId, ShardId, SliceId, reach::AudiencePair};
 
 use crate::storage_pb;
 
 /// From the wire. What is absent, or makes no sense, concerns all: that is always safe.
 #[must_use]
-pub fn reach(reach: Option<storage_pb::Audience>) -> Reach {
-    let Some(storage_pb::Audience { slices, shards, events }) = reach else { return Reach::All };
+pub fn reach(reach: Option<storage_pb::Audience>) -> Audience {
+    let Some(storage_pb::Audience { slices, shards, events }) = reach else { return Audience::All };
     if slices.len() != events.len() || shards.len() != events.len() {
-        return Reach::All;
+        return Audience::All;
     }
     let pairs = slices.into_iter().zip(shards).zip(events);
-    let pairs =
-        pairs.map(|((slice, shard), last)| Pair { slice: SliceId(slice), shard: ShardId(shard), last: EventId(last) });
-    Reach::Pairs(pairs.collect())
+    let pairs = pairs.map(|((slice, shard), last)| AudiencePair {
+        slice: SliceId(slice),
+        shard: ShardId(shard),
+        last: EventId(last),
+    });
+    Audience::Pairs(pairs.collect())
 }
 
 /// As sent.
 #[must_use]
-pub fn reach_pb(reach: &Reach) -> Option<storage_pb::Audience> {
-    let Reach::Pairs(pairs) = reach else { return None };
+pub fn reach_pb(reach: &Audience) -> Option<storage_pb::Audience> {
+    let Audience::Pairs(pairs) = reach else { return None };
     Some(storage_pb::Audience {
         slices: pairs.iter().map(|pair| pair.slice.0).collect(),
         shards: pairs.iter().map(|pair| pair.shard.0).collect(),
@@ -34,10 +37,14 @@ mod tests {
 
     #[test]
     fn it_comes_back_as_it_went_and_what_makes_no_sense_concerns_all() {
-        let pair = |slice, shard, last| Pair { slice: SliceId(slice), shard: ShardId(shard), last: EventId(last) };
-        for told in [Reach::All, Reach::nobody(), Reach::Pairs(vec![pair(0, 2, 7), pair(5, 1, u64::MAX)])] {
+        let pair =
+            |slice, shard, last| AudiencePair { slice: SliceId(slice), shard: ShardId(shard), last: EventId(last) };
+        for told in [Audience::All, Audience::nobody(), Audience::Pairs(vec![pair(0, 2, 7), pair(5, 1, u64::MAX)])] {
             assert_eq!(reach(reach_pb(&told)), told);
         }
-        assert_eq!(reach(Some(storage_pb::Audience { slices: vec![1], shards: vec![1], events: vec![] })), Reach::All);
+        assert_eq!(
+            reach(Some(storage_pb::Audience { slices: vec![1], shards: vec![1], events: vec![] })),
+            Audience::All
+        );
     }
 }

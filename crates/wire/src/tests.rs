@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use dovetail_core::{
-    ElementId, Event, EventId, EventKind, LogFrame, PoolDefinition, PoolId, Reach, ShardId, SliceId, Stable,
+    Audience, ElementId, Event, EventId, EventKind, LogFrame, PoolDefinition, PoolId, ShardId, SliceId, Stable,
     WithdrawReason,
     batch::{Batch, ClientWriter, Column, KeySecret, Run},
-    ledger::{Base, ClientPart, Outcome, OutcomeEnd, PoolBase},
-    reach::Pair,
+    ledger::{CheckpointHead, ClientPart, Outcome, OutcomeEnd, PoolBase},
+    reach::AudiencePair,
 };
 use dovetail_log::Record;
 use dovetail_rule::{Row, Value};
@@ -71,7 +71,7 @@ impl Draws {
             events.push(Event { x: EventId(x), kind });
         }
         let (after, through) = (EventId(after), EventId(x + 1));
-        (LogFrame { after, through, time_ms: 1_000, stable: Stable(EventId(3)), reach: Reach::All, events }, clients)
+        (LogFrame { after, through, time_ms: 1_000, stable: Stable(EventId(3)), reach: Audience::All, events }, clients)
     }
 
     fn client(&mut self) -> ClientPart {
@@ -173,7 +173,7 @@ fn an_attribute_that_nobody_has_comes_back_as_it_went() {
         let run = Run { batch: Arc::clone(&batch), rows: rows.clone() };
         let (after, through) = (EventId(4), EventId(4 + rows.len() as u64));
         let events = vec![Part::Arrivals(EventId(5), run)];
-        let frame = PartFrame { after, through, time_ms: 1, stable: Stable(EventId(0)), reach: Reach::All, events };
+        let frame = PartFrame { after, through, time_ms: 1, stable: Stable(EventId(0)), reach: Audience::All, events };
         let expected = LoggedFrame::of(&frame);
         assert_eq!(log_frame(log_frame_pb(&frame)).unwrap(), *expected.frame);
         let read = log_record(&log_record_pb(&frame)).unwrap();
@@ -204,7 +204,7 @@ fn a_part_of_a_frame_has_the_events_chosen_and_covers_the_others() {
             .collect();
         // It stands for four events before it as well.
         let after = EventId(3);
-        let reach = Reach::Pairs(vec![Pair { slice: SliceId(2), shard: ShardId(1), last: EventId(8) }]);
+        let reach = Audience::Pairs(vec![AudiencePair { slice: SliceId(2), shard: ShardId(1), last: EventId(8) }]);
         let with = |place: usize, at| (before[place] + at) % 3 == 1;
         let part = log_frame(log_frame_part_pb(&parts, (after, parts.through), &reach, with)).unwrap();
         let chosen = frame.events.iter().enumerate().filter(|(place, _)| place % 3 == 1);
@@ -390,10 +390,10 @@ fn pool_base(name: &str, closed_at: Option<EventId>) -> PoolBase {
     }
 }
 
-fn base(pools: &[(u32, Option<EventId>)], next_pool: u32, dropped: &[u32]) -> Base {
+fn base(pools: &[(u32, Option<EventId>)], next_pool: u32, dropped: &[u32]) -> CheckpointHead {
     let pools = pools.iter().map(|&(id, closed_at)| (PoolId(id), pool_base(&format!("pool{id}"), closed_at)));
     let dropped = dropped.iter().map(|&id| (PoolId(id), format!("old{id}").into()));
-    Base {
+    CheckpointHead {
         through: EventId(9),
         time_ms: 1_000,
         pools: pools.collect(),
@@ -404,7 +404,7 @@ fn base(pools: &[(u32, Option<EventId>)], next_pool: u32, dropped: &[u32]) -> Ba
     }
 }
 
-fn read_base(chunks: impl Iterator<Item = Vec<u8>>) -> Result<Base, ConvertError> {
+fn read_base(chunks: impl Iterator<Item = Vec<u8>>) -> Result<CheckpointHead, ConvertError> {
     let mut read = ReadChunks::default();
     for chunk in chunks {
         assert!(read.read(&chunk)?.is_empty());
@@ -417,7 +417,7 @@ fn a_checkpoint_has_the_numbers_of_its_pools_and_what_was_dropped() {
     let many: Vec<_> = (0..600).map(|id| (2 * id, None)).collect();
     let names: Vec<u32> = (0..600).map(|id| 2 * id + 1).collect();
     for base in [
-        Base { secret: Some(KeySecret::default()), ..Base::default() },
+        CheckpointHead { secret: Some(KeySecret::default()), ..CheckpointHead::default() },
         base(&[(0, None), (1, None)], 2, &[]),
         base(&[(0, None), (1, Some(EventId(7)))], 2, &[]),
         base(&[(0, None), (5, None)], 9, &[3, 1]),
@@ -430,7 +430,7 @@ fn a_checkpoint_has_the_numbers_of_its_pools_and_what_was_dropped() {
 
 #[test]
 fn a_checkpoint_without_drops_is_what_earlier_versions_wrote_and_one_with_them_stops_these() {
-    let chunks = |base: &Base| -> Vec<storage_pb::CheckpointChunk> {
+    let chunks = |base: &CheckpointHead| -> Vec<storage_pb::CheckpointChunk> {
         base_chunks(base).map(|chunk| storage_pb::CheckpointChunk::decode(&*chunk).unwrap()).collect()
     };
     let plain = chunks(&base(&[(0, None), (1, None)], 2, &[]));

@@ -5,7 +5,7 @@
 use std::sync::LazyLock;
 
 use dovetail_server::auth::{
-    Source, api_keys, policy,
+    ProofKind, api_keys, policy,
     table::Verb,
     token::{self, Verifier},
 };
@@ -29,7 +29,7 @@ pub fn run(input: &[u8]) {
     match which % 4 {
         0 => {
             let Ok(policy) = policy::parse(&text) else { return };
-            for source in [Source::Key, Source::Token] {
+            for source in [ProofKind::Key, ProofKind::Token] {
                 let grants = policy.of(&dovetail_server::auth::Identity::new(source, "ada"));
                 for pool in ["", "pool", "pool/é", "*"] {
                     _ = grants.scope(Verb::Submit, pool);

@@ -9,8 +9,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use dovetail_core::{
-    CandidateFrame, Cursor, Decided, DecisionFrame, Event, EventId, EventKind, Frame, Placement, PoolDefinition,
-    PoolId, Reach, Ring, ShardId, SliceId, Stable, WithdrawReason,
+    Audience, CandidateFrame, Cursor, Decided, DecisionFrame, Event, EventId, EventKind, Frame, Placement,
+    PoolDefinition, PoolId, Ring, ShardId, SliceId, Stable, WithdrawReason,
     batch::KeySecret,
     shard::{Fetch, Reader, Shard, ShardEffect},
     slice::{Slice, SliceCut, SliceEffect},
@@ -227,7 +227,7 @@ fn log(rule: &str) -> Vec<dovetail_wire::PartFrame> {
         through: events[events.len() - 1].x,
         time_ms: 1000 + events[0].x.0,
         stable: Stable(EventId::ZERO),
-        reach: Reach::All,
+        reach: Audience::All,
         events: events.iter().cloned().map(dovetail_wire::Part::Event).collect(),
     };
     events.chunks(5).map(frame).collect()

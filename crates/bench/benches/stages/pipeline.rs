@@ -8,7 +8,7 @@ use std::{collections::VecDeque, fs, path::PathBuf, sync::Arc, time::Duration};
 
 use bytes::{BufMut as _, Bytes, BytesMut};
 use dovetail::{client::Columns, columns::MatchedColumns, pb};
-use dovetail_bench::workload::{Answer, Elements, Workload};
+use dovetail_bench::workload::{Elements, KnownAnswer, Workload};
 use dovetail_core::{
     DecisionFrame, EventId, EventKind, Placement, Pool, PoolId, Ring, ShardId, SliceId, Stable,
     batch::{KeySecret, Keyed, Run},
@@ -500,7 +500,7 @@ impl Cluster {
     fn finish(self, workload: Workload) -> Times {
         let Cluster { n, matched, log, results, folder, times, .. } = self;
         // The pool is the first event.
-        let found = Answer::of(n, matched.iter().map(|&(a, b)| (a - 1, b - 1))).expect("each in one pair");
+        let found = KnownAnswer::of(n, matched.iter().map(|&(a, b)| (a - 1, b - 1))).expect("each in one pair");
         assert_eq!(Some(found), workload.answer(n), "the known answer");
         log.close().expect("the log closes");
         results.close().expect("the results close");

@@ -4,7 +4,7 @@ use super::{Workload, mix};
 
 /// What a result comes to, independent of the order of its matches.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Answer {
+pub struct KnownAnswer {
     /// Pairs.
     pub matches: u64,
     /// Elements without a partner.
@@ -33,14 +33,14 @@ pub enum AnswerError {
     },
 }
 
-impl Answer {
+impl KnownAnswer {
     /// Of pairs between positions 1 to `n`.
     ///
     /// # Errors
     /// When an element is in two pairs, or is none of those.
-    pub fn of(n: usize, pairs: impl IntoIterator<Item = (u64, u64)>) -> Result<Answer, AnswerError> {
+    pub fn of(n: usize, pairs: impl IntoIterator<Item = (u64, u64)>) -> Result<KnownAnswer, AnswerError> {
         let mut matched = vec![false; n];
-        let mut answer = Answer::default();
+        let mut answer = KnownAnswer::default();
         for (one, other) in pairs {
             for position in [one, other] {
                 let at = usize::try_from(position).unwrap_or(usize::MAX).wrapping_sub(1);
@@ -65,13 +65,13 @@ impl Answer {
 impl Workload {
     /// The answer for `n` elements that are submitted in order, where it is known.
     #[must_use]
-    pub fn answer(self, n: usize) -> Option<Answer> {
+    pub fn answer(self, n: usize) -> Option<KnownAnswer> {
         let known = KNOWN.iter().find(|known| (known.0, known.1) == (self, n));
-        known.map(|&(_, _, matches, waiting, xor, sum, wait)| Answer { matches, waiting, xor, sum, wait })
+        known.map(|&(_, _, matches, waiting, xor, sum, wait)| KnownAnswer { matches, waiting, xor, sum, wait })
     }
 }
 
-/// Workload, number of elements, and then the fields of [`Answer`].
+/// Workload, number of elements, and then the fields of [`KnownAnswer`].
 #[rustfmt::skip]
 const KNOWN: [(Workload, usize, u64, u64, u64, u64, u64); 13] = [
     (Workload::W1, 20_000, 9_682, 636, 0x534f_d74c_5b1b_ed85, 0xfa20_9649_241e_5145, 0x81b4_fc96_8e56_fb4a),
@@ -95,24 +95,24 @@ mod tests {
 
     #[test]
     fn the_order_of_pairs_and_of_their_ends_makes_no_difference() {
-        assert_eq!(Answer::of(5, [(1, 4), (2, 3)]), Answer::of(5, [(3, 2), (4, 1)]));
+        assert_eq!(KnownAnswer::of(5, [(1, 4), (2, 3)]), KnownAnswer::of(5, [(3, 2), (4, 1)]));
     }
 
     #[test]
     fn who_is_paired_with_whom_makes_a_difference() {
-        assert_ne!(Answer::of(5, [(1, 4), (2, 3)]), Answer::of(5, [(1, 3), (2, 4)]));
-        assert_ne!(Answer::of(3, [(1, 2)]), Answer::of(3, [(1, 3)]));
+        assert_ne!(KnownAnswer::of(5, [(1, 4), (2, 3)]), KnownAnswer::of(5, [(1, 3), (2, 4)]));
+        assert_ne!(KnownAnswer::of(3, [(1, 2)]), KnownAnswer::of(3, [(1, 3)]));
     }
 
     #[test]
     fn an_element_in_two_pairs_is_an_error() {
-        assert_eq!(Answer::of(3, [(1, 2), (3, 2)]), Err(AnswerError::Twice(2)));
+        assert_eq!(KnownAnswer::of(3, [(1, 2), (3, 2)]), Err(AnswerError::Twice(2)));
     }
 
     #[test]
     fn an_element_that_was_never_submitted_is_an_error() {
         for position in [0, 4] {
-            assert_eq!(Answer::of(3, [(1, position)]), Err(AnswerError::Stranger { position, n: 3 }));
+            assert_eq!(KnownAnswer::of(3, [(1, position)]), Err(AnswerError::Stranger { position, n: 3 }));
         }
     }
 }

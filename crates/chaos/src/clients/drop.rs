@@ -12,7 +12,7 @@ use tokio::time::{sleep, timeout};
 use tonic::Code;
 
 use super::{ANSWER, Acked, Looked, Shared, submit::or_silent};
-use crate::workload::Pool;
+use crate::workload::ChaosPool;
 
 /// Most elements of a pool.
 const ELEMENTS_MAX: u64 = 40;
@@ -63,7 +63,7 @@ impl Dropper {
 
     async fn define(&self, client: &mut Client) -> u64 {
         loop {
-            match or_silent(timeout(ANSWER, client.define_pool(Pool::Fleeting.definition())).await) {
+            match or_silent(timeout(ANSWER, client.define_pool(ChaosPool::Fleeting.definition())).await) {
                 Ok(defined) => return defined.defined_at,
                 Err(error) => self.go_on("DefinePool", &error, client).await,
             }
@@ -72,7 +72,7 @@ impl Dropper {
 
     /// An element more; none when its pool was dropped before it was acknowledged.
     async fn submit(&self, client: &mut Client) -> Option<Acked> {
-        let (pool, serial) = (Pool::Fleeting, self.shared.serial());
+        let (pool, serial) = (ChaosPool::Fleeting, self.shared.serial());
         self.shared.set_pending(self.number, Some(serial));
         let acked = loop {
             let call = client.submit_one(pool.name(), pool.element(self.shared.seed, serial));
@@ -91,7 +91,7 @@ impl Dropper {
 
     async fn drop_pool(&self, client: &mut Client, defined_at: u64) {
         for attempt in 0.. {
-            let call = client.drop_pool(Pool::Fleeting.name(), Some(defined_at), ANSWER / 2);
+            let call = client.drop_pool(ChaosPool::Fleeting.name(), Some(defined_at), ANSWER / 2);
             match or_silent(timeout(ANSWER, call).await) {
                 Ok(dropped) if dropped.dropped => return,
                 Ok(_) => {}

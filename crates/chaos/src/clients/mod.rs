@@ -25,7 +25,7 @@ use dovetail::{
 use tokio::sync::watch as signal;
 use tonic::transport::{Channel, Endpoint};
 
-use super::{journal::Journal, secure, workload::Pool};
+use super::{journal::Journal, secure, workload::ChaosPool};
 
 /// Longest wait for an answer before a call is given up and made again.
 pub const ANSWER: Duration = Duration::from_secs(6);
@@ -39,7 +39,7 @@ const RECENT_MAX: usize = 20_000;
 /// An element that was acknowledged.
 #[derive(Clone, Copy, Debug)]
 pub struct Acked {
-    pub pool: Pool,
+    pub pool: ChaosPool,
     pub serial: u64,
     pub id: u64,
 }

@@ -8,7 +8,7 @@ use dovetail_sim::rng::Rng;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::{ANSWER, Acked, Shared};
-use crate::workload::Pool;
+use crate::workload::ChaosPool;
 
 /// Most elements that a submitter has sent and heard nothing of.
 const UNANSWERED_MAX: usize = 4_096;
@@ -18,7 +18,7 @@ const UNANSWERED_MAX: usize = 4_096;
 pub struct Submitter {
     /// Which one of all.
     pub number: usize,
-    pub pool: Pool,
+    pub pool: ChaosPool,
     pub url: String,
     pub shared: Arc<Shared>,
     /// Mean pause between two batches, or elements.

@@ -19,21 +19,21 @@ use tokio::time::sleep;
 use tonic::{Code, Status, transport::Channel};
 
 use super::{AGAIN, Shared, channel};
-use crate::workload::Pool;
+use crate::workload::ChaosPool;
 
 /// Largest message taken.
 const MESSAGE_BYTES_MAX: usize = 64 << 20;
 
 /// An outcome as it was handed out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Seen {
+pub struct SeenOutcome {
     pub cursor: u64,
-    pub what: What,
+    pub what: SeenReason,
 }
 
 /// What an outcome says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum What {
+pub enum SeenReason {
     /// Lower id, higher id.
     Pair(u64, u64),
     Withdrawn(u64),
@@ -43,35 +43,35 @@ pub enum What {
     Nothing,
 }
 
-impl Seen {
+impl SeenOutcome {
     /// A match.
-    pub fn of(found: &Match) -> Seen {
+    pub fn of(found: &Match) -> SeenOutcome {
         let id = |end: &Option<dovetail::pb::MatchedElement>| end.as_ref().map_or(0, |end| end.id);
-        Seen { cursor: found.cursor, what: What::Pair(id(&found.a), id(&found.b)) }
+        SeenOutcome { cursor: found.cursor, what: SeenReason::Pair(id(&found.a), id(&found.b)) }
     }
 
-    fn outcome(outcome: &Outcome) -> Seen {
+    fn outcome(outcome: &Outcome) -> SeenOutcome {
         let what = match &outcome.kind {
-            Some(Kind::Match(found)) if found.cursor == outcome.cursor => Seen::of(found).what,
+            Some(Kind::Match(found)) if found.cursor == outcome.cursor => SeenOutcome::of(found).what,
             Some(Kind::Ended(ended)) => match ended.reason() {
-                EndReason::Withdrawn => What::Withdrawn(ended.id),
-                EndReason::Expired => What::Expired(ended.id),
-                EndReason::Dropped => What::Dropped(ended.id),
-                EndReason::Unspecified => What::Nothing,
+                EndReason::Withdrawn => SeenReason::Withdrawn(ended.id),
+                EndReason::Expired => SeenReason::Expired(ended.id),
+                EndReason::Dropped => SeenReason::Dropped(ended.id),
+                EndReason::Unspecified => SeenReason::Nothing,
             },
-            Some(Kind::Match(_)) | None => What::Nothing,
+            Some(Kind::Match(_)) | None => SeenReason::Nothing,
         };
-        Seen { cursor: outcome.cursor, what }
+        SeenOutcome { cursor: outcome.cursor, what }
     }
 
     pub fn is_pair(&self) -> bool {
-        matches!(self.what, What::Pair(..))
+        matches!(self.what, SeenReason::Pair(..))
     }
 }
 
 /// Which stream is watched, and how.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stream {
+pub enum WatchStream {
     Matches,
     /// The same, by the client library.
     Library,
@@ -82,15 +82,15 @@ pub enum Stream {
 #[derive(Debug)]
 pub struct Watcher {
     /// None for all pools.
-    pub pool: Option<Pool>,
-    pub stream: Stream,
+    pub pool: Option<ChaosPool>,
+    pub stream: WatchStream,
     shared: Arc<Shared>,
     cursor: AtomicU64,
-    seen: Mutex<Vec<Seen>>,
+    seen: Mutex<Vec<SeenOutcome>>,
 }
 
 impl Watcher {
-    pub fn new(pool: Option<Pool>, stream: Stream, shared: Arc<Shared>) -> Arc<Watcher> {
+    pub fn new(pool: Option<ChaosPool>, stream: WatchStream, shared: Arc<Shared>) -> Arc<Watcher> {
         Arc::new(Watcher { pool, stream, shared, cursor: AtomicU64::new(0), seen: Mutex::default() })
     }
 
@@ -100,7 +100,7 @@ impl Watcher {
     }
 
     /// Takes what was seen up to a cursor.
-    pub fn take_through(&self, through: u64) -> Vec<Seen> {
+    pub fn take_through(&self, through: u64) -> Vec<SeenOutcome> {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         let count = seen.partition_point(|seen| seen.cursor <= through);
         seen.drain(..count).collect()
@@ -110,9 +110,9 @@ impl Watcher {
     pub async fn run(self: Arc<Self>, url: String) {
         loop {
             let ended = match self.stream {
-                Stream::Matches => self.matches(&url).await,
-                Stream::Library => self.through_library(&url).await,
-                Stream::Outcomes => self.outcomes(&url).await,
+                WatchStream::Matches => self.matches(&url).await,
+                WatchStream::Library => self.through_library(&url).await,
+                WatchStream::Outcomes => self.outcomes(&url).await,
             };
             self.shared.journal.count("watches resumed", 1);
             if let Err(error) = ended {
@@ -123,16 +123,16 @@ impl Watcher {
     }
 
     pub fn name(&self) -> String {
-        let pool = self.pool.map_or("all pools", Pool::name);
+        let pool = self.pool.map_or("all pools", ChaosPool::name);
         match self.stream {
-            Stream::Matches => pool.to_owned(),
-            Stream::Library => format!("{pool}, by the library"),
-            Stream::Outcomes => format!("{pool}, all outcomes"),
+            WatchStream::Matches => pool.to_owned(),
+            WatchStream::Library => format!("{pool}, by the library"),
+            WatchStream::Outcomes => format!("{pool}, all outcomes"),
         }
     }
 
     fn pool_name(&self) -> String {
-        self.pool.map_or("", Pool::name).to_owned()
+        self.pool.map_or("", ChaosPool::name).to_owned()
     }
 
     async fn matches(&self, url: &str) -> Result<(), String> {
@@ -164,7 +164,7 @@ impl Watcher {
         loop {
             match stream.message().await {
                 Ok(Some(response)) => {
-                    let outcomes: Vec<Seen> = response.outcomes.iter().map(Seen::outcome).collect();
+                    let outcomes: Vec<SeenOutcome> = response.outcomes.iter().map(SeenOutcome::outcome).collect();
                     self.take(outcomes, response.settled);
                 }
                 Ok(None) => return Ok(()),
@@ -190,8 +190,8 @@ impl Watcher {
     }
 
     fn take_matches(&self, response: &WatchMatchesResponse) {
-        self.take(response.matches.iter().map(Seen::of).collect(), response.settled);
-        if self.pool.is_none() && self.stream == Stream::Matches {
+        self.take(response.matches.iter().map(SeenOutcome::of).collect(), response.settled);
+        if self.pool.is_none() && self.stream == WatchStream::Matches {
             self.shared.journal.count("matches", response.matches.len() as u64);
             for found in &response.matches {
                 self.shared.journal.matched(found.time_ms);
@@ -200,7 +200,7 @@ impl Watcher {
         }
     }
 
-    fn take(&self, outcomes: Vec<Seen>, settled: u64) {
+    fn take(&self, outcomes: Vec<SeenOutcome>, settled: u64) {
         let journal = &self.shared.journal;
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         let mut cursor = self.cursor();
@@ -233,12 +233,12 @@ fn broken(status: &Status) -> Result<(), String> {
 }
 
 /// Reads what there is after a cursor, until everything submitted so far is settled.
-pub async fn read_again(client: &Client, after: u64) -> Result<Vec<Seen>, ClientError> {
+pub async fn read_again(client: &Client, after: u64) -> Result<Vec<SeenOutcome>, ClientError> {
     let retry_max = Duration::from_secs(60);
     let mut watch = client.watch(WatchOptions { after, until_settled: true, retry_max, ..WatchOptions::default() });
     let mut seen = Vec::new();
     while let Some(response) = watch.next().await? {
-        seen.extend(response.matches.iter().map(Seen::of));
+        seen.extend(response.matches.iter().map(SeenOutcome::of));
     }
     Ok(seen)
 }

@@ -10,8 +10,8 @@ use dovetail::pb;
 use dovetail_sim::rng::Rng;
 use prost::Message as _;
 
-use super::schema::{Field, Kind, Method, Schema};
-use crate::workload::Pool;
+use super::schema::{Field, FieldKind, MessageSchema, Method};
+use crate::workload::ChaosPool;
 
 /// No message is nested deeper.
 const DEPTH_MAX: usize = 8;
@@ -35,7 +35,7 @@ pub struct Known {
 #[derive(Debug)]
 pub struct Draw<'a> {
     pub rng: Rng,
-    pub schema: &'a Schema,
+    pub schema: &'a MessageSchema,
     pub known: &'a Known,
 }
 
@@ -69,7 +69,7 @@ impl Draw<'_> {
     fn good(&mut self, method: &Method) -> Option<Vec<u8>> {
         let (pool, serial) = (self.pool(), self.rng.below(SERIALS));
         let seed = self.rng.below(4);
-        let of = self.rng.pick(&Pool::ALL);
+        let of = self.rng.pick(&ChaosPool::ALL);
         let element = |serial| pb::Submission { ttl_ms: Some(2_000), ..of.element(seed, serial) };
         Some(match method.name.as_str() {
             "DefinePool" => {
@@ -139,22 +139,22 @@ impl Draw<'_> {
             out.extend(value);
         };
         match &field.kind {
-            Kind::Varint => plain(0, &varint_of(self.number(&field.name))),
-            Kind::Bool => plain(0, &[self.rng.below(2) as u8]),
-            Kind::Choice(among) => {
+            FieldKind::Varint => plain(0, &varint_of(self.number(&field.name))),
+            FieldKind::Bool => plain(0, &[self.rng.below(2) as u8]),
+            FieldKind::Choice(among) => {
                 let number = match among.is_empty() || self.rng.chance(150) {
                     true => self.extreme(),
                     false => among[self.rng.index(among.len())],
                 };
                 plain(0, &varint_of(number));
             }
-            Kind::Fixed32 => plain(5, &(self.extreme() as u32).to_le_bytes()),
-            Kind::Fixed64 => plain(1, &self.extreme().to_le_bytes()),
-            Kind::Double => plain(1, &self.double().to_le_bytes()),
-            kind @ (Kind::Text | Kind::Bytes | Kind::Message(_)) => {
+            FieldKind::Fixed32 => plain(5, &(self.extreme() as u32).to_le_bytes()),
+            FieldKind::Fixed64 => plain(1, &self.extreme().to_le_bytes()),
+            FieldKind::Double => plain(1, &self.double().to_le_bytes()),
+            kind @ (FieldKind::Text | FieldKind::Bytes | FieldKind::Message(_)) => {
                 let value = match kind {
-                    Kind::Text => self.text(within, &field.name).into_bytes(),
-                    Kind::Message(name) if depth < DEPTH_MAX => self.message(name, depth + 1),
+                    FieldKind::Text => self.text(within, &field.name).into_bytes(),
+                    FieldKind::Message(name) if depth < DEPTH_MAX => self.message(name, depth + 1),
                     _ => self.column(),
                 };
                 varint(tag(2), out);
@@ -399,7 +399,7 @@ mod tests {
 
     #[test]
     fn what_is_drawn_whole_is_a_message_and_what_is_cut_short_is_none() {
-        let (schema, known) = (Schema::new(), Known::default());
+        let (schema, known) = (MessageSchema::new(), Known::default());
         let mut draw = Draw { rng: Rng::new(1), schema: &schema, known: &known };
         for method in &schema.methods {
             for _ in 0..200 {
@@ -413,7 +413,7 @@ mod tests {
 
     #[test]
     fn good_requests_are_read_by_whoever_serves_them() {
-        let (schema, known) = (Schema::new(), Known::default());
+        let (schema, known) = (MessageSchema::new(), Known::default());
         let mut draw = Draw { rng: Rng::new(2), schema: &schema, known: &known };
         let submit = schema.methods.iter().find(|method| method.name == "Submit").expect("there is one");
         for _ in 0..100 {
@@ -427,7 +427,7 @@ mod tests {
 
     #[test]
     fn the_same_seed_draws_the_same_messages() {
-        let (schema, known) = (Schema::new(), Known::default());
+        let (schema, known) = (MessageSchema::new(), Known::default());
         let drawn = |seed| {
             let mut draw = Draw { rng: Rng::new(seed), schema: &schema, known: &known };
             schema.methods.iter().map(|method| draw.request(method)).collect::<Vec<_>>()

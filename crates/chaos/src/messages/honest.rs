@@ -9,7 +9,7 @@ use dovetail::{
 use tokio::time::timeout;
 
 use super::who::Keys;
-use crate::{cluster::Place, secure, shape::Node, workload::Pool};
+use crate::{cluster::ClusterPlaces, secure, shape::ClusterNode, workload::ChaosPool};
 
 /// Their pool. No other name that is drawn is near it.
 const POOL: &str = "honest";
@@ -25,21 +25,21 @@ const CLEARING: Duration = Duration::from_secs(120);
 pub struct Honest(Client);
 
 impl Honest {
-    pub async fn new(place: &Place, keys: Option<&Keys>) -> Result<Honest, ClientError> {
+    pub async fn new(place: &ClusterPlaces, keys: Option<&Keys>) -> Result<Honest, ClientError> {
         let options = secure::options();
         let options = match keys {
             Some(keys) => options.bear(Token::Text(keys.ops.clone())),
             None => options,
         };
-        let client = Client::connect_with(place.url(Node::Balancer), &options).await?;
-        let definition = Pool::Keyed.definition();
+        let client = Client::connect_with(place.url(ClusterNode::Balancer), &options).await?;
+        let definition = ChaosPool::Keyed.definition();
         client.define_pool(PoolDefinition { name: POOL.to_owned(), ..definition }).await?;
         Ok(Honest(client))
     }
 
     /// Defines pools that the messages are about, of each kind.
     pub async fn prepare(&self) -> Result<(), ClientError> {
-        for (number, pool) in Pool::ALL.into_iter().cycle().take(9).enumerate() {
+        for (number, pool) in ChaosPool::ALL.into_iter().cycle().take(9).enumerate() {
             let definition = PoolDefinition { name: format!("p{number}"), ..pool.definition() };
             self.0.define_pool(definition).await?;
         }

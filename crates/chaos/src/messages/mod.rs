@@ -37,24 +37,24 @@ use std::{
 
 use bytes::Bytes;
 use dovetail::Role;
-use dovetail_server::rpc::Identity;
+use dovetail_server::rpc::NodeIdentity;
 use dovetail_sim::rng::Rng;
 use prost::Message as _;
 use tokio::{task::JoinSet, time::sleep};
 
 use super::{
-    cluster::{Cluster, Place, Stopped},
+    cluster::{Cluster, ClusterPlaces, NodeStopped},
     journal::{Journal, Sums},
     proxy::Proxies,
-    shape::Node,
+    shape::ClusterNode,
 };
 use draw::{Draw, Known};
 use honest::Honest;
 use nodes::Memory;
-use schema::{Method, Schema};
-use send::Call;
+use schema::{MessageSchema, Method};
+use send::HostileCall;
 use verdict::{Sent, Verdicts};
-use who::{Everybody, Keys, Who};
+use who::{CallerKind, Everybody, Keys};
 
 /// Messages between two looks at the cluster.
 const ROUND: u64 = 20_000;
@@ -74,48 +74,48 @@ pub struct Options {
     pub messages: u64,
     /// Whether nodes ask who calls.
     pub auth: bool,
-    pub place: Place,
+    pub place: ClusterPlaces,
 }
 
 /// What came of it.
 #[derive(Debug)]
-pub struct Outcome {
+pub struct MessagesOutcome {
     pub sums: Sums,
     pub messages: u64,
     pub verdicts: Arc<Verdicts>,
     /// By node, in KiB: when it had started, and at the end.
-    pub memory: BTreeMap<Node, (Memory, Memory)>,
+    pub memory: BTreeMap<ClusterNode, (Memory, Memory)>,
 }
 
 /// Everything that a worker needs.
-struct Field {
+struct MessageRig {
     seed: u64,
-    schema: Schema,
+    schema: MessageSchema,
     known: Known,
     everybody: Everybody,
-    place: Place,
+    place: ClusterPlaces,
     verdicts: Arc<Verdicts>,
     sent: AtomicU64,
 }
 
 /// Runs it all.
-pub async fn run(options: Options) -> io::Result<Outcome> {
+pub async fn run(options: Options) -> io::Result<MessagesOutcome> {
     let journal = Arc::new(Journal::new(File::create(options.place.folder.join("timeline.txt"))?));
     let mut place = options.place.clone();
     let keys = options.auth.then(|| Keys::make(&mut place)).transpose()?;
     let targets = place.clone();
     let proxies = Proxies::start(&place.shape.links(), place.ip, |link| targets.address(link.to)).await?;
     let cluster = Cluster::start(place.clone(), proxies).await?;
-    let mut outcome = Outcome {
+    let mut outcome = MessagesOutcome {
         sums: Sums::default(),
         messages: 0,
         verdicts: Arc::new(Verdicts::new(Arc::clone(&journal))),
         memory: BTreeMap::new(),
     };
     if all_serve(&cluster, &journal).await {
-        let field = Arc::new(Field {
+        let field = Arc::new(MessageRig {
             seed: options.seed,
-            schema: Schema::new(),
+            schema: MessageSchema::new(),
             known: known(&place),
             everybody: Everybody::new(&place, keys.as_ref())?,
             place,
@@ -148,17 +148,17 @@ async fn all_serve(cluster: &Cluster, journal: &Journal) -> bool {
 async fn stop(cluster: &Cluster, journal: &Journal) {
     for node in cluster.all() {
         match cluster.terminate(node, PATIENCE).await {
-            Ok(Stopped::Ended(status)) if status.success() => {}
+            Ok(NodeStopped::Ended(status)) if status.success() => {}
             ended => journal.violation(format!("{node} was told to stop: {ended:?}")),
         }
     }
 }
 
 /// What nodes say of themselves: every node there is, and one there is not.
-fn known(place: &Place) -> Known {
+fn known(place: &ClusterPlaces) -> Known {
     let shape = place.shape;
-    let nodes = shape.nodes().into_iter().map(Node::role);
-    let peer = |(role, index)| Identity::new(place.settings(), role, index).pb().encode_to_vec();
+    let nodes = shape.nodes().into_iter().map(ClusterNode::role);
+    let peer = |(role, index)| NodeIdentity::new(place.settings(), role, index).pb().encode_to_vec();
     let peers = nodes.chain([(Role::Matcher, shape.matchers)]).map(peer).collect();
     Known { peers, slices: shape.slices, shards: shape.gatherers, ..Known::default() }
 }
@@ -167,9 +167,9 @@ async fn rounds(
     options: &Options,
     cluster: &Cluster,
     journal: &Journal,
-    field: &Arc<Field>,
+    field: &Arc<MessageRig>,
     keys: Option<&Keys>,
-    outcome: &mut Outcome,
+    outcome: &mut MessagesOutcome,
 ) {
     let honest = match Honest::new(&field.place, keys).await {
         Ok(honest) => honest,
@@ -214,7 +214,7 @@ async fn rounds(
 }
 
 /// One round, by all workers.
-async fn workers(field: &Arc<Field>, round: u64, messages: u64) {
+async fn workers(field: &Arc<MessageRig>, round: u64, messages: u64) {
     let mut workers = JoinSet::new();
     for worker in 0..WORKERS {
         let field = Arc::clone(field);
@@ -226,7 +226,7 @@ async fn workers(field: &Arc<Field>, round: u64, messages: u64) {
     }
 }
 
-impl Field {
+impl MessageRig {
     async fn work(&self, round: u64, worker: u64, messages: u64) {
         let rng = Rng::new(self.seed).fork(round).fork(worker);
         let mut left = messages;
@@ -251,12 +251,12 @@ impl Field {
     }
 
     /// The balancer is as often called as all others together.
-    fn nodes(&self) -> Vec<Node> {
+    fn nodes(&self) -> Vec<ClusterNode> {
         let nodes = self.place.shape.nodes();
-        nodes.iter().skip(1).flat_map(|&other| [Node::Balancer, other]).collect()
+        nodes.iter().skip(1).flat_map(|&other| [ClusterNode::Balancer, other]).collect()
     }
 
-    async fn call(&self, draw: &mut Draw<'_>, node: Node, left: u64, at: String) -> u64 {
+    async fn call(&self, draw: &mut Draw<'_>, node: ClusterNode, left: u64, at: String) -> u64 {
         let method = self.method(draw, node);
         let who = self.everybody.draw(&mut draw.rng);
         let count = match (method.many_requests, draw.rng.chance(15)) {
@@ -274,10 +274,10 @@ impl Field {
     }
 
     /// How the call is made, and whether it has to be answered by itself.
-    fn with(&self, draw: &mut Draw<'_>, method: &Method, who: &Who, messages: &[Bytes]) -> (Call, bool) {
+    fn with(&self, draw: &mut Draw<'_>, method: &Method, who: &CallerKind, messages: &[Bytes]) -> (HostileCall, bool) {
         let deadline = draw.rng.chance(300).then(|| Duration::from_millis(draw.rng.pick(&[1, 20, 100])));
         let (endless, waits) = (method.many_answers && method.name != "Submit", self.schema.waits(method));
-        let call = Call {
+        let call = HostileCall {
             path: method.path(),
             messages: messages.to_vec(),
             token: who.token.clone(),
@@ -289,7 +289,7 @@ impl Field {
     }
 
     /// A call that the node has, most of the time.
-    fn method(&self, draw: &mut Draw<'_>, node: Node) -> &Method {
+    fn method(&self, draw: &mut Draw<'_>, node: ClusterNode) -> &Method {
         let (role, _) = node.role();
         let any = draw.rng.chance(50);
         let served: Vec<&Method> =

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fs, path::Path};
 
-use crate::{cluster::log_path, shape::Node};
+use crate::{cluster::log_path, shape::ClusterNode};
 
 /// What no log of a node has in a run in which nothing breaks. A session that ends was ended by a message.
 const NEVER: [&str; 6] = [
@@ -22,7 +22,7 @@ pub struct Memory {
 }
 
 /// Memory by node.
-pub fn memory(processes: &[(Node, u32)]) -> BTreeMap<Node, Memory> {
+pub fn memory(processes: &[(ClusterNode, u32)]) -> BTreeMap<ClusterNode, Memory> {
     let of = |id: u32| {
         let status = fs::read_to_string(format!("/proc/{id}/status")).ok()?;
         let line = |name: &str| {
@@ -35,13 +35,13 @@ pub fn memory(processes: &[(Node, u32)]) -> BTreeMap<Node, Memory> {
 }
 
 /// Bytes of the log of each node.
-pub fn log_bytes(folder: &Path, nodes: &[Node]) -> BTreeMap<Node, u64> {
-    let bytes = |node: &Node| fs::metadata(log_path(folder, *node)).map_or(0, |file| file.len());
+pub fn log_bytes(folder: &Path, nodes: &[ClusterNode]) -> BTreeMap<ClusterNode, u64> {
+    let bytes = |node: &ClusterNode| fs::metadata(log_path(folder, *node)).map_or(0, |file| file.len());
     nodes.iter().map(|node| (*node, bytes(node))).collect()
 }
 
 /// What is in logs, after so many bytes, that must not be there.
-pub fn look_at_logs(folder: &Path, after: &BTreeMap<Node, u64>) -> Vec<String> {
+pub fn look_at_logs(folder: &Path, after: &BTreeMap<ClusterNode, u64>) -> Vec<String> {
     let mut found = Vec::new();
     for (&node, &from) in after {
         let log = fs::read(log_path(folder, node)).unwrap_or_default();
@@ -60,7 +60,7 @@ mod tests {
     fn a_log_that_tells_of_a_panic_or_of_another_session_is_told_of() {
         let folder = std::env::temp_dir().join(format!("dovetail-messages-{}", std::process::id()));
         fs::create_dir_all(&folder).expect("a folder can be made");
-        let (node, begun) = (Node::Matcher(0), "INFO starting from the cut\n");
+        let (node, begun) = (ClusterNode::Matcher(0), "INFO starting from the cut\n");
         let log = |text: &str| fs::write(log_path(&folder, node), format!("{begun}{text}")).expect("it can be written");
         log("");
         let after = log_bytes(&folder, &[node]);
@@ -73,7 +73,9 @@ mod tests {
 
     #[test]
     fn the_memory_of_a_process_is_known() {
-        let own = memory(&[(Node::Balancer, std::process::id())]);
-        assert!(own[&Node::Balancer].peak >= own[&Node::Balancer].now && own[&Node::Balancer].now > 0);
+        let own = memory(&[(ClusterNode::Balancer, std::process::id())]);
+        assert!(
+            own[&ClusterNode::Balancer].peak >= own[&ClusterNode::Balancer].now && own[&ClusterNode::Balancer].now > 0
+        );
     }
 }

@@ -4,11 +4,11 @@ use std::{collections::BTreeMap, fmt::Write as _, time::Duration};
 
 use serde_json::json;
 
-use super::{Options, Outcome};
+use super::{MessagesOutcome, Options};
 use crate::secure;
 
 /// The table.
-pub fn table(options: &Options, outcome: &Outcome, took: Duration) -> String {
+pub fn table(options: &Options, outcome: &MessagesOutcome, took: Duration) -> String {
     let mut text = String::new();
     let mut line = |of: String| _ = writeln!(text, "{of}");
     let (tls, auth) = (secure::scheme() == "https", options.auth);
@@ -37,7 +37,7 @@ pub fn table(options: &Options, outcome: &Outcome, took: Duration) -> String {
 }
 
 /// The same for programs.
-pub fn json(options: &Options, outcome: &Outcome, took: Duration) -> String {
+pub fn json(options: &Options, outcome: &MessagesOutcome, took: Duration) -> String {
     let memory: BTreeMap<String, _> = outcome
         .memory
         .iter()
@@ -60,7 +60,7 @@ pub fn json(options: &Options, outcome: &Outcome, took: Duration) -> String {
     .to_string()
 }
 
-fn answers(outcome: &Outcome) -> BTreeMap<String, BTreeMap<String, u64>> {
+fn answers(outcome: &MessagesOutcome) -> BTreeMap<String, BTreeMap<String, u64>> {
     let mut answers: BTreeMap<String, BTreeMap<String, u64>> = BTreeMap::new();
     for ((method, what), count) in outcome.verdicts.counts() {
         answers.entry(method).or_default().insert(what, count);

@@ -8,7 +8,7 @@ use prost_types::{DescriptorProto, FieldDescriptorProto, FileDescriptorSet, fiel
 
 /// How a field's values are written.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum FieldKind {
     Varint,
     /// The same, of a bool.
     Bool,
@@ -29,7 +29,7 @@ pub enum Kind {
 pub struct Field {
     pub name: String,
     pub number: u32,
-    pub kind: Kind,
+    pub kind: FieldKind,
     pub repeated: bool,
     /// Of fields with one number, one is there.
     pub oneof: Option<i32>,
@@ -62,14 +62,14 @@ impl Method {
 
 /// All calls and messages.
 #[derive(Debug)]
-pub struct Schema {
+pub struct MessageSchema {
     pub methods: Vec<Method>,
     messages: HashMap<String, Vec<Field>>,
 }
 
-impl Schema {
+impl MessageSchema {
     /// Of every service that nodes have: ours, health and reflection.
-    pub fn new() -> Schema {
+    pub fn new() -> MessageSchema {
         let sets = [
             dovetail_wire::DESCRIPTORS,
             tonic_health::pb::FILE_DESCRIPTOR_SET,
@@ -102,7 +102,7 @@ impl Schema {
         }
         let fields = |message: &DescriptorProto| message.field.iter().map(|field| read(field, &choices)).collect();
         let messages = found.iter().map(|(name, message)| (name.clone(), fields(message))).collect();
-        Schema { methods: methods.into_values().collect(), messages }
+        MessageSchema { methods: methods.into_values().collect(), messages }
     }
 
     /// The fields of a message.
@@ -138,15 +138,15 @@ fn collect<'a>(
 fn read(field: &FieldDescriptorProto, choices: &BTreeMap<String, Vec<u64>>) -> Field {
     use field_descriptor_proto::{Label, Type};
     let kind = match field.r#type() {
-        Type::Double => Kind::Double,
-        Type::Float | Type::Fixed32 | Type::Sfixed32 => Kind::Fixed32,
-        Type::Fixed64 | Type::Sfixed64 => Kind::Fixed64,
-        Type::Bool => Kind::Bool,
-        Type::String => Kind::Text,
-        Type::Bytes => Kind::Bytes,
-        Type::Message | Type::Group => Kind::Message(field.type_name().to_owned()),
-        Type::Enum => Kind::Choice(choices.get(field.type_name()).cloned().unwrap_or_default()),
-        Type::Int64 | Type::Uint64 | Type::Int32 | Type::Uint32 | Type::Sint32 | Type::Sint64 => Kind::Varint,
+        Type::Double => FieldKind::Double,
+        Type::Float | Type::Fixed32 | Type::Sfixed32 => FieldKind::Fixed32,
+        Type::Fixed64 | Type::Sfixed64 => FieldKind::Fixed64,
+        Type::Bool => FieldKind::Bool,
+        Type::String => FieldKind::Text,
+        Type::Bytes => FieldKind::Bytes,
+        Type::Message | Type::Group => FieldKind::Message(field.type_name().to_owned()),
+        Type::Enum => FieldKind::Choice(choices.get(field.type_name()).cloned().unwrap_or_default()),
+        Type::Int64 | Type::Uint64 | Type::Int32 | Type::Uint32 | Type::Sint32 | Type::Sint64 => FieldKind::Varint,
     };
     Field {
         name: field.name().to_owned(),
@@ -163,7 +163,7 @@ mod tests {
 
     #[test]
     fn every_call_of_every_role_is_known_with_its_request() {
-        let schema = Schema::new();
+        let schema = MessageSchema::new();
         let served = |role| schema.methods.iter().filter(|method| method.is_served_by(role)).count();
         // Every node serves health and reflection: two calls, and one in each of two versions.
         let own: usize = Role::ALL.into_iter().map(|role| served(role) - 4).sum();
@@ -175,16 +175,16 @@ mod tests {
         }
         let submission = schema.fields(".dovetail.v1.Submission");
         let attributes = submission.iter().find(|field| field.name == "attributes").expect("it has some");
-        let Kind::Message(entry) = &attributes.kind else { panic!("{attributes:?}") };
+        let FieldKind::Message(entry) = &attributes.kind else { panic!("{attributes:?}") };
         assert_eq!(schema.fields(entry).len(), 2);
         assert!(attributes.repeated);
     }
 
     #[test]
     fn a_choice_has_the_numbers_of_its_values() {
-        let schema = Schema::new();
+        let schema = MessageSchema::new();
         let role =
             schema.fields(".dovetail.node.v1.Peer").iter().find(|field| field.name == "role").expect("it has one");
-        assert_eq!(role.kind, Kind::Choice(vec![0, 1, 2, 3]));
+        assert_eq!(role.kind, FieldKind::Choice(vec![0, 1, 2, 3]));
     }
 }

@@ -66,7 +66,7 @@ impl Decoder for Raw {
 
 /// A call to make.
 #[derive(Debug)]
-pub struct Call {
+pub struct HostileCall {
     pub path: String,
     pub messages: Vec<Bytes>,
     pub token: Option<String>,
@@ -80,7 +80,7 @@ pub struct Call {
 
 /// What came of it.
 #[derive(Debug)]
-pub enum Answer {
+pub enum CallAnswer {
     /// It ended well.
     Fine,
     /// The node refused it.
@@ -94,8 +94,8 @@ pub enum Answer {
 }
 
 /// Makes a call.
-pub async fn call(channel: Channel, call: Call) -> Answer {
-    let Call { path, messages, token, deadline, endless, waits } = call;
+pub async fn call(channel: Channel, call: HostileCall) -> CallAnswer {
+    let HostileCall { path, messages, token, deadline, endless, waits } = call;
     let path = PathAndQuery::from_str(&path).expect("paths of methods are paths");
     let mut request = Request::new(tokio_stream::iter(messages));
     if let Some(token) = token.and_then(|token| MetadataValue::try_from(format!("Bearer {token}")).ok()) {
@@ -123,21 +123,21 @@ pub async fn call(channel: Channel, call: Call) -> Answer {
         (false, false) => PATIENCE,
     };
     match timeout(patience, said).await {
-        Err(_) if endless || waits => Answer::Left,
-        Err(_) => Answer::Silent,
-        Ok(Ok(Some(()))) => Answer::Fine,
-        Ok(Ok(None)) => Answer::Left,
+        Err(_) if endless || waits => CallAnswer::Left,
+        Err(_) => CallAnswer::Silent,
+        Ok(Ok(Some(()))) => CallAnswer::Fine,
+        Ok(Ok(None)) => CallAnswer::Left,
         Ok(Err(status)) => refused(status, deadline.is_some()),
     }
 }
 
 /// What a node says has no source: that is an error of this end, or of the connection.
-fn refused(status: Status, deadline: bool) -> Answer {
+fn refused(status: Status, deadline: bool) -> CallAnswer {
     match std::error::Error::source(&status) {
         // tonic ends it here too, and both may do so first.
-        _ if deadline && status.code() == Code::Cancelled && status.message() == "Timeout expired" => Answer::Left,
-        Some(source) => Answer::Broken(format!("{status}: {source}")),
-        None => Answer::Refused(status),
+        _ if deadline && status.code() == Code::Cancelled && status.message() == "Timeout expired" => CallAnswer::Left,
+        Some(source) => CallAnswer::Broken(format!("{status}: {source}")),
+        None => CallAnswer::Refused(status),
     }
 }
 

@@ -10,8 +10,8 @@ use dovetail::client::code_name;
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
-use super::{draw::is_broken, schema::Method, send::Answer};
-use crate::{journal::Journal, shape::Node};
+use super::{draw::is_broken, schema::Method, send::CallAnswer};
+use crate::{journal::Journal, shape::ClusterNode};
 
 /// Violations of a run that are told of.
 const TOLD_MAX: usize = 20;
@@ -21,7 +21,7 @@ const TOLD_MAX: usize = 20;
 pub struct Sent<'a> {
     /// Which one of the run.
     pub at: String,
-    pub node: Node,
+    pub node: ClusterNode,
     pub method: &'a Method,
     pub who: &'a str,
     pub messages: Vec<Bytes>,
@@ -49,19 +49,19 @@ impl Verdicts {
     }
 
     /// Holds an answer against what was sent.
-    pub fn judge(&self, sent: &Sent<'_>, answer: Answer) {
+    pub fn judge(&self, sent: &Sent<'_>, answer: CallAnswer) {
         let what = match &answer {
-            Answer::Fine => "OK".to_owned(),
-            Answer::Refused(status) => code_name(status.code()).to_owned(),
-            Answer::Left => "left".to_owned(),
-            Answer::Broken(_) => "broken".to_owned(),
-            Answer::Silent => "silent".to_owned(),
+            CallAnswer::Fine => "OK".to_owned(),
+            CallAnswer::Refused(status) => code_name(status.code()).to_owned(),
+            CallAnswer::Left => "left".to_owned(),
+            CallAnswer::Broken(_) => "broken".to_owned(),
+            CallAnswer::Silent => "silent".to_owned(),
         };
         let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
         *counts.entry((sent.method.name.clone(), what)).or_default() += 1;
         drop(counts);
         self.journal.checked("answers have the right code", 1);
-        if let Answer::Broken(error) = &answer {
+        if let CallAnswer::Broken(error) = &answer {
             self.journal.count("connections that broke", 1);
             self.journal.note(format!("{} of {} ({}): {error}", sent.method.path(), sent.node, sent.at));
         }
@@ -77,19 +77,19 @@ impl Verdicts {
 }
 
 /// What is wrong with an answer.
-fn fault(sent: &Sent<'_>, answer: &Answer) -> Option<String> {
+fn fault(sent: &Sent<'_>, answer: &CallAnswer) -> Option<String> {
     let one = sent.messages.as_slice();
     // The library that serves reflection takes what is no message for the end of all messages.
     let reflection = sent.method.service.starts_with("grpc.reflection.");
     let broken = !reflection && one.iter().any(|message| is_broken(message));
     match answer {
-        Answer::Fine if broken => Some("what is no message was answered".to_owned()),
-        Answer::Fine if !sent.method.many_requests && one.len() != 1 => {
+        CallAnswer::Fine if broken => Some("what is no message was answered".to_owned()),
+        CallAnswer::Fine if !sent.method.many_requests && one.len() != 1 => {
             Some(format!("{} messages were answered as one", one.len()))
         }
-        Answer::Refused(status) => refusal(sent, status, broken),
-        Answer::Silent if sent.patient => Some("there was no answer".to_owned()),
-        Answer::Fine | Answer::Left | Answer::Silent | Answer::Broken(_) => None,
+        CallAnswer::Refused(status) => refusal(sent, status, broken),
+        CallAnswer::Silent if sent.patient => Some("there was no answer".to_owned()),
+        CallAnswer::Fine | CallAnswer::Left | CallAnswer::Silent | CallAnswer::Broken(_) => None,
     }
 }
 
@@ -132,7 +132,7 @@ mod tests {
 
     fn sent<'a>(method: &'a Method, message: &'static [u8]) -> Sent<'a> {
         let (at, messages) = (String::new(), vec![Bytes::from_static(message)]);
-        Sent { at, node: Node::Balancer, method, who: "a stranger", messages, patient: true }
+        Sent { at, node: ClusterNode::Balancer, method, who: "a stranger", messages, patient: true }
     }
 
     #[test]
@@ -145,17 +145,17 @@ mod tests {
             many_answers: false,
         };
         let (good, bad) = (b"\x0a\x01x", b"\x0a\x05x");
-        let refused = |reason| Answer::Refused(Fault::new(reason, "no").into());
+        let refused = |reason| CallAnswer::Refused(Fault::new(reason, "no").into());
         for (message, answer, wrong) in [
-            (good.as_slice(), Answer::Fine, false),
+            (good.as_slice(), CallAnswer::Fine, false),
             (good, refused(Reason::PoolUnknown), false),
             (bad, refused(Reason::MessageMalformed), false),
             (bad, refused(Reason::PoolUnknown), true),
-            (bad, Answer::Fine, true),
+            (bad, CallAnswer::Fine, true),
             (good, refused(Reason::Internal), true),
-            (good, Answer::Refused(Status::invalid_argument("no")), true),
-            (good, Answer::Silent, true),
-            (good, Answer::Left, false),
+            (good, CallAnswer::Refused(Status::invalid_argument("no")), true),
+            (good, CallAnswer::Silent, true),
+            (good, CallAnswer::Left, false),
         ] {
             assert_eq!(fault(&sent(&method, message), &answer).is_some(), wrong, "{answer:?}");
         }

@@ -6,7 +6,7 @@ use dovetail_server::auth::api_keys;
 use dovetail_sim::rng::Rng;
 use tonic::transport::Channel;
 
-use crate::{clients::channel_with, cluster::Place, secure, shape::Node};
+use crate::{clients::channel_with, cluster::ClusterPlaces, secure, shape::ClusterNode};
 
 /// Who may do what in a run that asks: `PLAYER` a little, `CLIENT` by its certificate a little else, `OPS` everything,
 /// the rest nothing.
@@ -28,17 +28,17 @@ pools = ["p1*"]
 
 /// Somebody.
 #[derive(Clone, Debug)]
-pub struct Who {
+pub struct CallerKind {
     pub name: String,
     pub token: Option<String>,
-    channels: BTreeMap<Node, Channel>,
+    channels: BTreeMap<ClusterNode, Channel>,
     /// How often it calls, beside the others.
     weight: u64,
 }
 
 /// All who call.
 #[derive(Debug)]
-pub struct Everybody(Vec<Who>);
+pub struct Everybody(Vec<CallerKind>);
 
 /// The keys of a run that asks who calls.
 #[derive(Debug)]
@@ -50,7 +50,7 @@ pub struct Keys {
 
 impl Keys {
     /// Makes keys, and writes the files that every node reads. Adds the flags that name them.
-    pub fn make(place: &mut Place) -> io::Result<Keys> {
+    pub fn make(place: &mut ClusterPlaces) -> io::Result<Keys> {
         let made = || api_keys::generate().map_err(io::Error::other);
         let ((ops, ops_hash), (player, player_hash), (nobody, nobody_hash)) = (made()?, made()?, made()?);
         let hashes = format!("ops = {ops_hash:?}\nplayer = {player_hash:?}\nnobody = {nobody_hash:?}\n");
@@ -65,7 +65,7 @@ impl Keys {
 
 impl Everybody {
     /// All callers of a run with these keys, or without.
-    pub fn new(place: &Place, keys: Option<&Keys>) -> io::Result<Everybody> {
+    pub fn new(place: &ClusterPlaces, keys: Option<&Keys>) -> io::Result<Everybody> {
         let folder = place.certs();
         let who = |cert: Option<&str>, token: Option<(&str, &str)>, weight| {
             somebody(place, &folder, cert, token, weight).map_err(io::Error::other)
@@ -89,7 +89,7 @@ impl Everybody {
     }
 
     /// One of them.
-    pub fn draw(&self, rng: &mut Rng) -> &Who {
+    pub fn draw(&self, rng: &mut Rng) -> &CallerKind {
         let mut at = rng.below(self.0.iter().map(|who| who.weight).sum());
         let drawn = self.0.iter().find(|who| {
             let found = at < who.weight;
@@ -101,12 +101,12 @@ impl Everybody {
 }
 
 fn somebody(
-    place: &Place,
+    place: &ClusterPlaces,
     folder: &Path,
     cert: Option<&str>,
     token: Option<(&str, &str)>,
     weight: u64,
-) -> Result<Who, tonic::transport::Error> {
+) -> Result<CallerKind, tonic::transport::Error> {
     let trust = secure::trust_as(folder, cert);
     let channels = place.shape.nodes().into_iter().map(|node| {
         let channel = channel_with(&place.url(node), trust.clone())?;
@@ -114,11 +114,11 @@ fn somebody(
     });
     let channels = channels.collect::<Result<_, tonic::transport::Error>>()?;
     let name = cert.or(token.map(|(name, _)| name)).unwrap_or("a stranger").to_owned();
-    Ok(Who { name, token: token.map(|(_, token)| token.to_owned()), channels, weight })
+    Ok(CallerKind { name, token: token.map(|(_, token)| token.to_owned()), channels, weight })
 }
 
-impl Who {
-    pub fn channel(&self, node: Node) -> Channel {
+impl CallerKind {
+    pub fn channel(&self, node: ClusterNode) -> Channel {
         self.channels[&node].clone()
     }
 }

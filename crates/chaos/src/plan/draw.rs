@@ -7,8 +7,8 @@ use std::{
 
 use dovetail_sim::rng::Rng;
 
-use super::{Fault, Planned, Trouble};
-use crate::shape::{Link, Node, Shape};
+use super::{ChaosFault, Planned, Trouble};
+use crate::shape::{ClusterNode, ClusterShape, DialledLink};
 
 /// Longer than any time after which a silent connection is given up: the servers' 20 s and 20 s.
 const LONGER_THAN_TIMEOUTS_MS: u64 = 42_000;
@@ -44,7 +44,7 @@ impl Weather {
 }
 
 /// Draws the faults of a round of `length`.
-pub fn draw(seed: u64, round: u64, shape: Shape, length: Duration) -> Vec<Planned> {
+pub fn draw(seed: u64, round: u64, shape: ClusterShape, length: Duration) -> Vec<Planned> {
     let mut drawing = Drawing {
         weather: Weather::of(seed, round).0,
         rng: Rng::new(seed).fork(round),
@@ -75,8 +75,8 @@ struct Drawing {
     weather: Weather,
     rng: Rng,
     /// Until when each has a fault.
-    nodes: BTreeMap<Node, u64>,
-    links: BTreeMap<Link, u64>,
+    nodes: BTreeMap<ClusterNode, u64>,
+    links: BTreeMap<DialledLink, u64>,
     end_ms: u64,
 }
 
@@ -88,42 +88,44 @@ impl Drawing {
     }
 
     fn fault(&mut self, at_ms: u64) -> Option<Planned> {
-        let free: Vec<Node> = self.nodes.iter().filter(|(_, until)| **until <= at_ms).map(|(node, _)| *node).collect();
+        let free: Vec<ClusterNode> =
+            self.nodes.iter().filter(|(_, until)| **until <= at_ms).map(|(node, _)| *node).collect();
         let (fault, lasts_ms) = match self.rng.below(100) {
-            0..38 => (Fault::Kill(self.victims(&free)?), self.pause_ms()),
-            38..52 => (Fault::Freeze(self.one(&free)?), self.freeze_ms()),
-            52..60 => (Fault::Restart(self.one(&free)?), self.rng.range(0, 1_500)),
-            _ => (Fault::Network(self.bad_links(at_ms)?, Trouble::draw(&mut self.rng)), self.trouble_ms()),
+            0..38 => (ChaosFault::Kill(self.victims(&free)?), self.pause_ms()),
+            38..52 => (ChaosFault::Freeze(self.one(&free)?), self.freeze_ms()),
+            52..60 => (ChaosFault::Restart(self.one(&free)?), self.rng.range(0, 1_500)),
+            _ => (ChaosFault::Network(self.bad_links(at_ms)?, Trouble::draw(&mut self.rng)), self.trouble_ms()),
         };
         let until_ms = (at_ms + lasts_ms).min(self.end_ms);
-        if let Fault::Network(links, _) = &fault {
+        if let ChaosFault::Network(links, _) = &fault {
             self.links.extend(links.iter().map(|link| (*link, until_ms)));
         }
         // One that is told to stop takes a while to drain.
-        let busy_until_ms = if matches!(fault, Fault::Restart(_)) { until_ms + 3_000 } else { until_ms };
+        let busy_until_ms = if matches!(fault, ChaosFault::Restart(_)) { until_ms + 3_000 } else { until_ms };
         self.nodes.extend(fault.nodes().iter().map(|node| (*node, busy_until_ms)));
         Some(Planned { at_ms, until_ms, fault })
     }
 
     /// One of the free ones; the balancer about as often as all matchers together.
-    fn one(&mut self, free: &[Node]) -> Option<Node> {
+    fn one(&mut self, free: &[ClusterNode]) -> Option<ClusterNode> {
         let role = self.rng.below(3);
-        let of_role = |node: &&Node| match node {
-            Node::Balancer => role == 0,
-            Node::Matcher(_) => role == 1,
-            Node::Gatherer(_) => role == 2,
+        let of_role = |node: &&ClusterNode| match node {
+            ClusterNode::Balancer => role == 0,
+            ClusterNode::Matcher(_) => role == 1,
+            ClusterNode::Gatherer(_) => role == 2,
         };
-        let of_role: Vec<Node> = free.iter().filter(of_role).copied().collect();
+        let of_role: Vec<ClusterNode> = free.iter().filter(of_role).copied().collect();
         (!of_role.is_empty()).then(|| self.rng.pick(&of_role))
     }
 
-    fn victims(&mut self, free: &[Node]) -> Option<Vec<Node>> {
+    fn victims(&mut self, free: &[ClusterNode]) -> Option<Vec<ClusterNode>> {
         match self.rng.below(100) {
             0..75 => self.one(free).map(|node| vec![node]),
             75..92 => {
                 let mut left = free.to_vec();
                 let count = self.rng.range(2, 4).min(left.len() as u64);
-                let mut victims: Vec<Node> = (0..count).map(|_| left.swap_remove(self.rng.index(left.len()))).collect();
+                let mut victims: Vec<ClusterNode> =
+                    (0..count).map(|_| left.swap_remove(self.rng.index(left.len()))).collect();
                 victims.sort();
                 (!victims.is_empty()).then_some(victims)
             }
@@ -131,8 +133,9 @@ impl Drawing {
         }
     }
 
-    fn bad_links(&mut self, at_ms: u64) -> Option<Vec<Link>> {
-        let free: Vec<Link> = self.links.iter().filter(|(_, until)| **until <= at_ms).map(|(link, _)| *link).collect();
+    fn bad_links(&mut self, at_ms: u64) -> Option<Vec<DialledLink>> {
+        let free: Vec<DialledLink> =
+            self.links.iter().filter(|(_, until)| **until <= at_ms).map(|(link, _)| *link).collect();
         let first = if free.is_empty() { return None } else { self.rng.pick(&free) };
         Some(match self.rng.below(100) {
             0..65 => vec![first],
@@ -189,7 +192,7 @@ impl Trouble {
 mod tests {
     use super::*;
 
-    const SEVEN: Shape = Shape { slices: 6, matchers: 3, gatherers: 3 };
+    const SEVEN: ClusterShape = ClusterShape { slices: 6, matchers: 3, gatherers: 3 };
     const LENGTH: Duration = Duration::from_secs(60);
 
     #[test]

@@ -7,10 +7,10 @@ use tokio::time::{sleep, timeout};
 
 use super::{POLL, Run};
 use crate::{
-    clients::watch::{self, Seen},
+    clients::watch::{self, SeenOutcome},
     marks::inspect,
     secure,
-    shape::Node,
+    shape::ClusterNode,
     truth::lock,
 };
 
@@ -65,7 +65,7 @@ impl Run {
         let deadline = Instant::now() + self.options.bound;
         while Instant::now() < deadline {
             if let Some(State::Balancer(state)) =
-                inspect(&self.options.place.url(Node::Balancer)).await.and_then(|a| a.state)
+                inspect(&self.options.place.url(ClusterNode::Balancer)).await.and_then(|a| a.state)
             {
                 return Some(state.durable);
             }
@@ -75,9 +75,10 @@ impl Run {
     }
 
     /// What there is to read since the last audit, on a new connection.
-    async fn read_again(&self) -> Option<Vec<Seen>> {
+    async fn read_again(&self) -> Option<Vec<SeenOutcome>> {
         let reading = async {
-            let client = Client::connect_with(self.options.place.url(Node::Balancer), &secure::options()).await?;
+            let client =
+                Client::connect_with(self.options.place.url(ClusterNode::Balancer), &secure::options()).await?;
             watch::read_again(&client, self.audit.through).await
         };
         match timeout(self.options.bound, reading).await {

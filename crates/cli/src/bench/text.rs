@@ -2,12 +2,12 @@
 
 use std::fmt::Write as _;
 
-use crate::table::{Table, thousands};
+use crate::table::{TextTable, thousands};
 use dovetail_bench::{
     Form,
     latency::{Latencies, Quantiles},
     plot,
-    report::{Measured, ONE_PROCESS, Report, ResultReport, RoleReport, Spread, StreamReport},
+    report::{BenchReport, Measured, ONE_PROCESS, ResultReport, RoleReport, Spread, StreamReport},
 };
 use dovetail_server::printable::printable;
 
@@ -17,7 +17,7 @@ pub(super) fn round(measured: &Measured) -> String {
 }
 
 /// All of it.
-pub(super) fn report(report: &Report) -> String {
+pub(super) fn report(report: &BenchReport) -> String {
     let mut text = heading(report);
     results(&mut text, report);
     rates(&mut text, report);
@@ -31,7 +31,7 @@ pub(super) fn report(report: &Report) -> String {
     text
 }
 
-fn heading(report: &Report) -> String {
+fn heading(report: &BenchReport) -> String {
     let (load, cluster) = (&report.load, &report.cluster);
     let pace = match load.rate {
         Some(rate) => format!("at {} a second", number(rate)),
@@ -71,7 +71,7 @@ fn heading(report: &Report) -> String {
 }
 
 /// One line when all rounds came to the same.
-fn results(text: &mut String, report: &Report) {
+fn results(text: &mut String, report: &BenchReport) {
     let mut lines: Vec<String> = report.rounds.iter().map(|round| result(&round.result)).collect();
     lines.dedup();
     for line in lines {
@@ -100,7 +100,7 @@ fn result(result: &ResultReport) -> String {
     }
 }
 
-fn rates(text: &mut String, report: &Report) {
+fn rates(text: &mut String, report: &BenchReport) {
     let summary = &report.summary;
     let rows = [
         ("elements/s", summary.elements_per_s),
@@ -109,8 +109,8 @@ fn rates(text: &mut String, report: &Report) {
     ];
     let one = report.rounds.len() == 1;
     let mut table = match one {
-        true => Table::new(&["", ">"]),
-        false => Table::new(&["", ">median", ">least", ">most"]),
+        true => TextTable::new(&["", ">"]),
+        false => TextTable::new(&["", ">median", ">least", ">most"]),
     };
     for (name, Spread { median, min, max }) in rows {
         let values: &[f64] = if one { &[median] } else { &[median, min, max] };
@@ -119,7 +119,7 @@ fn rates(text: &mut String, report: &Report) {
     text.push_str(table.render(0).trim_start_matches('\n'));
 }
 
-fn latencies(text: &mut String, report: &Report) {
+fn latencies(text: &mut String, report: &BenchReport) {
     let summary = &report.summary;
     let kinds = [
         ("submit to acknowledge", summary.submit_to_acknowledge, &summary.acknowledge),
@@ -129,7 +129,7 @@ fn latencies(text: &mut String, report: &Report) {
         Some(_) => "from when an element was due",
         None => "under saturation, from when an element was sent",
     };
-    let mut table = Table::new(&["ms", ">p50", ">p90", ">p99", ">p99.9", ">max"]);
+    let mut table = TextTable::new(&["ms", ">p50", ">p90", ">p99", ">p99.9", ">max"]);
     for (name, quantiles, _) in kinds {
         let Some(Quantiles { p50_ms, p90_ms, p99_ms, p99_9_ms, max_ms, .. }) = quantiles else { continue };
         let values = [p50_ms, p90_ms, p99_ms, p99_9_ms, max_ms].map(|ms| format!("{ms:.2}"));
@@ -147,11 +147,11 @@ fn distribution(text: &mut String, name: &str, latencies: &Latencies) {
     }
 }
 
-fn usage(text: &mut String, report: &Report) {
+fn usage(text: &mut String, report: &BenchReport) {
     let roles =
         |round: &Measured| -> Vec<RoleReport> { round.usage.iter().flatten().chain(&round.clients).cloned().collect() };
     let rounds: Vec<Vec<RoleReport>> = report.rounds.iter().map(roles).collect();
-    let mut table = Table::new(&["role", ">processes", ">CPU s", ">us/element", ">peak MiB"]);
+    let mut table = TextTable::new(&["role", ">processes", ">CPU s", ">us/element", ">peak MiB"]);
     for (index, role) in rounds.first().into_iter().flatten().enumerate() {
         let cpu = median(&rounds, |roles| roles.get(index).map_or(0.0, |role| role.cpu_seconds));
         let peak = median(&rounds, |roles| roles.get(index).map_or(0.0, |role| role.peak_memory_bytes as f64));
@@ -169,8 +169,8 @@ fn usage(text: &mut String, report: &Report) {
     }
 }
 
-fn streams(text: &mut String, report: &Report) {
-    let mut table = Table::new(&["stream", "from", "to", ">MiB", ">bytes/element"]);
+fn streams(text: &mut String, report: &BenchReport) {
+    let mut table = TextTable::new(&["stream", "from", "to", ">MiB", ">bytes/element"]);
     for wire in report.rounds.first().into_iter().flat_map(|round| &round.streams) {
         let same = |other: &&StreamReport| (&other.stream, other.from, other.to) == (&wire.stream, wire.from, wire.to);
         let bytes =
@@ -192,7 +192,7 @@ fn streams(text: &mut String, report: &Report) {
     }
 }
 
-fn work(text: &mut String, report: &Report) {
+fn work(text: &mut String, report: &BenchReport) {
     let of = |value: fn(&Measured) -> f64| median(&report.rounds, value);
     let _ = writeln!(
         text,

@@ -35,7 +35,7 @@ impl Reading {
         }
         let mut refused = None;
         let mut json = serde_json::Deserializer::from_str(text);
-        let read = json.deserialize_map(Element { reading: self, refused: &mut refused });
+        let read = json.deserialize_map(JsonElement { reading: self, refused: &mut refused });
         let read = read.and_then(|element| json.end().map(|()| element));
         match (read, refused) {
             (Ok(element), _) => Ok(element),
@@ -70,7 +70,7 @@ fn reason(error: &serde_json::Error, text: &str, first_line: u64) -> String {
 }
 
 /// Reads an object's members. What our own words say better than serde's goes to `refused`.
-struct Element<'a> {
+struct JsonElement<'a> {
     reading: &'a Reading,
     refused: &'a mut Option<String>,
 }
@@ -92,7 +92,7 @@ const MEMBERS: [(&str, Member); 5] = [
     ("idempotency_key", Member::IdempotencyKey),
 ];
 
-impl<'de> Visitor<'de> for Element<'_> {
+impl<'de> Visitor<'de> for JsonElement<'_> {
     type Value = pb::Submission;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -100,7 +100,7 @@ impl<'de> Visitor<'de> for Element<'_> {
     }
 
     fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<pb::Submission, M::Error> {
-        let Element { reading, refused } = self;
+        let JsonElement { reading, refused } = self;
         let mut element = pb::Submission::default();
         let mut seen = [false; MEMBERS.len()];
         let mut has_key = false;

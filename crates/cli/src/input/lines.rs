@@ -31,18 +31,18 @@ impl Lines {
 }
 
 /// Counts the lines that are read through it.
-pub struct Counted<R> {
+pub struct CountedLines<R> {
     reader: R,
     lines: Arc<Lines>,
 }
 
-impl<R: Read> Counted<R> {
-    pub fn new(reader: R, lines: Arc<Lines>) -> Counted<R> {
-        Counted { reader, lines }
+impl<R: Read> CountedLines<R> {
+    pub fn new(reader: R, lines: Arc<Lines>) -> CountedLines<R> {
+        CountedLines { reader, lines }
     }
 }
 
-impl<R: Read> Read for Counted<R> {
+impl<R: Read> Read for CountedLines<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let count = self.reader.read(buffer)?;
         let read = &buffer[..count];
@@ -63,7 +63,7 @@ mod tests {
     fn lines_are_counted_however_their_bytes_come_and_with_or_without_a_last_break() {
         for (text, expected) in [("", 0), ("a", 1), ("a\n", 1), ("a\r\nb", 2), ("\n\n\n", 3)] {
             let lines = Arc::new(Lines::default());
-            let mut counted = Counted::new(text.as_bytes(), lines.clone());
+            let mut counted = CountedLines::new(text.as_bytes(), lines.clone());
             while counted.read(&mut [0; 1]).unwrap() > 0 {}
             assert_eq!(lines.count(), expected, "{text:?}");
         }

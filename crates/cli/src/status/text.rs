@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::{
     duration,
     notices::{self, role_name},
-    table::{Table, thousands},
+    table::{TextTable, thousands},
     time,
 };
 use dovetail::pb;
@@ -106,7 +106,7 @@ fn balancer(text: &mut String, state: &pb::BalancerState) {
         on_disk(text, stored);
     }
     if !state.pools.is_empty() {
-        let mut table = Table::new(&["pool", ">waiting", ">KiB"]);
+        let mut table = TextTable::new(&["pool", ">waiting", ">KiB"]);
         for pool in &state.pools {
             let kib = thousands(pool.waiting_bytes.div_ceil(1024));
             table.row([pool.pool.clone(), thousands(pool.waiting), kib]);
@@ -139,7 +139,7 @@ fn on_disk(text: &mut String, stored: &pb::StoredState) {
 }
 
 fn matcher(text: &mut String, state: &pb::MatcherState) {
-    let mut table = Table::new(&[
+    let mut table = TextTable::new(&[
         "slice",
         ">through",
         ">decided",
@@ -203,8 +203,8 @@ fn pools(text: &mut String, slices: &[pb::SliceState]) {
     if pools.is_empty() {
         return;
     }
-    let mut table = Table::new(&["pool", "split by", ">waiting here", ">rule errors"]);
-    let mut hot = Table::new(&["hot key in", "slice", ">of its searches", ">waiting", "key"]);
+    let mut table = TextTable::new(&["pool", "split by", ">waiting here", ">rule errors"]);
+    let mut hot = TextTable::new(&["hot key in", "slice", ">of its searches", ">waiting", "key"]);
     let mut any_hot = false;
     for (name, counts) in pools {
         table.row([
@@ -235,7 +235,7 @@ fn pools(text: &mut String, slices: &[pb::SliceState]) {
 fn links(text: &mut String, links: &[pb::PeerLink]) {
     if !links.is_empty() {
         let mut table =
-            Table::new(&["reads", "of", "address", "state", ">cursor", ">lag", ">reconnects", "last error"]);
+            TextTable::new(&["reads", "of", "address", "state", ">cursor", ">lag", ">reconnects", "last error"]);
         for link in links {
             table.row([
                 link.stream().word().to_owned(),

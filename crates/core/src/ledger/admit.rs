@@ -67,14 +67,14 @@ impl Submission {
     /// When it cannot be let in, with the value and the bound.
     pub fn check(self, pool: &Pool, limits: &LedgerLimits) -> Result<Checked, SubmitError> {
         let Submission { key, attributes, payload, ttl_ms, idempotency_key } = self;
-        let client = Client { key: key.into(), payload, ttl_ms, idempotency_key: idempotency_key.into() };
+        let client = ClientFields { key: key.into(), payload, ttl_ms, idempotency_key: idempotency_key.into() };
         client.check(pool, limits, || Row::from_named(&pool.schema, attributes))
     }
 }
 
 /// A submission without its attributes.
 #[derive(Clone, Debug)]
-pub struct Client {
+pub struct ClientFields {
     /// The client's own name for it.
     pub key: Arc<str>,
     /// Opaque.
@@ -85,7 +85,7 @@ pub struct Client {
     pub idempotency_key: Box<str>,
 }
 
-impl Client {
+impl ClientFields {
     /// Checks what does not depend on other elements. `row` makes the attributes.
     ///
     /// # Errors
@@ -97,7 +97,7 @@ impl Client {
         row: impl FnOnce() -> Result<Row, RowError>,
     ) -> Result<Checked, SubmitError> {
         let definition = &pool.definition;
-        let Client { key, payload, ttl_ms, idempotency_key } = self;
+        let ClientFields { key, payload, ttl_ms, idempotency_key } = self;
         let ttl_ms = ttl_ms.unwrap_or(definition.ttl_ms);
         check_client(pool, limits, key.as_bytes(), payload.len(), ttl_ms, idempotency_key.len())?;
         let name = || definition.name.clone();
@@ -157,7 +157,7 @@ impl Checked {
     }
 }
 
-/// Checks columns as [`Client::check`] does the rows they stand for. Each attribute of the schema has a column of its
+/// Checks columns as [`ClientFields::check`] does the rows they stand for. Each attribute of the schema has a column of its
 /// kind. None when any element is to be refused: then they are checked one by one, for the reasons.
 #[must_use]
 pub fn check_columns(

@@ -25,12 +25,12 @@ use crate::{
     WithdrawReason,
     batch::{Batch, KeySecret, Run},
     hash::ElementMap,
-    reach::Marks,
+    reach::Progress,
 };
 
 /// The state at a cut, but for the elements that wait.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Base {
+pub struct CheckpointHead {
     /// Everything at or below is in the checkpoint.
     pub through: EventId,
     /// `time(through)` in milliseconds.
@@ -68,7 +68,7 @@ pub struct PoolBase {
 
 /// An element that waits at a cut.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Kept {
+pub struct CheckpointElement {
     /// Its id.
     pub element: ElementId,
     /// Its pool.
@@ -89,7 +89,7 @@ pub struct Kept {
     pub reprobe_ms: Option<u64>,
 }
 
-impl Kept {
+impl CheckpointElement {
     /// As it came. Its time to live is what the end of its stay follows from.
     fn client(&self) -> ClientPart {
         ClientPart {
@@ -105,9 +105,9 @@ impl Kept {
 /// A checkpoint on its way from one cut to the next. In this order: all outcomes in between; all events in between;
 /// then the elements of the old checkpoint and, read a second time, the arrivals in between.
 #[derive(Debug)]
-pub struct Fold {
+pub struct CheckpointBuilder {
     after: EventId,
-    base: Base,
+    base: CheckpointHead,
     idempotency: FoldedKeys,
     /// Pools dropped since the old cut, in that order.
     dropped: Vec<PoolId>,
@@ -117,16 +117,16 @@ pub struct Fold {
     searched: ElementMap<Vec<u64>>,
 }
 
-impl Fold {
+impl CheckpointBuilder {
     /// From `base` to the cut `through`.
     #[must_use]
-    pub fn new(mut base: Base, through: EventId, limits: &LedgerLimits) -> Fold {
+    pub fn new(mut base: CheckpointHead, through: EventId, limits: &LedgerLimits) -> CheckpointBuilder {
         let keys = std::mem::take(&mut base.idempotency);
         let idempotency = FoldedKeys::new(limits, base.secret.unwrap_or(limits.key_secret), keys);
         let after = base.through;
-        let base = Base { through, ..base };
+        let base = CheckpointHead { through, ..base };
         let (dropped, ended, searched) = (Vec::new(), Ids::default(), ElementMap::default());
-        Fold { after, base, idempotency, dropped, ended, searched }
+        CheckpointBuilder { after, base, idempotency, dropped, ended, searched }
     }
 
     /// Whether an event or outcome is between the two cuts.
@@ -211,8 +211,8 @@ impl Fold {
 
     /// All but the elements, once all events were taken. The idempotency keys leave with it: there may be millions.
     #[must_use]
-    pub fn base(&mut self) -> Base {
-        let Base { mut pools, mut dropped, next_pool, through, time_ms, .. } = self.base.clone();
+    pub fn base(&mut self) -> CheckpointHead {
+        let CheckpointHead { mut pools, mut dropped, next_pool, through, time_ms, .. } = self.base.clone();
         for id in &self.dropped {
             let pool = pools.remove(id).expect("a pool is dropped once, after it was defined");
             if pool.counts().outcomes() > 0 {
@@ -226,12 +226,12 @@ impl Fold {
         }
         dropped.drain(..dropped.len().saturating_sub(DROPPED_NAMES_MAX));
         pools.retain(|_, pool| pool.defined_at > EventId::ZERO);
-        Base { pools, dropped, next_pool, through, time_ms, idempotency, secret: Some(secret) }
+        CheckpointHead { pools, dropped, next_pool, through, time_ms, idempotency, secret: Some(secret) }
     }
 
     /// What has become of an element of the old checkpoint; none if it waits no longer.
     #[must_use]
-    pub fn keep(&self, mut kept: Kept) -> Option<Kept> {
+    pub fn keep(&self, mut kept: CheckpointElement) -> Option<CheckpointElement> {
         if self.ended.contains(kept.element) {
             return None;
         }
@@ -246,7 +246,13 @@ impl Fold {
 
     /// The element of an event between the cuts, if it is an arrival and still waits.
     #[must_use]
-    pub fn arrived(&self, x: EventId, time_ms: u64, kind: &EventKind, client: Option<ClientPart>) -> Option<Kept> {
+    pub fn arrived(
+        &self,
+        x: EventId,
+        time_ms: u64,
+        kind: &EventKind,
+        client: Option<ClientPart>,
+    ) -> Option<CheckpointElement> {
         let EventKind::Arrival { pool, row } = kind else { return None };
         let element = ElementId::from(x);
         if !self.covers(x) || self.ended.contains(element) {
@@ -257,7 +263,12 @@ impl Fold {
     }
 
     /// Those of some arrivals between the cuts that still wait.
-    pub fn arrived_of<'a>(&'a self, first: EventId, time_ms: u64, run: &'a Run) -> impl Iterator<Item = Kept> + 'a {
+    pub fn arrived_of<'a>(
+        &'a self,
+        first: EventId,
+        time_ms: u64,
+        run: &'a Run,
+    ) -> impl Iterator<Item = CheckpointElement> + 'a {
         let Run { batch, rows: Range { start, .. } } = run;
         self.covered(first, run).filter_map(move |row| {
             let element = ElementId(first.0 + (row - start) as u64);
@@ -269,10 +280,17 @@ impl Fold {
         })
     }
 
-    fn arrival(&self, element: ElementId, pool: PoolId, row: Arc<Row>, time_ms: u64, client: ClientPart) -> Kept {
+    fn arrival(
+        &self,
+        element: ElementId,
+        pool: PoolId,
+        row: Arc<Row>,
+        time_ms: u64,
+        client: ClientPart,
+    ) -> CheckpointElement {
         let ClientPart { key, payload, ttl_ms, owner, .. } = client;
         let schedule = &self.base.pools[&pool].definition.reprobe_ms;
-        Kept {
+        CheckpointElement {
             element,
             pool,
             row,
@@ -318,7 +336,7 @@ impl Ledger {
     ///
     /// # Errors
     /// When a pool does not compile here.
-    pub fn from_checkpoint(limits: LedgerLimits, shards: u32, base: Base) -> Result<Ledger, DefineError> {
+    pub fn from_checkpoint(limits: LedgerLimits, shards: u32, base: CheckpointHead) -> Result<Ledger, DefineError> {
         let mut ledger = Ledger::new(limits, shards);
         for (id, pool) in base.pools {
             let compiled = Pool::compile(id, Arc::clone(&pool.definition))?;
@@ -344,7 +362,7 @@ impl Ledger {
         ledger.stored = base.through;
         ledger.stable = Stable(base.through);
         ledger.told.fill(Decided(base.through));
-        ledger.marks = Marks::new(ledger.told.len(), base.through);
+        ledger.marks = Progress::new(ledger.told.len(), base.through);
         ledger.times.push_back((base.through, base.time_ms));
         Ok(ledger)
     }
@@ -353,13 +371,13 @@ impl Ledger {
     ///
     /// # Panics
     /// When a pool is not in the checkpoint.
-    pub fn keep(&mut self, kept: Vec<Kept>) {
+    pub fn keep(&mut self, kept: Vec<CheckpointElement>) {
         for kept in kept.chunk_by(|one, next| one.pool == next.pool) {
-            let clients: Vec<ClientPart> = kept.iter().map(Kept::client).collect();
+            let clients: Vec<ClientPart> = kept.iter().map(CheckpointElement::client).collect();
             let elements: Vec<_> = kept.iter().zip(&clients).map(|(kept, client)| (&*kept.row, client)).collect();
             let batch = Batch::of(kept[0].pool, &elements);
             self.count_in(kept[0].pool, kept.len() as u64, batch.waiting_bytes(0..batch.len()));
-            for (row, &Kept { element, expire_ms, reprobe_ms, .. }) in kept.iter().enumerate() {
+            for (row, &CheckpointElement { element, expire_ms, reprobe_ms, .. }) in kept.iter().enumerate() {
                 self.keys.insert(batch.fingerprint(self.limits.key_secret, row), element);
                 self.pool_mut(batch.pool()).arrived(&batch, row);
                 self.timers.expires(batch.pool(), element, expire_ms);

@@ -225,8 +225,8 @@ impl Idempotency {
             group_share: 1,
         };
         let (bound, total) = match room.full()? {
-            room::Full::Own => (self.pool_max, false),
-            room::Full::All | room::Full::Share | room::Full::Group => (self.total_max(), true),
+            room::RoomFull::Own => (self.pool_max, false),
+            room::RoomFull::All | room::RoomFull::Share | room::RoomFull::Group => (self.total_max(), true),
         };
         let oldest = self.order.get(&pool).and_then(|of_pool| of_pool.turns.front());
         // Where a pool has none, some other's has to go.

@@ -56,16 +56,16 @@ pub struct OutcomeView<'a> {
     /// `time(x)` in milliseconds.
     pub time_ms: u64,
     /// The prober of a match, or the element withdrawn.
-    pub element: EndView<'a>,
+    pub element: OutcomeEndView<'a>,
     /// The anchor of a match.
-    pub anchor: Option<EndView<'a>>,
+    pub anchor: Option<OutcomeEndView<'a>>,
     /// Why, for a withdrawal.
     pub reason: Option<WithdrawReason>,
 }
 
 /// One element of an outcome, in its batch.
 #[derive(Clone, Copy, Debug)]
-pub struct EndView<'a> {
+pub struct OutcomeEndView<'a> {
     /// Its id.
     pub id: ElementId,
     /// When it arrived, in milliseconds.
@@ -74,7 +74,7 @@ pub struct EndView<'a> {
     pub(super) row: usize,
 }
 
-impl EndView<'_> {
+impl OutcomeEndView<'_> {
     /// The client's key, a text.
     #[must_use]
     pub fn key(&self) -> &[u8] {
@@ -98,7 +98,7 @@ impl OutcomeView<'_> {
     /// A copy of its own.
     #[must_use]
     pub fn to_outcome(&self) -> Outcome {
-        let end = |end: &EndView<'_>| OutcomeEnd {
+        let end = |end: &OutcomeEndView<'_>| OutcomeEnd {
             id: end.id,
             key: end.clients.keys.text(end.row).into(),
             payload: Bytes::copy_from_slice(end.payload()),

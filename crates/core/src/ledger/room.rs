@@ -93,7 +93,7 @@ pub(super) struct Room<'a> {
 
 /// The bound that is reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Full {
+pub(super) enum RoomFull {
     /// The pool's own.
     Own,
     /// What is not reserved.
@@ -107,11 +107,11 @@ pub(super) enum Full {
 impl Room<'_> {
     /// The first bound that is reached. Where there is room for something, there is for each part of what comes before
     /// it and for itself, one after the other.
-    pub(super) fn full(self) -> Option<Full> {
+    pub(super) fn full(self) -> Option<RoomFull> {
         let Room { taken, group, own, before, more, own_max, all_max, group_share } = self;
         let own_then = own.saturating_add(before);
         if own_then.saturating_add(more) > own_max {
-            return Some(Full::Own);
+            return Some(RoomFull::Own);
         }
         let own_above = above(own_then, all_max);
         let more_above = above(own_then.saturating_add(more), all_max) - own_above;
@@ -123,13 +123,13 @@ impl Room<'_> {
         let shared = taken.shared.saturating_add(before_above);
         let left = (all_max - reserve(all_max) * POOLS).saturating_sub(shared);
         if more_above > left {
-            return Some(Full::All);
+            return Some(RoomFull::All);
         }
         if own_above > left.saturating_mul(SHARE) {
-            return Some(Full::Share);
+            return Some(RoomFull::Share);
         }
         let of_group = taken.of_group(group).saturating_add(before_above);
-        (of_group >= left.saturating_mul(group_share)).then_some(Full::Group)
+        (of_group >= left.saturating_mul(group_share)).then_some(RoomFull::Group)
     }
 
     /// What the pools of the group have of what is shared.
@@ -138,26 +138,26 @@ impl Room<'_> {
     }
 
     /// Why one more element of a pool is refused for the number of those that wait.
-    pub(super) fn refused(self, full: Full, pool: String) -> SubmitError {
+    pub(super) fn refused(self, full: RoomFull, pool: String) -> SubmitError {
         let Room { own, before, taken, own_max, all_max: bound, .. } = self;
         let (own, all) = (own + before, taken.all + before);
         match full {
-            Full::Own => SubmitError::PoolFull { pool, bound: own_max },
-            Full::All if all >= bound => SubmitError::TotalFull { bound },
-            Full::All | Full::Share => SubmitError::ShareFull { pool, own, all, bound },
-            Full::Group => SubmitError::GroupFull { pool, group: self.of_group(), all, bound },
+            RoomFull::Own => SubmitError::PoolFull { pool, bound: own_max },
+            RoomFull::All if all >= bound => SubmitError::TotalFull { bound },
+            RoomFull::All | RoomFull::Share => SubmitError::ShareFull { pool, own, all, bound },
+            RoomFull::Group => SubmitError::GroupFull { pool, group: self.of_group(), all, bound },
         }
     }
 
     /// The same for their bytes.
-    pub(super) fn refused_bytes(self, full: Full, pool: String) -> SubmitError {
+    pub(super) fn refused_bytes(self, full: RoomFull, pool: String) -> SubmitError {
         let Room { own, before, taken, more, own_max, all_max: bound, .. } = self;
         let (own, all) = (own + before, taken.all + before);
         match full {
-            Full::Own => SubmitError::PoolBytesFull { pool, own, more, bound: own_max },
-            Full::All if all.saturating_add(more) > bound => SubmitError::TotalBytesFull { all, more, bound },
-            Full::All | Full::Share => SubmitError::ShareBytesFull { pool, own, all, bound },
-            Full::Group => SubmitError::GroupBytesFull { pool, group: self.of_group(), all, bound },
+            RoomFull::Own => SubmitError::PoolBytesFull { pool, own, more, bound: own_max },
+            RoomFull::All if all.saturating_add(more) > bound => SubmitError::TotalBytesFull { all, more, bound },
+            RoomFull::All | RoomFull::Share => SubmitError::ShareBytesFull { pool, own, all, bound },
+            RoomFull::Group => SubmitError::GroupBytesFull { pool, group: self.of_group(), all, bound },
         }
     }
 }
@@ -300,6 +300,6 @@ mod tests {
         let taken = Taken { all: u64::MAX, shared: u64::MAX, groups: BTreeMap::from([(group("a."), u64::MAX)]) };
         let huge = Room { before: 0, more: u64::MAX, ..room(&taken, "a.", u64::MAX, u64::MAX) };
         assert_eq!(huge.full(), None, "it has no more than it had");
-        assert_eq!(Room { own: 0, all_max: 80_000, ..huge }.full(), Some(Full::All));
+        assert_eq!(Room { own: 0, all_max: 80_000, ..huge }.full(), Some(RoomFull::All));
     }
 }

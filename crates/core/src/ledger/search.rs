@@ -8,7 +8,7 @@
 
 use std::{collections::HashMap, fmt};
 
-use dovetail_rule::{Longest, Role, Row, Split, table::Secret};
+use dovetail_rule::{ConjunctRole, Longest, Row, Split, table::Secret};
 
 use super::{
     limits::{LedgerLimits, bound},
@@ -65,7 +65,7 @@ impl Searched {
             pool.rule.cost_within(&one) > pool.rule.cost_within(&longest)
         };
         let texts: Box<[usize]> = (0..attributes).filter(counts).collect();
-        let by_columns = texts.is_empty() && plan.conjuncts().iter().all(|one| one.role() != Role::Residual);
+        let by_columns = texts.is_empty() && plan.conjuncts().iter().all(|one| one.role() != ConjunctRole::Residual);
         let units_max = if by_columns { 1 } else { pool.rule.cost() };
         let costly = SEARCH_COSTLY.min(limits.search_cost_max);
         let above = |anchors: u64| units_max.saturating_mul(anchors) > costly;

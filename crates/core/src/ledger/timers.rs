@@ -6,7 +6,7 @@
 //!
 //! As long as a pool has few timers that are due, time itself waits for them: when it is behind the clock, as after a
 //! stop, it catches up in steps of at most [`STRIDE_MS`], and in each step elements expire before others search. A pool
-//! that has more due timers than its [`Share`], or whose searches cost much, is *late*: time passes, and the pool waits
+//! that has more due timers than its [`TimerShare`], or whose searches cost much, is *late*: time passes, and the pool waits
 //! instead. No element arrives in it ([`Stopped::Late`](super::Stopped::Late)), and what is due is written a little at
 //! a time, in turns with other late pools ([`Ledger::late_due`]), expiries first. So a storm of timers costs only the
 //! pool that has it. Invariant: timers.T1 a pool that is not late has no timer left that is due at the sequencer's time
@@ -59,23 +59,23 @@ struct PoolTimers {
 /// How many timers may be looked at before time passes the others, which make their pools late: of each pool, and in
 /// all.
 #[derive(Clone, Debug)]
-pub struct Share {
+pub struct TimerShare {
     pool: usize,
     left: usize,
     of: BTreeMap<PoolId, usize>,
 }
 
-impl Share {
+impl TimerShare {
     /// No pool is late.
     #[must_use]
-    pub fn all() -> Share {
-        Share::new(usize::MAX, usize::MAX)
+    pub fn all() -> TimerShare {
+        TimerShare::new(usize::MAX, usize::MAX)
     }
 
     /// So many timers of each pool, and so many in all.
     #[must_use]
-    pub fn new(pool: usize, all: usize) -> Share {
-        Share { pool, left: all, of: BTreeMap::new() }
+    pub fn new(pool: usize, all: usize) -> TimerShare {
+        TimerShare { pool, left: all, of: BTreeMap::new() }
     }
 
     /// Takes one for a pool; false when it has had its share.
@@ -229,7 +229,7 @@ impl Ledger {
         sequencer: &mut Sequencer<E>,
         now_ms: u64,
         most: usize,
-        share: &mut Share,
+        share: &mut TimerShare,
     ) -> Timing {
         let late_ms = if self.planted.is(Bug::TimersPassed) { LATE_MS } else { 0 };
         while let Some(first_ms) = self.next_due_ms().filter(|&due_ms| due_ms + late_ms <= now_ms) {
@@ -252,10 +252,10 @@ impl Ledger {
     /// Timers that are due of pools that are not late, at most `most`; of each pool expiries, and when there is none,
     /// searches. Each is offered once; record the event that comes of it.
     pub fn due(&mut self, time_ms: u64, most: usize) -> Vec<EventKind> {
-        self.due_within(time_ms, most, &mut Share::all())
+        self.due_within(time_ms, most, &mut TimerShare::all())
     }
 
-    fn due_within(&mut self, time_ms: u64, most: usize, share: &mut Share) -> Vec<EventKind> {
+    fn due_within(&mut self, time_ms: u64, most: usize, share: &mut TimerShare) -> Vec<EventKind> {
         let mut events = Vec::new();
         while events.len() < most
             && let Some(pool) = self.timers.first_due(time_ms)

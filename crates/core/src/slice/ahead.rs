@@ -20,7 +20,7 @@ const EVENTS_SETTLED: u64 = 64;
 
 /// The search above the decided watermark.
 #[derive(Debug)]
-pub(super) struct Ahead {
+pub(super) struct Lookahead {
     list_max: usize,
     /// Probes above the watermark that found something, and how much.
     listed: VecDeque<(EventId, usize)>,
@@ -30,9 +30,9 @@ pub(super) struct Ahead {
     waits: u64,
 }
 
-impl Ahead {
-    pub(super) fn new(list_max: usize) -> Ahead {
-        Ahead { list_max, listed: VecDeque::new(), candidates: 0, waiting: None, waits: 0 }
+impl Lookahead {
+    pub(super) fn new(list_max: usize) -> Lookahead {
+        Lookahead { list_max, listed: VecDeque::new(), candidates: 0, waiting: None, waits: 0 }
     }
 
     /// Whether probe `x` may be searched with the decided watermark at `known`. If not, it waits.
@@ -128,7 +128,7 @@ mod tests {
     /// Searches from event 1 on while nothing is decided, each finding so many; returns the event that waits, and for
     /// what.
     fn waits(list_max: usize, candidates: impl Fn(u64) -> usize) -> (u64, u64) {
-        let mut ahead = Ahead::new(list_max);
+        let mut ahead = Lookahead::new(list_max);
         let mut x = EventId(1);
         while ahead.may_search(x, Decided::ZERO) {
             ahead.searched(x, candidates(x.0));

@@ -2,9 +2,10 @@
 
 use std::{collections::VecDeque, mem, sync::Arc};
 
-use super::{Behind, CandidateBacklog, SliceEffect};
+use super::{CandidateBacklog, CursorTooOld, SliceEffect};
 use crate::{
-    CandidateFrame, Claim, Close, Cursor, ElementId, EventId, News, ProbeList, Reach, Retirement, ShardId, Stable,
+    Audience, CandidateFrame, Claim, Cursor, ElementId, EventId, News, ProbeList, Retirement, ShardId, Stable,
+    WithdrawalNotice,
 };
 
 #[derive(Debug)]
@@ -22,7 +23,7 @@ pub(super) struct Frames {
 struct ShardFrames {
     probes: Vec<ProbeList>,
     claims: Vec<Claim>,
-    closes: Vec<Close>,
+    closes: Vec<WithdrawalNotice>,
     settled: Vec<Retirement>,
     kept: VecDeque<Arc<CandidateFrame>>,
 }
@@ -42,7 +43,7 @@ impl Frames {
     }
 
     pub(super) fn close(&mut self, home: ShardId, x: EventId, element: ElementId) {
-        self.shards[home.0 as usize].closes.push(Close { x, element });
+        self.shards[home.0 as usize].closes.push(WithdrawalNotice { x, element });
     }
 
     pub(super) fn settled(&mut self, home: ShardId, retirement: Retirement) {
@@ -51,7 +52,7 @@ impl Frames {
 
     /// Sends and keeps what was found in events up to `through`; nothing when there was no event. `reach` is that of
     /// these events, and perhaps of some after them.
-    pub(super) fn flush(&mut self, through: EventId, reach: &Reach, news: News, out: &mut Vec<SliceEffect>) {
+    pub(super) fn flush(&mut self, through: EventId, reach: &Audience, news: News, out: &mut Vec<SliceEffect>) {
         if through == self.flushed {
             return;
         }
@@ -93,7 +94,7 @@ impl Frames {
     fn without_events(&self, News { known, stable }: News) -> CandidateFrame {
         let (after, through) = (self.flushed, self.flushed);
         let (probes, claims, closes, settled) = (vec![], vec![], vec![], vec![]);
-        let reach = Reach::nobody();
+        let reach = Audience::nobody();
         CandidateFrame { after, through, known, stable, reach, probes, claims, closes, settled }
     }
 
@@ -108,9 +109,9 @@ impl Frames {
         }
     }
 
-    pub(super) fn backlog(&self, shard: ShardId, after: Cursor, news: News) -> Result<CandidateBacklog, Behind> {
+    pub(super) fn backlog(&self, shard: ShardId, after: Cursor, news: News) -> Result<CandidateBacklog, CursorTooOld> {
         if after < self.floor {
-            return Err(Behind { after, floor: self.floor });
+            return Err(CursorTooOld { after, floor: self.floor });
         }
         let kept = self.shards[shard.0 as usize].kept.iter();
         let mut frames: Vec<_> = kept.filter(|frame| !after.covers(frame.through)).map(Arc::clone).collect();

@@ -90,7 +90,7 @@ pub enum FrameError {
 /// A shard asked for frames that are no longer kept: it has to start from a cut.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error("candidates after {after} are gone, those after {floor} are kept")]
-pub struct Behind {
+pub struct CursorTooOld {
     /// The cursor asked for.
     pub after: Cursor,
     /// The lowest that works.

@@ -31,9 +31,9 @@ const _: () = assert!(CHUNK_BYTES_MAX < FOOTER_MARK as usize, "a length must nev
 
 /// Where every checksum in a checkpoint starts from.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Seed(u32);
+pub(crate) struct CheckpointSeed(u32);
 
-impl Seed {
+impl CheckpointSeed {
     fn checksum(self, offset: u64, bytes: &[u8]) -> u32 {
         // Two places of one file share a start only by chance, and then the sum still tells them apart.
         let place = offset as u32 ^ ((offset >> 32) as u32).wrapping_mul(SPREAD);
@@ -50,14 +50,14 @@ pub(crate) struct Header {
 
 /// Why a header is not one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum HeaderError {
+pub(crate) enum CheckpointHeaderError {
     Version(u32),
     Damaged(&'static str),
 }
 
 impl Header {
-    pub fn seed(&self) -> Seed {
-        Seed(crc32c::crc32c_append(crc32c::crc32c(&self.log_id.to_le_bytes()), &self.through.to_le_bytes()))
+    pub fn seed(&self) -> CheckpointSeed {
+        CheckpointSeed(crc32c::crc32c_append(crc32c::crc32c(&self.log_id.to_le_bytes()), &self.through.to_le_bytes()))
     }
 
     pub fn encode(&self) -> [u8; HEADER_BYTES] {
@@ -71,19 +71,19 @@ impl Header {
         bytes
     }
 
-    pub fn decode(bytes: &[u8]) -> Result<Self, HeaderError> {
+    pub fn decode(bytes: &[u8]) -> Result<Self, CheckpointHeaderError> {
         if bytes.len() < HEADER_BYTES {
-            return Err(HeaderError::Damaged("the file ends inside its header"));
+            return Err(CheckpointHeaderError::Damaged("the file ends inside its header"));
         }
         if bytes[..8] != MAGIC {
-            return Err(HeaderError::Damaged("not a checkpoint: the magic bytes are missing"));
+            return Err(CheckpointHeaderError::Damaged("not a checkpoint: the magic bytes are missing"));
         }
         if !agrees(u32_at(bytes, 8), crc32c::crc32c(&bytes[12..HEADER_BYTES])) {
-            return Err(HeaderError::Damaged("the checksum of the checkpoint's header does not match"));
+            return Err(CheckpointHeaderError::Damaged("the checksum of the checkpoint's header does not match"));
         }
         match u32_at(bytes, 12) {
             VERSION => Ok(Self { log_id: u128_at(bytes, 16), through: u64_at(bytes, 32) }),
-            version => Err(HeaderError::Version(version)),
+            version => Err(CheckpointHeaderError::Version(version)),
         }
     }
 }
@@ -112,7 +112,7 @@ impl Totals {
 }
 
 /// Appends the chunk that will stand at `offset` to `out`.
-pub(crate) fn encode_chunk(seed: Seed, offset: u64, bytes: &[u8], totals: &mut Totals, out: &mut Vec<u8>) {
+pub(crate) fn encode_chunk(seed: CheckpointSeed, offset: u64, bytes: &[u8], totals: &mut Totals, out: &mut Vec<u8>) {
     assert!(bytes.len() <= CHUNK_BYTES_MAX, "the writer refuses larger chunks");
     let start = out.len();
     out.extend_from_slice(&[0; 4]);
@@ -124,7 +124,7 @@ pub(crate) fn encode_chunk(seed: Seed, offset: u64, bytes: &[u8], totals: &mut T
 }
 
 /// Appends the footer that will stand at `offset` to `out`.
-pub(crate) fn encode_footer(seed: Seed, offset: u64, totals: &Totals, out: &mut Vec<u8>) {
+pub(crate) fn encode_footer(seed: CheckpointSeed, offset: u64, totals: &Totals, out: &mut Vec<u8>) {
     let start = out.len();
     out.extend_from_slice(&[0; 4]);
     out.extend_from_slice(&FOOTER_MARK.to_le_bytes());
@@ -153,7 +153,12 @@ pub(crate) fn next(bytes: &[u8]) -> Result<Next, &'static str> {
 }
 
 /// Verifies the chunk that is exactly `bytes`, at `offset`, and counts it.
-pub(crate) fn verify_chunk(seed: Seed, offset: u64, bytes: &[u8], totals: &mut Totals) -> Result<(), &'static str> {
+pub(crate) fn verify_chunk(
+    seed: CheckpointSeed,
+    offset: u64,
+    bytes: &[u8],
+    totals: &mut Totals,
+) -> Result<(), &'static str> {
     let checksum = u32_at(bytes, 0);
     if !agrees(checksum, seed.checksum(offset, &bytes[4..])) {
         return Err("the checksum of a chunk does not match");
@@ -163,7 +168,7 @@ pub(crate) fn verify_chunk(seed: Seed, offset: u64, bytes: &[u8], totals: &mut T
 }
 
 /// Reads the footer that is exactly `bytes`, at `offset`.
-pub(crate) fn decode_footer(seed: Seed, offset: u64, bytes: &[u8]) -> Result<Totals, &'static str> {
+pub(crate) fn decode_footer(seed: CheckpointSeed, offset: u64, bytes: &[u8]) -> Result<Totals, &'static str> {
     if u32_at(bytes, 4) != FOOTER_MARK || !agrees(u32_at(bytes, 0), seed.checksum(offset, &bytes[4..])) {
         return Err("no intact footer where the checkpoint ends");
     }

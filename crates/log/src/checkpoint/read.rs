@@ -4,7 +4,9 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use super::format::{self, CHUNK_HEADER_BYTES, FOOTER_BYTES, HEADER_BYTES, Header, HeaderError, Next, Seed, Totals};
+use super::format::{
+    self, CHUNK_HEADER_BYTES, CheckpointHeaderError, CheckpointSeed, FOOTER_BYTES, HEADER_BYTES, Header, Next, Totals,
+};
 use super::info::{CheckpointInfo, Damage};
 use crate::disk::failed;
 use crate::error::{OpenError, RestoreError};
@@ -23,10 +25,10 @@ pub(super) fn look(path: &Path, log_id: u128, through: u64) -> Result<Checkpoint
     file.read_exact_at(head, 0).map_err(failed("read", path))?;
     let damaged = |offset, what| Some(Damage { offset, what });
     match Header::decode(head) {
-        Err(HeaderError::Version(found)) => {
+        Err(CheckpointHeaderError::Version(found)) => {
             return Err(OpenError::Version { file: path.to_owned(), found, supported: format::VERSION });
         }
-        Err(HeaderError::Damaged(what)) => info.damage = damaged(0, what),
+        Err(CheckpointHeaderError::Damaged(what)) => info.damage = damaged(0, what),
         Ok(header) if header.log_id != log_id => {
             return Err(OpenError::OtherLog { file: path.to_owned(), found: header.log_id, expected: log_id });
         }
@@ -61,7 +63,7 @@ pub struct CheckpointReader {
     path: PathBuf,
     file: File,
     info: CheckpointInfo,
-    seed: Seed,
+    seed: CheckpointSeed,
     totals: Totals,
     /// Part of the file: it starts at `start`; what is before `at` in it was given away.
     window: Vec<u8>,

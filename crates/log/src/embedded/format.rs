@@ -42,9 +42,9 @@ const _: () = assert!(
 
 /// Where every checksum in a segment starts from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Seed(u32);
+pub(crate) struct SegmentSeed(u32);
 
-impl Seed {
+impl SegmentSeed {
     pub fn new(log_id: u128, ordinal: u64) -> Self {
         Self(crc32c::crc32c_append(crc32c::crc32c(&log_id.to_le_bytes()), &ordinal.to_le_bytes()))
     }
@@ -70,7 +70,7 @@ pub(crate) struct SegmentHeader {
 
 /// Why bytes are not what they should be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum HeaderError {
+pub(crate) enum SegmentHeaderError {
     Version(u32),
     Damaged(&'static str),
 }
@@ -90,15 +90,15 @@ impl SegmentHeader {
         block
     }
 
-    pub fn decode(block: &[u8]) -> Result<Self, HeaderError> {
+    pub fn decode(block: &[u8]) -> Result<Self, SegmentHeaderError> {
         if block.len() < SEGMENT_HEADER_BYTES {
-            return Err(HeaderError::Damaged("the file ends inside its header"));
+            return Err(SegmentHeaderError::Damaged("the file ends inside its header"));
         }
         if block[..8] != SEGMENT_MAGIC {
-            return Err(HeaderError::Damaged("not a segment: the magic bytes are missing"));
+            return Err(SegmentHeaderError::Damaged("not a segment: the magic bytes are missing"));
         }
         if !agrees(u32_at(block, 8), crc32c::crc32c(&block[12..SEGMENT_HEADER_BYTES])) {
-            return Err(HeaderError::Damaged("the checksum of the segment header does not match"));
+            return Err(SegmentHeaderError::Damaged("the checksum of the segment header does not match"));
         }
         match u32_at(block, 12) {
             VERSION => Ok(Self {
@@ -108,7 +108,7 @@ impl SegmentHeader {
                 base: u64_at(block, 48),
                 previous_end: u64_at(block, 56),
             }),
-            version => Err(HeaderError::Version(version)),
+            version => Err(SegmentHeaderError::Version(version)),
         }
     }
 }
@@ -121,7 +121,7 @@ pub(crate) fn group_bytes(records: &[Record]) -> usize {
 /// Writes the group of `records`, which follow `before`, into `out`, as it will stand at `offset`. Calls `visit` with
 /// the offset of each place a reader may start at, and the `through` before it.
 pub(crate) fn encode_group(
-    seed: Seed,
+    seed: SegmentSeed,
     offset: u64,
     before: u64,
     records: &[Record],
@@ -171,7 +171,7 @@ pub(crate) fn is_group(bytes: &[u8]) -> bool {
 }
 
 /// The group header at the start of `bytes`, which stand at `offset` of the segment.
-pub(crate) fn decode_group(seed: Seed, offset: u64, bytes: &[u8]) -> Result<GroupHeader, &'static str> {
+pub(crate) fn decode_group(seed: SegmentSeed, offset: u64, bytes: &[u8]) -> Result<GroupHeader, &'static str> {
     if bytes.len() < GROUP_HEADER_BYTES || !is_group(bytes) {
         return Err("no group header where one was expected");
     }
@@ -196,7 +196,7 @@ pub(crate) fn record_bytes(bytes: &[u8]) -> Result<usize, &'static str> {
 }
 
 /// Verifies the record that is exactly `bytes`, at `offset`, and returns its `through`.
-pub(crate) fn verify_record(seed: Seed, offset: u64, bytes: &[u8]) -> Result<u64, &'static str> {
+pub(crate) fn verify_record(seed: SegmentSeed, offset: u64, bytes: &[u8]) -> Result<u64, &'static str> {
     if !agrees(u32_at(bytes, 0), seed.checksum(offset, &bytes[4..])) {
         return Err("the checksum of a record does not match");
     }

@@ -95,7 +95,7 @@ use crate::disk::{Disk, DiskFile, PAGE_BYTES};
 use crate::error::{AppendError, DiskError, OpenError, Poisoned, TrimError};
 use crate::lock::FolderLock;
 use crate::log::{Log, LogReader, Record, check_order, check_sizes};
-use format::{SEGMENT_HEADER_BYTES, Seed, SegmentHeader};
+use format::{SEGMENT_HEADER_BYTES, SegmentHeader, SegmentSeed};
 use housekeeper::Housekeeper;
 use index::{IndexBuilder, Published, Segment};
 use read::EmbeddedReader;
@@ -127,7 +127,7 @@ struct Active {
     file: DiskFile,
     ordinal: u64,
     capacity: u64,
-    seed: Seed,
+    seed: SegmentSeed,
     /// Where the next group goes; everything before is durable.
     end: u64,
 }
@@ -223,7 +223,7 @@ impl EmbeddedLog {
         let SegmentHeader { ordinal, capacity, .. } = header;
         file.rename("log.roll.rename", &recover::segment_path(&self.dir, ordinal))?;
         self.disk.sync_dir("log.roll.sync-folder", &self.dir)?;
-        let seed = Seed::new(self.log_id, ordinal);
+        let seed = SegmentSeed::new(self.log_id, ordinal);
         self.active = Active { file, ordinal, capacity, seed, end: SEGMENT_HEADER_BYTES as u64 };
         self.housekeeper.filled(self.active.end, capacity);
         self.index = IndexBuilder::new();

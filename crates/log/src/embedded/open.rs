@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use super::format::{SEGMENT_HEADER_BYTES, Seed, SegmentHeader};
+use super::format::{SEGMENT_HEADER_BYTES, SegmentHeader, SegmentSeed};
 use super::housekeeper::{Housekeeper, make_spare, remove_spare};
 use super::identity::{Identity, META_FILE};
 use super::index::Published;
@@ -65,7 +65,7 @@ pub(super) fn open(dir: &Path, options: Options) -> Result<(EmbeddedLog, OpenRep
             file: found.active,
             ordinal,
             capacity: found.header.capacity,
-            seed: Seed::new(log_id, ordinal),
+            seed: SegmentSeed::new(log_id, ordinal),
             end,
         },
         last,

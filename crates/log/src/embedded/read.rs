@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 
-use super::format::{self, GROUP_HEADER_BYTES, RECORD_HEADER_BYTES, Seed};
+use super::format::{self, GROUP_HEADER_BYTES, RECORD_HEADER_BYTES, SegmentSeed};
 use super::index::{Published, Span, Trimmed};
 use super::recover::segment_path;
 use crate::disk::failed;
@@ -77,7 +77,7 @@ impl EmbeddedReader {
         };
         let mut cursor = self.start(&span, after)?;
         let path = segment_path(&self.dir, span.ordinal);
-        let complete = read_span(&path, Seed::new(self.log_id, span.ordinal), &span, &mut cursor, batch)?;
+        let complete = read_span(&path, SegmentSeed::new(self.log_id, span.ordinal), &span, &mut cursor, batch)?;
         *self.cursor.lock().expect("no holder of this lock panics") = Some(cursor);
         Ok(complete)
     }
@@ -130,7 +130,13 @@ impl Batch {
 }
 
 /// Moves `cursor` along `span` and fills `batch`. True when the batch is complete, false when the span is read.
-fn read_span(path: &Path, seed: Seed, span: &Span, cursor: &mut Cursor, batch: &mut Batch) -> Result<bool, ReadError> {
+fn read_span(
+    path: &Path,
+    seed: SegmentSeed,
+    span: &Span,
+    cursor: &mut Cursor,
+    batch: &mut Batch,
+) -> Result<bool, ReadError> {
     let file = Arc::clone(&cursor.file);
     let chunk = batch.bytes_max.clamp(CHUNK_BYTES_MIN, CHUNK_BYTES_MAX);
     let mut window = Window { path, file: &file, end: span.end, chunk, start: 0, bytes: Bytes::new() };

@@ -4,7 +4,8 @@
 use std::path::{Path, PathBuf};
 
 use super::format::{
-    self, GROUP_HEADER_BYTES, HeaderError, RECORD_HEADER_BYTES, SEGMENT_HEADER_BYTES, Seed, SegmentHeader, VERSION,
+    self, GROUP_HEADER_BYTES, RECORD_HEADER_BYTES, SEGMENT_HEADER_BYTES, SegmentHeader, SegmentHeaderError,
+    SegmentSeed, VERSION,
 };
 use super::index::{IndexBuilder, Segment};
 use super::options::TornTail;
@@ -36,9 +37,10 @@ pub(crate) fn recover(disk: &Disk, dir: &Path, log_id: u128, mark: Mark) -> Resu
         let next = files.get(at + 1).map(|(_, header)| header);
         read_segment(file, header, &mut bytes)?;
         index = IndexBuilder::new();
-        let found = scan(&bytes, Seed::new(log_id, header.ordinal), header.base, &mut index, |offset, through| {
-            marked |= (mark.segment, mark.offset, mark.through) == (header.ordinal, offset, through);
-        });
+        let found =
+            scan(&bytes, SegmentSeed::new(log_id, header.ordinal), header.base, &mut index, |offset, through| {
+                marked |= (mark.segment, mark.offset, mark.through) == (header.ordinal, offset, through);
+            });
         records += found.records;
         match next {
             Some(next) => check_sealed(file.path(), &found, next)?,
@@ -104,8 +106,8 @@ fn open_segments(
         let mut block = vec![0; SEGMENT_HEADER_BYTES];
         let length = file.read_at(&mut block, 0)?;
         let header = SegmentHeader::decode(&block[..length]).map_err(|error| match error {
-            HeaderError::Version(found) => OpenError::Version { file: path.clone(), found, supported: VERSION },
-            HeaderError::Damaged(what) => OpenError::damaged(&path, 0, what),
+            SegmentHeaderError::Version(found) => OpenError::Version { file: path.clone(), found, supported: VERSION },
+            SegmentHeaderError::Damaged(what) => OpenError::damaged(&path, 0, what),
         })?;
         if header.log_id != log_id {
             return Err(OpenError::damaged(&path, 16, "the segment belongs to another log"));
@@ -152,7 +154,13 @@ struct Stop {
 }
 
 /// Reads groups from the header on; `boundary` sees where each one ends, and the `through` there.
-fn scan(bytes: &[u8], seed: Seed, base: u64, index: &mut IndexBuilder, mut boundary: impl FnMut(u64, u64)) -> Scan {
+fn scan(
+    bytes: &[u8],
+    seed: SegmentSeed,
+    base: u64,
+    index: &mut IndexBuilder,
+    mut boundary: impl FnMut(u64, u64),
+) -> Scan {
     let mut found = Scan { end: SEGMENT_HEADER_BYTES as u64, last: base, records: 0, stop: None };
     boundary(found.end, found.last);
     while !is_zero(&bytes[found.end as usize..]) {
@@ -176,7 +184,7 @@ fn scan(bytes: &[u8], seed: Seed, base: u64, index: &mut IndexBuilder, mut bound
 /// Verifies every record of the group at `offset`.
 fn scan_group(
     bytes: &[u8],
-    seed: Seed,
+    seed: SegmentSeed,
     offset: u64,
     before: u64,
     index: &mut IndexBuilder,
@@ -236,7 +244,7 @@ fn judge_tail(
         };
     }
     let Some(stop) = found.stop else { return Ok(0) };
-    if stop.certain || has_later_group(bytes, Seed::new(header.log_id, header.ordinal), found.end) {
+    if stop.certain || has_later_group(bytes, SegmentSeed::new(header.log_id, header.ordinal), found.end) {
         return damaged(stop.offset, stop.what);
     }
     let rest = &bytes[found.end as usize..];
@@ -265,7 +273,7 @@ fn repair_tail(
 }
 
 /// Whether a group was written after the one at `end`: then that one had been acknowledged.
-fn has_later_group(bytes: &[u8], seed: Seed, end: u64) -> bool {
+fn has_later_group(bytes: &[u8], seed: SegmentSeed, end: u64) -> bool {
     let first = end as usize + 1;
     (first..bytes.len())
         .any(|at| format::is_group(&bytes[at..]) && format::decode_group(seed, at as u64, &bytes[at..]).is_ok())

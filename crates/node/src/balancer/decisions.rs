@@ -18,17 +18,17 @@ use crate::{
 
 /// What the balancer reads of every shard.
 #[derive(Clone, Debug)]
-pub struct Decisions {
+pub struct DecisionLinks {
     /// By shard, with the cursor that was asked for.
     links: Vec<Handshake<Cursor>>,
     planted: Planted,
 }
 
-impl Decisions {
+impl DecisionLinks {
     /// Of so many shards, of which none is read yet.
     #[must_use]
-    pub fn new(shards: u32, planted: Planted) -> Decisions {
-        Decisions { links: (0..shards).map(|_| Handshake::Down).collect(), planted }
+    pub fn new(shards: u32, planted: Planted) -> DecisionLinks {
+        DecisionLinks { links: (0..shards).map(|_| Handshake::Down).collect(), planted }
     }
 
     /// There is no stream of a shard, or it has ended: subscribes from where the ledger is.

@@ -14,7 +14,7 @@
 use std::sync::Arc;
 
 use dovetail_core::{
-    Decided, EventId, Reach, Stable,
+    Audience, Decided, EventId, Stable,
     ledger::Ledger,
     planted::{Bug, Planted},
 };
@@ -96,7 +96,7 @@ impl Durability {
         &mut self,
         mut frame: PartFrame,
         ledger: &mut Ledger,
-        reach: impl FnOnce(&PartFrame, &Ledger) -> Reach,
+        reach: impl FnOnce(&PartFrame, &Ledger) -> Audience,
         out: &mut Vec<Visible>,
     ) {
         assert_eq!(frame.after, self.taken, "no event is left out of the log");

@@ -9,7 +9,7 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use dovetail_core::{
-    Cursor, EventId, Reach, SliceId, Stable,
+    Audience, Cursor, EventId, SliceId, Stable,
     planted::{Bug, Planted},
 };
 use thiserror::Error;
@@ -74,7 +74,7 @@ pub struct FeedFrame {
     /// The event before the first that it stands for.
     pub after: EventId,
     /// Of all events that it stands for.
-    pub reach: Reach,
+    pub reach: Audience,
     /// The last of the frames: what is needed of it is sent.
     pub last: Arc<PublishedFrame>,
 }

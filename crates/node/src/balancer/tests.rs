@@ -3,18 +3,18 @@
 use std::sync::Arc;
 
 use dovetail_core::{
-    Cursor, Decided, DecisionFrame, ElementId, Event, EventId, EventKind, Frame, Placement, Pool, PoolDefinition,
-    PoolId, Reach, Retirement, Ring, ShardId, SliceId, Stable, WithdrawReason,
+    Audience, Cursor, Decided, DecisionFrame, ElementId, Event, EventId, EventKind, Frame, Placement, Pool,
+    PoolDefinition, PoolId, Retirement, Ring, ShardId, SliceId, Stable, WithdrawReason,
     batch::{Batch, KeySecret, Run},
     ledger::{ClientPart, Ledger, LedgerLimits, Outcome, Status},
     planted::Planted,
-    reach::Pair,
+    reach::AudiencePair,
     shard::Fetch,
 };
 use dovetail_rule::{AttributeType, Row, Value};
 
 use super::{
-    Decisions, Durability, Feed, FeedAction, FeedFrame, FeedRefused, Gone, LogSpan, Owners, Part, PartFrame,
+    DecisionLinks, Durability, Feed, FeedAction, FeedFrame, FeedRefused, Gone, LogSpan, Owners, Part, PartFrame,
     PublishedFrame, Replay, ResultsSpan, Visible, check_fetch, frame,
 };
 use crate::action::{Request, Step};
@@ -67,7 +67,7 @@ fn withdrawal(x: u64) -> Part {
     Part::Event(Event { x: EventId(x), kind })
 }
 
-fn part_frame(after: u64, through: u64, reach: Reach, events: Vec<Part>) -> PartFrame {
+fn part_frame(after: u64, through: u64, reach: Audience, events: Vec<Part>) -> PartFrame {
     Frame { after: EventId(after), through: EventId(through), time_ms: 7, stable: Stable(EventId(3)), reach, events }
 }
 
@@ -77,9 +77,9 @@ fn concerns(slice: u32, after: u64, through: u64) -> Arc<PublishedFrame> {
     Arc::new(PublishedFrame::new(Arc::new(frame)))
 }
 
-fn pairs(pairs: &[(u32, u64)]) -> Reach {
-    let pair = |&(slice, last)| Pair { slice: SliceId(slice), shard: ShardId(0), last: EventId(last) };
-    Reach::Pairs(pairs.iter().map(pair).collect())
+fn pairs(pairs: &[(u32, u64)]) -> Audience {
+    let pair = |&(slice, last)| AudiencePair { slice: SliceId(slice), shard: ShardId(0), last: EventId(last) };
+    Audience::Pairs(pairs.iter().map(pair).collect())
 }
 
 /// A reader of slices 0 and 1.
@@ -89,11 +89,11 @@ fn feed(after: Option<u64>) -> Result<Feed, FeedRefused> {
 }
 
 /// What a frame that is sent covers, and whom it concerns.
-fn told(frame: &FeedFrame) -> (u64, u64, Reach) {
+fn told(frame: &FeedFrame) -> (u64, u64, Audience) {
     (frame.after.0, frame.last.frame().through.0, frame.reach.clone())
 }
 
-fn sent(action: Option<FeedAction>) -> (u64, u64, Reach) {
+fn sent(action: Option<FeedAction>) -> (u64, u64, Audience) {
     let Some(FeedAction::Send(frame)) = action else { panic!("it is sent: {action:?}") };
     told(&frame)
 }
@@ -102,9 +102,9 @@ fn sent(action: Option<FeedAction>) -> (u64, u64, Reach) {
 fn a_frame_that_concerns_the_reader_goes_at_once() {
     let mut feed = feed(Some(10)).unwrap();
     assert_eq!(sent(feed.on_frame(concerns(1, 10, 12))), (10, 12, pairs(&[(1, 12)])));
-    let everybody = part_frame(12, 13, Reach::All, Vec::new());
+    let everybody = part_frame(12, 13, Audience::All, Vec::new());
     let everybody = Arc::new(PublishedFrame::new(Arc::new(everybody)));
-    assert_eq!(sent(feed.on_frame(everybody)), (12, 13, Reach::All));
+    assert_eq!(sent(feed.on_frame(everybody)), (12, 13, Audience::All));
     assert!(feed.on_linger().is_none(), "nothing is held back");
 }
 
@@ -165,7 +165,7 @@ fn each_row_of_a_run_is_needed_where_its_own_region_is_searched() {
     let (pools, placement) = (pools(), placement());
     let regions = [3, 1, 4, 1, 5, 9, 2, 6];
     let events = vec![arrivals(0, 11, &regions), withdrawal(19), arrivals(1, 20, &[1, 2])];
-    let frame = part_frame(10, 21, Reach::All, events);
+    let frame = part_frame(10, 21, Audience::All, events);
     let owners = frame::owners(&frame, |id| pools.get(id.0 as usize), &placement, Planted::default());
     let own = |(x, &region): (u64, &i64)| placement.owner(pools[0].place(ElementId(x), &row(region)));
     let each: Vec<SliceId> = (11..).zip(&regions).map(own).collect();
@@ -219,8 +219,8 @@ fn ledger() -> Ledger {
     ledger
 }
 
-fn decisions() -> Decisions {
-    Decisions::new(2, Planted::default())
+fn decisions() -> DecisionLinks {
+    DecisionLinks::new(2, Planted::default())
 }
 
 #[test]
@@ -264,7 +264,7 @@ fn no_decision_is_taken_before_the_hello() {
 }
 
 fn logged(after: u64, through: u64) -> PartFrame {
-    part_frame(after, through, Reach::All, Vec::new())
+    part_frame(after, through, Audience::All, Vec::new())
 }
 
 /// What has to be done, in words.
@@ -285,8 +285,8 @@ fn nothing_is_seen_before_it_is_on_disk_and_readers_see_it_before_clients() {
     let mut ledger = ledger();
     let mut durability = Durability::new(&Ledger::new(limits(), 2), Planted::default());
     let mut out = Vec::new();
-    durability.on_frame(logged(0, 2), &mut ledger, |_, _| Reach::All, &mut out);
-    durability.on_frame(logged(2, 3), &mut ledger, |_, _| Reach::nobody(), &mut out);
+    durability.on_frame(logged(0, 2), &mut ledger, |_, _| Audience::All, &mut out);
+    durability.on_frame(logged(2, 3), &mut ledger, |_, _| Audience::nobody(), &mut out);
     assert_eq!(words(&mut out), ["append (x0, x2]", "append (x2, x3]"]);
     assert_eq!((durability.queued(), durability.durable()), (2, EventId(0)));
     durability.on_written(2, EventId(3), &mut out);
@@ -315,7 +315,7 @@ fn a_stable_cut_is_told_once_when_the_results_have_it() {
 fn a_frame_follows_the_one_before() {
     let mut ledger = ledger();
     let mut durability = Durability::new(&ledger, Planted::default());
-    durability.on_frame(logged(5, 6), &mut ledger, |_, _| Reach::All, &mut Vec::new());
+    durability.on_frame(logged(5, 6), &mut ledger, |_, _| Audience::All, &mut Vec::new());
 }
 
 #[test]
@@ -334,7 +334,7 @@ fn of_a_run_that_a_checkpoint_is_in_the_midst_of_the_rest_is_read_back() {
     let Part::Arrivals(first, run) = arrivals(0, 2, &[6, 7, 8, 9]) else { unreachable!("they arrive") };
     ledger.record_run(first, 5, &Run { rows: 1..3, ..run.clone() });
     let replay = Replay::new(&ledger, Planted::default());
-    let frame = part_frame(1, 5, Reach::All, vec![Part::Arrivals(first, run)]);
+    let frame = part_frame(1, 5, Audience::All, vec![Part::Arrivals(first, run)]);
     replay.on_frame(&frame, &mut ledger).unwrap();
     assert_eq!((ledger.recorded(), ledger.waiting()), (EventId(5), 4));
     let rows = [4, 5].map(|element| match ledger.status(ElementId(element)) {
@@ -342,7 +342,7 @@ fn of_a_run_that_a_checkpoint_is_in_the_midst_of_the_rest_is_read_back() {
         other => panic!("e{element} waits: {other:?}"),
     });
     assert_eq!(rows, [row(8), row(9)]);
-    replay.on_frame(&part_frame(0, 1, Reach::All, vec![withdrawal(1)]), &mut ledger).unwrap();
+    replay.on_frame(&part_frame(0, 1, Audience::All, vec![withdrawal(1)]), &mut ledger).unwrap();
     assert_eq!(ledger.recorded(), EventId(5), "what the checkpoint has is not read back");
 }
 

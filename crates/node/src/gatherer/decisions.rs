@@ -31,7 +31,7 @@ pub enum DecisionMessage {
 /// What one reader is sent next: the balancer publishes nothing above a watermark, a matcher is in no hurry to forget,
 /// and a peer waits for grants and retirements alone.
 #[derive(Clone, Debug)]
-pub(super) struct Decisions {
+pub(super) struct DecisionQueue {
     reader: Reader,
     /// The watermark it was told.
     told: Decided,
@@ -41,11 +41,11 @@ pub(super) struct Decisions {
     planted: Planted,
 }
 
-impl Decisions {
+impl DecisionQueue {
     /// For a reader that has been told of a watermark.
-    pub(super) fn new(reader: Reader, told: Decided, list_max: u32, planted: Planted) -> Decisions {
+    pub(super) fn new(reader: Reader, told: Decided, list_max: u32, planted: Planted) -> DecisionQueue {
         let lag_max = (u64::from(list_max) / 2).min(MATCHER_LAG_MAX);
-        Decisions { reader, told, lag_max, next: DecisionFrame::default(), planted }
+        DecisionQueue { reader, told, lag_max, next: DecisionFrame::default(), planted }
     }
 
     /// Takes the reader's share of what came of a batch: all get retirements and the watermark, peers their grants, the
@@ -73,7 +73,7 @@ impl Decisions {
     }
 }
 
-impl Queue for Decisions {
+impl Queue for DecisionQueue {
     type Message = DecisionMessage;
 
     fn is_empty(&self) -> bool {

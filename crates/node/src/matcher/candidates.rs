@@ -24,7 +24,7 @@ pub enum CandidatesMessage {
 /// What one reader is sent next. No reader waits for news of what may be forgotten, nor for events that do not concern
 /// it: such frames are held back, and those of one slice merged.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Candidates {
+pub(super) struct CandidateQueue {
     next: Vec<SliceFrame>,
     due: bool,
     /// Nothing more is sent: what the reader needs next is gone, as its hello says.
@@ -32,15 +32,15 @@ pub(super) struct Candidates {
     planted: Planted,
 }
 
-impl Candidates {
+impl CandidateQueue {
     /// For a reader that gets what comes from now on.
-    pub(super) fn new(planted: Planted) -> Candidates {
-        Candidates { planted, ..Candidates::default() }
+    pub(super) fn new(planted: Planted) -> CandidateQueue {
+        CandidateQueue { planted, ..CandidateQueue::default() }
     }
 
     /// For a reader that gets a hello, and nothing more.
-    pub(super) fn silent() -> Candidates {
-        Candidates { silent: true, ..Candidates::default() }
+    pub(super) fn silent() -> CandidateQueue {
+        CandidateQueue { silent: true, ..CandidateQueue::default() }
     }
 
     /// Takes a frame, behind all that a slice has for the reader.
@@ -74,7 +74,7 @@ fn last_of(next: &mut [SliceFrame], slice: SliceId, planted: Planted) -> Option<
     last.map(|(_, frame)| frame)
 }
 
-impl Queue for Candidates {
+impl Queue for CandidateQueue {
     type Message = CandidatesMessage;
 
     fn is_empty(&self) -> bool {

@@ -3,9 +3,9 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use dovetail_core::{
-    CandidateFrame, Cursor, Decided, ElementId, EventId, LogFrame, Placement, PoolDefinition, PoolId, Reach,
+    Audience, CandidateFrame, Cursor, Decided, ElementId, EventId, LogFrame, Placement, PoolDefinition, PoolId,
     Retirement, Ring, ShardId, SliceId, Stable,
-    reach::Pair,
+    reach::AudiencePair,
     shard::Fetch,
     slice::{Secret, SliceCut, WaitingElement},
 };
@@ -64,7 +64,7 @@ fn cursors(cursors: [u64; 2]) -> Cursors {
 }
 
 /// Events of which none is in the frame: they are nothing to the slices here.
-fn frame(after: u64, through: u64, reach: Reach) -> Arc<LogFrame> {
+fn frame(after: u64, through: u64, reach: Audience) -> Arc<LogFrame> {
     let (after, through) = (EventId(after), EventId(through));
     Arc::new(LogFrame { after, through, time_ms: 0, stable: Stable(EventId(10)), reach, events: Vec::new() })
 }
@@ -159,14 +159,14 @@ fn a_session_ends_when_the_store_has_not_what_must_be_fetched() {
 #[test]
 fn the_log_is_followed_from_what_was_received_once_it_is_the_same_and_its_cut_is_not_below() {
     let mut rig = rig();
-    rig.matcher.on_frame(&frame(10, 12, Reach::All)).expect("the next one");
+    rig.matcher.on_frame(&frame(10, 12, Audience::All)).expect("the next one");
     rig.matcher.on_dial(LinkId::Feed, &mut rig.out);
     assert_eq!(rig.out(), [Action::AskCut]);
     rig.matcher.on_cut("log", Stable(EventId(10)), &mut rig.out).expect("the same log");
     assert_eq!(rig.step(LinkId::Feed), Step::Subscribe(Request::Feed { after: Some(Cursor(EventId(12))) }));
     rig.matcher.on_feed_hello(&mut rig.out);
     assert_eq!(rig.step(LinkId::Feed), Step::Read);
-    rig.matcher.on_frame(&frame(12, 13, Reach::All)).expect("the next one");
+    rig.matcher.on_frame(&frame(12, 13, Audience::All)).expect("the next one");
 }
 
 #[test]
@@ -175,7 +175,7 @@ fn no_frame_of_the_log_is_read_before_the_hello() {
     let mut rig = rig();
     rig.matcher.on_dial(LinkId::Feed, &mut rig.out);
     rig.matcher.on_cut("log", Stable(EventId(10)), &mut rig.out).expect("the same log");
-    _ = rig.matcher.on_frame(&frame(10, 12, Reach::All));
+    _ = rig.matcher.on_frame(&frame(10, 12, Audience::All));
 }
 
 #[test]
@@ -192,30 +192,30 @@ fn a_session_ends_when_the_balancer_has_another_log_or_lost_results_or_the_log_a
 
 #[test]
 fn a_gap_in_the_log_ends_the_session() {
-    let end = rig().matcher.on_frame(&frame(12, 13, Reach::All)).expect_err("11 and 12 are missing");
+    let end = rig().matcher.on_frame(&frame(12, 13, Audience::All)).expect_err("11 and 12 are missing");
     assert_eq!(end.to_string(), "log frame begins after x12, but only events up to x10 were received");
 }
 
 #[test]
 fn a_reader_gets_a_hello_of_all_slices_then_what_its_cursors_do_not_cover_then_what_comes() {
     let mut rig = rig();
-    rig.matcher.on_frame(&frame(10, 12, Reach::All)).expect("the next one");
+    rig.matcher.on_frame(&frame(10, 12, Audience::All)).expect("the next one");
     let first = rig.subscribe(1, SHARD, [10, 12], 0);
     let hellos = CandidatesMessage::Hello(vec![hello(0, 10, 10), hello(2, 10, 10)]);
     assert_eq!(first[0], Action::Send { to: StreamId(1), message: hellos });
     // At last each tells what it knows.
     assert_eq!(Rig::sent(&first, 1), [vec![(0, 10, 12)], vec![(0, 12, 12)], vec![(2, 12, 12)]]);
     assert_eq!(rig.publish(), [], "the backlog has all of it");
-    rig.matcher.on_frame(&frame(12, 13, Reach::All)).expect("the next one");
+    rig.matcher.on_frame(&frame(12, 13, Audience::All)).expect("the next one");
     assert_eq!(Rig::sent(&rig.publish(), 1), [vec![(0, 12, 13), (2, 12, 13)]]);
 }
 
 #[test]
 fn the_hello_says_the_least_that_frames_know_which_follow() {
     let mut rig = rig();
-    rig.matcher.on_frame(&frame(10, 11, Reach::All)).expect("the next one");
+    rig.matcher.on_frame(&frame(10, 11, Audience::All)).expect("the next one");
     rig.decide(11);
-    rig.matcher.on_frame(&frame(11, 12, Reach::All)).expect("the next one");
+    rig.matcher.on_frame(&frame(11, 12, Audience::All)).expect("the next one");
     let known = |actions: &[MatcherAction]| match &actions[0] {
         Action::Send { message: CandidatesMessage::Hello(slices), .. } => slices[0].known.event().0,
         other => panic!("{other:?} is no hello"),
@@ -228,16 +228,16 @@ fn the_hello_says_the_least_that_frames_know_which_follow() {
 fn what_does_not_concern_a_reader_is_merged_and_sent_after_a_while() {
     let mut rig = rig();
     rig.subscribe(1, SHARD, [10, 10], 0);
-    rig.matcher.on_frame(&frame(10, 12, Reach::nobody())).expect("the next one");
+    rig.matcher.on_frame(&frame(10, 12, Audience::nobody())).expect("the next one");
     assert_eq!(rig.publish(), [Action::Linger]);
-    rig.matcher.on_frame(&frame(12, 15, Reach::nobody())).expect("the next one");
+    rig.matcher.on_frame(&frame(12, 15, Audience::nobody())).expect("the next one");
     assert_eq!(rig.publish(), [], "a linger is under way");
     rig.matcher.on_linger(&mut rig.out);
     assert_eq!(Rig::sent(&rig.out(), 1), [vec![(0, 10, 15), (2, 10, 15)]]);
-    rig.matcher.on_frame(&frame(15, 16, Reach::nobody())).expect("the next one");
+    rig.matcher.on_frame(&frame(15, 16, Audience::nobody())).expect("the next one");
     assert_eq!(rig.publish(), [Action::Linger]);
     // What concerns it takes along what was held back.
-    rig.matcher.on_frame(&frame(16, 17, Reach::All)).expect("the next one");
+    rig.matcher.on_frame(&frame(16, 17, Audience::All)).expect("the next one");
     assert_eq!(Rig::sent(&rig.publish(), 1), [vec![(0, 15, 17), (2, 15, 17)]]);
 }
 
@@ -245,28 +245,28 @@ fn what_does_not_concern_a_reader_is_merged_and_sent_after_a_while() {
 fn a_merged_frame_concerns_whom_any_of_its_frames_did() {
     let mut rig = rig();
     rig.subscribe(1, SHARD, [10, 10], 0);
-    let pair = Pair { slice: SliceId(1), shard: SHARD, last: EventId(12) };
-    rig.matcher.on_frame(&frame(10, 12, Reach::Pairs(vec![pair]))).expect("the next one");
+    let pair = AudiencePair { slice: SliceId(1), shard: SHARD, last: EventId(12) };
+    rig.matcher.on_frame(&frame(10, 12, Audience::Pairs(vec![pair]))).expect("the next one");
     rig.publish();
-    rig.matcher.on_frame(&frame(12, 13, Reach::nobody())).expect("the next one");
+    rig.matcher.on_frame(&frame(12, 13, Audience::nobody())).expect("the next one");
     rig.publish();
     rig.matcher.on_linger(&mut rig.out);
     let [Action::Send { message: CandidatesMessage::Frames(frames), .. }] = &rig.out()[..] else {
         panic!("one message")
     };
-    assert!(frames.iter().all(|(_, frame)| frame.reach == Reach::Pairs(vec![pair])), "{frames:?}");
+    assert!(frames.iter().all(|(_, frame)| frame.reach == Audience::Pairs(vec![pair])), "{frames:?}");
 }
 
 #[test]
 fn a_reader_whose_frames_are_gone_gets_a_hello_that_says_so_and_nothing_more() {
     let mut rig = rig();
-    rig.matcher.on_frame(&frame(10, 12, Reach::All)).expect("the next one");
+    rig.matcher.on_frame(&frame(10, 12, Audience::All)).expect("the next one");
     rig.decide(12);
     rig.publish();
     rig.matcher.on_stable(Stable(EventId(12)));
     let message = CandidatesMessage::Hello(vec![hello(0, 12, 12), hello(2, 12, 12)]);
     assert_eq!(rig.subscribe(1, SHARD, [10, 12], 0), [Action::Send { to: StreamId(1), message }]);
-    rig.matcher.on_frame(&frame(12, 13, Reach::All)).expect("the next one");
+    rig.matcher.on_frame(&frame(12, 13, Audience::All)).expect("the next one");
     assert_eq!(rig.publish(), []);
     // Its next stream is served.
     assert_eq!(rig.subscribe(2, SHARD, [13, 13], 0)[0], Action::End { stream: StreamId(1) });
@@ -275,7 +275,7 @@ fn a_reader_whose_frames_are_gone_gets_a_hello_that_says_so_and_nothing_more() {
 #[test]
 fn a_reader_that_says_that_too_little_is_known_is_believed_once_the_balancer_says_so() {
     let mut rig = rig();
-    rig.matcher.on_frame(&frame(10, 12, Reach::All)).expect("the next one");
+    rig.matcher.on_frame(&frame(10, 12, Audience::All)).expect("the next one");
     rig.decide(12);
     assert_eq!(rig.subscribe(1, SHARD, [10, 10], 11), [Action::AskResultsFloor { stream: StreamId(1) }]);
     rig.matcher.on_results_floor(StreamId(1), EventId(10), &mut rig.out).expect("the balancer can fill it in");
@@ -289,7 +289,7 @@ fn a_reader_that_says_that_too_little_is_known_is_believed_once_the_balancer_say
 #[test]
 fn a_reader_is_served_when_its_frames_know_enough_by_the_time_that_the_balancer_answers() {
     let mut rig = rig();
-    rig.matcher.on_frame(&frame(10, 12, Reach::All)).expect("the next one");
+    rig.matcher.on_frame(&frame(10, 12, Audience::All)).expect("the next one");
     assert_eq!(rig.subscribe(1, SHARD, [12, 12], 12), [Action::AskResultsFloor { stream: StreamId(1) }]);
     rig.decide(12);
     rig.matcher.on_results_floor(StreamId(1), EventId(12), &mut rig.out).expect("they know enough");
@@ -314,12 +314,12 @@ fn each_shard_gets_its_own_and_a_stream_in_place_of_the_one_it_had() {
     let mut rig = rig();
     rig.subscribe(1, SHARD, [10, 10], 0);
     rig.subscribe(2, OTHER, [10, 10], 0);
-    rig.matcher.on_frame(&frame(10, 12, Reach::All)).expect("the next one");
+    rig.matcher.on_frame(&frame(10, 12, Audience::All)).expect("the next one");
     let sent = rig.publish();
     assert_eq!((Rig::sent(&sent, 1).len(), Rig::sent(&sent, 2).len()), (1, 1));
     assert_eq!(rig.subscribe(3, SHARD, [12, 12], 0)[0], Action::End { stream: StreamId(1) });
     rig.matcher.on_lost(StreamId(2));
-    rig.matcher.on_frame(&frame(12, 13, Reach::All)).expect("the next one");
+    rig.matcher.on_frame(&frame(12, 13, Audience::All)).expect("the next one");
     let sent = rig.publish();
     assert_eq!([1, 2, 3].map(|stream| Rig::sent(&sent, stream).len()), [0, 0, 1]);
     assert!(rig.matcher.readers.queue(NodeId::Gatherer(OTHER)).is_none());
@@ -341,7 +341,7 @@ fn cursors_are_for_exactly_the_slices_that_run_here() {
 fn work_is_what_waits_and_what_comes() {
     let mut rig = rig();
     assert_eq!(rig.matcher.work(None), 0);
-    let next = frame(10, 15, Reach::All);
+    let next = frame(10, 15, Audience::All);
     assert_eq!(rig.matcher.work(Some(&next)), 5);
     rig.matcher.on_frame(&next).expect("the next one");
     assert_eq!(rig.matcher.work(None), 0, "it was searched");

@@ -4,7 +4,7 @@
 //! expression, cut down by the comparison, and projected back onto every column. What the prober knows enters as a
 //! range of one value.
 
-use super::number::{Builder, Columns, Decided, Numbers, PARTS_MAX, Part};
+use super::number::{Builder, Columns, Decided, NumberPart, Numbers, PARTS_MAX};
 use super::probing::Probing;
 use crate::expr::{CompareOp, End, Expr};
 use crate::filter::{Asked, Bound, INT_CELL_MAX, Store};
@@ -12,7 +12,7 @@ use crate::range::{self, Range};
 
 /// The way back from a comparison to its columns.
 struct Backward<'a, 'p> {
-    parts: &'a [Part],
+    parts: &'a [NumberPart],
     probing: &'a Probing<'p>,
     ranges: &'a mut [Range],
     /// The columns come to, by position: those the value certainly depends on. A branch not taken may be missing.
@@ -33,23 +33,23 @@ impl Backward<'_, '_> {
         let result = self.ranges[part];
         let parts = self.parts;
         match &parts[part] {
-            Part::Fixed(_) | Part::Scalar(..) | Part::Waited => true,
-            Part::Column(..) => {
+            NumberPart::Fixed(_) | NumberPart::Scalar(..) | NumberPart::Waited => true,
+            NumberPart::Column(..) => {
                 self.reached |= 1 << part;
                 true
             }
-            Part::Negate(of) => self.narrow(*of, range::negate_back(result)),
-            Part::Abs(of) => self.narrow(*of, range::abs_back(result, self.ranges[*of])),
-            Part::Square(of) => self.narrow(*of, range::square_back(result)),
-            Part::ToDouble(of) => self.narrow(*of, range::to_double_back(result)),
-            Part::Arithmetic(op, left, right) => {
+            NumberPart::Negate(of) => self.narrow(*of, range::negate_back(result)),
+            NumberPart::Abs(of) => self.narrow(*of, range::abs_back(result, self.ranges[*of])),
+            NumberPart::Square(of) => self.narrow(*of, range::square_back(result)),
+            NumberPart::ToDouble(of) => self.narrow(*of, range::to_double_back(result)),
+            NumberPart::Arithmetic(op, left, right) => {
                 let [to_left, to_right] = range::arithmetic_back(*op, result, self.ranges[*left], self.ranges[*right]);
                 let (to_left, to_right) =
                     (to_left.unwrap_or(self.ranges[*left]), to_right.unwrap_or(self.ranges[*right]));
                 self.narrow(*left, to_left) && self.narrow(*right, to_right)
             }
-            Part::Extreme(max, of) => self.extreme(*max, of, result),
-            Part::Choice(condition, then, otherwise) => {
+            NumberPart::Extreme(max, of) => self.extreme(*max, of, result),
+            NumberPart::Choice(condition, then, otherwise) => {
                 let taken = match condition.decide(self.probing, self.ranges, &mut false) {
                     Decided::Then => *then,
                     Decided::Otherwise => *otherwise,

@@ -10,7 +10,7 @@ use crate::value::{Value, ValueKind};
 
 /// What part a conjunct plays in a search. Prints as `key`, `columns` and `residual`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Role {
+pub enum ConjunctRole {
     /// Elements are kept apart by it, and only those that agree are looked at.
     Key,
     /// Anchors are turned away by columns, 64 at a time.
@@ -19,12 +19,12 @@ pub enum Role {
     Residual,
 }
 
-impl fmt::Display for Role {
+impl fmt::Display for ConjunctRole {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
-            Role::Key => "key",
-            Role::Columns => "columns",
-            Role::Residual => "residual",
+            ConjunctRole::Key => "key",
+            ConjunctRole::Columns => "columns",
+            ConjunctRole::Residual => "residual",
         })
     }
 }
@@ -46,7 +46,7 @@ pub enum Verdict {
 #[derive(Debug, Clone)]
 pub struct Conjunct {
     pub(super) expr: Expr,
-    pub(super) role: Role,
+    pub(super) role: ConjunctRole,
     pub(super) how: String,
     pub(super) cost: u64,
 }
@@ -63,7 +63,7 @@ impl Conjunct {
     }
 
     /// What part it plays.
-    pub fn role(&self) -> Role {
+    pub fn role(&self) -> ConjunctRole {
         self.role
     }
 

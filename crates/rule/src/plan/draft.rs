@@ -2,7 +2,7 @@
 
 use super::ask::Ask;
 use super::key::Share;
-use super::lower::{Kept, Leaf, Lower};
+use super::lower::{Kept, Lower, LoweredLeaf};
 use crate::expr::{End, Expr};
 use crate::filter::{Bound, Node};
 
@@ -36,7 +36,7 @@ impl Draft {
         }
         nodes.sort_by(|left, right| lower.rank(left).total_cmp(&lower.rank(right)));
         let root = if nodes.len() == 1 { nodes.remove(0) } else { Node::All(nodes.into()) };
-        let bounds = lower.leaves.iter().map(|leaf: &Leaf| leaf.fixed).collect();
+        let bounds = lower.leaves.iter().map(|leaf: &LoweredLeaf| leaf.fixed).collect();
         Draft { filter: Filter { root, bounds, asks: lower.asks.into() }, ranks, how }
     }
 }

@@ -7,7 +7,7 @@
 //! rounded.
 
 use super::ask::Ask;
-use super::conjunct::{Conjunct, Role};
+use super::conjunct::{Conjunct, ConjunctRole};
 use super::draft::Filter;
 use super::key::{Key, Part};
 use crate::expr::{ArithmeticOp, Comparands, CompareOp, Expr};
@@ -21,11 +21,11 @@ pub(super) fn exact(conjuncts: &[Conjunct], key: &Key, filters: &[Filter; 2]) ->
         _ => None,
     };
     let attributes = key.parts.iter().map(attribute).collect::<Option<_>>()?;
-    let of = |role: Role| conjuncts.iter().filter(move |conjunct| conjunct.role == role);
-    let columns = of(Role::Columns).count();
-    let known = of(Role::Key).count() == key.parts.len()
-        && of(Role::Residual).count() == 0
-        && of(Role::Columns).all(|conjunct| comparison(&conjunct.expr))
+    let of = |role: ConjunctRole| conjuncts.iter().filter(move |conjunct| conjunct.role == role);
+    let columns = of(ConjunctRole::Columns).count();
+    let known = of(ConjunctRole::Key).count() == key.parts.len()
+        && of(ConjunctRole::Residual).count() == 0
+        && of(ConjunctRole::Columns).all(|conjunct| comparison(&conjunct.expr))
         && filters.iter().all(|filter| narrow(filter, columns));
     known.then_some(attributes)
 }

@@ -28,7 +28,7 @@ pub(super) struct Kept {
 
 /// A leaf as it is before any probe.
 #[derive(Debug, Clone)]
-pub(super) struct Leaf {
+pub(super) struct LoweredLeaf {
     /// Its bound, where that is the same for every probe.
     pub(super) fixed: Bound,
     pub(super) of: Operand,
@@ -44,7 +44,7 @@ pub(super) struct Leaf {
 pub(super) struct Lower<'k> {
     pub(super) anchor: End,
     pub(super) kept: &'k mut Kept,
-    pub(super) leaves: Vec<Leaf>,
+    pub(super) leaves: Vec<LoweredLeaf>,
     pub(super) asks: Vec<Ask>,
     steps: usize,
 }
@@ -249,12 +249,12 @@ impl<'k> Lower<'k> {
     }
 
     pub(super) fn fixed_leaf(&mut self, fixed: Bound, of: Operand, passes: u32, what: &'static str) -> Node {
-        self.leaves.push(Leaf { fixed, of, passes, what, name: None });
+        self.leaves.push(LoweredLeaf { fixed, of, passes, what, name: None });
         Node::Leaf { bound: self.leaves.len() - 1, of }
     }
 
     /// What a leaf tests, in words.
-    pub(super) fn describe(&self, leaf: &Leaf) -> String {
+    pub(super) fn describe(&self, leaf: &LoweredLeaf) -> String {
         let column = |column: usize| bare(&self.kept.columns[column].expr);
         match leaf.of {
             Operand::Column(_) if let Some(name) = &leaf.name => format!("{name}: {}", leaf.what),

@@ -13,7 +13,7 @@ pub(super) const PARTS_MAX: usize = 96;
 
 /// A part of a comparison. Operands come before what uses them, and are named by position.
 #[derive(Debug, Clone)]
-pub(super) enum Part {
+pub(super) enum NumberPart {
     Column(usize, Store),
     Fixed(Range),
     /// Of the prober only, and of an int or double kind.
@@ -42,7 +42,7 @@ pub(super) enum Condition {
 
 /// Numbers over columns, the prober and the anchors' waiting.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Numbers(Vec<Part>);
+pub(super) struct Numbers(Vec<NumberPart>);
 
 /// Numbers on their way: each expression is one part, however often it is written.
 #[derive(Default)]
@@ -77,32 +77,32 @@ impl<'e> Builder<'e> {
         self.numbers.has_column()
     }
 
-    fn part(&mut self, expr: &'e Expr, anchor: End, columns: &mut dyn Columns) -> Option<Part> {
+    fn part(&mut self, expr: &'e Expr, anchor: End, columns: &mut dyn Columns) -> Option<NumberPart> {
         let uses = Uses::of(expr);
         let kind = expr.kind();
         let part = if uses.row_of(anchor) {
-            Part::Column(columns.column(expr)?, if kind == ValueKind::Int { Store::Int } else { Store::Double })
+            NumberPart::Column(columns.column(expr)?, if kind == ValueKind::Int { Store::Int } else { Store::Double })
         } else if uses.spares(anchor) {
             match expr {
-                Expr::Literal(Value::Int(int)) => Part::Fixed(Range::Int(*int, *int)),
-                Expr::Literal(Value::Double(double)) => Part::Fixed(Range::Double(*double, *double)),
-                _ => Part::Scalar(expr.clone(), kind),
+                Expr::Literal(Value::Int(int)) => NumberPart::Fixed(Range::Int(*int, *int)),
+                Expr::Literal(Value::Double(double)) => NumberPart::Fixed(Range::Double(*double, *double)),
+                _ => NumberPart::Scalar(expr.clone(), kind),
             }
         } else {
             let mut add = |expr: &'e Expr| self.add(expr, anchor, columns);
             match expr {
-                Expr::Waited(_) => Part::Waited,
-                Expr::Negate { of, .. } => Part::Negate(add(of)?),
-                Expr::Abs { of, .. } => Part::Abs(add(of)?),
-                Expr::ToDouble(of) => Part::ToDouble(add(of)?),
+                Expr::Waited(_) => NumberPart::Waited,
+                Expr::Negate { of, .. } => NumberPart::Negate(add(of)?),
+                Expr::Abs { of, .. } => NumberPart::Abs(add(of)?),
+                Expr::ToDouble(of) => NumberPart::ToDouble(add(of)?),
                 Expr::Arithmetic { op: ArithmeticOp::Mul, left, right, .. } if left == right => {
-                    Part::Square(add(left)?)
+                    NumberPart::Square(add(left)?)
                 }
-                Expr::Arithmetic { op, left, right, .. } => Part::Arithmetic(*op, add(left)?, add(right)?),
-                Expr::Extreme { max, of, .. } => Part::Extreme(*max, of.iter().map(add).collect::<Option<_>>()?),
+                Expr::Arithmetic { op, left, right, .. } => NumberPart::Arithmetic(*op, add(left)?, add(right)?),
+                Expr::Extreme { max, of, .. } => NumberPart::Extreme(*max, of.iter().map(add).collect::<Option<_>>()?),
                 Expr::Choice { condition, then, otherwise } => {
                     let [then, otherwise] = [add(then)?, add(otherwise)?];
-                    Part::Choice(self.condition(condition, anchor)?, then, otherwise)
+                    NumberPart::Choice(self.condition(condition, anchor)?, then, otherwise)
                 }
                 _ => return None,
             }
@@ -128,27 +128,32 @@ impl<'e> Builder<'e> {
 }
 
 impl Numbers {
-    pub(super) fn parts(&self) -> &[Part] {
+    pub(super) fn parts(&self) -> &[NumberPart] {
         &self.0
     }
 
     /// Every column whose range a comparison can cut down, below `part`, with where it is.
     pub(super) fn places(&self, part: usize, found: &mut Vec<(usize, Store, usize)>) {
         match &self.0[part] {
-            Part::Column(column, store) => found.push((*column, *store, part)),
-            Part::Negate(of) | Part::Abs(of) | Part::Square(of) | Part::ToDouble(of) => self.places(*of, found),
+            NumberPart::Column(column, store) => found.push((*column, *store, part)),
+            NumberPart::Negate(of) | NumberPart::Abs(of) | NumberPart::Square(of) | NumberPart::ToDouble(of) => {
+                self.places(*of, found)
+            }
             // A remainder tells nothing about what was divided.
-            Part::Fixed(_) | Part::Scalar(..) | Part::Waited | Part::Arithmetic(ArithmeticOp::Rem, ..) => {}
-            Part::Arithmetic(_, left, right) | Part::Choice(_, left, right) => {
+            NumberPart::Fixed(_)
+            | NumberPart::Scalar(..)
+            | NumberPart::Waited
+            | NumberPart::Arithmetic(ArithmeticOp::Rem, ..) => {}
+            NumberPart::Arithmetic(_, left, right) | NumberPart::Choice(_, left, right) => {
                 self.places(*left, found);
                 self.places(*right, found);
             }
-            Part::Extreme(_, of) => of.iter().for_each(|of| self.places(*of, found)),
+            NumberPart::Extreme(_, of) => of.iter().for_each(|of| self.places(*of, found)),
         }
     }
 
     pub(super) fn has_column(&self) -> bool {
-        self.0.iter().any(|part| matches!(part, Part::Column(..)))
+        self.0.iter().any(|part| matches!(part, NumberPart::Column(..)))
     }
 
     /// Computes every part's range into `ranges`; false if some part may be an error.
@@ -157,25 +162,27 @@ impl Numbers {
         let mut fails = false;
         for part in &self.0 {
             let range = match part {
-                Part::Column(_, Store::Int) => Range::Int(-INT_CELL_MAX, INT_CELL_MAX),
-                Part::Column(..) => Range::Double(-DOUBLE_CELL_MAX, DOUBLE_CELL_MAX),
-                Part::Fixed(range) => *range,
-                Part::Scalar(expr, ValueKind::Int) => {
+                NumberPart::Column(_, Store::Int) => Range::Int(-INT_CELL_MAX, INT_CELL_MAX),
+                NumberPart::Column(..) => Range::Double(-DOUBLE_CELL_MAX, DOUBLE_CELL_MAX),
+                NumberPart::Fixed(range) => *range,
+                NumberPart::Scalar(expr, ValueKind::Int) => {
                     scalar(probing.pair.int(expr).map(|int| Range::Int(int, int)), &mut fails)
                 }
-                Part::Scalar(expr, _) => {
+                NumberPart::Scalar(expr, _) => {
                     scalar(probing.pair.double(expr).map(|double| Range::Double(double, double)), &mut fails)
                 }
-                Part::Waited => Range::Int(0, probing.oldest_waited_ms),
-                Part::Negate(of) => range::negate(ranges[*of], &mut fails),
-                Part::Abs(of) => range::abs(ranges[*of], &mut fails),
-                Part::Square(of) => range::square(ranges[*of], &mut fails),
-                Part::ToDouble(of) => range::to_double(ranges[*of]),
-                Part::Arithmetic(op, left, right) => range::arithmetic(*op, ranges[*left], ranges[*right], &mut fails),
-                Part::Extreme(max, of) => {
+                NumberPart::Waited => Range::Int(0, probing.oldest_waited_ms),
+                NumberPart::Negate(of) => range::negate(ranges[*of], &mut fails),
+                NumberPart::Abs(of) => range::abs(ranges[*of], &mut fails),
+                NumberPart::Square(of) => range::square(ranges[*of], &mut fails),
+                NumberPart::ToDouble(of) => range::to_double(ranges[*of]),
+                NumberPart::Arithmetic(op, left, right) => {
+                    range::arithmetic(*op, ranges[*left], ranges[*right], &mut fails)
+                }
+                NumberPart::Extreme(max, of) => {
                     of[1..].iter().fold(ranges[of[0]], |best, of| range::extreme(*max, best, ranges[*of]))
                 }
-                Part::Choice(condition, then, otherwise) => {
+                NumberPart::Choice(condition, then, otherwise) => {
                     let (then, otherwise) = (ranges[*then], ranges[*otherwise]);
                     match condition.decide(probing, ranges, &mut fails) {
                         Decided::Then => then,

@@ -2,7 +2,7 @@
 
 use std::fmt::{self, Display, Formatter};
 
-use super::conjunct::{Conjunct, Role};
+use super::conjunct::{Conjunct, ConjunctRole};
 use super::{Needed, Plan, Warning};
 
 impl Display for Plan {
@@ -26,7 +26,7 @@ struct Noted<'a> {
 
 impl Display for Noted<'_> {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        for role in [Role::Key, Role::Columns, Role::Residual] {
+        for role in [ConjunctRole::Key, ConjunctRole::Columns, ConjunctRole::Residual] {
             section(f, role, self.plan.conjuncts().iter().filter(|conjunct| conjunct.role() == role))?;
         }
         writeln!(f, "{:<10}{}", "split", self.plan.split_reason())?;
@@ -42,7 +42,11 @@ impl Display for Noted<'_> {
     }
 }
 
-fn section<'c>(f: &mut Formatter<'_>, role: Role, conjuncts: impl Iterator<Item = &'c Conjunct>) -> fmt::Result {
+fn section<'c>(
+    f: &mut Formatter<'_>,
+    role: ConjunctRole,
+    conjuncts: impl Iterator<Item = &'c Conjunct>,
+) -> fmt::Result {
     /// Longer texts do not push the words beside them further right.
     const WIDTH_MAX: usize = 56;
     let lines: Vec<(String, &Conjunct)> = conjuncts.map(|conjunct| (conjunct.text(), conjunct)).collect();
@@ -54,7 +58,7 @@ fn section<'c>(f: &mut Formatter<'_>, role: Role, conjuncts: impl Iterator<Item 
     for (index, (text, conjunct)) in lines.iter().enumerate() {
         let title = if index == 0 { role.to_string() } else { String::new() };
         let beside = match role {
-            Role::Residual => format!("up to {} units", conjunct.cost()),
+            ConjunctRole::Residual => format!("up to {} units", conjunct.cost()),
             _ => conjunct.how().to_owned(),
         };
         let line = format!("{title:<10}{text:<width$}  {beside}");

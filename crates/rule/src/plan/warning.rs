@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use super::conjunct::{Conjunct, Role};
+use super::conjunct::{Conjunct, ConjunctRole};
 use super::needed::Needed;
 use super::normal::normal;
 use super::shape::{Uses, natural, natural_within};
@@ -85,13 +85,13 @@ pub(super) fn warnings(conjuncts: &[Conjunct], needed: &[Needed]) -> Vec<Warning
     let mut found: Vec<Warning> =
         contradiction(conjuncts).map(|because| Warning::NeverMatches { because }).into_iter().collect();
     found.extend(asymmetry(conjuncts));
-    if conjuncts.iter().all(|conjunct| conjunct.role == Role::Residual) {
+    if conjuncts.iter().all(|conjunct| conjunct.role == ConjunctRole::Residual) {
         found.push(Warning::EveryPairTested);
     }
     found.extend(
         conjuncts
             .iter()
-            .filter(|one| one.role == Role::Residual && one.cost >= COST_NOTED)
+            .filter(|one| one.role == ConjunctRole::Residual && one.cost >= COST_NOTED)
             .map(|one| Warning::CostlyResidual { conjunct: one.text(), cost: one.cost }),
     );
     let needed: Vec<Needed> = needed.iter().filter(|one| one.negated).cloned().collect();

@@ -11,7 +11,7 @@ pub(super) const LANES: usize = 64;
 /// 16 cells, or 16 slots. A cache line, and a register of the widest kind.
 #[derive(Debug, Clone, Copy)]
 #[repr(C, align(64))]
-pub(super) struct Line(pub(super) [u32; 16]);
+pub(super) struct CacheLine(pub(super) [u32; 16]);
 
 /// Up to 64 lanes.
 #[derive(Debug)]
@@ -23,7 +23,7 @@ pub(super) struct Block {
     /// No element of this block has a lower id, and none of a later block one that is as low.
     pub(super) first_id: u64,
     /// Strip after strip, each of `lines` lines; then the tail.
-    cells: Box<[Line]>,
+    cells: Box<[CacheLine]>,
     /// The first sum's reach; the others' are in the tail.
     reach: f32,
     /// Lines a strip: 1, 2 or 4. A bucket's first block may be small.
@@ -40,7 +40,7 @@ impl Block {
             17..=32 => 2,
             _ => 4,
         };
-        let cells = vec![Line([0; 16]); layout.strips * lines + layout.tail_words().div_ceil(16)].into();
+        let cells = vec![CacheLine([0; 16]); layout.strips * lines + layout.tail_words().div_ceil(16)].into();
         Block { live: 0, wild: 0, first_id: 0, cells, reach: 0.0, lines: lines as u8, used: 0 }
     }
 
@@ -54,19 +54,19 @@ impl Block {
 
     /// A column's cells.
     #[inline(always)]
-    pub(super) fn strip<const LINES: usize>(&self, strip: usize) -> &[Line; LINES] {
+    pub(super) fn strip<const LINES: usize>(&self, strip: usize) -> &[CacheLine; LINES] {
         self.cells[strip * LINES..][..LINES].try_into().expect("as many as asked for")
     }
 
     /// The cells of columns that are one after the other, line after line.
     #[inline(always)]
-    pub(super) fn strips<const LINES: usize>(&self, first: usize, count: usize) -> &[[Line; LINES]] {
+    pub(super) fn strips<const LINES: usize>(&self, first: usize, count: usize) -> &[[CacheLine; LINES]] {
         self.cells[first * LINES..(first + count) * LINES].as_chunks().0
     }
 
     /// The lines of some strips; fewer when there are not so many.
     #[inline(always)]
-    pub(super) fn lines_of(&self, first: usize, count: usize) -> &[Line] {
+    pub(super) fn lines_of(&self, first: usize, count: usize) -> &[CacheLine] {
         let lines = usize::from(self.lines);
         self.cells.get(first * lines..(first + count) * lines).unwrap_or_default()
     }

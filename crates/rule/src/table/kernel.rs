@@ -16,7 +16,7 @@ use scalar::Scalar;
 
 /// What the processor can do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Level {
+pub(super) enum VectorLevel {
     Scalar,
     #[cfg(target_arch = "x86_64")]
     Avx2,
@@ -24,10 +24,10 @@ pub(super) enum Level {
     Avx512,
 }
 
-impl Level {
+impl VectorLevel {
     /// Every level this processor has, the best last.
-    pub(super) fn all() -> Vec<Level> {
-        let mut levels = vec![Level::Scalar];
+    pub(super) fn all() -> Vec<VectorLevel> {
+        let mut levels = vec![VectorLevel::Scalar];
         #[cfg(target_arch = "x86_64")]
         {
             let bits = is_x86_feature_detected!("bmi1")
@@ -39,30 +39,30 @@ impl Level {
                 && is_x86_feature_detected!("avx512bw")
                 && is_x86_feature_detected!("avx512dq")
                 && is_x86_feature_detected!("avx512vl");
-            levels.extend(avx2.then_some(Level::Avx2));
-            levels.extend((avx2 && avx512).then_some(Level::Avx512));
+            levels.extend(avx2.then_some(VectorLevel::Avx2));
+            levels.extend((avx2 && avx512).then_some(VectorLevel::Avx512));
         }
         levels
     }
 
-    pub(super) fn best() -> Level {
-        *Level::all().last().expect("scalar is always there")
+    pub(super) fn best() -> VectorLevel {
+        *VectorLevel::all().last().expect("scalar is always there")
     }
 }
 
 impl Scan<'_> {
     /// The first block in which something survives, and what does.
     #[inline]
-    pub(super) fn next(&self, level: Level, blocks: &[Block]) -> Option<(usize, u64)> {
+    pub(super) fn next(&self, level: VectorLevel, blocks: &[Block]) -> Option<(usize, u64)> {
         if let Root::Everything = self.root {
             return blocks.iter().position(|block| !block.is_dead()).map(|at| (at, blocks[at].live));
         }
         match level {
-            Level::Scalar => scan::next::<Scalar>(self, blocks),
+            VectorLevel::Scalar => scan::next::<Scalar>(self, blocks),
             #[cfg(target_arch = "x86_64")]
-            Level::Avx2 => x86::next_avx2(self, blocks),
+            VectorLevel::Avx2 => x86::next_avx2(self, blocks),
             #[cfg(target_arch = "x86_64")]
-            Level::Avx512 => x86::next_avx512(self, blocks),
+            VectorLevel::Avx512 => x86::next_avx512(self, blocks),
         }
     }
 }

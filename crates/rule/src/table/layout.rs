@@ -6,7 +6,7 @@ use crate::filter::{
     Asked, Column, DOUBLE_CELL_MAX, INT_CELL_MAX, INT_MISSING, Node, Operand, Probe, SYMBOL_MISSING, Store, Sum,
 };
 use crate::rule::Rule;
-use crate::table::slab::Held;
+use crate::table::slab::HeldRow;
 use crate::value::Value;
 
 /// Sets the bounds of one probe. What the planner's `Plan::ask` does.
@@ -240,7 +240,7 @@ pub(super) struct Lane {
 
 impl Lane {
     /// Evaluates every column for one element.
-    pub(super) fn fill(&mut self, layout: &Layout, held: Held<'_>) {
+    pub(super) fn fill(&mut self, layout: &Layout, held: HeldRow<'_>) {
         self.words.clear();
         self.bits.clear();
         self.wild = false;
@@ -252,7 +252,7 @@ impl Lane {
         self.reach.extend(layout.sums.iter().map(|terms| reach(terms, |strip| self.words[strip - 1])));
     }
 
-    fn cell<'a>(&mut self, column: &Column, held: Held<'a>, pair: &Pair<Held<'a>>) {
+    fn cell<'a>(&mut self, column: &Column, held: HeldRow<'a>, pair: &Pair<HeldRow<'a>>) {
         let expr = &column.expr;
         match column.store {
             Store::Int => {

@@ -40,7 +40,7 @@ pub struct Hint<'a> {
 
 /// A probe to look ahead for.
 #[derive(Debug, Clone, Copy)]
-pub struct Ahead<'a> {
+pub struct AheadProbe<'a> {
     /// The probers.
     pub prober: Prober<'a>,
     /// At what time.
@@ -112,7 +112,7 @@ impl Table {
     /// Looks ahead for many probes, whose elements do not wait yet, so that cells are read once for many. For each, the
     /// first `limit` elements that may satisfy it are found. Searches that are given the hints then start where there
     /// is something to find.
-    pub fn look_ahead(&mut self, probes: &[Ahead<'_>], limit: usize, hints: &mut Hints) {
+    pub fn look_ahead(&mut self, probes: &[AheadProbe<'_>], limit: usize, hints: &mut Hints) {
         hints.found.clear();
         hints.of.clear();
         hints.epoch = self.held.epoch;
@@ -127,11 +127,11 @@ impl Table {
     }
 
     /// Looks ahead in the only bucket for as many probes as are scanned together.
-    fn look_ahead_some(&mut self, probes: &[Ahead<'_>], limit: usize, hints: &mut Hints) {
+    fn look_ahead_some(&mut self, probes: &[AheadProbe<'_>], limit: usize, hints: &mut Hints) {
         let Table { held, queries, .. } = self;
         let bucket = &held.buckets[0];
         queries.resize_with(PROBES.max(queries.len()), Query::default);
-        let mut scans = [Progress::default(); PROBES];
+        let mut scans = [LookaheadProgress::default(); PROBES];
         let mut active: Vec<usize> = Vec::with_capacity(probes.len());
         for (at, probe) in probes.iter().enumerate() {
             if probe.prober.id >= held.next_id {
@@ -181,7 +181,7 @@ impl Table {
 
 /// How far a probe has been looked ahead for.
 #[derive(Debug, Clone, Copy, Default)]
-struct Progress {
+struct LookaheadProgress {
     found: usize,
     from: u64,
 }

@@ -177,8 +177,8 @@ impl Slab {
     }
 
     /// A waiting element as the evaluator sees it.
-    pub(super) fn held(&self, slot: u32, waited_ms: i64) -> Held<'_> {
-        Held { slab: self, slot: slot as usize, waited_ms }
+    pub(super) fn held(&self, slot: u32, waited_ms: i64) -> HeldRow<'_> {
+        HeldRow { slab: self, slot: slot as usize, waited_ms }
     }
 
     pub(super) fn bytes(&self) -> usize {
@@ -196,13 +196,13 @@ pub(super) fn waited(arrived_ms: u64, time_ms: u64) -> i64 {
 
 /// A waiting element's values.
 #[derive(Clone, Copy)]
-pub(super) struct Held<'a> {
+pub(super) struct HeldRow<'a> {
     slab: &'a Slab,
     slot: usize,
     waited_ms: i64,
 }
 
-impl<'a> Held<'a> {
+impl<'a> HeldRow<'a> {
     /// A string attribute's symbol; 0 when it is missing.
     pub(super) fn symbol(self, attribute: &AttributeRef) -> u32 {
         match &self.slab.columns[attribute.index] {
@@ -216,7 +216,7 @@ impl<'a> Held<'a> {
     }
 }
 
-impl<'a> Element<'a> for Held<'a> {
+impl<'a> Element<'a> for HeldRow<'a> {
     fn waited_ms(self) -> i64 {
         self.waited_ms
     }

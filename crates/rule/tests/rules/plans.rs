@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use dovetail_rule::{EvalError, Role, Row, Rule, Schema, Side, Value, ValueKind, Verdict, Warning};
+use dovetail_rule::{ConjunctRole, EvalError, Row, Rule, Schema, Side, Value, ValueKind, Verdict, Warning};
 
 /// What a matchmaker's pool might have.
 fn pool() -> Schema {
@@ -46,7 +46,7 @@ fn key(source: &str, parts: &[&str]) {
 }
 
 /// The conjuncts, each with its role, in plan order.
-fn roles(source: &str) -> Vec<(Role, String)> {
+fn roles(source: &str) -> Vec<(ConjunctRole, String)> {
     rule(source).plan().conjuncts().iter().map(|conjunct| (conjunct.role(), conjunct.text())).collect()
 }
 
@@ -134,7 +134,7 @@ fn an_equality_and_its_mirror_image_are_one_part_of_the_key() {
 fn an_equality_that_does_not_keep_elements_apart_is_columns() {
     for source in ["a.wants == b.role", "a.region == 'eu'", "a.skill + b.skill == 0", "a.region == b.region || a.vip"] {
         key(source, &[]);
-        assert_eq!(roles(source)[0].0, Role::Columns, "{source}");
+        assert_eq!(roles(source)[0].0, ConjunctRole::Columns, "{source}");
     }
 }
 
@@ -232,7 +232,7 @@ fn conjuncts_come_cheapest_and_most_selective_first() {
 
 #[test]
 fn negations_are_moved_into_comparisons_and_constants_are_folded() {
-    let expected = |text: &str| vec![(Role::Columns, text.to_owned())];
+    let expected = |text: &str| vec![(ConjunctRole::Columns, text.to_owned())];
     assert_eq!(roles("!(a.skill < b.skill)"), expected("a.skill >= b.skill"));
     assert_eq!(roles("!!(a.skill < 2 + 3 * b.skill)"), expected("a.skill < 2 + 3 * b.skill"));
     assert_eq!(roles("a.skill < 10 * 10 && 1 < 2"), expected("a.skill < 100"));
@@ -245,7 +245,7 @@ fn negations_are_moved_into_comparisons_and_constants_are_folded() {
 #[test]
 fn whatever_columns_cannot_tell_is_residual() {
     for source in ["a.region < b.region", "a.region.contains(b.region)", "a.skill % b.mode == 0", "a.tags != b.tags"] {
-        assert_eq!(roles(source)[0].0, Role::Residual, "{source}");
+        assert_eq!(roles(source)[0].0, ConjunctRole::Residual, "{source}");
     }
 }
 

@@ -9,9 +9,9 @@ use tonic::codegen::http::Extensions;
 
 use super::{
     Auth,
-    audit::{Line, What},
+    audit::{AuditEvent, AuditLine},
     identity::Identity,
-    pace::{OpenStream, Pace},
+    pace::{ClientPace, OpenStream},
     rate::{Take, TooFast},
     table::{Scope, Verb},
 };
@@ -31,7 +31,7 @@ struct Call {
     caller: Caller,
     /// None where there is no policy.
     identity: Option<Identity>,
-    pace: Option<Arc<Pace>>,
+    pace: Option<Arc<ClientPace>>,
     method: Box<str>,
 }
 
@@ -40,7 +40,7 @@ impl Access {
         auth: &Auth,
         caller: Caller,
         identity: Option<Identity>,
-        pace: Option<Arc<Pace>>,
+        pace: Option<Arc<ClientPace>>,
         method: &str,
     ) -> Access {
         Access(Some(Arc::new(Call { auth: auth.clone(), caller, identity, pace, method: method.into() })))
@@ -139,7 +139,7 @@ impl Access {
         };
         let fault = not_permitted(identity, verb, pool, why);
         call.auth.audit().tell(|| {
-            let line = Line::new(What::Refused).by(Some(&call.caller)).method(&call.method).reason(why);
+            let line = AuditLine::new(AuditEvent::Refused).by(Some(&call.caller)).method(&call.method).reason(why);
             if let Some(pool) = pool { line.pool(pool) } else { line }
         });
         fault
@@ -182,9 +182,9 @@ impl Access {
     }
 
     /// Writes a line of the audit log, about this call.
-    pub fn tell(&self, what: What, line: impl FnOnce(Line) -> Line) {
+    pub fn tell(&self, what: AuditEvent, line: impl FnOnce(AuditLine) -> AuditLine) {
         if let Some(call) = self.0.as_deref() {
-            call.auth.audit().tell(|| line(Line::new(what).by(Some(&call.caller)).method(&call.method)));
+            call.auth.audit().tell(|| line(AuditLine::new(what).by(Some(&call.caller)).method(&call.method)));
         }
     }
 }

@@ -9,7 +9,7 @@ use thiserror::Error;
 use toml::Value;
 
 use super::{
-    identity::{Identity, NAME_BYTES_MAX, Source, is_name},
+    identity::{Identity, NAME_BYTES_MAX, ProofKind, is_name},
     policy::line_of,
 };
 
@@ -81,7 +81,7 @@ pub fn parse(text: &str) -> Result<ApiKeys, KeysError> {
         if !is_name(&name) {
             return Err(KeysError::Name(name));
         }
-        let identity = Identity::new(Source::Key, &name);
+        let identity = Identity::new(ProofKind::Key, &name);
         let hashes = match entry {
             Value::Array(hashes) => hashes,
             one => vec![one],

@@ -37,7 +37,7 @@ const LOOK: Duration = Duration::from_secs(1);
 /// What happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum What {
+pub enum AuditEvent {
     /// The first call of a caller by a connection.
     Connected,
     /// A call was refused for who makes it.
@@ -54,21 +54,25 @@ pub enum What {
     ClockAccepted,
 }
 
-impl What {
+impl AuditEvent {
     /// Whether any stranger who reaches the node can cause it, as often as wanted.
     fn is_of_anybody(self) -> bool {
         match self {
-            What::Connected | What::Refused => true,
-            What::Defined | What::Dropped | What::Withdrew | What::Reloaded | What::ClockAccepted => false,
+            AuditEvent::Connected | AuditEvent::Refused => true,
+            AuditEvent::Defined
+            | AuditEvent::Dropped
+            | AuditEvent::Withdrew
+            | AuditEvent::Reloaded
+            | AuditEvent::ClockAccepted => false,
         }
     }
 }
 
 /// A line.
 #[derive(Clone, Debug, Serialize)]
-pub struct Line {
+pub struct AuditLine {
     time_ms: u64,
-    event: What,
+    event: AuditEvent,
     #[serde(skip_serializing_if = "Option::is_none")]
     identity: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -93,11 +97,11 @@ pub struct Line {
     left_out: Option<u64>,
 }
 
-impl Line {
+impl AuditLine {
     /// That something happened now.
     #[must_use]
-    pub fn new(event: What) -> Line {
-        Line {
+    pub fn new(event: AuditEvent) -> AuditLine {
+        AuditLine {
             time_ms: time::now_ms(),
             event,
             identity: None,
@@ -116,7 +120,7 @@ impl Line {
 
     /// The caller; none for this process itself.
     #[must_use]
-    pub fn by(mut self, caller: Option<&Caller>) -> Line {
+    pub fn by(mut self, caller: Option<&Caller>) -> AuditLine {
         if let Some(caller) = caller {
             self.identity = Some(caller.client.to_string());
             self.address = Some(caller.connection.address.to_string());
@@ -127,44 +131,44 @@ impl Line {
 
     /// By which call: service and method, as gRPC has them (`dovetail.v1.MatchService/Submit`).
     #[must_use]
-    pub fn method(self, method: &str) -> Line {
-        Line { method: Some(cut(method)), ..self }
+    pub fn method(self, method: &str) -> AuditLine {
+        AuditLine { method: Some(cut(method)), ..self }
     }
 
     /// The file of which setting.
     #[must_use]
-    pub fn setting(self, setting: &'static str) -> Line {
-        Line { setting: Some(setting), ..self }
+    pub fn setting(self, setting: &'static str) -> AuditLine {
+        AuditLine { setting: Some(setting), ..self }
     }
 
     /// By how much event time went ahead.
     #[must_use]
-    pub fn ahead_ms(self, ahead_ms: u64) -> Line {
-        Line { ahead_ms: Some(ahead_ms), ..self }
+    pub fn ahead_ms(self, ahead_ms: u64) -> AuditLine {
+        AuditLine { ahead_ms: Some(ahead_ms), ..self }
     }
 
     /// In which pool.
     #[must_use]
-    pub fn pool(self, pool: &str) -> Line {
-        Line { pool: Some(cut(pool)), ..self }
+    pub fn pool(self, pool: &str) -> AuditLine {
+        AuditLine { pool: Some(cut(pool)), ..self }
     }
 
     /// Which element.
     #[must_use]
-    pub fn element(self, element: u64) -> Line {
-        Line { element: Some(element), ..self }
+    pub fn element(self, element: u64) -> AuditLine {
+        AuditLine { element: Some(element), ..self }
     }
 
     /// How many elements.
     #[must_use]
-    pub fn count(self, count: u64) -> Line {
-        Line { count: Some(count), ..self }
+    pub fn count(self, count: u64) -> AuditLine {
+        AuditLine { count: Some(count), ..self }
     }
 
     /// Why.
     #[must_use]
-    pub fn reason(self, reason: &str) -> Line {
-        Line { reason: Some(cut(reason)), ..self }
+    pub fn reason(self, reason: &str) -> AuditLine {
+        AuditLine { reason: Some(cut(reason)), ..self }
     }
 }
 
@@ -178,7 +182,7 @@ pub struct Audit(Option<Arc<Shared>>);
 
 #[derive(Debug)]
 struct Shared {
-    lines: SyncSender<Line>,
+    lines: SyncSender<AuditLine>,
     left_out: Arc<AtomicU64>,
     /// Waiting lines that any stranger can cause.
     of_anybody: Arc<AtomicUsize>,
@@ -226,7 +230,7 @@ impl Audit {
     }
 
     /// Writes a line, later. The line is made only if there is an audit log.
-    pub fn tell(&self, line: impl FnOnce() -> Line) {
+    pub fn tell(&self, line: impl FnOnce() -> AuditLine) {
         let Some(shared) = &self.0 else { return };
         let line = line();
         let of_anybody = line.event.is_of_anybody();
@@ -271,7 +275,7 @@ impl Target {
 }
 
 /// The thread: ends with the last of those who tell.
-fn write(waiting: &Receiver<Line>, mut target: Target, left_out: &AtomicU64, of_anybody: &AtomicUsize) {
+fn write(waiting: &Receiver<AuditLine>, mut target: Target, left_out: &AtomicU64, of_anybody: &AtomicUsize) {
     // Of what clients did, and of what any stranger can cause.
     let (mut since, mut written, mut failing) = (Instant::now(), [0; 2], false);
     loop {
@@ -339,8 +343,8 @@ mod tests {
         let folder = folder("line");
         let path = folder.join("audit.jsonl");
         let audit = Audit::open(path.to_str().unwrap()).unwrap();
-        audit.tell(|| Line::new(What::Withdrew).pool("duel").element(7).method("Withdraw"));
-        audit.tell(|| Line::new(What::Refused).reason(&"x".repeat(1 << 20)));
+        audit.tell(|| AuditLine::new(AuditEvent::Withdrew).pool("duel").element(7).method("Withdraw"));
+        audit.tell(|| AuditLine::new(AuditEvent::Refused).reason(&"x".repeat(1 << 20)));
         let lines = lines_of(&path, 2);
         assert_eq!((lines[0]["event"].as_str(), lines[0]["element"].as_u64()), (Some("withdrew"), Some(7)));
         assert!(lines[0].get("reason").is_none() && lines[1]["reason"].as_str().unwrap().len() <= 256);
@@ -353,7 +357,7 @@ mod tests {
         let folder = folder("rename");
         let (path, old) = (folder.join("audit.jsonl"), folder.join("audit.jsonl.1"));
         let audit = Audit::open(path.to_str().unwrap()).unwrap();
-        audit.tell(|| Line::new(What::Defined).pool("one"));
+        audit.tell(|| AuditLine::new(AuditEvent::Defined).pool("one"));
         lines_of(&path, 1);
         std::fs::rename(&path, &old).unwrap();
         let until = Instant::now() + Duration::from_secs(20);
@@ -361,7 +365,7 @@ mod tests {
             assert!(Instant::now() < until, "it is not opened again");
             std::thread::yield_now();
         }
-        audit.tell(|| Line::new(What::Defined).pool("two"));
+        audit.tell(|| AuditLine::new(AuditEvent::Defined).pool("two"));
         assert_eq!(lines_of(&path, 1)[0]["pool"], "two");
         assert_eq!(lines_of(&old, 1).len(), 1);
         std::fs::remove_dir_all(folder).unwrap();
@@ -374,16 +378,16 @@ mod tests {
         let audit = Audit::open(path.to_str().unwrap()).unwrap();
         let told = 20_000;
         for _ in 0..told {
-            audit.tell(|| Line::new(What::Refused));
+            audit.tell(|| AuditLine::new(AuditEvent::Refused));
         }
         // Whatever waits, what clients did is written.
-        audit.tell(|| Line::new(What::Dropped).pool("duel"));
+        audit.tell(|| AuditLine::new(AuditEvent::Dropped).pool("duel"));
         let lines = lines_of(&path, LINES_OF_ANYBODY_PER_S as usize + 1);
         assert!(lines.iter().any(|line| line["event"] == "dropped"));
         let until = Instant::now() + Duration::from_secs(30);
         let counted = loop {
             // What was left out is said with the next line.
-            audit.tell(|| Line::new(What::Reloaded));
+            audit.tell(|| AuditLine::new(AuditEvent::Reloaded));
             let lines = lines_of(&path, 1);
             let left_out: u64 = lines.iter().filter_map(|line| line["left_out"].as_u64()).sum();
             if lines.last().unwrap()["event"] == "reloaded" && left_out > 0 {

@@ -9,7 +9,7 @@ pub const NAME_BYTES_MAX: usize = 256;
 
 /// How an identity was proved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Source {
+pub enum ProofKind {
     /// A client certificate.
     Certificate,
     /// A signed token: its `sub`.
@@ -18,17 +18,17 @@ pub enum Source {
     Key,
 }
 
-impl Source {
+impl ProofKind {
     /// All there are.
-    pub const ALL: [Source; 3] = [Source::Certificate, Source::Token, Source::Key];
+    pub const ALL: [ProofKind; 3] = [ProofKind::Certificate, ProofKind::Token, ProofKind::Key];
 
     /// As it stands before a name: `token:ada`.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
-            Source::Certificate => "cert",
-            Source::Token => "token",
-            Source::Key => "key",
+            ProofKind::Certificate => "cert",
+            ProofKind::Token => "token",
+            ProofKind::Key => "key",
         }
     }
 }
@@ -36,7 +36,7 @@ impl Source {
 /// The caller. The same name from another source is another caller.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Identity {
-    source: Source,
+    source: ProofKind,
     /// With the source before it: `token:ada`.
     full: Arc<str>,
 }
@@ -44,13 +44,13 @@ pub struct Identity {
 impl Identity {
     /// An identity that was proved.
     #[must_use]
-    pub fn new(source: Source, name: &str) -> Identity {
+    pub fn new(source: ProofKind, name: &str) -> Identity {
         Identity { source, full: format!("{}:{name}", source.name()).into() }
     }
 
     /// How it was proved.
     #[must_use]
-    pub fn source(&self) -> Source {
+    pub fn source(&self) -> ProofKind {
         self.source
     }
 

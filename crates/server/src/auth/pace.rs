@@ -21,14 +21,14 @@ const CLIENTS_MAX: usize = 65_536;
 
 /// One client's. Clones of its `Arc` count together.
 #[derive(Debug, Default)]
-pub struct Pace {
+pub struct ClientPace {
     buckets: Mutex<Buckets>,
     streams: AtomicU64,
 }
 
 /// A stream that counts until it is dropped.
 #[derive(Debug)]
-pub struct OpenStream(Arc<Pace>);
+pub struct OpenStream(Arc<ClientPace>);
 
 impl Drop for OpenStream {
     fn drop(&mut self) {
@@ -40,8 +40,8 @@ impl Drop for OpenStream {
 #[derive(Debug)]
 pub(super) struct Paces {
     started: Instant,
-    by_client: Mutex<HashMap<ClientId, (Rates, Arc<Pace>)>>,
-    others: Arc<Pace>,
+    by_client: Mutex<HashMap<ClientId, (Rates, Arc<ClientPace>)>>,
+    others: Arc<ClientPace>,
 }
 
 impl Paces {
@@ -54,7 +54,7 @@ impl Paces {
     }
 
     /// That of a client.
-    pub(super) fn of(&self, client: &ClientId, rates: &Rates) -> Arc<Pace> {
+    pub(super) fn of(&self, client: &ClientId, rates: &Rates) -> Arc<ClientPace> {
         let mut by_client = self.by_client.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((_, pace)) = by_client.get(client) {
             return Arc::clone(pace);
@@ -66,25 +66,31 @@ impl Paces {
         if by_client.len() >= CLIENTS_MAX {
             return Arc::clone(&self.others);
         }
-        let pace = Arc::<Pace>::default();
+        let pace = Arc::<ClientPace>::default();
         by_client.insert(client.clone(), (*rates, Arc::clone(&pace)));
         pace
     }
 
-    pub(super) fn take(&self, pace: &Pace, rates: &Rates, take: Take, patience: Duration) -> Result<Duration, TooFast> {
+    pub(super) fn take(
+        &self,
+        pace: &ClientPace,
+        rates: &Rates,
+        take: Take,
+        patience: Duration,
+    ) -> Result<Duration, TooFast> {
         pace.buckets.lock().unwrap_or_else(PoisonError::into_inner).take(rates, take, patience, self.now())
     }
 }
 
-impl Pace {
-    fn is_idle(self: &Arc<Pace>, rates: &Rates, now: Duration) -> bool {
+impl ClientPace {
+    fn is_idle(self: &Arc<ClientPace>, rates: &Rates, now: Duration) -> bool {
         // The table's own is one.
         let unused = Arc::strong_count(self) == 1 && self.streams.load(Ordering::Relaxed) == 0;
         unused && self.buckets.lock().unwrap_or_else(PoisonError::into_inner).is_idle(rates, now)
     }
 
     /// One more stream of at most so many; none if they are open. 0 for no bound.
-    pub(super) fn open(self: &Arc<Pace>, most: u64) -> Option<OpenStream> {
+    pub(super) fn open(self: &Arc<ClientPace>, most: u64) -> Option<OpenStream> {
         let before = self.streams.fetch_add(1, Ordering::Relaxed);
         let stream = OpenStream(Arc::clone(self));
         (most == 0 || before < most).then_some(stream)
@@ -99,7 +105,7 @@ mod tests {
 
     #[test]
     fn streams_are_counted_until_they_are_dropped() {
-        let pace = Arc::<Pace>::default();
+        let pace = Arc::<ClientPace>::default();
         let first = pace.open(2).unwrap();
         let _second = pace.open(2).unwrap();
         assert!(pace.open(2).is_none() && pace.open(2).is_none());

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::identity::{Identity, Source};
+use super::identity::{Identity, ProofKind};
 
 /// A text in which `*` stands for any characters, none included.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,20 +46,20 @@ impl fmt::Display for Pattern {
 
 /// Identities: `ada`, `game-*`, or of one source alone, `token:game-*`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Who {
-    source: Option<Source>,
+pub struct IdentityPattern {
+    source: Option<ProofKind>,
     name: Pattern,
 }
 
-impl Who {
+impl IdentityPattern {
     /// From a policy's text.
     #[must_use]
-    pub fn new(text: &str) -> Who {
-        let of = |source: Source| {
+    pub fn new(text: &str) -> IdentityPattern {
+        let of = |source: ProofKind| {
             let name = text.strip_prefix(source.name())?.strip_prefix(':')?;
-            Some(Who { source: Some(source), name: Pattern::new(name) })
+            Some(IdentityPattern { source: Some(source), name: Pattern::new(name) })
         };
-        Source::ALL.into_iter().find_map(of).unwrap_or(Who { source: None, name: Pattern::new(text) })
+        ProofKind::ALL.into_iter().find_map(of).unwrap_or(IdentityPattern { source: None, name: Pattern::new(text) })
     }
 
     /// Whether it is one of them.
@@ -85,12 +85,16 @@ mod tests {
 
     #[test]
     fn a_name_of_another_source_is_another_name() {
-        let [token, key] = [Source::Token, Source::Key].map(|source| Identity::new(source, "ada"));
-        assert!(Who::new("ada").fits(&token) && Who::new("ada").fits(&key) && Who::new("a*").fits(&key));
-        assert!(Who::new("token:ada").fits(&token) && !Who::new("token:ada").fits(&key));
-        assert!(Who::new("key:*").fits(&key) && !Who::new("cert:*").fits(&key));
+        let [token, key] = [ProofKind::Token, ProofKind::Key].map(|source| Identity::new(source, "ada"));
+        assert!(
+            IdentityPattern::new("ada").fits(&token)
+                && IdentityPattern::new("ada").fits(&key)
+                && IdentityPattern::new("a*").fits(&key)
+        );
+        assert!(IdentityPattern::new("token:ada").fits(&token) && !IdentityPattern::new("token:ada").fits(&key));
+        assert!(IdentityPattern::new("key:*").fits(&key) && !IdentityPattern::new("cert:*").fits(&key));
         // A token whose subject looks like a certificate is none.
-        assert!(!Who::new("cert:ada").fits(&Identity::new(Source::Token, "cert:ada")));
+        assert!(!IdentityPattern::new("cert:ada").fits(&Identity::new(ProofKind::Token, "cert:ada")));
         assert_eq!((token.name(), token.to_string()), ("ada", "token:ada".to_owned()));
     }
 }

@@ -14,10 +14,10 @@ use thiserror::Error;
 use toml::Spanned;
 
 use super::{
-    identity::{Identity, NAME_BYTES_MAX, Source},
-    pattern::{Pattern, Who},
+    identity::{Identity, NAME_BYTES_MAX, ProofKind},
+    pattern::{IdentityPattern, Pattern},
     rate::Rates,
-    table::{Role, Scope, Verb},
+    table::{PolicyRole, Scope, Verb},
 };
 
 /// Largest policy, in bytes. A larger one is refused.
@@ -101,15 +101,15 @@ struct RateEntry {
 #[derive(Debug, Default)]
 pub struct Policy {
     grants: Vec<Grant>,
-    rates: Vec<(Vec<Who>, NamedRates)>,
+    rates: Vec<(Vec<IdentityPattern>, NamedRates)>,
     /// By identity, what was worked out.
     known: RwLock<HashMap<Identity, Arc<Grants>>>,
 }
 
 #[derive(Debug)]
 struct Grant {
-    who: Vec<Who>,
-    roles: Vec<Role>,
+    who: Vec<IdentityPattern>,
+    roles: Vec<PolicyRole>,
     pools: Arc<[Pattern]>,
 }
 
@@ -168,11 +168,11 @@ pub(super) fn line_of(text: &str, at: usize) -> usize {
     1 + text.as_bytes().iter().take(at).filter(|byte| **byte == b'\n').count()
 }
 
-fn identities(who: &[String]) -> Result<Vec<Who>, String> {
+fn identities(who: &[String]) -> Result<Vec<IdentityPattern>, String> {
     if who.is_empty() {
         return Err("it names no client; `who` is a list such as [\"ada\", \"game-*\"]".to_owned());
     }
-    who.iter().map(|text| pattern(text).and_then(|()| source(text)).map(|()| Who::new(text))).collect()
+    who.iter().map(|text| pattern(text).and_then(|()| source(text)).map(|()| IdentityPattern::new(text))).collect()
 }
 
 /// What an operator may write who means a source: each would be the name of no client.
@@ -182,7 +182,7 @@ const NO_SOURCES: [&str; 9] =
 /// Refuses what looks like a source and is none.
 fn source(text: &str) -> Result<(), String> {
     let Some((source, _)) = text.split_once(':') else { return Ok(()) };
-    let sources = Source::ALL.map(Source::name);
+    let sources = ProofKind::ALL.map(ProofKind::name);
     let lower = source.to_lowercase();
     let meant = sources.contains(&lower.as_str()) || NO_SOURCES.contains(&lower.as_str());
     if !meant || sources.contains(&source) {
@@ -206,19 +206,19 @@ fn grant(entry: GrantEntry) -> Result<Grant, String> {
         return Err("it grants no role".to_owned());
     }
     let role = |name: &String| {
-        Role::named(name).ok_or_else(|| {
-            let all: Vec<_> = Role::ALL.iter().map(|role| role.name()).collect();
+        PolicyRole::named(name).ok_or_else(|| {
+            let all: Vec<_> = PolicyRole::ALL.iter().map(|role| role.name()).collect();
             format!("there is no role {name:?}; there are {}", all.join(", "))
         })
     };
-    let roles: Vec<Role> = roles.iter().map(role).collect::<Result<_, _>>()?;
-    let of_pools = |role: &&Role| !matches!(role, Role::Operator | Role::Node);
+    let roles: Vec<PolicyRole> = roles.iter().map(role).collect::<Result<_, _>>()?;
+    let of_pools = |role: &&PolicyRole| !matches!(role, PolicyRole::Operator | PolicyRole::Node);
     if let (true, Some(role)) = (pools.is_empty(), roles.iter().find(of_pools)) {
         return Err(format!(
             "{role} is granted in no pool; `pools` is a list such as [\"duel\", \"team-a.*\"], or [\"*\"]"
         ));
     }
-    if !pools.is_empty() && roles.contains(&Role::Node) {
+    if !pools.is_empty() && roles.contains(&PolicyRole::Node) {
         return Err("node is a role for all of the cluster, and takes no pools".to_owned());
     }
     pools.iter().try_for_each(|text| pattern(text))?;
@@ -251,7 +251,7 @@ impl Policy {
 /// What one identity may do.
 #[derive(Debug, Default)]
 pub struct Grants {
-    roles: Vec<(Role, Arc<[Pattern]>)>,
+    roles: Vec<(PolicyRole, Arc<[Pattern]>)>,
     rates: NamedRates,
 }
 
@@ -284,7 +284,7 @@ impl Grants {
     /// Whether it is an operator of all pools.
     #[must_use]
     pub fn operates_all(&self) -> bool {
-        self.roles.iter().any(|(role, pools)| *role == Role::Operator && pools.iter().any(Pattern::is_any))
+        self.roles.iter().any(|(role, pools)| *role == PolicyRole::Operator && pools.iter().any(Pattern::is_any))
     }
 
     fn most(&self, verb: Verb, of_pools: impl Fn(&[Pattern]) -> bool) -> Scope {
@@ -300,10 +300,10 @@ impl Grants {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::auth::identity::Source;
+    use crate::auth::identity::ProofKind;
 
     fn ada() -> Identity {
-        Identity::new(Source::Token, "ada")
+        Identity::new(ProofKind::Token, "ada")
     }
 
     #[test]
@@ -324,9 +324,9 @@ mod tests {
             (Scope::Anybody, Scope::Nobody)
         );
         assert!(!grants.operates_all());
-        let stranger = policy.of(&Identity::new(Source::Token, "mallory"));
+        let stranger = policy.of(&Identity::new(ProofKind::Token, "mallory"));
         assert!(Verb::ALL.iter().all(|&verb| stranger.scope_anywhere(verb) == Scope::Nobody));
-        let other_source = policy.of(&Identity::new(Source::Key, "ada"));
+        let other_source = policy.of(&Identity::new(ProofKind::Key, "ada"));
         assert_eq!(other_source.scope(Verb::Watch, "duel"), Scope::Nobody);
         assert!(Verb::ALL.iter().all(|&verb| parse("").unwrap().of(&ada()).scope_anywhere(verb) == Scope::Nobody));
     }
@@ -384,7 +384,7 @@ mod tests {
     fn what_is_remembered_of_identities_is_bounded() {
         let policy = parse("[[grant]]\nwho = [\"*\"]\nroles = [\"consumer\"]\npools = [\"*\"]\n").unwrap();
         for number in 0..3 * REMEMBERED {
-            _ = policy.of(&Identity::new(Source::Token, &number.to_string()));
+            _ = policy.of(&Identity::new(ProofKind::Token, &number.to_string()));
         }
         assert!(policy.known.read().unwrap().len() <= REMEMBERED);
     }

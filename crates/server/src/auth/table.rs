@@ -87,7 +87,7 @@ impl fmt::Display for Verb {
 
 /// What a caller is granted, in some pools.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Role {
+pub enum PolicyRole {
     /// Submits.
     Producer,
     /// Watches and reads.
@@ -113,28 +113,34 @@ pub enum Scope {
     Anybody,
 }
 
-impl Role {
+impl PolicyRole {
     /// All there are.
-    pub const ALL: [Role; 6] =
-        [Role::Producer, Role::Consumer, Role::OwnerOnly, Role::PoolAdmin, Role::Operator, Role::Node];
+    pub const ALL: [PolicyRole; 6] = [
+        PolicyRole::Producer,
+        PolicyRole::Consumer,
+        PolicyRole::OwnerOnly,
+        PolicyRole::PoolAdmin,
+        PolicyRole::Operator,
+        PolicyRole::Node,
+    ];
 
     /// As a policy names it.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
-            Role::Producer => "producer",
-            Role::Consumer => "consumer",
-            Role::OwnerOnly => "owner-only",
-            Role::PoolAdmin => "pool-admin",
-            Role::Operator => "operator",
-            Role::Node => "node",
+            PolicyRole::Producer => "producer",
+            PolicyRole::Consumer => "consumer",
+            PolicyRole::OwnerOnly => "owner-only",
+            PolicyRole::PoolAdmin => "pool-admin",
+            PolicyRole::Operator => "operator",
+            PolicyRole::Node => "node",
         }
     }
 
     /// The role with a name.
     #[must_use]
-    pub fn named(name: &str) -> Option<Role> {
-        Role::ALL.into_iter().find(|role| role.name() == name)
+    pub fn named(name: &str) -> Option<PolicyRole> {
+        PolicyRole::ALL.into_iter().find(|role| role.name() == name)
     }
 
     /// What it allows in the pools that it is granted in: the table.
@@ -143,23 +149,23 @@ impl Role {
         use Scope::{Anybody, Nobody, Own};
         match (self, verb) {
             (_, Verb::Other) => Nobody,
-            (Role::Node, Verb::Node) => Anybody,
-            (Role::Node, _) | (_, Verb::Node) => Nobody,
-            (Role::Operator, _) => Anybody,
+            (PolicyRole::Node, Verb::Node) => Anybody,
+            (PolicyRole::Node, _) | (_, Verb::Node) => Nobody,
+            (PolicyRole::Operator, _) => Anybody,
             (_, Verb::See) => Anybody,
-            (Role::Producer, Verb::Submit) => Anybody,
-            (Role::Consumer, Verb::Read | Verb::List | Verb::Watch) => Anybody,
-            (Role::OwnerOnly, Verb::Read | Verb::Withdraw) => Own,
+            (PolicyRole::Producer, Verb::Submit) => Anybody,
+            (PolicyRole::Consumer, Verb::Read | Verb::List | Verb::Watch) => Anybody,
+            (PolicyRole::OwnerOnly, Verb::Read | Verb::Withdraw) => Own,
             (
-                Role::PoolAdmin,
+                PolicyRole::PoolAdmin,
                 Verb::Read | Verb::List | Verb::Withdraw | Verb::WithdrawMany | Verb::Define | Verb::Drop,
             ) => Anybody,
-            (Role::Producer | Role::Consumer | Role::OwnerOnly | Role::PoolAdmin, _) => Nobody,
+            (PolicyRole::Producer | PolicyRole::Consumer | PolicyRole::OwnerOnly | PolicyRole::PoolAdmin, _) => Nobody,
         }
     }
 }
 
-impl fmt::Display for Role {
+impl fmt::Display for PolicyRole {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
     }
@@ -223,14 +229,14 @@ mod tests {
     fn what_is_not_in_the_table_is_allowed_to_nobody() {
         assert_eq!(verb("dovetail.v1.MatchService", "Erase"), Some(Verb::Other));
         assert_eq!(verb("evil.Service", "Check"), Some(Verb::Other));
-        assert!(Role::ALL.iter().all(|role| role.allows(Verb::Other) == Scope::Nobody));
+        assert!(PolicyRole::ALL.iter().all(|role| role.allows(Verb::Other) == Scope::Nobody));
         assert_eq!(verb("grpc.health.v1.Health", "Check"), None);
     }
 
     #[test]
     fn roles_are_known_by_their_names() {
-        assert!(Role::ALL.into_iter().all(|role| Role::named(role.name()) == Some(role)));
-        assert_eq!(Role::named("root"), None);
+        assert!(PolicyRole::ALL.into_iter().all(|role| PolicyRole::named(role.name()) == Some(role)));
+        assert_eq!(PolicyRole::named("root"), None);
     }
 
     /// The lines of docs/security.md between two marks.
@@ -244,7 +250,7 @@ mod tests {
         for (verb, row) in Verb::ALL.into_iter().zip(rows) {
             let cells: Vec<_> = row.split('|').map(str::trim).collect();
             assert_eq!(cells[1], format!("`{verb}`"));
-            for (role, cell) in Role::ALL.into_iter().zip(&cells[3..]) {
+            for (role, cell) in PolicyRole::ALL.into_iter().zip(&cells[3..]) {
                 let expected = match role.allows(verb) {
                     Scope::Nobody => "",
                     Scope::Own => "own",

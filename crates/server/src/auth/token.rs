@@ -18,7 +18,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use thiserror::Error;
 
-use super::identity::{Identity, Source, is_name};
+use super::identity::{Identity, ProofKind, is_name};
 use crate::time::now_ms;
 use dovetail::text::{ECHO_BYTES_MAX, cut};
 
@@ -297,7 +297,7 @@ impl Verifier {
         };
         // It was compared with the clock; beyond 2^64 it saturates.
         let until = (exp as u64).saturating_add(LEEWAY_S);
-        Ok((Identity::new(Source::Token, name), until))
+        Ok((Identity::new(ProofKind::Token, name), until))
     }
 
     /// Why a token is not believed, with its own claims where its signature is good: to its holder they are no secret.

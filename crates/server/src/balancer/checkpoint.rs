@@ -7,7 +7,7 @@ use std::thread;
 
 use dovetail_core::{
     EventId,
-    ledger::{Base, Fold, Kept, Ledger, LedgerLimits},
+    ledger::{CheckpointBuilder, CheckpointElement, CheckpointHead, Ledger, LedgerLimits},
 };
 use dovetail_log::{
     LogReader,
@@ -16,15 +16,15 @@ use dovetail_log::{
 use tokio::sync::mpsc;
 
 use super::{
-    ease::{Ease, Hurry},
-    failure::CheckpointError,
+    ease::{Throttle, Urgency},
+    failure::CheckpointWorkError,
     records::Records,
     written::{Made, Written},
 };
 use dovetail_wire::{KeptChunk, Part, PartFrame, ReadChunks};
 
 /// What is done after each step of making one.
-type Step<'a> = dyn FnMut() -> Result<(), CheckpointError> + 'a;
+type Step<'a> = dyn FnMut() -> Result<(), CheckpointWorkError> + 'a;
 
 /// What checkpoints are made from.
 pub(crate) struct Maker {
@@ -46,7 +46,7 @@ impl Maker {
     }
 
     /// Makes a checkpoint of a cut that is stable. `step` is called after each step of it, and may end it.
-    fn make(&mut self, through: EventId, step: &mut Step<'_>) -> Result<Made, CheckpointError> {
+    fn make(&mut self, through: EventId, step: &mut Step<'_>) -> Result<Made, CheckpointWorkError> {
         let Maker { checkpoints, log, results, ledger_limits } = self;
         let mut old = match newest(checkpoints) {
             Some(info) => Old::open(checkpoints.read(info)?, ledger_limits)?,
@@ -54,7 +54,7 @@ impl Maker {
         };
         let base = std::mem::take(&mut old.base);
         let after = base.through;
-        let mut fold = Fold::new(base, through, ledger_limits);
+        let mut fold = CheckpointBuilder::new(base, through, ledger_limits);
         let mut records = Records::new(&**results, after);
         while let Some(record) = records.next()? {
             if let Some(outcomes) = dovetail_wire::result_chunk(&record)? {
@@ -110,7 +110,7 @@ fn newest(checkpoints: &Checkpoints) -> Option<&CheckpointInfo> {
     checkpoints.list().iter().find(|info| info.damage.is_none())
 }
 
-fn write(writer: &mut CheckpointWriter<'_>, chunk: Option<Vec<u8>>) -> Result<(), CheckpointError> {
+fn write(writer: &mut CheckpointWriter<'_>, chunk: Option<Vec<u8>>) -> Result<(), CheckpointWorkError> {
     Ok(chunk.map_or(Ok(()), |chunk| writer.chunk(&chunk))?)
 }
 
@@ -120,8 +120,8 @@ fn each_frame(
     after: EventId,
     through: EventId,
     step: &mut Step<'_>,
-    mut each: impl FnMut(&PartFrame) -> Result<(), CheckpointError>,
-) -> Result<(), CheckpointError> {
+    mut each: impl FnMut(&PartFrame) -> Result<(), CheckpointWorkError>,
+) -> Result<(), CheckpointWorkError> {
     let mut records = Records::new(log, after);
     while let Some(record) = records.next()? {
         step()?;
@@ -137,19 +137,19 @@ fn each_frame(
 /// The old checkpoint, being read: its base, then its elements part by part.
 #[derive(Default)]
 struct Old {
-    base: Base,
+    base: CheckpointHead,
     /// The elements that came with the last chunk of the base.
-    first: Option<Vec<Kept>>,
+    first: Option<Vec<CheckpointElement>>,
     rest: Option<CheckpointReader>,
 }
 
 impl Old {
-    fn open(mut reader: CheckpointReader, limits: &LedgerLimits) -> Result<Old, CheckpointError> {
+    fn open(mut reader: CheckpointReader, limits: &LedgerLimits) -> Result<Old, CheckpointWorkError> {
         let (base, first) = read_base(&mut reader, limits)?;
         Ok(Old { base, first: Some(first), rest: Some(reader) })
     }
 
-    fn next(&mut self) -> Result<Option<Vec<Kept>>, CheckpointError> {
+    fn next(&mut self) -> Result<Option<Vec<CheckpointElement>>, CheckpointWorkError> {
         if let Some(first) = self.first.take() {
             return Ok(Some(first));
         }
@@ -159,7 +159,10 @@ impl Old {
 }
 
 /// The base, and the elements of the first chunk that has any.
-fn read_base(reader: &mut CheckpointReader, limits: &LedgerLimits) -> Result<(Base, Vec<Kept>), CheckpointError> {
+fn read_base(
+    reader: &mut CheckpointReader,
+    limits: &LedgerLimits,
+) -> Result<(CheckpointHead, Vec<CheckpointElement>), CheckpointWorkError> {
     let mut chunks = ReadChunks::new(limits.key_secret);
     while let Some(chunk) = reader.next_chunk()? {
         let elements = chunks.read(chunk)?;
@@ -175,7 +178,7 @@ pub(crate) fn read_ledger(
     reader: &mut CheckpointReader,
     limits: LedgerLimits,
     shards: u32,
-) -> Result<(Ledger, u64), CheckpointError> {
+) -> Result<(Ledger, u64), CheckpointWorkError> {
     /// Elements between two messages.
     const TOLD: usize = 1_000_000;
     let (base, first) = read_base(reader, &limits)?;
@@ -198,23 +201,23 @@ pub(crate) fn read_ledger(
 pub(crate) fn make_checkpoints(
     mut maker: Maker,
     mut cuts: mpsc::UnboundedReceiver<EventId>,
-    hurry: Hurry,
+    hurry: Urgency,
     written: mpsc::UnboundedSender<Written>,
 ) -> std::io::Result<thread::JoinHandle<()>> {
     thread::Builder::new().name("checkpoint".into()).spawn(move || {
         while let Some(through) = cuts.blocking_recv() {
             let began = std::time::Instant::now();
-            let mut ease = Ease::new(hurry.clone());
+            let mut ease = Throttle::new(hurry.clone());
             let made = maker.make(through, &mut || {
                 ease.rest();
-                if cuts.is_closed() { Err(CheckpointError::Stopped) } else { Ok(()) }
+                if cuts.is_closed() { Err(CheckpointWorkError::Stopped) } else { Ok(()) }
             });
             match &made {
                 Ok(made) => {
                     let took_ms = began.elapsed().as_millis() as u64;
                     tracing::info!(cut = made.through.0, bytes = made.bytes, took_ms, "made a checkpoint");
                 }
-                Err(CheckpointError::Stopped) => return,
+                Err(CheckpointWorkError::Stopped) => return,
                 Err(error) => tracing::warn!(cut = through.0, error = %error, "no checkpoint was made; the log stays"),
             }
             // The engine may be gone already.

@@ -22,7 +22,7 @@ use super::{
     watch::{self, Columns, Items, Watch},
 };
 use crate::{
-    auth::{Access, Take, Verb, audit::What},
+    auth::{Access, Take, Verb, audit::AuditEvent},
     caller::Caller,
     rpc::{self, ResponseStream, Share},
     shutdown::Shutdown,
@@ -320,7 +320,7 @@ impl MatchService for Service {
             (None, false) => pb::WithdrawOutcome::AlreadyWithdrawn,
         };
         if others && how == pb::WithdrawOutcome::Withdrawn {
-            access.tell(What::Withdrew, |line| line.element(outcome.element.id.0));
+            access.tell(AuditEvent::Withdrew, |line| line.element(outcome.element.id.0));
         }
         Ok(Response::new(pb::WithdrawResponse {
             outcome: how.into(),
@@ -408,7 +408,7 @@ impl MatchService for Service {
         access.may(Verb::WithdrawMany, &pool)?;
         let withdrawn = self.unless_stopped(elements::withdraw(&self.node, request)).await??;
         if access.is_asked() && withdrawn.withdrawn > 0 {
-            access.tell(What::Withdrew, |line| line.pool(&pool).count(withdrawn.withdrawn));
+            access.tell(AuditEvent::Withdrew, |line| line.pool(&pool).count(withdrawn.withdrawn));
         }
         Ok(Response::new(withdrawn))
     }
@@ -478,7 +478,7 @@ impl MatchService for Service {
         let defined = self.request(|reply| Request::Define { pool, client, reply }).await?;
         let defined = defined.map_err(RequestError::Define)?;
         if defined.created {
-            access.tell(What::Defined, |line| line.pool(&name));
+            access.tell(AuditEvent::Defined, |line| line.pool(&name));
         }
         let notes = defined.notes.into_iter().map(dovetail_wire::note_pb).collect();
         Ok(Response::new(pb::DefinePoolResponse {
@@ -506,7 +506,7 @@ impl MatchService for Service {
         let (by, defined_at) = (By::in_ms(wait_ms), EventId(defined_at));
         let dropping = self.request(|reply| Request::Drop { name, defined_at, reply }).await?;
         let Dropping { pool, defined_at, closed_at, waiting } = dropping.map_err(RequestError::Drop)?;
-        access.tell(What::Dropped, |line| line.pool(&dropped_name).count(waiting));
+        access.tell(AuditEvent::Dropped, |line| line.pool(&dropped_name).count(waiting));
         let dropped = wait_ms > 0 && self.until_dropped(pool, by).await?;
         Ok(Response::new(pb::DropPoolResponse { defined_at: defined_at.0, closed_at: closed_at.0, waiting, dropped }))
     }

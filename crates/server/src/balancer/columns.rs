@@ -3,7 +3,7 @@
 use dovetail_core::{
     Pool,
     batch::{Batch, Column, KeySecret, Keyed},
-    ledger::{Checked, Client, LedgerLimits, check_columns},
+    ledger::{Checked, ClientFields, LedgerLimits, check_columns},
 };
 use dovetail_rule::{Row, Value, ValueKind};
 
@@ -74,7 +74,7 @@ impl Submitting {
             }
             None => Row::from_named(&pool.schema, named(columns, index)),
         };
-        let client = |index| Client {
+        let client = |index| ClientFields {
             key: columns.key(index).into(),
             payload: columns.payload(index),
             ttl_ms: columns.ttl_ms(index),

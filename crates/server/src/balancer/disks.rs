@@ -12,8 +12,8 @@ use tokio::sync::mpsc;
 
 use super::{
     checkpoint::{self, Maker},
-    ease::Hurry,
-    failure::{BalancerError, CheckpointError},
+    ease::Urgency,
+    failure::{BalancerError, CheckpointWorkError},
     store::{self, Decided, LogWork, ResultsWork, Retention},
     written::{Disk, Made, Written},
 };
@@ -77,7 +77,7 @@ struct CheckpointPlan {
     /// Fewest bytes of log between two.
     bytes_min: u64,
     /// The one being made is late: the log has grown by what the next one waits for.
-    hurry: Hurry,
+    hurry: Urgency,
 }
 
 impl CheckpointPlan {
@@ -103,7 +103,7 @@ impl CheckpointPlan {
 }
 
 /// What a store has on disk, and what has grown since its newest checkpoint.
-pub(super) struct Opened {
+pub(super) struct OpenedStores {
     pub(super) log: EmbeddedLog,
     pub(super) results: EmbeddedLog,
     pub(super) maker: Maker,
@@ -115,10 +115,10 @@ pub(super) struct Opened {
 impl Disks {
     /// Starts the writing threads, and trims what the last process did not come to.
     pub(super) fn start(
-        opened: Opened,
+        opened: OpenedStores,
         limits: &Limits,
     ) -> Result<(Disks, mpsc::UnboundedReceiver<Written>), BalancerError> {
-        let Opened { log, results, maker, log_bytes, results_floor } = opened;
+        let OpenedStores { log, results, maker, log_bytes, results_floor } = opened;
         let files = PerDisk {
             log: Files { used: log.disk_use(), floor: EventId(log.floor()), bytes: log.bytes(), full: false },
             results: Files { used: results.disk_use(), floor: results_floor, bytes: results.bytes(), full: false },
@@ -129,7 +129,7 @@ impl Disks {
         let (results_work, results_inbox) = mpsc::unbounded_channel();
         let (cuts, cuts_inbox) = mpsc::unbounded_channel();
         let (written_out, written) = mpsc::unbounded_channel();
-        let hurry = Hurry::default();
+        let hurry = Urgency::default();
         let threads = [
             store::write_log(log, log_inbox, written_out.clone()),
             store::write_results(results, retention, results_inbox, written_out.clone()),
@@ -191,7 +191,7 @@ impl Disks {
     }
 
     /// Notes how a checkpoint went, and begins with the next if it is due.
-    pub(super) fn on_checkpoint(&mut self, made: Result<Made, CheckpointError>, stable: Stable) {
+    pub(super) fn on_checkpoint(&mut self, made: Result<Made, CheckpointWorkError>, stable: Stable) {
         self.checkpoints.making = false;
         match made {
             Ok(made) => {
@@ -275,7 +275,7 @@ mod tests {
 
     fn plan(bytes: u64, made_bytes: u64) -> CheckpointPlan {
         let made = Made { through: EventId(10), bytes: made_bytes, trim: EventId(5) };
-        CheckpointPlan { made, making: false, bytes, bytes_min: 100, hurry: Hurry::default() }
+        CheckpointPlan { made, making: false, bytes, bytes_min: 100, hurry: Urgency::default() }
     }
 
     #[test]

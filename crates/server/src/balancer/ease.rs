@@ -22,9 +22,9 @@ const REST_MAX: Duration = Duration::from_millis(20);
 
 /// Tells background work whether it is urgent. All clones are one.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Hurry(Arc<AtomicBool>);
+pub(crate) struct Urgency(Arc<AtomicBool>);
 
-impl Hurry {
+impl Urgency {
     /// Switches rests off (`true`), or on again.
     pub(crate) fn set(&self, hurry: bool) {
         self.0.store(hurry, Ordering::Relaxed);
@@ -33,14 +33,14 @@ impl Hurry {
 
 /// The rests of work under way.
 #[derive(Debug)]
-pub(crate) struct Ease {
-    hurry: Hurry,
+pub(crate) struct Throttle {
+    hurry: Urgency,
     began: Instant,
 }
 
-impl Ease {
-    pub(crate) fn new(hurry: Hurry) -> Ease {
-        Ease { hurry, began: Instant::now() }
+impl Throttle {
+    pub(crate) fn new(hurry: Urgency) -> Throttle {
+        Throttle { hurry, began: Instant::now() }
     }
 
     /// Rests if the turn was long enough. To be called after each step.
@@ -60,8 +60,8 @@ mod tests {
 
     #[test]
     fn it_rests_after_a_turn_and_not_when_pressed() {
-        let hurry = Hurry::default();
-        let mut ease = Ease::new(hurry.clone());
+        let hurry = Urgency::default();
+        let mut ease = Throttle::new(hurry.clone());
         let mut turn = |hurried| {
             hurry.set(hurried);
             thread::sleep(TURN);

@@ -17,7 +17,7 @@ use tonic::{Response, Status};
 use super::{
     answers, errors,
     errors::RequestError,
-    messages::{Look, Request, SelectedPart, Withdrawing},
+    messages::{ElementScan, Request, SelectedPart, Withdrawing},
     node::Node,
     refused::RowRefused,
 };
@@ -134,7 +134,7 @@ async fn select(node: &Node, filter: &Filter, after: ElementId) -> Result<Select
     let (pool, filter) = (filter.pool, filter.clone());
     let wanted =
         Box::new(move |element: ElementId, batch: &Batch, row| element.arrival() <= durable && filter.fits(batch, row));
-    node.look(|reply| Look::Select { pool, after, wanted, reply }).await
+    node.look(|reply| ElementScan::Select { pool, after, wanted, reply }).await
 }
 
 /// A page of the elements that wait.

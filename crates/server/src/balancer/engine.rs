@@ -24,7 +24,7 @@ use dovetail_core::{
     sequencer::{FrameLimits, Sequencer},
 };
 use dovetail_log::Log as _;
-use dovetail_node::balancer::{Decisions, Durability, PartFrame, PublishedFrame, Visible, frame};
+use dovetail_node::balancer::{DecisionLinks, Durability, PartFrame, PublishedFrame, Visible, frame};
 use dovetail_rule::Row;
 use tokio::{
     sync::{mpsc, oneshot, watch},
@@ -34,17 +34,17 @@ use tokio::{
 use super::{
     acks::Acks,
     clock::Clock,
-    disks::{Disks, Opened},
+    disks::{Disks, OpenedStores},
     failure::BalancerError,
-    held::{Held, HeldRequests},
-    messages::{Event, Look, PoolSummary, Request},
+    held::{HeldRequest, HeldRequests},
+    messages::{ElementScan, Event, PoolSummary, Request},
     pools::Pools,
-    presence::Standing,
+    presence::DecisionStall,
     quota::Quotas,
     refused::DiskFull,
     store::{RESULT_BYTES, Store},
     storms::Storms,
-    tail::Tail,
+    tail::TailedLog,
     turns::Turns,
     waiters::Waiters,
     written::{Disk, Written},
@@ -92,13 +92,13 @@ pub(crate) struct Inboxes {
     /// Questions.
     pub(crate) reads: mpsc::Receiver<Event>,
     /// Questions about many elements.
-    pub(crate) looks: mpsc::Receiver<Look>,
+    pub(crate) looks: mpsc::Receiver<ElementScan>,
 }
 
 /// What others follow.
 pub(crate) struct Parts {
-    pub(crate) frames: Arc<Tail<PublishedFrame>>,
-    pub(crate) outcomes: Arc<Tail<OutcomeChunk>>,
+    pub(crate) frames: Arc<TailedLog<PublishedFrame>>,
+    pub(crate) outcomes: Arc<TailedLog<OutcomeChunk>>,
     pub(crate) stable: watch::Receiver<Stable>,
     pub(crate) pools: Arc<Pools>,
     /// The jump of the wall clock for which writes are refused.
@@ -148,12 +148,12 @@ pub(crate) struct Engine {
     /// Answers that wait for the disk.
     acks: Acks,
     /// What is read of the shards.
-    decisions: Decisions,
+    decisions: DecisionLinks,
     outcomes_new: OutcomeWriter,
     waiters: Waiters,
-    standing: Standing,
-    frames: Arc<Tail<PublishedFrame>>,
-    outcomes: Arc<Tail<OutcomeChunk>>,
+    standing: DecisionStall,
+    frames: Arc<TailedLog<PublishedFrame>>,
+    outcomes: Arc<TailedLog<OutcomeChunk>>,
     pools: Arc<Pools>,
     placement: Placement,
     stable: watch::Sender<Stable>,
@@ -162,7 +162,7 @@ pub(crate) struct Engine {
     requests: mpsc::Receiver<Request>,
     events: mpsc::Receiver<Event>,
     reads: mpsc::Receiver<Event>,
-    looks: mpsc::Receiver<Look>,
+    looks: mpsc::Receiver<ElementScan>,
     /// Cuts that are read, one of each matcher at most.
     cuts_read: Vec<CutRead>,
     log_id: String,
@@ -178,9 +178,9 @@ impl Engine {
     ) -> Result<(Engine, Parts), BalancerError> {
         let Store { log_id, log, results, maker, ledger, time_ms, log_bytes, results_floor, ledger_limits: _ } = store;
         let limits = &settings.node.limits;
-        let frames = Arc::new(Tail::new(ledger.recorded(), EventId::ZERO, log.reader()));
-        let outcomes = Arc::new(Tail::new(ledger.stable().event(), results_floor, results.reader()));
-        let (disks, written) = Disks::start(Opened { log, results, maker, log_bytes, results_floor }, limits)?;
+        let frames = Arc::new(TailedLog::new(ledger.recorded(), EventId::ZERO, log.reader()));
+        let outcomes = Arc::new(TailedLog::new(ledger.stable().event(), results_floor, results.reader()));
+        let (disks, written) = Disks::start(OpenedStores { log, results, maker, log_bytes, results_floor }, limits)?;
         let (stable, stable_out) = watch::channel(ledger.stable());
         let pools = Arc::new(Pools::new(&ledger));
         let leaving = ledger.pools_leaving().filter_map(|entry| Some((entry.dropped_at?, entry.pool.id))).collect();
@@ -212,10 +212,10 @@ impl Engine {
             leaving,
             in_flight_max: limits.in_flight_max as u64,
             acks: Acks::default(),
-            decisions: Decisions::new(placement.shards(), Planted::default()),
+            decisions: DecisionLinks::new(placement.shards(), Planted::default()),
             outcomes_new: OutcomeWriter::new(RESULT_BYTES),
             waiters: Waiters::default(),
-            standing: Standing::default(),
+            standing: DecisionStall::default(),
             disks,
             ledger,
             frames,
@@ -546,8 +546,8 @@ impl Engine {
             Event::Decisions { shard, frame } => self.on_decisions(shard, &frame)?,
             Event::Dial { shard, reply } => _ = reply.send(self.decisions.on_dial(shard, &self.ledger)),
             Event::Hello { shard, floor, reply } => _ = reply.send(self.decisions.on_hello(shard, floor)),
-            Event::Get { element, wait_ms, reply } => self.take_alone(Held::Get { element, wait_ms, reply }),
-            Event::Explain { element, reply } => self.take_alone(Held::Explain { element, reply }),
+            Event::Get { element, wait_ms, reply } => self.take_alone(HeldRequest::Get { element, wait_ms, reply }),
+            Event::Explain { element, reply } => self.take_alone(HeldRequest::Explain { element, reply }),
             Event::Pool { name, reply } => _ = reply.send(self.ledger.pool_named(&name).map(PoolSummary::of)),
             Event::Pools { reply } => _ = reply.send(self.ledger.pools().map(PoolSummary::of).collect()),
             Event::Assigned { reply } => _ = reply.send(self.sequencer.assigned()),

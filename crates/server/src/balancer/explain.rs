@@ -10,7 +10,7 @@ use tonic::{Response, Status};
 use super::{
     answers,
     errors::{self, RequestError},
-    messages::{Event, Explaining, Found, Look},
+    messages::{ElementScan, Event, Explaining, Found},
     node::Node,
     refused::ElementName,
 };
@@ -73,7 +73,7 @@ async fn look_at_all(node: &Node, pool: &Pool, mut explainer: Explainer) -> Resu
     let pool = pool.id;
     let mut next = Some(ElementId(0));
     while let Some(after) = next {
-        let part = node.look(|reply| Look::Waiting { pool, after, reply }).await?;
+        let part = node.look(|reply| ElementScan::Waiting { pool, after, reply }).await?;
         next = part.next;
         // A costly rule takes tens of microseconds a pair.
         let looked = tokio::task::spawn_blocking(move || {

@@ -44,7 +44,7 @@ pub enum BalancerError {
 pub enum RecoveryError {
     /// A checkpoint cannot be read.
     #[error(transparent)]
-    Checkpoint(#[from] CheckpointError),
+    Checkpoint(#[from] CheckpointWorkError),
     /// Log or results cannot be read.
     #[error(transparent)]
     Read(#[from] ReadError),
@@ -68,7 +68,7 @@ pub enum RecoveryError {
 
 /// Why a checkpoint was not made, or not read.
 #[derive(Debug, Error)]
-pub enum CheckpointError {
+pub enum CheckpointWorkError {
     /// A checkpoint cannot be written.
     #[error(transparent)]
     Write(#[from] dovetail_log::checkpoint::CheckpointError),

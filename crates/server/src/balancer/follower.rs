@@ -18,7 +18,7 @@ pub(super) fn frames_and_stable(node: Arc<Node>, feed: Feed) -> impl Stream<Item
     let stable = tokio_stream::wrappers::WatchStream::new(node.stable.clone())
         .map(|stable| Ok(Message::Stable(stable.event().0)));
     let cursor = feed.cursor();
-    let follower = Follower { node, feed, cursor, read: VecDeque::new(), lingers: None, ready: VecDeque::new() };
+    let follower = FeedReader { node, feed, cursor, read: VecDeque::new(), lingers: None, ready: VecDeque::new() };
     let frames = stream::try_unfold(follower, |mut follower| async {
         let frame = follower.next().await?;
         Ok::<_, Status>(Some((frame, follower)))
@@ -27,7 +27,7 @@ pub(super) fn frames_and_stable(node: Arc<Node>, feed: Feed) -> impl Stream<Item
 }
 
 /// Where a matcher is in the log.
-struct Follower {
+struct FeedReader {
     node: Arc<Node>,
     feed: Feed,
     /// How far the log was read for it.
@@ -40,7 +40,7 @@ struct Follower {
     ready: VecDeque<Message>,
 }
 
-impl Follower {
+impl FeedReader {
     /// The next frame that concerns the slices, with what they need of it; or what was held, once that has waited long
     /// enough.
     async fn next(&mut self) -> Result<Message, Status> {
@@ -85,7 +85,7 @@ impl Follower {
     fn send(&mut self, FeedFrame { after, reach, last }: &FeedFrame) {
         crash::point("balancer.frame.send");
         self.lingers = None;
-        let Follower { node, feed, .. } = &*self;
+        let FeedReader { node, feed, .. } = &*self;
         let owners = last.owners(|frame| {
             node.pools.with(|pools| frame::owners(frame, |id| pools.get(id), &node.placement, Planted::default()))
         });

@@ -18,7 +18,7 @@ use super::{
     columns::{Room, Submitting},
     messages::{Explaining, Found, Reply, Submitted, Withdrawing},
     refused::{DiskFull, ElementName, RowRefused},
-    turns::Wait,
+    turns::TurnWait,
 };
 use crate::caller::ClientId;
 
@@ -36,7 +36,7 @@ const SWEEP_MIN: usize = 1_024;
 
 /// What may have to be held.
 #[derive(Debug)]
-pub(super) enum Held {
+pub(super) enum HeldRequest {
     Submit(Box<Admitting>),
     Withdraw {
         element: ElementName,
@@ -54,18 +54,18 @@ pub(super) enum Held {
     },
 }
 
-impl Held {
+impl HeldRequest {
     /// Its share of the bytes that may be held.
     fn bytes(&self) -> usize {
         match self {
-            Held::Submit(admitting) => admitting.room.bytes,
-            Held::Withdraw { .. } | Held::Get { .. } | Held::Explain { .. } => 0,
+            HeldRequest::Submit(admitting) => admitting.room.bytes,
+            HeldRequest::Withdraw { .. } | HeldRequest::Get { .. } | HeldRequest::Explain { .. } => 0,
         }
     }
 
     /// Whether it makes events: then it goes on only while there is room for some.
     pub(super) fn writes(&self) -> bool {
-        matches!(self, Held::Submit(_) | Held::Withdraw { .. })
+        matches!(self, HeldRequest::Submit(_) | HeldRequest::Withdraw { .. })
     }
 
     /// Whether it can be answered where there is no room for events: a read, and what is refused because its time is
@@ -78,18 +78,20 @@ impl Held {
     fn is_gone(&self) -> bool {
         match self {
             // What was sent is let in all the same.
-            Held::Submit(_) => false,
-            Held::Withdraw { reply, .. } => reply.is_closed(),
-            Held::Get { reply, .. } => reply.is_closed(),
-            Held::Explain { reply, .. } => reply.is_closed(),
+            HeldRequest::Submit(_) => false,
+            HeldRequest::Withdraw { reply, .. } => reply.is_closed(),
+            HeldRequest::Get { reply, .. } => reply.is_closed(),
+            HeldRequest::Explain { reply, .. } => reply.is_closed(),
         }
     }
 
     /// The element that a key named when it was asked for: the answer is about that one.
     pub(super) fn fix(&mut self, found: impl FnOnce(&ElementName) -> Option<ElementName>) {
         match self {
-            Held::Submit(_) => {}
-            Held::Withdraw { element, .. } | Held::Get { element, .. } | Held::Explain { element, .. } => {
+            HeldRequest::Submit(_) => {}
+            HeldRequest::Withdraw { element, .. }
+            | HeldRequest::Get { element, .. }
+            | HeldRequest::Explain { element, .. } => {
                 *element = found(element).unwrap_or_else(|| element.clone());
             }
         }
@@ -97,10 +99,10 @@ impl Held {
 
     /// Answers a request that makes events without making any; gives back one that makes none. The caller may have gone
     /// away.
-    pub(super) fn refuse(self, why: DiskFull) -> Option<Held> {
+    pub(super) fn refuse(self, why: DiskFull) -> Option<HeldRequest> {
         match self {
-            Held::Submit(admitting) => _ = admitting.reply.send(Err(why)),
-            Held::Withdraw { reply, .. } => _ = reply.send(Err(why)),
+            HeldRequest::Submit(admitting) => _ = admitting.reply.send(Err(why)),
+            HeldRequest::Withdraw { reply, .. } => _ = reply.send(Err(why)),
             other => return Some(other),
         }
         None
@@ -172,7 +174,7 @@ impl Admitting {
 /// All that are held, with a bound in bytes, and the clock that their times are measured by.
 #[derive(Debug)]
 pub(super) struct HeldRequests {
-    holds: Holds<Held>,
+    holds: Holds<HeldRequest>,
     bytes: usize,
     /// By stream.
     bytes_of: HashMap<u64, usize>,
@@ -207,7 +209,7 @@ impl HeldRequests {
     }
 
     /// Puts a request behind those of its stream that are held. Gives it back when there are none.
-    pub(super) fn behind(&mut self, stream: u64, mut request: Held) -> Result<(), Held> {
+    pub(super) fn behind(&mut self, stream: u64, mut request: HeldRequest) -> Result<(), HeldRequest> {
         if !self.holds.holds(stream) {
             return Err(request);
         }
@@ -218,15 +220,15 @@ impl HeldRequests {
     }
 
     /// Holds a request; with the ticket it left with, if it waits for the same as before.
-    pub(super) fn hold(&mut self, stream: u64, wait: Wait, mut request: Held, again: Option<Ticket>) {
+    pub(super) fn hold(&mut self, stream: u64, wait: TurnWait, mut request: HeldRequest, again: Option<Ticket>) {
         let now_ms = self.tick();
         self.count(stream, &mut request);
         let read_ms = match &request {
-            Held::Get { wait_ms: 0, .. } | Held::Explain { .. } => Some(READ_MS_MAX),
-            Held::Get { wait_ms, .. } => Some((*wait_ms).into()),
-            Held::Submit(_) | Held::Withdraw { .. } => None,
+            HeldRequest::Get { wait_ms: 0, .. } | HeldRequest::Explain { .. } => Some(READ_MS_MAX),
+            HeldRequest::Get { wait_ms, .. } => Some((*wait_ms).into()),
+            HeldRequest::Submit(_) | HeldRequest::Withdraw { .. } => None,
         };
-        let Wait { until, behind } = wait;
+        let TurnWait { until, behind } = wait;
         if behind {
             self.holds.hold_last(stream, until, now_ms, request, again);
         } else {
@@ -240,7 +242,7 @@ impl HeldRequests {
     }
 
     /// Holds a withdrawal on whose time is over, until there may be room for it.
-    pub(super) fn hold_on(&mut self, stream: u64, until: EventId, request: Held) {
+    pub(super) fn hold_on(&mut self, stream: u64, until: EventId, request: HeldRequest) {
         let now_ms = self.tick();
         self.holds.hold(stream, until, now_ms, request, None);
         self.holds.end_by(stream, now_ms + AGAIN_MS);
@@ -252,7 +254,7 @@ impl HeldRequests {
     }
 
     /// The next one that may go on; where there is no `room` for events, of those that need none.
-    pub(super) fn next(&mut self, decided: Decided, room: bool) -> Option<Freed<Held>> {
+    pub(super) fn next(&mut self, decided: Decided, room: bool) -> Option<Freed<HeldRequest>> {
         let now_ms = self.tick();
         let freed = self.holds.next(decided, now_ms, |request, over| room || request.needs_no_room(over))?;
         let bytes = freed.request.bytes();
@@ -287,7 +289,7 @@ impl HeldRequests {
 
     /// The disk is full: what makes events is told so.
     pub(super) fn refuse_writes(&mut self, why: DiskFull) {
-        for request in self.holds.take_out(Held::writes) {
+        for request in self.holds.take_out(HeldRequest::writes) {
             // They are alone in their streams; submissions with others behind them go on by themselves.
             self.bytes -= request.bytes();
             _ = request.refuse(why);
@@ -308,8 +310,8 @@ impl HeldRequests {
         self.now_ms
     }
 
-    fn count(&mut self, stream: u64, request: &mut Held) {
-        let Held::Submit(admitting) = request else { return };
+    fn count(&mut self, stream: u64, request: &mut HeldRequest) {
+        let HeldRequest::Submit(admitting) = request else { return };
         // It is not on its way any more, and others may come.
         admitting.room.on_the_way = None;
         self.bytes += admitting.room.bytes;
@@ -330,7 +332,7 @@ impl HeldRequests {
     fn sweep(&mut self) {
         let held = self.holds.streams();
         if held >= self.sweep_at {
-            self.holds.take_out(Held::is_gone);
+            self.holds.take_out(HeldRequest::is_gone);
             self.sweep_at = SWEEP_MIN.max(2 * self.holds.streams());
         }
     }

@@ -87,7 +87,7 @@ pub(crate) enum Event {
 
 /// A look at some of the elements that wait: taken after everything else, a small part at a time.
 #[derive(Debug)]
-pub(crate) enum Look {
+pub(crate) enum ElementScan {
     /// Ascending, after one of them.
     Waiting { pool: PoolId, after: ElementId, reply: oneshot::Sender<WaitingPart> },
     /// The same of those that are wanted.

@@ -21,15 +21,15 @@ use super::{
     columns::Room,
     errors::{self, RequestError},
     limit::Limit,
-    messages::{Event, Look, PoolSummary, Request},
+    messages::{ElementScan, Event, PoolSummary, Request},
     pools::Pools,
-    presence::Followers,
-    tail::{Tail, TailError},
+    presence::FeedReaders,
+    tail::{TailError, TailedLog},
     waits::Waits,
 };
 use crate::{
     caller::{Caller, ClientId},
-    rpc::{AnswerRoom, Answers, Identity, Inbox, Links, Readers, Reads, Shares},
+    rpc::{AnswerRoom, Answers, Inbox, Links, NodeIdentity, ReaderFence, Reads, Shares},
     settings::Settings,
 };
 use dovetail::pb;
@@ -41,7 +41,7 @@ const ANSWER_BYTES: usize = 4 << 20;
 /// What the parts of a balancer share.
 #[derive(Debug)]
 pub(crate) struct Node {
-    pub(crate) identity: Identity,
+    pub(crate) identity: NodeIdentity,
     pub(crate) settings: Settings,
     pub(crate) placement: Placement,
     /// What makes events: taken only while there is room in flight.
@@ -51,11 +51,11 @@ pub(crate) struct Node {
     /// Questions: they wait for what makes events.
     pub(crate) reads: Inbox<Event>,
     /// What is looked at when there is nothing else.
-    pub(crate) looks: Inbox<Look>,
+    pub(crate) looks: Inbox<ElementScan>,
     /// Frames on disk.
-    pub(crate) frames: Arc<Tail<PublishedFrame>>,
+    pub(crate) frames: Arc<TailedLog<PublishedFrame>>,
     /// Outcomes decided.
-    pub(crate) outcomes: Arc<Tail<OutcomeChunk>>,
+    pub(crate) outcomes: Arc<TailedLog<OutcomeChunk>>,
     /// The stable cut.
     pub(crate) stable: signal::Receiver<Stable>,
     /// Pools of the frames on disk.
@@ -76,16 +76,16 @@ pub(crate) struct Node {
     pub(crate) waits: Waits,
     /// Calls that look through a pool.
     pub(crate) scans: Limit,
-    pub(crate) feeds: Arc<Readers>,
+    pub(crate) feeds: Arc<ReaderFence>,
     /// Matchers that read the cut, one at a time for each: none needs two.
-    pub(crate) cuts: Arc<Readers>,
-    pub(crate) fetches: Arc<Readers>,
+    pub(crate) cuts: Arc<ReaderFence>,
+    pub(crate) fetches: Arc<ReaderFence>,
     pub(crate) explanations: Semaphore,
     pub(crate) listings: Semaphore,
     /// Room for large answers.
     pub(crate) answers: Answers,
     /// Which matchers follow the log.
-    pub(crate) followers: Arc<Followers>,
+    pub(crate) followers: Arc<FeedReaders>,
     pub(crate) links: Links,
     /// All pools, by name, and the balancer's state: as many who ask share them.
     pub(crate) listed: Reads<Vec<PoolSummary>>,
@@ -100,7 +100,7 @@ impl Node {
     }
 
     /// Asks the engine for some of the elements that wait.
-    pub(super) async fn look<T>(&self, look: impl FnOnce(oneshot::Sender<T>) -> Look) -> Result<T, Status> {
+    pub(super) async fn look<T>(&self, look: impl FnOnce(oneshot::Sender<T>) -> ElementScan) -> Result<T, Status> {
         self.looks.ask(look).await.map_err(errors::stopping)
     }
 

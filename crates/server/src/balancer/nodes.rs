@@ -16,15 +16,15 @@ use tonic::{Request, Response, Status, service::Routes};
 
 use super::{
     errors, follower,
-    messages::{CutPart, CutReader, Event, Look, OwnedBy},
+    messages::{CutPart, CutReader, ElementScan, Event, OwnedBy},
     node::Node,
 };
 use crate::{
-    auth::{Access, audit::What},
+    auth::{Access, audit::AuditEvent},
     caller::Caller,
     crash,
     fault::Fault,
-    rpc::{self, Near, NodeCall, Process, ResponseStream},
+    rpc::{self, Local, NodeCall, Process, ResponseStream},
     shutdown::Shutdown,
 };
 use dovetail::{
@@ -53,7 +53,7 @@ struct Service {
 /// Adds the services for nodes and operators, and offers them to the other nodes of the process.
 pub(super) fn add(routes: Routes, node: &Arc<Node>, stop: &Shutdown) -> Routes {
     let service = || Service { node: Arc::clone(node), stop: stop.clone() };
-    node.links.offer(node.settings.node.address(), Near::Feed(Arc::new(service())));
+    node.links.offer(node.settings.node.address(), Local::Feed(Arc::new(service())));
     let feed = FeedServiceServer::new(service()).max_encoding_message_size(NODE_MESSAGE_BYTES_MAX);
     let routes = routes.add_service(feed).add_service(InspectServiceServer::new(service()));
     let routes = routes.add_service(OperateServiceServer::new(service()));
@@ -83,7 +83,7 @@ impl FeedService for Service {
             None => {
                 let peer = peer.expect("it was checked");
                 let reading = node.cuts.take(peer, caller.as_ref()).await.inspect_err(refused)?;
-                let (cut, reader) = node.look(|reply| Look::BeginCut { matcher: peer.index, reply }).await?;
+                let (cut, reader) = node.look(|reply| ElementScan::BeginCut { matcher: peer.index, reply }).await?;
                 feed.on_cut(Stable(cut.through));
                 Some((cut, reader, reading))
             }
@@ -174,7 +174,7 @@ fn cut_parts(
         let (node, owned) = (Arc::clone(&node), Arc::clone(&owned));
         async move {
             let Some(reader) = reader else { return Ok(None) };
-            let part = node.look(|reply| Look::CutPart { reader, owned, reply }).await?;
+            let part = node.look(|reply| ElementScan::CutPart { reader, owned, reply }).await?;
             let CutPart { waiting, reader } = part.map_err(|_| cut_gone(through))?;
             let last = reader.is_none().then(|| node_pb::CutPart { last: true, ..Default::default() });
             let parts = split_cut(SliceCut { waiting, ..SliceCut::default() }).chain(last);
@@ -238,7 +238,7 @@ impl OperateService for Service {
     ) -> Result<Response<pb::AcceptClockResponse>, Status> {
         let access = Access::of(request.extensions());
         let (ahead_ms, event_ms) = self.node.ask(|reply| Event::AcceptClock { reply }).await?;
-        access.tell(What::ClockAccepted, |line| line.ahead_ms(ahead_ms));
+        access.tell(AuditEvent::ClockAccepted, |line| line.ahead_ms(ahead_ms));
         Ok(Response::new(pb::AcceptClockResponse { ahead_ms, event_ms }))
     }
 }

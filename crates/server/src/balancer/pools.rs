@@ -131,8 +131,8 @@ impl Pools {
     }
 
     /// Does something with the pools, by their numbers: none for one that is gone.
-    pub(crate) fn with<T>(&self, read: impl FnOnce(&Numbered<'_>) -> T) -> T {
-        self.read(|known| read(&Numbered(known)))
+    pub(crate) fn with<T>(&self, read: impl FnOnce(&PoolNumbers<'_>) -> T) -> T {
+        self.read(|known| read(&PoolNumbers(known)))
     }
 
     /// Tells whenever a pool was dropped.
@@ -142,9 +142,9 @@ impl Pools {
 }
 
 /// Pools by their numbers.
-pub(crate) struct Numbered<'a>(&'a Known);
+pub(crate) struct PoolNumbers<'a>(&'a Known);
 
-impl Numbered<'_> {
+impl PoolNumbers<'_> {
     /// One of them; none when it is gone.
     pub(crate) fn get(&self, id: PoolId) -> Option<&Pool> {
         self.0.all.get(&id).map(|entry| &*entry.pool)

@@ -29,12 +29,12 @@ const AGAIN: Duration = Duration::from_secs(60);
 
 /// Since when events have waited for a decision while none was made.
 #[derive(Debug, Default)]
-pub(super) struct Standing {
+pub(super) struct DecisionStall {
     decided: Decided,
     since: Option<Instant>,
 }
 
-impl Standing {
+impl DecisionStall {
     /// Looks again: what is decided, and what could be.
     pub(super) fn look(&mut self, decided: Decided, durable: EventId, now: Instant) {
         if decided >= Decided(durable) {
@@ -53,10 +53,10 @@ impl Standing {
 
 /// The matchers, by index, as followers of the log.
 #[derive(Debug)]
-pub(crate) struct Followers(Mutex<Vec<Follower>>);
+pub(crate) struct FeedReaders(Mutex<Vec<PresentReader>>);
 
 #[derive(Debug)]
-struct Follower {
+struct PresentReader {
     feeds: usize,
     seen: bool,
     /// Of use while it has no feed.
@@ -67,7 +67,7 @@ struct Follower {
 /// A matcher follows the log for as long as this lives.
 #[derive(Debug)]
 pub(crate) struct Following {
-    followers: Arc<Followers>,
+    followers: Arc<FeedReaders>,
     index: u32,
 }
 
@@ -83,12 +83,12 @@ impl Drop for Following {
     }
 }
 
-impl Followers {
+impl FeedReaders {
     /// None is there yet.
-    pub(super) fn new(matchers: u32) -> Arc<Followers> {
+    pub(super) fn new(matchers: u32) -> Arc<FeedReaders> {
         let away_since = Instant::now();
-        let follower = |_| Follower { feeds: 0, seen: false, away_since, why: String::new() };
-        Arc::new(Followers(Mutex::new((0..matchers).map(follower).collect())))
+        let follower = |_| PresentReader { feeds: 0, seen: false, away_since, why: String::new() };
+        Arc::new(FeedReaders(Mutex::new((0..matchers).map(follower).collect())))
     }
 
     /// A matcher follows the log. None of who is no matcher of this cluster.
@@ -114,7 +114,7 @@ impl Followers {
         away.map(|(index, of)| (index, of.away_since.elapsed(), !of.seen, of.why.clone())).collect()
     }
 
-    fn lock(&self) -> MutexGuard<'_, Vec<Follower>> {
+    fn lock(&self) -> MutexGuard<'_, Vec<PresentReader>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -200,7 +200,7 @@ mod tests {
     fn decisions_stand_still_while_events_wait_and_none_is_decided() {
         let began = Instant::now();
         let at = |seconds| began + Duration::from_secs(seconds);
-        let mut standing = Standing::default();
+        let mut standing = DecisionStall::default();
         for (second, decided, durable, expected) in [
             (0, 0, 0, None),
             (1, 0, 5, Some(0)),
@@ -217,7 +217,7 @@ mod tests {
 
     #[test]
     fn a_matcher_is_away_until_it_comes_and_once_its_last_feed_has_ended() {
-        let followers = Followers::new(2);
+        let followers = FeedReaders::new(2);
         let away = || followers.away().into_iter().map(|(index, _, never, _)| (index, never)).collect::<Vec<_>>();
         assert_eq!(away(), [(0, true), (1, true)]);
         let first = followers.come(Some(&matcher(1)));
@@ -232,7 +232,7 @@ mod tests {
 
     #[test]
     fn who_is_no_matcher_of_the_cluster_is_not_counted() {
-        let followers = Followers::new(1);
+        let followers = FeedReaders::new(1);
         let gatherer = node_pb::Peer { role: pb::Role::Gatherer.into(), ..node_pb::Peer::default() };
         for peer in [None, Some(&matcher(1)), Some(&gatherer)] {
             assert!(followers.come(peer).is_none());

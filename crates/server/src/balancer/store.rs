@@ -27,7 +27,7 @@ use tokio::sync::mpsc;
 
 use super::{
     checkpoint::{Maker, read_ledger},
-    failure::{BalancerError, CheckpointError, RecoveryError},
+    failure::{BalancerError, CheckpointWorkError, RecoveryError},
     records::Records,
     written::{Disk, Written},
 };
@@ -166,7 +166,7 @@ fn restore(
     log: &EmbeddedLog,
     limits: LedgerLimits,
     shards: u32,
-) -> Result<(Ledger, u64), CheckpointError> {
+) -> Result<(Ledger, u64), CheckpointWorkError> {
     let loaded = checkpoints.load(log.floor()..=log.last(), |reader| read_ledger(reader, limits, shards))?;
     for error in &loaded.passed_over {
         tracing::error!(error = %error, "a checkpoint is damaged; an older one is used");
@@ -372,7 +372,7 @@ pub(crate) fn write_results(
     thread::Builder::new().name("results".into()).spawn(move || {
         let (mut may_trim, mut looked) = (EventId::ZERO, Instant::now());
         while let Some(first) = work.blocking_recv() {
-            let mut waiting = Waiting { may_trim, decided: None };
+            let mut waiting = UnwrittenResults { may_trim, decided: None };
             waiting.take(first);
             while let Ok(more) = work.try_recv() {
                 waiting.take(more);
@@ -383,7 +383,7 @@ pub(crate) fn write_results(
             while let Some(decided) = next.take() {
                 for group in result_groups(decided.through, &decided.outcomes) {
                     let through = group.last().map_or(0, |record| record.through);
-                    let mut waiting = Waiting { may_trim, decided: next.take() };
+                    let mut waiting = UnwrittenResults { may_trim, decided: next.take() };
                     let appended = append(&mut results, &group, Disk::Results, &written, |results| {
                         while let Ok(more) = work.try_recv() {
                             waiting.take(more);
@@ -411,12 +411,12 @@ pub(crate) fn write_results(
 }
 
 /// What the thread of the results has heard of and not done.
-struct Waiting {
+struct UnwrittenResults {
     may_trim: EventId,
     decided: Option<Decided>,
 }
 
-impl Waiting {
+impl UnwrittenResults {
     fn take(&mut self, work: ResultsWork) {
         match (work, &mut self.decided) {
             (ResultsWork::MayTrim(through), _) => self.may_trim = through,

@@ -9,7 +9,7 @@
 //! calm the window has its first size again: the next storm may be of other pools. Reads no clock. Invariant: storms.W1
 //! what is counted is what has ids and is not decided.
 
-use dovetail_core::{Decided, EventId, ledger::Share};
+use dovetail_core::{Decided, EventId, ledger::TimerShare};
 
 use super::under_way::UnderWay;
 
@@ -66,12 +66,12 @@ impl Storms {
     }
 
     /// How many may be written before time passes them, in this turn. So many pools are late.
-    pub(super) fn share(&mut self, undecided: usize, late: usize) -> Share {
+    pub(super) fn share(&mut self, undecided: usize, late: usize) -> TimerShare {
         if late == 0 && self.under_way.is_empty() {
             self.window = WINDOW;
         }
         let room = self.room(undecided);
-        Share::new(room.div_ceil(4), room)
+        TimerShare::new(room.div_ceil(4), room)
     }
 
     /// How many may be written of pools that are late, in this turn.

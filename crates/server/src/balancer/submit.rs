@@ -47,17 +47,17 @@ const STUCK: Duration = Duration::from_secs(30);
 const ROW_NAMES_BYTES: u64 = 16 << 10;
 
 enum Answer {
-    Soon(oneshot::Receiver<Result<Submitted, DiskFull>>, AnswerRoom),
+    Soon(oneshot::Receiver<Result<Submitted, DiskFull>>, BatchAnswerRoom),
     Last(Status),
 }
 
 /// Room for an answer, until its client has read it.
-struct AnswerRoom {
+struct BatchAnswerRoom {
     of_all: Share,
     of_stream: OwnedSemaphorePermit,
 }
 
-impl AnswerRoom {
+impl BatchAnswerRoom {
     /// Gives back what the answer does not need.
     fn keep(&mut self, bytes: usize) {
         self.of_all.keep(bytes);
@@ -86,12 +86,12 @@ impl StreamRoom {
     }
 
     /// Waits while the client, or all together, have more answers than they may.
-    async fn answer(&self, rows: usize) -> Result<AnswerRoom, Status> {
+    async fn answer(&self, rows: usize) -> Result<BatchAnswerRoom, Status> {
         let bytes = answer_bytes(rows);
         let of_stream = take_of(&self.answers, bytes, STREAM_ANSWER_BYTES).await?;
         let of_all = self.all_answers.wait_unless_stuck(self.caller.as_ref(), bytes, STUCK).await;
         let of_all = of_all.map_err(|spent| stuck(spent, BATCH_ANSWERS))?;
-        Ok(AnswerRoom { of_all, of_stream })
+        Ok(BatchAnswerRoom { of_all, of_stream })
     }
 
     async fn request(&self, encoded: usize, bytes: usize) -> Result<Room, Status> {
@@ -133,7 +133,7 @@ pub(super) fn serve(
     // The room of an answer is given back when the next one is asked for: the connection has taken it by then.
     Box::pin(stream::unfold(
         (waiting, None),
-        async |(mut waiting, read): (mpsc::Receiver<Answer>, Option<AnswerRoom>)| {
+        async |(mut waiting, read): (mpsc::Receiver<Answer>, Option<BatchAnswerRoom>)| {
             drop(read);
             let (answer, room) = match waiting.recv().await? {
                 Answer::Soon(submitted, mut room) => {
@@ -204,7 +204,7 @@ async fn take(
     stream: u64,
     room: &StreamRoom,
     request: pb::SubmitRequest,
-) -> Result<(oneshot::Receiver<Result<Submitted, DiskFull>>, AnswerRoom), Status> {
+) -> Result<(oneshot::Receiver<Result<Submitted, DiskFull>>, BatchAnswerRoom), Status> {
     let encoded = request.encoded_len();
     node.check_clock()?;
     errors::check_pool_name(&request.pool)?;

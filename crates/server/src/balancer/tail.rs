@@ -22,14 +22,14 @@ const STEP: usize = 4096;
 const READS: usize = 16;
 
 /// Something that is published in order and kept in a store.
-pub(crate) trait Entry: Sized + Send + Sync + 'static {
+pub(crate) trait TailEntry: Sized + Send + Sync + 'static {
     /// The last event that it covers.
     fn last(&self) -> EventId;
     /// Reads the entries of a record.
     fn decode(record: &Record) -> Result<Vec<Self>, ConvertError>;
 }
 
-impl Entry for PublishedFrame {
+impl TailEntry for PublishedFrame {
     fn last(&self) -> EventId {
         self.frame().through
     }
@@ -39,7 +39,7 @@ impl Entry for PublishedFrame {
     }
 }
 
-impl Entry for OutcomeChunk {
+impl TailEntry for OutcomeChunk {
     fn last(&self) -> EventId {
         OutcomeChunk::last(self)
     }
@@ -68,7 +68,7 @@ pub(crate) enum TailError {
 
 /// What has been published, and where the older part of it is.
 #[derive(Debug)]
-pub(crate) struct Tail<T> {
+pub(crate) struct TailedLog<T> {
     kept: RwLock<Kept<T>>,
     head: watch::Sender<EventId>,
     /// The store has nothing at or below, whatever its own floor is.
@@ -94,17 +94,23 @@ struct Kept<T> {
 
 /// A piece of what a follower reads.
 #[derive(Debug)]
-pub(crate) struct Step<T> {
+pub(crate) struct TailStep<T> {
     pub(crate) entries: Vec<Arc<T>>,
     /// Where the follower is after it.
     pub(crate) cursor: Cursor,
 }
 
-impl<T: Entry> Tail<T> {
+impl<T: TailEntry> TailedLog<T> {
     /// Nothing above `head`, and everything up to it in the store, but for what is at or below `begins`.
-    pub(crate) fn new(head: EventId, begins: EventId, store: Box<dyn LogReader>) -> Tail<T> {
+    pub(crate) fn new(head: EventId, begins: EventId, store: Box<dyn LogReader>) -> TailedLog<T> {
         let kept = RwLock::new(Kept { floor: head, entries: VecDeque::new() });
-        Tail { kept, head: watch::Sender::new(head), begins, store: Reader(store.into()), reads: Semaphore::new(READS) }
+        TailedLog {
+            kept,
+            head: watch::Sender::new(head),
+            begins,
+            store: Reader(store.into()),
+            reads: Semaphore::new(READS),
+        }
     }
 
     /// The lowest cursor that can be read after.
@@ -142,7 +148,7 @@ impl<T: Entry> Tail<T> {
     }
 
     /// What comes after `cursor`; waits until there is something. The head may move without an entry.
-    pub(crate) async fn after(&self, cursor: Cursor) -> Result<Step<T>, TailError> {
+    pub(crate) async fn after(&self, cursor: Cursor) -> Result<TailStep<T>, TailError> {
         let mut head = self.watch();
         let head = *head.wait_for(|head| !cursor.covers(*head)).await.map_err(|_| TailError::Closed)?;
         match self.kept_after(cursor, head) {
@@ -151,7 +157,7 @@ impl<T: Entry> Tail<T> {
         }
     }
 
-    fn kept_after(&self, cursor: Cursor, head: EventId) -> Option<Step<T>> {
+    fn kept_after(&self, cursor: Cursor, head: EventId) -> Option<TailStep<T>> {
         let kept = self.kept.read().unwrap_or_else(PoisonError::into_inner);
         if cursor.event() < kept.floor {
             return None;
@@ -161,17 +167,17 @@ impl<T: Entry> Tail<T> {
         let entries: Vec<_> = kept.entries.range(from..upto).take(STEP).map(Arc::clone).collect();
         let cut_off = entries.len() < upto - from;
         let cursor = if cut_off { entries.last().map_or(head, |last| last.last()) } else { head };
-        Some(Step { entries, cursor: Cursor(cursor) })
+        Some(TailStep { entries, cursor: Cursor(cursor) })
     }
 
-    async fn stored_after(&self, cursor: Cursor, head: EventId) -> Result<Step<T>, TailError> {
+    async fn stored_after(&self, cursor: Cursor, head: EventId) -> Result<TailStep<T>, TailError> {
         self.check_kept(cursor)?;
         let (entries, through) = self.read(cursor.event(), READ_BYTES).await?;
         if cursor.covers(through) {
             return Err(TailError::Missing { after: cursor.event() });
         }
         let entries = entries.into_iter().filter(|entry| !cursor.covers(entry.last()) && entry.last() <= head);
-        Ok(Step { entries: entries.map(Arc::new).collect(), cursor: Cursor(through.min(head)) })
+        Ok(TailStep { entries: entries.map(Arc::new).collect(), cursor: Cursor(through.min(head)) })
     }
 
     /// The next entries of the store, and how far they reach.
@@ -204,7 +210,7 @@ impl<T: Entry> Tail<T> {
     }
 }
 
-impl Tail<OutcomeChunk> {
+impl TailedLog<OutcomeChunk> {
     /// The outcome of `x`, which is published; none when it has none.
     pub(crate) async fn find(&self, x: EventId) -> Result<Option<Outcome>, TailError> {
         let Some(chunk) = self.reaching(x).await? else { return Ok(None) };
@@ -214,7 +220,7 @@ impl Tail<OutcomeChunk> {
 }
 
 /// The next entries of a store, and how far they reach.
-fn read_entries<T: Entry>(
+fn read_entries<T: TailEntry>(
     store: &dyn LogReader,
     after: EventId,
     bytes_max: usize,

@@ -41,16 +41,16 @@ pub(super) type Whose = (Option<ClientId>, PoolId);
 
 /// Who has to wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Wait {
+pub(super) struct TurnWait {
     /// Until this is so.
     pub(super) until: Until,
     /// It is, but another is first: that one is to be asked before.
     pub(super) behind: bool,
 }
 
-impl<U: Into<Until>> From<U> for Wait {
-    fn from(until: U) -> Wait {
-        Wait { until: until.into(), behind: false }
+impl<U: Into<Until>> From<U> for TurnWait {
+    fn from(until: U) -> TurnWait {
+        TurnWait { until: until.into(), behind: false }
     }
 }
 
@@ -103,11 +103,11 @@ struct Client {
 struct OfPool {
     units: u64,
     turn: u64,
-    waits: Option<Waits>,
+    waits: Option<PoolWaits>,
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Waits {
+struct PoolWaits {
     since: Since,
     /// What one search costs.
     units: u64,
@@ -140,7 +140,7 @@ impl Turns {
     }
 
     /// How many elements may be let in whose searches cost `units` each; or what has to be decided first.
-    pub(super) fn may(&mut self, whose: &Whose, units: u64) -> Result<usize, Wait> {
+    pub(super) fn may(&mut self, whose: &Whose, units: u64) -> Result<usize, TurnWait> {
         if units < SEARCH_COSTLY {
             self.gave_up(whose);
             return Ok(usize::MAX);
@@ -157,7 +157,7 @@ impl Turns {
         // Its own searches make room for it; one that has none waits for whatever is first.
         let own = self.of(whose).is_some_and(|of| of.units > 0);
         let under_way = self.under_way.iter().find(|part| !own || part.of.whose == *whose);
-        Err(under_way.map_or(Wait { until: self.decided.event().into(), behind: true }, |part| part.through.into()))
+        Err(under_way.map_or(TurnWait { until: self.decided.event().into(), behind: true }, |part| part.through.into()))
     }
 
     /// The first in line, and what one of its searches costs. A pool that has not asked for as long as it takes to ask
@@ -207,7 +207,7 @@ impl Turns {
         let client = self.clients.entry(whose.0.clone()).or_insert_with(|| Client { turn, ..Client::default() });
         let of = client.pools.entry(whose.1).or_insert_with(|| OfPool { turn, ..OfPool::default() });
         let since = of.waits.map_or(Since { turn: of.turn, ask: asked }, |waits| waits.since);
-        of.waits = Some(Waits { since, units, asked });
+        of.waits = Some(PoolWaits { since, units, asked });
         client.line.insert((since, whose.1));
         self.place(&whose.0);
     }
@@ -364,7 +364,7 @@ mod tests {
         count
     }
 
-    fn waits(until: u64) -> Result<usize, Wait> {
+    fn waits(until: u64) -> Result<usize, TurnWait> {
         Err(EventId(until).into())
     }
 
@@ -392,7 +392,7 @@ mod tests {
                         let again = order.remove(asked).expect("it was asked");
                         order.push_back(again);
                     }
-                    Err(Wait { behind: true, .. }) => {
+                    Err(TurnWait { behind: true, .. }) => {
                         let again = order.remove(asked).expect("it was asked");
                         order.push_back(again);
                     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use dovetail_core::EventId;
 use dovetail_log::AppendError;
 
-use super::failure::CheckpointError;
+use super::failure::CheckpointWorkError;
 use dovetail_wire::PartFrame;
 
 /// What a writing thread did.
@@ -22,7 +22,7 @@ pub(crate) enum Written {
     /// The disk is full, and nothing was written; or there is room again.
     Full(Disk, bool),
     /// A checkpoint was made, or was not.
-    Checkpoint(Result<Made, CheckpointError>),
+    Checkpoint(Result<Made, CheckpointWorkError>),
 }
 
 /// What is written.

@@ -22,7 +22,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::{
     crash,
-    rpc::{Heard, Later, Next},
+    rpc::{Heard, Linger, Next},
 };
 use dovetail::pb;
 
@@ -35,15 +35,15 @@ const BATCH: usize = 64;
 
 /// What a gatherer's engine hears.
 #[derive(Debug)]
-pub(super) enum Event {
+pub(super) enum GathererEvent {
     /// Slices of a matcher found candidates.
     Candidates { matcher: MatcherId, frames: Vec<(SliceId, CandidateFrame)> },
     /// Another shard decided something.
     Decisions { shard: ShardId, frame: DecisionFrame },
     /// A link asks for its next step.
-    Link { link: LinkId, input: LinkInput, reply: oneshot::Sender<Step> },
+    Link { link: LinkId, input: GathererLinkInput, reply: oneshot::Sender<Step> },
     /// A node subscribes to the decisions, in place of what it had.
-    Subscribe { node: NodeId, after: Cursor, reply: oneshot::Sender<Subscription> },
+    Subscribe { node: NodeId, after: Cursor, reply: oneshot::Sender<DecisionSubscription> },
     /// It is time to see whether the session is still of use. Answered when the cut is to be asked for.
     Check { reply: oneshot::Sender<()> },
     /// The balancer's log and cut.
@@ -54,7 +54,7 @@ pub(super) enum Event {
 
 /// What happened to a link.
 #[derive(Debug)]
-pub(super) enum LinkInput {
+pub(super) enum GathererLinkInput {
     /// It has no stream.
     Dial,
     /// The slices of a matcher answered.
@@ -69,7 +69,7 @@ pub(super) enum LinkInput {
 
 /// What a reader gets.
 #[derive(Debug)]
-pub(super) struct Subscription {
+pub(super) struct DecisionSubscription {
     /// A hello, and what its cursor does not cover.
     pub(super) first: Vec<DecisionMessage>,
     pub(super) live: mpsc::Receiver<DecisionMessage>,
@@ -93,7 +93,7 @@ pub(super) struct Engine {
     /// Streams so far.
     numbered: u64,
     /// When what waits is sent.
-    later: Later,
+    later: Linger,
     actions: Vec<Action<DecisionMessage>>,
     /// The link that waits for the answer to the event that is handled.
     asking: Asking,
@@ -131,14 +131,14 @@ impl Engine {
             gatherer,
             streams: BTreeMap::new(),
             numbered: 0,
-            later: Later::default(),
+            later: Linger::default(),
             actions: Vec::new(),
             asking: Asking::default(),
         }
     }
 
     /// Handles events until all senders are gone, or the session cannot go on.
-    pub(super) async fn run(mut self, mut heard: Heard<Event>) -> Result<(), GathererEnd> {
+    pub(super) async fn run(mut self, mut heard: Heard<GathererEvent>) -> Result<(), GathererEnd> {
         loop {
             let event = match self.later.or(&mut heard).await {
                 Next::Event(event) => event,
@@ -159,52 +159,56 @@ impl Engine {
         }
     }
 
-    fn on_event(&mut self, event: Event) -> Result<(), GathererEnd> {
+    fn on_event(&mut self, event: GathererEvent) -> Result<(), GathererEnd> {
         match event {
-            Event::Candidates { matcher, frames } => {
+            GathererEvent::Candidates { matcher, frames } => {
                 crash::point("gatherer.candidates.take");
                 self.gatherer.on_candidates(matcher, &frames)
             }
-            Event::Decisions { shard, frame } => self.gatherer.on_decisions(shard, &frame),
-            Event::Link { link, input, reply } => {
+            GathererEvent::Decisions { shard, frame } => self.gatherer.on_decisions(shard, &frame),
+            GathererEvent::Link { link, input, reply } => {
                 self.asking.step = Some(reply);
                 self.on_link(link, input)?;
                 self.act();
                 Ok(())
             }
             // A node that comes again and again has what it asked before answered no more.
-            Event::Subscribe { reply, .. } if reply.is_closed() => Ok(()),
-            Event::Subscribe { node, after, reply } => {
+            GathererEvent::Subscribe { reply, .. } if reply.is_closed() => Ok(()),
+            GathererEvent::Subscribe { node, after, reply } => {
                 let subscription = self.subscribe(node, after);
                 // The caller may have gone away meanwhile.
                 _ = reply.send(subscription);
                 Ok(())
             }
-            Event::Check { reply } => {
+            GathererEvent::Check { reply } => {
                 self.asking.cut = Some(reply);
                 self.gatherer.on_check(&mut self.actions);
                 self.act();
                 Ok(())
             }
-            Event::Cut { log_id, cut } => self.gatherer.on_cut(&log_id, cut),
-            Event::Inspect { reply } => {
+            GathererEvent::Cut { log_id, cut } => self.gatherer.on_cut(&log_id, cut),
+            GathererEvent::Inspect { reply } => {
                 _ = reply.send(inspect(&self.gatherer));
                 Ok(())
             }
         }
     }
 
-    fn on_link(&mut self, link: LinkId, input: LinkInput) -> Result<(), GathererEnd> {
+    fn on_link(&mut self, link: LinkId, input: GathererLinkInput) -> Result<(), GathererEnd> {
         let (gatherer, out) = (&mut self.gatherer, &mut self.actions);
         match (input, link) {
-            (LinkInput::Dial, _) => gatherer.on_dial(link, out),
-            (LinkInput::Slices(slices), LinkId::Matcher(matcher)) => {
+            (GathererLinkInput::Dial, _) => gatherer.on_dial(link, out),
+            (GathererLinkInput::Slices(slices), LinkId::Matcher(matcher)) => {
                 gatherer.on_candidates_hello(matcher, &slices, out)?;
             }
-            (LinkInput::Peer(floor), LinkId::Shard(peer)) => gatherer.on_decisions_hello(peer, floor, out),
-            (LinkInput::Fetched(fetch, retirements), _) => gatherer.on_fetched(link, fetch, &retirements, out)?,
-            (LinkInput::Refused(fetch), _) => gatherer.on_refused(link, fetch, out)?,
-            (LinkInput::Slices(_) | LinkInput::Peer(_), _) => unreachable!("each link has its own hello"),
+            (GathererLinkInput::Peer(floor), LinkId::Shard(peer)) => gatherer.on_decisions_hello(peer, floor, out),
+            (GathererLinkInput::Fetched(fetch, retirements), _) => {
+                gatherer.on_fetched(link, fetch, &retirements, out)?
+            }
+            (GathererLinkInput::Refused(fetch), _) => gatherer.on_refused(link, fetch, out)?,
+            (GathererLinkInput::Slices(_) | GathererLinkInput::Peer(_), _) => {
+                unreachable!("each link has its own hello")
+            }
         }
         Ok(())
     }
@@ -232,7 +236,7 @@ impl Engine {
         }
     }
 
-    fn subscribe(&mut self, node: NodeId, after: Cursor) -> Subscription {
+    fn subscribe(&mut self, node: NodeId, after: Cursor) -> DecisionSubscription {
         self.numbered += 1;
         let stream = StreamId(self.numbered);
         self.gatherer.on_subscribe(stream, node, after, &mut self.actions);
@@ -247,7 +251,7 @@ impl Engine {
         let unread = Arc::<AtomicUsize>::default();
         self.streams.insert(stream, Subscriber { messages, unread: Arc::clone(&unread) });
         self.act();
-        Subscription { first, live, unread }
+        DecisionSubscription { first, live, unread }
     }
 }
 

@@ -7,7 +7,7 @@ use dovetail_core::{Cursor, Decided, EventId, ShardId, SliceId};
 use dovetail_node::{LinkId, MatcherId, Request, Step, action::SliceHello, link::Cursors};
 
 use super::{
-    engine::{Event, LinkInput},
+    engine::{GathererEvent, GathererLinkInput},
     node::Node,
 };
 use crate::{
@@ -18,7 +18,7 @@ use dovetail::{Role, pb};
 use dovetail_wire::node_pb;
 
 /// Reads over a link into the engine until the session ends.
-pub(super) fn spawn(node: &Arc<Node>, id: LinkId, inbox: &Inbox<Event>, session: &Shutdown) {
+pub(super) fn spawn(node: &Arc<Node>, id: LinkId, inbox: &Inbox<GathererEvent>, session: &Shutdown) {
     let addresses = &node.settings.node.addresses;
     let link = match id {
         LinkId::Matcher(MatcherId(matcher)) => {
@@ -36,13 +36,13 @@ struct Reader {
     node: Arc<Node>,
     id: LinkId,
     link: Arc<Link>,
-    inbox: Inbox<Event>,
+    inbox: Inbox<GathererEvent>,
 }
 
 impl Reader {
     /// One subscription, until it breaks.
     async fn read_once(&self) -> Result<Infallible, LinkError> {
-        let Step::Subscribe(request) = self.tell(LinkInput::Dial).await? else {
+        let Step::Subscribe(request) = self.tell(GathererLinkInput::Dial).await? else {
             unreachable!("a link that dials subscribes")
         };
         match (self.id, request) {
@@ -78,7 +78,7 @@ impl Reader {
         };
         self.link.way().check(hello.peer.as_ref())?;
         identity.check(hello.peer.as_ref())?;
-        self.greet(LinkInput::Slices(hello.slices.into_iter().map(slice_hello).collect())).await?;
+        self.greet(GathererLinkInput::Slices(hello.slices.into_iter().map(slice_hello).collect())).await?;
         self.link.read(cursors.lowest());
         while let Some(response) = stream.message().await? {
             let message = match response.message {
@@ -89,7 +89,7 @@ impl Reader {
             for (slice, frame) in &frames {
                 cursors.on_frame(*slice, frame.through)?;
             }
-            self.inbox.tell(Event::Candidates { matcher, frames }).await?;
+            self.inbox.tell(GathererEvent::Candidates { matcher, frames }).await?;
             self.link.read(cursors.lowest());
         }
         Err(LinkError::Ended)
@@ -97,20 +97,21 @@ impl Reader {
 
     async fn read_peer(&self, shard: ShardId, after: Cursor) -> Result<Infallible, LinkError> {
         let (floor, decisions) = self.node.subscribe_to(&self.link, after).await?;
-        self.greet(LinkInput::Peer(floor)).await?;
-        decisions.hand_on(&self.link, after, |frame| self.inbox.tell(Event::Decisions { shard, frame })).await
+        self.greet(GathererLinkInput::Peer(floor)).await?;
+        decisions.hand_on(&self.link, after, |frame| self.inbox.tell(GathererEvent::Decisions { shard, frame })).await
     }
 
     /// Tells of a hello, and fetches what has to be there before more is read (R3).
-    async fn greet(&self, hello: LinkInput) -> Result<(), LinkError> {
-        let fetched =
-            |fetch, of: Option<_>| self.tell(of.map_or(LinkInput::Refused(fetch), |of| LinkInput::Fetched(fetch, of)));
+    async fn greet(&self, hello: GathererLinkInput) -> Result<(), LinkError> {
+        let fetched = |fetch, of: Option<_>| {
+            self.tell(of.map_or(GathererLinkInput::Refused(fetch), |of| GathererLinkInput::Fetched(fetch, of)))
+        };
         self.node.greet(self.tell(hello).await?, fetched).await
     }
 
     /// Tells the machine what happened to the link, and returns what the link does next.
-    async fn tell(&self, input: LinkInput) -> Result<Step, LinkError> {
-        self.inbox.ask(|reply| Event::Link { link: self.id, input, reply }).await
+    async fn tell(&self, input: GathererLinkInput) -> Result<Step, LinkError> {
+        self.inbox.ask(|reply| GathererEvent::Link { link: self.id, input, reply }).await
     }
 }
 

@@ -2,11 +2,11 @@
 
 use dovetail_core::ShardId;
 
-use super::engine::Event;
-use crate::rpc::Diskless;
+use super::engine::GathererEvent;
+use crate::rpc::StatelessNode;
 
 /// A gatherer.
-pub(super) type Node = Diskless<Event>;
+pub(super) type Node = StatelessNode<GathererEvent>;
 
 /// The shard that a gatherer is.
 pub(super) fn own_shard(node: &Node) -> ShardId {

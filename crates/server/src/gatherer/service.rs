@@ -9,13 +9,13 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, service::Routes};
 
 use super::{
-    engine::{self, Event, Subscription},
+    engine::{self, DecisionSubscription, GathererEvent},
     node::{Node, own_shard},
 };
 use crate::{
     caller::Caller,
     fault::Fault,
-    rpc::{self, Near, NodeCall},
+    rpc::{self, Local, NodeCall},
     shutdown::Shutdown,
 };
 use dovetail::{
@@ -42,7 +42,7 @@ struct Service {
 /// Adds the gatherer's services, and offers them to the other nodes of the process.
 pub(super) fn add(routes: Routes, node: &Arc<Node>, stop: &Shutdown) -> Routes {
     let service = || Service { node: Arc::clone(node), stop: stop.clone() };
-    node.offer(Near::Decisions(Arc::new(service())));
+    node.offer(Local::Decisions(Arc::new(service())));
     let decisions = DecisionsServiceServer::new(service()).max_encoding_message_size(NODE_MESSAGE_BYTES_MAX);
     routes.add_service(decisions).add_service(InspectServiceServer::new(service()))
 }
@@ -75,8 +75,8 @@ impl DecisionsService for Service {
         };
         let after = EventId(request.after);
         let reading = self.node.readers.take(peer, caller.as_ref()).await?;
-        let subscribed = self.node.ask(|reply| Event::Subscribe { node, after: Cursor(after), reply });
-        let Subscription { first, live, unread } = reading.meanwhile(subscribed).await?;
+        let subscribed = self.node.ask(|reply| GathererEvent::Subscribe { node, after: Cursor(after), reply });
+        let DecisionSubscription { first, live, unread } = reading.meanwhile(subscribed).await?;
         let live = ReceiverStream::new(live).inspect(move |message| {
             unread.fetch_sub(engine::decisions(message), Ordering::Relaxed);
         });
@@ -104,6 +104,6 @@ impl InspectService for Service {
             let highest = state.slices.iter().map(|slice| slice.through).max();
             (highest.unwrap_or_default(), pb::inspect_response::State::Gatherer(state))
         };
-        self.node.inspected(&request, |reply| Event::Inspect { reply }, told).await
+        self.node.inspected(&request, |reply| GathererEvent::Inspect { reply }, told).await
     }
 }

@@ -27,7 +27,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::{
     crash,
-    rpc::{self, Heard, Later},
+    rpc::{self, Heard, Linger},
 };
 use dovetail::pb;
 
@@ -42,7 +42,7 @@ const SEARCH_TIME: Duration = Duration::from_millis(2);
 
 /// What a matcher's engine hears.
 #[derive(Debug)]
-pub(super) enum Event {
+pub(super) enum MatcherEvent {
     /// The next frame of the log.
     Frame(Arc<LogFrame>),
     /// The stable cut moved.
@@ -52,24 +52,24 @@ pub(super) enum Event {
     /// A shard decided something.
     Decisions { shard: ShardId, frame: DecisionFrame },
     /// A link asks for its next step.
-    Link { link: LinkId, input: LinkInput, reply: oneshot::Sender<Next> },
+    Link { link: LinkId, input: MatcherLinkInput, reply: oneshot::Sender<LinkStep> },
     /// A gatherer subscribes to all slices of this node.
     Subscribe {
         shard: ShardId,
         cursors: Cursors,
         /// What its frames must know.
         known_min: Decided,
-        reply: oneshot::Sender<Answer>,
+        reply: oneshot::Sender<SubscribeAnswer>,
     },
     /// The balancer keeps retirements above this, for a stream of which it was asked.
-    ResultsFloor { stream: StreamId, floor: EventId, reply: oneshot::Sender<Answer> },
+    ResultsFloor { stream: StreamId, floor: EventId, reply: oneshot::Sender<SubscribeAnswer> },
     /// An operator asks for this node's state.
     Inspect { reply: oneshot::Sender<pb::MatcherState> },
 }
 
 /// What happened to a link.
 #[derive(Debug)]
-pub(super) enum LinkInput {
+pub(super) enum MatcherLinkInput {
     /// It has no stream.
     Dial,
     /// The balancer's log and cut.
@@ -86,7 +86,7 @@ pub(super) enum LinkInput {
 
 /// What a link does next.
 #[derive(Debug)]
-pub(super) enum Next {
+pub(super) enum LinkStep {
     /// This.
     Step(Step),
     /// It asks for the balancer's log and cut.
@@ -95,9 +95,9 @@ pub(super) enum Next {
 
 /// What comes of a gatherer's subscription.
 #[derive(Debug)]
-pub(super) enum Answer {
+pub(super) enum SubscribeAnswer {
     /// It reads.
-    Reads(Subscription),
+    Reads(CandidateSubscription),
     /// The balancer is to be asked above what it keeps retirements.
     AskResultsFloor(StreamId),
     /// It is refused.
@@ -106,7 +106,7 @@ pub(super) enum Answer {
 
 /// What a gatherer gets.
 #[derive(Debug)]
-pub(super) struct Subscription {
+pub(super) struct CandidateSubscription {
     /// A hello, and what its cursors do not cover.
     pub(super) first: Vec<CandidatesMessage>,
     pub(super) live: mpsc::Receiver<CandidatesMessage>,
@@ -122,10 +122,10 @@ pub(super) struct Engine {
     /// Streams so far.
     numbered: u64,
     /// When what waits is sent.
-    later: Later,
+    later: Linger,
     actions: Vec<MatcherAction>,
     /// The link that waits for its next step, which the event that is handled gives it.
-    asking: Option<oneshot::Sender<Next>>,
+    asking: Option<oneshot::Sender<LinkStep>>,
     /// What an event took of late.
     per_event: Duration,
 }
@@ -163,7 +163,7 @@ impl Engine {
             matcher,
             streams: BTreeMap::new(),
             numbered: 0,
-            later: Later::default(),
+            later: Linger::default(),
             actions: Vec::new(),
             asking: None,
             per_event: Duration::ZERO,
@@ -171,7 +171,7 @@ impl Engine {
     }
 
     /// Handles events until all senders are gone, or the session cannot go on.
-    pub(super) async fn run(mut self, mut heard: Heard<Event>) -> Result<(), MatcherEnd> {
+    pub(super) async fn run(mut self, mut heard: Heard<MatcherEvent>) -> Result<(), MatcherEnd> {
         loop {
             let event = match self.later.or(&mut heard).await {
                 rpc::Next::Event(event) => event,
@@ -195,7 +195,7 @@ impl Engine {
     }
 
     /// Whether it was brief.
-    fn handle(&mut self, event: Event) -> Result<bool, MatcherEnd> {
+    fn handle(&mut self, event: MatcherEvent) -> Result<bool, MatcherEnd> {
         let events = self.events_to_search(&event);
         if events == 0 {
             self.on_event(event)?;
@@ -217,67 +217,69 @@ impl Engine {
         events <= SEARCH_BRIEF && self.per_event.saturating_mul(events as u32) <= SEARCH_TIME
     }
 
-    fn events_to_search(&self, event: &Event) -> u64 {
+    fn events_to_search(&self, event: &MatcherEvent) -> u64 {
         match event {
-            Event::Frame(frame) => self.matcher.work(Some(frame)),
-            Event::Decisions { .. } | Event::Link { input: LinkInput::Fetched(..), .. } => self.matcher.work(None),
-            Event::Stable(_)
-            | Event::LogGone(_)
-            | Event::Link { .. }
-            | Event::Subscribe { .. }
-            | Event::ResultsFloor { .. }
-            | Event::Inspect { .. } => 0,
+            MatcherEvent::Frame(frame) => self.matcher.work(Some(frame)),
+            MatcherEvent::Decisions { .. } | MatcherEvent::Link { input: MatcherLinkInput::Fetched(..), .. } => {
+                self.matcher.work(None)
+            }
+            MatcherEvent::Stable(_)
+            | MatcherEvent::LogGone(_)
+            | MatcherEvent::Link { .. }
+            | MatcherEvent::Subscribe { .. }
+            | MatcherEvent::ResultsFloor { .. }
+            | MatcherEvent::Inspect { .. } => 0,
         }
     }
 
-    fn on_event(&mut self, event: Event) -> Result<(), MatcherEnd> {
+    fn on_event(&mut self, event: MatcherEvent) -> Result<(), MatcherEnd> {
         match event {
-            Event::Frame(frame) => {
+            MatcherEvent::Frame(frame) => {
                 crash::point("matcher.frame.search");
                 self.matcher.on_frame(&frame)?;
                 self.note_waits();
             }
-            Event::Stable(stable) => self.matcher.on_stable(stable),
-            Event::LogGone(reason) => self.matcher.on_log_gone(reason)?,
-            Event::Decisions { shard, frame } => {
+            MatcherEvent::Stable(stable) => self.matcher.on_stable(stable),
+            MatcherEvent::LogGone(reason) => self.matcher.on_log_gone(reason)?,
+            MatcherEvent::Decisions { shard, frame } => {
                 self.matcher.on_decisions(shard, &frame)?;
                 self.note_waits();
             }
-            Event::Link { link, input, reply } => {
+            MatcherEvent::Link { link, input, reply } => {
                 self.asking = Some(reply);
                 self.on_link(link, input)?;
                 self.act();
             }
             // A gatherer that comes again and again has what it asked before answered no more.
-            Event::Subscribe { reply, .. } if reply.is_closed() => {}
-            Event::Subscribe { shard, cursors, known_min, reply } => {
+            MatcherEvent::Subscribe { reply, .. } if reply.is_closed() => {}
+            MatcherEvent::Subscribe { shard, cursors, known_min, reply } => {
                 self.numbered += 1;
                 let stream = StreamId(self.numbered);
                 self.matcher.on_subscribe(stream, shard, cursors, known_min, &mut self.actions);
                 self.answer(stream, reply);
             }
-            Event::ResultsFloor { stream, floor, reply } => {
+            MatcherEvent::ResultsFloor { stream, floor, reply } => {
                 self.matcher.on_results_floor(stream, floor, &mut self.actions)?;
                 self.answer(stream, reply);
             }
             // The caller may have gone away meanwhile.
-            Event::Inspect { reply } => _ = reply.send(self.inspect()),
+            MatcherEvent::Inspect { reply } => _ = reply.send(self.inspect()),
         }
         Ok(())
     }
 
-    fn on_link(&mut self, link: LinkId, input: LinkInput) -> Result<(), MatcherEnd> {
+    fn on_link(&mut self, link: LinkId, input: MatcherLinkInput) -> Result<(), MatcherEnd> {
         let (matcher, out) = (&mut self.matcher, &mut self.actions);
         match (input, link) {
-            (LinkInput::Dial, _) => matcher.on_dial(link, out),
-            (LinkInput::Cut { log_id, cut }, LinkId::Feed) => matcher.on_cut(&log_id, cut, out)?,
-            (LinkInput::Feed, LinkId::Feed) => matcher.on_feed_hello(out),
-            (LinkInput::Shard(floor), LinkId::Shard(shard)) => matcher.on_decisions_hello(shard, floor, out),
-            (LinkInput::Fetched(fetch, retirements), LinkId::Shard(shard)) => {
+            (MatcherLinkInput::Dial, _) => matcher.on_dial(link, out),
+            (MatcherLinkInput::Cut { log_id, cut }, LinkId::Feed) => matcher.on_cut(&log_id, cut, out)?,
+            (MatcherLinkInput::Feed, LinkId::Feed) => matcher.on_feed_hello(out),
+            (MatcherLinkInput::Shard(floor), LinkId::Shard(shard)) => matcher.on_decisions_hello(shard, floor, out),
+            (MatcherLinkInput::Fetched(fetch, retirements), LinkId::Shard(shard)) => {
                 matcher.on_fetched(shard, fetch, &retirements, out)?;
                 self.note_waits();
             }
-            (LinkInput::Refused(fetch), LinkId::Shard(shard)) => matcher.on_refused(shard, fetch, out)?,
+            (MatcherLinkInput::Refused(fetch), LinkId::Shard(shard)) => matcher.on_refused(shard, fetch, out)?,
             (input, link) => unreachable!("{link:?} is told no {input:?}"),
         }
         Ok(())
@@ -312,9 +314,9 @@ impl Engine {
                 Action::End { stream } => _ = self.streams.remove(&stream),
                 // The caller may have gone away meanwhile.
                 Action::Link { step, .. } => {
-                    _ = self.asking.take().expect("a step answers a link").send(Next::Step(step));
+                    _ = self.asking.take().expect("a step answers a link").send(LinkStep::Step(step));
                 }
-                Action::AskCut => _ = self.asking.take().expect("a link asked").send(Next::AskCut),
+                Action::AskCut => _ = self.asking.take().expect("a link asked").send(LinkStep::AskCut),
                 Action::Linger => self.later.arm(),
                 Action::AskResultsFloor { stream } | Action::Refuse { stream, .. } => {
                     unreachable!("{stream:?} was answered")
@@ -324,23 +326,23 @@ impl Engine {
     }
 
     /// Answers the node that asked for a stream, and does whatever else the machine wants done.
-    fn answer(&mut self, stream: StreamId, reply: oneshot::Sender<Answer>) {
+    fn answer(&mut self, stream: StreamId, reply: oneshot::Sender<SubscribeAnswer>) {
         let (mut first, mut answer) = (Vec::new(), None);
         for action in std::mem::take(&mut self.actions) {
             match action {
                 // What it gets first goes past the queue, and its bounds.
                 Action::Send { to, message } if to == stream => first.push(message),
                 Action::AskResultsFloor { stream: of } if of == stream => {
-                    answer = Some(Answer::AskResultsFloor(stream));
+                    answer = Some(SubscribeAnswer::AskResultsFloor(stream));
                 }
-                Action::Refuse { stream: of, why } if of == stream => answer = Some(Answer::Refused(why)),
+                Action::Refuse { stream: of, why } if of == stream => answer = Some(SubscribeAnswer::Refused(why)),
                 action => self.actions.push(action),
             }
         }
         if !first.is_empty() {
             let (messages, live) = mpsc::channel(SUBSCRIBER_MESSAGES);
             self.streams.insert(stream, messages);
-            answer = Some(Answer::Reads(Subscription { first, live }));
+            answer = Some(SubscribeAnswer::Reads(CandidateSubscription { first, live }));
         }
         self.act();
         // Without an answer another stream has taken its place. The caller may have gone away meanwhile.

@@ -10,7 +10,7 @@ use dovetail_core::{Cursor, EventId, ShardId, Stable};
 use dovetail_node::{LinkId, Request, Step};
 
 use super::{
-    engine::{Event, LinkInput, Next},
+    engine::{LinkStep, MatcherEvent, MatcherLinkInput},
     feed::{self, Feed},
     node::Node,
 };
@@ -21,7 +21,7 @@ use crate::{
 use dovetail_wire::node_pb;
 
 /// Reads a shard's decisions into the engine until the session ends.
-pub(super) fn spawn(node: &Arc<Node>, shard: ShardId, inbox: &Inbox<Event>, session: &Shutdown) {
+pub(super) fn spawn(node: &Arc<Node>, shard: ShardId, inbox: &Inbox<MatcherEvent>, session: &Shutdown) {
     let (id, link) = (LinkId::Shard(shard), node.link_to(shard));
     let reader = Reader { node: Arc::clone(node), id, link, inbox: inbox.clone() };
     let session = session.clone();
@@ -29,7 +29,13 @@ pub(super) fn spawn(node: &Arc<Node>, shard: ShardId, inbox: &Inbox<Event>, sess
 }
 
 /// Reads the log into the engine until the session ends, at first from the stream that its cut came on.
-pub(super) fn spawn_feed(node: &Arc<Node>, link: Arc<Link>, first: Feed, inbox: &Inbox<Event>, session: &Shutdown) {
+pub(super) fn spawn_feed(
+    node: &Arc<Node>,
+    link: Arc<Link>,
+    first: Feed,
+    inbox: &Inbox<MatcherEvent>,
+    session: &Shutdown,
+) {
     let reader = Reader { node: Arc::clone(node), id: LinkId::Feed, link, inbox: inbox.clone() };
     let (first, session) = (Mutex::new(Some(first)), session.clone());
     tokio::spawn(async move {
@@ -42,18 +48,18 @@ struct Reader {
     node: Arc<Node>,
     id: LinkId,
     link: Arc<Link>,
-    inbox: Inbox<Event>,
+    inbox: Inbox<MatcherEvent>,
 }
 
 impl Reader {
     /// One subscription to a shard's decisions, until it breaks.
     async fn read_shard(&self, shard: ShardId) -> Result<Infallible, LinkError> {
-        let Step::Subscribe(Request::Decisions { after }) = self.step(LinkInput::Dial).await? else {
+        let Step::Subscribe(Request::Decisions { after }) = self.step(MatcherLinkInput::Dial).await? else {
             unreachable!("a link to a shard asks for its decisions")
         };
         let (floor, decisions) = self.node.subscribe_to(&self.link, after).await?;
-        self.greet(LinkInput::Shard(floor)).await?;
-        decisions.hand_on(&self.link, after, |frame| self.inbox.tell(Event::Decisions { shard, frame })).await
+        self.greet(MatcherLinkInput::Shard(floor)).await?;
+        decisions.hand_on(&self.link, after, |frame| self.inbox.tell(MatcherEvent::Decisions { shard, frame })).await
     }
 
     /// One subscription to the log, until it breaks. The first has begun.
@@ -72,11 +78,11 @@ impl Reader {
     }
 
     async fn resume(&self) -> Result<Feed, LinkError> {
-        let Next::AskCut = self.tell(LinkInput::Dial).await? else {
+        let LinkStep::AskCut = self.tell(MatcherLinkInput::Dial).await? else {
             unreachable!("the balancer is asked before its log is followed")
         };
         let CutAnswer { log_id, cut, .. } = rpc::ask_cut(&self.node.identity, self.link.way()).await?;
-        let Step::Subscribe(Request::Feed { after }) = self.step(LinkInput::Cut { log_id, cut }).await? else {
+        let Step::Subscribe(Request::Feed { after }) = self.step(MatcherLinkInput::Cut { log_id, cut }).await? else {
             unreachable!("the log is followed, or the session ends")
         };
         let (hello, feed) = match feed::subscribe(&self.node, &self.link, after).await {
@@ -85,7 +91,7 @@ impl Reader {
         };
         self.link.way().check(hello.peer.as_ref())?;
         self.node.identity.check(hello.peer.as_ref())?;
-        self.greet(LinkInput::Feed).await?;
+        self.greet(MatcherLinkInput::Feed).await?;
         self.link.read(after.unwrap_or_default());
         Ok(feed)
     }
@@ -96,38 +102,39 @@ impl Reader {
             Some(Message::Frame(frame)) => {
                 let frame = dovetail_wire::log_frame(frame)?;
                 let through = frame.through;
-                self.inbox.tell(Event::Frame(Arc::new(frame))).await?;
+                self.inbox.tell(MatcherEvent::Frame(Arc::new(frame))).await?;
                 self.link.read(Cursor(through));
                 Ok(())
             }
-            Some(Message::Stable(stable)) => self.inbox.tell(Event::Stable(Stable(EventId(stable)))).await,
+            Some(Message::Stable(stable)) => self.inbox.tell(MatcherEvent::Stable(Stable(EventId(stable)))).await,
             other => Err(rpc::unexpected("a frame of the log", other.as_ref())),
         }
     }
 
     /// The balancer no longer keeps what comes next: the session ends.
     async fn log_gone<T>(&self, reason: String) -> Result<T, LinkError> {
-        self.inbox.tell(Event::LogGone(reason)).await?;
+        self.inbox.tell(MatcherEvent::LogGone(reason)).await?;
         Err(LinkError::Stopped)
     }
 
     /// Tells of a hello, and fetches what has to be there before more is read.
-    async fn greet(&self, hello: LinkInput) -> Result<(), LinkError> {
-        let fetched =
-            |fetch, of: Option<_>| self.step(of.map_or(LinkInput::Refused(fetch), |of| LinkInput::Fetched(fetch, of)));
+    async fn greet(&self, hello: MatcherLinkInput) -> Result<(), LinkError> {
+        let fetched = |fetch, of: Option<_>| {
+            self.step(of.map_or(MatcherLinkInput::Refused(fetch), |of| MatcherLinkInput::Fetched(fetch, of)))
+        };
         self.node.greet(self.step(hello).await?, fetched).await
     }
 
     /// The same as `tell`, of what is answered by a step.
-    async fn step(&self, input: LinkInput) -> Result<Step, LinkError> {
+    async fn step(&self, input: MatcherLinkInput) -> Result<Step, LinkError> {
         match self.tell(input).await? {
-            Next::Step(step) => Ok(step),
-            Next::AskCut => unreachable!("only a link to the balancer that dials asks for its cut"),
+            LinkStep::Step(step) => Ok(step),
+            LinkStep::AskCut => unreachable!("only a link to the balancer that dials asks for its cut"),
         }
     }
 
     /// Tells the machine what happened to the link, and returns what the link does next.
-    async fn tell(&self, input: LinkInput) -> Result<Next, LinkError> {
-        self.inbox.ask(|reply| Event::Link { link: self.id, input, reply }).await
+    async fn tell(&self, input: MatcherLinkInput) -> Result<LinkStep, LinkError> {
+        self.inbox.ask(|reply| MatcherEvent::Link { link: self.id, input, reply }).await
     }
 }

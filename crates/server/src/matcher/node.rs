@@ -2,11 +2,11 @@
 
 use dovetail_core::SliceId;
 
-use super::engine::Event;
-use crate::rpc::Diskless;
+use super::engine::MatcherEvent;
+use crate::rpc::StatelessNode;
 
 /// A matcher.
-pub(super) type Node = Diskless<Event>;
+pub(super) type Node = StatelessNode<MatcherEvent>;
 
 /// The slices that a matcher runs, ascending.
 pub(super) fn slices(node: &Node) -> impl Iterator<Item = SliceId> + use<> {

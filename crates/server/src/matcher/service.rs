@@ -12,14 +12,14 @@ use futures::{StreamExt, stream};
 use tonic::{Request, Response, Status, service::Routes};
 
 use super::{
-    engine::{Answer, Event, Subscription},
+    engine::{CandidateSubscription, MatcherEvent, SubscribeAnswer},
     floor::ResultsFloor,
     node::{Node, slices},
 };
 use crate::{
     caller::Caller,
     fault::Fault,
-    rpc::{self, Near, NodeCall},
+    rpc::{self, Local, NodeCall},
     shutdown::Shutdown,
 };
 use dovetail::{
@@ -52,7 +52,7 @@ struct Service {
 pub(super) fn add(routes: Routes, node: &Arc<Node>, stop: &Shutdown) -> Routes {
     let floor = Arc::<ResultsFloor>::default();
     let service = || Service { node: Arc::clone(node), floor: Arc::clone(&floor), stop: stop.clone() };
-    node.offer(Near::Candidates(Arc::new(service())));
+    node.offer(Local::Candidates(Arc::new(service())));
     let candidates = CandidatesServiceServer::new(service()).max_encoding_message_size(NODE_MESSAGE_BYTES_MAX);
     routes.add_service(candidates).add_service(InspectServiceServer::new(service()))
 }
@@ -85,7 +85,7 @@ impl CandidatesService for Service {
         let peer = peer.expect("it was checked");
         let reading = self.node.readers.take(peer, caller.as_ref()).await?;
         let subscribed = self.subscribe(shard, cursors, Decided(EventId(request.decided_seen_min)));
-        let Subscription { first, live } = reading.meanwhile(subscribed).await?;
+        let CandidateSubscription { first, live } = reading.meanwhile(subscribed).await?;
         let live = tokio_stream::wrappers::ReceiverStream::new(live);
         let own = self.node.identity.pb();
         let messages = stream::iter(first).chain(live).flat_map(move |message| stream::iter(encode(&own, &message)));
@@ -114,18 +114,23 @@ fn encode(peer: &node_pb::Peer, message: &CandidatesMessage) -> Vec<Message> {
 
 impl Service {
     /// Subscribes. What a reader says that it needs is believed once the balancer says so itself, who is asked here.
-    async fn subscribe(&self, shard: ShardId, cursors: Cursors, known_min: Decided) -> Result<Subscription, Status> {
-        let asked = self.node.ask(|reply| Event::Subscribe { shard, cursors, known_min, reply });
+    async fn subscribe(
+        &self,
+        shard: ShardId,
+        cursors: Cursors,
+        known_min: Decided,
+    ) -> Result<CandidateSubscription, Status> {
+        let asked = self.node.ask(|reply| MatcherEvent::Subscribe { shard, cursors, known_min, reply });
         let stream = match asked.await? {
-            Answer::Reads(subscription) => return Ok(subscription),
-            Answer::AskResultsFloor(stream) => stream,
-            Answer::Refused(_) => unreachable!("nobody is refused before the balancer was asked"),
+            SubscribeAnswer::Reads(subscription) => return Ok(subscription),
+            SubscribeAnswer::AskResultsFloor(stream) => stream,
+            SubscribeAnswer::Refused(_) => unreachable!("nobody is refused before the balancer was asked"),
         };
         let floor = self.floor.get(&self.node).await?;
-        match self.node.ask(|reply| Event::ResultsFloor { stream, floor, reply }).await? {
-            Answer::Reads(subscription) => Ok(subscription),
-            Answer::Refused(less) => Err(knows_less(less, known_min, floor)),
-            Answer::AskResultsFloor(_) => unreachable!("the balancer was asked"),
+        match self.node.ask(|reply| MatcherEvent::ResultsFloor { stream, floor, reply }).await? {
+            SubscribeAnswer::Reads(subscription) => Ok(subscription),
+            SubscribeAnswer::Refused(less) => Err(knows_less(less, known_min, floor)),
+            SubscribeAnswer::AskResultsFloor(_) => unreachable!("the balancer was asked"),
         }
     }
 }
@@ -169,6 +174,6 @@ impl InspectService for Service {
             let highest = state.slices.iter().map(|slice| slice.through).max();
             (highest.unwrap_or_default(), pb::inspect_response::State::Matcher(state))
         };
-        self.node.inspected(&request, |reply| Event::Inspect { reply }, told).await
+        self.node.inspected(&request, |reply| MatcherEvent::Inspect { reply }, told).await
     }
 }

@@ -22,7 +22,7 @@ use tokio_rustls::server::TlsStream;
 use tokio_util::sync::WaitForCancellationFutureOwned;
 
 use super::{
-    connections::{Bounds, Connections, Full, Place},
+    connections::{Bounds, ConnectionPlace, Connections, Full},
     plain::tell_plain,
     seldom::Seldom,
 };
@@ -55,7 +55,7 @@ pub(super) struct Socket {
     connection: Connection,
     /// Done when it has to go.
     closed: Pin<Box<WaitForCancellationFutureOwned>>,
-    _place: Place,
+    _place: ConnectionPlace,
 }
 
 impl Socket {
@@ -165,7 +165,7 @@ struct Handshakes {
 
 impl Handshakes {
     /// The connection, once it speaks; none when it takes too long, breaks, or has to go.
-    async fn in_time(&self, stream: TcpStream, connection: Connection, place: Place) -> Option<Socket> {
+    async fn in_time(&self, stream: TcpStream, connection: Connection, place: ConnectionPlace) -> Option<Socket> {
         let closed = place.close.clone();
         tokio::select! {
             // On the heap: a handshake is large.
@@ -174,7 +174,12 @@ impl Handshakes {
         }
     }
 
-    async fn establish(&self, stream: TcpStream, mut connection: Connection, place: Place) -> io::Result<Socket> {
+    async fn establish(
+        &self,
+        stream: TcpStream,
+        mut connection: Connection,
+        place: ConnectionPlace,
+    ) -> io::Result<Socket> {
         stream.set_nodelay(true)?;
         let mut stream = match &self.tls {
             None => Wire::Plain(stream),
@@ -237,12 +242,12 @@ mod tests {
 
     use tokio::io::AsyncWriteExt as _;
 
-    use super::{super::known::Known, *};
+    use super::{super::known::KnownHosts, *};
 
     async fn listening(bounds: Bounds, handshake_max: Duration) -> (mpsc::Receiver<Socket>, std::net::SocketAddr) {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
-        let open = Connections::new(bounds, Known::default(), None);
+        let open = Connections::new(bounds, KnownHosts::default(), None);
         (accept(vec![(listener, Port::ALL)], open, handshake_max, None), address)
     }
 

@@ -6,7 +6,7 @@ use dovetail_core::{Cursor, DecisionFrame, EventId, Retirement, Ring, Stable};
 use prost::Message as _;
 use tonic::Status;
 
-use super::{Identity, Link, LinkError, Messages, Way, or_cursor_too_old, unexpected};
+use super::{Link, LinkError, Messages, NodeIdentity, Route, or_cursor_too_old, unexpected};
 use crate::{fault::Fault, settings::Addresses};
 use dovetail::{Role, pb, reason::Reason, text::cut};
 use dovetail_wire::node_pb;
@@ -19,9 +19,9 @@ pub fn unavailable(error: LinkError) -> Status {
 
 /// A subscription at a shard.
 #[derive(Debug)]
-pub struct Decisions(Messages<node_pb::DecisionsResponse>);
+pub struct DecisionReader(Messages<node_pb::DecisionsResponse>);
 
-impl Decisions {
+impl DecisionReader {
     /// Hands decisions on until the stream breaks, and notes on the link how far it has come.
     ///
     /// # Errors
@@ -61,17 +61,17 @@ impl Decisions {
 /// # Errors
 /// When the shard cannot be reached, or is a stranger.
 pub async fn subscribe_decisions(
-    identity: &Identity,
-    gatherer: &Way,
+    identity: &NodeIdentity,
+    gatherer: &Route,
     after: Cursor,
-) -> Result<(Cursor, Decisions), LinkError> {
+) -> Result<(Cursor, DecisionReader), LinkError> {
     let mut stream =
         gatherer.decisions(node_pb::DecisionsRequest { peer: Some(identity.pb()), after: after.event().0 }).await?;
     match stream.message().await?.ok_or(LinkError::Ended)?.message {
         Some(node_pb::decisions_response::Message::Hello(hello)) => {
             gatherer.check(hello.peer.as_ref())?;
             identity.check(hello.peer.as_ref())?;
-            Ok((Cursor(EventId(hello.floor)), Decisions(stream)))
+            Ok((Cursor(EventId(hello.floor)), DecisionReader(stream)))
         }
         other => Err(unexpected("a hello", other.as_ref())),
     }
@@ -82,7 +82,7 @@ pub async fn subscribe_decisions(
 ///
 /// # Errors
 /// When the balancer cannot be reached, or is a stranger.
-pub async fn ask_cut(identity: &Identity, balancer: &Way) -> Result<CutAnswer, LinkError> {
+pub async fn ask_cut(identity: &NodeIdentity, balancer: &Route) -> Result<CutAnswer, LinkError> {
     let peer = node_pb::Peer { log_id: String::new(), ..identity.pb() };
     let answer = balancer.cut(node_pb::CutRequest { peer: Some(peer) }).await?;
     balancer.check(answer.peer.as_ref())?;
@@ -109,8 +109,8 @@ pub struct CutAnswer {
 /// # Errors
 /// When the balancer cannot be reached, or has no such range.
 pub async fn fetch_retirements(
-    identity: &Identity,
-    balancer: &Way,
+    identity: &NodeIdentity,
+    balancer: &Route,
     after: EventId,
     through: EventId,
 ) -> Result<Vec<Retirement>, LinkError> {
@@ -126,7 +126,7 @@ pub async fn fetch_retirements(
 
 /// What every role says of itself; the role adds links and state.
 #[must_use]
-pub fn inspect(identity: &Identity, addresses: &Addresses, ring: &Ring, started_ms: u64) -> pb::InspectResponse {
+pub fn inspect(identity: &NodeIdentity, addresses: &Addresses, ring: &Ring, started_ms: u64) -> pb::InspectResponse {
     let shares = ring.shares_permille(4096);
     let node = |(role, index, address): (Role, u32, &str)| pb::NodeAddress {
         role: pb::Role::from(role).into(),

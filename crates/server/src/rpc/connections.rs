@@ -27,7 +27,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     descriptors::{self, Descriptor},
-    known::Known,
+    known::KnownHosts,
 };
 use crate::{
     caller::{Caller, ClientId, Connection},
@@ -80,7 +80,7 @@ pub(super) enum Full {
 
 /// Who is at the other end of a connection that made a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Standing {
+pub(super) enum CallerStanding {
     /// Nothing is known.
     Stranger,
     /// A name is proved, or it is an operator's.
@@ -97,7 +97,7 @@ pub(super) struct Connections(Arc<Shared>);
 struct Shared {
     bounds: Bounds,
     /// Where nodes of the cluster are.
-    nodes: Known,
+    nodes: KnownHosts,
     /// The cluster whose nodes prove who they are by certificates, if they do.
     proving: Option<String>,
     began: Instant,
@@ -162,7 +162,7 @@ struct Open {
     /// Whether a node is expected at the other end.
     of_node: bool,
     /// Once it made a call.
-    standing: Option<Standing>,
+    standing: Option<CallerStanding>,
     /// What it counts by, if it is named.
     name: Option<ClientId>,
     calls: usize,
@@ -184,7 +184,7 @@ impl Open {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Idle {
     /// None before it made a call.
-    standing: Option<Standing>,
+    standing: Option<CallerStanding>,
     /// In milliseconds after the first.
     since: u64,
     number: u64,
@@ -192,7 +192,7 @@ struct Idle {
 
 impl Idle {
     /// Before all others of a standing.
-    fn first(standing: Option<Standing>) -> Idle {
+    fn first(standing: Option<CallerStanding>) -> Idle {
         Idle { standing, since: 0, number: 0 }
     }
 
@@ -270,7 +270,7 @@ impl Table {
         let settled = || self.idle.first().copied().filter(|idle| idle.is_settled(now));
         let mut first = self.one_of_a_crowd(address).or_else(settled);
         if first.is_none() && of_node {
-            let mut strangers = self.idle.iter().take_while(|idle| idle.standing <= Some(Standing::Stranger));
+            let mut strangers = self.idle.iter().take_while(|idle| idle.standing <= Some(CallerStanding::Stranger));
             first = strangers.find(|idle| !self.is_of_node(idle.number)).copied();
         }
         self.close(first)
@@ -283,22 +283,22 @@ impl Table {
     }
 
     /// The same of those of a standing that made calls.
-    fn close_one_that_called(&mut self, standing: Standing, now: u64) -> bool {
+    fn close_one_that_called(&mut self, standing: CallerStanding, now: u64) -> bool {
         let first = self.idle.range(Idle::first(Some(standing))..).next().copied();
         self.close(first.filter(|idle| idle.standing == Some(standing) && idle.is_settled(now)))
     }
 
     /// Whether there is a place for one more of a standing that made a call, once one that is idle went for it, if one
     /// may go.
-    fn has_room(&mut self, standing: Standing, now: u64, bounds: Bounds) -> Result<(), usize> {
+    fn has_room(&mut self, standing: CallerStanding, now: u64, bounds: Bounds) -> Result<(), usize> {
         let [strangers_max, others_max] = bounds.called();
         let [strangers, named, _] = self.called;
         let (full, most) = match standing {
-            Standing::Stranger => (strangers >= strangers_max || strangers + named >= others_max, strangers_max),
-            Standing::Named => (strangers + named >= others_max, others_max),
-            Standing::Node => return Ok(()),
+            CallerStanding::Stranger => (strangers >= strangers_max || strangers + named >= others_max, strangers_max),
+            CallerStanding::Named => (strangers + named >= others_max, others_max),
+            CallerStanding::Node => return Ok(()),
         };
-        let may_go = [Standing::Stranger, standing];
+        let may_go = [CallerStanding::Stranger, standing];
         if full && !may_go.into_iter().any(|standing| self.close_one_that_called(standing, now)) {
             return Err(most);
         }
@@ -309,7 +309,7 @@ impl Table {
     fn stands(
         &mut self,
         number: u64,
-        (standing, name): (Standing, Option<&ClientId>),
+        (standing, name): (CallerStanding, Option<&ClientId>),
         now: u64,
         bounds: Bounds,
     ) -> Result<(), Fault> {
@@ -318,7 +318,7 @@ impl Table {
         if before >= Some(standing) {
             return Ok(());
         }
-        let named = name.filter(|_| standing == Standing::Named);
+        let named = name.filter(|_| standing == CallerStanding::Named);
         let room = match named.and_then(|name| self.names.get(name)) {
             Some(&count) if count >= bounds.address => Err(refused_name(named, count)),
             _ => self.has_room(standing, now, bounds).map_err(|most| refused(standing, most)),
@@ -352,10 +352,10 @@ fn less(counts: &mut HashMap<ClientId, usize>, of: &ClientId) {
     }
 }
 
-fn refused(standing: Standing, most: usize) -> Fault {
+fn refused(standing: CallerStanding, most: usize) -> Fault {
     let whom = match standing {
-        Standing::Stranger => "clients that proved no name, which is what connections_max leaves to them",
-        Standing::Named | Standing::Node => "clients, which is what connections_max leaves to them",
+        CallerStanding::Stranger => "clients that proved no name, which is what connections_max leaves to them",
+        CallerStanding::Named | CallerStanding::Node => "clients, which is what connections_max leaves to them",
     };
     let text = format!("{most} connections are open to {whom}");
     Fault::new(Reason::TooManyCalls, text).with("limit", "connections_max").with("bound", most)
@@ -370,7 +370,7 @@ fn refused_name(name: Option<&ClientId>, count: usize) -> Fault {
 
 impl Connections {
     /// None yet. Nodes prove who they are by certificates, or else they are known by where they are.
-    pub(super) fn new(bounds: Bounds, nodes: Known, proving: Option<String>) -> Connections {
+    pub(super) fn new(bounds: Bounds, nodes: KnownHosts, proving: Option<String>) -> Connections {
         Connections(Arc::new(Shared {
             bounds,
             nodes,
@@ -387,7 +387,7 @@ impl Connections {
     }
 
     /// Where nodes of the cluster are.
-    pub(super) fn nodes(&self) -> Known {
+    pub(super) fn nodes(&self) -> KnownHosts {
         self.0.nodes.clone()
     }
 
@@ -398,7 +398,7 @@ impl Connections {
     }
 
     /// A place for a new connection.
-    pub(super) fn admit(&self, connection: &Connection) -> Result<Place, Full> {
+    pub(super) fn admit(&self, connection: &Connection) -> Result<ConnectionPlace, Full> {
         let of_node = self.is_where_nodes_are(connection);
         let (number, address) = (connection.number, ClientId::of(connection.address));
         let (mut table, now) = (self.table(), self.now());
@@ -429,11 +429,11 @@ impl Connections {
         };
         table.open.insert(number, open);
         table.rest(number, now);
-        Ok(Place { connections: self.clone(), number, close })
+        Ok(ConnectionPlace { connections: self.clone(), number, close })
     }
 
     /// Who makes a call, and what it counts by.
-    fn standing<'a>(&self, caller: &'a Caller) -> (Standing, Option<&'a ClientId>) {
+    fn standing<'a>(&self, caller: &'a Caller) -> (CallerStanding, Option<&'a ClientId>) {
         let connection = &caller.connection;
         let node = match &self.0.proving {
             Some(cluster) => {
@@ -443,16 +443,18 @@ impl Connections {
             None => self.is_where_nodes_are(connection),
         };
         match &caller.client {
-            _ if node => (Standing::Node, None),
-            name @ ClientId::Name(_) => (Standing::Named, Some(name)),
-            ClientId::Address(_) if connection.port.operators && !connection.port.clients => (Standing::Named, None),
-            ClientId::Address(_) => (Standing::Stranger, None),
+            _ if node => (CallerStanding::Node, None),
+            name @ ClientId::Name(_) => (CallerStanding::Named, Some(name)),
+            ClientId::Address(_) if connection.port.operators && !connection.port.clients => {
+                (CallerStanding::Named, None)
+            }
+            ClientId::Address(_) => (CallerStanding::Stranger, None),
         }
     }
 
     /// Whether a node of the cluster calls, as far as that is known.
     pub(super) fn is_node(&self, caller: &Caller) -> bool {
-        self.standing(caller).0 == Standing::Node
+        self.standing(caller).0 == CallerStanding::Node
     }
 
     /// Counts a call of a connection until it is dropped.
@@ -539,14 +541,14 @@ impl Connections {
 
 /// The place of a connection, until it is dropped.
 #[derive(Debug)]
-pub(super) struct Place {
+pub(super) struct ConnectionPlace {
     connections: Connections,
     number: u64,
     /// Given when the connection has to go.
     pub(super) close: CancellationToken,
 }
 
-impl Drop for Place {
+impl Drop for ConnectionPlace {
     fn drop(&mut self) {
         self.connections.table().remove(self.number);
     }

@@ -12,8 +12,8 @@ use tokio::{
 use tonic::{Request, Response, Status, service::Routes};
 
 use super::{
-    Again, Decisions, Edge, Health, Identity, Link, LinkError, Links, Listener, Near, Neighbours, Process, Questions,
-    Readers, Reads, ServeError, Slot,
+    Again, Current, DecisionReader, Edge, Health, Link, LinkError, Links, Listener, Local, LocalNodes, NodeIdentity,
+    Process, Questions, ReaderFence, Reads, ServeError,
 };
 use crate::{caller::Caller, settings::Settings, shutdown::Shutdown};
 use dovetail::{Role, pb};
@@ -83,29 +83,29 @@ impl<M: MachineEnd + 'static> SessionEnd<M> {
 
 /// A node without a disk, whose engine hears events `E`.
 #[derive(Debug)]
-pub struct Diskless<E> {
+pub struct StatelessNode<E> {
     /// Who it is.
-    pub identity: Identity,
+    pub identity: NodeIdentity,
     /// What it runs on.
     pub settings: Settings,
     /// Where elements belong.
     pub placement: Placement,
     /// What the engine of the running session is asked by.
-    pub engine: Slot<Questions<E>>,
+    pub engine: Current<Questions<E>>,
     /// What it reads.
     pub links: Links,
     /// What it says of itself.
     pub inspected: Reads<pb::InspectResponse>,
     /// Who reads it.
-    pub readers: Arc<Readers>,
+    pub readers: Arc<ReaderFence>,
     fetches: Semaphore,
     started_ms: u64,
 }
 
-impl<E: Send + 'static> Diskless<E> {
+impl<E: Send + 'static> StatelessNode<E> {
     /// A node that has not begun a session, and who else is in its process.
     #[must_use]
-    pub fn new(role: Role, settings: Settings, listener: &Listener, neighbours: Neighbours) -> Arc<Diskless<E>> {
+    pub fn new(role: Role, settings: Settings, listener: &Listener, neighbours: LocalNodes) -> Arc<StatelessNode<E>> {
         let cluster = settings.cluster.clone();
         let ring = Arc::new(Ring::new(cluster.gatherers, cluster.virtual_nodes));
         let what = match role {
@@ -113,13 +113,13 @@ impl<E: Send + 'static> Diskless<E> {
             Role::Balancer | Role::Gatherer => "the decisions",
         };
         let links = Links::new(&cluster.name, neighbours, listener.tls());
-        Arc::new(Diskless {
-            readers: Readers::new(what, 1, Again::Replaces, &settings.node.addresses, &links),
+        Arc::new(StatelessNode {
+            readers: ReaderFence::new(what, 1, Again::Replaces, &settings.node.addresses, &links),
             fetches: Semaphore::new(FETCHES),
             inspected: Reads::default(),
             placement: Placement::new(cluster.slices, cluster.block, ring),
-            identity: Identity::new(cluster, role, settings.node.index),
-            engine: Slot::default(),
+            identity: NodeIdentity::new(cluster, role, settings.node.index),
+            engine: Current::default(),
             links,
             started_ms: crate::time::now_ms(),
             settings,
@@ -175,7 +175,7 @@ impl<E: Send + 'static> Diskless<E> {
     }
 
     /// Offers what it serves to the other nodes of its process.
-    pub fn offer(&self, service: Near) {
+    pub fn offer(&self, service: Local) {
         self.links.offer(self.settings.node.address(), service);
     }
 
@@ -200,7 +200,7 @@ impl<E: Send + 'static> Diskless<E> {
     ///
     /// # Errors
     /// When the shard cannot be reached, or is a stranger.
-    pub async fn subscribe_to(&self, link: &Link, after: Cursor) -> Result<(Cursor, Decisions), LinkError> {
+    pub async fn subscribe_to(&self, link: &Link, after: Cursor) -> Result<(Cursor, DecisionReader), LinkError> {
         super::subscribe_decisions(&self.identity, link.way(), after).await
     }
 

@@ -34,10 +34,10 @@ use tonic::{
 use tower::{Layer, Service};
 
 use super::{
-    AnswerRoom, Identity, NodeCall,
+    AnswerRoom, NodeCall, NodeIdentity,
     connections::{Bounds, Connections, OpenCall, QuietCall},
     intake::{Form, Intake},
-    known::Known,
+    known::KnownHosts,
     room::UNREAD_MAX,
     shares::{Share, Shares},
 };
@@ -157,7 +157,7 @@ struct Shared {
 
 /// What kind of call it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
+enum CallKind {
     /// Of a client: counted, and waited for.
     Call,
     /// Of another node: never refused because others are many, if it is known to be one.
@@ -175,7 +175,7 @@ impl Edge {
     ///
     /// # Errors
     /// When it cannot know who may do what.
-    pub fn new(identity: &Identity, node: &NodeSettings, stop: &Shutdown) -> Result<Edge, AuthError> {
+    pub fn new(identity: &NodeIdentity, node: &NodeSettings, stop: &Shutdown) -> Result<Edge, AuthError> {
         let descriptors = FileDescriptorSet::decode(dovetail_wire::DESCRIPTORS).unwrap_or_default();
         let services =
             descriptors.file.iter().flat_map(|file| file.service.iter().map(move |service| (file.package(), service)));
@@ -191,7 +191,7 @@ impl Edge {
             role,
             here: format!("{role} {index} of cluster {name:?}"),
             index,
-            connections: Connections::new(Bounds::of(node), Known::of(&node.addresses), proving.clone()),
+            connections: Connections::new(Bounds::of(node), KnownHosts::of(&node.addresses), proving.clone()),
             proving,
             balancer: node.addresses.balancer.clone(),
             methods: methods.collect(),
@@ -266,14 +266,14 @@ impl Shared {
         }
     }
 
-    fn kind(service: &str, method: &str) -> Kind {
+    fn kind(service: &str, method: &str) -> CallKind {
         match service {
-            HEALTH if method == "Watch" => Kind::Quiet,
-            HEALTH => Kind::Probe,
-            _ if REFLECTION.contains(&service) => Kind::Quiet,
-            match_service_server::SERVICE_NAME => Kind::Call,
-            inspect_service_server::SERVICE_NAME | operate_service_server::SERVICE_NAME => Kind::Operator,
-            _ => Kind::Node,
+            HEALTH if method == "Watch" => CallKind::Quiet,
+            HEALTH => CallKind::Probe,
+            _ if REFLECTION.contains(&service) => CallKind::Quiet,
+            match_service_server::SERVICE_NAME => CallKind::Call,
+            inspect_service_server::SERVICE_NAME | operate_service_server::SERVICE_NAME => CallKind::Operator,
+            _ => CallKind::Node,
         }
     }
 
@@ -333,31 +333,33 @@ impl Shared {
         self.check_node(caller, service, method)?;
         let kind = Shared::kind(service, method);
         let permit = match kind {
-            Kind::Node if caller.is_none_or(|caller| self.connections.is_node(caller)) => None,
-            Kind::Probe => None,
-            Kind::Call => {
+            CallKind::Node if caller.is_none_or(|caller| self.connections.is_node(caller)) => None,
+            CallKind::Probe => None,
+            CallKind::Call => {
                 let taken = self.calls.take(caller, 1);
                 Some(taken.map_err(|spent| spent.fault("calls and streams of clients are open", "streams_max"))?)
             }
-            Kind::Operator | Kind::Node => {
+            CallKind::Operator | CallKind::Node => {
                 let taken = self.operator_calls.take(caller, 1);
                 let what = "calls of operators, and of nodes that are not known, are open";
                 Some(taken.map_err(|spent| spent.fault(what, "the most of a node"))?)
             }
-            Kind::Quiet => {
+            CallKind::Quiet => {
                 let taken = self.quiet_calls.take(caller, 1);
                 let what = "calls of health and reflection are open";
                 Some(taken.map_err(|spent| spent.fault(what, "the most of a node"))?)
             }
         };
-        let open = (kind != Kind::Quiet).then(|| self.open.token());
-        let quiet = (kind == Kind::Quiet).then(|| self.quiet.clone());
+        let open = (kind != CallKind::Quiet).then(|| self.open.token());
+        let quiet = (kind == CallKind::Quiet).then(|| self.quiet.clone());
         let (of_connection, quiet_call) = match (kind, caller) {
             (_, None) => (None, None),
-            (Kind::Quiet | Kind::Probe, Some(caller)) => {
+            (CallKind::Quiet | CallKind::Probe, Some(caller)) => {
                 (None, Some(self.connections.quiet_call(caller.connection.number)))
             }
-            (Kind::Call | Kind::Node | Kind::Operator, Some(caller)) => (Some(self.connections.call(caller)?), None),
+            (CallKind::Call | CallKind::Node | CallKind::Operator, Some(caller)) => {
+                (Some(self.connections.call(caller)?), None)
+            }
         };
         let form = self.form(service, method);
         let counted =
@@ -694,7 +696,7 @@ mod tests {
             call_bytes_max: CALL_BYTES_MAX,
             submit_idle: None,
             troubles: Troubles::default(),
-            connections: Connections::new(Bounds { node: 9, address: 9, process: 9 }, Known::default(), None),
+            connections: Connections::new(Bounds { node: 9, address: 9, process: 9 }, KnownHosts::default(), None),
             open: TaskTracker::new(),
             quiet: Shutdown::new(),
         }

@@ -24,7 +24,7 @@ const OF_NAME_MAX: usize = 64;
 
 /// The addresses of nodes. Clones are of the same.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Known(Arc<Shared>);
+pub(super) struct KnownHosts(Arc<Shared>);
 
 #[derive(Debug, Default)]
 struct Shared {
@@ -33,13 +33,13 @@ struct Shared {
     known: ArcSwap<BTreeSet<IpAddr>>,
 }
 
-impl Known {
+impl KnownHosts {
     /// Those that are written as numbers; names are looked up by [`look_up`](Known::look_up).
-    pub(super) fn of(addresses: &Addresses) -> Known {
+    pub(super) fn of(addresses: &Addresses) -> KnownHosts {
         let hosts: BTreeSet<String> = addresses.all().filter_map(|(_, _, url)| host(url)).collect();
         let known = hosts.iter().filter_map(|host| host.parse::<std::net::SocketAddr>().ok());
         let known = known.map(|address| address.ip().to_canonical()).collect();
-        Known(Arc::new(Shared { hosts, known: ArcSwap::from_pointee(known) }))
+        KnownHosts(Arc::new(Shared { hosts, known: ArcSwap::from_pointee(known) }))
     }
 
     /// Whether a node is there.
@@ -83,7 +83,7 @@ mod tests {
             matchers: vec!["http://10.0.0.7:7401".to_owned()],
             gatherers: vec!["https://[::ffff:10.0.0.8]:7402".to_owned(), "http://nowhere.invalid:1".to_owned()],
         };
-        let known = Known::of(&addresses);
+        let known = KnownHosts::of(&addresses);
         let has = |address: &str| known.has(address.parse().unwrap());
         assert!(has("10.0.0.7") && has("10.0.0.8") && !has("10.0.0.9") && !has("127.0.0.1"));
         let stop = Shutdown::new();

@@ -13,7 +13,7 @@ pub const LATER: Duration = Duration::from_millis(20);
 
 /// Whether there is something that waits, and until when.
 #[derive(Debug, Default)]
-pub struct Later {
+pub struct Linger {
     /// Made once, and set again.
     sleep: Option<Pin<Box<Sleep>>>,
     armed: bool,
@@ -30,7 +30,7 @@ pub enum Next<E> {
     Closed,
 }
 
-impl Later {
+impl Linger {
     /// Something waits from now on, if nothing has before.
     pub fn arm(&mut self) {
         if self.armed {
@@ -72,7 +72,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_waits_is_due_once_and_by_the_first_of_it() {
-        let mut later = Later::default();
+        let mut later = Linger::default();
         assert_eq!(later.due().now_or_never(), None);
         for _ in 0..2 {
             let began = Instant::now();

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 
 /// Those who wait, by connection; `W` is what one waits for.
 #[derive(Debug)]
-pub(super) struct Line<W> {
+pub(super) struct WaitingLine<W> {
     /// Each in the order of its tickets.
     waiting: HashMap<Connection, BTreeMap<u64, W>>,
     /// Connections with a call that waits, the next first.
@@ -38,13 +38,13 @@ pub(super) enum Served {
     NotEnough,
 }
 
-impl<W> Default for Line<W> {
-    fn default() -> Line<W> {
-        Line { waiting: HashMap::new(), turns: VecDeque::new(), tickets: 0 }
+impl<W> Default for WaitingLine<W> {
+    fn default() -> WaitingLine<W> {
+        WaitingLine { waiting: HashMap::new(), turns: VecDeque::new(), tickets: 0 }
     }
 }
 
-impl<W> Line<W> {
+impl<W> WaitingLine<W> {
     /// One more, at the end of its connection's.
     pub(super) fn push(&mut self, connection: Connection, waits: W) -> Ticket {
         self.tickets += 1;
@@ -104,7 +104,7 @@ mod tests {
     use super::*;
 
     /// Serves so many, and says who they were.
-    fn served(line: &mut Line<&'static str>, mut most: usize, but: &[&str]) -> Vec<&'static str> {
+    fn served(line: &mut WaitingLine<&'static str>, mut most: usize, but: &[&str]) -> Vec<&'static str> {
         let mut names = Vec::new();
         line.serve(|name| {
             if but.contains(name) {
@@ -122,7 +122,7 @@ mod tests {
 
     #[test]
     fn connections_take_turns_and_each_keeps_its_order() {
-        let mut line = Line::default();
+        let mut line = WaitingLine::default();
         for name in ["a1", "a2", "a3"] {
             line.push(Some(1), name);
         }
@@ -136,7 +136,7 @@ mod tests {
 
     #[test]
     fn who_may_not_have_more_is_passed_over_and_who_needs_more_than_there_is_keeps_its_turn() {
-        let mut line = Line::default();
+        let mut line = WaitingLine::default();
         line.push(Some(1), "spent");
         line.push(Some(2), "large");
         line.push(Some(3), "small");
@@ -149,7 +149,7 @@ mod tests {
 
     #[test]
     fn who_has_left_is_not_in_line() {
-        let mut line = Line::default();
+        let mut line = WaitingLine::default();
         let tickets = ["a1", "a2"].map(|name| line.push(Some(1), name));
         let other = line.push(Some(2), "b1");
         line.leave(tickets[0]);

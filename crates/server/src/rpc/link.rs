@@ -13,7 +13,7 @@ use dovetail_node::link::GivenUp;
 use thiserror::Error;
 use tonic::{Code, Status};
 
-use super::{Near, Neighbours, Way, peer};
+use super::{Local, LocalNodes, Route, peer};
 use crate::{shutdown::Shutdown, time};
 use dovetail::{Role, client::code_name, pb};
 use dovetail_certs::{NodeName, NodeTrust, Tls};
@@ -78,7 +78,7 @@ pub fn or_cursor_too_old(status: Status) -> LinkError {
 pub struct Link {
     role: Role,
     index: u32,
-    way: Way,
+    way: Route,
     stream: pb::NodeStream,
     connected: AtomicBool,
     /// Whether it ever was connected.
@@ -127,7 +127,7 @@ impl Link {
     }
 
     /// Where it subscribes.
-    pub fn way(&self) -> &Way {
+    pub fn way(&self) -> &Route {
         &self.way
     }
 
@@ -224,7 +224,7 @@ impl Link {
 #[derive(Clone, Debug)]
 pub struct Links {
     links: Arc<Mutex<Vec<Arc<Link>>>>,
-    neighbours: Neighbours,
+    neighbours: LocalNodes,
     tls: Option<Tls>,
     cluster: Arc<str>,
 }
@@ -232,21 +232,21 @@ pub struct Links {
 impl Links {
     /// None yet, of a node of a cluster that has such neighbours in its process, and such certificates.
     #[must_use]
-    pub fn new(cluster: &str, neighbours: Neighbours, tls: Option<Tls>) -> Links {
+    pub fn new(cluster: &str, neighbours: LocalNodes, tls: Option<Tls>) -> Links {
         Links { links: Arc::default(), neighbours, tls, cluster: cluster.into() }
     }
 
     /// Offers what this node serves at `address` to its neighbours.
-    pub fn offer(&self, address: &str, service: Near) {
+    pub fn offer(&self, address: &str, service: Local) {
         self.neighbours.offer(address, service);
     }
 
     /// The way to a node, of no subscription.
     #[must_use]
-    pub fn way(&self, role: Role, index: u32, address: &str) -> Way {
+    pub fn way(&self, role: Role, index: u32, address: &str) -> Route {
         let wanted = NodeName { cluster: self.cluster.to_string(), role, index };
         let trust = NodeTrust { tls: self.tls.clone(), wanted: Some(wanted) };
-        Way::new(address, &self.neighbours, trust)
+        Route::new(address, &self.neighbours, trust)
     }
 
     /// A new subscription at a node.

@@ -104,7 +104,7 @@ pub(super) fn is_other_settings(status: &Status) -> bool {
 
 /// Who this node is, as it tells its peers.
 #[derive(Clone, Debug)]
-pub struct Identity {
+pub struct NodeIdentity {
     /// What the cluster agrees on.
     pub cluster: ClusterSettings,
     /// What this node does.
@@ -120,13 +120,13 @@ pub struct Identity {
     pub troubles: Troubles,
 }
 
-impl Identity {
+impl NodeIdentity {
     /// A node that has read no log yet.
     #[must_use]
-    pub fn new(cluster: ClusterSettings, role: Role, index: u32) -> Identity {
+    pub fn new(cluster: ClusterSettings, role: Role, index: u32) -> NodeIdentity {
         let instance = getrandom::u64().unwrap_or_default();
         let (log_id, refused, troubles) = Default::default();
-        Identity { cluster, role, index, instance, log_id, refused, troubles }
+        NodeIdentity { cluster, role, index, instance, log_id, refused, troubles }
     }
 
     /// From now on this node's state comes from this log; empty for none.
@@ -232,7 +232,7 @@ impl Identity {
 mod tests {
     use super::*;
 
-    fn identity(slices: u32) -> Identity {
+    fn identity(slices: u32) -> NodeIdentity {
         let cluster = ClusterSettings {
             name: "test".into(),
             slices,
@@ -242,7 +242,7 @@ mod tests {
             virtual_nodes: 160,
             list_max: 256,
         };
-        Identity::new(cluster, Role::Gatherer, 0)
+        NodeIdentity::new(cluster, Role::Gatherer, 0)
     }
 
     #[test]

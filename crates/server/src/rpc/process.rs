@@ -2,7 +2,7 @@
 
 use tonic::{Request, Response, Status, service::Routes};
 
-use super::Identity;
+use super::NodeIdentity;
 use dovetail_wire::node_pb::{
     self,
     node_service_server::{NodeService, NodeServiceServer},
@@ -10,11 +10,11 @@ use dovetail_wire::node_pb::{
 
 /// The service.
 #[derive(Debug)]
-pub struct Process(Identity);
+pub struct Process(NodeIdentity);
 
 impl Process {
     /// Adds it for a node.
-    pub fn add(routes: Routes, identity: &Identity) -> Routes {
+    pub fn add(routes: Routes, identity: &NodeIdentity) -> Routes {
         // The edge bounds its requests, as it does those of all calls between nodes.
         routes.add_service(NodeServiceServer::new(Process(identity.clone())))
     }

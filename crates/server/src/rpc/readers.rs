@@ -38,7 +38,7 @@ use dovetail_wire::node_pb;
 
 /// Longest time that a node may take to say whether it is the one.
 const ASK_MAX: Duration = Duration::from_secs(1);
-/// [`Readers::asked`].
+/// [`ReaderFence::asked`].
 const ASKED: Duration = Duration::from_secs(1);
 /// Most clients for which one node is asked at a time. For one more it is not asked, and that one is refused.
 const ASKS_MAX: usize = 16;
@@ -60,7 +60,7 @@ pub enum Again {
 }
 
 /// The readers of one kind of stream.
-pub struct Readers {
+pub struct ReaderFence {
     what: &'static str,
     each: usize,
     again: Again,
@@ -122,7 +122,7 @@ impl Told {
 
 /// A place in line, until it is dropped.
 struct Asking<'a> {
-    readers: &'a Readers,
+    readers: &'a ReaderFence,
     claimant: Claimant,
     line: Arc<tokio::sync::Mutex<()>>,
 }
@@ -143,7 +143,7 @@ struct Places {
     last: u64,
 }
 
-impl std::fmt::Debug for Readers {
+impl std::fmt::Debug for ReaderFence {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Readers").field("what", &self.what).field("places", &self.places).finish_non_exhaustive()
     }
@@ -163,7 +163,7 @@ struct Holder {
 /// A place, for as long as it is kept.
 #[derive(Debug)]
 pub struct Reading {
-    readers: Arc<Readers>,
+    readers: Arc<ReaderFence>,
     key: Key,
     holder: Holder,
 }
@@ -207,10 +207,16 @@ impl Reading {
     }
 }
 
-impl Readers {
+impl ReaderFence {
     /// None yet. `what` they read, as `the candidates`; `each` node has so many streams.
     #[must_use]
-    pub fn new(what: &'static str, each: usize, again: Again, addresses: &Addresses, links: &Links) -> Arc<Readers> {
+    pub fn new(
+        what: &'static str,
+        each: usize,
+        again: Again,
+        addresses: &Addresses,
+        links: &Links,
+    ) -> Arc<ReaderFence> {
         let links = links.clone();
         let ask = move |(role, index): Key,
                         address: String,
@@ -222,7 +228,7 @@ impl Readers {
                 asked.await.ok()?.ok()
             })
         };
-        Readers::asking(what, each, again, addresses.clone(), (Box::new(ask), ASKED))
+        ReaderFence::asking(what, each, again, addresses.clone(), (Box::new(ask), ASKED))
     }
 
     fn asking(
@@ -231,9 +237,9 @@ impl Readers {
         again: Again,
         addresses: Addresses,
         (ask, asked): (Box<Ask>, Duration),
-    ) -> Arc<Readers> {
+    ) -> Arc<ReaderFence> {
         let (places, told) = (Mutex::default(), Mutex::default());
-        Arc::new(Readers { what, each, again, addresses, ask, asked, places, told })
+        Arc::new(ReaderFence { what, each, again, addresses, ask, asked, places, told })
     }
 
     /// A place for a node, whose role and index are within the settings; `caller` is none within the process.
@@ -397,7 +403,7 @@ mod tests {
     use crate::caller::{ClientId, Connection};
 
     /// Readers of a cluster in which gatherer 0 is `is`; 0 for nobody who answers.
-    fn readers(each: usize, again: Again, is: &Arc<AtomicU64>, asked: Duration) -> Arc<Readers> {
+    fn readers(each: usize, again: Again, is: &Arc<AtomicU64>, asked: Duration) -> Arc<ReaderFence> {
         let url = |port| format!("http://127.0.0.1:{port}");
         let addresses = Addresses { balancer: url(1), matchers: vec![url(2)], gatherers: vec![url(3), url(4)] };
         let is = Arc::clone(is);
@@ -406,7 +412,7 @@ mod tests {
             let is = is.load(Ordering::Relaxed);
             Box::pin(async move { (is > 0).then_some(is == instance) })
         };
-        Readers::asking("the candidates", each, again, addresses, (Box::new(ask), asked))
+        ReaderFence::asking("the candidates", each, again, addresses, (Box::new(ask), asked))
     }
 
     fn peer(instance: u64) -> node_pb::Peer {
@@ -497,7 +503,7 @@ mod tests {
                 Some(is == instance)
             })
         };
-        let readers = Readers::asking("the candidates", 1, Again::Replaces, addresses, (Box::new(ask), ASKED));
+        let readers = ReaderFence::asking("the candidates", 1, Again::Replaces, addresses, (Box::new(ask), ASKED));
         let peer = |index, instance| node_pb::Peer {
             role: pb::Role::Gatherer.into(),
             index,

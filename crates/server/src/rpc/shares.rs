@@ -18,7 +18,7 @@ use std::{
 
 use tokio::sync::oneshot;
 
-use super::line::{Line, Served, Ticket};
+use super::line::{Served, Ticket, WaitingLine};
 use crate::{
     caller::{Caller, ClientId},
     fault::Fault,
@@ -42,7 +42,7 @@ struct Taken {
     all: usize,
     clients: HashMap<ClientId, usize>,
     connections: HashMap<u64, usize>,
-    line: Line<Waits>,
+    line: WaitingLine<Waits>,
 }
 
 /// A call in line.

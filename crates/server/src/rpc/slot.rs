@@ -8,15 +8,15 @@ use dovetail::reason::Reason;
 
 /// Holds the way into a node's engine. Empty while the node starts or starts again.
 #[derive(Clone, Debug)]
-pub struct Slot<T>(watch::Sender<Option<T>>);
+pub struct Current<T>(watch::Sender<Option<T>>);
 
-impl<T> Default for Slot<T> {
-    fn default() -> Slot<T> {
-        Slot(watch::Sender::new(None))
+impl<T> Default for Current<T> {
+    fn default() -> Current<T> {
+        Current(watch::Sender::new(None))
     }
 }
 
-impl<T: Clone> Slot<T> {
+impl<T: Clone> Current<T> {
     /// Opens or closes the way.
     pub fn set(&self, session: Option<T>) {
         self.0.send_replace(session);

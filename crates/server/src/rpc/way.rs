@@ -33,17 +33,17 @@ pub type NearDecisions = dyn DecisionsService<DecisionsStream = ResponseStream<n
 
 /// The nodes of one process, by address. A node alone in its process has none.
 #[derive(Clone, Debug, Default)]
-pub struct Neighbours(Arc<[Neighbour]>);
+pub struct LocalNodes(Arc<[LocalNode]>);
 
 #[derive(Debug)]
-struct Neighbour {
+struct LocalNode {
     address: String,
-    service: Mutex<Option<Near>>,
+    service: Mutex<Option<Local>>,
 }
 
 /// The service of a node in this process.
 #[derive(Clone)]
-pub enum Near {
+pub enum Local {
     /// Of the balancer.
     Feed(Arc<NearFeed>),
     /// Of a matcher.
@@ -52,25 +52,25 @@ pub enum Near {
     Decisions(Arc<NearDecisions>),
 }
 
-impl std::fmt::Debug for Near {
+impl std::fmt::Debug for Local {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
-            Near::Feed(_) => "feed",
-            Near::Candidates(_) => "candidates",
-            Near::Decisions(_) => "decisions",
+            Local::Feed(_) => "feed",
+            Local::Candidates(_) => "candidates",
+            Local::Decisions(_) => "decisions",
         })
     }
 }
 
-impl Neighbours {
+impl LocalNodes {
     /// Nodes that will offer their services under these addresses.
-    pub fn new(addresses: impl IntoIterator<Item = String>) -> Neighbours {
-        let neighbour = |address| Neighbour { address, service: Mutex::default() };
-        Neighbours(addresses.into_iter().map(neighbour).collect())
+    pub fn new(addresses: impl IntoIterator<Item = String>) -> LocalNodes {
+        let neighbour = |address| LocalNode { address, service: Mutex::default() };
+        LocalNodes(addresses.into_iter().map(neighbour).collect())
     }
 
     /// Offers a service to the others of the process. Without others, nothing happens.
-    pub fn offer(&self, address: &str, service: Near) {
+    pub fn offer(&self, address: &str, service: Local) {
         if let Some(neighbour) = self.find(address) {
             neighbour.set(Some(service));
         }
@@ -81,29 +81,29 @@ impl Neighbours {
         self.0.iter().for_each(|neighbour| neighbour.set(None));
     }
 
-    fn find(&self, address: &str) -> Option<&Neighbour> {
+    fn find(&self, address: &str) -> Option<&LocalNode> {
         self.0.iter().find(|neighbour| neighbour.address == address)
     }
 
     /// None when no node of this process has the address.
-    fn service(&self, address: &str) -> Option<Result<Near, Status>> {
+    fn service(&self, address: &str) -> Option<Result<Local, Status>> {
         let service = self.find(address)?.service.lock().unwrap_or_else(PoisonError::into_inner).clone();
         Some(service.ok_or_else(|| Fault::new(Reason::NodeStarting, "the node is starting, or has stopped").into()))
     }
 }
 
-impl Neighbour {
-    fn set(&self, service: Option<Near>) {
+impl LocalNode {
+    fn set(&self, service: Option<Local>) {
         *self.service.lock().unwrap_or_else(PoisonError::into_inner) = service;
     }
 }
 
 /// The way to one node.
 #[derive(Clone, Debug)]
-pub struct Way {
+pub struct Route {
     address: String,
     traffic: Traffic,
-    neighbours: Neighbours,
+    neighbours: LocalNodes,
     trust: NodeTrust,
 }
 
@@ -138,10 +138,10 @@ impl<T> Messages<T> {
     }
 }
 
-impl Way {
+impl Route {
     /// To the node at `address`, which has to be one that is trusted.
-    pub fn new(address: &str, neighbours: &Neighbours, trust: NodeTrust) -> Way {
-        Way { address: address.to_owned(), traffic: Traffic::default(), neighbours: neighbours.clone(), trust }
+    pub fn new(address: &str, neighbours: &LocalNodes, trust: NodeTrust) -> Route {
+        Route { address: address.to_owned(), traffic: Traffic::default(), neighbours: neighbours.clone(), trust }
     }
 
     /// Where it leads.
@@ -181,22 +181,22 @@ impl Way {
     }
 
     /// The service of a node of this process, if it leads to one; `of_role` tells one of the right role.
-    fn near<S>(&self, of_role: impl FnOnce(&Near) -> Option<S>) -> Result<Option<S>, Status> {
+    fn near<S>(&self, of_role: impl FnOnce(&Local) -> Option<S>) -> Result<Option<S>, Status> {
         let Some(near) = self.neighbours.service(&self.address).transpose()? else { return Ok(None) };
         let other = || Status::unimplemented(format!("the node at {} serves {near:?}", self.address));
         of_role(&near).map(Some).ok_or_else(other)
     }
 
     fn near_feed(&self) -> Result<Option<Arc<NearFeed>>, Status> {
-        self.near(|near| if let Near::Feed(service) = near { Some(Arc::clone(service)) } else { None })
+        self.near(|near| if let Local::Feed(service) = near { Some(Arc::clone(service)) } else { None })
     }
 
     fn near_candidates(&self) -> Result<Option<Arc<NearCandidates>>, Status> {
-        self.near(|near| if let Near::Candidates(service) = near { Some(Arc::clone(service)) } else { None })
+        self.near(|near| if let Local::Candidates(service) = near { Some(Arc::clone(service)) } else { None })
     }
 
     fn near_decisions(&self) -> Result<Option<Arc<NearDecisions>>, Status> {
-        self.near(|near| if let Near::Decisions(service) = near { Some(Arc::clone(service)) } else { None })
+        self.near(|near| if let Local::Decisions(service) = near { Some(Arc::clone(service)) } else { None })
     }
 
     fn far_feed(&self) -> Result<FeedServiceClient<Channel>, Status> {
@@ -294,7 +294,7 @@ mod tests {
     fn an_answer_of_another_node_than_was_dialled_is_refused_with_both() {
         let wanted = NodeName { cluster: "c".to_owned(), role: Role::Matcher, index: 1 };
         let trust = NodeTrust { wanted: Some(wanted), ..NodeTrust::default() };
-        let way = Way::new("http://10.0.0.2:7401", &Neighbours::default(), trust);
+        let way = Route::new("http://10.0.0.2:7401", &LocalNodes::default(), trust);
         let peer = |role: pb::Role, index| node_pb::Peer { role: role.into(), index, ..Default::default() };
         assert!(way.check(Some(&peer(pb::Role::Matcher, 1))).is_ok());
         for (role, index, says) in [

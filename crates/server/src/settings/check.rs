@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use figment::value::Value;
 use tracing_subscriber::{EnvFilter, filter::LevelFilter};
 
-use super::keys::{self, Kind};
+use super::keys::{self, SettingKind};
 use super::layers::Layers;
 use super::{
     Addresses, ClusterSettings, Limits, LogFormat, LogSettings, NodeSettings, Origin, Settings, SettingsError,
@@ -346,12 +346,14 @@ fn how_many(layers: &Layers, key: &'static str) -> Result<u64, SettingsError> {
 }
 
 fn node_bound(key: &'static str, number: i128, origin: &Origin) -> Result<u64, SettingsError> {
-    let Some(Kind::Nodes { max }) = keys::by_key(key).map(|setting| setting.kind) else { panic!("{key} has no nodes") };
+    let Some(SettingKind::Nodes { max }) = keys::by_key(key).map(|setting| setting.kind) else {
+        panic!("{key} has no nodes")
+    };
     in_range(key, number, (1, max), origin)
 }
 
 fn count(layers: &Layers, key: &'static str) -> Result<u64, SettingsError> {
-    let Some(Kind::Count { min, max }) = keys::by_key(key).map(|setting| setting.kind) else {
+    let Some(SettingKind::Count { min, max }) = keys::by_key(key).map(|setting| setting.kind) else {
         panic!("{key} is no count")
     };
     let (value, origin) = layers.get(key);

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Arg, ArgMatches, Args, Command, FromArgMatches, builder::ValueParser};
 
-use super::keys::{CONFIG, Kind, SECTIONS, SETTINGS, Setting};
+use super::keys::{CONFIG, SECTIONS, SETTINGS, Setting, SettingKind};
 use super::{Program, Settings, SettingsError, Sources, UpSettings};
 use dovetail::Role;
 
@@ -90,10 +90,10 @@ impl Given {
 
 fn flag(setting: &'static Setting, program: Program) -> Arg {
     let default = setting.default_for(program);
-    let counted = program == Program::Up && matches!(setting.kind, Kind::Nodes { .. });
+    let counted = program == Program::Up && matches!(setting.kind, SettingKind::Nodes { .. });
     let bounds = match setting.kind {
-        Kind::Count { min, max } => format!("; {min} to {max}"),
-        Kind::Nodes { .. } | Kind::Text | Kind::Switch => String::new(),
+        SettingKind::Count { min, max } => format!("; {min} to {max}"),
+        SettingKind::Nodes { .. } | SettingKind::Text | SettingKind::Switch => String::new(),
     };
     let help = match (setting.flag, counted) {
         ("matchers", true) => "How many matchers",
@@ -102,8 +102,8 @@ fn flag(setting: &'static Setting, program: Program) -> Arg {
     };
     let arg = Arg::new(setting.key);
     let arg = match setting.kind {
-        Kind::Switch => arg.num_args(0..=1).require_equals(true).default_missing_value("true"),
-        Kind::Text | Kind::Count { .. } | Kind::Nodes { .. } => arg,
+        SettingKind::Switch => arg.num_args(0..=1).require_equals(true).default_missing_value("true"),
+        SettingKind::Text | SettingKind::Count { .. } | SettingKind::Nodes { .. } => arg,
     };
     let default = if default.is_empty() { "none" } else { default };
     arg.long(setting.flag)

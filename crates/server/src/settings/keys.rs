@@ -8,7 +8,7 @@ use dovetail::Role;
 
 /// What a setting's value looks like.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum SettingKind {
     /// Text; checked where the typed settings are built.
     Text,
     /// A whole number.
@@ -35,7 +35,7 @@ pub struct Setting {
     /// Its flag, without the dashes.
     pub flag: &'static str,
     /// What a value looks like.
-    pub kind: Kind,
+    pub kind: SettingKind,
     /// What it is without being set. See [`Setting::default_for`].
     pub default: &'static str,
     /// How `--help` names the value.
@@ -66,7 +66,7 @@ const fn text(
     value_name: &'static str,
     help: &'static str,
 ) -> Setting {
-    Setting { key, flag, kind: Kind::Text, default, value_name, help }
+    Setting { key, flag, kind: SettingKind::Text, default, value_name, help }
 }
 
 const fn count(
@@ -76,15 +76,15 @@ const fn count(
     bounds: (u64, u64),
     help: &'static str,
 ) -> Setting {
-    Setting { key, flag, kind: Kind::Count { min: bounds.0, max: bounds.1 }, default, value_name: "N", help }
+    Setting { key, flag, kind: SettingKind::Count { min: bounds.0, max: bounds.1 }, default, value_name: "N", help }
 }
 
 const fn switch(key: &'static str, flag: &'static str, help: &'static str) -> Setting {
-    Setting { key, flag, kind: Kind::Switch, default: "false", value_name: "true|false", help }
+    Setting { key, flag, kind: SettingKind::Switch, default: "false", value_name: "true|false", help }
 }
 
 const fn nodes(key: &'static str, flag: &'static str, max: u64, default: &'static str, help: &'static str) -> Setting {
-    Setting { key, flag, kind: Kind::Nodes { max }, default, value_name: "URL,URL", help }
+    Setting { key, flag, kind: SettingKind::Nodes { max }, default, value_name: "URL,URL", help }
 }
 
 /// Every setting there is, in the order of `--help`.

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use figment::value::{Dict, Map, Value};
 use figment::{Figment, Metadata, Profile, Provider, Source};
 
-use super::keys::{self, CONFIG, Kind, SETTINGS, Setting};
+use super::keys::{self, CONFIG, SETTINGS, Setting, SettingKind};
 use super::{Origin, Program, Settings, SettingsError, UpSettings, check};
 
 /// Everything a program's settings may come from, besides the defaults.
@@ -76,10 +76,10 @@ fn origin(metadata: Option<&Metadata>) -> Origin {
 fn parse(setting: &Setting, text: &str) -> Value {
     let number = || text.replace('_', "").parse::<u64>().ok();
     match setting.kind {
-        Kind::Text => Value::from(text),
-        Kind::Switch => text.parse::<bool>().map_or_else(|_| Value::from(text), Value::from),
-        Kind::Count { .. } => number().map_or_else(|| Value::from(text), Value::from),
-        Kind::Nodes { .. } => match number() {
+        SettingKind::Text => Value::from(text),
+        SettingKind::Switch => text.parse::<bool>().map_or_else(|_| Value::from(text), Value::from),
+        SettingKind::Count { .. } => number().map_or_else(|| Value::from(text), Value::from),
+        SettingKind::Nodes { .. } => match number() {
             Some(number) => Value::from(number),
             None => text.split(',').map(|part| Value::from(part.trim())).collect::<Vec<Value>>().into(),
         },

@@ -3,7 +3,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use super::keys::{Kind, SETTINGS};
+use super::keys::{SETTINGS, SettingKind};
 use super::*;
 use crate::auth::Rates;
 use dovetail::tls::{Files, OwnFiles};
@@ -310,7 +310,7 @@ fn every_default_is_within_its_bounds_and_every_name_is_taken_once() {
     for setting in SETTINGS {
         assert!(names.insert(setting.key.to_owned()) && names.insert(setting.flag.to_owned()), "{}", setting.key);
         assert!(names.insert(setting.env()), "{}", setting.env());
-        if let Kind::Count { min, max } = setting.kind {
+        if let SettingKind::Count { min, max } = setting.kind {
             let default: u64 = setting.default.parse().unwrap();
             assert!((min..=max).contains(&default), "{}", setting.key);
         }

@@ -11,8 +11,8 @@ use clap::{Parser, ValueEnum};
 use dovetail_core::planted::Bug;
 use dovetail_sim::{
     model::{
-        check::{Claims, Options, Report, check},
-        cluster::{Faults, Reconnect},
+        check::{Claims, ModelReport, Options, check},
+        cluster::{FaultBudget, Reconnect},
         script::{Relation, Script, families, keyed},
     },
     planted::Bugs,
@@ -140,7 +140,7 @@ fn options(arguments: &Arguments, planted: Option<Bug>) -> Options {
         0 => thread::available_parallelism().map_or(1, usize::from),
         threads => threads,
     };
-    let faults = Faults {
+    let faults = FaultBudget {
         crashes: arguments.crashes,
         duplicates: arguments.duplicates,
         growing: arguments.growing,
@@ -160,7 +160,7 @@ fn options(arguments: &Arguments, planted: Option<Bug>) -> Options {
     }
 }
 
-fn run(script: &Script, options: Options, at: usize, of: usize) -> Report {
+fn run(script: &Script, options: Options, at: usize, of: usize) -> ModelReport {
     let terminal = std::io::stderr().is_terminal();
     let report = check(script, options, &|states| {
         if terminal {
@@ -210,12 +210,12 @@ fn sweep(arguments: &Arguments, scripts: &[Script]) -> bool {
     clean
 }
 
-fn print_report(arguments: &Arguments, report: &Report) {
+fn print_report(arguments: &Arguments, report: &ModelReport) {
     if arguments.json {
         println!("{}", json!(report));
         return;
     }
-    let Report { states, steps, depth, seconds, script, .. } = report;
+    let ModelReport { states, steps, depth, seconds, script, .. } = report;
     let more = if report.exhausted { "" } else { "  (stopped)" };
     println!("{states:>12} {steps:>13} {depth:>5} {seconds:>8.1}  {script}{more}");
     if arguments.audit {

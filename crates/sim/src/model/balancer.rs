@@ -16,8 +16,8 @@ use dovetail_core::{
 use dovetail_node::{
     Step,
     balancer::{
-        Decisions, Durability, Feed, FeedAction, FeedFrame, LogSpan, PublishedFrame, ResultsSpan, Visible, check_fetch,
-        frame,
+        DecisionLinks, Durability, Feed, FeedAction, FeedFrame, LogSpan, PublishedFrame, ResultsSpan, Visible,
+        check_fetch, frame,
     },
 };
 
@@ -40,10 +40,10 @@ pub(super) struct Shown {
 
 /// A balancer.
 #[derive(Debug)]
-pub(super) struct Balancer {
+pub(super) struct ModelBalancer {
     ledger: Ledger,
     durability: Durability,
-    decisions: Decisions,
+    decisions: DecisionLinks,
     /// By slice.
     feeds: [Option<Reader>; SLICES],
     log: Vec<Logged>,
@@ -84,18 +84,18 @@ impl<T> fmt::Debug for Told<T> {
     }
 }
 
-impl Balancer {
+impl ModelBalancer {
     /// A balancer whose pool is defined, and that is decided and stored.
-    pub(super) fn new(plan: &Arc<Plan>, planted: Planted) -> Balancer {
+    pub(super) fn new(plan: &Arc<Plan>, planted: Planted) -> ModelBalancer {
         let shards = u32::try_from(SHARDS).expect("few");
         let mut ledger = Ledger::new(LIMITS, shards);
         ledger.plant(planted);
         let kind = EventKind::PoolDefined { pool: PoolId(0), definition: Arc::clone(&plan.definition) };
         ledger.record(plan.start, 0, &kind, None).expect("the rule compiles");
         ledger.restore(plan.start, &[]).expect("nothing was decided before");
-        Balancer {
+        ModelBalancer {
             durability: Durability::new(&ledger, planted),
-            decisions: Decisions::new(shards, planted),
+            decisions: DecisionLinks::new(shards, planted),
             feeds: array::from_fn(|_| None),
             log: Vec::new(),
             outcomes: Vec::new(),

@@ -12,7 +12,7 @@ use serde::Serialize;
 use stateright::{Checker, HasDiscoveries, Model};
 
 use super::{
-    cluster::{Cluster, Faults, State},
+    cluster::{FaultBudget, ModelCluster, State},
     machines::MachineId,
     reduce::Verified,
     script::Script,
@@ -23,7 +23,7 @@ use super::{
 #[derive(Clone, Copy, Debug)]
 pub struct Options {
     /// What may go wrong.
-    pub faults: Faults,
+    pub faults: FaultBudget,
     /// A bug to plant.
     pub planted: Option<Bug>,
     /// Breadth first, which finds a shortest counterexample and takes more memory.
@@ -54,7 +54,7 @@ pub struct Claims {
 
 /// What came of it.
 #[derive(Clone, Debug, Serialize)]
-pub struct Report {
+pub struct ModelReport {
     /// The script.
     pub script: String,
     /// Different states reached.
@@ -92,9 +92,9 @@ pub struct Counterexample {
 
 /// Checks a script. `progress` is told the number of states now and then.
 #[must_use]
-pub fn check(script: &Script, options: Options, progress: &dyn Fn(usize)) -> Report {
+pub fn check(script: &Script, options: Options, progress: &dyn Fn(usize)) -> ModelReport {
     let started = Instant::now();
-    let cluster = Cluster::new(script, options.faults, options.planted);
+    let cluster = ModelCluster::new(script, options.faults, options.planted);
     if !options.faults.reduced {
         return check_once(script, cluster, options, started, progress).expect("it rests on no claim");
     }
@@ -115,9 +115,9 @@ pub fn check(script: &Script, options: Options, progress: &dyn Fn(usize)) -> Rep
 ///
 /// A way is the state of every machine.
 #[must_use]
-pub fn rests(script: &Script, faults: Faults) -> [usize; 3] {
-    let plain = Cluster::new(script, Faults { reduced: false, ..faults }, None);
-    let reduced = plain.with(Faults { reduced: true, ..faults });
+pub fn rests(script: &Script, faults: FaultBudget) -> [usize; 3] {
+    let plain = ModelCluster::new(script, FaultBudget { reduced: false, ..faults }, None);
+    let reduced = plain.with(FaultBudget { reduced: true, ..faults });
     let all = search(&plain);
     let some = loop {
         let some = search(&reduced);
@@ -130,7 +130,7 @@ pub fn rests(script: &Script, faults: Faults) -> [usize; 3] {
 
 type Rest = [Option<MachineId>; NODES];
 
-fn search(cluster: &Cluster) -> BTreeSet<Rest> {
+fn search(cluster: &ModelCluster) -> BTreeSet<Rest> {
     let mut open = cluster.init_states();
     let mut seen: HashSet<u64> = open.iter().map(fingerprint).collect();
     let (mut rests, mut actions) = (BTreeSet::new(), Vec::new());
@@ -152,11 +152,11 @@ fn fingerprint(state: &State) -> u64 {
 /// None when the search rested on a claim that does not hold. What it found then may be no run at all.
 fn check_once(
     script: &Script,
-    cluster: Cluster,
+    cluster: ModelCluster,
     options: Options,
     started: Instant,
     progress: &dyn Fn(usize),
-) -> Option<Report> {
+) -> Option<ModelReport> {
     let mut builder = cluster.checker().threads(options.threads).finish_when(HasDiscoveries::AnyFailures);
     if let Some(most) = options.steps_max {
         builder = builder.target_state_count(most);
@@ -172,9 +172,9 @@ fn report(
     script: &Script,
     options: Options,
     started: Instant,
-    checker: impl Checker<Cluster>,
+    checker: impl Checker<ModelCluster>,
     progress: &dyn Fn(usize),
-) -> Option<Report> {
+) -> Option<ModelReport> {
     while !checker.is_done() {
         thread::sleep(Duration::from_millis(1));
         progress(checker.unique_state_count());
@@ -197,7 +197,7 @@ fn report(
     });
     let audit = if options.audit { cluster.machines().audit() } else { Default::default() };
     let (machine_states, machine_steps) = cluster.machines().known();
-    Some(Report {
+    Some(ModelReport {
         script: script.to_string(),
         states: checker.unique_state_count(),
         steps: checker.state_count(),

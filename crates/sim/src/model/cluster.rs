@@ -6,16 +6,16 @@ use dovetail_core::{EventId, EventKind, Retirement, planted::Bug, shard::Fetch};
 use stateright::{Model, Property};
 
 use super::{
-    balancer::Balancer,
-    machines::{Begin, Input, Kind, MachineId, Machines, MessageId, Outcome},
+    balancer::ModelBalancer,
+    machines::{Begin, Input, Kind, MachineId, Machines, MessageId, StepOutcome},
     reduce::Reduction,
     script::{Plan, Script},
-    wire::{Message, NODES, Node, SHARDS, SLICES, STREAMS, Stream, shard_id},
+    wire::{ModelMessage, ModelNode, ModelStream, NODES, SHARDS, SLICES, STREAMS, shard_id},
 };
 
 /// What may go wrong, and how the log comes about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Faults {
+pub struct FaultBudget {
     /// Crashes of a slice or of a shard: memory is lost, and everything in flight to and from it.
     pub crashes: u8,
     /// Messages that are delivered a second time, at any time after the first while the stream is whole.
@@ -29,7 +29,7 @@ pub struct Faults {
     pub lazy_store: bool,
     /// Whether a hello, and what the store answers to its reader, may be read later than at once.
     pub late_hellos: bool,
-    /// Whether orders that are known to make no difference are left out (`Cluster::at_once`).
+    /// Whether orders that are known to make no difference are left out (`ModelCluster::at_once`).
     pub reduced: bool,
 }
 
@@ -66,7 +66,7 @@ pub struct State {
     announced: u16,
     crashes: u8,
     /// The node that crashed last; only noted where runs are reduced.
-    victim: Option<Node>,
+    victim: Option<ModelNode>,
     duplicates: u8,
     /// What will come again.
     again: Option<(u8, MessageId)>,
@@ -152,7 +152,7 @@ impl fmt::Display for Wrong {
 
 /// What may happen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Action {
+pub enum ModelAction {
     /// The next event is written.
     Write,
     /// What the balancer holds back from a slice has waited long enough.
@@ -166,41 +166,41 @@ pub enum Action {
     /// What was to come again comes.
     Again,
     /// A node loses its memory and its streams.
-    Crash(Node),
+    Crash(ModelNode),
     /// A node that is down begins anew at the cut.
-    Restart(Node),
+    Restart(ModelNode),
     /// The two in one.
-    Reset(Node),
+    Reset(ModelNode),
     /// The reader of a broken stream subscribes from its cursor.
     Subscribe(u8),
 }
 
 /// A script with its faults.
 #[derive(Clone, Debug)]
-pub struct Cluster {
-    faults: Faults,
+pub struct ModelCluster {
+    faults: FaultBudget,
     plan: Arc<Plan>,
     machines: Arc<Machines>,
     reduction: Arc<Reduction>,
-    streams: [Stream; STREAMS],
+    streams: [ModelStream; STREAMS],
 }
 
-impl Cluster {
+impl ModelCluster {
     /// A cluster that runs a script.
     #[must_use]
-    pub fn new(script: &Script, faults: Faults, planted: Option<Bug>) -> Cluster {
+    pub fn new(script: &Script, faults: FaultBudget, planted: Option<Bug>) -> ModelCluster {
         let plan = Arc::new(Plan::new(script));
         let machines = Arc::new(Machines::new(Arc::clone(&plan), planted));
         let reduction = Arc::new(Reduction::new(Arc::clone(&machines), Arc::clone(&plan), faults.crashes > 1));
-        Cluster { faults, machines, reduction, plan, streams: Stream::all() }
+        ModelCluster { faults, machines, reduction, plan, streams: ModelStream::all() }
     }
 
     /// The same cluster with other faults; machines' states have the same numbers.
     #[must_use]
-    pub(super) fn with(&self, faults: Faults) -> Cluster {
+    pub(super) fn with(&self, faults: FaultBudget) -> ModelCluster {
         let reduction =
             Arc::new(Reduction::new(Arc::clone(&self.machines), Arc::clone(&self.plan), faults.crashes > 1));
-        Cluster { faults, reduction, ..self.clone() }
+        ModelCluster { faults, reduction, ..self.clone() }
     }
 
     /// The machines, if nothing will happen any more.
@@ -242,25 +242,25 @@ impl Cluster {
 
     /// What an action does in a state, for people.
     #[must_use]
-    pub fn describe(&self, state: &State, action: Action) -> String {
+    pub fn describe(&self, state: &State, action: ModelAction) -> String {
         let message = |id| self.machines.message(id);
         match action {
-            Action::Write => format!("log: {} is written", self.end(state).next()),
-            Action::Linger(slice) => format!("s{slice} is sent what was held back"),
-            Action::Store => "results are on disk".to_owned(),
-            Action::Deliver(stream) | Action::DeliverTwice(stream) => {
-                let twice = if matches!(action, Action::DeliverTwice(_)) { " (to come again)" } else { "" };
+            ModelAction::Write => format!("log: {} is written", self.end(state).next()),
+            ModelAction::Linger(slice) => format!("s{slice} is sent what was held back"),
+            ModelAction::Store => "results are on disk".to_owned(),
+            ModelAction::Deliver(stream) | ModelAction::DeliverTwice(stream) => {
+                let twice = if matches!(action, ModelAction::DeliverTwice(_)) { " (to come again)" } else { "" };
                 let queue = state.queue(usize::from(stream));
                 format!("{}: {}{twice}", self.streams[usize::from(stream)], message(queue[0]))
             }
-            Action::Again => {
+            ModelAction::Again => {
                 let (stream, id) = state.again.expect("it is enabled");
                 format!("{}: {} AGAIN", self.streams[usize::from(stream)], message(id))
             }
-            Action::Crash(node) => format!("{node} CRASHES"),
-            Action::Restart(node) => format!("{node} begins anew at the cut"),
-            Action::Reset(node) => format!("{node} CRASHES and begins anew at the cut"),
-            Action::Subscribe(stream) => format!("{}: subscribes", self.streams[usize::from(stream)]),
+            ModelAction::Crash(node) => format!("{node} CRASHES"),
+            ModelAction::Restart(node) => format!("{node} begins anew at the cut"),
+            ModelAction::Reset(node) => format!("{node} CRASHES and begins anew at the cut"),
+            ModelAction::Subscribe(stream) => format!("{}: subscribes", self.streams[usize::from(stream)]),
         }
     }
 
@@ -273,9 +273,9 @@ impl Cluster {
     }
 
     fn progress(&self, state: &State) -> String {
-        let facts = |node: Node| state.machines[node.index()].map(|machine| self.machines.facts(machine));
+        let facts = |node: ModelNode| state.machines[node.index()].map(|machine| self.machines.facts(machine));
         let mut text = format!("stuck: the log ends at {}", self.end(state));
-        for node in Node::mortal() {
+        for node in ModelNode::mortal() {
             if let Some(facts) = facts(node) {
                 text += &format!(
                     ", {node} through {} decided {}",
@@ -305,7 +305,7 @@ impl Cluster {
         let end = self.end(state);
         let all = state.machines.iter().flatten().all(|&machine| self.machines.facts(machine).decided == [end; SHARDS]);
         let searched = (0..SLICES as u8).all(|slice| {
-            let machine = state.machines[Node::Slice(slice).index()];
+            let machine = state.machines[ModelNode::Slice(slice).index()];
             machine.is_some_and(|machine| self.machines.facts(machine).through == [end; SLICES])
         });
         let expected: u16 = self.plan.decided(self.plan.start, end).map(|told| self.bit(told.x)).sum();
@@ -313,7 +313,7 @@ impl Cluster {
     }
 
     /// A node stops: its memory and what is in flight to and from it are gone.
-    fn stop(&self, state: &mut State, node: Node) {
+    fn stop(&self, state: &mut State, node: ModelNode) {
         state.machines[node.index()] = None;
         for (index, stream) in self.streams.iter().enumerate() {
             if stream.reader() == node || stream.server() == node {
@@ -328,13 +328,13 @@ impl Cluster {
         state.again = state.again.filter(|&(stream, _)| usize::from(stream) != index);
     }
 
-    fn start(&self, state: &mut State, node: Node) {
-        let balancer = state.machines[Node::Balancer.index()].expect("it does not crash");
+    fn start(&self, state: &mut State, node: ModelNode) {
+        let balancer = state.machines[ModelNode::Balancer.index()].expect("it does not crash");
         let stable = self.machines.facts(balancer).stable;
         let begun = match node {
-            Node::Balancer => self.machines.begin(Begin::Balancer),
-            Node::Slice(slice) => {
-                for stream in [Stream::Log(slice), Stream::Stable(slice)] {
+            ModelNode::Balancer => self.machines.begin(Begin::Balancer),
+            ModelNode::Slice(slice) => {
+                for stream in [ModelStream::Log(slice), ModelStream::Stable(slice)] {
                     state.whole |= 1 << stream.index();
                 }
                 let searched = u8::try_from(stable.event().0 - self.plan.start.0).expect("few events");
@@ -342,7 +342,7 @@ impl Cluster {
                 let cut = self.ask_balancer(state, Input::Cut(slice)).cut;
                 self.machines.begin(Begin::Slice(slice, cut))
             }
-            Node::Shard(shard) => {
+            ModelNode::Shard(shard) => {
                 // What is above the cut it has to announce again (R5).
                 let again = self.plan.decided(stable.event(), self.end(state));
                 let again = again.filter(|told| self.plan.home(told.element) == shard_id(shard));
@@ -357,7 +357,7 @@ impl Cluster {
     }
 
     /// A node begins anew, and with it what streams come back at once.
-    fn restart(&self, state: &mut State, node: Node) {
+    fn restart(&self, state: &mut State, node: ModelNode) {
         self.start(state, node);
         if self.faults.reconnect == Reconnect::Apart {
             return;
@@ -376,9 +376,9 @@ impl Cluster {
         let [server, reader] = [stream.server(), stream.reader()].map(|node| state.machines[node.index()].expect("up"));
         let facts = self.machines.facts(reader);
         let cursor = match stream {
-            Stream::Candidates(slice, _) => facts.through[usize::from(slice)],
-            Stream::Decisions(shard, _) => facts.decided[usize::from(shard)],
-            Stream::Log(_) | Stream::Stable(_) => unreachable!("a slice reads the feed from its start"),
+            ModelStream::Candidates(slice, _) => facts.through[usize::from(slice)],
+            ModelStream::Decisions(shard, _) => facts.decided[usize::from(shard)],
+            ModelStream::Log(_) | ModelStream::Stable(_) => unreachable!("a slice reads the feed from its start"),
         };
         state.whole |= 1 << index;
         let outcome = self.machines.step(server, Input::Subscribe(stream, cursor));
@@ -403,10 +403,10 @@ impl Cluster {
     }
 
     /// Gives the balancer what does not come by a stream.
-    fn ask_balancer(&self, state: &mut State, input: Input) -> Rc<Outcome> {
+    fn ask_balancer(&self, state: &mut State, input: Input) -> Rc<StepOutcome> {
         let outcome = self.machines.step(state.machines[0].expect("it does not crash"), input);
         state.machines[0] = Some(outcome.next);
-        self.follow(state, Node::Balancer, 0, &outcome);
+        self.follow(state, ModelNode::Balancer, 0, &outcome);
         outcome
     }
 
@@ -414,7 +414,7 @@ impl Cluster {
     fn lingering(&self, state: &State) -> impl Iterator<Item = u8> + use<> {
         let (lingers, whole) = (state.lingers, state.whole);
         (0..SLICES as u8)
-            .filter(move |&slice| lingers >> slice & 1 == 1 && whole >> Stream::Log(slice).index() & 1 == 1)
+            .filter(move |&slice| lingers >> slice & 1 == 1 && whole >> ModelStream::Log(slice).index() & 1 == 1)
     }
 
     /// Delivers what is delivered at once.
@@ -480,7 +480,7 @@ impl Cluster {
 
     /// Whether a crash of `victim` may as well come later: after something that comes to the same before it and after
     /// it.
-    fn crashes_later(&self, state: &State, victim: Node) -> bool {
+    fn crashes_later(&self, state: &State, victim: ModelNode) -> bool {
         let calm = state.crashes == 1 && state.all_whole() && self.no_repeats(state);
         if !calm || self.faults.reconnect == Reconnect::Apart {
             return false;
@@ -488,7 +488,7 @@ impl Cluster {
         (0..STREAMS).any(|index| {
             let (reader, queue) = (self.streams[index].reader(), state.queue(index));
             let once = |head: &MessageId| matches!(head.kind(), Kind::Once | Kind::Stored);
-            let apart = reader != victim && self.streams[index].server() != victim && reader != Node::Balancer;
+            let apart = reader != victim && self.streams[index].server() != victim && reader != ModelNode::Balancer;
             if !apart || queue.first().is_none_or(once) {
                 return false;
             }
@@ -500,13 +500,13 @@ impl Cluster {
     }
 
     /// The watermark that the balancer has of a shard.
-    fn told(&self, state: &State, reader: Node) -> EventId {
+    fn told(&self, state: &State, reader: ModelNode) -> EventId {
         match reader {
-            Node::Shard(shard) => {
-                let balancer = state.machines[Node::Balancer.index()].expect("it does not crash");
+            ModelNode::Shard(shard) => {
+                let balancer = state.machines[ModelNode::Balancer.index()].expect("it does not crash");
                 self.machines.facts(balancer).decided[usize::from(shard)]
             }
-            Node::Slice(_) | Node::Balancer => EventId::ZERO,
+            ModelNode::Slice(_) | ModelNode::Balancer => EventId::ZERO,
         }
     }
 
@@ -544,7 +544,7 @@ impl Cluster {
     ///
     /// What the balancer reads and says of the stable cut is: its lateness is that of [`Action::Store`]. So is a frame
     /// of candidates without events: a shard only forgets when it takes one, and it may forget too early but not too
-    /// late. A hello, and what the store answers to its reader, are read at once unless [`Faults::late_hellos`] says
+    /// late. A hello, and what the store answers to its reader, are read at once unless [`FaultBudget::late_hellos`] says
     /// otherwise; that leaves runs out, those in which a reader hears much else between a server's restart and its
     /// hello. The rest follows from what can still happen when nothing can go wrong any more. A slice that has searched
     /// the whole log says nothing more but such frames, so that it makes no difference when it hears of decisions. A
@@ -559,14 +559,17 @@ impl Cluster {
         }
         let searched = |slice: u8| state.searched[usize::from(slice)] == state.written;
         match self.streams[index] {
-            Stream::Decisions(_, Node::Balancer) | Stream::Stable(_) => true,
-            Stream::Candidates(..) => state.queue(index)[0].kind() == Kind::News,
-            Stream::Decisions(_, Node::Slice(slice)) => last && searched(slice) && self.harmless(state, index, 1),
-            Stream::Decisions(_, Node::Shard(shard)) => {
-                let drained = |slice| searched(slice) && state.lengths[Stream::Candidates(slice, shard).index()] == 0;
+            ModelStream::Decisions(_, ModelNode::Balancer) | ModelStream::Stable(_) => true,
+            ModelStream::Candidates(..) => state.queue(index)[0].kind() == Kind::News,
+            ModelStream::Decisions(_, ModelNode::Slice(slice)) => {
+                last && searched(slice) && self.harmless(state, index, 1)
+            }
+            ModelStream::Decisions(_, ModelNode::Shard(shard)) => {
+                let drained =
+                    |slice| searched(slice) && state.lengths[ModelStream::Candidates(slice, shard).index()] == 0;
                 last && (0..SLICES as u8).all(drained) && self.harmless(state, index, 1)
             }
-            Stream::Log(_) => false,
+            ModelStream::Log(_) => false,
         }
     }
 
@@ -578,7 +581,7 @@ impl Cluster {
     }
 
     /// Checks what came of a step of `node`, and sends what it wants sent.
-    fn follow(&self, state: &mut State, node: Node, index: usize, outcome: &Outcome) {
+    fn follow(&self, state: &mut State, node: ModelNode, index: usize, outcome: &StepOutcome) {
         if let Some(wrong) = &outcome.wrong {
             state.wrong = Some(Box::new(Wrong::Refused(format!("{node}: {wrong}"))));
             return;
@@ -588,14 +591,14 @@ impl Cluster {
             return;
         }
         match node {
-            Node::Balancer => (state.unstored, state.lingers) = (outcome.unstored, outcome.lingers),
-            Node::Slice(slice) => {
+            ModelNode::Balancer => (state.unstored, state.lingers) = (outcome.unstored, outcome.lingers),
+            ModelNode::Slice(slice) => {
                 if let Some(through) = outcome.through {
                     let searched = u8::try_from(through.0 - self.plan.start.0).expect("few events");
                     state.searched[usize::from(slice)] = searched;
                 }
             }
-            Node::Shard(_) => {}
+            ModelNode::Shard(_) => {}
         }
         for &(stream, message) in &outcome.sends {
             let to = stream.index();
@@ -625,13 +628,13 @@ impl Cluster {
 
     /// The store has what the balancer published, which was checked to be what the oracle says.
     fn fetched(&self, state: &State, fetch: Fetch) -> Result<MessageId, String> {
-        let balancer = state.machines[Node::Balancer.index()].expect("it does not crash");
-        Balancer::check_fetch(fetch, self.machines.facts(balancer).stored)?;
+        let balancer = state.machines[ModelNode::Balancer.index()].expect("it does not crash");
+        ModelBalancer::check_fetch(fetch, self.machines.facts(balancer).stored)?;
         let stored: Vec<Retirement> = self.plan.decided(fetch.after, fetch.through).collect();
-        Ok(self.machines.intern(Message::Stored(fetch, stored.into())))
+        Ok(self.machines.intern(ModelMessage::Stored(fetch, stored.into())))
     }
 
-    fn check(&self, state: &mut State, node: Node, outcome: &Outcome) -> Result<(), String> {
+    fn check(&self, state: &mut State, node: ModelNode, outcome: &StepOutcome) -> Result<(), String> {
         let end = self.end(state);
         for &told in &outcome.announced {
             let expected = (told.x > self.plan.start && told.x <= end).then(|| self.plan.decides(told.x)).flatten();
@@ -645,21 +648,21 @@ impl Cluster {
             return Err(format!("{node} went from {before} to {through}, the log ends at {end}"));
         }
         match node {
-            Node::Balancer => {
+            ModelNode::Balancer => {
                 let expected: Vec<Retirement> = self.plan.decided(before, through).collect();
                 if outcome.published != expected {
                     let (found, expected) = (&outcome.published, &expected);
                     return Err(format!("published in ({before}, {through}]: {found:?}, the oracle says {expected:?}"));
                 }
             }
-            Node::Shard(shard) => {
+            ModelNode::Shard(shard) => {
                 let here = |told: &Retirement| self.plan.home(told.element) == shard_id(shard);
                 let mut missing = self.plan.decided(before, through).filter(here);
                 if let Some(told) = missing.find(|told| state.announced & self.bit(told.x) == 0) {
                     return Err(format!("{node} has decided up to {through}, but did not announce [{told}]"));
                 }
             }
-            Node::Slice(_) => {}
+            ModelNode::Slice(_) => {}
         }
         Ok(())
     }
@@ -668,7 +671,7 @@ impl Cluster {
     /// element has ended; then the log ends before it.
     fn write(&self, state: &mut State) {
         let x = self.end(state).next();
-        let balancer = state.machines[Node::Balancer.index()].expect("it does not crash");
+        let balancer = state.machines[ModelNode::Balancer.index()].expect("it does not crash");
         let open = self.machines.facts(balancer).open;
         let allowed = match &self.plan.events[self.plan.at(x)].kind {
             EventKind::Withdrawal { element, .. } | EventKind::Reprobe { element, .. } => {
@@ -694,9 +697,9 @@ fn shown(told: Option<Retirement>) -> String {
     told.map_or_else(|| "nothing".to_owned(), |told| format!("[{told}]"))
 }
 
-impl Model for Cluster {
+impl Model for ModelCluster {
     type State = State;
-    type Action = Action;
+    type Action = ModelAction;
 
     /// All nodes have subscribed to one another, and nothing has happened yet.
     fn init_states(&self) -> Vec<State> {
@@ -719,9 +722,9 @@ impl Model for Cluster {
         };
         let balancer = self.machines.begin(Begin::Balancer);
         state.machines[0] = Some(balancer.expect("a balancer begins with nothing but a pool"));
-        Node::mortal().for_each(|node| self.start(&mut state, node));
+        ModelNode::mortal().for_each(|node| self.start(&mut state, node));
         for index in 0..STREAMS {
-            if !matches!(self.streams[index], Stream::Log(_) | Stream::Stable(_)) {
+            if !matches!(self.streams[index], ModelStream::Log(_) | ModelStream::Stable(_)) {
                 self.subscribe(&mut state, index);
             }
         }
@@ -740,28 +743,28 @@ impl Model for Cluster {
         vec![state]
     }
 
-    fn actions(&self, state: &State, actions: &mut Vec<Action>) {
+    fn actions(&self, state: &State, actions: &mut Vec<ModelAction>) {
         if state.wrong.is_some() {
             return;
         }
         if !state.ended {
-            actions.push(Action::Write);
+            actions.push(ModelAction::Write);
         }
         if self.faults.lazy_store && state.unstored {
-            actions.push(Action::Store);
+            actions.push(ModelAction::Store);
         }
         if self.faults.growing {
-            actions.extend(self.lingering(state).map(Action::Linger));
+            actions.extend(self.lingering(state).map(ModelAction::Linger));
         }
         for index in 0..STREAMS {
             let Some(message) = state.queue(index).first() else { continue };
             let index = u8::try_from(index).expect("few streams");
-            actions.push(Action::Deliver(index));
+            actions.push(ModelAction::Deliver(index));
             let repeats = matches!(message.kind(), Kind::Repeatable | Kind::News);
             let makes_a_difference = || !self.faults.reduced || !self.harmless(state, usize::from(index), 1);
             if state.duplicates > 0 && repeats && makes_a_difference() {
                 self.reduction.note_harmful();
-                actions.push(Action::DeliverTwice(index));
+                actions.push(ModelAction::DeliverTwice(index));
             }
         }
         // While the reader waits for the store, what comes again waits as well.
@@ -770,19 +773,19 @@ impl Model for Cluster {
             first.is_some_and(|first| first.kind() == Kind::Stored)
         };
         if state.again.is_some_and(|(index, _)| !held(index)) {
-            actions.push(Action::Again);
+            actions.push(ModelAction::Again);
         }
-        let up = |node: Node| state.machines[node.index()].is_some();
-        for node in Node::mortal() {
+        let up = |node: ModelNode| state.machines[node.index()].is_some();
+        for node in ModelNode::mortal() {
             match (up(node), state.crashes > 0) {
                 (true, true) if self.faults.reduced => {
                     if !self.crashes_later(state, node) {
-                        actions.push(Action::Reset(node));
+                        actions.push(ModelAction::Reset(node));
                     }
                 }
-                (true, true) => actions.push(Action::Crash(node)),
+                (true, true) => actions.push(ModelAction::Crash(node)),
                 (true, false) => {}
-                (false, _) => actions.push(Action::Restart(node)),
+                (false, _) => actions.push(ModelAction::Restart(node)),
             }
         }
         if self.faults.reconnect == Reconnect::Together {
@@ -790,51 +793,51 @@ impl Model for Cluster {
         }
         for (index, stream) in (0u8..).zip(&self.streams) {
             if !state.is_whole(usize::from(index)) && up(stream.server()) && up(stream.reader()) {
-                actions.push(Action::Subscribe(index));
+                actions.push(ModelAction::Subscribe(index));
             }
         }
     }
 
-    fn next_state(&self, state: &State, action: Action) -> Option<State> {
+    fn next_state(&self, state: &State, action: ModelAction) -> Option<State> {
         let mut next = state.clone();
         let state = &mut next;
         match action {
-            Action::Write => self.write(state),
-            Action::Linger(slice) => {
+            ModelAction::Write => self.write(state),
+            ModelAction::Linger(slice) => {
                 self.ask_balancer(state, Input::Linger(slice));
             }
-            Action::Store => {
+            ModelAction::Store => {
                 self.ask_balancer(state, Input::Store);
             }
-            Action::Deliver(index) => self.deliver_first(state, usize::from(index)),
-            Action::DeliverTwice(index) => {
+            ModelAction::Deliver(index) => self.deliver_first(state, usize::from(index)),
+            ModelAction::DeliverTwice(index) => {
                 let message = state.pop(usize::from(index));
                 state.duplicates -= 1;
                 state.again = Some((index, message));
                 self.deliver(state, usize::from(index), message);
             }
-            Action::Again => {
+            ModelAction::Again => {
                 let (index, message) = state.again.take()?;
                 self.deliver(state, usize::from(index), message);
             }
-            Action::Crash(node) => {
+            ModelAction::Crash(node) => {
                 state.crashes -= 1;
                 self.stop(state, node);
             }
-            Action::Restart(node) => self.restart(state, node),
-            Action::Reset(node) => {
+            ModelAction::Restart(node) => self.restart(state, node),
+            ModelAction::Reset(node) => {
                 state.crashes -= 1;
                 state.victim = Some(node);
                 self.stop(state, node);
                 self.restart(state, node);
             }
-            Action::Subscribe(index) => self.subscribe(state, usize::from(index)),
+            ModelAction::Subscribe(index) => self.subscribe(state, usize::from(index)),
         }
         self.settle(state);
         Some(next)
     }
 
-    fn properties(&self) -> Vec<Property<Cluster>> {
+    fn properties(&self) -> Vec<Property<ModelCluster>> {
         vec![
             Property::always("what is decided is what the oracle decides", |_, state: &State| {
                 !matches!(state.wrong.as_deref(), Some(Wrong::Diverged(_)))
@@ -842,16 +845,17 @@ impl Model for Cluster {
             Property::always("no machine refuses a message", |_, state: &State| {
                 !matches!(state.wrong.as_deref(), Some(Wrong::Refused(_)))
             }),
-            Property::always("where nothing can happen everything is decided", |cluster: &Cluster, state: &State| {
-                !state.quiet() || cluster.complete(state)
-            }),
-            Property::always("then nothing is kept", |cluster: &Cluster, state: &State| {
+            Property::always(
+                "where nothing can happen everything is decided",
+                |cluster: &ModelCluster, state: &State| !state.quiet() || cluster.complete(state),
+            ),
+            Property::always("then nothing is kept", |cluster: &ModelCluster, state: &State| {
                 !state.quiet() || cluster.kept(state) == 0
             }),
         ]
     }
 
-    fn format_action(&self, action: &Action) -> String {
+    fn format_action(&self, action: &ModelAction) -> String {
         format!("{action:?}")
     }
 }

@@ -36,10 +36,10 @@ use dovetail_node::{
 };
 
 use super::{
-    balancer::{Balancer, Shown},
+    balancer::{ModelBalancer, Shown},
     canon::canonical,
     script::Plan,
-    wire::{Message, Node, SHARDS, SLICES, Stream, shard_id, slice_id},
+    wire::{ModelMessage, ModelNode, ModelStream, SHARDS, SLICES, shard_id, slice_id},
 };
 use crate::net;
 
@@ -63,16 +63,16 @@ pub(super) enum Kind {
 }
 
 impl MessageId {
-    fn new(number: usize, message: &Message) -> MessageId {
+    fn new(number: usize, message: &ModelMessage) -> MessageId {
         let kind = match message {
-            Message::Stored(..) => Kind::Stored,
-            Message::Wire(net::Message::Candidates(frames))
+            ModelMessage::Stored(..) => Kind::Stored,
+            ModelMessage::Wire(net::Message::Candidates(frames))
                 if frames.iter().all(|(_, frame)| frame.after == frame.through) =>
             {
                 Kind::News
             }
-            Message::Wire(wire) if wire.may_repeat() => Kind::Repeatable,
-            Message::Wire(_) => Kind::Once,
+            ModelMessage::Wire(wire) if wire.may_repeat() => Kind::Repeatable,
+            ModelMessage::Wire(_) => Kind::Once,
         };
         MessageId(u32::try_from(number << 2).expect("fewer messages") | kind as u32)
     }
@@ -95,9 +95,9 @@ const LIST_MAX: usize = 2;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Input {
     /// A message of a stream.
-    Message(Stream, MessageId),
+    Message(ModelStream, MessageId),
     /// Someone subscribes to a stream from a cursor.
-    Subscribe(Stream, EventId),
+    Subscribe(ModelStream, EventId),
     /// The balancer writes the next events to the log.
     Write,
     /// A slice asks the balancer for the cut, and the log after it.
@@ -128,11 +128,11 @@ pub(super) enum Begin {
 
 /// What comes of an input.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Outcome {
+pub(super) struct StepOutcome {
     /// The state then.
     pub(super) next: MachineId,
     /// What is sent, in order.
-    pub(super) sends: Vec<(Stream, MessageId)>,
+    pub(super) sends: Vec<(ModelStream, MessageId)>,
     /// Retirements that a shard announced.
     pub(super) announced: Vec<Retirement>,
     /// A shard's watermark, where it moved; the balancer's, likewise.
@@ -175,7 +175,7 @@ pub(super) struct Facts {
 }
 
 enum Machine {
-    Balancer(Box<Balancer>),
+    Balancer(Box<ModelBalancer>),
     Matcher(Box<Matcher>),
     Gatherer(Box<Gatherer>),
 }
@@ -197,11 +197,11 @@ struct Known {
 struct Memory {
     states: Vec<Known>,
     by_text: HashMap<u128, MachineId>,
-    steps: HashMap<(MachineId, Input), Arc<Outcome>>,
+    steps: HashMap<(MachineId, Input), Arc<StepOutcome>>,
     /// Steps that were only looked at, not taken in any run so far.
-    tried: HashMap<(MachineId, Input), Arc<Outcome>>,
+    tried: HashMap<(MachineId, Input), Arc<StepOutcome>>,
     begun: HashMap<Begin, Result<MachineId, String>>,
-    messages: Vec<Arc<Message>>,
+    messages: Vec<Arc<ModelMessage>>,
     message_by_text: HashMap<String, MessageId>,
     /// Each in its parts.
     cuts: Vec<Arc<[SliceCut]>>,
@@ -219,7 +219,7 @@ pub(super) struct Machines {
 
 /// What an audit found.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Audit {
+pub struct MachineAudit {
     /// Steps that were taken again from another history.
     pub steps: usize,
     /// Of these, those that came to something else. Must be 0.
@@ -244,12 +244,12 @@ impl Machines {
         self.memory.read().expect("nobody panics with it").states[machine as usize].facts
     }
 
-    pub(super) fn message(&self, id: MessageId) -> Arc<Message> {
+    pub(super) fn message(&self, id: MessageId) -> Arc<ModelMessage> {
         Arc::clone(&self.memory.read().expect("nobody panics with it").messages[id.index()])
     }
 
     /// The number of a message.
-    pub(super) fn intern(&self, message: Message) -> MessageId {
+    pub(super) fn intern(&self, message: ModelMessage) -> MessageId {
         let text = format!("{message:?}");
         let mut memory = self.memory.write().expect("nobody panics with it");
         if let Some(&id) = memory.message_by_text.get(&text) {
@@ -273,12 +273,12 @@ impl Machines {
     }
 
     /// What comes of giving a machine an input.
-    pub(super) fn step(&self, machine: MachineId, input: Input) -> Rc<Outcome> {
+    pub(super) fn step(&self, machine: MachineId, input: Input) -> Rc<StepOutcome> {
         let key = (self.serial, machine, input);
         if let Some(known) = NEAR.with_borrow(|near| near.get(&key).map(Rc::clone)) {
             return known;
         }
-        let outcome = Rc::new(Outcome::clone(&self.step_far(machine, input)));
+        let outcome = Rc::new(StepOutcome::clone(&self.step_far(machine, input)));
         NEAR.with_borrow_mut(|near| {
             if near.keys().next().is_some_and(|&(serial, ..)| serial != self.serial) {
                 near.clear();
@@ -288,7 +288,7 @@ impl Machines {
         outcome
     }
 
-    fn step_far(&self, machine: MachineId, input: Input) -> Arc<Outcome> {
+    fn step_far(&self, machine: MachineId, input: Input) -> Arc<StepOutcome> {
         if let Some(known) = self.memory.read().expect("nobody panics with it").steps.get(&(machine, input)) {
             return Arc::clone(known);
         }
@@ -300,7 +300,7 @@ impl Machines {
     }
 
     /// What would come of giving a machine an input, whether or not any run does.
-    pub(super) fn try_step(&self, machine: MachineId, input: Input) -> Arc<Outcome> {
+    pub(super) fn try_step(&self, machine: MachineId, input: Input) -> Arc<StepOutcome> {
         let memory = self.memory.read().expect("nobody panics with it");
         let key = (machine, input);
         if let Some(known) = memory.steps.get(&key).or_else(|| memory.tried.get(&key)) {
@@ -314,13 +314,13 @@ impl Machines {
     }
 
     /// Takes every known step again from every other history that is known to lead to where it begins.
-    pub(super) fn audit(&self) -> Audit {
+    pub(super) fn audit(&self) -> MachineAudit {
         let memory = self.memory.read().expect("nobody panics with it");
-        let steps: Vec<(MachineId, Input, Arc<Outcome>)> =
+        let steps: Vec<(MachineId, Input, Arc<StepOutcome>)> =
             memory.steps.iter().map(|(&(machine, input), outcome)| (machine, input, Arc::clone(outcome))).collect();
         let others: Vec<Vec<History>> = memory.states.iter().map(|known| known.others.clone()).collect();
         drop(memory);
-        let mut audit = Audit::default();
+        let mut audit = MachineAudit::default();
         for (machine, input, outcome) in steps {
             for &history in &others[machine as usize] {
                 audit.steps += 1;
@@ -330,7 +330,7 @@ impl Machines {
         audit
     }
 
-    fn take(&self, machine: MachineId, history: History, input: Input) -> Outcome {
+    fn take(&self, machine: MachineId, history: History, input: Input) -> StepOutcome {
         let taken = caught(|| {
             let mut built = self.build(history);
             let mut outcome = self.give(&mut built, input);
@@ -348,7 +348,7 @@ impl Machines {
             };
             Ok(outcome)
         });
-        taken.unwrap_or_else(|wrong| Outcome { next: machine, wrong: Some(wrong), ..Outcome::default() })
+        taken.unwrap_or_else(|wrong| StepOutcome { next: machine, wrong: Some(wrong), ..StepOutcome::default() })
     }
 
     /// Builds a machine again.
@@ -392,7 +392,7 @@ impl Machines {
         let planted = self.planted.map_or_else(Planted::default, Planted::bug);
         let placement = self.plan.placement.clone();
         Ok(match begin {
-            Begin::Balancer => Machine::Balancer(Box::new(Balancer::new(&self.plan, planted))),
+            Begin::Balancer => Machine::Balancer(Box::new(ModelBalancer::new(&self.plan, planted))),
             Begin::Slice(slice, cut) => {
                 let cut = Arc::clone(&self.memory.read().expect("nobody panics with it").cuts[cut as usize]);
                 Machine::Matcher(Box::new(matcher(placement, slice, &cut, planted)?))
@@ -401,7 +401,7 @@ impl Machines {
         })
     }
 
-    fn give(&self, machine: &mut Machine, input: Input) -> Outcome {
+    fn give(&self, machine: &mut Machine, input: Input) -> StepOutcome {
         match machine {
             Machine::Balancer(balancer) => self.give_balancer(balancer, input),
             Machine::Matcher(matcher) => self.give_matcher(matcher, input),
@@ -409,13 +409,15 @@ impl Machines {
         }
     }
 
-    fn give_balancer(&self, balancer: &mut Balancer, input: Input) -> Outcome {
-        let mut outcome = Outcome::default();
+    fn give_balancer(&self, balancer: &mut ModelBalancer, input: Input) -> StepOutcome {
+        let mut outcome = StepOutcome::default();
         match self.tell_balancer(balancer, input, &mut outcome) {
             Ok(Shown { log, stable, published }) => {
-                let log = log.into_iter().map(|(slice, frame)| (Stream::Log(slice), Message::log(Arc::new(frame))));
+                let log =
+                    log.into_iter().map(|(slice, frame)| (ModelStream::Log(slice), ModelMessage::log(Arc::new(frame))));
                 let stable = stable.into_iter().flat_map(|stable| {
-                    (0..SLICES as u8).map(move |slice| (Stream::Stable(slice), Message::stable(Stable(stable))))
+                    (0..SLICES as u8)
+                        .map(move |slice| (ModelStream::Stable(slice), ModelMessage::stable(Stable(stable))))
                 });
                 outcome.sends = log.chain(stable).map(|(stream, message)| (stream, self.intern(message))).collect();
                 if let Some((before, through, published)) = published {
@@ -427,7 +429,12 @@ impl Machines {
         outcome
     }
 
-    fn tell_balancer(&self, balancer: &mut Balancer, input: Input, outcome: &mut Outcome) -> Result<Shown, String> {
+    fn tell_balancer(
+        &self,
+        balancer: &mut ModelBalancer,
+        input: Input,
+        outcome: &mut StepOutcome,
+    ) -> Result<Shown, String> {
         match input {
             Input::Write => balancer.on_events(),
             Input::Store => balancer.on_stored(),
@@ -437,11 +444,11 @@ impl Machines {
                 outcome.cut = self.cut(cut);
                 Ok(shown)
             }
-            Input::Message(Stream::Decisions(shard, _), message) => match &*self.message(message) {
-                Message::Wire(net::Message::DecisionsHello { floor }) => {
+            Input::Message(ModelStream::Decisions(shard, _), message) => match &*self.message(message) {
+                ModelMessage::Wire(net::Message::DecisionsHello { floor }) => {
                     balancer.on_hello(shard, *floor).map(|()| Shown::default())
                 }
-                Message::Wire(net::Message::Decisions(decisions)) => balancer.on_decisions(shard, decisions),
+                ModelMessage::Wire(net::Message::Decisions(decisions)) => balancer.on_decisions(shard, decisions),
                 other => unreachable!("a balancer reads no {other}"),
             },
             Input::Message(..) | Input::Subscribe(..) => unreachable!("a balancer is given no {input:?}"),
@@ -450,20 +457,20 @@ impl Machines {
 
     /// Gives a matcher an input, and has it send at once whatever comes of it: that some of it may linger is delay,
     /// which streams have.
-    fn give_matcher(&self, matcher: &mut Matcher, input: Input) -> Outcome {
+    fn give_matcher(&self, matcher: &mut Matcher, input: Input) -> StepOutcome {
         let mut out = Vec::new();
         let given = self.tell_matcher(matcher, input, &mut out);
-        let mut outcome = Outcome { wrong: given.err().map(|end| end.to_string()), ..Outcome::default() };
+        let mut outcome = StepOutcome { wrong: given.err().map(|end| end.to_string()), ..StepOutcome::default() };
         matcher.publish(&mut out);
         if out.contains(&Action::Linger) {
             matcher.on_linger(&mut out);
         }
-        let streams = Stream::all();
+        let streams = ModelStream::all();
         for action in out {
             match action {
                 Action::Send { to, message } => {
                     let stream = streams[usize::try_from(to.0).expect("few streams")];
-                    let messages = Message::of_matcher(message).into_iter();
+                    let messages = ModelMessage::of_matcher(message).into_iter();
                     outcome.sends.extend(messages.map(|message| (stream, self.intern(message))));
                 }
                 Action::Link { step: Step::Fetch(fetch), .. } => outcome.fetch = Some(fetch),
@@ -484,7 +491,7 @@ impl Machines {
         out: &mut Vec<MatcherAction>,
     ) -> Result<(), MatcherEnd> {
         let (stream, message) = match input {
-            Input::Subscribe(stream @ Stream::Candidates(slice, shard), after) => {
+            Input::Subscribe(stream @ ModelStream::Candidates(slice, shard), after) => {
                 subscribe(matcher, stream, (slice, after), shard, out);
                 return Ok(());
             }
@@ -492,21 +499,21 @@ impl Machines {
             other => unreachable!("a matcher is given no {other:?}"),
         };
         match (stream, &*message) {
-            (Stream::Log(_), Message::Wire(net::Message::Log(frame))) => matcher.on_frame(frame),
-            (Stream::Stable(_), Message::Wire(net::Message::Stable(stable))) => {
+            (ModelStream::Log(_), ModelMessage::Wire(net::Message::Log(frame))) => matcher.on_frame(frame),
+            (ModelStream::Stable(_), ModelMessage::Wire(net::Message::Stable(stable))) => {
                 matcher.on_stable(*stable);
                 Ok(())
             }
-            (Stream::Decisions(shard, _), Message::Wire(net::Message::DecisionsHello { floor })) => {
+            (ModelStream::Decisions(shard, _), ModelMessage::Wire(net::Message::DecisionsHello { floor })) => {
                 // The cursor that was asked for is the one of now.
                 matcher.on_dial(LinkId::Shard(shard_id(shard)), out);
                 matcher.on_decisions_hello(shard_id(shard), *floor, out);
                 Ok(())
             }
-            (Stream::Decisions(shard, _), Message::Wire(net::Message::Decisions(decisions))) => {
+            (ModelStream::Decisions(shard, _), ModelMessage::Wire(net::Message::Decisions(decisions))) => {
                 matcher.on_decisions(shard_id(shard), decisions)
             }
-            (Stream::Decisions(shard, _), Message::Stored(fetch, retirements)) => {
+            (ModelStream::Decisions(shard, _), ModelMessage::Stored(fetch, retirements)) => {
                 matcher.on_fetched(shard_id(shard), *fetch, retirements, out)
             }
             (stream, other) => unreachable!("{stream} carries no {other}"),
@@ -515,8 +522,8 @@ impl Machines {
 
     /// Gives a gatherer an input, and has it send at once whatever comes of it: that some of it may linger is delay,
     /// which streams have.
-    fn give_gatherer(&self, gatherer: &mut Gatherer, input: Input) -> Outcome {
-        let mut outcome = Outcome::default();
+    fn give_gatherer(&self, gatherer: &mut Gatherer, input: Input) -> StepOutcome {
+        let mut outcome = StepOutcome::default();
         let before = gatherer.shard().watermark();
         let mut out = Vec::new();
         match self.tell(gatherer, input, &mut out) {
@@ -534,12 +541,12 @@ impl Machines {
         if out.contains(&Action::Linger) {
             gatherer.on_linger(&mut out);
         }
-        let streams = Stream::all();
+        let streams = ModelStream::all();
         for action in out {
             match action {
                 Action::Send { to, message } => {
                     let stream = streams[usize::try_from(to.0).expect("few streams")];
-                    outcome.sends.push((stream, self.intern(Message::of_gatherer(message))));
+                    outcome.sends.push((stream, self.intern(ModelMessage::of_gatherer(message))));
                 }
                 Action::Link { step: Step::Fetch(fetch), .. } => outcome.fetch = Some(fetch),
                 // A stream that is asked for again has the number of the one before.
@@ -553,7 +560,7 @@ impl Machines {
 
     fn tell(&self, gatherer: &mut Gatherer, input: Input, out: &mut Vec<GathererAction>) -> Result<(), GathererEnd> {
         let (stream, message) = match input {
-            Input::Subscribe(stream @ Stream::Decisions(_, reader), after) => {
+            Input::Subscribe(stream @ ModelStream::Decisions(_, reader), after) => {
                 gatherer.on_subscribe(number(stream), reader.id(), Cursor(after), out);
                 return Ok(());
             }
@@ -561,28 +568,28 @@ impl Machines {
             other => unreachable!("a gatherer is given no {other:?}"),
         };
         let link = match stream {
-            Stream::Candidates(slice, _) => LinkId::Matcher(MatcherId(u32::from(slice))),
-            Stream::Decisions(peer, _) => LinkId::Shard(shard_id(peer)),
-            Stream::Log(_) | Stream::Stable(_) => unreachable!("a gatherer does not read the log"),
+            ModelStream::Candidates(slice, _) => LinkId::Matcher(MatcherId(u32::from(slice))),
+            ModelStream::Decisions(peer, _) => LinkId::Shard(shard_id(peer)),
+            ModelStream::Log(_) | ModelStream::Stable(_) => unreachable!("a gatherer does not read the log"),
         };
         match (link, &*message) {
-            (LinkId::Matcher(matcher), Message::Wire(net::Message::CandidatesHello(slices))) => {
+            (LinkId::Matcher(matcher), ModelMessage::Wire(net::Message::CandidatesHello(slices))) => {
                 // The cursor that was asked for is the one of now: what passed it meanwhile is left to the simulator.
                 gatherer.on_dial(link, out);
                 gatherer.on_candidates_hello(matcher, slices, out)
             }
-            (LinkId::Matcher(matcher), Message::Wire(net::Message::Candidates(frames))) => {
+            (LinkId::Matcher(matcher), ModelMessage::Wire(net::Message::Candidates(frames))) => {
                 gatherer.on_candidates(matcher, frames)
             }
-            (LinkId::Shard(peer), Message::Wire(net::Message::DecisionsHello { floor })) => {
+            (LinkId::Shard(peer), ModelMessage::Wire(net::Message::DecisionsHello { floor })) => {
                 gatherer.on_dial(link, out);
                 gatherer.on_decisions_hello(peer, *floor, out);
                 Ok(())
             }
-            (LinkId::Shard(peer), Message::Wire(net::Message::Decisions(decisions))) => {
+            (LinkId::Shard(peer), ModelMessage::Wire(net::Message::Decisions(decisions))) => {
                 gatherer.on_decisions(peer, decisions)
             }
-            (_, Message::Stored(fetch, retirements)) => gatherer.on_fetched(link, *fetch, retirements, out),
+            (_, ModelMessage::Stored(fetch, retirements)) => gatherer.on_fetched(link, *fetch, retirements, out),
             (link, other) => unreachable!("{link:?} carries no {other}"),
         }
     }
@@ -610,7 +617,7 @@ fn gatherer(placement: Placement, shard: u8, cut: EventId, planted: Planted) -> 
     let mut gatherer = Gatherer::new(settings, start);
     gatherer.plant(planted);
     let mut out = Vec::new();
-    for stream in Stream::all().into_iter().filter(|stream| stream.server() == Node::Shard(shard)) {
+    for stream in ModelStream::all().into_iter().filter(|stream| stream.server() == ModelNode::Shard(shard)) {
         gatherer.on_subscribe(number(stream), stream.reader().id(), Cursor(cut), &mut out);
     }
     gatherer
@@ -631,7 +638,7 @@ fn matcher(placement: Placement, slice: u8, cut: &[SliceCut], planted: Planted) 
     // With two elements there is nothing to find out about lists.
     matcher.tune(|slice| slice.know_whole_up_to(0));
     for shard in 0..SHARDS as u8 {
-        subscribe(&mut matcher, Stream::Candidates(slice, shard), (slice, through), shard, &mut Vec::new());
+        subscribe(&mut matcher, ModelStream::Candidates(slice, shard), (slice, through), shard, &mut Vec::new());
     }
     Ok(matcher)
 }
@@ -639,7 +646,7 @@ fn matcher(placement: Placement, slice: u8, cut: &[SliceCut], planted: Planted) 
 /// A shard subscribes to the candidates of a matcher's slice.
 fn subscribe(
     matcher: &mut Matcher,
-    stream: Stream,
+    stream: ModelStream,
     (slice, after): (u8, EventId),
     shard: u8,
     out: &mut Vec<MatcherAction>,
@@ -649,7 +656,7 @@ fn subscribe(
 }
 
 /// A stream as the machines number it.
-fn number(stream: Stream) -> StreamId {
+fn number(stream: ModelStream) -> StreamId {
     StreamId(stream.index() as u64)
 }
 
@@ -757,7 +764,7 @@ impl Hasher for Quick {
 
 pub(super) type QuickBuilder = std::hash::BuildHasherDefault<Quick>;
 
-type Near = HashMap<(u64, MachineId, Input), Rc<Outcome>, QuickBuilder>;
+type Near = HashMap<(u64, MachineId, Input), Rc<StepOutcome>, QuickBuilder>;
 
 thread_local! {
     /// What this thread has looked up, so that threads do not contend.

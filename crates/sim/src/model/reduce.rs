@@ -43,9 +43,9 @@ use std::{
 use dovetail_core::{Cursor, Decided, EventId, Retirement};
 
 use super::{
-    machines::{Input, Kind, MachineId, Machines, MessageId, Outcome, QuickBuilder},
+    machines::{Input, Kind, MachineId, Machines, MessageId, QuickBuilder, StepOutcome},
     script::Plan,
-    wire::{Message, NODES, Node, STREAMS, Stream},
+    wire::{ModelMessage, ModelNode, ModelStream, NODES, STREAMS},
 };
 use crate::net;
 
@@ -77,7 +77,7 @@ enum Claim {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Key {
     claim: Claim,
-    victim: Option<Node>,
+    victim: Option<ModelNode>,
     machine: MachineId,
     stream: u8,
     word: Word,
@@ -97,14 +97,14 @@ struct Memo {
 type Sent = [[BTreeSet<MessageId>; STREAMS]; NODES];
 
 /// What is read, of which stream, after the crash of a node or before any.
-type Read = HashSet<(u64, Option<Node>, MachineId, usize, MessageId), QuickBuilder>;
+type Read = HashSet<(u64, Option<ModelNode>, MachineId, usize, MessageId), QuickBuilder>;
 
 /// What is known of claims.
 #[derive(Debug)]
 pub(super) struct Reduction {
     machines: Arc<Machines>,
     plan: Arc<Plan>,
-    streams: [Stream; STREAMS],
+    streams: [ModelStream; STREAMS],
     memo: RwLock<Memo>,
     sent: RwLock<Arc<Sent>>,
     serial: u64,
@@ -145,7 +145,7 @@ impl Reduction {
         Reduction {
             machines,
             plan,
-            streams: Stream::all(),
+            streams: ModelStream::all(),
             memo: RwLock::default(),
             sent: RwLock::default(),
             serial,
@@ -177,7 +177,7 @@ impl Reduction {
     }
 
     /// Notes that a message is read: it has to be one that claims allow for.
-    pub(super) fn note_read(&self, victim: Option<Node>, machine: MachineId, stream: usize, message: MessageId) {
+    pub(super) fn note_read(&self, victim: Option<ModelNode>, machine: MachineId, stream: usize, message: MessageId) {
         let key = (self.serial, victim, machine, stream, message);
         if !FIT.with_borrow(|fit| fit.contains(&key)) {
             if !self.fits(victim, machine, self.streams[stream], message) {
@@ -188,13 +188,13 @@ impl Reduction {
     }
 
     /// Notes that a message was sent.
-    pub(super) fn note(&self, victim: Option<Node>, stream: usize, message: MessageId) {
+    pub(super) fn note(&self, victim: Option<ModelNode>, stream: usize, message: MessageId) {
         let key = (self.serial, victim, stream, message);
         if !NOTED.with_borrow_mut(|noted| noted.insert(key)) {
             return;
         }
         let mut sent = self.sent.write().expect("nobody panics with it");
-        let after = victim.map_or(0, Node::index);
+        let after = victim.map_or(0, ModelNode::index);
         if !sent[after][stream].contains(&message) {
             Arc::make_mut(&mut sent)[after][stream].insert(message);
         }
@@ -204,7 +204,7 @@ impl Reduction {
     /// whatever is read before that.
     pub(super) fn harmless(
         &self,
-        (victim, crashes): (Option<Node>, bool),
+        (victim, crashes): (Option<ModelNode>, bool),
         machine: MachineId,
         stream: usize,
         message: MessageId,
@@ -219,7 +219,7 @@ impl Reduction {
 
     pub(super) fn inert(
         &self,
-        victim: Option<Node>,
+        victim: Option<ModelNode>,
         machine: MachineId,
         stream: usize,
         message: MessageId,
@@ -231,7 +231,7 @@ impl Reduction {
     /// How many messages of a stream may as well be read now. A frame without events is read with what is before it.
     pub(super) fn eager(
         &self,
-        victim: Option<Node>,
+        victim: Option<ModelNode>,
         machine: MachineId,
         stream: usize,
         queue: &[MessageId],
@@ -245,7 +245,7 @@ impl Reduction {
     /// How many messages of a stream may as well be read before `victim` crashes as after it.
     pub(super) fn eager_through_crash(
         &self,
-        victim: Node,
+        victim: ModelNode,
         machine: MachineId,
         stream: usize,
         queue: &[MessageId],
@@ -259,7 +259,7 @@ impl Reduction {
     fn key(
         &self,
         claim: Claim,
-        (victim, machine): (Option<Node>, MachineId),
+        (victim, machine): (Option<ModelNode>, MachineId),
         stream: usize,
         messages: &[MessageId],
         heads: &Heads,
@@ -281,7 +281,7 @@ impl Reduction {
         Key { claim, victim, machine, stream, word, heads: near, told }
     }
 
-    fn read_by(&self, node: Node) -> impl Iterator<Item = (usize, Stream)> + '_ {
+    fn read_by(&self, node: ModelNode) -> impl Iterator<Item = (usize, ModelStream)> + '_ {
         self.streams.iter().copied().enumerate().filter(move |(_, stream)| stream.reader() == node)
     }
 
@@ -345,7 +345,7 @@ impl Reduction {
         let fits = match claim {
             Claim::Inert | Claim::InertThroughCrash => nothing(&read[0], machine),
             Claim::Eager | Claim::EagerThroughCrash => {
-                let local = |read: &Arc<Outcome>| {
+                let local = |read: &Arc<StepOutcome>| {
                     read.wrong.is_none()
                         && !read.behind
                         && read.decided.is_none_or(|(_, through)| through <= told)
@@ -398,7 +398,7 @@ impl Reduction {
                 let mut heads = heads;
                 let heads_near = then.fetch.map(|fetch| {
                     let stored: Vec<Retirement> = self.plan.decided(fetch.after, fetch.through).collect();
-                    self.machines.intern(Message::Stored(fetch, stored.into()))
+                    self.machines.intern(ModelMessage::Stored(fetch, stored.into()))
                 });
                 if !through_crash {
                     heads[near] = heads_near;
@@ -414,21 +414,21 @@ impl Reduction {
 
     /// Whether a victim that begins anew is served alike before a word is read and after it: what it is told first and
     /// what it is told by the word come to the same messages. And whether the reader asks it for the same.
-    fn served_alike(&self, key: Key, read: &[Arc<Outcome>]) -> bool {
+    fn served_alike(&self, key: Key, read: &[Arc<StepOutcome>]) -> bool {
         let victim = key.victim.expect("it is named");
         let reader = self.streams[usize::from(key.stream)].reader();
         let after = read[read.len() - 1].next;
-        if read.iter().any(|read| read.sends.iter().any(|(to, _)| to.reader() == Node::Balancer)) {
+        if read.iter().any(|read| read.sends.iter().any(|(to, _)| to.reader() == ModelNode::Balancer)) {
             return false;
         }
         let [one, other] = [key.machine, after].map(|machine| self.machines.facts(machine));
         let asks_alike = match victim {
-            Node::Slice(slice) => one.through[usize::from(slice)] == other.through[usize::from(slice)],
-            Node::Shard(shard) => one.decided[usize::from(shard)] == other.decided[usize::from(shard)],
-            Node::Balancer => false,
+            ModelNode::Slice(slice) => one.through[usize::from(slice)] == other.through[usize::from(slice)],
+            ModelNode::Shard(shard) => one.decided[usize::from(shard)] == other.decided[usize::from(shard)],
+            ModelNode::Balancer => false,
         };
-        let asks_alike = asks_alike || matches!((victim, reader), (Node::Slice(_), Node::Slice(_)));
-        let served = |stream: &&Stream| stream.server() == reader && stream.reader() == victim;
+        let asks_alike = asks_alike || matches!((victim, reader), (ModelNode::Slice(_), ModelNode::Slice(_)));
+        let served = |stream: &&ModelStream| stream.server() == reader && stream.reader() == victim;
         asks_alike
             && self.streams.iter().filter(served).all(|&stream| {
                 self.plan.cursors().all(|cursor| {
@@ -450,14 +450,14 @@ impl Reduction {
         let repeats = |next: &MessageId| matches!(next.kind(), Kind::Repeatable | Kind::News);
         let through_crash = matches!(claim, Claim::InertThroughCrash | Claim::EagerThroughCrash);
         let mut all = BTreeSet::new();
-        for after in [None].into_iter().chain(Node::mortal().map(Some)) {
+        for after in [None].into_iter().chain(ModelNode::mortal().map(Some)) {
             let crashes = match (claim, after) {
                 (_, None) => true,
                 (Claim::InertThroughCrash, Some(node)) => node != stream.server() && node != stream.reader(),
                 (_, after) => after == victim,
             };
             if crashes || self.many {
-                let sent = sent[after.map_or(0, Node::index)][index].iter().copied();
+                let sent = sent[after.map_or(0, ModelNode::index)][index].iter().copied();
                 let as_of = if through_crash { after } else { victim };
                 let fits = |next: &MessageId| self.fits(as_of, machine, other, *next);
                 all.extend(sent.filter(|next| repeats(next) || through_crash && after.is_some()).filter(fits));
@@ -466,7 +466,7 @@ impl Reduction {
         all.into_iter().collect()
     }
 
-    fn read_word(&self, machine: MachineId, stream: Stream, word: Word) -> Vec<Arc<Outcome>> {
+    fn read_word(&self, machine: MachineId, stream: ModelStream, word: Word) -> Vec<Arc<StepOutcome>> {
         let mut at = machine;
         let read = word.iter().flatten().map(|&message| {
             let outcome = self.machines.try_step(at, Input::Message(stream, message));
@@ -480,22 +480,22 @@ impl Reduction {
     /// each stream, and each does what it does alone.
     fn diamond(
         &self,
-        (own, word, read): (Stream, Word, &[Arc<Outcome>]),
-        (other, next, then): (Stream, MessageId, &Arc<Outcome>),
+        (own, word, read): (ModelStream, Word, &[Arc<StepOutcome>]),
+        (other, next, then): (ModelStream, MessageId, &Arc<StepOutcome>),
     ) -> bool {
         let after_word = self.machines.try_step(read[read.len() - 1].next, Input::Message(other, next));
         if then.wrong.is_some() || after_word.wrong.is_some() {
             return then.wrong.is_some() && after_word.wrong.is_some();
         }
         let read_then = self.read_word(then.next, own, word);
-        let alike = |one: &Outcome, other: &Outcome| {
+        let alike = |one: &StepOutcome, other: &StepOutcome| {
             one.wrong == other.wrong
                 && one.announced == other.announced
                 && one.decided == other.decided
                 && one.fetch == other.fetch
                 && one.behind == other.behind
         };
-        let of = |stream: Stream, one: &[Arc<Outcome>], other: &[Arc<Outcome>]| -> Vec<MessageId> {
+        let of = |stream: ModelStream, one: &[Arc<StepOutcome>], other: &[Arc<StepOutcome>]| -> Vec<MessageId> {
             let sends = one.iter().chain(other).flat_map(|outcome| &outcome.sends);
             sends.filter(|&&(to, _)| to == stream).map(|&(_, message)| message).collect()
         };
@@ -508,12 +508,12 @@ impl Reduction {
 
     /// Whether a message can be the next of a stream. What a cursor passes over is left out, and what it would refuse;
     /// and, but for a shard that began anew, what repeats decisions.
-    fn fits(&self, victim: Option<Node>, machine: MachineId, stream: Stream, message: MessageId) -> bool {
+    fn fits(&self, victim: Option<ModelNode>, machine: MachineId, stream: ModelStream, message: MessageId) -> bool {
         let anew = |node| self.many || victim == Some(node);
         let facts = self.machines.facts(machine);
         let message = self.machines.message(message);
         match (stream, &*message) {
-            (Stream::Candidates(slice, _), Message::Wire(net::Message::Candidates(frames))) => {
+            (ModelStream::Candidates(slice, _), ModelMessage::Wire(net::Message::Candidates(frames))) => {
                 let (_, frame) = &frames[0];
                 let received = facts.through[usize::from(slice)];
                 // One that began anew sends again what was received.
@@ -521,16 +521,17 @@ impl Reduction {
                 frame.after <= received && (frame.through >= received || old)
             }
             // A slice keeps what is above the stable cut, and that is never above a shard's watermark.
-            (Stream::Candidates(_, shard), Message::Wire(net::Message::CandidatesHello(slices))) => {
+            (ModelStream::Candidates(_, shard), ModelMessage::Wire(net::Message::CandidatesHello(slices))) => {
                 slices[0].floor <= Cursor(facts.decided[usize::from(shard)])
             }
-            (Stream::Log(_), Message::Wire(net::Message::Log(frame))) => {
+            (ModelStream::Log(_), ModelMessage::Wire(net::Message::Log(frame))) => {
                 frame.after <= facts.received && frame.through > facts.received
             }
-            (Stream::Decisions(shard, reader), Message::Wire(net::Message::Decisions(frame))) => {
+            (ModelStream::Decisions(shard, reader), ModelMessage::Wire(net::Message::Decisions(frame))) => {
                 let told = facts.decided[usize::from(shard)];
                 // One that grants what the reader has decided without it has not yet said that it decided.
-                let grant = |x| matches!(reader, Node::Shard(own) if x > facts.decided[usize::from(own)].min(told));
+                let grant =
+                    |x| matches!(reader, ModelNode::Shard(own) if x > facts.decided[usize::from(own)].min(told));
                 anew(stream.server())
                     || anew(reader)
                     || frame.decided.is_some_and(|decided| decided > Decided(told))
@@ -596,13 +597,13 @@ fn words(queue: &[MessageId]) -> impl Iterator<Item = usize> + '_ {
 }
 
 /// Nothing comes of a step.
-fn nothing(outcome: &Outcome, machine: MachineId) -> bool {
+fn nothing(outcome: &StepOutcome, machine: MachineId) -> bool {
     let told = outcome.wrong.is_none() && !outcome.behind && outcome.fetch.is_none() && outcome.decided.is_none();
     told && outcome.next == machine && outcome.sends.is_empty() && outcome.announced.is_empty()
 }
 
 /// Messages that were noted, by reduction, the node that crashed, and stream.
-type Noted = HashSet<(u64, Option<Node>, usize, MessageId), QuickBuilder>;
+type Noted = HashSet<(u64, Option<ModelNode>, usize, MessageId), QuickBuilder>;
 /// Claims that were looked up, and in which round of which reduction.
 type Near = ((u64, u64), HashMap<Key, bool, QuickBuilder>);
 

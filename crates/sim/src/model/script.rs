@@ -3,8 +3,8 @@
 use std::{fmt, sync::Arc};
 
 use dovetail_core::{
-    ElementId, Event, EventId, EventKind, LogFrame, Placement, Pool, PoolDefinition, PoolId, Reach, Retirement, Ring,
-    ShardId, Stable, WithdrawReason, oracle::Oracle,
+    Audience, ElementId, Event, EventId, EventKind, LogFrame, Placement, Pool, PoolDefinition, PoolId, Retirement,
+    Ring, ShardId, Stable, WithdrawReason, oracle::Oracle,
 };
 use dovetail_rule::{AttributeType, Row, Schema, Split, Value};
 use serde::Serialize;
@@ -264,7 +264,7 @@ impl Plan {
         let events = if self.one_frame { &self.events[from..] } else { &self.events[from..=from] }.to_vec();
         let through = events.last().expect("it has an event").x;
         let (time_ms, stable) = (self.time_ms(x), self.start);
-        LogFrame { after: x.prev(), through, time_ms, stable: Stable(stable), reach: Reach::All, events }
+        LogFrame { after: x.prev(), through, time_ms, stable: Stable(stable), reach: Audience::All, events }
     }
 
     /// Where an element is homed.

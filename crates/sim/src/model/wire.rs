@@ -18,7 +18,7 @@ pub const STREAMS: usize = 2 * SLICES + SLICES * SHARDS + SHARDS * (1 + SLICES +
 
 /// A node. Its index: the balancer, then the slices, then the shards.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Node {
+pub enum ModelNode {
     /// The balancer, with its disk. It does not crash.
     Balancer,
     /// The matcher that runs one slice.
@@ -27,14 +27,14 @@ pub enum Node {
     Shard(u8),
 }
 
-impl Node {
+impl ModelNode {
     /// Its place among all nodes.
     #[must_use]
     pub fn index(self) -> usize {
         match self {
-            Node::Balancer => 0,
-            Node::Slice(slice) => 1 + slice as usize,
-            Node::Shard(shard) => 1 + SLICES + shard as usize,
+            ModelNode::Balancer => 0,
+            ModelNode::Slice(slice) => 1 + slice as usize,
+            ModelNode::Shard(shard) => 1 + SLICES + shard as usize,
         }
     }
 
@@ -42,31 +42,31 @@ impl Node {
     #[must_use]
     pub fn id(self) -> NodeId {
         match self {
-            Node::Balancer => NodeId::Balancer,
-            Node::Slice(slice) => NodeId::Matcher(MatcherId(u32::from(slice))),
-            Node::Shard(shard) => NodeId::Gatherer(shard_id(shard)),
+            ModelNode::Balancer => NodeId::Balancer,
+            ModelNode::Slice(slice) => NodeId::Matcher(MatcherId(u32::from(slice))),
+            ModelNode::Shard(shard) => NodeId::Gatherer(shard_id(shard)),
         }
     }
 
     /// Those that may crash.
-    pub fn mortal() -> impl Iterator<Item = Node> {
-        (0..SLICES as u8).map(Node::Slice).chain((0..SHARDS as u8).map(Node::Shard))
+    pub fn mortal() -> impl Iterator<Item = ModelNode> {
+        (0..SLICES as u8).map(ModelNode::Slice).chain((0..SHARDS as u8).map(ModelNode::Shard))
     }
 }
 
-impl fmt::Display for Node {
+impl fmt::Display for ModelNode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Node::Balancer => f.write_str("balancer"),
-            Node::Slice(slice) => write!(f, "s{slice}"),
-            Node::Shard(shard) => write!(f, "g{shard}"),
+            ModelNode::Balancer => f.write_str("balancer"),
+            ModelNode::Slice(slice) => write!(f, "s{slice}"),
+            ModelNode::Shard(shard) => write!(f, "g{shard}"),
         }
     }
 }
 
 /// A stream: first in, first out, from one node to another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Stream {
+pub enum ModelStream {
     /// Frames of the log, to a slice.
     Log(u8),
     /// The stable cut, to a slice. A stream of its own: on the wire the two overtake each other.
@@ -74,23 +74,24 @@ pub enum Stream {
     /// A slice's candidates, to a shard.
     Candidates(u8, u8),
     /// A shard's decisions, to the balancer, a slice, or the other shard.
-    Decisions(u8, Node),
+    Decisions(u8, ModelNode),
 }
 
-impl Stream {
+impl ModelStream {
     /// All of them, by their indices.
     #[must_use]
-    pub fn all() -> [Stream; STREAMS] {
+    pub fn all() -> [ModelStream; STREAMS] {
         let slices = || 0..SLICES as u8;
         let shards = || 0..SHARDS as u8;
-        let feeds = slices().map(Stream::Log).chain(slices().map(Stream::Stable));
-        let candidates = slices().flat_map(|slice| shards().map(move |shard| Stream::Candidates(slice, shard)));
+        let feeds = slices().map(ModelStream::Log).chain(slices().map(ModelStream::Stable));
+        let candidates = slices().flat_map(|slice| shards().map(move |shard| ModelStream::Candidates(slice, shard)));
         let readers = move |shard| {
-            let peers = shards().filter(move |&peer| peer != shard).map(Node::Shard);
-            [Node::Balancer].into_iter().chain(slices().map(Node::Slice)).chain(peers)
+            let peers = shards().filter(move |&peer| peer != shard).map(ModelNode::Shard);
+            [ModelNode::Balancer].into_iter().chain(slices().map(ModelNode::Slice)).chain(peers)
         };
-        let decisions = shards().flat_map(|shard| readers(shard).map(move |reader| Stream::Decisions(shard, reader)));
-        let all: Vec<Stream> = feeds.chain(candidates).chain(decisions).collect();
+        let decisions =
+            shards().flat_map(|shard| readers(shard).map(move |reader| ModelStream::Decisions(shard, reader)));
+        let all: Vec<ModelStream> = feeds.chain(candidates).chain(decisions).collect();
         all.try_into().expect("STREAMS counts them")
     }
 
@@ -98,39 +99,39 @@ impl Stream {
     #[must_use]
     pub fn index(self) -> usize {
         match self {
-            Stream::Log(slice) => usize::from(slice),
-            Stream::Stable(slice) => SLICES + usize::from(slice),
-            Stream::Candidates(slice, shard) => 2 * SLICES + SHARDS * usize::from(slice) + usize::from(shard),
-            Stream::Decisions(shard, reader) => {
+            ModelStream::Log(slice) => usize::from(slice),
+            ModelStream::Stable(slice) => SLICES + usize::from(slice),
+            ModelStream::Candidates(slice, shard) => 2 * SLICES + SHARDS * usize::from(slice) + usize::from(shard),
+            ModelStream::Decisions(shard, reader) => {
                 let first = 2 * SLICES + SLICES * SHARDS + (1 + SLICES + SHARDS - 1) * usize::from(shard);
                 // A shard does not read its own.
-                first + reader.index() - usize::from(reader > Node::Shard(shard))
+                first + reader.index() - usize::from(reader > ModelNode::Shard(shard))
             }
         }
     }
 
     /// The node that serves it.
     #[must_use]
-    pub fn server(self) -> Node {
+    pub fn server(self) -> ModelNode {
         match self {
-            Stream::Log(_) | Stream::Stable(_) => Node::Balancer,
-            Stream::Candidates(slice, _) => Node::Slice(slice),
-            Stream::Decisions(shard, _) => Node::Shard(shard),
+            ModelStream::Log(_) | ModelStream::Stable(_) => ModelNode::Balancer,
+            ModelStream::Candidates(slice, _) => ModelNode::Slice(slice),
+            ModelStream::Decisions(shard, _) => ModelNode::Shard(shard),
         }
     }
 
     /// The node that reads it.
     #[must_use]
-    pub fn reader(self) -> Node {
+    pub fn reader(self) -> ModelNode {
         match self {
-            Stream::Log(slice) | Stream::Stable(slice) => Node::Slice(slice),
-            Stream::Candidates(_, shard) => Node::Shard(shard),
-            Stream::Decisions(_, reader) => reader,
+            ModelStream::Log(slice) | ModelStream::Stable(slice) => ModelNode::Slice(slice),
+            ModelStream::Candidates(_, shard) => ModelNode::Shard(shard),
+            ModelStream::Decisions(_, reader) => reader,
         }
     }
 }
 
-impl fmt::Display for Stream {
+impl fmt::Display for ModelStream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} <- {}", self.reader(), self.server())
     }
@@ -138,45 +139,45 @@ impl fmt::Display for Stream {
 
 /// What a stream carries.
 #[derive(Clone, Debug)]
-pub enum Message {
+pub enum ModelMessage {
     /// As on the wire of the simulator, which is the wire of the cluster.
     Wire(net::Message),
     /// The answer of the store that was fetched for the stream: what follows on it is held until it comes.
     Stored(Fetch, Arc<[Retirement]>),
 }
 
-impl Message {
-    pub(super) fn log(frame: Arc<LogFrame>) -> Message {
-        Message::Wire(net::Message::Log(frame))
+impl ModelMessage {
+    pub(super) fn log(frame: Arc<LogFrame>) -> ModelMessage {
+        ModelMessage::Wire(net::Message::Log(frame))
     }
 
-    pub(super) fn stable(stable: Stable) -> Message {
-        Message::Wire(net::Message::Stable(stable))
+    pub(super) fn stable(stable: Stable) -> ModelMessage {
+        ModelMessage::Wire(net::Message::Stable(stable))
     }
 
     /// What a matcher sends, frame by frame: that some go together is delay.
-    pub(super) fn of_matcher(message: CandidatesMessage) -> Vec<Message> {
+    pub(super) fn of_matcher(message: CandidatesMessage) -> Vec<ModelMessage> {
         match message {
-            CandidatesMessage::Hello(slices) => vec![Message::Wire(net::Message::CandidatesHello(slices.into()))],
+            CandidatesMessage::Hello(slices) => vec![ModelMessage::Wire(net::Message::CandidatesHello(slices.into()))],
             CandidatesMessage::Frames(frames) => {
-                frames.into_iter().map(|frame| Message::Wire(net::Message::Candidates([frame].into()))).collect()
+                frames.into_iter().map(|frame| ModelMessage::Wire(net::Message::Candidates([frame].into()))).collect()
             }
         }
     }
 
-    pub(super) fn of_gatherer(message: DecisionMessage) -> Message {
-        Message::Wire(match message {
+    pub(super) fn of_gatherer(message: DecisionMessage) -> ModelMessage {
+        ModelMessage::Wire(match message {
             DecisionMessage::Hello { floor } => net::Message::DecisionsHello { floor },
             DecisionMessage::Frame(frame) => net::Message::Decisions(Arc::new(frame)),
         })
     }
 }
 
-impl fmt::Display for Message {
+impl fmt::Display for ModelMessage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Message::Wire(message) => message.fmt(f),
-            Message::Stored(fetch, retirements) => {
+            ModelMessage::Wire(message) => message.fmt(f),
+            ModelMessage::Stored(fetch, retirements) => {
                 write!(f, "stored ({}, {}]", fetch.after, fetch.through)?;
                 retirements.iter().try_for_each(|retirement| write!(f, " [{retirement}]"))
             }
@@ -198,7 +199,7 @@ mod tests {
 
     #[test]
     fn streams_are_numbered_in_order() {
-        let indices = Stream::all().map(Stream::index);
+        let indices = ModelStream::all().map(ModelStream::index);
         assert!(indices.iter().copied().eq(0..STREAMS), "{indices:?}");
     }
 }

@@ -2,29 +2,29 @@
 
 use std::{cmp::Reverse, collections::BinaryHeap};
 
-use super::{Call, CallId, LinkId, Message, Node, Reply, Request, StreamId, Time};
+use super::{Call, CallId, LinkId, Message, NetStreamId, Node, Reply, Request, Time};
 
 /// Something that happens.
 #[derive(Clone, Debug)]
-pub enum Step {
+pub enum NetStep {
     /// A request to subscribe reaches the server of a stream.
     Subscribe {
         /// The stream.
-        stream: StreamId,
+        stream: NetStreamId,
         /// What is asked for.
         request: Request,
     },
     /// A message reaches the reader of a stream.
     Message {
         /// The stream.
-        stream: StreamId,
+        stream: NetStreamId,
         /// The message.
         message: Message,
     },
     /// One end notices that a stream broke.
     Lost {
         /// The stream.
-        stream: StreamId,
+        stream: NetStreamId,
         /// The end.
         node: Node,
         /// Which incarnation of it had the stream.
@@ -118,13 +118,13 @@ const PLANNED_BITS: u32 = 24;
 pub(super) struct Queue {
     /// Time and number in one word, so that they compare at once; then the slot.
     order: BinaryHeap<Reverse<(u64, u32)>>,
-    steps: Vec<Option<Step>>,
+    steps: Vec<Option<NetStep>>,
     free: Vec<u32>,
     planned: u64,
 }
 
 impl Queue {
-    pub(super) fn push(&mut self, at: Time, step: Step) {
+    pub(super) fn push(&mut self, at: Time, step: NetStep) {
         let slot = self.free.pop().unwrap_or_else(|| {
             self.steps.push(None);
             u32::try_from(self.steps.len() - 1).expect("fewer steps at a time")
@@ -135,7 +135,7 @@ impl Queue {
         self.planned += 1;
     }
 
-    pub(super) fn pop(&mut self) -> Option<(Time, Step)> {
+    pub(super) fn pop(&mut self) -> Option<(Time, NetStep)> {
         let Reverse((place, slot)) = self.order.pop()?;
         self.free.push(slot);
         Some((

@@ -48,9 +48,9 @@ pub type SliceFrame = (SliceId, Arc<CandidateFrame>);
 
 /// A stream, never used twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct StreamId(pub u32);
+pub struct NetStreamId(pub u32);
 
-impl StreamId {
+impl NetStreamId {
     pub(super) fn index(self) -> usize {
         self.0 as usize
     }

@@ -10,26 +10,26 @@ mod storage;
 use std::collections::HashMap;
 
 use clock::Clock;
-pub use state::{Balancer, Submitted};
+pub use state::{BalancerNode, Submitted};
 use state::{Cut, Live};
 
 use dovetail_core::{
-    Cursor, Decided, DecisionFrame, EventId, EventKind, Reach, ShardId, Stable,
+    Audience, Cursor, Decided, DecisionFrame, EventId, EventKind, ShardId, Stable,
     hold::Holds,
     ledger::{ClientPart, CutElements, Ledger},
     sequencer::Sequencer,
 };
 use dovetail_node::{
     Step,
-    balancer::{Decisions, Durability, FetchRefused, PartFrame, ResultsSpan, check_fetch, frame},
+    balancer::{DecisionLinks, Durability, FetchRefused, PartFrame, ResultsSpan, check_fetch, frame},
 };
 
 use crate::{
     checks,
     cx::Cx,
-    disk::Disk,
-    link::Link,
-    net::{Call, CallId, LinkId, Message, Node, Reply, StreamId, Timer},
+    disk::SimDisk,
+    link::SimLink,
+    net::{Call, CallId, LinkId, Message, NetStreamId, Node, Reply, Timer},
     nodes::Fate,
     truth::differs,
     violation::Violation,
@@ -40,12 +40,12 @@ const EVENT_BYTES: usize = 100;
 /// The simulated clock starts here, in milliseconds since 1970.
 const EPOCH_MS: u64 = 1_000_000;
 
-impl Balancer {
+impl BalancerNode {
     /// A balancer with an empty disk, not started.
     #[must_use]
-    pub fn new() -> Balancer {
-        Balancer {
-            disk: Disk::default(),
+    pub fn new() -> BalancerNode {
+        BalancerNode {
+            disk: SimDisk::default(),
             stable: Stable::ZERO,
             acknowledged: EventId::ZERO,
             full_until: 0,
@@ -76,7 +76,7 @@ impl Balancer {
             return Err(Violation::Watermark { what, found: last, bound_by, bound: cx.truth.durable() });
         }
         let links = cx.scenario.placement.each_shard().map(|shard| {
-            Link::new(&mut cx.net, Node::Balancer, LinkId::Shard(shard), Node::Gatherer(shard.0 as usize))
+            SimLink::new(&mut cx.net, Node::Balancer, LinkId::Shard(shard), Node::Gatherer(shard.0 as usize))
         });
         let links = links.collect();
         let ahead_ms = EPOCH_MS - cx.rng.below(cx.scenario.faults.skew_ms + 1);
@@ -89,7 +89,7 @@ impl Balancer {
             outcomes: Vec::new(),
             written: ledger.stable().event(),
             links,
-            decisions: Decisions::new(cx.scenario.placement.shards(), cx.planted()),
+            decisions: DecisionLinks::new(cx.scenario.placement.shards(), cx.planted()),
             feeds: (0..cx.scenario.matchers).map(|_| None).collect(),
             durability: Durability::new(&ledger, cx.planted()),
             visible: Vec::new(),
@@ -160,7 +160,7 @@ impl Balancer {
     }
 
     /// Someone subscribes to the log.
-    pub fn on_subscribe(&mut self, cx: &mut Cx, stream: StreamId, matcher: usize, after: Option<EventId>) {
+    pub fn on_subscribe(&mut self, cx: &mut Cx, stream: NetStreamId, matcher: usize, after: Option<EventId>) {
         let live = self.live.as_mut().expect("a node that is up is live");
         let cut = live.cuts[matcher].take();
         let feed = live.feeds[matcher].take().map(|follower| follower.stream);
@@ -245,7 +245,7 @@ impl Balancer {
     pub fn on_message(
         &mut self,
         cx: &mut Cx,
-        stream: StreamId,
+        stream: NetStreamId,
         shard: ShardId,
         message: &Message,
     ) -> Result<(), Violation> {
@@ -264,7 +264,7 @@ impl Balancer {
     }
 
     /// A stream ended.
-    pub fn on_lost(&mut self, cx: &mut Cx, stream: StreamId) {
+    pub fn on_lost(&mut self, cx: &mut Cx, stream: NetStreamId) {
         let live = self.live.as_mut().expect("a node that is up is live");
         for feed in &mut live.feeds {
             *feed = feed.take().filter(|follower| follower.stream != stream);
@@ -422,17 +422,17 @@ impl Live {
 }
 
 /// The reach of a frame, which most frames have.
-fn reach(cx: &mut Cx, ledger: &Ledger, frame: &PartFrame) -> Reach {
+fn reach(cx: &mut Cx, ledger: &Ledger, frame: &PartFrame) -> Audience {
     if !cx.rng.chance(cx.scenario.reach_permille) {
-        return Reach::All;
+        return Audience::All;
     }
     let reach = frame::reach(frame, ledger, &cx.scenario.placement, cx.planted());
-    cx.stats.reach_told += u64::from(reach != Reach::All);
+    cx.stats.reach_told += u64::from(reach != Audience::All);
     reach
 }
 
-impl Default for Balancer {
-    fn default() -> Balancer {
-        Balancer::new()
+impl Default for BalancerNode {
+    fn default() -> BalancerNode {
+        BalancerNode::new()
     }
 }

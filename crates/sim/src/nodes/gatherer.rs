@@ -17,8 +17,8 @@ use dovetail_node::{
 use crate::{
     checks,
     cx::Cx,
-    link::Link,
-    net::{Call, CallId, Message, Node, Reply, StreamId, Time, Timer},
+    link::SimLink,
+    net::{Call, CallId, Message, NetStreamId, Node, Reply, Time, Timer},
     nodes::{Fate, net, publishes, served},
     violation::Violation,
 };
@@ -28,7 +28,7 @@ const HELD_MS: Time = 30;
 
 /// A gatherer.
 #[derive(Debug)]
-pub struct Gatherer {
+pub struct GathererNode {
     index: usize,
     live: Option<Live>,
 }
@@ -39,15 +39,15 @@ struct Live {
     /// The call for the cut, until there is a machine.
     cut: CallId,
     machine: Option<Machine>,
-    links: BTreeMap<LinkId, Link>,
+    links: BTreeMap<LinkId, SimLink>,
     actions: Vec<GathererAction>,
 }
 
-impl Gatherer {
+impl GathererNode {
     /// A gatherer that is not started.
     #[must_use]
-    pub fn new(index: usize) -> Gatherer {
-        Gatherer { index, live: None }
+    pub fn new(index: usize) -> GathererNode {
+        GathererNode { index, live: None }
     }
 
     /// Starts with nothing, from the cut.
@@ -68,7 +68,7 @@ impl Gatherer {
     }
 
     /// Someone subscribes to its decisions.
-    pub fn on_subscribe(&mut self, cx: &mut Cx, stream: StreamId, after: Cursor) {
+    pub fn on_subscribe(&mut self, cx: &mut Cx, stream: NetStreamId, after: Cursor) {
         let live = self.live.as_mut().expect("a node that is up is live");
         let Some(machine) = &mut live.machine else {
             cx.net.sever(stream);
@@ -89,7 +89,7 @@ impl Gatherer {
     pub fn on_message(
         &mut self,
         cx: &mut Cx,
-        stream: StreamId,
+        stream: NetStreamId,
         from: LinkId,
         message: Message,
     ) -> Result<Fate, Violation> {
@@ -122,7 +122,7 @@ impl Gatherer {
     }
 
     /// A stream ended.
-    pub fn on_lost(&mut self, cx: &mut Cx, stream: StreamId) {
+    pub fn on_lost(&mut self, cx: &mut Cx, stream: NetStreamId) {
         let live = self.live.as_mut().expect("a node that is up is live");
         if let Some(machine) = &mut live.machine {
             machine.on_lost(served(stream));
@@ -175,7 +175,7 @@ impl Gatherer {
             LinkId::Shard(ShardId(shard)) => Node::Gatherer(shard as usize),
             LinkId::Feed => unreachable!("a gatherer does not read the log"),
         };
-        live.links = machine.links().map(|link| (link, Link::new(&mut cx.net, node, link, server(link)))).collect();
+        live.links = machine.links().map(|link| (link, SimLink::new(&mut cx.net, node, link, server(link)))).collect();
         live.machine = Some(machine);
     }
 

@@ -21,8 +21,8 @@ use dovetail_node::{
 use crate::{
     checks,
     cx::Cx,
-    link::Link,
-    net::{Call, CallId, Message, Node, Reply, Request, StreamId, Time, Timer},
+    link::SimLink,
+    net::{Call, CallId, Message, NetStreamId, Node, Reply, Request, Time, Timer},
     nodes::{Fate, net, publishes, served},
     violation::Violation,
 };
@@ -32,7 +32,7 @@ const HELD_MS: Time = 100;
 
 /// A matcher.
 #[derive(Debug)]
-pub struct Matcher {
+pub struct MatcherNode {
     index: usize,
     live: Option<Live>,
 }
@@ -43,7 +43,7 @@ struct Live {
     /// None before the cut has come.
     machine: Option<Machine>,
     /// The feed, and every shard once there is a cut.
-    links: BTreeMap<LinkId, Link>,
+    links: BTreeMap<LinkId, SimLink>,
     /// The call for the cut, before the feed is followed again.
     cut: Option<CallId>,
     /// Calls for what the balancer keeps, and the streams that wait for them.
@@ -51,16 +51,16 @@ struct Live {
     actions: Vec<MatcherAction>,
 }
 
-impl Matcher {
+impl MatcherNode {
     /// A matcher that is not started.
     #[must_use]
-    pub fn new(index: usize) -> Matcher {
-        Matcher { index, live: None }
+    pub fn new(index: usize) -> MatcherNode {
+        MatcherNode { index, live: None }
     }
 
     /// Starts with nothing, from the cut.
     pub fn start(&mut self, cx: &mut Cx) {
-        let feed = Link::new(&mut cx.net, self.node(), LinkId::Feed, Node::Balancer);
+        let feed = SimLink::new(&mut cx.net, self.node(), LinkId::Feed, Node::Balancer);
         self.live = Some(Live {
             machine: None,
             links: BTreeMap::from([(LinkId::Feed, feed)]),
@@ -88,7 +88,7 @@ impl Matcher {
     pub fn on_subscribe(
         &mut self,
         cx: &mut Cx,
-        stream: StreamId,
+        stream: NetStreamId,
         shard: ShardId,
         cursors: &Cursors,
         known_min: Decided,
@@ -110,7 +110,7 @@ impl Matcher {
     pub fn on_message(
         &mut self,
         cx: &mut Cx,
-        stream: StreamId,
+        stream: NetStreamId,
         from: LinkId,
         message: Message,
     ) -> Result<Fate, Violation> {
@@ -159,7 +159,7 @@ impl Matcher {
     }
 
     /// A stream ended.
-    pub fn on_lost(&mut self, cx: &mut Cx, stream: StreamId) {
+    pub fn on_lost(&mut self, cx: &mut Cx, stream: NetStreamId) {
         let live = self.live.as_mut().expect("a node that is up is live");
         if let Some(machine) = &mut live.machine {
             machine.on_lost(served(stream));
@@ -244,7 +244,7 @@ impl Matcher {
         });
         for id in machine.links() {
             let LinkId::Shard(ShardId(shard)) = id else { unreachable!("a matcher reads shards, and the log") };
-            live.links.insert(id, Link::new(&mut cx.net, node, id, Node::Gatherer(shard as usize)));
+            live.links.insert(id, SimLink::new(&mut cx.net, node, id, Node::Gatherer(shard as usize)));
         }
         live.machine = Some(machine);
         Ok(())
@@ -416,7 +416,7 @@ fn overlapping(cx: &mut Cx, machine: &Machine, shard: ShardId, cursors: &Cursors
 }
 
 /// Sends a message; frames in one or in several.
-fn send(cx: &mut Cx, stream: StreamId, message: CandidatesMessage) {
+fn send(cx: &mut Cx, stream: NetStreamId, message: CandidatesMessage) {
     let frames = match message {
         CandidatesMessage::Hello(slices) => {
             return cx.net.send(stream, Message::CandidatesHello(slices.into()), &mut cx.stats);

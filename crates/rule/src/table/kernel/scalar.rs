@@ -2,7 +2,7 @@
 
 use super::scan::{Lines, Scan, split, tree};
 use crate::filter::INT_MISSING;
-use crate::table::block::{Block, Line};
+use crate::table::block::{Block, CacheLine};
 use crate::table::layout::{Terms, Tree};
 
 pub(super) struct Scalar;
@@ -14,32 +14,32 @@ fn mask(test: impl Fn(usize) -> bool) -> u32 {
 
 impl Lines for Scalar {
     #[inline(always)]
-    fn int_range(line: &Line, low: i32, high: i32) -> u32 {
+    fn int_range(line: &CacheLine, low: i32, high: i32) -> u32 {
         mask(|lane| (low..=high).contains(&(line.0[lane] as i32)))
     }
 
     #[inline(always)]
-    fn double_range(line: &Line, low: f32, high: f32) -> u32 {
+    fn double_range(line: &CacheLine, low: f32, high: f32) -> u32 {
         mask(|lane| (low..=high).contains(&f32::from_bits(line.0[lane])))
     }
 
     #[inline(always)]
-    fn equal(line: &Line, word: u32) -> u32 {
+    fn equal(line: &CacheLine, word: u32) -> u32 {
         mask(|lane| line.0[lane] == word)
     }
 
     #[inline(always)]
-    fn neither(line: &Line, one: u32, other: u32) -> u32 {
+    fn neither(line: &CacheLine, one: u32, other: u32) -> u32 {
         mask(|lane| (line.0[lane] != one) & (line.0[lane] != other))
     }
 
     #[inline(always)]
-    fn within(line: &Line, set: u64) -> u32 {
+    fn within(line: &CacheLine, set: u64) -> u32 {
         mask(|lane| (set >> (line.0[lane] & 63) & 1 == 1) & (line.0[lane] != 0))
     }
 
     #[inline(always)]
-    fn shares(low: &Line, high: &Line, set: u64) -> u32 {
+    fn shares(low: &CacheLine, high: &CacheLine, set: u64) -> u32 {
         let (set_low, set_high) = (set as u32, (set >> 32) as u32);
         mask(|lane| low.0[lane] & set_low | high.0[lane] & set_high != 0)
     }
@@ -81,7 +81,7 @@ impl Lines for Scalar {
 
     #[inline(always)]
     fn run<const LINES: usize, const SQUARED: bool, const PLAIN: bool>(
-        strips: &[[Line; LINES]],
+        strips: &[[CacheLine; LINES]],
         points: &[f32],
         weights: &[f32],
         limit: f32,
@@ -100,7 +100,7 @@ impl Lines for Scalar {
     }
 
     #[inline(always)]
-    fn prefetch(_: &Line) {}
+    fn prefetch(_: &CacheLine) {}
 
     fn tree<const LINES: usize>(scan: &Scan<'_>, root: &Tree, block: &Block, lanes: u64) -> u64 {
         tree::<Self, LINES>(scan, root, block, lanes)

@@ -1,7 +1,7 @@
 //! What is computed of blocks, written once over [`Lines`]: comparisons of 16 cells, and sums of 64.
 
 use crate::filter::{Bound, INT_MISSING, SYMBOL_MISSING};
-use crate::table::block::{Block, Line};
+use crate::table::block::{Block, CacheLine};
 use crate::table::layout::{Layout, Leaf, Place, Root, Terms, Tree};
 use crate::table::query::Query;
 
@@ -16,17 +16,17 @@ pub(in crate::table) struct Scan<'a> {
 /// What a level does with a line. A mask's bit l is about lane l.
 pub(super) trait Lines {
     /// Whether cells are in the range.
-    fn int_range(line: &Line, low: i32, high: i32) -> u32;
+    fn int_range(line: &CacheLine, low: i32, high: i32) -> u32;
     /// Whether cells are in the range. NaN is not.
-    fn double_range(line: &Line, low: f32, high: f32) -> u32;
+    fn double_range(line: &CacheLine, low: f32, high: f32) -> u32;
     /// Whether cells are this.
-    fn equal(line: &Line, word: u32) -> u32;
+    fn equal(line: &CacheLine, word: u32) -> u32;
     /// Whether cells are neither.
-    fn neither(line: &Line, one: u32, other: u32) -> u32;
+    fn neither(line: &CacheLine, one: u32, other: u32) -> u32;
     /// Whether a cell's bit, modulo 64, is in the set. 0 is not.
-    fn within(line: &Line, set: u64) -> u32;
+    fn within(line: &CacheLine, set: u64) -> u32;
     /// Whether cells, in halves, share a bit with the set.
-    fn shares(low: &Line, high: &Line, set: u64) -> u32;
+    fn shares(low: &CacheLine, high: &CacheLine, set: u64) -> u32;
     /// Whether sums are at most `limit`. `points` and `weights` are the terms'.
     fn sum<const LINES: usize, const SQUARED: bool>(
         block: &Block,
@@ -37,13 +37,13 @@ pub(super) trait Lines {
     ) -> u64;
     /// The same for columns of doubles that are one after the other; `PLAIN` if all weights are 1.
     fn run<const LINES: usize, const SQUARED: bool, const PLAIN: bool>(
-        strips: &[[Line; LINES]],
+        strips: &[[CacheLine; LINES]],
         points: &[f32],
         weights: &[f32],
         limit: f32,
     ) -> u64;
     /// Asks for a line that is soon looked at.
-    fn prefetch(line: &Line);
+    fn prefetch(line: &CacheLine);
     /// [`tree`], compiled for the level.
     fn tree<const LINES: usize>(scan: &Scan<'_>, root: &Tree, block: &Block, lanes: u64) -> u64;
 }

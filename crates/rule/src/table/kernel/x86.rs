@@ -1,13 +1,13 @@
 //! AVX2 and AVX-512.
 //!
-//! Loads are of whole [`Line`]s, which are aligned and as long as a register of AVX-512, or two of AVX2.
+//! Loads are of whole [`CacheLine`]s, which are aligned and as long as a register of AVX-512, or two of AVX2.
 #![allow(unsafe_code)]
 
 use std::arch::x86_64::*;
 
 use super::scan::{Lines, Scan, next, split, tree};
 use crate::filter::INT_MISSING;
-use crate::table::block::{Block, Line};
+use crate::table::block::{Block, CacheLine};
 use crate::table::layout::{Terms, Tree};
 
 /// Never made: its functions are called by [`next_avx512`] and below only.
@@ -39,7 +39,7 @@ pub(super) fn next_avx2(scan: &Scan<'_>, blocks: &[Block]) -> Option<(usize, u64
 
 impl Lines for Avx512 {
     #[inline(always)]
-    fn int_range(line: &Line, low: i32, high: i32) -> u32 {
+    fn int_range(line: &CacheLine, low: i32, high: i32) -> u32 {
         // SAFETY: see `Avx512`.
         unsafe {
             let (cells, low, high) = (ints512(line), _mm512_set1_epi32(low), _mm512_set1_epi32(high));
@@ -48,7 +48,7 @@ impl Lines for Avx512 {
     }
 
     #[inline(always)]
-    fn double_range(line: &Line, low: f32, high: f32) -> u32 {
+    fn double_range(line: &CacheLine, low: f32, high: f32) -> u32 {
         // SAFETY: see `Avx512`.
         unsafe {
             let (cells, low, high) = (floats512(line), _mm512_set1_ps(low), _mm512_set1_ps(high));
@@ -58,13 +58,13 @@ impl Lines for Avx512 {
     }
 
     #[inline(always)]
-    fn equal(line: &Line, word: u32) -> u32 {
+    fn equal(line: &CacheLine, word: u32) -> u32 {
         // SAFETY: see `Avx512`.
         unsafe { u32::from(_mm512_cmpeq_epi32_mask(ints512(line), _mm512_set1_epi32(word as i32))) }
     }
 
     #[inline(always)]
-    fn neither(line: &Line, one: u32, other: u32) -> u32 {
+    fn neither(line: &CacheLine, one: u32, other: u32) -> u32 {
         // SAFETY: see `Avx512`.
         unsafe {
             let cells = ints512(line);
@@ -74,7 +74,7 @@ impl Lines for Avx512 {
     }
 
     #[inline(always)]
-    fn within(line: &Line, set: u64) -> u32 {
+    fn within(line: &CacheLine, set: u64) -> u32 {
         // SAFETY: see `Avx512`.
         unsafe {
             let cells = ints512(line);
@@ -87,7 +87,7 @@ impl Lines for Avx512 {
     }
 
     #[inline(always)]
-    fn shares(low: &Line, high: &Line, set: u64) -> u32 {
+    fn shares(low: &CacheLine, high: &CacheLine, set: u64) -> u32 {
         // SAFETY: see `Avx512`.
         unsafe {
             let low = _mm512_test_epi32_mask(ints512(low), _mm512_set1_epi32(set as i32));
@@ -138,7 +138,7 @@ impl Lines for Avx512 {
 
     #[inline(always)]
     fn run<const LINES: usize, const SQUARED: bool, const PLAIN: bool>(
-        strips: &[[Line; LINES]],
+        strips: &[[CacheLine; LINES]],
         points: &[f32],
         weights: &[f32],
         limit: f32,
@@ -171,7 +171,7 @@ impl Lines for Avx512 {
     }
 
     #[inline(always)]
-    fn prefetch(line: &Line) {
+    fn prefetch(line: &CacheLine) {
         // SAFETY: a hint about memory that is there.
         unsafe { _mm_prefetch::<_MM_HINT_T0>((&raw const line.0).cast()) }
     }
@@ -190,7 +190,7 @@ impl Lines for Avx512 {
 /// # Safety
 /// The processor has AVX-512.
 #[inline(always)]
-unsafe fn ints512(line: &Line) -> __m512i {
+unsafe fn ints512(line: &CacheLine) -> __m512i {
     // SAFETY: a line is 64 bytes, aligned to as many.
     unsafe { _mm512_load_si512((&raw const line.0).cast()) }
 }
@@ -198,7 +198,7 @@ unsafe fn ints512(line: &Line) -> __m512i {
 /// # Safety
 /// The processor has AVX-512.
 #[inline(always)]
-unsafe fn floats512(line: &Line) -> __m512 {
+unsafe fn floats512(line: &CacheLine) -> __m512 {
     // SAFETY: a line is 64 bytes, aligned to as many.
     unsafe { _mm512_load_ps((&raw const line.0).cast()) }
 }
@@ -208,7 +208,7 @@ unsafe fn floats512(line: &Line) -> __m512 {
 /// # Safety
 /// The processor has AVX-512.
 #[inline(always)]
-unsafe fn converted512(line: &Line) -> __m512 {
+unsafe fn converted512(line: &CacheLine) -> __m512 {
     // SAFETY: the caller's.
     unsafe {
         let cells = ints512(line);
@@ -224,7 +224,7 @@ unsafe fn converted512(line: &Line) -> __m512 {
 #[inline(always)]
 unsafe fn add512<const LINES: usize, const SQUARED: bool, const PLAIN: bool>(
     sums: &mut [__m512; LINES],
-    strips: &[[Line; LINES]],
+    strips: &[[CacheLine; LINES]],
     points: &[f32],
     weights: &[f32],
 ) {
@@ -261,7 +261,7 @@ macro_rules! both {
 
 impl Lines for Avx2 {
     #[inline(always)]
-    fn int_range(line: &Line, low: i32, high: i32) -> u32 {
+    fn int_range(line: &CacheLine, low: i32, high: i32) -> u32 {
         // SAFETY: see `Avx2`.
         unsafe {
             let (low, high) = (_mm256_set1_epi32(low), _mm256_set1_epi32(high));
@@ -272,7 +272,7 @@ impl Lines for Avx2 {
     }
 
     #[inline(always)]
-    fn double_range(line: &Line, low: f32, high: f32) -> u32 {
+    fn double_range(line: &CacheLine, low: f32, high: f32) -> u32 {
         // SAFETY: see `Avx2`.
         unsafe {
             let (low, high) = (_mm256_set1_ps(low), _mm256_set1_ps(high));
@@ -285,7 +285,7 @@ impl Lines for Avx2 {
     }
 
     #[inline(always)]
-    fn equal(line: &Line, word: u32) -> u32 {
+    fn equal(line: &CacheLine, word: u32) -> u32 {
         // SAFETY: see `Avx2`.
         unsafe {
             let word = _mm256_set1_epi32(word as i32);
@@ -294,7 +294,7 @@ impl Lines for Avx2 {
     }
 
     #[inline(always)]
-    fn neither(line: &Line, one: u32, other: u32) -> u32 {
+    fn neither(line: &CacheLine, one: u32, other: u32) -> u32 {
         // SAFETY: see `Avx2`.
         unsafe {
             let (one, other) = (_mm256_set1_epi32(one as i32), _mm256_set1_epi32(other as i32));
@@ -305,7 +305,7 @@ impl Lines for Avx2 {
     }
 
     #[inline(always)]
-    fn within(line: &Line, set: u64) -> u32 {
+    fn within(line: &CacheLine, set: u64) -> u32 {
         // SAFETY: see `Avx2`.
         unsafe {
             let (low, high) = (_mm256_set1_epi32(set as i32), _mm256_set1_epi32((set >> 32) as i32));
@@ -321,7 +321,7 @@ impl Lines for Avx2 {
     }
 
     #[inline(always)]
-    fn shares(low: &Line, high: &Line, set: u64) -> u32 {
+    fn shares(low: &CacheLine, high: &CacheLine, set: u64) -> u32 {
         // SAFETY: see `Avx2`.
         unsafe {
             let (set_low, set_high) = (_mm256_set1_epi32(set as i32), _mm256_set1_epi32((set >> 32) as i32));
@@ -380,7 +380,7 @@ impl Lines for Avx2 {
 
     #[inline(always)]
     fn run<const LINES: usize, const SQUARED: bool, const PLAIN: bool>(
-        strips: &[[Line; LINES]],
+        strips: &[[CacheLine; LINES]],
         points: &[f32],
         weights: &[f32],
         limit: f32,
@@ -414,7 +414,7 @@ impl Lines for Avx2 {
     }
 
     #[inline(always)]
-    fn prefetch(line: &Line) {
+    fn prefetch(line: &CacheLine) {
         // SAFETY: a hint about memory that is there.
         unsafe { _mm_prefetch::<_MM_HINT_T0>((&raw const line.0).cast()) }
     }
@@ -437,7 +437,7 @@ impl Lines for Avx2 {
 #[inline(always)]
 unsafe fn add256<const LINES: usize, const SQUARED: bool, const PLAIN: bool>(
     sums: &mut [[__m256; 2]; LINES],
-    strips: &[[Line; LINES]],
+    strips: &[[CacheLine; LINES]],
     points: &[f32],
     weights: &[f32],
 ) {
@@ -484,7 +484,7 @@ unsafe fn signs(lanes: __m256) -> u32 {
 /// # Safety
 /// The processor has AVX2.
 #[inline(always)]
-unsafe fn ints256(line: &Line) -> [__m256i; 2] {
+unsafe fn ints256(line: &CacheLine) -> [__m256i; 2] {
     let from: *const __m256i = (&raw const line.0).cast();
     // SAFETY: a line is 64 bytes, aligned to as many.
     unsafe { [_mm256_load_si256(from), _mm256_load_si256(from.add(1))] }
@@ -493,7 +493,7 @@ unsafe fn ints256(line: &Line) -> [__m256i; 2] {
 /// # Safety
 /// The processor has AVX2.
 #[inline(always)]
-unsafe fn floats256(line: &Line) -> [__m256; 2] {
+unsafe fn floats256(line: &CacheLine) -> [__m256; 2] {
     let from: *const f32 = (&raw const line.0).cast();
     // SAFETY: a line is 64 bytes, aligned to as many.
     unsafe { [_mm256_load_ps(from), _mm256_load_ps(from.add(8))] }
@@ -504,7 +504,7 @@ unsafe fn floats256(line: &Line) -> [__m256; 2] {
 /// # Safety
 /// The processor has AVX2.
 #[inline(always)]
-unsafe fn converted256(line: &Line) -> [__m256; 2] {
+unsafe fn converted256(line: &CacheLine) -> [__m256; 2] {
     // SAFETY: the caller's.
     unsafe {
         let [low, high] = ints256(line);

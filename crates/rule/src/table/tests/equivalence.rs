@@ -13,8 +13,8 @@ use crate::expr::End;
 use crate::random::draw::Random;
 use crate::random::world::World;
 use crate::random::{shaped, tree};
-use crate::table::kernel::Level;
-use crate::table::{Ahead, Hint, Hints, Prober, Secret, Slot, Table};
+use crate::table::kernel::VectorLevel;
+use crate::table::{AheadProbe, Hint, Hints, Prober, Secret, Slot, Table};
 use crate::{Row, Rule, Side, ValueKind, Verdict, Warning};
 
 /// What a pair is to a rule.
@@ -55,7 +55,7 @@ struct Run<'a> {
     mask: u64,
     table: Table,
     waiting: BTreeMap<u64, Waiting>,
-    levels: Vec<Level>,
+    levels: Vec<VectorLevel>,
     random: Random,
     time_ms: u64,
     next_id: u64,
@@ -255,9 +255,9 @@ impl Run<'_> {
                 (id, row, arrived_ms, self.time_ms)
             })
             .collect();
-        let probes: Vec<Ahead<'_>> = arrivals
+        let probes: Vec<AheadProbe<'_>> = arrivals
             .iter()
-            .map(|(id, row, arrived_ms, time_ms)| Ahead {
+            .map(|(id, row, arrived_ms, time_ms)| AheadProbe {
                 prober: Prober { id: *id, row, arrived_ms: *arrived_ms, key: self.key(row), hint: Hint::default() },
                 time_ms: *time_ms,
             })
@@ -326,7 +326,7 @@ fn run(seed: u64, seen: &mut Seen) {
     let world = World::draw(&mut random);
     let Some((source, rule)) = rule(&mut random, &world) else { return };
     let plan = rule.plan();
-    let filtered = plan.conjuncts().iter().any(|conjunct| conjunct.role() == crate::Role::Columns);
+    let filtered = plan.conjuncts().iter().any(|conjunct| conjunct.role() == crate::ConjunctRole::Columns);
     seen.rules += 1;
     seen.keyed += u64::from(plan.keyed());
     seen.filtered += u64::from(filtered);
@@ -344,7 +344,7 @@ fn run(seed: u64, seen: &mut Seen) {
         mask: random.pick(&[u64::MAX, u64::MAX, 0xF, 0x1_0000_0001]),
         table,
         waiting: BTreeMap::new(),
-        levels: Level::all(),
+        levels: VectorLevel::all(),
         time_ms: random.pick(&[0, 1 << 20]),
         next_id: 0,
         random,

@@ -7,7 +7,7 @@ use crate::filter::{Asked, Bound, Node, Operand, Probe, Store, Sum};
 use crate::strings::Strings;
 use crate::table::Secret;
 use crate::table::block::Block;
-use crate::table::kernel::{Level, Scan};
+use crate::table::kernel::{Scan, VectorLevel};
 use crate::table::layout::{Lane, Layout, Root, Shape};
 use crate::table::query::Query;
 use crate::{Row, Side};
@@ -143,8 +143,8 @@ fn every_level_finds_what_plain_loops_find() {
         let probe = Probe { side: Side { row: &row, waited_ms: 0 }, oldest_waited_ms: 0 };
         query.ask(&layout, &shape, End::A, &probe, &Strings::new(Secret([1, 2])));
         let scan = Scan { layout: &layout, root: layout.root(End::A), query: &query };
-        let expected = scan.next(Level::Scalar, &blocks);
-        for level in Level::all() {
+        let expected = scan.next(VectorLevel::Scalar, &blocks);
+        for level in VectorLevel::all() {
             let found = scan.next(level, &blocks);
             assert_eq!(found, expected, "{level:?}: {:?} of {blocks:?}", query.bounds());
         }

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::shapes::{CASES, Case, schema};
-use crate::table::kernel::Level;
-use crate::table::{Ahead, Hint, Hints, Prober, Secret, Slot, Table};
+use crate::table::kernel::VectorLevel;
+use crate::table::{AheadProbe, Hint, Hints, Prober, Secret, Slot, Table};
 use crate::{Row, Rule, Side, Value};
 
 /// xorshift64*
@@ -182,12 +182,12 @@ impl Run<'_> {
                 (id, row, arrived, self.time_ms)
             })
             .collect();
-        let ahead: Vec<Ahead<'_>> = arrivals
+        let ahead: Vec<AheadProbe<'_>> = arrivals
             .iter()
             .map(|(id, row, arrived_ms, time_ms)| {
                 let prober =
                     Prober { id: *id, row, arrived_ms: *arrived_ms, key: key(self.case, row), hint: Hint::default() };
-                Ahead { prober, time_ms: *time_ms }
+                AheadProbe { prober, time_ms: *time_ms }
             })
             .collect();
         let mut hints = Hints::default();
@@ -211,7 +211,7 @@ fn a_table_answers_as_a_plain_scan_does() {
     let schema = schema();
     for (number, case) in CASES.iter().enumerate() {
         let rule = Rule::compile(case.rule, &schema).unwrap();
-        for (at, level) in Level::all().into_iter().enumerate() {
+        for (at, level) in VectorLevel::all().into_iter().enumerate() {
             let mut table = Table::with_shape(&rule, &schema, Secret([number as u64, at as u64]), (case.shape)());
             table.held.level = level;
             let model = Model { rule: rule.clone(), waiting: BTreeMap::new() };

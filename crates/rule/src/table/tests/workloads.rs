@@ -7,7 +7,7 @@ use std::time::Instant;
 use crate::expr::{End, Expr};
 use crate::filter::{Asked, Bound, Column, Node, Operand, Probe, Store, Sum};
 use crate::table::layout::Shape;
-use crate::table::{Ahead, Hints, Prober, Secret, Table};
+use crate::table::{AheadProbe, Hints, Prober, Secret, Table};
 use crate::value::{Value, ValueKind};
 use crate::{Row, Rule, Schema};
 
@@ -224,7 +224,8 @@ fn run(workload: &Workload, frame: usize, limit: usize) -> (Answer, f64, f64) {
     for begin in (0..workload.rows.len()).step_by(frame) {
         let end = workload.rows.len().min(begin + frame);
         if frame > 1 {
-            let probes: Vec<Ahead<'_>> = (begin..end).map(|at| Ahead { prober: prober(at), time_ms: 0 }).collect();
+            let probes: Vec<AheadProbe<'_>> =
+                (begin..end).map(|at| AheadProbe { prober: prober(at), time_ms: 0 }).collect();
             table.look_ahead(&probes, limit, &mut hints);
         }
         for at in begin..end {

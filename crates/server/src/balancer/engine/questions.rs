@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use super::{CUT_PART, CutRead, Engine, WAITING_PART};
 use crate::{
     balancer::{
-        messages::{CutPart, CutReader, Explaining, Found, Look, PoolSummary, SelectedPart, WaitingPart},
+        messages::{CutPart, CutReader, ElementScan, Explaining, Found, PoolSummary, SelectedPart, WaitingPart},
         refused::ElementName,
     },
     time,
@@ -47,18 +47,18 @@ impl Engine {
         }
     }
 
-    pub(super) fn look(&mut self, look: Look) {
+    pub(super) fn look(&mut self, look: ElementScan) {
         match look {
-            Look::Waiting { pool, after, reply } => {
+            ElementScan::Waiting { pool, after, reply } => {
                 let (elements, next) = self.ledger.waiting_after(pool, after, WAITING_PART, |_, _, _| true);
                 let waits = |(element, entry): (ElementId, Entry)| (entry.waiting(element), entry.key);
                 _ = reply.send(WaitingPart { elements: elements.into_iter().map(waits).collect(), next });
             }
-            Look::Select { pool, after, wanted, reply } => {
+            ElementScan::Select { pool, after, wanted, reply } => {
                 let (elements, next) = self.ledger.waiting_after(pool, after, WAITING_PART, wanted);
                 _ = reply.send(SelectedPart { elements, next });
             }
-            Look::BeginCut { matcher, reply } => {
+            ElementScan::BeginCut { matcher, reply } => {
                 let (cut, cutting) = self.ledger.begin_cut();
                 let alive = Arc::new(());
                 // An earlier one of the same matcher may linger with a connection that is no longer read.
@@ -67,7 +67,7 @@ impl Engine {
                 self.keep_for_cuts();
                 _ = reply.send((cut, CutReader { cutting, _alive: alive }));
             }
-            Look::CutPart { mut reader, owned, reply } => {
+            ElementScan::CutPart { mut reader, owned, reply } => {
                 let part = self.ledger.cut_part(&mut reader.cutting, (CUT_PART, PART_BYTES), &*owned);
                 let part =
                     part.map(|CutElements { waiting, last }| CutPart { waiting, reader: (!last).then_some(reader) });

@@ -12,10 +12,10 @@ use dovetail_core::{
 use super::{EVENT_BYTES, Engine};
 use crate::{
     balancer::{
-        held::{Admitting, Held},
+        held::{Admitting, HeldRequest},
         messages::{Defined, Dropping, Reply, Request, Withdrawing},
         refused::{DefinePoolError, DiskFull, DropPoolError, ElementName, POOLS_MAX},
-        turns::{Wait, Whose},
+        turns::{TurnWait, Whose},
     },
     caller::ClientId,
 };
@@ -39,7 +39,7 @@ impl Engine {
         }
         match request {
             Request::Submit { elements, stream, reply, room } => {
-                self.take(stream, Held::Submit(Box::new(Admitting::new(elements, reply, room))));
+                self.take(stream, HeldRequest::Submit(Box::new(Admitting::new(elements, reply, room))));
             }
             Request::Define { pool, client, reply } => {
                 let defined = self.define(*pool, client);
@@ -49,7 +49,7 @@ impl Engine {
                 let dropping = self.drop_pool(name, defined_at);
                 self.ack(reply, dropping);
             }
-            Request::Withdraw { element, reply } => self.take_alone(Held::Withdraw { element, reply }),
+            Request::Withdraw { element, reply } => self.take_alone(HeldRequest::Withdraw { element, reply }),
             // Ids are never held: no other element can have them.
             Request::WithdrawAll { elements, reply } => {
                 let withdraw = |element| self.withdraw(&ElementName::Id(element));
@@ -60,13 +60,13 @@ impl Engine {
     }
 
     /// Takes a request that may have to be held.
-    fn take(&mut self, stream: u64, request: Held) {
+    fn take(&mut self, stream: u64, request: HeldRequest) {
         if let Err(request) = self.held.behind(stream, request) {
             self.handle(stream, request, None, None, true);
         }
     }
 
-    pub(super) fn take_alone(&mut self, request: Held) {
+    pub(super) fn take_alone(&mut self, request: HeldRequest) {
         let stream = self.held.alone();
         self.take(stream, request);
     }
@@ -81,7 +81,7 @@ impl Engine {
             let request = if refused { freed.request.refuse(DiskFull) } else { Some(freed.request) };
             match request {
                 None => {}
-                Some(request @ Held::Withdraw { .. }) if !room => {
+                Some(request @ HeldRequest::Withdraw { .. }) if !room => {
                     self.held.hold_on(freed.stream, freed.asked.unwrap_or_default(), request);
                 }
                 Some(request) => {
@@ -94,10 +94,10 @@ impl Engine {
 
     /// Does what is asked for, or holds it until what it depends on is decided. `over` says for how long it was held in
     /// vain; without `room` for events, nothing more of it is let in then.
-    fn handle(&mut self, stream: u64, mut request: Held, ticket: Option<Ticket>, over: Option<u64>, room: bool) {
+    fn handle(&mut self, stream: u64, mut request: HeldRequest, ticket: Option<Ticket>, over: Option<u64>, room: bool) {
         let mut again = ticket;
         let undecided = match &mut request {
-            Held::Submit(admitting) => {
+            HeldRequest::Submit(admitting) => {
                 let undecided = self.admit(admitting, over, room);
                 // For another row it takes its turn behind others.
                 let row = admitting.row;
@@ -106,9 +106,11 @@ impl Engine {
                 }
                 undecided
             }
-            Held::Withdraw { element, .. } | Held::Get { element, .. } | Held::Explain { element, .. } => {
+            HeldRequest::Withdraw { element, .. }
+            | HeldRequest::Get { element, .. }
+            | HeldRequest::Explain { element, .. } => {
                 let until = self.undecided(element).filter(|_| over.is_none());
-                until.map(Wait::from)
+                until.map(TurnWait::from)
             }
         };
         if let Some(wait) = undecided {
@@ -116,19 +118,19 @@ impl Engine {
             return self.held.hold(stream, wait, request, again);
         }
         match request {
-            Held::Submit(admitting) => {
+            HeldRequest::Submit(admitting) => {
                 let (submitted, reply) = admitting.finish();
                 self.ack(reply, submitted);
             }
-            Held::Withdraw { element, reply } => {
+            HeldRequest::Withdraw { element, reply } => {
                 let withdrawing = self.withdraw(&element);
                 self.ack(reply, withdrawing);
             }
-            Held::Get { element, wait_ms, reply } => {
+            HeldRequest::Get { element, wait_ms, reply } => {
                 let found = self.get(&element, wait_ms > 0);
                 _ = reply.send((found, self.ledger.decided().event()));
             }
-            Held::Explain { element, reply } => _ = reply.send(self.explain(&element)),
+            HeldRequest::Explain { element, reply } => _ = reply.send(self.explain(&element)),
         }
     }
 
@@ -143,7 +145,7 @@ impl Engine {
 
     /// Lets elements in, up to one that depends on what is not decided, or whose pool is late: then until when. When it
     /// was held in vain, such elements are refused; and where there is no room for events, all that are left.
-    fn admit(&mut self, admitting: &mut Admitting, over: Option<u64>, room: bool) -> Option<Wait> {
+    fn admit(&mut self, admitting: &mut Admitting, over: Option<u64>, room: bool) -> Option<TurnWait> {
         let keyed = admitting.batch.take()?;
         let mut asked = *admitting.asked.get_or_insert(self.ledger.recorded());
         let batch = keyed.batch();

@@ -20,7 +20,7 @@ async fn a_connection_that_only_watches_health_goes_for_another_and_not_for_bein
 }
 
 fn connections(node: usize, address: usize) -> Connections {
-    Connections::new(Bounds { node, address, process: usize::MAX }, Known::default(), None)
+    Connections::new(Bounds { node, address, process: usize::MAX }, KnownHosts::default(), None)
 }
 
 /// A connection from an address that ends so.
@@ -86,7 +86,7 @@ fn who_dials_once_takes_a_place_of_those_that_come_by_the_dozen_and_keeps_it() {
     let connections = connections(12, 8);
     let _called = called(&connections, &stranger(1));
     let once = connections.admit(&from(9, 2)).unwrap();
-    let crowd: Vec<Place> =
+    let crowd: Vec<ConnectionPlace> =
         (0..10).map(|number| connections.admit(&from(2 + number % 2, 10 + u64::from(number))).unwrap()).collect();
     let second = connections.admit(&from(10, 30)).expect("nobody was let in but a crowd that says nothing");
     let third = connections.admit(&from(11, 31)).unwrap();
@@ -133,7 +133,7 @@ fn a_connection_without_a_call_is_closed_in_time_and_one_with_a_call_is_not() {
 }
 
 /// A connection that called once.
-fn called(connections: &Connections, caller: &Caller) -> Place {
+fn called(connections: &Connections, caller: &Caller) -> ConnectionPlace {
     let place = connections.admit(&caller.connection).unwrap();
     drop(connections.call(caller).unwrap());
     place
@@ -142,7 +142,7 @@ fn called(connections: &Connections, caller: &Caller) -> Place {
 #[test]
 fn strangers_of_many_addresses_leave_places_to_who_is_named_and_to_nodes() {
     let connections = connections(16, 16);
-    let strangers: Vec<Place> = (1..=12).map(|number| called(&connections, &stranger(number))).collect();
+    let strangers: Vec<ConnectionPlace> = (1..=12).map(|number| called(&connections, &stranger(number))).collect();
     let last = connections.admit(&from(13, 13)).unwrap();
     let refused = connections.call(&stranger(13)).unwrap_err();
     assert_eq!((refused.reason(), refused.reason().retry_after().is_some()), (Reason::TooManyCalls, true));
@@ -165,7 +165,7 @@ fn strangers_of_many_addresses_leave_places_to_who_is_named_and_to_nodes() {
 #[test]
 fn a_stranger_that_proves_a_name_makes_room_for_another() {
     let connections = connections(16, 16);
-    let _strangers: Vec<Place> = (1..=12).map(|number| called(&connections, &stranger(number))).collect();
+    let _strangers: Vec<ConnectionPlace> = (1..=12).map(|number| called(&connections, &stranger(number))).collect();
     drop(connections.call(&named("shop", 7)).unwrap());
     let _next = called(&connections, &stranger(13));
 }
@@ -187,11 +187,12 @@ fn a_node_of_the_settings_takes_the_place_of_a_stranger_that_has_only_just_come(
     let url = |last| format!("http://10.0.0.{last}:7400");
     let addresses = Addresses { balancer: url(7), matchers: vec![url(8)], gatherers: vec![url(9)] };
     let bounds = Bounds { node: 16, address: 16, process: usize::MAX };
-    let connections = Connections::new(bounds, Known::of(&addresses), None);
-    let strangers: Vec<Place> =
+    let connections = Connections::new(bounds, KnownHosts::of(&addresses), None);
+    let strangers: Vec<ConnectionPlace> =
         (1..=16).map(|number| connections.admit(&from(100 + number as u8, number)).unwrap()).collect();
     assert_eq!(connections.admit(&from(2, 17)).unwrap_err(), Full::Node);
-    let mut nodes: Vec<Place> = (18..=19).map(|number| connections.admit(&from(8, number)).unwrap()).collect();
+    let mut nodes: Vec<ConnectionPlace> =
+        (18..=19).map(|number| connections.admit(&from(8, number)).unwrap()).collect();
     assert!(strangers[1].close.is_cancelled() && !strangers[2].close.is_cancelled());
     let calls: Vec<OpenCall> = (3..=14).map(|number| call(&connections, number)).collect();
     nodes.extend((20..=21).map(|number| connections.admit(&from(8, number)).unwrap()));
@@ -206,17 +207,17 @@ fn a_node_of_the_settings_takes_the_place_of_a_stranger_that_has_only_just_come(
 #[test]
 fn who_is_a_node_is_what_its_certificate_says_where_there_are_certificates() {
     let bounds = Bounds { node: 16, address: 16, process: usize::MAX };
-    let connections = Connections::new(bounds, Known::default(), Some("c".to_owned()));
+    let connections = Connections::new(bounds, KnownHosts::default(), Some("c".to_owned()));
     let proved = |cluster: &str| {
         let name = NodeName { cluster: cluster.to_owned(), role: Role::Matcher, index: 3 };
         let connection = Connection { proved: Some(Arc::new(Proved::Node(name))), ..from(1, 1) };
         Caller { client: ClientId::Name("matcher-3".into()), connection }
     };
-    assert_eq!(connections.standing(&proved("c")).0, Standing::Node);
-    assert_eq!(connections.standing(&proved("other")).0, Standing::Named);
+    assert_eq!(connections.standing(&proved("c")).0, CallerStanding::Node);
+    assert_eq!(connections.standing(&proved("other")).0, CallerStanding::Named);
     let mut at_its_port = stranger(1);
     at_its_port.connection.port = Port::NODES;
-    assert_eq!(connections.standing(&at_its_port).0, Standing::Stranger);
+    assert_eq!(connections.standing(&at_its_port).0, CallerStanding::Stranger);
     at_its_port.connection.port = Port::OPERATORS;
-    assert_eq!(connections.standing(&at_its_port).0, Standing::Named);
+    assert_eq!(connections.standing(&at_its_port).0, CallerStanding::Named);
 }

@@ -4,13 +4,13 @@
 use dovetail_core::{
     ElementId, EventKind,
     hold::{Ticket, Until},
-    ledger::{Admission, Share, Status, Submission, SubmitError, Timing},
+    ledger::{Admission, Status, Submission, SubmitError, TimerShare, Timing},
 };
 
-use super::state::{Balancer, Live, Submitted};
+use super::state::{BalancerNode, Live, Submitted};
 use crate::{cx::Cx, truth::differs, violation::Violation};
 
-impl Balancer {
+impl BalancerNode {
     /// A client submits an element.
     ///
     /// # Errors
@@ -171,15 +171,15 @@ impl Balancer {
 }
 
 /// How many timers may be written before time passes them.
-fn share_of(cx: &mut Cx) -> Share {
+fn share_of(cx: &mut Cx) -> TimerShare {
     // Draws nothing where no pool is late, so that other seeds replay as they did.
     if cx.scenario.late_permille == 0 || !cx.rng.chance(cx.scenario.late_permille) {
-        return Share::all();
+        return TimerShare::all();
     }
-    Share::new(cx.rng.index(4), cx.rng.index(8))
+    TimerShare::new(cx.rng.index(4), cx.rng.index(8))
 }
 
-impl Balancer {
+impl BalancerNode {
     /// Writes some of the timers of pools that are late.
     pub(super) fn write_late(&mut self, cx: &mut Cx, most: usize) {
         let live = self.live.as_mut().expect("a node that is up is live");

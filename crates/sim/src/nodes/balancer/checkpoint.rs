@@ -1,8 +1,8 @@
 //! The balancer's checkpoints: folded forward beside the running ledger, and what may be trimmed once one is durable.
 
-use dovetail_core::{EventId, Stable, ledger::Fold, planted::Bug};
+use dovetail_core::{EventId, Stable, ledger::CheckpointBuilder, planted::Bug};
 
-use super::{Balancer, storage::Synced};
+use super::{BalancerNode, storage::Synced};
 use crate::{
     checks,
     cx::Cx,
@@ -12,7 +12,7 @@ use crate::{
     violation::Violation,
 };
 
-impl Balancer {
+impl BalancerNode {
     /// Sometimes begins to write a checkpoint, of some cut that is stable.
     pub(super) fn begin_checkpoint(&mut self, cx: &mut Cx) -> Result<(), Violation> {
         let plan = cx.scenario.keep;
@@ -56,7 +56,7 @@ impl Balancer {
     /// The checkpoint of a cut, from the one before and what the log and the results have in between.
     fn fold(&self, cx: &Cx, through: EventId) -> Checkpoint {
         let Checkpoint { base, kept } = self.disk.checkpoint.clone();
-        let mut fold = Fold::new(base, through, &cx.scenario.ledger);
+        let mut fold = CheckpointBuilder::new(base, through, &cx.scenario.ledger);
         for outcome in self.disk.results.safe().iter().flat_map(|record| &record.outcomes) {
             if outcome.x != through || !cx.planted().is(Bug::CheckpointKeepsRetired) {
                 fold.on_outcome(outcome);

@@ -3,25 +3,25 @@
 
 use std::{mem, sync::Arc};
 
-use dovetail_core::{Cursor, Event, EventId, Frame, LogFrame, Reach, Stable, slice::SliceCut};
+use dovetail_core::{Audience, Cursor, Event, EventId, Frame, LogFrame, Stable, slice::SliceCut};
 use dovetail_node::balancer::{Feed, FeedAction, FeedFrame, FeedRefused, LogSpan, PublishedFrame, check_floor, frame};
 
-use super::state::{Balancer, Follower, Live};
+use super::state::{BalancerNode, Live, ServedFeed};
 use crate::{
     cx::Cx,
     disk::LogRecord,
-    net::{Message, Node, StreamId, Time, Timer},
+    net::{Message, NetStreamId, Node, Time, Timer},
 };
 
 /// Longest time that frames are held back from a reader, and that a reader waits before it reads on.
 const LINGER_MS: Time = 30;
 
-impl Balancer {
+impl BalancerNode {
     /// Frames after a cursor, or a cut and frames after it.
     pub(super) fn feed(
         &mut self,
         cx: &mut Cx,
-        stream: StreamId,
+        stream: NetStreamId,
         matcher: usize,
         after: Option<EventId>,
         cut: Option<SliceCut>,
@@ -57,7 +57,7 @@ impl Balancer {
         if stable_first {
             cx.net.send(stream, stable.clone(), &mut cx.stats);
         }
-        live.feeds[matcher] = Some(Follower { stream, feed, waits: false });
+        live.feeds[matcher] = Some(ServedFeed { stream, feed, waits: false });
         self.read_feed(cx, matcher);
         if !stable_first {
             cx.net.send(stream, stable, &mut cx.stats);
@@ -121,7 +121,7 @@ impl Live {
     /// Sends a frame with the events that a matcher needs, in one message or in several, as the wire does with a large
     /// one. It still covers the ids of the others.
     fn send(&self, cx: &mut Cx, matcher: usize, FeedFrame { after, reach, last }: &FeedFrame) {
-        let Some(Follower { stream, feed, .. }) = &self.feeds[matcher] else { return };
+        let Some(ServedFeed { stream, feed, .. }) = &self.feeds[matcher] else { return };
         let pool = |id| Some(&self.ledger.find_pool(id)?.pool);
         let owners = last.owners(|frame| frame::owners(frame, pool, &cx.scenario.placement, cx.planted()));
         let parts = last.frame().events.iter().zip(owners);
@@ -152,7 +152,7 @@ impl LogRecord {
     /// The frame as it comes from the disk: without a reach.
     pub(super) fn read_back(&self) -> Arc<PublishedFrame> {
         let frame = self.published.frame();
-        let read = Frame { reach: Reach::All, ..frame.clone() };
+        let read = Frame { reach: Audience::All, ..frame.clone() };
         Arc::new(PublishedFrame::new(Arc::new(read)))
     }
 }

@@ -9,19 +9,19 @@ use dovetail_core::{
     sequencer::Sequencer,
     slice::SliceCut,
 };
-use dovetail_node::balancer::{Decisions, Durability, Feed, Visible};
+use dovetail_node::balancer::{DecisionLinks, Durability, Feed, Visible};
 
 use super::clock::Clock;
 use crate::{
-    disk::Disk,
-    link::Link,
-    net::{StreamId, Time},
+    disk::SimDisk,
+    link::SimLink,
+    net::{NetStreamId, Time},
 };
 
 /// A balancer.
 #[derive(Debug)]
-pub struct Balancer {
-    pub(super) disk: Disk,
+pub struct BalancerNode {
+    pub(super) disk: SimDisk,
     /// Watermarks that may not go back even when the balancer crashes.
     pub(super) stable: Stable,
     pub(super) acknowledged: EventId,
@@ -44,10 +44,10 @@ pub(super) struct Live {
     /// Up to where results were written.
     pub(super) written: EventId,
     /// One per shard.
-    pub(super) links: Vec<Link>,
-    pub(super) decisions: Decisions,
+    pub(super) links: Vec<SimLink>,
+    pub(super) decisions: DecisionLinks,
     /// By matcher.
-    pub(super) feeds: Vec<Option<Follower>>,
+    pub(super) feeds: Vec<Option<ServedFeed>>,
     pub(super) durability: Durability,
     /// What has to be done, in this order.
     pub(super) visible: Vec<Visible>,
@@ -79,15 +79,15 @@ pub(super) struct Live {
 /// A cut that is read in parts, while the ledger goes on.
 #[derive(Debug)]
 pub(super) struct Cut {
-    pub(super) stream: StreamId,
+    pub(super) stream: NetStreamId,
     pub(super) cut: SliceCut,
     pub(super) cutting: Cutting,
 }
 
 /// A matcher that follows the log.
 #[derive(Debug)]
-pub(super) struct Follower {
-    pub(super) stream: StreamId,
+pub(super) struct ServedFeed {
+    pub(super) stream: NetStreamId,
     pub(super) feed: Feed,
     /// It reads on later, from the disk.
     pub(super) waits: bool,

@@ -6,7 +6,7 @@ use std::{mem, sync::Arc};
 use dovetail_core::{EventId, Stable, ledger::Ledger};
 use dovetail_node::balancer::{PartFrame, Replay, ReplayError, Visible};
 
-use super::{Balancer, Live, reach};
+use super::{BalancerNode, Live, reach};
 use crate::{
     checks,
     cx::Cx,
@@ -28,7 +28,7 @@ pub(super) enum Synced {
     Failed,
 }
 
-impl Balancer {
+impl BalancerNode {
     /// Starts from the checkpoint and replays what the disk has after it. Results are put in early or late, as they may
     /// be.
     pub(super) fn recover(&mut self, cx: &mut Cx) -> Result<Ledger, Violation> {
