@@ -157,7 +157,7 @@ mod tests {
             through,
             time_ms: 1,
             stable: Stable(EventId::ZERO),
-            reach: Audience::All,
+            audience: Audience::All,
             events,
         }
     }

@@ -92,7 +92,7 @@ impl Tap {
         }
         *cursor = frame.through;
         // Who is concerned is not logged: nothing else may differ. The truth ends with the run.
-        _ = self.frames.send(LogFrame { reach: Audience::All, ..frame });
+        _ = self.frames.send(LogFrame { audience: Audience::All, ..frame });
         Ok(())
     }
 }

@@ -122,7 +122,7 @@ pub struct Frame<E> {
     /// The stable cut when the frame was opened. No reprobe or withdrawal in it names an element retired at or below.
     pub stable: Stable,
     /// The slices and shards that its events concern. Not logged: a frame that is read back concerns all.
-    pub reach: Audience,
+    pub audience: Audience,
     /// The events, ascending.
     pub events: Vec<E>,
 }

@@ -60,11 +60,11 @@ use timers::{Timers, due_next, expires};
 use crate::{
     Audience, Cursor, Decided, DefineError, ElementId, Event, EventId, EventKind, Place, Pool, PoolId, Retirement,
     ShardId, Stable, WithdrawReason,
+    audience::Progress,
     batch::{Batch, Fingerprint, Run},
     hash::{ElementMap, shrink},
     planted::{Bug, Planted},
     pool::name_prefix,
-    reach::Progress,
 };
 
 /// Passing over so many elements that ended takes about as long as looking at one that waits.
@@ -343,14 +343,14 @@ impl Ledger {
         Some(pool.place(element, &view.batch.row(view.row)))
     }
 
-    /// A frame `(after, through]` was taken from those that are recorded: `reach` says which shards its events concern.
-    /// A frame that was not taken, as one that is read back from a log, concerns all.
-    pub fn on_frame(&mut self, after: EventId, through: EventId, reach: &Audience) {
+    /// A frame `(after, through]` was taken from those that are recorded: `audience` says which shards its events
+    /// concern. A frame that was not taken, as one that is read back from a log, concerns all.
+    pub fn on_frame(&mut self, after: EventId, through: EventId, audience: &Audience) {
         // Before the shards that this frame concerns are noted.
         self.marks.pass();
-        let ignored = self.planted.is(Bug::ShardsPassed) && *reach != Audience::All;
-        let reach = if ignored { &Audience::nobody() } else { reach };
-        self.marks.concern((after, through), reach, |pair| pair.shard.0);
+        let ignored = self.planted.is(Bug::ShardsPassed) && *audience != Audience::All;
+        let audience = if ignored { &Audience::nobody() } else { audience };
+        self.marks.concern((after, through), audience, |pair| pair.shard.0);
     }
 
     /// Takes what the store says was decided up to `through`, when a balancer starts.

@@ -18,8 +18,9 @@
 //! | [`explain`] | why an element is waiting | |
 //! | [`ring`], [`placement`] | which slice owns and which shard homes an element | Split by key |
 //! | [`positions`] | watermarks and cursors, each its own type | Who does what |
-//! | [`reach`] | which slices and shards an event concerns | Who is concerned |
+//! | [`audience`] | which slices and shards an event concerns | Who is concerned |
 
+pub mod audience;
 pub mod batch;
 pub mod clock;
 pub mod event;
@@ -35,17 +36,16 @@ pub mod placement;
 pub mod planted;
 pub mod pool;
 pub mod positions;
-pub mod reach;
 pub mod ring;
 pub mod sequencer;
 pub mod shard;
 pub mod slice;
 
+pub use audience::Audience;
 pub use event::{Event, EventKind, Frame, LogFrame, WithdrawReason};
 pub use ids::{ElementId, EventId, PoolId, ShardId, SliceId};
 pub use message::{CandidateFrame, Claim, DecisionFrame, Grant, ProbeList, Retirement, WithdrawalNotice};
 pub use placement::{Place, Placement};
 pub use pool::{DefineError, Pool, PoolDefinition};
 pub use positions::{Cursor, Decided, News, Stable};
-pub use reach::Audience;
 pub use ring::Ring;

@@ -17,7 +17,7 @@ pub struct CandidateFrame {
     pub stable: Stable,
     /// Which slices, this one among them, may have something for the shard up to `through`, and perhaps somewhat
     /// beyond.
-    pub reach: Audience,
+    pub audience: Audience,
     /// Probes whose prober is homed at the shard, ascending by `x`.
     pub probes: Vec<ProbeList>,
     /// Claims on anchors homed at the shard, ascending by `x`.
@@ -45,7 +45,7 @@ impl CandidateFrame {
     pub fn follow(&mut self, before: &CandidateFrame) {
         debug_assert!(before.finds_nothing() && before.through >= self.after, "{before:?} is not before {self:?}");
         self.after = before.after;
-        self.reach.join(&before.reach);
+        self.audience.join(&before.audience);
     }
 }
 

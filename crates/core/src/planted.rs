@@ -73,7 +73,7 @@ pub enum Bug {
     WholeWithoutOlder,
     /// A shard passes slices that it should hear from.
     ReachIgnored,
-    /// A slice that stalls in the middle of a frame does not send the frame's reach.
+    /// A slice that stalls in the middle of a frame does not send the frame's audience.
     ReachUntold,
     /// The balancer passes shards that it should hear from.
     ShardsPassed,
@@ -107,11 +107,11 @@ pub enum Bug {
     IdempotencyForgottenEarly,
     /// A cut that is read in parts lacks the elements that ended before they were looked at.
     CutForgetsEnded,
-    /// The balancer gives only the first part of a frame its reach.
+    /// The balancer gives only the first part of a frame its audience.
     ReachOfFirstPart,
     /// All elements of a run are taken to be where the first of them is.
     RunPlacedByFirst,
-    /// A frame that is sent says nothing of the reach of those that were held back before it.
+    /// A frame that is sent says nothing of the audience of those that were held back before it.
     FeedForgetsReach,
     /// A frame that is sent does not stand for those that were held back before it.
     FeedForgetsHeld,
@@ -165,7 +165,7 @@ pub enum Bug {
     GoneUntold,
     /// Of several slices of a matcher, a new reader gets the backlog of the first.
     BacklogOfOneSlice,
-    /// A frame that stands for those held back before it has the reach of the last of them alone.
+    /// A frame that stands for those held back before it has the audience of the last of them alone.
     MergedReachLost,
     /// A frame is merged with one that was held back before something was found.
     MergedPastFound,

@@ -72,7 +72,7 @@ impl<E> Sequencer<E> {
             through: after,
             time_ms,
             stable,
-            reach: Audience::All,
+            audience: Audience::All,
             events: Vec::new(),
         });
         frame.through = self.assigned;

@@ -15,8 +15,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use crate::{
     Audience, CandidateFrame, Claim, Cursor, Decided, DecisionFrame, ElementId, EventId, Grant, Placement, ProbeList,
     Retirement, ShardId, SliceId, Stable, WithdrawalNotice,
+    audience::Progress,
     planted::{Bug, Planted},
-    reach::Progress,
 };
 use timeline::Timelines;
 pub use types::{DecisionBacklog, Fetch, Reader, ShardEffect, ShardError};
@@ -341,9 +341,9 @@ impl Shard {
 
     /// Passes every slice that nothing concerns for this shard, up to where that is known.
     fn pass_slices(&mut self, frame: &CandidateFrame) {
-        let ignored = self.planted.is(Bug::ReachIgnored) && frame.reach != Audience::All;
-        let reach = if ignored { &Audience::nobody() } else { &frame.reach };
-        self.marks.concern((frame.after, frame.through), reach, |pair| pair.slice.0);
+        let ignored = self.planted.is(Bug::ReachIgnored) && frame.audience != Audience::All;
+        let audience = if ignored { &Audience::nobody() } else { &frame.audience };
+        self.marks.concern((frame.after, frame.through), audience, |pair| pair.slice.0);
         self.marks.pass();
     }
 

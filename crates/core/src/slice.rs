@@ -524,7 +524,7 @@ impl Slice {
     fn flush(&mut self, frame: &LogFrame, out: &mut Vec<SliceEffect>) {
         // Of what was searched already and of what comes: a pair's last event may be either.
         let untold = self.through < frame.through && self.planted.is(Bug::ReachUntold);
-        let reach = if untold { &Audience::nobody() } else { &frame.reach };
-        self.frames.flush(self.through, reach, self.own_news(), out);
+        let audience = if untold { &Audience::nobody() } else { &frame.audience };
+        self.frames.flush(self.through, audience, self.own_news(), out);
     }
 }

@@ -9,9 +9,9 @@ use std::sync::Arc;
 use common::{element, event, number, retirement, shard};
 use dovetail_core::{
     Audience, Decided, ElementId, EventId, EventKind, PoolDefinition, PoolId, ShardId, SliceId, Stable, WithdrawReason,
+    audience::AudiencePair,
     batch::KeySecret,
     ledger::{Admission, ClientPart, LateDue, Ledger, LedgerLimits, Outcome, Status, Submission, TimerShare, Timing},
-    reach::AudiencePair,
     sequencer::{FrameLimits, Sequencer},
 };
 use dovetail_rule::{Row, Schema};
@@ -64,7 +64,7 @@ fn check(shards: u32, transcript: &str) {
             vec![]
         }
         ["frame", after, through, pairs @ ..] => {
-            ledger.on_frame(event(after), event(through), &reach(pairs));
+            ledger.on_frame(event(after), event(through), &audience(pairs));
             vec![]
         }
         ["stored", through] => {
@@ -129,7 +129,7 @@ fn record(ledger: &mut Ledger, x: &mut u64, at: u64, kind: &EventKind, client: O
 }
 
 /// `g0 x2 g1 x4`
-fn reach(words: &[&str]) -> Audience {
+fn audience(words: &[&str]) -> Audience {
     let pair = |pair: &[&str]| AudiencePair { slice: SliceId(0), shard: shard(pair[0]), last: event(pair[1]) };
     Audience::Pairs(words.chunks(2).map(pair).collect())
 }

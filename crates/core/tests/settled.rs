@@ -103,7 +103,7 @@ fn log(random: &mut Random, rules: &[&str], events: u64) -> Vec<Arc<LogFrame>> {
             through: EventId(x),
             time_ms,
             stable: Stable::ZERO,
-            reach: Audience::All,
+            audience: Audience::All,
             events: entries,
         }));
     }

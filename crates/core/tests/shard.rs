@@ -12,7 +12,7 @@ use common::{element, event, retirement, shard, slice};
 use dovetail_core::{
     Audience, CandidateFrame, Claim, Cursor, Decided, DecisionFrame, ElementId, EventId, Grant, Placement, ProbeList,
     Ring, ShardId, Stable, WithdrawalNotice,
-    reach::AudiencePair,
+    audience::AudiencePair,
     shard::{Fetch, Reader, Shard, ShardEffect, ShardError},
 };
 
@@ -116,7 +116,7 @@ fn candidates(after: EventId, through: EventId, words: &[&str]) -> CandidateFram
         through,
         known: Decided(known),
         stable: Stable(stable),
-        reach: Audience::All,
+        audience: Audience::All,
         probes,
         claims,
         closes,
@@ -128,7 +128,7 @@ fn candidates(after: EventId, through: EventId, words: &[&str]) -> CandidateFram
                 frame.known = Decided(event(known));
                 frame.stable = Stable(event(stable));
             }
-            ["concerns", words @ ..] => frame.reach = reach(words),
+            ["concerns", words @ ..] => frame.audience = audience(words),
             ["settled", words @ ..] => frame.settled.push(retirement(words)),
             ["probe", x, prober, anchors @ ..] => {
                 let anchors = anchors.iter().map(|anchor| element(anchor)).collect();
@@ -145,7 +145,7 @@ fn candidates(after: EventId, through: EventId, words: &[&str]) -> CandidateFram
 }
 
 /// `s0 x2 s1 x4`
-fn reach(words: &[&str]) -> Audience {
+fn audience(words: &[&str]) -> Audience {
     let pair = |pair: &[&str]| AudiencePair { slice: slice(pair[0]), shard: ShardId(0), last: event(pair[1]) };
     Audience::Pairs(words.chunks(2).map(pair).collect())
 }

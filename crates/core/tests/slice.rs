@@ -116,7 +116,7 @@ fn frame(rule: &str, x: EventId, words: &[&str]) -> LogFrame {
         other => panic!("{other:?} is no event"),
     };
     let events = vec![Event { x, kind }];
-    LogFrame { after, through: x, time_ms: x.0 * 1000, stable: Stable(stable), reach: Audience::All, events }
+    LogFrame { after, through: x, time_ms: x.0 * 1000, stable: Stable(stable), audience: Audience::All, events }
 }
 
 fn pool(rule: &str) -> Arc<PoolDefinition> {

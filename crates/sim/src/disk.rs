@@ -31,7 +31,7 @@ impl LogRecord {
     /// Of a frame, and what belongs to its arrivals. `parts` are the same events, with the slices that they concern.
     #[must_use]
     pub fn new(frame: LogFrame, parts: Arc<PartFrame>, clients: Vec<ClientPart>) -> LogRecord {
-        let frame = Arc::new(LogFrame { reach: parts.reach.clone(), ..frame });
+        let frame = Arc::new(LogFrame { audience: parts.audience.clone(), ..frame });
         LogRecord { frame, published: Arc::new(PublishedFrame::new(parts)), clients }
     }
 
@@ -75,7 +75,7 @@ pub fn parts(frame: &LogFrame, clients: &[ClientPart]) -> PartFrame {
         }
     }
     let &LogFrame { after, through, time_ms, stable, .. } = frame;
-    Frame { after, through, time_ms, stable, reach: Audience::All, events: parts }
+    Frame { after, through, time_ms, stable, audience: Audience::All, events: parts }
 }
 
 /// A record of the results.

@@ -45,7 +45,7 @@ pub struct Scenario {
     pub ahead_anchors_min: usize,
     /// Up to how many waiting elements slices know a pool whole, and how often a cut tells them, in a thousand.
     pub whole: (usize, u64),
-    /// How often, in a thousand, a frame has a reach.
+    /// How often, in a thousand, a frame has an audience.
     pub reach_permille: u64,
     /// Whether frames wait for the cluster to be done with earlier ones.
     pub paced: bool,
@@ -200,8 +200,8 @@ const KEEP_DICE: u64 = 536;
 /// Chosen so that the seeds of [`crate::regressions`] know no pool whole, as none did when these were found.
 const WHOLE_DICE: u64 = 201;
 
-/// Chosen so that the seeds of [`crate::regressions`], and those that find the rarest planted bugs, have no reach, as
-/// no frame had when these were found.
+/// Chosen so that the seeds of [`crate::regressions`], and those that find the rarest planted bugs, have no audience,
+/// as no frame had when these were found.
 const REACH_DICE: u64 = 2648;
 
 /// Chosen so that the seeds of [`crate::regressions`] drop no pool, as none did when these were found.
@@ -227,14 +227,14 @@ impl Scenario {
             bytes_max: 10_000,
             age_ms_max: rng.pick(&[0, 1, 10, 100]),
         };
-        let mut reach = dice.fork(REACH_DICE);
+        let mut audience = dice.fork(REACH_DICE);
         let mut scenario = Scenario {
             placement,
             matchers: usize::try_from(matchers).expect("small"),
             list_max: rng.pick(&[2, 2, 3, 4, 8, 16, 256]),
             ahead_anchors_min: dice.fork(7).pick(&[0, 1, 4, 16, 64, 1024]),
             whole: draw_whole(&mut dice.fork(WHOLE_DICE)),
-            reach_permille: reach.pick(&[0, 500, 1000, 1000]),
+            reach_permille: audience.pick(&[0, 500, 1000, 1000]),
             paced: false,
             feed_pause_permille: 0,
             frame,
@@ -263,8 +263,8 @@ impl Scenario {
             late_permille: dice.fork(LATE_DICE).pick(&[0, 0, 0, 100, 1000]),
         };
         if scenario.reach_permille > 0 {
-            scenario.paced = reach.chance(300);
-            scenario.feed_pause_permille = reach.pick(&[0, 0, 50, 300]);
+            scenario.paced = audience.chance(300);
+            scenario.feed_pause_permille = audience.pick(&[0, 0, 50, 300]);
         }
         draw_room(&mut dice.fork(ROOM_DICE), &mut scenario.ledger);
         let mut rng = dice.fork(KEEP_DICE);

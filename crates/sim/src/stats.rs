@@ -111,7 +111,7 @@ stats! {
     looked_ahead,
     /// Frames of the log that were held back from a reader, with which that began.
     frames_held,
-    /// Frames of the log that had a reach.
+    /// Frames of the log that had an audience.
     reach_told,
     /// Candidates asked for again, since they were gone but not needed any more.
     asked_again,

@@ -5,7 +5,7 @@ use dovetail_core::{
     WithdrawalNotice,
 };
 
-use super::reach::{reach, reach_pb};
+use super::audience::{audience, audience_pb};
 use crate::node_pb;
 
 /// A candidate frame from the wire, and the slice that made it.
@@ -31,7 +31,7 @@ pub fn candidate_frame(frame: node_pb::CandidateFrame) -> (SliceId, CandidateFra
         through: EventId(frame.through),
         known: Decided(EventId(frame.decided_seen)),
         stable: Stable(EventId(frame.stable)),
-        reach: reach(frame.audience),
+        audience: audience(frame.audience),
         probes: frame.probes.into_iter().map(list).collect(),
         claims: frame.claims.into_iter().map(claim).collect(),
         closes: frame.withdrawals.into_iter().map(close).collect(),
@@ -55,7 +55,7 @@ pub fn candidate_frame_pb(slice: SliceId, frame: &CandidateFrame) -> node_pb::Ca
         through: frame.through.0,
         decided_seen: frame.known.event().0,
         stable: frame.stable.event().0,
-        audience: reach_pb(&frame.reach),
+        audience: audience_pb(&frame.audience),
         probes: frame.probes.iter().map(list).collect(),
         claims: frame.claims.iter().map(claim).collect(),
         withdrawals: frame.closes.iter().map(close).collect(),

@@ -13,10 +13,10 @@ use dovetail_node::balancer::{Part, PartFrame};
 use dovetail_rule::Row;
 use prost::Message;
 
+use super::audience::{audience, audience_pb};
 use super::clients;
 use super::error::ConvertError;
 use super::pools::{pool_definition, pool_definition_pb};
-use super::reach::{reach, reach_pb};
 use super::values::{row, row_pb};
 use crate::storage_pb;
 use dovetail::columns::{self, byte_strings_pb, column_pb, fixed, texts_pb};
@@ -48,8 +48,8 @@ impl LoggedFrame {
             }
         }
         let &Frame { after, through, time_ms, stable, .. } = frame;
-        let reach = frame.reach.clone();
-        LoggedFrame { frame: Arc::new(LogFrame { after, through, time_ms, stable, reach, events }), clients }
+        let audience = frame.audience.clone();
+        LoggedFrame { frame: Arc::new(LogFrame { after, through, time_ms, stable, audience, events }), clients }
     }
 }
 
@@ -77,7 +77,7 @@ pub fn log_frame(frame: storage_pb::LogFrame) -> Result<LogFrame, ConvertError> 
         through: EventId(frame.through),
         time_ms: frame.time_ms,
         stable: Stable(EventId(frame.stable)),
-        reach: reach(frame.audience),
+        audience: audience(frame.audience),
         events,
     })
 }
@@ -112,12 +112,12 @@ pub fn log_frame_pb(frame: &PartFrame) -> storage_pb::LogFrame {
 
 /// A frame with some of its events, as sent. `with` tells which: by the part's place in the frame, and the event's in
 /// the part. It stands for all events `(after, through]`, those of frames before it as well, of which nothing is
-/// needed; `reach` is that of all of them.
+/// needed; `audience` is that of all of them.
 #[must_use]
 pub fn log_frame_part_pb(
     frame: &PartFrame,
     (after, through): (EventId, EventId),
-    reach: &Audience,
+    audience: &Audience,
     with: impl Fn(usize, usize) -> bool,
 ) -> storage_pb::LogFrame {
     let mut events = Vec::new();
@@ -151,7 +151,7 @@ pub fn log_frame_part_pb(
         stable: frame.stable.event().0,
         events,
         arrivals: arrivals.collect(),
-        audience: reach_pb(reach),
+        audience: audience_pb(audience),
     }
 }
 
@@ -268,7 +268,7 @@ pub fn log_parts(record: &Record, kept: bool) -> Result<PartFrame, ConvertError>
         through: EventId(through),
         time_ms: frame.time_ms,
         stable: Stable(EventId(frame.stable)),
-        reach: Audience::All,
+        audience: Audience::All,
         events: parts,
     })
 }

@@ -3,6 +3,7 @@
 //! What comes in is checked for what the core takes for granted (order, presence, numbers in range); what goes out
 //! cannot fail.
 
+mod audience;
 mod checkpoint;
 mod clients;
 mod decisions;
@@ -13,12 +14,12 @@ mod outcomes;
 mod packages;
 mod parts;
 mod pools;
-mod reach;
 mod submitted;
 #[cfg(test)]
 mod tests;
 mod values;
 
+pub use audience::{audience, audience_pb};
 pub use checkpoint::{KeptChunk, ReadChunks, base_chunks};
 pub use decisions::{
     candidate_frame, candidate_frame_pb, decision_frame, decision_frame_pb, retirement, retirement_pb,
@@ -36,6 +37,5 @@ pub use parts::{
     Filling, NODE_MESSAGE_BYTES_MAX, PART_BYTES, candidate_parts, decision_parts, log_frame_parts, retirement_part,
 };
 pub use pools::{note_pb, pool_definition, pool_definition_pb, slice_cut_part, submission, waiting_pb};
-pub use reach::{reach, reach_pb};
 pub use submitted::SubmittedColumns;
 pub use values::{attribute_type, kind, kind_pb, value_pb};

@@ -27,9 +27,9 @@ pub const NODE_MESSAGE_BYTES_MAX: usize = 8 << 20;
 const NUMBER: usize = 11;
 /// The same of a message of three numbers in a list: a retirement, a grant, a claim.
 const TRIPLE: usize = 3 * NUMBER + 2;
-/// Most bytes of what a frame says beside its items and its reach.
+/// Most bytes of what a frame says beside its items and its audience.
 const HEAD: usize = 8 * NUMBER;
-/// Most bytes of a pair of a reach.
+/// Most bytes of a pair of an audience.
 const PAIR: usize = 3 * NUMBER;
 /// What an arrival takes beside its attributes: its distance, and its share of what each column says of itself.
 const ARRIVAL: usize = 16;
@@ -84,8 +84,8 @@ fn list_bytes(anchors: usize) -> usize {
     4 * NUMBER + 10 * anchors
 }
 
-fn head_bytes(reach: &Audience) -> usize {
-    HEAD + match reach {
+fn head_bytes(audience: &Audience) -> usize {
+    HEAD + match audience {
         Audience::All => 0,
         Audience::Pairs(pairs) => PAIR * pairs.len(),
     }
@@ -93,7 +93,7 @@ fn head_bytes(reach: &Audience) -> usize {
 
 fn candidate_bytes(frame: &CandidateFrame) -> usize {
     let lists: usize = frame.probes.iter().map(|list| list_bytes(list.anchors.len())).sum();
-    head_bytes(&frame.reach) + lists + TRIPLE * (frame.claims.len() + frame.closes.len() + frame.settled.len())
+    head_bytes(&frame.audience) + lists + TRIPLE * (frame.claims.len() + frame.closes.len() + frame.settled.len())
 }
 
 /// The events of a frame in which something was found, and the bytes of that, ascending.
@@ -132,16 +132,16 @@ fn runs(after: EventId, ends: Vec<EventId>, through: EventId) -> impl Iterator<I
     ends.into_iter().chain([through]).map(move |end| (mem::replace(&mut begin, end), end))
 }
 
-/// What a slice would have sent if it had waited in between. The reach may be of events beyond a frame.
+/// What a slice would have sent if it had waited in between. The audience may be of events beyond a frame.
 fn split_candidates(slice: SliceId, frame: &CandidateFrame) -> Vec<(node_pb::CandidateFrame, usize)> {
-    let ends = ends(found(frame).into_iter(), head_bytes(&frame.reach));
+    let ends = ends(found(frame).into_iter(), head_bytes(&frame.audience));
     let within = |run: (EventId, EventId), x: EventId| x > run.0 && x <= run.1;
     let part = |run: (EventId, EventId)| CandidateFrame {
         after: run.0,
         through: run.1,
         known: frame.known,
         stable: frame.stable,
-        reach: frame.reach.clone(),
+        audience: frame.audience.clone(),
         probes: frame.probes.iter().filter(|list| within(run, list.x)).cloned().collect(),
         claims: frame.claims.iter().filter(|claim| within(run, claim.x)).copied().collect(),
         closes: frame.closes.iter().filter(|close| within(run, close.x)).copied().collect(),
@@ -177,18 +177,18 @@ pub fn retirement_part(retirements: impl Iterator<Item = Retirement>) -> Vec<nod
 #[must_use]
 pub fn log_frame_parts(
     frame: &PartFrame,
-    (after, reach): (EventId, &Audience),
+    (after, audience): (EventId, &Audience),
     with: impl Fn(usize, usize) -> bool,
 ) -> Vec<storage_pb::LogFrame> {
     let all = (after, frame.through);
     if frame.events.iter().map(part_bytes).sum::<usize>() <= PART_BYTES {
-        return vec![log_frame_part_pb(frame, all, reach, with)];
+        return vec![log_frame_part_pb(frame, all, audience, with)];
     }
     let with = &with;
     let sent = frame.events.iter().enumerate().flat_map(|(place, part)| {
         each_bytes(part).enumerate().filter(move |&(at, _)| with(place, at)).map(|(_, event)| event)
     });
-    let ends = ends(sent, head_bytes(reach));
+    let ends = ends(sent, head_bytes(audience));
     let first = |place: usize| match &frame.events[place] {
         Part::Arrivals(first, _) => first.0,
         Part::Event(event) => event.x.0,
@@ -198,7 +198,7 @@ pub fn log_frame_parts(
             let x = EventId(first(place) + at as u64);
             x > after && x <= through && with(place, at)
         };
-        log_frame_part_pb(frame, (after, through), reach, within)
+        log_frame_part_pb(frame, (after, through), audience, within)
     };
     runs(after, ends, frame.through).map(part).collect()
 }
@@ -228,7 +228,7 @@ mod tests {
 
     use dovetail_core::{
         Claim, Decided, ElementId, Event, EventKind, Frame, Grant, LogFrame, PoolDefinition, PoolId, ProbeList,
-        ShardId, Stable, WithdrawReason, WithdrawalNotice, batch::Batch, ledger::ClientPart, reach::AudiencePair,
+        ShardId, Stable, WithdrawReason, WithdrawalNotice, audience::AudiencePair, batch::Batch, ledger::ClientPart,
     };
     use dovetail_rule::{ATTRIBUTES_MAX, AttributeType, LIST_LEN_MAX, Row, STRING_BYTES_MAX, Value};
 
@@ -255,7 +255,7 @@ mod tests {
             through: EventId(LARGE + 3 * events + 1),
             known: Decided(EventId(7)),
             stable: Stable(EventId(6)),
-            reach: pairs(6, 1),
+            audience: pairs(6, 1),
             probes: xs
                 .clone()
                 .map(|x| ProbeList { x: EventId(x), prober: ElementId(x), anchors: (0..each).map(ElementId).collect() })
@@ -277,7 +277,7 @@ mod tests {
         let mut joined = CandidateFrame { through: whole.after, ..whole.clone() };
         (joined.probes, joined.claims, joined.closes, joined.settled) = Default::default();
         for (slice, part) in frames {
-            assert_eq!((slice, part.after, &part.reach), (SliceId(3), joined.through, &whole.reach));
+            assert_eq!((slice, part.after, &part.audience), (SliceId(3), joined.through, &whole.audience));
             assert_eq!((part.known, part.stable), (whole.known, whole.stable));
             assert!(part.probes.iter().all(|list| list.x > part.after && list.x <= part.through));
             joined.through = part.through;
@@ -353,18 +353,18 @@ mod tests {
             Part::Arrivals(EventId(102 + half as u64), Run { batch, rows: half..all }),
             Part::Event(Event { x: EventId(last - 1), kind: reprobe(&rows[0]) }),
         ];
-        let reach = Audience::All;
-        Frame { after: EventId(100), through: EventId(last), time_ms: 8, stable: Stable(EventId(7)), reach, events }
+        let audience = Audience::All;
+        Frame { after: EventId(100), through: EventId(last), time_ms: 8, stable: Stable(EventId(7)), audience, events }
     }
 
     #[test]
     fn a_log_frame_of_many_bytes_is_parted_between_events_and_says_the_same() {
         let rows: Vec<Row> = (0..60).map(|n| row(4 + n % 3, 40)).map(|row| pad(&row, 6)).collect();
         let frame = part_frame(&rows);
-        let held = (EventId(90), &frame.reach);
+        let held = (EventId(90), &frame.audience);
         // Every third event is another slice's.
         let with = |place: usize, at: usize| !(place + at).is_multiple_of(3);
-        let whole = log_frame(log_frame_part_pb(&frame, (EventId(90), frame.through), &frame.reach, with)).unwrap();
+        let whole = log_frame(log_frame_part_pb(&frame, (EventId(90), frame.through), &frame.audience, with)).unwrap();
         let parts = log_frame_parts(&frame, held, with);
         assert!(parts.len() > 1 && parts.iter().all(|part| part.encoded_len() <= PART_BYTES + 4096));
         let mut joined = LogFrame { through: EventId(90), events: Vec::new(), ..whole.clone() };
@@ -388,8 +388,8 @@ mod tests {
         let fattest = row(ATTRIBUTES_MAX, LIST_LEN_MAX);
         // With every pair of slice and shard told beside the element.
         let frame = part_frame(&[fattest.clone(), fattest.clone(), fattest.clone()]);
-        let reach = pairs(1024, 256);
-        let parts = log_frame_parts(&frame, (EventId(0), &reach), |_, _| true);
+        let audience = pairs(1024, 256);
+        let parts = log_frame_parts(&frame, (EventId(0), &audience), |_, _| true);
         assert_eq!(parts.len(), 5, "one event each");
         for part in parts {
             assert!(part.encoded_len() <= NODE_MESSAGE_BYTES_MAX, "{} bytes", part.encoded_len());
@@ -403,7 +403,7 @@ mod tests {
         assert!(waiting_pb(&waiting).encoded_len() + PART_BYTES < NODE_MESSAGE_BYTES_MAX);
         // What one probe may find for one shard.
         let mut largest = candidates(1, 65_536);
-        largest.reach = pairs(1024, 1);
+        largest.audience = pairs(1024, 1);
         for part in candidate_parts(&[(SliceId(1), Arc::new(largest))]) {
             assert!(part.encoded_len() <= NODE_MESSAGE_BYTES_MAX / 2, "{} bytes", part.encoded_len());
         }

@@ -6,9 +6,9 @@ use bytes::Bytes;
 use dovetail_core::{
     Audience, ElementId, Event, EventId, EventKind, LogFrame, PoolDefinition, PoolId, ShardId, SliceId, Stable,
     WithdrawReason,
+    audience::AudiencePair,
     batch::{Batch, ClientWriter, Column, KeySecret, Run},
     ledger::{CheckpointHead, ClientPart, Outcome, OutcomeEnd, PoolBase},
-    reach::AudiencePair,
 };
 use dovetail_log::Record;
 use dovetail_rule::{Row, Value};
@@ -71,7 +71,10 @@ impl Draws {
             events.push(Event { x: EventId(x), kind });
         }
         let (after, through) = (EventId(after), EventId(x + 1));
-        (LogFrame { after, through, time_ms: 1_000, stable: Stable(EventId(3)), reach: Audience::All, events }, clients)
+        (
+            LogFrame { after, through, time_ms: 1_000, stable: Stable(EventId(3)), audience: Audience::All, events },
+            clients,
+        )
     }
 
     fn client(&mut self) -> ClientPart {
@@ -137,7 +140,7 @@ fn in_parts(frame: &LogFrame, clients: &[ClientPart], most: usize) -> PartFrame 
     }
     flush(&mut run, &mut parts);
     let &LogFrame { after, through, time_ms, stable, .. } = frame;
-    PartFrame { after, through, time_ms, stable, reach: frame.reach.clone(), events: parts }
+    PartFrame { after, through, time_ms, stable, audience: frame.audience.clone(), events: parts }
 }
 
 fn logged(frame: &LogFrame, clients: &[ClientPart]) -> Record {
@@ -173,7 +176,8 @@ fn an_attribute_that_nobody_has_comes_back_as_it_went() {
         let run = Run { batch: Arc::clone(&batch), rows: rows.clone() };
         let (after, through) = (EventId(4), EventId(4 + rows.len() as u64));
         let events = vec![Part::Arrivals(EventId(5), run)];
-        let frame = PartFrame { after, through, time_ms: 1, stable: Stable(EventId(0)), reach: Audience::All, events };
+        let frame =
+            PartFrame { after, through, time_ms: 1, stable: Stable(EventId(0)), audience: Audience::All, events };
         let expected = LoggedFrame::of(&frame);
         assert_eq!(log_frame(log_frame_pb(&frame)).unwrap(), *expected.frame);
         let read = log_record(&log_record_pb(&frame)).unwrap();
@@ -204,12 +208,12 @@ fn a_part_of_a_frame_has_the_events_chosen_and_covers_the_others() {
             .collect();
         // It stands for four events before it as well.
         let after = EventId(3);
-        let reach = Audience::Pairs(vec![AudiencePair { slice: SliceId(2), shard: ShardId(1), last: EventId(8) }]);
+        let audience = Audience::Pairs(vec![AudiencePair { slice: SliceId(2), shard: ShardId(1), last: EventId(8) }]);
         let with = |place: usize, at| (before[place] + at) % 3 == 1;
-        let part = log_frame(log_frame_part_pb(&parts, (after, parts.through), &reach, with)).unwrap();
+        let part = log_frame(log_frame_part_pb(&parts, (after, parts.through), &audience, with)).unwrap();
         let chosen = frame.events.iter().enumerate().filter(|(place, _)| place % 3 == 1);
         let events: Vec<Event> = chosen.map(|(_, event)| event.clone()).collect();
-        assert_eq!(part, LogFrame { after, reach, events, ..frame });
+        assert_eq!(part, LogFrame { after, audience, events, ..frame });
     }
 }
 

@@ -227,7 +227,7 @@ fn log(rule: &str) -> Vec<dovetail_wire::PartFrame> {
         through: events[events.len() - 1].x,
         time_ms: 1000 + events[0].x.0,
         stable: Stable(EventId::ZERO),
-        reach: Audience::All,
+        audience: Audience::All,
         events: events.iter().cloned().map(dovetail_wire::Part::Event).collect(),
     };
     events.chunks(5).map(frame).collect()

@@ -305,8 +305,8 @@ impl Cluster {
         let mut visible = Vec::new();
         times.time(Stage::Close, || {
             let frame = sequencer.take().expect("elements were let in");
-            let reach = |frame: &_, ledger: &_| frame::reach(frame, ledger, placement, Planted::default());
-            durability.on_frame(frame, ledger, reach, &mut visible);
+            let audience = |frame: &_, ledger: &_| frame::audience(frame, ledger, placement, Planted::default());
+            durability.on_frame(frame, ledger, audience, &mut visible);
         });
         let Some(Visible::Append(frame)) = visible.pop() else { unreachable!("a frame is appended first") };
         let record = times.time(Stage::LogRecord, || log_record_pb(&frame));
@@ -330,7 +330,7 @@ impl Cluster {
         let mine = |slice: SliceId| slice.0 % MATCHERS == matcher;
         let parts = times.time(Stage::FeedPick, || {
             let frame = published.frame();
-            log_frame_parts(frame, (frame.after, &frame.reach), |place, at| owners[place].of(at).is_none_or(mine))
+            log_frame_parts(frame, (frame.after, &frame.audience), |place, at| owners[place].of(at).is_none_or(mine))
         });
         let mut found = Vec::new();
         for part in parts {

@@ -40,7 +40,7 @@ impl Log<'_> {
             through: EventId(1),
             time_ms: 0,
             stable: Stable::ZERO,
-            reach: Audience::All,
+            audience: Audience::All,
             events,
         })
     }
@@ -56,7 +56,7 @@ impl Log<'_> {
         let events = (start..end).map(|at| Event { x: EventId(at as u64 + 2), kind: arrival(at) }).collect();
         // Nobody reads slower than a few frames behind.
         let stable = EventId(after.0.saturating_sub(FRAMES as u64 * FRAME as u64));
-        Arc::new(LogFrame { after, through, time_ms: 0, stable: Stable(stable), reach: Audience::All, events })
+        Arc::new(LogFrame { after, through, time_ms: 0, stable: Stable(stable), audience: Audience::All, events })
     }
 }
 

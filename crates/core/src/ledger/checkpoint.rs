@@ -23,9 +23,9 @@ use super::{
 use crate::{
     Decided, DefineError, ElementId, EventId, EventKind, Pool, PoolDefinition, PoolId, Retirement, Stable,
     WithdrawReason,
+    audience::Progress,
     batch::{Batch, KeySecret, Run},
     hash::ElementMap,
-    reach::Progress,
 };
 
 /// The state at a cut, but for the elements that wait.

@@ -50,9 +50,9 @@ impl Frames {
         self.shards[home.0 as usize].settled.push(retirement);
     }
 
-    /// Sends and keeps what was found in events up to `through`; nothing when there was no event. `reach` is that of
+    /// Sends and keeps what was found in events up to `through`; nothing when there was no event. `audience` is that of
     /// these events, and perhaps of some after them.
-    pub(super) fn flush(&mut self, through: EventId, reach: &Audience, news: News, out: &mut Vec<SliceEffect>) {
+    pub(super) fn flush(&mut self, through: EventId, audience: &Audience, news: News, out: &mut Vec<SliceEffect>) {
         if through == self.flushed {
             return;
         }
@@ -62,7 +62,7 @@ impl Frames {
                 through,
                 known: news.known,
                 stable: news.stable,
-                reach: reach.of_shard(shard),
+                audience: audience.of_shard(shard),
                 probes: mem::take(&mut frames.probes),
                 claims: mem::take(&mut frames.claims),
                 closes: mem::take(&mut frames.closes),
@@ -94,8 +94,8 @@ impl Frames {
     fn without_events(&self, News { known, stable }: News) -> CandidateFrame {
         let (after, through) = (self.flushed, self.flushed);
         let (probes, claims, closes, settled) = (vec![], vec![], vec![], vec![]);
-        let reach = Audience::nobody();
-        CandidateFrame { after, through, known, stable, reach, probes, claims, closes, settled }
+        let audience = Audience::nobody();
+        CandidateFrame { after, through, known, stable, audience, probes, claims, closes, settled }
     }
 
     pub(super) fn trim(&mut self, stable: Stable) {

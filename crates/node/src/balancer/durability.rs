@@ -3,7 +3,7 @@
 //!
 //! | step | may come once |
 //! |---|---|
-//! | a frame is appended to the log | its reach is computed, while its elements still wait; and the ledger has it |
+//! | a frame is appended to the log | its audience is computed, while its elements still wait; and the ledger has it |
 //! | a frame is broadcast, an event acknowledged | the log has it on disk: a crash would give its ids to other events |
 //! | outcomes are published | all before them are: they follow from the log, and are decided again after a crash |
 //! | outcomes are stored | they are published: a node that is told of the stable cut finds them |
@@ -87,8 +87,8 @@ impl Durability {
     }
 
     /// The frame of the last events that are recorded is closed, and goes to the log. The order of the steps is the
-    /// contract: the frame's reach is computed ([`reach`](super::frame::reach)) while its elements are still known to
-    /// wait, and the ledger has it before any shard can decide anything of the frame.
+    /// contract: the frame's audience is computed ([`audience`](super::frame::audience)) while its elements are still
+    /// known to wait, and the ledger has it before any shard can decide anything of the frame.
     ///
     /// # Panics
     /// When it does not follow the frame before.
@@ -96,12 +96,12 @@ impl Durability {
         &mut self,
         mut frame: PartFrame,
         ledger: &mut Ledger,
-        reach: impl FnOnce(&PartFrame, &Ledger) -> Audience,
+        audience: impl FnOnce(&PartFrame, &Ledger) -> Audience,
         out: &mut Vec<Visible>,
     ) {
         assert_eq!(frame.after, self.taken, "no event is left out of the log");
-        frame.reach = reach(&frame, ledger);
-        ledger.on_frame(frame.after, frame.through, &frame.reach);
+        frame.audience = audience(&frame, ledger);
+        ledger.on_frame(frame.after, frame.through, &frame.audience);
         self.taken = frame.through;
         self.queued += 1;
         self.pacing.taken(frame.through, ledger.decided());

@@ -2,9 +2,9 @@
 //!
 //! A frame that does not concern the reader's slices is held back and merged with those that follow, until one concerns
 //! them or it has waited for a while. What is sent stands for all frames merged into it: there is nothing for the
-//! reader in any but the last, and its reach is that of all. Invariants: node.L1 a reader gets frames without a gap,
-//! each event it needs once, and the reach of every event; node.L2 while something is held back, a linger is under way;
-//! node.L3 no reader is served from below the log's floor: it would miss events.
+//! reader in any but the last, and its audience is that of all. Invariants: node.L1 a reader gets frames without a gap,
+//! each event it needs once, and the audience of every event; node.L2 while something is held back, a linger is under
+//! way; node.L3 no reader is served from below the log's floor: it would miss events.
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -74,7 +74,7 @@ pub struct FeedFrame {
     /// The event before the first that it stands for.
     pub after: EventId,
     /// Of all events that it stands for.
-    pub reach: Audience,
+    pub audience: Audience,
     /// The last of the frames: what is needed of it is sent.
     pub last: Arc<PublishedFrame>,
 }
@@ -163,10 +163,10 @@ impl Feed {
             return None;
         }
         self.cursor = Begins::After(Cursor(through));
-        let concerned = frame.frame().reach.has(|slice| self.slices.contains(&slice));
+        let concerned = frame.frame().audience.has(|slice| self.slices.contains(&slice));
         let first = self.held.is_none();
         let merged = match self.held.take() {
-            None => FeedFrame { after, reach: frame.frame().reach.clone(), last: frame },
+            None => FeedFrame { after, audience: frame.frame().audience.clone(), last: frame },
             Some(held) => self.merge(held, frame),
         };
         if concerned && !self.planted.is(Bug::FeedHoldsConcerned) {
@@ -178,12 +178,12 @@ impl Feed {
 
     fn merge(&self, mut held: FeedFrame, frame: Arc<PublishedFrame>) -> FeedFrame {
         if !self.planted.is(Bug::FeedForgetsReach) {
-            held.reach.join(&frame.frame().reach);
+            held.audience.join(&frame.frame().audience);
         } else {
-            held.reach = frame.frame().reach.clone();
+            held.audience = frame.frame().audience.clone();
         }
         let after = if self.planted.is(Bug::FeedForgetsHeld) { frame.frame().after } else { held.after };
-        FeedFrame { after, reach: held.reach, last: frame }
+        FeedFrame { after, audience: held.audience, last: frame }
     }
 
     /// What is held back has waited long enough: what to send.

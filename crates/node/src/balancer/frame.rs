@@ -130,19 +130,19 @@ pub fn owners<'p>(
 }
 
 /// The slices and shards that the events of a frame concern, before it is logged. A frame of more events than there are
-/// pairs of slice and shard concerns most of them: its reach is not computed.
+/// pairs of slice and shard concerns most of them: its audience is not computed.
 #[must_use]
-pub fn reach(frame: &PartFrame, ledger: &Ledger, placement: &Placement, planted: Planted) -> Audience {
+pub fn audience(frame: &PartFrame, ledger: &Ledger, placement: &Placement, planted: Planted) -> Audience {
     let pairs = u64::from(placement.slices()) * u64::from(placement.shards());
     if frame.through.0 - frame.after.0 > pairs {
         return Audience::All;
     }
-    let mut reach = Audience::nobody();
+    let mut audience = Audience::nobody();
     let pool = |id| ledger.find_pool(id).map(|entry| &entry.pool);
-    let mut add = |x, place| reach.add(x, Some(place), placement);
+    let mut add = |x, place| audience.add(x, Some(place), placement);
     let each = |part: &Part| each_place(part, pool, |event| ledger.only_at(event), &mut add, planted);
     let parts = if planted.is(Bug::ReachOfFirstPart) { &frame.events[..1] } else { &frame.events };
-    if parts.iter().all(each) { reach } else { Audience::All }
+    if parts.iter().all(each) { audience } else { Audience::All }
 }
 
 /// The place of each event of a part that concerns one slice alone. False when its events concern all slices, or their

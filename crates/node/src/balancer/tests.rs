@@ -5,10 +5,10 @@ use std::sync::Arc;
 use dovetail_core::{
     Audience, Cursor, Decided, DecisionFrame, ElementId, Event, EventId, EventKind, Frame, Placement, Pool,
     PoolDefinition, PoolId, Retirement, Ring, ShardId, SliceId, Stable, WithdrawReason,
+    audience::AudiencePair,
     batch::{Batch, KeySecret, Run},
     ledger::{ClientPart, Ledger, LedgerLimits, Outcome, Status},
     planted::Planted,
-    reach::AudiencePair,
     shard::Fetch,
 };
 use dovetail_rule::{AttributeType, Row, Value};
@@ -67,8 +67,8 @@ fn withdrawal(x: u64) -> Part {
     Part::Event(Event { x: EventId(x), kind })
 }
 
-fn part_frame(after: u64, through: u64, reach: Audience, events: Vec<Part>) -> PartFrame {
-    Frame { after: EventId(after), through: EventId(through), time_ms: 7, stable: Stable(EventId(3)), reach, events }
+fn part_frame(after: u64, through: u64, audience: Audience, events: Vec<Part>) -> PartFrame {
+    Frame { after: EventId(after), through: EventId(through), time_ms: 7, stable: Stable(EventId(3)), audience, events }
 }
 
 /// A frame that concerns a slice and shard 0.
@@ -90,7 +90,7 @@ fn feed(after: Option<u64>) -> Result<Feed, FeedRefused> {
 
 /// What a frame that is sent covers, and whom it concerns.
 fn told(frame: &FeedFrame) -> (u64, u64, Audience) {
-    (frame.after.0, frame.last.frame().through.0, frame.reach.clone())
+    (frame.after.0, frame.last.frame().through.0, frame.audience.clone())
 }
 
 fn sent(action: Option<FeedAction>) -> (u64, u64, Audience) {

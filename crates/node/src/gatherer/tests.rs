@@ -62,7 +62,7 @@ fn passed(slice: u32, through: u64) -> (SliceId, CandidateFrame) {
         through,
         known: Decided(through),
         stable: Stable(through),
-        reach: Audience::All,
+        audience: Audience::All,
         probes: Vec::new(),
         claims: Vec::new(),
         closes: Vec::new(),
@@ -215,7 +215,7 @@ fn what_was_passed_before_the_answer_came_is_asked_for_again() {
     // Nothing up to 15 concerns slices 0 and 1, as slice 2 says.
     let (slice, mut frame) = passed(2, 15);
     frame.after = EventId(10);
-    frame.reach = Audience::nobody();
+    frame.audience = Audience::nobody();
     rig.gatherer.on_candidates(MatcherId(1), &[(slice, frame)]).expect("in order");
     assert_eq!(rig.hello(&[hello(0, 12, 12), hello(1, 12, 12)]), Ok(Step::Break(GivenUp::Passed)));
     let Step::Subscribe(Request::Candidates { cursors: asked, .. }) = rig.dial(M0) else { panic!("it dials") };

@@ -48,17 +48,17 @@ impl CandidateQueue {
         if self.silent {
             return;
         }
-        self.due |= frame.reach.has(|of| of == slice);
+        self.due |= frame.audience.has(|of| of == slice);
         // Behind what was found, one that says nothing else says all that others like it said.
         if frame.finds_nothing()
             && let Some(last) = last_of(&mut self.next, slice, self.planted)
             && last.finds_nothing()
         {
-            let alone = self.planted.is(Bug::MergedReachLost).then(|| frame.reach.clone());
+            let alone = self.planted.is(Bug::MergedReachLost).then(|| frame.audience.clone());
             let merged = Arc::make_mut(&mut frame);
             merged.follow(last);
-            if let Some(reach) = alone {
-                merged.reach = reach;
+            if let Some(audience) = alone {
+                merged.audience = audience;
             }
             *last = frame;
             return;
@@ -88,7 +88,7 @@ impl Queue for CandidateQueue {
     fn take(&mut self) -> CandidatesMessage {
         self.due = false;
         if self.planted.is(Bug::FoundOvertakesHeld) {
-            let waited_for = |(slice, frame): &mut SliceFrame| frame.reach.has(|of| of == *slice);
+            let waited_for = |(slice, frame): &mut SliceFrame| frame.audience.has(|of| of == *slice);
             let due: Vec<SliceFrame> = self.next.extract_if(.., waited_for).collect();
             if !due.is_empty() {
                 return CandidatesMessage::Frames(due);

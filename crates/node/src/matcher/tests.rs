@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, sync::Arc};
 use dovetail_core::{
     Audience, CandidateFrame, Cursor, Decided, ElementId, EventId, LogFrame, Placement, PoolDefinition, PoolId,
     Retirement, Ring, ShardId, SliceId, Stable,
-    reach::AudiencePair,
+    audience::AudiencePair,
     shard::Fetch,
     slice::{Secret, SliceCut, WaitingElement},
 };
@@ -64,9 +64,9 @@ fn cursors(cursors: [u64; 2]) -> Cursors {
 }
 
 /// Events of which none is in the frame: they are nothing to the slices here.
-fn frame(after: u64, through: u64, reach: Audience) -> Arc<LogFrame> {
+fn frame(after: u64, through: u64, audience: Audience) -> Arc<LogFrame> {
     let (after, through) = (EventId(after), EventId(through));
-    Arc::new(LogFrame { after, through, time_ms: 0, stable: Stable(EventId(10)), reach, events: Vec::new() })
+    Arc::new(LogFrame { after, through, time_ms: 0, stable: Stable(EventId(10)), audience, events: Vec::new() })
 }
 
 impl Rig {
@@ -254,7 +254,7 @@ fn a_merged_frame_concerns_whom_any_of_its_frames_did() {
     let [Action::Send { message: CandidatesMessage::Frames(frames), .. }] = &rig.out()[..] else {
         panic!("one message")
     };
-    assert!(frames.iter().all(|(_, frame)| frame.reach == Audience::Pairs(vec![pair])), "{frames:?}");
+    assert!(frames.iter().all(|(_, frame)| frame.audience == Audience::Pairs(vec![pair])), "{frames:?}");
 }
 
 #[test]

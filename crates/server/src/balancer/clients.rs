@@ -177,7 +177,7 @@ impl Service {
     }
 
     /// Waits until everything up to `at` is there.
-    async fn reach(
+    async fn audience(
         &self,
         what: &'static str,
         mut there: signal::Receiver<EventId>,
@@ -345,7 +345,7 @@ impl MatchService for Service {
             let (there, at) = (node.outcomes.watch(), EventId(at));
             // On the heap: a call that waits keeps room for all that it ever awaits, and there may be a hundred
             // thousand.
-            let reached = Box::pin(self.reach("decided", there.clone(), at, by));
+            let reached = Box::pin(self.audience("decided", there.clone(), at, by));
             tokio::select! {
                 reached = reached => reached?,
                 () = counted.is_over() => {
@@ -366,7 +366,7 @@ impl MatchService for Service {
             Found::Waiting { element, pool, entry, ended: end } => {
                 access.may_of(Verb::Read, &pool.name, &entry.owner)?;
                 // What is not on disk may be gone after a crash, and its id another's.
-                Box::pin(self.reach("on disk", node.frames.watch(), element.arrival(), by)).await?;
+                Box::pin(self.audience("on disk", node.frames.watch(), element.arrival(), by)).await?;
                 let end = async {
                     let end = end?;
                     tokio::select! {

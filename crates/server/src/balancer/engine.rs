@@ -456,8 +456,9 @@ impl Engine {
     fn take_frame(&mut self) {
         if let Some(frame) = self.sequencer.take() {
             let Engine { durability, ledger, placement, visible, .. } = self;
-            let reach = |frame: &PartFrame, ledger: &Ledger| frame::reach(frame, ledger, placement, Planted::default());
-            durability.on_frame(frame, ledger, reach, visible);
+            let audience =
+                |frame: &PartFrame, ledger: &Ledger| frame::audience(frame, ledger, placement, Planted::default());
+            durability.on_frame(frame, ledger, audience, visible);
             self.act();
         }
     }

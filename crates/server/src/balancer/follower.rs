@@ -82,7 +82,7 @@ impl FeedReader {
         }
     }
 
-    fn send(&mut self, FeedFrame { after, reach, last }: &FeedFrame) {
+    fn send(&mut self, FeedFrame { after, audience, last }: &FeedFrame) {
         crash::point("balancer.frame.send");
         self.lingers = None;
         let FeedReader { node, feed, .. } = &*self;
@@ -90,7 +90,7 @@ impl FeedReader {
             node.pools.with(|pools| frame::owners(frame, |id| pools.get(id), &node.placement, Planted::default()))
         });
         let needed = |place: usize, at: usize| feed.needs(&owners[place], at);
-        let parts = dovetail_wire::log_frame_parts(last.frame(), (*after, reach), needed);
+        let parts = dovetail_wire::log_frame_parts(last.frame(), (*after, audience), needed);
         self.ready.extend(parts.into_iter().map(Message::Frame));
     }
 }

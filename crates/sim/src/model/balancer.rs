@@ -70,8 +70,8 @@ struct Logged(Arc<PublishedFrame>);
 impl fmt::Debug for Logged {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // What is in it follows from the script.
-        let Frame { after, through, time_ms: _, stable, reach, events: _ } = self.0.frame();
-        write!(f, "Logged({after:?}, {through:?}, {stable:?}, {reach:?})")
+        let Frame { after, through, time_ms: _, stable, audience, events: _ } = self.0.frame();
+        write!(f, "Logged({after:?}, {through:?}, {stable:?}, {audience:?})")
     }
 }
 
@@ -139,9 +139,9 @@ impl ModelBalancer {
         }
         let parts = disk::parts(&frame, &clients);
         let (plan, planted) = (&self.plan.0, self.planted);
-        let reach = |parts: &_, ledger: &_| frame::reach(parts, ledger, &plan.placement, planted);
+        let audience = |parts: &_, ledger: &_| frame::audience(parts, ledger, &plan.placement, planted);
         let mut visible = Vec::new();
-        self.durability.on_frame(parts, &mut self.ledger, reach, &mut visible);
+        self.durability.on_frame(parts, &mut self.ledger, audience, &mut visible);
         let mut shown = Shown::default();
         self.act(visible, &mut shown)?;
         let mut visible = Vec::new();
@@ -281,7 +281,7 @@ impl ModelBalancer {
     }
 
     /// A frame with the events that a slice needs. It still covers the ids of the others.
-    fn needed(&self, slice: u8, FeedFrame { after, reach, last }: &FeedFrame) -> LogFrame {
+    fn needed(&self, slice: u8, FeedFrame { after, audience, last }: &FeedFrame) -> LogFrame {
         let feed = &self.feeds[usize::from(slice)].as_ref().expect("it reads").feed;
         let pool = |id| Some(&self.ledger.find_pool(id)?.pool);
         let owners = last.owners(|frame| frame::owners(frame, pool, &self.plan.0.placement, self.planted));
@@ -290,7 +290,7 @@ impl ModelBalancer {
             (0..part.len()).filter(move |&at| feed.needs(owners, at)).map(move |at| part.event(at))
         });
         let (events, &Frame { through, time_ms, stable, .. }) = (events.collect(), last.frame());
-        LogFrame { after: *after, through, time_ms, stable, reach: reach.clone(), events }
+        LogFrame { after: *after, through, time_ms, stable, audience: audience.clone(), events }
     }
 }
 

@@ -264,7 +264,7 @@ impl Plan {
         let events = if self.one_frame { &self.events[from..] } else { &self.events[from..=from] }.to_vec();
         let through = events.last().expect("it has an event").x;
         let (time_ms, stable) = (self.time_ms(x), self.start);
-        LogFrame { after: x.prev(), through, time_ms, stable: Stable(stable), reach: Audience::All, events }
+        LogFrame { after: x.prev(), through, time_ms, stable: Stable(stable), audience: Audience::All, events }
     }
 
     /// Where an element is homed.

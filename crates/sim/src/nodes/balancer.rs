@@ -421,14 +421,14 @@ impl Live {
     }
 }
 
-/// The reach of a frame, which most frames have.
-fn reach(cx: &mut Cx, ledger: &Ledger, frame: &PartFrame) -> Audience {
+/// The audience of a frame, which most frames have.
+fn audience(cx: &mut Cx, ledger: &Ledger, frame: &PartFrame) -> Audience {
     if !cx.rng.chance(cx.scenario.reach_permille) {
         return Audience::All;
     }
-    let reach = frame::reach(frame, ledger, &cx.scenario.placement, cx.planted());
-    cx.stats.reach_told += u64::from(reach != Audience::All);
-    reach
+    let audience = frame::audience(frame, ledger, &cx.scenario.placement, cx.planted());
+    cx.stats.reach_told += u64::from(audience != Audience::All);
+    audience
 }
 
 impl Default for BalancerNode {

@@ -77,7 +77,7 @@ impl BalancerNode {
         }
         let stable = live.ledger.stable();
         for record in self.disk.records(cursor.event()) {
-            // What is stable is no longer in memory, and a frame from the log has no reach.
+            // What is stable is no longer in memory, and a frame from the log has no audience.
             let frame =
                 if record.frame.through <= stable.event() { record.read_back() } else { Arc::clone(&record.published) };
             if !live.follow(cx, matcher, frame) {
@@ -120,7 +120,7 @@ impl Live {
 
     /// Sends a frame with the events that a matcher needs, in one message or in several, as the wire does with a large
     /// one. It still covers the ids of the others.
-    fn send(&self, cx: &mut Cx, matcher: usize, FeedFrame { after, reach, last }: &FeedFrame) {
+    fn send(&self, cx: &mut Cx, matcher: usize, FeedFrame { after, audience, last }: &FeedFrame) {
         let Some(ServedFeed { stream, feed, .. }) = &self.feeds[matcher] else { return };
         let pool = |id| Some(&self.ledger.find_pool(id)?.pool);
         let owners = last.owners(|frame| frame::owners(frame, pool, &cx.scenario.placement, cx.planted()));
@@ -132,7 +132,7 @@ impl Live {
         let mut needed = needed.peekable();
         let &Frame { through, time_ms, stable, .. } = last.frame();
         let send = |cx: &mut Cx, after: EventId, through: EventId, events: Vec<Event>| {
-            let frame = LogFrame { after, through, time_ms, stable, reach: reach.clone(), events };
+            let frame = LogFrame { after, through, time_ms, stable, audience: audience.clone(), events };
             cx.net.send(*stream, Message::Log(Arc::new(frame)), &mut cx.stats);
         };
         while let Some(event) = needed.next() {
@@ -149,10 +149,10 @@ impl Live {
 }
 
 impl LogRecord {
-    /// The frame as it comes from the disk: without a reach.
+    /// The frame as it comes from the disk: without an audience.
     pub(super) fn read_back(&self) -> Arc<PublishedFrame> {
         let frame = self.published.frame();
-        let read = Frame { reach: Audience::All, ..frame.clone() };
+        let read = Frame { audience: Audience::All, ..frame.clone() };
         Arc::new(PublishedFrame::new(Arc::new(read)))
     }
 }

@@ -5,7 +5,7 @@
 //! message from it, and the balancer knows the same of every other shard: a frame of one element takes three messages,
 //! however many nodes there are. The other nodes learn of it later, of many frames at a time.
 //!
-//! Where the reach is not known, all are concerned, which is always safe.
+//! Where the audience is not known, all are concerned, which is always safe.
 
 use crate::{EventId, Place, Placement, ShardId, SliceId};
 
@@ -48,7 +48,7 @@ impl Audience {
         }
     }
 
-    /// Adds the reach of another run.
+    /// Adds the audience of another run.
     pub fn join(&mut self, other: &Audience) {
         match other {
             Audience::All => *self = Audience::All,
@@ -122,18 +122,18 @@ impl Progress {
         mark.through = through.max(mark.through);
     }
 
-    /// Events `(after, through]` concern the pairs of `reach`; events between the horizon and `after` concern all.
+    /// Events `(after, through]` concern the pairs of `audience`; events between the horizon and `after` concern all.
     /// `index` is the participant of a pair.
     pub(crate) fn concern(
         &mut self,
         (after, through): (EventId, EventId),
-        reach: &Audience,
+        audience: &Audience,
         index: impl Fn(&AudiencePair) -> u32,
     ) {
         if after > self.horizon {
             self.concern_all(after);
         }
-        match reach {
+        match audience {
             Audience::All => self.concern_all(through),
             Audience::Pairs(pairs) => {
                 for pair in pairs {
@@ -167,25 +167,25 @@ mod tests {
         AudiencePair { slice: SliceId(slice), shard: ShardId(shard), last: EventId(last) }
     }
 
-    fn reach(pairs: &[(u32, u32, u64)]) -> Audience {
+    fn audience(pairs: &[(u32, u32, u64)]) -> Audience {
         Audience::Pairs(pairs.iter().map(|&(slice, shard, last)| pair(slice, shard, last)).collect())
     }
 
     #[test]
     fn a_pair_is_there_once_with_its_last_event() {
-        let mut joined = reach(&[(0, 1, 3), (2, 0, 4)]);
-        joined.join(&reach(&[(0, 0, 5), (2, 0, 9)]));
-        joined.join(&reach(&[(2, 0, 7)]));
-        assert_eq!(joined, reach(&[(0, 0, 5), (0, 1, 3), (2, 0, 9)]));
-        assert_eq!(joined.of_shard(ShardId(0)), reach(&[(0, 0, 5), (2, 0, 9)]));
+        let mut joined = audience(&[(0, 1, 3), (2, 0, 4)]);
+        joined.join(&audience(&[(0, 0, 5), (2, 0, 9)]));
+        joined.join(&audience(&[(2, 0, 7)]));
+        assert_eq!(joined, audience(&[(0, 0, 5), (0, 1, 3), (2, 0, 9)]));
+        assert_eq!(joined.of_shard(ShardId(0)), audience(&[(0, 0, 5), (2, 0, 9)]));
         assert_eq!([0, 1, 2].map(|slice| joined.has(|of| of.0 == slice)), [true, false, true]);
     }
 
     #[test]
     fn what_concerns_all_stays_so() {
-        let mut joined = reach(&[(0, 1, 3)]);
+        let mut joined = audience(&[(0, 1, 3)]);
         joined.join(&Audience::All);
-        joined.join(&reach(&[(0, 1, 9)]));
+        joined.join(&audience(&[(0, 1, 9)]));
         assert_eq!((joined.of_shard(ShardId(3)), joined.has(|_| false)), (Audience::All, true));
     }
 
@@ -195,7 +195,7 @@ mod tests {
         let mut through = |told: u64, concerns: u64, horizon: u64| {
             marks.told(0, EventId(told));
             let after = marks.horizon;
-            marks.concern((after, EventId(horizon)), &reach(&[(0, 0, concerns)]), |pair| pair.slice.0);
+            marks.concern((after, EventId(horizon)), &audience(&[(0, 0, concerns)]), |pair| pair.slice.0);
             marks.pass();
             marks.through(0).0
         };
@@ -211,7 +211,7 @@ mod tests {
     #[test]
     fn what_was_not_known_before_concerns_all_and_a_stranger_nobody() {
         let mut marks = Progress::new(2, EventId(10));
-        marks.concern((EventId(15), EventId(20)), &reach(&[(7, 0, 20)]), |pair| pair.slice.0);
+        marks.concern((EventId(15), EventId(20)), &audience(&[(7, 0, 20)]), |pair| pair.slice.0);
         marks.told(0, EventId(14));
         marks.told(1, EventId(15));
         marks.pass();
