@@ -8,9 +8,9 @@
 //! frames above the stable cut are kept; slice.S5 what is settled follows from the cut and the log alone, never from
 //! what others decided.
 
-mod ahead;
 mod frames;
 mod hot;
+mod lookahead;
 mod others;
 mod pools;
 mod prober;
@@ -31,10 +31,10 @@ use crate::{
     PoolId, Retirement, ShardId, SliceId, Stable,
     planted::{Bug, Planted},
 };
-use ahead::Lookahead;
 pub use dovetail_rule::table::Secret;
 use frames::Frames;
 pub use hot::HotKey;
+use lookahead::Lookahead;
 use others::{Flight, PoolView};
 pub(crate) use pools::WHOLE_MAX;
 use pools::{Pools, SlicePool};

@@ -41,7 +41,7 @@ enum ProgramError {
 }
 
 /// A role that a program of its own runs. A type for each, so that the program of one has no code of the others.
-pub trait Program {
+pub trait RoleProgram {
     /// Which role.
     const ROLE: Role;
 
@@ -56,13 +56,13 @@ pub trait Program {
 }
 
 /// `dovetail-balancer`.
-pub enum Balancer {}
+pub enum BalancerProgram {}
 /// `dovetail-matcher`.
-pub enum Matcher {}
+pub enum MatcherProgram {}
 /// `dovetail-gatherer`.
-pub enum Gatherer {}
+pub enum GathererProgram {}
 
-impl Program for Balancer {
+impl RoleProgram for BalancerProgram {
     const ROLE: Role = Role::Balancer;
 
     /// It serves clients beside its engine.
@@ -75,7 +75,7 @@ impl Program for Balancer {
     }
 }
 
-impl Program for Matcher {
+impl RoleProgram for MatcherProgram {
     const ROLE: Role = Role::Matcher;
 
     async fn run(settings: Settings, shutdown: Shutdown) -> Result<(), RunError> {
@@ -83,7 +83,7 @@ impl Program for Matcher {
     }
 }
 
-impl Program for Gatherer {
+impl RoleProgram for GathererProgram {
     const ROLE: Role = Role::Gatherer;
 
     async fn run(settings: Settings, shutdown: Shutdown) -> Result<(), RunError> {
@@ -92,7 +92,7 @@ impl Program for Gatherer {
 }
 
 /// Runs a role's program: parses flags, reads settings, runs the role until SIGTERM or SIGINT.
-pub fn main<P: Program>() -> ExitCode {
+pub fn main<P: RoleProgram>() -> ExitCode {
     let matches = command(P::ROLE).try_get_matches().map_err(ProgramError::Usage);
     match matches.and_then(|matches| run::<P>(&matches)) {
         Ok(()) => ExitCode::SUCCESS,
@@ -161,7 +161,7 @@ pub fn command(role: Role) -> Command {
     RoleFlags::augment(command, role)
 }
 
-fn run<P: Program>(matches: &ArgMatches) -> Result<(), ProgramError> {
+fn run<P: RoleProgram>(matches: &ArgMatches) -> Result<(), ProgramError> {
     let settings = RoleFlags::from_matches(matches).load(P::ROLE)?;
     telemetry::init(&settings.node.log);
     crash::say_if_asked_for();

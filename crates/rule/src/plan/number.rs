@@ -137,7 +137,7 @@ impl Numbers {
         match &self.0[part] {
             NumberPart::Column(column, store) => found.push((*column, *store, part)),
             NumberPart::Negate(of) | NumberPart::Abs(of) | NumberPart::Square(of) | NumberPart::ToDouble(of) => {
-                self.places(*of, found)
+                self.places(*of, found);
             }
             // A remainder tells nothing about what was divided.
             NumberPart::Fixed(_)

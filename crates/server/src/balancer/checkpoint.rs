@@ -16,9 +16,9 @@ use dovetail_log::{
 use tokio::sync::mpsc;
 
 use super::{
-    ease::{Throttle, Urgency},
     failure::CheckpointWorkError,
     records::Records,
+    throttle::{Throttle, Urgency},
     written::{Made, Written},
 };
 use dovetail_wire::{KeptChunk, Part, PartFrame, ReadChunks};

@@ -12,9 +12,9 @@ use tokio::sync::mpsc;
 
 use super::{
     checkpoint::{self, Maker},
-    ease::Urgency,
     failure::{BalancerError, CheckpointWorkError},
     store::{self, Decided, LogWork, ResultsWork, Retention},
+    throttle::Urgency,
     written::{Disk, Made, Written},
 };
 use crate::{crash, settings::Limits};

@@ -44,7 +44,7 @@ use super::{
     refused::DiskFull,
     store::{RESULT_BYTES, Store},
     storms::Storms,
-    tail::TailedLog,
+    tailed_log::TailedLog,
     turns::Turns,
     waiters::Waiters,
     written::{Disk, Written},

@@ -16,7 +16,7 @@ use tonic::Status;
 use super::{
     quota::QuotaError,
     refused::{DefinePoolError, DiskFull, DropPoolError, ElementName, POOLS_MAX, RowRefused},
-    tail::TailError,
+    tailed_log::TailError,
 };
 use crate::{
     fault::{Fault, Resource},

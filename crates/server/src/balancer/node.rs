@@ -24,7 +24,7 @@ use super::{
     messages::{ElementScan, Event, PoolSummary, Request},
     pools::Pools,
     presence::FeedReaders,
-    tail::{TailError, TailedLog},
+    tailed_log::{TailError, TailedLog},
     waits::Waits,
 };
 use crate::{

@@ -15,7 +15,7 @@ use prost::Message as _;
 use tonic::{Request, Response, Status, service::Routes};
 
 use super::{
-    errors, follower,
+    errors, feed_reader,
     messages::{CutPart, CutReader, ElementScan, Event, OwnedBy},
     node::Node,
 };
@@ -98,7 +98,7 @@ impl FeedService for Service {
             reading.of(cut_parts(Arc::clone(&of), (cut, reader), Arc::clone(&owned)))
         });
         let parts = parts.map(|part| part.map(Message::Cut));
-        let messages = first.chain(parts).chain(follower::frames_and_stable(Arc::clone(node), feed));
+        let messages = first.chain(parts).chain(feed_reader::frames_and_stable(Arc::clone(node), feed));
         let responses = messages.map(move |message| {
             let _ = &follows;
             message.map(|message| node_pb::FeedResponse { message: Some(message) })

@@ -9,7 +9,7 @@ use dovetail_core::{
 use futures::{Stream, stream};
 use tonic::Status;
 
-use super::{errors, node::Node, pools::Dropped, tail::TailError};
+use super::{errors, node::Node, pools::Dropped, tailed_log::TailError};
 use crate::{crash, rpc::Share};
 use dovetail::pb;
 use dovetail_wire::{MatchWriter, OutcomeChunk};

@@ -9,5 +9,5 @@ use dovetail_server::program;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    program::main::<program::Matcher>()
+    program::main::<program::MatcherProgram>()
 }

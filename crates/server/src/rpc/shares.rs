@@ -42,12 +42,12 @@ struct Taken {
     all: usize,
     clients: HashMap<ClientId, usize>,
     connections: HashMap<u64, usize>,
-    line: WaitingLine<Waits>,
+    line: WaitingLine<ShareWaits>,
 }
 
 /// A call in line.
 #[derive(Debug)]
-struct Waits {
+struct ShareWaits {
     caller: Option<Caller>,
     count: usize,
     give: Option<oneshot::Sender<Share>>,
@@ -151,7 +151,7 @@ impl Shares {
     pub(crate) fn wait(&self, caller: Option<&Caller>, count: usize) -> Waiting {
         let (give, given) = oneshot::channel();
         let count = count.min(self.most_for(caller));
-        let waits = Waits { caller: caller.cloned(), count, give: Some(give) };
+        let waits = ShareWaits { caller: caller.cloned(), count, give: Some(give) };
         let ticket = self.0.taken().line.push(caller.map(|caller| caller.connection.number), waits);
         Shared::serve(&self.0);
         Waiting { shared: Arc::clone(&self.0), ticket, given, caller: caller.cloned(), count }

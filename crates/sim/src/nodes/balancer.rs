@@ -11,7 +11,7 @@ use std::collections::HashMap;
 
 use clock::Clock;
 pub use state::{BalancerNode, Submitted};
-use state::{Cut, Live};
+use state::{Cut, LiveBalancer};
 
 use dovetail_core::{
     Audience, Cursor, Decided, DecisionFrame, EventId, EventKind, ShardId, Stable,
@@ -83,7 +83,7 @@ impl BalancerNode {
         let clock = Clock::new(time_ms, ahead_ms, cx);
         let mut holds = Holds::new(cx.scenario.streams.1);
         holds.plant(cx.planted());
-        self.live = Some(Live {
+        self.live = Some(LiveBalancer {
             sequencer: Sequencer::new(cx.scenario.frame, last, time_ms),
             clients: Vec::new(),
             outcomes: Vec::new(),
@@ -394,7 +394,7 @@ impl BalancerNode {
     }
 }
 
-impl Live {
+impl LiveBalancer {
     /// Keeps what the cuts that are read need.
     fn keep(&mut self) {
         self.ledger.keep_for(self.cuts.iter().flatten().map(|cut| cut.cutting.through()));

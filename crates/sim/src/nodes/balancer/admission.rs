@@ -7,7 +7,7 @@ use dovetail_core::{
     ledger::{Admission, Status, Submission, SubmitError, TimerShare, Timing},
 };
 
-use super::state::{BalancerNode, Live, Submitted};
+use super::state::{BalancerNode, LiveBalancer, Submitted};
 use crate::{cx::Cx, truth::differs, violation::Violation};
 
 impl BalancerNode {
@@ -191,7 +191,7 @@ impl BalancerNode {
     }
 }
 
-impl Live {
+impl LiveBalancer {
     /// The element that a retry has to be answered with, if its first try was acknowledged and has to be remembered.
     fn acknowledged(&self, cx: &Cx, pool: &str, submission: &Submission) -> Option<ElementId> {
         // It may have been dropped since.

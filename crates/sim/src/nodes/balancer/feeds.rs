@@ -6,7 +6,7 @@ use std::{mem, sync::Arc};
 use dovetail_core::{Audience, Cursor, Event, EventId, Frame, LogFrame, Stable, slice::SliceCut};
 use dovetail_node::balancer::{Feed, FeedAction, FeedFrame, FeedRefused, LogSpan, PublishedFrame, check_floor, frame};
 
-use super::state::{BalancerNode, Live, ServedFeed};
+use super::state::{BalancerNode, LiveBalancer, ServedFeed};
 use crate::{
     cx::Cx,
     disk::LogRecord,
@@ -96,7 +96,7 @@ impl BalancerNode {
     }
 }
 
-impl Live {
+impl LiveBalancer {
     /// The next frame of the log, for a matcher that is there and reads. Whether it reads on.
     pub(super) fn follow(&mut self, cx: &mut Cx, matcher: usize, frame: Arc<PublishedFrame>) -> bool {
         let Some(follower) = self.feeds[matcher].as_mut().filter(|follower| !follower.waits) else { return false };

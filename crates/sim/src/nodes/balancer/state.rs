@@ -29,12 +29,12 @@ pub struct BalancerNode {
     pub(super) full_until: Time,
     /// How often the disk has failed, or begun to be full.
     pub(super) faults: u64,
-    pub(super) live: Option<Live>,
+    pub(super) live: Option<LiveBalancer>,
 }
 
 /// What a crash takes.
 #[derive(Debug)]
-pub(super) struct Live {
+pub(super) struct LiveBalancer {
     pub(super) sequencer: Sequencer,
     pub(super) ledger: Ledger,
     /// Client parts of the open frame.

@@ -6,7 +6,7 @@ use std::{mem, sync::Arc};
 use dovetail_core::{EventId, Stable, ledger::Ledger};
 use dovetail_node::balancer::{PartFrame, Replay, ReplayError, Visible};
 
-use super::{BalancerNode, Live, audience};
+use super::{BalancerNode, LiveBalancer, audience};
 use crate::{
     checks,
     cx::Cx,
@@ -67,7 +67,7 @@ impl BalancerNode {
         let live = self.live.as_mut().expect("a node that is up is live");
         let Some(frame) = live.sequencer.take() else { return };
         let parts = disk::parts(&frame, &live.clients);
-        let Live { durability, ledger, visible, .. } = live;
+        let LiveBalancer { durability, ledger, visible, .. } = live;
         durability.on_frame(parts, ledger, |parts, ledger| audience(cx, ledger, parts), visible);
         live.taken = [live.taken[1], live.taken[2], Some((frame.through, live.ledger.decided().event()))];
         live.open = Some(frame);
