@@ -452,7 +452,7 @@ fn of_tail(error: &TailError, fault: impl Fn(Reason) -> Fault) -> Fault {
     match error {
         TailError::Closed => fault(Reason::NodeStopping),
         TailError::Trimmed { cursor, floor } => {
-            fault(Reason::CursorTooOld).with("value", cursor.0).with("oldest", floor.0)
+            fault(Reason::CursorTooOld).with("value", cursor.event().0).with("oldest", floor.event().0)
         }
         TailError::Read(_) | TailError::Convert(_) | TailError::Missing { .. } => fault(Reason::LogUnreadable),
         TailError::Thread => fault(Reason::Internal),
@@ -469,7 +469,7 @@ pub(super) fn feed(refused: FeedRefused) -> Status {
     match refused {
         FeedRefused::Gone(Gone { cursor, floor }) => tail(TailError::Trimmed { cursor, floor }),
         FeedRefused::Ahead { cursor, durable } => {
-            let fault = Fault::new(Reason::PeerDiffers, refused.to_string()).with("value", cursor.0);
+            let fault = Fault::new(Reason::PeerDiffers, refused.to_string()).with("value", cursor.event().0);
             fault.with("bound", durable.0).into()
         }
     }
@@ -482,7 +482,7 @@ pub(super) fn fetch(refused: FetchRefused) -> Status {
         FetchRefused::Gone(Gone { cursor, floor }) => tail(TailError::Trimmed { cursor, floor }),
         FetchRefused::NotStable { through, stable } => {
             let fault = Fault::new(Reason::PeerDiffers, refused.to_string()).with("value", through.0);
-            fault.with("bound", stable.0).into()
+            fault.with("bound", stable.event().0).into()
         }
     }
 }

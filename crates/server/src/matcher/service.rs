@@ -141,8 +141,8 @@ fn knows_less(KnowsLess { slice, known }: KnowsLess, known_min: Decided, floor: 
     );
     Fault::new(Reason::CursorTooOld, text)
         .at("decided_seen_min")
-        .with("value", known_min.0)
-        .with("bound", known.0)
+        .with("value", known_min.event().0)
+        .with("bound", known.event().0)
         .into()
 }
 
