@@ -42,7 +42,7 @@ impl Audience {
     pub fn add(&mut self, x: EventId, only_at: Option<Place>, placement: &Placement) {
         match only_at {
             Some(place) => {
-                self.add_pair(AudiencePair { slice: placement.owner(place), shard: placement.home(place), last: x })
+                self.add_pair(AudiencePair { slice: placement.owner(place), shard: placement.home(place), last: x });
             }
             None => *self = Audience::All,
         }

@@ -203,7 +203,7 @@ impl Engine {
             }
             (GathererLinkInput::Peer(floor), LinkId::Shard(peer)) => gatherer.on_decisions_hello(peer, floor, out),
             (GathererLinkInput::Fetched(fetch, retirements), _) => {
-                gatherer.on_fetched(link, fetch, &retirements, out)?
+                gatherer.on_fetched(link, fetch, &retirements, out)?;
             }
             (GathererLinkInput::Refused(fetch), _) => gatherer.on_refused(link, fetch, out)?,
             (GathererLinkInput::Slices(_) | GathererLinkInput::Peer(_), _) => {
