@@ -245,27 +245,29 @@ impl Client {
     }
 
     /// An element and what became of it. Waits up to `wait`, at most [`WAIT_MAX`], for it to be matched or withdrawn.
-    pub async fn get(&self, element: pb::ElementRef, wait: Duration) -> Result<pb::GetElementResponse, ClientError> {
-        self.get_at(element, wait, 0).await
+    pub async fn get(&self, element: pb::ElementRef, wait: Duration) -> Result<pb::Element, ClientError> {
+        Ok(self.get_at(element, wait, 0).await?.0)
     }
 
     /// The same from a state no older than a position: the id of an element, or what a withdrawal, a match or an
-    /// earlier answer named. Waits for that up to `wait`, or [`WAIT_MAX`] when that is zero.
+    /// earlier answer named. Waits for that up to `wait`, or [`WAIT_MAX`] when that is zero. The number is the position
+    /// that the answer reflects.
     pub async fn get_at(
         &self,
         element: pb::ElementRef,
         wait: Duration,
         at: u64,
-    ) -> Result<pb::GetElementResponse, ClientError> {
+    ) -> Result<(pb::Element, u64), ClientError> {
         let wait_ms = wait.min(WAIT_MAX).as_millis() as u32;
         let request = pb::GetElementRequest { element: Some(element), wait_ms, position: at };
-        Ok(self.service().get_element(request).await?.into_inner())
+        let pb::GetElementResponse { element, position } = self.service().get_element(request).await?.into_inner();
+        Ok((element.unwrap_or_default(), position))
     }
 
     /// Why an element is still waiting, with at most `nearest` near misses (100 at most; 0 for the server's choice). Of
     /// one that waits no longer, what became of it.
     pub async fn explain(&self, element: pb::ElementRef, nearest: u32) -> Result<pb::ExplainResponse, ClientError> {
-        let request = pb::ExplainRequest { element: Some(element), nearest };
+        let request = pb::ExplainRequest { element: Some(element), nearest_max: nearest };
         Ok(self.service().explain(request).await?.into_inner())
     }
 

@@ -6,13 +6,12 @@ use dovetail::pb::{self, ElementState, WithdrawOutcome};
 use crate::commands::{done, run};
 use crate::fake::Fake;
 
-fn waiting(at: u64) -> pb::GetElementResponse {
-    pb::GetElementResponse {
+fn waiting() -> pb::Element {
+    pb::Element {
         id: 3,
         pool: "duel".to_owned(),
         key: "p3".to_owned(),
         state: ElementState::Waiting.into(),
-        position: at,
         ..Default::default()
     }
 }
@@ -33,10 +32,11 @@ fn balancer(undecided_ms: u64) -> pb::InspectResponse {
 #[test]
 fn an_answer_of_who_waits_says_when_decisions_stand_still() {
     let fake = Fake::start();
-    fake.script().element = Some(waiting(16));
+    fake.script().element = Some(waiting());
+    fake.script().position = 16;
     fake.script().node = Some(balancer(30_000));
     let stale = |at| format!("decisions wait for gatherer 1 (http://g1, down for 31s), so this is as of event {at}\n");
-    for (command, at) in [("get 3", 16), ("explain 3", 16), ("explain 3 --json", 16), ("list --pool duel", 17)] {
+    for (command, at) in [("get 3", 16), ("explain 3", 17), ("explain 3 --json", 17), ("list --pool duel", 17)] {
         let (code, stdout, stderr) = run(Some(&fake), &command.split(' ').collect::<Vec<_>>());
         assert_eq!((code, stderr), (Some(0), stale(at)), "{command}");
         assert!(stdout.contains("p3"), "{command}: {stdout}");
@@ -77,7 +77,7 @@ fn a_withdrawal_without_an_answer_may_still_take_place_and_it_is_said_how_to_kno
 fn a_pool_that_is_not_defined_is_said_by_every_command_that_names_one() {
     let fake = Fake::start();
     fake.script().withdraw =
-        Some(pb::WithdrawResponse { outcome: WithdrawOutcome::Unknown.into(), ..Default::default() });
+        Some(pb::WithdrawResponse { outcome: WithdrawOutcome::NotFound.into(), ..Default::default() });
     let expected = done(1, "", "error: pool \"duet\" is not defined (NOT_FOUND); there are: duel\n");
     for command in [
         "get --pool duet --key a",

@@ -369,7 +369,7 @@ fn pool_list_shows_every_pool() {
 #[test]
 fn get_shows_what_became_of_an_element() {
     let fake = Fake::start();
-    fake.script().element = Some(pb::GetElementResponse {
+    fake.script().element = Some(pb::Element {
         id: 3,
         pool: "duel".to_owned(),
         key: "p3".to_owned(),
@@ -389,10 +389,10 @@ fn withdraw_fails_when_the_element_was_matched_before() {
         (WithdrawOutcome::Withdrawn, 0, "withdrawn at 9\n"),
         (WithdrawOutcome::AlreadyWithdrawn, 0, "already withdrawn at 9\n"),
         (WithdrawOutcome::AlreadyMatched, 1, "already matched: 2 (p2) with 3 (p3) at 3\n"),
-        (WithdrawOutcome::Unknown, 1, "no such element, or no longer remembered\n"),
+        (WithdrawOutcome::NotFound, 1, "no such element, or no longer remembered\n"),
     ] {
         let matched = (outcome == WithdrawOutcome::AlreadyMatched).then(|| found(3));
-        let position = if outcome == WithdrawOutcome::Unknown { 0 } else { 9 };
+        let position = if outcome == WithdrawOutcome::NotFound { 0 } else { 9 };
         let answer = pb::WithdrawResponse { outcome: outcome.into(), r#match: matched, position, reason: 0 };
         fake.script().withdraw = Some(answer);
         assert_eq!(run(Some(&fake), &["withdraw", "3"]), done(code, text, ""));
@@ -410,7 +410,7 @@ fn withdraw_fails_when_the_element_has_expired() {
 #[test]
 fn an_element_that_still_waits_when_the_wait_is_over_is_shown_and_exits_with_3() {
     let fake = Fake::start();
-    let waiting = pb::GetElementResponse {
+    let waiting = pb::Element {
         id: 3,
         pool: "duel".to_owned(),
         key: "p3".to_owned(),
@@ -741,7 +741,7 @@ fn defining_a_pool_whose_rule_may_be_a_mistake_says_so() {
 fn explain_shows_what_the_server_found() {
     let fake = Fake::start();
     assert_eq!(run(Some(&fake), &["explain", "17"]), done(1, "", "error: element 17 is not known (NOT_FOUND)\n"));
-    let element = pb::GetElementResponse {
+    let element = pb::Element {
         id: 17,
         pool: "duel".to_owned(),
         key: "ada".to_owned(),

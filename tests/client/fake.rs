@@ -39,7 +39,9 @@ pub struct Script {
     pub breaks_at: Option<usize>,
     pub watches: VecDeque<WatchCall>,
     pub watched: Vec<pb::WatchMatchesRequest>,
-    pub element: Option<pb::GetElementResponse>,
+    pub element: Option<pb::Element>,
+    /// What an answer about it reflects.
+    pub position: u64,
     pub withdraw: Option<pb::WithdrawResponse>,
     /// What it says about itself; without it, that it is gatherer 3.
     pub node: Option<pb::InspectResponse>,
@@ -284,15 +286,16 @@ impl MatchService for Service {
     }
 
     async fn get_element(&self, _: Request<pb::GetElementRequest>) -> Result<Response<pb::GetElementResponse>, Status> {
-        let element = self.script.lock().unwrap().element.clone();
-        element.map(Response::new).ok_or_else(|| Status::not_found("element 17 is not known"))
+        let script = self.script.lock().unwrap();
+        let element = Some(script.element.clone().ok_or_else(|| Status::not_found("element 17 is not known"))?);
+        Ok(Response::new(pb::GetElementResponse { element, position: script.position }))
     }
 
     async fn explain(&self, request: Request<pb::ExplainRequest>) -> Result<Response<pb::ExplainResponse>, Status> {
         let element = self.script.lock().unwrap().element.clone();
         let element = Some(element.ok_or_else(|| Status::not_found("element 17 is not known"))?);
         // What was asked for comes back as what was found.
-        let anchors = request.into_inner().nearest.into();
+        let anchors = request.into_inner().nearest_max.into();
         Ok(Response::new(pb::ExplainResponse { element, anchors, ..Default::default() }))
     }
 

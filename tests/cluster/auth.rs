@@ -124,9 +124,9 @@ impl Guarded {
         Ok(answers.message().await?.map(|answer| answer.ids).unwrap_or_default())
     }
 
-    async fn get(&self, who: &str, id: u64) -> Result<pb::GetElementResponse, Status> {
+    async fn get(&self, who: &str, id: u64) -> Result<pb::Element, Status> {
         let request = pb::GetElementRequest { element: Some(dovetail::client::by_id(id)), ..Default::default() };
-        Ok(self.service().get_element(self.of(who, request)).await?.into_inner())
+        Ok(self.service().get_element(self.of(who, request)).await?.into_inner().element.unwrap())
     }
 
     async fn withdraw(&self, who: &str, id: u64) -> Result<pb::WithdrawOutcome, Status> {
@@ -150,7 +150,7 @@ impl Guarded {
             "SubmitOne" => self.submit(who, pool, &format!("o-{who}"), -5).await.map(drop),
             "GetElement" => self.get(who, element).await.map(drop),
             "Explain" => {
-                let request = pb::ExplainRequest { element: reference(), nearest: 0 };
+                let request = pb::ExplainRequest { element: reference(), nearest_max: 0 };
                 service.explain(self.of(who, request)).await.map(drop)
             }
             "ListElements" => {
@@ -372,7 +372,7 @@ async fn what_somebody_submitted_is_its_own_across_restarts_and_after_its_end() 
     let ends = guarded.stream("ada", "duel", "ends", 1).await.unwrap()[0];
     let pair =
         [guarded.submit("ada", "duel", "a", 7).await.unwrap(), guarded.submit("bob", "duel", "b", 7).await.unwrap()];
-    let explain = |id| pb::ExplainRequest { element: Some(dovetail::client::by_id(id)), nearest: 5 };
+    let explain = |id| pb::ExplainRequest { element: Some(dovetail::client::by_id(id)), nearest_max: 5 };
     let explained = guarded.service().explain(guarded.of("ada", explain(waits))).await.unwrap().into_inner();
     assert!(explained.nearest.is_empty() && explained.prospect.is_none(), "who else waits is not told");
     denied(guarded.service().explain(guarded.of("bob", explain(waits))).await);

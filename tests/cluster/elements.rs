@@ -56,7 +56,7 @@ async fn filled(cluster: &Cluster) -> Client {
     client
 }
 
-async fn listed(client: &Client, filter: Option<ElementFilter>, page_size: u32) -> Vec<pb::GetElementResponse> {
+async fn listed(client: &Client, filter: Option<ElementFilter>, page_size: u32) -> Vec<pb::Element> {
     let mut request = pb::ListElementsRequest { filter, page_size, ..Default::default() };
     let mut all = Vec::new();
     loop {
@@ -77,10 +77,9 @@ async fn waiting_elements_are_listed_by_page_and_chosen_by_key_and_attributes() 
     assert_eq!(all.len(), WAITING, "none of another pool");
     assert!(all.is_sorted_by_key(|element| element.id));
     let first = client.get(by_id(all[0].id), Duration::ZERO).await.unwrap();
-    assert_eq!(pb::GetElementResponse { position: 0, ..first }, all[0], "as GetElement has them");
+    assert_eq!(first, all[0], "as GetElement has them");
     assert_eq!(listed(&client, filter("", &[]), 999).await, all, "whatever the pages");
-    let keys =
-        |elements: &[pb::GetElementResponse]| elements.iter().map(|element| element.key.clone()).collect::<Vec<_>>();
+    let keys = |elements: &[pb::Element]| elements.iter().map(|element| element.key.clone()).collect::<Vec<_>>();
     let chosen = listed(&client, filter("p1", &[("region", value::string("us"))]), 7).await;
     let expected = (0..WAITING).map(|number| (number, format!("p{number}")));
     let expected: Vec<_> =
@@ -153,7 +152,7 @@ async fn many_elements_are_withdrawn_by_page_and_each_is_an_event_of_the_log() {
     assert_eq!((status.waiting, status.withdrawn), (WAITING as u64 / 2, WAITING as u64 / 2));
     // An element that comes for one of them finds none, and each is among the outcomes once.
     let partner = client.submit_one("duel", player("late", 1, "us")).await.unwrap();
-    let found = client.get_at(by_id(partner), Duration::ZERO, position.max(partner)).await.unwrap();
+    let (found, _) = client.get_at(by_id(partner), Duration::ZERO, position.max(partner)).await.unwrap();
     assert_eq!(found.state(), ElementState::Waiting);
     let options = WatchOptions { pool: "duel".to_owned(), until_settled: true, ..Default::default() };
     let (mut watch, mut ended) = (client.watch_outcomes(options), Vec::new());

@@ -47,13 +47,13 @@ async fn an_answer_is_never_from_before_the_position_it_was_asked_for() {
     let (mut cluster, client) = start("at", pool(EQUAL)).await;
     for number in 0..100 {
         let (a, b) = pair(&client, &format!("p{number}"), number).await;
-        let found = client.get_at(by_key("duel", format!("p{number}-a")), Duration::ZERO, b).await.unwrap();
+        let (found, position) = client.get_at(by_key("duel", format!("p{number}-a")), Duration::ZERO, b).await.unwrap();
         assert_eq!((found.id, found.state(), found.ended_at), (a, ElementState::Matched, b));
-        assert!(found.position >= b, "an answer says what it reflects");
+        assert!(position >= b, "an answer says what it reflects");
     }
     let alone = client.submit_one("duel", player("alone", 1000)).await.unwrap();
     let position = client.withdraw(by_id(alone)).await.unwrap().position;
-    let found = client.get_at(by_id(alone), Duration::ZERO, position).await.unwrap();
+    let (found, _) = client.get_at(by_id(alone), Duration::ZERO, position).await.unwrap();
     assert_eq!((found.state(), found.ended_at), (ElementState::Withdrawn, position));
 
     let highest = cluster.balancer_state().await.assigned;
@@ -73,7 +73,7 @@ async fn an_answer_is_never_from_before_the_position_it_was_asked_for() {
         tokio::spawn(async move { client.get_at(by_id(a), Duration::ZERO, b).await })
     };
     cluster.node(GATHERER).signal("CONT");
-    assert_eq!(within(PATIENCE, "an answer", waiting).await.unwrap().unwrap().state(), ElementState::Matched);
+    assert_eq!(within(PATIENCE, "an answer", waiting).await.unwrap().unwrap().0.state(), ElementState::Matched);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -84,13 +84,13 @@ async fn a_position_holds_across_restarts_even_when_all_results_are_lost() {
         // Killed before its results are on disk, as likely as not.
         let (a, b) = pair(&client, &format!("p{number}"), number).await;
         client = restart_balancer(&mut cluster).await;
-        let found = client.get_at(by_id(a), Duration::ZERO, b).await.unwrap();
+        let (found, position) = client.get_at(by_id(a), Duration::ZERO, b).await.unwrap();
         assert_eq!((found.state(), found.ended_at), (ElementState::Matched, b));
-        last = found.position;
+        last = position;
     }
     let (a, b) = pair(&client, "seen", 100).await;
-    let seen = client.get_at(by_id(a), WAIT, b).await.unwrap();
-    assert!(seen.position > last);
+    let (seen, position) = client.get_at(by_id(a), WAIT, b).await.unwrap();
+    assert!(position > last);
     for which in cluster.all() {
         cluster.stop(which).await;
     }
@@ -102,10 +102,10 @@ async fn a_position_holds_across_restarts_even_when_all_results_are_lost() {
     let client = cluster.client().await;
     // An older state is all there is now. A client that saw a newer one does not get it.
     assert_eq!(client.get(by_id(a), Duration::ZERO).await.unwrap().state(), ElementState::Waiting);
-    let error = client.get_at(by_id(a), MOMENT, seen.position).await.unwrap_err();
-    refused(&error, Code::DeadlineExceeded, &[&format!("position {}", seen.position), "up to 0"]);
+    let error = client.get_at(by_id(a), MOMENT, position).await.unwrap_err();
+    refused(&error, Code::DeadlineExceeded, &[&format!("position {position}"), "up to 0"]);
     cluster.spawn(GATHERER);
-    let again = client.get_at(by_id(a), Duration::ZERO, seen.position).await.unwrap();
+    let (again, _) = client.get_at(by_id(a), Duration::ZERO, position).await.unwrap();
     assert_eq!((again.state(), again.r#match), (seen.state(), seen.r#match));
 }
 
@@ -145,7 +145,7 @@ async fn a_withdrawal_and_a_match_at_once_have_one_outcome() {
         let answer = within(PATIENCE, "a withdrawal", client.withdraw(by_id(a))).await.unwrap();
         let b = submitting.await.unwrap();
         let [of_a, of_b] = [a, b].map(|id| client.get_at(by_id(id), Duration::ZERO, b.max(answer.position)));
-        let (of_a, of_b) = (of_a.await.unwrap(), of_b.await.unwrap());
+        let ((of_a, _), (of_b, _)) = (of_a.await.unwrap(), of_b.await.unwrap());
         match answer.outcome() {
             WithdrawOutcome::Withdrawn => {
                 withdrawn += 1;
@@ -202,7 +202,7 @@ async fn an_answer_that_was_waited_for_does_not_depend_on_what_is_remembered() {
     // A client that asks now hears that nothing is remembered.
     for id in [a, b, c, late] {
         let answer = client.withdraw(by_id(id)).await.unwrap();
-        assert_eq!((answer.outcome(), answer.position), (WithdrawOutcome::Unknown, 0));
+        assert_eq!((answer.outcome(), answer.position), (WithdrawOutcome::NotFound, 0));
         refused(&client.get(by_id(id), Duration::ZERO).await.unwrap_err(), Code::NotFound, &[&id.to_string()]);
     }
 }

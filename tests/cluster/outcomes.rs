@@ -110,7 +110,7 @@ async fn matches_watched_as_columns_are_those_watched_as_rows() {
 async fn a_match_tells_how_long_its_elements_had_waited_also_after_a_restart() {
     let (mut cluster, client) = start("waited", pool(EQUAL)).await;
     let first = client.submit_one("duel", player("first", 1)).await.unwrap();
-    let waiting = client.get_at(by_id(first), Duration::ZERO, first).await.unwrap();
+    let (waiting, _) = client.get_at(by_id(first), Duration::ZERO, first).await.unwrap();
     // Another millisecond, so that the two have waited differently.
     until("time goes on", async || {
         let explained = client.explain(by_id(first), 1).await.unwrap();

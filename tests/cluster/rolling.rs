@@ -152,7 +152,7 @@ impl Rolling {
         for (key, skill) in [("a", 1), ("b", 1), ("alone", 2)] {
             ids.push(client.submit_one(&name, player(key, skill)).await.unwrap());
         }
-        let found = client.get_at(by_id(ids[0]), WAIT, ids[1]).await.unwrap();
+        let (found, _) = client.get_at(by_id(ids[0]), WAIT, ids[1]).await.unwrap();
         assert_eq!((found.state(), found.ended_at), (ElementState::Matched, ids[1]));
         let dropped = client.drop_pool(&name, None, WAIT).await.unwrap();
         assert!(dropped.dropped, "{dropped:?}");

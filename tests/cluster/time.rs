@@ -104,7 +104,7 @@ async fn a_withdrawal_says_what_it_found() {
         assert_eq!((found.a.unwrap().id, found.b.unwrap().id, found.cursor), (a, b, b));
     }
     for element in [by_id(4711), by_key("duel", "nobody"), by_key("nowhere", "a")] {
-        check(element, WithdrawOutcome::Unknown).await;
+        check(element, WithdrawOutcome::NotFound).await;
     }
     let state = client.get(by_id(waiting), Duration::ZERO).await.unwrap();
     assert_eq!(state.state(), ElementState::Withdrawn);

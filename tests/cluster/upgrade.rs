@@ -90,11 +90,11 @@ async fn drops_a_pool(cluster: &mut Cluster) {
     assert_eq!((old.state(), old.key.as_str(), old.pool.as_str()), (ElementState::Dropped, "g30", "gone"));
     let one = client.submit_one("gone", player("g30", 30)).await.unwrap();
     let two = client.submit_one("gone", player("another", 30)).await.unwrap();
-    let found = client.get_at(by_id(one), WAIT, two).await.unwrap();
+    let (found, _) = client.get_at(by_id(one), WAIT, two).await.unwrap();
     assert_eq!(found.state(), ElementState::Matched, "of the new pool alone: {found:?}");
     // One of the old elements waits for this one.
     let three = client.submit_one("equal", player("e20-partner", 20)).await.unwrap();
-    assert_eq!(client.get_at(by_key("equal", "e20"), WAIT, three).await.unwrap().state(), ElementState::Matched);
+    assert_eq!(client.get_at(by_key("equal", "e20"), WAIT, three).await.unwrap().0.state(), ElementState::Matched);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -83,7 +83,7 @@ impl EvidenceAudit {
                 None => false,
             },
             WithdrawOutcome::AlreadyMatched => end.is_some() && reason.is_none(),
-            WithdrawOutcome::Unknown | WithdrawOutcome::Unspecified => false,
+            WithdrawOutcome::NotFound | WithdrawOutcome::Unspecified => false,
         };
         let told = match reason {
             Some(WithdrawReason::Client) => EndReason::Withdrawn,
@@ -249,7 +249,7 @@ mod tests {
         wrong(3, 4, WithdrawOutcome::AlreadyWithdrawn, None, 1);
         wrong(4, 6, WithdrawOutcome::Withdrawn, None, 1);
         wrong(4, 6, WithdrawOutcome::AlreadyMatched, None, 1);
-        wrong(4, 6, WithdrawOutcome::Unknown, None, 2);
+        wrong(4, 6, WithdrawOutcome::NotFound, None, 2);
     }
 
     #[test]

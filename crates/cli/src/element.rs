@@ -92,14 +92,14 @@ pub async fn get(arguments: GetArgs) -> Result<(), CliError> {
         let answer = notices::during(&client, asking).await;
         Ok((or_no_pool(&client, arguments.element.pool(), answer).await?, client))
     };
-    let (found, client) = arguments.server.run(get).await?;
+    let ((found, position), client) = arguments.server.run(get).await?;
     let text = match arguments.json {
         true => match_json::line(&ElementJson::from(&found)),
         false => describe(&found),
     };
     output::print(&text)?;
     if found.state() == ElementState::Waiting {
-        ServerArgs::as_of(&client, found.position, late).await;
+        ServerArgs::as_of(&client, position, late).await;
     }
     if wait_ms > 0 && found.state() == ElementState::Waiting {
         let waited = duration::format_ms(wait_ms);
@@ -129,7 +129,7 @@ pub async fn withdraw(arguments: WithdrawArgs) -> Result<(), CliError> {
         sent.set(true);
         let answer = notices::during(&client, client.withdraw(element.clone())).await;
         let answer = or_no_pool(&client, arguments.pool.as_deref(), answer).await?;
-        if let (WithdrawOutcome::Unknown, Some(pool)) = (answer.outcome(), &arguments.pool) {
+        if let (WithdrawOutcome::NotFound, Some(pool)) = (answer.outcome(), &arguments.pool) {
             pool::must_be(&client, pool).await?;
         }
         Ok(answer)
@@ -147,7 +147,7 @@ pub async fn withdraw(arguments: WithdrawArgs) -> Result<(), CliError> {
             ("already dropped with its pool", false)
         }
         WithdrawOutcome::AlreadyWithdrawn => ("already withdrawn", true),
-        WithdrawOutcome::Unknown => ("no such element, or no longer remembered", false),
+        WithdrawOutcome::NotFound => ("no such element, or no longer remembered", false),
         WithdrawOutcome::Unspecified => ("answered with an outcome this build does not know", false),
     };
     let text = match arguments.json {
@@ -206,8 +206,8 @@ struct WithdrawnJson<'a> {
     r#match: Option<MatchJson<'a>>,
 }
 
-impl<'a> From<&'a pb::GetElementResponse> for ElementJson<'a> {
-    fn from(element: &'a pb::GetElementResponse) -> ElementJson<'a> {
+impl<'a> From<&'a pb::Element> for ElementJson<'a> {
+    fn from(element: &'a pb::Element) -> ElementJson<'a> {
         ElementJson {
             id: element.id,
             pool: &element.pool,
@@ -237,7 +237,7 @@ fn found(found: &Option<pb::Match>) -> Option<MatchJson<'_>> {
 }
 
 /// An attribute as files have it: a time as a time.
-fn attribute_json(element: &pb::GetElementResponse, name: &str, value: &pb::Value) -> serde_json::Value {
+fn attribute_json(element: &pb::Element, name: &str, value: &pb::Value) -> serde_json::Value {
     let declared = element.attribute_types.get(name).and_then(|number| dovetail_wire::kind(*number).ok());
     match (&value.kind, declared) {
         (Some(Kind::IntValue(int)), Some(declared)) => {
@@ -248,7 +248,7 @@ fn attribute_json(element: &pb::GetElementResponse, name: &str, value: &pb::Valu
 }
 
 /// An attribute as people read it.
-pub fn attribute_text(element: &pb::GetElementResponse, name: &str, value: &pb::Value) -> String {
+pub fn attribute_text(element: &pb::Element, name: &str, value: &pb::Value) -> String {
     printable(&attribute_json(element, name, value).to_string()).into_owned()
 }
 
@@ -276,7 +276,7 @@ fn state_name(state: ElementState) -> &'static str {
 
 fn outcome_name(outcome: WithdrawOutcome) -> &'static str {
     match outcome {
-        WithdrawOutcome::Unspecified | WithdrawOutcome::Unknown => "unknown",
+        WithdrawOutcome::Unspecified | WithdrawOutcome::NotFound => "unknown",
         WithdrawOutcome::Withdrawn => "withdrawn",
         WithdrawOutcome::AlreadyMatched => "already_matched",
         WithdrawOutcome::AlreadyWithdrawn => "already_withdrawn",
@@ -284,7 +284,7 @@ fn outcome_name(outcome: WithdrawOutcome) -> &'static str {
 }
 
 /// An element in words.
-pub fn describe(element: &pb::GetElementResponse) -> String {
+pub fn describe(element: &pb::Element) -> String {
     let pool = printable(&element.pool);
     let key = printable(&element.key);
     let mut text = format!("element {} ({key}) in pool {pool}: {}", element.id, state_name(element.state()));
@@ -330,8 +330,8 @@ mod tests {
     use super::*;
     use dovetail::client::value;
 
-    fn waiting() -> pb::GetElementResponse {
-        pb::GetElementResponse {
+    fn waiting() -> pb::Element {
+        pb::Element {
             id: 3,
             pool: "duel".to_owned(),
             key: "p1".to_owned(),
@@ -343,9 +343,9 @@ mod tests {
         }
     }
 
-    fn matched() -> pb::GetElementResponse {
+    fn matched() -> pb::Element {
         let end = |id: u64| Some(pb::MatchedElement { id, key: format!("p{id}"), ..Default::default() });
-        pb::GetElementResponse {
+        pb::Element {
             id: 3,
             pool: "duel".to_owned(),
             key: "p3".to_owned(),
@@ -367,7 +367,7 @@ mod tests {
     #[test]
     fn times_are_shown_so_that_they_can_be_submitted_again() {
         let types = [("start", pb::AttributeType::Timestamp), ("length", pb::AttributeType::Duration)];
-        let of = |start: i64, length: i64| pb::GetElementResponse {
+        let of = |start: i64, length: i64| pb::Element {
             attributes: [("start".to_owned(), value::int(start)), ("length".to_owned(), value::int(length))].into(),
             attribute_types: types.map(|(name, declared)| (name.to_owned(), declared.into())).into(),
             ..waiting()
@@ -387,7 +387,7 @@ mod tests {
     fn infinity_is_shown_as_what_it_is() {
         let attributes = [("x", f64::INFINITY), ("y", f64::NEG_INFINITY), ("z", 0.5)];
         let attributes = attributes.map(|(name, double)| (name.to_owned(), value::double(double))).into();
-        let element = pb::GetElementResponse { attributes, ..waiting() };
+        let element = pb::Element { attributes, ..waiting() };
         let text = describe(&element);
         assert!(text.contains("  x = Infinity\n  y = -Infinity\n  z = 0.5\n"), "{text}");
         let line = match_json::line(&ElementJson::from(&element));
@@ -397,7 +397,7 @@ mod tests {
     #[test]
     fn names_that_hide_or_turn_text_around_are_escaped_for_people_and_exact_for_machines() {
         let attributes = [("region".to_owned(), value::string("e\u{202e}u"))].into();
-        let element = pb::GetElementResponse { key: "p\u{200b}1".to_owned(), attributes, ..waiting() };
+        let element = pb::Element { key: "p\u{200b}1".to_owned(), attributes, ..waiting() };
         let text = describe(&element);
         assert!(text.starts_with("element 3 (p\\u{200b}1) in pool duel") && text.contains("\"e\\u{202e}u\""), "{text}");
         let line = match_json::line(&ElementJson::from(&element));

@@ -118,7 +118,7 @@ pub async fn list(arguments: ListElementsArgs) -> Result<(), CliError> {
     Ok(())
 }
 
-fn text(elements: &[pb::GetElementResponse], json: bool, first: bool) -> String {
+fn text(elements: &[pb::Element], json: bool, first: bool) -> String {
     if json {
         return elements.iter().map(|element| match_json::line(&ElementJson::from(element))).collect();
     }

@@ -44,8 +44,8 @@ pub async fn run(arguments: ExplainArgs) -> Result<(), CliError> {
         false => describe(&explained),
     };
     output::print(&text)?;
-    if let Some(found) = explained.element.as_ref().filter(|found| found.state() == ElementState::Waiting) {
-        ServerArgs::as_of(&client, found.position, late).await;
+    if explained.element.as_ref().is_some_and(|found| found.state() == ElementState::Waiting) {
+        ServerArgs::as_of(&client, 0, late).await;
     }
     Ok(())
 }
@@ -170,7 +170,7 @@ fn set(number: u64) -> Option<u64> {
 
 impl<'a> From<&'a pb::ExplainResponse> for ExplainJson<'a> {
     fn from(explained: &'a pb::ExplainResponse) -> ExplainJson<'a> {
-        static NOBODY: std::sync::LazyLock<pb::GetElementResponse> = std::sync::LazyLock::new(Default::default);
+        static NOBODY: std::sync::LazyLock<pb::Element> = std::sync::LazyLock::new(Default::default);
         let element = explained.element.as_ref().unwrap_or(&NOBODY);
         let waits = element.state() == ElementState::Waiting;
         ExplainJson { element: ElementJson::from(element), waiting: waits.then(|| WaitingJson::from(explained)) }
@@ -224,7 +224,7 @@ mod tests {
         };
         let reason = "abs(a.skill - b.skill) is 111, at most 50 is allowed: off by 61".to_owned();
         pb::ExplainResponse {
-            element: Some(pb::GetElementResponse {
+            element: Some(pb::Element {
                 id: 17,
                 pool: "duel".to_owned(),
                 key: "ada".to_owned(),

@@ -65,7 +65,7 @@ impl Asker {
         let journal = &self.shared.journal;
         let ended = ended.or_else(|| self.shared.seen(element.id));
         let at = ended.unwrap_or(element.id);
-        let found = loop {
+        let (found, position) = loop {
             match or_silent(timeout(ANSWER + wait, client.get_at(name.clone(), wait, at)).await) {
                 Ok(found) => break found,
                 Err(error) if error.code() == Some(Code::NotFound) => {
@@ -79,9 +79,7 @@ impl Asker {
         journal.count("lookups", 1);
         let same = found.id == element.id && found.key == key(element.serial) && found.pool == element.pool.name();
         journal.check("GetElement finds the element", same, || format!("{element:?}, found {found:?}"));
-        journal.check("no answer is older than its position", found.position >= at, || {
-            format!("asked at {at}: {found:?}")
-        });
+        journal.check("no answer is older than its position", position >= at, || format!("asked at {at}: {found:?}"));
         let state = found.state();
         if ended.is_some() {
             let told = || format!("{element:?} at {at}: {found:?}");

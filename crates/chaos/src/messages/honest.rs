@@ -75,7 +75,7 @@ impl Honest {
         };
         let first = self.0.submit_one(POOL, element(0)).await?;
         let second = self.0.submit_one(POOL, element(1)).await?;
-        let found = self.0.get_at(by_id(first), PATIENCE, second).await?;
+        let (found, _) = self.0.get_at(by_id(first), PATIENCE, second).await?;
         let ends: BTreeSet<u64> =
             found.r#match.iter().flat_map(|found| [&found.a, &found.b]).flatten().map(|end| end.id).collect();
         Ok((found.state() == ElementState::Matched && ends == [first, second].into()).then_some(second))

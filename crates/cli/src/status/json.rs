@@ -131,7 +131,7 @@ fn matcher(state: &pb::MatcherState) -> Value {
 }
 
 fn gatherer(state: &pb::GathererState) -> Value {
-    let slice = |mark: &pb::SliceMark| json!({ "slice": mark.slice, "through": mark.through });
+    let slice = |mark: &pb::SliceProgress| json!({ "slice": mark.slice, "through": mark.through });
     json!({
         "shard": state.shard,
         "decided": state.decided,
@@ -145,7 +145,7 @@ fn gatherer(state: &pb::GathererState) -> Value {
     })
 }
 
-fn shards(marks: &[pb::ShardMark]) -> Vec<Value> {
+fn shards(marks: &[pb::ShardProgress]) -> Vec<Value> {
     marks.iter().map(|mark| json!({ "shard": mark.shard, "decided": mark.decided })).collect()
 }
 

@@ -179,15 +179,15 @@ fn gatherer(text: &mut String, state: &pb::GathererState) {
         state.floor
     );
     if !state.slices.is_empty() {
-        let mark = |mark: &pb::SliceMark| format!("s{} {}", mark.slice, mark.through);
+        let mark = |mark: &pb::SliceProgress| format!("s{} {}", mark.slice, mark.through);
         let _ = writeln!(text, "  slices through: {}", state.slices.iter().map(mark).collect::<Vec<_>>().join(", "));
     }
     shard_marks(text, &state.shards);
 }
 
-fn shard_marks(text: &mut String, marks: &[pb::ShardMark]) {
+fn shard_marks(text: &mut String, marks: &[pb::ShardProgress]) {
     if !marks.is_empty() {
-        let mark = |mark: &pb::ShardMark| format!("g{} {}", mark.shard, mark.decided);
+        let mark = |mark: &pb::ShardProgress| format!("g{} {}", mark.shard, mark.decided);
         let _ = writeln!(text, "  shards decided: {}", marks.iter().map(mark).collect::<Vec<_>>().join(", "));
     }
 }
@@ -303,7 +303,7 @@ mod tests {
                 waiting: 5,
                 waiting_bytes: 1_500,
                 client_streams: 1,
-                shards: vec![pb::ShardMark { shard: 0, decided: 9 }],
+                shards: vec![pb::ShardProgress { shard: 0, decided: 9 }],
                 stored: Some(pb::StoredState {
                     checkpoint: 7,
                     checkpoint_bytes: 3_000_000,

@@ -35,7 +35,7 @@ pub(super) fn may_read(node: &Node, access: &Access, element: ElementId, outcome
 }
 
 /// What became of an element, by the outcome that ended its waiting.
-pub(super) fn ended(node: &Node, element: ElementId, outcome: &Outcome) -> pb::GetElementResponse {
+pub(super) fn ended(node: &Node, element: ElementId, outcome: &Outcome) -> pb::Element {
     let end = end_of(outcome, element);
     let state = match outcome.reason {
         None => pb::ElementState::Matched,
@@ -43,7 +43,7 @@ pub(super) fn ended(node: &Node, element: ElementId, outcome: &Outcome) -> pb::G
         Some(WithdrawReason::Expired) => pb::ElementState::Expired,
         Some(WithdrawReason::Dropped) => pb::ElementState::Dropped,
     };
-    pb::GetElementResponse {
+    pb::Element {
         id: element.0,
         pool: node.pools.name(outcome.pool).as_ref().to_owned(),
         key: end.key.as_ref().to_owned(),
@@ -59,7 +59,7 @@ pub(super) fn waiting(
     element: ElementId,
     pool: &dovetail_core::PoolDefinition,
     entry: &dovetail_core::ledger::Entry,
-) -> pb::GetElementResponse {
+) -> pb::Element {
     let named = pool.attributes.iter().zip(entry.row.values());
     let attributes: HashMap<_, _> = named
         .filter_map(|((name, _), value)| {
@@ -70,7 +70,7 @@ pub(super) fn waiting(
     let times = pool.attributes.iter().filter(|(name, declared)| {
         matches!(declared, AttributeType::Timestamp | AttributeType::Duration) && attributes.contains_key(name)
     });
-    pb::GetElementResponse {
+    pb::Element {
         id: element.0,
         pool: pool.name.clone(),
         key: entry.key.as_ref().to_owned(),

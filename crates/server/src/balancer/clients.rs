@@ -177,7 +177,7 @@ impl Service {
     }
 
     /// Waits until everything up to `at` is there.
-    async fn audience(
+    async fn reach(
         &self,
         what: &'static str,
         mut there: signal::Receiver<EventId>,
@@ -296,7 +296,7 @@ impl MatchService for Service {
         let _call = self.node.calls.take(caller(&request).as_ref())?;
         let access = access(&request);
         let name = element_name(request.into_inner().element)?;
-        let unknown = || pb::WithdrawResponse { outcome: pb::WithdrawOutcome::Unknown.into(), ..Default::default() };
+        let unknown = || pb::WithdrawResponse { outcome: pb::WithdrawOutcome::NotFound.into(), ..Default::default() };
         let Some((name, others)) = self.withdrawable(&access, name).await? else {
             return Ok(Response::new(unknown()));
         };
@@ -345,7 +345,7 @@ impl MatchService for Service {
             let (there, at) = (node.outcomes.watch(), EventId(at));
             // On the heap: a call that waits keeps room for all that it ever awaits, and there may be a hundred
             // thousand.
-            let reached = Box::pin(self.audience("decided", there.clone(), at, by));
+            let reached = Box::pin(self.reach("decided", there.clone(), at, by));
             tokio::select! {
                 reached = reached => reached?,
                 () = counted.is_over() => {
@@ -356,7 +356,7 @@ impl MatchService for Service {
         }
         let asked = name.clone();
         let (found, decided) = node.ask(|reply| Event::Get { element: asked, wait_ms, reply }).await?;
-        let mut response = match found {
+        let element = match found {
             Found::Unknown => return Err(answers::unknown(&name)),
             Found::Ended(element, x) => {
                 let outcome = node.outcome(x).await?.ok_or_else(|| answers::unknown(&name))?;
@@ -366,7 +366,7 @@ impl MatchService for Service {
             Found::Waiting { element, pool, entry, ended: end } => {
                 access.may_of(Verb::Read, &pool.name, &entry.owner)?;
                 // What is not on disk may be gone after a crash, and its id another's.
-                Box::pin(self.audience("on disk", node.frames.watch(), element.arrival(), by)).await?;
+                Box::pin(self.reach("on disk", node.frames.watch(), element.arrival(), by)).await?;
                 let end = async {
                     let end = end?;
                     tokio::select! {
@@ -381,8 +381,8 @@ impl MatchService for Service {
                 }
             }
         };
-        response.position = decided.max(EventId(response.ended_at)).0;
-        Ok(Response::new(response))
+        let position = decided.max(EventId(element.ended_at)).0;
+        Ok(Response::new(pb::GetElementResponse { element: Some(element), position }))
     }
 
     async fn list_elements(
@@ -424,7 +424,7 @@ impl MatchService for Service {
         if let ElementName::Key { pool, .. } = &name {
             access.scope(Verb::Read, pool)?;
         }
-        self.unless_stopped(explain::explain(&self.node, (caller, &access), name, request.nearest)).await?
+        self.unless_stopped(explain::explain(&self.node, (caller, &access), name, request.nearest_max)).await?
     }
 
     async fn watch_matches(

@@ -262,7 +262,7 @@ impl Node {
         state.awaited = self.awaited();
         response.links = self.links.pb(EventId(state.durable));
         state.shards =
-            response.links.iter().map(|link| pb::ShardMark { shard: link.index, decided: link.cursor }).collect();
+            response.links.iter().map(|link| pb::ShardProgress { shard: link.index, decided: link.cursor }).collect();
         response.state = Some(pb::inspect_response::State::Balancer(state));
         rpc::fit(&mut response);
         Ok(response)

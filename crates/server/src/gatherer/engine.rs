@@ -258,9 +258,10 @@ impl Engine {
 fn inspect(gatherer: &Gatherer) -> pb::GathererState {
     let shard = gatherer.shard();
     let placement = shard.placement();
-    let slices = placement.each_slice().map(|slice| pb::SliceMark { slice: slice.0, through: shard.through(slice).0 });
+    let slices =
+        placement.each_slice().map(|slice| pb::SliceProgress { slice: slice.0, through: shard.through(slice).0 });
     let others = placement.each_shard().filter(|&other| other != shard.id());
-    let others = others.map(|other| pb::ShardMark { shard: other.0, decided: shard.decided(other).event().0 });
+    let others = others.map(|other| pb::ShardProgress { shard: other.0, decided: shard.decided(other).event().0 });
     pb::GathererState {
         shard: shard.id().0,
         decided: shard.watermark().event().0,

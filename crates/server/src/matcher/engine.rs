@@ -353,7 +353,9 @@ impl Engine {
         let slices = self.matcher.slices().iter().zip(&self.waits);
         let slices = slices.map(|(slice, waits)| slice_state(slice, waits.total(Instant::now())));
         let mark = |id| match id {
-            LinkId::Shard(shard) => pb::ShardMark { shard: shard.0, decided: self.matcher.decided(shard).event().0 },
+            LinkId::Shard(shard) => {
+                pb::ShardProgress { shard: shard.0, decided: self.matcher.decided(shard).event().0 }
+            }
             LinkId::Feed | LinkId::Matcher(_) => unreachable!("a matcher reads shards, and the log"),
         };
         pb::MatcherState { slices: slices.collect(), shards: self.matcher.links().map(mark).collect() }
