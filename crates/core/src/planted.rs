@@ -72,9 +72,9 @@ pub enum Bug {
     /// A slice takes a pool for known whole while others' anchors wait that it has not kept.
     WholeWithoutOlder,
     /// A shard passes slices that it should hear from.
-    ReachIgnored,
+    AudienceIgnored,
     /// A slice that stalls in the middle of a frame does not send the frame's audience.
-    ReachUntold,
+    AudienceUntold,
     /// The balancer passes shards that it should hear from.
     ShardsPassed,
     /// Time passes timers that are due and not written.
@@ -108,11 +108,11 @@ pub enum Bug {
     /// A cut that is read in parts lacks the elements that ended before they were looked at.
     CutForgetsEnded,
     /// The balancer gives only the first part of a frame its audience.
-    ReachOfFirstPart,
+    AudienceOfFirstPart,
     /// All elements of a run are taken to be where the first of them is.
     RunPlacedByFirst,
     /// A frame that is sent says nothing of the audience of those that were held back before it.
-    FeedForgetsReach,
+    FeedForgetsAudience,
     /// A frame that is sent does not stand for those that were held back before it.
     FeedForgetsHeld,
     /// A frame of the log is held back from a reader that it concerns.
@@ -144,7 +144,7 @@ pub enum Bug {
     /// A gatherer does not fetch what a peer no longer keeps.
     PeerFloorIgnored,
     /// A gatherer goes on with a slice that no longer keeps what comes next.
-    BehindTaken,
+    CursorTooOldTaken,
     /// A gatherer goes on with a stream whose cursor is gone, since it was passed meanwhile.
     NotAskedAgain,
     /// What is held back for readers is not sent after a while.
@@ -166,7 +166,7 @@ pub enum Bug {
     /// Of several slices of a matcher, a new reader gets the backlog of the first.
     BacklogOfOneSlice,
     /// A frame that stands for those held back before it has the audience of the last of them alone.
-    MergedReachLost,
+    MergedAudienceLost,
     /// A frame is merged with one that was held back before something was found.
     MergedPastFound,
     /// What a reader waits for is sent before what was held back for it.
@@ -223,8 +223,8 @@ impl Bug {
         Bug::StaleCandidatesServed,
         Bug::WholeTooEarly,
         Bug::WholeWithoutOlder,
-        Bug::ReachIgnored,
-        Bug::ReachUntold,
+        Bug::AudienceIgnored,
+        Bug::AudienceUntold,
         Bug::ShardsPassed,
         Bug::TimersPassed,
         Bug::SearchesBeforeExpiries,
@@ -241,9 +241,9 @@ impl Bug {
         Bug::IdempotencyForgottenByCount,
         Bug::IdempotencyForgottenEarly,
         Bug::CutForgetsEnded,
-        Bug::ReachOfFirstPart,
+        Bug::AudienceOfFirstPart,
         Bug::RunPlacedByFirst,
-        Bug::FeedForgetsReach,
+        Bug::FeedForgetsAudience,
         Bug::FeedForgetsHeld,
         Bug::FeedHoldsConcerned,
         Bug::FeedLingerForgotten,
@@ -259,7 +259,7 @@ impl Bug {
         Bug::ShorterFetched,
         Bug::ReadsBeforeFetched,
         Bug::PeerFloorIgnored,
-        Bug::BehindTaken,
+        Bug::CursorTooOldTaken,
         Bug::NotAskedAgain,
         Bug::LingerForgotten,
         Bug::MergedGrantsLost,
@@ -270,7 +270,7 @@ impl Bug {
         Bug::HelloOverstates,
         Bug::GoneUntold,
         Bug::BacklogOfOneSlice,
-        Bug::MergedReachLost,
+        Bug::MergedAudienceLost,
         Bug::MergedPastFound,
         Bug::FoundOvertakesHeld,
         Bug::ShardFloorIgnored,

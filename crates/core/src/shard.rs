@@ -341,7 +341,7 @@ impl Shard {
 
     /// Passes every slice that nothing concerns for this shard, up to where that is known.
     fn pass_slices(&mut self, frame: &CandidateFrame) {
-        let ignored = self.planted.is(Bug::ReachIgnored) && frame.audience != Audience::All;
+        let ignored = self.planted.is(Bug::AudienceIgnored) && frame.audience != Audience::All;
         let audience = if ignored { &Audience::nobody() } else { &frame.audience };
         self.marks.concern((frame.after, frame.through), audience, |pair| pair.slice.0);
         self.marks.pass();

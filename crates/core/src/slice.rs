@@ -523,7 +523,7 @@ impl Slice {
     /// Sends what was found so far in a frame.
     fn flush(&mut self, frame: &LogFrame, out: &mut Vec<SliceEffect>) {
         // Of what was searched already and of what comes: a pair's last event may be either.
-        let untold = self.through < frame.through && self.planted.is(Bug::ReachUntold);
+        let untold = self.through < frame.through && self.planted.is(Bug::AudienceUntold);
         let audience = if untold { &Audience::nobody() } else { &frame.audience };
         self.frames.flush(self.through, audience, self.own_news(), out);
     }

@@ -159,7 +159,7 @@ impl Gatherer {
             if passed && !self.planted.is(Bug::NotAskedAgain) {
                 return Ok(Step::Break(GivenUp::Passed));
             }
-            if !passed && !self.planted.is(Bug::BehindTaken) {
+            if !passed && !self.planted.is(Bug::CursorTooOldTaken) {
                 return Err(GathererEnd::CursorTooOld { slice, floor, read });
             }
         }

@@ -22,7 +22,7 @@ pub enum Fate {
     /// It goes on.
     Goes,
     /// What it needs is gone, or what it has is too old for others: it has to begin anew, from a later cut.
-    Behind,
+    CursorTooOld,
     /// Its disk failed: it stops, and comes back from what is durable.
     Fails,
 }

@@ -46,7 +46,7 @@ pub struct Scenario {
     /// Up to how many waiting elements slices know a pool whole, and how often a cut tells them, in a thousand.
     pub whole: (usize, u64),
     /// How often, in a thousand, a frame has an audience.
-    pub reach_permille: u64,
+    pub audience_permille: u64,
     /// Whether frames wait for the cluster to be done with earlier ones.
     pub paced: bool,
     /// How often, in a thousand frames, a reader of the log reads on later.
@@ -234,7 +234,7 @@ impl Scenario {
             list_max: rng.pick(&[2, 2, 3, 4, 8, 16, 256]),
             ahead_anchors_min: dice.fork(7).pick(&[0, 1, 4, 16, 64, 1024]),
             whole: draw_whole(&mut dice.fork(WHOLE_DICE)),
-            reach_permille: audience.pick(&[0, 500, 1000, 1000]),
+            audience_permille: audience.pick(&[0, 500, 1000, 1000]),
             paced: false,
             feed_pause_permille: 0,
             frame,
@@ -262,7 +262,7 @@ impl Scenario {
             clock: draw_clock(&mut dice.fork(CLOCK_DICE)),
             late_permille: dice.fork(LATE_DICE).pick(&[0, 0, 0, 100, 1000]),
         };
-        if scenario.reach_permille > 0 {
+        if scenario.audience_permille > 0 {
             scenario.paced = audience.chance(300);
             scenario.feed_pause_permille = audience.pick(&[0, 0, 50, 300]);
         }

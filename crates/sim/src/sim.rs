@@ -282,7 +282,7 @@ impl Sim {
     fn follow(&mut self, node: Node, fate: Fate) -> Result<(), Violation> {
         match fate {
             Fate::Goes => Ok(()),
-            Fate::Behind => {
+            Fate::CursorTooOld => {
                 self.cx.stats.restarts_behind += u64::from(matches!(node, Node::Gatherer(_)));
                 self.stop(node, 1)
             }

@@ -112,7 +112,7 @@ stats! {
     /// Frames of the log that were held back from a reader, with which that began.
     frames_held,
     /// Frames of the log that had an audience.
-    reach_told,
+    audiences_told,
     /// Candidates asked for again, since they were gone but not needed any more.
     asked_again,
     /// Times that candidate frames were held back, since they did not concern their readers.
@@ -169,8 +169,8 @@ impl Stats {
                 s.held_rows, s.held_behind, s.held_in_vain
             ),
             format!(
-                "  reach      {} frames that told, {} times frames held, {} of candidates held, {} asked for again",
-                s.reach_told, s.frames_held, s.held, s.asked_again
+                "  audience   {} frames that told, {} times frames held, {} of candidates held, {} asked for again",
+                s.audiences_told, s.frames_held, s.held, s.asked_again
             ),
             format!(
                 "  search     {} stalls, {} looked ahead for, longest list {}",

@@ -221,14 +221,14 @@ fn bugs_in_what_is_held_back_of_the_log_are_found() {
     check_found(Bug::FeedForgetsHeld, &together, CALM, "log frame begins after");
     check_found(Bug::FeedLingerForgotten, &apart, CALM, "stuck");
     check_found(Bug::FeedHoldsConcerned, &together, CALM, "did not announce");
-    check_found(Bug::FeedForgetsReach, &with_keys(1, &[0, 0, 1], false), CALM, "did not announce");
+    check_found(Bug::FeedForgetsAudience, &with_keys(1, &[0, 0, 1], false), CALM, "did not announce");
 }
 
 #[test]
 fn bugs_in_who_is_concerned_are_found() {
     let together = with_keys(1, &[0, 0], false);
     check_found(Bug::ShardsPassed, &together, CALM, "published in");
-    check_found(Bug::ReachIgnored, &together, CALM, "did not announce");
+    check_found(Bug::AudienceIgnored, &together, CALM, "did not announce");
     check_found(Bug::SettledUntold, &together, CALM, "published in");
     check_found(Bug::KeyIgnored, &with_keys(1, &[0, 0, 0], false), CALM, "did not announce");
     check_found(Bug::RunPlacedByFirst, &with_keys(0b100, &[0, 3, 3], true), CALM, "");

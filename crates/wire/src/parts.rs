@@ -21,7 +21,7 @@ pub const PART_BYTES: usize = 1 << 20;
 
 /// Largest message between nodes, in bytes. A message has [`PART_BYTES`] of items, or one item, and says who is
 /// concerned: the largest item is what one event may find for one shard (a claim on each of 65,536 anchors, 2.2 MiB),
-/// the longest reach that of every pair of 1,024 slices and 256 shards (3.3 MiB). A test below has that they fit.
+/// the longest audience that of every pair of 1,024 slices and 256 shards (3.3 MiB). A test below has that they fit.
 pub const NODE_MESSAGE_BYTES_MAX: usize = 8 << 20;
 /// Most bytes of a number with its tag.
 const NUMBER: usize = 11;

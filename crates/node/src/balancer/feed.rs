@@ -177,7 +177,7 @@ impl Feed {
     }
 
     fn merge(&self, mut held: FeedFrame, frame: Arc<PublishedFrame>) -> FeedFrame {
-        if !self.planted.is(Bug::FeedForgetsReach) {
+        if !self.planted.is(Bug::FeedForgetsAudience) {
             held.audience.join(&frame.frame().audience);
         } else {
             held.audience = frame.frame().audience.clone();

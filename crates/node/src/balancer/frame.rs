@@ -141,7 +141,7 @@ pub fn audience(frame: &PartFrame, ledger: &Ledger, placement: &Placement, plant
     let pool = |id| ledger.find_pool(id).map(|entry| &entry.pool);
     let mut add = |x, place| audience.add(x, Some(place), placement);
     let each = |part: &Part| each_place(part, pool, |event| ledger.only_at(event), &mut add, planted);
-    let parts = if planted.is(Bug::ReachOfFirstPart) { &frame.events[..1] } else { &frame.events };
+    let parts = if planted.is(Bug::AudienceOfFirstPart) { &frame.events[..1] } else { &frame.events };
     if parts.iter().all(each) { audience } else { Audience::All }
 }
 

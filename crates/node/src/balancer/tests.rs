@@ -109,7 +109,7 @@ fn a_frame_that_concerns_the_reader_goes_at_once() {
 }
 
 #[test]
-fn what_does_not_concern_the_reader_goes_with_what_does_and_nothing_of_its_reach_is_lost() {
+fn what_does_not_concern_the_reader_goes_with_what_does_and_nothing_of_its_audience_is_lost() {
     let mut feed = feed(Some(10)).unwrap();
     assert!(matches!(feed.on_frame(concerns(2, 10, 12)), Some(FeedAction::Linger)));
     assert!(feed.on_frame(concerns(3, 12, 15)).is_none(), "a linger is under way");

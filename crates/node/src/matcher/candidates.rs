@@ -54,7 +54,7 @@ impl CandidateQueue {
             && let Some(last) = last_of(&mut self.next, slice, self.planted)
             && last.finds_nothing()
         {
-            let alone = self.planted.is(Bug::MergedReachLost).then(|| frame.audience.clone());
+            let alone = self.planted.is(Bug::MergedAudienceLost).then(|| frame.audience.clone());
             let merged = Arc::make_mut(&mut frame);
             merged.follow(last);
             if let Some(audience) = alone {

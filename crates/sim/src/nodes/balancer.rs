@@ -423,11 +423,11 @@ impl LiveBalancer {
 
 /// The audience of a frame, which most frames have.
 fn audience(cx: &mut Cx, ledger: &Ledger, frame: &PartFrame) -> Audience {
-    if !cx.rng.chance(cx.scenario.reach_permille) {
+    if !cx.rng.chance(cx.scenario.audience_permille) {
         return Audience::All;
     }
     let audience = frame::audience(frame, ledger, &cx.scenario.placement, cx.planted());
-    cx.stats.reach_told += u64::from(audience != Audience::All);
+    cx.stats.audiences_told += u64::from(audience != Audience::All);
     audience
 }
 

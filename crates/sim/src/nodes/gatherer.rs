@@ -241,15 +241,15 @@ impl GathererNode {
                 unreachable!("there is one log, and it stays")
             }
         }
-        Ok(Fate::Behind)
+        Ok(Fate::CursorTooOld)
     }
 
     /// Does what the machine wants done; links that read on are given what was held back for them.
     fn go_on(&mut self, cx: &mut Cx) -> Result<Fate, Violation> {
         let live = self.live.as_mut().expect("a node that is up is live");
         for (from, message) in live.serve(cx, self.index) {
-            if self.apply(cx, from, &message)? == Fate::Behind {
-                return Ok(Fate::Behind);
+            if self.apply(cx, from, &message)? == Fate::CursorTooOld {
+                return Ok(Fate::CursorTooOld);
             }
         }
         Ok(Fate::Goes)

@@ -120,7 +120,7 @@ impl MatcherNode {
         if live.machine.is_none() && matches!(message, Message::OutOfRange { .. }) {
             // The log was trimmed while the cut was read: it begins again.
             cx.stats.matchers_refused_feed += 1;
-            return Ok(Fate::Behind);
+            return Ok(Fate::CursorTooOld);
         }
         if let Message::FeedHello(Some(cut)) = &message {
             self.on_cut(cx, cut)?;
@@ -323,15 +323,15 @@ impl MatcherNode {
                 unreachable!("there is one log, and what was stable stays")
             }
         }
-        Ok(Fate::Behind)
+        Ok(Fate::CursorTooOld)
     }
 
     /// Does what the machine wants done; links that read on are given what was held back for them.
     fn go_on(&mut self, cx: &mut Cx) -> Result<Fate, Violation> {
         let live = self.live.as_mut().expect("a node that is up is live");
         for (from, message) in live.serve(cx, self.index) {
-            if self.apply(cx, from, &message)? == Fate::Behind {
-                return Ok(Fate::Behind);
+            if self.apply(cx, from, &message)? == Fate::CursorTooOld {
+                return Ok(Fate::CursorTooOld);
             }
         }
         Ok(Fate::Goes)
