@@ -35,7 +35,7 @@ pub use dovetail_rule::table::Secret;
 use frames::Frames;
 pub use hot::HotKey;
 use lookahead::Lookahead;
-use others::{Flight, PoolView};
+use others::{Flight, OthersView};
 pub(crate) use pools::WHOLE_MAX;
 use pools::{Pools, SlicePool};
 use prober::Prober;
@@ -114,7 +114,7 @@ impl Slice {
             placement,
         };
         for (pool, definition) in cut.pools {
-            let others = if cut.whole.contains(&pool) { PoolView::Whole } else { PoolView::Unknown };
+            let others = if cut.whole.contains(&pool) { OthersView::Whole } else { OthersView::Unknown };
             slice.pools.define(cut.through, pool, definition, &slice.placement, others)?;
         }
         let mut waiting = cut.waiting;
@@ -364,7 +364,7 @@ impl Slice {
         let x = event.x;
         match &event.kind {
             EventKind::PoolDefined { pool, definition } => {
-                self.pools.define(x, *pool, Arc::clone(definition), &self.placement, PoolView::Whole)?;
+                self.pools.define(x, *pool, Arc::clone(definition), &self.placement, OthersView::Whole)?;
             }
             EventKind::PoolClosed { pool } => {
                 if self.planted.is(Bug::SliceForgetsClosed) {

@@ -11,7 +11,7 @@ use crate::{Decided, ElementId, EventId, PoolId};
 
 /// What a slice knows of the anchors of other slices.
 #[derive(Debug)]
-pub(super) enum PoolView {
+pub(super) enum OthersView {
     /// They are in the table.
     Whole,
     /// Nothing: the cut did not say how many there are.

@@ -14,7 +14,7 @@ use dovetail_rule::{
     table::{AheadProbe as Probe, Hint, Hints, Prober, Secret, Slot, Table},
 };
 
-use super::{FrameError, HotKey, hot::HotKeys, others::PoolView};
+use super::{FrameError, HotKey, hot::HotKeys, others::OthersView};
 use crate::{
     ElementId, Event, EventId, EventKind, LogFrame, Placement, Pool, PoolDefinition, PoolId,
     planted::{Bug, Planted},
@@ -63,7 +63,7 @@ pub(super) struct SlicePool {
     /// Whether this slice alone searches for its elements of the pool.
     pub(super) settled: bool,
     /// What is known of the anchors of other slices, where it does not.
-    pub(super) others: PoolView,
+    pub(super) others: OthersView,
     pub(super) rule_errors: u64,
     hot: HotKeys,
     ahead: LookedAhead,
@@ -99,7 +99,7 @@ impl Pools {
         id: PoolId,
         definition: Arc<PoolDefinition>,
         placement: &Placement,
-        others: PoolView,
+        others: OthersView,
     ) -> Result<(), FrameError> {
         // One that is defined already comes again when the log is read again.
         if self.all.contains_key(&id) {
@@ -119,7 +119,7 @@ impl Pools {
         let anchors = Table::new(&pool.rule, &pool.schema, self.secret);
         let (hot, ahead, found) = (HotKeys::default(), LookedAhead::default(), Vec::new());
         let others =
-            if self.whole_max == 0 && matches!(others, PoolView::Whole) { PoolView::Counted(0) } else { others };
+            if self.whole_max == 0 && matches!(others, OthersView::Whole) { OthersView::Counted(0) } else { others };
         let secret = self.secret;
         let pool = SlicePool { pool, anchors, secret, settled, others, rule_errors: 0, hot, ahead, found };
         self.all.insert(id, pool);
@@ -193,7 +193,7 @@ impl Pools {
     /// Makes a pool's table anew, of the slice's own anchors and those of the others that were kept.
     pub(super) fn join(&mut self, pool: PoolId) {
         let entry = self.all.get_mut(&pool).expect(NAMED);
-        let PoolView::Kept { since: mut all, .. } = mem::replace(&mut entry.others, PoolView::Whole) else {
+        let OthersView::Kept { since: mut all, .. } = mem::replace(&mut entry.others, OthersView::Whole) else {
             unreachable!("others are kept before they join");
         };
         for id in entry.anchors.ids() {

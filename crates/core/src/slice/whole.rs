@@ -19,7 +19,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use super::{FrameError, Slice, others::PoolView, pools::SlicePool, prober::Prober};
+use super::{FrameError, Slice, others::OthersView, pools::SlicePool, prober::Prober};
 use crate::{Decided, ElementId, Event, EventId, EventKind, PoolId, planted::Bug};
 
 /// Others' anchors are kept again when so many times fewer wait than at most.
@@ -87,7 +87,7 @@ impl Slice {
         let known = self.known();
         let entry = self.pools.get_mut(x, pool)?;
         let enough = |older| older == 0 || self.planted.is(Bug::WholeWithoutOlder);
-        if matches!(entry.others, PoolView::Kept { older, .. } if enough(older)) {
+        if matches!(entry.others, OthersView::Kept { older, .. } if enough(older)) {
             if !known.covers(x.prev()) && !self.planted.is(Bug::WholeTooEarly) {
                 self.ahead.wait_once(x, Decided(x.prev()));
                 return Ok(false);
@@ -102,15 +102,15 @@ impl Slice {
         let own = self.owns(ElementId::from(event.x));
         let most = self.pools.whole_max;
         let entry = self.pools.known_mut(pool);
-        if matches!(entry.others, PoolView::Whole | PoolView::Unknown) || entry.settled {
+        if matches!(entry.others, OthersView::Whole | OthersView::Unknown) || entry.settled {
             return;
         }
         self.flight.events.push_back((event.x, pool));
         if let (EventKind::Arrival { row, .. }, false) = (&event.kind, own) {
             match &mut entry.others {
-                PoolView::Counted(waiting) => *waiting += 1,
-                PoolView::Kept { since, .. } => _ = since.insert(ElementId::from(event.x), (Arc::clone(row), time_ms)),
-                PoolView::Whole | PoolView::Unknown => {}
+                OthersView::Counted(waiting) => *waiting += 1,
+                OthersView::Kept { since, .. } => _ = since.insert(ElementId::from(event.x), (Arc::clone(row), time_ms)),
+                OthersView::Whole | OthersView::Unknown => {}
             }
         }
         entry.keep_or_count(most);
@@ -122,13 +122,13 @@ impl Slice {
         // A pool that is dropped has no others left to count.
         let Ok(entry) = self.pools.get_mut(x, pool) else { return };
         match &mut entry.others {
-            PoolView::Counted(waiting) => *waiting = waiting.checked_sub(1).expect("who leaves has waited"),
-            PoolView::Kept { older, since } => {
+            OthersView::Counted(waiting) => *waiting = waiting.checked_sub(1).expect("who leaves has waited"),
+            OthersView::Kept { older, since } => {
                 if since.remove(&element).is_none() {
                     *older = older.checked_sub(1).expect("who leaves has waited");
                 }
             }
-            PoolView::Whole | PoolView::Unknown => {}
+            OthersView::Whole | OthersView::Unknown => {}
         }
     }
 
@@ -187,7 +187,7 @@ impl Slice {
         }
         let entry = self.pools.known_mut(pool);
         entry.forget_hints();
-        entry.others = PoolView::Counted(waiting);
+        entry.others = OthersView::Counted(waiting);
     }
 
     /// Everything before is decided, and all others that wait were kept: they join the slice's own.
@@ -199,18 +199,18 @@ impl Slice {
 impl SlicePool {
     /// Whether every waiting element is in the table.
     pub(super) fn is_whole(&self) -> bool {
-        !self.settled && matches!(self.others, PoolView::Whole)
+        !self.settled && matches!(self.others, OthersView::Whole)
     }
 
     /// Begins to keep the others where few wait, and gives up where many do.
     fn keep_or_count(&mut self, most: usize) {
         let own = self.anchors.len();
         match &mut self.others {
-            PoolView::Counted(waiting) if *waiting + own <= most / AGAIN && most > 0 => {
-                self.others = PoolView::Kept { older: *waiting, since: BTreeMap::new() };
+            OthersView::Counted(waiting) if *waiting + own <= most / AGAIN && most > 0 => {
+                self.others = OthersView::Kept { older: *waiting, since: BTreeMap::new() };
             }
-            PoolView::Kept { older, since } if *older + since.len() + own > most => {
-                self.others = PoolView::Counted(*older + since.len());
+            OthersView::Kept { older, since } if *older + since.len() + own > most => {
+                self.others = OthersView::Counted(*older + since.len());
             }
             _ => {}
         }
