@@ -175,7 +175,7 @@ pub async fn run(
         explanations: Semaphore::new(EXPLANATIONS),
         listings: Semaphore::new(LISTINGS),
         answers: Answers::new(ANSWERS_BYTES, percent),
-        followers: FeedReaders::new(cluster.matchers),
+        feed_readers: FeedReaders::new(cluster.matchers),
         links,
         listed: Reads::default(),
         inspected: Reads::default(),

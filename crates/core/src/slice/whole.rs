@@ -109,7 +109,9 @@ impl Slice {
         if let (EventKind::Arrival { row, .. }, false) = (&event.kind, own) {
             match &mut entry.others {
                 OthersView::Counted(waiting) => *waiting += 1,
-                OthersView::Kept { since, .. } => _ = since.insert(ElementId::from(event.x), (Arc::clone(row), time_ms)),
+                OthersView::Kept { since, .. } => {
+                    _ = since.insert(ElementId::from(event.x), (Arc::clone(row), time_ms))
+                }
                 OthersView::Whole | OthersView::Unknown => {}
             }
         }

@@ -1,4 +1,4 @@
-//! The log as one reader follows it: from a cursor, or from a cut, and then every frame.
+//! The log as one reader gets it: from a cursor, or from a cut, and then every frame.
 //!
 //! A frame that does not concern the reader's slices is held back and merged with those that follow, until one concerns
 //! them or it has waited for a while. What is sent stands for all frames merged into it: there is nothing for the

@@ -97,7 +97,7 @@ pub(super) enum RequestError {
     /// A cursor or position above the highest id.
     #[error("{what} {found} is from the future: the highest id is {}", highest.0)]
     Future { what: &'static str, found: u64, highest: EventId },
-    /// A follower that cannot go on.
+    /// A reader of the log that cannot go on.
     #[error(transparent)]
     Tail(#[from] TailError),
     /// A position is not there in time.
@@ -459,7 +459,7 @@ fn of_tail(error: &TailError, fault: impl Fn(Reason) -> Fault) -> Fault {
     }
 }
 
-/// A follower that cannot go on.
+/// A reader of the log that cannot go on.
 pub(super) fn tail(error: TailError) -> Status {
     RequestError::Tail(error).into()
 }

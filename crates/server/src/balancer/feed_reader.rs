@@ -1,4 +1,4 @@
-//! The log as a matcher follows it: what its slices need of each frame, as its machine decides
+//! The log as a matcher reads it: what its slices need of each frame, as its machine decides
 //! ([`dovetail_node::balancer::feed`]).
 
 use std::{collections::VecDeque, sync::Arc};
@@ -18,10 +18,10 @@ pub(super) fn frames_and_stable(node: Arc<Node>, feed: Feed) -> impl Stream<Item
     let stable = tokio_stream::wrappers::WatchStream::new(node.stable.clone())
         .map(|stable| Ok(Message::Stable(stable.event().0)));
     let cursor = feed.cursor();
-    let follower = FeedReader { node, feed, cursor, read: VecDeque::new(), lingers: None, ready: VecDeque::new() };
-    let frames = stream::try_unfold(follower, |mut follower| async {
-        let frame = follower.next().await?;
-        Ok::<_, Status>(Some((frame, follower)))
+    let reader = FeedReader { node, feed, cursor, read: VecDeque::new(), lingers: None, ready: VecDeque::new() };
+    let frames = stream::try_unfold(reader, |mut reader| async {
+        let frame = reader.next().await?;
+        Ok::<_, Status>(Some((frame, reader)))
     });
     stream::select(frames, stable)
 }

@@ -84,8 +84,8 @@ pub(crate) struct Node {
     pub(crate) listings: Semaphore,
     /// Room for large answers.
     pub(crate) answers: Answers,
-    /// Which matchers follow the log.
-    pub(crate) followers: Arc<FeedReaders>,
+    /// Which matchers read the log.
+    pub(crate) feed_readers: Arc<FeedReaders>,
     pub(crate) links: Links,
     /// All pools, by name, and the balancer's state: as many who ask share them.
     pub(crate) listed: Reads<Vec<PoolSummary>>,

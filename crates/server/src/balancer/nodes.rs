@@ -69,10 +69,10 @@ impl FeedService for Service {
         let node = &self.node;
         let peer = request.get_ref().peer.as_ref();
         let admitted = node.identity.admit(NodeCall::Feed, &request, peer);
-        admitted.inspect_err(|refusal| node.followers.refused(peer, refusal.message()))?;
+        admitted.inspect_err(|refusal| node.feed_readers.refused(peer, refusal.message()))?;
         let (caller, request) = (Caller::of(request.extensions()), request.into_inner());
         let peer = request.peer.as_ref();
-        let refused = |refusal: &Status| node.followers.refused(peer, refusal.message());
+        let refused = |refusal: &Status| node.feed_readers.refused(peer, refusal.message());
         let slices = check_slices(node, &request.slices)?;
         let reading = node.feeds.take(peer.expect("it was checked"), caller.as_ref()).await.inspect_err(refused)?;
         let log = LogSpan { floor: node.frames.floor(), durable: node.frames.head() };
@@ -88,7 +88,7 @@ impl FeedService for Service {
                 Some((cut, reader, reading))
             }
         };
-        let follows = node.followers.come(peer);
+        let reads = node.feed_readers.come(peer);
         let hello = node_pb::FeedHello { peer: Some(node.identity.pb()), after: feed.cursor().event().0 };
         let of = Arc::clone(node);
         let first = stream::once(async { Ok(Message::Hello(hello)) });
@@ -100,7 +100,7 @@ impl FeedService for Service {
         let parts = parts.map(|part| part.map(Message::Cut));
         let messages = first.chain(parts).chain(feed_reader::frames_and_stable(Arc::clone(node), feed));
         let responses = messages.map(move |message| {
-            let _ = &follows;
+            let _ = &reads;
             message.map(|message| node_pb::FeedResponse { message: Some(message) })
         });
         Ok(Response::new(rpc::until_stopped(reading.of(responses), self.stop.clone())))

@@ -1,4 +1,4 @@
-//! Who is there: which matchers follow the log, which shards are read, and whether decisions stand still for want of
+//! Who is there: which matchers read the log, which shards are read, and whether decisions stand still for want of
 //! one.
 //!
 //! Knows connections, not intentions: a node that hangs is there until its connection has timed out, and one that is
@@ -51,7 +51,7 @@ impl DecisionStall {
     }
 }
 
-/// The matchers, by index, as followers of the log.
+/// The matchers, by index, as readers of the log.
 #[derive(Debug)]
 pub(crate) struct FeedReaders(Mutex<Vec<PresentReader>>);
 
@@ -64,21 +64,21 @@ struct PresentReader {
     why: String,
 }
 
-/// A matcher follows the log for as long as this lives.
+/// A matcher reads the log for as long as this lives.
 #[derive(Debug)]
-pub(crate) struct Following {
-    followers: Arc<FeedReaders>,
+pub(crate) struct FeedPresence {
+    feed_readers: Arc<FeedReaders>,
     index: u32,
 }
 
-impl Drop for Following {
+impl Drop for FeedPresence {
     fn drop(&mut self) {
-        let mut followers = self.followers.lock();
-        let follower = &mut followers[self.index as usize];
-        follower.feeds -= 1;
-        if follower.feeds == 0 {
-            follower.away_since = Instant::now();
-            follower.why = "its connection ended".into();
+        let mut readers = self.feed_readers.lock();
+        let reader = &mut readers[self.index as usize];
+        reader.feeds -= 1;
+        if reader.feeds == 0 {
+            reader.away_since = Instant::now();
+            reader.why = "its connection ended".into();
         }
     }
 }
@@ -87,30 +87,30 @@ impl FeedReaders {
     /// None is there yet.
     pub(super) fn new(matchers: u32) -> Arc<FeedReaders> {
         let away_since = Instant::now();
-        let follower = |_| PresentReader { feeds: 0, seen: false, away_since, why: String::new() };
-        Arc::new(FeedReaders(Mutex::new((0..matchers).map(follower).collect())))
+        let reader = |_| PresentReader { feeds: 0, seen: false, away_since, why: String::new() };
+        Arc::new(FeedReaders(Mutex::new((0..matchers).map(reader).collect())))
     }
 
-    /// A matcher follows the log. None of who is no matcher of this cluster.
-    pub(super) fn come(self: &Arc<Self>, peer: Option<&node_pb::Peer>) -> Option<Following> {
+    /// A matcher reads the log. None of who is no matcher of this cluster.
+    pub(super) fn come(self: &Arc<Self>, peer: Option<&node_pb::Peer>) -> Option<FeedPresence> {
         let index = peer.filter(|peer| peer.role() == pb::Role::Matcher)?.index;
-        let mut followers = self.lock();
-        let follower = followers.get_mut(index as usize)?;
-        (follower.feeds, follower.seen) = (follower.feeds + 1, true);
-        Some(Following { followers: Arc::clone(self), index })
+        let mut readers = self.lock();
+        let reader = readers.get_mut(index as usize)?;
+        (reader.feeds, reader.seen) = (reader.feeds + 1, true);
+        Some(FeedPresence { feed_readers: Arc::clone(self), index })
     }
 
     /// A matcher was turned away.
     pub(super) fn refused(&self, peer: Option<&node_pb::Peer>, why: &str) {
         let Some(peer) = peer.filter(|peer| peer.role() == pb::Role::Matcher) else { return };
-        if let Some(follower) = self.lock().get_mut(peer.index as usize) {
-            follower.why = format!("it was refused: {why}");
+        if let Some(reader) = self.lock().get_mut(peer.index as usize) {
+            reader.why = format!("it was refused: {why}");
         }
     }
 
     fn away(&self) -> Vec<(u32, Duration, bool, String)> {
-        let followers = self.lock();
-        let away = (0..).zip(&*followers).filter(|(_, follower)| follower.feeds == 0);
+        let readers = self.lock();
+        let away = (0..).zip(&*readers).filter(|(_, reader)| reader.feeds == 0);
         away.map(|(index, of)| (index, of.away_since.elapsed(), !of.seen, of.why.clone())).collect()
     }
 
@@ -140,7 +140,7 @@ impl Node {
             why: down.why,
         };
         let gatherers = self.links.down().into_iter().filter(|down| down.role == Role::Gatherer).map(gatherer);
-        self.followers.away().into_iter().map(matcher).chain(gatherers).collect()
+        self.feed_readers.away().into_iter().map(matcher).chain(gatherers).collect()
     }
 }
 
@@ -200,7 +200,7 @@ mod tests {
     fn decisions_stand_still_while_events_wait_and_none_is_decided() {
         let began = Instant::now();
         let at = |seconds| began + Duration::from_secs(seconds);
-        let mut standing = DecisionStall::default();
+        let mut stall = DecisionStall::default();
         for (second, decided, durable, expected) in [
             (0, 0, 0, None),
             (1, 0, 5, Some(0)),
@@ -210,36 +210,36 @@ mod tests {
             (8, 9, 9, None),
             (9, 9, 10, Some(0)),
         ] {
-            standing.look(Decided(EventId(decided)), EventId(durable), at(second));
-            assert_eq!(standing.still_for(at(second)), expected.map(Duration::from_secs), "at {second} s");
+            stall.look(Decided(EventId(decided)), EventId(durable), at(second));
+            assert_eq!(stall.still_for(at(second)), expected.map(Duration::from_secs), "at {second} s");
         }
     }
 
     #[test]
     fn a_matcher_is_away_until_it_comes_and_once_its_last_feed_has_ended() {
-        let followers = FeedReaders::new(2);
-        let away = || followers.away().into_iter().map(|(index, _, never, _)| (index, never)).collect::<Vec<_>>();
+        let readers = FeedReaders::new(2);
+        let away = || readers.away().into_iter().map(|(index, _, never, _)| (index, never)).collect::<Vec<_>>();
         assert_eq!(away(), [(0, true), (1, true)]);
-        let first = followers.come(Some(&matcher(1)));
-        let second = followers.come(Some(&matcher(1)));
+        let first = readers.come(Some(&matcher(1)));
+        let second = readers.come(Some(&matcher(1)));
         assert_eq!(away(), [(0, true)]);
         drop(first);
         assert_eq!(away(), [(0, true)]);
         drop(second);
         assert_eq!(away(), [(0, true), (1, false)]);
-        assert_eq!(followers.away()[1].3, "its connection ended");
+        assert_eq!(readers.away()[1].3, "its connection ended");
     }
 
     #[test]
     fn who_is_no_matcher_of_the_cluster_is_not_counted() {
-        let followers = FeedReaders::new(1);
+        let readers = FeedReaders::new(1);
         let gatherer = node_pb::Peer { role: pb::Role::Gatherer.into(), ..node_pb::Peer::default() };
         for peer in [None, Some(&matcher(1)), Some(&gatherer)] {
-            assert!(followers.come(peer).is_none());
-            followers.refused(peer, "no");
+            assert!(readers.come(peer).is_none());
+            readers.refused(peer, "no");
         }
-        assert_eq!(followers.away()[0].3, "");
-        followers.refused(Some(&matcher(0)), "other settings");
-        assert_eq!(followers.away()[0].3, "it was refused: other settings");
+        assert_eq!(readers.away()[0].3, "");
+        readers.refused(Some(&matcher(0)), "other settings");
+        assert_eq!(readers.away()[0].3, "it was refused: other settings");
     }
 }

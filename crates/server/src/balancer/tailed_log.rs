@@ -49,7 +49,7 @@ impl TailEntry for OutcomeChunk {
     }
 }
 
-/// Why a follower cannot go on.
+/// Why a reader cannot go on.
 #[derive(Debug, Error)]
 pub(crate) enum TailError {
     #[error(transparent)]
@@ -92,11 +92,11 @@ struct Kept<T> {
     entries: VecDeque<Arc<T>>,
 }
 
-/// A piece of what a follower reads.
+/// A piece of what a reader is given.
 #[derive(Debug)]
 pub(crate) struct TailStep<T> {
     pub(crate) entries: Vec<Arc<T>>,
-    /// Where the follower is after it.
+    /// Where the reader is after it.
     pub(crate) cursor: Cursor,
 }
 

@@ -163,7 +163,7 @@ impl BalancerNode {
     pub fn on_subscribe(&mut self, cx: &mut Cx, stream: NetStreamId, matcher: usize, after: Option<EventId>) {
         let live = self.live.as_mut().expect("a node that is up is live");
         let cut = live.cuts[matcher].take();
-        let feed = live.feeds[matcher].take().map(|follower| follower.stream);
+        let feed = live.feeds[matcher].take().map(|reader| reader.stream);
         if let Some(before) = feed.or(cut.map(|cut| cut.stream)) {
             cx.net.sever(before);
         }
@@ -267,7 +267,7 @@ impl BalancerNode {
     pub fn on_lost(&mut self, cx: &mut Cx, stream: NetStreamId) {
         let live = self.live.as_mut().expect("a node that is up is live");
         for feed in &mut live.feeds {
-            *feed = feed.take().filter(|follower| follower.stream != stream);
+            *feed = feed.take().filter(|reader| reader.stream != stream);
         }
         for cut in &mut live.cuts {
             *cut = cut.take().filter(|cut| cut.stream != stream);

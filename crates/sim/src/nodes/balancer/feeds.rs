@@ -67,11 +67,11 @@ impl BalancerNode {
     /// A matcher reads on from the disk, now and then not all that there is.
     pub(super) fn read_feed(&mut self, cx: &mut Cx, matcher: usize) {
         let live = self.live.as_mut().expect("a node that is up is live");
-        let Some(follower) = &mut live.feeds[matcher] else { return };
-        follower.waits = false;
-        let cursor = follower.feed.cursor();
+        let Some(reader) = &mut live.feeds[matcher] else { return };
+        reader.waits = false;
+        let cursor = reader.feed.cursor();
         if let Err(gone) = check_floor(cursor, Cursor(self.disk.log.floor()), cx.planted()) {
-            let stream = follower.stream;
+            let stream = reader.stream;
             live.feeds[matcher] = None;
             return cx.net.send(stream, Message::OutOfRange { floor: gone.floor }, &mut cx.stats);
         }
@@ -80,7 +80,7 @@ impl BalancerNode {
             // What is stable is no longer in memory, and a frame from the log has no audience.
             let frame =
                 if record.frame.through <= stable.event() { record.read_back() } else { Arc::clone(&record.published) };
-            if !live.follow(cx, matcher, frame) {
+            if !live.read_frame(cx, matcher, frame) {
                 return;
             }
         }
@@ -89,8 +89,8 @@ impl BalancerNode {
     /// What a matcher was not sent has waited long enough.
     pub(super) fn on_feed_linger(&mut self, cx: &mut Cx, matcher: usize) {
         let live = self.live.as_mut().expect("a node that is up is live");
-        let Some(follower) = &mut live.feeds[matcher] else { return };
-        if let Some(held) = follower.feed.on_linger() {
+        let Some(reader) = &mut live.feeds[matcher] else { return };
+        if let Some(held) = reader.feed.on_linger() {
             live.send(cx, matcher, &held);
         }
     }
@@ -98,9 +98,9 @@ impl BalancerNode {
 
 impl LiveBalancer {
     /// The next frame of the log, for a matcher that is there and reads. Whether it reads on.
-    pub(super) fn follow(&mut self, cx: &mut Cx, matcher: usize, frame: Arc<PublishedFrame>) -> bool {
-        let Some(follower) = self.feeds[matcher].as_mut().filter(|follower| !follower.waits) else { return false };
-        match follower.feed.on_frame(frame) {
+    pub(super) fn read_frame(&mut self, cx: &mut Cx, matcher: usize, frame: Arc<PublishedFrame>) -> bool {
+        let Some(reader) = self.feeds[matcher].as_mut().filter(|reader| !reader.waits) else { return false };
+        match reader.feed.on_frame(frame) {
             Some(FeedAction::Send(frame)) => self.send(cx, matcher, &frame),
             Some(FeedAction::Linger) => {
                 cx.stats.frames_held += 1;
@@ -109,13 +109,13 @@ impl LiveBalancer {
             }
             None => {}
         }
-        let follower = self.feeds[matcher].as_mut().expect("it was there");
+        let reader = self.feeds[matcher].as_mut().expect("it was there");
         if cx.scenario.feed_pause_permille > 0 && cx.rng.chance(cx.scenario.feed_pause_permille) {
-            follower.waits = true;
+            reader.waits = true;
             let delay = cx.rng.range(1, LINGER_MS);
             cx.net.timer(Node::Balancer, delay, Timer::Feed(matcher));
         }
-        !follower.waits
+        !reader.waits
     }
 
     /// Sends a frame with the events that a matcher needs, in one message or in several, as the wire does with a large

@@ -84,7 +84,7 @@ pub(super) struct Cut {
     pub(super) cutting: Cutting,
 }
 
-/// A matcher that follows the log.
+/// A matcher that reads the log.
 #[derive(Debug)]
 pub(super) struct ServedFeed {
     pub(super) stream: NetStreamId,

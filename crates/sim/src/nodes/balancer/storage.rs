@@ -105,7 +105,7 @@ impl BalancerNode {
         let first = records.partition_point(|record| record.frame.through <= live.broadcast);
         for record in records[first..].iter().take_while(|record| record.frame.through <= through) {
             for matcher in 0..live.feeds.len() {
-                live.follow(cx, matcher, Arc::clone(&record.published));
+                live.read_frame(cx, matcher, Arc::clone(&record.published));
             }
         }
         live.broadcast = through.max(live.broadcast);
@@ -188,8 +188,8 @@ impl BalancerNode {
     fn tell_stable(&mut self, cx: &mut Cx, stable: Stable) {
         let live = self.live.as_mut().expect("a node that is up is live");
         self.stable = stable;
-        for follower in live.feeds.iter().flatten() {
-            cx.net.send(follower.stream, Message::Stable(self.stable), &mut cx.stats);
+        for reader in live.feeds.iter().flatten() {
+            cx.net.send(reader.stream, Message::Stable(self.stable), &mut cx.stats);
         }
         if live.ledger.has_dropping() {
             self.set_timers(cx);
