@@ -85,7 +85,7 @@ fn settings(node: &Node) -> GathererSettings {
 /// The log and its cut, asked for until there is an answer. None when told to stop.
 async fn read_cut(node: &Node, link: &Link, session: &Shutdown) -> Option<CutAnswer> {
     link.keep(session, || async {
-        let answer = rpc::ask_cut(&node.identity, link.way()).await?;
+        let answer = rpc::ask_cut(&node.identity, link.route()).await?;
         link.read(Cursor(answer.cut.event()));
         Ok(answer)
     })
@@ -104,7 +104,7 @@ async fn check(node: &Node, link: &Link, session: &Shutdown, inbox: &Inbox<Gathe
             // The engine has stopped, and says why.
             return std::future::pending().await;
         }
-        match rpc::ask_cut(&node.identity, link.way()).await {
+        match rpc::ask_cut(&node.identity, link.route()).await {
             Ok(CutAnswer { log_id, cut, .. }) => {
                 link.read(Cursor(cut.event()));
                 _ = inbox.tell(GathererEvent::Cut { log_id, cut }).await;

@@ -37,7 +37,7 @@ pub use dial::dial;
 pub use edge::{Edge, services_of};
 pub use error::ServeError;
 pub use inbox::{Heard, Inbox, Questions};
-pub use linger::{LATER, Linger, Next};
+pub use linger::{LINGER, Linger, Next};
 pub use link::{Down, Link, LinkError, Links, or_cursor_too_old};
 pub use peer::{NodeCall, NodeIdentity};
 pub use process::Process;

@@ -197,19 +197,19 @@ pub(crate) fn read_ledger(
     }
 }
 
-/// Starts the thread that makes checkpoints of the cuts it is told, a little at a time unless there is `hurry`.
+/// Starts the thread that makes checkpoints of the cuts it is told, a little at a time unless that is urgent.
 pub(crate) fn make_checkpoints(
     mut maker: Maker,
     mut cuts: mpsc::UnboundedReceiver<EventId>,
-    hurry: Urgency,
+    urgency: Urgency,
     written: mpsc::UnboundedSender<Written>,
 ) -> std::io::Result<thread::JoinHandle<()>> {
     thread::Builder::new().name("checkpoint".into()).spawn(move || {
         while let Some(through) = cuts.blocking_recv() {
             let began = std::time::Instant::now();
-            let mut ease = Throttle::new(hurry.clone());
+            let mut throttle = Throttle::new(urgency.clone());
             let made = maker.make(through, &mut || {
-                ease.rest();
+                throttle.rest();
                 if cuts.is_closed() { Err(CheckpointWorkError::Stopped) } else { Ok(()) }
             });
             match &made {

@@ -20,7 +20,7 @@ pub(super) async fn read(node: Arc<Node>, link: Arc<Link>, shard: ShardId, stop:
 async fn read_once(node: &Node, link: &Link, shard: ShardId) -> Result<Infallible, LinkError> {
     let dialled = node.events.ask(|reply| Event::Dial { shard, reply }).await?;
     let Step::Subscribe(Request::Decisions { after }) = dialled else { unreachable!("a link that dials subscribes") };
-    let (floor, decisions) = rpc::subscribe_decisions(&node.identity, link.way(), after).await?;
+    let (floor, decisions) = rpc::subscribe_decisions(&node.identity, link.route(), after).await?;
     match node.events.ask(|reply| Event::Hello { shard, floor, reply }).await? {
         Step::Read => {}
         Step::Break(why) => return Err(why.into()),

@@ -77,7 +77,7 @@ struct CheckpointPlan {
     /// Fewest bytes of log between two.
     bytes_min: u64,
     /// The one being made is late: the log has grown by what the next one waits for.
-    hurry: Urgency,
+    urgency: Urgency,
 }
 
 impl CheckpointPlan {
@@ -97,8 +97,8 @@ impl CheckpointPlan {
 
     /// Marks the checkpoint that is being made urgent once the log has grown to where the next is due, or the disk is
     /// full.
-    fn press(&self, full: bool) {
-        self.hurry.set(full || self.bytes >= self.bytes_max());
+    fn set_urgent(&self, full: bool) {
+        self.urgency.set(full || self.bytes >= self.bytes_max());
     }
 }
 
@@ -129,16 +129,16 @@ impl Disks {
         let (results_work, results_inbox) = mpsc::unbounded_channel();
         let (cuts, cuts_inbox) = mpsc::unbounded_channel();
         let (written_out, written) = mpsc::unbounded_channel();
-        let hurry = Urgency::default();
+        let urgency = Urgency::default();
         let threads = [
             store::write_log(log, log_inbox, written_out.clone()),
             store::write_results(results, retention, results_inbox, written_out.clone()),
-            checkpoint::make_checkpoints(maker, cuts_inbox, hurry.clone(), written_out),
+            checkpoint::make_checkpoints(maker, cuts_inbox, urgency.clone(), written_out),
         ];
         let threads =
             threads.into_iter().collect::<Result<_, _>>().map_err(|_| BalancerError::Part("a writing thread"))?;
         let bytes_min = limits.checkpoint_bytes;
-        let checkpoints = CheckpointPlan { made, making: false, bytes: log_bytes, bytes_min, hurry };
+        let checkpoints = CheckpointPlan { made, making: false, bytes: log_bytes, bytes_min, urgency };
         let mut disks = Disks {
             log: log_work,
             results: results_work,
@@ -166,7 +166,7 @@ impl Disks {
     /// Notes that so many bytes of frames are on disk.
     pub(super) fn on_appended(&mut self, bytes: u64) {
         self.checkpoints.bytes += bytes;
-        self.checkpoints.press(self.is_full());
+        self.checkpoints.set_urgent(self.is_full());
     }
 
     /// Notes how many bytes there are.
@@ -187,7 +187,7 @@ impl Disks {
         if full {
             self.begin_checkpoint(stable);
         }
-        self.checkpoints.press(self.is_full());
+        self.checkpoints.set_urgent(self.is_full());
     }
 
     /// Notes how a checkpoint went, and begins with the next if it is due.
@@ -211,7 +211,7 @@ impl Disks {
             crash::point("balancer.checkpoint.begin");
             self.checkpoints.making = true;
             self.checkpoints.bytes = 0;
-            self.checkpoints.press(self.is_full());
+            self.checkpoints.set_urgent(self.is_full());
             self.writers_gone |= self.cuts.send(stable.event()).is_err();
         }
     }
@@ -275,7 +275,7 @@ mod tests {
 
     fn plan(bytes: u64, made_bytes: u64) -> CheckpointPlan {
         let made = Made { through: EventId(10), bytes: made_bytes, trim: EventId(5) };
-        CheckpointPlan { made, making: false, bytes, bytes_min: 100, hurry: Urgency::default() }
+        CheckpointPlan { made, making: false, bytes, bytes_min: 100, urgency: Urgency::default() }
     }
 
     #[test]

@@ -51,7 +51,7 @@ impl FeedReader {
             if let Some(frame) = self.read.pop_front() {
                 match self.feed.on_frame(frame) {
                     Some(FeedAction::Send(frame)) => self.send(&frame),
-                    Some(FeedAction::Linger) => self.lingers = Some(Instant::now() + rpc::LATER),
+                    Some(FeedAction::Linger) => self.lingers = Some(Instant::now() + rpc::LINGER),
                     None => {}
                 }
                 if self.lingers.is_some_and(|until| until <= Instant::now()) {

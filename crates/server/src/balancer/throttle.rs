@@ -26,27 +26,27 @@ pub(crate) struct Urgency(Arc<AtomicBool>);
 
 impl Urgency {
     /// Switches rests off (`true`), or on again.
-    pub(crate) fn set(&self, hurry: bool) {
-        self.0.store(hurry, Ordering::Relaxed);
+    pub(crate) fn set(&self, urgent: bool) {
+        self.0.store(urgent, Ordering::Relaxed);
     }
 }
 
 /// The rests of work under way.
 #[derive(Debug)]
 pub(crate) struct Throttle {
-    hurry: Urgency,
+    urgency: Urgency,
     began: Instant,
 }
 
 impl Throttle {
-    pub(crate) fn new(hurry: Urgency) -> Throttle {
-        Throttle { hurry, began: Instant::now() }
+    pub(crate) fn new(urgency: Urgency) -> Throttle {
+        Throttle { urgency, began: Instant::now() }
     }
 
     /// Rests if the turn was long enough. To be called after each step.
     pub(crate) fn rest(&mut self) {
         let turn = self.began.elapsed();
-        if turn < TURN || self.hurry.0.load(Ordering::Relaxed) {
+        if turn < TURN || self.urgency.0.load(Ordering::Relaxed) {
             return;
         }
         thread::sleep((turn * REST).min(REST_MAX));
@@ -59,14 +59,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_rests_after_a_turn_and_not_when_pressed() {
-        let hurry = Urgency::default();
-        let mut ease = Throttle::new(hurry.clone());
-        let mut turn = |hurried| {
-            hurry.set(hurried);
+    fn it_rests_after_a_turn_and_not_when_urgent() {
+        let urgency = Urgency::default();
+        let mut throttle = Throttle::new(urgency.clone());
+        let mut turn = |urgent| {
+            urgency.set(urgent);
             thread::sleep(TURN);
             let began = Instant::now();
-            ease.rest();
+            throttle.rest();
             began.elapsed()
         };
         assert!(turn(false) >= TURN * REST);

@@ -71,12 +71,12 @@ impl Reader {
             decided_seen_min: known_min.event().0,
             cursors: cursors.iter().map(cursor).collect(),
         };
-        let mut stream = self.link.way().candidates(request).await?;
+        let mut stream = self.link.route().candidates(request).await?;
         let hello = match stream.message().await?.ok_or(LinkError::Ended)?.message {
             Some(Message::Hello(hello)) => hello,
             other => return Err(rpc::unexpected("a hello", other.as_ref())),
         };
-        self.link.way().check(hello.peer.as_ref())?;
+        self.link.route().check(hello.peer.as_ref())?;
         identity.check(hello.peer.as_ref())?;
         self.greet(GathererLinkInput::Slices(hello.slices.into_iter().map(slice_hello).collect())).await?;
         self.link.read(cursors.lowest());

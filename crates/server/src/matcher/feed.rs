@@ -74,7 +74,7 @@ fn settings(node: &Node) -> MatcherSettings {
 async fn first_feed(node: &Node, link: &Link, session: &Shutdown) -> Option<(MatcherStart, Feed)> {
     link.keep(session, || async {
         let (hello, mut feed) = subscribe(node, link, None).await?;
-        link.way().check(hello.peer.as_ref())?;
+        link.route().check(hello.peer.as_ref())?;
         node.identity.check(hello.peer.as_ref())?;
         let log_id = hello.peer.map(|peer| peer.log_id).unwrap_or_default();
         let start = read_cut(CutReader::new(log_id, EventId(hello.after)), &mut feed).await?;
@@ -94,7 +94,7 @@ pub(super) async fn subscribe(
         slices: slices(node).map(|slice| slice.0).collect(),
         after: after.map(|after| after.event().0),
     };
-    let mut feed = link.way().feed(request).await.map_err(rpc::or_cursor_too_old)?;
+    let mut feed = link.route().feed(request).await.map_err(rpc::or_cursor_too_old)?;
     match feed.message().await?.ok_or(LinkError::Ended)?.message {
         Some(node_pb::feed_response::Message::Hello(hello)) => Ok((hello, feed)),
         other => Err(rpc::unexpected("a hello", other.as_ref())),

@@ -35,12 +35,12 @@ impl ResultsFloor {
         {
             return Ok(*floor);
         }
-        let way = node.links.way(Role::Balancer, 0, node.balancer());
+        let route = node.links.route(Role::Balancer, 0, node.balancer());
         let unknown = |why: String| {
             let text = format!("the balancer did not say above what it keeps retirements: {why}");
             Fault::new(Reason::NodeStarting, text)
         };
-        let answer = timeout(ASK_MAX, rpc::ask_cut(&node.identity, &way)).await;
+        let answer = timeout(ASK_MAX, rpc::ask_cut(&node.identity, &route)).await;
         let answer = answer.map_err(|_| unknown(format!("no answer in {ASK_MAX:?}")))?;
         let answer = answer.map_err(|error| unknown(error.to_string()))?;
         if answer.log_id != own {

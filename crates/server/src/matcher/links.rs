@@ -81,7 +81,7 @@ impl Reader {
         let LinkStep::AskCut = self.tell(MatcherLinkInput::Dial).await? else {
             unreachable!("the balancer is asked before its log is followed")
         };
-        let CutAnswer { log_id, cut, .. } = rpc::ask_cut(&self.node.identity, self.link.way()).await?;
+        let CutAnswer { log_id, cut, .. } = rpc::ask_cut(&self.node.identity, self.link.route()).await?;
         let Step::Subscribe(Request::Feed { after }) = self.step(MatcherLinkInput::Cut { log_id, cut }).await? else {
             unreachable!("the log is followed, or the session ends")
         };
@@ -89,7 +89,7 @@ impl Reader {
             Err(LinkError::CursorTooOld(reason)) => return self.log_gone(reason).await,
             subscribed => subscribed?,
         };
-        self.link.way().check(hello.peer.as_ref())?;
+        self.link.route().check(hello.peer.as_ref())?;
         self.node.identity.check(hello.peer.as_ref())?;
         self.greet(MatcherLinkInput::Feed).await?;
         self.link.read(after.unwrap_or_default());

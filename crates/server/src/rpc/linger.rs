@@ -9,7 +9,7 @@ use super::Heard;
 /// Longest time that something waits for a message to travel with. Only what no reader can be waiting for is held back:
 /// what lets others forget, watermarks that are not far behind, and frames that do not concern the reader. Nothing is
 /// forgotten above the stable cut, which moves as often as the balancer writes results: every 20 ms.
-pub const LATER: Duration = Duration::from_millis(20);
+pub const LINGER: Duration = Duration::from_millis(20);
 
 /// Whether there is something that waits, and until when.
 #[derive(Debug, Default)]
@@ -38,8 +38,8 @@ impl Linger {
         }
         self.armed = true;
         match &mut self.sleep {
-            Some(sleep) => sleep.as_mut().reset(Instant::now() + LATER),
-            None => self.sleep = Some(Box::pin(sleep(LATER))),
+            Some(sleep) => sleep.as_mut().reset(Instant::now() + LINGER),
+            None => self.sleep = Some(Box::pin(sleep(LINGER))),
         }
     }
 
@@ -72,16 +72,16 @@ mod tests {
 
     #[tokio::test]
     async fn what_waits_is_due_once_and_by_the_first_of_it() {
-        let mut later = Linger::default();
-        assert_eq!(later.due().now_or_never(), None);
+        let mut linger = Linger::default();
+        assert_eq!(linger.due().now_or_never(), None);
         for _ in 0..2 {
             let began = Instant::now();
-            later.arm();
-            assert_eq!(later.due().now_or_never(), None);
-            later.arm();
-            later.due().await;
-            assert!(began.elapsed() >= LATER);
-            assert_eq!(later.due().now_or_never(), None);
+            linger.arm();
+            assert_eq!(linger.due().now_or_never(), None);
+            linger.arm();
+            linger.due().await;
+            assert!(began.elapsed() >= LINGER);
+            assert_eq!(linger.due().now_or_never(), None);
         }
     }
 }

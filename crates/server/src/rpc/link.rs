@@ -29,7 +29,7 @@ const SETTLED: Duration = Duration::from_secs(2);
 /// Why a subscription ended.
 #[derive(Debug, Error)]
 pub enum LinkError {
-    /// The other node, or the way to it.
+    /// The other node, or the route to it.
     #[error("{}: {}", code_name(.0.code()), .0.message())]
     Status(#[from] Status),
     /// It said something that cannot be understood.
@@ -78,7 +78,7 @@ pub fn or_cursor_too_old(status: Status) -> LinkError {
 pub struct Link {
     role: Role,
     index: u32,
-    way: Route,
+    route: Route,
     stream: pb::NodeStream,
     connected: AtomicBool,
     /// Whether it ever was connected.
@@ -121,14 +121,14 @@ impl Link {
                 self.reconnects.store(0, Ordering::Relaxed);
                 self.broken().error.clear();
             }
-            tracing::info!(peer = %self.role, index = self.index, address = self.way.address(), stream = self.stream.word(), cursor = cursor.event().0, "subscribed");
+            tracing::info!(peer = %self.role, index = self.index, address = self.route.address(), stream = self.stream.word(), cursor = cursor.event().0, "subscribed");
         }
         self.cursor.store(cursor.event().0, Ordering::Relaxed);
     }
 
     /// Where it subscribes.
-    pub fn way(&self) -> &Route {
-        &self.way
+    pub fn route(&self) -> &Route {
+        &self.route
     }
 
     /// Subscribes again and again until told to stop. `once` is one subscription, from the current cursor until it
@@ -164,7 +164,7 @@ impl Link {
 
     /// The subscription broke, or could not be set up.
     pub fn failed(&self, error: &LinkError) {
-        let (role, index, address, text) = (self.role, self.index, self.way.address(), error.to_string());
+        let (role, index, address, text) = (self.role, self.index, self.route.address(), error.to_string());
         let mut broken = self.broken();
         if self.connected.swap(false, Ordering::Relaxed) {
             broken.since = Instant::now();
@@ -193,7 +193,7 @@ impl Link {
         let down = || Down {
             role: self.role,
             index: self.index,
-            address: self.way.address().to_owned(),
+            address: self.route.address().to_owned(),
             since: broken.since.elapsed(),
             never: !self.stood.load(Ordering::Relaxed),
             why: broken.error.clone(),
@@ -207,14 +207,14 @@ impl Link {
         pb::PeerLink {
             role: pb::Role::from(self.role).into(),
             index: self.index,
-            address: self.way.address().to_owned(),
+            address: self.route.address().to_owned(),
             stream: self.stream.into(),
             connected: down.is_none(),
             cursor,
             lag: highest.0.saturating_sub(cursor),
             last_error: self.broken().error.clone(),
             reconnects: self.reconnects.load(Ordering::Relaxed),
-            received_bytes: self.way.traffic().received(),
+            received_bytes: self.route.traffic().received(),
             down_ms: down.map_or(0, |down| time::ms(down.since)),
         }
     }
@@ -241,9 +241,9 @@ impl Links {
         self.neighbours.offer(address, service);
     }
 
-    /// The way to a node, of no subscription.
+    /// The route to a node, of no subscription.
     #[must_use]
-    pub fn way(&self, role: Role, index: u32, address: &str) -> Route {
+    pub fn route(&self, role: Role, index: u32, address: &str) -> Route {
         let wanted = NodeName { cluster: self.cluster.to_string(), role, index };
         let trust = NodeTrust { tls: self.tls.clone(), wanted: Some(wanted) };
         Route::new(address, &self.neighbours, trust)
@@ -254,7 +254,7 @@ impl Links {
         let link = Arc::new(Link {
             role,
             index,
-            way: self.way(role, index, address),
+            route: self.route(role, index, address),
             stream,
             connected: AtomicBool::new(false),
             stood: AtomicBool::new(false),

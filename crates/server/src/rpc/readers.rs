@@ -222,9 +222,9 @@ impl ReaderFence {
                         address: String,
                         instance|
               -> Pin<Box<dyn Future<Output = Option<bool>> + Send>> {
-            let way = links.way(role, index, &address);
+            let route = links.route(role, index, &address);
             Box::pin(async move {
-                let asked = tokio::time::timeout(ASK_MAX, way.confirm(instance));
+                let asked = tokio::time::timeout(ASK_MAX, route.confirm(instance));
                 asked.await.ok()?.ok()
             })
         };

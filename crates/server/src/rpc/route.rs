@@ -1,6 +1,6 @@
-//! Ways to other nodes: over a socket, or by calling the service of a node of the same process.
+//! Routes to other nodes: over a socket, or by calling the service of a node of the same process.
 //!
-//! Both ways go to the same service, with the same messages. Within a process they are handed over as they are: nothing
+//! Both go to the same service, with the same messages. Within a process they are handed over as they are: nothing
 //! is encoded, and columns of bytes are shared.
 
 use std::sync::{Arc, Mutex, PoisonError};
@@ -22,14 +22,14 @@ use dovetail_wire::{
 };
 
 /// What a balancer serves to nodes.
-pub type NearFeed = dyn FeedService<
+pub type LocalFeed = dyn FeedService<
         FeedStream = ResponseStream<node_pb::FeedResponse>,
         RetirementsStream = ResponseStream<node_pb::RetirementsResponse>,
     >;
 /// What a matcher serves to nodes.
-pub type NearCandidates = dyn CandidatesService<CandidatesStream = ResponseStream<node_pb::CandidatesResponse>>;
+pub type LocalCandidates = dyn CandidatesService<CandidatesStream = ResponseStream<node_pb::CandidatesResponse>>;
 /// What a gatherer serves to nodes.
-pub type NearDecisions = dyn DecisionsService<DecisionsStream = ResponseStream<node_pb::DecisionsResponse>>;
+pub type LocalDecisions = dyn DecisionsService<DecisionsStream = ResponseStream<node_pb::DecisionsResponse>>;
 
 /// The nodes of one process, by address. A node alone in its process has none.
 #[derive(Clone, Debug, Default)]
@@ -45,11 +45,11 @@ struct LocalNode {
 #[derive(Clone)]
 pub enum Local {
     /// Of the balancer.
-    Feed(Arc<NearFeed>),
+    Feed(Arc<LocalFeed>),
     /// Of a matcher.
-    Candidates(Arc<NearCandidates>),
+    Candidates(Arc<LocalCandidates>),
     /// Of a gatherer.
-    Decisions(Arc<NearDecisions>),
+    Decisions(Arc<LocalDecisions>),
 }
 
 impl std::fmt::Debug for Local {
@@ -65,8 +65,8 @@ impl std::fmt::Debug for Local {
 impl LocalNodes {
     /// Nodes that will offer their services under these addresses.
     pub fn new(addresses: impl IntoIterator<Item = String>) -> LocalNodes {
-        let neighbour = |address| LocalNode { address, service: Mutex::default() };
-        LocalNodes(addresses.into_iter().map(neighbour).collect())
+        let node = |address| LocalNode { address, service: Mutex::default() };
+        LocalNodes(addresses.into_iter().map(node).collect())
     }
 
     /// Offers a service to the others of the process. Without others, nothing happens.
@@ -98,7 +98,7 @@ impl LocalNode {
     }
 }
 
-/// The way to one node.
+/// The route to one node: over sockets, or by calls within the process.
 #[derive(Clone, Debug)]
 pub struct Route {
     address: String,
@@ -110,16 +110,16 @@ pub struct Route {
 /// What follows of a response.
 pub enum Messages<T> {
     /// From a socket.
-    Far(Box<Streaming<T>>),
+    Remote(Box<Streaming<T>>),
     /// From a node of this process.
-    Near(ResponseStream<T>),
+    Local(ResponseStream<T>),
 }
 
 impl<T> std::fmt::Debug for Messages<T> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
-            Messages::Far(_) => "messages from a socket",
-            Messages::Near(_) => "messages of this process",
+            Messages::Remote(_) => "messages from a socket",
+            Messages::Local(_) => "messages of this process",
         })
     }
 }
@@ -132,8 +132,8 @@ impl<T> Messages<T> {
     pub async fn message(&mut self) -> Result<Option<T>, Status> {
         use futures::TryStreamExt as _;
         match self {
-            Messages::Far(stream) => stream.message().await,
-            Messages::Near(stream) => stream.try_next().await,
+            Messages::Remote(stream) => stream.message().await,
+            Messages::Local(stream) => stream.try_next().await,
         }
     }
 }
@@ -181,33 +181,33 @@ impl Route {
     }
 
     /// The service of a node of this process, if it leads to one; `of_role` tells one of the right role.
-    fn near<S>(&self, of_role: impl FnOnce(&Local) -> Option<S>) -> Result<Option<S>, Status> {
-        let Some(near) = self.neighbours.service(&self.address).transpose()? else { return Ok(None) };
-        let other = || Status::unimplemented(format!("the node at {} serves {near:?}", self.address));
-        of_role(&near).map(Some).ok_or_else(other)
+    fn local<S>(&self, of_role: impl FnOnce(&Local) -> Option<S>) -> Result<Option<S>, Status> {
+        let Some(local) = self.neighbours.service(&self.address).transpose()? else { return Ok(None) };
+        let other = || Status::unimplemented(format!("the node at {} serves {local:?}", self.address));
+        of_role(&local).map(Some).ok_or_else(other)
     }
 
-    fn near_feed(&self) -> Result<Option<Arc<NearFeed>>, Status> {
-        self.near(|near| if let Local::Feed(service) = near { Some(Arc::clone(service)) } else { None })
+    fn local_feed(&self) -> Result<Option<Arc<LocalFeed>>, Status> {
+        self.local(|local| if let Local::Feed(service) = local { Some(Arc::clone(service)) } else { None })
     }
 
-    fn near_candidates(&self) -> Result<Option<Arc<NearCandidates>>, Status> {
-        self.near(|near| if let Local::Candidates(service) = near { Some(Arc::clone(service)) } else { None })
+    fn local_candidates(&self) -> Result<Option<Arc<LocalCandidates>>, Status> {
+        self.local(|local| if let Local::Candidates(service) = local { Some(Arc::clone(service)) } else { None })
     }
 
-    fn near_decisions(&self) -> Result<Option<Arc<NearDecisions>>, Status> {
-        self.near(|near| if let Local::Decisions(service) = near { Some(Arc::clone(service)) } else { None })
+    fn local_decisions(&self) -> Result<Option<Arc<LocalDecisions>>, Status> {
+        self.local(|local| if let Local::Decisions(service) = local { Some(Arc::clone(service)) } else { None })
     }
 
-    fn far_feed(&self) -> Result<FeedServiceClient<Channel>, Status> {
+    fn remote_feed(&self) -> Result<FeedServiceClient<Channel>, Status> {
         Ok(FeedServiceClient::new(self.channel()?).max_decoding_message_size(NODE_MESSAGE_BYTES_MAX))
     }
 
-    fn far_candidates(&self) -> Result<CandidatesServiceClient<Channel>, Status> {
+    fn remote_candidates(&self) -> Result<CandidatesServiceClient<Channel>, Status> {
         Ok(CandidatesServiceClient::new(self.channel()?).max_decoding_message_size(NODE_MESSAGE_BYTES_MAX))
     }
 
-    fn far_decisions(&self) -> Result<DecisionsServiceClient<Channel>, Status> {
+    fn remote_decisions(&self) -> Result<DecisionsServiceClient<Channel>, Status> {
         Ok(DecisionsServiceClient::new(self.channel()?).max_decoding_message_size(NODE_MESSAGE_BYTES_MAX))
     }
 
@@ -225,9 +225,9 @@ impl Route {
     /// # Errors
     /// When it refuses, or cannot be reached.
     pub async fn feed(&self, request: node_pb::FeedRequest) -> Result<Messages<node_pb::FeedResponse>, Status> {
-        Ok(match self.near_feed()? {
-            Some(near) => Messages::Near(near.feed(Request::new(request)).await?.into_inner()),
-            None => Messages::Far(Box::new(self.far_feed()?.feed(request).await?.into_inner())),
+        Ok(match self.local_feed()? {
+            Some(local) => Messages::Local(local.feed(Request::new(request)).await?.into_inner()),
+            None => Messages::Remote(Box::new(self.remote_feed()?.feed(request).await?.into_inner())),
         })
     }
 
@@ -236,9 +236,9 @@ impl Route {
     /// # Errors
     /// When it refuses, or cannot be reached.
     pub async fn cut(&self, request: node_pb::CutRequest) -> Result<node_pb::CutResponse, Status> {
-        Ok(match self.near_feed()? {
-            Some(near) => near.cut(Request::new(request)).await?.into_inner(),
-            None => self.far_feed()?.cut(request).await?.into_inner(),
+        Ok(match self.local_feed()? {
+            Some(local) => local.cut(Request::new(request)).await?.into_inner(),
+            None => self.remote_feed()?.cut(request).await?.into_inner(),
         })
     }
 
@@ -250,9 +250,9 @@ impl Route {
         &self,
         request: node_pb::RetirementsRequest,
     ) -> Result<Messages<node_pb::RetirementsResponse>, Status> {
-        Ok(match self.near_feed()? {
-            Some(near) => Messages::Near(near.retirements(Request::new(request)).await?.into_inner()),
-            None => Messages::Far(Box::new(self.far_feed()?.retirements(request).await?.into_inner())),
+        Ok(match self.local_feed()? {
+            Some(local) => Messages::Local(local.retirements(Request::new(request)).await?.into_inner()),
+            None => Messages::Remote(Box::new(self.remote_feed()?.retirements(request).await?.into_inner())),
         })
     }
 
@@ -264,9 +264,9 @@ impl Route {
         &self,
         request: node_pb::CandidatesRequest,
     ) -> Result<Messages<node_pb::CandidatesResponse>, Status> {
-        Ok(match self.near_candidates()? {
-            Some(near) => Messages::Near(near.candidates(Request::new(request)).await?.into_inner()),
-            None => Messages::Far(Box::new(self.far_candidates()?.candidates(request).await?.into_inner())),
+        Ok(match self.local_candidates()? {
+            Some(local) => Messages::Local(local.candidates(Request::new(request)).await?.into_inner()),
+            None => Messages::Remote(Box::new(self.remote_candidates()?.candidates(request).await?.into_inner())),
         })
     }
 
@@ -278,9 +278,9 @@ impl Route {
         &self,
         request: node_pb::DecisionsRequest,
     ) -> Result<Messages<node_pb::DecisionsResponse>, Status> {
-        Ok(match self.near_decisions()? {
-            Some(near) => Messages::Near(near.decisions(Request::new(request)).await?.into_inner()),
-            None => Messages::Far(Box::new(self.far_decisions()?.decisions(request).await?.into_inner())),
+        Ok(match self.local_decisions()? {
+            Some(local) => Messages::Local(local.decisions(Request::new(request)).await?.into_inner()),
+            None => Messages::Remote(Box::new(self.remote_decisions()?.decisions(request).await?.into_inner())),
         })
     }
 }
@@ -294,15 +294,15 @@ mod tests {
     fn an_answer_of_another_node_than_was_dialled_is_refused_with_both() {
         let wanted = NodeName { cluster: "c".to_owned(), role: Role::Matcher, index: 1 };
         let trust = NodeTrust { wanted: Some(wanted), ..NodeTrust::default() };
-        let way = Route::new("http://10.0.0.2:7401", &LocalNodes::default(), trust);
+        let route = Route::new("http://10.0.0.2:7401", &LocalNodes::default(), trust);
         let peer = |role: pb::Role, index| node_pb::Peer { role: role.into(), index, ..Default::default() };
-        assert!(way.check(Some(&peer(pb::Role::Matcher, 1))).is_ok());
+        assert!(route.check(Some(&peer(pb::Role::Matcher, 1))).is_ok());
         for (role, index, says) in [
             (pb::Role::Matcher, 0, "it is matcher 0"),
             (pb::Role::Gatherer, 1, "it is gatherer 1"),
             (pb::Role::Unspecified, 1, "no role"),
         ] {
-            let refused = way.check(Some(&peer(role, index))).unwrap_err();
+            let refused = route.check(Some(&peer(role, index))).unwrap_err();
             assert_eq!(refused.code(), tonic::Code::FailedPrecondition);
             let text = refused.message();
             assert!(

@@ -201,7 +201,7 @@ impl<E: Send + 'static> StatelessNode<E> {
     /// # Errors
     /// When the shard cannot be reached, or is a stranger.
     pub async fn subscribe_to(&self, link: &Link, after: Cursor) -> Result<(Cursor, DecisionReader), LinkError> {
-        super::subscribe_decisions(&self.identity, link.way(), after).await
+        super::subscribe_decisions(&self.identity, link.route(), after).await
     }
 
     /// Retirements from the balancer's store; none when it no longer has all of them.
@@ -211,7 +211,7 @@ impl<E: Send + 'static> StatelessNode<E> {
     async fn fetch(&self, fetch: Fetch) -> Result<Option<Vec<Retirement>>, LinkError> {
         let Fetch { after, through } = fetch;
         let _permit = self.fetches.acquire().await.map_err(|_| LinkError::Stopped)?;
-        let balancer = self.links.way(Role::Balancer, 0, self.balancer());
+        let balancer = self.links.route(Role::Balancer, 0, self.balancer());
         match super::fetch_retirements(&self.identity, &balancer, after, through).await {
             Ok(retirements) => Ok(Some(retirements)),
             Err(LinkError::CursorTooOld(reason)) => {
