@@ -113,13 +113,13 @@ impl Progress {
 
     /// The lowest event that any of them has reached.
     pub(crate) fn lowest(&self) -> EventId {
-        self.each.iter().map(|mark| mark.through).min().expect("a cluster has one of each")
+        self.each.iter().map(|participant| participant.through).min().expect("a cluster has one of each")
     }
 
     /// The participant has reported everything up to `through`.
     pub(crate) fn told(&mut self, index: usize, through: EventId) {
-        let mark = &mut self.each[index];
-        mark.through = through.max(mark.through);
+        let participant = &mut self.each[index];
+        participant.through = through.max(participant.through);
     }
 
     /// Events `(after, through]` concern the pairs of `audience`; events between the horizon and `after` concern all.
@@ -138,8 +138,8 @@ impl Progress {
             Audience::Pairs(pairs) => {
                 for pair in pairs {
                     // A message may name participants that do not exist.
-                    if let Some(mark) = self.each.get_mut(index(pair) as usize) {
-                        mark.due = pair.last.max(mark.due);
+                    if let Some(participant) = self.each.get_mut(index(pair) as usize) {
+                        participant.due = pair.last.max(participant.due);
                     }
                 }
             }
@@ -148,13 +148,13 @@ impl Progress {
     }
 
     fn concern_all(&mut self, x: EventId) {
-        self.each.iter_mut().for_each(|mark| mark.due = x.max(mark.due));
+        self.each.iter_mut().for_each(|participant| participant.due = x.max(participant.due));
     }
 
     /// Advances every participant that has no unreported events to the horizon.
     pub(crate) fn pass(&mut self) {
-        for mark in self.each.iter_mut().filter(|mark| mark.through >= mark.due) {
-            mark.through = self.horizon.max(mark.through);
+        for participant in self.each.iter_mut().filter(|participant| participant.through >= participant.due) {
+            participant.through = self.horizon.max(participant.through);
         }
     }
 }
@@ -191,13 +191,13 @@ mod tests {
 
     #[test]
     fn who_is_not_concerned_is_passed_and_who_is_has_to_tell() {
-        let mut marks = Progress::new(2, EventId(10));
+        let mut progress = Progress::new(2, EventId(10));
         let mut through = |told: u64, concerns: u64, horizon: u64| {
-            marks.told(0, EventId(told));
-            let after = marks.horizon;
-            marks.concern((after, EventId(horizon)), &audience(&[(0, 0, concerns)]), |pair| pair.slice.0);
-            marks.pass();
-            marks.through(0).0
+            progress.told(0, EventId(told));
+            let after = progress.horizon;
+            progress.concern((after, EventId(horizon)), &audience(&[(0, 0, concerns)]), |pair| pair.slice.0);
+            progress.pass();
+            progress.through(0).0
         };
         assert_eq!(through(0, 0, 20), 20);
         assert_eq!(through(0, 25, 30), 20);
@@ -205,17 +205,17 @@ mod tests {
         assert_eq!(through(25, 0, 40), 40);
         // What is told late changes nothing.
         assert_eq!(through(30, 12, 40), 40);
-        assert_eq!((marks.through(1), marks.lowest()), (EventId(40), EventId(40)));
+        assert_eq!((progress.through(1), progress.lowest()), (EventId(40), EventId(40)));
     }
 
     #[test]
     fn what_was_not_known_before_concerns_all_and_a_stranger_nobody() {
-        let mut marks = Progress::new(2, EventId(10));
-        marks.concern((EventId(15), EventId(20)), &audience(&[(7, 0, 20)]), |pair| pair.slice.0);
-        marks.told(0, EventId(14));
-        marks.told(1, EventId(15));
-        marks.pass();
-        assert_eq!([0, 1].map(|index| marks.through(index)), [EventId(14), EventId(20)]);
-        assert_eq!(marks.lowest(), EventId(14));
+        let mut progress = Progress::new(2, EventId(10));
+        progress.concern((EventId(15), EventId(20)), &audience(&[(7, 0, 20)]), |pair| pair.slice.0);
+        progress.told(0, EventId(14));
+        progress.told(1, EventId(15));
+        progress.pass();
+        assert_eq!([0, 1].map(|index| progress.through(index)), [EventId(14), EventId(20)]);
+        assert_eq!(progress.lowest(), EventId(14));
     }
 }

@@ -104,7 +104,7 @@ pub struct Ledger {
     /// What each shard told.
     told: Vec<Decided>,
     /// How far each shard counts as having got: a shard need not report events that do not concern it.
-    marks: Progress,
+    progress: Progress,
     decided: Decided,
     /// Outcomes up to here are on disk.
     stored: EventId,
@@ -180,7 +180,7 @@ impl Ledger {
             naming: BTreeMap::new(),
             retirements: BTreeMap::new(),
             told: vec![Decided::ZERO; shards as usize],
-            marks: Progress::new(shards as usize, EventId::ZERO),
+            progress: Progress::new(shards as usize, EventId::ZERO),
             decided: Decided::ZERO,
             stored: EventId::ZERO,
             stable: Stable::ZERO,
@@ -323,9 +323,9 @@ impl Ledger {
         }
         let of = &mut self.told[shard.0 as usize];
         *of = told.max(*of);
-        self.marks.told(shard.0 as usize, told.event());
-        self.marks.pass();
-        self.advance(Decided(self.marks.lowest()), out)?;
+        self.progress.told(shard.0 as usize, told.event());
+        self.progress.pass();
+        self.advance(Decided(self.progress.lowest()), out)?;
         self.move_stable();
         Ok(())
     }
@@ -347,10 +347,10 @@ impl Ledger {
     /// concern. A frame that was not taken, as one that is read back from a log, concerns all.
     pub fn on_frame(&mut self, after: EventId, through: EventId, audience: &Audience) {
         // Before the shards that this frame concerns are noted.
-        self.marks.pass();
+        self.progress.pass();
         let ignored = self.planted.is(Bug::ShardsPassed) && *audience != Audience::All;
         let audience = if ignored { &Audience::nobody() } else { audience };
-        self.marks.concern((after, through), audience, |pair| pair.shard.0);
+        self.progress.concern((after, through), audience, |pair| pair.shard.0);
     }
 
     /// Takes what the store says was decided up to `through`, when a balancer starts.
@@ -474,8 +474,8 @@ impl Ledger {
 
     /// Up to where a shard has nothing more to say; where to resume its decisions.
     #[must_use]
-    pub fn mark(&self, shard: ShardId) -> Cursor {
-        Cursor(self.marks.through(shard.0 as usize))
+    pub fn progress(&self, shard: ShardId) -> Cursor {
+        Cursor(self.progress.through(shard.0 as usize))
     }
 
     /// The stable cut.

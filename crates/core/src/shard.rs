@@ -37,7 +37,7 @@ pub struct Shard {
     planted: Planted,
     slices: Vec<SliceState>,
     /// How far each slice is, as to what concerns this shard.
-    marks: Progress,
+    progress: Progress,
     /// The lowest of these: at or below it every candidate has been heard.
     complete: EventId,
     /// Watermarks of all shards, this one's among them.
@@ -67,7 +67,7 @@ impl Shard {
         Shard {
             id,
             slices: vec![SliceState { known: Decided(cut), settled: VecDeque::new() }; slices],
-            marks: Progress::new(slices, cut),
+            progress: Progress::new(slices, cut),
             planted: Planted::default(),
             complete: cut,
             decided: vec![Decided(cut); placement.shards() as usize],
@@ -134,7 +134,7 @@ impl Shard {
             return Ok(());
         }
         self.check_homes(frame)?;
-        self.marks.told(slice.0 as usize, frame.through);
+        self.progress.told(slice.0 as usize, frame.through);
         self.pass_slices(frame);
         let after = if self.planted.is(Bug::DuplicateFrameApplied) { frame.after } else { received };
         frame.probes.iter().filter(|list| list.x > after).for_each(|list| self.add_probe(list));
@@ -202,7 +202,7 @@ impl Shard {
         };
         let mut retirements: Vec<_> = self.retirements.values().filter(|&r| own(r) || peer(r)).copied().collect();
         if reader == Reader::Balancer && !self.planted.is(Bug::SettledNotRepeated) {
-            let settled = self.slices.iter().flat_map(|mark| &mark.settled);
+            let settled = self.slices.iter().flat_map(|slice| &slice.settled);
             retirements.extend(settled.filter(|settled| !after.covers(settled.x)));
         }
         let grants = match reader {
@@ -243,7 +243,7 @@ impl Shard {
     /// Up to where nothing more comes of a slice; where to resume its candidates.
     #[must_use]
     pub fn through(&self, slice: SliceId) -> EventId {
-        self.marks.through(slice.0 as usize)
+        self.progress.through(slice.0 as usize)
     }
 
     /// At or below this nothing is remembered.
@@ -267,7 +267,7 @@ impl Shard {
     /// Retirements remembered.
     #[must_use]
     pub fn retirements_kept(&self) -> usize {
-        self.retirements.len() + self.slices.iter().map(|mark| mark.settled.len()).sum::<usize>()
+        self.retirements.len() + self.slices.iter().map(|slice| slice.settled.len()).sum::<usize>()
     }
 
     /// Pairs accepted here, those that slices settled among them.
@@ -343,13 +343,13 @@ impl Shard {
     fn pass_slices(&mut self, frame: &CandidateFrame) {
         let ignored = self.planted.is(Bug::AudienceIgnored) && frame.audience != Audience::All;
         let audience = if ignored { &Audience::nobody() } else { &frame.audience };
-        self.marks.concern((frame.after, frame.through), audience, |pair| pair.slice.0);
-        self.marks.pass();
+        self.progress.concern((frame.after, frame.through), audience, |pair| pair.slice.0);
+        self.progress.pass();
     }
 
     /// Looks again at the probes that waited for every slice to have searched this far.
     fn wake_complete(&mut self) {
-        self.complete = self.marks.lowest();
+        self.complete = self.progress.lowest();
         while let Some(&(x, element)) = self.wake.first()
             && x <= self.complete
         {
@@ -463,7 +463,7 @@ impl Shard {
     /// retirement; those are decided. Retirements that other shards have not announced yet are above their watermarks.
     /// A node that starts anew starts at the stable cut or above.
     fn forget(&mut self) {
-        let known = self.slices.iter().map(|mark| mark.known).min().expect("a placement has a slice");
+        let known = self.slices.iter().map(|slice| slice.known).min().expect("a placement has a slice");
         let decided = self.decided.iter().copied().min().expect("a placement has a shard");
         let mut floor = known.event().min(self.stable.event()).min(decided.event());
         if self.planted.is(Bug::ForgetsTooEarly) {
@@ -471,8 +471,8 @@ impl Shard {
         }
         self.floor = floor.max(self.floor);
         // A balancer asks for nothing that is stable.
-        for mark in &mut self.slices {
-            while mark.settled.pop_front_if(|settled| self.stable.covers(settled.x)).is_some() {}
+        for slice in &mut self.slices {
+            while slice.settled.pop_front_if(|settled| self.stable.covers(settled.x)).is_some() {}
         }
         while let Some(entry) = self.retirements.first_entry()
             && *entry.key() <= self.floor

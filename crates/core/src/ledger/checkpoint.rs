@@ -362,7 +362,7 @@ impl Ledger {
         ledger.stored = base.through;
         ledger.stable = Stable(base.through);
         ledger.told.fill(Decided(base.through));
-        ledger.marks = Progress::new(ledger.told.len(), base.through);
+        ledger.progress = Progress::new(ledger.told.len(), base.through);
         ledger.times.push_back((base.through, base.time_ms));
         Ok(ledger)
     }

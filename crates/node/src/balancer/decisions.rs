@@ -1,6 +1,6 @@
 //! The decisions of the shards as the balancer reads them.
 //!
-//! A shard is read from its own mark in the ledger: whatever it decided up to there is known. It forgets only what this
+//! A shard is read from its own progress in the ledger: whatever it decided up to there is known. It forgets only what this
 //! balancer has said is on its disk, so it always keeps what comes next, unless results were lost. As with every link,
 //! no frame is taken before the hello (node.K1). Invariants: node.D1 the retirements of a message are known before its
 //! watermark covers them (R4); node.D2 nothing is read of a shard that has forgotten what the ledger does not know.
@@ -33,9 +33,9 @@ impl DecisionLinks {
 
     /// There is no stream of a shard, or it has ended: subscribes from where the ledger is.
     pub fn on_dial(&mut self, shard: ShardId, ledger: &Ledger) -> Step {
-        let mark = |shard| ledger.mark(ShardId(shard));
-        let highest = || (0..).take(self.links.len()).map(mark).max().unwrap_or_default();
-        let after = if self.planted.is(Bug::DecisionsFromHighest) { highest() } else { ledger.mark(shard) };
+        let progress = |shard| ledger.progress(ShardId(shard));
+        let highest = || (0..).take(self.links.len()).map(progress).max().unwrap_or_default();
+        let after = if self.planted.is(Bug::DecisionsFromHighest) { highest() } else { ledger.progress(shard) };
         *self.link(shard) = Handshake::Asked(after);
         Step::Subscribe(Request::Decisions { after })
     }

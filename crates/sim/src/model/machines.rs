@@ -683,7 +683,7 @@ impl Machine {
                     matches!(ledger.status(element), Status::Waiting(entry) if entry.closing.is_none())
                 };
                 Facts {
-                    decided: shards.map(|shard| ledger.mark(shard).event()),
+                    decided: shards.map(|shard| ledger.progress(shard).event()),
                     stable: ledger.stable(),
                     stored: balancer.stored(),
                     open: (0..16).filter(open).map(|bit| 1 << bit).sum(),
