@@ -1,4 +1,5 @@
-//! A node's state as JSON, with the names of inspect.proto.
+//! A node's state as JSON, with the names of inspect.proto. One is older than the field: `about`, of a trouble's
+//! `setting`.
 
 use serde_json::{Value, json};
 
@@ -73,6 +74,7 @@ fn balancer(state: &pb::BalancerState) -> Value {
         "decided": state.decided,
         "stable": state.stable,
         "pools": pools(&state.pools),
+        "pools_left_out": state.pools_left_out,
         "log_id": state.log_id,
         "waiting": state.waiting,
         "waiting_bytes": state.waiting_bytes,
@@ -122,6 +124,7 @@ fn matcher(state: &pb::MatcherState) -> Value {
             "stalls": slice.stalls,
             "stalled": slice.stalled,
             "pools": pools(&slice.pools),
+            "pools_left_out": slice.pools_left_out,
             "candidates": slice.candidates,
             "probes": slice.probes,
             "stalled_ms": slice.stalled_ms,

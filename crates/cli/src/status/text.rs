@@ -113,6 +113,9 @@ fn balancer(text: &mut String, state: &pb::BalancerState) {
         }
         text.push_str(&table.render(2));
     }
+    if state.pools_left_out > 0 {
+        let _ = writeln!(text, "  and {} more pools", thousands(state.pools_left_out));
+    }
     shard_marks(text, &state.shards);
 }
 
@@ -163,6 +166,7 @@ fn matcher(text: &mut String, state: &pb::MatcherState) {
     }
     text.push_str(&table.render(2));
     pools(text, &state.slices);
+    left_out(text, &state.slices);
     shard_marks(text, &state.shards);
 }
 
@@ -189,6 +193,15 @@ fn shard_marks(text: &mut String, marks: &[pb::ShardProgress]) {
     if !marks.is_empty() {
         let mark = |mark: &pb::ShardProgress| format!("g{} {}", mark.shard, mark.decided);
         let _ = writeln!(text, "  shards decided: {}", marks.iter().map(mark).collect::<Vec<_>>().join(", "));
+    }
+}
+
+/// How many pools of each slice are not listed.
+fn left_out(text: &mut String, slices: &[pb::SliceState]) {
+    let of = |slice: &pb::SliceState| format!("{} of slice {}", thousands(slice.pools_left_out), slice.slice);
+    let more: Vec<String> = slices.iter().filter(|slice| slice.pools_left_out > 0).map(of).collect();
+    if !more.is_empty() {
+        let _ = writeln!(text, "  and more pools: {}", more.join(", "));
     }
 }
 
@@ -384,6 +397,24 @@ balancer 0 at http://b:1, build 0.1.0, up 1m30s since 1970-01-01 00:00:01.000 UT
   duel        2               90.5 %    1,300  region = \"eu\"
 ";
         assert_eq!(text, expected);
+    }
+
+    #[test]
+    fn a_list_of_pools_that_was_cut_says_how_many_are_missing() {
+        let mut balancer = node();
+        let Some(State::Balancer(state)) = &mut balancer.state else { panic!("a balancer") };
+        state.pools_left_out = 1_200;
+        let text = describe("http://b:1", &balancer, 91_500);
+        assert!(text.contains("  duel        5    2\n  and 1,200 more pools\n"), "{text}");
+        assert_eq!(json::node("http://b:1", &balancer)["balancer"]["pools_left_out"], 1_200);
+
+        let slice = |slice, pools_left_out| pb::SliceState { slice, pools_left_out, ..Default::default() };
+        let state = pb::MatcherState { slices: vec![slice(0, 9_000), slice(1, 0), slice(2, 7)], shards: Vec::new() };
+        let matcher = pb::InspectResponse { state: Some(State::Matcher(state)), ..node() };
+        let text = describe("http://m:1", &matcher, 91_500);
+        assert!(text.contains("\n  and more pools: 9,000 of slice 0, 7 of slice 2\n"), "{text}");
+        assert_eq!(json::node("http://m:1", &matcher)["matcher"]["slices"][2]["pools_left_out"], 7);
+        assert!(!describe("http://b:1", &node(), 91_500).contains("more pools"), "nothing is missing");
     }
 
     #[test]
