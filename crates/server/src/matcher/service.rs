@@ -137,7 +137,7 @@ impl Service {
 
 fn knows_less(KnowsLess { slice, known }: KnowsLess, known_min: Decided, floor: EventId) -> Status {
     let text = format!(
-        "{slice} keeps frames that know {known}, and {known_min} is asked for; the balancer keeps retirements above {floor}"
+        "{slice} keeps frames whose decided_seen is {known}, and decided_seen_min is {known_min}; the balancer keeps retirements above {floor}"
     );
     Fault::new(Reason::CursorTooOld, text)
         .at("decided_seen_min")
