@@ -32,7 +32,7 @@ pub struct WatchOptions {
     pub until_settled: bool,
     /// With [`watch_columns`](super::Client::watch_columns): also when the ends of matches arrived. Rows always have
     /// it.
-    pub arrivals: bool,
+    pub arrival_times: bool,
     /// Longest time to try to resume without hearing from the server. Then the last error is returned.
     pub retry_max: Duration,
 }
@@ -44,7 +44,7 @@ impl Default for WatchOptions {
             after: 0,
             from_now: false,
             until_settled: false,
-            arrivals: false,
+            arrival_times: false,
             retry_max: Duration::from_secs(60),
         }
     }
@@ -153,7 +153,7 @@ async fn open_matches(
     after: u64,
     format: ResponseFormat,
 ) -> Result<Streaming<pb::WatchMatchesResponse>, tonic::Status> {
-    let WatchOptions { pool, until_settled, from_now, arrivals: arrival_times, .. } = options.clone();
+    let WatchOptions { pool, until_settled, from_now, arrival_times, .. } = options.clone();
     let format = format.into();
     let request = pb::WatchMatchesRequest { pool, after, until_settled, format, from_now, arrival_times };
     Ok(service.watch_matches(request).await?.into_inner())

@@ -47,8 +47,9 @@ fn ended(outcomes: &[pb::Outcome]) -> BTreeMap<String, (u64, EndReason, Vec<u8>)
 }
 
 /// All matches after a cursor that are watched as columns, as rows.
-async fn columns_after(client: &Client, pool: &str, after: u64, arrivals: bool) -> Vec<pb::Match> {
-    let options = WatchOptions { pool: pool.to_owned(), after, until_settled: true, arrivals, ..Default::default() };
+async fn columns_after(client: &Client, pool: &str, after: u64, arrival_times: bool) -> Vec<pb::Match> {
+    let options =
+        WatchOptions { pool: pool.to_owned(), after, until_settled: true, arrival_times, ..Default::default() };
     let mut watch = client.watch_columns(options);
     let mut matches = Vec::new();
     while let Some(part) = within(PATIENCE, "settling", watch.next()).await.unwrap() {
