@@ -283,7 +283,7 @@ fn a_reader_that_says_that_too_little_is_known_is_believed_once_the_balancer_say
     assert_eq!(rig.out(), [Action::Refuse { stream: StreamId(1), why }]);
     rig.subscribe(2, SHARD, [10, 10], 12);
     let end = rig.matcher.on_results_floor(StreamId(2), EventId(11), &mut rig.out).expect_err("it cannot be filled in");
-    assert_eq!(end.to_string(), "s0 keeps frames that know x10, and retirements are kept above x11");
+    assert_eq!(end.to_string(), "s0 keeps frames whose decided_seen is x10, and retirements are kept above x11");
 }
 
 #[test]
