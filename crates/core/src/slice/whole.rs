@@ -110,7 +110,7 @@ impl Slice {
             match &mut entry.others {
                 OthersView::Counted(waiting) => *waiting += 1,
                 OthersView::Kept { since, .. } => {
-                    _ = since.insert(ElementId::from(event.x), (Arc::clone(row), time_ms))
+                    _ = since.insert(ElementId::from(event.x), (Arc::clone(row), time_ms));
                 }
                 OthersView::Whole | OthersView::Unknown => {}
             }
