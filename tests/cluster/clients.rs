@@ -155,13 +155,13 @@ async fn grpcurl_does_on_every_role_what_the_readme_shows() {
     };
     assert_eq!(call("SubmitOne", &element("ann", "cm9vbS0x")).await.unwrap()["id"], "2");
     let ann = r#"{"element": {"key": {"pool": "chat", "key": "ann"}}, "wait_ms": 10000}"#;
-    let waiting = call("GetElement", &ann.replace("10000", "0")).await.unwrap();
+    let waiting = &call("GetElement", &ann.replace("10000", "0")).await.unwrap()["element"];
     assert_eq!(
         (&waiting["state"], &waiting["attributes"]["lang"]["stringValue"]),
         (&"ELEMENT_STATE_WAITING".into(), &"en".into())
     );
     assert_eq!(call("SubmitOne", &element("bob", "")).await.unwrap()["id"], "3");
-    let found = call("GetElement", ann).await.unwrap();
+    let found = &call("GetElement", ann).await.unwrap()["element"];
     assert_eq!((&found["state"], &found["match"]["cursor"]), (&"ELEMENT_STATE_MATCHED".into(), &"3".into()));
     let watched = call("WatchMatches", r#"{"pool": "chat", "until_settled": true}"#).await.unwrap();
     let [a, b] = ["a", "b"].map(|end| &watched["matches"][0][end]);
