@@ -158,7 +158,7 @@ impl NodeIdentity {
     /// certificate says it is, where there is one. That there has to be one is for the edge to see to.
     ///
     /// # Errors
-    /// As [`check`](Identity::check); and PERMISSION_DENIED for who is not who it says, showing both.
+    /// As [`check`](NodeIdentity::check); and PERMISSION_DENIED for who is not who it says, showing both.
     pub fn admit<T>(&self, call: NodeCall, request: &Request<T>, peer: Option<&node_pb::Peer>) -> Result<(), Status> {
         self.check(peer)?;
         // The settings are the same, and so the name.
