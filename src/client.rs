@@ -261,7 +261,8 @@ impl Client {
         let wait_ms = wait.min(WAIT_MAX).as_millis() as u32;
         let request = pb::GetElementRequest { element: Some(element), wait_ms, position: at };
         let pb::GetElementResponse { element, position } = self.service().get_element(request).await?.into_inner();
-        Ok((element.unwrap_or_default(), position))
+        let element = element.ok_or_else(|| ClientError::Answer("an element without an element".to_owned()))?;
+        Ok((element, position))
     }
 
     /// Why an element is still waiting, with at most `nearest` near misses (100 at most; 0 for the server's choice). Of
