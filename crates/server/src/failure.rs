@@ -12,10 +12,20 @@ pub enum RunError {
     Serve(#[from] ServeError),
     /// It is a balancer, and cannot read or write its log.
     #[error(transparent)]
-    Balancer(#[from] BalancerError),
+    Balancer(BalancerError),
     /// A role of several in one process panicked.
     #[error("a role stopped unexpectedly")]
     Panicked,
+}
+
+impl From<BalancerError> for RunError {
+    /// What ends any role is told alike.
+    fn from(error: BalancerError) -> RunError {
+        match error {
+            BalancerError::Serve(error) => RunError::Serve(error),
+            error => RunError::Balancer(error),
+        }
+    }
 }
 
 impl From<AuthError> for RunError {
@@ -34,9 +44,6 @@ impl RunError {
     /// Whether files that settings name are wrong, so that no restart helps.
     #[must_use]
     pub fn is_of_settings(&self) -> bool {
-        matches!(
-            self,
-            RunError::Serve(ServeError::Auth(_)) | RunError::Balancer(BalancerError::Serve(ServeError::Auth(_)))
-        )
+        matches!(self, RunError::Serve(ServeError::Auth(_)))
     }
 }
