@@ -536,8 +536,13 @@ impl Cluster {
     }
 
     pub async fn balancer_state(&self) -> pb::BalancerState {
-        match self.inspect(Which::Balancer).await.unwrap().state {
-            Some(State::Balancer(state)) => state,
+        self.try_balancer_state().await.unwrap()
+    }
+
+    /// The balancer's state, if it can be asked.
+    pub async fn try_balancer_state(&self) -> Option<pb::BalancerState> {
+        match self.inspect(Which::Balancer).await?.state {
+            Some(State::Balancer(state)) => Some(state),
             other => panic!("not a balancer: {other:?}"),
         }
     }

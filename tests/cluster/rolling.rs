@@ -138,12 +138,12 @@ impl Rolling {
         let cluster = &self.cluster;
         let client =
             until("the balancer takes connections", async || Client::connect(cluster.server()).await.ok()).await;
-        let given = until("the balancer tells its state", async || cluster.inspect(Which::Balancer).await).await;
+        let given = until("the balancer tells its state", async || cluster.try_balancer_state().await).await;
         let served = format!("elements come in and are decided after {} nodes were replaced", self.replaced);
-        let from = assigned(&given);
+        let from = given.assigned;
         until_in(SETTLES_IN, &served, async || {
-            let state = cluster.inspect(Which::Balancer).await?;
-            (decided(&state) >= from + SERVED).then_some(())
+            let state = cluster.try_balancer_state().await?;
+            (state.decided >= from + SERVED).then_some(())
         })
         .await;
         let name = format!("step-{}", self.replaced);
@@ -186,21 +186,6 @@ impl Rolling {
         let pair = |found: &dovetail::pb::Match| [&found.a, &found.b].map(|end| end.as_ref().unwrap().key.clone());
         let by_key: Vec<_> = matches.iter().filter(|found| found.pool == BY_KEY).map(pair).collect();
         assert!(by_key == oracle(&self.cluster, loads[0].len() as u64).await, "the command `oracle` has other matches");
-    }
-}
-
-fn decided(state: &dovetail::pb::InspectResponse) -> u64 {
-    marks(state).1
-}
-
-fn assigned(state: &dovetail::pb::InspectResponse) -> u64 {
-    marks(state).0
-}
-
-fn marks(state: &dovetail::pb::InspectResponse) -> (u64, u64) {
-    match &state.state {
-        Some(dovetail::pb::inspect_response::State::Balancer(state)) => (state.assigned, state.decided),
-        other => panic!("not a balancer: {other:?}"),
     }
 }
 
