@@ -7,6 +7,12 @@ use crate::{
     link::{Cursors, GivenUp},
 };
 
+/// Why the machine of a session cannot go on. The next session begins at the balancer's cut.
+pub trait MachineEnd: std::error::Error {
+    /// Its kind, as a constant for logs.
+    fn kind(&self) -> &'static str;
+}
+
 /// What a machine wants done, in this order. `M` is the message that it sends to its readers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action<M> {

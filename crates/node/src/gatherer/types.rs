@@ -3,7 +3,7 @@
 use dovetail_core::{Cursor, EventId, Placement, ShardId, SliceId, Stable, shard::ShardError};
 use thiserror::Error;
 
-use crate::origin::LogChanged;
+use crate::{action::MachineEnd, origin::LogChanged};
 
 /// What does not change from session to session.
 #[derive(Clone, Debug)]
@@ -58,10 +58,8 @@ pub enum GathererEnd {
     Log(#[from] LogChanged),
 }
 
-impl GathererEnd {
-    /// Its kind, as a constant for logs.
-    #[must_use]
-    pub fn kind(&self) -> &'static str {
+impl MachineEnd for GathererEnd {
+    fn kind(&self) -> &'static str {
         match self {
             GathererEnd::Shard(_) => "message_refused",
             GathererEnd::CursorTooOld { .. } => "cursor_too_old",

@@ -6,7 +6,7 @@ use dovetail_core::{
 };
 use thiserror::Error;
 
-use crate::origin::LogChanged;
+use crate::{action::MachineEnd, origin::LogChanged};
 
 /// What does not change from session to session; but for the secret.
 #[derive(Clone, Debug)]
@@ -66,10 +66,8 @@ pub enum MatcherEnd {
     Log(#[from] LogChanged),
 }
 
-impl MatcherEnd {
-    /// Its kind, as a constant for logs.
-    #[must_use]
-    pub fn kind(&self) -> &'static str {
+impl MachineEnd for MatcherEnd {
+    fn kind(&self) -> &'static str {
         match self {
             MatcherEnd::Frame(_) => "message_refused",
             MatcherEnd::LogGone { .. } => "log_gone",

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use dovetail_core::{Cursor, EventId, Placement, Retirement, Ring, ShardId, shard::Fetch};
-use dovetail_node::{Step, gatherer::GathererEnd, matcher::MatcherEnd};
+use dovetail_node::{Step, action::MachineEnd};
 use thiserror::Error;
 use tokio::{
     sync::{Semaphore, oneshot},
@@ -22,24 +22,6 @@ use dovetail::{Role, pb};
 const SESSION_AGAIN: Duration = Duration::from_millis(200);
 /// Fetches of retirements at a time; more wait. The balancer has not many more for a node.
 const FETCHES: usize = 2;
-
-/// Why the machine of a session cannot go on.
-pub trait MachineEnd: std::error::Error {
-    /// Its kind, as a constant for logs.
-    fn kind(&self) -> &'static str;
-}
-
-impl MachineEnd for MatcherEnd {
-    fn kind(&self) -> &'static str {
-        MatcherEnd::kind(self)
-    }
-}
-
-impl MachineEnd for GathererEnd {
-    fn kind(&self) -> &'static str {
-        GathererEnd::kind(self)
-    }
-}
 
 /// Why a session ended. The next one begins at the balancer's cut.
 #[derive(Debug, Error)]
