@@ -173,16 +173,16 @@ pub async fn run(arguments: BenchArgs) -> Result<(), CliError> {
             return Err(CliError::Reported);
         }
     };
-    match arguments.json {
-        true => output::print(&match_json::line(&report))?,
-        false => output::print(&text::report(&report))?,
+    if arguments.json {
+        output::print(&match_json::line(&report))?
+    } else {
+        output::print(&text::report(&report))?
     }
-    match report.summary.correct {
-        true => Ok(()),
-        false => {
-            eprintln!("error: the result is not that of the sequential program");
-            Err(CliError::Reported)
-        }
+    if report.summary.correct {
+        Ok(())
+    } else {
+        eprintln!("error: the result is not that of the sequential program");
+        Err(CliError::Reported)
     }
 }
 

@@ -117,7 +117,7 @@ impl Progress {
     }
 
     /// The participant has reported everything up to `through`.
-    pub(crate) fn told(&mut self, index: usize, through: EventId) {
+    pub(crate) fn report(&mut self, index: usize, through: EventId) {
         let participant = &mut self.each[index];
         participant.through = through.max(participant.through);
     }
@@ -152,7 +152,7 @@ impl Progress {
     }
 
     /// Advances every participant that has no unreported events to the horizon.
-    pub(crate) fn pass(&mut self) {
+    pub(crate) fn skip_unconcerned(&mut self) {
         for participant in self.each.iter_mut().filter(|participant| participant.through >= participant.due) {
             participant.through = self.horizon.max(participant.through);
         }
@@ -190,20 +190,20 @@ mod tests {
     }
 
     #[test]
-    fn who_is_not_concerned_is_passed_and_who_is_has_to_tell() {
+    fn participants_that_are_not_concerned_advance_and_others_have_to_report() {
         let mut progress = Progress::new(2, EventId(10));
-        let mut through = |told: u64, concerns: u64, horizon: u64| {
-            progress.told(0, EventId(told));
+        let mut through = |reported: u64, concerns: u64, horizon: u64| {
+            progress.report(0, EventId(reported));
             let after = progress.horizon;
             progress.concern((after, EventId(horizon)), &audience(&[(0, 0, concerns)]), |pair| pair.slice.0);
-            progress.pass();
+            progress.skip_unconcerned();
             progress.through(0).0
         };
         assert_eq!(through(0, 0, 20), 20);
         assert_eq!(through(0, 25, 30), 20);
         assert_eq!(through(24, 0, 40), 24);
         assert_eq!(through(25, 0, 40), 40);
-        // What is told late changes nothing.
+        // What is reported late changes nothing.
         assert_eq!(through(30, 12, 40), 40);
         assert_eq!((progress.through(1), progress.lowest()), (EventId(40), EventId(40)));
     }
@@ -212,9 +212,9 @@ mod tests {
     fn what_was_not_known_before_concerns_all_and_a_stranger_nobody() {
         let mut progress = Progress::new(2, EventId(10));
         progress.concern((EventId(15), EventId(20)), &audience(&[(7, 0, 20)]), |pair| pair.slice.0);
-        progress.told(0, EventId(14));
-        progress.told(1, EventId(15));
-        progress.pass();
+        progress.report(0, EventId(14));
+        progress.report(1, EventId(15));
+        progress.skip_unconcerned();
         assert_eq!([0, 1].map(|index| progress.through(index)), [EventId(14), EventId(20)]);
         assert_eq!(progress.lowest(), EventId(14));
     }

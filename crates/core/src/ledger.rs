@@ -102,7 +102,7 @@ pub struct Ledger {
     /// Decisions above the decided watermark.
     retirements: BTreeMap<EventId, Retirement>,
     /// What each shard told.
-    told: Vec<Decided>,
+    reported: Vec<Decided>,
     /// How far each shard counts as having got: a shard need not report events that do not concern it.
     progress: Progress,
     decided: Decided,
@@ -179,7 +179,7 @@ impl Ledger {
             recorded: EventId::ZERO,
             naming: BTreeMap::new(),
             retirements: BTreeMap::new(),
-            told: vec![Decided::ZERO; shards as usize],
+            reported: vec![Decided::ZERO; shards as usize],
             progress: Progress::new(shards as usize, EventId::ZERO),
             decided: Decided::ZERO,
             stored: EventId::ZERO,
@@ -303,12 +303,12 @@ impl Ledger {
     ///
     /// # Errors
     /// When it contradicts another.
-    pub fn on_retirement(&mut self, told: Retirement) -> Result<(), DecisionError> {
-        if self.decided.covers(told.x) {
+    pub fn on_retirement(&mut self, reported: Retirement) -> Result<(), DecisionError> {
+        if self.decided.covers(reported.x) {
             return Ok(());
         }
-        match self.retirements.insert(told.x, told) {
-            Some(known) if known != told => Err(DecisionError::Conflict { x: told.x, known, told }),
+        match self.retirements.insert(reported.x, reported) {
+            Some(known) if known != reported => Err(DecisionError::Conflict { x: reported.x, known, reported }),
             _ => Ok(()),
         }
     }
@@ -317,14 +317,19 @@ impl Ledger {
     ///
     /// # Errors
     /// When it is above the log, or what was decided does not fit the log.
-    pub fn on_decided(&mut self, shard: ShardId, told: Decided, out: &mut impl Outcomes) -> Result<(), DecisionError> {
-        if told.event() > self.recorded {
-            return Err(DecisionError::Future { shard, told, recorded: self.recorded });
+    pub fn on_decided(
+        &mut self,
+        shard: ShardId,
+        reported: Decided,
+        out: &mut impl Outcomes,
+    ) -> Result<(), DecisionError> {
+        if reported.event() > self.recorded {
+            return Err(DecisionError::Future { shard, reported, recorded: self.recorded });
         }
-        let of = &mut self.told[shard.0 as usize];
-        *of = told.max(*of);
-        self.progress.told(shard.0 as usize, told.event());
-        self.progress.pass();
+        let of = &mut self.reported[shard.0 as usize];
+        *of = reported.max(*of);
+        self.progress.report(shard.0 as usize, reported.event());
+        self.progress.skip_unconcerned();
         self.advance(Decided(self.progress.lowest()), out)?;
         self.move_stable();
         Ok(())
@@ -347,7 +352,7 @@ impl Ledger {
     /// concern. A frame that was not taken, as one that is read back from a log, concerns all.
     pub fn on_frame(&mut self, after: EventId, through: EventId, audience: &Audience) {
         // Before the shards that this frame concerns are noted.
-        self.progress.pass();
+        self.progress.skip_unconcerned();
         let ignored = self.planted.is(Bug::ShardsPassed) && *audience != Audience::All;
         let audience = if ignored { &Audience::nobody() } else { audience };
         self.progress.concern((after, through), audience, |pair| pair.shard.0);
@@ -361,7 +366,7 @@ impl Ledger {
         for &retirement in retirements {
             self.on_retirement(retirement)?;
         }
-        for shard in 0..self.told.len() {
+        for shard in 0..self.reported.len() {
             let shard = ShardId(u32::try_from(shard).expect("few shards"));
             self.on_decided(shard, Decided(through), &mut ())?;
         }
@@ -381,8 +386,8 @@ impl Ledger {
     }
 
     fn move_stable(&mut self) {
-        let told = self.told.iter().copied().min().expect("a cluster has a shard");
-        let stable = Stable(self.stored.min(told.event()));
+        let reported = self.reported.iter().copied().min().expect("a cluster has a shard");
+        let stable = Stable(self.stored.min(reported.event()));
         if stable > self.stable {
             self.stable = stable;
             self.look_at_closed();
@@ -638,11 +643,11 @@ impl Ledger {
             return Ok(());
         }
         let later = self.retirements.split_off(&decided.event().next());
-        let told: Vec<Retirement> = std::mem::replace(&mut self.retirements, later).into_values().collect();
-        let mut known = self.look_up(&told).into_iter();
-        let mut ended = Vec::with_capacity(told.len());
-        for &told in &told {
-            ended.push(self.retire(told, &mut known)?);
+        let reported: Vec<Retirement> = std::mem::replace(&mut self.retirements, later).into_values().collect();
+        let mut known = self.look_up(&reported).into_iter();
+        let mut ended = Vec::with_capacity(reported.len());
+        for &reported in &reported {
+            ended.push(self.retire(reported, &mut known)?);
         }
         let views: Vec<OutcomeView<'_>> = ended.iter().map(|ended| self.view(ended)).collect();
         out.push(&views);
@@ -653,8 +658,8 @@ impl Ledger {
 
     /// What ending elements needs to know of them, by end; none for one that does not wait. Elements are all over the
     /// memory: each step is taken for all of them, so that the processor waits for many at a time.
-    fn look_up(&self, told: &[Retirement]) -> Vec<Option<Ending>> {
-        let ends = told.iter().flat_map(Retirement::ends);
+    fn look_up(&self, reported: &[Retirement]) -> Vec<Option<Ending>> {
+        let ends = reported.iter().flat_map(Retirement::ends);
         let ats: Vec<Option<At>> = ends.map(|end| self.elements.waits(end)).collect();
         let views: Vec<_> = ats.into_iter().map(|at| Some(self.elements.view(at?))).collect();
         let ending = |view: View<'_>| Ending {
@@ -675,28 +680,28 @@ impl Ledger {
     /// Takes a decision that is final. `known` has what is known of its ends next.
     fn retire(
         &mut self,
-        told: Retirement,
+        reported: Retirement,
         known: &mut impl Iterator<Item = Option<Ending>>,
     ) -> Result<RetiredEnds, DecisionError> {
-        let time_ms = self.time_of(told.x);
+        let time_ms = self.time_of(reported.x);
         let mut end = |id| {
-            let ending = known.next().flatten().ok_or(DecisionError::NotWaiting { element: id, told })?;
-            Ok((ending.pool, id, self.end(told, id, ending)?))
+            let ending = known.next().flatten().ok_or(DecisionError::NotWaiting { element: id, reported })?;
+            Ok((ending.pool, id, self.end(reported, id, ending)?))
         };
-        let (pool, element, at) = end(told.element)?;
-        let anchor = told.anchor.map(end).transpose()?.map(|(_, anchor, at)| (anchor, at));
-        let withdrawn = self.naming.get(&told.x).and_then(|&(_, reason)| reason);
+        let (pool, element, at) = end(reported.element)?;
+        let anchor = reported.anchor.map(end).transpose()?.map(|(_, anchor, at)| (anchor, at));
+        let withdrawn = self.naming.get(&reported.x).and_then(|&(_, reason)| reason);
         let reason = match anchor {
             Some(_) => None,
-            None => Some(withdrawn.ok_or(DecisionError::NoWithdrawal { told })?),
+            None => Some(withdrawn.ok_or(DecisionError::NoWithdrawal { reported })?),
         };
         self.pools.get_mut(&pool).expect(DEFINED).counts.count(reason);
-        Ok(RetiredEnds { x: told.x, pool, time_ms, element: (element, at), anchor, reason })
+        Ok(RetiredEnds { x: reported.x, pool, time_ms, element: (element, at), anchor, reason })
     }
 
-    fn end(&mut self, told: Retirement, id: ElementId, ending: Ending) -> Result<At, DecisionError> {
+    fn end(&mut self, reported: Retirement, id: ElementId, ending: Ending) -> Result<At, DecisionError> {
         // It may have ended, or moved, since it was looked up.
-        let at = self.elements.waits(id).ok_or(DecisionError::NotWaiting { element: id, told })?;
+        let at = self.elements.waits(id).ok_or(DecisionError::NotWaiting { element: id, reported })?;
         let Ending { pool, bytes, key, searched, expire_ms } = ending;
         self.count_out(pool, bytes);
         self.pool_mut(pool).left(searched);
@@ -709,9 +714,9 @@ impl Ledger {
             self.closing.remove(&id);
             shrink(&mut self.closing);
         }
-        self.elements.end(id, at, told.x);
+        self.elements.end(id, at, reported.x);
         self.kept.ended_bytes += bytes;
-        self.unstable.push_back(Unstable { x: told.x, element: id, at, pool, bytes: self.kept.ended_bytes });
+        self.unstable.push_back(Unstable { x: reported.x, element: id, at, pool, bytes: self.kept.ended_bytes });
         *self.unstable_in.entry(pool).or_default() += 1;
         self.ended.insert(id, key, &mut self.elements, &mut self.keys);
         Ok(at)

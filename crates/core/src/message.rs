@@ -7,12 +7,12 @@ use crate::{Audience, Decided, ElementId, EventId, News, Stable};
 /// What one slice found in events `(after, through]`, for one shard.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CandidateFrame {
-    /// Exclusive. Equal to `through` in a frame that only carries news of `known` and `stable`.
+    /// Exclusive. Equal to `through` in a frame that only carries news of `decided_seen` and `stable`.
     pub after: EventId,
     /// The last event searched.
     pub through: EventId,
     /// The decided watermark the slice had when it searched: elements retired at or below it are left out.
-    pub known: Decided,
+    pub decided_seen: Decided,
     /// The highest stable cut the slice has heard of.
     pub stable: Stable,
     /// Which slices, this one among them, may have something for the shard up to `through`, and perhaps somewhat
@@ -38,7 +38,7 @@ impl CandidateFrame {
     /// What it says besides what was found.
     #[must_use]
     pub fn news(&self) -> News {
-        News { known: self.known, stable: self.stable }
+        News { decided_seen: self.decided_seen, stable: self.stable }
     }
 
     /// Stands for the frame before it as well, in which nothing was found.

@@ -62,15 +62,15 @@ pub enum Bug {
     TrimsBeforeDurable,
     /// Results are trimmed above the checkpoint.
     ResultsTrimmedAboveCut,
-    /// A node that is refused retirements goes on without them; and a gatherer takes frames that know less than is
-    /// stored.
+    /// A node that is refused retirements goes on without them; and a gatherer takes frames whose `decided_seen` is
+    /// below what is stored.
     RefusedGoesOn,
-    /// A matcher goes on serving frames that know less than the store can fill in.
+    /// A matcher goes on serving frames whose `decided_seen` is below what the store can fill in.
     StaleCandidatesServed,
-    /// A slice takes a pool for known whole before everything below is decided.
-    WholeTooEarly,
-    /// A slice takes a pool for known whole while others' anchors wait that it has not kept.
-    WholeWithoutOlder,
+    /// A slice takes its view of a pool for complete before everything below is decided.
+    CompleteViewTooEarly,
+    /// A slice takes its view of a pool for complete while others' anchors wait that it has not kept.
+    CompleteViewWithoutOlder,
     /// A shard passes slices that it should hear from.
     AudienceIgnored,
     /// A slice that stalls in the middle of a frame does not send the frame's audience.
@@ -155,8 +155,8 @@ pub enum Bug {
     SettledUntold,
     /// Elements are let into a pool of which timers are due and not written.
     LateAdmits,
-    /// A matcher serves frames that know less than their reader can fill in, whatever it asks for (R8).
-    KnownMinIgnored,
+    /// A matcher serves frames whose `decided_seen` is below what their reader can fill in, whatever it asks for (R8).
+    DecidedSeenMinIgnored,
     /// A matcher refuses a reader for ever, because of frames that no node can fill in any more (R8).
     NeverStartsAnew,
     /// A matcher's hello says what its slices know by now, instead of what the frames that follow know (R3).
@@ -221,8 +221,8 @@ impl Bug {
         Bug::ResultsTrimmedAboveCut,
         Bug::RefusedGoesOn,
         Bug::StaleCandidatesServed,
-        Bug::WholeTooEarly,
-        Bug::WholeWithoutOlder,
+        Bug::CompleteViewTooEarly,
+        Bug::CompleteViewWithoutOlder,
         Bug::AudienceIgnored,
         Bug::AudienceUntold,
         Bug::ShardsPassed,
@@ -265,7 +265,7 @@ impl Bug {
         Bug::MergedGrantsLost,
         Bug::SettledUntold,
         Bug::LateAdmits,
-        Bug::KnownMinIgnored,
+        Bug::DecidedSeenMinIgnored,
         Bug::NeverStartsAnew,
         Bug::HelloOverstates,
         Bug::GoneUntold,

@@ -9,13 +9,13 @@
 //! use dovetail_core::{Decided, EventId, News, Stable};
 //!
 //! // Swapped: what is decided is not stable yet.
-//! News { known: Stable(EventId(7)), stable: Decided(EventId(9)) };
+//! News { decided_seen: Stable(EventId(7)), stable: Decided(EventId(9)) };
 //! ```
 //!
 //! ```
 //! use dovetail_core::{Decided, EventId, News, Stable};
 //!
-//! let news = News { known: Decided(EventId(9)), stable: Stable(EventId(7)) };
+//! let news = News { decided_seen: Decided(EventId(9)), stable: Stable(EventId(7)) };
 //! assert_eq!(news.forgettable(), EventId(7));
 //! ```
 
@@ -81,7 +81,7 @@ position!(
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct News {
     /// The decided watermark that it searches with.
-    pub known: Decided,
+    pub decided_seen: Decided,
     /// The highest stable cut that it has heard of.
     pub stable: Stable,
 }
@@ -90,6 +90,6 @@ impl News {
     /// At or below this its readers have nothing to remember on its account.
     #[must_use]
     pub fn forgettable(self) -> EventId {
-        self.known.event().min(self.stable.event())
+        self.decided_seen.event().min(self.stable.event())
     }
 }

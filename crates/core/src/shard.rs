@@ -24,7 +24,7 @@ pub use types::{DecisionBacklog, Fetch, Reader, ShardEffect, ShardError};
 #[derive(Clone, Debug)]
 struct SliceState {
     /// The lowest `known` of any frame that may still come.
-    known: Decided,
+    decided_seen: Decided,
     /// What it settled above the stable cut, ascending.
     settled: VecDeque<Retirement>,
 }
@@ -66,7 +66,7 @@ impl Shard {
         let slices = placement.slices() as usize;
         Shard {
             id,
-            slices: vec![SliceState { known: Decided(cut), settled: VecDeque::new() }; slices],
+            slices: vec![SliceState { decided_seen: Decided(cut), settled: VecDeque::new() }; slices],
             progress: Progress::new(slices, cut),
             planted: Planted::default(),
             complete: cut,
@@ -94,10 +94,10 @@ impl Shard {
     /// A slice answered a subscription: `known` is the lowest of any frame that follows (R3). What is returned has to
     /// be fetched and given to [`Shard::on_stored`] before the first of those frames.
     #[must_use]
-    pub fn on_slice_subscribed(&mut self, slice: SliceId, known: Decided) -> Option<Fetch> {
-        self.slices[slice.0 as usize].known = known;
-        if known.event() < self.floor && !self.planted.is(Bug::R3NoFetch) {
-            return Some(Fetch { after: known.event(), through: self.floor });
+    pub fn on_slice_subscribed(&mut self, slice: SliceId, decided_seen: Decided) -> Option<Fetch> {
+        self.slices[slice.0 as usize].decided_seen = decided_seen;
+        if decided_seen.event() < self.floor && !self.planted.is(Bug::R3NoFetch) {
+            return Some(Fetch { after: decided_seen.event(), through: self.floor });
         }
         self.forget();
         None
@@ -127,14 +127,14 @@ impl Shard {
         }
         // Of one that the slice was passed in, this alone is news.
         let of = &mut self.slices[slice.0 as usize];
-        of.known.raise(frame.known);
+        of.decided_seen.raise(frame.decided_seen);
         self.stable.raise(frame.stable);
         if frame.through < received && !self.planted.is(Bug::DuplicateFrameApplied) {
             self.forget();
             return Ok(());
         }
         self.check_homes(frame)?;
-        self.progress.told(slice.0 as usize, frame.through);
+        self.progress.report(slice.0 as usize, frame.through);
         self.pass_slices(frame);
         let after = if self.planted.is(Bug::DuplicateFrameApplied) { frame.after } else { received };
         frame.probes.iter().filter(|list| list.x > after).for_each(|list| self.add_probe(list));
@@ -344,7 +344,7 @@ impl Shard {
         let ignored = self.planted.is(Bug::AudienceIgnored) && frame.audience != Audience::All;
         let audience = if ignored { &Audience::nobody() } else { &frame.audience };
         self.progress.concern((frame.after, frame.through), audience, |pair| pair.slice.0);
-        self.progress.pass();
+        self.progress.skip_unconcerned();
     }
 
     /// Looks again at the probes that waited for every slice to have searched this far.
@@ -433,26 +433,26 @@ impl Shard {
     }
 
     /// Records a retirement, kills every candidate that names its ends, and announces it when asked to.
-    fn retire(&mut self, told: Retirement, announce: bool, out: &mut Vec<ShardEffect>) -> Result<(), ShardError> {
-        if told.x <= self.floor {
+    fn retire(&mut self, reported: Retirement, announce: bool, out: &mut Vec<ShardEffect>) -> Result<(), ShardError> {
+        if reported.x <= self.floor {
             return Ok(());
         }
-        match self.retirements.get(&told.x) {
-            Some(&known) if known == told => return Ok(()),
-            Some(&known) => return Err(ShardError::Conflict { x: told.x, known, told }),
-            None => _ = self.retirements.insert(told.x, told),
+        match self.retirements.get(&reported.x) {
+            Some(&known) if known == reported => return Ok(()),
+            Some(&known) => return Err(ShardError::Conflict { x: reported.x, known, reported }),
+            None => _ = self.retirements.insert(reported.x, reported),
         }
-        for end in told.ends() {
-            if self.planted.is(Bug::AnchorStaysAlive) && end != told.element {
+        for end in reported.ends() {
+            if self.planted.is(Bug::AnchorStaysAlive) && end != reported.element {
                 continue;
             }
-            self.dead.insert(end, told.x);
+            self.dead.insert(end, reported.x);
             let removed = self.timelines.kill(end);
             removed.undecided.iter().for_each(|x| _ = self.undecided.remove(x));
             self.touched.extend(removed.touched);
         }
         if announce {
-            out.push(ShardEffect::Retire(told));
+            out.push(ShardEffect::Retire(reported));
         }
         Ok(())
     }
@@ -463,9 +463,9 @@ impl Shard {
     /// retirement; those are decided. Retirements that other shards have not announced yet are above their watermarks.
     /// A node that starts anew starts at the stable cut or above.
     fn forget(&mut self) {
-        let known = self.slices.iter().map(|slice| slice.known).min().expect("a placement has a slice");
+        let decided_seen = self.slices.iter().map(|slice| slice.decided_seen).min().expect("a placement has a slice");
         let decided = self.decided.iter().copied().min().expect("a placement has a shard");
-        let mut floor = known.event().min(self.stable.event()).min(decided.event());
+        let mut floor = decided_seen.event().min(self.stable.event()).min(decided.event());
         if self.planted.is(Bug::ForgetsTooEarly) {
             floor = self.watermark().event();
         }

@@ -8,6 +8,7 @@
 //! frames above the stable cut are kept; slice.S5 what is settled follows from the cut and the log alone, never from
 //! what others decided.
 
+mod complete;
 mod frames;
 mod hot;
 mod lookahead;
@@ -17,7 +18,6 @@ mod prober;
 mod retired;
 mod settle;
 mod types;
-mod whole;
 
 use std::{
     collections::{BTreeSet, VecDeque},
@@ -36,7 +36,7 @@ use frames::Frames;
 pub use hot::HotKey;
 use lookahead::Lookahead;
 use others::{Flight, OthersView};
-pub(crate) use pools::WHOLE_MAX;
+pub(crate) use pools::COMPLETE_VIEW_MAX;
 use pools::{Pools, SlicePool};
 use prober::Prober;
 use retired::Retired;
@@ -53,10 +53,10 @@ pub struct Slice {
     planted: Planted,
     pools: Pools,
     retired: Retired,
-    /// What was decided in pools that are known whole, and what is in flight in the others.
+    /// What was decided in pools with a complete view, and what is in flight in the others.
     flight: Flight,
     /// No later frame of the log names an element retired at or below this event: the last frame's stable cut.
-    nameless: Stable,
+    named_above: Stable,
     /// Decided watermark by shard.
     decided: Vec<Decided>,
     stable: Stable,
@@ -99,7 +99,7 @@ impl Slice {
             pools: Pools::new(secret),
             retired: Retired::new(cut.through),
             flight: Flight::default(),
-            nameless: Stable::ZERO,
+            named_above: Stable::ZERO,
             decided: vec![Decided(cut.through); shards],
             stable: Stable(cut.through),
             cut: cut.through,
@@ -109,19 +109,23 @@ impl Slice {
             pending: VecDeque::new(),
             looked_ahead: cut.through,
             ahead: Lookahead::new(list_max),
-            frames: Frames::new(shards, cut.through, News { known: Decided(cut.through), stable: Stable(cut.through) }),
+            frames: Frames::new(
+                shards,
+                cut.through,
+                News { decided_seen: Decided(cut.through), stable: Stable(cut.through) },
+            ),
             stats: SliceStats::default(),
             placement,
         };
         for (pool, definition) in cut.pools {
-            let others = if cut.whole.contains(&pool) { OthersView::Whole } else { OthersView::Unknown };
+            let others = if cut.complete.contains(&pool) { OthersView::Complete } else { OthersView::Unknown };
             slice.pools.define(cut.through, pool, definition, &slice.placement, others)?;
         }
         let mut waiting = cut.waiting;
         waiting.sort_unstable_by_key(|waiting| waiting.element);
         for WaitingElement { element, pool, arrived_ms, row } in waiting {
             let place = slice.place(cut.through, pool, element, &row)?;
-            let all = slice.pools.get(cut.through, pool)?.is_whole();
+            let all = slice.pools.get(cut.through, pool)?.is_complete();
             if all || slice.placement.owner(place) == id {
                 slice.pools.insert(element, pool, &row, arrived_ms);
             }
@@ -233,7 +237,7 @@ impl Slice {
 
     /// The decided watermark: the lowest of all shards'.
     #[must_use]
-    pub fn known(&self) -> Decided {
+    pub fn decided_seen(&self) -> Decided {
         self.decided.iter().copied().min().expect("a placement has a shard")
     }
 
@@ -302,7 +306,7 @@ impl Slice {
     }
 
     fn own_anchors<'a>(&'a self, entry: &'a SlicePool) -> impl Iterator<Item = ElementId> + 'a {
-        let all = entry.is_whole();
+        let all = entry.is_complete();
         entry.anchors.ids().map(ElementId).filter(move |&element| !all || self.owns(element))
     }
 
@@ -325,10 +329,10 @@ impl Slice {
             self.through = frame.through;
             self.pending.pop_front();
             self.flush(&frame, out);
-            self.nameless = frame.stable;
+            self.named_above = frame.stable;
         }
-        self.bury(self.through.next());
-        self.flight.decided(self.known());
+        self.apply_retirements_below(self.through.next());
+        self.flight.decided(self.decided_seen());
         self.forget();
         Ok(())
     }
@@ -336,7 +340,7 @@ impl Slice {
     /// Searches one event. False when it has to wait for the decided watermark.
     fn search_event(&mut self, event: &Event, time_ms: u64) -> Result<bool, FrameError> {
         let x = event.x;
-        self.bury(x);
+        self.apply_retirements_below(x);
         if let EventKind::Withdrawal { element, .. } | EventKind::Reprobe { element, .. } = &event.kind
             && self.left_out.contains(element)
             && !self.planted.is(Bug::R2FeedUnfiltered)
@@ -349,8 +353,8 @@ impl Slice {
         if !self.note(x, pool)? {
             return Ok(false);
         }
-        if self.pools.get(x, pool)?.is_whole() {
-            return self.search_whole(event, time_ms);
+        if self.pools.get(x, pool)?.is_complete() {
+            return self.search_complete(event, time_ms);
         }
         let searched = self.search_in(event, time_ms)?;
         if searched {
@@ -364,7 +368,7 @@ impl Slice {
         let x = event.x;
         match &event.kind {
             EventKind::PoolDefined { pool, definition } => {
-                self.pools.define(x, *pool, Arc::clone(definition), &self.placement, OthersView::Whole)?;
+                self.pools.define(x, *pool, Arc::clone(definition), &self.placement, OthersView::Complete)?;
             }
             EventKind::PoolClosed { pool } => {
                 if self.planted.is(Bug::SliceForgetsClosed) {
@@ -411,12 +415,12 @@ impl Slice {
 
     /// Lists the anchors that may be matched with `prober` at `x`; none when the list would be too long for now.
     fn probe(&mut self, x: EventId, prober: &Prober<'_>, time_ms: u64) -> Result<Option<Vec<ElementId>>, FrameError> {
-        let known = self.known();
-        if !self.ahead.may_search(x, known) {
+        let decided_seen = self.decided_seen();
+        if !self.ahead.may_search(x, decided_seen) {
             return Ok(None);
         }
         // Events in flight below x can take two anchors each, so that many and two more always suffice (3.1).
-        let flight = x.0.saturating_sub(known.event().0).max(1);
+        let flight = x.0.saturating_sub(decided_seen.event().0).max(1);
         let factor = if self.planted.is(Bug::ListFactorOne) { 1 } else { 2 };
         let need = usize::try_from(flight).unwrap_or(usize::MAX).saturating_mul(factor);
         let limit = need.min(self.list_max);
@@ -475,12 +479,12 @@ impl Slice {
 
     /// Removes the anchors that events below `x` retired.
     #[inline]
-    fn bury(&mut self, x: EventId) {
+    fn apply_retirements_below(&mut self, x: EventId) {
         let last = if self.planted.is(Bug::R1LeftOutAtX) { x } else { x.prev() };
-        if self.retired.pass(last) {
+        if self.retired.skip_through(last) {
             return;
         }
-        for (x, element) in self.retired.bury(last) {
+        for (x, element) in self.retired.apply_through(last) {
             self.pools.remove(element);
             self.left(x, element);
         }
@@ -489,10 +493,10 @@ impl Slice {
     /// Forgets the retired elements that no later frame of the log can name.
     fn forget(&mut self) {
         // Nor are departures reported again: a decision comes at most once more, and is then not looked up.
-        let last = self.nameless.event().min(self.known().event());
+        let last = self.named_above.event().min(self.decided_seen().event());
         self.retired.forget(last);
         self.flight.forget(last);
-        if self.nameless.covers(self.cut) {
+        if self.named_above.covers(self.cut) {
             self.left_out.clear();
         }
     }
@@ -505,7 +509,7 @@ impl Slice {
     }
 
     fn own_news(&self) -> News {
-        News { known: self.known(), stable: self.stable }
+        News { decided_seen: self.decided_seen(), stable: self.stable }
     }
 
     /// Whether an element of a pool that is split by index is an anchor here.

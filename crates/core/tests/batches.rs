@@ -157,9 +157,9 @@ impl Pair {
                 continue;
             }
             let (other, one) = (waiting.remove(other), waiting.remove(one));
-            let told = Retirement { x: EventId(x), element: other, anchor: Some(one) };
+            let reported = Retirement { x: EventId(x), element: other, anchor: Some(one) };
             for ledger in [&mut self.one_by_one, &mut self.batches] {
-                ledger.on_retirement(told).unwrap();
+                ledger.on_retirement(reported).unwrap();
             }
         }
         let through = EventId(x.min(self.x));

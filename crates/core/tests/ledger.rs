@@ -54,9 +54,9 @@ fn check(shards: u32, transcript: &str) {
         ["retired", words @ ..] => {
             ledger.on_retirement(retirement(words)).err().map(|error| error.to_string()).into_iter().collect()
         }
-        ["decided", from, told] => {
+        ["decided", from, reported] => {
             let mut out = Vec::new();
-            let done = ledger.on_decided(shard(from), Decided(event(told)), &mut out);
+            let done = ledger.on_decided(shard(from), Decided(event(reported)), &mut out);
             out.iter().map(outcome).chain(done.err().map(|error| error.to_string())).collect()
         }
         ["frame", after, through, "all"] => {

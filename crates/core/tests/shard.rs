@@ -114,7 +114,7 @@ fn candidates(after: EventId, through: EventId, words: &[&str]) -> CandidateFram
     let mut frame = CandidateFrame {
         after,
         through,
-        known: Decided(known),
+        decided_seen: Decided(known),
         stable: Stable(stable),
         audience: Audience::All,
         probes,
@@ -125,7 +125,7 @@ fn candidates(after: EventId, through: EventId, words: &[&str]) -> CandidateFram
     for part in words.split(|&word| word == ",").filter(|part| !part.is_empty()) {
         match part {
             ["known", known, "stable", stable] => {
-                frame.known = Decided(event(known));
+                frame.decided_seen = Decided(event(known));
                 frame.stable = Stable(event(stable));
             }
             ["concerns", words @ ..] => frame.audience = audience(words),
@@ -336,7 +336,7 @@ fn contradictions_and_messages_for_another_shard_are_refused() {
         g1 retires x6 e6 e1
         > event x6 was decided as x6: e6 with e5, and now as x6: e6 with e1; is there another log?
         s0 x0 x7 probe x7 e7 e1
-        > e7 at x7 is homed at g1, but g0 was told of it; do both run the same settings?
+        > e7 at x7 is homed at g1, but g0 was reported of it; do both run the same settings?
         ",
     );
 }

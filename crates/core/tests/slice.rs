@@ -31,10 +31,10 @@ fn check_settling(rule: &str, list_max: usize, transcript: &str) {
     check_rule(rule, &Placement::new(1, 1, Arc::new(Ring::new(1, 1))), list_max, 0, transcript);
 }
 
-fn check_rule(rule: &str, placement: &Placement, list_max: usize, whole_max: usize, transcript: &str) {
+fn check_rule(rule: &str, placement: &Placement, list_max: usize, complete_view_max: usize, transcript: &str) {
     let begin = |cut| {
         let mut slice = Slice::new(placement.clone(), SliceId(0), list_max, Secret([1, 2]), cut).unwrap();
-        slice.know_whole_up_to(whole_max);
+        slice.set_complete_view_max(complete_view_max);
         slice
     };
     let mut slice = begin(SliceCut::default());
@@ -71,7 +71,7 @@ fn decide(slice: &mut Slice, retired: &[dovetail_core::Retirement], decided: Opt
 fn subscribe(slice: &Slice, after: EventId) -> Vec<String> {
     match slice.subscribe(shard("g0"), Cursor(after)) {
         Ok(backlog) => {
-            let hello = format!("hello known {}", backlog.known);
+            let hello = format!("hello known {}", backlog.decided_seen);
             std::iter::once(hello).chain(backlog.frames.iter().map(|frame| candidates(frame))).collect()
         }
         Err(behind) => vec![behind.to_string()],
@@ -137,7 +137,7 @@ fn row(v: &str) -> Arc<Row> {
 }
 
 fn candidates(frame: &CandidateFrame) -> String {
-    let mut text = format!("({}, {}] known {} stable {}", frame.after, frame.through, frame.known, frame.stable);
+    let mut text = format!("({}, {}] known {} stable {}", frame.after, frame.through, frame.decided_seen, frame.stable);
     for list in &frame.probes {
         let anchors: Vec<String> = list.anchors.iter().map(ToString::to_string).collect();
         text += &format!("; {} {} [{}]", list.x, list.prober, anchors.join(" "));
@@ -512,15 +512,15 @@ fn bug_errors_of_a_search_that_waits_were_counted_again() {
     assert_eq!(errors, [3], "one of each search");
 }
 
-/// Slice `s0` of two, which knows pools whole in which at most so many wait.
-fn check_whole(whole_max: usize, transcript: &str) {
+/// Slice `s0` of two, which has a complete view of pools in which at most so many wait.
+fn check_complete(complete_view_max: usize, transcript: &str) {
     let placement = Placement::new(2, 1, Arc::new(Ring::new(1, 1)));
-    check_rule(BAND, &placement, 4, whole_max, transcript);
+    check_rule(BAND, &placement, 4, complete_view_max, transcript);
 }
 
 #[test]
 fn where_all_that_wait_are_known_the_owner_of_the_anchor_lists_the_match_and_nobody_else_anything() {
-    check_whole(
+    check_complete(
         4,
         "
         x1 pool
@@ -549,7 +549,7 @@ fn where_all_that_wait_are_known_the_owner_of_the_anchor_lists_the_match_and_nob
 
 #[test]
 fn where_too_many_wait_a_slice_lists_what_it_owns_until_few_wait_again() {
-    check_whole(
+    check_complete(
         4,
         "
         x1 pool

@@ -61,7 +61,7 @@ pub struct KnowsLess {
     /// The slice.
     pub slice: SliceId,
     /// What the least of its frames knows.
-    pub known: Decided,
+    pub decided_seen: Decided,
 }
 
 /// The next step of a subscription.
@@ -92,7 +92,7 @@ pub enum Request {
         shard: ShardId,
         /// The lowest `known` that the shard can take: what retired above it, and it does not know, is still in the
         /// store (R8).
-        known_min: Decided,
+        decided_seen_min: Decided,
         /// One for each slice of the matcher.
         cursors: Cursors,
     },
@@ -109,7 +109,7 @@ pub struct SliceHello {
     /// The slice.
     pub slice: SliceId,
     /// The lowest `known` of any frame that follows.
-    pub known: Decided,
+    pub decided_seen: Decided,
     /// The lowest cursor that can be served.
     pub floor: Cursor,
 }

@@ -8,7 +8,7 @@
 //! | R3: what is forgotten here, and a slice may still name, is fetched before its frames are read | [`Gatherer::on_candidates_hello`] |
 //! | below a peer's floor, likewise | [`Gatherer::on_decisions_hello`] |
 //! | R4: retirements come before the watermark that covers them | `decisions.rs` |
-//! | R8: frames that know less than the store can fill in are not asked for | [`Gatherer::on_dial`] |
+//! | R8: frames whose `decided_seen` is below what the store can fill in are not asked for | [`Gatherer::on_dial`] |
 
 mod decisions;
 mod types;
@@ -120,7 +120,7 @@ impl Gatherer {
                 let cursors = link.slices.iter().map(|&slice| (slice, Cursor(self.shard.through(slice))));
                 let cursors = Cursors::new(cursors.collect());
                 link.handshake = Handshake::Asked(cursors.clone());
-                Request::Candidates { shard: self.shard.id(), known_min: self.known_min(), cursors }
+                Request::Candidates { shard: self.shard.id(), decided_seen_min: self.decided_seen_min(), cursors }
             }
             LinkId::Shard(peer) => {
                 self.peers[peer.0 as usize] = Handshake::Asked(());
@@ -163,7 +163,7 @@ impl Gatherer {
                 return Err(GathererEnd::CursorTooOld { slice, floor, read });
             }
         }
-        let fetches = slices.iter().filter_map(|hello| self.shard.on_slice_subscribed(hello.slice, hello.known));
+        let fetches = slices.iter().filter_map(|hello| self.shard.on_slice_subscribed(hello.slice, hello.decided_seen));
         // All reach up to the floor: the longest has the others in it.
         let fetch = if self.planted.is(Bug::ShorterFetched) {
             fetches.max_by_key(|fetch| fetch.after)
@@ -293,7 +293,7 @@ impl Gatherer {
 
     /// What its frames must know (R8): whatever it has not forgotten it need not fetch, and the rest was stored when it
     /// began.
-    fn known_min(&self) -> Decided {
+    fn decided_seen_min(&self) -> Decided {
         if self.planted.is(Bug::StaleCandidatesServed) || self.planted.is(Bug::RefusedGoesOn) {
             return Decided::ZERO;
         }

@@ -58,7 +58,7 @@ pub struct Found {
 struct Doubted {
     stream: StreamId,
     cursors: Cursors,
-    known_min: Decided,
+    decided_seen_min: Decided,
 }
 
 /// A matcher in a session.
@@ -269,8 +269,8 @@ impl Matcher {
         Err(MatcherEnd::Refused { after: fetch.after, through: fetch.through })
     }
 
-    /// A shard subscribes to the candidates of all slices, in place of what it had, and can take frames that know
-    /// `known_min`. First it gets a hello and what its cursors do not cover.
+    /// A shard subscribes to the candidates of all slices, in place of what it had, and can take frames whose
+    /// `decided_seen` is at least `decided_seen_min`. First it gets a hello and what its cursors do not cover.
     ///
     /// A reader that says that too little is known is not believed: the balancer is asked (R8).
     pub fn on_subscribe(
@@ -278,14 +278,14 @@ impl Matcher {
         stream: StreamId,
         shard: ShardId,
         cursors: Cursors,
-        known_min: Decided,
+        decided_seen_min: Decided,
         out: &mut Vec<MatcherAction>,
     ) {
         let backlogs = self.backlogs(shard, &cursors);
-        if knows_less(&backlogs, known_min).is_none() || self.planted.is(Bug::KnownMinIgnored) {
+        if knows_less(&backlogs, decided_seen_min).is_none() || self.planted.is(Bug::DecidedSeenMinIgnored) {
             return self.serve(stream, shard, backlogs, out);
         }
-        let earlier = self.doubted.insert(shard, Doubted { stream, cursors, known_min });
+        let earlier = self.doubted.insert(shard, Doubted { stream, cursors, decided_seen_min });
         out.extend(earlier.map(|earlier| Action::End { stream: earlier.stream }));
         out.push(Action::AskResultsFloor { stream });
     }
@@ -293,8 +293,8 @@ impl Matcher {
     /// The balancer keeps retirements above `floor`, for a stream of which that was asked.
     ///
     /// # Errors
-    /// When a slice keeps frames that know less than its reader needs, and less than the balancer can fill in: else a
-    /// reader without memory would be refused for ever (R8).
+    /// When a slice keeps frames whose `decided_seen` is below what its reader needs, and less than the balancer can
+    /// fill in: else a reader without memory would be refused for ever (R8).
     pub fn on_results_floor(
         &mut self,
         stream: StreamId,
@@ -305,14 +305,14 @@ impl Matcher {
         else {
             return Ok(());
         };
-        let Doubted { cursors, known_min, .. } = self.doubted.remove(&shard).expect("it was found");
+        let Doubted { cursors, decided_seen_min, .. } = self.doubted.remove(&shard).expect("it was found");
         let backlogs = self.backlogs(shard, &cursors);
-        if let Some(KnowsLess { slice, known }) = knows_less(&backlogs, known_min.min(Decided(floor)))
+        if let Some(KnowsLess { slice, decided_seen }) = knows_less(&backlogs, decided_seen_min.min(Decided(floor)))
             && !self.planted.is(Bug::NeverStartsAnew)
         {
-            return Err(MatcherEnd::KnowsLess { slice, known, results_floor: floor });
+            return Err(MatcherEnd::KnowsLess { slice, decided_seen, results_floor: floor });
         }
-        match knows_less(&backlogs, known_min) {
+        match knows_less(&backlogs, decided_seen_min) {
             Some(why) => out.push(Action::Refuse { stream, why }),
             None => self.serve(stream, shard, backlogs, out),
         }
@@ -353,19 +353,19 @@ impl Matcher {
             match backlog {
                 Ok(backlog) => {
                     let overstates = self.planted.is(Bug::HelloOverstates);
-                    let known = if overstates { served.known() } else { backlog.known };
-                    hellos.push(SliceHello { slice, known, floor });
+                    let decided_seen = if overstates { served.decided_seen() } else { backlog.decided_seen };
+                    hellos.push(SliceHello { slice, decided_seen, floor });
                     if self.planted.is(Bug::BacklogOfOneSlice) && !first {
                         continue;
                     }
                     frames.extend(backlog.frames.into_iter().map(|frame| (slice, frame)));
                 }
                 Err(CursorTooOld { floor, .. }) if self.planted.is(Bug::GoneUntold) => {
-                    hellos.push(SliceHello { slice, known: Decided(floor.event()), floor: Cursor::ZERO });
+                    hellos.push(SliceHello { slice, decided_seen: Decided(floor.event()), floor: Cursor::ZERO });
                 }
                 // The hello alone says it: the reader sees that its cursor is below the floor.
                 Err(CursorTooOld { floor, .. }) => {
-                    hellos.push(SliceHello { slice, known: Decided(floor.event()), floor });
+                    hellos.push(SliceHello { slice, decided_seen: Decided(floor.event()), floor });
                     gone = true;
                 }
             }
@@ -407,8 +407,9 @@ impl Matcher {
 /// What a slice keeps for a reader.
 type Backlog = (SliceId, Result<CandidateBacklog, CursorTooOld>);
 
-/// The first slice that keeps frames for a reader which know less than `known_min`.
-fn knows_less(backlogs: &[Backlog], known_min: Decided) -> Option<KnowsLess> {
-    let kept = backlogs.iter().filter_map(|(slice, backlog)| Some((*slice, backlog.as_ref().ok()?.known)));
-    kept.map(|(slice, known)| KnowsLess { slice, known }).find(|less| less.known < known_min)
+/// The first slice that keeps frames for a reader which know less than `decided_seen_min`.
+fn knows_less(backlogs: &[Backlog], decided_seen_min: Decided) -> Option<KnowsLess> {
+    let kept = backlogs.iter().filter_map(|(slice, backlog)| Some((*slice, backlog.as_ref().ok()?.decided_seen)));
+    kept.map(|(slice, decided_seen)| KnowsLess { slice, decided_seen })
+        .find(|less| less.decided_seen < decided_seen_min)
 }

@@ -15,8 +15,8 @@ pub(crate) fn only_step<M>(actions: &[Action<M>], link: LinkId) -> Step {
 }
 
 /// What a slice says first.
-pub(crate) fn hello(slice: u32, known: u64, floor: u64) -> SliceHello {
-    SliceHello { slice: SliceId(slice), known: Decided(EventId(known)), floor: Cursor(EventId(floor)) }
+pub(crate) fn hello(slice: u32, decided_seen: u64, floor: u64) -> SliceHello {
+    SliceHello { slice: SliceId(slice), decided_seen: Decided(EventId(decided_seen)), floor: Cursor(EventId(floor)) }
 }
 
 /// A shard has decided so far, and nothing came of it.

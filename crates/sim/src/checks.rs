@@ -38,9 +38,9 @@ pub fn check_frame(cx: &Cx, slice: &Slice, frame: &CandidateFrame) -> Result<(),
     let lists = frame.probes.iter().flat_map(|list| list.anchors.iter().map(|&anchor| (list.x, anchor)));
     let claims = frame.claims.iter().map(|claim| (claim.x, claim.anchor));
     for (x, anchor) in lists.chain(claims) {
-        if let Some(ended) = cx.truth.ended(anchor).filter(|&ended| ended <= frame.known.event() && ended < x) {
+        if let Some(ended) = cx.truth.ended(anchor).filter(|&ended| ended <= frame.decided_seen.event() && ended < x) {
             let found = format!("{anchor} was found at {x}, and had ended at {ended}");
-            return Err(differs(format!("a frame of {}", slice.id()), found, format!("known {}", frame.known)));
+            return Err(differs(format!("a frame of {}", slice.id()), found, format!("known {}", frame.decided_seen)));
         }
     }
     let events = frame.probes.iter().map(|list| list.x).chain(frame.claims.iter().map(|claim| claim.x));
@@ -214,8 +214,8 @@ fn check_counts(cx: &Cx, ledger: &Ledger, waiting: u64) -> Result<(), Violation>
 /// When it has more or less.
 pub fn check_slice(cx: &Cx, slice: &Slice) -> Result<(), Violation> {
     let durable = cx.truth.durable();
-    if slice.through() != durable || slice.known() != Decided(durable) {
-        let found = format!("through {} known {}", slice.through(), slice.known());
+    if slice.through() != durable || slice.decided_seen() != Decided(durable) {
+        let found = format!("through {} known {}", slice.through(), slice.decided_seen());
         return Err(differs(format!("{} at the end", slice.id()), found, durable.to_string()));
     }
     let found: BTreeSet<ElementId> = slice.anchors().collect();

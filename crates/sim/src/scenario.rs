@@ -43,8 +43,9 @@ pub struct Scenario {
     pub list_max: usize,
     /// In pools of how many anchors slices look ahead.
     pub ahead_anchors_min: usize,
-    /// Up to how many waiting elements slices know a pool whole, and how often a cut tells them, in a thousand.
-    pub whole: (usize, u64),
+    /// Up to how many waiting elements slices have a complete view of a pool, and how often a cut tells them, in a
+    /// thousand.
+    pub complete_views: (usize, u64),
     /// How often, in a thousand, a frame has an audience.
     pub audience_permille: u64,
     /// Whether frames wait for the cluster to be done with earlier ones.
@@ -197,8 +198,8 @@ pub struct KeepPlan {
 /// Chosen so that the seeds of [`crate::regressions`] keep everything, as all did when these were found.
 const KEEP_DICE: u64 = 536;
 
-/// Chosen so that the seeds of [`crate::regressions`] know no pool whole, as none did when these were found.
-const WHOLE_DICE: u64 = 201;
+/// Chosen so that the seeds of [`crate::regressions`] have no complete view, as none had when these were found.
+const COMPLETE_VIEW_DICE: u64 = 201;
 
 /// Chosen so that the seeds of [`crate::regressions`], and those that find the rarest planted bugs, have no audience,
 /// as no frame had when these were found.
@@ -233,7 +234,7 @@ impl Scenario {
             matchers: usize::try_from(matchers).expect("small"),
             list_max: rng.pick(&[2, 2, 3, 4, 8, 16, 256]),
             ahead_anchors_min: dice.fork(7).pick(&[0, 1, 4, 16, 64, 1024]),
-            whole: draw_whole(&mut dice.fork(WHOLE_DICE)),
+            complete_views: draw_complete_views(&mut dice.fork(COMPLETE_VIEW_DICE)),
             audience_permille: audience.pick(&[0, 500, 1000, 1000]),
             paced: false,
             feed_pause_permille: 0,
@@ -309,7 +310,7 @@ fn small(number: u64) -> u32 {
     u32::try_from(number).expect("a small number")
 }
 
-fn draw_whole(rng: &mut Rng) -> (usize, u64) {
+fn draw_complete_views(rng: &mut Rng) -> (usize, u64) {
     (rng.pick(&[0, 0, 0, 1, 4, 8, 16, 64, 1024]), rng.pick(&[0, 500, 1000]))
 }
 

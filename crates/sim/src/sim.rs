@@ -235,8 +235,8 @@ impl Sim {
             (Node::Balancer, Node::Matcher(matcher), Request::Feed { after }) => {
                 self.balancer.on_subscribe(cx, stream, matcher, after.map(Cursor::event));
             }
-            (Node::Matcher(matcher), _, Request::Candidates { shard, known_min, cursors }) => {
-                let fate = self.matchers[matcher].on_subscribe(cx, stream, shard, &cursors, known_min)?;
+            (Node::Matcher(matcher), _, Request::Candidates { shard, decided_seen_min, cursors }) => {
+                let fate = self.matchers[matcher].on_subscribe(cx, stream, shard, &cursors, decided_seen_min)?;
                 return self.follow(server, fate);
             }
             (Node::Gatherer(gatherer), _, Request::Decisions { after }) => {

@@ -29,7 +29,7 @@ pub fn candidate_frame(frame: node_pb::CandidateFrame) -> (SliceId, CandidateFra
     let frame = CandidateFrame {
         after: EventId(frame.after),
         through: EventId(frame.through),
-        known: Decided(EventId(frame.decided_seen)),
+        decided_seen: Decided(EventId(frame.decided_seen)),
         stable: Stable(EventId(frame.stable)),
         audience: audience(frame.audience),
         probes: frame.probes.into_iter().map(list).collect(),
@@ -53,7 +53,7 @@ pub fn candidate_frame_pb(slice: SliceId, frame: &CandidateFrame) -> node_pb::Ca
     node_pb::CandidateFrame {
         after: frame.after.0,
         through: frame.through.0,
-        decided_seen: frame.known.event().0,
+        decided_seen: frame.decided_seen.event().0,
         stable: frame.stable.event().0,
         audience: audience_pb(&frame.audience),
         probes: frame.probes.iter().map(list).collect(),

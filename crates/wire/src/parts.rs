@@ -139,7 +139,7 @@ fn split_candidates(slice: SliceId, frame: &CandidateFrame) -> Vec<(node_pb::Can
     let part = |run: (EventId, EventId)| CandidateFrame {
         after: run.0,
         through: run.1,
-        known: frame.known,
+        decided_seen: frame.decided_seen,
         stable: frame.stable,
         audience: frame.audience.clone(),
         probes: frame.probes.iter().filter(|list| within(run, list.x)).cloned().collect(),
@@ -253,7 +253,7 @@ mod tests {
         CandidateFrame {
             after: EventId(LARGE),
             through: EventId(LARGE + 3 * events + 1),
-            known: Decided(EventId(7)),
+            decided_seen: Decided(EventId(7)),
             stable: Stable(EventId(6)),
             audience: pairs(6, 1),
             probes: xs
@@ -278,7 +278,7 @@ mod tests {
         (joined.probes, joined.claims, joined.closes, joined.settled) = Default::default();
         for (slice, part) in frames {
             assert_eq!((slice, part.after, &part.audience), (SliceId(3), joined.through, &whole.audience));
-            assert_eq!((part.known, part.stable), (whole.known, whole.stable));
+            assert_eq!((part.decided_seen, part.stable), (whole.decided_seen, whole.stable));
             assert!(part.probes.iter().all(|list| list.x > part.after && list.x <= part.through));
             joined.through = part.through;
             joined.probes.extend(part.probes);

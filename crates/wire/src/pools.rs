@@ -103,7 +103,7 @@ pub fn slice_cut_part(cut: &mut SliceCut, part: node_pb::CutPart) -> Result<bool
             row: row(waiting.row)?,
         });
     }
-    cut.whole.extend(part.complete_pools.into_iter().map(PoolId));
+    cut.complete.extend(part.complete_pools.into_iter().map(PoolId));
     cut.left_out.extend(part.retired.into_iter().map(ElementId));
     Ok(part.last)
 }

@@ -116,7 +116,7 @@ impl Session {
         for SliceEffect::Frame { frame, .. } in out {
             _ = dovetail_wire::candidate_parts(&[(SliceId(0), frame)]);
         }
-        _ = (slice.subscribe(from, Cursor(EventId::ZERO)), slice.known(), slice.anchors().count());
+        _ = (slice.subscribe(from, Cursor(EventId::ZERO)), slice.decided_seen(), slice.anchors().count());
         Some(())
     }
 

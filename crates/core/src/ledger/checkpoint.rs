@@ -141,11 +141,11 @@ impl CheckpointBuilder {
     }
 
     /// The same, of what a checkpoint needs of an outcome.
-    pub fn on_retirement(&mut self, told: Retirement, pool: PoolId, reason: Option<WithdrawReason>) {
-        if !self.covers(told.x) {
+    pub fn on_retirement(&mut self, reported: Retirement, pool: PoolId, reason: Option<WithdrawReason>) {
+        if !self.covers(reported.x) {
             return;
         }
-        told.ends().for_each(|element| self.ended.insert(element));
+        reported.ends().for_each(|element| self.ended.insert(element));
         // Of a pool that is defined between the cuts nothing is known yet.
         let pool = self.base.pools.entry(pool).or_insert_with(PoolBase::unknown);
         let mut counts = pool.counts();
@@ -361,8 +361,8 @@ impl Ledger {
         ledger.decided = Decided(base.through);
         ledger.stored = base.through;
         ledger.stable = Stable(base.through);
-        ledger.told.fill(Decided(base.through));
-        ledger.progress = Progress::new(ledger.told.len(), base.through);
+        ledger.reported.fill(Decided(base.through));
+        ledger.progress = Progress::new(ledger.reported.len(), base.through);
         ledger.times.push_back((base.through, base.time_ms));
         Ok(ledger)
     }

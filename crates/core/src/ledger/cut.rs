@@ -16,7 +16,7 @@ use super::{At, ENDED_PER_WAITING, Ledger, Slot, Unstable};
 use crate::{
     ElementId, EventId, Place, PoolId,
     planted::Bug,
-    slice::{SliceCut, WHOLE_MAX, WaitingElement},
+    slice::{COMPLETE_VIEW_MAX, SliceCut, WaitingElement},
 };
 
 /// Elements whose rows are forgotten at a time.
@@ -26,7 +26,7 @@ const RELEASED_MAX: usize = 65_536;
 #[derive(Clone, Debug)]
 pub struct Cutting {
     through: EventId,
-    whole: BTreeSet<PoolId>,
+    complete: BTreeSet<PoolId>,
     /// Up to which element each part looked, and what was decided then.
     looked: Vec<(ElementId, EventId)>,
     /// Those that ended: looked at after the first event, up to the second. None before all elements were looked at.
@@ -81,11 +81,12 @@ impl Ledger {
     #[must_use]
     pub fn begin_cut(&self) -> (SliceCut, Cutting) {
         let through = self.stable.event();
-        let whole = self.whole_at_cut();
+        let complete = self.complete_at_cut();
         let defined = self.pools.values().filter(|pool| pool.defined_at <= through);
         let pools = defined.map(|entry| (entry.pool.id, entry.pool.definition.clone())).collect();
-        let cut = SliceCut { through, pools, waiting: Vec::new(), whole: whole.clone(), left_out: self.left_out() };
-        (cut, Cutting { through, whole, looked: Vec::new(), ended: None })
+        let cut =
+            SliceCut { through, pools, waiting: Vec::new(), complete: complete.clone(), left_out: self.left_out() };
+        (cut, Cutting { through, complete, looked: Vec::new(), ended: None })
     }
 
     /// The next elements: of about so many that are looked at, and of so many bytes, but of one.
@@ -119,7 +120,7 @@ impl Ledger {
         let after = cutting.looked.last().map_or(ElementId(0), |&(upto, _)| upto);
         for (element, at) in self.elements.known_after(after).take_while(|&(element, _)| element <= all) {
             if let Some(at) = at {
-                part.add(self.at_cut(&cutting.whole, element, at, &mine));
+                part.add(self.at_cut(&cutting.complete, element, at, &mine));
             }
             if part.is_full(if at.is_some() { ENDED_PER_WAITING } else { 1 }) {
                 upto = element;
@@ -150,7 +151,7 @@ impl Ledger {
             }
             looked_at = x;
             if element.arrival() <= cutting.through && cutting.decided_at(element) >= x {
-                part.add(self.at_cut(&cutting.whole, element, at, &mine));
+                part.add(self.at_cut(&cutting.complete, element, at, &mine));
             }
             part.is_full(ENDED_PER_WAITING);
         }
@@ -159,14 +160,14 @@ impl Ledger {
 
     fn at_cut(
         &self,
-        whole: &BTreeSet<PoolId>,
+        complete: &BTreeSet<PoolId>,
         element: ElementId,
         at: At,
         mine: impl Fn(Place) -> bool,
     ) -> Option<WaitingElement> {
         let view = self.elements.view(at);
         let (pool, row) = (view.batch.pool(), view.batch.row(view.row));
-        let mine = whole.contains(&pool) || mine(self.pool(pool).pool.place(element, &row));
+        let mine = complete.contains(&pool) || mine(self.pool(pool).pool.place(element, &row));
         mine.then(|| WaitingElement { element, pool, arrived_ms: view.arrived_ms, row: row.into() })
     }
 
@@ -250,11 +251,11 @@ impl Ledger {
 
     /// Pools that are split by index in which few wait at the stable cut. There may be others in which many arrived
     /// since, or ended.
-    fn whole_at_cut(&self) -> BTreeSet<PoolId> {
+    fn complete_at_cut(&self) -> BTreeSet<PoolId> {
         let defined = self.pools.values().filter(|pool| self.stable.covers(pool.defined_at));
         let by_index = defined.filter(|entry| entry.pool.split() == Split::Index);
         let ended = |pool: PoolId| self.unstable_in.get(&pool).copied().unwrap_or_default();
-        let few = by_index.filter(|entry| entry.counts.waiting + ended(entry.pool.id) <= WHOLE_MAX as u64);
+        let few = by_index.filter(|entry| entry.counts.waiting + ended(entry.pool.id) <= COMPLETE_VIEW_MAX as u64);
         few.map(|entry| entry.pool.id).collect()
     }
 }

@@ -9,38 +9,38 @@ use crate::{Decided, ElementId, EventId, Retirement, ShardId};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum DecisionError {
     /// Two decisions of one event.
-    #[error("event {x} was decided as {known}, and now as {told}; is there another log?")]
+    #[error("event {x} was decided as {known}, and now as {reported}; is there another log?")]
     Conflict {
         /// The event.
         x: EventId,
         /// What was told first.
         known: Retirement,
         /// What was told now.
-        told: Retirement,
+        reported: Retirement,
     },
     /// A decision about an element that does not wait.
-    #[error("{told} is decided, but {element} does not wait")]
+    #[error("{reported} is decided, but {element} does not wait")]
     NotWaiting {
         /// The element.
         element: ElementId,
         /// What was told.
-        told: Retirement,
+        reported: Retirement,
     },
     /// A withdrawal by an event that withdraws nothing.
-    #[error("{told} is decided, but {} is no withdrawal", told.x)]
+    #[error("{reported} is decided, but {} is no withdrawal", reported.x)]
     NoWithdrawal {
         /// What was told.
-        told: Retirement,
+        reported: Retirement,
     },
     /// A watermark above the log.
     #[error(
-        "{shard} has decided up to {told}, but the log ends at {recorded}; has the log lost its end, or is it another one?"
+        "{shard} has decided up to {reported}, but the log ends at {recorded}; has the log lost its end, or is it another one?"
     )]
     Future {
         /// The shard.
         shard: ShardId,
         /// Its watermark.
-        told: Decided,
+        reported: Decided,
         /// The last event of the log.
         recorded: EventId,
     },

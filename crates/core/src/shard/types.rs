@@ -39,7 +39,7 @@ pub enum ShardError {
         received: EventId,
     },
     /// A message for another shard: the sender places elements differently.
-    #[error("{element} at {x} is homed at {home}, but {id} was told of it; do both run the same settings?")]
+    #[error("{element} at {x} is homed at {home}, but {id} was reported of it; do both run the same settings?")]
     Misplaced {
         /// The event.
         x: EventId,
@@ -51,14 +51,14 @@ pub enum ShardError {
         id: ShardId,
     },
     /// Two decisions of one event. Cannot happen while everyone follows the protocol on the same log.
-    #[error("event {x} was decided as {known}, and now as {told}; is there another log?")]
+    #[error("event {x} was decided as {known}, and now as {reported}; is there another log?")]
     Conflict {
         /// The event.
         x: EventId,
         /// What is known.
         known: Retirement,
         /// What was told.
-        told: Retirement,
+        reported: Retirement,
     },
 }
 

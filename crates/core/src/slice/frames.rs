@@ -60,7 +60,7 @@ impl Frames {
             let frame = Arc::new(CandidateFrame {
                 after: self.flushed,
                 through,
-                known: news.known,
+                decided_seen: news.decided_seen,
                 stable: news.stable,
                 audience: audience.of_shard(shard),
                 probes: mem::take(&mut frames.probes),
@@ -91,11 +91,11 @@ impl Frames {
         }
     }
 
-    fn without_events(&self, News { known, stable }: News) -> CandidateFrame {
+    fn without_events(&self, News { decided_seen, stable }: News) -> CandidateFrame {
         let (after, through) = (self.flushed, self.flushed);
         let (probes, claims, closes, settled) = (vec![], vec![], vec![], vec![]);
         let audience = Audience::nobody();
-        CandidateFrame { after, through, known, stable, audience, probes, claims, closes, settled }
+        CandidateFrame { after, through, decided_seen, stable, audience, probes, claims, closes, settled }
     }
 
     pub(super) fn trim(&mut self, stable: Stable) {
@@ -115,11 +115,11 @@ impl Frames {
         }
         let kept = self.shards[shard.0 as usize].kept.iter();
         let mut frames: Vec<_> = kept.filter(|frame| !after.covers(frame.through)).map(Arc::clone).collect();
-        // `known` ascends from frame to frame, so the first has the lowest.
-        let lowest = frames.first().map_or(news.known, |frame| frame.known);
+        // `decided_seen` ascends from frame to frame, so the first has the lowest.
+        let lowest = frames.first().map_or(news.decided_seen, |frame| frame.decided_seen);
         // What was told when there were no events is not kept, so it is told again.
         frames.push(Arc::new(self.without_events(news)));
-        Ok(CandidateBacklog { known: lowest, frames })
+        Ok(CandidateBacklog { decided_seen: lowest, frames })
     }
 
     pub(super) fn floor(&self) -> Cursor {

@@ -36,12 +36,12 @@ impl Lookahead {
     }
 
     /// Whether probe `x` may be searched with the decided watermark at `known`. If not, it waits.
-    pub(super) fn may_search(&mut self, x: EventId, known: Decided) -> bool {
-        if self.waiting.is_some_and(|(at, until)| at == x && known < until) {
+    pub(super) fn may_search(&mut self, x: EventId, decided_seen: Decided) -> bool {
+        if self.waiting.is_some_and(|(at, until)| at == x && decided_seen < until) {
             return false;
         }
         self.waiting = None;
-        match self.too_far(x, known) {
+        match self.too_far(x, decided_seen) {
             Some(until) => {
                 self.wait(x, until);
                 false
@@ -51,9 +51,9 @@ impl Lookahead {
     }
 
     /// Whether event `x` may be settled with the decided watermark at `known`. If not, it waits.
-    pub(super) fn may_settle(&mut self, x: EventId, known: Decided) -> bool {
+    pub(super) fn may_settle(&mut self, x: EventId, decided_seen: Decided) -> bool {
         let events_max = EVENTS_SETTLED * self.list_max as u64;
-        if x.0.saturating_sub(known.event().0) <= events_max {
+        if x.0.saturating_sub(decided_seen.event().0) <= events_max {
             self.waiting = None;
             return true;
         }
@@ -94,11 +94,11 @@ impl Lookahead {
     }
 
     /// The watermark to wait for, when what is undecided below `x` is more than is worth while.
-    fn too_far(&mut self, x: EventId, known: Decided) -> Option<Decided> {
-        while let Some((_, candidates)) = self.listed.pop_front_if(|(x, _)| known.covers(*x)) {
+    fn too_far(&mut self, x: EventId, decided_seen: Decided) -> Option<Decided> {
+        while let Some((_, candidates)) = self.listed.pop_front_if(|(x, _)| decided_seen.covers(*x)) {
             self.candidates -= candidates;
         }
-        let (ahead, unit) = (x.0.saturating_sub(known.event().0), self.list_max as u64);
+        let (ahead, unit) = (x.0.saturating_sub(decided_seen.event().0), self.list_max as u64);
         if ahead > EVENTS_SPARSE * unit {
             return Some(Decided(EventId(x.0 - EVENTS_SPARSE * unit)));
         }

@@ -13,7 +13,7 @@ use crate::{Decided, ElementId, EventId, PoolId};
 #[derive(Debug)]
 pub(super) enum OthersView {
     /// They are in the table.
-    Whole,
+    Complete,
     /// Nothing: the cut did not say how many there are.
     Unknown,
     /// So many wait, by the retirements that are known.
@@ -22,12 +22,12 @@ pub(super) enum OthersView {
     Kept { older: usize, since: BTreeMap<ElementId, (Arc<Row>, u64)> },
 }
 
-/// What was found out in pools that are known whole, and events in flight of the others.
+/// What was found out in pools with a complete view, and events in flight of the others.
 #[derive(Debug, Default)]
 pub(super) struct Flight {
-    /// Elements retired while their pool was known whole, by event, until no event can name them.
+    /// Elements retired while the slice had a complete view of their pool, by event, until no event can name them.
     pub(super) gone: VecDeque<(EventId, ElementId)>,
-    /// Events above the decided watermark, with their pools, of pools that are not known whole.
+    /// Events above the decided watermark, with their pools, of pools without a complete view.
     pub(super) events: VecDeque<(EventId, PoolId)>,
 }
 
@@ -41,15 +41,15 @@ impl Flight {
         self.gone.binary_search_by_key(&x, |&(x, _)| x).is_ok()
     }
 
-    /// The pool of an event above the decided watermark, if that was not known whole.
+    /// The pool of an event above the decided watermark, if the slice had no complete view of it.
     pub(super) fn pool(&self, x: EventId) -> Option<PoolId> {
         let at = self.events.binary_search_by_key(&x, |&(x, _)| x).ok()?;
         Some(self.events[at].1)
     }
 
-    /// No later event names what was retired up to `nameless`.
-    pub(super) fn forget(&mut self, nameless: EventId) {
-        while self.gone.pop_front_if(|(x, _)| *x <= nameless).is_some() {}
+    /// No later event names what was retired up to `named_above`.
+    pub(super) fn forget(&mut self, named_above: EventId) {
+        while self.gone.pop_front_if(|(x, _)| *x <= named_above).is_some() {}
     }
 
     /// Everything up to `decided` is decided, and its retirements are known.

@@ -24,9 +24,10 @@ use crate::{
 const ASKED_MAX: usize = 8;
 /// Fewer anchors than this are not worth looking ahead in.
 const AHEAD_ANCHORS_MIN: usize = 1024;
-/// Most elements waiting in a pool that a slice knows whole, other slices' anchors included. Then every slice tests
-/// what one slice would, which is cheaper than listing what probes in flight may take, as long as few are tested.
-pub(crate) const WHOLE_MAX: usize = 512;
+/// Most elements waiting in a pool of which a slice has a complete view, other slices' anchors included. Then every
+/// slice tests what one slice would, which is cheaper than listing what probes in flight may take, as long as few are
+/// tested.
+pub(crate) const COMPLETE_VIEW_MAX: usize = 512;
 /// How many anchors are looked for ahead of a search that lists all it finds.
 const AHEAD_LISTED: usize = 4;
 /// The same where it takes the first: another may have taken that by then, but not often.
@@ -41,8 +42,8 @@ pub(super) struct Pools {
     pub(super) planted: Planted,
     /// [`AHEAD_ANCHORS_MIN`], but in tests.
     pub(super) ahead_anchors_min: usize,
-    /// [`WHOLE_MAX`], but in tests.
-    pub(super) whole_max: usize,
+    /// [`COMPLETE_VIEW_MAX`], but in tests.
+    pub(super) complete_view_max: usize,
     /// Searches that were looked ahead for.
     pub(super) looked_ahead: u64,
     /// Of the tables.
@@ -84,7 +85,7 @@ impl Pools {
         Pools {
             planted: Planted::default(),
             ahead_anchors_min: AHEAD_ANCHORS_MIN,
-            whole_max: WHOLE_MAX,
+            complete_view_max: COMPLETE_VIEW_MAX,
             looked_ahead: 0,
             secret,
             all: BTreeMap::new(),
@@ -118,8 +119,11 @@ impl Pools {
         }
         let anchors = Table::new(&pool.rule, &pool.schema, self.secret);
         let (hot, ahead, found) = (HotKeys::default(), LookedAhead::default(), Vec::new());
-        let others =
-            if self.whole_max == 0 && matches!(others, OthersView::Whole) { OthersView::Counted(0) } else { others };
+        let others = if self.complete_view_max == 0 && matches!(others, OthersView::Complete) {
+            OthersView::Counted(0)
+        } else {
+            others
+        };
         let secret = self.secret;
         let pool = SlicePool { pool, anchors, secret, settled, others, rule_errors: 0, hot, ahead, found };
         self.all.insert(id, pool);
@@ -193,7 +197,7 @@ impl Pools {
     /// Makes a pool's table anew, of the slice's own anchors and those of the others that were kept.
     pub(super) fn join(&mut self, pool: PoolId) {
         let entry = self.all.get_mut(&pool).expect(NAMED);
-        let OthersView::Kept { since: mut all, .. } = mem::replace(&mut entry.others, OthersView::Whole) else {
+        let OthersView::Kept { since: mut all, .. } = mem::replace(&mut entry.others, OthersView::Complete) else {
             unreachable!("others are kept before they join");
         };
         for id in entry.anchors.ids() {
@@ -233,7 +237,7 @@ impl Pools {
                     time_ms,
                 })
                 .collect();
-            let found = if entry.settled || entry.is_whole() { AHEAD_SETTLED } else { AHEAD_LISTED };
+            let found = if entry.settled || entry.is_complete() { AHEAD_SETTLED } else { AHEAD_LISTED };
             entry.anchors.look_ahead(&probes, found, &mut entry.ahead.hints);
             self.looked_ahead += probes.len() as u64;
             if self.planted.is(Bug::HintOfAnother) {
@@ -282,12 +286,12 @@ impl SlicePool {
     /// Keys that many searches had in common lately, most first.
     pub(super) fn hot_keys(&self) -> Vec<HotKey> {
         let plan = self.pool.rule.plan();
-        let told = self.hot.hottest().into_iter().map(|(key, row, searches_permille)| HotKey {
+        let reported = self.hot.hottest().into_iter().map(|(key, row, searches_permille)| HotKey {
             key: plan.key_text(row).unwrap_or_default(),
             searches_permille,
             waiting: self.anchors.waiting_with(key),
         });
-        told.collect()
+        reported.collect()
     }
 }
 

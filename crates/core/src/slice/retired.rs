@@ -10,12 +10,12 @@ pub(super) struct Retired {
     at: HashMap<ElementId, EventId>,
     by_event: BTreeSet<(EventId, ElementId)>,
     /// Elements retired at or below this event are not among the anchors.
-    buried: EventId,
+    applied: EventId,
 }
 
 impl Retired {
     pub(super) fn new(cut: EventId) -> Retired {
-        Retired { at: HashMap::new(), by_event: BTreeSet::new(), buried: cut }
+        Retired { at: HashMap::new(), by_event: BTreeSet::new(), applied: cut }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -37,32 +37,33 @@ impl Retired {
             self.by_event.remove(&(later, element));
         }
         self.by_event.insert((x, element));
-        x <= self.buried && later.is_none_or(|later| later > self.buried)
+        x <= self.applied && later.is_none_or(|later| later > self.applied)
     }
 
-    /// Buries up to `last` when no element is retired: nearly always, where slices settle matches themselves.
+    /// Counts retirements up to `last` as applied when there are none: nearly always, where slices settle matches
+    /// themselves.
     #[inline]
-    pub(super) fn pass(&mut self, last: EventId) -> bool {
+    pub(super) fn skip_through(&mut self, last: EventId) -> bool {
         let nobody = self.by_event.is_empty();
-        if nobody && last > self.buried {
-            self.buried = last;
+        if nobody && last > self.applied {
+            self.applied = last;
         }
         nobody
     }
 
     /// The elements retired up to `last`, which must not be among the anchors any more, and by which event. Each once.
-    pub(super) fn bury(&mut self, last: EventId) -> Vec<(EventId, ElementId)> {
-        if last <= self.buried {
+    pub(super) fn apply_through(&mut self, last: EventId) -> Vec<(EventId, ElementId)> {
+        if last <= self.applied {
             return Vec::new();
         }
-        let range = (self.buried.next(), ElementId(0))..=(last, ElementId(u64::MAX));
-        self.buried = last;
+        let range = (self.applied.next(), ElementId(0))..=(last, ElementId(u64::MAX));
+        self.applied = last;
         self.by_event.range(range).copied().collect()
     }
 
-    /// Forgets the elements retired up to `last` that are buried.
+    /// Forgets the elements retired up to `last` that are applied.
     pub(super) fn forget(&mut self, last: EventId) {
-        let last = last.min(self.buried);
+        let last = last.min(self.applied);
         while let Some(&(x, element)) = self.by_event.first()
             && x <= last
         {

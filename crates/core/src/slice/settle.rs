@@ -14,7 +14,7 @@ impl Slice {
         if self.owner(place, prober.element) != self.id {
             return Ok(true);
         }
-        if !self.ahead.may_settle(x, self.known()) {
+        if !self.ahead.may_settle(x, self.decided_seen()) {
             return Ok(false);
         }
         if !self.settle(x, prober, place, time_ms)? {
@@ -28,7 +28,7 @@ impl Slice {
         if self.pools.get(x, prober.pool)?.anchors.find(prober.element.0).is_none() {
             return Ok(true);
         }
-        if !self.ahead.may_settle(x, self.known()) {
+        if !self.ahead.may_settle(x, self.decided_seen()) {
             return Ok(false);
         }
         let at = self.place(x, prober.pool, prober.element, prober.row)?;

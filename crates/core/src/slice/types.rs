@@ -15,10 +15,11 @@ pub struct SliceCut {
     pub through: EventId,
     /// Pools defined at or below the cut.
     pub pools: Vec<(PoolId, Arc<PoolDefinition>)>,
-    /// Elements waiting at the cut. Those of other slices are passed over, except in the pools that come whole.
+    /// Elements waiting at the cut. Those of other slices are passed over, except in the pools that come with all of
+    /// theirs.
     pub waiting: Vec<WaitingElement>,
     /// Pools split by index, of which `waiting` has every element that waits at the cut.
-    pub whole: BTreeSet<PoolId>,
+    pub complete: BTreeSet<PoolId>,
     /// Elements retired at or below the cut that events above it name: those reprobes and withdrawals are passed over,
     /// because a slice that starts here cannot know that the elements are dead (R2). Named by element, not by event:
     /// some of the events may not be durable yet, and their ids could come again.
@@ -101,7 +102,7 @@ pub struct CursorTooOld {
 #[derive(Clone, Debug)]
 pub struct CandidateBacklog {
     /// The lowest `known` of any frame that it may still receive (R3).
-    pub known: Decided,
+    pub decided_seen: Decided,
     /// The frames after its cursor.
     pub frames: Vec<Arc<CandidateFrame>>,
 }

@@ -60,7 +60,7 @@ fn passed(slice: u32, through: u64) -> (SliceId, CandidateFrame) {
     let frame = CandidateFrame {
         after: EventId(0),
         through,
-        known: Decided(through),
+        decided_seen: Decided(through),
         stable: Stable(through),
         audience: Audience::All,
         probes: Vec::new(),
@@ -149,7 +149,7 @@ fn every_matcher_and_every_other_shard_is_read() {
 #[test]
 fn a_matcher_is_asked_for_all_of_its_slices_and_for_what_can_be_filled_in() {
     let cursors = cursors(&[(0, 10), (1, 10)]);
-    let request = Request::Candidates { shard: ShardId(0), known_min: Decided(EventId(5)), cursors };
+    let request = Request::Candidates { shard: ShardId(0), decided_seen_min: Decided(EventId(5)), cursors };
     assert_eq!(rig().dial(M0), Step::Subscribe(request));
     assert_eq!(rig().dial(LinkId::Shard(PEER)), Step::Subscribe(Request::Decisions { after: Cursor(EventId(10)) }));
 }

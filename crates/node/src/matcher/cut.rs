@@ -39,7 +39,7 @@ impl CutReader {
     /// # Errors
     /// When the parts are no cut.
     pub fn on_part(&mut self, part: SliceCut) -> Result<(), GivenUp> {
-        let SliceCut { through: _, pools, waiting, whole, left_out } = part;
+        let SliceCut { through: _, pools, waiting, complete, left_out } = part;
         let through = self.cut.through;
         if let Some(waiting) = waiting.iter().find(|waiting| waiting.element > ElementId(through.0)) {
             return Err(GivenUp::AboveCut { element: waiting.element, through });
@@ -49,7 +49,7 @@ impl CutReader {
             self.cut.waiting.clear();
         }
         self.cut.waiting.extend(waiting);
-        self.cut.whole.extend(whole);
+        self.cut.complete.extend(complete);
         self.cut.left_out.extend(left_out);
         Ok(())
     }

@@ -89,8 +89,14 @@ impl Rig {
         self.step(LinkId::Shard(shard))
     }
 
-    fn subscribe(&mut self, stream: u64, shard: ShardId, asked: [u64; 2], known_min: u64) -> Vec<MatcherAction> {
-        self.matcher.on_subscribe(StreamId(stream), shard, cursors(asked), Decided(EventId(known_min)), &mut self.out);
+    fn subscribe(&mut self, stream: u64, shard: ShardId, asked: [u64; 2], decided_seen_min: u64) -> Vec<MatcherAction> {
+        self.matcher.on_subscribe(
+            StreamId(stream),
+            shard,
+            cursors(asked),
+            Decided(EventId(decided_seen_min)),
+            &mut self.out,
+        );
         self.out()
     }
 
@@ -216,12 +222,12 @@ fn the_hello_says_the_least_that_frames_know_which_follow() {
     rig.matcher.on_frame(&frame(10, 11, Audience::All)).expect("the next one");
     rig.decide(11);
     rig.matcher.on_frame(&frame(11, 12, Audience::All)).expect("the next one");
-    let known = |actions: &[MatcherAction]| match &actions[0] {
-        Action::Send { message: CandidatesMessage::Hello(slices), .. } => slices[0].known.event().0,
+    let decided_seen = |actions: &[MatcherAction]| match &actions[0] {
+        Action::Send { message: CandidatesMessage::Hello(slices), .. } => slices[0].decided_seen.event().0,
         other => panic!("{other:?} is no hello"),
     };
-    assert_eq!(known(&rig.subscribe(1, SHARD, [10, 10], 0)), 10, "11 was searched when 10 was decided");
-    assert_eq!(known(&rig.subscribe(2, OTHER, [11, 11], 0)), 11);
+    assert_eq!(decided_seen(&rig.subscribe(1, SHARD, [10, 10], 0)), 10, "11 was searched when 10 was decided");
+    assert_eq!(decided_seen(&rig.subscribe(2, OTHER, [11, 11], 0)), 11);
 }
 
 #[test]
@@ -279,7 +285,7 @@ fn a_reader_that_says_that_too_little_is_known_is_believed_once_the_balancer_say
     rig.decide(12);
     assert_eq!(rig.subscribe(1, SHARD, [10, 10], 11), [Action::AskResultsFloor { stream: StreamId(1) }]);
     rig.matcher.on_results_floor(StreamId(1), EventId(10), &mut rig.out).expect("the balancer can fill it in");
-    let why = KnowsLess { slice: SliceId(0), known: Decided(EventId(10)) };
+    let why = KnowsLess { slice: SliceId(0), decided_seen: Decided(EventId(10)) };
     assert_eq!(rig.out(), [Action::Refuse { stream: StreamId(1), why }]);
     rig.subscribe(2, SHARD, [10, 10], 12);
     let end = rig.matcher.on_results_floor(StreamId(2), EventId(11), &mut rig.out).expect_err("it cannot be filled in");
@@ -359,7 +365,7 @@ fn a_cut_is_all_of_its_parts() {
     let first = SliceCut {
         pools,
         waiting: vec![waiting(7)],
-        whole: BTreeSet::from([PoolId(0)]),
+        complete: BTreeSet::from([PoolId(0)]),
         left_out: BTreeSet::from([ElementId(1)]),
         ..SliceCut::default()
     };
@@ -369,7 +375,7 @@ fn a_cut_is_all_of_its_parts() {
     let MatcherStart { log_id, cut } = reader.finish().expect("each comes once");
     assert_eq!((log_id.as_str(), cut.through, cut.pools.len()), ("log", EventId(10), 1));
     assert_eq!(cut.waiting, [waiting(3), waiting(7)]);
-    assert_eq!((cut.whole, cut.left_out), (BTreeSet::from([PoolId(0)]), [1, 2].map(ElementId).into()));
+    assert_eq!((cut.complete, cut.left_out), (BTreeSet::from([PoolId(0)]), [1, 2].map(ElementId).into()));
 }
 
 #[test]

@@ -52,12 +52,14 @@ pub enum MatcherEnd {
     },
     /// Frames that are kept know so little that they name elements that are dead, and the retirements that would say so
     /// are gone from the store (R8).
-    #[error("{slice} keeps frames whose decided_seen is {known}, and retirements are kept above {results_floor}")]
+    #[error(
+        "{slice} keeps frames whose decided_seen is {decided_seen}, and retirements are kept above {results_floor}"
+    )]
     KnowsLess {
         /// The slice.
         slice: SliceId,
         /// What its frames know.
-        known: Decided,
+        decided_seen: Decided,
         /// Above what the balancer keeps retirements.
         results_floor: EventId,
     },

@@ -196,13 +196,14 @@ fn cut_gone(through: EventId) -> Status {
 fn split_cut(cut: SliceCut) -> impl Iterator<Item = node_pb::CutPart> {
     enum Item {
         Pool(PoolId, Arc<PoolDefinition>),
-        Whole(PoolId),
+        Complete(PoolId),
         LeftOut(ElementId),
         Waiting(WaitingElement),
     }
     let pools = cut.pools.into_iter().map(|(pool, definition)| Item::Pool(pool, definition));
-    let (whole, left_out) = (cut.whole.into_iter().map(Item::Whole), cut.left_out.into_iter().map(Item::LeftOut));
-    let mut items = pools.chain(whole).chain(left_out).chain(cut.waiting.into_iter().map(Item::Waiting));
+    let (complete, left_out) =
+        (cut.complete.into_iter().map(Item::Complete), cut.left_out.into_iter().map(Item::LeftOut));
+    let mut items = pools.chain(complete).chain(left_out).chain(cut.waiting.into_iter().map(Item::Waiting));
     let (mut part, mut filling) = (node_pb::CutPart::default(), Filling::default());
     std::iter::from_fn(move || {
         crash::point("balancer.cut.send");
@@ -213,7 +214,7 @@ fn split_cut(cut: SliceCut) -> impl Iterator<Item = node_pb::CutPart> {
                     let definition = Some(dovetail_wire::pool_definition_pb(&definition));
                     next.pools.push(storage_pb::PoolDefined { pool: pool.0, definition });
                 }
-                Item::Whole(pool) => next.complete_pools.push(pool.0),
+                Item::Complete(pool) => next.complete_pools.push(pool.0),
                 Item::LeftOut(element) => next.retired.push(element.0),
                 Item::Waiting(waiting) => next.waiting.push(dovetail_wire::waiting_pb(&waiting)),
             }
@@ -294,7 +295,7 @@ mod tests {
         let cut = SliceCut {
             through: EventId(1 << 40),
             pools: (0..2000).map(|n| (PoolId(n), Arc::new(definition(n)))).collect(),
-            whole: (0..2000).map(PoolId).collect(),
+            complete: (0..2000).map(PoolId).collect(),
             left_out: (0..300_000).map(|n| ElementId(u64::MAX - n)).collect(),
             waiting: (1..8).map(waiting).collect(),
         };

@@ -46,8 +46,8 @@ impl Reader {
             unreachable!("a link that dials subscribes")
         };
         match (self.id, request) {
-            (LinkId::Matcher(matcher), Request::Candidates { shard, known_min, cursors }) => {
-                self.read_matcher(matcher, shard, known_min, cursors).await
+            (LinkId::Matcher(matcher), Request::Candidates { shard, decided_seen_min, cursors }) => {
+                self.read_matcher(matcher, shard, decided_seen_min, cursors).await
             }
             (LinkId::Shard(shard), Request::Decisions { after }) => self.read_peer(shard, after).await,
             (link, request) => unreachable!("{link:?} does not ask for {request:?}"),
@@ -58,7 +58,7 @@ impl Reader {
         &self,
         matcher: MatcherId,
         shard: ShardId,
-        known_min: Decided,
+        decided_seen_min: Decided,
         mut cursors: Cursors,
     ) -> Result<Infallible, LinkError> {
         use node_pb::candidates_response::Message;
@@ -68,7 +68,7 @@ impl Reader {
         let request = node_pb::CandidatesRequest {
             peer: Some(identity.pb()),
             shard: shard.0,
-            decided_seen_min: known_min.event().0,
+            decided_seen_min: decided_seen_min.event().0,
             cursors: cursors.iter().map(cursor).collect(),
         };
         let mut stream = self.link.route().candidates(request).await?;
@@ -118,7 +118,7 @@ impl Reader {
 fn slice_hello(hello: node_pb::SliceHello) -> SliceHello {
     SliceHello {
         slice: SliceId(hello.slice),
-        known: Decided(EventId(hello.decided_seen_min)),
+        decided_seen: Decided(EventId(hello.decided_seen_min)),
         floor: Cursor(EventId(hello.floor)),
     }
 }

@@ -58,7 +58,7 @@ pub(super) enum MatcherEvent {
         shard: ShardId,
         cursors: Cursors,
         /// What its frames must know.
-        known_min: Decided,
+        decided_seen_min: Decided,
         reply: oneshot::Sender<SubscribeAnswer>,
     },
     /// The balancer keeps retirements above this, for a stream of which it was asked.
@@ -252,10 +252,10 @@ impl Engine {
             }
             // A gatherer that comes again and again has what it asked before answered no more.
             MatcherEvent::Subscribe { reply, .. } if reply.is_closed() => {}
-            MatcherEvent::Subscribe { shard, cursors, known_min, reply } => {
+            MatcherEvent::Subscribe { shard, cursors, decided_seen_min, reply } => {
                 self.numbered += 1;
                 let stream = StreamId(self.numbered);
-                self.matcher.on_subscribe(stream, shard, cursors, known_min, &mut self.actions);
+                self.matcher.on_subscribe(stream, shard, cursors, decided_seen_min, &mut self.actions);
                 self.answer(stream, reply);
             }
             MatcherEvent::ResultsFloor { stream, floor, reply } => {
@@ -366,7 +366,7 @@ fn slice_state(slice: &Slice, stalled: Duration) -> pb::SliceState {
     pb::SliceState {
         slice: slice.id().0,
         through: slice.through().0,
-        decided: slice.known().event().0,
+        decided: slice.decided_seen().event().0,
         pending: slice.received().0.saturating_sub(slice.through().0),
         frames_kept: slice.frames_kept() as u64,
         stalls: slice.stalls(),

@@ -98,7 +98,7 @@ impl CandidatesService for Service {
 fn encode(peer: &node_pb::Peer, message: &CandidatesMessage) -> Vec<Message> {
     let hello = |hello: &SliceHello| node_pb::SliceHello {
         slice: hello.slice.0,
-        decided_seen_min: hello.known.event().0,
+        decided_seen_min: hello.decided_seen.event().0,
         floor: hello.floor.event().0,
     };
     match message {
@@ -118,9 +118,9 @@ impl Service {
         &self,
         shard: ShardId,
         cursors: Cursors,
-        known_min: Decided,
+        decided_seen_min: Decided,
     ) -> Result<CandidateSubscription, Status> {
-        let asked = self.node.ask(|reply| MatcherEvent::Subscribe { shard, cursors, known_min, reply });
+        let asked = self.node.ask(|reply| MatcherEvent::Subscribe { shard, cursors, decided_seen_min, reply });
         let stream = match asked.await? {
             SubscribeAnswer::Reads(subscription) => return Ok(subscription),
             SubscribeAnswer::AskResultsFloor(stream) => stream,
@@ -129,20 +129,20 @@ impl Service {
         let floor = self.floor.get(&self.node).await?;
         match self.node.ask(|reply| MatcherEvent::ResultsFloor { stream, floor, reply }).await? {
             SubscribeAnswer::Reads(subscription) => Ok(subscription),
-            SubscribeAnswer::Refused(less) => Err(knows_less(less, known_min, floor)),
+            SubscribeAnswer::Refused(less) => Err(knows_less(less, decided_seen_min, floor)),
             SubscribeAnswer::AskResultsFloor(_) => unreachable!("the balancer was asked"),
         }
     }
 }
 
-fn knows_less(KnowsLess { slice, known }: KnowsLess, known_min: Decided, floor: EventId) -> Status {
+fn knows_less(KnowsLess { slice, decided_seen }: KnowsLess, decided_seen_min: Decided, floor: EventId) -> Status {
     let text = format!(
-        "{slice} keeps frames whose decided_seen is {known}, and decided_seen_min is {known_min}; the balancer keeps retirements above {floor}"
+        "{slice} keeps frames whose decided_seen is {decided_seen}, and decided_seen_min is {decided_seen_min}; the balancer keeps retirements above {floor}"
     );
     Fault::new(Reason::CursorTooOld, text)
         .at("decided_seen_min")
-        .with("value", known_min.event().0)
-        .with("bound", known.event().0)
+        .with("value", decided_seen_min.event().0)
+        .with("bound", decided_seen.event().0)
         .into()
 }
 

@@ -636,7 +636,7 @@ fn matcher(placement: Placement, slice: u8, cut: &[SliceCut], planted: Planted) 
     let mut matcher = Matcher::new(settings, start).map_err(|end| end.to_string())?;
     matcher.plant(planted);
     // With two elements there is nothing to find out about lists.
-    matcher.tune(|slice| slice.know_whole_up_to(0));
+    matcher.tune(|slice| slice.set_complete_view_max(0));
     for shard in 0..SHARDS as u8 {
         subscribe(&mut matcher, ModelStream::Candidates(slice, shard), (slice, through), shard, &mut Vec::new());
     }

@@ -104,7 +104,7 @@ impl Message {
             Message::CandidatesHello(slices) => {
                 let [mut known, mut floor] = [0; 2];
                 for hello in slices.iter() {
-                    known = known << 8 ^ hello.known.event().0;
+                    known = known << 8 ^ hello.decided_seen.event().0;
                     floor = floor << 8 ^ hello.floor.event().0;
                 }
                 [4, known, floor]
@@ -143,9 +143,9 @@ impl fmt::Display for Message {
             Message::Stable(stable) => write!(f, "stable {stable}"),
             Message::CandidatesHello(slices) => {
                 f.write_str("candidates hello")?;
-                slices
-                    .iter()
-                    .try_for_each(|hello| write!(f, " {} known {} floor {}", hello.slice, hello.known, hello.floor))
+                slices.iter().try_for_each(|hello| {
+                    write!(f, " {} known {} floor {}", hello.slice, hello.decided_seen, hello.floor)
+                })
             }
             Message::Candidates(frames) => {
                 f.write_str("candidates")?;
@@ -165,7 +165,7 @@ impl fmt::Display for Message {
 }
 
 fn write_candidates(f: &mut fmt::Formatter<'_>, slice: SliceId, frame: &CandidateFrame) -> fmt::Result {
-    write!(f, " {slice} ({}, {}] known {} stable {}", frame.after, frame.through, frame.known, frame.stable)?;
+    write!(f, " {slice} ({}, {}] known {} stable {}", frame.after, frame.through, frame.decided_seen, frame.stable)?;
     for list in &frame.probes {
         let anchors: Vec<u64> = list.anchors.iter().map(|anchor| anchor.0).collect();
         write!(f, " probe {} {} {anchors:?}", list.x, list.prober)?;

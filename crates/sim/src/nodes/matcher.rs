@@ -81,7 +81,7 @@ impl MatcherNode {
         self.live.iter().filter_map(|live| live.machine.as_ref()).flat_map(Machine::slices)
     }
 
-    /// A shard subscribes to the candidates of all slices, and can take them if they know `known_min`.
+    /// A shard subscribes to the candidates of all slices, and can take them if they know `decided_seen_min`.
     ///
     /// # Errors
     /// Never, by now.
@@ -91,15 +91,15 @@ impl MatcherNode {
         stream: NetStreamId,
         shard: ShardId,
         cursors: &Cursors,
-        known_min: Decided,
+        decided_seen_min: Decided,
     ) -> Result<Fate, Violation> {
         let live = self.live.as_mut().expect("a node that is up is live");
         let Some(machine) = &mut live.machine else {
             cx.net.sever(stream);
             return Ok(Fate::Goes);
         };
-        let cursors = overlapping(cx, machine, shard, cursors, known_min);
-        machine.on_subscribe(served(stream), shard, cursors, known_min, &mut live.actions);
+        let cursors = overlapping(cx, machine, shard, cursors, decided_seen_min);
+        machine.on_subscribe(served(stream), shard, cursors, decided_seen_min, &mut live.actions);
         self.go_on(cx)
     }
 
@@ -240,7 +240,7 @@ impl MatcherNode {
         machine.plant(cx.planted());
         machine.tune(|slice| {
             slice.look_ahead_from(cx.scenario.ahead_anchors_min);
-            slice.know_whole_up_to(cx.scenario.whole.0);
+            slice.set_complete_view_max(cx.scenario.complete_views.0);
         });
         for id in machine.links() {
             let LinkId::Shard(ShardId(shard)) = id else { unreachable!("a matcher reads shards, and the log") };
@@ -381,13 +381,13 @@ fn told(machine: &Machine) -> u64 {
 
 /// A cut as it is read, in parts.
 fn read(cx: &mut Cx, cut: &SliceCut) -> MatcherStart {
-    let told = cx.scenario.whole.1;
-    let whole = cx.scenario.whole.0 > 0 && told > 0 && cx.rng.chance(told);
+    let told = cx.scenario.complete_views.1;
+    let complete = cx.scenario.complete_views.0 > 0 && told > 0 && cx.rng.chance(told);
     let SliceCut { through, pools, waiting, left_out, .. } = cut.clone();
-    let whole = if whole { cut.whole.clone() } else { BTreeSet::new() };
+    let complete = if complete { cut.complete.clone() } else { BTreeSet::new() };
     let mut reader = CutReader::new(String::new(), through);
     reader.plant(cx.planted());
-    let mut part = SliceCut { pools, whole, left_out, ..SliceCut::default() };
+    let mut part = SliceCut { pools, complete, left_out, ..SliceCut::default() };
     let mut rest = &waiting[..];
     loop {
         let len = cx.rng.index(rest.len() + 1);
@@ -402,14 +402,20 @@ fn read(cx: &mut Cx, cut: &SliceCut) -> MatcherStart {
 }
 
 /// The cursors, or lower ones of which as much is known: what is sent then has been sent before.
-fn overlapping(cx: &mut Cx, machine: &Machine, shard: ShardId, cursors: &Cursors, known_min: Decided) -> Cursors {
+fn overlapping(
+    cx: &mut Cx,
+    machine: &Machine,
+    shard: ShardId,
+    cursors: &Cursors,
+    decided_seen_min: Decided,
+) -> Cursors {
     let from = cursors.iter().map(|(slice, after)| {
         let served = machine.slices().iter().find(|served| served.id() == slice);
         let served = served.expect("a gatherer asks for the slices of a matcher");
         let floor = served.floor();
         let overlap = after >= floor && cx.rng.chance(cx.scenario.net.overlap_permille);
         let from = if overlap { Cursor(EventId(cx.rng.range(floor.event().0, after.event().0))) } else { after };
-        let known_enough = served.subscribe(shard, from).is_ok_and(|backlog| backlog.known >= known_min);
+        let known_enough = served.subscribe(shard, from).is_ok_and(|backlog| backlog.decided_seen >= decided_seen_min);
         (slice, if known_enough { from } else { after })
     });
     Cursors::new(from.collect())

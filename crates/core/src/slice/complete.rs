@@ -1,4 +1,4 @@
-//! Pools of which a slice knows every waiting element: its own anchors and the other slices'.
+//! Complete views: pools of which a slice knows every waiting element, its own anchors and the other slices'.
 //!
 //! Where nearly everything matches few elements wait, and searching is cheap; not knowing which anchors the probes in
 //! flight take is what costs. Split by index, every slice hears of every arrival. A slice that also knows which
@@ -13,9 +13,9 @@
 //! shards do, by the same rules.
 //!
 //! When more wait than `waiting_max`, others' anchors are dropped, and only counted. When few wait again, new arrivals
-//! are kept from then on; once the older elements have gone, the slice waits for the decided watermark, and then knows
-//! the pool whole. Invariant: whole.W1 while a pool is known whole, its table holds exactly the elements that wait
-//! after event `through`.
+//! are kept from then on; once the older elements have gone, the slice waits for the decided watermark, and its view is
+//! complete again. Invariant: complete.W1 while the view of a pool is complete, its table holds exactly the elements
+//! that wait after event `through`.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -26,24 +26,24 @@ use crate::{Decided, ElementId, Event, EventId, EventKind, PoolId, planted::Bug}
 const AGAIN: usize = 4;
 
 impl Slice {
-    /// Pools of at most so many waiting elements are known whole. What is decided stays the same.
-    pub fn know_whole_up_to(&mut self, waiting_max: usize) {
-        self.pools.whole_max = waiting_max;
-        let too_many = |entry: &&SlicePool| entry.is_whole() && entry.anchors.len() >= waiting_max;
+    /// Slices have a complete view of pools of at most so many waiting elements. What is decided stays the same.
+    pub fn set_complete_view_max(&mut self, waiting_max: usize) {
+        self.pools.complete_view_max = waiting_max;
+        let too_many = |entry: &&SlicePool| entry.is_complete() && entry.anchors.len() >= waiting_max;
         let pools: Vec<PoolId> = self.pools.iter().filter(too_many).map(|entry| entry.pool.id).collect();
-        pools.into_iter().for_each(|pool| self.know_own(pool));
+        pools.into_iter().for_each(|pool| self.keep_own(pool));
     }
 
-    /// Searches an event of a pool that is known whole. False when it has to wait for the decided watermark.
-    pub(super) fn search_whole(&mut self, event: &Event, time_ms: u64) -> Result<bool, FrameError> {
+    /// Searches an event of a pool with a complete view. False when it has to wait for the decided watermark.
+    pub(super) fn search_complete(&mut self, event: &Event, time_ms: u64) -> Result<bool, FrameError> {
         let x = event.x;
-        if !self.ahead.may_settle(x, self.known()) {
+        if !self.ahead.may_settle(x, self.decided_seen()) {
             return Ok(false);
         }
         let pool = match &event.kind {
             EventKind::Arrival { pool, row } => {
                 let prober = Prober { element: ElementId::from(x), pool: *pool, row, arrived_ms: time_ms };
-                if self.match_whole(x, &prober, time_ms)?.is_none() {
+                if self.match_complete(x, &prober, time_ms)?.is_none() {
                     self.pools.insert(prober.element, *pool, row, time_ms);
                 }
                 *pool
@@ -51,7 +51,7 @@ impl Slice {
             EventKind::Reprobe { element, pool, arrived_ms, row } => {
                 if self.pools.get(x, *pool)?.anchors.find(element.0).is_some() {
                     let prober = Prober { element: *element, pool: *pool, row, arrived_ms: *arrived_ms };
-                    match self.match_whole(x, &prober, time_ms)? {
+                    match self.match_complete(x, &prober, time_ms)? {
                         Some(anchor) => {
                             self.pools.remove_from(*pool, *element);
                             // The home must know of the probe before later claims, whichever slice lists what it found.
@@ -75,34 +75,34 @@ impl Slice {
                 unreachable!("it concerns no element")
             }
         };
-        if self.pools.get(x, pool)?.anchors.len() > self.pools.whole_max {
-            self.know_own(pool);
+        if self.pools.get(x, pool)?.anchors.len() > self.pools.complete_view_max {
+            self.keep_own(pool);
         }
         Ok(true)
     }
 
-    /// Notes an event of a pool that is not known whole. False when it is about to be, and the decided watermark has to
+    /// Notes an event of a pool without a complete view. False when it is about to be, and the decided watermark has to
     /// reach the event before.
     pub(super) fn note(&mut self, x: EventId, pool: PoolId) -> Result<bool, FrameError> {
-        let known = self.known();
+        let decided_seen = self.decided_seen();
         let entry = self.pools.get_mut(x, pool)?;
-        let enough = |older| older == 0 || self.planted.is(Bug::WholeWithoutOlder);
+        let enough = |older| older == 0 || self.planted.is(Bug::CompleteViewWithoutOlder);
         if matches!(entry.others, OthersView::Kept { older, .. } if enough(older)) {
-            if !known.covers(x.prev()) && !self.planted.is(Bug::WholeTooEarly) {
+            if !decided_seen.covers(x.prev()) && !self.planted.is(Bug::CompleteViewTooEarly) {
                 self.ahead.wait_once(x, Decided(x.prev()));
                 return Ok(false);
             }
-            self.know_whole(pool);
+            self.complete_view(pool);
         }
         Ok(true)
     }
 
-    /// An event of a pool that is not known whole was searched.
+    /// An event of a pool without a complete view was searched.
     pub(super) fn noted(&mut self, event: &Event, pool: PoolId, time_ms: u64) {
         let own = self.owns(ElementId::from(event.x));
-        let most = self.pools.whole_max;
+        let most = self.pools.complete_view_max;
         let entry = self.pools.known_mut(pool);
-        if matches!(entry.others, OthersView::Whole | OthersView::Unknown) || entry.settled {
+        if matches!(entry.others, OthersView::Complete | OthersView::Unknown) || entry.settled {
             return;
         }
         self.flight.events.push_back((event.x, pool));
@@ -112,7 +112,7 @@ impl Slice {
                 OthersView::Kept { since, .. } => {
                     _ = since.insert(ElementId::from(event.x), (Arc::clone(row), time_ms));
                 }
-                OthersView::Whole | OthersView::Unknown => {}
+                OthersView::Complete | OthersView::Unknown => {}
             }
         }
         entry.keep_or_count(most);
@@ -130,13 +130,18 @@ impl Slice {
                     *older = older.checked_sub(1).expect("who leaves has waited");
                 }
             }
-            OthersView::Whole | OthersView::Unknown => {}
+            OthersView::Complete | OthersView::Unknown => {}
         }
     }
 
     /// Matches the prober with the lowest of all that wait, which waits no longer; lists the pair when that is an
     /// anchor here.
-    fn match_whole(&mut self, x: EventId, prober: &Prober<'_>, time_ms: u64) -> Result<Option<ElementId>, FrameError> {
+    fn match_complete(
+        &mut self,
+        x: EventId,
+        prober: &Prober<'_>,
+        time_ms: u64,
+    ) -> Result<Option<ElementId>, FrameError> {
         let own = self.owns(prober.element);
         let pool = self.pools.get_mut(x, prober.pool)?;
         prober.row.check(&pool.pool.schema).map_err(|source| FrameError::Row { x, source: Box::new(source) })?;
@@ -159,7 +164,7 @@ impl Slice {
         Ok(Some(anchor))
     }
 
-    /// Event `x` retires an element of a pool that is known whole. False when it does not wait.
+    /// Event `x` retires an element of a pool with a complete view. False when it does not wait.
     fn take(&mut self, x: EventId, element: ElementId, pool: PoolId) -> bool {
         let waits = self.pools.remove_from(pool, element);
         if waits {
@@ -176,7 +181,7 @@ impl Slice {
     }
 
     /// Too many wait: drops the others' anchors, and counts them from now on.
-    fn know_own(&mut self, pool: PoolId) {
+    fn keep_own(&mut self, pool: PoolId) {
         let ids: Vec<ElementId> = self.pools.known_mut(pool).anchors.ids().map(ElementId).collect();
         let mut waiting = 0;
         for element in ids.into_iter().filter(|&element| !self.owns(element)).collect::<Vec<_>>() {
@@ -193,15 +198,15 @@ impl Slice {
     }
 
     /// Everything before is decided, and all others that wait were kept: they join the slice's own.
-    fn know_whole(&mut self, pool: PoolId) {
+    fn complete_view(&mut self, pool: PoolId) {
         self.pools.join(pool);
     }
 }
 
 impl SlicePool {
     /// Whether every waiting element is in the table.
-    pub(super) fn is_whole(&self) -> bool {
-        !self.settled && matches!(self.others, OthersView::Whole)
+    pub(super) fn is_complete(&self) -> bool {
+        !self.settled && matches!(self.others, OthersView::Complete)
     }
 
     /// Begins to keep the others where few wait, and gives up where many do.
