@@ -109,11 +109,12 @@ where
 fn not_tls(error: io::Error) -> io::Error {
     let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
     let plain = matches!(inner, Some(rustls::Error::InvalidMessage(_)));
-    match plain || error.kind() == io::ErrorKind::UnexpectedEof {
-        true => io::Error::new(
+    if plain || error.kind() == io::ErrorKind::UnexpectedEof {
+        io::Error::new(
             error.kind(),
             format!("it does not answer with TLS ({error}); if it does not speak TLS, write http://"),
-        ),
-        false => error,
+        )
+    } else {
+        error
     }
 }

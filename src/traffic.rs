@@ -78,9 +78,10 @@ impl Traffic {
                 let stream = TcpStream::connect((host, port)).await?;
                 stream.set_nodelay(true)?;
                 let counted = Counted { stream, traffic: traffic.clone() };
-                let stream = match encrypted {
-                    true => Wire::Tls(Box::new(trust.connect(host, counted).await?)),
-                    false => Wire::Plain(counted),
+                let stream = if encrypted {
+                    Wire::Tls(Box::new(trust.connect(host, counted).await?))
+                } else {
+                    Wire::Plain(counted)
                 };
                 Ok(TokioIo::new(Dialled { stream, traffic }))
             })

@@ -115,12 +115,13 @@ impl Source {
 
 /// No node reads a longer one.
 fn check_length(bytes: u64) -> io::Result<()> {
-    match bytes > TOKEN_BYTES_MAX as u64 {
-        true => Err(io::Error::new(
+    if bytes > TOKEN_BYTES_MAX as u64 {
+        Err(io::Error::new(
             io::ErrorKind::InvalidData,
             format!("a token has at most {TOKEN_BYTES_MAX} bytes, and this has {bytes}"),
-        )),
-        false => Ok(()),
+        ))
+    } else {
+        Ok(())
     }
 }
 

@@ -91,10 +91,7 @@ impl SubmitStream {
     }
 
     async fn send_batch(&mut self, size: usize, batch: Batch) -> Result<Option<Answer>, ClientError> {
-        let answer = match self.has_room() {
-            true => None,
-            false => self.answer().await?,
-        };
+        let answer = if self.has_room() { None } else { self.answer().await? };
         if self.requests.send(pb::SubmitRequest { pool: self.pool.clone(), batch: Some(batch) }).await.is_err() {
             return Err(self.why_it_ended().await);
         }

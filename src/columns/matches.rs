@@ -50,10 +50,7 @@ impl MatchedEnds {
             ids: fixed::<8>("ids", count, ids)?,
             keys: texts(count, keys.as_ref().ok_or(missing("keys"))?)?,
             payloads: payloads.as_ref().map(|column| byte_strings(count, column)).transpose()?,
-            arrived_ms: match arrived_ms.is_empty() {
-                true => None,
-                false => Some(fixed::<8>("arrived_ms", count, arrived_ms)?),
-            },
+            arrived_ms: if arrived_ms.is_empty() { None } else { Some(fixed::<8>("arrived_ms", count, arrived_ms)?) },
         })
     }
 

@@ -154,10 +154,7 @@ fn roots(pem: &[u8], path: &Path) -> Result<RootCertStore, TlsError> {
         let certificate = certificate.map_err(|error| refused(error.to_string()))?;
         roots.add(certificate).map_err(|error| refused(error.to_string()))?;
     }
-    match roots.is_empty() {
-        true => Err(refused("it has no certificate in PEM".to_owned())),
-        false => Ok(roots),
-    }
+    if roots.is_empty() { Err(refused("it has no certificate in PEM".to_owned())) } else { Ok(roots) }
 }
 
 /// The certificates of a file in their order.
@@ -173,10 +170,7 @@ fn chain(pem: &[u8], path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsErr
     let refused = |reason: String| TlsError::File { what: "certificate", path: path.to_owned(), reason };
     let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
     let chain = chain.map_err(|error| refused(error.to_string()))?;
-    match chain.is_empty() {
-        true => Err(refused("it has no certificate in PEM".to_owned())),
-        false => Ok(chain),
-    }
+    if chain.is_empty() { Err(refused("it has no certificate in PEM".to_owned())) } else { Ok(chain) }
 }
 
 fn key_of(pem: &[u8], path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {

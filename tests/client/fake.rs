@@ -55,9 +55,10 @@ pub struct Script {
 impl Script {
     /// Whether there is such a pool; none is asked for with an empty name.
     fn defined(&self, name: &str) -> Result<(), Status> {
-        match name.is_empty() || self.pools.iter().any(|pool| pool.name == name) {
-            true => Ok(()),
-            false => Err(Status::not_found(format!("pool {name:?} is not defined"))),
+        if name.is_empty() || self.pools.iter().any(|pool| pool.name == name) {
+            Ok(())
+        } else {
+            Err(Status::not_found(format!("pool {name:?} is not defined")))
         }
     }
 }
@@ -248,9 +249,10 @@ impl MatchService for Service {
             while let Some(Ok(request)) = requests.next().await {
                 let breaks = taking.script.lock().unwrap().breaks_at == Some(number);
                 let rows = rows(request.batch.expect("a batch"));
-                let response = match breaks {
-                    true => Err(Status::unavailable("the node is going down")),
-                    false => Ok(taking.take(rows, &mut next_id)),
+                let response = if breaks {
+                    Err(Status::unavailable("the node is going down"))
+                } else {
+                    Ok(taking.take(rows, &mut next_id))
                 };
                 if unanswered.send(response).is_err() || breaks {
                     break;

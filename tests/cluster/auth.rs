@@ -76,9 +76,10 @@ impl Guarded {
             (file("policy.toml", &policy()), file("keys.toml", &lines), folder.join("audit.jsonl"));
         let flag = |path: &std::path::Path| -> &'static str { path.display().to_string().leak() };
         let flags = [("policy", flag(&policy)), ("api-keys", flag(&keys)), ("audit", flag(&audit))];
-        let cluster = match secure {
-            true => Cluster::start_secure(test, SMALL, &flags).await,
-            false => Cluster::start_with(test, SMALL, &flags).await,
+        let cluster = if secure {
+            Cluster::start_secure(test, SMALL, &flags).await
+        } else {
+            Cluster::start_with(test, SMALL, &flags).await
         };
         let keys = made.into_iter().map(|(name, (key, _))| (name, key)).collect();
         Guarded { cluster, keys, audit, policy, folder }

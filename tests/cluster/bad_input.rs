@@ -415,9 +415,10 @@ async fn columns_are_taken_and_refused_as_the_same_rows_would_be() {
             it.client.define_pool(self::pool(&pool, "a.skill < 0 && b.skill < 0")).await.unwrap();
             for pool in [pool.as_str(), "nowhere"] {
                 let mut stream = it.client.submit(pool, SubmitOptions::default()).await.unwrap();
-                match columns {
-                    true => stream.send_columns(Columns::of(&rows).unwrap()).await.unwrap(),
-                    false => stream.send_rows(rows.clone()).await.unwrap(),
+                if columns {
+                    stream.send_columns(Columns::of(&rows).unwrap()).await.unwrap()
+                } else {
+                    stream.send_rows(rows.clone()).await.unwrap()
                 };
                 let answer = stream.finish().await.unwrap().remove(0);
                 let first = answer.ids.iter().copied().find(|&id| id > 0).unwrap_or_default();
@@ -524,9 +525,10 @@ async fn an_element_that_is_too_large_is_refused_in_rows_and_in_columns() {
     let mut stream = it.client.submit("lists", SubmitOptions::default()).await.unwrap();
     for rows in [true, false] {
         let elements = vec![of(&format!("huge-{rows}"), 64), of(&format!("fits-{rows}"), 31)];
-        match rows {
-            true => stream.send_rows(elements).await.unwrap(),
-            false => stream.send_columns(Columns::of(&elements).unwrap()).await.unwrap(),
+        if rows {
+            stream.send_rows(elements).await.unwrap()
+        } else {
+            stream.send_columns(Columns::of(&elements).unwrap()).await.unwrap()
         };
         let answer = stream.answer().await.unwrap().unwrap();
         assert_eq!((answer.ids[0], answer.ids[1] > 0), (0, true));

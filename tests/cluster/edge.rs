@@ -112,9 +112,10 @@ async fn health_answers_for_each_service_of_the_role_and_for_no_other() {
         for name in every {
             let service = format!("dovetail.{name}");
             let answer = health.check(HealthCheckRequest { service }).await;
-            match serves.contains(&name) {
-                true => assert_eq!(answer.unwrap().into_inner().status(), ServingStatus::Serving, "{which:?} {name}"),
-                false => assert_eq!(answer.unwrap_err().code(), Code::NotFound, "{which:?} {name}"),
+            if serves.contains(&name) {
+                assert_eq!(answer.unwrap().into_inner().status(), ServingStatus::Serving, "{which:?} {name}")
+            } else {
+                assert_eq!(answer.unwrap_err().code(), Code::NotFound, "{which:?} {name}")
             }
         }
     }

@@ -104,9 +104,10 @@ impl BenchCluster {
         let folder = Folder(path);
         let count = if shape.up { 1 } else { 1 + shape.matchers + shape.gatherers };
         let addresses = free_addresses(count as usize).map_err(BenchError::Ports)?;
-        let certificates = match shape.tls {
-            true => Some(certificates(shape, &folder.0, addresses[0].ip()).map_err(BenchError::Certificates)?),
-            false => None,
+        let certificates = if shape.tls {
+            Some(certificates(shape, &folder.0, addresses[0].ip()).map_err(BenchError::Certificates)?)
+        } else {
+            None
         };
         let mut cluster = BenchCluster {
             nodes: Vec::new(),
@@ -200,10 +201,7 @@ impl Programs {
         let own = std::env::current_exe().map_err(BenchError::Own)?;
         let folder = own.parent().unwrap_or(Path::new("/")).to_owned();
         let programs = Programs { folder };
-        let needed = match up {
-            true => vec![programs.up()],
-            false => Role::ALL.map(|role| programs.of(role)).into(),
-        };
+        let needed = if up { vec![programs.up()] } else { Role::ALL.map(|role| programs.of(role)).into() };
         match needed.into_iter().find(|path| !path.is_file()) {
             Some(path) => Err(BenchError::NoProgram { path }),
             None => Ok(programs),

@@ -175,9 +175,10 @@ fn messages(arguments: &Arguments, options: Options, messages: u64) -> io::Resul
     let outcome = runtime.block_on(messages::run(options.clone()))?;
     runtime.shutdown_background();
     let clean = outcome.sums.violations.is_empty();
-    let text = match arguments.json {
-        true => messages::report::json(&options, &outcome, began.elapsed()),
-        false => messages::report::table(&options, &outcome, began.elapsed()),
+    let text = if arguments.json {
+        messages::report::json(&options, &outcome, began.elapsed())
+    } else {
+        messages::report::table(&options, &outcome, began.elapsed())
     };
     println!("{text}");
     if clean && !arguments.keep {

@@ -174,9 +174,9 @@ pub async fn run(arguments: BenchArgs) -> Result<(), CliError> {
         }
     };
     if arguments.json {
-        output::print(&match_json::line(&report))?
+        output::print(&match_json::line(&report))?;
     } else {
-        output::print(&text::report(&report))?
+        output::print(&text::report(&report))?;
     }
     if report.summary.correct {
         Ok(())

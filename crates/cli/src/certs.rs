@@ -237,9 +237,10 @@ fn show(arguments: &ShowArgs) -> Result<(), CliError> {
 }
 
 fn check_client(name: &str) -> Result<(), CliError> {
-    match is_fit_for_files(name) {
-        true => Ok(()),
-        false => Err(CliError::Arguments(format!("{name:?} is no name of a client: 1 to 64 of a-z A-Z 0-9 _ . -"))),
+    if is_fit_for_files(name) {
+        Ok(())
+    } else {
+        Err(CliError::Arguments(format!("{name:?} is no name of a client: 1 to 64 of a-z A-Z 0-9 _ . -")))
     }
 }
 

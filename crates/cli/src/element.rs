@@ -77,9 +77,10 @@ pub struct WithdrawArgs {
 
 fn wait(text: &str) -> Result<u64, String> {
     let ms = duration_ms(text).map_err(|error| error.to_string())?;
-    match u128::from(ms) <= WAIT_MAX.as_millis() {
-        true => Ok(ms),
-        false => Err(format!("{text} is too long, at most {}s", WAIT_MAX.as_secs())),
+    if u128::from(ms) <= WAIT_MAX.as_millis() {
+        Ok(ms)
+    } else {
+        Err(format!("{text} is too long, at most {}s", WAIT_MAX.as_secs()))
     }
 }
 
@@ -93,10 +94,7 @@ pub async fn get(arguments: GetArgs) -> Result<(), CliError> {
         Ok((or_no_pool(&client, arguments.element.pool(), answer).await?, client))
     };
     let ((found, position), client) = arguments.server.run(get).await?;
-    let text = match arguments.json {
-        true => match_json::line(&ElementJson::from(&found)),
-        false => describe(&found),
-    };
+    let text = if arguments.json { match_json::line(&ElementJson::from(&found)) } else { describe(&found) };
     output::print(&text)?;
     if found.state() == ElementState::Waiting {
         ServerArgs::as_of(&client, position, late).await;
@@ -150,20 +148,18 @@ pub async fn withdraw(arguments: WithdrawArgs) -> Result<(), CliError> {
         WithdrawOutcome::NotFound => ("no such element, or no longer remembered", false),
         WithdrawOutcome::Unspecified => ("answered with an outcome this build does not know", false),
     };
-    let text = match arguments.json {
-        true => match_json::line(&WithdrawnJson {
+    let text = if arguments.json {
+        match_json::line(&WithdrawnJson {
             outcome: outcome_name(answer.outcome()),
             position: answer.position,
             reason: (answer.reason() != EndReason::Unspecified).then(|| match_json::reason_name(answer.reason())),
             r#match: found(&answer.r#match),
-        }),
-        false => format!("{outcome}{}\n", whereby(&answer)),
+        })
+    } else {
+        format!("{outcome}{}\n", whereby(&answer))
     };
     output::print(&text)?;
-    match worked {
-        true => Ok(()),
-        false => Err(CliError::Reported),
-    }
+    if worked { Ok(()) } else { Err(CliError::Reported) }
 }
 
 /// What failed; and, when it was sent and its answer did not come, that it may take place all the same.

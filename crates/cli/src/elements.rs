@@ -140,11 +140,11 @@ fn text(elements: &[pb::Element], json: bool, first: bool) -> String {
         ]);
     }
     let text = table.render(0);
-    match first {
-        true => text,
-        // The heading is there already.
-        false => text.split_once('\n').map(|(_, rows)| rows.to_owned()).unwrap_or_default(),
+    if first {
+        return text;
     }
+    // The heading is there already.
+    text.split_once('\n').map(|(_, rows)| rows.to_owned()).unwrap_or_default()
 }
 
 /// What is withdrawn, when it is not one element.
@@ -183,16 +183,15 @@ pub async fn withdraw(client: &Client, many: Many<'_>) -> Result<(), CliError> {
         }
     }
     let pb::WithdrawElementsResponse { withdrawn, matched, ended, position, .. } = total;
-    let text = match many.json {
-        true => match_json::line(
-            &json!({ "withdrawn": withdrawn, "matched": matched, "ended": ended, "position": position }),
-        ),
-        false => format!(
+    let text = if many.json {
+        match_json::line(&json!({ "withdrawn": withdrawn, "matched": matched, "ended": ended, "position": position }))
+    } else {
+        format!(
             "{} withdrawn, {} matched before, {} ended otherwise\n",
             thousands(withdrawn),
             thousands(matched),
             thousands(ended)
-        ),
+        )
     };
     Ok(output::print(&text)?)
 }

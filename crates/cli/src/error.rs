@@ -146,11 +146,10 @@ impl CliError {
 
     /// The error in words, and for a server that wants a credential, how to show one.
     pub fn told(&self) -> String {
-        match self.is_unauthenticated() {
-            true => {
-                format!("{self}; --token-file or DOVETAIL_TOKEN shows a token, --tls-cert and --tls-key a certificate")
-            }
-            false => self.to_string(),
+        if self.is_unauthenticated() {
+            format!("{self}; --token-file or DOVETAIL_TOKEN shows a token, --tls-cert and --tls-key a certificate")
+        } else {
+            self.to_string()
         }
     }
 

@@ -39,10 +39,7 @@ pub async fn run(arguments: ExplainArgs) -> Result<(), CliError> {
         Ok((or_no_pool(&client, arguments.element.pool(), answer).await?, client))
     };
     let (explained, client) = arguments.server.run(explain).await?;
-    let text = match arguments.json {
-        true => match_json::line(&ExplainJson::from(&explained)),
-        false => describe(&explained),
-    };
+    let text = if arguments.json { match_json::line(&ExplainJson::from(&explained)) } else { describe(&explained) };
     output::print(&text)?;
     if explained.element.as_ref().is_some_and(|found| found.state() == ElementState::Waiting) {
         ServerArgs::as_of(&client, 0, late).await;

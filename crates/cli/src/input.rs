@@ -70,10 +70,7 @@ impl InputArgs {
 
     /// The file's name, for messages.
     pub fn name(&self) -> String {
-        match self.is_stdin() {
-            true => "stdin".to_owned(),
-            false => self.file.display().to_string(),
-        }
+        if self.is_stdin() { "stdin".to_owned() } else { self.file.display().to_string() }
     }
 
     /// Opens the file. Fails also when it is CSV with a header that does not fit the pool.
@@ -86,9 +83,10 @@ impl InputArgs {
         if self.ends_in("tsv") {
             reading.delimiter = reading.delimiter.or(Some(b'\t'));
         }
-        let reader: Box<dyn Read + Send> = match self.is_stdin() {
-            true => Box::new(io::stdin()),
-            false => Box::new(self.open_file().map_err(|error| self.refused(error.to_string()))?),
+        let reader: Box<dyn Read + Send> = if self.is_stdin() {
+            Box::new(io::stdin())
+        } else {
+            Box::new(self.open_file().map_err(|error| self.refused(error.to_string()))?)
         };
         let reader = Box::new(CountedLines::new(reader, self.lines.clone()));
         read(reader, format, schema, reading).map_err(|malformed| self.refused(malformed.reason))
@@ -98,12 +96,11 @@ impl InputArgs {
     /// there has nothing left to do.
     pub fn reached(&self) -> Result<(), CliError> {
         let (from_line, lines) = (self.reading.from_line, self.lines.count());
-        match from_line > lines + 1 {
-            true => {
-                let lines = if lines == 1 { "is 1 line".to_owned() } else { format!("are {lines} lines") };
-                Err(self.refused(format!("--from-line is {from_line}, but there {lines}")))
-            }
-            false => Ok(()),
+        if from_line > lines + 1 {
+            let lines = if lines == 1 { "is 1 line".to_owned() } else { format!("are {lines} lines") };
+            Err(self.refused(format!("--from-line is {from_line}, but there {lines}")))
+        } else {
+            Ok(())
         }
     }
 

@@ -161,9 +161,10 @@ fn all(nodes: &[pb::AwaitedNode]) -> String {
 /// A node that is away: `matcher 1 (http://10.0.0.2:7401, down for 40s)`.
 pub fn awaited(node: &pb::AwaitedNode) -> String {
     let since = seconds(node.down_ms);
-    let how = match node.never_seen {
-        true => format!("not seen since the balancer started {since} ago"),
-        false => format!("down for {since}"),
+    let how = if node.never_seen {
+        format!("not seen since the balancer started {since} ago")
+    } else {
+        format!("down for {since}")
     };
     let refused = match node.why.strip_prefix("it was refused: ") {
         Some(why) => format!("; refused: {}", printable(why)),

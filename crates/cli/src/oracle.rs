@@ -99,10 +99,7 @@ pub fn run(arguments: &OracleArgs) -> Result<(), CliError> {
     }
     stdout.flush()?;
     eprintln!("{elements} elements, {matches} matches, {waiting} waiting");
-    match all_worked {
-        true => arguments.input.reached(),
-        false => Err(CliError::Reported),
-    }
+    if all_worked { arguments.input.reached() } else { Err(CliError::Reported) }
 }
 
 /// The oracle, and beside it the ledger of a balancer, in which everything is decided at once: what is let in, and why

@@ -137,10 +137,7 @@ async fn define(arguments: DefineArgs) -> Result<(), CliError> {
         let object = json!({ "pool": name, "created": created, "defined_at": at, "notes": notes });
         return Ok(output::print(&match_json::line(&object))?);
     }
-    let how = match defined.created {
-        true => "is defined",
-        false => "was defined before, just like this",
-    };
+    let how = if defined.created { "is defined" } else { "was defined before, just like this" };
     output::print(&format!("pool {name:?} {how} (event {})\n", defined.defined_at))?;
     defined.notes.iter().for_each(|note| eprintln!("note: {}", printable(&note.text)));
     Ok(())
@@ -148,9 +145,10 @@ async fn define(arguments: DefineArgs) -> Result<(), CliError> {
 
 async fn list(arguments: ListArgs) -> Result<(), CliError> {
     let pools = arguments.server.run(async |client: Client| Ok(client.list_pools().await?)).await?;
-    let text = match arguments.json {
-        true => pools.iter().map(status_json).map(|json| match_json::line(&json)).collect(),
-        false => table(&pools),
+    let text = if arguments.json {
+        pools.iter().map(status_json).map(|json| match_json::line(&json)).collect()
+    } else {
+        table(&pools)
     };
     Ok(output::print(&text)?)
 }
@@ -227,9 +225,10 @@ async fn none(client: &Client, pool: &str) -> Result<CliError, CliError> {
     let pools = client.list_pools_page(some).await?;
     let names: Vec<String> = pools.pools.into_iter().filter_map(|status| Some(status.definition?.name)).collect();
     let more = if pools.next_page_token.is_empty() { "" } else { ", and more" };
-    let there_are = match names.is_empty() {
-        true => "there are no pools yet; define one with \"dovetail pool define\"".to_owned(),
-        false => format!("there are: {}{more}", names.join(", ")),
+    let there_are = if names.is_empty() {
+        "there are no pools yet; define one with \"dovetail pool define\"".to_owned()
+    } else {
+        format!("there are: {}{more}", names.join(", "))
     };
     Ok(CliError::NoPool { pool: pool.to_owned(), there_are })
 }

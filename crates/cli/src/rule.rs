@@ -59,11 +59,10 @@ pub fn run(command: RuleCommand) -> Result<(), CliError> {
             (rule, notes, None)
         }
     };
-    let text = match arguments.json {
-        true => match_json::line(&PlanJson { search, ..PlanJson::of(&rule, notes) }),
-        false => {
-            format!("{}{}", rule.plan().with_notes(&notes), search.map(|search| search.text()).unwrap_or_default())
-        }
+    let text = if arguments.json {
+        match_json::line(&PlanJson { search, ..PlanJson::of(&rule, notes) })
+    } else {
+        format!("{}{}", rule.plan().with_notes(&notes), search.map(|search| search.text()).unwrap_or_default())
     };
     Ok(output::print(&text)?)
 }

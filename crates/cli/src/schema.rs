@@ -38,9 +38,10 @@ impl PoolSchema {
 
     /// The attributes in words.
     pub fn names(&self) -> String {
-        match self.attributes.is_empty() {
-            true => "no attributes".to_owned(),
-            false => self.attributes.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(", "),
+        if self.attributes.is_empty() {
+            "no attributes".to_owned()
+        } else {
+            self.attributes.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(", ")
         }
     }
 

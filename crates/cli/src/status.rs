@@ -97,10 +97,7 @@ pub async fn run(arguments: StatusArgs) -> Result<(), CliError> {
             }
         }
     }
-    match all_worked {
-        true => Ok(()),
-        false => Err(CliError::Reported),
-    }
+    if all_worked { Ok(()) } else { Err(CliError::Reported) }
 }
 
 /// Shows all nodes again and again. One that does not answer stands where it would.

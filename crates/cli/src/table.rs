@@ -47,9 +47,10 @@ impl TextTable {
         for line in lines {
             let mut out = " ".repeat(indent);
             for ((cell, width), heading) in line.iter().zip(&widths).zip(&self.headings) {
-                let _ = match heading.starts_with('>') {
-                    true => write!(out, "{cell:>width$}  "),
-                    false => write!(out, "{cell:<width$}  "),
+                let _ = if heading.starts_with('>') {
+                    write!(out, "{cell:>width$}  ")
+                } else {
+                    write!(out, "{cell:<width$}  ")
                 };
             }
             text.push_str(out.trim_end());

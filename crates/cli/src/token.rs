@@ -22,9 +22,10 @@ pub struct NewArgs {
 }
 
 fn name(text: &str) -> Result<String, String> {
-    match dovetail_server::auth::is_name(text) {
-        true => Ok(text.to_owned()),
-        false => Err("a name has 1 to 256 bytes, without control characters".to_owned()),
+    if dovetail_server::auth::is_name(text) {
+        Ok(text.to_owned())
+    } else {
+        Err("a name has 1 to 256 bytes, without control characters".to_owned())
     }
 }
 

@@ -38,9 +38,10 @@ pub async fn run(arguments: UpArgs) -> Result<(), CliError> {
     let started = move |started: &Started| {
         let program = env::args().next().filter(|name| name.contains('/')).unwrap_or_else(|| "dovetail".to_owned());
         // A reader that closed our stdout does not want to read it.
-        let _ = output::print(&match arguments.json {
-            true => match_json::line(&object(&told, started)),
-            false => banner(&told, started, &program, Path::new("examples/players.toml").exists()),
+        let _ = output::print(&if arguments.json {
+            match_json::line(&object(&told, started))
+        } else {
+            banner(&told, started, &program, Path::new("examples/players.toml").exists())
         });
     };
     Ok(roles::run_up(settings, shutdown, started).await?)
@@ -72,16 +73,12 @@ fn banner(settings: &UpSettings, started: &Started, program: &str, examples: boo
     for (index, address) in started.gatherers.iter().enumerate() {
         let _ = writeln!(text, "  gatherer {index:<2}  {address:<22}  shard {index}");
     }
-    let flag = match server == super::arguments::DEFAULT_SERVER {
-        true => String::new(),
-        false => format!(" --server {server}"),
-    };
+    let flag = if server == super::arguments::DEFAULT_SERVER { String::new() } else { format!(" --server {server}") };
     text.push_str("\nNext, in another terminal, define a pool, submit elements, and watch the pairs:\n\n");
-    let (define, submit) = match examples {
-        true => ("--file examples/players.toml", "submit --pool duel examples/players.ndjson"),
-        false => {
-            ("duel --attribute skill=int --rule 'abs(a.skill - b.skill) <= 50'", "submit --pool duel players.ndjson")
-        }
+    let (define, submit) = if examples {
+        ("--file examples/players.toml", "submit --pool duel examples/players.ndjson")
+    } else {
+        ("duel --attribute skill=int --rule 'abs(a.skill - b.skill) <= 50'", "submit --pool duel players.ndjson")
     };
     for command in [format!("pool define {define}"), submit.to_owned(), "watch --pool duel".to_owned()] {
         let _ = writeln!(text, "  {program} {command}{flag}");

@@ -59,9 +59,12 @@ fn from(text: &str) -> Result<From, String> {
 
 /// Prints matches until interrupted, or until all are settled.
 pub async fn run(arguments: WatchArgs) -> Result<(), CliError> {
-    let watch = async |client: Client| match arguments.outcomes {
-        true => notices::during(&client, print::<pb::WatchOutcomesResponse>(&client, &arguments)).await,
-        false => notices::during(&client, print::<pb::WatchMatchesResponse>(&client, &arguments)).await,
+    let watch = async |client: Client| {
+        if arguments.outcomes {
+            notices::during(&client, print::<pb::WatchOutcomesResponse>(&client, &arguments)).await
+        } else {
+            notices::during(&client, print::<pb::WatchMatchesResponse>(&client, &arguments)).await
+        }
     };
     arguments.server.run(watch).await
 }

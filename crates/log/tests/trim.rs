@@ -223,9 +223,8 @@ fn poisoned_by(applies: fn(&DiskOp<'_>) -> bool, floor: u64) {
     let on = Arc::new(Mutex::new(false));
     let hook = {
         let on = Arc::clone(&on);
-        move |op: &DiskOp<'_>| match applies(op) && *on.lock().expect("no test panics") {
-            true => Err(io::ErrorKind::Other.into()),
-            false => Ok(()),
+        move |op: &DiskOp<'_>| {
+            if applies(op) && *on.lock().expect("no test panics") { Err(io::ErrorKind::Other.into()) } else { Ok(()) }
         }
     };
     let (mut log, _) = EmbeddedLog::open(dir.path(), hooked(hook)).expect("the log opens");

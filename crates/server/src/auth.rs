@@ -397,9 +397,10 @@ fn bearer(headers: &HeaderMap) -> Result<Option<&str>, Fault> {
         return Err(malformed());
     }
     let (scheme, credential) = value.to_str().ok().and_then(|text| text.split_once(' ')).ok_or_else(malformed)?;
-    match scheme.eq_ignore_ascii_case("bearer") && !credential.trim().is_empty() {
-        true => Ok(Some(credential.trim())),
-        false => Err(malformed()),
+    if scheme.eq_ignore_ascii_case("bearer") && !credential.trim().is_empty() {
+        Ok(Some(credential.trim()))
+    } else {
+        Err(malformed())
     }
 }
 

@@ -14,11 +14,10 @@ pub fn printable_lines(text: &str) -> Cow<'_, str> {
 }
 
 fn escaped(text: &str, hidden: impl Fn(char) -> bool) -> Cow<'_, str> {
-    match text.contains(&hidden) {
-        false => Cow::Borrowed(text),
-        true => Cow::Owned(
-            text.chars().map(|c| if hidden(c) { c.escape_default().to_string() } else { c.into() }).collect(),
-        ),
+    if text.contains(&hidden) {
+        Cow::Owned(text.chars().map(|c| if hidden(c) { c.escape_default().to_string() } else { c.into() }).collect())
+    } else {
+        Cow::Borrowed(text)
     }
 }
 

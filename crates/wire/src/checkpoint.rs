@@ -40,9 +40,12 @@ pub fn base_chunks(base: &CheckpointHead) -> impl Iterator<Item = Vec<u8>> {
         .chunks(ENTRIES)
         .map(|pools| pools.iter().map(|&(id, pool)| pool_pb(*id, pool, numbered)).collect())
         .collect();
-    let pools = chunks.into_iter().map(move |pools| match numbered {
-        true => storage_pb::CheckpointChunk { numbered: pools, ..Default::default() },
-        false => storage_pb::CheckpointChunk { pools, ..Default::default() },
+    let pools = chunks.into_iter().map(move |pools| {
+        if numbered {
+            storage_pb::CheckpointChunk { numbered: pools, ..Default::default() }
+        } else {
+            storage_pb::CheckpointChunk { pools, ..Default::default() }
+        }
     });
     let dropped = base.dropped.chunks(ENTRIES).map(|dropped| storage_pb::CheckpointChunk {
         dropped: dropped.iter().map(dropped_pb).collect(),

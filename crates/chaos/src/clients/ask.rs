@@ -115,8 +115,5 @@ impl Asker {
 }
 
 fn named(element: Acked, rng: &mut Rng) -> ElementRef {
-    match rng.chance(500) {
-        true => by_id(element.id),
-        false => by_key(element.pool.name(), key(element.serial)),
-    }
+    if rng.chance(500) { by_id(element.id) } else { by_key(element.pool.name(), key(element.serial)) }
 }

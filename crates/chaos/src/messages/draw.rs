@@ -82,15 +82,14 @@ impl Draw<'_> {
                 bytes
             }
             "Submit" => {
-                let (number, batch) = match self.rng.chance(500) {
-                    true => {
-                        let mut rows = Vec::new();
-                        for serial in serial..serial + self.rng.range(1, 4) {
-                            delimited(1, &in_order(element(serial)), &mut rows);
-                        }
-                        (2, rows)
+                let (number, batch) = if self.rng.chance(500) {
+                    let mut rows = Vec::new();
+                    for serial in serial..serial + self.rng.range(1, 4) {
+                        delimited(1, &in_order(element(serial)), &mut rows);
                     }
-                    false => (3, columns(serial).encode_to_vec()),
+                    (2, rows)
+                } else {
+                    (3, columns(serial).encode_to_vec())
                 };
                 let mut bytes = pb::SubmitRequest { pool, batch: None }.encode_to_vec();
                 delimited(number, &batch, &mut bytes);
@@ -142,9 +141,10 @@ impl Draw<'_> {
             FieldKind::Varint => plain(0, &varint_of(self.number(&field.name))),
             FieldKind::Bool => plain(0, &[self.rng.below(2) as u8]),
             FieldKind::Choice(among) => {
-                let number = match among.is_empty() || self.rng.chance(150) {
-                    true => self.extreme(),
-                    false => among[self.rng.index(among.len())],
+                let number = if among.is_empty() || self.rng.chance(150) {
+                    self.extreme()
+                } else {
+                    among[self.rng.index(among.len())]
                 };
                 plain(0, &varint_of(number));
             }

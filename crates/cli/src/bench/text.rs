@@ -108,10 +108,7 @@ fn rates(text: &mut String, report: &BenchReport) {
         ("acknowledged/s", summary.acknowledged_per_s),
     ];
     let one = report.rounds.len() == 1;
-    let mut table = match one {
-        true => TextTable::new(&["", ">"]),
-        false => TextTable::new(&["", ">median", ">least", ">most"]),
-    };
+    let mut table = if one { TextTable::new(&["", ">"]) } else { TextTable::new(&["", ">median", ">least", ">most"]) };
     for (name, Spread { median, min, max }) in rows {
         let values: &[f64] = if one { &[median] } else { &[median, min, max] };
         table.row(std::iter::once(name.to_owned()).chain(values.iter().map(|value| whole(*value))));

@@ -129,10 +129,7 @@ impl<'de> Visitor<'de> for JsonElement<'_> {
             has_key |= member == Member::Key;
             set(&mut element, member, json).map_err(|reason| refuse(refused, reason))?;
         }
-        match has_key {
-            true => Ok(element),
-            false => Err(refuse(refused, "there is no \"key\"".to_owned())),
-        }
+        if has_key { Ok(element) } else { Err(refuse(refused, "there is no \"key\"".to_owned())) }
     }
 }
 

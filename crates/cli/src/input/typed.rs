@@ -270,10 +270,7 @@ mod tests {
             ("-Infinity", f64::NEG_INFINITY),
         ] {
             assert_eq!(read(text), Ok(double), "{text}");
-            let json = match has_digit(text) {
-                true => text.to_owned(),
-                false => format!("\"{text}\""),
-            };
+            let json = if has_digit(text) { text.to_owned() } else { format!("\"{text}\"") };
             assert_eq!(exact_double(Written::Json(&json)), Ok(double), "{text}");
         }
         assert!(read("nan").is_ok_and(f64::is_nan));

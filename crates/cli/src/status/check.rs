@@ -35,9 +35,10 @@ pub(super) struct Finding {
 impl Finding {
     pub(super) fn line(&self, as_json: bool) -> String {
         let Finding { kind, node, server, text } = self;
-        match as_json {
-            true => match_json::line(&json!({ "finding": kind, "node": node, "server": server, "text": text })),
-            false => format!("{kind}: {node}: {}\n", printable(text)),
+        if as_json {
+            match_json::line(&json!({ "finding": kind, "node": node, "server": server, "text": text }))
+        } else {
+            format!("{kind}: {node}: {}\n", printable(text))
         }
     }
 }

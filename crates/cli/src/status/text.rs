@@ -254,9 +254,10 @@ fn links(text: &mut String, links: &[pb::PeerLink]) {
                 link.stream().word().to_owned(),
                 format!("{} {}", role_name(link.role()), link.index),
                 link.address.clone(),
-                match link.connected {
-                    true => "connected".to_owned(),
-                    false => format!("down {}", duration::format_ms(link.down_ms / 1000 * 1000)),
+                if link.connected {
+                    "connected".to_owned()
+                } else {
+                    format!("down {}", duration::format_ms(link.down_ms / 1000 * 1000))
                 },
                 link.cursor.to_string(),
                 thousands(link.lag),

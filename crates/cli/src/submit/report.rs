@@ -127,10 +127,8 @@ impl Report {
 
     fn stopped(&self, malformed: &Malformed) {
         let line = malformed.from_line;
-        let pass_over = match malformed.fatal {
-            true => "nothing after it can be read",
-            false => "--keep-going passes over such lines",
-        };
+        let pass_over =
+            if malformed.fatal { "nothing after it can be read" } else { "--keep-going passes over such lines" };
         self.say(&format!(
             "stopped at the malformed line; what stands before it was submitted. Once it is mended, --from-line {line} goes on; \
              {pass_over}"

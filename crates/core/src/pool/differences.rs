@@ -95,10 +95,7 @@ fn time(ms: u64) -> String {
 }
 
 fn times(all: &[u64]) -> String {
-    match all.is_empty() {
-        true => "none".to_owned(),
-        false => all.iter().map(|&ms| time(ms)).collect::<Vec<_>>().join(","),
-    }
+    if all.is_empty() { "none".to_owned() } else { all.iter().map(|&ms| time(ms)).collect::<Vec<_>>().join(",") }
 }
 
 /// The two around the first place where they differ, if they are long.

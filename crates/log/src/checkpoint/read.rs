@@ -51,9 +51,12 @@ fn look_at_footer(file: &File, header: &Header, file_bytes: u64) -> std::io::Res
     let mut bytes = [0; FOOTER_BYTES];
     file.read_exact_at(&mut bytes, offset)?;
     let totals = format::decode_footer(header.seed(), offset, &bytes).map_err(|what| Damage { offset, what });
-    Ok(totals.and_then(|totals| match totals.file_bytes() == Some(file_bytes) {
-        true => Ok(totals),
-        false => Err(Damage { offset, what: "the file has another length than its footer says" }),
+    Ok(totals.and_then(|totals| {
+        if totals.file_bytes() == Some(file_bytes) {
+            Ok(totals)
+        } else {
+            Err(Damage { offset, what: "the file has another length than its footer says" })
+        }
     }))
 }
 

@@ -167,9 +167,10 @@ fn read_span(
         cursor.before = through;
     }
     // The second condition holds whenever the first does, unless there is a bug; it is what ends the loop of reads.
-    match cursor.before == span.last && batch.after == span.last {
-        true => Ok(false),
-        false => Err(window.damaged(cursor.offset, "the segment ends before its last record")),
+    if cursor.before == span.last && batch.after == span.last {
+        Ok(false)
+    } else {
+        Err(window.damaged(cursor.offset, "the segment ends before its last record"))
     }
 }
 

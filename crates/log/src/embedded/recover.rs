@@ -213,9 +213,10 @@ fn scan_group(
         (at, last, records) = (at + length, through, records + 1);
         index.visit(offset + at as u64, last);
     }
-    match (last, records) == (header.last, header.records) {
-        true => Ok(header),
-        false => Err(stop(offset, "a group that holds other records than its header says", true)),
+    if (last, records) == (header.last, header.records) {
+        Ok(header)
+    } else {
+        Err(stop(offset, "a group that holds other records than its header says", true))
     }
 }
 

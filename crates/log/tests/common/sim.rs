@@ -184,13 +184,15 @@ impl SimulatedDisk {
         let any = state.chance.below(2) == 0;
         let mut ended = std::collections::BTreeSet::new();
         for change in std::mem::take(&mut state.pending_names) {
-            let reached = match any {
-                true => state.chance.below(2) == 0,
-                false => !ended.contains(change.folder()) && state.chance.below(4) > 0,
+            let reached = if any {
+                state.chance.below(2) == 0
+            } else {
+                !ended.contains(change.folder()) && state.chance.below(4) > 0
             };
-            match reached {
-                true => change.apply(&mut state.durable_names),
-                false => drop(ended.insert(change.folder().to_owned())),
+            if reached {
+                change.apply(&mut state.durable_names);
+            } else {
+                ended.insert(change.folder().to_owned());
             }
         }
         state.names.clone_from(&state.durable_names);

@@ -121,9 +121,10 @@ impl Access {
     /// When it is no operator of all.
     pub fn may_everywhere(&self, verb: Verb) -> Result<(), Fault> {
         let Some((call, identity)) = self.asked() else { return Ok(()) };
-        match call.auth.grants(identity).operates_all() {
-            true => Ok(()),
-            false => Err(self.refused(verb, None, "all pools at once are for operators of all pools; name one")),
+        if call.auth.grants(identity).operates_all() {
+            Ok(())
+        } else {
+            Err(self.refused(verb, None, "all pools at once are for operators of all pools; name one"))
         }
     }
 

@@ -524,12 +524,11 @@ impl MatchService for Service {
             Ok(all)
         };
         let listed = node.listed.answer(caller.as_ref(), all, |all| {
-            let mut answer = match access.is_asked() {
-                false => list::pools(all, request)?,
-                true => {
-                    let seen = all.iter().filter(|pool| access.sees(&pool.definition.name));
-                    list::pools(&seen.cloned().collect::<Vec<_>>(), request)?
-                }
+            let mut answer = if access.is_asked() {
+                let seen = all.iter().filter(|pool| access.sees(&pool.definition.name));
+                list::pools(&seen.cloned().collect::<Vec<_>>(), request)?
+            } else {
+                list::pools(all, request)?
             };
             let idempotency_ms = node.ledger_limits.idempotency_ms;
             answer.pools.iter_mut().for_each(|pool| pool.idempotency_ms = idempotency_ms);

@@ -190,10 +190,7 @@ fn listen(layers: &Layers, key: &'static str, tls: bool, own: &str) -> Result<So
 
 /// A port for some of the node's callers; none when they share that of the others.
 fn other_port(layers: &Layers, key: &'static str, tls: bool) -> Result<Option<SocketAddr>, SettingsError> {
-    match text(layers, key)?.0.is_empty() {
-        true => Ok(None),
-        false => listen(layers, key, tls, "").map(Some),
-    }
+    if text(layers, key)?.0.is_empty() { Ok(None) } else { listen(layers, key, tls, "").map(Some) }
 }
 
 fn tls(layers: &Layers) -> Result<Option<TlsSettings>, SettingsError> {
@@ -267,10 +264,7 @@ fn switch(layers: &Layers, key: &'static str) -> Result<bool, SettingsError> {
 
 fn data(layers: &Layers) -> Result<PathBuf, SettingsError> {
     let (data, origin) = text(layers, "node.data")?;
-    match data.is_empty() {
-        true => Err(form("node.data", &data, "a folder", origin)),
-        false => Ok(data.into()),
-    }
+    if data.is_empty() { Err(form("node.data", &data, "a folder", origin)) } else { Ok(data.into()) }
 }
 
 fn log(layers: &Layers) -> Result<LogSettings, SettingsError> {
