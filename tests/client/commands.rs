@@ -681,6 +681,7 @@ key       a.region == b.region
 columns   abs(a.skill - b.skill) <= 25  skill: band
 residual  none
 split     by key (region): elements of two keys never match
+order     by skill, where many wait and few of them are wanted
 cost      up to 13 units for each pair that columns let through
 needs     region, skill: an element without never matches
 ";
@@ -688,7 +689,7 @@ needs     region, skill: an element without never matches
     let (code, stdout, stderr) = plan(&["--json"]);
     let json: serde_json::Value = serde_json::from_str(&stdout).unwrap();
     assert_eq!((code, stderr.as_str(), json["split"].as_str()), (Some(0), "", Some("key")));
-    assert_eq!(json["conjuncts"][1]["how"], "skill: band");
+    assert_eq!((&json["conjuncts"][1]["how"], &json["order"]), (&"skill: band".into(), &serde_json::json!(["skill"])));
     assert_eq!((&json["needs"], &json["notes"]), (&serde_json::json!(["region", "skill"]), &serde_json::json!([])));
 }
 

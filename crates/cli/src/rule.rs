@@ -116,6 +116,7 @@ fn compile(source: &str, attributes: Vec<(String, AttributeType)>) -> Result<Rul
 struct PlanJson {
     split: String,
     split_reason: String,
+    order: Vec<String>,
     key: Vec<String>,
     conjuncts: Vec<ConjunctJson>,
     cost: u64,
@@ -145,6 +146,7 @@ impl PlanJson {
         PlanJson {
             split: plan.split().to_string(),
             split_reason: plan.split_reason(),
+            order: plan.order(),
             key: plan.key_parts(),
             conjuncts: plan.conjuncts().iter().map(conjunct).collect(),
             cost: plan.cost(),

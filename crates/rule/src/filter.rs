@@ -19,6 +19,9 @@ pub(crate) const SYMBOL_MISSING: u32 = 0;
 /// What a prober's string is called when no waiting element has it. No string's symbol.
 pub(crate) const SYMBOL_UNKNOWN: u32 = u32::MAX;
 
+/// Most columns by whose values a large bucket is ordered.
+pub(crate) const ORDERED_MAX: usize = 8;
+
 /// How a column's values are kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Store {
@@ -77,6 +80,17 @@ pub(crate) enum Operand {
     Column(usize),
     /// A sum of the plan.
     Sum(usize),
+}
+
+impl Node {
+    /// Calls `visit` with every leaf that must let an anchor through for the whole to let it through.
+    pub(crate) fn required(&self, visit: &mut impl FnMut(usize, Operand)) {
+        match self {
+            Node::All(of) => of.iter().for_each(|node| node.required(visit)),
+            Node::Any(_) => {}
+            Node::Leaf { bound, of } => visit(*bound, *of),
+        }
+    }
 }
 
 /// A leaf's bound for one probe. A missing cell satisfies none but `Always`.

@@ -21,6 +21,7 @@ mod needed;
 mod normal;
 mod number;
 mod numeric;
+mod ordered;
 mod probing;
 mod shape;
 mod show;
@@ -59,6 +60,8 @@ pub struct Plan {
     filters: [Filter; 2],
     /// The attributes of the key, if what passes the filter need not be tested.
     exact: Option<Box<[usize]>>,
+    /// The columns by which a large bucket may be ordered.
+    ordered: Box<[usize]>,
 }
 
 /// How the search among a pool's elements is shared out. Prints as `key`, `one` and `index`.
@@ -114,7 +117,8 @@ impl Plan {
         let filters = [of_a.filter, of_b.filter];
         let Kept { columns, sums } = kept;
         let exact = exact::exact(&conjuncts, &key, &filters);
-        Plan { conjuncts, needed, warnings, key, columns: columns.into(), sums: sums.into(), filters, exact }
+        let ordered = ordered::ordered(&filters, &columns, &sums);
+        Plan { conjuncts, needed, warnings, key, columns: columns.into(), sums: sums.into(), filters, exact, ordered }
     }
 
     /// The parts that must all hold, in the order they are looked at: key, columns (cheapest and most selective first),
@@ -226,6 +230,19 @@ impl Plan {
     /// when the filter lets it through on cells that are values and none of its bounds is `Always`.
     pub(crate) fn exact(&self) -> Option<&[usize]> {
         self.exact.as_deref()
+    }
+
+    /// The columns by which a large bucket may be ordered, most selective first.
+    pub(crate) fn ordered(&self) -> &[usize] {
+        &self.ordered
+    }
+
+    /// The attributes by which large buckets may be ordered: `skill` of a band, `x` and `y` of a distance. None if they
+    /// are always scanned.
+    pub fn order(&self) -> Vec<String> {
+        let mut names = Vec::new();
+        self.ordered.iter().for_each(|&column| ordered::attributes(&self.columns[column].expr, &mut names));
+        names
     }
 
     /// The filter's shape for anchors at this end.

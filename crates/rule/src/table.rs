@@ -12,16 +12,22 @@
 //! anchor after the other in id order, and an exact plan's filter is taken at its word; table.T3 memory is proportional
 //! to what waits, after a peak as well, and searching allocates nothing once its buffers are warm.
 
+mod ahead;
 mod block;
 mod bucket;
 mod index;
 mod kernel;
 mod layout;
+mod merge;
+mod order;
 mod query;
+mod region;
+mod run;
 mod search;
 mod slab;
 #[cfg(test)]
 mod tests;
+mod tree;
 mod values;
 
 use std::fmt;
@@ -36,6 +42,7 @@ use crate::table::bucket::Bucket;
 use crate::table::index::Index;
 use crate::table::kernel::VectorLevel;
 use crate::table::layout::{Lane, Layout, Shape};
+use crate::table::order::Limits;
 use crate::table::query::Query;
 use crate::table::slab::{NONE, Slab};
 
@@ -74,6 +81,7 @@ struct Held {
     shape: Shape,
     layout: Layout,
     level: VectorLevel,
+    limits: Limits,
     slab: Slab,
     index: Index,
     /// By key: the first slot of a chain, or a bucket. Not used if the rule has no key.
@@ -116,6 +124,7 @@ impl Table {
             shape,
             layout,
             level: VectorLevel::best(),
+            limits: Limits::USUAL,
             slab,
             index: Index::default(),
             keys: HashTable::new(),
@@ -230,9 +239,9 @@ impl Table {
         let id = held.slab.ids[slot.0 as usize];
         assert_ne!(id, slab::FREE, "what is removed waits");
         if !held.shape.keyed {
-            held.buckets[0].remove(&held.layout, &mut held.slab, slot.0);
+            held.remove_from(0, &mut self.lane, slot.0);
         } else if held.slab.places[slot.0 as usize] != UNREACHABLE {
-            held.remove_keyed(slot.0);
+            held.remove_keyed(&mut self.lane, slot.0);
         }
         held.slab.remove(slot.0);
         held.index.removed(id, &held.slab.ids);
@@ -289,6 +298,19 @@ impl Table {
         size_of::<Table>() + held.slab.bytes() + held.index.bytes() + held.keys.allocation_size() + buckets + lists
     }
 
+    /// Orders buckets by value, where that pays, only from so many elements on: as many as there are anyway if it is not
+    /// set. None is ordered with `u32::MAX`. Nothing that is found depends on it.
+    pub fn order_from(&mut self, elements_min: u32) {
+        self.held.limits.live_min = elements_min.max(2);
+    }
+
+    /// How many of the waiting elements are in buckets that are ordered by value.
+    #[must_use]
+    pub fn ordered(&self) -> usize {
+        let buckets = self.held.buckets.iter().filter(|bucket| bucket.tree().is_some());
+        buckets.map(|bucket| bucket.live as usize).sum()
+    }
+
     /// Gives slots numbers without gaps, after a peak. All that was held for it is given back.
     #[cold]
     fn shrink(&mut self) {
@@ -318,18 +340,27 @@ impl Held {
         std::iter::successors(Some(first), |&slot| Some(self.slab.places[slot as usize]).filter(|&next| next != NONE))
     }
 
-    fn remove_keyed(&mut self, slot: u32) {
-        let Held { keys, slab, buckets, layout, .. } = self;
+    fn remove_from(&mut self, bucket: u32, lane: &mut Lane, slot: u32) {
+        let Held { layout, slab, buckets, .. } = self;
+        let bucket = &mut buckets[bucket as usize];
+        if bucket.by_value() {
+            lane.fill(layout, slab.held(slot, 0));
+        }
+        bucket.remove(layout, slab, slot, lane);
+    }
+
+    fn remove_keyed(&mut self, lane: &mut Lane, slot: u32) {
+        let Held { keys, slab, buckets, .. } = self;
         let key = slab.keys[slot as usize];
         let Ok(mut found) = keys.find_entry(spread(key), |&entry| key_of(entry, slab, buckets) == key) else {
             unreachable!("an element with a key is in a bucket");
         };
         let entry = *found.get();
         if entry & BUCKET != 0 {
-            let bucket = &mut buckets[(entry & !BUCKET) as usize];
-            bucket.remove(layout, slab, slot);
+            self.remove_from(entry & !BUCKET, lane, slot);
+            let bucket = &self.buckets[(entry & !BUCKET) as usize];
             if bucket.live <= 1 {
-                let last = bucket.first();
+                let last = bucket.first(&self.slab);
                 self.demote(key, entry, last);
             }
             return;

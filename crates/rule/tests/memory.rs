@@ -6,7 +6,7 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use dovetail_rule::table::{Secret, Table};
+use dovetail_rule::table::{Hint, Prober, Secret, Table};
 use dovetail_rule::{Row, Rule, Schema, Value, ValueKind};
 
 /// The system's, with the bytes that live counted.
@@ -155,5 +155,26 @@ fn a_waiting_element_takes_its_attributes_half_as_much_again_and_48_bytes() {
             assert!(live <= most, "{}: {n} elements take {live} bytes, at most {most}", case.name);
             assert!(table.bytes().abs_diff(live) <= live / 20, "{}: {} and not {live}", case.name, table.bytes());
         }
+        if !rule.plan().keyed() {
+            let more = ordered(&mut table, &case, LIVE.load(Ordering::Relaxed), before);
+            println!("{}, ordered by value: {more:.1} bytes more", case.name);
+        }
     }
+}
+
+/// The same elements ordered by value, which takes 16 bytes more of each at most.
+fn ordered(table: &mut Table, case: &Case, scanned: usize, before: usize) -> f64 {
+    let (mut slots, mut probes) = (Vec::new(), 0);
+    while table.ordered() == 0 {
+        probes += 1;
+        let row = Row::from_values((case.row)((1 << 40) + probes).into_iter().map(Some));
+        let prober = Prober { id: u64::MAX - 1, row: &row, arrived_ms: 0, key: None, hint: Hint::default() };
+        table.search(&prober, 0, usize::MAX, &mut 0, &mut slots);
+        assert!(probes < 100_000, "{} is worth ordering", case.name);
+    }
+    let (n, live) = (table.len(), LIVE.load(Ordering::Relaxed));
+    assert!(live <= scanned + 16 * n, "{}: {live} bytes after {scanned}", case.name);
+    let live = live - before;
+    assert!(table.bytes().abs_diff(live) <= live / 20, "{}: {} and not {live}", case.name, table.bytes());
+    (live - (scanned - before)) as f64 / n as f64
 }

@@ -30,6 +30,14 @@ impl Display for Noted<'_> {
             section(f, role, self.plan.conjuncts().iter().filter(|conjunct| conjunct.role() == role))?;
         }
         writeln!(f, "{:<10}{}", "split", self.plan.split_reason())?;
+        if !self.plan.ordered().is_empty() {
+            writeln!(
+                f,
+                "{:<10}by {}, where many wait and few of them are wanted",
+                "order",
+                self.plan.order().join(", ")
+            )?;
+        }
         writeln!(f, "{:<10}{}", "cost", self.plan.cost_text())?;
         if !self.plan.needed().is_empty() {
             let needed: Vec<String> = self.plan.needed().iter().map(Needed::to_string).collect();

@@ -71,8 +71,9 @@ impl Block {
         self.cells.get(first * lines..(first + count) * lines).unwrap_or_default()
     }
 
+    /// A cell.
     #[inline(always)]
-    fn word(&self, strip: usize, lane: usize) -> u32 {
+    pub(super) fn word(&self, strip: usize, lane: usize) -> u32 {
         self.cells[strip * usize::from(self.lines) + lane / 16].0[lane % 16]
     }
 

@@ -1,26 +1,41 @@
-//! Buckets: the elements with one key, or all of them, in blocks.
+//! Buckets: the elements with one key, or all of them.
 //!
-//! Invariants: bucket.U1 blocks are in id order, and so are their lanes; bucket.U2 every block but the last is full,
-//! dead lanes counted; bucket.U3 only the first may be of less than 64 lanes, and then it is the last too; bucket.U4
-//! `lanes` is what the blocks have used.
+//! Few are one run, in id order. Many may be [ordered](crate::table::order) by value.
 
-use crate::table::block::{Block, LANES, lanes_below, lanes_of};
 use crate::table::layout::{KeyWords, Lane, Layout};
+use crate::table::order::Order;
+use crate::table::run::Run;
 use crate::table::slab::Slab;
+use crate::table::tree::Tree;
 
 /// Elements that may meet.
 #[derive(Debug, Default)]
 pub(super) struct Bucket {
     pub(super) key: u32,
     pub(super) live: u32,
-    lanes: u32,
-    pub(super) blocks: Vec<Block>,
-    /// The latest arrival so far, and by how much a later element's arrival was ever before it: 0, unless clocks
-    /// disagree.
-    latest_ms: u64,
-    disorder_ms: u64,
+    /// All of its elements, unless they are in the tree of `order`.
+    pub(super) run: Run,
+    /// Of a bucket that is, or was, large enough to think about it.
+    pub(super) order: Option<Box<Order>>,
+    arrivals: Arrivals,
     /// The key of its elements, if they all agree in its values.
     pub(super) words: Option<KeyWords>,
+}
+
+/// In which order elements arrived: by id, unless clocks disagree.
+#[derive(Debug, Default)]
+struct Arrivals {
+    /// The latest so far.
+    latest_ms: u64,
+    /// By how much a later element's arrival was ever before it.
+    disorder_ms: u64,
+}
+
+impl Arrivals {
+    fn note(&mut self, arrived_ms: u64) {
+        self.disorder_ms = self.disorder_ms.max(self.latest_ms.saturating_sub(arrived_ms));
+        self.latest_ms = self.latest_ms.max(arrived_ms);
+    }
 }
 
 impl Bucket {
@@ -35,135 +50,87 @@ impl Bucket {
         } else if self.words != words {
             self.words = None;
         }
-        if self.blocks.last().is_none_or(|block| block.room() == 0) {
-            self.make_room(layout, slab);
-        }
-        let (id, arrived_ms) = (slab.ids[slot as usize], slab.arrived_ms(slot));
-        self.disorder_ms = self.disorder_ms.max(self.latest_ms.saturating_sub(arrived_ms));
-        self.latest_ms = self.latest_ms.max(arrived_ms);
-        let block = self.blocks.len() - 1;
-        let at = self.blocks[block].push(layout, slot, id, lane);
-        slab.places[slot as usize] = (block * LANES + at) as u32;
+        self.arrivals.note(slab.arrived_ms(slot));
         self.live += 1;
-        self.lanes += 1;
-    }
-
-    /// A small first block is replaced by one of twice the room for what lives in it, so that it lasts; a full one is
-    /// followed by another.
-    #[cold]
-    fn make_room(&mut self, layout: &Layout, slab: &mut Slab) {
-        let live = self.live as usize;
-        if self.blocks.len() == 1 && live + live / 4 < LANES {
-            return self.compact(layout, slab, 2 * live + 1);
+        match self.order.as_deref_mut() {
+            None => self.run.push(layout, slab, slot, lane),
+            Some(order) => {
+                order.updated(layout);
+                match &mut order.tree {
+                    None => self.run.push(layout, slab, slot, lane),
+                    Some(tree) => tree.insert(layout, slab, slot, lane),
+                }
+            }
         }
-        self.blocks.push(Block::new(layout, if self.blocks.is_empty() { 1 } else { LANES }));
     }
 
-    /// Ends an element's stay.
-    pub(super) fn remove(&mut self, layout: &Layout, slab: &mut Slab, slot: u32) {
-        let place = slab.places[slot as usize] as usize;
-        let block = &mut self.blocks[place / LANES];
-        debug_assert_eq!(block.slot(place % LANES), slot, "an element is where its place says");
-        block.live &= !(1 << (place % LANES));
+    /// Whether `remove` has to know the element's cells.
+    pub(super) fn by_value(&self) -> bool {
+        self.tree().is_some()
+    }
+
+    /// Ends an element's stay. `lane` has its cells if the bucket goes [by value](Bucket::by_value).
+    pub(super) fn remove(&mut self, layout: &Layout, slab: &mut Slab, slot: u32, lane: &Lane) {
         self.live -= 1;
+        if let Some(order) = self.order.as_deref_mut() {
+            order.updated(layout);
+            if let Some(tree) = &mut order.tree {
+                tree.remove(layout, slab, slot, lane);
+                if order.too_small(self.live) {
+                    self.scan_again(layout, slab);
+                }
+                return;
+            }
+        }
+        if self.run.remove(layout, slab, slot) {
+            self.arrivals = arrivals(&self.run, slab);
+        }
         if self.live == 0 {
-            return self.clear(layout);
-        }
-        let dead = self.lanes - self.live;
-        if self.blocks.len() > 1 {
-            // In at most nine lanes' moves a removal, dead lanes stay below an eighth.
-            if dead > self.lanes / 8 + 32 {
-                self.compact(layout, slab, self.live as usize + 1);
-            }
-        } else if self.blocks[0].capacity() > 16 && self.live * 8 <= self.blocks[0].capacity() as u32 {
-            self.compact(layout, slab, 2 * self.live as usize);
+            self.order = None;
         }
     }
 
-    /// No element waits. One block is kept.
-    fn clear(&mut self, layout: &Layout) {
-        self.blocks.truncate(1);
-        self.blocks.shrink_to(4);
-        self.blocks.iter_mut().for_each(|block| block.reset(layout));
-        (self.lanes, self.latest_ms, self.disorder_ms) = (0, 0, 0);
+    /// Gives the tree up.
+    pub(super) fn scan_again(&mut self, layout: &Layout, slab: &mut Slab) {
+        if let Some(order) = &mut self.order {
+            self.run = order.drop_tree(layout, slab);
+            self.arrivals = arrivals(&self.run, slab);
+        }
     }
 
-    /// Leaves dead lanes out. A block of a bucket that fits into one has room for `lanes`.
-    #[cold]
-    fn compact(&mut self, layout: &Layout, slab: &mut Slab, lanes: usize) {
-        let old = std::mem::take(&mut self.blocks);
-        self.blocks.reserve_exact((self.live as usize).div_ceil(LANES) + usize::from(old.len() > 1));
-        (self.latest_ms, self.disorder_ms) = (0, 0);
-        for block in old {
-            let fits = self.blocks.last().is_none_or(|last| last.room() == 0);
-            if fits && block.live == u64::MAX {
-                self.blocks.push(block);
-                self.placed(slab, 0);
-                continue;
-            }
-            let mut left = block.live;
-            while left != 0 {
-                if self.blocks.last().is_none_or(|last| last.room() == 0) {
-                    self.blocks.push(Block::new(layout, if self.live as usize <= LANES { lanes } else { LANES }));
-                }
-                let last = self.blocks.last_mut().expect("just pushed");
-                let first = usize::from(last.used);
-                let some = lowest(left, last.room());
-                if first == 0 {
-                    last.first_id = slab.ids[block.slot(left.trailing_zeros() as usize) as usize];
-                }
-                last.take(layout, &block, some);
-                left &= !some;
-                self.placed(slab, first);
-            }
-        }
-        self.lanes = self.live;
-    }
-
-    /// Tells the elements of the last block where they are, from a lane on.
-    fn placed(&mut self, slab: &mut Slab, first: usize) {
-        let at = self.blocks.len() - 1;
-        let block = &self.blocks[at];
-        for lane in first..usize::from(block.used) {
-            let slot = block.slot(lane);
-            slab.places[slot as usize] = (at * LANES + lane) as u32;
-            let arrived_ms = slab.arrived_ms(slot);
-            self.disorder_ms = self.disorder_ms.max(self.latest_ms.saturating_sub(arrived_ms));
-            self.latest_ms = self.latest_ms.max(arrived_ms);
-        }
+    pub(super) fn tree(&self) -> Option<&Tree> {
+        self.order.as_ref()?.tree.as_ref()
     }
 
     /// No element of the bucket arrived before this.
     pub(super) fn oldest_ms(&self, slab: &Slab) -> u64 {
-        self.first().map_or(0, |slot| slab.arrived_ms(slot).saturating_sub(self.disorder_ms))
+        self.first(slab).map_or(0, |slot| slab.arrived_ms(slot).saturating_sub(self.arrivals.disorder_ms))
     }
 
     /// The element with the lowest id.
-    pub(super) fn first(&self) -> Option<u32> {
-        let block = self.blocks.iter().find(|block| !block.is_dead())?;
-        Some(block.slot(block.live.trailing_zeros() as usize))
+    pub(super) fn first(&self, slab: &Slab) -> Option<u32> {
+        self.tree().map_or_else(|| self.run.first(), |tree| tree.first(slab))
     }
 
     /// Slots are renumbered.
     pub(super) fn renumber(&mut self, new: &[u32]) {
-        for block in &mut self.blocks {
-            for lane in lanes_of(block.live) {
-                let slot = block.slot(lane);
-                block.set_slot(lane, new[slot as usize]);
-            }
+        self.run.renumber(new);
+        if let Some(tree) = self.order.as_mut().and_then(|order| order.tree.as_mut()) {
+            tree.renumber(new);
         }
     }
 
     pub(super) fn bytes(&self) -> usize {
-        self.blocks.capacity() * size_of::<Block>() + self.blocks.iter().map(Block::bytes).sum::<usize>()
+        self.run.bytes() + self.order.as_ref().map_or(0, |order| size_of::<Order>() + order.bytes())
     }
 }
 
-/// The lowest `count` lanes of a mask.
-fn lowest(mask: u64, count: usize) -> u64 {
-    if mask.count_ones() as usize <= count {
-        return mask;
+/// What is true of the elements of a run.
+fn arrivals(run: &Run, slab: &Slab) -> Arrivals {
+    let mut arrivals = Arrivals::default();
+    if !slab.timed() {
+        return arrivals;
     }
-    let last = lanes_of(mask).nth(count).expect("it has more than that");
-    mask & lanes_below(last)
+    run.slots().for_each(|slot| arrivals.note(slab.arrived_ms(slot)));
+    arrivals
 }

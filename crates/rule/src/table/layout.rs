@@ -3,7 +3,8 @@
 use crate::eval::{Absent, Pair};
 use crate::expr::{End, Expr};
 use crate::filter::{
-    Asked, Column, DOUBLE_CELL_MAX, INT_CELL_MAX, INT_MISSING, Node, Operand, Probe, SYMBOL_MISSING, Store, Sum,
+    Asked, Column, DOUBLE_CELL_MAX, INT_CELL_MAX, INT_MISSING, Node, ORDERED_MAX, Operand, Probe, SYMBOL_MISSING,
+    Store, Sum,
 };
 use crate::rule::Rule;
 use crate::table::slab::HeldRow;
@@ -28,6 +29,8 @@ pub(super) struct Shape {
     pub(super) ask: Ask,
     /// See `Plan::exact`.
     pub(super) exact: Option<Box<[usize]>>,
+    /// The columns by which a large bucket may be ordered: of ints and doubles, at most [`ORDERED_MAX`].
+    pub(super) ordered: Box<[usize]>,
 }
 
 impl Shape {
@@ -36,7 +39,8 @@ impl Shape {
     pub(super) fn everything() -> Shape {
         let all = || Node::All(Box::default());
         let ask: Ask = Box::new(|_, _, _, asked| asked.bounds.clear());
-        Shape { keyed: false, columns: Vec::new(), sums: Vec::new(), roots: [all(), all()], ask, exact: None }
+        let (columns, sums, ordered) = (Vec::new(), Vec::new(), Box::default());
+        Shape { keyed: false, columns, sums, roots: [all(), all()], ask, exact: None, ordered }
     }
 
     /// What the rule's plan asks for.
@@ -48,6 +52,7 @@ impl Shape {
             sums: plan.sums().to_vec(),
             roots: [End::A, End::B].map(|anchor| plan.root(anchor).clone()),
             exact: plan.exact().filter(|key| key.len() <= KEY_WORDS).map(Box::from),
+            ordered: plan.ordered().into(),
             ask: Box::new(move |anchor, probe, symbol, asked| rule.plan().ask(anchor, probe, symbol, asked)),
         }
     }
@@ -84,6 +89,38 @@ impl Terms {
     }
 }
 
+/// A column by which a bucket may be ordered.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Dim {
+    pub(super) strip: usize,
+    pub(super) int: bool,
+}
+
+/// An element's place along every [`Dim`]; what is beyond the last is 0.
+pub(super) type Keys = [f64; ORDERED_MAX];
+
+impl Dim {
+    /// A cell's place: its value, or below all values if it is missing.
+    #[inline]
+    pub(super) fn key(self, word: u32) -> f64 {
+        match self.int {
+            true if word as i32 == INT_MISSING => f64::NEG_INFINITY,
+            true => f64::from(word as i32),
+            false if f32::from_bits(word).is_nan() => f64::NEG_INFINITY,
+            false => f64::from(f32::from_bits(word)),
+        }
+    }
+}
+
+/// A leaf that must let an anchor through, and what it looks at, as positions among the dims.
+#[derive(Debug)]
+pub(super) enum Required {
+    /// A column, or something that no dim is about: of use only if nothing passes.
+    Column { bound: usize, dim: Option<usize> },
+    /// A sum; by term, the dim that the term is about.
+    Sum { bound: usize, squared: bool, dims: Box<[Option<usize>]> },
+}
+
 /// What a block holds. Strip 0 has the slots; after the strips come two words per bit column and one per sum but
 /// the first.
 pub(super) struct Layout {
@@ -92,6 +129,14 @@ pub(super) struct Layout {
     pub(super) sums: Box<[Terms]>,
     columns: Box<[(Column, Place)]>,
     pub(super) roots: [Root; 2],
+    pub(super) dims: Box<[Dim]>,
+    /// What looking at a block takes, in nanoseconds, more or less.
+    pub(super) block_ns: u64,
+    /// What a node of a tree takes, and what an insertion or a removal takes more in a tree.
+    pub(super) node_ns: u64,
+    pub(super) update_ns: u64,
+    /// By the role of the anchors.
+    pub(super) required: [Box<[Required]>; 2],
 }
 
 /// A leaf of the filter.
@@ -140,10 +185,42 @@ impl Layout {
             };
             Terms::new(sum.columns.iter().map(strip).collect(), sum.squared)
         };
-        let sums = shape.sums.iter().map(terms).collect();
+        let sums: Box<[Terms]> = shape.sums.iter().map(terms).collect();
         let root = |node: &Node| Root::new(Tree::new(node, &columns));
         let roots = [root(&shape.roots[0]), root(&shape.roots[1])];
-        Layout { strips, bits, sums, columns, roots }
+        let dim = |&column: &usize| match columns[column] {
+            (Column { store: Store::Int, .. }, Place::Strip(strip)) => Dim { strip, int: true },
+            (Column { store: Store::Double, .. }, Place::Strip(strip)) => Dim { strip, int: false },
+            _ => unreachable!("a bucket is ordered by ints and doubles"),
+        };
+        let dims: Box<[Dim]> = shape.ordered.iter().map(dim).collect();
+        let required = [required(shape, 0), required(shape, 1)];
+        let mut looked_at = None;
+        roots[0].leaves(&mut |leaf| {
+            looked_at.get_or_insert(match leaf.at {
+                Place::Strip(_) => 1,
+                Place::Set(_) => 2,
+                Place::Bit(_) | Place::Nowhere => 0,
+                Place::Sum(sum) => sums[sum].columns.len() as u64,
+            });
+        });
+        let block_ns = 10 + 9 * looked_at.unwrap_or(0);
+        let (node_ns, update_ns) = (10 + 2 * dims.len() as u64, 100 + 50 * strips as u64);
+        Layout { strips, bits, sums, columns, roots, dims, block_ns, node_ns, update_ns, required }
+    }
+
+    /// The place of an element with these words, by strip without the slots'.
+    #[inline]
+    pub(super) fn keys(&self, words: &[u32]) -> Keys {
+        self.keys_of(|strip| words[strip - 1])
+    }
+
+    /// The place of an element with these cells.
+    #[inline]
+    pub(super) fn keys_of(&self, word: impl Fn(usize) -> u32) -> Keys {
+        let mut keys = [0.0; ORDERED_MAX];
+        keys.iter_mut().zip(&self.dims).for_each(|(key, dim)| *key = dim.key(word(dim.strip)));
+        keys
     }
 
     /// The words after the strips.
@@ -161,6 +238,23 @@ impl Layout {
         self.columns.iter().for_each(|(column, _)| literals(&column.expr, &mut found));
         found
     }
+}
+
+/// The leaves that anchors of a role must pass.
+fn required(shape: &Shape, role: usize) -> Box<[Required]> {
+    let dim = |column: usize| shape.ordered.iter().position(|&ordered| ordered == column);
+    let mut found = Vec::new();
+    shape.roots[role].required(&mut |bound, of| {
+        found.push(match of {
+            Operand::Probe => Required::Column { bound, dim: None },
+            Operand::Column(column) => Required::Column { bound, dim: dim(column) },
+            Operand::Sum(sum) => {
+                let Sum { columns, squared } = &shape.sums[sum];
+                Required::Sum { bound, squared: *squared, dims: columns.iter().map(|&column| dim(column)).collect() }
+            }
+        });
+    });
+    found.into()
 }
 
 fn literals<'a>(expr: &'a Expr, found: &mut Vec<&'a str>) {

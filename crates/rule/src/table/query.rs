@@ -3,7 +3,11 @@
 use crate::expr::End;
 use crate::filter::{Asked, Bound, Probe};
 use crate::strings::Strings;
+use crate::table::ahead::Found;
 use crate::table::layout::{Layout, Place, Shape};
+use crate::table::merge::Heap;
+use crate::table::order::Work;
+use crate::table::region::Region;
 
 /// A buffer that is used again and again.
 #[derive(Debug, Clone, Default)]
@@ -16,6 +20,17 @@ pub(super) struct Query {
     pub(super) weights: Vec<f32>,
     /// By bound; of use for sums only.
     pub(super) limits: Vec<Limit>,
+    /// Of an ordered bucket: where to look.
+    pub(super) region: Region,
+    pub(super) heap: Heap,
+    /// The role of the anchors it was asked for last.
+    role: usize,
+    /// What was looked at since this was last forgotten.
+    pub(super) work: Work,
+    /// The bucket in which that was.
+    pub(super) bucket: u32,
+    /// What was looked ahead for.
+    pub(super) found: Found,
 }
 
 /// What a sum computed in `f32` is at most, if the true one is at most R.
@@ -56,6 +71,7 @@ impl Limit {
 impl Query {
     /// Asks for one probe.
     pub(super) fn ask(&mut self, layout: &Layout, shape: &Shape, anchor: End, probe: &Probe<'_>, strings: &Strings) {
+        self.role = anchor as usize;
         (shape.ask)(anchor, probe, &|text| strings.find(text), &mut self.asked);
         self.sure = shape.exact.is_some() && !self.asked.bounds.contains(&Bound::Always);
         if layout.sums.is_empty() {
@@ -84,6 +100,11 @@ impl Query {
                 };
             }
         });
+    }
+
+    /// Where the anchors are that it was asked for last.
+    pub(super) fn locate(&mut self, layout: &Layout) {
+        self.region.set(layout, self.role, &self.asked);
     }
 
     pub(super) fn bounds(&self) -> &[Bound] {

@@ -1,14 +1,17 @@
-//! Searching: chains one by one, buckets through the filter; and looking ahead for many probes at once.
+//! Searching: chains one by one, buckets through the filter.
 
 use crate::expr::End;
 use crate::filter::Probe;
 use crate::row::{Row, Side};
-use crate::table::block::{LANES, lanes_of};
+use crate::table::block::lanes_of;
 use crate::table::bucket::Bucket;
 use crate::table::kernel::Scan;
 use crate::table::layout::Root;
+use crate::table::merge::Merge;
+use crate::table::order::{Order, Work};
 use crate::table::query::Query;
 use crate::table::slab::waited;
+use crate::table::tree::Tree;
 use crate::table::{BUCKET, Held, Slot, Table, key_of, short, spread};
 
 /// An element that searches. It may wait in the table itself; it is not its own anchor.
@@ -57,6 +60,19 @@ pub struct Hints {
 }
 
 impl Hints {
+    /// Begins with those for another set of probes.
+    pub(super) fn start(&mut self, epoch: u64) {
+        self.found.clear();
+        self.of.clear();
+        self.epoch = epoch;
+    }
+
+    /// Adds the hint for the next probe.
+    pub(super) fn add(&mut self, found: &[(u64, u32)], from: u64) {
+        self.found.extend_from_slice(found);
+        self.of.push((self.found.len(), from));
+    }
+
     /// The hint for a probe, by its position in what was looked ahead for. None is known of others.
     #[must_use]
     pub fn of(&self, probe: usize) -> Hint<'_> {
@@ -65,12 +81,6 @@ impl Hints {
         Hint { found: &self.found[start..end], from, epoch: self.epoch }
     }
 }
-
-/// How many probes are looked ahead for at once: so many queries fit the first-level cache beside a tile.
-const PROBES: usize = 32;
-/// How many bytes of cells are looked at by one probe after the other: they fit a first-level cache of 32 KiB beside
-/// the queries.
-const TILE_BYTES: usize = 20 << 10;
 
 impl Table {
     /// The waiting elements that satisfy the rule with `prober`, ascending by id, at most `limit`, into `out`, which is
@@ -93,101 +103,28 @@ impl Table {
             }
             more
         });
+        self.held.learn(&mut self.query);
         more
     }
 
     /// The one with the lowest id.
     pub fn first(&mut self, prober: &Prober<'_>, time_ms: u64, errors: &mut u64) -> Option<Slot> {
-        if let Some(known) = self.held.surely_first(&mut self.query, prober, time_ms) {
-            return known.map(Slot);
-        }
         let mut first = None;
-        self.held.each_satisfying(&mut self.query, prober, time_ms, errors, |slot| {
-            first = Some(Slot(slot));
-            true
-        });
-        first
-    }
-
-    /// Looks ahead for many probes, whose elements do not wait yet, so that cells are read once for many. For each, the
-    /// first `limit` elements that may satisfy it are found. Searches that are given the hints then start where there
-    /// is something to find.
-    pub fn look_ahead(&mut self, probes: &[AheadProbe<'_>], limit: usize, hints: &mut Hints) {
-        hints.found.clear();
-        hints.of.clear();
-        hints.epoch = self.held.epoch;
-        if self.held.shape.keyed {
-            // Most buckets are small; those that are not are for `look_ahead_at` when it is worth their while.
-            hints.of.resize(probes.len(), (0, 0));
-            return;
-        }
-        for probes in probes.chunks(PROBES) {
-            self.look_ahead_some(probes, limit, hints);
-        }
-    }
-
-    /// Looks ahead in the only bucket for as many probes as are scanned together.
-    fn look_ahead_some(&mut self, probes: &[AheadProbe<'_>], limit: usize, hints: &mut Hints) {
-        let Table { held, queries, .. } = self;
-        let bucket = &held.buckets[0];
-        queries.resize_with(PROBES.max(queries.len()), Query::default);
-        let mut scans = [LookaheadProgress::default(); PROBES];
-        let mut active: Vec<usize> = Vec::with_capacity(probes.len());
-        for (at, probe) in probes.iter().enumerate() {
-            if probe.prober.id >= held.next_id {
-                held.ask(&mut queries[at], bucket, End::A, &probe.prober, probe.time_ms);
-                active.push(at);
-            }
-        }
-        let mut found: Vec<(u8, u64, u32)> = Vec::new();
-        // The slots' strip is read of blocks in which something is found only.
-        let tile = (TILE_BYTES / (held.layout.strips.max(2) - 1) / size_of::<[u32; LANES]>()).max(1);
-        for blocks in bucket.blocks.chunks(tile) {
-            active.retain(|&at| {
-                let scan = Scan { layout: &held.layout, root: held.layout.root(End::A), query: &queries[at] };
-                let mut from = 0;
-                while let Some((block, mask)) = scan.next(held.level, &blocks[from..]) {
-                    from += block + 1;
-                    for lane in lanes_of(mask) {
-                        let slot = blocks[from - 1].slot(lane);
-                        let id = held.slab.ids[slot as usize];
-                        found.push((at as u8, id, slot));
-                        scans[at].found += 1;
-                        scans[at].from = id + 1;
-                        if scans[at].found >= limit {
-                            return false;
-                        }
-                    }
-                }
+        if let Some(known) = self.held.surely_first(&mut self.query, prober, time_ms) {
+            first = known.map(Slot);
+        } else {
+            self.held.each_satisfying(&mut self.query, prober, time_ms, errors, |slot| {
+                first = Some(Slot(slot));
                 true
             });
-            if active.is_empty() {
-                break;
-            }
         }
-        for &at in &active {
-            scans[at].from = held.next_id;
-        }
-        found.sort_unstable();
-        let mut rest = found.as_slice();
-        for (at, scan) in scans[..probes.len()].iter().enumerate() {
-            let (own, others) = rest.split_at(rest.partition_point(|&(of, _, _)| usize::from(of) <= at));
-            hints.found.extend(own.iter().map(|&(_, id, slot)| (id, slot)));
-            hints.of.push((hints.found.len(), scan.from));
-            rest = others;
-        }
+        self.held.learn(&mut self.query);
+        first
     }
-}
-
-/// How far a probe has been looked ahead for.
-#[derive(Debug, Clone, Copy, Default)]
-struct LookaheadProgress {
-    found: usize,
-    from: u64,
 }
 
 impl Held {
-    fn ask(&self, query: &mut Query, bucket: &Bucket, anchor: End, prober: &Prober<'_>, time_ms: u64) {
+    pub(super) fn ask(&self, query: &mut Query, bucket: &Bucket, anchor: End, prober: &Prober<'_>, time_ms: u64) {
         let oldest_waited_ms =
             if self.rule.uses_time() { waited(bucket.oldest_ms(&self.slab), time_ms) } else { i64::MAX };
         let side = Side { row: prober.row, waited_ms: waited(prober.arrived_ms, time_ms) };
@@ -207,30 +144,41 @@ impl Held {
             match self.keys.find(spread(hash), |&entry| key_of(entry, &self.slab, &self.buckets) == hash) {
                 None => return Some(None),
                 Some(&entry) if entry & BUCKET == 0 => return None,
-                Some(&entry) => &self.buckets[(entry & !BUCKET) as usize],
+                Some(&entry) => entry & !BUCKET,
             }
         } else {
-            &self.buckets[0]
+            0
         };
+        query.bucket = bucket;
+        let bucket = &self.buckets[bucket as usize];
         if bucket.live == 0 {
             return Some(None);
+        }
+        if bucket.by_value() {
+            return None;
         }
         if bucket.words.is_none() || bucket.words != self.slab.key_words_of(prober.row, key) {
             return None;
         }
         let root = self.layout.root(End::A);
         if matches!(root, Root::Everything) {
-            return Some(bucket.first());
+            return Some(bucket.first(&self.slab));
         }
         self.ask(query, bucket, End::A, prober, time_ms);
         if !query.sure {
             return None;
         }
-        match (Scan { layout: &self.layout, root, query }).next(self.level, &bucket.blocks) {
-            None => Some(None),
+        let blocks = &*bucket.run.blocks;
+        query.work.searches += 1;
+        match (Scan { layout: &self.layout, root, query }).next(self.level, blocks) {
+            None => {
+                query.work.blocks += blocks.len() as u64;
+                Some(None)
+            }
             Some((at, mask)) => {
+                query.work.blocks += at as u64 + 1;
                 let lane = mask.trailing_zeros() as usize;
-                let block = &bucket.blocks[at];
+                let block = &blocks[at];
                 (block.wild >> lane & 1 == 0).then(|| Some(block.slot(lane)))
             }
         }
@@ -250,14 +198,14 @@ impl Held {
         let mut stops =
             |slot: u32, sure: bool| (sure || self.test(slot, prober.id, side, time_ms, errors)) && found(slot);
         if !self.shape.keyed {
-            return self.each_in_bucket(query, &self.buckets[0], prober, time_ms, &mut stops);
+            return self.each_in_bucket(query, 0, prober, time_ms, &mut stops);
         }
         let Some(key) = prober.key.map(short) else { return };
         let Some(&entry) = self.keys.find(spread(key), |&entry| key_of(entry, &self.slab, &self.buckets) == key) else {
             return;
         };
         if entry & BUCKET != 0 {
-            return self.each_in_bucket(query, &self.buckets[(entry & !BUCKET) as usize], prober, time_ms, &mut stops);
+            return self.each_in_bucket(query, entry & !BUCKET, prober, time_ms, &mut stops);
         }
         for slot in self.chain(entry) {
             if self.slab.ids[slot as usize] != prober.id && stops(slot, false) {
@@ -286,11 +234,13 @@ impl Held {
     fn each_in_bucket(
         &self,
         query: &mut Query,
-        bucket: &Bucket,
+        bucket: u32,
         prober: &Prober<'_>,
         time_ms: u64,
         stops: &mut impl FnMut(u32, bool) -> bool,
     ) {
+        query.bucket = bucket;
+        let bucket = &self.buckets[bucket as usize];
         for &(id, slot) in prober.hint.found {
             if let Some(slot) = self.still(id, slot, prober.hint.epoch)
                 && stops(slot, false)
@@ -331,15 +281,8 @@ impl Held {
         ids: std::ops::Range<u64>,
         stops: &mut impl FnMut(u32, bool) -> bool,
     ) -> bool {
-        let all = &*bucket.blocks;
-        let mut blocks = all;
-        if ids.end < self.next_id {
-            blocks = &blocks[..blocks.partition_point(|block| block.first_id < ids.end)];
-        }
-        if ids.start > 0 {
-            blocks = &blocks[blocks.partition_point(|block| block.first_id <= ids.start).saturating_sub(1)..];
-        }
-        if blocks.is_empty() {
+        let mut blocks = bucket.run.between(&ids);
+        if blocks.is_empty() && !bucket.by_value() {
             return false;
         }
         let root = self.layout.root(anchor);
@@ -353,17 +296,91 @@ impl Held {
         let sure = query.sure
             && exact
                 .is_some_and(|key| bucket.words.is_some() && bucket.words == self.slab.key_words_of(prober.row, key));
-        let scan = Scan { layout: &self.layout, root, query };
-        while let Some((at, mask)) = scan.next(self.level, blocks) {
+        query.work.searches += 1;
+        if let Some(tree) = bucket.tree() {
+            return self.each_in_tree(query, tree, root, ids, sure, stops);
+        }
+        let (scan, mut looked_at) = (Scan { layout: &self.layout, root, query }, 0);
+        let mut stopped = false;
+        'blocks: while let Some((at, mask)) = scan.next(self.level, blocks) {
+            looked_at += at + 1;
             for lane in lanes_of(mask) {
                 let slot = blocks[at].slot(lane);
                 let sure = sure && blocks[at].wild >> lane & 1 == 0;
                 if ids.contains(&self.slab.ids[slot as usize]) && stops(slot, sure) {
-                    return true;
+                    stopped = true;
+                    break 'blocks;
                 }
             }
             blocks = &blocks[at + 1..];
         }
-        false
+        query.work.blocks += (looked_at + if stopped { 0 } else { blocks.len() }) as u64;
+        stopped
+    }
+
+    /// The same in an ordered bucket.
+    fn each_in_tree(
+        &self,
+        query: &mut Query,
+        tree: &Tree,
+        root: &Root,
+        ids: std::ops::Range<u64>,
+        sure: bool,
+        stops: &mut impl FnMut(u32, bool) -> bool,
+    ) -> bool {
+        query.locate(&self.layout);
+        let (mut heap, mut work, from) = (std::mem::take(&mut query.heap), query.work, ids.start);
+        let end = ids.end;
+        let merge = Merge {
+            tree,
+            slab: &self.slab,
+            scan: Scan { layout: &self.layout, root, query },
+            level: self.level,
+            region: &query.region,
+            ids,
+        };
+        let stopped = merge.each(&mut heap, &mut work, |slot, tame| stops(slot, sure && tame));
+        work.passed += self.passed(tree, from, stopped.unwrap_or(end));
+        (query.heap, query.work) = (heap, work);
+        stopped.is_some()
+    }
+
+    /// How many elements of a tree have ids in this range, more or less.
+    pub(super) fn passed(&self, tree: &Tree, from: u64, to: u64) -> u64 {
+        let Some(first) = tree.first_id(0) else { return 0 };
+        let all = (self.next_id - first) as f64;
+        let share = to.saturating_sub(from.max(first)) as f64 / all;
+        (tree.live() as f64 * share.min(1.0)) as u64
+    }
+
+    /// Makes up its mind from what was looked at whether the bucket should be ordered by value.
+    #[inline]
+    pub(super) fn learn(&mut self, query: &mut Query) {
+        let work = std::mem::take(&mut query.work);
+        if work.searches > 0 && !self.layout.dims.is_empty() {
+            let bucket = &self.buckets[query.bucket as usize];
+            if bucket.order.is_some() || bucket.live >= self.limits.live_min {
+                self.learn_from(query, &work);
+            }
+        }
+    }
+
+    fn learn_from(&mut self, query: &mut Query, work: &Work) {
+        let Held { layout, slab, buckets, limits, .. } = self;
+        let bucket = &mut buckets[query.bucket as usize];
+        let order = bucket.order.get_or_insert_with(|| Box::new(Order::new(*limits)));
+        if order.tree.is_some() {
+            if order.looked_up(layout, bucket.live, work) {
+                bucket.scan_again(layout, slab);
+            }
+            return;
+        }
+        let region = || {
+            query.locate(layout);
+            query.region.clone()
+        };
+        if order.scanned(layout, &bucket.run, work, region) {
+            order.make_tree(layout, slab, std::mem::take(&mut bucket.run));
+        }
     }
 }

@@ -167,6 +167,11 @@ impl Slab {
         Some(words)
     }
 
+    /// Whether arrivals are kept.
+    pub(super) fn timed(&self) -> bool {
+        self.timed
+    }
+
     #[inline]
     pub(super) fn arrived_ms(&self, slot: u32) -> u64 {
         if self.timed { self.arrivals[slot as usize] } else { 0 }

@@ -5,5 +5,6 @@ mod exact;
 mod kernels;
 mod memory;
 mod model;
+mod ordered;
 mod shapes;
 mod workloads;

@@ -65,6 +65,7 @@ key       a.region == b.region
 columns   abs(a.skill - b.skill) <= 25  skill: band
 residual  none
 split     by key (region, mode): elements of two keys never match
+order     by skill, where many wait and few of them are wanted
 cost      up to 16 units for each pair that columns let through
 needs     region, mode, skill: an element without never matches",
     );
@@ -89,6 +90,7 @@ key       none
 columns   (a.x - b.x) * (a.x - b.x) + (a.y - b.y) * (a.y - b.y) < 0.5  x, y: squared distance
 residual  none
 split     by element: no equality of both elements' own values keeps elements apart
+order     by x, y, where many wait and few of them are wanted
 cost      up to 17 units for each pair that columns let through
 needs     x, y: an element without never matches",
     );

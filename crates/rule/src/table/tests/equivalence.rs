@@ -8,6 +8,7 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
+use super::ordered::{check, order, scan};
 use crate::eval::{Absent, Pair};
 use crate::expr::End;
 use crate::random::draw::Random;
@@ -36,6 +37,7 @@ struct Seen {
     searches: u64,
     hinted: u64,
     renumbered: u64,
+    ordered: u64,
     pairs: u64,
     told: [u64; 4],
 }
@@ -214,6 +216,14 @@ impl Run<'_> {
     }
 
     fn step(&mut self, target: usize) {
+        match self.random.below(40) {
+            0..3 => {
+                self.seen.ordered += order(&mut self.table, &mut |n| self.random.below(n as usize) as u64);
+            }
+            3 => scan(&mut self.table),
+            4 => _ = check(&self.table),
+            _ => {}
+        }
         match self.random.below(20) {
             0..8 => {
                 let (arrival, time_ms) = (self.arrival(), self.time_ms);
@@ -392,7 +402,10 @@ fn planned_columnar_keyed_and_hinted_searches_agree_with_the_rule() {
     );
     let rules = seeds.end - seeds.start;
     assert!(seen.rules > rules / 2 && seen.keyed > rules / 20 && seen.filtered > rules / 4, "{seen:?}");
-    assert!(seen.pairs > 300 * rules && seen.hinted > rules && seen.renumbered > 0, "{seen:?}");
+    assert!(
+        seen.pairs > 300 * rules && seen.hinted > rules && seen.renumbered > 0 && seen.ordered > rules / 4,
+        "{seen:?}"
+    );
     assert!(seen.told.iter().all(|&count| count > seen.pairs / 300), "{seen:?}");
 }
 

@@ -53,6 +53,7 @@ fn layout(root: Node) -> Layout {
         roots: [root.clone(), root],
         ask: Box::new(|_, _, _, _| ()),
         exact: None,
+        ordered: Box::default(),
     })
 }
 
@@ -133,6 +134,7 @@ fn every_level_finds_what_plain_loops_find() {
             sums: vec![],
             roots: [Node::All(Box::default()), Node::All(Box::default())],
             exact: None,
+            ordered: Box::default(),
             ask: Box::new(move |_, _, _, asked: &mut Asked| {
                 asked.bounds = bounds.iter().map(|&(bound, _)| bound).collect();
                 asked.points = values[..5].to_vec();

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::ordered::{check, order, scan};
 use super::shapes::{CASES, Case, schema};
 use crate::table::kernel::VectorLevel;
 use crate::table::{AheadProbe, Hint, Hints, Prober, Secret, Slot, Table};
@@ -149,6 +150,11 @@ impl Run<'_> {
 
     /// One operation. Towards `target` waiting elements, more or less.
     fn step(&mut self, target: usize) {
+        match self.random.below(200) {
+            0 => _ = order(&mut self.table, &mut |n| self.random.below(n)),
+            1 => scan(&mut self.table),
+            _ => {}
+        }
         match self.random.below(8) {
             0..=2 => {
                 let (id, row, arrived) = self.arrival();
@@ -222,6 +228,7 @@ fn a_table_answers_as_a_plain_scan_does() {
                     run.step(target);
                 }
                 assert!(run.table.ids().eq(run.model.waiting.keys().copied()), "{}", case.rule);
+                check(&run.table);
                 assert_eq!(run.table.len(), run.model.waiting.len());
             }
         }

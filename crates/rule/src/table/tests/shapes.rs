@@ -1,7 +1,7 @@
 //! Rules with the filters a planner would make of them: every kind of column and bound.
 
 use crate::expr::{AttributeRef, End, Expr};
-use crate::filter::{Asked, Bound, Column, Node, Operand, Probe, SYMBOL_UNKNOWN, Store, Sum};
+use crate::filter::{Asked, Bound, Column, Node, ORDERED_MAX, Operand, Probe, SYMBOL_UNKNOWN, Store, Sum};
 use crate::table::layout::Shape;
 use crate::value::{Value, ValueKind};
 use crate::{Row, Schema};
@@ -37,14 +37,21 @@ pub(super) fn column(schema: &Schema, name: &str, store: Store) -> Column {
 type Bounds = fn(End, &Row, (i64, i64), &dyn Fn(&str) -> u32, &mut Asked);
 
 fn shape(keyed: bool, columns: &[(&str, Store)], sums: Vec<Sum>, roots: [Node; 2], bounds: Bounds) -> Shape {
-    let columns = columns.iter().map(|&(name, store)| column(&schema(), name, store)).collect();
+    let columns: Vec<Column> = columns.iter().map(|&(name, store)| column(&schema(), name, store)).collect();
     let ask = Box::new(move |anchor: End, probe: &Probe<'_>, symbol: &dyn Fn(&str) -> u32, asked: &mut Asked| {
         asked.bounds.clear();
         asked.points.clear();
         asked.weights.clear();
         bounds(anchor, probe.side.row, (probe.side.waited_ms, probe.oldest_waited_ms), symbol, asked);
     });
-    Shape { keyed, columns, sums, roots, ask, exact: None }
+    let ordered = numbers(&columns);
+    Shape { keyed, columns, sums, roots, ask, exact: None, ordered }
+}
+
+/// The columns of numbers, by all of which a bucket may be ordered.
+pub(super) fn numbers(columns: &[Column]) -> Box<[usize]> {
+    let number = |&at: &usize| matches!(columns[at].store, Store::Int | Store::Double);
+    (0..columns.len()).filter(number).take(ORDERED_MAX).collect()
 }
 
 fn leaf(bound: usize, of: Operand) -> Node {

@@ -1,9 +1,11 @@
 //! The workloads W1 to W5 (docs/performance.md) through a table: what is matched is known, and how fast is printed.
 //!
-//! `DOVETAIL_TABLE_N=1000000 cargo test --release -p dovetail-rule workloads -- --nocapture --test-threads 1`
+//! `DOVETAIL_TABLE_N=1000000 cargo test --release -p dovetail-rule workloads -- --nocapture --test-threads 1`; with
+//! `DOVETAIL_TABLE_SCAN=1` nothing is ordered.
 
 use std::time::Instant;
 
+use super::shapes::numbers;
 use crate::expr::{End, Expr};
 use crate::filter::{Asked, Bound, Column, Node, Operand, Probe, Store, Sum};
 use crate::table::layout::Shape;
@@ -75,7 +77,9 @@ fn one_leaf(keyed: bool, column: Column, bound: impl Fn(&Probe<'_>) -> Bound + S
         asked.bounds.clear();
         asked.bounds.push(bound(probe));
     });
-    Shape { keyed, columns: vec![column], sums: vec![], roots: [leaf(), leaf()], ask, exact: None }
+    let columns = vec![column];
+    let ordered = numbers(&columns);
+    Shape { keyed, columns, sums: vec![], roots: [leaf(), leaf()], ask, exact: None, ordered }
 }
 
 pub(super) fn w1(n: usize) -> Workload {
@@ -179,6 +183,7 @@ fn distance(r2: f64) -> Shape {
         roots: [leaf(), leaf()],
         ask,
         exact: None,
+        ordered: (0..8).collect(),
     }
 }
 
@@ -214,6 +219,9 @@ type Answer = (usize, usize, u64, u64, u64);
 /// than one.
 fn run(workload: &Workload, frame: usize, limit: usize) -> (Answer, f64, f64) {
     let mut table = Table::with_shape(&workload.rule, &workload.schema, Secret([1, 2]), (workload.shape)());
+    if std::env::var_os("DOVETAIL_TABLE_SCAN").is_some() {
+        table.order_from(u32::MAX);
+    }
     let mut matches: Vec<(u64, u64)> = Vec::with_capacity(workload.rows.len());
     let (mut hints, mut errors, mut peak) = (Hints::default(), 0, (0, 0));
     let start = seconds();
