@@ -39,6 +39,7 @@ extern crate self as dovetail_rule;
 
 mod ast;
 mod calls;
+mod cells;
 mod check;
 mod cost;
 mod error;
@@ -69,6 +70,7 @@ mod types;
 mod value;
 
 pub use calls::ARGUMENTS_MAX;
+pub use cells::{CellValues, Cells};
 pub use cost::{COST_MAX, Longest};
 pub use error::{EvalError, Reason, RuleError};
 pub use plan::{Conjunct, ConjunctRole, Needed, Plan, Split, Verdict, Warning};

@@ -37,6 +37,7 @@ pub use warning::Warning;
 
 use std::fmt::{self, Write};
 
+use crate::cells::Cells;
 use crate::cost::cost;
 use crate::expr::{End, Expr};
 use crate::filter::{Asked, Column, Node, Probe, Sum};
@@ -172,6 +173,27 @@ impl Plan {
     /// [`key_hash`](Plan::key_hash) is. Unlike that one, it takes the secret to make two collide.
     pub fn bucket_hash(&self, row: &Row, secret: Secret) -> Option<u64> {
         self.key.bucket_hash(row, secret)
+    }
+
+    /// What [`key_hash`](Plan::key_hash) is of some rows of columns, in their order. The columns are those of the
+    /// schema, of the kinds that it declares. `None` where the key is more than plain attributes: then rows have to be
+    /// made.
+    pub fn key_hashes(
+        &self,
+        columns: &[Cells<'_>],
+        rows: impl Iterator<Item = usize> + Clone,
+    ) -> Option<Vec<Option<u64>>> {
+        self.key.hashes(columns, rows)
+    }
+
+    /// The same of [`bucket_hash`](Plan::bucket_hash).
+    pub fn bucket_hashes(
+        &self,
+        columns: &[Cells<'_>],
+        rows: impl Iterator<Item = usize> + Clone,
+        secret: Secret,
+    ) -> Option<Vec<Option<u64>>> {
+        self.key.bucket_hashes(columns, rows, secret)
     }
 
     /// The parts of the key as CEL: `region`, `double(a.n) / 10.0`, or `{from, to}` for two that are exchanged.

@@ -29,7 +29,13 @@ impl Secret {
     /// The hash of a text.
     #[inline]
     pub(crate) fn text(self, text: &str) -> u64 {
-        self.hasher().hash(text.as_bytes())
+        self.bytes(text.as_bytes())
+    }
+
+    /// The same of a text's bytes.
+    #[inline]
+    pub(crate) fn bytes(self, text: &[u8]) -> u64 {
+        self.hasher().hash(text)
     }
 
     /// The hash of some texts: other texts, or as many in another order, are others.

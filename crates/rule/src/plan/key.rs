@@ -9,6 +9,7 @@
 
 use super::conjunct::value;
 use super::shape::{Uses, can_fail, other, renamed};
+use crate::cells::{CellValues, Cells, text_of};
 use crate::eval::{List, Outcome, Pair};
 use crate::expr::{CompareOp, End, Expr};
 use crate::row::{Row, Side};
@@ -63,32 +64,65 @@ impl Key {
 
     /// The hash of an element's key. `None` if some part is missing: the element never matches.
     pub(super) fn hash(&self, row: &Row) -> Option<u64> {
+        self.hash_by(&Fixed, row)
+    }
+
+    /// The same by a secret: hashes of different values are as good as random, even if a client chose the values.
+    pub(super) fn bucket_hash(&self, row: &Row, secret: Secret) -> Option<u64> {
+        self.hash_by(&secret, row)
+    }
+
+    fn hash_by(&self, by: &impl Hashing, row: &Row) -> Option<u64> {
         let mut hash = SEED;
         for part in &self.parts {
             hash = match part {
-                Part::Same(of) => mix(hash ^ word(row, of, &Fixed)?),
+                Part::Same(of) => by.step(hash, word(row, of, by)?),
                 Part::Mirrored(f, g) => {
-                    let (f, g) = (word(row, f, &Fixed)?, word(row, g, &Fixed)?);
-                    mix(mix(hash ^ f.min(g)) ^ f.max(g))
+                    let (f, g) = (word(row, f, by)?, word(row, g, by)?);
+                    by.step(by.step(hash, f.min(g)), f.max(g))
                 }
             };
         }
         Some(hash)
     }
 
-    /// The same by a secret: hashes of different values are as good as random, even if a client chose the values.
-    pub(super) fn bucket_hash(&self, row: &Row, secret: Secret) -> Option<u64> {
-        let mut hash = SEED;
-        for part in &self.parts {
-            hash = match part {
-                Part::Same(of) => secret.words(hash, word(row, of, &secret)?),
-                Part::Mirrored(f, g) => {
-                    let (f, g) = (word(row, f, &secret)?, word(row, g, &secret)?);
-                    secret.words(secret.words(hash, f.min(g)), f.max(g))
-                }
-            };
+    /// What [`hash`](Key::hash) is of some rows of columns, which are of the rule's schema. `None` where the key is
+    /// more than attributes whose cells can be read.
+    pub(super) fn hashes(
+        &self,
+        columns: &[Cells<'_>],
+        rows: impl Iterator<Item = usize> + Clone,
+    ) -> Option<Vec<Option<u64>>> {
+        self.hashes_by(&Fixed, columns, rows)
+    }
+
+    /// The same of [`bucket_hash`](Key::bucket_hash).
+    pub(super) fn bucket_hashes(
+        &self,
+        columns: &[Cells<'_>],
+        rows: impl Iterator<Item = usize> + Clone,
+        secret: Secret,
+    ) -> Option<Vec<Option<u64>>> {
+        self.hashes_by(&secret, columns, rows)
+    }
+
+    /// One part after the other, so that what a column has is looked at once.
+    fn hashes_by(
+        &self,
+        by: &impl Hashing,
+        columns: &[Cells<'_>],
+        rows: impl Iterator<Item = usize> + Clone,
+    ) -> Option<Vec<Option<u64>>> {
+        let attribute = |part: &Part| match part {
+            Part::Same(Expr::Attribute(of)) if of.kind != ValueKind::StringList => Some(of.index),
+            Part::Same(_) | Part::Mirrored(..) => None,
+        };
+        let attributes = self.parts.iter().map(attribute).collect::<Option<Vec<usize>>>()?;
+        let mut hashes = vec![Some(SEED); rows.clone().count()];
+        for attribute in attributes {
+            add_column(by, &mut hashes, &columns[attribute], rows.clone());
         }
-        Some(hash)
+        Some(hashes)
     }
 
     /// The parts as CEL over one element.
@@ -143,66 +177,115 @@ fn mix(word: u64) -> u64 {
     word ^ (word >> 31)
 }
 
-/// Makes words of texts: of numbers, the word is the number itself.
-trait Texts {
-    fn text(&self, text: &str) -> u64;
+/// Adds a column's words to the hashes of some of its rows.
+fn add_column(by: &impl Hashing, hashes: &mut [Option<u64>], cells: &Cells<'_>, rows: impl Iterator<Item = usize>) {
+    match cells.values {
+        CellValues::None | CellValues::Lists => hashes.fill(None),
+        CellValues::Ints(ints) if cells.present.is_empty() => {
+            add_words(by, hashes, rows, |row| Some(u64::from_le_bytes(ints[row])));
+        }
+        CellValues::Ints(ints) => {
+            add_words(by, hashes, rows, |row| cells.has(row).then(|| u64::from_le_bytes(ints[row])));
+        }
+        CellValues::Doubles(doubles) => add_words(by, hashes, rows, |row| {
+            let double = f64::from_le_bytes(doubles[row]);
+            (cells.has(row) && !double.is_nan()).then(|| double_word(double))
+        }),
+        CellValues::Bools(bools) => {
+            add_words(by, hashes, rows, |row| cells.has(row).then(|| u64::from(bools[row])));
+        }
+        CellValues::Texts { text, ends } => {
+            add_words(by, hashes, rows, |row| cells.has(row).then(|| by.text(text_of(text, ends, row))));
+        }
+    }
+}
+
+#[inline]
+fn add_words(
+    by: &impl Hashing,
+    hashes: &mut [Option<u64>],
+    rows: impl Iterator<Item = usize>,
+    word: impl Fn(usize) -> Option<u64>,
+) {
+    for (hash, row) in hashes.iter_mut().zip(rows) {
+        *hash = match (*hash, word(row)) {
+            (Some(hash), Some(word)) => Some(by.step(hash, word)),
+            _ => None,
+        };
+    }
+}
+
+/// How words are made of texts (of numbers, the word is the number itself), and a hash of words.
+trait Hashing {
+    fn text(&self, text: &[u8]) -> u64;
     fn list(&self, list: List<'_>) -> u64;
+    fn step(&self, hash: u64, word: u64) -> u64;
 }
 
 /// The hash that placement depends on.
 struct Fixed;
 
-impl Texts for Fixed {
-    fn text(&self, text: &str) -> u64 {
+impl Hashing for Fixed {
+    fn text(&self, text: &[u8]) -> u64 {
         text_word(SEED, text)
     }
 
     fn list(&self, list: List<'_>) -> u64 {
         list_word(list)
     }
+
+    #[inline]
+    fn step(&self, hash: u64, word: u64) -> u64 {
+        mix(hash ^ word)
+    }
 }
 
-impl Texts for Secret {
-    fn text(&self, text: &str) -> u64 {
-        Secret::text(*self, text)
+impl Hashing for Secret {
+    fn text(&self, text: &[u8]) -> u64 {
+        self.bytes(text)
     }
 
     fn list(&self, list: List<'_>) -> u64 {
         self.texts(list.iter())
     }
+
+    #[inline]
+    fn step(&self, hash: u64, word: u64) -> u64 {
+        self.words(hash, word)
+    }
 }
 
 /// 64 bits of a value; equal values, int or double, have equal bits.
 #[inline(always)]
-fn word(row: &Row, of: &Expr, texts: &impl Texts) -> Option<u64> {
+fn word(row: &Row, of: &Expr, by: &impl Hashing) -> Option<u64> {
     match of {
         Expr::Attribute(attribute) if let Some(Value::Int(int)) = row.values()[attribute.index] => Some(int as u64),
-        _ => any_word(row, of, texts),
+        _ => any_word(row, of, by),
     }
 }
 
-fn any_word(row: &Row, of: &Expr, texts: &impl Texts) -> Option<u64> {
+fn any_word(row: &Row, of: &Expr, by: &impl Hashing) -> Option<u64> {
     if let Expr::Attribute(attribute) = of {
         return Some(match row.values()[attribute.index].as_ref()? {
             Value::Int(int) => *int as u64,
             Value::Double(double) => double_word(*double),
-            Value::String(text) => texts.text(text),
+            Value::String(text) => by.text(text.as_bytes()),
             Value::Bool(bool) => u64::from(*bool),
-            Value::StringList(list) => texts.list(List::Plain(list)),
+            Value::StringList(list) => by.list(List::Plain(list)),
         });
     }
-    computed_word(row, of, texts).ok()
+    computed_word(row, of, by).ok()
 }
 
-fn computed_word(row: &Row, of: &Expr, texts: &impl Texts) -> Outcome<u64> {
+fn computed_word(row: &Row, of: &Expr, by: &impl Hashing) -> Outcome<u64> {
     let side = Side { row, waited_ms: 0 };
     let pair = Pair { a: side, b: side };
     Ok(match of.kind() {
         ValueKind::Int => pair.int(of)? as u64,
         ValueKind::Double => double_word(pair.double(of)?),
-        ValueKind::String => texts.text(pair.string(of)?),
+        ValueKind::String => by.text(pair.string(of)?.as_bytes()),
         ValueKind::Bool => u64::from(pair.bool(of)?),
-        ValueKind::StringList => texts.list(pair.list(of)?),
+        ValueKind::StringList => by.list(pair.list(of)?),
     })
 }
 
@@ -216,12 +299,12 @@ fn double_word(double: f64) -> u64 {
 }
 
 /// Eight bytes a step; the key's own mixing finishes it.
-fn text_word(seed: u64, text: &str) -> u64 {
+fn text_word(seed: u64, text: &[u8]) -> u64 {
     let step = |hash: u64, word: u64| {
         let product = (hash ^ word).wrapping_mul(ODD);
         product ^ (product >> 32)
     };
-    let (words, rest) = text.as_bytes().as_chunks::<8>();
+    let (words, rest) = text.as_chunks::<8>();
     let hash = words.iter().fold(step(seed, text.len() as u64), |hash, word| step(hash, u64::from_le_bytes(*word)));
     let mut last = [0; 8];
     last[..rest.len()].copy_from_slice(rest);
@@ -229,5 +312,5 @@ fn text_word(seed: u64, text: &str) -> u64 {
 }
 
 fn list_word(list: List<'_>) -> u64 {
-    list.iter().fold(mix(list.len() as u64), text_word)
+    list.iter().fold(mix(list.len() as u64), |hash, text| text_word(hash, text.as_bytes()))
 }
