@@ -7,6 +7,7 @@
 mod client;
 pub mod column;
 mod key;
+mod pick;
 
 use std::{
     ops::Range,
@@ -18,6 +19,7 @@ use dovetail_rule::{Row, Value};
 pub use client::{ClientColumns, ClientPart, ClientWriter};
 pub use column::{Column, Strings, StringsWriter, TEXT_BYTES, Values};
 pub use key::{Fingerprint, KeySecret};
+pub use pick::{PickedRows, pick_rows};
 
 use crate::PoolId;
 
@@ -274,7 +276,7 @@ impl Run {
 }
 
 /// The columns of rows of one schema, in its order.
-fn columns_of<'a>(rows: impl ExactSizeIterator<Item = &'a Row> + Clone) -> Vec<Column> {
+pub(crate) fn columns_of<'a>(rows: impl ExactSizeIterator<Item = &'a Row> + Clone) -> Vec<Column> {
     let width = rows.clone().next().map_or(0, |row| row.values().len());
     assert!(rows.clone().all(|row| row.values().len() == width), "rows of one pool have one schema");
     (0..width).map(|attribute| Column::of(rows.clone().map(|row| row.values()[attribute].as_ref()))).collect()

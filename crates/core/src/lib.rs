@@ -13,6 +13,7 @@
 //! | [`batch`] | elements in columns | (docs/architecture.md, Columns) |
 //! | [`hold`] | requests that wait for a decision | Time, and keys that come again |
 //! | [`ledger`] | what the balancer knows: elements, keys, timers, the cut | Who does what |
+//! | [`column_frame`] | the log as a slice reads it | (docs/architecture.md, Columns) |
 //! | [`mod@slice`] | one worker index's share of the pair space | Who does what, Bounded search |
 //! | [`shard`] | one shard's elements, and what it decides about them | Who does what, Forgetting |
 //! | [`explain`] | why an element is waiting | |
@@ -23,6 +24,7 @@
 pub mod audience;
 pub mod batch;
 pub mod clock;
+pub mod column_frame;
 pub mod event;
 pub mod explain;
 mod hash;
@@ -42,6 +44,7 @@ pub mod shard;
 pub mod slice;
 
 pub use audience::Audience;
+pub use column_frame::ColumnFrame;
 pub use event::{Event, EventKind, Frame, LogFrame, WithdrawReason};
 pub use ids::{ElementId, EventId, PoolId, ShardId, SliceId};
 pub use message::{CandidateFrame, Claim, DecisionFrame, Grant, ProbeList, Retirement, WithdrawalNotice};

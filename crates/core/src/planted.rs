@@ -183,6 +183,10 @@ pub enum Bug {
     FetchedInPart,
     /// Of what a gatherer decided in several batches and has held back, the retirements of the last are sent.
     MergedRetirementsLost,
+    /// What is picked for a matcher has a column out of step: elements have the attribute of the next.
+    PickedOutOfStep,
+    /// A slice takes rows of columns to be owned as those from the columns' first row on are.
+    OwnersFromFirst,
     /// Frames are taken though the cluster is busy with two earlier ones.
     PaceIgnored,
     /// Frames wait for a cluster that does not decide.
@@ -191,7 +195,7 @@ pub enum Bug {
 
 impl Bug {
     /// All of them; `--planted N` counts from 1.
-    pub const ALL: [Bug; 89] = [
+    pub const ALL: [Bug; 91] = [
         Bug::ProbeNotComplete,
         Bug::ClaimBeforeOwnProbe,
         Bug::ListFactorOne,
@@ -279,6 +283,8 @@ impl Bug {
         Bug::CutPartForgotten,
         Bug::FetchedInPart,
         Bug::MergedRetirementsLost,
+        Bug::PickedOutOfStep,
+        Bug::OwnersFromFirst,
         Bug::PaceIgnored,
         Bug::PaceWaitsForStill,
     ];

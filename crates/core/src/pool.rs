@@ -2,6 +2,7 @@
 
 mod differences;
 mod notes;
+mod places;
 
 use std::sync::Arc;
 

@@ -16,6 +16,8 @@ mod others;
 mod pools;
 mod prober;
 mod retired;
+mod row_buffer;
+mod rows;
 mod settle;
 mod types;
 
@@ -27,8 +29,9 @@ use std::{
 use dovetail_rule::Row;
 
 use crate::{
-    Audience, Cursor, Decided, DecisionFrame, ElementId, Event, EventId, EventKind, LogFrame, News, Place, Placement,
-    PoolId, Retirement, ShardId, SliceId, Stable,
+    Audience, Cursor, Decided, DecisionFrame, ElementId, Event, EventId, EventKind, News, Place, Placement, PoolId,
+    Retirement, ShardId, SliceId, Stable,
+    column_frame::{ColumnFrame, Step},
     planted::{Bug, Planted},
 };
 pub use dovetail_rule::table::Secret;
@@ -40,6 +43,7 @@ pub(crate) use pools::COMPLETE_VIEW_MAX;
 use pools::{Pools, SlicePool};
 use prober::Prober;
 use retired::Retired;
+use row_buffer::RowBuffer;
 pub use types::{
     CandidateBacklog, CursorTooOld, FrameError, SliceCut, SliceEffect, SlicePoolStats, SliceStats, WaitingElement,
 };
@@ -66,7 +70,8 @@ pub struct Slice {
     left_out: BTreeSet<ElementId>,
     received: EventId,
     through: EventId,
-    pending: VecDeque<Arc<LogFrame>>,
+    pending: VecDeque<Arc<ColumnFrame>>,
+    buffer: RowBuffer,
     /// The last frame that was looked ahead into.
     looked_ahead: EventId,
     ahead: Lookahead,
@@ -107,6 +112,7 @@ impl Slice {
             received: cut.through,
             through: cut.through,
             pending: VecDeque::new(),
+            buffer: RowBuffer::default(),
             looked_ahead: cut.through,
             ahead: Lookahead::new(list_max),
             frames: Frames::new(
@@ -127,7 +133,8 @@ impl Slice {
             let place = slice.place(cut.through, pool, element, &row)?;
             let all = slice.pools.get(cut.through, pool)?.is_complete();
             if all || slice.placement.owner(place) == id {
-                slice.pools.insert(element, pool, &row, arrived_ms);
+                let key = slice.pools.get(cut.through, pool)?.bucket_hash(&row);
+                slice.pools.insert(&Prober { element, pool, row: &row, arrived_ms, key });
             }
         }
         Ok(slice)
@@ -150,14 +157,14 @@ impl Slice {
     ///
     /// # Errors
     /// When the frame cannot be the next one, or cannot be understood. The slice has to start anew.
-    pub fn on_frame(&mut self, frame: Arc<LogFrame>, out: &mut Vec<SliceEffect>) -> Result<(), FrameError> {
-        if frame.through <= self.received {
+    pub fn on_frame(&mut self, frame: Arc<ColumnFrame>, out: &mut Vec<SliceEffect>) -> Result<(), FrameError> {
+        if frame.through() <= self.received {
             return Ok(());
         }
-        if frame.after > self.received {
-            return Err(FrameError::Gap { after: frame.after, received: self.received });
+        if frame.after() > self.received {
+            return Err(FrameError::Gap { after: frame.after(), received: self.received });
         }
-        self.received = frame.through;
+        self.received = frame.through();
         self.pending.push_back(frame);
         self.search(out)
     }
@@ -312,24 +319,24 @@ impl Slice {
 
     fn search(&mut self, out: &mut Vec<SliceEffect>) -> Result<(), FrameError> {
         while let Some(frame) = self.pending.front().map(Arc::clone) {
-            let from = frame.events.partition_point(|event| event.x <= self.through);
-            if self.looked_ahead < frame.through {
-                self.looked_ahead = frame.through;
-                self.pools.look_ahead(&frame, &frame.events[from..]);
+            if self.looked_ahead < frame.through() {
+                self.looked_ahead = frame.through();
+                self.pools.look_ahead(&frame, self.through);
             }
-            for event in &frame.events[from..] {
-                // Events that the frame leaves out do not concern this slice, and count as searched.
-                self.through = event.x.prev();
-                if !self.search_event(event, frame.time_ms)? {
+            for step in frame.steps_above(self.through) {
+                let searched = match step {
+                    Step::Event(event) => self.search_event(event, frame.time_ms())?,
+                    Step::Arrivals(arrivals, rows) => self.search_rows(arrivals, rows, frame.time_ms())?,
+                };
+                if !searched {
                     self.flush(&frame, out);
                     return Ok(());
                 }
-                self.through = event.x;
             }
-            self.through = frame.through;
+            self.through = frame.through();
             self.pending.pop_front();
             self.flush(&frame, out);
-            self.named_above = frame.stable;
+            self.named_above = frame.stable();
         }
         self.apply_retirements_below(self.through.next());
         self.flight.decided(self.decided_seen());
@@ -339,6 +346,45 @@ impl Slice {
 
     /// Searches one event. False when it has to wait for the decided watermark.
     fn search_event(&mut self, event: &Event, time_ms: u64) -> Result<bool, FrameError> {
+        // Events that a frame leaves out do not concern this slice, and count as searched.
+        self.through = event.x.prev();
+        let searched = match &event.kind {
+            EventKind::Arrival { pool, row } => {
+                let key = self.bucket_hash(event.x, *pool, row)?;
+                let prober = Prober { element: ElementId::from(event.x), pool: *pool, row, arrived_ms: time_ms, key };
+                self.search_arrival(event.x, &prober, time_ms)?
+            }
+            _ => self.search_other(event, time_ms)?,
+        };
+        if searched {
+            self.through = event.x;
+        }
+        Ok(searched)
+    }
+
+    /// Searches for an element that arrives. False when it has to wait for the decided watermark.
+    fn search_arrival(&mut self, x: EventId, prober: &Prober<'_>, time_ms: u64) -> Result<bool, FrameError> {
+        self.apply_retirements_below(x);
+        if self.pools.get(x, prober.pool)?.settled {
+            return self.settle_arrival(x, prober, time_ms);
+        }
+        if !self.note(x, prober.pool)? {
+            return Ok(false);
+        }
+        if self.pools.get(x, prober.pool)?.is_complete() {
+            return self.search_complete_arrival(x, prober, time_ms);
+        }
+        let Some(anchors) = self.probe(x, prober, time_ms)? else { return Ok(false) };
+        self.list(x, prober.element, anchors, false);
+        if self.owns(prober.element) {
+            self.pools.insert(prober);
+        }
+        self.noted(x, prober.pool, Some(prober));
+        Ok(true)
+    }
+
+    /// Searches one event that is no arrival. False when it has to wait for the decided watermark.
+    fn search_other(&mut self, event: &Event, time_ms: u64) -> Result<bool, FrameError> {
         let x = event.x;
         self.apply_retirements_below(x);
         if let EventKind::Withdrawal { element, .. } | EventKind::Reprobe { element, .. } = &event.kind
@@ -358,12 +404,13 @@ impl Slice {
         }
         let searched = self.search_in(event, time_ms)?;
         if searched {
-            self.noted(event, pool, time_ms);
+            self.noted(x, pool, None);
         }
         Ok(searched)
     }
 
-    /// Searches one event of a pool that is settled, or of one where only the slice's own anchors are known.
+    /// Searches one event that is no arrival, of a pool that is settled, or of one where only the slice's own anchors
+    /// are known.
     fn search_in(&mut self, event: &Event, time_ms: u64) -> Result<bool, FrameError> {
         let x = event.x;
         match &event.kind {
@@ -385,19 +432,10 @@ impl Slice {
                     self.withdraw(x, *element);
                 }
             }
-            EventKind::Arrival { pool, row } => {
-                let prober = Prober { element: ElementId::from(x), pool: *pool, row, arrived_ms: time_ms };
-                if self.pools.get(x, *pool)?.settled {
-                    return self.settle_arrival(x, &prober, time_ms);
-                }
-                let Some(anchors) = self.probe(x, &prober, time_ms)? else { return Ok(false) };
-                self.list(x, prober.element, anchors, false);
-                if self.owns(prober.element) {
-                    self.pools.insert(prober.element, *pool, row, time_ms);
-                }
-            }
+            EventKind::Arrival { .. } => unreachable!("it is no arrival"),
             EventKind::Reprobe { element, pool, arrived_ms, row } => {
-                let prober = Prober { element: *element, pool: *pool, row, arrived_ms: *arrived_ms };
+                let key = self.bucket_hash(x, *pool, row)?;
+                let prober = Prober { element: *element, pool: *pool, row, arrived_ms: *arrived_ms, key };
                 if self.pools.get(x, *pool)?.settled {
                     return self.settle_reprobe(x, &prober, time_ms);
                 }
@@ -501,6 +539,13 @@ impl Slice {
         }
     }
 
+    /// The hash that the keys of a pool are told apart by, if it is split by key. The row is checked.
+    fn bucket_hash(&self, x: EventId, pool: PoolId, row: &Row) -> Result<Option<u64>, FrameError> {
+        let entry = self.pools.get(x, pool)?;
+        row.check(&entry.pool.schema).map_err(|source| FrameError::Row { x, source: Box::new(source) })?;
+        Ok(entry.bucket_hash(row))
+    }
+
     /// Where an element belongs. Its row is checked.
     fn place(&self, x: EventId, pool: PoolId, element: ElementId, row: &Row) -> Result<Place, FrameError> {
         let pool = &self.pools.get(x, pool)?.pool;
@@ -525,10 +570,10 @@ impl Slice {
     }
 
     /// Sends what was found so far in a frame.
-    fn flush(&mut self, frame: &LogFrame, out: &mut Vec<SliceEffect>) {
+    fn flush(&mut self, frame: &ColumnFrame, out: &mut Vec<SliceEffect>) {
         // Of what was searched already and of what comes: a pair's last event may be either.
-        let untold = self.through < frame.through && self.planted.is(Bug::AudienceUntold);
-        let audience = if untold { &Audience::nobody() } else { &frame.audience };
+        let untold = self.through < frame.through() && self.planted.is(Bug::AudienceUntold);
+        let audience = if untold { &Audience::nobody() } else { frame.audience() };
         self.frames.flush(self.through, audience, self.own_news(), out);
     }
 }

@@ -7,8 +7,10 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use dovetail_core::{
-    Audience, Decided, DecisionFrame, ElementId, Event, EventId, EventKind, LogFrame, Placement, PoolDefinition,
-    PoolId, Retirement, Ring, ShardId, SliceId, Stable, WithdrawReason,
+    Audience, ColumnFrame, Decided, DecisionFrame, ElementId, Event, EventId, EventKind, LogFrame, Placement,
+    PoolDefinition, PoolId, Retirement, Ring, ShardId, SliceId, Stable, WithdrawReason,
+    batch::Column,
+    column_frame::Arrivals,
     oracle::Oracle,
     slice::{Slice, SliceCut, SliceEffect},
 };
@@ -134,6 +136,14 @@ fn later(
     }
 }
 
+fn in_rows(frame: &LogFrame) -> Arc<ColumnFrame> {
+    Arc::new(ColumnFrame::new(frame.clone(), Vec::new()).unwrap())
+}
+
+fn in_columns(frame: &LogFrame) -> Arc<ColumnFrame> {
+    Arc::new(ColumnFrame::in_columns(frame.clone()).unwrap())
+}
+
 /// Runs the log through the oracle and through all slices; how many searches were looked ahead for, and how many pairs
 /// failed.
 fn check(seed: u64, slices: u32, rules: &[&str], events: u64) -> (u64, u64) {
@@ -153,7 +163,7 @@ fn check(seed: u64, slices: u32, rules: &[&str], events: u64) -> (u64, u64) {
             Slice::new(placement.clone(), SliceId(id), 16, Secret([seed, !seed]), SliceCut::default()).unwrap();
         for frame in &frames {
             let mut out = Vec::new();
-            slice.on_frame(Arc::clone(frame), &mut out).unwrap();
+            slice.on_frame(in_columns(frame), &mut out).unwrap();
             for shard in 0..3 {
                 let decided =
                     DecisionFrame { retirements: vec![], grants: vec![], decided: Some(Decided(frame.through)) };
@@ -204,7 +214,7 @@ fn what_slices_find_does_not_depend_on_their_secret() {
         let (cut, mut out) = (SliceCut::default(), Vec::new());
         let mut slice = Slice::new(placement.clone(), SliceId(id), 16, Secret(secret), cut).unwrap();
         for frame in &frames {
-            slice.on_frame(Arc::clone(frame), &mut out).unwrap();
+            slice.on_frame(in_columns(frame), &mut out).unwrap();
             for shard in 0..3 {
                 let decided =
                     DecisionFrame { retirements: vec![], grants: vec![], decided: Some(Decided(frame.through)) };
@@ -218,4 +228,108 @@ fn what_slices_find_does_not_depend_on_their_secret() {
         assert!(expected.0.len() > 100, "{} frames are compared", expected.0.len());
         assert!(found(id, [u64::MAX, 0x5EED]) == expected, "slice {id}");
     }
+}
+
+/// A slice that hears of decisions late, and so waits in the middle of frames: what it sends, and how far it is.
+fn found(
+    seed: u64,
+    (id, placement): (u32, &Placement),
+    frames: &[Arc<ColumnFrame>],
+    decided: &[Retirement],
+) -> Vec<(EventId, Vec<SliceEffect>)> {
+    let mut random = Random(seed);
+    let mut slice = Slice::new(placement.clone(), SliceId(id), 2, Secret([seed, 1]), SliceCut::default()).unwrap();
+    slice.look_ahead_from(20);
+    slice.set_complete_view_max([0, 12][usize::try_from(seed % 2).unwrap()]);
+    let (mut found, mut lag) = (Vec::new(), 0);
+    let decide = |slice: &mut Slice, through: EventId, out: &mut Vec<SliceEffect>| {
+        for shard in 0..3 {
+            let retirements = decided.iter().filter(|retirement| retirement.x <= through).copied().collect();
+            let frame = DecisionFrame { retirements, grants: vec![], decided: Some(Decided(through)) };
+            slice.on_decisions(ShardId(shard), &frame, out).unwrap();
+        }
+    };
+    for frame in frames {
+        let mut out = Vec::new();
+        slice.on_frame(Arc::clone(frame), &mut out).unwrap();
+        lag = if random.below(3) == 0 { random.below(300) } else { lag };
+        decide(&mut slice, EventId(frame.through().0.saturating_sub(lag)), &mut out);
+        found.push((slice.through(), out));
+    }
+    while slice.through() < frames.last().unwrap().through() {
+        let mut out = Vec::new();
+        let through = slice.through();
+        decide(&mut slice, through, &mut out);
+        found.push((slice.through(), out));
+    }
+    found
+}
+
+#[test]
+fn arrivals_in_columns_and_in_rows_have_the_same_effects() {
+    let rules: Vec<&str> = BY_INDEX.iter().chain(&BY_KEY).copied().chain(["true"]).collect();
+    let mut stalls = 0;
+    for (seed, slices) in (0..).zip([1, 2, 3, 2, 5, 3]) {
+        let frames = log(&mut Random(seed + 40), &rules, 1_500);
+        let mut oracle = Oracle::new();
+        let all = frames.iter().flat_map(|frame| frame.events.iter().map(|event| (event, frame.time_ms)));
+        let decided = all.filter_map(|(event, time_ms)| oracle.on_event(event.x, time_ms, &event.kind).unwrap());
+        let decided: Vec<Retirement> = decided.collect();
+        let rows: Vec<_> = frames.iter().map(|frame| in_rows(frame)).collect();
+        let columns: Vec<_> = frames.iter().map(|frame| in_columns(frame)).collect();
+        assert!(frames.iter().zip(&columns).all(|(frame, columns)| columns.to_events() == **frame));
+        let placement = Placement::new(slices, 8, Arc::new(Ring::new(3, 4)));
+        for id in 0..slices {
+            let expected = found(seed, (id, &placement), &rows, &decided);
+            stalls += expected.iter().zip(&frames).filter(|((through, _), frame)| *through < frame.through).count();
+            assert!(found(seed, (id, &placement), &columns, &decided) == expected, "seed {seed}, slice {id}");
+        }
+    }
+    assert!(stalls > 100, "{stalls} frames were not searched at once");
+}
+
+#[test]
+fn a_row_of_columns_that_does_not_fit_its_pool_is_refused() {
+    let rules = [BY_KEY[0]];
+    let frames = log(&mut Random(3), &rules, 30);
+    let arrivals = |columns: Vec<Column>| {
+        let head = LogFrame { events: vec![], ..(*frames[0]).clone() };
+        let head = LogFrame { after: frames[0].through, through: EventId(1_000), ..head };
+        let xs = (0..3).map(|n| EventId(900 + n)).collect();
+        Arc::new(ColumnFrame::new(head, vec![Arrivals::new(PoolId(0), xs, columns)]).unwrap())
+    };
+    let ints = |values: [Option<i64>; 3]| {
+        let values = values.map(|value| value.map(Value::Int));
+        Column::of(values.iter().map(Option::as_ref))
+    };
+    let texts = |values: [&str; 3]| {
+        let values = values.map(|value| Some(Value::String(value.into())));
+        Column::of(values.iter().map(Option::as_ref))
+    };
+    let missing = || Column::missing(3);
+    let check = |columns: Vec<Column>, expected: Option<&str>| {
+        let columns = arrivals(columns);
+        // The same of rows.
+        for frame in [in_rows(&columns.to_events()), columns] {
+            let placement = Placement::new(2, 8, Arc::new(Ring::new(3, 4)));
+            let mut slice = Slice::new(placement, SliceId(0), 16, Secret([1, 2]), SliceCut::default()).unwrap();
+            let mut out = Vec::new();
+            slice.on_frame(in_columns(&frames[0]), &mut out).unwrap();
+            let end = slice.on_frame(frame, &mut out).err().map(|end| end.to_string());
+            match expected {
+                None => assert_eq!(end, None),
+                Some(text) => assert!(end.as_ref().is_some_and(|end| end.contains(text)), "{end:?}"),
+            }
+        }
+    };
+    let six = |first: Column, s: Column| vec![first, missing(), missing(), missing(), s, missing()];
+    check(six(ints([Some(1), None, Some(2)]), texts(["a", "b", "a"])), None);
+    check(six(texts(["a", "b", "a"]), texts(["a", "b", "a"])), Some("event x900: attribute \"n\" is string"));
+    check(six(missing(), ints([None, None, Some(2)])), Some("event x902: attribute \"s\" is int"));
+    // A column of another kind of which nobody has a value is one of nobody's.
+    check(six(missing(), Column { present: vec![0].into(), ..ints([Some(1), Some(1), Some(2)]) }), None);
+    check(six(missing(), texts(["a", &"x".repeat(5_000), "a"])), Some("event x901: attribute \"s\" has a string of"));
+    check(vec![missing(); 5], Some("event x900: row has 5 values"));
+    check(vec![missing(); 7], Some("event x900: row has 7 values"));
+    check(Vec::new(), Some("event x900: row has 0 values"));
 }

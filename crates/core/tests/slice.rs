@@ -11,8 +11,9 @@ use std::sync::Arc;
 
 use common::{element, event, number, retirement, shard};
 use dovetail_core::{
-    Audience, CandidateFrame, Cursor, Decided, DecisionFrame, Event, EventId, EventKind, LogFrame, Placement,
-    PoolDefinition, PoolId, Ring, SliceId, Stable, WithdrawReason,
+    Audience, CandidateFrame, ColumnFrame, Cursor, Decided, DecisionFrame, Event, EventId, EventKind, LogFrame,
+    Placement, PoolDefinition, PoolId, Ring, SliceId, Stable, WithdrawReason,
+    column_frame::OutOfOrder,
     slice::{Slice, SliceCut, SliceEffect, WaitingElement},
 };
 use dovetail_rule::{AttributeType, Row, Schema, Value, table::Secret};
@@ -32,6 +33,21 @@ fn check_settling(rule: &str, list_max: usize, transcript: &str) {
 }
 
 fn check_rule(rule: &str, placement: &Placement, list_max: usize, complete_view_max: usize, transcript: &str) {
+    let as_rows = |frame| ColumnFrame::new(frame, Vec::new());
+    for read in [as_rows as fn(LogFrame) -> _, ColumnFrame::in_columns] {
+        check_read(rule, placement, list_max, complete_view_max, transcript, read);
+    }
+}
+
+/// With frames whose arrivals are rows, or in columns.
+fn check_read(
+    rule: &str,
+    placement: &Placement,
+    list_max: usize,
+    complete_view_max: usize,
+    transcript: &str,
+    read: fn(LogFrame) -> Result<ColumnFrame, OutOfOrder>,
+) {
     let begin = |cut| {
         let mut slice = Slice::new(placement.clone(), SliceId(0), list_max, Secret([1, 2]), cut).unwrap();
         slice.set_complete_view_max(complete_view_max);
@@ -52,7 +68,7 @@ fn check_rule(rule: &str, placement: &Placement, list_max: usize, complete_view_
                 return vec![anchors.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")];
             }
             [x, kind @ ..] => {
-                if let Err(error) = slice.on_frame(Arc::new(frame(rule, event(x), kind)), &mut out) {
+                if let Err(error) = slice.on_frame(Arc::new(read(frame(rule, event(x), kind)).unwrap()), &mut out) {
                     return vec![error.to_string()];
                 }
             }
@@ -502,7 +518,9 @@ fn bug_errors_of_a_search_that_waits_were_counted_again() {
     let mut slice = Slice::new(placement, SliceId(0), 2, Secret([1, 2]), cut).unwrap();
     let mut out = Vec::new();
     for (x, v) in [(6, "10"), (7, "11"), (8, "12")] {
-        slice.on_frame(Arc::new(frame(rule, EventId(x), &["arrives", v])), &mut out).unwrap();
+        slice
+            .on_frame(Arc::new(ColumnFrame::in_columns(frame(rule, EventId(x), &["arrives", v])).unwrap()), &mut out)
+            .unwrap();
     }
     assert!(slice.stalled());
     decide(&mut slice, &[retirement(&["x6", "e6", "e2"])], Some("x6"), &mut out);

@@ -20,7 +20,7 @@ mod tests;
 use std::{collections::BTreeMap, convert::Infallible, sync::Arc};
 
 use dovetail_core::{
-    CandidateFrame, Cursor, Decided, DecisionFrame, EventId, LogFrame, Retirement, ShardId, SliceId, Stable,
+    CandidateFrame, ColumnFrame, Cursor, Decided, DecisionFrame, EventId, Retirement, ShardId, SliceId, Stable,
     planted::{Bug, Planted},
     shard::Fetch,
     slice::{CandidateBacklog, CursorTooOld, Slice, SliceEffect},
@@ -144,9 +144,9 @@ impl Matcher {
     /// About how many events are searched when this is given next: a frame of the log, or else decisions, of which
     /// searches may wait.
     #[must_use]
-    pub fn work(&self, next: Option<&LogFrame>) -> u64 {
+    pub fn work(&self, next: Option<&ColumnFrame>) -> u64 {
         let pending = self.slices.iter().map(|slice| slice.received().0 - slice.through().0).max();
-        pending.unwrap_or_default() + next.map_or(0, |frame| frame.through.0 - frame.after.0)
+        pending.unwrap_or_default() + next.map_or(0, |frame| frame.through().0 - frame.after().0)
     }
 
     /// A link has no stream, or its stream has ended: it subscribes from where the slices are. But the log is followed
@@ -212,7 +212,7 @@ impl Matcher {
     ///
     /// # Errors
     /// When it cannot be the next one, or cannot be understood.
-    pub fn on_frame(&mut self, frame: &Arc<LogFrame>) -> Result<(), MatcherEnd> {
+    pub fn on_frame(&mut self, frame: &Arc<ColumnFrame>) -> Result<(), MatcherEnd> {
         self.feed.on_frame();
         Ok(self.each(|slice, out| slice.on_frame(Arc::clone(frame), out))?)
     }

@@ -168,6 +168,8 @@ each_is_found! {
     taking_one_part_of_a_cut_is_found: CutPartForgotten,
     answering_a_fetch_in_part_is_found: FetchedInPart,
     losing_retirements_that_are_held_back_is_found: MergedRetirementsLost,
+    picking_a_column_out_of_step_is_found: PickedOutOfStep,
+    taking_rows_to_be_owned_as_the_first_ones_is_found: OwnersFromFirst,
     taking_frames_whatever_is_under_way_is_found: PaceIgnored,
     waiting_for_a_cluster_that_does_not_decide_is_found: PaceWaitsForStill,
 }

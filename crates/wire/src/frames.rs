@@ -1,15 +1,17 @@
 //! Log frames, and the records of the log. New elements travel as columns.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use dovetail_core::{
     Audience, ElementId, Event, EventId, EventKind, Frame, LogFrame, PoolId, Stable, WithdrawReason,
-    batch::{Batch, ClientColumns, ClientWriter, Column, Run, pick_columns},
+    batch::{Batch, ClientColumns, ClientWriter, Column, Run, column::numbers},
+    column_frame::{Arrivals, ColumnFrame, OutOfOrder},
     ledger::ClientPart,
+    planted::Planted,
 };
 use dovetail_log::Record;
-use dovetail_node::balancer::{Part, PartFrame};
+use dovetail_node::balancer::{Part, PartFrame, frame};
 use dovetail_rule::Row;
 use prost::Message;
 
@@ -53,33 +55,34 @@ impl LoggedFrame {
     }
 }
 
-/// A frame from the wire.
+/// A frame from the wire, event by event.
 ///
 /// # Errors
 /// When an event in it is not complete, or not in its place.
 pub fn log_frame(frame: storage_pb::LogFrame) -> Result<LogFrame, ConvertError> {
-    let mut events = frame.events.into_iter().map(event).collect::<Result<Vec<_>, _>>()?;
-    let runs = frame.arrivals.len() + usize::from(!events.is_empty());
-    for arrivals in &frame.arrivals {
-        let (xs, columns) = self::arrivals(frame.after, arrivals)?;
-        events.reserve(xs.len());
-        for (index, x) in xs.into_iter().enumerate() {
-            let row = Arc::new(Row::from_values(columns.iter().map(|column| column.get(index))));
-            events.push(Event { x, kind: EventKind::Arrival { pool: PoolId(arrivals.pool), row } });
-        }
-    }
-    if runs > 1 {
-        events.sort_unstable_by_key(|event| event.x);
-    }
-    check_order(frame.after, frame.through, events.iter().map(|event| (event.x, event.x)))?;
-    Ok(LogFrame {
-        after: EventId(frame.after),
-        through: EventId(frame.through),
-        time_ms: frame.time_ms,
-        stable: Stable(EventId(frame.stable)),
-        audience: audience(frame.audience),
-        events,
-    })
+    Ok(column_frame(frame)?.to_events())
+}
+
+/// A frame from the wire, as a slice reads it. Its columns share the message's bytes.
+///
+/// # Errors
+/// When an event in it is not complete, or not in its place.
+pub fn column_frame(frame: storage_pb::LogFrame) -> Result<ColumnFrame, ConvertError> {
+    let storage_pb::LogFrame { after, through, time_ms, stable, events, arrivals, audience } = frame;
+    let head = LogFrame {
+        after: EventId(after),
+        through: EventId(through),
+        time_ms,
+        stable: Stable(EventId(stable)),
+        audience: self::audience(audience),
+        events: events.into_iter().map(event).collect::<Result<_, _>>()?,
+    };
+    let arrived = |sent: &storage_pb::Arrivals| {
+        let (xs, columns) = self::arrivals(after, sent)?;
+        Ok::<_, ConvertError>(Arrivals::new(PoolId(sent.pool), xs, columns))
+    };
+    let arrivals = arrivals.iter().map(arrived).collect::<Result<_, _>>()?;
+    ColumnFrame::new(head, arrivals).map_err(|OutOfOrder { .. }| ConvertError::Order { through })
 }
 
 /// Runs of events ascend, and are within their frame.
@@ -110,63 +113,37 @@ pub fn log_frame_pb(frame: &PartFrame) -> storage_pb::LogFrame {
     log_frame_part_pb(frame, (frame.after, frame.through), &Audience::All, |_, _| true)
 }
 
-/// A frame with some of its events, as sent. `with` tells which: by the part's place in the frame, and the event's in
-/// the part. It stands for all events `(after, through]`, those of frames before it as well, of which nothing is
-/// needed; `audience` is that of all of them.
+/// A frame with some of its events, as sent: see [`frame::pick`].
 #[must_use]
 pub fn log_frame_part_pb(
     frame: &PartFrame,
     (after, through): (EventId, EventId),
     audience: &Audience,
-    with: impl Fn(usize, usize) -> bool,
+    needs: impl Fn(usize, usize) -> bool,
 ) -> storage_pb::LogFrame {
-    let mut events = Vec::new();
-    let mut arrivals: BTreeMap<PoolId, Picked<'_>> = BTreeMap::new();
-    for (place, part) in frame.events.iter().enumerate() {
-        match part {
-            Part::Event(event) => events.extend(with(place, 0).then(|| event_pb(event))),
-            Part::Arrivals(first, Run { batch, rows }) => {
-                let picked = arrivals.entry(batch.pool()).or_default();
-                for (at, row) in rows.clone().enumerate().filter(|&(at, _)| with(place, at)) {
-                    let distance = u32::try_from(first.0 + at as u64 - after.0);
-                    let distance = distance.expect("a frame has fewer events");
-                    picked.distances.extend_from_slice(&distance.to_le_bytes());
-                    picked.rows.push((batch, row));
-                }
-            }
+    column_frame_pb(&frame::pick(frame, (after, through), audience, needs, Planted::default()))
+}
+
+/// A frame of columns, as sent.
+fn column_frame_pb(frame: &ColumnFrame) -> storage_pb::LogFrame {
+    let after = frame.after();
+    let arrivals = |arrivals: &Arrivals| {
+        let distance = |x: &EventId| u32::try_from(x.0 - after.0).expect("a frame has fewer events").to_le_bytes();
+        storage_pb::Arrivals {
+            pool: arrivals.pool().0,
+            distances: numbers(arrivals.xs().iter().map(distance)),
+            columns: arrivals.columns().iter().map(column_pb).collect(),
         }
-    }
-    let arrivals = arrivals.into_iter().filter(|(_, picked)| !picked.rows.is_empty());
-    let arrivals = arrivals.map(|(pool, Picked { distances, rows })| {
-        let columns = match whole(&rows) {
-            Some(batch) => batch.attributes().iter().map(column_pb).collect(),
-            None => pick_columns(rows.iter().copied()).iter().map(column_pb).collect(),
-        };
-        storage_pb::Arrivals { pool: pool.0, distances: distances.into(), columns }
-    });
+    };
     storage_pb::LogFrame {
         after: after.0,
-        through: through.0,
-        time_ms: frame.time_ms,
-        stable: frame.stable.event().0,
-        events,
-        arrivals: arrivals.collect(),
-        audience: audience_pb(audience),
+        through: frame.through().0,
+        time_ms: frame.time_ms(),
+        stable: frame.stable().event().0,
+        events: frame.events().iter().map(event_pb).collect(),
+        arrivals: frame.arrivals().iter().map(arrivals).collect(),
+        audience: audience_pb(frame.audience()),
     }
-}
-
-/// Elements of one pool that are sent.
-#[derive(Default)]
-struct Picked<'a> {
-    distances: Vec<u8>,
-    rows: Vec<(&'a Batch, usize)>,
-}
-
-/// The batch of which rows are all, in order. Its columns are sent as they are.
-fn whole<'a>(rows: &[(&'a Batch, usize)]) -> Option<&'a Batch> {
-    let &(batch, _) = rows.first()?;
-    let in_place = |(at, &(of, row)): (usize, &(&'a Batch, usize))| std::ptr::eq(of, batch) && row == at;
-    (rows.len() == batch.len() && rows.iter().enumerate().all(in_place)).then_some(batch)
 }
 
 /// A frame as it is logged.

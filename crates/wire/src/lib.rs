@@ -26,7 +26,9 @@ pub use decisions::{
 };
 pub use dovetail_node::balancer::{Part, PartFrame};
 pub use error::ConvertError;
-pub use frames::{LoggedFrame, log_frame, log_frame_part_pb, log_frame_pb, log_parts, log_record, log_record_pb};
+pub use frames::{
+    LoggedFrame, column_frame, log_frame, log_frame_part_pb, log_frame_pb, log_parts, log_record, log_record_pb,
+};
 pub use matches::MatchWriter;
 pub use outcomes::{
     OutcomeChunk, OutcomeWriter, outcome, outcome_bytes, result_chunk, result_record, result_record_pb, results_begin,

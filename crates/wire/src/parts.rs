@@ -189,13 +189,9 @@ pub fn log_frame_parts(
         each_bytes(part).enumerate().filter(move |&(at, _)| with(place, at)).map(|(_, event)| event)
     });
     let ends = ends(sent, head_bytes(audience));
-    let first = |place: usize| match &frame.events[place] {
-        Part::Arrivals(first, _) => first.0,
-        Part::Event(event) => event.x.0,
-    };
     let part = |(after, through): (EventId, EventId)| {
-        let within = |place, at| {
-            let x = EventId(first(place) + at as u64);
+        let within = |place: usize, at: usize| {
+            let x = frame.events[place].x(at);
             x > after && x <= through && with(place, at)
         };
         log_frame_part_pb(frame, (after, through), audience, within)

@@ -99,7 +99,7 @@ impl Session {
         let slice = self.slice.as_mut()?;
         match kind {
             FRAME => {
-                let frame = dovetail_wire::log_frame(storage_pb::LogFrame::decode(bytes).ok()?).ok()?;
+                let frame = dovetail_wire::column_frame(storage_pb::LogFrame::decode(bytes).ok()?).ok()?;
                 slice.on_frame(Arc::new(frame), &mut out).ok()?;
             }
             DECISIONS_TO_SLICE => {
@@ -248,7 +248,7 @@ fn heard(rule: &str) -> (Vec<u8>, Vec<u8>) {
         message(&mut records, RECORD, &record.bytes);
         let sent = dovetail_wire::log_frame_pb(&frame);
         message(&mut heard, FRAME, &sent.encode_to_vec());
-        let frame = Arc::new(dovetail_wire::log_frame(sent).expect("what is sent can be read"));
+        let frame = Arc::new(dovetail_wire::column_frame(sent).expect("what is sent can be read"));
         let mut found: Vec<(SliceId, SliceEffect)> = Vec::new();
         for slice in &mut slices {
             let mut out = Vec::new();

@@ -22,8 +22,8 @@ use dovetail_log::{EmbeddedLog, Log as _, Options, RECORD_BYTES_LIMIT};
 use dovetail_node::balancer::{Durability, Part, PublishedFrame, Visible, frame};
 use dovetail_rule::table::Secret;
 use dovetail_wire::{
-    MatchWriter, OutcomeChunk, OutcomeWriter, SubmittedColumns, candidate_frame, candidate_parts, decision_frame,
-    decision_frame_pb, log_frame, log_frame_parts, log_record_pb, node_pb, pool_definition, result_record_pb,
+    MatchWriter, OutcomeChunk, OutcomeWriter, SubmittedColumns, candidate_frame, candidate_parts, column_frame,
+    decision_frame, decision_frame_pb, log_frame_parts, log_record_pb, node_pb, pool_definition, result_record_pb,
     storage_pb,
 };
 use prost::Message;
@@ -312,7 +312,7 @@ impl Cluster {
                 let message = node_pb::FeedResponse::decode(sent).expect("it was encoded").message;
                 let Some(node_pb::feed_response::Message::Frame(frame)) = message else { unreachable!("it was sent") };
                 let frame: storage_pb::LogFrame = frame;
-                Arc::new(log_frame(frame).expect("a frame of the log"))
+                Arc::new(column_frame(frame).expect("a frame of the log"))
             });
             times.time(Stage::MatcherSearch, || {
                 let mut effects = Vec::new();

@@ -7,8 +7,8 @@
 use std::{sync::Arc, time::Duration};
 
 use dovetail_core::{
-    Audience, Decided, DecisionFrame, Event, EventId, EventKind, LogFrame, Placement, PoolDefinition, PoolId,
-    Retirement, Ring, ShardId, SliceId, Stable,
+    Audience, ColumnFrame, Decided, DecisionFrame, Event, EventId, EventKind, LogFrame, Placement, PoolDefinition,
+    PoolId, Retirement, Ring, ShardId, SliceId, Stable,
     shard::{Shard, ShardEffect},
     slice::{Slice, SliceCut, SliceEffect},
 };
@@ -32,10 +32,10 @@ pub struct Log<'a> {
 
 impl Log<'_> {
     /// The pool is the first event, so that the element of arrival `at` has the id `at + 2`.
-    fn definition(&self) -> Arc<LogFrame> {
+    fn definition(&self) -> Arc<ColumnFrame> {
         let kind = EventKind::PoolDefined { pool: PoolId(0), definition: Arc::clone(&self.pool) };
         let events = vec![Event { x: EventId(1), kind }];
-        Arc::new(LogFrame {
+        in_columns(LogFrame {
             after: EventId(0),
             through: EventId(1),
             time_ms: 0,
@@ -45,19 +45,23 @@ impl Log<'_> {
         })
     }
 
-    fn frames(&self, from: usize) -> Vec<Arc<LogFrame>> {
+    fn frames(&self, from: usize) -> Vec<Arc<ColumnFrame>> {
         let starts = (from..self.n.min(from + FRAMES * FRAME)).step_by(FRAME);
         starts.map(|start| self.frame(start, self.n.min(start + FRAME))).collect()
     }
 
-    fn frame(&self, start: usize, end: usize) -> Arc<LogFrame> {
+    fn frame(&self, start: usize, end: usize) -> Arc<ColumnFrame> {
         let (after, through) = (EventId(start as u64 + 1), EventId(end as u64 + 1));
         let arrival = |at: usize| EventKind::Arrival { pool: PoolId(0), row: (self.row)(at) };
         let events = (start..end).map(|at| Event { x: EventId(at as u64 + 2), kind: arrival(at) }).collect();
         // Nobody reads slower than a few frames behind.
         let stable = EventId(after.0.saturating_sub(FRAMES as u64 * FRAME as u64));
-        Arc::new(LogFrame { after, through, time_ms: 0, stable: Stable(stable), audience: Audience::All, events })
+        in_columns(LogFrame { after, through, time_ms: 0, stable: Stable(stable), audience: Audience::All, events })
     }
+}
+
+fn in_columns(frame: LogFrame) -> Arc<ColumnFrame> {
+    Arc::new(ColumnFrame::in_columns(frame).expect("events ascend"))
 }
 
 fn pair(retirement: &Retirement) -> Option<(u32, u32)> {
@@ -71,8 +75,8 @@ pub fn settled(log: &Log<'_>) -> (Duration, Vec<(u32, u32)>) {
     let mut slice =
         Slice::new(placement, SliceId(0), LIST_MAX, Secret([1, 2]), SliceCut::default()).expect("an empty cut");
     let (mut pairs, mut effects) = (Vec::with_capacity(log.n), Vec::new());
-    let mut give = |frame: Arc<LogFrame>| {
-        let decisions = DecisionFrame { decided: Some(Decided(frame.through)), ..DecisionFrame::default() };
+    let mut give = |frame: Arc<ColumnFrame>| {
+        let decisions = DecisionFrame { decided: Some(Decided(frame.through())), ..DecisionFrame::default() };
         slice.on_frame(frame, &mut effects).expect("a frame of the log");
         for SliceEffect::Frame { frame, .. } in effects.drain(..) {
             pairs.extend(frame.settled.iter().filter_map(pair));
@@ -125,14 +129,14 @@ impl Cluster {
         }
     }
 
-    fn give(&mut self, frame: &Arc<LogFrame>) {
+    fn give(&mut self, frame: &Arc<ColumnFrame>) {
         for at in 0..self.slices.len() {
             let Cluster { slices, found, .. } = self;
             self.searching += timed(|| slices[at].on_frame(Arc::clone(frame), found).expect("a frame of the log")).0;
             self.pass_on(at);
         }
         // A slice that waits for decisions goes on when it has them, and what it finds then is to be decided too.
-        while self.shard.watermark() < Decided(frame.through) || !self.done.is_empty() {
+        while self.shard.watermark() < Decided(frame.through()) || !self.done.is_empty() {
             self.decide();
         }
     }

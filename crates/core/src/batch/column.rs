@@ -98,7 +98,7 @@ pub struct StringsWriter {
 
 impl StringsWriter {
     /// How many there are.
-    fn count(&self) -> usize {
+    pub(super) fn count(&self) -> usize {
         self.ends.len() / 4
     }
 
@@ -130,7 +130,7 @@ impl<B: AsRef<[u8]>> FromIterator<B> for StringsWriter {
     }
 }
 
-fn push_end(ends: &mut Vec<u8>, end: usize) {
+pub(super) fn push_end(ends: &mut Vec<u8>, end: usize) {
     ends.extend_from_slice(&u32::try_from(end).expect("a message is smaller than 4 GiB").to_le_bytes());
 }
 
@@ -363,23 +363,23 @@ impl Column {
 }
 
 /// Which elements have an attribute, being found out.
-struct Presence {
+pub(super) struct Presence {
     bits: Vec<u8>,
     count: usize,
     missing: usize,
 }
 
 impl Presence {
-    fn new(count: usize) -> Presence {
+    pub(super) fn new(count: usize) -> Presence {
         Presence { bits: vec![0; count.div_ceil(8)], count, missing: count }
     }
 
-    fn set(&mut self, index: usize) {
+    pub(super) fn set(&mut self, index: usize) {
         self.bits[index / 8] |= 1 << (index % 8);
         self.missing -= 1;
     }
 
-    fn finish(self) -> Bytes {
+    pub(super) fn finish(self) -> Bytes {
         if self.missing == 0 && self.count > 0 { Bytes::new() } else { self.bits.into() }
     }
 }
@@ -394,7 +394,7 @@ fn word(words: &[u8], index: usize) -> [u8; 8] {
     words[at..at + 8].try_into().expect("eight bytes")
 }
 
-fn list_range(ends: &[u8], index: usize) -> std::ops::Range<usize> {
+pub(super) fn list_range(ends: &[u8], index: usize) -> std::ops::Range<usize> {
     index.checked_sub(1).map_or(0, |before| end(ends, before))..end(ends, index)
 }
 

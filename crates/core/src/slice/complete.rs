@@ -17,7 +17,7 @@
 //! complete again. Invariant: complete.W1 while the view of a pool is complete, its table holds exactly the elements
 //! that wait after event `through`.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::collections::BTreeMap;
 
 use super::{FrameError, Slice, others::OthersView, pools::SlicePool, prober::Prober};
 use crate::{Decided, ElementId, Event, EventId, EventKind, PoolId, planted::Bug};
@@ -34,23 +34,34 @@ impl Slice {
         pools.into_iter().for_each(|pool| self.keep_own(pool));
     }
 
-    /// Searches an event of a pool with a complete view. False when it has to wait for the decided watermark.
+    /// Searches for an element that arrives in a pool with a complete view. False when it has to wait for the decided
+    /// watermark.
+    pub(super) fn search_complete_arrival(
+        &mut self,
+        x: EventId,
+        prober: &Prober<'_>,
+        time_ms: u64,
+    ) -> Result<bool, FrameError> {
+        if !self.ahead.may_settle(x, self.decided_seen()) {
+            return Ok(false);
+        }
+        if self.match_complete(x, prober, time_ms)?.is_none() {
+            self.pools.insert(prober);
+        }
+        self.keep_own_if_many(x, prober.pool)?;
+        Ok(true)
+    }
+
+    /// The same of an event that is no arrival.
     pub(super) fn search_complete(&mut self, event: &Event, time_ms: u64) -> Result<bool, FrameError> {
         let x = event.x;
         if !self.ahead.may_settle(x, self.decided_seen()) {
             return Ok(false);
         }
         let pool = match &event.kind {
-            EventKind::Arrival { pool, row } => {
-                let prober = Prober { element: ElementId::from(x), pool: *pool, row, arrived_ms: time_ms };
-                if self.match_complete(x, &prober, time_ms)?.is_none() {
-                    self.pools.insert(prober.element, *pool, row, time_ms);
-                }
-                *pool
-            }
             EventKind::Reprobe { element, pool, arrived_ms, row } => {
                 if self.pools.get(x, *pool)?.anchors.find(element.0).is_some() {
-                    let prober = Prober { element: *element, pool: *pool, row, arrived_ms: *arrived_ms };
+                    let prober = Prober { element: *element, pool: *pool, row, arrived_ms: *arrived_ms, key: None };
                     match self.match_complete(x, &prober, time_ms)? {
                         Some(anchor) => {
                             self.pools.remove_from(*pool, *element);
@@ -71,14 +82,20 @@ impl Slice {
                 }
                 *pool
             }
-            EventKind::PoolDefined { .. } | EventKind::PoolClosed { .. } | EventKind::PoolDropped { .. } => {
-                unreachable!("it concerns no element")
-            }
+            EventKind::Arrival { .. }
+            | EventKind::PoolDefined { .. }
+            | EventKind::PoolClosed { .. }
+            | EventKind::PoolDropped { .. } => unreachable!("it is no arrival, and concerns an element"),
         };
+        self.keep_own_if_many(x, pool)?;
+        Ok(true)
+    }
+
+    fn keep_own_if_many(&mut self, x: EventId, pool: PoolId) -> Result<(), FrameError> {
         if self.pools.get(x, pool)?.anchors.len() > self.pools.complete_view_max {
             self.keep_own(pool);
         }
-        Ok(true)
+        Ok(())
     }
 
     /// Notes an event of a pool without a complete view. False when it is about to be, and the decided watermark has to
@@ -97,20 +114,20 @@ impl Slice {
         Ok(true)
     }
 
-    /// An event of a pool without a complete view was searched.
-    pub(super) fn noted(&mut self, event: &Event, pool: PoolId, time_ms: u64) {
-        let own = self.owns(ElementId::from(event.x));
+    /// An event of a pool without a complete view was searched: with what arrived, if anything did.
+    pub(super) fn noted(&mut self, x: EventId, pool: PoolId, arrived: Option<&Prober<'_>>) {
+        let own = self.owns(ElementId::from(x));
         let most = self.pools.complete_view_max;
         let entry = self.pools.known_mut(pool);
         if matches!(entry.others, OthersView::Complete | OthersView::Unknown) || entry.settled {
             return;
         }
-        self.flight.events.push_back((event.x, pool));
-        if let (EventKind::Arrival { row, .. }, false) = (&event.kind, own) {
+        self.flight.events.push_back((x, pool));
+        if let (Some(arrived), false) = (arrived, own) {
             match &mut entry.others {
                 OthersView::Counted(waiting) => *waiting += 1,
                 OthersView::Kept { since, .. } => {
-                    _ = since.insert(ElementId::from(event.x), (Arc::clone(row), time_ms));
+                    _ = since.insert(arrived.element, (arrived.row.clone(), arrived.arrived_ms));
                 }
                 OthersView::Complete | OthersView::Unknown => {}
             }

@@ -6,8 +6,6 @@
 //! lowest over, with its count. So no key with more than a sixteenth of the searches goes unnoticed. For people only:
 //! nothing is decided by it.
 
-use std::sync::Arc;
-
 use dovetail_rule::Row;
 
 /// How many counters there are: a key with more than one search in so many has one.
@@ -34,7 +32,7 @@ struct Counter {
     /// How much of the count may be another key's.
     inherited: u32,
     /// An element with the key.
-    row: Arc<Row>,
+    row: Row,
 }
 
 /// A key that many searches had in common lately.
@@ -51,25 +49,25 @@ pub struct HotKey {
 impl HotKeys {
     /// An element with a key searches.
     #[inline]
-    pub(super) fn searched(&mut self, key: u64, row: &Arc<Row>) {
+    pub(super) fn searched(&mut self, key: u64, row: &Row) {
         self.searches = self.searches.wrapping_add(1);
         if self.searches.is_multiple_of(EVERY) {
             self.count(key, row);
         }
     }
 
-    fn count(&mut self, key: u64, row: &Arc<Row>) {
+    fn count(&mut self, key: u64, row: &Row) {
         self.counted += 1;
         if let Some(at) = self.keys.iter().position(|&counted| counted == key) {
             self.counters[at].count += 1;
         } else if self.keys.len() < COUNTERS {
             self.keys.push(key);
-            self.counters.push(Counter { count: 1, inherited: 0, row: Arc::clone(row) });
+            self.counters.push(Counter { count: 1, inherited: 0, row: row.clone() });
         } else {
             let lowest = (0..COUNTERS).min_by_key(|&at| self.counters[at].count).expect("there are some");
             let inherited = self.counters[lowest].count;
             self.keys[lowest] = key;
-            self.counters[lowest] = Counter { count: inherited + 1, inherited, row: Arc::clone(row) };
+            self.counters[lowest] = Counter { count: inherited + 1, inherited, row: row.clone() };
         }
         if self.counted >= COUNTED_MAX {
             self.counted /= 2;
@@ -81,7 +79,7 @@ impl HotKeys {
     }
 
     /// Keys with an element that has each, and their share of the searches in thousandths; most first.
-    pub(super) fn hottest(&self) -> Vec<(u64, &Arc<Row>, u32)> {
+    pub(super) fn hottest(&self) -> Vec<(u64, &Row, u32)> {
         let share = |counter: &Counter| {
             let certain = u64::from(counter.count.saturating_sub(counter.inherited));
             u32::try_from(certain * 1000 / u64::from(self.counted.max(1))).unwrap_or(1000)
@@ -100,7 +98,7 @@ mod tests {
     /// Searches by `keys`, again and again, `times` in all.
     fn hottest(keys: impl Iterator<Item = u64>, times: usize) -> Vec<(u64, u32)> {
         let mut hot = HotKeys::default();
-        let row = Arc::new(Row::from_values([]));
+        let row = Row::from_values([]);
         for key in keys.take(times) {
             hot.searched(key, &row);
         }

@@ -52,14 +52,18 @@ impl Lookahead {
 
     /// Whether event `x` may be settled with the decided watermark at `known`. If not, it waits.
     pub(super) fn may_settle(&mut self, x: EventId, decided_seen: Decided) -> bool {
-        let events_max = EVENTS_SETTLED * self.list_max as u64;
-        if x.0.saturating_sub(decided_seen.event().0) <= events_max {
+        if x <= self.settles_up_to(decided_seen) {
             self.waiting = None;
             return true;
         }
-        let until = Decided(EventId(x.0 - events_max));
+        let until = Decided(EventId(x.0 - EVENTS_SETTLED * self.list_max as u64));
         self.wait_once(x, until);
         false
+    }
+
+    /// The last event that may be settled with the decided watermark there.
+    pub(super) fn settles_up_to(&self, decided_seen: Decided) -> EventId {
+        EventId(decided_seen.event().0.saturating_add(EVENTS_SETTLED * self.list_max as u64))
     }
 
     /// Probe `x` waits until the decided watermark has reached `until`.

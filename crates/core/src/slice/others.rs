@@ -1,9 +1,6 @@
 //! What a slice knows of the anchors of other slices, and of what is in flight.
 
-use std::{
-    collections::{BTreeMap, VecDeque},
-    sync::Arc,
-};
+use std::collections::{BTreeMap, VecDeque};
 
 use dovetail_rule::Row;
 
@@ -19,7 +16,7 @@ pub(super) enum OthersView {
     /// So many wait, by the retirements that are known.
     Counted(usize),
     /// Those that arrived since are kept, and so many wait that arrived before.
-    Kept { older: usize, since: BTreeMap<ElementId, (Arc<Row>, u64)> },
+    Kept { older: usize, since: BTreeMap<ElementId, (Row, u64)> },
 }
 
 /// What was found out in pools with a complete view, and events in flight of the others.

@@ -10,13 +10,14 @@ use std::{
 };
 
 use dovetail_rule::{
-    Row, Split,
-    table::{AheadProbe as Probe, Hint, Hints, Prober, Secret, Slot, Table},
+    Row, Split, Value,
+    table::{self, AheadProbe, Hint, Hints, Secret, Slot, Table},
 };
 
-use super::{FrameError, HotKey, hot::HotKeys, others::OthersView};
+use super::{FrameError, HotKey, hot::HotKeys, others::OthersView, prober::Prober, row_buffer::RowBuffer};
 use crate::{
-    ElementId, Event, EventId, EventKind, LogFrame, Placement, Pool, PoolDefinition, PoolId,
+    ElementId, Event, EventId, EventKind, Placement, Pool, PoolDefinition, PoolId,
+    column_frame::{Arrivals, ColumnFrame, Step},
     planted::{Bug, Planted},
 };
 
@@ -78,6 +79,8 @@ struct LookedAhead {
     hints: Hints,
     /// The arrivals looked ahead for, ascending.
     of: Vec<EventId>,
+    /// A buffer for their rows.
+    rows: RowBuffer,
 }
 
 impl Pools {
@@ -155,12 +158,11 @@ impl Pools {
     }
 
     /// Adds an anchor of any pool. Its row was checked.
-    pub(super) fn insert(&mut self, element: ElementId, pool: PoolId, row: &Row, arrived_ms: u64) {
-        let entry = self.all.get_mut(&pool).expect(NAMED);
-        let key = entry.bucket_hash(row);
-        entry.anchors.insert(element.0, row, arrived_ms, key);
+    pub(super) fn insert(&mut self, Prober { element, pool, row, arrived_ms, key }: &Prober<'_>) {
+        let entry = self.all.get_mut(pool).expect(NAMED);
+        entry.anchors.insert(element.0, row, *arrived_ms, *key);
         if let Some(map) = self.map.as_mut().filter(|_| !entry.settled) {
-            map.insert(element, pool);
+            map.insert(*element, *pool);
         }
     }
 
@@ -202,46 +204,47 @@ impl Pools {
         };
         for id in entry.anchors.ids() {
             let slot = entry.anchors.find(id).expect("the table says so");
-            all.insert(ElementId(id), (Arc::new(entry.anchors.row(slot)), entry.anchors.arrived_ms(slot)));
+            all.insert(ElementId(id), (entry.anchors.row(slot), entry.anchors.arrived_ms(slot)));
         }
         entry.anchors = Table::new(&entry.pool.rule, &entry.pool.schema, self.secret);
         entry.forget_hints();
-        for (element, (row, arrived_ms)) in all {
-            self.insert(element, pool, &row, arrived_ms);
+        for (element, (row, arrived_ms)) in &all {
+            self.insert(&Prober { element: *element, pool, row, arrived_ms: *arrived_ms, key: None });
         }
     }
 
     /// Looks ahead for the arrivals of a frame, pool by pool, so that anchors are read once for many of them.
-    pub(super) fn look_ahead(&mut self, frame: &LogFrame, events: &[Event]) {
+    pub(super) fn look_ahead(&mut self, frame: &ColumnFrame, above: EventId) {
         for entry in self.all.values_mut().filter(|entry| entry.pool.split() == Split::Index) {
             entry.ahead.of.clear();
             if entry.anchors.len() < self.ahead_anchors_min {
                 continue;
             }
-            let arrivals = events.iter().filter_map(|event| match &event.kind {
-                EventKind::Arrival { pool, row } if *pool == entry.pool.id => Some((event.x, row)),
-                _ => None,
-            });
-            // Rows that do not fit are refused when their turn comes.
-            let arrivals = arrivals.filter(|(_, row)| row.check(&entry.pool.schema).is_ok());
-            let time_ms = frame.time_ms;
-            let probe = |(x, row): (EventId, &'_ Arc<Row>)| {
-                entry.ahead.of.push(x);
-                (x.0, Arc::clone(row))
-            };
-            let rows: Vec<(u64, Arc<Row>)> = arrivals.map(probe).collect();
-            let probes: Vec<Probe<'_>> = rows
-                .iter()
-                .map(|(id, row)| Probe {
-                    prober: Prober { id: *id, row, arrived_ms: time_ms, key: None, hint: Hint::default() },
-                    time_ms,
-                })
-                .collect();
             let found = if entry.settled || entry.is_complete() { AHEAD_SETTLED } else { AHEAD_LISTED };
-            entry.anchors.look_ahead(&probes, found, &mut entry.ahead.hints);
+            let pool = entry.pool.id;
+            for step in frame.steps_above(above) {
+                match step {
+                    Step::Event(Event { x, kind: EventKind::Arrival { pool: of, row } }) if *of == pool => {
+                        entry.ahead.add(*x, row.values().iter().cloned(), &entry.pool);
+                    }
+                    Step::Arrivals(arrivals, rows) if arrivals.pool() == pool => {
+                        rows.for_each(|row| entry.ahead.add(arrivals.xs()[row], arrivals.values(row), &entry.pool));
+                    }
+                    Step::Event(_) | Step::Arrivals(..) => {}
+                }
+            }
+            let time_ms = frame.time_ms();
+            let LookedAhead { of, rows, hints } = &mut entry.ahead;
+            let prober = |(number, x): (usize, &EventId)| {
+                let (row, hint) = (rows.get(number), Hint::default());
+                let prober = table::Prober { id: x.0, row, arrived_ms: time_ms, key: None, hint };
+                AheadProbe { prober, time_ms }
+            };
+            let probes: Vec<AheadProbe<'_>> = of.iter().enumerate().map(prober).collect();
+            entry.anchors.look_ahead(&probes, found, hints);
             self.looked_ahead += probes.len() as u64;
             if self.planted.is(Bug::HintOfAnother) {
-                entry.ahead.of.iter_mut().for_each(|x| *x = x.next());
+                of.iter_mut().for_each(|x| *x = x.next());
             }
         }
     }
@@ -250,32 +253,32 @@ impl Pools {
 impl SlicePool {
     /// The lowest anchors, at most `limit`, that may be matched with the prober, into `found`; true when there is one
     /// more.
-    pub(super) fn search(
-        &mut self,
-        x: EventId,
-        prober: &super::prober::Prober<'_>,
-        time_ms: u64,
-        limit: usize,
-    ) -> bool {
+    pub(super) fn search(&mut self, x: EventId, prober: &Prober<'_>, time_ms: u64, limit: usize) -> bool {
         let SlicePool { anchors, rule_errors, ahead, found, .. } = self;
-        anchors.search(&prober.in_table(None, ahead.hint(x)), time_ms, limit, rule_errors, found)
+        anchors.search(&prober.in_table(ahead.hint(x)), time_ms, limit, rule_errors, found)
     }
 
     /// The lowest anchor that may be matched with the prober.
-    pub(super) fn first(&mut self, x: EventId, prober: &super::prober::Prober<'_>, time_ms: u64) -> Option<Slot> {
-        let key = self.bucket_hash(prober.row);
+    pub(super) fn first(&mut self, x: EventId, prober: &Prober<'_>, time_ms: u64) -> Option<Slot> {
         let SlicePool { anchors, rule_errors, hot, ahead, .. } = self;
-        if let Some(key) = key {
+        if let Some(key) = prober.key {
             hot.searched(key, prober.row);
         }
-        anchors.first(&prober.in_table(key, ahead.hint(x)), time_ms, rule_errors)
+        anchors.first(&prober.in_table(ahead.hint(x)), time_ms, rule_errors)
     }
 
     /// The hash that keys are told apart by here, if the pool is split by key.
     #[inline]
-    fn bucket_hash(&self, row: &Row) -> Option<u64> {
+    pub(super) fn bucket_hash(&self, row: &Row) -> Option<u64> {
         let plan = self.pool.rule.plan();
         if plan.keyed() { plan.bucket_hash(row, self.secret) } else { None }
+    }
+
+    /// The same of some rows of columns. None where it has to be asked row by row.
+    pub(super) fn bucket_hashes(&self, arrivals: &Arrivals, rows: &[usize]) -> Option<Vec<Option<u64>>> {
+        let plan = self.pool.rule.plan();
+        plan.keyed().then_some(())?;
+        plan.bucket_hashes(&arrivals.cells(), rows.iter().copied(), self.secret)
     }
 
     /// Forgets what was found out ahead.
@@ -296,6 +299,13 @@ impl SlicePool {
 }
 
 impl LookedAhead {
+    /// An arrival is to be looked ahead for; one that does not fit is refused when its turn comes.
+    fn add(&mut self, x: EventId, values: impl Iterator<Item = Option<Value>>, pool: &Pool) {
+        if self.rows.set(self.of.len(), values).check(&pool.schema).is_ok() {
+            self.of.push(x);
+        }
+    }
+
     fn hint(&self, x: EventId) -> Hint<'_> {
         if self.of.is_empty() {
             return Hint::default();

@@ -1,7 +1,5 @@
 //! An element that searches.
 
-use std::sync::Arc;
-
 use dovetail_rule::{
     Row,
     table::{self, Hint},
@@ -13,12 +11,14 @@ use crate::{ElementId, PoolId};
 pub(super) struct Prober<'a> {
     pub(super) element: ElementId,
     pub(super) pool: PoolId,
-    pub(super) row: &'a Arc<Row>,
+    pub(super) row: &'a Row,
     pub(super) arrived_ms: u64,
+    /// The hash that keys are told apart by in the table, if the pool is split by key and the element has one.
+    pub(super) key: Option<u64>,
 }
 
 impl Prober<'_> {
-    pub(super) fn in_table<'a>(&'a self, key: Option<u64>, hint: Hint<'a>) -> table::Prober<'a> {
-        table::Prober { id: self.element.0, row: self.row, arrived_ms: self.arrived_ms, key, hint }
+    pub(super) fn in_table<'a>(&'a self, hint: Hint<'a>) -> table::Prober<'a> {
+        table::Prober { id: self.element.0, row: self.row, arrived_ms: self.arrived_ms, key: self.key, hint }
     }
 }

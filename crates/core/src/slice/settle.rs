@@ -14,11 +14,22 @@ impl Slice {
         if self.owner(place, prober.element) != self.id {
             return Ok(true);
         }
+        self.settle_own_arrival(x, prober, place, time_ms)
+    }
+
+    /// The same of an element that is this slice's, which has that place.
+    pub(super) fn settle_own_arrival(
+        &mut self,
+        x: EventId,
+        prober: &Prober<'_>,
+        place: Place,
+        time_ms: u64,
+    ) -> Result<bool, FrameError> {
         if !self.ahead.may_settle(x, self.decided_seen()) {
             return Ok(false);
         }
         if !self.settle(x, prober, place, time_ms)? {
-            self.pools.insert(prober.element, prober.pool, prober.row, prober.arrived_ms);
+            self.pools.insert(prober);
         }
         Ok(true)
     }
@@ -66,7 +77,8 @@ impl Slice {
         Ok(true)
     }
 
-    fn owner(&self, place: Place, element: ElementId) -> SliceId {
+    /// The slice that searches for an element which has that place.
+    pub(super) fn owner(&self, place: Place, element: ElementId) -> SliceId {
         let place = if self.planted.is(Bug::KeyIgnored) { Place::Id(element) } else { place };
         self.placement.owner(place)
     }

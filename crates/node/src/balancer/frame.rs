@@ -1,21 +1,25 @@
-//! A frame of the log: what it consists of, which nodes it concerns, and which slice needs which event.
+//! A frame of the log: what it consists of, which nodes it concerns, which slice needs which event, and what of it a
+//! reader is sent.
 //!
-//! Elements stay in the columns in which they came, so a frame is made of runs of their rows, and of single events.
-//! Invariant: node.F1 an event that one slice alone needs is of the place at which that slice, and no other, searches
-//! for its element; all others are needed by every slice.
+//! Elements stay in the columns in which they came, so a frame is made of runs of their rows, and of single events. A
+//! reader gets the rows that it needs picked from them, as one set of columns of each pool. Invariant: node.F1 an event
+//! that one slice alone needs is of the place at which that slice, and no other, searches for its element; all others
+//! are needed by every slice.
 
 use std::{
+    collections::BTreeMap,
     fmt,
     sync::{Arc, OnceLock},
 };
 
 use dovetail_core::{
-    Audience, ElementId, Event, EventId, EventKind, Frame, Place, Placement, Pool, PoolId, SliceId,
-    batch::Run,
+    Audience, ElementId, Event, EventId, EventKind, Frame, LogFrame, Place, Placement, Pool, PoolId, SliceId,
+    batch::{Column, PickedRows, Run, pick_rows},
+    column_frame::{Arrivals, ColumnFrame},
     ledger::Ledger,
     planted::{Bug, Planted},
 };
-use dovetail_rule::{Row, Split};
+use dovetail_rule::Split;
 
 /// What a balancer's frame consists of.
 #[derive(Clone, Debug)]
@@ -40,6 +44,15 @@ impl Part {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// The id of one of its events, counted from 0.
+    #[must_use]
+    pub fn x(&self, at: usize) -> EventId {
+        match self {
+            Part::Event(event) => event.x,
+            Part::Arrivals(first, _) => EventId(first.0 + at as u64),
+        }
     }
 
     /// One of its events, counted from 0.
@@ -158,13 +171,61 @@ fn each_place<'p>(
         Part::Event(event) => only_at(event).inspect(|&place| each(event.x, place)).is_some(),
         Part::Arrivals(first, Run { batch, rows }) => {
             let Some(pool) = pool(batch.pool()).filter(|pool| pool.split() != Split::Index) else { return false };
-            let mut row = Row::from_values([]);
-            for (at, x) in rows.clone().zip((first.0..).map(EventId)) {
-                let at = if planted.is(Bug::RunPlacedByFirst) { rows.start } else { at };
-                row.set_values(batch.values(at));
-                each(x, pool.place(ElementId::from(x), &row));
+            let elements = rows.clone().zip((first.0..).map(ElementId));
+            let places = pool.places(batch.attributes(), elements.clone());
+            for ((_, element), place) in elements.zip(&places) {
+                each(EventId(element.0), if planted.is(Bug::RunPlacedByFirst) { places[0] } else { *place });
             }
             true
         }
     }
+}
+
+/// What a reader is sent of a frame: those of its events that it `needs`, by part and by place in the part. It stands
+/// for all events `(after, through]`, those of frames before it as well, of which nothing is needed; `audience` is that
+/// of all of them.
+///
+/// # Panics
+/// When the frame does not ascend, or something of it that is needed is not in `(after, through]`.
+#[must_use]
+pub fn pick(
+    frame: &PartFrame,
+    (after, through): (EventId, EventId),
+    audience: &Audience,
+    needs: impl Fn(usize, usize) -> bool,
+    planted: Planted,
+) -> ColumnFrame {
+    let mut events = Vec::new();
+    let mut arrivals: BTreeMap<PoolId, (Vec<EventId>, Vec<PickedRows<'_>>)> = BTreeMap::new();
+    for (place, part) in frame.events.iter().enumerate() {
+        match part {
+            Part::Event(event) => events.extend(needs(place, 0).then(|| event.clone())),
+            Part::Arrivals(first, Run { batch, rows }) => {
+                let needed: Vec<usize> = (0..rows.len()).filter(|&at| needs(place, at)).collect();
+                if needed.is_empty() {
+                    continue;
+                }
+                let (xs, picked) = arrivals.entry(batch.pool()).or_default();
+                xs.extend(needed.iter().map(|&at| EventId(first.0 + at as u64)));
+                let row = |at: &usize| u32::try_from(rows.start + at).expect("a message has fewer rows");
+                picked.push(PickedRows { batch, rows: needed.iter().map(row).collect() });
+            }
+        }
+    }
+    let arrivals = arrivals.into_iter().map(|(pool, (xs, picked))| {
+        let mut columns = pick_rows(&picked);
+        if planted.is(Bug::PickedOutOfStep) {
+            columns.iter_mut().take(1).for_each(|column| put_out_of_step(column, xs.len()));
+        }
+        Arrivals::new(pool, xs, columns)
+    });
+    let &Frame { time_ms, stable, .. } = frame;
+    let head = LogFrame { after, through, time_ms, stable, audience: audience.clone(), events };
+    ColumnFrame::new(head, arrivals.collect()).expect("a frame ascends")
+}
+
+/// Gives each row what the next one has.
+fn put_out_of_step(column: &mut Column, count: usize) {
+    let next = (0..count).map(|row| (&*column, (row + 1) % count));
+    *column = Column::pick(next);
 }

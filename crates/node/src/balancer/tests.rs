@@ -184,9 +184,33 @@ fn a_reader_needs_what_its_slices_own_and_what_all_need() {
 }
 
 #[test]
+fn what_is_picked_of_a_frame_is_what_its_reader_needs_and_in_columns() {
+    let events = vec![
+        arrivals(0, 11, &[3, 1, 4]),
+        withdrawal(14),
+        arrivals(1, 15, &[7]),
+        arrivals(0, 16, &[1, 5]),
+        arrivals(1, 18, &[8, 9]),
+    ];
+    let frame = part_frame(10, 19, Audience::All, events);
+    let all = || frame.events.iter().flat_map(|part| (0..part.len()).map(|at| part.event(at)));
+    for chosen in 0..1_u32 << 9 {
+        let needs = |place: usize, at: usize| chosen >> (frame.events[place].x(at).0 - 11) & 1 == 1;
+        let audience = Audience::nobody();
+        let picked = frame::pick(&frame, (EventId(7), EventId(19)), &audience, needs, Planted::default());
+        let needed: Vec<Event> = all().filter(|event| chosen >> (event.x.0 - 11) & 1 == 1).collect();
+        assert_eq!(picked.len(), needed.len());
+        assert!(picked.events().len() <= 1 && picked.arrivals().len() <= 2, "arrivals are in columns");
+        let &Frame { time_ms, stable, .. } = &frame;
+        let (after, through) = (EventId(7), EventId(19));
+        assert_eq!(picked.to_events(), Frame { after, through, time_ms, stable, audience, events: needed });
+    }
+}
+
+#[test]
 fn a_part_tells_its_events_one_by_one() {
     let part = arrivals(0, 11, &[7, 8]);
-    assert_eq!((part.len(), part.is_empty()), (2, false));
+    assert_eq!((part.len(), part.is_empty(), part.x(1)), (2, false, EventId(12)));
     let kind = EventKind::Arrival { pool: PoolId(0), row: Arc::new(row(8)) };
     assert_eq!(part.event(1), Event { x: EventId(12), kind });
 }

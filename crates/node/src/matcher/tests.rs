@@ -3,8 +3,8 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use dovetail_core::{
-    Audience, CandidateFrame, Cursor, Decided, ElementId, EventId, LogFrame, Placement, PoolDefinition, PoolId,
-    Retirement, Ring, ShardId, SliceId, Stable,
+    Audience, CandidateFrame, ColumnFrame, Cursor, Decided, ElementId, EventId, LogFrame, Placement, PoolDefinition,
+    PoolId, Retirement, Ring, ShardId, SliceId, Stable,
     audience::AudiencePair,
     shard::Fetch,
     slice::{Secret, SliceCut, WaitingElement},
@@ -64,9 +64,10 @@ fn cursors(cursors: [u64; 2]) -> Cursors {
 }
 
 /// Events of which none is in the frame: they are nothing to the slices here.
-fn frame(after: u64, through: u64, audience: Audience) -> Arc<LogFrame> {
+fn frame(after: u64, through: u64, audience: Audience) -> Arc<ColumnFrame> {
     let (after, through) = (EventId(after), EventId(through));
-    Arc::new(LogFrame { after, through, time_ms: 0, stable: Stable(EventId(10)), audience, events: Vec::new() })
+    let head = LogFrame { after, through, time_ms: 0, stable: Stable(EventId(10)), audience, events: Vec::new() };
+    Arc::new(ColumnFrame::new(head, Vec::new()).expect("no event is out of order"))
 }
 
 impl Rig {

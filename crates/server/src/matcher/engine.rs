@@ -13,7 +13,7 @@ use std::{
 };
 
 use dovetail_core::{
-    Cursor, Decided, DecisionFrame, EventId, LogFrame, Retirement, ShardId, Stable,
+    ColumnFrame, Cursor, Decided, DecisionFrame, EventId, Retirement, ShardId, Stable,
     shard::Fetch,
     slice::{HotKey, Slice, SlicePoolStats},
 };
@@ -44,7 +44,7 @@ const SEARCH_TIME: Duration = Duration::from_millis(2);
 #[derive(Debug)]
 pub(super) enum MatcherEvent {
     /// The next frame of the log.
-    Frame(Arc<LogFrame>),
+    Frame(Arc<ColumnFrame>),
     /// The stable cut moved.
     Stable(Stable),
     /// The balancer no longer keeps the log after what was received, as it says.

@@ -100,8 +100,8 @@ impl Reader {
         use node_pb::feed_response::Message;
         match message.message {
             Some(Message::Frame(frame)) => {
-                let frame = dovetail_wire::log_frame(frame)?;
-                let through = frame.through;
+                let frame = dovetail_wire::column_frame(frame)?;
+                let through = frame.through();
                 self.inbox.tell(MatcherEvent::Frame(Arc::new(frame))).await?;
                 self.link.read(Cursor(through));
                 Ok(())

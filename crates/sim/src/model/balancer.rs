@@ -6,7 +6,7 @@
 use std::{array, fmt, mem, sync::Arc};
 
 use dovetail_core::{
-    Cursor, DecisionFrame, Event, EventId, EventKind, Frame, LogFrame, PoolId, Retirement, Stable,
+    ColumnFrame, Cursor, DecisionFrame, Event, EventId, EventKind, Frame, PoolId, Retirement, Stable,
     batch::KeySecret,
     ledger::{ClientPart, CutElements, Ledger, LedgerLimits, Outcome},
     planted::Planted,
@@ -31,7 +31,7 @@ use crate::disk;
 #[derive(Clone, Debug, Default)]
 pub(super) struct Shown {
     /// Frames for slices, in order.
-    pub(super) log: Vec<(u8, LogFrame)>,
+    pub(super) log: Vec<(u8, Arc<ColumnFrame>)>,
     /// The stable cut, for every slice.
     pub(super) stable: Option<EventId>,
     /// From where to where outcomes were published, and which.
@@ -281,16 +281,12 @@ impl ModelBalancer {
     }
 
     /// A frame with the events that a slice needs. It still covers the ids of the others.
-    fn needed(&self, slice: u8, FeedFrame { after, audience, last }: &FeedFrame) -> LogFrame {
+    fn needed(&self, slice: u8, FeedFrame { after, audience, last }: &FeedFrame) -> Arc<ColumnFrame> {
         let feed = &self.feeds[usize::from(slice)].as_ref().expect("it reads").feed;
         let pool = |id| Some(&self.ledger.find_pool(id)?.pool);
         let owners = last.owners(|frame| frame::owners(frame, pool, &self.plan.0.placement, self.planted));
-        let parts = last.frame().events.iter().zip(owners);
-        let events = parts.flat_map(|(part, owners)| {
-            (0..part.len()).filter(move |&at| feed.needs(owners, at)).map(move |at| part.event(at))
-        });
-        let (events, &Frame { through, time_ms, stable, .. }) = (events.collect(), last.frame());
-        LogFrame { after: *after, through, time_ms, stable, audience: audience.clone(), events }
+        let needs = |place: usize, at: usize| feed.needs(&owners[place], at);
+        Arc::new(frame::pick(last.frame(), (*after, last.frame().through), audience, needs, self.planted))
     }
 }
 

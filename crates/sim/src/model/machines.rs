@@ -413,8 +413,7 @@ impl Machines {
         let mut outcome = StepOutcome::default();
         match self.tell_balancer(balancer, input, &mut outcome) {
             Ok(Shown { log, stable, published }) => {
-                let log =
-                    log.into_iter().map(|(slice, frame)| (ModelStream::Log(slice), ModelMessage::log(Arc::new(frame))));
+                let log = log.into_iter().map(|(slice, frame)| (ModelStream::Log(slice), ModelMessage::log(frame)));
                 let stable = stable.into_iter().flat_map(|stable| {
                     (0..SLICES as u8)
                         .map(move |slice| (ModelStream::Stable(slice), ModelMessage::stable(Stable(stable))))

@@ -525,7 +525,7 @@ impl Reduction {
                 slices[0].floor <= Cursor(facts.decided[usize::from(shard)])
             }
             (ModelStream::Log(_), ModelMessage::Wire(net::Message::Log(frame))) => {
-                frame.after <= facts.received && frame.through > facts.received
+                frame.after() <= facts.received && frame.through() > facts.received
             }
             (ModelStream::Decisions(shard, reader), ModelMessage::Wire(net::Message::Decisions(frame))) => {
                 let told = facts.decided[usize::from(shard)];

@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc};
 
-use dovetail_core::{LogFrame, Retirement, ShardId, SliceId, Stable, shard::Fetch};
+use dovetail_core::{ColumnFrame, Retirement, ShardId, SliceId, Stable, shard::Fetch};
 use dovetail_node::{MatcherId, NodeId, gatherer::DecisionMessage, matcher::CandidatesMessage};
 
 use crate::net;
@@ -147,7 +147,7 @@ pub enum ModelMessage {
 }
 
 impl ModelMessage {
-    pub(super) fn log(frame: Arc<LogFrame>) -> ModelMessage {
+    pub(super) fn log(frame: Arc<ColumnFrame>) -> ModelMessage {
         ModelMessage::Wire(net::Message::Log(frame))
     }
 

@@ -3,8 +3,8 @@
 use std::{fmt, sync::Arc};
 
 use dovetail_core::{
-    CandidateFrame, Cursor, DecisionFrame, EventId, LogFrame, Retirement, ShardId, SliceId, Stable, shard::Fetch,
-    slice::SliceCut,
+    CandidateFrame, ColumnFrame, Cursor, DecisionFrame, Event, EventId, Retirement, ShardId, SliceId, Stable,
+    shard::Fetch, slice::SliceCut,
 };
 pub use dovetail_node::{LinkId, Request};
 use dovetail_node::{MatcherId, NodeId, action::SliceHello};
@@ -71,7 +71,7 @@ pub enum Message {
         floor: Cursor,
     },
     /// A frame of the log.
-    Log(Arc<LogFrame>),
+    Log(Arc<ColumnFrame>),
     /// The stable cut.
     Stable(Stable),
     /// First on candidates: what each of the matcher's slices says.
@@ -99,7 +99,7 @@ impl Message {
     pub fn fingerprint(&self) -> [u64; 3] {
         match self {
             Message::FeedHello(cut) => [1, cut.as_ref().map_or(0, |cut| cut.through.0), 0],
-            Message::Log(frame) => [2, frame.through.0, frame.events.len() as u64],
+            Message::Log(frame) => [2, frame.through().0, frame.len() as u64],
             Message::Stable(stable) => [3, stable.event().0, 0],
             Message::CandidatesHello(slices) => {
                 let [mut known, mut floor] = [0; 2];
@@ -137,7 +137,15 @@ impl fmt::Display for Message {
                 write!(f, "feed hello, cut {} waiting {waiting:?} left out {:?}", cut.through, cut.left_out)
             }
             Message::Log(frame) => {
-                write!(f, "log ({}, {}] stable {} {:?}", frame.after, frame.through, frame.stable, Events(frame))
+                let events = frame.to_events().events;
+                write!(
+                    f,
+                    "log ({}, {}] stable {} {:?}",
+                    frame.after(),
+                    frame.through(),
+                    frame.stable(),
+                    Events(&events)
+                )
             }
             Message::OutOfRange { floor } => write!(f, "out of range, floor {floor}"),
             Message::Stable(stable) => write!(f, "stable {stable}"),
@@ -177,12 +185,12 @@ fn write_candidates(f: &mut fmt::Formatter<'_>, slice: SliceId, frame: &Candidat
     frame.settled.iter().try_for_each(|settled| write!(f, " settled [{settled}]"))
 }
 
-struct Events<'a>(&'a LogFrame);
+struct Events<'a>(&'a [Event]);
 
 impl fmt::Debug for Events<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         use dovetail_core::EventKind as Kind;
-        let events = self.0.events.iter().map(|event| match &event.kind {
+        let events = self.0.iter().map(|event| match &event.kind {
             Kind::Arrival { pool, .. } => format!("{} arrival {pool}", event.x),
             Kind::Withdrawal { element, .. } => format!("{} withdrawal {element}", event.x),
             Kind::Reprobe { element, .. } => format!("{} reprobe {element}", event.x),

@@ -1,9 +1,9 @@
 //! The readers of the log: for each the machine that the server runs, at a pace and with lingers of the network's
 //! choice.
 
-use std::{mem, sync::Arc};
+use std::sync::Arc;
 
-use dovetail_core::{Audience, Cursor, Event, EventId, Frame, LogFrame, Stable, slice::SliceCut};
+use dovetail_core::{Audience, Cursor, EventId, Frame, Stable, slice::SliceCut};
 use dovetail_node::balancer::{Feed, FeedAction, FeedFrame, FeedRefused, LogSpan, PublishedFrame, check_floor, frame};
 
 use super::state::{BalancerNode, LiveBalancer, ServedFeed};
@@ -124,27 +124,27 @@ impl LiveBalancer {
         let Some(ServedFeed { stream, feed, .. }) = &self.feeds[matcher] else { return };
         let pool = |id| Some(&self.ledger.find_pool(id)?.pool);
         let owners = last.owners(|frame| frame::owners(frame, pool, &cx.scenario.placement, cx.planted()));
-        let parts = last.frame().events.iter().zip(owners);
-        let needed = parts.flat_map(|(part, owners)| {
-            (0..part.len()).filter(move |&at| feed.needs(owners, at)).map(move |at| part.event(at))
+        let parts = &last.frame().events;
+        let needed = parts.iter().zip(owners).flat_map(|(part, owners)| {
+            (0..part.len()).filter(move |&at| feed.needs(owners, at)).map(move |at| part.x(at))
         });
-        let (mut begins, mut events) = (*after, Vec::new());
-        let mut needed = needed.peekable();
-        let &Frame { through, time_ms, stable, .. } = last.frame();
-        let send = |cx: &mut Cx, after: EventId, through: EventId, events: Vec<Event>| {
-            let frame = LogFrame { after, through, time_ms, stable, audience: audience.clone(), events };
+        let (mut begins, mut needed) = (*after, needed.peekable());
+        let send = |cx: &mut Cx, after: EventId, through: EventId| {
+            let needs = |place: usize, at: usize| {
+                let x = parts[place].x(at);
+                x > after && x <= through && feed.needs(&owners[place], at)
+            };
+            let frame = frame::pick(last.frame(), (after, through), audience, needs, cx.planted());
             cx.net.send(*stream, Message::Log(Arc::new(frame)), &mut cx.stats);
         };
-        while let Some(event) = needed.next() {
-            let x = event.x;
-            events.push(event);
+        while let Some(x) = needed.next() {
             let parts = cx.scenario.feed_pause_permille > 0 && needed.peek().is_some();
             if parts && cx.rng.chance(cx.scenario.net.split_permille / 4) {
-                send(cx, begins, x, mem::take(&mut events));
+                send(cx, begins, x);
                 begins = x;
             }
         }
-        send(cx, begins, through, events);
+        send(cx, begins, last.frame().through);
     }
 }
 
