@@ -35,10 +35,11 @@ use dovetail::pb;
 const SUBSCRIBER_MESSAGES: usize = 4096;
 /// Events handled before what came of them is sent.
 const BATCH: usize = 64;
-/// More events of the log than this are searched where blocking does not hold up reading and writing.
-const SEARCH_BRIEF: u64 = 256;
-/// So are events that will take longer than this, as far as the last ones tell.
+/// Events of the log that will take longer than this, as far as the last ones tell, are searched where blocking does not
+/// hold up reading and writing.
 const SEARCH_TIME: Duration = Duration::from_millis(2);
+/// What an event takes as far as the last ones tell, before there were any.
+const EVENT_TIME: Duration = Duration::from_micros(8);
 
 /// What a matcher's engine hears.
 #[derive(Debug)]
@@ -166,7 +167,7 @@ impl Engine {
             later: Linger::default(),
             actions: Vec::new(),
             asking: None,
-            per_event: Duration::ZERO,
+            per_event: EVENT_TIME,
         }
     }
 
@@ -210,11 +211,11 @@ impl Engine {
         let took = began.elapsed();
         // What took long is believed at once, and forgotten bit by bit.
         self.per_event = (took / u32::try_from(events).unwrap_or(u32::MAX)).max(self.per_event * 7 / 8);
-        Ok(events <= SEARCH_BRIEF && took <= SEARCH_TIME)
+        Ok(took <= SEARCH_TIME)
     }
 
     fn is_brief(&self, events: u64) -> bool {
-        events <= SEARCH_BRIEF && self.per_event.saturating_mul(events as u32) <= SEARCH_TIME
+        self.per_event.saturating_mul(u32::try_from(events).unwrap_or(u32::MAX)) <= SEARCH_TIME
     }
 
     fn events_to_search(&self, event: &MatcherEvent) -> u64 {
