@@ -205,7 +205,7 @@ impl Layout {
             });
         });
         let block_ns = 10 + 9 * looked_at.unwrap_or(0);
-        let (node_ns, update_ns) = (10 + 2 * dims.len() as u64, 100 + 50 * strips as u64);
+        let (node_ns, update_ns) = (10 + 2 * dims.len() as u64, 300 + 50 * strips as u64);
         Layout { strips, bits, sums, columns, roots, dims, block_ns, node_ns, update_ns, required }
     }
 
