@@ -103,12 +103,12 @@ impl Dim {
     /// A cell's place: its value, or below all values if it is missing.
     #[inline]
     pub(super) fn key(self, word: u32) -> f64 {
-        match self.int {
-            true if word as i32 == INT_MISSING => f64::NEG_INFINITY,
-            true => f64::from(word as i32),
-            false if f32::from_bits(word).is_nan() => f64::NEG_INFINITY,
-            false => f64::from(f32::from_bits(word)),
-        }
+        let value = if self.int {
+            Some(word as i32).filter(|&int| int != INT_MISSING).map(f64::from)
+        } else {
+            Some(f32::from_bits(word)).filter(|double| !double.is_nan()).map(f64::from)
+        };
+        value.unwrap_or(f64::NEG_INFINITY)
     }
 }
 

@@ -87,9 +87,10 @@ impl Region {
             let reach = if weight > 0.0 { limit / weight } else { f64::INFINITY };
             let reach = if squared { reach.sqrt() } else { reach } * (1.0 + SLACK) + TINY;
             let (low, high) = ((point - reach).next_down(), (point + reach).next_up());
-            match layout.dims[dim].int {
-                true => self.meet(dim, low, high),
-                false => self.meet(dim, f64::from((low as f32).next_down()), f64::from((high as f32).next_up())),
+            if layout.dims[dim].int {
+                self.meet(dim, low, high);
+            } else {
+                self.meet(dim, f64::from((low as f32).next_down()), f64::from((high as f32).next_up()));
             }
             // Of a column that is there twice, one term is enough to be sure.
             (ball.point[dim], ball.weight[dim]) = (point, weight);
