@@ -148,6 +148,8 @@ fn names() -> BTreeSet<String> {
     // Of tests, which the contributors' page names.
     for (name, test) in [
         ("DOVETAIL_LOG_SEEDS", "crates/log/tests/histories.rs"),
+        ("DOVETAIL_TABLE_N", "crates/rule/src/table/tests/workloads.rs"),
+        ("DOVETAIL_TABLE_SCAN", "crates/rule/src/table/tests/workloads.rs"),
         ("DOVETAIL_CRASH_ROUNDS", "tests/cluster/crash_points.rs"),
         ("DOVETAIL_TEST", "crates/log/src/crash.rs"),
     ] {
