@@ -20,9 +20,15 @@ pub struct SubmitOptions {
     pub in_flight: usize,
 }
 
+impl SubmitOptions {
+    /// As many batches of some hundred elements as keep a cluster busy that writes each frame to a disk. With a quarter
+    /// of it, W2 flat out is a fifth slower (docs/performance.md).
+    pub const IN_FLIGHT: u16 = 64;
+}
+
 impl Default for SubmitOptions {
     fn default() -> SubmitOptions {
-        SubmitOptions { in_flight: 16 }
+        SubmitOptions { in_flight: SubmitOptions::IN_FLIGHT.into() }
     }
 }
 

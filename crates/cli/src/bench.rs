@@ -12,6 +12,7 @@ use super::error::CliError;
 use super::input::InputArgs;
 use super::schema::PoolSchema;
 use super::{duration, match_json, output, pool_file};
+use dovetail::client::SubmitOptions;
 use dovetail_bench::{
     ArrivalPace, BenchPlan, BenchShape, Form, Manner, RowSource, Target,
     workload::{CIRCLE, Workload},
@@ -98,7 +99,7 @@ struct LoadArgs {
     #[arg(long, conflicts_with_all = ["rows", "batch", "in_flight"])]
     one: bool,
     /// Most messages of a client without an answer
-    #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    #[arg(long, value_name = "N", default_value_t = SubmitOptions::IN_FLIGHT, value_parser = clap::value_parser!(u16).range(1..=1024))]
     in_flight: u16,
     /// Elements a second, of all clients together; without it, as fast as they are taken
     #[arg(long, value_name = "N", value_parser = rate, allow_negative_numbers = true)]

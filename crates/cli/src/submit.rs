@@ -60,7 +60,7 @@ pub struct SubmitArgs {
     #[arg(long, value_name = "N", default_value_t = 256, value_parser = clap::value_parser!(u16).range(1..=10_000))]
     batch: u16,
     /// Most messages without an answer
-    #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    #[arg(long, value_name = "N", default_value_t = SubmitOptions::IN_FLIGHT, value_parser = clap::value_parser!(u16).range(1..=1024))]
     in_flight: u16,
     /// Print a JSON object for each line, with its id or why it was not taken, and one for all of them
     #[arg(long)]
