@@ -219,8 +219,12 @@ impl Elements {
             self.segments.push(None);
             u32::try_from(self.segments.len() - 1).expect("elements are fewer")
         });
-        for row in 0..count {
-            self.slots.set(segment.who(row as usize).0, At { segment: number, row }.word());
+        let word = |row: usize| At { segment: number, row: row as u32 }.word();
+        match &segment.who {
+            Who::Neighbours { first, .. } => self.slots.set_run(*first, (0..rows).map(word)),
+            Who::Listed(listed) => {
+                listed.iter().enumerate().for_each(|(row, &(element, _))| self.slots.set(element, word(row)));
+            }
         }
         self.waiting += rows;
         self.segments[number as usize] = Some(segment);
