@@ -143,7 +143,7 @@ impl Sequence {
         let decided = self.oracle.on_event(x, 0, &kind).map_err(|error| text(&error))?;
         self.ledger.record(x, 0, &kind, Some(client)).map_err(|error| text(&error))?;
         let mut outcomes: Vec<Outcome> = Vec::new();
-        let told = decided.map_or(Ok(()), |retirement| self.ledger.on_retirement(retirement));
+        let told = self.ledger.on_retirements(decided.as_slice());
         let told = told.and_then(|()| self.ledger.on_decided(ShardId(0), Decided(x), &mut outcomes));
         told.map_err(|error| text(&error))?;
         self.ledger.on_stored(x);

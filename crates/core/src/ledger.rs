@@ -20,6 +20,7 @@ mod kept;
 mod limits;
 mod outcome;
 mod refused;
+mod retirements;
 pub mod room;
 mod search;
 mod slots;
@@ -50,6 +51,7 @@ pub use kept::{CUT_KEPT_BYTES_MAX, CUT_KEPT_MAX};
 pub use limits::{KEY_BYTES_MAX, LedgerLimits};
 pub use outcome::{Outcome, OutcomeEnd, OutcomeEndView, OutcomeView, Outcomes};
 pub use refused::SubmitError;
+use retirements::Retirements;
 use room::Taken;
 use search::Searched;
 pub use search::{SEARCH_COSTLY, search_bound};
@@ -100,7 +102,7 @@ pub struct Ledger {
     /// Withdrawals and reprobes above the stable cut.
     naming: BTreeMap<EventId, (ElementId, Option<WithdrawReason>)>,
     /// Decisions above the decided watermark.
-    retirements: BTreeMap<EventId, Retirement>,
+    retirements: Retirements,
     /// What each shard told.
     reported: Vec<Decided>,
     /// How far each shard counts as having got: a shard need not report events that do not concern it.
@@ -178,7 +180,7 @@ impl Ledger {
             times: VecDeque::new(),
             recorded: EventId::ZERO,
             naming: BTreeMap::new(),
-            retirements: BTreeMap::new(),
+            retirements: Retirements::default(),
             reported: vec![Decided::ZERO; shards as usize],
             progress: Progress::new(shards as usize, EventId::ZERO),
             decided: Decided::ZERO,
@@ -299,18 +301,12 @@ impl Ledger {
         self.arrive(first, time_ms, run);
     }
 
-    /// Takes a decision of a shard.
+    /// Takes decisions of a shard.
     ///
     /// # Errors
-    /// When it contradicts another.
-    pub fn on_retirement(&mut self, reported: Retirement) -> Result<(), DecisionError> {
-        if self.decided.covers(reported.x) {
-            return Ok(());
-        }
-        match self.retirements.insert(reported.x, reported) {
-            Some(known) if known != reported => Err(DecisionError::Conflict { x: reported.x, known, reported }),
-            _ => Ok(()),
-        }
+    /// When one of them contradicts another, or the log.
+    pub fn on_retirements(&mut self, reported: &[Retirement]) -> Result<(), DecisionError> {
+        reported.iter().try_for_each(|&reported| self.retirements.insert(reported, self.recorded))
     }
 
     /// Takes a shard's watermark. What is decided by it leaves, in order.
@@ -363,9 +359,7 @@ impl Ledger {
     /// # Errors
     /// When it does not fit the log.
     pub fn restore(&mut self, through: EventId, retirements: &[Retirement]) -> Result<(), DecisionError> {
-        for &retirement in retirements {
-            self.on_retirement(retirement)?;
-        }
+        self.on_retirements(retirements)?;
         for shard in 0..self.reported.len() {
             let shard = ShardId(u32::try_from(shard).expect("few shards"));
             self.on_decided(shard, Decided(through), &mut ())?;
@@ -642,8 +636,7 @@ impl Ledger {
         if decided <= self.decided {
             return Ok(());
         }
-        let later = self.retirements.split_off(&decided.event().next());
-        let reported: Vec<Retirement> = std::mem::replace(&mut self.retirements, later).into_values().collect();
+        let reported = self.retirements.take(decided);
         let mut known = self.look_up(&reported).into_iter();
         let mut ended = Vec::with_capacity(reported.len());
         for &reported in &reported {

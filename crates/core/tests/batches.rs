@@ -159,7 +159,7 @@ impl Pair {
             let (other, one) = (waiting.remove(other), waiting.remove(one));
             let reported = Retirement { x: EventId(x), element: other, anchor: Some(one) };
             for ledger in [&mut self.one_by_one, &mut self.batches] {
-                ledger.on_retirement(reported).unwrap();
+                ledger.on_retirements(&[reported]).unwrap();
             }
         }
         let through = EventId(x.min(self.x));

@@ -82,7 +82,7 @@ impl History {
         let x = EventId(self.log.len() as u64 + 1);
         self.ledger.record(x, self.time_ms, &kind, client.clone()).unwrap();
         if let Some(retirement) = self.oracle.on_event(x, self.time_ms, &kind).unwrap() {
-            self.ledger.on_retirement(retirement).unwrap();
+            self.ledger.on_retirements(&[retirement]).unwrap();
         }
         self.log.push(Logged { x, time_ms: self.time_ms, kind, client });
     }

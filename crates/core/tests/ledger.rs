@@ -52,7 +52,7 @@ fn check(shards: u32, transcript: &str) {
             due.iter().flat_map(|kind| record(&mut ledger, &mut x, number(at), kind, None)).collect()
         }
         ["retired", words @ ..] => {
-            ledger.on_retirement(retirement(words)).err().map(|error| error.to_string()).into_iter().collect()
+            ledger.on_retirements(&[retirement(words)]).err().map(|error| error.to_string()).into_iter().collect()
         }
         ["decided", from, reported] => {
             let mut out = Vec::new();
@@ -834,7 +834,7 @@ fn what_was_not_taken_before_concerns_all() {
 fn pair(ledger: &mut Ledger, x: u64, anchor: u64) {
     ledger.record(EventId(x), 0, &arrival(), Some(client(x))).unwrap();
     let anchor = Some(ElementId(anchor));
-    ledger.on_retirement(dovetail_core::Retirement { x: EventId(x), element: ElementId(x), anchor }).unwrap();
+    ledger.on_retirements(&[dovetail_core::Retirement { x: EventId(x), element: ElementId(x), anchor }]).unwrap();
     ledger.on_decided(ShardId(0), Decided(EventId(x)), &mut Vec::<Outcome>::new()).unwrap();
     ledger.on_stored(EventId(x));
 }

@@ -91,7 +91,7 @@ impl Pool {
             self.x += 1;
             let kind = EventKind::Withdrawal { element, pool: POOL, reason };
             self.ledger.record(EventId(self.x), 0, &kind, None).unwrap();
-            self.ledger.on_retirement(Retirement { x: EventId(self.x), element, anchor: None }).unwrap();
+            self.ledger.on_retirements(&[Retirement { x: EventId(self.x), element, anchor: None }]).unwrap();
         }
         self.ledger.on_decided(ShardId(0), Decided(EventId(self.x)), &mut ()).unwrap();
     }

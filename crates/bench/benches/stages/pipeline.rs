@@ -411,9 +411,7 @@ impl Cluster {
                 decision_frame(node_pb::DecisionFrame::decode(sent).expect("it was encoded"))
             });
             times.time(Stage::Retire, || {
-                for &retirement in &frame.retirements {
-                    ledger.on_retirement(retirement).expect("one decision of each");
-                }
+                ledger.on_retirements(&frame.retirements).expect("one decision of each");
                 if let Some(decided) = frame.decided {
                     ledger.on_decided(shard, decided, outcomes).expect("what shards decided");
                 }

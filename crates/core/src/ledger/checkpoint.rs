@@ -19,6 +19,7 @@ use super::{
     ClientPart, DROPPED_NAMES_MAX, Ledger, LedgerLimits, Outcome, PoolCounts, due_next,
     idempotency::{FoldedKeys, Remembered},
     ids::Ids,
+    retirements::Retirements,
 };
 use crate::{
     Decided, DefineError, ElementId, EventId, EventKind, Pool, PoolDefinition, PoolId, Retirement, Stable,
@@ -359,6 +360,7 @@ impl Ledger {
         }
         ledger.recorded = base.through;
         ledger.decided = Decided(base.through);
+        ledger.retirements = Retirements::new(ledger.decided);
         ledger.stored = base.through;
         ledger.stable = Stable(base.through);
         ledger.reported.fill(Decided(base.through));

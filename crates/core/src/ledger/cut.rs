@@ -340,7 +340,7 @@ mod tests {
             ledger.record(EventId(x), 0, &EventKind::Arrival { pool: PoolId(0), row }, Some(client)).unwrap();
             if end && x % 2 == 1 {
                 let anchor = Some(ElementId(x - 1));
-                ledger.on_retirement(Retirement { x: EventId(x), element: ElementId(x), anchor }).unwrap();
+                ledger.on_retirements(&[Retirement { x: EventId(x), element: ElementId(x), anchor }]).unwrap();
             }
             ledger.on_decided(ShardId(0), Decided(EventId(x)), &mut Vec::<Outcome>::new()).unwrap();
             ledger.on_stored(EventId(x));

@@ -13,9 +13,9 @@ pub enum DecisionError {
     Conflict {
         /// The event.
         x: EventId,
-        /// What was told first.
+        /// What was reported first.
         known: Retirement,
-        /// What was told now.
+        /// What was reported now.
         reported: Retirement,
     },
     /// A decision about an element that does not wait.
@@ -23,14 +23,22 @@ pub enum DecisionError {
     NotWaiting {
         /// The element.
         element: ElementId,
-        /// What was told.
+        /// What was reported.
         reported: Retirement,
     },
     /// A withdrawal by an event that withdraws nothing.
     #[error("{reported} is decided, but {} is no withdrawal", reported.x)]
     NoWithdrawal {
-        /// What was told.
+        /// What was reported.
         reported: Retirement,
+    },
+    /// A decision about an event that is not in the log.
+    #[error("{reported} is decided, but the log ends at {recorded}; has the log lost its end, or is it another one?")]
+    NotRecorded {
+        /// What was reported.
+        reported: Retirement,
+        /// The last event of the log.
+        recorded: EventId,
     },
     /// A watermark above the log.
     #[error(

@@ -67,9 +67,7 @@ impl DecisionLinks {
         {
             ledger.on_decided(shard, decided, out)?;
         }
-        for &retirement in &frame.retirements {
-            ledger.on_retirement(retirement)?;
-        }
+        ledger.on_retirements(&frame.retirements)?;
         if let Some(decided) = frame.decided {
             ledger.on_decided(shard, decided, out)?;
         }
