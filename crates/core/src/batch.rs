@@ -18,6 +18,7 @@ use dovetail_rule::{Row, Value};
 
 pub use client::{ClientColumns, ClientPart, ClientWriter};
 pub use column::{Column, Strings, StringsWriter, TEXT_BYTES, Values};
+pub(crate) use key::KeyHash;
 pub use key::{Fingerprint, KeySecret};
 pub use pick::{PickedRows, pick_rows};
 
@@ -126,11 +127,9 @@ impl Batch {
         &self.clients
     }
 
-    /// What stands for the key of an element.
-    #[must_use]
-    #[inline]
-    pub fn fingerprint(&self, secret: KeySecret, index: usize) -> Fingerprint {
-        secret.fingerprint(self.pool, self.clients.key(index))
+    /// What stands for the keys of its elements.
+    pub fn fingerprints(&self, secret: KeySecret) -> impl Iterator<Item = Fingerprint> + '_ {
+        (0..self.len()).map(move |index| secret.fingerprint(self.pool, self.clients.key(index)))
     }
 
     /// The attributes of an element.
@@ -211,21 +210,24 @@ pub fn attribute_bytes(row: &Row) -> usize {
     row.values().iter().map(|one| ATTRIBUTE_BYTES + value(one)).sum()
 }
 
-/// A batch that is to be let in, and the fingerprints of its keys. They are computed outside the engine, and dropped
-/// once the batch is in.
+/// A batch that is to be let in, and what stands for its keys, which is computed outside the engine.
 #[derive(Debug)]
 pub struct Keyed {
     batch: Arc<Batch>,
+    /// Dropped once the batch is in.
     fingerprints: Box<[Fingerprint]>,
+    /// Kept as long as the batch.
+    hashes: Arc<[KeyHash]>,
 }
 
 impl Keyed {
     /// Of all elements of a batch.
     #[must_use]
     pub fn new(batch: Batch, secret: KeySecret) -> Keyed {
-        let fingerprints = (0..batch.len()).map(|index| batch.fingerprint(secret, index)).collect();
+        let fingerprints: Box<[Fingerprint]> = batch.fingerprints(secret).collect();
+        let hashes = fingerprints.iter().map(|key| key.hash()).collect();
         batch.weights();
-        Keyed { batch: Arc::new(batch), fingerprints }
+        Keyed { batch: Arc::new(batch), fingerprints, hashes }
     }
 
     /// The batch.
@@ -248,6 +250,12 @@ impl Keyed {
     #[inline]
     pub fn fingerprint(&self, index: usize) -> Fingerprint {
         self.fingerprints[index]
+    }
+
+    /// Where to look for the keys of all.
+    #[inline]
+    pub(crate) fn hashes(&self) -> &Arc<[KeyHash]> {
+        &self.hashes
     }
 }
 

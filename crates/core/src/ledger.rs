@@ -17,6 +17,7 @@ mod entry;
 mod idempotency;
 mod ids;
 mod kept;
+mod keys;
 mod limits;
 mod outcome;
 mod refused;
@@ -42,12 +43,13 @@ use closed::Drops;
 pub use cut::{CutElements, CutGone, Cutting};
 pub use decision::DecisionError;
 use elements::{At, Elements, Slot, View};
-use ended::{Ended, Keys};
+use ended::Ended;
 pub use entry::{Entry, PoolCounts, PoolEntry, Status};
 use idempotency::Idempotency;
 pub use idempotency::Remembered;
 use kept::KeptForCuts;
 pub use kept::{CUT_KEPT_BYTES_MAX, CUT_KEPT_MAX};
+use keys::Keys;
 pub use limits::{KEY_BYTES_MAX, LedgerLimits};
 pub use outcome::{Outcome, OutcomeEnd, OutcomeEndView, OutcomeView, Outcomes};
 pub use refused::SubmitError;
@@ -63,7 +65,7 @@ use crate::{
     Audience, Cursor, Decided, DefineError, ElementId, Event, EventId, EventKind, Place, Pool, PoolId, Retirement,
     ShardId, Stable, WithdrawReason,
     audience::Progress,
-    batch::{Batch, Fingerprint, Run},
+    batch::{Batch, Fingerprint, KeyHash, Run},
     hash::{ElementMap, shrink},
     planted::{Bug, Planted},
     pool::name_prefix,
@@ -137,7 +139,8 @@ struct Unstable {
 struct Ending {
     pool: PoolId,
     bytes: u64,
-    key: Fingerprint,
+    /// Of its key.
+    hash: KeyHash,
     /// What its search is counted by.
     searched: Option<u64>,
     expire_ms: Option<u64>,
@@ -292,13 +295,15 @@ impl Ledger {
     /// When events are recorded out of order, or arrivals come before their pool.
     pub fn record_run(&mut self, first: EventId, time_ms: u64, run: &Run) {
         assert!(first > self.recorded, "{first} is recorded after {}", self.recorded);
-        let ids = (first.0..).map(ElementId);
-        for (row, element) in run.rows.clone().zip(ids) {
-            self.keys.insert(run.batch.fingerprint(self.limits.key_secret, row), element);
+        let keys: Vec<Fingerprint> = run.batch.fingerprints(self.limits.key_secret).collect();
+        let hashes = keys.iter().map(|key| key.hash()).collect::<Arc<[KeyHash]>>();
+        self.keys.touch(hashes[run.rows.clone()].iter().copied());
+        for (row, element) in run.rows.clone().zip((first.0..).map(ElementId)) {
+            self.keys.insert(keys[row], element);
             self.remember_idempotency(&run.batch, row, element, time_ms);
             self.pool_mut(run.batch.pool()).arrived(&run.batch, row);
         }
-        self.arrive(first, time_ms, run);
+        self.arrive(first, time_ms, run, hashes);
     }
 
     /// Takes decisions of a shard.
@@ -561,8 +566,8 @@ impl Ledger {
         }
     }
 
-    /// Arrivals whose keys are taken.
-    fn arrive(&mut self, first: EventId, time_ms: u64, run: &Run) {
+    /// Arrivals whose keys are taken. There is a hash for each of the batch's keys.
+    fn arrive(&mut self, first: EventId, time_ms: u64, run: &Run, hashes: Arc<[KeyHash]>) {
         let count = run.rows.len() as u64;
         self.count_in(run.batch.pool(), count, run.batch.waiting_bytes(run.rows.clone()));
         let PoolEntry { pool, .. } = self.pool(run.batch.pool());
@@ -577,11 +582,11 @@ impl Ledger {
             }
         }
         match clients.idempotency_keys {
-            None => self.elements.arrive(first.into(), time_ms, run),
+            None => self.elements.arrive(first.into(), time_ms, run, hashes),
             // They are remembered by themselves; the element is kept as a checkpoint would have it.
             Some(_) => {
                 let batch = Arc::new(run.batch.without_idempotency_keys());
-                self.elements.arrive(first.into(), time_ms, &Run { batch, rows: run.rows.clone() });
+                self.elements.arrive(first.into(), time_ms, &Run { batch, rows: run.rows.clone() }, hashes);
             }
         }
         self.recorded_at(EventId(first.0 + count - 1), time_ms);
@@ -658,7 +663,7 @@ impl Ledger {
         let ending = |view: View<'_>| Ending {
             pool: view.batch.pool(),
             bytes: view.batch.waiting_bytes(view.row..view.row + 1),
-            key: view.batch.fingerprint(self.limits.key_secret, view.row),
+            hash: view.hash,
             searched: self.searched_by(view),
             expire_ms: expires(view.arrived_ms, view.batch.clients().ttl_ms(view.row)),
         };
@@ -695,7 +700,7 @@ impl Ledger {
     fn end(&mut self, reported: Retirement, id: ElementId, ending: Ending) -> Result<At, DecisionError> {
         // It may have ended, or moved, since it was looked up.
         let at = self.elements.waits(id).ok_or(DecisionError::NotWaiting { element: id, reported })?;
-        let Ending { pool, bytes, key, searched, expire_ms } = ending;
+        let Ending { pool, bytes, hash, searched, expire_ms } = ending;
         self.count_out(pool, bytes);
         self.pool_mut(pool).left(searched);
         self.timers.expires_not(pool, id, expire_ms);
@@ -711,7 +716,7 @@ impl Ledger {
         self.kept.ended_bytes += bytes;
         self.unstable.push_back(Unstable { x: reported.x, element: id, at, pool, bytes: self.kept.ended_bytes });
         *self.unstable_in.entry(pool).or_default() += 1;
-        self.ended.insert(id, key, &mut self.elements, &mut self.keys);
+        self.ended.insert([(id, hash)].into_iter(), &mut self.elements, &mut self.keys);
         Ok(at)
     }
 

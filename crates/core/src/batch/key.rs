@@ -28,6 +28,19 @@ impl Fingerprint {
         Fingerprint([both as u64, (both >> 64) as u64])
     }
 
+    /// All of it.
+    #[inline]
+    pub(crate) fn words(self) -> [u64; 2] {
+        self.0
+    }
+
+    /// Where to look for it.
+    #[inline]
+    pub(crate) fn hash(self) -> KeyHash {
+        let [one, other] = self.0;
+        KeyHash(one & !KeyHash::REST | other & KeyHash::REST)
+    }
+
     /// Which of so many parts it belongs to; independent of its hash.
     #[inline]
     pub(crate) fn share(self, parts: usize) -> usize {
@@ -38,6 +51,30 @@ impl Fingerprint {
 impl Hash for Fingerprint {
     fn hash<H: Hasher>(&self, state: &mut H) {
         state.write_u64(self.0[0]);
+    }
+}
+
+/// Where to look for a key among all: 64 bits of its fingerprint. Kept with an element, so that its key is found again
+/// without being hashed once more.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct KeyHash(u64);
+
+impl KeyHash {
+    /// How many parts there are.
+    pub(crate) const PARTS: usize = 512;
+    /// The bits that do not say which part it is.
+    const REST: u64 = u64::MAX >> KeyHash::PARTS.ilog2();
+
+    /// The part.
+    #[inline]
+    pub(crate) fn part(self) -> usize {
+        (self.0 >> KeyHash::REST.count_ones()) as usize
+    }
+
+    /// Where to look in it, by its lowest bits: those of the fingerprint's second word.
+    #[inline]
+    pub(crate) fn rest(self) -> u64 {
+        self.0 & KeyHash::REST
     }
 }
 

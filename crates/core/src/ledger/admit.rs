@@ -16,8 +16,8 @@ use super::{
 use crate::{
     ElementId, EventId, Pool, PoolId,
     batch::{
-        ATTRIBUTE_BYTES, Batch, ClientColumns, ClientPart, Column, Fingerprint, Keyed, Run, TEXT_BYTES,
-        attribute_bytes, column::numbers,
+        ATTRIBUTE_BYTES, Batch, ClientColumns, ClientPart, Column, Keyed, Run, TEXT_BYTES, attribute_bytes,
+        column::numbers,
     },
     planted::Bug,
     pool::{DELAY_MS_MAX, PAYLOAD_BYTES_CAP},
@@ -288,9 +288,7 @@ impl Ledger {
         assert!(first > self.recorded, "{first} is recorded after {}", self.recorded);
         self.idempotency.pass(time_ms);
         let (mut count, mut stopped) = (0, None);
-        // Keys are all over the memory. Asked for one after the other, each would be waited for.
-        let taken = rows.clone().filter(|&row| self.keys.get(keyed.fingerprint(row)).is_some());
-        std::hint::black_box(taken.count());
+        self.keys.touch(keyed.hashes()[rows.clone()].iter().copied());
         let run = RunOf { first: first.into(), time_ms, roomy: self.has_room(keyed.batch(), rows.clone()) };
         for row in rows.clone() {
             let element = ElementId(first.0 + count as u64);
@@ -303,7 +301,8 @@ impl Ledger {
         }
         if count > 0 {
             let rows = rows.start..rows.start + count;
-            self.arrive(first, time_ms, &Run { batch: Arc::clone(keyed.batch()), rows });
+            let run = Run { batch: Arc::clone(keyed.batch()), rows };
+            self.arrive(first, time_ms, &run, Arc::clone(keyed.hashes()));
         }
         Admitted { count, stopped }
     }
@@ -319,19 +318,21 @@ impl Ledger {
         asked: EventId,
     ) -> Result<(), Stopped> {
         let (batch, key) = (keyed.batch(), keyed.fingerprint(row));
-        self.check_row(batch, row, key, run, element.0 - run.first.0, asked)?;
-        self.keys.insert(key, element);
+        let found = self.keys.seek(key);
+        self.check_row(batch, row, found.last, run, element.0 - run.first.0, asked)?;
+        self.keys.put(found, key, element);
         self.remember_idempotency(batch, row, element, run.time_ms);
         self.pool_mut(batch.pool()).arrived(batch, row);
         Ok(())
     }
 
-    /// Checks what depends on other elements; `before` of its run do not count as waiting yet.
+    /// Checks what depends on other elements; `before` of its run do not count as waiting yet. `holder` has the
+    /// element's key, or had it last.
     fn check_row(
         &self,
         batch: &Batch,
         row: usize,
-        key: Fingerprint,
+        holder: Option<ElementId>,
         run: &RunOf,
         before: u64,
         asked: EventId,
@@ -352,7 +353,7 @@ impl Ledger {
         }
         // One that waits no longer is only remembered by its key.
         let waits = |holder: ElementId| holder >= run.first || self.elements.waits(holder).is_some();
-        if let Some(element) = self.keys.get(key).filter(|&holder| waits(holder)) {
+        if let Some(element) = holder.filter(|&holder| waits(holder)) {
             let key = text(batch.clients().key(row));
             // It may have come since.
             let at = asked.max(element.arrival());
@@ -462,9 +463,9 @@ impl Ledger {
         let entry = self.pool_named(pool).ok_or_else(|| SubmitError::UnknownPool(pool.to_owned()))?;
         let Checked { pool, row, client } = submission.check(&entry.pool, &self.limits)?;
         let batch = Batch::of(pool, &[(&row, &client)]);
-        let key = batch.fingerprint(self.limits.key_secret, 0);
+        let holder = batch.fingerprints(self.limits.key_secret).next().and_then(|key| self.keys.get(key));
         let run = RunOf { first: self.recorded.next().into(), time_ms, roomy: false };
-        match self.check_row(&batch, 0, key, &run, 0, asked) {
+        match self.check_row(&batch, 0, holder, &run, 0, asked) {
             Ok(()) => Ok(Admission::New { pool, row, client }),
             Err(Stopped::Retry(element)) => Ok(Admission::Retry(element)),
             Err(Stopped::Undecided(asked)) => Ok(Admission::Undecided(asked)),

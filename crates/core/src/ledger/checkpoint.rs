@@ -25,7 +25,7 @@ use crate::{
     Decided, DefineError, ElementId, EventId, EventKind, Pool, PoolDefinition, PoolId, Retirement, Stable,
     WithdrawReason,
     audience::Progress,
-    batch::{Batch, KeySecret, Run},
+    batch::{Batch, Fingerprint, KeySecret, Run},
     hash::ElementMap,
 };
 
@@ -379,15 +379,16 @@ impl Ledger {
             let elements: Vec<_> = kept.iter().zip(&clients).map(|(kept, client)| (&*kept.row, client)).collect();
             let batch = Batch::of(kept[0].pool, &elements);
             self.count_in(kept[0].pool, kept.len() as u64, batch.waiting_bytes(0..batch.len()));
+            let keys: Vec<Fingerprint> = batch.fingerprints(self.limits.key_secret).collect();
             for (row, &CheckpointElement { element, expire_ms, reprobe_ms, .. }) in kept.iter().enumerate() {
-                self.keys.insert(batch.fingerprint(self.limits.key_secret, row), element);
+                self.keys.insert(keys[row], element);
                 self.pool_mut(batch.pool()).arrived(&batch, row);
                 self.timers.expires(batch.pool(), element, expire_ms);
                 self.timers.searches(batch.pool(), element, reprobe_ms);
                 self.reprobes.extend(reprobe_ms.map(|due_ms| (element, due_ms)));
             }
             let who = kept.iter().map(|kept| (kept.element, kept.arrived_ms)).collect();
-            self.elements.restore(Arc::new(batch), who);
+            self.elements.restore(Arc::new(batch), keys.into_iter().map(Fingerprint::hash).collect(), who);
         }
     }
 
@@ -398,7 +399,7 @@ impl Ledger {
             // A later element may wait, or have ended, under the same key.
             self.keys.insert_older(key, end.id);
             self.elements.remember(end.id, outcome.x);
-            self.ended.insert(end.id, key, &mut self.elements, &mut self.keys);
+            self.ended.insert([(end.id, key.hash())].into_iter(), &mut self.elements, &mut self.keys);
         }
     }
 

@@ -10,7 +10,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use super::slots::Slots;
 use crate::{
     ElementId, EventId, PoolId,
-    batch::{Batch, Run},
+    batch::{Batch, KeyHash, Run},
 };
 
 /// Rows that wait in segments to be put together, at which they are.
@@ -66,6 +66,8 @@ fn slot(word: u64) -> Slot {
 #[derive(Debug)]
 struct Segment {
     batch: Arc<Batch>,
+    /// Of the batch's keys, by its rows.
+    hashes: Arc<[KeyHash]>,
     /// The batch's row of the first.
     from: usize,
     who: Who,
@@ -145,6 +147,8 @@ pub(super) struct View<'a> {
     /// Its row in the batch.
     pub(super) row: usize,
     pub(super) arrived_ms: u64,
+    /// Of its key.
+    pub(super) hash: KeyHash,
 }
 
 impl Elements {
@@ -184,8 +188,9 @@ impl Elements {
     #[inline]
     pub(super) fn view(&self, at: At) -> View<'_> {
         let segment = self.segment(at.segment);
-        let row = at.row as usize;
-        View { batch: &segment.batch, row: segment.from + row, arrived_ms: segment.who(row).1 }
+        let row = segment.from + at.row as usize;
+        let (_, arrived_ms) = segment.who(at.row as usize);
+        View { batch: &segment.batch, row, arrived_ms, hash: segment.hashes[row] }
     }
 
     #[inline]
@@ -197,20 +202,21 @@ impl Elements {
         self.segments[number as usize].as_mut().expect("a segment that is named is kept")
     }
 
-    /// Elements that arrive one after the other.
-    pub(super) fn arrive(&mut self, first: ElementId, arrived_ms: u64, run: &Run) {
+    /// Elements that arrive one after the other. There is a hash for each of the batch's keys.
+    pub(super) fn arrive(&mut self, first: ElementId, arrived_ms: u64, run: &Run, hashes: Arc<[KeyHash]>) {
         let count = u32::try_from(run.rows.len()).expect("a batch is smaller");
-        self.add(Arc::clone(&run.batch), run.rows.start, Who::Neighbours { first, count, arrived_ms });
+        self.add(Arc::clone(&run.batch), hashes, run.rows.start, Who::Neighbours { first, count, arrived_ms });
     }
 
     /// Elements of a batch that have these ids and arrived then.
-    pub(super) fn restore(&mut self, batch: Arc<Batch>, who: Vec<(ElementId, u64)>) {
+    pub(super) fn restore(&mut self, batch: Arc<Batch>, hashes: Arc<[KeyHash]>, who: Vec<(ElementId, u64)>) {
         assert_eq!(batch.len(), who.len(), "every element has an id");
-        self.add(batch, 0, Who::Listed(who.into()));
+        self.add(batch, hashes, 0, Who::Listed(who.into()));
     }
 
-    fn add(&mut self, batch: Arc<Batch>, from: usize, who: Who) {
-        let mut segment = Segment { batch, from, who, waiting: 0, kept: 0, listed: false };
+    fn add(&mut self, batch: Arc<Batch>, hashes: Arc<[KeyHash]>, from: usize, who: Who) {
+        assert_eq!(batch.len(), hashes.len(), "every element has a key");
+        let mut segment = Segment { batch, hashes, from, who, waiting: 0, kept: 0, listed: false };
         let rows = segment.len();
         assert!(rows < 1 << ROW_BITS, "a segment of {rows} rows");
         let count = u32::try_from(rows).expect("it was checked");
@@ -260,7 +266,7 @@ impl Elements {
         }
         if segment.listed {
             // Its number is free when the list was gone through, its rows now.
-            segment.who = Who::Listed(Box::default());
+            (segment.who, segment.hashes, segment.from) = (Who::Listed(Box::default()), Arc::default(), 0);
             segment.batch = Arc::new(Batch::nobody(segment.batch.pool()));
         } else {
             self.segments[number as usize] = None;
@@ -310,6 +316,7 @@ impl Elements {
         moved.sort_unstable_by_key(|&(.., (element, _))| element);
         let picked = moved.iter().map(|&(number, row, _)| (&*self.segment(number).batch, row));
         let together = Batch::pick(picked);
+        let hashes = moved.iter().map(|&(number, row, _)| self.segment(number).hashes[row]).collect();
         for &(number, ..) in &moved {
             let segment = self.segment_mut(number);
             segment.waiting -= 1;
@@ -321,7 +328,7 @@ impl Elements {
             self.free_if_empty(number);
         }
         if let Some(batch) = together {
-            self.restore(Arc::new(batch), moved.into_iter().map(|(.., who)| who).collect());
+            self.restore(Arc::new(batch), hashes, moved.into_iter().map(|(.., who)| who).collect());
         }
     }
 }

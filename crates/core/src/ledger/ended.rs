@@ -1,84 +1,18 @@
 //! Bounded memory of what has been: elements that no longer wait.
 
-use std::{
-    collections::{HashMap, VecDeque},
-    hash::{BuildHasherDefault, Hasher},
+use std::collections::VecDeque;
+
+use super::{
+    elements::{Elements, Slot},
+    keys::Keys,
 };
-
-use super::elements::{Elements, Slot};
-use crate::{ElementId, EventId, batch::Fingerprint, hash::shrink};
-
-/// Which element has a key, or had it last, of those that wait or are remembered. In several maps, each of which grows
-/// at a time of its own: no request waits while millions of keys are moved.
-#[derive(Debug)]
-pub(super) struct Keys(Box<[KeyMap]>);
-
-type KeyMap = HashMap<Fingerprint, ElementId, BuildHasherDefault<FingerprintHasher>>;
-
-/// Maps of keys.
-const KEY_MAPS: usize = 64;
-
-impl Default for Keys {
-    fn default() -> Keys {
-        Keys((0..KEY_MAPS).map(|_| KeyMap::default()).collect())
-    }
-}
-
-impl Keys {
-    #[inline]
-    fn map(&mut self, key: Fingerprint) -> &mut KeyMap {
-        &mut self.0[key.share(KEY_MAPS)]
-    }
-
-    #[inline]
-    pub(super) fn get(&self, key: Fingerprint) -> Option<ElementId> {
-        self.0[key.share(KEY_MAPS)].get(&key).copied()
-    }
-
-    #[inline]
-    pub(super) fn insert(&mut self, key: Fingerprint, element: ElementId) {
-        self.map(key).insert(key, element);
-    }
-
-    /// The same, unless a later element has it.
-    pub(super) fn insert_older(&mut self, key: Fingerprint, element: ElementId) {
-        let last = self.map(key).entry(key).or_insert(element);
-        *last = element.max(*last);
-    }
-
-    fn remove_of(&mut self, key: Fingerprint, element: ElementId) {
-        let map = self.map(key);
-        if map.get(&key) == Some(&element) {
-            map.remove(&key);
-            shrink(map);
-        }
-    }
-}
-
-/// A fingerprint is a hash already.
-#[derive(Debug, Default)]
-pub(super) struct FingerprintHasher(u64);
-
-impl Hasher for FingerprintHasher {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, _: &[u8]) {
-        unreachable!("a fingerprint writes a word")
-    }
-
-    #[inline]
-    fn write_u64(&mut self, word: u64) {
-        self.0 = word;
-    }
-}
+use crate::{ElementId, EventId, batch::KeyHash};
 
 /// The order in which elements were matched or withdrawn, of the latest ones.
 #[derive(Debug)]
 pub(super) struct Ended {
     most: usize,
-    order: VecDeque<(ElementId, Fingerprint)>,
+    order: VecDeque<(ElementId, KeyHash)>,
 }
 
 impl Ended {
@@ -86,19 +20,26 @@ impl Ended {
         Ended { most, order: VecDeque::new() }
     }
 
-    /// Takes an element that ended, and forgets those that are too many. A key goes with the element, unless a later
-    /// one has it.
-    pub(super) fn insert(&mut self, element: ElementId, key: Fingerprint, elements: &mut Elements, keys: &mut Keys) {
-        self.order.push_back((element, key));
-        while self.order.len() > self.most {
+    /// Takes elements that ended, and forgets those that are too many. A key goes with the element, unless a later one
+    /// has it.
+    pub(super) fn insert(
+        &mut self,
+        ended: impl Iterator<Item = (ElementId, KeyHash)>,
+        elements: &mut Elements,
+        keys: &mut Keys,
+    ) {
+        self.order.extend(ended);
+        let too_many = self.order.len().saturating_sub(self.most);
+        keys.touch(self.order.range(..too_many).map(|&(_, hash)| hash));
+        for _ in 0..too_many {
             self.forget_oldest(elements, keys);
         }
     }
 
     fn forget_oldest(&mut self, elements: &mut Elements, keys: &mut Keys) {
-        let Some((oldest, key)) = self.order.pop_front() else { return };
+        let Some((oldest, hash)) = self.order.pop_front() else { return };
         elements.forget(oldest);
-        keys.remove_of(key, oldest);
+        keys.remove_of(hash, oldest);
     }
 
     /// Forgets what outcomes at or below `floor` ended.

@@ -16,7 +16,6 @@ use std::{
 use dovetail_rule::{Row, Value};
 
 use super::{
-    ended::FingerprintHasher,
     limits::LedgerLimits,
     room::{self, Room, Taken},
 };
@@ -31,6 +30,25 @@ use crate::{
 const MAPS: usize = 64;
 /// A map that is emptier than a quarter is made smaller, unless it is this small.
 const SMALL: usize = 256;
+
+/// A fingerprint is a hash already.
+#[derive(Debug, Default)]
+struct FingerprintHasher(u64);
+
+impl Hasher for FingerprintHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, _: &[u8]) {
+        unreachable!("a fingerprint writes a word")
+    }
+
+    #[inline]
+    fn write_u64(&mut self, word: u64) {
+        self.0 = word;
+    }
+}
 
 /// An idempotency key as it is remembered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
