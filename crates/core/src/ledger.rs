@@ -21,6 +21,7 @@ mod keys;
 mod limits;
 mod outcome;
 mod refused;
+mod retire;
 mod retirements;
 pub mod room;
 mod search;
@@ -66,7 +67,7 @@ use crate::{
     ShardId, Stable, WithdrawReason,
     audience::Progress,
     batch::{Batch, Fingerprint, KeyHash, Run},
-    hash::{ElementMap, shrink},
+    hash::ElementMap,
     planted::{Bug, Planted},
     pool::name_prefix,
 };
@@ -133,27 +134,6 @@ struct Unstable {
     pool: PoolId,
     /// Of all that ended up to it.
     bytes: u64,
-}
-
-/// What ending an element needs to know of it.
-struct Ending {
-    pool: PoolId,
-    bytes: u64,
-    /// Of its key.
-    hash: KeyHash,
-    /// What its search is counted by.
-    searched: Option<u64>,
-    expire_ms: Option<u64>,
-}
-
-/// An outcome, and where its ends are kept.
-struct RetiredEnds {
-    x: EventId,
-    pool: PoolId,
-    time_ms: u64,
-    element: (ElementId, At),
-    anchor: Option<(ElementId, At)>,
-    reason: Option<WithdrawReason>,
 }
 
 // Where it is kept makes no difference; see `Elements`.
@@ -601,17 +581,6 @@ impl Ledger {
         counts.waiting_bytes += bytes;
     }
 
-    /// One of them waits no longer.
-    fn count_out(&mut self, pool: PoolId, bytes: u64) {
-        let PoolEntry { counts, group, .. } = self.pools.get_mut(&pool).expect(DEFINED);
-        self.waiting.remove(group, counts.waiting, 1, self.limits.waiting_total_max);
-        counts.waiting -= 1;
-        if !self.planted.is(Bug::BytesKept) {
-            self.waiting_bytes.remove(group, counts.waiting_bytes, bytes, self.limits.waiting_bytes_total_max);
-            counts.waiting_bytes -= bytes;
-        }
-    }
-
     fn remember_idempotency(&mut self, batch: &Batch, row: usize, element: ElementId, time_ms: u64) {
         let clients = batch.clients();
         if !clients.idempotency_key(row).is_empty() {
@@ -635,98 +604,6 @@ impl Ledger {
             Some(due_ms) => self.reprobes.insert(element, due_ms),
             None => self.reprobes.remove(&element),
         };
-    }
-
-    fn advance(&mut self, decided: Decided, out: &mut impl Outcomes) -> Result<(), DecisionError> {
-        if decided <= self.decided {
-            return Ok(());
-        }
-        let reported = self.retirements.take(decided);
-        let mut known = self.look_up(&reported).into_iter();
-        let mut ended = Vec::with_capacity(reported.len());
-        for &reported in &reported {
-            ended.push(self.retire(reported, &mut known)?);
-        }
-        let views: Vec<OutcomeView<'_>> = ended.iter().map(|ended| self.view(ended)).collect();
-        out.push(&views);
-        self.decided = decided;
-        self.time_of(decided.event().next());
-        Ok(())
-    }
-
-    /// What ending elements needs to know of them, by end; none for one that does not wait. Elements are all over the
-    /// memory: each step is taken for all of them, so that the processor waits for many at a time.
-    fn look_up(&self, reported: &[Retirement]) -> Vec<Option<Ending>> {
-        let ends = reported.iter().flat_map(Retirement::ends);
-        let ats: Vec<Option<At>> = ends.map(|end| self.elements.waits(end)).collect();
-        let views: Vec<_> = ats.into_iter().map(|at| Some(self.elements.view(at?))).collect();
-        let ending = |view: View<'_>| Ending {
-            pool: view.batch.pool(),
-            bytes: view.batch.waiting_bytes(view.row..view.row + 1),
-            hash: view.hash,
-            searched: self.searched_by(view),
-            expire_ms: expires(view.arrived_ms, view.batch.clients().ttl_ms(view.row)),
-        };
-        views.into_iter().map(|view| view.map(ending)).collect()
-    }
-
-    fn searched_by(&self, view: View<'_>) -> Option<u64> {
-        let PoolEntry { pool, searched, .. } = self.pool(view.batch.pool());
-        searched.key(pool, view.batch, view.row)
-    }
-
-    /// Takes a decision that is final. `known` has what is known of its ends next.
-    fn retire(
-        &mut self,
-        reported: Retirement,
-        known: &mut impl Iterator<Item = Option<Ending>>,
-    ) -> Result<RetiredEnds, DecisionError> {
-        let time_ms = self.time_of(reported.x);
-        let mut end = |id| {
-            let ending = known.next().flatten().ok_or(DecisionError::NotWaiting { element: id, reported })?;
-            Ok((ending.pool, id, self.end(reported, id, ending)?))
-        };
-        let (pool, element, at) = end(reported.element)?;
-        let anchor = reported.anchor.map(end).transpose()?.map(|(_, anchor, at)| (anchor, at));
-        let withdrawn = self.naming.get(&reported.x).and_then(|&(_, reason)| reason);
-        let reason = match anchor {
-            Some(_) => None,
-            None => Some(withdrawn.ok_or(DecisionError::NoWithdrawal { reported })?),
-        };
-        self.pools.get_mut(&pool).expect(DEFINED).counts.count(reason);
-        Ok(RetiredEnds { x: reported.x, pool, time_ms, element: (element, at), anchor, reason })
-    }
-
-    fn end(&mut self, reported: Retirement, id: ElementId, ending: Ending) -> Result<At, DecisionError> {
-        // It may have ended, or moved, since it was looked up.
-        let at = self.elements.waits(id).ok_or(DecisionError::NotWaiting { element: id, reported })?;
-        let Ending { pool, bytes, hash, searched, expire_ms } = ending;
-        self.count_out(pool, bytes);
-        self.pool_mut(pool).left(searched);
-        self.timers.expires_not(pool, id, expire_ms);
-        if !self.reprobes.is_empty() {
-            self.timers.searches_not(pool, id, self.reprobes.remove(&id));
-            shrink(&mut self.reprobes);
-        }
-        if !self.closing.is_empty() {
-            self.closing.remove(&id);
-            shrink(&mut self.closing);
-        }
-        self.elements.end(id, at, reported.x);
-        self.kept.ended_bytes += bytes;
-        self.unstable.push_back(Unstable { x: reported.x, element: id, at, pool, bytes: self.kept.ended_bytes });
-        *self.unstable_in.entry(pool).or_default() += 1;
-        self.ended.insert([(id, hash)].into_iter(), &mut self.elements, &mut self.keys);
-        Ok(at)
-    }
-
-    fn view(&self, retired: &RetiredEnds) -> OutcomeView<'_> {
-        let end = |(id, at)| {
-            let view = self.elements.view(at);
-            OutcomeEndView { id, arrived_ms: view.arrived_ms, clients: view.batch.clients(), row: view.row }
-        };
-        let &RetiredEnds { x, pool, time_ms, element, anchor, reason } = retired;
-        OutcomeView { x, pool, time_ms, element: end(element), anchor: anchor.map(end), reason }
     }
 
     /// The time of an event above the decided watermark; forgets those before it.

@@ -282,9 +282,9 @@ impl EndWriter {
             self.ids.extend_from_slice(&end.map_or(0, |end| end.id.0).to_le_bytes());
             self.push_arrived(end.map_or(0, |end| end.arrived_ms));
         }
-        ends.clone().for_each(|end| self.keys.push(end.as_ref().map_or(&[], OutcomeEndView::key)));
-        ends.clone().for_each(|end| self.payloads.push(end.as_ref().map_or(&[], OutcomeEndView::payload)));
-        ends.for_each(|end| self.owners.push(end.as_ref().map_or(&[], OutcomeEndView::owner)));
+        self.keys.extend(ends.clone().map(|end| end.map_or(&[][..], |end| end.key)));
+        self.payloads.extend(ends.clone().map(|end| end.map_or(&[][..], |end| end.payload)));
+        self.owners.extend(ends.map(|end| end.map_or(&[][..], |end| end.owner)));
     }
 
     /// As a client gets it: without the submitter.
@@ -373,7 +373,7 @@ impl OutcomeWriter {
 
 impl Outcomes for OutcomeWriter {
     fn push(&mut self, mut outcomes: &[OutcomeView<'_>]) {
-        let end = |end: &OutcomeEndView<'_>| end.key().len() + end.payload().len() + end.owner().len();
+        let end = |end: &OutcomeEndView<'_>| end.key.len() + end.payload.len() + end.owner.len();
         let size =
             |outcome: &OutcomeView<'_>| OUTCOME_BYTES + end(&outcome.element) + outcome.anchor.as_ref().map_or(0, end);
         while !outcomes.is_empty() {

@@ -109,6 +109,15 @@ impl StringsWriter {
         push_end(&mut self.ends, self.bytes.len());
     }
 
+    /// Adds many, for which room is made once.
+    pub fn extend<'a>(&mut self, strings: impl Iterator<Item = &'a [u8]> + Clone) {
+        let (mut bytes, mut count) = (0, 0);
+        strings.clone().for_each(|string| (bytes, count) = (bytes + string.len(), count + 1));
+        self.bytes.reserve(bytes);
+        self.ends.reserve(4 * count);
+        strings.for_each(|string| self.push(string));
+    }
+
     /// What was added.
     #[must_use]
     pub fn finish(self) -> Strings {

@@ -1,11 +1,15 @@
 //! The elements that wait, and those that ended and are remembered.
 //!
-//! Elements stay in the batches they came in. What is left of a batch of which most have ended, and batches that were
-//! small from the beginning, are put together in new ones, so that memory follows what waits. Invariants: elements.E1 a
-//! slot that waits names a segment's row, and that row has the slot's id; elements.E2 a segment is kept as long as one
+//! Elements stay in the batches they came in. Batches that were small from the beginning are put together in new ones.
+//! What is left of a batch of which most have ended is, too, but only once such batches hold more than all that waits:
+//! the last elements of a batch mostly end soon after the others. So memory follows what waits. Invariants: elements.E1
+//! a slot that waits names a segment's row, and that row has the slot's id; elements.E2 a segment is kept as long as one
 //! of its rows waits, or ended above the stable cut; elements.E3 a row that ended does not move.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+};
 
 use super::slots::Slots;
 use crate::{
@@ -13,14 +17,17 @@ use crate::{
     batch::{Batch, KeyHash, Run},
 };
 
-/// Rows that wait in segments to be put together, at which they are.
+/// Rows that wait in small segments of a pool, at which they are put together; and about how many are put together in
+/// one go.
 const REPACK: usize = 512;
-/// Rows of segments to be put together, at which they are, however few of them wait.
+/// Rows of small segments of a pool, at which they are put together, however few of them wait.
 const HELD: usize = 8192;
-/// A segment of fewer rows is put together with others.
+/// A segment of fewer rows is small.
 const SMALL: usize = 64;
-/// Segments are put together when fewer than one in so many of their rows wait.
+/// A segment is sparse when fewer than one in so many of its rows wait.
 const SPARSE: usize = 4;
+/// Bytes of batches of sparse segments that are kept, however little waits.
+const SPARSE_BYTES: u64 = 8 << 20;
 
 const ENDED: u64 = 1 << 63;
 const ROW_BITS: u32 = 24;
@@ -76,7 +83,16 @@ struct Segment {
     /// Rows that wait, or ended above the stable cut.
     kept: u32,
     /// It is among those to be put together.
-    listed: bool,
+    listed: Option<Listed>,
+}
+
+/// Why a segment is to be put together with others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Listed {
+    /// It was small from the beginning.
+    Small,
+    /// Most of its rows have ended.
+    Sparse,
 }
 
 #[derive(Debug)]
@@ -104,18 +120,47 @@ impl Segment {
 }
 
 /// All of them.
-#[derive(Default)]
 pub(super) struct Elements {
     slots: Slots,
     segments: Vec<Option<Segment>>,
     free: Vec<u32>,
     waiting: usize,
-    /// Segments to be put together.
-    sparse: BTreeMap<PoolId, Sparse>,
+    /// What they take, as [`Batch::waiting_bytes`] counts them.
+    waiting_bytes: u64,
+    /// Small segments that are to be put together, and pools that have enough of them.
+    small: BTreeMap<PoolId, Small>,
+    due: Vec<PoolId>,
+    /// Sparse segments that are to be put together, the first to become so first.
+    sparse: VecDeque<u32>,
+    /// Bytes of their batches.
+    sparse_bytes: u64,
+    /// Of how many of them nothing is left.
+    sparse_gone: usize,
+    /// So many bytes of them are kept, or as many as all that waits takes.
+    sparse_bytes_max: u64,
 }
 
+impl Default for Elements {
+    fn default() -> Elements {
+        Elements {
+            slots: Slots::default(),
+            segments: Vec::new(),
+            free: Vec::new(),
+            waiting: 0,
+            waiting_bytes: 0,
+            small: BTreeMap::new(),
+            due: Vec::new(),
+            sparse: VecDeque::new(),
+            sparse_bytes: 0,
+            sparse_gone: 0,
+            sparse_bytes_max: SPARSE_BYTES,
+        }
+    }
+}
+
+/// Small segments of a pool that are to be put together.
 #[derive(Debug, Default)]
-struct Sparse {
+struct Small {
     segments: Vec<u32>,
     /// Rows of them that wait.
     waiting: usize,
@@ -149,6 +194,11 @@ pub(super) struct View<'a> {
     pub(super) arrived_ms: u64,
     /// Of its key.
     pub(super) hash: KeyHash,
+}
+
+/// Bytes of all elements of a batch.
+fn bytes_of(batch: &Batch) -> u64 {
+    batch.waiting_bytes(0..batch.len())
 }
 
 impl Elements {
@@ -206,6 +256,7 @@ impl Elements {
     pub(super) fn arrive(&mut self, first: ElementId, arrived_ms: u64, run: &Run, hashes: Arc<[KeyHash]>) {
         let count = u32::try_from(run.rows.len()).expect("a batch is smaller");
         self.add(Arc::clone(&run.batch), hashes, run.rows.start, Who::Neighbours { first, count, arrived_ms });
+        self.tidy();
     }
 
     /// Elements of a batch that have these ids and arrived then.
@@ -216,7 +267,7 @@ impl Elements {
 
     fn add(&mut self, batch: Arc<Batch>, hashes: Arc<[KeyHash]>, from: usize, who: Who) {
         assert_eq!(batch.len(), hashes.len(), "every element has a key");
-        let mut segment = Segment { batch, hashes, from, who, waiting: 0, kept: 0, listed: false };
+        let mut segment = Segment { batch, hashes, from, who, waiting: 0, kept: 0, listed: None };
         let rows = segment.len();
         assert!(rows < 1 << ROW_BITS, "a segment of {rows} rows");
         let count = u32::try_from(rows).expect("it was checked");
@@ -233,23 +284,42 @@ impl Elements {
             }
         }
         self.waiting += rows;
+        self.waiting_bytes += segment.batch.waiting_bytes(from..from + rows);
         self.segments[number as usize] = Some(segment);
         if rows < SMALL {
-            self.list(number);
+            self.list_small(number);
         }
     }
 
-    /// An element that waits ends.
-    pub(super) fn end(&mut self, element: ElementId, at: At, x: EventId) {
-        self.slots.set(element, ENDED | x.0);
+    /// An element ends, if it waits. Where it is; [`leave`](Elements::leave) is to be called for that.
+    #[inline]
+    pub(super) fn end(&mut self, element: ElementId, x: EventId) -> Option<At> {
+        let word = self.slots.get_mut(element)?;
+        let Slot::Waiting(at) = slot(*word) else { return None };
+        *word = ENDED | x.0;
+        Some(at)
+    }
+
+    /// A row that takes so many bytes waits no longer. [`tidy`](Elements::tidy) is to be called once all that end
+    /// together have left.
+    #[inline]
+    pub(super) fn leave(&mut self, at: At, bytes: u64) {
         self.waiting -= 1;
+        self.waiting_bytes -= bytes;
         let segment = self.segment_mut(at.segment);
         segment.waiting -= 1;
-        if segment.listed {
-            let pool = segment.batch.pool();
-            self.sparse.get_mut(&pool).expect("it was listed").waiting -= 1;
-        } else if segment.waiting > 0 && segment.waiting as usize * SPARSE < segment.len() {
-            self.list(at.segment);
+        match segment.listed {
+            Some(Listed::Small) => {
+                let pool = segment.batch.pool();
+                self.small.get_mut(&pool).expect("it was listed").waiting -= 1;
+            }
+            Some(Listed::Sparse) => {}
+            None if segment.waiting > 0 && segment.waiting as usize * SPARSE < segment.len() => {
+                segment.listed = Some(Listed::Sparse);
+                self.sparse_bytes += bytes_of(&segment.batch);
+                self.sparse.push_back(at.segment);
+            }
+            None => {}
         }
     }
 
@@ -264,13 +334,39 @@ impl Elements {
         if segment.kept > 0 {
             return;
         }
-        if segment.listed {
-            // Its number is free when the list was gone through, its rows now.
-            (segment.who, segment.hashes, segment.from) = (Who::Listed(Box::default()), Arc::default(), 0);
-            segment.batch = Arc::new(Batch::nobody(segment.batch.pool()));
-        } else {
+        let Some(listed) = segment.listed else {
             self.segments[number as usize] = None;
             self.free.push(number);
+            return;
+        };
+        // Its number is free when the list was gone through, its rows now.
+        (segment.who, segment.hashes, segment.from) = (Who::Listed(Box::default()), Arc::default(), 0);
+        let nobody = Arc::new(Batch::nobody(segment.batch.pool()));
+        let batch = std::mem::replace(&mut segment.batch, nobody);
+        match listed {
+            Listed::Small => self.small.get_mut(&batch.pool()).expect("it was listed").held -= batch.len(),
+            Listed::Sparse => {
+                self.sparse_bytes -= bytes_of(&batch);
+                self.sparse_gone += 1;
+                self.sweep_sparse();
+            }
+        }
+    }
+
+    /// Forgets the sparse segments of which nothing is left, once they are most of all.
+    fn sweep_sparse(&mut self) {
+        if self.sparse_gone <= self.sparse.len() / 2 {
+            return;
+        }
+        self.sparse_gone = 0;
+        for _ in 0..self.sparse.len() {
+            let number = self.sparse.pop_front().expect("it was counted");
+            if self.segment(number).kept > 0 {
+                self.sparse.push_back(number);
+            } else {
+                self.segments[number as usize] = None;
+                self.free.push(number);
+            }
         }
     }
 
@@ -286,25 +382,51 @@ impl Elements {
         self.slots.set(element, ENDED | x.0);
     }
 
-    fn list(&mut self, number: u32) {
+    fn list_small(&mut self, number: u32) {
         let segment = self.segments[number as usize].as_mut().expect("it is there");
-        segment.listed = true;
+        segment.listed = Some(Listed::Small);
         let pool = segment.batch.pool();
-        let sparse = self.sparse.entry(pool).or_default();
-        sparse.waiting += segment.waiting as usize;
+        let small = self.small.entry(pool).or_default();
+        small.waiting += segment.waiting as usize;
+        small.held += segment.batch.len();
+        small.segments.push(number);
         // A segment of one row holds a batch, and more than the row.
-        sparse.held += segment.batch.len() + SMALL / 4;
-        sparse.segments.push(number);
-        if sparse.waiting >= REPACK || sparse.held >= HELD {
-            self.repack(pool);
+        if small.waiting >= REPACK || small.held + SMALL / 4 * small.segments.len() >= HELD {
+            self.due.push(pool);
         }
     }
 
-    /// Puts what waits in the listed segments of a pool together.
-    fn repack(&mut self, pool: PoolId) {
-        let listed = self.sparse.remove(&pool).expect("something is listed").segments;
+    /// Puts segments together, where there are enough of them.
+    pub(super) fn tidy(&mut self) {
+        while let Some(pool) = self.due.pop() {
+            let small = self.small.remove(&pool).expect("something is listed");
+            self.put_together(small.segments);
+        }
+        while self.sparse_bytes > self.sparse_bytes_max.max(self.waiting_bytes) {
+            let (mut numbers, mut rows) = (Vec::new(), 0);
+            while rows < REPACK
+                && let Some(number) = self.sparse.pop_front()
+            {
+                let segment = self.segment(number);
+                let (waiting, gone, bytes) = (segment.waiting, segment.kept == 0, bytes_of(&segment.batch));
+                rows += waiting as usize;
+                self.sparse_gone -= usize::from(gone);
+                self.sparse_bytes -= bytes;
+                numbers.push(number);
+            }
+            numbers.sort_by_key(|&number| self.segment(number).batch.pool());
+            let pools: Vec<Vec<u32>> = numbers
+                .chunk_by(|&one, &next| self.segment(one).batch.pool() == self.segment(next).batch.pool())
+                .map(<[u32]>::to_vec)
+                .collect();
+            pools.into_iter().for_each(|numbers| self.put_together(numbers));
+        }
+    }
+
+    /// Puts what waits in segments of one pool together, which are listed no longer.
+    fn put_together(&mut self, numbers: Vec<u32>) {
         let mut moved: Vec<(u32, usize, (ElementId, u64))> = Vec::new();
-        for &number in &listed {
+        for &number in &numbers {
             let segment = self.segment(number);
             let waits = (0..).zip(0..segment.len()).filter_map(|(row, at)| {
                 let (element, arrived_ms) = segment.who(at);
@@ -322,13 +444,172 @@ impl Elements {
             segment.waiting -= 1;
             segment.kept -= 1;
         }
-        self.waiting -= moved.len();
-        for number in listed {
-            self.segment_mut(number).listed = false;
+        for number in numbers {
+            self.segment_mut(number).listed = None;
             self.free_if_empty(number);
         }
         if let Some(batch) = together {
+            self.waiting -= moved.len();
+            self.waiting_bytes -= bytes_of(&batch);
             self.restore(Arc::new(batch), hashes, moved.into_iter().map(|(.., who)| who).collect());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use dovetail_rule::{Row, Value};
+
+    use super::*;
+    use crate::batch::{ClientPart, KeySecret};
+
+    const SECRET: KeySecret = KeySecret([5, 6]);
+
+    fn batch(pool: PoolId, ids: impl Iterator<Item = u64>) -> Batch {
+        let row = |id: u64| Row::from_values([Some(Value::Int(i64::try_from(id).unwrap()))]);
+        let client = |id: u64| ClientPart {
+            key: format!("k{id}").as_str().into(),
+            payload: Bytes::copy_from_slice(&vec![7; (id % 50) as usize]),
+            ttl_ms: 0,
+            idempotency_key: "".into(),
+            owner: "".into(),
+        };
+        let all: Vec<_> = ids.map(|id| (row(id), client(id))).collect();
+        Batch::of(pool, &all.iter().map(|(row, client)| (row, client)).collect::<Vec<_>>())
+    }
+
+    /// Elements, and what has to be known of them.
+    struct Checked {
+        elements: Elements,
+        next: u64,
+        /// With their pools, and when they arrived.
+        waiting: BTreeMap<u64, (PoolId, u64)>,
+        /// Not released yet, with when they arrived, and where they were.
+        ended: VecDeque<(u64, u64, At)>,
+        random: u64,
+    }
+
+    impl Checked {
+        fn below(&mut self, most: u64) -> u64 {
+            self.random = self.random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (self.random >> 33) % most
+        }
+
+        /// Some rows of a batch arrive; the others never do.
+        fn arrive(&mut self) {
+            let (pool, most) = (PoolId(self.below(3) as u32), [3, 300][self.below(2) as usize]);
+            let (count, before, after) = (1 + self.below(most), self.below(2), self.below(2));
+            let first = self.next;
+            let batch = batch(pool, first - before..first + count + after);
+            let hashes = batch.fingerprints(SECRET).map(|key| key.hash()).collect();
+            let rows = before as usize..(before + count) as usize;
+            let arrived_ms = first * 10;
+            self.elements.arrive(ElementId(first), arrived_ms, &Run { batch: Arc::new(batch), rows }, hashes);
+            self.waiting.extend((first..first + count).map(|id| (id, (pool, arrived_ms))));
+            self.next = first + count + self.below(3);
+        }
+
+        /// Some end, those that came first more often.
+        fn end(&mut self) {
+            for _ in 0..self.below(200) {
+                let from = self.below(self.next) * self.below(100) / 99;
+                let Some((&id, &(_, arrived_ms))) = self.waiting.range(from..).next() else { continue };
+                let at = self.elements.end(ElementId(id), EventId(id + 1)).unwrap();
+                let view = self.elements.view(at);
+                let bytes = view.batch.waiting_bytes(view.row..view.row + 1);
+                self.elements.leave(at, bytes);
+                assert_eq!(self.elements.end(ElementId(id), EventId(id + 1)), None, "it has ended");
+                self.waiting.remove(&id);
+                self.ended.push_back((id, arrived_ms, at));
+            }
+            self.elements.tidy();
+        }
+
+        fn release(&mut self, most: usize) {
+            for (id, _, at) in self.ended.drain(..most.min(self.ended.len())) {
+                self.elements.release(at);
+                self.elements.forget(ElementId(id));
+            }
+        }
+
+        fn check(&self) {
+            let Elements { waiting, waiting_bytes, sparse_bytes, sparse_bytes_max, .. } = self.elements;
+            let is = |id: u64, was: u64, at: At| {
+                let View { batch, row, arrived_ms, hash } = self.elements.view(at);
+                let key = format!("k{id}");
+                assert_eq!((batch.clients().key(row), arrived_ms), (key.as_bytes(), was));
+                assert_eq!(hash, SECRET.fingerprint(batch.pool(), key.as_bytes()).hash());
+                (batch.pool(), batch.waiting_bytes(row..row + 1))
+            };
+            let mut bytes = 0;
+            for (&id, &(pool, arrived_ms)) in &self.waiting {
+                let (found, own) = is(id, arrived_ms, self.elements.waits(ElementId(id)).unwrap());
+                assert_eq!(found, pool);
+                bytes += own;
+            }
+            assert_eq!((waiting, waiting_bytes), (self.waiting.len(), bytes));
+            assert!(sparse_bytes <= sparse_bytes_max.max(bytes), "{sparse_bytes} of {bytes}");
+            for &(id, arrived_ms, at) in &self.ended {
+                is(id, arrived_ms, at);
+            }
+            let ids = self.elements.waiting_after(ElementId(0)).map(|(id, _)| id.0);
+            assert!(ids.eq(self.waiting.keys().copied()));
+        }
+    }
+
+    #[test]
+    fn elements_are_found_wherever_they_are_moved_and_what_has_ended_goes() {
+        for (random, sparse_bytes_max) in [(1, 2_000), (2, 50_000), (3, SPARSE_BYTES)] {
+            let elements = Elements { sparse_bytes_max, ..Elements::default() };
+            let (waiting, ended) = (BTreeMap::new(), VecDeque::new());
+            let mut checked = Checked { elements, next: 1, waiting, ended, random };
+            for step in 0..1_200 {
+                match checked.below(5) {
+                    0 | 1 => checked.arrive(),
+                    2 | 3 => checked.end(),
+                    _ => {
+                        let most = checked.below(400) as usize;
+                        checked.release(most);
+                    }
+                }
+                if step % 20 == 0 {
+                    checked.check();
+                }
+            }
+            while !checked.waiting.is_empty() {
+                checked.end();
+            }
+            checked.check();
+            checked.release(usize::MAX);
+            let left = checked.elements.segments.iter().flatten();
+            assert_eq!(left.map(|segment| segment.kept as usize + segment.len()).sum::<usize>(), 0);
+            assert_eq!(checked.elements.slots.after(ElementId(0)).count(), 0);
+        }
+    }
+
+    #[test]
+    fn one_sparse_segment_that_stays_keeps_nothing_of_those_that_come_after_it() {
+        let (mut elements, mut next) = (Elements::default(), 1);
+        for round in 0..2_000 {
+            let count = 100;
+            let batch = Arc::new(batch(PoolId(0), next..next + count));
+            let hashes = batch.fingerprints(SECRET).map(|key| key.hash()).collect();
+            elements.arrive(ElementId(next), 0, &Run::all(batch), hashes);
+            let ended: Vec<At> = (next..next + count)
+                .filter(|&id| id > 1 || round > 0)
+                .map(|id| {
+                    let at = elements.end(ElementId(id), EventId(id)).unwrap();
+                    let view = elements.view(at);
+                    elements.leave(at, view.batch.waiting_bytes(view.row..view.row + 1));
+                    at
+                })
+                .collect();
+            elements.tidy();
+            ended.into_iter().for_each(|at| elements.release(at));
+            next += count;
+        }
+        assert!(elements.segments.len() < 10, "{}", elements.segments.len());
+        assert_eq!(elements.waiting(), 1);
     }
 }

@@ -109,8 +109,8 @@ impl PoolEntry {
         self.searched.arrived(&self.pool, batch, row);
     }
 
-    /// An element waits no longer, and does not count as waiting; this is what its search was counted by.
-    pub(super) fn left(&mut self, key: Option<u64>) {
-        self.searched.ended(&self.pool, key, self.counts.waiting);
+    /// Elements wait no longer, and do not count as waiting; these are what their searches were counted by.
+    pub(super) fn left(&mut self, keys: impl Iterator<Item = u64>) {
+        self.searched.ended(&self.pool, keys, self.counts.waiting);
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::{ElementId, EventId, PoolId, Retirement, WithdrawReason, batch::ClientColumns};
+use crate::{ElementId, EventId, PoolId, Retirement, WithdrawReason};
 
 /// What one event decided, with what clients want to know of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,28 +70,12 @@ pub struct OutcomeEndView<'a> {
     pub id: ElementId,
     /// When it arrived, in milliseconds.
     pub arrived_ms: u64,
-    pub(super) clients: &'a ClientColumns,
-    pub(super) row: usize,
-}
-
-impl OutcomeEndView<'_> {
     /// The client's key, a text.
-    #[must_use]
-    pub fn key(&self) -> &[u8] {
-        self.clients.key(self.row)
-    }
-
+    pub key: &'a [u8],
     /// The client's payload.
-    #[must_use]
-    pub fn payload(&self) -> &[u8] {
-        self.clients.payload(self.row)
-    }
-
-    /// The submitter's name, empty where it is not known.
-    #[must_use]
-    pub fn owner(&self) -> &[u8] {
-        self.clients.owner(self.row)
-    }
+    pub payload: &'a [u8],
+    /// The submitter's name, a text, empty where it is not known.
+    pub owner: &'a [u8],
 }
 
 impl OutcomeView<'_> {
@@ -100,10 +84,10 @@ impl OutcomeView<'_> {
     pub fn to_outcome(&self) -> Outcome {
         let end = |end: &OutcomeEndView<'_>| OutcomeEnd {
             id: end.id,
-            key: end.clients.keys.text(end.row).into(),
-            payload: Bytes::copy_from_slice(end.payload()),
+            key: text(end.key).into(),
+            payload: Bytes::copy_from_slice(end.payload),
             arrived_ms: Some(end.arrived_ms),
-            owner: end.clients.owners.as_ref().map_or("", |owners| owners.text(end.row)).into(),
+            owner: text(end.owner).into(),
         };
         Outcome {
             x: self.x,
@@ -114,6 +98,10 @@ impl OutcomeView<'_> {
             reason: self.reason,
         }
     }
+}
+
+fn text(bytes: &[u8]) -> &str {
+    std::str::from_utf8(bytes).expect("texts were checked when they came")
 }
 
 /// Where outcomes leave to, in ascending order.

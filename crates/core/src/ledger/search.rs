@@ -159,15 +159,15 @@ impl Searched {
         pool.rule.plan().bucket_hash(&batch.row(row), *secret)
     }
 
-    /// An element waits no longer, and so many still do.
-    pub(super) fn ended(&mut self, pool: &Pool, key: Option<u64>, left: u64) {
-        if let How::Key { waiting, .. } = &mut self.how
-            && let Some(key) = key
-            && let Some(of) = waiting.get_mut(&key)
-        {
-            *of -= 1;
-            if *of == 0 {
-                waiting.remove(&key);
+    /// Elements with these keys wait no longer, and so many still do.
+    pub(super) fn ended(&mut self, pool: &Pool, keys: impl Iterator<Item = u64>, left: u64) {
+        if let How::Key { waiting, .. } = &mut self.how {
+            for key in keys {
+                let Some(of) = waiting.get_mut(&key) else { continue };
+                *of -= 1;
+                if *of == 0 {
+                    waiting.remove(&key);
+                }
             }
         }
         if left == 0 && !matches!(self.how, How::Cheap) {

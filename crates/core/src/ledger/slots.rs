@@ -116,6 +116,19 @@ impl Page {
     }
 
     #[inline]
+    fn get_mut(&mut self, slot: usize) -> Option<&mut u64> {
+        let word = match self {
+            Page::Dense(dense) => &mut dense.words[slot],
+            Page::Empty => return None,
+            Page::Sparse(sparse) => {
+                let at = sparse.find(slot).ok()?;
+                &mut sparse.entries[at].1
+            }
+        };
+        (*word != 0).then_some(word)
+    }
+
+    #[inline]
     fn is_dense(&self) -> bool {
         matches!(self, Page::Dense(_))
     }
@@ -189,6 +202,16 @@ impl Slots {
         }
         let at = usize::try_from(number - self.first).unwrap_or(usize::MAX);
         self.window.get(at).map_or(0, |page| page.get(slot))
+    }
+
+    /// The word of an element that has one. It must not become 0.
+    #[inline]
+    pub(super) fn get_mut(&mut self, element: ElementId) -> Option<&mut u64> {
+        let (number, slot) = place(element);
+        if number < self.first {
+            return self.behind.get_mut(&number)?.get_mut(slot);
+        }
+        self.window.get_mut(usize::try_from(number - self.first).ok()?)?.get_mut(slot)
     }
 
     /// Changes the word of an element. With 0 it has none any more.
