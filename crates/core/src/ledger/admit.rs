@@ -229,6 +229,21 @@ struct RunOf {
     time_ms: u64,
     /// There is room for all of them.
     roomy: bool,
+    takes: Takes,
+    /// What their searches cost is counted.
+    counted: bool,
+}
+
+/// Whether a pool takes elements.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Takes {
+    Any,
+    /// It is dropped.
+    Unknown,
+    /// It is being dropped.
+    Dropping,
+    /// Timers of it are due.
+    Late,
 }
 
 impl Ledger {
@@ -289,7 +304,8 @@ impl Ledger {
         self.idempotency.pass(time_ms);
         let (mut count, mut stopped) = (0, None);
         self.keys.touch(keyed.hashes()[rows.clone()].iter().copied());
-        let run = RunOf { first: first.into(), time_ms, roomy: self.has_room(keyed.batch(), rows.clone()) };
+        let roomy = self.has_room(keyed.batch(), rows.clone());
+        let run = self.run_of(keyed.batch().pool(), first, time_ms, roomy);
         for row in rows.clone() {
             let element = ElementId(first.0 + count as u64);
             let asked = if count > 0 { element.arrival().prev() } else { asked };
@@ -322,8 +338,23 @@ impl Ledger {
         self.check_row(batch, row, found.last, run, element.0 - run.first.0, asked)?;
         self.keys.put(found, key, element);
         self.remember_idempotency(batch, row, element, run.time_ms);
-        self.pool_mut(batch.pool()).arrived(batch, row);
+        if run.counted {
+            self.pool_mut(batch.pool()).arrived(batch, row);
+        }
         Ok(())
+    }
+
+    fn run_of(&self, pool: PoolId, first: EventId, time_ms: u64, roomy: bool) -> RunOf {
+        // It may have been dropped since the elements were checked.
+        let entry = self.find_pool(pool).filter(|entry| entry.dropped_at.is_none());
+        let takes = match entry {
+            None => Takes::Unknown,
+            Some(entry) if entry.closed_at.is_some() && !self.planted.is(Bug::ClosedAdmits) => Takes::Dropping,
+            Some(_) if self.is_late(pool) && !self.planted.is(Bug::LateAdmits) => Takes::Late,
+            Some(_) => Takes::Any,
+        };
+        let counted = entry.is_some_and(|entry| entry.searched.counts());
+        RunOf { first: first.into(), time_ms, roomy, takes, counted }
     }
 
     /// Checks what depends on other elements; `before` of its run do not count as waiting yet. `holder` has the
@@ -338,18 +369,12 @@ impl Ledger {
         asked: EventId,
     ) -> Result<(), Stopped> {
         self.check_idempotency(batch, row, run.time_ms)?;
-        // It may have been dropped since the element was checked.
-        let Some(entry) = self.find_pool(batch.pool()).filter(|entry| entry.dropped_at.is_none()) else {
-            let name = self.pool_name(batch.pool());
-            return Err(Stopped::Refused(SubmitError::UnknownPool(name.as_ref().to_owned())));
-        };
-        let PoolEntry { pool, counts, searched, closed_at, .. } = entry;
-        let name = || pool.definition.name.clone();
-        if closed_at.is_some() && !self.planted.is(Bug::ClosedAdmits) {
-            return Err(Stopped::Refused(SubmitError::PoolDropping(name())));
-        }
-        if self.is_late(pool.id) && !self.planted.is(Bug::LateAdmits) {
-            return Err(Stopped::Late);
+        let name = || self.pool_name(batch.pool()).as_ref().to_owned();
+        match run.takes {
+            Takes::Any => {}
+            Takes::Unknown => return Err(Stopped::Refused(SubmitError::UnknownPool(name()))),
+            Takes::Dropping => return Err(Stopped::Refused(SubmitError::PoolDropping(name()))),
+            Takes::Late => return Err(Stopped::Late),
         }
         // One that waits no longer is only remembered by its key.
         let waits = |holder: ElementId| holder >= run.first || self.elements.waits(holder).is_some();
@@ -360,7 +385,7 @@ impl Ledger {
             return self.refuse_at(at, || SubmitError::KeyWaiting { pool: name(), key, element });
         }
         if !run.roomy {
-            let (elements, bytes) = self.rooms(entry, batch, row, before);
+            let (elements, bytes) = self.rooms(self.pool(batch.pool()), batch, row, before);
             if let Some(full) = elements.full() {
                 return self.refuse_at(asked, || elements.refused(full, name()));
             }
@@ -368,10 +393,12 @@ impl Ledger {
                 return self.refuse_at(asked, || bytes.refused_bytes(full, name()));
             }
         }
-        match searched.check(pool, &self.limits, counts.waiting + before, batch, row) {
-            Ok(()) => Ok(()),
-            Err(why) => self.refuse_at(asked, || why),
+        if run.counted {
+            let PoolEntry { pool, counts, searched, .. } = self.pool(batch.pool());
+            let within = searched.check(pool, &self.limits, counts.waiting + before, batch, row);
+            within.or_else(|why| self.refuse_at(asked, || why))?;
         }
+        Ok(())
     }
 
     /// Whether there is room for all of these elements: for the last one once those before it are in, and so for
@@ -464,7 +491,7 @@ impl Ledger {
         let Checked { pool, row, client } = submission.check(&entry.pool, &self.limits)?;
         let batch = Batch::of(pool, &[(&row, &client)]);
         let holder = batch.fingerprints(self.limits.key_secret).next().and_then(|key| self.keys.get(key));
-        let run = RunOf { first: self.recorded.next().into(), time_ms, roomy: false };
+        let run = self.run_of(pool, self.recorded.next(), time_ms, false);
         match self.check_row(&batch, 0, holder, &run, 0, asked) {
             Ok(()) => Ok(Admission::New { pool, row, client }),
             Err(Stopped::Retry(element)) => Ok(Admission::Retry(element)),

@@ -82,6 +82,11 @@ impl Searched {
         searched
     }
 
+    /// Whether anything is counted of elements.
+    pub(super) fn counts(&self) -> bool {
+        !matches!(self.how, How::Cheap)
+    }
+
     fn units_with(&self, pool: &Pool, longest: &[Longest]) -> u64 {
         if self.by_columns { 1 } else { pool.rule.cost_within(longest) }
     }
@@ -125,7 +130,7 @@ impl Searched {
         batch: &Batch,
         row: usize,
     ) -> Result<(), SubmitError> {
-        if matches!(self.how, How::Cheap) {
+        if !self.counts() {
             return Ok(());
         }
         let key = |secret| pool.rule.plan().bucket_hash(&batch.row(row), secret);
@@ -140,7 +145,7 @@ impl Searched {
 
     /// An element was let in.
     pub(super) fn arrived(&mut self, pool: &Pool, batch: &Batch, row: usize) {
-        if matches!(self.how, How::Cheap) {
+        if !self.counts() {
             return;
         }
         if let (units, Some(longest)) = self.joined(pool, batch, row) {
@@ -170,7 +175,7 @@ impl Searched {
                 }
             }
         }
-        if left == 0 && !matches!(self.how, How::Cheap) {
+        if left == 0 && self.counts() {
             self.longest.fill(Longest::NONE);
             self.units = self.units_with(pool, &self.longest);
         }
