@@ -703,6 +703,7 @@ async fn a_gatherer_that_asks_for_other_slices_than_a_matcher_runs_is_refused_wi
             settings: told.settings,
             settings_digest: digest,
             role: pb::Role::Gatherer.into(),
+            protocol: dovetail_wire::PROTOCOL,
             ..Default::default()
         })
     })

@@ -232,6 +232,7 @@ async fn a_node_that_never_confirms_who_it_is_keeps_no_other_node_out() {
         settings: told.settings,
         settings_digest: told.settings_digest,
         role: pb::Role::Gatherer.into(),
+        protocol: dovetail_wire::PROTOCOL,
         ..node_pb::Peer::default()
     };
     // It keeps its places, and says nothing any more.

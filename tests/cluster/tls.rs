@@ -23,8 +23,8 @@ use crate::programs::DOVETAIL;
 async fn peer(cluster: &Cluster, role: pb::Role, index: u32) -> node_pb::Peer {
     let told = cluster.inspect(Which::Balancer).await.unwrap();
     let (settings, settings_digest) = (told.settings, told.settings_digest);
-    let cluster = told.cluster;
-    node_pb::Peer { cluster, settings, settings_digest, role: role.into(), index, ..node_pb::Peer::default() }
+    let (cluster, role, protocol) = (told.cluster, role.into(), dovetail_wire::PROTOCOL);
+    node_pb::Peer { cluster, settings, settings_digest, role, index, protocol, ..node_pb::Peer::default() }
 }
 
 fn refused(answer: Result<impl Sized, Status>, says: &[&str]) {

@@ -14,6 +14,7 @@ mod outcomes;
 mod packages;
 mod parts;
 mod pools;
+mod protocol;
 mod submitted;
 #[cfg(test)]
 mod tests;
@@ -39,5 +40,6 @@ pub use parts::{
     Filling, NODE_MESSAGE_BYTES_MAX, PART_BYTES, candidate_parts, decision_parts, log_frame_parts, retirement_part,
 };
 pub use pools::{note_pb, pool_definition, pool_definition_pb, slice_cut_part, submission, waiting_pb};
+pub use protocol::{PROTOCOL, talks_to};
 pub use submitted::SubmittedColumns;
 pub use values::{attribute_type, kind, kind_pb, value_pb};

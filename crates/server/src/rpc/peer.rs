@@ -11,8 +11,10 @@ use dovetail::{
     text::{ECHO_BYTES_MAX, cut},
 };
 use dovetail_certs::{NodeName, Proved};
-use dovetail_wire::node_pb::{
-    self, candidates_service_server, decisions_service_server, feed_service_server, node_service_server,
+use dovetail_wire::{
+    PROTOCOL,
+    node_pb::{self, candidates_service_server, decisions_service_server, feed_service_server, node_service_server},
+    talks_to,
 };
 
 /// What nodes ask of one another.
@@ -151,6 +153,7 @@ impl NodeIdentity {
             index: self.index,
             log_id: self.log_id(),
             instance: self.instance,
+            protocol: PROTOCOL,
         }
     }
 
@@ -185,14 +188,25 @@ impl NodeIdentity {
         instance != 0 && instance == self.instance
     }
 
-    /// Lets only nodes of the same cluster, with the same settings and the same log, through: what was decided for one
-    /// log means nothing for another.
+    /// Lets only nodes of the same cluster through, of a version that this one talks to, with the same settings and the
+    /// same log: what was decided for one log means nothing for another.
     ///
     /// # Errors
     /// FAILED_PRECONDITION for a stranger, showing what both sides have.
     pub fn check(&self, peer: Option<&node_pb::Peer>) -> Result<(), Status> {
         let missing = || Fault::new(Reason::FieldMissing, "the request does not say who sends it: peer is missing");
         let peer = peer.ok_or_else(|| missing().at("peer"))?;
+        if !talks_to(peer.protocol) {
+            let (found, role) = (peer.protocol, self.role);
+            let text = format!(
+                "the peer speaks version {found} of the protocol between nodes, this {role} speaks {PROTOCOL}, \
+                 and {} and {} with others; stop all nodes, then start all of one version",
+                PROTOCOL - 1,
+                PROTOCOL + 1
+            );
+            self.tell_refused(peer, "refused a node of another version", &text);
+            return Err(Fault::new(Reason::PeerDiffers, text).into());
+        }
         let own = self.cluster.digest();
         if peer.settings_digest != own {
             let text = format!(
@@ -204,7 +218,7 @@ impl NodeIdentity {
             );
             let mut refusal = Status::from(Fault::new(Reason::PeerDiffers, text));
             refusal.metadata_mut().insert(OTHER_SETTINGS, MetadataValue::from_static("true"));
-            self.tell_refused(peer, refusal.message());
+            self.tell_refused(peer, "refused a node with other cluster settings", refusal.message());
             return Err(refusal);
         }
         let log_id = self.log_id();
@@ -218,11 +232,11 @@ impl NodeIdentity {
     }
 
     /// Logs the node it refused, unless that is what it logged last: a stranger tries again and again.
-    fn tell_refused(&self, peer: &node_pb::Peer, error: &str) {
+    fn tell_refused(&self, peer: &node_pb::Peer, what: &'static str, error: &str) {
         let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
         if *refused != error {
             let role = Role::try_from(peer.role()).map_or("unknown role", Role::name);
-            tracing::error!(peer = role, index = peer.index, error, "refused a node with other cluster settings");
+            tracing::error!(peer = role, index = peer.index, error, "{what}");
             error.clone_into(&mut refused);
         }
     }
@@ -258,6 +272,21 @@ mod tests {
         other.reads_log("bb");
         let refused = one.check(Some(&other.pb())).unwrap_err();
         assert!(refused.message().contains("aa") && refused.message().contains("bb"), "{}", refused.message());
+    }
+
+    #[test]
+    fn a_node_of_a_version_that_is_further_away_is_refused_with_both() {
+        let of = |protocol| node_pb::Peer { protocol, ..identity(4).pb() };
+        for protocol in PROTOCOL - 1..=PROTOCOL + 1 {
+            assert!(identity(4).check(Some(&of(protocol))).is_ok());
+        }
+        for protocol in (0..PROTOCOL - 1).chain([PROTOCOL + 2, u32::MAX]) {
+            let refused = identity(4).check(Some(&of(protocol))).unwrap_err();
+            assert_eq!(refused.code(), tonic::Code::FailedPrecondition);
+            let says =
+                format!("speaks version {protocol} of the protocol between nodes, this gatherer speaks {PROTOCOL},");
+            assert!(refused.message().contains(&says), "{}", refused.message());
+        }
     }
 
     #[test]
