@@ -15,6 +15,7 @@
 mod ahead;
 mod block;
 mod bucket;
+mod heap;
 mod index;
 mod kernel;
 mod layout;

@@ -16,15 +16,6 @@ const PROBES: usize = 32;
 /// the queries.
 const TILE_BYTES: usize = 20 << 10;
 
-/// What is found for one probe: a buffer that is used again and again.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Found {
-    /// The lowest elements that may satisfy it, with their slots.
-    lowest: Vec<(u64, u32)>,
-    /// Nothing is known from here on.
-    from: u64,
-}
-
 impl Table {
     /// Looks ahead for many probes, whose elements do not wait yet, so that cells are read once for many. For each, the
     /// first `limit` elements that may satisfy it are found. Searches that are given the hints then start where there

@@ -4,62 +4,15 @@
 //! looked at up to its first survivor, and further only when that had its turn; what has no lower id than where the
 //! search stops is not looked at.
 
-use std::cmp::Ordering;
-use std::collections::BinaryHeap;
 use std::ops::Range;
 
+use crate::table::heap::{Heap, Next, WILD, What};
 use crate::table::kernel::{Scan, VectorLevel};
 use crate::table::order::Work;
 use crate::table::region::Region;
 use crate::table::run::Run;
 use crate::table::slab::Slab;
 use crate::table::tree::{At, Tree};
-
-/// What is next at some id.
-#[derive(Debug, Clone, Copy)]
-struct Next {
-    id: u64,
-    what: What,
-}
-
-#[derive(Debug, Clone, Copy)]
-enum What {
-    Node(u32),
-    /// The survivors in a block of a leaf, or of the wild ones ([`WILD`]); what is before them had its turn.
-    Survivors {
-        node: u32,
-        block: u32,
-        lanes: u64,
-    },
-}
-
-/// Instead of a leaf: the elements that no leaf has.
-const WILD: u32 = u32::MAX;
-
-impl PartialEq for Next {
-    fn eq(&self, other: &Next) -> bool {
-        self.id == other.id
-    }
-}
-
-impl Eq for Next {}
-
-impl PartialOrd for Next {
-    fn partial_cmp(&self, other: &Next) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for Next {
-    /// The lowest id is the greatest: a heap has that at its top.
-    fn cmp(&self, other: &Next) -> Ordering {
-        other.id.cmp(&self.id)
-    }
-}
-
-/// The heap of a search: a buffer that is used again and again.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Heap(BinaryHeap<Next>);
 
 /// What one search looks for in a tree.
 pub(super) struct Merge<'a> {

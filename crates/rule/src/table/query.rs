@@ -3,9 +3,8 @@
 use crate::expr::End;
 use crate::filter::{Asked, Bound, Probe};
 use crate::strings::Strings;
-use crate::table::ahead::Found;
+use crate::table::heap::Heap;
 use crate::table::layout::{Layout, Place, Shape};
-use crate::table::merge::Heap;
 use crate::table::order::Work;
 use crate::table::region::Region;
 
@@ -31,6 +30,15 @@ pub(super) struct Query {
     pub(super) bucket: u32,
     /// What was looked ahead for.
     pub(super) found: Found,
+}
+
+/// What is found for one probe by looking ahead: a buffer that is used again and again.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Found {
+    /// The lowest elements that may satisfy it, with their slots.
+    pub(super) lowest: Vec<(u64, u32)>,
+    /// Nothing is known from here on.
+    pub(super) from: u64,
 }
 
 /// What a sum computed in `f32` is at most, if the true one is at most R.
