@@ -7,6 +7,7 @@
 mod client;
 pub mod column;
 mod key;
+mod part;
 mod pick;
 
 use std::{

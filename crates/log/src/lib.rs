@@ -35,7 +35,7 @@ pub use embedded::{
     RECORD_BYTES_MAX_DEFAULT, SEGMENT_BYTES_DEFAULT, SEGMENT_BYTES_LIMIT, SegmentInfo, TornTail,
 };
 pub use error::{AppendError, OpenError, ReadError, TrimError};
-pub use log::{Log, LogReader, Record};
+pub use log::{Content, Log, LogReader, Record};
 pub use memory::MemoryLog;
 
 pub(crate) use embedded::RECORD_HEADER_BYTES;

@@ -71,23 +71,49 @@ pub trait LogReader: Send + Sync {
     fn floor(&self) -> u64;
 }
 
+/// What a record will be, whose bytes are made where they are written from: without a copy in between.
+pub trait Content {
+    /// The highest event id it covers, as [`Record::through`].
+    fn through(&self) -> u64;
+
+    /// How many bytes it has.
+    fn bytes_len(&self) -> usize;
+
+    /// Adds its bytes, as many as [`bytes_len`](Content::bytes_len) says.
+    fn put(&self, out: &mut Vec<u8>);
+}
+
+impl Content for Record {
+    fn through(&self) -> u64 {
+        self.through
+    }
+
+    fn bytes_len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    fn put(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.bytes);
+    }
+}
+
 /// Refuses records that do not continue a log whose last record is `last`, before any of them is written.
-pub(crate) fn check_order(last: u64, records: &[Record]) -> Result<(), AppendError> {
+pub(crate) fn check_order<C: Content>(last: u64, records: &[C]) -> Result<(), AppendError> {
     let mut previous = last;
-    for record in records {
-        if record.through <= previous {
-            return Err(AppendError::NotIncreasing { previous, through: record.through });
+    for through in records.iter().map(Content::through) {
+        if through <= previous {
+            return Err(AppendError::NotIncreasing { previous, through });
         }
-        previous = record.through;
+        previous = through;
     }
     Ok(())
 }
 
 /// Refuses records above `bytes_max`, before any of them is written.
-pub(crate) fn check_sizes(bytes_max: usize, records: &[Record]) -> Result<(), AppendError> {
-    match records.iter().find(|record| record.bytes.len() > bytes_max) {
-        Some(Record { through, bytes }) => {
-            Err(AppendError::RecordTooLarge { through: *through, bytes: bytes.len(), bytes_max })
+pub(crate) fn check_sizes<C: Content>(bytes_max: usize, records: &[C]) -> Result<(), AppendError> {
+    match records.iter().find(|record| record.bytes_len() > bytes_max) {
+        Some(record) => {
+            Err(AppendError::RecordTooLarge { through: record.through(), bytes: record.bytes_len(), bytes_max })
         }
         None => Ok(()),
     }

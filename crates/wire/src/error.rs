@@ -60,6 +60,14 @@ pub enum ConvertError {
         /// Why.
         source: ColumnError,
     },
+    /// Columns of pairs that are none.
+    #[error("{field}: {source}")]
+    Pairs {
+        /// Where they were.
+        field: &'static str,
+        /// Why.
+        source: PairsError,
+    },
     /// Bytes that are not the message they should be.
     #[error("record through {through} does not decode: {reason}")]
     Record {
@@ -67,6 +75,43 @@ pub enum ConvertError {
         through: u64,
         /// Why.
         reason: String,
+    },
+}
+
+/// Columns of pairs that do not fit each other, or have an id that is none.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum PairsError {
+    /// A column of numbers that are neither of 4 bytes nor of 8.
+    #[error("{column} has {found} bytes; {count} numbers take 4 each, or 8")]
+    Width {
+        /// The column.
+        column: &'static str,
+        /// Its bytes.
+        found: usize,
+        /// Its numbers.
+        count: usize,
+    },
+    /// A column that has to be there is empty.
+    #[error("{column} has 0 bytes; {count} numbers take 4 each, or 8")]
+    Empty {
+        /// The column.
+        column: &'static str,
+        /// Its numbers.
+        count: usize,
+    },
+    /// A number that makes no id, or one above its event.
+    #[error("number {index} of {column} is {found}, not from {least} to {most}")]
+    Number {
+        /// The column.
+        column: &'static str,
+        /// Which one, from 0.
+        index: usize,
+        /// What it is.
+        found: u64,
+        /// The bound below.
+        least: u64,
+        /// The bound above.
+        most: u64,
     },
 }
 

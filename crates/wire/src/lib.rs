@@ -12,6 +12,7 @@ mod frames;
 mod matches;
 mod outcomes;
 mod packages;
+mod pairs;
 mod parts;
 mod pools;
 mod protocol;
@@ -23,10 +24,10 @@ mod values;
 pub use audience::{audience, audience_pb};
 pub use checkpoint::{KeptChunk, ReadChunks, base_chunks};
 pub use decisions::{
-    candidate_frame, candidate_frame_pb, decision_frame, decision_frame_pb, retirement, retirement_pb,
+    candidate_frame, candidate_frame_pb, decision_frame, decision_frame_pb, retirements, retirements_pb,
 };
 pub use dovetail_node::balancer::{Part, PartFrame};
-pub use error::ConvertError;
+pub use error::{ConvertError, PairsError};
 pub use frames::{
     LoggedFrame, column_frame, log_frame, log_frame_part_pb, log_frame_pb, log_parts, log_record, log_record_pb,
 };

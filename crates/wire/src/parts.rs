@@ -10,8 +10,9 @@ use std::{mem, sync::Arc};
 use dovetail_core::{Audience, CandidateFrame, DecisionFrame, EventId, Retirement, SliceId, batch::Run};
 use prost::Message as _;
 
-use super::decisions::{candidate_frame_pb, decision_frame_pb, retirement_pb};
+use super::decisions::{candidate_frame_pb, decision_frame_pb};
 use super::frames::{event_pb, log_frame_part_pb};
+use super::pairs::{PAIR_BYTES, PAIRS_HEAD_BYTES};
 use crate::{node_pb, storage_pb};
 use dovetail_node::balancer::{Part, PartFrame};
 
@@ -20,17 +21,15 @@ use dovetail_node::balancer::{Part, PartFrame};
 pub const PART_BYTES: usize = 1 << 20;
 
 /// Largest message between nodes, in bytes. A message has [`PART_BYTES`] of items, or one item, and says who is
-/// concerned: the largest item is what one event may find for one shard (a claim on each of 65,536 anchors, 2.2 MiB),
+/// concerned: the largest item is what one event may find for one shard (a claim on each of 65,536 anchors, 1.5 MiB),
 /// the longest audience that of every pair of 1,024 slices and 256 shards (3.3 MiB). A test below has that they fit.
 pub const NODE_MESSAGE_BYTES_MAX: usize = 8 << 20;
 /// Most bytes of a number with its tag.
 const NUMBER: usize = 11;
-/// The same of a message of three numbers in a list: a retirement, a grant, a claim.
-const TRIPLE: usize = 3 * NUMBER + 2;
-/// Most bytes of what a frame says beside its items and its audience.
-const HEAD: usize = 8 * NUMBER;
-/// Most bytes of a pair of an audience.
-const PAIR: usize = 3 * NUMBER;
+/// Most bytes of what a frame says beside its items and its audience: numbers, and what three columns of pairs do.
+const HEAD: usize = 8 * NUMBER + 3 * PAIRS_HEAD_BYTES;
+/// Most bytes of a slice and a shard of an audience.
+const AUDIENCE_PAIR: usize = 3 * NUMBER;
 /// What an arrival takes beside its attributes: its distance, and its share of what each column says of itself.
 const ARRIVAL: usize = 16;
 
@@ -87,21 +86,21 @@ fn list_bytes(anchors: usize) -> usize {
 fn head_bytes(audience: &Audience) -> usize {
     HEAD + match audience {
         Audience::All => 0,
-        Audience::Pairs(pairs) => PAIR * pairs.len(),
+        Audience::Pairs(pairs) => AUDIENCE_PAIR * pairs.len(),
     }
 }
 
 fn candidate_bytes(frame: &CandidateFrame) -> usize {
     let lists: usize = frame.probes.iter().map(|list| list_bytes(list.anchors.len())).sum();
-    head_bytes(&frame.audience) + lists + TRIPLE * (frame.claims.len() + frame.closes.len() + frame.settled.len())
+    head_bytes(&frame.audience) + lists + PAIR_BYTES * (frame.claims.len() + frame.closes.len() + frame.settled.len())
 }
 
 /// The events of a frame in which something was found, and the bytes of that, ascending.
 fn found(frame: &CandidateFrame) -> Vec<(EventId, usize)> {
     let lists = frame.probes.iter().map(|list| (list.x, list_bytes(list.anchors.len())));
-    let claims = frame.claims.iter().map(|claim| (claim.x, TRIPLE));
-    let closes = frame.closes.iter().map(|close| (close.x, TRIPLE));
-    let settled = frame.settled.iter().map(|settled| (settled.x, TRIPLE));
+    let claims = frame.claims.iter().map(|claim| (claim.x, PAIR_BYTES));
+    let closes = frame.closes.iter().map(|close| (close.x, PAIR_BYTES));
+    let settled = frame.settled.iter().map(|settled| (settled.x, PAIR_BYTES));
     let mut found: Vec<_> = lists.chain(claims).chain(closes).chain(settled).collect();
     found.sort_by_key(|&(x, _)| x);
     found.dedup_by(|next, before| {
@@ -154,7 +153,7 @@ fn split_candidates(slice: SliceId, frame: &CandidateFrame) -> Vec<(node_pb::Can
 /// Decisions as messages: retirements, then grants, and the watermark with the last of them.
 #[must_use]
 pub fn decision_parts(frame: &DecisionFrame) -> Vec<node_pb::DecisionFrame> {
-    const MOST: usize = PART_BYTES / TRIPLE;
+    const MOST: usize = (PART_BYTES - 2 * PAIRS_HEAD_BYTES) / PAIR_BYTES;
     if frame.retirements.len() + frame.grants.len() <= MOST {
         return vec![decision_frame_pb(frame)];
     }
@@ -169,8 +168,8 @@ pub fn decision_parts(frame: &DecisionFrame) -> Vec<node_pb::DecisionFrame> {
 
 /// As many retirements as fit a message.
 #[must_use]
-pub fn retirement_part(retirements: impl Iterator<Item = Retirement>) -> Vec<node_pb::Retirement> {
-    retirements.take(PART_BYTES / TRIPLE).map(|retirement| retirement_pb(&retirement)).collect()
+pub fn retirement_part(retirements: impl Iterator<Item = Retirement>) -> Vec<Retirement> {
+    retirements.take((PART_BYTES - PAIRS_HEAD_BYTES) / PAIR_BYTES).collect()
 }
 
 /// A frame of the log with some of its events, as [`log_frame_part_pb`] has it, in several messages if it is large.
@@ -240,7 +239,7 @@ mod tests {
     }
 
     fn claims(x: u64, count: u64) -> impl Iterator<Item = Claim> {
-        (0..count).map(move |n| Claim { x: EventId(x), prober: ElementId(x), anchor: ElementId(LARGE + n) })
+        (1..=count).map(move |n| Claim { x: EventId(x), prober: ElementId(x), anchor: ElementId(n) })
     }
 
     /// Events above `LARGE`, each of which finds as many candidates.
@@ -268,7 +267,8 @@ mod tests {
         let frames = [(SliceId(3), Arc::new(whole.clone())), (SliceId(4), Arc::new(candidates(1, 1)))];
         let parts = candidate_parts(&frames);
         assert!(parts.len() > 2 && parts.iter().all(|part| part.encoded_len() <= PART_BYTES), "{}", parts.len());
-        let mut frames: Vec<_> = parts.into_iter().flat_map(|part| part.frames).map(candidate_frame).collect();
+        let mut frames: Vec<_> =
+            parts.into_iter().flat_map(|part| part.frames).map(|frame| candidate_frame(frame).unwrap()).collect();
         assert_eq!(frames.pop().unwrap(), (SliceId(4), candidates(1, 1)));
         let mut joined = CandidateFrame { through: whole.after, ..whole.clone() };
         (joined.probes, joined.claims, joined.closes, joined.settled) = Default::default();
@@ -297,18 +297,18 @@ mod tests {
             |n| Retirement { x: EventId(LARGE + n), element: ElementId(n), anchor: Some(ElementId(LARGE)) };
         let grant = |n| Grant { x: EventId(LARGE + n), prober: ElementId(n), anchor: ElementId(n) };
         let whole = DecisionFrame {
-            retirements: (0..100_000).map(retirement).collect(),
-            grants: (0..50_000).map(grant).collect(),
+            retirements: (1..=100_000).map(retirement).collect(),
+            grants: (1..=50_000).map(grant).collect(),
             decided: Some(Decided(EventId(9))),
         };
         let parts = decision_parts(&whole);
         assert!(parts.iter().all(|part| part.encoded_len() <= PART_BYTES));
         let (last, before) = parts.split_last().unwrap();
         assert!(before.iter().all(|part| part.decided.is_none()) && last.decided == Some(9));
-        let grants_begin = parts.iter().position(|part| !part.grants.is_empty()).unwrap();
-        assert!(parts[grants_begin..].iter().all(|part| part.retirements.is_empty()));
+        let grants_begin = parts.iter().position(|part| part.grants.is_some()).unwrap();
+        assert!(parts[grants_begin..].iter().all(|part| part.retirements.is_none()));
         let mut joined = DecisionFrame::default();
-        for part in parts.into_iter().map(decision_frame) {
+        for part in parts.iter().map(|part| decision_frame(part).unwrap()) {
             joined.retirements.extend(part.retirements);
             joined.grants.extend(part.grants);
             joined.decided = part.decided;

@@ -103,11 +103,11 @@ impl Session {
                 slice.on_frame(Arc::new(frame), &mut out).ok()?;
             }
             DECISIONS_TO_SLICE => {
-                let frame = dovetail_wire::decision_frame(node_pb::DecisionFrame::decode(bytes).ok()?);
+                let frame = dovetail_wire::decision_frame(&node_pb::DecisionFrame::decode(bytes).ok()?).ok()?;
                 slice.on_decisions(from, &frame, &mut out).ok()?;
             }
             STORED_TO_SLICE => {
-                let frame = dovetail_wire::decision_frame(node_pb::DecisionFrame::decode(bytes).ok()?);
+                let frame = dovetail_wire::decision_frame(&node_pb::DecisionFrame::decode(bytes).ok()?).ok()?;
                 slice.on_stored(from, frame.decided?.event(), &frame.retirements, &mut out).ok()?;
             }
             STABLE => slice.on_stable(Stable(EventId(number(&bytes))), &mut out),
@@ -125,18 +125,18 @@ impl Session {
         match kind {
             CANDIDATES => {
                 for frame in node_pb::CandidateFrames::decode(bytes).ok()?.frames {
-                    let (slice, frame): (SliceId, CandidateFrame) = dovetail_wire::candidate_frame(frame);
+                    let (slice, frame): (SliceId, CandidateFrame) = dovetail_wire::candidate_frame(frame).ok()?;
                     // The reader looks for the slice among those that it asked for.
                     (slice.0 < 2).then_some(())?;
                     shard.on_candidates(slice, &frame, &mut out).ok()?;
                 }
             }
             DECISIONS_TO_SHARD => {
-                let frame = dovetail_wire::decision_frame(node_pb::DecisionFrame::decode(bytes).ok()?);
+                let frame = dovetail_wire::decision_frame(&node_pb::DecisionFrame::decode(bytes).ok()?).ok()?;
                 shard.on_decisions(from, &frame, &mut out).ok()?;
             }
             STORED_TO_SHARD => {
-                let frame = dovetail_wire::decision_frame(node_pb::DecisionFrame::decode(bytes).ok()?);
+                let frame = dovetail_wire::decision_frame(&node_pb::DecisionFrame::decode(bytes).ok()?).ok()?;
                 let fetch = Fetch { after: shard.floor(), through: frame.decided?.event() };
                 shard.on_stored(fetch, &frame.retirements, &mut out).ok()?;
             }

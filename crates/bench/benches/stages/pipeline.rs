@@ -340,7 +340,8 @@ impl Cluster {
                 let sent = times.arrive(sent);
                 times.time(Stage::GathererDecide, || {
                     let frames = node_pb::CandidateFrames::decode(sent).expect("it was encoded").frames;
-                    for (slice, frame) in frames.into_iter().map(candidate_frame) {
+                    for frame in frames {
+                        let (slice, frame) = candidate_frame(frame).expect("it was encoded");
                         shard.on_candidates(slice, &frame, done).expect("the slice's next frame");
                     }
                 });
@@ -408,7 +409,7 @@ impl Cluster {
         for (shard, sent) in under_way.pop_front().expect("a frame is under way") {
             let sent = times.arrive(sent);
             let frame = times.time(Stage::DecisionsDecode, || {
-                decision_frame(node_pb::DecisionFrame::decode(sent).expect("it was encoded"))
+                decision_frame(&node_pb::DecisionFrame::decode(sent).expect("it was encoded")).expect("it was encoded")
             });
             times.time(Stage::Retire, || {
                 ledger.on_retirements(&frame.retirements).expect("one decision of each");

@@ -407,6 +407,15 @@ pub(super) fn list_range(ends: &[u8], index: usize) -> std::ops::Range<usize> {
     index.checked_sub(1).map_or(0, |before| end(ends, before))..end(ends, index)
 }
 
+/// The lists of some neighbouring elements.
+pub(super) fn part_of_lists(entries: &Strings, ends: &Bytes, rows: std::ops::Range<usize>) -> (Strings, Bytes) {
+    let from = rows.start.checked_sub(1).map_or(0, |before| end(ends, before));
+    let mut part = Vec::with_capacity(4 * rows.len());
+    rows.clone().for_each(|row| push_end(&mut part, end(ends, row) - from));
+    let to = rows.end.checked_sub(1).map_or(0, |last| end(ends, last)).max(from);
+    (entries.part(from..to), part.into())
+}
+
 fn mixed() -> ! {
     panic!("the values of one attribute are of one kind")
 }

@@ -12,7 +12,7 @@
 //! record has its length, and is above every length, so a reader that starts between two records tells them apart.
 
 use crate::integers::{agrees, u32_at, u64_at, u128_at};
-use crate::log::Record;
+use crate::log::Content;
 
 pub(crate) const VERSION: u32 = 1;
 pub(crate) const SEGMENT_HEADER_BYTES: usize = 4096;
@@ -114,42 +114,44 @@ impl SegmentHeader {
 }
 
 /// Bytes the group of `records` takes.
-pub(crate) fn group_bytes(records: &[Record]) -> usize {
-    records.iter().fold(GROUP_HEADER_BYTES, |sum, record| sum.saturating_add(RECORD_HEADER_BYTES + record.bytes.len()))
+pub(crate) fn group_bytes<C: Content>(records: &[C]) -> usize {
+    records.iter().fold(GROUP_HEADER_BYTES, |sum, record| sum.saturating_add(RECORD_HEADER_BYTES + record.bytes_len()))
 }
 
 /// Writes the group of `records`, which follow `before`, into `out`, as it will stand at `offset`. Calls `visit` with
 /// the offset of each place a reader may start at, and the `through` before it.
-pub(crate) fn encode_group(
+pub(crate) fn encode_group<C: Content>(
     seed: SegmentSeed,
     offset: u64,
     before: u64,
-    records: &[Record],
+    records: &[C],
     out: &mut Vec<u8>,
     mut visit: impl FnMut(u64, u64),
 ) {
     assert!(!records.is_empty(), "an empty append writes no group");
     let (first, last) = (&records[0], &records[records.len() - 1]);
     out.clear();
+    out.reserve(group_bytes(records));
     out.resize(GROUP_HEADER_BYTES, 0);
     visit(offset, before);
     for record in records {
         let start = out.len();
         out.extend_from_slice(&[0; 4]);
-        out.extend_from_slice(&(record.bytes.len() as u32).to_le_bytes());
-        out.extend_from_slice(&record.through.to_le_bytes());
-        out.extend_from_slice(&record.bytes);
+        out.extend_from_slice(&(record.bytes_len() as u32).to_le_bytes());
+        out.extend_from_slice(&record.through().to_le_bytes());
+        record.put(out);
+        assert_eq!(out.len() - start, RECORD_HEADER_BYTES + record.bytes_len(), "a record is as long as it says");
         let checksum = seed.checksum(offset + start as u64, &out[start + 4..]);
         out[start..start + 4].copy_from_slice(&checksum.to_le_bytes());
-        visit(offset + out.len() as u64, record.through);
+        visit(offset + out.len() as u64, record.through());
     }
     let body = out.len() - GROUP_HEADER_BYTES;
     out[4..8].copy_from_slice(&GROUP_MAGIC.to_le_bytes());
     out[8..12].copy_from_slice(&(body as u32).to_le_bytes());
     out[12..16].copy_from_slice(&(records.len() as u32).to_le_bytes());
     out[16..24].copy_from_slice(&before.to_le_bytes());
-    out[24..32].copy_from_slice(&first.through.to_le_bytes());
-    out[32..40].copy_from_slice(&last.through.to_le_bytes());
+    out[24..32].copy_from_slice(&first.through().to_le_bytes());
+    out[32..40].copy_from_slice(&last.through().to_le_bytes());
     let checksum = seed.checksum(offset, &out[4..GROUP_HEADER_BYTES]);
     out[..4].copy_from_slice(&checksum.to_le_bytes());
 }

@@ -94,7 +94,7 @@ pub use crate::disk::DiskUse;
 use crate::disk::{Disk, DiskFile, PAGE_BYTES};
 use crate::error::{AppendError, DiskError, OpenError, Poisoned, TrimError};
 use crate::lock::FolderLock;
-use crate::log::{Log, LogReader, Record, check_order, check_sizes};
+use crate::log::{Content, Log, LogReader, Record, check_order, check_sizes};
 use format::{SEGMENT_HEADER_BYTES, SegmentHeader, SegmentSeed};
 use housekeeper::Housekeeper;
 use index::{IndexBuilder, Published, Segment};
@@ -147,6 +147,27 @@ impl EmbeddedLog {
     /// What it asks of its disk, from now on and since it was opened.
     pub fn disk_use(&self) -> DiskUse {
         self.disk.used.clone()
+    }
+
+    /// As [`append`](Log::append), of records whose bytes are made where they are written from.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn append_content<C: Content>(&mut self, records: &[C]) -> Result<(), AppendError> {
+        self.refuse_poisoned::<AppendError>()?;
+        check_order(self.last, records)?;
+        check_sizes(self.options.record_bytes_max, records)?;
+        if records.is_empty() {
+            return Ok(());
+        }
+        let bytes = format::group_bytes(records);
+        if bytes > GROUP_BYTES_MAX {
+            return Err(AppendError::GroupTooLarge { bytes, bytes_max: GROUP_BYTES_MAX });
+        }
+        if self.active.end + bytes as u64 > self.active.capacity {
+            self.roll(bytes as u64)?;
+        }
+        self.write_group(records).map_err(|error| self.poison(error))
     }
 
     /// Ends the background work, makes the watermark durable and unlocks the folder.
@@ -232,7 +253,7 @@ impl EmbeddedLog {
     }
 
     /// Writes the group, makes it durable, then says so: to the watermark, then to the readers.
-    fn write_group(&mut self, records: &[Record]) -> Result<(), DiskError> {
+    fn write_group<C: Content>(&mut self, records: &[C]) -> Result<(), DiskError> {
         let Active { seed, end, .. } = self.active;
         let index = &mut self.index;
         format::encode_group(seed, end, self.last, records, &mut self.scratch, |at, before| index.visit(at, before));
@@ -245,7 +266,7 @@ impl EmbeddedLog {
         self.active.file.check_named()?;
         self.disk.used.appended(bytes);
         self.active.end += bytes as u64;
-        self.last = records[records.len() - 1].through;
+        self.last = records[records.len() - 1].through();
         self.watermark.write(self.mark())?;
         self.housekeeper.watermark_written();
         self.housekeeper.filled(self.active.end, self.active.capacity);
@@ -258,20 +279,7 @@ impl EmbeddedLog {
 impl Log for EmbeddedLog {
     /// All or nothing, also after a crash. See [`AppendError::DiskFull`] for when a failed append may be repeated.
     fn append(&mut self, records: &[Record]) -> Result<(), AppendError> {
-        self.refuse_poisoned::<AppendError>()?;
-        check_order(self.last, records)?;
-        check_sizes(self.options.record_bytes_max, records)?;
-        if records.is_empty() {
-            return Ok(());
-        }
-        let bytes = format::group_bytes(records);
-        if bytes > GROUP_BYTES_MAX {
-            return Err(AppendError::GroupTooLarge { bytes, bytes_max: GROUP_BYTES_MAX });
-        }
-        if self.active.end + bytes as u64 > self.active.capacity {
-            self.roll(bytes as u64)?;
-        }
-        self.write_group(records).map_err(|error| self.poison(error))
+        self.append_content(records)
     }
 
     /// Drops whole segments: two syncs of the watermark, a removal for each, a sync of the folder; nothing when there

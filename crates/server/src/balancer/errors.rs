@@ -384,6 +384,7 @@ fn convert_reason(error: &ConvertError) -> Reason {
         | ConvertError::Enum { .. }
         | ConvertError::Clients { .. }
         | ConvertError::Order { .. }
+        | ConvertError::Pairs { .. }
         | ConvertError::Record { .. } => Reason::MessageMalformed,
     }
 }
@@ -397,6 +398,7 @@ fn of_convert(error: &ConvertError, fault: Fault) -> Fault {
         ConvertError::AttributeName { found } => fault.at("columns.attributes.name").with("value", found),
         ConvertError::AttributeColumn { name, .. } => fault.at(format!("columns.attributes[{name:?}]")),
         ConvertError::Column(_) => fault.at("columns"),
+        ConvertError::Pairs { field, .. } => fault.at(*field),
         ConvertError::Clients { .. } | ConvertError::Order { .. } | ConvertError::Record { .. } => fault.at("element"),
     }
 }

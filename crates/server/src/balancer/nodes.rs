@@ -143,8 +143,8 @@ impl FeedService for Service {
                 let retirements = dovetail_wire::retirement_part(rest.by_ref());
                 // What did not fit is read again.
                 let cut_off = rest.next().is_some();
-                let last = retirements.last().filter(|_| cut_off).map(|last| EventId(last.event_id));
-                Ok(Some((node_pb::RetirementsResponse { retirements }, last.unwrap_or(step.cursor.event()))))
+                let last = retirements.last().filter(|_| cut_off).map(|last| last.x);
+                Ok(Some((dovetail_wire::retirements_pb(&retirements), last.unwrap_or(step.cursor.event()))))
             }
         });
         Ok(Response::new(rpc::until_stopped(reading.of(parts), self.stop.clone())))

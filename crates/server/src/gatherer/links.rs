@@ -85,7 +85,8 @@ impl Reader {
                 Some(Message::Frames(message)) => message,
                 other => return Err(rpc::unexpected("frames of candidates", other.as_ref())),
             };
-            let frames: Vec<_> = message.frames.into_iter().map(dovetail_wire::candidate_frame).collect();
+            let frames = message.frames.into_iter().map(dovetail_wire::candidate_frame);
+            let frames = frames.collect::<Result<Vec<_>, _>>()?;
             for (slice, frame) in &frames {
                 cursors.on_frame(*slice, frame.through)?;
             }

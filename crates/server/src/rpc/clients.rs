@@ -50,7 +50,7 @@ impl DecisionReader {
         use node_pb::decisions_response::Message;
         let Some(response) = self.0.message().await? else { return Ok(None) };
         match response.message {
-            Some(Message::Frame(frame)) => Ok(Some(dovetail_wire::decision_frame(frame))),
+            Some(Message::Frame(frame)) => Ok(Some(dovetail_wire::decision_frame(&frame)?)),
             other => Err(unexpected("a frame of decisions", other.as_ref())),
         }
     }
@@ -118,7 +118,7 @@ pub async fn fetch_retirements(
     let mut stream = balancer.retirements(request).await.map_err(or_cursor_too_old)?;
     let mut retirements = Vec::new();
     while let Some(part) = stream.message().await.map_err(or_cursor_too_old)? {
-        retirements.extend(part.retirements.into_iter().map(dovetail_wire::retirement));
+        retirements.extend(dovetail_wire::retirements(&part)?);
     }
     tracing::info!(after = after.0, through = through.0, retirements = retirements.len(), "fetched from the store");
     Ok(retirements)
