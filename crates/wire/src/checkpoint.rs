@@ -246,7 +246,7 @@ fn kept(kept: storage_pb::KeptElement) -> Result<CheckpointElement, ConvertError
         row: row(kept.row)?,
         arrived_ms: kept.arrived_ms,
         key: kept.key.into(),
-        payload: super::frames::compact(kept.payload),
+        payload: super::records::compact(kept.payload),
         expire_ms: kept.expire_ms,
         reprobe_ms: kept.reprobe_ms,
         owner: kept.owner.into(),

@@ -15,7 +15,9 @@ mod packages;
 mod pairs;
 mod parts;
 mod pools;
+mod prepared;
 mod protocol;
+mod records;
 mod submitted;
 #[cfg(test)]
 mod tests;
@@ -28,9 +30,7 @@ pub use decisions::{
 };
 pub use dovetail_node::balancer::{Part, PartFrame};
 pub use error::{ConvertError, PairsError};
-pub use frames::{
-    LoggedFrame, column_frame, log_frame, log_frame_part_pb, log_frame_pb, log_parts, log_record, log_record_pb,
-};
+pub use frames::{column_frame, log_frame, log_frame_part_pb, log_frame_pb};
 pub use matches::MatchWriter;
 pub use outcomes::{
     OutcomeChunk, OutcomeWriter, outcome, outcome_bytes, result_chunk, result_record, result_record_pb, results_begin,
@@ -41,6 +41,8 @@ pub use parts::{
     Filling, NODE_MESSAGE_BYTES_MAX, PART_BYTES, candidate_parts, decision_parts, log_frame_parts, retirement_part,
 };
 pub use pools::{note_pb, pool_definition, pool_definition_pb, slice_cut_part, submission, waiting_pb};
+pub use prepared::Prepared;
 pub use protocol::{PROTOCOL, talks_to};
+pub use records::{LoggedFrame, log_parts, log_record, log_record_pb};
 pub use submitted::SubmittedColumns;
 pub use values::{attribute_type, kind, kind_pb, value_pb};

@@ -14,7 +14,9 @@ use prost::Message;
 
 use super::{
     error::ConvertError,
-    frames::{compact, decode, reason, reason_pb},
+    frames::{reason, reason_pb},
+    prepared::Prepared,
+    records::{compact, decode},
 };
 use crate::storage_pb;
 use dovetail::{
@@ -397,10 +399,10 @@ impl Outcomes for OutcomeWriter {
 
 /// Outcomes as they are stored: those decided up to `through` since the record before.
 #[must_use]
-pub fn result_record_pb(through: EventId, outcomes: Option<&OutcomeChunk>) -> Record {
+pub fn result_record_pb(through: EventId, outcomes: Option<&OutcomeChunk>) -> Prepared<storage_pb::ResultRecord> {
     let columns = outcomes.map(OutcomeChunk::pb);
     let record = storage_pb::ResultRecord { through: through.0, outcomes: Vec::new(), begins: false, columns };
-    Record::new(through.0, record.encode_to_vec())
+    Prepared::new(through.0, record)
 }
 
 /// The first record of results that do not reach back to the log's beginning: nothing up to `through` is kept.

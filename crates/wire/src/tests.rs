@@ -144,7 +144,7 @@ fn in_parts(frame: &LogFrame, clients: &[ClientPart], most: usize) -> PartFrame 
 }
 
 fn logged(frame: &LogFrame, clients: &[ClientPart]) -> Record {
-    log_record_pb(&in_parts(frame, clients, 5))
+    log_record_pb(&in_parts(frame, clients, 5)).record()
 }
 
 #[test]
@@ -155,7 +155,7 @@ fn frames_and_log_records_come_back_as_they_went() {
         for most in [1, 3, 100] {
             let parts = in_parts(&frame, &clients, most);
             assert_eq!(log_frame(log_frame_pb(&parts)).unwrap(), frame);
-            let record = log_record_pb(&parts);
+            let record = log_record_pb(&parts).record();
             let read = log_record(&record).unwrap();
             assert_eq!((&*read.frame, &read.clients), (&frame, &clients));
             let kept = LoggedFrame::of(&log_parts(&record, true).unwrap());
@@ -180,7 +180,7 @@ fn an_attribute_that_nobody_has_comes_back_as_it_went() {
             PartFrame { after, through, time_ms: 1, stable: Stable(EventId(0)), audience: Audience::All, events };
         let expected = LoggedFrame::of(&frame);
         assert_eq!(log_frame(log_frame_pb(&frame)).unwrap(), *expected.frame);
-        let read = log_record(&log_record_pb(&frame)).unwrap();
+        let read = log_record(&log_record_pb(&frame).record()).unwrap();
         assert_eq!((&read.frame, &read.clients), (&expected.frame, &expected.clients));
         let EventKind::Arrival { row, .. } = &read.frame.events[0].kind else { panic!("an arrival") };
         assert_eq!(row.values(), [None, Some(Value::Int(5))]);
@@ -226,7 +226,7 @@ fn results_come_back_as_they_went() {
         outcomes.iter().for_each(|outcome| writer.push_outcome(outcome));
         let chunk = writer.take().pop();
         assert_eq!(chunk.is_some(), count > 0);
-        let record = result_record_pb(EventId(count), chunk.as_deref());
+        let record = result_record_pb(EventId(count), chunk.as_deref()).record();
         assert_eq!(result_record(&record).unwrap(), outcomes);
         let Some(chunk) = result_chunk(&record).unwrap() else { continue };
         for (index, outcome) in outcomes.iter().enumerate() {
@@ -276,10 +276,100 @@ fn records_of_a_version_without_columns_are_read() {
 }
 
 #[test]
+fn records_of_a_version_that_logged_columns_of_each_pool_are_read() {
+    let mut draws = Draws(6);
+    for _ in 0..1_000 {
+        let (frame, clients) = draws.frame(40);
+        let mut columns = ClientWriter::default();
+        for ClientPart { key, payload, ttl_ms, idempotency_key, owner } in &clients {
+            columns.push_owned(key.as_bytes(), payload, *ttl_ms, idempotency_key.as_bytes(), owner.as_bytes());
+        }
+        let record = storage_pb::LogRecord {
+            columnar_frame: Some(log_frame_pb(&in_parts(&frame, &clients, 100))),
+            client_columns: Some(records::client_columns_pb(&columns.finish())),
+            ..Default::default()
+        };
+        let record = Record::new(frame.through.0, record.encode_to_vec());
+        for kept in [true, false] {
+            let read = LoggedFrame::of(&log_parts(&record, kept).unwrap());
+            assert_eq!((&*read.frame, &read.clients), (&frame, &clients));
+        }
+    }
+}
+
+#[test]
+fn elements_that_came_one_by_one_are_logged_together_and_large_batches_as_they_came() {
+    let mut draws = Draws(9);
+    let pool = PoolId(5);
+    let mut events = Vec::new();
+    let mut next = 1;
+    for count in [1, 1, 31, 40, 1, 33, 2, 2] {
+        let elements: Vec<_> = (0..count).map(|_| (draws.row(pool), draws.client())).collect();
+        let elements: Vec<_> = elements.iter().map(|(row, client)| (&**row, client)).collect();
+        events.push(Part::Arrivals(EventId(next), Run::all(Arc::new(Batch::of(pool, &elements)))));
+        next += count;
+    }
+    let (after, through, stable) = (EventId(0), EventId(next - 1), Stable(EventId(0)));
+    let frame = PartFrame { after, through, time_ms: 1, stable, audience: Audience::All, events };
+    let record = log_record_pb(&frame).record();
+    let sent = storage_pb::LogRecord::decode(record.bytes.clone()).unwrap();
+    assert_eq!(sent.runs.iter().map(|run| run.first).collect::<Vec<_>>(), [1, 34, 74, 75, 108]);
+    let (read, expected) = (log_record(&record).unwrap(), LoggedFrame::of(&frame));
+    assert_eq!((&read.frame, &read.clients), (&expected.frame, &expected.clients));
+}
+
+// It would take a frame without arrivals for all there is.
+#[test]
+fn a_version_that_knows_no_runs_finds_no_frame_in_a_record_and_stops() {
+    let (frame, clients) = Draws(7).frame(40);
+    let record = storage_pb::LogRecord::decode(logged(&frame, &clients).bytes).unwrap();
+    assert!(record.frame.is_none() && record.columnar_frame.is_none() && record.run_frame.is_some());
+}
+
+#[test]
+fn runs_that_do_not_fit_their_record_are_refused() {
+    let run = |first, keys: &[u32]| storage_pb::LoggedRun {
+        first,
+        clients: Some(storage_pb::ClientColumns { keys: Some(texts(b"ab", keys)), ..Default::default() }),
+        ..Default::default()
+    };
+    let check = |runs: Vec<storage_pb::LoggedRun>, events: Vec<storage_pb::Event>, says: &str| {
+        let run_frame = Some(storage_pb::LogFrame { after: 10, through: 13, events, ..Default::default() });
+        let record = storage_pb::LogRecord { run_frame, runs, ..Default::default() };
+        let read = log_record(&Record::new(13, record.encode_to_vec()));
+        assert_eq!(read.map_or_else(|error| error.to_string(), |_| "read".to_owned()), says);
+    };
+    let order = "the events of the frame through x13 do not ascend within it";
+    check(vec![run(12, &[1, 2]), run(11, &[2])], Vec::new(), "read");
+    for runs in [
+        vec![run(10, &[2])],
+        vec![run(13, &[1, 2])],
+        vec![run(12, &[1, 2]), run(13, &[2])],
+        vec![run(0, &[2])],
+        vec![run(11, &[])],
+        vec![run(u64::MAX, &[2])],
+        vec![run(u64::MAX, &[1, 2])],
+    ] {
+        check(runs, Vec::new(), order);
+    }
+    check(vec![run(11, &[3])], Vec::new(), "column \"keys\": end 0 is 3, which is not from 0 to 2");
+    check(vec![storage_pb::LoggedRun { first: 11, ..Default::default() }], Vec::new(), "clients is missing");
+    let short = storage_pb::LoggedRun {
+        columns: vec![pb::Column { present: Bytes::new(), values: Some(ints(1)) }],
+        ..run(11, &[1, 2])
+    };
+    check(vec![short], Vec::new(), "ints has 8 bytes; 2 elements take 16");
+    let row = storage_pb::Row { values: Vec::new() };
+    let arrival = storage_pb::event::Kind::Arrival(storage_pb::Arrival { pool: 0, row: Some(row) });
+    let arrival = storage_pb::Event { event_id: 11, kind: Some(arrival) };
+    check(Vec::new(), vec![arrival], "frame through x13 has 1 arrivals and 0 client parts");
+}
+
+#[test]
 fn outcomes_of_a_version_that_did_not_store_when_elements_arrived_are_read() {
     let mut writer = OutcomeWriter::new(usize::MAX);
     writer.push_outcome(&Draws(5).outcome(9));
-    let record = result_record_pb(EventId(9), writer.take().first().map(|chunk| &**chunk));
+    let record = result_record_pb(EventId(9), writer.take().first().map(|chunk| &**chunk)).record();
     let mut stored = storage_pb::ResultRecord::decode(record.bytes).unwrap();
     let columns = stored.columns.as_mut().unwrap();
     for ends in [&mut columns.elements, &mut columns.anchors] {

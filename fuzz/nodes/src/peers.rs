@@ -176,8 +176,8 @@ fn record(bytes: Bytes) -> Option<()> {
     let shared = dovetail_wire::log_parts(&record, false);
     assert_eq!(kept.is_ok(), shared.is_ok());
     let (kept, shared) = (kept.ok()?, shared.ok()?);
-    let again =
-        dovetail_wire::log_parts(&dovetail_wire::log_record_pb(&kept), false).expect("what was written can be read");
+    let again = dovetail_wire::log_parts(&dovetail_wire::log_record_pb(&kept).record(), false)
+        .expect("what was written can be read");
     let events = |frame: &dovetail_wire::PartFrame| format!("{:?}", dovetail_wire::LoggedFrame::of(frame));
     assert_eq!(events(&kept), events(&shared));
     assert_eq!(events(&kept), events(&again));
@@ -244,7 +244,7 @@ fn heard(rule: &str) -> (Vec<u8>, Vec<u8>) {
     let mut slices: Vec<Slice> = (0..2).map(|id| slice(SliceId(id)).expect("an empty cut is one")).collect();
     let mut shards: Vec<Shard> = (0..SHARDS).map(|id| Shard::new(placement(), ShardId(id), EventId::ZERO)).collect();
     for frame in log(rule) {
-        let record = dovetail_wire::log_record_pb(&frame);
+        let record = dovetail_wire::log_record_pb(&frame).record();
         message(&mut records, RECORD, &record.bytes);
         let sent = dovetail_wire::log_frame_pb(&frame);
         message(&mut heard, FRAME, &sent.encode_to_vec());

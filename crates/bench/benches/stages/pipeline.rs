@@ -18,7 +18,7 @@ use dovetail_core::{
     shard::{Shard, ShardEffect},
     slice::{Slice, SliceCut, SliceEffect},
 };
-use dovetail_log::{EmbeddedLog, Log as _, Options, RECORD_BYTES_LIMIT};
+use dovetail_log::{EmbeddedLog, Options, RECORD_BYTES_LIMIT};
 use dovetail_node::balancer::{Durability, Part, PublishedFrame, Visible, frame};
 use dovetail_rule::table::Secret;
 use dovetail_wire::{
@@ -281,7 +281,7 @@ impl Cluster {
         });
         let Some(Visible::Append(frame)) = visible.pop() else { unreachable!("a frame is appended first") };
         let record = times.time(Stage::LogRecord, || log_record_pb(&frame));
-        times.time(Stage::LogAppend, || log.append(&[record]).expect("the disk takes it"));
+        times.time(Stage::LogAppend, || log.append_content(&[record]).expect("the disk takes it"));
         times.time(Stage::LogAppend, || durability.on_written(1, frame.through, &mut visible));
         let published = PublishedFrame::new(frame);
         let mut done: Vec<Vec<ShardEffect>> = (0..SHARDS).map(|_| Vec::new()).collect();
@@ -459,7 +459,7 @@ impl Cluster {
         if records.is_empty() {
             return;
         }
-        times.time(Stage::ResultsAppend, || results.append(&records).expect("the disk takes it"));
+        times.time(Stage::ResultsAppend, || results.append_content(&records).expect("the disk takes it"));
         times.time(Stage::Stable, || {
             ledger.on_stored(through);
             let mut found = Vec::new();

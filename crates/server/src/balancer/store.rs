@@ -19,7 +19,7 @@ use dovetail_core::{
     planted::Planted,
 };
 use dovetail_log::{
-    AppendError, EmbeddedLog, GROUP_BYTES_MAX, Log, LogReader, Options, RECORD_BYTES_LIMIT, Record,
+    AppendError, Content, EmbeddedLog, GROUP_BYTES_MAX, Log, LogReader, Options, RECORD_BYTES_LIMIT, Record,
     checkpoint::{CheckpointOptions, Checkpoints},
 };
 use dovetail_node::balancer::Replay;
@@ -36,7 +36,7 @@ use crate::{
     settings::{Limits, Settings, keys::FRAME_BYTES_MAX},
     time,
 };
-use dovetail_wire::{OutcomeChunk, PartFrame};
+use dovetail_wire::{OutcomeChunk, PartFrame, Prepared, storage_pb};
 
 /// Most bytes of frames that share one fsync.
 const GROUP_BYTES: usize = 8 << 20;
@@ -260,14 +260,14 @@ pub(crate) fn write_log(
             };
             let mut records = vec![dovetail_wire::log_record_pb(&first)];
             let mut frames = vec![first];
-            let mut bytes = records[0].bytes.len();
+            let mut bytes = records[0].bytes_len();
             while bytes < GROUP_BYTES
                 && let Some(next) = held.pop_front().or_else(|| work.try_recv().ok())
             {
                 match next {
                     LogWork::Append(frame) => {
                         records.push(dovetail_wire::log_record_pb(&frame));
-                        bytes += records[records.len() - 1].bytes.len();
+                        bytes += records[records.len() - 1].bytes_len();
                         frames.push(frame);
                     }
                     LogWork::Trim(through) => trim_log(&mut log, through, &written),
@@ -304,16 +304,16 @@ fn trim_log(log: &mut EmbeddedLog, through: EventId, written: &mpsc::UnboundedSe
 
 /// Appends. When the disk is full and nothing was written it says so and waits for room; `make_room` may help, and ends
 /// the wait by returning false.
-fn append(
+fn append<C: Content>(
     log: &mut EmbeddedLog,
-    records: &[Record],
+    records: &[C],
     disk: Disk,
     written: &mpsc::UnboundedSender<Written>,
     mut make_room: impl FnMut(&mut EmbeddedLog) -> bool,
 ) -> Result<(), AppendError> {
     let (mut was_full, had_bytes) = (false, log.bytes());
     loop {
-        match log.append(records) {
+        match log.append_content(records) {
             Err(AppendError::DiskFull { file, source }) => {
                 if !was_full {
                     tracing::error!(file = %file.display(), error = %source, "the disk is full; waiting for room");
@@ -382,7 +382,7 @@ pub(crate) fn write_results(
             let mut next = waiting.decided;
             while let Some(decided) = next.take() {
                 for group in result_groups(decided.through, &decided.outcomes) {
-                    let through = group.last().map_or(0, |record| record.through);
+                    let through = group.last().map_or(0, Content::through);
                     let mut waiting = UnwrittenResults { may_trim, decided: next.take() };
                     let appended = append(&mut results, &group, Disk::Results, &written, |results| {
                         while let Ok(more) = work.try_recv() {
@@ -467,7 +467,7 @@ fn drop_old(results: &mut EmbeddedLog, retention: Retention, may_trim: EventId) 
 }
 
 /// Outcomes as records, in groups of bounded size. The last record reaches `through`, and there is always one.
-fn result_groups(through: EventId, outcomes: &[Arc<OutcomeChunk>]) -> Vec<Vec<Record>> {
+fn result_groups(through: EventId, outcomes: &[Arc<OutcomeChunk>]) -> Vec<Vec<Prepared<storage_pb::ResultRecord>>> {
     let Some((last, others)) = outcomes.split_last() else {
         return vec![vec![dovetail_wire::result_record_pb(through, None)]];
     };
@@ -475,11 +475,11 @@ fn result_groups(through: EventId, outcomes: &[Arc<OutcomeChunk>]) -> Vec<Vec<Re
     let mut groups = vec![Vec::new()];
     let mut group_bytes = 0;
     for record in others.chain([dovetail_wire::result_record_pb(through, Some(last))]) {
-        if group_bytes + record.bytes.len() > RESULTS_BYTES {
+        if group_bytes + record.bytes_len() > RESULTS_BYTES {
             groups.push(Vec::new());
             group_bytes = 0;
         }
-        group_bytes += record.bytes.len();
+        group_bytes += record.bytes_len();
         groups.last_mut().expect("there is always one").push(record);
     }
     groups
@@ -525,7 +525,7 @@ mod tests {
 
     fn check(outcomes: &[Arc<OutcomeChunk>], through: u64) -> Vec<usize> {
         let groups = result_groups(EventId(through), outcomes);
-        let records: Vec<&Record> = groups.iter().flatten().collect();
+        let records: Vec<Record> = groups.iter().flatten().map(Prepared::record).collect();
         assert!(records.iter().all(|record| record.bytes.len() < RECORD_BYTES_LIMIT));
         assert!(records.is_sorted_by(|a, b| a.through < b.through));
         assert_eq!(records.last().unwrap().through, through);
