@@ -31,12 +31,12 @@ const OUTCOME_BYTES: usize = 128;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OutcomeChunk {
     /// Little-endian, as all numbers here.
-    xs: Bytes,
-    pools: Bytes,
-    times_ms: Bytes,
+    pub(super) xs: Bytes,
+    pub(super) pools: Bytes,
+    pub(super) times_ms: Bytes,
     reasons: Bytes,
-    elements: Ends,
-    anchors: Ends,
+    pub(super) elements: Ends,
+    pub(super) anchors: Ends,
 }
 
 /// Elements of outcomes.

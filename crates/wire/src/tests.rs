@@ -239,6 +239,53 @@ fn results_come_back_as_they_went() {
 }
 
 #[test]
+fn matches_that_share_the_columns_of_their_chunk_say_what_gathered_ones_do() {
+    let mut draws = Draws(8);
+    let (mut shared, mut not) = (0, 0);
+    for count in 1..300 {
+        let mut writer = OutcomeWriter::new(usize::MAX);
+        // Nearly always of one pool, and all of them matches whose anchor came first.
+        let odd = draws.below(3);
+        for x in 1..=count {
+            let mut outcome = draws.outcome(1_000 + x);
+            if odd > 0 || x < count {
+                outcome.pool = PoolId(4);
+            }
+            if odd > 1 || x < count {
+                let (element, reason) = (outcome.element.clone(), None);
+                let anchor = Some(OutcomeEnd { id: ElementId(x), ..element });
+                outcome = Outcome { anchor, reason, ..outcome };
+            }
+            writer.push_outcome(&outcome);
+        }
+        let chunk = writer.take().pop().unwrap();
+        let from = draws.below(count) as usize;
+        for arrivals in [true, false] {
+            let mut gathered = if arrivals { MatchWriter::default() } else { MatchWriter::without_arrivals() };
+            (from..chunk.len()).for_each(|index| gathered.push(&chunk, index, "pool"));
+            match chunk.match_columns(from, "pool", arrivals) {
+                Some(columns) => {
+                    shared += 1;
+                    let read = |columns| dovetail::columns::MatchedColumns::read(columns).unwrap();
+                    let (found, expected) = (read(&columns), read(&gathered.finish().unwrap()));
+                    assert!(columns.encoded_len() <= chunk.bytes_from(from));
+                    assert_eq!(found.len(), expected.len());
+                    for index in 0..found.len() {
+                        assert_eq!(
+                            (found.cursor(index), found.ends(index)),
+                            (expected.cursor(index), expected.ends(index))
+                        );
+                        assert_eq!(found.pool(index), "pool");
+                    }
+                }
+                None => not += 1,
+            }
+        }
+    }
+    assert!(shared > 100 && not > 100, "{shared}, {not}");
+}
+
+#[test]
 fn records_of_a_version_without_columns_are_read() {
     let row = storage_pb::Row { values: vec![value_pb(Some(&Value::Int(5))), value_pb(None)] };
     let arrival = storage_pb::event::Kind::Arrival(storage_pb::Arrival { pool: 2, row: Some(row) });

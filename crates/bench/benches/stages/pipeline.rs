@@ -421,9 +421,11 @@ impl Cluster {
         let chunks = times.time(Stage::Retire, || outcomes.take());
         for chunk in &chunks {
             let columns = times.time(Stage::WatchColumns, || {
-                let mut writer = MatchWriter::without_arrivals();
-                (0..chunk.len()).for_each(|index| writer.push(chunk, index, "bench"));
-                writer.finish()
+                chunk.match_columns(0, "bench", false).or_else(|| {
+                    let mut writer = MatchWriter::without_arrivals();
+                    (0..chunk.len()).for_each(|index| writer.push(chunk, index, "bench"));
+                    writer.finish()
+                })
             });
             let response = pb::WatchMatchesResponse { columns, ..pb::WatchMatchesResponse::default() };
             let sent = times.time(Stage::WatchEncode, || encode(&response));

@@ -16,6 +16,8 @@ use dovetail_wire::{MatchWriter, OutcomeChunk};
 
 /// About the most bytes of one message; most gRPC clients take no more than 4 MiB.
 const MESSAGE_BYTES: usize = 1 << 20;
+/// Fewest matches of a message that shares the columns that are stored: fewer are gathered with those that follow.
+const SHARED_MIN: usize = 256;
 /// What a message of its own adds to an outcome, beside the name of its pool: tags, lengths and numbers.
 const ROW_BYTES: usize = 96;
 
@@ -28,6 +30,11 @@ pub(super) trait Items: Default + Send + 'static {
     /// Never fewer bytes than what the stream says of an outcome takes.
     fn bytes(outcomes: &OutcomeChunk, index: usize, pool: &str) -> usize {
         ROW_BYTES + 2 * pool.len() + outcomes.bytes(index)
+    }
+    /// Some outcomes, from one on, all at once, where that is cheaper than one by one; then the stream says of them what
+    /// it would say so.
+    fn shared(_outcomes: &OutcomeChunk, _from: usize, _pool: &str) -> Option<Self> {
+        None
     }
     /// All of them, up to where there is nothing else, and whether the pool was dropped, and so nothing will be.
     fn response(self, settled: EventId, pool_dropped: bool) -> Self::Response;
@@ -46,11 +53,16 @@ impl Items for Vec<pb::Match> {
 }
 
 /// Matches as columns; with `ARRIVALS`, with when their ends arrived.
-pub(super) struct Columns<const ARRIVALS: bool>(MatchWriter);
+pub(super) enum Columns<const ARRIVALS: bool> {
+    /// Gathered one by one.
+    Written(MatchWriter),
+    /// Those that are stored.
+    Shared(pb::MatchColumns),
+}
 
 impl<const ARRIVALS: bool> Default for Columns<ARRIVALS> {
     fn default() -> Self {
-        Columns(if ARRIVALS { MatchWriter::default() } else { MatchWriter::without_arrivals() })
+        Columns::Written(if ARRIVALS { MatchWriter::default() } else { MatchWriter::without_arrivals() })
     }
 }
 
@@ -62,11 +74,20 @@ impl<const ARRIVALS: bool> Items for Columns<ARRIVALS> {
     }
 
     fn push(&mut self, outcomes: &OutcomeChunk, index: usize, pool: &str) {
-        self.0.push(outcomes, index, pool);
+        let Columns::Written(writer) = self else { unreachable!("what is shared is all there is") };
+        writer.push(outcomes, index, pool);
+    }
+
+    fn shared(outcomes: &OutcomeChunk, from: usize, pool: &str) -> Option<Self> {
+        outcomes.match_columns(from, pool, ARRIVALS).map(Columns::Shared)
     }
 
     fn response(self, settled: EventId, pool_dropped: bool) -> pb::WatchMatchesResponse {
-        pb::WatchMatchesResponse { matches: Vec::new(), settled: settled.0, columns: self.0.finish(), pool_dropped }
+        let columns = match self {
+            Columns::Written(writer) => writer.finish(),
+            Columns::Shared(columns) => Some(columns),
+        };
+        pb::WatchMatchesResponse { matches: Vec::new(), settled: settled.0, columns, pool_dropped }
     }
 }
 
@@ -166,6 +187,11 @@ impl<T: Items> Watcher<T> {
             }
         };
         watch.after = step.cursor.event();
+        if let Some((items, through)) = shared::<T>(&step.entries, from.event(), watch, node, names) {
+            watch.after = through.unwrap_or(watch.after);
+            crash::point("balancer.outcomes.send");
+            return Ok(items.response(watch.after, false));
+        }
         let mut items = T::default();
         let mut bytes = 0;
         'step: for chunk in &step.entries {
@@ -186,6 +212,28 @@ impl<T: Items> Watcher<T> {
         crash::point("balancer.outcomes.send");
         Ok(items.response(watch.after, false))
     }
+}
+
+/// The first outcomes after a cursor, if they are many that are stored together and nothing else: then they need not be
+/// gathered. And where they end, if others follow.
+fn shared<T: Items>(
+    chunks: &[Arc<OutcomeChunk>],
+    from: EventId,
+    watch: &Watch,
+    node: &Node,
+    names: &mut Names,
+) -> Option<(T, Option<EventId>)> {
+    let (at, chunk) = chunks.iter().enumerate().find(|(_, chunk)| chunk.last() > from)?;
+    let first = chunk.after(from);
+    let pool = chunk.pool(first);
+    if chunk.len() - first < SHARED_MIN
+        || watch.pool.as_ref().is_some_and(|(of, _)| *of != pool)
+        || chunk.bytes_from(first) > MESSAGE_BYTES
+    {
+        return None;
+    }
+    let items = T::shared(chunk, first, names.get(node, pool))?;
+    Some((items, (at + 1 < chunks.len()).then(|| chunk.last())))
 }
 
 /// The name of a pool, asked for when it is another than the last.
