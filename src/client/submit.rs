@@ -98,7 +98,8 @@ impl SubmitStream {
 
     async fn send_batch(&mut self, size: usize, batch: Batch) -> Result<Option<Answer>, ClientError> {
         let answer = if self.has_room() { None } else { self.answer().await? };
-        if self.requests.send(pb::SubmitRequest { pool: self.pool.clone(), batch: Some(batch) }).await.is_err() {
+        let request = pb::SubmitRequest { pool: self.pool.clone(), batch: Some(batch), first_id_only: true };
+        if self.requests.send(request).await.is_err() {
             return Err(self.why_it_ended().await);
         }
         self.unanswered.push_back(size);
@@ -149,7 +150,10 @@ impl SubmitStream {
 }
 
 fn checked(response: pb::SubmitResponse, size: usize) -> Result<Answer, ClientError> {
-    let pb::SubmitResponse { ids, mut refusals, .. } = response;
+    let pb::SubmitResponse { mut ids, mut refusals, first_id, .. } = response;
+    if first_id > 0 && ids.is_empty() && first_id.checked_add(size as u64).is_some() {
+        ids = (first_id..first_id + size as u64).collect();
+    }
     let refused = ids.iter().filter(|&&id| id == 0).count();
     let named = |refusal: &pb::Refusal| ids.get(refusal.row as usize) == Some(&0);
     if ids.len() != size || refusals.len() != refused || !refusals.iter().all(named) {
@@ -167,5 +171,33 @@ fn left_out(refusal: &pb::Refusal) -> String {
     match refusal.holder {
         0 => refusal.reason().name().to_owned(),
         holder => format!("{}: element {holder}", refusal.reason().name()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_has_an_id_for_each_element_or_it_is_none() {
+        let ids = |ids: &[u64], first_id, size| {
+            let response = pb::SubmitResponse { ids: ids.to_vec(), first_id, ..pb::SubmitResponse::default() };
+            checked(response, size).ok().map(|answer| answer.ids)
+        };
+        assert_eq!(ids(&[4, 9], 0, 2), Some(vec![4, 9]), "as earlier versions tell them");
+        assert_eq!(ids(&[], 7, 3), Some(vec![7, 8, 9]));
+        assert_eq!((ids(&[], 0, 0), ids(&[], 0, 2)), (Some(Vec::new()), None));
+        assert_eq!((ids(&[4], 7, 2), ids(&[], u64::MAX, 2)), (None, None));
+    }
+
+    #[test]
+    fn a_row_that_was_refused_has_no_id() {
+        let refusal = |row| pb::Refusal { row, message: "why".to_owned(), ..pb::Refusal::default() };
+        let of = |ids: Vec<u64>, first_id, refusals| {
+            checked(pb::SubmitResponse { ids, first_id, refusals, ..pb::SubmitResponse::default() }, 2).is_ok()
+        };
+        assert!(of(vec![5, 0], 0, vec![refusal(1)]));
+        assert!(!of(vec![5, 0], 0, vec![refusal(0)]) && !of(vec![5, 6], 0, vec![refusal(1)]));
+        assert!(!of(Vec::new(), 5, vec![refusal(1)]), "then there are ids");
     }
 }

@@ -120,7 +120,7 @@ impl Guarded {
         };
         let rows = pb::Rows::of(&(0..count).map(row).collect::<Vec<_>>());
         let batch = Some(pb::submit_request::Batch::Rows(rows));
-        let request = pb::SubmitRequest { pool: pool.to_owned(), batch };
+        let request = pb::SubmitRequest { pool: pool.to_owned(), batch, ..Default::default() };
         let mut answers = self.service().submit(self.of(who, tokio_stream::iter([request]))).await?.into_inner();
         Ok(answers.message().await?.map(|answer| answer.ids).unwrap_or_default())
     }

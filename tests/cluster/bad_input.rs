@@ -383,7 +383,7 @@ async fn a_call_that_names_no_element_or_waits_too_long_is_refused() {
         Code::InvalidArgument,
         &["pool"],
     );
-    let without = pb::SubmitRequest { pool: "duel".to_owned(), batch: None };
+    let without = pb::SubmitRequest { pool: "duel".to_owned(), batch: None, ..Default::default() };
     let mut stream = raw.submit(tokio_stream::iter([without])).await.unwrap().into_inner();
     refused(&stream.message().await.unwrap_err(), Code::InvalidArgument, &["rows"]);
     it.undisturbed().await;
@@ -472,7 +472,7 @@ async fn columns_that_do_not_fit_end_the_stream_and_say_why() {
     ];
     for (columns, says) in batches {
         let batch = Some(pb::submit_request::Batch::Columns(columns));
-        let request = pb::SubmitRequest { pool: "duel".to_owned(), batch };
+        let request = pb::SubmitRequest { pool: "duel".to_owned(), batch, ..Default::default() };
         let mut stream = it.raw().submit(tokio_stream::iter([request])).await.unwrap().into_inner();
         refused(&stream.message().await.unwrap_err(), Code::InvalidArgument, &[says]);
     }
@@ -493,7 +493,7 @@ async fn millions_of_empty_rows_or_columns_in_a_message_are_counted_and_refused(
     });
     for (batch, says) in [(rows, ["1500000 rows", "at most 65536"]), (columns, ["65 attribute columns", "at most 64"])]
     {
-        let request = pb::SubmitRequest { pool: "duel".to_owned(), batch: Some(batch) };
+        let request = pb::SubmitRequest { pool: "duel".to_owned(), batch: Some(batch), ..Default::default() };
         let mut stream = it.raw().submit(tokio_stream::iter([request])).await.unwrap().into_inner();
         refused(&stream.message().await.unwrap_err(), Code::InvalidArgument, &says);
     }
@@ -545,7 +545,7 @@ async fn a_message_above_the_bound_is_out_of_range() {
     let request = pb::SubmitOneRequest { pool: "duel".to_owned(), element: Some(huge()) };
     refused(&it.raw().submit_one(request).await.unwrap_err(), Code::OutOfRange, &["too large", "4194304"]);
     let batch = Some(pb::submit_request::Batch::Rows(pb::Rows::of(&[huge()])));
-    let request = pb::SubmitRequest { pool: "duel".to_owned(), batch };
+    let request = pb::SubmitRequest { pool: "duel".to_owned(), batch, ..Default::default() };
     let mut stream = it.raw().submit(tokio_stream::iter([request])).await.unwrap().into_inner();
     refused(&stream.message().await.unwrap_err(), Code::OutOfRange, &["too large", "4194304"]);
     it.undisturbed().await;

@@ -163,8 +163,11 @@ pub fn seeds() -> Vec<(String, Vec<u8>)> {
         ttls_ms: vec![1; 16].into(),
         idempotency_keys: Some(text("once", &[0, 4])),
     };
-    let whole =
-        pb::SubmitRequest { batch: Some(pb::submit_request::Batch::Columns(columns.clone())), pool: "pool".into() };
+    let whole = pb::SubmitRequest {
+        batch: Some(pb::submit_request::Batch::Columns(columns.clone())),
+        pool: "pool".into(),
+        ..Default::default()
+    };
     let seed = |name: &str, which: u8, bytes: Vec<u8>| (name.to_owned(), [vec![which], bytes].concat());
     vec![
         seed("rows", 0, rows.encode_to_vec()),

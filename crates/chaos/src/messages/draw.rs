@@ -91,7 +91,7 @@ impl Draw<'_> {
                 } else {
                     (3, columns(serial).encode_to_vec())
                 };
-                let mut bytes = pb::SubmitRequest { pool, batch: None }.encode_to_vec();
+                let mut bytes = pb::SubmitRequest { pool, batch: None, ..Default::default() }.encode_to_vec();
                 delimited(number, &batch, &mut bytes);
                 bytes
             }

@@ -47,8 +47,16 @@ const STUCK: Duration = Duration::from_secs(30);
 const ROW_NAMES_BYTES: u64 = 16 << 10;
 
 enum Answer {
-    Soon(oneshot::Receiver<Result<Submitted, DiskFull>>, BatchAnswerRoom),
+    Soon(Taken),
     Last(Status),
+}
+
+/// A batch that the engine has.
+struct Taken {
+    submitted: oneshot::Receiver<Result<Submitted, DiskFull>>,
+    room: BatchAnswerRoom,
+    /// The client knows that ids follow one another.
+    first_id_only: bool,
 }
 
 /// Room for an answer, until its client has read it.
@@ -136,8 +144,8 @@ pub(super) fn serve(
         async |(mut waiting, read): (mpsc::Receiver<Answer>, Option<BatchAnswerRoom>)| {
             drop(read);
             let (answer, room) = match waiting.recv().await? {
-                Answer::Soon(submitted, mut room) => {
-                    let answer = answer(submitted).await;
+                Answer::Soon(Taken { submitted, mut room, first_id_only }) => {
+                    let answer = answer(submitted, first_id_only).await;
                     room.keep(answer.as_ref().map_or(0, Message::encoded_len));
                     (answer, Some(room))
                 }
@@ -148,9 +156,12 @@ pub(super) fn serve(
     ))
 }
 
-async fn answer(submitted: oneshot::Receiver<Result<Submitted, DiskFull>>) -> Result<pb::SubmitResponse, Status> {
+async fn answer(
+    submitted: oneshot::Receiver<Result<Submitted, DiskFull>>,
+    first_id_only: bool,
+) -> Result<pb::SubmitResponse, Status> {
     match submitted.await.map_err(errors::stopping)? {
-        Ok(submitted) => Ok(response(submitted)),
+        Ok(submitted) => Ok(response(submitted, first_id_only)),
         Err(full) => Err(RequestError::from(full).into()),
     }
 }
@@ -181,9 +192,7 @@ async fn read(
         let answer = match message {
             Ok(None) => return,
             Ok(Some(request)) => tokio::select! {
-                taken = take(&node, &access, stream, &room, request) => {
-                    taken.map_or_else(Answer::Last, |(submitted, room)| Answer::Soon(submitted, room))
-                }
+                taken = take(&node, &access, stream, &room, request) => taken.map_or_else(Answer::Last, Answer::Soon),
                 () = stop.given() => Answer::Last(errors::stopping(())),
                 // The client left while nothing could be taken; what it sent was not answered.
                 () = answers.closed() => return,
@@ -204,8 +213,8 @@ async fn take(
     stream: u64,
     room: &StreamRoom,
     request: pb::SubmitRequest,
-) -> Result<(oneshot::Receiver<Result<Submitted, DiskFull>>, BatchAnswerRoom), Status> {
-    let encoded = request.encoded_len();
+) -> Result<Taken, Status> {
+    let (encoded, first_id_only) = (request.encoded_len(), request.first_id_only);
     node.check_clock()?;
     errors::check_pool_name(&request.pool)?;
     access.may(Verb::Submit, &request.pool)?;
@@ -233,7 +242,7 @@ async fn take(
     let (reply, submitted) = oneshot::channel();
     let request = Request::Submit { elements, stream, reply, room };
     node.requests.tell(request).await.map_err(errors::stopping)?;
-    Ok((submitted, answer_room))
+    Ok(Taken { submitted, room: answer_room, first_id_only })
 }
 
 /// Checks what can be told of a batch without the engine. The pool, or the name that none has.
@@ -297,15 +306,32 @@ fn too_large(row: &Bytes, limits: &LedgerLimits) -> RowRefused {
 
 /// The answer to a batch. It fits what clients take, whatever was refused: beyond so many bytes of text, refusals come
 /// without.
-fn response(submitted: Submitted) -> pb::SubmitResponse {
-    let (refusals, messages_left_out) = submitted.refused.pb();
-    pb::SubmitResponse { refusals, ids: submitted.ids, messages_left_out }
+fn response(Submitted { ids, refused }: Submitted, first_id_only: bool) -> pb::SubmitResponse {
+    if let (true, Some(&first_id)) = (first_id_only && refused.is_empty(), ids.first())
+        && ids.iter().zip(first_id..).all(|(&id, next)| id == next)
+    {
+        return pb::SubmitResponse { first_id, ..pb::SubmitResponse::default() };
+    }
+    let (refusals, messages_left_out) = refused.pb();
+    pb::SubmitResponse { refusals, ids, messages_left_out, first_id: 0 }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::balancer::refusals::Refusals;
+
+    #[test]
+    fn ids_that_follow_one_another_are_told_by_the_first_to_clients_that_know() {
+        let told = |ids: &[u64], known| {
+            let answer = response(Submitted { ids: ids.to_vec(), refused: Refusals::default() }, known);
+            (answer.ids, answer.first_id)
+        };
+        assert_eq!(told(&[7, 8, 9], true), (Vec::new(), 7));
+        assert_eq!(told(&[7, 8, 9], false), (vec![7, 8, 9], 0));
+        assert_eq!(told(&[7, 9], true), (vec![7, 9], 0));
+        assert_eq!(told(&[], true), (Vec::new(), 0));
+    }
 
     #[test]
     fn the_answer_to_the_largest_batch_fits_what_clients_take_though_each_row_is_refused() {
@@ -315,7 +341,7 @@ mod tests {
             let element = dovetail_core::ElementId(u64::MAX);
             refused.push(row, SubmitError::KeyWaiting { pool: "p".repeat(64), key, element }.into());
         }
-        let answer = response(Submitted { ids: vec![0; ROWS_MAX], refused });
+        let answer = response(Submitted { ids: vec![0; ROWS_MAX], refused }, true);
         assert!(answer.encoded_len() < answer_bytes(ROWS_MAX), "{} bytes", answer.encoded_len());
         assert_eq!(answer.refusals.len(), ROWS_MAX);
         assert!(answer.messages_left_out && answer.refusals[0].message.contains("is waiting in pool"));
