@@ -3,15 +3,18 @@
 //!
 //! An empty row is two bytes, and 144 once it is unpacked. So rows stay packed until they are looked at, one after the
 //! other, and an attribute beyond what any pool has is counted and not kept. To clients these are the messages of
-//! `match.proto`, byte by byte. Invariant: batch.M1 a message takes its own size, and 32 bytes a row or 256 a column of
+//! `match.proto`, byte by byte. Invariant: batch.M1 a message takes its own size, and 4 bytes a row or 256 a column of
 //! those that may be, whatever is in it.
+
+use std::mem;
 
 use bytes::{Buf, BufMut, Bytes};
 use dovetail_rule::ATTRIBUTES_MAX;
 use prost::{
     DecodeError, Message,
     encoding::{
-        DecodeContext, WireType, bytes as byte_strings, encoded_len_varint, key_len, message, skip_field, uint32,
+        DecodeContext, WireType, bytes as byte_strings, encode_key, encode_varint, encoded_len_varint, key_len,
+        message, skip_field, uint32,
     },
 };
 
@@ -23,22 +26,37 @@ pub const ROWS_MAX: usize = 65_536;
 /// A batch as rows, each as it was encoded.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Rows {
-    packed: Vec<Bytes>,
+    /// One after the other.
+    bytes: Vec<u8>,
+    /// Where each ends.
+    ends: Vec<u32>,
     /// Rows above the most: they are counted, for the refusal.
     beyond: usize,
 }
 
 impl Rows {
     /// Packs rows.
+    ///
+    /// # Panics
+    /// When they take 4 GiB, which no message does.
     #[must_use]
     pub fn of(rows: &[pb::Submission]) -> Rows {
-        Rows { packed: rows.iter().map(|row| row.encode_to_vec().into()).collect(), beyond: 0 }
+        let mut packed = Rows { ends: Vec::with_capacity(rows.len()), ..Rows::default() };
+        for row in rows {
+            row.encode_raw(&mut packed.bytes);
+            packed.end();
+        }
+        packed
+    }
+
+    fn end(&mut self) {
+        self.ends.push(u32::try_from(self.bytes.len()).expect("a message is smaller than 4 GiB"));
     }
 
     /// How many there are, or were.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.packed.len() + self.beyond
+        self.ends.len() + self.beyond
     }
 
     /// Whether there are none.
@@ -48,9 +66,9 @@ impl Rows {
     }
 
     /// Each as it was encoded; of more than [`ROWS_MAX`] the first ones.
-    #[must_use]
-    pub fn packed(&self) -> &[Bytes] {
-        &self.packed
+    pub fn packed(&self) -> impl ExactSizeIterator<Item = &[u8]> + Clone {
+        let mut begin = 0;
+        self.ends.iter().map(move |&end| &self.bytes[mem::replace(&mut begin, end as usize)..end as usize])
     }
 
     /// Unpacks all of them.
@@ -58,24 +76,39 @@ impl Rows {
     /// # Errors
     /// When one cannot be read.
     pub fn unpacked(&self) -> Result<Vec<pb::Submission>, DecodeError> {
-        self.packed.iter().map(|row| pb::Submission::decode(row.clone())).collect()
+        self.packed().map(pb::Submission::decode).collect()
     }
 }
 
 /// The key of a packed row, whatever else is in it; empty when there is none that can be read.
 #[must_use]
-pub fn key_of(row: &Bytes) -> String {
+pub fn key_of(row: &[u8]) -> String {
     #[derive(Clone, PartialEq, Message)]
     struct Keyed {
         #[prost(string, tag = "1")]
         key: String,
     }
-    Keyed::decode(row.clone()).map(|keyed| keyed.key).unwrap_or_default()
+    Keyed::decode(row).map(|keyed| keyed.key).unwrap_or_default()
+}
+
+/// A row at the beginning of a piece of a message, and how many bytes its length takes before it. None where it takes
+/// more care.
+fn first_row(piece: &[u8]) -> Option<(&[u8], usize)> {
+    let (len, before) = match *piece {
+        [len @ ..0x80, ..] => (usize::from(len), 1),
+        [low, high @ ..0x80, ..] => (usize::from(low & 0x7f) | usize::from(high) << 7, 2),
+        _ => return None,
+    };
+    Some((piece.get(before..before + len)?, before))
 }
 
 impl Message for Rows {
     fn encode_raw(&self, buf: &mut impl BufMut) {
-        self.packed.iter().for_each(|row| byte_strings::encode(1, row, buf));
+        for row in self.packed() {
+            encode_key(1, WireType::LengthDelimited, buf);
+            encode_varint(row.len() as u64, buf);
+            buf.put_slice(row);
+        }
     }
 
     fn merge_field(
@@ -88,19 +121,32 @@ impl Message for Rows {
         if tag != 1 {
             return skip_field(wire_type, tag, buf, ctx);
         }
-        if self.packed.len() == ROWS_MAX {
+        if self.ends.len() == ROWS_MAX {
             self.beyond += 1;
             return skip_field(wire_type, tag, buf, ctx);
         }
-        let mut row = Bytes::new();
-        byte_strings::merge(wire_type, &mut row, buf, ctx)?;
-        self.packed.push(row);
+        if self.ends.is_empty() {
+            // It is what is left of the message.
+            self.bytes.reserve(buf.remaining());
+        }
+        match first_row(buf.chunk()) {
+            Some((row, before)) if wire_type == WireType::LengthDelimited => {
+                self.bytes.extend_from_slice(row);
+                let taken = before + row.len();
+                buf.advance(taken);
+            }
+            _ => {
+                let mut row = Bytes::new();
+                byte_strings::merge(wire_type, &mut row, buf, ctx)?;
+                self.bytes.extend_from_slice(&row);
+            }
+        }
+        self.end();
         Ok(())
     }
 
     fn encoded_len(&self) -> usize {
-        let row = |row: &Bytes| key_len(1) + encoded_len_varint(row.len() as u64) + row.len();
-        self.packed.iter().map(row).sum()
+        self.packed().map(|row| key_len(1) + encoded_len_varint(row.len() as u64) + row.len()).sum()
     }
 
     fn clear(&mut self) {
@@ -200,13 +246,19 @@ mod tests {
         }
         let row =
             |key: &str| pb::Submission { key: key.to_owned(), payload: vec![7; 300].into(), ..Default::default() };
-        let plain = Plain { rows: vec![row("ada"), pb::Submission::default(), row("bob")] };
+        let large = pb::Submission { payload: vec![7; 20_000].into(), ..row("eve") };
+        let plain = Plain { rows: vec![row("ada"), pb::Submission::default(), row("bob"), large] };
         let rows = Rows::of(&plain.rows);
         assert_eq!(rows.encode_to_vec(), plain.encode_to_vec());
         assert_eq!(rows.encoded_len(), plain.encoded_len());
         let read = Rows::decode(&*plain.encode_to_vec()).unwrap();
-        assert_eq!((read.unpacked().unwrap(), read.len()), (plain.rows, 3));
-        assert_eq!(key_of(&read.packed()[2]), "bob");
+        assert_eq!((read.unpacked().unwrap(), read.len()), (plain.rows.clone(), 4));
+        // In pieces, as a message may come.
+        let bytes = plain.encode_to_vec();
+        for at in [1, 2, 100, bytes.len() - 1] {
+            assert_eq!(Rows::decode((&bytes[..at]).chain(&bytes[at..])).unwrap(), rows, "{at}");
+        }
+        assert_eq!(read.packed().map(key_of).collect::<Vec<_>>(), ["ada", "", "bob", "eve"]);
     }
 
     #[test]

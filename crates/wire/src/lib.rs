@@ -18,6 +18,7 @@ mod pools;
 mod prepared;
 mod protocol;
 mod records;
+mod rows;
 mod submitted;
 #[cfg(test)]
 mod tests;
@@ -44,5 +45,6 @@ pub use pools::{note_pb, pool_definition, pool_definition_pb, slice_cut_part, su
 pub use prepared::Prepared;
 pub use protocol::{PROTOCOL, talks_to};
 pub use records::{LoggedFrame, log_parts, log_record, log_record_pb};
+pub use rows::row_columns;
 pub use submitted::SubmittedColumns;
 pub use values::{attribute_type, kind, kind_pb, value_pb};

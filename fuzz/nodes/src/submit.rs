@@ -5,7 +5,7 @@
 
 use bytes::Bytes;
 use dovetail::{batch as wire, pb};
-use dovetail_rule::ATTRIBUTES_MAX;
+use dovetail_rule::{ATTRIBUTES_MAX, AttributeType, Row, Schema};
 use prost::{Message, encoding};
 
 /// `Rows`, as prost reads them.
@@ -47,10 +47,11 @@ fn rows(bytes: Bytes) {
     let plain = PlainRows::decode(bytes.clone());
     let packed = wire::Rows::decode(bytes);
     if let Ok(packed) = &packed {
+        straight(packed);
         for row in packed.packed() {
             let key = wire::key_of(row);
-            if let Ok(submission) = pb::Submission::decode(row.clone()) {
-                let same = key == submission.key || !attributes_have_their_type(row.clone());
+            if let Ok(submission) = pb::Submission::decode(row) {
+                let same = key == submission.key || !attributes_have_their_type(row);
                 assert!(same, "{key:?} is not the key {:?}", submission.key);
                 _ = dovetail_wire::submission(submission);
             }
@@ -65,9 +66,35 @@ fn rows(bytes: Bytes) {
     assert_eq!((again, packed.encoded_len()), (packed.clone(), packed.encode_to_vec().len()));
 }
 
+/// Rows that are read straight into columns say what their messages say.
+fn straight(rows: &wire::Rows) {
+    let types = [
+        ("i", AttributeType::Int),
+        ("d", AttributeType::Double),
+        ("s", AttributeType::String),
+        ("f", AttributeType::Bool),
+        ("l", AttributeType::StringList),
+    ];
+    let schema = Schema::new(types.map(|(name, of)| (name.to_owned(), of))).expect("a schema");
+    let Some((columns, clients)) = dovetail_wire::row_columns(rows, &schema) else { return };
+    assert_eq!(clients.keys.len(), rows.len());
+    for (index, row) in rows.packed().enumerate() {
+        let row = pb::Submission::decode(row).expect("what is read straight is a message");
+        let row = dovetail_wire::submission(row).expect("and a submission");
+        let read = Row::from_values(columns.iter().map(|column| column.get(index)));
+        let named = Row::from_named(&schema, row.attributes).expect("of the schema");
+        // As text: a double that is no number equals none.
+        assert_eq!(format!("{read:?}"), format!("{named:?}"));
+        let part = clients.get(index);
+        assert_eq!((&*part.key, &part.payload), (&*row.key, &row.payload));
+        assert_eq!(&*part.idempotency_key, &*row.idempotency_key);
+        assert_eq!(clients.ttls_ms.is_some().then_some(part.ttl_ms), row.ttl_ms);
+    }
+}
+
 /// Whether each attribute of a row is a message on the wire. Of a map prost takes any wire type for that, and so reads
 /// other fields behind it than who skips it.
-fn attributes_have_their_type(mut row: Bytes) -> bool {
+fn attributes_have_their_type(mut row: &[u8]) -> bool {
     while !row.is_empty() {
         let Ok((tag, wire_type)) = encoding::decode_key(&mut row) else { return false };
         let wrong = tag == 2 && wire_type != encoding::WireType::LengthDelimited;

@@ -11,6 +11,7 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use super::{refusals::Refusals, refused::RowRefused};
 use crate::{caller::ClientId, rpc::Share};
+use dovetail::batch::Rows;
 use dovetail_wire::SubmittedColumns;
 
 /// Rows that are unpacked and checked before they become part of a batch.
@@ -51,6 +52,15 @@ impl Submitting {
             self.batch = self.batch.map(|batch| batch.owned_by(owner));
         }
         self
+    }
+
+    /// From rows, straight into columns. None when any is to be refused, or takes more care: then they are read one by
+    /// one, for the reasons.
+    pub(super) fn rows(rows: &Rows, pool: &Pool, limits: &LedgerLimits) -> Option<Submitting> {
+        let (attributes, clients) = dovetail_wire::row_columns(rows, &pool.schema)?;
+        let batch = check_columns(pool, limits, attributes, clients)?;
+        let batch = (!batch.is_empty()).then(|| Keyed::new(batch, limits.key_secret));
+        Some(Submitting { count: rows.len(), batch, places: None, refused: Refusals::default() })
     }
 
     /// From columns. They mean what the same rows would.

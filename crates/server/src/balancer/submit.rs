@@ -2,7 +2,6 @@
 
 use std::{sync::Arc, time::Duration};
 
-use bytes::Bytes;
 use dovetail_core::{
     Pool,
     ledger::{Checked, LedgerLimits, PAYLOAD_BYTES_CAP, Submission, SubmitError},
@@ -257,9 +256,15 @@ async fn check_batch(
     match (batch, pool) {
         (Batch::Rows(rows), pool) => {
             let row_bytes_max = limits.element_bytes_max + PAYLOAD_BYTES_CAP + ROW_NAMES_BYTES;
-            for (at, packed) in rows.packed().iter().enumerate() {
+            if let Ok(pool) = &pool
+                && rows.packed().all(|row| row.len() as u64 <= row_bytes_max)
+                && let Some(submitting) = Submitting::rows(&rows, pool, limits)
+            {
+                return Ok(submitting);
+            }
+            for (at, packed) in rows.packed().enumerate() {
                 let row = if packed.len() as u64 <= row_bytes_max {
-                    let row = pb::Submission::decode(packed.clone());
+                    let row = pb::Submission::decode(packed);
                     let row = row.map_err(|error| RequestError::RowMalformed { row: at, error })?;
                     check(node, &pool, || dovetail_wire::submission(row))
                 } else {
@@ -300,7 +305,7 @@ fn unknown_pool(name: &str) -> RowRefused {
     SubmitError::UnknownPool(name.to_owned()).into()
 }
 
-fn too_large(row: &Bytes, limits: &LedgerLimits) -> RowRefused {
+fn too_large(row: &[u8], limits: &LedgerLimits) -> RowRefused {
     SubmitError::ElementBytes { key: wire::key_of(row), found: row.len(), bound: limits.element_bytes_max }.into()
 }
 
