@@ -113,9 +113,9 @@ async fn health_answers_for_each_service_of_the_role_and_for_no_other() {
             let service = format!("dovetail.{name}");
             let answer = health.check(HealthCheckRequest { service }).await;
             if serves.contains(&name) {
-                assert_eq!(answer.unwrap().into_inner().status(), ServingStatus::Serving, "{which:?} {name}")
+                assert_eq!(answer.unwrap().into_inner().status(), ServingStatus::Serving, "{which:?} {name}");
             } else {
-                assert_eq!(answer.unwrap_err().code(), Code::NotFound, "{which:?} {name}")
+                assert_eq!(answer.unwrap_err().code(), Code::NotFound, "{which:?} {name}");
             }
         }
     }
