@@ -41,13 +41,13 @@ mod tests {
     /// Rows with all kinds of values, some of them missing, and some equal.
     fn rows() -> Vec<Row> {
         let row = |n: u64| {
-            let some = |kind: u64, value: Value| (n % (3 + kind) != 0).then_some(value);
+            let some = |kind: u64, value: Value| (!n.is_multiple_of(3 + kind)).then_some(value);
             let text = |n: u64| Value::String(["", "a", "eu-west-1", "日本語"][(n % 4) as usize].into());
             let doubles = [0.5, -0.0, 3.0, f64::NAN, 1e300];
             Row::from_values([
                 some(0, Value::Int(n as i64 % 5 - 2)),
                 some(1, Value::Double(doubles[(n % 5) as usize])),
-                some(2, Value::Bool(n % 2 == 0)),
+                some(2, Value::Bool(n.is_multiple_of(2))),
                 some(3, text(n)),
                 some(4, text(n / 4)),
                 some(5, Value::StringList((0..n % 3).map(|n| format!("t{n}").into()).collect())),
