@@ -123,9 +123,9 @@ impl Table {
         let held = Held {
             rule: rule.clone(),
             shape,
+            limits: Limits::of(&layout),
             layout,
             level: VectorLevel::best(),
-            limits: Limits::USUAL,
             slab,
             index: Index::default(),
             keys: HashTable::new(),
