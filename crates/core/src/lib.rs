@@ -42,6 +42,8 @@ pub mod ring;
 pub mod sequencer;
 pub mod shard;
 pub mod slice;
+#[cfg(test)]
+mod testing;
 
 pub use audience::Audience;
 pub use column_frame::ColumnFrame;

@@ -321,23 +321,9 @@ mod tests {
     use prost::Message;
 
     use super::*;
-    use crate::submission;
-
-    /// SplitMix64.
-    struct Draws(u64);
+    use crate::{submission, tests::Draws};
 
     impl Draws {
-        fn below(&mut self, n: u64) -> u64 {
-            self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-            let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-            let z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-            (((z ^ (z >> 31)) >> 32) * n) >> 32
-        }
-
-        fn text(&mut self) -> String {
-            (0..self.below(4)).map(|_| ['a', 'é', '日', '🙂'][self.below(4) as usize]).collect()
-        }
-
         fn attributes(&mut self) -> HashMap<String, pb::Value> {
             let all = [
                 ("i", value::int(self.below(1 << 32) as i64 - (1 << 31))),

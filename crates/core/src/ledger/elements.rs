@@ -462,7 +462,10 @@ mod tests {
     use dovetail_rule::{Row, Value};
 
     use super::*;
-    use crate::batch::{ClientPart, KeySecret};
+    use crate::{
+        batch::{ClientPart, KeySecret},
+        testing::Random,
+    };
 
     const SECRET: KeySecret = KeySecret([5, 6]);
 
@@ -487,19 +490,14 @@ mod tests {
         waiting: BTreeMap<u64, (PoolId, u64)>,
         /// Not released yet, with when they arrived, and where they were.
         ended: VecDeque<(u64, u64, At)>,
-        random: u64,
+        random: Random,
     }
 
     impl Checked {
-        fn below(&mut self, most: u64) -> u64 {
-            self.random = self.random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            (self.random >> 33) % most
-        }
-
         /// Some rows of a batch arrive; the others never do.
         fn arrive(&mut self) {
-            let (pool, most) = (PoolId(self.below(3) as u32), [3, 300][self.below(2) as usize]);
-            let (count, before, after) = (1 + self.below(most), self.below(2), self.below(2));
+            let (pool, most) = (PoolId(self.random.below(3) as u32), [3, 300][self.random.below(2) as usize]);
+            let (count, before, after) = (1 + self.random.below(most), self.random.below(2), self.random.below(2));
             let first = self.next;
             let batch = batch(pool, first - before..first + count + after);
             let hashes = batch.fingerprints(SECRET).map(|key| key.hash()).collect();
@@ -507,13 +505,13 @@ mod tests {
             let arrived_ms = first * 10;
             self.elements.arrive(ElementId(first), arrived_ms, &Run { batch: Arc::new(batch), rows }, hashes);
             self.waiting.extend((first..first + count).map(|id| (id, (pool, arrived_ms))));
-            self.next = first + count + self.below(3);
+            self.next = first + count + self.random.below(3);
         }
 
         /// Some end, those that came first more often.
         fn end(&mut self) {
-            for _ in 0..self.below(200) {
-                let from = self.below(self.next) * self.below(100) / 99;
+            for _ in 0..self.random.below(200) {
+                let from = self.random.below(self.next) * self.random.below(100) / 99;
                 let Some((&id, &(_, arrived_ms))) = self.waiting.range(from..).next() else { continue };
                 let at = self.elements.end(ElementId(id), EventId(id + 1)).unwrap();
                 let view = self.elements.view(at);
@@ -563,13 +561,13 @@ mod tests {
         for (random, sparse_bytes_max) in [(1, 2_000), (2, 50_000), (3, SPARSE_BYTES)] {
             let elements = Elements { sparse_bytes_max, ..Elements::default() };
             let (waiting, ended) = (BTreeMap::new(), VecDeque::new());
-            let mut checked = Checked { elements, next: 1, waiting, ended, random };
+            let mut checked = Checked { elements, next: 1, waiting, ended, random: Random(random) };
             for step in 0..1_200 {
-                match checked.below(5) {
+                match checked.random.below(5) {
                     0 | 1 => checked.arrive(),
                     2 | 3 => checked.end(),
                     _ => {
-                        let most = checked.below(400) as usize;
+                        let most = checked.random.below(400) as usize;
                         checked.release(most);
                     }
                 }

@@ -2,8 +2,9 @@
 //!
 //! An entry takes 16 bytes, and four share a line of 64, where looking for a key mostly begins and ends. So a key costs
 //! one read from memory, and those of many keys are asked for together ([`Keys::touch`]). There are many tables, each
-//! of which grows at a time of its own: with ten million keys, one that grows moves twenty thousand. Invariants: keys.K1 an entry is found from its home on, line after line, before the
-//! first that is not full; keys.K2 the entries of a line come before its gaps.
+//! of which grows at a time of its own: with ten million keys, one that grows moves twenty thousand. Invariants:
+//! keys.K1 an entry is found from its home on, line after line, before the first that is not full; keys.K2 the entries
+//! of a line come before its gaps.
 
 use std::fmt;
 
@@ -264,7 +265,7 @@ mod tests {
     use std::collections::HashMap;
 
     use super::*;
-    use crate::{PoolId, batch::KeySecret};
+    use crate::{PoolId, batch::KeySecret, testing::Random};
 
     fn key(number: u64) -> Fingerprint {
         KeySecret([3, 4]).fingerprint(PoolId((number % 3) as u32), &number.to_le_bytes())
@@ -295,11 +296,8 @@ mod tests {
     /// Anything may happen: it comes to the same as with the standard library's map.
     #[test]
     fn keys_are_those_of_a_map_whatever_is_done() {
-        let mut random = 11_u64;
-        let mut below = |most: u64| {
-            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            (random >> 33) % most
-        };
+        let mut random = Random(11);
+        let mut below = |most| random.below(most);
         for numbers in [40, 5_000, 200_000] {
             let (mut keys, mut map) = (Keys::default(), HashMap::<u64, ElementId>::new());
             for step in 0..300_000 {

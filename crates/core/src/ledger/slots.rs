@@ -331,6 +331,7 @@ impl Slots {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::Random;
 
     fn found(slots: &Slots, after: u64) -> Vec<u64> {
         slots.after(ElementId(after)).map(|(id, _)| id.0).collect()
@@ -395,11 +396,8 @@ mod tests {
     /// Anything may happen: it comes to the same as with a map.
     #[test]
     fn words_are_those_of_a_map_whatever_is_done() {
-        let mut random = 7_u64;
-        let mut below = |most: u64| {
-            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            (random >> 33) % most
-        };
+        let mut random = Random(7);
+        let mut below = |most| random.below(most);
         for spread in [3_000, 300_000, 1 << 45] {
             let (mut slots, mut map, mut next) = (Slots::default(), BTreeMap::<u64, u64>::new(), 1);
             for step in 0..4_000 {
