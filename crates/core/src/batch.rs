@@ -292,8 +292,7 @@ pub(crate) fn columns_of<'a>(rows: impl ExactSizeIterator<Item = &'a Row> + Clon
 }
 
 /// The attributes of elements picked from batches of one pool.
-#[must_use]
-pub fn pick_columns<'a>(picked: impl ExactSizeIterator<Item = (&'a Batch, usize)> + Clone) -> Vec<Column> {
+fn pick_columns<'a>(picked: impl ExactSizeIterator<Item = (&'a Batch, usize)> + Clone) -> Vec<Column> {
     let width = picked.clone().next().map_or(0, |(batch, _)| batch.attributes.len());
     let attribute = |at: usize| Column::pick(picked.clone().map(move |(batch, index)| (&batch.attributes[at], index)));
     (0..width).map(attribute).collect()
