@@ -32,7 +32,7 @@ pub enum Bug {
     R1LeftOutAtX,
     /// R2: after a cut a slice searches reprobes and withdrawals of elements that did not wait at it.
     R2FeedUnfiltered,
-    /// R3: a shard does not fetch the retirements above the lowest `known`.
+    /// R3: a shard does not fetch the retirements above the lowest `decided_seen`.
     R3NoFetch,
     /// R4: a gatherer sends a watermark before the retirements that it covers, and that it has held back.
     R4WatermarkFirst,

@@ -23,7 +23,7 @@ pub use types::{DecisionBacklog, Fetch, Reader, ShardEffect, ShardError};
 
 #[derive(Clone, Debug)]
 struct SliceState {
-    /// The lowest `known` of any frame that may still come.
+    /// The lowest `decided_seen` of any frame that may still come.
     decided_seen: Decided,
     /// What it settled above the stable cut, ascending.
     settled: VecDeque<Retirement>,
@@ -91,8 +91,8 @@ impl Shard {
         self.planted = planted;
     }
 
-    /// A slice answered a subscription: `known` is the lowest of any frame that follows (R3). What is returned has to
-    /// be fetched and given to [`Shard::on_stored`] before the first of those frames.
+    /// A slice answered a subscription: `decided_seen` is the lowest of any frame that follows (R3). What is returned
+    /// has to be fetched and given to [`Shard::on_stored`] before the first of those frames.
     #[must_use]
     pub fn on_slice_subscribed(&mut self, slice: SliceId, decided_seen: Decided) -> Option<Fetch> {
         self.slices[slice.0 as usize].decided_seen = decided_seen;
@@ -459,9 +459,9 @@ impl Shard {
 
     /// Forgets retirements that no frame can name any more and no returning peer will ask for.
     ///
-    /// Frames that are still to come leave out what had retired at their slice's `known`, except for events below the
-    /// retirement; those are decided. Retirements that other shards have not announced yet are above their watermarks.
-    /// A node that starts anew starts at the stable cut or above.
+    /// Frames that are still to come leave out what had retired at their slice's `decided_seen`, except for events
+    /// below the retirement; those are decided. Retirements that other shards have not announced yet are above their
+    /// watermarks. A node that starts anew starts at the stable cut or above.
     fn forget(&mut self) {
         let decided_seen = self.slices.iter().map(|slice| slice.decided_seen).min().expect("a placement has a slice");
         let decided = self.decided.iter().copied().min().expect("a placement has a shard");

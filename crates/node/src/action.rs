@@ -90,8 +90,8 @@ pub enum Request {
     Candidates {
         /// For this shard.
         shard: ShardId,
-        /// The lowest `known` that the shard can take: what retired above it, and it does not know, is still in the
-        /// store (R8).
+        /// The lowest `decided_seen` that the shard can take: what retired above it, and it does not know, is still in
+        /// the store (R8).
         decided_seen_min: Decided,
         /// One for each slice of the matcher.
         cursors: Cursors,
@@ -108,7 +108,7 @@ pub enum Request {
 pub struct SliceHello {
     /// The slice.
     pub slice: SliceId,
-    /// The lowest `known` of any frame that follows.
+    /// The lowest `decided_seen` of any frame that follows.
     pub decided_seen: Decided,
     /// The lowest cursor that can be served.
     pub floor: Cursor,

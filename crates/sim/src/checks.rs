@@ -34,7 +34,7 @@ pub fn check_frame(cx: &Cx, slice: &Slice, frame: &CandidateFrame) -> Result<(),
             return Err(differs(what, format!("{:?}", list.anchors), "ascending anchors of its own".to_owned()));
         }
     }
-    // What ended at or below `known`, and before the search, is left out: its home may have forgotten it.
+    // What ended at or below `decided_seen`, and before the search, is left out: its home may have forgotten it.
     let lists = frame.probes.iter().flat_map(|list| list.anchors.iter().map(|&anchor| (list.x, anchor)));
     let claims = frame.claims.iter().map(|claim| (claim.x, claim.anchor));
     for (x, anchor) in lists.chain(claims) {

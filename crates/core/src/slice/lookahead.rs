@@ -35,7 +35,7 @@ impl Lookahead {
         Lookahead { list_max, listed: VecDeque::new(), candidates: 0, waiting: None, waits: 0 }
     }
 
-    /// Whether probe `x` may be searched with the decided watermark at `known`. If not, it waits.
+    /// Whether probe `x` may be searched with the decided watermark at `decided_seen`. If not, it waits.
     pub(super) fn may_search(&mut self, x: EventId, decided_seen: Decided) -> bool {
         if self.waiting.is_some_and(|(at, until)| at == x && decided_seen < until) {
             return false;
@@ -50,7 +50,7 @@ impl Lookahead {
         }
     }
 
-    /// Whether event `x` may be settled with the decided watermark at `known`. If not, it waits.
+    /// Whether event `x` may be settled with the decided watermark at `decided_seen`. If not, it waits.
     pub(super) fn may_settle(&mut self, x: EventId, decided_seen: Decided) -> bool {
         if x <= self.settles_up_to(decided_seen) {
             self.waiting = None;

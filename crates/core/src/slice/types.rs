@@ -101,7 +101,7 @@ pub struct CursorTooOld {
 /// What a shard gets when it subscribes.
 #[derive(Clone, Debug)]
 pub struct CandidateBacklog {
-    /// The lowest `known` of any frame that it may still receive (R3).
+    /// The lowest `decided_seen` of any frame that it may still receive (R3).
     pub decided_seen: Decided,
     /// The frames after its cursor.
     pub frames: Vec<Arc<CandidateFrame>>,
