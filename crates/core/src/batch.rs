@@ -6,6 +6,7 @@
 
 mod client;
 pub mod column;
+mod kept;
 mod key;
 mod part;
 mod pick;
@@ -19,6 +20,7 @@ use dovetail_rule::{Row, Value};
 
 pub use client::{ClientColumns, ClientPart, ClientWriter};
 pub use column::{Column, Strings, StringsWriter, TEXT_BYTES, Values};
+pub(crate) use kept::KeptRow;
 pub(crate) use key::KeyHash;
 pub use key::{Fingerprint, KeySecret};
 pub use pick::{PickedRows, pick_rows};
@@ -218,7 +220,7 @@ pub struct Keyed {
     /// Dropped once the batch is in.
     fingerprints: Box<[Fingerprint]>,
     /// Kept as long as the batch.
-    hashes: Arc<[KeyHash]>,
+    kept: Arc<[KeptRow]>,
 }
 
 impl Keyed {
@@ -226,9 +228,8 @@ impl Keyed {
     #[must_use]
     pub fn new(batch: Batch, secret: KeySecret) -> Keyed {
         let fingerprints: Box<[Fingerprint]> = batch.fingerprints(secret).collect();
-        let hashes = fingerprints.iter().map(|key| key.hash()).collect();
-        batch.weights();
-        Keyed { batch: Arc::new(batch), fingerprints, hashes }
+        let kept = KeptRow::each(&batch, &fingerprints);
+        Keyed { batch: Arc::new(batch), fingerprints, kept }
     }
 
     /// The batch.
@@ -242,8 +243,9 @@ impl Keyed {
     pub fn owned_by(self, owner: &str) -> Keyed {
         let batch = Arc::into_inner(self.batch).expect("nobody has it before it is let in");
         let batch = batch.owned_by(owner);
-        batch.weights();
-        Keyed { batch: Arc::new(batch), ..self }
+        // Who submitted them counts.
+        let kept = KeptRow::each(&batch, &self.fingerprints);
+        Keyed { batch: Arc::new(batch), kept, ..self }
     }
 
     /// What stands for the key of an element.
@@ -253,10 +255,10 @@ impl Keyed {
         self.fingerprints[index]
     }
 
-    /// Where to look for the keys of all.
+    /// What the ledger keeps of all.
     #[inline]
-    pub(crate) fn hashes(&self) -> &Arc<[KeyHash]> {
-        &self.hashes
+    pub(crate) fn kept(&self) -> &Arc<[KeptRow]> {
+        &self.kept
     }
 }
 

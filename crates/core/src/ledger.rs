@@ -66,7 +66,7 @@ use crate::{
     Audience, Cursor, Decided, DefineError, ElementId, Event, EventId, EventKind, Place, Pool, PoolId, Retirement,
     ShardId, Stable, WithdrawReason,
     audience::Progress,
-    batch::{Batch, Fingerprint, KeyHash, Run},
+    batch::{Batch, Fingerprint, KeptRow, Run},
     hash::ElementMap,
     planted::{Bug, Planted},
     pool::name_prefix,
@@ -276,14 +276,13 @@ impl Ledger {
     pub fn record_run(&mut self, first: EventId, time_ms: u64, run: &Run) {
         assert!(first > self.recorded, "{first} is recorded after {}", self.recorded);
         let keys: Vec<Fingerprint> = run.batch.fingerprints(self.limits.key_secret).collect();
-        let hashes = keys.iter().map(|key| key.hash()).collect::<Arc<[KeyHash]>>();
-        self.keys.touch(hashes[run.rows.clone()].iter().copied());
+        self.keys.touch(keys[run.rows.clone()].iter().map(|key| key.hash()));
         for (row, element) in run.rows.clone().zip((first.0..).map(ElementId)) {
             self.keys.insert(keys[row], element);
             self.remember_idempotency(&run.batch, row, element, time_ms);
             self.pool_mut(run.batch.pool()).arrived(&run.batch, row);
         }
-        self.arrive(first, time_ms, run, hashes);
+        self.arrive(first, time_ms, run, KeptRow::each(&run.batch, &keys));
     }
 
     /// Takes decisions of a shard.
@@ -546,8 +545,8 @@ impl Ledger {
         }
     }
 
-    /// Arrivals whose keys are taken. There is a hash for each of the batch's keys.
-    fn arrive(&mut self, first: EventId, time_ms: u64, run: &Run, hashes: Arc<[KeyHash]>) {
+    /// Arrivals whose keys are taken. `kept` is of all elements of the batch.
+    fn arrive(&mut self, first: EventId, time_ms: u64, run: &Run, kept: Arc<[KeptRow]>) {
         let count = run.rows.len() as u64;
         self.count_in(run.batch.pool(), count, run.batch.waiting_bytes(run.rows.clone()));
         let PoolEntry { pool, .. } = self.pool(run.batch.pool());
@@ -562,11 +561,11 @@ impl Ledger {
             }
         }
         match clients.idempotency_keys {
-            None => self.elements.arrive(first.into(), time_ms, run, hashes),
+            None => self.elements.arrive(first.into(), time_ms, run, kept),
             // They are remembered by themselves; the element is kept as a checkpoint would have it.
             Some(_) => {
                 let batch = Arc::new(run.batch.without_idempotency_keys());
-                self.elements.arrive(first.into(), time_ms, &Run { batch, rows: run.rows.clone() }, hashes);
+                self.elements.arrive(first.into(), time_ms, &Run { batch, rows: run.rows.clone() }, kept);
             }
         }
         self.recorded_at(EventId(first.0 + count - 1), time_ms);

@@ -303,7 +303,7 @@ impl Ledger {
         assert!(first > self.recorded, "{first} is recorded after {}", self.recorded);
         self.idempotency.pass(time_ms);
         let (mut count, mut stopped) = (0, None);
-        self.keys.touch(keyed.hashes()[rows.clone()].iter().copied());
+        self.keys.touch(keyed.kept()[rows.clone()].iter().map(|kept| kept.hash));
         let roomy = self.has_room(keyed.batch(), rows.clone());
         let run = self.run_of(keyed.batch().pool(), first, time_ms, roomy);
         for row in rows.clone() {
@@ -318,7 +318,7 @@ impl Ledger {
         if count > 0 {
             let rows = rows.start..rows.start + count;
             let run = Run { batch: Arc::clone(keyed.batch()), rows };
-            self.arrive(first, time_ms, &run, Arc::clone(keyed.hashes()));
+            self.arrive(first, time_ms, &run, Arc::clone(keyed.kept()));
         }
         Admitted { count, stopped }
     }

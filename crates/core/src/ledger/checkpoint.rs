@@ -25,7 +25,7 @@ use crate::{
     Decided, DefineError, ElementId, EventId, EventKind, Pool, PoolDefinition, PoolId, Retirement, Stable,
     WithdrawReason,
     audience::Progress,
-    batch::{Batch, Fingerprint, KeySecret, Run},
+    batch::{Batch, Fingerprint, KeptRow, KeySecret, Run},
     hash::ElementMap,
 };
 
@@ -388,7 +388,8 @@ impl Ledger {
                 self.reprobes.extend(reprobe_ms.map(|due_ms| (element, due_ms)));
             }
             let who = kept.iter().map(|kept| (kept.element, kept.arrived_ms)).collect();
-            self.elements.restore(Arc::new(batch), keys.into_iter().map(Fingerprint::hash).collect(), who);
+            let kept = KeptRow::each(&batch, &keys);
+            self.elements.restore(Arc::new(batch), kept, who);
         }
     }
 

@@ -14,7 +14,7 @@ use std::{
 use super::slots::Slots;
 use crate::{
     ElementId, EventId, PoolId,
-    batch::{Batch, KeyHash, Run},
+    batch::{Batch, KeptRow, Run},
 };
 
 /// Rows that wait in small segments of a pool, at which they are put together; and about how many are put together in
@@ -73,8 +73,8 @@ fn slot(word: u64) -> Slot {
 #[derive(Debug)]
 struct Segment {
     batch: Arc<Batch>,
-    /// Of the batch's keys, by its rows.
-    hashes: Arc<[KeyHash]>,
+    /// By the batch's rows.
+    rows: Arc<[KeptRow]>,
     /// The batch's row of the first.
     from: usize,
     who: Who,
@@ -84,6 +84,9 @@ struct Segment {
     kept: u32,
     /// It is among those to be put together.
     listed: Option<Listed>,
+    /// Of its batch, so that this need not be looked at: its pool, and whether any of its elements has a time to live.
+    pool: PoolId,
+    expires: bool,
 }
 
 /// Why a segment is to be put together with others.
@@ -192,8 +195,15 @@ pub(super) struct View<'a> {
     /// Its row in the batch.
     pub(super) row: usize,
     pub(super) arrived_ms: u64,
-    /// Of its key.
-    pub(super) hash: KeyHash,
+}
+
+/// What has to be known of an element that ends.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct EndedRow {
+    pub(super) pool: PoolId,
+    pub(super) kept: KeptRow,
+    /// It may have a time to live.
+    pub(super) expires: bool,
 }
 
 /// Bytes of all elements of a batch.
@@ -240,7 +250,27 @@ impl Elements {
         let segment = self.segment(at.segment);
         let row = segment.from + at.row as usize;
         let (_, arrived_ms) = segment.who(at.row as usize);
-        View { batch: &segment.batch, row, arrived_ms, hash: segment.hashes[row] }
+        View { batch: &segment.batch, row, arrived_ms }
+    }
+
+    /// Reads the slots of elements that end next. They are all over the memory, as are their rows: so the processor waits
+    /// for many at a time.
+    pub(super) fn touch(&self, elements: impl Iterator<Item = ElementId>) {
+        std::hint::black_box(elements.fold(0, |read, element| read ^ self.slots.get(element)));
+    }
+
+    /// What has to be known of rows that end, in their order.
+    pub(super) fn ended(&self, ats: impl Iterator<Item = At> + Clone) -> impl Iterator<Item = EndedRow> {
+        let kept = |at: At| {
+            let segment = self.segment(at.segment);
+            &segment.rows[segment.from + at.row as usize]
+        };
+        let segments = ats.clone().fold(0, |read, at| read ^ self.segment(at.segment).from);
+        std::hint::black_box((segments, ats.clone().fold(0, |read, at| read ^ kept(at).bytes)));
+        ats.map(move |at| {
+            let &Segment { pool, expires, .. } = self.segment(at.segment);
+            EndedRow { pool, kept: *kept(at), expires }
+        })
     }
 
     #[inline]
@@ -252,22 +282,23 @@ impl Elements {
         self.segments[number as usize].as_mut().expect("a segment that is named is kept")
     }
 
-    /// Elements that arrive one after the other. There is a hash for each of the batch's keys.
-    pub(super) fn arrive(&mut self, first: ElementId, arrived_ms: u64, run: &Run, hashes: Arc<[KeyHash]>) {
+    /// Elements that arrive one after the other. `kept` is of all elements of the batch.
+    pub(super) fn arrive(&mut self, first: ElementId, arrived_ms: u64, run: &Run, kept: Arc<[KeptRow]>) {
         let count = u32::try_from(run.rows.len()).expect("a batch is smaller");
-        self.add(Arc::clone(&run.batch), hashes, run.rows.start, Who::Neighbours { first, count, arrived_ms });
+        self.add(Arc::clone(&run.batch), kept, run.rows.start, Who::Neighbours { first, count, arrived_ms });
         self.tidy();
     }
 
     /// Elements of a batch that have these ids and arrived then.
-    pub(super) fn restore(&mut self, batch: Arc<Batch>, hashes: Arc<[KeyHash]>, who: Vec<(ElementId, u64)>) {
+    pub(super) fn restore(&mut self, batch: Arc<Batch>, kept: Arc<[KeptRow]>, who: Vec<(ElementId, u64)>) {
         assert_eq!(batch.len(), who.len(), "every element has an id");
-        self.add(batch, hashes, 0, Who::Listed(who.into()));
+        self.add(batch, kept, 0, Who::Listed(who.into()));
     }
 
-    fn add(&mut self, batch: Arc<Batch>, hashes: Arc<[KeyHash]>, from: usize, who: Who) {
-        assert_eq!(batch.len(), hashes.len(), "every element has a key");
-        let mut segment = Segment { batch, hashes, from, who, waiting: 0, kept: 0, listed: None };
+    fn add(&mut self, batch: Arc<Batch>, rows: Arc<[KeptRow]>, from: usize, who: Who) {
+        assert_eq!(batch.len(), rows.len(), "every element is kept");
+        let (pool, expires) = (batch.pool(), batch.clients().ttls_ms.is_some());
+        let mut segment = Segment { batch, rows, from, who, waiting: 0, kept: 0, listed: None, pool, expires };
         let rows = segment.len();
         assert!(rows < 1 << ROW_BITS, "a segment of {rows} rows");
         let count = u32::try_from(rows).expect("it was checked");
@@ -310,7 +341,7 @@ impl Elements {
         segment.waiting -= 1;
         match segment.listed {
             Some(Listed::Small) => {
-                let pool = segment.batch.pool();
+                let pool = segment.pool;
                 self.small.get_mut(&pool).expect("it was listed").waiting -= 1;
             }
             Some(Listed::Sparse) => {}
@@ -340,7 +371,7 @@ impl Elements {
             return;
         };
         // Its number is free when the list was gone through, its rows now.
-        (segment.who, segment.hashes, segment.from) = (Who::Listed(Box::default()), Arc::default(), 0);
+        (segment.who, segment.rows, segment.from) = (Who::Listed(Box::default()), Arc::default(), 0);
         let nobody = Arc::new(Batch::nobody(segment.batch.pool()));
         let batch = std::mem::replace(&mut segment.batch, nobody);
         match listed {
@@ -438,7 +469,7 @@ impl Elements {
         moved.sort_unstable_by_key(|&(.., (element, _))| element);
         let picked = moved.iter().map(|&(number, row, _)| (&*self.segment(number).batch, row));
         let together = Batch::pick(picked);
-        let hashes = moved.iter().map(|&(number, row, _)| self.segment(number).hashes[row]).collect();
+        let kept = moved.iter().map(|&(number, row, _)| self.segment(number).rows[row]).collect();
         for &(number, ..) in &moved {
             let segment = self.segment_mut(number);
             segment.waiting -= 1;
@@ -451,7 +482,7 @@ impl Elements {
         if let Some(batch) = together {
             self.waiting -= moved.len();
             self.waiting_bytes -= bytes_of(&batch);
-            self.restore(Arc::new(batch), hashes, moved.into_iter().map(|(.., who)| who).collect());
+            self.restore(Arc::new(batch), kept, moved.into_iter().map(|(.., who)| who).collect());
         }
     }
 }
@@ -482,6 +513,10 @@ mod tests {
         Batch::of(pool, &all.iter().map(|(row, client)| (row, client)).collect::<Vec<_>>())
     }
 
+    fn kept(batch: &Batch) -> Arc<[KeptRow]> {
+        KeptRow::each(batch, &batch.fingerprints(SECRET).collect::<Vec<_>>())
+    }
+
     /// Elements, and what has to be known of them.
     struct Checked {
         elements: Elements,
@@ -500,10 +535,10 @@ mod tests {
             let (count, before, after) = (1 + self.random.below(most), self.random.below(2), self.random.below(2));
             let first = self.next;
             let batch = batch(pool, first - before..first + count + after);
-            let hashes = batch.fingerprints(SECRET).map(|key| key.hash()).collect();
+            let kept = kept(&batch);
             let rows = before as usize..(before + count) as usize;
             let arrived_ms = first * 10;
-            self.elements.arrive(ElementId(first), arrived_ms, &Run { batch: Arc::new(batch), rows }, hashes);
+            self.elements.arrive(ElementId(first), arrived_ms, &Run { batch: Arc::new(batch), rows }, kept);
             self.waiting.extend((first..first + count).map(|id| (id, (pool, arrived_ms))));
             self.next = first + count + self.random.below(3);
         }
@@ -534,11 +569,14 @@ mod tests {
         fn check(&self) {
             let Elements { waiting, waiting_bytes, sparse_bytes, sparse_bytes_max, .. } = self.elements;
             let is = |id: u64, was: u64, at: At| {
-                let View { batch, row, arrived_ms, hash } = self.elements.view(at);
+                let View { batch, row, arrived_ms } = self.elements.view(at);
                 let key = format!("k{id}");
                 assert_eq!((batch.clients().key(row), arrived_ms), (key.as_bytes(), was));
-                assert_eq!(hash, SECRET.fingerprint(batch.pool(), key.as_bytes()).hash());
-                (batch.pool(), batch.waiting_bytes(row..row + 1))
+                let EndedRow { pool, kept, expires } = self.elements.ended(std::iter::once(at)).next().unwrap();
+                assert_eq!(kept.hash, SECRET.fingerprint(batch.pool(), key.as_bytes()).hash());
+                assert_eq!(u64::from(kept.bytes), batch.waiting_bytes(row..row + 1));
+                assert_eq!((pool, expires), (batch.pool(), false));
+                (pool, u64::from(kept.bytes))
             };
             let mut bytes = 0;
             for (&id, &(pool, arrived_ms)) in &self.waiting {
@@ -592,8 +630,8 @@ mod tests {
         for round in 0..2_000 {
             let count = 100;
             let batch = Arc::new(batch(PoolId(0), next..next + count));
-            let hashes = batch.fingerprints(SECRET).map(|key| key.hash()).collect();
-            elements.arrive(ElementId(next), 0, &Run::all(batch), hashes);
+            let kept = kept(&batch);
+            elements.arrive(ElementId(next), 0, &Run::all(batch), kept);
             let ended: Vec<At> = (next..next + count)
                 .filter(|&id| id > 1 || round > 0)
                 .map(|id| {

@@ -5,11 +5,14 @@
 
 use super::{
     DEFINED, DecisionError, Ledger, OutcomeEndView, OutcomeView, Outcomes, PoolEntry, Unstable,
-    elements::{At, View},
+    elements::{At, EndedRow, View},
     expires,
 };
 use crate::{
-    Decided, ElementId, EventId, PoolId, Retirement, WithdrawReason, batch::KeyHash, hash::shrink, planted::Bug,
+    Decided, ElementId, EventId, PoolId, Retirement, WithdrawReason,
+    batch::{KeptRow, KeyHash},
+    hash::shrink,
+    planted::Bug,
 };
 
 /// Decisions that are taken in one go: what is noted of them stays in the processor's cache.
@@ -67,6 +70,7 @@ impl Ledger {
 
     /// Marks elements as ended, and looks up what there is to know of them.
     fn endings(&mut self, reported: &[Retirement]) -> Result<Vec<Ending>, DecisionError> {
+        self.elements.touch(reported.iter().flat_map(|reported| reported.ends()));
         let mut ends = Vec::with_capacity(2 * reported.len());
         for &reported in reported {
             for element in reported.ends() {
@@ -75,18 +79,21 @@ impl Ledger {
                 ends.push((element, reported.x, at));
             }
         }
+        let ended = self.elements.ended(ends.iter().map(|&(.., at)| at));
         let mut entry: Option<&PoolEntry> = None;
-        let ending = |(element, x, at)| {
-            let View { batch, row, arrived_ms, hash } = self.elements.view(at);
-            let pool = batch.pool();
+        let ending = |(&(element, x, at), ended): (&(ElementId, EventId, At), EndedRow)| {
+            let EndedRow { pool, kept: KeptRow { hash, bytes }, expires: may_expire } = ended;
             let known = entry.filter(|entry| entry.pool.id == pool).unwrap_or_else(|| self.pool(pool));
             entry = Some(known);
-            let bytes = batch.waiting_bytes(row..row + 1);
-            let searched = known.searched.key(&known.pool, batch, row);
-            let expire_ms = expires(arrived_ms, batch.clients().ttl_ms(row));
-            Ending { element, x, at, pool, bytes, hash, searched, expire_ms }
+            let (mut searched, mut expire_ms) = (None, None);
+            if may_expire || known.searched.is_by_key() {
+                let View { batch, row, arrived_ms } = self.elements.view(at);
+                expire_ms = expires(arrived_ms, batch.clients().ttl_ms(row));
+                searched = known.searched.key(&known.pool, batch, row);
+            }
+            Ending { element, x, at, pool, bytes: bytes.into(), hash, searched, expire_ms }
         };
-        Ok(ends.into_iter().map(ending).collect())
+        Ok(ends.iter().zip(ended).map(ending).collect())
     }
 
     /// Elements of a pool that were marked as ended wait no longer.

@@ -158,6 +158,11 @@ impl Searched {
         }
     }
 
+    /// Whether [`ended`](Searched::ended) has to know anything of an element.
+    pub(super) fn is_by_key(&self) -> bool {
+        matches!(self.how, How::Key { .. })
+    }
+
     /// What [`ended`](Searched::ended) has to know of an element.
     pub(super) fn key(&self, pool: &Pool, batch: &Batch, row: usize) -> Option<u64> {
         let How::Key { secret, .. } = &self.how else { return None };
