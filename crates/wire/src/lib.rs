@@ -17,6 +17,7 @@ mod parts;
 mod pools;
 mod prepared;
 mod protocol;
+mod published;
 mod records;
 mod rows;
 mod submitted;
@@ -44,6 +45,7 @@ pub use parts::{
 pub use pools::{note_pb, pool_definition, pool_definition_pb, slice_cut_part, submission, waiting_pb};
 pub use prepared::Prepared;
 pub use protocol::{PROTOCOL, talks_to};
+pub use published::{OutcomeCollector, PublishedOutcomes};
 pub use records::{LoggedFrame, log_parts, log_record, log_record_pb};
 pub use rows::row_columns;
 pub use submitted::SubmittedColumns;

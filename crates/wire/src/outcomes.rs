@@ -6,7 +6,7 @@ use bytes::Bytes;
 use dovetail_core::{
     ElementId, EventId, PoolId, Retirement, WithdrawReason,
     batch::{Strings, StringsWriter, column::number},
-    ledger::{Outcome, OutcomeEnd, OutcomeEndView, OutcomeView, Outcomes},
+    ledger::{Outcome, OutcomeEnd, OutcomeEndView, OutcomeView},
 };
 use dovetail_log::Record;
 use dovetail_node::balancer::StoredOutcomes;
@@ -25,7 +25,7 @@ use dovetail::{
 };
 
 /// What an outcome takes in a record or a message beside keys and payloads, in bytes; never less than it does.
-const OUTCOME_BYTES: usize = 128;
+pub(super) const OUTCOME_BYTES: usize = 128;
 
 /// Outcomes, ascending. There is always one.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -225,7 +225,7 @@ impl StoredOutcomes for OutcomeChunk {
     }
 }
 
-/// Makes chunks of outcomes as they leave the ledger.
+/// Makes chunks of outcomes.
 #[derive(Debug)]
 pub struct OutcomeWriter {
     bytes_max: usize,
@@ -284,9 +284,16 @@ impl EndWriter {
             self.ids.extend_from_slice(&end.map_or(0, |end| end.id.0).to_le_bytes());
             self.push_arrived(end.map_or(0, |end| end.arrived_ms));
         }
-        self.keys.extend(ends.clone().map(|end| end.map_or(&[][..], |end| end.key)));
-        self.payloads.extend(ends.clone().map(|end| end.map_or(&[][..], |end| end.payload)));
-        self.owners.extend(ends.map(|end| end.map_or(&[][..], |end| end.owner)));
+        let texts = |of: fn(&OutcomeEndView<'a>) -> &'a [u8]| -> Vec<&'a [u8]> {
+            ends.clone().map(|end| end.as_ref().map_or(&[][..], of)).collect()
+        };
+        let (keys, payloads) = (texts(OutcomeEndView::key), texts(OutcomeEndView::payload));
+        let owners = texts(OutcomeEndView::owner);
+        let read = keys.iter().chain(&payloads).map(|bytes| bytes.first().unwrap_or(&0) ^ bytes.last().unwrap_or(&0));
+        std::hint::black_box(read.fold(0, |all, byte| all ^ byte));
+        self.keys.extend(keys.iter().copied());
+        self.payloads.extend(payloads.iter().copied());
+        self.owners.extend(owners.iter().copied());
     }
 
     /// As a client gets it: without the submitter.
@@ -365,34 +372,19 @@ impl OutcomeWriter {
         self.count(outcome_bytes(outcome));
     }
 
+    /// Adds some as they left the ledger. They are not counted: nothing is written after them.
+    pub(super) fn push_views(&mut self, outcomes: &[OutcomeView<'_>]) {
+        for outcome in outcomes {
+            self.push_head(outcome.x, outcome.pool, outcome.time_ms, outcome.reason);
+        }
+        self.elements.push_views(outcomes.iter().map(|outcome| Some(outcome.element)));
+        self.anchors.push_views(outcomes.iter().map(|outcome| outcome.anchor));
+    }
+
     fn count(&mut self, bytes: usize) {
         self.bytes += bytes;
         if self.bytes >= self.bytes_max {
             self.end_chunk();
-        }
-    }
-}
-
-impl Outcomes for OutcomeWriter {
-    fn push(&mut self, mut outcomes: &[OutcomeView<'_>]) {
-        let end = |end: &OutcomeEndView<'_>| end.key.len() + end.payload.len() + end.owner.len();
-        let size =
-            |outcome: &OutcomeView<'_>| OUTCOME_BYTES + end(&outcome.element) + outcome.anchor.as_ref().map_or(0, end);
-        while !outcomes.is_empty() {
-            let mut bytes = 0;
-            let fit = outcomes.iter().take_while(|outcome| {
-                let fits = self.bytes + bytes < self.bytes_max;
-                bytes += if fits { size(outcome) } else { 0 };
-                fits
-            });
-            let (now, later) = outcomes.split_at(fit.count());
-            for outcome in now {
-                self.push_head(outcome.x, outcome.pool, outcome.time_ms, outcome.reason);
-            }
-            self.elements.push_views(now.iter().map(|outcome| Some(outcome.element)));
-            self.anchors.push_views(now.iter().map(|outcome| outcome.anchor));
-            self.count(bytes);
-            outcomes = later;
         }
     }
 }

@@ -22,7 +22,7 @@ use dovetail_log::{EmbeddedLog, Options, RECORD_BYTES_LIMIT};
 use dovetail_node::balancer::{Durability, Part, PublishedFrame, Visible, frame};
 use dovetail_rule::table::Secret;
 use dovetail_wire::{
-    MatchWriter, OutcomeChunk, OutcomeWriter, SubmittedColumns, candidate_frame, candidate_parts, column_frame,
+    MatchWriter, OutcomeCollector, PublishedOutcomes, SubmittedColumns, candidate_frame, candidate_parts, column_frame,
     decision_frame, decision_frame_pb, log_frame_parts, log_record_pb, node_pb, pool_definition, result_record_pb,
     storage_pb,
 };
@@ -69,6 +69,7 @@ pub enum Stage {
     GathererEncode,
     DecisionsDecode,
     Retire,
+    Gather,
     WatchColumns,
     WatchEncode,
     ClientRead,
@@ -79,7 +80,7 @@ pub enum Stage {
 
 impl Stage {
     /// Each with its name, in the order in which they are declared.
-    pub const ALL: [(Stage, &'static str); 25] = [
+    pub const ALL: [(Stage, &'static str); 26] = [
         (Stage::ClientEncode, "client: columns, encode"),
         (Stage::Arrive, "all: copy what arrives"),
         (Stage::SubmitDecode, "balancer: decode"),
@@ -98,7 +99,8 @@ impl Stage {
         (Stage::GathererDecide, "gatherer: decode, decide"),
         (Stage::GathererEncode, "gatherer: encode decisions"),
         (Stage::DecisionsDecode, "balancer: decode decisions"),
-        (Stage::Retire, "balancer: retire, gather outcomes"),
+        (Stage::Retire, "balancer: retire"),
+        (Stage::Gather, "balancer: gather outcomes"),
         (Stage::WatchColumns, "balancer: columns of a watch"),
         (Stage::WatchEncode, "balancer: encode the watch"),
         (Stage::ClientRead, "client: read matches"),
@@ -176,9 +178,9 @@ struct Cluster {
     slices: Vec<Slice>,
     shards: Vec<Shard>,
     under_way: VecDeque<Decided>,
-    outcomes: OutcomeWriter,
+    outcomes: OutcomeCollector,
     /// Frames whose outcomes are not stored, and these.
-    published: (usize, Vec<Arc<OutcomeChunk>>),
+    published: (usize, Vec<Arc<PublishedOutcomes>>),
     matched: Vec<(u64, u64)>,
     folder: PathBuf,
     times: Times,
@@ -217,7 +219,7 @@ impl Cluster {
             shards: placement.each_shard().map(|id| Shard::new(placement.clone(), id, EventId::ZERO)).collect(),
             placement,
             under_way: VecDeque::new(),
-            outcomes: OutcomeWriter::new(4 << 20),
+            outcomes: OutcomeCollector::new(4 << 20),
             published: (0, Vec::new()),
             matched: Vec::new(),
             folder,
@@ -424,7 +426,8 @@ impl Cluster {
             });
         }
         let chunks = times.time(Stage::Retire, || outcomes.take());
-        for chunk in &chunks {
+        for outcomes in &chunks {
+            let chunk = times.time(Stage::Gather, || outcomes.chunk());
             let columns = times.time(Stage::WatchColumns, || {
                 chunk.match_columns(0, "bench", false).or_else(|| {
                     let mut writer = MatchWriter::without_arrivals();
@@ -458,8 +461,8 @@ impl Cluster {
         let through = ledger.decided().event();
         let records: Vec<_> = times.time(Stage::ResultsRecord, || {
             let last = chunks.len().saturating_sub(1);
-            let record = |(at, chunk): (usize, &Arc<OutcomeChunk>)| {
-                result_record_pb(if at == last { through } else { chunk.last() }, Some(chunk))
+            let record = |(at, outcomes): (usize, &Arc<PublishedOutcomes>)| {
+                result_record_pb(if at == last { through } else { outcomes.last() }, Some(outcomes.chunk()))
             };
             chunks.iter().enumerate().map(record).collect()
         });

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::{ElementId, EventId, PoolId, Retirement, WithdrawReason};
+use crate::{ElementId, EventId, PoolId, Retirement, WithdrawReason, batch::Batch};
 
 /// What one event decided, with what clients want to know of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,6 +61,9 @@ pub struct OutcomeView<'a> {
     pub anchor: Option<OutcomeEndView<'a>>,
     /// Why, for a withdrawal.
     pub reason: Option<WithdrawReason>,
+    /// What its ends took while they waited, as [`Batch::waiting_bytes`] counts it: more than their keys, payloads and
+    /// submitters.
+    pub bytes: u64,
 }
 
 /// One element of an outcome, in its batch.
@@ -70,12 +73,30 @@ pub struct OutcomeEndView<'a> {
     pub id: ElementId,
     /// When it arrived, in milliseconds.
     pub arrived_ms: u64,
+    /// What it is in.
+    pub batch: &'a Arc<Batch>,
+    /// Its row there.
+    pub row: usize,
+}
+
+impl<'a> OutcomeEndView<'a> {
     /// The client's key, a text.
-    pub key: &'a [u8],
+    #[must_use]
+    pub fn key(&self) -> &'a [u8] {
+        self.batch.clients().key(self.row)
+    }
+
     /// The client's payload.
-    pub payload: &'a [u8],
+    #[must_use]
+    pub fn payload(&self) -> &'a [u8] {
+        self.batch.clients().payload(self.row)
+    }
+
     /// The submitter's name, a text, empty where it is not known.
-    pub owner: &'a [u8],
+    #[must_use]
+    pub fn owner(&self) -> &'a [u8] {
+        self.batch.clients().owner(self.row)
+    }
 }
 
 impl OutcomeView<'_> {
@@ -84,10 +105,10 @@ impl OutcomeView<'_> {
     pub fn to_outcome(&self) -> Outcome {
         let end = |end: &OutcomeEndView<'_>| OutcomeEnd {
             id: end.id,
-            key: text(end.key).into(),
-            payload: Bytes::copy_from_slice(end.payload),
+            key: text(end.key()).into(),
+            payload: Bytes::copy_from_slice(end.payload()),
             arrived_ms: Some(end.arrived_ms),
-            owner: text(end.owner).into(),
+            owner: text(end.owner()).into(),
         };
         Outcome {
             x: self.x,
@@ -107,16 +128,16 @@ fn text(bytes: &[u8]) -> &str {
 /// Where outcomes leave to, in ascending order.
 pub trait Outcomes {
     /// Takes the next ones.
-    fn push(&mut self, outcomes: &[OutcomeView<'_>]);
+    fn push<'a>(&mut self, outcomes: impl Iterator<Item = OutcomeView<'a>>);
 }
 
 impl Outcomes for Vec<Outcome> {
-    fn push(&mut self, outcomes: &[OutcomeView<'_>]) {
-        self.extend(outcomes.iter().map(OutcomeView::to_outcome));
+    fn push<'a>(&mut self, outcomes: impl Iterator<Item = OutcomeView<'a>>) {
+        self.extend(outcomes.map(|outcome| outcome.to_outcome()));
     }
 }
 
 /// They are known already.
 impl Outcomes for () {
-    fn push(&mut self, _: &[OutcomeView<'_>]) {}
+    fn push<'a>(&mut self, _: impl Iterator<Item = OutcomeView<'a>>) {}
 }

@@ -64,7 +64,7 @@ impl Ledger {
         let ended = endings.iter().map(|ending| (ending.element, ending.hash));
         self.ended.insert(ended, &mut self.elements, &mut self.keys);
         let heads = self.heads(reported, &endings)?;
-        out.push(&self.outcomes(reported, &heads, &endings));
+        out.push(self.outcomes(reported, &heads, &endings));
         Ok(())
     }
 
@@ -153,23 +153,21 @@ impl Ledger {
         Ok(heads)
     }
 
-    fn outcomes(&self, reported: &[Retirement], heads: &[Head], endings: &[Ending]) -> Vec<OutcomeView<'_>> {
-        let rows: Vec<View<'_>> = endings.iter().map(|ending| self.elements.view(ending.at)).collect();
-        let keys: Vec<&[u8]> = rows.iter().map(|view| view.batch.clients().key(view.row)).collect();
-        let payloads: Vec<&[u8]> = rows.iter().map(|view| view.batch.clients().payload(view.row)).collect();
-        let read = keys.iter().chain(&payloads).map(|bytes| bytes.first().unwrap_or(&0) ^ bytes.last().unwrap_or(&0));
-        std::hint::black_box(read.fold(0, |all, byte| all ^ byte));
-        let mut ends =
-            endings.iter().zip(&rows).zip(keys.iter().zip(&payloads)).map(|((ending, view), (key, payload))| {
-                let owner = view.batch.clients().owner(view.row);
-                OutcomeEndView { id: ending.element, arrived_ms: view.arrived_ms, key, payload, owner }
-            });
-        let outcome = |(reported, head): (&Retirement, &Head)| {
-            let &Head { pool, time_ms, reason } = head;
-            let element = ends.next().expect("an outcome has an end");
+    fn outcomes<'a>(
+        &'a self,
+        reported: &'a [Retirement],
+        heads: &'a [Head],
+        endings: &'a [Ending],
+    ) -> impl Iterator<Item = OutcomeView<'a>> {
+        let mut ends = endings.iter().map(|ending| {
+            let View { batch, row, arrived_ms } = self.elements.view(ending.at);
+            (OutcomeEndView { id: ending.element, arrived_ms, batch, row }, ending.bytes)
+        });
+        reported.iter().zip(heads).map(move |(reported, &Head { pool, time_ms, reason })| {
+            let (element, bytes) = ends.next().expect("an outcome has an end");
             let anchor = reported.anchor.map(|_| ends.next().expect("a match has two ends"));
-            OutcomeView { x: reported.x, pool, time_ms, element, anchor, reason }
-        };
-        reported.iter().zip(heads).map(outcome).collect()
+            let bytes = bytes + anchor.map_or(0, |(_, bytes)| bytes);
+            OutcomeView { x: reported.x, pool, time_ms, element, anchor: anchor.map(|(end, _)| end), reason, bytes }
+        })
     }
 }

@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{crash, settings::Limits};
 use dovetail::pb;
-use dovetail_wire::{OutcomeChunk, PartFrame};
+use dovetail_wire::{PartFrame, PublishedOutcomes};
 
 /// The data folder of a running balancer.
 #[derive(Debug)]
@@ -159,7 +159,7 @@ impl Disks {
     }
 
     /// Hands outcomes to the results.
-    pub(super) fn store(&mut self, through: EventId, outcomes: Vec<Arc<OutcomeChunk>>) {
+    pub(super) fn store(&mut self, through: EventId, outcomes: Vec<Arc<PublishedOutcomes>>) {
         self.writers_gone |= self.results.send(ResultsWork::Append(Decided { through, outcomes })).is_err();
     }
 

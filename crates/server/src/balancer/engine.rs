@@ -54,7 +54,7 @@ use crate::{
     settings::{Limits, Settings},
     shutdown::Shutdown,
 };
-use dovetail_wire::{OutcomeChunk, OutcomeWriter, Part};
+use dovetail_wire::{OutcomeCollector, Part, PublishedOutcomes};
 
 /// Frames on their way to the disk above which no more requests are taken.
 const FRAMES_QUEUED: usize = 4;
@@ -98,7 +98,7 @@ pub(crate) struct Inboxes {
 /// What others follow.
 pub(crate) struct Parts {
     pub(crate) frames: Arc<TailedLog<PublishedFrame>>,
-    pub(crate) outcomes: Arc<TailedLog<OutcomeChunk>>,
+    pub(crate) outcomes: Arc<TailedLog<PublishedOutcomes>>,
     pub(crate) stable: watch::Receiver<Stable>,
     pub(crate) pools: Arc<Pools>,
     /// The jump of the wall clock for which writes are refused.
@@ -144,16 +144,16 @@ pub(crate) struct Engine {
     /// Frames that are on disk, and that readers of the log do not have yet.
     written_frames: Vec<Arc<PartFrame>>,
     /// Outcomes that are published, and on their way to the results.
-    published: Vec<Arc<OutcomeChunk>>,
+    published: Vec<Arc<PublishedOutcomes>>,
     /// Answers that wait for the disk.
     acks: Acks,
     /// What is read of the shards.
     decisions: DecisionLinks,
-    outcomes_new: OutcomeWriter,
+    outcomes_new: OutcomeCollector,
     waiters: Waiters,
     standing: DecisionStall,
     frames: Arc<TailedLog<PublishedFrame>>,
-    outcomes: Arc<TailedLog<OutcomeChunk>>,
+    outcomes: Arc<TailedLog<PublishedOutcomes>>,
     pools: Arc<Pools>,
     placement: Placement,
     stable: watch::Sender<Stable>,
@@ -213,7 +213,7 @@ impl Engine {
             in_flight_max: limits.in_flight_max as u64,
             acks: Acks::default(),
             decisions: DecisionLinks::new(placement.shards(), Planted::default()),
-            outcomes_new: OutcomeWriter::new(RESULT_BYTES),
+            outcomes_new: OutcomeCollector::new(RESULT_BYTES),
             waiters: Waiters::default(),
             standing: DecisionStall::default(),
             disks,

@@ -33,7 +33,7 @@ use crate::{
     settings::Settings,
 };
 use dovetail::pb;
-use dovetail_wire::OutcomeChunk;
+use dovetail_wire::PublishedOutcomes;
 
 /// Most bytes of an answer: what clients take.
 const ANSWER_BYTES: usize = 4 << 20;
@@ -55,7 +55,7 @@ pub(crate) struct Node {
     /// Frames on disk.
     pub(crate) frames: Arc<TailedLog<PublishedFrame>>,
     /// Outcomes decided.
-    pub(crate) outcomes: Arc<TailedLog<OutcomeChunk>>,
+    pub(crate) outcomes: Arc<TailedLog<PublishedOutcomes>>,
     /// The stable cut.
     pub(crate) stable: signal::Receiver<Stable>,
     /// Pools of the frames on disk.

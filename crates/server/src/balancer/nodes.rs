@@ -136,7 +136,7 @@ impl FeedService for Service {
                     return Ok(None);
                 }
                 let step = node.outcomes.after(Cursor(cursor)).await.map_err(errors::tail)?;
-                let mut rest = step.entries.iter().flat_map(|chunk| {
+                let mut rest = step.entries.iter().map(|outcomes| outcomes.chunk()).flat_map(|chunk| {
                     let within = chunk.after(cursor)..chunk.after(through);
                     within.map(|index| chunk.retirement(index))
                 });

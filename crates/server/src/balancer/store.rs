@@ -36,7 +36,7 @@ use crate::{
     settings::{Limits, Settings, keys::FRAME_BYTES_MAX},
     time,
 };
-use dovetail_wire::{OutcomeChunk, PartFrame, Prepared, storage_pb};
+use dovetail_wire::{OutcomeChunk, PartFrame, Prepared, PublishedOutcomes, storage_pb};
 
 /// Most bytes of frames that share one fsync.
 const GROUP_BYTES: usize = 8 << 20;
@@ -343,7 +343,7 @@ fn append<C: Content>(
 #[derive(Debug)]
 pub(crate) struct Decided {
     pub(crate) through: EventId,
-    pub(crate) outcomes: Vec<Arc<OutcomeChunk>>,
+    pub(crate) outcomes: Vec<Arc<PublishedOutcomes>>,
 }
 
 /// What the thread of the results does.
@@ -381,7 +381,9 @@ pub(crate) fn write_results(
             may_trim = waiting.may_trim;
             let mut next = waiting.decided;
             while let Some(decided) = next.take() {
-                for group in result_groups(decided.through, &decided.outcomes) {
+                // Those that no watcher has read are gathered here.
+                let chunks: Vec<&OutcomeChunk> = decided.outcomes.iter().map(|outcomes| outcomes.chunk()).collect();
+                for group in result_groups(decided.through, &chunks) {
                     let through = group.last().map_or(0, Content::through);
                     let mut waiting = UnwrittenResults { may_trim, decided: next.take() };
                     let appended = append(&mut results, &group, Disk::Results, &written, |results| {
@@ -467,7 +469,7 @@ fn drop_old(results: &mut EmbeddedLog, retention: Retention, may_trim: EventId) 
 }
 
 /// Outcomes as records, in groups of bounded size. The last record reaches `through`, and there is always one.
-fn result_groups(through: EventId, outcomes: &[Arc<OutcomeChunk>]) -> Vec<Vec<Prepared<storage_pb::ResultRecord>>> {
+fn result_groups(through: EventId, outcomes: &[&OutcomeChunk]) -> Vec<Vec<Prepared<storage_pb::ResultRecord>>> {
     let Some((last, others)) = outcomes.split_last() else {
         return vec![vec![dovetail_wire::result_record_pb(through, None)]];
     };
@@ -524,7 +526,8 @@ mod tests {
     }
 
     fn check(outcomes: &[Arc<OutcomeChunk>], through: u64) -> Vec<usize> {
-        let groups = result_groups(EventId(through), outcomes);
+        let chunks: Vec<&OutcomeChunk> = outcomes.iter().map(|chunk| &**chunk).collect();
+        let groups = result_groups(EventId(through), &chunks);
         let records: Vec<Record> = groups.iter().flatten().map(Prepared::record).collect();
         assert!(records.iter().all(|record| record.bytes.len() < RECORD_BYTES_LIMIT));
         assert!(records.is_sorted_by(|a, b| a.through < b.through));

@@ -11,7 +11,7 @@ use dovetail_node::balancer::{Gone, PublishedFrame, check_floor};
 use thiserror::Error;
 use tokio::sync::{Semaphore, watch};
 
-use dovetail_wire::{ConvertError, OutcomeChunk};
+use dovetail_wire::{ConvertError, PublishedOutcomes};
 
 /// About how many bytes are read from the store at a time.
 const READ_BYTES: usize = 1 << 20;
@@ -39,13 +39,13 @@ impl TailEntry for PublishedFrame {
     }
 }
 
-impl TailEntry for OutcomeChunk {
+impl TailEntry for PublishedOutcomes {
     fn last(&self) -> EventId {
-        OutcomeChunk::last(self)
+        PublishedOutcomes::last(self)
     }
 
-    fn decode(record: &Record) -> Result<Vec<OutcomeChunk>, ConvertError> {
-        Ok(dovetail_wire::result_chunk(record)?.into_iter().collect())
+    fn decode(record: &Record) -> Result<Vec<PublishedOutcomes>, ConvertError> {
+        Ok(dovetail_wire::result_chunk(record)?.into_iter().map(PublishedOutcomes::from).collect())
     }
 }
 
@@ -210,10 +210,11 @@ impl<T: TailEntry> TailedLog<T> {
     }
 }
 
-impl TailedLog<OutcomeChunk> {
+impl TailedLog<PublishedOutcomes> {
     /// The outcome of `x`, which is published; none when it has none.
     pub(crate) async fn find(&self, x: EventId) -> Result<Option<Outcome>, TailError> {
-        let Some(chunk) = self.reaching(x).await? else { return Ok(None) };
+        let Some(outcomes) = self.reaching(x).await? else { return Ok(None) };
+        let chunk = outcomes.chunk();
         let index = chunk.after(x.prev());
         Ok((chunk.x(index) == x).then(|| chunk.get(index)))
     }

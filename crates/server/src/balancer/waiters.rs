@@ -8,7 +8,7 @@ use dovetail_core::{ElementId, ledger::Outcome};
 use tokio::sync::oneshot;
 
 use super::messages::Ended;
-use dovetail_wire::OutcomeChunk;
+use dovetail_wire::PublishedOutcomes;
 
 /// Fewest waiters between two looks for those that have gone away.
 const SWEEP_MIN: usize = 1024;
@@ -39,15 +39,15 @@ impl Waiters {
     }
 
     /// Tells those who wait for the ends of outcomes.
-    pub(super) fn tell(&mut self, outcomes: &OutcomeChunk) {
+    pub(super) fn tell(&mut self, outcomes: &PublishedOutcomes) {
         if self.by_element.is_empty() {
             return;
         }
-        for index in 0..outcomes.len() {
-            for element in outcomes.retirement(index).ends() {
+        for outcome in outcomes.ending(|element| self.by_element.contains_key(&element)) {
+            let (ends, outcome) = (outcome.retirement(), Arc::new(outcome));
+            for element in ends.ends() {
                 let Some(waiters) = self.by_element.remove(&element) else { continue };
                 self.count -= waiters.len();
-                let outcome = Arc::new(outcomes.get(index));
                 // They may have stopped waiting.
                 waiters.into_iter().for_each(|waiter| _ = waiter.send(Arc::clone(&outcome)));
             }
@@ -77,7 +77,9 @@ mod tests {
         let outcome = Outcome { x: EventId(9), pool: PoolId(0), time_ms: 1, element, anchor: None, reason };
         let mut writer = OutcomeWriter::new(usize::MAX);
         writer.push_outcome(&outcome);
-        writer.take().iter().for_each(|chunk| waiters.tell(chunk));
+        for chunk in writer.take() {
+            waiters.tell(&Arc::unwrap_or_clone(chunk).into());
+        }
         assert_eq!(stayed.try_recv().unwrap().x, EventId(9));
     }
 }

@@ -12,7 +12,7 @@ use tonic::Status;
 use super::{errors, node::Node, pools::Dropped, tailed_log::TailError};
 use crate::{crash, rpc::Share};
 use dovetail::pb;
-use dovetail_wire::{MatchWriter, OutcomeChunk};
+use dovetail_wire::{MatchWriter, OutcomeChunk, PublishedOutcomes};
 
 /// About the most bytes of one message; most gRPC clients take no more than 4 MiB.
 const MESSAGE_BYTES: usize = 1 << 20;
@@ -194,7 +194,7 @@ impl<T: Items> Watcher<T> {
         }
         let mut items = T::default();
         let mut bytes = 0;
-        'step: for chunk in &step.entries {
+        'step: for chunk in step.entries.iter().map(|outcomes| outcomes.chunk()) {
             for index in chunk.after(from.event())..chunk.len() {
                 if bytes > MESSAGE_BYTES {
                     // The rest of the step is read again with the next message.
@@ -217,13 +217,14 @@ impl<T: Items> Watcher<T> {
 /// The first outcomes after a cursor, if they are many that are stored together and nothing else: then they need not be
 /// gathered. And where they end, if others follow.
 fn shared<T: Items>(
-    chunks: &[Arc<OutcomeChunk>],
+    outcomes: &[Arc<PublishedOutcomes>],
     from: EventId,
     watch: &Watch,
     node: &Node,
     names: &mut Names,
 ) -> Option<(T, Option<EventId>)> {
-    let (at, chunk) = chunks.iter().enumerate().find(|(_, chunk)| chunk.last() > from)?;
+    let at = outcomes.iter().position(|outcomes| outcomes.last() > from)?;
+    let chunk = outcomes[at].chunk();
     let first = chunk.after(from);
     let pool = chunk.pool(first);
     if chunk.len() - first < SHARED_MIN
@@ -233,7 +234,7 @@ fn shared<T: Items>(
         return None;
     }
     let items = T::shared(chunk, first, names.get(node, pool))?;
-    Some((items, (at + 1 < chunks.len()).then(|| chunk.last())))
+    Some((items, (at + 1 < outcomes.len()).then(|| chunk.last())))
 }
 
 /// The name of a pool, asked for when it is another than the last.
