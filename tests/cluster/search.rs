@@ -116,6 +116,7 @@ async fn a_waiting_element_is_explained_and_so_is_what_became_of_it() {
     assert_eq!((explained.anchors, explained.acceptable, explained.rule_errors), (2, 0, 0));
     let conjuncts: Vec<_> = explained.conjuncts.iter().map(|one| (one.role(), one.turned_away)).collect();
     assert_eq!(conjuncts, [(ConjunctRole::Key, 1), (ConjunctRole::Columns, 1)]);
+    assert_eq!(explained.ordered_by, ["skill"]);
     let nearest = &explained.nearest[0];
     assert_eq!((nearest.id, nearest.key.as_str(), nearest.failed.len()), (ids[2], "cid", 1));
     assert_eq!(nearest.failed[0].reason, "abs(a.skill - b.skill) is 89, at most 50 is allowed: off by 39");

@@ -30,6 +30,9 @@ pub struct ExplainArgs {
     server: ServerArgs,
 }
 
+/// So many have to wait before it matters by what they may be ordered.
+const ORDERED_FROM: u64 = 1_000;
+
 /// Shows why an element is waiting; of one that is not, what became of it.
 pub async fn run(arguments: ExplainArgs) -> Result<(), CliError> {
     let late = arguments.server.deadline();
@@ -74,6 +77,10 @@ fn describe(explained: &pb::ExplainResponse) -> String {
     if explained.search_cost > 0 {
         let cost = thousands(explained.search_cost);
         let _ = writeln!(text, "  one search costs up to {cost} units in a slice, by what waits now");
+    }
+    if explained.anchors >= ORDERED_FROM && !explained.ordered_by.is_empty() {
+        let names: Vec<_> = explained.ordered_by.iter().map(|name| printable(name)).collect();
+        let _ = writeln!(text, "  a search looks at few of many: they may be ordered by {}", names.join(", "));
     }
     nearest(&mut text, explained);
     let within = |at_ms: u64| duration::format_ms(at_ms.saturating_sub(explained.time_ms));
@@ -122,6 +129,7 @@ struct WaitingJson<'a> {
     acceptable: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     search_cost: Option<u64>,
+    ordered_by: &'a [String],
     nearest: Vec<NearMissJson<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     searches_at_ms: Option<u64>,
@@ -201,6 +209,7 @@ impl<'a> From<&'a pb::ExplainResponse> for WaitingJson<'a> {
             rule_errors: explained.rule_errors,
             acceptable: explained.acceptable,
             search_cost: set(explained.search_cost),
+            ordered_by: &explained.ordered_by,
             nearest: explained.nearest.iter().map(miss).collect(),
             searches_at_ms: set(explained.searches_at_ms),
             prospect: explained.prospect.as_ref().map(prospect),
@@ -270,6 +279,15 @@ first match in sight: bob (9) in 1s600ms
         let said = "  one search costs up to 7,960,000 units in a slice, by what waits now\n";
         assert!(describe(&costly).contains(said) && !describe(&explained()).contains("units"));
         assert_eq!(serde_json::to_value(ExplainJson::from(&costly)).unwrap()["search_cost"], 7_960_000);
+    }
+
+    #[test]
+    fn by_what_many_may_be_ordered_is_said_where_many_wait() {
+        let many = pb::ExplainResponse { ordered_by: vec!["x".to_owned(), "y".to_owned()], ..explained() };
+        assert!(describe(&many).contains("  a search looks at few of many: they may be ordered by x, y\n"));
+        assert_eq!(serde_json::to_value(ExplainJson::from(&many)).unwrap()["ordered_by"][1], "y");
+        let few = pb::ExplainResponse { anchors: 999, ..many };
+        assert!(!describe(&few).contains("ordered"));
     }
 
     #[test]

@@ -105,6 +105,7 @@ fn explanation_pb(pool: &Pool, explanation: Explanation) -> pb::ExplainResponse 
         acceptable: explanation.acceptable,
         nearest: nearest_that_fit(explanation.nearest),
         prospect,
+        ordered_by: pool.rule.plan().order(),
         ..Default::default()
     }
 }
