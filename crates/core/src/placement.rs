@@ -1,9 +1,10 @@
 //! Which slice owns an element, and which shard homes it.
 //!
 //! Split by index: the owner is the id modulo the slices, the home is the block's on the ring. Blocks keep neighbouring
-//! ids, which conflict most, on one shard. Split by key: both follow from the key's hash, so that one slice searches
-//! all elements that can ever meet. Where every pair matches, one slice has all. Chosen here and nowhere else: the rest
-//! of the crate only asks.
+//! ids, which conflict most, on one shard. Split by key: the owner follows from the key's hash, so that one slice
+//! searches all elements that can ever meet, and the home from the owner, so that a slice tells one shard alone of what
+//! it settles. Where every pair matches, one slice has all. Chosen here and nowhere else: the rest of the crate only
+//! asks. A golden test pins the result.
 
 use std::sync::Arc;
 
@@ -92,13 +93,36 @@ impl Placement {
         }
         match place {
             Place::Id(element) => self.home_of(element),
-            Place::Key(key) => self.ring.shard_of_key(key),
+            Place::Key(_) => self.home_of_slice(self.owner(place)),
         }
+    }
+
+    /// The home of all that a slice settles of pools that are split by key.
+    #[must_use]
+    pub fn home_of_slice(&self, slice: SliceId) -> ShardId {
+        ShardId(slice.0 % self.ring.shards())
     }
 
     /// The home of an element whose pool is split by index.
     #[must_use]
     pub fn home_of(&self, element: ElementId) -> ShardId {
         if self.ring.shards() == 1 { ShardId(0) } else { self.ring.shard_of(element.0 / self.block) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_has_its_owner_by_its_hash_and_its_home_by_its_owner() {
+        let placement = Placement::new(6, 64, Ring::new(4, 160).into());
+        let places = [0, 1, 2, 3, 4, 5, 6, 11, u64::MAX].map(Place::Key);
+        assert_eq!(places.map(|place| placement.owner(place).0), [0, 1, 2, 3, 4, 5, 0, 5, 3]);
+        assert_eq!(places.map(|place| placement.home(place).0), [0, 1, 2, 3, 0, 1, 0, 1, 3]);
+        let lone = Placement::new(1, 64, Ring::new(4, 160).into());
+        assert_eq!(places.map(|place| (lone.owner(place).0, lone.home(place).0)), [(0, 0); 9]);
+        let ids = [1, 63, 64, 1_000].map(ElementId);
+        assert_eq!(ids.map(|id| placement.home(Place::Id(id))), ids.map(|id| placement.home_of(id)));
     }
 }

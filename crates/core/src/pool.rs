@@ -181,7 +181,7 @@ impl Pool {
     #[must_use]
     pub fn place(&self, element: ElementId, row: &Row) -> Place {
         match self.split() {
-            Split::Key => self.rule.plan().key_hash(row).map_or(Place::Id(element), Place::Key),
+            Split::Key => Place::Key(self.rule.plan().key_hash(row).unwrap_or(element.0)),
             // Another for each pool, so that they do not all meet in one slice.
             Split::One => Place::Key(u64::from(self.id.0).wrapping_mul(0x9E37_79B9_7F4A_7C15)),
             Split::Index => Place::Id(element),

@@ -76,7 +76,7 @@ fn every_run_of_three_elements_that_all_match_decides_what_the_oracle_decides() 
 #[test]
 fn every_run_of_two_elements_that_have_keys_decides_what_the_oracle_decides() {
     let scripts = keyed(2);
-    assert_eq!(scripts.len(), 10);
+    assert_eq!(scripts.len(), 6);
     let states: usize = scripts.iter().map(|script| run(script, CALM, None)).map(checked).sum();
     assert!(states > 5_000, "{states}");
 }
@@ -90,7 +90,7 @@ fn checked(report: ModelReport) -> usize {
 #[test]
 fn every_run_with_keys_while_the_log_grows_decides_what_the_oracle_decides() {
     let growing = FaultBudget { growing: true, lazy_store: true, ..CALM };
-    let report = check_all(&with_keys(0, &[0, 3], false), growing);
+    let report = check_all(&with_keys(0, &[0, 1], false), growing);
     assert!(report.states > 50_000, "what is held back of the log is sent at any time later: {report:#?}");
 }
 
@@ -217,7 +217,7 @@ fn a_cut_that_forgets_who_ended_meanwhile_is_found() {
 
 #[test]
 fn bugs_in_what_is_held_back_of_the_log_are_found() {
-    let (apart, together) = (with_keys(0, &[0, 3], false), with_keys(1, &[0, 0], false));
+    let (apart, together) = (with_keys(0, &[0, 1], false), with_keys(1, &[0, 0], false));
     check_found(Bug::FeedForgetsHeld, &together, CALM, "log frame begins after");
     check_found(Bug::FeedLingerForgotten, &apart, CALM, "stuck");
     check_found(Bug::FeedHoldsConcerned, &together, CALM, "did not announce");
@@ -231,5 +231,5 @@ fn bugs_in_who_is_concerned_are_found() {
     check_found(Bug::AudienceIgnored, &together, CALM, "did not announce");
     check_found(Bug::SettledUntold, &together, CALM, "published in");
     check_found(Bug::KeyIgnored, &with_keys(1, &[0, 0, 0], false), CALM, "did not announce");
-    check_found(Bug::RunPlacedByFirst, &with_keys(0b100, &[0, 3, 3], true), CALM, "");
+    check_found(Bug::RunPlacedByFirst, &with_keys(0b100, &[0, 1, 1], true), CALM, "");
 }

@@ -17,7 +17,7 @@ impl Pool {
         }
         let cells: Vec<_> = columns.iter().map(Column::cells).collect();
         if let Some(hashes) = plan.key_hashes(&cells, rows.clone().map(|(row, _)| row)) {
-            let of = |((_, element), hash): (_, Option<u64>)| hash.map_or(Place::Id(element), Place::Key);
+            let of = |((_, ElementId(id)), hash): (_, Option<u64>)| Place::Key(hash.unwrap_or(id));
             return rows.zip(hashes).map(of).collect();
         }
         let mut row = Row::from_values([]);

@@ -14,6 +14,7 @@ use std::{
 
 use dovetail_core::{
     Audience, ElementId, Event, EventId, EventKind, Frame, LogFrame, Place, Placement, Pool, PoolId, SliceId,
+    audience::AudiencePair,
     batch::{Column, PickedRows, Run, pick_rows},
     column_frame::{Arrivals, ColumnFrame},
     ledger::Ledger,
@@ -142,16 +143,24 @@ pub fn owners<'p>(
     frame.events.iter().map(owners).collect()
 }
 
-/// The slices and shards that the events of a frame concern, before it is logged. A frame of more events than there are
-/// pairs of slice and shard concerns most of them: its audience is not computed.
+/// The slices and shards that the events of a frame concern, before it is logged. A frame of many events concerns most
+/// slices: then it is not found out which, and it concerns each for the shard that homes what it settles, or, where
+/// slices do not settle, all for all.
 #[must_use]
 pub fn audience(frame: &PartFrame, ledger: &Ledger, placement: &Placement, planted: Planted) -> Audience {
-    let pairs = u64::from(placement.slices()) * u64::from(placement.shards());
-    if frame.through.0 - frame.after.0 > pairs {
-        return Audience::All;
+    let pool = |id| ledger.find_pool(id).map(|entry| &entry.pool);
+    if frame.through.0 - frame.after.0 > u64::from(placement.slices()) {
+        let keyed = |part: &Part| match part {
+            Part::Arrivals(_, run) => pool(run.batch.pool()).is_some_and(|pool| pool.split() != Split::Index),
+            Part::Event(_) => false,
+        };
+        if !frame.events.iter().all(keyed) {
+            return Audience::All;
+        }
+        let pair = |slice| AudiencePair { slice, shard: placement.home_of_slice(slice), last: frame.through };
+        return Audience::Pairs(placement.each_slice().map(pair).collect());
     }
     let mut audience = Audience::nobody();
-    let pool = |id| ledger.find_pool(id).map(|entry| &entry.pool);
     let mut add = |x, place| audience.add(x, Some(place), placement);
     let each = |part: &Part| each_place(part, pool, |event| ledger.only_at(event), &mut add, planted);
     let parts = if planted.is(Bug::AudienceOfFirstPart) { &frame.events[..1] } else { &frame.events };

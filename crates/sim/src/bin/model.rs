@@ -37,8 +37,8 @@ struct Arguments {
     /// The shards of the elements, as in 010; all patterns up to renaming otherwise.
     #[arg(long)]
     homes: Option<String>,
-    /// The keys of the elements, as in 003, where the pool is split by key; all patterns otherwise. Key 1 is another
-    /// slice's than key 0, key 2 another shard's, key 3 both.
+    /// The keys of the elements, as in 001, where the pool is split by key; all patterns otherwise. Key 1 is another
+    /// slice's than key 0, and another shard's.
     #[arg(long)]
     keys: Option<String>,
     /// Crashes of a slice or of a shard.

@@ -45,15 +45,15 @@ pub struct Script {
     pub relation: Relation,
     /// The shard of each element.
     pub homes: Vec<u8>,
-    /// The key of each element: only elements of one key match. Key `k` is searched by slice `k % 2` and homed at shard
-    /// `k / 2`. None where the pool is split by element.
+    /// The key of each element: only elements of one key match. Key `k` is searched by slice `k` and homed at shard `k`.
+    /// None where the pool is split by element.
     pub keys: Vec<u8>,
     /// Whether all events are in one frame, or each in its own.
     pub one_frame: bool,
 }
 
-/// Keys that differ in their slice, their shard, or both.
-const KEYS: u8 = 4;
+/// Keys of different slices, and so of different shards.
+const KEYS: u8 = 2;
 
 impl Script {
     /// Of a pool that is split by element, each event in its own frame.
@@ -65,7 +65,7 @@ impl Script {
     /// Of a pool that is split by key.
     #[must_use]
     pub fn by_key(ops: Vec<Op>, relation: Relation, keys: Vec<u8>, one_frame: bool) -> Script {
-        Script { ops, relation, homes: keys.iter().map(|key| key / 2).collect(), keys, one_frame }
+        Script { ops, relation, homes: keys.clone(), keys, one_frame }
     }
 }
 
@@ -302,7 +302,7 @@ impl Plan {
             let fits = |&k: &i64| {
                 let place = compiled.place(ElementId(0), &row(n, Some(k)));
                 let (owner, home) = (self.placement.owner(place), self.placement.home(place));
-                (owner, home) == (slice_id(key % 2), shard_id(key / 2))
+                (owner, home) == (slice_id(key), shard_id(key))
             };
             (0..).find(fits).expect("every place occurs")
         };
