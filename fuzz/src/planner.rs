@@ -95,7 +95,14 @@ fn check_table(rule: &Rule, schema: &Schema, sides: &[Side<'_>]) {
                 Err(_) => errors += 1,
             }
         }
-        let prober = Prober { id, row: side.row, arrived_ms: arrived_ms(side), key: key(side), hint: Hint::default() };
+        let prober = Prober {
+            id,
+            row: side.row,
+            arrived_ms: arrived_ms(side),
+            key: key(side),
+            before: u64::MAX,
+            hint: Hint::default(),
+        };
         let (mut slots, mut counted) = (Vec::new(), 0);
         table.search(&prober, TIME_MS, usize::MAX, &mut counted, &mut slots);
         let ids: Vec<u64> = slots.iter().map(|&slot| table.id(slot)).collect();

@@ -187,6 +187,14 @@ pub enum Bug {
     PickedOutOfStep,
     /// A slice takes rows of columns to be owned as those from the columns' first row on are.
     OwnersFromFirst,
+    /// A slice lists the anchors of another slice of its matcher.
+    SiblingListed,
+    /// What others' anchors of a matcher were found counts for the limit of a slice's list.
+    LimitOfSiblings,
+    /// A slice removes the anchors of other slices of its matcher, wherever they are.
+    SiblingRemoved,
+    /// A search finds anchors that arrive after it.
+    UnarrivedListed,
     /// Frames are taken though the cluster is busy with two earlier ones.
     PaceIgnored,
     /// Frames wait for a cluster that does not decide.
@@ -195,7 +203,7 @@ pub enum Bug {
 
 impl Bug {
     /// All of them; `--planted N` counts from 1.
-    pub const ALL: [Bug; 91] = [
+    pub const ALL: [Bug; 95] = [
         Bug::ProbeNotComplete,
         Bug::ClaimBeforeOwnProbe,
         Bug::ListFactorOne,
@@ -285,6 +293,10 @@ impl Bug {
         Bug::MergedRetirementsLost,
         Bug::PickedOutOfStep,
         Bug::OwnersFromFirst,
+        Bug::SiblingListed,
+        Bug::LimitOfSiblings,
+        Bug::SiblingRemoved,
+        Bug::UnarrivedListed,
         Bug::PaceIgnored,
         Bug::PaceWaitsForStill,
     ];

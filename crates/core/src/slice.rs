@@ -19,6 +19,8 @@ mod retired;
 mod row_buffer;
 mod rows;
 mod settle;
+mod shared;
+mod slices;
 mod types;
 
 use std::{
@@ -29,8 +31,8 @@ use std::{
 use dovetail_rule::Row;
 
 use crate::{
-    Audience, Cursor, Decided, DecisionFrame, ElementId, Event, EventId, EventKind, News, Place, Placement, PoolId,
-    Retirement, ShardId, SliceId, Stable,
+    Audience, Cursor, Decided, ElementId, Event, EventId, EventKind, News, Place, Placement, PoolId, Retirement,
+    ShardId, SliceId, Stable,
     column_frame::{ColumnFrame, Step},
     planted::{Bug, Planted},
 };
@@ -44,11 +46,13 @@ use pools::{Pools, SlicePool};
 use prober::Prober;
 use retired::Retired;
 use row_buffer::RowBuffer;
+use shared::{Search, Shared};
+pub use slices::{SliceRef, Slices};
 pub use types::{
     CandidateBacklog, CursorTooOld, FrameError, SliceCut, SliceEffect, SlicePoolStats, SliceStats, WaitingElement,
 };
 
-/// A slice.
+/// A slice, one of those of a matcher ([`Slices`]).
 #[derive(Debug)]
 pub struct Slice {
     id: SliceId,
@@ -80,22 +84,18 @@ pub struct Slice {
 }
 
 impl Slice {
-    /// Starts at a cut; the default cut is before every event. The secret keys the tables of what waits; nothing that
-    /// is found depends on it.
+    /// Starts at a cut, but for what waits there.
     ///
     /// # Errors
     /// When a pool of the cut does not compile here.
-    ///
-    /// # Panics
-    /// When `list_max` is below 2: a probe with one anchor listed and lost could not be decided.
-    pub fn new(
+    fn new(
         placement: Placement,
         id: SliceId,
         list_max: usize,
         secret: Secret,
-        cut: SliceCut,
+        cut: &SliceCut,
+        shared: &mut Shared,
     ) -> Result<Slice, FrameError> {
-        assert!(list_max >= 2, "list_max is {list_max}, at least 2");
         let shards = placement.shards() as usize;
         let mut slice = Slice {
             id,
@@ -108,7 +108,7 @@ impl Slice {
             decided: vec![Decided(cut.through); shards],
             stable: Stable(cut.through),
             cut: cut.through,
-            left_out: cut.left_out,
+            left_out: cut.left_out.clone(),
             received: cut.through,
             through: cut.through,
             pending: VecDeque::new(),
@@ -116,6 +116,7 @@ impl Slice {
             looked_ahead: cut.through,
             ahead: Lookahead::new(list_max),
             frames: Frames::new(
+                id,
                 shards,
                 cut.through,
                 News { decided_seen: Decided(cut.through), stable: Stable(cut.through) },
@@ -123,41 +124,32 @@ impl Slice {
             stats: SliceStats::default(),
             placement,
         };
-        for (pool, definition) in cut.pools {
-            let others = if cut.complete.contains(&pool) { OthersView::Complete } else { OthersView::Unknown };
-            slice.pools.define(cut.through, pool, definition, &slice.placement, others)?;
-        }
-        let mut waiting = cut.waiting;
-        waiting.sort_unstable_by_key(|waiting| waiting.element);
-        for WaitingElement { element, pool, arrived_ms, row } in waiting {
-            let place = slice.place(cut.through, pool, element, &row)?;
-            let all = slice.pools.get(cut.through, pool)?.is_complete();
-            if all || slice.placement.owner(place) == id {
-                let key = slice.pools.get(cut.through, pool)?.bucket_hash(&row);
-                slice.pools.insert(&Prober { element, pool, row: &row, arrived_ms, key });
-            }
+        for (pool, definition) in &cut.pools {
+            let others = if cut.complete.contains(pool) { OthersView::Complete } else { OthersView::Unknown };
+            slice.pools.define(shared, cut.through, *pool, Arc::clone(definition), &slice.placement, others)?;
         }
         Ok(slice)
     }
 
-    /// Plants a bug.
-    #[cfg(feature = "planted")]
-    pub fn plant(&mut self, planted: Planted) {
-        self.planted = planted;
-        self.pools.planted = planted;
-    }
-
-    /// Looks ahead in pools of so many anchors or more, instead of where it is worth while. What is found stays the
-    /// same: this is for simulations, whose pools are small.
-    pub fn look_ahead_from(&mut self, anchors_min: usize) {
-        self.pools.ahead_anchors_min = anchors_min;
+    /// Takes in an element that waits at the cut, after all with lower ids.
+    fn on_waiting(&mut self, shared: &mut Shared, waiting: &WaitingElement) -> Result<(), FrameError> {
+        let &WaitingElement { element, pool, arrived_ms, ref row } = waiting;
+        let place = self.place(self.cut, pool, element, row)?;
+        let entry = self.pools.get(self.cut, pool)?;
+        if entry.is_complete() || self.placement.owner(place) == self.id {
+            let key = entry.bucket_hash(row);
+            self.pools.insert(shared, &Prober { element, pool, row, arrived_ms, key });
+        }
+        Ok(())
     }
 
     /// Takes the next frame of the log and searches as far as it may. A frame received before is passed over.
-    ///
-    /// # Errors
-    /// When the frame cannot be the next one, or cannot be understood. The slice has to start anew.
-    pub fn on_frame(&mut self, frame: Arc<ColumnFrame>, out: &mut Vec<SliceEffect>) -> Result<(), FrameError> {
+    fn on_frame(
+        &mut self,
+        shared: &mut Shared,
+        frame: Arc<ColumnFrame>,
+        out: &mut Vec<SliceEffect>,
+    ) -> Result<(), FrameError> {
         if frame.through() <= self.received {
             return Ok(());
         }
@@ -166,48 +158,30 @@ impl Slice {
         }
         self.received = frame.through();
         self.pending.push_back(frame);
-        self.search(out)
+        self.search(shared, out)
     }
 
     /// Takes what a shard decided, and searches on where it waited for that.
-    ///
-    /// # Errors
-    /// When a frame of the log that waited cannot be understood.
-    pub fn on_decisions(
+    fn on_decisions(
         &mut self,
+        shared: &mut Shared,
         from: ShardId,
-        decisions: &DecisionFrame,
+        (retirements, decided): (&[Retirement], Option<Decided>),
         out: &mut Vec<SliceEffect>,
     ) -> Result<(), FrameError> {
-        for retirement in &decisions.retirements {
-            self.on_retirement(retirement);
+        for retirement in retirements {
+            self.on_retirement(shared, retirement);
         }
-        if let Some(decided) = decisions.decided {
+        if let Some(decided) = decided {
             self.decided[from.0 as usize].raise(decided);
         }
-        self.search(out)?;
+        self.search(shared, out)?;
         self.tell(out);
         Ok(())
     }
 
-    /// Takes retirements from the store, in place of those that `shard` no longer keeps: all up to `through`.
-    ///
-    /// # Errors
-    /// When a frame of the log that waited cannot be understood.
-    pub fn on_stored(
-        &mut self,
-        shard: ShardId,
-        through: EventId,
-        retirements: &[Retirement],
-        out: &mut Vec<SliceEffect>,
-    ) -> Result<(), FrameError> {
-        let decisions =
-            DecisionFrame { retirements: retirements.to_vec(), grants: Vec::new(), decided: Some(Decided(through)) };
-        self.on_decisions(shard, &decisions, out)
-    }
-
     /// Takes the stable cut: frames at or below it will never be asked for again. Passes the news on when idle.
-    pub fn on_stable(&mut self, stable: Stable, out: &mut Vec<SliceEffect>) {
+    fn on_stable(&mut self, stable: Stable, out: &mut Vec<SliceEffect>) {
         if stable <= self.stable {
             return;
         }
@@ -296,38 +270,41 @@ impl Slice {
         &self.stats
     }
 
-    /// What there is to say of each pool, in order of definition.
-    pub fn pools(&self) -> impl Iterator<Item = SlicePoolStats<'_>> {
-        self.pools.iter().map(|entry| SlicePoolStats {
-            name: &entry.pool.definition.name,
-            waiting: self.own_anchors(entry).count(),
-            rule_errors: entry.rule_errors,
-            split: entry.pool.split(),
-            hot_keys: entry.hot_keys(),
-        })
-    }
-
-    /// The elements waiting that are owned here, in no order.
-    pub fn anchors(&self) -> impl Iterator<Item = ElementId> {
-        self.pools.iter().flat_map(|entry| self.own_anchors(entry))
-    }
-
-    fn own_anchors<'a>(&'a self, entry: &'a SlicePool) -> impl Iterator<Item = ElementId> + 'a {
+    /// The elements of a pool that wait here and are the slice's own, in no order.
+    fn own_anchors<'a>(
+        &'a self,
+        shared: &'a Shared,
+        entry: &'a SlicePool,
+    ) -> impl Iterator<Item = ElementId> + use<'a> {
         let all = entry.is_complete();
-        entry.anchors.ids().map(ElementId).filter(move |&element| !all || self.owns(element))
+        let listed = entry.lists().then(|| shared.own(entry.pool.id, self.id, self.through));
+        let kept = entry.anchors.ids().map(ElementId).filter(move |&element| !all || self.owns(element));
+        kept.chain(listed.into_iter().flatten())
     }
 
-    fn search(&mut self, out: &mut Vec<SliceEffect>) -> Result<(), FrameError> {
+    /// Searches as far as it may.
+    fn search(&mut self, shared: &mut Shared, out: &mut Vec<SliceEffect>) -> Result<(), FrameError> {
+        self.search_frames(shared, out)?;
+        shared.reached(self.id, self.through);
+        Ok(())
+    }
+
+    fn search_frames(&mut self, shared: &mut Shared, out: &mut Vec<SliceEffect>) -> Result<(), FrameError> {
         while let Some(frame) = self.pending.front().map(Arc::clone) {
             if self.looked_ahead < frame.through() {
                 self.looked_ahead = frame.through();
                 self.pools.look_ahead(&frame, self.through);
+                self.pools.take_in(shared, &frame, self.through);
             }
             for step in frame.steps_above(self.through) {
+                let defines = matches!(&step, Step::Event(Event { kind: EventKind::PoolDefined { .. }, .. }));
                 let searched = match step {
-                    Step::Event(event) => self.search_event(event, frame.time_ms())?,
-                    Step::Arrivals(arrivals, rows) => self.search_rows(arrivals, rows, frame.time_ms())?,
+                    Step::Event(event) => self.search_event(shared, event, frame.time_ms())?,
+                    Step::Arrivals(arrivals, rows) => self.search_rows(shared, arrivals, rows, frame.time_ms())?,
                 };
+                if defines {
+                    self.pools.take_in(shared, &frame, self.through);
+                }
                 if !searched {
                     self.flush(&frame, out);
                     return Ok(());
@@ -338,23 +315,23 @@ impl Slice {
             self.flush(&frame, out);
             self.named_above = frame.stable();
         }
-        self.apply_retirements_below(self.through.next());
+        self.apply_retirements_below(shared, self.through.next());
         self.flight.decided(self.decided_seen());
         self.forget();
         Ok(())
     }
 
     /// Searches one event. False when it has to wait for the decided watermark.
-    fn search_event(&mut self, event: &Event, time_ms: u64) -> Result<bool, FrameError> {
+    fn search_event(&mut self, shared: &mut Shared, event: &Event, time_ms: u64) -> Result<bool, FrameError> {
         // Events that a frame leaves out do not concern this slice, and count as searched.
         self.through = event.x.prev();
         let searched = match &event.kind {
             EventKind::Arrival { pool, row } => {
                 let key = self.bucket_hash(event.x, *pool, row)?;
                 let prober = Prober { element: ElementId::from(event.x), pool: *pool, row, arrived_ms: time_ms, key };
-                self.search_arrival(event.x, &prober, time_ms)?
+                self.search_arrival(shared, event.x, &prober, time_ms)?
             }
-            _ => self.search_other(event, time_ms)?,
+            _ => self.search_other(shared, event, time_ms)?,
         };
         if searched {
             self.through = event.x;
@@ -363,30 +340,36 @@ impl Slice {
     }
 
     /// Searches for an element that arrives. False when it has to wait for the decided watermark.
-    fn search_arrival(&mut self, x: EventId, prober: &Prober<'_>, time_ms: u64) -> Result<bool, FrameError> {
-        self.apply_retirements_below(x);
+    fn search_arrival(
+        &mut self,
+        shared: &mut Shared,
+        x: EventId,
+        prober: &Prober<'_>,
+        time_ms: u64,
+    ) -> Result<bool, FrameError> {
+        self.apply_retirements_below(shared, x);
         if self.pools.get(x, prober.pool)?.settled {
-            return self.settle_arrival(x, prober, time_ms);
+            return self.settle_arrival(shared, x, prober, time_ms);
         }
-        if !self.note(x, prober.pool)? {
+        if !self.note(shared, x, prober.pool)? {
             return Ok(false);
         }
         if self.pools.get(x, prober.pool)?.is_complete() {
-            return self.search_complete_arrival(x, prober, time_ms);
+            return self.search_complete_arrival(shared, x, prober, time_ms);
         }
-        let Some(anchors) = self.probe(x, prober, time_ms)? else { return Ok(false) };
+        let Some(anchors) = self.probe(shared, x, prober, time_ms)? else { return Ok(false) };
         self.list(x, prober.element, anchors, false);
         if self.owns(prober.element) {
-            self.pools.insert(prober);
+            self.pools.insert(shared, prober);
         }
         self.noted(x, prober.pool, Some(prober));
         Ok(true)
     }
 
     /// Searches one event that is no arrival. False when it has to wait for the decided watermark.
-    fn search_other(&mut self, event: &Event, time_ms: u64) -> Result<bool, FrameError> {
+    fn search_other(&mut self, shared: &mut Shared, event: &Event, time_ms: u64) -> Result<bool, FrameError> {
         let x = event.x;
-        self.apply_retirements_below(x);
+        self.apply_retirements_below(shared, x);
         if let EventKind::Withdrawal { element, .. } | EventKind::Reprobe { element, .. } = &event.kind
             && self.left_out.contains(element)
             && !self.planted.is(Bug::R2FeedUnfiltered)
@@ -394,15 +377,15 @@ impl Slice {
             return Ok(true);
         }
         let Some(pool) = event.pool().filter(|&pool| self.pools.get(x, pool).is_ok_and(|entry| !entry.settled)) else {
-            return self.search_in(event, time_ms);
+            return self.search_in(shared, event, time_ms);
         };
-        if !self.note(x, pool)? {
+        if !self.note(shared, x, pool)? {
             return Ok(false);
         }
         if self.pools.get(x, pool)?.is_complete() {
-            return self.search_complete(event, time_ms);
+            return self.search_complete(shared, event, time_ms);
         }
-        let searched = self.search_in(event, time_ms)?;
+        let searched = self.search_in(shared, event, time_ms)?;
         if searched {
             self.noted(x, pool, None);
         }
@@ -411,25 +394,26 @@ impl Slice {
 
     /// Searches one event that is no arrival, of a pool that is settled, or of one where only the slice's own anchors
     /// are known.
-    fn search_in(&mut self, event: &Event, time_ms: u64) -> Result<bool, FrameError> {
+    fn search_in(&mut self, shared: &mut Shared, event: &Event, time_ms: u64) -> Result<bool, FrameError> {
         let x = event.x;
         match &event.kind {
             EventKind::PoolDefined { pool, definition } => {
-                self.pools.define(x, *pool, Arc::clone(definition), &self.placement, OthersView::Complete)?;
+                let (definition, others) = (Arc::clone(definition), OthersView::Complete);
+                self.pools.define(shared, x, *pool, definition, &self.placement, others)?;
             }
             EventKind::PoolClosed { pool } => {
                 if self.planted.is(Bug::SliceForgetsClosed) {
-                    self.pools.forget(*pool);
+                    self.forget_pool(shared, *pool);
                 }
             }
             // Nothing of it is in flight. An element that is not known to be retired yet will be, and is then looked up
             // in vain.
-            EventKind::PoolDropped { pool } => self.pools.forget(*pool),
+            EventKind::PoolDropped { pool } => self.forget_pool(shared, *pool),
             EventKind::Withdrawal { element, pool, .. } => {
                 if self.pools.get(x, *pool)?.settled {
                     self.settle_withdrawal(x, *element, *pool)?;
                 } else {
-                    self.withdraw(x, *element);
+                    self.withdraw(shared, x, *element);
                 }
             }
             EventKind::Arrival { .. } => unreachable!("it is no arrival"),
@@ -440,7 +424,7 @@ impl Slice {
                     return self.settle_reprobe(x, &prober, time_ms);
                 }
                 if !self.retired.below(*element, x) {
-                    let Some(anchors) = self.probe(x, &prober, time_ms)? else { return Ok(false) };
+                    let Some(anchors) = self.probe(shared, x, &prober, time_ms)? else { return Ok(false) };
                     // The owner announces a probe even when it found nothing: the home must know of it before later
                     // claims.
                     let announce = self.owns(*element);
@@ -452,7 +436,13 @@ impl Slice {
     }
 
     /// Lists the anchors that may be matched with `prober` at `x`; none when the list would be too long for now.
-    fn probe(&mut self, x: EventId, prober: &Prober<'_>, time_ms: u64) -> Result<Option<Vec<ElementId>>, FrameError> {
+    fn probe(
+        &mut self,
+        shared: &mut Shared,
+        x: EventId,
+        prober: &Prober<'_>,
+        time_ms: u64,
+    ) -> Result<Option<Vec<ElementId>>, FrameError> {
         let decided_seen = self.decided_seen();
         if !self.ahead.may_search(x, decided_seen) {
             return Ok(None);
@@ -464,9 +454,9 @@ impl Slice {
         let limit = need.min(self.list_max);
         let pool = self.pools.get_mut(x, prober.pool)?;
         prober.row.check(&pool.pool.schema).map_err(|source| FrameError::Row { x, source: Box::new(source) })?;
-        let errors = pool.rule_errors;
-        let more = pool.search(x, prober, time_ms, limit);
-        let list: Vec<ElementId> = pool.found.iter().map(|&slot| ElementId(pool.anchors.id(slot))).collect();
+        let (errors, mut list) = (pool.rule_errors, Vec::new());
+        let search = Search { x, prober, time_ms, limit, slice: self.id };
+        let more = shared.search(&search, &mut pool.rule_errors, &mut list);
         if more && limit < need && !self.planted.is(Bug::NoWaitForDecided) {
             // It searches again, and counts then.
             pool.rule_errors = errors;
@@ -490,17 +480,17 @@ impl Slice {
         self.frames.probe(self.placement.home_of(prober), x, prober, anchors);
     }
 
-    fn withdraw(&mut self, x: EventId, element: ElementId) {
+    fn withdraw(&mut self, shared: &mut Shared, x: EventId, element: ElementId) {
         if self.retired.below(element, x) {
             return;
         }
-        if self.pools.remove(element) && !self.planted.is(Bug::CloseIgnored) {
+        if self.remove(shared, element) && !self.planted.is(Bug::CloseIgnored) {
             self.frames.close(self.placement.home_of(element), x, element);
         }
         self.retired.insert(element, x);
     }
 
-    fn on_retirement(&mut self, retirement: &Retirement) {
+    fn on_retirement(&mut self, shared: &mut Shared, retirement: &Retirement) {
         if retirement.x <= self.cut {
             return;
         }
@@ -509,7 +499,7 @@ impl Slice {
         }
         for element in retirement.ends() {
             if self.retired.insert(element, retirement.x) {
-                self.pools.remove(element);
+                self.remove(shared, element);
                 self.left(retirement.x, element);
             }
         }
@@ -517,14 +507,31 @@ impl Slice {
 
     /// Removes the anchors that events below `x` retired.
     #[inline]
-    fn apply_retirements_below(&mut self, x: EventId) {
+    fn apply_retirements_below(&mut self, shared: &mut Shared, x: EventId) {
         let last = if self.planted.is(Bug::R1LeftOutAtX) { x } else { x.prev() };
         if self.retired.skip_through(last) {
             return;
         }
         for (x, element) in self.retired.apply_through(last) {
-            self.pools.remove(element);
+            self.remove(shared, element);
             self.left(x, element);
+        }
+    }
+
+    /// Removes an anchor of a pool that is split by index. False when there is none: an element that has not arrived
+    /// yet is none.
+    fn remove(&mut self, shared: &mut Shared, element: ElementId) -> bool {
+        let own = self.owns(element) && element.0 <= self.through.0;
+        if !own && self.planted.is(Bug::SiblingRemoved) {
+            shared.remove_anywhere(element);
+        }
+        self.pools.remove(shared, element, own)
+    }
+
+    /// Forgets a pool, which no later event names.
+    fn forget_pool(&mut self, shared: &mut Shared, pool: PoolId) {
+        if self.pools.forget(pool) {
+            shared.forget(pool);
         }
     }
 

@@ -12,7 +12,7 @@ use dovetail_core::{
     batch::Column,
     column_frame::Arrivals,
     oracle::Oracle,
-    slice::{Slice, SliceCut, SliceEffect},
+    slice::{SliceCut, SliceEffect, Slices},
 };
 use dovetail_rule::{AttributeType, Row, Value, table::Secret};
 
@@ -160,10 +160,10 @@ fn check(seed: u64, slices: u32, rules: &[&str], events: u64) -> (u64, u64) {
     let (mut errors, mut looked_ahead) = (0, 0);
     for id in 0..slices {
         let mut slice =
-            Slice::new(placement.clone(), SliceId(id), 16, Secret([seed, !seed]), SliceCut::default()).unwrap();
+            Slices::new(&placement, &[SliceId(id)], 16, Secret([seed, !seed]), SliceCut::default()).unwrap();
         for frame in &frames {
             let mut out = Vec::new();
-            slice.on_frame(in_columns(frame), &mut out).unwrap();
+            slice.on_frame(&in_columns(frame), &mut out).unwrap();
             for shard in 0..3 {
                 let decided =
                     DecisionFrame { retirements: vec![], grants: vec![], decided: Some(Decided(frame.through)) };
@@ -171,6 +171,7 @@ fn check(seed: u64, slices: u32, rules: &[&str], events: u64) -> (u64, u64) {
             }
             settled.extend(out.iter().flat_map(|SliceEffect::Frame { frame, .. }| frame.settled.iter().copied()));
         }
+        let slice = slice.get(SliceId(id));
         assert_eq!(slice.through(), frames.last().unwrap().through, "seed {seed}");
         waiting.extend(slice.anchors());
         errors += slice.pools().map(|pool| pool.rule_errors).sum::<u64>();
@@ -212,16 +213,16 @@ fn what_slices_find_does_not_depend_on_their_secret() {
     let placement = Placement::new(2, 8, Arc::new(Ring::new(3, 4)));
     let found = |id: u32, secret: [u64; 2]| {
         let (cut, mut out) = (SliceCut::default(), Vec::new());
-        let mut slice = Slice::new(placement.clone(), SliceId(id), 16, Secret(secret), cut).unwrap();
+        let mut slice = Slices::new(&placement, &[SliceId(id)], 16, Secret(secret), cut).unwrap();
         for frame in &frames {
-            slice.on_frame(in_columns(frame), &mut out).unwrap();
+            slice.on_frame(&in_columns(frame), &mut out).unwrap();
             for shard in 0..3 {
                 let decided =
                     DecisionFrame { retirements: vec![], grants: vec![], decided: Some(Decided(frame.through)) };
                 slice.on_decisions(ShardId(shard), &decided, &mut out).unwrap();
             }
         }
-        (out, slice.pools().map(|pool| pool.rule_errors).sum::<u64>())
+        (out, slice.get(SliceId(id)).pools().map(|pool| pool.rule_errors).sum::<u64>())
     };
     for id in 0..2 {
         let expected = found(id, [0, 0]);
@@ -230,39 +231,101 @@ fn what_slices_find_does_not_depend_on_their_secret() {
     }
 }
 
-/// A slice that hears of decisions late, and so waits in the middle of frames: what it sends, and how far it is.
+/// Slices of a matcher that hear of decisions late, and so wait in the middle of frames: by slice what each sends, and
+/// how far it is, again and again, and at the end the pairs on which rules failed and what waits.
 fn found(
     seed: u64,
-    (id, placement): (u32, &Placement),
+    (ids, placement): (&[SliceId], &Placement),
     frames: &[Arc<ColumnFrame>],
     decided: &[Retirement],
-) -> Vec<(EventId, Vec<SliceEffect>)> {
+) -> BTreeMap<SliceId, Found> {
     let mut random = Random(seed);
-    let mut slice = Slice::new(placement.clone(), SliceId(id), 2, Secret([seed, 1]), SliceCut::default()).unwrap();
-    slice.look_ahead_from(20);
-    slice.set_complete_view_max([0, 12][usize::try_from(seed % 2).unwrap()]);
-    let (mut found, mut lag) = (Vec::new(), 0);
-    let decide = |slice: &mut Slice, through: EventId, out: &mut Vec<SliceEffect>| {
+    let mut slices = Slices::new(placement, ids, 2, Secret([seed, 1]), SliceCut::default()).unwrap();
+    slices.look_ahead_from(20);
+    slices.set_complete_view_max([0, 12][usize::try_from(seed % 2).unwrap()]);
+    let (mut found, mut lag): (BTreeMap<SliceId, Found>, u64) = (BTreeMap::new(), 0);
+    let decide = |slices: &mut Slices, through: EventId, out: &mut Vec<SliceEffect>| {
         for shard in 0..3 {
             let retirements = decided.iter().filter(|retirement| retirement.x <= through).copied().collect();
             let frame = DecisionFrame { retirements, grants: vec![], decided: Some(Decided(through)) };
-            slice.on_decisions(ShardId(shard), &frame, out).unwrap();
+            slices.on_decisions(ShardId(shard), &frame, out).unwrap();
         }
     };
+    let mut note = |slices: &Slices, out: Vec<SliceEffect>| {
+        for slice in slices.iter() {
+            let of_slice =
+                |effect: &&SliceEffect| matches!(effect, SliceEffect::Frame { slice: of, .. } if *of == slice.id());
+            let out = out.iter().filter(of_slice).cloned().collect();
+            found.entry(slice.id()).or_default().sent.push((slice.through(), out));
+        }
+    };
+    let mut told = EventId::ZERO;
     for frame in frames {
         let mut out = Vec::new();
-        slice.on_frame(Arc::clone(frame), &mut out).unwrap();
+        slices.on_frame(frame, &mut out).unwrap();
         lag = if random.below(3) == 0 { random.below(300) } else { lag };
-        decide(&mut slice, EventId(frame.through().0.saturating_sub(lag)), &mut out);
-        found.push((slice.through(), out));
+        // Alike for one slice and for several: what is decided does not depend on how far they are.
+        told = told.max(EventId(frame.through().0.saturating_sub(lag)));
+        decide(&mut slices, told, &mut out);
+        note(&slices, out);
     }
-    while slice.through() < frames.last().unwrap().through() {
+    for through in told.0..frames.last().unwrap().through().0 {
         let mut out = Vec::new();
-        let through = slice.through();
-        decide(&mut slice, through, &mut out);
-        found.push((slice.through(), out));
+        decide(&mut slices, EventId(through), &mut out);
+        note(&slices, out);
+    }
+    for slice in slices.iter() {
+        assert_eq!(slice.through(), frames.last().unwrap().through(), "seed {seed}, {}", slice.id());
+        let found = found.get_mut(&slice.id()).unwrap();
+        found.errors = slice.pools().map(|pool| (pool.rule_errors, pool.waiting)).collect();
+        found.anchors = slice.anchors().collect();
+        found.anchors.sort_unstable();
+        assert_eq!(found.anchors.len(), found.errors.iter().map(|&(_, waiting)| waiting).sum::<usize>());
+        found.stalls = slice.stalls();
     }
     found
+}
+
+/// What a slice did.
+#[derive(Debug, Default, PartialEq)]
+struct Found {
+    /// How far it was, and what it sent until then.
+    sent: Vec<(EventId, Vec<SliceEffect>)>,
+    /// By pool: pairs on which the rule failed, and how many wait.
+    errors: Vec<(u64, usize)>,
+    anchors: Vec<ElementId>,
+    stalls: u64,
+}
+
+#[test]
+fn slices_of_one_matcher_do_what_each_would_do_alone() {
+    let rules: Vec<&str> = BY_INDEX.iter().chain(&BY_KEY).copied().chain(["true"]).collect();
+    let few = &rules[..3];
+    let mut apart = 0;
+    for (seed, slices) in (0..).zip([2, 3, 5, 4, 6, 3, 2, 4]) {
+        let rules = if seed % 3 == 2 { few } else { &rules };
+        let frames = log(&mut Random(seed + 90), rules, 1_500);
+        let decided = decided(&frames);
+        let columns: Vec<_> = frames.iter().map(|frame| in_columns(frame)).collect();
+        let placement = Placement::new(slices, 8, Arc::new(Ring::new(3, 4)));
+        let ids: Vec<SliceId> = placement.each_slice().filter(|id| id.0 != slices / 2 || seed % 2 == 0).collect();
+        let together = found(seed, (&ids, &placement), &columns, &decided);
+        let far = |of: &Found| of.sent.iter().map(|&(through, _)| through).collect::<Vec<_>>();
+        let all: Vec<Vec<EventId>> = together.values().map(far).collect();
+        apart += (0..all[0].len()).filter(|&at| all.iter().any(|of| of[at] != all[0][at])).count();
+        for id in ids {
+            let alone = found(seed, (&[id], &placement), &columns, &decided);
+            assert!(alone[&id] == together[&id], "seed {seed}, slice {id}");
+        }
+    }
+    assert!(apart > 100, "{apart} times slices were not at the same event");
+}
+
+/// What the sequential program decides.
+fn decided(frames: &[Arc<LogFrame>]) -> Vec<Retirement> {
+    let mut oracle = Oracle::new();
+    let all = frames.iter().flat_map(|frame| frame.events.iter().map(|event| (event, frame.time_ms)));
+    all.filter_map(|(event, time_ms)| oracle.on_event(event.x, time_ms, &event.kind).unwrap()).collect()
 }
 
 #[test]
@@ -271,18 +334,17 @@ fn arrivals_in_columns_and_in_rows_have_the_same_effects() {
     let mut stalls = 0;
     for (seed, slices) in (0..).zip([1, 2, 3, 2, 5, 3]) {
         let frames = log(&mut Random(seed + 40), &rules, 1_500);
-        let mut oracle = Oracle::new();
-        let all = frames.iter().flat_map(|frame| frame.events.iter().map(|event| (event, frame.time_ms)));
-        let decided = all.filter_map(|(event, time_ms)| oracle.on_event(event.x, time_ms, &event.kind).unwrap());
-        let decided: Vec<Retirement> = decided.collect();
+        let decided = decided(&frames);
         let rows: Vec<_> = frames.iter().map(|frame| in_rows(frame)).collect();
         let columns: Vec<_> = frames.iter().map(|frame| in_columns(frame)).collect();
         assert!(frames.iter().zip(&columns).all(|(frame, columns)| columns.to_events() == **frame));
         let placement = Placement::new(slices, 8, Arc::new(Ring::new(3, 4)));
         for id in 0..slices {
-            let expected = found(seed, (id, &placement), &rows, &decided);
-            stalls += expected.iter().zip(&frames).filter(|((through, _), frame)| *through < frame.through).count();
-            assert!(found(seed, (id, &placement), &columns, &decided) == expected, "seed {seed}, slice {id}");
+            let ids = [SliceId(id)];
+            let expected = found(seed, (&ids, &placement), &rows, &decided);
+            let sent = &expected[&ids[0]].sent;
+            stalls += sent.iter().zip(&frames).filter(|((through, _), frame)| *through < frame.through).count();
+            assert!(found(seed, (&ids, &placement), &columns, &decided) == expected, "seed {seed}, slice {id}");
         }
     }
     assert!(stalls > 100, "{stalls} frames were not searched at once");
@@ -312,10 +374,10 @@ fn a_row_of_columns_that_does_not_fit_its_pool_is_refused() {
         // The same of rows.
         for frame in [in_rows(&columns.to_events()), columns] {
             let placement = Placement::new(2, 8, Arc::new(Ring::new(3, 4)));
-            let mut slice = Slice::new(placement, SliceId(0), 16, Secret([1, 2]), SliceCut::default()).unwrap();
+            let mut slice = Slices::new(&placement, &[SliceId(0)], 16, Secret([1, 2]), SliceCut::default()).unwrap();
             let mut out = Vec::new();
-            slice.on_frame(in_columns(&frames[0]), &mut out).unwrap();
-            let end = slice.on_frame(frame, &mut out).err().map(|end| end.to_string());
+            slice.on_frame(&in_columns(&frames[0]), &mut out).unwrap();
+            let end = slice.on_frame(&frame, &mut out).err().map(|end| end.to_string());
             match expected {
                 None => assert_eq!(end, None),
                 Some(text) => assert!(end.as_ref().is_some_and(|end| end.contains(text)), "{end:?}"),

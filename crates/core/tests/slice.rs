@@ -14,12 +14,13 @@ use dovetail_core::{
     Audience, CandidateFrame, ColumnFrame, Cursor, Decided, DecisionFrame, Event, EventId, EventKind, LogFrame,
     Placement, PoolDefinition, PoolId, Ring, SliceId, Stable, WithdrawReason,
     column_frame::OutOfOrder,
-    slice::{Slice, SliceCut, SliceEffect, WaitingElement},
+    slice::{SliceCut, SliceEffect, Slices, WaitingElement},
 };
 use dovetail_rule::{AttributeType, Row, Schema, Value, table::Secret};
 
 const BAND: &str = "abs(a.v - b.v) <= 10";
 const KEY: &str = "a.v == b.v";
+const SLICE: SliceId = SliceId(0);
 
 /// Slice `s0` of `slices`, in a cluster of one shard, with a pool that is split by index.
 fn check(slices: u32, list_max: usize, transcript: &str) {
@@ -49,7 +50,7 @@ fn check_read(
     read: fn(LogFrame) -> Result<ColumnFrame, OutOfOrder>,
 ) {
     let begin = |cut| {
-        let mut slice = Slice::new(placement.clone(), SliceId(0), list_max, Secret([1, 2]), cut).unwrap();
+        let mut slice = Slices::new(placement, &[SLICE], list_max, Secret([1, 2]), cut).unwrap();
         slice.set_complete_view_max(complete_view_max);
         slice
     };
@@ -63,12 +64,12 @@ fn check_read(
             ["decided", x] => decide(&mut slice, &[], Some(x), &mut out),
             ["retired", words @ ..] => decide(&mut slice, &[retirement(words)], None, &mut out),
             ["anchors"] => {
-                let mut anchors: Vec<_> = slice.anchors().collect();
+                let mut anchors: Vec<_> = slice.get(SLICE).anchors().collect();
                 anchors.sort();
                 return vec![anchors.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")];
             }
             [x, kind @ ..] => {
-                if let Err(error) = slice.on_frame(Arc::new(read(frame(rule, event(x), kind)).unwrap()), &mut out) {
+                if let Err(error) = slice.on_frame(&Arc::new(read(frame(rule, event(x), kind)).unwrap()), &mut out) {
                     return vec![error.to_string()];
                 }
             }
@@ -78,14 +79,19 @@ fn check_read(
     });
 }
 
-fn decide(slice: &mut Slice, retired: &[dovetail_core::Retirement], decided: Option<&str>, out: &mut Vec<SliceEffect>) {
+fn decide(
+    slice: &mut Slices,
+    retired: &[dovetail_core::Retirement],
+    decided: Option<&str>,
+    out: &mut Vec<SliceEffect>,
+) {
     let decided = decided.map(event);
     let frame = DecisionFrame { retirements: retired.to_vec(), grants: Vec::new(), decided: decided.map(Decided) };
     slice.on_decisions(shard("g0"), &frame, out).unwrap();
 }
 
-fn subscribe(slice: &Slice, after: EventId) -> Vec<String> {
-    match slice.subscribe(shard("g0"), Cursor(after)) {
+fn subscribe(slice: &Slices, after: EventId) -> Vec<String> {
+    match slice.subscribe(SLICE, shard("g0"), Cursor(after)) {
         Ok(backlog) => {
             let hello = format!("hello known {}", backlog.decided_seen);
             std::iter::once(hello).chain(backlog.frames.iter().map(|frame| candidates(frame))).collect()
@@ -472,7 +478,7 @@ fn what_is_settled_does_not_depend_on_what_others_say_was_decided() {
 fn elements_of_other_keys_are_passed_over() {
     let two = Placement::new(2, 1, Arc::new(Ring::new(1, 1)));
     let pool = dovetail_core::Pool::compile(PoolId(0), pool(KEY)).unwrap();
-    let mine = |v: &i64| two.owner(pool.place(dovetail_core::ElementId(2), &row(&v.to_string()))) == SliceId(0);
+    let mine = |v: &i64| two.owner(pool.place(dovetail_core::ElementId(2), &row(&v.to_string()))) == SLICE;
     let own = (0..100).find(mine).unwrap();
     let other = (0..100).find(|v| !mine(v)).unwrap();
     let transcript = format!(
@@ -515,18 +521,18 @@ fn bug_errors_of_a_search_that_waits_were_counted_again() {
     // Fails with the first, matches the others: too many for a list of two.
     let rule = "b.v / a.v >= 0";
     let cut = cut(rule, "x5", &["e1=0", "e2=1", "e3=1", "e4=1", "e5=1"]);
-    let mut slice = Slice::new(placement, SliceId(0), 2, Secret([1, 2]), cut).unwrap();
+    let mut slice = Slices::new(&placement, &[SLICE], 2, Secret([1, 2]), cut).unwrap();
     let mut out = Vec::new();
     for (x, v) in [(6, "10"), (7, "11"), (8, "12")] {
         slice
-            .on_frame(Arc::new(ColumnFrame::in_columns(frame(rule, EventId(x), &["arrives", v])).unwrap()), &mut out)
+            .on_frame(&Arc::new(ColumnFrame::in_columns(frame(rule, EventId(x), &["arrives", v])).unwrap()), &mut out)
             .unwrap();
     }
-    assert!(slice.stalled());
+    assert!(slice.get(SLICE).stalled());
     decide(&mut slice, &[retirement(&["x6", "e6", "e2"])], Some("x6"), &mut out);
     decide(&mut slice, &[retirement(&["x7", "e7", "e3"])], Some("x7"), &mut out);
-    assert_eq!(slice.through(), EventId(8));
-    let errors: Vec<u64> = slice.pools().map(|pool| pool.rule_errors).collect();
+    assert_eq!(slice.get(SLICE).through(), EventId(8));
+    let errors: Vec<u64> = slice.get(SLICE).pools().map(|pool| pool.rule_errors).collect();
     assert_eq!(errors, [3], "one of each search");
 }
 

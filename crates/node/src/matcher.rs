@@ -23,7 +23,7 @@ use dovetail_core::{
     CandidateFrame, ColumnFrame, Cursor, Decided, DecisionFrame, EventId, Retirement, ShardId, SliceId, Stable,
     planted::{Bug, Planted},
     shard::Fetch,
-    slice::{CandidateBacklog, CursorTooOld, Slice, SliceEffect},
+    slice::{CandidateBacklog, CursorTooOld, Slice, SliceEffect, SliceRef, Slices},
 };
 
 use crate::{
@@ -64,8 +64,7 @@ struct Doubted {
 /// A matcher in a session.
 #[derive(Debug)]
 pub struct Matcher {
-    /// Ascending. All are given the same.
-    slices: Vec<Slice>,
+    slices: Slices,
     planted: Planted,
     origin: Origin,
     feed: Handshake<()>,
@@ -87,13 +86,9 @@ impl Matcher {
     pub fn new(settings: MatcherSettings, start: MatcherStart) -> Result<Matcher, MatcherEnd> {
         let MatcherSettings { placement, slices, list_max, secret } = settings;
         let MatcherStart { log_id, cut } = start;
-        assert!(!slices.is_empty(), "a matcher has a slice");
-        assert!(slices.is_sorted(), "{slices:?} are not ascending");
-        let list_max = list_max as usize;
-        let slice = |slice| Slice::new(placement.clone(), slice, list_max, secret, cut.clone());
-        let slices: Result<Vec<_>, _> = slices.into_iter().map(slice).collect();
+        let slices = Slices::new(&placement, &slices, list_max as usize, secret, cut)?;
         Ok(Matcher {
-            slices: slices?,
+            slices,
             planted: Planted::default(),
             origin: Origin::new(log_id),
             feed: Handshake::Reading,
@@ -109,19 +104,19 @@ impl Matcher {
     #[cfg(feature = "planted")]
     pub fn plant(&mut self, planted: Planted) {
         self.planted = planted;
-        self.slices.iter_mut().for_each(|slice| slice.plant(planted));
+        self.slices.plant(planted);
     }
 
     /// Its slices, before anything has come; for simulations, whose pools are small.
     #[cfg(feature = "planted")]
-    pub fn tune(&mut self, tune: impl FnMut(&mut Slice)) {
-        self.slices.iter_mut().for_each(tune);
+    pub fn tune(&mut self, tune: impl FnOnce(&mut Slices)) {
+        tune(&mut self.slices);
     }
 
     /// Its slices, ascending.
     #[must_use]
-    pub fn slices(&self) -> &[Slice] {
-        &self.slices
+    pub fn slices(&self) -> impl ExactSizeIterator<Item = SliceRef<'_>> {
+        self.slices.iter()
     }
 
     /// What its slices found since the last [`Matcher::publish`].
@@ -214,14 +209,14 @@ impl Matcher {
     /// When it cannot be the next one, or cannot be understood.
     pub fn on_frame(&mut self, frame: &Arc<ColumnFrame>) -> Result<(), MatcherEnd> {
         self.feed.on_frame();
-        Ok(self.each(|slice, out| slice.on_frame(Arc::clone(frame), out))?)
+        Ok(self.give(|slices, out| slices.on_frame(frame, out))?)
     }
 
     /// The stable cut moved.
     pub fn on_stable(&mut self, stable: Stable) {
         self.feed.on_frame();
-        let Ok(()) = self.each(|slice, out| {
-            slice.on_stable(stable, out);
+        let Ok(()) = self.give(|slices, out| {
+            slices.on_stable(stable, out);
             Ok::<(), Infallible>(())
         });
     }
@@ -234,7 +229,7 @@ impl Matcher {
         if !self.planted.is(Bug::DecisionsBeforeFetched) {
             self.shards[shard.0 as usize].on_frame();
         }
-        Ok(self.each(|slice, out| slice.on_decisions(shard, frame, out))?)
+        Ok(self.give(|slices, out| slices.on_decisions(shard, frame, out))?)
     }
 
     /// The store answered a link's fetch with all retirements of it: now the link may read.
@@ -249,11 +244,7 @@ impl Matcher {
         out: &mut Vec<MatcherAction>,
     ) -> Result<(), MatcherEnd> {
         self.shards[shard.0 as usize].on_fetched(fetch);
-        let (first, one) = (self.slices[0].id(), self.planted.is(Bug::FetchedForOneSlice));
-        self.each(|slice, out| {
-            let retirements = if one && slice.id() != first { &[] } else { retirements };
-            slice.on_stored(shard, fetch.through, retirements, out)
-        })?;
+        self.give(|slices, out| slices.on_stored(shard, fetch.through, retirements, out))?;
         out.push(Action::Link { link: LinkId::Shard(shard), step: Step::Read });
         Ok(())
     }
@@ -348,7 +339,7 @@ impl Matcher {
         self.publish(out);
         let (mut hellos, mut frames, mut gone) = (Vec::new(), Vec::new(), false);
         for (slice, backlog) in backlogs {
-            let (served, first) = (self.slice(slice), hellos.is_empty());
+            let (served, first) = (self.slices.get(slice), hellos.is_empty());
             let floor = served.floor();
             match backlog {
                 Ok(backlog) => {
@@ -381,25 +372,18 @@ impl Matcher {
 
     /// What each slice keeps for a shard that has read up to its cursors.
     fn backlogs(&self, shard: ShardId, cursors: &Cursors) -> Vec<Backlog> {
-        cursors.iter().map(|(slice, after)| (slice, self.slice(slice).subscribe(shard, after))).collect()
-    }
-
-    fn slice(&self, slice: SliceId) -> &Slice {
-        let at = self.slices.binary_search_by_key(&slice, Slice::id);
-        &self.slices[at.expect("only slices of this matcher are asked for")]
+        cursors.iter().map(|(slice, after)| (slice, self.slices.get(slice).subscribe(shard, after))).collect()
     }
 
     fn lowest<P: Ord>(&self, of: impl Fn(&Slice) -> P) -> P {
-        self.slices.iter().map(of).min().expect("a matcher has a slice")
+        self.slices.iter().map(|slice| of(&slice)).min().expect("a matcher has a slice")
     }
 
-    /// Gives every slice the same.
-    fn each<E>(&mut self, mut give: impl FnMut(&mut Slice, &mut Vec<SliceEffect>) -> Result<(), E>) -> Result<(), E> {
-        for slice in &mut self.slices {
-            give(slice, &mut self.effects)?;
-            let found = |SliceEffect::Frame { to, frame }| Found { slice: slice.id(), to, frame };
-            self.found.extend(self.effects.drain(..).map(found));
-        }
+    /// Gives the slices something.
+    fn give<E>(&mut self, give: impl FnOnce(&mut Slices, &mut Vec<SliceEffect>) -> Result<(), E>) -> Result<(), E> {
+        give(&mut self.slices, &mut self.effects)?;
+        let found = |SliceEffect::Frame { slice, to, frame }| Found { slice, to, frame };
+        self.found.extend(self.effects.drain(..).map(found));
         Ok(())
     }
 }

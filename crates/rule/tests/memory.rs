@@ -168,7 +168,8 @@ fn ordered(table: &mut Table, case: &Case, scanned: usize, before: usize) -> f64
     while table.ordered() == 0 {
         probes += 1;
         let row = Row::from_values((case.row)((1 << 40) + probes).into_iter().map(Some));
-        let prober = Prober { id: u64::MAX - 1, row: &row, arrived_ms: 0, key: None, hint: Hint::default() };
+        let prober =
+            Prober { id: u64::MAX - 1, row: &row, arrived_ms: 0, key: None, before: u64::MAX, hint: Hint::default() };
         table.search(&prober, 0, usize::MAX, &mut 0, &mut slots);
         assert!(probes < 100_000, "{} is worth ordering", case.name);
     }

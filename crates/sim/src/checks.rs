@@ -9,7 +9,7 @@ use dovetail_core::{
     CandidateFrame, Decided, ElementId, EventId, LogFrame, Place, Stable,
     ledger::{Ledger, PoolCounts, Remembered, Status},
     shard::Shard,
-    slice::Slice,
+    slice::{Slice, SliceRef},
 };
 
 use crate::{
@@ -72,7 +72,7 @@ pub fn check_watermark(cx: &Cx, shard: &Shard, before: EventId) -> Result<(), Vi
 ///
 /// # Errors
 /// When one does.
-pub fn check_retired(cx: &Cx, slice: &Slice) -> Result<(), Violation> {
+pub fn check_retired(cx: &Cx, slice: SliceRef<'_>) -> Result<(), Violation> {
     for anchor in slice.anchors() {
         let Some((x, home)) = cx.truth.retired(anchor) else { continue };
         if x <= slice.through() && x <= slice.decided(home).event() {
@@ -212,7 +212,7 @@ fn check_counts(cx: &Cx, ledger: &Ledger, waiting: u64) -> Result<(), Violation>
 ///
 /// # Errors
 /// When it has more or less.
-pub fn check_slice(cx: &Cx, slice: &Slice) -> Result<(), Violation> {
+pub fn check_slice(cx: &Cx, slice: SliceRef<'_>) -> Result<(), Violation> {
     let durable = cx.truth.durable();
     if slice.through() != durable || slice.decided_seen() != Decided(durable) {
         let found = format!("through {} known {}", slice.through(), slice.decided_seen());

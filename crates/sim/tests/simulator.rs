@@ -170,6 +170,10 @@ each_is_found! {
     losing_retirements_that_are_held_back_is_found: MergedRetirementsLost,
     picking_a_column_out_of_step_is_found: PickedOutOfStep,
     taking_rows_to_be_owned_as_the_first_ones_is_found: OwnersFromFirst,
+    listing_the_anchors_of_another_slice_is_found: SiblingListed,
+    counting_others_anchors_for_a_list_is_found: LimitOfSiblings,
+    removing_the_anchors_of_another_slice_is_found: SiblingRemoved,
+    finding_anchors_that_arrive_later_is_found: UnarrivedListed,
     taking_frames_whatever_is_under_way_is_found: PaceIgnored,
     waiting_for_a_cluster_that_does_not_decide_is_found: PaceWaitsForStill,
 }

@@ -13,7 +13,7 @@ use dovetail_core::{
     PoolDefinition, PoolId, Ring, ShardId, SliceId, Stable, WithdrawReason,
     batch::KeySecret,
     shard::{Fetch, Reader, Shard, ShardEffect},
-    slice::{Slice, SliceCut, SliceEffect},
+    slice::{SliceCut, SliceEffect, Slices},
 };
 use dovetail_log::Record;
 use dovetail_rule::{AttributeType, Row, Value, table::Secret};
@@ -43,7 +43,7 @@ fn placement() -> Placement {
 /// The nodes that read, and how far they are.
 struct Session {
     cut: SliceCut,
-    slice: Option<Slice>,
+    slice: Option<Slices>,
     shard: Shard,
     chunks: Option<dovetail_wire::ReadChunks>,
 }
@@ -94,13 +94,13 @@ impl Session {
         let mut out = Vec::new();
         if self.slice.is_none() {
             let cut = std::mem::take(&mut self.cut);
-            self.slice = Some(Slice::new(placement(), SliceId(0), LIST_MAX, Secret([1, 2]), cut).ok()?);
+            self.slice = Some(Slices::new(&placement(), &[SliceId(0)], LIST_MAX, Secret([1, 2]), cut).ok()?);
         }
         let slice = self.slice.as_mut()?;
         match kind {
             FRAME => {
                 let frame = dovetail_wire::column_frame(storage_pb::LogFrame::decode(bytes).ok()?).ok()?;
-                slice.on_frame(Arc::new(frame), &mut out).ok()?;
+                slice.on_frame(&Arc::new(frame), &mut out).ok()?;
             }
             DECISIONS_TO_SLICE => {
                 let frame = dovetail_wire::decision_frame(&node_pb::DecisionFrame::decode(bytes).ok()?).ok()?;
@@ -116,6 +116,7 @@ impl Session {
         for SliceEffect::Frame { frame, .. } in out {
             _ = dovetail_wire::candidate_parts(&[(SliceId(0), frame)]);
         }
+        let slice = slice.get(SliceId(0));
         _ = (slice.subscribe(from, Cursor(EventId::ZERO)), slice.decided_seen(), slice.anchors().count());
         Some(())
     }
@@ -240,8 +241,9 @@ fn heard(rule: &str) -> (Vec<u8>, Vec<u8>) {
         to.extend((bytes.len() as u16).to_le_bytes());
         to.extend(bytes);
     };
-    let slice = |id| Slice::new(placement(), id, LIST_MAX, Secret([1, 2]), SliceCut::default());
-    let mut slices: Vec<Slice> = (0..2).map(|id| slice(SliceId(id)).expect("an empty cut is one")).collect();
+    let ids = [SliceId(0), SliceId(1)];
+    let slices = Slices::new(&placement(), &ids, LIST_MAX, Secret([1, 2]), SliceCut::default());
+    let mut slices = slices.expect("an empty cut is one");
     let mut shards: Vec<Shard> = (0..SHARDS).map(|id| Shard::new(placement(), ShardId(id), EventId::ZERO)).collect();
     for frame in log(rule) {
         let record = dovetail_wire::log_record_pb(&frame).record();
@@ -249,16 +251,12 @@ fn heard(rule: &str) -> (Vec<u8>, Vec<u8>) {
         let sent = dovetail_wire::log_frame_pb(&frame);
         message(&mut heard, FRAME, &sent.encode_to_vec());
         let frame = Arc::new(dovetail_wire::column_frame(sent).expect("what is sent can be read"));
-        let mut found: Vec<(SliceId, SliceEffect)> = Vec::new();
-        for slice in &mut slices {
-            let mut out = Vec::new();
-            slice.on_frame(Arc::clone(&frame), &mut out).expect("it is the next");
-            found.extend(out.into_iter().map(|effect| (slice.id(), effect)));
-        }
+        let mut found: Vec<SliceEffect> = Vec::new();
+        slices.on_frame(&frame, &mut found).expect("it is the next");
         // Until nobody has anything to say.
         while !found.is_empty() {
             let mut told: Vec<(ShardId, ShardEffect)> = Vec::new();
-            for (slice, SliceEffect::Frame { to, frame }) in found.drain(..) {
+            for SliceEffect::Frame { slice, to, frame } in found.drain(..) {
                 let sent = node_pb::CandidateFrames { frames: vec![dovetail_wire::candidate_frame_pb(slice, &frame)] };
                 if to.0 == 0 {
                     message(&mut heard, CANDIDATES, &sent.encode_to_vec());
@@ -281,11 +279,7 @@ fn heard(rule: &str) -> (Vec<u8>, Vec<u8>) {
                     let by = from.0 as u8 * KINDS;
                     if to_shard.is_none() {
                         message(&mut heard, by + DECISIONS_TO_SLICE, &sent);
-                        for slice in &mut slices {
-                            let mut out = Vec::new();
-                            slice.on_decisions(from, &decisions, &mut out).expect("it is what a shard says");
-                            found.extend(out.into_iter().map(|effect| (slice.id(), effect)));
-                        }
+                        slices.on_decisions(from, &decisions, &mut found).expect("it is what a shard says");
                     }
                     for shard in shards.iter_mut().filter(|shard| shard.id() != from) {
                         if to_shard.is_some_and(|to| to != shard.id()) {

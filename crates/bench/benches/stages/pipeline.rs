@@ -16,7 +16,7 @@ use dovetail_core::{
     planted::Planted,
     sequencer::{FrameLimits, Sequencer},
     shard::{Shard, ShardEffect},
-    slice::{Slice, SliceCut, SliceEffect},
+    slice::{SliceCut, SliceEffect, Slices},
 };
 use dovetail_log::{EmbeddedLog, Options, RECORD_BYTES_LIMIT};
 use dovetail_node::balancer::{Durability, Part, PublishedFrame, Visible, frame};
@@ -175,7 +175,8 @@ struct Cluster {
     durability: Durability,
     log: EmbeddedLog,
     results: EmbeddedLog,
-    slices: Vec<Slice>,
+    /// By matcher.
+    slices: Vec<Slices>,
     shards: Vec<Shard>,
     under_way: VecDeque<Decided>,
     outcomes: OutcomeCollector,
@@ -197,8 +198,9 @@ impl Cluster {
             EmbeddedLog::open(folder.join(name), options).expect("a new log").0
         };
         let placement = Placement::new(SLICES, 64, Arc::new(Ring::new(SHARDS, 160)));
-        let slice = |id| {
-            Slice::new(placement.clone(), id, LIST_MAX, Secret([1, 2]), SliceCut::default()).expect("an empty cut")
+        let slices = |matcher| {
+            let ids: Vec<SliceId> = placement.each_slice().filter(|slice| slice.0 % MATCHERS == matcher).collect();
+            Slices::new(&placement, &ids, LIST_MAX, Secret([1, 2]), SliceCut::default()).expect("an empty cut")
         };
         let limits = limits();
         let ledger = Ledger::new(limits, SHARDS);
@@ -215,7 +217,7 @@ impl Cluster {
             sequencer: Sequencer::new(frames, EventId::ZERO, 0),
             log: open("log"),
             results: open("results"),
-            slices: placement.each_slice().map(slice).collect(),
+            slices: (0..MATCHERS).map(slices).collect(),
             shards: placement.each_shard().map(|id| Shard::new(placement.clone(), id, EventId::ZERO)).collect(),
             placement,
             under_way: VecDeque::new(),
@@ -300,7 +302,7 @@ impl Cluster {
     }
 
     /// A matcher gets its part of a frame, and searches.
-    fn search(&mut self, published: &PublishedFrame, matcher: u32) -> Vec<(usize, SliceEffect)> {
+    fn search(&mut self, published: &PublishedFrame, matcher: u32) -> Vec<SliceEffect> {
         let Cluster { times, pool, placement, slices, .. } = self;
         let owners = times.time(Stage::FeedOwners, || {
             published.owners(|frame| frame::owners(frame, |_| Some(&*pool), placement, Planted::default()))
@@ -322,11 +324,7 @@ impl Cluster {
                 Arc::new(column_frame(frame).expect("a frame of the log"))
             });
             times.time(Stage::MatcherSearch, || {
-                let mut effects = Vec::new();
-                for (at, slice) in slices.iter_mut().enumerate().filter(|(_, slice)| mine(slice.id())) {
-                    slice.on_frame(Arc::clone(&frame), &mut effects).expect("the next frame");
-                    found.extend(effects.drain(..).map(|effect| (at, effect)));
-                }
+                slices[matcher as usize].on_frame(&frame, &mut found).expect("the next frame");
             });
             times.time(Stage::MatcherDecode, || drop(frame));
         }
@@ -334,11 +332,11 @@ impl Cluster {
     }
 
     /// What a matcher found goes to the shards.
-    fn decide(&mut self, found: Vec<(usize, SliceEffect)>, done: &mut [Vec<ShardEffect>]) {
-        let Cluster { times, slices, shards, .. } = self;
+    fn decide(&mut self, found: Vec<SliceEffect>, done: &mut [Vec<ShardEffect>]) {
+        let Cluster { times, shards, .. } = self;
         let mut to: Vec<Vec<_>> = shards.iter().map(|_| Vec::new()).collect();
-        for (at, SliceEffect::Frame { to: shard, frame }) in found {
-            to[shard.0 as usize].push((slices[at].id(), frame));
+        for SliceEffect::Frame { slice, to: shard, frame } in found {
+            to[shard.0 as usize].push((slice, frame));
         }
         for ((shard, frames), done) in shards.iter_mut().zip(to).zip(done) {
             let sent: Vec<BytesMut> =
@@ -401,10 +399,8 @@ impl Cluster {
         });
         let mut found = Vec::new();
         times.time(Stage::MatcherSearch, || {
-            let mut effects = Vec::new();
-            for (at, slice) in slices.iter_mut().enumerate() {
-                slice.on_decisions(from, &news, &mut effects).expect("what a shard decided");
-                found.extend(effects.drain(..).map(|effect| (at, effect)));
+            for slices in slices {
+                slices.on_decisions(from, &news, &mut found).expect("what a shard decided");
             }
         });
         self.decide(found, next);

@@ -10,7 +10,7 @@ use dovetail_core::{
     Audience, ColumnFrame, Decided, DecisionFrame, Event, EventId, EventKind, LogFrame, Placement, PoolDefinition,
     PoolId, Retirement, Ring, ShardId, SliceId, Stable,
     shard::{Shard, ShardEffect},
-    slice::{Slice, SliceCut, SliceEffect},
+    slice::{SliceCut, SliceEffect, Slices},
 };
 use dovetail_rule::{Row, table::Secret};
 
@@ -73,11 +73,11 @@ fn pair(retirement: &Retirement) -> Option<(u32, u32)> {
 pub fn settled(log: &Log<'_>) -> (Duration, Vec<(u32, u32)>) {
     let placement = Placement::new(1, 64, Arc::new(Ring::new(1, 64)));
     let mut slice =
-        Slice::new(placement, SliceId(0), LIST_MAX, Secret([1, 2]), SliceCut::default()).expect("an empty cut");
+        Slices::new(&placement, &[SliceId(0)], LIST_MAX, Secret([1, 2]), SliceCut::default()).expect("an empty cut");
     let (mut pairs, mut effects) = (Vec::with_capacity(log.n), Vec::new());
     let mut give = |frame: Arc<ColumnFrame>| {
         let decisions = DecisionFrame { decided: Some(Decided(frame.through())), ..DecisionFrame::default() };
-        slice.on_frame(frame, &mut effects).expect("a frame of the log");
+        slice.on_frame(&frame, &mut effects).expect("a frame of the log");
         for SliceEffect::Frame { frame, .. } in effects.drain(..) {
             pairs.extend(frame.settled.iter().filter_map(pair));
         }
@@ -103,7 +103,8 @@ pub fn decided(log: &Log<'_>, slices: u32) -> (Duration, Duration, Vec<(u32, u32
 }
 
 struct Cluster {
-    slices: Vec<Slice>,
+    /// Each as if it were the only one of its matcher.
+    slices: Vec<Slices>,
     shard: Shard,
     found: Vec<SliceEffect>,
     done: Vec<ShardEffect>,
@@ -115,9 +116,8 @@ struct Cluster {
 impl Cluster {
     fn new(slices: u32, n: usize) -> Cluster {
         let placement = Placement::new(slices, 64, Arc::new(Ring::new(1, 64))).as_among_others();
-        let slice = |id| {
-            Slice::new(placement.clone(), id, LIST_MAX, Secret([1, 2]), SliceCut::default()).expect("an empty cut")
-        };
+        let slice =
+            |id| Slices::new(&placement, &[id], LIST_MAX, Secret([1, 2]), SliceCut::default()).expect("an empty cut");
         Cluster {
             slices: placement.each_slice().map(slice).collect(),
             shard: Shard::new(placement, ShardId(0), EventId(0)),
@@ -132,8 +132,8 @@ impl Cluster {
     fn give(&mut self, frame: &Arc<ColumnFrame>) {
         for at in 0..self.slices.len() {
             let Cluster { slices, found, .. } = self;
-            self.searching += timed(|| slices[at].on_frame(Arc::clone(frame), found).expect("a frame of the log")).0;
-            self.pass_on(at);
+            self.searching += timed(|| slices[at].on_frame(frame, found).expect("a frame of the log")).0;
+            self.pass_on();
         }
         // A slice that waits for decisions goes on when it has them, and what it finds then is to be decided too.
         while self.shard.watermark() < Decided(frame.through()) || !self.done.is_empty() {
@@ -141,11 +141,11 @@ impl Cluster {
         }
     }
 
-    fn pass_on(&mut self, at: usize) {
-        let Cluster { slices, shard, found, done, .. } = self;
+    fn pass_on(&mut self) {
+        let Cluster { shard, found, done, .. } = self;
         self.deciding += timed(|| {
-            for SliceEffect::Frame { frame, .. } in found.drain(..) {
-                shard.on_candidates(slices[at].id(), &frame, done).expect("the slice's next frame");
+            for SliceEffect::Frame { slice, frame, .. } in found.drain(..) {
+                shard.on_candidates(slice, &frame, done).expect("the slice's next frame");
             }
         })
         .0;
@@ -166,7 +166,7 @@ impl Cluster {
         for at in 0..self.slices.len() {
             let Cluster { slices, found, .. } = self;
             self.searching += timed(|| slices[at].on_decisions(ShardId(0), &decisions, found).expect("decisions")).0;
-            self.pass_on(at);
+            self.pass_on();
         }
     }
 }

@@ -19,25 +19,26 @@
 
 use std::collections::BTreeMap;
 
-use super::{FrameError, Slice, others::OthersView, pools::SlicePool, prober::Prober};
+use super::{FrameError, Slice, others::OthersView, pools::SlicePool, prober::Prober, shared::Shared};
 use crate::{Decided, ElementId, Event, EventId, EventKind, PoolId, planted::Bug};
 
 /// Others' anchors are kept again when so many times fewer wait than at most.
 const AGAIN: usize = 4;
 
 impl Slice {
-    /// Slices have a complete view of pools of at most so many waiting elements. What is decided stays the same.
-    pub fn set_complete_view_max(&mut self, waiting_max: usize) {
+    /// Has a complete view of pools of at most so many waiting elements. What is decided stays the same.
+    pub(super) fn set_complete_view_max(&mut self, shared: &mut Shared, waiting_max: usize) {
         self.pools.complete_view_max = waiting_max;
         let too_many = |entry: &&SlicePool| entry.is_complete() && entry.anchors.len() >= waiting_max;
         let pools: Vec<PoolId> = self.pools.iter().filter(too_many).map(|entry| entry.pool.id).collect();
-        pools.into_iter().for_each(|pool| self.keep_own(pool));
+        pools.into_iter().for_each(|pool| self.keep_own(shared, pool));
     }
 
     /// Searches for an element that arrives in a pool with a complete view. False when it has to wait for the decided
     /// watermark.
     pub(super) fn search_complete_arrival(
         &mut self,
+        shared: &mut Shared,
         x: EventId,
         prober: &Prober<'_>,
         time_ms: u64,
@@ -45,15 +46,20 @@ impl Slice {
         if !self.ahead.may_settle(x, self.decided_seen()) {
             return Ok(false);
         }
-        if self.match_complete(x, prober, time_ms)?.is_none() {
-            self.pools.insert(prober);
+        if self.match_complete(shared, x, prober, time_ms)?.is_none() {
+            self.pools.insert(shared, prober);
         }
-        self.keep_own_if_many(x, prober.pool)?;
+        self.keep_own_if_many(shared, x, prober.pool)?;
         Ok(true)
     }
 
     /// The same of an event that is no arrival.
-    pub(super) fn search_complete(&mut self, event: &Event, time_ms: u64) -> Result<bool, FrameError> {
+    pub(super) fn search_complete(
+        &mut self,
+        shared: &mut Shared,
+        event: &Event,
+        time_ms: u64,
+    ) -> Result<bool, FrameError> {
         let x = event.x;
         if !self.ahead.may_settle(x, self.decided_seen()) {
             return Ok(false);
@@ -62,9 +68,10 @@ impl Slice {
             EventKind::Reprobe { element, pool, arrived_ms, row } => {
                 if self.pools.get(x, *pool)?.anchors.find(element.0).is_some() {
                     let prober = Prober { element: *element, pool: *pool, row, arrived_ms: *arrived_ms, key: None };
-                    match self.match_complete(x, &prober, time_ms)? {
+                    match self.match_complete(shared, x, &prober, time_ms)? {
                         Some(anchor) => {
-                            self.pools.remove_from(*pool, *element);
+                            let own = self.owns(*element);
+                            self.pools.remove_from(shared, *pool, *element, own);
                             // The home must know of the probe before later claims, whichever slice lists what it found.
                             if self.owns(*element) && !self.owns(anchor) {
                                 self.list(x, *element, Vec::new(), true);
@@ -77,7 +84,7 @@ impl Slice {
                 *pool
             }
             EventKind::Withdrawal { element, pool, .. } => {
-                if self.take(x, *element, *pool) && self.owns(*element) && !self.planted.is(Bug::CloseIgnored) {
+                if self.take(shared, x, *element, *pool) && self.owns(*element) && !self.planted.is(Bug::CloseIgnored) {
                     self.frames.close(self.placement.home_of(*element), x, *element);
                 }
                 *pool
@@ -87,20 +94,20 @@ impl Slice {
             | EventKind::PoolClosed { .. }
             | EventKind::PoolDropped { .. } => unreachable!("it is no arrival, and concerns an element"),
         };
-        self.keep_own_if_many(x, pool)?;
+        self.keep_own_if_many(shared, x, pool)?;
         Ok(true)
     }
 
-    fn keep_own_if_many(&mut self, x: EventId, pool: PoolId) -> Result<(), FrameError> {
+    fn keep_own_if_many(&mut self, shared: &mut Shared, x: EventId, pool: PoolId) -> Result<(), FrameError> {
         if self.pools.get(x, pool)?.anchors.len() > self.pools.complete_view_max {
-            self.keep_own(pool);
+            self.keep_own(shared, pool);
         }
         Ok(())
     }
 
     /// Notes an event of a pool without a complete view. False when it is about to be, and the decided watermark has to
     /// reach the event before.
-    pub(super) fn note(&mut self, x: EventId, pool: PoolId) -> Result<bool, FrameError> {
+    pub(super) fn note(&mut self, shared: &mut Shared, x: EventId, pool: PoolId) -> Result<bool, FrameError> {
         let decided_seen = self.decided_seen();
         let entry = self.pools.get_mut(x, pool)?;
         let enough = |older| older == 0 || self.planted.is(Bug::CompleteViewWithoutOlder);
@@ -109,7 +116,9 @@ impl Slice {
                 self.ahead.wait_once(x, Decided(x.prev()));
                 return Ok(false);
             }
-            self.complete_view(pool);
+            // Everything before is decided, and all others that wait were kept: they join the slice's own.
+            let own = shared.take_own(pool, self.id, x.prev());
+            self.pools.join(shared, pool, own);
         }
         Ok(true)
     }
@@ -155,6 +164,7 @@ impl Slice {
     /// anchor here.
     fn match_complete(
         &mut self,
+        shared: &mut Shared,
         x: EventId,
         prober: &Prober<'_>,
         time_ms: u64,
@@ -171,8 +181,11 @@ impl Slice {
         self.stats.probes += 1;
         let Some(slot) = found else { return Ok(None) };
         let anchor = ElementId(pool.anchors.id(slot));
-        self.take(x, anchor, prober.pool);
+        self.take(shared, x, anchor, prober.pool);
         self.went(x, prober.element);
+        if own {
+            shared.remove(prober.pool, prober.element);
+        }
         if self.owns(anchor) {
             self.stats.candidates += 1;
             self.stats.list_longest = self.stats.list_longest.max(1);
@@ -182,8 +195,9 @@ impl Slice {
     }
 
     /// Event `x` retires an element of a pool with a complete view. False when it does not wait.
-    fn take(&mut self, x: EventId, element: ElementId, pool: PoolId) -> bool {
-        let waits = self.pools.remove_from(pool, element);
+    fn take(&mut self, shared: &mut Shared, x: EventId, element: ElementId, pool: PoolId) -> bool {
+        let own = self.owns(element);
+        let waits = self.pools.remove_from(shared, pool, element, own);
         if waits {
             self.went(x, element);
         }
@@ -198,25 +212,18 @@ impl Slice {
     }
 
     /// Too many wait: drops the others' anchors, and counts them from now on.
-    fn keep_own(&mut self, pool: PoolId) {
+    fn keep_own(&mut self, shared: &mut Shared, pool: PoolId) {
         let ids: Vec<ElementId> = self.pools.known_mut(pool).anchors.ids().map(ElementId).collect();
         let mut waiting = 0;
         for element in ids.into_iter().filter(|&element| !self.owns(element)).collect::<Vec<_>>() {
-            self.pools.remove_from(pool, element);
+            self.pools.remove_from(shared, pool, element, false);
             waiting += 1;
         }
         // What later events of the log may name has to be known dead.
         for (x, element) in self.flight.gone.drain(..) {
             self.retired.insert(element, x);
         }
-        let entry = self.pools.known_mut(pool);
-        entry.forget_hints();
-        entry.others = OthersView::Counted(waiting);
-    }
-
-    /// Everything before is decided, and all others that wait were kept: they join the slice's own.
-    fn complete_view(&mut self, pool: PoolId) {
-        self.pools.join(pool);
+        self.pools.list(shared, pool, waiting);
     }
 }
 
@@ -226,9 +233,14 @@ impl SlicePool {
         !self.settled && matches!(self.others, OthersView::Complete)
     }
 
+    /// Whether its candidates are listed, and the slice's own anchors are among those of the other slices here.
+    pub(super) fn lists(&self) -> bool {
+        !self.settled && !matches!(self.others, OthersView::Complete)
+    }
+
     /// Begins to keep the others where few wait, and gives up where many do.
     fn keep_or_count(&mut self, most: usize) {
-        let own = self.anchors.len();
+        let own = self.own;
         match &mut self.others {
             OthersView::Counted(waiting) if *waiting + own <= most / AGAIN && most > 0 => {
                 self.others = OthersView::Kept { older: *waiting, since: BTreeMap::new() };

@@ -4,12 +4,13 @@ use std::{collections::VecDeque, mem, sync::Arc};
 
 use super::{CandidateBacklog, CursorTooOld, SliceEffect};
 use crate::{
-    Audience, CandidateFrame, Claim, Cursor, ElementId, EventId, News, ProbeList, Retirement, ShardId, Stable,
+    Audience, CandidateFrame, Claim, Cursor, ElementId, EventId, News, ProbeList, Retirement, ShardId, SliceId, Stable,
     WithdrawalNotice,
 };
 
 #[derive(Debug)]
 pub(super) struct Frames {
+    slice: SliceId,
     shards: Vec<ShardFrames>,
     /// Everything at or below was sent.
     flushed: EventId,
@@ -29,9 +30,9 @@ struct ShardFrames {
 }
 
 impl Frames {
-    pub(super) fn new(shards: usize, cut: EventId, said: News) -> Frames {
+    pub(super) fn new(slice: SliceId, shards: usize, cut: EventId, said: News) -> Frames {
         let shards = (0..shards).map(|_| ShardFrames::default()).collect();
-        Frames { shards, flushed: cut, floor: Cursor(cut), said }
+        Frames { slice, shards, flushed: cut, floor: Cursor(cut), said }
     }
 
     pub(super) fn probe(&mut self, home: ShardId, x: EventId, prober: ElementId, anchors: Vec<ElementId>) {
@@ -69,7 +70,7 @@ impl Frames {
                 settled: mem::take(&mut frames.settled),
             });
             frames.kept.push_back(Arc::clone(&frame));
-            out.push(SliceEffect::Frame { to: shard, frame });
+            out.push(SliceEffect::Frame { slice: self.slice, to: shard, frame });
         }
         self.flushed = through;
         self.said = news;
@@ -87,7 +88,7 @@ impl Frames {
         let frame = Arc::new(self.without_events(news));
         for shard in 0..self.shards.len() {
             let to = ShardId(u32::try_from(shard).expect("few shards"));
-            out.push(SliceEffect::Frame { to, frame: Arc::clone(&frame) });
+            out.push(SliceEffect::Frame { slice: self.slice, to, frame: Arc::clone(&frame) });
         }
     }
 

@@ -14,7 +14,9 @@ use dovetail_rule::{
     table::{self, AheadProbe, Hint, Hints, Secret, Slot, Table},
 };
 
-use super::{FrameError, HotKey, hot::HotKeys, others::OthersView, prober::Prober, row_buffer::RowBuffer};
+use super::{
+    FrameError, HotKey, hot::HotKeys, others::OthersView, prober::Prober, row_buffer::RowBuffer, shared::Shared,
+};
 use crate::{
     ElementId, Event, EventId, EventKind, Placement, Pool, PoolDefinition, PoolId,
     column_frame::{Arrivals, ColumnFrame, Step},
@@ -22,16 +24,15 @@ use crate::{
 };
 
 /// Most pools that are asked one after the other.
-const ASKED_MAX: usize = 8;
+pub(super) const ASKED_MAX: usize = 8;
 /// Fewer anchors than this are not worth looking ahead in.
 const AHEAD_ANCHORS_MIN: usize = 1024;
 /// Most elements waiting in a pool of which a slice has a complete view, other slices' anchors included. Then every
 /// slice tests what one slice would, which is cheaper than listing what probes in flight may take, as long as few are
 /// tested.
 pub(crate) const COMPLETE_VIEW_MAX: usize = 512;
-/// How many anchors are looked for ahead of a search that lists all it finds.
-const AHEAD_LISTED: usize = 4;
-/// The same where it takes the first: another may have taken that by then, but not often.
+/// How many anchors are looked for ahead of a search that takes the first: another may have taken that by then, but not
+/// often.
 const AHEAD_SETTLED: usize = 1;
 
 /// What is known of a pool that is asked for without an event: one before named it, and it is not dropped.
@@ -52,7 +53,7 @@ pub(super) struct Pools {
     all: BTreeMap<PoolId, SlicePool>,
     /// Those that are split by index.
     by_index: Vec<PoolId>,
-    /// The pool of every element that waits in one of these; none while they are few.
+    /// The pool of every element that waits in the table of one of these; none while they are few.
     map: Option<HashMap<ElementId, PoolId>>,
 }
 
@@ -60,7 +61,10 @@ pub(super) struct Pools {
 #[derive(Debug)]
 pub(super) struct SlicePool {
     pub(super) pool: Pool,
+    /// What waits, unless candidates are listed: then the slice's own anchors are [`Shared`].
     pub(super) anchors: Table,
+    /// How many of its own anchors are there.
+    pub(super) own: usize,
     secret: Secret,
     /// Whether this slice alone searches for its elements of the pool.
     pub(super) settled: bool,
@@ -69,8 +73,6 @@ pub(super) struct SlicePool {
     pub(super) rule_errors: u64,
     hot: HotKeys,
     ahead: LookedAhead,
-    /// Anchors found by the last search.
-    pub(super) found: Vec<Slot>,
 }
 
 /// What was found out about the searches of one frame before the first of them.
@@ -99,6 +101,7 @@ impl Pools {
 
     pub(super) fn define(
         &mut self,
+        shared: &mut Shared,
         x: EventId,
         id: PoolId,
         definition: Arc<PoolDefinition>,
@@ -114,6 +117,7 @@ impl Pools {
         let settled = placement.settles(&pool);
         if !settled {
             self.by_index.push(id);
+            shared.define(&pool);
         }
         if self.by_index.len() > ASKED_MAX && self.map.is_none() {
             let of_pool = |&id: &PoolId| self.all.get(&id).map(|pool| pool.anchors.ids().map(move |e| (e, id)));
@@ -121,21 +125,22 @@ impl Pools {
             self.map = Some(all.map(|(element, pool)| (ElementId(element), pool)).collect());
         }
         let anchors = Table::new(&pool.rule, &pool.schema, self.secret);
-        let (hot, ahead, found) = (HotKeys::default(), LookedAhead::default(), Vec::new());
+        let (hot, ahead) = (HotKeys::default(), LookedAhead::default());
         let others = if self.complete_view_max == 0 && matches!(others, OthersView::Complete) {
             OthersView::Counted(0)
         } else {
             others
         };
         let secret = self.secret;
-        let pool = SlicePool { pool, anchors, secret, settled, others, rule_errors: 0, hot, ahead, found };
+        let pool = SlicePool { pool, anchors, own: 0, secret, settled, others, rule_errors: 0, hot, ahead };
         self.all.insert(id, pool);
         Ok(())
     }
 
     /// Forgets a pool, which no later event names. Retirements of its elements may still become known.
-    pub(super) fn forget(&mut self, id: PoolId) {
-        let Some(entry) = self.all.remove(&id) else { return };
+    /// False when there is none.
+    pub(super) fn forget(&mut self, id: PoolId) -> bool {
+        let Some(entry) = self.all.remove(&id) else { return false };
         self.by_index.retain(|&pool| pool != id);
         if let Some(map) = &mut self.map {
             entry.anchors.ids().for_each(|element| _ = map.remove(&ElementId(element)));
@@ -143,6 +148,7 @@ impl Pools {
         if self.by_index.len() <= ASKED_MAX {
             self.map = None;
         }
+        true
     }
 
     pub(super) fn get(&self, x: EventId, pool: PoolId) -> Result<&SlicePool, FrameError> {
@@ -158,25 +164,40 @@ impl Pools {
     }
 
     /// Adds an anchor of any pool. Its row was checked.
-    pub(super) fn insert(&mut self, Prober { element, pool, row, arrived_ms, key }: &Prober<'_>) {
-        let entry = self.all.get_mut(pool).expect(NAMED);
-        entry.anchors.insert(element.0, row, *arrived_ms, *key);
+    pub(super) fn insert(&mut self, shared: &mut Shared, prober: &Prober<'_>) {
+        let &Prober { element, pool, row, arrived_ms, key } = prober;
+        let entry = self.all.get_mut(&pool).expect(NAMED);
+        if entry.lists() {
+            entry.own += 1;
+            // It was taken in with its frame, unless the slice begins with it.
+            if !shared.has(pool, element) {
+                shared.insert(pool, vec![(element, row.clone(), arrived_ms)]);
+            }
+            return;
+        }
+        entry.anchors.insert(element.0, row, arrived_ms, key);
         if let Some(map) = self.map.as_mut().filter(|_| !entry.settled) {
-            map.insert(*element, *pool);
+            map.insert(element, pool);
         }
     }
 
-    /// Removes an anchor of a pool that is split by index. False when there is none.
-    pub(super) fn remove(&mut self, element: ElementId) -> bool {
-        let found = match &mut self.map {
-            Some(map) => map.remove(&element).map(|pool| (pool, self.all[&pool].anchors.find(element.0))),
-            None => self.by_index.iter().find_map(|&pool| {
-                let slot = self.all[&pool].anchors.find(element.0)?;
-                Some((pool, Some(slot)))
-            }),
+    /// Removes an anchor of a pool that is split by index; `own` if it is one of the slice's own. False when there is
+    /// none.
+    pub(super) fn remove(&mut self, shared: &mut Shared, element: ElementId, own: bool) -> bool {
+        let kept = match &self.map {
+            Some(map) => map.get(&element).copied(),
+            None => {
+                let mut pools = self.by_index.iter().copied();
+                pools.find(|pool| self.all[pool].anchors.find(element.0).is_some())
+            }
         };
-        let Some((pool, Some(slot))) = found else { return false };
-        self.known_mut(pool).anchors.remove(slot);
+        if let Some(pool) = kept {
+            return self.remove_from(shared, pool, element, own);
+        }
+        let listed = if own { shared.remove_anywhere(element) } else { None };
+        // What is left of a pool that the slice has forgotten counts nowhere.
+        let Some(entry) = listed.and_then(|pool| self.all.get_mut(&pool)) else { return false };
+        entry.own -= 1;
         true
     }
 
@@ -185,42 +206,82 @@ impl Pools {
         self.all.get_mut(&pool).expect(NAMED)
     }
 
-    /// Removes an anchor of a certain pool that is split by index. False when there is none.
-    pub(super) fn remove_from(&mut self, pool: PoolId, element: ElementId) -> bool {
+    /// Removes an element of a certain pool of which the slice has a complete view; `own` if it is one of the slice's
+    /// own. False when there is none.
+    pub(super) fn remove_from(&mut self, shared: &mut Shared, pool: PoolId, element: ElementId, own: bool) -> bool {
         let anchors = &mut self.known_mut(pool).anchors;
         let Some(slot) = anchors.find(element.0) else { return false };
         anchors.remove(slot);
         if let Some(map) = &mut self.map {
             map.remove(&element);
         }
+        if own {
+            shared.remove(pool, element);
+        }
         true
     }
 
-    /// Makes a pool's table anew, of the slice's own anchors and those of the others that were kept.
-    pub(super) fn join(&mut self, pool: PoolId) {
+    /// Begins to list candidates in a pool of which the table has the slice's own elements alone; so many of the others
+    /// wait.
+    pub(super) fn list(&mut self, shared: &mut Shared, pool: PoolId, others: usize) {
+        let entry = self.all.get_mut(&pool).expect(NAMED);
+        let anchors = Table::new(&entry.pool.rule, &entry.pool.schema, self.secret);
+        let anchors = mem::replace(&mut entry.anchors, anchors);
+        let own = anchors.ids().filter_map(|id| {
+            let slot = anchors.find(id)?;
+            Some((ElementId(id), anchors.row(slot), anchors.arrived_ms(slot)))
+        });
+        let own: Vec<_> = own.collect();
+        if let Some(map) = &mut self.map {
+            own.iter().for_each(|(element, ..)| _ = map.remove(element));
+        }
+        entry.own = own.len();
+        entry.others = OthersView::Counted(others);
+        entry.ahead.of.clear();
+        shared.insert(pool, own);
+    }
+
+    /// Makes a pool's table anew, of the slice's own anchors, which were taken out of what is shared, and those of the
+    /// others that were kept.
+    pub(super) fn join(&mut self, shared: &mut Shared, pool: PoolId, own: Vec<(ElementId, Row, u64)>) {
         let entry = self.all.get_mut(&pool).expect(NAMED);
         let OthersView::Kept { since: mut all, .. } = mem::replace(&mut entry.others, OthersView::Complete) else {
             unreachable!("others are kept before they join");
         };
-        for id in entry.anchors.ids() {
-            let slot = entry.anchors.find(id).expect("the table says so");
-            all.insert(ElementId(id), (entry.anchors.row(slot), entry.anchors.arrived_ms(slot)));
-        }
-        entry.anchors = Table::new(&entry.pool.rule, &entry.pool.schema, self.secret);
-        entry.forget_hints();
+        all.extend(own.into_iter().map(|(element, row, arrived_ms)| (element, (row, arrived_ms))));
+        entry.own = 0;
+        entry.ahead.of.clear();
         for (element, (row, arrived_ms)) in &all {
-            self.insert(&Prober { element: *element, pool, row, arrived_ms: *arrived_ms, key: None });
+            self.insert(shared, &Prober { element: *element, pool, row, arrived_ms: *arrived_ms, key: None });
         }
+    }
+
+    /// Takes in what a frame brings for pools in which the slice lists candidates, or may begin to before the frame
+    /// ends.
+    pub(super) fn take_in(&mut self, shared: &mut Shared, frame: &ColumnFrame, above: EventId) {
+        let come = |pool: PoolId| {
+            let come = frame.steps_above(above).map(|step| match step {
+                Step::Event(Event { kind: EventKind::Arrival { pool: of, .. }, .. }) => usize::from(*of == pool),
+                Step::Arrivals(arrivals, rows) if arrivals.pool() == pool => rows.len(),
+                Step::Event(_) | Step::Arrivals(..) => 0,
+            });
+            come.sum::<usize>()
+        };
+        let needed = |pool: PoolId| {
+            let Some(entry) = self.all.get(&pool).filter(|entry| !entry.settled) else { return false };
+            let room = self.complete_view_max.saturating_sub(entry.anchors.len());
+            entry.lists() || frame.len() > room && come(pool) > room
+        };
+        self.looked_ahead += shared.take_in(frame, needed) as u64;
     }
 
     /// Looks ahead for the arrivals of a frame, pool by pool, so that anchors are read once for many of them.
     pub(super) fn look_ahead(&mut self, frame: &ColumnFrame, above: EventId) {
         for entry in self.all.values_mut().filter(|entry| entry.pool.split() == Split::Index) {
             entry.ahead.of.clear();
-            if entry.anchors.len() < self.ahead_anchors_min {
+            if entry.lists() || entry.anchors.len() < self.ahead_anchors_min {
                 continue;
             }
-            let found = if entry.settled || entry.is_complete() { AHEAD_SETTLED } else { AHEAD_LISTED };
             let pool = entry.pool.id;
             for step in frame.steps_above(above) {
                 match step {
@@ -237,11 +298,11 @@ impl Pools {
             let LookedAhead { of, rows, hints } = &mut entry.ahead;
             let prober = |(number, x): (usize, &EventId)| {
                 let (row, hint) = (rows.get(number), Hint::default());
-                let prober = table::Prober { id: x.0, row, arrived_ms: time_ms, key: None, hint };
+                let prober = table::Prober { id: x.0, row, arrived_ms: time_ms, key: None, before: u64::MAX, hint };
                 AheadProbe { prober, time_ms }
             };
             let probes: Vec<AheadProbe<'_>> = of.iter().enumerate().map(prober).collect();
-            entry.anchors.look_ahead(&probes, found, hints);
+            entry.anchors.look_ahead(&probes, AHEAD_SETTLED, hints);
             self.looked_ahead += probes.len() as u64;
             if self.planted.is(Bug::HintOfAnother) {
                 of.iter_mut().for_each(|x| *x = x.next());
@@ -251,13 +312,6 @@ impl Pools {
 }
 
 impl SlicePool {
-    /// The lowest anchors, at most `limit`, that may be matched with the prober, into `found`; true when there is one
-    /// more.
-    pub(super) fn search(&mut self, x: EventId, prober: &Prober<'_>, time_ms: u64, limit: usize) -> bool {
-        let SlicePool { anchors, rule_errors, ahead, found, .. } = self;
-        anchors.search(&prober.in_table(ahead.hint(x)), time_ms, limit, rule_errors, found)
-    }
-
     /// The lowest anchor that may be matched with the prober.
     pub(super) fn first(&mut self, x: EventId, prober: &Prober<'_>, time_ms: u64) -> Option<Slot> {
         let SlicePool { anchors, rule_errors, hot, ahead, .. } = self;
@@ -279,11 +333,6 @@ impl SlicePool {
         let plan = self.pool.rule.plan();
         plan.keyed().then_some(())?;
         plan.bucket_hashes(&arrivals.cells(), rows.iter().copied(), self.secret)
-    }
-
-    /// Forgets what was found out ahead.
-    pub(super) fn forget_hints(&mut self) {
-        self.ahead.of.clear();
     }
 
     /// Keys that many searches had in common lately, most first.

@@ -18,7 +18,13 @@ pub(super) struct Prober<'a> {
 }
 
 impl Prober<'_> {
+    /// For a table of elements that all wait.
     pub(super) fn in_table<'a>(&'a self, hint: Hint<'a>) -> table::Prober<'a> {
-        table::Prober { id: self.element.0, row: self.row, arrived_ms: self.arrived_ms, key: self.key, hint }
+        self.before(u64::MAX, hint)
+    }
+
+    /// For a table in which elements from an id on do not wait yet.
+    pub(super) fn before<'a>(&'a self, before: u64, hint: Hint<'a>) -> table::Prober<'a> {
+        table::Prober { id: self.element.0, row: self.row, arrived_ms: self.arrived_ms, key: self.key, before, hint }
     }
 }

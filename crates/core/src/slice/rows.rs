@@ -5,7 +5,7 @@
 
 use std::{mem, ops::Range};
 
-use super::{FrameError, Slice, prober::Prober, row_buffer::RowBuffer};
+use super::{FrameError, Slice, prober::Prober, row_buffer::RowBuffer, shared::Shared};
 use crate::{
     ElementId, EventId, SliceId,
     column_frame::{Arrivals, Placed},
@@ -16,6 +16,7 @@ impl Slice {
     /// Searches for elements that arrive, row by row. False when it has to wait for the decided watermark.
     pub(super) fn search_rows(
         &mut self,
+        shared: &mut Shared,
         arrivals: &Arrivals,
         rows: Range<usize>,
         time_ms: u64,
@@ -23,10 +24,10 @@ impl Slice {
         let Some(&first) = arrivals.xs()[rows.clone()].first() else { return Ok(true) };
         let mut buffer = mem::take(&mut self.buffer);
         let searched = if self.pools.get(first, arrivals.pool())?.settled {
-            self.apply_retirements_below(first);
-            self.settle_rows(arrivals, rows, time_ms, &mut buffer)?
+            self.apply_retirements_below(shared, first);
+            self.settle_rows(shared, arrivals, rows, time_ms, &mut buffer)?
         } else {
-            self.probe_rows(arrivals, rows, time_ms, &mut buffer)?
+            self.probe_rows(shared, arrivals, rows, time_ms, &mut buffer)?
         };
         self.buffer = buffer;
         Ok(searched)
@@ -35,18 +36,24 @@ impl Slice {
     /// The same in a pool where others own anchors, too.
     fn probe_rows(
         &mut self,
+        shared: &mut Shared,
         arrivals: &Arrivals,
         rows: Range<usize>,
         time_ms: u64,
         buffer: &mut RowBuffer,
     ) -> Result<bool, FrameError> {
+        let taken_in = shared.arrived(arrivals.pool(), arrivals.xs()[rows.start]);
         for at in rows {
-            let (x, row) = (arrivals.xs()[at], buffer.set(0, arrivals.values(at)));
+            let x = arrivals.xs()[at];
+            let row = match taken_in.as_ref().and_then(|taken_in| taken_in.row(x)) {
+                Some(row) => row,
+                None => buffer.set(0, arrivals.values(at)),
+            };
             // Events that a frame leaves out do not concern this slice, and count as searched.
             self.through = x.prev();
             let (element, pool) = (ElementId::from(x), arrivals.pool());
             let prober = Prober { element, pool, row, arrived_ms: time_ms, key: None };
-            if !self.search_arrival(x, &prober, time_ms)? {
+            if !self.search_arrival(shared, x, &prober, time_ms)? {
                 return Ok(false);
             }
             self.through = x;
@@ -57,6 +64,7 @@ impl Slice {
     /// The same in a pool that the slice settles.
     fn settle_rows(
         &mut self,
+        shared: &mut Shared,
         arrivals: &Arrivals,
         rows: Range<usize>,
         time_ms: u64,
@@ -77,14 +85,14 @@ impl Slice {
                 None => self.pools.get(x, pool)?.bucket_hash(row),
             };
             let prober = Prober { element: ElementId::from(x), pool, row, arrived_ms: time_ms, key };
-            assert!(self.settle_own_arrival(x, &prober, placed.place(at), time_ms)?, "{x} is not above {last}");
+            assert!(self.settle_own_arrival(shared, x, &prober, placed.place(at), time_ms)?, "{x} is not above {last}");
         }
         let Some(&waits) = later.first() else {
             self.through = xs[rows.end - 1];
             return Ok(true);
         };
         self.through = xs[waits].prev();
-        self.apply_retirements_below(xs[waits]);
+        self.apply_retirements_below(shared, xs[waits]);
         Ok(self.ahead.may_settle(xs[waits], self.decided_seen()))
     }
 

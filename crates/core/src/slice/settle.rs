@@ -3,23 +3,30 @@
 //! It looks neither at what others decided nor at the decided watermark, except to bound how far it runs ahead: a slice
 //! that starts anew settles the same events alike, from the cut and the log alone.
 
-use super::{FrameError, Prober, Slice};
+use super::{FrameError, Prober, Shared, Slice};
 use crate::{ElementId, EventId, Place, PoolId, Retirement, SliceId, planted::Bug};
 
 impl Slice {
     /// Settles an arrival: it is matched with the lowest anchor that satisfies the rule, or waits. False when it has to
     /// wait for the decided watermark.
-    pub(super) fn settle_arrival(&mut self, x: EventId, prober: &Prober<'_>, time_ms: u64) -> Result<bool, FrameError> {
+    pub(super) fn settle_arrival(
+        &mut self,
+        shared: &mut Shared,
+        x: EventId,
+        prober: &Prober<'_>,
+        time_ms: u64,
+    ) -> Result<bool, FrameError> {
         let place = self.place(x, prober.pool, prober.element, prober.row)?;
         if self.owner(place, prober.element) != self.id {
             return Ok(true);
         }
-        self.settle_own_arrival(x, prober, place, time_ms)
+        self.settle_own_arrival(shared, x, prober, place, time_ms)
     }
 
     /// The same of an element that is this slice's, which has that place.
     pub(super) fn settle_own_arrival(
         &mut self,
+        shared: &mut Shared,
         x: EventId,
         prober: &Prober<'_>,
         place: Place,
@@ -29,7 +36,7 @@ impl Slice {
             return Ok(false);
         }
         if !self.settle(x, prober, place, time_ms)? {
-            self.pools.insert(prober);
+            self.pools.insert(shared, prober);
         }
         Ok(true)
     }

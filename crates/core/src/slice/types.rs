@@ -6,7 +6,9 @@ use dovetail_rule::{Row, RowError, Split};
 use thiserror::Error;
 
 use super::HotKey;
-use crate::{CandidateFrame, Cursor, Decided, DefineError, ElementId, EventId, PoolDefinition, PoolId, ShardId};
+use crate::{
+    CandidateFrame, Cursor, Decided, DefineError, ElementId, EventId, PoolDefinition, PoolId, ShardId, SliceId,
+};
 
 /// The cluster's state at a cut, as far as one slice needs it.
 #[derive(Clone, Debug, Default)]
@@ -44,6 +46,8 @@ pub struct WaitingElement {
 pub enum SliceEffect {
     /// Send a frame to a shard, after all that were sent to it before.
     Frame {
+        /// The slice that made it.
+        slice: SliceId,
         /// The shard.
         to: ShardId,
         /// The frame.

@@ -140,8 +140,8 @@ fn below_a_shards_floor_retirements_are_fetched_for_all_slices_before_its_decisi
     let retirement = Retirement { x: EventId(12), element: ElementId(4), anchor: None };
     rig.matcher.on_fetched(SHARD, fetch, &[retirement], &mut rig.out).expect("nothing waits for it");
     assert_eq!(rig.step(LinkId::Shard(SHARD)), Step::Read);
-    assert!(rig.matcher.slices().iter().all(|slice| slice.decided(SHARD) == Decided(EventId(14))), "each was told");
-    assert!(rig.matcher.slices().iter().all(|slice| slice.retired_kept() == 1), "who is dead as well");
+    assert!(rig.matcher.slices().all(|slice| slice.decided(SHARD) == Decided(EventId(14))), "each was told");
+    assert!(rig.matcher.slices().all(|slice| slice.retired_kept() == 1), "who is dead as well");
     assert_eq!(rig.dial(LinkId::Shard(SHARD)), Step::Subscribe(Request::Decisions { after: Cursor(EventId(14)) }));
 }
 

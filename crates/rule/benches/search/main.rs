@@ -105,7 +105,8 @@ fn measure(criterion: &mut Criterion, case: Case, sizes: [usize; 3]) -> Measured
 
         let mut slots: Vec<Slot> = Vec::new();
         let mut search = |row: &Row| {
-            let prober = Prober { id: size as u64 + 1, row, arrived_ms: 0, key: None, hint: Hint::default() };
+            let prober =
+                Prober { id: size as u64 + 1, row, arrived_ms: 0, key: None, before: u64::MAX, hint: Hint::default() };
             table.search(&prober, 0, usize::MAX, &mut 0, &mut slots);
             slots.len()
         };

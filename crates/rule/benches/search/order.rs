@@ -62,14 +62,14 @@ fn tables(rule: &Rule, schema: &Schema, rows: &[Row], probes: &[Row]) -> [Table;
 /// Everyone that satisfies the rule with this one.
 fn all(table: &mut Table, row: &Row) -> usize {
     let mut slots = Vec::new();
-    let prober = Prober { id: u64::MAX - 1, row, arrived_ms: 0, key: None, hint: Hint::default() };
+    let prober = Prober { id: u64::MAX - 1, row, arrived_ms: 0, key: None, before: u64::MAX, hint: Hint::default() };
     table.search(&prober, 0, usize::MAX, &mut 0, &mut slots);
     slots.len()
 }
 
 /// The lowest id that satisfies the rule with this one.
 fn first(table: &mut Table, row: &Row) -> Option<u64> {
-    let prober = Prober { id: u64::MAX - 1, row, arrived_ms: 0, key: None, hint: Hint::default() };
+    let prober = Prober { id: u64::MAX - 1, row, arrived_ms: 0, key: None, before: u64::MAX, hint: Hint::default() };
     table.first(&prober, 0, &mut 0).map(|slot| table.id(slot))
 }
 

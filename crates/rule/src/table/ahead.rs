@@ -17,9 +17,9 @@ const PROBES: usize = 32;
 const TILE_BYTES: usize = 20 << 10;
 
 impl Table {
-    /// Looks ahead for many probes, whose elements do not wait yet, so that cells are read once for many. For each, the
-    /// first `limit` elements that may satisfy it are found. Searches that are given the hints then start where there
-    /// is something to find.
+    /// Looks ahead for many probes, so that cells are read once for many. For each, the first `limit` elements that may
+    /// satisfy it are found, of those with lower ids. Searches that are given the hints then start where there is
+    /// something to find.
     pub fn look_ahead(&mut self, probes: &[AheadProbe<'_>], limit: usize, hints: &mut Hints) {
         hints.start(self.held.epoch);
         if self.held.shape.keyed {
@@ -38,9 +38,9 @@ impl Table {
         queries.resize_with(PROBES.max(queries.len()), Query::default);
         let mut active: Vec<usize> = Vec::with_capacity(probes.len());
         for (at, (probe, query)) in probes.iter().zip(&mut *queries).enumerate() {
-            (query.found.from, query.bucket) = (0, 0);
-            query.found.lowest.clear();
-            if probe.prober.id >= held.next_id {
+            query.bucket = 0;
+            query.found.start(probe.prober.id.min(held.next_id));
+            if query.found.end > 0 {
                 held.ask(query, &held.buckets[0], End::A, &probe.prober, probe.time_ms);
                 active.push(at);
             }
@@ -66,6 +66,10 @@ impl Held {
         let tile = (TILE_BYTES / (self.layout.strips.max(2) - 1) / size_of::<[u32; LANES]>()).max(1);
         for blocks in self.buckets[0].run.blocks.chunks(tile) {
             active.retain(|&at| {
+                if blocks[0].first_id >= queries[at].found.end {
+                    queries[at].found.from = queries[at].found.end;
+                    return false;
+                }
                 let mut found = std::mem::take(&mut queries[at].found);
                 let scan = Scan { layout: &self.layout, root: self.layout.root(End::A), query: &queries[at] };
                 let mut from = 0;
@@ -75,6 +79,10 @@ impl Held {
                     for lane in lanes_of(mask) {
                         let slot = blocks[from - 1].slot(lane);
                         let id = self.slab.ids[slot as usize];
+                        if id >= found.end {
+                            (found.from, more) = (found.end, false);
+                            break 'blocks;
+                        }
                         found.lowest.push((id, slot));
                         found.from = id + 1;
                         if found.lowest.len() >= limit {
@@ -91,7 +99,7 @@ impl Held {
                 break;
             }
         }
-        active.iter().for_each(|&at| queries[at].found.from = self.next_id);
+        active.iter().for_each(|&at| queries[at].found.from = queries[at].found.end);
         work.blocks /= 2;
     }
 
@@ -100,7 +108,7 @@ impl Held {
         let mut all = 0u32;
         for &at in active {
             queries[at].locate(&self.layout);
-            queries[at].found.from = self.next_id;
+            queries[at].found.from = queries[at].found.end;
             self.leaf_ahead(tree.wild(), &mut queries[at], limit, work);
             all |= 1 << at;
         }

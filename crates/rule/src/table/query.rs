@@ -39,6 +39,16 @@ pub(super) struct Found {
     pub(super) lowest: Vec<(u64, u32)>,
     /// Nothing is known from here on.
     pub(super) from: u64,
+    /// What has this id or a higher one is not looked for.
+    pub(super) end: u64,
+}
+
+impl Found {
+    /// Begins to look for elements with ids below `end`.
+    pub(super) fn start(&mut self, end: u64) {
+        self.lowest.clear();
+        (self.from, self.end) = (0, end);
+    }
 }
 
 /// What a sum computed in `f32` is at most, if the true one is at most R.

@@ -25,6 +25,8 @@ pub struct Prober<'a> {
     pub arrived_ms: u64,
     /// Its key's hash under the table's secret; without one it finds nothing. Not looked at if the rule has no key.
     pub key: Option<u64>,
+    /// Elements with this id or a higher one are passed over, as if they did not wait yet.
+    pub before: u64,
     /// What is known already.
     pub hint: Hint<'a>,
 }
@@ -94,9 +96,22 @@ impl Table {
         errors: &mut u64,
         out: &mut Vec<Slot>,
     ) -> bool {
+        self.search_among(|_| true, prober, time_ms, limit, errors, out)
+    }
+
+    /// The same among elements with certain ids: the others are not tested.
+    pub fn search_among(
+        &mut self,
+        among: impl Fn(u64) -> bool,
+        prober: &Prober<'_>,
+        time_ms: u64,
+        limit: usize,
+        errors: &mut u64,
+        out: &mut Vec<Slot>,
+    ) -> bool {
         out.clear();
         let mut more = false;
-        self.held.each_satisfying(&mut self.query, prober, time_ms, errors, |slot| {
+        self.held.each_satisfying(&mut self.query, prober, time_ms, errors, among, |slot| {
             more = out.len() == limit;
             if !more {
                 out.push(Slot(slot));
@@ -113,10 +128,17 @@ impl Table {
         if let Some(known) = self.held.surely_first(&mut self.query, prober, time_ms) {
             first = known.map(Slot);
         } else {
-            self.held.each_satisfying(&mut self.query, prober, time_ms, errors, |slot| {
-                first = Some(Slot(slot));
-                true
-            });
+            self.held.each_satisfying(
+                &mut self.query,
+                prober,
+                time_ms,
+                errors,
+                |_| true,
+                |slot| {
+                    first = Some(Slot(slot));
+                    true
+                },
+            );
         }
         self.held.learn(&mut self.query);
         first
@@ -136,7 +158,7 @@ impl Held {
     #[inline]
     fn surely_first(&self, query: &mut Query, prober: &Prober<'_>, time_ms: u64) -> Option<Option<u32>> {
         let key = self.shape.exact.as_deref()?;
-        if prober.id < self.next_id || prober.hint.from > 0 {
+        if prober.id.min(prober.before) < self.next_id || prober.hint.from > 0 {
             return None;
         }
         let bucket = if self.shape.keyed {
@@ -184,7 +206,8 @@ impl Held {
         }
     }
 
-    /// Calls `found` with every element that satisfies the rule, ascending, until it says that this is enough.
+    /// Calls `found` with every element among some that satisfies the rule, ascending, until it says that this is
+    /// enough.
     #[inline]
     fn each_satisfying(
         &self,
@@ -192,11 +215,15 @@ impl Held {
         prober: &Prober<'_>,
         time_ms: u64,
         errors: &mut u64,
+        among: impl Fn(u64) -> bool,
         mut found: impl FnMut(u32) -> bool,
     ) {
         let side = Side { row: prober.row, waited_ms: waited(prober.arrived_ms, time_ms) };
-        let mut stops =
-            |slot: u32, sure: bool| (sure || self.test(slot, prober.id, side, time_ms, errors)) && found(slot);
+        let mut stops = |slot: u32, sure: bool| {
+            among(self.slab.ids[slot as usize])
+                && (sure || self.test(slot, prober.id, side, time_ms, errors))
+                && found(slot)
+        };
         if !self.shape.keyed {
             return self.each_in_bucket(query, 0, prober, time_ms, &mut stops);
         }
@@ -208,7 +235,8 @@ impl Held {
             return self.each_in_bucket(query, entry & !BUCKET, prober, time_ms, &mut stops);
         }
         for slot in self.chain(entry) {
-            if self.slab.ids[slot as usize] != prober.id && stops(slot, false) {
+            let id = self.slab.ids[slot as usize];
+            if id != prober.id && id < prober.before && stops(slot, false) {
                 return;
             }
         }
@@ -242,24 +270,25 @@ impl Held {
         query.bucket = bucket;
         let bucket = &self.buckets[bucket as usize];
         for &(id, slot) in prober.hint.found {
-            if let Some(slot) = self.still(id, slot, prober.hint.epoch)
+            if id < prober.before
+                && let Some(slot) = self.still(id, slot, prober.hint.epoch)
                 && stops(slot, false)
             {
                 return;
             }
         }
-        let from = prober.hint.from;
-        if from >= self.next_id {
+        let (from, end) = (prober.hint.from, self.next_id.min(prober.before));
+        if from >= end {
             return;
         }
-        let up_to = prober.id.min(self.next_id);
+        let up_to = prober.id.min(end);
         if self.each_between(query, bucket, prober, time_ms, End::A, from..up_to, stops) {
             return;
         }
         // Only an element that searches again meets some that came after it.
         let after = from.max(prober.id + 1);
-        if after < self.next_id {
-            self.each_between(query, bucket, prober, time_ms, End::B, after..self.next_id, stops);
+        if after < end {
+            self.each_between(query, bucket, prober, time_ms, End::B, after..end, stops);
         }
     }
 
@@ -281,6 +310,9 @@ impl Held {
         ids: std::ops::Range<u64>,
         stops: &mut impl FnMut(u32, bool) -> bool,
     ) -> bool {
+        if ids.is_empty() {
+            return false;
+        }
         let mut blocks = bucket.run.between(&ids);
         if blocks.is_empty() && !bucket.by_value() {
             return false;

@@ -15,7 +15,7 @@ use std::{
 use dovetail_core::{
     ColumnFrame, Cursor, Decided, DecisionFrame, EventId, Retirement, ShardId, Stable,
     shard::Fetch,
-    slice::{HotKey, Slice, SlicePoolStats},
+    slice::{HotKey, SlicePoolStats, SliceRef},
 };
 use dovetail_node::{
     LinkId, Matcher, Step, StreamId,
@@ -159,8 +159,9 @@ impl Waited {
 
 impl Engine {
     pub(super) fn new(matcher: Matcher) -> Engine {
+        let waits = vec![Waited::default(); matcher.slices().len()];
         Engine {
-            waits: vec![Waited::default(); matcher.slices().len()],
+            waits,
             matcher,
             streams: BTreeMap::new(),
             numbered: 0,
@@ -288,7 +289,7 @@ impl Engine {
 
     /// Notes which slices wait for decisions now.
     fn note_waits(&mut self) {
-        for (slice, waits) in self.matcher.slices().iter().zip(&mut self.waits) {
+        for (slice, waits) in self.matcher.slices().zip(&mut self.waits) {
             waits.on_step(slice.stalled(), Instant::now);
         }
     }
@@ -351,7 +352,7 @@ impl Engine {
     }
 
     fn inspect(&self) -> pb::MatcherState {
-        let slices = self.matcher.slices().iter().zip(&self.waits);
+        let slices = self.matcher.slices().zip(&self.waits);
         let slices = slices.map(|(slice, waits)| slice_state(slice, waits.total(Instant::now())));
         let mark = |id| match id {
             LinkId::Shard(shard) => {
@@ -363,7 +364,7 @@ impl Engine {
     }
 }
 
-fn slice_state(slice: &Slice, stalled: Duration) -> pb::SliceState {
+fn slice_state(slice: SliceRef<'_>, stalled: Duration) -> pb::SliceState {
     pb::SliceState {
         slice: slice.id().0,
         through: slice.through().0,

@@ -26,7 +26,7 @@ use dovetail_core::{
     ledger::Status,
     planted::{Bug, Planted},
     shard::{Fetch, ShardEffect},
-    slice::{Secret, SliceCut},
+    slice::{Secret, SliceCut, SliceRef},
 };
 use dovetail_node::{
     Action, Gatherer, LinkId, Matcher, MatcherId, Step, StreamId,
@@ -335,7 +335,7 @@ impl Machines {
             let mut built = self.build(history);
             let mut outcome = self.give(&mut built, input);
             match &built {
-                Machine::Matcher(matcher) => outcome.through = Some(matcher.slices()[0].through()),
+                Machine::Matcher(matcher) => outcome.through = Some(only(matcher).through()),
                 Machine::Balancer(balancer) => {
                     (outcome.unstored, outcome.lingers) = (balancer.unstored(), balancer.lingers());
                 }
@@ -635,11 +635,16 @@ fn matcher(placement: Placement, slice: u8, cut: &[SliceCut], planted: Planted) 
     let mut matcher = Matcher::new(settings, start).map_err(|end| end.to_string())?;
     matcher.plant(planted);
     // With two elements there is nothing to find out about lists.
-    matcher.tune(|slice| slice.set_complete_view_max(0));
+    matcher.tune(|slices| slices.set_complete_view_max(0));
     for shard in 0..SHARDS as u8 {
         subscribe(&mut matcher, ModelStream::Candidates(slice, shard), (slice, through), shard, &mut Vec::new());
     }
     Ok(matcher)
+}
+
+/// A matcher's slice.
+fn only(matcher: &Matcher) -> SliceRef<'_> {
+    matcher.slices().next().expect("a matcher has one")
 }
 
 /// A shard subscribes to the candidates of a matcher's slice.
@@ -664,7 +669,7 @@ impl Machine {
         match self {
             Machine::Balancer(balancer) => canonical(&format!("{balancer:?}")),
             Machine::Matcher(matcher) => {
-                let mut anchors: Vec<u64> = matcher.slices()[0].anchors().map(|anchor| anchor.0).collect();
+                let mut anchors: Vec<u64> = only(matcher).anchors().map(|anchor| anchor.0).collect();
                 anchors.sort_unstable();
                 format!("{} anchors {anchors:?}", canonical(&format!("{matcher:?}")))
             }
@@ -690,7 +695,7 @@ impl Machine {
                 }
             }
             Machine::Matcher(matcher) => {
-                let slice = &matcher.slices()[0];
+                let slice = only(matcher);
                 Facts {
                     decided: shards.map(|shard| slice.decided(shard).event()),
                     through: [slice.through(); SLICES],

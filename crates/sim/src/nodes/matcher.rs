@@ -10,7 +10,7 @@ use std::{
 
 use dovetail_core::{
     Cursor, Decided, EventId, ShardId,
-    slice::{Secret, Slice, SliceCut},
+    slice::{Secret, SliceCut, SliceRef},
 };
 use dovetail_node::{
     Action, LinkId, Matcher as Machine, Step,
@@ -77,7 +77,7 @@ impl MatcherNode {
     }
 
     /// Its slices, when it has them.
-    pub fn slices(&self) -> impl Iterator<Item = &Slice> {
+    pub fn slices(&self) -> impl Iterator<Item = SliceRef<'_>> {
         self.live.iter().filter_map(|live| live.machine.as_ref()).flat_map(Machine::slices)
     }
 
@@ -238,9 +238,9 @@ impl MatcherNode {
             Err(end) => return self.end(cx, end).map(|_| ()),
         };
         machine.plant(cx.planted());
-        machine.tune(|slice| {
-            slice.look_ahead_from(cx.scenario.ahead_anchors_min);
-            slice.set_complete_view_max(cx.scenario.complete_views.0);
+        machine.tune(|slices| {
+            slices.look_ahead_from(cx.scenario.ahead_anchors_min);
+            slices.set_complete_view_max(cx.scenario.complete_views.0);
         });
         for id in machine.links() {
             let LinkId::Shard(ShardId(shard)) = id else { unreachable!("a matcher reads shards, and the log") };
@@ -289,7 +289,7 @@ impl MatcherNode {
             return self.end(cx, end);
         }
         if told(machine) > decided {
-            machine.slices().iter().try_for_each(|slice| checks::check_retired(cx, slice))?;
+            machine.slices().try_for_each(|slice| checks::check_retired(cx, slice))?;
         }
         if cx.twice && repeats {
             let first = machine.unpublished().len();
@@ -303,8 +303,8 @@ impl MatcherNode {
         }
         // What was found before was sent, where a reader subscribed.
         for found in machine.unpublished().get(first..).unwrap_or_default() {
-            let slice = machine.slices().iter().find(|slice| slice.id() == found.slice);
-            checks::check_frame(cx, slice.expect("it is one of the machine's"), &found.frame)?;
+            let slice = machine.slices().find(|slice| slice.id() == found.slice);
+            checks::check_frame(cx, &slice.expect("it is one of the machine's"), &found.frame)?;
         }
         if publishes(cx, Node::Matcher(self.index), first == 0 && !machine.unpublished().is_empty()) {
             machine.publish(&mut live.actions);
@@ -376,7 +376,7 @@ impl Live {
 /// Ascends whenever a slice is told of a watermark.
 fn told(machine: &Machine) -> u64 {
     let shards = machine.links().filter_map(|id| if let LinkId::Shard(shard) = id { Some(shard) } else { None });
-    shards.flat_map(|shard| machine.slices().iter().map(move |slice| slice.decided(shard).event().0)).sum()
+    shards.flat_map(|shard| machine.slices().map(move |slice| slice.decided(shard).event().0)).sum()
 }
 
 /// A cut as it is read, in parts.
@@ -410,7 +410,7 @@ fn overlapping(
     decided_seen_min: Decided,
 ) -> Cursors {
     let from = cursors.iter().map(|(slice, after)| {
-        let served = machine.slices().iter().find(|served| served.id() == slice);
+        let served = machine.slices().find(|served| served.id() == slice);
         let served = served.expect("a gatherer asks for the slices of a matcher");
         let floor = served.floor();
         let overlap = after >= floor && cx.rng.chance(cx.scenario.net.overlap_permille);

@@ -127,7 +127,7 @@ impl Run<'_> {
     /// A search of every level against a scan. Whom it finds first.
     fn search(&mut self, id: u64, row: &Row, arrived_ms: u64, hint: Hint<'_>, time_ms: u64) -> Option<u64> {
         let told = self.scan(id, row, arrived_ms, time_ms);
-        let prober = Prober { id, row, arrived_ms, key: self.key(row), hint };
+        let prober = Prober { id, row, arrived_ms, key: self.key(row), before: u64::MAX, hint };
         for level in self.levels.clone() {
             self.table.held.level = level;
             let limit = self.random.pick(&[0, 1, 1, 2, 3, 10, usize::MAX]);
@@ -268,7 +268,14 @@ impl Run<'_> {
         let probes: Vec<AheadProbe<'_>> = arrivals
             .iter()
             .map(|(id, row, arrived_ms, time_ms)| AheadProbe {
-                prober: Prober { id: *id, row, arrived_ms: *arrived_ms, key: self.key(row), hint: Hint::default() },
+                prober: Prober {
+                    id: *id,
+                    row,
+                    arrived_ms: *arrived_ms,
+                    key: self.key(row),
+                    before: u64::MAX,
+                    hint: Hint::default(),
+                },
                 time_ms: *time_ms,
             })
             .collect();

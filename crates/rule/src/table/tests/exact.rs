@@ -19,7 +19,8 @@ fn check(rule: &str, waiting: &[Row], prober: &Row, expected: Option<u64>) {
     for (id, row) in (1..).zip(waiting) {
         table.insert(id, row, 0, Some(7));
     }
-    let prober = Prober { id: 1_000, row: prober, arrived_ms: 0, key: Some(7), hint: Hint::default() };
+    let prober =
+        Prober { id: 1_000, row: prober, arrived_ms: 0, key: Some(7), before: u64::MAX, hint: Hint::default() };
     let mut errors = 0;
     let first = table.first(&prober, 0, &mut errors).map(|slot| table.id(slot));
     let mut all = Vec::new();

@@ -61,11 +61,17 @@ struct Model {
 
 impl Model {
     /// What a scan finds, one by one, in order.
-    fn search(&self, prober: &Prober<'_>, time_ms: u64, limit: usize) -> (Vec<u64>, bool, u64) {
+    fn search(
+        &self,
+        among: impl Fn(u64) -> bool,
+        prober: &Prober<'_>,
+        time_ms: u64,
+        limit: usize,
+    ) -> (Vec<u64>, bool, u64) {
         let (mut found, mut errors) = (Vec::new(), 0);
         let waited = |arrived: u64| i64::try_from(time_ms.saturating_sub(arrived)).unwrap();
         let own = Side { row: prober.row, waited_ms: waited(prober.arrived_ms) };
-        for (&id, (row, arrived)) in &self.waiting {
+        for (&id, (row, arrived)) in self.waiting.range(..prober.before).filter(|&(&id, _)| among(id)) {
             let other = Side { row, waited_ms: waited(*arrived) };
             let tested = match id.cmp(&prober.id) {
                 std::cmp::Ordering::Less => self.rule.test(other, own),
@@ -102,20 +108,19 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
-    fn compare(&mut self, id: u64, row: &Row, arrived_ms: u64, hint: Hint<'_>, time_ms: u64) -> Option<Slot> {
-        let key = key(self.case, row);
-        let prober = Prober { id, row, arrived_ms, key, hint };
+    fn compare(&mut self, prober: &Prober<'_>, time_ms: u64) -> Option<Slot> {
         let limit = self.random.below(5) as usize;
-        let (found, more, errors) = self.model.search(&prober, time_ms, limit);
+        let (parts, part) = (self.random.one(&[1, 1, 2, 3]), self.random.below(6));
+        let among = |id: u64| id % parts == part % parts;
+        let (found, more, errors) = self.model.search(among, prober, time_ms, limit);
         let (mut slots, mut counted) = (Vec::new(), 0);
-        let said = self.table.search(&prober, time_ms, limit, &mut counted, &mut slots);
+        let said = self.table.search_among(among, prober, time_ms, limit, &mut counted, &mut slots);
         let ids: Vec<u64> = slots.iter().map(|&slot| self.table.id(slot)).collect();
         let rule = self.case.rule;
         assert_eq!((ids, said, counted), (found, more, errors), "{rule}: {prober:?} at {time_ms}, limit {limit}");
-        let (first, _, errors) = self.model.search(&prober, time_ms, 1);
-        let _ = errors;
+        let (first, ..) = self.model.search(|_| true, prober, time_ms, 1);
         let mut counted = 0;
-        let slot = self.table.first(&prober, time_ms, &mut counted);
+        let slot = self.table.first(prober, time_ms, &mut counted);
         assert_eq!(slot.map(|slot| self.table.id(slot)), first.first().copied(), "{rule}");
         slot
     }
@@ -158,7 +163,7 @@ impl Run<'_> {
         match self.random.below(8) {
             0..=2 => {
                 let (id, row, arrived) = self.arrival();
-                self.compare(id, &row, arrived, Hint::default(), self.time_ms);
+                self.compare(&self.prober(id, &row, arrived), self.time_ms);
                 if self.model.waiting.len() < target {
                     self.insert(id, row, arrived);
                 }
@@ -170,7 +175,8 @@ impl Run<'_> {
             5 => {
                 let Some(id) = self.waiting() else { return };
                 let (row, arrived) = self.model.waiting[&id].clone();
-                self.compare(id, &row, arrived, Hint::default(), self.time_ms);
+                let before = if self.random.below(2) == 0 { u64::MAX } else { self.random.below(self.next_id + 2) };
+                self.compare(&Prober { before, ..self.prober(id, &row, arrived) }, self.time_ms);
             }
             6 if self.random.below(16) == 0 => self.frame(target),
             _ => {
@@ -180,7 +186,12 @@ impl Run<'_> {
         }
     }
 
-    /// Some arrivals are looked ahead for; then they search, match or wait, one after the other.
+    fn prober<'a>(&self, id: u64, row: &'a Row, arrived_ms: u64) -> Prober<'a> {
+        Prober { id, row, arrived_ms, key: key(self.case, row), before: u64::MAX, hint: Hint::default() }
+    }
+
+    /// Some arrivals are looked ahead for; then they search, match or wait, one after the other. Or some of them are in
+    /// the table before, and pass over those that come later.
     fn frame(&mut self, target: usize) {
         let arrivals: Vec<(u64, Row, u64, u64)> = (0..self.random.below(80))
             .map(|_| {
@@ -190,22 +201,29 @@ impl Run<'_> {
             .collect();
         let ahead: Vec<AheadProbe<'_>> = arrivals
             .iter()
-            .map(|(id, row, arrived_ms, time_ms)| {
-                let prober =
-                    Prober { id: *id, row, arrived_ms: *arrived_ms, key: key(self.case, row), hint: Hint::default() };
-                AheadProbe { prober, time_ms: *time_ms }
+            .map(|(id, row, arrived_ms, time_ms)| AheadProbe {
+                prober: self.prober(*id, row, *arrived_ms),
+                time_ms: *time_ms,
             })
             .collect();
+        let taken_in = self.random.below(2) == 0;
+        for (id, row, arrived, _) in &arrivals {
+            if taken_in && self.model.waiting.len() < 2 * target && self.random.below(4) != 0 {
+                self.insert(*id, row.clone(), *arrived);
+            }
+        }
         let mut hints = Hints::default();
         let limit = self.random.below(4) as usize;
         self.table.look_ahead(&ahead, limit, &mut hints);
         for (at, (id, row, arrived, time_ms)) in arrivals.iter().enumerate() {
-            match self.compare(*id, row, *arrived, hints.of(at), *time_ms) {
+            let before = if taken_in { *id } else { u64::MAX };
+            let prober = Prober { before, hint: hints.of(at), ..self.prober(*id, row, *arrived) };
+            match self.compare(&prober, *time_ms) {
                 Some(slot) if self.random.below(3) != 0 => {
                     let id = self.table.id(slot);
                     self.remove(id);
                 }
-                _ if self.model.waiting.len() < 2 * target => self.insert(*id, row.clone(), *arrived),
+                _ if !taken_in && self.model.waiting.len() < 2 * target => self.insert(*id, row.clone(), *arrived),
                 _ => {}
             }
         }

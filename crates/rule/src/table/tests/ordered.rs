@@ -184,6 +184,7 @@ fn an_ordered_bucket_finds_what_the_rule_says_of_each() {
                     row: &prober.1,
                     arrived_ms: prober.2,
                     key: key(&prober.1),
+                    before: u64::MAX,
                     hint: Hint::default(),
                 };
                 let (mut slots, mut errors) = (Vec::new(), 0);
@@ -235,7 +236,7 @@ fn of_side(side: i64, x: i64) -> Row {
 }
 
 fn find(table: &mut Table, row: &Row) -> Option<u64> {
-    let prober = Prober { id: u64::MAX - 1, row, arrived_ms: 0, key: None, hint: Hint::default() };
+    let prober = Prober { id: u64::MAX - 1, row, arrived_ms: 0, key: None, before: u64::MAX, hint: Hint::default() };
     table.first(&prober, 0, &mut 0).map(|slot| table.id(slot))
 }
 

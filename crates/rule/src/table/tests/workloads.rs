@@ -227,7 +227,7 @@ fn run(workload: &Workload, frame: usize, limit: usize) -> (Answer, f64, f64) {
     let start = seconds();
     let prober = |at: usize| {
         let (row, key) = (&workload.rows[at], workload.keys[at]);
-        Prober { id: at as u64 + 1, row, arrived_ms: 0, key, hint: Default::default() }
+        Prober { id: at as u64 + 1, row, arrived_ms: 0, key, before: u64::MAX, hint: Default::default() }
     };
     for begin in (0..workload.rows.len()).step_by(frame) {
         let end = workload.rows.len().min(begin + frame);
