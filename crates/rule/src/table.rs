@@ -14,6 +14,7 @@
 
 mod ahead;
 mod block;
+mod boxes;
 mod bucket;
 mod heap;
 mod index;
@@ -39,6 +40,7 @@ use crate::growth::push;
 use crate::row::Row;
 use crate::rule::Rule;
 use crate::schema::Schema;
+use crate::table::boxes::Boxes;
 use crate::table::bucket::Bucket;
 use crate::table::index::Index;
 use crate::table::kernel::VectorLevel;
@@ -73,6 +75,7 @@ pub struct Table {
     query: Query,
     /// Of those looked ahead for at once.
     queries: Vec<Query>,
+    boxes: Boxes,
     lane: Lane,
 }
 
@@ -134,7 +137,8 @@ impl Table {
             next_id: 0,
             epoch: 0,
         };
-        Table { held, query: Query::default(), queries: Vec::new(), lane: Lane::default() }
+        let (query, queries, boxes, lane) = Default::default();
+        Table { held, query, queries, boxes, lane }
     }
 
     /// Adds an element. `key` is its key's hash under the table's secret
@@ -296,6 +300,7 @@ impl Table {
         let held = &self.held;
         let buckets: usize = held.buckets.iter().map(Bucket::bytes).sum();
         let lists = held.buckets.capacity() * size_of::<Bucket>() + held.spare.capacity() * 4;
+        let lists = lists + self.boxes.bytes();
         size_of::<Table>() + held.slab.bytes() + held.index.bytes() + held.keys.allocation_size() + buckets + lists
     }
 

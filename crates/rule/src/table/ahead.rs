@@ -1,7 +1,8 @@
 //! Looking ahead for many probes at once, so that cells are read from memory once for all of them.
 
 use crate::expr::End;
-use crate::table::block::{LANES, lanes_of};
+use crate::table::block::{LANES, lanes_below, lanes_of};
+use crate::table::boxes::Boxes;
 use crate::table::kernel::Scan;
 use crate::table::order::Work;
 use crate::table::query::Query;
@@ -34,7 +35,7 @@ impl Table {
 
     /// Looks ahead in the only bucket for as many probes as are scanned together.
     fn look_ahead_some(&mut self, probes: &[AheadProbe<'_>], limit: usize, hints: &mut Hints) {
-        let Table { held, queries, .. } = self;
+        let Table { held, queries, boxes, .. } = self;
         queries.resize_with(PROBES.max(queries.len()), Query::default);
         let mut active: Vec<usize> = Vec::with_capacity(probes.len());
         for (at, (probe, query)) in probes.iter().zip(&mut *queries).enumerate() {
@@ -49,7 +50,7 @@ impl Table {
         let mut work = Work { searches: active.len() as u64, ..Work::default() };
         match held.buckets[0].tree() {
             None => held.scan_ahead(queries, active, limit, &mut work),
-            Some(tree) => held.walk_ahead(tree, queries, &active, limit, &mut work),
+            Some(tree) => held.tree_ahead(tree, boxes, queries, &active, limit, &mut work),
         }
         queries[..probes.len()].iter().for_each(|query| hints.add(&query.found.lowest, query.found.from));
         if let Some(last) = last {
@@ -103,8 +104,16 @@ impl Held {
         work.blocks /= 2;
     }
 
-    /// Node by node, each for all probes that want something below it.
-    fn walk_ahead(&self, tree: &Tree, queries: &mut [Query], active: &[usize], limit: usize, work: &mut Work) {
+    /// Leaf by leaf, each for all probes that want something of it.
+    fn tree_ahead(
+        &self,
+        tree: &Tree,
+        boxes: &mut Boxes,
+        queries: &mut [Query],
+        active: &[usize],
+        limit: usize,
+        work: &mut Work,
+    ) {
         let mut all = 0u32;
         for &at in active {
             queries[at].locate(&self.layout);
@@ -112,6 +121,48 @@ impl Held {
             self.leaf_ahead(tree.wild(), &mut queries[at], limit, work);
             all |= 1 << at;
         }
+        if !self.layout.sums.is_empty() && boxes.set(tree) {
+            self.boxes_ahead(tree, boxes, queries, active, limit, work);
+        } else {
+            self.walk_ahead(tree, queries, all, limit, work);
+        }
+        // As scans for all of them would have, which read cells once.
+        work.passed += active.iter().map(|&at| self.passed(tree, 0, queries[at].found.from)).sum::<u64>() / 2;
+    }
+
+    /// From one leaf to the next, as they are side by side.
+    fn boxes_ahead(
+        &self,
+        tree: &Tree,
+        boxes: &Boxes,
+        queries: &mut [Query],
+        active: &[usize],
+        limit: usize,
+        work: &mut Work,
+    ) {
+        let mut wanted = [0; PROBES];
+        for (group, nodes) in boxes.groups() {
+            let leaves = lanes_below(nodes.len());
+            let mut any = 0;
+            for &at in active {
+                wanted[at] = queries[at].region.wanted(group) & leaves;
+                any |= wanted[at];
+            }
+            work.nodes += active.len() as u64;
+            for leaf in lanes_of(any) {
+                let node = nodes[leaf];
+                let (At::Leaf(run), Some(first_id)) = (tree.at(node), tree.first_id(node)) else { continue };
+                for &at in active {
+                    if wanted[at] >> leaf & 1 == 1 && first_id < queries[at].found.from {
+                        self.leaf_ahead(run, &mut queries[at], limit, work);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Node by node, each for all probes that want something below it.
+    fn walk_ahead(&self, tree: &Tree, queries: &mut [Query], all: u32, limit: usize, work: &mut Work) {
         let mut stack = vec![(0, self.wanting(tree, 0, queries, all))];
         while let Some((node, probes)) = stack.pop() {
             work.nodes += u64::from(probes.count_ones());
@@ -132,8 +183,6 @@ impl Held {
                 }
             }
         }
-        // As scans for all of them would have, which read cells once.
-        work.passed += active.iter().map(|&at| self.passed(tree, 0, queries[at].found.from)).sum::<u64>() / 2;
     }
 
     /// Those of the probes that may want something below a node.

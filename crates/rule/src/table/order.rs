@@ -35,9 +35,8 @@ impl Limits {
     const USUAL: Limits =
         Limits { live_min: 1024, leaf_max: LEAF_MAX, sample_ns: 200_000, build_block_ns: BUILD_BLOCK_NS };
     /// The same where a sum is searched. A node of some dims costs more to keep than one of a band, and the arrivals of
-    /// a frame read the blocks of a scan together: of W5 in six slices, where 8,300 wait in each, trees took a quarter
-    /// more of the matchers' time than scans.
-    const SUMS: Limits = Limits { live_min: 32_768, ..Limits::USUAL };
+    /// a frame read the blocks of a scan together.
+    const SUMS: Limits = Limits { live_min: 2048, ..Limits::USUAL };
 
     /// What buckets of a layout have to have.
     pub(super) fn of(layout: &Layout) -> Limits {

@@ -19,6 +19,16 @@ const TINY: f64 = 1e-44;
 /// For rounding in doubles, here.
 const SLACK: f64 = 1.0 / (1u64 << 40) as f64;
 
+/// Boxes in a group.
+pub(super) const LEAVES: usize = 64;
+
+/// Up to 64 boxes, of a leaf of a tree each: by dim, the lowest and the highest value, rounded outwards.
+#[derive(Debug, Default)]
+pub(super) struct Group {
+    pub(super) low: Vec<[f32; LEAVES]>,
+    pub(super) high: Vec<[f32; LEAVES]>,
+}
+
 /// A box, and distances from points of it. A buffer that is used again and again.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Region {
@@ -37,6 +47,20 @@ struct Ball {
     squared: bool,
     point: [f64; ORDERED_MAX],
     weight: [f64; ORDERED_MAX],
+    wide: Wide,
+}
+
+/// The same for many boxes at once, in `f32`: whatever is rounded is rounded so that nothing seems further away than it
+/// is. The differences, products and sums of what follows are each off by 2^-24 of themselves, and there are fewer than
+/// 32 of them; so the limit is 2^-16 more. What underflows is 2^-150, hence the last summand.
+#[derive(Debug, Clone, Copy, Default)]
+struct Wide {
+    /// The point, rounded down and up.
+    below: [f32; ORDERED_MAX],
+    above: [f32; ORDERED_MAX],
+    /// What a difference is multiplied with, before it is squared if it is.
+    scale: [f32; ORDERED_MAX],
+    most: f32,
 }
 
 impl Region {
@@ -81,7 +105,9 @@ impl Region {
 
     fn sum(&mut self, layout: &Layout, asked: &Asked, dims: &[Option<usize>], from: usize, limit: f64, squared: bool) {
         let zero = [0.0; ORDERED_MAX];
-        let mut ball = Ball { limit: limit * (1.0 + SLACK) + 1e-290, squared, point: zero, weight: zero };
+        let limited = limit * (1.0 + SLACK) + 1e-290;
+        let mut ball = Ball { limit: limited, squared, point: zero, weight: zero, wide: Wide::default() };
+        ball.wide.most = ((limited * (1.0 + 1.0 / 65_536.0) + 1e-40) as f32).next_up();
         for (at, dim) in (from..).zip(dims) {
             let (Some(dim), point, weight) = (*dim, asked.points[at], asked.weights[at]) else { continue };
             let reach = if weight > 0.0 { limit / weight } else { f64::INFINITY };
@@ -94,6 +120,9 @@ impl Region {
             }
             // Of a column that is there twice, one term is enough to be sure.
             (ball.point[dim], ball.weight[dim]) = (point, weight);
+            (ball.wide.below[dim], ball.wide.above[dim]) = ((point as f32).next_down(), (point as f32).next_up());
+            let scale = if squared { weight.sqrt() } else { weight };
+            ball.wide.scale[dim] = (scale as f32).next_down().max(0.0);
         }
         self.balls.push(ball);
     }
@@ -101,6 +130,20 @@ impl Region {
     /// Whether an anchor with this key may be in the region, as far as that dim tells.
     pub(super) fn within(&self, dim: usize, key: f64) -> bool {
         self.low[dim] <= key && key <= self.high[dim]
+    }
+
+    /// In which of some boxes something may be in the region.
+    pub(super) fn wanted(&self, group: &Group) -> u64 {
+        let mut wanted = u64::MAX;
+        for &dim in &self.ranged {
+            let (lowest, highest) = ((self.low[dim] as f32).next_down(), (self.high[dim] as f32).next_up());
+            let (low, high) = (&group.low[dim], &group.high[dim]);
+            wanted &= mask(|leaf| high[leaf] >= lowest && low[leaf] <= highest);
+        }
+        for ball in &self.balls {
+            wanted &= if ball.squared { ball.wanted::<true>(group) } else { ball.wanted::<false>(group) };
+        }
+        wanted
     }
 
     /// Whether something in a box of [`widest`] keys may be in the region.
@@ -118,6 +161,22 @@ impl Ball {
         // It may be NaN: infinity without weight.
         let beyond = nearest > self.limit;
         !beyond
+    }
+
+    /// In which of some boxes something may be near enough.
+    #[inline(always)]
+    fn wanted<const SQUARED: bool>(&self, group: &Group) -> u64 {
+        let greater = |one: f32, other: f32| if one > other { one } else { other };
+        let Wide { below, above, scale, most } = self.wide;
+        let mut sums = [0.0f32; LEAVES];
+        for (dim, (low, high)) in group.low.iter().zip(&group.high).enumerate() {
+            for (sum, (&low, &high)) in sums.iter_mut().zip(low.iter().zip(high)) {
+                let off = scale[dim] * greater(greater(low - above[dim], below[dim] - high), 0.0);
+                *sum += if SQUARED { off * off } else { off };
+            }
+        }
+        // It may be NaN: infinity without weight.
+        !mask(|leaf| sums[leaf] > most)
     }
 
     /// What the sum of a box is at least. Two dims at a time, as every processor of the kind can.
@@ -140,6 +199,16 @@ impl Ball {
             _ => sums[0] + sums[1],
         }
     }
+}
+
+/// Those of 64 leaves of which something is true.
+#[inline(always)]
+fn mask(of: impl Fn(usize) -> bool) -> u64 {
+    let mut mask = 0;
+    for leaf in 0..LEAVES {
+        mask |= u64::from(of(leaf)) << leaf;
+    }
+    mask
 }
 
 /// The lowest and the highest that a value may be whose cell has this key.
