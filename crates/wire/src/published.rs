@@ -2,8 +2,8 @@
 //!
 //! Whoever asks the ledger holds up everything else, so of outcomes that leave it only this is noted: of which batches
 //! their ends are rows. What those rows say is all over the memory. It is gathered as columns by the first that reads
-//! the outcomes, a watcher or the writer of the results, for all. Invariant: outcomes.P1 what is gathered is what was
-//! noted, whenever that is: a batch never changes (batch.B3), and is held until then.
+//! the outcomes, a watcher or the writer of the results, for all. A batch never changes (batch.B3), and is held until
+//! then. Invariant: published.P1 what is gathered is what was noted, whenever that is.
 
 use std::{
     fmt,
