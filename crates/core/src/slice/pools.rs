@@ -4,6 +4,7 @@
 //! other, which takes no memory; where many are, a map knows.
 
 use std::{
+    cell::OnceCell,
     collections::{BTreeMap, HashMap},
     mem,
     sync::Arc,
@@ -259,13 +260,23 @@ impl Pools {
     /// Takes in what a frame brings for pools in which the slice lists candidates, or may begin to before the frame
     /// ends.
     pub(super) fn take_in(&mut self, shared: &mut Shared, frame: &ColumnFrame, above: EventId) {
+        // Once for all pools: a frame may bring something for thousands.
+        let counts = OnceCell::new();
         let come = |pool: PoolId| {
-            let come = frame.steps_above(above).map(|step| match step {
-                Step::Event(Event { kind: EventKind::Arrival { pool: of, .. }, .. }) => usize::from(*of == pool),
-                Step::Arrivals(arrivals, rows) if arrivals.pool() == pool => rows.len(),
-                Step::Event(_) | Step::Arrivals(..) => 0,
+            let counts = counts.get_or_init(|| {
+                let mut counts: BTreeMap<PoolId, usize> = BTreeMap::new();
+                for step in frame.steps_above(above) {
+                    match step {
+                        Step::Event(Event { kind: EventKind::Arrival { pool, .. }, .. }) => {
+                            *counts.entry(*pool).or_default() += 1;
+                        }
+                        Step::Arrivals(arrivals, rows) => *counts.entry(arrivals.pool()).or_default() += rows.len(),
+                        Step::Event(_) => {}
+                    }
+                }
+                counts
             });
-            come.sum::<usize>()
+            counts.get(&pool).copied().unwrap_or(0)
         };
         let needed = |pool: PoolId| {
             let Some(entry) = self.all.get(&pool).filter(|entry| !entry.settled) else { return false };
