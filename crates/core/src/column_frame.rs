@@ -58,6 +58,17 @@ pub enum Step<'a> {
     Arrivals(&'a Arrivals, Range<usize>),
 }
 
+impl Step<'_> {
+    /// The pool in which elements arrive with it, and how many; none of another event.
+    pub(crate) fn arrivals(&self) -> Option<(PoolId, usize)> {
+        match self {
+            Step::Event(Event { kind: EventKind::Arrival { pool, .. }, .. }) => Some((*pool, 1)),
+            Step::Event(_) => None,
+            Step::Arrivals(arrivals, rows) => Some((arrivals.pool(), rows.len())),
+        }
+    }
+}
+
 impl ColumnFrame {
     /// A frame of single events, and of arrivals that are in columns.
     ///

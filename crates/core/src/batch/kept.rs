@@ -17,9 +17,7 @@ impl KeptRow {
     /// Of all elements of a batch, which have these keys.
     pub(crate) fn each(batch: &Batch, keys: &[Fingerprint]) -> Arc<[KeptRow]> {
         assert_eq!(batch.len(), keys.len(), "every element has a key");
-        let before = |row: usize| row.checked_sub(1).map_or(0, |before| batch.weights()[before]);
-        let kept =
-            |(row, key): (usize, &Fingerprint)| KeptRow { hash: key.hash(), bytes: batch.weights()[row] - before(row) };
-        keys.iter().enumerate().map(kept).collect()
+        let bytes = |row| u32::try_from(batch.waiting_bytes(row..row + 1)).expect("a batch is smaller than 4 GiB");
+        keys.iter().enumerate().map(|(row, key)| KeptRow { hash: key.hash(), bytes: bytes(row) }).collect()
     }
 }

@@ -265,15 +265,8 @@ impl Pools {
         let come = |pool: PoolId| {
             let counts = counts.get_or_init(|| {
                 let mut counts: BTreeMap<PoolId, usize> = BTreeMap::new();
-                for step in frame.steps_above(above) {
-                    match step {
-                        Step::Event(Event { kind: EventKind::Arrival { pool, .. }, .. }) => {
-                            *counts.entry(*pool).or_default() += 1;
-                        }
-                        Step::Arrivals(arrivals, rows) => *counts.entry(arrivals.pool()).or_default() += rows.len(),
-                        Step::Event(_) => {}
-                    }
-                }
+                let come = frame.steps_above(above).filter_map(|step| step.arrivals());
+                come.for_each(|(pool, count)| *counts.entry(pool).or_default() += count);
                 counts
             });
             counts.get(&pool).copied().unwrap_or(0)

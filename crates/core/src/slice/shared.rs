@@ -233,11 +233,7 @@ impl Shared {
         let behind = self.slices.iter().map(|&(_, through)| through).min().expect("a matcher has a slice");
         let mut comes: BTreeMap<PoolId, Option<Arrived>> = BTreeMap::new();
         for step in frame.steps_above(behind.min(through)) {
-            let pool = match &step {
-                Step::Event(Event { kind: EventKind::Arrival { pool, .. }, .. }) => *pool,
-                Step::Arrivals(arrivals, _) => arrivals.pool(),
-                Step::Event(_) => continue,
-            };
+            let Some((pool, _)) = step.arrivals() else { continue };
             let arrived = comes.entry(pool).or_insert_with(|| {
                 let entry = self.pools.get_mut(&pool).filter(|_| !self.open.contains(&(through, pool)))?;
                 needed(pool).then(|| entry.spare.take().unwrap_or_default().emptied())
