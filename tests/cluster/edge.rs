@@ -217,8 +217,9 @@ async fn one_connection_with_all_that_it_may_have_is_in_the_way_of_no_other() {
     for _ in 0..2 {
         streams.push(greedy.submit(tokio_stream::pending::<pb::SubmitRequest>()).await.unwrap());
     }
-    let third = greedy.submit(tokio_stream::pending::<pb::SubmitRequest>()).await.unwrap().into_inner().message().await;
-    assert_eq!(ClientError::from(third.unwrap_err()).reason(), Some(Reason::TooManyCalls));
+    let mut third = greedy.submit(tokio_stream::pending::<pb::SubmitRequest>()).await.unwrap().into_inner();
+    let refused = within(PATIENCE, "a refusal", third.message()).await.unwrap_err();
+    assert_eq!(ClientError::from(refused).reason(), Some(Reason::TooManyCalls));
     let mut honest = client.submit("duel", SubmitOptions::default()).await.unwrap();
     honest.send(vec![player("partner", 1)]).await.unwrap();
     honest.finish().await.unwrap();

@@ -135,8 +135,16 @@ pub(super) fn serve(
     access: Access,
     stop: Shutdown,
 ) -> ResponseStream<pb::SubmitResponse> {
+    // Before the client hears anything, so that streams which it opens one after another are counted in that order.
+    let open = match node.submit_streams.take(caller.as_ref()) {
+        Ok(open) => open,
+        Err(refused) => return Box::pin(stream::once(std::future::ready(Err(refused.into())))),
+    };
     let (answers, waiting) = mpsc::channel(BATCHES);
-    tokio::spawn(read(node, caller, requests, access, stop, answers));
+    tokio::spawn(async move {
+        read(node, caller, requests, access, stop, answers).await;
+        drop(open);
+    });
     // The room of an answer is given back when the next one is asked for: the connection has taken it by then.
     Box::pin(stream::unfold(
         (waiting, None),
@@ -174,13 +182,6 @@ async fn read(
     stop: Shutdown,
     answers: mpsc::Sender<Answer>,
 ) {
-    let _open = match node.submit_streams.take(caller.as_ref()) {
-        Ok(open) => open,
-        Err(refused) => {
-            _ = answers.send(Answer::Last(refused.into())).await;
-            return;
-        }
-    };
     let stream = node.next_stream();
     let room = StreamRoom::new(&node, caller.as_ref());
     loop {
