@@ -81,7 +81,8 @@ async fn a_balancer_goes_on_from_checkpoints_and_its_disk_does_not_grow_with_his
     })
     .await;
     assert!(stored.checkpoint > stored.log_floor && stored.checkpoint_error.is_empty(), "{stored:?}");
-    assert!(stored.log_bytes < 16 << 20 && stored.results_bytes < 16 << 20, "{stored:?}");
+    // A segment that the older of the last two checkpoints needs, the one that is written, and the next, made ready.
+    assert!(stored.log_bytes.max(stored.results_bytes) <= 3 * (8 << 20), "{stored:?}");
 
     // From a cursor that is gone there is no answer with a gap in it.
     let mut old = client.watch(dovetail::client::WatchOptions { after: 1, ..Default::default() });
