@@ -2,7 +2,7 @@
 //!
 //! Invariants: harness.H1 no process outlives its `Cluster`, however the test ends; harness.H2 two clusters never want
 //! the same port: each has a loopback address of its own; harness.H3 a test that fails shows the end of every process's
-//! log.
+//! log; harness.H4 a test that waits for a process for ever fails: no process outlives [`LIFE`].
 
 use crate::programs::{self, DOVETAIL};
 use std::collections::BTreeMap;
@@ -13,6 +13,7 @@ use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, Mutex as StdMutex, MutexGuard as StdGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -30,6 +31,9 @@ use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
 
 /// Longest wait for anything that takes no computing. Generous: the machine may be busy with another test.
 pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Longest life of a process. The longest test takes a tenth of it.
+const LIFE: Duration = Duration::from_secs(900);
 
 /// How often a condition is looked at.
 const POLL: Duration = Duration::from_millis(10);
@@ -143,7 +147,7 @@ impl Drop for Place {
 /// A process, with its stderr in a file. Killed when dropped.
 #[derive(Debug)]
 pub struct Process {
-    child: Child,
+    child: Arc<StdMutex<Child>>,
     log: PathBuf,
 }
 
@@ -153,30 +157,51 @@ impl Process {
         let mut file = append(&log);
         writeln!(file, "--- {command:?}").unwrap();
         let child = command.stdin(Stdio::null()).stderr(file).spawn().unwrap();
+        let child = Arc::new(StdMutex::new(child));
+        let (mortal, its_log) = (Arc::downgrade(&child), log.clone());
+        thread::spawn(move || {
+            thread::sleep(LIFE);
+            if let Some(child) = mortal.upgrade() {
+                writeln!(append(&its_log), "--- the test killed it, {LIFE:?} old").unwrap();
+                kill(&child);
+            }
+        });
         Process { child, log }
+    }
+
+    fn id(&self) -> u32 {
+        lock(&self.child).id()
     }
 
     /// Sends a signal by its name.
     pub fn signal(&self, signal: &str) {
-        let sent = Command::new("kill").args([&format!("-{signal}"), &self.child.id().to_string()]).status().unwrap();
+        let sent = Command::new("kill").args([&format!("-{signal}"), &self.id().to_string()]).status().unwrap();
         assert!(sent.success(), "cannot send {signal}");
     }
 
     /// Waits until it has ended by itself.
     pub async fn ended(&mut self) -> ExitStatus {
-        let child = &mut self.child;
-        until("the process ends", async || child.try_wait().unwrap()).await
+        until("the process ends", async || lock(&self.child).try_wait().unwrap()).await
     }
 
     pub fn log_text(&self) -> String {
         fs::read_to_string(&self.log).unwrap()
     }
 
-    fn kill(&mut self) {
-        // It may have ended already.
-        _ = self.child.kill();
-        _ = self.child.wait();
+    fn kill(&self) {
+        kill(&self.child);
     }
+}
+
+fn lock(child: &StdMutex<Child>) -> StdGuard<'_, Child> {
+    child.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn kill(child: &StdMutex<Child>) {
+    let mut child = lock(child);
+    // It may have ended already.
+    _ = child.kill();
+    _ = child.wait();
 }
 
 impl Drop for Process {
@@ -222,7 +247,7 @@ impl SmallDisk {
     /// A program that sees the disk.
     fn command(&self, path: impl AsRef<OsStr>) -> Command {
         let mut command = program("nsenter");
-        command.args(["--target", &self.holder.child.id().to_string(), "--mount"]).args(self.user).arg(path);
+        command.args(["--target", &self.holder.id().to_string(), "--mount"]).args(self.user).arg(path);
         command
     }
 
