@@ -3,7 +3,10 @@
 //! Decides nothing about matches. It admits submissions, says which reprobes and expiries are due, puts the shards'
 //! decisions into the order of the log, and can describe the cluster's state at the stable cut to a node that lost its
 //! memory. Invariants: ledger.L1 `stable <= decided`, both never go back; ledger.L2 outcomes leave in ascending order,
-//! each once; ledger.L3 no reprobe or withdrawal is offered for an element retired at or below `decided`.
+//! each once; ledger.L3 no reprobe or withdrawal is offered for an element retired at or below `decided`; ledger.L4 no
+//! event is written before `decided` has reached every stable cut that a frame of the log tells, and those never go back
+//! along the log: nodes have forgotten what was retired at or below them, and an event that named it would find it
+//! waiting. It takes a ledger whose results were lost to get there: it decides again what it had told.
 
 mod admit;
 mod checkpoint;
@@ -114,6 +117,8 @@ pub struct Ledger {
     /// Outcomes up to here are on disk.
     stored: EventId,
     stable: Stable,
+    /// The highest stable cut that a frame of the log tells.
+    told: Stable,
     planted: Planted,
     /// Elements retired in `(stable, decided]`, and those below that are kept for cuts that are read. Ascending.
     unstable: VecDeque<Unstable>,
@@ -169,6 +174,7 @@ impl Ledger {
             decided: Decided::ZERO,
             stored: EventId::ZERO,
             stable: Stable::ZERO,
+            told: Stable::ZERO,
             planted: Planted::default(),
             unstable: VecDeque::new(),
             unstable_in: BTreeMap::new(),
@@ -338,6 +344,14 @@ impl Ledger {
         self.progress.concern((after, through), audience, |pair| pair.shard.0);
     }
 
+    /// A frame that is read back from the log tells a stable cut: no later frame may name what was retired at or below
+    /// it.
+    pub fn on_told(&mut self, stable: Stable) {
+        if !self.planted.is(Bug::ToldForgotten) {
+            self.told = stable.max(self.told);
+        }
+    }
+
     /// Takes what the store says was decided up to `through`, when a balancer starts.
     ///
     /// # Errors
@@ -465,6 +479,19 @@ impl Ledger {
     #[must_use]
     pub fn stable(&self) -> Stable {
         self.stable
+    }
+
+    /// The stable cut that the next frame of the log tells: no event of it, or after it, names an element retired at or
+    /// below this event.
+    #[must_use]
+    pub fn to_tell(&self) -> Stable {
+        self.stable.max(self.told)
+    }
+
+    /// Whether events may be written: all that the log says is retired is known to be (ledger.L4).
+    #[must_use]
+    pub fn may_write(&self) -> bool {
+        self.decided.covers(self.told.event())
     }
 
     /// Elements not known to be retired.

@@ -135,6 +135,8 @@ pub enum Bug {
     ReplayTakesFirstRows,
     /// A ledger that starts does not remember what was decided below its checkpoint, in a record that reaches over it.
     ReplayForgetsOverCut,
+    /// A balancer that reads its log back does not know which stable cuts its frames told.
+    ToldForgotten,
     /// A gatherer does not fetch what a slice's hello asks for (R3).
     FetchIgnored,
     /// Of what several slices of a matcher ask for, a gatherer fetches the shorter (R3).
@@ -203,7 +205,7 @@ pub enum Bug {
 
 impl Bug {
     /// All of them; `--planted N` counts from 1.
-    pub const ALL: [Bug; 95] = [
+    pub const ALL: [Bug; 96] = [
         Bug::ProbeNotComplete,
         Bug::ClaimBeforeOwnProbe,
         Bug::ListFactorOne,
@@ -267,6 +269,7 @@ impl Bug {
         Bug::StableBeforeStored,
         Bug::ReplayTakesFirstRows,
         Bug::ReplayForgetsOverCut,
+        Bug::ToldForgotten,
         Bug::FetchIgnored,
         Bug::ShorterFetched,
         Bug::ReadsBeforeFetched,

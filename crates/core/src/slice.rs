@@ -63,7 +63,8 @@ pub struct Slice {
     retired: Retired,
     /// What was decided in pools with a complete view, and what is in flight in the others.
     flight: Flight,
-    /// No later frame of the log names an element retired at or below this event: the last frame's stable cut.
+    /// No later frame of the log names an element retired at or below this event: the highest stable cut of those
+    /// that were searched.
     named_above: Stable,
     /// Decided watermark by shard.
     decided: Vec<Decided>,
@@ -313,7 +314,7 @@ impl Slice {
             self.through = frame.through();
             self.pending.pop_front();
             self.flush(&frame, out);
-            self.named_above = frame.stable();
+            self.named_above = frame.stable().max(self.named_above);
         }
         self.apply_retirements_below(shared, self.through.next());
         self.flight.decided(self.decided_seen());

@@ -485,6 +485,27 @@ fn all_pools_together_have_a_bound_beside_their_own() {
 }
 
 #[test]
+fn nothing_is_written_before_all_that_frames_tell_is_stable_is_decided_again() {
+    let mut ledger = Ledger::new(LIMITS, 1);
+    ledger.record(EventId(1), 0, &defined(), None).unwrap();
+    (2..=4).for_each(|x| ledger.record(EventId(x), 0, &arrival(), Some(client(x))).unwrap());
+    assert_eq!((ledger.may_write(), ledger.to_tell()), (true, Stable::ZERO));
+    // The results that these frames told of are lost.
+    for told in [3, 2] {
+        ledger.on_told(Stable(EventId(told)));
+        assert_eq!((ledger.may_write(), ledger.to_tell()), (false, Stable(EventId(3))));
+    }
+    ledger.on_decided(ShardId(0), Decided(EventId(2)), &mut ()).unwrap();
+    assert!(!ledger.may_write());
+    ledger.on_decided(ShardId(0), Decided(EventId(3)), &mut ()).unwrap();
+    // They are not stored again yet: what is stable has gone back, what frames tell does not.
+    assert_eq!((ledger.may_write(), ledger.stable(), ledger.to_tell()), (true, Stable::ZERO, Stable(EventId(3))));
+    ledger.on_decided(ShardId(0), Decided(EventId(4)), &mut ()).unwrap();
+    ledger.on_stored(EventId(4));
+    assert_eq!(ledger.to_tell(), Stable(EventId(4)));
+}
+
+#[test]
 fn the_bytes_of_what_waits_have_bounds_by_pool_and_in_all() {
     // Each takes 64 bytes, and 1 for its key.
     let limits = LedgerLimits { waiting_bytes_max: 2 * 65, ..LIMITS };

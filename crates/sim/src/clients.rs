@@ -43,7 +43,7 @@ impl Clients {
             cx.net.after(20, NetStep::Client);
             return Ok(());
         }
-        if balancer.full() {
+        if !balancer.may_write() {
             cx.stats.refused_full += 1;
             cx.net.after(20, NetStep::Client);
             return Ok(());

@@ -131,6 +131,14 @@ impl DiskRecord for ResultRecord {
     }
 }
 
+impl<T> File<T> {
+    /// An empty file that goes on after an event.
+    #[must_use]
+    pub fn begins_after(floor: EventId) -> File<T> {
+        File { floor, ..File::default() }
+    }
+}
+
 impl<T: DiskRecord> File<T> {
     /// Appends a record; it is not safe yet.
     pub fn append(&mut self, record: T) {

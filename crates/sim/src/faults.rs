@@ -28,6 +28,8 @@ pub enum SimFault {
         /// How long.
         time: Time,
     },
+    /// All nodes stop, and the balancer's results are removed: what was decided after the checkpoint is decided again.
+    LoseResults,
 }
 
 /// What may still go wrong in a run.
@@ -37,6 +39,8 @@ pub struct Faults {
     crashes: u64,
     breaks: u64,
     pauses: u64,
+    /// How often the results may still be lost, and the dice for when.
+    results_lost: (u64, Rng),
     hot_until: Time,
     /// What was decided to go wrong, and when.
     later: Option<(Time, SimFault)>,
@@ -47,7 +51,15 @@ impl Faults {
     #[must_use]
     pub fn new(rng: Rng, cx: &Cx) -> Faults {
         let plan = &cx.scenario.faults;
-        Faults { rng, crashes: plan.crashes, breaks: plan.breaks, pauses: plan.pauses, hot_until: 0, later: None }
+        Faults {
+            results_lost: (plan.results_lost, rng.fork(1)),
+            rng,
+            crashes: plan.crashes,
+            breaks: plan.breaks,
+            pauses: plan.pauses,
+            hot_until: 0,
+            later: None,
+        }
     }
 
     /// What goes wrong now: mostly nothing, sometimes several things.
@@ -60,8 +72,11 @@ impl Faults {
             let node = Node::Matcher(self.rng.index(cx.scenario.matchers));
             return vec![SimFault::Crash { node, down: 1 }];
         }
-        let left = self.crashes + self.breaks + self.pauses;
         let plan = cx.scenario.faults;
+        if self.loses_results(plan.rate) {
+            return vec![SimFault::LoseResults];
+        }
+        let left = self.crashes + self.breaks + self.pauses;
         if left == 0 || plan.rate == 0 {
             return Vec::new();
         }
@@ -89,6 +104,9 @@ impl Faults {
         self.crashes += plan.crashes.min(2);
         self.breaks += plan.breaks.min(3);
         self.hot_until = cx.net.now() + HOT_MS;
+        if self.loses_results(50_000) {
+            return vec![SimFault::LoseResults];
+        }
         let share = self.rng.pick(&[150, 500, 1000]);
         let nodes = cx.net.nodes().filter(|&node| plan.balancer || node != Node::Balancer);
         let mut faults = Vec::new();
@@ -98,6 +116,14 @@ impl Faults {
             }
         }
         faults
+    }
+
+    /// Whether the results are lost now: so often, in a hundred thousand times, while they may be.
+    fn loses_results(&mut self, rate: u64) -> bool {
+        let (left, rng) = &mut self.results_lost;
+        let loses = *left > 0 && rng.below(100_000) < rate;
+        *left -= u64::from(loses);
+        loses
     }
 
     /// A matcher handles nothing for long; what it found by then is decided, and later a gatherer forgets that.

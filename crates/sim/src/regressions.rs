@@ -23,4 +23,9 @@ pub const REGRESSIONS: &[Regression] = &[
         seed: 9,
         bug: "a gatherer without memory was refused forever, for a slice kept frames that know too little",
     },
+    Regression {
+        seed: 20634,
+        bug: "after the results were lost, an element searched again that slices had forgotten, and was matched twice",
+    },
+    Regression { seed: 20820, bug: "the same" },
 ];

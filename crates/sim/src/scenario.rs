@@ -158,6 +158,8 @@ pub struct FaultPlan {
     pub fetch_permille: u64,
     /// How far a balancer's clock is off after a restart, at most.
     pub skew_ms: u64,
+    /// How often all nodes stop and the results are lost.
+    pub results_lost: u64,
 }
 
 /// How disks behave.
@@ -207,6 +209,10 @@ const REACH_DICE: u64 = 2648;
 
 /// Chosen so that the seeds of [`crate::regressions`] drop no pool, as none did when these were found.
 const DROP_DICE: u64 = 61;
+
+/// Chosen so that of the seeds of [`crate::regressions`] those lose results that were found by it, and no others, and so
+/// that those do not that alone find a planted bug.
+const LOST_DICE: u64 = 988;
 
 impl Scenario {
     /// What `seed` stands for.
@@ -267,6 +273,7 @@ impl Scenario {
             scenario.paced = audience.chance(300);
             scenario.feed_pause_permille = audience.pick(&[0, 0, 50, 300]);
         }
+        scenario.faults.results_lost = dice.fork(LOST_DICE).pick(&[0, 0, 0, 0, 0, 0, 1, 2]);
         draw_room(&mut dice.fork(ROOM_DICE), &mut scenario.ledger);
         let mut rng = dice.fork(KEEP_DICE);
         if rng.chance(750) {
@@ -381,6 +388,7 @@ fn draw_faults(rng: &mut Rng) -> FaultPlan {
         rounds: if calm { 0 } else { rng.pick(&[0, 0, 1, 2]) },
         fetch_permille: rng.pick(&[0, 100, 500]),
         skew_ms: rng.pick(&[0, 0, 200]),
+        results_lost: 0,
     }
 }
 

@@ -318,7 +318,20 @@ impl Sim {
                 cx.stats.pauses += 1;
                 cx.net.pause(node, time);
             }
+            SimFault::LoseResults => self.lose_results()?,
         }
+        Ok(())
+    }
+
+    fn lose_results(&mut self) -> Result<(), Violation> {
+        self.cx.stats.results_lost += 1;
+        for node in self.cx.net.nodes() {
+            if self.cx.net.up(node) {
+                let down = self.cx.rng.range(1, self.cx.scenario.faults.down_ms);
+                self.stop(node, down)?;
+            }
+        }
+        self.balancer.lose_results();
         Ok(())
     }
 

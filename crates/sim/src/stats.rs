@@ -119,6 +119,8 @@ stats! {
     held,
     /// Events lost in crashes, because they were not on disk.
     events_lost,
+    /// Times that all nodes stopped and the results were lost.
+    results_lost,
     /// Outcomes told again after a crash of the balancer.
     outcomes_repeated,
 }
@@ -145,8 +147,14 @@ impl Stats {
                 s.slice_fetches, s.peer_fetches, s.matcher_fetches
             ),
             format!(
-                "  kept       {} checkpoints, {} lost; {} starts from one; {} frames and {} results trimmed",
-                s.checkpoints, s.checkpoints_lost, s.checkpoint_starts, s.frames_trimmed, s.results_trimmed
+                "  kept       {} checkpoints, {} lost; {} starts from one; {} frames and {} results trimmed; {} times \
+                 all results lost",
+                s.checkpoints,
+                s.checkpoints_lost,
+                s.checkpoint_starts,
+                s.frames_trimmed,
+                s.results_trimmed,
+                s.results_lost
             ),
             format!(
                 "  refused    in {} runs: matchers for the log {}, for retirements {}, for old frames {}; gatherers {}",

@@ -162,18 +162,24 @@ impl Truth {
     /// A frame is on disk: whatever happens, its events have happened.
     ///
     /// # Errors
-    /// When ids are not dense or time goes back.
+    /// When ids are not dense, or time or the stable cut that frames tell goes back, or an event names an element retired
+    /// at or below that.
     pub fn on_durable(&mut self, frame: &LogFrame, clients: &[ClientPart]) -> Result<(), Violation> {
         let last = self.events.last().expect("there is an event 0");
         if frame.after != self.durable() || frame.time_ms < last.time_ms {
             let (found, expected) = ((frame.after, frame.time_ms), (self.durable(), last.time_ms));
             return Err(differs("a frame's beginning and time", format!("{found:?}"), format!("{expected:?}")));
         }
+        if frame.stable.event() < self.named {
+            let (found, expected) = (frame.stable.to_string(), format!("{} or above", self.named));
+            return Err(differs("the stable cut that a frame tells", found, expected));
+        }
         self.named = frame.stable.event();
         let mut clients = clients.iter();
         for event in &frame.events {
             self.check_time(event, frame.time_ms)?;
             self.check_drops(event)?;
+            self.check_named(event)?;
             let decided = self.oracle.on_event(event.x, frame.time_ms, &event.kind);
             let retirement = decided.expect("what the ledger recorded compiles");
             let reason = match &event.kind {
@@ -203,6 +209,21 @@ impl Truth {
             self.events.push(Decided { retirement, time_ms: frame.time_ms, reason, only, ..Decided::default() });
         }
         Ok(())
+    }
+
+    /// Nodes may have forgotten what was retired at or below the stable cut that a frame tells.
+    fn check_named(&self, event: &Event) -> Result<(), Violation> {
+        let (EventKind::Withdrawal { element, .. } | EventKind::Reprobe { element, .. }) = event.kind else {
+            return Ok(());
+        };
+        let ended = self.elements.get(&element).and_then(|known| known.ended);
+        match ended.filter(|&ended| ended <= self.named) {
+            None => Ok(()),
+            Some(ended) => {
+                let what = format!("the element that {} names, which ended at {ended}", event.x);
+                Err(differs(what, element.to_string(), format!("one that waits at {}", self.named)))
+            }
+        }
     }
 
     /// The place of an event's element, when one slice alone is concerned by it.

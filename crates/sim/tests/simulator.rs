@@ -144,6 +144,7 @@ each_is_found! {
     telling_a_stable_cut_that_is_not_stored_is_found: StableBeforeStored,
     reading_back_the_wrong_rows_of_a_run_is_found: ReplayTakesFirstRows,
     forgetting_what_was_decided_below_a_checkpoint_is_found: ReplayForgetsOverCut,
+    forgetting_what_frames_told_was_stable_is_found: ToldForgotten,
     not_fetching_what_a_hello_asks_for_is_found: FetchIgnored,
     fetching_the_shorter_of_two_ranges_is_found: ShorterFetched,
     reading_before_what_was_fetched_has_come_is_found: ReadsBeforeFetched,

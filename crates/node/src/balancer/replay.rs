@@ -93,6 +93,7 @@ impl Replay {
     /// # Errors
     /// When an event in it cannot have happened.
     pub fn on_frame(self, frame: &PartFrame, ledger: &mut Ledger) -> Result<(), ReplayError> {
+        ledger.on_told(frame.stable);
         for part in &frame.events {
             match part {
                 Part::Event(event) if event.x > self.from => {

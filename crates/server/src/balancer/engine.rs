@@ -380,12 +380,13 @@ impl Engine {
         self.disks.close().await
     }
 
-    /// Whether there is room for more events. What is not on disk as a result is in memory as frames and outcomes.
+    /// Whether there is room for more events, and they may be written. What is not on disk as a result is in memory as frames and outcomes.
     fn taking(&self) -> bool {
         let in_flight = self.sequencer.assigned().0 - self.ledger.stable().event().0;
         self.durability.queued() < FRAMES_QUEUED
             && self.acks.len() < ACKS
             && in_flight < self.in_flight_max
+            && self.ledger.may_write()
             && !self.is_full()
     }
 
@@ -516,7 +517,7 @@ impl Engine {
                 EventKind::PoolDefined { definition, .. } => definition.bytes(),
                 EventKind::Withdrawal { .. } | EventKind::PoolClosed { .. } | EventKind::PoolDropped { .. } => 0,
             };
-        let stable = self.ledger.stable();
+        let stable = self.ledger.to_tell();
         let part = |x| Part::Event(dovetail_core::Event { x, kind: kind.clone() });
         let (x, time_ms) = self.sequencer.push_run(stable, 1, bytes, part);
         let recorded = self.ledger.record(x, time_ms, &kind, None);

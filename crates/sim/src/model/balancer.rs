@@ -130,7 +130,7 @@ impl ModelBalancer {
     /// The next events are recorded, and their frame is taken.
     pub(super) fn on_events(&mut self) -> Result<Shown, String> {
         let mut frame = self.plan.0.frame(self.durability.durable().next());
-        frame.stable = self.ledger.stable();
+        frame.stable = self.ledger.to_tell();
         let mut clients = Vec::new();
         for event in &frame.events {
             let client = matches!(event.kind, EventKind::Arrival { .. }).then(|| client_part(event));

@@ -27,7 +27,7 @@ use dovetail_node::{
 use crate::{
     checks,
     cx::Cx,
-    disk::SimDisk,
+    disk::{File, SimDisk},
     link::SimLink,
     net::{Call, CallId, LinkId, Message, NetStreamId, Node, Reply, Timer},
     nodes::Fate,
@@ -141,6 +141,12 @@ impl BalancerNode {
         Ok(())
     }
 
+    /// The results are gone while no node runs: it begins again at the checkpoint. Nobody knows what it told before.
+    pub fn lose_results(&mut self) {
+        let cut = self.disk.checkpoint.base.through;
+        (self.disk.results, self.stable) = (File::begins_after(cut), Stable(cut));
+    }
+
     /// The ledger, while it runs.
     #[must_use]
     pub fn ledger(&self) -> Option<&Ledger> {
@@ -231,6 +237,8 @@ impl BalancerNode {
                 match check_fetch(fetch, results, cx.planted()) {
                     Ok(()) => Reply::Retirements(fetch, self.disk.retirements(fetch.after, fetch.through).into()),
                     Err(FetchRefused::Gone(_)) => Reply::OutOfRange(fetch),
+                    // Whoever asked has gone, and what it was told was stable has been lost.
+                    Err(FetchRefused::NotStable { .. }) if cx.net.incarnation(from) != incarnation => return,
                     Err(error @ FetchRefused::NotStable { .. }) => panic!("{fetch:?} is of what is stored: {error}"),
                 }
             }
@@ -327,7 +335,7 @@ impl BalancerNode {
             EventKind::Reprobe { .. } => cx.stats.reprobes += 1,
             _ => {}
         }
-        let (x, time_ms) = live.sequencer.push(live.ledger.stable(), kind.clone(), EVENT_BYTES);
+        let (x, time_ms) = live.sequencer.push(live.ledger.to_tell(), kind.clone(), EVENT_BYTES);
         live.clients.extend(client.clone());
         live.ledger.record(x, time_ms, &kind, client).expect("drawn pools compile");
         if live.sequencer.full() || (self.disk.log.idle() && live.may_take(cx)) {
@@ -362,8 +370,8 @@ impl BalancerNode {
     fn on_due(&mut self, cx: &mut Cx) -> Result<(), Violation> {
         let live = self.live.as_mut().expect("a node that is up is live");
         live.due_at = None;
-        if live.full {
-            // It comes again with the room.
+        if !self.may_write() {
+            // It comes again with the room, or what is decided.
             return Ok(());
         }
         let most = cx.rng.index(8) + 1;

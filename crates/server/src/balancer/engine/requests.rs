@@ -183,7 +183,7 @@ impl Engine {
                 self.turns.add(&whose, asked, units, count);
                 let run = Run { batch: Arc::clone(batch), rows: row..row + count };
                 let part = |first| Part::Arrivals(first, run);
-                self.sequencer.push_run(self.ledger.stable(), count, bytes, part);
+                self.sequencer.push_run(self.ledger.to_tell(), count, bytes, part);
                 if self.sequencer.full() {
                     self.take_frame();
                 }

@@ -30,7 +30,7 @@ impl BalancerNode {
     pub(super) fn free(&mut self, cx: &mut Cx) -> Result<(), Violation> {
         let live = self.live.as_mut().expect("a node that is up is live");
         live.ledger.take_caught_up().into_iter().for_each(|pool| live.holds.caught_up(pool));
-        while !self.full() {
+        while self.may_write() {
             let live = self.live.as_mut().expect("a node that is up is live");
             let now_ms = live.clock.read(cx.net.now());
             let Some(freed) = live.holds.next(live.ledger.decided(), now_ms, |_, _| true) else { break };

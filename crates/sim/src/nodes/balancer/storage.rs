@@ -202,6 +202,12 @@ impl BalancerNode {
         self.live.as_ref().is_some_and(|live| live.full)
     }
 
+    /// Whether events may be written: the disk has room, and all that the log says is stable is decided.
+    #[must_use]
+    pub fn may_write(&self) -> bool {
+        self.live.as_ref().is_some_and(|live| !live.full && live.ledger.may_write())
+    }
+
     /// There may be room again.
     pub(super) fn on_disk_retry(&mut self, cx: &mut Cx) {
         self.live.as_mut().expect("a node that is up is live").full = false;
