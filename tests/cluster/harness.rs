@@ -524,7 +524,7 @@ impl Cluster {
 
     /// kill -9.
     pub fn kill(&mut self, which: Which) {
-        let mut process = self.nodes.remove(&which).unwrap_or_else(|| panic!("{which:?} does not run"));
+        let process = self.nodes.remove(&which).unwrap_or_else(|| panic!("{which:?} does not run"));
         process.kill();
     }
 
