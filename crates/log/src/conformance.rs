@@ -9,6 +9,8 @@
 //! conformance::check(&mut conformance::Volatile(|| Box::new(MemoryLog::new()) as Box<dyn Log>));
 //! ```
 
+pub mod shared;
+
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::error::{AppendError, ReadError};

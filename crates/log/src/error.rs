@@ -63,6 +63,20 @@ pub enum AppendError {
         /// The earlier error.
         cause: String,
     },
+    /// The engine of a [shared log](crate::shared) has no room. What of this append is not in the log yet may be
+    /// appended again, all of it together.
+    #[error("the log's engine is full: {why}")]
+    EngineFull {
+        /// In the engine's words.
+        why: String,
+    },
+    /// This process is not the writer of the [shared log](crate::shared) any more, or gave up asking whether it has
+    /// what was appended. Open the log again to go on.
+    #[error("nothing more is appended: {why}")]
+    WriterOver {
+        /// Another has taken over, or the engine's words.
+        why: String,
+    },
 }
 
 /// Why a log was not trimmed. Every record is still readable that the floor says is.

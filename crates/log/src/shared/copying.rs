@@ -1,0 +1,100 @@
+//! A log of one's own that follows a shared one.
+
+use std::time::Duration;
+
+use thiserror::Error;
+
+use super::{Engine, Follow, Followed, ReplicatedLog, SharedReadError, Succession, TermWriter};
+use crate::error::AppendError;
+use crate::log::Log;
+
+/// How long one look for the next entry takes while a new writer reads up to its term.
+const LOOK: Duration = Duration::from_millis(250);
+
+/// Why a copy does not go on.
+#[derive(Debug, Error)]
+pub enum CopyError {
+    /// The shared log cannot be read.
+    #[error(transparent)]
+    Read(#[from] SharedReadError),
+    /// The copy cannot be written.
+    #[error("the copy of the shared log: {0}")]
+    Append(#[from] AppendError),
+}
+
+/// A copy of a shared log, and what follows it. The copy has what was followed, and nothing else (shared.T4).
+pub struct Copying {
+    follow: Box<dyn Follow>,
+    read: Succession,
+    copy: Box<dyn Log>,
+}
+
+impl std::fmt::Debug for Copying {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Copying").field("read", &self.read).finish_non_exhaustive()
+    }
+}
+
+impl Copying {
+    /// Goes on where a copy ends. One that is empty begins where the shared log does.
+    ///
+    /// # Errors
+    /// When what comes next is gone from the shared log, or the copy is another log's.
+    pub fn begin(engine: &mut dyn Engine, copy: Box<dyn Log>) -> Result<Copying, SharedReadError> {
+        let through = copy.last().max(engine.identity().begins_after);
+        let at = engine.find(through)?;
+        Ok(Copying { follow: engine.follow(at), read: Succession::after(at, through), copy })
+    }
+
+    /// How far the copy is.
+    #[must_use]
+    pub fn read(&self) -> &Succession {
+        &self.read
+    }
+
+    /// The copy.
+    #[must_use]
+    pub fn copy(&self) -> &dyn Log {
+        &*self.copy
+    }
+
+    /// What comes next; records are in the copy then. [`Followed::Quiet`] when nothing comes for so long.
+    ///
+    /// # Errors
+    /// When what comes next cannot be read, breaks the rules of shared logs, or cannot be written. Nothing of it is in
+    /// the copy then; begin again with one that was opened again.
+    pub fn step(&mut self, patience: Duration) -> Result<Followed, CopyError> {
+        let followed = self.follow.next(patience)?;
+        match &followed {
+            Followed::Term(term) => self.read.on_term(term)?,
+            Followed::Group { at, term, group } => {
+                self.read.on_group(*at, *term, group)?;
+                self.copy.append(&group.records)?;
+            }
+            Followed::Beat(_) | Followed::Quiet => {}
+        }
+        Ok(followed)
+    }
+
+    /// Follows up to the beginning of this process's term, behind which nobody else appends: then it may.
+    ///
+    /// # Errors
+    /// When what comes before cannot be read or written; or nothing comes for so long.
+    ///
+    /// # Panics
+    /// When the copy has followed beyond the term already.
+    pub fn take_over(mut self, writer: TermWriter, patience: Duration) -> Result<ReplicatedLog, CopyError> {
+        let begins = writer.term().at;
+        assert!(self.read.at() <= begins, "nothing is behind {begins} before its writer has appended");
+        let mut quiet = Duration::ZERO;
+        while self.read.at() < begins {
+            let followed = self.step(LOOK.min(patience))?;
+            quiet = if followed == Followed::Quiet { quiet + LOOK } else { Duration::ZERO };
+            if quiet >= patience {
+                let why = format!("the term began at {begins}, and nothing comes after {}", self.read.at());
+                return Err(SharedReadError::Unavailable { why }.into());
+            }
+        }
+        Ok(ReplicatedLog::new(writer, self.copy))
+    }
+}
