@@ -116,6 +116,8 @@ pub struct Ledger {
     decided: Decided,
     /// Outcomes up to here are on disk.
     stored: EventId,
+    /// The cut moves no further: others that may go on with the log have not stored more.
+    stored_by_others: EventId,
     stable: Stable,
     /// The highest stable cut that a frame of the log tells.
     told: Stable,
@@ -173,6 +175,7 @@ impl Ledger {
             progress: Progress::new(shards as usize, EventId::ZERO),
             decided: Decided::ZERO,
             stored: EventId::ZERO,
+            stored_by_others: EventId(u64::MAX),
             stable: Stable::ZERO,
             told: Stable::ZERO,
             planted: Planted::default(),
@@ -377,9 +380,16 @@ impl Ledger {
         self.move_stable();
     }
 
+    /// Every other balancer that may go on with this log has outcomes up to `through` on disk: the cut moves there at
+    /// most, and never back. So what nodes forget is known to whichever goes on. A balancer that is alone is not bound.
+    pub fn bound_stable(&mut self, through: EventId) {
+        self.stored_by_others = through;
+        self.move_stable();
+    }
+
     fn move_stable(&mut self) {
         let reported = self.reported.iter().copied().min().expect("a cluster has a shard");
-        let stable = Stable(self.stored.min(reported.event()));
+        let stable = Stable(self.stored.min(reported.event()).min(self.stored_by_others));
         if stable > self.stable {
             self.stable = stable;
             self.look_at_closed();

@@ -506,6 +506,22 @@ fn nothing_is_written_before_all_that_frames_tell_is_stable_is_decided_again() {
 }
 
 #[test]
+fn the_stable_cut_waits_for_what_others_have_stored_and_never_goes_back() {
+    let mut ledger = Ledger::new(LIMITS, 1);
+    ledger.record(EventId(1), 0, &defined(), None).unwrap();
+    (2..=9).for_each(|x| ledger.record(EventId(x), 0, &arrival(), Some(client(x))).unwrap());
+    ledger.on_decided(ShardId(0), Decided(EventId(9)), &mut ()).unwrap();
+    let mut stable = |others: u64, stored: u64| {
+        ledger.bound_stable(EventId(others));
+        ledger.on_stored(EventId(stored));
+        ledger.stable().event().0
+    };
+    assert_eq!([(0, 4), (3, 4), (7, 4), (7, 9)].map(|(others, stored)| stable(others, stored)), [0, 3, 4, 7]);
+    // One that knows less begins to stand by: it has to be brought there first.
+    assert_eq!([(2, 9), (8, 9), (u64::MAX, 9)].map(|(others, stored)| stable(others, stored)), [7, 8, 9]);
+}
+
+#[test]
 fn the_bytes_of_what_waits_have_bounds_by_pool_and_in_all() {
     // Each takes 64 bytes, and 1 for its key.
     let limits = LedgerLimits { waiting_bytes_max: 2 * 65, ..LIMITS };
