@@ -67,8 +67,8 @@ async fn a_balancer_goes_on_from_checkpoints_and_its_disk_does_not_grow_with_his
         (a, b)
     });
     assert_eq!(KnownAnswer::of(n, ends).unwrap(), Workload::W1.answer(n).unwrap());
-    // How far the last two checkpoints are apart depends on how fast the disk is: until there is one behind which the log
-    // can be trimmed, elements of another pool let it grow.
+    // How far the last two checkpoints are apart depends on how fast the disk is: until there is one behind which the
+    // log can be trimmed, elements of another pool let it grow.
     client.define_pool(pool()).await.unwrap();
     let mut more = 0..;
     let stored = until("the log is trimmed", async || {

@@ -4,8 +4,8 @@
 //! decisions into the order of the log, and can describe the cluster's state at the stable cut to a node that lost its
 //! memory. Invariants: ledger.L1 `stable <= decided`, both never go back; ledger.L2 outcomes leave in ascending order,
 //! each once; ledger.L3 no reprobe or withdrawal is offered for an element retired at or below `decided`; ledger.L4 no
-//! event is written before `decided` has reached every stable cut that a frame of the log tells, and those never go back
-//! along the log: nodes have forgotten what was retired at or below them, and an event that named it would find it
+//! event is written before `decided` has reached every stable cut that a frame of the log tells, and those never go
+//! back along the log: nodes have forgotten what was retired at or below them, and an event that named it would find it
 //! waiting. It takes a ledger whose results were lost to get there: it decides again what it had told.
 
 mod admit;

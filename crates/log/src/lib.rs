@@ -2,8 +2,8 @@
 //!
 //! [`Log`] and [`LogReader`] are the trait a log engine implements; [`EmbeddedLog`] is the one on the local disk,
 //! [`MemoryLog`] the one that forgets. [`conformance`] is what every one of them has to pass. [`checkpoint`] keeps what
-//! a log's prefix amounts to, so that the prefix can be trimmed. [`shared`] is a log of several writers, on an engine of
-//! several machines.
+//! a log's prefix amounts to, so that the prefix can be trimmed. [`shared`] is a log of several writers, on an engine
+//! of several machines.
 //!
 //! Not here: what the bytes mean, waking readers, an async runtime, deciding what to trim. docs/architecture.md,
 //! "What is durable", says which parts of a cluster are on disk.

@@ -7,11 +7,11 @@
 //!                        -> its own copy
 //! ```
 //!
-//! An [`Engine`] keeps entries in one order, and takes a group of records only behind the entry that its writer believes
-//! to be the last. A *term* is the reign of one writer: it begins with an entry of its own, whose position is its number,
-//! and with that nothing of an earlier term is taken any more. What is asked of an engine may stay without an answer:
-//! [`Appending`] and [`TakingOver`] say what follows from what is heard, and [`Succession`] holds what is read against
-//! what was read before.
+//! An [`Engine`] keeps entries in one order, and takes a group of records only behind the entry that its writer
+//! believes to be the last. A *term* is the reign of one writer: it begins with an entry of its own, whose position is
+//! its number, and with that nothing of an earlier term is taken any more. What is asked of an engine may stay without
+//! an answer: [`Appending`] and [`TakingOver`] say what follows from what is heard, and [`Succession`] holds what is
+//! read against what was read before.
 //!
 //! Invariants, checked by [`conformance::shared`](crate::conformance::shared) for every engine: shared.T1 a group is in
 //! the log only behind the entry of its term, and before that of any other; shared.T2 each group begins where the group

@@ -210,8 +210,8 @@ const REACH_DICE: u64 = 2648;
 /// Chosen so that the seeds of [`crate::regressions`] drop no pool, as none did when these were found.
 const DROP_DICE: u64 = 61;
 
-/// Chosen so that of the seeds of [`crate::regressions`] those lose results that were found by it, and no others, and so
-/// that those do not that alone find a planted bug.
+/// Chosen so that of the seeds of [`crate::regressions`] those lose results that were found by it, and no others, and
+/// so that those do not that alone find a planted bug.
 const LOST_DICE: u64 = 988;
 
 impl Scenario {

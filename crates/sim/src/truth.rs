@@ -162,8 +162,8 @@ impl Truth {
     /// A frame is on disk: whatever happens, its events have happened.
     ///
     /// # Errors
-    /// When ids are not dense, or time or the stable cut that frames tell goes back, or an event names an element retired
-    /// at or below that.
+    /// When ids are not dense, or time or the stable cut that frames tell goes back, or an event names an element
+    /// retired at or below that.
     pub fn on_durable(&mut self, frame: &LogFrame, clients: &[ClientPart]) -> Result<(), Violation> {
         let last = self.events.last().expect("there is an event 0");
         if frame.after != self.durable() || frame.time_ms < last.time_ms {

@@ -4,11 +4,12 @@ use super::{Group, SharedAppendError, TermWriter};
 use crate::error::{AppendError, TrimError};
 use crate::log::{Log, LogReader, Record, check_order, check_sizes};
 
-/// A shared log that this process writes, and its own copy of it. What is appended is durable once the engine has it; it
-/// is read from the copy.
+/// A shared log that this process writes, and its own copy of it. What is appended is durable once the engine has it;
+/// it is read from the copy.
 ///
 /// While the engine does not answer, [`append`](Log::append) asks it again and again, as it must: nobody but the engine
-/// knows whether it has the group. `unanswered` is told each time, and may give up; then the log has to be opened again.
+/// knows whether it has the group. `unanswered` is told each time, and may give up; then the log has to be opened
+/// again.
 pub struct ReplicatedLog {
     writer: TermWriter,
     copy: Box<dyn Log>,

@@ -1,9 +1,9 @@
 //! Decisions of events that this balancer's log does not have yet.
 //!
-//! The log of a balancer that stands by lags behind that of the one that writes, and the shards decide by the latter: what
-//! they say of later events is held back until these have been read. As what is held has a bound, a shard that says more
-//! is not read until there is room; it is then asked again from where the ledger is. A balancer that writes is not ahead
-//! of itself: to it such a decision is of another log, or its own has lost its end
+//! The log of a balancer that stands by lags behind that of the one that writes, and the shards decide by the latter:
+//! what they say of later events is held back until these have been read. As what is held has a bound, a shard that
+//! says more is not read until there is room; it is then asked again from where the ledger is. A balancer that writes
+//! is not ahead of itself: to it such a decision is of another log, or its own has lost its end
 //! ([`DecisionError::Future`](dovetail_core::ledger::DecisionError)). Invariants: node.A1 nothing is taken of an event
 //! that is not recorded; node.A2 of each shard everything is taken in the order in which it came; node.A3 what is held
 //! has a bound, beside one frame.
@@ -19,8 +19,8 @@ pub enum Ahead {
     Take(DecisionFrame),
     /// It is held back.
     Held,
-    /// There is no room, and nothing of its shard is held any more: end the subscription, and subscribe again, from where
-    /// the ledger is, once [`DecisionsAhead::may_read`] says so.
+    /// There is no room, and nothing of its shard is held any more: end the subscription, and subscribe again, from
+    /// where the ledger is, once [`DecisionsAhead::may_read`] says so.
     NoRoom,
 }
 

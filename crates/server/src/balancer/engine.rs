@@ -380,7 +380,8 @@ impl Engine {
         self.disks.close().await
     }
 
-    /// Whether there is room for more events, and they may be written. What is not on disk as a result is in memory as frames and outcomes.
+    /// Whether there is room for more events, and they may be written. What is not on disk as a result is in memory as
+    /// frames and outcomes.
     fn taking(&self) -> bool {
         let in_flight = self.sequencer.assigned().0 - self.ledger.stable().event().0;
         self.durability.queued() < FRAMES_QUEUED
