@@ -1,5 +1,6 @@
 //! Checkpoints and what is removed behind them, on a real disk, through real restarts.
 
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use dovetail::client::{Client, ClientError, SubmitOptions, by_id, by_key, value};
@@ -49,9 +50,7 @@ async fn a_balancer_goes_on_from_checkpoints_and_its_disk_does_not_grow_with_his
     let client = cluster.client().await;
     client.define_pool(Workload::W1.pool("w1", n)).await.unwrap();
     // With payloads, so that there are several checkpoints, and segments of results below the older of the last two.
-    let carrying = |element| Submission { payload: vec![b'.'; 64].into(), ..element };
-    let elements = submissions(Workload::W1, n).into_iter().map(carrying).collect();
-    let mut load = Load::new(cluster.server(), "w1", elements);
+    let mut load = Load::new(cluster.server(), "w1", carrying(Workload::W1, n));
     let mut watcher = Watcher::new(&cluster.server(), "w1", 0);
     for part in 1..=10 {
         load.send(n * part / 10).await;
@@ -172,9 +171,7 @@ async fn results_may_be_lost_below_a_checkpoint() {
     let first = client.submit_one("slow", element(0)).await.unwrap();
     until("it is stable", async || (cluster.balancer_state().await.stable >= first).then_some(())).await;
     client.submit_one("slow", element(1)).await.unwrap();
-    for which in cluster.all() {
-        cluster.stop(which).await;
-    }
+    stop_all(&mut cluster).await;
     std::fs::remove_dir_all(cluster.data().join("results")).unwrap();
     for which in [Which::Balancer, Which::Matcher(0)] {
         cluster.spawn(which);
@@ -199,6 +196,84 @@ async fn results_may_be_lost_below_a_checkpoint() {
     assert!(again == above, "{} matches above {floor}, {} came again", above.len(), again.len());
     let mut old = client.watch(dovetail::client::WatchOptions { after: 1, ..Default::default() });
     assert!(old.next().await.unwrap_err().to_string().contains("older than what is kept"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn results_with_a_gap_behind_a_damaged_checkpoint_are_refused_and_decided_again_without() {
+    let _heavy = heavy().await;
+    let mut cluster = Cluster::start_with("results-gap", SMALL, &OFTEN).await;
+    let client = cluster.client().await;
+    client.define_pool(Workload::W2.pool("w2", 50_000)).await.unwrap();
+    let mut load = Load::new(cluster.server(), "w2", carrying(Workload::W2, 50_000));
+    for part in 1..=10 {
+        load.send(5_000 * part).await;
+        // All of it is stable: there may be a checkpoint of it.
+        what_is_kept(&cluster, "w2", |floor| floor).await;
+    }
+    load.finish().await;
+    let (_, matches) = what_is_kept(&cluster, "w2", |floor| floor).await;
+    until("there are two checkpoints", async || (checkpoints(&cluster).len() == 2).then_some(())).await;
+    // The results begin at the newer one.
+    stop_all(&mut cluster).await;
+    std::fs::remove_dir_all(cluster.data().join("results")).unwrap();
+    start_all(&mut cluster).await;
+    let (floor, _) = what_is_kept(&cluster, "w2", |floor| floor).await;
+    stop_all(&mut cluster).await;
+    let [older, newer] = &checkpoints(&cluster)[..] else { panic!("there are two") };
+    assert_eq!(cut(newer), floor);
+    let mut bytes = std::fs::read(newer).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::write(newer, bytes).unwrap();
+    cluster.spawn(Which::Balancer);
+    assert_eq!(cluster.ended(Which::Balancer).await.code(), Some(1));
+    let log = cluster.log_text(Which::Balancer);
+    let at = cut(older);
+    let told =
+        format!("the results begin after x{floor}, and the newest checkpoint that can be read is at x{at}; without");
+    assert!(log.contains(&told) && log.contains("a checkpoint is damaged; an older one is used"), "{log}");
+    // Without them everything after the older one is decided again, identically.
+    std::fs::remove_dir_all(cluster.data().join("results")).unwrap();
+    start_all(&mut cluster).await;
+    let (floor, again) = what_is_kept(&cluster, "w2", |floor| floor).await;
+    assert!(floor >= at);
+    let above: Vec<_> = matches.into_iter().filter(|found| found.cursor > floor).collect();
+    assert!(again == above, "{} matches above {floor}, {} came again", above.len(), again.len());
+}
+
+/// The elements of a workload, with payloads.
+fn carrying(workload: Workload, n: usize) -> Vec<Submission> {
+    let carrying = |element| Submission { payload: vec![b'.'; 64].into(), ..element };
+    submissions(workload, n).into_iter().map(carrying).collect()
+}
+
+/// The checkpoints of a cluster, the older first.
+fn checkpoints(cluster: &Cluster) -> Vec<PathBuf> {
+    let files = std::fs::read_dir(cluster.data().join("checkpoints")).unwrap();
+    let files = files.map(|file| file.unwrap().path());
+    let mut files: Vec<PathBuf> = files.filter(|file| file.extension().is_some_and(|end| end == "ckpt")).collect();
+    files.sort();
+    files
+}
+
+/// The event up to which a checkpoint is, from its name.
+fn cut(checkpoint: &Path) -> u64 {
+    checkpoint.file_stem().unwrap().to_str().unwrap().parse().unwrap()
+}
+
+async fn start_all(cluster: &mut Cluster) {
+    for which in cluster.all() {
+        cluster.spawn(which);
+    }
+    for which in cluster.all() {
+        cluster.serving(which).await;
+    }
+}
+
+async fn stop_all(cluster: &mut Cluster) {
+    for which in cluster.all() {
+        cluster.stop(which).await;
+    }
 }
 
 /// Submits until the server refuses. Returns the ids of what was acknowledged, in order, and the refusal.

@@ -64,6 +64,20 @@ pub enum RecoveryError {
         /// Where the results are.
         folder: PathBuf,
     },
+    /// What was decided between the ledger's cut and them is not known: it would count as decided, and as nothing.
+    #[error(
+        "the results begin after {floor}, and the newest checkpoint that can be read is at {checkpoint}; without {} it can \
+         go on",
+        folder.display()
+    )]
+    ResultsGap {
+        /// Nothing is known of what was decided up to here.
+        floor: EventId,
+        /// The cut that the ledger begins at.
+        checkpoint: EventId,
+        /// Where the results are.
+        folder: PathBuf,
+    },
 }
 
 /// Why a checkpoint was not made, or not read.

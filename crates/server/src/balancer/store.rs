@@ -124,6 +124,10 @@ impl Store {
             _ => {}
         }
         let results_floor = results_floor(&results).map_err(cannot)?;
+        if results_floor > from.event() {
+            let (floor, checkpoint, folder) = (results_floor, from.event(), folder.join("results"));
+            return Err(cannot(RecoveryError::ResultsGap { floor, checkpoint, folder }));
+        }
         let replayed = replay(&mut ledger, time_ms, &*log.reader(), &results, results_floor).map_err(cannot)?;
         ledger.on_results_trimmed(results_floor);
         tracing::info!(
