@@ -348,9 +348,9 @@ impl Cluster {
         Cluster::start_at(place, shape, flags, None, Some(certs)).await
     }
 
-    /// The same as `start`, in a place that has something already.
-    pub async fn start_in(place: Place, shape: Shape) -> Cluster {
-        Cluster::start_at(place, shape, &[], None, None).await
+    /// The same as `start_with`, in a place that has something already.
+    pub async fn start_in(place: Place, shape: Shape, flags: &[(&'static str, &'static str)]) -> Cluster {
+        Cluster::start_at(place, shape, flags, None, None).await
     }
 
     /// The same, with the programs of a folder.
