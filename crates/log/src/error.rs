@@ -70,11 +70,11 @@ pub enum AppendError {
         /// In the engine's words.
         why: String,
     },
-    /// This process is not the writer of the [shared log](crate::shared) any more, or gave up asking whether it has
-    /// what was appended. Open the log again to go on.
+    /// This process is not the writer of the [shared log](crate::shared) any more, gave up asking whether it has what
+    /// was appended, or could not write its own copy. Open the log again to go on.
     #[error("nothing more is appended: {why}")]
     WriterOver {
-        /// Another has taken over, or the engine's words.
+        /// Another has taken over, the engine's words, or what is the matter with the copy.
         why: String,
     },
 }

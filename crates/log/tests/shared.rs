@@ -236,6 +236,20 @@ fn who_gives_up_on_an_engine_that_does_not_answer_appends_nothing_more() {
     assert_eq!(read(&log), records(1..=1));
 }
 
+#[test]
+fn a_writer_that_cannot_write_its_copy_puts_nothing_twice() {
+    let engine = engine(usize::MAX);
+    let mut log = replicated(&engine, None, 1, MemoryLog::with_record_bytes_max(10));
+    let refused = log.append(&records(1..=1)).unwrap_err();
+    assert!(matches!(refused, AppendError::RecordTooLarge { bytes: 50, bytes_max: 10, .. }), "{refused}");
+    let over = log.append(&records(1..=1)).unwrap_err();
+    let told = "nothing more is appended: the copy of what was appended: record through 1 has 50 bytes";
+    assert!(over.to_string().starts_with(told), "{over}");
+    // Whoever goes on has it, once.
+    let seen = Some(log.writer().term().at);
+    assert_eq!(read(&replicated(&engine, seen, 2, MemoryLog::new())), records(1..=1));
+}
+
 /// A process that writes now and then, and what it knows.
 struct Process {
     id: u128,

@@ -9,7 +9,7 @@ use crate::log::{Log, LogReader, Record, check_order, check_sizes};
 ///
 /// While the engine does not answer, [`append`](Log::append) asks it again and again, as it must: nobody but the engine
 /// knows whether it has the group. `unanswered` is told each time, and may give up; then the log has to be opened
-/// again.
+/// again, as when the copy cannot be written.
 pub struct ReplicatedLog {
     writer: TermWriter,
     copy: Box<dyn Log>,
@@ -45,7 +45,12 @@ impl ReplicatedLog {
     fn append_group(&mut self, group: &Group) -> Result<(), AppendError> {
         loop {
             let why = match self.writer.append(group) {
-                Ok(_) => return self.copy.append(&group.records),
+                Ok(_) => {
+                    let copied = self.copy.append(&group.records);
+                    // It would be put a second time.
+                    self.over = copied.as_ref().err().map(|error| format!("the copy of what was appended: {error}"));
+                    return copied;
+                }
                 Err(SharedAppendError::Full { why }) => return Err(AppendError::EngineFull { why }),
                 Err(SharedAppendError::TooLarge { bytes, bytes_max }) => {
                     return Err(AppendError::GroupTooLarge { bytes, bytes_max });
