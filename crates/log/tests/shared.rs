@@ -124,17 +124,17 @@ fn a_copy_on_disk_goes_on_after_a_restart_with_what_another_wrote_meanwhile() {
     assert_eq!(common::read_all(&common::open(dir.path()).0), records(1..=9));
 }
 
-/// Gives what it is told to.
-struct Told(Vec<Followed>);
+/// Gives what it is told to, and then one thing for ever.
+struct Told(Vec<Followed>, Followed);
 
 impl Follow for Told {
     fn next(&mut self, _: Duration) -> Result<Followed, SharedReadError> {
-        Ok(if self.0.is_empty() { Followed::Quiet } else { self.0.remove(0) })
+        Ok(if self.0.is_empty() { self.1.clone() } else { self.0.remove(0) })
     }
 }
 
 /// An engine whose readers are told that.
-struct Lying(MemoryEngine, Vec<Followed>);
+struct Lying(MemoryEngine, Vec<Followed>, Followed);
 
 impl Engine for Lying {
     fn identity(&self) -> &LogIdentity {
@@ -162,7 +162,7 @@ impl Engine for Lying {
         self.0.find(through)
     }
     fn follow(&self, _: Position) -> Box<dyn Follow> {
-        Box::new(Told(self.1.clone()))
+        Box::new(Told(self.1.clone(), self.2.clone()))
     }
     fn beat(&mut self, beat: &Beat) {
         self.0.beat(beat);
@@ -184,7 +184,9 @@ fn a_copy_takes_nothing_of_a_log_that_breaks_its_rules() {
         (term(2), "the shared log is damaged at @2: an entry comes again, or too late"),
     ] {
         let followed = vec![term(1), group(2, 1, 1..=2), then];
-        let mut copying = Copying::begin(&mut Lying(engine(usize::MAX), followed), Box::new(MemoryLog::new())).unwrap();
+        let mut copying =
+            Copying::begin(&mut Lying(engine(usize::MAX), followed, Followed::Quiet), Box::new(MemoryLog::new()))
+                .unwrap();
         copying.step(PATIENCE).unwrap();
         copying.step(PATIENCE).unwrap();
         let error = copying.step(PATIENCE).unwrap_err();
@@ -248,6 +250,17 @@ fn a_writer_that_cannot_write_its_copy_puts_nothing_twice() {
     // Whoever goes on has it, once.
     let seen = Some(log.writer().term().at);
     assert_eq!(read(&replicated(&engine, seen, 2, MemoryLog::new())), records(1..=1));
+}
+
+#[test]
+fn beats_are_no_entries_to_a_writer_that_waits_for_its_term() {
+    let engine = engine(usize::MAX);
+    let beat = Beat { writer: WriterId(9), term: None, recorded: 0, stored: 0, address: String::new(), yields: false };
+    let mut lying = Lying(engine.clone(), Vec::new(), Followed::Beat(beat));
+    let copying = Copying::begin(&mut lying, Box::new(MemoryLog::new())).unwrap();
+    let error = copying.take_over(begin(&engine, None, 1), Duration::from_millis(20)).unwrap_err();
+    let told = "the log does not answer: the term began at @1, and nothing comes after @0";
+    assert_eq!(error.to_string(), told);
 }
 
 /// A process that writes now and then, and what it knows.

@@ -1,15 +1,12 @@
 //! A log of one's own that follows a shared one.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use thiserror::Error;
 
 use super::{Engine, Follow, Followed, ReplicatedLog, SharedReadError, Succession, TermWriter};
 use crate::error::AppendError;
 use crate::log::Log;
-
-/// How long one look for the next entry takes while a new writer reads up to its term.
-const LOOK: Duration = Duration::from_millis(250);
 
 /// Why a copy does not go on.
 #[derive(Debug, Error)]
@@ -79,20 +76,23 @@ impl Copying {
     /// Follows up to the beginning of this process's term, behind which nobody else appends: then it may.
     ///
     /// # Errors
-    /// When what comes before cannot be read or written; or nothing comes for so long.
+    /// When what comes before cannot be read or written; or no entry comes for so long, whoever lives.
     ///
     /// # Panics
     /// When the copy has followed beyond the term already.
     pub fn take_over(mut self, writer: TermWriter, patience: Duration) -> Result<ReplicatedLog, CopyError> {
         let begins = writer.term().at;
         assert!(self.read.at() <= begins, "nothing is behind {begins} before its writer has appended");
-        let mut quiet = Duration::ZERO;
+        let mut until = Instant::now() + patience;
         while self.read.at() < begins {
-            let followed = self.step(LOOK.min(patience))?;
-            quiet = if followed == Followed::Quiet { quiet + LOOK } else { Duration::ZERO };
-            if quiet >= patience {
-                let why = format!("the term began at {begins}, and nothing comes after {}", self.read.at());
-                return Err(SharedReadError::Unavailable { why }.into());
+            let left = until.saturating_duration_since(Instant::now());
+            match self.step(left)? {
+                Followed::Term(_) | Followed::Group { .. } => until = Instant::now() + patience,
+                Followed::Beat(_) if !left.is_zero() => {}
+                Followed::Beat(_) | Followed::Quiet => {
+                    let why = format!("the term began at {begins}, and nothing comes after {}", self.read.at());
+                    return Err(SharedReadError::Unavailable { why }.into());
+                }
             }
         }
         Ok(ReplicatedLog::new(writer, self.copy))
