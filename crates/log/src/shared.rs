@@ -28,7 +28,7 @@ mod writer;
 use std::fmt;
 use std::time::Duration;
 
-use crate::log::Record;
+use crate::log::{Log, Record};
 pub use appending::{Appending, Heard, NextStep, TakingOver, TermSeen, TookOver, WhatFollows};
 pub use copying::{CopyError, Copying};
 pub use memory::{LostPut, MemoryEngine};
@@ -64,6 +64,13 @@ pub struct LogIdentity {
     pub log_id: u128,
     /// The event after which its first group begins: 0, or what a log that was moved here was trimmed through.
     pub begins_after: u64,
+}
+
+impl LogIdentity {
+    /// Where a copy of it ends: one that is empty, where it begins.
+    fn end_of(&self, copy: &dyn Log) -> u64 {
+        copy.last().max(self.begins_after)
+    }
 }
 
 /// The reign of one writer.

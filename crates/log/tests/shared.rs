@@ -17,8 +17,12 @@ use dovetail_log::{AppendError, Log, MemoryLog, Record};
 const PATIENCE: Duration = Duration::from_secs(10);
 
 fn engine(bytes_max: usize) -> MemoryEngine {
+    engine_with(bytes_max, 1 << 20)
+}
+
+fn engine_with(bytes_max: usize, group_bytes_max: usize) -> MemoryEngine {
     let identity = LogIdentity { cluster: "test".to_owned(), log_id: 1, begins_after: 0 };
-    MemoryEngine::new(identity, bytes_max, 1 << 20)
+    MemoryEngine::new(identity, bytes_max, group_bytes_max)
 }
 
 fn begin(engine: &MemoryEngine, seen: Option<Position>, writer: u128) -> TermWriter {
@@ -197,8 +201,7 @@ fn a_copy_takes_nothing_of_a_log_that_breaks_its_rules() {
 
 #[test]
 fn what_an_engine_takes_in_parts_is_taken_once_though_it_was_full_in_between() {
-    let identity = LogIdentity { cluster: "test".to_owned(), log_id: 1, begins_after: 0 };
-    let engine = MemoryEngine::new(identity, 1_000, 300);
+    let engine = engine_with(1_000, 300);
     let mut log = replicated(&engine, None, 1, MemoryLog::new());
     let all = records(1..=30);
     let full = log.append(&all).unwrap_err();
@@ -311,10 +314,11 @@ fn race(seed: u64) {
     let mut follow = engine.follow(Position::ZERO);
     let (mut read, mut there) = (Succession::after(Position::ZERO, 0), Fates::new());
     loop {
-        match follow.next(Duration::ZERO).expect("nothing was trimmed") {
-            Followed::Term(term) => read.on_term(&term).expect("terms follow one another"),
-            Followed::Group { at, term, group } => {
-                read.on_group(at, term, &group).expect("groups follow one another");
+        let followed = follow.next(Duration::ZERO).expect("nothing was trimmed");
+        read.on_followed(&followed).expect("terms and groups follow one another");
+        match followed {
+            Followed::Term(_) => {}
+            Followed::Group { term, group, .. } => {
                 let again = there.insert((term, group.after, group.through()), true);
                 assert!(again.is_none(), "seed {seed}: {group:?} is there twice");
             }

@@ -44,17 +44,20 @@ pub trait Fixture {
 pub struct InMemory(MemoryEngine);
 
 impl InMemory {
-    fn begin(&mut self, bytes_max: usize) -> Box<dyn Engine> {
+    fn of(bytes_max: usize) -> InMemory {
         let identity = LogIdentity { cluster: "conformance".to_owned(), log_id: 7, begins_after: 0 };
-        self.0 = MemoryEngine::new(identity, bytes_max, 1 << 20);
-        Box::new(self.0.clone())
+        InMemory(MemoryEngine::new(identity, bytes_max, 1 << 20))
+    }
+
+    fn begin(&mut self, bytes_max: usize) -> Box<dyn Engine> {
+        *self = InMemory::of(bytes_max);
+        self.another()
     }
 }
 
 impl Default for InMemory {
     fn default() -> InMemory {
-        let identity = LogIdentity { cluster: String::new(), log_id: 0, begins_after: 0 };
-        InMemory(MemoryEngine::new(identity, 0, 0))
+        InMemory::of(usize::MAX)
     }
 }
 
@@ -130,12 +133,7 @@ fn read_all(fixture: &mut dyn Fixture) -> Vec<Followed> {
     let read = read_after(&*fixture.another(), Position::ZERO).expect("nothing was trimmed");
     let mut succession = Succession::after(Position::ZERO, 0);
     for followed in &read {
-        let taken = match followed {
-            Followed::Term(term) => succession.on_term(term),
-            Followed::Group { at, term, group } => succession.on_group(*at, *term, group),
-            other => panic!("{other:?} is no entry"),
-        };
-        taken.expect("terms and groups follow one another");
+        succession.on_followed(followed).expect("terms and groups follow one another");
     }
     read
 }

@@ -38,7 +38,7 @@ impl Copying {
     /// # Errors
     /// When what comes next is gone from the shared log, or the copy is another log's.
     pub fn begin(engine: &mut dyn Engine, copy: Box<dyn Log>) -> Result<Copying, SharedReadError> {
-        let through = copy.last().max(engine.identity().begins_after);
+        let through = engine.identity().end_of(&*copy);
         let at = engine.find(through)?;
         Ok(Copying { follow: engine.follow(at), read: Succession::after(at, through), copy })
     }
@@ -62,13 +62,9 @@ impl Copying {
     /// the copy then; begin again with one that was opened again.
     pub fn step(&mut self, patience: Duration) -> Result<Followed, CopyError> {
         let followed = self.follow.next(patience)?;
-        match &followed {
-            Followed::Term(term) => self.read.on_term(term)?,
-            Followed::Group { at, term, group } => {
-                self.read.on_group(*at, *term, group)?;
-                self.copy.append(&group.records)?;
-            }
-            Followed::Beat(_) | Followed::Quiet => {}
+        self.read.on_followed(&followed)?;
+        if let Followed::Group { group, .. } = &followed {
+            self.copy.append(&group.records)?;
         }
         Ok(followed)
     }

@@ -236,11 +236,8 @@ impl Engine for MemoryEngine {
         if through == kept.floor_through {
             return Ok(kept.floor);
         }
-        let groups = kept.entries.iter().filter_map(|(at, entry)| match entry {
-            Entry::Group { group, .. } => Some((*at, group.through())),
-            Entry::Term { .. } => None,
-        });
-        let found = groups.into_iter().find(|(_, ends)| *ends == through).map(|(at, _)| at);
+        let ends_there = |entry: &Entry| matches!(entry, Entry::Group { group, .. } if group.through() == through);
+        let found = kept.entries.iter().find(|(_, entry)| ends_there(entry)).map(|(at, _)| *at);
         found.ok_or(SharedReadError::AnotherLog { through, last: kept.last_through })
     }
 

@@ -96,10 +96,7 @@ impl Log for ReplicatedLog {
         self.begun = first;
         while !rest.is_empty() {
             let (group, others) = rest.split_at(self.fitting(rest));
-            self.append_group(&Group {
-                after: self.copy.last().max(self.writer.begins_after()),
-                records: group.to_vec(),
-            })?;
+            self.append_group(&Group { after: self.writer.identity().end_of(&*self.copy), records: group.to_vec() })?;
             rest = others;
         }
         self.begun = None;

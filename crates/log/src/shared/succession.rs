@@ -1,6 +1,6 @@
 //! What was read of a shared log, to hold what comes next against.
 
-use super::{Group, Position, SharedReadError, Term};
+use super::{Followed, Group, Position, SharedReadError, Term};
 
 /// How far a reader is. Holds for every reader, of whatever engine: a log that breaks its rules is damaged, and is
 /// not read on.
@@ -37,21 +37,26 @@ impl Succession {
         self.term
     }
 
-    /// A term begins.
+    /// What comes next. Beats are no part of the log.
     ///
     /// # Errors
-    /// When it does not come after the last entry.
-    pub fn on_term(&mut self, term: &Term) -> Result<(), SharedReadError> {
+    /// When records are missing before it, it does not come after the last entry, or it is not of the last term. It is
+    /// not taken then.
+    pub fn on_followed(&mut self, followed: &Followed) -> Result<(), SharedReadError> {
+        match followed {
+            Followed::Term(term) => self.on_term(term),
+            Followed::Group { at, term, group } => self.on_group(*at, *term, group),
+            Followed::Beat(_) | Followed::Quiet => Ok(()),
+        }
+    }
+
+    fn on_term(&mut self, term: &Term) -> Result<(), SharedReadError> {
         self.advance(term.at)?;
         self.term = Some(term.at);
         Ok(())
     }
 
-    /// A group comes.
-    ///
-    /// # Errors
-    /// When records are missing before it, it does not come after the last entry, or it is not of the last term.
-    pub fn on_group(&mut self, at: Position, term: Position, group: &Group) -> Result<(), SharedReadError> {
+    fn on_group(&mut self, at: Position, term: Position, group: &Group) -> Result<(), SharedReadError> {
         let damaged = |what| Err(SharedReadError::Damaged { at, what });
         if group.after != self.through {
             return Err(SharedReadError::Gap { at, expected: self.through, found: group.after });

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use thiserror::Error;
 
 use super::{
-    Appending, Engine, Entry, Group, Heard, NextStep, Position, PutError, SharedReadError, TakingOver, Term, TermSeen,
-    TookOver, WhatFollows, WriterId,
+    Appending, Engine, Entry, Group, Heard, LogIdentity, NextStep, Position, PutError, SharedReadError, TakingOver,
+    Term, TermSeen, TookOver, WhatFollows, WriterId,
 };
 
 /// After how long an engine that did not answer is asked again.
@@ -177,8 +177,8 @@ impl TermWriter {
         self.engine.group_bytes_max()
     }
 
-    pub(super) fn begins_after(&self) -> u64 {
-        self.engine.identity().begins_after
+    pub(super) fn identity(&self) -> &LogIdentity {
+        self.engine.identity()
     }
 
     /// The engine, to trim, and to say that this process lives.
