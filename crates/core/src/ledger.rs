@@ -6,7 +6,9 @@
 //! each once; ledger.L3 no reprobe or withdrawal is offered for an element retired at or below `decided`; ledger.L4 no
 //! event is written before `decided` has reached every stable cut that a frame of the log tells, and those never go
 //! back along the log: nodes have forgotten what was retired at or below them, and an event that named it would find it
-//! waiting. It takes a ledger whose results were lost to get there: it decides again what it had told.
+//! waiting. It takes a ledger whose results were lost, or one that has taken over, to get there: it decides again what
+//! was told. ledger.L5 of a log that several share, nodes hear of no stable cut that the log does not tell: whoever
+//! goes on with it would not know what they have forgotten.
 
 mod admit;
 mod checkpoint;
@@ -118,9 +120,13 @@ pub struct Ledger {
     stored: EventId,
     /// The cut moves no further: others that may go on with the log have not stored more.
     stored_by_others: EventId,
+    /// What is decided and stored wherever it has to be.
+    secured: Stable,
     stable: Stable,
     /// The highest stable cut that a frame of the log tells.
     told: Stable,
+    /// Others may go on with the log: what they have to know is in it first.
+    shared: bool,
     planted: Planted,
     /// Elements retired in `(stable, decided]`, and those below that are kept for cuts that are read. Ascending.
     unstable: VecDeque<Unstable>,
@@ -176,8 +182,10 @@ impl Ledger {
             decided: Decided::ZERO,
             stored: EventId::ZERO,
             stored_by_others: EventId(u64::MAX),
+            secured: Stable::ZERO,
             stable: Stable::ZERO,
             told: Stable::ZERO,
+            shared: false,
             planted: Planted::default(),
             unstable: VecDeque::new(),
             unstable_in: BTreeMap::new(),
@@ -347,12 +355,19 @@ impl Ledger {
         self.progress.concern((after, through), audience, |pair| pair.shard.0);
     }
 
-    /// A frame that is read back from the log tells a stable cut: no later frame may name what was retired at or below
-    /// it.
+    /// A frame that is in the log tells a stable cut: no later frame may name what was retired at or below it. Of frames
+    /// that are read back, and of a shared log of all, once they are durable.
     pub fn on_told(&mut self, stable: Stable) {
         if !self.planted.is(Bug::ToldForgotten) {
             self.told = stable.max(self.told);
+            self.move_stable();
         }
+    }
+
+    /// Other balancers may go on with the log: nodes hear of a stable cut once the log tells it (ledger.L5). Called
+    /// before anything is recorded.
+    pub fn share_log(&mut self) {
+        self.shared = !self.planted.is(Bug::HeardBeforeLogged);
     }
 
     /// Takes what the store says was decided up to `through`, when a balancer starts.
@@ -389,11 +404,12 @@ impl Ledger {
 
     fn move_stable(&mut self) {
         let reported = self.reported.iter().copied().min().expect("a cluster has a shard");
-        let stable = Stable(self.stored.min(reported.event()).min(self.stored_by_others));
-        if stable > self.stable {
-            self.stable = stable;
+        let secured = Stable(self.stored.min(reported.event()).min(self.stored_by_others));
+        if secured > self.secured {
+            self.secured = secured;
             self.look_at_closed();
         }
+        self.stable = self.stable.max(if self.shared { self.secured.min(self.told) } else { self.secured });
         self.release();
         while let Some(entry) = self.naming.first_entry()
             && self.stable.covers(*entry.key())
@@ -491,11 +507,23 @@ impl Ledger {
         self.stable
     }
 
+    /// What is decided and stored wherever it has to be: the stable cut, or what becomes it once the log tells it.
+    #[must_use]
+    pub fn secured(&self) -> Stable {
+        self.secured
+    }
+
     /// The stable cut that the next frame of the log tells: no event of it, or after it, names an element retired at or
     /// below this event.
     #[must_use]
     pub fn to_tell(&self) -> Stable {
-        self.stable.max(self.told)
+        self.secured.max(self.told)
+    }
+
+    /// The highest stable cut that the log tells: nodes may have forgotten what is at or below it.
+    #[must_use]
+    pub fn told(&self) -> Stable {
+        self.told
     }
 
     /// Whether events may be written: all that the log says is retired is known to be (ledger.L4).

@@ -201,11 +201,31 @@ pub enum Bug {
     PaceIgnored,
     /// Frames wait for a cluster that does not decide.
     PaceWaitsForStill,
+    /// Nodes hear of a stable cut of a shared log before the log tells it.
+    HeardBeforeLogged,
+    /// A balancer writes before it has read what comes before its term.
+    ActiveBeforePrefix,
+    /// The stable cut does not wait for balancers that stand by.
+    StableByOwnDisk,
+    /// A balancer that stands by takes decisions of events that it has not read yet.
+    FutureIsFatal,
+    /// A balancer takes decisions of events that it has given ids to, and the shared log does not have.
+    TakesAboveDurable,
+    /// What a shared log did not answer for is taken for there.
+    UnknownIsThere,
+    /// A balancer sends the next group before the one before it is answered for.
+    TwoInFlight,
+    /// A balancer whose term is over goes on with what it knew.
+    KeepsLedgerOnStepDown,
+    /// A balancer that stands by reads on though a shard has forgotten what comes next.
+    StandbyFloorIgnored,
+    /// A shard does not say that it has forgotten what slices settled.
+    SettledFloorUntold,
 }
 
 impl Bug {
     /// All of them; `--planted N` counts from 1.
-    pub const ALL: [Bug; 96] = [
+    pub const ALL: [Bug; 106] = [
         Bug::ProbeNotComplete,
         Bug::ClaimBeforeOwnProbe,
         Bug::ListFactorOne,
@@ -302,6 +322,16 @@ impl Bug {
         Bug::UnarrivedListed,
         Bug::PaceIgnored,
         Bug::PaceWaitsForStill,
+        Bug::HeardBeforeLogged,
+        Bug::ActiveBeforePrefix,
+        Bug::StableByOwnDisk,
+        Bug::FutureIsFatal,
+        Bug::TakesAboveDurable,
+        Bug::UnknownIsThere,
+        Bug::TwoInFlight,
+        Bug::KeepsLedgerOnStepDown,
+        Bug::StandbyFloorIgnored,
+        Bug::SettledFloorUntold,
     ];
 }
 

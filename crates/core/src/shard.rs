@@ -213,7 +213,18 @@ impl Shard {
             Reader::Matcher | Reader::Balancer => Vec::new(),
         };
         let decided = (!self.planted.is(Bug::R7WatermarkUnstated)).then_some(self.watermark());
-        DecisionBacklog { floor: Cursor(self.floor), decisions: DecisionFrame { retirements, grants, decided } }
+        let floor = match reader {
+            Reader::Balancer if !self.planted.is(Bug::SettledFloorUntold) => self.forgotten(),
+            _ => self.floor,
+        };
+        DecisionBacklog { floor: Cursor(floor), decisions: DecisionFrame { retirements, grants, decided } }
+    }
+
+    /// Something at or below is not known here any more: retirements up to the floor, and what slices settled up to the
+    /// stable cut. A balancer that does not know it may stand by, or have lost its results.
+    #[must_use]
+    pub fn forgotten(&self) -> EventId {
+        self.floor.max(self.stable.event())
     }
 
     /// Which shard this is.
@@ -470,7 +481,7 @@ impl Shard {
             floor = self.watermark().event();
         }
         self.floor = floor.max(self.floor);
-        // A balancer asks for nothing that is stable.
+        // A balancer that asks for what is stable is told that it is gone.
         for slice in &mut self.slices {
             while slice.settled.pop_front_if(|settled| self.stable.covers(settled.x)).is_some() {}
         }

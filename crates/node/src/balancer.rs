@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`feed`] | where a reader of the log begins, what it is sent of each frame, what is merged and held back for it |
 //! | [`fetch`] | whether the store has all that a node has to fetch |
+//! | [`leadership`] | which of several balancers writes |
 //! | [`frame`] | what a frame consists of, which nodes it concerns, which slice needs which event |
 //! | [`ahead`] | what becomes of decisions of events that its own log does not have yet |
 //! | [`decisions`] | from where the shards are read, and what becomes of what they decide |
@@ -20,6 +21,7 @@ pub mod durability;
 pub mod feed;
 pub mod fetch;
 pub mod frame;
+pub mod leadership;
 pub mod pacing;
 pub mod replay;
 
@@ -32,5 +34,6 @@ pub use durability::{Durability, Visible};
 pub use feed::{Feed, FeedAction, FeedFrame, FeedRefused, Gone, LogSpan, check_floor};
 pub use fetch::{FetchRefused, ResultsSpan, check_fetch};
 pub use frame::{Owners, Part, PartFrame, PublishedFrame};
+pub use leadership::{Asked, BalancerBeat, Leadership, LeadershipSettings, Reign, Standing};
 pub use pacing::Pacing;
 pub use replay::{Replay, ReplayError, StoredOutcomes};

@@ -246,7 +246,7 @@ impl Gatherer {
         // What is not sent yet is in the backlog, and would come twice.
         self.publish(out);
         let reader = match node {
-            NodeId::Balancer => Reader::Balancer,
+            NodeId::Balancer(_) => Reader::Balancer,
             NodeId::Matcher(_) => Reader::Matcher,
             NodeId::Gatherer(shard) => Reader::Shard(shard),
         };
@@ -279,7 +279,7 @@ impl Gatherer {
 
     /// It is time to see whether what this session knows is still of use.
     pub fn on_check(&mut self, out: &mut Vec<GathererAction>) {
-        self.origin.ask(self.shard.floor());
+        self.origin.ask(self.shard.forgotten());
         out.push(Action::AskCut);
     }
 

@@ -14,11 +14,35 @@ impl fmt::Display for MatcherId {
     }
 }
 
+/// A balancer, by its index: of several that share a log one writes at a time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct BalancerId(pub u32);
+
+impl fmt::Display for BalancerId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "b{}", self.0)
+    }
+}
+
+/// The reign of one balancer as the writer of a shared log: its number is where it begins in the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Term(pub u64);
+
+impl fmt::Display for Term {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "@{}", self.0)
+    }
+}
+
+/// A process of a balancer, drawn at random when it starts: what an earlier one asked for is not its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Writer(pub u128);
+
 /// A node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum NodeId {
-    /// The balancer.
-    Balancer,
+    /// A balancer.
+    Balancer(BalancerId),
     /// A matcher.
     Matcher(MatcherId),
     /// The gatherer of a shard.

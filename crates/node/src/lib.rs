@@ -9,7 +9,8 @@
 //!
 //! | module | what it is |
 //! |---|---|
-//! | [`balancer`] | what each reader of the log is sent; when a frame is taken |
+//! | [`balancer`] | what each reader of the log is sent; when a frame is taken; which of several balancers writes |
+//! | [`balancers`] | which of several balancers a node asks |
 //! | [`gatherer`] | a shard, what it reads, and its readers |
 //! | [`matcher`] | slices, what they read, and their readers |
 //! | [`link`] | a subscription of a node at another: how it is set up, and what has to be fetched first |
@@ -19,6 +20,7 @@
 
 pub mod action;
 pub mod balancer;
+pub mod balancers;
 pub mod gatherer;
 pub mod ids;
 pub mod link;
@@ -29,6 +31,7 @@ pub mod readers;
 mod testing;
 
 pub use action::{Action, Request, Step};
+pub use balancers::Balancers;
 pub use gatherer::Gatherer;
-pub use ids::{LinkId, MatcherId, NodeId, StreamId};
+pub use ids::{BalancerId, LinkId, MatcherId, NodeId, StreamId, Term, Writer};
 pub use matcher::Matcher;

@@ -38,11 +38,19 @@ impl Clients {
     ///
     /// # Errors
     /// When a balancer has forgotten what it had acknowledged.
-    pub fn act(&mut self, cx: &mut Cx, balancer: &mut BalancerNode) -> Result<(), Violation> {
-        if !cx.net.up(Node::Balancer) || cx.net.paused(Node::Balancer) {
-            cx.net.after(20, NetStep::Client);
-            return Ok(());
-        }
+    pub fn act(&mut self, cx: &mut Cx, balancers: &mut [BalancerNode]) -> Result<(), Violation> {
+        // Clients find any that writes, also one that does not know that another does.
+        let up = |index: usize| cx.net.up(Node::Balancer(index)) && !cx.net.paused(Node::Balancer(index));
+        let found: Vec<usize> = (0..balancers.len()).filter(|&at| up(at) && balancers[at].is_active()).collect();
+        let found = match found[..] {
+            [] => {
+                cx.net.after(20, NetStep::Client);
+                return Ok(());
+            }
+            [only] => only,
+            _ => found[cx.rng.index(found.len())],
+        };
+        let balancer = &mut balancers[found];
         if !balancer.may_write() {
             cx.stats.refused_full += 1;
             cx.net.after(20, NetStep::Client);

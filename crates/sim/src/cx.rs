@@ -2,7 +2,7 @@
 
 use dovetail_core::planted::{Bug, Planted};
 
-use crate::{net::Net, rng::Rng, scenario::Scenario, stats::Stats, trace::Trace, truth::Truth};
+use crate::{engine::SimEngine, net::Net, rng::Rng, scenario::Scenario, stats::Stats, trace::Trace, truth::Truth};
 
 /// A run's surroundings: everything but the nodes.
 #[derive(Debug)]
@@ -11,6 +11,8 @@ pub struct Cx {
     pub scenario: Scenario,
     /// The network and the clock.
     pub net: Net,
+    /// What keeps the log, when balancers share it.
+    pub engine: Option<SimEngine>,
     /// What should be.
     pub truth: Truth,
     /// What happened, in numbers.
@@ -34,6 +36,14 @@ impl Cx {
     #[must_use]
     pub fn planted(&self) -> Planted {
         self.bug.map_or(Planted::default(), Planted::bug)
+    }
+
+    /// What keeps the log that balancers share.
+    ///
+    /// # Panics
+    /// When one is alone.
+    pub fn engine(&mut self) -> &mut SimEngine {
+        self.engine.as_mut().expect("balancers share the log")
     }
 
     /// Notes that something has begun that faults like to disturb.

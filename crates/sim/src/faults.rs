@@ -28,6 +28,23 @@ pub enum SimFault {
         /// How long.
         time: Time,
     },
+    /// The engine that keeps the shared log answers nothing for a while.
+    EngineDown {
+        /// How long.
+        time: Time,
+    },
+    /// Nothing passes between a balancer and the engine for a while.
+    CutOff {
+        /// The balancer.
+        balancer: usize,
+        /// How long.
+        time: Time,
+    },
+    /// An operator wants another balancer to write.
+    Yields {
+        /// The one that does not want to.
+        balancer: usize,
+    },
     /// All nodes stop, and the balancer's results are removed: what was decided after the checkpoint is decided again.
     LoseResults,
 }
@@ -41,6 +58,8 @@ pub struct Faults {
     pauses: u64,
     /// How often the results may still be lost, and the dice for when.
     results_lost: (u64, Rng),
+    /// The same of the engine.
+    engine: (u64, Rng),
     hot_until: Time,
     /// What was decided to go wrong, and when.
     later: Option<(Time, SimFault)>,
@@ -53,6 +72,7 @@ impl Faults {
         let plan = &cx.scenario.faults;
         Faults {
             results_lost: (plan.results_lost, rng.fork(1)),
+            engine: (cx.scenario.shared.map_or(0, |shared| shared.faults), rng.fork(2)),
             rng,
             crashes: plan.crashes,
             breaks: plan.breaks,
@@ -76,6 +96,10 @@ impl Faults {
         if self.loses_results(plan.rate) {
             return vec![SimFault::LoseResults];
         }
+        if let Some(fault) = self.engine_fault(plan.rate, cx.scenario.balancers()) {
+            self.hot_until = cx.net.now() + HOT_MS;
+            return vec![fault];
+        }
         let left = self.crashes + self.breaks + self.pauses;
         if left == 0 || plan.rate == 0 {
             return Vec::new();
@@ -88,7 +112,7 @@ impl Faults {
         self.hot_until = cx.net.now() + HOT_MS;
         if provoked && plan.balancer && self.crashes > 0 && self.rng.chance(300) {
             self.crashes -= 1;
-            return vec![SimFault::Crash { node: Node::Balancer, down: self.rng.range(1, plan.down_ms) }];
+            return vec![SimFault::Crash { node: Node::Balancer(0), down: self.rng.range(1, plan.down_ms) }];
         }
         let strand = cx.scenario.keep.strand_permille;
         if strand > 0 && self.later.is_none() && self.crashes > 0 && self.pauses > 0 && self.rng.chance(strand) {
@@ -108,7 +132,7 @@ impl Faults {
             return vec![SimFault::LoseResults];
         }
         let share = self.rng.pick(&[150, 500, 1000]);
-        let nodes = cx.net.nodes().filter(|&node| plan.balancer || node != Node::Balancer);
+        let nodes = cx.net.nodes().filter(|&node| plan.balancer || !matches!(node, Node::Balancer(_)));
         let mut faults = Vec::new();
         for node in nodes {
             if self.rng.chance(share) {
@@ -124,6 +148,22 @@ impl Faults {
         let loses = *left > 0 && rng.below(100_000) < rate;
         *left -= u64::from(loses);
         loses
+    }
+
+    /// Something goes wrong between the balancers and the engine, so often in a hundred thousand times.
+    fn engine_fault(&mut self, rate: u64, balancers: usize) -> Option<SimFault> {
+        let (left, rng) = &mut self.engine;
+        if *left == 0 || rng.below(100_000) >= rate {
+            return None;
+        }
+        *left -= 1;
+        let time = rng.pick(&[300, 2_000, 15_000]);
+        let balancer = rng.index(balancers);
+        Some(match rng.below(4) {
+            0 => SimFault::EngineDown { time },
+            1 => SimFault::Yields { balancer },
+            _ => SimFault::CutOff { balancer, time },
+        })
     }
 
     /// A matcher handles nothing for long; what it found by then is decided, and later a gatherer forgets that.
@@ -164,7 +204,7 @@ impl Faults {
     }
 
     fn some_node(&mut self, cx: &Cx, balancer: bool) -> Node {
-        let nodes: Vec<Node> = cx.net.nodes().filter(|&node| balancer || node != Node::Balancer).collect();
+        let nodes: Vec<Node> = cx.net.nodes().filter(|&node| balancer || !matches!(node, Node::Balancer(_))).collect();
         nodes[self.rng.index(nodes.len())]
     }
 }

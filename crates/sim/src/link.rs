@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use dovetail_core::shard::Fetch;
-use dovetail_node::Step;
+use dovetail_node::{BalancerId, Step};
 
 use crate::{
     cx::Cx,
@@ -31,12 +31,18 @@ impl SimLink {
         link
     }
 
-    /// Takes the step that the machine says. Returns what was held back, when it reads on.
-    pub fn take_step(&mut self, cx: &mut Cx, step: Step) -> VecDeque<Message> {
+    /// Takes the step that the machine says, and asks a balancer if it has to. Returns what was held back, when it reads
+    /// on.
+    pub fn take_step(&mut self, cx: &mut Cx, step: Step, balancer: BalancerId) -> VecDeque<Message> {
         match step {
-            Step::Subscribe(request) => self.subscribe(&mut cx.net, request),
+            Step::Subscribe(request) => {
+                if let Node::Balancer(server) = &mut self.server {
+                    *server = balancer.0 as usize;
+                }
+                self.subscribe(&mut cx.net, request);
+            }
             Step::Fetch(fetch) => {
-                self.fetch(&mut cx.net, fetch);
+                self.fetch(&mut cx.net, fetch, balancer);
                 cx.provoke();
             }
             Step::Read => return self.read(),
@@ -65,7 +71,7 @@ impl SimLink {
     }
 
     /// Gives up the stream, to ask again.
-    fn give_up(&self, net: &mut Net) {
+    pub fn give_up(&self, net: &mut Net) {
         if let Some(stream) = self.stream {
             net.sever(stream);
         }
@@ -82,8 +88,8 @@ impl SimLink {
     }
 
     /// Fetches what must be applied before what follows on the stream.
-    pub fn fetch(&mut self, net: &mut Net, fetch: Fetch) {
-        let id = net.call(self.reader, Call::Retirements(fetch));
+    pub fn fetch(&mut self, net: &mut Net, fetch: Fetch, balancer: BalancerId) {
+        let id = net.call(self.reader, balancer, Call::Retirements(fetch));
         self.fetch = Some((id, fetch));
         self.reads_on = false;
     }
@@ -99,12 +105,16 @@ impl SimLink {
         self.fetch.take_if(|(waited, _)| *waited == id).is_some()
     }
 
+    /// Whether this call is waited for.
+    #[must_use]
+    pub fn waits_for(&self, id: CallId) -> bool {
+        self.fetch.is_some_and(|(waited, _)| waited == id)
+    }
+
     /// Asks again when a call got no answer.
-    pub fn timed_out(&mut self, net: &mut Net, id: CallId) {
-        if let Some((waited, fetch)) = self.fetch
-            && waited == id
-        {
-            self.fetch(net, fetch);
+    pub fn timed_out(&mut self, net: &mut Net, id: CallId, balancer: BalancerId) {
+        if let Some((_, fetch)) = self.fetch.filter(|&(waited, _)| waited == id) {
+            self.fetch(net, fetch, balancer);
         }
     }
 

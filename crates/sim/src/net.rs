@@ -5,11 +5,15 @@
 //! Invariant: nothing that was sent to one incarnation of a node reaches the next.
 
 mod queue;
+mod shared_log;
 mod wire;
 
 pub use crate::time::Time;
 pub use queue::{NetStep, Timer};
-pub use wire::{Call, CallId, LinkId, Message, NetStreamId, Node, Reply, Request, SliceFrame};
+pub use shared_log::{AskId, EngineAsk, EngineSaid, Entry, EntryKind, Put};
+pub use wire::{Call, CallId, LinkId, Message, NetStreamId, Node, Reply, Request, SliceFrame, Writes};
+
+use dovetail_node::{BalancerId, Term};
 
 use crate::{rng::Rng, scenario::NetPlan, stats::Stats};
 use queue::Queue;
@@ -45,15 +49,27 @@ pub struct Net {
     streams: Vec<Stream>,
     nodes: Vec<NodeState>,
     matchers: usize,
-    calls: u32,
+    gatherers: usize,
+    /// Whom each call was for.
+    calls: Vec<BalancerId>,
 }
 
 impl Net {
-    /// Between one balancer, some matchers and some gatherers.
+    /// Between some balancers, at least one, matchers and gatherers.
     #[must_use]
-    pub fn new(plan: NetPlan, rng: Rng, matchers: usize, gatherers: usize) -> Net {
-        let nodes = (0..=matchers + gatherers).map(|_| NodeState::default()).collect();
-        Net { now: 0, plan, rng, queue: Queue::default(), streams: Vec::new(), nodes, matchers, calls: 0 }
+    pub fn new(plan: NetPlan, rng: Rng, balancers: usize, matchers: usize, gatherers: usize) -> Net {
+        let nodes = (0..balancers + matchers + gatherers).map(|_| NodeState::default()).collect();
+        Net {
+            now: 0,
+            plan,
+            rng,
+            queue: Queue::default(),
+            streams: Vec::new(),
+            nodes,
+            matchers,
+            gatherers,
+            calls: Vec::new(),
+        }
     }
 
     /// The time.
@@ -64,11 +80,12 @@ impl Net {
 
     /// All nodes.
     pub fn nodes(&self) -> impl Iterator<Item = Node> + use<> {
-        let (matchers, all) = (self.matchers, self.nodes.len());
+        let (matchers, gatherers, all) = (self.matchers, self.gatherers, self.nodes.len());
         (0..all).map(move |index| match index {
-            0 => Node::Balancer,
+            0 => Node::Balancer(0),
             _ if index <= matchers => Node::Matcher(index - 1),
-            _ => Node::Gatherer(index - 1 - matchers),
+            _ if index <= matchers + gatherers => Node::Gatherer(index - 1 - matchers),
+            _ => Node::Balancer(index - matchers - gatherers),
         })
     }
 
@@ -127,21 +144,39 @@ impl Net {
         self.queue.push(at, NetStep::Message { stream, message });
     }
 
-    /// Asks the balancer something. The caller sets a timer: a call may get no answer.
-    pub fn call(&mut self, from: Node, call: Call) -> CallId {
-        self.calls += 1;
-        let id = CallId(self.calls);
+    /// Whether all that will happen happens again and again.
+    #[must_use]
+    pub fn is_quiet(&self) -> bool {
+        self.queue.is_quiet()
+    }
+
+    /// Asks a balancer something. The caller sets a timer: a call may get no answer.
+    pub fn call(&mut self, from: Node, to: BalancerId, call: Call) -> CallId {
+        self.calls.push(to);
+        let id = CallId(u32::try_from(self.calls.len()).expect("a run has fewer calls"));
         let delay = self.delay();
         let incarnation = self.incarnation(from);
-        self.after(delay, NetStep::Call { from, incarnation, id, call });
+        self.after(delay, NetStep::Call { to: Node::Balancer(to.0 as usize), from, incarnation, id, call });
         self.timer(from, self.plan.timeout_ms, Timer::CallTimeout(id));
         id
     }
 
+    /// Whom a call was for.
+    #[must_use]
+    pub fn callee(&self, id: CallId) -> BalancerId {
+        self.calls[id.0 as usize - 1]
+    }
+
     /// Answers a call.
-    pub fn reply(&mut self, to: Node, incarnation: u32, id: CallId, reply: Reply) {
+    pub fn reply(
+        &mut self,
+        (by, term): (BalancerId, Option<Term>),
+        (to, incarnation): (Node, u32),
+        id: CallId,
+        reply: Reply,
+    ) {
         let delay = self.delay();
-        self.after(delay, NetStep::Reply { to, incarnation, id, reply });
+        self.after(delay, NetStep::Reply { to, incarnation, id, by, term, reply });
     }
 
     /// The node that reads a stream, over which of its links, and the node that serves it.
@@ -235,7 +270,8 @@ impl Net {
 
     fn index(&self, node: Node) -> usize {
         match node {
-            Node::Balancer => 0,
+            Node::Balancer(0) => 0,
+            Node::Balancer(balancer) => self.matchers + self.gatherers + balancer,
             Node::Matcher(matcher) => 1 + matcher,
             Node::Gatherer(gatherer) => 1 + self.matchers + gatherer,
         }

@@ -70,8 +70,35 @@ pub struct Scenario {
     pub streams: (u64, u64),
     /// How the balancer's wall clock is set.
     pub clock: ClockPlan,
+    /// Several balancers that share a log, or one that shares it with itself; none where one has its own.
+    pub shared: Option<SharedPlan>,
     /// How often, in a thousand times that time goes on, pools are late of which more than a few timers are due.
     pub late_permille: u64,
+}
+
+/// Balancers that share a log, and how the engine that keeps it behaves.
+#[derive(Clone, Copy, Debug)]
+pub struct SharedPlan {
+    /// How many balancers.
+    pub balancers: usize,
+    /// How often, in a thousand, what a balancer says to the engine is lost, or a beat on its way to another.
+    pub lost_permille: u64,
+    /// How often an answer is.
+    pub answer_lost_permille: u64,
+    /// How often what is put comes late.
+    pub late_permille: u64,
+    /// How late at most.
+    pub late_ms: Time,
+    /// How often a look is answered by somebody who does not know the last entry.
+    pub stale_permille: u64,
+    /// When a balancer asks again.
+    pub patience_ms: Time,
+    /// How long the stable cut waits for a balancer that is silent.
+    pub grace_ms: Time,
+    /// How often the engine is down for a while, or one balancer cut off from it.
+    pub faults: u64,
+    /// Bytes of decisions that a balancer holds back.
+    pub ahead_bytes_max: usize,
 }
 
 /// How a wall clock is set while it runs.
@@ -214,6 +241,10 @@ const DROP_DICE: u64 = 61;
 /// so that those do not that alone find a planted bug.
 const LOST_DICE: u64 = 988;
 
+/// Chosen so that the seeds of [`crate::regressions`], and those that find the rarest planted bugs, have one balancer
+/// that has its own log.
+const SHARED_DICE: u64 = 110;
+
 impl Scenario {
     /// What `seed` stands for.
     #[must_use]
@@ -268,6 +299,7 @@ impl Scenario {
             streams: draw_streams(&mut dice.fork(STREAM_DICE)),
             clock: draw_clock(&mut dice.fork(CLOCK_DICE)),
             late_permille: dice.fork(LATE_DICE).pick(&[0, 0, 0, 100, 1000]),
+            shared: None,
         };
         if scenario.audience_permille > 0 {
             scenario.paced = audience.chance(300);
@@ -292,7 +324,14 @@ impl Scenario {
         let mut rng = dice.fork(IDEMPOTENCY_DICE);
         scenario.ledger.idempotency_ms = rng.pick(&[100, 1_000, 5_000, 1 << 40]);
         scenario.ledger.idempotency_total_max = rng.pick(&[4, REMEMBERS_ALL, REMEMBERS_ALL]);
+        draw_shared(&mut dice.fork(SHARED_DICE), &mut scenario);
         scenario
+    }
+
+    /// How many balancers there are.
+    #[must_use]
+    pub fn balancers(&self) -> usize {
+        self.shared.map_or(1, |plan| plan.balancers)
     }
 
     /// The matcher that runs a slice.
@@ -332,6 +371,33 @@ fn draw_room(rng: &mut Rng, ledger: &mut LedgerLimits) {
         ledger.waiting_bytes_max = rng.pick(&[700, u64::MAX]);
         ledger.waiting_bytes_total_max = rng.pick(&[1_000, 3_000, u64::MAX]);
     }
+}
+
+/// Takeovers take faults: these scenarios have more of them.
+fn draw_shared(rng: &mut Rng, scenario: &mut Scenario) {
+    if !rng.chance(250) {
+        return;
+    }
+    scenario.shared = Some(SharedPlan {
+        balancers: rng.pick(&[1, 2, 2, 3, 3]),
+        lost_permille: rng.pick(&[0, 20, 150]),
+        answer_lost_permille: rng.pick(&[0, 20, 150]),
+        late_permille: rng.pick(&[0, 50, 300]),
+        late_ms: rng.pick(&[300, 3_000]),
+        stale_permille: rng.pick(&[0, 100, 500]),
+        patience_ms: rng.pick(&[50, 500]),
+        grace_ms: rng.pick(&[500, 10_000]),
+        faults: rng.pick(&[0, 1, 3]),
+        ahead_bytes_max: rng.pick(&[1, 500, 100_000]),
+    });
+    let faults = &mut scenario.faults;
+    if faults.rate > 0 {
+        (faults.balancer, faults.rate) = (true, faults.rate.max(rng.pick(&[100, 400])));
+        faults.crashes += rng.pick(&[1, 4]);
+        faults.pauses += rng.pick(&[1, 4]);
+    }
+    // Whose results are gone has to be brought where the others are: no machine does that yet.
+    faults.results_lost = 0;
 }
 
 fn draw_clock(rng: &mut Rng) -> ClockPlan {

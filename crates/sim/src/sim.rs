@@ -7,19 +7,23 @@ use crate::{
     checks,
     clients::Clients,
     cx::Cx,
+    engine::SimEngine,
     faults::{Faults, SimFault},
-    net::{LinkId, Message, Net, NetStep, NetStreamId, Node, Request},
+    net::{LinkId, Message, Net, NetStep, NetStreamId, Node, Request, Time},
     nodes::{BalancerNode, Fate, GathererNode, MatcherNode},
     rng::Rng,
     scenario::Scenario,
     stats::Stats,
     trace::Trace,
-    truth::Truth,
+    truth::{Truth, differs},
     violation::Violation,
 };
 
 /// More steps than any run takes that gets anywhere.
 const STEPS_MAX: u64 = 1_000_000;
+
+/// Longer than several balancers need to find out which one writes, and that one to have everything decided.
+const QUIET_MS: Time = 60_000;
 
 /// What to run a seed with.
 #[derive(Clone, Copy, Debug, Default)]
@@ -54,7 +58,7 @@ pub fn run(seed: u64, options: Options) -> SimOutcome {
 #[derive(Debug)]
 struct Sim {
     cx: Cx,
-    balancer: BalancerNode,
+    balancers: Vec<BalancerNode>,
     matchers: Vec<MatcherNode>,
     gatherers: Vec<GathererNode>,
     clients: Clients,
@@ -68,7 +72,8 @@ impl Sim {
         let dice = Rng::new(seed);
         let shards = scenario.placement.shards() as usize;
         let cx = Cx {
-            net: Net::new(scenario.net, dice.fork(10), scenario.matchers, shards),
+            net: Net::new(scenario.net, dice.fork(10), scenario.balancers(), scenario.matchers, shards),
+            engine: scenario.shared.map(|plan| SimEngine::new(plan, dice.fork(14))),
             truth: Truth::new(scenario.placement.clone()),
             stats: Stats { runs: 1, ..Stats::default() },
             trace: Trace::new(options.trace),
@@ -80,7 +85,7 @@ impl Sim {
             scenario,
         };
         Sim {
-            balancer: BalancerNode::new(),
+            balancers: (0..cx.scenario.balancers()).map(BalancerNode::new).collect(),
             matchers: (0..cx.scenario.matchers).map(MatcherNode::new).collect(),
             gatherers: (0..shards).map(GathererNode::new).collect(),
             clients: Clients::new(dice.fork(12), cx.scenario.work.actions),
@@ -106,8 +111,19 @@ impl Sim {
 
     /// Goes on until nothing happens any more; then everything has to be decided.
     fn until_quiet(&mut self) -> Result<(), Violation> {
+        // Since when nothing happens but what happens again and again.
+        let mut quiet: Option<Time> = None;
         while let Some(step) = self.cx.net.pop() {
             self.dispatch(step)?;
+            if self.cx.engine.is_some() && self.cx.net.is_quiet() {
+                let since = *quiet.get_or_insert(self.cx.net.now());
+                let checked = self.check_end();
+                if checked.is_ok() || self.cx.net.now() > since + QUIET_MS {
+                    return checked;
+                }
+            } else {
+                quiet = None;
+            }
             for fault in self.faults.draw(&mut self.cx) {
                 self.on_fault(fault)?;
             }
@@ -134,6 +150,7 @@ impl Sim {
         let outcomes = self.cx.truth.outcomes();
         self.cx.stats.events = events;
         let s = &mut self.cx.stats;
+        s.shared_runs = u64::from(self.cx.engine.is_some());
         let refused =
             [s.matchers_refused_feed, s.matchers_refused_fetch, s.matchers_refused_known, s.gatherers_refused];
         s.refused_runs = u64::from(refused.iter().any(|&refused| refused > 0));
@@ -144,8 +161,15 @@ impl Sim {
 
     /// Everything is decided, stable and forgotten.
     fn check_end(&self) -> Result<(), Violation> {
-        let ledger = self.balancer.ledger().expect("healed");
-        checks::check_ledger(&self.cx, ledger, self.balancer.assigned(), self.balancer.results_floor())?;
+        for balancer in &self.balancers {
+            let ledger = balancer.ledger().expect("healed");
+            let assigned = if balancer.is_active() { balancer.assigned() } else { ledger.recorded() };
+            checks::check_ledger(&self.cx, ledger, assigned, balancer.results_floor())?;
+        }
+        let active = self.balancers.iter().filter(|balancer| balancer.is_active()).count();
+        if active != 1 {
+            return Err(differs("balancers that write, at the end,", active.to_string(), "one".to_owned()));
+        }
         for gatherer in &self.gatherers {
             checks::check_shard(&self.cx, gatherer.shard().expect("healed"))?;
         }
@@ -154,7 +178,12 @@ impl Sim {
 
     fn dispatch(&mut self, step: NetStep) -> Result<(), Violation> {
         if let NetStep::Client = step {
-            return self.clients.act(&mut self.cx, &mut self.balancer);
+            return self.clients.act(&mut self.cx, &mut self.balancers);
+        }
+        if let NetStep::ToEngine { from, incarnation, ask } = step {
+            let Cx { net, engine, truth, .. } = &mut self.cx;
+            let engine = engine.as_mut().expect("balancers share the log");
+            return engine.on_ask(net, truth, (from, incarnation), ask);
         }
         let Some(node) = self.concerns(&step) else { return Ok(()) };
         if self.cx.net.paused(node) && !matches!(step, NetStep::Resume { .. }) {
@@ -168,22 +197,39 @@ impl Sim {
             NetStep::Subscribe { stream, request } => return self.on_subscribe(stream, request),
             NetStep::Message { stream, message } => return self.on_message(stream, message),
             NetStep::Lost { stream, node, .. } => self.on_lost(stream, node),
-            NetStep::Call { from, incarnation, id, call } => {
-                self.cx.trace.line(self.cx.net.now(), || format!("balancer <- {from}: {call:?}"));
-                self.balancer.on_call(&mut self.cx, from, incarnation, id, call);
+            NetStep::Call { from, incarnation, id, call, .. } => {
+                self.cx.trace.line(self.cx.net.now(), || format!("{node} <- {from}: {call:?}"));
+                let Node::Balancer(balancer) = node else { unreachable!("balancers are called") };
+                self.balancers[balancer].on_call(&mut self.cx, (from, incarnation), id, call);
             }
-            NetStep::Reply { to, id, reply, .. } => {
-                self.cx.trace.line(self.cx.net.now(), || format!("{to} <- balancer: {reply:?}"));
+            NetStep::Reply { to, id, by, term, reply, .. } => {
+                self.cx.trace.line(self.cx.net.now(), || format!("{to} <- {by}: {reply:?}"));
+                let (cx, by) = (&mut self.cx, (by, term));
                 let fate = match to {
-                    Node::Balancer => unreachable!("the balancer asks nobody"),
-                    Node::Matcher(matcher) => self.matchers[matcher].on_reply(&mut self.cx, id, &reply)?,
-                    Node::Gatherer(gatherer) => self.gatherers[gatherer].on_reply(&mut self.cx, id, &reply)?,
+                    Node::Balancer(balancer) => self.balancers[balancer].on_reply(cx, id, &reply)?,
+                    Node::Matcher(matcher) => self.matchers[matcher].on_reply(cx, id, by, &reply)?,
+                    Node::Gatherer(gatherer) => self.gatherers[gatherer].on_reply(cx, id, by, &reply)?,
                 };
                 return self.follow(to, fate);
             }
+            NetStep::FromEngine { to, said, .. } => {
+                self.cx.trace.line(self.cx.net.now(), || format!("{node} <- engine: {said}"));
+                self.cx.trace.note([self.cx.net.now(), 23, to as u64, said.fingerprint()]);
+                let fate = self.balancers[to].on_engine(&mut self.cx, said)?;
+                return self.follow(node, fate);
+            }
+            NetStep::Told { to, balancer, term, .. } => {
+                self.cx.trace.line(self.cx.net.now(), || format!("{to} is told that {balancer} writes in {term}"));
+                match to {
+                    Node::Matcher(matcher) => self.matchers[matcher].on_told(&mut self.cx, balancer, term),
+                    Node::Gatherer(gatherer) => self.gatherers[gatherer].on_told(&mut self.cx, balancer, term),
+                    Node::Balancer(_) => unreachable!("balancers read it"),
+                }
+            }
+            NetStep::ToEngine { .. } => unreachable!("the engine is no node"),
             NetStep::Timer { node, timer, .. } => match node {
-                Node::Balancer => {
-                    let fate = self.balancer.on_timer(&mut self.cx, timer)?;
+                Node::Balancer(balancer) => {
+                    let fate = self.balancers[balancer].on_timer(&mut self.cx, timer)?;
                     return self.follow(node, fate);
                 }
                 Node::Matcher(matcher) => self.matchers[matcher].on_timer(&mut self.cx, timer),
@@ -217,8 +263,13 @@ impl Sim {
             | NetStep::Resume { node, incarnation } => (net.up(node) && current(node, incarnation)).then_some(node),
             NetStep::Reply { to, incarnation, .. } => (net.up(to) && current(to, incarnation)).then_some(to),
             NetStep::Restart { node, incarnation } => current(node, incarnation).then_some(node),
-            NetStep::Call { .. } => net.up(Node::Balancer).then_some(Node::Balancer),
-            NetStep::Client => None,
+            NetStep::Call { to, .. } => net.up(to).then_some(to),
+            NetStep::FromEngine { to, incarnation, .. } => {
+                let to = Node::Balancer(to);
+                (net.up(to) && current(to, incarnation)).then_some(to)
+            }
+            NetStep::Told { to, incarnation, .. } => (net.up(to) && current(to, incarnation)).then_some(to),
+            NetStep::ToEngine { .. } | NetStep::Client => None,
         }
     }
 
@@ -232,8 +283,8 @@ impl Sim {
             return Ok(());
         }
         match (server, reader, request) {
-            (Node::Balancer, Node::Matcher(matcher), Request::Feed { after }) => {
-                self.balancer.on_subscribe(cx, stream, matcher, after.map(Cursor::event));
+            (Node::Balancer(balancer), Node::Matcher(matcher), Request::Feed { after }) => {
+                self.balancers[balancer].on_subscribe(cx, stream, matcher, after.map(Cursor::event));
             }
             (Node::Matcher(matcher), _, Request::Candidates { shard, decided_seen_min, cursors }) => {
                 let fate = self.matchers[matcher].on_subscribe(cx, stream, shard, &cursors, decided_seen_min)?;
@@ -254,7 +305,9 @@ impl Sim {
         let [kind, first, second] = message.fingerprint();
         cx.trace.note([cx.net.now(), u64::from(stream.0), kind ^ (first << 8), second]);
         match (reader, link) {
-            (Node::Balancer, LinkId::Shard(shard)) => self.balancer.on_message(cx, stream, shard, &message),
+            (Node::Balancer(balancer), LinkId::Shard(shard)) => {
+                self.balancers[balancer].on_message(cx, stream, shard, &message)
+            }
             (Node::Matcher(matcher), link) => {
                 let fate = self.matchers[matcher].on_message(cx, stream, link, message)?;
                 self.follow(reader, fate)
@@ -263,7 +316,7 @@ impl Sim {
                 let fate = self.gatherers[gatherer].on_message(cx, stream, link, message)?;
                 self.follow(reader, fate)
             }
-            (Node::Balancer, link) => unreachable!("a balancer reads no {link:?}"),
+            (Node::Balancer(_), link) => unreachable!("a balancer reads no {link:?}"),
         }
     }
 
@@ -272,7 +325,7 @@ impl Sim {
         cx.trace.note([cx.net.now(), 21, u64::from(stream.0), 0]);
         cx.trace.line(cx.net.now(), || format!("{node} lost stream {}", stream.0));
         match node {
-            Node::Balancer => self.balancer.on_lost(cx, stream),
+            Node::Balancer(balancer) => self.balancers[balancer].on_lost(cx, stream),
             Node::Matcher(matcher) => self.matchers[matcher].on_lost(cx, stream),
             Node::Gatherer(gatherer) => self.gatherers[gatherer].on_lost(cx, stream),
         }
@@ -286,7 +339,7 @@ impl Sim {
                 self.cx.stats.restarts_behind += u64::from(matches!(node, Node::Gatherer(_)));
                 self.stop(node, 1)
             }
-            Fate::Fails => {
+            Fate::StepsDown | Fate::Fails => {
                 let down = self.cx.rng.range(1, self.cx.scenario.faults.down_ms);
                 self.stop(node, down)
             }
@@ -301,7 +354,7 @@ impl Sim {
             SimFault::Pause { node, .. } if !cx.net.up(node) || cx.net.paused(node) => {}
             SimFault::Crash { node, down } => {
                 match node {
-                    Node::Balancer => cx.stats.balancer_crashes += 1,
+                    Node::Balancer(_) => cx.stats.balancer_crashes += 1,
                     Node::Matcher(_) => cx.stats.matcher_crashes += 1,
                     Node::Gatherer(_) => cx.stats.gatherer_crashes += 1,
                 }
@@ -318,6 +371,17 @@ impl Sim {
                 cx.stats.pauses += 1;
                 cx.net.pause(node, time);
             }
+            SimFault::EngineDown { time } => {
+                cx.stats.engine_faults += 1;
+                let now = cx.net.now();
+                cx.engine().go_down(now, time);
+            }
+            SimFault::CutOff { balancer, time } => {
+                cx.stats.engine_faults += 1;
+                let now = cx.net.now();
+                cx.engine().cut(balancer, now, time);
+            }
+            SimFault::Yields { balancer } => self.balancers[balancer].yields(),
             SimFault::LoseResults => self.lose_results()?,
         }
         Ok(())
@@ -331,7 +395,7 @@ impl Sim {
                 self.stop(node, down)?;
             }
         }
-        self.balancer.lose_results();
+        self.balancers.iter_mut().for_each(BalancerNode::lose_results);
         Ok(())
     }
 
@@ -343,7 +407,7 @@ impl Sim {
         let incarnation = cx.net.incarnation(node);
         cx.net.after(down, NetStep::Restart { node, incarnation });
         match node {
-            Node::Balancer => self.balancer.crash(cx)?,
+            Node::Balancer(balancer) => self.balancers[balancer].crash(cx)?,
             Node::Matcher(matcher) => self.matchers[matcher].crash(cx),
             Node::Gatherer(gatherer) => self.gatherers[gatherer].crash(),
         }
@@ -354,7 +418,7 @@ impl Sim {
         let cx = &mut self.cx;
         cx.trace.line(cx.net.now(), || format!("{node} starts"));
         match node {
-            Node::Balancer => self.balancer.start(cx)?,
+            Node::Balancer(balancer) => self.balancers[balancer].start(cx)?,
             Node::Matcher(matcher) => self.matchers[matcher].start(cx),
             Node::Gatherer(gatherer) => self.gatherers[gatherer].start(cx),
         }

@@ -121,6 +121,24 @@ stats! {
     events_lost,
     /// Times that all nodes stopped and the results were lost.
     results_lost,
+    /// Runs in which balancers share a log.
+    shared_runs,
+    /// Times that a balancer took over from another.
+    takeovers,
+    /// Times that a balancer found that another writes.
+    stepped_down,
+    /// Frames of decisions that balancers held back until they had read what these are about.
+    decisions_held,
+    /// Times that a shard was not read for a while, since too much was held back.
+    decisions_refused,
+    /// Fetches from the balancer that writes by those that stand by.
+    standby_fetches,
+    /// Sessions that ended since a balancer took over that did not know what they had forgotten.
+    sessions_outdated,
+    /// Times that the engine was down, or a balancer cut off from it.
+    engine_faults,
+    /// Groups that were looked for, since nobody had said whether they were taken.
+    looked_for,
     /// Outcomes told again after a crash of the balancer.
     outcomes_repeated,
 }
@@ -163,6 +181,14 @@ impl Stats {
                 s.matchers_refused_fetch,
                 s.matchers_refused_known,
                 s.gatherers_refused
+            ),
+            format!(
+                "  shared     {} runs, {} takeovers, {} stepped down, {} faults of the engine, {} groups looked for",
+                s.shared_runs, s.takeovers, s.stepped_down, s.engine_faults, s.looked_for
+            ),
+            format!(
+                "  standby    {} of decisions held, {} times too many, {} fetches, {} sessions outdated",
+                s.decisions_held, s.decisions_refused, s.standby_fetches, s.sessions_outdated
             ),
             format!(
                 "  disk       {} errors, {} times full, {} actions turned away",

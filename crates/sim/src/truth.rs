@@ -152,6 +152,12 @@ impl Truth {
         (since.clone().filter(|&&(of, _)| of == pool).count(), since.count())
     }
 
+    /// The stable cut that the durable log tells.
+    #[must_use]
+    pub fn told(&self) -> EventId {
+        self.named
+    }
+
     /// How many elements the next frame of the log may still name though they are retired.
     #[must_use]
     pub fn nameable(&self) -> usize {

@@ -3,6 +3,7 @@
 use dovetail_core::{
     Decided, EventId, Retirement, Stable, ledger::DecisionError, shard::ShardError, slice::FrameError,
 };
+use dovetail_node::balancer::ReplayError;
 use thiserror::Error;
 
 /// A promise that a run saw broken.
@@ -109,6 +110,20 @@ pub enum Violation {
     /// An assertion failed.
     #[error("panic: {0}")]
     Panic(String),
+}
+
+impl From<ReplayError> for Violation {
+    /// What is on the disk cannot be read back.
+    fn from(error: ReplayError) -> Violation {
+        match error {
+            ReplayError::Decision(error) => error.into(),
+            error => Violation::Differs {
+                what: "what is read back".to_owned(),
+                found: error.to_string(),
+                expected: "what was written".to_owned(),
+            },
+        }
+    }
 }
 
 fn shown(decision: &Option<Retirement>) -> String {

@@ -34,6 +34,9 @@ fn clusters_decide_what_the_sequential_program_decides() {
     assert!(stats.peer_fetches > 0 && stats.matcher_fetches > 0 && stats.restarts_behind > 0, "{stats:?}");
     assert!(stats.looked_ahead > SEEDS && stats.pools_dropped > SEEDS / 5, "{stats:?}");
     assert!(stats.refused_idempotency > SEEDS / 20, "{stats:?}");
+    let shared = [stats.takeovers, stats.stepped_down, stats.engine_faults, stats.looked_for, stats.decisions_held];
+    assert!(SEEDS < 3_000 || shared.iter().all(|&count| count > SEEDS / 20), "{stats:?}");
+    assert!(SEEDS < 3_000 || stats.standby_fetches > 0, "{stats:?}");
     assert!(stats.late > SEEDS / 2 && stats.held_late > SEEDS / 20, "{stats:?}");
     assert!(stats.held_rows > SEEDS / 2 && stats.held_behind > SEEDS / 20 && stats.held_in_vain > 0, "{stats:?}");
 }
@@ -177,4 +180,14 @@ each_is_found! {
     finding_anchors_that_arrive_later_is_found: UnarrivedListed,
     taking_frames_whatever_is_under_way_is_found: PaceIgnored,
     waiting_for_a_cluster_that_does_not_decide_is_found: PaceWaitsForStill,
+    telling_a_stable_cut_before_the_shared_log_does_is_found: HeardBeforeLogged,
+    writing_before_all_that_is_before_the_term_is_read_is_found: ActiveBeforePrefix,
+    a_stable_cut_that_does_not_wait_for_who_stands_by_is_found: StableByOwnDisk,
+    taking_decisions_of_events_that_were_not_read_is_found: FutureIsFatal,
+    taking_decisions_of_events_that_the_log_does_not_have_is_found: TakesAboveDurable,
+    taking_what_is_not_answered_for_as_there_is_found: UnknownIsThere,
+    two_groups_in_flight_are_found: TwoInFlight,
+    going_on_with_what_was_known_before_stepping_down_is_found: KeepsLedgerOnStepDown,
+    reading_on_below_a_shards_floor_is_found: StandbyFloorIgnored,
+    not_saying_that_settled_matches_are_forgotten_is_found: SettledFloorUntold,
 }

@@ -362,6 +362,7 @@ impl Ledger {
         ledger.decided = Decided(base.through);
         ledger.retirements = Retirements::new(ledger.decided);
         ledger.stored = base.through;
+        ledger.secured = Stable(base.through);
         ledger.stable = Stable(base.through);
         ledger.reported.fill(Decided(base.through));
         ledger.progress = Progress::new(ledger.reported.len(), base.through);

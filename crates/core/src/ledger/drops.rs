@@ -2,7 +2,7 @@
 //!
 //! A pool that is closed takes no more elements, and none of it searches again. Its waiting elements are withdrawn,
 //! some at a time, by events of their own: so each end is an outcome like any other, and a drop never makes a large
-//! event. Once no element waits and all of it is stable the pool is dropped, which decides nothing: it frees the name
+//! event. Once no element waits and all of it is secured the pool is dropped, which decides nothing: it frees the name
 //! and the memory. All of this follows from the log: a balancer that crashes in between goes on where the log ends.
 //! Invariants: drops.D1 no event after its end names a pool; drops.D2 no number is given to two pools; drops.D3 memory
 //! follows the pools that exist.
@@ -61,9 +61,9 @@ impl Ledger {
         self.drops.names.iter().map(|(pool, name)| (*pool, name))
     }
 
-    /// No element waits in it, and every event that names it is stable.
+    /// No element waits in it, and every event that names it is stable, or is told to be by the frame that drops it.
     fn is_over(&self, entry: &PoolEntry) -> bool {
-        let over = entry.counts.waiting == 0 && self.stable.covers(entry.last);
+        let over = entry.counts.waiting == 0 && self.secured.covers(entry.last);
         over || self.planted.is(Bug::DroppedTooEarly)
     }
 

@@ -2,10 +2,11 @@
 //!
 //! The log of a balancer that stands by lags behind that of the one that writes, and the shards decide by the latter:
 //! what they say of later events is held back until these have been read. As what is held has a bound, a shard that
-//! says more is not read until there is room; it is then asked again from where the ledger is. A balancer that writes
-//! is not ahead of itself: to it such a decision is of another log, or its own has lost its end
-//! ([`DecisionError::Future`](dovetail_core::ledger::DecisionError)). Invariants: node.A1 nothing is taken of an event
-//! that is not recorded; node.A2 of each shard everything is taken in the order in which it came; node.A3 what is held
+//! says more is not read until there is room; it is then asked again from where the ledger is. So it is with a balancer
+//! that writes, and does not know yet that another has taken over: what it gave ids to and the log did not take is not
+//! what the decisions are about. To one that is alone a decision ahead of its log is of another log, or its own has lost
+//! its end ([`DecisionError::Future`](dovetail_core::ledger::DecisionError)). Invariants: node.A1 nothing is taken of an
+//! event that is not durable; node.A2 of each shard everything is taken in the order in which it came; node.A3 what is held
 //! has a bound, beside one frame.
 
 use std::collections::VecDeque;

@@ -80,6 +80,26 @@ impl Durability {
         self.durable
     }
 
+    /// Decisions may be taken of events up to here. What has an id and is not on disk may be another event in the end,
+    /// if another balancer goes on with the log, and decisions be about that one.
+    #[must_use]
+    pub fn decidable(&self, ledger: &Ledger) -> EventId {
+        if self.planted.is(Bug::FutureIsFatal) {
+            return EventId(u64::MAX);
+        }
+        if self.planted.is(Bug::TakesAboveDurable) { ledger.recorded() } else { self.durable }
+    }
+
+    /// A frame of another balancer was read from the shared log, and the ledger has it: it is on disk.
+    ///
+    /// # Panics
+    /// When it does not follow the frame before.
+    pub fn on_followed(&mut self, after: EventId, through: EventId, ledger: &Ledger, out: &mut Vec<Visible>) {
+        assert_eq!(after, self.taken, "no event is left out of the log");
+        (self.taken, self.durable) = (through, through);
+        self.move_stable(ledger, out);
+    }
+
     /// Whether the cluster is not busy with earlier frames, so that the open one may go.
     #[must_use]
     pub fn paced(&self, ledger: &Ledger) -> bool {

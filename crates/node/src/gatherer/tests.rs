@@ -10,7 +10,7 @@ use dovetail_core::{
 use super::{DecisionMessage, Gatherer, GathererAction, GathererEnd, GathererSettings, GathererStart};
 use crate::{
     action::{Action, Request, SliceHello, Step},
-    ids::{LinkId, MatcherId, NodeId, StreamId},
+    ids::{BalancerId, LinkId, MatcherId, NodeId, StreamId},
     link::{Cursors, GivenUp},
     origin::LogChanged,
     testing::{hello, only_step, watermark},
@@ -256,7 +256,7 @@ fn a_subscriber_gets_a_hello_then_what_its_cursor_does_not_cover() {
     rig.read_all();
     rig.pass(12);
     let first = Action::Send { to: StreamId(1), message: DecisionMessage::Hello { floor: Cursor(EventId(12)) } };
-    assert_eq!(rig.subscribe(1, NodeId::Balancer), [first, sent(1, watermark(12))]);
+    assert_eq!(rig.subscribe(1, NodeId::Balancer(BalancerId(0))), [first, sent(1, watermark(12))]);
     assert_eq!(rig.publish(), [], "the backlog has all of it");
 }
 
@@ -264,7 +264,7 @@ fn a_subscriber_gets_a_hello_then_what_its_cursor_does_not_cover() {
 fn the_balancer_gets_retirements_with_the_watermark_that_covers_them() {
     let mut rig = rig();
     rig.read_all();
-    rig.subscribe(1, NodeId::Balancer);
+    rig.subscribe(1, NodeId::Balancer(BalancerId(0)));
     let mut retirements = rig.retire(&[12]);
     assert_eq!(rig.publish(), [Action::Linger]);
     retirements.extend(rig.retire(&[13]));
@@ -314,8 +314,8 @@ fn a_peer_gets_grants_and_retirements_at_once_and_its_watermark_with_them() {
 fn a_node_that_subscribes_again_takes_the_place_of_its_stream() {
     let mut rig = rig();
     rig.read_all();
-    rig.subscribe(1, NodeId::Balancer);
-    assert_eq!(rig.subscribe(2, NodeId::Balancer)[0], Action::End { stream: StreamId(1) });
+    rig.subscribe(1, NodeId::Balancer(BalancerId(0)));
+    assert_eq!(rig.subscribe(2, NodeId::Balancer(BalancerId(0)))[0], Action::End { stream: StreamId(1) });
     rig.pass(12);
     assert_eq!(rig.publish(), [sent(2, watermark(12))]);
     rig.gatherer.on_lost(StreamId(2));

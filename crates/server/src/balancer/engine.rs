@@ -355,7 +355,7 @@ impl Engine {
     }
 
     fn may_drop(&self) -> bool {
-        let in_flight = self.sequencer.assigned().0 - self.ledger.stable().event().0;
+        let in_flight = self.sequencer.assigned().0 - self.ledger.secured().event().0;
         self.ledger.has_dropping()
             && self.taking()
             && self.durability.queued() < 2
@@ -383,7 +383,7 @@ impl Engine {
     /// Whether there is room for more events, and they may be written. What is not on disk as a result is in memory as
     /// frames and outcomes.
     fn taking(&self) -> bool {
-        let in_flight = self.sequencer.assigned().0 - self.ledger.stable().event().0;
+        let in_flight = self.sequencer.assigned().0 - self.ledger.secured().event().0;
         self.durability.queued() < FRAMES_QUEUED
             && self.acks.len() < ACKS
             && in_flight < self.in_flight_max

@@ -3,7 +3,7 @@
 use std::sync::{Arc, atomic::Ordering};
 
 use dovetail_core::{Cursor, EventId, ShardId};
-use dovetail_node::{MatcherId, NodeId, gatherer::DecisionMessage};
+use dovetail_node::{BalancerId, MatcherId, NodeId, gatherer::DecisionMessage};
 use futures::{StreamExt, stream};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, service::Routes};
@@ -70,7 +70,7 @@ impl DecisionsService for Service {
                 }
                 NodeId::Gatherer(ShardId(peer.index))
             }
-            pb::Role::Balancer => NodeId::Balancer,
+            pb::Role::Balancer => NodeId::Balancer(BalancerId(peer.index)),
             pb::Role::Matcher | pb::Role::Unspecified => NodeId::Matcher(MatcherId(peer.index)),
         };
         let after = EventId(request.after);

@@ -3,7 +3,7 @@
 use std::{fmt, sync::Arc};
 
 use dovetail_core::{ColumnFrame, Retirement, ShardId, SliceId, Stable, shard::Fetch};
-use dovetail_node::{MatcherId, NodeId, gatherer::DecisionMessage, matcher::CandidatesMessage};
+use dovetail_node::{BalancerId, MatcherId, NodeId, gatherer::DecisionMessage, matcher::CandidatesMessage};
 
 use crate::net;
 
@@ -42,7 +42,7 @@ impl ModelNode {
     #[must_use]
     pub fn id(self) -> NodeId {
         match self {
-            ModelNode::Balancer => NodeId::Balancer,
+            ModelNode::Balancer => NodeId::Balancer(BalancerId(0)),
             ModelNode::Slice(slice) => NodeId::Matcher(MatcherId(u32::from(slice))),
             ModelNode::Shard(shard) => NodeId::Gatherer(shard_id(shard)),
         }

@@ -2,7 +2,9 @@
 
 use std::{cmp::Reverse, collections::BinaryHeap};
 
-use super::{Call, CallId, LinkId, Message, NetStreamId, Node, Reply, Request, Time};
+use dovetail_node::{BalancerId, Term};
+
+use super::{AskId, Call, CallId, EngineAsk, EngineSaid, LinkId, Message, NetStreamId, Node, Reply, Request, Time};
 
 /// Something that happens.
 #[derive(Clone, Debug)]
@@ -30,8 +32,10 @@ pub enum NetStep {
         /// Which incarnation of it had the stream.
         incarnation: u32,
     },
-    /// A call reaches the balancer.
+    /// A call reaches a balancer.
     Call {
+        /// The balancer.
+        to: Node,
         /// The node that calls.
         from: Node,
         /// Which incarnation of it.
@@ -49,8 +53,41 @@ pub enum NetStep {
         incarnation: u32,
         /// The call.
         id: CallId,
+        /// Who answers.
+        by: BalancerId,
+        /// In which term that one writes; none of one that is alone.
+        term: Option<Term>,
         /// The answer.
         reply: Reply,
+    },
+    /// Something that a balancer asks reaches the engine that keeps the shared log.
+    ToEngine {
+        /// The balancer.
+        from: usize,
+        /// Which incarnation of it.
+        incarnation: u32,
+        /// What is asked.
+        ask: EngineAsk,
+    },
+    /// Something that the engine says reaches a balancer.
+    FromEngine {
+        /// The balancer.
+        to: usize,
+        /// Which incarnation of it.
+        incarnation: u32,
+        /// What is said.
+        said: EngineSaid,
+    },
+    /// A balancer that has taken over tells a node.
+    Told {
+        /// The node.
+        to: Node,
+        /// Which incarnation of it.
+        incarnation: u32,
+        /// The balancer.
+        balancer: BalancerId,
+        /// Its term.
+        term: Term,
     },
     /// A node's own timer.
     Timer {
@@ -108,6 +145,25 @@ pub enum Timer {
     FeedLinger(usize),
     /// What a gatherer has held back has waited long enough.
     Linger,
+    /// A balancer of several says that it lives, and looks whether it should write.
+    Tick,
+    /// A balancer gives up on what it asked the engine.
+    EngineTimeout(AskId),
+    /// A gatherer looks whether what it knows is still of use.
+    Check,
+}
+
+impl NetStep {
+    /// Whether it happens again and again, though nothing else does.
+    #[must_use]
+    pub fn is_background(&self) -> bool {
+        match self {
+            NetStep::Timer { timer, .. } => *timer == Timer::Tick,
+            NetStep::ToEngine { ask, .. } => matches!(ask, EngineAsk::Beat(_)),
+            NetStep::FromEngine { said, .. } => matches!(said, EngineSaid::Beat(_)),
+            _ => false,
+        }
+    }
 }
 
 /// Bits of a place in the order that number what was planned; the time stands above them.
@@ -121,6 +177,8 @@ pub(super) struct Queue {
     steps: Vec<Option<NetStep>>,
     free: Vec<u32>,
     planned: u64,
+    /// How many of the steps do not happen again and again.
+    foreground: usize,
 }
 
 impl Queue {
@@ -129,6 +187,7 @@ impl Queue {
             self.steps.push(None);
             u32::try_from(self.steps.len() - 1).expect("fewer steps at a time")
         });
+        self.foreground += usize::from(!step.is_background());
         self.steps[slot as usize] = Some(step);
         assert!(self.planned >> PLANNED_BITS == 0, "a run plans fewer steps");
         self.order.push(Reverse((at << PLANNED_BITS | self.planned, slot)));
@@ -138,9 +197,13 @@ impl Queue {
     pub(super) fn pop(&mut self) -> Option<(Time, NetStep)> {
         let Reverse((place, slot)) = self.order.pop()?;
         self.free.push(slot);
-        Some((
-            place >> PLANNED_BITS,
-            self.steps[slot as usize].take().expect("a planned step is there until it happens"),
-        ))
+        let step = self.steps[slot as usize].take().expect("a planned step is there until it happens");
+        self.foreground -= usize::from(!step.is_background());
+        Some((place >> PLANNED_BITS, step))
+    }
+
+    /// Whether all that is planned happens again and again.
+    pub(super) fn is_quiet(&self) -> bool {
+        self.foreground == 0
     }
 }

@@ -6,14 +6,14 @@ use dovetail_core::{
     CandidateFrame, ColumnFrame, Cursor, DecisionFrame, Event, EventId, Retirement, ShardId, SliceId, Stable,
     shard::Fetch, slice::SliceCut,
 };
+use dovetail_node::{BalancerId, MatcherId, NodeId, Term, action::SliceHello};
 pub use dovetail_node::{LinkId, Request};
-use dovetail_node::{MatcherId, NodeId, action::SliceHello};
 
 /// A node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Node {
-    /// The balancer.
-    Balancer,
+    /// A balancer, by its index.
+    Balancer(usize),
     /// A matcher, by its index.
     Matcher(usize),
     /// A gatherer, by its index, which is its shard's.
@@ -23,7 +23,8 @@ pub enum Node {
 impl fmt::Display for Node {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Node::Balancer => f.write_str("balancer"),
+            Node::Balancer(0) => f.write_str("balancer"),
+            Node::Balancer(balancer) => write!(f, "balancer{balancer}"),
             Node::Matcher(matcher) => write!(f, "matcher{matcher}"),
             Node::Gatherer(gatherer) => write!(f, "gatherer{gatherer}"),
         }
@@ -36,7 +37,7 @@ impl Node {
     pub fn id(self) -> NodeId {
         let number = |index: usize| u32::try_from(index).expect("few nodes");
         match self {
-            Node::Balancer => NodeId::Balancer,
+            Node::Balancer(balancer) => NodeId::Balancer(BalancerId(number(balancer))),
             Node::Matcher(matcher) => NodeId::Matcher(MatcherId(number(matcher))),
             Node::Gatherer(gatherer) => NodeId::Gatherer(ShardId(number(gatherer))),
         }
@@ -64,7 +65,14 @@ pub struct CallId(pub u32);
 #[derive(Clone, Debug)]
 pub enum Message {
     /// First on a feed: frames follow after the cursor asked for, or after a cut.
-    FeedHello(Option<Arc<SliceCut>>),
+    FeedHello {
+        /// The cut, if the feed begins with one.
+        cut: Option<Arc<SliceCut>>,
+        /// In which term the balancer writes; none of one that is alone.
+        term: Option<Term>,
+    },
+    /// Instead of all else on a feed: this balancer does not write.
+    StandsBy(Writes),
     /// Instead of all else on a feed: the log no longer has what follows the cursor.
     OutOfRange {
         /// The lowest cursor that works.
@@ -98,7 +106,8 @@ impl Message {
     #[must_use]
     pub fn fingerprint(&self) -> [u64; 3] {
         match self {
-            Message::FeedHello(cut) => [1, cut.as_ref().map_or(0, |cut| cut.through.0), 0],
+            Message::FeedHello { cut, .. } => [1, cut.as_ref().map_or(0, |cut| cut.through.0), 0],
+            Message::StandsBy(writes) => [9, writes.map_or(0, |(_, term)| term.0), 0],
             Message::Log(frame) => [2, frame.through().0, frame.len() as u64],
             Message::Stable(stable) => [3, stable.event().0, 0],
             Message::CandidatesHello(slices) => {
@@ -131,8 +140,9 @@ impl Message {
 impl fmt::Display for Message {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Message::FeedHello(None) => f.write_str("feed hello"),
-            Message::FeedHello(Some(cut)) => {
+            Message::FeedHello { cut: None, .. } => f.write_str("feed hello"),
+            Message::StandsBy(writes) => write!(f, "stands by, {writes:?} writes"),
+            Message::FeedHello { cut: Some(cut), .. } => {
                 let waiting: Vec<u64> = cut.waiting.iter().map(|waiting| waiting.element.0).collect();
                 write!(f, "feed hello, cut {} waiting {waiting:?} left out {:?}", cut.through, cut.left_out)
             }
@@ -202,6 +212,9 @@ impl fmt::Debug for Events<'_> {
     }
 }
 
+/// Which balancer writes, and in which term, if that is known.
+pub type Writes = Option<(BalancerId, Term)>;
+
 /// What nodes ask the balancer.
 #[derive(Clone, Copy, Debug)]
 pub enum Call {
@@ -211,7 +224,7 @@ pub enum Call {
     Retirements(Fetch),
 }
 
-/// What the balancer answers.
+/// What a balancer answers.
 #[derive(Clone, Debug)]
 pub enum Reply {
     /// Where to begin.
@@ -225,4 +238,6 @@ pub enum Reply {
     Retirements(Fetch, Arc<[Retirement]>),
     /// The store no longer has all of the range.
     OutOfRange(Fetch),
+    /// This balancer does not write.
+    StandsBy(Writes),
 }

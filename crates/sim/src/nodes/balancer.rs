@@ -4,12 +4,15 @@ mod admission;
 mod checkpoint;
 mod clock;
 mod feeds;
+mod share;
+mod shared;
 mod state;
 mod storage;
 
 use std::collections::HashMap;
 
-use clock::Clock;
+use clock::{Clock, EPOCH_MS};
+use share::Share;
 pub use state::{BalancerNode, Submitted};
 use state::{Cut, LiveBalancer};
 
@@ -21,7 +24,7 @@ use dovetail_core::{
 };
 use dovetail_node::{
     Step,
-    balancer::{DecisionLinks, Durability, FetchRefused, PartFrame, ResultsSpan, check_fetch, frame},
+    balancer::{DecisionLinks, Durability, FetchRefused, PartFrame, Replay, ResultsSpan, check_fetch, frame},
 };
 
 use crate::{
@@ -30,21 +33,20 @@ use crate::{
     disk::{File, SimDisk},
     link::SimLink,
     net::{Call, CallId, LinkId, Message, NetStreamId, Node, Reply, Timer},
-    nodes::Fate,
+    nodes::{Fate, balancer_id},
     truth::differs,
     violation::Violation,
 };
 
 /// Bytes an event counts for in a frame. Only the number of events matters here.
 const EVENT_BYTES: usize = 100;
-/// The simulated clock starts here, in milliseconds since 1970.
-const EPOCH_MS: u64 = 1_000_000;
 
 impl BalancerNode {
     /// A balancer with an empty disk, not started.
     #[must_use]
-    pub fn new() -> BalancerNode {
+    pub fn new(index: usize) -> BalancerNode {
         BalancerNode {
+            index,
             disk: SimDisk::default(),
             stable: Stable::ZERO,
             acknowledged: EventId::ZERO,
@@ -71,19 +73,29 @@ impl BalancerNode {
             });
         }
         let (last, time_ms) = self.disk.end();
-        if last != cx.truth.durable() {
+        let shared = cx.scenario.shared.is_some();
+        if last != cx.truth.durable() && !shared {
             let (what, bound_by) = ("end of the log after a restart".to_owned(), "what was durable".to_owned());
             return Err(Violation::Watermark { what, found: last, bound_by, bound: cx.truth.durable() });
         }
         let links = cx.scenario.placement.each_shard().map(|shard| {
-            SimLink::new(&mut cx.net, Node::Balancer, LinkId::Shard(shard), Node::Gatherer(shard.0 as usize))
+            SimLink::new(
+                &mut cx.net,
+                Node::Balancer(self.index),
+                LinkId::Shard(shard),
+                Node::Gatherer(shard.0 as usize),
+            )
         });
         let links = links.collect();
         let ahead_ms = EPOCH_MS - cx.rng.below(cx.scenario.faults.skew_ms + 1);
         let clock = Clock::new(time_ms, ahead_ms, cx);
+        let replay = Replay::new(&ledger, cx.planted());
+        let share = shared.then(|| Share::new(cx, self.index, replay, time_ms));
         let mut holds = Holds::new(cx.scenario.streams.1);
         holds.plant(cx.planted());
         self.live = Some(LiveBalancer {
+            index: self.index,
+            share,
             sequencer: Sequencer::new(cx.scenario.frame, last, time_ms),
             clients: Vec::new(),
             outcomes: Vec::new(),
@@ -107,6 +119,10 @@ impl BalancerNode {
             full: false,
             ledger,
         });
+        if shared {
+            let Cx { net, engine, .. } = cx;
+            engine.as_mut().expect("balancers share the log").follow(net, self.index, last);
+        }
         self.set_timers(cx);
         Ok(())
     }
@@ -167,6 +183,10 @@ impl BalancerNode {
 
     /// Someone subscribes to the log.
     pub fn on_subscribe(&mut self, cx: &mut Cx, stream: NetStreamId, matcher: usize, after: Option<EventId>) {
+        if !self.is_active() {
+            let writes = self.writes();
+            return cx.net.send(stream, Message::StandsBy(writes), &mut cx.stats);
+        }
         let live = self.live.as_mut().expect("a node that is up is live");
         let cut = live.cuts[matcher].take();
         let feed = live.feeds[matcher].take().map(|reader| reader.stream);
@@ -222,12 +242,17 @@ impl BalancerNode {
         }
         if later {
             let delay = cx.net.delay();
-            cx.net.timer(Node::Balancer, delay, Timer::Cut);
+            cx.net.timer(Node::Balancer(self.index), delay, Timer::Cut);
         }
     }
 
     /// Someone asks something.
-    pub fn on_call(&mut self, cx: &mut Cx, from: Node, incarnation: u32, id: CallId, call: Call) {
+    pub fn on_call(&mut self, cx: &mut Cx, (from, incarnation): (Node, u32), id: CallId, call: Call) {
+        let by = (balancer_id(self.index), self.term());
+        if !self.is_active() {
+            let writes = self.writes();
+            return cx.net.reply(by, (from, incarnation), id, Reply::StandsBy(writes));
+        }
         let live = self.live.as_ref().expect("a node that is up is live");
         let reply = match call {
             Call::Cut => Reply::Cut { cut: live.ledger.stable(), floor: self.disk.results.floor() },
@@ -239,11 +264,13 @@ impl BalancerNode {
                     Err(FetchRefused::Gone(_)) => Reply::OutOfRange(fetch),
                     // Whoever asked has gone, and what it was told was stable has been lost.
                     Err(FetchRefused::NotStable { .. }) if cx.net.incarnation(from) != incarnation => return,
+                    // It has stored less than the one before, or does not know that another has taken over.
+                    Err(FetchRefused::NotStable { .. }) if live.share.is_some() => return,
                     Err(error @ FetchRefused::NotStable { .. }) => panic!("{fetch:?} is of what is stored: {error}"),
                 }
             }
         };
-        cx.net.reply(from, incarnation, id, reply);
+        cx.net.reply(by, (from, incarnation), id, reply);
     }
 
     /// A message of a shard.
@@ -261,7 +288,18 @@ impl BalancerNode {
         if !live.links[shard.0 as usize].reads(stream) {
             return Ok(());
         }
+        let Some(message) = live.links[shard.0 as usize].hold(message.clone()) else { return Ok(()) };
+        self.on_shard_message(cx, shard, &message)
+    }
+
+    fn on_shard_message(&mut self, cx: &mut Cx, shard: ShardId, message: &Message) -> Result<(), Violation> {
+        let live = self.live.as_mut().expect("a node that is up is live");
         match message {
+            Message::DecisionsHello { floor } if live.share.is_some() => {
+                self.on_shared_hello(cx, shard, *floor);
+                Ok(())
+            }
+            Message::Decisions(decisions) if live.share.is_some() => self.on_shared_decisions(cx, shard, decisions),
             Message::DecisionsHello { floor } => {
                 let Step::Break(lost) = live.decisions.on_hello(shard, *floor) else { return Ok(()) };
                 Err(differs(format!("what {shard} keeps"), lost.to_string(), "what comes next".to_owned()))
@@ -281,7 +319,10 @@ impl BalancerNode {
             *cut = cut.take().filter(|cut| cut.stream != stream);
         }
         live.keep();
-        for link in &mut live.links {
+        for (link, shard) in live.links.iter_mut().zip((0..).map(ShardId)) {
+            if let Some(share) = live.share.as_mut().filter(|_| link.reads(stream)) {
+                share.forget(shard);
+            }
             link.lost(&mut cx.net, stream);
         }
     }
@@ -295,6 +336,11 @@ impl BalancerNode {
         match timer {
             Timer::Subscribe(LinkId::Shard(shard)) => {
                 let link = &mut live.links[shard.0 as usize];
+                if live.share.as_mut().is_some_and(|share| link.is_down() && !share.may_read(shard)) {
+                    let delay = cx.net.delay();
+                    cx.net.timer(Node::Balancer(self.index), delay, timer);
+                    return Ok(Fate::Goes);
+                }
                 if link.is_down()
                     && let Step::Subscribe(request) = live.decisions.on_dial(shard, &live.ledger)
                 {
@@ -303,6 +349,10 @@ impl BalancerNode {
             }
             Timer::Frame => {
                 live.frame_due_ms = None;
+                if !self.is_active() {
+                    return Ok(Fate::Goes);
+                }
+                let live = self.live.as_mut().expect("it is live");
                 let now_ms = live.clock.read(cx.net.now());
                 if live.sequencer.due_ms().is_some_and(|due_ms| due_ms <= now_ms) {
                     self.take_frame(cx);
@@ -320,7 +370,10 @@ impl BalancerNode {
             Timer::Cut => self.read_cuts(cx),
             Timer::Feed(matcher) => self.read_feed(cx, matcher),
             Timer::FeedLinger(matcher) => self.on_feed_linger(cx, matcher),
-            Timer::Subscribe(_) | Timer::CallTimeout(_) | Timer::Publish | Timer::Linger => {
+            Timer::Tick => return self.on_tick(cx),
+            Timer::EngineTimeout(id) => return self.on_engine_timeout(cx, id),
+            Timer::CallTimeout(id) => self.on_fetch_timeout(cx, id),
+            Timer::Subscribe(_) | Timer::Publish | Timer::Linger | Timer::Check => {
                 unreachable!("a balancer sets no {timer:?}")
             }
         }
@@ -338,7 +391,7 @@ impl BalancerNode {
         let (x, time_ms) = live.sequencer.push(live.ledger.to_tell(), kind.clone(), EVENT_BYTES);
         live.clients.extend(client.clone());
         live.ledger.record(x, time_ms, &kind, client).expect("drawn pools compile");
-        if live.sequencer.full() || (self.disk.log.idle() && live.may_take(cx)) {
+        if live.sequencer.full() || (live.log_idle(&self.disk) && live.may_take(cx)) {
             self.take_frame(cx);
         }
         self.set_timers(cx);
@@ -352,6 +405,11 @@ impl BalancerNode {
             live.take(shard, decisions)?;
             checks::check_nothing("balancer", &live.outcomes[first..])?;
         }
+        self.after_decisions(cx, moved)
+    }
+
+    fn after_decisions(&mut self, cx: &mut Cx, moved: Option<EventId>) -> Result<(), Violation> {
+        let live = self.live.as_mut().expect("a node that is up is live");
         if let Some(through) = moved {
             live.durability.on_decided(Decided(through), &mut live.visible);
         }
@@ -361,7 +419,8 @@ impl BalancerNode {
         cx.truth.check_searched("decided watermark", None, through.event())?;
         self.write_results(cx);
         // It may have waited for these decisions.
-        if cx.scenario.paced && self.disk.log.idle() && self.live.as_ref().is_some_and(|live| live.may_take(cx)) {
+        let live = self.live.as_ref().expect("it is live");
+        if cx.scenario.paced && self.is_active() && live.log_idle(&self.disk) && live.may_take(cx) {
             self.take_frame(cx);
         }
         self.free(cx)
@@ -383,12 +442,15 @@ impl BalancerNode {
 
     /// Sets timers for the open frame and for what the ledger has next.
     fn set_timers(&mut self, cx: &mut Cx) {
+        if !self.is_active() {
+            return;
+        }
         let live = self.live.as_mut().expect("a node that is up is live");
         let now = cx.net.now();
         let now_ms = live.clock.read(now);
         if let Some(due_ms) = live.sequencer.due_ms().filter(|&due_ms| live.frame_due_ms != Some(due_ms)) {
             live.frame_due_ms = Some(due_ms);
-            cx.net.timer(Node::Balancer, due_ms.saturating_sub(now_ms), Timer::Frame);
+            cx.net.timer(Node::Balancer(self.index), due_ms.saturating_sub(now_ms), Timer::Frame);
         }
         let at_once = (live.ledger.has_dropping() || live.ledger.late().len() > 0).then_some(now_ms);
         let due_ms = live.ledger.next_due_ms().into_iter().chain(live.holds.deadline_ms()).chain(at_once).min();
@@ -396,13 +458,18 @@ impl BalancerNode {
             let at = now + due_ms.saturating_sub(now_ms).max(1);
             if live.due_at.is_none_or(|set| at < set) {
                 live.due_at = Some(at);
-                cx.net.timer(Node::Balancer, at - now, Timer::Due);
+                cx.net.timer(Node::Balancer(self.index), at - now, Timer::Due);
             }
         }
     }
 }
 
 impl LiveBalancer {
+    /// Whether the log has nothing to do.
+    fn log_idle(&self, disk: &SimDisk) -> bool {
+        self.share.as_ref().map_or_else(|| disk.log.idle(), Share::idle)
+    }
+
     /// Keeps what the cuts that are read need.
     fn keep(&mut self) {
         self.ledger.keep_for(self.cuts.iter().flatten().map(|cut| cut.cutting.through()));
@@ -437,10 +504,4 @@ fn audience(cx: &mut Cx, ledger: &Ledger, frame: &PartFrame) -> Audience {
     let audience = frame::audience(frame, ledger, &cx.scenario.placement, cx.planted());
     cx.stats.audiences_told += u64::from(audience != Audience::All);
     audience
-}
-
-impl Default for BalancerNode {
-    fn default() -> BalancerNode {
-        BalancerNode::new()
-    }
 }

@@ -10,7 +10,7 @@ use dovetail_core::{
     shard::{Shard, ShardEffect},
 };
 use dovetail_node::{
-    Action, Gatherer as Machine, LinkId, MatcherId, Step,
+    Action, BalancerId, Balancers, Gatherer as Machine, LinkId, MatcherId, Step, Term,
     gatherer::{DecisionMessage, GathererAction, GathererEnd, GathererSettings, GathererStart},
 };
 
@@ -19,12 +19,15 @@ use crate::{
     cx::Cx,
     link::SimLink,
     net::{Call, CallId, Message, NetStreamId, Node, Reply, Time, Timer},
-    nodes::{Fate, net, publishes, served},
+    nodes::{Fate, balancers, net, publishes, served, takes},
     violation::Violation,
 };
 
 /// Longest time that a message is held back for which no reader waits.
 const HELD_MS: Time = 30;
+
+/// Longest time until a gatherer looks whether what it knows is still of use.
+const CHECK_MS: Time = 2_000;
 
 /// A gatherer.
 #[derive(Debug)]
@@ -38,6 +41,10 @@ pub struct GathererNode {
 struct Live {
     /// The call for the cut, until there is a machine.
     cut: CallId,
+    /// Which balancer it asks.
+    balancers: Balancers,
+    /// The call for the cut of one that may have taken over.
+    check: Option<CallId>,
     machine: Option<Machine>,
     links: BTreeMap<LinkId, SimLink>,
     actions: Vec<GathererAction>,
@@ -52,8 +59,10 @@ impl GathererNode {
 
     /// Starts with nothing, from the cut.
     pub fn start(&mut self, cx: &mut Cx) {
-        let cut = cx.net.call(self.node(), Call::Cut);
-        self.live = Some(Live { cut, machine: None, links: BTreeMap::new(), actions: Vec::new() });
+        let balancers = balancers(cx);
+        let cut = cx.net.call(self.node(), balancers.asked(), Call::Cut);
+        let (machine, links) = (None, BTreeMap::new());
+        self.live = Some(Live { cut, balancers, check: None, machine, links, actions: Vec::new() });
     }
 
     /// Loses everything.
@@ -103,12 +112,27 @@ impl GathererNode {
     ///
     /// # Errors
     /// When the shard refuses what it says.
-    pub fn on_reply(&mut self, cx: &mut Cx, id: CallId, reply: &Reply) -> Result<Fate, Violation> {
+    pub fn on_reply(
+        &mut self,
+        cx: &mut Cx,
+        id: CallId,
+        by: (BalancerId, Option<Term>),
+        reply: &Reply,
+    ) -> Result<Fate, Violation> {
+        let live = self.live.as_mut().expect("a node that is up is live");
+        if !takes(cx, Node::Gatherer(self.index), &mut live.balancers, (id, by), reply) {
+            return Ok(Fate::Goes);
+        }
         if let Reply::Cut { cut, floor } = reply {
+            if let (Some(machine), true) = (&mut live.machine, live.check.take_if(|check| *check == id).is_some()) {
+                return match machine.on_cut("", *cut) {
+                    Ok(()) => Ok(Fate::Goes),
+                    Err(end) => self.end(cx, end),
+                };
+            }
             self.on_cut(cx, id, *cut, *floor);
             return Ok(Fate::Goes);
         }
-        let live = self.live.as_mut().expect("a node that is up is live");
         let mut links = live.links.iter_mut();
         let Some(link) = links.find_map(|(&id_of, link)| link.answered(id).then_some(id_of)) else {
             return Ok(Fate::Goes);
@@ -116,9 +140,21 @@ impl GathererNode {
         let given = |machine: &mut Machine, out: &mut Vec<GathererAction>| match reply {
             Reply::Retirements(fetch, retirements) => machine.on_fetched(link, *fetch, retirements, out),
             Reply::OutOfRange(fetch) => machine.on_refused(link, *fetch, out),
-            Reply::Cut { .. } => unreachable!("it was taken before"),
+            Reply::Cut { .. } | Reply::StandsBy(_) => unreachable!("it was taken before"),
         };
         self.give(cx, false, given)
+    }
+
+    /// A balancer says that it has taken over: after a while this node looks whether what it knows is still of use.
+    pub fn on_told(&mut self, cx: &mut Cx, balancer: BalancerId, term: Term) {
+        let live = self.live.as_mut().expect("a node that is up is live");
+        live.balancers.on_told(balancer, term);
+        self.check_later(cx);
+    }
+
+    fn check_later(&self, cx: &mut Cx) {
+        let delay = cx.rng.range(1, CHECK_MS);
+        cx.net.timer(self.node(), delay, Timer::Check);
     }
 
     /// A stream ended.
@@ -144,8 +180,26 @@ impl GathererNode {
                     machine.on_dial(link, &mut live.actions);
                 }
             }
-            (Timer::CallTimeout(call), None) if live.cut == call => live.cut = cx.net.call(node, Call::Cut),
-            (Timer::CallTimeout(call), _) => live.links.values_mut().for_each(|link| link.timed_out(&mut cx.net, call)),
+            (Timer::CallTimeout(call), None) if live.cut == call => {
+                live.balancers.on_silent(cx.net.callee(call));
+                live.cut = cx.net.call(node, live.balancers.asked(), Call::Cut);
+            }
+            (Timer::CallTimeout(call), _) => {
+                let mut checks = live.check.take_if(|check| *check == call).is_some();
+                if checks || live.links.values().any(|link| link.waits_for(call)) {
+                    live.balancers.on_silent(cx.net.callee(call));
+                    checks |= cx.scenario.shared.is_some();
+                }
+                let asked = live.balancers.asked();
+                live.links.values_mut().for_each(|link| link.timed_out(&mut cx.net, call, asked));
+                if checks {
+                    self.check_later(cx);
+                }
+                return;
+            }
+            (Timer::Check, None) => {}
+            (Timer::Check, Some(machine)) if live.check.is_none() => machine.on_check(&mut live.actions),
+            (Timer::Check, Some(_)) => {}
             (other, _) => unreachable!("a gatherer sets no {other:?}"),
         }
         live.serve(cx, self.index);
@@ -237,9 +291,7 @@ impl GathererNode {
             GathererEnd::Shard(source) => return Err(Violation::Shard { gatherer: self.index, source }),
             GathererEnd::Refused { .. } => cx.stats.gatherers_refused += 1,
             GathererEnd::CursorTooOld { .. } => {}
-            GathererEnd::Log(_) => {
-                unreachable!("there is one log, and it stays")
-            }
+            GathererEnd::Log(_) => cx.stats.sessions_outdated += 1,
         }
         Ok(Fate::CursorTooOld)
     }
@@ -268,7 +320,9 @@ impl Live {
                     let delay = cx.rng.range(1, HELD_MS);
                     cx.net.timer(Node::Gatherer(index), delay, Timer::Linger);
                 }
-                Action::AskCut => unreachable!("nobody checks: there is one log, and it stays"),
+                Action::AskCut => {
+                    self.check = Some(cx.net.call(Node::Gatherer(index), self.balancers.asked(), Call::Cut));
+                }
                 Action::AskResultsFloor { .. } | Action::Refuse { .. } => unreachable!("a gatherer refuses nobody"),
                 Action::Link { link: id, step } => {
                     match (&step, id) {
@@ -278,7 +332,9 @@ impl Live {
                         (Step::Subscribe(_) | Step::Read, _) => {}
                     }
                     let link = self.links.get_mut(&id).expect("a step is of a link");
-                    read.extend(link.take_step(cx, step).into_iter().map(|message| (id, message)));
+                    read.extend(
+                        link.take_step(cx, step, self.balancers.asked()).into_iter().map(|message| (id, message)),
+                    );
                 }
             }
         }

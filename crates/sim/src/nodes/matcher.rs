@@ -13,7 +13,7 @@ use dovetail_core::{
     slice::{Secret, SliceCut, SliceRef},
 };
 use dovetail_node::{
-    Action, LinkId, Matcher as Machine, Step,
+    Action, BalancerId, Balancers, LinkId, Matcher as Machine, Step, Term,
     link::Cursors,
     matcher::{CandidatesMessage, CutReader, MatcherAction, MatcherEnd, MatcherSettings, MatcherStart},
 };
@@ -23,7 +23,7 @@ use crate::{
     cx::Cx,
     link::SimLink,
     net::{Call, CallId, Message, NetStreamId, Node, Reply, Request, Time, Timer},
-    nodes::{Fate, net, publishes, served},
+    nodes::{Fate, balancers, net, publishes, served, server, takes},
     violation::Violation,
 };
 
@@ -44,6 +44,8 @@ struct Live {
     machine: Option<Machine>,
     /// The feed, and every shard once there is a cut.
     links: BTreeMap<LinkId, SimLink>,
+    /// Which balancer it asks.
+    balancers: Balancers,
     /// The call for the cut, before the feed is followed again.
     cut: Option<CallId>,
     /// Calls for what the balancer keeps, and the streams that wait for them.
@@ -60,9 +62,10 @@ impl MatcherNode {
 
     /// Starts with nothing, from the cut.
     pub fn start(&mut self, cx: &mut Cx) {
-        let feed = SimLink::new(&mut cx.net, self.node(), LinkId::Feed, Node::Balancer);
+        let feed = SimLink::new(&mut cx.net, self.node(), LinkId::Feed, Node::Balancer(0));
         self.live = Some(Live {
             machine: None,
+            balancers: balancers(cx),
             links: BTreeMap::from([(LinkId::Feed, feed)]),
             cut: None,
             floors: Vec::new(),
@@ -122,7 +125,19 @@ impl MatcherNode {
             cx.stats.matchers_refused_feed += 1;
             return Ok(Fate::CursorTooOld);
         }
-        if let Message::FeedHello(Some(cut)) = &message {
+        match &message {
+            Message::FeedHello { term, .. } if !live.balancers.on_answer(server(cx, stream), *term) => {
+                cx.net.sever(stream);
+                return Ok(Fate::Goes);
+            }
+            Message::StandsBy(writes) => {
+                live.balancers.on_refused(server(cx, stream), *writes);
+                cx.net.sever(stream);
+                return Ok(Fate::Goes);
+            }
+            _ => {}
+        }
+        if let Message::FeedHello { cut: Some(cut), .. } = &message {
             self.on_cut(cx, cut)?;
             // The others have its frames already, and may go on without it.
             let plan = cx.scenario.keep;
@@ -140,8 +155,17 @@ impl MatcherNode {
     ///
     /// # Errors
     /// When a slice refuses what it says.
-    pub fn on_reply(&mut self, cx: &mut Cx, id: CallId, reply: &Reply) -> Result<Fate, Violation> {
+    pub fn on_reply(
+        &mut self,
+        cx: &mut Cx,
+        id: CallId,
+        by: (BalancerId, Option<Term>),
+        reply: &Reply,
+    ) -> Result<Fate, Violation> {
         let live = self.live.as_mut().expect("a node that is up is live");
+        if !takes(cx, Node::Matcher(self.index), &mut live.balancers, (id, by), reply) {
+            return Ok(Fate::Goes);
+        }
         if let Reply::Cut { cut, floor } = reply {
             if live.cut.take_if(|asked| *asked == id).is_some() {
                 return self.give(cx, false, |machine, out| machine.on_cut("", *cut, out));
@@ -154,8 +178,16 @@ impl MatcherNode {
         self.give(cx, false, |machine, out| match reply {
             Reply::Retirements(fetch, retirements) => machine.on_fetched(shard, *fetch, retirements, out),
             Reply::OutOfRange(fetch) => machine.on_refused(shard, *fetch, out),
-            Reply::Cut { .. } => unreachable!("it was taken before"),
+            Reply::Cut { .. } | Reply::StandsBy(_) => unreachable!("it was taken before"),
         })
+    }
+
+    /// A balancer says that it has taken over.
+    pub fn on_told(&mut self, cx: &mut Cx, balancer: BalancerId, term: Term) {
+        let live = self.live.as_mut().expect("a node that is up is live");
+        if live.balancers.on_told(balancer, term) {
+            live.links[&LinkId::Feed].give_up(&mut cx.net);
+        }
     }
 
     /// A stream ended.
@@ -165,6 +197,9 @@ impl MatcherNode {
             machine.on_lost(served(stream));
         }
         live.floors.retain(|&(_, waits)| waits != served(stream));
+        if live.links[&LinkId::Feed].reads(stream) {
+            live.balancers.on_silent(server(cx, stream));
+        }
         live.links.values_mut().for_each(|link| link.lost(&mut cx.net, stream));
     }
 
@@ -181,9 +216,15 @@ impl MatcherNode {
             }
             (Timer::Subscribe(LinkId::Feed), None) => {
                 let feed = live.links.get_mut(&LinkId::Feed).expect("it is there from the start");
-                feed.subscribe(&mut cx.net, Request::Feed { after: None });
+                feed.take_step(cx, Step::Subscribe(Request::Feed { after: None }), live.balancers.asked());
             }
             (Timer::CallTimeout(id), Some(machine)) => {
+                let silent = live.cut == Some(id)
+                    || live.floors.iter().any(|(asked, _)| *asked == id)
+                    || live.links.values().any(|link| link.waits_for(id));
+                if silent {
+                    live.balancers.on_silent(cx.net.callee(id));
+                }
                 if live.cut.take_if(|asked| *asked == id).is_some() {
                     machine.on_dial(LinkId::Feed, &mut live.actions);
                 }
@@ -191,7 +232,7 @@ impl MatcherNode {
                 for (_, stream) in live.floors.extract_if(.., |(asked, _)| *asked == id) {
                     cx.net.sever(net(stream));
                 }
-                live.links.values_mut().for_each(|link| link.timed_out(&mut cx.net, id));
+                live.links.values_mut().for_each(|link| link.timed_out(&mut cx.net, id, live.balancers.asked()));
             }
             (other, _) => unreachable!("a matcher sets no {other:?}"),
         }
@@ -252,7 +293,7 @@ impl MatcherNode {
 
     fn apply(&mut self, cx: &mut Cx, from: LinkId, message: &Message) -> Result<Fate, Violation> {
         match (from, message) {
-            (LinkId::Feed, Message::FeedHello(None)) => self.give(cx, false, |machine, out| {
+            (LinkId::Feed, Message::FeedHello { cut: None, .. }) => self.give(cx, false, |machine, out| {
                 machine.on_feed_hello(out);
                 Ok(())
             }),
@@ -320,7 +361,8 @@ impl MatcherNode {
             MatcherEnd::Refused { .. } => cx.stats.matchers_refused_fetch += 1,
             MatcherEnd::KnowsLess { .. } => cx.stats.matchers_refused_known += 1,
             MatcherEnd::Log(_) => {
-                unreachable!("there is one log, and what was stable stays")
+                assert!(cx.scenario.shared.is_some(), "there is one log, and what was stable stays");
+                cx.stats.sessions_outdated += 1;
             }
         }
         Ok(Fate::CursorTooOld)
@@ -358,14 +400,19 @@ impl Live {
                     let delay = cx.rng.range(1, HELD_MS);
                     cx.net.timer(Node::Matcher(index), delay, Timer::Linger);
                 }
-                Action::AskCut => self.cut = Some(cx.net.call(Node::Matcher(index), Call::Cut)),
+                Action::AskCut => {
+                    self.cut = Some(cx.net.call(Node::Matcher(index), self.balancers.asked(), Call::Cut));
+                }
                 Action::AskResultsFloor { stream } => {
-                    self.floors.push((cx.net.call(Node::Matcher(index), Call::Cut), stream));
+                    let call = cx.net.call(Node::Matcher(index), self.balancers.asked(), Call::Cut);
+                    self.floors.push((call, stream));
                 }
                 Action::Link { link: id, step } => {
                     cx.stats.matcher_fetches += u64::from(matches!(step, Step::Fetch(_)));
                     let link = self.links.get_mut(&id).expect("a step is of a link");
-                    read.extend(link.take_step(cx, step).into_iter().map(|message| (id, message)));
+                    read.extend(
+                        link.take_step(cx, step, self.balancers.asked()).into_iter().map(|message| (id, message)),
+                    );
                 }
             }
         }

@@ -49,10 +49,12 @@ impl BalancerNode {
         over: bool,
     ) -> Result<(), Violation> {
         self.keep_time(cx);
+        let newest = self.is_newest(cx);
         let live = self.live.as_mut().expect("a node that is up is live");
         let asked = *submitted.asked.get_or_insert(live.sequencer.assigned());
         let Submitted { number, pool, submission, .. } = &submitted;
-        let expected = live.acknowledged(cx, pool, submission);
+        // What another balancer has let in since this one does not know of; it is told nothing before the log has it.
+        let expected = live.acknowledged(cx, pool, submission).filter(|_| newest);
         let told = live.ledger.admit(live.sequencer.time_ms(), pool, submission.clone(), asked);
         let retried = match told {
             Ok(Admission::Retry(element)) => Some(element),
@@ -90,7 +92,9 @@ impl BalancerNode {
                 cx.stats.refused += 1;
                 match error {
                     SubmitError::KeyWaiting { element, .. } => cx.truth.check_refused(element, asked)?,
-                    SubmitError::IdempotencyFull { total, .. } => live.check_idempotency_full(cx, pool, total)?,
+                    SubmitError::IdempotencyFull { total, .. } if newest => {
+                        live.check_idempotency_full(cx, pool, total)?
+                    }
                     _ => {}
                 }
             }
@@ -208,7 +212,8 @@ impl LiveBalancer {
         let from_ms = self.sequencer.time_ms().saturating_sub(limits.idempotency_ms);
         let (of_pool, all) = cx.truth.keyed(pool, from_ms);
         // Those above the durable log are not among them yet.
-        let ahead = usize::try_from(self.sequencer.assigned().0 - cx.truth.durable().0).expect("few events");
+        let ahead =
+            usize::try_from(self.sequencer.assigned().0.saturating_sub(cx.truth.durable().0)).expect("few events");
         let (found, bound) =
             if total { (all, limits.idempotency_total_max) } else { (of_pool, limits.idempotency_max) };
         if found + ahead >= bound {

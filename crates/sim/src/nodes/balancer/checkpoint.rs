@@ -29,7 +29,7 @@ impl BalancerNode {
         checks::check_checkpoint(cx, &checkpoint)?;
         self.disk.next_checkpoint = Some(checkpoint);
         let delay = cx.rng.range(1, plan.checkpoint_ms);
-        cx.net.timer(Node::Balancer, delay, Timer::CheckpointSynced);
+        cx.net.timer(Node::Balancer(self.index), delay, Timer::CheckpointSynced);
         cx.provoke();
         if cx.planted().is(Bug::TrimsBeforeDurable) {
             self.trim(cx, through.event());
@@ -96,6 +96,11 @@ impl BalancerNode {
         let (log, mut results) = (some_floor(cx, cut), some_floor(cx, cut));
         if cx.planted().is(Bug::ResultsTrimmedAboveCut) {
             results = self.stable.event();
+        }
+        // Those that stand by may have to fetch what they have not stored.
+        let balancers = u32::try_from(cx.scenario.balancers()).expect("few balancers");
+        if let Some(share) = self.live.as_ref().and_then(|live| live.share.as_ref()) {
+            results = results.min(share.leadership.stored_by_all(balancers));
         }
         cx.stats.frames_trimmed += self.disk.log.trim(log) as u64;
         cx.stats.results_trimmed += self.disk.results.trim(results) as u64;

@@ -4,6 +4,9 @@ use dovetail_core::clock::EventClock;
 
 use crate::{cx::Cx, net::Time, rng::Rng, scenario::ClockPlan};
 
+/// The simulated clock starts here, in milliseconds since 1970.
+pub(super) const EPOCH_MS: u64 = 1_000_000;
+
 /// The balancer's clocks: a wall clock that is set now and then, and the simulation's own, which always goes on.
 #[derive(Debug)]
 pub(super) struct Clock {

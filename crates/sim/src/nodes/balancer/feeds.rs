@@ -26,6 +26,7 @@ impl BalancerNode {
         after: Option<EventId>,
         cut: Option<SliceCut>,
     ) {
+        let term = self.term();
         let live = self.live.as_mut().expect("a node that is up is live");
         let log = LogSpan { floor: Cursor(self.disk.log.floor()), durable: self.disk.log.end() };
         let begin = after.or(cut.as_ref().map(|cut| cut.through)).expect("a feed begins somewhere");
@@ -45,13 +46,16 @@ impl BalancerNode {
             Err(FeedRefused::Gone(gone)) => {
                 return cx.net.send(stream, Message::OutOfRange { floor: gone.floor }, &mut cx.stats);
             }
+            // Another writes, and has sent more.
+            Err(FeedRefused::Ahead { .. }) if live.share.is_some() => return cx.net.sever(stream),
             Err(ahead @ FeedRefused::Ahead { .. }) => panic!("nothing is sent before it is on disk: {ahead}"),
         };
         if cx.rng.chance(cx.scenario.net.overlap_permille) {
             let from = EventId(cx.rng.range(begin.0.saturating_sub(20), begin.0)).max(log.floor.event());
             feed = begins_at(cx, Cursor(from)).unwrap_or(feed);
         }
-        cx.net.send(stream, Message::FeedHello(cut.map(Arc::new)), &mut cx.stats);
+        let hello = Message::FeedHello { cut: cut.map(Arc::new), term };
+        cx.net.send(stream, hello, &mut cx.stats);
         let stable = Message::Stable(live.ledger.stable());
         let stable_first = cx.rng.chance(500);
         if stable_first {
@@ -105,7 +109,7 @@ impl LiveBalancer {
             Some(FeedAction::Linger) => {
                 cx.stats.frames_held += 1;
                 let delay = cx.rng.range(1, LINGER_MS);
-                cx.net.timer(Node::Balancer, delay, Timer::FeedLinger(matcher));
+                cx.net.timer(Node::Balancer(self.index), delay, Timer::FeedLinger(matcher));
             }
             None => {}
         }
@@ -113,7 +117,7 @@ impl LiveBalancer {
         if cx.scenario.feed_pause_permille > 0 && cx.rng.chance(cx.scenario.feed_pause_permille) {
             reader.waits = true;
             let delay = cx.rng.range(1, LINGER_MS);
-            cx.net.timer(Node::Balancer, delay, Timer::Feed(matcher));
+            cx.net.timer(Node::Balancer(self.index), delay, Timer::Feed(matcher));
         }
         !reader.waits
     }

@@ -11,7 +11,7 @@ use dovetail_core::{
 };
 use dovetail_node::balancer::{DecisionLinks, Durability, Feed, Visible};
 
-use super::clock::Clock;
+use super::{clock::Clock, share::Share};
 use crate::{
     disk::SimDisk,
     link::SimLink,
@@ -21,6 +21,7 @@ use crate::{
 /// A balancer.
 #[derive(Debug)]
 pub struct BalancerNode {
+    pub(super) index: usize,
     pub(super) disk: SimDisk,
     /// Watermarks that may not go back even when the balancer crashes.
     pub(super) stable: Stable,
@@ -35,6 +36,9 @@ pub struct BalancerNode {
 /// What a crash takes.
 #[derive(Debug)]
 pub(super) struct LiveBalancer {
+    pub(super) index: usize,
+    /// Of one that shares the log with others.
+    pub(super) share: Option<Share>,
     pub(super) sequencer: Sequencer,
     pub(super) ledger: Ledger,
     /// Client parts of the open frame.

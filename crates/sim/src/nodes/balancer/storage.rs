@@ -4,7 +4,7 @@
 use std::{mem, sync::Arc};
 
 use dovetail_core::{EventId, Stable, ledger::Ledger};
-use dovetail_node::balancer::{PartFrame, Replay, ReplayError, Visible};
+use dovetail_node::balancer::{PartFrame, Replay, Visible};
 
 use super::{BalancerNode, LiveBalancer, audience};
 use crate::{
@@ -13,7 +13,6 @@ use crate::{
     disk::{self, Checkpoint, LogRecord, ResultRecord},
     net::{Message, Node, Timer},
     nodes::Fate,
-    truth::differs,
     violation::Violation,
 };
 
@@ -38,19 +37,22 @@ impl BalancerNode {
         let ledger = Ledger::from_checkpoint(cx.scenario.ledger, cx.scenario.placement.shards(), base);
         let mut ledger = ledger.expect("what was defined once compiles again");
         ledger.plant(cx.planted());
+        if cx.scenario.shared.is_some() {
+            ledger.share_log();
+        }
         ledger.keep(kept);
         let replay = Replay::new(&ledger, cx.planted());
         let interleaved = cx.rng.chance(500);
         let mut results = self.disk.results.safe().iter().peekable();
         let restore = |ledger: &mut Ledger, record: &ResultRecord| {
-            replay.on_results(record.through, Some(&record.outcomes[..]), ledger).map_err(unreadable)
+            replay.on_results(record.through, Some(&record.outcomes[..]), ledger)
         };
         while let Some(before) = results.next_if(|results| results.through <= cut) {
             restore(&mut ledger, before)?;
         }
         for record in self.disk.log.safe() {
             // The cut may be in the midst of a frame.
-            replay.on_frame(record.published.frame(), &mut ledger).map_err(unreadable)?;
+            replay.on_frame(record.published.frame(), &mut ledger)?;
             while let Some(results) = results.next_if(|results| interleaved && results.through <= record.frame.through)
             {
                 restore(&mut ledger, results)?;
@@ -94,7 +96,11 @@ impl BalancerNode {
     fn append(&mut self, cx: &mut Cx, parts: Arc<PartFrame>) {
         let live = self.live.as_mut().expect("a node that is up is live");
         let frame = live.open.take().expect("it was just taken");
-        self.disk.log.append(LogRecord::new(frame, parts, mem::take(&mut live.clients)));
+        let record = LogRecord::new(frame, parts, mem::take(&mut live.clients));
+        match &mut live.share {
+            Some(share) => share.queue(record),
+            None => self.disk.log.append(record),
+        }
         self.sync_log(cx);
     }
 
@@ -120,9 +126,12 @@ impl BalancerNode {
     }
 
     pub(super) fn sync_log(&mut self, cx: &mut Cx) {
+        if cx.scenario.shared.is_some() {
+            return if self.full() { () } else { self.put_group(cx) };
+        }
         if !self.full() && self.disk.log.begin_sync() {
             let delay = cx.rng.range(1, cx.scenario.disk.log_ms);
-            cx.net.timer(Node::Balancer, delay, Timer::LogSynced);
+            cx.net.timer(Node::Balancer(self.index), delay, Timer::LogSynced);
         }
     }
 
@@ -160,7 +169,7 @@ impl BalancerNode {
         }
         if self.disk.results.begin_sync() {
             let delay = cx.rng.range(1, cx.scenario.disk.results_ms);
-            cx.net.timer(Node::Balancer, delay, Timer::ResultsSynced);
+            cx.net.timer(Node::Balancer(self.index), delay, Timer::ResultsSynced);
             let often = cx.scenario.keep.cut_break_permille;
             cx.provoked_cut |= often > 0 && cx.rng.chance(often / 10);
         }
@@ -177,7 +186,9 @@ impl BalancerNode {
         }
         let live = self.live.as_mut().expect("a node that is up is live");
         self.disk.results.end_sync();
+        let secured = live.ledger.secured();
         live.durability.on_stored(self.disk.stable(), &mut live.ledger, &mut live.visible);
+        self.check_secured(cx, secured)?;
         self.act(cx)?;
         self.write_results(cx);
         self.begin_checkpoint(cx)?;
@@ -205,7 +216,7 @@ impl BalancerNode {
     /// Whether events may be written: the disk has room, and all that the log says is stable is decided.
     #[must_use]
     pub fn may_write(&self) -> bool {
-        self.live.as_ref().is_some_and(|live| !live.full && live.ledger.may_write())
+        self.is_active() && self.live.as_ref().is_some_and(|live| !live.full && live.ledger.may_write())
     }
 
     /// There may be room again.
@@ -244,16 +255,8 @@ impl BalancerNode {
         let live = self.live.as_mut().expect("a node that is up is live");
         if !mem::replace(&mut live.full, true) {
             let delay = cx.rng.range(1, cx.scenario.keep.full_ms);
-            cx.net.timer(Node::Balancer, delay, Timer::DiskRetry);
+            cx.net.timer(Node::Balancer(self.index), delay, Timer::DiskRetry);
         }
         Fate::Goes
-    }
-}
-
-/// What is on the disk cannot be read back.
-fn unreadable(error: ReplayError) -> Violation {
-    match error {
-        ReplayError::Decision(error) => error.into(),
-        error => differs("what is read back", error.to_string(), "what was written".to_owned()),
     }
 }
