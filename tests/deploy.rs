@@ -683,7 +683,7 @@ fn node_of(words: &[String]) -> (Role, u32, u16) {
 fn compose_runs_every_node_of_the_sample_settings_where_the_others_look_for_it() {
     let compose = compose();
     let addresses = sources("deploy/dovetail.toml").load(Role::Balancer).unwrap().node.addresses;
-    let mut expected = BTreeSet::from([addresses.balancer]);
+    let mut expected = BTreeSet::from_iter(addresses.balancers);
     expected.extend(addresses.matchers);
     expected.extend(addresses.gatherers);
     let mut found = BTreeSet::new();

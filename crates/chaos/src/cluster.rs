@@ -81,8 +81,9 @@ impl ClusterPlaces {
     /// What every role's binary has without being told otherwise.
     pub fn settings(&self) -> ClusterSettings {
         let ClusterShape { slices, matchers, gatherers } = self.shape;
+        let (name, balancers) = (NAME.to_owned(), Vec::new());
         let (block, virtual_nodes, list_max) = (64, 160, 256);
-        ClusterSettings { name: NAME.to_owned(), slices, matchers, gatherers, block, virtual_nodes, list_max }
+        ClusterSettings { name, slices, matchers, gatherers, block, virtual_nodes, list_max, balancers }
     }
 
     /// The binaries that are missing.

@@ -55,9 +55,9 @@ pub struct InitArgs {
     /// The cluster's name
     #[arg(long, value_name = "CLUSTER", default_value = "dovetail")]
     name: String,
-    /// Where the balancer is dialled; several names or addresses with commas
+    /// Where the balancer is dialled, or each in order of their index; several names or addresses with commas
     #[arg(long, value_name = "HOST,..", required_unless_present = "config")]
-    balancer: Option<String>,
+    balancer: Vec<String>,
     /// The same of each matcher, in order of their index
     #[arg(long, value_name = "HOST,..", required_unless_present = "config")]
     matcher: Vec<String>,
@@ -146,7 +146,7 @@ fn nodes(arguments: &InitArgs) -> Result<(String, Vec<Dialled>), CliError> {
                 let hosts = |text: &String| text.split(',').map(|host| host.trim().to_owned()).collect();
                 (0..).zip(all).map(|(index, text)| (role, index, hosts(text))).collect()
             };
-            let balancer = of(Role::Balancer, arguments.balancer.as_slice());
+            let balancer = of(Role::Balancer, &arguments.balancer);
             let others = [of(Role::Matcher, &arguments.matcher), of(Role::Gatherer, &arguments.gatherer)];
             (arguments.name.clone(), balancer.into_iter().chain(others.into_iter().flatten()).collect())
         }

@@ -131,7 +131,7 @@ pub async fn run(
     let Opened(store) = opened;
     let ledger_limits = store.ledger_limits;
     let cluster = settings.cluster.clone();
-    let identity = NodeIdentity::new(cluster.clone(), Role::Balancer, 0);
+    let identity = NodeIdentity::new(cluster.clone(), Role::Balancer, settings.node.index);
     identity.reads_log(&store.log_id);
     let ring = Arc::new(Ring::new(cluster.gatherers, cluster.virtual_nodes));
     let (requests, request_inbox) = Inbox::new(REQUESTS);

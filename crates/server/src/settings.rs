@@ -4,7 +4,8 @@
 //! line of the table in [`keys`], which gives its key, flag, variable, default and bounds.
 //!
 //! [`ClusterSettings`] must be equal on every node: peers compare its digest when they connect. Addresses are not part
-//! of it, because the same node may have another address from elsewhere.
+//! of it, because the same node may have another address from elsewhere; but those of several balancers are, by which
+//! nodes tell each other which of them writes.
 
 mod check;
 mod error;
@@ -71,13 +72,15 @@ pub struct ClusterSettings {
     /// K: most candidates a slice sends for one probe, 2 to 65,536. Where more would be needed, the slice waits for the
     /// decided watermark.
     pub list_max: u32,
+    /// Where several balancers are, 2 to 7, in order of their index; empty of one, whose address need not agree.
+    pub balancers: Vec<String>,
 }
 
 impl ClusterSettings {
     /// FNV-1a over the fields in words of 8 little-endian bytes, finished with SplitMix64's mixer. Fixed for good:
-    /// nodes of different builds compare it.
+    /// nodes of different builds compare it. Without several balancers it is what builds computed that knew of one.
     pub fn digest(&self) -> u64 {
-        let ClusterSettings { name, slices, matchers, gatherers, block, virtual_nodes, list_max } = self;
+        let ClusterSettings { name, slices, matchers, gatherers, block, virtual_nodes, list_max, balancers } = self;
         let mut bytes = b"dovetail.settings.v1".to_vec();
         bytes.extend_from_slice(&(name.len() as u64).to_le_bytes());
         bytes.extend_from_slice(name.as_bytes());
@@ -85,6 +88,10 @@ impl ClusterSettings {
             bytes.extend_from_slice(&u64::from(word).to_le_bytes());
         }
         bytes.extend_from_slice(&block.to_le_bytes());
+        for balancer in balancers {
+            bytes.extend_from_slice(&(balancer.len() as u64).to_le_bytes());
+            bytes.extend_from_slice(balancer.as_bytes());
+        }
         let fnv = bytes.iter().fold(0xCBF2_9CE4_8422_2325, |hash: u64, &byte| {
             (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01B3)
         });
@@ -102,12 +109,13 @@ impl ClusterSettings {
 
 impl fmt::Display for ClusterSettings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let ClusterSettings { name, slices, matchers, gatherers, block, virtual_nodes, list_max } = self;
+        let ClusterSettings { name, slices, matchers, gatherers, block, virtual_nodes, list_max, balancers } = self;
         write!(
             f,
             "cluster {name:?}, slices {slices}, matchers {matchers}, gatherers {gatherers}, block {block}, \
              virtual_nodes {virtual_nodes}, list_max {list_max}"
-        )
+        )?;
+        if balancers.is_empty() { Ok(()) } else { write!(f, ", balancers {}", balancers.join(" ")) }
     }
 }
 
@@ -149,8 +157,8 @@ impl NodeSettings {
 /// Where the nodes are. Each is a URL that tonic can dial, without a path.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Addresses {
-    /// The balancer.
-    pub balancer: String,
+    /// The balancers, by index: one at least.
+    pub balancers: Vec<String>,
     /// By index.
     pub matchers: Vec<String>,
     /// By index.
@@ -162,19 +170,19 @@ impl Addresses {
     #[must_use]
     pub fn of(&self, role: Role, index: u32) -> &str {
         match role {
-            Role::Balancer => &self.balancer,
+            Role::Balancer => &self.balancers[index as usize],
             Role::Matcher => &self.matchers[index as usize],
             Role::Gatherer => &self.gatherers[index as usize],
         }
     }
 
-    /// Every node with its role and index: the balancer, the matchers, the gatherers.
+    /// Every node with its role and index: the balancers, the matchers, the gatherers.
     pub fn all(&self) -> impl Iterator<Item = (Role, u32, &str)> {
         let of = |role, addresses| {
             (0..).zip(addresses).map(move |(index, address): (u32, &String)| (role, index, &**address))
         };
-        let balancer = std::iter::once((Role::Balancer, 0, &*self.balancer));
-        balancer.chain(of(Role::Matcher, &self.matchers)).chain(of(Role::Gatherer, &self.gatherers))
+        let balancers = of(Role::Balancer, &self.balancers);
+        balancers.chain(of(Role::Matcher, &self.matchers)).chain(of(Role::Gatherer, &self.gatherers))
     }
 }
 

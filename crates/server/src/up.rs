@@ -45,7 +45,7 @@ pub async fn run(settings: UpSettings, stop: Shutdown, started: impl FnOnce(&Sta
     let url = |address: SocketAddr| local_url(address, tls.is_some());
     let urls = |addresses: &[SocketAddr]| addresses.iter().map(|&address| url(address)).collect();
     let addresses = Addresses {
-        balancer: url(places.balancer),
+        balancers: vec![url(places.balancer)],
         matchers: urls(&places.matchers),
         gatherers: urls(&places.gatherers),
     };
@@ -66,8 +66,7 @@ pub async fn run(settings: UpSettings, stop: Shutdown, started: impl FnOnce(&Sta
             auth: settings.auth.clone(),
         },
     };
-    let all = [&addresses.balancer].into_iter().chain(&addresses.matchers).chain(&addresses.gatherers);
-    let neighbours = LocalNodes::new(all.cloned());
+    let neighbours = LocalNodes::new(addresses.all().map(|(_, _, address)| address.to_owned()));
     let mut roles = tokio::task::JoinSet::new();
     let of_balancer = node(Role::Balancer, 0, places.balancer);
     let opened = balancer::open(&of_balancer).await?;

@@ -193,7 +193,7 @@ impl Edge {
             index,
             connections: Connections::new(Bounds::of(node), KnownHosts::of(&node.addresses), proving.clone()),
             proving,
-            balancer: node.addresses.balancer.clone(),
+            balancer: node.addresses.balancers.join(", "),
             methods: methods.collect(),
             calls: Shares::new(node.limits.streams_max, node.limits.client_share_percent),
             quiet_calls: Shares::new(QUIET_CALLS_MAX, node.limits.client_share_percent),

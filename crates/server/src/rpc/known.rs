@@ -79,7 +79,7 @@ mod tests {
     #[tokio::test]
     async fn nodes_are_known_by_the_numbers_and_the_names_of_the_settings() {
         let addresses = Addresses {
-            balancer: "http://localhost:7400".to_owned(),
+            balancers: vec!["http://localhost:7400".to_owned()],
             matchers: vec!["http://10.0.0.7:7401".to_owned()],
             gatherers: vec!["https://[::ffff:10.0.0.8]:7402".to_owned(), "http://nowhere.invalid:1".to_owned()],
         };

@@ -255,6 +255,7 @@ mod tests {
             block: 64,
             virtual_nodes: 160,
             list_max: 256,
+            balancers: Vec::new(),
         };
         NodeIdentity::new(cluster, Role::Gatherer, 0)
     }

@@ -274,7 +274,7 @@ impl ReaderFence {
         })?;
         let addresses = &self.addresses;
         let (address, count) = match role {
-            Role::Balancer => ((peer.index == 0).then_some(&addresses.balancer), 1),
+            Role::Balancer => (addresses.balancers.get(peer.index as usize), addresses.balancers.len()),
             Role::Matcher => (addresses.matchers.get(peer.index as usize), addresses.matchers.len()),
             Role::Gatherer => (addresses.gatherers.get(peer.index as usize), addresses.gatherers.len()),
         };
@@ -405,7 +405,7 @@ mod tests {
     /// Readers of a cluster in which gatherer 0 is `is`; 0 for nobody who answers.
     fn readers(each: usize, again: Again, is: &Arc<AtomicU64>, asked: Duration) -> Arc<ReaderFence> {
         let url = |port| format!("http://127.0.0.1:{port}");
-        let addresses = Addresses { balancer: url(1), matchers: vec![url(2)], gatherers: vec![url(3), url(4)] };
+        let addresses = Addresses { balancers: vec![url(1)], matchers: vec![url(2)], gatherers: vec![url(3), url(4)] };
         let is = Arc::clone(is);
         let ask = move |_: Key, address: String, instance| -> Pin<Box<dyn Future<Output = Option<bool>> + Send>> {
             assert_eq!(address, "http://127.0.0.1:3");
@@ -488,7 +488,7 @@ mod tests {
     #[tokio::test]
     async fn a_stranger_at_a_node_that_gives_no_answer_delays_no_other_node_and_not_that_one_once_it_answers() {
         let url = |port| format!("http://127.0.0.1:{port}");
-        let addresses = Addresses { balancer: url(1), matchers: vec![url(2)], gatherers: vec![url(3), url(4)] };
+        let addresses = Addresses { balancers: vec![url(1)], matchers: vec![url(2)], gatherers: vec![url(3), url(4)] };
         // Gatherer 0 gives no answer until it is up; then it is the process 7. Gatherer 1 is the process 9.
         let (up, silent) = (Arc::new(AtomicU64::new(0)), Shutdown::new());
         let (is, silence) = (Arc::clone(&up), silent.clone());

@@ -164,7 +164,7 @@ impl<E: Send + 'static> StatelessNode<E> {
     /// Where the balancer is.
     #[must_use]
     pub fn balancer(&self) -> &str {
-        &self.settings.node.addresses.balancer
+        &self.settings.node.addresses.balancers[0]
     }
 
     /// A link to a shard.

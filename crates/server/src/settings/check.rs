@@ -24,11 +24,14 @@ const NAME_BYTES_MAX: usize = 64;
 
 pub(super) fn settings(layers: &Layers, role: Role) -> Result<Settings, SettingsError> {
     let addresses = Addresses {
-        balancer: one_url(layers, "cluster.balancer")?,
+        balancers: balancers(layers)?,
         matchers: urls(layers, "cluster.matchers")?,
         gatherers: urls(layers, "cluster.gatherers")?,
     };
-    let cluster = cluster(layers, addresses.matchers.len() as u64, addresses.gatherers.len() as u64)?;
+    let mut cluster = cluster(layers, addresses.matchers.len() as u64, addresses.gatherers.len() as u64)?;
+    if addresses.balancers.len() > 1 {
+        cluster.balancers.clone_from(&addresses.balancers);
+    }
     let tls = tls(layers)?;
     one_scheme(layers, &addresses, tls.as_ref())?;
     let index = index(layers, role, &addresses)?;
@@ -83,6 +86,7 @@ fn cluster(layers: &Layers, matchers: u64, gatherers: u64) -> Result<ClusterSett
         block: count(layers, "cluster.block")?,
         virtual_nodes: count(layers, "cluster.virtual_nodes")? as u32,
         list_max: count(layers, "cluster.list_max")? as u32,
+        balancers: Vec::new(),
     })
 }
 
@@ -232,7 +236,7 @@ fn one_scheme(layers: &Layers, addresses: &Addresses, tls: Option<&TlsSettings>)
         let found = format!("{url:?}");
         SettingsError::Tls { key, found, origin: layers.get(key).1, reason }
     };
-    of("cluster.balancer", std::slice::from_ref(&addresses.balancer)).map_err(refused)?;
+    of(balancers_key(layers), &addresses.balancers).map_err(refused)?;
     of("cluster.matchers", &addresses.matchers).map_err(refused)?;
     of("cluster.gatherers", &addresses.gatherers).map_err(refused)?;
     match tls {
@@ -299,7 +303,7 @@ fn is_filter(filter: &str) -> bool {
 
 fn index(layers: &Layers, role: Role, addresses: &Addresses) -> Result<u32, SettingsError> {
     let (list, nodes) = match role {
-        Role::Balancer => ("cluster.balancer", 1),
+        Role::Balancer => (balancers_key(layers), addresses.balancers.len()),
         Role::Matcher => ("cluster.matchers", addresses.matchers.len()),
         Role::Gatherer => ("cluster.gatherers", addresses.gatherers.len()),
     };
@@ -310,6 +314,32 @@ fn index(layers: &Layers, role: Role, addresses: &Addresses) -> Result<u32, Sett
     }
     let (origin, list_origin) = (layers.get("node.index").1, layers.get(list).1);
     Err(SettingsError::Index { index, origin, list, count: nodes, list_origin })
+}
+
+/// The setting that names the balancers: the list, if it is given.
+fn balancers_key(layers: &Layers) -> &'static str {
+    let given = layers.get("cluster.balancers").0.as_str() != Some("");
+    if given { "cluster.balancers" } else { "cluster.balancer" }
+}
+
+/// Several balancers, or one.
+fn balancers(layers: &Layers) -> Result<Vec<String>, SettingsError> {
+    let one = one_url(layers, "cluster.balancer")?;
+    if balancers_key(layers) == "cluster.balancer" {
+        return Ok(vec![one]);
+    }
+    let all = urls(layers, "cluster.balancers")?;
+    let origin = |key| layers.get(key).1;
+    if let Some(twice) = (1..all.len()).find(|&at| all[..at].contains(&all[at])) {
+        return Err(form("cluster.balancers", &all[twice], "a list that names each once", origin("cluster.balancers")));
+    }
+    match origin("cluster.balancer") {
+        Origin::Default => Ok(all),
+        _ if all == [one.as_str()] => Ok(all),
+        balancer => {
+            Err(SettingsError::Balancers { one, origin: balancer, all, list_origin: origin("cluster.balancers") })
+        }
+    }
 }
 
 fn one_url(layers: &Layers, key: &'static str) -> Result<String, SettingsError> {

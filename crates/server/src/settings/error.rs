@@ -136,6 +136,20 @@ pub enum SettingsError {
         /// What it does not fit.
         reason: &'static str,
     },
+    /// Balancers by two settings, which are not the same.
+    #[error(
+        "cluster.balancer is {one:?} (from {origin}), and cluster.balancers is {all:?} (from {list_origin}): give one of the two"
+    )]
+    Balancers {
+        /// The one.
+        one: String,
+        /// Where it came from.
+        origin: Origin,
+        /// The list.
+        all: Vec<String>,
+        /// Where the list came from.
+        list_origin: Origin,
+    },
     /// An index for which there is no node.
     #[error(
         "node.index is {index} (from {origin}), but must be below {count}, \

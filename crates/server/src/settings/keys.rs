@@ -100,6 +100,13 @@ pub const SETTINGS: &[Setting] = &[
     nodes("cluster.matchers", "matchers", 1024, "http://127.0.0.1:7401", "The matchers, in order of their index"),
     nodes("cluster.gatherers", "gatherers", 256, "http://127.0.0.1:7402", "The gatherers, in order of their index"),
     text("cluster.balancer", "balancer", "http://127.0.0.1:7400", "URL", "The balancer"),
+    nodes(
+        "cluster.balancers",
+        "balancers",
+        7,
+        "",
+        "Several balancers, in order of their index, in place of cluster.balancer: one writes, the others stand by",
+    ),
     count("cluster.block", "block", "64", (1, 1_048_576), "Neighbouring ids that share a gatherer"),
     count("cluster.virtual_nodes", "virtual-nodes", "160", (1, 4096), "Points of each gatherer on the ring"),
     count(
@@ -494,7 +501,8 @@ impl Setting {
 
     /// Whether `program` has a flag for it. All settings may stand in a file that nodes share.
     pub fn is_flag_of(&self, program: Program) -> bool {
-        program != Program::Up
-            || !matches!(self.key, "cluster.balancer" | "node.index" | "node.listen_nodes" | "node.listen_operators")
+        const OTHERS: [&str; 5] =
+            ["cluster.balancer", "cluster.balancers", "node.index", "node.listen_nodes", "node.listen_operators"];
+        program != Program::Up || !OTHERS.contains(&self.key)
     }
 }

@@ -79,6 +79,8 @@ fn parse(setting: &Setting, text: &str) -> Value {
         SettingKind::Text => Value::from(text),
         SettingKind::Switch => text.parse::<bool>().map_or_else(|_| Value::from(text), Value::from),
         SettingKind::Count { .. } => number().map_or_else(|| Value::from(text), Value::from),
+        // None are given.
+        SettingKind::Nodes { .. } if text.is_empty() => Value::from(text),
         SettingKind::Nodes { .. } => match number() {
             Some(number) => Value::from(number),
             None => text.split(',').map(|part| Value::from(part.trim())).collect::<Vec<Value>>().into(),

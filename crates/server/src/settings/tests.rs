@@ -53,6 +53,7 @@ fn sample() -> ClusterSettings {
         block: 64,
         virtual_nodes: 160,
         list_max: 256,
+        balancers: Vec::new(),
     }
 }
 
@@ -63,7 +64,7 @@ fn the_digest_is_the_one_other_builds_compute() {
 
 #[test]
 fn the_digest_covers_every_field() {
-    let changes: [fn(&mut ClusterSettings); 7] = [
+    let changes: [fn(&mut ClusterSettings); 10] = [
         |settings| settings.name.push('2'),
         |settings| settings.slices += 1,
         |settings| settings.matchers += 1,
@@ -71,6 +72,9 @@ fn the_digest_covers_every_field() {
         |settings| settings.block += 1,
         |settings| settings.virtual_nodes += 1,
         |settings| settings.list_max += 1,
+        |settings| settings.balancers = ["http://a:1", "http://b:1"].map(str::to_owned).into(),
+        |settings| settings.balancers = ["http://b:1", "http://a:1"].map(str::to_owned).into(),
+        |settings| settings.balancers = ["http://a:1", "http://b:1", "http://c:1"].map(str::to_owned).into(),
     ];
     let mut digests = BTreeSet::from([sample().digest()]);
     for change in changes {
@@ -84,6 +88,9 @@ fn the_digest_covers_every_field() {
 fn the_words_name_every_value() {
     let words = "cluster \"dovetail\", slices 6, matchers 3, gatherers 2, block 64, virtual_nodes 160, list_max 256";
     assert_eq!(sample().to_string(), words);
+    let balancers = ["http://a:1", "http://b:1"].map(str::to_owned).into();
+    let several = ClusterSettings { balancers, ..sample() };
+    assert_eq!(several.to_string(), format!("{words}, balancers http://a:1 http://b:1"));
 }
 
 #[test]
@@ -118,6 +125,60 @@ fn a_list_of_nodes_is_replaced_as_a_whole() {
     let settings = sources(Some(&file), &env, &[]).load(Role::Balancer).unwrap();
     assert_eq!(settings.node.addresses.matchers, ["http://d:1", "http://e:1"]);
     assert_eq!(settings.cluster.matchers, 2);
+}
+
+#[test]
+fn a_list_of_one_balancer_is_that_balancer_and_agrees_with_nodes_that_know_no_list() {
+    let of = |flags: &[(&'static str, &str)]| sources(None, &[], flags).load(Role::Matcher).unwrap();
+    let one = of(&[("cluster.balancer", "http://a:1")]);
+    assert_eq!(of(&[("cluster.balancers", "http://a:1")]), one);
+    assert_eq!(of(&[("cluster.balancers", "http://a:1"), ("cluster.balancer", "a:1")]), one);
+    assert_eq!(one.cluster.digest(), Sources::default().load(Role::Matcher).unwrap().cluster.digest());
+    assert_eq!(Sources::default().load(Role::Matcher).unwrap().node.addresses.balancers, ["http://127.0.0.1:7400"]);
+}
+
+#[test]
+fn several_balancers_agree_on_their_names_and_each_is_one_of_them() {
+    let file = File::new("[cluster]\nbalancers = [\"http://a:1\", \"http://b:1/\", \"c:1\"]\n");
+    let balancers = ["http://a:1", "http://b:1", "http://c:1"];
+    for index in 0..3 {
+        let flags = [("node.index", ["0", "1", "2"][index]), ("node.insecure", "true")];
+        let settings = sources(Some(&file), &[], &flags).load(Role::Balancer).unwrap();
+        assert_eq!(
+            (settings.node.addresses.balancers.as_slice(), settings.node.address()),
+            (&balancers.map(str::to_owned)[..], balancers[index])
+        );
+        assert_eq!(settings.cluster.balancers, balancers);
+    }
+    let error = sources(Some(&file), &[], &[("node.index", "3")]).load(Role::Balancer).unwrap_err().to_string();
+    let says = "node.index is 3 (from flag --index), but must be below 3, the number of addresses in cluster.balancers";
+    assert!(error.starts_with(says), "{error}");
+    // One process has one of all.
+    assert!(sources(Some(&file), &[], &[]).load_up().unwrap().cluster.balancers.is_empty());
+}
+
+#[test]
+fn balancers_that_are_named_twice_over_are_refused() {
+    let two = ("cluster.balancers", "http://a:1,http://b:1");
+    let refused = "cluster.balancer is \"http://a:1\" (from environment variable DOVETAIL_BALANCER), and cluster.balancers is \
+                   [\"http://a:1\", \"http://b:1\"] (from flag --balancers): give one of the two";
+    check("", &[("DOVETAIL_BALANCER", "http://a:1")], &[two], Err(refused));
+    let refused =
+        "cluster.balancers is \"http://a:1\", but must be a list that names each once (from flag --balancers)";
+    check("", &[], &[("cluster.balancers", "http://a:1,http://b:1,a:1")], Err(refused));
+    let refused = "cluster.balancers is 8, but must be 1 to 7 (from flag --balancers)";
+    let eight = (0..8).map(|port| format!("http://a:{}", port + 1)).collect::<Vec<_>>().join(",");
+    check("", &[], &[("cluster.balancers", &eight)], Err(refused));
+    check(
+        "[cluster]\nbalancers = []\n",
+        &[],
+        &[],
+        Err("cluster.balancers is 0, but must be 1 to 7 (from settings file FILE)"),
+    );
+    let refused = "cluster.balancers is \"http://b:1\" (from flag --balancers), but tls.cert is given, and then all nodes speak \
+                   TLS; write https://";
+    let tls = [("tls.cert", "c"), ("tls.key", "k"), ("tls.ca", "a"), ("cluster.balancers", "https://a:1,http://b:1")];
+    check("", &[], &tls, Err(refused));
 }
 
 #[test]
@@ -345,6 +406,7 @@ fn every_setting_of_the_file_reaches_its_field() {
             block: 8,
             virtual_nodes: 9,
             list_max: 10,
+            balancers: Vec::new(),
         },
         node: NodeSettings {
             role: Role::Gatherer,
@@ -362,7 +424,7 @@ fn every_setting_of_the_file_reaches_its_field() {
                 clients: ClientAuth::Required,
             }),
             addresses: Addresses {
-                balancer: "https://b:1".to_owned(),
+                balancers: vec!["https://b:1".to_owned()],
                 matchers: vec!["https://m:1".to_owned()],
                 gatherers: vec!["https://g:1".to_owned()],
             },

@@ -185,7 +185,7 @@ fn one_name_has_no_more_connections_than_one_address() {
 #[test]
 fn a_node_of_the_settings_takes_the_place_of_a_stranger_that_has_only_just_come() {
     let url = |last| format!("http://10.0.0.{last}:7400");
-    let addresses = Addresses { balancer: url(7), matchers: vec![url(8)], gatherers: vec![url(9)] };
+    let addresses = Addresses { balancers: vec![url(7)], matchers: vec![url(8)], gatherers: vec![url(9)] };
     let bounds = Bounds { node: 16, address: 16, process: usize::MAX };
     let connections = Connections::new(bounds, KnownHosts::of(&addresses), None);
     let strangers: Vec<ConnectionPlace> =
