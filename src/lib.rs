@@ -10,6 +10,7 @@ pub mod columns;
 pub mod pb;
 pub mod reason;
 mod role;
+pub mod standby;
 pub mod text;
 pub mod tls;
 pub mod traffic;

@@ -63,9 +63,11 @@ impl Reason {
             | Reason::DiskFull => Code::ResourceExhausted,
             Reason::CursorFromFuture | Reason::CursorTooOld => Code::OutOfRange,
             Reason::PositionNotReached | Reason::DeadlinePassed => Code::DeadlineExceeded,
-            Reason::NodeStopping | Reason::NodeStarting | Reason::KeyUndecided | Reason::ClockJumped => {
-                Code::Unavailable
-            }
+            Reason::NodeStopping
+            | Reason::NodeStarting
+            | Reason::KeyUndecided
+            | Reason::ClockJumped
+            | Reason::StandsBy => Code::Unavailable,
             Reason::OtherNode | Reason::MethodUnknown => Code::Unimplemented,
             Reason::PeerDiffers | Reason::PoolDropping | Reason::PoolIsAnother | Reason::TlsNeeded => {
                 Code::FailedPrecondition
@@ -83,7 +85,7 @@ impl Reason {
     #[must_use]
     pub fn retry_after(self) -> Option<Duration> {
         match self {
-            Reason::TooManyCalls | Reason::NodeStarting => Some(Duration::from_millis(200)),
+            Reason::TooManyCalls | Reason::NodeStarting | Reason::StandsBy => Some(Duration::from_millis(200)),
             Reason::PoolFull
             | Reason::AllPoolsFull
             | Reason::SearchCost

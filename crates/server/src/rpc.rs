@@ -26,6 +26,7 @@ mod route;
 mod seldom;
 mod serve;
 mod shares;
+mod stands_by;
 mod stateless;
 mod unexpected;
 
@@ -48,5 +49,6 @@ pub use room::{AnswerRoom, Answers};
 pub use route::{Local, LocalNodes, Messages, Route};
 pub use serve::{Health, Listener, routes, serve_with};
 pub use shares::{Share, Shares, Spent};
+pub use stands_by::stands_by;
 pub use stateless::{SessionEnd, StatelessNode};
 pub use unexpected::unexpected;
