@@ -337,6 +337,7 @@ async fn no_token_makes_a_call_of_nodes() {
                     .map(drop),
             ),
             ("Confirm", node.confirm(guarded.of(who, node_pb::ConfirmRequest::default())).await.map(drop)),
+            ("Follow", node.follow(guarded.of(who, node_pb::FollowRequest { peer: peer() })).await.map(drop)),
         ];
         for (call, answer) in answers {
             let status = answer.expect_err(call);

@@ -49,7 +49,7 @@ pub async fn run(
 
 /// Runs one session until it ends.
 async fn session(node: Arc<Node>, health: Health, session: Shutdown) -> SessionEnd<GathererEnd> {
-    let balancer = node.links.add(Role::Balancer, 0, node.balancer(), pb::NodeStream::Cut);
+    let balancer = node.links.add_balancer(&node.active, pb::NodeStream::Cut);
     let Some(CutAnswer { log_id, cut, results_floor }) = read_cut(&node, &balancer, &session).await else {
         return SessionEnd::Stopped;
     };
@@ -104,7 +104,7 @@ async fn check(node: &Node, link: &Link, session: &Shutdown, inbox: &Inbox<Gathe
             // The engine has stopped, and says why.
             return std::future::pending().await;
         }
-        match rpc::ask_cut(&node.identity, link.route()).await {
+        match link.once(|| rpc::ask_cut(&node.identity, link.route())).await {
             Ok(CutAnswer { log_id, cut, .. }) => {
                 link.read(Cursor(cut.event()));
                 _ = inbox.tell(GathererEvent::Cut { log_id, cut }).await;

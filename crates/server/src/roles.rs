@@ -39,3 +39,6 @@ pub async fn run_up(settings: UpSettings, shutdown: Shutdown, started: impl FnOn
     Auth::check(&settings.auth)?;
     up::run(settings, shutdown, started).await
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,7 @@
 //! What every role needs to serve and to subscribe: a hardened server, peers that know each other, links that resume.
 
 mod accept;
+mod active;
 mod clients;
 mod connections;
 mod current;
@@ -9,6 +10,7 @@ mod dial;
 mod drive;
 mod edge;
 mod error;
+mod follow;
 mod inbox;
 mod intake;
 mod known;
@@ -30,6 +32,7 @@ mod stands_by;
 mod stateless;
 mod unexpected;
 
+pub use active::{ActiveBalancer, LaterTerm};
 pub use clients::{
     CutAnswer, DecisionReader, ask_cut, fetch_retirements, fit, inspect, subscribe_decisions, unavailable,
 };
@@ -37,10 +40,11 @@ pub use current::Current;
 pub use dial::dial;
 pub use edge::{Edge, services_of};
 pub use error::ServeError;
+pub use follow::{Follower, tell_active};
 pub use inbox::{Heard, Inbox, Questions};
 pub use linger::{LINGER, Linger, Next};
 pub use link::{Down, Link, LinkError, Links, or_cursor_too_old};
-pub use peer::{NodeCall, NodeIdentity};
+pub use peer::{NodeCall, NodeIdentity, term};
 pub use process::Process;
 pub use readers::{Again, ReaderFence, Reading};
 pub use reads::Reads;

@@ -89,5 +89,5 @@ pub fn retirements(sent: &node_pb::RetirementsResponse) -> Result<Vec<Retirement
 /// Retirements of the store, as sent.
 #[must_use]
 pub fn retirements_pb(retirements: &[Retirement]) -> node_pb::RetirementsResponse {
-    node_pb::RetirementsResponse { retirements: pairs_pb(retirements) }
+    node_pb::RetirementsResponse { retirements: pairs_pb(retirements), term: 0 }
 }

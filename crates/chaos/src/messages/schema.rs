@@ -168,8 +168,8 @@ mod tests {
         // Every node serves health and reflection: two calls, and one in each of two versions.
         let own: usize = Role::ALL.into_iter().map(|role| served(role) - 4).sum();
         let ours = schema.methods.iter().filter(|method| method.service.starts_with("dovetail."));
-        // Inspect and Confirm are of all three roles.
-        assert_eq!(own, ours.count() + 2 * 2);
+        // Inspect, Confirm and Follow are of all three roles.
+        assert_eq!(own, ours.count() + 3 * 2);
         for method in &schema.methods {
             assert!(schema.messages.contains_key(&method.input), "{}", method.input);
         }

@@ -35,7 +35,8 @@ pub enum Verb {
     Inspect,
     /// What an operator tells the cluster: `AcceptClock`.
     Operate,
-    /// What nodes say to each other: `Feed`, `Cut`, `Retirements`, `Candidates`, `Decisions`, `Confirm`.
+    /// What nodes say to each other: `Feed`, `Cut`, `Retirements`, `Candidates`, `Decisions`, `Confirm`,
+    /// `Follow`.
     Node,
     /// What is not in this table.
     Other,

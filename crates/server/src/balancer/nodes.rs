@@ -57,7 +57,7 @@ pub(super) fn add(routes: Routes, node: &Arc<Node>, stop: &Shutdown) -> Routes {
     let feed = FeedServiceServer::new(service()).max_encoding_message_size(NODE_MESSAGE_BYTES_MAX);
     let routes = routes.add_service(feed).add_service(InspectServiceServer::new(service()));
     let routes = routes.add_service(OperateServiceServer::new(service()));
-    Process::add(routes, &node.identity)
+    Process::add(routes, &node.identity, None)
 }
 
 #[tonic::async_trait]
@@ -144,7 +144,9 @@ impl FeedService for Service {
                 // What did not fit is read again.
                 let cut_off = rest.next().is_some();
                 let last = retirements.last().filter(|_| cut_off).map(|last| last.x);
-                Ok(Some((dovetail_wire::retirements_pb(&retirements), last.unwrap_or(step.cursor.event()))))
+                let term = node.identity.pb().term;
+                let part = node_pb::RetirementsResponse { term, ..dovetail_wire::retirements_pb(&retirements) };
+                Ok(Some((part, last.unwrap_or(step.cursor.event()))))
             }
         });
         Ok(Response::new(rpc::until_stopped(reading.of(parts), self.stop.clone())))

@@ -75,6 +75,11 @@ impl DecisionsService for Service {
         };
         let after = EventId(request.after);
         let reading = self.node.readers.take(peer, caller.as_ref()).await?;
+        if peer.term > 0 {
+            // It may be a balancer that has just taken over. Who is not believed reads all the same.
+            let (follower, peer, caller) = (self.node.follower.clone(), peer.clone(), caller.clone());
+            tokio::spawn(async move { follower.hear(&peer, caller.as_ref()).await });
+        }
         let subscribed = self.node.ask(|reply| GathererEvent::Subscribe { node, after: Cursor(after), reply });
         let DecisionSubscription { first, live, unread } = reading.meanwhile(subscribed).await?;
         let live = ReceiverStream::new(live).inspect(move |message| {

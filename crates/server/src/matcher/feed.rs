@@ -22,7 +22,7 @@ use crate::{
     secret,
     shutdown::Shutdown,
 };
-use dovetail::{Role, pb};
+use dovetail::pb;
 use dovetail_wire::node_pb;
 
 /// Events that wait for the engine. A full inbox holds its senders back, and through them the peers.
@@ -32,7 +32,7 @@ pub(super) type Feed = Messages<node_pb::FeedResponse>;
 
 /// Runs one session until it ends.
 pub(super) async fn session(node: Arc<Node>, health: Health, session: Shutdown) -> SessionEnd<MatcherEnd> {
-    let link = node.links.add(Role::Balancer, 0, node.balancer(), pb::NodeStream::Feed);
+    let link = node.links.add_balancer(&node.active, pb::NodeStream::Feed);
     let Some((start, feed)) = first_feed(&node, &link, &session).await else {
         return SessionEnd::Stopped;
     };
@@ -74,7 +74,7 @@ fn settings(node: &Node) -> MatcherSettings {
 async fn first_feed(node: &Node, link: &Link, session: &Shutdown) -> Option<(MatcherStart, Feed)> {
     link.keep(session, || async {
         let (hello, mut feed) = subscribe(node, link, None).await?;
-        link.route().check(hello.peer.as_ref())?;
+        link.route().check_answer(hello.peer.as_ref())?;
         node.identity.check(hello.peer.as_ref())?;
         let log_id = hello.peer.map(|peer| peer.log_id).unwrap_or_default();
         let start = read_cut(CutReader::new(log_id, EventId(hello.after)), &mut feed).await?;

@@ -11,8 +11,8 @@ use tokio::{
 use tonic::Status;
 
 use super::node::Node;
-use crate::{fault::Fault, rpc};
-use dovetail::{Role, reason::Reason};
+use crate::fault::Fault;
+use dovetail::reason::Reason;
 
 /// How long an answer holds: gatherers that ask again and again cost the balancer no more than this. It is never too
 /// high then, as what is kept only gets less.
@@ -35,12 +35,11 @@ impl ResultsFloor {
         {
             return Ok(*floor);
         }
-        let route = node.links.route(Role::Balancer, 0, node.balancer());
         let unknown = |why: String| {
             let text = format!("the balancer did not say above what it keeps retirements: {why}");
             Fault::new(Reason::NodeStarting, text)
         };
-        let answer = timeout(ASK_MAX, rpc::ask_cut(&node.identity, &route)).await;
+        let answer = timeout(ASK_MAX, node.ask_cut()).await;
         let answer = answer.map_err(|_| unknown(format!("no answer in {ASK_MAX:?}")))?;
         let answer = answer.map_err(|error| unknown(error.to_string()))?;
         if answer.log_id != own {

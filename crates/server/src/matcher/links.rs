@@ -89,7 +89,7 @@ impl Reader {
             Err(LinkError::CursorTooOld(reason)) => return self.log_gone(reason).await,
             subscribed => subscribed?,
         };
-        self.link.route().check(hello.peer.as_ref())?;
+        self.link.route().check_answer(hello.peer.as_ref())?;
         self.node.identity.check(hello.peer.as_ref())?;
         self.greet(MatcherLinkInput::Feed).await?;
         self.link.read(after.unwrap_or_default());

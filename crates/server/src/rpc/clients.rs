@@ -85,7 +85,7 @@ pub async fn subscribe_decisions(
 pub async fn ask_cut(identity: &NodeIdentity, balancer: &Route) -> Result<CutAnswer, LinkError> {
     let peer = node_pb::Peer { log_id: String::new(), ..identity.pb() };
     let answer = balancer.cut(node_pb::CutRequest { peer: Some(peer) }).await?;
-    balancer.check(answer.peer.as_ref())?;
+    balancer.check_answer(answer.peer.as_ref())?;
     Ok(CutAnswer {
         log_id: answer.peer.map(|peer| peer.log_id).unwrap_or_default(),
         cut: Stable(EventId(answer.cut)),
@@ -118,6 +118,7 @@ pub async fn fetch_retirements(
     let mut stream = balancer.retirements(request).await.map_err(or_cursor_too_old)?;
     let mut retirements = Vec::new();
     while let Some(part) = stream.message().await.map_err(or_cursor_too_old)? {
+        balancer.check_term(super::term(part.term))?;
         retirements.extend(dovetail_wire::retirements(&part)?);
     }
     tracing::info!(after = after.0, through = through.0, retirements = retirements.len(), "fetched from the store");

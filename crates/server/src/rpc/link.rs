@@ -1,19 +1,20 @@
 //! Subscriptions of this node at others: dialled, resumed when they break, and visible in `Inspect`.
 
 use std::{
+    error::Error as _,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
 
 use dovetail_core::{Cursor, EventId};
-use dovetail_node::link::GivenUp;
+use dovetail_node::{BalancerId, Term, link::GivenUp};
 use thiserror::Error;
 use tonic::{Code, Status};
 
-use super::{Local, LocalNodes, Route, peer};
+use super::{ActiveBalancer, LaterTerm, Local, LocalNodes, Route, peer};
 use crate::{shutdown::Shutdown, time};
 use dovetail::{Role, client::code_name, pb};
 use dovetail_certs::{NodeName, NodeTrust, Tls};
@@ -52,12 +53,30 @@ pub enum LinkError {
     /// It no longer keeps what this node needs next.
     #[error("{0}")]
     CursorTooOld(String),
+    /// A balancer does not know that another has taken over.
+    #[error("the balancer writes in term {}, and one that writes in term {} was heard of", .found.0, .heard.0)]
+    Over {
+        /// Its term.
+        found: Term,
+        /// The highest that was heard of.
+        heard: Term,
+    },
+    /// Another balancer is asked from now on.
+    #[error("another balancer is asked")]
+    Left,
     /// This node's engine stopped.
     #[error("this node starts again")]
     Stopped,
 }
 
 impl LinkError {
+    /// Whether the node was not reached, did not answer, or is going away.
+    pub(super) fn is_silence(&self) -> bool {
+        let LinkError::Status(status) = self else { return false };
+        // A status with a source was made on this side, by the transport.
+        matches!(status.code(), Code::Unavailable | Code::DeadlineExceeded) || status.source().is_some()
+    }
+
     /// Whether the two nodes disagree about what the cluster must agree on.
     fn is_other_settings(&self) -> bool {
         matches!(self, LinkError::Status(status) if peer::is_other_settings(status))
@@ -77,8 +96,11 @@ pub fn or_cursor_too_old(status: Status) -> LinkError {
 #[derive(Debug)]
 pub struct Link {
     role: Role,
-    index: u32,
-    route: Route,
+    /// Of a balancer, which was dialled last.
+    index: AtomicU32,
+    /// To the node; to the balancers, by index.
+    routes: Vec<Route>,
+    active: Option<ActiveBalancer>,
     stream: pb::NodeStream,
     connected: AtomicBool,
     /// Whether it ever was connected.
@@ -121,14 +143,33 @@ impl Link {
                 self.reconnects.store(0, Ordering::Relaxed);
                 self.broken().error.clear();
             }
-            tracing::info!(peer = %self.role, index = self.index, address = self.route.address(), stream = self.stream.word(), cursor = cursor.event().0, "subscribed");
+            tracing::info!(peer = %self.role, index = self.index(), address = self.route().address(), stream = self.stream.word(), cursor = cursor.event().0, "subscribed");
         }
         self.cursor.store(cursor.event().0, Ordering::Relaxed);
     }
 
-    /// Where it subscribes.
+    /// Where it subscribes: to the balancer that was dialled last, if it is of several.
     pub fn route(&self) -> &Route {
-        &self.route
+        let at = if self.active.is_some() { self.index() as usize } else { 0 };
+        &self.routes[at]
+    }
+
+    fn index(&self) -> u32 {
+        self.index.load(Ordering::Relaxed)
+    }
+
+    /// One try, at the balancer that is asked now; given up when another is.
+    ///
+    /// # Errors
+    /// With what broke it.
+    pub async fn once<T, F>(&self, once: impl FnOnce() -> F) -> Result<T, LinkError>
+    where
+        F: Future<Output = Result<T, LinkError>>,
+    {
+        let Some(active) = &self.active else { return once().await };
+        let balancer = active.asked();
+        self.index.store(balancer.0, Ordering::Relaxed);
+        ask(active, balancer, once()).await
     }
 
     /// Subscribes again and again until told to stop. `once` is one subscription, from the current cursor until it
@@ -140,9 +181,10 @@ impl Link {
         let mut backoff = BACKOFF_MIN;
         loop {
             let began = tokio::time::Instant::now();
+            let later = self.active.as_ref().map(ActiveBalancer::later_term);
             let broken = tokio::select! {
                 () = stop.given() => return None,
-                ended = once() => match ended {
+                ended = self.once(&mut once) => match ended {
                     Ok(answer) => return Some(answer),
                     Err(broken) => broken,
                 },
@@ -157,6 +199,7 @@ impl Link {
             }
             tokio::select! {
                 () = stop.given() => return None,
+                () = follows(later, began) => {}
                 () = tokio::time::sleep(backoff) => backoff = (backoff * 2).min(BACKOFF_MAX),
             }
         }
@@ -164,7 +207,7 @@ impl Link {
 
     /// The subscription broke, or could not be set up.
     pub fn failed(&self, error: &LinkError) {
-        let (role, index, address, text) = (self.role, self.index, self.route.address(), error.to_string());
+        let (role, index, address, text) = (self.role, self.index(), self.route().address(), error.to_string());
         let mut broken = self.broken();
         if self.connected.swap(false, Ordering::Relaxed) {
             broken.since = Instant::now();
@@ -192,8 +235,8 @@ impl Link {
         let broken = self.broken();
         let down = || Down {
             role: self.role,
-            index: self.index,
-            address: self.route.address().to_owned(),
+            index: self.index(),
+            address: self.route().address().to_owned(),
             since: broken.since.elapsed(),
             never: !self.stood.load(Ordering::Relaxed),
             why: broken.error.clone(),
@@ -206,18 +249,39 @@ impl Link {
         let down = self.down();
         pb::PeerLink {
             role: pb::Role::from(self.role).into(),
-            index: self.index,
-            address: self.route.address().to_owned(),
+            index: self.index(),
+            address: self.route().address().to_owned(),
             stream: self.stream.into(),
             connected: down.is_none(),
             cursor,
             lag: highest.0.saturating_sub(cursor),
             last_error: self.broken().error.clone(),
             reconnects: self.reconnects.load(Ordering::Relaxed),
-            received_bytes: self.route.traffic().received(),
+            received_bytes: self.routes.iter().map(|route| route.traffic().received()).sum(),
             down_ms: down.map_or(0, |down| time::ms(down.since)),
         }
     }
+}
+
+/// Asks a balancer, until another is to be asked; what it says instead of an answer is heard.
+async fn ask<T>(
+    active: &ActiveBalancer,
+    balancer: BalancerId,
+    answer: impl Future<Output = Result<T, LinkError>>,
+) -> Result<T, LinkError> {
+    let answer = tokio::select! {
+        answer = answer => answer,
+        () = active.left(balancer) => Err(LinkError::Left),
+    };
+    answer.inspect_err(|error| active.on_failed(balancer, error))
+}
+
+/// Waits until a later term was heard of than when the last try began: the next one is at the balancer that it is of.
+/// No two begin within 20 ms.
+async fn follows(later: Option<LaterTerm>, began: tokio::time::Instant) {
+    let Some(mut later) = later else { return std::future::pending().await };
+    later.heard().await;
+    tokio::time::sleep_until(began + BACKOFF_MIN).await;
 }
 
 /// All subscriptions of a node.
@@ -249,12 +313,59 @@ impl Links {
         Route::new(address, &self.neighbours, trust)
     }
 
+    /// The route to a balancer, of no subscription.
+    #[must_use]
+    pub fn route_to(&self, active: &ActiveBalancer, balancer: BalancerId) -> Route {
+        let address = &active.addresses()[balancer.0 as usize];
+        self.route(Role::Balancer, balancer.0, address).of_balancer(active, balancer)
+    }
+
+    /// Asks the balancer something; where it stands by, the one that it names.
+    ///
+    /// # Errors
+    /// With what it says instead of an answer, or why it cannot be reached: the next time another may be asked.
+    pub async fn ask<T, F>(&self, active: &ActiveBalancer, question: impl Fn(Route) -> F) -> Result<T, LinkError>
+    where
+        F: Future<Output = Result<T, LinkError>>,
+    {
+        let mut tries = active.addresses().len();
+        loop {
+            let (began, later, balancer) = (tokio::time::Instant::now(), active.later_term(), active.asked());
+            match ask(active, balancer, question(self.route_to(active, balancer))).await {
+                Err(LinkError::Left) if tries > 0 => {}
+                Err(_) if tries > 0 && later.is_there() => {}
+                answer => return answer,
+            }
+            tries -= 1;
+            tokio::time::sleep_until(began + BACKOFF_MIN).await;
+        }
+    }
+
     /// A new subscription at a node.
     pub fn add(&self, role: Role, index: u32, address: &str, stream: pb::NodeStream) -> Arc<Link> {
+        self.keep_link(role, index, vec![self.route(role, index, address)], None, stream)
+    }
+
+    /// A new subscription at the balancer that writes.
+    pub fn add_balancer(&self, active: &ActiveBalancer, stream: pb::NodeStream) -> Arc<Link> {
+        let count = u32::try_from(active.addresses().len()).expect("settings bound them");
+        let routes = (0..count).map(|index| self.route_to(active, BalancerId(index))).collect();
+        self.keep_link(Role::Balancer, active.asked().0, routes, Some(active.clone()), stream)
+    }
+
+    fn keep_link(
+        &self,
+        role: Role,
+        index: u32,
+        routes: Vec<Route>,
+        active: Option<ActiveBalancer>,
+        stream: pb::NodeStream,
+    ) -> Arc<Link> {
         let link = Arc::new(Link {
             role,
-            index,
-            route: self.route(role, index, address),
+            index: AtomicU32::new(index),
+            routes,
+            active,
             stream,
             connected: AtomicBool::new(false),
             stood: AtomicBool::new(false),

@@ -1,7 +1,11 @@
 //! What a node is, and which nodes it talks to.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{
+    Arc, Mutex, PoisonError,
+    atomic::{AtomicU64, Ordering},
+};
 
+use dovetail_node::Term;
 use tonic::{Request, Status, metadata::MetadataValue};
 
 use crate::{caller::Caller, fault::Fault, settings::ClusterSettings, troubles::Troubles};
@@ -32,17 +36,20 @@ pub enum NodeCall {
     Decisions,
     /// Which process it is, of every role.
     Confirm,
+    /// That a balancer writes, told to matchers and gatherers.
+    Follow,
 }
 
 impl NodeCall {
     /// All there are.
-    pub const ALL: [NodeCall; 6] = [
+    pub const ALL: [NodeCall; 7] = [
         NodeCall::Feed,
         NodeCall::Cut,
         NodeCall::Retirements,
         NodeCall::Candidates,
         NodeCall::Decisions,
         NodeCall::Confirm,
+        NodeCall::Follow,
     ];
 
     /// The service and the method.
@@ -55,6 +62,7 @@ impl NodeCall {
             NodeCall::Candidates => (candidates_service_server::SERVICE_NAME, "Candidates"),
             NodeCall::Decisions => (decisions_service_server::SERVICE_NAME, "Decisions"),
             NodeCall::Confirm => (node_service_server::SERVICE_NAME, "Confirm"),
+            NodeCall::Follow => (node_service_server::SERVICE_NAME, "Follow"),
         }
     }
 
@@ -71,6 +79,7 @@ impl NodeCall {
             NodeCall::Feed => &[Role::Matcher],
             NodeCall::Cut | NodeCall::Retirements => &[Role::Matcher, Role::Gatherer],
             NodeCall::Candidates => &[Role::Gatherer],
+            NodeCall::Follow => &[Role::Balancer],
             NodeCall::Decisions | NodeCall::Confirm => &[Role::Balancer, Role::Matcher, Role::Gatherer],
         }
     }
@@ -104,6 +113,12 @@ pub(super) fn is_other_settings(status: &Status) -> bool {
     status.metadata().contains_key(OTHER_SETTINGS)
 }
 
+/// A term as messages have it.
+#[must_use]
+pub fn term(number: u64) -> Option<Term> {
+    (number > 0).then_some(Term(number))
+}
+
 /// Who this node is, as it tells its peers.
 #[derive(Clone, Debug)]
 pub struct NodeIdentity {
@@ -116,6 +131,8 @@ pub struct NodeIdentity {
     /// A random number of this process, which only nodes are told; 0 where there is no randomness.
     instance: u64,
     log_id: Arc<Mutex<String>>,
+    /// As `Peer` has it.
+    term: Arc<AtomicU64>,
     /// The node it refused last, and why: logged once.
     refused: Arc<Mutex<String>>,
     /// What is wrong with it.
@@ -127,8 +144,8 @@ impl NodeIdentity {
     #[must_use]
     pub fn new(cluster: ClusterSettings, role: Role, index: u32) -> NodeIdentity {
         let instance = getrandom::u64().unwrap_or_default();
-        let (log_id, refused, troubles) = Default::default();
-        NodeIdentity { cluster, role, index, instance, log_id, refused, troubles }
+        let (log_id, term, refused, troubles) = Default::default();
+        NodeIdentity { cluster, role, index, instance, log_id, term, refused, troubles }
     }
 
     /// From now on this node's state comes from this log; empty for none.
@@ -140,6 +157,18 @@ impl NodeIdentity {
     #[must_use]
     pub fn log_id(&self) -> String {
         self.log_id.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// From now on this balancer writes in this term, or this node has heard of no higher one; none of a balancer that
+    /// stands by.
+    pub fn is_in_term(&self, term: Option<Term>) {
+        self.term.store(term.map_or(0, |term| term.0), Ordering::Relaxed);
+    }
+
+    /// The term that this balancer writes in, or the highest that this node has heard of.
+    #[must_use]
+    pub fn term(&self) -> Option<Term> {
+        term(self.term.load(Ordering::Relaxed))
     }
 
     /// As sent with every subscription.
@@ -154,6 +183,7 @@ impl NodeIdentity {
             log_id: self.log_id(),
             instance: self.instance,
             protocol: PROTOCOL,
+            term: self.term.load(Ordering::Relaxed),
         }
     }
 
@@ -263,6 +293,17 @@ mod tests {
     #[test]
     fn a_node_with_the_same_settings_is_let_in() {
         assert!(identity(4).check(Some(&identity(4).pb())).is_ok());
+    }
+
+    #[test]
+    fn the_term_goes_with_what_a_node_says_of_itself_and_is_no_reason_to_refuse_it() {
+        let (node, other) = (identity(4), identity(4));
+        assert_eq!((node.term(), node.pb().term), (None, 0));
+        node.is_in_term(Some(Term(7)));
+        assert_eq!((node.term(), node.pb().term), (Some(Term(7)), 7));
+        assert!(other.check(Some(&node.pb())).is_ok() && node.check(Some(&other.pb())).is_ok());
+        node.is_in_term(None);
+        assert_eq!(node.pb().term, 0);
     }
 
     #[test]

@@ -5,9 +5,10 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use dovetail_node::{BalancerId, Term};
 use tonic::{Request, Status, Streaming, transport::Channel};
 
-use super::{dial::dial, responses::ResponseStream};
+use super::{ActiveBalancer, LinkError, dial::dial, responses::ResponseStream};
 use crate::fault::Fault;
 use dovetail::{Role, pb, reason::Reason, traffic::Traffic};
 use dovetail_certs::NodeTrust;
@@ -105,6 +106,8 @@ pub struct Route {
     traffic: Traffic,
     neighbours: LocalNodes,
     trust: NodeTrust,
+    /// Of a balancer, which one it is.
+    balancer: Option<(ActiveBalancer, BalancerId)>,
 }
 
 /// What follows of a response.
@@ -141,7 +144,14 @@ impl<T> Messages<T> {
 impl Route {
     /// To the node at `address`, which has to be one that is trusted.
     pub fn new(address: &str, neighbours: &LocalNodes, trust: NodeTrust) -> Route {
-        Route { address: address.to_owned(), traffic: Traffic::default(), neighbours: neighbours.clone(), trust }
+        let (address, neighbours) = (address.to_owned(), neighbours.clone());
+        Route { address, traffic: Traffic::default(), neighbours, trust, balancer: None }
+    }
+
+    /// The same of a balancer, whose answers are taken only while none of a later term was heard of.
+    #[must_use]
+    pub fn of_balancer(self, active: &ActiveBalancer, balancer: BalancerId) -> Route {
+        Route { balancer: Some((active.clone(), balancer)), ..self }
     }
 
     /// Where it leads.
@@ -175,8 +185,26 @@ impl Route {
         Err(Fault::new(Reason::PeerDiffers, text).into())
     }
 
+    /// Refuses an answer of another node, as [`check`](Route::check) does, and one of a balancer that is over.
+    ///
+    /// # Errors
+    /// With the nodes, or the terms.
+    pub fn check_answer(&self, peer: Option<&node_pb::Peer>) -> Result<(), LinkError> {
+        self.check(peer)?;
+        self.check_term(peer.and_then(|peer| super::term(peer.term)))
+    }
+
+    /// Refuses what a balancer says in a term, when a later one was heard of.
+    ///
+    /// # Errors
+    /// With both.
+    pub fn check_term(&self, term: Option<Term>) -> Result<(), LinkError> {
+        self.balancer.as_ref().map_or(Ok(()), |(active, balancer)| active.on_answer(*balancer, term))
+    }
+
     fn channel(&self) -> Result<Channel, Status> {
-        dial(&self.address, &self.traffic, self.trust.clone())
+        let several = self.balancer.as_ref().is_some_and(|(active, _)| active.addresses().len() > 1);
+        dial(&self.address, &self.traffic, self.trust.clone(), several)
             .map_err(|error| Status::invalid_argument(format!("{}: {error}", self.address)))
     }
 
@@ -218,6 +246,15 @@ impl Route {
     pub async fn confirm(&self, instance: u64) -> Result<bool, Status> {
         let mut node = NodeServiceClient::new(self.channel()?);
         Ok(node.confirm(node_pb::ConfirmRequest { instance }).await?.into_inner().own)
+    }
+
+    /// Tells the node that this balancer writes, and what it answers.
+    ///
+    /// # Errors
+    /// When it refuses, or cannot be reached.
+    pub async fn follow(&self, request: node_pb::FollowRequest) -> Result<node_pb::FollowResponse, Status> {
+        let mut node = NodeServiceClient::new(self.channel()?);
+        Ok(node.follow(request).await?.into_inner())
     }
 
     /// Subscribes to the balancer's feed.

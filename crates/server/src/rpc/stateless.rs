@@ -12,8 +12,8 @@ use tokio::{
 use tonic::{Request, Response, Status, service::Routes};
 
 use super::{
-    Again, Current, DecisionReader, Edge, Health, Link, LinkError, Links, Listener, Local, LocalNodes, NodeIdentity,
-    Process, Questions, ReaderFence, Reads, ServeError,
+    ActiveBalancer, Again, Current, CutAnswer, DecisionReader, Edge, Follower, Health, Link, LinkError, Links,
+    Listener, Local, LocalNodes, NodeIdentity, Process, Questions, ReaderFence, Reads, Route, ServeError,
 };
 use crate::{caller::Caller, settings::Settings, shutdown::Shutdown};
 use dovetail::{Role, pb};
@@ -76,6 +76,10 @@ pub struct StatelessNode<E> {
     pub engine: Current<Questions<E>>,
     /// What it reads.
     pub links: Links,
+    /// The balancer that it asks.
+    pub active: ActiveBalancer,
+    /// What it does when a balancer says that it writes.
+    pub follower: Follower,
     /// What it says of itself.
     pub inspected: Reads<pb::InspectResponse>,
     /// Who reads it.
@@ -95,12 +99,16 @@ impl<E: Send + 'static> StatelessNode<E> {
             Role::Balancer | Role::Gatherer => "the decisions",
         };
         let links = Links::new(&cluster.name, neighbours, listener.tls());
+        let identity = NodeIdentity::new(cluster.clone(), role, settings.node.index);
+        let active = ActiveBalancer::new(&settings.node.addresses.balancers, &identity);
         Arc::new(StatelessNode {
             readers: ReaderFence::new(what, 1, Again::Replaces, &settings.node.addresses, &links),
             fetches: Semaphore::new(FETCHES),
             inspected: Reads::default(),
             placement: Placement::new(cluster.slices, cluster.block, ring),
-            identity: NodeIdentity::new(cluster, role, settings.node.index),
+            identity,
+            follower: Follower::new(&active, &links),
+            active,
             engine: Current::default(),
             links,
             started_ms: crate::time::now_ms(),
@@ -127,7 +135,7 @@ impl<E: Send + 'static> StatelessNode<E> {
         let edge = Edge::new(&self.identity, &self.settings.node, &stop)?;
         let (routes, health) = super::routes(&edge, &stop).await?;
         let limits = self.settings.node.limits.clone();
-        let routes = Process::add(services(routes), &self.identity);
+        let routes = Process::add(services(routes), &self.identity, Some(self.follower.clone()));
         let serving = listener.serve(routes, edge, stop.clone(), &limits);
         let (node, told) = (self, stop.clone());
         let sessions = async move {
@@ -161,10 +169,13 @@ impl<E: Send + 'static> StatelessNode<E> {
         self.links.offer(self.settings.node.address(), service);
     }
 
-    /// Where the balancer is.
-    #[must_use]
-    pub fn balancer(&self) -> &str {
-        &self.settings.node.addresses.balancers[0]
+    /// The balancer's log and cut, of the one that writes.
+    ///
+    /// # Errors
+    /// When it cannot be reached, or is a stranger.
+    pub async fn ask_cut(&self) -> Result<CutAnswer, LinkError> {
+        let ask = |balancer: Route| async move { super::ask_cut(&self.identity, &balancer).await };
+        self.links.ask(&self.active, ask).await
     }
 
     /// A link to a shard.
@@ -193,8 +204,9 @@ impl<E: Send + 'static> StatelessNode<E> {
     async fn fetch(&self, fetch: Fetch) -> Result<Option<Vec<Retirement>>, LinkError> {
         let Fetch { after, through } = fetch;
         let _permit = self.fetches.acquire().await.map_err(|_| LinkError::Stopped)?;
-        let balancer = self.links.route(Role::Balancer, 0, self.balancer());
-        match super::fetch_retirements(&self.identity, &balancer, after, through).await {
+        let ask =
+            |balancer: Route| async move { super::fetch_retirements(&self.identity, &balancer, after, through).await };
+        match self.links.ask(&self.active, ask).await {
             Ok(retirements) => Ok(Some(retirements)),
             Err(LinkError::CursorTooOld(reason)) => {
                 tracing::warn!(after = after.0, through = through.0, reason, "not fetched from the store");
