@@ -41,6 +41,7 @@
 mod bearer;
 mod columns;
 mod error;
+mod servers;
 mod submit;
 pub mod value;
 mod watch;
@@ -48,9 +49,7 @@ mod watch;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use tonic::service::interceptor::InterceptedService;
-use tonic::transport::{Channel, Endpoint};
-use tonic_health::pb::health_client::HealthClient;
+use tonic::{Response, Status};
 
 pub use bearer::{TOKEN_BYTES_MAX, Token};
 pub use columns::Columns;
@@ -59,12 +58,13 @@ pub use submit::{Answer, SubmitOptions, SubmitStream};
 pub use watch::{EndView, MatchColumns, MatchView, Watch, WatchOptions, WatchedPart};
 
 use self::bearer::Bearer;
-use crate::address::{self, AddressError};
+use self::servers::{Again, Calls, Servers};
+use crate::address;
 use crate::pb;
 use crate::pb::inspect_service_client::InspectServiceClient;
 use crate::pb::match_service_client::MatchServiceClient;
 use crate::pb::operate_service_client::OperateServiceClient;
-use crate::tls::{Files, OwnFiles, Trust};
+use crate::tls::{Files, OwnFiles};
 use crate::traffic::Traffic;
 
 /// Longest time to set up a connection.
@@ -118,80 +118,52 @@ impl ConnectOptions {
     }
 }
 
-/// A connection to a server. Clones share it; it is set up again by itself when it breaks.
+/// A connection to a server, or to one of several. Clones share it; it is set up again by itself when it breaks.
 #[derive(Debug, Clone)]
 pub struct Client {
-    url: String,
-    channel: Channel,
-    bearer: Bearer,
-    traffic: Traffic,
+    servers: Servers,
 }
 
-/// What calls go by: a channel, and the token with each of them.
-pub(crate) type Calls = InterceptedService<Channel, Bearer>;
-
 impl Client {
-    /// Connects to a URL such as `http://127.0.0.1:7400`, or `127.0.0.1:7400`. Fails at once when nothing listens
-    /// there.
+    /// Connects to a URL such as `http://127.0.0.1:7400`, or `127.0.0.1:7400`. Several, with commas between them, are of
+    /// the balancers of one cluster: see [`connect_any`](Client::connect_any). Fails at once when nothing listens there.
     pub async fn connect(url: impl Into<String>) -> Result<Client, ClientError> {
         Client::connect_with(url, &ConnectOptions::default()).await
     }
 
     /// Connects as the options say. `https://` needs an authority that signs the server's certificate.
     pub async fn connect_with(url: impl Into<String>, options: &ConnectOptions) -> Result<Client, ClientError> {
-        let url = address::node_url(&url.into())?;
-        let trust = trust(&url, options)?;
-        let bearer = bearer(&url, options)?;
-        let none = |_| AddressError::Host { found: url.clone() };
-        let endpoint = Endpoint::from_shared(url.clone()).map_err(none)?;
-        let endpoint = endpoint
-            .connect_timeout(CONNECT_TIMEOUT)
-            .http2_keep_alive_interval(KEEPALIVE.0)
-            .keep_alive_timeout(KEEPALIVE.1)
-            .initial_stream_window_size(WINDOW_BYTES)
-            .initial_connection_window_size(2 * WINDOW_BYTES);
-        let traffic = Traffic::default();
-        match endpoint.connect_with_connector(traffic.connector(trust)).await {
-            Ok(channel) => Client { url, channel, bearer, traffic }.proved().await,
-            Err(error) => {
-                let reason = error::why_not_connected(error::deepest(&error), options.tls.ca.as_deref());
-                Err(ClientError::Connect { url, reason })
-            }
-        }
+        Client::connect_any(url.into().split(','), options).await
     }
 
-    /// With TLS, a server says whether it takes our certificate only after the client is done with the handshake, and
-    /// then there is no call yet that could be told why. So one is made that every server answers.
-    async fn proved(self) -> Result<Client, ClientError> {
-        if self.url.starts_with("https://") {
-            // Without the token: it is not known yet which server takes it, and every caller may ask for health.
-            let check = tonic_health::pb::HealthCheckRequest::default();
-            let mut health = HealthClient::new(self.channel.clone());
-            let answer = match tokio::time::timeout(CONNECT_TIMEOUT, health.check(check)).await {
-                Ok(answer) => answer.map(drop).map_err(ClientError::from),
-                Err(_) => Err(ClientError::Lost { reason: format!("no answer within {CONNECT_TIMEOUT:?}") }),
-            };
-            if let Err(ClientError::Lost { reason }) = answer {
-                return Err(ClientError::Connect { url: self.url, reason: self.traffic.broken().unwrap_or(reason) });
-            }
-        }
-        Ok(self)
+    /// Connects to a cluster with several balancers, of which one writes at a time. Calls go to that one: where a
+    /// balancer stands by, to the one that it names, if it is one of these; where one does not answer, to the next.
+    ///
+    /// A call that was refused because the balancer stands by, or for which there was no connection, is made again for
+    /// up to 10 seconds; so is one that reads, and a [submission](Client::submit_one) with an idempotency key, when its
+    /// connection is lost or its balancer stops. Others may have been done by then, and fail as they do with one server.
+    pub async fn connect_any<U: Into<String>>(
+        urls: impl IntoIterator<Item = U>,
+        options: &ConnectOptions,
+    ) -> Result<Client, ClientError> {
+        let servers = Servers::connect(urls.into_iter().map(Into::into).collect(), options).await?;
+        Ok(Client { servers })
     }
 
-    /// The URL it was connected to.
+    /// The URL of the server that is asked: the one it was connected to, or that was followed since.
     pub fn url(&self) -> &str {
-        &self.url
+        self.servers.url()
     }
 
-    /// What goes through its connection.
+    /// What goes through its connections.
     pub fn traffic(&self) -> &Traffic {
-        &self.traffic
+        self.servers.traffic()
     }
 
     /// Defines a pool. Defining it again with the same definition changes nothing.
     pub async fn define_pool(&self, pool: pb::PoolDefinition) -> Result<pb::DefinePoolResponse, ClientError> {
         let request = pb::DefinePoolRequest { pool: Some(pool) };
-        Ok(self.service().define_pool(request).await?.into_inner())
+        self.write(request, |mut service, request| async move { service.define_pool(request).await }).await
     }
 
     /// Drops a pool: those who wait in it end with the reason `DROPPED`, and then its name is free. With `defined_at`,
@@ -205,7 +177,7 @@ impl Client {
     ) -> Result<pb::DropPoolResponse, ClientError> {
         let (defined_at, wait_ms) = (defined_at.unwrap_or_default(), wait.min(WAIT_MAX).as_millis() as u32);
         let request = pb::DropPoolRequest { name: name.into(), defined_at, wait_ms };
-        Ok(self.service().drop_pool(request).await?.into_inner())
+        self.write(request, |mut service, request| async move { service.drop_pool(request).await }).await
     }
 
     /// All pools with their definitions, by name. Reads page after page.
@@ -224,24 +196,27 @@ impl Client {
 
     /// A page of the pools.
     pub async fn list_pools_page(&self, request: pb::ListPoolsRequest) -> Result<pb::ListPoolsResponse, ClientError> {
-        Ok(self.service().list_pools(request).await?.into_inner())
+        self.read(request, |mut service, request| async move { service.list_pools(request).await }).await
     }
 
     /// One pool, by its name. NOT_FOUND when there is none.
     pub async fn get_pool(&self, name: impl Into<String>) -> Result<pb::PoolStatus, ClientError> {
-        let answer = self.service().get_pool(pb::GetPoolRequest { name: name.into() }).await?.into_inner();
+        let request = pb::GetPoolRequest { name: name.into() };
+        let answer = self.read(request, |mut service, request| async move { service.get_pool(request).await }).await?;
         answer.pool.ok_or_else(|| ClientError::Answer("a pool without a pool".to_owned()))
     }
 
     /// A pipelined stream of batches into one pool.
     pub async fn submit(&self, pool: impl Into<String>, options: SubmitOptions) -> Result<SubmitStream, ClientError> {
-        SubmitStream::open(self.service(), pool.into(), options).await
+        SubmitStream::open(self.servers.clone(), pool.into(), options).await
     }
 
     /// Submits one element, and returns its id. For low rates; see [`submit`](Client::submit).
     pub async fn submit_one(&self, pool: impl Into<String>, element: pb::Submission) -> Result<u64, ClientError> {
+        // The same key is answered with the same id, however often it is sent.
+        let again = if element.idempotency_key.is_empty() { Again::NotDone } else { Again::Same };
         let request = pb::SubmitOneRequest { pool: pool.into(), element: Some(element) };
-        Ok(self.service().submit_one(request).await?.into_inner().id)
+        Ok(self.call(again, request, |mut service, request| async move { service.submit_one(request).await }).await?.id)
     }
 
     /// An element and what became of it. Waits up to `wait`, at most [`WAIT_MAX`], for it to be matched or withdrawn.
@@ -260,7 +235,8 @@ impl Client {
     ) -> Result<(pb::Element, u64), ClientError> {
         let wait_ms = wait.min(WAIT_MAX).as_millis() as u32;
         let request = pb::GetElementRequest { element: Some(element), wait_ms, position: at };
-        let pb::GetElementResponse { element, position } = self.service().get_element(request).await?.into_inner();
+        let pb::GetElementResponse { element, position } =
+            self.read(request, |mut service, request| async move { service.get_element(request).await }).await?;
         let element = element.ok_or_else(|| ClientError::Answer("an element without an element".to_owned()))?;
         Ok((element, position))
     }
@@ -269,13 +245,13 @@ impl Client {
     /// one that waits no longer, what became of it.
     pub async fn explain(&self, element: pb::ElementRef, nearest: u32) -> Result<pb::ExplainResponse, ClientError> {
         let request = pb::ExplainRequest { element: Some(element), nearest_max: nearest };
-        Ok(self.service().explain(request).await?.into_inner())
+        self.read(request, |mut service, request| async move { service.explain(request).await }).await
     }
 
     /// Takes a waiting element back. The answer says whether it was still waiting.
     pub async fn withdraw(&self, element: pb::ElementRef) -> Result<pb::WithdrawResponse, ClientError> {
         let request = pb::WithdrawRequest { element: Some(element) };
-        Ok(self.service().withdraw(request).await?.into_inner())
+        self.write(request, |mut service, request| async move { service.withdraw(request).await }).await
     }
 
     /// A page of the elements that wait in a pool.
@@ -283,7 +259,7 @@ impl Client {
         &self,
         request: pb::ListElementsRequest,
     ) -> Result<pb::ListElementsResponse, ClientError> {
-        Ok(self.service().list_elements(request).await?.into_inner())
+        self.read(request, |mut service, request| async move { service.list_elements(request).await }).await
     }
 
     /// Takes a page of the elements that wait in a pool back. Go on with `next_page_token` until that is empty.
@@ -291,7 +267,7 @@ impl Client {
         &self,
         request: pb::WithdrawElementsRequest,
     ) -> Result<pb::WithdrawElementsResponse, ClientError> {
-        Ok(self.service().withdraw_elements(request).await?.into_inner())
+        self.write(request, |mut service, request| async move { service.withdraw_elements(request).await }).await
     }
 
     /// The matches in order of their cursor, each once, across lost connections. Connects on the first
@@ -314,30 +290,66 @@ impl Client {
 
     /// Any of these.
     pub fn watch_as<P: WatchedPart>(&self, options: WatchOptions) -> Watch<P> {
-        Watch::new(self.service(), options)
+        Watch::new(self.servers.clone(), options)
     }
 
     /// Lets event time follow the balancer's wall clock, which jumped ahead too far to be followed without a word.
     pub async fn accept_clock(&self) -> Result<pb::AcceptClockResponse, ClientError> {
-        let mut service = OperateServiceClient::new(self.calls());
-        Ok(service.accept_clock(pb::AcceptClockRequest {}).await?.into_inner())
+        let accept =
+            |calls| async move { OperateServiceClient::new(calls).accept_clock(pb::AcceptClockRequest {}).await };
+        self.servers.call(Again::NotDone, accept).await
     }
 
     /// The node's state. Every role answers this.
     pub async fn inspect(&self) -> Result<pb::InspectResponse, ClientError> {
-        let mut service = InspectServiceClient::new(self.calls()).max_decoding_message_size(MESSAGE_BYTES_MAX);
-        Ok(service.inspect(pb::InspectRequest {}).await?.into_inner())
+        let inspect = |calls| async move {
+            let mut service = InspectServiceClient::new(calls).max_decoding_message_size(MESSAGE_BYTES_MAX);
+            service.inspect(pb::InspectRequest {}).await
+        };
+        self.servers.call(Again::Same, inspect).await
     }
 
-    fn calls(&self) -> Calls {
-        InterceptedService::new(self.channel.clone(), self.bearer.clone())
+    /// Makes a call that reads.
+    async fn read<R: Clone, T, F>(
+        &self,
+        request: R,
+        call: impl Fn(MatchServiceClient<Calls>, R) -> F,
+    ) -> Result<T, ClientError>
+    where
+        F: Future<Output = Result<Response<T>, Status>>,
+    {
+        self.call(Again::Same, request, call).await
     }
 
-    fn service(&self) -> MatchServiceClient<Calls> {
-        MatchServiceClient::new(self.calls())
-            .max_decoding_message_size(MESSAGE_BYTES_MAX)
-            .max_encoding_message_size(MESSAGE_BYTES_MAX)
+    /// Makes a call that writes.
+    async fn write<R: Clone, T, F>(
+        &self,
+        request: R,
+        call: impl Fn(MatchServiceClient<Calls>, R) -> F,
+    ) -> Result<T, ClientError>
+    where
+        F: Future<Output = Result<Response<T>, Status>>,
+    {
+        self.call(Again::NotDone, request, call).await
     }
+
+    async fn call<R: Clone, T, F>(
+        &self,
+        again: Again,
+        request: R,
+        call: impl Fn(MatchServiceClient<Calls>, R) -> F,
+    ) -> Result<T, ClientError>
+    where
+        F: Future<Output = Result<Response<T>, Status>>,
+    {
+        self.servers.call(again, |calls| call(service(calls), request.clone())).await
+    }
+}
+
+fn service(calls: Calls) -> MatchServiceClient<Calls> {
+    MatchServiceClient::new(calls)
+        .max_decoding_message_size(MESSAGE_BYTES_MAX)
+        .max_encoding_message_size(MESSAGE_BYTES_MAX)
 }
 
 /// What to show; never to who reads along.
@@ -347,17 +359,6 @@ fn bearer(url: &str, options: &ConnectOptions) -> Result<Bearer, ClientError> {
         return Err(ClientError::TokenInClear { url: url.to_owned() });
     }
     Bearer::new(options.token.as_ref()).map_err(|error| ClientError::Token { reason: error.to_string() })
-}
-
-/// Which certificates are believed to be the server's.
-fn trust(url: &str, options: &ConnectOptions) -> Result<Trust, ClientError> {
-    if !url.starts_with("https://") {
-        return Ok(Trust::default());
-    }
-    if options.tls.ca.is_none() {
-        return Err(ClientError::NoAuthority { url: url.to_owned() });
-    }
-    Ok(Trust::load(options.tls.clone())?)
 }
 
 /// Names an element by its id.

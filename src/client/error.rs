@@ -8,6 +8,7 @@ use tonic_types::{ErrorInfo, StatusExt as _};
 
 use crate::address::AddressError;
 use crate::reason::{DOMAIN, Reason};
+use crate::standby::StandsBy;
 use crate::tls::TlsError;
 
 /// Why a call failed.
@@ -80,6 +81,11 @@ impl ClientError {
     /// A value that the server named beside the reason, such as `element` or `oldest`.
     pub fn value(&self, name: &str) -> Option<String> {
         self.info()?.metadata.remove(name)
+    }
+
+    /// What a balancer said that stands by: another one writes.
+    pub fn stands_by(&self) -> Option<StandsBy> {
+        StandsBy::of(self.refusal()?)
     }
 
     fn info(&self) -> Option<ErrorInfo> {

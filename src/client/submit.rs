@@ -6,11 +6,11 @@ use std::collections::VecDeque;
 
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::Streaming;
+use tonic::{Status, Streaming};
 
-use super::{Calls, ClientError, Columns};
+use super::servers::{Again, Servers};
+use super::{ClientError, Columns, service};
 use crate::pb;
-use crate::pb::match_service_client::MatchServiceClient;
 use crate::pb::submit_request::Batch;
 
 /// How to submit.
@@ -50,19 +50,29 @@ pub struct SubmitStream {
     responses: Streaming<pb::SubmitResponse>,
     /// Sizes of the unanswered batches, oldest first.
     unanswered: VecDeque<usize>,
+    /// The server that it is at, of these.
+    at: usize,
+    servers: Servers,
 }
 
 impl SubmitStream {
     pub(super) async fn open(
-        mut service: MatchServiceClient<Calls>,
+        servers: Servers,
         pool: String,
         options: SubmitOptions,
     ) -> Result<SubmitStream, ClientError> {
         let in_flight = options.in_flight.max(1);
-        // As deep as the window: a send never waits for the channel, only for an answer.
-        let (requests, receiver) = mpsc::channel(in_flight);
-        let responses = service.submit(ReceiverStream::new(receiver)).await?.into_inner();
-        Ok(SubmitStream { pool, in_flight, requests, responses, unanswered: VecDeque::new() })
+        // Nothing was sent when it does not begin: it begins elsewhere. As deep as the window: a send never waits for the
+        // channel, only for an answer.
+        let open = |calls| {
+            let (requests, receiver) = mpsc::channel(in_flight);
+            async move {
+                let responses = service(calls).submit(ReceiverStream::new(receiver)).await?;
+                Ok(responses.map(|responses| (requests, responses)))
+            }
+        };
+        let (at, (requests, responses)) = servers.call_at(Again::Same, open).await?;
+        Ok(SubmitStream { pool, in_flight, requests, responses, unanswered: VecDeque::new(), at, servers })
     }
 
     /// Batches sent and not answered.
@@ -111,7 +121,7 @@ impl SubmitStream {
     /// Can be dropped and called again without losing an answer.
     pub async fn answer(&mut self) -> Result<Option<Answer>, ClientError> {
         let Some(&size) = self.unanswered.front() else { return Ok(None) };
-        let Some(response) = self.responses.message().await? else {
+        let Some(response) = self.message().await? else {
             return Err(ClientError::Lost { reason: "the server ended the stream".to_owned() });
         };
         self.unanswered.pop_front();
@@ -126,7 +136,7 @@ impl SubmitStream {
             answers.push(answer);
         }
         // An error that concerns no batch, e.g. that the node went down after the last.
-        match self.responses.message().await? {
+        match self.message().await? {
             None => Ok(answers),
             Some(_) => Err(ClientError::Answer("an answer to no batch".to_owned())),
         }
@@ -140,12 +150,23 @@ impl SubmitStream {
 
     async fn why_it_ended(&mut self) -> ClientError {
         loop {
-            match self.responses.message().await {
+            match self.message().await {
                 Ok(Some(_)) => {}
                 Ok(None) => return ClientError::Lost { reason: "the server ended the stream".to_owned() },
-                Err(status) => return status.into(),
+                Err(error) => return error,
             }
         }
+    }
+
+    /// What comes next. The next stream begins elsewhere, if this one ends because its server stands by or is gone.
+    async fn message(&mut self) -> Result<Option<pb::SubmitResponse>, ClientError> {
+        let (servers, at) = (&self.servers, self.at);
+        let ended = |status: Status| {
+            let error = ClientError::from(status);
+            servers.hear(at, &error);
+            error
+        };
+        self.responses.message().await.map_err(ended)
     }
 }
 

@@ -9,13 +9,17 @@ use tonic::Streaming;
 
 use dovetail_core::EventId;
 
-use super::{Calls, ClientError};
+use super::servers::{Calls, Next, Servers};
+use super::{ClientError, service};
 use crate::columns::{MatchedColumns, MatchedEnd};
 use crate::pb::match_service_client::MatchServiceClient;
 use crate::pb::{self, ResponseFormat};
 
 /// First and longest pause between attempts to resume; it doubles in between.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
+
+/// Pause before the first attempt at a server that another names as the one that writes.
+const FOLLOWED: Duration = Duration::from_millis(20);
 
 /// What to watch, and from where.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -248,7 +252,9 @@ impl Sealed for pb::WatchOutcomesResponse {
 /// outcomes](super::Client::watch_outcomes).
 #[derive(Debug)]
 pub struct Watch<P: WatchedPart = pb::WatchMatchesResponse> {
-    service: MatchServiceClient<Calls>,
+    servers: Servers,
+    /// The one that was asked last.
+    at: usize,
     options: WatchOptions,
     cursor: u64,
     stream: Option<Streaming<P::Sent>>,
@@ -259,9 +265,9 @@ pub struct Watch<P: WatchedPart = pb::WatchMatchesResponse> {
 }
 
 impl<P: WatchedPart> Watch<P> {
-    pub(super) fn new(service: MatchServiceClient<Calls>, options: WatchOptions) -> Watch<P> {
+    pub(super) fn new(servers: Servers, options: WatchOptions) -> Watch<P> {
         let cursor = options.after;
-        Watch { service, options, cursor, stream: None, failing: None, resumed: 0, ended: false }
+        Watch { servers, at: 0, options, cursor, stream: None, failing: None, resumed: 0, ended: false }
     }
 
     /// Where to resume from to get what comes next: everything at or below has been handed out.
@@ -277,8 +283,8 @@ impl<P: WatchedPart> Watch<P> {
     /// What comes next: some of them, perhaps none, and a new cursor. `None` when everything is settled and that was
     /// asked for, or when the pool that is watched was dropped and everything of it was handed out.
     ///
-    /// A lost connection and UNAVAILABLE are met by resuming from the cursor, with growing pauses. Any other error, and
-    /// these after `retry_max`, end the watch. Can be dropped and called again.
+    /// A lost connection and UNAVAILABLE are met by resuming from the cursor, with growing pauses, of several servers at
+    /// the one that writes or at the next. Any other error, and these after `retry_max`, end the watch. Can be dropped and called again.
     pub async fn next(&mut self) -> Result<Option<P>, ClientError> {
         while !self.ended {
             match self.receive().await {
@@ -301,7 +307,11 @@ impl<P: WatchedPart> Watch<P> {
     async fn receive(&mut self) -> Result<Option<P>, ClientError> {
         let stream = match &mut self.stream {
             Some(stream) => stream,
-            none => none.insert(P::open(&mut self.service, &self.options, self.cursor).await?),
+            none => {
+                let (at, calls) = self.servers.calls();
+                self.at = at;
+                none.insert(P::open(&mut service(calls), &self.options, self.cursor).await?)
+            }
         };
         let message = stream.message().await?;
         self.ended |= message.as_ref().is_some_and(P::is_last);
@@ -316,7 +326,11 @@ impl<P: WatchedPart> Watch<P> {
             self.ended = true;
             return Err(error);
         }
-        self.failing = Some((since, (2 * pause).min(BACKOFF.1)));
+        let (pause, next) = match self.servers.hear(self.at, &error) {
+            Next::Followed => (FOLLOWED, pause),
+            Next::Another | Next::Here => (pause, (2 * pause).min(BACKOFF.1)),
+        };
+        self.failing = Some((since, next));
         self.resumed += 1;
         tracing::debug!(cursor = self.cursor, %error, "watch resumes");
         sleep(pause).await;

@@ -779,3 +779,23 @@ fn a_token_s_file_that_cannot_be_read_is_named() {
     assert_eq!(code, Some(2));
     assert!(stderr.contains("/nowhere/token: No such file"), "{stderr}");
 }
+
+#[test]
+fn commands_find_the_balancer_that_writes_among_several() {
+    let (standby, writes) = (Fake::start(), Fake::start());
+    standby.refuses(dovetail_server::rpc::stands_by(None));
+    let servers = format!("{},{}", standby.url(), writes.url());
+    let (first, second) = (standby.url(), writes.url());
+    let twice = ["pool", "list", "--json", "--server", &first, "--server", &second];
+    for (arguments, variable) in
+        [(&twice[..], ""), (&["pool", "list", "--json", "--server", &servers], ""), (&twice[..3], &servers)]
+    {
+        let mut command = command(None, arguments);
+        if !variable.is_empty() {
+            command.env("DOVETAIL_SERVER", variable);
+        }
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        assert!(String::from_utf8(output.stdout).unwrap().contains("\"pool\":\"duel\""));
+    }
+}

@@ -50,6 +50,8 @@ pub struct Script {
     pub withdrawn: Vec<pb::WithdrawElementsRequest>,
     /// How often a drop was asked for.
     pub drops: u32,
+    /// What every call of `MatchService` is answered with.
+    pub refuses: Option<Status>,
 }
 
 impl Script {
@@ -100,8 +102,11 @@ impl Fake {
             scope.spawn(|| runtime.block_on(TcpListener::bind(address)).unwrap()).join().unwrap()
         });
         let address = listener.local_addr().unwrap();
+        let refuses = Arc::clone(&service.script);
         let served = tonic::transport::Server::builder()
-            .add_service(MatchServiceServer::new(service.clone()))
+            .add_service(MatchServiceServer::with_interceptor(service.clone(), move |request| {
+                refuses.lock().unwrap().refuses.clone().map_or(Ok(request), Err)
+            }))
             .add_service(InspectServiceServer::new(service.clone()))
             .serve_with_incoming(TcpListenerStream::new(listener));
         runtime.spawn(served);
@@ -124,6 +129,11 @@ impl Fake {
 
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
+    }
+
+    /// It writes, or refuses whatever is asked.
+    pub fn refuses(&self, with: impl Into<Option<Status>>) {
+        self.script().refuses = with.into();
     }
 
     pub fn script(&self) -> MutexGuard<'_, Script> {

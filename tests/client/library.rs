@@ -1,7 +1,9 @@
 use std::time::Duration;
 
-use dovetail::client::{Client, ClientError, SubmitOptions, WatchOptions, by_id};
+use dovetail::client::{Client, ClientError, ConnectOptions, SubmitOptions, WatchOptions, by_id};
 use dovetail::pb;
+use dovetail::reason::Reason;
+use dovetail_server::{fault::Fault, rpc};
 use tonic::{Code, Status};
 
 use crate::fake::{Fake, WatchCall, found, part};
@@ -209,4 +211,126 @@ async fn a_host_and_a_port_are_enough() {
     let fake = Fake::start();
     let client = Client::connect(fake.url().strip_prefix("http://").unwrap()).await.unwrap();
     assert_eq!((client.url(), client.list_pools().await.unwrap().len()), (fake.url().as_str(), 1));
+}
+
+async fn connect_any(fakes: &[Fake]) -> Client {
+    Client::connect_any(fakes.iter().map(Fake::url), &ConnectOptions::default()).await.unwrap()
+}
+
+fn stands_by(active: Option<(&Fake, u64)>) -> Status {
+    let url = active.map(|(fake, _)| fake.url());
+    rpc::stands_by(url.as_deref().zip(active.and_then(|(_, term)| rpc::term(term))))
+}
+
+#[tokio::test]
+async fn calls_go_to_the_balancer_that_writes_and_follow_it_when_another_takes_over() {
+    let [a, b, c] = [Fake::start(), Fake::start(), Fake::start()];
+    a.refuses(stands_by(Some((&c, 5))));
+    b.refuses(stands_by(None));
+    let fakes = [a, b, c];
+    let client = connect_any(&fakes).await;
+    assert_eq!(client.url(), fakes[0].url());
+    assert_eq!(client.submit_one("duel", element("a")).await.unwrap(), 2);
+    assert_eq!(client.url(), fakes[2].url());
+    // Its copies go on where it is.
+    fakes[2].refuses(stands_by(Some((&fakes[0], 7))));
+    fakes[0].refuses(None);
+    assert_eq!(client.clone().list_pools().await.unwrap().len(), 1);
+    assert_eq!(client.url(), fakes[0].url());
+    client.withdraw(by_id(17)).await.unwrap();
+    assert_eq!([fakes[0].keys(), fakes[1].keys(), fakes[2].keys()], [vec![], vec![], vec![vec!["a".to_owned()]]]);
+}
+
+#[tokio::test]
+async fn while_no_balancer_writes_calls_wait_for_one() {
+    let fakes = [Fake::start(), Fake::start()];
+    fakes.iter().for_each(|fake| fake.refuses(stands_by(None)));
+    let client = connect_any(&fakes).await;
+    let submitting = tokio::spawn(async move { client.submit_one("duel", element("a")).await });
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert!(!submitting.is_finished());
+    fakes[1].refuses(None);
+    assert_eq!(submitting.await.unwrap().unwrap(), 2);
+    assert_eq!(fakes[1].keys(), [["a"]]);
+}
+
+#[tokio::test]
+async fn a_server_that_the_client_was_not_given_is_not_asked() {
+    let (a, b, other) = (Fake::start(), Fake::start(), Fake::start());
+    a.refuses(stands_by(Some((&other, 5))));
+    let alone = connect(&a).await;
+    let error = alone.submit_one("duel", element("a")).await.unwrap_err();
+    assert_eq!((error.reason(), error.value("active")), (Some(Reason::StandsBy), Some(other.url())));
+    let fakes = [a, b];
+    let client = connect_any(&fakes).await;
+    assert_eq!(client.submit_one("duel", element("a")).await.unwrap(), 2);
+    assert!(other.keys().is_empty());
+}
+
+#[tokio::test]
+async fn a_call_that_may_have_been_done_is_made_again_only_where_that_is_the_same() {
+    let stopping = || Status::from(Fault::new(Reason::NodeStopping, "the node is stopping"));
+    let fakes = [Fake::start(), Fake::start()];
+    fakes[0].refuses(stopping());
+    let client = connect_any(&fakes).await;
+    assert_eq!(client.list_pools().await.unwrap().len(), 1, "it reads");
+    let client = connect_any(&fakes).await;
+    let keyed = pb::Submission { idempotency_key: "once".to_owned(), ..element("a") };
+    assert_eq!(client.submit_one("duel", keyed).await.unwrap(), 2);
+    let client = connect_any(&fakes).await;
+    let error = client.submit_one("duel", element("b")).await.unwrap_err();
+    assert_eq!(error.reason(), Some(Reason::NodeStopping));
+    // The next one goes elsewhere.
+    assert_eq!(client.submit_one("duel", element("c")).await.unwrap(), 2);
+    assert_eq!(fakes[1].keys(), [["a"], ["c"]]);
+    // What has nothing to do with where it is asked is said at once.
+    fakes[1].refuses(Status::from(Fault::new(Reason::ClockJumped, "the clock jumped")));
+    assert_eq!(client.list_pools().await.unwrap_err().reason(), Some(Reason::ClockJumped));
+}
+
+#[tokio::test]
+async fn where_nobody_listens_the_next_is_asked() {
+    let mut fakes = [Fake::start(), Fake::start()];
+    fakes[0].stop();
+    let client = connect_any(&fakes).await;
+    assert_eq!(client.url(), fakes[1].url());
+    assert_eq!(client.list_pools().await.unwrap().len(), 1);
+    fakes[0].restart();
+    fakes[1].stop();
+    // It may be that the connection is lost while this is under way; then it is not known what came of it.
+    let submitted = async |key| client.submit_one("duel", element(key)).await;
+    if submitted("a").await.is_err() {
+        submitted("b").await.unwrap();
+    }
+    assert_eq!((client.url(), fakes[0].keys().len()), (fakes[0].url().as_str(), 1));
+    fakes[0].stop();
+    let none = Client::connect_any(fakes.iter().map(Fake::url), &ConnectOptions::default()).await.unwrap_err();
+    assert!(matches!(&none, ClientError::Connect { url, .. } if *url == fakes[0].url()), "{none}");
+}
+
+#[tokio::test]
+async fn batches_begin_where_they_are_taken() {
+    let fakes = [Fake::start(), Fake::start()];
+    fakes[0].refuses(stands_by(Some((&fakes[1], 5))));
+    let client = connect_any(&fakes).await;
+    let mut submit = client.submit("duel", SubmitOptions::default()).await.unwrap();
+    submit.send(vec![element("a")]).await.unwrap();
+    assert_eq!(submit.finish().await.unwrap().len(), 1);
+    assert_eq!((fakes[0].keys().len(), fakes[1].keys().len()), (0, 1));
+}
+
+#[tokio::test]
+async fn a_watch_goes_on_at_the_balancer_that_writes_and_hands_each_match_out_once() {
+    let fakes = [Fake::start(), Fake::start()];
+    fakes[0].refuses(stands_by(Some((&fakes[1], 5))));
+    let stepped_down = stands_by(Some((&fakes[0], 7)));
+    fakes[1].script().watches = [call(&[(&[3], 3)], Some(Err(stepped_down)))].into();
+    fakes[0].script().watches = [call(&[(&[3, 5], 5)], Some(Ok(())))].into();
+    let mut watch = connect_any(&fakes).await.watch(until_settled());
+    let cursors = |part: &pb::WatchMatchesResponse| part.matches.iter().map(|found| found.cursor).collect::<Vec<_>>();
+    assert_eq!(cursors(&watch.next().await.unwrap().unwrap()), [3]);
+    fakes[0].refuses(None);
+    assert_eq!(cursors(&watch.next().await.unwrap().unwrap()), [5]);
+    assert!(watch.next().await.unwrap().is_none());
+    assert_eq!(fakes[0].script().watched[0].after, 3);
 }

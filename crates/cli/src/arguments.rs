@@ -16,9 +16,10 @@ pub const DEFAULT_SERVER: &str = "http://127.0.0.1:7400";
 /// Which server to ask.
 #[derive(Debug, clap::Args)]
 pub struct ServerArgs {
-    /// The balancer to talk to
-    #[arg(long, value_name = "URL", env = "DOVETAIL_SERVER", default_value = DEFAULT_SERVER, hide_env_values = true)]
-    pub server: String,
+    /// The balancer to talk to; several of one cluster, with commas or repeated: the one that writes is asked
+    #[arg(long, value_name = "URL,..", value_delimiter = ',', env = "DOVETAIL_SERVER", default_value = DEFAULT_SERVER,
+          hide_env_values = true)]
+    server: Vec<String>,
     /// Longest time the command may take, connecting included; then it ends with exit code 3. Without it, as long as it
     /// takes
     #[arg(long, value_name = "DURATION", env = "DOVETAIL_TIMEOUT", hide_env_values = true, value_parser = duration_ms)]
@@ -77,7 +78,7 @@ impl ServerArgs {
     pub async fn run<T>(&self, work: impl AsyncFnOnce(Client) -> Result<T, CliError>) -> Result<T, CliError> {
         // On the heap: some of what commands do is large.
         let options = self.connect.options()?;
-        let work = Box::pin(async { work(Client::connect_with(self.server.as_str(), &options).await?).await });
+        let work = Box::pin(async { work(Client::connect_any(&self.server, &options).await?).await });
         match self.timeout {
             None => work.await,
             Some(ms) => {
@@ -110,7 +111,7 @@ impl ServerArgs {
     }
 
     fn timed_out(&self, ms: u64) -> CliError {
-        let (within, server) = (duration::format_ms(ms), &self.server);
+        let (within, server) = (duration::format_ms(ms), self.server.join(","));
         CliError::TimedOut(format!("not done within {within}, which is --timeout, with the server at {server}"))
     }
 }

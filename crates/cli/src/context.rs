@@ -44,9 +44,9 @@ pub struct SetArgs {
     /// Its name
     #[arg(value_name = "NAME")]
     name: String,
-    /// The balancer to talk to
-    #[arg(long = "server", id = "of-server", value_name = "URL")]
-    server: String,
+    /// The balancer to talk to; several of one cluster, with commas or repeated
+    #[arg(long = "server", id = "of-server", value_name = "URL,..", value_delimiter = ',', required = true)]
+    server: Vec<String>,
     /// The authority that signs the servers' certificates, in PEM
     #[arg(long = "tls-ca", id = "of-tls-ca", value_name = "FILE")]
     tls_ca: Option<PathBuf>,
@@ -211,7 +211,8 @@ pub fn run(command: ContextCommand) -> Result<(), CliError> {
             all.write(&path)
         }
         ContextCommand::Set(SetArgs { name, server, tls_ca, tls_cert, tls_key, token_file }) => {
-            let server = dovetail::address::node_url(&server).map_err(CliError::Address)?;
+            let urls = server.iter().map(|server| dovetail::address::node_url(server));
+            let server = urls.collect::<Result<Vec<_>, _>>().map_err(CliError::Address)?.join(",");
             // Commands are run in other folders, too.
             let whole = |path: Option<PathBuf>| path.map(std::path::absolute).transpose();
             let context = Context {

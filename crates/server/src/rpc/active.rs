@@ -42,7 +42,7 @@ impl LaterTerm {
     /// Waits for one.
     pub async fn heard(&mut self) {
         if self.0.changed().await.is_err() {
-            std::future::pending().await
+            std::future::pending::<()>().await;
         }
     }
 }
