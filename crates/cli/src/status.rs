@@ -145,7 +145,7 @@ fn silent(node: &Asked, error: &CliError) -> String {
     let CliError::NoServer { reason, .. } = error else { return error.told() };
     let server = &node.server;
     match node.expected {
-        Some((Role::Balancer, _)) => format!("no answer at {server}: {reason}; start dovetail-balancer there again"),
+        Some((Role::Balancer, 0)) => format!("no answer at {server}: {reason}; start dovetail-balancer there again"),
         Some((role, index)) => {
             let program = super::notices::role_name(role);
             format!("no answer at {server}: {reason}; start dovetail-{program} --index {index} there again")

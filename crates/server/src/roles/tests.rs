@@ -5,6 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use dovetail_core::Cursor;
 use dovetail_node::Term;
 use futures::{StreamExt, stream};
 use tokio::{net::TcpListener, task::JoinHandle};
@@ -162,10 +163,14 @@ struct Cluster {
     urls: Vec<String>,
     settings: Settings,
     stop: Shutdown,
+    /// Of balancers that are never heard.
+    _silent: Vec<TcpListener>,
 }
 
 impl Cluster {
-    async fn start() -> Cluster {
+    /// So many of the balancers do not answer: the first of them. Of the others, the first names the second, which
+    /// writes in term 5.
+    async fn start(silent: usize) -> Cluster {
         let any = || async { TcpListener::bind("127.0.0.1:0").await.unwrap() };
         let sockets = [any().await, any().await, any().await];
         let url = |listener: &TcpListener| format!("http://{}", listener.local_addr().unwrap());
@@ -183,13 +188,18 @@ impl Cluster {
         };
         let (of_matcher, of_gatherer) = (settings(Role::Matcher), settings(Role::Gatherer));
         let balancers: Vec<Stub> = (0..3).map(|index| Stub::new(&of_matcher, index)).collect();
-        for (stub, socket) in balancers.iter().zip(sockets) {
-            stub.serve(socket);
+        let mut kept = Vec::new();
+        for ((number, stub), socket) in (0..).zip(&balancers).zip(sockets) {
+            if number < silent {
+                kept.push(socket);
+            } else {
+                stub.serve(socket);
+            }
         }
         balancers[0].stands_by(Some((&urls[1], 5)));
         balancers[1].writes(5);
         let stop = Shutdown::new();
-        let cluster = Cluster { balancers, urls, settings: of_matcher.clone(), stop: stop.clone() };
+        let cluster = Cluster { balancers, urls, settings: of_matcher.clone(), stop: stop.clone(), _silent: kept };
         let [of_matchers, of_gatherers] = nodes;
         tokio::spawn(matcher::run(of_matcher, of_matchers, LocalNodes::default(), stop.clone()));
         tokio::spawn(gatherer::run(of_gatherer, of_gatherers, LocalNodes::default(), stop));
@@ -198,8 +208,11 @@ impl Cluster {
 
     /// Tells the nodes that a balancer writes, as it does when it has taken over.
     async fn tell(&self, balancer: &NodeIdentity) -> Option<Term> {
-        let links = Links::new(&self.settings.cluster.name, LocalNodes::default(), None);
-        rpc::tell_active(balancer, &links, &self.settings.node.addresses).await
+        rpc::tell_active(balancer, &self.links(), &self.settings.node.addresses).await
+    }
+
+    fn links(&self) -> Links {
+        Links::new(&self.settings.cluster.name, LocalNodes::default(), None)
     }
 
     /// Which balancer the matcher's link shows.
@@ -227,7 +240,7 @@ async fn until(what: &str, mut is: impl AsyncFnMut() -> bool) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nodes_follow_the_balancer_that_writes_in_the_latest_term_without_a_new_session() {
-    let cluster = Cluster::start().await;
+    let cluster = Cluster::start(0).await;
     let [first, second, third] = &cluster.balancers[..] else { panic!("three balancers") };
     let idle: Vec<usize> = cluster.balancers.iter().map(|stub| Arc::strong_count(&stub.open)).collect();
 
@@ -264,4 +277,21 @@ async fn nodes_follow_the_balancer_that_writes_in_the_latest_term_without_a_new_
     assert_eq!(first.heard().feeds, [], "the first is over");
     assert!(first.heard().cuts.contains(&pb::Role::Matcher), "it was asked");
     assert_eq!(second.heard().feeds.len(), 2);
+
+    // A gatherer hears of a term from who reads its decisions, too.
+    third.writes(9);
+    let gatherer = cluster.links().route(Role::Gatherer, 0, &cluster.settings.node.addresses.gatherers[0]);
+    let reading = rpc::subscribe_decisions(&third.identity, &gatherer, Cursor::ZERO).await.unwrap();
+    until("the gatherer has heard it", async || cluster.tell(&second.identity).await == Some(Term(9))).await;
+    drop(reading);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_balancer_that_takes_connections_and_says_nothing_is_left_for_the_next() {
+    let began = Instant::now();
+    let cluster = Cluster::start(1).await;
+    let second = &cluster.balancers[1];
+    until("the matcher reads the second", async || second.heard().feeds.len() == 1).await;
+    assert!(began.elapsed() < Duration::from_secs(8), "a second without a word, and one for an answer to a ping");
+    until("the gatherer, too", async || second.heard().cuts.contains(&pb::Role::Gatherer)).await;
 }
