@@ -110,8 +110,12 @@ pub struct Opened(Store);
 /// Opens the data folder, or makes it, and reads back what it says.
 ///
 /// # Errors
-/// When it is another cluster's, in use, damaged, or cannot be read.
+/// When it is another cluster's, in use, damaged, or cannot be read; or the settings name several balancers.
 pub async fn open(settings: &Settings) -> Result<Opened, BalancerError> {
+    let balancers = settings.node.addresses.balancers.len();
+    if balancers > 1 {
+        return Err(BalancerError::Several { balancers });
+    }
     let settings = settings.clone();
     let opened = tokio::task::spawn_blocking(move || Store::open(&settings));
     Ok(Opened(opened.await.map_err(|_| BalancerError::Part("opening the log"))??))

@@ -41,9 +41,9 @@ impl From<dovetail::tls::TlsError> for RunError {
 }
 
 impl RunError {
-    /// Whether files that settings name are wrong, so that no restart helps.
+    /// Whether settings, or files that they name, are wrong, so that no restart helps.
     #[must_use]
     pub fn is_of_settings(&self) -> bool {
-        matches!(self, RunError::Serve(ServeError::Auth(_)))
+        matches!(self, RunError::Serve(ServeError::Auth(_)) | RunError::Balancer(BalancerError::Several { .. }))
     }
 }

@@ -37,6 +37,15 @@ pub enum BalancerError {
     /// A part of it panicked, or could not be started.
     #[error("{0} stopped unexpectedly")]
     Part(&'static str),
+    /// It is one of several, which this version does not run.
+    #[error(
+        "cluster.balancers names {balancers} balancers, and a balancer of this version does not stand by: each would \
+         write a log of its own. Name one"
+    )]
+    Several {
+        /// How many.
+        balancers: usize,
+    },
 }
 
 /// Why a data folder cannot be read back.

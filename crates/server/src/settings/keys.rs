@@ -105,7 +105,7 @@ pub const SETTINGS: &[Setting] = &[
         "balancers",
         7,
         "",
-        "Several balancers, in order of their index, in place of cluster.balancer: one writes, the others stand by",
+        "Several balancers, in order of their index, in place of cluster.balancer, for nodes that follow them; a balancer refuses to be one of several yet",
     ),
     count("cluster.block", "block", "64", (1, 1_048_576), "Neighbouring ids that share a gatherer"),
     count("cluster.virtual_nodes", "virtual-nodes", "160", (1, 4096), "Points of each gatherer on the ring"),
