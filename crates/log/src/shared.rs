@@ -260,7 +260,7 @@ pub trait Engine: Send {
     fn put_group(&mut self, expects: Position, term: Position, group: &Group) -> Result<Position, PutError>;
 
     /// Begins a term behind the last entry, if `seen` is the newest term; none is before the first. Groups that are put
-    /// meanwhile are no reason to refuse it.
+    /// meanwhile are no reason to refuse it, nor is a trim.
     ///
     /// # Errors
     /// When it was not added, or that is not known.
@@ -278,8 +278,8 @@ pub trait Engine: Send {
     /// When it is gone, or cannot be read.
     fn entry_after(&mut self, after: Position) -> Result<Option<(Position, Entry)>, SharedReadError>;
 
-    /// Forgets entries up to a position, and none above it. Returns the last that is forgotten. May be asked for by
-    /// any process, and again.
+    /// Forgets entries up to a position, or fewer, and none above it. Returns the last that is forgotten. May be asked
+    /// for by any process, and again. The newest term stays known when its entry is forgotten.
     ///
     /// # Errors
     /// When it is not known whether they are forgotten.

@@ -102,6 +102,8 @@ pub fn check(fixture: &mut dyn Fixture) {
     a_term_without_an_answer_is_begun_once(fixture);
     a_copy_is_found_by_its_last_record(fixture);
     trimming_forgets_nothing_above_and_is_told_to_readers(fixture);
+    a_term_is_the_newest_though_its_beginning_is_trimmed(fixture);
+    a_term_that_comes_late_does_not_begin_once_another_has_begun_and_is_trimmed(fixture);
     a_group_that_is_too_large_is_refused(fixture);
     a_full_log_takes_groups_again_once_there_is_room(fixture);
     beats_are_heard_and_not_kept(fixture);
@@ -390,6 +392,69 @@ fn trimming_forgets_nothing_above_and_is_told_to_readers(fixture: &mut dyn Fixtu
     let seen = Some(writer.term().at);
     assert_eq!(newest.map(|term| term.at), seen, "the newest term is known though its entry is trimmed");
     begin(fixture.another(), seen, 2);
+}
+
+/// Appends groups of one event each.
+fn append_through(writer: &mut TermWriter, after: u64, through: u64) -> Vec<Position> {
+    (after..through).map(|n| writer.append(&group(n, n + 1)).expect("it is the writer")).collect()
+}
+
+fn a_term_is_the_newest_though_its_beginning_is_trimmed(fixture: &mut dyn Fixture) {
+    for lost in [None, Some(LostPut::Request), Some(LostPut::Answer), Some(LostPut::Late)] {
+        let mut first = begin(fixture.empty(), None, 1);
+        append_through(&mut first, 0, 2);
+        let mut second = begin(fixture.another(), Some(first.term().at), 2);
+        let ats = append_through(&mut second, 2, 6);
+        let mut engine = fixture.another();
+        let floor = engine.trim(ats[1]).expect("it is trimmed");
+        assert!(floor <= ats[1], "nothing above is forgotten");
+        let newest = second.term().clone();
+        assert_eq!(engine.newest_term(), Ok(Some(newest.clone())), "a term does not end when its beginning is trimmed");
+        let last = second.append(&group(6, 7)).expect("its writer goes on");
+        if floor == ats[1] {
+            assert_eq!(engine.find(4), Ok(floor), "a copy that ends where the log begins goes on there");
+        }
+        assert_eq!(engine.find(7), Ok(last), "a copy that has all goes on at the end");
+        let lost_to_another = take_over(fixture.another(), Some(first.term().at), WriterId(9), "late", PATIENCE);
+        assert_eq!(lost_to_another.expect_err("it knows an old term"), TakeOverError::Lost { newest: newest.clone() });
+        if lost.is_some_and(|lost| !fixture.lose(lost)) {
+            continue;
+        }
+        let mut third = begin(fixture.another(), Some(newest.at), 3);
+        fixture.arrive();
+        assert_eq!(second.append(&group(7, 8)), Err(SharedAppendError::Fenced), "whoever takes over ends it");
+        let next = third.append(&group(7, 8)).expect("it is the writer");
+        let rest = [entry(&second, last, &group(6, 7)), term_of(&third), entry(&third, next, &group(7, 8))];
+        let read = read_after(&*engine, floor).expect("it is kept");
+        assert!(read.ends_with(&rest), "what is above the floor is read from there ({lost:?}): {read:?}");
+        assert_eq!(engine.newest_term(), Ok(Some(third.term().clone())), "the next term is the newest");
+    }
+}
+
+fn a_term_that_comes_late_does_not_begin_once_another_has_begun_and_is_trimmed(fixture: &mut dyn Fixture) {
+    for knows_the_first in [true, false] {
+        let (mut engine, mut seen) = (fixture.empty(), None);
+        if knows_the_first {
+            let mut first = begin(fixture.another(), None, 1);
+            append_through(&mut first, 0, 4);
+            engine.trim(Position(u64::MAX)).expect("it is trimmed");
+            seen = Some(first.term().at);
+        }
+        if !fixture.lose(LostPut::Late) {
+            return;
+        }
+        let unknown = engine.put_term(seen, WriterId(9), "late").expect_err("its request is late");
+        assert!(matches!(unknown, PutError::Unknown { .. }), "without an answer nothing is known: {unknown}");
+        let mut second = begin(fixture.another(), seen, 2);
+        let after = if knows_the_first { 4 } else { 0 };
+        append_through(&mut second, after, after + 4);
+        engine.trim(Position(u64::MAX)).expect("it is trimmed");
+        fixture.arrive();
+        let newest = Ok(Some(second.term().clone()));
+        assert_eq!(engine.newest_term(), newest, "a term that comes late does not begin");
+        second.append(&group(after + 4, after + 5)).expect("the writer that is told nothing goes on");
+        begin(fixture.another(), Some(second.term().at), 3);
+    }
 }
 
 fn a_group_that_is_too_large_is_refused(fixture: &mut dyn Fixture) {
