@@ -93,7 +93,7 @@ impl BalancerNode {
                 match error {
                     SubmitError::KeyWaiting { element, .. } => cx.truth.check_refused(element, asked)?,
                     SubmitError::IdempotencyFull { total, .. } if newest => {
-                        live.check_idempotency_full(cx, pool, total)?
+                        live.check_idempotency_full(cx, pool, total)?;
                     }
                     _ => {}
                 }

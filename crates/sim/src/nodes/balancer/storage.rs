@@ -127,7 +127,10 @@ impl BalancerNode {
 
     pub(super) fn sync_log(&mut self, cx: &mut Cx) {
         if cx.scenario.shared.is_some() {
-            return if self.full() { () } else { self.put_group(cx) };
+            if !self.full() {
+                self.put_group(cx);
+            }
+            return;
         }
         if !self.full() && self.disk.log.begin_sync() {
             let delay = cx.rng.range(1, cx.scenario.disk.log_ms);
