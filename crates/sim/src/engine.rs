@@ -5,7 +5,7 @@
 //! somebody who does not know the last entry; for a while nothing may be answered at all, or one balancer be cut off.
 //! Entries reach those that follow in order, each late. Invariants: engine.G1 an entry is taken on its condition alone,
 //! whoever puts it, and whenever it comes; engine.G2 a group is behind the entry of its term, and before that of any
-//! other (shared.T1 of `dovetail-log`): what the condition is there for.
+//! other, as every shared log promises: what the condition is there for.
 
 use dovetail_core::EventId;
 use dovetail_log::shared::{Heard, Position};
