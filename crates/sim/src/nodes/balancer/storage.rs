@@ -87,7 +87,7 @@ impl BalancerNode {
                 Visible::Acknowledge(through) => self.acknowledged = through.max(self.acknowledged),
                 Visible::Publish(through) => self.publish(cx, through.event())?,
                 Visible::Store(_) => self.write_results(cx),
-                Visible::TellStable(stable) => self.tell_stable(cx, stable),
+                Visible::TellStable(stable) => self.tell_stable(cx, stable)?,
             }
         }
         Ok(())
@@ -199,7 +199,16 @@ impl BalancerNode {
     }
 
     /// Tells the stable cut.
-    fn tell_stable(&mut self, cx: &mut Cx, stable: Stable) {
+    ///
+    /// # Errors
+    /// When others that may go on with the log would not know of it (ledger.L5).
+    fn tell_stable(&mut self, cx: &mut Cx, stable: Stable) -> Result<(), Violation> {
+        let told = cx.truth.told();
+        if cx.scenario.shared.is_some() && stable.event() > told {
+            let (what, bound_by) =
+                ("the stable cut that nodes hear".to_owned(), "what the shared log tells".to_owned());
+            return Err(Violation::Watermark { what, found: stable.event(), bound_by, bound: told });
+        }
         let live = self.live.as_mut().expect("a node that is up is live");
         self.stable = stable;
         for reader in live.feeds.iter().flatten() {
@@ -208,6 +217,7 @@ impl BalancerNode {
         if live.ledger.has_dropping() {
             self.set_timers(cx);
         }
+        Ok(())
     }
 
     /// Whether the disk was full when it was last written to. Then nothing is let in, and nothing acknowledged.
