@@ -163,7 +163,8 @@ impl Client {
     /// Defines a pool. Defining it again with the same definition changes nothing.
     pub async fn define_pool(&self, pool: pb::PoolDefinition) -> Result<pb::DefinePoolResponse, ClientError> {
         let request = pb::DefinePoolRequest { pool: Some(pool) };
-        self.write(request, |mut service, request| async move { service.define_pool(request).await }).await
+        self.call(Again::NotDone, request, |mut service, request| async move { service.define_pool(request).await })
+            .await
     }
 
     /// Drops a pool: those who wait in it end with the reason `DROPPED`, and then its name is free. With `defined_at`,
@@ -177,7 +178,7 @@ impl Client {
     ) -> Result<pb::DropPoolResponse, ClientError> {
         let (defined_at, wait_ms) = (defined_at.unwrap_or_default(), wait.min(WAIT_MAX).as_millis() as u32);
         let request = pb::DropPoolRequest { name: name.into(), defined_at, wait_ms };
-        self.write(request, |mut service, request| async move { service.drop_pool(request).await }).await
+        self.call(Again::NotDone, request, |mut service, request| async move { service.drop_pool(request).await }).await
     }
 
     /// All pools with their definitions, by name. Reads page after page.
@@ -196,13 +197,15 @@ impl Client {
 
     /// A page of the pools.
     pub async fn list_pools_page(&self, request: pb::ListPoolsRequest) -> Result<pb::ListPoolsResponse, ClientError> {
-        self.read(request, |mut service, request| async move { service.list_pools(request).await }).await
+        self.call(Again::Same, request, |mut service, request| async move { service.list_pools(request).await }).await
     }
 
     /// One pool, by its name. NOT_FOUND when there is none.
     pub async fn get_pool(&self, name: impl Into<String>) -> Result<pb::PoolStatus, ClientError> {
         let request = pb::GetPoolRequest { name: name.into() };
-        let answer = self.read(request, |mut service, request| async move { service.get_pool(request).await }).await?;
+        let answer = self
+            .call(Again::Same, request, |mut service, request| async move { service.get_pool(request).await })
+            .await?;
         answer.pool.ok_or_else(|| ClientError::Answer("a pool without a pool".to_owned()))
     }
 
@@ -235,8 +238,9 @@ impl Client {
     ) -> Result<(pb::Element, u64), ClientError> {
         let wait_ms = wait.min(WAIT_MAX).as_millis() as u32;
         let request = pb::GetElementRequest { element: Some(element), wait_ms, position: at };
-        let pb::GetElementResponse { element, position } =
-            self.read(request, |mut service, request| async move { service.get_element(request).await }).await?;
+        let pb::GetElementResponse { element, position } = self
+            .call(Again::Same, request, |mut service, request| async move { service.get_element(request).await })
+            .await?;
         let element = element.ok_or_else(|| ClientError::Answer("an element without an element".to_owned()))?;
         Ok((element, position))
     }
@@ -245,13 +249,13 @@ impl Client {
     /// one that waits no longer, what became of it.
     pub async fn explain(&self, element: pb::ElementRef, nearest: u32) -> Result<pb::ExplainResponse, ClientError> {
         let request = pb::ExplainRequest { element: Some(element), nearest_max: nearest };
-        self.read(request, |mut service, request| async move { service.explain(request).await }).await
+        self.call(Again::Same, request, |mut service, request| async move { service.explain(request).await }).await
     }
 
     /// Takes a waiting element back. The answer says whether it was still waiting.
     pub async fn withdraw(&self, element: pb::ElementRef) -> Result<pb::WithdrawResponse, ClientError> {
         let request = pb::WithdrawRequest { element: Some(element) };
-        self.write(request, |mut service, request| async move { service.withdraw(request).await }).await
+        self.call(Again::NotDone, request, |mut service, request| async move { service.withdraw(request).await }).await
     }
 
     /// A page of the elements that wait in a pool.
@@ -259,7 +263,8 @@ impl Client {
         &self,
         request: pb::ListElementsRequest,
     ) -> Result<pb::ListElementsResponse, ClientError> {
-        self.read(request, |mut service, request| async move { service.list_elements(request).await }).await
+        self.call(Again::Same, request, |mut service, request| async move { service.list_elements(request).await })
+            .await
     }
 
     /// Takes a page of the elements that wait in a pool back. Go on with `next_page_token` until that is empty.
@@ -267,7 +272,12 @@ impl Client {
         &self,
         request: pb::WithdrawElementsRequest,
     ) -> Result<pb::WithdrawElementsResponse, ClientError> {
-        self.write(request, |mut service, request| async move { service.withdraw_elements(request).await }).await
+        self.call(
+            Again::NotDone,
+            request,
+            |mut service, request| async move { service.withdraw_elements(request).await },
+        )
+        .await
     }
 
     /// The matches in order of their cursor, each once, across lost connections. Connects on the first
@@ -307,30 +317,6 @@ impl Client {
             service.inspect(pb::InspectRequest {}).await
         };
         self.servers.call(Again::Same, inspect).await
-    }
-
-    /// Makes a call that reads.
-    async fn read<R: Clone, T, F>(
-        &self,
-        request: R,
-        call: impl Fn(MatchServiceClient<Calls>, R) -> F,
-    ) -> Result<T, ClientError>
-    where
-        F: Future<Output = Result<Response<T>, Status>>,
-    {
-        self.call(Again::Same, request, call).await
-    }
-
-    /// Makes a call that writes.
-    async fn write<R: Clone, T, F>(
-        &self,
-        request: R,
-        call: impl Fn(MatchServiceClient<Calls>, R) -> F,
-    ) -> Result<T, ClientError>
-    where
-        F: Future<Output = Result<Response<T>, Status>>,
-    {
-        self.call(Again::NotDone, request, call).await
     }
 
     async fn call<R: Clone, T, F>(
