@@ -163,24 +163,13 @@ mod tests {
     use tonic::Status;
 
     use super::*;
-    use crate::{rpc::stands_by, settings::ClusterSettings};
-    use dovetail::Role;
+    use crate::rpc::{peer::tests::identity, stands_by};
 
     const B: [BalancerId; 3] = [BalancerId(0), BalancerId(1), BalancerId(2)];
 
     fn active() -> ActiveBalancer {
-        let cluster = ClusterSettings {
-            name: "test".into(),
-            slices: 1,
-            matchers: 1,
-            gatherers: 1,
-            block: 64,
-            virtual_nodes: 160,
-            list_max: 256,
-            balancers: Vec::new(),
-        };
         let addresses = ["http://a:1", "http://b:1", "http://c:1"].map(str::to_owned);
-        ActiveBalancer::new(&addresses, &NodeIdentity::new(cluster, Role::Matcher, 0))
+        ActiveBalancer::new(&addresses, &identity(1))
     }
 
     fn refused(active: Option<(&str, u64)>) -> LinkError {

@@ -273,10 +273,10 @@ impl NodeIdentity {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
-    fn identity(slices: u32) -> NodeIdentity {
+    pub(in crate::rpc) fn identity(slices: u32) -> NodeIdentity {
         let cluster = ClusterSettings {
             name: "test".into(),
             slices,
