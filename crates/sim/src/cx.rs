@@ -38,12 +38,12 @@ impl Cx {
         self.bug.map_or(Planted::default(), Planted::bug)
     }
 
-    /// What keeps the log that balancers share.
+    /// What keeps the log that balancers share, and the network that leads there.
     ///
     /// # Panics
     /// When one is alone.
-    pub fn engine(&mut self) -> &mut SimEngine {
-        self.engine.as_mut().expect("balancers share the log")
+    pub fn engine(&mut self) -> (&mut SimEngine, &mut Net) {
+        (self.engine.as_mut().expect("balancers share the log"), &mut self.net)
     }
 
     /// Notes that something has begun that faults like to disturb.

@@ -145,6 +145,13 @@ impl<T: DiskRecord> File<T> {
         self.records.push(record);
     }
 
+    /// Appends a record that is safe at once.
+    pub fn append_safe(&mut self, record: T) {
+        self.append(record);
+        self.begin_sync();
+        self.end_sync();
+    }
+
     /// Begins a sync of all there is. False when one is going on, or there is nothing to do.
     pub fn begin_sync(&mut self) -> bool {
         let begin = self.syncing.is_none() && self.synced < self.records.len();

@@ -373,13 +373,13 @@ impl Sim {
             }
             SimFault::EngineDown { time } => {
                 cx.stats.engine_faults += 1;
-                let now = cx.net.now();
-                cx.engine().go_down(now, time);
+                let (engine, net) = cx.engine();
+                engine.go_down(net.now(), time);
             }
             SimFault::CutOff { balancer, time } => {
                 cx.stats.engine_faults += 1;
-                let now = cx.net.now();
-                cx.engine().cut(balancer, now, time);
+                let (engine, net) = cx.engine();
+                engine.cut(balancer, net.now(), time);
             }
             SimFault::Yields { balancer } => self.balancers[balancer].yields(),
             SimFault::LoseResults => self.lose_results()?,

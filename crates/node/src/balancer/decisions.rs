@@ -45,11 +45,8 @@ impl DecisionLinks {
 
     /// A shard answered: it no longer keeps what is at or below `floor`.
     pub fn on_hello(&mut self, shard: ShardId, floor: Cursor) -> Step {
-        let link = self.link(shard);
-        let read = *link.asked();
-        let step = if floor > read { Step::Break(GivenUp::DecisionsLost { shard, floor, read }) } else { Step::Read };
-        *link = Handshake::after(&step);
-        step
+        // There is nobody to fetch from.
+        self.on_hello_behind(shard, floor, EventId::ZERO)
     }
 
     /// The same of a balancer that stands by, whose log is recorded up to an event: what is missing is fetched, once the

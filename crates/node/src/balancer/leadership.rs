@@ -135,10 +135,16 @@ impl Leadership {
         self.newest
     }
 
+    /// Who it is, and which process.
+    #[must_use]
+    pub fn me(&self) -> (BalancerId, Writer) {
+        (self.settings.me, self.settings.writer)
+    }
+
     /// What it tells the others.
     #[must_use]
     pub fn beat(&self, recorded: EventId, stored: EventId, yields: bool) -> BalancerBeat {
-        let LeadershipSettings { me, writer, .. } = self.settings;
+        let (me, writer) = self.me();
         let term = self.newest.map(|newest| newest.term);
         BalancerBeat { balancer: me, writer, term, recorded, stored, yields }
     }
@@ -217,7 +223,7 @@ impl Leadership {
     pub fn on_asked(&mut self, asked: Asked, now_ms: u64) {
         match (asked, self.standing) {
             (Asked::Won(term), Standing::Asking) => {
-                let LeadershipSettings { me, writer, .. } = self.settings;
+                let (me, writer) = self.me();
                 let first = self.planted.is(Bug::ActiveBeforePrefix);
                 self.standing = if first { Standing::Active(term) } else { Standing::Won(term) };
                 (self.newest, self.heard_ms) = (Some(Reign { term, balancer: me, writer }), now_ms);

@@ -120,8 +120,8 @@ impl BalancerNode {
             ledger,
         });
         if shared {
-            let Cx { net, engine, .. } = cx;
-            engine.as_mut().expect("balancers share the log").follow(net, self.index, last);
+            let (engine, net) = cx.engine();
+            engine.follow(net, self.index, last);
         }
         self.set_timers(cx);
         Ok(())

@@ -114,11 +114,6 @@ impl Share {
         self.ahead.may_read(shard)
     }
 
-    /// It would rather another wrote.
-    pub(super) fn yields(&mut self) {
-        self.yields = true;
-    }
-
     /// In which term it writes.
     pub(super) fn term(&self) -> Option<Term> {
         match self.leadership.standing() {

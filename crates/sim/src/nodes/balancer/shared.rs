@@ -6,12 +6,10 @@
 
 use std::mem;
 
-use dovetail_core::{
-    DecisionFrame, EventId, ShardId, Stable, hold::Holds, planted::Bug, sequencer::Sequencer, shard::Fetch,
-};
+use dovetail_core::{Cursor, Decided, DecisionFrame, ShardId, Stable, hold::Holds, planted::Bug, sequencer::Sequencer};
 use dovetail_log::shared::{Appending, Heard, NextStep, Position, TakingOver, TermSeen, TookOver, WhatFollows};
 use dovetail_node::{
-    Step, Term,
+    BalancerId, Step, Term, Writer,
     balancer::{Ahead, Asked, BalancerBeat, Reign, Replay, Standing},
 };
 
@@ -49,6 +47,12 @@ impl BalancerNode {
         Some((balancer, term))
     }
 
+    /// The same, when it is another.
+    fn another_that_writes(&self) -> Option<BalancerId> {
+        let (balancer, _) = self.writes()?;
+        (balancer != balancer_id(self.index)).then_some(balancer)
+    }
+
     /// Whether no other balancer writes, as the engine knows.
     pub(super) fn is_newest(&self, cx: &Cx) -> bool {
         let newest = cx.engine.as_ref().and_then(|engine| engine.newest());
@@ -70,8 +74,8 @@ impl BalancerNode {
 
     /// An operator wants to stop it: another is to take over.
     pub fn yields(&mut self) {
-        if self.share().is_some() {
-            self.share_mut().yields();
+        if let Some(share) = self.live.as_mut().and_then(|live| live.share.as_mut()) {
+            share.yields = true;
         }
     }
 
@@ -130,11 +134,10 @@ impl BalancerNode {
         let live = self.live.as_mut().expect("a node that is up is live");
         let share = live.share.as_mut().expect("it shares the log");
         let beat = share.leadership.beat(live.durability.durable(), stored, share.yields);
-        let Cx { net, engine, .. } = cx;
-        let engine = engine.as_mut().expect("balancers share the log");
+        let (engine, net) = cx.engine();
         engine.send(net, index, EngineAsk::Beat(beat));
         if let Some(seen) = share.leadership.ask(stored, live.ledger.told(), now) {
-            let id = engine.ask(net, index, put_term(seen, beat));
+            let id = engine.ask(net, index, put_term(seen, share.leadership.me()));
             share.taking = Some(Taking { id, seen, taking: TakingOver::default(), lost_to: None });
         }
         net.timer(Node::Balancer(index), BEAT_MS, Timer::Tick);
@@ -213,9 +216,7 @@ impl BalancerNode {
         let share = live.share.as_mut().expect("it shares the log");
         share.replay.on_frame(record.published.frame(), &mut live.ledger)?;
         share.time_ms = record.frame.time_ms;
-        self.disk.log.append(record);
-        self.disk.log.begin_sync();
-        self.disk.log.end_sync();
+        self.disk.log.append_safe(record);
         live.durability.on_followed(after, through, &live.ledger, &mut live.visible);
         self.act(cx)?;
         self.take_held(cx)
@@ -257,9 +258,8 @@ impl BalancerNode {
     }
 
     /// A shard says what it has forgotten: what is missing of that is fetched from the one that writes.
-    pub(super) fn on_shared_hello(&mut self, cx: &mut Cx, shard: ShardId, floor: dovetail_core::Cursor) {
-        let me = balancer_id(self.index);
-        let writes = self.writes().map(|(balancer, _)| balancer).filter(|&balancer| balancer != me);
+    pub(super) fn on_shared_hello(&mut self, cx: &mut Cx, shard: ShardId, floor: Cursor) {
+        let writes = self.another_that_writes();
         let live = self.live.as_mut().expect("a node that is up is live");
         let step = live.decisions.on_hello_behind(shard, floor, live.durability.durable());
         let link = &mut live.links[shard.0 as usize];
@@ -293,29 +293,17 @@ impl BalancerNode {
         let Some((held, shard)) = links.find_map(|(link, shard)| Some((link.fetched(id)?, shard))) else {
             return Ok(Fate::Goes);
         };
-        self.on_fetched(cx, shard, fetch, retirements)?;
+        let moved = live.decisions.on_fetched(shard, fetch, retirements, &mut live.ledger, &mut live.outcomes)?;
+        self.after_decisions(cx, moved.map(Decided::event))?;
         for message in held {
             self.on_shard_message(cx, shard, &message)?;
         }
         self.settle(cx)
     }
 
-    fn on_fetched(
-        &mut self,
-        cx: &mut Cx,
-        shard: ShardId,
-        fetch: Fetch,
-        retirements: &[dovetail_core::Retirement],
-    ) -> Result<(), Violation> {
-        let live = self.live.as_mut().expect("a node that is up is live");
-        let moved = live.decisions.on_fetched(shard, fetch, retirements, &mut live.ledger, &mut live.outcomes)?;
-        self.after_decisions(cx, moved.map(dovetail_core::Decided::event))
-    }
-
     /// A fetch was not answered: whoever writes now is asked.
     pub(super) fn on_fetch_timeout(&mut self, cx: &mut Cx, id: CallId) {
-        let me = balancer_id(self.index);
-        let writes = self.writes().map(|(balancer, _)| balancer).filter(|&balancer| balancer != me);
+        let writes = self.another_that_writes();
         let live = self.live.as_mut().expect("a node that is up is live");
         for link in live.links.iter_mut().filter(|link| link.waits_for(id)) {
             match writes {
@@ -333,9 +321,8 @@ impl BalancerNode {
         let Some(term) = term.filter(|_| share.puts.len() < most && !share.queue.is_empty()) else { return };
         let records: Vec<LogRecord> = share.queue.drain(..).collect();
         let expects = Position(share.end.0 + share.puts.len() as u64);
-        let Cx { net, engine, .. } = cx;
-        let put = put_group(expects, term, records.clone());
-        let id = engine.as_mut().expect("balancers share the log").ask(net, index, put);
+        let (engine, net) = cx.engine();
+        let id = engine.ask(net, index, put_group(expects, term, records.clone()));
         share.puts.push_back(InFlight { id, expects, records, appending: Appending::default() });
     }
 
@@ -367,8 +354,7 @@ impl BalancerNode {
         let (index, term) = (self.index, self.term());
         let share = self.share_mut();
         let put = share.puts.front_mut().expect("something was put");
-        let Cx { net, engine, .. } = cx;
-        let engine = engine.as_mut().expect("balancers share the log");
+        let (engine, net) = cx.engine();
         match (next, term) {
             (NextStep::Put, Some(term)) => {
                 put.id = engine.ask(net, index, put_group(put.expects, term, put.records.clone()));
@@ -399,10 +385,8 @@ impl BalancerNode {
         for record in records {
             checks::check_log_frame(cx, &record.frame)?;
             live.ledger.on_told(record.frame.stable);
-            self.disk.log.append(record);
+            self.disk.log.append_safe(record);
         }
-        self.disk.log.begin_sync();
-        self.disk.log.end_sync();
         live.durability.on_written(written, last, &mut live.visible);
         live.durability.move_stable(&live.ledger, &mut live.visible);
         self.act(cx)?;
@@ -414,13 +398,13 @@ impl BalancerNode {
 
     fn on_newest(&mut self, cx: &mut Cx, newest: Option<Reign>) {
         let share = self.share_mut();
-        let beat = share.leadership.beat(EventId::ZERO, EventId::ZERO, false);
+        let (_, writer) = share.leadership.me();
         let taking = share.taking.as_mut().expect("it was asked");
         let seen = match newest {
             Some(newest) if taking.seen.is_none_or(|seen| newest.term > seen) => {
                 let at = Position(newest.term.0);
                 taking.lost_to = Some(newest);
-                if newest.writer == beat.writer { TermSeen::Own(at) } else { TermSeen::Another }
+                if newest.writer == writer { TermSeen::Own(at) } else { TermSeen::Another }
             }
             _ => TermSeen::Known,
         };
@@ -431,12 +415,10 @@ impl BalancerNode {
     fn on_took_over(&mut self, cx: &mut Cx, next: TookOver) {
         let (index, now) = (self.index, cx.net.now());
         let share = self.share_mut();
-        let beat = share.leadership.beat(EventId::ZERO, EventId::ZERO, false);
         let taking = share.taking.as_mut().expect("it was asked");
-        let Cx { net, engine, .. } = cx;
-        let engine = engine.as_mut().expect("balancers share the log");
+        let (engine, net) = cx.engine();
         match next {
-            TookOver::Put => taking.id = engine.ask(net, index, put_term(taking.seen, beat)),
+            TookOver::Put => taking.id = engine.ask(net, index, put_term(taking.seen, share.leadership.me())),
             TookOver::Look => taking.id = engine.ask(net, index, EngineAsk::NewestTerm),
             TookOver::Won(at) => {
                 share.taking = None;
@@ -509,15 +491,12 @@ impl BalancerNode {
             None
         });
         live.feeds = feeds.collect();
-        let Cx { net, engine, .. } = cx;
-        engine.as_mut().expect("balancers share the log").follow(net, index, through);
+        let (engine, net) = cx.engine();
+        engine.follow(net, index, through);
     }
 }
 
-fn put_term(
-    seen: Option<Term>,
-    BalancerBeat { balancer, writer, .. }: BalancerBeat,
-) -> impl FnOnce(AskId) -> EngineAsk {
+fn put_term(seen: Option<Term>, (balancer, writer): (BalancerId, Writer)) -> impl FnOnce(AskId) -> EngineAsk {
     move |id| EngineAsk::Put(id, Put::Term { seen, balancer, writer })
 }
 
