@@ -137,6 +137,8 @@ pub struct Beat {
     pub recorded: u64,
     /// The last event that is in its results.
     pub stored: u64,
+    /// It can begin again with what it has of its own, and needs nothing of the log at or below this event.
+    pub kept: u64,
     /// Where it is.
     pub address: String,
     /// It writes, and would rather another took over.
@@ -157,8 +159,6 @@ pub enum Followed {
         /// The records.
         group: Group,
     },
-    /// Somebody lives.
-    Beat(Beat),
     /// Nothing came for as long as the reader would wait.
     Quiet,
 }
@@ -245,8 +245,17 @@ pub trait Follow: Send {
     fn next(&mut self, patience: Duration) -> Result<Followed, SharedReadError>;
 }
 
+/// Hears who lives. Belongs to one thread.
+pub trait Hear: Send {
+    /// The next beat, of this process or another. None when none comes for so long, or none can be heard now.
+    fn next(&mut self, patience: Duration) -> Option<Beat>;
+}
+
 /// One process's access to an engine that keeps a shared log. What is put is durable before it is answered for.
 pub trait Engine: Send {
+    /// Another access of this process to the same log, for another thread.
+    fn another(&self) -> Box<dyn Engine>;
+
     /// Which log it is.
     fn identity(&self) -> &LogIdentity;
 
@@ -291,9 +300,12 @@ pub trait Engine: Send {
     /// When what comes next is gone, or the copy is of another log.
     fn find(&mut self, through: u64) -> Result<Position, SharedReadError>;
 
-    /// Reads all that comes after a position, and beats from now on.
+    /// Reads all that comes after a position.
     fn follow(&self, after: Position) -> Box<dyn Follow>;
 
-    /// Says to all that follow that this process lives. It may be lost.
+    /// Hears beats from now on.
+    fn hear(&self) -> Box<dyn Hear>;
+
+    /// Says to all that hear that this process lives. It may be lost.
     fn beat(&mut self, beat: &Beat);
 }

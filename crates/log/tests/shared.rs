@@ -8,11 +8,11 @@ use std::time::Duration;
 use common::Chance;
 use dovetail_log::conformance::{self, shared::InMemory};
 use dovetail_log::shared::{
-    Beat, CopyError, Copying, Engine, Entry, Follow, Followed, Group, LogIdentity, LostPut, MemoryEngine, Position,
+    Beat, CopyError, Copying, Engine, Entry, Follow, Followed, Group, Hear, LogIdentity, LostPut, MemoryEngine, Position,
     PutError, ReplicatedLog, SharedAppendError, SharedReadError, Succession, TakeOverError, Term, TermWriter, WriterId,
     take_over,
 };
-use dovetail_log::{AppendError, Log, MemoryLog, Record};
+use dovetail_log::{AppendError, Log, LogReader, MemoryLog, Record, TrimError};
 
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -29,8 +29,8 @@ fn begin(engine: &MemoryEngine, seen: Option<Position>, writer: u128) -> TermWri
     take_over(Box::new(engine.clone()), seen, WriterId(writer), "here", PATIENCE).expect("nobody else takes over")
 }
 
-fn replicated(engine: &MemoryEngine, seen: Option<Position>, writer: u128, copy: impl Log + 'static) -> ReplicatedLog {
-    let copying = Copying::begin(&mut engine.clone(), Box::new(copy)).expect("it is a copy");
+fn replicated<C: Log>(engine: &MemoryEngine, seen: Option<Position>, writer: u128, copy: C) -> ReplicatedLog<C> {
+    let copying = Copying::begin(&mut engine.clone(), copy).expect("it is a copy");
     copying.take_over(begin(engine, seen, writer), PATIENCE).expect("the log is whole")
 }
 
@@ -69,7 +69,7 @@ fn a_shared_log_with_its_copy_conforms_as_a_log() {
 fn a_standby_has_what_the_writer_wrote_and_goes_on_with_it() {
     let engine = engine(usize::MAX);
     let mut active = replicated(&engine, None, 1, MemoryLog::new());
-    let mut standby = Copying::begin(&mut engine.clone(), Box::new(MemoryLog::new())).unwrap();
+    let mut standby = Copying::begin(&mut engine.clone(), MemoryLog::new()).unwrap();
     active.append(&records(1..=10)).unwrap();
     active.append(&records(11..=12)).unwrap();
     // It has followed some of it.
@@ -98,13 +98,13 @@ fn a_copy_that_lags_goes_on_and_one_of_another_log_is_refused() {
     // It has lost its end in a crash.
     let mut torn = MemoryLog::new();
     torn.append(&records(1..=3)).unwrap();
-    let mut copying = Copying::begin(&mut shared.clone(), Box::new(torn)).unwrap();
+    let mut copying = Copying::begin(&mut shared.clone(), torn).unwrap();
     while copying.step(Duration::ZERO).unwrap() != Followed::Quiet {}
-    assert_eq!(read(copying.copy()), records(1..=9));
+    assert_eq!(read(&copying.into_copy()), records(1..=9));
     for last in [5, 10] {
         let mut other = MemoryLog::new();
         other.append(&records(1..=last)).unwrap();
-        let refused = Copying::begin(&mut shared.clone(), Box::new(other)).unwrap_err();
+        let refused = Copying::begin(&mut shared.clone(), other).unwrap_err();
         assert_eq!(refused, SharedReadError::AnotherLog { through: last, last: 9 });
         let told = format!("no group of the shared log ends with {last}, as the copy does; the log ends with 9");
         assert_eq!(refused.to_string(), told);
@@ -141,6 +141,9 @@ impl Follow for Told {
 struct Lying(MemoryEngine, Vec<Followed>, Followed);
 
 impl Engine for Lying {
+    fn another(&self) -> Box<dyn Engine> {
+        self.0.another()
+    }
     fn identity(&self) -> &LogIdentity {
         self.0.identity()
     }
@@ -168,6 +171,9 @@ impl Engine for Lying {
     fn follow(&self, _: Position) -> Box<dyn Follow> {
         Box::new(Told(self.1.clone(), self.2.clone()))
     }
+    fn hear(&self) -> Box<dyn Hear> {
+        self.0.hear()
+    }
     fn beat(&mut self, beat: &Beat) {
         self.0.beat(beat);
     }
@@ -189,8 +195,7 @@ fn a_copy_takes_nothing_of_a_log_that_breaks_its_rules() {
     ] {
         let followed = vec![term(1), group(2, 1, 1..=2), then];
         let mut copying =
-            Copying::begin(&mut Lying(engine(usize::MAX), followed, Followed::Quiet), Box::new(MemoryLog::new()))
-                .unwrap();
+            Copying::begin(&mut Lying(engine(usize::MAX), followed, Followed::Quiet), MemoryLog::new()).unwrap();
         copying.step(PATIENCE).unwrap();
         copying.step(PATIENCE).unwrap();
         let error = copying.step(PATIENCE).unwrap_err();
@@ -223,7 +228,7 @@ fn what_an_engine_takes_in_parts_is_taken_once_though_it_was_full_in_between() {
 #[test]
 fn who_gives_up_on_an_engine_that_does_not_answer_appends_nothing_more() {
     let engine = engine(usize::MAX);
-    let copying = Copying::begin(&mut engine.clone(), Box::new(MemoryLog::new())).unwrap();
+    let copying = Copying::begin(&mut engine.clone(), MemoryLog::new()).unwrap();
     let writer = take_over(Box::new(engine.clone()), None, WriterId(1), "here", Duration::ZERO).unwrap();
     let mut asked = 0;
     let mut log = copying.take_over(writer, PATIENCE).unwrap().on_unanswered(move |why| {
@@ -256,11 +261,10 @@ fn a_writer_that_cannot_write_its_copy_puts_nothing_twice() {
 }
 
 #[test]
-fn beats_are_no_entries_to_a_writer_that_waits_for_its_term() {
+fn a_writer_that_does_not_read_of_its_term_says_so() {
     let engine = engine(usize::MAX);
-    let beat = Beat { writer: WriterId(9), term: None, recorded: 0, stored: 0, address: String::new(), yields: false };
-    let mut lying = Lying(engine.clone(), Vec::new(), Followed::Beat(beat));
-    let copying = Copying::begin(&mut lying, Box::new(MemoryLog::new())).unwrap();
+    let mut lying = Lying(engine.clone(), Vec::new(), Followed::Quiet);
+    let copying = Copying::begin(&mut lying, MemoryLog::new()).unwrap();
     let error = copying.take_over(begin(&engine, None, 1), Duration::from_millis(20)).unwrap_err();
     let told = "the log does not answer: the term began at @1, and nothing comes after @0";
     assert_eq!(error.to_string(), told);
@@ -322,7 +326,7 @@ fn race(seed: u64) {
                 let again = there.insert((term, group.after, group.through()), true);
                 assert!(again.is_none(), "seed {seed}: {group:?} is there twice");
             }
-            Followed::Beat(_) | Followed::Quiet => break,
+            Followed::Quiet => break,
         }
     }
     for (group, taken) in fates {
@@ -382,4 +386,45 @@ fn take(process: &mut Process, engine: &MemoryEngine) {
         Err(TakeOverError::Lost { .. } | TakeOverError::Unknown { .. }) => {}
         Err(error) => panic!("{error}"),
     }
+}
+
+/// A copy whose disk is full, for so many appends.
+struct FullFor(usize, MemoryLog);
+
+impl Log for FullFor {
+    fn append(&mut self, records: &[Record]) -> Result<(), AppendError> {
+        if self.0 > 0 {
+            self.0 -= 1;
+            let source = std::io::Error::from(std::io::ErrorKind::StorageFull);
+            return Err(AppendError::DiskFull { file: "copy".into(), source });
+        }
+        self.1.append(records)
+    }
+    fn trim(&mut self, through: u64) -> Result<u64, TrimError> {
+        self.1.trim(through)
+    }
+    fn last(&self) -> u64 {
+        self.1.last()
+    }
+    fn floor(&self) -> u64 {
+        self.1.floor()
+    }
+    fn reader(&self) -> Box<dyn LogReader> {
+        self.1.reader()
+    }
+}
+
+#[test]
+fn a_copy_whose_disk_was_full_goes_on_with_what_it_had_no_room_for() {
+    let engine = engine(usize::MAX);
+    let mut active = replicated(&engine, None, 1, MemoryLog::new());
+    active.append(&records(1..=3)).unwrap();
+    active.append(&records(4..=5)).unwrap();
+    let mut copying = Copying::begin(&mut engine.clone(), FullFor(3, MemoryLog::new())).unwrap();
+    assert!(matches!(copying.step(PATIENCE), Ok(Followed::Term(_))));
+    for _ in 0..3 {
+        assert!(matches!(copying.step(PATIENCE), Err(CopyError::Append(AppendError::DiskFull { .. }))));
+    }
+    while copying.step(Duration::ZERO).unwrap() != Followed::Quiet {}
+    assert_eq!(read(&copying.into_copy()), records(1..=5));
 }

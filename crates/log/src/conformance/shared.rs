@@ -118,14 +118,13 @@ fn begin(engine: Box<dyn Engine>, seen: Option<Position>, writer: u128) -> TermW
     take_over(engine, seen, WriterId(writer), &address, PATIENCE).expect("nobody else takes over")
 }
 
-/// What a reader gets after a position, up to now, without beats.
+/// What a reader gets after a position, up to now.
 fn read_after(engine: &dyn Engine, after: Position) -> Result<Vec<Followed>, SharedReadError> {
     let mut follow = engine.follow(after);
     let mut read = Vec::new();
     loop {
         match follow.next(Duration::from_millis(100))? {
             Followed::Quiet => return Ok(read),
-            Followed::Beat(_) => {}
             followed => read.push(followed),
         }
     }
@@ -173,7 +172,7 @@ fn position(followed: &Followed) -> Option<Position> {
     match followed {
         Followed::Term(term) => Some(term.at),
         Followed::Group { at, .. } => Some(*at),
-        Followed::Beat(_) | Followed::Quiet => None,
+        Followed::Quiet => None,
     }
 }
 
@@ -199,7 +198,6 @@ fn read_through(mut follow: Box<dyn Follow>, through: u64) -> Vec<Followed> {
     loop {
         match follow.next(PATIENCE).expect("nothing was trimmed") {
             Followed::Quiet => panic!("a reader hears of every group"),
-            Followed::Beat(_) => continue,
             followed => read.push(followed),
         }
         if matches!(read.last(), Some(Followed::Group { group, .. }) if group.through() >= through) {
@@ -488,17 +486,23 @@ fn a_full_log_takes_groups_again_once_there_is_room(fixture: &mut dyn Fixture) {
 
 fn beats_are_heard_and_not_kept(fixture: &mut dyn Fixture) {
     let mut writer = begin(fixture.empty(), None, 1);
-    let mut hears = fixture.another().follow(writer.term().at);
+    let mut hears = fixture.another().hear();
     let beat = Beat {
         writer: WriterId(1),
         term: Some(writer.term().at),
         recorded: 5,
         stored: 3,
+        kept: 2,
         address: "here".to_owned(),
         yields: false,
     };
     writer.engine().beat(&beat);
-    assert_eq!(hears.next(PATIENCE), Ok(Followed::Beat(beat)), "whoever follows hears beats");
-    let mut later = fixture.another().follow(writer.term().at);
-    assert_eq!(later.next(Duration::from_millis(50)), Ok(Followed::Quiet), "beats are not kept");
+    assert_eq!(hears.next(PATIENCE), Some(beat.clone()), "whoever hears beats hears this one");
+    let mut later = writer.engine().another().hear();
+    assert_eq!(later.next(Duration::from_millis(50)), None, "beats are not kept");
+    let mut another = fixture.another().another();
+    another.beat(&Beat { writer: WriterId(2), ..beat.clone() });
+    assert_eq!(later.next(PATIENCE), Some(Beat { writer: WriterId(2), ..beat }), "any access says and hears them");
+    let read = read_after(&*another, Position::ZERO);
+    assert_eq!(read, Ok(vec![term_of(&writer)]), "beats are no entries");
 }

@@ -1,6 +1,6 @@
 //! A log of one's own that follows a shared one.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use thiserror::Error;
 
@@ -20,27 +20,29 @@ pub enum CopyError {
 }
 
 /// A copy of a shared log, and what follows it. The copy has what was followed, and nothing else (shared.T4).
-pub struct Copying {
+pub struct Copying<C> {
     follow: Box<dyn Follow>,
     read: Succession,
-    copy: Box<dyn Log>,
+    copy: C,
+    /// A group that was read, and for which the copy has no room.
+    held: Option<Followed>,
 }
 
-impl std::fmt::Debug for Copying {
+impl<C> std::fmt::Debug for Copying<C> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Copying").field("read", &self.read).finish_non_exhaustive()
     }
 }
 
-impl Copying {
+impl<C: Log> Copying<C> {
     /// Goes on where a copy ends. One that is empty begins where the shared log does.
     ///
     /// # Errors
     /// When what comes next is gone from the shared log, or the copy is another log's.
-    pub fn begin(engine: &mut dyn Engine, copy: Box<dyn Log>) -> Result<Copying, SharedReadError> {
-        let through = engine.identity().end_of(&*copy);
+    pub fn begin(engine: &mut dyn Engine, copy: C) -> Result<Copying<C>, SharedReadError> {
+        let through = engine.identity().end_of(&copy);
         let at = engine.find(through)?;
-        Ok(Copying { follow: engine.follow(at), read: Succession::after(at, through), copy })
+        Ok(Copying { follow: engine.follow(at), read: Succession::after(at, through), copy, held: None })
     }
 
     /// How far the copy is.
@@ -50,21 +52,38 @@ impl Copying {
     }
 
     /// The copy.
+    pub fn copy(&mut self) -> &mut C {
+        &mut self.copy
+    }
+
+    /// The copy alone.
     #[must_use]
-    pub fn copy(&self) -> &dyn Log {
-        &*self.copy
+    pub fn into_copy(self) -> C {
+        self.copy
     }
 
     /// What comes next; records are in the copy then. [`Followed::Quiet`] when nothing comes for so long.
     ///
     /// # Errors
     /// When what comes next cannot be read, breaks the rules of shared logs, or cannot be written. Nothing of it is in
-    /// the copy then; begin again with one that was opened again.
+    /// the copy then; begin again with one that was opened again. Where the disk is full ([`AppendError::DiskFull`]),
+    /// there may be room the next time.
     pub fn step(&mut self, patience: Duration) -> Result<Followed, CopyError> {
-        let followed = self.follow.next(patience)?;
-        self.read.on_followed(&followed)?;
-        if let Followed::Group { group, .. } = &followed {
-            self.copy.append(&group.records)?;
+        let followed = match self.held.take() {
+            Some(held) => held,
+            None => {
+                let followed = self.follow.next(patience)?;
+                self.read.on_followed(&followed)?;
+                followed
+            }
+        };
+        if let Followed::Group { group, .. } = &followed
+            && let Err(error) = self.copy.append(&group.records)
+        {
+            if matches!(error, AppendError::DiskFull { .. }) {
+                self.held = Some(followed);
+            }
+            return Err(error.into());
         }
         Ok(followed)
     }
@@ -72,25 +91,30 @@ impl Copying {
     /// Follows up to the beginning of this process's term, behind which nobody else appends: then it may.
     ///
     /// # Errors
-    /// When what comes before cannot be read or written; or no entry comes for so long, whoever lives.
+    /// When what comes before cannot be read or written; or no entry comes for so long.
     ///
     /// # Panics
-    /// When the copy has followed beyond the term already.
-    pub fn take_over(mut self, writer: TermWriter, patience: Duration) -> Result<ReplicatedLog, CopyError> {
+    /// As [`write`](Copying::write).
+    pub fn take_over(mut self, writer: TermWriter, patience: Duration) -> Result<ReplicatedLog<C>, CopyError> {
         let begins = writer.term().at;
-        assert!(self.read.at() <= begins, "nothing is behind {begins} before its writer has appended");
-        let mut until = Instant::now() + patience;
         while self.read.at() < begins {
-            let left = until.saturating_duration_since(Instant::now());
-            match self.step(left)? {
-                Followed::Term(_) | Followed::Group { .. } => until = Instant::now() + patience,
-                Followed::Beat(_) if !left.is_zero() => {}
-                Followed::Beat(_) | Followed::Quiet => {
-                    let why = format!("the term began at {begins}, and nothing comes after {}", self.read.at());
-                    return Err(SharedReadError::Unavailable { why }.into());
-                }
+            if self.step(patience)? == Followed::Quiet {
+                let why = format!("the term began at {begins}, and nothing comes after {}", self.read.at());
+                return Err(SharedReadError::Unavailable { why }.into());
             }
         }
-        Ok(ReplicatedLog::new(writer, self.copy))
+        Ok(self.write(writer))
+    }
+
+    /// Goes on as the writer, whose term's beginning was read.
+    ///
+    /// # Panics
+    /// When the copy is not there, or beyond.
+    #[must_use]
+    pub fn write(self, writer: TermWriter) -> ReplicatedLog<C> {
+        let (begins, at) = (writer.term().at, self.read.at());
+        assert!(at <= begins, "nothing is behind {begins} before its writer has appended");
+        assert!(at == begins && self.held.is_none(), "all before {begins} is read first, and not only up to {at}");
+        ReplicatedLog::new(writer, self.copy)
     }
 }

@@ -6,7 +6,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::{
-    Beat, Engine, Entry, Follow, Followed, Group, LogIdentity, Position, PutError, SharedReadError, Term, WriterId,
+    Beat, Engine, Entry, Follow, Followed, Group, Hear, LogIdentity, Position, PutError, SharedReadError, Term, WriterId,
 };
 
 /// Beats that a reader may be behind; older ones are lost to it.
@@ -184,6 +184,10 @@ impl MemoryEngine {
 }
 
 impl Engine for MemoryEngine {
+    fn another(&self) -> Box<dyn Engine> {
+        Box::new(self.clone())
+    }
+
     fn identity(&self) -> &LogIdentity {
         &self.identity
     }
@@ -242,10 +246,14 @@ impl Engine for MemoryEngine {
     }
 
     fn follow(&self, after: Position) -> Box<dyn Follow> {
+        Box::new(MemoryFollow { shared: Arc::clone(&self.shared), at: after })
+    }
+
+    fn hear(&self) -> Box<dyn Hear> {
         let kept = self.shared.kept();
-        let beat = kept.beats_dropped + kept.beats.len() as u64;
+        let next = kept.beats_dropped + kept.beats.len() as u64;
         drop(kept);
-        Box::new(MemoryFollow { shared: Arc::clone(&self.shared), at: after, beat })
+        Box::new(MemoryHear { shared: Arc::clone(&self.shared), next })
     }
 
     fn beat(&mut self, beat: &Beat) {
@@ -260,43 +268,57 @@ impl Engine for MemoryEngine {
     }
 }
 
+impl Shared {
+    /// What comes next by `next`, waited for as long as patience lasts.
+    fn wait_for<T>(&self, patience: Duration, mut next: impl FnMut(&Kept) -> Option<T>) -> Option<T> {
+        let until = Instant::now() + patience;
+        let mut kept = self.kept();
+        loop {
+            if let Some(next) = next(&kept) {
+                return Some(next);
+            }
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return None;
+            }
+            kept = self.changed.wait_timeout(kept, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+}
+
 struct MemoryFollow {
     shared: Arc<Shared>,
     at: Position,
-    /// The beat that comes next.
-    beat: u64,
-}
-
-impl MemoryFollow {
-    fn next_of(&mut self, kept: &Kept) -> Result<Option<Followed>, SharedReadError> {
-        if let Some((at, entry)) = kept.first_after(self.at)? {
-            self.at = *at;
-            return Ok(Some(match entry.clone() {
-                Entry::Term { writer, address } => Followed::Term(Term { at: *at, writer, address }),
-                Entry::Group { term, group } => Followed::Group { at: *at, term, group },
-            }));
-        }
-        self.beat = self.beat.max(kept.beats_dropped);
-        let beat = usize::try_from(self.beat - kept.beats_dropped).ok().and_then(|beat| kept.beats.get(beat));
-        self.beat += u64::from(beat.is_some());
-        Ok(beat.cloned().map(Followed::Beat))
-    }
 }
 
 impl Follow for MemoryFollow {
     fn next(&mut self, patience: Duration) -> Result<Followed, SharedReadError> {
-        let until = Instant::now() + patience;
-        let shared = Arc::clone(&self.shared);
-        let mut kept = shared.kept();
-        loop {
-            if let Some(next) = self.next_of(&kept)? {
-                return Ok(next);
-            }
-            let left = until.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return Ok(Followed::Quiet);
-            }
-            kept = shared.changed.wait_timeout(kept, left).unwrap_or_else(PoisonError::into_inner).0;
-        }
+        let at = self.at;
+        let next = self.shared.wait_for(patience, |kept| kept.first_after(at).map(Option::<&_>::cloned).transpose());
+        let Some((at, entry)) = next.transpose()? else { return Ok(Followed::Quiet) };
+        self.at = at;
+        Ok(match entry {
+            Entry::Term { writer, address } => Followed::Term(Term { at, writer, address }),
+            Entry::Group { term, group } => Followed::Group { at, term, group },
+        })
+    }
+}
+
+struct MemoryHear {
+    shared: Arc<Shared>,
+    /// The beat that comes next.
+    next: u64,
+}
+
+impl Hear for MemoryHear {
+    fn next(&mut self, patience: Duration) -> Option<Beat> {
+        let next = self.next;
+        let (at, beat) = self.shared.wait_for(patience, |kept| {
+            let at = next.max(kept.beats_dropped);
+            let beat = usize::try_from(at - kept.beats_dropped).ok().and_then(|beat| kept.beats.get(beat))?;
+            Some((at, beat.clone()))
+        })?;
+        self.next = at + 1;
+        Some(beat)
     }
 }

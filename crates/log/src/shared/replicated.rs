@@ -10,9 +10,9 @@ use crate::log::{Log, LogReader, Record, check_order, check_sizes};
 /// While the engine does not answer, [`append`](Log::append) asks it again and again, as it must: nobody but the engine
 /// knows whether it has the group. `unanswered` is told each time, and may give up; then the log has to be opened
 /// again, as when the copy cannot be written.
-pub struct ReplicatedLog {
+pub struct ReplicatedLog<C> {
     writer: TermWriter,
-    copy: Box<dyn Log>,
+    copy: C,
     unanswered: Box<dyn FnMut(&str) -> bool + Send>,
     /// Why nothing is appended any more.
     over: Option<String>,
@@ -20,26 +20,37 @@ pub struct ReplicatedLog {
     begun: Option<u64>,
 }
 
-impl std::fmt::Debug for ReplicatedLog {
+impl<C> std::fmt::Debug for ReplicatedLog<C> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("ReplicatedLog").field("writer", &self.writer).finish_non_exhaustive()
     }
 }
 
-impl ReplicatedLog {
-    pub(super) fn new(writer: TermWriter, copy: Box<dyn Log>) -> ReplicatedLog {
+impl<C: Log> ReplicatedLog<C> {
+    pub(super) fn new(writer: TermWriter, copy: C) -> ReplicatedLog<C> {
         ReplicatedLog { writer, copy, unanswered: Box::new(|_| true), over: None, begun: None }
     }
 
     /// Asks whether to go on when the engine has not answered for as long as the writer waits; its words are given.
     #[must_use]
-    pub fn on_unanswered(self, unanswered: impl FnMut(&str) -> bool + Send + 'static) -> ReplicatedLog {
+    pub fn on_unanswered(self, unanswered: impl FnMut(&str) -> bool + Send + 'static) -> ReplicatedLog<C> {
         ReplicatedLog { unanswered: Box::new(unanswered), ..self }
     }
 
     /// The writer, to trim the shared log, and to say that this process lives.
     pub fn writer(&mut self) -> &mut TermWriter {
         &mut self.writer
+    }
+
+    /// The copy.
+    pub fn copy(&mut self) -> &mut C {
+        &mut self.copy
+    }
+
+    /// The copy alone, to follow again.
+    #[must_use]
+    pub fn into_copy(self) -> C {
+        self.copy
     }
 
     fn append_group(&mut self, group: &Group) -> Result<(), AppendError> {
@@ -77,7 +88,7 @@ impl ReplicatedLog {
     }
 }
 
-impl Log for ReplicatedLog {
+impl<C: Log> Log for ReplicatedLog<C> {
     /// The records are put in as few groups as the engine takes; when there is no room for all, the first may be there.
     /// The same records may be appended again then.
     fn append(&mut self, records: &[Record]) -> Result<(), AppendError> {
@@ -96,7 +107,7 @@ impl Log for ReplicatedLog {
         self.begun = first;
         while !rest.is_empty() {
             let (group, others) = rest.split_at(self.fitting(rest));
-            self.append_group(&Group { after: self.writer.identity().end_of(&*self.copy), records: group.to_vec() })?;
+            self.append_group(&Group { after: self.writer.identity().end_of(&self.copy), records: group.to_vec() })?;
             rest = others;
         }
         self.begun = None;

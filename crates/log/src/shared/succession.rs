@@ -37,7 +37,7 @@ impl Succession {
         self.term
     }
 
-    /// What comes next. Beats are no part of the log.
+    /// What comes next.
     ///
     /// # Errors
     /// When records are missing before it, it does not come after the last entry, or it is not of the last term. It is
@@ -46,7 +46,7 @@ impl Succession {
         match followed {
             Followed::Term(term) => self.on_term(term),
             Followed::Group { at, term, group } => self.on_group(*at, *term, group),
-            Followed::Beat(_) | Followed::Quiet => Ok(()),
+            Followed::Quiet => Ok(()),
         }
     }
 
