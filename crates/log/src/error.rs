@@ -70,6 +70,9 @@ pub enum AppendError {
         /// In the engine's words.
         why: String,
     },
+    /// Another process writes the [shared log](crate::shared). What was appended is not in it, nor will it be.
+    #[error("another writer has taken over")]
+    Fenced,
     /// This process is not the writer of the [shared log](crate::shared) any more, gave up asking whether it has what
     /// was appended, or could not write its own copy. Open the log again to go on.
     #[error("nothing more is appended: {why}")]
@@ -252,10 +255,10 @@ pub enum OpenError {
         /// The cluster in the options.
         expected: String,
     },
-    /// A checkpoint is of another log.
+    /// A checkpoint, or a folder, is of another log.
     #[error("{} is of log {found:032x}, not of {expected:032x}", file.display())]
     OtherLog {
-        /// The checkpoint.
+        /// The checkpoint, or the folder.
         file: PathBuf,
         /// The log it is of.
         found: u128,

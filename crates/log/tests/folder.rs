@@ -271,3 +271,17 @@ const GOLDEN_LOG_ID: u128 = 0xf954_a9c3_76fc_b15b_52c8_2aa6_6d1a_ab3c;
 fn golden() -> [Vec<Record>; 4] {
     [group(1, 1, 0), group(2, 4, 700), group(5, 6, 1500), group(7, 13, 1)]
 }
+
+#[test]
+fn a_copy_has_the_id_of_its_log_and_a_folder_of_another_is_refused() {
+    let dir = fast_dir();
+    assert_eq!(EmbeddedLog::identify(dir.path()).unwrap(), None);
+    let of = |log_id| Options { log_id, ..Options::new("paris") };
+    let (log, report) = EmbeddedLog::open(dir.path(), of(Some(7))).unwrap();
+    assert_eq!((log.log_id(), report.log_id), (7, 7));
+    drop(log);
+    assert_eq!(EmbeddedLog::identify(dir.path()).unwrap(), Some((7, "paris".to_owned())));
+    assert_eq!(EmbeddedLog::open(dir.path(), of(None)).unwrap().0.log_id(), 7);
+    let refused = EmbeddedLog::open(dir.path(), of(Some(8))).unwrap_err();
+    assert!(matches!(refused, OpenError::OtherLog { found: 7, expected: 8, .. }), "{refused}");
+}

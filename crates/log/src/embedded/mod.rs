@@ -97,6 +97,7 @@ use crate::lock::FolderLock;
 use crate::log::{Content, Log, LogReader, Record, check_order, check_sizes};
 use format::{SEGMENT_HEADER_BYTES, SegmentHeader, SegmentSeed};
 use housekeeper::Housekeeper;
+use identity::Identity;
 use index::{IndexBuilder, Published, Segment};
 use read::EmbeddedReader;
 use watermark::{Mark, Watermark};
@@ -139,7 +140,16 @@ impl EmbeddedLog {
         open::open(dir.as_ref(), options)
     }
 
-    /// Drawn at random when the log was created.
+    /// The id of the log in a folder, and the cluster it belongs to. None when there is none. Changes nothing.
+    ///
+    /// # Errors
+    /// When the folder cannot be read, or its identity is damaged.
+    pub fn identify(dir: impl AsRef<Path>) -> Result<Option<(u128, String)>, OpenError> {
+        let identity = Identity::read(dir.as_ref())?;
+        Ok(identity.map(|identity| (identity.log_id, identity.cluster)))
+    }
+
+    /// Drawn at random when the log was created, if it was not given one.
     pub fn log_id(&self) -> u128 {
         self.log_id
     }

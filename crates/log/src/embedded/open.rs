@@ -32,6 +32,9 @@ pub(super) fn open(dir: &Path, options: Options) -> Result<(EmbeddedLog, OpenRep
         });
     }
     let log_id = identity.log_id;
+    if let Some(expected) = options.log_id.filter(|&expected| expected != log_id) {
+        return Err(OpenError::OtherLog { file: dir.to_owned(), found: log_id, expected });
+    }
     let (mut watermark, mark, watermark_slot_damaged) = Watermark::open(&disk, dir, log_id)?;
     let found = recover::recover(&disk, dir, log_id, mark)?;
     let tail = found.segments.last().expect("a log has at least one segment");
@@ -98,12 +101,14 @@ fn remove_leftovers(disk: &Disk, dir: &Path, first_segment: u64) -> Result<usize
 /// Creates a log in a folder that holds none, or one whose creation was interrupted. The identity comes last.
 fn create(disk: &Disk, dir: &Path, options: &Options) -> Result<Identity, OpenError> {
     refuse_used(dir)?;
-    let mut id = [0; 16];
-    getrandom::fill(&mut id).map_err(|error| OpenError::Io {
-        doing: "draw an identity for",
-        file: dir.to_owned(),
-        source: std::io::Error::other(error),
-    })?;
+    let mut id = options.log_id.unwrap_or_default().to_le_bytes();
+    if options.log_id.is_none() {
+        getrandom::fill(&mut id).map_err(|error| OpenError::Io {
+            doing: "draw an identity for",
+            file: dir.to_owned(),
+            source: std::io::Error::other(error),
+        })?;
+    }
     let identity = Identity { log_id: u128::from_le_bytes(id), cluster: options.cluster.clone() };
     let mut first = make_spare(disk, dir, options.planned_bytes(1))?;
     let header =

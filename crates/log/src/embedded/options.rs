@@ -24,6 +24,9 @@ pub struct Options {
     /// The cluster the log belongs to, 1 to [`CLUSTER_BYTES_MAX`] bytes. A folder created for one cluster is refused to
     /// every other.
     pub cluster: String,
+    /// The log's id, for a copy of a log that has one. None: drawn at random when the log is made. A folder that was
+    /// created for one log is refused to every other.
+    pub log_id: Option<u128>,
     /// Size of a segment file in bytes, 8 KiB to 1 GiB, for segments not created yet. One append that needs more gets a
     /// segment of the size it needs.
     pub segment_bytes: u64,
@@ -45,6 +48,7 @@ impl Options {
     pub fn new(cluster: impl Into<String>) -> Self {
         Self {
             cluster: cluster.into(),
+            log_id: None,
             segment_bytes: SEGMENT_BYTES_DEFAULT,
             record_bytes_max: RECORD_BYTES_MAX_DEFAULT,
             disk_hook: None,
@@ -86,7 +90,7 @@ impl fmt::Debug for Options {
 pub struct OpenReport {
     /// Whether the folder held no log before.
     pub created: bool,
-    /// Drawn at random when the log was created; two logs never share it.
+    /// Drawn at random when the log was created, if the options had none.
     pub log_id: u128,
     /// Records in the log.
     pub records: u64,

@@ -67,7 +67,11 @@ impl<C: Log> ReplicatedLog<C> {
                     return Err(AppendError::GroupTooLarge { bytes, bytes_max });
                 }
                 Err(SharedAppendError::Unknown { why }) if (self.unanswered)(&why) => continue,
-                Err(error @ (SharedAppendError::Unknown { .. } | SharedAppendError::Fenced)) => error.to_string(),
+                Err(SharedAppendError::Fenced) => {
+                    self.over = Some(SharedAppendError::Fenced.to_string());
+                    return Err(AppendError::Fenced);
+                }
+                Err(error @ SharedAppendError::Unknown { .. }) => error.to_string(),
                 Err(error @ SharedAppendError::AnotherFirst { .. }) => {
                     unreachable!("one group is appended at a time: {error}")
                 }

@@ -173,6 +173,12 @@ impl TermWriter {
         &self.term
     }
 
+    /// The last entry of the log that this writer knows of.
+    #[must_use]
+    pub fn end(&self) -> Position {
+        self.end
+    }
+
     pub(super) fn group_bytes_max(&self) -> usize {
         self.engine.group_bytes_max()
     }
