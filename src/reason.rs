@@ -67,7 +67,8 @@ impl Reason {
             | Reason::NodeStarting
             | Reason::KeyUndecided
             | Reason::ClockJumped
-            | Reason::StandsBy => Code::Unavailable,
+            | Reason::StandsBy
+            | Reason::LogSilent => Code::Unavailable,
             Reason::OtherNode | Reason::MethodUnknown => Code::Unimplemented,
             Reason::PeerDiffers | Reason::PoolDropping | Reason::PoolIsAnother | Reason::TlsNeeded => {
                 Code::FailedPrecondition
@@ -93,6 +94,7 @@ impl Reason {
             | Reason::TimersLate
             | Reason::NodeStopping
             | Reason::KeyUndecided
+            | Reason::LogSilent
             | Reason::NodeTaken => Some(Duration::from_secs(1)),
             // Who knows better says so with the fault.
             Reason::DiskFull | Reason::IdempotencyFull | Reason::ClockJumped => Some(Duration::from_secs(10)),

@@ -8,9 +8,9 @@ use std::time::Duration;
 use common::Chance;
 use dovetail_log::conformance::{self, shared::InMemory};
 use dovetail_log::shared::{
-    Beat, CopyError, Copying, Engine, Entry, Follow, Followed, Group, Hear, LogIdentity, LostPut, MemoryEngine, Position,
-    PutError, ReplicatedLog, SharedAppendError, SharedReadError, Succession, TakeOverError, Term, TermWriter, WriterId,
-    take_over,
+    Beat, CopyError, Copying, Engine, Entry, Follow, Followed, Group, Hear, LogIdentity, LostPut, MemoryEngine,
+    Position, PutError, ReplicatedLog, SharedAppendError, SharedReadError, Succession, TakeOverError, Term, TermWriter,
+    WriterId, take_over,
 };
 use dovetail_log::{AppendError, Log, LogReader, MemoryLog, Record, TrimError};
 

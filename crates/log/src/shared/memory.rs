@@ -6,7 +6,8 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::{
-    Beat, Engine, Entry, Follow, Followed, Group, Hear, LogIdentity, Position, PutError, SharedReadError, Term, WriterId,
+    Beat, Engine, Entry, Follow, Followed, Group, Hear, LogIdentity, Position, PutError, SharedReadError, Term,
+    WriterId,
 };
 
 /// Beats that a reader may be behind; older ones are lost to it.

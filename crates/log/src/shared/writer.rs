@@ -173,6 +173,12 @@ impl TermWriter {
         &self.term
     }
 
+    /// The same, who asks for so long when the engine does not answer.
+    #[must_use]
+    pub fn with_patience(self, patience: Duration) -> TermWriter {
+        TermWriter { patience, ..self }
+    }
+
     /// The last entry of the log that this writer knows of.
     #[must_use]
     pub fn end(&self) -> Position {

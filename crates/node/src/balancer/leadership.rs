@@ -181,7 +181,12 @@ impl Leadership {
         if self.newest.is_some_and(|newest| newest.writer == beat.writer) {
             (self.heard_ms, self.yields) = (now_ms, beat.yields);
         }
-        let later = beat.term > self.newest.map(|newest| newest.term);
+        self.on_heard_of(beat.term);
+    }
+
+    /// Somebody has heard of a term.
+    pub fn on_heard_of(&mut self, term: Option<Term>) {
+        let later = term > self.newest.map(|newest| newest.term);
         if later && matches!(self.standing, Standing::Won(_) | Standing::Active(_)) {
             self.standing = Standing::Over;
         }

@@ -4,13 +4,13 @@ use std::collections::VecDeque;
 
 use dovetail_core::EventId;
 
-use super::{messages::Reply, refused::DiskFull};
+use super::{messages::Reply, refused::NotWritten};
 use crate::crash;
 
-/// Something to say once an event is on disk, or is not for lack of room.
+/// Something to say once an event is on disk, or is not in time.
 struct Ack {
     at: EventId,
-    say: Box<dyn FnOnce(Result<(), DiskFull>) + Send>,
+    say: Box<dyn FnOnce(Result<(), NotWritten>) + Send>,
 }
 
 /// All of them, in the order of their events.
@@ -21,7 +21,7 @@ impl Acks {
     /// Answers once all up to here is on disk.
     pub(super) fn later<T: Send + 'static>(&mut self, at: EventId, reply: Reply<T>, answer: T) {
         // The caller may have gone away; what it asked for is done all the same.
-        let say = Box::new(move |stored: Result<(), DiskFull>| _ = reply.send(stored.map(|()| answer)));
+        let say = Box::new(move |stored: Result<(), NotWritten>| _ = reply.send(stored.map(|()| answer)));
         self.0.push_back(Ack { at, say });
     }
 
@@ -33,9 +33,9 @@ impl Acks {
         }
     }
 
-    /// Tells all that wait that the disk is full.
-    pub(super) fn refuse(&mut self) {
-        self.0.drain(..).for_each(|ack| (ack.say)(Err(DiskFull)));
+    /// Tells all that wait that what they wait for is not in the log yet.
+    pub(super) fn refuse(&mut self, why: &NotWritten) {
+        self.0.drain(..).for_each(|ack| (ack.say)(Err(why.clone())));
     }
 
     pub(super) fn len(&self) -> usize {

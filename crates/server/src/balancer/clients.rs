@@ -6,7 +6,7 @@ use dovetail_core::{ElementId, EventId, Pool, PoolId, ledger::KEY_BYTES_MAX};
 use futures::StreamExt as _;
 use prost::Message;
 use tokio::{sync::watch as signal, time::Instant};
-use tonic::{Response, Status, Streaming, service::Routes};
+use tonic::{Response, Status, Streaming};
 
 use super::{
     answers,
@@ -27,14 +27,12 @@ use crate::{
     rpc::{self, ResponseStream, Share},
     shutdown::Shutdown,
 };
-use dovetail::pb::{
-    self, ResponseFormat,
-    match_service_server::{MatchService, MatchServiceServer},
-};
+use dovetail::pb::{self, ResponseFormat, match_service_server::MatchService};
 
 /// Longest time a `GetElement` may wait, in milliseconds.
 const WAIT_MS_MAX: u32 = 60_000;
-struct Service {
+/// What a session serves to clients.
+pub(super) struct Service {
     node: Arc<Node>,
     stop: Shutdown,
 }
@@ -50,13 +48,6 @@ impl By {
     fn in_ms(ms: u32) -> By {
         By { ms, until: Instant::now() + Duration::from_millis(ms.into()) }
     }
-}
-
-/// Adds the client-facing service.
-pub(super) fn add(routes: Routes, node: &Arc<Node>, stop: &Shutdown) -> Routes {
-    let service = Service { node: Arc::clone(node), stop: stop.clone() };
-    let most = node.settings.node.limits.message_bytes_max;
-    routes.add_service(MatchServiceServer::new(service).max_decoding_message_size(most))
 }
 
 fn element_name(element: Option<pb::ElementRef>) -> Result<ElementName, RequestError> {
@@ -115,6 +106,11 @@ impl Counted {
 }
 
 impl Service {
+    /// Of a session that ends with the signal.
+    pub(super) fn new(node: &Arc<Node>, stop: &Shutdown) -> Service {
+        Service { node: Arc::clone(node), stop: stop.clone() }
+    }
+
     /// Checks what is asked for, and counts the call.
     fn begin_to_get(&self, request: tonic::Request<pb::GetElementRequest>) -> Result<Getting, Status> {
         let (caller, access) = (caller(&request), access(&request));
@@ -221,6 +217,8 @@ impl Service {
         }
         let assigned = node.ask(|reply| Event::Assigned { reply }).await?;
         if after > assigned.0 {
+            // One that stands by may not have read so far.
+            node.place.borrow().check_active()?;
             return Err(RequestError::Future { what: "cursor", found: after, highest: assigned }.into());
         }
         let (all, named) = (pool.is_empty(), pool.to_owned());
@@ -339,7 +337,7 @@ impl MatchService for Service {
         let by = By::in_ms(if wait_ms == 0 { WAIT_MS_MAX } else { wait_ms });
         if at > 0 {
             let assigned = node.ask(|reply| Event::Assigned { reply }).await?;
-            if at > assigned.0 {
+            if at > assigned.0 && node.place.borrow().is_active() {
                 return Err(RequestError::Future { what: "position", found: at, highest: assigned }.into());
             }
             let (there, at) = (node.outcomes.watch(), EventId(at));

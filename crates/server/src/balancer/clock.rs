@@ -60,6 +60,13 @@ impl Clock {
         Clock { event, began, note, refused: watch::channel(None).0 }
     }
 
+    /// Goes on after an event of `time_ms`, which another balancer wrote.
+    pub(super) fn go_on(&mut self, folder: &Path, time_ms: u64, jump_ms_max: u64) {
+        let Clock { event, began, note, refused: _ } = Clock::open(folder, time_ms, jump_ms_max);
+        (self.event, self.began, self.note) = (event, began, note);
+        self.refused.send_replace(None);
+    }
+
     /// The time now.
     pub(super) fn now_ms(&mut self) -> u64 {
         self.read(time::now_ms())

@@ -7,13 +7,14 @@
 use std::{sync::Arc, thread::JoinHandle};
 
 use dovetail_core::{EventId, Stable};
-use dovetail_log::{DiskUse, EmbeddedLog, Log};
+use dovetail_log::{DiskUse, EmbeddedLog, Log as _, shared::Position};
 use tokio::sync::mpsc;
 
 use super::{
     checkpoint::{self, Maker},
+    copy::{self, FollowedPart},
     failure::{BalancerError, CheckpointWorkError},
-    store::{self, Decided, LogWork, ResultsWork, Retention},
+    store::{self, Decided, LogWork, ResultsWork, Retention, StoredLog},
     throttle::Urgency,
     written::{Disk, Made, Written},
 };
@@ -35,6 +36,8 @@ pub(super) struct Disks {
     /// Why the last checkpoint could not be made; empty if it was.
     checkpoint_error: String,
     files: PerDisk,
+    /// Others may still fetch what is above.
+    results_needed: EventId,
 }
 
 /// Those of the log, and those of the results.
@@ -104,7 +107,7 @@ impl CheckpointPlan {
 
 /// What a store has on disk, and what has grown since its newest checkpoint.
 pub(super) struct OpenedStores {
-    pub(super) log: EmbeddedLog,
+    pub(super) log: StoredLog,
     pub(super) results: EmbeddedLog,
     pub(super) maker: Maker,
     /// Bytes of the log after the newest checkpoint.
@@ -113,14 +116,17 @@ pub(super) struct OpenedStores {
 }
 
 impl Disks {
-    /// Starts the writing threads, and trims what the last process did not come to.
+    /// Starts the writing threads, and trims what the last process did not come to. What is followed of a log that is
+    /// shared goes to `followed`.
     pub(super) fn start(
         opened: OpenedStores,
         limits: &Limits,
+        followed: mpsc::Sender<FollowedPart>,
     ) -> Result<(Disks, mpsc::UnboundedReceiver<Written>), BalancerError> {
-        let OpenedStores { log, results, maker, log_bytes, results_floor } = opened;
+        let OpenedStores { mut log, results, maker, log_bytes, results_floor } = opened;
+        let here = log.here();
         let files = PerDisk {
-            log: Files { used: log.disk_use(), floor: EventId(log.floor()), bytes: log.bytes(), full: false },
+            log: Files { used: here.disk_use(), floor: EventId(here.floor()), bytes: here.bytes(), full: false },
             results: Files { used: results.disk_use(), floor: results_floor, bytes: results.bytes(), full: false },
         };
         let made = maker.newest();
@@ -130,8 +136,12 @@ impl Disks {
         let (cuts, cuts_inbox) = mpsc::unbounded_channel();
         let (written_out, written) = mpsc::unbounded_channel();
         let urgency = Urgency::default();
+        let log_thread = match log {
+            StoredLog::Own(log) => store::write_own_log(log, log_inbox, written_out.clone()),
+            StoredLog::Shared(log) => copy::start(*log, log_inbox, followed, written_out.clone()),
+        };
         let threads = [
-            store::write_log(log, log_inbox, written_out.clone()),
+            log_thread,
             store::write_results(results, retention, results_inbox, written_out.clone()),
             checkpoint::make_checkpoints(maker, cuts_inbox, urgency.clone(), written_out),
         ];
@@ -148,6 +158,7 @@ impl Disks {
             checkpoints,
             checkpoint_error: String::new(),
             files,
+            results_needed: EventId(u64::MAX),
         };
         disks.trim();
         Ok((disks, written))
@@ -221,8 +232,33 @@ impl Disks {
         let through = self.checkpoints.made.trim;
         if through > EventId::ZERO {
             self.writers_gone |= self.log.send(LogWork::Trim(through)).is_err();
+            let through = through.min(self.results_needed);
             self.writers_gone |= self.results.send(ResultsWork::MayTrim(through)).is_err();
         }
+    }
+
+    /// Asks for a term, to write the log that is shared.
+    pub(super) fn take_over(&mut self, seen: Option<Position>) {
+        self.writers_gone |= self.log.send(LogWork::TakeOver(seen)).is_err();
+    }
+
+    /// No balancer needs what is at or below of the log that is shared.
+    pub(super) fn trim_shared(&mut self, through: EventId) {
+        self.writers_gone |= self.log.send(LogWork::TrimShared(through)).is_err();
+    }
+
+    /// Other balancers may still fetch results above this event.
+    pub(super) fn keep_results(&mut self, above: EventId) {
+        if above != self.results_needed {
+            self.results_needed = above;
+            let through = self.checkpoints.made.trim.min(above);
+            self.writers_gone |= self.results.send(ResultsWork::MayTrim(through)).is_err();
+        }
+    }
+
+    /// Up to here nothing is needed of the log to begin again.
+    pub(super) fn kept(&self) -> EventId {
+        self.checkpoints.made.trim
     }
 
     /// Whether there is no room for the log, or none for the results.

@@ -6,6 +6,7 @@
 //! Nothing is acknowledged, broadcast or published before the log has it. The open frame goes to the log as soon as the
 //! disk is idle, so that one element goes at once and a flood goes in large frames.
 
+mod following;
 mod questions;
 mod requests;
 
@@ -16,7 +17,7 @@ use std::{
 };
 
 use dovetail_core::{
-    DecisionFrame, EventId, EventKind, Placement, PoolId, ShardId, Stable,
+    Decided, DecisionFrame, EventId, EventKind, Placement, PoolId, ShardId, Stable,
     clock::Jump,
     ledger::{LateDue, Ledger, Timing},
     planted::Planted,
@@ -27,13 +28,14 @@ use dovetail_log::Log as _;
 use dovetail_node::balancer::{DecisionLinks, Durability, PartFrame, PublishedFrame, Visible, frame};
 use dovetail_rule::Row;
 use tokio::{
-    sync::{mpsc, oneshot, watch},
+    sync::{Notify, mpsc, oneshot, watch},
     time::Instant,
 };
 
 use super::{
     acks::Acks,
     clock::Clock,
+    copy,
     disks::{Disks, OpenedStores},
     failure::BalancerError,
     held::{HeldRequest, HeldRequests},
@@ -41,7 +43,9 @@ use super::{
     pools::Pools,
     presence::DecisionStall,
     quota::Quotas,
-    refused::DiskFull,
+    refused::NotWritten,
+    reign::Place,
+    share::Share,
     store::{RESULT_BYTES, Store},
     storms::Storms,
     tailed_log::TailedLog,
@@ -103,6 +107,10 @@ pub(crate) struct Parts {
     pub(crate) pools: Arc<Pools>,
     /// The jump of the wall clock for which writes are refused.
     pub(crate) clock: watch::Receiver<Option<Jump>>,
+    /// Whether this balancer writes.
+    pub(crate) place: watch::Receiver<Place>,
+    /// Tells that a shard is to be left, of a balancer that shares its log.
+    pub(crate) leave: Option<Arc<[Notify]>>,
 }
 
 /// A cut that is read, for as long as a node reads it.
@@ -166,6 +174,18 @@ pub(crate) struct Engine {
     /// Cuts that are read, one of each matcher at most.
     cuts_read: Vec<CutRead>,
     log_id: String,
+    /// What it has beside, if it shares its log with other balancers.
+    share: Option<Share>,
+    place: watch::Sender<Place>,
+}
+
+/// How an engine ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ended {
+    /// It was told to.
+    Stopped,
+    /// Another balancer writes. What this one knows may not be in the log: it begins anew.
+    Over,
 }
 
 impl Engine {
@@ -176,11 +196,16 @@ impl Engine {
         placement: Placement,
         Inboxes { requests, events, reads, looks }: Inboxes,
     ) -> Result<(Engine, Parts), BalancerError> {
-        let Store { log_id, log, results, maker, ledger, time_ms, log_bytes, results_floor, ledger_limits: _ } = store;
+        let Store { log_id, mut log, results, maker, ledger, time_ms, log_bytes, results_floor, ledger_limits: _ } =
+            store;
         let limits = &settings.node.limits;
-        let frames = Arc::new(TailedLog::new(ledger.recorded(), EventId::ZERO, log.reader()));
+        let (follow, followed) = mpsc::channel(copy::FOLLOWED);
+        let share = following::share(&log, &ledger, time_ms, followed, settings)?;
+        let place = watch::Sender::new(share.as_ref().map_or(Place::Alone, Share::place));
+        let frames = Arc::new(TailedLog::new(ledger.recorded(), EventId::ZERO, log.here().reader()));
         let outcomes = Arc::new(TailedLog::new(ledger.stable().event(), results_floor, results.reader()));
-        let (disks, written) = Disks::start(OpenedStores { log, results, maker, log_bytes, results_floor }, limits)?;
+        let (disks, written) =
+            Disks::start(OpenedStores { log, results, maker, log_bytes, results_floor }, limits, follow)?;
         let (stable, stable_out) = watch::channel(ledger.stable());
         let pools = Arc::new(Pools::new(&ledger));
         let leaving = ledger.pools_leaving().filter_map(|entry| Some((entry.dropped_at?, entry.pool.id))).collect();
@@ -191,6 +216,8 @@ impl Engine {
             outcomes: Arc::clone(&outcomes),
             stable: stable_out,
             pools: Arc::clone(&pools),
+            place: place.subscribe(),
+            leave: share.as_ref().map(|share| Arc::clone(&share.leave)),
         };
         let engine = Engine {
             sequencer: Sequencer::new(frame_limits(limits), ledger.recorded(), time_ms),
@@ -230,19 +257,22 @@ impl Engine {
             looks,
             cuts_read: Vec::new(),
             log_id,
+            share,
+            place,
         };
         Ok((engine, parts))
     }
 
-    /// Runs until the signal, then puts on disk what was taken.
-    pub(crate) async fn run(mut self, stop: Shutdown) -> Result<(), BalancerError> {
+    /// Runs until the signal, then puts on disk what was taken; or until another balancer writes.
+    pub(crate) async fn run(mut self, stop: Shutdown) -> Result<Ended, BalancerError> {
         loop {
             let due = self.due();
-            // Nothing is taken while the disk is full, but who asks is told so.
-            let taking = self.next.is_none() && (self.taking() || self.is_full());
+            // Nothing is taken while nothing can be written, but who asks is told so.
+            let taking = self.next.is_none() && !self.is_yielding() && (self.taking() || self.refuses());
             let mut look = None;
             tokio::select! {
                 biased;
+                input = following::next(&mut self.share) => self.on_share(input)?,
                 Some(written) = self.written.recv() => self.on_written(written)?,
                 Some(event) = self.events.recv() => self.on_event(event)?,
                 Some(request) = self.requests.recv(), if taking => self.next = Some(request),
@@ -250,6 +280,9 @@ impl Engine {
                 Some(next) = self.looks.recv() => look = Some(next),
                 () = tokio::time::sleep_until(due) => {}
                 () = stop.given() => break,
+            }
+            if self.is_over() {
+                return self.step_down().await;
             }
             self.handle_waiting()?;
             self.seal();
@@ -275,7 +308,7 @@ impl Engine {
         // It may have been open while this process stood still.
         self.seal();
         let timely = self.keep_time();
-        if timely || self.is_full() {
+        if timely || self.refuses() {
             // A caller that gets it finds that event time has gone ahead.
             self.accepted.drain(..).for_each(|(reply, accepted)| _ = reply.send(accepted));
         }
@@ -364,20 +397,21 @@ impl Engine {
 
     /// The next request, if what is due was written, and there is room.
     fn next_request(&mut self, timely: bool) -> Option<Request> {
-        if !(self.is_full() || (timely && self.taking())) {
+        if self.is_yielding() || !(self.refuses() || (timely && self.taking())) {
             return None;
         }
         self.next.take().or_else(|| self.requests.try_recv().ok())
     }
 
-    async fn finish(mut self) -> Result<(), BalancerError> {
+    async fn finish(mut self) -> Result<Ended, BalancerError> {
         self.take_frame();
-        // On a full disk there is no end to wait for.
-        while self.durability.queued() > 0 && !self.disks.log_is_full() {
+        // On a full disk there is no end to wait for, nor when nothing answers.
+        while self.durability.queued() > 0 && !self.disks.log_is_full() && !self.is_silent() && !self.is_over() {
             let Some(written) = self.written.recv().await else { return Err(BalancerError::Part("the log's thread")) };
             self.on_written(written)?;
         }
-        self.disks.close().await
+        self.close().await?;
+        Ok(Ended::Stopped)
     }
 
     /// Whether there is room for more events, and they may be written. What is not on disk as a result is in memory as
@@ -388,11 +422,29 @@ impl Engine {
             && self.acks.len() < ACKS
             && in_flight < self.in_flight_max
             && self.ledger.may_write()
-            && !self.is_full()
+            && !self.refuses()
     }
 
-    fn is_full(&self) -> bool {
-        self.disks.is_full()
+    /// Whether nothing is written now, and who asks is told so.
+    fn refuses(&self) -> bool {
+        self.disks.is_full() || self.share.as_ref().is_some_and(|share| share.silent || !share.was_active)
+    }
+
+    /// Why that is so.
+    fn refusal(&self) -> Option<NotWritten> {
+        match &self.share {
+            Some(share) if !share.was_active => Some(self.refusal_of_standby()),
+            Some(share) if share.silent => Some(NotWritten::LogSilent),
+            _ => self.disks.is_full().then_some(NotWritten::DiskFull),
+        }
+    }
+
+    /// Why a balancer that does not write takes nothing.
+    fn refusal_of_standby(&self) -> NotWritten {
+        match &*self.place.borrow() {
+            Place::StandsBy(writes) => NotWritten::StandsBy(writes.clone()),
+            Place::Alone | Place::Active(_) => NotWritten::StandsBy(None),
+        }
     }
 
     /// When something is to be done though nothing comes.
@@ -524,13 +576,8 @@ impl Engine {
         let recorded = self.ledger.record(x, time_ms, &kind, None);
         recorded.expect("a pool was compiled before its event is written");
         let mut units = 0;
+        self.note_pool(x, &kind);
         match kind {
-            EventKind::PoolDefined { pool, .. } => self.pools.add(self.ledger.pool(pool).pool.clone()),
-            EventKind::PoolDropped { pool } => {
-                self.pools.end(pool, x);
-                self.quotas.dropped(pool, &self.ledger.pool_name(pool));
-                self.leaving.push_back((x, pool));
-            }
             EventKind::Reprobe { pool, row, .. } => {
                 // What it costs counts, also if it is of a pool that is not late.
                 units = self.ledger.search_cost(pool, || Row::clone(&row));
@@ -544,16 +591,32 @@ impl Engine {
         (x, units)
     }
 
+    /// Follows the ledger with what pools there are.
+    fn note_pool(&mut self, x: EventId, kind: &EventKind) {
+        match *kind {
+            EventKind::PoolDefined { pool, .. } => self.pools.add(self.ledger.pool(pool).pool.clone()),
+            EventKind::PoolDropped { pool } => {
+                self.pools.end(pool, x);
+                self.quotas.dropped(pool, &self.ledger.pool_name(pool));
+                self.leaving.push_back((x, pool));
+            }
+            _ => {}
+        }
+    }
+
     fn on_event(&mut self, event: Event) -> Result<(), BalancerError> {
         match event {
-            Event::Decisions { shard, frame } => self.on_decisions(shard, &frame)?,
-            Event::Dial { shard, reply } => _ = reply.send(self.decisions.on_dial(shard, &self.ledger)),
-            Event::Hello { shard, floor, reply } => _ = reply.send(self.decisions.on_hello(shard, floor)),
+            Event::Decisions { shard, frame } => self.on_shard_frame(shard, frame)?,
+            Event::Dial { shard, reply } => _ = reply.send(self.on_dial(shard)),
+            Event::Hello { shard, floor, reply } => _ = reply.send(self.on_hello(shard, floor)),
+            Event::Fetched { shard, fetch, retirements } => self.on_fetched(shard, fetch, &retirements)?,
+            Event::Later { term } => self.on_later(term),
+            Event::Yield { reply } => self.on_yield(reply),
             Event::Get { element, wait_ms, reply } => self.take_alone(HeldRequest::Get { element, wait_ms, reply }),
             Event::Explain { element, reply } => self.take_alone(HeldRequest::Explain { element, reply }),
             Event::Pool { name, reply } => _ = reply.send(self.ledger.pool_named(&name).map(PoolSummary::of)),
             Event::Pools { reply } => _ = reply.send(self.ledger.pools().map(PoolSummary::of).collect()),
-            Event::Assigned { reply } => _ = reply.send(self.sequencer.assigned()),
+            Event::Assigned { reply } => _ = reply.send(self.assigned()),
             Event::Standing { reply } => {
                 let still = self.standing.still_for(Instant::now());
                 _ = reply.send((still, self.ledger.decided().event(), self.durability.durable()));
@@ -566,19 +629,28 @@ impl Engine {
 
     fn on_decisions(&mut self, shard: ShardId, frame: &DecisionFrame) -> Result<(), BalancerError> {
         let moved = self.decisions.on_frame(shard, frame, &mut self.ledger, &mut self.outcomes_new)?;
+        self.after_decisions(moved);
+        Ok(())
+    }
+
+    /// Something may be decided: up to here, if that has moved.
+    fn after_decisions(&mut self, moved: Option<Decided>) {
         if let Some(through) = moved {
             self.turns.decided(through, self.clock.lasted_ms());
             self.storms.decided(through, self.clock.lasted_ms());
             self.durability.on_decided(through, &mut self.visible);
         }
         self.move_stable();
-        Ok(())
     }
 
     fn on_written(&mut self, written: Written) -> Result<(), BalancerError> {
         match written {
+            Written::Log(Err(error)) if self.on_unwritten(&error) => {}
             Written::Log(frames) => {
                 let (frames, bytes) = frames?;
+                if self.share.is_some() {
+                    frames.iter().for_each(|frame| self.ledger.on_told(frame.stable));
+                }
                 let last = frames.last().map_or(self.durability.durable(), |frame| frame.through);
                 self.turns.durable(last, self.clock.lasted_ms());
                 self.storms.durable(last, self.clock.lasted_ms());
@@ -586,14 +658,24 @@ impl Engine {
                 self.durability.on_written(frames.len(), last, &mut self.visible);
                 self.written_frames = frames;
                 self.act();
+                if self.share.is_some() {
+                    self.move_stable();
+                    self.take_held()?;
+                }
             }
             Written::Results(through) => {
                 let through = through?;
+                if let Some(share) = &mut self.share {
+                    share.stored = through;
+                }
                 self.durability.on_stored(through, &mut self.ledger, &mut self.visible);
                 self.outcomes.trim(through);
                 self.act();
                 self.forget_pools();
             }
+            Written::Asked(asked) => self.on_asked(&asked),
+            Written::Silent(silent) => self.on_silent(silent),
+            Written::Followed(error) => return Err(error.into()),
             Written::Checkpoint(made) => self.disks.on_checkpoint(made, self.ledger.stable()),
             Written::Sized(disk, bytes) => self.disks.on_sized(disk, bytes),
             Written::Trimmed(disk, floor, bytes) => {
@@ -606,8 +688,8 @@ impl Engine {
                 self.disks.on_full(disk, full, self.ledger.stable());
                 if full && disk == Disk::Log {
                     // What they were for may come to the disk later; until then no caller is kept waiting.
-                    self.acks.refuse();
-                    self.held.refuse_writes(DiskFull);
+                    self.acks.refuse(&NotWritten::DiskFull);
+                    self.held.refuse_writes(&NotWritten::DiskFull);
                 }
             }
         }

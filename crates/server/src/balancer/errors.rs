@@ -15,7 +15,8 @@ use tonic::Status;
 
 use super::{
     quota::QuotaError,
-    refused::{DefinePoolError, DiskFull, DropPoolError, ElementName, POOLS_MAX, RowRefused},
+    refused::{DefinePoolError, DropPoolError, ElementName, NotWritten, POOLS_MAX, RowRefused},
+    reign::{self, Writes},
     tailed_log::TailError,
 };
 use crate::{
@@ -94,6 +95,15 @@ pub(super) enum RequestError {
     /// Not acknowledged, but perhaps on its way to the disk: a retry with the same idempotency key finds out.
     #[error("the balancer's disk is full, and this was not acknowledged; try again, with the same idempotency key")]
     DiskFull,
+    /// The engine that keeps the log does not answer.
+    #[error(
+        "the log does not answer: this was not acknowledged, and may come to it later; try again with the same \
+         idempotency key"
+    )]
+    LogSilent,
+    /// Another balancer writes.
+    #[error("this balancer stands by")]
+    StandsBy(Option<Writes>),
     /// A cursor or position above the highest id.
     #[error("{what} {found} is from the future: the highest id is {}", highest.0)]
     Future { what: &'static str, found: u64, highest: EventId },
@@ -162,6 +172,8 @@ impl RequestError {
                 fault(Reason::ClockJumped).with("wall_ms", wall_ms).with("event_ms", event_ms)
             }
             RequestError::DiskFull => fault(Reason::DiskFull),
+            RequestError::LogSilent => fault(Reason::LogSilent),
+            RequestError::StandsBy(_) => fault(Reason::StandsBy),
             RequestError::Future { found, highest, .. } => {
                 fault(Reason::CursorFromFuture).with("value", found).with("bound", highest.0)
             }
@@ -177,13 +189,21 @@ impl RequestError {
 
 impl From<RequestError> for Status {
     fn from(error: RequestError) -> Status {
-        error.fault().into()
+        match error {
+            // It has trailers, too.
+            RequestError::StandsBy(writes) => reign::stands_by(writes.as_ref()),
+            error => error.fault().into(),
+        }
     }
 }
 
-impl From<DiskFull> for RequestError {
-    fn from(DiskFull: DiskFull) -> RequestError {
-        RequestError::DiskFull
+impl From<NotWritten> for RequestError {
+    fn from(why: NotWritten) -> RequestError {
+        match why {
+            NotWritten::DiskFull => RequestError::DiskFull,
+            NotWritten::LogSilent => RequestError::LogSilent,
+            NotWritten::StandsBy(writes) => RequestError::StandsBy(writes),
+        }
     }
 }
 

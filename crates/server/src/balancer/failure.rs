@@ -3,11 +3,16 @@
 use std::path::PathBuf;
 
 use dovetail_core::{EventId, ledger::DecisionError};
-use dovetail_log::{AppendError, OpenError, ReadError, checkpoint::RestoreError};
+use dovetail_log::{
+    AppendError, OpenError, ReadError,
+    checkpoint::RestoreError,
+    shared::{CopyError, SharedReadError},
+};
 use dovetail_node::balancer::ReplayError;
 use dovetail_wire::ConvertError;
 use thiserror::Error;
 
+use super::copy::FollowError;
 use crate::rpc::ServeError;
 
 /// Why a balancer could not start, or stopped without being told to.
@@ -34,6 +39,12 @@ pub enum BalancerError {
     /// What the shards say does not fit the log.
     #[error("the shards' decisions do not fit the log: {0}")]
     Decision(#[from] DecisionError),
+    /// The log that it shares cannot be followed.
+    #[error("the shared log cannot be followed: {0}")]
+    Follow(#[from] FollowError),
+    /// What another balancer wrote cannot have happened.
+    #[error("the shared log cannot be followed: {0}")]
+    Followed(#[source] ReplayError),
     /// A part of it panicked, or could not be started.
     #[error("{0} stopped unexpectedly")]
     Part(&'static str),
@@ -46,6 +57,13 @@ pub enum BalancerError {
         /// How many.
         balancers: usize,
     },
+}
+
+impl BalancerError {
+    /// Whether trying again may help.
+    pub(super) fn may_pass(&self) -> bool {
+        matches!(self, BalancerError::Follow(FollowError::Copy(CopyError::Read(SharedReadError::Unavailable { .. }))))
+    }
 }
 
 /// Why a data folder cannot be read back.

@@ -17,7 +17,7 @@ use tokio::sync::oneshot;
 use super::{
     columns::{Room, Submitting},
     messages::{Explaining, Found, Reply, Submitted, Withdrawing},
-    refused::{DiskFull, ElementName, RowRefused},
+    refused::{ElementName, NotWritten, RowRefused},
     turns::TurnWait,
 };
 use crate::caller::ClientId;
@@ -99,7 +99,7 @@ impl HeldRequest {
 
     /// Answers a request that makes events without making any; gives back one that makes none. The caller may have gone
     /// away.
-    pub(super) fn refuse(self, why: DiskFull) -> Option<HeldRequest> {
+    pub(super) fn refuse(self, why: NotWritten) -> Option<HeldRequest> {
         match self {
             HeldRequest::Submit(admitting) => _ = admitting.reply.send(Err(why)),
             HeldRequest::Withdraw { reply, .. } => _ = reply.send(Err(why)),
@@ -287,12 +287,12 @@ impl HeldRequests {
         (self.holds.len(), self.holds.since_ms().map_or(0, |since_ms| now_ms.saturating_sub(since_ms)))
     }
 
-    /// The disk is full: what makes events is told so.
-    pub(super) fn refuse_writes(&mut self, why: DiskFull) {
+    /// Nothing can be written: what makes events is told so.
+    pub(super) fn refuse_writes(&mut self, why: &NotWritten) {
         for request in self.holds.take_out(HeldRequest::writes) {
             // They are alone in their streams; submissions with others behind them go on by themselves.
             self.bytes -= request.bytes();
-            _ = request.refuse(why);
+            _ = request.refuse(why.clone());
         }
         let streams: Vec<u64> = self.bytes_of.keys().copied().collect();
         streams.into_iter().for_each(|stream| self.holds.end_by(stream, 0));

@@ -3,25 +3,26 @@
 use std::{sync::Arc, time::Duration};
 
 use dovetail_core::{
-    Cursor, DecisionFrame, ElementId, EventId, Place, Pool, PoolDefinition, PoolId, ShardId,
+    Cursor, DecisionFrame, ElementId, EventId, Place, Pool, PoolDefinition, PoolId, Retirement, ShardId,
     batch::Batch,
     ledger::{CutGone, Cutting, Entry, Outcome, PoolCounts, PoolEntry},
     pool::Note,
+    shard::Fetch,
     slice::{SliceCut, WaitingElement},
 };
-use dovetail_node::Step;
+use dovetail_node::{Step, Term};
 use tokio::sync::oneshot;
 
 use super::{
     columns::{Room, Submitting},
     refusals::Refusals,
-    refused::{DefinePoolError, DiskFull, DropPoolError, ElementName},
+    refused::{DefinePoolError, DropPoolError, ElementName, NotWritten},
 };
 use crate::caller::ClientId;
 use dovetail::pb;
 
 /// Where a request that makes events is answered.
-pub(crate) type Reply<T> = oneshot::Sender<Result<T, DiskFull>>;
+pub(crate) type Reply<T> = oneshot::Sender<Result<T, NotWritten>>;
 
 /// What makes events.
 #[derive(Debug)]
@@ -47,7 +48,7 @@ pub(crate) enum Request {
 
 impl Request {
     /// Answers without doing anything. The caller may have gone away.
-    pub(crate) fn refuse(self, why: DiskFull) {
+    pub(crate) fn refuse(self, why: NotWritten) {
         match self {
             Request::Submit { reply, .. } => _ = reply.send(Err(why)),
             Request::Define { reply, .. } => _ = reply.send(Err(why)),
@@ -63,10 +64,16 @@ impl Request {
 pub(crate) enum Event {
     /// A shard decided something.
     Decisions { shard: ShardId, frame: DecisionFrame },
-    /// A shard has no stream. Answered with what to ask it for.
-    Dial { shard: ShardId, reply: oneshot::Sender<Step> },
+    /// A shard has no stream. Answered with what to ask it for; with nothing while there is no room for what it says.
+    Dial { shard: ShardId, reply: oneshot::Sender<Option<Step>> },
     /// A shard keeps decisions after `floor`. Answered with whether they are read.
     Hello { shard: ShardId, floor: Cursor, reply: oneshot::Sender<Step> },
+    /// What was missing of a shard's decisions has come, from the balancer that writes.
+    Fetched { shard: ShardId, fetch: Fetch, retirements: Vec<Retirement> },
+    /// A node has heard of a later term than this balancer's.
+    Later { term: Term },
+    /// Another balancer is to take over. Answered, or not, once one has, or none can.
+    Yield { reply: oneshot::Sender<()> },
     /// What became of an element, and up to where that is decided. With `wait_ms`, tell also when it has ended.
     Get { element: ElementName, wait_ms: u32, reply: oneshot::Sender<(Found, EventId)> },
     /// What an explanation needs of an element that waits.

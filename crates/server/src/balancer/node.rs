@@ -14,7 +14,7 @@ use dovetail_core::{
     ledger::{LedgerLimits, Outcome},
 };
 use dovetail_node::balancer::PublishedFrame;
-use tokio::sync::{Semaphore, oneshot, watch as signal};
+use tokio::sync::{Notify, Semaphore, oneshot, watch as signal};
 use tonic::Status;
 
 use super::{
@@ -24,6 +24,7 @@ use super::{
     messages::{ElementScan, Event, PoolSummary, Request},
     pools::Pools,
     presence::FeedReaders,
+    reign::Place,
     tailed_log::{TailError, TailedLog},
     waits::Waits,
 };
@@ -62,6 +63,10 @@ pub(crate) struct Node {
     pub(crate) pools: Arc<Pools>,
     /// The jump of the wall clock for which writes are refused.
     pub(crate) clock: signal::Receiver<Option<Jump>>,
+    /// Whether this balancer writes.
+    pub(crate) place: signal::Receiver<Place>,
+    /// Tells that a shard is to be left, of a balancer that shares its log.
+    pub(crate) leave: Option<Arc<[Notify]>>,
     /// What the ledger checks submissions against.
     pub(crate) ledger_limits: LedgerLimits,
     /// Bytes of submissions that may wait for the engine.

@@ -12,7 +12,7 @@ use dovetail_core::{
 use dovetail_node::balancer::{Feed, LogSpan, ResultsSpan, check_fetch};
 use futures::{Stream, StreamExt, TryStreamExt, stream};
 use prost::Message as _;
-use tonic::{Request, Response, Status, service::Routes};
+use tonic::{Request, Response, Status};
 
 use super::{
     errors, feed_reader,
@@ -24,40 +24,30 @@ use crate::{
     caller::Caller,
     crash,
     fault::Fault,
-    rpc::{self, Local, NodeCall, Process, ResponseStream},
+    rpc::{self, NodeCall, ResponseStream},
     shutdown::Shutdown,
 };
 use dovetail::{
-    pb::{
-        self,
-        inspect_service_server::{InspectService, InspectServiceServer},
-        operate_service_server::{OperateService, OperateServiceServer},
-    },
+    pb::{self, inspect_service_server::InspectService, operate_service_server::OperateService},
     reason::Reason,
 };
 use dovetail_wire::{
-    Filling, NODE_MESSAGE_BYTES_MAX,
-    node_pb::{
-        self,
-        feed_response::Message,
-        feed_service_server::{FeedService, FeedServiceServer},
-    },
+    Filling,
+    node_pb::{self, feed_response::Message, feed_service_server::FeedService},
     storage_pb,
 };
 
-struct Service {
+/// What a session serves to nodes and operators.
+pub(super) struct Service {
     node: Arc<Node>,
     stop: Shutdown,
 }
 
-/// Adds the services for nodes and operators, and offers them to the other nodes of the process.
-pub(super) fn add(routes: Routes, node: &Arc<Node>, stop: &Shutdown) -> Routes {
-    let service = || Service { node: Arc::clone(node), stop: stop.clone() };
-    node.links.offer(node.settings.node.address(), Local::Feed(Arc::new(service())));
-    let feed = FeedServiceServer::new(service()).max_encoding_message_size(NODE_MESSAGE_BYTES_MAX);
-    let routes = routes.add_service(feed).add_service(InspectServiceServer::new(service()));
-    let routes = routes.add_service(OperateServiceServer::new(service()));
-    Process::add(routes, &node.identity, None)
+impl Service {
+    /// Of a session that ends with the signal.
+    pub(super) fn new(node: &Arc<Node>, stop: &Shutdown) -> Service {
+        Service { node: Arc::clone(node), stop: stop.clone() }
+    }
 }
 
 #[tonic::async_trait]

@@ -139,8 +139,10 @@ impl Node {
             never_seen: down.never,
             why: down.why,
         };
+        // Matchers read the log of the balancer that writes.
+        let matchers = if self.place.borrow().is_active() { self.feed_readers.away() } else { Vec::new() };
         let gatherers = self.links.down().into_iter().filter(|down| down.role == Role::Gatherer).map(gatherer);
-        self.feed_readers.away().into_iter().map(matcher).chain(gatherers).collect()
+        matchers.into_iter().map(matcher).chain(gatherers).collect()
     }
 }
 

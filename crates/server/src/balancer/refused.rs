@@ -3,7 +3,7 @@
 use dovetail_core::{DefineError, ElementId, EventId, ledger::SubmitError, pool::Differences};
 use thiserror::Error;
 
-use super::quota::QuotaError;
+use super::{quota::QuotaError, reign::Writes};
 use dovetail_wire::ConvertError;
 
 /// Most pools of a cluster.
@@ -11,9 +11,16 @@ pub(crate) const POOLS_MAX: usize = 10_000;
 // Each has its reserve of what all together may have waiting.
 const _: () = assert!(POOLS_MAX as u64 <= dovetail_core::ledger::room::POOLS);
 
-/// Nothing was taken, or what was taken is not on disk, for lack of room.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct DiskFull;
+/// Why nothing was taken, or what was taken is not in the log.
+#[derive(Clone, Debug)]
+pub(crate) enum NotWritten {
+    /// There is no room on the disk, or none in the engine that keeps the log.
+    DiskFull,
+    /// The engine that keeps the log does not answer.
+    LogSilent,
+    /// Nothing was taken: this balancer does not write.
+    StandsBy(Option<Writes>),
+}
 
 /// An element as a client names it.
 #[derive(Clone, Debug, Error)]

@@ -19,16 +19,19 @@ use dovetail_core::{
     planted::Planted,
 };
 use dovetail_log::{
-    AppendError, Content, EmbeddedLog, GROUP_BYTES_MAX, Log, LogReader, Options, RECORD_BYTES_LIMIT, Record,
+    AppendError, Content, EmbeddedLog, GROUP_BYTES_MAX, Log, LogReader, Options, RECORD_BYTES_LIMIT, Record, TrimError,
     checkpoint::{CheckpointOptions, Checkpoints},
+    shared::{CopyError, Copying, Engine, Position, WriterId},
 };
 use dovetail_node::balancer::Replay;
 use tokio::sync::mpsc;
 
 use super::{
     checkpoint::{Maker, read_ledger},
+    copy::{FollowError, SharedLog},
     failure::{BalancerError, CheckpointWorkError, RecoveryError},
     records::Records,
+    share::Pace,
     written::{Disk, Written},
 };
 use crate::{
@@ -52,7 +55,7 @@ const _: () = assert!(RESULTS_BYTES + 2 * RESULT_BYTES < GROUP_BYTES_MAX, "resul
 /// are only for watchers.
 const REMEMBERED_BYTES: u64 = 512 << 20;
 /// How long a writer waits for room on a full disk before it tries again.
-const FULL_PAUSE: Duration = Duration::from_millis(500);
+pub(super) const FULL_PAUSE: Duration = Duration::from_millis(500);
 /// Old results are looked for so often.
 const RETENTION_EVERY: Duration = Duration::from_secs(10);
 /// The results are written so often at the most. A crash decides again what was not written.
@@ -61,7 +64,7 @@ const RESULTS_EVERY: Duration = Duration::from_millis(20);
 /// An opened data folder.
 pub(crate) struct Store {
     pub(crate) log_id: String,
-    pub(crate) log: EmbeddedLog,
+    pub(crate) log: StoredLog,
     pub(crate) results: EmbeddedLog,
     pub(crate) maker: Maker,
     pub(crate) ledger: Ledger,
@@ -75,6 +78,52 @@ pub(crate) struct Store {
     pub(crate) ledger_limits: LedgerLimits,
 }
 
+/// The log of a data folder.
+pub(crate) enum StoredLog {
+    /// The balancer's alone.
+    Own(EmbeddedLog),
+    /// A copy of the one that it shares.
+    Shared(Box<SharedLog>),
+}
+
+impl StoredLog {
+    /// What is in the folder.
+    pub(crate) fn here(&mut self) -> &mut EmbeddedLog {
+        match self {
+            StoredLog::Own(log) => log,
+            StoredLog::Shared(shared) => shared.copying.copy(),
+        }
+    }
+}
+
+/// What a folder's log has to be a copy of, and how it goes on with it.
+pub(crate) struct Sharing {
+    pub(crate) engine: Box<dyn Engine>,
+    /// This process: another each time that it begins anew.
+    pub(crate) me: WriterId,
+    /// Where others find it.
+    pub(crate) address: String,
+    /// How long an append is asked for before clients are told that nothing answers.
+    pub(crate) patience: Duration,
+    pub(crate) pace: Pace,
+}
+
+/// Who a folder's log belongs to: a copy is told from a log of a balancer's own.
+fn belongs_to(cluster: &str, shared: bool) -> String {
+    if shared { format!("{cluster}, a copy of its shared log") } else { cluster.to_owned() }
+}
+
+/// The id of the log that a folder has a copy of; none when it has none yet.
+///
+/// # Errors
+/// When the folder cannot be read.
+pub(crate) fn copy_of(settings: &Settings) -> Result<Option<u128>, BalancerError> {
+    let found = EmbeddedLog::identify(settings.node.data.join("log"))?;
+    let shared = belongs_to(&settings.cluster.name, true);
+    // Of another, opening it says so.
+    Ok(found.filter(|(_, cluster)| *cluster == shared).map(|(log_id, _)| log_id))
+}
+
 impl fmt::Debug for Store {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Store").field("log_id", &self.log_id).finish_non_exhaustive()
@@ -83,10 +132,12 @@ impl fmt::Debug for Store {
 
 impl Store {
     /// Opens the folder, or makes it, and reads back what it says. Blocks.
-    pub(crate) fn open(settings: &Settings) -> Result<Store, BalancerError> {
+    pub(crate) fn open(settings: &Settings, sharing: Option<Sharing>) -> Result<Store, BalancerError> {
         let folder = &settings.node.data;
         let cluster = &settings.cluster.name;
-        let (log, log_report) = EmbeddedLog::open(folder.join("log"), options(cluster))?;
+        let log_id = sharing.as_ref().map(|sharing| sharing.engine.identity().log_id);
+        let of_cluster = Options { log_id, ..options(&belongs_to(cluster, sharing.is_some())) };
+        let (log, log_report) = EmbeddedLog::open(folder.join("log"), of_cluster)?;
         let log_id = format!("{:032x}", log.log_id());
         let of_log = options(&format!("{cluster}, results of log {log_id}"));
         let (mut results, results_report) = EmbeddedLog::open(folder.join("results"), of_log)?;
@@ -104,6 +155,9 @@ impl Store {
         let ledger_limits = ledger_limits(&settings.node.limits, settings.cluster.slices);
         let (mut ledger, time_ms) = restore(&mut checkpoints, &log, ledger_limits, settings.cluster.gatherers)
             .map_err(|error| cannot(error.into()))?;
+        if sharing.is_some() {
+            ledger.share_log();
+        }
         let from = ledger.stable();
         match results.last() {
             0 if from > Stable::ZERO => {
@@ -140,6 +194,14 @@ impl Store {
         );
         let (time_ms, log_bytes) = replayed;
         let maker = Maker { checkpoints, log: log.reader(), results: results.reader(), ledger_limits };
+        let log = match sharing {
+            None => StoredLog::Own(log),
+            Some(Sharing { mut engine, me, address, patience, pace }) => {
+                let copying =
+                    Copying::begin(&mut *engine, log).map_err(|error| FollowError::from(CopyError::from(error)))?;
+                StoredLog::Shared(Box::new(SharedLog { copying, engine, me, address, patience, pace }))
+            }
+        };
         Ok(Store { log_id, log, results, maker, ledger, time_ms, log_bytes, results_floor, ledger_limits })
     }
 }
@@ -243,99 +305,162 @@ pub(crate) enum LogWork {
     Append(Arc<PartFrame>),
     /// Forgets what a checkpoint replaces.
     Trim(EventId),
+    /// Forgets what no balancer needs of the log that they share.
+    TrimShared(EventId),
+    /// Asks for a term behind this one: to write the log that it follows.
+    TakeOver(Option<Position>),
 }
 
-/// Starts the thread that writes the log: whatever has come while the last write was under way shares the next fsync.
-pub(crate) fn write_log(
-    mut log: EmbeddedLog,
-    mut work: mpsc::UnboundedReceiver<LogWork>,
+/// A log as the thread has it that writes it.
+pub(super) trait WrittenLog {
+    /// Appends records, all of them or none.
+    fn put<C: Content>(&mut self, records: &[C]) -> Result<(), AppendError>;
+    /// Forgets what is here up to an event, or less. Returns up to where.
+    fn forget(&mut self, through: EventId) -> Result<u64, TrimError>;
+    /// Forgets what no balancer needs of a log that is shared.
+    fn forget_shared(&mut self, _: EventId) {}
+    /// What it takes on the disk here.
+    fn bytes_here(&mut self) -> u64;
+    /// Closes its files.
+    fn end(self);
+}
+
+impl WrittenLog for EmbeddedLog {
+    fn put<C: Content>(&mut self, records: &[C]) -> Result<(), AppendError> {
+        self.append_content(records)
+    }
+
+    fn forget(&mut self, through: EventId) -> Result<u64, TrimError> {
+        self.trim(through.0)
+    }
+
+    fn bytes_here(&mut self) -> u64 {
+        self.bytes()
+    }
+
+    fn end(self) {
+        close(self);
+    }
+}
+
+/// Starts the thread that writes a log of the balancer's own.
+pub(super) fn write_own_log(
+    log: EmbeddedLog,
+    work: mpsc::UnboundedReceiver<LogWork>,
     written: mpsc::UnboundedSender<Written>,
 ) -> std::io::Result<thread::JoinHandle<()>> {
-    thread::Builder::new().name("log".into()).spawn(move || {
-        let mut held = VecDeque::new();
-        // The engine may be gone at any time; then nothing waits for this.
-        while let Some(next) = held.pop_front().or_else(|| work.blocking_recv()) {
-            let first = match next {
-                LogWork::Append(frame) => frame,
-                LogWork::Trim(through) => {
-                    trim_log(&mut log, through, &written);
-                    continue;
-                }
-            };
-            let mut records = vec![dovetail_wire::log_record_pb(&first)];
-            let mut frames = vec![first];
-            let mut bytes = records[0].bytes_len();
-            while bytes < GROUP_BYTES
-                && let Some(next) = held.pop_front().or_else(|| work.try_recv().ok())
-            {
-                match next {
-                    LogWork::Append(frame) => {
-                        records.push(dovetail_wire::log_record_pb(&frame));
-                        bytes += records[records.len() - 1].bytes_len();
-                        frames.push(frame);
-                    }
-                    LogWork::Trim(through) => trim_log(&mut log, through, &written),
-                }
+    thread::Builder::new().name("log".into()).spawn(move || write_log(log, work, &written))
+}
+
+/// Writes the log: whatever has come while the last write was under way shares the next fsync. Returns when nobody has
+/// more, or it cannot be written.
+pub(super) fn write_log(
+    mut log: impl WrittenLog,
+    mut work: mpsc::UnboundedReceiver<LogWork>,
+    written: &mpsc::UnboundedSender<Written>,
+) {
+    let mut held = VecDeque::new();
+    // The engine may be gone at any time; then nothing waits for this.
+    while let Some(next) = held.pop_front().or_else(|| work.blocking_recv()) {
+        let first = match next {
+            LogWork::Append(frame) => frame,
+            other => {
+                see_to(&mut log, other, written);
+                continue;
             }
-            let appended = append(&mut log, &records, Disk::Log, &written, |log| {
-                // What a checkpoint has replaced makes room; frames wait their turn.
-                while let Ok(next) = work.try_recv() {
-                    match next {
-                        LogWork::Trim(through) => trim_log(log, through, &written),
-                        frame @ LogWork::Append(..) => held.push_back(frame),
-                    }
+        };
+        let mut records = vec![dovetail_wire::log_record_pb(&first)];
+        let mut frames = vec![first];
+        let mut bytes = records[0].bytes_len();
+        while bytes < GROUP_BYTES
+            && let Some(next) = held.pop_front().or_else(|| work.try_recv().ok())
+        {
+            match next {
+                LogWork::Append(frame) => {
+                    records.push(dovetail_wire::log_record_pb(&frame));
+                    bytes += records[records.len() - 1].bytes_len();
+                    frames.push(frame);
                 }
-                !work.is_closed()
-            });
-            let failed = appended.is_err();
-            _ = written.send(Written::Log(appended.map(|()| (frames, bytes as u64))));
-            if failed {
-                return;
+                other => see_to(&mut log, other, written),
             }
         }
-        close(log);
-    })
+        let appended = append(&mut log, &records, Disk::Log, written, |log| {
+            // What a checkpoint has replaced makes room; frames wait their turn.
+            while let Ok(next) = work.try_recv() {
+                match next {
+                    frame @ LogWork::Append(..) => held.push_back(frame),
+                    other => see_to(log, other, written),
+                }
+            }
+            !work.is_closed()
+        });
+        let failed = appended.is_err();
+        _ = written.send(Written::Log(appended.map(|()| (frames, bytes as u64))));
+        if failed {
+            break;
+        }
+    }
+    log.end();
+}
+
+/// Does what is asked of the log beside appending to it.
+fn see_to(log: &mut impl WrittenLog, work: LogWork, written: &mpsc::UnboundedSender<Written>) {
+    match work {
+        LogWork::Trim(through) => trim_log(log, through, written),
+        LogWork::TrimShared(through) => log.forget_shared(through),
+        // It writes.
+        LogWork::TakeOver(_) | LogWork::Append(_) => {}
+    }
 }
 
 /// Trims the log. What is trimmed is durable elsewhere, so it makes no difference what is appended before or after.
-fn trim_log(log: &mut EmbeddedLog, through: EventId, written: &mpsc::UnboundedSender<Written>) {
-    match log.trim(through.0) {
-        Ok(floor) => _ = written.send(Written::Trimmed(Disk::Log, EventId(floor), log.bytes())),
+pub(super) fn trim_log(log: &mut impl WrittenLog, through: EventId, written: &mpsc::UnboundedSender<Written>) {
+    match log.forget(through) {
+        Ok(floor) => {
+            let bytes = log.bytes_here();
+            _ = written.send(Written::Trimmed(Disk::Log, EventId(floor), bytes));
+        }
         // The log is poisoned: the next append says so, and ends the node.
         Err(error) => tracing::error!(error = %error, "the log was not trimmed"),
     }
 }
 
-/// Appends. When the disk is full and nothing was written it says so and waits for room; `make_room` may help, and ends
+/// Appends. When there is no room and nothing was written it says so and waits for some; `make_room` may help, and ends
 /// the wait by returning false.
-fn append<C: Content>(
-    log: &mut EmbeddedLog,
+fn append<L: WrittenLog, C: Content>(
+    log: &mut L,
     records: &[C],
     disk: Disk,
     written: &mpsc::UnboundedSender<Written>,
-    mut make_room: impl FnMut(&mut EmbeddedLog) -> bool,
+    mut make_room: impl FnMut(&mut L) -> bool,
 ) -> Result<(), AppendError> {
-    let (mut was_full, had_bytes) = (false, log.bytes());
+    let (mut was_full, had_bytes) = (false, log.bytes_here());
     loop {
-        match log.append_content(records) {
-            Err(AppendError::DiskFull { file, source }) => {
+        match log.put(records) {
+            Err(full @ (AppendError::DiskFull { .. } | AppendError::EngineFull { .. })) => {
                 if !was_full {
-                    tracing::error!(file = %file.display(), error = %source, "the disk is full; waiting for room");
+                    match &full {
+                        AppendError::DiskFull { file, source } => {
+                            tracing::error!(file = %file.display(), error = %source, "the disk is full; waiting for room");
+                        }
+                        full => tracing::error!(error = %full, "the shared log is full; waiting for room"),
+                    }
                     _ = written.send(Written::Full(disk, true));
                 }
                 was_full = true;
                 thread::sleep(FULL_PAUSE);
                 if !make_room(log) {
-                    return Err(AppendError::DiskFull { file, source });
+                    return Err(full);
                 }
             }
             done => {
                 if was_full && done.is_ok() {
-                    tracing::info!("there is room on the disk again");
+                    tracing::info!("there is room again");
                     _ = written.send(Written::Full(disk, false));
                 }
-                if log.bytes() != had_bytes {
-                    _ = written.send(Written::Sized(disk, log.bytes()));
+                if log.bytes_here() != had_bytes {
+                    let bytes = log.bytes_here();
+                    _ = written.send(Written::Sized(disk, bytes));
                 }
                 return done;
             }
@@ -491,7 +616,7 @@ fn result_groups(through: EventId, outcomes: &[&OutcomeChunk]) -> Vec<Vec<Prepar
     groups
 }
 
-fn close(log: EmbeddedLog) {
+pub(super) fn close(log: EmbeddedLog) {
     if let Err(error) = log.close() {
         tracing::warn!(error = %error, "the log was not closed in order; it will be checked when it is opened");
     }

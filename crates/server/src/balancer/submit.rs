@@ -17,7 +17,7 @@ use super::{
     messages::{Request, Submitted},
     node::Node,
     refusals::answer_bytes,
-    refused::{DiskFull, RowRefused},
+    refused::{NotWritten, RowRefused},
 };
 use crate::{
     auth::{self, Access, Take, Verb},
@@ -52,7 +52,7 @@ enum Answer {
 
 /// A batch that the engine has.
 struct Taken {
-    submitted: oneshot::Receiver<Result<Submitted, DiskFull>>,
+    submitted: oneshot::Receiver<Result<Submitted, NotWritten>>,
     room: BatchAnswerRoom,
     /// The client knows that ids follow one another.
     first_id_only: bool,
@@ -164,7 +164,7 @@ pub(super) fn serve(
 }
 
 async fn answer(
-    submitted: oneshot::Receiver<Result<Submitted, DiskFull>>,
+    submitted: oneshot::Receiver<Result<Submitted, NotWritten>>,
     first_id_only: bool,
 ) -> Result<pb::SubmitResponse, Status> {
     match submitted.await.map_err(errors::stopping)? {

@@ -128,6 +128,15 @@ impl<T: TailEntry> TailedLog<T> {
         });
     }
 
+    /// Publishes what is in the store up to `head`, on top of nothing that is not.
+    pub(crate) fn publish_stored(&self, head: EventId) {
+        let mut kept = self.kept.write().unwrap_or_else(PoisonError::into_inner);
+        assert!(kept.entries.is_empty(), "what is in memory is published before what comes after it");
+        kept.floor = kept.floor.max(head);
+        drop(kept);
+        self.publish([], head);
+    }
+
     /// Forgets entries up to `stored`, which are in the store.
     pub(crate) fn trim(&self, stored: EventId) {
         let mut kept = self.kept.write().unwrap_or_else(PoisonError::into_inner);

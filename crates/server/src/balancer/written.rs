@@ -3,9 +3,12 @@
 use std::sync::Arc;
 
 use dovetail_core::EventId;
-use dovetail_log::AppendError;
+use dovetail_log::{
+    AppendError,
+    shared::{Position, Term},
+};
 
-use super::failure::CheckpointWorkError;
+use super::{copy::FollowError, failure::CheckpointWorkError};
 use dovetail_wire::PartFrame;
 
 /// What a writing thread did.
@@ -21,8 +24,23 @@ pub(crate) enum Written {
     Trimmed(Disk, EventId, u64),
     /// The disk is full, and nothing was written; or there is room again.
     Full(Disk, bool),
+    /// What came of asking for a term.
+    Asked(AskedFor),
+    /// The engine that keeps the log does not answer, or does again.
+    Silent(bool),
+    /// The log that is shared is followed no more.
+    Followed(FollowError),
     /// A checkpoint was made, or was not.
     Checkpoint(Result<Made, CheckpointWorkError>),
+}
+
+/// What came of asking for a term.
+#[derive(Debug)]
+pub(crate) enum AskedFor {
+    /// It begins here.
+    Won(Position),
+    /// Another was first.
+    Lost(Term),
 }
 
 /// What is written.

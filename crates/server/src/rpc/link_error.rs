@@ -47,6 +47,9 @@ pub enum LinkError {
     /// Another balancer is asked from now on.
     #[error("another balancer is asked")]
     Left,
+    /// What it says is ahead of the log that this balancer follows, and there is no room for it.
+    #[error("it is ahead of this balancer's log, and there is no room for what it says")]
+    NoRoom,
     /// This node's engine stopped.
     #[error("this node starts again")]
     Stopped,

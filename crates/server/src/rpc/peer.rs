@@ -77,10 +77,12 @@ impl NodeCall {
     pub fn callers(self) -> &'static [Role] {
         match self {
             NodeCall::Feed => &[Role::Matcher],
-            NodeCall::Cut | NodeCall::Retirements => &[Role::Matcher, Role::Gatherer],
+            NodeCall::Cut => &[Role::Matcher, Role::Gatherer],
             NodeCall::Candidates => &[Role::Gatherer],
             NodeCall::Follow => &[Role::Balancer],
-            NodeCall::Decisions | NodeCall::Confirm => &[Role::Balancer, Role::Matcher, Role::Gatherer],
+            NodeCall::Retirements | NodeCall::Decisions | NodeCall::Confirm => {
+                &[Role::Balancer, Role::Matcher, Role::Gatherer]
+            }
         }
     }
 

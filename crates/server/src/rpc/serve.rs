@@ -223,6 +223,16 @@ impl Health {
         }
     }
 
+    /// SERVING, but for the service of clients, which serves where the balancer writes.
+    pub async fn set_active(&self, active: bool) {
+        let matching = if active { ServingStatus::Serving } else { ServingStatus::NotServing };
+        let serves = |name: &str| name != match_service_server::SERVICE_NAME;
+        for &name in self.services.iter().chain(&[""]) {
+            let status = if serves(name) { ServingStatus::Serving } else { matching };
+            self.reporter.set_service_status(name, status).await;
+        }
+    }
+
     /// Whether what writes is taken, which is asked for under the name `writes`. Nodes that take no writes do not
     /// report it.
     pub async fn set_writes(&self, serving: bool) {

@@ -14,6 +14,7 @@ use crate::{
     balancer::{
         messages::{CutPart, CutReader, ElementScan, Explaining, Found, PoolSummary, SelectedPart, WaitingPart},
         refused::ElementName,
+        share::Share,
     },
     time,
 };
@@ -108,7 +109,7 @@ impl Engine {
             ..Default::default()
         };
         pb::BalancerState {
-            assigned: self.sequencer.assigned().0,
+            assigned: self.assigned().0,
             durable: self.durability.durable().0,
             decided: self.ledger.decided().event().0,
             stable: self.ledger.stable().event().0,
@@ -136,6 +137,7 @@ impl Engine {
             clock_refuses: self.clock.refused().borrow().is_some(),
             // Told where the answer is made.
             pools_left_out: 0,
+            shared: self.share.as_ref().map(Share::pb),
         }
     }
 }

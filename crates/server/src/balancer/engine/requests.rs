@@ -14,7 +14,7 @@ use crate::{
     balancer::{
         held::{Admitting, HeldRequest},
         messages::{Defined, Dropping, Reply, Request, Withdrawing},
-        refused::{DefinePoolError, DiskFull, DropPoolError, ElementName, POOLS_MAX},
+        refused::{DefinePoolError, DropPoolError, ElementName, POOLS_MAX},
         turns::{TurnWait, Whose},
     },
     caller::ClientId,
@@ -34,8 +34,8 @@ impl Engine {
     }
 
     pub(super) fn on_request(&mut self, request: Request) {
-        if self.is_full() {
-            return request.refuse(DiskFull);
+        if let Some(why) = self.refusal() {
+            return request.refuse(why);
         }
         match request {
             Request::Submit { elements, stream, reply, room } => {
@@ -75,10 +75,13 @@ impl Engine {
     pub(super) fn go_on(&mut self, timely: bool) {
         self.ledger.take_caught_up().into_iter().for_each(|pool| self.held.caught_up(pool));
         loop {
-            let room = self.is_full() || (timely && self.taking());
+            let refusal = self.refusal();
+            let room = refusal.is_some() || (timely && self.taking());
             let Some(freed) = self.held.next(self.ledger.decided(), room) else { break };
-            let refused = self.is_full() && freed.request.writes();
-            let request = if refused { freed.request.refuse(DiskFull) } else { Some(freed.request) };
+            let request = match refusal.filter(|_| freed.request.writes()) {
+                Some(why) => freed.request.refuse(why),
+                None => Some(freed.request),
+            };
             match request {
                 None => {}
                 Some(request @ HeldRequest::Withdraw { .. }) if !room => {
