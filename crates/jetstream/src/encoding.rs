@@ -89,7 +89,7 @@ pub(crate) fn encode_beat(log_id: u128, beat: &Beat) -> Bytes {
     let yields = if beat.yields { BEAT_YIELDS } else { 0 };
     let knows = if beat.term.is_some() { BEAT_KNOWS_A_TERM } else { 0 };
     out.extend_from_slice(&(yields | knows).to_le_bytes());
-    for number in [beat.term.unwrap_or_default().0, beat.recorded, beat.stored] {
+    for number in [beat.term.unwrap_or_default().0, beat.recorded, beat.stored, beat.kept] {
         out.extend_from_slice(&number.to_le_bytes());
     }
     seal(out)
@@ -154,13 +154,14 @@ pub(crate) fn decode_beat(log_id: u128, message: &Bytes) -> Option<Beat> {
     let (writer, address) = rest.writer().ok()?;
     let flags = u32::from_le_bytes(rest.array().ok()?);
     let term = Position(rest.u64().ok()?);
-    let (recorded, stored) = (rest.u64().ok()?, rest.u64().ok()?);
+    let (recorded, stored, kept) = (rest.u64().ok()?, rest.u64().ok()?, rest.u64().ok()?);
     rest.end().ok()?;
     Some(Beat {
         writer,
         term: (flags & BEAT_KNOWS_A_TERM != 0).then_some(term),
         recorded,
         stored,
+        kept,
         address,
         yields: flags & BEAT_YIELDS != 0,
     })
@@ -278,6 +279,7 @@ mod tests {
             term: Some(Position(0)),
             recorded: 1,
             stored: u64::MAX,
+            kept: 7,
             address: "x".to_owned(),
             yields: true,
         };

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use dovetail_log::shared::{
-    Beat, Engine, Entry, Follow, Group, LogIdentity, Position, PutError, SharedReadError, Term, WriterId,
+    Beat, Engine, Entry, Follow, Group, Hear, LogIdentity, Position, PutError, SharedReadError, Term, WriterId,
 };
 
 use crate::api::{Condition, Which};
@@ -17,6 +17,7 @@ use crate::connection::Connection;
 use crate::encoding::{self, ADDRESS_BYTES_MAX, Said};
 use crate::error::JetStreamOpenError;
 use crate::follow::JetStreamFollow;
+use crate::hear::JetStreamHear;
 use crate::names::{self, Names};
 use crate::open;
 use crate::options::{JetStreamOptions, MESSAGE_BYTES_MAX, MESSAGE_BYTES_SPARE};
@@ -174,6 +175,10 @@ fn unknown(why: &str) -> PutError {
 }
 
 impl Engine for JetStreamEngine {
+    fn another(&self) -> Box<dyn Engine> {
+        Box::new(self.clone())
+    }
+
     fn identity(&self) -> &LogIdentity {
         &self.stream.identity
     }
@@ -235,6 +240,10 @@ impl Engine for JetStreamEngine {
 
     fn follow(&self, after: Position) -> Box<dyn Follow> {
         Box::new(JetStreamFollow::begin(Arc::clone(&self.stream), after))
+    }
+
+    fn hear(&self) -> Box<dyn Hear> {
+        Box::new(JetStreamHear::begin(Arc::clone(&self.stream)))
     }
 
     fn beat(&mut self, beat: &Beat) {

@@ -4,18 +4,15 @@
 //! replica lacks it gets from another, and what none has ends it. jetstream.F2 waiting for servers is done beside the
 //! reader, which waits no longer than its patience, and one question more.
 
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_nats::Subscriber;
 use dovetail_log::shared::{Follow, Followed, Position, SharedReadError, Term};
-use futures::StreamExt as _;
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use crate::api::{ApiError, Stored};
-use crate::encoding::{self, Said};
+use crate::encoding::Said;
 use crate::feed::Feed;
 use crate::stream::LogStream;
 
@@ -40,20 +37,12 @@ pub(crate) struct JetStreamFollow {
     source: Option<Source>,
     /// A message that came, with others missing before it.
     ahead: Option<Stored>,
-    beats: Option<Subscriber>,
 }
 
 impl JetStreamFollow {
-    /// Begins after a position. Beats that are said from now on are heard.
+    /// Begins after a position.
     pub fn begin(stream: Arc<LogStream>, after: Position) -> JetStreamFollow {
-        let connection = &stream.connection;
-        let beats = connection.wait_for(async {
-            let client = connection.client();
-            let beats = client.subscribe(stream.names.beats.clone()).await.ok();
-            _ = timeout(connection.timeouts.ack, client.flush()).await;
-            beats
-        });
-        let mut follow = JetStreamFollow { stream, at: after.0, source: None, ahead: None, beats };
+        let mut follow = JetStreamFollow { stream, at: after.0, source: None, ahead: None };
         // Begun here, it takes nothing of the patience of whoever reads; messages are asked for with the first read.
         let mut begins = follow.feed();
         let begun = follow.stream.connection.wait_for(async { timeout(follow.api_timeout(), &mut begins).await });
@@ -170,21 +159,11 @@ impl JetStreamFollow {
 
     async fn next_within(&mut self, patience: Duration) -> Result<Followed, SharedReadError> {
         let until = Instant::now() + patience;
-        let log_id = self.stream.identity.log_id;
-        let mut beats = self.beats.take();
-        let followed = loop {
-            let message = {
-                let mut next = pin!(self.next_message());
-                tokio::select! {
-                    // Beats first: they are few, and say who lives now.
-                    biased;
-                    Some(beat) = heard(&mut beats) => match encoding::decode_beat(log_id, &beat.payload) {
-                        Some(beat) => break Ok(Followed::Beat(beat)),
-                        None => continue,
-                    },
-                    message = &mut next => message,
-                    () = sleep_until(until) => break Ok(Followed::Quiet),
-                }
+        loop {
+            // Given up in between, it goes on where it was.
+            let message = match timeout_at(until, self.next_message()).await {
+                Ok(message) => message,
+                Err(_) => return Ok(Followed::Quiet),
             };
             let next = match message {
                 Ok(Some(stored)) if stored.at > self.at + 1 => {
@@ -193,19 +172,16 @@ impl JetStreamFollow {
                 }
                 other => other,
             };
-            match next {
-                Ok(Some(stored)) => match self.read(stored).await {
-                    Ok(Some(followed)) => break Ok(followed),
-                    Ok(None) => {}
-                    Err(error) => break Err(error),
-                },
-                Ok(None) if self.ahead.is_some() && Instant::now() >= until => break Ok(Followed::Quiet),
-                Ok(None) => {}
-                Err(error) => break Err(error),
+            match next? {
+                Some(stored) => {
+                    if let Some(followed) = self.read(stored).await? {
+                        return Ok(followed);
+                    }
+                }
+                None if self.ahead.is_some() && Instant::now() >= until => return Ok(Followed::Quiet),
+                None => {}
             }
-        };
-        self.beats = beats;
-        followed
+        }
     }
 }
 
@@ -218,14 +194,6 @@ async fn if_said<T>(said: Result<T, SharedReadError>) -> Result<Option<T>, Share
             Ok(None)
         }
         Err(error) => Err(error),
-    }
-}
-
-/// The next beat. Never, when none can be heard.
-async fn heard(beats: &mut Option<Subscriber>) -> Option<async_nats::Message> {
-    match beats {
-        Some(beats) => beats.next().await,
-        None => std::future::pending().await,
     }
 }
 

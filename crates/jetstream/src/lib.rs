@@ -31,6 +31,7 @@ mod examine;
 mod feed;
 mod find;
 mod follow;
+mod hear;
 mod names;
 mod open;
 mod options;

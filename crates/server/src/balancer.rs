@@ -15,6 +15,7 @@ mod decisions;
 mod disks;
 mod elements;
 mod engine;
+mod engines;
 mod errors;
 mod explain;
 mod failure;
@@ -60,9 +61,10 @@ use crate::{
 };
 use dovetail::Role;
 use engine::Ended;
+use engines::Engines;
 pub use failure::{BalancerError, RecoveryError};
 use gate::Gate;
-use session::{Balancer, Engines};
+use session::Balancer;
 use store::Store;
 
 /// A data folder that was opened and read back, and how that is done again.
@@ -80,14 +82,9 @@ impl std::fmt::Debug for Opened {
 /// Opens the data folder, or makes it, and reads back what it says.
 ///
 /// # Errors
-/// When it is another cluster's, in use, damaged, or cannot be read; or the settings name several balancers, and no
-/// engine that keeps their log.
+/// When it is another cluster's, in use, damaged, or cannot be read; or the log that it is a copy of cannot be.
 pub async fn open(settings: &Settings) -> Result<Opened, BalancerError> {
-    let balancers = settings.node.addresses.balancers.len();
-    if balancers > 1 {
-        return Err(BalancerError::Several { balancers });
-    }
-    open_with(settings, None).await
+    open_with(settings, Engines::of(settings)).await
 }
 
 /// The same; with the engine that keeps the log that several balancers share.
@@ -120,11 +117,22 @@ pub async fn run(
     neighbours: LocalNodes,
     stop: Shutdown,
 ) -> Result<(), BalancerError> {
+    Box::pin(run_sessions(opened, settings, listener, neighbours, stop)).await
+}
+
+/// One session after the other, each of which begins with the folder as it is then.
+async fn run_sessions(
+    opened: Opened,
+    settings: Settings,
+    listener: Listener,
+    neighbours: LocalNodes,
+    told: Shutdown,
+) -> Result<(), BalancerError> {
     let Opened { store, engines } = opened;
     let identity = NodeIdentity::new(settings.cluster.clone(), Role::Balancer, settings.node.index);
     let links = Links::new(&settings.cluster.name, neighbours, listener.tls());
     // One that writes lets another take over first.
-    let (told, stop) = (stop, Shutdown::new());
+    let stop = Shutdown::new();
     let gate = Gate::default();
     let (address, limits) = (listener.address(), settings.node.limits.clone());
     let edge = Edge::new(&identity, &settings.node, &stop).map_err(ServeError::Auth)?;

@@ -44,6 +44,10 @@ impl RunError {
     /// Whether settings, or files that they name, are wrong, so that no restart helps.
     #[must_use]
     pub fn is_of_settings(&self) -> bool {
-        matches!(self, RunError::Serve(ServeError::Auth(_)) | RunError::Balancer(BalancerError::Several { .. }))
+        match self {
+            RunError::Serve(ServeError::Auth(_)) => true,
+            RunError::Balancer(error) => error.is_of_settings(),
+            RunError::Serve(_) | RunError::Panicked => false,
+        }
     }
 }

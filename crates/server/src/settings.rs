@@ -8,6 +8,7 @@
 //! nodes tell each other which of them writes.
 
 mod check;
+mod engine;
 mod error;
 mod flags;
 pub mod keys;
@@ -22,6 +23,7 @@ use std::path::PathBuf;
 use crate::auth::AuthSettings;
 use dovetail::Role;
 use dovetail_certs::TlsSettings;
+pub use engine::{JetStreamSettings, LogEngine, StandbySettings};
 pub use error::{Origin, SettingsError};
 pub use flags::{HELP_NAMES, RoleFlags, UpFlags};
 pub use layers::{Sources, known_names};
@@ -144,6 +146,10 @@ pub struct NodeSettings {
     pub limits: Limits,
     /// Who may do what.
     pub auth: AuthSettings,
+    /// Who keeps the log. Only a balancer has one.
+    pub engine: LogEngine,
+    /// When balancers take over from one another.
+    pub standby: StandbySettings,
 }
 
 impl NodeSettings {

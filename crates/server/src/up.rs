@@ -10,7 +10,7 @@ use crate::{
     failure::RunError,
     gatherer, matcher,
     rpc::{Listener, LocalNodes, ServeError},
-    settings::{Addresses, NodeSettings, Settings, UpSettings},
+    settings::{Addresses, LogEngine, NodeSettings, Settings, StandbySettings, UpSettings},
     shutdown::Shutdown,
 };
 use dovetail::Role;
@@ -64,6 +64,8 @@ pub async fn run(settings: UpSettings, stop: Shutdown, started: impl FnOnce(&Sta
             addresses: addresses.clone(),
             limits: settings.limits.clone(),
             auth: settings.auth.clone(),
+            engine: LogEngine::Embedded,
+            standby: StandbySettings::default(),
         },
     };
     let neighbours = LocalNodes::new(addresses.all().map(|(_, _, address)| address.to_owned()));

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use dovetail_jetstream::{JetStreamEngine, JetStreamOpenError, JetStreamOptions, NatsTls};
-use dovetail_log::shared::{Beat, Engine, Followed, Position, SharedReadError, WriterId};
+use dovetail_log::shared::{Beat, Engine, Position, SharedReadError, WriterId};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 
 use crate::harness::{PATIENCE, Servers, begin, group, read};
@@ -38,11 +38,11 @@ fn does_all(options: &JetStreamOptions) {
     read(&engine, Position::ZERO, 0, 5);
     assert_eq!(engine.find(3), Ok(ats[2]));
     assert_eq!(engine.trim(ats[2]), Ok(ats[2]));
-    let mut follow = engine.follow(ats[4]);
+    let mut hears = engine.hear();
     let address = "here".to_owned();
-    let beat = Beat { writer: WriterId(1), term: None, recorded: 5, stored: 5, address, yields: false };
+    let beat = Beat { writer: WriterId(1), term: None, recorded: 5, stored: 5, kept: 4, address, yields: false };
     engine.beat(&beat);
-    assert_eq!(follow.next(PATIENCE), Ok(Followed::Beat(beat)));
+    assert_eq!(hears.next(PATIENCE), Some(beat));
     let trimmed = engine.follow(Position::ZERO).next(PATIENCE);
     assert!(matches!(trimmed, Err(SharedReadError::Trimmed { .. })), "{trimmed:?}");
     let mut next = begin(engine, 2);

@@ -355,7 +355,7 @@ pub fn read(engine: &JetStreamEngine, after: Position, from: u64, through: u64) 
     while succession.through() < through {
         assert!(Instant::now() < until, "a reader is at {} of {through}", succession.through());
         match follow.next(Duration::from_millis(500)).unwrap() {
-            Followed::Beat(_) | Followed::Quiet => {}
+            Followed::Quiet => {}
             followed => {
                 succession.on_followed(&followed).unwrap();
                 all.push(followed);

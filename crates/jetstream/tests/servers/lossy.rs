@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use dovetail_jetstream::JetStreamEngine;
 use dovetail_log::shared::{
-    Beat, Engine, Entry, Follow, Group, LogIdentity, LostPut, Position, PutError, SharedReadError, Term, WriterId,
+    Beat, Engine, Entry, Follow, Group, Hear, LogIdentity, LostPut, Position, PutError, SharedReadError, Term, WriterId,
 };
 
 /// What becomes of things that are put.
@@ -79,6 +79,10 @@ impl Lossy {
 }
 
 impl Engine for Lossy {
+    fn another(&self) -> Box<dyn Engine> {
+        Box::new(self.clone())
+    }
+
     fn identity(&self) -> &LogIdentity {
         self.engine.identity()
     }
@@ -122,6 +126,10 @@ impl Engine for Lossy {
 
     fn follow(&self, after: Position) -> Box<dyn Follow> {
         self.engine.follow(after)
+    }
+
+    fn hear(&self) -> Box<dyn Hear> {
+        self.engine.hear()
     }
 
     fn beat(&mut self, beat: &Beat) {

@@ -61,7 +61,7 @@ fn begin(id: u128, engine: &JetStreamEngine, read: &mut Succession) -> Option<Te
     until_some("a writer reads what was before its term", || {
         while read.at() < writer.term().at {
             match follow.next(Duration::from_secs(1)) {
-                Ok(Followed::Quiet | Followed::Beat(_)) => return None,
+                Ok(Followed::Quiet) => return None,
                 Ok(followed) => read.on_followed(&followed).expect("terms and groups follow one another"),
                 Err(error) => panic!("{error}"),
             }

@@ -23,7 +23,7 @@ pub(super) struct Beats {
 pub(super) fn start(engine: &dyn Engine) -> io::Result<Beats> {
     let (say, mut said) = mpsc::unbounded_channel();
     let (hear, heard) = mpsc::channel(HEARD);
-    let (mut speaks, mut listens) = (engine.another(), engine.hear());
+    let (mut speaks, listens) = (engine.another(), engine.another());
     thread::Builder::new().name("beat".into()).spawn(move || {
         while let Some(mut beat) = said.blocking_recv() {
             // What could not be said in time is old.
@@ -34,6 +34,8 @@ pub(super) fn start(engine: &dyn Engine) -> io::Result<Beats> {
         }
     })?;
     thread::Builder::new().name("hear".into()).spawn(move || {
+        // Asked for here: a thread of the runtime must not wait for the engine.
+        let mut listens = listens.hear();
         while !hear.is_closed() {
             if let Some(beat) = listens.next(PATIENCE) {
                 // Others follow.

@@ -137,7 +137,7 @@ impl Disks {
         let (written_out, written) = mpsc::unbounded_channel();
         let urgency = Urgency::default();
         let log_thread = match log {
-            StoredLog::Own(log) => store::write_own_log(log, log_inbox, written_out.clone()),
+            StoredLog::Own(log) => store::write_own_log(*log, log_inbox, written_out.clone()),
             StoredLog::Shared(log) => copy::start(*log, log_inbox, followed, written_out.clone()),
         };
         let threads = [

@@ -282,7 +282,7 @@ impl Engine {
                 () = stop.given() => break,
             }
             if self.is_over() {
-                return self.step_down().await;
+                return Box::pin(self.step_down()).await;
             }
             self.handle_waiting()?;
             self.seal();
@@ -300,7 +300,7 @@ impl Engine {
                 return Err(BalancerError::Part("a writing thread"));
             }
         }
-        self.finish().await
+        Box::pin(self.finish()).await
     }
 
     /// Handles what else has come, so that a flood makes large frames.
@@ -577,13 +577,10 @@ impl Engine {
         recorded.expect("a pool was compiled before its event is written");
         let mut units = 0;
         self.note_pool(x, &kind);
-        match kind {
-            EventKind::Reprobe { pool, row, .. } => {
-                // What it costs counts, also if it is of a pool that is not late.
-                units = self.ledger.search_cost(pool, || Row::clone(&row));
-                self.turns.add(&(None, pool), x, units, 1);
-            }
-            _ => {}
+        if let EventKind::Reprobe { pool, row, .. } = kind {
+            // What it costs counts, also if it is of a pool that is not late.
+            units = self.ledger.search_cost(pool, || Row::clone(&row));
+            self.turns.add(&(None, pool), x, units, 1);
         }
         if self.sequencer.full() {
             self.take_frame();

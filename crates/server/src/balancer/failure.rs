@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use dovetail_core::{EventId, ledger::DecisionError};
+use dovetail_jetstream::JetStreamOpenError;
 use dovetail_log::{
     AppendError, OpenError, ReadError,
     checkpoint::RestoreError,
@@ -48,21 +49,25 @@ pub enum BalancerError {
     /// A part of it panicked, or could not be started.
     #[error("{0} stopped unexpectedly")]
     Part(&'static str),
-    /// It is one of several, which this version does not run.
-    #[error(
-        "cluster.balancers names {balancers} balancers, and a balancer of this version does not stand by: each would \
-         write a log of its own. Name one"
-    )]
-    Several {
-        /// How many.
-        balancers: usize,
-    },
+    /// The engine that keeps the log that it shares cannot be opened.
+    #[error("the shared log cannot be opened: {0}")]
+    Engine(#[from] JetStreamOpenError),
 }
 
 impl BalancerError {
     /// Whether trying again may help.
     pub(super) fn may_pass(&self) -> bool {
-        matches!(self, BalancerError::Follow(FollowError::Copy(CopyError::Read(SharedReadError::Unavailable { .. }))))
+        matches!(
+            self,
+            BalancerError::Engine(JetStreamOpenError::Unavailable { .. })
+                | BalancerError::Follow(FollowError::Copy(CopyError::Read(SharedReadError::Unavailable { .. })))
+        )
+    }
+
+    /// Whether settings are wrong, so that no restart helps.
+    pub(crate) fn is_of_settings(&self) -> bool {
+        use JetStreamOpenError::{Name, Setting, Url};
+        matches!(self, BalancerError::Engine(Name { .. } | Url { .. } | Setting { .. }))
     }
 }
 

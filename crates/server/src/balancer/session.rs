@@ -7,7 +7,6 @@ use std::{
 };
 
 use dovetail_core::{Placement, Ring, clock::Jump};
-use dovetail_log::shared::{Engine as LogEngine, WriterId};
 use tokio::{
     sync::{Semaphore, watch as signal},
     task::JoinHandle,
@@ -16,6 +15,7 @@ use tokio::{
 use super::{
     clients, decisions,
     engine::{Ended, Engine, Inboxes},
+    engines::Engines,
     failure::BalancerError,
     gate::{self, Gate},
     limit::Limit,
@@ -24,8 +24,7 @@ use super::{
     nodes,
     presence::{self, FeedReaders},
     reign::Place,
-    share::Pace,
-    store::{self, Sharing, Store},
+    store::Store,
     waits::Waits,
 };
 use crate::{
@@ -66,34 +65,6 @@ const LOOKS: usize = LISTINGS + EXPLANATIONS;
 const GIVE_WAY: Duration = Duration::from_secs(3);
 /// Before a log is opened again that could not be.
 const REOPEN: Duration = Duration::from_millis(500);
-
-/// How the engine is opened that keeps a log which balancers share: of a log whose id is given, if the folder has a copy
-/// of one.
-type OpenEngine = dyn Fn(Option<u128>) -> Result<Box<dyn LogEngine>, BalancerError> + Send + Sync;
-
-/// The engine that keeps the log, and what is waited for.
-#[derive(Clone)]
-pub(super) struct Engines {
-    pub(super) open: Arc<OpenEngine>,
-    pub(super) patience: Duration,
-    pub(super) pace: Pace,
-}
-
-impl Engines {
-    /// Opens the engine, for the log that a folder has a copy of. Blocks; called by threads that belong to no runtime.
-    pub(super) fn open(&self, settings: &Settings) -> Result<Sharing, BalancerError> {
-        let engine = (self.open)(store::copy_of(settings)?)?;
-        let mut me = [0; 16];
-        getrandom::fill(&mut me).map_err(|_| BalancerError::Part("the source of randomness"))?;
-        Ok(Sharing {
-            engine,
-            me: WriterId(u128::from_le_bytes(me)),
-            address: settings.node.address().to_owned(),
-            patience: self.patience,
-            pace: self.pace,
-        })
-    }
-}
 
 /// What stays of a balancer when it begins anew.
 pub(super) struct Balancer {

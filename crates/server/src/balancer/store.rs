@@ -81,7 +81,7 @@ pub(crate) struct Store {
 /// The log of a data folder.
 pub(crate) enum StoredLog {
     /// The balancer's alone.
-    Own(EmbeddedLog),
+    Own(Box<EmbeddedLog>),
     /// A copy of the one that it shares.
     Shared(Box<SharedLog>),
 }
@@ -195,7 +195,7 @@ impl Store {
         let (time_ms, log_bytes) = replayed;
         let maker = Maker { checkpoints, log: log.reader(), results: results.reader(), ledger_limits };
         let log = match sharing {
-            None => StoredLog::Own(log),
+            None => StoredLog::Own(Box::new(log)),
             Some(Sharing { mut engine, me, address, patience, pace }) => {
                 let copying =
                     Copying::begin(&mut *engine, log).map_err(|error| FollowError::from(CopyError::from(error)))?;

@@ -295,14 +295,3 @@ async fn a_balancer_that_takes_connections_and_says_nothing_is_left_for_the_next
     assert!(began.elapsed() < Duration::from_secs(8), "a second without a word, and one for an answer to a ping");
     until("the gatherer, too", async || second.heard().cuts.contains(&pb::Role::Gatherer)).await;
 }
-
-#[tokio::test]
-async fn a_balancer_refuses_to_be_one_of_several() {
-    let urls = "http://127.0.0.1:7400,http://127.0.0.1:7410";
-    let flags = [("cluster.balancers", urls.to_owned()), ("node.listen", "127.0.0.1:0".to_owned())];
-    let settings = Sources { flags: flags.into(), ..Sources::default() }.load(Role::Balancer).unwrap();
-    let refused = super::run_balancer(settings, Shutdown::new()).await.unwrap_err();
-    let told = "cluster.balancers names 2 balancers, and a balancer of this version does not stand by: each would write \
-                a log of its own. Name one";
-    assert_eq!((refused.to_string(), refused.is_of_settings()), (told.to_owned(), true));
-}

@@ -6,11 +6,12 @@ use std::path::PathBuf;
 use figment::value::Value;
 use tracing_subscriber::{EnvFilter, filter::LevelFilter};
 
+use super::engine::{engine, standby};
 use super::keys::{self, SettingKind};
 use super::layers::Layers;
 use super::{
-    Addresses, ClusterSettings, Limits, LogFormat, LogSettings, NodeSettings, Origin, Settings, SettingsError,
-    UpSettings,
+    Addresses, ClusterSettings, Limits, LogEngine, LogFormat, LogSettings, NodeSettings, Origin, Settings,
+    SettingsError, UpSettings,
 };
 use crate::auth::{AuthSettings, Rates};
 use dovetail::{
@@ -47,7 +48,14 @@ pub(super) fn settings(layers: &Layers, role: Role) -> Result<Settings, Settings
         addresses,
         limits: limits(layers)?,
         auth: auth(layers)?,
+        engine: engine(layers)?,
+        standby: standby(layers)?,
     };
+    if role == Role::Balancer && node.addresses.balancers.len() > 1 && node.engine == LogEngine::Embedded {
+        let (_, origin) = layers.get("log.engine");
+        let expected = "jetstream where cluster.balancers names several: they share a log";
+        return Err(form("log.engine", "embedded", expected, origin));
+    }
     Ok(Settings { cluster, node })
 }
 
@@ -376,7 +384,7 @@ fn node_bound(key: &'static str, number: i128, origin: &Origin) -> Result<u64, S
     in_range(key, number, (1, max), origin)
 }
 
-fn count(layers: &Layers, key: &'static str) -> Result<u64, SettingsError> {
+pub(super) fn count(layers: &Layers, key: &'static str) -> Result<u64, SettingsError> {
     let Some(SettingKind::Count { min, max }) = keys::by_key(key).map(|setting| setting.kind) else {
         panic!("{key} is no count")
     };
@@ -397,7 +405,7 @@ fn in_range(key: &'static str, number: i128, (min, max): (u64, u64), origin: &Or
     within.ok_or_else(|| SettingsError::Range { key, found: number.to_string(), min, max, origin: origin.clone() })
 }
 
-fn text(layers: &Layers, key: &'static str) -> Result<(String, Origin), SettingsError> {
+pub(super) fn text(layers: &Layers, key: &'static str) -> Result<(String, Origin), SettingsError> {
     let (value, origin) = layers.get(key);
     match value.as_str() {
         Some(text) => Ok((text.to_owned(), origin)),
@@ -416,7 +424,7 @@ fn is_url(value: &Value) -> bool {
     value.as_str().is_some_and(|text| address::node_url(text).is_ok())
 }
 
-fn form(key: &'static str, found: &str, expected: &str, origin: Origin) -> SettingsError {
+pub(super) fn form(key: &'static str, found: &str, expected: &str, origin: Origin) -> SettingsError {
     SettingsError::Form { key, found: format!("{found:?}"), expected: expected.to_owned(), origin }
 }
 

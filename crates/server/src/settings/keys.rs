@@ -51,9 +51,10 @@ pub const CONFIG: (&str, &str) = ("config", "DOVETAIL_CONFIG");
 pub const FRAME_BYTES_MAX: usize = 8 << 20;
 
 /// The sections of the file, with what `--help` says about each.
-pub const SECTIONS: [(&str, &str); 5] = [
+pub const SECTIONS: [(&str, &str); 6] = [
     ("cluster", "Cluster, the same on every node ([cluster] in the file)"),
     ("node", "This node ([node] in the file)"),
+    ("log", "The log of several balancers ([log] in the file)"),
     ("tls", "Certificates of this node ([tls] in the file)"),
     ("auth", "Who may do what at this node ([auth] in the file)"),
     ("limits", "Limits of this node ([limits] in the file)"),
@@ -105,7 +106,7 @@ pub const SETTINGS: &[Setting] = &[
         "balancers",
         7,
         "",
-        "Several balancers, in order of their index, in place of cluster.balancer, for nodes that follow them; a balancer refuses to be one of several yet",
+        "Several balancers, in order of their index, in place of cluster.balancer; they share a log: log.engine",
     ),
     count("cluster.block", "block", "64", (1, 1_048_576), "Neighbouring ids that share a gatherer"),
     count("cluster.virtual_nodes", "virtual-nodes", "160", (1, 4096), "Points of each gatherer on the ring"),
@@ -151,6 +152,83 @@ pub const SETTINGS: &[Setting] = &[
         "node.insecure",
         "insecure",
         "Listen without TLS at an address that others reach; without it that is refused, as all can read along",
+    ),
+    count(
+        "node.takeover_after_ms",
+        "takeover-after-ms",
+        "1000",
+        (300, 60_000),
+        "How long the balancer that writes may be silent before another takes over, in ms",
+    ),
+    count(
+        "node.beat_ms",
+        "beat-ms",
+        "200",
+        (20, 20_000),
+        "Between two signs of life of a balancer of several, in ms; at most a third of takeover_after_ms",
+    ),
+    count(
+        "node.standby_grace_ms",
+        "standby-grace-ms",
+        "10000",
+        (1_000, 600_000),
+        "How long what nodes forget waits for a balancer that is silent, in ms",
+    ),
+    text(
+        "log.engine",
+        "log-engine",
+        "embedded",
+        "NAME",
+        "Who keeps the log: embedded, the balancer alone in its folder; jetstream, NATS servers for several balancers",
+    ),
+    text(
+        "log.urls",
+        "log-urls",
+        "",
+        "URL,URL",
+        "The NATS servers, all of them: nats://HOST:PORT or tls://HOST:PORT, also with USER:PASSWORD@ before the host",
+    ),
+    text(
+        "log.credentials",
+        "log-credentials",
+        "",
+        "FILE",
+        "Credentials for the NATS servers, as `nsc` writes them (.creds)",
+    ),
+    text(
+        "log.authorities",
+        "log-authorities",
+        "",
+        "FILE",
+        "Authorities that sign for the NATS servers, in PEM; if not given, those of this machine",
+    ),
+    text(
+        "log.stream",
+        "log-stream",
+        "",
+        "NAME",
+        "The stream of JetStream; if not given, dovetail- and the cluster's name",
+    ),
+    count(
+        "log.replicas",
+        "log-replicas",
+        "3",
+        (1, 5),
+        "On how many NATS servers the log is kept: 1, 3 or 5; fixed when the stream is made",
+    ),
+    count(
+        "log.max_bytes",
+        "log-max-bytes",
+        "34359738368",
+        (16_777_216, 10_995_116_277_760),
+        "Most bytes of log on each NATS server, less than its max_file; above it submissions are refused until some is trimmed",
+    ),
+    count(
+        "log.patience_ms",
+        "log-patience-ms",
+        "2000",
+        (100, 60_000),
+        "How long the NATS servers may be silent before clients are told so, in ms",
     ),
     text(
         "tls.cert",
@@ -501,8 +579,16 @@ impl Setting {
 
     /// Whether `program` has a flag for it. All settings may stand in a file that nodes share.
     pub fn is_flag_of(&self, program: Program) -> bool {
-        const OTHERS: [&str; 5] =
-            ["cluster.balancer", "cluster.balancers", "node.index", "node.listen_nodes", "node.listen_operators"];
-        program != Program::Up || !OTHERS.contains(&self.key)
+        const OTHERS: [&str; 8] = [
+            "cluster.balancer",
+            "cluster.balancers",
+            "node.index",
+            "node.listen_nodes",
+            "node.listen_operators",
+            "node.takeover_after_ms",
+            "node.beat_ms",
+            "node.standby_grace_ms",
+        ];
+        program != Program::Up || !(OTHERS.contains(&self.key) || self.key.starts_with("log."))
     }
 }

@@ -388,14 +388,16 @@ fn every_setting_of_the_file_reaches_its_field() {
     let file = File::new(
         "[cluster]\nname = \"c1\"\nslices = 7\nmatchers = [\"https://m:1\"]\ngatherers = [\"https://g:1\"]\n\
          balancer = \"https://b:1/\"\nblock = 8\nvirtual_nodes = 9\nlist_max = 10\n\
-         [node]\nlisten = \"[::1]:11\"\nlisten_nodes = \"10.0.0.1:12\"\nlisten_operators = \"127.0.0.1:13\"\nindex = 0\ndata = \"/d\"\nlog = \"warn,dovetail=debug\"\nlog_format = \"json\"\ninsecure = false\n\
+         [node]\nlisten = \"[::1]:11\"\nlisten_nodes = \"10.0.0.1:12\"\nlisten_operators = \"127.0.0.1:13\"\nindex = 0\ndata = \"/d\"\nlog = \"warn,dovetail=debug\"\nlog_format = \"json\"\ntakeover_after_ms = 302\nbeat_ms = 21\nstandby_grace_ms = 1003\ninsecure = false\n\
          [tls]\ncert = \"/c.pem\"\nkey = \"/k.pem\"\nca = \"/a.pem\"\nclient_auth = \"required\"\n\
          [limits]\nwaiting_max = 12\nwaiting_total_max = 24\nwaiting_bytes_max = 1048577\nwaiting_bytes_total_max = 1048578\nelement_bytes_max = 1025\ncalls_max = 25\nwaits_max = 26\npayload_bytes_max = 13\nin_flight_max = 14\nhold_ms_max = 27\npools_prefix_max = 38\npools_client_max = 39\nsearch_cost_max = 1048578\nframe_events_max = 15\n\
          frame_bytes_max = 4096\nframe_age_ms_max = 17\nended_max = 18\nidempotency_max = 19\nidempotency_ms = 28000\nidempotency_total_max = 29\nclock_jump_ms_max = 2900\n\
          checkpoint_bytes = 1048576\nresults_bytes_max = 1048577\nresults_ms_max = 60000\nwatchers_max = 20\n\
          submit_streams_max = 21\nconnections_max = 28\nclient_connections_max = 29\nconnection_idle_ms_max = 30\nconnection_age_ms_max = 31\nclient_share_percent = 32\nscans_max = 33\nsubmit_idle_ms_max = 34\nstreams_max = 24\nconnection_streams_max = 25\nmessage_bytes_max = 65536\ndrain_ms_max = 23\n\
          [auth]\npolicy = \"/p\"\napi_keys = \"/k\"\njwks = \"/j\"\nissuer = \"i\"\naudience = \"a\"\naudit = \"-\"\n\
-         elements_per_s = 31\nbytes_per_s = 32\ncalls_per_s = 33\nstreams = 34\n",
+         elements_per_s = 31\nbytes_per_s = 32\ncalls_per_s = 33\nstreams = 34\n\
+         [log]\nengine = \"jetstream\"\nurls = \"nats://n:1, tls://u:p@o:2\"\ncredentials = \"/n.creds\"\nauthorities = \"/n.pem\"\n\
+         stream = \"s\"\nreplicas = 5\nmax_bytes = 16777217\npatience_ms = 101\n",
     );
     let expected = Settings {
         cluster: ClusterSettings {
@@ -476,8 +478,59 @@ fn every_setting_of_the_file_reaches_its_field() {
                 audit: "-".to_owned(),
                 rates: Rates { elements_per_s: 31, bytes_per_s: 32, calls_per_s: 33, streams: 34 },
             },
+            engine: LogEngine::JetStream(Box::new(JetStreamSettings {
+                urls: vec!["nats://n:1".to_owned(), "tls://u:p@o:2".to_owned()],
+                credentials: Some("/n.creds".into()),
+                authorities: Some("/n.pem".into()),
+                stream: Some("s".to_owned()),
+                replicas: 5,
+                max_bytes: 16_777_217,
+            })),
+            standby: StandbySettings { patience_ms: 101, takeover_after_ms: 302, beat_ms: 21, grace_ms: 1_003 },
         },
     };
     assert_eq!(sources(Some(&file), &[], &[]).load(Role::Gatherer).unwrap(), expected);
     assert_eq!(sources(None, &[], &[]).env, BTreeMap::new());
+}
+
+#[test]
+fn who_keeps_the_log_is_said_whole_or_refused_and_no_password_is_told() {
+    let nats = ("log.engine", "jetstream");
+    let urls = |urls| [nats, ("log.urls", urls)];
+    check("", &[], &[], Ok(()));
+    check("", &[], &urls("nats://a:4222,tls://b:4222"), Ok(()));
+    check(
+        "",
+        &[],
+        &[("log.engine", "kafka")],
+        Err("log.engine is \"kafka\", but must be embedded or jetstream (from flag --log-engine)"),
+    );
+    let expected = "but must be addresses of NATS servers, such as nats://10.0.0.5:4222,nats://10.0.0.6:4222, for log.engine \
+                    \"jetstream\"";
+    check("", &[], &[nats], Err(&format!("log.urls is \"\", {expected} (from the default)")));
+    let told = format!("log.urls is \"a:4222\", {expected} (from flag --log-urls)");
+    check("", &[], &urls("nats://b:1,http://me:secret@a:4222"), Err(&told));
+    for even in ["2", "4"] {
+        let flags = [nats, ("log.urls", "nats://a:4222"), ("log.replicas", even)];
+        let told = format!("log.replicas is {even}, but must be 1, 3 or 5 (from flag --log-replicas)");
+        check("", &[], &flags, Err(&told));
+    }
+    let told = "node.beat_ms is 200 (from the default), but must be at most a third of node.takeover_after_ms, which is 133 (from \
+                flag --takeover-after-ms)";
+    check("", &[], &[("node.takeover_after_ms", "400")], Err(told));
+    let flags = [nats, ("log.urls", "nats://me:secret@a:4222")];
+    let settings = sources(None, &[], &flags).load(Role::Matcher).unwrap();
+    assert!(!format!("{settings:?}").contains("secret"));
+}
+
+#[test]
+fn several_balancers_share_a_log_that_others_keep() {
+    let two = ("cluster.balancers", "http://127.0.0.1:1,http://127.0.0.1:2");
+    let refused = sources(None, &[], &[two]).load(Role::Balancer).unwrap_err();
+    let told = "log.engine is \"embedded\", but must be jetstream where cluster.balancers names several: they share a log (from \
+                the default)";
+    assert_eq!(refused.to_string(), told);
+    assert!(sources(None, &[], &[two]).load(Role::Matcher).is_ok(), "others follow them");
+    let flags = [two, ("log.engine", "jetstream"), ("log.urls", "nats://a:4222")];
+    assert!(sources(None, &[], &flags).load(Role::Balancer).is_ok());
 }
