@@ -28,6 +28,7 @@ mod programs;
 mod rolling;
 mod rules;
 mod search;
+mod standby;
 mod strangers;
 mod time;
 mod tls;

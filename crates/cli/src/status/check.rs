@@ -17,6 +17,8 @@ use dovetail_server::printable::printable;
 const DOWN_MS: u64 = 2000;
 /// A node that runs for less may still be waiting for the others.
 const STARTING_MS: u64 = 10_000;
+/// A balancer that stands by says that it lives every 200 ms, if it is not told otherwise.
+const SILENT_MS: u64 = 5_000;
 /// In flight above so many hundredths of the most is near the limit.
 const IN_FLIGHT_PERCENT: u64 = 80;
 
@@ -110,6 +112,16 @@ fn balancer(state: &pb::BalancerState, found: &mut impl FnMut(&'static str, Stri
                 let awaited = notices::awaited(node);
                 found("node_away", format!("decisions will wait for {awaited} if an event concerns it"));
             }
+        }
+    }
+    if let Some(shared) = &state.shared {
+        if shared.silent {
+            found("log_silent", "the engine that keeps the log does not answer: nothing is acknowledged".to_owned());
+        }
+        // Each says so itself, where others are asked; the one that writes is enough.
+        for other in shared.others.iter().filter(|other| shared.active && other.heard_ms >= SILENT_MS) {
+            let (index, address, seconds) = (other.index, &other.address, other.heard_ms / 1_000);
+            found("balancer_silent", format!("balancer {index} at {address} was not heard for {seconds} s"));
         }
     }
     if state.clock_jump_ms > 0 {

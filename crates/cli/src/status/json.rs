@@ -93,6 +93,27 @@ fn balancer(state: &pb::BalancerState) -> Value {
         "awaited": state.awaited.iter().map(awaited).collect::<Vec<_>>(),
         "undecided_ms": state.undecided_ms,
         "in_flight_max": state.in_flight_max,
+        "shared": state.shared.as_ref().map(shared),
+    })
+}
+
+fn shared(shared: &pb::SharedLogState) -> Value {
+    let other = |other: &pb::OtherBalancer| {
+        json!({
+            "index": other.index,
+            "address": other.address,
+            "durable": other.durable,
+            "stored": other.stored,
+            "heard_ms": other.heard_ms,
+        })
+    };
+    json!({
+        "active": shared.active,
+        "term": shared.term,
+        "active_address": shared.active_address,
+        "silent": shared.silent,
+        "others": shared.others.iter().map(other).collect::<Vec<_>>(),
+        "decisions_held_bytes": shared.decisions_held_bytes,
     })
 }
 

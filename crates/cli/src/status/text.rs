@@ -50,6 +50,35 @@ pub(super) fn describe(server: &str, node: &pb::InspectResponse, now_ms: u64) ->
     text
 }
 
+/// What a balancer of several is, and what it has heard of the others.
+fn several(text: &mut String, state: &pb::BalancerState, shared: &pb::SharedLogState) {
+    let _ = match (shared.active, shared.term) {
+        (true, term) => writeln!(text, "  it writes, in term {term}"),
+        (false, 0) => writeln!(text, "  it stands by, and has heard of none that writes"),
+        (false, term) => {
+            let address = printable(&shared.active_address);
+            writeln!(text, "  it stands by; the active one is {address} (term {term})")
+        }
+    };
+    if shared.silent {
+        let _ = writeln!(text, "  the engine that keeps the log does not answer: nothing is acknowledged");
+    }
+    for other in &shared.others {
+        let (heard, address) = (Duration::from_millis(other.heard_ms), printable(&other.address));
+        let _ = writeln!(
+            text,
+            "  balancer {} at {address}, heard {heard:.1?} ago: {} events behind, {} not stored",
+            other.index,
+            thousands(state.durable.saturating_sub(other.durable)),
+            thousands(state.durable.saturating_sub(other.stored))
+        );
+    }
+    if shared.decisions_held_bytes > 0 {
+        let kib = shared.decisions_held_bytes.div_ceil(1024);
+        let _ = writeln!(text, "  decisions wait for the log that they are about: {} KiB", thousands(kib));
+    }
+}
+
 /// The clock's own roundings are not worth a line, in milliseconds.
 const CLOCK_AHEAD_MS: u64 = 10;
 
@@ -66,6 +95,9 @@ fn balancer(text: &mut String, state: &pb::BalancerState) {
         state.client_streams,
         printable(&state.log_id)
     );
+    if let Some(shared) = &state.shared {
+        several(text, state, shared);
+    }
     if state.waiting_bytes > 0 {
         let _ = writeln!(text, "  those that wait take {} KiB", thousands(state.waiting_bytes.div_ceil(1024)));
     }
@@ -345,6 +377,7 @@ mod tests {
                 clock_ahead_ms: 2000,
                 clock_jump_ms: 0,
                 clock_refuses: false,
+                shared: None,
             })),
         }
     }
@@ -372,6 +405,45 @@ balancer 0 at http://b:1, build 0.1.0, up 1m30s since 1970-01-01 00:00:01.000 UT
   ring: shard 0 48.7 %, shard 1 51.3 %
 ";
         assert_eq!(describe("http://b:1", &node(), 91_500), expected);
+    }
+
+    #[test]
+    fn a_balancer_of_several_says_who_writes_and_how_far_the_others_are() {
+        let other = |index, durable, stored, heard_ms| pb::OtherBalancer {
+            index,
+            address: format!("http://b{index}:1"),
+            durable,
+            stored,
+            heard_ms,
+        };
+        let mut shared = pb::SharedLogState {
+            active: true,
+            term: 41,
+            active_address: "http://b0:1".to_owned(),
+            silent: false,
+            others: vec![other(1, 1_990, 1_000, 120), other(2, 0, 0, 61_000)],
+            decisions_held_bytes: 0,
+        };
+        let said = |shared: &pb::SharedLogState| {
+            let mut text = String::new();
+            several(&mut text, &pb::BalancerState { durable: 1_990, ..Default::default() }, shared);
+            text
+        };
+        let others = "  balancer 1 at http://b1:1, heard 120.0ms ago: 0 events behind, 990 not stored\n  \
+                      balancer 2 at http://b2:1, heard 61.0s ago: 1,990 events behind, 1,990 not stored\n";
+        assert_eq!(said(&shared), format!("  it writes, in term 41\n{others}"));
+        let mut balancer = node();
+        let Some(State::Balancer(state)) = &mut balancer.state else { panic!("a balancer") };
+        state.shared = Some(shared.clone());
+        let json = json::node("http://b:1", &balancer);
+        assert_eq!(json["balancer"]["shared"]["others"][1]["heard_ms"], 61_000);
+        (shared.active, shared.silent, shared.decisions_held_bytes) = (false, true, 2_000);
+        let silent = "  the engine that keeps the log does not answer: nothing is acknowledged\n";
+        let held = "  decisions wait for the log that they are about: 2 KiB\n";
+        let told = format!("  it stands by; the active one is http://b0:1 (term 41)\n{silent}{others}{held}");
+        assert_eq!(said(&shared), told);
+        shared = pb::SharedLogState::default();
+        assert_eq!(said(&shared), "  it stands by, and has heard of none that writes\n");
     }
 
     #[test]
