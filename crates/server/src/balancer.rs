@@ -36,6 +36,7 @@ mod refused;
 mod reign;
 mod session;
 mod share;
+mod shared_log;
 mod store;
 mod storms;
 mod submit;

@@ -17,51 +17,22 @@ use std::{
 use dovetail_core::EventId;
 use dovetail_log::{
     AppendError, Content, EmbeddedLog, Log as _, Record, TrimError,
-    shared::{
-        CopyError, Copying, Engine, Followed, Position, ReplicatedLog, SharedReadError, TakeOverError, Term,
-        TermWriter, WriterId, take_over,
-    },
+    shared::{CopyError, Followed, Position, ReplicatedLog, SharedReadError, TakeOverError, TermWriter, take_over},
 };
 use tokio::sync::mpsc;
 
 use super::{
-    share::Pace,
+    shared_log::{FollowError, FollowedPart, SharedLog},
     store::{FULL_PAUSE, LogWork, WrittenLog, close, trim_log, write_log},
     written::{AskedFor, Disk, Written},
 };
-use dovetail_wire::PartFrame;
 
-/// Groups that were followed and wait for the engine.
-pub(super) const FOLLOWED: usize = 16;
 /// Longest time that what is asked of the thread waits while nothing comes.
 const STEP: Duration = Duration::from_millis(20);
 /// How long a term is asked for at a time: in between, others are followed.
 const ASKED: Duration = Duration::from_millis(250);
 /// Bytes of records between two places that are remembered, to trim by.
 const MARK_BYTES: u64 = 1 << 20;
-
-/// What was followed.
-#[derive(Debug)]
-pub(crate) enum FollowedPart {
-    /// A term began.
-    Term(Term),
-    /// Frames, which are in the copy; so many bytes.
-    Frames(Vec<Arc<PartFrame>>, u64),
-}
-
-/// A copy, and what it is a copy of.
-pub(crate) struct SharedLog {
-    pub(crate) copying: Copying<EmbeddedLog>,
-    pub(crate) engine: Box<dyn Engine>,
-    /// This process.
-    pub(crate) me: WriterId,
-    /// Where others find it.
-    pub(crate) address: String,
-    /// How long an append is asked for before it is told that nothing answers.
-    pub(crate) patience: Duration,
-    /// When balancers say that they live.
-    pub(crate) pace: Pace,
-}
 
 /// Starts the thread. It ends when nobody tells it anything any more.
 pub(super) fn start(
@@ -208,17 +179,6 @@ impl Following {
         }
         Ok(if began { Stepped::Begun } else { Stepped::On })
     }
-}
-
-/// Why the shared log is not followed any more.
-#[derive(Debug, thiserror::Error)]
-pub enum FollowError {
-    /// It cannot be read, or its copy not be written.
-    #[error(transparent)]
-    Copy(#[from] CopyError),
-    /// A record of it says nothing that this version understands.
-    #[error(transparent)]
-    Record(#[from] dovetail_wire::ConvertError),
 }
 
 /// The log of the balancer that writes it.

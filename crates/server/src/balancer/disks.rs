@@ -12,8 +12,9 @@ use tokio::sync::mpsc;
 
 use super::{
     checkpoint::{self, Maker},
-    copy::{self, FollowedPart},
+    copy,
     failure::{BalancerError, CheckpointWorkError},
+    shared_log::FollowedPart,
     store::{self, Decided, LogWork, ResultsWork, Retention, StoredLog},
     throttle::Urgency,
     written::{Disk, Made, Written},

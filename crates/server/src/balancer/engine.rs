@@ -35,7 +35,6 @@ use tokio::{
 use super::{
     acks::Acks,
     clock::Clock,
-    copy,
     disks::{Disks, OpenedStores},
     failure::BalancerError,
     held::{HeldRequest, HeldRequests},
@@ -46,6 +45,7 @@ use super::{
     refused::NotWritten,
     reign::Place,
     share::Share,
+    shared_log,
     store::{RESULT_BYTES, Store},
     storms::Storms,
     tailed_log::TailedLog,
@@ -199,7 +199,7 @@ impl Engine {
         let Store { log_id, mut log, results, maker, ledger, time_ms, log_bytes, results_floor, ledger_limits: _ } =
             store;
         let limits = &settings.node.limits;
-        let (follow, followed) = mpsc::channel(copy::FOLLOWED);
+        let (follow, followed) = mpsc::channel(shared_log::FOLLOWED);
         let share = following::share(&log, &ledger, time_ms, followed, settings)?;
         let place = watch::Sender::new(share.as_ref().map_or(Place::Alone, Share::place));
         let frames = Arc::new(TailedLog::new(ledger.recorded(), EventId::ZERO, log.here().reader()));

@@ -7,7 +7,7 @@ use dovetail_log::shared::{Engine as LogEngine, WriterId};
 
 use super::{
     failure::BalancerError,
-    share::Pace,
+    shared_log::Pace,
     store::{self, Sharing},
 };
 use crate::settings::{self, JetStreamSettings, Settings, StandbySettings};

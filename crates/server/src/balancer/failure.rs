@@ -13,7 +13,7 @@ use dovetail_node::balancer::ReplayError;
 use dovetail_wire::ConvertError;
 use thiserror::Error;
 
-use super::copy::FollowError;
+use super::shared_log::FollowError;
 use crate::rpc::ServeError;
 
 /// Why a balancer could not start, or stopped without being told to.

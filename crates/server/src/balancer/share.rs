@@ -1,7 +1,7 @@
 //! What a balancer has beside its ledger that shares its log with others: who writes, what was followed, what has to
 //! wait until it was.
 
-use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
 use dovetail_core::{EventId, ShardId, sequencer::FrameLimits};
 use dovetail_log::shared::{Beat, Position, Term as SharedTerm, WriterId};
@@ -16,8 +16,8 @@ use tokio::{
 
 use super::{
     beats::Beats,
-    copy::FollowedPart,
     reign::{Place, Writes},
+    shared_log::{FollowedPart, Pace},
     written::AskedFor,
 };
 use crate::time;
@@ -25,24 +25,6 @@ use dovetail::pb;
 
 /// Most bytes of decisions that are held until the log has what they are about.
 const AHEAD_BYTES: usize = 64 << 20;
-
-/// When balancers say that they live, and what follows when one does not.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Pace {
-    /// Between two beats.
-    pub(crate) beat: Duration,
-    /// How long the one that writes is silent before another takes over.
-    pub(crate) takeover_after: Duration,
-    /// How long the stable cut waits for one that is silent.
-    pub(crate) grace: Duration,
-}
-
-impl Pace {
-    /// How much longer each waits than the one that should rather take over.
-    fn stagger(&self) -> Duration {
-        self.takeover_after / 4
-    }
-}
 
 /// What comes to an engine that shares its log.
 #[derive(Debug)]

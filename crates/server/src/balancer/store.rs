@@ -28,10 +28,9 @@ use tokio::sync::mpsc;
 
 use super::{
     checkpoint::{Maker, read_ledger},
-    copy::{FollowError, SharedLog},
     failure::{BalancerError, CheckpointWorkError, RecoveryError},
     records::Records,
-    share::Pace,
+    shared_log::{FollowError, Pace, SharedLog},
     written::{Disk, Written},
 };
 use crate::{

@@ -10,7 +10,7 @@ use std::{
 use dovetail_log::shared::{Engine, LogIdentity, LostPut, MemoryEngine, WriterId, take_over};
 use tokio::{net::TcpListener, task::JoinHandle};
 
-use super::{Opened, engines::Engines, failure::BalancerError, open_with, share::Pace};
+use super::{Opened, engines::Engines, failure::BalancerError, open_with, shared_log::Pace};
 use crate::{
     gatherer, matcher,
     rpc::{Listener, LocalNodes},

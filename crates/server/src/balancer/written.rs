@@ -8,7 +8,7 @@ use dovetail_log::{
     shared::{Position, Term},
 };
 
-use super::{copy::FollowError, failure::CheckpointWorkError};
+use super::{failure::CheckpointWorkError, shared_log::FollowError};
 use dovetail_wire::PartFrame;
 
 /// What a writing thread did.

@@ -6,12 +6,11 @@ use std::path::PathBuf;
 use figment::value::Value;
 use tracing_subscriber::{EnvFilter, filter::LevelFilter};
 
-use super::engine::{engine, standby};
 use super::keys::{self, SettingKind};
 use super::layers::Layers;
 use super::{
-    Addresses, ClusterSettings, Limits, LogEngine, LogFormat, LogSettings, NodeSettings, Origin, Settings,
-    SettingsError, UpSettings,
+    Addresses, ClusterSettings, JetStreamSettings, Limits, LogEngine, LogFormat, LogSettings, NodeSettings, Origin,
+    Settings, SettingsError, StandbySettings, UpSettings,
 };
 use crate::auth::{AuthSettings, Rates};
 use dovetail::{
@@ -22,6 +21,8 @@ use dovetail_certs::{ClientAuth, TlsSettings};
 
 /// Longest cluster name, in bytes.
 const NAME_BYTES_MAX: usize = 64;
+/// Signs of life in the time after which another balancer takes over: one that is lost is no reason to.
+const BEATS: u64 = 3;
 
 pub(super) fn settings(layers: &Layers, role: Role) -> Result<Settings, SettingsError> {
     let addresses = Addresses {
@@ -174,6 +175,70 @@ fn auth(layers: &Layers) -> Result<AuthSettings, SettingsError> {
         return needs("auth.jwks", "a file beside auth.issuer and auth.audience, which tokens have to name");
     }
     Ok(auth)
+}
+
+fn standby(layers: &Layers) -> Result<StandbySettings, SettingsError> {
+    let settings = StandbySettings {
+        patience_ms: count(layers, "log.patience_ms")?,
+        takeover_after_ms: count(layers, "node.takeover_after_ms")?,
+        beat_ms: count(layers, "node.beat_ms")?,
+        grace_ms: count(layers, "node.standby_grace_ms")?,
+    };
+    let max = settings.takeover_after_ms / BEATS;
+    if settings.beat_ms > max {
+        return Err(SettingsError::Above {
+            key: "node.beat_ms",
+            found: settings.beat_ms,
+            origin: layers.get("node.beat_ms").1,
+            bound: "a third of node.takeover_after_ms",
+            max,
+            bound_origin: layers.get("node.takeover_after_ms").1,
+        });
+    }
+    Ok(settings)
+}
+
+fn engine(layers: &Layers) -> Result<LogEngine, SettingsError> {
+    let (engine, origin) = text(layers, "log.engine")?;
+    match engine.as_str() {
+        "embedded" => Ok(LogEngine::Embedded),
+        "jetstream" => jetstream(layers).map(|settings| LogEngine::JetStream(Box::new(settings))),
+        _ => Err(form("log.engine", &engine, "embedded or jetstream", origin)),
+    }
+}
+
+fn jetstream(layers: &Layers) -> Result<JetStreamSettings, SettingsError> {
+    let given = |key| text(layers, key).map(|(text, _)| Some(text).filter(|text| !text.is_empty()));
+    let (urls, origin) = text(layers, "log.urls")?;
+    let urls: Vec<String> = urls.split(',').map(|url| url.trim().to_owned()).filter(|url| !url.is_empty()).collect();
+    let is_nats = |url: &String| url.starts_with("nats://") || url.starts_with("tls://");
+    let expected =
+        "addresses of NATS servers, such as nats://10.0.0.5:4222,nats://10.0.0.6:4222, for log.engine \"jetstream\"";
+    if urls.is_empty() {
+        return Err(form("log.urls", "", expected, origin));
+    }
+    if let Some(other) = urls.iter().find(|url| !is_nats(url)) {
+        // What is before an @ may be a password.
+        return Err(form("log.urls", other.rsplit('@').next().unwrap_or_default(), expected, origin));
+    }
+    let replicas = count(layers, "log.replicas")?;
+    if replicas % 2 == 0 {
+        let (_, origin) = layers.get("log.replicas");
+        return Err(SettingsError::Form {
+            key: "log.replicas",
+            found: replicas.to_string(),
+            expected: "1, 3 or 5".to_owned(),
+            origin,
+        });
+    }
+    Ok(JetStreamSettings {
+        urls,
+        credentials: given("log.credentials")?.map(PathBuf::from),
+        authorities: given("log.authorities")?.map(PathBuf::from),
+        stream: given("log.stream")?,
+        replicas: replicas as usize,
+        max_bytes: count(layers, "log.max_bytes")?,
+    })
 }
 
 fn name(layers: &Layers) -> Result<String, SettingsError> {
@@ -384,7 +449,7 @@ fn node_bound(key: &'static str, number: i128, origin: &Origin) -> Result<u64, S
     in_range(key, number, (1, max), origin)
 }
 
-pub(super) fn count(layers: &Layers, key: &'static str) -> Result<u64, SettingsError> {
+fn count(layers: &Layers, key: &'static str) -> Result<u64, SettingsError> {
     let Some(SettingKind::Count { min, max }) = keys::by_key(key).map(|setting| setting.kind) else {
         panic!("{key} is no count")
     };
@@ -405,7 +470,7 @@ fn in_range(key: &'static str, number: i128, (min, max): (u64, u64), origin: &Or
     within.ok_or_else(|| SettingsError::Range { key, found: number.to_string(), min, max, origin: origin.clone() })
 }
 
-pub(super) fn text(layers: &Layers, key: &'static str) -> Result<(String, Origin), SettingsError> {
+fn text(layers: &Layers, key: &'static str) -> Result<(String, Origin), SettingsError> {
     let (value, origin) = layers.get(key);
     match value.as_str() {
         Some(text) => Ok((text.to_owned(), origin)),
@@ -424,7 +489,7 @@ fn is_url(value: &Value) -> bool {
     value.as_str().is_some_and(|text| address::node_url(text).is_ok())
 }
 
-pub(super) fn form(key: &'static str, found: &str, expected: &str, origin: Origin) -> SettingsError {
+fn form(key: &'static str, found: &str, expected: &str, origin: Origin) -> SettingsError {
     SettingsError::Form { key, found: format!("{found:?}"), expected: expected.to_owned(), origin }
 }
 

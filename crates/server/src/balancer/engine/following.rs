@@ -22,10 +22,10 @@ use super::{Ended, Engine, frame_limits};
 use crate::{
     balancer::{
         beats,
-        copy::FollowedPart,
         failure::BalancerError,
         refused::NotWritten,
         share::{Share, ShareInput, Shared},
+        shared_log::FollowedPart,
         store::StoredLog,
         storms::Storms,
         turns::Turns,
