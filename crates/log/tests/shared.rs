@@ -416,11 +416,11 @@ impl Log for FullFor {
 
 #[test]
 fn a_copy_whose_disk_was_full_goes_on_with_what_it_had_no_room_for() {
-    let engine = engine(usize::MAX);
+    let mut engine = engine(usize::MAX);
     let mut active = replicated(&engine, None, 1, MemoryLog::new());
     active.append(&records(1..=3)).unwrap();
     active.append(&records(4..=5)).unwrap();
-    let mut copying = Copying::begin(&mut engine.clone(), FullFor(3, MemoryLog::new())).unwrap();
+    let mut copying = Copying::begin(&mut engine, FullFor(3, MemoryLog::new())).unwrap();
     assert!(matches!(copying.step(PATIENCE), Ok(Followed::Term(_))));
     for _ in 0..3 {
         assert!(matches!(copying.step(PATIENCE), Err(CopyError::Append(AppendError::DiskFull { .. }))));

@@ -81,6 +81,8 @@ impl Cluster {
             if role == Role::Balancer {
                 flags.push(("node.listen", urls[index].trim_start_matches("http://").to_owned()));
                 flags.push(("node.data", folder.join(index.to_string()).display().to_string()));
+                // The one in memory is given in its place.
+                flags.extend([("log.engine", "jetstream".to_owned()), ("log.urls", "nats://nowhere:1".to_owned())]);
             }
             let mut settings: Settings =
                 Sources { flags: flags.into_iter().collect(), ..Sources::default() }.load(role).unwrap();

@@ -139,7 +139,8 @@ fn a_list_of_one_balancer_is_that_balancer_and_agrees_with_nodes_that_know_no_li
 
 #[test]
 fn several_balancers_agree_on_their_names_and_each_is_one_of_them() {
-    let file = File::new("[cluster]\nbalancers = [\"http://a:1\", \"http://b:1/\", \"c:1\"]\n");
+    let nats = "[log]\nengine = \"jetstream\"\nurls = \"nats://a:4222\"\n";
+    let file = File::new(&format!("{nats}[cluster]\nbalancers = [\"http://a:1\", \"http://b:1/\", \"c:1\"]\n"));
     let balancers = ["http://a:1", "http://b:1", "http://c:1"];
     for index in 0..3 {
         let flags = [("node.index", ["0", "1", "2"][index]), ("node.insecure", "true")];
