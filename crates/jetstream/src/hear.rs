@@ -40,7 +40,7 @@ impl Hear for JetStreamHear {
         stream.connection.wait_for(async {
             let until = Instant::now() + patience;
             if beats.is_none() {
-                *beats = subscribe(stream).await;
+                *beats = timeout_at(until, subscribe(stream)).await.ok().flatten();
             }
             loop {
                 let Some(subscribed) = beats else {
