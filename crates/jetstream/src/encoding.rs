@@ -7,7 +7,7 @@
 //! reminder        term 8 | writer
 //! group           term 8 | writer | after 8 | through 8 | records 4 | the records
 //! record          length 4 | `through` 8 | bytes
-//! beat            writer | flags 4 | term 8 | recorded 8 | stored 8
+//! beat            writer | flags 4 | term 8 | recorded 8 | stored 8 | kept 8
 //! ```
 //!
 //! The checksum is CRC-32C of everything after it. A group names the writer of its term, so that the newest term is

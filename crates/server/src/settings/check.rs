@@ -49,7 +49,7 @@ pub(super) fn settings(layers: &Layers, role: Role) -> Result<Settings, Settings
         addresses,
         limits: limits(layers)?,
         auth: auth(layers)?,
-        engine: engine(layers)?,
+        engine: engine(layers, role)?,
         standby: standby(layers)?,
     };
     if role == Role::Balancer && node.addresses.balancers.len() > 1 && node.engine == LogEngine::Embedded {
@@ -198,10 +198,12 @@ fn standby(layers: &Layers) -> Result<StandbySettings, SettingsError> {
     Ok(settings)
 }
 
-fn engine(layers: &Layers) -> Result<LogEngine, SettingsError> {
+fn engine(layers: &Layers, role: Role) -> Result<LogEngine, SettingsError> {
     let (engine, origin) = text(layers, "log.engine")?;
     match engine.as_str() {
         "embedded" => Ok(LogEngine::Embedded),
+        // In a file that nodes share, without what others need not know.
+        "jetstream" if role != Role::Balancer && text(layers, "log.urls")?.0.is_empty() => Ok(LogEngine::Embedded),
         "jetstream" => jetstream(layers).map(|settings| LogEngine::JetStream(Box::new(settings))),
         _ => Err(form("log.engine", &engine, "embedded or jetstream", origin)),
     }
@@ -217,9 +219,10 @@ fn jetstream(layers: &Layers) -> Result<JetStreamSettings, SettingsError> {
     if urls.is_empty() {
         return Err(form("log.urls", "", expected, origin));
     }
-    if let Some(other) = urls.iter().find(|url| !is_nats(url)) {
-        // What is before an @ may be a password.
-        return Err(form("log.urls", other.rsplit('@').next().unwrap_or_default(), expected, origin));
+    if let Some(at) = urls.iter().position(|url| !is_nats(url)) {
+        // Not shown: a part of it may be a password, which a comma ends.
+        let (key, found) = ("log.urls", format!("no address in part {}", at + 1));
+        return Err(SettingsError::Form { key, found, expected: expected.to_owned(), origin });
     }
     let replicas = count(layers, "log.replicas")?;
     if replicas % 2 == 0 {

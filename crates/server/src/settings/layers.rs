@@ -156,12 +156,18 @@ fn hint(key: &str) -> String {
     meant.map(|setting| format!("; did you mean {:?}?", setting.key)).unwrap_or_default()
 }
 
+/// What is wrong with a file; without the line that it is about, where that may have a password.
+fn told(error: &toml::de::Error) -> String {
+    let told = error.to_string();
+    match told.split_once('\n') {
+        Some((place, _)) if told.contains('@') => format!("{place}: {}", error.message()),
+        _ => told.trim_end().to_owned(),
+    }
+}
+
 fn read(path: &Path) -> Result<Dict, SettingsError> {
     let text = fs::read_to_string(path).map_err(|source| SettingsError::File { path: path.to_owned(), source })?;
-    let syntax = |error: toml::de::Error| SettingsError::Syntax {
-        path: path.to_owned(),
-        reason: error.to_string().trim_end().to_owned(),
-    };
+    let syntax = |error: toml::de::Error| SettingsError::Syntax { path: path.to_owned(), reason: told(&error) };
     toml::from_str(&text).map_err(syntax)
 }
 

@@ -508,8 +508,11 @@ fn who_keeps_the_log_is_said_whole_or_refused_and_no_password_is_told() {
     );
     let expected = "but must be addresses of NATS servers, such as nats://10.0.0.5:4222,nats://10.0.0.6:4222, for log.engine \
                     \"jetstream\"";
-    check("", &[], &[nats], Err(&format!("log.urls is \"\", {expected} (from the default)")));
-    let told = format!("log.urls is \"a:4222\", {expected} (from flag --log-urls)");
+    // Others need not know where it is.
+    check("", &[], &[nats], Ok(()));
+    let refused = sources(None, &[], &[nats]).load(Role::Balancer).unwrap_err().to_string();
+    assert_eq!(refused, format!("log.urls is \"\", {expected} (from the default)"));
+    let told = format!("log.urls is no address in part 2, {expected} (from flag --log-urls)");
     check("", &[], &urls("nats://b:1,http://me:secret@a:4222"), Err(&told));
     for even in ["2", "4"] {
         let flags = [nats, ("log.urls", "nats://a:4222"), ("log.replicas", even)];
@@ -519,6 +522,9 @@ fn who_keeps_the_log_is_said_whole_or_refused_and_no_password_is_told() {
     let told = "node.beat_ms is 200 (from the default), but must be at most a third of node.takeover_after_ms, which is 133 (from \
                 flag --takeover-after-ms)";
     check("", &[], &[("node.takeover_after_ms", "400")], Err(told));
+    let file = File::new("[log]\nurls = nats://me:secret@a:4222\n");
+    let refused = sources(Some(&file), &[], &[]).load(Role::Balancer).unwrap_err().to_string();
+    assert!(refused.contains("line 2, column 8") && !refused.contains("secret"), "{refused}");
     let flags = [nats, ("log.urls", "nats://me:secret@a:4222")];
     let settings = sources(None, &[], &flags).load(Role::Matcher).unwrap();
     assert!(!format!("{settings:?}").contains("secret"));
