@@ -22,6 +22,8 @@ mod keys;
 mod kill;
 mod load;
 mod outcomes;
+#[path = "../pairs.rs"]
+mod pairs;
 mod presence;
 #[path = "../programs.rs"]
 mod programs;

@@ -6,21 +6,21 @@
 //! the tests do otherwise, and tells how long it took from each kill to the next match.
 
 use std::{
-    collections::BTreeMap,
     path::{Path, PathBuf},
     process::Command,
     time::{Duration, Instant},
 };
 
 use dovetail::{
-    client::{Client, ConnectOptions, WatchOptions, by_id, value},
-    pb::{self, Attribute, AttributeType, PoolDefinition, Submission, inspect_response::State},
+    client::{Client, ConnectOptions, by_id},
+    pb::{self, inspect_response::State},
     reason::Reason,
 };
 use tokio::{sync::watch, task::JoinHandle};
 
 use crate::{
     harness::{PATIENCE, Place, Process, heavy, inspect, program, until, within},
+    pairs::{Acknowledged, check, element, pool, submit},
     programs,
 };
 
@@ -164,46 +164,9 @@ impl Standbys {
     }
 }
 
-/// Two for each number match.
 async fn define(client: &Client) {
-    let pool = PoolDefinition {
-        name: "pairs".to_owned(),
-        attributes: vec![Attribute { name: "n".to_owned(), r#type: AttributeType::Int.into() }],
-        rule: "a.n == b.n".to_owned(),
-        ..PoolDefinition::default()
-    };
-    until("the pool is defined", async || client.define_pool(pool.clone()).await.ok()).await;
+    until("the pool is defined", async || client.define_pool(pool()).await.ok()).await;
 }
-
-fn element(number: u64, side: char) -> Submission {
-    let key = format!("{number}{side}");
-    Submission {
-        idempotency_key: format!("i{key}"),
-        key,
-        attributes: [("n".to_owned(), value::int(i64::try_from(number).unwrap()))].into(),
-        ..Submission::default()
-    }
-}
-
-/// Submits both of a number until they are acknowledged. Their ids, and how often it was refused.
-async fn submit(client: &Client, number: u64) -> ([u64; 2], usize) {
-    let (mut ids, mut refused) = ([0; 2], 0);
-    for (id, side) in ids.iter_mut().zip(['a', 'b']) {
-        let deadline = Instant::now() + PATIENCE;
-        *id = loop {
-            match client.submit_one("pairs", element(number, side)).await {
-                Ok(id) => break id,
-                Err(error) => assert!(error.is_transient() && Instant::now() < deadline, "{number}{side}: {error}"),
-            }
-            refused += 1;
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        };
-    }
-    (ids, refused)
-}
-
-/// What was acknowledged, by number.
-type Acknowledged = BTreeMap<u64, [u64; 2]>;
 
 /// Submits pairs, from a number on, until it is told to stop.
 struct Load {
@@ -230,39 +193,6 @@ impl Load {
     async fn end(self) -> Acknowledged {
         self.stop.send_replace(true);
         self.task.await.unwrap()
-    }
-}
-
-/// All matches up to an event, as one balancer tells them.
-async fn matches(url: &str, through: u64) -> Vec<(u64, [u64; 2])> {
-    let client = Client::connect(url).await.unwrap();
-    let mut watch = client.watch(WatchOptions::default());
-    let mut found = Vec::new();
-    while let Some(part) = within(PATIENCE, "a part of a watch", watch.next()).await.unwrap() {
-        let ends = |of: pb::Match| (of.cursor, [of.a.unwrap().id, of.b.unwrap().id]);
-        found.extend(part.matches.into_iter().map(ends));
-        if part.settled >= through {
-            break;
-        }
-    }
-    found
-}
-
-/// Whatever was acknowledged is matched once, with its own, and every balancer tells the same in the same order.
-async fn check(cluster: &Standbys, acknowledged: &Acknowledged) {
-    let last = acknowledged.values().flatten().copied().max().unwrap();
-    let sorted = |mut pairs: Vec<[u64; 2]>| {
-        pairs.iter_mut().for_each(|pair| pair.sort_unstable());
-        pairs.sort_unstable();
-        pairs
-    };
-    let expected = sorted(acknowledged.values().copied().collect());
-    let mut first = None;
-    for (index, url) in cluster.balancer_urls().iter().enumerate() {
-        let told = matches(url, last).await;
-        assert!(told.is_sorted_by(|one, other| one.0 < other.0), "each once, in order");
-        assert_eq!(sorted(told.iter().map(|(_, pair)| *pair).collect()), expected, "balancer {index}");
-        assert_eq!(*first.get_or_insert_with(|| told.clone()), told, "balancer {index} tells what the first does");
     }
 }
 
@@ -299,7 +229,7 @@ async fn kill_9_of_the_balancer_that_writes_costs_time_and_nothing_else() {
         cluster.until_follows(active, ids[1]).await;
     }
     acknowledged.extend(load.end().await);
-    check(&cluster, &acknowledged).await;
+    check(&cluster.balancer_urls(), &acknowledged).await;
     gaps.sort_unstable();
     let at = |percent: usize| gaps[(gaps.len() - 1) * percent / 100];
     eprintln!(
@@ -338,7 +268,7 @@ async fn balancers_that_are_told_to_stop_hand_over_and_no_client_is_refused() {
         cluster.start_balancer(active);
         cluster.until_follows(active, acknowledged[&(round * 1_000)][1]).await;
     }
-    check(&cluster, &acknowledged).await;
+    check(&cluster.balancer_urls(), &acknowledged).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -374,5 +304,5 @@ async fn a_balancer_that_stands_still_is_over_and_servers_that_are_killed_lose_n
     }
     assert_eq!(acknowledged[&(1 << 40)][0], before);
     acknowledged.extend(load.end().await);
-    check(&cluster, &acknowledged).await;
+    check(&cluster.balancer_urls(), &acknowledged).await;
 }

@@ -1,7 +1,9 @@
 //! Three balancers on a log that an engine in memory keeps, with real matchers and gatherers, over sockets.
 
+#[path = "../../../../tests/pairs.rs"]
+mod pairs;
+
 use std::{
-    collections::BTreeMap,
     path::PathBuf,
     sync::Arc,
     time::{Duration, Instant},
@@ -19,10 +21,11 @@ use crate::{
 };
 use dovetail::{
     Role,
-    client::{Client, ConnectOptions, WatchOptions, by_id, by_key, value},
-    pb::{self, Attribute, AttributeType, PoolDefinition, Submission},
+    client::{Client, ConnectOptions, by_id, by_key},
+    pb,
     reason::Reason,
 };
+use pairs::{Acknowledged, check, element, pool, submit};
 
 const PACE: Pace =
     Pace { beat: Duration::from_millis(40), takeover_after: Duration::from_millis(300), grace: Duration::from_secs(2) };
@@ -160,6 +163,11 @@ impl Cluster {
         active.unwrap()
     }
 
+    /// Where those are that run.
+    fn urls_running(&self) -> impl Iterator<Item = &String> {
+        self.urls.iter().zip(&self.running).filter_map(|(url, running)| running.as_ref().map(|_| url))
+    }
+
     async fn client(&self) -> Client {
         let urls = self.urls.iter().map(String::as_str);
         Client::connect_any(urls, &ConnectOptions::default()).await.unwrap()
@@ -174,74 +182,6 @@ impl Drop for Cluster {
     }
 }
 
-fn pool() -> PoolDefinition {
-    PoolDefinition {
-        name: "pairs".to_owned(),
-        attributes: vec![Attribute { name: "n".to_owned(), r#type: AttributeType::Int.into() }],
-        rule: "a.n == b.n".to_owned(),
-        ..PoolDefinition::default()
-    }
-}
-
-/// Two for each number.
-fn element(number: u64, side: char) -> Submission {
-    let key = format!("{number}{side}");
-    Submission {
-        idempotency_key: format!("i{key}"),
-        key,
-        attributes: [("n".to_owned(), value::int(i64::try_from(number).unwrap()))].into(),
-        ..Submission::default()
-    }
-}
-
-/// Submits both of a number, each until it is acknowledged.
-async fn submit(client: &Client, number: u64) -> [u64; 2] {
-    let mut ids = [0; 2];
-    for (id, side) in ids.iter_mut().zip(['a', 'b']) {
-        let deadline = Instant::now() + Duration::from_secs(60);
-        *id = loop {
-            match client.submit_one("pairs", element(number, side)).await {
-                Ok(id) => break id,
-                Err(error) => assert!(error.is_transient() && Instant::now() < deadline, "{number}{side}: {error}"),
-            }
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        };
-    }
-    ids
-}
-
-/// All matches up to an event, as one balancer tells them, in order.
-async fn matches(url: &str, through: u64) -> Vec<(u64, u64, u64)> {
-    let client = Client::connect(url).await.unwrap();
-    let mut watch = client.watch(WatchOptions::default());
-    let mut found = Vec::new();
-    while let Some(part) = tokio::time::timeout(Duration::from_secs(60), watch.next()).await.unwrap().unwrap() {
-        let ends = |of: pb::Match| (of.cursor, of.a.unwrap().id, of.b.unwrap().id);
-        found.extend(part.matches.into_iter().map(ends));
-        if part.settled >= through {
-            break;
-        }
-    }
-    found
-}
-
-/// Whatever was acknowledged is matched once, with its own, on every balancer alike.
-async fn check(cluster: &Cluster, acknowledged: &BTreeMap<u64, [u64; 2]>) {
-    let last = acknowledged.values().flatten().copied().max().unwrap();
-    let mut expected: Vec<[u64; 2]> = acknowledged.values().copied().collect();
-    expected.iter_mut().for_each(|pair| pair.sort_unstable());
-    expected.sort_unstable();
-    let mut first = None;
-    for index in (0..3).filter(|&index| cluster.running[index].is_some()) {
-        let told = matches(&cluster.urls[index], last).await;
-        assert!(told.is_sorted_by(|one, other| one.0 < other.0), "each once, in order");
-        let mut pairs: Vec<[u64; 2]> = told.iter().map(|&(_, a, b)| [a, b]).collect();
-        pairs.sort_unstable();
-        assert_eq!(pairs, expected, "balancer {index}");
-        assert_eq!(*first.get_or_insert_with(|| told.clone()), told, "balancer {index} tells what the first does");
-    }
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_of_three_writes_and_the_others_stand_by_and_say_so() {
     let mut cluster = Cluster::new("stand-by").await;
@@ -251,11 +191,11 @@ async fn one_of_three_writes_and_the_others_stand_by_and_say_so() {
     let active = cluster.until_active().await;
     let client = cluster.client().await;
     client.define_pool(pool()).await.unwrap();
-    let mut acknowledged = BTreeMap::new();
+    let mut acknowledged = Acknowledged::new();
     for number in 0..50 {
-        acknowledged.insert(number, submit(&client, number).await);
+        acknowledged.insert(number, submit(&client, number).await.0);
     }
-    check(&cluster, &acknowledged).await;
+    check(cluster.urls_running(), &acknowledged).await;
     let [first, second] = acknowledged[&7];
     for standby in (0..3).filter(|&index| index != active) {
         let alone = Client::connect(cluster.urls[standby].as_str()).await.unwrap();
@@ -271,12 +211,12 @@ async fn one_of_three_writes_and_the_others_stand_by_and_say_so() {
     }
     let mut stable = 0;
     until("the stable cut goes on", async || {
-        acknowledged.insert(1_000 + stable, submit(&client, 1_000 + stable).await);
+        acknowledged.insert(1_000 + stable, submit(&client, 1_000 + stable).await.0);
         stable += 1;
         cluster.state(active).await.unwrap().stable > acknowledged[&49][1]
     })
     .await;
-    check(&cluster, &acknowledged).await;
+    check(cluster.urls_running(), &acknowledged).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -293,9 +233,9 @@ async fn whoever_writes_while_balancers_stop_start_and_are_fenced_every_acknowle
         let stop = cluster.stop.child();
         let stopped = stop.clone();
         let task = tokio::spawn(async move {
-            let mut acknowledged = BTreeMap::new();
+            let mut acknowledged = Acknowledged::new();
             for number in 0.. {
-                acknowledged.insert(number, submit(&client, number).await);
+                acknowledged.insert(number, submit(&client, number).await.0);
                 if stopped.is_given() {
                     break;
                 }
@@ -346,5 +286,5 @@ async fn whoever_writes_while_balancers_stop_start_and_are_fenced_every_acknowle
     writes.0.give();
     let acknowledged = writes.1.await.unwrap();
     assert!(acknowledged.len() > 50, "{}", acknowledged.len());
-    check(&cluster, &acknowledged).await;
+    check(cluster.urls_running(), &acknowledged).await;
 }
