@@ -52,28 +52,6 @@ pub trait Log: Send {
     fn reader(&self) -> Box<dyn LogReader>;
 }
 
-impl<L: Log + ?Sized> Log for Box<L> {
-    fn append(&mut self, records: &[Record]) -> Result<(), AppendError> {
-        (**self).append(records)
-    }
-
-    fn trim(&mut self, through: u64) -> Result<u64, TrimError> {
-        (**self).trim(through)
-    }
-
-    fn last(&self) -> u64 {
-        (**self).last()
-    }
-
-    fn floor(&self) -> u64 {
-        (**self).floor()
-    }
-
-    fn reader(&self) -> Box<dyn LogReader> {
-        (**self).reader()
-    }
-}
-
 /// Reads what is durable, from any thread, while the writer appends.
 pub trait LogReader: Send + Sync {
     /// Records with a `through` above `after`, oldest first, of about `bytes_max` bytes together. When there is a

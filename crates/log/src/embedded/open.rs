@@ -101,15 +101,8 @@ fn remove_leftovers(disk: &Disk, dir: &Path, first_segment: u64) -> Result<usize
 /// Creates a log in a folder that holds none, or one whose creation was interrupted. The identity comes last.
 fn create(disk: &Disk, dir: &Path, options: &Options) -> Result<Identity, OpenError> {
     refuse_used(dir)?;
-    let mut id = options.log_id.unwrap_or_default().to_le_bytes();
-    if options.log_id.is_none() {
-        getrandom::fill(&mut id).map_err(|error| OpenError::Io {
-            doing: "draw an identity for",
-            file: dir.to_owned(),
-            source: std::io::Error::other(error),
-        })?;
-    }
-    let identity = Identity { log_id: u128::from_le_bytes(id), cluster: options.cluster.clone() };
+    let log_id = options.log_id.map_or_else(|| draw_id(dir), Ok)?;
+    let identity = Identity { log_id, cluster: options.cluster.clone() };
     let mut first = make_spare(disk, dir, options.planned_bytes(1))?;
     let header =
         SegmentHeader { log_id: identity.log_id, ordinal: 1, capacity: first.capacity, base: 0, previous_end: 0 };
@@ -121,6 +114,16 @@ fn create(disk: &Disk, dir: &Path, options: &Options) -> Result<Identity, OpenEr
     disk.sync_dir("log.create.sync-folder", dir)?;
     identity.write(disk, dir)?;
     Ok(identity)
+}
+
+fn draw_id(dir: &Path) -> Result<u128, OpenError> {
+    let mut id = [0; 16];
+    getrandom::fill(&mut id).map_err(|error| OpenError::Io {
+        doing: "draw an identity for",
+        file: dir.to_owned(),
+        source: std::io::Error::other(error),
+    })?;
+    Ok(u128::from_le_bytes(id))
 }
 
 /// A folder without an identity that holds records has lost it; one that holds none was never finished.

@@ -135,7 +135,7 @@ impl Service {
     async fn request<T>(&self, request: impl FnOnce(Reply<T>) -> Request) -> Result<T, Status> {
         self.node.check_clock()?;
         let answer = self.unless_stopped(self.node.requests.ask(request)).await?;
-        Ok(answer.map_err(errors::stopping)?.map_err(RequestError::from)?)
+        Ok(answer.map_err(errors::stopping)??)
     }
 
     /// The element that a call may withdraw, and whether another client owns it; none when it is not known. From then

@@ -52,9 +52,7 @@ async fn read_once(node: &Node, link: &Link, shard: ShardId) -> Result<Infallibl
 async fn fetch_missing(node: &Node, shard: ShardId, fetch: Fetch) -> Result<(), LinkError> {
     let place = node.place.borrow().clone();
     let Place::StandsBy(Some(writes)) = place else { return Err(LinkError::Left) };
-    let addresses = &node.settings.node.addresses.balancers;
-    let index = addresses.iter().position(|address| **address == *writes.address).ok_or(LinkError::Left)?;
-    let route = node.links.route(Role::Balancer, u32::try_from(index).map_err(|_| LinkError::Left)?, &writes.address);
+    let route = node.links.route(Role::Balancer, writes.balancer.0, &writes.address);
     let retirements = rpc::fetch_retirements(&node.identity, &route, fetch.after, fetch.through).await?;
     node.events.tell(Event::Fetched { shard, fetch, retirements }).await
 }

@@ -233,9 +233,14 @@ impl Disks {
         let through = self.checkpoints.made.trim;
         if through > EventId::ZERO {
             self.writers_gone |= self.log.send(LogWork::Trim(through)).is_err();
-            let through = through.min(self.results_needed);
-            self.writers_gone |= self.results.send(ResultsWork::MayTrim(through)).is_err();
+            self.trim_results();
         }
+    }
+
+    /// Lets results go that neither the newest checkpoint nor another balancer needs.
+    fn trim_results(&mut self) {
+        let through = self.checkpoints.made.trim.min(self.results_needed);
+        self.writers_gone |= self.results.send(ResultsWork::MayTrim(through)).is_err();
     }
 
     /// Asks for a term, to write the log that is shared.
@@ -252,8 +257,7 @@ impl Disks {
     pub(super) fn keep_results(&mut self, above: EventId) {
         if above != self.results_needed {
             self.results_needed = above;
-            let through = self.checkpoints.made.trim.min(above);
-            self.writers_gone |= self.results.send(ResultsWork::MayTrim(through)).is_err();
+            self.trim_results();
         }
     }
 

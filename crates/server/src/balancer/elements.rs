@@ -197,7 +197,7 @@ pub(super) async fn withdraw(
                 next = Some(last);
                 let elements = some.to_vec();
                 let withdrawing = node.requests.ask(|reply| Request::WithdrawAll { elements, reply }).await;
-                written.extend(withdrawing.map_err(errors::stopping)?.map_err(RequestError::from)?);
+                written.extend(withdrawing.map_err(errors::stopping)??);
             }
             if written.len() == most {
                 break 'parts;

@@ -427,16 +427,18 @@ impl Engine {
 
     /// Whether nothing is written now, and who asks is told so.
     fn refuses(&self) -> bool {
-        self.disks.is_full() || self.share.as_ref().is_some_and(|share| share.silent || !share.was_active)
+        self.disks.is_full() || self.is_silent() || !self.is_active()
     }
 
     /// Why that is so.
     fn refusal(&self) -> Option<NotWritten> {
-        match &self.share {
-            Some(share) if !share.was_active => Some(self.refusal_of_standby()),
-            Some(share) if share.silent => Some(NotWritten::LogSilent),
-            _ => self.disks.is_full().then_some(NotWritten::DiskFull),
+        if !self.is_active() {
+            return Some(self.refusal_of_standby());
         }
+        if self.is_silent() {
+            return Some(NotWritten::LogSilent);
+        }
+        self.disks.is_full().then_some(NotWritten::DiskFull)
     }
 
     /// Why a balancer that does not write takes nothing.

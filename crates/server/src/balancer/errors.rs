@@ -16,7 +16,7 @@ use tonic::Status;
 use super::{
     quota::QuotaError,
     refused::{DefinePoolError, DropPoolError, ElementName, NotWritten, POOLS_MAX, RowRefused},
-    reign::{self, Writes},
+    reign,
     tailed_log::TailError,
 };
 use crate::{
@@ -101,9 +101,6 @@ pub(super) enum RequestError {
          idempotency key"
     )]
     LogSilent,
-    /// Another balancer writes.
-    #[error("this balancer stands by")]
-    StandsBy(Option<Writes>),
     /// A cursor or position above the highest id.
     #[error("{what} {found} is from the future: the highest id is {}", highest.0)]
     Future { what: &'static str, found: u64, highest: EventId },
@@ -173,7 +170,6 @@ impl RequestError {
             }
             RequestError::DiskFull => fault(Reason::DiskFull),
             RequestError::LogSilent => fault(Reason::LogSilent),
-            RequestError::StandsBy(_) => fault(Reason::StandsBy),
             RequestError::Future { found, highest, .. } => {
                 fault(Reason::CursorFromFuture).with("value", found).with("bound", highest.0)
             }
@@ -189,20 +185,16 @@ impl RequestError {
 
 impl From<RequestError> for Status {
     fn from(error: RequestError) -> Status {
-        match error {
-            // It has trailers, too.
-            RequestError::StandsBy(writes) => reign::stands_by(writes.as_ref()),
-            error => error.fault().into(),
-        }
+        error.fault().into()
     }
 }
 
-impl From<NotWritten> for RequestError {
-    fn from(why: NotWritten) -> RequestError {
+impl From<NotWritten> for Status {
+    fn from(why: NotWritten) -> Status {
         match why {
-            NotWritten::DiskFull => RequestError::DiskFull,
-            NotWritten::LogSilent => RequestError::LogSilent,
-            NotWritten::StandsBy(writes) => RequestError::StandsBy(writes),
+            NotWritten::DiskFull => RequestError::DiskFull.into(),
+            NotWritten::LogSilent => RequestError::LogSilent.into(),
+            NotWritten::StandsBy(writes) => reign::stands_by(writes.as_ref()),
         }
     }
 }

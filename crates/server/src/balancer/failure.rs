@@ -43,9 +43,6 @@ pub enum BalancerError {
     /// The log that it shares cannot be followed.
     #[error("the shared log cannot be followed: {0}")]
     Follow(#[from] FollowError),
-    /// What another balancer wrote cannot have happened.
-    #[error("the shared log cannot be followed: {0}")]
-    Followed(#[source] ReplayError),
     /// A part of it panicked, or could not be started.
     #[error("{0} stopped unexpectedly")]
     Part(&'static str),

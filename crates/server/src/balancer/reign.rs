@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use dovetail_node::Term;
+use dovetail_node::{BalancerId, Term};
 use tonic::Status;
 
 use crate::rpc;
@@ -10,6 +10,8 @@ use crate::rpc;
 /// The balancer that writes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Writes {
+    /// Its index.
+    pub(crate) balancer: BalancerId,
     /// Where it is, as the settings have it.
     pub(crate) address: Arc<str>,
     /// Since when.

@@ -7,10 +7,7 @@ use std::{
 };
 
 use dovetail_core::{Placement, Ring, clock::Jump};
-use tokio::{
-    sync::{Semaphore, watch as signal},
-    task::JoinHandle,
-};
+use tokio::{sync::Semaphore, task::JoinHandle};
 
 use super::{
     clients, decisions,
@@ -206,18 +203,21 @@ impl Balancer {
 
 /// Says to health checks whether clients are served, and whether what writes is taken.
 async fn say(health: &Health, place: &Place, jump: Option<Jump>) {
-    match place {
-        Place::Alone => health.set(true).await,
-        place => health.set_active(place.is_active()).await,
-    }
+    health.set_active(place.is_active()).await;
     health.set_writes(place.is_active() && jump.is_none()).await;
 }
 
-/// Tells others whether this balancer writes, and whether it takes what writes, whenever that changes.
+/// Tells others whether this balancer writes, and whether it takes what writes, whenever that changes. What was so when
+/// the session began is told.
 async fn tell(node: Arc<Node>, health: Health, stop: Shutdown) {
-    let (mut clock, mut place): (signal::Receiver<Option<Jump>>, _) = (node.clock.clone(), node.place.clone());
+    let (mut clock, mut place) = (node.clock.clone(), node.place.clone());
     let mut told = None;
     loop {
+        tokio::select! {
+            changed = clock.changed() => if changed.is_err() { return },
+            changed = place.changed() => if changed.is_err() { return },
+            () = stop.given() => return,
+        }
         let (jump, is) = (*clock.borrow_and_update(), place.borrow_and_update().clone());
         say(&health, &is, jump).await;
         if is.term() != told {
@@ -226,11 +226,6 @@ async fn tell(node: Arc<Node>, health: Health, stop: Shutdown) {
             if told.is_some() {
                 tokio::spawn(tell_nodes(Arc::clone(&node), stop.clone()));
             }
-        }
-        tokio::select! {
-            changed = clock.changed() => if changed.is_err() { return },
-            changed = place.changed() => if changed.is_err() { return },
-            () = stop.given() => return,
         }
     }
 }

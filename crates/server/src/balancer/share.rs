@@ -1,9 +1,9 @@
 //! What a balancer has beside its ledger that shares its log with others: who writes, what was followed, what has to
 //! wait until it was.
 
-use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc};
 
-use dovetail_core::{EventId, ShardId, sequencer::FrameLimits};
+use dovetail_core::{EventId, ShardId, ledger::Ledger, planted::Planted};
 use dovetail_log::shared::{Beat, Position, Term as SharedTerm, WriterId};
 use dovetail_node::{
     BalancerId, Term, Writer,
@@ -17,10 +17,13 @@ use tokio::{
 use super::{
     beats::Beats,
     reign::{Place, Writes},
-    shared_log::{FollowedPart, Pace},
+    shared_log::{FollowedPart, Pace, SharedLog},
     written::AskedFor,
 };
-use crate::time;
+use crate::{
+    settings::{NodeSettings, Settings},
+    time,
+};
 use dovetail::pb;
 
 /// Most bytes of decisions that are held until the log has what they are about.
@@ -58,8 +61,6 @@ pub(super) struct Share {
     pub(super) time_ms: u64,
     /// Everything up to here is in the results.
     pub(super) stored: EventId,
-    /// It can begin again with what it has, and needs nothing of the log up to here.
-    pub(super) kept: EventId,
     pub(super) was_active: bool,
     /// The engine that keeps the log does not answer.
     pub(super) silent: bool,
@@ -69,10 +70,7 @@ pub(super) struct Share {
     yields: bool,
     /// The shared log was trimmed up to here.
     trimmed: EventId,
-    pub(super) folder: PathBuf,
-    pub(super) frame: FrameLimits,
-    pub(super) clock_jump_ms_max: u64,
-    addresses: Vec<String>,
+    pub(super) settings: NodeSettings,
     others: BTreeMap<BalancerId, OtherBalancer>,
     pace: Pace,
     began: Instant,
@@ -81,58 +79,54 @@ pub(super) struct Share {
     followed: mpsc::Receiver<FollowedPart>,
 }
 
-/// What a share begins with.
-pub(super) struct Shared {
-    pub(super) me: (BalancerId, WriterId),
-    pub(super) addresses: Vec<String>,
-    pub(super) shards: u32,
-    pub(super) pace: Pace,
-    pub(super) beats: Beats,
-    pub(super) followed: mpsc::Receiver<FollowedPart>,
-    pub(super) replay: Replay,
-    pub(super) time_ms: u64,
-    pub(super) stored: EventId,
-    pub(super) folder: PathBuf,
-    pub(super) frame: FrameLimits,
-    pub(super) clock_jump_ms_max: u64,
-}
-
 impl Share {
-    pub(super) fn new(shared: Shared) -> Share {
-        let Shared { me: (me, writer), addresses, shards, pace, beats, followed, replay, time_ms, stored, .. } = shared;
+    /// Of a balancer that begins to follow a log behind what its ledger has, and an event of `time_ms`.
+    pub(super) fn new(
+        SharedLog { me: writer, pace, .. }: &SharedLog,
+        (ledger, time_ms): (&Ledger, u64),
+        beats: Beats,
+        followed: mpsc::Receiver<FollowedPart>,
+        Settings { cluster, node }: &Settings,
+    ) -> Share {
         let began = Instant::now();
-        let settings = LeadershipSettings {
-            me,
+        let leadership = LeadershipSettings {
+            me: BalancerId(node.index),
             writer: Writer(writer.0),
             takeover_after_ms: time::ms(pace.takeover_after),
             stagger_ms: time::ms(pace.stagger()),
             grace_ms: time::ms(pace.grace),
         };
         Share {
-            leadership: Leadership::new(settings, 0, Default::default()),
-            replay,
-            ahead: DecisionsAhead::new(shards, AHEAD_BYTES),
-            left: vec![false; shards as usize],
-            leave: (0..shards).map(|_| Notify::new()).collect(),
+            leadership: Leadership::new(leadership, 0, Planted::default()),
+            replay: Replay::new(ledger, Planted::default()),
+            ahead: DecisionsAhead::new(cluster.gatherers, AHEAD_BYTES),
+            left: vec![false; cluster.gatherers as usize],
+            leave: (0..cluster.gatherers).map(|_| Notify::new()).collect(),
             time_ms,
-            stored,
-            kept: EventId::ZERO,
+            stored: ledger.decided().event(),
             was_active: false,
             silent: false,
             yielding: None,
             yields: false,
             trimmed: EventId::ZERO,
-            folder: shared.folder,
-            frame: shared.frame,
-            clock_jump_ms_max: shared.clock_jump_ms_max,
-            addresses,
+            settings: node.clone(),
             others: BTreeMap::new(),
-            pace,
+            pace: *pace,
             began,
             next_tick: began,
             beats,
             followed,
         }
+    }
+
+    /// Where the balancers are, by index.
+    fn addresses(&self) -> &[String] {
+        &self.settings.addresses.balancers
+    }
+
+    /// Where a balancer is, if it is of the settings.
+    fn address(&self, balancer: BalancerId) -> Option<&str> {
+        self.addresses().get(balancer.0 as usize).map(String::as_str)
     }
 
     /// What comes next. May be dropped and asked again.
@@ -155,7 +149,7 @@ impl Share {
     }
 
     fn balancer(&self, address: &str) -> Option<BalancerId> {
-        let at = self.addresses.iter().position(|known| known == address)?;
+        let at = self.addresses().iter().position(|known| known == address)?;
         Some(BalancerId(u32::try_from(at).expect("settings bound them")))
     }
 
@@ -196,19 +190,18 @@ impl Share {
         }
     }
 
-    /// Says that it lives.
-    pub(super) fn beat(&mut self, durable: EventId) {
+    /// Says that it lives, and that it needs nothing of the log up to `kept` to begin again.
+    pub(super) fn beat(&mut self, durable: EventId, kept: EventId) {
         let BalancerBeat { writer, term, recorded, stored, yields, .. } =
             self.leadership.beat(durable, self.stored, self.yields);
-        let (me, _) = self.leadership.me();
         // The thread is gone with the process, most likely.
         _ = self.beats.say.send(Beat {
             writer: WriterId(writer.0),
             term: term.map(|term| Position(term.0)),
             recorded: recorded.0,
             stored: stored.0,
-            kept: self.kept.0,
-            address: self.addresses[me.0 as usize].clone(),
+            kept: kept.0,
+            address: self.settings.address().to_owned(),
             yields,
         });
     }
@@ -223,21 +216,23 @@ impl Share {
         self.others.values().any(|other| other.at.elapsed() < self.pace.takeover_after)
     }
 
-    /// What every balancer can do without of the log, if that has moved: it may be trimmed up to there.
-    pub(super) fn unneeded(&mut self) -> Option<EventId> {
+    /// What every balancer can do without of the log, this one up to `own`, if that has moved: it may be trimmed up to
+    /// there.
+    pub(super) fn unneeded(&mut self, own: EventId) -> Option<EventId> {
         let (me, _) = self.leadership.me();
-        let kept = (0..).map(BalancerId).take(self.addresses.len()).map(|balancer| match self.others.get(&balancer) {
-            _ if balancer == me => self.kept,
-            Some(other) => EventId(other.beat.kept),
-            None => EventId::ZERO,
-        });
+        let kept =
+            (0..).map(BalancerId).take(self.addresses().len()).map(|balancer| match self.others.get(&balancer) {
+                _ if balancer == me => own,
+                Some(other) => EventId(other.beat.kept),
+                None => EventId::ZERO,
+            });
         let unneeded = kept.min().unwrap_or(EventId::ZERO);
         (unneeded > std::mem::replace(&mut self.trimmed, unneeded)).then_some(unneeded)
     }
 
     /// What every balancer has stored: nobody fetches results up to there.
     pub(super) fn stored_by_all(&self) -> EventId {
-        self.leadership.stored_by_all(u32::try_from(self.addresses.len()).expect("settings bound them"))
+        self.leadership.stored_by_all(u32::try_from(self.addresses().len()).expect("settings bound them"))
     }
 
     /// There was no room for what a shard says.
@@ -271,8 +266,8 @@ impl Share {
         match self.leadership.newest() {
             Some(newest) if self.was_active && self.leadership.is_active() => Place::Active(newest.term),
             newest => Place::StandsBy(newest.and_then(|Reign { term, balancer, .. }| {
-                let address = self.addresses.get(balancer.0 as usize)?;
-                Some(Writes { address: address.as_str().into(), term })
+                let address = self.address(balancer)?.into();
+                Some(Writes { balancer, address, term })
             })),
         }
     }
@@ -280,7 +275,7 @@ impl Share {
     /// For `Inspect`.
     pub(super) fn pb(&self) -> pb::SharedLogState {
         let newest = self.leadership.newest();
-        let address = newest.and_then(|newest| self.addresses.get(newest.balancer.0 as usize));
+        let address = newest.and_then(|newest| self.address(newest.balancer));
         let other = |(balancer, OtherBalancer { at, beat }): (&BalancerId, &OtherBalancer)| pb::OtherBalancer {
             index: balancer.0,
             address: beat.address.clone(),
@@ -291,7 +286,7 @@ impl Share {
         pb::SharedLogState {
             active: self.leadership.is_active(),
             term: newest.map_or(0, |newest| newest.term.0),
-            active_address: address.cloned().unwrap_or_default(),
+            active_address: address.unwrap_or_default().to_owned(),
             silent: self.silent,
             others: self.others.iter().map(other).collect(),
             decisions_held_bytes: self.ahead.bytes() as u64,

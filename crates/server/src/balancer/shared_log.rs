@@ -6,10 +6,12 @@ use dovetail_log::{
     EmbeddedLog,
     shared::{CopyError, Copying, Engine, Term, WriterId},
 };
+use dovetail_node::balancer::ReplayError;
 use dovetail_wire::PartFrame;
 
 /// Groups that were followed and wait for the engine.
 pub(super) const FOLLOWED: usize = 16;
+
 /// What was followed.
 #[derive(Debug)]
 pub(crate) enum FollowedPart {
@@ -60,4 +62,7 @@ pub enum FollowError {
     /// A record of it says nothing that this version understands.
     #[error(transparent)]
     Record(#[from] dovetail_wire::ConvertError),
+    /// What it says cannot have happened.
+    #[error(transparent)]
+    Replay(#[from] ReplayError),
 }

@@ -396,7 +396,7 @@ pub(super) fn write_log(
         let failed = appended.is_err();
         _ = written.send(Written::Log(appended.map(|()| (frames, bytes as u64))));
         if failed {
-            break;
+            return;
         }
     }
     log.end();

@@ -169,7 +169,7 @@ async fn answer(
 ) -> Result<pb::SubmitResponse, Status> {
     match submitted.await.map_err(errors::stopping)? {
         Ok(submitted) => Ok(response(submitted, first_id_only)),
-        Err(full) => Err(RequestError::from(full).into()),
+        Err(why) => Err(why.into()),
     }
 }
 

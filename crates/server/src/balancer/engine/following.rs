@@ -7,13 +7,12 @@
 use std::{future::pending, sync::Arc};
 
 use dovetail_core::{
-    Cursor, DecisionFrame, EventId, EventKind, Retirement, ShardId, ledger::Ledger, planted::Planted,
-    sequencer::Sequencer, shard::Fetch,
+    Cursor, DecisionFrame, EventId, EventKind, Retirement, ShardId, ledger::Ledger, sequencer::Sequencer, shard::Fetch,
 };
 use dovetail_log::{AppendError, shared::Position};
 use dovetail_node::{
-    BalancerId, Step, Term,
-    balancer::{Ahead, Part, PartFrame, Replay, Standing},
+    Step, Term,
+    balancer::{Ahead, Part, PartFrame, Standing},
     link::GivenUp,
 };
 use tokio::sync::{mpsc, oneshot};
@@ -24,14 +23,14 @@ use crate::{
         beats,
         failure::BalancerError,
         refused::NotWritten,
-        share::{Share, ShareInput, Shared},
-        shared_log::FollowedPart,
+        share::{Share, ShareInput},
+        shared_log::{FollowError, FollowedPart},
         store::StoredLog,
         storms::Storms,
         turns::Turns,
         written::AskedFor,
     },
-    settings::Settings,
+    settings::{NodeSettings, Settings},
 };
 
 /// What an engine has beside that shares the log of its store; nothing of one that does not.
@@ -44,21 +43,7 @@ pub(super) fn share(
 ) -> Result<Option<Share>, BalancerError> {
     let StoredLog::Shared(shared) = log else { return Ok(None) };
     let beats = beats::start(&*shared.engine).map_err(|_| BalancerError::Part("the thread of beats"))?;
-    let limits = &settings.node.limits;
-    Ok(Some(Share::new(Shared {
-        me: (BalancerId(settings.node.index), shared.me),
-        addresses: settings.node.addresses.balancers.clone(),
-        shards: settings.cluster.gatherers,
-        pace: shared.pace,
-        beats,
-        followed,
-        replay: Replay::new(ledger, Planted::default()),
-        time_ms,
-        stored: ledger.decided().event(),
-        folder: settings.node.data.clone(),
-        frame: frame_limits(limits),
-        clock_jump_ms_max: limits.clock_jump_ms_max,
-    })))
+    Ok(Some(Share::new(shared, (ledger, time_ms), beats, followed, settings)))
 }
 
 /// What comes next to an engine that shares its log; nothing ever to one that does not.
@@ -94,10 +79,12 @@ impl Engine {
 
     /// The highest id given, or read of the log.
     pub(super) fn assigned(&self) -> EventId {
-        match &self.share {
-            Some(share) if !share.was_active => self.ledger.recorded(),
-            _ => self.sequencer.assigned(),
-        }
+        if self.is_active() { self.sequencer.assigned() } else { self.ledger.recorded() }
+    }
+
+    /// Whether it writes.
+    pub(super) fn is_active(&self) -> bool {
+        self.share.as_ref().is_none_or(|share| share.was_active)
     }
 
     /// Whether another balancer has taken over from this one.
@@ -123,7 +110,7 @@ impl Engine {
         share.leadership.on_group(now_ms);
         let replay = share.replay;
         for frame in &frames {
-            replay.on_frame(frame, ledger).map_err(BalancerError::Followed)?;
+            replay.on_frame(frame, ledger).map_err(FollowError::from)?;
             share.time_ms = frame.time_ms;
             durability.on_followed(frame.after, frame.through, ledger, visible);
         }
@@ -151,7 +138,6 @@ impl Engine {
         let (durable, told, kept) = (self.durability.durable(), self.ledger.told(), self.disks.kept());
         let drained = self.acks.len() == 0 && self.held.is_empty();
         let share = self.share.as_mut().expect("it shares its log");
-        share.kept = kept;
         if share.yielding.is_some() {
             if !share.is_followed() {
                 tracing::warn!("no other balancer is there to take over");
@@ -160,24 +146,20 @@ impl Engine {
                 share.give_way();
             }
         }
-        share.beat(durable);
+        share.beat(durable, kept);
         let now_ms = share.now_ms();
         if let Some(seen) = share.leadership.ask(share.stored, told, now_ms) {
             tracing::info!(seen = seen.map(|term| term.0), "asking to write the log");
             self.disks.take_over(seen.map(|term| Position(term.0)));
         }
         let share = self.shared();
-        let (needed, unneeded) = (share.stored_by_all(), share.unneeded());
+        let (needed, unneeded) = (share.stored_by_all(), share.unneeded(kept));
         self.disks.keep_results(needed);
         if let Some(through) = unneeded.filter(|_| self.is_active()) {
             self.disks.trim_shared(through);
         }
         self.bound();
         self.settle();
-    }
-
-    fn is_active(&self) -> bool {
-        self.share.as_ref().is_none_or(|share| share.was_active)
     }
 
     /// The stable cut of the one that writes waits for the others.
@@ -223,8 +205,9 @@ impl Engine {
             decided = self.ledger.decided().event().0,
             "this balancer writes"
         );
-        self.sequencer = Sequencer::new(share.frame, recorded, share.time_ms);
-        self.clock.go_on(&share.folder, share.time_ms, share.clock_jump_ms_max);
+        let NodeSettings { data, limits, .. } = &share.settings;
+        self.sequencer = Sequencer::new(frame_limits(limits), recorded, share.time_ms);
+        self.clock.go_on(data, share.time_ms, limits.clock_jump_ms_max);
         // Their times are those of the clock before.
         (self.turns, self.storms) = (Turns::new(), Storms::new());
         self.bound();
